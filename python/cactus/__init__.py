@@ -1,0 +1,1 @@
+"""On-device AI: language models, speech, embeddings and retrieval in one process."""

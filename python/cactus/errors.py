@@ -1,0 +1,90 @@
+"""The exception tree. Every message names what was given, what was expected and what to do.
+
+CactusError
+├── ModelNotFound            no model under that name or path
+├── UnsupportedModel         an architecture, tensor type or call that this model does not have
+├── ModelFormatError         a model file is damaged or lies about itself
+│   ├── TokenizerError       its tokenizer cannot be used
+│   └── TemplateError        its chat template fails or breaks the sandbox
+├── InvalidRequest           an option or message of a call is wrong (also a ValueError)
+│   └── ContextLengthExceeded    the prompt does not fit the model's context
+├── NonFiniteLogits          the model produced NaN or infinity
+├── InsufficientMemory       the memory is not there (also a MemoryError)
+├── DownloadError            a model could not be fetched
+├── Cancelled                the call was ended by ``stop`` or ``destroy``
+├── ModelClosed              the model has been destroyed (also a RuntimeError)
+├── ReentrantCall            a callback called back into its own model (also a RuntimeError)
+├── ForkError                a model was used in a forked child (also a RuntimeError)
+└── NativeError              the native library is missing, of another version, or refused a plan
+"""
+
+from __future__ import annotations
+
+
+class CactusError(Exception):
+    """Base of every error that Cactus raises on purpose."""
+
+
+class ModelNotFound(CactusError):
+    """No model lies under the given name or path."""
+
+
+class UnsupportedModel(CactusError):
+    """The model's architecture, a tensor type, or the call asked of it is not supported."""
+
+
+class ModelFormatError(CactusError):
+    """A model file is damaged, truncated, or its metadata contradicts the file."""
+
+
+class TokenizerError(ModelFormatError):
+    """The model's tokenizer cannot be built or used."""
+
+
+class TemplateError(ModelFormatError):
+    """The chat template is broken, raised an error, or tried to leave the sandbox."""
+
+
+class InvalidRequest(CactusError, ValueError):
+    """An option or a message of a call is wrong; the message names the field."""
+
+
+class ContextLengthExceeded(InvalidRequest):
+    """The prompt is longer than the model's context; raised before any prefill."""
+
+    def __init__(self, message: str, *, prompt_tokens: int, limit: int) -> None:
+        super().__init__(message)
+        self.prompt_tokens = prompt_tokens
+        self.limit = limit
+
+
+class NonFiniteLogits(CactusError):
+    """The model produced NaN or infinite logits: damaged weights or an overflow."""
+
+
+class InsufficientMemory(CactusError, MemoryError):
+    """More memory is needed than there is; the message has both numbers."""
+
+
+class DownloadError(CactusError):
+    """A model could not be fetched; what was fetched is kept for the next try."""
+
+
+class Cancelled(CactusError):
+    """The call was ended by ``stop()`` or ``destroy()`` from another thread."""
+
+
+class ModelClosed(CactusError, RuntimeError):
+    """The model has been destroyed."""
+
+
+class ReentrantCall(CactusError, RuntimeError):
+    """A callback called back into the model that is calling it."""
+
+
+class ForkError(CactusError, RuntimeError):
+    """A model loaded before ``fork`` was used in the child; load it again there."""
+
+
+class NativeError(CactusError):
+    """The native library is missing, has another version, or refused what it was given."""
