@@ -1,0 +1,266 @@
+"""The table of ops: one row each, with its formula and the rule that gives its width.
+
+An op of this table has a row of the same name in ``graph/reference.py`` (NumPy), in
+``graph/plan.py`` (its number in the native core) and a list of cases in ``tests/ops``. In the
+formulas t is a row of the batch, x[t] a row vector, and "its sequence" the session that row t
+belongs to; tokens and positions come with the batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from .node import Graph, Node
+
+Shape = tuple[int, ...]
+WidthRule = Callable[[Sequence[int], Sequence[Shape], Mapping[str, Any]], int]
+
+LINEAR_WEIGHTS = 4
+"""At most this many weights in one linear: what the native core accepts."""
+
+QUANTIZING = frozenset({"rms_norm", "swiglu", "attention", "qkv_attention", "short_conv"})
+"""Ops that may carry ``attrs["quantize"] = True``: they then quantise their own output."""
+
+GROUP = 32
+"""Columns that share one scale, in quantised activations as in quantised weights."""
+
+
+@dataclass(frozen=True)
+class Op:
+    """One row: how many inputs and weights, which attributes, which state, and the width rule."""
+
+    name: str
+    formula: str
+    inputs: tuple[int, ...]
+    weights: tuple[int, ...]
+    attrs: tuple[str, ...]
+    state: str | None
+    width: WidthRule
+
+
+OPS: dict[str, Op] = {}
+
+
+def op(
+    *,
+    inputs: int | tuple[int, ...] = 1,
+    weights: int | tuple[int, ...] = 0,
+    attrs: tuple[str, ...] = (),
+    state: str | None = None,
+) -> Callable[[WidthRule], WidthRule]:
+    """Enter a width rule into the table; its name is the op's name, its docstring the formula."""
+
+    def enter(rule: WidthRule) -> WidthRule:
+        name = rule.__name__
+        OPS[name] = Op(
+            name,
+            (rule.__doc__ or "").strip(),
+            (inputs,) if isinstance(inputs, int) else inputs,
+            (weights,) if isinstance(weights, int) else weights,
+            attrs,
+            state,
+            rule,
+        )
+        return rule
+
+    return enter
+
+
+def _need(condition: bool, what: str) -> None:
+    if not condition:
+        raise ValueError(what)
+
+
+def _whole_heads(width: int, attrs: Mapping[str, Any]) -> None:
+    _need(width % attrs["head_dim"] == 0, f"{width} columns in heads of {attrs['head_dim']}")
+
+
+def _same(widths: Sequence[int]) -> int:
+    _need(len(set(widths)) == 1, f"want inputs of one width, got {list(widths)}")
+    return widths[0]
+
+
+@op(inputs=0, weights=1)
+def embed(widths: Sequence[int], shapes: Sequence[Shape], attrs: Mapping[str, Any]) -> int:
+    """out[t] = W[token[t]]"""
+    return shapes[0][1]
+
+
+@op(inputs=(1, 2), weights=tuple(range(1, LINEAR_WEIGHTS + 1)))
+def linear(widths: Sequence[int], shapes: Sequence[Shape], attrs: Mapping[str, Any]) -> int:
+    """out[t] = concat(W1 x[t], W2 x[t], ...) (+ r[t] with a second input, attrs residual=True)
+
+    Of a quantised x both levels are used with attrs levels=2 (default), with levels=1 the high one.
+    """
+    for rows_cols in shapes:
+        _need(rows_cols[1:] == (widths[0],), f"weight {rows_cols} does not fit x of {widths[0]}")
+    rows = sum(shape[0] for shape in shapes)
+    _need(bool(attrs.get("residual")) == (len(widths) == 2), "residual=True goes with two inputs")
+    _need(len(widths) == 1 or widths[1] == rows, f"residual of {widths[-1]} added to {rows}")
+    return rows
+
+
+@op(inputs=2)
+def add(widths: Sequence[int], shapes: Sequence[Shape], attrs: Mapping[str, Any]) -> int:
+    """out = a + b"""
+    return _same(widths)
+
+
+@op(inputs=2)
+def mul(widths: Sequence[int], shapes: Sequence[Shape], attrs: Mapping[str, Any]) -> int:
+    """out = a * b, element by element"""
+    return _same(widths)
+
+
+@op()
+def silu(widths: Sequence[int], shapes: Sequence[Shape], attrs: Mapping[str, Any]) -> int:
+    """out = x / (1 + exp(-x))"""
+    return widths[0]
+
+
+@op(attrs=("index", "parts"))
+def split(widths: Sequence[int], shapes: Sequence[Shape], attrs: Mapping[str, Any]) -> int:
+    """out[t] = x[t, index*w : (index+1)*w] with w = width / parts (a view, nothing is computed)"""
+    index, parts = attrs["index"], attrs["parts"]
+    _need(0 <= index < parts and widths[0] % parts == 0, f"part {index} of {parts} of {widths[0]}")
+    return int(widths[0] // parts)
+
+
+@op(weights=1, attrs=("eps",))
+def rms_norm(widths: Sequence[int], shapes: Sequence[Shape], attrs: Mapping[str, Any]) -> int:
+    """out[t] = x[t] / sqrt(mean(x[t]^2) + eps) * w"""
+    _need(shapes[0] == (widths[0],), f"weight {shapes[0]} for x of {widths[0]}")
+    return widths[0]
+
+
+@op(weights=1, attrs=("eps", "head_dim"))
+def head_norm(widths: Sequence[int], shapes: Sequence[Shape], attrs: Mapping[str, Any]) -> int:
+    """rms_norm of each head (head_dim neighbouring columns), with one w[head_dim] for all heads"""
+    _need(shapes[0] == (attrs["head_dim"],), f"weight {shapes[0]} for heads of {attrs['head_dim']}")
+    _whole_heads(widths[0], attrs)
+    return widths[0]
+
+
+@op(attrs=("head_dim", "inv_freq", "scale"))
+def rope(widths: Sequence[int], shapes: Sequence[Shape], attrs: Mapping[str, Any]) -> int:
+    """In each head: n = len(inv_freq), angle = position[t] * inv_freq, c, s = scale * (cos, sin)
+
+    out[:n] = x[:n]*c - x[n:2n]*s;  out[n:2n] = x[n:2n]*c + x[:n]*s;  out[2n:] = x[2n:]
+    """
+    _whole_heads(widths[0], attrs)
+    _need(2 * len(attrs["inv_freq"]) <= attrs["head_dim"], "more frequencies than half a head")
+    return widths[0]
+
+
+@op(inputs=3, attrs=("heads", "kv_heads", "head_dim", "scale"), state="kv")
+def attention(widths: Sequence[int], shapes: Sequence[Shape], attrs: Mapping[str, Any]) -> int:
+    """Appends k, v to the slot, then per head h, with g = h // (heads / kv_heads):
+
+    out[t,h] = sum_j softmax_j(scale * q[t,h]·K[j,g]) V[j,g], over j <= position[t] of its sequence
+    """
+    heads, kv_heads, head_dim = attrs["heads"], attrs["kv_heads"], attrs["head_dim"]
+    _need(heads % kv_heads == 0, f"{heads} heads over {kv_heads} key/value heads")
+    want = [heads * head_dim, kv_heads * head_dim, kv_heads * head_dim]
+    _need(list(widths) == want, f"q, k, v of {list(widths)}, want {want}")
+    return int(heads * head_dim)
+
+
+@op(weights=1, attrs=("taps",), state="conv")
+def causal_conv1d(widths: Sequence[int], shapes: Sequence[Shape], attrs: Mapping[str, Any]) -> int:
+    """out[t] = sum_j w[:, j] * x[t - (taps-1) + j] along its sequence; x before its start is 0"""
+    want = (widths[0], attrs["taps"])
+    _need(shapes[0] == want, f"weight {shapes[0]}, want {want}")
+    return widths[0]
+
+
+@op()
+def output_rows(widths: Sequence[int], shapes: Sequence[Shape], attrs: Mapping[str, Any]) -> int:
+    """Keeps the rows whose logits the batch asks for; every later node has only these rows"""
+    return widths[0]
+
+
+@op()
+def quantize(widths: Sequence[int], shapes: Sequence[Shape], attrs: Mapping[str, Any]) -> int:
+    """Per row and 32 columns: a = max|x|/16256, q = rint(x/a), hi = (q + 64) >> 7, lo = q - 128*hi
+
+    Two int8 levels: x is about (128*hi + lo) * a, or 128*hi*a where a linear reads one level.
+    """
+    _need(widths[0] % GROUP == 0, f"{widths[0]} columns in groups of {GROUP}")
+    return widths[0]
+
+
+@op()
+def swiglu(widths: Sequence[int], shapes: Sequence[Shape], attrs: Mapping[str, Any]) -> int:
+    """out = silu(first half of x) * second half of x"""
+    _need(widths[0] % 2 == 0, f"{widths[0]} columns have no halves")
+    return widths[0] // 2
+
+
+@op(
+    weights=(0, 2),
+    attrs=("heads", "kv_heads", "head_dim", "scale", "inv_freq", "rope_scale", "norm_eps"),
+    state="kv",
+)
+def qkv_attention(widths: Sequence[int], shapes: Sequence[Shape], attrs: Mapping[str, Any]) -> int:
+    """q, k, v = columns of x; attention(rope(head_norm(q)), rope(head_norm(k)), v)
+
+    The two weights are those of the norms; without weights (norm_eps None) there are no norms.
+    """
+    heads, kv_heads, head_dim = attrs["heads"], attrs["kv_heads"], attrs["head_dim"]
+    _need(heads % kv_heads == 0, f"{heads} heads over {kv_heads} key/value heads")
+    want = (heads + 2 * kv_heads) * head_dim
+    _need(widths[0] == want, f"qkv of {widths[0]}, want {want}")
+    _need((attrs["norm_eps"] is None) == (not shapes), "norm_eps goes with two norm weights")
+    _need(all(shape == (head_dim,) for shape in shapes), f"norm weights {list(shapes)}")
+    return int(heads * head_dim)
+
+
+@op(weights=1, attrs=("taps",), state="conv")
+def short_conv(widths: Sequence[int], shapes: Sequence[Shape], attrs: Mapping[str, Any]) -> int:
+    """b, c, y = thirds of x; out = c * causal_conv1d(b * y)"""
+    _need(widths[0] % 3 == 0, f"{widths[0]} columns have no thirds")
+    want = (widths[0] // 3, attrs["taps"])
+    _need(shapes[0] == want, f"weight {shapes[0]}, want {want}")
+    return widths[0] // 3
+
+
+def verify(graph: Graph) -> Graph:
+    """The graph itself, if every node agrees with its row; else ValueError naming the node.
+
+    A failure is a mistake in a model file or a pass, never a property of a user's file.
+    """
+    seen: set[Node] = set()
+    names: set[str] = set()
+    for node in graph.nodes:
+        try:
+            _verify_node(graph, node, seen)
+            _need(node.name not in names, "another node has this name")
+        except (ValueError, KeyError) as error:
+            raise ValueError(f"{node!r}: {error}") from None
+        seen.add(node)
+        names.add(node.name)
+    return graph
+
+
+def _verify_node(graph: Graph, node: Node, seen: set[Node]) -> None:
+    row = OPS[node.op]
+    _need(len(node.inputs) in row.inputs, f"{len(node.inputs)} inputs, want one of {row.inputs}")
+    _need(len(node.weights) in row.weights, f"{len(node.weights)} weights, want {row.weights}")
+    _need(seen.issuperset(node.inputs), "an input comes later in the graph")
+    missing = [name for name in row.attrs if name not in node.attrs]
+    _need(not missing, f"lacks attrs {missing}")
+    kind = graph.slot(node.state).kind if node.state else None
+    _need(kind == row.state, f"state of kind {kind}, want {row.state}")
+    if node.attrs.get("quantize"):
+        _need(can_quantize(node), "cannot quantise its own output")
+    shapes = [graph.weights[name] for name in node.weights]
+    width = row.width([source.width for source in node.inputs], shapes, node.attrs)
+    _need(width == node.width, f"width {node.width}, want {width}")
+
+
+def can_quantize(node: Node) -> bool:
+    """Whether the node may quantise its own output (each group of 32 within one head)."""
+    whole_groups = node.width % GROUP == 0 and node.attrs.get("head_dim", GROUP) % GROUP == 0
+    return node.op in QUANTIZING and whole_groups

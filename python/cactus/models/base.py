@@ -1,0 +1,205 @@
+"""What all model files share: the common config, the head, and finding a checkpoint's file.
+
+A model file is named after the checkpoint's ``model_type`` and defines ``Config`` and ``Model``.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Literal, NamedTuple
+
+from .. import nn
+from ..errors import ModelFormatError, UnsupportedModel
+from ..graph.node import Graph
+from ..graph.trace import trace
+from .fields import Fields
+
+_SHARED = frozenset({"base", "fields"})
+
+# Caps that no known model comes near; they stand before anything is allocated from a lying config.
+MAX_WIDTH = 1 << 17
+MAX_VOCAB = 1 << 22
+MAX_LAYERS = 1 << 10
+MAX_HEADS = 1 << 10
+MAX_HEAD_DIM = 1 << 9
+MAX_CONTEXT = 1 << 24
+
+LANE = 16
+"""Widths and head sizes are multiples of this: rows of a weight tile, lanes of a wide vector."""
+
+
+@dataclass(frozen=True)
+class Config:
+    """What every causal language model says of itself, checked. Sizes in floats or tokens."""
+
+    model_type: str
+    vocab_size: int
+    hidden_size: int
+    intermediate_size: int
+    layers: int
+    heads: int
+    kv_heads: int
+    head_dim: int
+    context_length: int
+    tied: bool
+    norm_eps: float
+    rope: nn.RoPE
+
+    @classmethod
+    def parse(cls, fields: Fields) -> Config:
+        """Read and check config.json; ModelFormatError or UnsupportedModel naming the key."""
+        raise NotImplementedError(f"{cls.__module__} does not read its config")
+
+
+def common(fields: Fields, *, theta: float, eps_key: str, tied: bool) -> dict[str, Any]:
+    """The arguments of ``Config`` that are spelled alike in every checkpoint.
+
+    ``theta`` and ``tied`` are the architecture's defaults, ``eps_key`` its word for the norms'
+    epsilon.
+    """
+    hidden_size = fields.integer("hidden_size", LANE, MAX_WIDTH, multiple=LANE)
+    heads = fields.integer("num_attention_heads", 1, MAX_HEADS)
+    kv_heads = fields.integer("num_key_value_heads", 1, MAX_HEADS, default=heads)
+    if heads % kv_heads:
+        want = f"a divisor of num_attention_heads {heads}"
+        raise fields.error("num_key_value_heads", want, kv_heads)
+    if not fields.has("head_dim") and hidden_size % heads:
+        raise fields.error("num_attention_heads", f"a divisor of hidden_size {hidden_size}", heads)
+    head_dim = fields.integer("head_dim", LANE, MAX_HEAD_DIM, hidden_size // heads, multiple=LANE)
+    return {
+        "model_type": fields.raw["model_type"],
+        "vocab_size": fields.integer("vocab_size", 1, MAX_VOCAB),
+        "hidden_size": hidden_size,
+        "intermediate_size": fields.integer("intermediate_size", LANE, MAX_WIDTH, multiple=LANE),
+        "layers": fields.integer("num_hidden_layers", 1, MAX_LAYERS),
+        "heads": heads,
+        "kv_heads": kv_heads,
+        "head_dim": head_dim,
+        "context_length": fields.integer("max_position_embeddings", 1, MAX_CONTEXT),
+        "tied": fields.flag("tie_word_embeddings", tied),
+        "norm_eps": fields.number(eps_key, 1e-12, 1e-1),
+        "rope": rope(fields, head_dim, theta),
+    }
+
+
+def rope(fields: Fields, head_dim: int, theta: float) -> nn.RoPE:
+    """Rotary positions from ``rope_parameters`` or the older ``rope_theta``, ``rope_scaling``."""
+    inner = fields.object("rope_parameters") or fields.object("rope_scaling")
+    theta = fields.number("rope_theta", 1.0, 1e12, theta)
+    if inner is None:
+        return nn.RoPE.of(head_dim, theta)
+    theta = inner.number("rope_theta", 1.0, 1e12, theta)
+    kind = inner.choice("rope_type" if inner.has("rope_type") else "type", _STRETCHES, "default")
+    if inner.number("partial_rotary_factor", 0.0, 1.0, 1.0) != 1.0:
+        raise UnsupportedModel(f"{inner.where}: partial_rotary_factor below 1 is not supported")
+    if kind == "linear":
+        return nn.RoPE.of(head_dim, theta, nn.linear_stretch(inner.number("factor", 1.0, 1e6)))
+    if kind == "llama3":
+        low = inner.number("low_freq_factor", 1e-3, 1e3)
+        high = inner.number("high_freq_factor", 1e-3, 1e3)
+        if high <= low:
+            raise inner.error("high_freq_factor", f"more than low_freq_factor {low:g}", high)
+        original = inner.integer("original_max_position_embeddings", 1, MAX_CONTEXT)
+        stretch = nn.llama3_stretch(inner.number("factor", 1.0, 1e6), low, high, original)
+        return nn.RoPE.of(head_dim, theta, stretch)
+    return nn.RoPE.of(head_dim, theta)
+
+
+_STRETCHES = ("default", "linear", "llama3")
+
+
+class Decoder(nn.Module):
+    """What lies under ``model.`` in a checkpoint: tokens to hidden states of the output rows."""
+
+    embed_tokens: nn.Embedding
+
+
+class CausalLM(nn.Module):
+    """A decoder and its head; a tied head is the embedding matrix once more."""
+
+    def __init__(self, model: Decoder, config: Config) -> None:
+        self.model = model
+        self.lm_head = None if config.tied else nn.Linear(config.hidden_size, config.vocab_size)
+
+    def forward(self) -> nn.Tensor:
+        x = self.model()
+        return self.lm_head(x) if self.lm_head else self.model.embed_tokens.as_linear(x, "lm_head")
+
+
+class Weight(NamedTuple):
+    """A tensor that the model needs: a ``vector`` is plain f32, a ``matrix`` may be quantised."""
+
+    name: str
+    shape: tuple[int, ...]
+    kind: Literal["matrix", "vector"]
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """A checked config and the model built for it, not yet traced."""
+
+    config: Config
+    model: nn.Module
+
+    @property
+    def tied(self) -> bool:
+        """Whether the logits use the embedding matrix."""
+        return self.config.tied
+
+    @cached_property
+    def weights(self) -> list[Weight]:
+        """Every tensor the model has, under its checkpoint name."""
+        return [Weight(p.name, p.shape, p.kind) for p in self.model.parameters()]
+
+    def build(self) -> Graph:
+        """Trace the model: the unfused graph with the logits as its only output."""
+        return trace(self.model)
+
+    def check(self, shapes: Mapping[str, tuple[int, ...]]) -> None:
+        """ModelFormatError naming a tensor that is missing, misshapen or claimed by no module.
+
+        Convolution kernels may be ``[C, 1, L]`` or ``[C, L]``.
+        """
+        wanted = {weight.name: weight for weight in self.weights}
+        for name, weight in wanted.items():
+            if name not in shapes:
+                raise ModelFormatError(f"tensor {name} {list(weight.shape)} is missing")
+            got = tuple(shapes[name])
+            if len(got) == 3 and got[1] == 1:
+                got = (got[0], got[2])
+            if got != weight.shape:
+                raise ModelFormatError(f"tensor {name}: want {list(weight.shape)}, got {list(got)}")
+        for name in shapes:
+            if name not in wanted and not self._redundant(name):
+                kind = self.config.model_type
+                raise ModelFormatError(f"tensor {name} belongs to no module of a {kind} model")
+
+    def _redundant(self, name: str) -> bool:
+        # Old checkpoints saved the rotary table, and tied ones sometimes the head a second time.
+        return name.endswith(".rotary_emb.inv_freq") or (self.tied and name == "lm_head.weight")
+
+
+def known_architectures() -> list[str]:
+    """The supported ``model_type`` values: the names of the files in this package."""
+    package = importlib.import_module(__package__)
+    return sorted(m.name for m in pkgutil.iter_modules(package.__path__) if m.name not in _SHARED)
+
+
+def load_architecture(raw: Mapping[str, Any]) -> Architecture:
+    """The architecture that a config.json describes, checked and built.
+
+    Raises UnsupportedModel for an unknown ``model_type`` or feature, ModelFormatError for a value
+    that cannot be. Nothing named in the config (``auto_map``, remote code) is ever imported.
+    """
+    fields = Fields(raw)
+    model_type = fields.choice("model_type", known_architectures())
+    # Only names from the listing above reach the import.
+    module = importlib.import_module(f".{model_type}", __package__)
+    config: Config = module.Config.parse(fields)
+    model: nn.Module = CausalLM(module.Model(config), config)
+    model.bind()
+    return Architecture(config, model)

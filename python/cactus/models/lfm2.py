@@ -1,0 +1,138 @@
+"""LFM2 (Liquid AI 2025): gated short convolutions interleaved with grouped-query attention."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from .. import nn
+from . import base
+from .fields import Fields
+
+_KINDS = ("conv", "full_attention")
+
+
+@dataclass(frozen=True)
+class Config(base.Config):
+    """``layer_types`` has a word for each layer; ``taps`` is the length of the kernel."""
+
+    layer_types: tuple[str, ...]
+    taps: int
+
+    @classmethod
+    def parse(cls, fields: Fields) -> Config:
+        fields = Fields(_renamed(fields.raw))
+        fields.refuse("conv_bias", "convolution layers with a bias are not supported")
+        common = base.common(fields, theta=1_000_000.0, eps_key="norm_eps", tied=True)
+        common["intermediate_size"] = _feed_forward_size(fields, common["intermediate_size"])
+        taps = fields.integer("conv_L_cache", 2, 64, 3)
+        return cls(**common, layer_types=_layer_types(fields, common["layers"]), taps=taps)
+
+
+def _renamed(raw: Any) -> dict[str, Any]:
+    # The first checkpoints used these words, and where both are there they count.
+    old = {"block_ff_dim": "intermediate_size", "tie_embedding": "tie_word_embeddings"}
+    return {**raw, **{new: raw[key] for key, new in old.items() if raw.get(key) is not None}}
+
+
+def _feed_forward_size(fields: Fields, size: int) -> int:
+    """Two thirds of ``size``, times a factor, rounded up: as the checkpoints were trained."""
+    if not fields.flag("block_auto_adjust_ff_dim", True):
+        return size
+    size = 2 * size // 3
+    multiple = fields.integer("block_multiple_of", base.LANE, 1 << 16, 256, multiple=base.LANE)
+    factor = fields.number("block_ffn_dim_multiplier", 1e-3, 1e3, 1.0)
+    size = -(-int(factor * size) // multiple) * multiple
+    if not base.LANE <= size <= base.MAX_WIDTH:
+        raise fields.error("intermediate_size", f"at most {base.MAX_WIDTH} when adjusted", size)
+    return size
+
+
+def _layer_types(fields: Fields, layers: int) -> tuple[str, ...]:
+    if fields.has("layer_types"):
+        kinds = fields.raw["layer_types"]
+        if not isinstance(kinds, list) or len(kinds) != layers or not set(kinds) <= set(_KINDS):
+            want = f"a list of num_hidden_layers = {layers} words, each one of {', '.join(_KINDS)}"
+            raise fields.error("layer_types", want, kinds)
+        return tuple(kinds)
+    attention = fields.raw.get("full_attn_idxs")
+    if attention is None:
+        attention = list(range(layers))
+    if not isinstance(attention, list) or not set(attention) <= set(range(layers)):
+        raise fields.error("full_attn_idxs", f"a list of layers below {layers}", attention)
+    return tuple(_KINDS[i in attention] for i in range(layers))
+
+
+class ShortConv(nn.Module):
+    """out = W_out · (c * conv(b * x)) with b, c, x = W_in · input."""
+
+    def __init__(self, c: Config) -> None:
+        self.in_proj = nn.Linear(c.hidden_size, 3 * c.hidden_size)
+        self.conv = nn.CausalConv1d(c.hidden_size, c.taps)
+        self.out_proj = nn.Linear(c.hidden_size, c.hidden_size)
+
+    def forward(self, x: nn.Tensor) -> nn.Tensor:
+        b, c, x = nn.split(self.in_proj(x), 3)
+        return self.out_proj(c * self.conv(b * x))
+
+
+class Attention(nn.Attention):
+    """Grouped-query attention with head norms."""
+
+    names: ClassVar = {"q_norm": "q_layernorm", "k_norm": "k_layernorm", "o_proj": "out_proj"}
+
+
+class FeedForward(nn.GatedMLP):
+    """The gated MLP with the names of its paper."""
+
+    names: ClassVar = {"gate_proj": "w1", "up_proj": "w3", "down_proj": "w2"}
+
+
+class Layer(nn.Module):
+    """An operator, then feed-forward, each on a normed copy of the residual stream."""
+
+    def __init__(self, c: Config, operator: nn.Module) -> None:
+        self.operator = operator
+        self.feed_forward = FeedForward(c.hidden_size, c.intermediate_size)
+        self.operator_norm = nn.RMSNorm(c.hidden_size, c.norm_eps)
+        self.ffn_norm = nn.RMSNorm(c.hidden_size, c.norm_eps)
+
+    def forward(self, x: nn.Tensor) -> nn.Tensor:
+        x = x + self.operator(self.operator_norm(x))
+        return x + self.feed_forward(self.ffn_norm(x))
+
+
+class ConvLayer(Layer):
+    """A layer whose operator is a short convolution."""
+
+    names: ClassVar = {"operator": "conv"}
+
+    def __init__(self, c: Config) -> None:
+        super().__init__(c, ShortConv(c))
+
+
+class AttentionLayer(Layer):
+    """A layer whose operator is attention."""
+
+    names: ClassVar = {"operator": "self_attn"}
+
+    def __init__(self, c: Config) -> None:
+        heads = (c.heads, c.kv_heads, c.head_dim)
+        super().__init__(c, Attention(c.hidden_size, *heads, c.rope, c.norm_eps))
+
+
+class Model(base.Decoder):
+    """Embedding, layers, final norm (which LFM2 calls ``embedding_norm``)."""
+
+    def __init__(self, c: Config) -> None:
+        self.embed_tokens = nn.Embedding(c.vocab_size, c.hidden_size)
+        self.layers = [
+            ConvLayer(c) if kind == "conv" else AttentionLayer(c) for kind in c.layer_types
+        ]
+        self.embedding_norm = nn.RMSNorm(c.hidden_size, c.norm_eps)
+
+    def forward(self) -> nn.Tensor:
+        x = self.embed_tokens()
+        for layer in self.layers:
+            x = layer(x)
+        return self.embedding_norm(nn.output_rows(x))

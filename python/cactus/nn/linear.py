@@ -1,0 +1,30 @@
+"""Linear and Embedding: the two users of weight matrices ``[rows, cols]``."""
+
+from __future__ import annotations
+
+from ..graph.trace import Tensor, apply
+from .module import Module, Parameter
+
+
+class Linear(Module):
+    """y = W x, W of shape ``[out_features, in_features]``; no bias."""
+
+    def __init__(self, in_features: int, out_features: int) -> None:
+        self.weight = Parameter((out_features, in_features), "matrix")
+
+    def forward(self, x: Tensor) -> Tensor:
+        return apply("linear", x, weights=self.weight.use(), path=self.path)
+
+
+class Embedding(Module):
+    """A row of W for each token of the batch, W of shape ``[vocab_size, width]``."""
+
+    def __init__(self, vocab_size: int, width: int) -> None:
+        self.weight = Parameter((vocab_size, width), "matrix")
+
+    def forward(self) -> Tensor:
+        return apply("embed", weights=self.weight.use(), path=self.path)
+
+    def as_linear(self, x: Tensor, path: str) -> Tensor:
+        """Logits with the same matrix (tied embeddings); the node is called ``path``."""
+        return apply("linear", x, weights=self.weight.use(), path=path)

@@ -1,0 +1,19 @@
+"""Gated feed-forward layer (Shazeer 2020, SwiGLU)."""
+
+from __future__ import annotations
+
+from ..graph.trace import Tensor, silu
+from .linear import Linear
+from .module import Module
+
+
+class GatedMLP(Module):
+    """out = W_down · (silu(W_gate x) * W_up x)."""
+
+    def __init__(self, hidden_size: int, intermediate_size: int) -> None:
+        self.gate_proj = Linear(hidden_size, intermediate_size)
+        self.up_proj = Linear(hidden_size, intermediate_size)
+        self.down_proj = Linear(intermediate_size, hidden_size)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.down_proj(silu(self.gate_proj(x)) * self.up_proj(x))

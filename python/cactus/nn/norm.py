@@ -1,0 +1,31 @@
+"""Root-mean-square norms (Zhang and Sennrich 2019), over a row or over each head of it."""
+
+from __future__ import annotations
+
+from ..graph.trace import Tensor, apply
+from .module import Module, Parameter
+
+
+class RMSNorm(Module):
+    """x / sqrt(mean(x^2) + eps) * w over the whole row."""
+
+    def __init__(self, width: int, eps: float) -> None:
+        self.weight = Parameter((width,), "vector")
+        self.eps = eps
+
+    def forward(self, x: Tensor) -> Tensor:
+        return apply(
+            "rms_norm", x, weights=self.weight.use(), path=self.path, attrs={"eps": self.eps}
+        )
+
+
+class HeadNorm(Module):
+    """RMSNorm of each head by itself, one weight ``[head_dim]`` for all heads."""
+
+    def __init__(self, head_dim: int, eps: float) -> None:
+        self.weight = Parameter((head_dim,), "vector")
+        self.head_dim, self.eps = head_dim, eps
+
+    def forward(self, x: Tensor) -> Tensor:
+        attrs = {"eps": self.eps, "head_dim": self.head_dim}
+        return apply("head_norm", x, weights=self.weight.use(), path=self.path, attrs=attrs)

@@ -1,0 +1,56 @@
+"""Rotary positions (Su et al. 2021), half-split convention, and the known ways to stretch them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..graph.trace import Tensor, apply
+
+
+@dataclass(frozen=True)
+class RoPE:
+    """Rotates each pair (i, i + n) of a head by position * inv_freq[i]; n = len(inv_freq).
+
+    ``scale`` multiplies the cosines and sines.
+    """
+
+    inv_freq: tuple[float, ...]
+    scale: float = 1.0
+
+    @classmethod
+    def of(
+        cls, head_dim: int, theta: float, stretch: Callable[[float], float] | None = None
+    ) -> RoPE:
+        """inv_freq[i] = theta^(-2i / head_dim), each passed through ``stretch``, rounded to f32."""
+        frequencies = [theta ** (-2 * i / head_dim) for i in range(head_dim // 2)]
+        if stretch is not None:
+            frequencies = [stretch(frequency) for frequency in frequencies]
+        return cls(tuple(float(np.float32(frequency)) for frequency in frequencies))
+
+    def __call__(self, x: Tensor, head_dim: int, name: str) -> Tensor:
+        attrs = {"head_dim": head_dim, "inv_freq": self.inv_freq, "scale": self.scale}
+        return apply("rope", x, name=name, attrs=attrs)
+
+
+def linear_stretch(factor: float) -> Callable[[float], float]:
+    """Position interpolation: every frequency divided by ``factor``."""
+    return lambda frequency: frequency / factor
+
+
+def llama3_stretch(
+    factor: float, low_freq_factor: float, high_freq_factor: float, original_context: int
+) -> Callable[[float], float]:
+    """Llama 3.1: frequencies that turn rarely within the original context are slowed."""
+
+    def stretch(frequency: float) -> float:
+        # How often the wave turns within the context the model was first trained on.
+        turns = original_context * frequency / (2 * math.pi)
+        kept = (turns - low_freq_factor) / (high_freq_factor - low_freq_factor)
+        kept = min(max(kept, 0.0), 1.0)
+        return frequency * (kept + (1 - kept) / factor)
+
+    return stretch
