@@ -1,0 +1,249 @@
+"""Reading a Hugging Face folder: config.json and one or several safetensors files.
+
+Nothing in the folder is executed: pickles are refused, code that the config names is ignored.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from functools import partial
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from cactus.errors import ModelFormatError, UnsupportedModel
+from cactus.weights.files import read_bytes, read_json
+from cactus.weights.safetensors import DTYPE_BYTES, SafetensorsFile, TensorInfo, read_safetensors
+from cactus.weights.sources import Source, SourceTensor, describe_file
+from cactus.weights.tiles import U8
+
+logger = logging.getLogger("cactus.weights")
+
+PICKLE_SUFFIXES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle")
+PICKLE_ADVICE = (
+    "a pickle can run any code when it is loaded, so it is never opened; "
+    "get the model as safetensors or GGUF"
+)
+
+INDEX = "model.safetensors.index.json"
+SINGLE = "model.safetensors"
+MAX_SHARDS = 1024
+
+TOKENIZER_FILES = (
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "preprocessor_config.json",
+    "processor_config.json",
+)
+TOKENIZER_LIMIT = 256 << 20
+
+_FLOATS = ("F32", "F16", "BF16")
+_INTEGERS = ("BOOL", "U8", "I8", "I16", "U16", "I32", "U32", "I64", "U64")
+
+
+def open_checkpoint(folder: Path) -> Source:
+    """Open a Hugging Face folder; see `open_source` for the errors."""
+    config, notes = _read_config(folder)
+    shards, tensors = _open_shards(folder, notes)
+    close = partial(_close_all, shards)
+    try:
+        tied = config.get("tie_word_embeddings") is True
+        sources = []
+        for name, shard in tensors.items():
+            info = shard.tensors[name]
+            if _is_buffer(name, info.dtype):
+                notes.append(f"tensor {name!r} is a buffer; ignored")
+            elif tied and name == "lm_head.weight" and "model.embed_tokens.weight" in tensors:
+                notes.append("tensor 'lm_head.weight' is tied to the embedding; ignored")
+            else:
+                sources.append(_tensor(name, shard, info))
+        if not sources:
+            raise ModelFormatError(f"{folder}: no tensor to convert")
+        first = min(shards, key=lambda shard: shard.path.name)
+        return Source(
+            config=config,
+            generation=_generation(folder, config),
+            chat_template=_chat_template(folder),
+            tensors=tuple(sources),
+            origin={"format": "safetensors"} | describe_file(first.file, first.data_offset),
+            write_tokenizer=partial(_copy_tokenizer, folder),
+            close=close,
+            notes=tuple(notes),
+        )
+    except BaseException:
+        close()
+        raise
+
+
+def _close_all(shards: list[SafetensorsFile]) -> None:
+    for shard in shards:
+        shard.close()
+
+
+def _read_config(folder: Path) -> tuple[dict[str, Any], list[str]]:
+    """config.json without the keys that ask for code to be run."""
+    if not (folder / "config.json").exists():
+        raise ModelFormatError(f"{folder}: no config.json; this is no Hugging Face model folder")
+    config = read_json(folder / "config.json")
+    notes = []
+    for key in list(config):
+        if key in ("auto_map", "trust_remote_code", "custom_pipelines") or key.startswith("_"):
+            del config[key]
+            if key != "_name_or_path":
+                notes.append(f"config.json: {key!r} asks for code of the model; ignored")
+                logger.warning("%s: %s", folder, notes[-1])
+    config.pop("cactus", None)
+    if not isinstance(config.get("model_type"), str):
+        raise ModelFormatError(
+            f"{folder / 'config.json'}: model_type is {config.get('model_type')!r}, "
+            "expected a string"
+        )
+    return config, notes
+
+
+def _open_shards(
+    folder: Path, notes: list[str]
+) -> tuple[list[SafetensorsFile], dict[str, SafetensorsFile]]:
+    """All shards, and for each tensor the shard that holds it."""
+    shards: list[SafetensorsFile] = []
+    try:
+        if (folder / INDEX).exists():
+            return shards, _open_indexed(folder, shards, notes)
+        if (folder / SINGLE).exists():
+            shards.append(read_safetensors(_inside(folder, SINGLE)))
+            if any(json_is_packed(shard) for shard in shards):
+                raise UnsupportedModel(f"{folder}: is converted already; give the original model")
+            return shards, dict.fromkeys(shards[0].tensors, shards[0])
+    except BaseException:
+        _close_all(shards)
+        raise
+    pickles = sorted(p.name for p in folder.iterdir() if p.suffix.lower() in PICKLE_SUFFIXES)
+    if pickles:
+        raise UnsupportedModel(f"{folder / pickles[0]}: {PICKLE_ADVICE}")
+    raise ModelFormatError(f"{folder}: neither {SINGLE} nor {INDEX} is there")
+
+
+def json_is_packed(shard: SafetensorsFile) -> bool:
+    """Whether a safetensors file holds tiles, not a checkpoint's tensors."""
+    return "cactus" in shard.metadata
+
+
+def _open_indexed(
+    folder: Path, shards: list[SafetensorsFile], notes: list[str]
+) -> dict[str, SafetensorsFile]:
+    where = folder / INDEX
+    weight_map = read_json(where).get("weight_map")
+    if not isinstance(weight_map, dict) or not weight_map:
+        raise ModelFormatError(f"{where}: weight_map is missing, expected tensor -> file name")
+    files: dict[str, SafetensorsFile] = {}
+    for name, shard_name in weight_map.items():
+        if not isinstance(shard_name, str):
+            raise ModelFormatError(f"{where}: weight_map[{name[:80]!r}] is no file name")
+        if shard_name in files:
+            continue
+        if len(files) == MAX_SHARDS:
+            raise ModelFormatError(f"{where}: more than {MAX_SHARDS} files")
+        files[shard_name] = read_safetensors(_inside(folder, shard_name))
+        shards.append(files[shard_name])
+    for name, shard_name in weight_map.items():
+        if name not in files[shard_name].tensors:
+            raise ModelFormatError(f"{where}: tensor {name[:80]!r} is not in {shard_name!r}")
+    owner: dict[str, str] = {}
+    for shard_name, shard in files.items():
+        for name in shard.tensors:
+            if name in owner:
+                raise ModelFormatError(
+                    f"{folder}: tensor {name[:80]!r} is in {owner[name]!r} and in {shard_name!r}"
+                )
+            owner[name] = shard_name
+            if name not in weight_map:
+                notes.append(f"tensor {name[:80]!r} of {shard_name!r} is not in the index; ignored")
+    return {name: files[shard_name] for name, shard_name in weight_map.items()}
+
+
+def _inside(folder: Path, name: str) -> Path:
+    """The path of a file of the model, proven to lie in its folder.
+
+    A download cache keeps `<model>/snapshots/<revision>/<file>` as links into `<model>/blobs`,
+    so links to there are followed, and to nowhere else.
+    """
+    plain = PurePosixPath(name)
+    if not name or "\0" in name or "\\" in name or len(plain.parts) != 1 or name in (".", ".."):
+        raise ModelFormatError(f"{folder}: {name[:80]!r} is no plain file name")
+    path = folder / name
+    if not path.exists():
+        raise ModelFormatError(f"{folder}: the file {name[:80]!r} is missing")
+    real, root = path.resolve(), folder.resolve()
+    allowed = [root]
+    if root.parent.name == "snapshots":
+        allowed.append(root.parent.parent / "blobs")
+    if real.parent not in allowed:
+        raise ModelFormatError(f"{folder}: {name[:80]!r} is a link out of the folder, to {real}")
+    return path
+
+
+def _is_buffer(name: str, dtype: str) -> bool:
+    """Tables and masks that old checkpoints saved; every model computes them itself."""
+    return name.endswith((".rotary_emb.inv_freq", ".masked_bias")) or (
+        dtype in _INTEGERS and name.endswith((".position_ids", ".attn.bias", ".bias_mask"))
+    )
+
+
+def _tensor(name: str, shard: SafetensorsFile, info: TensorInfo) -> SourceTensor:
+    if info.dtype not in _FLOATS:
+        raise UnsupportedModel(
+            f"{shard.path}: tensor {name[:80]!r} is {info.dtype}, expected one of "
+            f"{', '.join(_FLOATS)}; get the model before quantisation"
+        )
+    shape = info.shape or (1,)
+    if 0 in shape:
+        raise ModelFormatError(f"{shard.path}: tensor {name[:80]!r} is empty: shape {list(shape)}")
+    if len(shape) == 3 and shape[1] == 1:
+        shape = (shape[0], shape[2])  # A depthwise convolution kernel [channels, 1, taps].
+    row = shape[-1] * DTYPE_BYTES[info.dtype]
+
+    def rows(start: int, stop: int) -> U8:
+        return shard.read(name, start * row, (stop - start) * row).reshape(stop - start, row)
+
+    return SourceTensor(name, info.dtype, shape, info.nbytes, rows)
+
+
+def _generation(folder: Path, config: dict[str, Any]) -> dict[str, Any]:
+    if (folder / "generation_config.json").exists():
+        return read_json(folder / "generation_config.json")
+    keys = ("bos_token_id", "eos_token_id", "pad_token_id")
+    return {key: config[key] for key in keys if config.get(key) is not None}
+
+
+def _chat_template(folder: Path) -> str | None:
+    """The default chat template: its own file, or a key of tokenizer_config.json."""
+    if (folder / "chat_template.jinja").exists():
+        text = read_bytes(folder / "chat_template.jinja", 1 << 20)
+        try:
+            return text.decode("utf-8")
+        except UnicodeDecodeError as error:
+            raise ModelFormatError(f"{folder / 'chat_template.jinja'}: {error.reason}") from None
+    for name in ("chat_template.json", "tokenizer_config.json"):
+        if (folder / name).exists():
+            template = read_json(folder / name).get("chat_template")
+            if isinstance(template, list):
+                named = [t for t in template if isinstance(t, dict) and t.get("name") == "default"]
+                template = named[0].get("template") if named else None
+            if isinstance(template, str):
+                return template
+    return None
+
+
+def _copy_tokenizer(source: Path, target: Path) -> None:
+    """Copy the tokenizer's files; each is a plain file of the folder and valid JSON."""
+    for name in TOKENIZER_FILES:
+        if not (source / name).exists():
+            continue
+        data = read_bytes(_inside(source, name), TOKENIZER_LIMIT)
+        try:
+            json.loads(data)
+        except (ValueError, RecursionError) as error:
+            raise ModelFormatError(f"{source / name}: not valid JSON: {error}") from None
+        (target / name).write_bytes(data)

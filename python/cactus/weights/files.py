@@ -1,0 +1,155 @@
+"""Opening and reading files that nobody vouches for.
+
+Every reader of this room goes through `RegularFile` and `read_json`: nothing blocks, nothing is
+mapped, and no size is believed before it has been compared with the file.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+import weakref
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cactus.errors import ModelFormatError, ModelNotFound
+
+JSON_LIMIT = 16 << 20
+"""Bytes of JSON that are parsed at most: Python objects take up to twenty times the text."""
+
+
+class RegularFile:
+    """A regular file opened for reading: `path`, `size` in bytes, and `read` by offset.
+
+    Reads copy (`pread`) instead of mapping, so a file that another process shrinks is a
+    `ModelFormatError` and never a SIGBUS; a file that is replaced by a rename stays readable.
+
+    Raises `ModelNotFound` when nothing is there and `ModelFormatError` for a directory, FIFO,
+    device or unreadable file; never blocks on any of them.
+    """
+
+    def __init__(self, path: Path | str) -> None:
+        self.path = Path(path)
+        # Without O_NONBLOCK, opening a FIFO waits for a writer that may never come.
+        flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+        try:
+            descriptor = os.open(self.path, flags)
+        except FileNotFoundError:
+            raise ModelNotFound(f"{self.path}: no such file") from None
+        except (OSError, ValueError) as error:
+            raise ModelFormatError(f"{self.path}: cannot be opened: {error}") from None
+        self._close = weakref.finalize(self, os.close, descriptor)
+        self._descriptor = descriptor
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            self.close()
+            raise ModelFormatError(
+                f"{self.path}: is {_kind(status.st_mode)}, expected a regular file"
+            )
+        self.size = status.st_size
+
+    def close(self) -> None:
+        """Close the file; a second call does nothing."""
+        self._close()
+
+    def read(self, offset: int, size: int) -> NDArray[np.uint8]:
+        """Copy `size` bytes from `offset` into a new array uint8 [size].
+
+        Raises `ModelFormatError` when the range is not (or no longer) inside the file.
+        """
+        if offset < 0 or size < 0 or offset + size > self.size:
+            raise ModelFormatError(
+                f"{self.path}: bytes {offset}..{offset + size} asked of a file of {self.size} bytes"
+            )
+        out = np.empty(size, np.uint8)
+        view = out.data
+        done = 0
+        while done < size:
+            # One call moves at most 2 GiB on Linux, hence the loop.
+            count = os.preadv(self._descriptor, [view[done : done + (1 << 30)]], offset + done)
+            if count == 0:
+                raise ModelFormatError(
+                    f"{self.path}: ends at byte {offset + done}, expected {self.size} bytes; "
+                    "it was cut while being read"
+                )
+            done += count
+        return out
+
+
+def _kind(mode: int) -> str:
+    for test, name in (
+        (stat.S_ISDIR, "a directory"),
+        (stat.S_ISFIFO, "a named pipe"),
+        (stat.S_ISCHR, "a character device"),
+        (stat.S_ISBLK, "a block device"),
+        (stat.S_ISSOCK, "a socket"),
+    ):
+        if test(mode):
+            return name
+    return "a special file"
+
+
+def parse_json(text: bytes, where: str) -> Any:
+    """Parse strict JSON: UTF-8, no duplicate key, no NaN or Infinity, bounded depth.
+
+    `where` starts every error message. Raises `ModelFormatError`.
+    """
+
+    def pairs(items: list[tuple[str, Any]]) -> dict[str, Any]:
+        result = dict(items)
+        if len(result) != len(items):
+            seen: set[str] = set()
+            for key, _ in items:
+                if key in seen:
+                    raise ModelFormatError(f"{where}: the key {key[:80]!r} occurs twice")
+                seen.add(key)
+        return result
+
+    def constant(name: str) -> Any:
+        raise ModelFormatError(f"{where}: {name} is not JSON")
+
+    try:
+        return json.loads(text.decode("utf-8"), object_pairs_hook=pairs, parse_constant=constant)
+    except RecursionError:
+        raise ModelFormatError(f"{where}: JSON is nested too deeply") from None
+    except ValueError as error:  # JSONDecodeError, UnicodeDecodeError, integers of 5,000 digits
+        raise ModelFormatError(f"{where}: not valid JSON: {str(error)[:200]}") from None
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a JSON object of at most `JSON_LIMIT` bytes; raises `ModelFormatError`."""
+    return parse_object(read_bytes(path, JSON_LIMIT), str(path))
+
+
+def parse_object(text: bytes, where: str) -> dict[str, Any]:
+    """`parse_json` for a text that has to be an object."""
+    value = parse_json(text, where)
+    if not isinstance(value, dict):
+        raise ModelFormatError(f"{where}: expected a JSON object, got {type(value).__name__}")
+    return value
+
+
+def read_bytes(path: Path, limit: int) -> bytes:
+    """Read a whole regular file of at most `limit` bytes; raises `ModelFormatError`."""
+    file = RegularFile(path)
+    try:
+        if file.size > limit:
+            raise ModelFormatError(f"{path}: {file.size} bytes, expected at most {limit}")
+        return file.read(0, file.size).tobytes()
+    finally:
+        file.close()
+
+
+@contextmanager
+def format_errors(where: str) -> Iterator[None]:
+    """Prefix `where` to the message of a `ModelFormatError` raised inside."""
+    try:
+        yield
+    except ModelFormatError as error:
+        raise type(error)(f"{where}: {error}") from None

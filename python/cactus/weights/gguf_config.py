@@ -1,0 +1,344 @@
+"""From the metadata and tensor names of a GGUF file to those of its Hugging Face checkpoint.
+
+Nothing in the metadata is believed: each number is checked for its range and against the others,
+and each tensor's shape against all of them, so that what follows may divide and index freely.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from cactus.errors import ModelFormatError, UnsupportedModel
+from cactus.weights.gguf import GGUFFile
+
+MAX_LAYERS = 1024
+MAX_HEADS = 1024
+MAX_WIDTH = 1 << 18
+MAX_VOCABULARY = 1 << 21
+MAX_CONTEXT = 1 << 26
+
+
+@dataclass(frozen=True)
+class MappedTensor:
+    """One tensor: its name in the GGUF file, in the checkpoint, and the shape it has to have.
+
+    `rotary_head_dim` > 0: the rows of each head of this size are stored pairwise interleaved for
+    rotary embedding and have to be put back into two halves.
+    """
+
+    source: str
+    name: str
+    shape: tuple[int, ...]
+    rotary_head_dim: int = 0
+
+
+@dataclass(frozen=True)
+class GGUFModel:
+    """A GGUF model that keeps its word: config.json, generation_config.json, and the tensors."""
+
+    config: dict[str, Any]
+    generation: dict[str, Any]
+    chat_template: str | None
+    tensors: tuple[MappedTensor, ...]
+    ignored: tuple[str, ...] = field(default=())
+
+
+class Facts:
+    """Typed access to metadata; every error names the key, what it is and what was expected."""
+
+    def __init__(self, metadata: dict[str, Any], architecture: str) -> None:
+        self._metadata = metadata
+        self._architecture = architecture
+
+    def key(self, name: str) -> str:
+        return name.replace("{arch}", self._architecture)
+
+    def get(self, name: str) -> Any:
+        return self._metadata.get(self.key(name))
+
+    def integer(
+        self, name: str, low: int, high: int, default: int | None = None, *, multiple: int = 1
+    ) -> int:
+        value = self._metadata.get(self.key(name), default)
+        if type(value) is not int or not low <= value <= high or value % multiple:
+            step = f", a multiple of {multiple}" if multiple > 1 else ""
+            raise ModelFormatError(
+                f"{self.key(name)} is {_show(value)}, "
+                f"expected an integer from {low} to {high}{step}"
+            )
+        return value
+
+    def number(self, name: str, low: float, high: float, default: float | None = None) -> float:
+        value = self._metadata.get(self.key(name), default)
+        if (
+            not isinstance(value, (int, float))
+            or isinstance(value, bool)
+            or not low <= value <= high  # NaN fails here too.
+        ):
+            raise ModelFormatError(
+                f"{self.key(name)} is {_show(value)}, expected a number from {low:g} to {high:g}"
+            )
+        return float(value)
+
+    def text(self, name: str) -> str | None:
+        value = self._metadata.get(self.key(name))
+        if value is not None and not isinstance(value, str):
+            raise ModelFormatError(f"{self.key(name)} is {_show(value)}, expected a string")
+        return value
+
+    def per_layer(self, name: str, layers: int, low: int, high: int) -> list[int]:
+        """An integer for each layer, given as one number for all or as an array."""
+        value = self._metadata.get(self.key(name))
+        values: list[Any] = value if isinstance(value, list) else [value] * layers
+        if len(values) != layers or not all(type(x) is int and low <= x <= high for x in values):
+            raise ModelFormatError(
+                f"{self.key(name)} is {_show(value)}, expected one integer or {layers}, "
+                f"each from {low} to {high}"
+            )
+        return values
+
+
+def _show(value: Any) -> str:
+    return "missing" if value is None else repr(value)[:80]
+
+
+def read_model(gguf: GGUFFile) -> GGUFModel:
+    """The checked config and tensor list of a GGUF file.
+
+    Raises `UnsupportedModel` for an architecture or feature that is not read, and
+    `ModelFormatError` for metadata or tensors that contradict each other.
+    """
+    architecture = gguf.metadata.get("general.architecture")
+    if not isinstance(architecture, str):
+        raise ModelFormatError(
+            f"general.architecture is {_show(architecture)}, expected one of {_known()}"
+        )
+    if architecture not in _ARCHITECTURES:
+        raise UnsupportedModel(
+            f"architecture {architecture[:80]!r} is not supported in GGUF; supported: {_known()}"
+        )
+    facts = Facts(gguf.metadata, architecture)
+    config, tensors = _ARCHITECTURES[architecture](facts, gguf)
+    generation = _token_ids(facts, config)
+    ignored = _check_tensors(gguf, tensors)
+    return GGUFModel(
+        config, generation, facts.text("tokenizer.chat_template"), tuple(tensors), ignored
+    )
+
+
+def _known() -> str:
+    return ", ".join(sorted(_ARCHITECTURES))
+
+
+def _check_tensors(gguf: GGUFFile, tensors: list[MappedTensor]) -> tuple[str, ...]:
+    """Every expected tensor is there in its shape; returns the names nobody asked for."""
+    for tensor in tensors:
+        found = gguf.tensors.get(tensor.source)
+        if found is None:
+            raise ModelFormatError(
+                f"tensor {tensor.source!r} is missing, expected with shape {list(tensor.shape)}"
+            )
+        if found.shape != tensor.shape:
+            raise ModelFormatError(
+                f"tensor {tensor.source!r} has shape {list(found.shape)}, "
+                f"but the metadata asks for {list(tensor.shape)}"
+            )
+    expected = {tensor.source for tensor in tensors} | {"rope_freqs.weight"}
+    return tuple(name for name in gguf.tensors if name not in expected)
+
+
+def _common(facts: Facts, gguf: GGUFFile) -> dict[str, Any]:
+    """The config keys that every decoder has."""
+    layers = facts.integer("{arch}.block_count", 1, MAX_LAYERS)
+    hidden = facts.integer("{arch}.embedding_length", 16, MAX_WIDTH, multiple=16)
+    heads = facts.integer("{arch}.attention.head_count", 1, MAX_HEADS)
+    vocabulary = _vocabulary(facts, gguf)
+    default_dim = hidden // heads if hidden % heads == 0 else None
+    head_dim = facts.integer("{arch}.attention.key_length", 2, MAX_WIDTH, default_dim, multiple=2)
+    facts.integer("{arch}.attention.value_length", head_dim, head_dim, head_dim)
+    facts.integer("{arch}.rope.dimension_count", head_dim, head_dim, head_dim)
+    facts.integer("{arch}.expert_count", 0, 0, 0)
+    return {
+        "vocab_size": vocabulary,
+        "hidden_size": hidden,
+        "intermediate_size": facts.integer("{arch}.feed_forward_length", 16, 1 << 20, multiple=16),
+        "num_hidden_layers": layers,
+        "num_attention_heads": heads,
+        "head_dim": head_dim,
+        "max_position_embeddings": facts.integer("{arch}.context_length", 1, MAX_CONTEXT),
+        "rope_theta": facts.number("{arch}.rope.freq_base", 1.0, 1e12, 10000.0),
+        "tie_word_embeddings": "output.weight" not in gguf.tensors,
+    }
+
+
+def _vocabulary(facts: Facts, gguf: GGUFFile) -> int:
+    """The number of tokens; the token list, the metadata and the embedding have to agree."""
+    tokens = facts.get("tokenizer.ggml.tokens")
+    if not isinstance(tokens, list) or not tokens or not isinstance(tokens[0], str):
+        raise ModelFormatError(f"tokenizer.ggml.tokens is {_show(tokens)}, expected strings")
+    if len(tokens) > MAX_VOCABULARY:
+        raise ModelFormatError(
+            f"tokenizer.ggml.tokens has {len(tokens)} entries, at most {MAX_VOCABULARY}"
+        )
+    return facts.integer("{arch}.vocab_size", len(tokens), len(tokens), len(tokens))
+
+
+def _kv_heads(facts: Facts, name: str, value: int, heads: int) -> int:
+    if value < 1 or heads % value:
+        raise ModelFormatError(f"{facts.key(name)} is {value}, which does not divide {heads} heads")
+    return value
+
+
+def _llama(facts: Facts, gguf: GGUFFile) -> tuple[dict[str, Any], list[MappedTensor]]:
+    config: dict[str, Any] = {"architectures": ["LlamaForCausalLM"], "model_type": "llama"}
+    config |= _common(facts, gguf)
+    heads, head_dim = config["num_attention_heads"], config["head_dim"]
+    counts = facts.per_layer(
+        "{arch}.attention.head_count_kv", config["num_hidden_layers"], 1, heads
+    )
+    if len(set(counts)) > 1:
+        raise UnsupportedModel(f"{facts.key('{arch}.attention.head_count_kv')} differs by layer")
+    kv_heads = _kv_heads(facts, "{arch}.attention.head_count_kv", counts[0], heads)
+    config |= {
+        "num_key_value_heads": kv_heads,
+        "rms_norm_eps": _epsilon(facts),
+        "hidden_act": "silu",
+        "attention_bias": "blk.0.attn_q.bias" in gguf.tensors,
+        "mlp_bias": "blk.0.ffn_up.bias" in gguf.tensors,
+    }
+    hidden, inner = config["hidden_size"], config["intermediate_size"]
+    queries, keys = heads * head_dim, kv_heads * head_dim
+    attention = (
+        # name in GGUF, in the checkpoint, rows, columns, rows interleaved for rotary embedding
+        ("attn_q", "self_attn.q_proj", queries, hidden, head_dim),
+        ("attn_k", "self_attn.k_proj", keys, hidden, head_dim),
+        ("attn_v", "self_attn.v_proj", keys, hidden, 0),
+        ("attn_output", "self_attn.o_proj", hidden, queries, 0),
+    )
+    mlp = (
+        ("ffn_gate", "mlp.gate_proj", inner, hidden, 0),
+        ("ffn_up", "mlp.up_proj", inner, hidden, 0),
+        ("ffn_down", "mlp.down_proj", hidden, inner, 0),
+    )
+    tensors = _outer(config, "output_norm", "model.norm")
+    for index in range(config["num_hidden_layers"]):
+        old, new = f"blk.{index}.", f"model.layers.{index}."
+        tensors += [
+            MappedTensor(old + "attn_norm.weight", new + "input_layernorm.weight", (hidden,)),
+            MappedTensor(
+                old + "ffn_norm.weight", new + "post_attention_layernorm.weight", (hidden,)
+            ),
+        ]
+        for table, bias in ((attention, config["attention_bias"]), (mlp, config["mlp_bias"])):
+            for source, name, rows, cols, rotary in table:
+                matrix = MappedTensor(
+                    f"{old}{source}.weight", f"{new}{name}.weight", (rows, cols), rotary
+                )
+                tensors.append(matrix)
+                if bias:
+                    vector = MappedTensor(
+                        f"{old}{source}.bias", f"{new}{name}.bias", (rows,), rotary
+                    )
+                    tensors.append(vector)
+    return config, tensors
+
+
+def _lfm2(facts: Facts, gguf: GGUFFile) -> tuple[dict[str, Any], list[MappedTensor]]:
+    config: dict[str, Any] = {"architectures": ["Lfm2ForCausalLM"], "model_type": "lfm2"}
+    config |= _common(facts, gguf)
+    layers, heads = config["num_hidden_layers"], config["num_attention_heads"]
+    head_dim, hidden, inner = config["head_dim"], config["hidden_size"], config["intermediate_size"]
+    key = "{arch}.attention.head_count_kv"
+    counts = facts.per_layer(key, layers, 0, heads)
+    used = set(counts) - {0}
+    if len(used) > 1:
+        raise UnsupportedModel(f"{facts.key(key)} has several sizes: {sorted(used)}")
+    kv_heads = _kv_heads(facts, key, used.pop(), heads) if used else heads
+    taps = facts.integer("{arch}.shortconv.l_cache", 2, 64)
+    config |= {
+        "num_key_value_heads": kv_heads,
+        "norm_eps": _epsilon(facts),
+        "conv_L_cache": taps,
+        "conv_bias": False,
+        "block_auto_adjust_ff_dim": False,
+        "layer_types": ["full_attention" if count else "conv" for count in counts],
+    }
+    # The norm before the output has the embedding's name in files of the first converters.
+    norm = "output_norm" if "output_norm.weight" in gguf.tensors else "token_embd_norm"
+    tensors = _outer(config, norm, "model.embedding_norm")
+    queries, keys = heads * head_dim, kv_heads * head_dim
+    for index, count in enumerate(counts):
+        old, new = f"blk.{index}.", f"model.layers.{index}."
+        shapes: list[tuple[str, str, tuple[int, ...]]] = [
+            ("attn_norm", "operator_norm", (hidden,)),
+            ("ffn_norm", "ffn_norm", (hidden,)),
+            ("ffn_gate", "feed_forward.w1", (inner, hidden)),
+            ("ffn_down", "feed_forward.w2", (hidden, inner)),
+            ("ffn_up", "feed_forward.w3", (inner, hidden)),
+        ]
+        if count:
+            shapes += [
+                ("attn_q", "self_attn.q_proj", (queries, hidden)),
+                ("attn_k", "self_attn.k_proj", (keys, hidden)),
+                ("attn_v", "self_attn.v_proj", (keys, hidden)),
+                ("attn_output", "self_attn.out_proj", (hidden, queries)),
+                ("attn_q_norm", "self_attn.q_layernorm", (head_dim,)),
+                ("attn_k_norm", "self_attn.k_layernorm", (head_dim,)),
+            ]
+        else:
+            shapes += [
+                ("shortconv.in_proj", "conv.in_proj", (3 * hidden, hidden)),
+                ("shortconv.out_proj", "conv.out_proj", (hidden, hidden)),
+                ("shortconv.conv", "conv.conv", (hidden, taps)),
+            ]
+        tensors += [
+            MappedTensor(f"{old}{source}.weight", f"{new}{name}.weight", shape)
+            for source, name, shape in shapes
+        ]
+    return config, tensors
+
+
+def _outer(config: dict[str, Any], norm: str, norm_name: str) -> list[MappedTensor]:
+    """Embedding, last norm and, when it is not the embedding again, the output matrix."""
+    hidden, matrix = config["hidden_size"], (config["vocab_size"], config["hidden_size"])
+    tensors = [
+        MappedTensor("token_embd.weight", "model.embed_tokens.weight", matrix),
+        MappedTensor(f"{norm}.weight", f"{norm_name}.weight", (hidden,)),
+    ]
+    if not config["tie_word_embeddings"]:
+        tensors.append(MappedTensor("output.weight", "lm_head.weight", matrix))
+    return tensors
+
+
+def _epsilon(facts: Facts) -> float:
+    value = facts.number("{arch}.attention.layer_norm_rms_epsilon", 0.0, 1.0)
+    # Stored as f32: give back the decimal that was meant, 1e-05 for 9.999999747378752e-06.
+    return float(f"{value:.6g}")
+
+
+def _token_ids(facts: Facts, config: dict[str, Any]) -> dict[str, Any]:
+    """Put bos, eos and pad ids into `config`; returns generation_config.json."""
+    last = config["vocab_size"] - 1
+    ids: dict[str, int] = {}
+    for name in ("bos", "eos", "eot", "eom", "padding"):
+        key = f"tokenizer.ggml.{name}_token_id"
+        if facts.get(key) is not None:
+            ids[name] = facts.integer(key, 0, last)
+    ends = list(dict.fromkeys(ids[name] for name in ("eos", "eot", "eom") if name in ids))
+    generation: dict[str, Any] = {}
+    for key, value in (
+        ("bos_token_id", ids.get("bos")),
+        ("eos_token_id", ends if len(ends) > 1 else (ends[0] if ends else None)),
+        ("pad_token_id", ids.get("padding")),
+    ):
+        config[key] = value
+        if value is not None:
+            generation[key] = value
+    return generation
+
+
+_ARCHITECTURES: dict[
+    str, Callable[[Facts, GGUFFile], tuple[dict[str, Any], list[MappedTensor]]]
+] = {"llama": _llama, "lfm2": _lfm2}

@@ -1,0 +1,139 @@
+"""What `convert` reads from: a GGUF file or a Hugging Face folder, behind one shape."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from cactus.errors import ModelNotFound, UnsupportedModel
+from cactus.weights.files import RegularFile
+from cactus.weights.gguf import GGUFFile, read_gguf
+from cactus.weights.gguf_config import MappedTensor, read_model
+from cactus.weights.tiles import TILE_ROWS, U8
+
+
+@dataclass(frozen=True)
+class SourceTensor:
+    """A tensor to convert, under its checkpoint name.
+
+    `kind` is its format by ggml's name (F32, BF16, Q4_1 ...). `rows(start, stop)` gives raw rows
+    uint8 [stop - start, bytes of a row] in checkpoint order; both ends are multiples of `unit`
+    or the number of rows. A tensor of rank above two counts all but its last dimension as rows.
+    """
+
+    name: str
+    kind: str
+    shape: tuple[int, ...]
+    nbytes: int
+    rows: Callable[[int, int], U8]
+    unit: int = TILE_ROWS
+
+
+@dataclass(frozen=True)
+class Source:
+    """A model to convert: its config files as dictionaries, its tensors, its tokenizer.
+
+    `write_tokenizer(folder)` puts the tokenizer's files into the folder; `origin` says where the
+    weights come from; `notes` are what a user should know about it.
+    """
+
+    config: dict[str, Any]
+    generation: dict[str, Any]
+    chat_template: str | None
+    tensors: tuple[SourceTensor, ...]
+    origin: dict[str, Any]
+    write_tokenizer: Callable[[Path], None]
+    close: Callable[[], None]
+    notes: tuple[str, ...] = field(default=())
+
+
+def open_source(path: Path) -> Source:
+    """Open a `.gguf` file or a Hugging Face folder.
+
+    Raises `ModelNotFound`, `UnsupportedModel` (pickle, other formats) or `ModelFormatError`.
+    """
+    from cactus.weights.checkpoint import PICKLE_ADVICE, PICKLE_SUFFIXES, open_checkpoint
+
+    if path.is_dir():
+        return open_checkpoint(path)
+    if not path.exists():
+        raise ModelNotFound(f"{path}: no such file or folder")
+    if path.suffix.lower() in PICKLE_SUFFIXES:
+        raise UnsupportedModel(f"{path}: {PICKLE_ADVICE}")
+    if path.suffix.lower() == ".safetensors":
+        raise UnsupportedModel(
+            f"{path}: a safetensors file alone has no config and tokenizer; give its folder"
+        )
+    return _open_gguf(path)
+
+
+def _open_gguf(path: Path) -> Source:
+    gguf = read_gguf(path)
+    try:
+        model = read_model(gguf)
+        tensors = tuple(_gguf_tensor(gguf, tensor) for tensor in model.tensors)
+    except Exception as error:
+        gguf.close()
+        raise type(error)(f"{path}: {error}") from None
+    notes = tuple(f"tensor {name!r} is not part of the model; ignored" for name in model.ignored)
+
+    def write_tokenizer(folder: Path) -> None:
+        from cactus.tokenizer_gguf import write_tokenizer
+
+        write_tokenizer(gguf.metadata, folder)
+
+    return Source(
+        config=model.config,
+        generation=model.generation,
+        chat_template=model.chat_template,
+        tensors=tensors,
+        origin={"format": "gguf"} | describe_file(gguf.file, gguf.data_offset),
+        write_tokenizer=write_tokenizer,
+        close=gguf.close,
+        notes=notes,
+    )
+
+
+def describe_file(file: RegularFile, header_bytes: int) -> dict[str, Any]:
+    """Name, size, and the SHA-256 of the first `header_bytes` bytes: all but the tensors."""
+    digest = hashlib.sha256(file.read(0, header_bytes).tobytes()).hexdigest()
+    return {"file": file.path.name, "bytes": file.size, "header_sha256": digest}
+
+
+def _gguf_tensor(gguf: GGUFFile, mapped: MappedTensor) -> SourceTensor:
+    tensor = gguf.tensors[mapped.source]
+    head_dim = mapped.rotary_head_dim
+    if len(mapped.shape) == 1:
+        # A vector is one row; a rotary bias is permuted by value instead of by row.
+        rows = partial(_vector, gguf, mapped.source, head_dim)
+        return SourceTensor(mapped.name, tensor.type.name, mapped.shape, tensor.nbytes, rows, 1)
+    if not head_dim:
+        rows = partial(gguf.rows, mapped.source)
+        return SourceTensor(mapped.name, tensor.type.name, mapped.shape, tensor.nbytes, rows)
+    rows = partial(_rotary_rows, gguf, mapped.source, head_dim)
+    unit = math.lcm(head_dim, TILE_ROWS)
+    return SourceTensor(mapped.name, tensor.type.name, mapped.shape, tensor.nbytes, rows, unit)
+
+
+def _rotary_rows(gguf: GGUFFile, name: str, head_dim: int, start: int, stop: int) -> U8:
+    """Rows with each head's interleaved pairs (0, half, 1, half + 1, ...) in order again."""
+    raw = gguf.rows(name, start, stop)
+    pairs = raw.reshape(-1, head_dim // 2, 2, raw.shape[1])
+    return np.ascontiguousarray(pairs.swapaxes(1, 2)).reshape(raw.shape)
+
+
+def _vector(gguf: GGUFFile, name: str, head_dim: int, start: int, stop: int) -> U8:
+    raw = gguf.rows(name, start, stop)
+    if not head_dim:
+        return raw
+    if gguf.tensors[name].type.elements != 1:
+        raise UnsupportedModel(f"tensor {name!r}: a rotary bias of blocks cannot be reordered")
+    pairs = raw.reshape(-1, head_dim // 2, 2, gguf.tensors[name].type.nbytes)
+    return np.ascontiguousarray(pairs.swapaxes(1, 2)).reshape(raw.shape)

@@ -1,0 +1,154 @@
+"""The tile layout of weights on disk, which every instruction set reads as it lies.
+
+A matrix [rows, cols] is cut into tiles of 16 rows (the last one padded with zeros), because an
+int8 dot instruction sums four neighbouring bytes into one of 16 lanes, and a lane is a row:
+
+    q4   per tile, per group of 32 columns: 320 bytes
+         4 registers x 16 rows x 4 bytes, then 16 f16 scales, then 16 f16 minima.
+         Register j, row r, byte b: low nibble = column 8j + b, high nibble = column 8j + 4 + b.
+         weight = scale * code + minimum, code 0..15
+    q8   per tile, per group of 32 columns: 544 bytes
+         8 registers x 16 rows x 4 bytes (code + 128), then 16 f16 scales.
+         Register j, row r, byte b: column 4j + b.  weight = scale * code, code -128..127
+    f16, bf16, f32   per tile, per column: the 16 values of its rows
+"""
+
+from __future__ import annotations
+
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+TILE_ROWS = 16
+GROUP = 32
+Q4_BLOCK = 320
+Q8_BLOCK = 544
+
+U8 = NDArray[np.uint8]
+F16 = NDArray[np.float16]
+F32 = NDArray[np.float32]
+_Scalar = TypeVar("_Scalar", bound=np.generic)
+
+
+def tile_nbytes(dtype: str, rows: int, cols: int) -> int:
+    """Bytes of a packed matrix; `dtype` is "q4", "q8", "f16", "bf16" or "f32".
+
+    Raises `ValueError` for another dtype, or when q4/q8 columns are no multiple of 32.
+    """
+    tiles = -(-rows // TILE_ROWS)
+    if dtype in ("q4", "q8"):
+        if cols % GROUP:
+            raise ValueError(f"{dtype} needs columns in multiples of {GROUP}, got {cols}")
+        return tiles * (cols // GROUP) * (Q4_BLOCK if dtype == "q4" else Q8_BLOCK)
+    if dtype not in ("f16", "bf16", "f32"):
+        raise ValueError(f"unknown tile dtype {dtype!r}")
+    return tiles * TILE_ROWS * cols * (4 if dtype == "f32" else 2)
+
+
+def pack_q4(codes: U8, scales: F16, minima: F16) -> U8:
+    """Pack codes 0..15 [rows, cols] and scales, minima [rows, cols/32] into uint8 [nbytes]."""
+    codes = _pad_rows(codes)
+    tiles, groups = codes.shape[0] // TILE_ROWS, codes.shape[1] // GROUP
+    pairs = codes.reshape(tiles, TILE_ROWS, groups, 4, 2, 4)
+    blocks = np.empty((tiles, groups, Q4_BLOCK), np.uint8)
+    joined = pairs[..., 0, :] | (pairs[..., 1, :] << 4)
+    blocks[..., :256] = joined.transpose(0, 2, 3, 1, 4).reshape(tiles, groups, 256)
+    blocks[..., 256:288] = _group_bytes(scales)
+    blocks[..., 288:] = _group_bytes(minima)
+    return blocks.reshape(-1)
+
+
+def unpack_q4(data: U8, rows: int, cols: int) -> tuple[U8, F16, F16]:
+    """Undo `pack_q4`: codes uint8 [rows, cols], scales and minima f16 [rows, cols/32]."""
+    tiles, groups = -(-rows // TILE_ROWS), cols // GROUP
+    blocks = data.reshape(tiles, groups, Q4_BLOCK)
+    joined = blocks[..., :256].reshape(tiles, groups, 4, TILE_ROWS, 4).transpose(0, 3, 1, 2, 4)
+    codes = np.stack((joined & 15, joined >> 4), axis=-2).reshape(tiles * TILE_ROWS, cols)
+    scales = _group_values(blocks[..., 256:288])
+    return codes[:rows], scales[:rows], _group_values(blocks[..., 288:])[:rows]
+
+
+def pack_q8(codes: NDArray[np.int8], scales: F16) -> U8:
+    """Pack codes -128..127 [rows, cols] and scales [rows, cols/32] into uint8 [nbytes]."""
+    shifted = _pad_rows(codes).view(np.uint8) ^ np.uint8(128)
+    tiles, groups = shifted.shape[0] // TILE_ROWS, shifted.shape[1] // GROUP
+    blocks = np.empty((tiles, groups, Q8_BLOCK), np.uint8)
+    quads = shifted.reshape(tiles, TILE_ROWS, groups, 8, 4)
+    blocks[..., :512] = quads.transpose(0, 2, 3, 1, 4).reshape(tiles, groups, 512)
+    blocks[..., 512:] = _group_bytes(scales)
+    return blocks.reshape(-1)
+
+
+def unpack_q8(data: U8, rows: int, cols: int) -> tuple[NDArray[np.int8], F16]:
+    """Undo `pack_q8`: codes int8 [rows, cols] and scales f16 [rows, cols/32]."""
+    tiles, groups = -(-rows // TILE_ROWS), cols // GROUP
+    blocks = data.reshape(tiles, groups, Q8_BLOCK)
+    quads = blocks[..., :512].reshape(tiles, groups, 8, TILE_ROWS, 4).transpose(0, 3, 1, 2, 4)
+    codes = (quads.reshape(tiles * TILE_ROWS, cols) ^ np.uint8(128)).view(np.int8)
+    return codes[:rows], _group_values(blocks[..., 512:])[:rows]
+
+
+def pack_plain(values: NDArray[_Scalar]) -> NDArray[_Scalar]:
+    """Reorder [rows, cols] into [tiles, cols, 16]; for f16, bf16 (as uint16) and f32 values."""
+    padded = _pad_rows(values)
+    tiled = padded.reshape(-1, TILE_ROWS, padded.shape[1]).transpose(0, 2, 1)
+    return np.ascontiguousarray(tiled)
+
+
+def unpack_plain(data: NDArray[_Scalar], rows: int, cols: int) -> NDArray[_Scalar]:
+    """Undo `pack_plain`: [rows, cols]."""
+    tiled = data.reshape(-1, cols, TILE_ROWS).transpose(0, 2, 1)
+    values: NDArray[_Scalar] = tiled.reshape(-1, cols)[:rows]
+    return values
+
+
+def dequantize_tile(dtype: str, data: U8, rows: int, cols: int) -> F32:
+    """The f32 [rows, cols] that packed bytes stand for; see `tile_nbytes` for the dtypes."""
+    if dtype == "q4":
+        codes, scales, minima = unpack_q4(data, rows, cols)
+        return dequantize_q4(codes, scales, minima)
+    if dtype == "q8":
+        return dequantize_q8(*unpack_q8(data, rows, cols))
+    if dtype == "bf16":
+        return bf16_to_f32(unpack_plain(data.view(np.uint16), rows, cols))
+    values = unpack_plain(data.view(np.float16 if dtype == "f16" else np.float32), rows, cols)
+    return values.astype(np.float32)
+
+
+def dequantize_q4(codes: U8, scales: F16, minima: F16) -> F32:
+    """scale * code + minimum, in f32 [rows, cols]."""
+    grouped = codes.reshape(*scales.shape, GROUP).astype(np.float32)
+    grouped *= scales[..., None].astype(np.float32)
+    grouped += minima[..., None].astype(np.float32)
+    return grouped.reshape(codes.shape)
+
+
+def dequantize_q8(codes: NDArray[np.int8], scales: F16) -> F32:
+    """scale * code, in f32 [rows, cols]."""
+    grouped = codes.reshape(*scales.shape, GROUP).astype(np.float32)
+    grouped *= scales[..., None].astype(np.float32)
+    return grouped.reshape(codes.shape)
+
+
+def bf16_to_f32(values: NDArray[np.uint16]) -> F32:
+    """bfloat16 bits are the upper half of a float32."""
+    return (values.astype(np.uint32) << 16).view(np.float32)
+
+
+def _pad_rows(values: NDArray[_Scalar]) -> NDArray[_Scalar]:
+    missing = -values.shape[0] % TILE_ROWS
+    if not missing:
+        return np.ascontiguousarray(values)
+    return np.concatenate((values, np.zeros((missing, values.shape[1]), values.dtype)))
+
+
+def _group_bytes(values: F16) -> U8:
+    """f16 [rows, groups] -> uint8 [tiles, groups, 32]."""
+    return np.ascontiguousarray(pack_plain(values.astype("<f2", copy=False))).view(np.uint8)
+
+
+def _group_values(data: Any) -> F16:
+    """uint8 [tiles, groups, 32] -> f16 [tiles * 16, groups]."""
+    values: F16 = np.ascontiguousarray(data).view(np.float16)
+    return unpack_plain(values, values.shape[0] * TILE_ROWS, values.shape[1])
