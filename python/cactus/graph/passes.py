@@ -1,0 +1,218 @@
+"""Passes: each turns a graph into an equal one that the native core runs faster.
+
+A fused node keeps the name of the unfused node whose value it has, so that the same values can be
+compared before and after. Passes only rewrite; ``optimize`` is the list of them, in order.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+from .node import Graph, Node
+from .ops import LINEAR_WEIGHTS, can_quantize, verify
+
+DtypeOf = Callable[[str], str]
+RowsOf = Callable[[str], int]
+
+TILE_ROWS = 16
+"""Rows of a weight tile: matrices are concatenated only where a tile ends with each of them."""
+
+_QUANTIZED = frozenset({"q4", "q8"})
+
+
+def optimize(graph: Graph, dtype_of: DtypeOf, rows_of: RowsOf) -> Graph:
+    """The graph that the native core runs, verified.
+
+    ``dtype_of`` and ``rows_of`` give the stored dtype ("q4", "q8", "f16", ...) and the number of
+    rows of a matrix by its checkpoint name.
+    """
+    graph = fuse_qkv_attention(graph, dtype_of, rows_of)
+    graph = merge_linears(graph, dtype_of, rows_of)
+    graph = fuse_swiglu(graph)
+    graph = fuse_short_conv(graph)
+    graph = fuse_residual(graph)
+    graph = insert_quantize(graph, dtype_of)
+    graph = fuse_quantize(graph)
+    return verify(graph)
+
+
+def fuse_qkv_attention(graph: Graph, dtype_of: DtypeOf, rows_of: RowsOf) -> Graph:
+    """attention of roped, perhaps normed, projections of one x -> one linear, one qkv_attention."""
+
+    def rule(node: Node, uses: Counter[Node]) -> Node | None:
+        if node.op != "attention":
+            return None
+        q, k, v = node.inputs
+        norms: list[Node] = []
+        if q.op != "rope" or k.op != "rope" or q.attrs != k.attrs:
+            return None
+        inner = [q, k, *q.inputs, *k.inputs, v]
+        (q,), (k,) = q.inputs, k.inputs
+        if q.op == k.op == "head_norm" and q.attrs == k.attrs:
+            norms = [q, k]
+            (q,), (k,) = q.inputs, k.inputs
+            inner += [q, k]
+        if any(uses[part] > 1 for part in inner) or not _mergeable([q, k, v], dtype_of, rows_of):
+            return None
+        attrs = {
+            **node.attrs,
+            "inv_freq": node.inputs[0].attrs["inv_freq"],
+            "rope_scale": node.inputs[0].attrs["scale"],
+            "norm_eps": norms[0].attrs["eps"] if norms else None,
+        }
+        weights = tuple(name for norm in norms for name in norm.weights)
+        qkv = _merged([q, k, v])
+        return Node("qkv_attention", (qkv,), node.width, attrs, weights, node.state, node.name)
+
+    return _rewrite(graph, rule)
+
+
+def merge_linears(graph: Graph, dtype_of: DtypeOf, rows_of: RowsOf) -> Graph:
+    """Linears of one width that read one x -> one linear, and a split (a view) for each."""
+    readers: dict[tuple[Node, int], list[Node]] = defaultdict(list)
+    for node in graph.nodes:
+        if node.op == "linear" and len(node.inputs) == 1:
+            readers[node.inputs[0], node.width].append(node)
+    place = {
+        node: (group, index)
+        for group in readers.values()
+        if 2 <= len(group) <= LINEAR_WEIGHTS and _mergeable(group, dtype_of, rows_of)
+        for index, node in enumerate(group)
+    }
+    by_name = {node.name: place[node] for node in place}
+    merged: dict[str, Node] = {}
+
+    def rule(node: Node, uses: Counter[Node]) -> Node | None:
+        if node.name not in by_name:
+            return None
+        group, index = by_name[node.name]
+        first = group[0].name
+        if first not in merged:
+            # The members are of the old graph; what they read is this node's (rewritten) input.
+            merged[first] = replace(_merged(group), inputs=node.inputs)
+        attrs = {"index": index, "parts": len(group)}
+        return Node("split", (merged[first],), node.width, attrs, name=node.name)
+
+    return _rewrite(graph, rule)
+
+
+def fuse_swiglu(graph: Graph) -> Graph:
+    """silu(first half of x) * second half of x -> swiglu(x)."""
+
+    def rule(node: Node, uses: Counter[Node]) -> Node | None:
+        if node.op != "mul" or node.inputs[0].op != "silu":
+            return None
+        gate, up = node.inputs[0].inputs[0], node.inputs[1]
+        if uses[node.inputs[0]] > 1 or not _parts([gate, up]):
+            return None
+        return Node("swiglu", gate.inputs, node.width, name=node.name)
+
+    return _rewrite(graph, rule)
+
+
+def fuse_short_conv(graph: Graph) -> Graph:
+    """c * causal_conv1d(b * y) with b, c, y = thirds of x -> short_conv(x)."""
+
+    def rule(node: Node, uses: Counter[Node]) -> Node | None:
+        if node.op != "mul" or node.inputs[1].op != "causal_conv1d":
+            return None
+        c, conv = node.inputs
+        gated = conv.inputs[0]
+        if gated.op != "mul" or uses[conv] > 1 or uses[gated] > 1:
+            return None
+        b, y = gated.inputs
+        if not _parts([b, c, y]):
+            return None
+        attrs, state = dict(conv.attrs), conv.state
+        return Node("short_conv", b.inputs, node.width, attrs, conv.weights, state, node.name)
+
+    return _rewrite(graph, rule)
+
+
+def fuse_residual(graph: Graph) -> Graph:
+    """linear(x) + r -> linear(x, r)."""
+
+    def rule(node: Node, uses: Counter[Node]) -> Node | None:
+        if node.op != "add":
+            return None
+        # The second operand first: in ``x = x + layer(x)`` it is the one that is read only here.
+        for linear, residual in (node.inputs[::-1], node.inputs):
+            if linear.op == "linear" and len(linear.inputs) == 1 and uses[linear] == 1:
+                attrs = {**linear.attrs, "residual": True}
+                inputs = (*linear.inputs, residual)
+                return replace(linear, inputs=inputs, attrs=attrs, name=node.name)
+        return None
+
+    return _rewrite(graph, rule)
+
+
+def insert_quantize(graph: Graph, dtype_of: DtypeOf) -> Graph:
+    """linear(x) with q4 or q8 weights -> linear(quantize(x)); linears that share x share it."""
+    quantized: dict[Node, Node] = {}
+
+    def rule(node: Node, uses: Counter[Node]) -> Node | None:
+        if node.op != "linear" or dtype_of(node.weights[0]) not in _QUANTIZED:
+            return None
+        x = node.inputs[0]
+        if x not in quantized:
+            quantized[x] = Node("quantize", (x,), x.width, name=f"{x.name}.quantize")
+        attrs = {**node.attrs, "levels": 2}
+        return replace(node, inputs=(quantized[x], *node.inputs[1:]), attrs=attrs)
+
+    return _rewrite(graph, rule)
+
+
+def fuse_quantize(graph: Graph) -> Graph:
+    """quantize(op(x)) -> op(x) with ``quantize=True``, where nobody reads the unquantised value."""
+
+    def rule(node: Node, uses: Counter[Node]) -> Node | None:
+        source = node.inputs[0] if node.op == "quantize" else node
+        if node.op != "quantize" or uses[source] > 1 or not can_quantize(source):
+            return None
+        return replace(source, attrs={**source.attrs, "quantize": True})
+
+    return _rewrite(graph, rule)
+
+
+def _rewrite(graph: Graph, rule: Callable[[Node, Counter[Node]], Node | None]) -> Graph:
+    """Offer each node, its inputs already rewritten, to ``rule``, which may return another for it.
+
+    ``rule`` also gets how often each value was read before the pass. Unread nodes are dropped.
+    """
+    counts = graph.uses()
+    uses: Counter[Node] = Counter()
+    new: dict[Node, Node] = {}
+    for node in graph.nodes:
+        inputs = tuple(new[source] for source in node.inputs)
+        same = node if inputs == node.inputs else replace(node, inputs=inputs)
+        new[node] = rule(same, uses) or same
+        uses[new[node]] += counts[node]
+    return Graph.of((new[node] for node in graph.outputs), graph.slots, graph.weights)
+
+
+def _mergeable(linears: Sequence[Node], dtype_of: DtypeOf, rows_of: RowsOf) -> bool:
+    """Whether these can be one linear: the same x, all quantised or none, and whole tiles."""
+    if any(node.op != "linear" or node.inputs != linears[0].inputs for node in linears):
+        return False
+    names = [name for node in linears for name in node.weights]
+    kinds = {dtype_of(name) in _QUANTIZED for name in names}
+    whole = all(rows_of(name) % TILE_ROWS == 0 for name in names)
+    return len(kinds) == 1 and whole and len(names) <= LINEAR_WEIGHTS
+
+
+def _merged(linears: Sequence[Node]) -> Node:
+    weights = tuple(name for node in linears for name in node.weights)
+    name = "+".join([linears[0].name, *(node.name.rpartition(".")[2] for node in linears[1:])])
+    return replace(linears[0], width=sum(n.width for n in linears), weights=weights, name=name)
+
+
+def _parts(nodes: Sequence[Node]) -> bool:
+    """Whether these are all the parts of one value, in order."""
+    return all(
+        node.op == "split"
+        and node.inputs == nodes[0].inputs
+        and (node.attrs["index"], node.attrs["parts"]) == (index, len(nodes))
+        for index, node in enumerate(nodes)
+    )

@@ -1,0 +1,290 @@
+"""The NumPy interpreter: runs any Graph, with the usual interface of programs and sessions.
+
+It is the oracle of tests and tools, not a way to serve a model: correctness and reading come first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import (
+    ContextLengthExceeded,
+    InvalidRequest,
+    ModelClosed,
+    ModelFormatError,
+    NonFiniteLogits,
+)
+from .node import Graph, Node, Slot
+from .reference_ops import KERNELS, Array, Quantized, Segment
+from .step import Output, Row
+
+__all__ = ["KERNELS", "ReferenceProgram", "ReferenceSampler", "ReferenceSession", "Snapshot"]
+
+F16_MAX = float(np.finfo(np.float16).max)
+
+
+class _History:
+    """Rows of a slot by position, from 0 on; how many of them count is the session's ``length``.
+
+    All rows are kept, of a convolution too, so that the reference can go back to any position.
+    """
+
+    def __init__(self, width: int, dtype: type[np.floating[Any]]) -> None:
+        self.rows = np.zeros((0, width), dtype)
+
+    def write(self, start: int, rows: Array) -> None:
+        needed = start + len(rows)
+        if needed > len(self.rows):
+            grown = np.zeros((max(needed, 2 * len(self.rows)), rows.shape[1]), self.rows.dtype)
+            grown[:start] = self.rows[:start]
+            self.rows = grown
+        if self.rows.dtype == np.float16:
+            rows = np.clip(rows, -F16_MAX, F16_MAX)
+        self.rows[start:needed] = rows
+
+    def copy(self, length: int) -> _History:
+        twin = _History(self.rows.shape[1], self.rows.dtype.type)
+        twin.rows = self.rows[:length].copy()
+        return twin
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """A session's state at one moment; it does not change afterwards."""
+
+    program: ReferenceProgram
+    length: int
+    slots: dict[str, _History]
+
+    def close(self) -> None:
+        """Nothing to release; here for the sake of the native one."""
+
+
+class ReferenceSession:
+    """The state of one conversation: a history for each slot of the graph, and how long it is."""
+
+    def __init__(self, program: ReferenceProgram) -> None:
+        self.program = program
+        self.length = 0
+        self._slots = {slot.name: program.history(slot) for slot in program.graph.slots}
+        self._closed = False
+
+    def history(self, slot: str) -> _History:
+        """The rows kept for that slot; ModelClosed after ``close``."""
+        self._check()
+        return self._slots[slot]
+
+    def truncate(self, length: int) -> int:
+        """Forget everything from position ``length`` on; the length reached (here always that)."""
+        self._check()
+        if not 0 <= length <= self.length:
+            raise InvalidRequest(f"truncate: want a length from 0 to {self.length}, got {length}")
+        self.length = length
+        return length
+
+    def fork(self) -> ReferenceSession:
+        """A session of its own that continues from the same state."""
+        twin = ReferenceSession(self.program)
+        twin.restore(self.snapshot())
+        return twin
+
+    def snapshot(self) -> Snapshot:
+        """A copy of the state, for ``restore`` in any session of the same program."""
+        self._check()
+        slots = {name: history.copy(self.length) for name, history in self._slots.items()}
+        return Snapshot(self.program, self.length, slots)
+
+    def restore(self, snapshot: Snapshot) -> None:
+        """Take on the state of ``snapshot``; InvalidRequest if it is another program's."""
+        self._check()
+        if snapshot.program is not self.program:
+            raise InvalidRequest("restore: the snapshot was taken from another program")
+        self._slots = {
+            name: history.copy(snapshot.length) for name, history in snapshot.slots.items()
+        }
+        self.length = snapshot.length
+
+    def close(self) -> None:
+        """Drop the state; any later use raises ModelClosed."""
+        self._closed = True
+        self._slots.clear()
+
+    def _check(self) -> None:
+        if self._closed:
+            raise ModelClosed("the session has been closed")
+
+
+class ReferenceSampler:
+    """The greedy part of the native sampler: biases, a mask of allowed tokens, then argmax."""
+
+    def __init__(
+        self,
+        temperature: float = 0.0,
+        logit_bias: Mapping[int, float] | None = None,
+        repetition_penalty: float = 1.0,
+        presence_penalty: float = 0.0,
+        frequency_penalty: float = 0.0,
+        **cuts: Any,
+    ) -> None:
+        # The cuts (top_k, top_p, min_p) and the seed cannot change a greedy choice.
+        penalties = (repetition_penalty, presence_penalty, frequency_penalty)
+        if temperature != 0 or penalties != (1.0, 0.0, 0.0):
+            raise InvalidRequest("the reference samples at temperature 0 and without penalties")
+        self.logit_bias = dict(logit_bias or {})
+        self.mask: NDArray[np.uint32] | None = None
+
+    def choose(self, logits: Array) -> int:
+        """The token: the largest logit after biases among those whose bit in ``mask`` is set."""
+        logits = logits.copy()
+        for token, bias in self.logit_bias.items():
+            logits[token] += bias
+        if self.mask is not None:
+            bits = np.unpackbits(self.mask.view(np.uint8), bitorder="little", count=len(logits))
+            logits[bits == 0] = -np.inf
+        return int(np.argmax(logits))
+
+    def close(self) -> None:
+        """Nothing to release."""
+
+
+class _Step:
+    """One step in progress (the ``Run`` that the kernels see)."""
+
+    def __init__(self, program: ReferenceProgram, rows: Sequence[Row]) -> None:
+        self.program = program
+        self.segments: list[Segment] = []
+        wanted: list[int] = []
+        count = 0
+        for row in rows:
+            stop = count + len(row.tokens)
+            self.segments.append(Segment(row.session, count, stop, row.session.length))
+            first = {"last": stop - 1, "all": count, "none": stop}[row.outputs]
+            wanted.extend(range(first, stop))
+            count = stop
+        self.tokens = np.array([token for row in rows for token in row.tokens], np.int64)
+        self.positions = np.concatenate([s.first + np.arange(s.count) for s in self.segments])
+        self.output_index = np.array(wanted, np.int64)
+
+    def weight(self, name: str) -> Array:
+        return self.program.tensors[name]
+
+    def remember(self, node: Node, segment: Segment, rows: Array) -> Array:
+        assert node.state is not None
+        history = segment.session.history(node.state)
+        history.write(segment.first, rows)
+        seen: Array = history.rows[: segment.first + segment.count].astype(np.float32)
+        return seen
+
+
+class ReferenceProgram:
+    """A graph and its weights, ready to run.
+
+    ``tensors`` holds every weight of the graph under its checkpoint name, in f32 and in the graph's
+    shape; a missing or misshapen one raises ModelFormatError. ``chunk`` is the most rows that one
+    step takes. ``kv_dtype`` "f16" rounds keys and values as the native core stores them.
+    """
+
+    def __init__(
+        self,
+        graph: Graph,
+        tensors: Mapping[str, NDArray[Any]],
+        *,
+        context_length: int = 1 << 20,
+        chunk: int = 512,
+        kv_dtype: Literal["f32", "f16"] = "f32",
+    ) -> None:
+        self.graph = graph
+        self.context_length, self.chunk = context_length, chunk
+        self.vocab_size = graph.outputs[0].width
+        self.dump: dict[str, Array] = {}
+        self._kv_dtype = np.float16 if kv_dtype == "f16" else np.float32
+        self.tensors: dict[str, Array] = {}
+        for name, shape in graph.weights.items():
+            if name not in tensors:
+                raise ModelFormatError(f"tensor {name} {list(shape)} is missing")
+            if tensors[name].shape != shape:
+                got = list(tensors[name].shape)
+                raise ModelFormatError(f"tensor {name}: want {list(shape)}, got {got}")
+            self.tensors[name] = np.asarray(tensors[name], np.float32)
+
+    def session(self) -> ReferenceSession:
+        """A new, empty session."""
+        return ReferenceSession(self)
+
+    def history(self, slot: Slot) -> _History:
+        """An empty history for a slot; a row is k and v, or one input row of a convolution."""
+        if slot.kind == "kv":
+            return _History(2 * slot.kv_heads * slot.head_dim, self._kv_dtype)
+        return _History(slot.width, np.float32)
+
+    def step(self, rows: Sequence[Row], *, want_logits: bool = False) -> list[Output]:
+        """Process new tokens of one or more sessions; an Output for each row asked for, in order.
+
+        ``dump`` then has the value of every node by name. Raises InvalidRequest,
+        ContextLengthExceeded or NonFiniteLogits; the sessions are then as they were.
+        """
+        self._check(rows)
+        step = _Step(self, rows)
+        values: dict[Node, Array | Quantized] = {}
+        with np.errstate(all="ignore"):
+            for node in self.graph.nodes:
+                inputs = [values[source] for source in node.inputs]
+                values[node] = KERNELS[node.op](step, node, *inputs)
+        self.dump = {
+            node.name: value.value() if isinstance(value, Quantized) else value
+            for node, value in values.items()
+        }
+        logits = values[self.graph.outputs[0]]
+        assert not isinstance(logits, Quantized)
+        if not np.isfinite(logits).all():
+            raise NonFiniteLogits("the logits are not finite: damaged weights or an overflow")
+        for segment in step.segments:
+            segment.session.length = segment.first + segment.count
+        samplers = [row.sampler for row in rows for _ in range(_output_count(row))]
+        return [
+            _output(*pair, want_logits=want_logits) for pair in zip(logits, samplers, strict=True)
+        ]
+
+    def close(self) -> None:
+        """Nothing to release; here for the sake of the native one."""
+
+    def _check(self, rows: Sequence[Row]) -> None:
+        total = sum(len(row.tokens) for row in rows)
+        if not rows or not 1 <= total <= self.chunk:
+            raise InvalidRequest(f"step: want 1 to {self.chunk} tokens in all, got {total}")
+        if len({id(row.session) for row in rows}) < len(rows):
+            raise InvalidRequest("step: one session is there twice")
+        for row in rows:
+            end = row.session.length + len(row.tokens)
+            if len(row.tokens) == 0:
+                raise InvalidRequest("step: a row has no tokens")
+            if row.session.program is not self:
+                raise InvalidRequest("step: a session belongs to another program")
+            if end > self.context_length:
+                raise ContextLengthExceeded(
+                    f"{end} tokens do not fit the context of {self.context_length}",
+                    prompt_tokens=end,
+                    limit=self.context_length,
+                )
+            bad = [token for token in row.tokens if not 0 <= token < self.vocab_size]
+            if bad:
+                raise InvalidRequest(
+                    f"step: want token ids from 0 to {self.vocab_size - 1}, got {bad[0]}"
+                )
+
+
+def _output_count(row: Row) -> int:
+    return {"last": 1, "all": len(row.tokens), "none": 0}[row.outputs]
+
+
+def _output(logits: Array, sampler: Any, *, want_logits: bool) -> Output:
+    token = int(np.argmax(logits)) if sampler is None else sampler.choose(logits)
+    shifted = logits.astype(np.float64) - float(logits.max())
+    log_probabilities = shifted - np.log(np.exp(shifted).sum())
+    entropy = -float(np.sum(np.exp(log_probabilities) * log_probabilities))
+    return Output(token, float(log_probabilities[token]), entropy, logits if want_logits else None)

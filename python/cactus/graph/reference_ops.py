@@ -1,0 +1,257 @@
+"""Every op in NumPy, in f32: the living definition that kernels are tested against.
+
+Written for reading. A function gets the run of the current step, its node, and the values of its
+inputs, each ``[T, width]``; ``graph/ops.py`` has the same formulas as text.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .node import Node
+from .ops import GROUP
+
+Array = NDArray[np.float32]
+
+LEVEL = 128
+"""What one unit of the high level of a quantised activation is worth in units of the low one."""
+
+TOP = 127 * LEVEL
+"""The largest quantised magnitude, 16256: its high level is 127, its low level 0."""
+
+
+@dataclass(frozen=True)
+class Quantized:
+    """Activations ``q * scale``: integers of 15 bits, one scale per row and group of 32."""
+
+    q: NDArray[np.int32]
+    scale: Array
+
+    @property
+    def high(self) -> NDArray[np.int8]:
+        """The coarse level, -127..127."""
+        return ((self.q + LEVEL // 2) >> 7).astype(np.int8)
+
+    @property
+    def low(self) -> NDArray[np.int8]:
+        """What the high level leaves, -64..63."""
+        return (self.q - LEVEL * self.high.astype(np.int32)).astype(np.int8)
+
+    def value(self, levels: int = 2) -> Array:
+        """The numbers that a linear with so many levels works with."""
+        q = self.q if levels == 2 else LEVEL * self.high.astype(np.int32)
+        groups = q.astype(np.float32).reshape(*self.scale.shape, GROUP)
+        return (groups * self.scale[..., None]).reshape(q.shape)
+
+
+@dataclass(frozen=True)
+class Segment:
+    """The rows ``start:stop`` of a batch: one session's new tokens, at positions from ``first``."""
+
+    session: Any
+    start: int
+    stop: int
+    first: int
+
+    @property
+    def count(self) -> int:
+        """How many new tokens."""
+        return self.stop - self.start
+
+
+class Run(Protocol):
+    """One step in progress: the batch, the weights, and access to the sessions' slots."""
+
+    tokens: NDArray[np.int64]
+    positions: NDArray[np.int64]
+    segments: list[Segment]
+    output_index: NDArray[np.int64]
+
+    def weight(self, name: str) -> Array:
+        """The tensor of that checkpoint name in f32."""
+
+    def remember(self, node: Node, segment: Segment, rows: Array) -> Array:
+        """Append to the node's slot of that session; everything in it from position 0 on."""
+
+
+KERNELS: dict[str, Callable[..., Array | Quantized]] = {}
+_Kernel = TypeVar("_Kernel", bound=Callable[..., "Array | Quantized"])
+
+
+def kernel(function: _Kernel) -> _Kernel:
+    """Enter a function into the table; ``attrs["quantize"]`` is served here for every op."""
+    name = function.__name__
+
+    def wrapped(run: Run, node: Node, *inputs: Array | Quantized) -> Array | Quantized:
+        result = function(run, node, *inputs)
+        if node.attrs.get("quantize"):
+            assert not isinstance(result, Quantized)
+            return quantized(result)
+        return result
+
+    KERNELS[name] = wrapped
+    return function
+
+
+def quantized(x: Array) -> Quantized:
+    """The 15-bit form of ``x``; a group of zeros gets scale 0."""
+    groups = x.reshape(len(x), -1, GROUP)
+    scale = np.abs(groups).max(axis=2) / np.float32(TOP)
+    divisor = np.where(scale > 0, scale, np.float32(1))
+    q = np.clip(np.rint(groups / divisor[..., None]), -TOP, TOP)
+    return Quantized(np.nan_to_num(q).astype(np.int32).reshape(x.shape), scale)
+
+
+def normed(x: Array, weight: Array, eps: float) -> Array:
+    """x / sqrt(mean(x^2) + eps) * weight along the last axis."""
+    mean = np.mean(np.square(x), axis=-1, keepdims=True)
+    result: Array = x / np.sqrt(mean + np.float32(eps)) * weight
+    return result
+
+
+def rotated(x: Array, positions: NDArray[np.int64], node: Node, scale: float) -> Array:
+    """Rotary positions on ``x`` of ``[T, heads, head_dim]``."""
+    inv_freq = np.asarray(node.attrs["inv_freq"], np.float32)
+    half = len(inv_freq)
+    angle = positions.astype(np.float32)[:, None, None] * inv_freq
+    cos, sin = np.cos(angle) * np.float32(scale), np.sin(angle) * np.float32(scale)
+    first, second, rest = x[..., :half], x[..., half : 2 * half], x[..., 2 * half :]
+    return np.concatenate([first * cos - second * sin, second * cos + first * sin, rest], axis=-1)
+
+
+def attended(run: Run, node: Node, q: Array, k: Array, v: Array) -> Array:
+    """Causal attention of flat q, k, v, sequence by sequence."""
+    heads, kv_heads = node.attrs["heads"], node.attrs["kv_heads"]
+    head_dim, scale = node.attrs["head_dim"], np.float32(node.attrs["scale"])
+    out = np.empty((len(q), heads * head_dim), np.float32)
+    for segment in run.segments:
+        rows = slice(segment.start, segment.stop)
+        seen = run.remember(node, segment, np.concatenate([k[rows], v[rows]], axis=1))
+        keys, values = np.split(seen.reshape(len(seen), 2 * kv_heads, head_dim), 2, axis=1)
+        # [kv_heads, heads per kv head, T, head_dim]: heads that share keys are neighbours.
+        queries = q[rows].reshape(segment.count, kv_heads, -1, head_dim).transpose(1, 2, 0, 3)
+        scores = scale * (queries @ keys.transpose(1, 2, 0)[:, None])
+        future = np.arange(len(seen)) > run.positions[rows, None]
+        scores = np.where(future, np.float32(-np.inf), scores)
+        weights = np.exp(scores - scores.max(axis=-1, keepdims=True))
+        weights /= weights.sum(axis=-1, keepdims=True)
+        mixed = weights @ values.transpose(1, 0, 2)[:, None]
+        out[rows] = mixed.transpose(2, 0, 1, 3).reshape(segment.count, -1)
+    return out
+
+
+def convolved(run: Run, node: Node, x: Array) -> Array:
+    """Causal depthwise convolution, sequence by sequence."""
+    kernel, taps = run.weight(node.weights[0]), node.attrs["taps"]
+    out = np.empty_like(x)
+    for segment in run.segments:
+        rows = slice(segment.start, segment.stop)
+        seen = run.remember(node, segment, x[rows])[-(segment.count + taps - 1) :]
+        missing = segment.count + taps - 1 - len(seen)
+        padded = np.pad(seen, ((missing, 0), (0, 0)))
+        out[rows] = sum(kernel[:, j] * padded[j : j + segment.count] for j in range(taps))
+    return out
+
+
+@kernel
+def embed(run: Run, node: Node) -> Array:
+    return run.weight(node.weights[0])[run.tokens]
+
+
+@kernel
+def linear(run: Run, node: Node, x: Array | Quantized, residual: Array | None = None) -> Array:
+    if isinstance(x, Quantized):
+        x = x.value(node.attrs.get("levels", 2))
+    products = [x @ run.weight(name).T for name in node.weights]
+    out: Array = np.concatenate(products, axis=1) if len(products) > 1 else products[0]
+    return out if residual is None else out + residual
+
+
+@kernel
+def add(run: Run, node: Node, a: Array, b: Array) -> Array:
+    return a + b
+
+
+@kernel
+def mul(run: Run, node: Node, a: Array, b: Array) -> Array:
+    return a * b
+
+
+@kernel
+def silu(run: Run, node: Node, x: Array) -> Array:
+    # exp may overflow to infinity for very negative x; the quotient is then the right limit, -0.
+    result: Array = x / (1 + np.exp(-x))
+    return result
+
+
+@kernel
+def split(run: Run, node: Node, x: Array) -> Array:
+    start = node.attrs["index"] * node.width
+    return x[:, start : start + node.width]
+
+
+@kernel
+def rms_norm(run: Run, node: Node, x: Array) -> Array:
+    return normed(x, run.weight(node.weights[0]), node.attrs["eps"])
+
+
+@kernel
+def head_norm(run: Run, node: Node, x: Array) -> Array:
+    heads = x.reshape(len(x), -1, node.attrs["head_dim"])
+    return normed(heads, run.weight(node.weights[0]), node.attrs["eps"]).reshape(x.shape)
+
+
+@kernel
+def rope(run: Run, node: Node, x: Array) -> Array:
+    heads = x.reshape(len(x), -1, node.attrs["head_dim"])
+    return rotated(heads, run.positions, node, node.attrs["scale"]).reshape(x.shape)
+
+
+@kernel
+def attention(run: Run, node: Node, q: Array, k: Array, v: Array) -> Array:
+    return attended(run, node, q, k, v)
+
+
+@kernel
+def causal_conv1d(run: Run, node: Node, x: Array) -> Array:
+    return convolved(run, node, x)
+
+
+@kernel
+def output_rows(run: Run, node: Node, x: Array) -> Array:
+    return x[run.output_index]
+
+
+@kernel
+def quantize(run: Run, node: Node, x: Array) -> Quantized:
+    return quantized(x)
+
+
+@kernel
+def swiglu(run: Run, node: Node, x: Array) -> Array:
+    gate, up = np.split(x, 2, axis=1)
+    return silu(run, node, gate) * up
+
+
+@kernel
+def qkv_attention(run: Run, node: Node, x: Array) -> Array:
+    heads, kv_heads, head_dim = (node.attrs[name] for name in ("heads", "kv_heads", "head_dim"))
+    by_head = x.reshape(len(x), -1, head_dim)
+    q, k, v = np.split(by_head, [heads, heads + kv_heads], axis=1)
+    if node.weights:
+        q = normed(q, run.weight(node.weights[0]), node.attrs["norm_eps"])
+        k = normed(k, run.weight(node.weights[1]), node.attrs["norm_eps"])
+    q = rotated(q, run.positions, node, node.attrs["rope_scale"])
+    k = rotated(k, run.positions, node, node.attrs["rope_scale"])
+    return attended(run, node, *(part.reshape(len(x), -1) for part in (q, k, v)))
+
+
+@kernel
+def short_conv(run: Run, node: Node, x: Array) -> Array:
+    b, c, y = np.split(x, 3, axis=1)
+    return c * convolved(run, node, b * y)

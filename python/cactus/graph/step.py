@@ -1,0 +1,40 @@
+"""What goes into one step of a program and what comes out, native or reference."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+Outputs = Literal["last", "all", "none"]
+
+
+@dataclass(frozen=True)
+class Row:
+    """New tokens of one session, which continue it; no session twice in one step.
+
+    ``outputs`` says which tokens get an Output: the last, all, or none of them (prefill). Without a
+    ``sampler`` the choice is greedy: the most likely token, the lower id on ties.
+    """
+
+    session: Any
+    tokens: Sequence[int]
+    outputs: Outputs = "last"
+    sampler: Any = None
+
+
+@dataclass(frozen=True)
+class Output:
+    """The choice made at one token.
+
+    ``logprob`` (of ``token``) and ``entropy``, in nats, belong to the softmax of the raw logits:
+    before penalties, temperature and masks. ``logits`` are there if the step was asked for them.
+    """
+
+    token: int
+    logprob: float
+    entropy: float
+    logits: NDArray[np.float32] | None = None
