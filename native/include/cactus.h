@@ -1,0 +1,155 @@
+// Cactus: the C interface of the native core. Tokens in, tokens out; no text, JSON or network.
+//
+//   cactus_id program, session;
+//   cactus_program_options options = {.size = sizeof options, .plan = blob, .plan_size = n,
+//                                     .weights_path = "model.safetensors", .threads = 2};
+//   if (cactus_program_create(&options, &program) != CACTUS_OK) puts(cactus_last_error());
+//   cactus_session_create(program, &session);
+//   cactus_row row = {.session = session, .tokens = prompt, .count = n_prompt, .outputs = 1};
+//   cactus_output out;
+//   cactus_program_step(program, &row, 1, &out, 1, NULL);      // prefill; out.token is the next
+//   while (out.token != eos) {
+//     cactus_row next = {.session = session, .tokens = &out.token, .count = 1, .outputs = 1};
+//     if (cactus_program_step(program, &next, 1, &out, 1, NULL) != CACTUS_OK) break;
+//   }
+//   cactus_session_destroy(session);
+//   cactus_program_destroy(program);
+//
+// Rules. Every function that can fail returns a cactus_status; the message is cactus_last_error(),
+// kept per thread. Handles are checked ids: a stale one is CACTUS_ERROR_HANDLE, never a crash, and
+// destroying one twice is harmless. No exception, abort or exit crosses this boundary. Structs that
+// may grow begin with their size. All functions may be called from any thread; the steps of one
+// program run one after another. One declaration a line: the Python signatures are generated
+// from this file.
+#ifndef CACTUS_H
+#define CACTUS_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#if defined(_WIN32)
+#define CACTUS_API __declspec(dllexport)
+#else
+#define CACTUS_API __attribute__((visibility("default")))
+#endif
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define CACTUS_ABI_VERSION 1
+
+typedef uint64_t cactus_id;
+typedef int32_t cactus_status;
+
+enum {
+  CACTUS_OK = 0,
+  CACTUS_ERROR_INTERNAL = 1,
+  CACTUS_ERROR_ARGUMENT = 2,    // an argument is out of its range
+  CACTUS_ERROR_HANDLE = 3,      // no such handle: destroyed, or never made
+  CACTUS_ERROR_PLAN = 4,        // the plan is damaged or does not fit its weights
+  CACTUS_ERROR_FILE = 5,        // the weights file cannot be mapped, or has changed
+  CACTUS_ERROR_MEMORY = 6,      // not enough memory; nothing was changed
+  CACTUS_ERROR_CONTEXT = 7,     // more tokens than the model's context
+  CACTUS_ERROR_NONFINITE = 8,   // the logits hold NaN or infinity
+  CACTUS_ERROR_FORKED = 9,      // the program was loaded before fork(); load it again here
+  CACTUS_ERROR_ISA = 10         // the wanted tier is unknown or not possible on this CPU
+};
+
+// Whether a row's logits are computed: for none, the last, or all of its tokens.
+enum { CACTUS_OUTPUTS_NONE = 0, CACTUS_OUTPUTS_LAST = 1, CACTUS_OUTPUTS_ALL = 2 };
+
+typedef struct cactus_program_options {
+  uint32_t size;
+  int32_t threads;            // 0: the number of cores; else 1..256
+  const void* plan;
+  uint64_t plan_size;
+  const char* weights_path;   // UTF-8; mapped read-only
+  const char* isa;            // "scalar", "avx2", "avx512"; null: CACTUS_ISA or the best
+  uint32_t max_rows;          // most tokens of one step; 0: 256
+  uint32_t reserved;
+} cactus_program_options;
+
+typedef struct cactus_program_info {
+  uint32_t size;
+  uint32_t threads;
+  uint32_t max_rows;
+  uint32_t vocab_size;
+  uint32_t context_length;
+  uint32_t page_positions;    // positions of one KV page
+  uint64_t weight_bytes;
+  uint64_t arena_bytes;
+  uint64_t page_bytes;        // memory of one page of one session
+  char isa[16];
+} cactus_program_info;
+
+// Some tokens of one session in a step.
+typedef struct cactus_row {
+  cactus_id session;
+  const int32_t* tokens;
+  uint32_t count;
+  uint32_t outputs;           // CACTUS_OUTPUTS_*
+  cactus_id sampler;          // 0: greedy
+} cactus_row;
+
+typedef struct cactus_output {
+  int32_t token;
+  float logprob;              // natural log of the token's probability, before any option
+  float entropy;              // of the full distribution, in nats
+} cactus_output;
+
+typedef struct cactus_sampler_options {
+  uint32_t size;
+  float temperature;          // 0: greedy
+  uint32_t top_k;             // 0: off
+  float top_p;                // 1: off
+  float min_p;                // 0: off
+  float repetition_penalty;   // 1: off
+  float presence_penalty;     // 0: off
+  float frequency_penalty;    // 0: off
+  uint64_t seed;
+  const int32_t* bias_tokens;
+  const float* bias_values;
+  uint32_t bias_count;
+  uint32_t reserved;
+} cactus_sampler_options;
+
+CACTUS_API uint32_t cactus_abi_version(void);
+CACTUS_API const char* cactus_last_error(void);
+// Bit i is set where tier i (0 scalar, 1 avx2, 2 avx512) can run here.
+CACTUS_API uint32_t cactus_isa_available(void);
+CACTUS_API const char* cactus_isa_name(uint32_t tier);
+
+CACTUS_API cactus_status cactus_program_create(const cactus_program_options* options, cactus_id* program);
+CACTUS_API cactus_status cactus_program_info_get(cactus_id program, cactus_program_info* info);
+// Runs the rows in order; writes one output for each row of logits. logits, if not null, gets
+// [n_outputs][vocab_size]. A failed step leaves every session as it was.
+CACTUS_API cactus_status cactus_program_step(cactus_id program, const cactus_row* rows, uint32_t n_rows, cactus_output* outputs, uint32_t n_outputs, float* logits);
+// The values that the last step left in a plan's buffer, for tests: [rows][width] floats.
+CACTUS_API cactus_status cactus_program_read(cactus_id program, uint32_t buffer, float* out, uint64_t count);
+// Seconds spent in each step of the plan since profiling was switched on; n_steps entries.
+CACTUS_API cactus_status cactus_program_profile(cactus_id program, int32_t enable, double* seconds, uint32_t n_steps);
+CACTUS_API cactus_status cactus_program_destroy(cactus_id program);
+
+CACTUS_API cactus_status cactus_session_create(cactus_id program, cactus_id* session);
+CACTUS_API cactus_status cactus_session_length(cactus_id session, uint32_t* length);
+// Forgets the tokens from `length` on. Sessions with recurrent state may land earlier: *reached says where.
+CACTUS_API cactus_status cactus_session_truncate(cactus_id session, uint32_t length, uint32_t* reached);
+// A second session with the same past. Pages are shared until one of them writes.
+CACTUS_API cactus_status cactus_session_fork(cactus_id session, cactus_id* copy);
+// Makes the session's past that of another session of the same program.
+CACTUS_API cactus_status cactus_session_restore(cactus_id session, cactus_id from);
+CACTUS_API cactus_status cactus_session_destroy(cactus_id session);
+
+CACTUS_API cactus_status cactus_sampler_create(const cactus_sampler_options* options, cactus_id* sampler);
+// Allowed tokens of the next sample as a bit mask, or null for all; copied.
+CACTUS_API cactus_status cactus_sampler_mask(cactus_id sampler, const uint32_t* words, uint32_t n_words);
+// Counts a token for the penalties. Sampled tokens are counted by themselves.
+CACTUS_API cactus_status cactus_sampler_accept(cactus_id sampler, int32_t token);
+CACTUS_API cactus_status cactus_sampler_destroy(cactus_id sampler);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif  // CACTUS_H

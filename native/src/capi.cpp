@@ -1,0 +1,323 @@
+// The C boundary: checked handles in, status codes out; no exception passes.
+#include <algorithm>
+#include <cstring>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <new>
+#include <string>
+#include <system_error>
+
+#include "cactus.h"
+#include "cpu/isa.h"
+#include "error.h"
+#include "program.h"
+
+namespace {
+
+using cactus::check;
+using cactus::Error;
+using cactus::Program;
+using cactus::Sampler;
+using cactus::Session;
+
+thread_local std::string last_error;
+
+// Objects by id. An id is never used again, and carries its kind, so a stale or mistaken one is found out.
+template <class T, uint64_t kKind>
+class Registry {
+ public:
+  explicit Registry(const char* noun) : noun_(noun) {}
+
+  cactus_id add(std::shared_ptr<T> object) {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    const cactus_id id = kKind << 56 | ++last_;
+    objects_.emplace(id, std::move(object));
+    return id;
+  }
+  std::shared_ptr<T> get(cactus_id id) {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    const auto found = objects_.find(id);
+    check(found != objects_.end(), CACTUS_ERROR_HANDLE,
+          std::string("no such ") + noun_ + ": it has been destroyed, or never was");
+    return found->second;
+  }
+  void remove(cactus_id id) {
+    std::shared_ptr<T> object;  // destroyed after the lock is released
+    const std::lock_guard<std::mutex> lock(mutex_);
+    const auto found = objects_.find(id);
+    if (found == objects_.end()) return;
+    object = std::move(found->second);
+    objects_.erase(found);
+  }
+
+ private:
+  const char* noun_;
+  std::mutex mutex_;
+  std::map<cactus_id, std::shared_ptr<T>> objects_;
+  uint64_t last_ = 0;
+};
+
+struct ProgramHandle {
+  Program program;
+  const uint32_t forks = cactus::fork_generation();
+
+  template <class... Arguments>
+  explicit ProgramHandle(Arguments&&... arguments)
+      : program(std::forward<Arguments>(arguments)...) {}
+  // The lock may be held by a thread that only the parent process has.
+  void check_process() const {
+    check(forks == cactus::fork_generation(), CACTUS_ERROR_FORKED,
+          "the model was loaded before fork(); load it again in this process");
+  }
+};
+
+struct SessionHandle {
+  std::shared_ptr<ProgramHandle> program;
+  Session session;
+
+  std::unique_lock<std::mutex> lock() const {
+    program->check_process();
+    return std::unique_lock<std::mutex>(*program->program.mutex());
+  }
+};
+
+// Never destroyed: a thread may still be inside a step when the process ends.
+auto& programs = *new Registry<ProgramHandle, 1>("program");
+auto& sessions = *new Registry<SessionHandle, 2>("session");
+auto& samplers = *new Registry<Sampler, 3>("sampler");
+
+template <class Body>
+cactus_status guarded(const Body& body) {
+  try {
+    body();
+    last_error.clear();
+    return CACTUS_OK;
+  } catch (const Error& error) {
+    last_error = error.what();
+    return error.status();
+  } catch (const std::bad_alloc&) {
+    last_error = "not enough memory";
+    return CACTUS_ERROR_MEMORY;
+  } catch (const std::system_error& error) {
+    last_error = std::string("cannot start threads: ") + error.what();
+    return CACTUS_ERROR_MEMORY;
+  } catch (const std::exception& error) {
+    last_error = error.what();
+    return CACTUS_ERROR_INTERNAL;
+  } catch (...) {
+    last_error = "unknown failure";
+    return CACTUS_ERROR_INTERNAL;
+  }
+}
+
+void need(const void* pointer, const char* name) {
+  check(pointer != nullptr, CACTUS_ERROR_ARGUMENT, std::string(name) + " is null");
+}
+
+// Copies a caller's struct whose first member is its size: fields it does not know are zero.
+template <class T>
+T versioned(const T* given, const char* name) {
+  need(given, name);
+  T value{};
+  check(given->size >= sizeof(uint32_t) && given->size <= 4096, CACTUS_ERROR_ARGUMENT,
+        std::string(name) + ".size is out of range");
+  std::memcpy(&value, given, std::min<size_t>(given->size, sizeof value));
+  return value;
+}
+
+}  // namespace
+
+extern "C" {
+
+uint32_t cactus_abi_version(void) { return CACTUS_ABI_VERSION; }
+
+const char* cactus_last_error(void) { return last_error.c_str(); }
+
+uint32_t cactus_isa_available(void) {
+  uint32_t bits = 0;
+  for (uint32_t tier = 0; tier < cactus::kTiers; tier++) {
+    if (cactus::tier_available(tier)) bits |= 1u << tier;
+  }
+  return bits;
+}
+
+const char* cactus_isa_name(uint32_t tier) { return cactus::tier_name(tier); }
+
+cactus_status cactus_program_create(const cactus_program_options* options, cactus_id* program) {
+  return guarded([&] {
+    need(program, "program");
+    const cactus_program_options o = versioned(options, "options");
+    need(o.weights_path, "options.weights_path");
+    check(o.threads >= 0 && o.threads <= 256, CACTUS_ERROR_ARGUMENT,
+          "options.threads is " + std::to_string(o.threads) + ", expected 0 to 256");
+    check(o.max_rows <= 8192, CACTUS_ERROR_ARGUMENT,
+          "options.max_rows is " + std::to_string(o.max_rows) + ", expected 0 to 8192");
+    const cactus::KernelTable& kernels = cactus::find_kernels(o.isa ? o.isa : "");
+    const int threads = o.threads ? o.threads : cactus::default_threads();
+    *program = programs.add(std::make_shared<ProgramHandle>(
+        o.plan, o.plan_size, std::string(o.weights_path), kernels, threads,
+        o.max_rows ? o.max_rows : 256));
+  });
+}
+
+cactus_status cactus_program_info_get(cactus_id program, cactus_program_info* info) {
+  return guarded([&] {
+    need(info, "info");
+    const auto handle = programs.get(program);
+    const Program& p = handle->program;
+    cactus_program_info value{};
+    value.size = sizeof value;
+    value.threads = static_cast<uint32_t>(p.threads());
+    value.max_rows = p.max_rows();
+    value.vocab_size = p.plan().header.vocab_size;
+    value.context_length = p.plan().header.context_length;
+    value.page_positions = cactus::kPage;
+    value.weight_bytes = p.weight_bytes();
+    value.arena_bytes = p.arena_bytes();
+    value.page_bytes = p.layout()->page_halves * 2 + p.layout()->tail_floats * 4;
+    std::strncpy(value.isa, p.kernels().name, sizeof value.isa - 1);
+    const uint32_t room = info->size;
+    check(room >= sizeof(uint32_t), CACTUS_ERROR_ARGUMENT, "info.size is out of range");
+    std::memcpy(info, &value, std::min<size_t>(room, sizeof value));
+    info->size = room;
+  });
+}
+
+cactus_status cactus_program_step(cactus_id program, const cactus_row* rows, uint32_t n_rows,
+                                  cactus_output* outputs, uint32_t n_outputs, float* logits) {
+  return guarded([&] {
+    const auto handle = programs.get(program);
+    handle->check_process();
+    need(rows, "rows");
+    check(n_rows > 0 && n_rows <= 4096, CACTUS_ERROR_ARGUMENT, "n_rows is out of range");
+    if (n_outputs > 0) need(outputs, "outputs");
+    std::vector<std::shared_ptr<SessionHandle>> held;
+    std::vector<std::shared_ptr<Sampler>> held_samplers;
+    std::vector<cactus::Sequence> sequences;
+    uint64_t total = 0;
+    for (uint32_t n = 0; n < n_rows; n++) {
+      const cactus_row& row = rows[n];
+      const auto session = sessions.get(row.session);
+      const std::string where = "rows[" + std::to_string(n) + "]";
+      check(session->program == handle, CACTUS_ERROR_ARGUMENT,
+            where + ".session belongs to another program");
+      check(std::find(held.begin(), held.end(), session) == held.end(), CACTUS_ERROR_ARGUMENT,
+            where + ".session is in this step twice");
+      check(row.count > 0 && row.outputs <= CACTUS_OUTPUTS_ALL, CACTUS_ERROR_ARGUMENT,
+            where + " is empty or asks for unknown outputs");
+      need(row.tokens, "rows.tokens");
+      total += row.count;
+      check(total <= handle->program.max_rows(), CACTUS_ERROR_ARGUMENT,
+            "the step has more than " + std::to_string(handle->program.max_rows()) + " tokens");
+      held.push_back(session);
+      Sampler* sampler = nullptr;
+      if (row.sampler != 0) {
+        held_samplers.push_back(samplers.get(row.sampler));
+        sampler = held_samplers.back().get();
+      }
+      sequences.push_back(
+          {&session->session, row.tokens, row.count, row.outputs, sampler, 0, 0});
+    }
+    const std::lock_guard<std::mutex> lock(*handle->program.mutex());
+    handle->program.step(std::move(sequences), outputs, n_outputs, logits);
+  });
+}
+
+cactus_status cactus_program_read(cactus_id program, uint32_t buffer, float* out, uint64_t count) {
+  return guarded([&] {
+    const auto handle = programs.get(program);
+    handle->check_process();
+    const std::lock_guard<std::mutex> lock(*handle->program.mutex());
+    handle->program.read(buffer, out, count);
+  });
+}
+
+cactus_status cactus_program_profile(cactus_id program, int32_t enable, double* seconds,
+                                     uint32_t n_steps) {
+  return guarded([&] {
+    const auto handle = programs.get(program);
+    handle->check_process();
+    const std::lock_guard<std::mutex> lock(*handle->program.mutex());
+    handle->program.profile(enable != 0, seconds, n_steps);
+  });
+}
+
+cactus_status cactus_program_destroy(cactus_id program) {
+  return guarded([&] { programs.remove(program); });
+}
+
+cactus_status cactus_session_create(cactus_id program, cactus_id* session) {
+  return guarded([&] {
+    need(session, "session");
+    const auto handle = programs.get(program);
+    *session = sessions.add(std::make_shared<SessionHandle>(
+        SessionHandle{handle, Session(handle->program.layout())}));
+  });
+}
+
+cactus_status cactus_session_length(cactus_id session, uint32_t* length) {
+  return guarded([&] {
+    need(length, "length");
+    const auto handle = sessions.get(session);
+    const auto lock = handle->lock();
+    *length = handle->session.length();
+  });
+}
+
+cactus_status cactus_session_truncate(cactus_id session, uint32_t length, uint32_t* reached) {
+  return guarded([&] {
+    const auto handle = sessions.get(session);
+    const auto lock = handle->lock();
+    const uint32_t at = handle->session.truncate(length);
+    if (reached != nullptr) *reached = at;
+  });
+}
+
+cactus_status cactus_session_fork(cactus_id session, cactus_id* copy) {
+  return guarded([&] {
+    need(copy, "copy");
+    const auto handle = sessions.get(session);
+    const auto lock = handle->lock();
+    *copy = sessions.add(
+        std::make_shared<SessionHandle>(SessionHandle{handle->program, handle->session}));
+  });
+}
+
+cactus_status cactus_session_restore(cactus_id session, cactus_id from) {
+  return guarded([&] {
+    const auto handle = sessions.get(session), source = sessions.get(from);
+    check(handle->program == source->program, CACTUS_ERROR_ARGUMENT,
+          "a session can only be restored from a session of the same program");
+    const auto lock = handle->lock();
+    handle->session.restore(source->session);
+  });
+}
+
+cactus_status cactus_session_destroy(cactus_id session) {
+  return guarded([&] { sessions.remove(session); });
+}
+
+cactus_status cactus_sampler_create(const cactus_sampler_options* options, cactus_id* sampler) {
+  return guarded([&] {
+    need(sampler, "sampler");
+    *sampler = samplers.add(std::make_shared<Sampler>(versioned(options, "options")));
+  });
+}
+
+cactus_status cactus_sampler_mask(cactus_id sampler, const uint32_t* words, uint32_t n_words) {
+  return guarded([&] {
+    check(n_words <= 1u << 20, CACTUS_ERROR_ARGUMENT, "n_words is out of range");
+    samplers.get(sampler)->set_mask(words, n_words);
+  });
+}
+
+cactus_status cactus_sampler_accept(cactus_id sampler, int32_t token) {
+  return guarded([&] { samplers.get(sampler)->accept(token); });
+}
+
+cactus_status cactus_sampler_destroy(cactus_id sampler) {
+  return guarded([&] { samplers.remove(sampler); });
+}
+
+}  // extern "C"

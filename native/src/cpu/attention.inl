@@ -1,0 +1,120 @@
+// Attention over one KV page, for up to kMaxQueries queries that share a key/value head.
+//
+// A page is scored, soft-maxed and summed on its own and then merged into the running result, so a
+// query meets the same operations in the same order whether it is decoded alone, is part of a
+// prefill chunk, or its pages are split between threads.
+
+namespace cactus::CACTUS_TIER {
+
+static inline F16 clamp_half(F16 x) { return min(max(x, set1(-65504.0f)), set1(65504.0f)); }
+
+static void kv_store(const float* k, const float* v, int head_dim, int slot, const KvPage* page) {
+  uint16_t* column = page->k + static_cast<size_t>(slot / 16) * head_dim * 16 + slot % 16;
+  uint16_t* row = page->v + static_cast<size_t>(slot) * head_dim;
+  for (int d = 0; d < head_dim; d += 16) {
+    uint16_t half[16];
+    store_f16(half, clamp_half(load(k + d)));
+    for (int i = 0; i < 16; i++) column[static_cast<size_t>(d + i) * 16] = half[i];
+    store_f16(row + d, clamp_half(load(v + d)));
+  }
+}
+
+// scores[q][0..15] = q . k for one block of 16 positions.
+template <int M>
+static inline void score_block(const AttendArgs& a, const uint16_t* k, int block) {
+  F16 s[M];
+  for (int q = 0; q < M; q++) s[q] = zero();
+  for (int d = 0; d < a.head_dim; d++) {
+    const F16 column = load_f16(k + static_cast<size_t>(d) * 16);
+    for (int q = 0; q < M; q++) s[q] = fma(column, set1(a.q[q][d]), s[q]);
+  }
+  for (int q = 0; q < M; q++) store(a.scores + q * kPage + block * 16, s[q]);
+}
+
+template <int M>
+static void attend(const AttendArgs& a) {
+  const float lowest = -__builtin_inff();
+  int longest = 0;
+  for (int q = 0; q < M; q++) longest = a.limit[q] > longest ? a.limit[q] : longest;
+  const int blocks = (longest + 15) / 16;
+  for (int block = 0; block < blocks; block++) {
+    score_block<M>(a, a.page.k + static_cast<size_t>(block) * a.head_dim * 16, block);
+  }
+  for (int q = 0; q < M; q++) {
+    float* scores = a.scores + q * kPage;
+    F16 largest = set1(lowest);
+    for (int block = 0; block < blocks; block++) {
+      const int seen = a.limit[q] - block * 16;
+      const int lanes = seen < 0 ? 0 : seen > 16 ? 16 : seen;
+      const F16 s = first_lanes(lanes, load(scores + block * 16), set1(lowest));
+      store(scores + block * 16, s);
+      largest = max(largest, s);
+    }
+    a.m[q] = reduce_max(largest);
+    F16 sum = zero();
+    for (int block = 0; block < blocks; block++) {
+      const F16 p = exp(sub(load(scores + block * 16), set1(a.m[q])));
+      store(scores + block * 16, p);
+      sum = add(sum, p);
+    }
+    a.l[q] = reduce_add(sum);
+  }
+  int d = 0;
+  for (; d + 32 <= a.head_dim; d += 32) {
+    F16 first[M], second[M];
+    for (int q = 0; q < M; q++) first[q] = second[q] = zero();
+    for (int t = 0; t < longest; t++) {
+      const uint16_t* v = a.page.v + static_cast<size_t>(t) * a.head_dim + d;
+      const F16 v0 = load_f16(v), v1 = load_f16(v + 16);
+      for (int q = 0; q < M; q++) {
+        const F16 p = set1(a.scores[q * kPage + t]);
+        first[q] = fma(p, v0, first[q]);
+        second[q] = fma(p, v1, second[q]);
+      }
+    }
+    for (int q = 0; q < M; q++) {
+      store(a.o + static_cast<size_t>(q) * a.head_dim + d, first[q]);
+      store(a.o + static_cast<size_t>(q) * a.head_dim + d + 16, second[q]);
+    }
+  }
+  for (; d < a.head_dim; d += 16) {
+    F16 sum[M];
+    for (int q = 0; q < M; q++) sum[q] = zero();
+    for (int t = 0; t < longest; t++) {
+      const F16 v = load_f16(a.page.v + static_cast<size_t>(t) * a.head_dim + d);
+      for (int q = 0; q < M; q++) sum[q] = fma(set1(a.scores[q * kPage + t]), v, sum[q]);
+    }
+    for (int q = 0; q < M; q++) store(a.o + static_cast<size_t>(q) * a.head_dim + d, sum[q]);
+  }
+}
+
+static void attend_page(const AttendArgs* args) {
+  switch (args->count) {
+    case 1: attend<1>(*args); break;
+    case 2: attend<2>(*args); break;
+    case 3: attend<3>(*args); break;
+    case 4: attend<4>(*args); break;
+    case 5: attend<5>(*args); break;
+    case 6: attend<6>(*args); break;
+    case 7: attend<7>(*args); break;
+    default: attend<8>(*args); break;
+  }
+}
+
+static void attend_merge(float* m, float* l, float* o, float page_m, float page_l,
+                         const float* page_o, int head_dim) {
+  const float top = *m > page_m ? *m : page_m;
+  float factors[16] = {*m - top, page_m - top};
+  store(factors, exp(load(factors)));
+  *m = top;
+  // Products rounded on their own: a compiler may not fuse them in one place and not in another.
+  const F16 sums = add(mul(set1(*l), set1(factors[0])), mul(set1(page_l), set1(factors[1])));
+  float both[16];
+  store(both, sums);
+  *l = both[0];
+  for (int d = 0; d < head_dim; d += 16) {
+    store(o + d, fma(load(page_o + d), set1(factors[1]), mul(load(o + d), set1(factors[0]))));
+  }
+}
+
+}  // namespace cactus::CACTUS_TIER

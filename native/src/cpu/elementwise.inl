@@ -1,0 +1,117 @@
+// Norms, activations, rotary embedding and element-wise arithmetic of one row.
+
+namespace cactus::CACTUS_TIER {
+
+// e^x to about 1 ulp (Cody-Waite reduction, Taylor polynomial of degree 6 on |r| <= ln 2 / 2); 0
+// below -87.3, where the result would be subnormal, so that a masked score is exactly nothing.
+static inline F16 exp(F16 x) {
+  const F16 bounded = min(max(x, set1(-87.3f)), set1(88.3f));
+  const I16 n = round_i32(mul(bounded, set1(1.44269504f)));
+  const F16 nf = to_f32(n);
+  F16 r = fma(nf, set1(-0.693359375f), bounded);
+  r = fma(nf, set1(2.12194440e-4f), r);
+  F16 p = set1(1.9875691500e-4f);
+  p = fma(p, r, set1(1.3981999507e-3f));
+  p = fma(p, r, set1(8.3334519073e-3f));
+  p = fma(p, r, set1(4.1665795894e-2f));
+  p = fma(p, r, set1(1.6666665459e-1f));
+  p = fma(p, r, set1(5.0000001201e-1f));
+  p = add(fma(p, mul(r, r), r), set1(1.0f));
+  return select_lt(x, set1(-87.3f), zero(), mul(p, exp2_int(n)));
+}
+
+static inline F16 silu_lanes(F16 x) {
+  return div(x, add(set1(1.0f), exp(sub(zero(), x))));
+}
+
+// `width` counts in the mean, `padded` (a multiple of 16) is what is stored; the padding is zero.
+static void rms_norm(const float* x, const float* w, float eps, int width, int padded, float* out) {
+  F16 squares = zero();
+  for (int i = 0; i < padded; i += 16) {
+    const F16 v = load(x + i);
+    squares = fma(v, v, squares);
+  }
+  const float mean = reduce_add(squares) / static_cast<float>(width);
+  const F16 factor = set1(1.0f / __builtin_sqrtf(mean + eps));
+  for (int i = 0; i < padded; i += 16) store(out + i, mul(mul(load(x + i), factor), load(w + i)));
+}
+
+static void add_rows(const float* a, const float* b, int width, float* out) {
+  for (int i = 0; i < width; i += 16) store(out + i, add(load(a + i), load(b + i)));
+}
+static void mul_rows(const float* a, const float* b, int width, float* out) {
+  for (int i = 0; i < width; i += 16) store(out + i, mul(load(a + i), load(b + i)));
+}
+static void silu(const float* x, int width, float* out) {
+  for (int i = 0; i < width; i += 16) store(out + i, silu_lanes(load(x + i)));
+}
+static void swiglu(const float* gate, const float* up, int width, float* out) {
+  for (int i = 0; i < width; i += 16) store(out + i, mul(silu_lanes(load(gate + i)), load(up + i)));
+}
+static void scale(const float* x, float factor, int width, float* out) {
+  for (int i = 0; i < width; i += 16) store(out + i, mul(load(x + i), set1(factor)));
+}
+
+static void rope(const float* x, const float* cos, const float* sin, int half, int head_dim,
+                 float* out) {
+  int i = 0;
+  for (; i + 16 <= half; i += 16) {
+    const F16 a = load(x + i), b = load(x + half + i), c = load(cos + i), s = load(sin + i);
+    store(out + i, sub(mul(a, c), mul(b, s)));
+    store(out + half + i, add(mul(b, c), mul(a, s)));
+  }
+  for (; i < half; i++) {
+    const float a = x[i], b = x[half + i];
+    // Two roundings a product, as in the lanes above.
+    const float ac = a * cos[i], bs = b * sin[i], bc = b * cos[i], as = a * sin[i];
+    out[i] = ac - bs;
+    out[half + i] = bc + as;
+  }
+  for (i = 2 * half; i < head_dim; i++) out[i] = x[i];
+}
+
+static void logit_stats(const float* logits, int count, LogitStats* out) {
+  const float lowest = -__builtin_inff();
+  F16 largest = set1(lowest), magnitude = zero();
+  for (int i = 0; i < count; i += 16) {
+    F16 v = count - i >= 16 ? load(logits + i) : zero();
+    if (count - i < 16) {
+      float tail[16];
+      for (int j = 0; j < 16; j++) tail[j] = i + j < count ? logits[i + j] : logits[i];
+      v = load(tail);
+    }
+    largest = max(v, largest);
+    // x * 0 is 0 for every finite x and NaN for the rest.
+    magnitude = fma(v, zero(), magnitude);
+  }
+  const float top = reduce_max(largest);
+  out->finite = reduce_add(magnitude) == 0.0f;
+  out->max = top;
+  out->argmax = 0;
+  out->log_sum = out->entropy = 0;
+  if (!out->finite) return;
+  int at = 0;
+  while (logits[at] != top) at++;
+  out->argmax = at;
+  F16 sum = zero(), weighted = zero();
+  for (int i = 0; i < count; i += 16) {
+    F16 d;
+    if (count - i >= 16) {
+      d = sub(load(logits + i), set1(top));
+    } else {
+      float tail[16];
+      for (int j = 0; j < 16; j++) tail[j] = i + j < count ? logits[i + j] - top : -100.0f;
+      d = load(tail);
+    }
+    const F16 e = exp(d);
+    sum = add(sum, e);
+    weighted = fma(e, d, weighted);
+  }
+  // H = log S - sum(e d) / S with e = exp(d), S = sum e.
+  const float total = reduce_add(sum);
+  out->log_sum = __builtin_logf(total);
+  const float entropy = out->log_sum - reduce_add(weighted) / total;
+  out->entropy = entropy > 0 ? entropy : 0;
+}
+
+}  // namespace cactus::CACTUS_TIER

@@ -1,0 +1,131 @@
+// The kernel table: everything that a CPU tier must offer. One table per tier, chosen when a program
+// is created; the bodies are the .inl files beside this header, compiled once per tier.
+//
+// This header is seen by code that is compiled for other instruction sets, so it holds plain data
+// and function pointers only: an inline function here could be emitted with AVX-512 instructions and
+// kept by the linker for every caller.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+namespace cactus {
+
+constexpr int kTileRows = 16;    // rows of a weight tile = lanes of every kernel
+constexpr int kGroup = 32;       // columns that share a scale
+constexpr int kQ4Block = 320;    // bytes: 4 x 64 of codes, 16 f16 scales, 16 f16 minima
+constexpr int kQ8Block = 544;    // bytes: 8 x 64 of codes, 16 f16 scales
+constexpr int kPage = 256;       // positions of a KV page; attention merges page by page
+constexpr int kMaxQueries = 8;   // query rows that one attention tile handles together
+constexpr float kQMax = 16256;   // 127 * 128: largest code of a quantised activation
+
+// Activations in 15 bits per group of 32: code = 128 * hi + lo, value = scale * code.
+struct QuantRow {
+  int8_t* hi;
+  int8_t* lo;
+  float* scale;
+  float* sum;     // scale * sum of the codes (what a weight's minimum is multiplied with)
+  int32_t* isum;  // sum of the codes
+};
+
+// Several quantised rows; strides count elements from one row to the next.
+struct QuantRows {
+  QuantRow row;
+  size_t stride;
+  size_t group_stride;
+};
+
+// One KV page of one key/value head. k is [16 blocks][head_dim][16 positions], v is
+// [256 positions][head_dim], both f16.
+struct KvPage {
+  uint16_t* k;
+  uint16_t* v;
+};
+
+// Queries of one key/value head that read the same page.
+struct AttendArgs {
+  const float* q[kMaxQueries];   // head_dim floats each, already scaled
+  int limit[kMaxQueries];        // positions of this page that the query may see, 0..256
+  int count;                     // 1..kMaxQueries
+  int head_dim;
+  KvPage page;
+  float* scores;                 // scratch [kMaxQueries][kPage]
+  float* m;                      // out [count]: largest score
+  float* l;                      // out [count]: sum of exp(score - m)
+  float* o;                      // out [count][head_dim]: sum of exp(score - m) * v
+};
+
+struct ConvArgs {
+  const float* b;        // gate before the convolution, or null
+  const float* x;        // [rows], the input
+  const float* c;        // gate after the convolution, or null
+  size_t stride;         // floats between rows of b, x and c
+  const float* w;        // [width][taps]
+  int taps;
+  float* out;
+  size_t out_stride;
+  int rows;
+  int first, last;       // channels [first, last), multiples of 16
+  // History: input columns by position modulo `ring`, [ring][width].
+  float* history;
+  int ring;
+  int width;
+  int64_t position;      // of the first row
+};
+
+struct LogitStats {
+  float max;
+  int argmax;      // the first on ties
+  float log_sum;   // log of the sum of exp(logit - max)
+  float entropy;   // nats
+  int finite;
+};
+
+struct KernelTable {
+  const char* name;
+  int max_rows;  // rows that a linear_* call may be given
+
+  // out[m][0..15] = W x (+ residual): one tile of 16 rows of W against `rows` rows of x.
+  void (*linear_q4)(const uint8_t* tile, int cols, const QuantRows* x, int rows, float* out,
+                    size_t out_stride, const float* residual);
+  void (*linear_q8)(const uint8_t* tile, int cols, const QuantRows* x, int rows, float* out,
+                    size_t out_stride, const float* residual);
+  void (*linear_f32)(const uint8_t* tile, int cols, const float* x, size_t stride, int rows,
+                     float* out, size_t out_stride, const float* residual);
+  void (*linear_f16)(const uint8_t* tile, int cols, const float* x, size_t stride, int rows,
+                     float* out, size_t out_stride, const float* residual);
+  void (*linear_bf16)(const uint8_t* tile, int cols, const float* x, size_t stride, int rows,
+                      float* out, size_t out_stride, const float* residual);
+
+  // All widths are multiples of 16 floats (quantize_row: of 32).
+  void (*quantize_row)(const float* x, int width, const QuantRow* out);
+  void (*rms_norm)(const float* x, const float* w, float eps, int width, int padded, float* out);
+  void (*add)(const float* a, const float* b, int width, float* out);
+  void (*mul)(const float* a, const float* b, int width, float* out);
+  void (*silu)(const float* x, int width, float* out);
+  void (*swiglu)(const float* gate, const float* up, int width, float* out);
+  void (*scale)(const float* x, float factor, int width, float* out);
+
+  // Rotary embedding of one head, half-split: out may be x. cos and sin have `half` values.
+  void (*rope)(const float* x, const float* cos, const float* sin, int half, int head_dim,
+               float* out);
+
+  // Stores one key and value head at position `slot` (0..255) of a page.
+  void (*kv_store)(const float* k, const float* v, int head_dim, int slot, const KvPage* page);
+  void (*attend_page)(const AttendArgs* args);
+  // Folds a page's (m, l, o) into the running one.
+  void (*attend_merge)(float* m, float* l, float* o, float page_m, float page_l,
+                       const float* page_o, int head_dim);
+
+  void (*conv)(const ConvArgs* args);
+
+  void (*logit_stats)(const float* logits, int count, LogitStats* out);
+};
+
+extern const KernelTable kernels_scalar;
+#if defined(__x86_64__) || defined(_M_X64)
+extern const KernelTable kernels_avx2;
+extern const KernelTable kernels_avx512;
+#endif
+
+}  // namespace cactus

@@ -1,0 +1,10 @@
+#define CACTUS_TIER avx2
+#include "cpu/kernels.h"
+// The vocabulary of this tier first, then the bodies that are written in it.
+#include "cpu/simd_avx2.h"
+// clang-format off
+#include "cpu/linear.inl"
+#include "cpu/elementwise.inl"
+#include "cpu/attention.inl"
+#include "cpu/conv.inl"
+#include "cpu/table.inl"

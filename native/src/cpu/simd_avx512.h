@@ -1,0 +1,106 @@
+// The SIMD vocabulary of the avx512 tier (F, BW, DQ, VL, VNNI): 16 lanes are one register.
+#pragma once
+
+#include <immintrin.h>
+
+#include <cstdint>
+
+namespace cactus::CACTUS_TIER {
+
+constexpr int kMaxRows = 8;
+constexpr int kQ8Offset = 128;  // dot4_q8 multiplies the codes as stored, with their offset
+
+struct F16 {
+  __m512 v;
+};
+struct I16 {
+  __m512i v;
+};
+struct B64 {
+  __m512i v;
+};
+
+static inline F16 zero() { return {_mm512_setzero_ps()}; }
+static inline F16 set1(float x) { return {_mm512_set1_ps(x)}; }
+static inline F16 load(const float* p) { return {_mm512_loadu_ps(p)}; }
+static inline void store(float* p, F16 a) { _mm512_storeu_ps(p, a.v); }
+static inline F16 add(F16 a, F16 b) { return {_mm512_add_ps(a.v, b.v)}; }
+static inline F16 sub(F16 a, F16 b) { return {_mm512_sub_ps(a.v, b.v)}; }
+static inline F16 mul(F16 a, F16 b) { return {_mm512_mul_ps(a.v, b.v)}; }
+static inline F16 div(F16 a, F16 b) { return {_mm512_div_ps(a.v, b.v)}; }
+static inline F16 fma(F16 a, F16 b, F16 c) { return {_mm512_fmadd_ps(a.v, b.v, c.v)}; }
+static inline F16 max(F16 a, F16 b) { return {_mm512_max_ps(a.v, b.v)}; }
+static inline F16 min(F16 a, F16 b) { return {_mm512_min_ps(a.v, b.v)}; }
+static inline F16 abs(F16 a) { return {_mm512_abs_ps(a.v)}; }
+// a where x < y, else b, lane by lane.
+static inline F16 select_lt(F16 x, F16 y, F16 a, F16 b) {
+  return {_mm512_mask_blend_ps(_mm512_cmp_ps_mask(x.v, y.v, _CMP_LT_OQ), b.v, a.v)};
+}
+// The first n lanes of a, the rest of b; n is 0..16.
+static inline F16 first_lanes(int n, F16 a, F16 b) {
+  return {_mm512_mask_blend_ps(static_cast<__mmask16>((1u << n) - 1), b.v, a.v)};
+}
+
+static inline F16 load_f16(const uint16_t* p) {
+  return {_mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)))};
+}
+static inline void store_f16(uint16_t* p, F16 a) {
+  _mm256_storeu_si256(reinterpret_cast<__m256i*>(p),
+                      _mm512_cvtps_ph(a.v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
+}
+static inline F16 load_bf16(const uint16_t* p) {
+  const __m256i h = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));
+  return {_mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(h), 16))};
+}
+
+static inline I16 izero() { return {_mm512_setzero_si512()}; }
+static inline I16 iset1(int32_t x) { return {_mm512_set1_epi32(x)}; }
+static inline I16 iadd(I16 a, I16 b) { return {_mm512_add_epi32(a.v, b.v)}; }
+static inline I16 isub(I16 a, I16 b) { return {_mm512_sub_epi32(a.v, b.v)}; }
+template <int N>
+static inline I16 shift_left(I16 a) {
+  return {_mm512_slli_epi32(a.v, N)};
+}
+template <int N>
+static inline I16 shift_right(I16 a) {
+  return {_mm512_srai_epi32(a.v, N)};
+}
+static inline F16 to_f32(I16 a) { return {_mm512_cvtepi32_ps(a.v)}; }
+// Nearest integer, ties to even.
+static inline I16 round_i32(F16 a) { return {_mm512_cvtps_epi32(a.v)}; }
+// Truncates lanes to 8 bits; the values fit.
+static inline void store_i8(int8_t* p, I16 a) {
+  _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm512_cvtepi32_epi8(a.v));
+}
+// 2^n for -126 <= n <= 127.
+static inline F16 exp2_int(I16 n) {
+  return {_mm512_castsi512_ps(_mm512_slli_epi32(_mm512_add_epi32(n.v, _mm512_set1_epi32(127)), 23))};
+}
+
+static inline B64 load_codes(const uint8_t* p) { return {_mm512_loadu_si512(p)}; }
+static inline B64 low_nibbles(B64 a) { return {_mm512_and_si512(a.v, _mm512_set1_epi8(15))}; }
+static inline B64 high_nibbles(B64 a) {
+  return {_mm512_and_si512(_mm512_srli_epi16(a.v, 4), _mm512_set1_epi8(15))};
+}
+// acc[r] += sum over b < 4 of w[4 r + b] * a[b]: w unsigned, at most 15; a signed.
+static inline I16 dot4_q4(I16 acc, B64 w, const int8_t* a) {
+  return {_mm512_dpbusd_epi32(acc.v, w.v,
+                              _mm512_set1_epi32(*reinterpret_cast<const int32_t*>(a)))};
+}
+// The same for q8 codes as stored (code + 128).
+static inline I16 dot4_q8(I16 acc, B64 w, const int8_t* a) { return dot4_q4(acc, w, a); }
+
+static inline void prefetch(const void* p) {
+  _mm_prefetch(static_cast<const char*>(p), _MM_HINT_T0);
+}
+
+static inline float reduce_add(F16 a) {
+  const __m256 s = _mm256_add_ps(_mm512_castps512_ps256(a.v), _mm512_extractf32x8_ps(a.v, 1));
+  const __m128 q = _mm_add_ps(_mm256_castps256_ps128(s), _mm256_extractf128_ps(s, 1));
+  const __m128 d = _mm_add_ps(q, _mm_movehl_ps(q, q));
+  return _mm_cvtss_f32(_mm_add_ss(d, _mm_movehdup_ps(d)));
+}
+static inline float reduce_max(F16 a) { return _mm512_reduce_max_ps(a.v); }
+static inline int32_t reduce_add(I16 a) { return _mm512_reduce_add_epi32(a.v); }
+
+}  // namespace cactus::CACTUS_TIER

@@ -1,0 +1,33 @@
+// The tier's table, after every body.
+
+namespace cactus {
+
+#define CACTUS_NAME_OF(tier) #tier
+#define CACTUS_NAME(tier) CACTUS_NAME_OF(tier)
+#define CACTUS_TABLE_OF(tier) kernels_##tier
+#define CACTUS_TABLE(tier) CACTUS_TABLE_OF(tier)
+
+const KernelTable CACTUS_TABLE(CACTUS_TIER) = {
+    .name = CACTUS_NAME(CACTUS_TIER),
+    .max_rows = CACTUS_TIER::kMaxRows,
+    .linear_q4 = CACTUS_TIER::linear_q4,
+    .linear_q8 = CACTUS_TIER::linear_q8,
+    .linear_f32 = CACTUS_TIER::linear_f32,
+    .linear_f16 = CACTUS_TIER::linear_f16,
+    .linear_bf16 = CACTUS_TIER::linear_bf16,
+    .quantize_row = CACTUS_TIER::quantize_row,
+    .rms_norm = CACTUS_TIER::rms_norm,
+    .add = CACTUS_TIER::add_rows,
+    .mul = CACTUS_TIER::mul_rows,
+    .silu = CACTUS_TIER::silu,
+    .swiglu = CACTUS_TIER::swiglu,
+    .scale = CACTUS_TIER::scale,
+    .rope = CACTUS_TIER::rope,
+    .kv_store = CACTUS_TIER::kv_store,
+    .attend_page = CACTUS_TIER::attend_page,
+    .attend_merge = CACTUS_TIER::attend_merge,
+    .conv = CACTUS_TIER::conv,
+    .logit_stats = CACTUS_TIER::logit_stats,
+};
+
+}  // namespace cactus

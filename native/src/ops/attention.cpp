@@ -1,0 +1,281 @@
+// Causal attention of every row over its own sequence.
+//
+// Keys and values are stored first; then tiles of up to eight queries of one key/value head visit
+// the pages of their sequence in order. With few tiles (decoding) the pages themselves are shared
+// between the threads and merged afterwards: the same operations in the same order.
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+#include "ops/ops.h"
+
+namespace cactus {
+
+namespace {
+
+struct Shape {
+  uint32_t heads, kv_heads, head_dim, group;
+  explicit Shape(const StepRecord& step)
+      : heads(static_cast<uint32_t>(step.i[0])),
+        kv_heads(static_cast<uint32_t>(step.i[1])),
+        head_dim(static_cast<uint32_t>(step.i[2])),
+        group(heads / kv_heads) {}
+};
+
+// A tile: queries [first, first + count) of a sequence's rows x group heads, in row order.
+struct Tile {
+  uint32_t sequence, kv_head, first, count;
+};
+
+uint32_t tiles_of(const Sequence& s, const Shape& shape) {
+  return (s.count * shape.group + kMaxQueries - 1) / kMaxQueries * shape.kv_heads;
+}
+
+uint32_t count_tiles(const Batch& batch, const Shape& shape) {
+  uint32_t tiles = 0;
+  for (const Sequence& s : batch.sequences) tiles += tiles_of(s, shape);
+  return tiles;
+}
+
+Tile find_tile(const Batch& batch, const Shape& shape, uint32_t index) {
+  uint32_t n = 0;
+  while (index >= tiles_of(batch.sequences[n], shape)) {
+    index -= tiles_of(batch.sequences[n], shape);
+    n++;
+  }
+  const uint32_t first = index / shape.kv_heads * kMaxQueries;
+  const uint32_t queries = batch.sequences[n].count * shape.group;
+  return {n, index % shape.kv_heads, first, std::min<uint32_t>(kMaxQueries, queries - first)};
+}
+
+// Positions that query `q` of the tile sees, and the pages that the whole tile visits.
+uint32_t seen(const Sequence& s, const Shape& shape, uint32_t query) {
+  return s.start + query / shape.group + 1;
+}
+uint32_t pages_of(const Batch& batch, const Shape& shape, const Tile& tile) {
+  const uint32_t last = seen(batch.sequences[tile.sequence], shape, tile.first + tile.count - 1);
+  return (last + kPage - 1) / kPage;
+}
+
+// (m, l, o) of the queries of a tile.
+struct Partial {
+  float* m;
+  float* l;
+  float* o;
+  static size_t floats(uint32_t head_dim) { return kMaxQueries * (2 + size_t{head_dim}); }
+  static Partial at(float* memory) {
+    return {memory, memory + kMaxQueries, memory + 2 * kMaxQueries};
+  }
+};
+
+void clear(const Partial& p, const Tile& tile, const Shape& shape) {
+  std::fill_n(p.m, tile.count, -std::numeric_limits<float>::infinity());
+  std::fill_n(p.l, tile.count, 0.0f);
+  std::fill_n(p.o, static_cast<size_t>(tile.count) * shape.head_dim, 0.0f);
+}
+
+void attend(const Context& c, const StepRecord& step, const Shape& shape, const Tile& tile,
+            uint32_t page, const Partial& out) {
+  const Sequence& s = c.batch().sequences[tile.sequence];
+  AttendArgs args;
+  args.count = static_cast<int>(tile.count);
+  args.head_dim = static_cast<int>(shape.head_dim);
+  args.page = s.session->kv(page, static_cast<uint32_t>(step.slot), tile.kv_head);
+  args.scores = c.scratch();
+  args.m = out.m;
+  args.l = out.l;
+  args.o = out.o;
+  for (uint32_t n = 0; n < tile.count; n++) {
+    const uint32_t query = tile.first + n;
+    const uint32_t row = s.first_row + query / shape.group;
+    const uint32_t head = tile.kv_head * shape.group + query % shape.group;
+    args.q[n] = c.queries() + (static_cast<size_t>(row) * shape.heads + head) * shape.head_dim;
+    const int64_t limit = int64_t{seen(s, shape, query)} - int64_t{page} * kPage;
+    args.limit[n] = static_cast<int>(std::clamp<int64_t>(limit, 0, kPage));
+  }
+  c.kernels().attend_page(&args);
+}
+
+void merge(const Context& c, const Shape& shape, const Tile& tile, uint32_t page,
+           const Partial& total, const Partial& part) {
+  const Sequence& s = c.batch().sequences[tile.sequence];
+  for (uint32_t n = 0; n < tile.count; n++) {
+    // A query at the start of a page's successor has nothing to see there.
+    if (seen(s, shape, tile.first + n) <= page * kPage) continue;
+    c.kernels().attend_merge(total.m + n, total.l + n, total.o + n * size_t{shape.head_dim},
+                             part.m[n], part.l[n], part.o + n * size_t{shape.head_dim},
+                             static_cast<int>(shape.head_dim));
+  }
+}
+
+void finish(const Context& c, const Buffer& out, const Shape& shape, const Tile& tile,
+            const Partial& total) {
+  const Sequence& s = c.batch().sequences[tile.sequence];
+  for (uint32_t n = 0; n < tile.count; n++) {
+    const uint32_t query = tile.first + n;
+    const uint32_t row = s.first_row + query / shape.group;
+    const uint32_t head = tile.kv_head * shape.group + query % shape.group;
+    const uint32_t column = head * shape.head_dim;
+    float* sums = total.o + n * size_t{shape.head_dim};
+    float* target = out.quantized ? sums
+                                  : out.values + static_cast<size_t>(row) * out.stride + column;
+    c.kernels().scale(sums, 1.0f / total.l[n], static_cast<int>(shape.head_dim), target);
+    if (out.quantized) {
+      const QuantRow codes = row_of(out, row, column).row;
+      c.kernels().quantize_row(target, static_cast<int>(shape.head_dim), &codes);
+    }
+  }
+}
+
+bool splits_pages(const Batch& batch, const Shape& shape, int threads) {
+  const uint32_t tiles = count_tiles(batch, shape);
+  if (threads == 1 || tiles >= 4 * static_cast<uint32_t>(threads)) return false;
+  uint32_t pages = 0;
+  for (uint32_t n = 0; n < tiles; n++) {
+    pages = std::max(pages, pages_of(batch, shape, find_tile(batch, shape, n)));
+  }
+  return pages > 1;
+}
+
+uint32_t count_pages(const Batch& batch, const Shape& shape) {
+  uint32_t pages = 0;
+  for (uint32_t n = 0; n < count_tiles(batch, shape); n++) {
+    pages += pages_of(batch, shape, find_tile(batch, shape, n));
+  }
+  return pages;
+}
+
+// The running result lives in this thread's scratch, behind the scores and the page's result.
+Partial scratch_partial(const Context& c, const Shape& shape, int n) {
+  return Partial::at(c.scratch() + kMaxQueries * kPage + n * Partial::floats(shape.head_dim));
+}
+
+void attend_all(const StepRecord& step, const Context& c) {
+  const Shape shape(step);
+  const Batch& batch = c.batch();
+  const Buffer& out = c.buffer(step.out);
+  const uint32_t tiles = count_tiles(batch, shape);
+  const uint32_t thread = static_cast<uint32_t>(c.thread);
+  const uint32_t threads = static_cast<uint32_t>(c.threads());
+  const Partial total = scratch_partial(c, shape, 0), part = scratch_partial(c, shape, 1);
+  const bool split = splits_pages(batch, shape, c.threads());
+  const size_t floats = Partial::floats(shape.head_dim);
+  if (split) {
+    uint32_t piece = 0;
+    for (uint32_t n = 0; n < tiles; n++) {
+      const Tile tile = find_tile(batch, shape, n);
+      const uint32_t pages = pages_of(batch, shape, tile);
+      for (uint32_t page = 0; page < pages; page++, piece++) {
+        if (piece % threads != thread) continue;
+        attend(c, step, shape, tile, page, Partial::at(c.partials() + piece * floats));
+      }
+    }
+    c.barrier();
+  }
+  uint32_t piece = 0;
+  for (uint32_t n = 0; n < tiles; n++) {
+    const Tile tile = find_tile(batch, shape, n);
+    const uint32_t pages = pages_of(batch, shape, tile);
+    if (n % threads == thread) {
+      clear(total, tile, shape);
+      for (uint32_t page = 0; page < pages; page++) {
+        if (!split) attend(c, step, shape, tile, page, part);
+        merge(c, shape, tile, page, total,
+              split ? Partial::at(c.partials() + (piece + page) * floats) : part);
+      }
+      finish(c, out, shape, tile, total);
+    }
+    piece += pages;
+  }
+}
+
+const float* columns(const StepRecord& step, const Context& c, int input, uint32_t row) {
+  const Buffer& b = c.buffer(step.in[input]);
+  return b.values + static_cast<size_t>(row) * b.stride + step.in_col[input];
+}
+
+// Prepares queries and stores keys and values: work(row, head) for query heads, then key heads.
+template <class Query, class Key>
+void prepare(const StepRecord& step, const Context& c, const Query& query, const Key& key) {
+  const Shape shape(step);
+  const uint32_t rows = c.batch().rows();
+  uint32_t first, last;
+  c.share(rows * (shape.heads + shape.kv_heads), &first, &last);
+  for (uint32_t n = first; n < last; n++) {
+    const uint32_t head = n / rows, row = n % rows;
+    if (head < shape.heads) {
+      float* q = c.queries() + (static_cast<size_t>(row) * shape.heads + head) * shape.head_dim;
+      query(row, head, q);
+      c.kernels().scale(q, step.f[0], static_cast<int>(shape.head_dim), q);
+      continue;
+    }
+    const uint32_t kv_head = head - shape.heads;
+    const uint32_t position = c.batch().positions[row];
+    const Session* session = c.batch().sequences[c.batch().sequence[row]].session;
+    const KvPage page = session->kv(position / kPage, static_cast<uint32_t>(step.slot), kv_head);
+    const auto [k, v] = key(row, kv_head);
+    c.kernels().kv_store(k, v, static_cast<int>(shape.head_dim),
+                         static_cast<int>(position % kPage), &page);
+  }
+  c.barrier();
+}
+
+}  // namespace
+
+size_t attention_partials(const Plan& plan, const Batch& batch, int threads) {
+  size_t most = 0;
+  for (const StepRecord& step : plan.steps) {
+    const Op op = static_cast<Op>(step.op);
+    if (op != Op::kAttention && op != Op::kQkvAttention) continue;
+    const Shape shape(step);
+    if (!splits_pages(batch, shape, threads)) continue;
+    most = std::max(most, count_pages(batch, shape) * Partial::floats(shape.head_dim));
+  }
+  return most;
+}
+
+void op_attention(const StepRecord& step, const Context& c) {
+  const Shape shape(step);
+  prepare(
+      step, c,
+      [&](uint32_t row, uint32_t head, float* q) {
+        std::copy_n(columns(step, c, 0, row) + head * shape.head_dim, shape.head_dim, q);
+      },
+      [&](uint32_t row, uint32_t head) {
+        return std::pair(columns(step, c, 1, row) + head * shape.head_dim,
+                         columns(step, c, 2, row) + head * shape.head_dim);
+      });
+  attend_all(step, c);
+}
+
+// Merged q, k, v: head norms and rotary embedding on the way to the queries and the cache.
+void op_qkv_attention(const StepRecord& step, const Context& c) {
+  const Shape shape(step);
+  const Rotary& rotary = c.rotary();
+  const int head_dim = step.i[2], half = static_cast<int>(rotary.count);
+  const auto rotate = [&](uint32_t row, const float* x, int norm, float* out) {
+    if (step.weights != 0) {
+      const float* w = reinterpret_cast<const float*>(c.weight(step.weight[norm]).data);
+      c.kernels().rms_norm(x, w, step.f[2], head_dim, head_dim, out);
+      x = out;
+    }
+    const size_t at = static_cast<size_t>(row) * rotary.count;
+    c.kernels().rope(x, rotary.cos.data() + at, rotary.sin.data() + at, half, head_dim, out);
+  };
+  float* key = c.scratch();
+  prepare(
+      step, c,
+      [&](uint32_t row, uint32_t head, float* q) {
+        rotate(row, columns(step, c, 0, row) + head * shape.head_dim, 0, q);
+      },
+      [&](uint32_t row, uint32_t head) {
+        const float* k = columns(step, c, 0, row) + (shape.heads + head) * shape.head_dim;
+        rotate(row, k, 1, key);
+        return std::pair<const float*, const float*>(
+            key, columns(step, c, 0, row) +
+                     (shape.heads + shape.kv_heads + head) * shape.head_dim);
+      });
+  attend_all(step, c);
+}
+
+}  // namespace cactus

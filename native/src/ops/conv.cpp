@@ -1,0 +1,89 @@
+// Short convolutions: threads take channels, rows go in order, sequence by sequence.
+#include <algorithm>
+#include <cstring>
+
+#include "ops/ops.h"
+
+namespace cactus {
+
+namespace {
+
+struct Inputs {
+  const float* b;
+  const float* x;
+  const float* c;
+  size_t stride;
+};
+
+// Keeps the last columns before every page boundary that this step crosses, for Session::truncate.
+void save_tails(const StepRecord& step, const Sequence& s, const Inputs& in,
+                uint32_t taps, uint32_t width, uint32_t first, uint32_t last, int ring) {
+  const uint32_t slot = static_cast<uint32_t>(step.slot);
+  const uint32_t end = s.start + s.count;
+  for (uint32_t boundary = (s.start / kPage + 1) * kPage; boundary <= end; boundary += kPage) {
+    float* tail = s.session->tail(boundary / kPage - 1, slot);
+    for (uint32_t j = 0; j + 1 < taps; j++) {
+      const uint32_t position = boundary - (taps - 1) + j;
+      float* column = tail + size_t{j} * width + first;
+      if (position < s.start) {
+        const float* past = s.session->ring(slot) +
+                            size_t{position % static_cast<uint32_t>(ring)} * width + first;
+        std::memcpy(column, past, (last - first) * sizeof(float));
+      } else {
+        const size_t row = (position - s.start) * in.stride + first;
+        for (uint32_t i = 0; i < last - first; i++) {
+          column[i] = in.b ? in.x[row + i] * in.b[row + i] : in.x[row + i];
+        }
+      }
+    }
+  }
+}
+
+void convolve(const StepRecord& step, const Context& c, bool gated) {
+  const Buffer& out = c.buffer(step.out);
+  const Buffer& in = c.buffer(step.in[0]);
+  const Weight& w = c.weight(step.weight[0]);
+  const uint32_t width = out.width, taps = w.cols;
+  uint32_t first, last;
+  c.share(width / 16, &first, &last);
+  first *= 16;
+  last *= 16;
+  // A quantised output needs whole rows: they are gathered in the f32 scratch buffer of the step.
+  float* target = out.quantized ? c.queries() : out.values;
+  for (const Sequence& s : c.batch().sequences) {
+    const float* base = in.values + size_t{s.first_row} * in.stride + step.in_col[0];
+    const Inputs inputs = gated ? Inputs{base, base + 2 * size_t{width}, base + width, in.stride}
+                                : Inputs{nullptr, base, nullptr, in.stride};
+    const int ring = static_cast<int>(taps) - 1 + Session::kRollback;
+    save_tails(step, s, inputs, taps, width, first, last, ring);
+    ConvArgs args;
+    args.b = inputs.b;
+    args.x = inputs.x;
+    args.c = inputs.c;
+    args.stride = inputs.stride;
+    args.w = reinterpret_cast<const float*>(w.data);
+    args.taps = static_cast<int>(taps);
+    args.out = target + size_t{s.first_row} * out.stride;
+    args.out_stride = out.stride;
+    args.rows = static_cast<int>(s.count);
+    args.first = static_cast<int>(first);
+    args.last = static_cast<int>(last);
+    args.history = s.session->ring(static_cast<uint32_t>(step.slot));
+    args.ring = ring;
+    args.width = static_cast<int>(width);
+    args.position = s.start;
+    c.kernels().conv(&args);
+  }
+  if (!out.quantized) return;
+  c.barrier();
+  uint32_t row, end;
+  c.share(c.batch().rows(), &row, &end);
+  for (; row < end; row++) quantize_into(c, out, row, target + size_t{row} * out.stride);
+}
+
+}  // namespace
+
+void op_causal_conv1d(const StepRecord& step, const Context& c) { convolve(step, c, false); }
+void op_short_conv(const StepRecord& step, const Context& c) { convolve(step, c, true); }
+
+}  // namespace cactus

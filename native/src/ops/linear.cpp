@@ -1,0 +1,79 @@
+// out = W x (+ residual), the weights' rows concatenated: threads take runs of 16-row tiles.
+#include <algorithm>
+
+#include "ops/ops.h"
+
+namespace cactus {
+
+namespace {
+
+// Weights of a block stay in the second-level cache while every row of the batch passes over them.
+constexpr size_t kBlockBytes = 256 * 1024;
+
+struct Product {
+  const Context& c;
+  const Weight& w;
+  const Buffer& in;
+  uint32_t in_col;
+  float* out;              // first column of this weight's rows
+  const float* residual;   // the same, or null
+  size_t out_stride;
+
+  // Columns of tile `tile` for rows [row, row + count), count <= max_rows.
+  void run(uint32_t tile, uint32_t row, uint32_t count) const {
+    const KernelTable& k = c.kernels();
+    const uint8_t* data = w.data + tile * w.tile_bytes;
+    const size_t at = row * out_stride + static_cast<size_t>(tile) * kTileRows;
+    const float* add = residual ? residual + at : nullptr;
+    const int cols = static_cast<int>(w.cols), rows = static_cast<int>(count);
+    if (w.quantized) {
+      const QuantRows x = row_of(in, row, 0);
+      const auto kernel = w.dtype == DType::kQ4 ? k.linear_q4 : k.linear_q8;
+      kernel(data, cols, &x, rows, out + at, out_stride, add);
+    } else {
+      const float* x = in.values + static_cast<size_t>(row) * in.stride + in_col;
+      const auto kernel = w.dtype == DType::kF32   ? k.linear_f32
+                          : w.dtype == DType::kF16 ? k.linear_f16
+                                                   : k.linear_bf16;
+      kernel(data, cols, x, in.stride, rows, out + at, out_stride, add);
+    }
+  }
+};
+
+}  // namespace
+
+void op_linear(const StepRecord& step, const Context& c) {
+  const Buffer& in = c.buffer(step.in[0]);
+  const Buffer& out = c.buffer(step.out);
+  const uint32_t rows = c.rows(out);
+  const uint32_t max_rows = static_cast<uint32_t>(c.kernels().max_rows);
+  uint32_t tiles = 0;
+  for (uint32_t n = 0; n < step.weights; n++) tiles += padded(c.weight(step.weight[n]).rows) / 16;
+  uint32_t first, last;
+  c.share(tiles, &first, &last);
+
+  const float* residual = nullptr;
+  if (step.in[1] >= 0) residual = c.buffer(step.in[1]).values + step.in_col[1];
+  uint32_t before = 0;
+  for (uint32_t n = 0; n < step.weights; n++) {
+    const Weight& w = c.weight(step.weight[n]);
+    const uint32_t count = padded(w.rows) / kTileRows;
+    const uint32_t begin = std::clamp(first, before, before + count) - before;
+    const uint32_t end = std::clamp(last, before, before + count) - before;
+    const size_t column = static_cast<size_t>(before) * kTileRows;
+    const Product product{c,  w, in, step.in_col[0], out.values + column,
+                          residual ? residual + column : nullptr, out.stride};
+    const uint32_t block =
+        std::max<uint32_t>(1, static_cast<uint32_t>(kBlockBytes / w.tile_bytes));
+    for (uint32_t b = begin; b < end; b += block) {
+      const uint32_t stop = std::min(end, b + block);
+      for (uint32_t row = 0; row < rows; row += max_rows) {
+        const uint32_t some = std::min(max_rows, rows - row);
+        for (uint32_t tile = b; tile < stop; tile++) product.run(tile, row, some);
+      }
+    }
+    before += count;
+  }
+}
+
+}  // namespace cactus

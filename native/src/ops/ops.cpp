@@ -1,0 +1,28 @@
+#include "ops/ops.h"
+
+#include "error.h"
+
+namespace cactus {
+
+OpFunction find_op(Op op) {
+  switch (op) {
+    case Op::kEmbed: return op_embed;
+    case Op::kLinear: return op_linear;
+    case Op::kAdd: return op_add;
+    case Op::kMul: return op_mul;
+    case Op::kSilu: return op_silu;
+    case Op::kRmsNorm: return op_rms_norm;
+    case Op::kHeadNorm: return op_head_norm;
+    case Op::kRope: return op_rope;
+    case Op::kAttention: return op_attention;
+    case Op::kCausalConv1d: return op_causal_conv1d;
+    case Op::kOutputRows: return op_output_rows;
+    case Op::kQuantize: return op_quantize;
+    case Op::kSwiglu: return op_swiglu;
+    case Op::kQkvAttention: return op_qkv_attention;
+    case Op::kShortConv: return op_short_conv;
+  }
+  throw Error(CACTUS_ERROR_PLAN, "plan: unknown operation");
+}
+
+}  // namespace cactus

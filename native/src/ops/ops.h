@@ -1,0 +1,29 @@
+// The op functions: how a step's work is shared between the threads. The arithmetic is in cpu/.
+#pragma once
+
+#include "program.h"
+
+namespace cactus {
+
+void op_embed(const StepRecord& step, const Context& c);
+void op_linear(const StepRecord& step, const Context& c);
+void op_add(const StepRecord& step, const Context& c);
+void op_mul(const StepRecord& step, const Context& c);
+void op_silu(const StepRecord& step, const Context& c);
+void op_rms_norm(const StepRecord& step, const Context& c);
+void op_head_norm(const StepRecord& step, const Context& c);
+void op_rope(const StepRecord& step, const Context& c);
+void op_attention(const StepRecord& step, const Context& c);
+void op_qkv_attention(const StepRecord& step, const Context& c);
+void op_causal_conv1d(const StepRecord& step, const Context& c);
+void op_short_conv(const StepRecord& step, const Context& c);
+void op_output_rows(const StepRecord& step, const Context& c);
+void op_quantize(const StepRecord& step, const Context& c);
+void op_swiglu(const StepRecord& step, const Context& c);
+
+// Quantises `values` into row `row` of a quantised buffer.
+void quantize_into(const Context& c, const Buffer& out, uint32_t row, const float* values);
+// A quantised buffer from `row` and `column` (a multiple of 32) on.
+QuantRows row_of(const Buffer& buffer, uint32_t row, uint32_t column);
+
+}  // namespace cactus

@@ -1,0 +1,184 @@
+// Ops that work row by row: embedding, norms, activations, rotary embedding, quantisation.
+#include "ops/ops.h"
+
+#include <algorithm>
+#include <cstring>
+
+namespace cactus {
+
+namespace {
+
+float half_value(const uint8_t* p) {
+  uint16_t h;
+  std::memcpy(&h, p, sizeof h);
+  const uint32_t exponent = (h >> 10) & 31u, mantissa = h & 1023u;
+  const float sign = (h & 0x8000u) != 0 ? -1.0f : 1.0f;
+  if (exponent == 0) return sign * static_cast<float>(mantissa) * 0x1p-24f;
+  uint32_t bits = ((exponent == 31 ? 255u : exponent + 112u) << 23) | (mantissa << 13);
+  float f;
+  std::memcpy(&f, &bits, sizeof f);
+  return sign * f;
+}
+
+// Row `row` of a tiled weight as floats.
+void read_weight_row(const Weight& w, uint32_t row, float* out) {
+  const uint8_t* tile = w.data + row / kTileRows * w.tile_bytes;
+  const uint32_t r = row % kTileRows;
+  for (uint32_t k = 0; k < w.cols; k++) {
+    const uint32_t group = k / kGroup, c = k % kGroup;
+    const size_t element = static_cast<size_t>(k) * kTileRows + r;
+    switch (w.dtype) {
+      case DType::kF32: std::memcpy(out + k, tile + element * 4, 4); break;
+      case DType::kF16: out[k] = half_value(tile + element * 2); break;
+      case DType::kBf16: {
+        uint16_t high;
+        std::memcpy(&high, tile + element * 2, 2);
+        const uint32_t bits = static_cast<uint32_t>(high) << 16;
+        std::memcpy(out + k, &bits, 4);
+        break;
+      }
+      case DType::kQ8: {
+        const uint8_t* block = tile + static_cast<size_t>(group) * kQ8Block;
+        const int code = block[64 * (c / 4) + r * 4 + c % 4] - 128;
+        out[k] = half_value(block + 512 + 2 * r) * static_cast<float>(code);
+        break;
+      }
+      case DType::kQ4: {
+        const uint8_t* block = tile + static_cast<size_t>(group) * kQ4Block;
+        const uint8_t byte = block[64 * (c / 8) + r * 4 + c % 4];
+        const int code = c % 8 < 4 ? byte & 15 : byte >> 4;
+        // Two roundings, whatever the compiler may fuse elsewhere.
+        const float product = half_value(block + 256 + 2 * r) * static_cast<float>(code);
+        out[k] = product + half_value(block + 288 + 2 * r);
+        break;
+      }
+    }
+  }
+}
+
+// Row `row` of an f32 input, at the step's first column.
+const float* input_row(const StepRecord& step, const Context& c, int n, uint32_t row) {
+  const Buffer& b = c.buffer(step.in[n]);
+  return b.values + static_cast<size_t>(row) * b.stride + step.in_col[n];
+}
+
+// Calls compute(row, out) for this thread's rows. A quantised output is computed into scratch first.
+template <class Compute>
+void for_rows(const StepRecord& step, const Context& c, const Compute& compute) {
+  const Buffer& out = c.buffer(step.out);
+  uint32_t first, last;
+  c.share(c.rows(out), &first, &last);
+  for (uint32_t row = first; row < last; row++) {
+    float* target = out.quantized ? c.scratch() : out.values + static_cast<size_t>(row) * out.stride;
+    compute(row, target);
+    if (out.quantized) quantize_into(c, out, row, target);
+  }
+}
+
+}  // namespace
+
+void quantize_into(const Context& c, const Buffer& out, uint32_t row, const float* values) {
+  const QuantRow codes = row_of(out, row, 0).row;
+  c.kernels().quantize_row(values, static_cast<int>(out.width), &codes);
+}
+
+QuantRows row_of(const Buffer& buffer, uint32_t row, uint32_t column) {
+  const size_t at = static_cast<size_t>(row) * buffer.stride + column;
+  const size_t group = at / kGroup;
+  return {{buffer.codes.hi + at, buffer.codes.lo + at, buffer.codes.scale + group,
+           buffer.codes.sum + group, buffer.codes.isum + group},
+          buffer.stride,
+          buffer.stride / kGroup};
+}
+
+void op_embed(const StepRecord& step, const Context& c) {
+  const Weight& table = c.weight(step.weight[0]);
+  for_rows(step, c, [&](uint32_t row, float* out) {
+    read_weight_row(table, static_cast<uint32_t>(c.batch().tokens[row]), out);
+  });
+}
+
+void op_rms_norm(const StepRecord& step, const Context& c) {
+  const Buffer& out = c.buffer(step.out);
+  const float* w = reinterpret_cast<const float*>(c.weight(step.weight[0]).data);
+  for_rows(step, c, [&](uint32_t row, float* y) {
+    c.kernels().rms_norm(input_row(step, c, 0, row), w, step.f[0], static_cast<int>(out.width),
+                         static_cast<int>(out.stride), y);
+  });
+}
+
+void op_head_norm(const StepRecord& step, const Context& c) {
+  const int head_dim = step.i[2];
+  const float* w = reinterpret_cast<const float*>(c.weight(step.weight[0]).data);
+  const uint32_t width = c.buffer(step.out).width;
+  for_rows(step, c, [&](uint32_t row, float* y) {
+    const float* x = input_row(step, c, 0, row);
+    for (uint32_t h = 0; h < width; h += static_cast<uint32_t>(head_dim)) {
+      c.kernels().rms_norm(x + h, w, step.f[0], head_dim, head_dim, y + h);
+    }
+  });
+}
+
+void op_rope(const StepRecord& step, const Context& c) {
+  const int head_dim = step.i[2];
+  const Rotary& rotary = c.rotary();
+  const uint32_t width = c.buffer(step.out).width;
+  for_rows(step, c, [&](uint32_t row, float* y) {
+    const float* x = input_row(step, c, 0, row);
+    const size_t at = static_cast<size_t>(row) * rotary.count;
+    for (uint32_t h = 0; h < width; h += static_cast<uint32_t>(head_dim)) {
+      c.kernels().rope(x + h, rotary.cos.data() + at, rotary.sin.data() + at,
+                       static_cast<int>(rotary.count), head_dim, y + h);
+    }
+  });
+}
+
+void op_add(const StepRecord& step, const Context& c) {
+  const int width = static_cast<int>(c.buffer(step.out).stride);
+  for_rows(step, c, [&](uint32_t row, float* y) {
+    c.kernels().add(input_row(step, c, 0, row), input_row(step, c, 1, row), width, y);
+  });
+}
+
+void op_mul(const StepRecord& step, const Context& c) {
+  const int width = static_cast<int>(c.buffer(step.out).stride);
+  for_rows(step, c, [&](uint32_t row, float* y) {
+    c.kernels().mul(input_row(step, c, 0, row), input_row(step, c, 1, row), width, y);
+  });
+}
+
+void op_silu(const StepRecord& step, const Context& c) {
+  const int width = static_cast<int>(c.buffer(step.out).stride);
+  for_rows(step, c, [&](uint32_t row, float* y) {
+    c.kernels().silu(input_row(step, c, 0, row), width, y);
+  });
+}
+
+void op_swiglu(const StepRecord& step, const Context& c) {
+  const uint32_t width = c.buffer(step.out).width;
+  for_rows(step, c, [&](uint32_t row, float* y) {
+    const float* gate = input_row(step, c, 0, row);
+    c.kernels().swiglu(gate, gate + width, static_cast<int>(width), y);
+  });
+}
+
+void op_quantize(const StepRecord& step, const Context& c) {
+  const Buffer& out = c.buffer(step.out);
+  uint32_t first, last;
+  c.share(c.rows(out), &first, &last);
+  for (uint32_t row = first; row < last; row++) {
+    quantize_into(c, out, row, input_row(step, c, 0, row));
+  }
+}
+
+void op_output_rows(const StepRecord& step, const Context& c) {
+  const Buffer& out = c.buffer(step.out);
+  uint32_t first, last;
+  c.share(c.rows(out), &first, &last);
+  for (uint32_t row = first; row < last; row++) {
+    std::memcpy(out.values + static_cast<size_t>(row) * out.stride,
+                input_row(step, c, 0, c.batch().outputs[row]), out.stride * sizeof(float));
+  }
+}
+
+}  // namespace cactus

@@ -1,0 +1,320 @@
+#include "plan.h"
+
+#include <cmath>
+#include <cstring>
+#include <string>
+
+#include "cpu/kernels.h"
+#include "error.h"
+
+namespace cactus {
+
+namespace {
+
+constexpr uint32_t kMaxRecords = 1u << 20;
+constexpr uint32_t kMaxWidth = 1u << 24;
+
+std::string at(const char* kind, size_t index) {
+  return std::string("plan: ") + kind + " " + std::to_string(index) + ": ";
+}
+
+void need(bool ok, const std::string& where, const char* what) {
+  check(ok, CACTUS_ERROR_PLAN, where + what);
+}
+
+template <class Record>
+std::vector<Record> take(const uint8_t*& cursor, const uint8_t* end, uint32_t count,
+                         const char* name) {
+  const uint64_t bytes = uint64_t{count} * sizeof(Record);
+  if (count > kMaxRecords || bytes > static_cast<uint64_t>(end - cursor)) {
+    throw Error(CACTUS_ERROR_PLAN, std::string("plan: ends inside its ") + name);
+  }
+  std::vector<Record> records(count);
+  if (count != 0) std::memcpy(records.data(), cursor, bytes);
+  cursor += bytes;
+  return records;
+}
+
+uint64_t weight_bytes(const WeightRecord& w) {
+  const uint64_t rows = w.tiled ? padded(w.rows) : w.rows;
+  switch (static_cast<DType>(w.dtype)) {
+    case DType::kF32: return rows * w.cols * 4;
+    case DType::kF16:
+    case DType::kBf16: return rows * w.cols * 2;
+    case DType::kQ8: return rows / kTileRows * (w.cols / kGroup) * kQ8Block;
+    case DType::kQ4: return rows / kTileRows * (w.cols / kGroup) * kQ4Block;
+  }
+  return 0;
+}
+
+bool is_quantized(const WeightRecord& w) {
+  return w.dtype == static_cast<uint32_t>(DType::kQ8) ||
+         w.dtype == static_cast<uint32_t>(DType::kQ4);
+}
+
+void check_weights(const Plan& plan, uint64_t weights_size) {
+  for (size_t n = 0; n < plan.weights.size(); n++) {
+    const WeightRecord& w = plan.weights[n];
+    const std::string where = at("weight", n);
+    need(w.dtype <= 4, where, "unknown type");
+    need(w.tiled <= 1, where, "unknown layout");
+    need(w.rows > 0 && w.rows <= kMaxWidth && w.cols > 0 && w.cols <= kMaxWidth, where,
+         "rows or columns out of range");
+    need(w.tiled || w.dtype == 0, where, "an untiled weight must be f32");
+    need(!is_quantized(w) || w.cols % kGroup == 0, where, "columns not a multiple of 32");
+    need(w.offset % 16 == 0, where, "offset not a multiple of 16");
+    need(w.bytes == weight_bytes(w), where, "size does not match its shape");
+    need(w.offset <= weights_size && w.bytes <= weights_size - w.offset, where,
+         "lies outside the weights file");
+  }
+}
+
+void check_buffers(const Plan& plan) {
+  for (size_t n = 0; n < plan.buffers.size(); n++) {
+    const BufferRecord& b = plan.buffers[n];
+    need(b.quantized <= 1 && b.output_rows <= 1, at("buffer", n), "unknown kind");
+    need(b.width > 0 && b.width <= kMaxWidth, at("buffer", n), "width out of range");
+    need(!b.quantized || b.width % kGroup == 0, at("buffer", n), "width not a multiple of 32");
+  }
+  for (size_t n = 0; n < plan.slots.size(); n++) {
+    const SlotRecord& s = plan.slots[n];
+    need(s.kind <= 1, at("slot", n), "unknown kind");
+    need(s.a > 0 && s.a <= kMaxWidth && s.b > 0 && s.b <= 4096, at("slot", n), "out of range");
+    if (s.kind == static_cast<uint32_t>(SlotKind::kKv)) {
+      need(s.a <= 4096 && s.b % 16 == 0, at("slot", n), "head_dim not a multiple of 16");
+    } else {
+      need(s.a % 16 == 0 && s.b <= 16, at("slot", n), "width or taps not supported");
+    }
+  }
+}
+
+// Checks one step against the shapes of what it names.
+class StepChecker {
+ public:
+  StepChecker(const Plan& plan, size_t index)
+      : plan_(plan), step_(plan.steps[index]), where_(at("step", index)) {}
+
+  void check_all() {
+    ok(step_.weights <= 4, "too many weights");
+    for (uint32_t n = 0; n < step_.weights; n++) {
+      ok(step_.weight[n] >= 0 && static_cast<size_t>(step_.weight[n]) < plan_.weights.size(),
+         "names an unknown weight");
+    }
+    ok(step_.out >= 0 && static_cast<size_t>(step_.out) < plan_.buffers.size(),
+       "names an unknown output buffer");
+    ok(step_.constant <= plan_.constants.size() &&
+           step_.constants <= plan_.constants.size() - step_.constant,
+       "names unknown constants");
+    for (float f : step_.f) ok(std::isfinite(f), "a number is not finite");
+    check_op();
+  }
+
+ private:
+  void ok(bool condition, const char* what) const { need(condition, where_, what); }
+
+  const BufferRecord& out() const { return plan_.buffers[static_cast<size_t>(step_.out)]; }
+
+  // Input n as `width` floats a row.
+  const BufferRecord& input(int n, uint32_t width, bool quantized = false) const {
+    const int32_t index = step_.in[n];
+    ok(index >= 0 && static_cast<size_t>(index) < plan_.buffers.size(),
+       "names an unknown input buffer");
+    const BufferRecord& b = plan_.buffers[static_cast<size_t>(index)];
+    ok((b.quantized != 0) == quantized, "input is of the wrong kind");
+    if (quantized) {
+      ok(step_.in_col[n] == 0 && b.width == width, "input width does not match");
+    } else {
+      ok(step_.in_col[n] % 16 == 0 && step_.in_col[n] <= padded(b.width) &&
+             padded(width) <= padded(b.width) - step_.in_col[n],
+         "input width does not match");
+    }
+    return b;
+  }
+
+  void output(uint32_t width, uint32_t rows_like) const {
+    ok(out().width == width, "output width does not match");
+    ok(out().output_rows == rows_like, "output has the wrong rows");
+  }
+
+  const WeightRecord& weight(uint32_t n, uint32_t rows, uint32_t cols) const {
+    ok(n < step_.weights, "a weight is missing");
+    const WeightRecord& w = plan_.weights[static_cast<size_t>(step_.weight[n])];
+    ok(!w.tiled && w.dtype == 0, "needs a plain f32 weight");
+    ok(w.rows == rows && w.cols == cols, "a weight has the wrong shape");
+    return w;
+  }
+
+  const SlotRecord& slot(SlotKind kind) const {
+    ok(step_.slot >= 0 && static_cast<size_t>(step_.slot) < plan_.slots.size(),
+       "names an unknown slot");
+    const SlotRecord& s = plan_.slots[static_cast<size_t>(step_.slot)];
+    ok(s.kind == static_cast<uint32_t>(kind), "slot is of the wrong kind");
+    return s;
+  }
+
+  uint32_t integer(int n, int32_t low, int32_t high) const {
+    ok(step_.i[n] >= low && step_.i[n] <= high, "an integer is out of range");
+    return static_cast<uint32_t>(step_.i[n]);
+  }
+
+  void no_view_of_padding(uint32_t width) const {
+    ok(width % 16 == 0, "width not a multiple of 16");
+  }
+
+  void check_op() {
+    const uint32_t width = out().width;
+    switch (static_cast<Op>(step_.op)) {
+      case Op::kEmbed: {
+        ok(step_.weights == 1 && !out().quantized, "needs one weight and an f32 output");
+        const WeightRecord& w = plan_.weights[static_cast<size_t>(step_.weight[0])];
+        ok(w.tiled == 1 && w.cols == width && w.rows >= plan_.header.vocab_size,
+           "weight does not match the vocabulary");
+        output(width, 0);
+        return;
+      }
+      case Op::kLinear: return check_linear();
+      case Op::kAdd:
+      case Op::kMul: {
+        ok(!out().quantized, "output is of the wrong kind");
+        const uint32_t rows = input(0, width).output_rows;
+        ok(input(1, width).output_rows == rows, "inputs have different rows");
+        return output(width, rows);
+      }
+      case Op::kSilu: {
+        ok(!out().quantized, "output is of the wrong kind");
+        return output(width, input(0, width).output_rows);
+      }
+      case Op::kQuantize: {
+        ok(out().quantized == 1, "output is of the wrong kind");
+        return output(width, input(0, width).output_rows);
+      }
+      case Op::kRmsNorm: {
+        weight(0, 1, width);
+        ok(width % 16 == 0, "width not a multiple of 16");
+        return output(width, input(0, width).output_rows);
+      }
+      case Op::kHeadNorm: {
+        const uint32_t head_dim = integer(2, 16, 4096);
+        ok(head_dim % 16 == 0 && width % head_dim == 0 && !out().quantized,
+           "heads do not divide the width");
+        weight(0, 1, head_dim);
+        return output(width, input(0, width).output_rows);
+      }
+      case Op::kRope: {
+        const uint32_t head_dim = integer(2, 16, 4096);
+        ok(head_dim % 16 == 0 && width % head_dim == 0 && !out().quantized,
+           "heads do not divide the width");
+        check_rotary(head_dim);
+        input(0, width);
+        return output(width, 0);
+      }
+      case Op::kSwiglu: {
+        no_view_of_padding(width);
+        return output(width, input(0, 2 * width).output_rows);
+      }
+      case Op::kOutputRows: {
+        ok(!out().quantized && input(0, width).output_rows == 0, "rows do not match");
+        return output(width, 1);
+      }
+      case Op::kAttention:
+      case Op::kQkvAttention: return check_attention();
+      case Op::kCausalConv1d:
+      case Op::kShortConv: {
+        const bool gated = step_.op == static_cast<uint32_t>(Op::kShortConv);
+        const SlotRecord& s = slot(SlotKind::kConv);
+        no_view_of_padding(width);
+        ok(s.a == width, "slot does not match");
+        weight(0, width, s.b);
+        input(0, gated ? 3 * width : width);
+        return output(width, 0);
+      }
+    }
+    ok(false, "unknown operation");
+  }
+
+  void check_rotary(uint32_t head_dim) const {
+    ok(step_.constants > 0 && 2 * step_.constants <= head_dim, "rotary dimension out of range");
+  }
+
+  void check_linear() {
+    ok(step_.weights >= 1 && !out().quantized, "needs a weight and an f32 output");
+    const uint32_t cols = plan_.weights[static_cast<size_t>(step_.weight[0])].cols;
+    const bool quantized = is_quantized(plan_.weights[static_cast<size_t>(step_.weight[0])]);
+    uint64_t rows = 0;
+    for (uint32_t n = 0; n < step_.weights; n++) {
+      const WeightRecord& w = plan_.weights[static_cast<size_t>(step_.weight[n])];
+      ok(w.tiled == 1 && w.cols == cols, "weights have different columns");
+      ok(is_quantized(w) == quantized, "mixes quantised and other weights");
+      ok(n + 1 == step_.weights || w.rows % 16 == 0, "rows not a multiple of 16");
+      rows += w.rows;
+    }
+    ok(rows == out().width, "output width does not match");
+    const uint32_t kind = input(0, cols, quantized).output_rows;
+    if (step_.in[1] >= 0) {
+      const BufferRecord& residual = input(1, out().width);
+      ok(residual.output_rows == kind, "residual has other rows");
+      ok(residual.width == out().width && step_.in_col[1] == 0, "residual is a view");
+    }
+    output(out().width, kind);
+  }
+
+  void check_attention() {
+    const uint32_t heads = integer(0, 1, 4096), kv_heads = integer(1, 1, 4096);
+    const uint32_t head_dim = integer(2, 16, 4096);
+    const SlotRecord& s = slot(SlotKind::kKv);
+    ok(heads % kv_heads == 0, "heads are not a multiple of the key/value heads");
+    ok(s.a == kv_heads && s.b == head_dim && head_dim <= 512, "slot does not match");
+    ok(!out().quantized || head_dim % kGroup == 0, "head_dim not a multiple of 32");
+    if (step_.op == static_cast<uint32_t>(Op::kAttention)) {
+      input(0, heads * head_dim);
+      input(1, kv_heads * head_dim);
+      input(2, kv_heads * head_dim);
+    } else {
+      input(0, (heads + 2 * kv_heads) * head_dim);
+      check_rotary(head_dim);
+      if (step_.weights != 0) {
+        weight(0, 1, head_dim);
+        weight(1, 1, head_dim);
+      }
+    }
+    output(heads * head_dim, 0);
+  }
+
+  const Plan& plan_;
+  const StepRecord& step_;
+  const std::string where_;
+};
+
+}  // namespace
+
+Plan read_plan(const void* data, uint64_t size, uint64_t weights_size) {
+  Plan plan;
+  check(data != nullptr && size >= sizeof(PlanHeader), CACTUS_ERROR_PLAN,
+        "plan: shorter than its header");
+  const uint8_t* cursor = static_cast<const uint8_t*>(data);
+  const uint8_t* end = cursor + size;
+  std::memcpy(&plan.header, cursor, sizeof plan.header);
+  cursor += sizeof plan.header;
+  check(std::memcmp(plan.header.magic, "CACTPLN1", 8) == 0, CACTUS_ERROR_PLAN,
+        "plan: does not begin with CACTPLN1");
+  plan.weights = take<WeightRecord>(cursor, end, plan.header.weights, "weights");
+  plan.buffers = take<BufferRecord>(cursor, end, plan.header.buffers, "buffers");
+  plan.slots = take<SlotRecord>(cursor, end, plan.header.slots, "slots");
+  plan.steps = take<StepRecord>(cursor, end, plan.header.steps, "steps");
+  plan.constants = take<float>(cursor, end, plan.header.constants, "constants");
+  check(cursor == end, CACTUS_ERROR_PLAN, "plan: has bytes after its end");
+  check(plan.header.vocab_size > 0 && plan.header.vocab_size <= kMaxWidth &&
+            plan.header.context_length > 0 && plan.header.context_length <= kMaxWidth,
+        CACTUS_ERROR_PLAN, "plan: vocabulary or context out of range");
+  check_weights(plan, weights_size);
+  check_buffers(plan);
+  for (size_t n = 0; n < plan.steps.size(); n++) StepChecker(plan, n).check_all();
+  check(plan.header.logits < plan.buffers.size(), CACTUS_ERROR_PLAN,
+        "plan: names an unknown logits buffer");
+  const BufferRecord& logits = plan.buffers[plan.header.logits];
+  check(!logits.quantized && logits.output_rows && logits.width == plan.header.vocab_size,
+        CACTUS_ERROR_PLAN, "plan: the logits buffer does not match the vocabulary");
+  return plan;
+}
+
+}  // namespace cactus

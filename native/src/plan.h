@@ -1,0 +1,93 @@
+// The plan: a flat list of steps over buffers, weights and slots, read from the blob that
+// python/cactus/graph/plan.py writes. Everything in it is checked before anything is allocated.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+namespace cactus {
+
+enum class Op : uint32_t {
+  kEmbed = 1,
+  kLinear = 2,
+  kAdd = 3,
+  kMul = 4,
+  kSilu = 5,
+  kRmsNorm = 6,
+  kHeadNorm = 7,
+  kRope = 8,
+  kAttention = 9,
+  kCausalConv1d = 10,
+  kOutputRows = 11,
+  kQuantize = 12,
+  kSwiglu = 13,
+  kQkvAttention = 14,
+  kShortConv = 15,
+};
+
+enum class DType : uint32_t { kF32 = 0, kF16 = 1, kBf16 = 2, kQ8 = 3, kQ4 = 4 };
+
+// The records below are the file's own layout: little-endian, no padding.
+struct PlanHeader {
+  char magic[8];  // "CACTPLN1"
+  uint32_t weights, buffers, slots, steps, constants;
+  uint32_t vocab_size, context_length;
+  uint32_t logits;  // the buffer of the logits
+  uint32_t reserved[6];
+};
+static_assert(sizeof(PlanHeader) == 64);
+
+struct WeightRecord {
+  uint32_t dtype, rows, cols;
+  uint32_t tiled;  // 1: tiles of 16 rows; 0: [rows][cols] in f32
+  uint64_t offset, bytes;
+};
+static_assert(sizeof(WeightRecord) == 32);
+
+struct BufferRecord {
+  uint32_t quantized;    // 0: f32, 1: two int8 levels with scales
+  uint32_t width;        // values of one row
+  uint32_t output_rows;  // 1: has a row per requested logit row, 0: per token
+  uint32_t reserved;
+};
+static_assert(sizeof(BufferRecord) == 16);
+
+enum class SlotKind : uint32_t { kKv = 0, kConv = 1 };
+
+struct SlotRecord {
+  uint32_t kind;
+  uint32_t a, b;  // kv: heads, head_dim; conv: width, taps
+  uint32_t reserved;
+};
+static_assert(sizeof(SlotRecord) == 16);
+
+struct StepRecord {
+  uint32_t op;
+  int32_t in[3];       // buffers, -1: none
+  uint32_t in_col[3];  // first column of a view
+  int32_t out;
+  int32_t weight[4];
+  uint32_t weights;
+  int32_t slot;
+  int32_t i[6];  // op's integers: heads, kv_heads, head_dim, taps ...
+  float f[4];    // op's floats: eps, scale ...
+  uint32_t constant, constants;  // rotary frequencies
+  uint32_t reserved[6];
+};
+static_assert(sizeof(StepRecord) == 128);
+
+struct Plan {
+  PlanHeader header;
+  std::vector<WeightRecord> weights;
+  std::vector<BufferRecord> buffers;
+  std::vector<SlotRecord> slots;
+  std::vector<StepRecord> steps;
+  std::vector<float> constants;
+};
+
+// Throws CACTUS_ERROR_PLAN naming the record; `weights_size` is the size of the weights file.
+Plan read_plan(const void* data, uint64_t size, uint64_t weights_size);
+
+constexpr uint32_t padded(uint32_t width) { return (width + 15) / 16 * 16; }
+
+}  // namespace cactus

@@ -1,0 +1,318 @@
+#include "program.h"
+
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+#include <cstdlib>
+#include <cstring>
+#include <new>
+
+#include "error.h"
+
+namespace cactus {
+
+namespace {
+
+// Zero pages that take memory only where they are written; aligned to a cache line.
+void* allocate(size_t bytes, std::vector<void*>& owner) {
+  owner.reserve(owner.size() + 1);
+  void* block = std::calloc(bytes + 64, 1);
+  if (block == nullptr) throw std::bad_alloc();
+  owner.push_back(block);
+  return reinterpret_cast<void*>((reinterpret_cast<uintptr_t>(block) + 63) & ~uintptr_t{63});
+}
+
+void release(std::vector<void*>& owner) {
+  for (void* block : owner) std::free(block);
+  owner.clear();
+}
+
+uint64_t place(Buffer& buffer, uint32_t rows, std::vector<void*>& owner) {
+  const size_t values = static_cast<size_t>(rows) * buffer.stride;
+  if (!buffer.quantized) {
+    buffer.values = static_cast<float*>(allocate(values * sizeof(float), owner));
+    return values * sizeof(float);
+  }
+  const size_t groups = values / kGroup;
+  buffer.codes.hi = static_cast<int8_t*>(allocate(values, owner));
+  buffer.codes.lo = static_cast<int8_t*>(allocate(values, owner));
+  buffer.codes.scale = static_cast<float*>(allocate(groups * sizeof(float), owner));
+  buffer.codes.sum = static_cast<float*>(allocate(groups * sizeof(float), owner));
+  buffer.codes.isum = static_cast<int32_t*>(allocate(groups * sizeof(int32_t), owner));
+  return 2 * values + 12 * groups;
+}
+
+Weight resolve(const WeightRecord& record, const uint8_t* base) {
+  Weight w{};
+  w.data = base + record.offset;
+  w.dtype = static_cast<DType>(record.dtype);
+  w.rows = record.rows;
+  w.cols = record.cols;
+  w.quantized = w.dtype == DType::kQ4 || w.dtype == DType::kQ8;
+  w.tile_bytes = record.tiled ? record.bytes / (padded(record.rows) / kTileRows) : 0;
+  return w;
+}
+
+bool attends(const StepRecord& step) {
+  return step.op == static_cast<uint32_t>(Op::kAttention) ||
+         step.op == static_cast<uint32_t>(Op::kQkvAttention);
+}
+
+bool convolves(const StepRecord& step) {
+  return step.op == static_cast<uint32_t>(Op::kCausalConv1d) ||
+         step.op == static_cast<uint32_t>(Op::kShortConv);
+}
+
+}  // namespace
+
+Program::Program(const void* plan, uint64_t plan_size, const std::string& weights_path,
+                 const KernelTable& kernels, int threads, uint32_t max_rows)
+    : mapping_(weights_path),
+      plan_(read_plan(plan, plan_size, mapping_.size())),
+      kernels_(kernels),
+      max_rows_(max_rows),
+      layout_(std::make_shared<StateLayout>(plan_)),
+      team_(threads) {
+  for (const WeightRecord& record : plan_.weights) {
+    weights_.push_back(resolve(record, mapping_.data()));
+  }
+  for (const StepRecord& step : plan_.steps) {
+    functions_.push_back(find_op(static_cast<Op>(step.op)));
+  }
+  seconds_.resize(plan_.steps.size());
+  make_rotaries();
+  try {
+    make_buffers();
+  } catch (...) {
+    release(allocations_);
+    release(output_allocations_);
+    throw;
+  }
+}
+
+Program::~Program() {
+  release(allocations_);
+  release(output_allocations_);
+}
+
+void Program::make_buffers() {
+  uint32_t widest = 16, queries = 16;
+  for (const BufferRecord& record : plan_.buffers) {
+    Buffer buffer{};
+    buffer.quantized = record.quantized != 0;
+    buffer.output_rows = record.output_rows != 0;
+    buffer.width = record.width;
+    buffer.stride = padded(record.width);
+    if (!buffer.output_rows) arena_bytes_ += place(buffer, max_rows_, allocations_);
+    buffers_.push_back(buffer);
+    widest = std::max(widest, buffer.stride);
+  }
+  for (const StepRecord& step : plan_.steps) {
+    const uint32_t width = padded(plan_.buffers[static_cast<size_t>(step.out)].width);
+    if (attends(step) || convolves(step)) queries = std::max(queries, width);
+  }
+  // A row before it is quantised; or an attention tile: scores, (m, l) and sums, running and of a page.
+  const uint32_t attention = kMaxQueries * (kPage + 2 * (2 + 512)) + 2 * 512;
+  scratch_floats_ = std::max(widest, attention);
+  scratch_.assign(static_cast<size_t>(team_.size()), std::vector<float>(scratch_floats_));
+  queries_.resize(static_cast<size_t>(max_rows_) * queries);
+  make_output_buffers(1);
+}
+
+// Buffers of the rows whose logits are wanted: usually one, so they grow when more are asked for.
+void Program::make_output_buffers(uint32_t rows) {
+  if (rows <= output_capacity_) return;
+  std::vector<void*> blocks;
+  std::vector<Buffer> placed = buffers_;
+  try {
+    for (Buffer& buffer : placed) {
+      if (buffer.output_rows) place(buffer, rows, blocks);
+    }
+  } catch (...) {
+    release(blocks);
+    throw;
+  }
+  buffers_.swap(placed);
+  output_allocations_.swap(blocks);
+  release(blocks);
+  stats_.resize(rows);
+  output_capacity_ = rows;
+}
+
+void Program::make_rotaries() {
+  for (const StepRecord& step : plan_.steps) {
+    size_t index = 0;
+    if (step.constants != 0) {
+      // The op's scale of cos and sin is its second float.
+      const float scale = step.f[1];
+      while (index < rotaries_.size() &&
+             !(rotaries_[index].constant == step.constant &&
+               rotaries_[index].count == step.constants && rotaries_[index].scale == scale)) {
+        index++;
+      }
+      if (index == rotaries_.size()) {
+        Rotary rotary{step.constant, step.constants, scale, {}, {}};
+        rotary.cos.resize(static_cast<size_t>(max_rows_) * step.constants);
+        rotary.sin.resize(rotary.cos.size());
+        rotaries_.push_back(std::move(rotary));
+      }
+    }
+    step_rotary_.push_back(index);
+  }
+}
+
+void Program::fill_rotaries(int thread) {
+  for (Rotary& rotary : rotaries_) {
+    const float* frequencies = plan_.constants.data() + rotary.constant;
+    for (uint32_t row = static_cast<uint32_t>(thread); row < batch_.rows();
+         row += static_cast<uint32_t>(team_.size())) {
+      const float position = static_cast<float>(batch_.positions[row]);
+      const size_t at = static_cast<size_t>(row) * rotary.count;
+      for (uint32_t i = 0; i < rotary.count; i++) {
+        const float angle = position * frequencies[i];
+        rotary.cos[at + i] = std::cos(angle) * rotary.scale;
+        rotary.sin[at + i] = std::sin(angle) * rotary.scale;
+      }
+    }
+  }
+}
+
+void Program::fill_batch(std::vector<Sequence> sequences) {
+  batch_.sequences = std::move(sequences);
+  batch_.tokens.clear();
+  batch_.sequence.clear();
+  batch_.positions.clear();
+  batch_.outputs.clear();
+  for (uint32_t s = 0; s < batch_.sequences.size(); s++) {
+    Sequence& sequence = batch_.sequences[s];
+    sequence.first_row = batch_.rows();
+    sequence.start = sequence.session->length();
+    for (uint32_t n = 0; n < sequence.count; n++) {
+      if (sequence.outputs == CACTUS_OUTPUTS_ALL ||
+          (sequence.outputs == CACTUS_OUTPUTS_LAST && n + 1 == sequence.count)) {
+        batch_.outputs.push_back(batch_.rows());
+      }
+      batch_.tokens.push_back(sequence.tokens[n]);
+      batch_.sequence.push_back(s);
+      batch_.positions.push_back(sequence.start + n);
+    }
+  }
+}
+
+void Program::run_steps(int thread) {
+  fill_rotaries(thread);
+  team_.barrier().wait();
+  const bool timed = profiling_ && thread == 0;
+  for (size_t n = 0; n < plan_.steps.size(); n++) {
+    const auto begin = timed ? std::chrono::steady_clock::now()
+                             : std::chrono::steady_clock::time_point();
+    functions_[n](plan_.steps[n], Context{*this, n, thread});
+    team_.barrier().wait();
+    if (timed) {
+      seconds_[n] += std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+    }
+  }
+  const Buffer& logits = buffers_[plan_.header.logits];
+  for (size_t row = static_cast<size_t>(thread); row < batch_.outputs.size();
+       row += static_cast<size_t>(team_.size())) {
+    kernels_.logit_stats(logits.values + row * logits.stride,
+                         static_cast<int>(plan_.header.vocab_size), &stats_[row]);
+  }
+}
+
+void Program::step(std::vector<Sequence> sequences, cactus_output* outputs, uint32_t n_outputs,
+                   float* logits) {
+  mapping_.check_unchanged();
+  fill_batch(std::move(sequences));
+  check(batch_.outputs.size() == n_outputs, CACTUS_ERROR_ARGUMENT,
+        "step: the rows ask for " + std::to_string(batch_.outputs.size()) +
+            " outputs, there is room for " + std::to_string(n_outputs));
+  for (const Sequence& s : batch_.sequences) {
+    check(s.count <= plan_.header.context_length &&
+              s.start <= plan_.header.context_length - s.count,
+          CACTUS_ERROR_CONTEXT,
+          "step: " + std::to_string(uint64_t{s.start} + s.count) +
+              " tokens do not fit the context of " +
+              std::to_string(plan_.header.context_length));
+    for (uint32_t n = 0; n < s.count; n++) {
+      check(s.tokens[n] >= 0 && static_cast<uint32_t>(s.tokens[n]) < plan_.header.vocab_size,
+            CACTUS_ERROR_ARGUMENT,
+            "step: token " + std::to_string(s.tokens[n]) + " is not in the vocabulary of " +
+                std::to_string(plan_.header.vocab_size));
+    }
+  }
+  // All memory first, so that a failure leaves every session as it was.
+  make_output_buffers(n_outputs);
+  const size_t partials = attention_partials(plan_, batch_, team_.size());
+  if (partials_.size() < partials) partials_.resize(partials);
+  for (const Sequence& s : batch_.sequences) s.session->reserve(s.count);
+
+  const std::function<void(int)> job = [this](int thread) { run_steps(thread); };
+  team_.run(job);
+
+  for (const Sequence& s : batch_.sequences) s.session->advance(s.count);
+  bool finite = true;
+  for (uint32_t n = 0; n < n_outputs; n++) finite = finite && stats_[n].finite != 0;
+  if (!finite) {
+    for (const Sequence& s : batch_.sequences) s.session->truncate(s.start);
+    throw Error(CACTUS_ERROR_NONFINITE,
+                "the model's logits hold NaN or infinity: its weights are damaged, or a value "
+                "overflowed");
+  }
+  const Buffer& buffer = buffers_[plan_.header.logits];
+  const int vocab = static_cast<int>(plan_.header.vocab_size);
+  uint32_t n = 0;
+  for (const Sequence& s : batch_.sequences) {
+    const uint32_t wanted = s.outputs == CACTUS_OUTPUTS_ALL    ? s.count
+                            : s.outputs == CACTUS_OUTPUTS_LAST ? 1
+                                                               : 0;
+    for (uint32_t i = 0; i < wanted; i++, n++) {
+      const float* row = buffer.values + static_cast<size_t>(n) * buffer.stride;
+      const LogitStats& stats = stats_[n];
+      const int32_t token = s.sampler ? s.sampler->sample(row, vocab, stats) : stats.argmax;
+      outputs[n].token = token;
+      outputs[n].logprob = row[token] - stats.max - stats.log_sum;
+      outputs[n].entropy = stats.entropy;
+      if (logits != nullptr) {
+        std::memcpy(logits + static_cast<size_t>(n) * plan_.header.vocab_size, row,
+                    plan_.header.vocab_size * sizeof(float));
+      }
+    }
+  }
+}
+
+void Program::read(uint32_t index, float* out, uint64_t count) {
+  check(index < buffers_.size(), CACTUS_ERROR_ARGUMENT, "read: unknown buffer");
+  const Buffer& buffer = buffers_[index];
+  const uint64_t rows = buffer.output_rows ? batch_.outputs.size() : batch_.rows();
+  check(out != nullptr && count == rows * buffer.width, CACTUS_ERROR_ARGUMENT,
+        "read: the buffer holds " + std::to_string(rows * buffer.width) + " values");
+  for (uint64_t row = 0; row < rows; row++) {
+    for (uint32_t i = 0; i < buffer.width; i++) {
+      const uint64_t at = row * buffer.stride + i;
+      *out++ = buffer.quantized ? static_cast<float>(buffer.codes.hi[at] * 128 + buffer.codes.lo[at]) *
+                                      buffer.codes.scale[at / kGroup]
+                                : buffer.values[at];
+    }
+  }
+}
+
+void Program::profile(bool enable, double* seconds, uint32_t n_steps) {
+  check(n_steps == 0 || (seconds != nullptr && n_steps == seconds_.size()), CACTUS_ERROR_ARGUMENT,
+        "profile: the plan has " + std::to_string(seconds_.size()) + " steps");
+  if (n_steps != 0) std::copy(seconds_.begin(), seconds_.end(), seconds);
+  if (enable && !profiling_) std::fill(seconds_.begin(), seconds_.end(), 0.0);
+  profiling_ = enable;
+}
+
+uint32_t Context::rows(const Buffer& buffer) const {
+  return buffer.output_rows ? static_cast<uint32_t>(batch().outputs.size()) : batch().rows();
+}
+
+void Context::share(uint32_t count, uint32_t* first, uint32_t* last) const {
+  const uint64_t n = static_cast<uint64_t>(threads()), t = static_cast<uint64_t>(thread);
+  *first = static_cast<uint32_t>(count * t / n);
+  *last = static_cast<uint32_t>(count * (t + 1) / n);
+}
+
+}  // namespace cactus

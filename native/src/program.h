@@ -1,0 +1,157 @@
+// A plan that is ready to run: mapped weights, resolved kernels, buffers and a team of threads.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <vector>
+
+#include "cpu/kernels.h"
+#include "mapping.h"
+#include "plan.h"
+#include "sampler.h"
+#include "session.h"
+#include "threads.h"
+
+namespace cactus {
+
+// The rows of one session in a step.
+struct Sequence {
+  Session* session;
+  const int32_t* tokens;
+  uint32_t count;
+  uint32_t outputs;
+  Sampler* sampler;   // null: greedy
+  uint32_t first_row;
+  uint32_t start;     // position of the first row
+};
+
+// What one step runs over: the rows of all sequences, one after another.
+struct Batch {
+  std::vector<Sequence> sequences;
+  std::vector<int32_t> tokens;      // by row
+  std::vector<uint32_t> sequence;   // by row
+  std::vector<uint32_t> positions;  // by row
+  std::vector<uint32_t> outputs;    // rows whose logits are wanted
+  uint32_t rows() const { return static_cast<uint32_t>(tokens.size()); }
+};
+
+struct Weight {
+  const uint8_t* data;
+  DType dtype;
+  uint32_t rows, cols;
+  bool quantized;
+  size_t tile_bytes;  // bytes of 16 rows
+};
+
+struct Buffer {
+  bool quantized, output_rows;
+  uint32_t width, stride;  // floats (or codes) of a row
+  float* values;
+  QuantRow codes;
+};
+
+// cos and sin of every row's position for one set of rotary frequencies.
+struct Rotary {
+  uint32_t constant, count;
+  float scale;
+  std::vector<float> cos, sin;  // [max_rows][count]
+};
+
+struct Context;
+using OpFunction = void (*)(const StepRecord& step, const Context& context);
+
+class Program {
+ public:
+  // max_rows and threads are in range; kernels is a tier that runs here.
+  Program(const void* plan, uint64_t plan_size, const std::string& weights_path,
+          const KernelTable& kernels, int threads, uint32_t max_rows);
+  ~Program();
+  Program(const Program&) = delete;
+  Program& operator=(const Program&) = delete;
+
+  // Runs the batch's sequences; see cactus_program_step.
+  void step(std::vector<Sequence> sequences, cactus_output* outputs, uint32_t n_outputs,
+            float* logits);
+  void read(uint32_t buffer, float* out, uint64_t count);
+  void profile(bool enable, double* seconds, uint32_t n_steps);
+
+  const Plan& plan() const { return plan_; }
+  const KernelTable& kernels() const { return kernels_; }
+  int threads() const { return team_.size(); }
+  uint32_t max_rows() const { return max_rows_; }
+  uint64_t weight_bytes() const { return mapping_.size(); }
+  uint64_t arena_bytes() const { return arena_bytes_; }
+  std::shared_ptr<const StateLayout> layout() const { return layout_; }
+  std::shared_ptr<std::mutex> mutex() const { return mutex_; }
+
+ private:
+  friend struct Context;
+
+  void make_buffers();
+  void make_output_buffers(uint32_t rows);
+  void make_rotaries();
+  void fill_batch(std::vector<Sequence> sequences);
+  void run_steps(int thread);
+  void fill_rotaries(int thread);
+
+  const Mapping mapping_;
+  const Plan plan_;
+  const KernelTable& kernels_;
+  const uint32_t max_rows_;
+  std::shared_ptr<const StateLayout> layout_;
+  std::shared_ptr<std::mutex> mutex_ = std::make_shared<std::mutex>();
+  std::vector<Weight> weights_;
+  std::vector<Buffer> buffers_;
+  std::vector<Rotary> rotaries_;
+  std::vector<size_t> step_rotary_;       // by step
+  std::vector<OpFunction> functions_;     // by step
+  std::vector<void*> allocations_, output_allocations_;
+  uint64_t arena_bytes_ = 0;
+  uint32_t output_capacity_ = 0;
+  uint32_t scratch_floats_ = 0;           // per thread
+  std::vector<std::vector<float>> scratch_;
+  std::vector<float> queries_;            // [max_rows][widest], an op's rows in f32
+  std::vector<float> partials_;           // attention over pages, when they are split
+  std::vector<LogitStats> stats_;
+  bool profiling_ = false;
+  std::vector<double> seconds_;
+  Batch batch_;
+  Team team_;
+};
+
+// What an op function sees.
+struct Context {
+  Program& program;
+  size_t step_index;
+  int thread;
+
+  const KernelTable& kernels() const { return program.kernels_; }
+  const Batch& batch() const { return program.batch_; }
+  int threads() const { return program.team_.size(); }
+  void barrier() const { program.team_.barrier().wait(); }
+  const Buffer& buffer(int32_t index) const {
+    return program.buffers_[static_cast<size_t>(index)];
+  }
+  const Weight& weight(int32_t index) const {
+    return program.weights_[static_cast<size_t>(index)];
+  }
+  const Rotary& rotary() const { return program.rotaries_[program.step_rotary_[step_index]]; }
+  // Floats for this thread alone.
+  float* scratch() const { return program.scratch_[static_cast<size_t>(thread)].data(); }
+  float* queries() const { return program.queries_.data(); }
+  float* partials() const { return program.partials_.data(); }
+  size_t partials_size() const { return program.partials_.size(); }
+  // Rows of a buffer in this step.
+  uint32_t rows(const Buffer& buffer) const;
+  // This thread's share [first, last) of `count` equal pieces of work.
+  void share(uint32_t count, uint32_t* first, uint32_t* last) const;
+};
+
+// Looks up the function that runs a step.
+OpFunction find_op(Op op);
+// The most partial results that the attention of one step may be split into.
+size_t attention_partials(const Plan& plan, const Batch& batch, int threads);
+
+}  // namespace cactus

@@ -1,0 +1,111 @@
+#include "session.h"
+
+#include <algorithm>
+#include <cstring>
+#include <new>
+#include <string>
+
+#include "error.h"
+
+namespace cactus {
+
+StateLayout::StateLayout(const Plan& plan) : kv(plan.slots.size()), conv(plan.slots.size()) {
+  for (size_t n = 0; n < plan.slots.size(); n++) {
+    const SlotRecord& slot = plan.slots[n];
+    if (slot.kind == static_cast<uint32_t>(SlotKind::kKv)) {
+      kv[n] = {page_halves, slot.a, slot.b};
+      page_halves += size_t{2} * slot.a * slot.b * kPage;
+    } else {
+      const int ring = static_cast<int>(slot.b) - 1 + Session::kRollback;
+      conv[n] = {ring_floats, tail_floats, slot.a, slot.b, ring};
+      ring_floats += static_cast<size_t>(ring) * slot.a;
+      tail_floats += static_cast<size_t>(slot.b - 1) * slot.a;
+      recurrent = true;
+    }
+  }
+}
+
+Page::Page(const StateLayout& layout)
+    : halves_(std::max<size_t>(layout.page_halves, 1)),
+      // calloc: a large block comes as zero pages that take no memory until they are written.
+      kv_(static_cast<uint16_t*>(std::calloc(halves_, sizeof(uint16_t)))),
+      tail_(layout.tail_floats) {
+  if (kv_ == nullptr) throw std::bad_alloc();
+}
+
+Page::Page(const Page& other)
+    : halves_(other.halves_),
+      kv_(static_cast<uint16_t*>(std::malloc(halves_ * sizeof(uint16_t)))),
+      tail_(other.tail_) {
+  if (kv_ == nullptr) throw std::bad_alloc();
+  std::memcpy(kv_, other.kv_, halves_ * sizeof(uint16_t));
+}
+
+Page::~Page() { std::free(kv_); }
+
+Session::Session(std::shared_ptr<const StateLayout> layout)
+    : layout_(std::move(layout)), rings_(layout_->ring_floats) {}
+
+void Session::reserve(uint32_t count) {
+  if (count == 0) return;
+  const size_t first = length_ / kPage, last = (length_ + count - 1) / kPage;
+  pages_.reserve(last + 1);
+  // Only the first page to be written can have a past that others share.
+  if (first < pages_.size() && pages_[first].use_count() > 1) {
+    pages_[first] = std::make_shared<Page>(*pages_[first]);
+  }
+  while (pages_.size() <= last) pages_.push_back(std::make_shared<Page>(*layout_));
+}
+
+void Session::advance(uint32_t count) {
+  length_ += count;
+  if (length_ > kRollback) ring_start_ = std::max(ring_start_, length_ - kRollback);
+}
+
+// Fills the rings with the columns before a page boundary.
+void Session::load_tails(uint32_t boundary) {
+  for (uint32_t slot = 0; slot < layout_->conv.size(); slot++) {
+    const StateLayout::Conv& conv = layout_->conv[slot];
+    if (conv.width == 0) continue;
+    const float* columns = tail(boundary / kPage - 1, slot);
+    for (uint32_t j = 0; j + 1 < conv.taps; j++) {
+      const uint32_t column = (boundary - (conv.taps - 1) + j) % static_cast<uint32_t>(conv.ring);
+      std::memcpy(ring(slot) + size_t{column} * conv.width, columns + size_t{j} * conv.width,
+                  conv.width * sizeof(float));
+    }
+  }
+}
+
+uint32_t Session::truncate(uint32_t length) {
+  if (length >= length_) return length_;
+  uint32_t reached = length;
+  if (layout_->recurrent && length < ring_start_) {
+    reached = length / kPage * kPage;
+    if (reached > 0) load_tails(reached);
+    ring_start_ = reached;
+  }
+  length_ = reached;
+  ring_start_ = std::min(ring_start_, length_);
+  pages_.resize((length_ + kPage - 1) / kPage);
+  return reached;
+}
+
+void Session::restore(const Session& from) {
+  check(layout_ == from.layout_, CACTUS_ERROR_ARGUMENT,
+        "a session can only be restored from a session of the same program");
+  if (this == &from) return;
+  Session copy(from);
+  std::swap(pages_, copy.pages_);
+  std::swap(rings_, copy.rings_);
+  length_ = copy.length_;
+  ring_start_ = copy.ring_start_;
+}
+
+KvPage Session::kv(size_t page, uint32_t slot, uint32_t head) const {
+  const StateLayout::Kv& kv = layout_->kv[slot];
+  const size_t head_halves = static_cast<size_t>(kv.head_dim) * kPage;
+  uint16_t* base = pages_[page]->kv() + kv.offset;
+  return {base + head * head_halves, base + (kv.heads + head) * head_halves};
+}
+
+}  // namespace cactus

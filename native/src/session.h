@@ -1,0 +1,91 @@
+// One conversation's state: KV pages and the recent columns of its convolutions.
+//
+// A page holds 256 positions of every attention layer, and the last input columns of every
+// convolution at its end, so that a session can go back to any page boundary. Pages are shared
+// between forks and copied by whoever writes first.
+#pragma once
+
+#include <cstdint>
+#include <cstdlib>
+#include <memory>
+#include <vector>
+
+#include "cpu/kernels.h"
+#include "plan.h"
+
+namespace cactus {
+
+// Where the slots of a plan lie inside a page and inside the rings.
+struct StateLayout {
+  explicit StateLayout(const Plan& plan);
+
+  struct Kv {
+    size_t offset;  // f16 elements from the start of the page
+    uint32_t heads, head_dim;
+  };
+  struct Conv {
+    size_t ring_offset;  // floats from the start of the ring buffer
+    size_t tail_offset;  // floats from the start of the page's tail
+    uint32_t width, taps;
+    int ring;            // columns
+  };
+  std::vector<Kv> kv;      // by slot, unused entries have heads 0
+  std::vector<Conv> conv;  // by slot, unused entries have width 0
+  size_t page_halves = 0;  // f16 elements of a page
+  size_t tail_floats = 0;
+  size_t ring_floats = 0;
+  bool recurrent = false;
+};
+
+class Page {
+ public:
+  explicit Page(const StateLayout& layout);
+  Page(const Page& other);
+  ~Page();
+  Page& operator=(const Page&) = delete;
+
+  uint16_t* kv() { return kv_; }
+  float* tail() { return tail_.data(); }
+
+ private:
+  const size_t halves_;
+  uint16_t* kv_;
+  std::vector<float> tail_;
+};
+
+class Session {
+ public:
+  // Columns that a convolution can be taken back without a page boundary.
+  static constexpr int kRollback = 32;
+
+  explicit Session(std::shared_ptr<const StateLayout> layout);
+  Session(const Session&) = default;
+
+  uint32_t length() const { return length_; }
+  // Makes pages for `count` more positions, owned by this session alone; throws with nothing changed.
+  void reserve(uint32_t count);
+  // Moves past `count` positions whose state the step has written.
+  void advance(uint32_t count);
+  uint32_t truncate(uint32_t length);
+  void restore(const Session& from);
+  const StateLayout& layout() const { return *layout_; }
+
+  // The page's keys and values of one head; `page` is position / kPage.
+  KvPage kv(size_t page, uint32_t slot, uint32_t head) const;
+  float* ring(uint32_t slot) { return rings_.data() + layout_->conv[slot].ring_offset; }
+  // The columns of the page's last taps - 1 positions, [taps - 1][width].
+  float* tail(size_t page, uint32_t slot) {
+    return pages_[page]->tail() + layout_->conv[slot].tail_offset;
+  }
+
+ private:
+  void load_tails(uint32_t boundary);
+
+  std::shared_ptr<const StateLayout> layout_;
+  std::vector<std::shared_ptr<Page>> pages_;
+  std::vector<float> rings_;
+  uint32_t length_ = 0;
+  uint32_t ring_start_ = 0;  // the rings can take the session back to any length from here on
+};
+
+}  // namespace cactus

@@ -1,0 +1,57 @@
+// A team of persistent threads that run one function together (SPMD) and meet at barriers.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <functional>
+#include <thread>
+#include <vector>
+
+namespace cactus {
+
+// Centralised sense-reversing barrier: spins for the microseconds that a step takes, sleeps after.
+class Barrier {
+ public:
+  explicit Barrier(int parties) : parties_(parties) {}
+  void wait();
+
+ private:
+  const int parties_;
+  std::atomic<int> arrived_{0};
+  std::atomic<uint32_t> phase_{0};
+};
+
+class Team {
+ public:
+  explicit Team(int threads);
+  ~Team();
+  Team(const Team&) = delete;
+  Team& operator=(const Team&) = delete;
+
+  int size() const { return size_; }
+  // Calls job(thread) on every thread, the caller being thread 0; returns when all are done. One call
+  // at a time. The job must not throw.
+  void run(const std::function<void(int)>& job);
+  Barrier& barrier() { return barrier_; }
+
+ private:
+  void work(int thread);
+
+  const int size_;
+  Barrier barrier_;
+  std::atomic<uint32_t> generation_{0};
+  std::atomic<int> running_{0};
+  std::atomic<bool> stopping_{false};
+  const std::function<void(int)>* job_ = nullptr;
+  std::vector<std::thread> workers_;
+  uint32_t fork_generation_;
+};
+
+// Number of fork() calls that led to this process, counted since the library was loaded. Threads do
+// not survive a fork, so what was made under another number cannot be used here.
+uint32_t fork_generation();
+
+// Threads to use when the caller does not say: the cores this process may run on.
+int default_threads();
+
+}  // namespace cactus
