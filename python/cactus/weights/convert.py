@@ -24,9 +24,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cactus.errors import InvalidRequest, ModelFormatError, UnsupportedModel
+from cactus.models.base import load_architecture
 from cactus.weights import tiles
 from cactus.weights.folder import FORMAT, WeightsFolder
-from cactus.weights.gguf_blocks import DEQUANTIZE, dequantize, q4_codes, q8_codes
+from cactus.weights.gguf_blocks import DEQUANTIZE, Q4_KINDS, dequantize, q4_codes, q8_codes
 from cactus.weights.quantize import F16_MAX, quantize_q4, quantize_q8
 from cactus.weights.safetensors import SafetensorsWriter
 from cactus.weights.sources import Source, SourceTensor, open_source
@@ -40,7 +41,7 @@ Progress = Callable[[str, int, int], None]
 
 # The format that keeps a source format exactly, or the nearest one that is not worse.
 _LOSSLESS = {"Q4_0": "q4", "Q4_1": "q4", "Q8_0": "q8", "F16": "f16", "BF16": "bf16", "F32": "f32"}
-_NEAREST = {"Q5_0": "q8", "Q5_1": "q8", "Q5_K": "q8", "Q6_K": "q8"}
+_NEAREST = {"Q4_K": "q4", "Q5_0": "q8", "Q5_1": "q8", "Q5_K": "q8", "Q6_K": "q8"}
 _PRECISION_DTYPE = {"INT4": "q4", "INT8": "q8", "FP16": "f16", "FP32": "f32"}
 _DTYPE_PRECISION = {"q4": "INT4", "q8": "INT8", "f16": "FP16", "bf16": "FP16", "f32": "FP32"}
 
@@ -109,6 +110,13 @@ def convert(
     _check_target(target)
     started = time.monotonic()
     model = open_source(source)
+    try:
+        # Before anything is written: every tensor that the model needs is there, in its shape.
+        architecture = load_architecture(model.config)
+        architecture.check({tensor.name: tensor.shape for tensor in model.tensors})
+    except BaseException:
+        model.close()
+        raise
     target.parent.mkdir(parents=True, exist_ok=True)
     _remove_leftovers(target)
     partial = target.with_name(f".{target.name}.partial-{os.getpid()}-{uuid.uuid4().hex[:8]}")
@@ -204,8 +212,7 @@ def _storage(tensor: SourceTensor, precision: str | None) -> str:
         wanted = _LOSSLESS.get(tensor.kind) or _NEAREST.get(tensor.kind, "q4")
     else:
         wanted = _PRECISION_DTYPE[precision]
-        lossless = _LOSSLESS.get(tensor.kind) == wanted
-        if wanted == "q4" and tensor.name.endswith(_KEEP_8_BIT) and not lossless:
+        if wanted == "q4" and tensor.name.endswith(_KEEP_8_BIT) and tensor.kind not in Q4_KINDS:
             wanted = "q8"
     if wanted in ("q4", "q8") and tensor.shape[1] % tiles.GROUP:
         return "f16"
@@ -306,10 +313,12 @@ class _Meter:
 def _encode(tensor: SourceTensor, dtype: str, raw: tiles.U8, meter: _Meter) -> NDArray[Any]:
     """The bytes that store some rows of a tensor: lossless where the formats agree."""
     kind = tensor.kind
-    if dtype == "q4" and _LOSSLESS.get(kind) == "q4":
+    if dtype == "q4" and kind in Q4_KINDS:
         codes, scales, minima = q4_codes(kind, raw)
         meter.check(scales)
         meter.check(minima)
+        if kind not in _LOSSLESS:
+            meter.compare(dequantize(kind, raw), tiles.dequantize_q4(codes, scales, minima))
         return tiles.pack_q4(codes, scales, minima)
     if dtype == "q8" and kind == "Q8_0":
         signed, scales = q8_codes(raw)

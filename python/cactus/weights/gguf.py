@@ -24,11 +24,17 @@ from numpy.typing import NDArray
 from cactus.errors import ModelFormatError, UnsupportedModel
 from cactus.weights.files import RegularFile
 
-METADATA_LIMIT = 128 << 20
+METADATA_LIMIT = 64 << 20
 """Bytes of metadata and tensor table that are read at most (real files: up to 20 MB)."""
 
 ELEMENT_LIMIT = 1 << 22
 """Array elements in all metadata together (a vocabulary of 256,000 with merges: 1.3 million)."""
+
+MAX_ENTRIES = 1 << 16
+"""Metadata entries, and likewise tensors (real files: up to 100, and 3,000)."""
+
+MAX_KEY = 65535
+"""Longest metadata key in bytes, as the format has it."""
 
 MAX_DIMS = 4
 MAX_NAME = 64
@@ -198,10 +204,12 @@ class _Cursor:
         except UnicodeDecodeError as error:
             raise ModelFormatError(f"{what} at byte {at} is not UTF-8: {error.reason}") from None
 
-    def name(self, what: str) -> str:
-        """A string that can be a key: not empty, no NUL."""
+    def name(self, what: str, limit: int) -> str:
+        """A string that can be a key: not empty, no NUL, at most `limit` bytes."""
         at = self.position
         text = self.string(what)
+        if self.position - at - 8 > limit:
+            raise ModelFormatError(f"{what} at byte {at} is longer than {limit} bytes")
         if not text or "\0" in text:
             raise ModelFormatError(f"{what} at byte {at} is empty or holds a NUL: {text[:80]!r}")
         return text
@@ -221,6 +229,8 @@ def _parse(file: RegularFile) -> GGUFFile:
                 f"{what} is {count}, but the {cursor.left} bytes left hold "
                 f"at most {cursor.left // smallest}"
             )
+        if count > MAX_ENTRIES:
+            raise ModelFormatError(f"{what} is {count}, expected at most {MAX_ENTRIES}")
     metadata = _metadata(cursor, entry_count)
     alignment = _alignment(metadata)
     records = [_record(cursor, index) for index in range(tensor_count)]
@@ -254,7 +264,7 @@ def _metadata(cursor: _Cursor, count: int) -> dict[str, Any]:
     budget = ELEMENT_LIMIT
     for index in range(count):
         at = cursor.position
-        key = cursor.name(f"metadata key {index}")
+        key = cursor.name(f"metadata key {index}", MAX_KEY)
         if key in metadata:
             raise ModelFormatError(f"metadata key {key[:80]!r} at byte {at} occurs twice")
         kind: int = cursor.number("I", f"type of {key[:80]!r}")
@@ -326,11 +336,7 @@ class _Record:
 
 def _record(cursor: _Cursor, index: int) -> _Record:
     what = f"tensor {index}"
-    name = cursor.name(f"name of {what}")
-    if len(name.encode()) > MAX_NAME:
-        raise ModelFormatError(
-            f"name of {what} has {len(name.encode())} bytes, at most {MAX_NAME}: {name[:80]!r}"
-        )
+    name = cursor.name(f"name of {what}", MAX_NAME)
     what = f"tensor {name!r}"
     dims: int = cursor.number("I", f"dimensions of {what}")
     if not 1 <= dims <= MAX_DIMS:

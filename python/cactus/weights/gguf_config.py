@@ -10,14 +10,18 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+
 from cactus.errors import ModelFormatError, UnsupportedModel
 from cactus.weights.gguf import GGUFFile
+
+ROPE_TABLE = "rope_freqs.weight"
 
 MAX_LAYERS = 1024
 MAX_HEADS = 1024
 MAX_WIDTH = 1 << 18
 MAX_VOCABULARY = 1 << 21
-MAX_CONTEXT = 1 << 26
+MAX_CONTEXT = 1 << 24
 
 
 @dataclass(frozen=True)
@@ -64,10 +68,8 @@ class Facts:
         value = self._metadata.get(self.key(name), default)
         if type(value) is not int or not low <= value <= high or value % multiple:
             step = f", a multiple of {multiple}" if multiple > 1 else ""
-            raise ModelFormatError(
-                f"{self.key(name)} is {_show(value)}, "
-                f"expected an integer from {low} to {high}{step}"
-            )
+            wanted = str(low) if low == high else f"an integer from {low} to {high}{step}"
+            raise ModelFormatError(f"{self.key(name)} is {_show(value)}, expected {wanted}")
         return value
 
     def number(self, name: str, low: float, high: float, default: float | None = None) -> float:
@@ -145,7 +147,7 @@ def _check_tensors(gguf: GGUFFile, tensors: list[MappedTensor]) -> tuple[str, ..
                 f"tensor {tensor.source!r} has shape {list(found.shape)}, "
                 f"but the metadata asks for {list(tensor.shape)}"
             )
-    expected = {tensor.source for tensor in tensors} | {"rope_freqs.weight"}
+    expected = {tensor.source for tensor in tensors} | {ROPE_TABLE}
     return tuple(name for name in gguf.tensors if name not in expected)
 
 
@@ -159,7 +161,8 @@ def _common(facts: Facts, gguf: GGUFFile) -> dict[str, Any]:
     head_dim = facts.integer("{arch}.attention.key_length", 2, MAX_WIDTH, default_dim, multiple=2)
     facts.integer("{arch}.attention.value_length", head_dim, head_dim, head_dim)
     facts.integer("{arch}.rope.dimension_count", head_dim, head_dim, head_dim)
-    facts.integer("{arch}.expert_count", 0, 0, 0)
+    if facts.integer("{arch}.expert_count", 0, 1 << 16, 0):
+        raise UnsupportedModel(f"{facts.key('{arch}.expert_count')}: experts are not supported")
     return {
         "vocab_size": vocabulary,
         "hidden_size": hidden,
@@ -208,6 +211,9 @@ def _llama(facts: Facts, gguf: GGUFFile) -> tuple[dict[str, Any], list[MappedTen
         "attention_bias": "blk.0.attn_q.bias" in gguf.tensors,
         "mlp_bias": "blk.0.ffn_up.bias" in gguf.tensors,
     }
+    scaling = _rope_scaling(facts, gguf, config)
+    if scaling:
+        config["rope_scaling"] = scaling
     hidden, inner = config["hidden_size"], config["intermediate_size"]
     queries, keys = heads * head_dim, kv_heads * head_dim
     attention = (
@@ -310,6 +316,53 @@ def _outer(config: dict[str, Any], norm: str, norm_name: str) -> list[MappedTens
     if not config["tie_word_embeddings"]:
         tensors.append(MappedTensor("output.weight", "lm_head.weight", matrix))
     return tensors
+
+
+def _rope_scaling(facts: Facts, gguf: GGUFFile, config: dict[str, Any]) -> dict[str, Any] | None:
+    """The stretching of rotary positions, as config.json spells it; None for none."""
+    original = facts.integer("{arch}.rope.scaling.original_context_length", 1, MAX_CONTEXT, 8192)
+    if ROPE_TABLE in gguf.tensors:
+        return _llama3_scaling(gguf, config, original)
+    kind = facts.text("{arch}.rope.scaling.type") or "none"
+    factor = facts.number("{arch}.rope.scaling.factor", 0.0, 1e6, 0.0) or 1.0
+    if kind == "none" or (kind == "linear" and factor == 1.0):
+        return None
+    if kind == "linear":
+        return {"rope_type": "linear", "factor": factor}
+    raise UnsupportedModel(
+        f"{facts.key('{arch}.rope.scaling.type')} {kind[:40]!r} is not supported"
+    )
+
+
+def _llama3_scaling(gguf: GGUFFile, config: dict[str, Any], original: int) -> dict[str, Any]:
+    """The parameters behind a table of frequency divisors.
+
+    Converters store the table and drop what it was made of. All published Llama 3 models have
+    low_freq_factor 1 and high_freq_factor 4; the largest divisor is the factor. The table that
+    follows from these has to be the one that is there.
+    """
+    tensor, pairs = gguf.tensors[ROPE_TABLE], config["head_dim"] // 2
+    if tensor.shape != (pairs,) or tensor.type.name != "F32":
+        raise ModelFormatError(
+            f"tensor {ROPE_TABLE!r} is {tensor.type.name} {list(tensor.shape)}, "
+            f"expected F32 [{pairs}]"
+        )
+    table = gguf.array(ROPE_TABLE).view(np.float32)[0]
+    factor = float(table.max())
+    if not (np.isfinite(table).all() and table.min() >= 1 and factor <= 1e6):
+        raise ModelFormatError(f"tensor {ROPE_TABLE!r} holds values out of 1..1,000,000")
+    low, high = 1.0, 4.0
+    turns = original * config["rope_theta"] ** (-np.arange(pairs) / pairs) / (2 * np.pi)
+    share = np.clip((turns - low) / (high - low), 0, 1)
+    if not np.allclose(1 / ((1 - share) / factor + share), table, rtol=1e-3):
+        raise UnsupportedModel(f"tensor {ROPE_TABLE!r} is no Llama 3 frequency table")
+    return {
+        "rope_type": "llama3",
+        "factor": factor,
+        "low_freq_factor": low,
+        "high_freq_factor": high,
+        "original_max_position_embeddings": original,
+    }
 
 
 def _epsilon(facts: Facts) -> float:

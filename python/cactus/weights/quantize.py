@@ -24,7 +24,7 @@ def quantize_q8(values: F32) -> tuple[NDArray[np.int8], F16]:
     return codes.astype(np.int8).reshape(rows, cols), scales
 
 
-def quantize_q4(values: F32, refinements: int = 2) -> tuple[U8, F16, F16]:
+def quantize_q4(values: F32, refinements: int = 3) -> tuple[U8, F16, F16]:
     """Affine 4-bit: codes 0..15 [rows, cols], scales and minima f16 [rows, cols/32].
 
     Starts from the group's smallest and largest value, then alternates least squares for (scale,
@@ -81,7 +81,9 @@ def _squared_error(values: F32, codes: F32, scales: F16, minima: F16) -> F32:
 
 def _inverse(scales: F16) -> F32:
     wide = scales.astype(np.float32)
-    return np.divide(np.float32(1), wide, out=np.zeros_like(wide), where=wide != 0)
+    inverse = np.zeros_like(wide)
+    np.divide(np.float32(1), wide, out=inverse, where=wide != 0)
+    return inverse
 
 
 def _to_f16(values: F32) -> F16:

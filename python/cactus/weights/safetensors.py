@@ -31,6 +31,9 @@ ALIGNMENT = 64
 FILLER = "cactus.filler."
 """Prefix of the tensors of zero bytes that keep the others aligned: the format has no holes."""
 
+MAX_TENSORS = 1 << 16
+"""Tensors in one file (real files: up to 3,000)."""
+
 DTYPE_BYTES = {
     "BOOL": 1, "U8": 1, "I8": 1, "F8_E4M3": 1, "F8_E5M2": 1, "F8_E8M0": 1,
     "U16": 2, "I16": 2, "F16": 2, "BF16": 2,
@@ -108,6 +111,8 @@ def _parse(file: RegularFile) -> SafetensorsFile:
         raise ModelFormatError(f"header begins with {text[:1]!r}, expected '{{'")
     header = parse_object(text, "header")
     metadata = _metadata(header.pop("__metadata__", {}))
+    if len(header) > MAX_TENSORS:
+        raise ModelFormatError(f"{len(header)} tensors, expected at most {MAX_TENSORS}")
     start = 8 + length
     tensors = {name: _tensor(name, entry, start) for name, entry in header.items()}
     _check_cover(tensors, start, file.size)
