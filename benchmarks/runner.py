@@ -1,0 +1,222 @@
+"""Child processes with a clock and a memory gauge, the cache folder, progress, the machine."""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import platformdirs
+
+TIMEOUT_SECONDS = 600.0
+REPOSITORY = Path(__file__).resolve().parent.parent
+
+
+class BenchmarkError(Exception):
+    """A benchmark cannot run; the message says what failed and what to do."""
+
+
+Command = Sequence["str | Path"]
+
+
+@dataclass(frozen=True)
+class Child:
+    """What one finished child process showed."""
+
+    stdout: str
+    first_byte_seconds: float
+    seconds: float
+    peak_rss: int
+
+
+def cache_folder() -> Path:
+    """Folder for the peer's sources, its build and its models: outside the repository, kept."""
+    folder = Path(platformdirs.user_cache_path("cactus", appauthor=False)) / "benchmarks"
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def run_child(command: Command, env: Mapping[str, str] | None = None) -> Child:
+    """Run a command to its end and gauge it.
+
+    ``peak_rss`` is in bytes and counts mapped files too. The kernel starts a child's gauge at
+    this parent's own size, so the parent must stay smaller than what it measures (it is).
+    Raises BenchmarkError with the end of the child's error output when it fails or hangs.
+    """
+    line = [str(part) for part in command]
+    environment = {**os.environ, **(env or {})}
+    with tempfile.TemporaryFile() as errors:
+        start = time.perf_counter()
+        process = subprocess.Popen(line, stdout=subprocess.PIPE, stderr=errors, env=environment)
+        timer = threading.Timer(TIMEOUT_SECONDS, process.kill)
+        timer.start()
+        try:
+            assert process.stdout is not None
+            first = os.read(process.stdout.fileno(), 1)
+            first_byte = time.perf_counter() - start
+            output = first + process.stdout.read()
+            process.stdout.close()
+            _, status, usage = os.wait4(process.pid, 0)
+            process.returncode = os.waitstatus_to_exitcode(status)
+        finally:
+            timer.cancel()
+            if process.returncode is None:
+                process.kill()
+                process.wait()
+        seconds = time.perf_counter() - start
+        if process.returncode != 0:
+            errors.seek(0)
+            tail = errors.read().decode(errors="replace")[-2000:].strip()
+            hint = f" after {seconds:.0f} s" if seconds >= TIMEOUT_SECONDS else ""
+            raise BenchmarkError(
+                f"{' '.join(line)}\nended with status {process.returncode}{hint}:\n{tail}"
+            )
+    unit = 1 if sys.platform == "darwin" else 1024
+    return Child(output.decode(errors="replace"), first_byte, seconds, usage.ru_maxrss * unit)
+
+
+def evict(paths: Sequence[Path]) -> bool:
+    """Drop files from the page cache, so that the next reader has to go to the disk.
+
+    Returns False where the system has no call for it.
+    """
+    if not hasattr(os, "posix_fadvise"):
+        return False
+    for path in paths:
+        handle = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(handle)  # dirty pages cannot be dropped
+            os.posix_fadvise(handle, 0, 0, os.POSIX_FADV_DONTNEED)
+        finally:
+            os.close(handle)
+    return True
+
+
+def busy_cores(seconds: float = 0.3) -> float | None:
+    """How many cores others keep busy right now; None where the system does not tell."""
+    before = _cpu_times()
+    time.sleep(seconds)
+    after = _cpu_times()
+    if before is None or after is None:
+        return None
+    busy, idle = after[0] - before[0], after[1] - before[1]
+    return (os.cpu_count() or 1) * busy / max(busy + idle, 1)
+
+
+def _cpu_times() -> tuple[int, int] | None:
+    try:
+        first = Path("/proc/stat").read_text().split("\n", 1)[0]
+    except OSError:
+        return None
+    # user nice system idle iowait irq softirq steal (guest times are inside user and nice)
+    ticks = [int(part) for part in first.split()[1:9]]
+    idle = ticks[3] + ticks[4]
+    return sum(ticks) - idle, idle
+
+
+class Progress:
+    """One status line on stderr: rewritten on a terminal, one line a step elsewhere."""
+
+    def __init__(self, total: int = 0) -> None:
+        self.total = total
+        self.done = 0
+        self.terminal = sys.stderr.isatty()
+
+    def step(self, text: str) -> None:
+        """Count a step and show it."""
+        self.done += 1
+        self.show(f"[{self.done}/{self.total}] {text}")
+
+    def show(self, text: str) -> None:
+        """Show a line without counting."""
+        if self.terminal:
+            sys.stderr.write(f"\r\x1b[K{text}")
+        else:
+            sys.stderr.write(f"{text}\n")
+        sys.stderr.flush()
+
+    def close(self) -> None:
+        """Leave the terminal's line empty."""
+        if self.terminal:
+            sys.stderr.write("\r\x1b[K")
+            sys.stderr.flush()
+
+
+def run_logged(command: Command, log: Path, progress: Progress, title: str) -> None:
+    """Run a long command at low priority with its output in ``log``, showing percentages it prints.
+
+    Raises BenchmarkError with the end of the log when the command fails.
+    """
+    nice = ["nice", "-n", "15"] if os.name == "posix" else []
+    progress.show(title)
+    with log.open("wb") as sink:
+        process = subprocess.Popen(
+            [*nice, *(str(part) for part in command)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+        )
+        assert process.stdout is not None
+        shown = 0
+        for raw in process.stdout:
+            sink.write(raw)
+            match = re.match(rb"\[ *(\d+)%\]", raw)
+            percent = int(match[1]) if match else 0
+            if percent >= shown + (1 if progress.terminal else 10):
+                shown = percent
+                progress.show(f"{title}: {percent} %")
+        status = process.wait()
+    if status != 0:
+        tail = log.read_text(errors="replace")[-2000:].strip()
+        raise BenchmarkError(f"{title} failed (status {status}); the log is {log}:\n{tail}")
+
+
+def machine() -> dict[str, object]:
+    """What the numbers belong to: processor, cores, memory, system, commit, versions."""
+    return {
+        "processor": _processor(),
+        "cores": os.cpu_count(),
+        "memory_bytes": _memory_bytes(),
+        "system": platform.platform(),
+        "python": platform.python_version(),
+        "compiler": _first_line(["g++", "--version"]),
+        "commit": _first_line(["git", "-C", str(REPOSITORY), "rev-parse", "--short=12", "HEAD"]),
+        "modified": bool(_first_line(["git", "-C", str(REPOSITORY), "status", "--short", "-uno"])),
+        "time": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        "load_average": os.getloadavg() if hasattr(os, "getloadavg") else None,
+    }
+
+
+def _first_line(command: Sequence[str]) -> str:
+    try:
+        result = subprocess.run(command, capture_output=True, text=True, check=False)
+    except OSError:
+        return ""
+    return result.stdout.split("\n", 1)[0]
+
+
+def _processor() -> str:
+    info = Path("/proc/cpuinfo")
+    if not info.exists():
+        return platform.processor() or platform.machine()
+    fields: dict[str, str] = {}
+    for line in info.read_text().splitlines():
+        key, _, value = line.partition(":")
+        fields[key.strip()] = value.strip()
+    name = fields.get("model name", platform.machine())
+    if "cpu family" in fields:
+        name += f" (family {fields['cpu family']}, model {fields.get('model', '?')})"
+    return name
+
+
+def _memory_bytes() -> int | None:
+    if not hasattr(os, "sysconf") or "SC_PHYS_PAGES" not in os.sysconf_names:
+        return None
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
