@@ -24,6 +24,10 @@ class Fields:
         self.raw = raw
         self.where = where
 
+    def updated(self, values: Mapping[str, Any]) -> Fields:
+        """The same config with some keys replaced."""
+        return Fields({**self.raw, **values}, self.where)
+
     def error(self, name: str, want: str, got: Any) -> ModelFormatError:
         """The error to raise for a key whose value is not what it must be."""
         shown = repr(got)

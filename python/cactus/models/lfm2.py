@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from .. import nn
 from . import base
@@ -21,31 +21,29 @@ class Config(base.Config):
 
     @classmethod
     def parse(cls, fields: Fields) -> Config:
-        fields = Fields(_renamed(fields.raw))
         fields.refuse("conv_bias", "convolution layers with a bias are not supported")
+        fields = _feed_forward_adjusted(_renamed(fields))
         common = base.common(fields, theta=1_000_000.0, eps_key="norm_eps", tied=True)
-        common["intermediate_size"] = _feed_forward_size(fields, common["intermediate_size"])
         taps = fields.integer("conv_L_cache", 2, 64, 3)
         return cls(**common, layer_types=_layer_types(fields, common["layers"]), taps=taps)
 
 
-def _renamed(raw: Any) -> dict[str, Any]:
+def _renamed(fields: Fields) -> Fields:
     # The first checkpoints used these words, and where both are there they count.
     old = {"block_ff_dim": "intermediate_size", "tie_embedding": "tie_word_embeddings"}
-    return {**raw, **{new: raw[key] for key, new in old.items() if raw.get(key) is not None}}
+    return fields.updated({new: fields.raw[key] for key, new in old.items() if fields.has(key)})
 
 
-def _feed_forward_size(fields: Fields, size: int) -> int:
-    """Two thirds of ``size``, times a factor, rounded up: as the checkpoints were trained."""
+def _feed_forward_adjusted(fields: Fields) -> Fields:
+    """``intermediate_size`` as the layers have it: two thirds, times a factor, rounded up."""
     if not fields.flag("block_auto_adjust_ff_dim", True):
-        return size
-    size = 2 * size // 3
-    multiple = fields.integer("block_multiple_of", base.LANE, 1 << 16, 256, multiple=base.LANE)
-    factor = fields.number("block_ffn_dim_multiplier", 1e-3, 1e3, 1.0)
-    size = -(-int(factor * size) // multiple) * multiple
-    if not base.LANE <= size <= base.MAX_WIDTH:
-        raise fields.error("intermediate_size", f"at most {base.MAX_WIDTH} when adjusted", size)
-    return size
+        return fields
+    size = 2 * fields.integer("intermediate_size", 1, base.MAX_WIDTH) // 3
+    if fields.raw.get("block_ffn_dim_multiplier", 1.0) is not None:
+        multiple = fields.integer("block_multiple_of", 1, base.MAX_WIDTH, 256)
+        size = int(fields.number("block_ffn_dim_multiplier", 1e-3, 1e3, 1.0) * size)
+        size = -(-size // multiple) * multiple
+    return fields.updated({"intermediate_size": size})
 
 
 def _layer_types(fields: Fields, layers: int) -> tuple[str, ...]:

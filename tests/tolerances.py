@@ -1,0 +1,39 @@
+"""How far numbers may lie from their reference: one row per arithmetic, never loosened in a test.
+
+The measure is the normalised mean squared error, sum((got - want)^2) / sum(want^2), over a whole
+value: it does not depend on the size of the numbers, and one lost column shows.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+NMSE = {
+    # Two f32 programs that sum in different orders. One rounding is 2^-24, squared 3.6e-15; the
+    # random checkpoints, whose layers amplify every difference, turn that into 5e-12.
+    "f32": 1e-10,
+    # One side rounds keys and values, or weights, to f16: 2^-11 squared is 2.4e-7.
+    "f16": 1e-5,
+    # One side works with 15-bit activations: 2^-15 of the largest of each 32, squared.
+    "q15": 1e-6,
+}
+
+
+def nmse(got: ArrayLike, want: ArrayLike) -> float:
+    """Normalised mean squared error; infinity where ``got`` is not finite or has another shape."""
+    got, want = np.asarray(got, np.float64), np.asarray(want, np.float64)
+    if got.shape != want.shape or not np.isfinite(got).all():
+        return float("inf")
+    scale = float(np.sum(np.square(want)))
+    error = float(np.sum(np.square(got - want)))
+    return error / scale if scale else error
+
+
+def assert_close(got: ArrayLike, want: ArrayLike, kind: str, what: str = "value") -> None:
+    """Fail, naming ``what``, if ``got`` is further from ``want`` than ``NMSE[kind]``."""
+    error = nmse(got, want)
+    shapes = f"{np.shape(got)} against {np.shape(want)}"
+    assert error <= NMSE[kind], (
+        f"{what}: error {error:.2e}, {kind} allows {NMSE[kind]:.0e} ({shapes})"
+    )

@@ -1,0 +1,268 @@
+"""Makes tests/golden/<name>/: tiny random checkpoints, and what transformers computes with them.
+
+    python tools/make_golden.py [name ...]
+
+Needs torch and transformers, which the test suite does not. Each folder gets config.json and
+model.safetensors (a Hugging Face checkpoint), and golden.npz:
+
+    input_ids          the prompt
+    rows               the positions whose node values are kept
+    node/<node name>   the value of each node of our unfused graph at those positions
+    logits             at every position
+    greedy             the continuation that transformers chooses
+
+Weights are stored in f16, and are what they say: f32 arithmetic on f16-exact numbers. So the same
+folder tests f32, and f16 weights without a rounding of their own.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import transformers
+from safetensors.torch import save_file
+from transformers.models.lfm2 import modeling_lfm2
+from transformers.models.llama import modeling_llama
+
+ROOT = Path(__file__).resolve().parent.parent
+GOLDEN = ROOT / "tests" / "golden"
+sys.path.insert(0, str(ROOT / "python"))
+
+from cactus.models.base import load_architecture  # noqa: E402
+
+PROMPT, KEPT, CONTINUATION = 40, (0, 1, 2, 9, 38, 39), 16
+
+COMMON = {"hidden_size": 64, "initializer_range": 0.02, "bos_token_id": 1, "eos_token_id": 2}
+
+CONFIGS: dict[str, dict[str, Any]] = {
+    # Old spelling of the rotary settings, tied head, heads of 16.
+    "llama": {
+        "model_type": "llama",
+        "vocab_size": 256,
+        "intermediate_size": 96,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "max_position_embeddings": 512,
+        "rms_norm_eps": 1e-5,
+        "rope_theta": 10000.0,
+        "tie_word_embeddings": True,
+    },
+    # New spelling with Llama 3's stretched frequencies, a head of its own, a vocabulary that fills
+    # no whole tile, heads of 32 whose total width is not the hidden size.
+    "llama_untied": {
+        "model_type": "llama",
+        "vocab_size": 300,
+        "intermediate_size": 64,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 1,
+        "head_dim": 32,
+        "max_position_embeddings": 512,
+        "rms_norm_eps": 1e-6,
+        "rope_parameters": {
+            "rope_type": "llama3",
+            "rope_theta": 500000.0,
+            "factor": 8.0,
+            "low_freq_factor": 1.0,
+            "high_freq_factor": 4.0,
+            "original_max_position_embeddings": 64,
+        },
+        "tie_word_embeddings": False,
+    },
+    # Both kinds of layers, each after the other, and a feed-forward size that is adjusted to 64.
+    "lfm2": {
+        "model_type": "lfm2",
+        "vocab_size": 256,
+        "intermediate_size": 72,
+        "block_auto_adjust_ff_dim": True,
+        "block_multiple_of": 32,
+        "block_ffn_dim_multiplier": 1.0,
+        "num_hidden_layers": 3,
+        "num_attention_heads": 2,
+        "num_key_value_heads": 1,
+        "max_position_embeddings": 512,
+        "norm_eps": 1e-5,
+        "conv_L_cache": 3,
+        "conv_bias": False,
+        "layer_types": ["conv", "full_attention", "conv"],
+        "rope_parameters": {"rope_type": "default", "rope_theta": 1000000.0},
+        "tie_word_embeddings": True,
+    },
+}
+for _config in CONFIGS.values():
+    _config.update(COMMON)
+
+
+def randomize(model: torch.nn.Module, seed: int) -> None:
+    """Weights of a size at which every part matters, rounded to f16."""
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            noise = torch.randn(parameter.shape, generator=generator)
+            if parameter.ndim == 1:
+                value = 1 + 0.2 * noise
+            elif "embed_tokens" in name:
+                value = 0.15 * noise
+            else:
+                value = 2 * noise / parameter.shape[1:].numel() ** 0.5
+            parameter.copy_(value.half().float())
+
+
+class Recorder:
+    """Collects values under our node names while the model runs."""
+
+    def __init__(self, model: torch.nn.Module) -> None:
+        self.values: dict[str, torch.Tensor] = {}
+        self.path: list[str] = [""]
+        for name, module in model.named_modules():
+            module.register_forward_pre_hook(self._entering(name), with_kwargs=True)
+            module.register_forward_hook(self._leaving(name))
+
+    def put(self, name: str, value: torch.Tensor) -> None:
+        self.values[name] = value.detach().reshape(PROMPT, -1)
+
+    def here(self, name: str) -> str:
+        """Our name for something that happens inside the module that is running."""
+        return f"{self.path[-1]}.{name}".replace(".act_fn.", ".")
+
+    def _entering(self, name: str) -> Any:
+        parent, _, last = name.rpartition(".")
+        # Values that no module returns are the input of the module that comes next.
+        input_names = {
+            "post_attention_layernorm": "add",
+            "ffn_norm": "add",
+            "o_proj": "attention",
+            "out_proj": "mul_2" if parent.endswith(".conv") else "attention",
+            "down_proj": "mul",
+            "w2": "mul",
+            "norm": "output_rows",
+            "embedding_norm": "output_rows",
+        }
+
+        def hook(module: torch.nn.Module, args: Any, kwargs: Any) -> None:
+            self.path.append(name)
+            if last in input_names:
+                self.put(f"{parent}.{input_names[last]}", args[0])
+
+        return hook
+
+    def _leaving(self, name: str) -> Any:
+        def hook(module: torch.nn.Module, args: Any, output: Any) -> None:
+            self.path.pop()
+            if isinstance(output, torch.Tensor):
+                self.put(name, output)
+                if name.rpartition(".")[2].isdigit():
+                    self.put(f"{name}.add_2", output)
+                if name.endswith(".in_proj"):
+                    for i, part in enumerate(output.chunk(3, dim=-1)):
+                        self.put(f"{name.removesuffix('in_proj')}split_{i}", part)
+
+        return hook
+
+    @contextmanager
+    def patched(self, room: Any, function: str, record: Any) -> Iterator[None]:
+        """Call ``record(arguments, result)`` whenever ``room.function`` runs."""
+        original = getattr(room, function)
+
+        def wrapped(*args: Any, **kwargs: Any) -> Any:
+            result = original(*args, **kwargs)
+            record(args, result)
+            return result
+
+        setattr(room, function, wrapped)
+        try:
+            yield
+        finally:
+            setattr(room, function, original)
+
+    def run(self, model: torch.nn.Module, ids: torch.Tensor) -> torch.Tensor:
+        """The logits; everything else is in ``values`` afterwards."""
+
+        def rope(args: Any, result: Any) -> None:
+            for name, value in zip(("q_rope", "k_rope"), result, strict=True):
+                self.put(self.here(name), value.transpose(1, 2))
+
+        def conv(args: Any, result: torch.Tensor) -> None:
+            self.put(self.here("mul"), args[0].transpose(1, 2))
+            self.put(self.here("conv"), result.transpose(1, 2))
+
+        def silu(args: Any, result: torch.Tensor) -> None:
+            self.put(self.here("silu"), result)
+
+        with torch.no_grad(), ExitStack() as stack:
+            for room in (modeling_llama, modeling_lfm2):
+                stack.enter_context(self.patched(room, "apply_rotary_pos_emb", rope))
+            stack.enter_context(self.patched(modeling_lfm2, "causal_conv1d_fn", conv))
+            stack.enter_context(self.patched(torch.nn.functional, "silu", silu))
+            return model(ids, use_cache=False).logits[0]
+
+
+def greedy(model: torch.nn.Module, ids: torch.Tensor) -> tuple[list[int], float]:
+    """The continuation, made without a cache, and the smallest lead over a runner-up."""
+    margin = float("inf")
+    for _ in range(CONTINUATION):
+        with torch.no_grad():
+            best = model(ids, use_cache=False).logits[0, -1].topk(2)
+        margin = min(margin, float(best.values[0] - best.values[1]))
+        ids = torch.cat([ids, best.indices[None, :1]], dim=1)
+    return ids[0, PROMPT:].tolist(), margin
+
+
+def make(name: str) -> None:
+    """Write tests/golden/<name>."""
+    raw = CONFIGS[name]
+    config = transformers.AutoConfig.for_model(**raw)
+    config._attn_implementation = "eager"
+    model = transformers.AutoModelForCausalLM.from_config(config, dtype=torch.float32).eval()
+    wanted = [node.name for node in load_architecture(raw).build().nodes]
+
+    for seed in range(100):
+        randomize(model, seed)
+        ids = torch.from_numpy(
+            np.random.default_rng(seed).integers(3, raw["vocab_size"], (1, PROMPT))
+        )
+        continuation, margin = greedy(model, ids)
+        # A choice decided by rounding would make the test of greedy tokens a lottery.
+        if margin > 0.02 and len(set(continuation)) > 8:
+            break
+    else:
+        raise SystemExit(f"{name}: no seed gives clear choices")
+
+    recorder = Recorder(model)
+    logits = recorder.run(model, ids)
+    missing = [node for node in wanted if node not in recorder.values]
+    if missing:
+        raise SystemExit(f"{name}: transformers' values for {missing} were not found")
+
+    folder = GOLDEN / name
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "config.json").write_text(json.dumps(raw, indent=2) + "\n")
+    tensors = {key: value.half().contiguous() for key, value in model.state_dict().items()}
+    if raw["tie_word_embeddings"]:
+        del tensors["lm_head.weight"]
+    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+    (folder / "model.safetensors").chmod(0o644)
+    arrays = {f"node/{node}": recorder.values[node][list(KEPT)].numpy() for node in wanted}
+    np.savez_compressed(
+        folder / "golden.npz",
+        input_ids=ids[0].numpy().astype(np.int32),
+        rows=np.array(KEPT, np.int32),
+        logits=logits.numpy(),
+        greedy=np.array(continuation, np.int32),
+        **arrays,
+    )
+    size = sum(file.stat().st_size for file in folder.iterdir())
+    print(f"{name}: seed {seed}, margin {margin:.3f}, {len(wanted)} nodes, {size // 1024} KB")
+
+
+if __name__ == "__main__":
+    for chosen in sys.argv[1:] or CONFIGS:
+        make(chosen)
