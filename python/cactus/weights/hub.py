@@ -93,7 +93,7 @@ def _list_files(
     from huggingface_hub import HfApi, constants
     from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, RepositoryNotFoundError
 
-    # Otherwise each request tells the hub about the program around us, and asks it for a list first.
+    # Otherwise each request tells the hub about the program around us, and asks for a list first.
     constants.HF_HUB_DISABLE_TELEMETRY = True
     try:
         info = HfApi(endpoint=os.environ.get("HF_ENDPOINT") or None, token=token).model_info(
