@@ -1,0 +1,253 @@
+"""Graph -> Plan: buffers by liveness, and the blob that the native core reads.
+
+The record layouts are those of ``native/src/plan.h``; both sides check what they are given.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+
+from ..errors import ModelFormatError
+from .node import Graph, Node
+
+NATIVE_OPS: dict[str, int] = {
+    "embed": 1,
+    "linear": 2,
+    "add": 3,
+    "mul": 4,
+    "silu": 5,
+    "rms_norm": 6,
+    "head_norm": 7,
+    "rope": 8,
+    "attention": 9,
+    "causal_conv1d": 10,
+    "output_rows": 11,
+    "quantize": 12,
+    "swiglu": 13,
+    "qkv_attention": 14,
+    "short_conv": 15,
+}
+"""Numbers of the ops in the native core. ``split`` is a view and has no step."""
+
+VIEWS = frozenset({"split"})
+
+_DTYPES = {"f32": 0, "f16": 1, "bf16": 2, "q8": 3, "q4": 4}
+_SLOTS = {"kv": 0, "conv": 1}
+
+_HEADER = struct.Struct("<8s8I24x")
+_WEIGHT = struct.Struct("<4I2Q")
+_BUFFER = struct.Struct("<4I")
+_SLOT = struct.Struct("<4I")
+_STEP = struct.Struct("<I3i3Ii4iIi6i4f2I24x")
+
+
+class StoredTensor(Protocol):
+    """Where a weight lies in the weights file; ``cactus.weights.folder.PackedTensor`` is one."""
+
+    @property
+    def dtype(self) -> str: ...
+    @property
+    def rows(self) -> int: ...
+    @property
+    def cols(self) -> int: ...
+    @property
+    def offset(self) -> int: ...
+    @property
+    def nbytes(self) -> int: ...
+    @property
+    def layout(self) -> str: ...
+
+
+@dataclass(frozen=True)
+class Buffer:
+    """Memory for one value per row: ``width`` floats, or codes with their scales."""
+
+    width: int
+    quantized: bool
+    output_rows: bool
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What the native core runs.
+
+    ``step_names`` are the node names in step order (for profiles); ``places`` tells for each node
+    name in which buffer and from which column on its value lies (valid after a step only if the
+    plan was built with ``keep``).
+    """
+
+    blob: bytes
+    step_names: tuple[str, ...]
+    step_ops: tuple[str, ...]
+    buffers: tuple[Buffer, ...]
+    places: Mapping[str, tuple[int, int, int]]
+
+
+def build(
+    graph: Graph,
+    tensors: Mapping[str, StoredTensor],
+    *,
+    vocab_size: int,
+    context_length: int,
+    keep: bool = False,
+) -> Plan:
+    """The plan of a graph whose only output is the logits.
+
+    ``keep`` gives every node a buffer of its own, so that each value can be read after a step.
+    Raises ModelFormatError naming a weight that is missing or has another shape than the model.
+    """
+    return _Builder(graph, tensors, keep).build(vocab_size, context_length)
+
+
+@dataclass
+class _Builder:
+    graph: Graph
+    tensors: Mapping[str, StoredTensor]
+    keep: bool
+    buffers: list[Buffer] = field(default_factory=list)
+    free: list[int] = field(default_factory=list)
+    place: dict[Node, tuple[int, int]] = field(default_factory=dict)
+    weights: dict[str, int] = field(default_factory=dict)
+    constants: list[float] = field(default_factory=list)
+    constant_at: dict[tuple[float, ...], int] = field(default_factory=dict)
+
+    def build(self, vocab_size: int, context_length: int) -> Plan:
+        nodes = self.graph.nodes
+        # A view keeps the value that it looks into alive.
+        source: dict[Node, Node] = {}
+        for node in nodes:
+            source[node] = source[node.inputs[0]] if node.op in VIEWS else node
+        last = {source[node]: i for i, node in enumerate(nodes)}
+        for i, node in enumerate(nodes):
+            for given in node.inputs:
+                last[source[given]] = max(last[source[given]], i)
+        for node in self.graph.outputs:
+            last[source[node]] = len(nodes)
+        slots = {slot.name: i for i, slot in enumerate(self.graph.slots)}
+
+        steps: list[bytes] = []
+        names: list[str] = []
+        ops: list[str] = []
+        selected: set[Node] = set()  # values that have a row per output, not per token
+        for i, node in enumerate(nodes):
+            if node.op == "output_rows" or any(given in selected for given in node.inputs):
+                selected.add(node)
+            if node.op in VIEWS:
+                buffer, column = self.place[node.inputs[0]]
+                self.place[node] = (buffer, column + node.attrs["index"] * node.width)
+                continue
+            self.place[node] = (self._allocate(node, node in selected, last, source, i), 0)
+            steps.append(self._step(node, slots))
+            names.append(node.name)
+            ops.append(node.op)
+            if not self.keep:
+                dying = {source[given] for given in node.inputs if last[source[given]] == i}
+                out = self.place[node][0]
+                # A residual is added in place: its buffer lives on as the result's.
+                self.free += {self.place[given][0] for given in dying} - {out}
+        return Plan(
+            self._blob(steps, vocab_size, context_length),
+            tuple(names),
+            tuple(ops),
+            tuple(self.buffers),
+            {node.name: (*self.place[node], node.width) for node in nodes},
+        )
+
+    def _allocate(
+        self, node: Node, selected: bool, last: dict[Node, int], source: dict[Node, Node], i: int
+    ) -> int:
+        quantized = node.op == "quantize" or bool(node.attrs.get("quantize"))
+        wanted = Buffer(node.width, quantized, selected)
+        if not self.keep:
+            if node.op == "linear" and node.attrs.get("residual"):
+                given = node.inputs[1]
+                buffer, column = self.place[given]
+                same = self.buffers[buffer] == wanted and column == 0
+                if same and last[source[given]] == i:
+                    return buffer
+            for index in self.free:
+                if self.buffers[index] == wanted:
+                    self.free.remove(index)
+                    return index
+        self.buffers.append(wanted)
+        return len(self.buffers) - 1
+
+    def _weight(self, name: str) -> int:
+        if name not in self.tensors:
+            raise ModelFormatError(f"weights: {name} is missing; convert the model again")
+        tensor, shape = self.tensors[name], self.graph.weights[name]
+        rows, cols = (1, *shape) if len(shape) == 1 else shape
+        if (tensor.rows, tensor.cols) != (rows, cols):
+            raise ModelFormatError(
+                f"weights: {name} has {tensor.rows} x {tensor.cols} values, "
+                f"the model's config wants {rows} x {cols}"
+            )
+        return self.weights.setdefault(name, len(self.weights))
+
+    def _constants(self, values: tuple[float, ...]) -> tuple[int, int]:
+        if values not in self.constant_at:
+            self.constant_at[values] = len(self.constants)
+            self.constants += values
+        return self.constant_at[values], len(values)
+
+    def _step(self, node: Node, slots: Mapping[str, int]) -> bytes:
+        attrs = node.attrs
+        places = [self.place[given] for given in node.inputs]
+        inputs = [buffer for buffer, _ in places] + [-1] * (3 - len(places))
+        columns = [column for _, column in places] + [0] * (3 - len(places))
+        weights = [self._weight(name) for name in node.weights]
+        integers = [attrs.get(key, 0) for key in ("heads", "kv_heads", "head_dim", "taps")]
+        attends = node.op in ("attention", "qkv_attention")
+        first = attrs["scale"] if attends else attrs.get("eps", 0.0)
+        rotary_scale = attrs.get("rope_scale", 1.0) if attends else attrs.get("scale", 1.0)
+        floats = [first, rotary_scale, attrs.get("norm_eps") or 0.0, 0.0]
+        constant, count = self._constants(attrs["inv_freq"]) if "inv_freq" in attrs else (0, 0)
+        return _STEP.pack(
+            NATIVE_OPS[node.op],
+            *inputs,
+            *columns,
+            self.place[node][0],
+            *(weights + [-1] * (4 - len(weights))),
+            len(weights),
+            slots[node.state] if node.state else -1,
+            *(integers + [0, 0]),
+            *floats,
+            constant,
+            count,
+        )
+
+    def _blob(self, steps: list[bytes], vocab_size: int, context_length: int) -> bytes:
+        (logits,) = self.graph.outputs
+        header = _HEADER.pack(
+            b"CACTPLN1",
+            len(self.weights),
+            len(self.buffers),
+            len(self.graph.slots),
+            len(steps),
+            len(self.constants),
+            vocab_size,
+            context_length,
+            self.place[logits][0],
+        )
+        parts = [header]
+        for name in self.weights:
+            t = self.tensors[name]
+            tiled = int(t.layout == "tile")
+            parts.append(
+                _WEIGHT.pack(_DTYPES[t.dtype], t.rows, t.cols, tiled, t.offset, t.nbytes)
+            )
+        for buffer in self.buffers:
+            flags = int(buffer.quantized), buffer.width, int(buffer.output_rows)
+            parts.append(_BUFFER.pack(*flags, 0))
+        for slot in self.graph.slots:
+            sizes = (
+                (slot.kv_heads, slot.head_dim) if slot.kind == "kv" else (slot.width, slot.taps)
+            )
+            parts.append(_SLOT.pack(_SLOTS[slot.kind], *sizes, 0))
+        constants = np.asarray(self.constants, dtype="<f4").tobytes()
+        return b"".join([*parts, *steps, constants])

@@ -1,0 +1,336 @@
+"""Owners of native handles: Program (a loaded plan), Session (one past), Sampler (one choice).
+
+Each has ``close``, is a context manager, and is closed when it is garbage collected. Closing twice
+is harmless; using what is closed raises ModelClosed.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import secrets
+import weakref
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+from ..errors import InvalidRequest, ModelClosed
+from . import _signatures as abi
+from .library import check, load
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+    from typing_extensions import Self
+
+Outputs = Literal["last", "all", "none"]
+_OUTPUTS = {"none": abi.OUTPUTS_NONE, "last": abi.OUTPUTS_LAST, "all": abi.OUTPUTS_ALL}
+
+MAX_SEED = (1 << 64) - 1
+
+
+class _Handle:
+    """A native id with its destructor."""
+
+    _noun = ""
+
+    def __init__(self, identifier: int, destroy: Any) -> None:
+        self._id = identifier
+        # The destructor holds no reference to this object, and is safe in a forked child.
+        self._finalizer = weakref.finalize(self, destroy, identifier)
+        # At exit the process frees everything at once, while a thread may still be computing.
+        self._finalizer.atexit = False
+
+    @property
+    def id(self) -> int:
+        """The native id; ModelClosed after ``close``."""
+        if not self._finalizer.alive:
+            raise ModelClosed(f"the {self._noun} has been closed")
+        return self._id
+
+    def close(self) -> None:
+        """Release the native object; a second call does nothing."""
+        self._finalizer()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+class Sampler(_Handle):
+    """How tokens are chosen, with the random state and the counts of the tokens seen.
+
+    ``temperature`` 0 is greedy. ``top_k`` 0, ``top_p`` 1, ``min_p`` 0 and the penalties' defaults
+    switch those off. Without ``seed`` a fresh one is drawn; with one the choices repeat. Raises
+    InvalidRequest naming an option that is out of its range.
+    """
+
+    _noun = "sampler"
+
+    def __init__(
+        self,
+        *,
+        temperature: float = 0.0,
+        top_k: int = 0,
+        top_p: float = 1.0,
+        min_p: float = 0.0,
+        repetition_penalty: float = 1.0,
+        presence_penalty: float = 0.0,
+        frequency_penalty: float = 0.0,
+        logit_bias: Mapping[int, float] | None = None,
+        seed: int | None = None,
+    ) -> None:
+        if seed is not None and not 0 <= seed <= MAX_SEED:
+            raise InvalidRequest(f"seed is {seed}, expected 0 to 2^64 - 1")
+        if not 0 <= top_k < 1 << 31:
+            raise InvalidRequest(f"top_k is {top_k}, expected 0 to 2^31 - 1")
+        bias = dict(logit_bias or {})
+        for token in bias:
+            if not 0 <= token < 1 << 31:
+                raise InvalidRequest(f"logit_bias names token {token}, expected 0 to 2^31 - 1")
+        tokens = (ctypes.c_int32 * len(bias))(*bias)
+        values = (ctypes.c_float * len(bias))(*bias.values())
+        options = abi.SamplerOptions(
+            size=ctypes.sizeof(abi.SamplerOptions),
+            temperature=temperature,
+            top_k=top_k,
+            top_p=top_p,
+            min_p=min_p,
+            repetition_penalty=repetition_penalty,
+            presence_penalty=presence_penalty,
+            frequency_penalty=frequency_penalty,
+            seed=secrets.randbits(64) if seed is None else seed,
+            bias_tokens=tokens,
+            bias_values=values,
+            bias_count=len(bias),
+        )
+        identifier = ctypes.c_uint64()
+        library = load()
+        check(library.cactus_sampler_create(options, identifier))
+        super().__init__(identifier.value, library.cactus_sampler_destroy)
+        self._mask: NDArray[np.uint32] | None = None
+
+    @property
+    def mask(self) -> NDArray[np.uint32] | None:
+        """Allowed tokens, bit t % 32 of word t // 32; None allows all. Set it before each step."""
+        return self._mask
+
+    @mask.setter
+    def mask(self, words: NDArray[np.uint32] | None) -> None:
+        pointer = None if words is None else words.ctypes.data_as(ctypes.POINTER(ctypes.c_uint32))
+        check(load().cactus_sampler_mask(self.id, pointer, 0 if words is None else len(words)))
+        self._mask = words
+
+    def accept(self, token: int) -> None:
+        """Count a token for the penalties; sampled tokens are counted by themselves."""
+        check(load().cactus_sampler_accept(self.id, token))
+
+
+class Session(_Handle):
+    """The past of one sequence. Made by ``Program.session``."""
+
+    _noun = "session"
+
+    def __init__(self, program: Program, identifier: int) -> None:
+        super().__init__(identifier, load().cactus_session_destroy)
+        self.program = program
+
+    @property
+    def length(self) -> int:
+        """Tokens that this session remembers."""
+        length = ctypes.c_uint32()
+        check(load().cactus_session_length(self.id, length))
+        return length.value
+
+    def truncate(self, length: int) -> int:
+        """Forget the tokens from ``length`` on; returns the length truly reached.
+
+        A model with recurrent state can land earlier: at most 255 tokens, at a multiple of 256.
+        """
+        if length < 0:
+            raise InvalidRequest(f"truncate: length is {length}, expected 0 or more")
+        reached = ctypes.c_uint32()
+        check(load().cactus_session_truncate(self.id, min(length, 0xFFFFFFFF), reached))
+        return reached.value
+
+    def fork(self) -> Session:
+        """A session with the same past; memory is shared until one of the two writes."""
+        copy = ctypes.c_uint64()
+        check(load().cactus_session_fork(self.id, copy))
+        return Session(self.program, copy.value)
+
+    def snapshot(self) -> Session:
+        """The past as it is now, for ``restore``. It is a fork that nobody continues."""
+        return self.fork()
+
+    def restore(self, snapshot: Session) -> None:
+        """Take on the past of a snapshot of the same program; the snapshot stays usable."""
+        check(load().cactus_session_restore(self.id, snapshot.id))
+
+
+class Row(NamedTuple):
+    """New tokens of one session in a step, and for which of them an Output is wanted."""
+
+    session: Session
+    tokens: Sequence[int]
+    outputs: Outputs = "last"
+    sampler: Sampler | None = None
+
+
+class Output(NamedTuple):
+    """The choice made at one token.
+
+    ``logprob`` (of ``token``) and ``entropy``, in nats, belong to the softmax of the raw logits.
+    """
+
+    token: int
+    logprob: float
+    entropy: float
+    logits: NDArray[np.float32] | None = None
+
+
+class ProgramInfo(NamedTuple):
+    """Facts about a loaded program; sizes in bytes."""
+
+    isa: str
+    threads: int
+    chunk: int
+    vocab_size: int
+    context_length: int
+    weight_bytes: int
+    arena_bytes: int
+    page_bytes: int
+    page_positions: int
+
+
+class Program(_Handle):
+    """A plan with its weights mapped and its threads running.
+
+    ``threads`` None means one per core this process may use; ``isa`` None means CACTUS_ISA or the
+    best tier of this CPU; ``chunk`` is the most tokens of one step. Raises NativeError for a plan
+    or tier that does not work here, ModelFormatError for the weights file, InsufficientMemory.
+    """
+
+    _noun = "program"
+
+    def __init__(
+        self,
+        plan_blob: bytes,
+        data_path: Path | str,
+        *,
+        threads: int | None = None,
+        isa: str | None = None,
+        chunk: int = 256,
+    ) -> None:
+        if threads is not None and not 1 <= threads <= 256:
+            raise InvalidRequest(f"threads is {threads}, expected 1 to 256")
+        if not 1 <= chunk <= 8192:
+            raise InvalidRequest(f"chunk is {chunk}, expected 1 to 8192")
+        library = load()
+        options = abi.ProgramOptions(
+            size=ctypes.sizeof(abi.ProgramOptions),
+            threads=threads or 0,
+            plan=ctypes.cast(plan_blob, ctypes.c_void_p),
+            plan_size=len(plan_blob),
+            weights_path=str(data_path).encode("utf-8", "surrogateescape"),
+            isa=isa.encode() if isa else None,
+            max_rows=chunk,
+        )
+        identifier = ctypes.c_uint64()
+        check(library.cactus_program_create(options, identifier))
+        super().__init__(identifier.value, library.cactus_program_destroy)
+        info = abi.ProgramInfo(size=ctypes.sizeof(abi.ProgramInfo))
+        check(library.cactus_program_info_get(identifier, info))
+        self.info = ProgramInfo(
+            info.isa.decode(),
+            info.threads,
+            info.max_rows,
+            info.vocab_size,
+            info.context_length,
+            info.weight_bytes,
+            info.arena_bytes,
+            info.page_bytes,
+            info.page_positions,
+        )
+
+    @property
+    def chunk(self) -> int:
+        """The most tokens of one step."""
+        return self.info.chunk
+
+    @property
+    def vocab_size(self) -> int:
+        """Tokens of the vocabulary."""
+        return self.info.vocab_size
+
+    @property
+    def context_length(self) -> int:
+        """The most tokens of one session."""
+        return self.info.context_length
+
+    def session(self) -> Session:
+        """A new session without a past."""
+        identifier = ctypes.c_uint64()
+        check(load().cactus_session_create(self.id, identifier))
+        return Session(self, identifier.value)
+
+    def step(self, rows: Sequence[Row], *, logits: bool = False) -> list[Output]:
+        """Append each row's tokens to its session; one Output per wanted token, in order.
+
+        ``logits`` adds the raw logits ([vocab_size] f32) to every Output. A step that fails leaves
+        the sessions as they were (after NonFiniteLogits one with recurrent state can be shorter).
+        """
+        count = len(rows)
+        native_rows = (abi.Row * count)()
+        held = []
+        n_outputs = 0
+        for native_row, row in zip(native_rows, rows, strict=True):
+            n_tokens = len(row.tokens)
+            try:
+                tokens = (ctypes.c_int32 * n_tokens)(*row.tokens)
+            except (TypeError, OverflowError):
+                raise InvalidRequest("tokens must be integers of 32 bits") from None
+            held.append(tokens)
+            native_row.session = row.session.id
+            native_row.tokens = tokens
+            native_row.count = n_tokens
+            native_row.outputs = _OUTPUTS[row.outputs]
+            native_row.sampler = 0 if row.sampler is None else row.sampler.id
+            n_outputs += {"none": 0, "last": 1, "all": n_tokens}[row.outputs]
+        outputs = (abi.Output * n_outputs)()
+        values: NDArray[np.float32] | None = None
+        pointer = None
+        if logits:
+            import numpy as np
+
+            values = np.empty((n_outputs, self.vocab_size), np.float32)
+            pointer = values.ctypes.data_as(ctypes.POINTER(ctypes.c_float))
+        check(
+            load().cactus_program_step(self.id, native_rows, count, outputs, n_outputs, pointer)
+        )
+        return [
+            Output(o.token, o.logprob, o.entropy, None if values is None else values[i])
+            for i, o in enumerate(outputs)
+        ]
+
+    def read(self, buffer: int, rows: int, width: int) -> NDArray[np.float32]:
+        """The values that the last step left in a plan's buffer, [rows, width]."""
+        import numpy as np
+
+        values = np.empty((rows, width), np.float32)
+        pointer = values.ctypes.data_as(ctypes.POINTER(ctypes.c_float))
+        check(load().cactus_program_read(self.id, buffer, pointer, values.size))
+        return values
+
+    def profile(self, n_steps: int, *, enable: bool) -> list[float]:
+        """Seconds spent in each of the plan's steps since profiling was last switched on."""
+        seconds = (ctypes.c_double * n_steps)()
+        check(load().cactus_program_profile(self.id, int(enable), seconds, n_steps))
+        return list(seconds)
