@@ -111,9 +111,16 @@ def arguments() -> argparse.Namespace:
     if given.rounds < 1:
         parser.error(f"--rounds must be at least 1, got {given.rounds}")
     try:
-        given.threads = [int(part) for part in given.threads.split(",")]
+        counts = [int(part) for part in given.threads.split(",")]
     except ValueError:
-        parser.error(f"--threads must look like 1,2; got {given.threads!r}")
+        counts = []
+    if not counts or min(counts) < 1:
+        parser.error(f"--threads must be numbers from 1 on, such as 1,2; got {given.threads!r}")
+    given.threads = counts
+    for text in given.case or []:
+        if not any(text in case.name for case in CASES):
+            names = ", ".join(repr(case.name) for case in CASES)
+            parser.error(f"--case {text!r} is in no name; the cases are {names}")
     return given
 
 

@@ -1,0 +1,139 @@
+"""The arithmetic of the benchmark and its gauges; the engines themselves are not run here."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+
+BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
+
+
+@pytest.fixture
+def load(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Import a module of benchmarks/, as a script that lies there does."""
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+
+    def named(name: str) -> ModuleType:
+        return importlib.import_module(name)
+
+    return named
+
+
+def test_the_ratio_is_taken_round_by_round(load: Any) -> None:
+    # The machine was half as fast in round two, for both: the ratio must not notice.
+    line = load("report").compare("decode", 1, "tokens/s", [220.0, 110.0, 240.0], [200, 100, 200])
+    assert (line.ratio.median, line.ratio.low, line.ratio.high) == pytest.approx((1.1, 1.1, 1.2))
+    assert (line.ours.median, line.ours.low, line.ours.high) == (220.0, 110.0, 240.0)
+
+
+def test_one_side_alone_has_no_ratio(load: Any) -> None:
+    report = load("report")
+    line = report.compare("decode", 2, "tokens/s", [], [200.0, 100.0])
+    assert line.ours is None
+    assert line.ratio is None
+    rows = report.table("higher is better", [line], with_bandwidth=True).splitlines()
+    assert len({len(row) for row in rows}) == 1
+    assert "150 (100..200)" in rows[2]
+
+
+def test_mean_context_of_a_case(load: Any) -> None:
+    case = load("cases").Case
+    assert case("prefill", prompt=512, gen=0, depth=0, repeats=1).mean_context == 0
+    # three tokens after ten others attend to 11, 12 and 13 positions, themselves included
+    assert case("decode", prompt=0, gen=3, depth=10, repeats=1).mean_context == 12
+
+
+def write_gguf(path: Path, *, output: bool, kv_heads: Any) -> None:
+    """Write a two-layer model of nothing but its outer matrices and one projection."""
+    import gguf
+
+    writer = gguf.GGUFWriter(path, "llama")
+    writer.add_block_count(2)
+    writer.add_embedding_length(64)
+    writer.add_head_count(4)
+    writer.add_head_count_kv(kv_heads)
+    matrix = np.zeros((32, 64), dtype=np.float32)
+    writer.add_tensor("token_embd.weight", matrix)
+    writer.add_tensor("blk.0.attn_q.weight", np.zeros((64, 64), dtype=np.float16))
+    if output:
+        writer.add_tensor("output.weight", matrix)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+
+
+@pytest.mark.parametrize("output", [False, True])
+def test_an_embedding_counts_only_as_output_matrix(load: Any, tmp_path: Path, output: bool) -> None:
+    path = tmp_path / "model.gguf"
+    write_gguf(path, output=output, kv_heads=2)
+    found, kv_bytes = load("footprint").of_gguf(path)
+    assert found.weights == 32 * 64 * 4 + 64 * 64 * 2
+    assert found.disk == path.stat().st_size
+    assert kv_bytes == 2 * 2 * 2 * 16 * 2  # K and V, layers, heads, head size, f16
+    assert found.per_token(kv_bytes, 10) == found.weights + 10 * kv_bytes
+
+
+def test_layers_without_attention_hold_no_keys(load: Any, tmp_path: Path) -> None:
+    path = tmp_path / "hybrid.gguf"
+    write_gguf(path, output=False, kv_heads=[0, 2])
+    assert load("footprint").of_gguf(path)[1] == 2 * 2 * 16 * 2
+
+
+def test_a_child_is_gauged(load: Any) -> None:
+    code = "import time; print('x', flush=True); b = bytearray(150 << 20); time.sleep(0.3)"
+    child = load("runner").run_child([sys.executable, "-c", code])
+    assert child.stdout == "x\n"
+    assert child.first_byte_seconds < child.seconds - 0.25
+    assert 150 << 20 < child.peak_rss < 400 << 20
+
+
+def test_a_failing_child_shows_its_last_words(load: Any) -> None:
+    runner = load("runner")
+    with pytest.raises(runner.BenchmarkError, match=r"(?s)status 3.*no such tensor"):
+        runner.run_child(
+            [
+                sys.executable,
+                "-c",
+                "import sys; print('no such tensor', file=sys.stderr); sys.exit(3)",
+            ]
+        )
+
+
+def test_a_hanging_child_is_ended(load: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    runner = load("runner")
+    monkeypatch.setattr(runner, "TIMEOUT_SECONDS", 0.2)
+    with pytest.raises(runner.BenchmarkError, match="status -9"):
+        runner.run_child([sys.executable, "-c", "import time; time.sleep(60)"])
+
+
+@pytest.mark.skipif(not hasattr(os, "posix_fadvise"), reason="no posix_fadvise on this system")
+def test_evict_keeps_the_file(load: Any, tmp_path: Path) -> None:
+    path = tmp_path / "weights"
+    path.write_bytes(b"abc" * 10_000)
+    assert load("runner").evict([path])
+    assert path.read_bytes() == b"abc" * 10_000
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--rounds", "0"], "--rounds must be at least 1"),
+        (["--threads", "two"], "'two'"),
+        (["--threads", "1,0"], "'1,0'"),
+        (["--case", "sleep"], "decode at 1,024"),
+    ],
+)
+def test_wrong_arguments_are_named(arguments: list[str], said: str) -> None:
+    command = [sys.executable, str(BENCHMARKS / "compare.py"), *arguments]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert result.returncode == 2
+    assert said in result.stderr
