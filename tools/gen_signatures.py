@@ -83,7 +83,13 @@ def generate(header: str) -> str:
             if match is None:
                 raise SystemExit(f"{HEADER}: cannot read {argument!r}")
             kinds.append(ctype(match[1], structs))
-        lines.append(f'    "{name}": ({ctype(result, structs)}, [{", ".join(kinds)}]),')
+        # One item a line with a comma after the last: the formatter leaves that as it is.
+        lines += [f'    "{name}": (', f"        {ctype(result, structs)},"]
+        if kinds:
+            lines += ["        [", *(f"            {kind}," for kind in kinds), "        ],"]
+        else:
+            lines += ["        [],"]
+        lines += ["    ),"]
     lines += ["}", ""]
     return "\n".join(lines)
 

@@ -215,7 +215,9 @@ class _Builder:
             *(weights + [-1] * (4 - len(weights))),
             len(weights),
             slots[node.state] if node.state else -1,
-            *(integers + [0, 0]),
+            *integers,
+            0,
+            0,
             *floats,
             constant,
             count,
@@ -238,16 +240,12 @@ class _Builder:
         for name in self.weights:
             t = self.tensors[name]
             tiled = int(t.layout == "tile")
-            parts.append(
-                _WEIGHT.pack(_DTYPES[t.dtype], t.rows, t.cols, tiled, t.offset, t.nbytes)
-            )
+            parts.append(_WEIGHT.pack(_DTYPES[t.dtype], t.rows, t.cols, tiled, t.offset, t.nbytes))
         for buffer in self.buffers:
             flags = int(buffer.quantized), buffer.width, int(buffer.output_rows)
             parts.append(_BUFFER.pack(*flags, 0))
         for slot in self.graph.slots:
-            sizes = (
-                (slot.kv_heads, slot.head_dim) if slot.kind == "kv" else (slot.width, slot.taps)
-            )
+            sizes = (slot.kv_heads, slot.head_dim) if slot.kind == "kv" else (slot.width, slot.taps)
             parts.append(_SLOT.pack(_SLOTS[slot.kind], *sizes, 0))
         constants = np.asarray(self.constants, dtype="<f4").tobytes()
         return b"".join([*parts, *steps, constants])

@@ -87,24 +87,141 @@ class SamplerOptions(ctypes.Structure):
 
 
 FUNCTIONS: dict[str, tuple[Any, list[Any]]] = {
-    "cactus_abi_version": (ctypes.c_uint32, []),
-    "cactus_last_error": (ctypes.c_char_p, []),
-    "cactus_isa_available": (ctypes.c_uint32, []),
-    "cactus_isa_name": (ctypes.c_char_p, [ctypes.c_uint32]),
-    "cactus_program_create": (ctypes.c_int32, [ctypes.POINTER(ProgramOptions), ctypes.POINTER(ctypes.c_uint64)]),
-    "cactus_program_info_get": (ctypes.c_int32, [ctypes.c_uint64, ctypes.POINTER(ProgramInfo)]),
-    "cactus_program_step": (ctypes.c_int32, [ctypes.c_uint64, ctypes.POINTER(Row), ctypes.c_uint32, ctypes.POINTER(Output), ctypes.c_uint32, ctypes.POINTER(ctypes.c_float)]),
-    "cactus_program_read": (ctypes.c_int32, [ctypes.c_uint64, ctypes.c_uint32, ctypes.POINTER(ctypes.c_float), ctypes.c_uint64]),
-    "cactus_program_profile": (ctypes.c_int32, [ctypes.c_uint64, ctypes.c_int32, ctypes.POINTER(ctypes.c_double), ctypes.c_uint32]),
-    "cactus_program_destroy": (ctypes.c_int32, [ctypes.c_uint64]),
-    "cactus_session_create": (ctypes.c_int32, [ctypes.c_uint64, ctypes.POINTER(ctypes.c_uint64)]),
-    "cactus_session_length": (ctypes.c_int32, [ctypes.c_uint64, ctypes.POINTER(ctypes.c_uint32)]),
-    "cactus_session_truncate": (ctypes.c_int32, [ctypes.c_uint64, ctypes.c_uint32, ctypes.POINTER(ctypes.c_uint32)]),
-    "cactus_session_fork": (ctypes.c_int32, [ctypes.c_uint64, ctypes.POINTER(ctypes.c_uint64)]),
-    "cactus_session_restore": (ctypes.c_int32, [ctypes.c_uint64, ctypes.c_uint64]),
-    "cactus_session_destroy": (ctypes.c_int32, [ctypes.c_uint64]),
-    "cactus_sampler_create": (ctypes.c_int32, [ctypes.POINTER(SamplerOptions), ctypes.POINTER(ctypes.c_uint64)]),
-    "cactus_sampler_mask": (ctypes.c_int32, [ctypes.c_uint64, ctypes.POINTER(ctypes.c_uint32), ctypes.c_uint32]),
-    "cactus_sampler_accept": (ctypes.c_int32, [ctypes.c_uint64, ctypes.c_int32]),
-    "cactus_sampler_destroy": (ctypes.c_int32, [ctypes.c_uint64]),
+    "cactus_abi_version": (
+        ctypes.c_uint32,
+        [],
+    ),
+    "cactus_last_error": (
+        ctypes.c_char_p,
+        [],
+    ),
+    "cactus_isa_available": (
+        ctypes.c_uint32,
+        [],
+    ),
+    "cactus_isa_name": (
+        ctypes.c_char_p,
+        [
+            ctypes.c_uint32,
+        ],
+    ),
+    "cactus_program_create": (
+        ctypes.c_int32,
+        [
+            ctypes.POINTER(ProgramOptions),
+            ctypes.POINTER(ctypes.c_uint64),
+        ],
+    ),
+    "cactus_program_info_get": (
+        ctypes.c_int32,
+        [
+            ctypes.c_uint64,
+            ctypes.POINTER(ProgramInfo),
+        ],
+    ),
+    "cactus_program_step": (
+        ctypes.c_int32,
+        [
+            ctypes.c_uint64,
+            ctypes.POINTER(Row),
+            ctypes.c_uint32,
+            ctypes.POINTER(Output),
+            ctypes.c_uint32,
+            ctypes.POINTER(ctypes.c_float),
+        ],
+    ),
+    "cactus_program_read": (
+        ctypes.c_int32,
+        [
+            ctypes.c_uint64,
+            ctypes.c_uint32,
+            ctypes.POINTER(ctypes.c_float),
+            ctypes.c_uint64,
+        ],
+    ),
+    "cactus_program_profile": (
+        ctypes.c_int32,
+        [
+            ctypes.c_uint64,
+            ctypes.c_int32,
+            ctypes.POINTER(ctypes.c_double),
+            ctypes.c_uint32,
+        ],
+    ),
+    "cactus_program_destroy": (
+        ctypes.c_int32,
+        [
+            ctypes.c_uint64,
+        ],
+    ),
+    "cactus_session_create": (
+        ctypes.c_int32,
+        [
+            ctypes.c_uint64,
+            ctypes.POINTER(ctypes.c_uint64),
+        ],
+    ),
+    "cactus_session_length": (
+        ctypes.c_int32,
+        [
+            ctypes.c_uint64,
+            ctypes.POINTER(ctypes.c_uint32),
+        ],
+    ),
+    "cactus_session_truncate": (
+        ctypes.c_int32,
+        [
+            ctypes.c_uint64,
+            ctypes.c_uint32,
+            ctypes.POINTER(ctypes.c_uint32),
+        ],
+    ),
+    "cactus_session_fork": (
+        ctypes.c_int32,
+        [
+            ctypes.c_uint64,
+            ctypes.POINTER(ctypes.c_uint64),
+        ],
+    ),
+    "cactus_session_restore": (
+        ctypes.c_int32,
+        [
+            ctypes.c_uint64,
+            ctypes.c_uint64,
+        ],
+    ),
+    "cactus_session_destroy": (
+        ctypes.c_int32,
+        [
+            ctypes.c_uint64,
+        ],
+    ),
+    "cactus_sampler_create": (
+        ctypes.c_int32,
+        [
+            ctypes.POINTER(SamplerOptions),
+            ctypes.POINTER(ctypes.c_uint64),
+        ],
+    ),
+    "cactus_sampler_mask": (
+        ctypes.c_int32,
+        [
+            ctypes.c_uint64,
+            ctypes.POINTER(ctypes.c_uint32),
+            ctypes.c_uint32,
+        ],
+    ),
+    "cactus_sampler_accept": (
+        ctypes.c_int32,
+        [
+            ctypes.c_uint64,
+            ctypes.c_int32,
+        ],
+    ),
+    "cactus_sampler_destroy": (
+        ctypes.c_int32,
+        [
+            ctypes.c_uint64,
+        ],
+    ),
 }

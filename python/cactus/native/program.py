@@ -12,9 +12,10 @@ import weakref
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..errors import InvalidRequest, ModelClosed
+from ..graph.step import Output, Row
 from . import _signatures as abi
 from .library import check, load
 
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from typing_extensions import Self
 
-Outputs = Literal["last", "all", "none"]
 _OUTPUTS = {"none": abi.OUTPUTS_NONE, "last": abi.OUTPUTS_LAST, "all": abi.OUTPUTS_ALL}
 
 MAX_SEED = (1 << 64) - 1
@@ -175,27 +175,6 @@ class Session(_Handle):
         check(load().cactus_session_restore(self.id, snapshot.id))
 
 
-class Row(NamedTuple):
-    """New tokens of one session in a step, and for which of them an Output is wanted."""
-
-    session: Session
-    tokens: Sequence[int]
-    outputs: Outputs = "last"
-    sampler: Sampler | None = None
-
-
-class Output(NamedTuple):
-    """The choice made at one token.
-
-    ``logprob`` (of ``token``) and ``entropy``, in nats, belong to the softmax of the raw logits.
-    """
-
-    token: int
-    logprob: float
-    entropy: float
-    logits: NDArray[np.float32] | None = None
-
-
 class ProgramInfo(NamedTuple):
     """Facts about a loaded program; sizes in bytes."""
 
@@ -237,7 +216,7 @@ class Program(_Handle):
         options = abi.ProgramOptions(
             size=ctypes.sizeof(abi.ProgramOptions),
             threads=threads or 0,
-            plan=ctypes.cast(plan_blob, ctypes.c_void_p),
+            plan=ctypes.cast(ctypes.c_char_p(plan_blob), ctypes.c_void_p),
             plan_size=len(plan_blob),
             weights_path=str(data_path).encode("utf-8", "surrogateescape"),
             isa=isa.encode() if isa else None,
@@ -281,11 +260,12 @@ class Program(_Handle):
         check(load().cactus_session_create(self.id, identifier))
         return Session(self, identifier.value)
 
-    def step(self, rows: Sequence[Row], *, logits: bool = False) -> list[Output]:
+    def step(self, rows: Sequence[Row], *, want_logits: bool = False) -> list[Output]:
         """Append each row's tokens to its session; one Output per wanted token, in order.
 
-        ``logits`` adds the raw logits ([vocab_size] f32) to every Output. A step that fails leaves
-        the sessions as they were (after NonFiniteLogits one with recurrent state can be shorter).
+        ``want_logits`` adds the raw logits ([vocab_size] f32) to every Output. A step that fails
+        leaves the sessions as they were (after NonFiniteLogits one with recurrent state may be
+        shorter).
         """
         count = len(rows)
         native_rows = (abi.Row * count)()
@@ -307,14 +287,12 @@ class Program(_Handle):
         outputs = (abi.Output * n_outputs)()
         values: NDArray[np.float32] | None = None
         pointer = None
-        if logits:
+        if want_logits:
             import numpy as np
 
             values = np.empty((n_outputs, self.vocab_size), np.float32)
             pointer = values.ctypes.data_as(ctypes.POINTER(ctypes.c_float))
-        check(
-            load().cactus_program_step(self.id, native_rows, count, outputs, n_outputs, pointer)
-        )
+        check(load().cactus_program_step(self.id, native_rows, count, outputs, n_outputs, pointer))
         return [
             Output(o.token, o.logprob, o.entropy, None if values is None else values[i])
             for i, o in enumerate(outputs)

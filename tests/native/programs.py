@@ -1,0 +1,121 @@
+"""Native programs for tests: any graph with any weights, stored in any type, on any tier."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cactus import native
+from cactus.graph.node import Graph
+from cactus.graph.passes import optimize
+from cactus.graph.plan import Plan, build
+from cactus.native import Output, Program, Row
+from cactus.weights.quantize import quantize_q4, quantize_q8
+from cactus.weights.tiles import dequantize_tile, pack_plain, pack_q4, pack_q8
+
+TIERS = native.available_isas()
+
+
+@dataclass(frozen=True)
+class Stored:
+    """Where a tensor lies in the file that ``store`` wrote."""
+
+    dtype: str
+    rows: int
+    cols: int
+    offset: int
+    nbytes: int
+    layout: str
+
+
+@dataclass(frozen=True)
+class Store:
+    """A file of packed tensors, what it holds, and what the values are after the rounding."""
+
+    path: Path
+    tensors: dict[str, Stored]
+    values: dict[str, NDArray[np.float32]]
+
+
+def pack(value: NDArray[np.float32], dtype: str) -> NDArray[np.uint8]:
+    """A matrix as tiles of that type."""
+    if dtype == "q4":
+        return pack_q4(*quantize_q4(value))
+    if dtype == "q8":
+        return pack_q8(*quantize_q8(value))
+    if dtype == "bf16":
+        return pack_plain((value.view(np.uint32) >> 16).astype(np.uint16)).view(np.uint8).ravel()
+    kind = np.float16 if dtype == "f16" else np.float32
+    return np.ascontiguousarray(pack_plain(value.astype(kind))).view(np.uint8).ravel()
+
+
+def store(graph: Graph, tensors: Mapping[str, Any], path: Path, dtype: str = "f32") -> Store:
+    """Write the graph's tensors; matrices that linears read are tiles of ``dtype``."""
+    matrices = {
+        name for node in graph.nodes if node.op in ("linear", "embed") for name in node.weights
+    }
+    stored: dict[str, Stored] = {}
+    values: dict[str, NDArray[np.float32]] = {}
+    with path.open("wb") as file:
+        for name in graph.weights:
+            value = np.ascontiguousarray(tensors[name], np.float32)
+            file.write(b"\0" * (-file.tell() % 64))
+            offset = file.tell()
+            if name in matrices:
+                rows, cols = value.shape
+                data = pack(value, dtype)
+                values[name] = dequantize_tile(dtype, data, rows, cols)
+                stored[name] = Stored(dtype, rows, cols, offset, data.nbytes, "tile")
+            else:
+                data = value.view(np.uint8).ravel()
+                values[name] = value
+                rows, cols = (1, value.size) if value.ndim == 1 else value.shape
+                stored[name] = Stored("f32", rows, cols, offset, data.nbytes, "plain")
+            file.write(data.tobytes())
+    return Store(path, stored, values)
+
+
+def fused(graph: Graph, dtype: str) -> Graph:
+    """The graph as it is run when its matrices are stored in ``dtype``."""
+    return optimize(graph, lambda name: dtype, lambda name: graph.weights[name][0])
+
+
+def plan_of(graph: Graph, packed: Store, *, keep: bool = False, context: int = 4096) -> Plan:
+    """The plan of a graph over packed weights."""
+    width = graph.outputs[0].width
+    return build(graph, packed.tensors, vocab_size=width, context_length=context, keep=keep)
+
+
+def load(graph: Graph, packed: Store, *, context: int = 4096, **options: Any) -> Program:
+    """A program of the graph as given (call ``fused`` first for what users run)."""
+    return Program(plan_of(graph, packed, context=context).blob, packed.path, **options)
+
+
+def dump(plan: Plan, program: Program, rows: int) -> dict[str, NDArray[np.float32]]:
+    """Every node's value after a step, of a plan built with ``keep``; all rows were outputs."""
+    buffers = [program.read(i, rows, buffer.width) for i, buffer in enumerate(plan.buffers)]
+    return {
+        name: buffers[buffer][:, column : column + width]
+        for name, (buffer, column, width) in plan.places.items()
+    }
+
+
+def logits_of(outputs: list[Output]) -> NDArray[np.float32]:
+    """The logits of some outputs, stacked."""
+    return np.stack([output.logits for output in outputs if output.logits is not None])
+
+
+def prefill(program: Program, session: Any, tokens: list[int], chunk: int) -> NDArray[np.float32]:
+    """All logits of a prompt that is fed in chunks."""
+    parts = [
+        logits_of(
+            program.step([Row(session, tokens[i : i + chunk], "all")], want_logits=True)
+        )
+        for i in range(0, len(tokens), chunk)
+    ]
+    return np.concatenate(parts)
