@@ -2,7 +2,8 @@
 
 Ids are those of llama.cpp on the same file: the regular expressions behind a pre-tokenizer's name,
 the defaults that come with the name (BOS, whole-word look-up) and the role of every token type are
-those of its ``llama-vocab.cpp``.
+those of its ``llama-vocab.cpp``. Where that only approximates a published expression ("tekken" and
+"gpt-4o", which treat combining marks as letters) the published one is taken.
 """
 
 from __future__ import annotations
@@ -20,17 +21,17 @@ NORMAL, UNKNOWN, CONTROL, USER_DEFINED, UNUSED, BYTE = 1, 2, 3, 4, 5, 6
 _MAX_TOKENS = 4_000_000
 _MAX_MERGES = 8_000_000
 
-# Building blocks of the published expressions; contractions spelled in both cases, as llama.cpp does.
-_CONTRACTIONS = "(?:'[sS]|'[tT]|'[rR][eE]|'[vV][eE]|'[mM]|'[lL][lL]|'[dD])"
+# Building blocks of the published expressions; contractions in both cases, as in llama.cpp.
+CONTRACTIONS = "(?:'[sS]|'[tT]|'[rR][eE]|'[vV][eE]|'[mM]|'[lL][lL]|'[dD])"
 _BLANKS = r"\s*[\r\n]+|\s+(?!\S)|\s+"
 _SYMBOLS = r" ?[^\s\p{L}\p{N}]+[\r\n]*"
 _WORD = r"[^\r\n\p{L}\p{N}]?\p{L}+"
 _GPT2 = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
-_LLAMA3 = "|".join((_CONTRACTIONS, _WORD, r"\p{N}{1,3}", _SYMBOLS, _BLANKS))
-_QWEN2 = "|".join((_CONTRACTIONS, _WORD, r"\p{N}", _SYMBOLS, _BLANKS))
+_LLAMA3 = "|".join((CONTRACTIONS, _WORD, r"\p{N}{1,3}", _SYMBOLS, _BLANKS))
+_QWEN2 = "|".join((CONTRACTIONS, _WORD, r"\p{N}", _SYMBOLS, _BLANKS))
 _QWEN35 = "|".join(
     (
-        _CONTRACTIONS,
+        CONTRACTIONS,
         r"[^\r\n\p{L}\p{N}]?[\p{L}\p{M}]+",
         r"\p{N}",
         r" ?[^\s\p{L}\p{M}\p{N}]+[\r\n]*",
@@ -43,7 +44,7 @@ _CASED = (
 )
 _CASED_TAIL = (r" ?[^\s\p{L}\p{N}]+[\r\n/]*", _BLANKS)
 _TEKKEN = "|".join((*_CASED, r"\p{N}", *_CASED_TAIL))
-_GPT4O = "|".join((*(f"{part}{_CONTRACTIONS}?" for part in _CASED), r"\p{N}{1,3}", *_CASED_TAIL))
+_GPT4O = "|".join((*(f"{part}{CONTRACTIONS}?" for part in _CASED), r"\p{N}{1,3}", *_CASED_TAIL))
 
 
 @dataclass(frozen=True)
@@ -60,21 +61,23 @@ class _PreTokenizer:
     add_bos: bool = False
 
 
+_GPT2_PRE = _PreTokenizer(None)
+_LLAMA3_PRE = _PreTokenizer((_LLAMA3,), ignore_merges=True, add_bos=True)
+_QWEN2_PRE = _PreTokenizer((_QWEN2,))
 _FAMILIES = {
     "default": _PreTokenizer((r"[\p{P}\$\+<=>\^~\|]+", _GPT2, r"\p{N}+", r"[0-9][0-9][0-9]")),
-    """gpt-2 phi-2 mpt olmo jais trillion granite-docling gigachat mellum modern-bert exaone4 a.x-4.0
-    jina-es jina-de jina-v2-es jina-v2-de jina-v1-en jina-v2-code roberta-bpe""": _PreTokenizer(
-        None
-    ),
+    "gpt-2 phi-2 mpt olmo jais trillion granite-docling gigachat mellum exaone4": _GPT2_PRE,
+    "modern-bert a.x-4.0 jina-es jina-de jina-v2-es jina-v2-de": _GPT2_PRE,
+    "jina-v1-en jina-v2-code roberta-bpe": _GPT2_PRE,
     "smollm starcoder refact command-r codeshell exaone minerva-7b mellum2": _PreTokenizer(
         None, digits=True
     ),
-    """llama3 llama-v3 llama-bpe lfm2 falcon3 falcon-h1 pixtral midm-2.0
-    jina-v5-nano""": _PreTokenizer((_LLAMA3,), ignore_merges=True, add_bos=True),
+    "llama3 llama-v3 llama-bpe lfm2 falcon3 falcon-h1 pixtral midm-2.0": _LLAMA3_PRE,
+    "jina-v5-nano": _LLAMA3_PRE,
     "dbrx smaug-bpe chatglm-bpe": _PreTokenizer((_LLAMA3,)),
     "glm4 glm5": _PreTokenizer((_LLAMA3,), ignore_merges=True),
-    """qwen2 deepseek-r1-qwen kormo f2llmv2 stablelm2 hunyuan megrez solar-open
-    grok-2""": _PreTokenizer((_QWEN2,)),
+    "qwen2 deepseek-r1-qwen kormo f2llmv2 stablelm2 hunyuan megrez": _QWEN2_PRE,
+    "solar-open grok-2": _QWEN2_PRE,
     "qwen35": _PreTokenizer((_QWEN35,)),
     "tekken": _PreTokenizer((_TEKKEN,), ignore_merges=True, add_bos=True),
     "gpt-4o llama4 kanana2 talkie minimax-m2": _PreTokenizer((_GPT4O,)),
@@ -82,8 +85,10 @@ _FAMILIES = {
 PRE_TOKENIZERS = {name: pre for names, pre in _FAMILIES.items() for name in names.split()}
 
 # They end an answer wherever they are control tokens, besides the file's own EOS, EOT and EOM.
-_END_TOKENS = """<|eot_id|> <|im_end|> <|end|> <|return|> <end_of_turn> <|endoftext|> </s>
-<|eom_id|> <|end_of_text|> <end_of_utterance> <eos>""".split()
+_END_TOKENS = (
+    *("<|eot_id|>", "<|im_end|>", "<|end|>", "<|return|>", "<|eom_id|>", "<|endoftext|>"),
+    *("<|end_of_text|>", "<end_of_turn>", "<end_of_utterance>", "<eos>", "</s>"),
+)
 
 
 def write_tokenizer(metadata: Mapping[str, Any], folder: Path) -> None:

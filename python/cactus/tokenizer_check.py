@@ -1,0 +1,94 @@
+"""Checks of a ``tokenizer.json`` that the ``tokenizers`` library does not make.
+
+Its pre-tokenizers, normalizers and decoders may carry regular expressions of the model's choosing,
+which run on a backtracking engine: a hostile one makes a short text take hours. Every expression
+that is not a known one is therefore timed on short repetitive texts of growing length.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from cactus.errors import TokenizerError
+from cactus.tokenizer_gguf import CONTRACTIONS, PRE_TOKENIZERS
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+
+_MAX_PATTERN = 10_000
+_LENGTHS = (64, 128, 256, 512, 1024, 2048, 4096)
+# A linear expression needs 0.3 ms for the longest probe, a quadratic one 50 ms and more.
+_PROBE_SECONDS = 0.02
+_PROBES = [*"aA1 \n\t!'_é你\u0301", "ab", "aA", "a ", "1a", " \n", "'s", "<|"]
+
+_KNOWN = {pattern for pre in PRE_TOKENIZERS.values() for pattern in pre.patterns or ()}
+# The same expressions as Hugging Face spells them.
+_KNOWN |= {p.replace(CONTRACTIONS, "(?i:'s|'t|'re|'ve|'m|'ll|'d)") for p in _KNOWN}
+
+
+def check_patterns(tokenizer: Tokenizer) -> None:
+    """Refuse a tokenizer whose regular expressions are too slow to be run on text.
+
+    Raises TokenizerError naming the expression. Takes at most about a second for a hostile
+    expression, some 10 ms for a sound one that is not known, and nothing for a known one.
+    """
+    for where in ("normalizer", "pre_tokenizer", "decoder"):
+        component = getattr(tokenizer, where)
+        if component is None:
+            continue
+        for pattern in _expressions(json.loads(component.__getstate__())):
+            if pattern not in _KNOWN:
+                _probe(where, pattern)
+
+
+def _expressions(component: Any) -> Iterator[str]:
+    """All regular expressions of a component, however deep in its JSON they lie."""
+    if isinstance(component, dict):
+        for key, value in component.items():
+            if key == "Regex" and isinstance(value, str):
+                yield value
+            else:
+                yield from _expressions(value)
+    elif isinstance(component, list):
+        for value in component:
+            yield from _expressions(value)
+
+
+def _probe(where: str, pattern: str) -> None:
+    from tokenizers import Regex
+    from tokenizers.pre_tokenizers import Split
+
+    if len(pattern) > _MAX_PATTERN:
+        raise TokenizerError(
+            f"tokenizer.json: a regular expression of its {where} has {len(pattern)} characters; "
+            f"at most {_MAX_PATTERN} are accepted"
+        )
+    split = Split(Regex(pattern), "isolated")
+    for unit in _PROBES:
+        for length in _LENGTHS:
+            text = unit * (length // len(unit)) + "\u2603"
+            if _seconds(split, text) > _PROBE_SECONDS and _seconds(split, text) > _PROBE_SECONDS:
+                raise TokenizerError(
+                    f"tokenizer.json: the regular expression {pattern[:120]!r} of its {where} "
+                    f"is too slow: over {_PROBE_SECONDS} s for {length} characters"
+                )
+
+
+def _seconds(split: Any, text: str) -> float:
+    """Time of one run; infinite if the engine gives up."""
+    start = time.perf_counter()
+    try:
+        split.pre_tokenize_str(text)
+    except BaseException as error:
+        if not is_panic(error):
+            raise
+        return float("inf")
+    return time.perf_counter() - start
+
+
+def is_panic(error: BaseException) -> bool:
+    """Whether an exception is a panic of the Rust library, which is no ``Exception``."""
+    return type(error).__name__ == "PanicException"
