@@ -201,6 +201,9 @@ class ReferenceProgram:
         self.graph = graph
         self.context_length, self.chunk = context_length, chunk
         self.vocab_size = graph.outputs[0].width
+        self._token_limit = min(
+            graph.weights[node.weights[0]][0] for node in graph.nodes if node.op == "embed"
+        )
         self.dump: dict[str, Array] = {}
         self._kv_dtype = np.float16 if kv_dtype == "f16" else np.float32
         self.tensors: dict[str, Array] = {}
@@ -239,8 +242,7 @@ class ReferenceProgram:
             node.name: value.value() if isinstance(value, Quantized) else value
             for node, value in values.items()
         }
-        logits = values[self.graph.outputs[0]]
-        assert not isinstance(logits, Quantized)
+        logits = self.dump[self.graph.outputs[0].name]
         if not np.isfinite(logits).all():
             raise NonFiniteLogits("the logits are not finite: damaged weights or an overflow")
         for segment in step.segments:
@@ -271,11 +273,10 @@ class ReferenceProgram:
                     prompt_tokens=end,
                     limit=self.context_length,
                 )
-            bad = [token for token in row.tokens if not 0 <= token < self.vocab_size]
+            bad = [token for token in row.tokens if not 0 <= token < self._token_limit]
             if bad:
-                raise InvalidRequest(
-                    f"step: want token ids from 0 to {self.vocab_size - 1}, got {bad[0]}"
-                )
+                last = self._token_limit - 1
+                raise InvalidRequest(f"step: want token ids from 0 to {last}, got {bad[0]}")
 
 
 def _output_count(row: Row) -> int:

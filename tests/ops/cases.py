@@ -1,0 +1,275 @@
+"""Cases for every op: one table, used by the op tests and by the op benchmarks.
+
+A case is data: which op, on what widths, with what attributes, over what batch. ``build`` turns it
+into a graph of that one op, and ``run_reference`` computes it; a native runner takes the same Case.
+Inputs that are activations come from ``embed`` nodes, since a graph has no other way in: the values
+of input i of row t are row ``tokens[t]`` of an embedding matrix ``input<i>``.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cactus.graph.node import Graph, Node, Slot
+from cactus.graph.ops import OPS, verify
+from cactus.graph.reference import ReferenceProgram
+from cactus.graph.step import Row
+
+Tensors = dict[str, NDArray[np.float32]]
+Chunks = tuple[tuple[int, ...], ...]
+
+VOCABULARY = 48
+"""Rows of the embedding matrices that feed a case."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """One op on one size.
+
+    ``inputs`` are widths, ``weights`` shapes. ``chunks[s]`` says how many tokens sequence s gets in
+    each step: ((1,),) is one decode row, ((5,), (2,)) a ragged batch, ((3, 4),) one sequence in two
+    steps. ``outputs`` is what output_rows keeps.
+    """
+
+    op: str
+    inputs: tuple[int, ...]
+    weights: tuple[tuple[int, ...], ...] = ()
+    attrs: dict[str, Any] = field(default_factory=dict)
+    chunks: Chunks = ((5,),)
+    outputs: str = "all"
+
+    @property
+    def id(self) -> str:
+        """A short name for pytest and benchmark tables."""
+        shape = "x".join(str(width) for width in self.inputs) or "none"
+        rows = "+".join("/".join(str(n) for n in chunks) for chunks in self.chunks)
+        weights = ",".join("x".join(map(str, weight)) for weight in self.weights)
+        flags = [str(key) for key, value in self.attrs.items() if value is True]
+        extra = [str(len(self.attrs["inv_freq"]))] if "inv_freq" in self.attrs else []
+        extra += [f"levels{self.attrs['levels']}"] if "levels" in self.attrs else []
+        tags = [part for part in (shape, weights, f"rows{rows}", *flags, *extra) if part]
+        return "-".join([*tags, self.outputs] if self.op == "output_rows" else tags)
+
+    @property
+    def seed(self) -> int:
+        """Differs from case to case, stays from run to run."""
+        return zlib.crc32(f"{self.op} {self.id}".encode())
+
+
+ROWS: tuple[Chunks, ...] = (
+    ((1,),),
+    ((7,),),
+    ((33,),),
+    ((1,), (1,), (1,)),
+    ((5,), (1,), (12,)),
+)
+"""Batches for ops that treat every row alike."""
+
+SEQUENCES: tuple[Chunks, ...] = (
+    ((1,),),
+    ((17,),),
+    ((1, 1, 1, 1, 1),),
+    ((9, 1, 4),),
+    ((5, 2), (1, 1), (12, 3)),
+    ((70,),),
+)
+"""Batches for ops with state: several steps, several sequences."""
+
+_INV_FREQ = tuple(float(np.float32(10_000.0 ** (-i / 16))) for i in range(16))
+
+
+def _elementwise(op: str, inputs: int) -> list[Case]:
+    widths = (16, 32, 48, 576, 1536)
+    return [Case(op, (w,) * inputs, chunks=rows) for w in widths for rows in ROWS]
+
+
+def _linear() -> list[Case]:
+    plain = [
+        Case("linear", (cols,), ((rows, cols),), {}, chunks)
+        for cols, rows in ((16, 16), (32, 48), (64, 304), (160, 17), (576, 192), (48, 1))
+        for chunks in ROWS
+    ]
+    merged = [
+        Case("linear", (64,), ((64, 64), (32, 64), (32, 64)), {}, ((7,),)),
+        Case("linear", (96,), ((16, 96), (16, 96), (16, 96), (48, 96)), {}, ((1,),)),
+        Case("linear", (64,), ((96, 64), (96, 64)), {}, ((33,),)),
+    ]
+    residual = [
+        Case("linear", (96, 64), ((64, 96),), {"residual": True}, chunks) for chunks in ROWS
+    ]
+    return plain + merged + residual
+
+
+def _attention(op: str) -> list[Case]:
+    cases = []
+    for heads, kv_heads, head_dim in ((4, 2, 16), (3, 1, 64), (2, 2, 32), (9, 3, 64), (1, 1, 48)):
+        attrs = {
+            "heads": heads,
+            "kv_heads": kv_heads,
+            "head_dim": head_dim,
+            "scale": head_dim**-0.5,
+        }
+        widths = (heads * head_dim, kv_heads * head_dim, kv_heads * head_dim)
+        for chunks in SEQUENCES:
+            if op == "attention":
+                cases.append(Case(op, widths, (), attrs, chunks))
+                continue
+            rotary = {"inv_freq": _INV_FREQ[: head_dim // 2], "rope_scale": 1.0}
+            norm: tuple[dict[str, Any], tuple[tuple[int, ...], ...]]
+            for norm in ({"norm_eps": None}, ()), ({"norm_eps": 1e-5}, ((head_dim,), (head_dim,))):
+                cases.append(
+                    Case(op, (sum(widths),), norm[1], {**attrs, **rotary, **norm[0]}, chunks)
+                )
+    return cases
+
+
+def _convolution(op: str, parts: int) -> list[Case]:
+    return [
+        Case(op, (parts * width,), ((width, taps),), {"taps": taps}, chunks)
+        for width, taps in ((16, 3), (64, 4), (1024, 3), (48, 2))
+        for chunks in SEQUENCES
+    ]
+
+
+CASES: dict[str, list[Case]] = {
+    "embed": [Case("embed", (), ((v, w),), {}, r) for v, w in ((48, 64), (300, 16)) for r in ROWS],
+    "linear": _linear(),
+    "add": _elementwise("add", 2),
+    "mul": _elementwise("mul", 2),
+    "silu": _elementwise("silu", 1),
+    "split": [
+        Case("split", (width,), (), {"index": index, "parts": parts}, rows)
+        for width, parts in ((96, 3), (128, 2), (48, 3))
+        for index in range(parts)
+        for rows in ROWS
+    ],
+    "rms_norm": [
+        Case("rms_norm", (width,), ((width,),), {"eps": eps}, rows)
+        for width, eps in ((16, 1e-5), (576, 1e-6), (2048, 1e-5))
+        for rows in ROWS
+    ],
+    "head_norm": [
+        Case("head_norm", (heads * dim,), ((dim,),), {"eps": 1e-5, "head_dim": dim}, rows)
+        for heads, dim in ((4, 16), (3, 64), (1, 128))
+        for rows in ROWS
+    ],
+    "rope": [
+        Case(
+            "rope",
+            (heads * dim,),
+            (),
+            {"head_dim": dim, "inv_freq": _INV_FREQ[:half], "scale": scale},
+            chunks,
+        )
+        for heads, dim, half, scale in ((4, 16, 8, 1.0), (3, 32, 16, 1.0), (2, 64, 16, 1.25))
+        for chunks in SEQUENCES
+    ],
+    "attention": _attention("attention"),
+    "causal_conv1d": _convolution("causal_conv1d", 1),
+    "output_rows": [
+        Case("output_rows", (32,), (), {}, rows, outputs)
+        for rows in ROWS
+        for outputs in ("all", "last")
+    ],
+    "quantize": _elementwise("quantize", 1)[5:10] + _elementwise("quantize", 1)[15:],
+    "swiglu": [
+        Case("swiglu", (width,), (), {}, rows) for width in (32, 192, 3072) for rows in ROWS
+    ],
+    "qkv_attention": _attention("qkv_attention"),
+    "short_conv": _convolution("short_conv", 3),
+}
+"""The op tests' and benchmarks' table: at least one case for every op."""
+
+
+@dataclass(frozen=True)
+class Built:
+    """A case ready to run: its graph, its tensors, and the tokens of each step of each sequence."""
+
+    case: Case
+    graph: Graph
+    tensors: Tensors
+    steps: list[list[list[int]]]
+    """steps[i][s]: what sequence s gets in step i, possibly nothing."""
+
+
+def build(case: Case, levels: int | None = None) -> Built:
+    """The graph of one op. With ``levels`` the input of a linear is quantised first."""
+    draw = np.random.default_rng(case.seed)
+    tensors: Tensors = {}
+    sources: list[Node] = []
+    for i, width in enumerate(case.inputs):
+        name = f"input{i}"
+        # Rows of very different sizes, and one row of zeros: norms and quantisation must bear both.
+        spread = np.exp(draw.uniform(-3, 3, (VOCABULARY, 1)))
+        spread[7] = 0
+        values = draw.standard_normal((VOCABULARY, width)) * spread
+        tensors[name] = values.astype(np.float32)
+        sources.append(Node("embed", (), width, weights=(name,), name=f"x{i}"))
+    weights = []
+    for i, shape in enumerate(case.weights):
+        weights.append(f"weight{i}")
+        values = draw.standard_normal(shape) / np.sqrt(shape[-1] if len(shape) > 1 else 1)
+        tensors[weights[-1]] = values.astype(np.float32)
+    graph_shapes = {name: tensor.shape for name, tensor in tensors.items()}
+    attrs = dict(case.attrs)
+    if levels is not None:
+        x = sources[0]
+        sources[0] = Node("quantize", (x,), x.width, name="x0.quantize")
+        attrs["levels"] = levels
+    slots = list(_slots(case))
+    width = OPS[case.op].width([s.width for s in sources], list(case.weights), attrs)
+    state = slots[0].name if slots else None
+    node = Node(case.op, tuple(sources), width, attrs, tuple(weights), state, "result")
+    graph = verify(Graph.of([node], slots, graph_shapes))
+    vocabulary = case.weights[0][0] if case.op == "embed" else VOCABULARY
+    steps: list[list[list[int]]] = [
+        [
+            draw.integers(0, vocabulary, chunks[i] if i < len(chunks) else 0).tolist()
+            for chunks in case.chunks
+        ]
+        for i in range(max(len(chunks) for chunks in case.chunks))
+    ]
+    return Built(case, graph, tensors, steps)
+
+
+def _slots(case: Case) -> Iterator[Slot]:
+    state = OPS[case.op].state
+    if state == "kv":
+        kv_heads, head_dim = case.attrs["kv_heads"], case.attrs["head_dim"]
+        yield Slot("kv", "state", kv_heads=kv_heads, head_dim=head_dim)
+    elif state == "conv":
+        width, taps = case.weights[0]
+        yield Slot("conv", "state", width=width, taps=taps)
+
+
+def run(program: Any, built: Built) -> NDArray[np.float32]:
+    """The op's result over all steps, rows in batch order; for a reference or native program.
+
+    The result leaves as if it were logits, which is how any program hands out a value.
+    """
+    sessions = [program.session() for _ in built.case.chunks]
+    results = []
+    for step in built.steps:
+        rows = [
+            Row(session, tokens, built.case.outputs)  # type: ignore[arg-type]
+            for session, tokens in zip(sessions, step, strict=True)
+            if tokens
+        ]
+        outputs = program.step(rows, want_logits=True)
+        results.extend(output.logits for output in outputs)
+    return np.stack(results)
+
+
+def run_reference(built: Built, **options: Any) -> NDArray[np.float32]:
+    """The living definition's result."""
+    return run(ReferenceProgram(built.graph, built.tensors, **options), built)
+
+
+Runner = Callable[[Built], NDArray[np.float32]]
+"""What a native tier provides: the same rows as ``run_reference``."""

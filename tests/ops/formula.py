@@ -1,0 +1,113 @@
+"""Checks the reference against each op's formula, which the op's test writes out in f64."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from tests.ops.cases import Built, Case, build, run_reference
+from tests.tolerances import assert_close
+
+Vector = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Fed:
+    """One row of a batch: whose it is, where in its sequence, and the op's inputs there."""
+
+    sequence: int
+    position: int
+    token: int
+    x: list[Vector]
+
+
+Formula = Callable[[Case, Fed, Sequence[Fed], list[Vector]], Vector]
+"""(case, the row, all rows of its sequence up to it, weights) -> the op's output at the row."""
+
+
+def feed(built: Built) -> list[Fed]:
+    """Every row that the steps of a case send through the op, in order."""
+    position = [0] * len(built.case.chunks)
+    rows = []
+    for step in built.steps:
+        for sequence, tokens in enumerate(step):
+            for token in tokens:
+                x = [
+                    built.tensors[f"input{i}"][token].astype(np.float64)
+                    for i in range(len(built.case.inputs))
+                ]
+                rows.append(Fed(sequence, position[sequence], token, x))
+                position[sequence] += 1
+    return rows
+
+
+def check(case: Case, formula: Formula, levels: int | None = None) -> None:
+    """Fail where the reference's rows are not what the formula says."""
+    built = build(case, levels)
+    weights = [built.tensors[f"weight{i}"].astype(np.float64) for i in range(len(case.weights))]
+    rows = feed(built)
+    want = []
+    for row in rows:
+        past = [r for r in rows if r.sequence == row.sequence and r.position <= row.position]
+        want.append(formula(case, row, past, weights))
+    assert_close(run_reference(built), np.stack(want), "f32", f"{case.op} {case.id}")
+
+
+def softmax_attention(
+    q: Vector, keys: Sequence[Vector], values: Sequence[Vector], case: Case
+) -> Vector:
+    """Attention of one flat query row over flat key and value rows."""
+    heads, kv_heads, dim = case.attrs["heads"], case.attrs["kv_heads"], case.attrs["head_dim"]
+    out = []
+    for head in range(heads):
+        g = head // (heads // kv_heads)
+        query = q[head * dim : (head + 1) * dim]
+        span = slice(g * dim, (g + 1) * dim)
+        scores = np.array([case.attrs["scale"] * float(query @ key[span]) for key in keys])
+        weights = np.exp(scores - scores.max())
+        weights /= weights.sum()
+        out.append(sum(w * value[span] for w, value in zip(weights, values, strict=True)))
+    return np.concatenate(out)
+
+
+def rotate(
+    x: Vector, position: int, head_dim: int, inv_freq: Sequence[float], scale: float
+) -> Vector:
+    """Rotary positions on one flat row, pair by pair."""
+    out = x.copy()
+    n = len(inv_freq)
+    for start in range(0, len(x), head_dim):
+        for i, frequency in enumerate(inv_freq):
+            # The angle is rounded to f32 as everywhere: at high positions that is visible.
+            angle = float(np.float32(position) * np.float32(frequency))
+            cos, sin = scale * np.cos(angle), scale * np.sin(angle)
+            a, b = x[start + i], x[start + i + n]
+            out[start + i] = a * cos - b * sin
+            out[start + i + n] = b * cos + a * sin
+    return out
+
+
+def rms(x: Vector, weight: Vector, eps: float) -> Vector:
+    """x / sqrt(mean(x^2) + eps) * w."""
+    return x / np.sqrt(np.mean(x * x) + eps) * weight
+
+
+def head_rms(x: Vector, weight: Vector, eps: float) -> Vector:
+    """``rms`` of every len(weight) neighbouring columns."""
+    parts = x.reshape(-1, len(weight))
+    return np.concatenate([rms(part, weight, eps) for part in parts])
+
+
+def quantise(x: Vector) -> tuple[Vector, Vector, Vector]:
+    """High level, low level and scales of a row, group by group, in f32 steps as defined."""
+    high, low, scale = [], [], []
+    for group in x.astype(np.float32).reshape(-1, 32):
+        a = np.float32(np.abs(group).max() / np.float32(16256))
+        scale.append(float(a))
+        for value in group:
+            q = int(np.rint(np.float32(value / a))) if a > 0 else 0
+            high.append((q + 64) >> 7)
+            low.append(q - 128 * high[-1])
+    return np.array(high, float), np.array(low, float), np.array(scale)

@@ -1,0 +1,18 @@
+"""A row of the matrix for each token."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pytest
+from tests.ops.cases import CASES, Case
+from tests.ops.formula import Fed, Vector, check
+
+
+def formula(case: Case, row: Fed, past: Sequence[Fed], weights: list[Vector]) -> Vector:
+    return weights[0][row.token]
+
+
+@pytest.mark.parametrize("case", CASES["embed"], ids=lambda case: case.id)
+def test_formula(case: Case) -> None:
+    check(case, formula)

@@ -1,0 +1,20 @@
+"""A view of some columns."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pytest
+from tests.ops.cases import CASES, Case
+from tests.ops.formula import Fed, Vector, check
+
+
+def formula(case: Case, row: Fed, past: Sequence[Fed], weights: list[Vector]) -> Vector:
+    width = case.inputs[0] // case.attrs["parts"]
+    start = case.attrs["index"] * width
+    return row.x[0][start : start + width]
+
+
+@pytest.mark.parametrize("case", CASES["split"], ids=lambda case: case.id)
+def test_formula(case: Case) -> None:
+    check(case, formula)
