@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from cactus.errors import ModelFormatError, ModelNotFound
 
 JSON_LIMIT = 16 << 20
-"""Bytes of JSON that are parsed at most: Python objects take up to twenty times the text."""
+"""Bytes of a JSON file that are parsed at most; the index of a model of 92,000 tensors has 9 MB."""
 
 
 class RegularFile:

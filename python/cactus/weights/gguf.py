@@ -241,7 +241,7 @@ def _parse(file: RegularFile) -> GGUFFile:
         if tensor.name in tensors:
             raise ModelFormatError(f"tensor {tensor.name!r} occurs twice")
         tensors[tensor.name] = tensor
-    _check_cover(tensors, data_offset, alignment)
+    _check_cover(tensors, data_offset, alignment, file.size)
     return GGUFFile(file.path, file.size, version, metadata, tensors, data_offset, file)
 
 
@@ -382,8 +382,10 @@ def _tensor(record: _Record, data_offset: int, alignment: int, size: int) -> GGU
     return GGUFTensor(record.name, kind, tuple(reversed(record.sizes)), offset, nbytes)
 
 
-def _check_cover(tensors: dict[str, GGUFTensor], data_offset: int, alignment: int) -> None:
-    """The tensors, in order of offset, follow each other with nothing but padding between."""
+def _check_cover(
+    tensors: dict[str, GGUFTensor], data_offset: int, alignment: int, size: int
+) -> None:
+    """The tensors, in order of offset, fill the rest of the file with nothing but padding."""
     position = data_offset
     for tensor in sorted(tensors.values(), key=lambda tensor: tensor.offset):
         if tensor.offset != position:
@@ -392,3 +394,6 @@ def _check_cover(tensors: dict[str, GGUFTensor], data_offset: int, alignment: in
                 f"tensor {tensor.name!r} at byte {tensor.offset} {fault}: expected {position}"
             )
         position = -(-(tensor.offset + tensor.nbytes) // alignment) * alignment
+    if size > position:
+        # A table that is too short also moves the data, so all values would be wrong.
+        raise ModelFormatError(f"{size - position} bytes follow the last tensor, expected none")

@@ -59,8 +59,10 @@ def _least_squares(values: F32, codes: F32) -> tuple[F16, F16]:
     joint = np.einsum("...i,...i->...", centred, values)
     scale = np.divide(joint, spread, out=np.zeros_like(joint), where=spread > 0)
     rounded = _to_f16(scale)
-    # The minimum goes with the scale as it is stored, not as it was computed.
-    return rounded, _to_f16(mean_value - rounded.astype(np.float32) * mean_code)
+    # The minimum goes with the scale as it is stored, not as it was computed. At the edge of f16
+    # it can lie beyond; a worse fit is discarded by the caller.
+    minimum = mean_value - rounded.astype(np.float32) * mean_code
+    return rounded, _to_f16(np.clip(minimum, -F16_MAX, F16_MAX))
 
 
 def _round_q4(values: F32, scales: F16, minima: F16) -> F32:

@@ -23,13 +23,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cactus.errors import ModelFormatError
-from cactus.weights.files import JSON_LIMIT, RegularFile, parse_object
+from cactus.weights.files import RegularFile, parse_object
 
 ALIGNMENT = 64
 """Every tensor that Cactus writes begins at a multiple of this many bytes in the file."""
 
 FILLER = "cactus.filler."
 """Prefix of the tensors of zero bytes that keep the others aligned: the format has no holes."""
+
+HEADER_LIMIT = 8 << 20
+"""Longest header that is read, in bytes; the reference allows 100 MB, real ones have up to 1 MB.
+
+Python objects take up to thirty times the text, and a hostile header is to cost no gigabyte.
+"""
 
 MAX_TENSORS = 1 << 16
 """Tensors in one file (real files: up to 3,000)."""
@@ -102,8 +108,8 @@ def _parse(file: RegularFile) -> SafetensorsFile:
     length = int.from_bytes(file.read(0, 8).tobytes(), "little")
     if length < 2:
         raise ModelFormatError(f"header length is {length}, expected at least 2")
-    if length > JSON_LIMIT:
-        raise ModelFormatError(f"header length is {length}, expected at most {JSON_LIMIT} bytes")
+    if length > HEADER_LIMIT:
+        raise ModelFormatError(f"header length is {length}, expected at most {HEADER_LIMIT} bytes")
     if 8 + length > file.size:
         raise ModelFormatError(f"header length is {length}, but the file has {file.size} bytes")
     text = file.read(8, length).tobytes()
@@ -200,8 +206,10 @@ class SafetensorsWriter:
             self._pieces.append((name, nbytes, filler))
         text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
         text += b" " * (-(8 + len(text)) % ALIGNMENT)
-        if len(text) > JSON_LIMIT:
-            raise ValueError(f"header of {len(text)} bytes, at most {JSON_LIMIT} can be read back")
+        if len(text) > HEADER_LIMIT:
+            raise ValueError(
+                f"header of {len(text)} bytes, at most {HEADER_LIMIT} can be read back"
+            )
         self._next = 0
         self._left = 0
         self._file = open(path, "xb")  # noqa: SIM115 - closed by __exit__
@@ -262,7 +270,7 @@ def write_safetensors(
 
     Array dtypes: bool, integers, float16, float32, float64. Raises `ValueError` for others.
     """
-    arrays = {name: np.ascontiguousarray(array) for name, array in tensors.items()}
+    arrays = {name: np.asarray(array, order="C") for name, array in tensors.items()}
     infos = [(name, _dtype_name(array.dtype), array.shape) for name, array in arrays.items()]
     partial = path.with_name(f".{path.name}.partial-{os.getpid()}")
     try:

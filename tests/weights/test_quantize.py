@@ -1,0 +1,90 @@
+"""The quantisers: error bounds, exact cases, extreme values."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from cactus.weights.quantize import quantize_q4, quantize_q8
+from cactus.weights.tiles import dequantize_q4, dequantize_q8
+
+# Widths and magnitudes of weights, outliers, zeros, and what barely fits f16.
+_matrices = hnp.arrays(
+    np.float32,
+    st.tuples(st.integers(1, 4), st.sampled_from([32, 96])),
+    elements=st.one_of(
+        st.floats(-1, 1, width=32),
+        st.floats(-30000, 30000, width=32),
+        st.sampled_from([0.0, -0.0, 1e-30, 1e-7, 65504.0, -65504.0]),
+    ),
+)
+
+
+def relative_rms(stored: Any, values: Any) -> float:
+    return float(np.linalg.norm(stored - values) / np.linalg.norm(values))
+
+
+@given(_matrices)
+def test_q8_is_within_half_a_step(values: Any) -> None:
+    codes, scales = quantize_q8(values)
+    error = np.abs(dequantize_q8(codes, scales) - values).reshape(*scales.shape, 32)
+    # Half a step, and what rounding the scale to f16 moves at code 127.
+    step = scales.astype(np.float32)[..., None]
+    assert (error <= step * 0.57 + 127 * 2.0**-25).all()
+    assert codes.min() >= -127
+
+
+@given(_matrices)
+def test_q4_is_within_a_step_and_never_worse_than_plain_rounding(values: Any) -> None:
+    refined = dequantize_q4(*quantize_q4(values)).reshape(-1, 32)
+    plain = dequantize_q4(*quantize_q4(values, refinements=0)).reshape(-1, 32)
+    groups = values.reshape(-1, 32)
+    assert np.isfinite(refined).all()
+    span = groups.max(axis=1) - groups.min(axis=1)
+    largest = np.abs(groups).max(axis=1)
+    # Half a step of span / 15, and f16's rounding of minimum and scale.
+    bound = span / 30 * 1.01 + largest * 2.0**-9 + 16 * 2.0**-25
+    assert (np.abs(plain - groups).max(axis=1) <= bound).all()
+    worse = np.linalg.norm(refined - groups, axis=1) - np.linalg.norm(plain - groups, axis=1)
+    assert (worse <= 1e-5 * largest).all()
+
+
+def test_errors_on_weights_as_they_are() -> None:
+    """Normal weights of width 0.02; the bounds are what is measured, rounded up."""
+    values = np.random.default_rng(0).normal(0, 0.02, (256, 1024)).astype(np.float32)
+    assert relative_rms(dequantize_q4(*quantize_q4(values)), values) < 0.0735
+    assert relative_rms(dequantize_q4(*quantize_q4(values, 0)), values) > 0.077
+    assert relative_rms(dequantize_q8(*quantize_q8(values)), values) < 0.0055
+
+
+def test_what_four_bits_can_say_is_kept() -> None:
+    codes = np.random.default_rng(1).integers(0, 16, (8, 64), np.uint8)
+    codes[:, ::32], codes[:, 1::32] = 0, 15
+    values = (codes * np.float32(0.125) - np.float32(0.75)).astype(np.float32)
+    assert np.array_equal(dequantize_q4(*quantize_q4(values)), values)
+
+
+def test_constant_groups() -> None:
+    for constant in (0.0, 0.5, -3.0, 1e-8, -65504.0):
+        values = np.full((2, 32), constant, np.float32)
+        stored = dequantize_q4(*quantize_q4(values))
+        assert np.allclose(stored, values, rtol=1e-3, atol=1e-7)
+    zeros = np.zeros((2, 32), np.float32)
+    assert np.array_equal(dequantize_q8(*quantize_q8(zeros)), zeros)
+
+
+@pytest.mark.parametrize("value", [65520.0, -65536.0, 1e30])
+def test_beyond_f16(value: float) -> None:
+    values = np.zeros((1, 32), np.float32)
+    values[0, 3] = value
+    if value < 0 or value > 1e6:
+        with pytest.raises(OverflowError, match="does not fit f16"):
+            quantize_q4(values)
+    values *= 127
+    with pytest.raises(OverflowError, match="does not fit f16"):
+        quantize_q8(values)
