@@ -1,0 +1,73 @@
+"""``cactus clean``: nothing that cannot be made again goes without a question."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import click
+
+from cactus.cli.checkout import ROOT
+from cactus.cli.text import megabytes
+
+
+@click.command("clean", short_help="Delete build output, caches and models.")
+@click.argument("models", nargs=-1)
+@click.option("--yes", "-y", is_flag=True, help="Delete the models without asking.")
+def command(models: tuple[str, ...], yes: bool) -> None:
+    """Delete build output, caches and unfinished downloads, then ask about the models.
+
+    With MODELS, delete only these.
+    """
+    from cactus.weights import locate
+
+    if models:
+        folders = []
+        for name in models:
+            folder = locate.find_named(name)
+            if folder is None:
+                raise locate.not_found(name)
+            folders.append(folder)
+    else:
+        for folder in _leftovers():
+            _delete(folder)
+        folders = locate.installed()
+    if not folders:
+        return
+    total = sum(_size(folder) for folder in folders)
+    click.echo(f"Models ({megabytes(total)}):")
+    for folder in folders:
+        click.echo(f"  {folder}  {megabytes(_size(folder))}")
+    if not yes and not click.confirm(f"Delete {_count(folders)}?", default=False):
+        click.echo("The models are kept.")
+        return
+    for folder in folders:
+        _delete(folder)
+
+
+def _leftovers() -> list[Path]:
+    """Folders that are made again when they are needed."""
+    from cactus.weights import locate
+
+    found = [locate.cache_root()]
+    if (ROOT / "CMakeLists.txt").is_file():
+        found.append(ROOT / "build")
+    found += [root / ".downloads" for root in locate.search_roots()]
+    return [folder for folder in found if folder.exists()]
+
+
+def _delete(folder: Path) -> None:
+    size = _size(folder)
+    if folder.is_symlink():  # the model lies elsewhere and may be used from there
+        folder.unlink()
+    else:
+        shutil.rmtree(folder)
+    click.echo(f"deleted {folder} ({megabytes(size)})")
+
+
+def _size(folder: Path) -> int:
+    return sum(file.lstat().st_size for file in folder.rglob("*") if file.is_file())
+
+
+def _count(folders: list[Path]) -> str:
+    return "this model" if len(folders) == 1 else f"these {len(folders)} models"

@@ -1,0 +1,52 @@
+"""``cactus convert``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from cactus.cli.progress import show_progress
+from cactus.cli.text import megabytes
+
+
+@click.command("convert", short_help="Convert a GGUF file or a Hugging Face folder.")
+@click.argument("source", type=click.Path(exists=True, path_type=Path))
+@click.argument("directory", required=False, type=click.Path(path_type=Path))
+@click.option(
+    "--precision",
+    type=click.Choice(["INT4", "INT8", "FP16"], case_sensitive=False),
+    help="How the weights are stored.  [default: as SOURCE has them]",
+)
+def command(source: Path, directory: Path | None, precision: str | None) -> None:
+    """Convert SOURCE, a GGUF file or a Hugging Face folder, into a weights folder.
+
+    The result goes to DIRECTORY, or below the weights folder under the lower-case name of SOURCE.
+    GGUF's Q4_0, Q4_1 and Q8_0 are kept without any loss unless --precision asks for another form.
+    """
+    from cactus.weights.convert import convert
+
+    with show_progress() as progress:
+        report = convert(source, directory or _default_target(source), precision, progress)
+    click.echo(report.target)
+    click.echo(
+        f"{report.parameters / 1e6:,.0f} M parameters, {report.precision}, "
+        f"{megabytes(report.nbytes)}, {report.bits_per_weight:.2f} bits a weight, "
+        f"{report.seconds:.1f} s",
+        err=True,
+    )
+    worst = report.worst
+    if worst.relative_rms:
+        click.echo(f"largest error: {worst.relative_rms:.2%} RMS in {worst.name}", err=True)
+    for note in report.notes:
+        click.echo(f"note: {note}", err=True)
+
+
+def _default_target(source: Path) -> Path:
+    from cactus.weights import catalog, locate
+
+    source = source.resolve()
+    name = (source.name if source.is_dir() else source.stem).lower()
+    if not catalog.is_name(name):
+        raise click.UsageError(f"'{name}' cannot name a model; give a DIRECTORY for the result.")
+    return locate.weights_root() / name

@@ -1,0 +1,68 @@
+"""Showing how far something is: a bar on a terminal, a line per task elsewhere."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from cactus.cli.text import megabytes, printable
+from cactus.weights.locate import Progress
+
+
+@contextmanager
+def show_progress() -> Iterator[Progress]:
+    """A `Progress` that shows bytes on stderr, so that stdout carries results only."""
+    if sys.stderr.isatty():
+        with _bars() as progress:
+            yield progress
+    else:
+        yield _lines()
+
+
+@contextmanager
+def _bars() -> Iterator[Progress]:
+    from rich import progress as rich_progress
+    from rich.console import Console
+
+    columns = (
+        rich_progress.TextColumn("{task.description}", markup=False),
+        rich_progress.BarColumn(bar_width=24),
+        rich_progress.DownloadColumn(),
+        rich_progress.TransferSpeedColumn(),
+        rich_progress.TimeRemainingColumn(),
+    )
+    with rich_progress.Progress(*columns, console=Console(stderr=True)) as bars:
+        tasks: dict[str, rich_progress.TaskID] = {}
+
+        def progress(label: str, done: int, total: int) -> None:
+            if label not in tasks:
+                tasks[label] = bars.add_task(_short(label), total=None)
+            bars.update(tasks[label], completed=done, total=total or None)
+
+        yield progress
+        for task in tasks.values():  # what had no known length is over now
+            if bars.tasks[task].total is None:
+                bars.update(task, visible=False)
+
+
+def _lines() -> Progress:
+    shown: set[tuple[str, bool]] = set()
+
+    def progress(label: str, done: int, total: int) -> None:
+        state = (label, bool(total) and done >= total)
+        if state not in shown:
+            shown.add(state)
+            size = f" ({megabytes(total)})" if total else ""
+            print(
+                f"{printable(label)}{': done' if state[1] else f'{size} ...'}",
+                file=sys.stderr,
+                flush=True,
+            )
+
+    return progress
+
+
+def _short(label: str) -> str:
+    label = printable(label)
+    return label if len(label) <= 44 else f"{label[:43]}…"

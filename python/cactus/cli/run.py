@@ -1,0 +1,85 @@
+"""``cactus run``: a chat, or one answer with --prompt."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import click
+
+from cactus.cli.text import printable
+from cactus.weights.catalog import STARTER
+
+
+@click.command("run", short_help="Chat with a model.")
+@click.argument("model", default=STARTER.name)
+@click.option("--prompt", "-p", help="Print one answer and leave; '-' reads it from stdin.")
+@click.option("--system", "-s", help="What the model is told before the conversation.")
+@click.option(
+    "--max-tokens",
+    type=click.IntRange(1),
+    default=512,
+    show_default=True,
+    help="Tokens at most in an answer.",
+)
+@click.option(
+    "--temperature",
+    type=click.FloatRange(0),
+    default=0.0,
+    show_default=True,
+    help="0 takes the likeliest token each time; higher varies more.",
+)
+@click.option("--top-p", type=click.FloatRange(0, 1), help="Sample from this much probability.")
+@click.option("--top-k", type=click.IntRange(0), help="Sample from this many tokens.")
+@click.option("--min-p", type=click.FloatRange(0, 1), help="Drop what is this much less likely.")
+@click.option("--repetition-penalty", type=float, help="Above 1: repeat less.")
+@click.option("--seed", type=int, help="Makes sampling repeatable.")
+@click.option("--stop", multiple=True, help="End an answer before this text; may be repeated.")
+@click.option(
+    "--threads",
+    type=click.IntRange(1),
+    help="Threads to compute with.  [default: CACTUS_THREADS or the physical cores]",
+)
+@click.option("--context", type=click.IntRange(1), help="Tokens to remember at most.")
+@click.option("--offline", is_flag=True, help="Open no connection; the model must be here.")
+@click.option("--quiet", "-q", is_flag=True, help="Print the answers only, no speeds.")
+@click.pass_context
+def command(
+    ctx: click.Context,
+    /,
+    model: str,
+    prompt: str | None,
+    system: str | None,
+    threads: int | None,
+    context: int | None,
+    offline: bool,
+    quiet: bool,
+    **options: Any,
+) -> None:
+    """Chat with MODEL: a name, a Hugging Face id, a folder or a .gguf file.
+
+    Without MODEL it is the starter model, which is fetched the first time. In the chat, Ctrl-C
+    stops an answer and a second Ctrl-C leaves; /help shows the commands. Text that is piped in is
+    answered once.
+    """
+    from cactus.cli.chat import Chat
+    from cactus.cli.models import find_or_fetch
+
+    if prompt == "-" or (prompt is None and not sys.stdin.isatty()):
+        prompt = sys.stdin.read()
+    if prompt is not None and not prompt.strip():
+        raise click.UsageError("The prompt is empty.")
+    folder = find_or_fetch(model, offline=offline)
+    # What was not given keeps the default of the library.
+    chosen = {name: value for name, value in options.items() if value not in (None, ())}
+    if "stop" in chosen:
+        chosen["stop"] = list(chosen["stop"])
+
+    from cactus.model import Model
+
+    with Model(folder, threads=threads, context=context) as loaded:
+        chat = Chat(loaded, system=system, options=chosen, quiet=quiet)
+        if prompt is not None:
+            ctx.exit(chat.answer_once(prompt))
+        click.echo(f"{printable(loaded.name)}  (/help for help, Ctrl-C stops an answer)")
+        ctx.exit(chat.talk())

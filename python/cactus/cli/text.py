@@ -1,0 +1,17 @@
+"""Text from outside on its way to a terminal."""
+
+from __future__ import annotations
+
+# C0 and C1 controls except newline and tab: they move the cursor, change colours, or make the
+# terminal answer as if the user had typed.
+_CONTROLS = {code: None for code in (*range(0x20), *range(0x7F, 0xA0)) if chr(code) not in "\n\t"}
+
+
+def printable(text: str) -> str:
+    """`text` without control characters other than newline and tab."""
+    return text.translate(_CONTROLS)
+
+
+def megabytes(size: int) -> str:
+    """A size for people: 98 MB, 1.6 GB."""
+    return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{size / 1e6:.0f} MB"
