@@ -9,6 +9,7 @@ from __future__ import annotations
 import ctypes
 import secrets
 import weakref
+from array import array
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -274,7 +275,8 @@ class Program(_Handle):
         for native_row, row in zip(native_rows, rows, strict=True):
             n_tokens = len(row.tokens)
             try:
-                tokens = (ctypes.c_int32 * n_tokens)(*row.tokens)
+                # array checks the range, a ctypes array would wrap around.
+                tokens = (ctypes.c_int32 * n_tokens).from_buffer(array("i", row.tokens))
             except (TypeError, OverflowError):
                 raise InvalidRequest("tokens must be integers of 32 bits") from None
             held.append(tokens)

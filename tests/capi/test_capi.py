@@ -1,0 +1,84 @@
+"""The C interface: used from C99, generated signatures, and nothing exported beside it."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from tests.models import golden
+from tests.native import programs
+
+from cactus.native import _signatures as abi
+from cactus.native import library_path
+
+ROOT = Path(__file__).resolve().parents[2]
+HEADER = ROOT / "native/include"
+CPU = ROOT / "native/src/cpu"
+
+
+def compiler() -> str:
+    found = shutil.which("gcc") or shutil.which("cc") or shutil.which("clang")
+    assert found, "a C compiler is needed: apt-get install g++"
+    return found
+
+
+def test_the_signatures_are_those_of_the_header() -> None:
+    command = [sys.executable, str(ROOT / "tools/gen_signatures.py"), "--check"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert (done.returncode, done.stdout.strip()) == (0, "up to date")
+
+
+def test_the_library_exports_the_header_and_nothing_else() -> None:
+    out = subprocess.check_output(["nm", "-D", "--defined-only", str(library_path())], text=True)
+    exported = {line.split()[-1].split("@")[0] for line in out.splitlines()}
+    assert exported == set(abi.FUNCTIONS)
+    assert len(exported) <= 40
+
+
+def test_generating_from_c(tmp_path: Path) -> None:
+    checkpoint = golden.load("lfm2")
+    graph = programs.fused(checkpoint.graph, "f32")
+    packed = programs.store(graph, checkpoint.tensors, tmp_path / "weights")
+    (tmp_path / "plan").write_bytes(programs.plan_of(graph, packed).blob)
+    library, binary = library_path(), tmp_path / "generate"
+    strict = ["-std=c99", "-Wall", "-Wextra", "-Wpedantic", "-Werror"]
+    subprocess.run(
+        [compiler(), *strict, f"-I{HEADER}", str(Path(__file__).with_name("generate.c")),
+         str(library), f"-Wl,-rpath,{library.parent}", "-o", str(binary)],
+        check=True,
+    )  # fmt: skip
+    arguments = [str(n) for n in (len(checkpoint.greedy), *checkpoint.tokens)]
+    command = [str(binary), str(tmp_path / "plan"), str(tmp_path / "weights"), *arguments]
+    out = subprocess.run(command, capture_output=True, text=True)
+    assert out.returncode == 0, out.stderr
+    assert [int(line) for line in out.stdout.split()] == checkpoint.greedy
+
+
+@pytest.mark.parametrize("tier", ["scalar", "avx2", "avx512"])
+def test_kernel_objects_export_only_their_table(tier: str, tmp_path: Path) -> None:
+    """A function that others could link to might be the AVX-512 copy of a shared one."""
+    if tier != "scalar" and tier not in programs.TIERS:
+        pytest.skip(f"the compiler of this machine has no {tier}")
+    cmake = (ROOT / "CMakeLists.txt").read_text()
+    flags = re.search(rf"add_tier\({tier}\s*([^)]*)\)", cmake)
+    assert flags is not None
+    compiled = tmp_path / "kernels.o"
+    subprocess.run(
+        ["g++", "-std=c++20", "-O3", "-fPIC", "-fvisibility=hidden", "-fno-exceptions", "-w",
+         *flags[1].split(), f"-I{CPU.parent}", "-c", str(CPU / f"kernels_{tier}.cpp"),
+         "-o", str(compiled)],
+        check=True,
+    )  # fmt: skip
+    out = subprocess.check_output(["nm", "-C", "--defined-only", str(compiled)], text=True)
+    global_symbols = [line for line in out.splitlines() if line.split()[1].isupper()]
+    assert [line.split(maxsplit=2)[2] for line in global_symbols] == [f"cactus::kernels_{tier}"]
+
+
+def test_kernel_bodies_include_no_standard_library() -> None:
+    allowed = {"<cstdint>", "<cstddef>", "<cstring>", "<immintrin.h>"}
+    for path in [*CPU.glob("*.inl"), *CPU.glob("simd_*.h"), CPU / "kernels.h"]:
+        assert set(re.findall(r"#include (<.*>)", path.read_text())) <= allowed, path.name

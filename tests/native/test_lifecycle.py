@@ -1,0 +1,344 @@
+"""Handles, limits, threads, forks and damaged input at the native boundary."""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tests.models import golden
+from tests.native import programs
+from tests.native.conftest import Packed
+
+from cactus import native
+from cactus.errors import (
+    CactusError,
+    ForkError,
+    InvalidRequest,
+    ModelClosed,
+    ModelFormatError,
+    NativeError,
+    NonFiniteLogits,
+)
+from cactus.graph.plan import Plan
+from cactus.native import Program, Row
+
+
+@pytest.fixture
+def plan(packed: Packed) -> Plan:
+    return programs.plan_of(programs.fused(golden.load("lfm2").graph, "q4"), packed("lfm2", "q4"))
+
+
+@pytest.fixture
+def program(plan: Plan, packed: Packed) -> Iterator[Program]:
+    with Program(plan.blob, packed("lfm2", "q4").path, threads=2, chunk=64) as program:
+        yield program
+
+
+def test_f52_use_after_close(program: Program) -> None:
+    session = program.session()
+    session.close()
+    session.close()
+    with pytest.raises(ModelClosed, match="session"):
+        program.step([Row(session, [1])])
+    other = program.session()
+    program.close()
+    program.close()
+    with pytest.raises(ModelClosed, match="program"):
+        program.step([Row(other, [1])])
+    with pytest.raises(ModelClosed):
+        program.session()
+    other.close()
+
+
+def test_f52_a_stale_id_is_known_for_one(program: Program) -> None:
+    """Below the owners too: an id that was destroyed, made up, or of another kind."""
+    library = native.library.load()
+    session = program.session()
+    stale = session.id
+    session.close()
+    for identifier in (stale, 0, 1, (1 << 64) - 1, program.id):
+        with pytest.raises(ModelClosed, match="no such session"):
+            native.library.check(library.cactus_session_truncate(identifier, 0, None))
+
+
+@pytest.mark.parametrize(
+    ("tokens", "match"),
+    [
+        ([], "is empty"),
+        ([-1], "token -1"),
+        ([1 << 20], "token 1048576"),
+        ([1] * 65, "more than 64"),
+    ],
+)
+def test_a_refused_step_changes_nothing(program: Program, tokens: list[int], match: str) -> None:
+    session = program.session()
+    want = programs.prefill(program, session, [5, 6, 7], 3)
+    with pytest.raises(InvalidRequest, match=match):
+        program.step([Row(session, tokens)])
+    assert session.length == 3
+    session.truncate(0)
+    np.testing.assert_array_equal(programs.prefill(program, session, [5, 6, 7], 3), want)
+
+
+def test_tokens_that_are_no_integers(program: Program) -> None:
+    for bad in (["a"], [1.5], [None], [1 << 40]):
+        with pytest.raises(InvalidRequest, match="integers"):
+            program.step([Row(program.session(), bad)])
+
+
+def test_one_session_twice_or_of_another_program(program: Program, packed: Packed) -> None:
+    session = program.session()
+    with pytest.raises(InvalidRequest, match="twice"):
+        program.step([Row(session, [1]), Row(session, [2])])
+    graph = programs.fused(golden.load("llama").graph, "q4")
+    with programs.load(graph, packed("llama", "q4")) as other:
+        stranger = other.session()
+        with pytest.raises(InvalidRequest, match="another program"):
+            program.step([Row(stranger, [1])])
+
+
+def test_f30_the_context_is_a_limit(packed: Packed) -> None:
+    graph = programs.fused(golden.load("llama").graph, "q8")
+    with programs.load(graph, packed("llama", "q8"), context=20) as program:
+        session = program.session()
+        program.step([Row(session, [1] * 20, "none")])
+        with pytest.raises(InvalidRequest, match="21 tokens do not fit the context of 20"):
+            program.step([Row(session, [1])])
+        assert session.length == 20
+
+
+@pytest.mark.parametrize("threads", [0, -3, 257, 10**6])
+def test_f57_threads_out_of_range(plan: Plan, packed: Packed, threads: int) -> None:
+    with pytest.raises(InvalidRequest, match="threads"):
+        Program(plan.blob, packed("lfm2", "q4").path, threads=threads)
+
+
+def test_f57_more_threads_than_work_or_cores(plan: Plan, packed: Packed) -> None:
+    results = []
+    for threads in (1, 16):
+        with Program(plan.blob, packed("lfm2", "q4").path, threads=threads) as program:
+            results.append(programs.prefill(program, program.session(), [1, 2, 3], 2))
+    np.testing.assert_array_equal(*results)
+
+
+def test_f57_a_tier_that_is_not_there(plan: Plan, packed: Packed) -> None:
+    with pytest.raises(NativeError, match="possible: .*scalar"):
+        Program(plan.blob, packed("lfm2", "q4").path, isa="avx1024")
+
+
+def test_f57_the_environment_chooses_the_tier(plan: Plan, packed: Packed) -> None:
+    code = (
+        "import sys; from cactus.native import Program;"
+        "print(Program(open(sys.argv[1],'rb').read(), sys.argv[2]).info.isa)"
+    )
+    path = packed("lfm2", "q4").path
+    blob = path.with_suffix(".plan")
+    blob.write_bytes(plan.blob)
+
+    def run(isa: str) -> subprocess.CompletedProcess[str]:
+        environment = {**os.environ, "CACTUS_ISA": isa}
+        command = [sys.executable, "-c", code, str(blob), str(path)]
+        return subprocess.run(command, env=environment, capture_output=True, text=True)
+
+    assert run("scalar").stdout.strip() == "scalar"
+    assert "neverheard" in run("neverheard").stderr
+
+
+def test_f11_a_file_that_shrinks_after_loading(plan: Plan, packed: Packed, tmp_path: Path) -> None:
+    path = tmp_path / "weights"
+    shutil.copy(packed("lfm2", "q4").path, path)
+    with Program(plan.blob, path) as program:
+        session = program.session()
+        program.step([Row(session, [1])])
+        os.truncate(path, path.stat().st_size // 2)
+        with pytest.raises(ModelFormatError, match="truncated after it was loaded"):
+            program.step([Row(session, [1])])
+
+
+def test_f21_a_file_that_is_replaced_stays_as_it_was(
+    plan: Plan, packed: Packed, tmp_path: Path
+) -> None:
+    path = tmp_path / "weights"
+    shutil.copy(packed("lfm2", "q4").path, path)
+    with Program(plan.blob, path) as program:
+        want = programs.prefill(program, program.session(), [1, 2], 2)
+        (tmp_path / "new").write_bytes(b"something else")
+        os.replace(tmp_path / "new", path)
+        np.testing.assert_array_equal(programs.prefill(program, program.session(), [1, 2], 2), want)
+
+
+@pytest.mark.parametrize("kind", ["missing", "directory", "fifo", "empty", "device"])
+def test_f20_what_is_no_weights_file(plan: Plan, tmp_path: Path, kind: str) -> None:
+    path = tmp_path / kind
+    if kind == "directory":
+        path.mkdir()
+    elif kind == "fifo":
+        os.mkfifo(path)
+    elif kind == "empty":
+        path.touch()
+    elif kind == "device":
+        path = Path("/dev/zero")
+    with pytest.raises(ModelFormatError, match=str(path)):
+        Program(plan.blob, path)
+
+
+@pytest.mark.parametrize("poison", [float("nan"), float("inf"), -float("inf")])
+@pytest.mark.parametrize("name", ["llama", "lfm2"])
+def test_f12_weights_that_are_no_numbers(name: str, poison: float, tmp_path: Path) -> None:
+    checkpoint = golden.load(name)
+    tensors = {key: value.copy() for key, value in checkpoint.tensors.items()}
+    tensors["model.layers.1.ffn_norm.weight" if name == "lfm2" else "model.norm.weight"][3] = poison
+    graph = programs.fused(checkpoint.graph, "q8")
+    packed = programs.store(graph, tensors, tmp_path / "weights", "q8")
+    with programs.load(graph, packed, threads=2) as program:
+        session = program.session()
+        program.step([Row(session, [1] * 10, "none")])
+        with pytest.raises(NonFiniteLogits, match="NaN or infinity"):
+            program.step([Row(session, [1, 2, 3])])
+        assert session.length == 10
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="fork exists on POSIX only")
+@pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
+def test_f55_a_forked_child_gets_an_error_and_the_parent_goes_on(program: Program) -> None:
+    session = program.session()
+    want = program.step([Row(session, [1, 2, 3])])
+    child = os.fork()
+    if child == 0:
+        code = 1
+        with contextlib.suppress(BaseException):
+            try:
+                program.step([Row(session, [1])])
+            except ForkError:
+                session.close()
+                program.close()
+                code = 0
+        os._exit(code)
+    deadline = threading.Timer(20, os.kill, (child, signal.SIGKILL))
+    deadline.start()
+    _, status = os.waitpid(child, 0)
+    deadline.cancel()
+    assert os.waitstatus_to_exitcode(status) == 0
+    session.truncate(0)
+    assert program.step([Row(session, [1, 2, 3])]) == want
+
+
+def test_f50_threads_share_a_program(program: Program) -> None:
+    want = [golden.greedy(program, [seed, 7], 10) for seed in range(4)]
+    got: list[list[int]] = [[] for _ in range(4)]
+
+    def work(seed: int) -> None:
+        got[seed] = golden.greedy(program, [seed, 7], 10)
+
+    workers = [threading.Thread(target=work, args=(seed,)) for seed in range(4)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    assert got == want
+
+
+def test_f52_closing_while_others_compute(plan: Plan, packed: Packed) -> None:
+    for _ in range(20):
+        program = Program(plan.blob, packed("lfm2", "q4").path, threads=2)
+        started = threading.Barrier(3)
+
+        def work(program: Program = program, started: threading.Barrier = started) -> None:
+            session = program.session()
+            started.wait()
+            with contextlib.suppress(ModelClosed):
+                while True:
+                    program.step([Row(session, [1] * 30, "none")])
+                    session.truncate(0)
+
+        workers = [threading.Thread(target=work) for _ in range(2)]
+        for worker in workers:
+            worker.start()
+        started.wait()
+        program.close()
+        for worker in workers:
+            worker.join(20)
+            assert not worker.is_alive()
+
+
+def test_f62_many_programs_and_sessions_leave_nothing(plan: Plan, packed: Packed) -> None:
+    def resident() -> int:
+        return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGESIZE")
+
+    def round_trip() -> None:
+        with Program(plan.blob, packed("lfm2", "q4").path, threads=2) as program:
+            for _ in range(4):
+                with program.session() as session, session.fork() as fork:
+                    program.step([Row(session, [1] * 100), Row(fork, [2])])
+
+    for _ in range(30):
+        round_trip()
+    gc.collect()
+    before, descriptors = resident(), len(os.listdir("/proc/self/fd"))
+    for _ in range(200):
+        round_trip()
+    gc.collect()
+    assert len(os.listdir("/proc/self/fd")) == descriptors
+    assert resident() - before < 8 << 20
+
+
+def test_interpreter_exit_while_a_thread_computes(plan: Plan, packed: Packed) -> None:
+    code = """
+import sys, threading
+from cactus.native import Program, Row
+program = Program(open(sys.argv[1], 'rb').read(), sys.argv[2], threads=2)
+def work():
+    session = program.session()
+    while True:
+        program.step([Row(session, [1] * 100, "none")])
+        session.truncate(0)
+for _ in range(2):
+    threading.Thread(target=work, daemon=True).start()
+import time; time.sleep(0.2)
+"""
+    path = packed("lfm2", "q4").path
+    blob = path.with_suffix(".plan")
+    blob.write_bytes(plan.blob)
+    command = [sys.executable, "-c", code, str(blob), str(path)]
+    for _ in range(3):
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+        assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_damaged_plans_are_refused_or_harmless(plan: Plan, packed: Packed) -> None:
+    """Bytes changed anywhere: an error, or a program whose steps stay inside their memory."""
+    rng = random.Random(15)
+    refused = 0
+    for _ in range(1500):
+        blob = bytearray(plan.blob)
+        for _ in range(rng.choice((1, 1, 2, 8))):
+            at = rng.randrange(len(blob) // 4) * 4
+            value = rng.choice((0, 1, 2, 16, 0x7FFFFFFF, 0xFFFFFFFF, rng.getrandbits(32)))
+            blob[at : at + 4] = value.to_bytes(4, "little")
+        try:
+            program = Program(bytes(blob), packed("lfm2", "q4").path, threads=1, chunk=8)
+        except (CactusError, MemoryError):
+            refused += 1
+            continue
+        with program, contextlib.suppress(CactusError):
+            program.step([Row(program.session(), [1, 2, 3], "all")])
+    assert refused > 700
+
+
+@pytest.mark.parametrize("cut", [0, 7, 63, 64, 100, -1, -4])
+def test_cut_plans_are_refused(plan: Plan, packed: Packed, cut: int) -> None:
+    with pytest.raises(NativeError, match="plan"):
+        Program(plan.blob[:cut], packed("lfm2", "q4").path)
+    with pytest.raises(NativeError, match="after its end"):
+        Program(plan.blob + b"\0" * 4, packed("lfm2", "q4").path)
