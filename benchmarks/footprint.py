@@ -19,10 +19,6 @@ class Footprint:
     weights: int
     types: str
 
-    def per_token(self, kv_bytes: int, context: float) -> float:
-        """Bytes read for one token whose mean context is ``context`` tokens."""
-        return self.weights + kv_bytes * context
-
 
 def of_gguf(path: Path) -> tuple[Footprint, int]:
     """The footprint of a GGUF file, and its bytes of K and V per token of context."""
@@ -42,13 +38,13 @@ def of_folder(folder: Path) -> Footprint:
     """The footprint of one of our weights folders."""
     from cactus.weights.folder import WeightsFolder
 
-    opened = WeightsFolder.open(folder)
-    tied = "lm_head.weight" not in opened.tensors
-    sizes: dict[str, int] = {}
-    for name, tensor in opened.tensors.items():
-        if tied or name != "model.embed_tokens.weight":
-            sizes[tensor.dtype] = sizes.get(tensor.dtype, 0) + tensor.nbytes
-    return Footprint(opened.data_path.stat().st_size, sum(sizes.values()), _types(sizes))
+    with WeightsFolder.open(folder) as opened:
+        tied = "lm_head.weight" not in opened.tensors
+        sizes: dict[str, int] = {}
+        for name, tensor in opened.tensors.items():
+            if tied or name != "model.embed_tokens.weight":
+                sizes[tensor.dtype] = sizes.get(tensor.dtype, 0) + tensor.nbytes
+        return Footprint(opened.data_path.stat().st_size, sum(sizes.values()), _types(sizes))
 
 
 def _types(sizes: dict[str, int]) -> str:

@@ -133,8 +133,11 @@ def starter_gguf(progress: Progress) -> Path:
 
 def requantize(peer: LlamaCpp, gguf: Path, kind: str, progress: Progress) -> Path:
     """Make the peer's ``kind`` file (say Q4_0) from a GGUF, all types left to llama-quantize."""
-    target = gguf.with_name(f"{gguf.stem.rsplit('.', 1)[0]}.{kind}.gguf")
-    if not target.exists():
+    if gguf.name.endswith(f".{kind}.gguf"):
+        return gguf
+    target = cache_folder() / "models" / f"{gguf.stem.removesuffix('.Q4_1')}.{kind}.gguf"
+    if not target.exists() or target.stat().st_mtime < gguf.stat().st_mtime:
+        target.parent.mkdir(exist_ok=True)
         part = target.with_suffix(".part")
         command: Command = [
             peer.binaries / "llama-quantize",

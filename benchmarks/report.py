@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
@@ -39,10 +38,6 @@ class Line:
     ours_of_bandwidth: float | None = None
     theirs_of_bandwidth: float | None = None
     note: str = ""
-
-    def as_json(self) -> dict[str, Any]:
-        """The line as JSON values."""
-        return asdict(self)
 
 
 def thread_text(count: int) -> str:

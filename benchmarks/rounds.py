@@ -7,10 +7,13 @@ import sys
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 import bandwidth
 from cases import DEEP, PROMPT, Case
+from footprint import Footprint
 from report import Spread, thread_text
 from runner import Child, Command, Progress, evict, run_child
 
@@ -19,6 +22,8 @@ BANDWIDTH_SECONDS = 0.4
 OURS, PEER = "ours", "llama.cpp"
 IN_CACHE, FROM_DISK, NO_PYTHON = "in page cache", "from disk", "llama-simple (no Python)"
 CHAT = "chat"
+BUSY_LIMIT = 0.15
+T = TypeVar("T")
 
 
 @dataclass
@@ -29,6 +34,7 @@ class Side:
     run: Callable[[Case, int, str], tuple[float, Child]]
     first_token: Callable[[int], Child]
     files: list[Path]
+    footprint: Footprint
     first_token_bare: Callable[[int], Child] | None = None
     rates: dict[tuple[str, int, str], list[float]] = field(
         default_factory=lambda: defaultdict(list)
@@ -47,6 +53,29 @@ class Side:
             return [], ""
         variant = max(found, key=lambda key: Spread.of(found[key]).median)
         return found[variant], variant
+
+
+@dataclass
+class Quiet:
+    """Repeats a measurement that others disturbed, at most ``retries`` times; keeps the calmest.
+
+    Both sides are treated alike and the result itself is not looked at, so this favours nobody.
+    """
+
+    retries: int
+    disturbance: list[float] = field(default_factory=list)
+
+    def measure(self, run: Callable[[], T], child_of: Callable[[T], Child]) -> T:
+        """The outcome of ``run`` during which others kept the fewest cores busy."""
+        best = run()
+        for _ in range(self.retries):
+            if child_of(best).others <= BUSY_LIMIT:
+                break
+            again = run()
+            if child_of(again).others < child_of(best).others:
+                best = again
+        self.disturbance.append(child_of(best).others)
+        return best
 
 
 def run_ours(folder: Path, isa: str | None) -> Callable[[Case, int, str], tuple[float, Child]]:
@@ -83,7 +112,12 @@ def first_token_ours(folder: Path, isa: str | None) -> Callable[[int], Child]:
 
 
 def measure_round(
-    number: int, sides: list[Side], cases: tuple[Case, ...], threads: list[int], progress: Progress
+    number: int,
+    sides: list[Side],
+    cases: tuple[Case, ...],
+    threads: list[int],
+    quiet: Quiet,
+    progress: Progress,
 ) -> None:
     """Every case on every side; who goes first changes from round to round."""
     for count in threads:
@@ -92,33 +126,43 @@ def measure_round(
                 # Our engine has one attention; the peer has two, neither the faster everywhere.
                 both = case.both_attentions and side.name == PEER
                 for attention in ("on", "off") if both else ("auto",):
-                    progress.step(
-                        f"round {number + 1}: {case.name}, {thread_text(count)}, {side.name}"
-                    )
-                    rate, child = side.run(case, count, attention)
+                    what = f"{case.name}, {thread_text(count)}, {side.name}"
+                    progress.step(f"round {number + 1}: {what}")
+                    run = partial(side.run, case, count, attention)
+                    rate, child = quiet.measure(run, lambda outcome: outcome[1])
                     side.rates[case.name, count, attention].append(rate)
                 if case.name == DEEP:
                     side.rss[case.name, count].append(child.peak_rss / 1e6)
 
 
 def measure_starts(
-    number: int, sides: list[Side], threads: list[int], progress: Progress, cold: bool
+    number: int,
+    sides: list[Side],
+    threads: list[int],
+    quiet: Quiet,
+    progress: Progress,
+    cold: bool,
 ) -> None:
     """Process start to first token, the model in the page cache and, if wanted, on disk only."""
     for count in threads:
         for kind in (IN_CACHE, FROM_DISK) if cold else (IN_CACHE,):
             for side in sides if number % 2 == 0 else reversed(sides):
                 progress.step(f"round {number + 1}: first token {kind}, {side.name}")
-                if kind == FROM_DISK and not evict(side.files):
-                    continue
-                child = side.first_token(count)
+                run = partial(_start, side, count, kind == FROM_DISK)
+                child = quiet.measure(run, lambda outcome: outcome)
                 side.starts[kind, count].append(child.first_byte_seconds)
                 if kind == IN_CACHE:
                     side.rss[CHAT, count].append(child.peak_rss / 1e6)
         for side in sides:
             if side.first_token_bare is not None:
-                child = side.first_token_bare(count)
+                child = quiet.measure(partial(side.first_token_bare, count), lambda it: it)
                 side.starts[NO_PYTHON, count].append(child.seconds)
+
+
+def _start(side: Side, threads: int, cold: bool) -> Child:
+    if cold:
+        evict(side.files)
+    return side.first_token(threads)
 
 
 def measure_bandwidth(

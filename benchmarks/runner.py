@@ -17,6 +17,7 @@ from pathlib import Path
 import platformdirs
 
 TIMEOUT_SECONDS = 600.0
+CAN_EVICT = hasattr(os, "posix_fadvise")
 REPOSITORY = Path(__file__).resolve().parent.parent
 
 
@@ -29,12 +30,17 @@ Command = Sequence["str | Path"]
 
 @dataclass(frozen=True)
 class Child:
-    """What one finished child process showed."""
+    """What one finished child process showed.
+
+    ``others`` is how many cores were busy with anything else meanwhile, a hypervisor's other
+    guests included; 0 where the system does not tell.
+    """
 
     stdout: str
     first_byte_seconds: float
     seconds: float
     peak_rss: int
+    others: float
 
 
 def cache_folder() -> Path:
@@ -54,6 +60,7 @@ def run_child(command: Command, env: Mapping[str, str] | None = None) -> Child:
     line = [str(part) for part in command]
     environment = {**os.environ, **(env or {})}
     with tempfile.TemporaryFile() as errors:
+        busy = _busy_seconds()
         start = time.perf_counter()
         process = subprocess.Popen(line, stdout=subprocess.PIPE, stderr=errors, env=environment)
         timer = threading.Timer(TIMEOUT_SECONDS, process.kill)
@@ -72,6 +79,7 @@ def run_child(command: Command, env: Mapping[str, str] | None = None) -> Child:
                 process.kill()
                 process.wait()
         seconds = time.perf_counter() - start
+        busy = _busy_seconds() - busy - usage.ru_utime - usage.ru_stime
         if process.returncode != 0:
             errors.seek(0)
             tail = errors.read().decode(errors="replace")[-2000:].strip()
@@ -80,16 +88,20 @@ def run_child(command: Command, env: Mapping[str, str] | None = None) -> Child:
                 f"{' '.join(line)}\nended with status {process.returncode}{hint}:\n{tail}"
             )
     unit = 1 if sys.platform == "darwin" else 1024
-    return Child(output.decode(errors="replace"), first_byte, seconds, usage.ru_maxrss * unit)
+    return Child(
+        output.decode(errors="replace"),
+        first_byte,
+        seconds,
+        usage.ru_maxrss * unit,
+        max(busy, 0.0) / seconds,
+    )
 
 
-def evict(paths: Sequence[Path]) -> bool:
+def evict(paths: Sequence[Path]) -> None:
     """Drop files from the page cache, so that the next reader has to go to the disk.
 
-    Returns False where the system has no call for it.
+    Only where CAN_EVICT: elsewhere the system has no call for it.
     """
-    if not hasattr(os, "posix_fadvise"):
-        return False
     for path in paths:
         handle = os.open(path, os.O_RDONLY)
         try:
@@ -97,29 +109,17 @@ def evict(paths: Sequence[Path]) -> bool:
             os.posix_fadvise(handle, 0, 0, os.POSIX_FADV_DONTNEED)
         finally:
             os.close(handle)
-    return True
 
 
-def busy_cores(seconds: float = 0.3) -> float | None:
-    """How many cores others keep busy right now; None where the system does not tell."""
-    before = _cpu_times()
-    time.sleep(seconds)
-    after = _cpu_times()
-    if before is None or after is None:
-        return None
-    busy, idle = after[0] - before[0], after[1] - before[1]
-    return (os.cpu_count() or 1) * busy / max(busy + idle, 1)
-
-
-def _cpu_times() -> tuple[int, int] | None:
+def _busy_seconds() -> float:
+    """Seconds that all cores together were not idle since the system started; 0 if unknown."""
     try:
         first = Path("/proc/stat").read_text().split("\n", 1)[0]
     except OSError:
-        return None
+        return 0.0
     # user nice system idle iowait irq softirq steal (guest times are inside user and nice)
     ticks = [int(part) for part in first.split()[1:9]]
-    idle = ticks[3] + ticks[4]
-    return sum(ticks) - idle, idle
+    return (sum(ticks) - ticks[3] - ticks[4]) / os.sysconf("SC_CLK_TCK")
 
 
 class Progress:
