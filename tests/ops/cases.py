@@ -52,7 +52,9 @@ class Case:
         weights = ",".join("x".join(map(str, weight)) for weight in self.weights)
         flags = [str(key) for key, value in self.attrs.items() if value is True]
         extra = [str(len(self.attrs["inv_freq"]))] if "inv_freq" in self.attrs else []
-        extra += [f"levels{self.attrs['levels']}"] if "levels" in self.attrs else []
+        extra += (
+            [f"part{self.attrs['index']}of{self.attrs['parts']}"] if "parts" in self.attrs else []
+        )
         tags = [part for part in (shape, weights, f"rows{rows}", *flags, *extra) if part]
         return "-".join([*tags, self.outputs] if self.op == "output_rows" else tags)
 

@@ -49,14 +49,15 @@ def _feed_forward_adjusted(fields: Fields) -> Fields:
 def _layer_types(fields: Fields, layers: int) -> tuple[str, ...]:
     if fields.has("layer_types"):
         kinds = fields.raw["layer_types"]
-        if not isinstance(kinds, list) or len(kinds) != layers or not set(kinds) <= set(_KINDS):
+        known = isinstance(kinds, list) and all(kind in _KINDS for kind in kinds)
+        if not known or len(kinds) != layers:
             want = f"a list of num_hidden_layers = {layers} words, each one of {', '.join(_KINDS)}"
             raise fields.error("layer_types", want, kinds)
         return tuple(kinds)
     attention = fields.raw.get("full_attn_idxs")
     if attention is None:
         attention = list(range(layers))
-    if not isinstance(attention, list) or not set(attention) <= set(range(layers)):
+    if not isinstance(attention, list) or any(i not in range(layers) for i in attention):
         raise fields.error("full_attn_idxs", f"a list of layers below {layers}", attention)
     return tuple(_KINDS[i in attention] for i in range(layers))
 

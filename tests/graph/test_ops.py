@@ -1,0 +1,72 @@
+"""``verify`` refuses nodes that do not agree with their row of the table."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from cactus.graph.node import Graph, Node, Slot
+from cactus.graph.ops import verify
+
+TABLE = {"table": (8, 64), "matrix": (32, 64), "norm": (64,), "kernel": (64, 3)}
+SLOTS = (Slot("kv", "kv", kv_heads=1, head_dim=16), Slot("conv", "conv", width=64, taps=3))
+X = Node("embed", (), 64, weights=("table",), name="x")
+HEADS = {"heads": 2, "kv_heads": 1, "head_dim": 16, "scale": 0.25}
+
+
+def graph_of(*nodes: Node) -> Graph:
+    return Graph((X, *nodes), (nodes[-1],), SLOTS, TABLE)
+
+
+GOOD = Node("linear", (X,), 32, {}, ("matrix",), None, "good")
+
+
+def test_a_good_node_passes() -> None:
+    assert verify(graph_of(GOOD)).outputs == (GOOD,)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"width": 31}, "width 31, want 32"),
+        ({"inputs": ()}, "0 inputs"),
+        ({"inputs": (X, X, X)}, "3 inputs"),
+        ({"inputs": (X, X)}, "residual=True goes with two inputs"),
+        ({"inputs": (X, X), "attrs": {"residual": True}}, "residual of 64 added to 32"),
+        ({"weights": ()}, "0 weights"),
+        ({"weights": ("matrix",) * 5}, "5 weights"),
+        ({"weights": ("nothing",)}, "nothing"),
+        ({"weights": ("norm",)}, "does not fit x of 64"),
+        ({"state": "kv"}, "state of kind kv, want None"),
+        ({"attrs": {"quantize": True}}, "cannot quantise its own output"),
+        ({"name": "x"}, "another node has this name"),
+        ({"op": "unknown"}, "unknown"),
+        ({"op": "rms_norm", "weights": ("norm",), "width": 64}, r"lacks attrs \['eps'\]"),
+        ({"op": "split", "weights": (), "attrs": {"index": 2, "parts": 2}}, "part 2 of 2"),
+        ({"op": "split", "weights": (), "attrs": {"index": 0, "parts": 5}}, "part 0 of 5"),
+        ({"op": "rope", "weights": ()}, "lacks attrs"),
+        ({"op": "causal_conv1d", "weights": ("kernel",), "attrs": {"taps": 3}}, "want conv"),
+    ],
+)
+def test_a_bad_node_is_named(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message) as error:
+        verify(graph_of(replace(GOOD, **changes)))
+    assert f"<{changes.get('op', 'linear')} {changes.get('name', 'good')}" in str(error.value)
+
+
+def test_attention_of_a_head_size_without_whole_groups_cannot_quantise() -> None:
+    attrs = {**HEADS, "inv_freq": (1.0,), "rope_scale": 1.0, "norm_eps": None, "quantize": True}
+    node = Node("qkv_attention", (X,), 32, attrs, (), "kv", "a")
+    with pytest.raises(ValueError, match="cannot quantise"):
+        verify(graph_of(node))
+    del attrs["quantize"]
+    verify(graph_of(node))
+
+
+def test_an_input_must_come_first() -> None:
+    later = Node("silu", (X,), 64, name="later")
+    early = Node("silu", (later,), 64, name="early")
+    with pytest.raises(ValueError, match="comes later"):
+        verify(graph_of(early, later))

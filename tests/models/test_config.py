@@ -1,0 +1,326 @@
+"""Configs: every field is checked before anything is built from it, and errors name the field."""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import Any
+
+import pytest
+from tests.models.golden import load
+
+from cactus.errors import ModelFormatError, UnsupportedModel
+from cactus.models.base import Architecture, known_architectures, load_architecture
+
+LLAMA: dict[str, Any] = {
+    "model_type": "llama",
+    "vocab_size": 320,
+    "hidden_size": 64,
+    "intermediate_size": 96,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "max_position_embeddings": 512,
+    "rms_norm_eps": 1e-5,
+}
+
+LFM2: dict[str, Any] = {
+    "model_type": "lfm2",
+    "vocab_size": 320,
+    "hidden_size": 64,
+    "intermediate_size": 96,
+    "block_auto_adjust_ff_dim": False,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "max_position_embeddings": 512,
+    "norm_eps": 1e-5,
+    "layer_types": ["conv", "full_attention", "conv"],
+}
+
+
+def llama(**changes: Any) -> Architecture:
+    return load_architecture({**LLAMA, **changes})
+
+
+def lfm2(**changes: Any) -> Architecture:
+    return load_architecture({**LFM2, **changes})
+
+
+def shape(architecture: Architecture, name: str) -> tuple[int, ...]:
+    return {weight.name: weight.shape for weight in architecture.weights}[name]
+
+
+def test_known_architectures_are_the_files_of_the_package() -> None:
+    assert known_architectures() == ["lfm2", "llama"]
+
+
+def test_what_a_config_gives() -> None:
+    config = llama(tie_word_embeddings=True, head_dim=32).config
+    assert (config.vocab_size, config.hidden_size, config.context_length) == (320, 64, 512)
+    assert (config.heads, config.kv_heads, config.head_dim, config.tied) == (4, 2, 32, True)
+    assert llama(num_key_value_heads=None).config.kv_heads == 4
+    assert llama().config.head_dim == 16
+    assert not llama().config.tied
+    assert lfm2().config.tied
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("hidden_size", 0),
+        ("hidden_size", -64),
+        ("hidden_size", 72),
+        ("hidden_size", 1 << 40),
+        ("hidden_size", 64.0),
+        ("hidden_size", "64"),
+        ("hidden_size", True),
+        ("hidden_size", None),
+        ("hidden_size", [64]),
+        ("vocab_size", 0),
+        ("vocab_size", 1 << 31),
+        ("intermediate_size", 0),
+        ("intermediate_size", 100),
+        ("intermediate_size", 10**12),
+        ("num_hidden_layers", 0),
+        ("num_hidden_layers", 10**9),
+        ("num_attention_heads", 0),
+        ("num_attention_heads", 12),
+        ("num_attention_heads", 10**9),
+        ("num_key_value_heads", 0),
+        ("num_key_value_heads", 3),
+        ("num_key_value_heads", 8),
+        ("head_dim", 0),
+        ("head_dim", 7),
+        ("head_dim", 17),
+        ("head_dim", 24),
+        ("head_dim", 1 << 20),
+        ("max_position_embeddings", 0),
+        ("max_position_embeddings", 1 << 31),
+        ("rms_norm_eps", 0),
+        ("rms_norm_eps", -1e-5),
+        ("rms_norm_eps", math.nan),
+        ("rms_norm_eps", math.inf),
+        ("rms_norm_eps", "small"),
+        ("rms_norm_eps", 10**400),
+        ("rope_theta", 0),
+        ("rope_theta", math.nan),
+        ("tie_word_embeddings", 1),
+        ("tie_word_embeddings", "yes"),
+        ("rope_parameters", 5),
+        ("rope_scaling", ["linear"]),
+        ("attention_bias", "no"),
+        ("model_type", 5),
+        ("model_type", None),
+    ],
+)
+def test_a_lying_field_is_named(field: str, value: Any) -> None:
+    with pytest.raises(ModelFormatError, match=rf"^config\.json: {field}: want .*, got "):
+        llama(**{field: value})
+
+
+@pytest.mark.parametrize("field", sorted(set(LLAMA) - {"num_key_value_heads"}))
+def test_a_missing_field_is_named(field: str) -> None:
+    raw = {key: value for key, value in LLAMA.items() if key != field}
+    with pytest.raises(ModelFormatError, match=rf"{field}: want .*, got 'nothing'"):
+        load_architecture(raw)
+
+
+def test_a_long_value_is_not_printed_whole() -> None:
+    with pytest.raises(ModelFormatError) as error:
+        llama(hidden_size="9" * 10_000)
+    assert len(str(error.value)) < 250
+
+
+@pytest.mark.parametrize("raw", [[], 5, None, "llama"])
+def test_a_config_that_is_no_object(raw: Any) -> None:
+    with pytest.raises(ModelFormatError, match="want a JSON object"):
+        load_architecture(raw)
+
+
+@pytest.mark.parametrize(
+    "model_type", ["gpt2", "base", "fields", "__init__", "../llama", "llama.py", "", "x" * 10_000]
+)
+def test_an_unknown_architecture_lists_the_known_ones(model_type: str) -> None:
+    with pytest.raises(UnsupportedModel, match="known: lfm2, llama") as error:
+        llama(model_type=model_type)
+    assert len(str(error.value)) < 250
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"attention_bias": True}, "attention_bias is true, but .* bias"),
+        ({"mlp_bias": True}, "mlp_bias is true, but .* bias"),
+        ({"hidden_act": "gelu"}, "hidden_act 'gelu' is not supported; known: silu"),
+        ({"rope_scaling": {"type": "yarn", "factor": 4.0}}, "type 'yarn' is not supported"),
+        ({"rope_parameters": {"rope_type": "dynamic"}}, "rope_type 'dynamic'"),
+        ({"rope_parameters": {"partial_rotary_factor": 0.5}}, "partial_rotary_factor"),
+    ],
+)
+def test_features_that_are_not_there_are_named(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(UnsupportedModel, match=message):
+        llama(**changes)
+
+
+def test_nothing_in_a_config_is_imported_or_run() -> None:
+    hostile = {
+        "auto_map": {"AutoModelForCausalLM": "modeling_evil.Evil"},
+        "trust_remote_code": True,
+        "_attn_implementation_internal": "os.system",
+        "architectures": ["EvilForCausalLM"],
+        "unknown": {"deep": [1, 2, 3]},
+    }
+    assert llama(**hostile).config == llama().config
+
+
+def test_both_spellings_of_rotary_settings_agree() -> None:
+    scaling = {
+        "rope_type": "llama3",
+        "factor": 8.0,
+        "low_freq_factor": 1.0,
+        "high_freq_factor": 4.0,
+        "original_max_position_embeddings": 128,
+    }
+    old = llama(rope_theta=5e5, rope_scaling=scaling).config.rope
+    new = llama(rope_parameters={**scaling, "rope_theta": 5e5}).config.rope
+    assert old == new
+    assert old != llama(rope_theta=5e5).config.rope
+    oldest = llama(rope_scaling={"type": "linear", "factor": 4.0}).config.rope
+    plain = llama(rope_parameters={"rope_theta": 10_000.0, "rope_type": "default"}).config.rope
+    assert plain == llama().config.rope
+    assert [4 * f for f in oldest.inv_freq] == pytest.approx(plain.inv_freq, rel=1e-6)
+    assert plain.inv_freq[:2] == (1.0, pytest.approx(10_000 ** (-1 / 8)))
+
+
+@pytest.mark.parametrize(
+    ("changes", "field"),
+    [
+        ({"factor": 0.5}, "factor"),
+        ({"factor": None}, "factor"),
+        ({"high_freq_factor": 1.0}, "high_freq_factor"),
+        ({"low_freq_factor": 0}, "low_freq_factor"),
+        ({"original_max_position_embeddings": 0}, "original_max_position_embeddings"),
+        ({"rope_theta": -1}, "rope_theta"),
+        ({"rope_type": 3}, "rope_type"),
+    ],
+)
+def test_lying_rotary_settings_are_named(changes: dict[str, Any], field: str) -> None:
+    scaling = {
+        "rope_type": "llama3",
+        "factor": 8.0,
+        "low_freq_factor": 1.0,
+        "high_freq_factor": 4.0,
+        "original_max_position_embeddings": 128,
+        **changes,
+    }
+    with pytest.raises(ModelFormatError, match=rf"rope_parameters: {field}: want"):
+        llama(rope_parameters=scaling)
+
+
+def test_lfm2_layers_by_type_and_by_index() -> None:
+    by_type = lfm2()
+    del (raw := dict(LFM2))["layer_types"]
+    assert load_architecture({**raw, "full_attn_idxs": [1]}).weights == by_type.weights
+    all_attention = load_architecture(raw)
+    assert all_attention.config.layer_types == ("full_attention",) * 3  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    ("changes", "field"),
+    [
+        ({"layer_types": ["conv"]}, "layer_types"),
+        ({"layer_types": ["conv", "mamba", "conv"]}, "layer_types"),
+        ({"layer_types": "conv"}, "layer_types"),
+        ({"layer_types": [1, [2], {}]}, "layer_types"),
+        ({"layer_types": None, "full_attn_idxs": [3]}, "full_attn_idxs"),
+        ({"layer_types": None, "full_attn_idxs": [-1]}, "full_attn_idxs"),
+        ({"layer_types": None, "full_attn_idxs": 1}, "full_attn_idxs"),
+        ({"layer_types": None, "full_attn_idxs": [[0]]}, "full_attn_idxs"),
+        ({"conv_L_cache": 0}, "conv_L_cache"),
+        ({"conv_L_cache": 1}, "conv_L_cache"),
+        ({"conv_L_cache": 10**6}, "conv_L_cache"),
+        ({"block_auto_adjust_ff_dim": 1}, "block_auto_adjust_ff_dim"),
+        ({"block_auto_adjust_ff_dim": True, "block_multiple_of": 0}, "block_multiple_of"),
+        (
+            {"block_auto_adjust_ff_dim": True, "block_ffn_dim_multiplier": -1},
+            "block_ffn_dim_multiplier",
+        ),
+        (
+            {
+                "block_auto_adjust_ff_dim": True,
+                "block_ffn_dim_multiplier": 1e3,
+                "intermediate_size": 9999,
+            },
+            "intermediate_size",
+        ),
+        ({"norm_eps": 0}, "norm_eps"),
+    ],
+)
+def test_lying_lfm2_fields_are_named(changes: dict[str, Any], field: str) -> None:
+    with pytest.raises(ModelFormatError, match=rf"config\.json: {field}: want"):
+        lfm2(**changes)
+
+
+def test_lfm2_convolution_bias_is_refused() -> None:
+    with pytest.raises(UnsupportedModel, match="conv_bias is true"):
+        lfm2(conv_bias=True)
+
+
+@pytest.mark.parametrize(
+    ("changes", "size"),
+    [
+        # As in the released LFM2-350M and LFM2-1.2B: 6656 -> 4608 and 12288 -> 8192.
+        ({"intermediate_size": 6656}, 4608),
+        ({"intermediate_size": 12288}, 8192),
+        ({"block_ff_dim": 12288}, 8192),
+        ({"intermediate_size": 300, "block_multiple_of": 16}, 208),
+        ({"intermediate_size": 300, "block_multiple_of": 16, "block_ffn_dim_multiplier": 1.5}, 304),
+        ({"intermediate_size": 144, "block_ffn_dim_multiplier": None}, 96),
+        ({"intermediate_size": 144, "block_auto_adjust_ff_dim": False}, 144),
+    ],
+)
+def test_lfm2_feed_forward_sizes(changes: dict[str, Any], size: int) -> None:
+    architecture = lfm2(**{"block_auto_adjust_ff_dim": True, **changes})
+    assert architecture.config.intermediate_size == size
+    assert shape(architecture, "model.layers.0.feed_forward.w1.weight") == (size, 64)
+
+
+def test_old_lfm2_word_for_tying() -> None:
+    assert not lfm2(tie_embedding=False).tied
+    assert "lm_head.weight" in {weight.name for weight in lfm2(tie_embedding=False).weights}
+
+
+def shapes(name: str) -> dict[str, tuple[int, ...]]:
+    return {key: value.shape for key, value in load(name).tensors.items()}
+
+
+def test_tensors_are_checked_by_name() -> None:
+    architecture, good = load("lfm2").architecture, shapes("lfm2")
+    architecture.check(good)
+    conv = "model.layers.0.conv.conv.weight"
+    architecture.check({**good, conv: (64, 1, 3)})
+    for bad in ((64, 3, 1), (64, 4), (3, 64), (64,)):
+        with pytest.raises(ModelFormatError, match=r"conv\.conv\.weight: want \[64, 3\]"):
+            architecture.check({**good, conv: bad})
+    missing = {key: value for key, value in good.items() if key != conv}
+    with pytest.raises(ModelFormatError, match=r"conv\.conv\.weight \[64, 3\] is missing"):
+        architecture.check(missing)
+    with pytest.raises(ModelFormatError, match=r"q_proj\.bias belongs to no module of a lfm2"):
+        architecture.check({**good, "model.layers.1.self_attn.q_proj.bias": (64,)})
+
+
+def test_copies_that_old_checkpoints_carry_are_no_mistake() -> None:
+    architecture, good = load("llama").architecture, shapes("llama")
+    architecture.check({**good, "model.layers.0.self_attn.rotary_emb.inv_freq": (8,)})
+    architecture.check({**good, "lm_head.weight": (256, 64)})
+    untied = load("llama_untied")
+    without = {key: v for key, v in shapes("llama_untied").items() if key != "lm_head.weight"}
+    with pytest.raises(ModelFormatError, match=r"lm_head\.weight \[300, 64\] is missing"):
+        untied.architecture.check(without)
+
+
+def test_the_golden_configs_are_plain_json() -> None:
+    for name in ("llama", "llama_untied", "lfm2"):
+        raw = json.loads((load(name).folder / "config.json").read_text())
+        assert load_architecture(raw).config == load(name).architecture.config
