@@ -12,7 +12,6 @@ from cactus.errors import ModelFormatError, ModelNotFound
 from cactus.weights.files import parse_object, read_bytes, read_json
 from cactus.weights.safetensors import (
     ALIGNMENT,
-    FILLER,
     SafetensorsFile,
     TensorInfo,
     read_safetensors,
@@ -151,8 +150,6 @@ def _tensors(data: SafetensorsFile) -> dict[str, PackedTensor]:
             raise ModelFormatError(f"{data.path}: tensor {name[:80]!r} is described but missing")
     tensors = {}
     for name, info in data.tensors.items():
-        if name.startswith(FILLER):
-            continue
         label = f"{data.path}: tensor {name[:80]!r}"
         if info.offset % ALIGNMENT:
             raise ModelFormatError(f"{label} at byte {info.offset} is not {ALIGNMENT}-aligned")

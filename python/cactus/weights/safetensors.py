@@ -29,7 +29,10 @@ ALIGNMENT = 64
 """Every tensor that Cactus writes begins at a multiple of this many bytes in the file."""
 
 FILLER = "cactus.filler."
-"""Prefix of the tensors of zero bytes that keep the others aligned: the format has no holes."""
+"""Prefix of the tensors of zeros that keep the others aligned: the format has no holes.
+
+The writer adds them, the reader leaves them out.
+"""
 
 HEADER_LIMIT = 8 << 20
 """Longest header that is read, in bytes; the reference allows 100 MB, real ones have up to 1 MB.
@@ -122,6 +125,7 @@ def _parse(file: RegularFile) -> SafetensorsFile:
     start = 8 + length
     tensors = {name: _tensor(name, entry, start) for name, entry in header.items()}
     _check_cover(tensors, start, file.size)
+    tensors = {name: info for name, info in tensors.items() if not name.startswith(FILLER)}
     return SafetensorsFile(file.path, file.size, metadata, tensors, start, file)
 
 

@@ -1,0 +1,560 @@
+"""`convert`: what comes out of GGUF files, and that it is whole or not there at all."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+import subprocess
+import sys
+import textwrap
+import tracemalloc
+from pathlib import Path
+from typing import Any
+
+import gguf
+import numpy as np
+import pytest
+from forge import TYPES, Forge, tiny_lfm2, tiny_llama
+
+from cactus.errors import (
+    CactusError,
+    InvalidRequest,
+    ModelFormatError,
+    ModelNotFound,
+    UnsupportedModel,
+)
+from cactus.weights.convert import ConversionReport, convert
+from cactus.weights.folder import WeightsFolder
+from cactus.weights.gguf import read_gguf
+from cactus.weights.safetensors import write_safetensors
+
+_NAMES = {number: name for name, (number, _, _) in TYPES.items()}
+
+
+def write(tmp_path: Path, model: Forge, name: str = "model.gguf") -> Path:
+    path = tmp_path / name
+    path.write_bytes(model.build())
+    return path
+
+
+def values_of(model: Forge, name: str) -> Any:
+    """A tensor of a forged file as the `gguf` package reads it."""
+    tensor = model.tensor(name)
+    kind = gguf.GGMLQuantizationType(tensor.type)
+    raw = np.frombuffer(tensor.data, np.uint8)
+    shape = tuple(reversed(tensor.dims))
+    if kind in (gguf.GGMLQuantizationType.F32, gguf.GGMLQuantizationType.F16):
+        plain = raw.view("<f4" if kind == gguf.GGMLQuantizationType.F32 else "<f2")
+        return plain.astype(np.float32).reshape(shape)
+    rows = raw.reshape(math.prod(shape[:-1]), -1)
+    return gguf.quants.dequantize(rows, kind).reshape(shape)
+
+
+def without_rotary_order(matrix: Any, head_dim: int) -> Any:
+    """What a converter to GGUF did to the rows of q and k, undone one row at a time."""
+    half = head_dim // 2
+    order = [
+        head + 2 * (row % half) + row // half
+        for head in range(0, len(matrix), head_dim)
+        for row in range(head_dim)
+    ]
+    return matrix[order]
+
+
+def tree(folder: Path) -> list[str]:
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*"))
+
+
+# Lossless import
+
+
+@pytest.mark.parametrize("kind", ["Q4_0", "Q4_1", "Q8_0", "F16", "BF16", "F32"])
+def test_llama_is_imported_without_loss(tmp_path: Path, kind: str) -> None:
+    model = tiny_llama(kind)
+    report = convert(write(tmp_path, model), tmp_path / "out")
+    assert all(tensor.relative_rms == 0 for tensor in report.tensors)
+    with WeightsFolder.open(tmp_path / "out") as folder:
+        assert len(folder.tensors) == len(model.tensors)
+        dtype = {"Q4_0": "q4", "Q4_1": "q4", "Q8_0": "q8"}.get(kind, kind.lower())
+        for old, new in (
+            ("attn_v", "self_attn.v_proj"),
+            ("attn_output", "self_attn.o_proj"),
+            ("ffn_gate", "mlp.gate_proj"),
+            ("ffn_up", "mlp.up_proj"),
+            ("ffn_down", "mlp.down_proj"),
+        ):
+            name = f"model.layers.1.{new}.weight"
+            wanted = values_of(model, f"blk.1.{old}.weight")
+            assert folder.tensors[name].dtype == dtype
+            assert np.array_equal(folder.dequantize(name), wanted)
+        for old, new in (("attn_q", "q_proj"), ("attn_k", "k_proj")):
+            wanted = without_rotary_order(values_of(model, f"blk.0.{old}.weight"), 16)
+            assert np.array_equal(
+                folder.dequantize(f"model.layers.0.self_attn.{new}.weight"), wanted
+            )
+        embedding = folder.dequantize("model.embed_tokens.weight")
+        assert np.array_equal(embedding, values_of(model, "token_embd.weight"))
+        for old, new in (
+            ("output_norm", "model.norm"),
+            ("blk.0.attn_norm", "model.layers.0.input_layernorm"),
+            ("blk.0.ffn_norm", "model.layers.0.post_attention_layernorm"),
+        ):
+            stored = folder.tensors[f"{new}.weight"]
+            assert (stored.dtype, stored.layout, stored.shape) == ("f32", "plain", (32,))
+            wanted = values_of(model, f"{old}.weight")
+            assert np.array_equal(folder.dequantize(f"{new}.weight"), wanted)
+
+
+def test_lfm2_is_imported_without_loss(tmp_path: Path) -> None:
+    model = tiny_lfm2()
+    convert(write(tmp_path, model), tmp_path / "out")
+    with WeightsFolder.open(tmp_path / "out") as folder:
+        for old, new in (
+            ("blk.0.shortconv.in_proj", "model.layers.0.conv.in_proj"),
+            ("blk.0.shortconv.out_proj", "model.layers.0.conv.out_proj"),
+            ("blk.0.shortconv.conv", "model.layers.0.conv.conv"),
+            ("blk.0.attn_norm", "model.layers.0.operator_norm"),
+            ("blk.0.ffn_norm", "model.layers.0.ffn_norm"),
+            ("blk.1.attn_q", "model.layers.1.self_attn.q_proj"),
+            ("blk.1.attn_k", "model.layers.1.self_attn.k_proj"),
+            ("blk.1.attn_output", "model.layers.1.self_attn.out_proj"),
+            ("blk.1.attn_q_norm", "model.layers.1.self_attn.q_layernorm"),
+            ("blk.1.attn_k_norm", "model.layers.1.self_attn.k_layernorm"),
+            ("blk.1.ffn_gate", "model.layers.1.feed_forward.w1"),
+            ("blk.1.ffn_down", "model.layers.1.feed_forward.w2"),
+            ("blk.1.ffn_up", "model.layers.1.feed_forward.w3"),
+            ("token_embd_norm", "model.embedding_norm"),
+        ):
+            wanted = values_of(model, f"{old}.weight")
+            assert np.array_equal(folder.dequantize(f"{new}.weight"), wanted), new
+        kernel = folder.tensors["model.layers.0.conv.conv.weight"]
+        assert (kernel.dtype, kernel.layout, kernel.shape) == ("f32", "plain", (32, 3))
+
+
+def test_rotary_order_of_a_known_matrix(tmp_path: Path) -> None:
+    """The permutation is the inverse of the one that llama.cpp's converter documents."""
+    model = tiny_llama("F32")
+    original = np.arange(32 * 32, dtype="<f4").reshape(32, 32)
+    stored = original.reshape(2, 2, 8, 32).swapaxes(1, 2).reshape(32, 32)
+    model.tensor("blk.0.attn_q.weight").data = stored.tobytes()
+    convert(write(tmp_path, model), tmp_path / "out")
+    with WeightsFolder.open(tmp_path / "out") as folder:
+        read = folder.dequantize("model.layers.0.self_attn.q_proj.weight")
+    assert np.array_equal(read, original)
+
+
+def test_rotary_order_of_a_bias(tmp_path: Path) -> None:
+    """Biases are permuted with their rows; the model file may refuse them, the source does not."""
+    from cactus.weights.sources import open_source
+
+    model = tiny_llama("F32")
+    bias = np.arange(32, dtype="<f4")
+    for layer in (0, 1):
+        for name, rows in (("attn_q", 32), ("attn_k", 16), ("attn_v", 16), ("attn_output", 32)):
+            model.add(f"blk.{layer}.{name}.bias", "F32", (rows,))
+    stored = bias.reshape(2, 2, 8).swapaxes(1, 2).reshape(32)
+    model.tensor("blk.1.attn_q.bias").data = stored.tobytes()
+    source = open_source(write(tmp_path, model))
+    tensors = {tensor.name: tensor for tensor in source.tensors}
+    read = tensors["model.layers.1.self_attn.q_proj.bias"].rows(0, 1).view(np.float32)
+    assert np.array_equal(read[0], bias)
+    assert source.config["attention_bias"] is True
+    source.close()
+
+
+def test_starter_model(starter_gguf: Path, starter_folder: Path) -> None:
+    """Every eighth tensor of the real file equals what the `gguf` package reads."""
+    reader = gguf.GGUFReader(starter_gguf)
+    renamed = {"attn_output": "self_attn.o_proj", "ffn_down": "mlp.down_proj",
+               "attn_q": "self_attn.q_proj", "attn_k": "self_attn.k_proj",
+               "ffn_up": "mlp.up_proj", "attn_norm": "input_layernorm",
+               "attn_v": "self_attn.v_proj", "ffn_gate": "mlp.gate_proj",
+               "ffn_norm": "post_attention_layernorm"}  # fmt: skip
+    checked = 0
+    with WeightsFolder.open(starter_folder) as folder:
+        assert folder.config["cactus"]["precision"] == "INT4"
+        assert {t.dtype for t in folder.tensors.values()} == {"q4", "q8", "f32"}
+        for tensor in reader.tensors[1:-1:8]:
+            _, layer, name, _ = tensor.name.split(".")
+            wanted = gguf.quants.dequantize(tensor.data, tensor.tensor_type)
+            if name in ("attn_q", "attn_k"):
+                wanted = without_rotary_order(wanted, 64)
+            read = folder.dequantize(f"model.layers.{layer}.{renamed[name]}.weight")
+            assert np.array_equal(read, wanted)
+            checked += 1
+        assert checked >= 30
+        assert folder.nbytes < starter_gguf.stat().st_size
+
+
+# Precisions and formats
+
+
+@pytest.mark.parametrize(
+    ("precision", "matrix", "embedding", "bound"),
+    [
+        ("INT4", "q4", "q8", 0.09),
+        ("INT8", "q8", "q8", 0.006),
+        ("FP16", "f16", "f16", 0.0003),
+        ("FP32", "f32", "f32", 0.0),
+    ],
+)
+def test_precisions(
+    tmp_path: Path, precision: str, matrix: str, embedding: str, bound: float
+) -> None:
+    model = tiny_llama("F32")
+    model.add("output.weight", "F32", (272, 32))
+    embed = model.tensors.index(model.tensor("token_embd.weight"))
+    model.add("token_embd.weight", "F32", (272, 32))
+    model.tensors[embed] = model.tensors.pop()
+    report = convert(write(tmp_path, model), tmp_path / "out", precision)
+    with WeightsFolder.open(tmp_path / "out") as folder:
+        assert folder.config["cactus"]["precision"] == precision == report.precision
+        for tensor in report.tensors:
+            stored = folder.tensors[tensor.name]
+            if stored.layout == "plain":
+                assert tensor.relative_rms == 0
+                continue
+            big = tensor.name in ("model.embed_tokens.weight", "lm_head.weight")
+            assert stored.dtype == tensor.dtype == (embedding if big else matrix)
+            assert tensor.relative_rms <= bound
+            assert (tensor.relative_rms > 0) == (precision != "FP32")
+        name = "model.layers.0.mlp.down_proj.weight"
+        wanted = values_of(model, "blk.0.ffn_down.weight")
+        error = np.linalg.norm(folder.dequantize(name) - wanted) / np.linalg.norm(wanted)
+        reported = next(t.relative_rms for t in report.tensors if t.name == name)
+        assert error == pytest.approx(reported, rel=1e-4, abs=1e-12)
+
+
+def test_int4_keeps_what_has_4_bits_already(tmp_path: Path) -> None:
+    report = convert(write(tmp_path, tiny_llama("Q4_0")), tmp_path / "out", "INT4")
+    assert report.worst.relative_rms == 0
+
+
+@pytest.mark.parametrize(("kind", "dtype", "bound"), [("Q5_0", "q8", 0.01), ("Q4_K", "q4", 0.001)])
+def test_other_formats_are_requantised(tmp_path: Path, kind: str, dtype: str, bound: float) -> None:
+    model = Forge(tiny_llama().entries)
+    for key, number in (
+        ("embedding_length", 256),
+        ("feed_forward_length", 512),
+        ("rope.dimension_count", 128),
+    ):
+        model.set(f"llama.{key}", 4, number)
+    wide = {32: 256, 64: 512, 16: 128}
+    for tensor in tiny_llama().tensors:
+        vocabulary = tensor.name == "token_embd.weight"
+        shape = tuple(
+            side if vocabulary and index == 0 else wide[side]
+            for index, side in enumerate(reversed(tensor.dims))
+        )
+        model.add(str(tensor.name), "F32" if len(shape) == 1 else kind, shape)
+    for tensor in model.tensors:
+        if kind == "Q4_K" and tensor.type == TYPES["Q4_K"][0]:
+            blocks = np.frombuffer(tensor.data, np.uint8).reshape(-1, 144).copy()
+            blocks[:, :4] = np.array([0.01, 0.1], "<f2").view(np.uint8)
+            tensor.data = blocks.tobytes()
+    report = convert(write(tmp_path, model), tmp_path / "out")
+    errors = [t.relative_rms for t in report.tensors if t.dtype == dtype]
+    assert len(errors) == 15
+    assert 0 < max(errors) < bound
+    assert report.worst.relative_rms == max(errors)
+
+
+def test_unsupported_type_is_named(tmp_path: Path) -> None:
+    model = tiny_llama("F32")
+    tensor = model.tensor("blk.1.ffn_up.weight")
+    number, _, nbytes = TYPES["IQ1_S"]
+    tensor.type, tensor.dims, tensor.data = number, [256, 8], bytes(8 * nbytes)
+    path = write(tmp_path, model)
+    with pytest.raises(CactusError, match=r"blk\.1\.ffn_up\.weight"):
+        convert(path, tmp_path / "out")
+    # In its proper shape it gets as far as the choice of a format.
+    model = Forge([e for e in tiny_llama().entries], [])
+    model.set("llama.embedding_length", 4, 256)
+    model.set("llama.rope.dimension_count", 4, 128)
+    for old in tiny_llama().tensors:
+        shape = tuple({32: 256, 16: 128}.get(side, side) for side in reversed(old.dims))
+        kind = "IQ1_S" if old.name == "blk.1.ffn_up.weight" else "F32"
+        model.add(str(old.name), kind, shape)
+    with pytest.raises(UnsupportedModel, match=r"mlp\.up_proj\.weight' has the type IQ1_S"):
+        convert(write(tmp_path, model), tmp_path / "out")
+    assert tree(tmp_path) == ["model.gguf"]
+
+
+def test_columns_that_are_no_groups_stay_f16(tmp_path: Path) -> None:
+    config, tensors = small_checkpoint(hidden=48)
+    source = tmp_path / "hf"
+    write_checkpoint(source, config, tensors)
+    convert(source, tmp_path / "out", "INT4")
+    with WeightsFolder.open(tmp_path / "out") as folder:
+        kinds = {name: tensor.dtype for name, tensor in folder.tensors.items()}
+    assert kinds["model.layers.0.mlp.gate_proj.weight"] == "f16"  # 48 columns
+    assert kinds["model.layers.0.mlp.down_proj.weight"] == "q4"  # 64 columns
+
+
+def small_checkpoint(hidden: int = 32) -> tuple[dict[str, Any], dict[str, Any]]:
+    """A Hugging Face llama of one layer with heads of 16."""
+    random = np.random.default_rng(5)
+    config = {
+        "model_type": "llama",
+        "vocab_size": 40,
+        "hidden_size": hidden,
+        "intermediate_size": 64,
+        "num_hidden_layers": 1,
+        "num_attention_heads": hidden // 16,
+        "num_key_value_heads": 1,
+        "head_dim": 16,
+        "max_position_embeddings": 128,
+        "rms_norm_eps": 1e-5,
+        "tie_word_embeddings": True,
+    }
+    shapes: dict[str, tuple[int, ...]] = {
+        "model.embed_tokens.weight": (40, hidden),
+        "model.norm.weight": (hidden,),
+        "model.layers.0.input_layernorm.weight": (hidden,),
+        "model.layers.0.post_attention_layernorm.weight": (hidden,),
+        "model.layers.0.self_attn.q_proj.weight": (hidden, hidden),
+        "model.layers.0.self_attn.k_proj.weight": (16, hidden),
+        "model.layers.0.self_attn.v_proj.weight": (16, hidden),
+        "model.layers.0.self_attn.o_proj.weight": (hidden, hidden),
+        "model.layers.0.mlp.gate_proj.weight": (64, hidden),
+        "model.layers.0.mlp.up_proj.weight": (64, hidden),
+        "model.layers.0.mlp.down_proj.weight": (hidden, 64),
+    }
+    return config, {
+        name: random.normal(size=shape).astype(np.float32) for name, shape in shapes.items()
+    }
+
+
+def write_checkpoint(folder: Path, config: dict[str, Any], tensors: dict[str, Any]) -> None:
+    folder.mkdir()
+    (folder / "config.json").write_text(json.dumps(config))
+    write_safetensors(folder / "model.safetensors", tensors)
+
+
+def test_values_beyond_f16_say_what_to_do(tmp_path: Path) -> None:
+    config, tensors = small_checkpoint()
+    tensors["model.layers.0.mlp.up_proj.weight"][3, 5] = 1e9
+    write_checkpoint(tmp_path / "hf", config, tensors)
+    for precision in ("INT4", "INT8", "FP16"):
+        with pytest.raises(
+            UnsupportedModel, match=r"up_proj\.weight' has values up to 1e\+09.*FP32"
+        ):
+            convert(tmp_path / "hf", tmp_path / "out", precision)
+    convert(tmp_path / "hf", tmp_path / "out", "FP32")
+    assert tree(tmp_path / "out")
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf"), -float("inf")])
+@pytest.mark.parametrize("kind", ["Q4_0", "Q4_1", "Q8_0", "F16", "BF16", "F32"])
+def test_f12_one_value_or_scale_that_is_no_number(tmp_path: Path, kind: str, bad: float) -> None:
+    model = tiny_llama(kind)
+    tensor = model.tensor("blk.1.ffn_gate.weight")
+    data = bytearray(tensor.data)
+    if kind == "F32":
+        data[-4:] = np.array([bad], "<f4").tobytes()
+    elif kind == "BF16":
+        data[-2:] = np.array([bad], "<f4").tobytes()[2:]
+    else:
+        data[:2] = np.array([bad], "<f2").tobytes()
+    tensor.data = bytes(data)
+    with pytest.raises(ModelFormatError, match=r"mlp\.gate_proj\.weight' holds .* NaN or inf"):
+        convert(write(tmp_path, model), tmp_path / "out")
+    assert tree(tmp_path) == ["model.gguf"]
+
+
+def test_f12_minimum_of_q4_0_that_overflows(tmp_path: Path) -> None:
+    """A scale beyond 8,188 has no f16 minimum: refused, not stored as infinity."""
+    model = tiny_llama("Q4_0")
+    tensor = model.tensor("blk.1.ffn_gate.weight")
+    tensor.data = np.array([9000], "<f2").tobytes() + tensor.data[2:]
+    with pytest.raises(ModelFormatError, match="NaN or infinite"):
+        convert(write(tmp_path, model), tmp_path / "out")
+
+
+# What else is in the folder
+
+
+def test_the_folder(tmp_path: Path) -> None:
+    source = write(tmp_path, tiny_llama())
+    calls: list[tuple[str, int, int]] = []
+    report = convert(source, tmp_path / "a" / "b" / "out", None, lambda *args: calls.append(args))
+    out = tmp_path / "a" / "b" / "out"
+    assert {
+        "config.json",
+        "generation_config.json",
+        "chat_template.jinja",
+        "tokenizer.json",
+        "tokenizer_config.json",
+        "model.safetensors",
+    } <= set(tree(out))
+    config = json.loads((out / "config.json").read_text())
+    header = read_gguf(source).data_offset
+    assert config["cactus"] == {
+        "format": 1,
+        "precision": "INT4",
+        "source": {
+            "format": "gguf",
+            "file": "model.gguf",
+            "bytes": source.stat().st_size,
+            "header_sha256": hashlib.sha256(source.read_bytes()[:header]).hexdigest(),
+        },
+    }
+    assert (out / "chat_template.jinja").read_text() == "{{ messages[0]['content'] }}"
+    assert isinstance(report, ConversionReport)
+    assert report.target == out
+    assert report.parameters == 272 * 32 + 5 * 32 + 2 * (2 * 32 * 32 + 2 * 16 * 32 + 3 * 64 * 32)
+    assert report.nbytes == sum(path.stat().st_size for path in out.iterdir())
+    assert 4 < report.bits_per_weight < 9
+    assert {label for label, _, _ in calls} == {"converting model.gguf"}
+    done = [done for _, done, _ in calls]
+    assert done == sorted(done)
+    assert done[-1] == calls[-1][2] == sum(len(t.data) for t in tiny_llama().tensors)
+
+
+def test_unknown_tensors_are_noted(tmp_path: Path) -> None:
+    model = tiny_llama()
+    model.add("mystery", "F32", (4,))
+    report = convert(write(tmp_path, model), tmp_path / "out")
+    assert report.notes == ("tensor 'mystery' is not part of the model; ignored",)
+
+
+def test_template_bytes_are_kept(tmp_path: Path) -> None:
+    model = tiny_llama()
+    model.set("tokenizer.chat_template", 8, "a\r\nb\n é")
+    convert(write(tmp_path, model), tmp_path / "out")
+    assert (tmp_path / "out" / "chat_template.jinja").read_bytes() == "a\r\nb\n é".encode()
+    with WeightsFolder.open(tmp_path / "out") as folder:
+        assert folder.chat_template == "a\r\nb\n é"
+
+
+# Whole or not at all
+
+
+def test_an_older_folder_is_replaced_and_its_readers_go_on(tmp_path: Path) -> None:
+    old, new = tiny_llama(), tiny_llama()
+    new.tensors[0].data = bytes(len(new.tensors[0].data))
+    convert(write(tmp_path, old), tmp_path / "out")
+    reader = WeightsFolder.open(tmp_path / "out")
+    (tmp_path / "out" / "leftover").write_text("x")
+    convert(write(tmp_path, new), tmp_path / "out")
+    name = "model.embed_tokens.weight"
+    assert np.array_equal(reader.dequantize(name), values_of(old, "token_embd.weight"))
+    with WeightsFolder.open(tmp_path / "out") as folder:
+        assert not folder.dequantize(name).any()
+    assert "leftover" not in tree(tmp_path / "out")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["model.gguf", "out"]
+
+
+def test_an_empty_folder_may_be_filled(tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    convert(write(tmp_path, tiny_llama()), tmp_path / "out")
+    WeightsFolder.open(tmp_path / "out").close()
+
+
+def test_anything_else_is_not_overwritten(tmp_path: Path) -> None:
+    source = write(tmp_path, tiny_llama())
+    folder, file, link = tmp_path / "folder", tmp_path / "file", tmp_path / "link"
+    folder.mkdir()
+    (folder / "thesis.txt").write_text("years of work")
+    file.write_text("text")
+    link.symlink_to(folder)
+    for target in (folder, file, link):
+        with pytest.raises(InvalidRequest, match="choose another target"):
+            convert(source, target)
+    (folder / "config.json").write_text('{"model_type": "llama"}')
+    with pytest.raises(InvalidRequest, match="no weights folder"):
+        convert(source, folder)
+    assert (folder / "thesis.txt").read_text() == "years of work"
+
+
+def test_a_failure_leaves_nothing(tmp_path: Path) -> None:
+    source = write(tmp_path, tiny_llama())
+
+    class Stop(Exception):
+        pass
+
+    def stop(label: str, done: int, total: int) -> None:
+        if done > total // 2:
+            raise Stop
+
+    with pytest.raises(Stop):
+        convert(source, tmp_path / "out", None, stop)
+    assert tree(tmp_path) == ["model.gguf"]
+    convert(source, tmp_path / "out")
+    before = (tmp_path / "out" / "model.safetensors").stat().st_ino
+    with pytest.raises(Stop):
+        convert(source, tmp_path / "out", None, stop)
+    assert (tmp_path / "out" / "model.safetensors").stat().st_ino == before
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["model.gguf", "out"]
+
+
+def test_a_crash_leaves_nothing_under_the_final_name(tmp_path: Path) -> None:
+    """The process dies in the middle; the next conversion also removes what it left."""
+    source = write(tmp_path, tiny_llama())
+    code = f"""
+        import os
+        from cactus.weights.convert import convert
+
+        def die(label, done, total):
+            if done > total // 2:
+                os._exit(7)
+
+        convert({str(source)!r}, {str(tmp_path / "out")!r}, None, die)
+    """
+    run = subprocess.run([sys.executable, "-c", textwrap.dedent(code)], check=False)
+    assert run.returncode == 7
+    left = [path.name for path in tmp_path.iterdir() if path.name != "model.gguf"]
+    assert len(left) == 1
+    assert left[0].startswith(".out.partial-")
+    running = tmp_path / f".out.partial-{os.getpid()}-0123abcd"
+    running.mkdir()
+    convert(source, tmp_path / "out")
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        running.name,
+        "model.gguf",
+        "out",
+    ]
+
+
+def test_bad_arguments(tmp_path: Path) -> None:
+    source = write(tmp_path, tiny_llama())
+    for precision in ("int4", "INT3", "", "Q4_0"):
+        with pytest.raises(InvalidRequest, match=r"precision is .*INT4, INT8, FP16, FP32"):
+            convert(source, tmp_path / "out", precision)
+    with pytest.raises(ModelNotFound, match="no such file or folder"):
+        convert(tmp_path / "absent.gguf", tmp_path / "out")
+    bad = tiny_llama()
+    bad.set("tokenizer.ggml.model", 8, "abacus")
+    with pytest.raises(CactusError, match=r"tokenizer\.ggml\.model"):
+        convert(write(tmp_path, bad), tmp_path / "out")
+    assert tree(tmp_path) == ["model.gguf"]
+
+
+def test_files_are_closed(tmp_path: Path) -> None:
+    source = write(tmp_path, tiny_llama())
+    convert(source, tmp_path / "out")
+    before = len(os.listdir("/proc/self/fd"))
+    for precision in (None, "INT8", "bad"):
+        try:
+            convert(source, tmp_path / "out", precision)
+        except InvalidRequest:
+            assert precision == "bad"
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_memory_does_not_grow_with_the_tensor(tmp_path: Path) -> None:
+    """A matrix of 128 MB as f32 is converted in far less."""
+    config, tensors = small_checkpoint()
+    config["vocab_size"] = 1 << 20
+    tensors["model.embed_tokens.weight"] = np.ones((1 << 20, 32), np.float16)
+    write_checkpoint(tmp_path / "hf", config, tensors)
+    del tensors
+    tracemalloc.start()
+    try:
+        convert(tmp_path / "hf", tmp_path / "out", "INT8")
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 48 << 20
