@@ -13,6 +13,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from cactus.chat.values import clean_text
 from cactus.errors import TokenizerError
 from cactus.tokenizer_check import check_patterns, is_panic
 from cactus.tokenizer_config import TokenizerConfig
@@ -32,7 +33,8 @@ class Tokenizer:
     ``vocab_size``: number of tokens, added ones included. ``bos_id``, ``pad_id``: None if the model
     has none. ``eos_ids``: every id that ends an answer, ascending. ``special_ids``: ids that
     ``decode`` leaves out. ``add_bos``: whether raw text is meant to start with ``bos_id``; a chat
-    template writes its own.
+    template writes its own. ``special_tokens``: spellings by name ("bos_token"), as templates want
+    them.
     """
 
     def __init__(self, backend: Backend, config: TokenizerConfig) -> None:
@@ -45,6 +47,7 @@ class Tokenizer:
         self.bos_token, self.eos_token, self.unk_token, self.pad_token = (
             config.tokens.get(name) for name in ("bos", "eos", "unk", "pad")
         )
+        self.special_tokens = {f"{name}_token": text for name, text in config.tokens.items()}
         self.add_bos = config.add_bos
         eos = self.token_to_id(self.eos_token or "")
         if self.eos_token and eos is None:
@@ -98,6 +101,11 @@ class Tokenizer:
                 raise TokenizerError(f"{path} is damaged: {error}") from None
             raise
         return cls(backend, TokenizerConfig.read(folder))
+
+    @property
+    def markup(self) -> list[str]:
+        """The spellings that are special in a template and text in content."""
+        return list(self._markup)
 
     def encode(self, text: str, special: bool = False) -> list[int]:
         """Ids of plain text; markup in it ("<|im_end|>", "</s>") is spelled out as text.
@@ -214,7 +222,7 @@ class Tokenizer:
             raise
 
     def _plain(self, text: str, backend: Backend) -> list[int]:
-        text = _without_surrogates(text)
+        text = clean_text(text)
         encoding = self._run(backend, text)
         ids: list[int] = encoding.ids
         if ids and max(ids) >= self._limit:
@@ -308,15 +316,6 @@ def _join(parts: Iterable[tuple[str, bool]]) -> tuple[str, list[tuple[int, int]]
             stretches.append((offset, end))
         offset = end
     return "".join(texts), stretches
-
-
-def _without_surrogates(text: str) -> str:
-    """Surrogate pairs become the character they stand for, lone ones U+FFFD."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
-    return text
 
 
 def _is_word(text: str, index: int) -> bool:

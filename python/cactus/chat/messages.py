@@ -1,0 +1,231 @@
+"""Messages of a conversation, as a caller gives them and as a chat template wants them."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from cactus.chat.tools import validate_tools
+from cactus.chat.traced import trusted
+from cactus.chat.values import clean, parse_json, shown
+from cactus.errors import InvalidRequest
+
+__all__ = ["ROLES", "Message", "parse_messages", "validate_tools"]
+
+ROLES = ("system", "developer", "user", "assistant", "tool", "function")
+_REASONING = ("reasoning_content", "thinking", "reasoning")
+_EXAMPLE = '[{"role": "user", "content": "..."}]'
+
+
+@dataclass(frozen=True)
+class Message:
+    """One turn. ``content``: its text, "" if there is none; several text parts are joined by "\\n".
+
+    ``images``: paths, URLs or encoded bytes in order of appearance. ``tool_calls``: in OpenAI's
+    form, ``arguments`` as an object wherever they are one. ``fields``: all the caller gave,
+    checked, which is what a template sees.
+    """
+
+    role: str
+    content: str = ""
+    images: tuple[Any, ...] = ()
+    name: str | None = None
+    tool_calls: tuple[Mapping[str, Any], ...] = ()
+    tool_call_id: str | None = None
+    fields: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    parts: tuple[Mapping[str, str], ...] = field(default=(), repr=False)
+
+    def to_template(self, as_parts: bool = False) -> dict[str, Any]:
+        """The dict a template reads. ``as_parts``: content as a list; always so with images."""
+        own = {"name": self.name, "content": self.content, "tool_call_id": self.tool_call_id}
+        given = dict(self.fields or {key: own[key] for key in own if own[key] is not None})
+        given.pop("images", None)
+        turn = {"role": trusted(self.role), **given}
+        turn["role"] = trusted(self.role)
+        if self.tool_calls:
+            turn["tool_calls"] = [dict(call) for call in self.tool_calls]
+        if self.images or (as_parts and "content" in turn):
+            turn["content"] = [dict(part) for part in self._content_parts()]
+        elif turn.get("content") is not None:
+            turn["content"] = self.content
+        reasoning = next((turn[key] for key in _REASONING if turn.get(key) is not None), None)
+        if reasoning is not None:  # templates read it under either name
+            turn = {"thinking": reasoning, **turn, "reasoning_content": reasoning}
+        return turn
+
+    def _content_parts(self) -> Sequence[Mapping[str, str]]:
+        if self.parts:
+            return self.parts
+        text = [{"type": "text", "text": self.content}] if self.content else []
+        return [*({"type": "image"} for _ in self.images), *text]
+
+
+def parse_messages(messages: Any) -> list[Message]:
+    """Check and normalise messages: a list of dicts, or a JSON string of one.
+
+    Content is a string or OpenAI's list of ``text``, ``image_url`` and ``image`` parts; it may be
+    empty, and may be null or missing only beside ``tool_calls``. Order of roles is the template's
+    affair. Raises InvalidRequest naming the field (``messages[3].content``), what was expected
+    and what was given.
+    """
+    if isinstance(messages, (str, bytes, bytearray)):
+        try:
+            text = messages if isinstance(messages, str) else bytes(messages).decode()
+        except UnicodeDecodeError as error:
+            raise InvalidRequest(f"messages: expected UTF-8, {error}") from None
+        messages = parse_json(text, "messages")
+    if not isinstance(messages, (list, tuple)):
+        raise InvalidRequest(
+            f"messages: expected a list such as {_EXAMPLE} or a JSON string of one, "
+            f"got {shown(messages)}"
+        )
+    if not messages:
+        raise InvalidRequest(f"messages: expected at least one message such as {_EXAMPLE}, got []")
+    return [_message(item, f"messages[{index}]") for index, item in enumerate(messages)]
+
+
+def _message(item: Any, name: str) -> Message:
+    if isinstance(item, Message):
+        return item
+    if not isinstance(item, dict):
+        raise InvalidRequest(
+            f'{name}: expected an object with "role" and "content", got {shown(item)}'
+        )
+    role = item.get("role")
+    if role not in ROLES:
+        got = shown(role) if "role" in item else "none"
+        raise InvalidRequest(f"{name}.role: expected one of {', '.join(ROLES)}, got {got}")
+    given = {key: value for key, value in item.items() if key not in ("images", "content")}
+    fields: dict[str, Any] = clean(given, name)
+    calls = _tool_calls(fields.get("tool_calls"), f"{name}.tool_calls")
+    content = item.get("content")
+    if content is None and not calls:
+        got = "null" if "content" in item else "none"
+        raise InvalidRequest(f"{name}.content: expected a string or a list of parts, got {got}")
+    parts, images = _content(content, f"{name}.content")
+    images = [*_images(item.get("images"), f"{name}.images"), *images]
+    text = "\n".join(part["text"] for part in parts if part["type"] == "text")
+    if "content" in item:
+        # back where the caller had it: a template may print a message whole
+        fields = {key: fields.get(key, text) for key in item if key != "images"}
+        if content is None:
+            fields["content"] = None
+    extra = [{"type": "image"}] * (len(images) - sum(part["type"] == "image" for part in parts))
+    return Message(
+        role=role,
+        content=text,
+        images=tuple(images),
+        name=_text_or_none(fields, "name", name),
+        tool_calls=tuple(calls),
+        tool_call_id=_text_or_none(fields, "tool_call_id", name),
+        fields=fields,
+        parts=tuple([*extra, *parts]),
+    )
+
+
+def _text_or_none(fields: Mapping[str, Any], key: str, name: str) -> str | None:
+    value = fields.get(key)
+    if value is not None and not isinstance(value, str):
+        raise InvalidRequest(f"{name}.{key}: expected a string, got {shown(value)}")
+    return value
+
+
+def _content(content: Any, name: str) -> tuple[list[dict[str, str]], list[Any]]:
+    """Content as parts, and the images in it."""
+    if content is None:
+        return [], []
+    if isinstance(content, str):
+        return ([{"type": "text", "text": clean(content, name)}] if content else []), []
+    if not isinstance(content, (list, tuple)):
+        raise InvalidRequest(f"{name}: expected a string or a list of parts, got {shown(content)}")
+    parts: list[dict[str, str]] = []
+    images: list[Any] = []
+    for index, part in enumerate(content):
+        place = f"{name}[{index}]"
+        kind = part.get("type") if isinstance(part, dict) else None
+        if kind == "text":
+            text = part.get("text")
+            if not isinstance(text, str):
+                raise InvalidRequest(f"{place}.text: expected a string, got {shown(text)}")
+            parts.append({"type": "text", "text": clean(text, place)})
+        elif kind in ("image", "image_url", "input_image"):
+            parts.append({"type": "image"})
+            images.append(_image_of(part, place))
+        else:
+            got = shown(kind if isinstance(part, dict) else part)
+            raise InvalidRequest(
+                f"{place}.type: expected 'text', 'image_url' or 'image', got {got}"
+            )
+    return parts, images
+
+
+def _image_of(part: Mapping[str, Any], name: str) -> Any:
+    """The image of a part: OpenAI's ``image_url``, or ``image``, ``path``, ``url``."""
+    for key in ("image_url", "image", "path", "url"):
+        if key in part:
+            value = part[key]
+            if isinstance(value, dict):
+                key, value = f"{key}.url", value.get("url")
+            return _image(value, f"{name}.{key}")
+    raise InvalidRequest(f"{name}: expected the image under 'image_url', 'image' or 'path'")
+
+
+def _images(value: Any, name: str) -> list[Any]:
+    if value is None:
+        return []
+    if not isinstance(value, (list, tuple)):
+        raise InvalidRequest(f"{name}: expected a list of image paths, got {shown(value)}")
+    return [_image(image, f"{name}[{index}]") for index, image in enumerate(value)]
+
+
+def _image(value: Any, name: str) -> Any:
+    if isinstance(value, os.PathLike):
+        value = os.fspath(value)
+    if not isinstance(value, (str, bytes)) or not value:
+        raise InvalidRequest(f"{name}: expected a path, a URL or bytes, got {shown(value)}")
+    return clean(value, name) if isinstance(value, str) else value
+
+
+def _tool_calls(value: Any, name: str) -> list[dict[str, Any]]:
+    """Calls in OpenAI's form; the flat form ``{"name", "arguments"}`` is accepted."""
+    if value is None:
+        return []
+    if not isinstance(value, list):
+        raise InvalidRequest(f"{name}: expected a list of tool calls, got {shown(value)}")
+    calls = []
+    for index, call in enumerate(value):
+        place = f"{name}[{index}]"
+        if not isinstance(call, dict):
+            raise InvalidRequest(f"{place}: expected an object, got {shown(call)}")
+        flat = "function" not in call
+        function = call if flat else call["function"]
+        if not isinstance(function, dict):
+            raise InvalidRequest(f"{place}.function: expected an object, got {shown(function)}")
+        place += "" if flat else ".function"
+        if not isinstance(function.get("name"), str) or not function["name"]:
+            raise InvalidRequest(
+                f"{place}.name: expected a string, got {shown(function.get('name'))}"
+            )
+        arguments = _arguments(function.get("arguments"), f"{place}.arguments")
+        rest = {key: call[key] for key in call if key not in ("function", "name", "arguments")}
+        named = {"name": function["name"], "arguments": arguments}
+        calls.append({**rest, "type": "function", "function": named})
+    return calls
+
+
+def _arguments(value: Any, name: str) -> Any:
+    """An object; a JSON string of one is read, any other string is left to the template."""
+    if value is None:
+        return {}
+    if isinstance(value, str):
+        try:
+            parsed = json.loads(value)
+        except (ValueError, RecursionError):
+            return value
+        return clean(parsed, name) if isinstance(parsed, dict) else value
+    if not isinstance(value, dict):
+        raise InvalidRequest(f"{name}: expected an object or a JSON string, got {shown(value)}")
+    return value

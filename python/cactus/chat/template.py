@@ -1,0 +1,295 @@
+"""A model's chat template: messages in, the text of a prompt out, with its authors marked."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cactus.chat.messages import Message
+from cactus.chat.traced import Part, parts_of, trusted
+from cactus.chat.values import clean
+from cactus.errors import InvalidRequest, TemplateError
+
+if TYPE_CHECKING:
+    from jinja2 import Template
+
+    from cactus.tokenizer import Tokenizer
+
+CHATML = """\
+{%- for message in messages %}
+{{- '<|im_start|>' + message.role + '\\n' + message.content + '<|im_end|>\\n' }}
+{%- endfor %}
+{%- if add_generation_prompt %}{{- '<|im_start|>assistant\\n' }}{%- endif %}"""
+
+_MAX_SOURCE = 1 << 20
+# What a template may be given by its caller under no other name than its own.
+_RESERVED = frozenset(
+    (
+        *("messages", "tools", "add_generation_prompt", "chat_template", "tokenize", "padding"),
+        *("truncation", "max_length", "return_tensors", "return_dict", "tokenizer_kwargs"),
+        *("return_assistant_tokens_mask", "continue_final_message", "conversation"),
+        *("range", "cycler", "joiner", "dict", "namespace", "raise_exception", "strftime_now"),
+        *("loop", "self", "caller", "varargs", "kwargs", "super"),
+    )
+)
+_PROBE = "cactusprobe"
+
+
+@dataclass(frozen=True)
+class Rendered:
+    """A prompt. ``parts``: its text cut where the author changes, for ``encode_prompt``.
+
+    ``tools_rendered``: whether every tool given is in the prompt; True if there were none. False
+    means that the template does not know tools, and the model will not hear of them.
+    """
+
+    parts: list[Part]
+    tools_rendered: bool
+
+    @property
+    def text(self) -> str:
+        return "".join(part.text for part in self.parts)
+
+
+class ChatTemplate:
+    """A compiled template with the special tokens it may write. Any number of threads may use it.
+
+    ``source``: Jinja. ``special_tokens``: ``bos_token`` and the like, as templates name them.
+    ``markup``: spellings of all special tokens; needed only for templates that build one of them
+    in a way that cannot be followed. Raises TemplateError, with the line, for a broken source.
+    """
+
+    def __init__(
+        self,
+        source: str,
+        special_tokens: Mapping[str, str] | None = None,
+        markup: Iterable[str] = (),
+    ) -> None:
+        if len(source) > _MAX_SOURCE:
+            raise TemplateError(
+                f"the chat template has {len(source)} characters; at most {_MAX_SOURCE} are read"
+            )
+        self.source = source
+        self._special = {key: trusted(text) for key, text in (special_tokens or {}).items()}
+        self._markup = sorted(set(markup), key=len, reverse=True)
+        self._template, self._takes_tools = _compile(source)
+        self._wants_parts: bool | None = None
+
+    @classmethod
+    def load(cls, folder: Path, tokenizer: Tokenizer) -> ChatTemplate:
+        """The template of a weights folder or Hugging Face folder; ChatML if it has none.
+
+        Raises TemplateError if there is none and the vocabulary has no ChatML tokens.
+        """
+        source = _read_source(folder)
+        if source is None:
+            if None in map(tokenizer.token_to_id, ("<|im_start|>", "<|im_end|>")):
+                raise TemplateError(
+                    f"{folder} has no chat_template.jinja, and its vocabulary no ChatML tokens; "
+                    "put the model's chat template there under that name"
+                )
+            source = CHATML
+        return cls(source, tokenizer.special_tokens, tokenizer.markup)
+
+    def render(
+        self,
+        messages: Sequence[Message],
+        tools: Sequence[Mapping[str, Any]] | None = None,
+        add_generation_prompt: bool = True,
+        **extra: Any,
+    ) -> Rendered:
+        """Render a conversation.
+
+        ``tools``: as ``validate_tools`` returns them. ``extra``: further variables of the template
+        (``enable_thinking=False``), JSON values. Raises InvalidRequest for a name in ``extra``
+        that is not for the caller to set, TemplateError with the template's own message if it
+        refuses the conversation, and with line and reason if it fails or exceeds its limits.
+        """
+        variables = self._variables(extra)
+        schemas = [dict(tool) for tool in tools] if tools else None
+        parts_wanted = self._expects_parts()
+        turns = [message.to_template(parts_wanted) for message in messages]
+        text = self._run(turns, schemas, add_generation_prompt, variables)
+        parts = self._recover(parts_of(text), (turns, schemas, variables))
+        shown = not schemas or (
+            self._takes_tools and all(tool["function"]["name"] in text for tool in schemas)
+        )
+        return Rendered(parts, shown)
+
+    def _variables(self, extra: Mapping[str, Any]) -> dict[str, Any]:
+        for name in extra:
+            if name in _RESERVED or name.startswith("_") or name.endswith("_token"):
+                raise InvalidRequest(
+                    f"chat template argument {name!r} is reserved; expected another name"
+                )
+        cleaned: dict[str, Any] = clean(dict(extra), "chat template arguments")
+        return cleaned
+
+    def _expects_parts(self) -> bool:
+        """Whether the template reads content as a list of parts and not as a string."""
+        if self._wants_parts is None:
+            self._wants_parts = not self._shows(_PROBE) and self._shows(
+                [{"type": "text", "text": _PROBE}]
+            )
+        return self._wants_parts
+
+    def _shows(self, content: Any) -> bool:
+        turn = {"role": trusted("user"), "content": content}
+        try:
+            return _PROBE in self._run([turn], None, True, {})
+        except TemplateError:
+            return False
+
+    def _run(
+        self,
+        turns: list[dict[str, Any]],
+        tools: list[dict[str, Any]] | None,
+        add_generation_prompt: bool,
+        variables: dict[str, Any],
+    ) -> str:
+        from cactus.chat.budget import Budget
+
+        size = _size((turns, tools, variables))
+        budget = Budget(
+            steps=2_000_000 + 64 * len(turns),
+            value=(16 << 20) + 4 * size,
+            total=(128 << 20) + 64 * size,
+            seconds=10 + 5e-4 * len(turns),
+        )
+        names: dict[str, Any] = {
+            "messages": turns,
+            "tools": tools,
+            "documents": None,
+            "add_generation_prompt": add_generation_prompt,
+            **self._special,
+            **variables,
+        }
+        sandbox: Any = self._template.environment
+        context = self._template.new_context(names)
+        try:
+            return str(
+                sandbox.with_budget(
+                    budget, lambda: sandbox.concat(self._template.root_render_func(context))
+                )
+            )
+        except Exception as error:
+            raise self._explain(error) from None
+
+    def _explain(self, error: Exception) -> TemplateError:
+        """The error as the caller should read it, with the line of the template."""
+        from jinja2.exceptions import SecurityError
+
+        from cactus.chat.sandbox import RaisedByTemplate
+
+        if isinstance(error, RaisedByTemplate):
+            return TemplateError(error.message or "the chat template refused the conversation")
+        line = 0
+        trace = error.__traceback__
+        while trace is not None:
+            if trace.tb_frame.f_globals.get("__jinja_template__") is self._template:
+                line = self._template.get_corresponding_lineno(trace.tb_lineno)
+            trace = trace.tb_next
+        if isinstance(error, RecursionError):
+            reason = "it calls itself too deeply"
+        else:
+            reason = str(error) or type(error).__name__
+        verb = "was stopped" if isinstance(error, (SecurityError, RecursionError)) else "failed"
+        return TemplateError(f"the chat template {verb} in line {line}: {reason[:500]}")
+
+    def _recover(self, parts: list[Part], inputs: Any) -> list[Part]:
+        """Give back special tokens that the template built in a way that lost their author.
+
+        A token's spelling outside the traced parts is the template's own, unless some input has
+        its first character ("<"): then it may be the input's, and stays text.
+        """
+        plain = [part.text for part in parts if not part.special]
+        if not plain or not self._markup:
+            return parts
+        whole = "".join(part.text for part in parts)
+        first = {token[0] for token in self._markup if token in whole}
+        if not first or any(character in text for text in _texts(inputs) for character in first):
+            return parts
+        present = [token for token in self._markup if token in whole]
+        owned = [part.special for part in parts for _ in part.text]
+        for match in re.finditer("|".join(map(re.escape, present)), whole):
+            owned[match.start() : match.end()] = [True] * len(match[0])
+        return _cut(whole, owned)
+
+
+def _cut(text: str, owned: list[bool]) -> list[Part]:
+    parts = []
+    start = 0
+    for index in range(1, len(text) + 1):
+        if index == len(text) or owned[index] != owned[start]:
+            parts.append(Part(text[start:index], owned[start]))
+            start = index
+    return parts
+
+
+@lru_cache(maxsize=16)
+def _compile(source: str) -> tuple[Template, bool]:
+    """The compiled template, and whether it reads the variable ``tools``."""
+    from jinja2.exceptions import TemplateSyntaxError
+    from jinja2.meta import find_undeclared_variables
+
+    sandbox = _sandbox()
+    try:
+        template = sandbox.load_source(source)
+        return template, "tools" in find_undeclared_variables(sandbox.parse(source))
+    except TemplateSyntaxError as error:
+        raise TemplateError(
+            f"the chat template has an error in line {error.lineno}: {error.message}"
+        ) from None
+    except RecursionError:
+        raise TemplateError("the chat template nests too deeply") from None
+    except Exception as error:
+        raise TemplateError(f"the chat template cannot be compiled: {error}") from None
+
+
+@lru_cache(maxsize=1)
+def _sandbox() -> Any:
+    from cactus.chat.sandbox import Sandbox
+
+    return Sandbox()
+
+
+def _read_source(folder: Path) -> str | None:
+    """``chat_template.jinja``, else what ``tokenizer_config.json`` holds, else None."""
+    path = folder / "chat_template.jinja"
+    try:
+        if path.is_file():
+            return path.read_text("utf-8")
+        path = folder / "tokenizer_config.json"
+        config = json.loads(path.read_bytes()) if path.is_file() else {}
+    except (ValueError, RecursionError) as error:
+        raise TemplateError(f"{path} cannot be read: {error}") from None
+    found = config.get("chat_template") if isinstance(config, dict) else None
+    if isinstance(found, list):  # several, by name
+        named = {entry.get("name"): entry for entry in found if isinstance(entry, dict)}
+        found = (named.get("default") or {}).get("template")
+    if found is not None and not isinstance(found, str):
+        raise TemplateError(f"{path}: chat_template must be a string")
+    return found
+
+
+def _texts(value: Any) -> Iterable[str]:
+    """Every string in a JSON value, keys included."""
+    rest = [value]
+    while rest:
+        item = rest.pop()
+        if isinstance(item, str):
+            yield item
+        elif isinstance(item, dict):
+            rest += item.keys()
+            rest += item.values()
+        elif isinstance(item, (list, tuple)):
+            rest += item
+
+
+def _size(value: Any) -> int:
+    return sum(map(len, _texts(value)))
