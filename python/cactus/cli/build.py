@@ -21,7 +21,7 @@ from cactus.cli.checkout import ROOT
     help="The library that the Python package loads; what is built without options, too.",
 )
 @click.option("--clean", is_flag=True, help="Build everything anew.")
-@click.option("--jobs", "-j", type=click.IntRange(1), help="Compilers at a time.")
+@click.option("--jobs", "-j", type=click.IntRange(1), metavar="N", help="Compilers at a time.")
 def command(python: bool, clean: bool, jobs: int | None) -> None:
     """Build the native library of this checkout and print where it is.
 
@@ -42,7 +42,7 @@ def command(python: bool, clean: bool, jobs: int | None) -> None:
     parallel = ["--parallel", str(jobs)] if jobs else ["--parallel"]
     _run([cmake, "--build", str(folder), *parallel], "compiling")
     stage = folder / "stage"
-    _run([cmake, "--install", str(folder), "--prefix", str(stage)], "installing")
+    _run([cmake, "--install", str(folder), "--prefix", str(stage)], "")
     library = _put_in_place(stage / "cactus" / "native")
     _check(library)
     click.echo(library)
@@ -80,11 +80,12 @@ def _is_configured(folder: Path, configure: list[str]) -> bool:
 
 
 def _run(arguments: list[str], what: str) -> None:
-    """Runs one tool, showing ``[3/20]`` as it goes; its whole output only when it fails."""
+    """Runs one tool, showing ``3/20`` as it goes; its whole output only when it fails."""
     environment = {**os.environ, "NINJA_STATUS": "[%f/%t] ", "CLICOLOR_FORCE": "0"}
     said: list[str] = []
     terminal = sys.stderr.isatty()
-    click.echo(f"      {what}", err=True, nl=not terminal)
+    if what:
+        click.echo(f"      {what}", err=True, nl=not terminal)
     with subprocess.Popen(
         arguments,
         stdin=subprocess.DEVNULL,
@@ -101,11 +102,11 @@ def _run(arguments: list[str], what: str) -> None:
             if count and terminal:
                 name = count[3].rpartition("/")[2][:50]
                 click.echo(f"\r\033[K      {what} {count[1]}/{count[2]} {name}", err=True, nl=False)
-    if said and terminal:
+    if terminal:
         click.echo("\r\033[K", err=True, nl=False)
     if process.returncode:
         click.echo("".join(said), err=True, nl=False)
-        raise click.ClickException(f"{what} failed: {' '.join(arguments)}")
+        raise click.ClickException(f"failed: {' '.join(arguments)}")
 
 
 def _put_in_place(built: Path) -> Path:

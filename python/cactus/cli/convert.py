@@ -16,6 +16,7 @@ from cactus.cli.text import megabytes
 @click.option(
     "--precision",
     type=click.Choice(["INT4", "INT8", "FP16"], case_sensitive=False),
+    metavar="INT4|INT8|FP16",
     help="How the weights are stored.  [default: as SOURCE has them]",
 )
 def command(source: Path, directory: Path | None, precision: str | None) -> None:

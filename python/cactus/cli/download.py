@@ -13,6 +13,7 @@ from cactus.weights.catalog import STARTER
 @click.option(
     "--precision",
     type=click.Choice(["INT4", "INT8", "FP16"], case_sensitive=False),
+    metavar="INT4|INT8|FP16",
     help="How the weights are stored.  [default: INT4]",
 )
 @click.option("--token", help="Hugging Face token for private models; better in HF_TOKEN.")

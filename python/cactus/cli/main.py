@@ -93,9 +93,13 @@ def run_cli(arguments: Sequence[str]) -> int:
     """Runs one command line and returns its exit status; a user's mistake is one line, no trace."""
     _prepare()
     try:
-        status = cactus.main(list(arguments), prog_name="cactus", standalone_mode=False)
+        # Not cactus.main(), which ends the process itself and takes a closed pipe for an error.
+        with cactus.make_context("cactus", list(arguments)) as context:
+            cactus.invoke(context)
         sys.stdout.flush()
-        return status if isinstance(status, int) else 0
+        return 0
+    except click.exceptions.Exit as end:
+        return end.exit_code
     except click.ClickException as error:
         error.show()
         return error.exit_code

@@ -18,6 +18,7 @@ from cactus.weights.catalog import STARTER
 @click.option(
     "--max-tokens",
     type=click.IntRange(1),
+    metavar="N",
     default=512,
     show_default=True,
     help="Tokens at most in an answer.",
@@ -25,22 +26,28 @@ from cactus.weights.catalog import STARTER
 @click.option(
     "--temperature",
     type=click.FloatRange(0),
+    metavar="X",
     default=0.0,
     show_default=True,
     help="0 takes the likeliest token each time; higher varies more.",
 )
-@click.option("--top-p", type=click.FloatRange(0, 1), help="Sample from this much probability.")
-@click.option("--top-k", type=click.IntRange(0), help="Sample from this many tokens.")
-@click.option("--min-p", type=click.FloatRange(0, 1), help="Drop what is this much less likely.")
-@click.option("--repetition-penalty", type=float, help="Above 1: repeat less.")
-@click.option("--seed", type=int, help="Makes sampling repeatable.")
+@click.option(
+    "--top-p", type=click.FloatRange(0, 1), metavar="X", help="Sample from this much probability."
+)
+@click.option("--top-k", type=click.IntRange(0), metavar="N", help="Sample from this many tokens.")
+@click.option(
+    "--min-p", type=click.FloatRange(0, 1), metavar="X", help="Drop what is this much less likely."
+)
+@click.option("--repetition-penalty", type=float, metavar="X", help="Above 1: repeat less.")
+@click.option("--seed", type=int, metavar="N", help="Makes sampling repeatable.")
 @click.option("--stop", multiple=True, help="End an answer before this text; may be repeated.")
 @click.option(
     "--threads",
     type=click.IntRange(1),
+    metavar="N",
     help="Threads to compute with.  [default: CACTUS_THREADS or the physical cores]",
 )
-@click.option("--context", type=click.IntRange(1), help="Tokens to remember at most.")
+@click.option("--context", type=click.IntRange(1), metavar="N", help="Tokens to remember at most.")
 @click.option("--offline", is_flag=True, help="Open no connection; the model must be here.")
 @click.option("--quiet", "-q", is_flag=True, help="Print the answers only, no speeds.")
 @click.pass_context
@@ -65,11 +72,11 @@ def command(
     from cactus.cli.chat import Chat
     from cactus.cli.models import find_or_fetch
 
+    folder = find_or_fetch(model, offline=offline)
     if prompt == "-" or (prompt is None and not sys.stdin.isatty()):
         prompt = sys.stdin.read()
     if prompt is not None and not prompt.strip():
         raise click.UsageError("The prompt is empty.")
-    folder = find_or_fetch(model, offline=offline)
     # What was not given keeps the default of the library.
     chosen = {name: value for name, value in options.items() if value not in (None, ())}
     if "stop" in chosen:

@@ -104,11 +104,18 @@ def find(name_or_id: str) -> CatalogEntry | None:
 
 def suggest(wrong: str, names: Iterable[str]) -> list[str]:
     """At most three of `names` that a typing mistake could have turned into `wrong`."""
-    import difflib
+    from difflib import SequenceMatcher
 
-    by_key = {folder_name(name): name for name in names}
-    close = difflib.get_close_matches(folder_name(wrong), by_key, n=3, cutoff=0.6)
-    return [by_key[key] for key in close]
+    wanted = folder_name(wrong)[:100]
+    scores: dict[str, float] = {}
+    for name in names:
+        # Compared with the beginning, too: people leave out "-instruct".
+        known = folder_name(name)
+        parts = (known, known[: len(wanted) + 1])
+        scores[name] = max(SequenceMatcher(None, wanted, part).ratio() for part in parts)
+    best = max(scores.values(), default=0.0)
+    near = [name for name, score in scores.items() if score >= max(0.7, best - 0.05)]
+    return sorted(near, key=lambda name: -scores[name])[:3]
 
 
 def _is_reserved(name: str) -> bool:

@@ -1,0 +1,60 @@
+"""The chat of `cactus run` with a model that repeats what it is told; run by test_terminal.py."""
+
+from __future__ import annotations
+
+import sys
+import time
+
+from cactus.cli.chat import Chat
+from cactus.cli.main import run_cli  # noqa: F401  (the import that the command makes)
+from cactus.types import Completion, Metrics, StreamEvent
+
+
+class EchoStream:
+    """Says the last message as JSON, letter by letter; "slow" takes ten seconds."""
+
+    def __init__(self, model: EchoModel, messages: list[dict[str, str]]) -> None:
+        self.model, self.text = model, ""
+        self.says = repr([message["content"] for message in messages])
+        self.pause = 0.05 if "slow" in messages[-1]["content"] else 0.0
+        if self.pause:
+            self.says += "." * 200
+        self.reason = "stop"
+
+    def __iter__(self):
+        for letter in self.says:
+            if self.model.stopped:
+                self.reason = "cancelled"
+                return
+            time.sleep(self.pause)
+            self.text += letter
+            yield StreamEvent(letter, 1)
+
+    @property
+    def completion(self) -> Completion:
+        return Completion(self.text, self.reason, 1.0, (), (), Metrics(decode_tokens=7))
+
+    def __enter__(self):
+        self.model.stopped = False
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+
+class EchoModel:
+    name = "echo"
+    stopped = False
+
+    def stream(self, messages, **_options) -> EchoStream:
+        return EchoStream(self, messages)
+
+    def stop(self) -> None:
+        self.stopped = True
+
+    def reset(self) -> None:
+        pass
+
+
+if __name__ == "__main__":
+    sys.exit(Chat(EchoModel(), system=None, options={}).talk())

@@ -1,0 +1,199 @@
+"""The `cactus` command: help, mistakes, exit status, pipes."""
+
+from __future__ import annotations
+
+import io
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from cactus import __version__, errors
+from cactus.cli import main as cli
+from cactus.cli.main import COMMANDS, cactus, run_cli
+from cactus.cli.text import megabytes, printable
+
+COMMAND = [sys.executable, "-m", "cactus.cli.main"]
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str]):
+    """Runs a command line in this process: status, stdout, stderr."""
+
+    def call(*arguments: str) -> tuple[int, str, str]:
+        status = run_cli(arguments)
+        said = capsys.readouterr()
+        return status, said.out, said.err
+
+    return call
+
+
+def test_help_comes_at_once_and_imports_nothing_heavy() -> None:
+    code = (
+        "import sys; from cactus.cli.main import run_cli; run_cli(['--help']);"
+        "print([m for m in ('numpy', 'httpx', 'rich', 'tokenizers', 'huggingface_hub', 'jinja2')"
+        " if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"
+    times = []
+    for _ in range(5):
+        began = time.perf_counter()
+        subprocess.run([*COMMAND, "--help"], capture_output=True, check=True)
+        times.append(time.perf_counter() - began)
+    assert min(times) < 0.2, times
+
+
+def test_without_a_command_the_help_is_shown(run) -> None:
+    status, out, _ = run()
+    assert status == 0 and all(name in out for name in COMMANDS)
+
+
+def test_version(run) -> None:
+    assert run("--version") == (0, f"cactus {__version__}\n", "")
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_has_the_help_that_the_list_shows(run, name: str) -> None:
+    command = cactus.get_command(None, name)
+    assert command.get_short_help_str(100) == COMMANDS[name][1]
+    status, out, _ = run(name, "--help")
+    assert status == 0 and out.startswith(f"Usage: cactus {name}")
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"), [("rnu", "run"), ("downlaod", "download"), ("tests", "test")]
+)
+def test_a_typing_mistake_in_a_command_gets_the_nearest(run, typed: str, meant: str) -> None:
+    status, _, err = run(typed)
+    assert status == 2 and f"Did you mean '{meant}'?" in err
+
+
+def test_a_strange_command_is_shown_without_its_control_characters(run) -> None:
+    status, _, err = run("x\x1b[2Jy")
+    assert status == 2 and "No command 'x[2Jy'" in err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["run", "smolm2-135m-instruct", "-p", "x"], "did you mean smollm2-135m-instruct"),
+        (["run", "/etc/passwd", "-p", "x"], "neither a weights folder nor a .gguf file"),
+        (["bench", "no-such-model"], 'no model "no-such-model"'),
+        (["download", "no-such-model"], 'no model "no-such-model"'),
+        (["download", "acme/tiny", "--offline"], "downloads are switched off"),
+        (["run", "acme/tiny", "--offline", "-p", "x"], "downloads are switched off"),
+        (["clean", "no-such-model"], 'no model "no-such-model"'),
+    ],
+)
+def test_a_users_mistake_is_one_line_that_helps(
+    run, monkeypatch, tmp_path: Path, arguments: list[str], words: str
+) -> None:
+    monkeypatch.setenv("CACTUS_WEIGHTS", str(tmp_path))
+    status, out, err = run(*arguments)
+    assert (status, out) == (1, "")
+    assert words in err and len(err.strip().splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["run", "--temperature", "-1"],
+        ["run", "--max-tokens", "0"],
+        ["run", "--frobnicate"],
+        ["download", "x/y", "--precision", "INT3"],
+        ["convert", "/no/such/file"],
+        ["bench", "--threads", "none"],
+    ],
+)
+def test_a_wrong_option_is_a_usage_error(run, arguments: list[str]) -> None:
+    status, _, err = run(*arguments)
+    assert status == 2 and err.startswith("Usage: cactus") and "Traceback" not in err
+
+
+@pytest.mark.parametrize(
+    ("raised", "status", "words"),
+    [
+        (errors.ModelFormatError("bad \x1b[31mfile"), 1, "cactus: bad [31mfile\n"),
+        (PermissionError(13, "Permission denied", "/x"), 1, "Permission denied"),
+        (MemoryError(), 1, "MemoryError"),
+        (KeyboardInterrupt(), 130, "\n"),
+    ],
+)
+def test_what_a_command_raises_becomes_a_status(
+    run, monkeypatch, raised: BaseException, status: int, words: str
+) -> None:
+    def fail(*_args: object, **_kwargs: object) -> None:
+        raise raised
+
+    monkeypatch.setattr(cactus, "invoke", fail)
+    got, out, err = run("list")
+    assert (got, out) == (status, "") and words in err
+
+
+def test_a_defect_of_ours_keeps_its_trace(monkeypatch) -> None:
+    def fail(*_args: object, **_kwargs: object) -> None:
+        raise KeyError("ours")
+
+    monkeypatch.setattr(cactus, "invoke", fail)
+    with pytest.raises(KeyError):
+        run_cli(["list"])
+
+
+def test_a_reader_that_leaves_ends_the_command_quietly() -> None:
+    # The pipe is closed before anything is written, which `| head` makes a matter of luck.
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = subprocess.run([*COMMAND, "list"], stdout=writer, stderr=subprocess.PIPE, check=False)
+    os.close(writer)
+    assert done.returncode == cli.PIPE_CLOSED
+    assert done.stderr == b""
+
+
+def test_a_terminal_that_lacks_a_character_gets_a_substitute(monkeypatch, tmp_path: Path) -> None:
+    folder = tmp_path / "weights" / "m"
+    folder.mkdir(parents=True)
+    (folder / "config.json").write_text(
+        '{"model_type": "grüße", "cactus": {"precision": "🌵"}}', "utf-8"
+    )
+    settings = {**os.environ, "CACTUS_WEIGHTS": str(folder.parent), "PYTHONIOENCODING": "latin-1"}
+    done = subprocess.run([*COMMAND, "list"], env=settings, capture_output=True, check=False)
+    assert done.returncode == 0 and b"gr\xfc\xdfe         ? " in done.stdout
+
+
+def test_control_characters_of_a_model_do_not_reach_the_terminal() -> None:
+    assert printable("a\x1b[2J\x07b\r\n\tc\x9bd\x7f\x00é🌵") == "a[2Jb\n\tcdé🌵"
+
+
+def test_sizes_for_people() -> None:
+    assert [megabytes(n) for n in (0, 98_362_432, 1_600_000_000)] == ["0 MB", "98 MB", "1.6 GB"]
+
+
+def test_progress_without_a_terminal_is_two_lines_a_task(monkeypatch) -> None:
+    from cactus.cli.progress import show_progress
+
+    stream = io.StringIO()
+    monkeypatch.setattr(sys, "stderr", stream)
+    with show_progress() as progress:
+        for done in range(0, 2_000_001, 500_000):
+            progress("downloading x\x1b", done, 2_000_000)
+    assert stream.getvalue() == "downloading x (2 MB) ...\ndownloading x: done\n"
+
+
+def test_progress_on_a_terminal_is_a_bar(monkeypatch) -> None:
+    from cactus.cli.progress import show_progress
+
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    stream = Terminal()
+    monkeypatch.setattr(sys, "stderr", stream)
+    monkeypatch.setenv("TERM", "xterm")
+    with show_progress() as progress:
+        progress("looking", 0, 0)
+        progress("downloading [bold]x", 1_000_000, 2_000_000)
+    assert "downloading [bold]x" in stream.getvalue() and "1.0/2.0 MB" in stream.getvalue()
