@@ -1,0 +1,69 @@
+"""Builds the native library with sanitizers and runs tests on it.
+
+    python tools/sanitize.py address [pytest arguments]     AddressSanitizer and UBSan
+    python tools/sanitize.py thread  [pytest arguments]     ThreadSanitizer
+
+Needs g++ with its sanitizer runtimes, cmake and ninja. Default tests: tests/native.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+
+KINDS = {
+    "address": (
+        "address,undefined",
+        ("libasan.so", "libubsan.so"),
+        # Python frees little at exit; leaks of handles are tested by counting memory.
+        {
+            "ASAN_OPTIONS": "detect_leaks=0:allocator_may_return_null=1:quarantine_size_mb=4",
+            "UBSAN_OPTIONS": "halt_on_error=1:print_stacktrace=1",
+        },
+    ),
+    "thread": (
+        "thread",
+        ("libtsan.so",),
+        # NumPy's OpenBLAS synchronises in ways that the sanitizer cannot see.
+        {"TSAN_OPTIONS": "halt_on_error=1", "OPENBLAS_NUM_THREADS": "1"},
+    ),
+}
+
+
+def main() -> int:
+    if len(sys.argv) < 2 or sys.argv[1] not in KINDS:
+        print(__doc__)
+        return 2
+    flags, runtimes, options = KINDS[sys.argv[1]]
+    build = ROOT / "build" / sys.argv[1]
+    configure = ["cmake", "-S", str(ROOT), "-B", str(build), "-G", "Ninja"]
+    subprocess.run([*configure, f"-DCACTUS_SANITIZE={flags}"], check=True)
+    subprocess.run(["cmake", "--build", str(build)], check=True)
+    # A copy of the package with this library: the checkout's own library stays as it is.
+    package = build / "python" / "cactus"
+    shutil.rmtree(package, ignore_errors=True)
+    ignore = shutil.ignore_patterns("*.so", "__pycache__")
+    shutil.copytree(ROOT / "python" / "cactus", package, ignore=ignore)
+    shutil.copy(build / "libcactus.so", package / "native")
+    found = [
+        subprocess.check_output(["g++", f"-print-file-name={name}"], text=True).strip()
+        for name in runtimes
+    ]
+    environment = {
+        **os.environ,
+        **options,
+        "LD_PRELOAD": " ".join(found),
+        "PYTHONPATH": str(package.parent),
+    }
+    tests = sys.argv[2:] or ["tests/native"]
+    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *tests]
+    return subprocess.run(command, cwd=ROOT, env=environment).returncode
+
+
+if __name__ == "__main__":
+    sys.exit(main())
