@@ -98,3 +98,12 @@ def test_q4_k_keeps_its_codes() -> None:
     stored = tiles.dequantize_tile("q4", packed, 16, 1024)
     wanted = by_the_package("Q4_K", raw)
     assert 0 < np.linalg.norm(stored - wanted) / np.linalg.norm(wanted) < 4e-4
+
+
+@pytest.mark.parametrize("kind", _BLOCKS)
+@pytest.mark.parametrize("bad", [np.inf, -np.inf, np.nan])
+def test_f12_damaged_scales_give_no_warning(kind: str, bad: float) -> None:
+    raw = np.zeros((1, _SIZES[kind][1]), np.uint8)
+    for at in _HALVES.get(kind, (0,)):
+        raw[:, at : at + 2] = np.array([bad], np.float16).view(np.uint8)
+    assert not np.isfinite(dequantize(kind, raw)).all()

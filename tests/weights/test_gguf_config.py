@@ -128,9 +128,11 @@ def test_linear_scaling(tmp_path: Path) -> None:
     source.set("llama.rope.scaling.factor", F32, 4.0)
     config = read(tmp_path, source).config
     assert config["rope_scaling"] == {"rope_type": "linear", "factor": 4.0}
-    for kind in ("yarn", "longrope", "x" * 1000):
+    for kind in ("yarn", "longrope"):
         source.set("llama.rope.scaling.type", STRING, kind)
         refuse(tmp_path, source, "llama.rope.scaling.type .* not supported", UnsupportedModel)
+    source.set("llama.rope.scaling.type", STRING, "x" * 1000)
+    refuse(tmp_path, source, "llama.rope.scaling.type .* at most 64")
     source.set("llama.rope.scaling.type", STRING, "none")
     assert "rope_scaling" not in read(tmp_path, source).config
 
@@ -394,3 +396,14 @@ def test_f10_chat_template_of_another_type(tmp_path: Path) -> None:
     source = tiny_llama()
     source.set("tokenizer.chat_template", U32, 1)
     refuse(tmp_path, source, "tokenizer.chat_template is 1, expected a string")
+    source.set("tokenizer.chat_template", STRING, "x" * ((1 << 18) + 1))
+    refuse(tmp_path, source, "tokenizer.chat_template is 'x.*at most 262144")
+
+
+@pytest.mark.parametrize("key", ["model", "pre"])
+def test_f10_names_of_megabytes(tmp_path: Path, key: str) -> None:
+    source = tiny_llama()
+    source.set(f"tokenizer.ggml.{key}", STRING, "x" * 1_000_000)
+    with pytest.raises(ModelFormatError, match=f"tokenizer.ggml.{key} is 'x.*at most 64") as caught:
+        read(tmp_path, source)
+    assert len(str(caught.value)) < 500

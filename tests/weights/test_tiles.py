@@ -139,3 +139,15 @@ def test_sizes() -> None:
             tiles.tile_nbytes(dtype, 16, 48)
     with pytest.raises(ValueError, match="unknown tile dtype 'q5'"):
         tiles.tile_nbytes("q5", 16, 32)
+
+
+def test_f12_damaged_scales_give_no_warning() -> None:
+    """NaN and infinity come out as they are; who uses the values has to look at them."""
+    for bad in (np.inf, -np.inf, np.nan):
+        scale = np.full((16, 1), bad, np.float16)
+        data = tiles.pack_q4(np.zeros((16, 32), np.uint8), scale, scale)
+        assert not np.isfinite(tiles.dequantize_tile("q4", data, 16, 32)).any()
+        data = tiles.pack_q8(np.zeros((16, 32), np.int8), scale)
+        assert not np.isfinite(tiles.dequantize_tile("q8", data, 16, 32)).any()
+        half = np.ascontiguousarray(tiles.pack_plain(scale)).view(np.uint8).reshape(-1)
+        assert not np.isfinite(tiles.dequantize_tile("f16", half, 16, 1)).any()

@@ -47,7 +47,9 @@ def q8_codes(raw: U8) -> tuple[NDArray[np.int8], F16]:
 
 def dequantize(kind: str, raw: U8) -> F32:
     """The f32 values [rows, cols] of raw rows; `kind` is one of `DEQUANTIZE`."""
-    values = DEQUANTIZE[kind](raw)
+    # A damaged scale may be NaN or infinite; the caller looks for what it makes of its block.
+    with np.errstate(over="ignore", invalid="ignore"):
+        values = DEQUANTIZE[kind](raw)
     return values.reshape(raw.shape[0], -1)
 
 

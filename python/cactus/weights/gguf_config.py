@@ -22,6 +22,8 @@ MAX_HEADS = 1024
 MAX_WIDTH = 1 << 18
 MAX_VOCABULARY = 1 << 21
 MAX_CONTEXT = 1 << 24
+MAX_NAME = 64
+MAX_TEMPLATE = 1 << 18
 
 
 @dataclass(frozen=True)
@@ -84,10 +86,13 @@ class Facts:
             )
         return float(value)
 
-    def text(self, name: str) -> str | None:
+    def text(self, name: str, limit: int) -> str | None:
+        """A string of at most `limit` characters, or None when it is missing."""
         value = self._metadata.get(self.key(name))
-        if value is not None and not isinstance(value, str):
-            raise ModelFormatError(f"{self.key(name)} is {_show(value)}, expected a string")
+        if value is not None and (not isinstance(value, str) or len(value) > limit):
+            raise ModelFormatError(
+                f"{self.key(name)} is {_show(value)}, expected a string of at most {limit}"
+            )
         return value
 
     def per_layer(self, name: str, layers: int, low: int, high: int) -> list[int]:
@@ -122,11 +127,17 @@ def read_model(gguf: GGUFFile) -> GGUFModel:
             f"architecture {architecture[:80]!r} is not supported in GGUF; supported: {_known()}"
         )
     facts = Facts(gguf.metadata, architecture)
+    for name in ("tokenizer.ggml.model", "tokenizer.ggml.pre"):
+        facts.text(name, MAX_NAME)
     config, tensors = _ARCHITECTURES[architecture](facts, gguf)
     generation = _token_ids(facts, config)
     ignored = _check_tensors(gguf, tensors)
     return GGUFModel(
-        config, generation, facts.text("tokenizer.chat_template"), tuple(tensors), ignored
+        config,
+        generation,
+        facts.text("tokenizer.chat_template", MAX_TEMPLATE),
+        tuple(tensors),
+        ignored,
     )
 
 
@@ -323,7 +334,7 @@ def _rope_scaling(facts: Facts, gguf: GGUFFile, config: dict[str, Any]) -> dict[
     original = facts.integer("{arch}.rope.scaling.original_context_length", 1, MAX_CONTEXT, 8192)
     if ROPE_TABLE in gguf.tensors:
         return _llama3_scaling(gguf, config, original)
-    kind = facts.text("{arch}.rope.scaling.type") or "none"
+    kind = facts.text("{arch}.rope.scaling.type", MAX_NAME) or "none"
     factor = facts.number("{arch}.rope.scaling.factor", 0.0, 1e6, 0.0) or 1.0
     if kind == "none" or (kind == "linear" and factor == 1.0):
         return None

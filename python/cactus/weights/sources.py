@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from cactus.errors import ModelNotFound, UnsupportedModel
+from cactus.errors import ModelFormatError, ModelNotFound, UnsupportedModel
 from cactus.weights.files import RegularFile
 from cactus.weights.gguf import GGUFFile, read_gguf
 from cactus.weights.gguf_config import MappedTensor, read_model
@@ -79,9 +79,12 @@ def _open_gguf(path: Path) -> Source:
     try:
         model = read_model(gguf)
         tensors = tuple(_gguf_tensor(gguf, tensor) for tensor in model.tensors)
-    except Exception as error:
+    except (ModelFormatError, UnsupportedModel) as error:
         gguf.close()
         raise type(error)(f"{path}: {error}") from None
+    except BaseException:
+        gguf.close()
+        raise
     notes = tuple(f"tensor {name!r} is not part of the model; ignored" for name in model.ignored)
 
     def write_tokenizer(folder: Path) -> None:

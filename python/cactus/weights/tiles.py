@@ -105,15 +105,17 @@ def unpack_plain(data: NDArray[_Scalar], rows: int, cols: int) -> NDArray[_Scala
 
 def dequantize_tile(dtype: str, data: U8, rows: int, cols: int) -> F32:
     """The f32 [rows, cols] that packed bytes stand for; see `tile_nbytes` for the dtypes."""
-    if dtype == "q4":
-        codes, scales, minima = unpack_q4(data, rows, cols)
-        return dequantize_q4(codes, scales, minima)
-    if dtype == "q8":
-        return dequantize_q8(*unpack_q8(data, rows, cols))
-    if dtype == "bf16":
-        return bf16_to_f32(unpack_plain(data.view(np.uint16), rows, cols))
-    values = unpack_plain(data.view(np.float16 if dtype == "f16" else np.float32), rows, cols)
-    return values.astype(np.float32)
+    # A damaged scale may be infinite; what it makes of its group is for the caller to see.
+    with np.errstate(over="ignore", invalid="ignore"):
+        if dtype == "q4":
+            codes, scales, minima = unpack_q4(data, rows, cols)
+            return dequantize_q4(codes, scales, minima)
+        if dtype == "q8":
+            return dequantize_q8(*unpack_q8(data, rows, cols))
+        if dtype == "bf16":
+            return bf16_to_f32(unpack_plain(data.view(np.uint16), rows, cols))
+        values = unpack_plain(data.view(np.float16 if dtype == "f16" else np.float32), rows, cols)
+        return values.astype(np.float32)
 
 
 def dequantize_q4(codes: U8, scales: F16, minima: F16) -> F32:
