@@ -18,6 +18,7 @@ from cactus.errors import InvalidRequest, TemplateError
 if TYPE_CHECKING:
     from jinja2 import Template
 
+    from cactus.chat.budget import Budget
     from cactus.tokenizer import Tokenizer
 
 CHATML = """\
@@ -114,7 +115,8 @@ class ChatTemplate:
         schemas = [dict(tool) for tool in tools] if tools else None
         parts_wanted = self._expects_parts()
         turns = [message.to_template(parts_wanted) for message in messages]
-        text = self._run(turns, schemas, add_generation_prompt, variables)
+        budget = _budget(len(turns), _size((turns, schemas, variables)))
+        text = self._run(turns, schemas, add_generation_prompt, variables, budget)
         parts = self._recover(parts_of(text), (turns, schemas, variables))
         shown = not schemas or (
             self._takes_tools and all(tool["function"]["name"] in text for tool in schemas)
@@ -133,15 +135,20 @@ class ChatTemplate:
     def _expects_parts(self) -> bool:
         """Whether the template reads content as a list of parts and not as a string."""
         if self._wants_parts is None:
-            self._wants_parts = not self._shows(_PROBE) and self._shows(
-                [{"type": "text", "text": _PROBE}]
+            self._wants_parts = (
+                "type" in self.source  # parts are told apart by it
+                and not self._shows(_PROBE)
+                and self._shows([{"type": "text", "text": _PROBE}])
             )
         return self._wants_parts
 
     def _shows(self, content: Any) -> bool:
         turn = {"role": trusted("user"), "content": content}
+        from cactus.chat.budget import Budget
+
+        budget = Budget(steps=10_000, seconds=1)
         try:
-            return _PROBE in self._run([turn], None, True, {})
+            return _PROBE in self._run([turn], None, True, {}, budget)
         except TemplateError:
             return False
 
@@ -151,16 +158,8 @@ class ChatTemplate:
         tools: list[dict[str, Any]] | None,
         add_generation_prompt: bool,
         variables: dict[str, Any],
+        budget: Budget,
     ) -> str:
-        from cactus.chat.budget import Budget
-
-        size = _size((turns, tools, variables))
-        budget = Budget(
-            steps=2_000_000 + 64 * len(turns),
-            value=(16 << 20) + 4 * size,
-            total=(128 << 20) + 64 * size,
-            seconds=10 + 5e-4 * len(turns),
-        )
         names: dict[str, Any] = {
             "messages": turns,
             "tools": tools,
@@ -219,6 +218,18 @@ class ChatTemplate:
         for match in re.finditer("|".join(map(re.escape, present)), whole):
             owned[match.start() : match.end()] = [True] * len(match[0])
         return _cut(whole, owned)
+
+
+def _budget(turns: int, size: int) -> Budget:
+    """What a rendering of so many turns with so many characters may use."""
+    from cactus.chat.budget import Budget
+
+    return Budget(
+        steps=1_000_000 + 64 * turns,
+        value=(16 << 20) + 4 * size,
+        total=(128 << 20) + 64 * size,
+        seconds=10 + 5e-4 * turns,
+    )
 
 
 def _cut(text: str, owned: list[bool]) -> list[Part]:
