@@ -71,6 +71,7 @@ Program::Program(const void* plan, uint64_t plan_size, const std::string& weight
       plan_(read_plan(plan, plan_size, mapping_.size())),
       kernels_(kernels),
       max_rows_(max_rows),
+      tokens_(UINT32_MAX),
       layout_(std::make_shared<StateLayout>(plan_)),
       team_(threads) {
   for (const WeightRecord& record : plan_.weights) {
@@ -78,6 +79,11 @@ Program::Program(const void* plan, uint64_t plan_size, const std::string& weight
   }
   for (const StepRecord& step : plan_.steps) {
     functions_.push_back(find_op(static_cast<Op>(step.op)));
+  }
+  for (const StepRecord& step : plan_.steps) {
+    if (step.op == static_cast<uint32_t>(Op::kEmbed)) {
+      tokens_ = std::min(tokens_, weights_[static_cast<size_t>(step.weight[0])].rows);
+    }
   }
   seconds_.resize(plan_.steps.size());
   make_rotaries();
@@ -235,10 +241,10 @@ void Program::step(std::vector<Sequence> sequences, cactus_output* outputs, uint
               " tokens do not fit the context of " +
               std::to_string(plan_.header.context_length));
     for (uint32_t n = 0; n < s.count; n++) {
-      check(s.tokens[n] >= 0 && static_cast<uint32_t>(s.tokens[n]) < plan_.header.vocab_size,
+      check(s.tokens[n] >= 0 && static_cast<uint32_t>(s.tokens[n]) < tokens_,
             CACTUS_ERROR_ARGUMENT,
             "step: token " + std::to_string(s.tokens[n]) + " is not in the vocabulary of " +
-                std::to_string(plan_.header.vocab_size));
+                std::to_string(tokens_));
     }
   }
   // All memory first, so that a failure leaves every session as it was.

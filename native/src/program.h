@@ -100,6 +100,7 @@ class Program {
   const Plan plan_;
   const KernelTable& kernels_;
   const uint32_t max_rows_;
+  uint32_t tokens_;  // ids that every embedding has a row for
   std::shared_ptr<const StateLayout> layout_;
   std::shared_ptr<std::mutex> mutex_ = std::make_shared<std::mutex>();
   std::vector<Weight> weights_;

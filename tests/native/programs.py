@@ -54,8 +54,14 @@ def pack(value: NDArray[np.float32], dtype: str) -> NDArray[np.uint8]:
     return np.ascontiguousarray(pack_plain(value.astype(kind))).view(np.uint8).ravel()
 
 
-def store(graph: Graph, tensors: Mapping[str, Any], path: Path, dtype: str = "f32") -> Store:
-    """Write the graph's tensors; matrices that linears read are tiles of ``dtype``."""
+def store(
+    graph: Graph,
+    tensors: Mapping[str, Any],
+    path: Path,
+    dtype: str = "f32",
+    only: set[str] | None = None,
+) -> Store:
+    """Write the graph's tensors; matrices (all, or ``only`` some) are tiles of ``dtype``."""
     matrices = {
         name for node in graph.nodes if node.op in ("linear", "embed") for name in node.weights
     }
@@ -68,9 +74,10 @@ def store(graph: Graph, tensors: Mapping[str, Any], path: Path, dtype: str = "f3
             offset = file.tell()
             if name in matrices:
                 rows, cols = value.shape
-                data = pack(value, dtype)
-                values[name] = dequantize_tile(dtype, data, rows, cols)
-                stored[name] = Stored(dtype, rows, cols, offset, data.nbytes, "tile")
+                kind = dtype if only is None or name in only else "f32"
+                data = pack(value, kind)
+                values[name] = dequantize_tile(kind, data, rows, cols)
+                stored[name] = Stored(kind, rows, cols, offset, data.nbytes, "tile")
             else:
                 data = value.view(np.uint8).ravel()
                 values[name] = value
@@ -113,9 +120,7 @@ def logits_of(outputs: list[Output]) -> NDArray[np.float32]:
 def prefill(program: Program, session: Any, tokens: list[int], chunk: int) -> NDArray[np.float32]:
     """All logits of a prompt that is fed in chunks."""
     parts = [
-        logits_of(
-            program.step([Row(session, tokens[i : i + chunk], "all")], want_logits=True)
-        )
+        logits_of(program.step([Row(session, tokens[i : i + chunk], "all")], want_logits=True))
         for i in range(0, len(tokens), chunk)
     ]
     return np.concatenate(parts)

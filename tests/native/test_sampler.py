@@ -46,7 +46,9 @@ def program(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Program]:
 
 def sample(program: Program, token: int, sampler: Sampler | None, count: int = 1) -> list[int]:
     with program.session() as session:
-        return [program.step([Row(session, [token], "last", sampler)])[0].token for _ in range(count)]
+        return [
+            program.step([Row(session, [token], "last", sampler)])[0].token for _ in range(count)
+        ]
 
 
 def test_greedy_takes_the_first_of_equals(program: Program) -> None:
@@ -89,7 +91,9 @@ def test_frequencies_follow_the_distribution(program: Program) -> None:
     assert chi < degrees + 5 * np.sqrt(2 * degrees)
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(
     token=st.integers(5, VOCAB - 1),
     top_k=st.integers(0, 120),
@@ -201,5 +205,7 @@ def test_a_closed_sampler_is_refused(program: Program) -> None:
 
 
 def test_hostile_extremes_never_give_a_token_outside(program: Program, tmp_path: Path) -> None:
-    with Sampler(temperature=1e6, repetition_penalty=1e3, logit_bias={0: -1e6, 99: 1e6}, seed=2) as s:
+    with Sampler(
+        temperature=1e6, repetition_penalty=1e3, logit_bias={0: -1e6, 99: 1e6}, seed=2
+    ) as s:
         assert all(0 <= t < VOCAB for t in sample(program, 4, s, 200))
