@@ -1,1 +1,93 @@
 """On-device AI: language models, speech, embeddings and retrieval in one process."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from cactus import errors as errors
+    from cactus.api import CactusModel as CactusModel
+    from cactus.api import cactus_audio_embed as cactus_audio_embed
+    from cactus.api import cactus_complete as cactus_complete
+    from cactus.api import cactus_destroy as cactus_destroy
+    from cactus.api import cactus_embed as cactus_embed
+    from cactus.api import cactus_get_last_error as cactus_get_last_error
+    from cactus.api import cactus_image_embed as cactus_image_embed
+    from cactus.api import cactus_init as cactus_init
+    from cactus.api import cactus_rag_query as cactus_rag_query
+    from cactus.api import cactus_reset as cactus_reset
+    from cactus.api import cactus_stop as cactus_stop
+    from cactus.api import cactus_tokenize as cactus_tokenize
+    from cactus.api import cactus_transcribe as cactus_transcribe
+    from cactus.errors import CactusError as CactusError
+    from cactus.model import CompletionStream as CompletionStream
+    from cactus.model import Model as Model
+    from cactus.types import Completion as Completion
+    from cactus.types import Metrics as Metrics
+    from cactus.types import StreamEvent as StreamEvent
+
+__version__ = "0.1.0"
+
+# Where every public name lives. Nothing of it is imported before it is asked for, so that a command
+# that only prints its help, or a program that only might need a model, starts at once.
+_HOMES = {
+    "CactusError": "cactus.errors",
+    "CactusModel": "cactus.api",
+    "Completion": "cactus.types",
+    "CompletionStream": "cactus.model",
+    "Metrics": "cactus.types",
+    "Model": "cactus.model",
+    "StreamEvent": "cactus.types",
+    "cactus_audio_embed": "cactus.api",
+    "cactus_complete": "cactus.api",
+    "cactus_destroy": "cactus.api",
+    "cactus_embed": "cactus.api",
+    "cactus_get_last_error": "cactus.api",
+    "cactus_image_embed": "cactus.api",
+    "cactus_init": "cactus.api",
+    "cactus_rag_query": "cactus.api",
+    "cactus_reset": "cactus.api",
+    "cactus_stop": "cactus.api",
+    "cactus_tokenize": "cactus.api",
+    "cactus_transcribe": "cactus.api",
+    "errors": "cactus.errors",
+}
+
+__all__ = [
+    "CactusError",
+    "CactusModel",
+    "Completion",
+    "CompletionStream",
+    "Metrics",
+    "Model",
+    "StreamEvent",
+    "cactus_audio_embed",
+    "cactus_complete",
+    "cactus_destroy",
+    "cactus_embed",
+    "cactus_get_last_error",
+    "cactus_image_embed",
+    "cactus_init",
+    "cactus_rag_query",
+    "cactus_reset",
+    "cactus_stop",
+    "cactus_tokenize",
+    "cactus_transcribe",
+    "errors",
+]
+
+
+def __getattr__(name: str) -> Any:
+    home = _HOMES.get(name)
+    if home is None:
+        raise AttributeError(f"module 'cactus' has no attribute {name!r}")
+    from importlib import import_module
+
+    module = import_module(home)
+    value = module if home == f"cactus.{name}" else getattr(module, name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted([*__all__, "__version__"])

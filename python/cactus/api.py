@@ -1,0 +1,321 @@
+"""The flat functions: integer handles in, JSON strings and lists out.
+
+What a user's data can cause never raises out of `cactus_complete` and `cactus_transcribe`: it comes
+back as JSON with ``success`` false and the reason in ``error``. Functions whose result is a list
+raise CactusError. Either way the reason is this thread's last error too, until its next success.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from cactus.errors import CactusError, InvalidRequest, ModelClosed, UnsupportedModel
+from cactus.generate.metrics import resident_megabytes
+from cactus.generate.options import boolean
+from cactus.model import Messages, Model
+from cactus.types import CompletionResult, TranscriptionResult
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from typing_extensions import Self, Unpack
+
+    from cactus.generate.options import ChatOptions
+
+    class CompleteOptions(ChatOptions, total=False):
+        """The options of `cactus_complete`: those of ``Model.chat`` and two more."""
+
+        stop_sequences: str | Sequence[str] | None
+        callback: Callback | None
+
+
+Callback = Callable[[str, int, None], object]
+"""Called as ``callback(token, token_id, user_data)`` for every token; `user_data` is None."""
+
+_models: dict[int, Model] = {}
+_issued = 0
+_issuing = threading.Lock()
+_last = threading.local()
+
+
+def cactus_init(
+    model_path: str | os.PathLike[str], corpus_dir: str | None = None, cache_index: bool = False
+) -> int | None:
+    """Load a model and return its handle, or None with the reason in `cactus_get_last_error`.
+
+    `model_path`: a weights folder, a ``.gguf`` file, a hub id, or the name of a downloaded model.
+    """
+    try:
+        with _remember_errors():
+            model = _load(model_path, corpus_dir, cache_index)
+    except (CactusError, MemoryError, OSError):
+        return None
+    global _issued
+    with _issuing:
+        _issued = handle = _issued + 1
+    _models[handle] = model
+    return handle
+
+
+def cactus_complete(model: int, messages: Messages, **options: Unpack[CompleteOptions]) -> str:
+    """Answer a chat; returns JSON with exactly 14 fields (see docs/python-api.md).
+
+    `messages`: dicts with `role` and `content`, or a JSON string. `callback(token, token_id, None)`
+    is called for every token; what it raises ends the generation and is raised here. All other
+    errors are in the JSON. Below `confidence_threshold`, where one is given, the result is a
+    hand-off; without one the model always answers, since no cloud is there to answer instead.
+    """
+    return _complete(lambda: _find(model), messages, options)
+
+
+def cactus_transcribe(
+    model: int, audio_path: str, prompt: str = "", callback: Callback | None = None
+) -> str:
+    """Transcribe speech; returns the JSON of `cactus_complete` and `segments`.
+
+    No speech model can be loaded in this version, so `error` always says why not.
+    """
+    return _transcribe(lambda: _find(model))
+
+
+def cactus_embed(model: int, text: str, normalize: bool = False) -> list[float]:
+    """The embedding of a text. Raises UnsupportedModel for a model that has none."""
+    with _remember_errors():
+        _refuse(_find(model), "embed text")
+
+
+def cactus_image_embed(model: int, image_path: str) -> list[float]:
+    """The embedding of an image. Raises UnsupportedModel for a model that cannot see."""
+    with _remember_errors():
+        _refuse(_find(model), "look at images")
+
+
+def cactus_audio_embed(model: int, audio_path: str) -> list[float]:
+    """The embedding of a sound. Raises UnsupportedModel for a model that cannot hear."""
+    with _remember_errors():
+        _refuse(_find(model), "listen to audio")
+
+
+def cactus_rag_query(model: int, query: str, top_k: int = 5) -> list[dict[str, Any]]:
+    """The chunks of the corpus nearest to `query`. Raises InvalidRequest without a corpus."""
+    with _remember_errors():
+        _no_corpus(_find(model))
+
+
+def cactus_tokenize(model: int, text: str) -> list[int]:
+    """The token ids of a plain text, without any special token added. Raises CactusError."""
+    with _remember_errors():
+        return _find(model).tokenize(text)
+
+
+def cactus_reset(model: int) -> None:
+    """Forget the conversation (clear the KV cache); waits for a running call."""
+    with _remember_errors():
+        _find(model).reset()
+
+
+def cactus_stop(model: int) -> None:
+    """End the calls in flight; they return what they have. Safe in any thread or callback."""
+    # A model that was destroyed meanwhile has nothing left to stop.
+    with _remember_errors(), suppress(ModelClosed):
+        _find(model).stop()
+
+
+def cactus_destroy(model: int | None) -> None:
+    """End the calls in flight and free the model; nothing happens for None or a second time."""
+    with _remember_errors():
+        if model is None:
+            return
+        try:
+            _find(model)
+        except ModelClosed:
+            return
+        found = _models.pop(model, None)
+        if found is not None:
+            found.close()
+
+
+def cactus_get_last_error() -> str | None:
+    """Why the last call of this thread failed, or None if it succeeded."""
+    error: str | None = getattr(_last, "error", None)
+    return error
+
+
+class CactusModel:
+    """A model as a context manager: ``with CactusModel("weights/...") as model:``.
+
+    The methods are the flat functions without the handle. Loading raises CactusError; every method
+    but `destroy` raises RuntimeError (ModelClosed) once the model has been destroyed.
+    """
+
+    def __init__(
+        self,
+        model_path: str | os.PathLike[str],
+        corpus_dir: str | None = None,
+        cache_index: bool = False,
+    ) -> None:
+        with _remember_errors():
+            self._model = _load(model_path, corpus_dir, cache_index)
+
+    def complete(self, messages: Messages, **options: Unpack[CompleteOptions]) -> str:
+        """See `cactus_complete`."""
+        model = self._open()
+        return _complete(lambda: model, messages, options)
+
+    def transcribe(
+        self, audio_path: str, prompt: str = "", callback: Callback | None = None
+    ) -> str:
+        """See `cactus_transcribe`."""
+        model = self._open()
+        return _transcribe(lambda: model)
+
+    def embed(self, text: str, normalize: bool = False) -> list[float]:
+        """See `cactus_embed`."""
+        with _remember_errors():
+            _refuse(self._open(), "embed text")
+
+    def image_embed(self, image_path: str) -> list[float]:
+        """See `cactus_image_embed`."""
+        with _remember_errors():
+            _refuse(self._open(), "look at images")
+
+    def audio_embed(self, audio_path: str) -> list[float]:
+        """See `cactus_audio_embed`."""
+        with _remember_errors():
+            _refuse(self._open(), "listen to audio")
+
+    def rag_query(self, query: str, top_k: int = 5) -> list[dict[str, Any]]:
+        """See `cactus_rag_query`."""
+        with _remember_errors():
+            _no_corpus(self._open())
+
+    def tokenize(self, text: str) -> list[int]:
+        """See `cactus_tokenize`."""
+        with _remember_errors():
+            return self._open().tokenize(text)
+
+    def reset(self) -> None:
+        """See `cactus_reset`."""
+        with _remember_errors():
+            self._open().reset()
+
+    def stop(self) -> None:
+        """See `cactus_stop`."""
+        with _remember_errors():
+            self._open().stop()
+
+    def destroy(self) -> None:
+        """See `cactus_destroy`."""
+        self._model.close()
+
+    def __enter__(self) -> Self:
+        self._open()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.destroy()
+
+    def _open(self) -> Model:
+        if self._model.closed:
+            raise ModelClosed("Model has been destroyed")
+        return self._model
+
+
+@contextmanager
+def _remember_errors() -> Iterator[None]:
+    try:
+        yield
+    except BaseException as error:
+        _last.error = _text(error)
+        raise
+    _last.error = None
+
+
+def _text(error: BaseException) -> str:
+    text = str(error) or type(error).__name__
+    return text.encode("utf-8", "replace").decode()  # it may quote half a surrogate pair
+
+
+def _load(model_path: str | os.PathLike[str], corpus_dir: object, cache_index: object) -> Model:
+    boolean("cache_index", cache_index)
+    if corpus_dir is not None:
+        raise UnsupportedModel(
+            "corpus_dir: document retrieval is not part of this version; load without corpus_dir"
+        )
+    return Model(model_path)
+
+
+def _find(handle: object) -> Model:
+    if isinstance(handle, bool) or not isinstance(handle, int):
+        why = cactus_get_last_error() if handle is None else None
+        raise InvalidRequest(
+            f"model must be the integer that cactus_init returned, got {type(handle).__name__}"
+            + (f" (the last error was: {why})" if why else "")
+        )
+    model = _models.get(handle)
+    if model is None:
+        if 0 < handle <= _issued:
+            raise ModelClosed(f"model {handle} has been destroyed")
+        raise InvalidRequest(f"model {handle} is no handle of cactus_init")
+    return model
+
+
+def _complete(find: Callable[[], Model], messages: Messages, options: Mapping[str, Any]) -> str:
+    raised: BaseException | None = None
+    try:
+        with _remember_errors():
+            rest = dict(options)
+            callback = rest.pop("callback", None)
+            if callback is not None and not callable(callback):
+                raise InvalidRequest(f"callback must be a function, got {type(callback).__name__}")
+            with find().stream(messages, **rest) as stream:
+                for event in stream:
+                    if callback is not None:
+                        try:
+                            callback(event.text, event.token_id, None)
+                        except BaseException as error:
+                            raised = error
+                            raise
+                return stream.completion.result().to_json()
+    except (CactusError, MemoryError) as error:
+        if error is raised:
+            raise
+        return CompletionResult(
+            success=False,
+            error=_text(error),
+            function_calls=[],
+            ram_usage_mb=resident_megabytes(),
+        ).to_json()
+
+
+def _transcribe(find: Callable[[], Model]) -> str:
+    try:
+        with _remember_errors():
+            _refuse(find(), "transcribe speech")
+    except CactusError as error:
+        return TranscriptionResult(
+            success=False,
+            error=_text(error),
+            function_calls=[],
+            segments=[],
+            ram_usage_mb=resident_megabytes(),
+        ).to_json()
+
+
+def _refuse(model: Model, ability: str) -> NoReturn:
+    raise UnsupportedModel(
+        f"{model.name} is a text model ({model.architecture}): it cannot {ability}"
+    )
+
+
+def _no_corpus(model: Model) -> NoReturn:
+    raise InvalidRequest(f"{model.name} was loaded without corpus_dir: it has no documents")

@@ -1,0 +1,125 @@
+"""From a weights folder to everything that answers a chat: program, tokenizer, template."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cactus.errors import InsufficientMemory, InvalidRequest, TemplateError
+from cactus.generate.contract import Decoder, Program, Sampler, Sampling
+from cactus.machine import choose_threads, memory_bytes
+
+if TYPE_CHECKING:
+    from cactus.chat.template import ChatTemplate
+    from cactus.tokenizer import Tokenizer
+    from cactus.weights.folder import WeightsFolder
+
+
+@dataclass(frozen=True, slots=True)
+class Engine:
+    """A loaded model. `name` is its folder's, `architecture` the Hugging Face ``model_type``.
+
+    `row` and `make_sampler` build what the program's ``step`` takes. A chat template that cannot be
+    used is kept as its error: the model is loaded all the same, and says so when it is to chat.
+    """
+
+    name: str
+    architecture: str
+    context_length: int
+    program: Program
+    tokenizer: Tokenizer
+    template: ChatTemplate | TemplateError
+    row: Callable[..., Any]
+    make_sampler: Callable[..., Sampler]
+
+    @property
+    def end_tokens(self) -> frozenset[int]:
+        """The ids that end an answer."""
+        return frozenset(self.tokenizer.eos_ids)
+
+    def sampler(self, sampling: Sampling) -> Sampler:
+        """A fresh sampler: no random state or token counts of an earlier call."""
+        return self.make_sampler(**asdict(sampling))
+
+    def decoder(self) -> Decoder:
+        """A fresh decoder of generated ids."""
+        return self.tokenizer.stream()
+
+    def close(self) -> None:
+        """Free the program and its memory."""
+        self.program.close()
+
+
+def load_engine(
+    folder: Path, *, threads: int | None = None, isa: str | None = None, context: int | None = None
+) -> Engine:
+    """Load the weights folder `folder` into the native core.
+
+    Raises ModelFormatError, UnsupportedModel, InsufficientMemory, NativeError, and InvalidRequest
+    for a `context` beyond the model's own.
+    """
+    from cactus.graph import passes, plan
+    from cactus.models.base import load_architecture
+    from cactus.native import Program as NativeProgram
+    from cactus.native import Row, Sampler
+    from cactus.tokenizer import Tokenizer
+    from cactus.weights.folder import WeightsFolder
+
+    threads = choose_threads(threads)
+    if isa is not None and not isinstance(isa, str):
+        raise InvalidRequest(f"isa must be the name of a kernel tier, got {type(isa).__name__}")
+    with WeightsFolder.open(folder) as weights:
+        _check_memory(weights)
+        architecture = load_architecture(weights.config)
+        tensors = weights.tensors
+        architecture.check({name: tensor.shape for name, tensor in tensors.items()})
+        config = architecture.config
+        limit = _context(context, config.context_length)
+        graph = passes.optimize(
+            architecture.build(),
+            lambda name: tensors[name].dtype,
+            lambda name: tensors[name].rows,
+        )
+        built = plan.build(graph, tensors, vocab_size=config.vocab_size, context_length=limit)
+        tokenizer = Tokenizer.load(folder)
+        template = _template(folder, tokenizer)
+        program = NativeProgram(built.blob, weights.data_path, threads=threads, isa=isa)
+    return Engine(
+        name=folder.name,
+        architecture=config.model_type,
+        context_length=limit,
+        program=program,
+        tokenizer=tokenizer,
+        template=template,
+        row=Row,
+        make_sampler=Sampler,
+    )
+
+
+def _template(folder: Path, tokenizer: Tokenizer) -> ChatTemplate | TemplateError:
+    from cactus.chat.template import ChatTemplate
+
+    try:
+        return ChatTemplate.load(folder, tokenizer)
+    except TemplateError as error:
+        return error
+
+
+def _context(wanted: int | None, own: int) -> int:
+    if wanted is not None and wanted > own:
+        raise InvalidRequest(
+            f"context must be at most {own}, which is what this model was made for, got {wanted}"
+        )
+    return own if wanted is None else wanted
+
+
+def _check_memory(weights: WeightsFolder) -> None:
+    have = memory_bytes()
+    if have is not None and weights.nbytes > have:
+        raise InsufficientMemory(
+            f"{weights.data_path} has {weights.nbytes / 2**30:.1f} GiB of weights and this process "
+            f"may use {have / 2**30:.1f} GiB of memory; take a smaller model, or convert it with "
+            "a smaller --precision"
+        )

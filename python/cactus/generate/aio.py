@@ -1,0 +1,139 @@
+"""The async forms: every call has a thread of its own, and cancelling it stops the generation.
+
+A thread of its own, because calls on one model wait for each other: with the event loop's shared
+pool, waiting calls could take every worker while the running stream needs one to go on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
+from types import TracebackType
+from typing import TYPE_CHECKING, TypeVar
+
+from cactus.errors import InvalidRequest
+from cactus.generate.turns import Call
+from cactus.types import Completion, StreamEvent
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+
+    from typing_extensions import Self
+
+    from cactus.generate.generation import Generation
+
+T = TypeVar("T")
+
+
+async def run_alone(call: Call, work: Callable[[], T]) -> T:
+    """Run `work` in a new thread; if the task is cancelled, stop `call` and wait for its end."""
+    executor = ThreadPoolExecutor(1, "cactus")
+    try:
+        return await _run(executor, call, work)
+    finally:
+        executor.shutdown(wait=False)
+
+
+async def _run(executor: ThreadPoolExecutor, call: Call, work: Callable[[], T]) -> T:
+    call.move_here()
+    future = asyncio.get_running_loop().run_in_executor(executor, work)
+    try:
+        return await asyncio.shield(future)
+    except asyncio.CancelledError:
+        call.stopped = True
+        await _settle(future)
+        raise
+
+
+async def _settle(future: asyncio.Future[T]) -> None:
+    # The engine is at rest before the cancellation goes on: whoever cancelled may close the model.
+    while not future.done():
+        try:
+            await asyncio.wait([future])
+        except asyncio.CancelledError:
+            continue  # cancelled once more; the caller raises it anyway
+    if not future.cancelled():
+        future.exception()  # looked at, so that asyncio does not report it as forgotten
+
+
+class AsyncCompletionStream(AsyncIterator[StreamEvent]):
+    """The events of one completion for ``async for``.
+
+    The request is checked by ``async with``, or when the first event is asked for. `completion` is
+    there once the stream has ended or was closed.
+    """
+
+    def __init__(self, call: Call, start: Callable[[], Generation]) -> None:
+        self._call = call
+        self._start = start
+        self._executor = ThreadPoolExecutor(1, "cactus")
+        self._generation: Generation | None = None
+        self._events: Generator[StreamEvent, None, None] | None = None
+        self._ended = False
+
+    async def __aenter__(self) -> Self:
+        await self._do(self._begin)
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self.aclose()
+
+    async def __anext__(self) -> StreamEvent:
+        if self._ended:
+            raise StopAsyncIteration
+        event = await self._do(self._next)
+        if event is None:
+            self._end()
+            raise StopAsyncIteration
+        return event
+
+    def stop(self) -> None:
+        """End the generation after the current token; the rest of the stream is still readable."""
+        self._call.stopped = True
+
+    async def aclose(self) -> None:
+        """End the stream now and let other calls go on; safe to call twice."""
+        self._call.stopped = True
+        if not self._ended:
+            await self._do(self._close)
+            self._end()
+
+    @property
+    def completion(self) -> Completion:
+        """The whole answer. Raises InvalidRequest while the stream is still running or failed."""
+        completion = self._generation.completion if self._generation else None
+        if completion is None:
+            raise InvalidRequest("the stream has no completion: it has not been read to its end")
+        return completion
+
+    async def _do(self, work: Callable[[], T]) -> T:
+        try:
+            return await _run(self._executor, self._call, work)
+        except BaseException:
+            self._close()  # the worker is idle by now
+            self._end()
+            raise
+
+    def _begin(self) -> None:
+        if self._events is None:
+            self._generation = self._start()
+            self._events = self._generation.events()
+
+    def _next(self) -> StreamEvent | None:
+        self._begin()
+        assert self._events is not None
+        return next(self._events, None)
+
+    def _close(self) -> None:
+        if self._events is not None:
+            self._events.close()
+
+    def _end(self) -> None:
+        self._ended = True
+        self._executor.shutdown(wait=False)

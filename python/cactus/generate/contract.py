@@ -1,0 +1,80 @@
+"""What generation needs of the engine below it and of the text tools beside it.
+
+The native program and the NumPy reference both fit these protocols, and so does the scripted
+program of the tests: this room never asks which of them it drives.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol
+
+Outputs = Literal["last", "all", "none"]
+
+
+class Session(Protocol):
+    """The state of one conversation: the positions that are truly in the caches."""
+
+    @property
+    def length(self) -> int: ...
+
+    def truncate(self, length: int, /) -> int:
+        """Forget everything from `length` on; returns the length reached, which may be lower."""
+        ...
+
+    def close(self) -> None: ...
+
+
+class Sampler(Protocol):
+    """Chooses a token from logits; owns its random state and its history of tokens."""
+
+    def close(self) -> None: ...
+
+
+class Output(Protocol):
+    """What a step says of one output row; `entropy` in nats over the raw distribution."""
+
+    @property
+    def token(self) -> int: ...
+    @property
+    def logprob(self) -> float: ...
+    @property
+    def entropy(self) -> float: ...
+
+
+class Program(Protocol):
+    """A loaded model: `chunk` is the largest number of rows one step takes."""
+
+    @property
+    def vocab_size(self) -> int: ...
+    @property
+    def chunk(self) -> int: ...
+    def session(self) -> Any: ...
+    def step(self, rows: Any, /) -> Sequence[Any]: ...
+    def close(self) -> None: ...
+
+
+class Decoder(Protocol):
+    """Turns a stream of ids into text, never half a character."""
+
+    def push(self, token: int, /) -> str: ...
+    def flush(self) -> str: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """How tokens are chosen. The defaults are greedy: always the most likely token."""
+
+    temperature: float = 0.0
+    top_k: int = 0
+    top_p: float = 1.0
+    min_p: float = 0.0
+    repetition_penalty: float = 1.0
+    presence_penalty: float = 0.0
+    frequency_penalty: float = 0.0
+    logit_bias: Mapping[int, float] = field(default_factory=dict)
+    seed: int | None = None
+
+
+SamplerFactory = Callable[[Sampling], Sampler]

@@ -1,0 +1,206 @@
+"""The options of a completion: one table of names, types, ranges and defaults.
+
+None always means "the default". Everything else is checked before a single token is read, and an
+error names the option, what it may be and what it was.
+"""
+
+from __future__ import annotations
+
+import operator
+import reprlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from typing import TYPE_CHECKING, Any
+
+from cactus.errors import InvalidRequest
+from cactus.generate.contract import Sampling
+
+if TYPE_CHECKING:
+    from typing import TypedDict
+
+    class ChatOptions(TypedDict, total=False):
+        """The options of ``Model.chat`` and its streaming and async forms."""
+
+        max_tokens: int | None
+        temperature: float | None
+        top_p: float | None
+        top_k: int | None
+        min_p: float | None
+        repetition_penalty: float | None
+        presence_penalty: float | None
+        frequency_penalty: float | None
+        logit_bias: Mapping[int, float] | Mapping[str, float] | None
+        seed: int | None
+        stop: str | Sequence[str] | None
+        include_stop_sequences: bool | None
+        tools: Sequence[Mapping[str, Any]] | str | None
+        force_tools: bool | None
+        tool_rag_top_k: int | None
+        confidence_threshold: float | None
+
+
+MAX_STOPS = 16
+MAX_STOP_BYTES = 1024
+MAX_LOGIT_BIAS = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """The checked options of one completion; `tools` is still as the caller gave it."""
+
+    max_tokens: int = 512
+    sampling: Sampling = field(default_factory=Sampling)
+    stop: tuple[str, ...] = ()
+    include_stop_sequences: bool = False
+    tools: Any = None
+    force_tools: bool = False
+    tool_rag_top_k: int = 2
+    confidence_threshold: float | None = None
+
+
+def parse_options(raw: Mapping[str, Any], *, vocab_size: int) -> Options:
+    """Check `raw` and fill in the defaults.
+
+    ``stop`` may be called ``stop_sequences`` too. Raises InvalidRequest naming the first option
+    that is unknown, of the wrong type or out of its range.
+    """
+    given = {name: value for name, value in raw.items() if value is not None}
+    for name in raw:
+        if name not in _CHECKS:
+            raise InvalidRequest(_unknown(name))
+    if "stop" in given and "stop_sequences" in given:
+        raise InvalidRequest("stop and stop_sequences are two names of one option: give one")
+    checked: dict[str, Any] = {}
+    for name, value in given.items():
+        target = "stop" if name == "stop_sequences" else name
+        checked[target] = _CHECKS[name](name, value)
+    for token in checked.get("logit_bias", ()):
+        if token >= vocab_size:
+            raise InvalidRequest(
+                f"logit_bias[{token}] is not a token: the vocabulary has {vocab_size} tokens"
+            )
+    sampling = Sampling(**{k: checked.pop(k) for k in list(checked) if k in _SAMPLING})
+    return Options(sampling=sampling, **checked)
+
+
+def integer(name: str, value: object, low: int, high: int | None = None) -> int:
+    """`value` as an int from `low` to `high`, or InvalidRequest naming `name`."""
+    wanted = f"an integer from {low}" + (f" to {high}" if high is not None else "")
+    if isinstance(value, bool):
+        raise InvalidRequest(_expected(name, wanted, value))
+    try:
+        number = operator.index(value)  # type: ignore[arg-type]
+    except TypeError:
+        raise InvalidRequest(_expected(name, wanted, value)) from None
+    if number < low or (high is not None and number > high):
+        raise InvalidRequest(_expected(name, wanted, value))
+    return number
+
+
+def number(name: str, value: object, low: float, high: float) -> float:
+    """`value` as a finite float from `low` to `high`, or InvalidRequest naming `name`."""
+    wanted = f"a number from {low:g} to {high:g}"
+    if isinstance(value, bool) or not hasattr(value, "__float__"):
+        raise InvalidRequest(_expected(name, wanted, value))
+    try:
+        result = float(value)
+    except (OverflowError, TypeError, ValueError):
+        raise InvalidRequest(_expected(name, wanted, value)) from None
+    # Written so that NaN, which compares with nothing, is refused too.
+    if not low <= result <= high:
+        raise InvalidRequest(_expected(name, wanted, value))
+    return result
+
+
+def boolean(name: str, value: object) -> bool:
+    """`value` if it is True or False, or InvalidRequest naming `name`."""
+    if not isinstance(value, bool):
+        raise InvalidRequest(_expected(name, "True or False", value))
+    return value
+
+
+def stop_strings(name: str, value: object) -> tuple[str, ...]:
+    """One string or a list of at most 16, each of 1 to 1,024 bytes of UTF-8."""
+    if isinstance(value, str):
+        value = [value]
+    if not isinstance(value, (list, tuple)):
+        raise InvalidRequest(_expected(name, "a string or a list of strings", value))
+    if len(value) > MAX_STOPS:
+        raise InvalidRequest(f"{name} has {len(value)} strings; at most {MAX_STOPS} are allowed")
+    for index, stop in enumerate(value):
+        where = f"{name}[{index}]"
+        if not isinstance(stop, str):
+            raise InvalidRequest(_expected(where, "a string", stop))
+        try:
+            size = len(stop.encode())
+        except UnicodeEncodeError:
+            raise InvalidRequest(f"{where} holds half a surrogate pair, which is no text") from None
+        if not 1 <= size <= MAX_STOP_BYTES:
+            raise InvalidRequest(
+                f"{where} must have 1 to {MAX_STOP_BYTES} bytes of UTF-8, got {size}"
+            )
+    return tuple(value)
+
+
+def logit_bias(name: str, value: object) -> dict[int, float]:
+    """Token ids (or their decimal strings, as JSON has them) to numbers from -100 to 100."""
+    if not isinstance(value, Mapping):
+        raise InvalidRequest(_expected(name, "a mapping of token ids to numbers", value))
+    if len(value) > MAX_LOGIT_BIAS:
+        raise InvalidRequest(
+            f"{name} has {len(value)} entries; at most {MAX_LOGIT_BIAS} are allowed"
+        )
+    result: dict[int, float] = {}
+    for key, bias in value.items():
+        where = f"{name}[{_short(key)}]"
+        # isdecimal alone lets other scripts' digits and strings too long for int() through.
+        if isinstance(key, str) and key.isascii() and key.isdecimal() and len(key) < 11:
+            key = int(key)
+        token = integer(f"the key of {where}", key, 0, 2**31 - 1)
+        result[token] = number(where, bias, -100, 100)
+    return result
+
+
+def _anything(_name: str, value: object) -> object:
+    return value
+
+
+def _expected(name: str, wanted: str, value: object) -> str:
+    return f"{name} must be {wanted}, got {_short(value)}"
+
+
+def _short(value: object) -> str:
+    try:
+        return reprlib.repr(value)
+    except Exception:  # a caller's own __repr__ may do anything
+        return f"a {type(value).__name__}"
+
+
+def _unknown(name: str) -> str:
+    near = get_close_matches(str(name), _CHECKS, n=1)
+    hint = f"did you mean {near[0]}?" if near else f"the options are {', '.join(_CHECKS)}"
+    return f"unknown option {_short(name)}: {hint}"
+
+
+_SAMPLING = frozenset(Sampling.__dataclass_fields__)
+
+_CHECKS: dict[str, Callable[[str, object], Any]] = {
+    "max_tokens": lambda n, v: integer(n, v, 0),
+    "temperature": lambda n, v: number(n, v, 0, 100),
+    "top_p": lambda n, v: number(n, v, 0, 1),
+    "top_k": lambda n, v: integer(n, v, 0, 2**31 - 1),
+    "min_p": lambda n, v: number(n, v, 0, 1),
+    "repetition_penalty": lambda n, v: number(n, v, 0.01, 100),
+    "presence_penalty": lambda n, v: number(n, v, -100, 100),
+    "frequency_penalty": lambda n, v: number(n, v, -100, 100),
+    "logit_bias": logit_bias,
+    "seed": lambda n, v: integer(n, v, 0, 2**64 - 1),
+    "stop": stop_strings,
+    "stop_sequences": stop_strings,
+    "include_stop_sequences": boolean,
+    "tools": _anything,
+    "force_tools": boolean,
+    "tool_rag_top_k": lambda n, v: integer(n, v, 0, 2**31 - 1),
+    "confidence_threshold": lambda n, v: number(n, v, 0, 1),
+}

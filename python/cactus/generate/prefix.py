@@ -1,0 +1,62 @@
+"""Reuse of what a session has already read: the longest common prefix, for every architecture."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Generic, TypeVar
+
+from cactus.generate.contract import Session
+
+S = TypeVar("S", bound=Session)
+
+
+class Conversation(Generic[S]):
+    """A session, and the tokens that are truly in its caches.
+
+    A token that was sampled but not fed to the model yet is not in the cache, so it is not in
+    `tokens` either: that is what keeps the second turn of a conversation right.
+    """
+
+    def __init__(self, session: S) -> None:
+        self.session = session
+        self.tokens: list[int] = []
+
+    def rewind(self, prompt: list[int]) -> int:
+        """Keep the part of the cache that `prompt` begins with; returns how many tokens that is.
+
+        At least the last token of the prompt is always left to be fed, because its logits are what
+        the answer begins from. A hybrid model may have to go back further than asked; the position
+        that it reached is the one that counts.
+        """
+        keep = min(common_prefix(self.tokens, prompt), len(prompt) - 1, self.session.length)
+        # Cut first: if truncating fails, the record never claims more than there is.
+        del self.tokens[keep:]
+        if self.session.length > keep:
+            # More than `keep` may be there without being on record, after an interrupted step.
+            del self.tokens[self.session.truncate(keep) :]
+        return len(self.tokens)
+
+    def fed(self, tokens: Sequence[int]) -> None:
+        """Record that a step has put `tokens` into the cache."""
+        self.tokens.extend(tokens)
+
+    def clear(self) -> None:
+        """Forget everything; the next prompt is read from its beginning."""
+        self.tokens.clear()
+        self.session.truncate(0)
+
+
+def common_prefix(left: list[int], right: list[int]) -> int:
+    """How many tokens `left` and `right` have in common at their beginning."""
+    limit = min(len(left), len(right))
+    # Almost always one is the beginning of the other: compare whole slices before single tokens.
+    if left[:limit] == right[:limit]:
+        return limit
+    low, high = 0, limit
+    while high - low > 1:
+        middle = (low + high) // 2
+        if left[low:middle] == right[low:middle]:
+            low = middle
+        else:
+            high = middle
+    return low

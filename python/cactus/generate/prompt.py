@@ -1,0 +1,125 @@
+"""From messages to the tokens of a prompt, checked before anything is computed."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from cactus.errors import (
+    ContextLengthExceeded,
+    InvalidRequest,
+    ModelFormatError,
+    TemplateError,
+    UnsupportedModel,
+)
+from cactus.generate.generation import Request
+from cactus.generate.options import Options
+
+if TYPE_CHECKING:
+    from cactus.chat.messages import Message
+    from cactus.chat.traced import Part
+    from cactus.engine import Engine
+
+TOOL_PROMPT = """\
+You can call functions. These are the functions, one JSON object a line:
+{tools}
+
+To call a function, answer with one line for each call, and nothing else:
+<tool_call>{{"name": "the function's name", "arguments": {{"parameter": "value"}}}}</tool_call>
+If no function helps, answer as usual."""
+"""How a model hears of tools when its own chat template does not speak of them."""
+
+
+def build_request(
+    engine: Engine, messages: Sequence[Mapping[str, Any]] | str, options: Options, began: float
+) -> Request:
+    """Render and tokenise `messages`; `began` is when the caller started (``perf_counter``).
+
+    Raises InvalidRequest naming the message or tool, UnsupportedModel for what the model cannot
+    read, TemplateError, and ContextLengthExceeded if no room is left for an answer.
+    """
+    from cactus.chat.messages import parse_messages, validate_tools
+
+    conversation = parse_messages(messages)
+    tools = validate_tools(options.tools)
+    for index, message in enumerate(conversation):
+        if message.images:
+            raise UnsupportedModel(
+                f"messages[{index}] has images, and {engine.name} is a text model "
+                f"({engine.architecture}): it cannot look at images"
+            )
+    prompt = engine.tokenizer.encode_prompt(_render(engine, conversation, tools))
+    _check_tokens(engine, prompt)
+    _check_room(engine, len(prompt), options.max_tokens)
+    return Request(prompt, options, _stop_tokens(engine, options), time.perf_counter() - began)
+
+
+def _render(engine: Engine, conversation: list[Message], tools: list[dict[str, Any]]) -> list[Part]:
+    template = engine.template
+    if isinstance(template, TemplateError):
+        raise TemplateError(f"{engine.name} cannot chat: {template}")
+    rendered = template.render(conversation, tools)
+    if not rendered.tools_rendered:
+        rendered = template.render(_with_tools_in_words(conversation, tools))
+    return rendered.parts
+
+
+def _with_tools_in_words(conversation: list[Message], tools: list[dict[str, Any]]) -> list[Message]:
+    """`conversation` with the tools, and the calls made so far, written out as text."""
+    from cactus.chat.messages import Message
+
+    lines = "\n".join(json.dumps(tool["function"], ensure_ascii=False) for tool in tools)
+    spoken = TOOL_PROMPT.format(tools=lines)
+    told: list[Message] = []
+    if not conversation or conversation[0].role != "system":
+        told.append(Message("system", spoken))
+    for message in conversation:
+        if message.role == "system" and not told:
+            told.append(Message("system", f"{message.content}\n\n{spoken}"))
+        elif message.tool_calls:
+            calls = [
+                f"<tool_call>{json.dumps(call['function'], ensure_ascii=False)}</tool_call>"
+                for call in message.tool_calls
+            ]
+            told.append(Message(message.role, "\n".join(filter(None, [message.content, *calls]))))
+        else:
+            told.append(message)
+    return told
+
+
+def _check_tokens(engine: Engine, prompt: list[int]) -> None:
+    if not prompt:
+        raise InvalidRequest("the messages make an empty prompt: the chat template prints nothing")
+    if max(prompt) >= engine.program.vocab_size:
+        raise ModelFormatError(
+            f"the tokenizer of {engine.name} has token {max(prompt)}, and its embeddings only "
+            f"{engine.program.vocab_size} rows: the files belong to different models"
+        )
+
+
+def _check_room(engine: Engine, tokens: int, max_tokens: int) -> None:
+    limit = engine.context_length
+    if tokens > limit:
+        raise ContextLengthExceeded(
+            f"the prompt has {tokens} tokens, {tokens - limit} more than the context of {limit}",
+            prompt_tokens=tokens,
+            limit=limit,
+        )
+    if tokens == limit and max_tokens > 0:
+        raise ContextLengthExceeded(
+            f"the prompt has {tokens} tokens and fills the context of {limit}: "
+            "no room is left for an answer",
+            prompt_tokens=tokens,
+            limit=limit,
+        )
+
+
+def _stop_tokens(engine: Engine, options: Options) -> dict[int, str]:
+    """Stop strings that are special tokens: those have no text in an answer, only an id."""
+    tokenizer = engine.tokenizer
+    found = {tokenizer.token_to_id(stop): stop for stop in options.stop}
+    return {
+        id: stop for id, stop in found.items() if id is not None and id in tokenizer.special_ids
+    }

@@ -1,0 +1,100 @@
+"""What this process may use of the machine: cores and memory, containers' limits included."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from cactus.errors import InvalidRequest
+
+MAX_THREADS = 256
+
+_SYSTEM = Path("/sys")
+_PROCESS_GROUPS = Path("/proc/self/cgroup")
+
+
+def choose_threads(wanted: int | None = None) -> int:
+    """How many threads to compute with: `wanted`, else ``CACTUS_THREADS``, else physical cores.
+
+    Zero and negative numbers mean the default; more than the logical cores that this process may
+    run on is cut to those. Raises InvalidRequest for what is no whole number.
+    """
+    if wanted is None:
+        text = os.environ.get("CACTUS_THREADS", "").strip()
+        if text:
+            try:
+                wanted = int(text)
+            except ValueError:
+                raise InvalidRequest(
+                    f"CACTUS_THREADS must be a whole number, got {text[:40]!r}"
+                ) from None
+    elif isinstance(wanted, bool) or not isinstance(wanted, int):
+        raise InvalidRequest(f"threads must be a whole number, got {type(wanted).__name__}")
+    if wanted is None or wanted <= 0:
+        return physical_cores()
+    return min(wanted, len(_allowed_cpus()), MAX_THREADS)
+
+
+def physical_cores() -> int:
+    """Physical cores that this process may run on, no more than its container's share of them.
+
+    Two hardware threads of one core share its multipliers: the second one only adds waiting.
+    """
+    allowed = _allowed_cpus()
+    cores = set()
+    for cpu in allowed:
+        topology = _SYSTEM / f"devices/system/cpu/cpu{cpu}/topology/thread_siblings_list"
+        cores.add(_read(topology) or f"cpu {cpu}")
+    count = len(cores)
+    for folder in _control_groups("cpu"):
+        quota, _, period = (_read(folder / "cpu.max") or "").partition(" ")
+        quota = quota or _read(folder / "cpu.cfs_quota_us") or ""
+        period = period or _read(folder / "cpu.cfs_period_us") or ""
+        if quota.isdecimal() and period.isdecimal() and int(period) > 0:
+            count = min(count, -(-int(quota) // int(period)))
+    return max(1, min(count, MAX_THREADS))
+
+
+def memory_bytes() -> int | None:
+    """The memory that this process may use at most: the machine's, or its container's limit."""
+    try:
+        limit = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, OSError, ValueError):  # not every system tells
+        return None
+    for folder in _control_groups("memory"):
+        text = _read(folder / "memory.max") or _read(folder / "memory.limit_in_bytes") or ""
+        if text.isdecimal():
+            limit = min(limit, int(text))
+    return limit
+
+
+def _allowed_cpus() -> set[int]:
+    if hasattr(os, "sched_getaffinity"):
+        return set(os.sched_getaffinity(0))
+    return set(range(os.cpu_count() or 1))
+
+
+def _control_groups(controller: str) -> Iterator[Path]:
+    """The control groups that this process is in, from its own up to the root."""
+    for line in (_read(_PROCESS_GROUPS) or "").splitlines():
+        parts = line.split(":", 2)
+        if len(parts) != 3:
+            continue
+        _, controllers, path = parts
+        if controllers == "":  # version 2: one tree for all controllers
+            root = _SYSTEM / "fs/cgroup"
+        elif controller in controllers.split(","):
+            root = _SYSTEM / "fs/cgroup" / controller
+        else:
+            continue
+        here = Path(path.lstrip("/"))
+        for part in (here, *here.parents):
+            yield root / part
+
+
+def _read(path: Path) -> str | None:
+    try:
+        return path.read_text("ascii", "replace").strip()
+    except OSError:
+        return None

@@ -1,0 +1,255 @@
+"""A loaded model with typed results: chat, streaming, and their async forms.
+
+    with Model("smollm2-135m-instruct") as model:
+        print(model.chat([{"role": "user", "content": "Hello!"}]).text)
+
+One model holds one conversation's cache: a chat that begins like the last one only reads what is
+new. Calls from several threads wait for each other and give the answers they would give alone.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+from cactus.errors import InvalidRequest
+from cactus.generate.generation import Generation
+from cactus.generate.options import integer, parse_options
+from cactus.generate.prefix import Conversation
+from cactus.generate.turns import Call, Turns
+from cactus.types import Completion, StreamEvent
+
+if TYPE_CHECKING:
+    from typing_extensions import Self, Unpack
+
+    from cactus.engine import Engine
+    from cactus.generate.aio import AsyncCompletionStream
+    from cactus.generate.options import ChatOptions
+
+Messages = Sequence[Mapping[str, Any]] | str
+"""Message dicts as the OpenAI API has them (`role`, `content`), or the same as a JSON string."""
+
+
+class Model:
+    """A language model in memory.
+
+    `name_or_path`: a weights folder, a ``.gguf`` file, a hub id, or the name of a downloaded model.
+    `threads`: default ``CACTUS_THREADS``, else the physical cores. `isa`: a kernel tier to force,
+    default ``CACTUS_ISA``, else the best this processor has. `context`: tokens at most, default
+    (and at most) the model's own context.
+
+    Raises ModelNotFound, UnsupportedModel, ModelFormatError, InsufficientMemory, InvalidRequest.
+    """
+
+    def __init__(
+        self,
+        name_or_path: str | os.PathLike[str],
+        *,
+        threads: int | None = None,
+        isa: str | None = None,
+        context: int | None = None,
+    ) -> None:
+        if not isinstance(name_or_path, (str, os.PathLike)):
+            raise InvalidRequest(
+                f"a model is named by a string or a path, got {type(name_or_path).__name__}"
+            )
+        if context is not None:
+            context = integer("context", context, 1)
+        from cactus.engine import load_engine
+        from cactus.weights.locate import resolve
+
+        folder = Path(resolve(name_or_path))
+        self._start(load_engine(folder, threads=threads, isa=isa, context=context))
+
+    @classmethod
+    def from_engine(cls, engine: Engine) -> Self:
+        """A model around an engine that is already loaded; it is closed with the model."""
+        model = cls.__new__(cls)
+        model._start(engine)
+        return model
+
+    def _start(self, engine: Engine) -> None:
+        self._engine = engine
+        self._current: Conversation[Any] | None = None
+        self._turns = Turns(self._free)
+
+    # -- what it is
+
+    @property
+    def name(self) -> str:
+        """The name of the weights folder."""
+        return self._engine.name
+
+    @property
+    def architecture(self) -> str:
+        """The Hugging Face ``model_type``."""
+        return self._engine.architecture
+
+    @property
+    def context_length(self) -> int:
+        """The most tokens that a prompt and its answer may have together."""
+        return self._engine.context_length
+
+    @property
+    def closed(self) -> bool:
+        """True once `close` was called."""
+        return self._turns.closed
+
+    def __repr__(self) -> str:
+        state = ", closed" if self.closed else ""
+        return f"<Model {self.name} ({self.architecture}, {self.context_length} tokens{state})>"
+
+    # -- chat
+
+    def chat(self, messages: Messages, **options: Unpack[ChatOptions]) -> Completion:
+        """The model's answer to `messages`.
+
+        Options: `max_tokens` 512, `temperature` 0 (greedy), `top_p`, `top_k`, `min_p`,
+        `repetition_penalty`, `presence_penalty`, `frequency_penalty`, `logit_bias`, `seed`, `stop`,
+        `include_stop_sequences`, `tools`, `confidence_threshold` (off; see docs/python-api.md for
+        the ranges, and for what 0 and None mean).
+
+        Raises InvalidRequest naming the option or message, ContextLengthExceeded before anything is
+        computed, UnsupportedModel for images, Cancelled if the model is closed meanwhile,
+        ReentrantCall, ModelClosed, NonFiniteLogits, InsufficientMemory.
+        """
+        return self._generation(messages, options, Call()).run()
+
+    def stream(self, messages: Messages, **options: Unpack[ChatOptions]) -> CompletionStream:
+        """The answer token by token; takes the options and raises the errors of `chat`.
+
+        The request is checked here, the model works while the stream is read. Read it to its end or
+        close it (it is a context manager): an open stream keeps other calls waiting.
+        """
+        call = Call()
+        return CompletionStream(call, self._generation(messages, options, call))
+
+    async def achat(self, messages: Messages, **options: Unpack[ChatOptions]) -> Completion:
+        """`chat` in a thread of its own; cancelling the task stops the generation."""
+        from cactus.generate.aio import run_alone
+
+        call = Call(blocking=False, pulled=False)
+        return await run_alone(call, lambda: self._generation(messages, options, call).run())
+
+    def astream(self, messages: Messages, **options: Unpack[ChatOptions]) -> AsyncCompletionStream:
+        """`stream` for ``async for``; cancelling the task that reads it stops the generation."""
+        from cactus.generate.aio import AsyncCompletionStream
+
+        call = Call(blocking=False)
+        return AsyncCompletionStream(call, lambda: self._generation(messages, options, call))
+
+    def _generation(self, messages: Messages, options: Mapping[str, Any], call: Call) -> Generation:
+        from cactus.generate.prompt import build_request
+
+        self._turns.check()
+        began = time.perf_counter()
+        checked = parse_options(options, vocab_size=self._engine.program.vocab_size)
+        request = build_request(self._engine, messages, checked, began)
+        self._turns.register(call)
+        return Generation(self._engine, self._turns, self._conversation, call, request)
+
+    # -- the rest
+
+    def tokenize(self, text: str) -> list[int]:
+        """The token ids of plain text: no special tokens are added, and none are recognised."""
+        self._turns.check()
+        if not isinstance(text, str):
+            raise InvalidRequest(f"text must be a string, got {type(text).__name__}")
+        return list(self._engine.tokenizer.encode(text))
+
+    def reset(self) -> None:
+        """Forget the conversation: the next chat reads its whole prompt.
+
+        Waits for a running call. Raises ReentrantCall inside a callback of this model.
+        """
+        call = Call()  # not registered: stop() ends answers, it must not make a reset be skipped
+        try:
+            self._turns.enter(call)
+            if self._current is not None:
+                self._current.clear()
+        finally:
+            self._turns.leave(call)
+
+    def stop(self) -> None:
+        """End every running and waiting call; each returns what it has so far.
+
+        Works from any thread, callback or signal handler, within one token or one chunk of the
+        prompt. Nothing happens, and nothing is remembered, when no call is in flight.
+        """
+        self._turns.stop()
+
+    def close(self) -> None:
+        """End the running call with Cancelled and free the memory. Further calls do nothing."""
+        self._turns.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _conversation(self) -> Conversation[Any]:
+        if self._current is None:
+            self._current = Conversation(self._engine.program.session())
+        return self._current
+
+    def _free(self) -> None:
+        if self._current is not None:
+            self._current.session.close()
+        self._engine.close()
+
+
+class CompletionStream(Iterator[StreamEvent]):
+    """Events of one completion; `completion` is there once the stream has ended or was closed."""
+
+    def __init__(self, call: Call, generation: Generation) -> None:
+        self._call = call
+        self._generation = generation
+        self._events: Generator[StreamEvent, None, None] = generation.events()
+
+    def __iter__(self) -> Iterator[StreamEvent]:
+        return self
+
+    def __next__(self) -> StreamEvent:
+        self._call.move_here()
+        return next(self._events)
+
+    def stop(self) -> None:
+        """End the generation after the current token; the rest of the stream is still readable."""
+        self._call.stopped = True
+
+    def close(self) -> None:
+        """End the stream now and let other calls go on; safe to call twice."""
+        self._call.stopped = True
+        # ValueError: another thread is reading it right now, and ends it at the next token.
+        with suppress(ValueError):
+            self._events.close()
+
+    @property
+    def completion(self) -> Completion:
+        """The whole answer. Raises InvalidRequest while the stream is still running or failed."""
+        completion = self._generation.completion
+        if completion is None:
+            raise InvalidRequest("the stream has no completion: it has not been read to its end")
+        return completion
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()

@@ -1,0 +1,126 @@
+"""Results as frozen dataclasses, and the JSON of the flat functions in one place."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, fields
+from typing import Any, Literal
+
+FinishReason = Literal["stop", "length", "cancelled", "handoff"]
+
+
+@dataclass(frozen=True, slots=True)
+class StreamEvent:
+    """One generated token as it arrives.
+
+    `text` is what can be shown now. It is "" while a character or a possible stop string is still
+    incomplete, and may then hold the text of several tokens; the texts of all events, joined, are
+    the completion's `text`.
+    """
+
+    text: str
+    token_id: int
+
+
+@dataclass(frozen=True, slots=True)
+class Metrics:
+    """What a call cost. Times are milliseconds in the engine, rates tokens per second."""
+
+    time_to_first_token_ms: float = 0.0
+    total_time_ms: float = 0.0
+    prefill_tps: float = 0.0
+    decode_tps: float = 0.0
+    ram_usage_mb: float = 0.0
+    prefill_tokens: int = 0
+    """Tokens of the prompt that were really processed in this call."""
+    decode_tokens: int = 0
+    """Tokens of the answer; the end-of-turn token is not one of them."""
+    cached_tokens: int = 0
+    """Tokens of the prompt that were already in the cache."""
+
+    @property
+    def total_tokens(self) -> int:
+        """Tokens processed: `prefill_tokens` + `decode_tokens`."""
+        return self.prefill_tokens + self.decode_tokens
+
+
+@dataclass(frozen=True, slots=True)
+class Completion:
+    """The answer to a chat, complete or as far as it got.
+
+    `finish_reason`: "stop" (the model ended its turn, or a stop string came), "length"
+    (`max_tokens` or the context is used up), "cancelled" (``stop`` was called or the stream
+    closed), "handoff" (confidence fell below `confidence_threshold`; `text` is what there was).
+    `confidence` is 0 to 1, `logprobs` are natural logarithms, one for each of `tokens`.
+    """
+
+    text: str
+    finish_reason: FinishReason
+    confidence: float
+    tokens: tuple[int, ...]
+    logprobs: tuple[float, ...]
+    metrics: Metrics
+    function_calls: tuple[dict[str, Any], ...] = ()
+
+    @property
+    def cloud_handoff(self) -> bool:
+        """True if the model was too unsure and a larger one should be asked instead."""
+        return self.finish_reason == "handoff"
+
+    def result(self) -> CompletionResult:
+        """The 14 fields of ``cactus_complete``."""
+        handoff = self.cloud_handoff
+        cost = self.metrics
+        return CompletionResult(
+            success=not handoff,
+            cloud_handoff=handoff,
+            response=None if handoff else self.text,
+            function_calls=[dict(call) for call in self.function_calls],
+            confidence=self.confidence,
+            time_to_first_token_ms=cost.time_to_first_token_ms,
+            total_time_ms=cost.total_time_ms,
+            prefill_tps=cost.prefill_tps,
+            decode_tps=cost.decode_tps,
+            ram_usage_mb=cost.ram_usage_mb,
+            prefill_tokens=cost.prefill_tokens,
+            decode_tokens=cost.decode_tokens,
+            total_tokens=cost.total_tokens,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class CompletionResult:
+    """What ``cactus_complete`` returns: always these 14 fields, in this order."""
+
+    success: bool
+    error: str | None = None
+    cloud_handoff: bool = False
+    response: str | None = None
+    function_calls: list[dict[str, Any]]
+    confidence: float = 0.0
+    time_to_first_token_ms: float = 0.0
+    total_time_ms: float = 0.0
+    prefill_tps: float = 0.0
+    decode_tps: float = 0.0
+    ram_usage_mb: float = 0.0
+    prefill_tokens: int = 0
+    decode_tokens: int = 0
+    total_tokens: int = 0
+
+    def to_json(self) -> str:
+        """One line of JSON: confidence with 4 decimals, other fractions with 2, text as UTF-8."""
+        row: dict[str, Any] = {}
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if isinstance(value, float):
+                value = round(value, 4 if field.name == "confidence" else 2)
+            row[field.name] = value
+        # NaN is no JSON; better an error here than one in every reader.
+        return json.dumps(row, ensure_ascii=False, allow_nan=False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TranscriptionResult(CompletionResult):
+    """What ``cactus_transcribe`` returns: the 14 fields of a completion, then `segments`."""
+
+    segments: list[dict[str, Any]]

@@ -1,0 +1,221 @@
+"""An engine without a model: a program that says what a script tells it, and byte-sized tokens.
+
+What it says may depend on every token that the session truly holds, so a cache that is not what it
+should be changes the answer.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from cactus.engine import Engine
+from cactus.errors import ModelClosed
+
+END = 256
+"""The token that ends an answer; ids below it are bytes, ids above it are `PIECES`."""
+
+VOCABULARY = 300
+
+
+class ScriptedOutput(NamedTuple):
+    token: int
+    logprob: float
+    entropy: float
+
+
+@dataclass
+class ScriptedSession:
+    tokens: list[int] = field(default_factory=list)
+    closed: bool = False
+    grain: int = 1
+
+    @property
+    def length(self) -> int:
+        return len(self.tokens)
+
+    def truncate(self, length: int) -> int:
+        if self.closed:
+            raise ModelClosed("the session has been closed")
+        if length < len(self.tokens):
+            # Like a hybrid model, it may only be able to go back to a multiple of `grain`.
+            del self.tokens[length // self.grain * self.grain :]
+        return len(self.tokens)
+
+    def close(self) -> None:
+        self.closed = True
+
+
+class ScriptedRow(NamedTuple):
+    session: ScriptedSession
+    tokens: Sequence[int]
+    outputs: str = "last"
+    sampler: Any = None
+
+
+class ScriptedSampler:
+    open_samplers = 0
+
+    def __init__(self, **options: Any) -> None:
+        self.options = options
+        ScriptedSampler.open_samplers += 1
+
+    def close(self) -> None:
+        ScriptedSampler.open_samplers -= 1
+
+
+Script = Callable[[list[int], int], "int | tuple[int, float]"]
+"""From the session's tokens and the number of answered tokens to a token, or (token, entropy)."""
+
+
+class ScriptedProgram:
+    """`during` is called inside every step, with its tokens: to block, to fail, or to look."""
+
+    def __init__(self, script: Script, *, chunk: int = 4, grain: int = 1) -> None:
+        self.vocab_size = VOCABULARY
+        self.chunk = chunk
+        self.script = script
+        self.grain = grain
+        self.steps: list[list[int]] = []
+        self.sessions: list[ScriptedSession] = []
+        self.during: Callable[[Sequence[int]], None] = lambda tokens: None
+        self.closed = False
+        self.inside = 0
+        self._answered = 0
+        self._sampler: Any = None
+
+    def session(self) -> ScriptedSession:
+        self.sessions.append(ScriptedSession(grain=self.grain))
+        return self.sessions[-1]
+
+    def step(self, rows: Sequence[ScriptedRow]) -> list[ScriptedOutput]:
+        (row,) = rows
+        assert not self.closed, "a step after the program was closed"
+        assert not row.session.closed, "a step in a closed session"
+        assert 1 <= len(row.tokens) <= self.chunk
+        self.inside += 1
+        assert self.inside == 1, "two steps at once"
+        try:
+            self.during(row.tokens)
+            self.steps.append(list(row.tokens))
+            row.session.tokens.extend(row.tokens)
+            if row.outputs == "none":
+                return []
+            if row.sampler is not self._sampler:  # every answer has a sampler of its own
+                self._sampler, self._answered = row.sampler, 0
+            said = self.script(list(row.session.tokens), self._answered)
+            self._answered += 1
+            token, entropy = said if isinstance(said, tuple) else (said, 0.1)
+            return [ScriptedOutput(token, -entropy, entropy)]
+        finally:
+            self.inside -= 1
+
+    def close(self) -> None:
+        assert self.inside == 0, "closed in the middle of a step"
+        self.closed = True
+
+    @property
+    def fed(self) -> list[int]:
+        return [token for step in self.steps for token in step]
+
+
+class ByteTokenizer:
+    """One token a byte. Special ids have no text."""
+
+    eos_ids = (END,)
+    special_ids = frozenset({END, END + 1})
+
+    def encode(self, text: str, special: bool = False) -> list[int]:
+        return list(text.encode())
+
+    def token_to_id(self, token: str) -> int | None:
+        return {"<end>": END, "<turn>": END + 1}.get(token)
+
+    def stream(self) -> ByteDecoder:
+        return ByteDecoder()
+
+
+class ByteDecoder:
+    def __init__(self) -> None:
+        self._bytes = bytearray()
+
+    def push(self, token: int) -> str:
+        if token < 256:
+            self._bytes.append(token)
+        try:
+            text = self._bytes.decode()
+        except UnicodeDecodeError:
+            return ""
+        self._bytes.clear()
+        return text
+
+    def flush(self) -> str:
+        text = self._bytes.decode("utf-8", "replace")
+        self._bytes.clear()
+        return text
+
+
+def saying(text: str, *, entropies: Sequence[float] = ()) -> Script:
+    """A script that says `text`, byte by byte, and then ends its turn, whatever it was asked."""
+    tokens = [*text.encode(), END]
+
+    def script(_history: list[int], answered: int) -> tuple[int, float]:
+        entropy = entropies[answered] if answered < len(entropies) else 0.1
+        return tokens[min(answered, len(tokens) - 1)], entropy
+
+    return script
+
+
+def babbling(history: list[int], _answered: int) -> int:
+    """An endless answer of letters in which every letter depends on the whole history."""
+    return 97 + hash(tuple(history)) % 26
+
+
+def scripted_engine(script: Script, *, context: int = 200, **options: Any) -> Engine:
+    """An engine around `script`; it has no chat template, prompts are given as tokens."""
+    tokenizer: Any = ByteTokenizer()
+    return Engine(
+        name="scripted",
+        architecture="script",
+        context_length=context,
+        program=ScriptedProgram(script, **options),
+        tokenizer=tokenizer,
+        template=None,
+        row=ScriptedRow,
+        make_sampler=ScriptedSampler,
+    )
+
+
+class InThread:
+    """Runs `work` in a thread; `result()` joins it and gives what it returned or raised."""
+
+    def __init__(self, work: Callable[[], Any]) -> None:
+        self.value: Any = None
+        self.error: BaseException | None = None
+        self._work = work
+        self.thread = threading.Thread(target=self._run, daemon=True)
+        self.thread.start()
+
+    def _run(self) -> None:
+        try:
+            self.value = self._work()
+        except BaseException as error:
+            self.error = error
+
+    @property
+    def running(self) -> bool:
+        return self.thread.is_alive()
+
+    def result(self, timeout: float = 20.0) -> Any:
+        self.thread.join(timeout)
+        assert not self.running, "the thread did not end"
+        if self.error is not None:
+            raise self.error
+        return self.value
+
+
+def joined(texts: Iterable[Any]) -> str:
+    """The text of a stream of events."""
+    return "".join(event.text for event in texts)
