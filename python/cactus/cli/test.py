@@ -26,7 +26,7 @@ def command(ctx: click.Context, arguments: tuple[str, ...]) -> None:
     Test packages that are missing are installed first. The starter model is fetched once.
     """
     require_checkout("test")
-    missing = [text for text in requirements("dev") if not _is_installed(text)]
+    missing = [text for text in requirements("build", "dev") if not _is_installed(text)]
     if missing:
         click.echo(f"installing {', '.join(missing)}", err=True)
         install = [sys.executable, "-m", "pip", "install", "--quiet", *missing]

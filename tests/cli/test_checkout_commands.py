@@ -1,0 +1,257 @@
+"""build, test and setup: the commands that work on a checkout."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import stat
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from cactus.cli import build, checkout
+from cactus.cli import test as test_command
+from cactus.cli.main import run_cli
+
+ROOT = Path(__file__).resolve().parents[2]
+SHELLS = [shell for shell in ("bash", "zsh") if shutil.which(shell)]
+
+
+# -- build
+
+
+@pytest.fixture
+def small_checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A checkout whose native library is one line of C++."""
+    root = tmp_path / "check out"
+    (root / "native").mkdir(parents=True)
+    (root / "python" / "cactus" / "native").mkdir(parents=True)
+    (root / "native" / "one.cpp").write_text('extern "C" int one() { return 1; }\n')
+    (root / "CMakeLists.txt").write_text(
+        "cmake_minimum_required(VERSION 3.25)\n"
+        "project(small LANGUAGES CXX)\n"
+        "add_library(cactus SHARED native/one.cpp)\n"
+        "install(TARGETS cactus LIBRARY DESTINATION cactus/native)\n"
+    )
+    monkeypatch.setattr(build, "ROOT", root)
+    monkeypatch.setattr(build, "_check", lambda _: None)  # it is not the real library
+    return root
+
+
+def test_build_compiles_installs_and_prints_the_library(small_checkout: Path, capfd) -> None:
+    assert run_cli(["build", "--python"]) == 0
+    library = Path(capfd.readouterr().out.strip())
+    assert library.parent == small_checkout / "python" / "cactus" / "native"
+    before, content = library.stat(), library.read_bytes()
+    assert run_cli(["build"]) == 0  # nothing to do: a program that has it loaded is not disturbed
+    assert library.stat() == before
+    (small_checkout / "native" / "one.cpp").write_text('extern "C" int one() { return 2; }\n')
+    assert run_cli(["build"]) == 0
+    assert library.read_bytes() != content
+    assert [p.name for p in library.parent.iterdir()] == [library.name]
+
+
+def test_a_failed_build_shows_the_compilers_words_and_keeps_the_library(
+    small_checkout: Path, capfd
+) -> None:
+    assert run_cli(["build"]) == 0
+    library = Path(capfd.readouterr().out.strip())
+    content = library.read_bytes()
+    (small_checkout / "native" / "one.cpp").write_text("this is no C++\n")
+    assert run_cli(["build"]) == 1
+    err = capfd.readouterr().err
+    assert "one.cpp:1" in err and "Traceback" not in err
+    assert library.read_bytes() == content
+
+
+@pytest.mark.parametrize("task", ["build", "test"])
+def test_an_installed_package_says_that_it_has_nothing_to_build(
+    task: str, monkeypatch, tmp_path, capsys
+) -> None:
+    monkeypatch.setattr(build, "ROOT", tmp_path)
+    assert run_cli([task]) == 2
+    assert "works in a checkout" in capsys.readouterr().err
+
+
+# -- test
+
+
+def test_arguments_go_to_pytest_and_its_status_comes_back(monkeypatch, tmp_path, capfd) -> None:
+    tests = tmp_path / "tests"
+    tests.mkdir()
+    (tests / "test_one.py").write_text("".join(f"def test_{n}(): assert {n}\n" for n in "0123"))
+    monkeypatch.setattr(test_command, "ROOT", tmp_path)
+    assert run_cli(["test", "-k", "0 or 1", "-q"]) == 1
+    assert "1 failed, 1 passed, 2 deselected" in capfd.readouterr().out
+
+
+def test_missing_test_packages_are_installed_first(monkeypatch, capsys) -> None:
+    ran = []
+    monkeypatch.setattr(test_command, "requirements", lambda *_: ["numpy>=1", "absent-package>=3"])
+    done = subprocess.CompletedProcess([], 0)
+    monkeypatch.setattr(
+        test_command.subprocess, "run", lambda arguments, **_: ran.append(arguments) or done
+    )
+    assert run_cli(["test", "tests/x"]) == 0
+    assert ran[0][-1] == "absent-package>=3" and "numpy>=1" not in ran[0]
+    assert ran[1][1:] == ["-m", "pytest", "tests/x"]
+
+
+def test_requirements_of_the_groups_are_those_of_pyproject() -> None:
+    assert checkout.ROOT == ROOT
+    script = [sys.executable, str(Path(checkout.__file__)), "build", "dev"]
+    said = subprocess.run(script, capture_output=True, text=True, check=True).stdout.split("\n")
+    assert any(line.startswith("scikit-build-core") for line in said)
+    assert any(line.startswith("pytest") for line in said)
+
+
+# -- setup
+
+
+@pytest.fixture
+def ready_checkout(tmp_path: Path) -> Path:
+    """A checkout in which setup has run already; its `cactus` only says what it is asked."""
+    root = tmp_path / "a checkout"
+    root.mkdir()
+    for name in ("setup", "pyproject.toml"):
+        shutil.copy(ROOT / name, root)
+    (root / "python" / "cactus" / "cli").mkdir(parents=True)
+    shutil.copy(checkout.__file__, root / "python" / "cactus" / "cli")
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(root / "venv")], check=True)
+    fake = root / "venv" / "bin" / "cactus"
+    fake.write_text(f'#!/bin/sh\n# {root}/venv/bin/python\necho "asked: $*"\n')
+    fake.chmod(fake.stat().st_mode | stat.S_IXUSR)
+    stamp = subprocess.run(
+        ["bash", "-c", 'echo "$(cat pyproject.toml setup && venv/bin/python --version && pwd -P)"'],
+        cwd=root, capture_output=True, text=True, check=True,
+    ).stdout  # fmt: skip
+    (root / "venv" / "packages.stamp").write_text(stamp)
+    return root
+
+
+def shell(name: str, script: str, cwd: Path, **environment: str):
+    flags = ["-f"] if name == "zsh" else ["--norc"]
+    settings = {**os.environ, "PYTHON": sys.executable, **environment}
+    for inherited in ("VIRTUAL_ENV", "PS1"):
+        settings.pop(inherited, None)
+    return subprocess.run(
+        [name, *flags, "-c", script],
+        cwd=cwd, env=settings, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+
+
+OPTIONS = {"bash": "set -o; shopt", "zsh": "setopt"}
+STRICT = {"bash": "set -eu -o pipefail", "zsh": "setopt errexit nounset pipefail ksharrays"}
+
+
+@pytest.mark.parametrize("name", SHELLS)
+def test_source_setup_puts_cactus_on_the_path_and_leaves_the_shell_alone(
+    ready_checkout: Path, tmp_path: Path, name: str
+) -> None:
+    script = f"""
+        {STRICT[name]}
+        before="$({OPTIONS[name]})"
+        source "{ready_checkout}/setup"
+        echo "status $?"
+        [ "$before" = "$({OPTIONS[name]})" ] && echo "same options"
+        command -v cactus; pwd; cactus run
+        echo "left behind: ${{_cactus_setup-nothing}}"
+    """
+    done = shell(name, script, tmp_path)
+    said = done.stdout.splitlines()
+    assert done.returncode == 0, done.stderr
+    assert said[said.index("status 0") :] == [
+        "status 0",
+        "same options",
+        f"{ready_checkout}/venv/bin/cactus",
+        str(tmp_path),
+        "asked: run",
+        "left behind: nothing",
+    ]
+    assert "asked: build --python" in said  # Ninja finds out itself whether there is work
+    assert [line for line in said if line.startswith("[")] == [
+        said[0],
+        "[2/4] the virtual environment is there",
+        "[3/4] the packages are there",
+        "[4/4] building the native library",
+    ]
+
+
+@pytest.mark.parametrize("name", SHELLS)
+def test_a_failure_returns_to_the_shell_and_does_not_end_it(
+    ready_checkout: Path, name: str
+) -> None:
+    (ready_checkout / "venv" / "bin" / "cactus").write_text(
+        f"#!/bin/sh\n# {ready_checkout}/venv/bin/python\nexit 3\n"
+    )
+    done = shell(name, 'source ./setup; echo "alive, status $?"', ready_checkout)
+    assert done.stdout.splitlines()[-1] == "alive, status 1"
+    assert "the native library could not be built" in done.stderr
+
+
+def test_executed_it_sets_up_and_says_what_to_do(ready_checkout: Path) -> None:
+    done = shell("bash", "./setup", ready_checkout)
+    assert done.returncode == 0 and done.stdout.splitlines()[-1].endswith("source ./setup")
+
+
+def test_without_a_compiler_the_command_that_installs_one_is_shown(
+    ready_checkout: Path, tmp_path: Path
+) -> None:
+    tools = tmp_path / "bin"
+    tools.mkdir()
+    for tool in ("bash", "dirname", "id", "uname", "cat", "grep"):
+        (tools / tool).symlink_to(shutil.which(tool))
+    done = shell("bash", 'source ./setup; echo "alive, status $?"', ready_checkout,
+                 PATH=str(tools), CXX="")  # fmt: skip
+    assert "a C++20 compiler is needed" in done.stderr and "found: none" in done.stderr
+    assert "install" in done.stderr.splitlines()[-1]
+    assert done.stdout.splitlines()[-1] == "alive, status 1"
+
+
+def test_an_old_compiler_is_named_with_its_version(ready_checkout: Path, tmp_path: Path) -> None:
+    old = tmp_path / "bin" / "g++-old"
+    old.parent.mkdir()
+    old.write_text('#!/bin/sh\n[ "$1" = -dumpversion ] && echo 7.5.0\n')
+    old.chmod(0o755)
+    for name in ("c++", "g++", "clang++"):
+        (old.parent / name).symlink_to(old)
+    path = f"{old.parent}{os.pathsep}{os.environ['PATH']}"
+    old.write_text('#!/bin/sh\nif [ "$1" = -dumpversion ]; then echo 7.5.0; else exit 1; fi\n')
+    done = shell("bash", "source ./setup", ready_checkout, PATH=path, CXX="")
+    assert "g++ (7.5.0)" in done.stderr
+
+
+def test_a_python_that_is_too_old_or_missing_is_named(ready_checkout: Path) -> None:
+    done = shell("bash", "source ./setup", ready_checkout, PYTHON="/no/python")
+    assert "PYTHON=/no/python is no Python 3.10 or newer" in done.stderr
+
+
+def test_an_environment_that_was_moved_is_made_again(ready_checkout: Path, tmp_path) -> None:
+    moved = ready_checkout.with_name("moved here")
+    ready_checkout.rename(moved)
+    python = tmp_path / "python-without-venv"  # it shows the attempt and saves ten seconds
+    python.write_text(
+        f'#!/bin/sh\ncase "$*" in *"-m venv"*) exit 1;; esac\nexec {sys.executable} "$@"\n'
+    )
+    python.chmod(0o755)
+    done = shell("bash", "source ./setup", moved, PYTHON=str(python))
+    assert "[2/4] making the virtual environment in venv/" in done.stdout
+    assert "the virtual environment could not be made" in done.stderr
+
+
+# -- the wheel
+
+
+def test_the_wheel_has_every_file_of_the_package(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "pip", "wheel", "--no-deps", "--no-build-isolation"]
+    options = ["--config-settings=wheel.cmake=false", "-w", str(tmp_path), str(ROOT)]
+    done = subprocess.run([*command, *options], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    (wheel,) = tmp_path.glob("*.whl")
+    packed = {name for name in zipfile.ZipFile(wheel).namelist() if name.startswith("cactus/")}
+    package = ROOT / "python" / "cactus"
+    sources = [*package.rglob("*.py"), package / "py.typed"]
+    assert packed == {str(file.relative_to(ROOT / "python")) for file in sources}
