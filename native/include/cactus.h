@@ -45,15 +45,15 @@ typedef int32_t cactus_status;
 enum {
   CACTUS_OK = 0,
   CACTUS_ERROR_INTERNAL = 1,
-  CACTUS_ERROR_ARGUMENT = 2,    // an argument is out of its range
-  CACTUS_ERROR_HANDLE = 3,      // no such handle: destroyed, or never made
-  CACTUS_ERROR_PLAN = 4,        // the plan is damaged or does not fit its weights
-  CACTUS_ERROR_FILE = 5,        // the weights file cannot be mapped, or has changed
-  CACTUS_ERROR_MEMORY = 6,      // not enough memory; nothing was changed
-  CACTUS_ERROR_CONTEXT = 7,     // more tokens than the model's context
-  CACTUS_ERROR_NONFINITE = 8,   // the logits hold NaN or infinity
-  CACTUS_ERROR_FORKED = 9,      // the program was loaded before fork(); load it again here
-  CACTUS_ERROR_ISA = 10         // the wanted tier is unknown or not possible on this CPU
+  CACTUS_ERROR_ARGUMENT = 2,   // an argument is out of its range
+  CACTUS_ERROR_HANDLE = 3,     // no such handle: destroyed, or never made
+  CACTUS_ERROR_PLAN = 4,       // the plan is damaged or does not fit its weights
+  CACTUS_ERROR_FILE = 5,       // the weights file cannot be mapped, or has changed
+  CACTUS_ERROR_MEMORY = 6,     // not enough memory; nothing was changed
+  CACTUS_ERROR_CONTEXT = 7,    // more tokens than the model's context
+  CACTUS_ERROR_NONFINITE = 8,  // the logits hold NaN or infinity
+  CACTUS_ERROR_FORKED = 9,     // the program was loaded before fork(); load it again here
+  CACTUS_ERROR_ISA = 10        // the wanted tier is unknown or not possible on this CPU
 };
 
 // Whether a row's logits are computed: for none, the last, or all of its tokens.
@@ -61,12 +61,12 @@ enum { CACTUS_OUTPUTS_NONE = 0, CACTUS_OUTPUTS_LAST = 1, CACTUS_OUTPUTS_ALL = 2 
 
 typedef struct cactus_program_options {
   uint32_t size;
-  int32_t threads;            // 0: the number of cores; else 1..256
+  int32_t threads;  // 0: the number of cores; else 1..256
   const void* plan;
   uint64_t plan_size;
-  const char* weights_path;   // UTF-8; mapped read-only
-  const char* isa;            // "scalar", "avx2", "avx512"; null: CACTUS_ISA or the best
-  uint32_t max_rows;          // most tokens of one step; 0: 256
+  const char* weights_path;  // UTF-8; mapped read-only
+  const char* isa;           // "scalar", "avx2", "avx512"; null: CACTUS_ISA or the best
+  uint32_t max_rows;         // most tokens of one step; 0: 256
   uint32_t reserved;
 } cactus_program_options;
 
@@ -76,10 +76,10 @@ typedef struct cactus_program_info {
   uint32_t max_rows;
   uint32_t vocab_size;
   uint32_t context_length;
-  uint32_t page_positions;    // positions of one KV page
+  uint32_t page_positions;  // positions of one KV page
   uint64_t weight_bytes;
   uint64_t arena_bytes;
-  uint64_t page_bytes;        // memory of one page of one session
+  uint64_t page_bytes;  // memory of one page of one session
   char isa[16];
 } cactus_program_info;
 
@@ -88,25 +88,25 @@ typedef struct cactus_row {
   cactus_id session;
   const int32_t* tokens;
   uint32_t count;
-  uint32_t outputs;           // CACTUS_OUTPUTS_*
-  cactus_id sampler;          // 0: greedy
+  uint32_t outputs;   // CACTUS_OUTPUTS_*
+  cactus_id sampler;  // 0: greedy
 } cactus_row;
 
 typedef struct cactus_output {
   int32_t token;
-  float logprob;              // natural log of the token's probability, before any option
-  float entropy;              // of the full distribution, in nats
+  float logprob;  // natural log of the token's probability, before any option
+  float entropy;  // of the full distribution, in nats
 } cactus_output;
 
 typedef struct cactus_sampler_options {
   uint32_t size;
-  float temperature;          // 0: greedy
-  uint32_t top_k;             // 0: off
-  float top_p;                // 1: off
-  float min_p;                // 0: off
-  float repetition_penalty;   // 1: off
-  float presence_penalty;     // 0: off
-  float frequency_penalty;    // 0: off
+  float temperature;         // 0: greedy
+  uint32_t top_k;            // 0: off
+  float top_p;               // 1: off
+  float min_p;               // 0: off
+  float repetition_penalty;  // 1: off
+  float presence_penalty;    // 0: off
+  float frequency_penalty;   // 0: off
   uint64_t seed;
   const int32_t* bias_tokens;
   const float* bias_values;
@@ -114,6 +114,7 @@ typedef struct cactus_sampler_options {
   uint32_t reserved;
 } cactus_sampler_options;
 
+// clang-format off: one declaration a line
 CACTUS_API uint32_t cactus_abi_version(void);
 CACTUS_API const char* cactus_last_error(void);
 // Bit i is set where tier i (0 scalar, 1 avx2, 2 avx512) can run here.
@@ -147,6 +148,7 @@ CACTUS_API cactus_status cactus_sampler_mask(cactus_id sampler, const uint32_t* 
 // Counts a token for the penalties. Sampled tokens are counted by themselves.
 CACTUS_API cactus_status cactus_sampler_accept(cactus_id sampler, int32_t token);
 CACTUS_API cactus_status cactus_sampler_destroy(cactus_id sampler);
+// clang-format on
 
 #ifdef __cplusplus
 }

@@ -23,7 +23,8 @@ using cactus::Session;
 
 thread_local std::string last_error;
 
-// Objects by id. An id is never used again, and carries its kind, so a stale or mistaken one is found out.
+// Objects by id. An id is never used again, and carries its kind, so a stale or mistaken one is
+// found out.
 template <class T, uint64_t kKind>
 class Registry {
  public:
@@ -155,9 +156,9 @@ cactus_status cactus_program_create(const cactus_program_options* options, cactu
           "options.max_rows is " + std::to_string(o.max_rows) + ", expected 0 to 8192");
     const cactus::KernelTable& kernels = cactus::find_kernels(o.isa ? o.isa : "");
     const int threads = o.threads ? o.threads : cactus::default_threads();
-    *program = programs.add(std::make_shared<ProgramHandle>(
-        o.plan, o.plan_size, std::string(o.weights_path), kernels, threads,
-        o.max_rows ? o.max_rows : 256));
+    *program = programs.add(
+        std::make_shared<ProgramHandle>(o.plan, o.plan_size, std::string(o.weights_path), kernels,
+                                        threads, o.max_rows ? o.max_rows : 256));
   });
 }
 
@@ -216,8 +217,7 @@ cactus_status cactus_program_step(cactus_id program, const cactus_row* rows, uin
         held_samplers.push_back(samplers.get(row.sampler));
         sampler = held_samplers.back().get();
       }
-      sequences.push_back(
-          {&session->session, row.tokens, row.count, row.outputs, sampler, 0, 0});
+      sequences.push_back({&session->session, row.tokens, row.count, row.outputs, sampler, 0, 0});
     }
     const std::lock_guard<std::mutex> lock(*handle->program.mutex());
     handle->program.step(std::move(sequences), outputs, n_outputs, logits);
@@ -251,8 +251,8 @@ cactus_status cactus_session_create(cactus_id program, cactus_id* session) {
   return guarded([&] {
     need(session, "session");
     const auto handle = programs.get(program);
-    *session = sessions.add(std::make_shared<SessionHandle>(
-        SessionHandle{handle, Session(handle->program.layout())}));
+    *session = sessions.add(
+        std::make_shared<SessionHandle>(SessionHandle{handle, Session(handle->program.layout())}));
   });
 }
 

@@ -41,8 +41,7 @@ Mapping::~Mapping() {
 
 void Mapping::check_unchanged() const {
   struct stat info;
-  const bool whole =
-      fstat(descriptor_, &info) == 0 && static_cast<size_t>(info.st_size) >= size_;
+  const bool whole = fstat(descriptor_, &info) == 0 && static_cast<size_t>(info.st_size) >= size_;
   check(whole, CACTUS_ERROR_FILE,
         path_ + ": the file was truncated after it was loaded; load the model again");
 }

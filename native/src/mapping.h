@@ -18,8 +18,8 @@ class Mapping {
   const uint8_t* data() const { return data_; }
   size_t size() const { return size_; }
 
-  // Throws if the file has become shorter since it was mapped: touching the lost pages would end the
-  // process with SIGBUS. A file that is replaced by rename stays as it was mapped.
+  // Throws if the file has become shorter since it was mapped: touching the lost pages would end
+  // the process with SIGBUS. A file that is replaced by rename stays as it was mapped.
   void check_unchanged() const;
 
  private:

@@ -117,7 +117,8 @@ void Program::make_buffers() {
     const uint32_t width = padded(plan_.buffers[static_cast<size_t>(step.out)].width);
     if (attends(step) || convolves(step)) queries = std::max(queries, width);
   }
-  // A row before it is quantised; or an attention tile: scores, (m, l) and sums, running and of a page.
+  // A row before it is quantised; or an attention tile: scores, (m, l) and sums, running and of a
+  // page.
   const uint32_t attention = kMaxQueries * (kPage + 2 * (2 + 512)) + 2 * 512;
   scratch_floats_ = std::max(widest, attention);
   scratch_.assign(static_cast<size_t>(team_.size()), std::vector<float>(scratch_floats_));
@@ -210,12 +211,13 @@ void Program::run_steps(int thread) {
   team_.barrier().wait();
   const bool timed = profiling_ && thread == 0;
   for (size_t n = 0; n < plan_.steps.size(); n++) {
-    const auto begin = timed ? std::chrono::steady_clock::now()
-                             : std::chrono::steady_clock::time_point();
+    const auto begin =
+        timed ? std::chrono::steady_clock::now() : std::chrono::steady_clock::time_point();
     functions_[n](plan_.steps[n], Context{*this, n, thread});
     team_.barrier().wait();
     if (timed) {
-      seconds_[n] += std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+      seconds_[n] +=
+          std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
     }
   }
   const Buffer& logits = buffers_[plan_.header.logits];
@@ -234,15 +236,13 @@ void Program::step(std::vector<Sequence> sequences, cactus_output* outputs, uint
         "step: the rows ask for " + std::to_string(batch_.outputs.size()) +
             " outputs, there is room for " + std::to_string(n_outputs));
   for (const Sequence& s : batch_.sequences) {
-    check(s.count <= plan_.header.context_length &&
-              s.start <= plan_.header.context_length - s.count,
-          CACTUS_ERROR_CONTEXT,
-          "step: " + std::to_string(uint64_t{s.start} + s.count) +
-              " tokens do not fit the context of " +
-              std::to_string(plan_.header.context_length));
+    check(
+        s.count <= plan_.header.context_length && s.start <= plan_.header.context_length - s.count,
+        CACTUS_ERROR_CONTEXT,
+        "step: " + std::to_string(uint64_t{s.start} + s.count) +
+            " tokens do not fit the context of " + std::to_string(plan_.header.context_length));
     for (uint32_t n = 0; n < s.count; n++) {
-      check(s.tokens[n] >= 0 && static_cast<uint32_t>(s.tokens[n]) < tokens_,
-            CACTUS_ERROR_ARGUMENT,
+      check(s.tokens[n] >= 0 && static_cast<uint32_t>(s.tokens[n]) < tokens_, CACTUS_ERROR_ARGUMENT,
             "step: token " + std::to_string(s.tokens[n]) + " is not in the vocabulary of " +
                 std::to_string(tokens_));
     }
@@ -296,9 +296,10 @@ void Program::read(uint32_t index, float* out, uint64_t count) {
   for (uint64_t row = 0; row < rows; row++) {
     for (uint32_t i = 0; i < buffer.width; i++) {
       const uint64_t at = row * buffer.stride + i;
-      *out++ = buffer.quantized ? static_cast<float>(buffer.codes.hi[at] * 128 + buffer.codes.lo[at]) *
-                                      buffer.codes.scale[at / kGroup]
-                                : buffer.values[at];
+      *out++ = buffer.quantized
+                   ? static_cast<float>(buffer.codes.hi[at] * 128 + buffer.codes.lo[at]) *
+                         buffer.codes.scale[at / kGroup]
+                   : buffer.values[at];
     }
   }
 }

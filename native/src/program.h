@@ -22,9 +22,9 @@ struct Sequence {
   const int32_t* tokens;
   uint32_t count;
   uint32_t outputs;
-  Sampler* sampler;   // null: greedy
+  Sampler* sampler;  // null: greedy
   uint32_t first_row;
-  uint32_t start;     // position of the first row
+  uint32_t start;  // position of the first row
 };
 
 // What one step runs over: the rows of all sequences, one after another.
@@ -106,15 +106,15 @@ class Program {
   std::vector<Weight> weights_;
   std::vector<Buffer> buffers_;
   std::vector<Rotary> rotaries_;
-  std::vector<size_t> step_rotary_;       // by step
-  std::vector<OpFunction> functions_;     // by step
+  std::vector<size_t> step_rotary_;    // by step
+  std::vector<OpFunction> functions_;  // by step
   std::vector<void*> allocations_, output_allocations_;
   uint64_t arena_bytes_ = 0;
   uint32_t output_capacity_ = 0;
-  uint32_t scratch_floats_ = 0;           // per thread
+  uint32_t scratch_floats_ = 0;  // per thread
   std::vector<std::vector<float>> scratch_;
-  std::vector<float> queries_;            // [max_rows][widest], an op's rows in f32
-  std::vector<float> partials_;           // attention over pages, when they are split
+  std::vector<float> queries_;   // [max_rows][widest], an op's rows in f32
+  std::vector<float> partials_;  // attention over pages, when they are split
   std::vector<LogitStats> stats_;
   bool profiling_ = false;
   std::vector<double> seconds_;
@@ -132,12 +132,8 @@ struct Context {
   const Batch& batch() const { return program.batch_; }
   int threads() const { return program.team_.size(); }
   void barrier() const { program.team_.barrier().wait(); }
-  const Buffer& buffer(int32_t index) const {
-    return program.buffers_[static_cast<size_t>(index)];
-  }
-  const Weight& weight(int32_t index) const {
-    return program.weights_[static_cast<size_t>(index)];
-  }
+  const Buffer& buffer(int32_t index) const { return program.buffers_[static_cast<size_t>(index)]; }
+  const Weight& weight(int32_t index) const { return program.weights_[static_cast<size_t>(index)]; }
   const Rotary& rotary() const { return program.rotaries_[program.step_rotary_[step_index]]; }
   // Floats for this thread alone.
   float* scratch() const { return program.scratch_[static_cast<size_t>(thread)].data(); }

@@ -27,7 +27,7 @@ struct StateLayout {
     size_t ring_offset;  // floats from the start of the ring buffer
     size_t tail_offset;  // floats from the start of the page's tail
     uint32_t width, taps;
-    int ring;            // columns
+    int ring;  // columns
   };
   std::vector<Kv> kv;      // by slot, unused entries have heads 0
   std::vector<Conv> conv;  // by slot, unused entries have width 0
@@ -62,7 +62,8 @@ class Session {
   Session(const Session&) = default;
 
   uint32_t length() const { return length_; }
-  // Makes pages for `count` more positions, owned by this session alone; throws with nothing changed.
+  // Makes pages for `count` more positions, owned by this session alone; throws with nothing
+  // changed.
   void reserve(uint32_t count);
   // Moves past `count` positions whose state the step has written.
   void advance(uint32_t count);

@@ -29,8 +29,8 @@ class Team {
   Team& operator=(const Team&) = delete;
 
   int size() const { return size_; }
-  // Calls job(thread) on every thread, the caller being thread 0; returns when all are done. One call
-  // at a time. The job must not throw.
+  // Calls job(thread) on every thread, the caller being thread 0; returns when all are done. One
+  // call at a time. The job must not throw.
   void run(const std::function<void(int)>& job);
   Barrier& barrier() { return barrier_; }
 

@@ -133,7 +133,7 @@ def test_f57_more_threads_than_work_or_cores(plan: Plan, packed: Packed) -> None
 
 
 def test_f57_a_tier_that_is_not_there(plan: Plan, packed: Packed) -> None:
-    with pytest.raises(NativeError, match="possible: .*scalar"):
+    with pytest.raises(NativeError, match=r"possible: .*scalar"):
         Program(plan.blob, packed("lfm2", "q4").path, isa="avx1024")
 
 

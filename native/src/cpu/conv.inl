@@ -2,8 +2,8 @@
 
 namespace cactus::CACTUS_TIER {
 
-// out[t] = c[t] * sum_j w[:, j] * u[t - (taps - 1) + j] with u = b * x; columns before this call come
-// from the history ring, and this call's last columns are stored there.
+// out[t] = c[t] * sum_j w[:, j] * u[t - (taps - 1) + j] with u = b * x; columns before this call
+// come from the history ring, and this call's last columns are stored there.
 static void conv(const ConvArgs* args) {
   const ConvArgs& a = *args;
   for (int ch = a.first; ch < a.last; ch += 16) {

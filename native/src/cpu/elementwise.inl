@@ -20,9 +20,7 @@ static inline F16 exp(F16 x) {
   return select_lt(x, set1(-87.3f), zero(), mul(p, exp2_int(n)));
 }
 
-static inline F16 silu_lanes(F16 x) {
-  return div(x, add(set1(1.0f), exp(sub(zero(), x))));
-}
+static inline F16 silu_lanes(F16 x) { return div(x, add(set1(1.0f), exp(sub(zero(), x)))); }
 
 // `width` counts in the mean, `padded` (a multiple of 16) is what is stored; the padding is zero.
 static void rms_norm(const float* x, const float* w, float eps, int width, int padded, float* out) {

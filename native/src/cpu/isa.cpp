@@ -51,8 +51,8 @@ const KernelTable& find_kernels(const std::string& wanted) {
     possible += std::string(possible.empty() ? "" : ", ") + kNames[tier];
   }
   throw Error(CACTUS_ERROR_ISA,
-              "the instruction set \"" + name + "\" is unknown or not possible on this CPU; possible: " +
-                  possible);
+              "the instruction set \"" + name +
+                  "\" is unknown or not possible on this CPU; possible: " + possible);
 }
 
 }  // namespace cactus

@@ -1,9 +1,9 @@
-// The kernel table: everything that a CPU tier must offer. One table per tier, chosen when a program
-// is created; the bodies are the .inl files beside this header, compiled once per tier.
+// The kernel table: everything that a CPU tier must offer. One table per tier, chosen when a
+// program is created; the bodies are the .inl files beside this header, compiled once per tier.
 //
 // This header is seen by code that is compiled for other instruction sets, so it holds plain data
-// and function pointers only: an inline function here could be emitted with AVX-512 instructions and
-// kept by the linker for every caller.
+// and function pointers only: an inline function here could be emitted with AVX-512 instructions
+// and kept by the linker for every caller.
 #pragma once
 
 #include <cstddef>
@@ -11,13 +11,13 @@
 
 namespace cactus {
 
-constexpr int kTileRows = 16;    // rows of a weight tile = lanes of every kernel
-constexpr int kGroup = 32;       // columns that share a scale
-constexpr int kQ4Block = 320;    // bytes: 4 x 64 of codes, 16 f16 scales, 16 f16 minima
-constexpr int kQ8Block = 544;    // bytes: 8 x 64 of codes, 16 f16 scales
-constexpr int kPage = 256;       // positions of a KV page; attention merges page by page
-constexpr int kMaxQueries = 8;   // query rows that one attention tile handles together
-constexpr float kQMax = 16256;   // 127 * 128: largest code of a quantised activation
+constexpr int kTileRows = 16;   // rows of a weight tile = lanes of every kernel
+constexpr int kGroup = 32;      // columns that share a scale
+constexpr int kQ4Block = 320;   // bytes: 4 x 64 of codes, 16 f16 scales, 16 f16 minima
+constexpr int kQ8Block = 544;   // bytes: 8 x 64 of codes, 16 f16 scales
+constexpr int kPage = 256;      // positions of a KV page; attention merges page by page
+constexpr int kMaxQueries = 8;  // query rows that one attention tile handles together
+constexpr float kQMax = 16256;  // 127 * 128: largest code of a quantised activation
 
 // Activations in 15 bits per group of 32: code = 128 * hi + lo, value = scale * code.
 struct QuantRow {
@@ -44,40 +44,40 @@ struct KvPage {
 
 // Queries of one key/value head that read the same page.
 struct AttendArgs {
-  const float* q[kMaxQueries];   // head_dim floats each, already scaled
-  int limit[kMaxQueries];        // positions of this page that the query may see, 0..256
-  int count;                     // 1..kMaxQueries
+  const float* q[kMaxQueries];  // head_dim floats each, already scaled
+  int limit[kMaxQueries];       // positions of this page that the query may see, 0..256
+  int count;                    // 1..kMaxQueries
   int head_dim;
   KvPage page;
-  float* scores;                 // scratch [kMaxQueries][kPage]
-  float* m;                      // out [count]: largest score
-  float* l;                      // out [count]: sum of exp(score - m)
-  float* o;                      // out [count][head_dim]: sum of exp(score - m) * v
+  float* scores;  // scratch [kMaxQueries][kPage]
+  float* m;       // out [count]: largest score
+  float* l;       // out [count]: sum of exp(score - m)
+  float* o;       // out [count][head_dim]: sum of exp(score - m) * v
 };
 
 struct ConvArgs {
-  const float* b;        // gate before the convolution, or null
-  const float* x;        // [rows], the input
-  const float* c;        // gate after the convolution, or null
-  size_t stride;         // floats between rows of b, x and c
-  const float* w;        // [width][taps]
+  const float* b;  // gate before the convolution, or null
+  const float* x;  // [rows], the input
+  const float* c;  // gate after the convolution, or null
+  size_t stride;   // floats between rows of b, x and c
+  const float* w;  // [width][taps]
   int taps;
   float* out;
   size_t out_stride;
   int rows;
-  int first, last;       // channels [first, last), multiples of 16
+  int first, last;  // channels [first, last), multiples of 16
   // History: input columns by position modulo `ring`, [ring][width].
   float* history;
   int ring;
   int width;
-  int64_t position;      // of the first row
+  int64_t position;  // of the first row
 };
 
 struct LogitStats {
   float max;
-  int argmax;      // the first on ties
-  float log_sum;   // log of the sum of exp(logit - max)
-  float entropy;   // nats
+  int argmax;     // the first on ties
+  float log_sum;  // log of the sum of exp(logit - max)
+  float entropy;  // nats
   int finite;
 };
 

@@ -1,8 +1,8 @@
 // Matrix products: one tile of 16 weight rows against up to kMaxRows activation rows.
 //
-// Lanes are weight rows, so there is no horizontal sum, and every output is accumulated in one order
-// (group after group) whatever the number of activation rows: one row alone and the same row inside
-// a batch give the same bits.
+// Lanes are weight rows, so there is no horizontal sum, and every output is accumulated in one
+// order (group after group) whatever the number of activation rows: one row alone and the same row
+// inside a batch give the same bits.
 
 namespace cactus::CACTUS_TIER {
 

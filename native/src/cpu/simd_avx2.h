@@ -7,8 +7,8 @@
 
 namespace cactus::CACTUS_TIER {
 
-constexpr int kMaxRows = 2;    // more rows would spill the sixteen registers
-constexpr int kQ8Offset = 0;   // dot4_q8 takes the offset off before it multiplies
+constexpr int kMaxRows = 2;   // more rows would spill the sixteen registers
+constexpr int kQ8Offset = 0;  // dot4_q8 takes the offset off before it multiplies
 
 struct F16 {
   __m256 a, b;

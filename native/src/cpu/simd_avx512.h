@@ -74,7 +74,8 @@ static inline void store_i8(int8_t* p, I16 a) {
 }
 // 2^n for -126 <= n <= 127.
 static inline F16 exp2_int(I16 n) {
-  return {_mm512_castsi512_ps(_mm512_slli_epi32(_mm512_add_epi32(n.v, _mm512_set1_epi32(127)), 23))};
+  return {
+      _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_add_epi32(n.v, _mm512_set1_epi32(127)), 23))};
 }
 
 static inline B64 load_codes(const uint8_t* p) { return {_mm512_loadu_si512(p)}; }
@@ -84,8 +85,7 @@ static inline B64 high_nibbles(B64 a) {
 }
 // acc[r] += sum over b < 4 of w[4 r + b] * a[b]: w unsigned, at most 15; a signed.
 static inline I16 dot4_q4(I16 acc, B64 w, const int8_t* a) {
-  return {_mm512_dpbusd_epi32(acc.v, w.v,
-                              _mm512_set1_epi32(*reinterpret_cast<const int32_t*>(a)))};
+  return {_mm512_dpbusd_epi32(acc.v, w.v, _mm512_set1_epi32(*reinterpret_cast<const int32_t*>(a)))};
 }
 // The same for q8 codes as stored (code + 128).
 static inline I16 dot4_q8(I16 acc, B64 w, const int8_t* a) { return dot4_q4(acc, w, a); }

@@ -1,5 +1,6 @@
-// The SIMD vocabulary of the scalar tier: 16 lanes are an array, for any CPU. Lane loops are left to
-// the compiler; multiply and add are two roundings here, which is the one difference to the others.
+// The SIMD vocabulary of the scalar tier: 16 lanes are an array, for any CPU. Lane loops are left
+// to the compiler; multiply and add are two roundings here, which is the one difference to the
+// others.
 #pragma once
 
 #include <cstdint>
@@ -20,10 +21,10 @@ struct B64 {
   uint8_t v[64];
 };
 
-#define CACTUS_LANES(expression)      \
-  for (int i = 0; i < 16; i++) {      \
-    r.v[i] = expression;              \
-  }                                   \
+#define CACTUS_LANES(expression) \
+  for (int i = 0; i < 16; i++) { \
+    r.v[i] = expression;         \
+  }                              \
   return r
 
 static inline F16 set1(float x) {
@@ -184,8 +185,8 @@ static inline B64 high_nibbles(B64 a) {
 }
 static inline I16 dot4_q4(I16 acc, B64 w, const int8_t* a) {
   for (int i = 0; i < 16; i++) {
-    acc.v[i] += w.v[4 * i] * a[0] + w.v[4 * i + 1] * a[1] + w.v[4 * i + 2] * a[2] +
-                w.v[4 * i + 3] * a[3];
+    acc.v[i] +=
+        w.v[4 * i] * a[0] + w.v[4 * i + 1] * a[1] + w.v[4 * i + 2] * a[2] + w.v[4 * i + 3] * a[3];
   }
   return acc;
 }

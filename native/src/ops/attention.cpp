@@ -117,8 +117,8 @@ void finish(const Context& c, const Buffer& out, const Shape& shape, const Tile&
     const uint32_t head = tile.kv_head * shape.group + query % shape.group;
     const uint32_t column = head * shape.head_dim;
     float* sums = total.o + n * size_t{shape.head_dim};
-    float* target = out.quantized ? sums
-                                  : out.values + static_cast<size_t>(row) * out.stride + column;
+    float* target =
+        out.quantized ? sums : out.values + static_cast<size_t>(row) * out.stride + column;
     c.kernels().scale(sums, 1.0f / total.l[n], static_cast<int>(shape.head_dim), target);
     if (out.quantized) {
       const QuantRow codes = row_of(out, row, column).row;
@@ -214,8 +214,8 @@ void prepare(const StepRecord& step, const Context& c, const Query& query, const
     const Session* session = c.batch().sequences[c.batch().sequence[row]].session;
     const KvPage page = session->kv(position / kPage, static_cast<uint32_t>(step.slot), kv_head);
     const auto [k, v] = key(row, kv_head);
-    c.kernels().kv_store(k, v, static_cast<int>(shape.head_dim),
-                         static_cast<int>(position % kPage), &page);
+    c.kernels().kv_store(k, v, static_cast<int>(shape.head_dim), static_cast<int>(position % kPage),
+                         &page);
   }
   c.barrier();
 }
@@ -272,8 +272,7 @@ void op_qkv_attention(const StepRecord& step, const Context& c) {
         const float* k = columns(step, c, 0, row) + (shape.heads + head) * shape.head_dim;
         rotate(row, k, 1, key);
         return std::pair<const float*, const float*>(
-            key, columns(step, c, 0, row) +
-                     (shape.heads + shape.kv_heads + head) * shape.head_dim);
+            key, columns(step, c, 0, row) + (shape.heads + shape.kv_heads + head) * shape.head_dim);
       });
   attend_all(step, c);
 }

@@ -16,8 +16,8 @@ struct Inputs {
 };
 
 // Keeps the last columns before every page boundary that this step crosses, for Session::truncate.
-void save_tails(const StepRecord& step, const Sequence& s, const Inputs& in,
-                uint32_t taps, uint32_t width, uint32_t first, uint32_t last, int ring) {
+void save_tails(const StepRecord& step, const Sequence& s, const Inputs& in, uint32_t taps,
+                uint32_t width, uint32_t first, uint32_t last, int ring) {
   const uint32_t slot = static_cast<uint32_t>(step.slot);
   const uint32_t end = s.start + s.count;
   for (uint32_t boundary = (s.start / kPage + 1) * kPage; boundary <= end; boundary += kPage) {
@@ -26,8 +26,8 @@ void save_tails(const StepRecord& step, const Sequence& s, const Inputs& in,
       const uint32_t position = boundary - (taps - 1) + j;
       float* column = tail + size_t{j} * width + first;
       if (position < s.start) {
-        const float* past = s.session->ring(slot) +
-                            size_t{position % static_cast<uint32_t>(ring)} * width + first;
+        const float* past =
+            s.session->ring(slot) + size_t{position % static_cast<uint32_t>(ring)} * width + first;
         std::memcpy(column, past, (last - first) * sizeof(float));
       } else {
         const size_t row = (position - s.start) * in.stride + first;

@@ -15,8 +15,8 @@ struct Product {
   const Weight& w;
   const Buffer& in;
   uint32_t in_col;
-  float* out;              // first column of this weight's rows
-  const float* residual;   // the same, or null
+  float* out;             // first column of this weight's rows
+  const float* residual;  // the same, or null
   size_t out_stride;
 
   // Columns of tile `tile` for rows [row, row + count), count <= max_rows.
@@ -61,10 +61,14 @@ void op_linear(const StepRecord& step, const Context& c) {
     const uint32_t begin = std::clamp(first, before, before + count) - before;
     const uint32_t end = std::clamp(last, before, before + count) - before;
     const size_t column = static_cast<size_t>(before) * kTileRows;
-    const Product product{c,  w, in, step.in_col[0], out.values + column,
-                          residual ? residual + column : nullptr, out.stride};
-    const uint32_t block =
-        std::max<uint32_t>(1, static_cast<uint32_t>(kBlockBytes / w.tile_bytes));
+    const Product product{c,
+                          w,
+                          in,
+                          step.in_col[0],
+                          out.values + column,
+                          residual ? residual + column : nullptr,
+                          out.stride};
+    const uint32_t block = std::max<uint32_t>(1, static_cast<uint32_t>(kBlockBytes / w.tile_bytes));
     for (uint32_t b = begin; b < end; b += block) {
       const uint32_t stop = std::min(end, b + block);
       for (uint32_t row = 0; row < rows; row += max_rows) {

@@ -1,8 +1,8 @@
 // Ops that work row by row: embedding, norms, activations, rotary embedding, quantisation.
-#include "ops/ops.h"
-
 #include <algorithm>
 #include <cstring>
+
+#include "ops/ops.h"
 
 namespace cactus {
 
@@ -62,14 +62,16 @@ const float* input_row(const StepRecord& step, const Context& c, int n, uint32_t
   return b.values + static_cast<size_t>(row) * b.stride + step.in_col[n];
 }
 
-// Calls compute(row, out) for this thread's rows. A quantised output is computed into scratch first.
+// Calls compute(row, out) for this thread's rows. A quantised output is computed into scratch
+// first.
 template <class Compute>
 void for_rows(const StepRecord& step, const Context& c, const Compute& compute) {
   const Buffer& out = c.buffer(step.out);
   uint32_t first, last;
   c.share(c.rows(out), &first, &last);
   for (uint32_t row = first; row < last; row++) {
-    float* target = out.quantized ? c.scratch() : out.values + static_cast<size_t>(row) * out.stride;
+    float* target =
+        out.quantized ? c.scratch() : out.values + static_cast<size_t>(row) * out.stride;
     compute(row, target);
     if (out.quantized) quantize_into(c, out, row, target);
   }
@@ -149,9 +151,8 @@ void op_mul(const StepRecord& step, const Context& c) {
 
 void op_silu(const StepRecord& step, const Context& c) {
   const int width = static_cast<int>(c.buffer(step.out).stride);
-  for_rows(step, c, [&](uint32_t row, float* y) {
-    c.kernels().silu(input_row(step, c, 0, row), width, y);
-  });
+  for_rows(step, c,
+           [&](uint32_t row, float* y) { c.kernels().silu(input_row(step, c, 0, row), width, y); });
 }
 
 void op_swiglu(const StepRecord& step, const Context& c) {
