@@ -257,6 +257,8 @@ def test_f13_config_that_is_no_json_object(tmp_path: Path, text: str) -> None:
         (".", "no plain file name"),
         ("", "no plain file name"),
         ("one\0.safetensors", "no plain file name"),
+        ("n" * 300, "is missing"),
+        ("\ud800", "surrogate"),
         ("three.safetensors", "'three.safetensors' is missing"),
         (7, "is no file name"),
         (None, "is no file name"),

@@ -71,7 +71,12 @@ def tree(folder: Path) -> list[str]:
 
 
 @pytest.mark.parametrize("kind", ["Q4_0", "Q4_1", "Q8_0", "F16", "BF16", "F32"])
-def test_llama_is_imported_without_loss(tmp_path: Path, kind: str) -> None:
+@pytest.mark.parametrize("piece", [1, 700, 1 << 18])
+def test_llama_is_imported_without_loss(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, piece: int
+) -> None:
+    """Also in pieces of a tile, or of a head where rows are permuted."""
+    monkeypatch.setattr("cactus.weights.convert.PIECE", piece)
     model = tiny_llama(kind)
     report = convert(write(tmp_path, model), tmp_path / "out")
     assert all(tensor.relative_rms == 0 for tensor in report.tensors)
@@ -165,7 +170,7 @@ def test_rotary_order_of_a_bias(tmp_path: Path) -> None:
 
 
 def test_starter_model(starter_gguf: Path, starter_folder: Path) -> None:
-    """Every eighth tensor of the real file equals what the `gguf` package reads."""
+    """Embedding and every eighth tensor of the real file equal what the `gguf` package reads."""
     reader = gguf.GGUFReader(starter_gguf)
     renamed = {"attn_output": "self_attn.o_proj", "ffn_down": "mlp.down_proj",
                "attn_q": "self_attn.q_proj", "attn_k": "self_attn.k_proj",
@@ -176,6 +181,10 @@ def test_starter_model(starter_gguf: Path, starter_folder: Path) -> None:
     with WeightsFolder.open(starter_folder) as folder:
         assert folder.config["cactus"]["precision"] == "INT4"
         assert {t.dtype for t in folder.tensors.values()} == {"q4", "q8", "f32"}
+        first = reader.tensors[0]
+        assert first.name == "token_embd.weight"
+        wanted = gguf.quants.dequantize(first.data, first.tensor_type)
+        assert np.array_equal(folder.dequantize("model.embed_tokens.weight"), wanted)
         for tensor in reader.tensors[1:-1:8]:
             _, layer, name, _ = tensor.name.split(".")
             wanted = gguf.quants.dequantize(tensor.data, tensor.tensor_type)
@@ -482,6 +491,13 @@ def test_a_failure_leaves_nothing(tmp_path: Path) -> None:
     with pytest.raises(Stop):
         convert(source, tmp_path / "out", None, stop)
     assert tree(tmp_path) == ["model.gguf"]
+
+    def broken_pipe(*_: object) -> None:
+        raise BrokenPipeError("of the caller")
+
+    with pytest.raises(BrokenPipeError, match="of the caller"):
+        convert(source, tmp_path / "out", None, broken_pipe)
+    assert tree(tmp_path) == ["model.gguf"]
     convert(source, tmp_path / "out")
     before = (tmp_path / "out" / "model.safetensors").stat().st_ino
     with pytest.raises(Stop):
@@ -557,4 +573,37 @@ def test_memory_does_not_grow_with_the_tensor(tmp_path: Path) -> None:
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
-    assert peak < 48 << 20
+    assert peak < 24 << 20
+
+
+def test_a_target_that_cannot_be_written(tmp_path: Path) -> None:
+    source = write(tmp_path, tiny_llama())
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(InvalidRequest, match="out: cannot be written"):
+        convert(source, tmp_path / "file" / "out")
+    with pytest.raises(InvalidRequest, match="cannot be written"):
+        convert(source, tmp_path / ("n" * 300))
+    assert tree(tmp_path) == ["file", "model.gguf"]
+
+
+@pytest.mark.parametrize("limit", [1, 5000, 20000])
+def test_a_full_disk(tmp_path: Path, limit: int) -> None:
+    """A write fails in the middle: an error that says so, and nothing is left."""
+    source = write(tmp_path, tiny_llama())
+    code = f"""
+        import resource
+        from cactus.errors import InvalidRequest
+        from cactus.weights.convert import convert
+
+        resource.setrlimit(resource.RLIMIT_FSIZE, ({limit}, {limit}))
+        try:
+            convert({str(source)!r}, {str(tmp_path / "out")!r})
+        except InvalidRequest as error:
+            assert "cannot be written" in str(error), error
+            raise SystemExit(7)
+    """
+    run = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code)], check=False, capture_output=True, text=True
+    )
+    assert run.returncode == 7, run.stderr
+    assert tree(tmp_path) == ["model.gguf"]

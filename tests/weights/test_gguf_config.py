@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import forge
+import gguf
 import numpy as np
 import pytest
 from forge import ARRAY, BOOL, F32, F64, I32, STRING, U32, U64, Forge, tiny_lfm2, tiny_llama
@@ -407,3 +408,27 @@ def test_f10_names_of_megabytes(tmp_path: Path, key: str) -> None:
     with pytest.raises(ModelFormatError, match=f"tokenizer.ggml.{key} is 'x.*at most 64") as caught:
         read(tmp_path, source)
     assert len(str(caught.value)) < 500
+
+
+def test_parts_and_adapters_are_named(tmp_path: Path) -> None:
+    source = tiny_llama()
+    source.set("split.count", U32, 1)
+    source.set("general.type", STRING, "model")
+    read(tmp_path, source)
+    source.set("split.count", U32, 3)
+    refuse(tmp_path, source, "split.count is 3: this file is one of several", UnsupportedModel)
+    source.set("general.type", STRING, "adapter")
+    refuse(tmp_path, source, "general.type is 'adapter'", UnsupportedModel)
+
+
+@pytest.mark.parametrize(
+    ("make", "architecture"),
+    [(tiny_llama, gguf.MODEL_ARCH.LLAMA), (tiny_lfm2, gguf.MODEL_ARCH.LFM2)],
+)
+def test_names_are_those_of_the_converters(
+    tmp_path: Path, make: Callable[[], Forge], architecture: Any
+) -> None:
+    """The `gguf` package, with which models are converted, maps every name back."""
+    names = gguf.get_tensor_name_map(architecture, 2)
+    for tensor in read(tmp_path, make()).tensors:
+        assert names.get_name(tensor.name, (".weight",)) == tensor.source

@@ -23,9 +23,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cactus.errors import InvalidRequest, ModelFormatError, UnsupportedModel
+from cactus.errors import CactusError, InvalidRequest, ModelFormatError, UnsupportedModel
 from cactus.models.base import load_architecture
 from cactus.weights import tiles
+from cactus.weights.files import read_json
 from cactus.weights.folder import FORMAT, WeightsFolder
 from cactus.weights.gguf_blocks import DEQUANTIZE, Q4_KINDS, dequantize, q4_codes, q8_codes
 from cactus.weights.quantize import F16_MAX, quantize_q4, quantize_q8
@@ -33,8 +34,8 @@ from cactus.weights.safetensors import SafetensorsWriter
 from cactus.weights.sources import Source, SourceTensor, open_source
 
 PRECISIONS = ("INT4", "INT8", "FP16", "FP32")
-PIECE = 1 << 20
-"""Values converted at a time: the working set stays near the caches."""
+PIECE = 1 << 18
+"""Values converted at a time: a megabyte of f32, so that the working set stays near the caches."""
 
 Progress = Callable[[str, int, int], None]
 """Called with (what is being done, bytes done, bytes in all) after each piece."""
@@ -101,8 +102,9 @@ def convert(
     "FP32" store all matrices so (INT4 keeps embedding and output matrix in 8 bits). Vectors
     and convolution kernels are always f32. An existing weights folder is replaced.
 
-    Raises `InvalidRequest` for a bad precision or a target that is something else,
-    `ModelNotFound`, `ModelFormatError`, or `UnsupportedModel` naming tensor and type.
+    Raises `InvalidRequest` for a bad precision and for a target that is something else or cannot
+    be written (a full disk), `ModelNotFound`, `ModelFormatError`, or `UnsupportedModel` naming
+    tensor and type. What `progress` raises ends the conversion and comes out as it is.
     """
     source, target = Path(source), Path(target).absolute()
     if precision is not None and precision not in PRECISIONS:
@@ -117,26 +119,47 @@ def convert(
     except BaseException:
         model.close()
         raise
-    target.parent.mkdir(parents=True, exist_ok=True)
-    _remove_leftovers(target)
     partial = target.with_name(f".{target.name}.partial-{os.getpid()}-{uuid.uuid4().hex[:8]}")
+    watched = _Watched(progress)
     try:
         plan = [(tensor, _storage(tensor, precision)) for tensor in model.tensors]
         label = precision or _label(plan)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        _remove_leftovers(target)
         partial.mkdir()
         _write_small_files(model, partial, label)
         reports = _write_tensors(
-            plan, partial / "model.safetensors", f"converting {source.name}", progress
+            plan, partial / "model.safetensors", f"converting {source.name}", watched
         )
         WeightsFolder.open(partial).close()
         nbytes = sum(file.stat().st_size for file in partial.iterdir())
         _publish(partial, target)
+    except OSError as error:
+        if error is watched.failure:
+            raise
+        raise InvalidRequest(f"{target}: cannot be written: {error}") from error
     finally:
         model.close()
         shutil.rmtree(partial, ignore_errors=True)
     parameters = sum(math.prod(report.shape) for report in reports)
     seconds = time.monotonic() - started
     return ConversionReport(target, label, tuple(reports), parameters, nbytes, seconds, model.notes)
+
+
+class _Watched:
+    """The caller's progress function; remembers its own failure, which is no failure to write."""
+
+    def __init__(self, progress: Progress | None) -> None:
+        self._progress = progress
+        self.failure: BaseException | None = None
+
+    def __call__(self, label: str, done: int, total: int) -> None:
+        if self._progress:
+            try:
+                self._progress(label, done, total)
+            except BaseException as error:
+                self.failure = error
+                raise
 
 
 def _check_target(target: Path) -> None:
@@ -148,8 +171,8 @@ def _check_target(target: Path) -> None:
     if not any(target.iterdir()):
         return
     try:
-        own = "cactus" in json.loads((target / "config.json").read_bytes())
-    except (OSError, ValueError, TypeError):
+        own = "cactus" in read_json(target / "config.json")
+    except CactusError:
         own = False
     if not own:
         raise InvalidRequest(f"{target} exists and is no weights folder; choose another target")
@@ -242,7 +265,7 @@ def _write_json(path: Path, value: dict[str, Any]) -> None:
 
 
 def _write_tensors(
-    plan: list[tuple[SourceTensor, str]], path: Path, label: str, progress: Progress | None
+    plan: list[tuple[SourceTensor, str]], path: Path, label: str, progress: Progress
 ) -> list[TensorReport]:
     described = {
         tensor.name: {"dtype": dtype, "shape": list(tensor.shape)}
@@ -272,8 +295,7 @@ def _write_tensors(
                 writer.write(packed)
                 written += packed.nbytes
                 done += raw.nbytes
-                if progress:
-                    progress(label, done, total)
+                progress(label, done, total)
             kind = "f32" if dtype == "plain" else dtype
             reports.append(
                 TensorReport(

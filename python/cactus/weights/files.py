@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import stat
 import weakref
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -72,7 +71,13 @@ class RegularFile:
         done = 0
         while done < size:
             # One call moves at most 2 GiB on Linux, hence the loop.
-            count = os.preadv(self._descriptor, [view[done : done + (1 << 30)]], offset + done)
+            piece = view[done : done + (1 << 30)]
+            try:
+                count = os.preadv(self._descriptor, [piece], offset + done)
+            except OSError as error:
+                raise ModelFormatError(
+                    f"{self.path}: cannot be read at byte {offset + done}: {error}"
+                ) from None
             if count == 0:
                 raise ModelFormatError(
                     f"{self.path}: ends at byte {offset + done}, expected {self.size} bytes; "
@@ -95,8 +100,11 @@ def _kind(mode: int) -> str:
     return "a special file"
 
 
+_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
+
+
 def parse_json(text: bytes, where: str) -> Any:
-    """Parse strict JSON: UTF-8, no duplicate key, no NaN or Infinity, bounded depth.
+    """Parse strict JSON: UTF-8, no duplicate key, NaN, Infinity or half surrogate, bounded depth.
 
     `where` starts every error message. Raises `ModelFormatError`.
     """
@@ -115,7 +123,11 @@ def parse_json(text: bytes, where: str) -> Any:
         raise ModelFormatError(f"{where}: {name} is not JSON")
 
     try:
-        return json.loads(text.decode("utf-8"), object_pairs_hook=pairs, parse_constant=constant)
+        value = json.loads(text.decode("utf-8"), object_pairs_hook=pairs, parse_constant=constant)
+        if _SURROGATE.search(text):
+            # Half of a pair cannot be written as UTF-8 again; only the encoder can tell.
+            json.dumps(value, ensure_ascii=False).encode("utf-8")
+        return value
     except RecursionError:
         raise ModelFormatError(f"{where}: JSON is nested too deeply") from None
     except ValueError as error:  # JSONDecodeError, UnicodeDecodeError, integers of 5,000 digits
@@ -144,12 +156,3 @@ def read_bytes(path: Path, limit: int) -> bytes:
         return file.read(0, file.size).tobytes()
     finally:
         file.close()
-
-
-@contextmanager
-def format_errors(where: str) -> Iterator[None]:
-    """Prefix `where` to the message of a `ModelFormatError` raised inside."""
-    try:
-        yield
-    except ModelFormatError as error:
-        raise type(error)(f"{where}: {error}") from None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -60,7 +61,7 @@ class WeightsFolder:
         field or tensor when it is damaged or was not made by `convert`.
         """
         path = Path(path)
-        if not path.is_dir():
+        if not os.path.isdir(path):
             raise ModelNotFound(f"{path}: no such folder")
         config = _config(path / "config.json")
         data = read_safetensors(path / "model.safetensors")

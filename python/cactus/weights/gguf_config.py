@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from cactus.errors import ModelFormatError, UnsupportedModel
+from cactus.weights.facts import Facts, show
 from cactus.weights.gguf import GGUFFile
 
 ROPE_TABLE = "rope_freqs.weight"
@@ -51,66 +52,6 @@ class GGUFModel:
     ignored: tuple[str, ...] = field(default=())
 
 
-class Facts:
-    """Typed access to metadata; every error names the key, what it is and what was expected."""
-
-    def __init__(self, metadata: dict[str, Any], architecture: str) -> None:
-        self._metadata = metadata
-        self._architecture = architecture
-
-    def key(self, name: str) -> str:
-        return name.replace("{arch}", self._architecture)
-
-    def get(self, name: str) -> Any:
-        return self._metadata.get(self.key(name))
-
-    def integer(
-        self, name: str, low: int, high: int, default: int | None = None, *, multiple: int = 1
-    ) -> int:
-        value = self._metadata.get(self.key(name), default)
-        if type(value) is not int or not low <= value <= high or value % multiple:
-            step = f", a multiple of {multiple}" if multiple > 1 else ""
-            wanted = str(low) if low == high else f"an integer from {low} to {high}{step}"
-            raise ModelFormatError(f"{self.key(name)} is {_show(value)}, expected {wanted}")
-        return value
-
-    def number(self, name: str, low: float, high: float, default: float | None = None) -> float:
-        value = self._metadata.get(self.key(name), default)
-        if (
-            not isinstance(value, (int, float))
-            or isinstance(value, bool)
-            or not low <= value <= high  # NaN fails here too.
-        ):
-            raise ModelFormatError(
-                f"{self.key(name)} is {_show(value)}, expected a number from {low:g} to {high:g}"
-            )
-        return float(value)
-
-    def text(self, name: str, limit: int) -> str | None:
-        """A string of at most `limit` characters, or None when it is missing."""
-        value = self._metadata.get(self.key(name))
-        if value is not None and (not isinstance(value, str) or len(value) > limit):
-            raise ModelFormatError(
-                f"{self.key(name)} is {_show(value)}, expected a string of at most {limit}"
-            )
-        return value
-
-    def per_layer(self, name: str, layers: int, low: int, high: int) -> list[int]:
-        """An integer for each layer, given as one number for all or as an array."""
-        value = self._metadata.get(self.key(name))
-        values: list[Any] = value if isinstance(value, list) else [value] * layers
-        if len(values) != layers or not all(type(x) is int and low <= x <= high for x in values):
-            raise ModelFormatError(
-                f"{self.key(name)} is {_show(value)}, expected one integer or {layers}, "
-                f"each from {low} to {high}"
-            )
-        return values
-
-
-def _show(value: Any) -> str:
-    return "missing" if value is None else repr(value)[:80]
-
-
 def read_model(gguf: GGUFFile) -> GGUFModel:
     """The checked config and tensor list of a GGUF file.
 
@@ -120,7 +61,15 @@ def read_model(gguf: GGUFFile) -> GGUFModel:
     architecture = gguf.metadata.get("general.architecture")
     if not isinstance(architecture, str):
         raise ModelFormatError(
-            f"general.architecture is {_show(architecture)}, expected one of {_known()}"
+            f"general.architecture is {show(architecture)}, expected one of {_known()}"
+        )
+    kind = gguf.metadata.get("general.type", "model")
+    if kind != "model":
+        raise UnsupportedModel(f"general.type is {show(kind)}, expected a whole model")
+    if gguf.metadata.get("split.count", 1) not in (0, 1):
+        raise UnsupportedModel(
+            f"split.count is {show(gguf.metadata['split.count'])}: this file is one of several; "
+            "join them first (llama-gguf-split --merge)"
         )
     if architecture not in _ARCHITECTURES:
         raise UnsupportedModel(
@@ -191,7 +140,7 @@ def _vocabulary(facts: Facts, gguf: GGUFFile) -> int:
     """The number of tokens; the token list, the metadata and the embedding have to agree."""
     tokens = facts.get("tokenizer.ggml.tokens")
     if not isinstance(tokens, list) or not tokens or not isinstance(tokens[0], str):
-        raise ModelFormatError(f"tokenizer.ggml.tokens is {_show(tokens)}, expected strings")
+        raise ModelFormatError(f"tokenizer.ggml.tokens is {show(tokens)}, expected strings")
     if len(tokens) > MAX_VOCABULARY:
         raise ModelFormatError(
             f"tokenizer.ggml.tokens has {len(tokens)} entries, at most {MAX_VOCABULARY}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
@@ -61,9 +62,9 @@ def open_source(path: Path) -> Source:
     """
     from cactus.weights.checkpoint import PICKLE_ADVICE, PICKLE_SUFFIXES, open_checkpoint
 
-    if path.is_dir():
+    if os.path.isdir(path):
         return open_checkpoint(path)
-    if not path.exists():
+    if not os.path.exists(path):
         raise ModelNotFound(f"{path}: no such file or folder")
     if path.suffix.lower() in PICKLE_SUFFIXES:
         raise UnsupportedModel(f"{path}: {PICKLE_ADVICE}")
