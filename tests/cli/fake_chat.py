@@ -5,17 +5,21 @@ from __future__ import annotations
 import sys
 import time
 
+from cactus.cli import main as cli
 from cactus.cli.chat import Chat
-from cactus.cli.main import run_cli  # noqa: F401  (the import that the command makes)
 from cactus.types import Completion, Metrics, StreamEvent
 
 
 class EchoStream:
-    """Says the last message as JSON, letter by letter; "slow" takes ten seconds."""
+    """Says the last message as JSON, letter by letter; "slow" takes ten seconds.
+
+    "stubborn" does not stop when it is told to, as a long step of a real model.
+    """
 
     def __init__(self, model: EchoModel, messages: list[dict[str, str]]) -> None:
         self.model, self.text = model, ""
         self.says = repr([message["content"] for message in messages])
+        self.stubborn = "stubborn" in messages[-1]["content"]
         self.pause = 0.05 if "slow" in messages[-1]["content"] else 0.0
         if self.pause:
             self.says += "." * 200
@@ -23,7 +27,7 @@ class EchoStream:
 
     def __iter__(self):
         for letter in self.says:
-            if self.model.stopped:
+            if self.model.stopped and not self.stubborn:
                 self.reason = "cancelled"
                 return
             time.sleep(self.pause)
@@ -57,4 +61,6 @@ class EchoModel:
 
 
 if __name__ == "__main__":
-    sys.exit(Chat(EchoModel(), system=None, options={}).talk())
+    chat = Chat(EchoModel(), system=None, options={})
+    cli.cactus.invoke = lambda context: context.exit(chat.talk())
+    sys.exit(cli.run_cli(["run"]))

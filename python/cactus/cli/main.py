@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import sys
 from collections.abc import Sequence
 from difflib import get_close_matches
@@ -132,8 +131,6 @@ def _prepare() -> None:
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")
-    if hasattr(signal, "SIGHUP"):  # the terminal was closed: end as at Ctrl-C, everything tidied
-        signal.signal(signal.SIGHUP, signal.default_int_handler)
     if os.environ.get("CACTUS_LOG"):
         import logging
 
