@@ -23,14 +23,24 @@ def show_progress() -> Iterator[Progress]:
 @contextmanager
 def _bars() -> Iterator[Progress]:
     from rich import progress as rich_progress
-    from rich.console import Console
+    from rich.console import Console, RenderableType
+
+    class WhenKnown(rich_progress.ProgressColumn):
+        """Another column, empty while nobody knows how much there is."""
+
+        def __init__(self, column: rich_progress.ProgressColumn) -> None:
+            super().__init__()
+            self._column = column
+
+        def render(self, task: rich_progress.Task) -> RenderableType:
+            return self._column(task) if task.total is not None else ""
 
     columns = (
         rich_progress.TextColumn("{task.description}", markup=False),
         rich_progress.BarColumn(bar_width=24),
-        rich_progress.DownloadColumn(),
-        rich_progress.TransferSpeedColumn(),
-        rich_progress.TimeRemainingColumn(),
+        WhenKnown(rich_progress.DownloadColumn()),
+        WhenKnown(rich_progress.TransferSpeedColumn()),
+        WhenKnown(rich_progress.TimeRemainingColumn()),
     )
     with rich_progress.Progress(*columns, console=Console(stderr=True)) as bars:
         tasks: dict[str, rich_progress.TaskID] = {}
