@@ -91,6 +91,9 @@ _END_TOKENS = (
 )
 
 
+_LLAMA_IDS = {"bos": 1, "eos": 2, "unk": 0}  # of a SentencePiece file that does not say
+
+
 def write_tokenizer(metadata: Mapping[str, Any], folder: Path) -> None:
     """Write ``tokenizer.json``, ``tokenizer_config.json`` and any ``chat_template.jinja``.
 
@@ -111,7 +114,8 @@ def write_tokenizer(metadata: Mapping[str, Any], folder: Path) -> None:
             "Convert the model from its Hugging Face folder, which carries tokenizer.json."
         )
     add_bos = bool(metadata.get("tokenizer.ggml.add_bos_token", add_bos))
-    config = _config(metadata, vocabulary, add_bos, bos_default=1 if kind == "llama" else None)
+    config = _config(metadata, vocabulary, _LLAMA_IDS if kind == "llama" else {})
+    config["add_bos_token"] = add_bos
     if add_bos and config["bos_token"] is not None:
         document["post_processor"] = _bos_post_processor(
             config["bos_token"], config["bos_token_id"]
@@ -337,14 +341,12 @@ def _bos_post_processor(token: str, index: int) -> dict[str, Any]:
 
 
 def _config(
-    metadata: Mapping[str, Any], vocabulary: _Vocabulary, add_bos: bool, bos_default: int | None
+    metadata: Mapping[str, Any], vocabulary: _Vocabulary, defaults: Mapping[str, int]
 ) -> dict[str, Any]:
-    defaults = {"bos": bos_default, "eos": None if bos_default is None else 2}
     names = {"bos": "bos", "eos": "eos", "unk": "unknown", "pad": "padding"}
     config: dict[str, Any] = {
         "tokenizer_class": "PreTrainedTokenizerFast",
         "clean_up_tokenization_spaces": False,
-        "add_bos_token": add_bos,
         "add_eos_token": bool(metadata.get("tokenizer.ggml.add_eos_token", False)),
     }
     for short, long in names.items():

@@ -39,18 +39,22 @@ class Message:
     parts: tuple[Mapping[str, str], ...] = field(default=(), repr=False)
 
     def to_template(self, as_parts: bool = False) -> dict[str, Any]:
-        """The dict a template reads. ``as_parts``: content as a list; always so with images."""
+        """The dict a template reads. ``as_parts``: content as a list; always so with images.
+
+        What is null is left out, since templates handle a missing key better than None.
+        """
         own = {"name": self.name, "content": self.content, "tool_call_id": self.tool_call_id}
-        given = dict(self.fields or {key: own[key] for key in own if own[key] is not None})
-        given.pop("images", None)
-        turn = {"role": trusted(self.role), **given}
-        turn["role"] = trusted(self.role)
+        given = self.fields or own
+        turn: dict[str, Any] = {"role": trusted(self.role)}
+        turn |= {key: given[key] for key in given if given[key] is not None}
+        turn |= {"role": trusted(self.role)}
+        turn.pop("images", None)
         if self.tool_calls:
             turn["tool_calls"] = [dict(call) for call in self.tool_calls]
+        if "content" in turn:
+            turn["content"] = self.content
         if self.images or (as_parts and "content" in turn):
             turn["content"] = [dict(part) for part in self._content_parts()]
-        elif turn.get("content") is not None:
-            turn["content"] = self.content
         reasoning = next((turn[key] for key in _REASONING if turn.get(key) is not None), None)
         if reasoning is not None:  # templates read it under either name
             turn = {"thinking": reasoning, **turn, "reasoning_content": reasoning}
@@ -59,8 +63,7 @@ class Message:
     def _content_parts(self) -> Sequence[Mapping[str, str]]:
         if self.parts:
             return self.parts
-        text = [{"type": "text", "text": self.content}] if self.content else []
-        return [*({"type": "image"} for _ in self.images), *text]
+        return [*({"type": "image"} for _ in self.images), {"type": "text", "text": self.content}]
 
 
 def parse_messages(messages: Any) -> list[Message]:
@@ -138,7 +141,7 @@ def _content(content: Any, name: str) -> tuple[list[dict[str, str]], list[Any]]:
     if content is None:
         return [], []
     if isinstance(content, str):
-        return ([{"type": "text", "text": clean(content, name)}] if content else []), []
+        return [{"type": "text", "text": clean(content, name)}], []
     if not isinstance(content, (list, tuple)):
         raise InvalidRequest(f"{name}: expected a string or a list of parts, got {shown(content)}")
     parts: list[dict[str, str]] = []

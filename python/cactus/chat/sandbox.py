@@ -185,7 +185,7 @@ class Sandbox(ImmutableSandboxedEnvironment):
             if type(left) in _SCALARS and type(right) in _SCALARS:
                 return self.concat((left, right))
             self.budget.charge(5 * (len(left) + len(right)))  # Markup escapes the other
-        elif operator == "+" and isinstance(left, (list, tuple)):
+        elif operator == "+" and isinstance(left, (list, tuple)) and type(right) is type(left):
             self.budget.charge(CHARACTERS_PER_ITEM * (len(left) + len(right)))
         elif operator == "*":
             self._charge_product(left, right)

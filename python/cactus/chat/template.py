@@ -116,7 +116,15 @@ class ChatTemplate:
         parts_wanted = self._expects_parts()
         turns = [message.to_template(parts_wanted) for message in messages]
         budget = _budget(len(turns), _size((turns, schemas, variables)))
-        text = self._run(turns, schemas, add_generation_prompt, variables, budget)
+        try:
+            text = self._run(turns, schemas, add_generation_prompt, variables, budget)
+        except TemplateError:
+            if all("content" in turn for turn in turns):
+                raise
+            # an assistant that only calls tools has no content; some templates want a string
+            nothing = [{"type": "text", "text": ""}] if parts_wanted else ""
+            turns = [{"content": nothing, **turn} for turn in turns]
+            text = self._run(turns, schemas, add_generation_prompt, variables, budget)
         parts = self._recover(parts_of(text), (turns, schemas, variables))
         shown = not schemas or (
             self._takes_tools and all(tool["function"]["name"] in text for tool in schemas)
