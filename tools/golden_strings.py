@@ -106,7 +106,7 @@ _CODE = [
 _MARKUP = [
     '<html><body class="a b"><p>Hello &amp; goodbye&nbsp;!</p></body></html>',
     "<|not_a_token|> <||> |<>| <im_start>",
-    "# Title\n\n* item **bold** _it_\n  1. nested\n\n> quote\n\n```py\nx\n```\n",
+    "# Title\n\n* item **bold** _it_\n  - nested\n\n> quote\n\n```py\nx\n```\n",
     "[link](https://example.org/a?b=c&d=%20#frag) ![img](data:image/png;base64,iVBORw0=)",
     "\\begin{equation} E = mc^2 \\label{eq:1} \\end{equation} $\\alpha_{i}^{2}$",
     '{"role": "user", "content": [{"type": "text", "text": "a\\nb"}]}',
@@ -158,7 +158,7 @@ _DIGITS = [
     "12:30pm 50% $9.99 €1.234,56 £7 ¥800",
     "1st 2nd 3rd 4th v1.2.3-rc4",
     "999999999999999999999999999999",
-    "١٢٣ ४५६ ７８９ ⅷ ½ ² ₃ ①",
+    "١٢٣ ४५६ ７８９",
     "192.168.0.1/24 :: fe80::1",
     "3x3x3=27;2^10=1024",
 ]
@@ -212,13 +212,23 @@ _WORDS = [
     "Qwrtp xkcd zzyzx bcdfghjkl",
 ]
 
+DIGITS_AFTER_SPACE = [
+    "# Title\n\n* item **bold** _it_\n  1. nested\n\n> quote\n\n```py\nx\n```\n",
+    "١٢٣ ४५६ ７８９ ⅷ ½ ² ₃ ①",
+    "a  1   2    3\n  4\n\t5 \n 6",
+    "x = [\n    1,\n    22,\n   333,\n]\n",
+    "153e.0232.8291067  050 494+83-36767394-42eE0569-396",
+]
+"""Strings on which transformers' reading of the GGUF file goes wrong: it forgets that the published
+tokenizer cuts out every digit first, so that the space before one counts as the end of its run."""
+
 _ALPHABETS = [
     "abcdefghijklmnopqrstuvwxyz      ",
     "abcXYZ012 \n\t.,;:!?'\"()[]{}<>/\\|@#$%^&*-_=+`~",
     "aäbcéèßœøłžğışαβγδжзиђאבגدخنकखग가나다あいアイ漢字 ",
     "\U0001f600\U0001f680\u2764\ufe0f\u200d\U0001f3fd ab\n",
     " \n\t\r\u00a0\u2003x",
-    "0123456789.,-+eE ",
+    "0123456789.,-+eE",
 ]
 
 

@@ -5,6 +5,7 @@
 Needs torch, transformers and gguf, which the test suite does not. Writes:
 
     starter_tokens.json   token ids of the strings of tools/golden_strings.py
+    starter_digits.json   the same of strings where transformers misreads the GGUF file's tokenizer
     starter_chats.json    rendered chat prompts
     starter_greedy.json   20 prompts and the 32 tokens that follow each, chosen greedily
     starter_text.npz      for text.txt: ids; for each position the log-probability of the next token
@@ -20,7 +21,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from golden_strings import CHATS, PROMPTS, strings
+from golden_strings import CHATS, DIGITS_AFTER_SPACE, PROMPTS, strings
+from tokenizers.pre_tokenizers import ByteLevel, Digits
+from tokenizers.pre_tokenizers import Sequence as InTurn
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 GOLDEN = Path(__file__).resolve().parent.parent / "tests" / "golden"
@@ -60,6 +63,11 @@ def main(folder: str, name: str) -> None:
         return list(tokenizer(text, add_special_tokens=False).input_ids)
 
     write("starter_tokens.json", [{"text": text, "ids": encode(text)} for text in strings()])
+
+    # From here on everything is in the published tokenizer's ids.
+    published = InTurn([Digits(individual_digits=True), ByteLevel(add_prefix_space=False)])
+    tokenizer.backend_tokenizer.pre_tokenizer = published
+    write("starter_digits.json", [{"text": t, "ids": encode(t)} for t in DIGITS_AFTER_SPACE])
 
     chats = []
     for messages in CHATS:

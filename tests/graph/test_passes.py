@@ -15,6 +15,7 @@ from tests.tolerances import assert_close
 from cactus.graph import passes
 from cactus.graph.node import Graph, Node, Slot
 from cactus.graph.ops import verify
+from cactus.graph.step import Row
 
 Pass = Callable[[Graph], Graph]
 
@@ -41,6 +42,7 @@ def ops(graph: Graph) -> Counter[str]:
 
 
 EXACT = ["fuse_qkv_attention", "merge_linears", "fuse_swiglu", "fuse_short_conv", "fuse_residual"]
+EXACT.append("hoist_output_rows")
 
 
 @pytest.mark.parametrize("count", range(1, len(EXACT) + 1))
@@ -95,15 +97,17 @@ def test_a_layer_after_all_passes(name: str) -> None:
         **({"qkv_attention": attention} if attention else {}),
         **({"short_conv": conv} if conv else {}),
         "swiglu": total,
-        "output_rows": 1,
+        # What the last operator gave, and the residual stream beside it.
+        "output_rows": 2,
     }
 
 
 def test_quantise_nodes_left_over() -> None:
-    # Heads of 16 share groups of 32, so attention cannot quantise its own output; heads of 32 can.
+    # Heads of 16 share groups of 32, so attention cannot quantise its own output; heads of 32 can,
+    # but in the last layer output_rows comes between.
     assert ops(load("llama").fused("q4"))["quantize"] == 2
-    assert ops(load("llama_untied").fused("q4"))["quantize"] == 0
-    assert ops(load("lfm2").fused("q4"))["quantize"] == 0
+    assert ops(load("llama_untied").fused("q4"))["quantize"] == 1
+    assert ops(load("lfm2").fused("q4"))["quantize"] == 1
 
 
 def test_names_of_fused_nodes_are_those_of_their_values() -> None:
@@ -182,6 +186,27 @@ def test_a_linear_that_somebody_else_reads_keeps_its_own_value() -> None:
 def test_a_residual_on_the_left() -> None:
     fused = apply("fuse_residual", graph_of(Node("add", (linear("b"), X), 32, name="sum")))
     assert ops(fused) == {"embed": 1, "linear": 1}
+
+
+def test_only_the_last_operator_sees_every_row() -> None:
+    golden = load("lfm2")
+    program = reference(golden, golden.fused())
+    program.step([Row(program.session(), golden.tokens, "last")])
+    rows = {name: len(value) for name, value in program.dump.items()}
+    few = [name for name, count in rows.items() if count == 1]
+    assert few == [
+        "model.layers.2.conv.mul_2.output_rows",
+        "model.layers.1.add_2.output_rows",
+        "model.layers.2.add",
+        "model.layers.2.ffn_norm",
+        "model.layers.2.feed_forward.w1+w3",
+        "model.layers.2.feed_forward.mul",
+        "model.layers.2.add_2",
+        "model.embedding_norm",
+        "lm_head",
+    ]
+    assert all(rows[name] == len(golden.tokens) for name in rows if name not in few)
+    assert_close(program.dump["lm_head"][0], golden.logits[-1], "f32", "last")
 
 
 def test_linears_that_share_an_input_share_its_quantisation() -> None:

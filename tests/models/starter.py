@@ -56,11 +56,11 @@ def reference(folder: Path, *, fused: bool = False, kv_dtype: Any = "f32") -> Re
 
     ``fused`` takes the graph that the native core runs, with its quantised activations.
     """
-    weights = WeightsFolder.open(folder)
-    architecture = load_architecture(weights.config)
-    architecture.check({name: tensor.shape for name, tensor in weights.tensors.items()})
-    graph: Graph = architecture.build()
-    tensors = {name: weights.dequantize(name) for name in graph.weights}
+    with WeightsFolder.open(folder) as weights:
+        architecture = load_architecture(weights.config)
+        architecture.check({name: tensor.shape for name, tensor in weights.tensors.items()})
+        graph: Graph = architecture.build()
+        tensors = {name: weights.dequantize(name) for name in graph.weights}
     if fused:
         shapes = graph.weights
         graph = optimize(graph, lambda n: weights.tensors[n].dtype, lambda n: shapes[n][0])

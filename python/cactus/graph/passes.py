@@ -19,6 +19,10 @@ RowsOf = Callable[[str], int]
 TILE_ROWS = 16
 """Rows of a weight tile: matrices are concatenated only where a tile ends with each of them."""
 
+_ROW_BY_ROW = frozenset(
+    {"linear", "add", "mul", "silu", "split", "rms_norm", "head_norm", "swiglu"}
+)
+
 _QUANTIZED = frozenset({"q4", "q8"})
 
 
@@ -33,6 +37,7 @@ def optimize(graph: Graph, dtype_of: DtypeOf, rows_of: RowsOf) -> Graph:
     graph = fuse_swiglu(graph)
     graph = fuse_short_conv(graph)
     graph = fuse_residual(graph)
+    graph = hoist_output_rows(graph)
     graph = insert_quantize(graph, dtype_of)
     graph = fuse_quantize(graph)
     return verify(graph)
@@ -144,6 +149,36 @@ def fuse_residual(graph: Graph) -> Graph:
                 inputs = (*linear.inputs, residual)
                 return replace(linear, inputs=inputs, attrs=attrs, name=node.name)
         return None
+
+    return _rewrite(graph, rule)
+
+
+def hoist_output_rows(graph: Graph) -> Graph:
+    """output_rows(f(x)) -> f(output_rows(x)) for all that works row by row.
+
+    A prompt then leaves the last layer after its attention: only the rows that become logits go on.
+    """
+    readers: dict[Node, set[Node]] = defaultdict(set)
+    for node in graph.nodes:
+        for source in node.inputs:
+            readers[source].add(node)
+    late = {node for node in graph.nodes if node.op == "output_rows"}
+    for node in reversed(graph.nodes):
+        if node.op in _ROW_BY_ROW and readers[node] and readers[node] <= late:
+            late.add(node)
+    names = {node.name for node in late}
+    kept: dict[Node, Node] = {}
+
+    def rule(node: Node, uses: Counter[Node]) -> Node | None:
+        if node.name not in names:
+            return None
+        if node.op == "output_rows":
+            return node.inputs[0] if node.inputs[0].name in names else None
+        for x in node.inputs:
+            if x.name not in names and x not in kept:
+                name = f"{x.name}.output_rows"
+                kept[x] = Node("output_rows", (x,), x.width, name=name)
+        return replace(node, inputs=tuple(kept.get(x, x) for x in node.inputs))
 
     return _rewrite(graph, rule)
 
