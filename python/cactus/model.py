@@ -75,8 +75,9 @@ class Model:
 
     def _start(self, engine: Engine) -> None:
         self._engine = engine
-        self._current: Conversation[Any] | None = None
-        self._turns = Turns(self._free)
+        self._memory = _Memory(engine)
+        # Bound to the memory and not to the model: no cycle keeps a dropped model alive.
+        self._turns = Turns(self._memory.free)
 
     # -- what it is
 
@@ -151,7 +152,7 @@ class Model:
         checked = parse_options(options, vocab_size=self._engine.program.vocab_size)
         request = build_request(self._engine, messages, checked, began)
         self._turns.register(call)
-        return Generation(self._engine, self._turns, self._conversation, call, request)
+        return Generation(self._engine, self._turns, self._memory.open, call, request)
 
     # -- the rest
 
@@ -170,8 +171,8 @@ class Model:
         call = Call()  # not registered: stop() ends answers, it must not make a reset be skipped
         try:
             self._turns.enter(call)
-            if self._current is not None:
-                self._current.clear()
+            if self._memory.conversation is not None:
+                self._memory.conversation.clear()
         finally:
             self._turns.leave(call)
 
@@ -198,14 +199,22 @@ class Model:
     ) -> None:
         self.close()
 
-    def _conversation(self) -> Conversation[Any]:
-        if self._current is None:
-            self._current = Conversation(self._engine.program.session())
-        return self._current
 
-    def _free(self) -> None:
-        if self._current is not None:
-            self._current.session.close()
+class _Memory:
+    """What a model owns of the native core: its engine, and a session once there is a chat."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self.conversation: Conversation[Any] | None = None
+
+    def open(self) -> Conversation[Any]:
+        if self.conversation is None:
+            self.conversation = Conversation(self._engine.program.session())
+        return self.conversation
+
+    def free(self) -> None:
+        if self.conversation is not None:
+            self.conversation.session.close()
         self._engine.close()
 
 

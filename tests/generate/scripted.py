@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+from cactus.chat.template import ChatTemplate
 from cactus.engine import Engine
 from cactus.errors import ModelClosed
 
@@ -130,6 +131,9 @@ class ByteTokenizer:
     def encode(self, text: str, special: bool = False) -> list[int]:
         return list(text.encode())
 
+    def encode_prompt(self, parts: Iterable[tuple[str, bool]]) -> list[int]:
+        return list("".join(text for text, _ in parts).encode())
+
     def token_to_id(self, token: str) -> int | None:
         return {"<end>": END, "<turn>": END + 1}.get(token)
 
@@ -173,8 +177,14 @@ def babbling(history: list[int], _answered: int) -> int:
     return 97 + hash(tuple(history)) % 26
 
 
-def scripted_engine(script: Script, *, context: int = 200, **options: Any) -> Engine:
-    """An engine around `script`; it has no chat template, prompts are given as tokens."""
+TEMPLATE = "{% for m in messages %}{{ m.role[0] }}:{{ m.content }}\n{% endfor %}a:"
+"""One letter of the role and the text: "u:Hello", a line a message, and "a:" for the answer."""
+
+
+def scripted_engine(
+    script: Script, *, context: int = 200, template: str = TEMPLATE, **options: Any
+) -> Engine:
+    """An engine around `script`, with prompts that are as short as tokens of a byte allow."""
     tokenizer: Any = ByteTokenizer()
     return Engine(
         name="scripted",
@@ -182,7 +192,7 @@ def scripted_engine(script: Script, *, context: int = 200, **options: Any) -> En
         context_length=context,
         program=ScriptedProgram(script, **options),
         tokenizer=tokenizer,
-        template=None,
+        template=ChatTemplate(template),
         row=ScriptedRow,
         make_sampler=ScriptedSampler,
     )

@@ -91,6 +91,8 @@ class Generation:
             if turns.enter(call):
                 self._watch.start()
                 reason = yield from self._generate()
+            if reason == "cancelled":
+                turns.cancel_if_closed()
             self.completion = self._complete(reason)
         except GeneratorExit:  # the reader has had enough
             self.completion = self._complete("cancelled")

@@ -112,9 +112,9 @@ class Turns:
                 while self._running is not None or self._queue[0] is not call:
                     if call.stopped and not self._closed:
                         return False
-                    self._cancel_if_closed()
+                    self.cancel_if_closed()
                     self._changed.wait(POLL_SECONDS)
-                self._cancel_if_closed()
+                self.cancel_if_closed()
                 self._running, self._outside = call, False
                 self._engine_thread = threading.get_ident()
             finally:
@@ -134,9 +134,15 @@ class Turns:
         if os.getpid() != self._pid:
             self.check()
         with self._changed:
-            self._cancel_if_closed()
+            self.cancel_if_closed()
             self._outside = False
             self._engine_thread = threading.get_ident()
+
+    def cancel_if_closed(self) -> None:
+        """Raises Cancelled if the model was closed while a call was in flight."""
+        if self._closed:
+            self._leave_quietly()
+            raise Cancelled("the model was destroyed while this call was running")
 
     def leave(self, call: Call) -> None:
         """`call` has ended, however it ended. Never raises."""
@@ -201,11 +207,6 @@ class Turns:
         free, self._free = self._free, None
         if free is not None:
             free()
-
-    def _cancel_if_closed(self) -> None:
-        if self._closed:
-            self._leave_quietly()
-            raise Cancelled("the model was destroyed while this call was running")
 
     def _leave_quietly(self) -> None:
         # A daemon thread that outlives the main program must not end in a traceback.

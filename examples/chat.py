@@ -1,0 +1,11 @@
+"""Ask one question and print the answer."""
+
+import sys
+
+from cactus import Model
+
+MODEL = sys.argv[1] if len(sys.argv) > 1 else "smollm2-135m-instruct"
+
+with Model(MODEL) as model:
+    answer = model.chat([{"role": "user", "content": "What is the capital of France?"}])
+    print(answer.text)

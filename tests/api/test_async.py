@@ -1,0 +1,259 @@
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+import pytest
+from scripted import ScriptedSampler, babbling, joined, saying
+
+from cactus.errors import Cancelled, ContextLengthExceeded, InvalidRequest, ReentrantCall
+from cactus.model import Model
+
+Make = Callable[..., Model]
+HELLO = [{"role": "user", "content": "Hello"}]
+
+
+def ask(text: str) -> list[dict[str, str]]:
+    return [{"role": "user", "content": text}]
+
+
+def run(work: Coroutine[Any, Any, Any]) -> Any:
+    """Like asyncio.run, with a limit, and in debug mode: forgotten tasks are warnings."""
+
+    async def limited() -> Any:
+        return await asyncio.wait_for(work, 20)
+
+    before = threading.active_count()
+    result = asyncio.run(limited(), debug=True)
+    deadline = time.monotonic() + 5
+    while threading.active_count() > before:
+        assert time.monotonic() < deadline, "a thread was left behind"
+        time.sleep(0.01)
+    return result
+
+
+def slow(model: Model, seconds: float = 0.002) -> Any:
+    program: Any = model._engine.program
+    program.during = lambda _tokens: time.sleep(seconds)
+    return program
+
+
+def test_achat_is_chat(scripted_model: Make) -> None:
+    model = scripted_model(babbling)
+    expected = model.chat(HELLO, max_tokens=5)
+    model.reset()
+    assert run(model.achat(HELLO, max_tokens=5)).tokens == expected.tokens
+
+
+def test_astream_is_stream(scripted_model: Make) -> None:
+    async def work() -> None:
+        model = scripted_model(saying("Hé!"))
+        events = []
+        async with model.astream(HELLO) as stream:
+            with pytest.raises(InvalidRequest):
+                _ = stream.completion
+            async for event in stream:
+                events.append(event)
+            assert joined(events) == stream.completion.text == "Hé!"
+        assert [event async for event in stream] == []
+
+    run(work())
+
+
+def test_astream_without_a_context_manager(scripted_model: Make) -> None:
+    async def work() -> str:
+        return joined([event async for event in scripted_model(saying("Hi")).astream(HELLO)])
+
+    assert run(work()) == "Hi"
+
+
+def test_errors_come_before_the_first_event(scripted_model: Make) -> None:
+    async def work() -> None:
+        model = scripted_model(babbling, context=20)
+        with pytest.raises(ContextLengthExceeded):
+            async with model.astream(ask("x" * 50)):
+                raise AssertionError("not reached")
+        with pytest.raises(InvalidRequest, match="top_p"):
+            await model.achat(HELLO, top_p=2)
+        with pytest.raises(InvalidRequest, match="top_p"):
+            async for _ in model.astream(HELLO, top_p=2):
+                raise AssertionError("not reached")
+
+    run(work())
+
+
+def test_the_event_loop_goes_on_while_the_model_works(scripted_model: Make) -> None:
+    async def work() -> int:
+        model = scripted_model(babbling)
+        slow(model, 0.02)
+        ticks = 0
+
+        async def tick() -> None:
+            nonlocal ticks
+            while True:
+                ticks += 1
+                await asyncio.sleep(0.005)
+
+        ticker = asyncio.create_task(tick())
+        await model.achat(HELLO, max_tokens=10)
+        ticker.cancel()
+        return ticks
+
+    assert run(work()) > 10
+
+
+def test_many_tasks_give_the_answers_of_one(scripted_model: Make) -> None:
+    # More waiting calls than the default executor has threads, with a stream among them.
+    model = scripted_model(babbling)
+    questions = [f"q{number}" for number in range(40)]
+
+    async def read(question: str) -> str:
+        async with model.astream(ask(question), max_tokens=4) as stream:
+            return joined([event async for event in stream])
+
+    async def work() -> list[str]:
+        chats = [model.achat(ask(question), max_tokens=4) for question in questions]
+        streams = [read(question) for question in questions]
+        results = await asyncio.gather(*streams, *chats)
+        return [getattr(result, "text", result) for result in results]
+
+    expected = [scripted_model(babbling).chat(ask(q), max_tokens=4).text for q in questions]
+    assert run(work()) == expected * 2
+
+
+def test_cancelling_achat_stops_the_generation(scripted_model: Make) -> None:
+    async def work() -> None:
+        model = scripted_model(babbling, context=100_000)
+        program = slow(model)
+        task = asyncio.create_task(model.achat(HELLO, max_tokens=50_000))
+        await asyncio.sleep(0.1)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert program.inside == 0, "the engine is at rest once the cancellation is through"
+        steps = len(program.steps)
+        await asyncio.sleep(0.05)
+        assert len(program.steps) == steps
+        assert len((await model.achat(HELLO, max_tokens=3)).tokens) == 3
+
+    run(work())
+
+
+def test_cancelling_a_task_that_waits_for_its_turn(scripted_model: Make) -> None:
+    async def work() -> None:
+        model = scripted_model(babbling)
+        async with model.astream(HELLO) as stream:
+            await anext(stream)
+            waiting = asyncio.create_task(model.achat(ask("other")))
+            await asyncio.sleep(0.05)
+            waiting.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await waiting
+            assert (await anext(stream)).text
+
+    run(work())
+
+
+def test_a_timeout_on_a_stream_stops_it_and_frees_the_model(scripted_model: Make) -> None:
+    async def work() -> None:
+        model = scripted_model(babbling, context=100_000)
+        slow(model)
+        before = ScriptedSampler.open_samplers
+
+        async def read() -> None:
+            async for _ in model.astream(HELLO, max_tokens=50_000):
+                pass
+
+        with pytest.raises(asyncio.TimeoutError):
+            await asyncio.wait_for(read(), 0.1)
+        assert ScriptedSampler.open_samplers == before
+        assert len((await model.achat(HELLO, max_tokens=3)).tokens) == 3
+
+    run(work())
+
+
+def test_leaving_a_stream_early_frees_the_model(scripted_model: Make) -> None:
+    async def work() -> None:
+        model = scripted_model(babbling)
+        async with model.astream(HELLO) as stream:
+            first = await anext(stream)
+        assert stream.completion.text == first.text
+        await stream.aclose()
+        assert len((await model.achat(HELLO, max_tokens=3)).tokens) == 3
+
+    run(work())
+
+
+def test_stopping_a_stream(scripted_model: Make) -> None:
+    async def work() -> None:
+        async with scripted_model(babbling).astream(HELLO) as stream:
+            await anext(stream)
+            stream.stop()
+            assert [event async for event in stream] == []
+            assert stream.completion.finish_reason == "cancelled"
+
+    run(work())
+
+
+def test_an_error_in_the_reader_frees_the_model(scripted_model: Make) -> None:
+    async def work() -> None:
+        model = scripted_model(babbling)
+        with pytest.raises(ZeroDivisionError):
+            async with model.astream(HELLO) as stream:
+                async for _ in stream:
+                    raise ZeroDivisionError
+        assert len((await model.achat(HELLO, max_tokens=3)).tokens) == 3
+
+    run(work())
+
+
+def test_an_error_in_the_engine_reaches_the_reader(scripted_model: Make) -> None:
+    async def work() -> None:
+        model = scripted_model(babbling)
+        program: Any = model._engine.program
+
+        def fail(_tokens: object) -> None:
+            raise MemoryError("no more")
+
+        program.during = fail
+        with pytest.raises(MemoryError):
+            await model.achat(HELLO)
+        with pytest.raises(MemoryError):
+            async for _ in model.astream(HELLO):
+                raise AssertionError("not reached")
+        program.during = lambda _tokens: None
+        assert (await model.achat(HELLO, max_tokens=1)).text
+
+    run(work())
+
+
+def test_one_task_cannot_wait_for_its_own_stream(scripted_model: Make) -> None:
+    async def work() -> None:
+        model = scripted_model(babbling)
+        async with model.astream(HELLO, max_tokens=4) as stream:
+            await anext(stream)
+            with pytest.raises(ReentrantCall):
+                await model.achat(HELLO)
+            with pytest.raises(ReentrantCall):
+                await anext(model.astream(HELLO))
+            with pytest.raises(ReentrantCall):
+                model.chat(HELLO)  # would block the loop that the stream needs
+            assert len([event async for event in stream]) == 3
+
+    run(work())
+
+
+def test_closing_the_model_cancels_its_tasks(scripted_model: Make) -> None:
+    async def work() -> None:
+        model = scripted_model(babbling, context=100_000)
+        slow(model)
+        task = asyncio.create_task(model.achat(HELLO, max_tokens=50_000))
+        await asyncio.sleep(0.05)
+        model.close()
+        with pytest.raises(Cancelled):
+            await task
+
+    run(work())

@@ -1,0 +1,386 @@
+from __future__ import annotations
+
+import gc
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from scripted import ScriptedSampler, babbling, joined, saying
+
+from cactus.errors import (
+    ContextLengthExceeded,
+    InvalidRequest,
+    ModelClosed,
+    ModelNotFound,
+    TemplateError,
+    UnsupportedModel,
+)
+from cactus.model import Model
+from cactus.types import StreamEvent
+
+Make = Callable[..., Model]
+HELLO = [{"role": "user", "content": "Hello"}]
+
+
+def program_of(model: Model) -> Any:
+    return model._engine.program
+
+
+def test_chat_answers(scripted_model: Make) -> None:
+    done = scripted_model(saying("Hi!")).chat(HELLO)
+    assert (done.text, done.finish_reason) == ("Hi!", "stop")
+    assert done.metrics.prefill_tokens == len("u:Hello\na:")
+
+
+def test_messages_may_be_json(scripted_model: Make) -> None:
+    model = scripted_model(babbling)
+    assert model.chat(json.dumps(HELLO), max_tokens=5).text == model.chat(HELLO, max_tokens=5).text
+
+
+def test_content_parts_are_text(scripted_model: Make) -> None:
+    parts = [{"role": "user", "content": [{"type": "text", "text": "Hello"}]}]
+    model = scripted_model(babbling)
+    assert model.chat(parts, max_tokens=5).text == model.chat(HELLO, max_tokens=5).text
+
+
+def test_stream_yields_events_and_then_has_the_completion(scripted_model: Make) -> None:
+    with scripted_model(saying("Hi")).stream(HELLO) as stream:
+        with pytest.raises(InvalidRequest, match="not been read to its end"):
+            _ = stream.completion
+        assert list(stream) == [StreamEvent("H", ord("H")), StreamEvent("i", ord("i"))]
+        assert stream.completion.text == "Hi"
+    assert list(stream) == []
+
+
+def test_stream_and_chat_give_the_same_completion(scripted_model: Make) -> None:
+    model = scripted_model(babbling)
+    done = model.chat(HELLO, max_tokens=9)
+    model.reset()
+    with model.stream(HELLO, max_tokens=9) as stream:
+        assert joined(stream) == done.text
+        assert (stream.completion.tokens, stream.completion.confidence) == (
+            done.tokens,
+            done.confidence,
+        )
+
+
+def test_a_stream_does_nothing_before_it_is_read(scripted_model: Make) -> None:
+    model = scripted_model(saying("Hi"))
+    stream = model.stream(HELLO)
+    assert program_of(model).steps == []
+    assert model.chat(HELLO).text == "Hi", "nor does it keep others waiting"
+    assert joined(stream) == "Hi"
+
+
+def test_a_stream_may_be_closed_early(scripted_model: Make) -> None:
+    model = scripted_model(babbling)
+    with model.stream(HELLO) as stream:
+        first = next(stream)
+    stream.close()
+    assert stream.completion.text == first.text
+    assert stream.completion.finish_reason == "cancelled"
+    assert len(model.chat(HELLO, max_tokens=3).tokens) == 3
+
+
+def test_a_stream_that_is_thrown_away_lets_others_go_on(scripted_model: Make) -> None:
+    model = scripted_model(babbling)
+    before = ScriptedSampler.open_samplers
+    stream = model.stream(HELLO)
+    next(stream)
+    assert ScriptedSampler.open_samplers == before + 1
+    del stream
+    gc.collect()
+    assert len(model.chat(HELLO, max_tokens=3).tokens) == 3
+    assert ScriptedSampler.open_samplers == before
+
+
+def test_stream_stop_ends_after_the_current_token(scripted_model: Make) -> None:
+    with scripted_model(babbling).stream(HELLO) as stream:
+        next(stream)
+        stream.stop()
+        assert list(stream) == []
+        assert stream.completion.finish_reason == "cancelled"
+
+
+def test_an_exception_in_the_reader_frees_the_model(scripted_model: Make) -> None:
+    model = scripted_model(babbling)
+    with pytest.raises(ZeroDivisionError), model.stream(HELLO) as stream:
+        for _ in stream:
+            raise ZeroDivisionError
+    assert model.chat(HELLO, max_tokens=1).text
+
+
+def test_an_interrupt_inside_a_step_leaves_a_model_that_works(scripted_model: Make) -> None:
+    model = scripted_model(babbling)
+    expected = model.chat(HELLO, max_tokens=4).text
+    calls = 0
+
+    def interrupt(_tokens: object) -> None:
+        nonlocal calls
+        calls += 1
+        if calls == 3:
+            raise KeyboardInterrupt
+
+    program_of(model).during = interrupt
+    with pytest.raises(KeyboardInterrupt):
+        model.chat(HELLO, max_tokens=4)
+    program_of(model).during = lambda _tokens: None
+    assert model.chat(HELLO, max_tokens=4).text == expected
+
+
+def test_a_second_turn_reads_only_what_is_new(scripted_model: Make) -> None:
+    model = scripted_model(saying("Hi"))
+    first = model.chat(HELLO)
+    turn = [{"role": "assistant", "content": first.text}, {"role": "user", "content": "More"}]
+    second = model.chat([*HELLO, *turn])
+    assert second.metrics.prefill_tokens == len("\nu:More\na:")
+    assert first.metrics.cached_tokens == 0
+
+
+def test_reset_forgets_the_conversation(scripted_model: Make) -> None:
+    model = scripted_model(saying("Hi"))
+    model.chat(HELLO)
+    model.reset()
+    model.reset()
+    assert model.chat(HELLO).metrics.cached_tokens == 0
+
+
+def test_reset_before_the_first_call_is_fine(scripted_model: Make) -> None:
+    scripted_model(saying("Hi")).reset()
+
+
+def test_no_state_is_shared_between_models(scripted_model: Make) -> None:
+    one, two = scripted_model(babbling), scripted_model(babbling)
+    first = one.chat(HELLO, max_tokens=5)
+    assert two.chat(HELLO, max_tokens=5).metrics.cached_tokens == 0
+    assert one.chat(HELLO, max_tokens=5).text == first.text
+
+
+def test_tokenize_adds_nothing(scripted_model: Make) -> None:
+    model = scripted_model(babbling)
+    assert model.tokenize("<end>é") == list("<end>é".encode())
+    assert model.tokenize("") == []
+    with pytest.raises(InvalidRequest, match="text must be a string, got bytes"):
+        model.tokenize(b"x")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("excess", [1, 1000])
+def test_a_prompt_past_the_context_is_refused_before_anything_is_read(
+    scripted_model: Make, excess: int
+) -> None:
+    model = scripted_model(babbling, context=100)
+    room = 100 - len("u:\na:")
+    with pytest.raises(ContextLengthExceeded) as caught:
+        model.chat([{"role": "user", "content": "x" * (room + excess)}])
+    assert (caught.value.prompt_tokens, caught.value.limit) == (100 + excess, 100)
+    assert str(100 + excess) in str(caught.value) and "100" in str(caught.value)
+    assert program_of(model).steps == []
+
+
+def test_a_stream_refuses_a_long_prompt_when_it_is_made(scripted_model: Make) -> None:
+    with pytest.raises(ContextLengthExceeded):
+        scripted_model(babbling, context=10).stream([{"role": "user", "content": "x" * 10}])
+
+
+def test_a_prompt_that_fills_the_context_leaves_no_room(scripted_model: Make) -> None:
+    model = scripted_model(babbling, context=100)
+    full = [{"role": "user", "content": "x" * (100 - len("u:\na:"))}]
+    with pytest.raises(ContextLengthExceeded, match="no room is left for an answer"):
+        model.chat(full, max_tokens=1)
+    assert model.chat(full, max_tokens=0).metrics.prefill_tokens == 100
+    almost = [{"role": "user", "content": "x" * (99 - len("u:\na:"))}]
+    done = model.chat(almost, max_tokens=2**31)
+    assert (len(done.tokens), done.finish_reason) == (1, "length")
+
+
+@pytest.mark.parametrize(
+    ("messages", "message"),
+    [
+        (None, "messages: expected a list"),
+        ("", "messages: expected valid JSON"),
+        ("[", "messages: expected valid JSON"),
+        ([], "messages: expected at least one message"),
+        ("[]", "messages: expected at least one message"),
+        ([{}], r"messages\[0\].role"),
+        ([None], r"messages\[0\]"),
+        ([{"role": 123, "content": "x"}], r"messages\[0\].role"),
+        ([{"role": "robot", "content": "x"}], r"messages\[0\].role"),
+        ([{"role": "user"}], r"messages\[0\].content"),
+        ([{"role": "user", "content": None}], r"messages\[0\].content"),
+        ([{"role": "user", "content": 123}], r"messages\[0\].content"),
+        ([*HELLO, {"role": "user", "content": [{"type": "sound"}]}], r"messages\[1\].content\[0\]"),
+    ],
+)
+def test_bad_messages_are_named(scripted_model: Make, messages: Any, message: str) -> None:
+    model = scripted_model(saying("Hi"))
+    with pytest.raises(InvalidRequest, match=message):
+        model.chat(messages)
+    assert model.chat(HELLO).text == "Hi"
+
+
+@pytest.mark.parametrize(
+    "messages",
+    [
+        [{"role": "user", "content": ""}],
+        [{"role": "system", "content": "Be brief."}],
+        [{"role": "assistant", "content": "a"}, {"role": "assistant", "content": "b"}],
+        [{"role": "user", "content": "\x00\u200b\u202e"}],
+        [{"role": "user", "content": "\ud800"}],
+    ],
+)
+def test_odd_messages_are_answered(scripted_model: Make, messages: Any) -> None:
+    assert scripted_model(saying("Hi")).chat(messages).text == "Hi"
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        {"role": "user", "content": "Look", "images": ["a.png"]},
+        {"role": "user", "content": [{"type": "image_url", "image_url": {"url": "a.png"}}]},
+    ],
+)
+def test_a_text_model_says_that_it_cannot_see(scripted_model: Make, message: Any) -> None:
+    with pytest.raises(UnsupportedModel, match=r"messages\[1\] has images.*text model"):
+        scripted_model(babbling).chat([*HELLO, message])
+
+
+WEATHER = {
+    "name": "get_weather",
+    "description": "Get weather for a location",
+    "parameters": {
+        "type": "object",
+        "properties": {"location": {"type": "string"}},
+        "required": ["location"],
+    },
+}
+
+
+def prompt_of(model: Model) -> str:
+    return bytes(program_of(model).fed).decode()
+
+
+def test_a_template_that_knows_tools_renders_them_itself(scripted_model: Make) -> None:
+    template = "{% for t in tools %}[{{ t.function.name }}]{% endfor %}{{ messages[0].content }}"
+    model = scripted_model(saying("Hi"), template=template)
+    model.chat(HELLO, tools=[WEATHER])
+    assert prompt_of(model).startswith("[get_weather]Hello")
+
+
+def test_else_they_are_described_in_the_system_message(scripted_model: Make) -> None:
+    model = scripted_model(saying("Hi"), context=2000)
+    system = [{"role": "system", "content": "Be brief."}]
+    done = model.chat([*system, *HELLO], tools=[WEATHER])
+    assert done.text == "Hi" and done.function_calls == ()
+    prompt = prompt_of(model)
+    assert prompt.startswith("s:Be brief.\n\nYou can call functions.")
+    assert json.dumps(WEATHER) in prompt and "<tool_call>" in prompt
+    assert "u:Hello\na:" in prompt
+
+
+def test_without_a_system_message_they_get_one(scripted_model: Make) -> None:
+    model = scripted_model(saying("Hi"), context=2000)
+    model.chat(HELLO, tools=json.dumps([WEATHER]))
+    assert prompt_of(model).startswith("s:You can call functions.")
+
+
+def test_earlier_calls_and_results_are_kept(scripted_model: Make) -> None:
+    model = scripted_model(saying("Sunny"), context=2000)
+    call = {"name": "get_weather", "arguments": '{"location": "Köln"}'}
+    history = [
+        *HELLO,
+        {"role": "assistant", "content": None, "tool_calls": [{"id": "1", "function": call}]},
+        {"role": "tool", "tool_call_id": "1", "content": "25 degrees"},
+    ]
+    assert model.chat(history, tools=[WEATHER]).text == "Sunny"
+    expected = '{"name": "get_weather", "arguments": {"location": "Köln"}}'
+    assert f"a:<tool_call>{expected}</tool_call>\nt:25 degrees\na:" in prompt_of(model)
+
+
+@pytest.mark.parametrize("tools", [5, [{}], [{"name": "a b"}], [WEATHER, WEATHER], "{"])
+def test_bad_tools_are_named(scripted_model: Make, tools: Any) -> None:
+    with pytest.raises(InvalidRequest, match="tools"):
+        scripted_model(babbling).chat(HELLO, tools=tools)
+
+
+def test_no_tools_are_no_tools(scripted_model: Make) -> None:
+    model = scripted_model(saying("Hi"))
+    model.chat(HELLO, tools=[])
+    assert prompt_of(model).startswith("u:Hello\na:")
+
+
+@pytest.mark.parametrize("name", ["top_p", "tools", "seed"])
+def test_bad_options_are_named_before_anything_is_read(scripted_model: Make, name: str) -> None:
+    model = scripted_model(babbling)
+    with pytest.raises(InvalidRequest, match=f"^{name}"):
+        model.chat(HELLO, **{name: -1})  # type: ignore[arg-type]
+    assert program_of(model).steps == []
+
+
+def test_a_template_that_refuses_says_why(scripted_model: Make) -> None:
+    model = scripted_model(babbling, template="{{ raise_exception('only one message') }}")
+    with pytest.raises(TemplateError, match="only one message"):
+        model.chat(HELLO)
+
+
+def test_a_template_that_prints_nothing_makes_no_prompt(scripted_model: Make) -> None:
+    with pytest.raises(InvalidRequest, match="empty prompt"):
+        scripted_model(babbling, template="").chat(HELLO)
+
+
+def test_a_special_token_as_stop_string(scripted_model: Make) -> None:
+    def script(_history: list[int], answered: int) -> int:
+        return [ord("a"), 257, ord("b")][answered]
+
+    model = scripted_model(script)
+    assert model.chat(HELLO, stop="<turn>").text == "a"
+    assert model.chat(HELLO, stop=["<turn>"], include_stop_sequences=True).text == "a<turn>"
+
+
+def test_after_close_everything_but_close_and_stop_is_an_error(scripted_model: Make) -> None:
+    model = scripted_model(babbling)
+    open_stream = model.stream(HELLO)
+    assert "closed" not in repr(model)
+    with model:
+        pass
+    model.close()
+    model.stop()
+    assert model.closed and "closed" in repr(model)
+    assert program_of(model).closed
+    for use in (
+        lambda: model.chat(HELLO),
+        lambda: model.stream(HELLO),
+        lambda: model.tokenize("x"),
+        model.reset,
+        lambda: next(open_stream),
+    ):
+        with pytest.raises(ModelClosed, match="destroyed"):
+            use()
+
+
+def test_the_facts_of_a_model(scripted_model: Make) -> None:
+    model = scripted_model(babbling, context=123)
+    assert (model.name, model.architecture, model.context_length) == ("scripted", "script", 123)
+    assert repr(model) == "<Model scripted (script, 123 tokens)>"
+
+
+@pytest.mark.parametrize("name", [None, 5, b"x", ["a"]])
+def test_a_model_is_named_by_a_string_or_a_path(name: Any) -> None:
+    with pytest.raises(InvalidRequest, match="a model is named by a string or a path"):
+        Model(name)
+
+
+@pytest.mark.parametrize("name", ["", "no-such-model", "a\x00b", "x" * 5000, "../../etc"])
+def test_a_model_that_is_not_there(name: str) -> None:
+    with pytest.raises(ModelNotFound):
+        Model(name)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"context": 0}, {"context": 10**9}, {"context": "8"}, {"threads": "2"}, {"isa": 5}],
+)
+def test_bad_loading_options_are_named(tiny_model: Path, options: dict[str, Any]) -> None:
+    with pytest.raises(InvalidRequest, match=next(iter(options))):
+        Model(tiny_model, **options)

@@ -1,0 +1,285 @@
+"""Calls on one model from several threads, and the ways to end them."""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import pytest
+from scripted import InThread, babbling, saying
+
+from cactus.errors import Cancelled, ModelClosed, ReentrantCall
+from cactus.model import Model
+
+Make = Callable[..., Model]
+HELLO = [{"role": "user", "content": "Hello"}]
+
+
+def ask(text: str) -> list[dict[str, str]]:
+    return [{"role": "user", "content": text}]
+
+
+class Gate:
+    """Makes a scripted program wait inside a step, from the given step on."""
+
+    def __init__(self, model: Model, at: int = 1) -> None:
+        self.program: Any = model._engine.program
+        self.reached = threading.Event()
+        self.go = threading.Event()
+        self._at = at
+        self._count = 0
+        self.program.during = self._wait
+
+    def _wait(self, _tokens: Sequence[int]) -> None:
+        self._count += 1
+        if self._count == self._at:
+            self.reached.set()
+            assert self.go.wait(20)
+
+
+def test_many_threads_give_the_answers_of_one(scripted_model: Make) -> None:
+    questions = [f"question {number % 5}" for number in range(20)]
+    alone = {}
+    for question in questions:
+        alone[question] = scripted_model(babbling).chat(ask(question), max_tokens=6).text
+    model = scripted_model(babbling)
+    threads = [InThread(lambda q=q: model.chat(ask(q), max_tokens=6).text) for q in questions]  # type: ignore[misc]
+    assert [thread.result() for thread in threads] == [alone[question] for question in questions]
+
+
+def test_streams_in_several_threads_do_not_mix(scripted_model: Make) -> None:
+    model = scripted_model(babbling)
+
+    def read(question: str) -> str:
+        with model.stream(ask(question), max_tokens=6) as stream:
+            return "".join(event.text for event in stream)
+
+    threads = [InThread(lambda n=n: read(f"q{n}")) for n in range(8)]  # type: ignore[misc]
+    answers = [thread.result() for thread in threads]
+    for number, answer in enumerate(answers):
+        assert answer == scripted_model(babbling).chat(ask(f"q{number}"), max_tokens=6).text
+
+
+def test_stop_from_another_thread_ends_the_prompt_within_one_chunk(scripted_model: Make) -> None:
+    model = scripted_model(babbling, context=6000)
+    gate = Gate(model, at=3)
+    answer = InThread(lambda: model.chat(ask("x" * 5000)))
+    assert gate.reached.wait(10)
+    model.stop()
+    gate.go.set()
+    done = answer.result()
+    assert done.finish_reason == "cancelled" and done.text == ""
+    assert done.metrics.prefill_tokens == 3 * gate.program.chunk
+
+
+def test_stop_from_another_thread_ends_the_answer_within_one_token(scripted_model: Make) -> None:
+    model = scripted_model(babbling)
+    gate = Gate(model, at=8)  # three chunks of the prompt, then tokens
+    answer = InThread(lambda: model.chat(HELLO))
+    assert gate.reached.wait(10)
+    steps = len(gate.program.steps)
+    model.stop()
+    gate.go.set()
+    assert answer.result().finish_reason == "cancelled"
+    assert len(gate.program.steps) == steps + 1
+
+
+def test_stop_before_after_and_twice(scripted_model: Make) -> None:
+    model = scripted_model(babbling)
+    model.stop()
+    assert len(model.chat(HELLO, max_tokens=3).tokens) == 3, "an early stop is not remembered"
+    model.stop()
+    model.stop()
+    assert len(model.chat(HELLO, max_tokens=3).tokens) == 3
+
+
+def test_stop_reaches_a_call_that_still_waits_for_its_turn(scripted_model: Make) -> None:
+    model = scripted_model(babbling)
+    gate = Gate(model)
+    first = InThread(lambda: model.chat(HELLO))
+    assert gate.reached.wait(10)
+    second = InThread(lambda: model.chat(ask("other")))
+    while not model._turns._queue:
+        time.sleep(0.005)
+    model.stop()
+    gate.go.set()
+    assert first.result().finish_reason == "cancelled"
+    done = second.result()
+    assert (done.finish_reason, done.text, done.metrics.prefill_tokens) == ("cancelled", "", 0)
+
+
+def test_stop_while_a_stream_is_read(scripted_model: Make) -> None:
+    model = scripted_model(babbling)
+    with model.stream(HELLO) as stream:
+        next(stream)
+        model.stop()
+        assert list(stream) == []
+    assert len(model.chat(HELLO, max_tokens=3).tokens) == 3
+
+
+def test_stop_from_a_signal_handler(scripted_model: Make) -> None:
+    model = scripted_model(babbling, context=100_000)
+    program: Any = model._engine.program
+    program.during = lambda _tokens: time.sleep(0.001)
+    before = signal.signal(signal.SIGALRM, lambda *_: model.stop())
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 0.1)
+        done = model.chat(HELLO, max_tokens=50_000)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    assert done.finish_reason == "cancelled" and done.tokens
+
+
+def test_chat_from_a_signal_handler_is_refused_not_deadlocked(scripted_model: Make) -> None:
+    model = scripted_model(babbling)
+    caught: list[BaseException] = []
+
+    def handler(*_: object) -> None:
+        try:
+            model.chat(HELLO)
+        except BaseException as error:
+            caught.append(error)
+
+    program: Any = model._engine.program
+    program.during = lambda _tokens: None if caught else signal.raise_signal(signal.SIGALRM)
+    before = signal.signal(signal.SIGALRM, handler)
+    try:
+        done = model.chat(HELLO, max_tokens=3)
+    finally:
+        signal.signal(signal.SIGALRM, before)
+    assert [type(error) for error in caught] == [ReentrantCall]
+    assert len(done.tokens) == 3
+
+
+def test_close_while_generating_ends_the_call_and_then_returns(scripted_model: Make) -> None:
+    model = scripted_model(babbling)
+    gate = Gate(model, at=5)
+    answer = InThread(lambda: model.chat(HELLO))
+    assert gate.reached.wait(10)
+    closer = InThread(model.close)
+    time.sleep(0.1)
+    assert closer.running, "native memory is in use: close waits for the step"
+    gate.go.set()
+    closer.result()
+    assert gate.program.closed
+    with pytest.raises((Cancelled, ModelClosed)):
+        answer.result()
+    with pytest.raises(ModelClosed):
+        model.chat(HELLO)
+    model.close()
+
+
+def test_close_cancels_a_running_call_rather_than_cutting_it(scripted_model: Make) -> None:
+    model = scripted_model(babbling)
+    gate = Gate(model, at=5)
+    answer = InThread(lambda: model.chat(HELLO))
+    assert gate.reached.wait(10)
+    closer = InThread(model.close)
+    while not model.closed:
+        time.sleep(0.005)
+    gate.go.set()
+    with pytest.raises(Cancelled, match="destroyed while this call was running"):
+        answer.result()
+    closer.result()
+
+
+def test_close_while_others_wait_cancels_them(scripted_model: Make) -> None:
+    model = scripted_model(babbling)
+    gate = Gate(model)
+    first = InThread(lambda: model.chat(HELLO))
+    assert gate.reached.wait(10)
+    second = InThread(lambda: model.chat(HELLO))
+    while not model._turns._queue:
+        time.sleep(0.005)
+    closer = InThread(model.close)
+    with pytest.raises(Cancelled):
+        second.result()
+    gate.go.set()
+    closer.result()
+    with pytest.raises(Cancelled):
+        first.result()
+
+
+def test_close_with_a_half_read_stream_does_not_wait_for_its_reader(scripted_model: Make) -> None:
+    model = scripted_model(babbling)
+    stream = model.stream(HELLO)
+    next(stream)
+    InThread(model.close).result(timeout=5)
+    with pytest.raises(Cancelled):
+        next(stream)
+    stream.close()
+
+
+def test_close_in_the_middle_of_ones_own_stream(scripted_model: Make) -> None:
+    model = scripted_model(babbling)
+    with pytest.raises(Cancelled), model.stream(HELLO) as stream:
+        for _ in stream:
+            model.close()
+    assert model.closed
+
+
+def test_reset_waits_for_the_running_call(scripted_model: Make) -> None:
+    model = scripted_model(babbling)
+    gate = Gate(model, at=5)
+    answer = InThread(lambda: model.chat(HELLO, max_tokens=6))
+    assert gate.reached.wait(10)
+    reset = InThread(model.reset)
+    time.sleep(0.05)
+    assert reset.running
+    gate.go.set()
+    assert answer.result().text == scripted_model(babbling).chat(HELLO, max_tokens=6).text
+    reset.result()
+    assert model.chat(HELLO, max_tokens=1).metrics.cached_tokens == 0
+
+
+def test_reset_is_not_skipped_by_a_stop(scripted_model: Make) -> None:
+    model = scripted_model(babbling)
+    gate = Gate(model, at=5)
+    answer = InThread(lambda: model.chat(HELLO))
+    assert gate.reached.wait(10)
+    reset = InThread(model.reset)
+    while not model._turns._queue:
+        time.sleep(0.005)
+    model.stop()
+    gate.go.set()
+    answer.result()
+    reset.result()
+    assert model.chat(HELLO, max_tokens=1).metrics.cached_tokens == 0
+
+
+@pytest.mark.parametrize("use", ["chat", "reset"])
+def test_inside_ones_own_stream_other_calls_are_refused(scripted_model: Make, use: str) -> None:
+    model = scripted_model(babbling)
+    with model.stream(HELLO, max_tokens=3) as stream:
+        next(stream)
+        with pytest.raises(ReentrantCall):
+            model.chat(HELLO) if use == "chat" else model.reset()
+        assert len(list(stream)) == 2, "the stream goes on as if nothing had been asked"
+
+
+def test_another_thread_waits_for_an_open_stream(scripted_model: Make) -> None:
+    model = scripted_model(saying("Hi"))
+    with model.stream(HELLO) as stream:
+        next(stream)
+        other = InThread(lambda: model.chat(HELLO).text)
+        time.sleep(0.1)
+        assert other.running
+        list(stream)
+    assert other.result() == "Hi"
+
+
+def test_a_stream_closed_by_another_thread_while_it_is_read(scripted_model: Make) -> None:
+    model = scripted_model(babbling)
+    gate = Gate(model, at=6)
+    stream = model.stream(HELLO)
+    reader = InThread(lambda: list(stream))
+    assert gate.reached.wait(10)
+    stream.close()
+    gate.go.set()
+    assert len(reader.result()) >= 1
+    assert stream.completion.finish_reason == "cancelled"
+    assert model.chat(HELLO, max_tokens=1).text
