@@ -163,7 +163,7 @@ def test_features_that_are_not_there_are_named(changes: dict[str, Any], message:
         llama(**changes)
 
 
-def test_nothing_in_a_config_is_imported_or_run() -> None:
+def test_nothing_in_a_config_is_imported_or_run(caplog: pytest.LogCaptureFixture) -> None:
     hostile = {
         "auto_map": {"AutoModelForCausalLM": "modeling_evil.Evil"},
         "trust_remote_code": True,
@@ -171,7 +171,9 @@ def test_nothing_in_a_config_is_imported_or_run() -> None:
         "architectures": ["EvilForCausalLM"],
         "unknown": {"deep": [1, 2, 3]},
     }
-    assert llama(**hostile).config == llama().config
+    with caplog.at_level("INFO", "cactus"):
+        assert llama(**hostile).config == llama().config
+    assert "auto_map is ignored" in caplog.text
 
 
 def test_both_spellings_of_rotary_settings_agree() -> None:

@@ -6,6 +6,7 @@ A model file is named after the checkpoint's ``model_type`` and defines ``Config
 from __future__ import annotations
 
 import importlib
+import logging
 import pkgutil
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,6 +18,8 @@ from ..errors import ModelFormatError, UnsupportedModel
 from ..graph.node import Graph
 from ..graph.trace import trace
 from .fields import Fields
+
+_log = logging.getLogger(__name__)
 
 _SHARED = frozenset({"base", "fields"})
 
@@ -196,6 +199,9 @@ def load_architecture(raw: Mapping[str, Any]) -> Architecture:
     that cannot be. Nothing named in the config (``auto_map``, remote code) is ever imported.
     """
     fields = Fields(raw)
+    for name in ("auto_map", "trust_remote_code"):
+        if fields.has(name):
+            _log.info("%s: %s is ignored: no code of a model is ever run", fields.where, name)
     model_type = fields.choice("model_type", known_architectures())
     # Only names from the listing above reach the import.
     module = importlib.import_module(f".{model_type}", __package__)
