@@ -25,7 +25,7 @@ def render() -> str:
     for name in COMMANDS:
         command = cactus.get_command(top, name)
         assert command is not None
-        context = click.Context(command, info_name=name, parent=top)
+        context = click.Context(command, info_name=name, parent=top, **command.context_settings)
         parts.append(f"## cactus {name}\n\n```text\n{command.get_help(context)}\n```\n")
     return "\n".join(parts)
 

@@ -14,7 +14,7 @@ import pytest
 from cactus import __version__, errors
 from cactus.cli import main as cli
 from cactus.cli.main import COMMANDS, cactus, run_cli
-from cactus.cli.text import megabytes, printable
+from cactus.cli.text import megabytes, printable, whole_characters
 
 COMMAND = [sys.executable, "-m", "cactus.cli.main"]
 
@@ -164,8 +164,41 @@ def test_a_terminal_that_lacks_a_character_gets_a_substitute(monkeypatch, tmp_pa
     assert done.returncode == 0 and b"gr\xfc\xdfe         ? " in done.stdout
 
 
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"},
+        {"LC_ALL": "tr_TR.UTF-8"},
+        {"LC_ALL": "de_DE.ISO-8859-1", "TZ": "Asia/Kathmandu"},
+        {"HOME": None, "XDG_DATA_HOME": None, "XDG_CACHE_HOME": None},
+        {"HOME": "/proc", "XDG_DATA_HOME": None},
+    ],
+    ids=["C", "Turkish", "German", "no home", "read-only home"],
+)
+def test_locale_and_home_may_be_odd(changed: dict[str, str | None], tmp_path, tiny_model) -> None:
+    # Without UTF-8 the folder's name stays plain; everything else is as odd as it can be.
+    plain = changed.get("LC_ALL") == "C"
+    folder = tmp_path / ("a folder " if plain else "ein Ordner 🌵 ").ljust(200, "x")
+    (folder / "weights").mkdir(parents=True)
+    (folder / "weights" / "tiny").symlink_to(tiny_model)
+    settings = {**os.environ, **changed}
+    done = subprocess.run(
+        [*COMMAND, "run", "tiny", "-p", "Grüße", "--max-tokens", "5"],
+        cwd=folder, env={k: v for k, v in settings.items() if v is not None},
+        capture_output=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert b" tokens, " in done.stderr and b"Traceback" not in done.stderr
+
+
 def test_control_characters_of_a_model_do_not_reach_the_terminal() -> None:
     assert printable("a\x1b[2J\x07b\r\n\tc\x9bd\x7f\x00é🌵") == "a[2Jb\n\tcdé🌵"
+
+
+def test_what_python_could_not_decode_is_put_together_again() -> None:
+    undecoded = "Grüße 🌵".encode().decode("ascii", "surrogateescape")
+    assert whole_characters(undecoded) == whole_characters("Grüße 🌵") == "Grüße 🌵"
+    assert whole_characters("\udcff") == "\ufffd"
 
 
 def test_sizes_for_people() -> None:

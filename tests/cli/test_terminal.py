@@ -77,6 +77,7 @@ def test_help_and_wrong_commands(terminal) -> None:
     child.expect("> ")
     child.sendline("/usr/bin is a folder")  # begins with a slash and is no command
     child.expect(r"\['/usr/bin is a folder'\]")
+    child.expect("> ")
     child.sendeof()
     assert leaves(child) == 0
 
@@ -123,6 +124,7 @@ def test_ctrl_c_drops_what_is_typed_and_a_message_makes_it_a_first_one_again(ter
     child.expect("> ")
     child.sendintr()
     child.expect("once more leaves")
+    child.expect("> ")
     child.sendintr()
     assert leaves(child) == 130
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from cactus.cli.main import INTERRUPTED
-from cactus.cli.text import printable
+from cactus.cli.text import printable, whole_characters
 from cactus.errors import ContextLengthExceeded, InvalidRequest, NonFiniteLogits
 
 if TYPE_CHECKING:
@@ -165,7 +165,7 @@ class _LineReader:
                 self._prompt = _READLINE_BOLD_PROMPT
 
     def __call__(self) -> str:
-        return "\n".join([input(self._prompt), *self._pasted_lines()])
+        return whole_characters("\n".join([input(self._prompt), *self._pasted_lines()]))
 
     def _pasted_lines(self) -> Iterator[str]:
         # Nobody types the next line within a fiftieth of a second of the last.

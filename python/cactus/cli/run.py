@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from cactus.cli.text import printable
+from cactus.cli.text import printable, whole_characters
 from cactus.weights.catalog import STARTER
 
 
@@ -85,8 +85,8 @@ def command(
     from cactus.model import Model
 
     with Model(folder, threads=threads, context=context) as loaded:
-        chat = Chat(loaded, system=system, options=chosen, quiet=quiet)
+        chat = Chat(loaded, system=system and whole_characters(system), options=chosen, quiet=quiet)
         if prompt is not None:
-            ctx.exit(chat.answer_once(prompt))
+            ctx.exit(chat.answer_once(whole_characters(prompt)))
         click.echo(f"{printable(loaded.name)}  (/help for help, Ctrl-C stops an answer)")
         ctx.exit(chat.talk())

@@ -12,6 +12,15 @@ def printable(text: str) -> str:
     return text.translate(_CONTROLS)
 
 
+def whole_characters(text: str) -> str:
+    """What was typed, where the locale knows no UTF-8 and Python could not decode it."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+    return text
+
+
 def megabytes(size: int) -> str:
     """A size for people: 98 MB, 1.6 GB."""
     return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{size / 1e6:.0f} MB"
