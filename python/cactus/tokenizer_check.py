@@ -24,6 +24,10 @@ _LENGTHS = (64, 128, 256, 512, 1024, 2048, 4096)
 _PROBE_SECONDS = 0.02
 _PROBES = [*"aA1 \n\t!'_é你\u0301", "ab", "aA", "a ", "1a", " \n", "'s", "<|"]
 
+# Every printable letter once, apart: an engine gives up early on a text without the letters that
+# an expression cannot do without.
+_TAIL = "\u2603".join(["", *map(chr, range(0x21, 0x7F)), ""])
+
 _KNOWN = {pattern for pre in PRE_TOKENIZERS.values() for pattern in pre.patterns or ()}
 # The same expressions as Hugging Face spells them.
 _KNOWN |= {p.replace(CONTRACTIONS, "(?i:'s|'t|'re|'ve|'m|'ll|'d)") for p in _KNOWN}
@@ -69,7 +73,7 @@ def _probe(where: str, pattern: str) -> None:
     split = Split(Regex(pattern), "isolated")
     for unit in _PROBES:
         for length in _LENGTHS:
-            text = unit * (length // len(unit)) + "\u2603"
+            text = unit * (length // len(unit)) + _TAIL
             if _seconds(split, text) > _PROBE_SECONDS and _seconds(split, text) > _PROBE_SECONDS:
                 raise TokenizerError(
                     f"tokenizer.json: the regular expression {pattern[:120]!r} of its {where} "

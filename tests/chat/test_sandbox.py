@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 
 import pytest
 
@@ -148,7 +149,7 @@ def test_a_template_stands_alone(source: str) -> None:
 
 
 @pytest.mark.parametrize("source", BOMBS.values(), ids=BOMBS.keys())
-def test_a_bomb_is_stopped(source: str, peak_memory_mb) -> None:
+def test_a_bomb_is_stopped(source: str, peak_memory_mb: Callable[[], float]) -> None:
     start, before = time.monotonic(), peak_memory_mb()
     with pytest.raises(TemplateError):
         ChatTemplate(source).render(MESSAGES)
