@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from cactus.errors import InsufficientMemory, InvalidRequest, TemplateError
 from cactus.generate.contract import Decoder, Program, Sampler, Sampling
@@ -13,8 +14,11 @@ from cactus.machine import choose_threads, memory_bytes
 
 if TYPE_CHECKING:
     from cactus.chat.template import ChatTemplate
+    from cactus.models.base import Config
     from cactus.tokenizer import Tokenizer
     from cactus.weights.folder import WeightsFolder
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,16 +64,43 @@ def load_engine(
     Raises ModelFormatError, UnsupportedModel, InsufficientMemory, NativeError, and InvalidRequest
     for a `context` beyond the model's own.
     """
-    from cactus.graph import passes, plan
-    from cactus.models.base import load_architecture
-    from cactus.native import Program as NativeProgram
-    from cactus.native import Row, Sampler
-    from cactus.tokenizer import Tokenizer
-    from cactus.weights.folder import WeightsFolder
-
     threads = choose_threads(threads)
     if isa is not None and not isinstance(isa, str):
         raise InvalidRequest(f"isa must be the name of a kernel tier, got {type(isa).__name__}")
+    # Reading a tokenizer takes as long as all the rest, and its library works without the GIL.
+    text_side = _Aside(lambda: _load_text_side(folder))
+    try:
+        config, limit, program = _load_program(folder, threads, isa, context)
+    except BaseException:
+        text_side.wait()
+        raise
+    try:
+        tokenizer, template = text_side.result()
+    except BaseException:
+        program.close()
+        raise
+    from cactus.native import Row, Sampler
+
+    return Engine(
+        name=folder.name,
+        architecture=config.model_type,
+        context_length=limit,
+        program=program,
+        tokenizer=tokenizer,
+        template=template,
+        row=Row,
+        make_sampler=Sampler,
+    )
+
+
+def _load_program(
+    folder: Path, threads: int, isa: str | None, context: int | None
+) -> tuple[Config, int, Program]:
+    from cactus.graph import passes, plan
+    from cactus.models.base import load_architecture
+    from cactus.native import Program as NativeProgram
+    from cactus.weights.folder import WeightsFolder
+
     with WeightsFolder.open(folder) as weights:
         _check_memory(weights)
         architecture = load_architecture(weights.config)
@@ -83,28 +114,45 @@ def load_engine(
             lambda name: tensors[name].rows,
         )
         built = plan.build(graph, tensors, vocab_size=config.vocab_size, context_length=limit)
-        tokenizer = Tokenizer.load(folder)
-        template = _template(folder, tokenizer)
-        program = NativeProgram(built.blob, weights.data_path, threads=threads, isa=isa)
-    return Engine(
-        name=folder.name,
-        architecture=config.model_type,
-        context_length=limit,
-        program=program,
-        tokenizer=tokenizer,
-        template=template,
-        row=Row,
-        make_sampler=Sampler,
-    )
+        return config, limit, NativeProgram(built.blob, weights.data_path, threads=threads, isa=isa)
 
 
-def _template(folder: Path, tokenizer: Tokenizer) -> ChatTemplate | TemplateError:
+def _load_text_side(folder: Path) -> tuple[Tokenizer, ChatTemplate | TemplateError]:
     from cactus.chat.template import ChatTemplate
+    from cactus.tokenizer import Tokenizer
 
+    tokenizer = Tokenizer.load(folder)
     try:
-        return ChatTemplate.load(folder, tokenizer)
+        return tokenizer, ChatTemplate.load(folder, tokenizer)
     except TemplateError as error:
-        return error
+        return tokenizer, error
+
+
+class _Aside(Generic[T]):
+    """Runs `work` in a thread of its own, beside what its maker goes on to do."""
+
+    def __init__(self, work: Callable[[], T]) -> None:
+        self._work = work
+        self._thread = threading.Thread(target=self._run, name="cactus-load")
+        self._thread.start()
+
+    def wait(self) -> None:
+        """Wait for the end, whatever it is."""
+        self._thread.join()
+
+    def result(self) -> T:
+        """Wait for the end; what `work` returned or raised."""
+        self._thread.join()
+        if self._error is not None:
+            raise self._error
+        return self._value
+
+    def _run(self) -> None:
+        self._error: BaseException | None = None
+        try:
+            self._value = self._work()
+        except BaseException as error:
+            self._error = error
 
 
 def _context(wanted: int | None, own: int) -> int:

@@ -1,0 +1,138 @@
+"""Loading: from a weights folder to an engine, and what a damaged folder says."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cactus import Model, engine
+from cactus.errors import (
+    CactusError,
+    InsufficientMemory,
+    InvalidRequest,
+    ModelFormatError,
+    ModelNotFound,
+    NativeError,
+    TemplateError,
+    TokenizerError,
+    UnsupportedModel,
+)
+
+HELLO = [{"role": "user", "content": "Hello"}]
+
+
+@pytest.fixture
+def copy(tiny_model: Path, tmp_path: Path) -> Path:
+    """The tiny model in a folder that may be damaged."""
+    return Path(shutil.copytree(tiny_model, tmp_path / "copy"))
+
+
+def change(path: Path, **values: Any) -> None:
+    document = json.loads(path.read_text("utf-8"))
+    document.update(values)
+    path.write_text(json.dumps(document))
+
+
+def test_an_engine_knows_its_model(tiny_model: Path) -> None:
+    loaded = engine.load_engine(tiny_model, threads=1)
+    try:
+        assert (loaded.name, loaded.architecture) == (tiny_model.name, "llama")
+        assert (loaded.context_length, loaded.program.vocab_size) == (512, 300)
+        assert loaded.end_tokens == frozenset(loaded.tokenizer.eos_ids) == {2}
+    finally:
+        loaded.close()
+
+
+def test_a_smaller_context_can_be_asked_for_and_no_larger_one(tiny_model: Path) -> None:
+    with Model(tiny_model, context=100) as model:
+        assert model.context_length == 100
+        assert model.chat(HELLO, logit_bias={2: -100}).metrics.total_tokens == 100
+    with pytest.raises(InvalidRequest, match="context must be at most 512.* got 513"):
+        Model(tiny_model, context=513)
+
+
+def test_a_folder_that_is_not_there() -> None:
+    with pytest.raises(ModelNotFound):
+        engine.load_engine(Path("/nonexistent/model"))
+
+
+def test_a_model_type_that_nobody_knows(copy: Path) -> None:
+    change(copy / "config.json", model_type="cactaceae")
+    with pytest.raises(UnsupportedModel, match="cactaceae"):
+        Model(copy)
+
+
+def test_a_config_that_contradicts_the_tensors(copy: Path) -> None:
+    change(copy / "config.json", num_hidden_layers=3)
+    with pytest.raises(ModelFormatError, match=r"model\.layers\.2\..* is missing"):
+        Model(copy)
+
+
+def test_a_tokenizer_that_is_damaged_frees_the_program(copy: Path) -> None:
+    (copy / "tokenizer.json").write_text("{")
+    with pytest.raises(TokenizerError, match=r"tokenizer\.json"):
+        Model(copy)
+
+
+def test_when_both_sides_are_damaged_the_weights_are_named(copy: Path) -> None:
+    (copy / "tokenizer.json").write_text("{")
+    (copy / "model.safetensors").write_bytes(b"")
+    with pytest.raises(ModelFormatError, match=r"model\.safetensors"):
+        Model(copy)
+
+
+def test_no_thread_is_left_when_loading_fails(copy: Path) -> None:
+    before = threading.active_count()
+    (copy / "model.safetensors").write_bytes(b"")
+    for _ in range(3):
+        with pytest.raises(CactusError):
+            Model(copy)
+    assert threading.active_count() == before
+
+
+def test_a_broken_template_is_told_at_the_first_chat(copy: Path) -> None:
+    (copy / "chat_template.jinja").write_text("{% if %}")
+    with Model(copy) as model:
+        assert model.tokenize("a")
+        for _ in range(2):
+            with pytest.raises(TemplateError, match="copy cannot chat: .*line 1"):
+                model.chat(HELLO)
+
+
+def test_a_tokenizer_of_another_model_is_noticed(copy: Path) -> None:
+    document = json.loads((copy / "tokenizer.json").read_text("utf-8"))
+    document["model"]["vocab"]["H"] = 310
+    (copy / "tokenizer.json").write_text(json.dumps(document))
+    with (
+        pytest.raises(CactusError, match=r"310|different models|vocab"),
+        Model(copy) as model,
+    ):
+        model.chat(HELLO)
+
+
+def test_more_weights_than_memory(tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine, "memory_bytes", lambda: 1 << 10)
+    with pytest.raises(InsufficientMemory, match=r"GiB of weights .* GiB of memory"):
+        Model(tiny_model)
+    monkeypatch.setattr(engine, "memory_bytes", lambda: None)
+    Model(tiny_model).close()
+
+
+def test_an_isa_that_does_not_exist(tiny_model: Path) -> None:
+    with pytest.raises((NativeError, InvalidRequest), match="mmx"):
+        Model(tiny_model, isa="mmx")
+
+
+def test_every_isa_of_this_processor_answers_alike(tiny_model: Path) -> None:
+    from cactus.native import available_isas
+
+    answers = set()
+    for isa in available_isas():
+        with Model(tiny_model, isa=isa) as model:
+            answers.add(model.chat(HELLO, max_tokens=12).tokens)
+    assert len(answers) == 1

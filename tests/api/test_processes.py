@@ -1,0 +1,397 @@
+"""What only a process of its own can show: forks, exits, limits of memory, odd environments."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent.parent
+
+HEAD = """
+import json, os, signal, sys, threading, time
+from cactus import *
+from cactus import errors
+MODEL = sys.argv[1]
+HELLO = [{"role": "user", "content": "Hello"}]
+"""
+
+
+def start(
+    code: str, *arguments: str | Path, env: dict[str, str] | None = None, cwd: Path | None = None
+) -> subprocess.Popen[str]:
+    environment = {**os.environ, "PYTHONPATH": str(ROOT / "python"), **(env or {})}
+    return subprocess.Popen(
+        [sys.executable, "-X", "faulthandler", "-c", HEAD + textwrap.dedent(code)]
+        + [str(argument) for argument in arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env={name: value for name, value in environment.items() if value != "(unset)"},
+        cwd=cwd,
+        encoding="utf-8",
+    )
+
+
+def run(
+    code: str,
+    *arguments: str | Path,
+    env: dict[str, str] | None = None,
+    cwd: Path | None = None,
+    status: int = 0,
+) -> str:
+    """What `code` prints; it must end with `status` and say nothing on stderr."""
+    process = start(code, *arguments, env=env, cwd=cwd)
+    try:
+        out, err = process.communicate(timeout=60)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        out, err = process.communicate()
+        pytest.fail(f"it hangs; so far it said {out!r} and {err!r}")
+    assert (process.returncode, err) == (status, "")
+    return out
+
+
+def test_a_forked_child_is_told_and_the_parent_goes_on(tiny_model: Path) -> None:
+    said = run(
+        """
+        model = cactus_init(MODEL)
+        before = cactus_complete(model, HELLO, max_tokens=4)
+        typed = Model(MODEL)
+        stream = typed.stream(HELLO)
+        next(stream)
+        sys.stdout.flush()
+        child = os.fork()
+        if child == 0:
+            row = json.loads(cactus_complete(model, HELLO))
+            assert not row["success"] and "forked" in row["error"], row
+            for use in (
+                lambda: cactus_tokenize(model, "x"),
+                lambda: cactus_reset(model),
+                lambda: typed.chat(HELLO),
+                lambda: next(stream),
+            ):
+                try:
+                    use()
+                except errors.ForkError as error:
+                    assert "load it again in the child" in str(error)
+                else:
+                    raise AssertionError("no ForkError")
+            stream.close()
+            cactus_stop(model)
+            cactus_destroy(model)
+            typed.close()
+            again = cactus_init(MODEL)
+            cactus_reset(again)
+            after = cactus_complete(again, HELLO, max_tokens=4)
+            print(json.loads(after)["response"] == json.loads(before)["response"])
+            cactus_destroy(again)
+            sys.exit(7)
+        print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+        list(stream)
+        cactus_reset(model)
+        after = cactus_complete(model, HELLO, max_tokens=4)
+        print(json.loads(after)["response"] == json.loads(before)["response"])
+        cactus_destroy(model)
+        """,
+        tiny_model,
+    )
+    assert said.split() == ["True", "7", "True"]
+
+
+def test_forking_while_another_thread_generates(tiny_model: Path) -> None:
+    said = run(
+        """
+        model = Model(MODEL)
+        go = threading.Event()
+        def work():
+            with model.stream(HELLO, max_tokens=400, logit_bias={2: -100}) as stream:
+                for _ in stream:
+                    go.set()
+        thread = threading.Thread(target=work)
+        thread.start()
+        go.wait()
+        for _ in range(5):
+            child = os.fork()
+            if child == 0:
+                try:
+                    model.chat(HELLO)
+                except errors.ForkError:
+                    os._exit(3)
+                os._exit(4)
+            print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+        thread.join()
+        print(len(model.chat(HELLO, max_tokens=3).tokens))
+        """,
+        tiny_model,
+    )
+    assert said.split() == ["3"] * 5 + ["3"]
+
+
+@pytest.mark.parametrize("how", ["chat", "stream", "complete"])
+def test_the_end_of_the_process_while_a_daemon_thread_generates(
+    starter_folder: Path, how: str
+) -> None:
+    said = run(
+        """
+        model = CactusModel(MODEL) if sys.argv[2] == "complete" else Model(MODEL)
+        ready = threading.Event()
+        def work():
+            while True:
+                if sys.argv[2] == "complete":
+                    model.complete(HELLO, max_tokens=2000, callback=lambda *_: ready.set())
+                elif sys.argv[2] == "chat":
+                    ready.set()
+                    model.chat(HELLO, max_tokens=2000)
+                else:
+                    for _ in model.stream(HELLO, max_tokens=2000):
+                        ready.set()
+        threading.Thread(target=work, daemon=True).start()
+        ready.wait()
+        time.sleep(0.05)
+        print("bye")
+        """,
+        starter_folder,
+        how,
+    )
+    assert said == "bye\n"
+
+
+def test_the_end_of_the_process_with_an_open_stream_and_no_close(tiny_model: Path) -> None:
+    said = run(
+        """
+        model = Model(MODEL)
+        stream = model.stream(HELLO)
+        print(bool(next(stream)))
+        forgotten = cactus_init(MODEL)
+        """,
+        tiny_model,
+    )
+    assert said == "True\n"
+
+
+def test_the_end_of_the_process_waits_for_ordinary_threads(tiny_model: Path) -> None:
+    said = run(
+        """
+        model = Model(MODEL)
+        def work():
+            print(len(model.chat(HELLO, max_tokens=200, logit_bias={2: -100}).tokens))
+        threading.Thread(target=work).start()
+        """,
+        tiny_model,
+    )
+    assert said == "200\n"
+
+
+def test_a_models_own_exit_handlers_may_still_use_it(tiny_model: Path) -> None:
+    said = run(
+        """
+        import atexit
+        model = Model(MODEL)
+        atexit.register(lambda: print(len(model.chat(HELLO, max_tokens=3).tokens)))
+        """,
+        tiny_model,
+    )
+    assert said == "3\n"
+
+
+def test_ctrl_c_interrupts_a_call_and_the_model_still_works(starter_folder: Path) -> None:
+    process = start(
+        """
+        model = Model(MODEL)
+        print("ready", flush=True)
+        try:
+            model.chat(HELLO, max_tokens=8000, logit_bias={2: -100})
+        except KeyboardInterrupt:
+            print(len(model.chat(HELLO, max_tokens=3).tokens))
+        """,
+        starter_folder,
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "ready\n"
+    time.sleep(0.5)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert (process.returncode, err, out) == (0, "", "3\n")
+
+
+def test_sigterm_may_stop_an_answer(starter_folder: Path) -> None:
+    process = start(
+        """
+        model = Model(MODEL)
+        signal.signal(signal.SIGTERM, lambda *_: model.stop())
+        print("ready", flush=True)
+        done = model.chat(HELLO, max_tokens=8000, logit_bias={2: -100})
+        print(done.finish_reason)
+        """,
+        starter_folder,
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "ready\n"
+    time.sleep(0.5)
+    process.send_signal(signal.SIGTERM)
+    out, err = process.communicate(timeout=60)
+    assert (process.returncode, err, out) == (0, "", "cancelled\n")
+
+
+def test_running_out_of_memory_fails_the_call_and_not_the_process(starter_folder: Path) -> None:
+    said = run(
+        """
+        import resource
+        model = cactus_init(MODEL)
+        first = json.loads(cactus_complete(model, HELLO, max_tokens=4))
+        used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
+        limit = used + 30 * 2**20
+        resource.setrlimit(resource.RLIMIT_AS, (limit, resource.RLIM_INFINITY))
+        long = [{"role": "user", "content": "The quick brown fox. " * 520}]
+        row = json.loads(cactus_complete(model, long, max_tokens=4))
+        assert row["success"] is False and row["response"] is None, row
+        print(row["error"])
+        cactus_reset(model)
+        again = json.loads(cactus_complete(model, HELLO, max_tokens=4))
+        assert again["response"] == first["response"], again
+        resource.setrlimit(resource.RLIMIT_AS, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+        print(json.loads(cactus_complete(model, long, max_tokens=4))["success"])
+        """,
+        starter_folder,
+    )
+    error, more = said.splitlines()
+    assert "memory" in error.lower()
+    assert more == "True"
+
+
+def test_a_model_that_does_not_fit_is_an_error_when_it_is_loaded(starter_folder: Path) -> None:
+    said = run(
+        """
+        import resource
+        import numpy, tokenizers, jinja2, cactus.native
+        used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
+        resource.setrlimit(resource.RLIMIT_AS, (used + 60 * 2**20, resource.RLIM_INFINITY))
+        print(cactus_init(MODEL), bool(cactus_get_last_error()))
+        resource.setrlimit(resource.RLIMIT_AS, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+        print(json.loads(cactus_complete(cactus_init(MODEL), HELLO, max_tokens=2))["success"])
+        """,
+        starter_folder,
+    )
+    assert said.splitlines() == ["None True", "True"]
+
+
+def test_more_weights_than_memory_is_an_error_with_both_numbers(tiny_model: Path) -> None:
+    said = run(
+        """
+        from cactus import machine, engine
+        engine.memory_bytes = lambda: 1000
+        try:
+            Model(MODEL)
+        except errors.InsufficientMemory as error:
+            print(error)
+        """,
+        tiny_model,
+    )
+    assert "GiB of weights" in said and "GiB of memory" in said
+
+
+ASK = """
+row = json.loads(cactus_complete(cactus_init(MODEL), HELLO, max_tokens=3, temperature=0.5, seed=1))
+print(json.dumps([row["success"], row["error"], row["decode_tokens"], row["confidence"] > 0]))
+"""
+GOOD = [True, None, 3, True]
+
+
+@pytest.mark.parametrize(
+    "environment",
+    [
+        {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"},
+        {"LC_ALL": "tr_TR.UTF-8"},
+        {"LC_ALL": "de_DE.UTF-8"},
+        {"TZ": "Pacific/Apia"},
+        {"HOME": "(unset)"},
+        {"HOME": "/nonexistent"},
+        {"HOME": "/proc"},
+        {"CACTUS_THREADS": "1000000"},
+        {"CACTUS_THREADS": "0"},
+        {"CACTUS_THREADS": "-3"},
+        {"CACTUS_ISA": "scalar"},
+    ],
+    ids=lambda environment: ",".join(f"{k}={v}" for k, v in environment.items()).replace("/", "_"),
+)
+def test_odd_environments(tiny_model: Path, environment: dict[str, str]) -> None:
+    assert json.loads(run(ASK, tiny_model, env=environment)) == GOOD
+
+
+def test_a_locale_with_a_decimal_comma_does_not_change_the_json(tiny_model: Path) -> None:
+    code = """
+    import locale
+    for name in ("de_DE.UTF-8", "tr_TR.UTF-8", "C"):
+        try:
+            locale.setlocale(locale.LC_ALL, name)
+        except locale.Error:
+            pass  # not every machine has it
+    """
+    assert json.loads(run(textwrap.dedent(code) + ASK, tiny_model)) == GOOD
+
+
+@pytest.mark.parametrize("name", ["with spaces", "mit Ümläuten 🌵", "x" * 200, 'it\'s "quoted"'])
+def test_odd_folders(tiny_model: Path, tmp_path: Path, name: str) -> None:
+    here = tmp_path / name / "weights"
+    here.mkdir(parents=True)
+    (here / "my model").symlink_to(tiny_model)
+    assert json.loads(run(ASK, "weights/my model", cwd=here.parent)) == GOOD
+    assert json.loads(run(ASK, here / "my model")) == GOOD
+
+
+def test_an_unknown_isa_is_an_error(tiny_model: Path) -> None:
+    said = run(
+        "print(cactus_init(MODEL), cactus_get_last_error())", tiny_model, env={"CACTUS_ISA": "mmx"}
+    )
+    assert said.startswith("None ") and "mmx" in said
+
+
+def test_loading_and_unloading_does_not_grow(tiny_model: Path) -> None:
+    said = run(
+        """
+        from cactus.generate.metrics import resident_megabytes
+        def once():
+            with CactusModel(MODEL) as model:
+                model.complete(HELLO, max_tokens=2)
+        for _ in range(20):
+            once()
+        files, memory = len(os.listdir("/proc/self/fd")), resident_megabytes()
+        for _ in range(100):
+            once()
+        print(len(os.listdir("/proc/self/fd")) - files, resident_megabytes() / memory)
+        """,
+        tiny_model,
+        env={"CACTUS_THREADS": "1"},
+    )
+    files, growth = said.split()
+    assert int(files) == 0 and float(growth) < 1.05
+
+
+def test_many_calls_do_not_grow(tiny_model: Path) -> None:
+    said = run(
+        """
+        from cactus.generate.metrics import resident_megabytes
+        model = CactusModel(MODEL)
+        def ask(number):
+            # Of few words: the tokenizer remembers those it has seen, up to ten thousand.
+            content = f"{number % 9} " * (1 + number % 50)
+            model.complete([{"role": "user", "content": content}], max_tokens=2)
+        for number in range(450):
+            ask(number)
+        files, memory = len(os.listdir("/proc/self/fd")), resident_megabytes()
+        for number in range(3000):
+            ask(number)
+        print(len(os.listdir("/proc/self/fd")) - files, resident_megabytes() / memory)
+        """,
+        tiny_model,
+        env={"CACTUS_THREADS": "1"},
+    )
+    files, growth = said.split()
+    assert int(files) == 0 and float(growth) < 1.05
