@@ -196,6 +196,12 @@ def test_what_templates_really_use_still_works() -> None:
     assert ChatTemplate(source).render(MESSAGES).text == expected
 
 
+def test_autoescape_escapes() -> None:
+    source = "{% autoescape true %}{{ '<' ~ '&' }}{{ messages[0].content }}{% endautoescape %}"
+    rendered = ChatTemplate(source).render(parse_messages([{"role": "user", "content": "<b>"}]))
+    assert rendered.text == "&lt;&amp;&lt;b&gt;"
+
+
 def test_dates() -> None:
     text = ChatTemplate("{{ strftime_now('%d %b %Y') }}").render(MESSAGES).text
     time.strptime(text, "%d %b %Y")

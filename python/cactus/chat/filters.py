@@ -44,7 +44,7 @@ def chat_filters(sandbox: Sandbox) -> dict[str, Callable[..., Any]]:
         "join": _join(sandbox),
         "replace": _replace(sandbox),
         "round": _round,
-        "string": lambda value: str(sandbox.printable(value)),
+        "string": lambda value: str(sandbox.measured(value)),
         "sum": _sum(sandbox),
         "tojson": _tojson(sandbox),
     }
@@ -87,7 +87,7 @@ def _join(sandbox: Sandbox) -> Callable[..., str]:
 
 def _replace(sandbox: Sandbox) -> Callable[..., str]:
     def replace(s: Any, old: str, new: str, count: int | None = None) -> str:
-        text = str(sandbox.printable(s))
+        text = str(sandbox.measured(s))
         sandbox.check_method(text, "replace", (old, new))
         return text.replace(str(old), str(new), -1 if count is None else count)
 
@@ -96,7 +96,7 @@ def _replace(sandbox: Sandbox) -> Callable[..., str]:
 
 def _indent(sandbox: Sandbox) -> Callable[..., str]:
     def indent(s: Any, width: int | str = 4, first: bool = False, blank: bool = False) -> str:
-        text = str(sandbox.printable(s))
+        text = str(sandbox.measured(s))
         step = _check_width(width, MAX_WIDTH)
         sandbox.budget.charge(len(text) + (text.count("\n") + 1) * step)
         return filters.do_indent(text, width, first, blank)

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable
 from datetime import datetime
 from functools import lru_cache, wraps
 from string import Formatter
-from typing import Any
+from typing import Any, TypeVar
 
 from jinja2 import Template, ext, nodes
 from jinja2.compiler import CodeGenerator, Frame
@@ -31,6 +31,9 @@ from cactus.chat.traced import Traced, join, trusted
 _SCALARS = frozenset({str, Traced, int, float, bool, type(None)})
 
 
+_T = TypeVar("_T")
+
+
 class _Generator(CodeGenerator):
     """Compiles a template so that its literals are traced and its operations are charged."""
 
@@ -44,6 +47,9 @@ class _Generator(CodeGenerator):
         return f"environment.literal({''.join(map(str, group))!r})"
 
     def visit_Concat(self, node: nodes.Concat, frame: Frame) -> None:
+        if frame.eval_ctx.volatile or frame.eval_ctx.autoescape:
+            super().visit_Concat(node, frame)
+            return
         self.write("environment.concat_values((")
         for item in node.nodes:
             self.visit(item, frame)
@@ -65,7 +71,7 @@ class _Generator(CodeGenerator):
         self.write(")")
 
     def visit_Compare(self, node: nodes.Compare, frame: Frame) -> None:
-        self.write("(environment.comparable(")
+        self.write("(environment.measured(")
         self.visit(node.expr, frame)
         self.write(")")
         for operand in node.ops:
@@ -73,7 +79,7 @@ class _Generator(CodeGenerator):
         self.write(")")
 
     def visit_Operand(self, node: nodes.Operand, frame: Frame) -> None:
-        self.write(f" {_OPERATORS[node.op]} environment.comparable(")
+        self.write(f" {_OPERATORS[node.op]} environment.measured(")
         self.visit(node.expr, frame)
         self.write(")")
 
@@ -95,7 +101,7 @@ class Sandbox(ImmutableSandboxedEnvironment):
             trim_blocks=True,
             lstrip_blocks=True,
             optimized=False,
-            finalize=self.printable,
+            finalize=self.measured,
             extensions=[ext.loopcontrols, _GenerationTag],
         )
         self._local = threading.local()
@@ -114,12 +120,9 @@ class Sandbox(ImmutableSandboxedEnvironment):
     @property
     def budget(self) -> Budget:
         """The budget of the rendering that runs in this thread."""
-        budget = getattr(self._local, "budget", None)
-        if budget is None:  # a literal expression is evaluated while a template is compiled
-            budget = self._local.budget = Budget()
-        return budget
+        return getattr(self._local, "budget", None) or Budget()
 
-    def with_budget(self, budget: Budget, run: Callable[[], str]) -> str:
+    def with_budget(self, budget: Budget, run: Callable[[], _T]) -> _T:
         """The result of ``run``, which may use no more than ``budget``."""
         self._local.budget = budget
         try:
@@ -127,8 +130,11 @@ class Sandbox(ImmutableSandboxedEnvironment):
         finally:
             self._local.budget = None
 
-    def load_source(self, source: str) -> Template:
-        """Compile a template. Raises what jinja2 raises; ``lineno`` tells where."""
+    def load_source(self, source: str) -> tuple[Template, set[str]]:
+        """Compile a template; returns it and the names of all variables it reads.
+
+        Raises what jinja2 raises; ``lineno`` tells where.
+        """
         tree = self.parse(source)
         for node in tree.find_all((nodes.Include, nodes.Import, nodes.FromImport, nodes.Extends)):
             raise TemplateSyntaxError(
@@ -139,8 +145,12 @@ class Sandbox(ImmutableSandboxedEnvironment):
         for block in blocks:
             tick = nodes.Filter(nodes.Const(None), _TICK, [], [], None, None)
             block.body.insert(0, nodes.ExprStmt(tick).set_lineno(block.lineno))
-        code = self.compile(tree, filename="chat_template.jinja")
-        return self.template_class.from_code(self, code, self.make_globals(None))
+        # literal expressions are evaluated while a template is compiled
+        code = self.with_budget(
+            Budget(), lambda: self.compile(tree, filename="chat_template.jinja")
+        )
+        template = self.template_class.from_code(self, code, self.make_globals(None))
+        return template, {name.name for name in tree.find_all(nodes.Name) if name.ctx == "load"}
 
     # -- what compiled templates call ---------------------------------------------------------
 
@@ -159,16 +169,10 @@ class Sandbox(ImmutableSandboxedEnvironment):
 
     def concat_values(self, values: Iterable[Any]) -> str:
         """``a ~ b``: values as text, joined."""
-        return self.concat([str(self.printable(value)) for value in values])
+        return self.concat([str(self.measured(value)) for value in values])
 
-    def printable(self, value: Any) -> Any:
-        """A value that is about to become text."""
-        if type(value) not in _SCALARS:
-            self.budget.measure(value)
-        return value
-
-    def comparable(self, value: Any) -> Any:
-        """A value that is about to be compared."""
+    def measured(self, value: Any) -> Any:
+        """A value that is about to become text or to be compared."""
         if type(value) not in _SCALARS:
             self.budget.measure(value)
         return value
@@ -282,7 +286,7 @@ class Sandbox(ImmutableSandboxedEnvironment):
         texts = []
         for value in values:
             self.budget.step()
-            texts.append(str(self.printable(value)))
+            texts.append(str(self.measured(value)))
         self.budget.charge(sum(map(len, texts)) + len(separator) * len(texts))
         return join(texts, separator)
 

@@ -254,12 +254,10 @@ def _cut(text: str, owned: list[bool]) -> list[Part]:
 def _compile(source: str) -> tuple[Template, bool]:
     """The compiled template, and whether it reads the variable ``tools``."""
     from jinja2.exceptions import TemplateSyntaxError
-    from jinja2.meta import find_undeclared_variables
 
-    sandbox = _sandbox()
     try:
-        template = sandbox.load_source(source)
-        return template, "tools" in find_undeclared_variables(sandbox.parse(source))
+        template, names = _sandbox().load_source(source)
+        return template, "tools" in names
     except TemplateSyntaxError as error:
         raise TemplateError(
             f"the chat template has an error in line {error.lineno}: {error.message}"
