@@ -262,7 +262,7 @@ class StepChecker {
     const uint32_t head_dim = integer(2, 16, 4096);
     const SlotRecord& s = slot(SlotKind::kKv);
     ok(heads % kv_heads == 0, "heads are not a multiple of the key/value heads");
-    ok(s.a == kv_heads && s.b == head_dim && head_dim <= 512, "slot does not match");
+    ok(s.a == kv_heads && s.b == head_dim && head_dim <= kMaxHeadDim, "slot does not match");
     ok(!out().quantized || head_dim % kGroup == 0, "head_dim not a multiple of 32");
     if (step_.op == static_cast<uint32_t>(Op::kAttention)) {
       input(0, heads * head_dim);

@@ -33,13 +33,9 @@ uint64_t place(Buffer& buffer, uint32_t rows, std::vector<void*>& owner) {
     buffer.values = static_cast<float*>(allocate(values * sizeof(float), owner));
     return values * sizeof(float);
   }
-  const size_t groups = values / kGroup;
-  buffer.codes.hi = static_cast<int8_t*>(allocate(values, owner));
-  buffer.codes.lo = static_cast<int8_t*>(allocate(values, owner));
-  buffer.codes.scale = static_cast<float*>(allocate(groups * sizeof(float), owner));
-  buffer.codes.sum = static_cast<float*>(allocate(groups * sizeof(float), owner));
-  buffer.codes.isum = static_cast<int32_t*>(allocate(groups * sizeof(int32_t), owner));
-  return 2 * values + 12 * groups;
+  const size_t bytes = values / kGroup * sizeof(QuantGroup);
+  buffer.groups = static_cast<QuantGroup*>(allocate(bytes, owner));
+  return bytes;
 }
 
 Weight resolve(const WeightRecord& record, const uint8_t* base) {
@@ -117,10 +113,11 @@ void Program::make_buffers() {
     const uint32_t width = padded(plan_.buffers[static_cast<size_t>(step.out)].width);
     if (attends(step) || convolves(step)) queries = std::max(queries, width);
   }
-  // A row before it is quantised; or an attention tile: scores, (m, l) and sums, running and of a
-  // page.
-  const uint32_t attention = kMaxQueries * (kPage + 2 * (2 + 512)) + 2 * 512;
-  scratch_floats_ = std::max(widest, attention);
+  // A row before it is quantised; a panel of rows; or an attention tile: scores, queries, and the
+  // running and a page's (m, l, o).
+  const uint32_t panel = kMaxPanelRows * widest / kGroup * uint32_t{sizeof(QuantGroup)} / 4;
+  const uint32_t attention = kMaxQueries * (kPage + kMaxHeadDim + 2 * (2 + kMaxHeadDim));
+  scratch_floats_ = std::max({widest, panel, attention});
   scratch_.assign(static_cast<size_t>(team_.size()), std::vector<float>(scratch_floats_));
   queries_.resize(static_cast<size_t>(max_rows_) * queries);
   make_output_buffers(1);
@@ -296,10 +293,13 @@ void Program::read(uint32_t index, float* out, uint64_t count) {
   for (uint64_t row = 0; row < rows; row++) {
     for (uint32_t i = 0; i < buffer.width; i++) {
       const uint64_t at = row * buffer.stride + i;
-      *out++ = buffer.quantized
-                   ? static_cast<float>(buffer.codes.hi[at] * 128 + buffer.codes.lo[at]) *
-                         buffer.codes.scale[at / kGroup]
-                   : buffer.values[at];
+      if (buffer.quantized) {
+        const QuantGroup& group = buffer.groups[at / kGroup];
+        const int8_t* code = group.codes[i % kGroup / 4] + i % 4;
+        *out++ = static_cast<float>(code[0] * 128 + code[4]) * group.scale;
+      } else {
+        *out++ = buffer.values[at];
+      }
     }
   }
 }

@@ -49,7 +49,7 @@ struct Buffer {
   bool quantized, output_rows;
   uint32_t width, stride;  // floats (or codes) of a row
   float* values;
-  QuantRow codes;
+  QuantGroup* groups;
 };
 
 // cos and sin of every row's position for one set of rotary frequencies.

@@ -19,16 +19,26 @@ static void kv_store(const float* k, const float* v, int head_dim, int slot, con
   }
 }
 
-// scores[q][0..15] = q . k for one block of 16 positions.
-template <int M>
-static inline void score_block(const AttendArgs& a, const uint16_t* k, int block) {
-  F16 s[M];
-  for (int q = 0; q < M; q++) s[q] = zero();
-  for (int d = 0; d < a.head_dim; d++) {
-    const F16 column = load_f16(k + static_cast<size_t>(d) * 16);
-    for (int q = 0; q < M; q++) s[q] = fma(column, set1(a.q[q][d]), s[q]);
+// scores[q][0..16 N) = q . k for N neighbouring blocks of 16 positions.
+template <int M, int N>
+static inline void score_blocks(const AttendArgs& a, int block) {
+  const size_t stride = static_cast<size_t>(a.head_dim) * 16;
+  const uint16_t* k = a.page.k + block * stride;
+  F16 s[N][M];
+  for (int n = 0; n < N; n++) {
+    for (int q = 0; q < M; q++) s[n][q] = zero();
   }
-  for (int q = 0; q < M; q++) store(a.scores + q * kPage + block * 16, s[q]);
+  for (int d = 0; d < a.head_dim; d++, k += 16) {
+    F16 columns[N];
+    for (int n = 0; n < N; n++) columns[n] = load_f16(k + n * stride);
+    for (int q = 0; q < M; q++) {
+      const F16 value = set1(a.q[d * M + q]);
+      for (int n = 0; n < N; n++) s[n][q] = fma(columns[n], value, s[n][q]);
+    }
+  }
+  for (int n = 0; n < N; n++) {
+    for (int q = 0; q < M; q++) store(a.scores + q * kPage + (block + n) * 16, s[n][q]);
+  }
 }
 
 template <int M>
@@ -37,9 +47,9 @@ static void attend(const AttendArgs& a) {
   int longest = 0;
   for (int q = 0; q < M; q++) longest = a.limit[q] > longest ? a.limit[q] : longest;
   const int blocks = (longest + 15) / 16;
-  for (int block = 0; block < blocks; block++) {
-    score_block<M>(a, a.page.k + static_cast<size_t>(block) * a.head_dim * 16, block);
-  }
+  int scored = 0;
+  for (; scored + 2 <= blocks; scored += 2) score_blocks<M, 2>(a, scored);
+  if (scored < blocks) score_blocks<M, 1>(a, scored);
   for (int q = 0; q < M; q++) {
     float* scores = a.scores + q * kPage;
     F16 largest = set1(lowest);

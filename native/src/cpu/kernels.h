@@ -11,29 +11,28 @@
 
 namespace cactus {
 
-constexpr int kTileRows = 16;   // rows of a weight tile = lanes of every kernel
-constexpr int kGroup = 32;      // columns that share a scale
-constexpr int kQ4Block = 320;   // bytes: 4 x 64 of codes, 16 f16 scales, 16 f16 minima
-constexpr int kQ8Block = 544;   // bytes: 8 x 64 of codes, 16 f16 scales
-constexpr int kPage = 256;      // positions of a KV page; attention merges page by page
-constexpr int kMaxQueries = 8;  // query rows that one attention tile handles together
-constexpr float kQMax = 16256;  // 127 * 128: largest code of a quantised activation
+constexpr int kTileRows = 16;  // rows of a weight tile = lanes of every kernel
+constexpr int kGroup = 32;     // columns that share a scale
+constexpr int kQ4Block = 320;  // bytes: 4 x 64 of codes, 16 f16 scales, 16 f16 minima
+constexpr int kQ8Block = 544;  // bytes: 8 x 64 of codes, 16 f16 scales
+constexpr int kPage = 256;     // positions of a KV page; attention merges page by page
+constexpr int kMaxHeadDim = 512;
+constexpr int kMaxPanelRows = 10;  // the most rows of a panel
+constexpr int kMaxQueries = 8;     // query rows that one attention tile handles together
+constexpr float kQMax = 16256;     // 127 * 128: largest code of a quantised activation
 
-// Activations in 15 bits per group of 32: code = 128 * hi + lo, value = scale * code.
-struct QuantRow {
-  int8_t* hi;
-  int8_t* lo;
-  float* scale;
-  float* sum;     // scale * sum of the codes (what a weight's minimum is multiplied with)
-  int32_t* isum;  // sum of the codes
+// Activations in 15 bits per group of 32: code = 128 * hi + lo, value = scale * code. The two
+// levels lie side by side, four columns at a time, as the dot instructions take them.
+struct QuantGroup {
+  int8_t codes[kGroup / 4][8];  // four hi, four lo
+  float scale;
+  float sum;     // scale * sum of the codes (what a weight's minimum is multiplied with)
+  int32_t isum;  // sum of the codes
 };
+static_assert(sizeof(QuantGroup) == 76);
 
-// Several quantised rows; strides count elements from one row to the next.
-struct QuantRows {
-  QuantRow row;
-  size_t stride;
-  size_t group_stride;
-};
+// A panel: the same group of M rows together, codes [8][M][8], scale [M], sum [M], isum [M]; then
+// the next group. One row is a panel of M = 1, an array of QuantGroup.
 
 // One KV page of one key/value head. k is [16 blocks][head_dim][16 positions], v is
 // [256 positions][head_dim], both f16.
@@ -44,9 +43,9 @@ struct KvPage {
 
 // Queries of one key/value head that read the same page.
 struct AttendArgs {
-  const float* q[kMaxQueries];  // head_dim floats each, already scaled
-  int limit[kMaxQueries];       // positions of this page that the query may see, 0..256
-  int count;                    // 1..kMaxQueries
+  const float* q;          // [head_dim][count], already scaled
+  int limit[kMaxQueries];  // positions of this page that the query may see, 0..256
+  int count;               // 1..kMaxQueries
   int head_dim;
   KvPage page;
   float* scores;  // scratch [kMaxQueries][kPage]
@@ -85,10 +84,10 @@ struct KernelTable {
   const char* name;
   int max_rows;  // rows that a linear_* call may be given
 
-  // out[m][0..15] = W x (+ residual): one tile of 16 rows of W against `rows` rows of x.
-  void (*linear_q4)(const uint8_t* tile, int cols, const QuantRows* x, int rows, float* out,
+  // out[m][0..15] = W x (+ residual): one tile of 16 rows of W against a panel of `rows` rows.
+  void (*linear_q4)(const uint8_t* tile, int cols, const uint8_t* panel, int rows, float* out,
                     size_t out_stride, const float* residual);
-  void (*linear_q8)(const uint8_t* tile, int cols, const QuantRows* x, int rows, float* out,
+  void (*linear_q8)(const uint8_t* tile, int cols, const uint8_t* panel, int rows, float* out,
                     size_t out_stride, const float* residual);
   void (*linear_f32)(const uint8_t* tile, int cols, const float* x, size_t stride, int rows,
                      float* out, size_t out_stride, const float* residual);
@@ -98,7 +97,7 @@ struct KernelTable {
                       float* out, size_t out_stride, const float* residual);
 
   // All widths are multiples of 16 floats (quantize_row: of 32).
-  void (*quantize_row)(const float* x, int width, const QuantRow* out);
+  void (*quantize_row)(const float* x, int width, QuantGroup* out);
   void (*rms_norm)(const float* x, const float* w, float eps, int width, int padded, float* out);
   void (*add)(const float* a, const float* b, int width, float* out);
   void (*mul)(const float* a, const float* b, int width, float* out);

@@ -11,37 +11,48 @@ static inline void store_row(F16 value, float* out, const float* residual) {
   store(out, value);
 }
 
-// Integer sums of a group for M rows, both levels: 128 * sum(w hi) + sum(w lo).
+// A group of a panel of M rows.
 template <int M>
-static void tile_q4(const uint8_t* p, int cols, const QuantRows& x, float* out, size_t out_stride,
+struct PanelGroup {
+  int8_t codes[kGroup / 4][M][8];
+  float scale[M];
+  float sum[M];
+  int32_t isum[M];
+};
+static_assert(sizeof(PanelGroup<1>) == sizeof(QuantGroup));
+
+template <int M>
+static void tile_q4(const uint8_t* p, int cols, const uint8_t* panel, float* out, size_t out_stride,
                     const float* residual) {
+  const PanelGroup<M>* x = reinterpret_cast<const PanelGroup<M>*>(panel);
   F16 acc[M];
   for (int m = 0; m < M; m++) acc[m] = zero();
-  const int groups = cols / kGroup;
-  for (int g = 0; g < groups; g++, p += kQ4Block) {
+  for (int g = 0; g < cols / kGroup; g++, p += kQ4Block, x++) {
     if constexpr (M == 1) {
       for (int o = 0; o < kQ4Block; o += 64) prefetch(p + 4096 + o);
     }
-    I16 hi[M], lo[M];
-    for (int m = 0; m < M; m++) hi[m] = lo[m] = izero();
+    // First the high level, then the low one on top: 128 * sum(w hi) + sum(w lo), in one
+    // accumulator a row, so that more rows share each load of the weights.
+    I16 dot[M];
+    for (int m = 0; m < M; m++) dot[m] = izero();
     for (int j = 0; j < 4; j++) {
       const B64 codes = load_codes(p + 64 * j);
       const B64 first = low_nibbles(codes), second = high_nibbles(codes);
-      for (int m = 0; m < M; m++) {
-        const size_t at = m * x.stride + static_cast<size_t>(g) * kGroup + 8 * j;
-        hi[m] = dot4_q4(hi[m], first, x.row.hi + at);
-        lo[m] = dot4_q4(lo[m], first, x.row.lo + at);
-        hi[m] = dot4_q4(hi[m], second, x.row.hi + at + 4);
-        lo[m] = dot4_q4(lo[m], second, x.row.lo + at + 4);
-      }
+      for (int m = 0; m < M; m++) dot[m] = dot4_q4(dot[m], first, x->codes[2 * j][m]);
+      for (int m = 0; m < M; m++) dot[m] = dot4_q4(dot[m], second, x->codes[2 * j + 1][m]);
+    }
+    for (int m = 0; m < M; m++) dot[m] = shift_left<7>(dot[m]);
+    for (int j = 0; j < 4; j++) {
+      const B64 codes = load_codes(p + 64 * j);
+      const B64 first = low_nibbles(codes), second = high_nibbles(codes);
+      for (int m = 0; m < M; m++) dot[m] = dot4_q4(dot[m], first, x->codes[2 * j][m] + 4);
+      for (int m = 0; m < M; m++) dot[m] = dot4_q4(dot[m], second, x->codes[2 * j + 1][m] + 4);
     }
     const uint16_t* factors = reinterpret_cast<const uint16_t*>(p + 256);
     const F16 scale = load_f16(factors), minimum = load_f16(factors + 16);
     for (int m = 0; m < M; m++) {
-      const size_t at = m * x.group_stride + g;
-      const F16 dot = to_f32(iadd(shift_left<7>(hi[m]), lo[m]));
-      acc[m] = fma(dot, mul(scale, set1(x.row.scale[at])), acc[m]);
-      acc[m] = fma(minimum, set1(x.row.sum[at]), acc[m]);
+      acc[m] = fma(to_f32(dot[m]), mul(scale, set1(x->scale[m])), acc[m]);
+      acc[m] = fma(minimum, set1(x->sum[m]), acc[m]);
     }
   }
   for (int m = 0; m < M; m++) {
@@ -50,32 +61,31 @@ static void tile_q4(const uint8_t* p, int cols, const QuantRows& x, float* out, 
 }
 
 template <int M>
-static void tile_q8(const uint8_t* p, int cols, const QuantRows& x, float* out, size_t out_stride,
+static void tile_q8(const uint8_t* p, int cols, const uint8_t* panel, float* out, size_t out_stride,
                     const float* residual) {
+  const PanelGroup<M>* x = reinterpret_cast<const PanelGroup<M>*>(panel);
   F16 acc[M];
   for (int m = 0; m < M; m++) acc[m] = zero();
-  const int groups = cols / kGroup;
-  for (int g = 0; g < groups; g++, p += kQ8Block) {
+  for (int g = 0; g < cols / kGroup; g++, p += kQ8Block, x++) {
     if constexpr (M == 1) {
       for (int o = 0; o < kQ8Block; o += 64) prefetch(p + 4096 + o);
     }
-    I16 hi[M], lo[M];
+    I16 dot[M];
+    for (int m = 0; m < M; m++) dot[m] = izero();
+    for (int j = 0; j < 8; j++) {
+      const B64 codes = load_codes(p + 64 * j);
+      for (int m = 0; m < M; m++) dot[m] = dot4_q8(dot[m], codes, x->codes[j][m]);
+    }
     for (int m = 0; m < M; m++) {
-      hi[m] = izero();
-      lo[m] = iset1(-kQ8Offset * x.row.isum[m * x.group_stride + g]);
+      dot[m] = iadd(shift_left<7>(dot[m]), iset1(-kQ8Offset * x->isum[m]));
     }
     for (int j = 0; j < 8; j++) {
       const B64 codes = load_codes(p + 64 * j);
-      for (int m = 0; m < M; m++) {
-        const size_t at = m * x.stride + static_cast<size_t>(g) * kGroup + 4 * j;
-        hi[m] = dot4_q8(hi[m], codes, x.row.hi + at);
-        lo[m] = dot4_q8(lo[m], codes, x.row.lo + at);
-      }
+      for (int m = 0; m < M; m++) dot[m] = dot4_q8(dot[m], codes, x->codes[j][m] + 4);
     }
     const F16 scale = load_f16(reinterpret_cast<const uint16_t*>(p + 512));
     for (int m = 0; m < M; m++) {
-      const F16 dot = to_f32(iadd(shift_left<7>(hi[m]), lo[m]));
-      acc[m] = fma(dot, mul(scale, set1(x.row.scale[m * x.group_stride + g])), acc[m]);
+      acc[m] = fma(to_f32(dot[m]), mul(scale, set1(x->scale[m])), acc[m]);
     }
   }
   for (int m = 0; m < M; m++) {
@@ -111,13 +121,13 @@ static inline void with_rows(int rows, const Body& body) {
   }
 }
 
-static void linear_q4(const uint8_t* tile, int cols, const QuantRows* x, int rows, float* out,
+static void linear_q4(const uint8_t* tile, int cols, const uint8_t* panel, int rows, float* out,
                       size_t out_stride, const float* residual) {
-  with_rows(rows, [&]<int M>() { tile_q4<M>(tile, cols, *x, out, out_stride, residual); });
+  with_rows(rows, [&]<int M>() { tile_q4<M>(tile, cols, panel, out, out_stride, residual); });
 }
-static void linear_q8(const uint8_t* tile, int cols, const QuantRows* x, int rows, float* out,
+static void linear_q8(const uint8_t* tile, int cols, const uint8_t* panel, int rows, float* out,
                       size_t out_stride, const float* residual) {
-  with_rows(rows, [&]<int M>() { tile_q8<M>(tile, cols, *x, out, out_stride, residual); });
+  with_rows(rows, [&]<int M>() { tile_q8<M>(tile, cols, panel, out, out_stride, residual); });
 }
 static void linear_f32(const uint8_t* tile, int cols, const float* x, size_t stride, int rows,
                        float* out, size_t out_stride, const float* residual) {
@@ -138,18 +148,17 @@ static void linear_bf16(const uint8_t* tile, int cols, const float* x, size_t st
   });
 }
 
-static void quantize_row(const float* x, int width, const QuantRow* out) {
-  for (int g = 0; g < width / kGroup; g++) {
+static void quantize_row(const float* x, int width, QuantGroup* out) {
+  for (int g = 0; g < width / kGroup; g++, out++) {
     const F16 a = load(x + g * kGroup), b = load(x + g * kGroup + 16);
     const float largest = reduce_max(max(abs(a), abs(b)));
     // A maximum ignores NaN, a sum does not.
     const float total = reduce_add(add(abs(a), abs(b)));
-    int8_t* hi = out->hi + g * kGroup;
-    int8_t* lo = out->lo + g * kGroup;
     // Anything not finite must reach the logits, where it is reported.
     const bool finite = total <= 3.0e38f;
     const float scale = finite ? largest / kQMax : __builtin_nanf("");
     const float inverse = finite && scale > 0 ? 1.0f / scale : 0.0f;
+    int8_t hi[kGroup], lo[kGroup];
     I16 sums = izero();
     for (int half = 0; half < 2; half++) {
       const F16 value = half == 0 ? a : b;
@@ -161,10 +170,13 @@ static void quantize_row(const float* x, int width, const QuantRow* out) {
       store_i8(lo + 16 * half, isub(code, shift_left<7>(high)));
       sums = iadd(sums, code);
     }
-    const int32_t isum = reduce_add(sums);
-    out->scale[g] = scale;
-    out->isum[g] = isum;
-    out->sum[g] = scale * static_cast<float>(isum);
+    for (int k = 0; k < kGroup / 4; k++) {
+      __builtin_memcpy(out->codes[k], hi + 4 * k, 4);
+      __builtin_memcpy(out->codes[k] + 4, lo + 4 * k, 4);
+    }
+    out->scale = scale;
+    out->isum = reduce_add(sums);
+    out->sum = scale * static_cast<float>(out->isum);
   }
 }
 

@@ -7,7 +7,7 @@
 
 namespace cactus::CACTUS_TIER {
 
-constexpr int kMaxRows = 8;
+constexpr int kMaxRows = 10;    // with them 20 accumulators live in registers; more would spill
 constexpr int kQ8Offset = 128;  // dot4_q8 multiplies the codes as stored, with their offset
 
 struct F16 {

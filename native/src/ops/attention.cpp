@@ -82,6 +82,8 @@ void attend(const Context& c, const StepRecord& step, const Shape& shape, const 
   args.head_dim = static_cast<int>(shape.head_dim);
   args.page = s.session->kv(page, static_cast<uint32_t>(step.slot), tile.kv_head);
   args.scores = c.scratch();
+  float* packed = c.scratch() + kMaxQueries * kPage;
+  args.q = packed;
   args.m = out.m;
   args.l = out.l;
   args.o = out.o;
@@ -89,7 +91,8 @@ void attend(const Context& c, const StepRecord& step, const Shape& shape, const 
     const uint32_t query = tile.first + n;
     const uint32_t row = s.first_row + query / shape.group;
     const uint32_t head = tile.kv_head * shape.group + query % shape.group;
-    args.q[n] = c.queries() + (static_cast<size_t>(row) * shape.heads + head) * shape.head_dim;
+    const float* q = c.queries() + (static_cast<size_t>(row) * shape.heads + head) * shape.head_dim;
+    for (uint32_t d = 0; d < shape.head_dim; d++) packed[d * tile.count + n] = q[d];
     const int64_t limit = int64_t{seen(s, shape, query)} - int64_t{page} * kPage;
     args.limit[n] = static_cast<int>(std::clamp<int64_t>(limit, 0, kPage));
   }
@@ -121,8 +124,8 @@ void finish(const Context& c, const Buffer& out, const Shape& shape, const Tile&
         out.quantized ? sums : out.values + static_cast<size_t>(row) * out.stride + column;
     c.kernels().scale(sums, 1.0f / total.l[n], static_cast<int>(shape.head_dim), target);
     if (out.quantized) {
-      const QuantRow codes = row_of(out, row, column).row;
-      c.kernels().quantize_row(target, static_cast<int>(shape.head_dim), &codes);
+      c.kernels().quantize_row(target, static_cast<int>(shape.head_dim),
+                               groups_at(out, row, column));
     }
   }
 }
@@ -145,9 +148,10 @@ uint32_t count_pages(const Batch& batch, const Shape& shape) {
   return pages;
 }
 
-// The running result lives in this thread's scratch, behind the scores and the page's result.
+// The running result and a page's lie in this thread's scratch, behind the scores and the queries.
 Partial scratch_partial(const Context& c, const Shape& shape, int n) {
-  return Partial::at(c.scratch() + kMaxQueries * kPage + n * Partial::floats(shape.head_dim));
+  float* memory = c.scratch() + kMaxQueries * (kPage + size_t{shape.head_dim});
+  return Partial::at(memory + n * Partial::floats(shape.head_dim));
 }
 
 void attend_all(const StepRecord& step, const Context& c) {

@@ -1,5 +1,6 @@
 // out = W x (+ residual), the weights' rows concatenated: threads take runs of 16-row tiles.
 #include <algorithm>
+#include <cstring>
 
 #include "ops/ops.h"
 
@@ -10,6 +11,30 @@ namespace {
 // Weights of a block stay in the second-level cache while every row of the batch passes over them.
 constexpr size_t kBlockBytes = 256 * 1024;
 
+// A panel of rows [row, row + count) of a quantised buffer: the rows' groups side by side. One row
+// is its own panel.
+const uint8_t* panel_of(const Context& c, const Buffer& in, uint32_t row, uint32_t count) {
+  if (count == 1) return reinterpret_cast<const uint8_t*>(groups_at(in, row, 0));
+  uint8_t* panel = reinterpret_cast<uint8_t*>(c.scratch());
+  uint8_t* to = panel;
+  const auto append = [&](const void* from, size_t bytes) {
+    std::memcpy(to, from, bytes);
+    to += bytes;
+  };
+  const QuantGroup* first = groups_at(in, row, 0);
+  const size_t stride = in.stride / kGroup;
+  for (size_t g = 0; g < stride; g++) {
+    for (int k = 0; k < kGroup / 4; k++) {
+      for (uint32_t m = 0; m < count; m++) append(first[m * stride + g].codes[k], 8);
+    }
+    for (uint32_t m = 0; m < count; m++) append(&first[m * stride + g].scale, sizeof(float));
+    for (uint32_t m = 0; m < count; m++) append(&first[m * stride + g].sum, sizeof(float));
+    for (uint32_t m = 0; m < count; m++) append(&first[m * stride + g].isum, sizeof(int32_t));
+  }
+  return panel;
+}
+
+// The product of one weight with the step's input.
 struct Product {
   const Context& c;
   const Weight& w;
@@ -19,23 +44,29 @@ struct Product {
   const float* residual;  // the same, or null
   size_t out_stride;
 
-  // Columns of tile `tile` for rows [row, row + count), count <= max_rows.
-  void run(uint32_t tile, uint32_t row, uint32_t count) const {
+  // Columns of tiles [first, last) for rows [row, row + count), count <= max_rows.
+  void run(uint32_t first, uint32_t last, uint32_t row, uint32_t count) const {
     const KernelTable& k = c.kernels();
-    const uint8_t* data = w.data + tile * w.tile_bytes;
-    const size_t at = row * out_stride + static_cast<size_t>(tile) * kTileRows;
-    const float* add = residual ? residual + at : nullptr;
     const int cols = static_cast<int>(w.cols), rows = static_cast<int>(count);
-    if (w.quantized) {
-      const QuantRows x = row_of(in, row, 0);
-      const auto kernel = w.dtype == DType::kQ4 ? k.linear_q4 : k.linear_q8;
-      kernel(data, cols, &x, rows, out + at, out_stride, add);
-    } else {
-      const float* x = in.values + static_cast<size_t>(row) * in.stride + in_col;
-      const auto kernel = w.dtype == DType::kF32   ? k.linear_f32
-                          : w.dtype == DType::kF16 ? k.linear_f16
-                                                   : k.linear_bf16;
-      kernel(data, cols, x, in.stride, rows, out + at, out_stride, add);
+    const uint8_t* panel = w.quantized ? panel_of(c, in, row, count) : nullptr;
+    const float* x = in.values + static_cast<size_t>(row) * in.stride + in_col;
+    for (uint32_t tile = first; tile < last; tile++) {
+      const uint8_t* data = w.data + tile * w.tile_bytes;
+      const size_t at = row * out_stride + static_cast<size_t>(tile) * kTileRows;
+      const float* add = residual ? residual + at : nullptr;
+      switch (w.dtype) {
+        case DType::kQ4: k.linear_q4(data, cols, panel, rows, out + at, out_stride, add); break;
+        case DType::kQ8: k.linear_q8(data, cols, panel, rows, out + at, out_stride, add); break;
+        case DType::kF32:
+          k.linear_f32(data, cols, x, in.stride, rows, out + at, out_stride, add);
+          break;
+        case DType::kF16:
+          k.linear_f16(data, cols, x, in.stride, rows, out + at, out_stride, add);
+          break;
+        case DType::kBf16:
+          k.linear_bf16(data, cols, x, in.stride, rows, out + at, out_stride, add);
+          break;
+      }
     }
   }
 };
@@ -72,8 +103,7 @@ void op_linear(const StepRecord& step, const Context& c) {
     for (uint32_t b = begin; b < end; b += block) {
       const uint32_t stop = std::min(end, b + block);
       for (uint32_t row = 0; row < rows; row += max_rows) {
-        const uint32_t some = std::min(max_rows, rows - row);
-        for (uint32_t tile = b; tile < stop; tile++) product.run(tile, row, some);
+        product.run(b, stop, row, std::min(max_rows, rows - row));
       }
     }
     before += count;

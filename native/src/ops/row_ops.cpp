@@ -80,17 +80,11 @@ void for_rows(const StepRecord& step, const Context& c, const Compute& compute) 
 }  // namespace
 
 void quantize_into(const Context& c, const Buffer& out, uint32_t row, const float* values) {
-  const QuantRow codes = row_of(out, row, 0).row;
-  c.kernels().quantize_row(values, static_cast<int>(out.width), &codes);
+  c.kernels().quantize_row(values, static_cast<int>(out.width), groups_at(out, row, 0));
 }
 
-QuantRows row_of(const Buffer& buffer, uint32_t row, uint32_t column) {
-  const size_t at = static_cast<size_t>(row) * buffer.stride + column;
-  const size_t group = at / kGroup;
-  return {{buffer.codes.hi + at, buffer.codes.lo + at, buffer.codes.scale + group,
-           buffer.codes.sum + group, buffer.codes.isum + group},
-          buffer.stride,
-          buffer.stride / kGroup};
+QuantGroup* groups_at(const Buffer& buffer, uint32_t row, uint32_t column) {
+  return buffer.groups + (static_cast<size_t>(row) * buffer.stride + column) / kGroup;
 }
 
 void op_embed(const StepRecord& step, const Context& c) {
