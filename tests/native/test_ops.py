@@ -54,13 +54,13 @@ def with_logits(built: Built) -> Graph:
     return Graph(everything.nodes, (outputs,), everything.slots, everything.weights)
 
 
-def compare(case: Case, tmp_path: Path, isa: str, dtype: str, levels: int | None) -> None:
-    built = build(case, levels)
+def compare(case: Case, tmp_path: Path, isa: str, dtype: str) -> None:
+    built = build(case)
     graph = with_logits(built)
     packed = programs.store(graph, built.tensors, tmp_path / "weights", dtype)
     rounded = Built(case, built.graph, packed.values, built.steps)
     want = run_reference(rounded, kv_dtype="f16")
-    kind = "q15" if levels or case.op == "quantize" else "f32"
+    kind = "q15" if case.op == "quantize" else "f32"
     for threads in (1, 2):
         got = run_native(rounded, packed, graph, isa, threads)
         assert_close(got, want, kind, f"{case.op} {case.id} {dtype} {isa} {threads}")
@@ -70,7 +70,7 @@ def compare(case: Case, tmp_path: Path, isa: str, dtype: str, levels: int | None
 @pytest.mark.parametrize("op", sorted(CASES))
 def test_op(op: str, isa: str, tmp_path: Path) -> None:
     for case in CASES[op]:
-        compare(case, tmp_path, isa, "f32", None)
+        compare(case, tmp_path, isa, "f32")
 
 
 @pytest.mark.parametrize("isa", TIERS)
@@ -79,14 +79,14 @@ def test_linear_of_every_type(dtype: str, isa: str, tmp_path: Path) -> None:
     quantized = dtype in ("q4", "q8")
     for case in CASES["linear"]:
         if not quantized:
-            compare(case, tmp_path, isa, dtype, None)
+            compare(case, tmp_path, isa, dtype)
         elif case.inputs[0] % 32 == 0:
             compare_quantized(case, tmp_path, isa, dtype)
 
 
 def compare_quantized(case: Case, tmp_path: Path, isa: str, dtype: str) -> None:
     """The inputs stay f32 (they are embeddings too): only the op's own matrices are packed."""
-    built = build(case, 2)
+    built = build(case, quantized=True)
     graph = with_logits(built)
     matrices = {name for name in graph.weights if name.startswith("weight")}
     packed = programs.store(graph, built.tensors, tmp_path / "weights", dtype, only=matrices)

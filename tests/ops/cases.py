@@ -200,8 +200,8 @@ class Built:
     """steps[i][s]: what sequence s gets in step i, possibly nothing."""
 
 
-def build(case: Case, levels: int | None = None) -> Built:
-    """The graph of one op. With ``levels`` the input of a linear is quantised first."""
+def build(case: Case, *, quantized: bool = False) -> Built:
+    """The graph of one op. With ``quantized`` the input of a linear is quantised first."""
     draw = np.random.default_rng(case.seed)
     tensors: Tensors = {}
     sources: list[Node] = []
@@ -220,10 +220,9 @@ def build(case: Case, levels: int | None = None) -> Built:
         tensors[weights[-1]] = values.astype(np.float32)
     graph_shapes = {name: tensor.shape for name, tensor in tensors.items()}
     attrs = dict(case.attrs)
-    if levels is not None:
+    if quantized:
         x = sources[0]
         sources[0] = Node("quantize", (x,), x.width, name="x0.quantize")
-        attrs["levels"] = levels
     slots = list(_slots(case))
     width = OPS[case.op].width([s.width for s in sources], list(case.weights), attrs)
     state = slots[0].name if slots else None

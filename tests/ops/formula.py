@@ -43,9 +43,9 @@ def feed(built: Built) -> list[Fed]:
     return rows
 
 
-def check(case: Case, formula: Formula, levels: int | None = None) -> None:
+def check(case: Case, formula: Formula, *, quantized: bool = False) -> None:
     """Fail where the reference's rows are not what the formula says."""
-    built = build(case, levels)
+    built = build(case, quantized=quantized)
     weights = [built.tensors[f"weight{i}"].astype(np.float64) for i in range(len(case.weights))]
     rows = feed(built)
     want = []

@@ -90,10 +90,7 @@ def embed(widths: Sequence[int], shapes: Sequence[Shape], attrs: Mapping[str, An
 
 @op(inputs=(1, 2), weights=tuple(range(1, LINEAR_WEIGHTS + 1)))
 def linear(widths: Sequence[int], shapes: Sequence[Shape], attrs: Mapping[str, Any]) -> int:
-    """out[t] = concat(W1 x[t], W2 x[t], ...) (+ r[t] with a second input, attrs residual=True)
-
-    Of a quantised x both levels are used with attrs levels=2 (default), with levels=1 the high one.
-    """
+    """out[t] = concat(W1 x[t], W2 x[t], ...) (+ r[t] with a second input, attrs residual=True)"""
     for rows_cols in shapes:
         _need(rows_cols[1:] == (widths[0],), f"weight {rows_cols} does not fit x of {widths[0]}")
     rows = sum(shape[0] for shape in shapes)
@@ -185,7 +182,7 @@ def output_rows(widths: Sequence[int], shapes: Sequence[Shape], attrs: Mapping[s
 def quantize(widths: Sequence[int], shapes: Sequence[Shape], attrs: Mapping[str, Any]) -> int:
     """Per row and 32 columns: a = max|x|/16256, q = rint(x/a), hi = (q + 64) >> 7, lo = q - 128*hi
 
-    Two int8 levels: x is about (128*hi + lo) * a, or 128*hi*a where a linear reads one level.
+    Two int8 levels: x is about (128*hi + lo) * a.
     """
     _need(widths[0] % GROUP == 0, f"{widths[0]} columns in groups of {GROUP}")
     return widths[0]

@@ -193,8 +193,7 @@ def insert_quantize(graph: Graph, dtype_of: DtypeOf) -> Graph:
         x = node.inputs[0]
         if x not in quantized:
             quantized[x] = Node("quantize", (x,), x.width, name=f"{x.name}.quantize")
-        attrs = {**node.attrs, "levels": 2}
-        return replace(node, inputs=(quantized[x], *node.inputs[1:]), attrs=attrs)
+        return replace(node, inputs=(quantized[x], *node.inputs[1:]))
 
     return _rewrite(graph, rule)
 

@@ -10,8 +10,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
-import numpy as np
-
 from ..errors import ModelFormatError
 from .node import Graph, Node
 
@@ -247,5 +245,5 @@ class _Builder:
         for slot in self.graph.slots:
             sizes = (slot.kv_heads, slot.head_dim) if slot.kind == "kv" else (slot.width, slot.taps)
             parts.append(_SLOT.pack(_SLOTS[slot.kind], *sizes, 0))
-        constants = np.asarray(self.constants, dtype="<f4").tobytes()
+        constants = struct.pack(f"<{len(self.constants)}f", *self.constants)
         return b"".join([*parts, *steps, constants])

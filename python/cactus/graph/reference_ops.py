@@ -42,11 +42,10 @@ class Quantized:
         """What the high level leaves, -64..63."""
         return (self.q - LEVEL * self.high.astype(np.int32)).astype(np.int8)
 
-    def value(self, levels: int = 2) -> Array:
-        """The numbers that a linear with so many levels works with."""
-        q = self.q if levels == 2 else LEVEL * self.high.astype(np.int32)
-        groups = q.astype(np.float32).reshape(*self.scale.shape, GROUP)
-        return (groups * self.scale[..., None]).reshape(q.shape)
+    def value(self) -> Array:
+        """The numbers that a linear works with."""
+        groups = self.q.astype(np.float32).reshape(*self.scale.shape, GROUP)
+        return (groups * self.scale[..., None]).reshape(self.q.shape)
 
 
 @dataclass(frozen=True)
@@ -166,7 +165,7 @@ def embed(run: Run, node: Node) -> Array:
 @kernel
 def linear(run: Run, node: Node, x: Array | Quantized, residual: Array | None = None) -> Array:
     if isinstance(x, Quantized):
-        x = x.value(node.attrs.get("levels", 2))
+        x = x.value()
     products = [x @ run.weight(name).T for name in node.weights]
     out: Array = np.concatenate(products, axis=1) if len(products) > 1 else products[0]
     return out if residual is None else out + residual

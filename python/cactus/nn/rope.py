@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import math
+import struct
 from collections.abc import Callable
 from dataclasses import dataclass
-
-import numpy as np
 
 from ..graph.trace import Tensor, apply
 
@@ -29,7 +28,9 @@ class RoPE:
         frequencies = [theta ** (-2 * i / head_dim) for i in range(head_dim // 2)]
         if stretch is not None:
             frequencies = [stretch(frequency) for frequency in frequencies]
-        return cls(tuple(float(np.float32(frequency)) for frequency in frequencies))
+        # Through four bytes and back: the nearest f32.
+        packing = struct.Struct(f"{len(frequencies)}f")
+        return cls(packing.unpack(packing.pack(*frequencies)))
 
     def __call__(self, x: Tensor, head_dim: int, name: str) -> Tensor:
         attrs = {"head_dim": head_dim, "inv_freq": self.inv_freq, "scale": self.scale}
