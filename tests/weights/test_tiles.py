@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cactus.weights import tiles
+from cactus.weights import layout, tiles
 
 _rows = st.integers(1, 50)
 _groups = st.integers(1, 5)
@@ -29,7 +29,7 @@ def test_q4_round_trip(rows: int, groups: int, seed: int) -> None:
     codes = random.integers(0, 16, (rows, 32 * groups), np.uint8)
     scales, minima = finite_f16(random, rows, groups), finite_f16(random, rows, groups)
     data = tiles.pack_q4(codes, scales, minima)
-    assert data.nbytes == tiles.tile_nbytes("q4", rows, 32 * groups)
+    assert data.nbytes == layout.tile_nbytes("q4", rows, 32 * groups)
     back = tiles.unpack_q4(data, rows, 32 * groups)
     assert np.array_equal(back[0], codes)
     assert np.array_equal(back[1].view(np.uint16), scales.view(np.uint16))
@@ -45,7 +45,7 @@ def test_q8_round_trip(rows: int, groups: int, seed: int) -> None:
     codes = random.integers(-128, 128, (rows, 32 * groups), np.int8)
     scales = finite_f16(random, rows, groups)
     data = tiles.pack_q8(codes, scales)
-    assert data.nbytes == tiles.tile_nbytes("q8", rows, 32 * groups)
+    assert data.nbytes == layout.tile_nbytes("q8", rows, 32 * groups)
     back = tiles.unpack_q8(data, rows, 32 * groups)
     assert np.array_equal(back[0], codes)
     assert np.array_equal(back[1].view(np.uint16), scales.view(np.uint16))
@@ -65,7 +65,7 @@ def test_plain_round_trip(rows: int, cols: int, seed: int, dtype: str) -> None:
         stored = (values.view(np.uint32) >> 16).astype(np.uint16)
         values = (stored.astype(np.uint32) << 16).view(np.float32)
     data = tiles.pack_plain(stored)
-    assert data.nbytes == tiles.tile_nbytes(dtype, rows, cols)
+    assert data.nbytes == layout.tile_nbytes(dtype, rows, cols)
     raw = data.reshape(-1).view(np.uint8)
     assert np.array_equal(tiles.dequantize_tile(dtype, raw, rows, cols), values)
 
@@ -130,15 +130,15 @@ def test_missing_rows_are_zero() -> None:
 
 
 def test_sizes() -> None:
-    assert tiles.tile_nbytes("q4", 17, 64) == 2 * 2 * 320
-    assert tiles.tile_nbytes("q8", 16, 32) == 544
-    assert tiles.tile_nbytes("bf16", 1, 3) == 16 * 3 * 2
-    assert tiles.tile_nbytes("f32", 16, 3) == 16 * 3 * 4
+    assert layout.tile_nbytes("q4", 17, 64) == 2 * 2 * 320
+    assert layout.tile_nbytes("q8", 16, 32) == 544
+    assert layout.tile_nbytes("bf16", 1, 3) == 16 * 3 * 2
+    assert layout.tile_nbytes("f32", 16, 3) == 16 * 3 * 4
     for dtype in ("q4", "q8"):
         with pytest.raises(ValueError, match="multiples of 32, got 48"):
-            tiles.tile_nbytes(dtype, 16, 48)
+            layout.tile_nbytes(dtype, 16, 48)
     with pytest.raises(ValueError, match="unknown tile dtype 'q5'"):
-        tiles.tile_nbytes("q5", 16, 32)
+        layout.tile_nbytes("q5", 16, 32)
 
 
 def test_f12_damaged_scales_give_no_warning() -> None:

@@ -29,6 +29,7 @@ from cactus.weights import tiles
 from cactus.weights.files import read_json
 from cactus.weights.folder import FORMAT, WeightsFolder
 from cactus.weights.gguf_blocks import DEQUANTIZE, Q4_KINDS, dequantize, q4_codes, q8_codes
+from cactus.weights.layout import GROUP, tile_nbytes
 from cactus.weights.quantize import F16_MAX, quantize_q4, quantize_q8
 from cactus.weights.safetensors import SafetensorsWriter
 from cactus.weights.sources import Source, SourceTensor, open_source
@@ -237,7 +238,7 @@ def _storage(tensor: SourceTensor, precision: str | None) -> str:
         wanted = _PRECISION_DTYPE[precision]
         if wanted == "q4" and tensor.name.endswith(_KEEP_8_BIT) and tensor.kind not in Q4_KINDS:
             wanted = "q8"
-    if wanted in ("q4", "q8") and tensor.shape[1] % tiles.GROUP:
+    if wanted in ("q4", "q8") and tensor.shape[1] % GROUP:
         return "f16"
     return wanted
 
@@ -275,7 +276,7 @@ def _write_tensors(
     infos: list[tuple[str, str, tuple[int, ...]]] = [
         (tensor.name, "F32", tensor.shape)
         if dtype == "plain"
-        else (tensor.name, "U8", (tiles.tile_nbytes(dtype, *tensor.shape),))
+        else (tensor.name, "U8", (tile_nbytes(dtype, *tensor.shape),))
         for tensor, dtype in plan
     ]
     metadata = {"format": "pt", "cactus": json.dumps({"format": FORMAT, "tensors": described})}

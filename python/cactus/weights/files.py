@@ -12,12 +12,13 @@ import re
 import stat
 import weakref
 from pathlib import Path
-from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, Any
 
 from cactus.errors import ModelFormatError, ModelNotFound
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 JSON_LIMIT = 16 << 20
 """Bytes of a JSON file that are parsed at most; the index of a model of 92,000 tensors has 9 MB."""
@@ -57,8 +58,15 @@ class RegularFile:
         """Close the file; a second call does nothing."""
         self._close()
 
-    def read(self, offset: int, size: int) -> NDArray[np.uint8]:
-        """Copy `size` bytes from `offset` into a new array uint8 [size].
+    def array(self, offset: int, size: int) -> NDArray[np.uint8]:
+        """`read` as an array uint8 [size]."""
+        # Opening a model needs no arrays, and NumPy takes a while to import.
+        import numpy as np
+
+        return np.frombuffer(self.read(offset, size), np.uint8)
+
+    def read(self, offset: int, size: int) -> bytearray:
+        """Copy `size` bytes from `offset`.
 
         Raises `ModelFormatError` when the range is not (or no longer) inside the file.
         """
@@ -66,8 +74,8 @@ class RegularFile:
             raise ModelFormatError(
                 f"{self.path}: bytes {offset}..{offset + size} asked of a file of {self.size} bytes"
             )
-        out = np.empty(size, np.uint8)
-        view = out.data
+        out = bytearray(size)
+        view = memoryview(out)
         done = 0
         while done < size:
             # One call moves at most 2 GiB on Linux, hence the loop.
@@ -153,6 +161,6 @@ def read_bytes(path: Path, limit: int) -> bytes:
     try:
         if file.size > limit:
             raise ModelFormatError(f"{path}: {file.size} bytes, expected at most {limit}")
-        return file.read(0, file.size).tobytes()
+        return bytes(file.read(0, file.size))
     finally:
         file.close()

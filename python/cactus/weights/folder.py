@@ -5,19 +5,20 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
-
-import numpy as np
+from typing import TYPE_CHECKING, Any
 
 from cactus.errors import ModelFormatError, ModelNotFound
 from cactus.weights.files import parse_object, read_bytes, read_json
+from cactus.weights.layout import tile_nbytes
 from cactus.weights.safetensors import (
     ALIGNMENT,
     SafetensorsFile,
     TensorInfo,
     read_safetensors,
 )
-from cactus.weights.tiles import F32, dequantize_tile, tile_nbytes
+
+if TYPE_CHECKING:
+    from cactus.weights.tiles import F32
 
 FORMAT = 1
 """Version of the folder's layout, in config.json and in the metadata of model.safetensors."""
@@ -93,6 +94,10 @@ class WeightsFolder:
 
         Raises `KeyError` for an unknown name.
         """
+        import numpy as np
+
+        from cactus.weights.tiles import dequantize_tile
+
         tensor = self.tensors[name]
         raw = self._data.read(name)
         if tensor.layout == "plain":

@@ -126,7 +126,7 @@ class GGUFFile:
         width = tensor.row_nbytes
         if not 0 <= start <= stop <= tensor.nbytes // width:
             raise ValueError(f"{name}: rows {start}..{stop} of {tensor.nbytes // width}")
-        data = self.file.read(tensor.offset + start * width, (stop - start) * width)
+        data = self.file.array(tensor.offset + start * width, (stop - start) * width)
         return data.reshape(stop - start, width)
 
     def array(self, name: str) -> NDArray[np.uint8]:
@@ -183,7 +183,7 @@ class _Cursor:
             # Doubling keeps the copies linear in the size of the metadata.
             size = min(max(end, 2 * len(self._buffer), 1 << 16), self._file.size)
             more = self._file.read(len(self._buffer), size - len(self._buffer))
-            self._buffer += more.tobytes()
+            self._buffer += more
         self.position = end
         return start
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from cactus.weights.tiles import F16, F32, GROUP, U8
+from cactus.weights.layout import GROUP
+from cactus.weights.tiles import F16, F32, U8
 
 F16_MAX = 65504.0
 """The largest finite f16, hence the largest scale or minimum that can be stored."""

@@ -17,13 +17,14 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, Any
 
 from cactus.errors import ModelFormatError
 from cactus.weights.files import RegularFile, parse_object
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 ALIGNMENT = 64
 """Every tensor that Cactus writes begins at a multiple of this many bytes in the file."""
@@ -81,7 +82,7 @@ class SafetensorsFile:
         size = info.nbytes - start if size is None else size
         if start < 0 or size < 0 or start + size > info.nbytes:
             raise ValueError(f"{name}: bytes {start}..{start + size} of {info.nbytes}")
-        return self.file.read(info.offset + start, size)
+        return self.file.array(info.offset + start, size)
 
     def close(self) -> None:
         """Close the file; a second call does nothing."""
@@ -108,14 +109,14 @@ def _parse(file: RegularFile) -> SafetensorsFile:
         raise ModelFormatError(
             f"{file.size} bytes are no safetensors file: expected 8 bytes of header length"
         )
-    length = int.from_bytes(file.read(0, 8).tobytes(), "little")
+    length = int.from_bytes(file.read(0, 8), "little")
     if length < 2:
         raise ModelFormatError(f"header length is {length}, expected at least 2")
     if length > HEADER_LIMIT:
         raise ModelFormatError(f"header length is {length}, expected at most {HEADER_LIMIT} bytes")
     if 8 + length > file.size:
         raise ModelFormatError(f"header length is {length}, but the file has {file.size} bytes")
-    text = file.read(8, length).tobytes()
+    text = bytes(file.read(8, length))
     if text[:1] != b"{":
         raise ModelFormatError(f"header begins with {text[:1]!r}, expected '{{'")
     header = parse_object(text, "header")
@@ -232,7 +233,7 @@ class SafetensorsWriter:
 
     def write(self, data: NDArray[Any]) -> None:
         """Append the bytes of a C-contiguous array to the current tensor."""
-        raw = data.reshape(-1).view(np.uint8)
+        raw = data.reshape(-1).view("u1")
         if raw.nbytes > self._left:
             raise ValueError(f"{raw.nbytes} bytes for a tensor with {self._left} left")
         self._file.write(raw.data)
@@ -274,6 +275,8 @@ def write_safetensors(
 
     Array dtypes: bool, integers, float16, float32, float64. Raises `ValueError` for others.
     """
+    import numpy as np
+
     arrays = {name: np.asarray(array, order="C") for name, array in tensors.items()}
     infos = [(name, _dtype_name(array.dtype), array.shape) for name, array in arrays.items()]
     partial = path.with_name(f".{path.name}.partial-{os.getpid()}")

@@ -17,7 +17,8 @@ from cactus.errors import ModelFormatError, ModelNotFound, UnsupportedModel
 from cactus.weights.files import RegularFile
 from cactus.weights.gguf import GGUFFile, read_gguf
 from cactus.weights.gguf_config import MappedTensor, read_model
-from cactus.weights.tiles import TILE_ROWS, U8
+from cactus.weights.layout import TILE_ROWS
+from cactus.weights.tiles import U8
 
 
 @dataclass(frozen=True)
@@ -107,7 +108,7 @@ def _open_gguf(path: Path) -> Source:
 
 def describe_file(file: RegularFile, header_bytes: int) -> dict[str, Any]:
     """Name, size, and the SHA-256 of the first `header_bytes` bytes: all but the tensors."""
-    digest = hashlib.sha256(file.read(0, header_bytes).tobytes()).hexdigest()
+    digest = hashlib.sha256(file.read(0, header_bytes)).hexdigest()
     return {"file": file.path.name, "bytes": file.size, "header_sha256": digest}
 
 

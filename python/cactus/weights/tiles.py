@@ -1,17 +1,4 @@
-"""The tile layout of weights on disk, which every instruction set reads as it lies.
-
-A matrix [rows, cols] is cut into tiles of 16 rows (the last one padded with zeros), because an
-int8 dot instruction sums four neighbouring bytes into one of 16 lanes, and a lane is a row:
-
-    q4   per tile, per group of 32 columns: 320 bytes
-         4 registers x 16 rows x 4 bytes, then 16 f16 scales, then 16 f16 minima.
-         Register j, row r, byte b: low nibble = column 8j + b, high nibble = column 8j + 4 + b.
-         weight = scale * code + minimum, code 0..15
-    q8   per tile, per group of 32 columns: 544 bytes
-         8 registers x 16 rows x 4 bytes (code + 128), then 16 f16 scales.
-         Register j, row r, byte b: column 4j + b.  weight = scale * code, code -128..127
-    f16, bf16, f32   per tile, per column: the 16 values of its rows
-"""
+"""Packing matrices into tiles and back, in NumPy; the layout is that of `layout`."""
 
 from __future__ import annotations
 
@@ -20,30 +7,12 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-TILE_ROWS = 16
-GROUP = 32
-Q4_BLOCK = 320
-Q8_BLOCK = 544
+from cactus.weights.layout import GROUP, Q4_BLOCK, Q8_BLOCK, TILE_ROWS
 
 U8 = NDArray[np.uint8]
 F16 = NDArray[np.float16]
 F32 = NDArray[np.float32]
 _Scalar = TypeVar("_Scalar", bound=np.generic)
-
-
-def tile_nbytes(dtype: str, rows: int, cols: int) -> int:
-    """Bytes of a packed matrix; `dtype` is "q4", "q8", "f16", "bf16" or "f32".
-
-    Raises `ValueError` for another dtype, or when q4/q8 columns are no multiple of 32.
-    """
-    tiles = -(-rows // TILE_ROWS)
-    if dtype in ("q4", "q8"):
-        if cols % GROUP:
-            raise ValueError(f"{dtype} needs columns in multiples of {GROUP}, got {cols}")
-        return tiles * (cols // GROUP) * (Q4_BLOCK if dtype == "q4" else Q8_BLOCK)
-    if dtype not in ("f16", "bf16", "f32"):
-        raise ValueError(f"unknown tile dtype {dtype!r}")
-    return tiles * TILE_ROWS * cols * (4 if dtype == "f32" else 2)
 
 
 def pack_q4(codes: U8, scales: F16, minima: F16) -> U8:
@@ -104,7 +73,7 @@ def unpack_plain(data: NDArray[_Scalar], rows: int, cols: int) -> NDArray[_Scala
 
 
 def dequantize_tile(dtype: str, data: U8, rows: int, cols: int) -> F32:
-    """The f32 [rows, cols] that packed bytes stand for; see `tile_nbytes` for the dtypes."""
+    """The f32 [rows, cols] that packed bytes stand for; see `layout.tile_nbytes` for the dtypes."""
     # A damaged scale may be infinite; what it makes of its group is for the caller to see.
     with np.errstate(over="ignore", invalid="ignore"):
         if dtype == "q4":
