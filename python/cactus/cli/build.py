@@ -43,6 +43,7 @@ def command(python: bool, clean: bool, jobs: int | None) -> None:
     parallel = ["--parallel", str(jobs)] if jobs else ["--parallel"]
     _run([cmake, "--build", str(folder), *parallel], "compiling")
     stage = folder / "stage"
+    shutil.rmtree(stage, ignore_errors=True)  # CMake keeps a file that is less than a second older
     _run([cmake, "--install", str(folder), "--prefix", str(stage)], "")
     library = _put_in_place(stage / "cactus" / "native")
     _check(library)
