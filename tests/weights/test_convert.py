@@ -4,12 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
-import os
-import subprocess
-import sys
-import textwrap
-import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -17,39 +11,18 @@ import gguf
 import numpy as np
 import pytest
 from forge import TYPES, Forge, tiny_lfm2, tiny_llama
+from tests.weights.sources import small_checkpoint, tree, values_of, write, write_checkpoint
 
 from cactus.errors import (
     CactusError,
-    InvalidRequest,
     ModelFormatError,
-    ModelNotFound,
     UnsupportedModel,
 )
 from cactus.weights.convert import ConversionReport, convert
 from cactus.weights.folder import WeightsFolder
 from cactus.weights.gguf import read_gguf
-from cactus.weights.safetensors import write_safetensors
 
 _NAMES = {number: name for name, (number, _, _) in TYPES.items()}
-
-
-def write(tmp_path: Path, model: Forge, name: str = "model.gguf") -> Path:
-    path = tmp_path / name
-    path.write_bytes(model.build())
-    return path
-
-
-def values_of(model: Forge, name: str) -> Any:
-    """A tensor of a forged file as the `gguf` package reads it."""
-    tensor = model.tensor(name)
-    kind = gguf.GGMLQuantizationType(tensor.type)
-    raw = np.frombuffer(tensor.data, np.uint8)
-    shape = tuple(reversed(tensor.dims))
-    if kind in (gguf.GGMLQuantizationType.F32, gguf.GGMLQuantizationType.F16):
-        plain = raw.view("<f4" if kind == gguf.GGMLQuantizationType.F32 else "<f2")
-        return plain.astype(np.float32).reshape(shape)
-    rows = raw.reshape(math.prod(shape[:-1]), -1)
-    return gguf.quants.dequantize(rows, kind).reshape(shape)
 
 
 def without_rotary_order(matrix: Any, head_dim: int) -> Any:
@@ -61,10 +34,6 @@ def without_rotary_order(matrix: Any, head_dim: int) -> Any:
         for row in range(head_dim)
     ]
     return matrix[order]
-
-
-def tree(folder: Path) -> list[str]:
-    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*"))
 
 
 # Lossless import
@@ -302,46 +271,6 @@ def test_columns_that_are_no_groups_stay_f16(tmp_path: Path) -> None:
     assert kinds["model.layers.0.mlp.down_proj.weight"] == "q4"  # 64 columns
 
 
-def small_checkpoint(hidden: int = 32) -> tuple[dict[str, Any], dict[str, Any]]:
-    """A Hugging Face llama of one layer with heads of 16."""
-    random = np.random.default_rng(5)
-    config = {
-        "model_type": "llama",
-        "vocab_size": 40,
-        "hidden_size": hidden,
-        "intermediate_size": 64,
-        "num_hidden_layers": 1,
-        "num_attention_heads": hidden // 16,
-        "num_key_value_heads": 1,
-        "head_dim": 16,
-        "max_position_embeddings": 128,
-        "rms_norm_eps": 1e-5,
-        "tie_word_embeddings": True,
-    }
-    shapes: dict[str, tuple[int, ...]] = {
-        "model.embed_tokens.weight": (40, hidden),
-        "model.norm.weight": (hidden,),
-        "model.layers.0.input_layernorm.weight": (hidden,),
-        "model.layers.0.post_attention_layernorm.weight": (hidden,),
-        "model.layers.0.self_attn.q_proj.weight": (hidden, hidden),
-        "model.layers.0.self_attn.k_proj.weight": (16, hidden),
-        "model.layers.0.self_attn.v_proj.weight": (16, hidden),
-        "model.layers.0.self_attn.o_proj.weight": (hidden, hidden),
-        "model.layers.0.mlp.gate_proj.weight": (64, hidden),
-        "model.layers.0.mlp.up_proj.weight": (64, hidden),
-        "model.layers.0.mlp.down_proj.weight": (hidden, 64),
-    }
-    return config, {
-        name: random.normal(size=shape).astype(np.float32) for name, shape in shapes.items()
-    }
-
-
-def write_checkpoint(folder: Path, config: dict[str, Any], tensors: dict[str, Any]) -> None:
-    folder.mkdir()
-    (folder / "config.json").write_text(json.dumps(config))
-    write_safetensors(folder / "model.safetensors", tensors)
-
-
 def test_values_beyond_f16_say_what_to_do(tmp_path: Path) -> None:
     config, tensors = small_checkpoint()
     tensors["model.layers.0.mlp.up_proj.weight"][3, 5] = 1e9
@@ -436,174 +365,3 @@ def test_template_bytes_are_kept(tmp_path: Path) -> None:
     assert (tmp_path / "out" / "chat_template.jinja").read_bytes() == "a\r\nb\n é".encode()
     with WeightsFolder.open(tmp_path / "out") as folder:
         assert folder.chat_template == "a\r\nb\n é"
-
-
-# Whole or not at all
-
-
-def test_an_older_folder_is_replaced_and_its_readers_go_on(tmp_path: Path) -> None:
-    old, new = tiny_llama(), tiny_llama()
-    new.tensors[0].data = bytes(len(new.tensors[0].data))
-    convert(write(tmp_path, old), tmp_path / "out")
-    reader = WeightsFolder.open(tmp_path / "out")
-    (tmp_path / "out" / "leftover").write_text("x")
-    convert(write(tmp_path, new), tmp_path / "out")
-    name = "model.embed_tokens.weight"
-    assert np.array_equal(reader.dequantize(name), values_of(old, "token_embd.weight"))
-    with WeightsFolder.open(tmp_path / "out") as folder:
-        assert not folder.dequantize(name).any()
-    assert "leftover" not in tree(tmp_path / "out")
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["model.gguf", "out"]
-
-
-def test_an_empty_folder_may_be_filled(tmp_path: Path) -> None:
-    (tmp_path / "out").mkdir()
-    convert(write(tmp_path, tiny_llama()), tmp_path / "out")
-    WeightsFolder.open(tmp_path / "out").close()
-
-
-def test_anything_else_is_not_overwritten(tmp_path: Path) -> None:
-    source = write(tmp_path, tiny_llama())
-    folder, file, link = tmp_path / "folder", tmp_path / "file", tmp_path / "link"
-    folder.mkdir()
-    (folder / "thesis.txt").write_text("years of work")
-    file.write_text("text")
-    link.symlink_to(folder)
-    for target in (folder, file, link):
-        with pytest.raises(InvalidRequest, match="choose another target"):
-            convert(source, target)
-    (folder / "config.json").write_text('{"model_type": "llama"}')
-    with pytest.raises(InvalidRequest, match="no weights folder"):
-        convert(source, folder)
-    assert (folder / "thesis.txt").read_text() == "years of work"
-
-
-def test_a_failure_leaves_nothing(tmp_path: Path) -> None:
-    source = write(tmp_path, tiny_llama())
-
-    class Stop(Exception):
-        pass
-
-    def stop(label: str, done: int, total: int) -> None:
-        if done > total // 2:
-            raise Stop
-
-    with pytest.raises(Stop):
-        convert(source, tmp_path / "out", None, stop)
-    assert tree(tmp_path) == ["model.gguf"]
-
-    def broken_pipe(*_: object) -> None:
-        raise BrokenPipeError("of the caller")
-
-    with pytest.raises(BrokenPipeError, match="of the caller"):
-        convert(source, tmp_path / "out", None, broken_pipe)
-    assert tree(tmp_path) == ["model.gguf"]
-    convert(source, tmp_path / "out")
-    before = (tmp_path / "out" / "model.safetensors").stat().st_ino
-    with pytest.raises(Stop):
-        convert(source, tmp_path / "out", None, stop)
-    assert (tmp_path / "out" / "model.safetensors").stat().st_ino == before
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["model.gguf", "out"]
-
-
-def test_a_crash_leaves_nothing_under_the_final_name(tmp_path: Path) -> None:
-    """The process dies in the middle; the next conversion also removes what it left."""
-    source = write(tmp_path, tiny_llama())
-    code = f"""
-        import os
-        from cactus.weights.convert import convert
-
-        def die(label, done, total):
-            if done > total // 2:
-                os._exit(7)
-
-        convert({str(source)!r}, {str(tmp_path / "out")!r}, None, die)
-    """
-    run = subprocess.run([sys.executable, "-c", textwrap.dedent(code)], check=False)
-    assert run.returncode == 7
-    left = [path.name for path in tmp_path.iterdir() if path.name != "model.gguf"]
-    assert len(left) == 1
-    assert left[0].startswith(".out.partial-")
-    running = tmp_path / f".out.partial-{os.getpid()}-0123abcd"
-    running.mkdir()
-    convert(source, tmp_path / "out")
-    assert sorted(path.name for path in tmp_path.iterdir()) == [
-        running.name,
-        "model.gguf",
-        "out",
-    ]
-
-
-def test_bad_arguments(tmp_path: Path) -> None:
-    source = write(tmp_path, tiny_llama())
-    for precision in ("int4", "INT3", "", "Q4_0"):
-        with pytest.raises(InvalidRequest, match=r"precision is .*INT4, INT8, FP16, FP32"):
-            convert(source, tmp_path / "out", precision)
-    with pytest.raises(ModelNotFound, match="no such file or folder"):
-        convert(tmp_path / "absent.gguf", tmp_path / "out")
-    bad = tiny_llama()
-    bad.set("tokenizer.ggml.model", 8, "abacus")
-    with pytest.raises(CactusError, match=r"tokenizer\.ggml\.model"):
-        convert(write(tmp_path, bad), tmp_path / "out")
-    assert tree(tmp_path) == ["model.gguf"]
-
-
-def test_files_are_closed(tmp_path: Path) -> None:
-    source = write(tmp_path, tiny_llama())
-    convert(source, tmp_path / "out")
-    before = len(os.listdir("/proc/self/fd"))
-    for precision in (None, "INT8", "bad"):
-        try:
-            convert(source, tmp_path / "out", precision)
-        except InvalidRequest:
-            assert precision == "bad"
-    assert len(os.listdir("/proc/self/fd")) == before
-
-
-def test_memory_does_not_grow_with_the_tensor(tmp_path: Path) -> None:
-    """A matrix of 128 MB as f32 is converted in far less."""
-    config, tensors = small_checkpoint()
-    config["vocab_size"] = 1 << 20
-    tensors["model.embed_tokens.weight"] = np.ones((1 << 20, 32), np.float16)
-    write_checkpoint(tmp_path / "hf", config, tensors)
-    del tensors
-    tracemalloc.start()
-    try:
-        convert(tmp_path / "hf", tmp_path / "out", "INT8")
-        peak = tracemalloc.get_traced_memory()[1]
-    finally:
-        tracemalloc.stop()
-    assert peak < 24 << 20
-
-
-def test_a_target_that_cannot_be_written(tmp_path: Path) -> None:
-    source = write(tmp_path, tiny_llama())
-    (tmp_path / "file").write_text("x")
-    with pytest.raises(InvalidRequest, match="out: cannot be written"):
-        convert(source, tmp_path / "file" / "out")
-    with pytest.raises(InvalidRequest, match="cannot be written"):
-        convert(source, tmp_path / ("n" * 300))
-    assert tree(tmp_path) == ["file", "model.gguf"]
-
-
-@pytest.mark.parametrize("limit", [1, 5000, 20000])
-def test_a_full_disk(tmp_path: Path, limit: int) -> None:
-    """A write fails in the middle: an error that says so, and nothing is left."""
-    source = write(tmp_path, tiny_llama())
-    code = f"""
-        import resource
-        from cactus.errors import InvalidRequest
-        from cactus.weights.convert import convert
-
-        resource.setrlimit(resource.RLIMIT_FSIZE, ({limit}, {limit}))
-        try:
-            convert({str(source)!r}, {str(tmp_path / "out")!r})
-        except InvalidRequest as error:
-            assert "cannot be written" in str(error), error
-            raise SystemExit(7)
-    """
-    run = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(code)], check=False, capture_output=True, text=True
-    )
-    assert run.returncode == 7, run.stderr
-    assert tree(tmp_path) == ["model.gguf"]
