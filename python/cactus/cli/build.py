@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import filecmp
 import os
 import re
 import shutil
@@ -118,7 +117,7 @@ def _put_in_place(built: Path) -> Path:
     target = ROOT / "python" / "cactus" / "native" / LIBRARY_NAME
     if not (built / LIBRARY_NAME).is_file():
         raise click.ClickException(f"the build made no {built / LIBRARY_NAME}")
-    if target.exists() and filecmp.cmp(built / LIBRARY_NAME, target, shallow=False):
+    if target.exists() and target.read_bytes() == (built / LIBRARY_NAME).read_bytes():
         return target
     fresh = target.with_name(f".{LIBRARY_NAME}.{os.getpid()}")
     try:
