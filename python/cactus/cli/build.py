@@ -36,9 +36,11 @@ def command(python: bool, clean: bool, jobs: int | None) -> None:
     cmake, ninja = _tool("cmake"), _tool("ninja")
     configure = [cmake, "-S", str(ROOT), "-B", str(folder), "-G", "Ninja"]
     configure += ["-DCMAKE_BUILD_TYPE=Release", f"-DCMAKE_MAKE_PROGRAM={ninja}"]
-    if not _is_configured(folder, configure):
+    # CMake writes down where it lies itself, which depends on the version of Python.
+    identity = "\n".join([*configure, f"{sys.prefix} {sys.version_info[:2]}"])
+    if not _is_configured(folder, identity):
         _run(configure, "configuring")
-        (folder / "configured").write_text("\n".join(configure))
+        (folder / "configured").write_text(identity)
     parallel = ["--parallel", str(jobs)] if jobs else ["--parallel"]
     _run([cmake, "--build", str(folder), *parallel], "compiling")
     stage = folder / "stage"
@@ -68,13 +70,13 @@ def _tool(name: str) -> str:
     return found
 
 
-def _is_configured(folder: Path, configure: list[str]) -> bool:
-    """Whether CMake ran with the same words; Ninja itself sees when CMakeLists.txt changes."""
+def _is_configured(folder: Path, identity: str) -> bool:
+    """Whether CMake ran in the same way; Ninja itself sees when CMakeLists.txt changes."""
     try:
         done = (folder / "configured").read_text()
     except OSError:
         return False
-    if done == "\n".join(configure) and (folder / "build.ninja").is_file():
+    if done == identity and (folder / "build.ninja").is_file():
         return True
     shutil.rmtree(folder)  # another generator, or a checkout that has been moved
     return False
