@@ -6,6 +6,7 @@ import hashlib
 import json
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -194,7 +195,8 @@ def site() -> Iterator[Site]:
             if isinstance(answer, bytes):
                 serve_bytes(self, answer)
             elif answer is not None:
-                answer(self)
+                with suppress(ConnectionError):  # the client has heard enough
+                    answer(self)
             else:
                 self.send_error(404)
 
