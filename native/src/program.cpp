@@ -33,8 +33,8 @@ uint64_t place(Buffer& buffer, uint32_t rows, std::vector<void*>& owner) {
     buffer.values = static_cast<float*>(allocate(values * sizeof(float), owner));
     return values * sizeof(float);
   }
-  const size_t bytes = values / kGroup * sizeof(QuantGroup);
-  buffer.groups = static_cast<QuantGroup*>(allocate(bytes, owner));
+  const size_t bytes = values / kGroup * kGroupBytes;
+  buffer.panels = static_cast<uint8_t*>(allocate(bytes, owner));
   return bytes;
 }
 
@@ -113,11 +113,10 @@ void Program::make_buffers() {
     const uint32_t width = padded(plan_.buffers[static_cast<size_t>(step.out)].width);
     if (attends(step) || convolves(step)) queries = std::max(queries, width);
   }
-  // A row before it is quantised; a panel of rows; or an attention tile: scores, queries, and the
-  // running and a page's (m, l, o).
-  const uint32_t panel = kMaxPanelRows * widest / kGroup * uint32_t{sizeof(QuantGroup)} / 4;
+  // A row before it is quantised; or an attention tile: scores, queries, and the running and a
+  // page's (m, l, o).
   const uint32_t attention = kMaxQueries * (kPage + kMaxHeadDim + 2 * (2 + kMaxHeadDim));
-  scratch_floats_ = std::max({widest, panel, attention});
+  scratch_floats_ = std::max(widest, attention);
   scratch_.assign(static_cast<size_t>(team_.size()), std::vector<float>(scratch_floats_));
   queries_.resize(static_cast<size_t>(max_rows_) * queries);
   make_output_buffers(1);
@@ -290,18 +289,31 @@ void Program::read(uint32_t index, float* out, uint64_t count) {
   const uint64_t rows = buffer.output_rows ? batch_.outputs.size() : batch_.rows();
   check(out != nullptr && count == rows * buffer.width, CACTUS_ERROR_ARGUMENT,
         "read: the buffer holds " + std::to_string(rows * buffer.width) + " values");
-  for (uint64_t row = 0; row < rows; row++) {
+  for (uint32_t row = 0; row < rows; row++) {
     for (uint32_t i = 0; i < buffer.width; i++) {
-      const uint64_t at = row * buffer.stride + i;
-      if (buffer.quantized) {
-        const QuantGroup& group = buffer.groups[at / kGroup];
-        const int8_t* code = group.codes[i % kGroup / 4] + i % 4;
-        *out++ = static_cast<float>(code[0] * 128 + code[4]) * group.scale;
-      } else {
-        *out++ = buffer.values[at];
+      if (!buffer.quantized) {
+        *out++ = buffer.values[size_t{row} * buffer.stride + i];
+        continue;
       }
+      const PanelRow at = panel_row(buffer, static_cast<uint32_t>(rows), row, i / kGroup * kGroup);
+      const size_t m = static_cast<size_t>(at.row), n = static_cast<size_t>(at.rows);
+      const uint8_t* codes = at.panel + (i % kGroup / 4 * n + m) * 8 + i % 4;
+      const int hi = static_cast<int8_t>(codes[0]), lo = static_cast<int8_t>(codes[4]);
+      float scale;
+      std::memcpy(&scale, at.panel + 64 * n + 4 * m, sizeof scale);
+      *out++ = static_cast<float>(hi * 128 + lo) * scale;
     }
   }
+}
+
+PanelRow Program::panel_row(const Buffer& buffer, uint32_t rows, uint32_t row,
+                            uint32_t column) const {
+  const uint32_t most = static_cast<uint32_t>(kernels_.max_rows);
+  const uint32_t first = row / most * most;
+  const uint32_t count = std::min(most, rows - first);
+  uint8_t* panel = buffer.panels + size_t{first} * buffer.stride / kGroup * kGroupBytes;
+  return {panel + size_t{column} / kGroup * count * kGroupBytes, static_cast<int>(count),
+          static_cast<int>(row - first)};
 }
 
 void Program::profile(bool enable, double* seconds, uint32_t n_steps) {

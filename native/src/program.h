@@ -49,7 +49,7 @@ struct Buffer {
   bool quantized, output_rows;
   uint32_t width, stride;  // floats (or codes) of a row
   float* values;
-  QuantGroup* groups;
+  uint8_t* panels;
 };
 
 // cos and sin of every row's position for one set of rotary frequencies.
@@ -75,6 +75,8 @@ class Program {
   void step(std::vector<Sequence> sequences, cactus_output* outputs, uint32_t n_outputs,
             float* logits);
   void read(uint32_t buffer, float* out, uint64_t count);
+  // Where row `row` of `rows` of a quantised buffer lies, from `column` (a multiple of 32) on.
+  PanelRow panel_row(const Buffer& buffer, uint32_t rows, uint32_t row, uint32_t column) const;
   void profile(bool enable, double* seconds, uint32_t n_steps);
 
   const Plan& plan() const { return plan_; }
@@ -140,6 +142,9 @@ struct Context {
   float* queries() const { return program.queries_.data(); }
   float* partials() const { return program.partials_.data(); }
   size_t partials_size() const { return program.partials_.size(); }
+  PanelRow panel_row(const Buffer& buffer, uint32_t row, uint32_t column) const {
+    return program.panel_row(buffer, rows(buffer), row, column);
+  }
   // Rows of a buffer in this step.
   uint32_t rows(const Buffer& buffer) const;
   // This thread's share [first, last) of `count` equal pieces of work.

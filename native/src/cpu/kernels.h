@@ -17,22 +17,23 @@ constexpr int kQ4Block = 320;  // bytes: 4 x 64 of codes, 16 f16 scales, 16 f16 
 constexpr int kQ8Block = 544;  // bytes: 8 x 64 of codes, 16 f16 scales
 constexpr int kPage = 256;     // positions of a KV page; attention merges page by page
 constexpr int kMaxHeadDim = 512;
-constexpr int kMaxPanelRows = 10;  // the most rows of a panel
-constexpr int kMaxQueries = 8;     // query rows that one attention tile handles together
-constexpr float kQMax = 16256;     // 127 * 128: largest code of a quantised activation
+constexpr int kMaxQueries = 8;  // query rows that one attention tile handles together
+constexpr float kQMax = 16256;  // 127 * 128: largest code of a quantised activation
 
-// Activations in 15 bits per group of 32: code = 128 * hi + lo, value = scale * code. The two
-// levels lie side by side, four columns at a time, as the dot instructions take them.
-struct QuantGroup {
-  int8_t codes[kGroup / 4][8];  // four hi, four lo
-  float scale;
-  float sum;     // scale * sum of the codes (what a weight's minimum is multiplied with)
-  int32_t isum;  // sum of the codes
+// Activations in 15 bits per group of 32: code = 128 * hi + lo, value = scale * code. They lie in
+// panels of up to max_rows rows, as the matrix kernels read them. A group of a panel of M rows is
+//   int8 codes[8][M][8]    per 4 columns, per row: four hi, four lo
+//   float scale[M]
+//   float sum[M]           scale * sum of the codes (what a weight's minimum is multiplied with)
+//   int32 isum[M]          sum of the codes
+// and the next group follows.
+constexpr int kGroupBytes = 76;  // of one row
+
+struct PanelRow {
+  uint8_t* panel;
+  int rows;  // M
+  int row;
 };
-static_assert(sizeof(QuantGroup) == 76);
-
-// A panel: the same group of M rows together, codes [8][M][8], scale [M], sum [M], isum [M]; then
-// the next group. One row is a panel of M = 1, an array of QuantGroup.
 
 // One KV page of one key/value head. k is [16 blocks][head_dim][16 positions], v is
 // [256 positions][head_dim], both f16.
@@ -97,7 +98,7 @@ struct KernelTable {
                       float* out, size_t out_stride, const float* residual);
 
   // All widths are multiples of 16 floats (quantize_row: of 32).
-  void (*quantize_row)(const float* x, int width, QuantGroup* out);
+  void (*quantize_row)(const float* x, int width, const PanelRow* out);
   void (*rms_norm)(const float* x, const float* w, float eps, int width, int padded, float* out);
   void (*add)(const float* a, const float* b, int width, float* out);
   void (*mul)(const float* a, const float* b, int width, float* out);

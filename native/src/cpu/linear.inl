@@ -19,7 +19,7 @@ struct PanelGroup {
   float sum[M];
   int32_t isum[M];
 };
-static_assert(sizeof(PanelGroup<1>) == sizeof(QuantGroup));
+static_assert(sizeof(PanelGroup<kMaxRows>) == kMaxRows * kGroupBytes);
 
 template <int M>
 static void tile_q4(const uint8_t* p, int cols, const uint8_t* panel, float* out, size_t out_stride,
@@ -148,8 +148,10 @@ static void linear_bf16(const uint8_t* tile, int cols, const float* x, size_t st
   });
 }
 
-static void quantize_row(const float* x, int width, QuantGroup* out) {
-  for (int g = 0; g < width / kGroup; g++, out++) {
+static void quantize_row(const float* x, int width, const PanelRow* out) {
+  const size_t rows = static_cast<size_t>(out->rows), row = static_cast<size_t>(out->row);
+  uint8_t* group = out->panel;
+  for (int g = 0; g < width / kGroup; g++, group += rows * kGroupBytes) {
     const F16 a = load(x + g * kGroup), b = load(x + g * kGroup + 16);
     const float largest = reduce_max(max(abs(a), abs(b)));
     // A maximum ignores NaN, a sum does not.
@@ -170,13 +172,17 @@ static void quantize_row(const float* x, int width, QuantGroup* out) {
       store_i8(lo + 16 * half, isub(code, shift_left<7>(high)));
       sums = iadd(sums, code);
     }
-    for (int k = 0; k < kGroup / 4; k++) {
-      __builtin_memcpy(out->codes[k], hi + 4 * k, 4);
-      __builtin_memcpy(out->codes[k] + 4, lo + 4 * k, 4);
+    for (size_t k = 0; k < kGroup / 4; k++) {
+      uint8_t* codes = group + (k * rows + row) * 8;
+      __builtin_memcpy(codes, hi + 4 * k, 4);
+      __builtin_memcpy(codes + 4, lo + 4 * k, 4);
     }
-    out->scale = scale;
-    out->isum = reduce_add(sums);
-    out->sum = scale * static_cast<float>(out->isum);
+    const int32_t isum = reduce_add(sums);
+    const float sum = scale * static_cast<float>(isum);
+    uint8_t* factors = group + rows * 64 + row * 4;
+    __builtin_memcpy(factors, &scale, 4);
+    __builtin_memcpy(factors + rows * 4, &sum, 4);
+    __builtin_memcpy(factors + rows * 8, &isum, 4);
   }
 }
 

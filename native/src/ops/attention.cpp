@@ -124,8 +124,8 @@ void finish(const Context& c, const Buffer& out, const Shape& shape, const Tile&
         out.quantized ? sums : out.values + static_cast<size_t>(row) * out.stride + column;
     c.kernels().scale(sums, 1.0f / total.l[n], static_cast<int>(shape.head_dim), target);
     if (out.quantized) {
-      c.kernels().quantize_row(target, static_cast<int>(shape.head_dim),
-                               groups_at(out, row, column));
+      const PanelRow to = c.panel_row(out, row, column);
+      c.kernels().quantize_row(target, static_cast<int>(shape.head_dim), &to);
     }
   }
 }

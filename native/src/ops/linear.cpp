@@ -1,6 +1,5 @@
 // out = W x (+ residual), the weights' rows concatenated: threads take runs of 16-row tiles.
 #include <algorithm>
-#include <cstring>
 
 #include "ops/ops.h"
 
@@ -10,29 +9,6 @@ namespace {
 
 // Weights of a block stay in the second-level cache while every row of the batch passes over them.
 constexpr size_t kBlockBytes = 256 * 1024;
-
-// A panel of rows [row, row + count) of a quantised buffer: the rows' groups side by side. One row
-// is its own panel.
-const uint8_t* panel_of(const Context& c, const Buffer& in, uint32_t row, uint32_t count) {
-  if (count == 1) return reinterpret_cast<const uint8_t*>(groups_at(in, row, 0));
-  uint8_t* panel = reinterpret_cast<uint8_t*>(c.scratch());
-  uint8_t* to = panel;
-  const auto append = [&](const void* from, size_t bytes) {
-    std::memcpy(to, from, bytes);
-    to += bytes;
-  };
-  const QuantGroup* first = groups_at(in, row, 0);
-  const size_t stride = in.stride / kGroup;
-  for (size_t g = 0; g < stride; g++) {
-    for (int k = 0; k < kGroup / 4; k++) {
-      for (uint32_t m = 0; m < count; m++) append(first[m * stride + g].codes[k], 8);
-    }
-    for (uint32_t m = 0; m < count; m++) append(&first[m * stride + g].scale, sizeof(float));
-    for (uint32_t m = 0; m < count; m++) append(&first[m * stride + g].sum, sizeof(float));
-    for (uint32_t m = 0; m < count; m++) append(&first[m * stride + g].isum, sizeof(int32_t));
-  }
-  return panel;
-}
 
 // The product of one weight with the step's input.
 struct Product {
@@ -48,7 +24,7 @@ struct Product {
   void run(uint32_t first, uint32_t last, uint32_t row, uint32_t count) const {
     const KernelTable& k = c.kernels();
     const int cols = static_cast<int>(w.cols), rows = static_cast<int>(count);
-    const uint8_t* panel = w.quantized ? panel_of(c, in, row, count) : nullptr;
+    const uint8_t* panel = w.quantized ? c.panel_row(in, row, 0).panel : nullptr;
     const float* x = in.values + static_cast<size_t>(row) * in.stride + in_col;
     for (uint32_t tile = first; tile < last; tile++) {
       const uint8_t* data = w.data + tile * w.tile_bytes;

@@ -23,7 +23,5 @@ void op_swiglu(const StepRecord& step, const Context& c);
 
 // Quantises `values` into row `row` of a quantised buffer.
 void quantize_into(const Context& c, const Buffer& out, uint32_t row, const float* values);
-// The groups of a quantised buffer from `row` and `column` (a multiple of 32) on.
-QuantGroup* groups_at(const Buffer& buffer, uint32_t row, uint32_t column);
 
 }  // namespace cactus

@@ -80,11 +80,8 @@ void for_rows(const StepRecord& step, const Context& c, const Compute& compute) 
 }  // namespace
 
 void quantize_into(const Context& c, const Buffer& out, uint32_t row, const float* values) {
-  c.kernels().quantize_row(values, static_cast<int>(out.width), groups_at(out, row, 0));
-}
-
-QuantGroup* groups_at(const Buffer& buffer, uint32_t row, uint32_t column) {
-  return buffer.groups + (static_cast<size_t>(row) * buffer.stride + column) / kGroup;
+  const PanelRow to = c.panel_row(out, row, 0);
+  c.kernels().quantize_row(values, static_cast<int>(out.width), &to);
 }
 
 void op_embed(const StepRecord& step, const Context& c) {
