@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 from cactus.engine import load_engine
-
 from cactus.native import Row
 
 

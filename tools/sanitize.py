@@ -42,7 +42,9 @@ def main() -> int:
     flags, runtimes, options = KINDS[sys.argv[1]]
     build = ROOT / "build" / sys.argv[1]
     configure = ["cmake", "-S", str(ROOT), "-B", str(build), "-G", "Ninja"]
-    subprocess.run([*configure, f"-DCACTUS_SANITIZE={flags}"], check=True)
+    subprocess.run(
+        [*configure, f"-DCACTUS_SANITIZE={flags}", "-DCMAKE_CXX_FLAGS=-Werror"], check=True
+    )
     subprocess.run(["cmake", "--build", str(build)], check=True)
     # A copy of the package with this library: the checkout's own library stays as it is.
     package = build / "python" / "cactus"

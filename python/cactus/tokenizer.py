@@ -89,7 +89,8 @@ class Tokenizer:
                 f"{path} has {path.stat().st_size} bytes; at most {_MAX_TOKENIZER_BYTES} are read"
             )
         try:
-            backend = Backend.from_file(str(path))
+            # Bytes, not a path: the library wants UTF-8 paths, whatever the locale says.
+            backend = Backend.from_buffer(path.read_bytes())
             # a tokenizer may be saved with these on; they would cut or lengthen prompts silently
             backend.no_truncation()
             backend.no_padding()

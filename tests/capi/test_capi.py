@@ -9,11 +9,11 @@ import sys
 from pathlib import Path
 
 import pytest
-from tests.models import golden
-from tests.native import programs
 
 from cactus.native import _signatures as abi
 from cactus.native import library_path
+from tests.models import golden
+from tests.native import programs
 
 ROOT = Path(__file__).resolve().parents[2]
 HEADER = ROOT / "native/include"

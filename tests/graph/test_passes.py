@@ -9,13 +9,13 @@ from functools import partial
 
 import numpy as np
 import pytest
-from tests.models.golden import NAMES, Golden, load, reference, run_all
-from tests.tolerances import assert_close
 
 from cactus.graph import passes
 from cactus.graph.node import Graph, Node, Slot
 from cactus.graph.ops import verify
 from cactus.graph.step import Row
+from tests.models.golden import NAMES, Golden, load, reference, run_all
+from tests.tolerances import assert_close
 
 Pass = Callable[[Graph], Graph]
 

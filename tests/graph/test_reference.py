@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tests.models.golden import load, reference, run_all
 
 from cactus.errors import (
     ContextLengthExceeded,
@@ -18,6 +17,7 @@ from cactus.errors import (
 )
 from cactus.graph.reference import ReferenceProgram, ReferenceSampler
 from cactus.graph.step import Row
+from tests.models.golden import load, reference, run_all
 
 # Rows of one matrix product may be summed in another order than the same rows in another product.
 BLAS = {"rtol": 2e-5, "atol": 2e-5}

@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from tests.ops.cases import CASES
 
 from cactus.graph.ops import OPS, QUANTIZING
 from cactus.graph.plan import NATIVE_OPS, VIEWS
 from cactus.graph.reference import KERNELS
+from tests.ops.cases import CASES
 
 TESTS = Path(__file__).resolve().parent.parent / "ops"
 

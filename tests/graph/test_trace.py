@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import pytest
-from tests.models.golden import NAMES, load
 
 from cactus import nn
 from cactus.graph.ops import OPS
 from cactus.graph.trace import trace
+from tests.models.golden import NAMES, load
 
 
 class Pair(nn.Module):

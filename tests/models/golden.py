@@ -15,13 +15,13 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from tests.tolerances import assert_close
 
 from cactus.graph.node import Graph
 from cactus.graph.passes import optimize
 from cactus.graph.reference import ReferenceProgram
 from cactus.graph.step import Row
 from cactus.models.base import Architecture, load_architecture
+from tests.tolerances import assert_close
 
 FOLDER = Path(__file__).resolve().parent.parent / "golden"
 

@@ -7,10 +7,10 @@ import math
 from typing import Any
 
 import pytest
-from tests.models.golden import load
 
 from cactus.errors import ModelFormatError, UnsupportedModel
 from cactus.models.base import Architecture, known_architectures, load_architecture
+from tests.models.golden import load
 
 LLAMA: dict[str, Any] = {
     "model_type": "llama",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from tests.models.golden import NAMES, check_nodes, greedy, load, reference, run_all
 from tests.tolerances import assert_close, nmse
 

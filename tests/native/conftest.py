@@ -6,6 +6,7 @@ from collections.abc import Callable
 from functools import cache
 
 import pytest
+
 from tests.models import golden
 from tests.native import programs
 

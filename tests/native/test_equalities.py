@@ -6,15 +6,15 @@ from collections.abc import Iterator
 
 import numpy as np
 import pytest
+
+from cactus.errors import InvalidRequest
+from cactus.graph.node import Graph
+from cactus.native import Program, Row
 from tests.models import golden
 from tests.native import programs
 from tests.native.conftest import Packed
 from tests.native.programs import TIERS
 from tests.tolerances import assert_close
-
-from cactus.errors import InvalidRequest
-from cactus.graph.node import Graph
-from cactus.native import Program, Row
 
 ARCHITECTURES = ("llama", "lfm2")
 LENGTH = 600  # over two pages of keys and values

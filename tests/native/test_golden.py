@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+
+from cactus.graph.reference import ReferenceProgram
+from cactus.native import Program, Row
 from tests.models import golden
 from tests.native import programs
 from tests.native.conftest import Packed
 from tests.native.programs import TIERS
 from tests.tolerances import assert_close
-
-from cactus.graph.reference import ReferenceProgram
-from cactus.native import Program, Row
 
 cases = pytest.mark.parametrize("isa", TIERS)
 names = pytest.mark.parametrize("name", golden.NAMES)

@@ -16,9 +16,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.models import golden
-from tests.native import programs
-from tests.native.conftest import Packed
 
 from cactus import native
 from cactus.errors import (
@@ -32,6 +29,9 @@ from cactus.errors import (
 )
 from cactus.graph.plan import Plan
 from cactus.native import Program, Row
+from tests.models import golden
+from tests.native import programs
+from tests.native.conftest import Packed
 
 
 @pytest.fixture

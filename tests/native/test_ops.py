@@ -6,14 +6,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.native import programs
-from tests.native.programs import TIERS
-from tests.ops.cases import CASES, Built, Case, build, run_reference
-from tests.tolerances import assert_close
 
 from cactus.graph.node import Graph, Node
 from cactus.graph.plan import VIEWS
 from cactus.native import Program, Row
+from tests.native import programs
+from tests.native.programs import TIERS
+from tests.ops.cases import CASES, Built, Case, build, run_reference
+from tests.tolerances import assert_close
 
 MATRIX_DTYPES = ("f32", "f16", "bf16", "q8", "q4")
 

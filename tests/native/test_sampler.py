@@ -13,11 +13,11 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from tests.native import programs
 
 from cactus.errors import InvalidRequest, ModelClosed
 from cactus.graph.node import Graph, Node
 from cactus.native import Program, Row, Sampler
+from tests.native import programs
 
 VOCAB = 100  # no multiple of 16: the last tile is padded
 ROWS = 8

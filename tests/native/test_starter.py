@@ -6,15 +6,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.models import starter
-from tests.native.programs import TIERS
-from tests.tolerances import assert_close
 
 from cactus.graph.passes import optimize
 from cactus.graph.plan import build
 from cactus.models.base import load_architecture
 from cactus.native import Program, Row
 from cactus.weights.folder import WeightsFolder
+from tests.models import starter
+from tests.native.programs import TIERS
+from tests.tolerances import assert_close
 
 
 def load(folder: Path, **options: object) -> Program:

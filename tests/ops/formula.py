@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+
 from tests.ops.cases import Built, Case, build, run_reference
 from tests.tolerances import assert_close
 

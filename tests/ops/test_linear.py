@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+
 from tests.ops.cases import CASES, Case
 from tests.ops.formula import Fed, Vector, check, quantise
 

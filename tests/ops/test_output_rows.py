@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+
 from tests.ops.cases import CASES, Case, build, run_reference
 from tests.ops.formula import feed
 

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 import numpy as np
 import pytest
-from tests.ops.cases import CASES, Case
-from tests.ops.formula import Fed, Vector, check, quantise
 
 from cactus.graph.reference_ops import quantized
+from tests.ops.cases import CASES, Case
+from tests.ops.formula import Fed, Vector, check, quantise
 
 
 def formula(case: Case, row: Fed, past: Sequence[Fed], weights: list[Vector]) -> Vector:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import pytest
+
 from tests.ops.cases import CASES, Case
 from tests.ops.formula import Fed, Vector, check
 

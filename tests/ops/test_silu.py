@@ -6,11 +6,11 @@ from collections.abc import Sequence
 
 import numpy as np
 import pytest
-from tests.ops.cases import CASES, Case
-from tests.ops.formula import Fed, Vector, check
 
 from cactus.graph.node import Node
 from cactus.graph.reference import KERNELS
+from tests.ops.cases import CASES, Case
+from tests.ops.formula import Fed, Vector, check
 
 
 def formula(case: Case, row: Fed, past: Sequence[Fed], weights: list[Vector]) -> Vector:

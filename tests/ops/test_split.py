@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import pytest
+
 from tests.ops.cases import CASES, Case
 from tests.ops.formula import Fed, Vector, check
 

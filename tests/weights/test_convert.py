@@ -11,7 +11,6 @@ import gguf
 import numpy as np
 import pytest
 from forge import TYPES, Forge, tiny_lfm2, tiny_llama
-from tests.weights.sources import small_checkpoint, tree, values_of, write, write_checkpoint
 
 from cactus.errors import (
     CactusError,
@@ -21,6 +20,7 @@ from cactus.errors import (
 from cactus.weights.convert import ConversionReport, convert
 from cactus.weights.folder import WeightsFolder
 from cactus.weights.gguf import read_gguf
+from tests.weights.sources import small_checkpoint, tree, values_of, write, write_checkpoint
 
 _NAMES = {number: name for name, (number, _, _) in TYPES.items()}
 

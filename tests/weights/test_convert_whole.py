@@ -12,7 +12,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 from forge import TYPES, tiny_llama
-from tests.weights.sources import small_checkpoint, tree, values_of, write, write_checkpoint
 
 from cactus.errors import (
     CactusError,
@@ -21,6 +20,7 @@ from cactus.errors import (
 )
 from cactus.weights.convert import convert
 from cactus.weights.folder import WeightsFolder
+from tests.weights.sources import small_checkpoint, tree, values_of, write, write_checkpoint
 
 _NAMES = {number: name for name, (number, _, _) in TYPES.items()}
 
