@@ -112,6 +112,12 @@ def test_memory_is_the_machines_or_the_containers_limit(system: Path) -> None:
     assert machine.memory_bytes() == 1_000_000
 
 
+def test_address_space_can_be_asked_for_without_being_used() -> None:
+    assert machine.can_reserve(1 << 20)
+    assert not machine.can_reserve(1 << 60)
+    assert not machine.can_reserve(1 << 70)
+
+
 def test_this_very_machine_has_a_core_and_memory() -> None:
     assert 1 <= machine.choose_threads() <= machine.MAX_THREADS
     assert (machine.memory_bytes() or 0) > 2**26

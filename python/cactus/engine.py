@@ -10,15 +10,17 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from cactus.errors import InsufficientMemory, InvalidRequest, TemplateError
 from cactus.generate.contract import Decoder, Program, Sampler, Sampling
-from cactus.machine import choose_threads, memory_bytes
+from cactus.machine import can_reserve, choose_threads, memory_bytes
 
 if TYPE_CHECKING:
     from cactus.chat.template import ChatTemplate
     from cactus.models.base import Config
     from cactus.tokenizer import Tokenizer
-    from cactus.weights.folder import WeightsFolder
 
 T = TypeVar("T")
+
+HEADROOM = 64 << 20
+"""Address space in bytes for threads' stacks, buffers and the first of the KV cache."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +69,7 @@ def load_engine(
     threads = choose_threads(threads)
     if isa is not None and not isinstance(isa, str):
         raise InvalidRequest(f"isa must be the name of a kernel tier, got {type(isa).__name__}")
+    _check_memory(folder)
     # Reading a tokenizer takes as long as all the rest, and its library works without the GIL.
     text_side = _Aside(lambda: _load_text_side(folder))
     try:
@@ -102,7 +105,6 @@ def _load_program(
     from cactus.weights.folder import WeightsFolder
 
     with WeightsFolder.open(folder) as weights:
-        _check_memory(weights)
         architecture = load_architecture(weights.config)
         tensors = weights.tensors
         architecture.check({name: tensor.shape for name, tensor in tensors.items()})
@@ -134,15 +136,20 @@ class _Aside(Generic[T]):
     def __init__(self, work: Callable[[], T]) -> None:
         self._work = work
         self._thread = threading.Thread(target=self._run, name="cactus-load")
-        self._thread.start()
+        try:
+            self._thread.start()
+        except RuntimeError:  # no more threads for this process: then one after the other
+            self._thread = threading.current_thread()
+            self._run()
 
     def wait(self) -> None:
         """Wait for the end, whatever it is."""
-        self._thread.join()
+        if self._thread is not threading.current_thread():
+            self._thread.join()
 
     def result(self) -> T:
         """Wait for the end; what `work` returned or raised."""
-        self._thread.join()
+        self.wait()
         if self._error is not None:
             raise self._error
         return self._value
@@ -163,11 +170,29 @@ def _context(wanted: int | None, own: int) -> int:
     return own if wanted is None else wanted
 
 
-def _check_memory(weights: WeightsFolder) -> None:
+def _check_memory(folder: Path) -> None:
+    """Refuse a model that cannot fit before anything is allocated for it.
+
+    The tokenizer's library ends the whole process when an allocation fails, so there must be room
+    for it too: some eight times its file, and a little for everybody else.
+    """
+    weights = _size(folder / "model.safetensors")
+    need = weights + 8 * _size(folder / "tokenizer.json") + HEADROOM
     have = memory_bytes()
-    if have is not None and weights.nbytes > have:
-        raise InsufficientMemory(
-            f"{weights.data_path} has {weights.nbytes / 2**30:.1f} GiB of weights and this process "
-            f"may use {have / 2**30:.1f} GiB of memory; take a smaller model, or convert it with "
-            "a smaller --precision"
-        )
+    if have is not None and weights > have:
+        found = f"this process may use {have / 2**20:.0f} MiB of memory"
+    elif not can_reserve(need):
+        found = f"{need / 2**20:.0f} MiB are not there (see ulimit -v)"
+    else:
+        return
+    raise InsufficientMemory(
+        f"{folder.name} has {weights / 2**20:.0f} MiB of weights, and {found}; take a smaller "
+        "model, or convert it with a smaller --precision"
+    )
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:  # whoever reads it says what is wrong with it
+        return 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -67,6 +68,19 @@ def memory_bytes() -> int | None:
         if text.isdecimal():
             limit = min(limit, int(text))
     return limit
+
+
+def can_reserve(size: int) -> bool:
+    """Whether `size` bytes of address space are still to be had (``ulimit -v``, RLIMIT_AS)."""
+    if not hasattr(mmap, "MAP_PRIVATE"):  # Windows has no such limit
+        return True
+    try:
+        # Readable only and never touched: it takes no memory, and no share of what is committed.
+        flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
+        mmap.mmap(-1, size, flags=flags, prot=mmap.PROT_READ).close()
+    except (OSError, OverflowError, ValueError):
+        return False
+    return True
 
 
 def _allowed_cpus() -> set[int]:

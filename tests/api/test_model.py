@@ -13,6 +13,7 @@ from cactus.errors import (
     ContextLengthExceeded,
     InvalidRequest,
     ModelClosed,
+    ModelFormatError,
     ModelNotFound,
     TemplateError,
     UnsupportedModel,
@@ -327,6 +328,14 @@ def test_a_template_that_refuses_says_why(scripted_model: Make) -> None:
 def test_a_template_that_prints_nothing_makes_no_prompt(scripted_model: Make) -> None:
     with pytest.raises(InvalidRequest, match="empty prompt"):
         scripted_model(babbling, template="").chat(HELLO)
+
+
+def test_a_prompt_of_tokens_that_the_model_has_not(scripted_model: Make) -> None:
+    template = "{{ messages[0].content }}"
+    model = scripted_model(babbling, template=template)
+    program_of(model).vocab_size = 100
+    with pytest.raises(ModelFormatError, match="has token 122, and its embeddings only 100 rows"):
+        model.chat([{"role": "user", "content": "xyz"}])
 
 
 def test_a_special_token_as_stop_string(scripted_model: Make) -> None:
