@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import threading
+import os
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from cactus.errors import InsufficientMemory, InvalidRequest, TemplateError
 from cactus.generate.contract import Decoder, Program, Sampler, Sampling
@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     from cactus.chat.template import ChatTemplate
     from cactus.models.base import Config
     from cactus.tokenizer import Tokenizer
-
-T = TypeVar("T")
 
 HEADROOM = 64 << 20
 """Address space in bytes for threads' stacks, buffers and the first of the KV cache."""
@@ -70,18 +68,9 @@ def load_engine(
     if isa is not None and not isinstance(isa, str):
         raise InvalidRequest(f"isa must be the name of a kernel tier, got {type(isa).__name__}")
     _check_memory(folder)
-    # Reading a tokenizer takes as long as all the rest, and its library works without the GIL.
-    text_side = _Aside(lambda: _load_text_side(folder))
-    try:
-        config, limit, program = _load_program(folder, threads, isa, context)
-    except BaseException:
-        text_side.wait()
-        raise
-    try:
-        tokenizer, template = text_side.result()
-    except BaseException:
-        program.close()
-        raise
+    _read_ahead(folder / "model.safetensors")
+    tokenizer, template = _load_text_side(folder)
+    config, limit, program = _load_program(folder, threads, isa, context)
     from cactus.native import Row, Sampler
 
     return Engine(
@@ -130,36 +119,13 @@ def _load_text_side(folder: Path) -> tuple[Tokenizer, ChatTemplate | TemplateErr
         return tokenizer, error
 
 
-class _Aside(Generic[T]):
-    """Runs `work` in a thread of its own, beside what its maker goes on to do."""
-
-    def __init__(self, work: Callable[[], T]) -> None:
-        self._work = work
-        self._thread = threading.Thread(target=self._run, name="cactus-load")
-        try:
-            self._thread.start()
-        except RuntimeError:  # no more threads for this process: then one after the other
-            self._thread = threading.current_thread()
-            self._run()
-
-    def wait(self) -> None:
-        """Wait for the end, whatever it is."""
-        if self._thread is not threading.current_thread():
-            self._thread.join()
-
-    def result(self) -> T:
-        """Wait for the end; what `work` returned or raised."""
-        self.wait()
-        if self._error is not None:
-            raise self._error
-        return self._value
-
-    def _run(self) -> None:
-        self._error: BaseException | None = None
-        try:
-            self._value = self._work()
-        except BaseException as error:
-            self._error = error
+def _read_ahead(path: Path) -> None:
+    """Ask for the file's pages before they are needed; the disk works while Python does."""
+    advise = getattr(os, "posix_fadvise", None)
+    if advise is None or not path.is_file():
+        return
+    with path.open("rb") as file:
+        advise(file.fileno(), 0, 0, os.POSIX_FADV_WILLNEED)
 
 
 def _context(wanted: int | None, own: int) -> int:

@@ -246,6 +246,26 @@ def test_one_task_cannot_wait_for_its_own_stream(scripted_model: Make) -> None:
     run(work())
 
 
+def test_a_stream_belongs_to_the_task_that_reads_it(scripted_model: Make) -> None:
+    async def work() -> None:
+        model = scripted_model(babbling)
+        stream = model.astream(HELLO)
+
+        async def read() -> None:
+            await anext(stream)
+            with pytest.raises(ReentrantCall):
+                await model.achat(HELLO)
+
+        await asyncio.create_task(read())
+        waiting = asyncio.create_task(model.achat(HELLO, max_tokens=2))
+        await asyncio.sleep(0.05)
+        assert not waiting.done()
+        await stream.aclose()
+        assert (await waiting).text
+
+    run(work())
+
+
 def test_closing_the_model_cancels_its_tasks(scripted_model: Make) -> None:
     async def work() -> None:
         model = scripted_model(babbling, context=100_000)

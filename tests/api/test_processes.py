@@ -105,6 +105,34 @@ def test_a_forked_child_is_told_and_the_parent_goes_on(tiny_model: Path) -> None
     assert said.split() == ["True", "7", "True"]
 
 
+def test_a_child_forked_at_the_worst_moment_does_not_hang(tiny_model: Path) -> None:
+    said = run(
+        """
+        model = Model(MODEL)
+        stream = model.stream(HELLO)
+        next(stream)
+        locked, done = threading.Event(), threading.Event()
+        def hold():
+            with model._turns._changed:
+                locked.set()
+                done.wait()
+        threading.Thread(target=hold).start()
+        locked.wait()
+        child = os.fork()
+        if child == 0:
+            signal.alarm(10)
+            stream.close()
+            model.stop()
+            model.close()
+            os._exit(5)
+        print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+        done.set()
+        """,
+        tiny_model,
+    )
+    assert said == "5\n"
+
+
 def test_forking_while_another_thread_generates(tiny_model: Path) -> None:
     said = run(
         """
@@ -260,6 +288,7 @@ def test_running_out_of_memory_fails_the_call_and_not_the_process(starter_folder
         print(json.loads(cactus_complete(model, long, max_tokens=4))["success"])
         """,
         starter_folder,
+        env={"MALLOC_ARENA_MAX": "1"},  # else threads have address space in reserve
     )
     error, more = said.splitlines()
     assert "memory" in error.lower()

@@ -261,6 +261,23 @@ def test_inside_ones_own_stream_other_calls_are_refused(scripted_model: Make, us
         assert len(list(stream)) == 2, "the stream goes on as if nothing had been asked"
 
 
+def test_a_stream_belongs_to_the_thread_that_reads_it(scripted_model: Make) -> None:
+    model = scripted_model(babbling)
+    stream = model.stream(HELLO)
+
+    def read() -> None:
+        next(stream)
+        with pytest.raises(ReentrantCall):
+            model.chat(HELLO)
+
+    InThread(read).result()
+    waiting = InThread(lambda: model.chat(HELLO, max_tokens=2))
+    time.sleep(0.05)
+    assert waiting.running
+    stream.close()
+    assert waiting.result().text
+
+
 def test_another_thread_waits_for_an_open_stream(scripted_model: Make) -> None:
     model = scripted_model(saying("Hi"))
     with model.stream(HELLO) as stream:

@@ -312,6 +312,38 @@ def test_closing_early_gives_a_completion_of_what_was_shown_and_frees_the_turn()
     assert rig.answer(max_tokens=2).tokens == harness(babbling).answer(max_tokens=2).tokens
 
 
+def test_what_a_closed_stream_cost_does_not_depend_on_later_calls() -> None:
+    rig = harness(babbling)
+    generation = rig.start("question")
+    events = generation.events()
+    next(events)
+    events.close()
+    rig.answer("x", max_tokens=1)
+    assert generation.completion is not None
+    assert generation.completion.metrics.prefill_tokens == len("question")
+
+
+def test_an_interrupt_between_two_tokens_gives_the_turn_back() -> None:
+    class Interrupted:
+        closed = False
+
+        def __iter__(self) -> Interrupted:
+            return self
+
+        def __next__(self) -> StreamEvent:
+            raise KeyboardInterrupt
+
+        def close(self) -> None:
+            self.closed = True
+
+    generation = harness(babbling).start()
+    events = Interrupted()
+    generation.events = lambda: events  # type: ignore[method-assign,return-value,assignment]
+    with pytest.raises(KeyboardInterrupt):
+        generation.run()
+    assert events.closed
+
+
 def test_every_sampler_is_closed_however_the_call_ends() -> None:
     before = ScriptedSampler.open_samplers
     rig = harness(babbling)

@@ -9,7 +9,6 @@ import pytest
 from scripted import InThread
 
 from cactus.errors import Cancelled, ModelClosed, ReentrantCall
-from cactus.generate import turns as room
 from cactus.generate.turns import Call, Turns
 
 
@@ -216,50 +215,6 @@ def test_a_waiting_call_is_cancelled_by_close() -> None:
         freed.turns.close()
         with pytest.raises(Cancelled):
             thread.result()
-
-
-def test_at_exit_a_thread_that_still_generates_ends_without_a_traceback() -> None:
-    freed = Freed()
-    call = Call()
-    ready, go = threading.Event(), threading.Event()
-    ended: list[BaseException] = []
-
-    def work() -> None:
-        try:
-            with turn(freed.turns, call):
-                freed.turns.step_outside()
-                ready.set()
-                go.wait(10)
-                freed.turns.step_inside()
-        except BaseException as error:
-            ended.append(error)
-
-    worker = InThread(work)
-    ready.wait(10)
-    freed.turns.exit()
-    assert freed.count == 1
-    go.set()
-    worker.result()
-    assert [type(error) for error in ended] == [SystemExit]
-
-
-def test_at_exit_a_step_that_never_ends_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(room, "EXIT_SECONDS", 0.2)
-    freed = Freed()
-    ready, go = threading.Event(), threading.Event()
-
-    def work() -> None:
-        with turn(freed.turns, Call()):
-            ready.set()
-            go.wait(10)
-
-    worker = InThread(work)
-    ready.wait(10)
-    freed.turns.exit()
-    assert freed.count == 0, "its memory is in use: better leaked than torn away"
-    go.set()
-    worker.result()
-    assert freed.count == 1
 
 
 def test_many_threads_never_run_at_once() -> None:

@@ -36,7 +36,7 @@ class Request:
 class Generation:
     """Drives one completion. `events()` may be read once; then `completion` is there.
 
-    It is there too when reading ended early; it stays None when generation failed.
+    It stays None when generation failed, and until it has ended.
     """
 
     def __init__(
@@ -48,11 +48,11 @@ class Generation:
         request: Request,
     ) -> None:
         options = request.options
-        self.completion: Completion | None = None
+        self._completion: Completion | None = None
+        self._abandoned = False
         self._engine = engine
         self._turns = turns
         self._open_conversation = conversation
-        self._conversation: Conversation[Any] | None = None
         self._call = call
         self._request = request
         self._limit = min(options.max_tokens, engine.context_length - len(request.prompt))
@@ -64,6 +64,7 @@ class Generation:
         self._tokens: list[int] = []
         self._logprobs: list[float] = []
         self._cached = 0
+        self._prefilled = 0
         self._sampled = 0
         self._first_seconds = 0.0
 
@@ -76,8 +77,15 @@ class Generation:
         finally:
             # An interrupt between two tokens leaves the generator suspended, with the turn in hand.
             events.close()
-        assert self.completion is not None
-        return self.completion
+        assert self._completion is not None
+        return self._completion
+
+    @property
+    def completion(self) -> Completion | None:
+        """The whole answer, or what had been shown of it when its reader went away."""
+        if self._abandoned and self._completion is None:
+            self._completion = self._complete("cancelled")
+        return self._completion
 
     def events(self) -> Generator[StreamEvent, None, None]:
         """Wait for the turn, generate, and yield one event a token.
@@ -93,16 +101,16 @@ class Generation:
                 reason = yield from self._generate()
             if reason == "cancelled":
                 turns.cancel_if_closed()
-            self.completion = self._complete(reason)
-        except GeneratorExit:  # the reader has had enough
-            self.completion = self._complete("cancelled")
+            self._completion = self._complete(reason)
+        except GeneratorExit:  # the reader has had enough, or the interpreter is shutting down
+            self._abandoned = True
             raise
         finally:
             turns.leave(call)
 
     def _generate(self) -> Generator[StreamEvent, None, FinishReason]:
         engine, call, prompt = self._engine, self._call, self._request.prompt
-        conversation = self._conversation = self._open_conversation()
+        conversation = self._open_conversation()
         sampler = engine.sampler(self._request.options.sampling)
         try:
             self._cached = conversation.rewind(prompt)
@@ -117,6 +125,7 @@ class Generation:
             conversation.tokens.clear()
             raise
         finally:
+            self._prefilled = max(0, min(len(conversation.tokens), len(prompt)) - self._cached)
             sampler.close()
 
     def _read(self, outputs: Iterator[Output]) -> Generator[StreamEvent, None, FinishReason]:
@@ -172,8 +181,6 @@ class Generation:
         self._watch.pause()
         total = self._watch.seconds
         first = self._first_seconds if self._sampled else total
-        fed = 0 if self._conversation is None else len(self._conversation.tokens)
-        prefilled = max(0, min(fed, len(self._request.prompt)) - self._cached)
         return Completion(
             text="".join(self._texts),
             finish_reason=reason,
@@ -183,10 +190,10 @@ class Generation:
             metrics=Metrics(
                 time_to_first_token_ms=first * 1000,
                 total_time_ms=total * 1000,
-                prefill_tps=rate(prefilled, first),
+                prefill_tps=rate(self._prefilled, first),
                 decode_tps=rate(self._sampled - 1, total - first),
                 ram_usage_mb=resident_megabytes(),
-                prefill_tokens=prefilled,
+                prefill_tokens=self._prefilled,
                 decode_tokens=len(self._tokens),
                 cached_tokens=self._cached,
             ),

@@ -50,6 +50,7 @@ class StopMatcher:
         return held
 
     def _advance(self, character: str) -> str | None:
+        """Moves every automaton on; the longest stop string that this character completes."""
         hit: str | None = None
         for index, (stop, failures) in enumerate(self._stops):
             matched = self._matched[index]
@@ -57,11 +58,9 @@ class StopMatcher:
                 matched = failures[matched - 1]
             if stop[matched] == character:
                 matched += 1
-            if matched == len(stop):
-                if hit is None or len(stop) > len(hit):
-                    hit = stop
-                matched = failures[matched - 1]
             self._matched[index] = matched
+            if matched == len(stop) and (hit is None or len(stop) > len(hit)):
+                hit = stop
         return hit
 
 

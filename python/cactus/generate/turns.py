@@ -11,7 +11,6 @@ between two tokens. Native memory is only ever freed when no call is inside.
 
 from __future__ import annotations
 
-import atexit
 import os
 import sys
 import threading
@@ -24,9 +23,6 @@ from cactus.errors import Cancelled, ForkError, ModelClosed, ReentrantCall
 
 POLL_SECONDS = 0.05
 """A waiting call looks this often whether it was stopped: ``stop`` may not wake it by a lock."""
-
-EXIT_SECONDS = 10.0
-"""How long the end of the process waits for a running step, which is normally far below one."""
 
 
 class Call:
@@ -46,12 +42,13 @@ class Call:
 
     def move_here(self) -> None:
         """Note that the code that runs now is the one that waits for this call."""
-        self.thread = threading.get_ident()
+        # The object and not its ident, which the system gives to a new thread when this one ends.
+        self.thread = threading.current_thread()
         self.task = _current_task()
 
     def waits_for(self, running: Call) -> bool:
         """True if this call could only begin after `running`, and `running` only go on after it."""
-        if not running.pulled or running.thread != self.thread:
+        if not running.pulled or running.thread is not self.thread:
             return False
         return self.blocking or self.task is running.task
 
@@ -68,9 +65,7 @@ class Turns:
         self._outside = False
         self._engine_thread = 0
         self._closed = False
-        self._exiting = False
         self._pid = os.getpid()
-        _watch(self)
 
     @property
     def closed(self) -> bool:
@@ -84,7 +79,6 @@ class Turns:
                 f"{os.getpid()}; load it again in the child"
             )
         if self._closed:
-            self._leave_quietly()
             raise ModelClosed("the model has been destroyed")
 
     def register(self, call: Call) -> None:
@@ -141,7 +135,6 @@ class Turns:
     def cancel_if_closed(self) -> None:
         """Raises Cancelled if the model was closed while a call was in flight."""
         if self._closed:
-            self._leave_quietly()
             raise Cancelled("the model was destroyed while this call was running")
 
     def leave(self, call: Call) -> None:
@@ -177,41 +170,21 @@ class Turns:
             self._closed = True
             self.stop()
             self._changed.notify_all()
-            if not self._wait_for_rest(None):
+            if not self._wait_for_rest():
                 return  # a signal handler inside the very call: leave() frees when that ends
             self._release()
 
-    def exit(self) -> None:
-        """`close` for the end of the process: threads that still generate then end in silence."""
-        if os.getpid() != self._pid:
-            return
-        self._exiting = True
-        with self._changed:
-            self._closed = True
-            self.stop()
-            if self._wait_for_rest(EXIT_SECONDS):
-                self._release()
-
-    def _wait_for_rest(self, seconds: float | None) -> bool:
-        waited = 0.0
+    def _wait_for_rest(self) -> bool:
         while self._running is not None and not self._outside:
             if self._engine_thread == threading.get_ident():
                 return False
-            if seconds is not None and waited >= seconds:
-                return False
             self._changed.wait(POLL_SECONDS)
-            waited += POLL_SECONDS
         return True
 
     def _release(self) -> None:
         free, self._free = self._free, None
         if free is not None:
             free()
-
-    def _leave_quietly(self) -> None:
-        # A daemon thread that outlives the main program must not end in a traceback.
-        if self._exiting and threading.current_thread() is not threading.main_thread():
-            raise SystemExit
 
 
 def _current_task() -> Any:
@@ -223,22 +196,3 @@ def _current_task() -> Any:
         return asyncio.current_task()
     except RuntimeError:  # no loop runs in this thread
         return None
-
-
-_live: weakref.WeakSet[Turns] = weakref.WeakSet()
-_hooked = False
-
-
-def _watch(turns: Turns) -> None:
-    # Registered when the first model has been loaded, so it runs before the finalizers that free
-    # native memory (atexit is last in, first out).
-    global _hooked
-    _live.add(turns)
-    if not _hooked:
-        _hooked = True
-        atexit.register(_end_all)
-
-
-def _end_all() -> None:
-    for turns in list(_live):
-        turns.exit()
