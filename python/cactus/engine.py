@@ -69,8 +69,12 @@ def load_engine(
         raise InvalidRequest(f"isa must be the name of a kernel tier, got {type(isa).__name__}")
     _check_memory(folder)
     _read_ahead(folder / "model.safetensors")
-    tokenizer, template = _load_text_side(folder)
     config, limit, program = _load_program(folder, threads, isa, context)
+    try:
+        tokenizer, template = _load_text_side(folder)
+    except BaseException:
+        program.close()
+        raise
     from cactus.native import Row, Sampler
 
     return Engine(
