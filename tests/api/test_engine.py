@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import threading
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,6 @@ import pytest
 
 from cactus import Model, engine
 from cactus.errors import (
-    CactusError,
     InsufficientMemory,
     InvalidRequest,
     ModelFormatError,
@@ -90,15 +88,6 @@ def test_when_both_sides_are_damaged_the_weights_are_named(copy: Path) -> None:
         Model(copy)
 
 
-def test_no_thread_is_left_when_loading_fails(copy: Path) -> None:
-    before = threading.active_count()
-    (copy / "model.safetensors").write_bytes(b"")
-    for _ in range(3):
-        with pytest.raises(CactusError):
-            Model(copy)
-    assert threading.active_count() == before
-
-
 def test_a_broken_template_is_told_at_the_first_chat(copy: Path) -> None:
     (copy / "chat_template.jinja").write_text("{% if %}")
     with Model(copy) as model:
@@ -122,17 +111,6 @@ def test_more_weights_than_memory(tiny_model: Path, monkeypatch: pytest.MonkeyPa
         Model(tiny_model)
     monkeypatch.setattr(engine, "memory_bytes", lambda: None)
     Model(tiny_model).close()
-
-
-def test_without_another_thread_loading_takes_turns(
-    tiny_model: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def refuse(self: threading.Thread) -> None:
-        raise RuntimeError("can't start new thread")
-
-    monkeypatch.setattr(threading.Thread, "start", refuse)
-    with Model(tiny_model, threads=1) as model:
-        assert model.chat(HELLO, max_tokens=2).text
 
 
 def test_an_isa_that_does_not_exist(tiny_model: Path) -> None:
