@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 from cactus.chat.template import ChatTemplate
@@ -125,6 +126,7 @@ class ScriptedProgram:
 class ByteTokenizer:
     """One token a byte. Special ids have no text."""
 
+    token_bytes = SimpleNamespace(exact=False)
     eos_ids = (END,)
     special_ids = frozenset({END, END + 1})
 

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from cactus.chat.traced import Part
     from cactus.engine import Engine
 
+UNQUESTIONED = 4 << 20
+"""Texts of so many characters are tokenised, which takes seconds, to say how long they are."""
+
 TOOL_PROMPT = """\
 You can call functions. These are the functions, one JSON object a line:
 {tools}
@@ -50,7 +53,9 @@ def build_request(
                 f"messages[{index}] has images, and {engine.name} is a text model "
                 f"({engine.architecture}): it cannot look at images"
             )
-    prompt = engine.tokenizer.encode_prompt(_render(engine, conversation, tools))
+    parts = _render(engine, conversation, tools)
+    _check_size(engine, sum(len(part.text) for part in parts))
+    prompt = engine.tokenizer.encode_prompt(parts)
     _check_tokens(engine, prompt)
     _check_room(engine, len(prompt), options.max_tokens)
     return Request(prompt, options, _stop_tokens(engine, options), time.perf_counter() - began)
@@ -87,6 +92,24 @@ def _with_tools_in_words(conversation: list[Message], tools: list[dict[str, Any]
         else:
             told.append(message)
     return told
+
+
+def _check_size(engine: Engine, characters: int) -> None:
+    """Refuse a text that cannot fit, before its tokens take minutes and gigabytes to make."""
+    limit = engine.context_length
+    tokenizer = engine.tokenizer
+    if characters <= UNQUESTIONED or not tokenizer.token_bytes.exact:
+        return
+    names = (tokenizer.id_to_token(id) for id in range(tokenizer.vocab_size))
+    longest = max(len(tokenizer.token_bytes.of(name)) for name in names if name)
+    least = -(-characters // longest)
+    if least > limit:
+        raise ContextLengthExceeded(
+            f"the prompt has {characters} characters, which are at least {least} tokens, and the "
+            f"context is {limit}",
+            prompt_tokens=least,
+            limit=limit,
+        )
 
 
 def _check_tokens(engine: Engine, prompt: list[int]) -> None:
