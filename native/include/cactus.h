@@ -124,7 +124,8 @@ CACTUS_API const char* cactus_isa_name(uint32_t tier);
 CACTUS_API cactus_status cactus_program_create(const cactus_program_options* options, cactus_id* program);
 CACTUS_API cactus_status cactus_program_info_get(cactus_id program, cactus_program_info* info);
 // Runs the rows in order; writes one output for each row of logits. logits, if not null, gets
-// [n_outputs][vocab_size]. A failed step leaves every session as it was.
+// [n_outputs][vocab_size]. A failed step leaves every session as it was; only after
+// CACTUS_ERROR_NONFINITE or a sampler's error can one with recurrent state be shorter.
 CACTUS_API cactus_status cactus_program_step(cactus_id program, const cactus_row* rows, uint32_t n_rows, cactus_output* outputs, uint32_t n_outputs, float* logits);
 // The values that the last step left in a plan's buffer, for tests: [rows][width] floats.
 CACTUS_API cactus_status cactus_program_read(cactus_id program, uint32_t buffer, float* out, uint64_t count);

@@ -1,5 +1,8 @@
 // The C boundary: checked handles in, status codes out; no exception passes.
+#include <pthread.h>
+
 #include <algorithm>
+#include <cstdio>
 #include <cstring>
 #include <map>
 #include <memory>
@@ -21,7 +24,12 @@ using cactus::Program;
 using cactus::Sampler;
 using cactus::Session;
 
-thread_local std::string last_error;
+// A fixed buffer: reporting that there is no memory must not need any.
+thread_local char last_error[1024] = "";
+
+void set_error(const char* prefix, const char* message) {
+  std::snprintf(last_error, sizeof last_error, "%s%s", prefix, message);
+}
 
 // Objects by id. An id is never used again, and carries its kind, so a stale or mistaken one is
 // found out.
@@ -51,6 +59,8 @@ class Registry {
     object = std::move(found->second);
     objects_.erase(found);
   }
+  void lock() { mutex_.lock(); }
+  void unlock() { mutex_.unlock(); }
 
  private:
   const char* noun_;
@@ -88,26 +98,42 @@ auto& programs = *new Registry<ProgramHandle, 1>("program");
 auto& sessions = *new Registry<SessionHandle, 2>("session");
 auto& samplers = *new Registry<Sampler, 3>("sampler");
 
+// A fork must not copy a lock that a thread of the parent holds: the child could never take it.
+const int fork_handlers = [] {
+  const auto release = [] {
+    samplers.unlock();
+    sessions.unlock();
+    programs.unlock();
+  };
+  return pthread_atfork(
+      [] {
+        programs.lock();
+        sessions.lock();
+        samplers.lock();
+      },
+      release, release);
+}();
+
 template <class Body>
 cactus_status guarded(const Body& body) {
   try {
     body();
-    last_error.clear();
+    set_error("", "");
     return CACTUS_OK;
   } catch (const Error& error) {
-    last_error = error.what();
+    set_error("", error.what());
     return error.status();
   } catch (const std::bad_alloc&) {
-    last_error = "not enough memory";
+    set_error("", "not enough memory");
     return CACTUS_ERROR_MEMORY;
   } catch (const std::system_error& error) {
-    last_error = std::string("cannot start threads: ") + error.what();
+    set_error("cannot start threads: ", error.what());
     return CACTUS_ERROR_MEMORY;
   } catch (const std::exception& error) {
-    last_error = error.what();
+    set_error("", error.what());
     return CACTUS_ERROR_INTERNAL;
   } catch (...) {
-    last_error = "unknown failure";
+    set_error("", "unknown failure");
     return CACTUS_ERROR_INTERNAL;
   }
 }
@@ -133,7 +159,7 @@ extern "C" {
 
 uint32_t cactus_abi_version(void) { return CACTUS_ABI_VERSION; }
 
-const char* cactus_last_error(void) { return last_error.c_str(); }
+const char* cactus_last_error(void) { return last_error; }
 
 uint32_t cactus_isa_available(void) {
   uint32_t bits = 0;

@@ -105,6 +105,9 @@ class StepChecker {
     ok(step_.constant <= plan_.constants.size() &&
            step_.constants <= plan_.constants.size() - step_.constant,
        "names unknown constants");
+    const Op op = static_cast<Op>(step_.op);
+    ok(step_.constants == 0 || op == Op::kRope || op == Op::kQkvAttention,
+       "has rotary frequencies that it does not use");
     for (float f : step_.f) ok(std::isfinite(f), "a number is not finite");
     check_op();
   }
@@ -113,6 +116,11 @@ class StepChecker {
   void ok(bool condition, const char* what) const { need(condition, where_, what); }
 
   const BufferRecord& out() const { return plan_.buffers[static_cast<size_t>(step_.out)]; }
+
+  // Input n with a row for every token, whatever rows are wanted.
+  void token_input(int n, uint32_t width) const {
+    ok(input(n, width).output_rows == 0, "input has the wrong rows");
+  }
 
   // Input n as `width` floats a row.
   const BufferRecord& input(int n, uint32_t width, bool quantized = false) const {
@@ -157,9 +165,7 @@ class StepChecker {
     return static_cast<uint32_t>(step_.i[n]);
   }
 
-  void no_view_of_padding(uint32_t width) const {
-    ok(width % 16 == 0, "width not a multiple of 16");
-  }
+  void whole_lanes(uint32_t width) const { ok(width % 16 == 0, "width not a multiple of 16"); }
 
   void check_op() {
     const uint32_t width = out().width;
@@ -189,7 +195,7 @@ class StepChecker {
       }
       case Op::kRmsNorm: {
         weight(0, 1, width);
-        ok(width % 16 == 0, "width not a multiple of 16");
+        whole_lanes(width);
         return output(width, input(0, width).output_rows);
       }
       case Op::kHeadNorm: {
@@ -204,11 +210,11 @@ class StepChecker {
         ok(head_dim % 16 == 0 && width % head_dim == 0 && !out().quantized,
            "heads do not divide the width");
         check_rotary(head_dim);
-        input(0, width);
+        token_input(0, width);
         return output(width, 0);
       }
       case Op::kSwiglu: {
-        no_view_of_padding(width);
+        whole_lanes(width);
         return output(width, input(0, 2 * width).output_rows);
       }
       case Op::kOutputRows: {
@@ -221,10 +227,10 @@ class StepChecker {
       case Op::kShortConv: {
         const bool gated = step_.op == static_cast<uint32_t>(Op::kShortConv);
         const SlotRecord& s = slot(SlotKind::kConv);
-        no_view_of_padding(width);
+        whole_lanes(width);
         ok(s.a == width, "slot does not match");
         weight(0, width, s.b);
-        input(0, gated ? 3 * width : width);
+        token_input(0, gated ? 3 * width : width);
         return output(width, 0);
       }
     }
@@ -265,11 +271,11 @@ class StepChecker {
     ok(s.a == kv_heads && s.b == head_dim && head_dim <= kMaxHeadDim, "slot does not match");
     ok(!out().quantized || head_dim % kGroup == 0, "head_dim not a multiple of 32");
     if (step_.op == static_cast<uint32_t>(Op::kAttention)) {
-      input(0, heads * head_dim);
-      input(1, kv_heads * head_dim);
-      input(2, kv_heads * head_dim);
+      token_input(0, heads * head_dim);
+      token_input(1, kv_heads * head_dim);
+      token_input(2, kv_heads * head_dim);
     } else {
-      input(0, (heads + 2 * kv_heads) * head_dim);
+      token_input(0, (heads + 2 * kv_heads) * head_dim);
       check_rotary(head_dim);
       if (step_.weights != 0) {
         weight(0, 1, head_dim);

@@ -118,7 +118,7 @@ void Program::make_buffers() {
   const uint32_t attention = kMaxQueries * (kPage + kMaxHeadDim + 2 * (2 + kMaxHeadDim));
   scratch_floats_ = std::max(widest, attention);
   scratch_.assign(static_cast<size_t>(team_.size()), std::vector<float>(scratch_floats_));
-  queries_.resize(static_cast<size_t>(max_rows_) * queries);
+  row_scratch_.resize(static_cast<size_t>(max_rows_) * queries);
   make_output_buffers(1);
 }
 
@@ -180,24 +180,45 @@ void Program::fill_rotaries(int thread) {
   }
 }
 
-void Program::fill_batch(std::vector<Sequence> sequences) {
-  batch_.sequences = std::move(sequences);
-  batch_.tokens.clear();
-  batch_.sequence.clear();
-  batch_.positions.clear();
-  batch_.outputs.clear();
-  for (uint32_t s = 0; s < batch_.sequences.size(); s++) {
-    Sequence& sequence = batch_.sequences[s];
-    sequence.first_row = batch_.rows();
+Batch Program::make_batch(std::vector<Sequence> sequences) const {
+  Batch batch;
+  batch.sequences = std::move(sequences);
+  for (uint32_t s = 0; s < batch.sequences.size(); s++) {
+    Sequence& sequence = batch.sequences[s];
+    sequence.first_row = batch.rows();
     sequence.start = sequence.session->length();
     for (uint32_t n = 0; n < sequence.count; n++) {
       if (sequence.outputs == CACTUS_OUTPUTS_ALL ||
           (sequence.outputs == CACTUS_OUTPUTS_LAST && n + 1 == sequence.count)) {
-        batch_.outputs.push_back(batch_.rows());
+        batch.outputs.push_back(batch.rows());
       }
-      batch_.tokens.push_back(sequence.tokens[n]);
-      batch_.sequence.push_back(s);
-      batch_.positions.push_back(sequence.start + n);
+      batch.tokens.push_back(sequence.tokens[n]);
+      batch.sequence.push_back(s);
+      batch.positions.push_back(sequence.start + n);
+    }
+  }
+  return batch;
+}
+
+void Program::check_batch(const Batch& batch, uint32_t n_outputs) const {
+  if (batch.outputs.size() != n_outputs) {
+    throw Error(CACTUS_ERROR_ARGUMENT,
+                "step: the rows ask for " + std::to_string(batch.outputs.size()) +
+                    " outputs, there is room for " + std::to_string(n_outputs));
+  }
+  const uint32_t context = plan_.header.context_length;
+  for (const Sequence& s : batch.sequences) {
+    if (s.count > context || s.start > context - s.count) {
+      throw Error(CACTUS_ERROR_CONTEXT, "step: " + std::to_string(uint64_t{s.start} + s.count) +
+                                            " tokens do not fit the context of " +
+                                            std::to_string(context));
+    }
+  }
+  for (int32_t token : batch.tokens) {
+    if (token < 0 || static_cast<uint32_t>(token) >= tokens_) {
+      throw Error(CACTUS_ERROR_ARGUMENT, "step: token " + std::to_string(token) +
+                                             " is not in the vocabulary of " +
+                                             std::to_string(tokens_));
     }
   }
 }
@@ -227,59 +248,54 @@ void Program::run_steps(int thread) {
 void Program::step(std::vector<Sequence> sequences, cactus_output* outputs, uint32_t n_outputs,
                    float* logits) {
   mapping_.check_unchanged();
-  fill_batch(std::move(sequences));
-  check(batch_.outputs.size() == n_outputs, CACTUS_ERROR_ARGUMENT,
-        "step: the rows ask for " + std::to_string(batch_.outputs.size()) +
-            " outputs, there is room for " + std::to_string(n_outputs));
-  for (const Sequence& s : batch_.sequences) {
-    check(
-        s.count <= plan_.header.context_length && s.start <= plan_.header.context_length - s.count,
-        CACTUS_ERROR_CONTEXT,
-        "step: " + std::to_string(uint64_t{s.start} + s.count) +
-            " tokens do not fit the context of " + std::to_string(plan_.header.context_length));
-    for (uint32_t n = 0; n < s.count; n++) {
-      check(s.tokens[n] >= 0 && static_cast<uint32_t>(s.tokens[n]) < tokens_, CACTUS_ERROR_ARGUMENT,
-            "step: token " + std::to_string(s.tokens[n]) + " is not in the vocabulary of " +
-                std::to_string(tokens_));
-    }
-  }
+  Batch batch = make_batch(std::move(sequences));
+  check_batch(batch, n_outputs);
   // All memory first, so that a failure leaves every session as it was.
   make_output_buffers(n_outputs);
-  const size_t partials = attention_partials(plan_, batch_, team_.size());
+  const size_t partials = attention_partials(plan_, batch, team_.size());
   if (partials_.size() < partials) partials_.resize(partials);
-  for (const Sequence& s : batch_.sequences) s.session->reserve(s.count);
-
+  for (const Sequence& s : batch.sequences) s.session->reserve(s.count);
   const std::function<void(int)> job = [this](int thread) { run_steps(thread); };
-  team_.run(job);
+  batch_ = std::move(batch);
 
+  team_.run(job);
   for (const Sequence& s : batch_.sequences) s.session->advance(s.count);
-  bool finite = true;
-  for (uint32_t n = 0; n < n_outputs; n++) finite = finite && stats_[n].finite != 0;
-  if (!finite) {
+  try {
+    choose(outputs, logits);
+  } catch (...) {
     for (const Sequence& s : batch_.sequences) s.session->truncate(s.start);
-    throw Error(CACTUS_ERROR_NONFINITE,
-                "the model's logits hold NaN or infinity: its weights are damaged, or a value "
-                "overflowed");
+    throw;
+  }
+}
+
+// Samples every output row, then counts what was sampled; throws before anything is counted.
+void Program::choose(cactus_output* outputs, float* logits) {
+  const size_t n_outputs = batch_.outputs.size();
+  for (size_t n = 0; n < n_outputs; n++) {
+    if (!stats_[n].finite) {
+      throw Error(CACTUS_ERROR_NONFINITE,
+                  "the model's logits hold NaN or infinity: its weights are damaged, or a value "
+                  "overflowed");
+    }
   }
   const Buffer& buffer = buffers_[plan_.header.logits];
   const int vocab = static_cast<int>(plan_.header.vocab_size);
-  uint32_t n = 0;
-  for (const Sequence& s : batch_.sequences) {
-    const uint32_t wanted = s.outputs == CACTUS_OUTPUTS_ALL    ? s.count
-                            : s.outputs == CACTUS_OUTPUTS_LAST ? 1
-                                                               : 0;
-    for (uint32_t i = 0; i < wanted; i++, n++) {
-      const float* row = buffer.values + static_cast<size_t>(n) * buffer.stride;
-      const LogitStats& stats = stats_[n];
-      const int32_t token = s.sampler ? s.sampler->sample(row, vocab, stats) : stats.argmax;
-      outputs[n].token = token;
-      outputs[n].logprob = row[token] - stats.max - stats.log_sum;
-      outputs[n].entropy = stats.entropy;
-      if (logits != nullptr) {
-        std::memcpy(logits + static_cast<size_t>(n) * plan_.header.vocab_size, row,
-                    plan_.header.vocab_size * sizeof(float));
-      }
+  for (size_t n = 0; n < n_outputs; n++) {
+    const float* row = buffer.values + n * buffer.stride;
+    const LogitStats& stats = stats_[n];
+    Sampler* sampler = batch_.sequences[batch_.sequence[batch_.outputs[n]]].sampler;
+    const int32_t token = sampler ? sampler->sample(row, vocab, stats) : stats.argmax;
+    outputs[n].token = token;
+    outputs[n].logprob = row[token] - stats.max - stats.log_sum;
+    outputs[n].entropy = stats.entropy;
+    if (logits != nullptr) {
+      std::memcpy(logits + n * plan_.header.vocab_size, row,
+                  plan_.header.vocab_size * sizeof(float));
     }
+  }
+  for (size_t n = 0; n < n_outputs; n++) {
+    Sampler* sampler = batch_.sequences[batch_.sequence[batch_.outputs[n]]].sampler;
+    if (sampler != nullptr) sampler->accept(outputs[n].token);
   }
 }
 

@@ -94,7 +94,9 @@ class Program {
   void make_buffers();
   void make_output_buffers(uint32_t rows);
   void make_rotaries();
-  void fill_batch(std::vector<Sequence> sequences);
+  Batch make_batch(std::vector<Sequence> sequences) const;
+  void check_batch(const Batch& batch, uint32_t n_outputs) const;
+  void choose(cactus_output* outputs, float* logits);
   void run_steps(int thread);
   void fill_rotaries(int thread);
 
@@ -115,8 +117,8 @@ class Program {
   uint32_t output_capacity_ = 0;
   uint32_t scratch_floats_ = 0;  // per thread
   std::vector<std::vector<float>> scratch_;
-  std::vector<float> queries_;   // [max_rows][widest], an op's rows in f32
-  std::vector<float> partials_;  // attention over pages, when they are split
+  std::vector<float> row_scratch_;  // [max_rows][widest], rows in f32 between the phases of an op
+  std::vector<float> partials_;     // attention over pages, when they are split
   std::vector<LogitStats> stats_;
   bool profiling_ = false;
   std::vector<double> seconds_;
@@ -139,9 +141,9 @@ struct Context {
   const Rotary& rotary() const { return program.rotaries_[program.step_rotary_[step_index]]; }
   // Floats for this thread alone.
   float* scratch() const { return program.scratch_[static_cast<size_t>(thread)].data(); }
-  float* queries() const { return program.queries_.data(); }
+  // Rows of floats that an op needs between its phases, shared by all threads.
+  float* row_scratch() const { return program.row_scratch_.data(); }
   float* partials() const { return program.partials_.data(); }
-  size_t partials_size() const { return program.partials_.size(); }
   PanelRow panel_row(const Buffer& buffer, uint32_t row, uint32_t column) const {
     return program.panel_row(buffer, rows(buffer), row, column);
   }

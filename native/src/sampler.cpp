@@ -54,6 +54,7 @@ Sampler::Sampler(const cactus_sampler_options& o)
 }
 
 void Sampler::set_mask(const uint32_t* words, uint32_t count) {
+  const std::lock_guard<std::mutex> lock(mutex_);
   if (words == nullptr) {
     mask_.clear();
   } else {
@@ -63,6 +64,7 @@ void Sampler::set_mask(const uint32_t* words, uint32_t count) {
 
 void Sampler::accept(int32_t token) {
   check(token >= 0, CACTUS_ERROR_ARGUMENT, "sampler: token is negative");
+  const std::lock_guard<std::mutex> lock(mutex_);
   counts_[token]++;
 }
 
@@ -75,7 +77,7 @@ bool Sampler::plain_greedy() const {
 void Sampler::adjust(const float* logits, int count) {
   adjusted_.assign(logits, logits + count);
   for (const auto& [token, times] : counts_) {
-    if (token >= count) continue;
+    if (token >= count || times == 0) continue;
     float& logit = adjusted_[static_cast<size_t>(token)];
     logit = logit > 0 ? logit / repetition_ : logit * repetition_;
     logit -= presence_ + frequency_ * static_cast<float>(times);
@@ -136,6 +138,7 @@ int32_t Sampler::draw(int count) {
 }
 
 int32_t Sampler::sample(const float* logits, int count, const LogitStats& stats) {
+  const std::lock_guard<std::mutex> lock(mutex_);
   int32_t token = stats.argmax;
   if (!plain_greedy()) {
     adjust(logits, count);
@@ -143,7 +146,7 @@ int32_t Sampler::sample(const float* logits, int count, const LogitStats& stats)
     check(*best > kLowest, CACTUS_ERROR_ARGUMENT, "sampler: the mask allows no token");
     token = temperature_ == 0 ? static_cast<int32_t>(best - adjusted_.begin()) : draw(count);
   }
-  accept(token);
+  counts_.try_emplace(token, 0);  // so that accept has nothing to allocate
   return token;
 }
 

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <mutex>
 #include <unordered_map>
 #include <vector>
 
@@ -16,9 +17,10 @@ class Sampler {
   explicit Sampler(const cactus_sampler_options& options);
 
   void set_mask(const uint32_t* words, uint32_t count);
+  // Counts a token for the penalties. Does not throw for a token that `sample` returned.
   void accept(int32_t token);
-  // Picks a token and counts it. Penalties and bias come first, then the mask, then temperature,
-  // top-k, top-p and min-p.
+  // Picks a token; `accept` counts it. Penalties and bias come first, then the mask, then
+  // temperature, top-k, top-p and min-p.
   int32_t sample(const float* logits, int count, const LogitStats& stats);
 
  private:
@@ -32,6 +34,7 @@ class Sampler {
   int32_t draw(int count);
   double uniform();
 
+  std::mutex mutex_;  // a mask may be set while another thread samples
   float temperature_, top_p_, min_p_, repetition_, presence_, frequency_;
   uint32_t top_k_;
   uint64_t seed_, draws_ = 0;

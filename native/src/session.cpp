@@ -28,20 +28,18 @@ StateLayout::StateLayout(const Plan& plan) : kv(plan.slots.size()), conv(plan.sl
 Page::Page(const StateLayout& layout)
     : halves_(std::max<size_t>(layout.page_halves, 1)),
       // calloc: a large block comes as zero pages that take no memory until they are written.
-      kv_(static_cast<uint16_t*>(std::calloc(halves_, sizeof(uint16_t)))),
+      kv_(static_cast<uint16_t*>(std::calloc(halves_, sizeof(uint16_t))), std::free),
       tail_(layout.tail_floats) {
   if (kv_ == nullptr) throw std::bad_alloc();
 }
 
 Page::Page(const Page& other)
     : halves_(other.halves_),
-      kv_(static_cast<uint16_t*>(std::malloc(halves_ * sizeof(uint16_t)))),
+      kv_(static_cast<uint16_t*>(std::malloc(halves_ * sizeof(uint16_t))), std::free),
       tail_(other.tail_) {
   if (kv_ == nullptr) throw std::bad_alloc();
-  std::memcpy(kv_, other.kv_, halves_ * sizeof(uint16_t));
+  std::memcpy(kv_.get(), other.kv_.get(), halves_ * sizeof(uint16_t));
 }
-
-Page::~Page() { std::free(kv_); }
 
 Session::Session(std::shared_ptr<const StateLayout> layout)
     : layout_(std::move(layout)), rings_(layout_->ring_floats) {}
@@ -50,9 +48,12 @@ void Session::reserve(uint32_t count) {
   if (count == 0) return;
   const size_t first = length_ / kPage, last = (length_ + count - 1) / kPage;
   pages_.reserve(last + 1);
-  // Only the first page to be written can have a past that others share.
-  if (first < pages_.size() && pages_[first].use_count() > 1) {
-    pages_[first] = std::make_shared<Page>(*pages_[first]);
+  // Pages that others hold too: the first may have a past worth copying, those after it (left by a
+  // step that failed) have none.
+  for (size_t page = first; page <= last && page < pages_.size(); page++) {
+    if (pages_[page].use_count() == 1) continue;
+    pages_[page] =
+        page == first ? std::make_shared<Page>(*pages_[page]) : std::make_shared<Page>(*layout_);
   }
   while (pages_.size() <= last) pages_.push_back(std::make_shared<Page>(*layout_));
 }

@@ -41,15 +41,14 @@ class Page {
  public:
   explicit Page(const StateLayout& layout);
   Page(const Page& other);
-  ~Page();
   Page& operator=(const Page&) = delete;
 
-  uint16_t* kv() { return kv_; }
+  uint16_t* kv() { return kv_.get(); }
   float* tail() { return tail_.data(); }
 
  private:
   const size_t halves_;
-  uint16_t* kv_;
+  std::unique_ptr<uint16_t[], void (*)(void*)> kv_;
   std::vector<float> tail_;
 };
 

@@ -4,6 +4,7 @@
 #include <sched.h>
 
 #include <algorithm>
+#include <chrono>
 #include <mutex>
 
 #if defined(__x86_64__)
@@ -14,8 +15,10 @@ namespace cactus {
 
 namespace {
 
-// About 50 microseconds: longer than any wait inside a decode step, shorter than a time slice.
-constexpr int kSpins = 2000;
+// How long a thread spins before it sleeps. A thread that sleeps loses its core to whatever else is
+// running, and may get it back only after that one's time slice: on a busy machine sleeping at the
+// barriers of a step costs several times the step itself, and so does sleeping between two tokens.
+constexpr std::chrono::milliseconds kSpin{4};
 
 void pause() {
 #if defined(__x86_64__)
@@ -25,12 +28,22 @@ void pause() {
 #endif
 }
 
+// Spins until done() or until kSpin is over; whether it was done.
+template <class Done>
+bool spin(const Done& done) {
+  const auto end = std::chrono::steady_clock::now() + kSpin;
+  do {
+    for (int n = 0; n < 256; n++) {
+      if (done()) return true;
+      pause();
+    }
+  } while (std::chrono::steady_clock::now() < end);
+  return false;
+}
+
 // Waits until `value` differs from `old`.
 void wait_for_change(const std::atomic<uint32_t>& value, uint32_t old) {
-  for (int spin = 0; spin < kSpins; spin++) {
-    if (value.load(std::memory_order_acquire) != old) return;
-    pause();
-  }
+  if (spin([&] { return value.load(std::memory_order_acquire) != old; })) return;
   value.wait(old, std::memory_order_acquire);
 }
 
@@ -57,7 +70,7 @@ void Barrier::wait() {
   const uint32_t phase = phase_.load(std::memory_order_relaxed);
   if (arrived_.fetch_add(1, std::memory_order_acq_rel) == parties_ - 1) {
     arrived_.store(0, std::memory_order_relaxed);
-    phase_.store(phase + 1, std::memory_order_release);
+    phase_.fetch_add(1, std::memory_order_acq_rel);
     phase_.notify_all();
   } else {
     wait_for_change(phase_, phase);
@@ -79,8 +92,9 @@ Team::Team(int threads) : size_(threads), barrier_(threads), fork_generation_(fo
 
 Team::~Team() {
   if (fork_generation() != fork_generation_) {
-    // The threads stayed in the parent; only their records are here.
-    for (std::thread& worker : workers_) worker.detach();
+    // The threads stayed in the parent; only their records are here, and neither join nor detach
+    // may touch them: the system may have given their ids to threads of this process.
+    new std::vector<std::thread>(std::move(workers_));
     return;
   }
   stopping_.store(true, std::memory_order_relaxed);
@@ -100,13 +114,8 @@ void Team::run(const std::function<void(int)>& job) {
   generation_.notify_all();
   job(0);
   // The others are at most one barrier behind.
-  for (int spin = 0; running_.load(std::memory_order_acquire) != 0; spin++) {
-    if (spin < kSpins) {
-      pause();
-    } else {
-      std::this_thread::yield();
-    }
-  }
+  const auto done = [this] { return running_.load(std::memory_order_acquire) == 0; };
+  while (!spin(done)) std::this_thread::yield();
 }
 
 void Team::work(int thread) {

@@ -8,6 +8,7 @@ import os
 import random
 import shutil
 import signal
+import struct
 import subprocess
 import sys
 import threading
@@ -28,7 +29,7 @@ from cactus.errors import (
     NonFiniteLogits,
 )
 from cactus.graph.plan import Plan
-from cactus.native import Program, Row
+from cactus.native import Program, Row, Sampler
 from tests.models import golden
 from tests.native import programs
 from tests.native.conftest import Packed
@@ -207,6 +208,154 @@ def test_f12_weights_that_are_no_numbers(name: str, poison: float, tmp_path: Pat
         with pytest.raises(NonFiniteLogits, match="NaN or infinity"):
             program.step([Row(session, [1, 2, 3])])
         assert session.length == 10
+
+
+@pytest.mark.parametrize("isa", programs.TIERS)
+@pytest.mark.parametrize("poison", [float("nan"), float("inf")])
+@pytest.mark.parametrize("weight", ["q_proj", "k_proj", "v_proj"])
+def test_f12_one_bad_value_in_a_projection(
+    weight: str, poison: float, isa: str, tmp_path: Path
+) -> None:
+    """Clamping to f16 and the exponential must not turn what is no number into one."""
+    checkpoint = golden.load("llama")
+    tensors = {key: value.copy() for key, value in checkpoint.tensors.items()}
+    tensors[f"model.layers.0.self_attn.{weight}.weight"][5, 7] = poison
+    graph = programs.fused(checkpoint.graph, "f32")
+    packed = programs.store(graph, tensors, tmp_path / "weights", "f32")
+    with programs.load(graph, packed, threads=1, isa=isa) as program:
+        for tokens in ([1], [1, 2, 3]):
+            with pytest.raises(NonFiniteLogits):
+                program.step([Row(program.session(), tokens)])
+
+
+def test_a_sampler_that_fails_takes_the_step_back(packed: Packed) -> None:
+    for name in ("llama", "lfm2"):
+        graph = programs.fused(golden.load(name).graph, "q8")
+        with programs.load(graph, packed(name, "q8"), threads=1) as program, Sampler() as sampler:
+            session = program.session()
+            program.step([Row(session, [1, 2, 3], "none")])
+            sampler.mask = np.zeros(8, np.uint32)
+            with pytest.raises(InvalidRequest, match="mask allows no token"):
+                program.step([Row(session, [4], "last", sampler)])
+            assert session.length == 3
+            sampler.mask = None
+            got = program.step([Row(session, [4], "last", sampler)])
+            assert got == program.step([Row(program.session(), [1, 2, 3, 4])])
+
+
+def test_reading_after_a_refused_step(program: Program) -> None:
+    session = program.session()
+    program.step([Row(session, [1, 2])])
+    with pytest.raises(InvalidRequest, match="vocabulary"):
+        program.step([Row(session, [1] * 40 + [1 << 20], "all")])
+    # What lies there is the last step that ran: two rows of the first buffer.
+    assert np.isfinite(program.read(0, 2, 64)).all()
+
+
+def test_a_mask_may_be_set_while_others_sample(program: Program) -> None:
+    masks = [np.full(8, 0xFFFFFFFF, np.uint32), np.full(64, 0xFFFFFFFF, np.uint32), None]
+    with Sampler(temperature=1.0, seed=1) as sampler:
+        done = threading.Event()
+
+        def change() -> None:
+            turn = 0
+            while not done.is_set():
+                sampler.mask = masks[turn % 3]
+                sampler.accept(turn % 200)
+                turn += 1
+
+        worker = threading.Thread(target=change)
+        worker.start()
+        session = program.session()
+        for _ in range(300):
+            program.step([Row(session, [1], "last", sampler)])
+        done.set()
+        worker.join()
+
+
+def test_failed_allocations_leave_forks_apart(packed: Packed, tmp_path: Path) -> None:
+    """Surplus pages of a step that found no memory must not be written by two sessions."""
+    code = """
+import resource, sys
+from cactus.errors import InsufficientMemory
+from cactus.native import Program, Row
+program = Program(open(sys.argv[1], "rb").read(), sys.argv[2], threads=1, chunk=8192)
+page = program.info.page_bytes
+session = program.session()
+program.step([Row(session, [1, 2, 3], "none")])
+want = [program.step([Row(f, [n] * 600)])[0].token for n in (4, 5) for f in (session.fork(),)]
+used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
+failed = 0
+for room in range(0, 40 * page, page):
+    resource.setrlimit(resource.RLIMIT_AS, (used + room, resource.RLIM_INFINITY))
+    try:
+        program.step([Row(session, [7] * 6000, "none")])
+        session.truncate(3)
+    except InsufficientMemory:
+        failed += 1
+        assert session.length == 3
+resource.setrlimit(resource.RLIMIT_AS, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+fork = session.fork()
+got = [program.step([Row(s, [n] * 600)])[0].token for n, s in ((4, session), (5, fork))]
+again = [program.step([Row(s, [9])])[0] for s in (session, fork)]
+print(got == want, failed > 0)
+"""
+    graph = programs.fused(golden.load("llama").graph, "q4")
+    store = packed("llama", "q4")
+    blob = tmp_path / "plan"
+    blob.write_bytes(programs.plan_of(graph, store, context=8192).blob)
+    command = [sys.executable, "-c", code, str(blob), str(store.path)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert (done.stdout.strip(), done.stderr) == ("True True", "")
+
+
+def test_f55_a_child_that_loads_its_own(plan: Plan, packed: Packed, tmp_path: Path) -> None:
+    """The child's threads may get the ids that the parent's had; dropping those must not matter."""
+    code = """
+import os, sys
+from cactus.native import Program, Row
+blob, path = open(sys.argv[1], "rb").read(), sys.argv[2]
+parent = Program(blob, path, threads=4)
+parent.step([Row(parent.session(), [1, 2])])
+child = os.fork()
+if child == 0:
+    own = Program(blob, path, threads=4)
+    token = own.step([Row(own.session(), [1, 2])])[0].token
+    parent.close()
+    own.close()
+    os._exit(0)
+print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+    blob = tmp_path / "plan"
+    blob.write_bytes(plan.blob)
+    command = [
+        sys.executable,
+        "-W",
+        "ignore",
+        "-c",
+        code,
+        str(blob),
+        str(packed("lfm2", "q4").path),
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert (done.stdout.strip(), done.stderr) == ("0", "")
+
+
+def test_an_op_that_needs_every_row_is_not_given_fewer(packed: Packed) -> None:
+    """A plan whose attention reads a buffer of wanted rows only."""
+    plan = programs.plan_of(golden.load("llama").graph, packed("llama", "f32"), keep=True)
+    blob = bytearray(plan.blob)
+    weights, buffers = struct.unpack_from("<2I", blob, 8)
+    first = 64 + 32 * weights  # the buffer records: 16 bytes, the third word says which rows
+    refused = 0
+    for n in range(buffers):
+        (rows,) = struct.unpack_from("<I", blob, first + 16 * n + 8)
+        struct.pack_into("<I", blob, first + 16 * n + 8, 1 - rows)
+        with pytest.raises(NativeError, match=r"rows|logits"):
+            Program(bytes(blob), packed("llama", "f32").path, threads=1)
+        struct.pack_into("<I", blob, first + 16 * n + 8, rows)
+        refused += 1
+    assert refused == buffers
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="fork exists on POSIX only")

@@ -6,7 +6,11 @@
 
 namespace cactus::CACTUS_TIER {
 
-static inline F16 clamp_half(F16 x) { return min(max(x, set1(-65504.0f)), set1(65504.0f)); }
+// Into the range of f16. Of two operands min and max return the second where one is NaN, and x - x
+// is NaN for an infinity: what is no number stays visible in the logits.
+static inline F16 clamp_half(F16 x) {
+  return add(min(set1(65504.0f), max(set1(-65504.0f), x)), sub(x, x));
+}
 
 static void kv_store(const float* k, const float* v, int head_dim, int slot, const KvPage* page) {
   uint16_t* column = page->k + static_cast<size_t>(slot / 16) * head_dim * 16 + slot % 16;

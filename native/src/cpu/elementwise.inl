@@ -5,7 +5,8 @@ namespace cactus::CACTUS_TIER {
 // e^x to about 1 ulp (Cody-Waite reduction, Taylor polynomial of degree 6 on |r| <= ln 2 / 2); 0
 // below -87.3, where the result would be subnormal, so that a masked score is exactly nothing.
 static inline F16 exp(F16 x) {
-  const F16 bounded = min(max(x, set1(-87.3f)), set1(88.3f));
+  // In this order a NaN stays one.
+  const F16 bounded = min(set1(88.3f), max(set1(-87.3f), x));
   const I16 n = round_i32(mul(bounded, set1(1.44269504f)));
   const F16 nf = to_f32(n);
   F16 r = fma(nf, set1(-0.693359375f), bounded);

@@ -91,7 +91,8 @@ void attend(const Context& c, const StepRecord& step, const Shape& shape, const 
     const uint32_t query = tile.first + n;
     const uint32_t row = s.first_row + query / shape.group;
     const uint32_t head = tile.kv_head * shape.group + query % shape.group;
-    const float* q = c.queries() + (static_cast<size_t>(row) * shape.heads + head) * shape.head_dim;
+    const float* q =
+        c.row_scratch() + (static_cast<size_t>(row) * shape.heads + head) * shape.head_dim;
     for (uint32_t d = 0; d < shape.head_dim; d++) packed[d * tile.count + n] = q[d];
     const int64_t limit = int64_t{seen(s, shape, query)} - int64_t{page} * kPage;
     args.limit[n] = static_cast<int>(std::clamp<int64_t>(limit, 0, kPage));
@@ -208,7 +209,7 @@ void prepare(const StepRecord& step, const Context& c, const Query& query, const
   for (uint32_t n = first; n < last; n++) {
     const uint32_t head = n / rows, row = n % rows;
     if (head < shape.heads) {
-      float* q = c.queries() + (static_cast<size_t>(row) * shape.heads + head) * shape.head_dim;
+      float* q = c.row_scratch() + (static_cast<size_t>(row) * shape.heads + head) * shape.head_dim;
       query(row, head, q);
       c.kernels().scale(q, step.f[0], static_cast<int>(shape.head_dim), q);
       continue;
