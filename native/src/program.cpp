@@ -69,7 +69,10 @@ Program::Program(const void* plan, uint64_t plan_size, const std::string& weight
       max_rows_(max_rows),
       tokens_(UINT32_MAX),
       layout_(std::make_shared<StateLayout>(plan_)),
-      team_(threads) {
+      team_(threads),
+      pacer_(threads),
+      active_(threads),
+      waited_(static_cast<size_t>(threads)) {
   for (const WeightRecord& record : plan_.weights) {
     weights_.push_back(resolve(record, mapping_.data()));
   }
@@ -168,7 +171,7 @@ void Program::fill_rotaries(int thread) {
   for (Rotary& rotary : rotaries_) {
     const float* frequencies = plan_.constants.data() + rotary.constant;
     for (uint32_t row = static_cast<uint32_t>(thread); row < batch_.rows();
-         row += static_cast<uint32_t>(team_.size())) {
+         row += static_cast<uint32_t>(active_)) {
       const float position = static_cast<float>(batch_.positions[row]);
       const size_t at = static_cast<size_t>(row) * rotary.count;
       for (uint32_t i = 0; i < rotary.count; i++) {
@@ -223,15 +226,24 @@ void Program::check_batch(const Batch& batch, uint32_t n_outputs) const {
   }
 }
 
+// The barrier of the current step's threads.
+void Program::meet(int thread) {
+  if (active_ == 1) return;
+  const auto begin = std::chrono::steady_clock::now();
+  team_.barrier().wait();
+  waited_[static_cast<size_t>(thread)] +=
+      std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+}
+
 void Program::run_steps(int thread) {
   fill_rotaries(thread);
-  team_.barrier().wait();
+  meet(thread);
   const bool timed = profiling_ && thread == 0;
   for (size_t n = 0; n < plan_.steps.size(); n++) {
     const auto begin =
         timed ? std::chrono::steady_clock::now() : std::chrono::steady_clock::time_point();
     functions_[n](plan_.steps[n], Context{*this, n, thread});
-    team_.barrier().wait();
+    meet(thread);
     if (timed) {
       seconds_[n] +=
           std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
@@ -239,7 +251,7 @@ void Program::run_steps(int thread) {
   }
   const Buffer& logits = buffers_[plan_.header.logits];
   for (size_t row = static_cast<size_t>(thread); row < batch_.outputs.size();
-       row += static_cast<size_t>(team_.size())) {
+       row += static_cast<size_t>(active_)) {
     kernels_.logit_stats(logits.values + row * logits.stride,
                          static_cast<int>(plan_.header.vocab_size), &stats_[row]);
   }
@@ -252,13 +264,22 @@ void Program::step(std::vector<Sequence> sequences, cactus_output* outputs, uint
   check_batch(batch, n_outputs);
   // All memory first, so that a failure leaves every session as it was.
   make_output_buffers(n_outputs);
-  const size_t partials = attention_partials(plan_, batch, team_.size());
+  active_ = pacer_.next();
+  const size_t partials = attention_partials(plan_, batch, active_);
   if (partials_.size() < partials) partials_.resize(partials);
   for (const Sequence& s : batch.sequences) s.session->reserve(s.count);
   const std::function<void(int)> job = [this](int thread) { run_steps(thread); };
   batch_ = std::move(batch);
 
-  team_.run(job);
+  std::fill(waited_.begin(), waited_.end(), 0.0);
+  const auto begin = std::chrono::steady_clock::now();
+  if (active_ == 1) {
+    job(0);
+  } else {
+    team_.run(job);
+  }
+  const std::chrono::duration<double> took = std::chrono::steady_clock::now() - begin;
+  pacer_.record(active_, took.count(), *std::max_element(waited_.begin(), waited_.end()));
   for (const Sequence& s : batch_.sequences) s.session->advance(s.count);
   try {
     choose(outputs, logits);

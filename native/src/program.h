@@ -98,6 +98,7 @@ class Program {
   void check_batch(const Batch& batch, uint32_t n_outputs) const;
   void choose(cactus_output* outputs, float* logits);
   void run_steps(int thread);
+  void meet(int thread);
   void fill_rotaries(int thread);
 
   const Mapping mapping_;
@@ -124,6 +125,9 @@ class Program {
   std::vector<double> seconds_;
   Batch batch_;
   Team team_;
+  Pacer pacer_;
+  int active_;                  // threads of the current step: all of the team, or one
+  std::vector<double> waited_;  // seconds at barriers in the current step, by thread
 };
 
 // What an op function sees.
@@ -134,8 +138,8 @@ struct Context {
 
   const KernelTable& kernels() const { return program.kernels_; }
   const Batch& batch() const { return program.batch_; }
-  int threads() const { return program.team_.size(); }
-  void barrier() const { program.team_.barrier().wait(); }
+  int threads() const { return program.active_; }
+  void barrier() const { program.meet(thread); }
   const Buffer& buffer(int32_t index) const { return program.buffers_[static_cast<size_t>(index)]; }
   const Weight& weight(int32_t index) const { return program.weights_[static_cast<size_t>(index)]; }
   const Rotary& rotary() const { return program.rotaries_[program.step_rotary_[step_index]]; }
