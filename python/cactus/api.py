@@ -163,14 +163,16 @@ class CactusModel:
 
     def complete(self, messages: Messages, **options: Unpack[CompleteOptions]) -> str:
         """See `cactus_complete`."""
-        model = self._open()
+        with _remember_errors():
+            model = self._open()
         return _complete(lambda: model, messages, options)
 
     def transcribe(
         self, audio_path: str, prompt: str = "", callback: Callback | None = None
     ) -> str:
         """See `cactus_transcribe`."""
-        model = self._open()
+        with _remember_errors():
+            model = self._open()
         return _transcribe(lambda: model)
 
     def embed(self, text: str, normalize: bool = False) -> list[float]:
@@ -265,7 +267,8 @@ def _find(handle: object) -> Model:
     if model is None:
         if 0 < handle <= _issued:
             raise ModelClosed(f"model {handle} has been destroyed")
-        raise InvalidRequest(f"model {handle} is no handle of cactus_init")
+        shown = str(handle) if abs(handle) < 1 << 64 else "that large number"
+        raise InvalidRequest(f"model {shown} is no handle of cactus_init")
     return model
 
 

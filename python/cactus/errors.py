@@ -63,7 +63,7 @@ class NonFiniteLogits(CactusError):
 
 
 class InsufficientMemory(CactusError, MemoryError):
-    """More memory is needed than there is; the message has both numbers."""
+    """More memory is needed than there is; the message says how much."""
 
 
 class DownloadError(CactusError):

@@ -448,3 +448,37 @@ def test_a_dropped_model_is_freed_at_once(tiny_model: Path) -> None:
         assert program() is None
     finally:
         gc.enable()
+
+
+def test_values_that_cannot_even_be_shown(tiny_model: Path) -> None:
+    class Silent:
+        def __repr__(self) -> str:
+            raise RuntimeError("no")
+
+    huge = 10**5000
+    handle = cactus_init(str(tiny_model))
+    for messages in (
+        huge,
+        [{"role": "user", "content": huge}],
+        [{"role": Silent(), "content": ""}],
+    ):
+        answer = json.loads(cactus_complete(handle, messages))  # type: ignore[arg-type]
+        assert answer["success"] is False and "messages" in answer["error"]
+    assert "no handle" in json.loads(cactus_complete(huge, []))["error"]
+    cactus_destroy(handle)
+
+
+def test_using_a_destroyed_model_is_the_last_error(tiny_model: Path) -> None:
+    model = CactusModel(str(tiny_model))
+    model.destroy()
+    for call in (lambda: model.complete([]), lambda: model.transcribe("x")):
+        cactus_tokenize_works(tiny_model)
+        assert cactus_get_last_error() is None
+        with pytest.raises(RuntimeError, match="destroyed"):
+            call()
+        assert "destroyed" in (cactus_get_last_error() or "")
+
+
+def cactus_tokenize_works(folder: Path) -> None:
+    with CactusModel(str(folder)) as model:
+        model.tokenize("a")

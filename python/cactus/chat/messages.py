@@ -98,7 +98,7 @@ def _message(item: Any, name: str) -> Message:
             f'{name}: expected an object with "role" and "content", got {shown(item)}'
         )
     role = item.get("role")
-    if role not in ROLES:
+    if not isinstance(role, str) or role not in ROLES:
         got = shown(role) if "role" in item else "none"
         raise InvalidRequest(f"{name}.role: expected one of {', '.join(ROLES)}, got {got}")
     given = {key: value for key, value in item.items() if key not in ("images", "content")}
@@ -149,6 +149,7 @@ def _content(content: Any, name: str) -> tuple[list[dict[str, str]], list[Any]]:
     for index, part in enumerate(content):
         place = f"{name}[{index}]"
         kind = part.get("type") if isinstance(part, dict) else None
+        kind = kind if isinstance(kind, str) else None
         if kind == "text":
             text = part.get("text")
             if not isinstance(text, str):

@@ -83,5 +83,8 @@ def shown(value: Any) -> str:
         return "null"
     if isinstance(value, (dict, list, tuple)) and value:
         return "an object" if isinstance(value, dict) else f"a list of {len(value)}"
-    text = repr(value)
+    try:
+        text = repr(value)
+    except Exception:  # a number of thousands of digits, or a caller's own class
+        text = type(value).__name__
     return text if len(text) <= 60 else text[:57] + "..."

@@ -15,7 +15,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ..errors import InvalidRequest, ModelClosed
+from ..errors import InsufficientMemory, InvalidRequest, ModelClosed
 from ..graph.step import Output, Row
 from . import _signatures as abi
 from .library import check, load
@@ -294,11 +294,26 @@ class Program(_Handle):
 
             values = np.empty((n_outputs, self.vocab_size), np.float32)
             pointer = values.ctypes.data_as(ctypes.POINTER(ctypes.c_float))
-        check(load().cactus_program_step(self.id, native_rows, count, outputs, n_outputs, pointer))
+        status = load().cactus_program_step(
+            self.id, native_rows, count, outputs, n_outputs, pointer
+        )
+        if status == abi.ERROR_MEMORY:
+            raise InsufficientMemory(self._memory_message(rows))
+        check(status)
         return [
             Output(o.token, o.logprob, o.entropy, None if values is None else values[i])
             for i, o in enumerate(outputs)
         ]
+
+    def _memory_message(self, rows: Sequence[Row]) -> str:
+        info = self.info
+        pages = sum(-(-len(row.tokens) // info.page_positions) + 1 for row in rows)
+        need = pages * info.page_bytes / 2**20
+        tokens = sum(len(row.tokens) for row in rows)
+        return (
+            f"no memory for {tokens} more tokens: their keys and values take up to {need:.0f} MiB "
+            "more than this process was given; end other programs or shorten the conversation"
+        )
 
     def read(self, buffer: int, rows: int, width: int) -> NDArray[np.float32]:
         """The values that the last step left in a plan's buffer, [rows, width]."""
