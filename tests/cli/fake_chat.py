@@ -7,7 +7,16 @@ import time
 
 from cactus.cli import main as cli
 from cactus.cli.chat import Chat
+from cactus.errors import ContextLengthExceeded, InsufficientMemory, NativeError
 from cactus.types import Completion, Metrics, StreamEvent
+
+REFUSALS = {
+    "too long": ContextLengthExceeded(
+        "the prompt has 74 tokens, 14 more than the context of 60", prompt_tokens=74, limit=60
+    ),
+    "too big": InsufficientMemory("no room for the cache"),
+    "odd": NativeError("a step failed"),
+}
 
 
 class EchoStream:
@@ -26,6 +35,10 @@ class EchoStream:
         self.reason = "stop"
 
     def __iter__(self):
+        for word, error in REFUSALS.items():
+            if word in self.says:
+                yield StreamEvent("half", 1)
+                raise error
         for letter in self.says:
             if self.model.stopped and not self.stubborn:
                 self.reason = "cancelled"

@@ -66,6 +66,24 @@ def test_a_conversation_remembers_until_reset(terminal) -> None:
     assert leaves(child) == 0
 
 
+def test_a_request_that_fails_does_not_end_the_conversation(terminal) -> None:
+    child = terminal([FAKE])
+    for text, said in [
+        ("too long", r"half\r\n[^\n]*\[the prompt .* the context of 60\. /reset starts over\.\]"),
+        ("too big", r"half\r\n[^\n]*\[no room for the cache\]"),
+        ("odd", r"half\r\n[^\n]*\[a step failed\]"),
+    ]:
+        child.expect("> ")
+        child.sendline(text)
+        child.expect(said)
+    child.expect("> ")
+    child.sendline("one")
+    child.expect(r"\['one'\]")
+    child.expect("> ")
+    child.sendline("/exit")
+    assert leaves(child) == 0
+
+
 def test_help_and_wrong_commands(terminal) -> None:
     child = terminal([FAKE])
     child.expect("> ")

@@ -13,7 +13,7 @@ import click
 
 from cactus.cli.main import INTERRUPTED
 from cactus.cli.text import printable, whole_characters
-from cactus.errors import ContextLengthExceeded, InvalidRequest, NonFiniteLogits
+from cactus.errors import CactusError, ContextLengthExceeded, ModelClosed
 
 if TYPE_CHECKING:
     from cactus.model import Model
@@ -85,8 +85,10 @@ class Chat:
         try:
             return self._answer(text).finish_reason == "cancelled"
         except ContextLengthExceeded as error:
-            self._note(f"{error} /reset starts over.")
-        except (InvalidRequest, NonFiniteLogits) as error:
+            self._note(f"{str(error).rstrip('.')}. /reset starts over.")
+        except ModelClosed:
+            raise
+        except CactusError as error:
             self._note(str(error))
         return False
 
@@ -97,12 +99,17 @@ class Chat:
             self._model.stream(messages, **self._options) as stream,
             _stop_at_interrupt(self._model),
         ):
-            for event in stream:
-                shown = printable(event.text)
-                if shown:
-                    sys.stdout.write(shown)
-                    sys.stdout.flush()
-                    newline = shown.endswith("\n")
+            try:
+                for event in stream:
+                    shown = printable(event.text)
+                    if shown:
+                        sys.stdout.write(shown)
+                        sys.stdout.flush()
+                        newline = shown.endswith("\n")
+            except CactusError:
+                if not newline:
+                    print(flush=True)  # the message begins a line of its own
+                raise
             completion = stream.completion
         if not newline or not completion.text:
             print()
