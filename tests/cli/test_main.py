@@ -153,6 +153,23 @@ def test_a_reader_that_leaves_ends_the_command_quietly() -> None:
     assert done.stderr == b""
 
 
+@pytest.mark.parametrize("closed", [">&-", "2>&-", "<&-", "<&- >&- 2>&-"])
+def test_closed_streams_are_no_defect(closed: str, tiny_model: Path) -> None:
+    arguments = [*COMMAND, "run", str(tiny_model), "-q", "-p", "hi", "--max-tokens", "3"]
+    line = f'"$@" {closed}'
+    done = subprocess.run(
+        ["sh", "-c", line, "sh", *arguments], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert bool(done.stdout) == (">&-" not in closed.replace("2>&-", ""))
+
+
+def test_a_mistake_with_closed_streams_is_a_status(tmp_path: Path) -> None:
+    arguments = [*COMMAND, "run", str(tmp_path / "none"), "-p", "hi"]
+    done = subprocess.run(["sh", "-c", '"$@" >&- 2>&-', "sh", *arguments], check=False)
+    assert done.returncode == 1
+
+
 def test_a_terminal_that_lacks_a_character_gets_a_substitute(monkeypatch, tmp_path: Path) -> None:
     folder = tmp_path / "weights" / "m"
     folder.mkdir(parents=True)

@@ -127,6 +127,11 @@ def _is_expected(error: Exception) -> bool:
 
 
 def _prepare() -> None:
+    # A stream that the shell has closed (>&-) is None; opened in this order each gets its own
+    # number back, so that no file of ours becomes the output of a program that we start.
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115
     # A terminal whose encoding lacks a character shows a substitute; that is no reason to stop.
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
