@@ -38,11 +38,22 @@ def command(models: tuple[str, ...], yes: bool) -> None:
     click.echo(f"Models ({megabytes(total)}):")
     for folder in folders:
         click.echo(f"  {folder}  {megabytes(_size(folder))}")
-    if not yes and not click.confirm(f"Delete {_count(folders)}?", default=False):
+    if not yes and not _confirm(f"Delete {_count(folders)}?"):
         click.echo("The models are kept.")
         return
     for folder in folders:
         _delete(folder)
+
+
+def _confirm(question: str) -> bool:
+    """Asks; where nobody can answer (the end of stdin) the answer is no."""
+    try:
+        return click.confirm(question, default=False)
+    except click.Abort as stop:  # click makes one of two; Ctrl-C still ends the command
+        if not isinstance(stop.__context__, EOFError):
+            raise
+        click.echo()
+        return False
 
 
 def _leftovers() -> list[Path]:
