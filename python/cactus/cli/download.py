@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import click
 
-from cactus.cli.progress import show_progress
 from cactus.weights.catalog import STARTER
 
 
@@ -27,10 +26,9 @@ def command(
     MODEL is a name that 'cactus list' shows, or any Hugging Face id. Without MODEL it is the
     starter model. An interrupted download continues where it stopped.
     """
-    from cactus.weights.download import download_model
+    from cactus.cli.models import fetch
+    from cactus.weights import locate
 
-    with show_progress() as progress:
-        folder = download_model(
-            model, precision=precision, token=token, offline=offline, again=again, progress=progress
-        )
-    click.echo(folder)
+    if model.lower().endswith(".gguf") or model.startswith(("weights/", "./", "../", "/", "~")):
+        raise locate.not_found(model)
+    click.echo(fetch(model, precision=precision, token=token, offline=offline, again=again))

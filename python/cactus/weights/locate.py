@@ -101,15 +101,70 @@ def resolve(name_or_path: str | os.PathLike[str], progress: Progress | None = No
 
 
 def find_named(name_or_id: str) -> Path | None:
-    """The weights folder of a hub id, a bare name or ``weights/<name>``, or None."""
-    name = name_or_id.replace("\\", "/").removeprefix("./").removeprefix("weights/").rstrip("/")
-    if not (catalog.is_name(name) or catalog.is_hub_id(name)):
+    """The weights folder of a hub id, a bare name or ``weights/<name>``, or None.
+
+    A hub id finds only the folder that was made from it: a model of the same name by another
+    owner, or a mistyped ``wieghts/<name>``, is not that model.
+    """
+    name = _bare_name(name_or_id)
+    if name is not None:
+        return _find_folder(name)
+    if is_path(name_or_id) or not catalog.is_hub_id(name_or_id):
         return None
-    for root in search_roots():
-        for candidate in (root / catalog.folder_name(name), root / name.rpartition("/")[2]):
-            if is_weights_folder(candidate):
-                return candidate
-    return None
+    folder = _find_folder(name_or_id.rpartition("/")[2])
+    if folder is None or (source_id(folder) or "").lower() != name_or_id.lower():
+        return None
+    return folder
+
+
+def source_id(folder: Path) -> str | None:
+    """The hub id that a weights folder was made from, or None where nothing says it.
+
+    It is ``cactus.source.hub_id`` of the folder's config.json, else that of the catalog's model
+    with the folder's name.
+    """
+    own = (_read_config(folder) or {}).get("cactus")
+    source = own.get("source") if isinstance(own, dict) else None
+    recorded = source.get("hub_id") if isinstance(source, dict) else None
+    if isinstance(recorded, str) and catalog.is_hub_id(recorded):
+        return recorded
+    entry = catalog.find(folder.name)
+    return entry.hub_id if entry is not None else None
+
+
+def record_source_id(folder: Path, hub_id: str) -> None:
+    """Writes down in a weights folder which hub id it was made from, for `source_id`."""
+    config = _read_config(folder) or {}
+    own = config.get("cactus")
+    if not isinstance(own, dict):
+        raise ModelNotFound(f'"{folder}" is no weights folder: its config.json has no "cactus"')
+    source = own.get("source")
+    own["source"] = {**(source if isinstance(source, dict) else {}), "hub_id": hub_id}
+    part = folder / ".config.json.part"
+    part.write_text(json.dumps(config, indent=2, ensure_ascii=False) + "\n", "utf-8")
+    os.replace(part, folder / "config.json")
+
+
+def is_path(text: str) -> bool:
+    """Whether `text` can only mean a place on this machine, never a model of the hub."""
+    text = text.replace("\\", "/")
+    if text.startswith(("weights/", "./", "../", "/", "~")) or text.lower().endswith(".gguf"):
+        return True
+    first, slash, _ = text.partition("/")
+    return bool(slash) and _exists(Path(first))
+
+
+def name_clash(hub_id: str) -> ModelNotFound | None:
+    """The error for a hub id whose folder holds another model, or None."""
+    folder = _find_folder(catalog.folder_name(hub_id))
+    if folder is None or find_named(hub_id) is not None:
+        return None
+    source = source_id(folder)
+    known = f"is {source}" if source else "does not say where it comes from"
+    return ModelNotFound(
+        f'no model "{hub_id}" on this machine: "{folder}" has that name and {known}; '
+        f'to use that one, name it "{folder.name}"; to fetch the other one, move it away first'
+    )
 
 
 def cache_root() -> Path:
@@ -120,20 +175,45 @@ def cache_root() -> Path:
 def not_found(text: str) -> ModelNotFound:
     """The error for a model that is not there, with the nearest names and the next step."""
     shown = text if len(text) <= 120 else f"{text[:100]}… ({len(text)} characters)"
-    entry = catalog.find(text)
+    bare = _bare_name(text)
+    entry = catalog.find(bare or text)
     if entry is not None:
         return ModelNotFound(
             f'model "{shown}" is not on this machine; fetch it with: cactus download {entry.hub_id}'
         )
+    path, hub_id = is_path(text), catalog.is_hub_id(text)
+    clash = name_clash(text) if hub_id and not path else None
+    if clash is not None:
+        return clash
     here = [path.name for path in installed()]
     close = catalog.suggest(text, [*here, *(entry.name for entry in catalog.CATALOG)])
     places = ", ".join(f'"{root}"' for root in search_roots())
     advice = f"did you mean {' or '.join(close)}? " if close else ""
-    fetch = text if catalog.is_hub_id(text) else catalog.STARTER.hub_id
+    if path:
+        named = f"as in {bare}" if bare and bare != text else f"as in {catalog.STARTER.name}"
+        advice += f"A downloaded model is named without a folder, {named}. "
+    fetch = text if hub_id and not path else catalog.STARTER.hub_id
     return ModelNotFound(
         f'no model "{shown}": {advice}Looked for a path of that name and in {places}; '
         f"cactus list shows what is there, cactus download {fetch} fetches one"
     )
+
+
+def _bare_name(text: str) -> str | None:
+    """The name in a bare name or a ``weights/<name>`` path, or None."""
+    text = text.replace("\\", "/").rstrip("/")
+    below = text.removeprefix("./")
+    name = below.removeprefix("weights/")
+    return name if catalog.is_name(name) and name in (text, below[len("weights/") :]) else None
+
+
+def _find_folder(name: str) -> Path | None:
+    """The weights folder of this name in the first root that has one, or None."""
+    for root in search_roots():
+        for candidate in (root / name.lower(), root / name):
+            if is_weights_folder(candidate):
+                return candidate
+    return None
 
 
 def _from_path(path: Path, progress: Progress | None) -> Path:
