@@ -208,6 +208,14 @@ def test_a_hub_model_is_fetched_converted_and_then_simply_there(fake_hub, root: 
     assert len(fake_hub.site.requests) == count
 
 
+def test_another_owners_model_of_that_name_is_not_taken(fake_hub, root: Path, tiny_model) -> None:
+    shutil.copytree(tiny_model, root / "tiny-llama")
+    locate.record_source_id(root / "tiny-llama", "acme/Tiny-Llama")
+    with pytest.raises(ModelNotFound, match="is acme/Tiny-Llama; to use that one"):
+        download.download_model("other/Tiny-Llama")
+    assert fake_hub.site.requests == []
+
+
 def test_an_architecture_that_cannot_run_is_refused_before_its_weights_come(fake_hub) -> None:
     config = json.loads(fake_hub.files["config.json"]) | {"model_type": "unheard_of"}
     fake_hub.files["config.json"] = json.dumps(config).encode()
@@ -297,6 +305,7 @@ def test_offline_no_socket_is_opened_and_models_that_are_here_work(
     root: Path, tiny_model: Path, monkeypatch
 ) -> None:
     shutil.copytree(tiny_model, root / "tiny-llama")
+    locate.record_source_id(root / "tiny-llama", "acme/Tiny-Llama")
     monkeypatch.setattr(socket, "socket", no_socket)
     monkeypatch.setattr(socket, "getaddrinfo", no_socket)
     monkeypatch.setattr(package_index, "_pip", no_socket)

@@ -55,6 +55,9 @@ def download_model(
     found = locate.find_named(hub_id)
     if found is not None and not again:
         return found
+    clash = locate.name_clash(hub_id)
+    if clash is not None:
+        raise clash
     if offline or hub.is_offline():
         raise OfflineError(
             f"{hub_id} is not on this machine and downloads are switched off "
@@ -116,6 +119,8 @@ def _fetch_and_convert(
         source = staging / "checkpoint"
         hub.snapshot(hub_id, source, token=token, progress=progress, accept=_check_architecture)
     convert(source, target, precision, progress)
+    if entry is None:
+        locate.record_source_id(target, hub_id)
 
 
 def _check_architecture(config: dict[str, Any]) -> None:
