@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import signal
 import sys
+import time
 from pathlib import Path
 
 import pexpect
@@ -36,6 +37,21 @@ def terminal():
     yield start
     for child in running:
         child.close(force=True)
+
+
+def interrupt(child: pexpect.spawn) -> None:
+    """Ctrl-C once the program waits for a key.
+
+    Python's `input` notices a signal only while it waits: one that comes between the prompt, or
+    a key's echo, and the next wait is seen with the next key.
+    """
+    status = Path(f"/proc/{child.pid}/stat")
+    if status.exists():
+        while status.read_text().rpartition(")")[2].split()[0] != "S":
+            time.sleep(0.01)
+    else:
+        time.sleep(0.5)
+    child.sendintr()
 
 
 def leaves(child: pexpect.spawn) -> int:
@@ -111,10 +127,10 @@ def test_ctrl_c_stops_the_answer_and_the_conversation_goes_on(terminal) -> None:
     child.sendline("next")
     child.expect(r"\['slow', .*, 'next'\]")  # what was said before it was stopped is kept
     child.expect("> ")
-    child.sendintr()
+    interrupt(child)
     child.expect("once more leaves")
     child.expect("> ")
-    child.sendintr()
+    interrupt(child)
     assert leaves(child) == 130
 
 
@@ -126,7 +142,7 @@ def test_ctrl_c_after_a_stopped_answer_leaves(terminal) -> None:
     child.sendintr()
     child.expect("stopped")
     child.expect("> ")
-    child.sendintr()
+    interrupt(child)
     assert leaves(child) == 130
 
 
@@ -134,16 +150,17 @@ def test_ctrl_c_drops_what_is_typed_and_a_message_makes_it_a_first_one_again(ter
     child = terminal([FAKE])
     child.expect("> ")
     child.send("half a mess")
-    child.sendintr()
+    child.expect("half a mess")
+    interrupt(child)
     child.expect("once more leaves")
     child.expect("> ")
     child.sendline("whole")
     child.expect(r"\['whole'\]")
     child.expect("> ")
-    child.sendintr()
+    interrupt(child)
     child.expect("once more leaves")
     child.expect("> ")
-    child.sendintr()
+    interrupt(child)
     assert leaves(child) == 130
 
 

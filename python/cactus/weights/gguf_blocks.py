@@ -31,7 +31,7 @@ def q4_codes(kind: str, raw: U8) -> tuple[U8, F16, F16]:
     blocks = raw.reshape(raw.shape[0], -1, header + 16)
     scales = _f16(blocks, 0)
     if kind == "Q4_0":
-        with np.errstate(over="ignore"):  # The caller looks for infinities.
+        with np.errstate(over="ignore", invalid="ignore"):  # The caller looks for what is bad.
             minima = scales * np.float16(-8)
     else:
         minima = _f16(blocks, 2)
@@ -117,8 +117,8 @@ def _five_bits(high: U8, low: U8) -> U8:
 def _q4_k_codes(raw: U8) -> tuple[U8, F16, F16]:
     rows = raw.shape[0]
     blocks = raw.reshape(rows, -1, 144)
-    scales, minima = _k_scales(blocks)
-    with np.errstate(over="ignore"):  # The caller looks for infinities.
+    with np.errstate(over="ignore", invalid="ignore"):  # The caller looks for what is bad.
+        scales, minima = _k_scales(blocks)
         return (
             _nibbles(blocks[..., 16:].reshape(rows, -1, 4, 32)).reshape(rows, -1),
             scales.astype(np.float16).reshape(rows, -1),
