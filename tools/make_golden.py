@@ -30,6 +30,7 @@ import transformers
 from safetensors.torch import save_file
 from transformers.models.lfm2 import modeling_lfm2
 from transformers.models.llama import modeling_llama
+from transformers.models.qwen3 import modeling_qwen3
 
 ROOT = Path(__file__).resolve().parent.parent
 GOLDEN = ROOT / "tests" / "golden"
@@ -94,6 +95,20 @@ CONFIGS: dict[str, dict[str, Any]] = {
         "conv_bias": False,
         "layer_types": ["conv", "full_attention", "conv"],
         "rope_parameters": {"rope_type": "default", "rope_theta": 1000000.0},
+        "tie_word_embeddings": True,
+    },
+    # Heads of 32 whose total width is not the hidden size, with norms; tied head.
+    "qwen3": {
+        "model_type": "qwen3",
+        "vocab_size": 256,
+        "intermediate_size": 96,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "head_dim": 32,
+        "max_position_embeddings": 512,
+        "rms_norm_eps": 1e-6,
+        "rope_theta": 1000000.0,
         "tie_word_embeddings": True,
     },
 }
@@ -198,7 +213,7 @@ class Recorder:
             self.put(self.here("silu"), result)
 
         with torch.no_grad(), ExitStack() as stack:
-            for room in (modeling_llama, modeling_lfm2):
+            for room in (modeling_llama, modeling_lfm2, modeling_qwen3):
                 stack.enter_context(self.patched(room, "apply_rotary_pos_emb", rope))
             stack.enter_context(self.patched(modeling_lfm2, "causal_conv1d_fn", conv))
             stack.enter_context(self.patched(torch.nn.functional, "silu", silu))

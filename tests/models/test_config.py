@@ -10,7 +10,7 @@ import pytest
 
 from cactus.errors import ModelFormatError, UnsupportedModel
 from cactus.models.base import Architecture, known_architectures, load_architecture
-from tests.models.golden import load
+from tests.models.golden import NAMES, load
 
 LLAMA: dict[str, Any] = {
     "model_type": "llama",
@@ -47,12 +47,16 @@ def lfm2(**changes: Any) -> Architecture:
     return load_architecture({**LFM2, **changes})
 
 
+def qwen3(**changes: Any) -> Architecture:
+    return load_architecture({**LLAMA, "model_type": "qwen3", **changes})
+
+
 def shape(architecture: Architecture, name: str) -> tuple[int, ...]:
     return {weight.name: weight.shape for weight in architecture.weights}[name]
 
 
 def test_known_architectures_are_the_files_of_the_package() -> None:
-    assert known_architectures() == ["lfm2", "llama"]
+    assert known_architectures() == ["lfm2", "llama", "qwen3"]
 
 
 def test_what_a_config_gives() -> None:
@@ -142,7 +146,7 @@ def test_a_config_that_is_no_object(raw: Any) -> None:
     "model_type", ["gpt2", "base", "fields", "__init__", "../llama", "llama.py", "", "x" * 10_000]
 )
 def test_an_unknown_architecture_lists_the_known_ones(model_type: str) -> None:
-    with pytest.raises(UnsupportedModel, match="known: lfm2, llama") as error:
+    with pytest.raises(UnsupportedModel, match="known: lfm2, llama, qwen3") as error:
         llama(model_type=model_type)
     assert len(str(error.value)) < 250
 
@@ -293,6 +297,39 @@ def test_old_lfm2_word_for_tying() -> None:
     assert "lm_head.weight" in {weight.name for weight in lfm2(tie_embedding=False).weights}
 
 
+def test_qwen3_heads_have_their_own_size() -> None:
+    assert qwen3().config.head_dim == 128
+    assert shape(qwen3(), "model.layers.1.self_attn.q_proj.weight") == (512, 64)
+    assert shape(qwen3(head_dim=32), "model.layers.1.self_attn.k_norm.weight") == (32,)
+    # A hidden size that the number of heads does not divide is no mistake here.
+    assert qwen3(num_attention_heads=6).config.heads == 6
+    assert qwen3(layer_types=["full_attention"] * 2, sliding_window=4096).config == qwen3().config
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"attention_bias": True}, "attention_bias is true"),
+        ({"use_sliding_window": True}, "use_sliding_window is true"),
+        ({"hidden_act": "gelu"}, "hidden_act 'gelu'"),
+        (
+            {"layer_types": ["full_attention", "sliding_attention"]},
+            r"layer_types\[1\] 'sliding_attention' is not supported; known: full_attention",
+        ),
+        ({"rope_scaling": {"rope_type": "yarn", "factor": 4.0}}, "rope_type 'yarn'"),
+    ],
+)
+def test_qwen3_features_that_are_not_there_are_named(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(UnsupportedModel, match=message):
+        qwen3(**changes)
+
+
+@pytest.mark.parametrize("kinds", ["full_attention", ["full_attention"], [], 5])
+def test_lying_qwen3_layer_types_are_named(kinds: Any) -> None:
+    with pytest.raises(ModelFormatError, match=r"config\.json: layer_types: want a list of"):
+        qwen3(layer_types=kinds)
+
+
 def shapes(name: str) -> dict[str, tuple[int, ...]]:
     return {key: value.shape for key, value in load(name).tensors.items()}
 
@@ -323,6 +360,6 @@ def test_copies_that_old_checkpoints_carry_are_no_mistake() -> None:
 
 
 def test_the_golden_configs_are_plain_json() -> None:
-    for name in ("llama", "llama_untied", "lfm2"):
+    for name in NAMES:
         raw = json.loads((load(name).folder / "config.json").read_text())
         assert load_architecture(raw).config == load(name).architecture.config

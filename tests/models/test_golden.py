@@ -1,4 +1,4 @@
-"""Both architectures, node by node, against transformers on tiny random checkpoints."""
+"""Every architecture, node by node, against transformers on tiny random checkpoints."""
 
 from __future__ import annotations
 

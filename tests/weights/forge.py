@@ -198,6 +198,32 @@ def tiny_llama(type_name: str = "Q4_1") -> Forge:
     return forge
 
 
+def tiny_qwen3(type_name: str = "Q4_0") -> Forge:
+    """A complete two-layer qwen3: a norm on each head, heads of 32 beside a width of 32."""
+    forge = _decoder("qwen3")
+    for key in ("attention.key_length", "attention.value_length"):
+        forge.set(f"qwen3.{key}", U32, 32)
+    forge.drop("qwen3.rope.dimension_count")
+    forge.add("token_embd.weight", type_name, (272, 32))
+    forge.add("output_norm.weight", "F32", (32,))
+    for layer in range(2):
+        for name, kind, shape in (
+            ("attn_norm", "F32", (32,)),
+            ("attn_q_norm", "F32", (32,)),
+            ("attn_k_norm", "F32", (32,)),
+            ("ffn_norm", "F32", (32,)),
+            ("attn_q", type_name, (64, 32)),
+            ("attn_k", type_name, (32, 32)),
+            ("attn_v", type_name, (32, 32)),
+            ("attn_output", type_name, (32, 64)),
+            ("ffn_gate", type_name, (64, 32)),
+            ("ffn_up", type_name, (64, 32)),
+            ("ffn_down", type_name, (32, 64)),
+        ):
+            forge.add(f"blk.{layer}.{name}.weight", kind, shape)
+    return forge
+
+
 def tiny_lfm2(type_name: str = "Q8_0") -> Forge:
     """A complete two-layer lfm2: a short convolution, then attention."""
     forge = _decoder("lfm2")

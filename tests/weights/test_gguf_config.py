@@ -11,7 +11,20 @@ import forge
 import gguf
 import numpy as np
 import pytest
-from forge import ARRAY, BOOL, F32, F64, I32, STRING, U32, U64, Forge, tiny_lfm2, tiny_llama
+from forge import (
+    ARRAY,
+    BOOL,
+    F32,
+    F64,
+    I32,
+    STRING,
+    U32,
+    U64,
+    Forge,
+    tiny_lfm2,
+    tiny_llama,
+    tiny_qwen3,
+)
 
 from cactus.errors import CactusError, ModelFormatError, UnsupportedModel
 from cactus.models.base import load_architecture
@@ -83,7 +96,37 @@ def test_lfm2(tmp_path: Path) -> None:
     assert not any(tensor.rotary_head_dim for tensor in model.tensors)
 
 
-@pytest.mark.parametrize("make", [tiny_llama, tiny_lfm2])
+def test_qwen3(tmp_path: Path) -> None:
+    model = read(tmp_path, tiny_qwen3())
+    for key, wanted in {
+        "model_type": "qwen3",
+        "head_dim": 32,
+        "num_attention_heads": 2,
+        "num_key_value_heads": 1,
+        "rms_norm_eps": 1e-05,
+        "attention_bias": False,
+    }.items():
+        assert model.config[key] == wanted
+    assert not any(tensor.rotary_head_dim for tensor in model.tensors)
+
+
+def test_qwen3_without_its_norms_or_with_a_bias(tmp_path: Path) -> None:
+    source = tiny_qwen3()
+    source.tensor("blk.1.attn_k_norm.weight").name = "blk.1.attn_norm_k.weight"
+    refuse(tmp_path, source, "'blk.1.attn_k_norm.weight' is missing")
+    source = tiny_qwen3()
+    norm = source.tensor("blk.0.attn_q_norm.weight")
+    norm.dims, norm.data = [16], norm.data[:64]
+    refuse(tmp_path, source, r"'blk.0.attn_q_norm.weight' has shape \[16\]")
+    source = tiny_qwen3()
+    for layer in range(2):
+        for name, rows in (("q", 64), ("k", 32), ("v", 32), ("output", 32)):
+            source.add(f"blk.{layer}.attn_{name}.bias", "F32", (rows,))
+    with pytest.raises(UnsupportedModel, match="attention_bias is true"):
+        load_architecture(read(tmp_path, source).config)
+
+
+@pytest.mark.parametrize("make", [tiny_llama, tiny_lfm2, tiny_qwen3])
 @pytest.mark.parametrize("tied", [True, False])
 def test_the_models_accept_config_and_tensors(
     tmp_path: Path, make: Callable[[], Forge], tied: bool

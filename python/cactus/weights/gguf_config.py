@@ -156,30 +156,55 @@ def _kv_heads(facts: Facts, name: str, value: int, heads: int) -> int:
 
 def _llama(facts: Facts, gguf: GGUFFile) -> tuple[dict[str, Any], list[MappedTensor]]:
     config: dict[str, Any] = {"architectures": ["LlamaForCausalLM"], "model_type": "llama"}
-    config |= _common(facts, gguf)
-    heads, head_dim = config["num_attention_heads"], config["head_dim"]
-    counts = facts.per_layer(
-        "{arch}.attention.head_count_kv", config["num_hidden_layers"], 1, heads
-    )
+    config |= _dense(facts, gguf)
+    config["mlp_bias"] = "blk.0.ffn_up.bias" in gguf.tensors
+    # Llama's files alone keep the two halves of a head interleaved.
+    return config, _dense_tensors(config, config["head_dim"])
+
+
+def _qwen3(facts: Facts, gguf: GGUFFile) -> tuple[dict[str, Any], list[MappedTensor]]:
+    config: dict[str, Any] = {"architectures": ["Qwen3ForCausalLM"], "model_type": "qwen3"}
+    config |= _dense(facts, gguf)
+    config["use_sliding_window"] = False
+    tensors = _dense_tensors(config, rotary=0)
+    for index in range(config["num_hidden_layers"]):
+        old, new = f"blk.{index}.attn_", f"model.layers.{index}.self_attn."
+        tensors += [
+            MappedTensor(f"{old}{name}.weight", f"{new}{name}.weight", (config["head_dim"],))
+            for name in ("q_norm", "k_norm")
+        ]
+    return config, tensors
+
+
+def _dense(facts: Facts, gguf: GGUFFile) -> dict[str, Any]:
+    """The config keys that models of equal layers share: attention, then a gated feed-forward."""
+    config = _common(facts, gguf)
+    heads = config["num_attention_heads"]
+    key = "{arch}.attention.head_count_kv"
+    counts = facts.per_layer(key, config["num_hidden_layers"], 1, heads)
     if len(set(counts)) > 1:
-        raise UnsupportedModel(f"{facts.key('{arch}.attention.head_count_kv')} differs by layer")
-    kv_heads = _kv_heads(facts, "{arch}.attention.head_count_kv", counts[0], heads)
+        raise UnsupportedModel(f"{facts.key(key)} differs by layer")
     config |= {
-        "num_key_value_heads": kv_heads,
+        "num_key_value_heads": _kv_heads(facts, key, counts[0], heads),
         "rms_norm_eps": _epsilon(facts),
         "hidden_act": "silu",
         "attention_bias": "blk.0.attn_q.bias" in gguf.tensors,
-        "mlp_bias": "blk.0.ffn_up.bias" in gguf.tensors,
     }
     scaling = _rope_scaling(facts, gguf, config)
     if scaling:
         config["rope_scaling"] = scaling
+    return config
+
+
+def _dense_tensors(config: dict[str, Any], rotary: int) -> list[MappedTensor]:
+    """The tensors of such a model; `rotary` as in `MappedTensor`, for queries and keys."""
     hidden, inner = config["hidden_size"], config["intermediate_size"]
-    queries, keys = heads * head_dim, kv_heads * head_dim
+    queries = config["num_attention_heads"] * config["head_dim"]
+    keys = config["num_key_value_heads"] * config["head_dim"]
     attention = (
         # name in GGUF, in the checkpoint, rows, columns, rows interleaved for rotary embedding
-        ("attn_q", "self_attn.q_proj", queries, hidden, head_dim),
-        ("attn_k", "self_attn.k_proj", keys, hidden, head_dim),
+        ("attn_q", "self_attn.q_proj", queries, hidden, rotary),
+        ("attn_k", "self_attn.k_proj", keys, hidden, rotary),
         ("attn_v", "self_attn.v_proj", keys, hidden, 0),
         ("attn_output", "self_attn.o_proj", hidden, queries, 0),
     )
@@ -188,27 +213,23 @@ def _llama(facts: Facts, gguf: GGUFFile) -> tuple[dict[str, Any], list[MappedTen
         ("ffn_up", "mlp.up_proj", inner, hidden, 0),
         ("ffn_down", "mlp.down_proj", hidden, inner, 0),
     )
+    biases = config["attention_bias"], config.get("mlp_bias", False)
     tensors = _outer(config, "output_norm", "model.norm")
     for index in range(config["num_hidden_layers"]):
         old, new = f"blk.{index}.", f"model.layers.{index}."
-        tensors += [
-            MappedTensor(old + "attn_norm.weight", new + "input_layernorm.weight", (hidden,)),
-            MappedTensor(
-                old + "ffn_norm.weight", new + "post_attention_layernorm.weight", (hidden,)
-            ),
-        ]
-        for table, bias in ((attention, config["attention_bias"]), (mlp, config["mlp_bias"])):
-            for source, name, rows, cols, rotary in table:
-                matrix = MappedTensor(
-                    f"{old}{source}.weight", f"{new}{name}.weight", (rows, cols), rotary
-                )
-                tensors.append(matrix)
-                if bias:
-                    vector = MappedTensor(
-                        f"{old}{source}.bias", f"{new}{name}.bias", (rows,), rotary
-                    )
-                    tensors.append(vector)
-    return config, tensors
+        for source, name in (
+            ("attn_norm", "input_layernorm"),
+            ("ffn_norm", "post_attention_layernorm"),
+        ):
+            tensors.append(MappedTensor(f"{old}{source}.weight", f"{new}{name}.weight", (hidden,)))
+        for table, bias in zip((attention, mlp), biases, strict=True):
+            for source, name, rows, cols, halves in table:
+                shapes = {"weight": (rows, cols)} | ({"bias": (rows,)} if bias else {})
+                tensors += [
+                    MappedTensor(f"{old}{source}.{part}", f"{new}{name}.{part}", shape, halves)
+                    for part, shape in shapes.items()
+                ]
+    return tensors
 
 
 def _lfm2(facts: Facts, gguf: GGUFFile) -> tuple[dict[str, Any], list[MappedTensor]]:
@@ -354,4 +375,4 @@ def _token_ids(facts: Facts, config: dict[str, Any]) -> dict[str, Any]:
 
 _ARCHITECTURES: dict[
     str, Callable[[Facts, GGUFFile], tuple[dict[str, Any], list[MappedTensor]]]
-] = {"llama": _llama, "lfm2": _lfm2}
+] = {"llama": _llama, "lfm2": _lfm2, "qwen3": _qwen3}
