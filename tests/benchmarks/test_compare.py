@@ -2,29 +2,16 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 import subprocess
 import sys
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
 import pytest
 
 BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
-
-
-@pytest.fixture
-def load(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Import a module of benchmarks/, as a script that lies there does."""
-    monkeypatch.syspath_prepend(str(BENCHMARKS))
-
-    def named(name: str) -> ModuleType:
-        return importlib.import_module(name)
-
-    return named
 
 
 def test_the_ratio_is_taken_round_by_round(load: Any) -> None:
