@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cactus.errors import InsufficientMemory, InvalidRequest, TemplateError
 from cactus.generate.contract import Decoder, Program, Sampler, Sampling
+from cactus.generate.speculation import StepCosts
 from cactus.machine import can_reserve, choose_threads, memory_bytes
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ class Engine:
 
     `row` and `make_sampler` build what the program's ``step`` takes. A chat template that cannot be
     used is kept as its error: the model is loaded all the same, and says so when it is to chat.
+    `costs` learns what steps take on this machine.
     """
 
     name: str
@@ -37,6 +39,7 @@ class Engine:
     template: ChatTemplate | TemplateError
     row: Callable[..., Any]
     make_sampler: Callable[..., Sampler]
+    costs: StepCosts = field(default_factory=StepCosts)
 
     @property
     def end_tokens(self) -> frozenset[int]:

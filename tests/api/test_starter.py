@@ -6,13 +6,15 @@ import json
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-from scripted import InThread, joined
+from scripted import FixedCosts, InThread, joined
 
 from cactus import Model, cactus_complete, cactus_destroy, cactus_init, cactus_reset
+from cactus.engine import load_engine
 from cactus.errors import ContextLengthExceeded
 
 CAPITAL = [{"role": "user", "content": "What is the capital of France?"}]
@@ -42,6 +44,33 @@ def test_streamed_text_joined_is_the_answer(model: Model) -> None:
     assert joined(events) == done.text and len(done.text) > 80
     assert [event.token_id for event in events] == list(done.tokens)
     assert model.chat(STORY, max_tokens=40).tokens == done.tokens
+
+
+def test_an_answer_that_quotes_is_the_same_in_fewer_steps(starter_folder: Path) -> None:
+    engine = replace(load_engine(starter_folder), costs=FixedCosts(0.2))
+    steps = []
+    step = engine.program.step
+
+    def counting(rows: Any) -> Any:
+        steps.append(len(rows[0].tokens))
+        return step(rows)
+
+    engine.program.step = counting  # type: ignore[method-assign]
+    text = "The old mill stands where the river bends below the village."
+    with Model.from_engine(engine) as model:
+        question = [{"role": "user", "content": f"Repeat this text:\n\n{text}"}]
+        plain = model.chat(question, max_tokens=60, speculation=False)
+        assert text in plain.text
+        counts = []
+        for options in ({}, {"speculation": True}, {"stop": "river"}):
+            steps.clear()
+            done = model.chat(question, **{"max_tokens": 60, **options})
+            length = len(done.tokens)
+            assert done.tokens == plain.tokens[:length]
+            assert done.logprobs == plain.logprobs[:length]
+            counts.append(len(steps) / length)
+        assert done.text == plain.text[: plain.text.index("river")]
+    assert max(counts) < 0.8
 
 
 def test_characters_of_many_bytes_come_whole(model: Model) -> None:

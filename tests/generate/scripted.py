@@ -15,6 +15,13 @@ from typing import Any, NamedTuple
 from cactus.chat.template import ChatTemplate
 from cactus.engine import Engine
 from cactus.errors import ModelClosed
+from cactus.generate.answer import Request
+from cactus.generate.generation import Generation
+from cactus.generate.options import parse_options
+from cactus.generate.prefix import Conversation
+from cactus.generate.speculation import StepCosts
+from cactus.generate.turns import Call, Turns
+from cactus.types import Completion, StreamEvent
 
 END = 256
 """The token that ends an answer; ids below it are bytes, ids above it are `PIECES`."""
@@ -72,6 +79,17 @@ Script = Callable[[list[int], int], "int | tuple[int, float]"]
 """From the session's tokens and the number of answered tokens to a token, or (token, entropy)."""
 
 
+class FixedCosts(StepCosts):
+    """Every row of a step costs as much as `slope` steps: 0 makes guessing free, 1 never pays."""
+
+    def __init__(self, slope: float) -> None:
+        super().__init__()
+        self._slope = slope
+
+    def record(self, rows: int, seconds: float) -> None:
+        pass
+
+
 class ScriptedProgram:
     """`during` is called inside every step, with its tokens: to block, to fail, or to look."""
 
@@ -85,7 +103,7 @@ class ScriptedProgram:
         self.during: Callable[[Sequence[int]], None] = lambda tokens: None
         self.closed = False
         self.inside = 0
-        self._answered = 0
+        self._prompt = 0
         self._sampler: Any = None
 
     def session(self) -> ScriptedSession:
@@ -105,14 +123,18 @@ class ScriptedProgram:
             row.session.tokens.extend(row.tokens)
             if row.outputs == "none":
                 return []
+            length = len(row.session.tokens)
+            first = length - len(row.tokens) + 1 if row.outputs == "all" else length
             if row.sampler is not self._sampler:  # every answer has a sampler of its own
-                self._sampler, self._answered = row.sampler, 0
-            said = self.script(list(row.session.tokens), self._answered)
-            self._answered += 1
-            token, entropy = said if isinstance(said, tuple) else (said, 0.1)
-            return [ScriptedOutput(token, -entropy, entropy)]
+                self._sampler, self._prompt = row.sampler, first
+            return [self._say(row.session.tokens[:end]) for end in range(first, length + 1)]
         finally:
             self.inside -= 1
+
+    def _say(self, history: list[int]) -> ScriptedOutput:
+        said = self.script(history, len(history) - self._prompt)
+        token, entropy = said if isinstance(said, tuple) else (said, 0.1)
+        return ScriptedOutput(token, -entropy, entropy)
 
     def close(self) -> None:
         assert self.inside == 0, "closed in the middle of a step"
@@ -184,9 +206,17 @@ TEMPLATE = "{% for m in messages %}{{ m.role[0] }}:{{ m.content }}\n{% endfor %}
 
 
 def scripted_engine(
-    script: Script, *, context: int = 200, template: str = TEMPLATE, **options: Any
+    script: Script,
+    *,
+    context: int = 200,
+    template: str = TEMPLATE,
+    slope: float = 1.0,
+    **options: Any,
 ) -> Engine:
-    """An engine around `script`, with prompts that are as short as tokens of a byte allow."""
+    """An engine around `script`, with prompts that are as short as tokens of a byte allow.
+
+    `slope` 0 makes it guess whatever it can, 1 nothing at all.
+    """
     tokenizer: Any = ByteTokenizer()
     return Engine(
         name="scripted",
@@ -197,7 +227,40 @@ def scripted_engine(
         template=ChatTemplate(template),
         row=ScriptedRow,
         make_sampler=ScriptedSampler,
+        costs=FixedCosts(slope),
     )
+
+
+class Harness:
+    """One model's worth of state around a scripted engine."""
+
+    def __init__(self, script: Script, **options: Any) -> None:
+        self.engine = engine = scripted_engine(script, **options)
+        self.program: Any = engine.program
+        self.conversation: Conversation[Any] = Conversation(engine.program.session())
+        self.turns = Turns(engine.close)
+
+    def start(
+        self,
+        prompt: str | list[int] = "question",
+        stop_tokens: dict[int, str] | None = None,
+        **raw: Any,
+    ) -> Generation:
+        tokens = list(prompt.encode()) if isinstance(prompt, str) else prompt
+        request = Request(tokens, parse_options(raw, vocab_size=VOCABULARY), stop_tokens or {})
+        call = self.call = Call()
+        self.turns.register(call)
+        return Generation(self.engine, self.turns, lambda: self.conversation, call, request)
+
+    def answer(self, prompt: str | list[int] = "question", **raw: Any) -> Completion:
+        return self.start(prompt, **raw).run()
+
+
+def read(generation: Generation) -> tuple[list[StreamEvent], Completion]:
+    """All events, and what they come to."""
+    events = list(generation.events())
+    assert generation.completion is not None
+    return events, generation.completion
 
 
 class InThread:

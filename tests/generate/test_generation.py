@@ -11,58 +11,23 @@ from hypothesis import strategies as st
 from scripted import (
     END,
     VOCABULARY,
+    Harness,
     ScriptedProgram,
     ScriptedSampler,
     babbling,
     joined,
+    read,
     saying,
-    scripted_engine,
 )
 
-from cactus.engine import Engine
 from cactus.errors import NonFiniteLogits
-from cactus.generate.generation import Generation, Request
-from cactus.generate.options import parse_options
-from cactus.generate.prefix import Conversation
-from cactus.generate.turns import Call, Turns
-from cactus.types import Completion, StreamEvent
+from cactus.types import StreamEvent
 
 UNSURE = math.log(VOCABULARY)
 
 
-class Harness:
-    """One model's worth of state around a scripted engine."""
-
-    def __init__(self, engine: Engine) -> None:
-        self.engine = engine
-        self.program: Any = engine.program
-        self.conversation: Conversation[Any] = Conversation(engine.program.session())
-        self.turns = Turns(engine.close)
-
-    def start(
-        self,
-        prompt: str | list[int] = "question",
-        stop_tokens: dict[int, str] | None = None,
-        **raw: Any,
-    ) -> Generation:
-        tokens = list(prompt.encode()) if isinstance(prompt, str) else prompt
-        request = Request(tokens, parse_options(raw, vocab_size=VOCABULARY), stop_tokens or {})
-        call = self.call = Call()
-        self.turns.register(call)
-        return Generation(self.engine, self.turns, lambda: self.conversation, call, request)
-
-    def answer(self, prompt: str | list[int] = "question", **raw: Any) -> Completion:
-        return self.start(prompt, **raw).run()
-
-
 def harness(script: Any, **options: Any) -> Harness:
-    return Harness(scripted_engine(script, **options))
-
-
-def read(generation: Generation) -> tuple[list[StreamEvent], Completion]:
-    events = list(generation.events())
-    assert generation.completion is not None
-    return events, generation.completion
+    return Harness(script, **options)
 
 
 def test_the_answer_ends_with_the_end_token_which_is_no_part_of_it() -> None:

@@ -48,6 +48,7 @@ NAMES = [
     "force_tools",
     "tool_rag_top_k",
     "confidence_threshold",
+    "speculation",
 ]
 
 

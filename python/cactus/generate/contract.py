@@ -76,5 +76,16 @@ class Sampling:
     logit_bias: Mapping[int, float] = field(default_factory=dict)
     seed: int | None = None
 
+    @property
+    def plain(self) -> bool:
+        """True if the choice is always the likeliest token, whatever was chosen before."""
+        return (
+            self.temperature == 0
+            and self.repetition_penalty == 1
+            and self.presence_penalty == 0
+            and self.frequency_penalty == 0
+            and not self.logit_bias
+        )
+
 
 SamplerFactory = Callable[[Sampling], Sampler]

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
         force_tools: bool | None
         tool_rag_top_k: int | None
         confidence_threshold: float | None
+        speculation: bool | None
 
 
 MAX_STOPS = 16
@@ -57,6 +58,7 @@ class Options:
     force_tools: bool = False
     tool_rag_top_k: int = 2
     confidence_threshold: float | None = None
+    speculation: bool = True
 
 
 def parse_options(raw: Mapping[str, Any], *, vocab_size: int) -> Options:
@@ -203,4 +205,5 @@ _CHECKS: dict[str, Callable[[str, object], Any]] = {
     "force_tools": boolean,
     "tool_rag_top_k": lambda n, v: integer(n, v, 0, 2**31 - 1),
     "confidence_threshold": lambda n, v: number(n, v, 0, 1),
+    "speculation": boolean,
 }

@@ -28,13 +28,17 @@ class Conversation(Generic[S]):
         the answer begins from. A hybrid model may have to go back further than asked; the position
         that it reached is the one that counts.
         """
-        keep = min(common_prefix(self.tokens, prompt), len(prompt) - 1, self.session.length)
-        # Cut first: if truncating fails, the record never claims more than there is.
-        del self.tokens[keep:]
-        if self.session.length > keep:
-            # More than `keep` may be there without being on record, after an interrupted step.
-            del self.tokens[self.session.truncate(keep) :]
+        self.cut(min(common_prefix(self.tokens, prompt), len(prompt) - 1))
         return len(self.tokens)
+
+    def cut(self, length: int) -> None:
+        """Forget everything from `length` on; a hybrid model may have to forget more."""
+        length = min(length, self.session.length)
+        # Cut first: if truncating fails, the record never claims more than there is.
+        del self.tokens[length:]
+        if self.session.length > length:
+            # More than `length` may be there without being on record, after an interrupted step.
+            del self.tokens[self.session.truncate(length) :]
 
     def fed(self, tokens: Sequence[int]) -> None:
         """Record that a step has put `tokens` into the cache."""

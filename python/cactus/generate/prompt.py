@@ -14,7 +14,7 @@ from cactus.errors import (
     TemplateError,
     UnsupportedModel,
 )
-from cactus.generate.generation import Request
+from cactus.generate.answer import Request
 from cactus.generate.options import Options
 
 if TYPE_CHECKING:

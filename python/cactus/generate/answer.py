@@ -1,0 +1,126 @@
+"""The answer to one request: the program's outputs become events, text and numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from cactus.generate.confidence import Confidence
+from cactus.generate.metrics import Stopwatch, rate, resident_megabytes
+from cactus.generate.options import Options
+from cactus.generate.stop import StopMatcher
+from cactus.types import Completion, FinishReason, Metrics, StreamEvent
+
+if TYPE_CHECKING:
+    from cactus.engine import Engine
+    from cactus.generate.contract import Output
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A checked request: `prompt` fits the context and has at least one token.
+
+    `stop_tokens` are special tokens that were given as stop strings, with their text.
+    """
+
+    prompt: list[int]
+    options: Options
+    stop_tokens: Mapping[int, str] = field(default_factory=dict)
+    prepared_seconds: float = 0.0
+
+
+class Answer:
+    """Takes the outputs of one request, token by token, until there is a `reason` to end.
+
+    `watch` must run while the engine works for this answer. `cached` and `prefilled` count tokens
+    of the prompt, and are for the driver to set.
+    """
+
+    def __init__(self, engine: Engine, request: Request) -> None:
+        options = request.options
+        self.limit = min(options.max_tokens, engine.context_length - len(request.prompt))
+        self.watch = Stopwatch(request.prepared_seconds)
+        self.reason: FinishReason | None = None
+        self.cached = 0
+        self.prefilled = 0
+        self._end_tokens = engine.end_tokens
+        self._request = request
+        self._confidence = Confidence(engine.program.vocab_size, options.confidence_threshold)
+        self._matcher = StopMatcher(options.stop, include=options.include_stop_sequences)
+        self._decoder = engine.decoder()
+        self._texts: list[str] = []
+        self._tokens: list[int] = []
+        self._logprobs: list[float] = []
+        self._last_token = 0
+        self._sampled = 0
+        self._first_seconds = 0.0
+
+    def take(self, output: Output) -> StreamEvent | None:
+        """One more output; the event to show, if any. `reason` says whether it was the last."""
+        unsure = self._measure(output)
+        self._last_token = token = output.token
+        if self.limit == 0:
+            self.reason = "length"
+            return None
+        if unsure:
+            self.reason = "handoff"
+            return None
+        if token in self._end_tokens or token in self._request.stop_tokens:
+            self.reason = "stop"
+            rest = self._rest()
+            if self._request.options.include_stop_sequences:
+                rest += self._request.stop_tokens.get(token, "")
+            return self._event(rest) if rest else None
+        self._tokens.append(token)
+        self._logprobs.append(output.logprob)
+        text = self._matcher.push(self._decoder.push(token))
+        if self._matcher.stopped is not None:
+            self.reason = "stop"
+        elif len(self._tokens) == self.limit:
+            self.reason = "length"
+            text += self._rest()
+        return self._event(text)
+
+    def cancel(self) -> StreamEvent | None:
+        """No more outputs will come; the event with the text that was held back, if any."""
+        self.reason = "cancelled"
+        rest = self._rest()
+        return self._event(rest) if rest else None
+
+    def completion(self) -> Completion:
+        """All of it; "cancelled" if it has no `reason` yet."""
+        self.watch.pause()
+        total = self.watch.seconds
+        first = self._first_seconds if self._sampled else total
+        return Completion(
+            text="".join(self._texts),
+            finish_reason=self.reason or "cancelled",
+            confidence=self._confidence.value,
+            tokens=tuple(self._tokens),
+            logprobs=tuple(self._logprobs),
+            metrics=Metrics(
+                time_to_first_token_ms=first * 1000,
+                total_time_ms=total * 1000,
+                prefill_tps=rate(self.prefilled, first),
+                decode_tps=rate(self._sampled - 1, total - first),
+                ram_usage_mb=resident_megabytes(),
+                prefill_tokens=self.prefilled,
+                decode_tokens=len(self._tokens),
+                cached_tokens=self.cached,
+            ),
+        )
+
+    def _measure(self, output: Output) -> bool:
+        self._sampled += 1
+        if self._sampled == 1:
+            self._first_seconds = self.watch.seconds
+        return self._confidence.add(output.entropy)
+
+    def _event(self, text: str) -> StreamEvent:
+        self._texts.append(text)
+        return StreamEvent(text, self._last_token)
+
+    def _rest(self) -> str:
+        """Everything the decoder and the stop matcher still hold back."""
+        return self._matcher.push(self._decoder.flush()) + self._matcher.flush()
