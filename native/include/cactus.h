@@ -114,9 +114,23 @@ typedef struct cactus_sampler_options {
   uint32_t reserved;
 } cactus_sampler_options;
 
+// What this machine can do at most with some threads and a tier's instructions: medians of short
+// runs of loops that do nothing else. A multiply-add counts as two operations.
+typedef struct cactus_machine_peaks {
+  uint32_t size;
+  uint32_t threads;
+  uint64_t buffer_bytes;    // what was read again and again
+  double bytes_per_second;  // reading memory
+  double int8_per_second;   // operations of int8 dots
+  double float_per_second;  // operations of f32 multiply-adds
+  char isa[16];
+} cactus_machine_peaks;
+
 // clang-format off: one declaration a line
 CACTUS_API uint32_t cactus_abi_version(void);
 CACTUS_API const char* cactus_last_error(void);
+// Measures, for about a second. threads and isa as in cactus_program_options; buffer_bytes 0: 512 MiB.
+CACTUS_API cactus_status cactus_machine_peaks_get(int32_t threads, const char* isa, uint64_t buffer_bytes, cactus_machine_peaks* peaks);
 // Bit i is set where tier i (0 scalar, 1 avx2, 2 avx512) can run here.
 CACTUS_API uint32_t cactus_isa_available(void);
 CACTUS_API const char* cactus_isa_name(uint32_t tier);

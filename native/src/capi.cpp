@@ -14,6 +14,7 @@
 #include "cactus.h"
 #include "cpu/isa.h"
 #include "error.h"
+#include "peaks.h"
 #include "program.h"
 
 namespace {
@@ -153,6 +154,22 @@ T versioned(const T* given, const char* name) {
   return value;
 }
 
+// The other way: as much of `value` as the caller's struct has room for.
+template <class T>
+void give(const T& value, T* to, const char* name) {
+  const uint32_t room = to->size;
+  check(room >= sizeof(uint32_t), CACTUS_ERROR_ARGUMENT,
+        std::string(name) + ".size is out of range");
+  std::memcpy(to, &value, std::min<size_t>(room, sizeof value));
+  to->size = room;
+}
+
+int thread_count(int32_t wanted, const char* name) {
+  check(wanted >= 0 && wanted <= 256, CACTUS_ERROR_ARGUMENT,
+        std::string(name) + " is " + std::to_string(wanted) + ", expected 0 to 256");
+  return wanted ? wanted : cactus::default_threads();
+}
+
 }  // namespace
 
 extern "C" {
@@ -171,17 +188,26 @@ uint32_t cactus_isa_available(void) {
 
 const char* cactus_isa_name(uint32_t tier) { return cactus::tier_name(tier); }
 
+cactus_status cactus_machine_peaks_get(int32_t threads, const char* isa, uint64_t buffer_bytes,
+                                       cactus_machine_peaks* peaks) {
+  return guarded([&] {
+    need(peaks, "peaks");
+    const cactus::KernelTable& kernels = cactus::find_kernels(isa ? isa : "");
+    cactus_machine_peaks value = cactus::measure_peaks(kernels, thread_count(threads, "threads"),
+                                                       buffer_bytes ? buffer_bytes : 512 << 20);
+    give(value, peaks, "peaks");
+  });
+}
+
 cactus_status cactus_program_create(const cactus_program_options* options, cactus_id* program) {
   return guarded([&] {
     need(program, "program");
     const cactus_program_options o = versioned(options, "options");
     need(o.weights_path, "options.weights_path");
-    check(o.threads >= 0 && o.threads <= 256, CACTUS_ERROR_ARGUMENT,
-          "options.threads is " + std::to_string(o.threads) + ", expected 0 to 256");
+    const int threads = thread_count(o.threads, "options.threads");
     check(o.max_rows <= 8192, CACTUS_ERROR_ARGUMENT,
           "options.max_rows is " + std::to_string(o.max_rows) + ", expected 0 to 8192");
     const cactus::KernelTable& kernels = cactus::find_kernels(o.isa ? o.isa : "");
-    const int threads = o.threads ? o.threads : cactus::default_threads();
     *program = programs.add(
         std::make_shared<ProgramHandle>(o.plan, o.plan_size, std::string(o.weights_path), kernels,
                                         threads, o.max_rows ? o.max_rows : 256));
@@ -194,7 +220,6 @@ cactus_status cactus_program_info_get(cactus_id program, cactus_program_info* in
     const auto handle = programs.get(program);
     const Program& p = handle->program;
     cactus_program_info value{};
-    value.size = sizeof value;
     value.threads = static_cast<uint32_t>(p.threads());
     value.max_rows = p.max_rows();
     value.vocab_size = p.plan().header.vocab_size;
@@ -204,10 +229,7 @@ cactus_status cactus_program_info_get(cactus_id program, cactus_program_info* in
     value.arena_bytes = p.arena_bytes();
     value.page_bytes = p.layout()->page_halves * 2 + p.layout()->tail_floats * 4;
     std::strncpy(value.isa, p.kernels().name, sizeof value.isa - 1);
-    const uint32_t room = info->size;
-    check(room >= sizeof(uint32_t), CACTUS_ERROR_ARGUMENT, "info.size is out of range");
-    std::memcpy(info, &value, std::min<size_t>(room, sizeof value));
-    info->size = room;
+    give(value, info, "info");
   });
 }
 

@@ -17,8 +17,9 @@ constexpr int kQ4Block = 320;  // bytes: 4 x 64 of codes, 16 f16 scales, 16 f16 
 constexpr int kQ8Block = 544;  // bytes: 8 x 64 of codes, 16 f16 scales
 constexpr int kPage = 256;     // positions of a KV page; attention merges page by page
 constexpr int kMaxHeadDim = 512;
-constexpr int kMaxQueries = 8;  // query rows that one attention tile handles together
-constexpr float kQMax = 16256;  // 127 * 128: largest code of a quantised activation
+constexpr int kMaxQueries = 8;    // query rows that one attention tile handles together
+constexpr int kPeakBytes = 4096;  // operands of the loops that measure peaks
+constexpr float kQMax = 16256;    // 127 * 128: largest code of a quantised activation
 
 // Activations in 15 bits per group of 32: code = 128 * hi + lo, value = scale * code. They lie in
 // panels of up to max_rows rows, as the matrix kernels read them. A group of a panel of M rows is
@@ -120,6 +121,14 @@ struct KernelTable {
   void (*conv)(const ConvArgs* args);
 
   void (*logit_stats)(const float* logits, int count, LogitStats* out);
+
+  // What the machine can do at most. What they return only keeps the work from being left out.
+  // peak_read reads `count` floats, a multiple of 64, once; the other two go `rounds` times over
+  // kPeakBytes of operands, each time with dot_round or fma_round multiply-adds.
+  int dot_round, fma_round;
+  float (*peak_read)(const float* data, size_t count);
+  float (*peak_dot)(const uint8_t* operands, int rounds);
+  float (*peak_fma)(const float* operands, int rounds);
 };
 
 extern const KernelTable kernels_scalar;

@@ -7,4 +7,5 @@
 #include "cpu/elementwise.inl"
 #include "cpu/attention.inl"
 #include "cpu/conv.inl"
+#include "cpu/peaks.inl"
 #include "cpu/table.inl"

@@ -28,6 +28,11 @@ const KernelTable CACTUS_TABLE(CACTUS_TIER) = {
     .attend_merge = CACTUS_TIER::attend_merge,
     .conv = CACTUS_TIER::conv,
     .logit_stats = CACTUS_TIER::logit_stats,
+    .dot_round = kPeakBytes * CACTUS_TIER::kDotChains,
+    .fma_round = kPeakBytes / 4 * CACTUS_TIER::kFmaChains,
+    .peak_read = CACTUS_TIER::peak_read,
+    .peak_dot = CACTUS_TIER::peak_dot,
+    .peak_fma = CACTUS_TIER::peak_fma,
 };
 
 }  // namespace cactus

@@ -1,10 +1,11 @@
 """The native core from Python: loading the library, and owners of its handles."""
 
 from ..graph.step import Output, Row
-from .library import available_isas, library_path
+from .library import MachinePeaks, available_isas, library_path, machine_peaks
 from .program import Program, ProgramInfo, Sampler, Session
 
 __all__ = [
+    "MachinePeaks",
     "Output",
     "Program",
     "ProgramInfo",
@@ -13,4 +14,5 @@ __all__ = [
     "Session",
     "available_isas",
     "library_path",
+    "machine_peaks",
 ]

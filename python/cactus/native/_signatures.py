@@ -86,6 +86,18 @@ class SamplerOptions(ctypes.Structure):
     ]
 
 
+class MachinePeaks(ctypes.Structure):
+    _fields_: ClassVar[Any] = [
+        ("size", ctypes.c_uint32),
+        ("threads", ctypes.c_uint32),
+        ("buffer_bytes", ctypes.c_uint64),
+        ("bytes_per_second", ctypes.c_double),
+        ("int8_per_second", ctypes.c_double),
+        ("float_per_second", ctypes.c_double),
+        ("isa", ctypes.c_char * 16),
+    ]
+
+
 FUNCTIONS: dict[str, tuple[Any, list[Any]]] = {
     "cactus_abi_version": (
         ctypes.c_uint32,
@@ -94,6 +106,15 @@ FUNCTIONS: dict[str, tuple[Any, list[Any]]] = {
     "cactus_last_error": (
         ctypes.c_char_p,
         [],
+    ),
+    "cactus_machine_peaks_get": (
+        ctypes.c_int32,
+        [
+            ctypes.c_int32,
+            ctypes.c_char_p,
+            ctypes.c_uint64,
+            ctypes.POINTER(MachinePeaks),
+        ],
     ),
     "cactus_isa_available": (
         ctypes.c_uint32,

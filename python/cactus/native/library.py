@@ -6,7 +6,7 @@ import ctypes
 import functools
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from .. import native
 from ..errors import (
@@ -79,6 +79,42 @@ def check(status: int) -> None:
     if status != abi.OK:
         message = load().cactus_last_error().decode("utf-8", "replace")
         raise _ERRORS.get(status, NativeError)(message)
+
+
+class MachinePeaks(NamedTuple):
+    """What a machine can do at most: reading memory in bytes/s, arithmetic in operations/s.
+
+    A multiply-add is two operations. ``buffer_bytes`` is what was read again and again.
+    """
+
+    isa: str
+    threads: int
+    buffer_bytes: int
+    bytes_per_second: float
+    int8_per_second: float
+    float_per_second: float
+
+
+def machine_peaks(
+    threads: int | None = None, isa: str | None = None, buffer_bytes: int | None = None
+) -> MachinePeaks:
+    """Measure for about a second with ``threads`` threads and the instructions of tier ``isa``.
+
+    The defaults are those of Program, and a buffer of 512 MiB. Raises InvalidRequest, NativeError
+    for a tier that does not work here, InsufficientMemory.
+    """
+    library = load()
+    peaks = abi.MachinePeaks(size=ctypes.sizeof(abi.MachinePeaks))
+    name = isa.encode() if isa else None
+    check(library.cactus_machine_peaks_get(threads or 0, name, buffer_bytes or 0, peaks))
+    return MachinePeaks(
+        peaks.isa.decode(),
+        peaks.threads,
+        peaks.buffer_bytes,
+        peaks.bytes_per_second,
+        peaks.int8_per_second,
+        peaks.float_per_second,
+    )
 
 
 def available_isas() -> tuple[str, ...]:
