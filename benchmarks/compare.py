@@ -1,8 +1,8 @@
-"""Compare our engine with llama.cpp on the same model, in interleaved rounds on this machine.
+"""Compare our engine with its peers on the same models, in interleaved rounds on this machine.
 
-    python benchmarks/compare.py                  the starter model, 5 rounds, 1 and 2 threads
-    python benchmarks/compare.py --quick          2 short rounds: is it still about the same?
-    python benchmarks/compare.py --json out.json  all numbers with machine, commit and versions
+    python benchmarks/compare.py                             the starter model against llama.cpp
+    python benchmarks/compare.py --quick                     2 short rounds: still about the same?
+    python benchmarks/compare.py --models all --peers all    everything that docs/performance.md has
 
 What is measured and why is told in docs/performance.md.
 """
@@ -12,27 +12,33 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+import time
 from pathlib import Path
+from typing import Any
 
 import bandwidth
 import footprint
+import models
 import peer as peers
-from cases import CASES, QUICK_CASES
+import peer_openvino
+import sides
+from cases import CASES, DECODE, PREFILL, chosen
 from results import Results
 from rounds import (
-    OURS,
-    PEER,
+    Pair,
     Quiet,
-    Side,
-    first_token_ours,
     measure_bandwidth,
     measure_round,
     measure_starts,
-    run_ours,
+    start_kinds,
 )
-from runner import CAN_EVICT, BenchmarkError, Progress, machine
+from runner import BenchmarkError, Progress, machine
 
 from cactus.errors import CactusError
+
+RESULTS = Path(__file__).resolve().parent / "results"
+LLAMA, AVX2, OPENVINO, TOGETHER = "llama.cpp", "avx2", "openvino", "together"
+PEERS = (LLAMA, AVX2, OPENVINO, TOGETHER)
 
 
 def arguments() -> argparse.Namespace:
@@ -40,29 +46,26 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--rounds", type=int, default=5, help="interleaved rounds (default: 5)")
-    parser.add_argument("--quick", action="store_true", help="2 short rounds")
-    parser.add_argument("--threads", default="1,2", help="thread counts (default: 1,2)")
-    parser.add_argument(
-        "--retries", type=int, default=2, help="repeats of a disturbed measurement (default: 2)"
-    )
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write all numbers to FILE")
-    parser.add_argument("--gguf", type=Path, help="model of both sides (default: the starter)")
-    parser.add_argument("--model", type=Path, help="weights folder of ours (default: from --gguf)")
-    parser.add_argument("--peer-type", default="Q4_0", help="the peer's format (default: Q4_0)")
-    parser.add_argument("--isa", help="force a kernel tier of ours")
-    parser.add_argument("--only", choices=["ours", "peer"], help="measure one side")
-    parser.add_argument("--case", action="append", help="only the cases whose name has this text")
+    add = parser.add_argument
+    add("--models", default=models.STARTER, help=f"{','.join(models.NAMES)} or all (starter)")
+    add("--peers", default=LLAMA, help=f"{','.join(PEERS)} or all (llama.cpp)")
+    add("--case", action="append", help="only the cases whose name has this text; no start-up")
+    add("--rounds", type=int, default=3, help="interleaved rounds (default: 3)")
+    add("--long-rounds", type=int, default=1, help="rounds with the long cases (default: 1)")
+    add("--quick", action="store_true", help="2 short rounds, no long cases")
+    add("--threads", default="1,2", help="thread counts (default: 1,2)")
+    add("--retries", type=int, default=1, help="repeats of a disturbed measurement (default: 1)")
+    add("--peer-type", default="Q4_0", help="the peer's format (default: Q4_0)")
+    add("--isa", help="force a kernel tier of ours")
+    add("--json", type=Path, metavar="FILE", help="write every sample to FILE")
+    add("--save", action="store_true", help="write it to benchmarks/results/<date>-<commit>.json")
+    add("--markdown", type=Path, metavar="FILE", help="write the tables to FILE too")
     given = parser.parse_args()
     if given.rounds < 1:
         parser.error(f"--rounds must be at least 1, got {given.rounds}")
-    try:
-        counts = [int(part) for part in given.threads.split(",")]
-    except ValueError:
-        counts = []
-    if not counts or min(counts) < 1:
-        parser.error(f"--threads must be numbers from 1 on, such as 1,2; got {given.threads!r}")
-    given.threads = counts
+    given.models = _words(parser, "--models", given.models, models.NAMES)
+    given.peers = _words(parser, "--peers", given.peers, PEERS)
+    given.threads = _counts(parser, given.threads)
     for text in given.case or []:
         if not any(text in case.name for case in CASES):
             names = ", ".join(repr(case.name) for case in CASES)
@@ -70,8 +73,28 @@ def arguments() -> argparse.Namespace:
     return given
 
 
+def _words(
+    parser: argparse.ArgumentParser, option: str, text: str, known: tuple[str, ...]
+) -> list[str]:
+    words = list(known) if text == "all" else text.split(",")
+    for word in words:
+        if word not in known:
+            parser.error(f"{option} {word!r} is not known; known: {', '.join(known)}, all")
+    return words
+
+
+def _counts(parser: argparse.ArgumentParser, text: str) -> list[int]:
+    try:
+        counts = sorted({int(part) for part in text.split(",")})
+    except ValueError:
+        counts = []
+    if not counts or counts[0] < 1:
+        parser.error(f"--threads must be numbers from 1 on, such as 1,2; got {text!r}")
+    return counts
+
+
 def main() -> int:
-    """Prepare both sides, run the rounds, print the tables."""
+    """Prepare all sides, run the rounds, print the tables."""
     given = arguments()
     progress = Progress()
     try:
@@ -88,83 +111,99 @@ def main() -> int:
 
 def run(given: argparse.Namespace, progress: Progress) -> int:
     """The comparison itself; raises BenchmarkError or CactusError for what cannot run."""
-    wanted = given.case or [""]
     program = bandwidth.build(progress)
-    gguf = given.gguf or peers.starter_gguf(progress)
-    sides = {}
-    versions = {}
-    if given.only != "peer":
-        sides[OURS] = our_side(given.model or converted(gguf, progress), given.isa)
-    if given.only != "ours":
-        built = peers.prepare(progress)
-        versions[peers.PACKAGE] = peers.module_version(built)
-        sides[PEER] = peer_side(built, peers.requantize(built, gguf, given.peer_type, progress))
-    results = Results(
-        model=gguf,
-        machine=machine(),
-        versions=versions,
-        kv_bytes=footprint.of_gguf(gguf)[1],
-        sides=sides,
-        cases=tuple(
-            case
-            for case in (QUICK_CASES if given.quick else CASES)
-            if any(text in case.name for text in wanted)
-        ),
-        threads=given.threads,
-        rounds=min(given.rounds, 2) if given.quick else given.rounds,
-        quiet=Quiet(given.retries),
-    )
-    measure(results, program, progress, starts=not given.case, cold=not given.quick)
+    start = machine()
+    versions: dict[str, str] = {}
+    pairs = prepare(given, versions, progress)
+    rounds = min(given.rounds, 2) if given.quick else given.rounds
+    results = Results(start, versions, pairs, given.threads, rounds, Quiet(given.retries))
+    measure(results, program, progress, long_rounds=given.long_rounds, quick=given.quick)
     print(results.text())
+    if given.markdown:
+        given.markdown.write_text(results.text() + "\n")
     if given.json:
-        given.json.write_text(json.dumps(results.as_json(), indent=1) + "\n")
+        write_json(results, given.json)
+    if given.save:
+        RESULTS.mkdir(exist_ok=True)
+        write_json(results, RESULTS / f"{time.strftime('%Y-%m-%d')}-{start['commit']}.json")
     return 0
 
 
-def our_side(folder: Path, isa: str | None) -> Side:
-    """Our engine on a weights folder."""
-    files = [path for path in folder.iterdir() if path.is_file()]
-    found = footprint.of_folder(folder)
-    return Side(OURS, run_ours(folder, isa), first_token_ours(folder, isa), files, found)
+def write_json(results: Results, path: Path) -> None:
+    """Every sample, with machine, commit and versions."""
+    path.write_text(json.dumps(results.as_json(), indent=1) + "\n")
 
 
-def peer_side(built: peers.LlamaCpp, gguf: Path) -> Side:
-    """llama.cpp on its own file."""
-    return Side(
-        PEER,
-        lambda case, threads, attention: built.bench(gguf, case, threads, attention),
-        lambda threads: built.first_token(gguf, threads),
-        [gguf],
-        footprint.of_gguf(gguf)[0],
-        lambda threads: built.first_token_bare(gguf, threads),
-    )
-
-
-def converted(gguf: Path, progress: Progress) -> Path:
-    """Our weights folder of a GGUF file; made once and kept."""
-    from cactus.weights.locate import resolve
-
-    progress.show(f"converting {gguf.name} (once)")
-    return resolve(gguf)
+def prepare(given: argparse.Namespace, versions: dict[str, str], progress: Progress) -> list[Pair]:
+    """The comparisons that were asked for; what they need is fetched, built and converted."""
+    pairs = []
+    cases = chosen(given.case or [], given.quick)
+    short = tuple(case for case in cases if case.name in (DECODE, PREFILL))
+    built = None
+    if set(given.peers) != {TOGETHER}:
+        built = peers.prepare(progress)
+        versions[peers.PACKAGE] = peers.module_version(built)
+    for name in given.models:
+        model = models.prepare(name, progress)
+        kv_bytes = footprint.of_gguf(model.gguf)[1]
+        if built is not None:
+            gguf = peers.requantize(built, model.gguf, given.peer_type, progress)
+        for peer in given.peers:
+            ours = sides.ours(model.folder, given.isa)
+            if peer == LLAMA:
+                other = sides.llama_cpp(built, gguf, "llama.cpp")
+                starts = name == models.STARTER and not given.case
+                pairs.append(Pair(name, ours, other, cases, kv_bytes, starts))
+            elif peer == AVX2:
+                ours = sides.ours(model.folder, "avx2", name="ours (avx2)")
+                other = sides.llama_cpp(
+                    peers.prepare_avx2(built, progress), gguf, "llama.cpp (avx2)"
+                )
+                pairs.append(Pair(name, ours, other, short, kv_bytes))
+            elif name == models.STARTER and peer == OPENVINO:
+                versions[peer_openvino.PACKAGE] = peer_openvino.VERSION
+                other = sides.openvino(peer_openvino.prepare(progress), gguf, "openvino-genai")
+                reading = tuple(case for case in short if case.name == PREFILL)
+                pairs.append(Pair(name, ours, other, reading))
+            elif name == models.STARTER and peer == TOGETHER:
+                eight = sides.ours(
+                    model.folder,
+                    given.isa,
+                    name=f"{sides.TOGETHER} conversations",
+                    rows=sides.TOGETHER,
+                )
+                writing = tuple(case for case in short if case.name == DECODE)
+                ours.name = "one"
+                pairs.append(Pair(name, eight, ours, writing))
+    return [pair for pair in pairs if pair.cases]
 
 
 def measure(
-    results: Results, program: Path, progress: Progress, *, starts: bool, cold: bool
+    results: Results, program: Path, progress: Progress, *, long_rounds: int, quick: bool
 ) -> None:
-    """Run all rounds; ``starts`` and ``cold`` say whether start-up and start-up from disk count."""
-    order = list(results.sides.values())
-    cold = cold and CAN_EVICT
-    extra = sum(case.both_attentions for case in results.cases) if PEER in results.sides else 0
-    start_steps = len(order) * (1 + cold) if starts else 0
-    per_thread = len(results.cases) * len(order) + extra + start_steps
-    progress.total = results.rounds * (len(results.threads) * per_thread + 1)
-    megabytes = max(1, order[0].footprint.weights >> 20)
-    for number in range(results.rounds):
+    """Run all rounds; long cases only in the first ``long_rounds`` of them."""
+    kinds = start_kinds(quick)
+    plan: list[Any] = [
+        [(pair, pair.todo(number, results.threads, long_rounds)) for pair in results.pairs]
+        for number in range(results.rounds)
+    ]
+    progress.total = sum(
+        len(pair.ours.variants(case)) + len(pair.peer.variants(case))
+        for round_ in plan
+        for pair, todo in round_
+        for _, case in todo
+    )
+    starting = sum(pair.starts for pair in results.pairs)
+    progress.total += results.rounds * (1 + 2 * len(kinds) * len(results.threads) * starting)
+    found = results.pairs[0].ours.footprint
+    megabytes = max(1, found.weights >> 20) if found else bandwidth.LARGE_MEGABYTES
+    for number, round_ in enumerate(plan):
         progress.step(f"round {number + 1}: read bandwidth")
         measure_bandwidth(program, results.threads, megabytes, results.bandwidths)
-        measure_round(number, order, results.cases, results.threads, results.quiet, progress)
-        if starts:
-            measure_starts(number, order, results.threads, results.quiet, progress, cold)
+        for pair, todo in round_:
+            measure_round(number, pair, todo, results.quiet, progress)
+            if pair.starts:
+                measure_starts(number, pair, results.threads, kinds, results.quiet, progress)
     progress.close()
 
 

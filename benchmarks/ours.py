@@ -25,11 +25,14 @@ def measure_ours(
     gen: int = 0,
     depth: int = 0,
     repeats: int = 3,
+    rows: int = 1,
+    warm_up: bool = True,
     isa: str | None = None,
 ) -> list[float]:
     """Tokens/s of every repeat: reading ``prompt`` tokens, or writing ``gen`` after ``depth``.
 
-    One warm-up of the same work comes first and does not count, as in llama-bench. A generated
+    One warm-up of the same work comes first and does not count, as in llama-bench. ``rows``
+    conversations write together, one token each a step; the rate is that of all. A generated
     token is the greedy one and is fed back; its log-probability and entropy are computed as in
     every real call. Tokens of prompts are random (seed 0).
     """
@@ -37,23 +40,25 @@ def measure_ours(
         raise ValueError(f"give either prompt or gen, got prompt={prompt}, gen={gen}")
     engine = load_engine(model_folder, threads=threads, isa=isa, context=None)
     program = engine.program
-    session = program.session()
+    sessions = [program.session() for _ in range(rows)]
     source = random.Random(0)
-    if depth:
-        _read(program, session, _random_tokens(source, program.vocab_size, depth))
-    start = session.snapshot()
+    for session in sessions:
+        if depth:
+            _read(program, session, _random_tokens(source, program.vocab_size, depth))
+    starts = [session.snapshot() for session in sessions]
     rates = []
-    for _ in range(repeats + 1):
-        session.restore(start)
-        tokens = _random_tokens(source, program.vocab_size, max(prompt, 1))
+    for _ in range(repeats + warm_up):
+        for session, start in zip(sessions, starts, strict=True):
+            session.restore(start)
+        tokens = _random_tokens(source, program.vocab_size, max(prompt, rows))
         begin = time.perf_counter()
         if prompt:
-            _read(program, session, tokens)
+            _read(program, sessions[0], tokens)
         else:
-            _write(program, session, tokens[0], gen)
-        rates.append((prompt or gen) / (time.perf_counter() - begin))
-    session.close()
-    return rates[1:]
+            _write(program, sessions, tokens, gen)
+        rates.append((prompt or gen * rows) / (time.perf_counter() - begin))
+    engine.close()
+    return rates[warm_up:]
 
 
 def _random_tokens(source: random.Random, vocabulary: int, count: int) -> list[int]:
@@ -68,10 +73,10 @@ def _read(program: Any, session: Any, tokens: list[int]) -> None:
         program.step([Row(session, part, outputs="last" if last else "none")])
 
 
-def _write(program: Any, session: Any, token: int, count: int) -> None:
+def _write(program: Any, sessions: list[Any], tokens: list[int], count: int) -> None:
     for _ in range(count):
-        (output,) = program.step([Row(session, [token])])
-        token = output.token
+        rows = [Row(session, [token]) for session, token in zip(sessions, tokens, strict=True)]
+        tokens = [output.token for output in program.step(rows)]
 
 
 def main() -> None:
@@ -83,6 +88,8 @@ def main() -> None:
     parser.add_argument("--gen", type=int, default=0)
     parser.add_argument("--depth", type=int, default=0)
     parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--rows", type=int, default=1)
+    parser.add_argument("--no-warm-up", action="store_true")
     parser.add_argument("--isa")
     given = parser.parse_args()
     samples = measure_ours(
@@ -92,6 +99,8 @@ def main() -> None:
         gen=given.gen,
         depth=given.depth,
         repeats=given.repeats,
+        rows=given.rows,
+        warm_up=not given.no_warm_up,
         isa=given.isa,
     )
     print(json.dumps({"samples": samples}))

@@ -14,11 +14,20 @@ import subprocess
 import sys
 import tarfile
 import zipfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from cases import PROMPT, Case
-from runner import BenchmarkError, Child, Command, Progress, cache_folder, run_child, run_logged
+from runner import (
+    BenchmarkError,
+    Child,
+    Command,
+    Progress,
+    cache_folder,
+    environment,
+    run_child,
+    run_logged,
+)
 
 from cactus.weights.catalog import STARTER
 
@@ -37,17 +46,26 @@ CMAKE_FLAGS = (
     "-DLLAMA_USE_PREBUILT_UI=OFF",
 )
 TARGETS = ("llama-bench", "llama-quantize", "llama-simple")
+# What a build for a CPU without AVX-512 and VNNI differs in is the kernel library alone.
+AVX2_FLAGS = (
+    *(flag for flag in CMAKE_FLAGS if "NATIVE" not in flag),
+    "-DGGML_NATIVE=OFF",
+    *(f"-DGGML_{name}=ON" for name in ("SSE42", "AVX", "AVX2", "BMI2", "FMA", "F16C")),
+    *(f"-DGGML_{name}=OFF" for name in ("AVX512", "AVX_VNNI")),
+)
+AVX2_TARGETS = ("ggml-cpu",)
 FIRST_TOKEN = Path(__file__).with_name("first_token_peer.py")
 CHAT_ML = f"<|im_start|>user\n{PROMPT}<|im_end|>\n<|im_start|>assistant\n"
 
 
 @dataclass(frozen=True)
 class LlamaCpp:
-    """A built peer."""
+    """A built peer; ``kernels`` is a folder whose libraries go before its own."""
 
     source: Path
     binaries: Path
     python: Path
+    kernels: Path | None = None
 
     def bench(self, gguf: Path, case: Case, threads: int, attention: str) -> tuple[float, Child]:
         """Median tokens/s of one case in one process of llama-bench, and that process."""
@@ -56,7 +74,9 @@ class LlamaCpp:
                 *(self.binaries / "llama-bench", "-m", gguf, "-o", "json"),
                 *("-p", str(case.prompt), "-n", str(case.gen), "-d", str(case.depth)),
                 *("-t", str(threads), "-r", str(case.repeats), "-fa", attention),
-            ]
+                *(["--no-warmup"] if case.long else []),
+            ],
+            {"LD_LIBRARY_PATH": str(self.kernels)} if self.kernels else None,
         )
         (result,) = json.loads(child.stdout)
         samples = sorted(float(rate) for rate in result["samples_ts"])
@@ -84,27 +104,36 @@ def prepare(progress: Progress) -> LlamaCpp:
     """Fetch and build the peer once; later calls find everything in the cache folder."""
     cache = cache_folder()
     source = cache / f"llama_cpp_python-{VERSION}"
-    python = _environment(cache, progress)
+    # A virtual environment of the peer's own: nothing of it touches the package's.
+    needs = ["numpy", "typing_extensions", "diskcache", "jinja2"]
+    python = environment("llama.cpp", needs, progress)
     if not (source / "vendor" / "llama.cpp" / "CMakeLists.txt").exists():
         _unpack(_download(cache, python, progress), cache)
-    build = source / "build"
-    stamp = build / f"complete-{_digest(CMAKE_FLAGS + TARGETS)}"
+    build = _build(source, "build", CMAKE_FLAGS, TARGETS, progress)
+    return LlamaCpp(source, build / "bin", python)
+
+
+def prepare_avx2(native: LlamaCpp, progress: Progress) -> LlamaCpp:
+    """The same peer with kernels that use nothing beyond AVX2, FMA and F16C."""
+    build = _build(native.source, "build-avx2", AVX2_FLAGS, AVX2_TARGETS, progress)
+    return replace(native, kernels=build / "bin")
+
+
+def _build(
+    source: Path, name: str, flags: tuple[str, ...], targets: tuple[str, ...], progress: Progress
+) -> Path:
+    build, cache = source / name, cache_folder()
+    stamp = build / f"complete-{_digest(flags + targets)}"
     if not stamp.exists():
-        configure: Command = [
-            "cmake",
-            "-S",
-            source / "vendor" / "llama.cpp",
-            "-B",
-            build,
-            *CMAKE_FLAGS,
-        ]
-        run_logged(configure, cache / "configure.log", progress, "configuring llama.cpp")
+        vendored = source / "vendor" / "llama.cpp"
+        configure: Command = ["cmake", "-S", vendored, "-B", build, *flags]
+        run_logged(configure, cache / "configure.log", progress, f"configuring llama.cpp ({name})")
         jobs = str(min(os.cpu_count() or 1, 8))
-        compile_all: Command = ["cmake", "--build", build, "-j", jobs, "--target", *TARGETS]
-        title = "building llama.cpp (once, several minutes)"
+        compile_all: Command = ["cmake", "--build", build, "-j", jobs, "--target", *targets]
+        title = f"building llama.cpp ({name}; once, several minutes)"
         run_logged(compile_all, cache / "build.log", progress, title)
         stamp.touch()
-    return LlamaCpp(source, build / "bin", python)
+    return build
 
 
 def starter_gguf(progress: Progress) -> Path:
@@ -150,21 +179,6 @@ def requantize(peer: LlamaCpp, gguf: Path, kind: str, progress: Progress) -> Pat
         run_logged(command, log, progress, f"making the peer's {kind} file")
         part.replace(target)
     return target
-
-
-def _environment(cache: Path, progress: Progress) -> Path:
-    """A virtual environment of the peer's own: nothing of it touches the package's."""
-    folder = cache / "venv"
-    python = folder / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
-    stamp = folder / "complete"
-    if not stamp.exists():
-        log = cache / "venv.log"
-        run_logged([sys.executable, "-m", "venv", folder], log, progress, "making the peer's venv")
-        needs = ["numpy", "typing_extensions", "diskcache", "jinja2"]
-        command: Command = [python, "-m", "pip", "install", *needs]
-        run_logged(command, log, progress, "installing what the peer's module needs")
-        stamp.touch()
-    return python
 
 
 def _download(cache: Path, python: Path, progress: Progress) -> Path:

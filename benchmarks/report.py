@@ -71,12 +71,29 @@ def compare(
     )
 
 
-def table(title: str, lines: Sequence[Line], with_bandwidth: bool) -> str:
-    """A Markdown table, padded so that it reads well in a terminal too."""
-    head = [title, "threads", "ours", "llama.cpp", "ours / llama.cpp"]
+def summary(found: Sequence[tuple[str, str, Line]]) -> str:
+    """The ratios alone, of (label, model, line): a row for each label, a column for each model
+    and number of threads, as one Markdown table."""
+    cells = {
+        (label, model, line.threads): f"{line.ratio.median:.2f}×"
+        for label, model, line in found
+        if line.ratio is not None
+    }
+    rows = list(dict.fromkeys(label for label, _, _ in cells))
+    columns = list(dict.fromkeys((model, threads) for _, model, threads in cells))
+    head = ["ratios", *(f"{model}, {thread_text(threads)}" for model, threads in columns)]
+    return _markdown(
+        [head, *([row, *(cells.get((row, *column), "") for column in columns)] for row in rows)]
+    )
+
+
+def table(title: str, lines: Sequence[Line], sides: tuple[str, str], with_bandwidth: bool) -> str:
+    """All figures of one pair as a Markdown table, padded so that it reads well in a terminal."""
+    ours, peer = sides
+    head = [title, "threads", ours, peer, f"{ours} / {peer}"]
     if with_bandwidth:
-        head += ["of read bandwidth: ours", "llama.cpp"]
-    rows = [head, ["-"] * len(head)]
+        head += [f"of read bandwidth: {ours}", peer]
+    rows = [head]
     for line in lines:
         digits = {"tokens/s": 0, "s": 3}.get(line.unit, 1)
         name = f"{line.name}, {line.unit}" + (f" ({line.note})" if line.note else "")
@@ -85,11 +102,15 @@ def table(title: str, lines: Sequence[Line], with_bandwidth: bool) -> str:
         if with_bandwidth:
             row += [_percent(line.ours_of_bandwidth), _percent(line.theirs_of_bandwidth)]
         rows.append(row)
-    widths = [max(len(row[column]) for row in rows) for column in range(len(head))]
-    rows[1] = ["-" * width for width in widths]
+    return _markdown(rows)
+
+
+def _markdown(rows: list[list[str]]) -> str:
+    widths = [max(3, *(len(row[column]) for row in rows)) for column in range(len(rows[0]))]
+    ruled = [rows[0], ["-" * width for width in widths], *rows[1:]]
     return "\n".join(
         "| " + " | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) + " |"
-        for row in rows
+        for row in ruled
     )
 
 

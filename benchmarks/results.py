@@ -1,92 +1,102 @@
-"""From the samples of a comparison to its lines, its printed text and its JSON."""
+"""From the samples of the rounds to lines, printed tables and JSON."""
 
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
 from cases import DEEP, Case
-from report import Line, Spread, compare, table
+from report import Line, Spread, compare, summary, table
 from rounds import (
     BUSY_LIMIT,
     CHAT,
     FROM_DISK,
+    IMPORT,
     IN_CACHE,
     NO_PYTHON,
-    OURS,
-    PEER,
+    Pair,
     Quiet,
-    Side,
     best_bandwidth,
 )
+from sides import Side
 
 
 @dataclass
 class Results:
-    """Everything that one comparison found."""
+    """Everything that one run of the benchmark found."""
 
-    model: Path
     machine: dict[str, object]
     versions: dict[str, str]
-    kv_bytes: int
-    sides: dict[str, Side]
-    cases: tuple[Case, ...]
+    pairs: list[Pair]
     threads: list[int]
     rounds: int
     quiet: Quiet
     bandwidths: dict[str, list[float]] = field(default_factory=dict)
 
-    def rate_lines(self) -> list[Line]:
+    def rate_lines(self, pair: Pair) -> list[Line]:
         """Tokens/s of every case; for decoding also the fraction of the read bandwidth."""
         lines = []
         for count in self.threads:
-            for case in self.cases:
-                found = {name: side.best(case, count) for name, side in self.sides.items()}
-                ours, _ = found.get(OURS, ([], ""))
-                theirs, variant = found.get(PEER, ([], ""))
+            for case in pair.cases:
+                ours, _ = pair.ours.best(case, count)
+                theirs, variant = pair.peer.best(case, count)
+                if not ours and not theirs:
+                    continue
                 note = f"its attention: flash {variant}" if variant in ("on", "off") else ""
                 line = compare(case.name, count, "tokens/s", ours, theirs, note)
-                if case.gen:
+                if case.gen and pair.kv_bytes:
                     line = replace(
                         line,
-                        ours_of_bandwidth=self._of_bandwidth(OURS, case, count),
-                        theirs_of_bandwidth=self._of_bandwidth(PEER, case, count),
+                        ours_of_bandwidth=self._of_bandwidth(pair, pair.ours, case, count),
+                        theirs_of_bandwidth=self._of_bandwidth(pair, pair.peer, case, count),
                     )
                 lines.append(line)
         return lines
 
-    def _of_bandwidth(self, name: str, case: Case, threads: int) -> float | None:
-        if name not in self.sides:
+    def _of_bandwidth(self, pair: Pair, side: Side, case: Case, threads: int) -> float | None:
+        rates, _ = side.best(case, threads)
+        if side.footprint is None or not rates:
             return None
-        side = self.sides[name]
-        per_token = side.footprint.weights + self.kv_bytes * case.mean_context
-        rate = Spread.of(side.best(case, threads)[0]).median
-        return per_token * rate / (best_bandwidth(self.bandwidths, threads) * 1e9)
+        per_token = side.footprint.weights + pair.kv_bytes * case.mean_context
+        return (
+            per_token * Spread.of(rates).median / (best_bandwidth(self.bandwidths, threads) * 1e9)
+        )
 
-    def cost_lines(self) -> list[Line]:
+    def cost_lines(self, pair: Pair) -> list[Line]:
         """Seconds to the first token and peak resident memory; lower is better."""
         lines = []
         for count in self.threads:
-            for kind in (IN_CACHE, FROM_DISK, NO_PYTHON):
-                starts = {name: side.starts[kind, count] for name, side in self.sides.items()}
-                if any(starts.values()):
-                    ours, theirs = starts.get(OURS, []), starts.get(PEER, [])
-                    lines.append(compare(f"start to first token, {kind}", count, "s", ours, theirs))
+            for kind in (IN_CACHE, FROM_DISK, NO_PYTHON, IMPORT):
+                ours, theirs = (side.starts[kind, count] for side in (pair.ours, pair.peer))
+                if ours or theirs:
+                    lines.append(compare(kind, count, "s", ours, theirs))
             for name in (DEEP, CHAT):
-                rss = {key: side.rss[name, count] for key, side in self.sides.items()}
-                if any(rss.values()):
-                    ours, theirs = rss.get(OURS, []), rss.get(PEER, [])
-                    lines.append(compare(f"peak RSS, {name}", count, "MB", ours, theirs))
+                ours, theirs = (side.rss[name, count] for side in (pair.ours, pair.peer))
+                if ours or theirs:
+                    note = self._beyond(pair, ours) if name == DEEP and ours else ""
+                    lines.append(compare(f"peak RSS, {name}", count, "MB", ours, theirs, note))
         return lines
 
+    def _beyond(self, pair: Pair, rss: list[float]) -> str:
+        assert pair.ours.footprint is not None
+        case = next(case for case in pair.cases if case.name == DEEP)
+        expected = pair.ours.footprint.disk + pair.kv_bytes * (case.depth + case.gen)
+        return f"ours: weights, K and V + {Spread.of(rss).median - expected / 1e6:.0f} MB"
+
     def text(self) -> str:
-        """What is printed."""
+        """What is printed: Markdown."""
         blocks = [self._heading(), self._bandwidth_text()]
-        blocks.append(table("higher is better", self.rate_lines(), with_bandwidth=True))
-        costs = self.cost_lines()
-        if costs:
-            blocks.append(table("lower is better", costs, with_bandwidth=False))
+        blocks.append(summary([entry for pair in self.pairs for entry in self._ratios(pair)]))
+        for pair in self.pairs:
+            names = (pair.ours.name, pair.peer.name)
+            title = f"### {pair.model}: {' / '.join(names)}"
+            blocks.append(f"{title}\n\n{self._footprints(pair)}".rstrip())
+            lines = self.rate_lines(pair)
+            if lines:
+                blocks.append(table("higher is better", lines, names, bool(pair.kv_bytes)))
+            costs = self.cost_lines(pair)
+            if costs:
+                blocks.append(table("lower is better", costs, names, with_bandwidth=False))
         seen = self.quiet.disturbance
         disturbed = sum(others > BUSY_LIMIT for others in seen)
         if disturbed:
@@ -96,28 +106,37 @@ class Results:
             )
         return "\n\n".join(blocks)
 
+    def _ratios(self, pair: Pair) -> list[tuple[str, str, Line]]:
+        lines = self.rate_lines(pair) + self.cost_lines(pair)
+        sides = f" ({pair.ours.name} / {pair.peer.name})"
+        return [(f"{line.name}{sides}", pair.model, line) for line in lines]
+
     def _heading(self) -> str:
         start = self.machine
         changed = " with changes" if start["modified"] else ""
-        versions = "".join(f"; {name} {version}" for name, version in self.versions.items())
-        lines = [
-            f"{self.model.name}: {self.rounds} interleaved rounds, median (min..max)",
-            f"{start['processor']}, {start['cores']} cores, {start['compiler']}",
-            f"commit {start['commit']}{changed}{versions}",
-            f"K and V: {self.kv_bytes / 1e3:.1f} kB a token of context",
-        ]
-        for name, side in self.sides.items():
-            found = side.footprint
-            lines.append(
-                f"{name}: {found.weights / 1e6:.1f} MB of weights a token ({found.types}), "
-                f"{found.disk / 1e6:.1f} MB on disk"
-            )
+        versions = "".join(f", {name} {version}" for name, version in self.versions.items())
+        return (
+            f"{start['processor']}, {start['cores']} cores, {start['compiler']}, "
+            f"commit {start['commit']}{changed}{versions}. {self.rounds} interleaved rounds, "
+            "median (smallest..largest)."
+        )
+
+    def _footprints(self, pair: Pair) -> str:
+        lines = []
+        for side in (pair.ours, pair.peer):
+            if side.footprint is not None and pair.kv_bytes:
+                found = side.footprint
+                lines.append(
+                    f"- {side.name}: {found.weights / 1e6:.1f} MB of weights a token "
+                    f"({found.types}), {found.disk / 1e6:.1f} MB on disk"
+                )
+        if pair.kv_bytes:
+            lines.append(f"- K and V: {pair.kv_bytes / 1e3:.1f} kB a token of context")
         return "\n".join(lines)
 
     def _bandwidth_text(self) -> str:
-        lines = ["read bandwidth, GB/s: median (min..max)"]
-        for kind, samples in self.bandwidths.items():
-            lines.append(f"  {kind:24} {Spread.of(samples).show(1)}")
+        lines = ["| read bandwidth, GB/s | |", "|---|---|"]
+        lines += [f"| {kind} | {Spread.of(v).show(1)} |" for kind, v in self.bandwidths.items()]
         return "\n".join(lines)
 
     def as_json(self) -> dict[str, Any]:
@@ -125,20 +144,29 @@ class Results:
         return {
             "machine": self.machine,
             "versions": self.versions,
-            "model": str(self.model),
             "rounds": self.rounds,
-            "cores_busy_with_others": self.quiet.disturbance,
-            "kv_bytes_per_token": self.kv_bytes,
-            "footprint": {name: asdict(side.footprint) for name, side in self.sides.items()},
+            "cores_busy_with_others": [round(others, 3) for others in self.quiet.disturbance],
             "bandwidth_gb_per_s": self.bandwidths,
-            "lines": [asdict(line) for line in self.rate_lines() + self.cost_lines()],
-            "samples": {name: _samples(side) for name, side in self.sides.items()},
+            "pairs": [
+                {
+                    "model": pair.model,
+                    "kv_bytes_per_token": pair.kv_bytes,
+                    "lines": [
+                        asdict(line) for line in self.rate_lines(pair) + self.cost_lines(pair)
+                    ],
+                    "ours": _samples(pair.ours),
+                    "peer": _samples(pair.peer),
+                }
+                for pair in self.pairs
+            ],
         }
 
 
-def _samples(side: Side) -> dict[str, dict[str, list[float]]]:
+def _samples(side: Side) -> dict[str, Any]:
     return {
+        "name": side.name,
+        "footprint": asdict(side.footprint) if side.footprint else None,
         "tokens_per_second": {", ".join(map(str, key)): v for key, v in side.rates.items()},
         "peak_rss_mb": {", ".join(map(str, key)): v for key, v in side.rss.items()},
-        "first_token_seconds": {", ".join(map(str, key)): v for key, v in side.starts.items()},
+        "start_seconds": {", ".join(map(str, key)): v for key, v in side.starts.items()},
     }

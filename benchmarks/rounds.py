@@ -1,10 +1,7 @@
-"""Interleaved rounds: both engines, case by case, in child processes; nothing is computed here."""
+"""Interleaved rounds: all sides, case by case, in child processes; nothing is computed here."""
 
 from __future__ import annotations
 
-import json
-import sys
-from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
@@ -12,47 +9,41 @@ from pathlib import Path
 from typing import TypeVar
 
 import bandwidth
-from cases import DEEP, PROMPT, Case
-from footprint import Footprint
+from cases import DEEP, Case
 from report import Spread, thread_text
-from runner import Child, Command, Progress, evict, run_child
+from runner import CAN_EVICT, Child, Progress, evict
+from sides import Side
 
-HERE = Path(__file__).resolve().parent
 BANDWIDTH_SECONDS = 0.4
-OURS, PEER = "ours", "llama.cpp"
-IN_CACHE, FROM_DISK, NO_PYTHON = "in page cache", "from disk", "llama-simple (no Python)"
+IN_CACHE, FROM_DISK = "start to first token, in page cache", "start to first token, from disk"
+NO_PYTHON, IMPORT = "llama-simple (no Python), start to end", "import cactus"
 CHAT = "chat"
 BUSY_LIMIT = 0.15
 T = TypeVar("T")
 
 
 @dataclass
-class Side:
-    """One engine: how to run a case and a first token, and what came out, round by round."""
+class Pair:
+    """One comparison: two sides on one model, case by case.
 
-    name: str
-    run: Callable[[Case, int, str], tuple[float, Child]]
-    first_token: Callable[[int], Child]
-    files: list[Path]
-    footprint: Footprint
-    first_token_bare: Callable[[int], Child] | None = None
-    rates: dict[tuple[str, int, str], list[float]] = field(
-        default_factory=lambda: defaultdict(list)
-    )
-    rss: dict[tuple[str, int], list[float]] = field(default_factory=lambda: defaultdict(list))
-    starts: dict[tuple[str, int], list[float]] = field(default_factory=lambda: defaultdict(list))
+    ``starts``: also the time to the first token. ``kv_bytes``: K and V of one token of context.
+    """
 
-    def best(self, case: Case, threads: int) -> tuple[list[float], str]:
-        """The rates of the variant with the highest median, and that variant's name."""
-        found = {
-            variant: rates
-            for (name, count, variant), rates in self.rates.items()
-            if (name, count) == (case.name, threads)
-        }
-        if not found:
-            return [], ""
-        variant = max(found, key=lambda key: Spread.of(found[key]).median)
-        return found[variant], variant
+    model: str
+    ours: Side
+    peer: Side
+    cases: tuple[Case, ...]
+    kv_bytes: int = 0
+    starts: bool = False
+
+    def todo(self, number: int, threads: list[int], long_rounds: int) -> list[tuple[int, Case]]:
+        """(threads, case) of a round: long cases in the first rounds, with the most threads."""
+        return [
+            (count, case)
+            for count in threads
+            for case in self.cases
+            if not case.long or (number < long_rounds and count == max(threads))
+        ]
 
 
 @dataclass
@@ -78,90 +69,67 @@ class Quiet:
         return best
 
 
-def run_ours(folder: Path, isa: str | None) -> Callable[[Case, int, str], tuple[float, Child]]:
-    """Driver of our side: one child process of ours.py per measurement."""
-
-    def run(case: Case, threads: int, attention: str) -> tuple[float, Child]:
-        command: list[str | Path] = [sys.executable, HERE / "ours.py", folder]
-        command += ["--threads", str(threads), "--prompt", str(case.prompt)]
-        command += ["--gen", str(case.gen), "--depth", str(case.depth)]
-        command += ["--repeats", str(case.repeats)]
-        if isa:
-            command += ["--isa", isa]
-        child = run_child(command)
-        samples = [float(rate) for rate in json.loads(child.stdout)["samples"]]
-        return Spread.of(samples).median, child
-
-    return run
-
-
-def first_token_ours(folder: Path, isa: str | None) -> Callable[[int], Child]:
-    """Driver of our start-up: a fresh Python process that chats once through the public API."""
-
-    def run(threads: int) -> Child:
-        command: Command = [
-            sys.executable,
-            HERE / "first_token_ours.py",
-            folder,
-            str(threads),
-            PROMPT,
-        ]
-        return run_child(command, {"CACTUS_ISA": isa} if isa else None)
-
-    return run
-
-
 def measure_round(
     number: int,
-    sides: list[Side],
-    cases: tuple[Case, ...],
-    threads: list[int],
+    pair: Pair,
+    todo: list[tuple[int, Case]],
     quiet: Quiet,
     progress: Progress,
 ) -> None:
-    """Every case on every side; who goes first changes from round to round."""
-    for count in threads:
-        for case in cases:
-            for side in sides if number % 2 == 0 else reversed(sides):
-                # Our engine has one attention; the peer has two, neither the faster everywhere.
-                both = case.both_attentions and side.name == PEER
-                for attention in ("on", "off") if both else ("auto",):
-                    what = f"{case.name}, {thread_text(count)}, {side.name}"
-                    progress.step(f"round {number + 1}: {what}")
-                    run = partial(side.run, case, count, attention)
-                    rate, child = quiet.measure(run, lambda outcome: outcome[1])
-                    side.rates[case.name, count, attention].append(rate)
-                if case.name == DEEP:
-                    side.rss[case.name, count].append(child.peak_rss / 1e6)
+    """Every case on both sides; who goes first changes from round to round."""
+    for count, case in todo:
+        for side in in_turn(number, pair):
+            for attention in side.variants(case):
+                what = f"{pair.model}, {case.name}, {thread_text(count)}, {side.name}"
+                progress.step(f"round {number + 1}: {what}")
+                run = partial(side.run, case, count, attention)
+                rate, child = quiet.measure(run, lambda outcome: outcome[1])
+                side.rates[case.name, count, attention].append(rate)
+            if case.name == DEEP:
+                side.rss[case.name, count].append(child.peak_rss / 1e6)
+
+
+def in_turn(number: int, pair: Pair) -> list[Side]:
+    """Who goes first in a round."""
+    return [pair.ours, pair.peer] if number % 2 == 0 else [pair.peer, pair.ours]
+
+
+def start_kinds(quick: bool) -> tuple[str, ...]:
+    """How a start is measured: the model in the page cache and, if possible, on disk only."""
+    return (IN_CACHE, FROM_DISK) if CAN_EVICT and not quick else (IN_CACHE,)
 
 
 def measure_starts(
     number: int,
-    sides: list[Side],
+    pair: Pair,
     threads: list[int],
+    kinds: tuple[str, ...],
     quiet: Quiet,
     progress: Progress,
-    cold: bool,
 ) -> None:
-    """Process start to first token, the model in the page cache and, if wanted, on disk only."""
+    """Process start to first token of both sides, and what of it is importing."""
     for count in threads:
-        for kind in (IN_CACHE, FROM_DISK) if cold else (IN_CACHE,):
-            for side in sides if number % 2 == 0 else reversed(sides):
-                progress.step(f"round {number + 1}: first token {kind}, {side.name}")
+        for kind in kinds:
+            for side in in_turn(number, pair):
+                progress.step(f"round {number + 1}: {kind}, {side.name}")
                 run = partial(_start, side, count, kind == FROM_DISK)
                 child = quiet.measure(run, lambda outcome: outcome)
                 side.starts[kind, count].append(child.first_byte_seconds)
                 if kind == IN_CACHE:
                     side.rss[CHAT, count].append(child.peak_rss / 1e6)
-        for side in sides:
+        for side in in_turn(number, pair):
             if side.first_token_bare is not None:
                 child = quiet.measure(partial(side.first_token_bare, count), lambda it: it)
                 side.starts[NO_PYTHON, count].append(child.seconds)
+            if side.import_time is not None and count == threads[0]:
+                child = quiet.measure(side.import_time, lambda it: it)
+                side.starts[IMPORT, count].append(float(child.stdout))
 
 
 def _start(side: Side, threads: int, cold: bool) -> Child:
     if cold:
         evict(side.files)
+    assert side.first_token is not None
     return side.first_token(threads)
 
 
@@ -172,7 +140,7 @@ def measure_bandwidth(
     kinds = {
         "4 KiB pages": (bandwidth.LARGE_MEGABYTES, False),
         "huge pages": (bandwidth.LARGE_MEGABYTES, True),
-        "weights-sized": (weights_megabytes, False),
+        f"{weights_megabytes} MB": (weights_megabytes, False),
     }
     for count in threads:
         for kind, (megabytes, huge) in kinds.items():

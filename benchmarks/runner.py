@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import platform
 import re
@@ -48,6 +49,20 @@ def cache_folder() -> Path:
     folder = Path(platformdirs.user_cache_path("cactus", appauthor=False)) / "benchmarks"
     folder.mkdir(parents=True, exist_ok=True)
     return folder
+
+
+def environment(name: str, needs: Sequence[str], progress: Progress) -> Path:
+    """The Python of a virtual environment that has ``needs``; made once in the cache folder."""
+    folder = cache_folder() / f"venv-{name}"
+    python = folder / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+    stamp = folder / f"complete-{hashlib.sha256(repr(needs).encode()).hexdigest()[:12]}"
+    if not stamp.exists():
+        log = cache_folder() / "venv.log"
+        run_logged([sys.executable, "-m", "venv", folder], log, progress, f"making {folder.name}")
+        command: Command = [python, "-m", "pip", "install", *needs]
+        run_logged(command, log, progress, f"installing what {name} needs")
+        stamp.touch()
+    return python
 
 
 def run_child(command: Command, env: Mapping[str, str] | None = None) -> Child:

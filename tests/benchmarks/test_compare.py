@@ -26,7 +26,7 @@ def test_one_side_alone_has_no_ratio(load: Any) -> None:
     line = report.compare("decode", 2, "tokens/s", [], [200.0, 100.0])
     assert line.ours is None
     assert line.ratio is None
-    rows = report.table("higher is better", [line], with_bandwidth=True).splitlines()
+    rows = report.table("higher is better", [line], ("ours", "peer"), True).splitlines()
     assert len({len(row) for row in rows}) == 1
     assert "150 (100..200)" in rows[2]
 
@@ -149,6 +149,8 @@ def test_a_disturbed_measurement_is_repeated(
         (["--threads", "two"], "'two'"),
         (["--threads", "1,0"], "'1,0'"),
         (["--case", "sleep"], "decode at 1,024"),
+        (["--models", "starter,gpt"], "'gpt' is not known; known: starter, lfm2-350m"),
+        (["--peers", "ollama"], "'ollama' is not known; known: llama.cpp, avx2"),
     ],
 )
 def test_wrong_arguments_are_named(arguments: list[str], said: str) -> None:
@@ -158,52 +160,85 @@ def test_wrong_arguments_are_named(arguments: list[str], said: str) -> None:
     assert said in result.stderr
 
 
-def fake_side(load: Any, name: str, rate: float, calls: list[str]) -> Any:
+def fake_side(load: Any, name: str, rate: float, calls: list[tuple[str, str]]) -> Any:
     """A side that answers at once: `rate` tokens/s, 10 % less with its flash attention."""
-    child = load("runner").Child("", 0.5 / rate, 1.0, 100_000_000, 0.0)
+    child = load("runner").Child("0.05", 0.5 / rate, 1.0, 100_000_000, 0.0)
 
     def run(case: Any, threads: int, attention: str) -> tuple[float, Any]:
-        calls.append(name)
+        calls.append((case.name, name))
         return rate * threads * (0.9 if attention == "on" else 1.0), child
 
     footprint = load("footprint").Footprint(disk=2_000_000, weights=1_000_000, types="q4 1 MB")
-    return load("rounds").Side(name, run, lambda threads: child, [], footprint)
+    return load("sides").Side(name, run, footprint, lambda threads: child)
 
 
-def test_rounds_alternate_and_sum_up(load: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    compare, rounds, cases = load("compare"), load("rounds"), load("cases")
+@pytest.fixture
+def results(load: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """What two rounds of a fast side against a slow one with two attentions gave."""
+    rounds, cases = load("rounds"), load("cases")
     monkeypatch.setattr(rounds.bandwidth, "measure", lambda *_: 2.0)
-    calls: list[str] = []
+    calls: list[tuple[str, str]] = []
+    ours, peer = (fake_side(load, *side, calls) for side in (("ours", 1200.0), ("peer", 1000.0)))
+    peer.attentions = ("on", "off")
+    ours.import_time = lambda: load("runner").Child("0.05", 0.0, 0.0, 0, 0.0)
     deep = cases.Case(cases.DEEP, prompt=0, gen=1, depth=99, repeats=1, both_attentions=True)
+    far = cases.Case("far", prompt=4096, gen=0, depth=0, repeats=1, long=True)
     results = load("results").Results(
-        model=Path("tiny.gguf"),
         machine=load("runner").machine(),
         versions={},
-        kv_bytes=10_000,
-        sides={
-            rounds.OURS: fake_side(load, rounds.OURS, 1200.0, calls),
-            rounds.PEER: fake_side(load, rounds.PEER, 1000.0, calls),
-        },
-        cases=(deep,),
+        pairs=[rounds.Pair("tiny", ours, peer, (deep, far), kv_bytes=10_000, starts=True)],
         threads=[1, 2],
         rounds=2,
         quiet=rounds.Quiet(0),
     )
     progress = load("runner").Progress()
-    compare.measure(results, Path("unused"), progress, starts=True, cold=False)
+    measure = load("compare").measure
+    measure(results, Path("unused"), progress, long_rounds=1, quick=True)
     assert progress.done == progress.total
-    ours, peer = rounds.OURS, rounds.PEER
-    assert calls == [ours, peer, peer] * 2 + [peer, peer, ours] * 2
+    results.calls = calls
+    return results
 
-    one, two = results.rate_lines()
+
+def test_rounds_alternate_and_long_cases_are_rare(load: Any, results: Any) -> None:
+    deep = load("cases").DEEP
+    first = [(deep, "ours"), (deep, "peer"), (deep, "peer")]
+    second = [(deep, "peer"), (deep, "peer"), (deep, "ours")]
+    assert results.calls == first * 2 + [("far", "ours"), ("far", "peer")] + second * 2
+
+
+def test_ratios_and_shares(results: Any) -> None:
+    (pair,) = results.pairs
+    one, two, far = results.rate_lines(pair)
     assert one.ratio.median == pytest.approx(1.2)
     assert one.note == "its attention: flash off"
     # (1 MB of weights + 100 tokens of 10 kB) x 1,200 tokens/s of 2 GB/s
     assert one.ours_of_bandwidth == pytest.approx(1.2)
     assert two.theirs_of_bandwidth == pytest.approx(2.0)
-    start = next(line for line in results.cost_lines() if line.unit == "s")
-    assert start.ratio.median == pytest.approx(1 / 1.2)
-    assert json.loads(json.dumps(results.as_json()))["lines"][0]["threads"] == 1
-    assert "NOT QUIET" not in results.text()
+    assert (far.threads, far.ours_of_bandwidth) == (2, None)
+    lines = {(line.name, line.threads): line for line in results.cost_lines(pair)}
+    assert lines["start to first token, in page cache", 1].ratio.median == pytest.approx(1 / 1.2)
+    assert lines["import cactus", 1].ours.median == 0.05
+    # 100 MB, less 2 MB on disk and 1 MB for 100 tokens of context
+    assert lines["peak RSS, decode at 1,024", 2].note == "ours: weights, K and V + 97 MB"
+
+
+def test_what_is_printed_and_written(load: Any, results: Any, tmp_path: Path) -> None:
+    text = results.text()
+    (row,) = [line for line in text.splitlines() if line.startswith("| far (ours / peer) ")]
+    assert [cell.strip() for cell in row.split("|")[2:-1]] == ["", "1.20×"]
+    assert "NOT QUIET" not in text
+    load("compare").write_json(results, tmp_path / "out.json")
+    (pair,) = json.loads((tmp_path / "out.json").read_text())["pairs"]
+    assert pair["lines"][0]["threads"] == 1
+    assert pair["peer"]["tokens_per_second"]["far, 2, auto"] == [2000.0]
     results.quiet.disturbance.append(1.0)
     assert "during 1 of" in results.text()
+
+
+def test_quick_is_short(load: Any) -> None:
+    cases = load("cases")
+    assert not any(case.long for case in cases.chosen([], quick=True))
+    assert {case.name for case in cases.chosen(["4,096"], False)} == {
+        "prefill 4,096",
+        "decode at 4,096",
+    }
