@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import platform
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,8 @@ def system(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (topology / "thread_siblings_list").write_text(f"{cpu % 4},{cpu % 4 + 4}\n")
     monkeypatch.setattr(machine, "_SYSTEM", tmp_path / "sys")
     monkeypatch.setattr(machine, "_PROCESS_GROUPS", tmp_path / "cgroup")
+    monkeypatch.setattr(machine, "_MEMORY", tmp_path / "meminfo")
+    monkeypatch.setattr(machine, "_CPUS", tmp_path / "cpuinfo")
     monkeypatch.setattr(machine, "_allowed_cpus", lambda: set(range(8)))
     monkeypatch.delenv("CACTUS_THREADS", raising=False)
     return tmp_path
@@ -121,3 +124,23 @@ def test_address_space_can_be_asked_for_without_being_used() -> None:
 def test_this_very_machine_has_a_core_and_memory() -> None:
     assert 1 <= machine.choose_threads() <= machine.MAX_THREADS
     assert (machine.memory_bytes() or 0) > 2**26
+
+
+def test_available_memory_is_the_systems_within_the_containers_limit(system: Path) -> None:
+    assert machine.available_bytes() is None
+    (system / "meminfo").write_text("MemTotal: 9000 kB\nMemAvailable:    2000 kB\n")
+    assert machine.available_bytes() == 2000 << 10
+    (system / "cgroup").write_text("0::/box\n")
+    limit(system, "box", "memory.max", "max")
+    limit(system, "box", "memory.current", "5")
+    assert machine.available_bytes() == 2000 << 10
+    limit(system, "box", "memory.max", "100000")
+    assert machine.available_bytes() == 100000 - 5
+    limit(system, "box", "memory.current", "200000")
+    assert machine.available_bytes() == 0
+
+
+def test_the_processors_name(system: Path) -> None:
+    assert machine.cpu_name() == platform.machine()
+    (system / "cpuinfo").write_text("processor\t: 0\nmodel name\t: Any CPU @ 1 GHz\nflags: x\n")
+    assert machine.cpu_name() == "Any CPU @ 1 GHz"

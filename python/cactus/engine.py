@@ -15,6 +15,7 @@ from cactus.machine import can_reserve, choose_threads, memory_bytes
 
 if TYPE_CHECKING:
     from cactus.chat.template import ChatTemplate
+    from cactus.graph.work import Work
     from cactus.models.base import Config
     from cactus.tokenizer import Tokenizer
 
@@ -28,7 +29,7 @@ class Engine:
 
     `row` and `make_sampler` build what the program's ``step`` takes. A chat template that cannot be
     used is kept as its error: the model is loaded all the same, and says so when it is to chat.
-    `costs` learns what steps take on this machine.
+    `costs` learns what steps take on this machine. `plan` is what the program runs.
     """
 
     name: str
@@ -40,6 +41,7 @@ class Engine:
     row: Callable[..., Any]
     make_sampler: Callable[..., Sampler]
     costs: StepCosts = field(default_factory=StepCosts)
+    plan: bytes = b""
 
     @property
     def end_tokens(self) -> frozenset[int]:
@@ -53,6 +55,12 @@ class Engine:
     def decoder(self) -> Decoder:
         """A fresh decoder of generated ids."""
         return self.tokenizer.stream()
+
+    def work(self) -> Work:
+        """What a step reads and multiplies, whatever the machine."""
+        from cactus.graph.work import read_work
+
+        return read_work(self.plan)
 
     def close(self) -> None:
         """Free the program and its memory."""
@@ -72,7 +80,7 @@ def load_engine(
         raise InvalidRequest(f"isa must be the name of a kernel tier, got {type(isa).__name__}")
     _check_memory(folder)
     _read_ahead(folder / "model.safetensors")
-    config, limit, program = _load_program(folder, threads, isa, context)
+    config, limit, plan, program = _load_program(folder, threads, isa, context)
     try:
         tokenizer, template = _load_text_side(folder)
     except BaseException:
@@ -89,12 +97,13 @@ def load_engine(
         template=template,
         row=Row,
         make_sampler=Sampler,
+        plan=plan,
     )
 
 
 def _load_program(
     folder: Path, threads: int, isa: str | None, context: int | None
-) -> tuple[Config, int, Program]:
+) -> tuple[Config, int, bytes, Program]:
     from cactus.graph import passes, plan
     from cactus.models.base import load_architecture
     from cactus.native import Program as NativeProgram
@@ -112,7 +121,8 @@ def _load_program(
             lambda name: tensors[name].rows,
         )
         built = plan.build(graph, tensors, vocab_size=config.vocab_size, context_length=limit)
-        return config, limit, NativeProgram(built.blob, weights.data_path, threads=threads, isa=isa)
+        program = NativeProgram(built.blob, weights.data_path, threads=threads, isa=isa)
+        return config, limit, built.blob, program
 
 
 def _load_text_side(folder: Path) -> tuple[Tokenizer, ChatTemplate | TemplateError]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import mmap
 import os
+import platform
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,6 +15,8 @@ MAX_THREADS = 256
 
 _SYSTEM = Path("/sys")
 _PROCESS_GROUPS = Path("/proc/self/cgroup")
+_MEMORY = Path("/proc/meminfo")
+_CPUS = Path("/proc/cpuinfo")
 
 
 def choose_threads(wanted: int | None = None) -> int:
@@ -68,6 +72,29 @@ def memory_bytes() -> int | None:
         if text.isdecimal():
             limit = min(limit, int(text))
     return limit
+
+
+def available_bytes() -> int | None:
+    """Memory to be had without swapping, within the container's limit; None where nobody knows."""
+    found = re.search(r"^MemAvailable: *(\d+) kB$", _read(_MEMORY) or "", re.MULTILINE)
+    if found is None:
+        return None
+    available = int(found[1]) << 10
+    for folder in _control_groups("memory"):
+        for limit, usage in (
+            ("memory.max", "memory.current"),
+            ("memory.limit_in_bytes", "memory.usage_in_bytes"),
+        ):
+            most, used = _read(folder / limit) or "", _read(folder / usage) or ""
+            if most.isdecimal() and used.isdecimal():
+                available = min(available, max(0, int(most) - int(used)))
+    return available
+
+
+def cpu_name() -> str:
+    """What the processor calls itself, or its architecture."""
+    found = re.search(r"^model name\s*: (.+)$", _read(_CPUS) or "", re.MULTILINE)
+    return found[1].strip() if found else platform.machine() or "unknown"
 
 
 def can_reserve(size: int) -> bool:

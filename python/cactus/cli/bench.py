@@ -3,34 +3,37 @@
 from __future__ import annotations
 
 import json
-import random
-import statistics
-import time
-from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from cactus.cli.text import printable
+from cactus.cli.text import megabytes, printable
 from cactus.weights.catalog import STARTER
 
 if TYPE_CHECKING:
+    from cactus.cli.measure import Speed
     from cactus.engine import Engine
+    from cactus.native import MachinePeaks
+
+DEPTHS = (0, 1024, 4096)
+"""Where nothing else is asked for: those that fit the model's context."""
 
 
-class Speed(NamedTuple):
-    """One measurement: `tokens` read or written, with `depth` tokens before them."""
+class Depths(click.ParamType[tuple[int, ...]]):
+    """Whole numbers with commas between them."""
 
-    what: str
-    tokens: int
-    depth: int
-    rates: list[float]
+    name = "depths"
 
-    @property
-    def median(self) -> float:
-        """Tokens per second."""
-        return statistics.median(self.rates)
+    def convert(self, value: Any, param: Any, ctx: Any) -> tuple[int, ...]:
+        """The numbers, each once, in the order given; a usage error for anything else."""
+        try:
+            numbers = tuple(dict.fromkeys(int(part) for part in str(value).split(",")))
+        except ValueError:
+            numbers = (-1,)
+        if min(numbers) < 0:
+            self.fail(f"{value!r} is not a list of whole numbers such as 0,1024.", param, ctx)
+        return numbers
 
 
 @click.command("bench", short_help="Measure the speed of a model.")
@@ -54,12 +57,11 @@ class Speed(NamedTuple):
 )
 @click.option(
     "--depth",
-    type=click.IntRange(0),
-    metavar="N",
+    type=Depths(),
+    metavar="N,...",
     multiple=True,
-    default=(0,),
-    show_default=True,
-    help="Tokens that are in the cache before writing begins; may be repeated.",
+    help="Tokens that are in the cache before; may be repeated.  [default: 0,1024,4096, as far as "
+    "the model's context goes]",
 )
 @click.option(
     "--repeat",
@@ -69,21 +71,31 @@ class Speed(NamedTuple):
     show_default=True,
     help="Runs of each.",
 )
+@click.option("--profile", is_flag=True, help="Show where the time goes, by kind of step.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def command(
     model: str,
     threads: int | None,
     prompt: int,
     tokens: int,
-    depth: tuple[int, ...],
+    depth: tuple[tuple[int, ...], ...],
     repeat: int,
+    profile: bool,
     as_json: bool,
 ) -> None:
     """Measure how many tokens per second MODEL reads (prefill) and writes (decode).
 
-    The tokens are random, the rates are medians over --repeat runs after one that is not counted.
+    Beside them stand the bytes of weights and cache that have to be read, the operations of the
+    matrices, and the shares of what this machine can do at most, which is measured first: reading
+    memory, int8 dots (matrices of q4 and q8) and f32 multiply-adds (others). Weights that fit the
+    processor's cache can exceed the memory's share. Quantised matrices need more than one int8 dot
+    a product, so their share stays well below 100%.
+
+    The tokens are random, the figures medians over --repeat runs after one that is not counted.
     """
+    from cactus.cli.measure import measure, measure_peaks
     from cactus.cli.models import find_or_fetch
+    from cactus.cli.progress import show_status
     from cactus.engine import load_engine
     from cactus.machine import choose_threads
 
@@ -91,94 +103,104 @@ def command(
     folder = find_or_fetch(model)
     engine = load_engine(folder, threads=threads)
     try:
-        longest = max(prompt, max(depth) + tokens)
-        if longest > engine.context_length:
-            raise click.UsageError(
-                f"{longest} tokens do not fit the model's context of {engine.context_length}."
-            )
-        speeds = measure(engine, prompt=prompt, tokens=tokens, depths=depth, repeat=repeat)
+        depths = _fitting(engine, max(prompt, tokens), tuple(dict.fromkeys(sum(depth, ()))))
+        with show_status() as progress:
+            progress("measuring the machine")
+            peaks = measure_peaks(threads)
+            speeds = measure(
+                engine, prompt=prompt, tokens=tokens, depths=depths, repeat=repeat,
+                profile=profile, progress=progress,
+            )  # fmt: skip
     finally:
         engine.close()
     if as_json:
-        click.echo(json.dumps(_as_json(folder, threads, speeds)))
-        return
-    unit = "thread" if threads == 1 else "threads"
-    click.echo(f"{printable(folder.name)}, {threads} {unit}, median of {repeat}")
+        click.echo(json.dumps(_as_json(folder, peaks, speeds)))
+    else:
+        click.echo(_as_text(folder, peaks, speeds, repeat))
+
+
+def _fitting(engine: Engine, count: int, depths: tuple[int, ...]) -> tuple[int, ...]:
+    """The depths to measure at; a usage error for one that was asked for and does not fit."""
+    wanted = depths or DEPTHS[:1]
+    if max(wanted) + count > engine.context_length:
+        raise click.UsageError(
+            f"{max(wanted) + count} tokens do not fit the model's context of "
+            f"{engine.context_length}."
+        )
+    return depths or tuple(d for d in DEPTHS if d + count <= engine.context_length)
+
+
+def _as_text(folder: Path, peaks: MachinePeaks, speeds: list[Speed], repeat: int) -> str:
+    from cactus.machine import cpu_name
+
+    size = megabytes((folder / "model.safetensors").stat().st_size)
+    unit = "thread" if peaks.threads == 1 else "threads"
+    lines = [
+        f"{printable(folder.name)} ({size}), {peaks.threads} {unit}, {peaks.isa}, "
+        f"{printable(cpu_name())}",
+        f"at most {peaks.bytes_per_second / 1e9:,.1f} GB/s, "
+        f"{peaks.int8_per_second / 1e9:,.0f} GOP/s int8, "
+        f"{peaks.float_per_second / 1e9:,.0f} GOP/s f32; median of {repeat}",
+        "",
+        f"{'':<25}{'tok/s':>10}{'ms':>10}{'GB/s':>8}{'share':>7}{'GOP/s':>9}{'share':>7}",
+    ]
     for speed in speeds:
+        # One token is what a reader waits for while an answer is written.
+        seconds = speed.median / (speed.tokens if speed.what == "decode" else 1)
         after = f" after {speed.depth}" if speed.depth else ""
-        spread = f"{min(speed.rates):,.1f} to {max(speed.rates):,.1f}"
-        label = f"{speed.what} {speed.tokens} tokens{after}"
-        click.echo(f"{label:<32} {speed.median:>10,.1f} tok/s   ({spread})")
+        lines.append(
+            f"{f'{speed.what} {speed.tokens}{after}':<25}{speed.tokens / speed.median:>10,.1f}"
+            f"{seconds * 1e3:>10,.2f}{speed.read_bytes / speed.median / 1e9:>8,.1f}"
+            f"{speed.of_memory(peaks):>7.0%}{speed.operations / speed.median / 1e9:>9,.1f}"
+            f"{speed.of_arithmetic(peaks):>7.0%}"
+        )
+    lines += ["", "ms: prefill the whole prompt, decode one token"]
+    for speed in speeds:
+        lines += _profile(speed)
+    return "\n".join(lines)
 
 
-def measure(
-    engine: Engine, *, prompt: int, tokens: int, depths: Sequence[int], repeat: int
-) -> list[Speed]:
-    """Prefill of `prompt` tokens, and decode of `tokens` after each of `depths`.
-
-    The runs of all measurements are interleaved, so that a slow moment of the machine does not
-    fall on one of them alone.
-    """
-    speeds = [Speed("prefill", prompt, 0, [])]
-    speeds += [Speed("decode", tokens, depth, []) for depth in depths]
-    for run in range(repeat + 1):
-        for speed in speeds:
-            if speed.what == "prefill":
-                seconds = _time_prefill(engine, speed.tokens)
-            else:
-                seconds = _time_decode(engine, speed.tokens, speed.depth)
-            if run:  # the first one pages the weights in
-                speed.rates.append(speed.tokens / seconds)
-    return speeds
+def _profile(speed: Speed) -> list[str]:
+    total = sum(speed.profile.values())
+    if not total:
+        return []
+    lines = ["", f"{speed.what} {speed.tokens} after {speed.depth}: {total * 1e3:,.2f} ms in steps"]
+    lines += [
+        f"  {label:<36}{seconds * 1e3:>10,.2f} ms{seconds / total:>7.1%}"
+        for label, seconds in speed.profile.items()
+    ]
+    return lines
 
 
-def _time_prefill(engine: Engine, count: int) -> float:
-    session = engine.program.session()
-    try:
-        began = time.perf_counter()
-        _read(engine, session, count)
-        return time.perf_counter() - began
-    finally:
-        session.close()
+def _as_json(folder: Path, peaks: MachinePeaks, speeds: list[Speed]) -> dict[str, Any]:
+    from cactus.machine import cpu_name, memory_bytes, physical_cores
 
-
-def _time_decode(engine: Engine, count: int, depth: int) -> float:
-    session = engine.program.session()
-    try:
-        if depth:
-            _read(engine, session, depth)
-        token = 1 % engine.program.vocab_size
-        began = time.perf_counter()
-        for _ in range(count):
-            (output,) = engine.program.step([engine.row(session, [token])])
-            token = output.token
-        return time.perf_counter() - began
-    finally:
-        session.close()
-
-
-def _read(engine: Engine, session: Any, count: int) -> None:
-    """Puts `count` random tokens into the session, in chunks as a chat does."""
-    program = engine.program
-    source = random.Random(0)
-    ids = [source.randrange(program.vocab_size) for _ in range(count)]
-    for start in range(0, count, program.chunk):
-        part = ids[start : start + program.chunk]
-        outputs = "last" if start + len(part) == count else "none"
-        program.step([engine.row(session, part, outputs=outputs)])
-
-
-def _as_json(folder: Path, threads: int, speeds: list[Speed]) -> dict[str, Any]:
     return {
         "model": folder.name,
-        "threads": threads,
+        "threads": peaks.threads,
+        "isa": peaks.isa,
+        "machine": {
+            "cpu": cpu_name(),
+            "cores": physical_cores(),
+            "memory_bytes": memory_bytes(),
+            "read_bytes_per_second": round(peaks.bytes_per_second),
+            "int8_operations_per_second": round(peaks.int8_per_second),
+            "f32_operations_per_second": round(peaks.float_per_second),
+            "buffer_bytes": peaks.buffer_bytes,
+        },
         "results": [
             {
                 "what": speed.what,
                 "tokens": speed.tokens,
                 "depth": speed.depth,
-                "tokens_per_second": round(speed.median, 2),
+                "tokens_per_second": round(speed.tokens / speed.median, 2),
                 "runs": [round(rate, 2) for rate in speed.rates],
+                "seconds": speed.median,
+                "read_bytes": speed.read_bytes,
+                "matrix_operations": speed.operations,
+                "of_read_bandwidth": round(speed.of_memory(peaks), 4),
+                "of_arithmetic": round(speed.of_arithmetic(peaks), 4),
+                **({"profile_seconds": speed.profile} if speed.profile else {}),
             }
             for speed in speeds
         ],

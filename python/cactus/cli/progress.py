@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from cactus.cli.text import megabytes, printable
@@ -18,6 +18,25 @@ def show_progress() -> Iterator[Progress]:
             yield progress
     else:
         yield _lines()
+
+
+@contextmanager
+def show_status() -> Iterator[Callable[[str], None]]:
+    """Shows what is going on in one line of a terminal, gone at the end; elsewhere nothing.
+
+    Nothing moves by itself: an animation would take time from what is being measured.
+    """
+    if not sys.stderr.isatty():
+        yield lambda text: None
+        return
+
+    def show(text: str) -> None:
+        print(f"\r\x1b[K{printable(text)}", end="", file=sys.stderr, flush=True)
+
+    try:
+        yield show
+    finally:
+        show("")
 
 
 @contextmanager

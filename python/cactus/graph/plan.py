@@ -34,14 +34,14 @@ NATIVE_OPS: dict[str, int] = {
 
 VIEWS = frozenset({"split"})
 
-_DTYPES = {"f32": 0, "f16": 1, "bf16": 2, "q8": 3, "q4": 4}
-_SLOTS = {"kv": 0, "conv": 1}
+DTYPES = {"f32": 0, "f16": 1, "bf16": 2, "q8": 3, "q4": 4}
+SLOTS = {"kv": 0, "conv": 1}
 
-_HEADER = struct.Struct("<8s8I24x")
-_WEIGHT = struct.Struct("<4I2Q")
-_BUFFER = struct.Struct("<4I")
-_SLOT = struct.Struct("<4I")
-_STEP = struct.Struct("<I3i3Ii4iIi6i4f2I24x")
+HEADER = struct.Struct("<8s8I24x")
+WEIGHT = struct.Struct("<4I2Q")
+BUFFER = struct.Struct("<4I")
+SLOT = struct.Struct("<4I")
+STEP = struct.Struct("<I3i3Ii4iIi6i4f2I24x")
 
 
 class StoredTensor(Protocol):
@@ -205,7 +205,7 @@ class _Builder:
         rotary_scale = attrs.get("rope_scale", 1.0) if attends else attrs.get("scale", 1.0)
         floats = [first, rotary_scale, attrs.get("norm_eps") or 0.0, 0.0]
         constant, count = self._constants(attrs["inv_freq"]) if "inv_freq" in attrs else (0, 0)
-        return _STEP.pack(
+        return STEP.pack(
             NATIVE_OPS[node.op],
             *inputs,
             *columns,
@@ -223,7 +223,7 @@ class _Builder:
 
     def _blob(self, steps: list[bytes], vocab_size: int, context_length: int) -> bytes:
         (logits,) = self.graph.outputs
-        header = _HEADER.pack(
+        header = HEADER.pack(
             b"CACTPLN1",
             len(self.weights),
             len(self.buffers),
@@ -238,12 +238,12 @@ class _Builder:
         for name in self.weights:
             t = self.tensors[name]
             tiled = int(t.layout == "tile")
-            parts.append(_WEIGHT.pack(_DTYPES[t.dtype], t.rows, t.cols, tiled, t.offset, t.nbytes))
+            parts.append(WEIGHT.pack(DTYPES[t.dtype], t.rows, t.cols, tiled, t.offset, t.nbytes))
         for buffer in self.buffers:
             flags = int(buffer.quantized), buffer.width, int(buffer.output_rows)
-            parts.append(_BUFFER.pack(*flags, 0))
+            parts.append(BUFFER.pack(*flags, 0))
         for slot in self.graph.slots:
             sizes = (slot.kv_heads, slot.head_dim) if slot.kind == "kv" else (slot.width, slot.taps)
-            parts.append(_SLOT.pack(_SLOTS[slot.kind], *sizes, 0))
+            parts.append(SLOT.pack(SLOTS[slot.kind], *sizes, 0))
         constants = struct.pack(f"<{len(self.constants)}f", *self.constants)
         return b"".join([*parts, *steps, constants])
