@@ -23,6 +23,7 @@ import peer as peers
 import peer_openvino
 import sides
 from cases import CASES, DECODE, PREFILL, chosen
+from report import publish
 from results import Results
 from rounds import (
     Pair,
@@ -32,7 +33,7 @@ from rounds import (
     measure_starts,
     start_kinds,
 )
-from runner import BenchmarkError, Progress, machine
+from runner import REPOSITORY, BenchmarkError, Progress, machine
 
 from cactus.errors import CactusError
 
@@ -60,6 +61,7 @@ def arguments() -> argparse.Namespace:
     add("--json", type=Path, metavar="FILE", help="write every sample to FILE")
     add("--save", action="store_true", help="write it to benchmarks/results/<date>-<commit>.json")
     add("--markdown", type=Path, metavar="FILE", help="write the tables to FILE too")
+    add("--publish", action="store_true", help="put them into README.md and docs/performance.md")
     given = parser.parse_args()
     if given.rounds < 1:
         parser.error(f"--rounds must be at least 1, got {given.rounds}")
@@ -121,6 +123,9 @@ def run(given: argparse.Namespace, progress: Progress) -> int:
     print(results.text())
     if given.markdown:
         given.markdown.write_text(results.text() + "\n")
+    if given.publish:
+        publish(REPOSITORY / "README.md", results.summary())
+        publish(REPOSITORY / "docs" / "performance.md", results.text())
     if given.json:
         write_json(results, given.json)
     if given.save:

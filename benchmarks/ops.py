@@ -34,7 +34,7 @@ from cactus.native import MachinePeaks, Program, Row  # noqa: E402
 from tests.native import programs  # noqa: E402
 from tests.ops.cases import CASES, Built, Case, build  # noqa: E402
 
-COPIES_BYTES = 48 << 20
+COPIES_BYTES = 128 << 20
 CHUNK = 256
 DTYPES = {"f32": 4.0, "f16": 2.0, "bf16": 2.0, "q8": 1.0625, "q4": 0.625}
 QUANTIZED = ("q4", "q8")

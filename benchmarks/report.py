@@ -5,6 +5,9 @@ from __future__ import annotations
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
+
+from runner import BenchmarkError
 
 
 @dataclass(frozen=True)
@@ -120,3 +123,15 @@ def _show(spread: Spread | None, digits: int) -> str:
 
 def _percent(fraction: float | None) -> str:
     return "" if fraction is None else f"{100 * fraction:.0f} %"
+
+
+BEGIN, END = "<!-- written by benchmarks/compare.py -->", "<!-- end -->"
+
+
+def publish(path: Path, block: str) -> None:
+    """Replace what stands between the two marks of a Markdown file."""
+    before, begin, rest = path.read_text().partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not (begin and end):
+        raise BenchmarkError(f"{path} has no lines {BEGIN!r} and {END!r} to write between")
+    path.write_text(f"{before}{BEGIN}\n\n{block}\n\n{END}{after}")

@@ -83,10 +83,14 @@ class Results:
         expected = pair.ours.footprint.disk + pair.kv_bytes * (case.depth + case.gen)
         return f"ours: weights, K and V + {Spread.of(rss).median - expected / 1e6:.0f} MB"
 
+    def summary(self) -> str:
+        """What was measured on what, and the ratios alone."""
+        ratios = summary([entry for pair in self.pairs for entry in self._ratios(pair)])
+        return f"{self._heading()}\n\n{ratios}"
+
     def text(self) -> str:
         """What is printed: Markdown."""
-        blocks = [self._heading(), self._bandwidth_text()]
-        blocks.append(summary([entry for pair in self.pairs for entry in self._ratios(pair)]))
+        blocks = [self.summary(), self._bandwidth_text()]
         for pair in self.pairs:
             names = (pair.ours.name, pair.peer.name)
             title = f"### {pair.model}: {' / '.join(names)}"
@@ -107,9 +111,12 @@ class Results:
         return "\n\n".join(blocks)
 
     def _ratios(self, pair: Pair) -> list[tuple[str, str, Line]]:
-        lines = self.rate_lines(pair) + self.cost_lines(pair)
-        sides = f" ({pair.ours.name} / {pair.peer.name})"
-        return [(f"{line.name}{sides}", pair.model, line) for line in lines]
+        sides = f"{pair.ours.name} / {pair.peer.name}"
+        faster = [(f"{line.name} ({sides})", pair.model, line) for line in self.rate_lines(pair)]
+        return faster + [
+            (f"{line.name} ({sides}, lower is better)", pair.model, line)
+            for line in self.cost_lines(pair)
+        ]
 
     def _heading(self) -> str:
         start = self.machine

@@ -235,6 +235,19 @@ def test_what_is_printed_and_written(load: Any, results: Any, tmp_path: Path) ->
     assert "during 1 of" in results.text()
 
 
+def test_publishing_replaces_a_block(load: Any, tmp_path: Path) -> None:
+    report, page = load("report"), tmp_path / "page.md"
+    page.write_text(f"above\n{report.BEGIN}\nold\n{report.END}\nbelow\n")
+    for _ in range(2):
+        report.publish(page, "| new |")
+        assert page.read_text() == f"above\n{report.BEGIN}\n\n| new |\n\n{report.END}\nbelow\n"
+    page.write_text("no marks")
+    with pytest.raises(load("runner").BenchmarkError, match=r"page\.md has no lines"):
+        report.publish(page, "| new |")
+    for name in ("README.md", "docs/performance.md"):
+        assert (BENCHMARKS.parent / name).read_text().count(report.BEGIN) == 1
+
+
 def test_quick_is_short(load: Any) -> None:
     cases = load("cases")
     assert not any(case.long for case in cases.chosen([], quick=True))
