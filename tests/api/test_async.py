@@ -48,6 +48,33 @@ def test_achat_is_chat(scripted_model: Make) -> None:
     assert run(model.achat(HELLO, max_tokens=5)).tokens == expected.tokens
 
 
+def test_achat_many_is_chat_many(scripted_model: Make) -> None:
+    model = scripted_model(babbling)
+    conversations = [ask(text) for text in "abc"]
+    expected = [model.chat(conversation, max_tokens=5).tokens for conversation in conversations]
+    results = run(model.achat_many([*conversations, []], max_tokens=5))
+    assert [done.tokens for done in results[:3]] == expected
+    assert isinstance(results[3], InvalidRequest)
+
+
+def test_cancelling_achat_many_ends_it_and_frees_the_model(scripted_model: Make) -> None:
+    model = scripted_model(babbling)
+    program = slow(model)
+
+    async def work() -> None:
+        task = asyncio.create_task(model.achat_many([ask(text) for text in "abc"]))
+        while len(program.steps) < 5:
+            await asyncio.sleep(0.001)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        steps = len(program.steps)
+        assert len((await model.achat(HELLO, max_tokens=2)).tokens) == 2
+        assert program.steps[steps:] and all(session.closed for session in program.sessions[:-1])
+
+    run(work())
+
+
 def test_astream_is_stream(scripted_model: Make) -> None:
     async def work() -> None:
         model = scripted_model(saying("Hé!"))

@@ -47,6 +47,7 @@ EXPECTED = [
     "The capital of France is Paris.\nstop 0.9",
     "tokens/s",
     "The answer to this classic math problem is 4.\nHello!",
+    "What is the capital of France? The capital of France is Paris.",
 ]
 
 
@@ -64,6 +65,7 @@ SAYS = {
     "chat.py": "The capital of France is Paris.",
     "conversation.py": "The capital of Italy is Rome.\n15 tokens read, 44 already known",
     "errors.py": "ContextLengthExceeded: 131 tokens, room for 64",
+    "many.py": "5 answers, 1 error\n",
     "sampling.py": "seed 2:",
     "stop.py": "length - The night was a dark",
     "stream.py": "60 tokens, ",

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from scripted import FixedCosts, InThread, joined
 
-from cactus import Model, cactus_complete, cactus_destroy, cactus_init, cactus_reset
+from cactus import Completion, Model, cactus_complete, cactus_destroy, cactus_init, cactus_reset
 from cactus.engine import load_engine
 from cactus.errors import ContextLengthExceeded
 
@@ -71,6 +71,29 @@ def test_an_answer_that_quotes_is_the_same_in_fewer_steps(starter_folder: Path) 
             counts.append(len(steps) / length)
         assert done.text == plain.text[: plain.text.index("river")]
     assert max(counts) < 0.8
+
+
+def test_many_conversations_have_the_answers_they_have_alone(model: Model) -> None:
+    texts = [
+        "What is 2+2?",
+        "Name three colours.",
+        "Say hello.",
+        LONG * 2,
+        "Who wrote Hamlet?",
+        "Hi!",
+    ]
+    conversations = [[{"role": "user", "content": text}] for text in texts] * 2
+    results = model.chat_many(conversations, max_tokens=30)
+    for conversation, done in zip(conversations, results, strict=True):
+        if conversation[0]["content"] == LONG * 2:
+            assert isinstance(done, ContextLengthExceeded)
+            continue
+        alone = model.chat(conversation, max_tokens=30)
+        assert isinstance(done, Completion)
+        assert (done.text, done.tokens, done.logprobs) == (alone.text, alone.tokens, alone.logprobs)
+        assert done.confidence == alone.confidence
+    costs = [done.metrics for done in results if isinstance(done, Completion)]
+    assert all(cost.cached_tokens >= 20 for cost in costs[1:]), "the system prompt was read again"
 
 
 def test_characters_of_many_bytes_come_whole(model: Model) -> None:

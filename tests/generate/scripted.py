@@ -40,6 +40,7 @@ class ScriptedSession:
     tokens: list[int] = field(default_factory=list)
     closed: bool = False
     grain: int = 1
+    family: list[ScriptedSession] = field(default_factory=list)
 
     @property
     def length(self) -> int:
@@ -52,6 +53,12 @@ class ScriptedSession:
             # Like a hybrid model, it may only be able to go back to a multiple of `grain`.
             del self.tokens[length // self.grain * self.grain :]
         return len(self.tokens)
+
+    def fork(self) -> ScriptedSession:
+        assert not self.closed
+        copy = ScriptedSession(list(self.tokens), grain=self.grain, family=self.family)
+        self.family.append(copy)
+        return copy
 
     def close(self) -> None:
         self.closed = True
@@ -69,6 +76,7 @@ class ScriptedSampler:
 
     def __init__(self, **options: Any) -> None:
         self.options = options
+        self.prompt: int | None = None  # where its answer begins
         ScriptedSampler.open_samplers += 1
 
     def close(self) -> None:
@@ -91,7 +99,10 @@ class FixedCosts(StepCosts):
 
 
 class ScriptedProgram:
-    """`during` is called inside every step, with its tokens: to block, to fail, or to look."""
+    """`during` is called inside every step, with its tokens: to block, to fail, or to look.
+
+    `steps` are the tokens of every step, `batches` the same row by row.
+    """
 
     def __init__(self, script: Script, *, chunk: int = 4, grain: int = 1) -> None:
         self.vocab_size = VOCABULARY
@@ -99,40 +110,48 @@ class ScriptedProgram:
         self.script = script
         self.grain = grain
         self.steps: list[list[int]] = []
+        self.batches: list[list[list[int]]] = []
         self.sessions: list[ScriptedSession] = []
         self.during: Callable[[Sequence[int]], None] = lambda tokens: None
         self.closed = False
         self.inside = 0
-        self._prompt = 0
-        self._sampler: Any = None
 
     def session(self) -> ScriptedSession:
-        self.sessions.append(ScriptedSession(grain=self.grain))
+        self.sessions.append(ScriptedSession(grain=self.grain, family=self.sessions))
         return self.sessions[-1]
 
     def step(self, rows: Sequence[ScriptedRow]) -> list[ScriptedOutput]:
-        (row,) = rows
+        tokens = [token for row in rows for token in row.tokens]
         assert not self.closed, "a step after the program was closed"
-        assert not row.session.closed, "a step in a closed session"
-        assert 1 <= len(row.tokens) <= self.chunk
+        assert not any(row.session.closed for row in rows), "a step in a closed session"
+        assert 1 <= len(tokens) <= self.chunk
+        assert all(row.tokens for row in rows)
+        assert len({id(row.session) for row in rows}) == len(rows), "a session twice in one step"
         self.inside += 1
         assert self.inside == 1, "two steps at once"
         try:
-            self.during(row.tokens)
-            self.steps.append(list(row.tokens))
-            row.session.tokens.extend(row.tokens)
-            if row.outputs == "none":
-                return []
-            length = len(row.session.tokens)
-            first = length - len(row.tokens) + 1 if row.outputs == "all" else length
-            if row.sampler is not self._sampler:  # every answer has a sampler of its own
-                self._sampler, self._prompt = row.sampler, first
-            return [self._say(row.session.tokens[:end]) for end in range(first, length + 1)]
+            self.during(tokens)
+            self.steps.append(tokens)
+            self.batches.append([list(row.tokens) for row in rows])
+            return [output for row in rows for output in self._run(row)]
         finally:
             self.inside -= 1
 
-    def _say(self, history: list[int]) -> ScriptedOutput:
-        said = self.script(history, len(history) - self._prompt)
+    def _run(self, row: ScriptedRow) -> list[ScriptedOutput]:
+        history = row.session.tokens
+        history.extend(row.tokens)
+        if row.outputs == "none":
+            return []
+        first = len(history) - len(row.tokens) + 1 if row.outputs == "all" else len(history)
+        if row.sampler.prompt is None:
+            row.sampler.prompt = first
+        return [
+            self._say(history[:end], end - row.sampler.prompt)
+            for end in range(first, len(history) + 1)
+        ]
+
+    def _say(self, history: list[int], answered: int) -> ScriptedOutput:
+        said = self.script(history, answered)
         token, entropy = said if isinstance(said, tuple) else (said, 0.1)
         return ScriptedOutput(token, -entropy, entropy)
 

@@ -23,6 +23,10 @@ class Session(Protocol):
         """Forget everything from `length` on; returns the length reached, which may be lower."""
         ...
 
+    def fork(self) -> Any:
+        """A session with the same past; the two go on independently."""
+        ...
+
     def close(self) -> None: ...
 
 

@@ -43,6 +43,11 @@ class Progress:
         self.guesses = 0
         """How many of the tokens of the row that was made last are guesses."""
 
+    @property
+    def behind(self) -> int:
+        """Known tokens that are not in the cache: what is left of the prompt, or 1."""
+        return len(self._ids) - len(self._conversation.tokens)
+
     def row(self, most: int, *, guessing: bool = True) -> Any:
         """The row of the next step, of at most `most` tokens. The step is to follow at once."""
         cached = len(self._conversation.tokens)

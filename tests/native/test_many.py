@@ -1,0 +1,84 @@
+"""Many conversations in the native core: every answer has the bits that it has alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+
+from cactus.engine import Engine
+from cactus.errors import TemplateError
+from cactus.generate.answer import Request
+from cactus.generate.generation import Generation
+from cactus.generate.many import LANES, Many
+from cactus.generate.options import parse_options
+from cactus.generate.prefix import Conversation
+from cactus.generate.turns import Call, Turns
+from cactus.native import Row, Sampler
+from cactus.types import Completion
+from tests.generate.scripted import ByteTokenizer
+from tests.models import golden
+from tests.native import programs
+from tests.native.conftest import Packed
+
+KINDS = [(name, dtype) for name in ("llama", "lfm2") for dtype in ("q4", "q8", "f16")]
+
+
+@pytest.fixture(params=KINDS, ids="-".join)
+def engine(request: pytest.FixtureRequest, packed: Packed) -> Iterator[Engine]:
+    name, dtype = request.param
+    graph = programs.fused(golden.load(name).graph, dtype)
+    tokenizer: Any = ByteTokenizer()
+    with programs.load(graph, packed(name, dtype), threads=2, chunk=128) as program:
+        yield Engine(
+            name="tiny",
+            architecture=name,
+            context_length=program.context_length,
+            program=program,
+            tokenizer=tokenizer,
+            template=TemplateError("none"),
+            row=Row,
+            make_sampler=Sampler,
+        )
+
+
+def prompts(vocabulary: int, shared: int) -> list[list[int]]:
+    """More of them than lanes, from one token to over two pages, after a common beginning."""
+    random = np.random.default_rng(1)
+    beginning = random.integers(0, vocabulary, shared).tolist()
+    lengths = [1, 300, 7, 2, 40, 31, 32, 33, 600, 5, 90]
+    assert len(lengths) > LANES
+    return [[*beginning, *random.integers(0, vocabulary, n).tolist()] for n in lengths]
+
+
+def alone(engine: Engine, request: Request) -> Completion:
+    conversation = Conversation(engine.program.session())
+    turns, call = Turns(lambda: None), Call()
+    turns.register(call)
+    done = Generation(engine, turns, lambda: conversation, call, request).run()
+    conversation.session.close()
+    return done
+
+
+@pytest.mark.parametrize("shared", [0, 20, 270])
+@pytest.mark.parametrize(
+    "options",
+    [{"max_tokens": 40}, {"max_tokens": 12, "temperature": 1.5, "seed": 7, "presence_penalty": 1}],
+    ids=["greedy", "sampled"],
+)
+def test_every_answer_has_the_bits_it_has_alone(
+    engine: Engine, shared: int, options: dict[str, Any]
+) -> None:
+    vocabulary = engine.program.vocab_size
+    checked = parse_options(options, vocab_size=vocabulary)
+    requests = [Request(prompt, checked) for prompt in prompts(vocabulary, shared)]
+    group = Many(engine, requests, lambda: False)
+    group.run()
+    for request, done in zip(requests, group.results(), strict=True):
+        expected = alone(engine, request)
+        assert isinstance(done, Completion)
+        assert (done.tokens, done.logprobs) == (expected.tokens, expected.logprobs)
+        assert done.confidence == expected.confidence
+        assert (done.text, done.finish_reason) == (expected.text, expected.finish_reason)
