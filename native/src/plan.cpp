@@ -43,25 +43,28 @@ uint64_t weight_bytes(const WeightRecord& w) {
     case DType::kBf16: return rows * w.cols * 2;
     case DType::kQ8: return rows / kTileRows * (w.cols / kGroup) * kQ8Block;
     case DType::kQ4: return rows / kTileRows * (w.cols / kGroup) * kQ4Block;
+    case DType::kQ4x64: return rows / kTileRows * (w.cols / 64) * kQ4x64Block;
   }
   return 0;
 }
 
-bool is_quantized(const WeightRecord& w) {
-  return w.dtype == static_cast<uint32_t>(DType::kQ8) ||
-         w.dtype == static_cast<uint32_t>(DType::kQ4);
+bool is_quantized(const WeightRecord& w) { return w.dtype >= static_cast<uint32_t>(DType::kQ8); }
+
+uint32_t weight_group(const WeightRecord& w) {
+  return w.dtype == static_cast<uint32_t>(DType::kQ4x64) ? 64 : kGroup;
 }
 
 void check_weights(const Plan& plan, uint64_t weights_size) {
   for (size_t n = 0; n < plan.weights.size(); n++) {
     const WeightRecord& w = plan.weights[n];
     const std::string where = at("weight", n);
-    need(w.dtype <= 4, where, "unknown type");
+    need(w.dtype <= 5, where, "unknown type");
     need(w.tiled <= 1, where, "unknown layout");
     need(w.rows > 0 && w.rows <= kMaxWidth && w.cols > 0 && w.cols <= kMaxWidth, where,
          "rows or columns out of range");
     need(w.tiled || w.dtype == 0, where, "an untiled weight must be f32");
-    need(!is_quantized(w) || w.cols % kGroup == 0, where, "columns not a multiple of 32");
+    need(!is_quantized(w) || w.cols % weight_group(w) == 0, where,
+         "columns not a multiple of the group");
     need(w.offset % 16 == 0, where, "offset not a multiple of 16");
     need(w.bytes == weight_bytes(w), where, "size does not match its shape");
     need(w.offset <= weights_size && w.bytes <= weights_size - w.offset, where,
@@ -72,9 +75,11 @@ void check_weights(const Plan& plan, uint64_t weights_size) {
 void check_buffers(const Plan& plan) {
   for (size_t n = 0; n < plan.buffers.size(); n++) {
     const BufferRecord& b = plan.buffers[n];
-    need(b.quantized <= 1 && b.output_rows <= 1, at("buffer", n), "unknown kind");
+    need((b.quantized == 0 || b.quantized == 32 || b.quantized == 64) && b.output_rows <= 1,
+         at("buffer", n), "unknown kind");
     need(b.width > 0 && b.width <= kMaxWidth, at("buffer", n), "width out of range");
-    need(!b.quantized || b.width % kGroup == 0, at("buffer", n), "width not a multiple of 32");
+    need(!b.quantized || b.width % b.quantized == 0, at("buffer", n),
+         "width not a multiple of the group");
   }
   for (size_t n = 0; n < plan.slots.size(); n++) {
     const SlotRecord& s = plan.slots[n];
@@ -190,7 +195,7 @@ class StepChecker {
         return output(width, input(0, width).output_rows);
       }
       case Op::kQuantize: {
-        ok(out().quantized == 1, "output is of the wrong kind");
+        ok(out().quantized != 0, "output is of the wrong kind");
         return output(width, input(0, width).output_rows);
       }
       case Op::kRmsNorm: {
@@ -245,11 +250,14 @@ class StepChecker {
     ok(step_.weights >= 1 && !out().quantized, "needs a weight and an f32 output");
     const uint32_t cols = plan_.weights[static_cast<size_t>(step_.weight[0])].cols;
     const bool quantized = is_quantized(plan_.weights[static_cast<size_t>(step_.weight[0])]);
+    const uint32_t group = input(0, cols, quantized).quantized;
     uint64_t rows = 0;
     for (uint32_t n = 0; n < step_.weights; n++) {
       const WeightRecord& w = plan_.weights[static_cast<size_t>(step_.weight[n])];
       ok(w.tiled == 1 && w.cols == cols, "weights have different columns");
       ok(is_quantized(w) == quantized, "mixes quantised and other weights");
+      ok(w.dtype <= static_cast<uint32_t>(DType::kQ8) || group == weight_group(w),
+         "input is quantised in other groups");
       ok(n + 1 == step_.weights || w.rows % 16 == 0, "rows not a multiple of 16");
       rows += w.rows;
     }
@@ -269,7 +277,7 @@ class StepChecker {
     const SlotRecord& s = slot(SlotKind::kKv);
     ok(heads % kv_heads == 0, "heads are not a multiple of the key/value heads");
     ok(s.a == kv_heads && s.b == head_dim && head_dim <= kMaxHeadDim, "slot does not match");
-    ok(!out().quantized || head_dim % kGroup == 0, "head_dim not a multiple of 32");
+    ok(!out().quantized || head_dim % out().quantized == 0, "head_dim not a multiple of the group");
     if (step_.op == static_cast<uint32_t>(Op::kAttention)) {
       token_input(0, heads * head_dim);
       token_input(1, kv_heads * head_dim);

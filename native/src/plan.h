@@ -25,7 +25,7 @@ enum class Op : uint32_t {
   kShortConv = 15,
 };
 
-enum class DType : uint32_t { kF32 = 0, kF16 = 1, kBf16 = 2, kQ8 = 3, kQ4 = 4 };
+enum class DType : uint32_t { kF32 = 0, kF16 = 1, kBf16 = 2, kQ8 = 3, kQ4 = 4, kQ4x64 = 5 };
 
 // The records below are the file's own layout: little-endian, no padding.
 struct PlanHeader {
@@ -45,7 +45,7 @@ struct WeightRecord {
 static_assert(sizeof(WeightRecord) == 32);
 
 struct BufferRecord {
-  uint32_t quantized;    // 0: f32, 1: two int8 levels with scales
+  uint32_t quantized;    // 0: f32, 32 or 64: integers with a scale per so many columns
   uint32_t width;        // values of one row
   uint32_t output_rows;  // 1: has a row per requested logit row, 0: per token
   uint32_t reserved;

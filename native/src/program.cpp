@@ -33,7 +33,7 @@ uint64_t place(Buffer& buffer, uint32_t rows, std::vector<void*>& owner) {
     buffer.values = static_cast<float*>(allocate(values * sizeof(float), owner));
     return values * sizeof(float);
   }
-  const size_t bytes = values / kGroup * kGroupBytes;
+  const size_t bytes = values / kGroup * kPanelBytes;
   buffer.panels = static_cast<uint8_t*>(allocate(bytes, owner));
   return bytes;
 }
@@ -44,7 +44,7 @@ Weight resolve(const WeightRecord& record, const uint8_t* base) {
   w.dtype = static_cast<DType>(record.dtype);
   w.rows = record.rows;
   w.cols = record.cols;
-  w.quantized = w.dtype == DType::kQ4 || w.dtype == DType::kQ8;
+  w.quantized = w.dtype >= DType::kQ8;
   w.tile_bytes = record.tiled ? record.bytes / (padded(record.rows) / kTileRows) : 0;
   return w;
 }
@@ -104,7 +104,7 @@ void Program::make_buffers() {
   uint32_t widest = 16, queries = 16;
   for (const BufferRecord& record : plan_.buffers) {
     Buffer buffer{};
-    buffer.quantized = record.quantized != 0;
+    buffer.quantized = record.quantized;
     buffer.output_rows = record.output_rows != 0;
     buffer.width = record.width;
     buffer.stride = padded(record.width);
@@ -265,7 +265,7 @@ void Program::step(std::vector<Sequence> sequences, cactus_output* outputs, uint
   // All memory first, so that a failure leaves every session as it was.
   make_output_buffers(n_outputs);
   active_ = pacer_.next();
-  const size_t partials = attention_partials(plan_, batch, active_);
+  const size_t partials = attention_partials(plan_, kernels_, batch, active_);
   if (partials_.size() < partials) partials_.resize(partials);
   for (const Sequence& s : batch.sequences) s.session->reserve(s.count);
   const std::function<void(int)> job = [this](int thread) { run_steps(thread); };
@@ -334,11 +334,11 @@ void Program::read(uint32_t index, float* out, uint64_t count) {
       }
       const PanelRow at = panel_row(buffer, static_cast<uint32_t>(rows), row, i / kGroup * kGroup);
       const size_t m = static_cast<size_t>(at.row), n = static_cast<size_t>(at.rows);
-      const uint8_t* codes = at.panel + (i % kGroup / 4 * n + m) * 8 + i % 4;
-      const int hi = static_cast<int8_t>(codes[0]), lo = static_cast<int8_t>(codes[4]);
+      const uint8_t* codes = at.panel + (i % kGroup / 8 * n + m) * 12;
+      const int hi = static_cast<int8_t>(codes[i % 8]), lo = static_cast<int8_t>(codes[8 + i % 4]);
       float scale;
-      std::memcpy(&scale, at.panel + 64 * n + 4 * m, sizeof scale);
-      *out++ = static_cast<float>(hi * 128 + lo) * scale;
+      std::memcpy(&scale, at.panel + 48 * n + 4 * m, sizeof scale);
+      *out++ = static_cast<float>(hi * 256 + (i % 8 < 4 ? lo : 16 * lo)) * scale;
     }
   }
 }
@@ -348,8 +348,8 @@ PanelRow Program::panel_row(const Buffer& buffer, uint32_t rows, uint32_t row,
   const uint32_t most = static_cast<uint32_t>(kernels_.max_rows);
   const uint32_t first = row / most * most;
   const uint32_t count = std::min(most, rows - first);
-  uint8_t* panel = buffer.panels + size_t{first} * buffer.stride / kGroup * kGroupBytes;
-  return {panel + size_t{column} / kGroup * count * kGroupBytes, static_cast<int>(count),
+  uint8_t* panel = buffer.panels + size_t{first} * buffer.stride / kGroup * kPanelBytes;
+  return {panel + size_t{column} / kGroup * count * kPanelBytes, static_cast<int>(count),
           static_cast<int>(row - first)};
 }
 

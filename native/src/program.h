@@ -46,7 +46,8 @@ struct Weight {
 };
 
 struct Buffer {
-  bool quantized, output_rows;
+  uint32_t quantized;  // columns that share a scale, 0: f32
+  bool output_rows;
   uint32_t width, stride;  // floats (or codes) of a row
   float* values;
   uint8_t* panels;
@@ -160,6 +161,7 @@ struct Context {
 // Looks up the function that runs a step.
 OpFunction find_op(Op op);
 // The most partial results that the attention of one step may be split into.
-size_t attention_partials(const Plan& plan, const Batch& batch, int threads);
+size_t attention_partials(const Plan& plan, const KernelTable& kernels, const Batch& batch,
+                          int threads);
 
 }  // namespace cactus

@@ -60,7 +60,7 @@ def compare(case: Case, tmp_path: Path, isa: str, dtype: str) -> None:
     packed = programs.store(graph, built.tensors, tmp_path / "weights", dtype)
     rounded = Built(case, built.graph, packed.values, built.steps)
     want = run_reference(rounded, kv_dtype="f16")
-    kind = "q15" if case.op == "quantize" else "f32"
+    kind = "q12" if case.op == "quantize" else "f32"
     for threads in (1, 2):
         got = run_native(rounded, packed, graph, isa, threads)
         assert_close(got, want, kind, f"{case.op} {case.id} {dtype} {isa} {threads}")
@@ -93,7 +93,7 @@ def compare_quantized(case: Case, tmp_path: Path, isa: str, dtype: str) -> None:
     rounded = Built(case, built.graph, packed.values, built.steps)
     want = run_reference(rounded)
     got = run_native(rounded, packed, graph, isa, 2)
-    assert_close(got, want, "q15", f"linear {case.id} {dtype} {isa}")
+    assert_close(got, want, "q12", f"linear {case.id} {dtype} {isa}")
 
 
 @pytest.mark.parametrize("dtype", MATRIX_DTYPES)

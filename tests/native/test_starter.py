@@ -49,7 +49,7 @@ def test_greedy_tokens_of_twenty_prompts(starter_folder: Path) -> None:
         chosen = starter.continue_all(program)
     entries = starter.continuations()
     same = [got == entry["tokens"] for got, entry in zip(chosen, entries, strict=True)]
-    # Where transformers' own choice was a near tie, 15-bit activations may choose the other.
+    # Where transformers' own choice was a near tie, 12-bit activations may choose the other.
     clear = [entry["smallest_lead"] > 0.05 for entry in entries]
     assert all(s for s, c in zip(same, clear, strict=True) if c)
     assert sum(same) >= 18
@@ -62,7 +62,7 @@ def test_tiers_agree(starter_folder: Path, isa: str) -> None:
         got = program.step([Row(program.session(), tokens, "all")], want_logits=True)
         want = best.step([Row(best.session(), tokens, "all")], want_logits=True)
     for one, other in zip(got, want, strict=True):
-        assert_close(one.logits, other.logits, "q15", isa)
+        assert_close(one.logits, other.logits, "q12", isa)
 
 
 def test_chunks_and_threads_do_not_change_a_bit(starter_folder: Path) -> None:

@@ -101,14 +101,21 @@ def head_rms(x: Vector, weight: Vector, eps: float) -> Vector:
     return np.concatenate([rms(part, weight, eps) for part in parts])
 
 
-def quantise(x: Vector) -> tuple[Vector, Vector, Vector]:
-    """High level, low level and scales of a row, group by group, in f32 steps as defined."""
-    high, low, scale = [], [], []
+def quantise(x: Vector) -> tuple[Vector, Vector]:
+    """Integers and scales of a row, group by group, in f32 steps as defined."""
+    codes: list[int] = []
+    scales: list[float] = []
     for group in x.astype(np.float32).reshape(-1, 32):
-        a = np.float32(np.abs(group).max() / np.float32(16256))
-        scale.append(float(a))
-        for value in group:
-            q = int(np.rint(np.float32(value / a))) if a > 0 else 0
-            high.append((q + 64) >> 7)
-            low.append(q - 128 * high[-1])
-    return np.array(high, float), np.array(low, float), np.array(scale)
+        scale = np.float32(np.abs(group).max() / np.float32(16 * 1904))
+        inverse = np.float32(1 / 16) / scale if scale > 1e-37 else np.float32(0)
+        scales.append(float(scale))
+        for eight in group.reshape(4, 8):
+            last = [int(np.rint(value * inverse)) for value in eight[4:]]
+            for value, other in zip(eight[:4], last, strict=True):
+                bits = other & 15
+                step = int(np.rint(value * inverse - np.float32(bits / 16)))
+                # The shared level would be -128 there, which is left out.
+                step += step % 16 == 8 and bits == 0
+                codes.append(16 * step + bits)
+            codes += [16 * value for value in last]
+    return np.array(codes, float), np.array(scales)

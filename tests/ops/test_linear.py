@@ -23,8 +23,8 @@ def test_formula(case: Case) -> None:
 
 
 def quantised_formula(case: Case, row: Fed, past: Sequence[Fed], weights: list[Vector]) -> Vector:
-    high, low, scale = quantise(row.x[0])
-    x = (128.0 * high + low) * np.repeat(scale, 32)
+    codes, scale = quantise(row.x[0])
+    x = codes * np.repeat(scale, 32)
     return formula(case, replace(row, x=[x, *row.x[1:]]), past, weights)
 
 

@@ -23,6 +23,9 @@ static void kv_store(const float* k, const float* v, int head_dim, int slot, con
   }
 }
 
+// Few queries read keys and values faster than the memory gives them: they ask for them early.
+constexpr int kFewQueries = 4;
+
 // scores[q][0..16 N) = q . k for N neighbouring blocks of 16 positions.
 template <int M, int N>
 static inline void score_blocks(const AttendArgs& a, int block) {
@@ -34,7 +37,10 @@ static inline void score_blocks(const AttendArgs& a, int block) {
   }
   for (int d = 0; d < a.head_dim; d++, k += 16) {
     F16 columns[N];
-    for (int n = 0; n < N; n++) columns[n] = load_f16(k + n * stride);
+    for (int n = 0; n < N; n++) {
+      if constexpr (M <= kFewQueries) prefetch(k + (n + N) * stride);
+      columns[n] = load_f16(k + n * stride);
+    }
     for (int q = 0; q < M; q++) {
       const F16 value = set1(a.q[d * M + q]);
       for (int n = 0; n < N; n++) s[n][q] = fma(columns[n], value, s[n][q]);
@@ -45,75 +51,93 @@ static inline void score_blocks(const AttendArgs& a, int block) {
   }
 }
 
+// Columns [d, d + 16 D) of the weighted sums of the first `count` values.
+template <int M, int D>
+static inline void sum_values(const AttendArgs& a, int count, int d) {
+  const size_t stride = static_cast<size_t>(a.head_dim);
+  const uint16_t* v = a.page.v + d;
+  F16 sum[M][D];
+  for (int q = 0; q < M; q++) {
+    for (int i = 0; i < D; i++) sum[q][i] = zero();
+  }
+  for (int t = 0; t < count; t++, v += stride) {
+    F16 value[D];
+    for (int i = 0; i < D; i++) {
+      if constexpr (M <= kFewQueries) {
+        if (i % 2 == 0) prefetch(v + 16 * i + 16 * stride);
+      }
+      value[i] = load_f16(v + 16 * i);
+    }
+    for (int q = 0; q < M; q++) {
+      const F16 p = set1(a.scores[q * kPage + t]);
+      for (int i = 0; i < D; i++) sum[q][i] = fma(p, value[i], sum[q][i]);
+    }
+  }
+  for (int q = 0; q < M; q++) {
+    for (int i = 0; i < D; i++) store(a.o + q * stride + d + 16 * i, sum[q][i]);
+  }
+}
+
+// What the query may not see becomes -inf; returns the largest score.
+static inline float mask_scores(float* scores, int limit, int blocks) {
+  const F16 lowest = set1(-__builtin_inff());
+  F16 largest = lowest;
+  for (int block = 0; block < blocks; block++) {
+    const int seen = limit - block * 16;
+    F16 s = load(scores + block * 16);
+    if (seen < 16) {
+      s = first_lanes(seen < 0 ? 0 : seen, s, lowest);
+      store(scores + block * 16, s);
+    }
+    largest = max(largest, s);
+  }
+  return reduce_max(largest);
+}
+
+// Scores become exp(score - largest); returns their sum.
+static inline float exp_scores(float* scores, float largest, int blocks) {
+  F16 sum = zero();
+  for (int block = 0; block < blocks; block++) {
+    const F16 p = exp(sub(load(scores + block * 16), set1(largest)));
+    store(scores + block * 16, p);
+    sum = add(sum, p);
+  }
+  return reduce_add(sum);
+}
+
 template <int M>
 static void attend(const AttendArgs& a) {
-  const float lowest = -__builtin_inff();
+  constexpr int kBlocks = kAccumulators / M < 2 ? 1 : 2;
   int longest = 0;
   for (int q = 0; q < M; q++) longest = a.limit[q] > longest ? a.limit[q] : longest;
   const int blocks = (longest + 15) / 16;
   int scored = 0;
-  for (; scored + 2 <= blocks; scored += 2) score_blocks<M, 2>(a, scored);
+  for (; scored + kBlocks <= blocks; scored += kBlocks) score_blocks<M, kBlocks>(a, scored);
   if (scored < blocks) score_blocks<M, 1>(a, scored);
-  for (int q = 0; q < M; q++) {
-    float* scores = a.scores + q * kPage;
-    F16 largest = set1(lowest);
-    for (int block = 0; block < blocks; block++) {
-      const int seen = a.limit[q] - block * 16;
-      const int lanes = seen < 0 ? 0 : seen > 16 ? 16 : seen;
-      const F16 s = first_lanes(lanes, load(scores + block * 16), set1(lowest));
-      store(scores + block * 16, s);
-      largest = max(largest, s);
-    }
-    a.m[q] = reduce_max(largest);
-    F16 sum = zero();
-    for (int block = 0; block < blocks; block++) {
-      const F16 p = exp(sub(load(scores + block * 16), set1(a.m[q])));
-      store(scores + block * 16, p);
-      sum = add(sum, p);
-    }
-    a.l[q] = reduce_add(sum);
-  }
+  for (int q = 0; q < M; q++) a.m[q] = mask_scores(a.scores + q * kPage, a.limit[q], blocks);
+  for (int q = 0; q < M; q++) a.l[q] = exp_scores(a.scores + q * kPage, a.m[q], blocks);
   int d = 0;
-  for (; d + 32 <= a.head_dim; d += 32) {
-    F16 first[M], second[M];
-    for (int q = 0; q < M; q++) first[q] = second[q] = zero();
-    for (int t = 0; t < longest; t++) {
-      const uint16_t* v = a.page.v + static_cast<size_t>(t) * a.head_dim + d;
-      const F16 v0 = load_f16(v), v1 = load_f16(v + 16);
-      for (int q = 0; q < M; q++) {
-        const F16 p = set1(a.scores[q * kPage + t]);
-        first[q] = fma(p, v0, first[q]);
-        second[q] = fma(p, v1, second[q]);
-      }
-    }
-    for (int q = 0; q < M; q++) {
-      store(a.o + static_cast<size_t>(q) * a.head_dim + d, first[q]);
-      store(a.o + static_cast<size_t>(q) * a.head_dim + d + 16, second[q]);
-    }
+  if constexpr (kAccumulators / M >= 8) {
+    for (; d + 128 <= a.head_dim; d += 128) sum_values<M, 8>(a, longest, d);
   }
-  for (; d < a.head_dim; d += 16) {
-    F16 sum[M];
-    for (int q = 0; q < M; q++) sum[q] = zero();
-    for (int t = 0; t < longest; t++) {
-      const F16 v = load_f16(a.page.v + static_cast<size_t>(t) * a.head_dim + d);
-      for (int q = 0; q < M; q++) sum[q] = fma(set1(a.scores[q * kPage + t]), v, sum[q]);
-    }
-    for (int q = 0; q < M; q++) store(a.o + static_cast<size_t>(q) * a.head_dim + d, sum[q]);
+  if constexpr (kAccumulators / M >= 4) {
+    for (; d + 64 <= a.head_dim; d += 64) sum_values<M, 4>(a, longest, d);
   }
+  if constexpr (kAccumulators / M >= 2) {
+    for (; d + 32 <= a.head_dim; d += 32) sum_values<M, 2>(a, longest, d);
+  }
+  for (; d < a.head_dim; d += 16) sum_values<M, 1>(a, longest, d);
 }
 
-static void attend_page(const AttendArgs* args) {
-  switch (args->count) {
-    case 1: attend<1>(*args); break;
-    case 2: attend<2>(*args); break;
-    case 3: attend<3>(*args); break;
-    case 4: attend<4>(*args); break;
-    case 5: attend<5>(*args); break;
-    case 6: attend<6>(*args); break;
-    case 7: attend<7>(*args); break;
-    default: attend<8>(*args); break;
+template <int M = kQueries>
+static inline void attend_count(const AttendArgs& a) {
+  if constexpr (M > 1) {
+    if (a.count < M) return attend_count<M - 1>(a);
   }
+  attend<M>(a);
 }
+
+static void attend_page(const AttendArgs* args) { attend_count(*args); }
 
 static void attend_merge(float* m, float* l, float* o, float page_m, float page_l,
                          const float* page_o, int head_dim) {

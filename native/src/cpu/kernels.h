@@ -11,24 +11,29 @@
 
 namespace cactus {
 
-constexpr int kTileRows = 16;  // rows of a weight tile = lanes of every kernel
-constexpr int kGroup = 32;     // columns that share a scale
-constexpr int kQ4Block = 320;  // bytes: 4 x 64 of codes, 16 f16 scales, 16 f16 minima
-constexpr int kQ8Block = 544;  // bytes: 8 x 64 of codes, 16 f16 scales
-constexpr int kPage = 256;     // positions of a KV page; attention merges page by page
+constexpr int kTileRows = 16;     // rows of a weight tile = lanes of every kernel
+constexpr int kGroup = 32;        // columns that share a scale
+constexpr int kQ4Block = 320;     // bytes: 4 x 64 of codes, 16 f16 scales, 16 f16 minima
+constexpr int kQ8Block = 544;     // bytes: 8 x 64 of codes, 16 f16 scales
+constexpr int kQ4x64Block = 576;  // bytes, of 64 columns: 8 x 64 of codes, 16 f16 scales, 16 minima
+constexpr int kPage = 256;        // positions of a KV page; attention merges page by page
 constexpr int kMaxHeadDim = 512;
-constexpr int kMaxQueries = 8;    // query rows that one attention tile handles together
 constexpr int kPeakBytes = 4096;  // operands of the loops that measure peaks
-constexpr float kQMax = 16256;    // 127 * 128: largest code of a quantised activation
+constexpr int kMaxQueries = 12;  // query rows that one attention tile handles together, at most
+constexpr int kQSteps = 1904;    // 119 * 16: largest magnitude of an activation, in its steps
 
-// Activations in 15 bits per group of 32: code = 128 * hi + lo, value = scale * code. They lie in
-// panels of up to max_rows rows, as the matrix kernels read them. A group of a panel of M rows is
-//   int8 codes[8][M][8]    per 4 columns, per row: four hi, four lo
-//   float scale[M]
-//   float sum[M]           scale * sum of the codes (what a weight's minimum is multiplied with)
-//   int32 isum[M]          sum of the codes
-// and the next group follows.
-constexpr int kGroupBytes = 76;  // of one row
+// Activations in 12 bits with a scale per group of 32 or 64, as two levels of int8. Of each 8
+// columns the first four are paired with the last four, because a byte of q4 weights holds such a
+// pair: as one number it is w_first + 16 * w_last, and one product with `lo` serves both.
+//   x_first = 256 * hi_first + lo,   x_last = 256 * hi_last + 16 * lo   (in units of `scale`)
+// A column has steps of 16 units, and lo is chosen to suit both. Codes are -127..127. They lie in
+// panels of up to max_rows rows, as the matrix kernels read them. 32 columns of M rows are
+//   int8 codes[4][M][12]   per 8 columns, per row: hi_first[4], hi_last[4], lo[4]
+//   float scale[M]         of a unit
+//   float sum[M]           sum of the group's values (what a weight's minimum is multiplied with)
+//   int32 isum[M]          sum of these 32 columns in units
+// and the next 32 columns follow. The halves of a group of 64 have the same scale and sum.
+constexpr int kPanelBytes = 60;  // of one row and 32 columns
 
 struct PanelRow {
   uint8_t* panel;
@@ -47,7 +52,7 @@ struct KvPage {
 struct AttendArgs {
   const float* q;          // [head_dim][count], already scaled
   int limit[kMaxQueries];  // positions of this page that the query may see, 0..256
-  int count;               // 1..kMaxQueries
+  int count;               // 1..max_queries
   int head_dim;
   KvPage page;
   float* scores;  // scratch [kMaxQueries][kPage]
@@ -84,13 +89,16 @@ struct LogitStats {
 
 struct KernelTable {
   const char* name;
-  int max_rows;  // rows that a linear_* call may be given
+  int max_rows;     // rows that a linear_* call may be given
+  int max_queries;  // queries that an attend_page call may be given
 
   // out[m][0..15] = W x (+ residual): one tile of 16 rows of W against a panel of `rows` rows.
   void (*linear_q4)(const uint8_t* tile, int cols, const uint8_t* panel, int rows, float* out,
                     size_t out_stride, const float* residual);
   void (*linear_q8)(const uint8_t* tile, int cols, const uint8_t* panel, int rows, float* out,
                     size_t out_stride, const float* residual);
+  void (*linear_q4_64)(const uint8_t* tile, int cols, const uint8_t* panel, int rows, float* out,
+                       size_t out_stride, const float* residual);
   void (*linear_f32)(const uint8_t* tile, int cols, const float* x, size_t stride, int rows,
                      float* out, size_t out_stride, const float* residual);
   void (*linear_f16)(const uint8_t* tile, int cols, const float* x, size_t stride, int rows,
@@ -98,8 +106,8 @@ struct KernelTable {
   void (*linear_bf16)(const uint8_t* tile, int cols, const float* x, size_t stride, int rows,
                       float* out, size_t out_stride, const float* residual);
 
-  // All widths are multiples of 16 floats (quantize_row: of 32).
-  void (*quantize_row)(const float* x, int width, const PanelRow* out);
+  // All widths are multiples of 16 floats (quantize_row: of the group).
+  void (*quantize_row)(const float* x, int width, int group, const PanelRow* out);
   void (*rms_norm)(const float* x, const float* w, float eps, int width, int padded, float* out);
   void (*add)(const float* a, const float* b, int width, float* out);
   void (*mul)(const float* a, const float* b, int width, float* out);

@@ -4,6 +4,9 @@
 // order (group after group) whatever the number of activation rows: one row alone and the same row
 // inside a batch give the same bits.
 
+// Loops over a tile's rows must disappear early, or GCC leaves the accumulators in memory.
+#define CACTUS_UNROLL _Pragma("GCC unroll 16")
+
 namespace cactus::CACTUS_TIER {
 
 static inline void store_row(F16 value, float* out, const float* residual) {
@@ -11,50 +14,127 @@ static inline void store_row(F16 value, float* out, const float* residual) {
   store(out, value);
 }
 
-// A group of a panel of M rows.
+// 32 columns of a panel of M rows.
 template <int M>
-struct PanelGroup {
-  int8_t codes[kGroup / 4][M][8];
+struct Panel {
+  int8_t codes[kGroup / 8][M][12];
   float scale[M];
   float sum[M];
   int32_t isum[M];
 };
-static_assert(sizeof(PanelGroup<kMaxRows>) == kMaxRows * kGroupBytes);
+static_assert(sizeof(Panel<kMaxRows>) == kMaxRows * kPanelBytes);
+constexpr int kLast = 4, kLo = 8;  // where hi_last and lo lie in the codes of 8 columns
 
+// Integer products with N * 32 columns: 256 * sum(w hi) + sum over pairs of (w_first + 16 w_last)
+// lo.
+template <int M, int N>
+static inline void dot_q4(const uint8_t* p, const Panel<M>* x, I16* dot) {
+  if constexpr (kByteDot) {
+    CACTUS_UNROLL
+    for (int m = 0; m < M; m++) dot[m] = izero();
+    for (int j = 0; j < 4 * N; j++) {
+      const B64 codes = load_codes(p + 64 * j);
+      const B64 first = low_nibbles(codes), last = high_nibbles(codes);
+      const auto& a = x[j / 4].codes[j % 4];
+      CACTUS_UNROLL
+      for (int m = 0; m < M; m++) dot[m] = dot4(dot[m], first, a[m]);
+      CACTUS_UNROLL
+      for (int m = 0; m < M; m++) dot[m] = dot4(dot[m], last, a[m] + kLast);
+    }
+    CACTUS_UNROLL
+    for (int m = 0; m < M; m++) dot[m] = shift_left<8>(dot[m]);
+    // A packed byte is w_first + 16 w_last already.
+    for (int j = 0; j < 4 * N; j++) {
+      const B64 codes = load_codes(p + 64 * j);
+      const auto& a = x[j / 4].codes[j % 4];
+      CACTUS_UNROLL
+      for (int m = 0; m < M; m++) dot[m] = dot4(dot[m], codes, a[m] + kLo);
+    }
+  } else {
+    CACTUS_UNROLL
+    for (int m = 0; m < M; m++) dot[m] = izero();
+    for (int n = 0; n < N; n++) {
+      Nibbles hi[M], first_lo[M], last_lo[M];
+      CACTUS_UNROLL
+      for (int m = 0; m < M; m++) hi[m] = first_lo[m] = last_lo[m] = nibbles_zero();
+      for (int j = 0; j < 4; j++) {
+        const B64 codes = load_codes(p + 64 * (4 * n + j));
+        const B64 first = low_nibbles(codes), last = high_nibbles(codes);
+        const auto& a = x[n].codes[j];
+        CACTUS_UNROLL
+        for (int m = 0; m < M; m++) hi[m] = dot4(hi[m], first, a[m]);
+        CACTUS_UNROLL
+        for (int m = 0; m < M; m++) hi[m] = dot4(hi[m], last, a[m] + kLast);
+        CACTUS_UNROLL
+        for (int m = 0; m < M; m++) first_lo[m] = dot4(first_lo[m], first, a[m] + kLo);
+        CACTUS_UNROLL
+        for (int m = 0; m < M; m++) last_lo[m] = dot4(last_lo[m], last, a[m] + kLo);
+      }
+      CACTUS_UNROLL
+      for (int m = 0; m < M; m++) {
+        dot[m] = iadd(dot[m], shift_left<8>(total(hi[m])));
+        dot[m] = iadd(dot[m], iadd(shift_left<4>(total(last_lo[m])), total(first_lo[m])));
+      }
+    }
+  }
+}
+
+// The same for 32 columns of q8: hi, then lo of the last columns sixteen times, then of the first.
 template <int M>
+static inline void dot_q8(const uint8_t* p, const Panel<M>& x, I16* dot) {
+  CACTUS_UNROLL
+  for (int m = 0; m < M; m++) dot[m] = izero();
+  for (int j = 0; j < 8; j++) {
+    const B64 codes = load_codes(p + 64 * j);
+    CACTUS_UNROLL
+    for (int m = 0; m < M; m++) dot[m] = dot4_q8(dot[m], codes, x.codes[j / 2][m] + j % 2 * kLast);
+  }
+  for (int first = 1; first >= 0; first--) {
+    CACTUS_UNROLL
+    for (int m = 0; m < M; m++) dot[m] = shift_left<4>(dot[m]);
+    for (int j = first; j < 8; j += 2) {
+      const B64 codes = load_codes(p + 64 * j);
+      CACTUS_UNROLL
+      for (int m = 0; m < M; m++) dot[m] = dot4_q8(dot[m], codes, x.codes[j / 2][m] + kLo);
+    }
+  }
+  if constexpr (kQ8Offset != 0) {
+    CACTUS_UNROLL
+    for (int m = 0; m < M; m++) dot[m] = iadd(dot[m], iset1(-kQ8Offset * x.isum[m]));
+  }
+}
+
+// One row waits for memory: weights are asked for this far ahead.
+constexpr int kAhead = 4096;
+template <int M, int Block>
+static inline void prefetch_block(const uint8_t* p) {
+  if constexpr (M == 1) {
+    for (int o = 0; o < Block; o += 64) prefetch(p + kAhead + o);
+  }
+}
+
+// Affine 4-bit weights in groups of N * 32 columns.
+template <int M, int N>
 static void tile_q4(const uint8_t* p, int cols, const uint8_t* panel, float* out, size_t out_stride,
                     const float* residual) {
-  const PanelGroup<M>* x = reinterpret_cast<const PanelGroup<M>*>(panel);
+  constexpr int kBlock = N * 256 + 64;
+  const Panel<M>* x = reinterpret_cast<const Panel<M>*>(panel);
   F16 acc[M];
+  CACTUS_UNROLL
   for (int m = 0; m < M; m++) acc[m] = zero();
-  for (int g = 0; g < cols / kGroup; g++, p += kQ4Block, x++) {
-    if constexpr (M == 1) {
-      for (int o = 0; o < kQ4Block; o += 64) prefetch(p + 4096 + o);
-    }
-    // First the high level, then the low one on top: 128 * sum(w hi) + sum(w lo), in one
-    // accumulator a row, so that more rows share each load of the weights.
+  for (int g = 0; g < cols / (N * kGroup); g++, p += kBlock, x += N) {
+    prefetch_block<M, kBlock>(p);
     I16 dot[M];
-    for (int m = 0; m < M; m++) dot[m] = izero();
-    for (int j = 0; j < 4; j++) {
-      const B64 codes = load_codes(p + 64 * j);
-      const B64 first = low_nibbles(codes), second = high_nibbles(codes);
-      for (int m = 0; m < M; m++) dot[m] = dot4_q4(dot[m], first, x->codes[2 * j][m]);
-      for (int m = 0; m < M; m++) dot[m] = dot4_q4(dot[m], second, x->codes[2 * j + 1][m]);
-    }
-    for (int m = 0; m < M; m++) dot[m] = shift_left<7>(dot[m]);
-    for (int j = 0; j < 4; j++) {
-      const B64 codes = load_codes(p + 64 * j);
-      const B64 first = low_nibbles(codes), second = high_nibbles(codes);
-      for (int m = 0; m < M; m++) dot[m] = dot4_q4(dot[m], first, x->codes[2 * j][m] + 4);
-      for (int m = 0; m < M; m++) dot[m] = dot4_q4(dot[m], second, x->codes[2 * j + 1][m] + 4);
-    }
-    const uint16_t* factors = reinterpret_cast<const uint16_t*>(p + 256);
+    dot_q4<M, N>(p, x, dot);
+    const uint16_t* factors = reinterpret_cast<const uint16_t*>(p + N * 256);
     const F16 scale = load_f16(factors), minimum = load_f16(factors + 16);
+    CACTUS_UNROLL
     for (int m = 0; m < M; m++) {
       acc[m] = fma(to_f32(dot[m]), mul(scale, set1(x->scale[m])), acc[m]);
       acc[m] = fma(minimum, set1(x->sum[m]), acc[m]);
     }
   }
+  CACTUS_UNROLL
   for (int m = 0; m < M; m++) {
     store_row(acc[m], out + m * out_stride, residual ? residual + m * out_stride : nullptr);
   }
@@ -63,31 +143,21 @@ static void tile_q4(const uint8_t* p, int cols, const uint8_t* panel, float* out
 template <int M>
 static void tile_q8(const uint8_t* p, int cols, const uint8_t* panel, float* out, size_t out_stride,
                     const float* residual) {
-  const PanelGroup<M>* x = reinterpret_cast<const PanelGroup<M>*>(panel);
+  const Panel<M>* x = reinterpret_cast<const Panel<M>*>(panel);
   F16 acc[M];
+  CACTUS_UNROLL
   for (int m = 0; m < M; m++) acc[m] = zero();
   for (int g = 0; g < cols / kGroup; g++, p += kQ8Block, x++) {
-    if constexpr (M == 1) {
-      for (int o = 0; o < kQ8Block; o += 64) prefetch(p + 4096 + o);
-    }
+    prefetch_block<M, kQ8Block>(p);
     I16 dot[M];
-    for (int m = 0; m < M; m++) dot[m] = izero();
-    for (int j = 0; j < 8; j++) {
-      const B64 codes = load_codes(p + 64 * j);
-      for (int m = 0; m < M; m++) dot[m] = dot4_q8(dot[m], codes, x->codes[j][m]);
-    }
-    for (int m = 0; m < M; m++) {
-      dot[m] = iadd(shift_left<7>(dot[m]), iset1(-kQ8Offset * x->isum[m]));
-    }
-    for (int j = 0; j < 8; j++) {
-      const B64 codes = load_codes(p + 64 * j);
-      for (int m = 0; m < M; m++) dot[m] = dot4_q8(dot[m], codes, x->codes[j][m] + 4);
-    }
+    dot_q8<M>(p, *x, dot);
     const F16 scale = load_f16(reinterpret_cast<const uint16_t*>(p + 512));
+    CACTUS_UNROLL
     for (int m = 0; m < M; m++) {
       acc[m] = fma(to_f32(dot[m]), mul(scale, set1(x->scale[m])), acc[m]);
     }
   }
+  CACTUS_UNROLL
   for (int m = 0; m < M; m++) {
     store_row(acc[m], out + m * out_stride, residual ? residual + m * out_stride : nullptr);
   }
@@ -99,11 +169,14 @@ static void tile_float(const uint8_t* tile, int cols, const float* x, size_t str
                        size_t out_stride, const float* residual) {
   const Weight* w = reinterpret_cast<const Weight*>(tile);
   F16 acc[M];
+  CACTUS_UNROLL
   for (int m = 0; m < M; m++) acc[m] = zero();
   for (int k = 0; k < cols; k++) {
     const F16 column = load_weights(w + static_cast<size_t>(k) * kTileRows);
+    CACTUS_UNROLL
     for (int m = 0; m < M; m++) acc[m] = fma(column, set1(x[m * stride + k]), acc[m]);
   }
+  CACTUS_UNROLL
   for (int m = 0; m < M; m++) {
     store_row(acc[m], out + m * out_stride, residual ? residual + m * out_stride : nullptr);
   }
@@ -123,7 +196,11 @@ static inline void with_rows(int rows, const Body& body) {
 
 static void linear_q4(const uint8_t* tile, int cols, const uint8_t* panel, int rows, float* out,
                       size_t out_stride, const float* residual) {
-  with_rows(rows, [&]<int M>() { tile_q4<M>(tile, cols, panel, out, out_stride, residual); });
+  with_rows(rows, [&]<int M>() { tile_q4<M, 1>(tile, cols, panel, out, out_stride, residual); });
+}
+static void linear_q4_64(const uint8_t* tile, int cols, const uint8_t* panel, int rows, float* out,
+                         size_t out_stride, const float* residual) {
+  with_rows(rows, [&]<int M>() { tile_q4<M, 2>(tile, cols, panel, out, out_stride, residual); });
 }
 static void linear_q8(const uint8_t* tile, int cols, const uint8_t* panel, int rows, float* out,
                       size_t out_stride, const float* residual) {
@@ -148,41 +225,77 @@ static void linear_bf16(const uint8_t* tile, int cols, const float* x, size_t st
   });
 }
 
-static void quantize_row(const float* x, int width, const PanelRow* out) {
+// The codes of 32 columns: hi of the first and of the last columns of each 8, and their lo.
+struct Codes {
+  I16 hi_first, hi_last, lo;
+};
+
+// `inverse` is 1904 / largest. The steps of the last columns leave the low four bits of lo, 0..15;
+// what the first columns then need of lo is -8..7 times 16.
+static inline Codes codes_of(F16 first, F16 last, F16 inverse) {
+  // A column of the first four may be a step beyond: it is rounded together with the low bits.
+  const F16 most = set1(kQSteps + 1), least = set1(-kQSteps - 1);
+  const I16 last_steps = round_i32(min(max(mul(last, inverse), least), most));
+  const I16 last_hi = shift_right<4>(last_steps);
+  const I16 low_bits = isub(last_steps, shift_left<4>(last_hi));
+  const F16 rest = sub(mul(first, inverse), mul(to_f32(low_bits), set1(0.0625f)));
+  const I16 first_steps = round_i32(min(max(rest, least), most));
+  const I16 first_hi = shift_right<4>(iadd(first_steps, iset1(8)));
+  // -128 is left out: some instructions cannot negate it.
+  const I16 high_bits = imax(isub(first_steps, shift_left<4>(first_hi)),
+                             iadd(iset1(-7), shift_right<31>(isub(izero(), low_bits))));
+  return {first_hi, isub(last_hi, high_bits), iadd(shift_left<4>(high_bits), low_bits)};
+}
+
+// Stores 32 columns of one row; returns their sum in units.
+static inline int32_t store_codes(const Codes& c, uint8_t* panel, size_t rows, size_t row) {
+  int8_t codes[3][16];
+  store_i8(codes[0], c.hi_first);
+  store_i8(codes[1], c.hi_last);
+  store_i8(codes[2], c.lo);
+  for (size_t j = 0; j < 4; j++) {
+    uint8_t* to = panel + (j * rows + row) * 12;
+    for (size_t level = 0; level < 3; level++) {
+      __builtin_memcpy(to + 4 * level, codes[level] + 4 * j, 4);
+    }
+  }
+  const I16 hi = iadd(c.hi_first, c.hi_last);
+  return reduce_add(iadd(shift_left<8>(hi), iadd(shift_left<4>(c.lo), c.lo)));
+}
+
+static void quantize_row(const float* x, int width, int group, const PanelRow* out) {
   const size_t rows = static_cast<size_t>(out->rows), row = static_cast<size_t>(out->row);
-  uint8_t* group = out->panel;
-  for (int g = 0; g < width / kGroup; g++, group += rows * kGroupBytes) {
-    const F16 a = load(x + g * kGroup), b = load(x + g * kGroup + 16);
-    const float largest = reduce_max(max(abs(a), abs(b)));
-    // A maximum ignores NaN, a sum does not.
-    const float total = reduce_add(add(abs(a), abs(b)));
+  uint8_t* panel = out->panel;
+  for (int at = 0; at < width; at += group) {
+    I16 largest_bits = izero();
+    // Magnitudes are in the order of their bits, and NaN is above them all.
+    for (int i = 0; i < group; i += 16) {
+      largest_bits = imax(largest_bits, to_bits(abs(load(x + at + i))));
+    }
+    const int32_t bits = reduce_max(largest_bits);
+    float largest;
+    __builtin_memcpy(&largest, &bits, 4);
     // Anything not finite must reach the logits, where it is reported.
-    const bool finite = total <= 3.0e38f;
-    const float scale = finite ? largest / kQMax : __builtin_nanf("");
-    const float inverse = finite && scale > 0 ? 1.0f / scale : 0.0f;
-    int8_t hi[kGroup], lo[kGroup];
-    I16 sums = izero();
-    for (int half = 0; half < 2; half++) {
-      const F16 value = half == 0 ? a : b;
-      const F16 scaled = inverse > 0 ? mul(value, set1(inverse)) : zero();
-      // A subnormal scale may round up past the largest code.
-      const I16 code = round_i32(min(max(scaled, set1(-kQMax)), set1(kQMax)));
-      const I16 high = shift_right<7>(iadd(code, iset1(64)));
-      store_i8(hi + 16 * half, high);
-      store_i8(lo + 16 * half, isub(code, shift_left<7>(high)));
-      sums = iadd(sums, code);
+    const bool finite = bits < 0x7F800000;
+    const float scale = finite ? largest / (16 * kQSteps) : __builtin_nanf("");
+    // Below, 1 / scale could be infinite: such a group is a group of zeros.
+    const bool any = finite && scale > 1e-37f;
+    const F16 inverse = set1(any ? 0.0625f / scale : 0.0f);
+    int32_t isum[2];
+    for (int n = 0; n < group / kGroup; n++) {
+      const float* from = x + at + n * kGroup;
+      F16 first, last;
+      split_quads(any ? load(from) : zero(), any ? load(from + 16) : zero(), &first, &last);
+      isum[n] = store_codes(codes_of(first, last, inverse),
+                            panel + static_cast<size_t>(n) * rows * kPanelBytes, rows, row);
     }
-    for (size_t k = 0; k < kGroup / 4; k++) {
-      uint8_t* codes = group + (k * rows + row) * 8;
-      __builtin_memcpy(codes, hi + 4 * k, 4);
-      __builtin_memcpy(codes + 4, lo + 4 * k, 4);
+    const float sum = scale * static_cast<float>(group == kGroup ? isum[0] : isum[0] + isum[1]);
+    for (int n = 0; n < group / kGroup; n++, panel += rows * kPanelBytes) {
+      uint8_t* factors = panel + rows * 48 + row * 4;
+      __builtin_memcpy(factors, &scale, 4);
+      __builtin_memcpy(factors + rows * 4, &sum, 4);
+      __builtin_memcpy(factors + rows * 8, &isum[n], 4);
     }
-    const int32_t isum = reduce_add(sums);
-    const float sum = scale * static_cast<float>(isum);
-    uint8_t* factors = group + rows * 64 + row * 4;
-    __builtin_memcpy(factors, &scale, 4);
-    __builtin_memcpy(factors + rows * 4, &sum, 4);
-    __builtin_memcpy(factors + rows * 8, &isum, 4);
   }
 }
 

@@ -20,17 +20,18 @@ static float peak_read(const float* data, size_t count) {
 
 static float peak_dot(const uint8_t* operands, int rounds) {
   const int8_t* x = reinterpret_cast<const int8_t*>(operands);
-  I16 sum[kDotChains];
-  for (int c = 0; c < kDotChains; c++) sum[c] = iset1(x[c]);
+  Nibbles sum[kDotChains];
+  for (int c = 0; c < kDotChains; c++) sum[c] = nibbles_zero();
   for (int round = 0; round < rounds; round++) {
     for (int i = 0; i < kPeakBytes; i += 64) {
       const B64 w = load_codes(operands + i);
-      for (int c = 0; c < kDotChains; c++) sum[c] = dot4_q4(sum[c], w, x + 4 * c);
+      CACTUS_UNROLL
+      for (int c = 0; c < kDotChains; c++) sum[c] = dot4(sum[c], w, x + 4 * c);
     }
   }
-  int32_t total = 0;
-  for (int c = 0; c < kDotChains; c++) total ^= reduce_add(sum[c]);
-  return static_cast<float>(total);
+  int32_t result = 0;
+  for (int c = 0; c < kDotChains; c++) result ^= reduce_add(total(sum[c]));
+  return static_cast<float>(result);
 }
 
 static float peak_fma(const float* x, int rounds) {
@@ -39,6 +40,7 @@ static float peak_fma(const float* x, int rounds) {
   for (int round = 0; round < rounds; round++) {
     for (int i = 0; i < kPeakBytes / 4; i += 16) {
       const F16 w = load(x + i);
+      CACTUS_UNROLL
       for (int c = 0; c < kFmaChains; c++) sum[c] = fma(w, set1(x[c]), sum[c]);
     }
   }

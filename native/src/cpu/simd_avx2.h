@@ -7,7 +7,10 @@
 
 namespace cactus::CACTUS_TIER {
 
-constexpr int kMaxRows = 2;   // more rows would spill the sixteen registers
+constexpr int kMaxRows = 2;       // more rows would spill the sixteen registers
+constexpr int kQueries = 4;       // rows of an attention tile
+constexpr int kAccumulators = 8;  // lanes that stay in registers beside the operands
+constexpr bool kByteDot = false;
 constexpr int kQ8Offset = 0;  // dot4_q8 takes the offset off before it multiplies
 
 struct F16 {
@@ -52,6 +55,11 @@ static inline F16 first_lanes(int n, F16 p, F16 q) {
           _mm256_blendv_ps(q.b, p.b, _mm256_castsi256_ps(high))};
 }
 
+static inline void split_quads(F16 x, F16 y, F16* even, F16* odd) {
+  *even = {_mm256_permute2f128_ps(x.a, x.b, 0x20), _mm256_permute2f128_ps(y.a, y.b, 0x20)};
+  *odd = {_mm256_permute2f128_ps(x.a, x.b, 0x31), _mm256_permute2f128_ps(y.a, y.b, 0x31)};
+}
+
 static inline F16 load_f16(const uint16_t* p) {
   const __m128i* h = reinterpret_cast<const __m128i*>(p);
   return {_mm256_cvtph_ps(_mm_loadu_si128(h)), _mm256_cvtph_ps(_mm_loadu_si128(h + 1))};
@@ -73,6 +81,10 @@ static inline I16 izero() { return {_mm256_setzero_si256(), _mm256_setzero_si256
 static inline I16 iset1(int32_t x) { return {_mm256_set1_epi32(x), _mm256_set1_epi32(x)}; }
 static inline I16 iadd(I16 x, I16 y) {
   return {_mm256_add_epi32(x.a, y.a), _mm256_add_epi32(x.b, y.b)};
+}
+static inline I16 to_bits(F16 x) { return {_mm256_castps_si256(x.a), _mm256_castps_si256(x.b)}; }
+static inline I16 imax(I16 x, I16 y) {
+  return {_mm256_max_epi32(x.a, y.a), _mm256_max_epi32(x.b, y.b)};
 }
 static inline I16 isub(I16 x, I16 y) {
   return {_mm256_sub_epi32(x.a, y.a), _mm256_sub_epi32(x.b, y.b)};
@@ -108,12 +120,19 @@ static inline B64 low_nibbles(B64 x) {
 static inline B64 high_nibbles(B64 x) {
   return low_nibbles({_mm256_srli_epi16(x.a, 4), _mm256_srli_epi16(x.b, 4)});
 }
-static inline I16 dot4_q4(I16 acc, B64 w, const int8_t* a) {
+// Sums of products with nibbles in 16 bits: up to eight dots, 8 * 2 * 15 * 127 = 30480.
+struct Nibbles {
+  __m256i a, b;
+};
+static inline Nibbles nibbles_zero() { return {_mm256_setzero_si256(), _mm256_setzero_si256()}; }
+static inline Nibbles dot4(Nibbles acc, B64 w, const int8_t* a) {
   const __m256i v = _mm256_set1_epi32(*reinterpret_cast<const int32_t*>(a));
+  return {_mm256_add_epi16(acc.a, _mm256_maddubs_epi16(w.a, v)),
+          _mm256_add_epi16(acc.b, _mm256_maddubs_epi16(w.b, v))};
+}
+static inline I16 total(Nibbles x) {
   const __m256i ones = _mm256_set1_epi16(1);
-  // 2 * 15 * 128 fits 16 bits.
-  return {_mm256_add_epi32(acc.a, _mm256_madd_epi16(_mm256_maddubs_epi16(w.a, v), ones)),
-          _mm256_add_epi32(acc.b, _mm256_madd_epi16(_mm256_maddubs_epi16(w.b, v), ones))};
+  return {_mm256_madd_epi16(x.a, ones), _mm256_madd_epi16(x.b, ones)};
 }
 static inline I16 dot4_q8(I16 acc, B64 w, const int8_t* a) {
   const __m256i v = _mm256_set1_epi32(*reinterpret_cast<const int32_t*>(a));
@@ -143,6 +162,12 @@ static inline float reduce_max(F16 x) {
   const __m128 q = _mm_max_ps(_mm256_castps256_ps128(s), _mm256_extractf128_ps(s, 1));
   const __m128 d = _mm_max_ps(q, _mm_movehl_ps(q, q));
   return _mm_cvtss_f32(_mm_max_ss(d, _mm_movehdup_ps(d)));
+}
+static inline int32_t reduce_max(I16 x) {
+  const __m256i s = _mm256_max_epi32(x.a, x.b);
+  const __m128i q = _mm_max_epi32(_mm256_castsi256_si128(s), _mm256_extracti128_si256(s, 1));
+  const __m128i d = _mm_max_epi32(q, _mm_shuffle_epi32(q, 0x4E));
+  return _mm_cvtsi128_si32(_mm_max_epi32(d, _mm_shuffle_epi32(d, 0xB1)));
 }
 static inline int32_t reduce_add(I16 x) {
   const __m256i s = _mm256_add_epi32(x.a, x.b);

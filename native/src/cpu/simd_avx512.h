@@ -7,8 +7,11 @@
 
 namespace cactus::CACTUS_TIER {
 
-constexpr int kMaxRows = 10;    // with them 20 accumulators live in registers; more would spill
-constexpr int kQ8Offset = 128;  // dot4_q8 multiplies the codes as stored, with their offset
+constexpr int kMaxRows = 12;       // with them 24 accumulators live in registers; more would spill
+constexpr int kQueries = 12;       // rows of an attention tile
+constexpr int kAccumulators = 24;  // lanes that stay in registers beside the operands
+constexpr bool kByteDot = true;    // dot4 takes all 8 bits of an unsigned weight
+constexpr int kQ8Offset = 128;     // dot4_q8 multiplies the codes as stored, with their offset
 
 struct F16 {
   __m512 v;
@@ -41,6 +44,12 @@ static inline F16 first_lanes(int n, F16 a, F16 b) {
   return {_mm512_mask_blend_ps(static_cast<__mmask16>((1u << n) - 1), b.v, a.v)};
 }
 
+// Of 32 numbers in quads: quads 0, 2, 4, 6 and quads 1, 3, 5, 7.
+static inline void split_quads(F16 a, F16 b, F16* even, F16* odd) {
+  even->v = _mm512_shuffle_f32x4(a.v, b.v, 0x88);
+  odd->v = _mm512_shuffle_f32x4(a.v, b.v, 0xDD);
+}
+
 static inline F16 load_f16(const uint16_t* p) {
   return {_mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)))};
 }
@@ -56,6 +65,8 @@ static inline F16 load_bf16(const uint16_t* p) {
 static inline I16 izero() { return {_mm512_setzero_si512()}; }
 static inline I16 iset1(int32_t x) { return {_mm512_set1_epi32(x)}; }
 static inline I16 iadd(I16 a, I16 b) { return {_mm512_add_epi32(a.v, b.v)}; }
+static inline I16 to_bits(F16 a) { return {_mm512_castps_si512(a.v)}; }
+static inline I16 imax(I16 a, I16 b) { return {_mm512_max_epi32(a.v, b.v)}; }
 static inline I16 isub(I16 a, I16 b) { return {_mm512_sub_epi32(a.v, b.v)}; }
 template <int N>
 static inline I16 shift_left(I16 a) {
@@ -83,12 +94,20 @@ static inline B64 low_nibbles(B64 a) { return {_mm512_and_si512(a.v, _mm512_set1
 static inline B64 high_nibbles(B64 a) {
   return {_mm512_and_si512(_mm512_srli_epi16(a.v, 4), _mm512_set1_epi8(15))};
 }
-// acc[r] += sum over b < 4 of w[4 r + b] * a[b]: w unsigned, at most 15; a signed.
-static inline I16 dot4_q4(I16 acc, B64 w, const int8_t* a) {
-  return {_mm512_dpbusd_epi32(acc.v, w.v, _mm512_set1_epi32(*reinterpret_cast<const int32_t*>(a)))};
+// acc[r] += sum over b < 4 of w[4 r + b] * a[b]: w unsigned, a signed.
+static inline I16 dot4(I16 acc, B64 w, const int8_t* a) {
+  // As an intrinsic the broadcast becomes an instruction and a register of its own, and the tile
+  // with most rows no longer fits the registers.
+  asm("vpdpbusd %2%{1to16%}, %1, %0"
+      : "+v"(acc.v)
+      : "v"(w.v), "m"(*reinterpret_cast<const int32_t*>(a)));
+  return acc;
 }
+using Nibbles = I16;  // sums of products with nibbles
+static inline Nibbles nibbles_zero() { return izero(); }
+static inline I16 total(Nibbles a) { return a; }
 // The same for q8 codes as stored (code + 128).
-static inline I16 dot4_q8(I16 acc, B64 w, const int8_t* a) { return dot4_q4(acc, w, a); }
+static inline I16 dot4_q8(I16 acc, B64 w, const int8_t* a) { return dot4(acc, w, a); }
 
 static inline void prefetch(const void* p) {
   _mm_prefetch(static_cast<const char*>(p), _MM_HINT_T0);
@@ -101,6 +120,7 @@ static inline float reduce_add(F16 a) {
   return _mm_cvtss_f32(_mm_add_ss(d, _mm_movehdup_ps(d)));
 }
 static inline float reduce_max(F16 a) { return _mm512_reduce_max_ps(a.v); }
+static inline int32_t reduce_max(I16 a) { return _mm512_reduce_max_epi32(a.v); }
 static inline int32_t reduce_add(I16 a) { return _mm512_reduce_add_epi32(a.v); }
 
 }  // namespace cactus::CACTUS_TIER

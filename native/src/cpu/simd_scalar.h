@@ -9,6 +9,9 @@
 namespace cactus::CACTUS_TIER {
 
 constexpr int kMaxRows = 2;
+constexpr int kQueries = 4;       // rows of an attention tile
+constexpr int kAccumulators = 8;  // lanes that stay in registers beside the operands
+constexpr bool kByteDot = true;
 constexpr int kQ8Offset = 128;
 
 struct F16 {
@@ -79,6 +82,14 @@ static inline F16 first_lanes(int n, F16 a, F16 b) {
   CACTUS_LANES(i < n ? a.v[i] : b.v[i]);
 }
 
+static inline void split_quads(F16 a, F16 b, F16* even, F16* odd) {
+  for (int i = 0; i < 16; i++) {
+    const F16& from = i < 8 ? a : b;
+    even->v[i] = from.v[i / 4 % 2 * 8 + i % 4];
+    odd->v[i] = from.v[i / 4 % 2 * 8 + 4 + i % 4];
+  }
+}
+
 static inline float bits_to_float(uint32_t bits) {
   float f;
   std::memcpy(&f, &bits, sizeof f);
@@ -133,6 +144,14 @@ static inline I16 iadd(I16 a, I16 b) {
   I16 r;
   CACTUS_LANES(a.v[i] + b.v[i]);
 }
+static inline I16 to_bits(F16 a) {
+  I16 r;
+  CACTUS_LANES(static_cast<int32_t>(float_to_bits(a.v[i])));
+}
+static inline I16 imax(I16 a, I16 b) {
+  I16 r;
+  CACTUS_LANES(a.v[i] > b.v[i] ? a.v[i] : b.v[i]);
+}
 static inline I16 isub(I16 a, I16 b) {
   I16 r;
   CACTUS_LANES(a.v[i] - b.v[i]);
@@ -183,14 +202,17 @@ static inline B64 high_nibbles(B64 a) {
   for (int i = 0; i < 64; i++) r.v[i] = a.v[i] >> 4;
   return r;
 }
-static inline I16 dot4_q4(I16 acc, B64 w, const int8_t* a) {
+static inline I16 dot4(I16 acc, B64 w, const int8_t* a) {
   for (int i = 0; i < 16; i++) {
     acc.v[i] +=
         w.v[4 * i] * a[0] + w.v[4 * i + 1] * a[1] + w.v[4 * i + 2] * a[2] + w.v[4 * i + 3] * a[3];
   }
   return acc;
 }
-static inline I16 dot4_q8(I16 acc, B64 w, const int8_t* a) { return dot4_q4(acc, w, a); }
+using Nibbles = I16;  // sums of products with nibbles
+static inline Nibbles nibbles_zero() { return izero(); }
+static inline I16 total(Nibbles a) { return a; }
+static inline I16 dot4_q8(I16 acc, B64 w, const int8_t* a) { return dot4(acc, w, a); }
 
 static inline void prefetch(const void*) {}
 
@@ -203,6 +225,11 @@ static inline float reduce_add(F16 a) {
 }
 static inline float reduce_max(F16 a) {
   float r = a.v[0];
+  for (int i = 1; i < 16; i++) r = a.v[i] > r ? a.v[i] : r;
+  return r;
+}
+static inline int32_t reduce_max(I16 a) {
+  int32_t r = a.v[0];
   for (int i = 1; i < 16; i++) r = a.v[i] > r ? a.v[i] : r;
   return r;
 }

@@ -10,8 +10,10 @@ namespace cactus {
 const KernelTable CACTUS_TABLE(CACTUS_TIER) = {
     .name = CACTUS_NAME(CACTUS_TIER),
     .max_rows = CACTUS_TIER::kMaxRows,
+    .max_queries = CACTUS_TIER::kQueries,
     .linear_q4 = CACTUS_TIER::linear_q4,
     .linear_q8 = CACTUS_TIER::linear_q8,
+    .linear_q4_64 = CACTUS_TIER::linear_q4_64,
     .linear_f32 = CACTUS_TIER::linear_f32,
     .linear_f16 = CACTUS_TIER::linear_f16,
     .linear_bf16 = CACTUS_TIER::linear_bf16,

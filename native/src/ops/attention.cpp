@@ -1,6 +1,6 @@
 // Causal attention of every row over its own sequence.
 //
-// Keys and values are stored first; then tiles of up to eight queries of one key/value head visit
+// Keys and values are stored first; then tiles of a few queries of one key/value head visit
 // the pages of their sequence in order. With few tiles (decoding) the pages themselves are shared
 // between the threads and merged afterwards: the same operations in the same order.
 #include <algorithm>
@@ -15,11 +15,13 @@ namespace {
 
 struct Shape {
   uint32_t heads, kv_heads, head_dim, group;
-  explicit Shape(const StepRecord& step)
+  uint32_t tile;  // queries of a tile
+  Shape(const StepRecord& step, const KernelTable& kernels)
       : heads(static_cast<uint32_t>(step.i[0])),
         kv_heads(static_cast<uint32_t>(step.i[1])),
         head_dim(static_cast<uint32_t>(step.i[2])),
-        group(heads / kv_heads) {}
+        group(heads / kv_heads),
+        tile(static_cast<uint32_t>(kernels.max_queries)) {}
 };
 
 // A tile: queries [first, first + count) of a sequence's rows x group heads, in row order.
@@ -28,7 +30,7 @@ struct Tile {
 };
 
 uint32_t tiles_of(const Sequence& s, const Shape& shape) {
-  return (s.count * shape.group + kMaxQueries - 1) / kMaxQueries * shape.kv_heads;
+  return (s.count * shape.group + shape.tile - 1) / shape.tile * shape.kv_heads;
 }
 
 uint32_t count_tiles(const Batch& batch, const Shape& shape) {
@@ -43,9 +45,9 @@ Tile find_tile(const Batch& batch, const Shape& shape, uint32_t index) {
     index -= tiles_of(batch.sequences[n], shape);
     n++;
   }
-  const uint32_t first = index / shape.kv_heads * kMaxQueries;
+  const uint32_t first = index / shape.kv_heads * shape.tile;
   const uint32_t queries = batch.sequences[n].count * shape.group;
-  return {n, index % shape.kv_heads, first, std::min<uint32_t>(kMaxQueries, queries - first)};
+  return {n, index % shape.kv_heads, first, std::min(shape.tile, queries - first)};
 }
 
 // Positions that query `q` of the tile sees, and the pages that the whole tile visits.
@@ -68,10 +70,20 @@ struct Partial {
   }
 };
 
-void clear(const Partial& p, const Tile& tile, const Shape& shape) {
-  std::fill_n(p.m, tile.count, -std::numeric_limits<float>::infinity());
-  std::fill_n(p.l, tile.count, 0.0f);
-  std::fill_n(p.o, static_cast<size_t>(tile.count) * shape.head_dim, 0.0f);
+// The tile's queries in this thread's scratch, behind the scores: [head_dim][count].
+float* packed_queries(const Context& c) { return c.scratch() + kMaxQueries * kPage; }
+
+void pack_queries(const Context& c, const Shape& shape, const Tile& tile) {
+  const Sequence& s = c.batch().sequences[tile.sequence];
+  float* packed = packed_queries(c);
+  for (uint32_t n = 0; n < tile.count; n++) {
+    const uint32_t query = tile.first + n;
+    const uint32_t row = s.first_row + query / shape.group;
+    const uint32_t head = tile.kv_head * shape.group + query % shape.group;
+    const float* q =
+        c.row_scratch() + (static_cast<size_t>(row) * shape.heads + head) * shape.head_dim;
+    for (uint32_t d = 0; d < shape.head_dim; d++) packed[d * tile.count + n] = q[d];
+  }
 }
 
 void attend(const Context& c, const StepRecord& step, const Shape& shape, const Tile& tile,
@@ -82,19 +94,12 @@ void attend(const Context& c, const StepRecord& step, const Shape& shape, const 
   args.head_dim = static_cast<int>(shape.head_dim);
   args.page = s.session->kv(page, static_cast<uint32_t>(step.slot), tile.kv_head);
   args.scores = c.scratch();
-  float* packed = c.scratch() + kMaxQueries * kPage;
-  args.q = packed;
+  args.q = packed_queries(c);
   args.m = out.m;
   args.l = out.l;
   args.o = out.o;
   for (uint32_t n = 0; n < tile.count; n++) {
-    const uint32_t query = tile.first + n;
-    const uint32_t row = s.first_row + query / shape.group;
-    const uint32_t head = tile.kv_head * shape.group + query % shape.group;
-    const float* q =
-        c.row_scratch() + (static_cast<size_t>(row) * shape.heads + head) * shape.head_dim;
-    for (uint32_t d = 0; d < shape.head_dim; d++) packed[d * tile.count + n] = q[d];
-    const int64_t limit = int64_t{seen(s, shape, query)} - int64_t{page} * kPage;
+    const int64_t limit = int64_t{seen(s, shape, tile.first + n)} - int64_t{page} * kPage;
     args.limit[n] = static_cast<int>(std::clamp<int64_t>(limit, 0, kPage));
   }
   c.kernels().attend_page(&args);
@@ -126,7 +131,8 @@ void finish(const Context& c, const Buffer& out, const Shape& shape, const Tile&
     c.kernels().scale(sums, 1.0f / total.l[n], static_cast<int>(shape.head_dim), target);
     if (out.quantized) {
       const PanelRow to = c.panel_row(out, row, column);
-      c.kernels().quantize_row(target, static_cast<int>(shape.head_dim), &to);
+      c.kernels().quantize_row(target, static_cast<int>(shape.head_dim),
+                               static_cast<int>(out.quantized), &to);
     }
   }
 }
@@ -156,13 +162,12 @@ Partial scratch_partial(const Context& c, const Shape& shape, int n) {
 }
 
 void attend_all(const StepRecord& step, const Context& c) {
-  const Shape shape(step);
+  const Shape shape(step, c.kernels());
   const Batch& batch = c.batch();
   const Buffer& out = c.buffer(step.out);
   const uint32_t tiles = count_tiles(batch, shape);
   const uint32_t thread = static_cast<uint32_t>(c.thread);
   const uint32_t threads = static_cast<uint32_t>(c.threads());
-  const Partial total = scratch_partial(c, shape, 0), part = scratch_partial(c, shape, 1);
   const bool split = splits_pages(batch, shape, c.threads());
   const size_t floats = Partial::floats(shape.head_dim);
   if (split) {
@@ -170,8 +175,11 @@ void attend_all(const StepRecord& step, const Context& c) {
     for (uint32_t n = 0; n < tiles; n++) {
       const Tile tile = find_tile(batch, shape, n);
       const uint32_t pages = pages_of(batch, shape, tile);
+      bool packed = false;
       for (uint32_t page = 0; page < pages; page++, piece++) {
         if (piece % threads != thread) continue;
+        if (!packed) pack_queries(c, shape, tile);
+        packed = true;
         attend(c, step, shape, tile, page, Partial::at(c.partials() + piece * floats));
       }
     }
@@ -182,11 +190,17 @@ void attend_all(const StepRecord& step, const Context& c) {
     const Tile tile = find_tile(batch, shape, n);
     const uint32_t pages = pages_of(batch, shape, tile);
     if (n % threads == thread) {
-      clear(total, tile, shape);
-      for (uint32_t page = 0; page < pages; page++) {
-        if (!split) attend(c, step, shape, tile, page, part);
-        merge(c, shape, tile, page, total,
-              split ? Partial::at(c.partials() + (piece + page) * floats) : part);
+      const auto partial = [&](uint32_t page) {
+        if (split) return Partial::at(c.partials() + (piece + page) * floats);
+        const Partial result = scratch_partial(c, shape, page == 0 ? 0 : 1);
+        attend(c, step, shape, tile, page, result);
+        return result;
+      };
+      if (!split) pack_queries(c, shape, tile);
+      // Every query sees something of the first page, so the running result begins with it.
+      const Partial total = partial(0);
+      for (uint32_t page = 1; page < pages; page++) {
+        merge(c, shape, tile, page, total, partial(page));
       }
       finish(c, out, shape, tile, total);
     }
@@ -202,7 +216,7 @@ const float* columns(const StepRecord& step, const Context& c, int input, uint32
 // Prepares queries and stores keys and values: work(row, head) for query heads, then key heads.
 template <class Query, class Key>
 void prepare(const StepRecord& step, const Context& c, const Query& query, const Key& key) {
-  const Shape shape(step);
+  const Shape shape(step, c.kernels());
   const uint32_t rows = c.batch().rows();
   uint32_t first, last;
   c.share(rows * (shape.heads + shape.kv_heads), &first, &last);
@@ -227,12 +241,13 @@ void prepare(const StepRecord& step, const Context& c, const Query& query, const
 
 }  // namespace
 
-size_t attention_partials(const Plan& plan, const Batch& batch, int threads) {
+size_t attention_partials(const Plan& plan, const KernelTable& kernels, const Batch& batch,
+                          int threads) {
   size_t most = 0;
   for (const StepRecord& step : plan.steps) {
     const Op op = static_cast<Op>(step.op);
     if (op != Op::kAttention && op != Op::kQkvAttention) continue;
-    const Shape shape(step);
+    const Shape shape(step, kernels);
     if (!splits_pages(batch, shape, threads)) continue;
     most = std::max(most, count_pages(batch, shape) * Partial::floats(shape.head_dim));
   }
@@ -240,7 +255,7 @@ size_t attention_partials(const Plan& plan, const Batch& batch, int threads) {
 }
 
 void op_attention(const StepRecord& step, const Context& c) {
-  const Shape shape(step);
+  const Shape shape(step, c.kernels());
   prepare(
       step, c,
       [&](uint32_t row, uint32_t head, float* q) {
@@ -255,7 +270,7 @@ void op_attention(const StepRecord& step, const Context& c) {
 
 // Merged q, k, v: head norms and rotary embedding on the way to the queries and the cache.
 void op_qkv_attention(const StepRecord& step, const Context& c) {
-  const Shape shape(step);
+  const Shape shape(step, c.kernels());
   const Rotary& rotary = c.rotary();
   const int head_dim = step.i[2], half = static_cast<int>(rotary.count);
   const auto rotate = [&](uint32_t row, const float* x, int norm, float* out) {

@@ -32,6 +32,9 @@ struct Product {
       const float* add = residual ? residual + at : nullptr;
       switch (w.dtype) {
         case DType::kQ4: k.linear_q4(data, cols, panel, rows, out + at, out_stride, add); break;
+        case DType::kQ4x64:
+          k.linear_q4_64(data, cols, panel, rows, out + at, out_stride, add);
+          break;
         case DType::kQ8: k.linear_q8(data, cols, panel, rows, out + at, out_stride, add); break;
         case DType::kF32:
           k.linear_f32(data, cols, x, in.stride, rows, out + at, out_stride, add);

@@ -43,13 +43,16 @@ void read_weight_row(const Weight& w, uint32_t row, float* out) {
         out[k] = half_value(block + 512 + 2 * r) * static_cast<float>(code);
         break;
       }
-      case DType::kQ4: {
-        const uint8_t* block = tile + static_cast<size_t>(group) * kQ4Block;
-        const uint8_t byte = block[64 * (c / 8) + r * 4 + c % 4];
+      case DType::kQ4:
+      case DType::kQ4x64: {
+        const size_t wide = w.dtype == DType::kQ4 ? 1 : 2;
+        const uint8_t* block = tile + k / (kGroup * wide) * (256 * wide + 64);
+        const uint8_t* factors = block + 256 * wide + 2 * r;
+        const uint8_t byte = block[64 * (k % (kGroup * wide) / 8) + r * 4 + c % 4];
         const int code = c % 8 < 4 ? byte & 15 : byte >> 4;
         // Two roundings, whatever the compiler may fuse elsewhere.
-        const float product = half_value(block + 256 + 2 * r) * static_cast<float>(code);
-        out[k] = product + half_value(block + 288 + 2 * r);
+        const float product = half_value(factors) * static_cast<float>(code);
+        out[k] = product + half_value(factors + 32);
         break;
       }
     }
@@ -81,7 +84,8 @@ void for_rows(const StepRecord& step, const Context& c, const Compute& compute) 
 
 void quantize_into(const Context& c, const Buffer& out, uint32_t row, const float* values) {
   const PanelRow to = c.panel_row(out, row, 0);
-  c.kernels().quantize_row(values, static_cast<int>(out.width), &to);
+  c.kernels().quantize_row(values, static_cast<int>(out.width), static_cast<int>(out.quantized),
+                           &to);
 }
 
 void op_embed(const StepRecord& step, const Context& c) {

@@ -180,9 +180,10 @@ def output_rows(widths: Sequence[int], shapes: Sequence[Shape], attrs: Mapping[s
 
 @op()
 def quantize(widths: Sequence[int], shapes: Sequence[Shape], attrs: Mapping[str, Any]) -> int:
-    """Per row and 32 columns: a = max|x|/16256, q = rint(x/a), hi = (q + 64) >> 7, lo = q - 128*hi
+    """Per row and 32 columns: integers q and a = max|x| / 30464, x is about q * a
 
-    Two int8 levels: x is about (128*hi + lo) * a.
+    Of each 8 columns the last four are multiples of 16, and column j of the first four is as far
+    from one as column j of the last four needs, so that one int8 level refines both: 12 bits.
     """
     _need(widths[0] % GROUP == 0, f"{widths[0]} columns in groups of {GROUP}")
     return widths[0]

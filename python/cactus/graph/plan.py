@@ -240,7 +240,7 @@ class _Builder:
             tiled = int(t.layout == "tile")
             parts.append(WEIGHT.pack(DTYPES[t.dtype], t.rows, t.cols, tiled, t.offset, t.nbytes))
         for buffer in self.buffers:
-            flags = int(buffer.quantized), buffer.width, int(buffer.output_rows)
+            flags = 32 * int(buffer.quantized), buffer.width, int(buffer.output_rows)
             parts.append(BUFFER.pack(*flags, 0))
         for slot in self.graph.slots:
             sizes = (slot.kv_heads, slot.head_dim) if slot.kind == "kv" else (slot.width, slot.taps)

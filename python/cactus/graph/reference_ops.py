@@ -18,29 +18,21 @@ from .ops import GROUP
 
 Array = NDArray[np.float32]
 
-LEVEL = 128
-"""What one unit of the high level of a quantised activation is worth in units of the low one."""
-
-TOP = 127 * LEVEL
-"""The largest quantised magnitude, 16256: its high level is 127, its low level 0."""
+STEPS = 119 * 16
+"""The largest magnitude of a quantised activation, in its steps of 16 units."""
 
 
 @dataclass(frozen=True)
 class Quantized:
-    """Activations ``q * scale``: integers of 15 bits, one scale per row and group of 32."""
+    """Activations ``q * scale``, one scale per row and group of 32.
+
+    Two levels of int8, the lower one shared by a column of the first and of the last four of each
+    eight columns: ``q = 256 * high + low`` and ``q = 256 * high + 16 * low``. Each column has steps
+    of 16 units, 12 bits in all.
+    """
 
     q: NDArray[np.int32]
     scale: Array
-
-    @property
-    def high(self) -> NDArray[np.int8]:
-        """The coarse level, -127..127."""
-        return ((self.q + LEVEL // 2) >> 7).astype(np.int8)
-
-    @property
-    def low(self) -> NDArray[np.int8]:
-        """What the high level leaves, -64..63."""
-        return (self.q - LEVEL * self.high.astype(np.int32)).astype(np.int8)
 
     def value(self) -> Array:
         """The numbers that a linear works with."""
@@ -98,12 +90,25 @@ def kernel(function: _Kernel) -> _Kernel:
 
 
 def quantized(x: Array) -> Quantized:
-    """The 15-bit form of ``x``; a group of zeros gets scale 0."""
+    """The 12-bit form of ``x``; groups of zeros, or of nothing above 1e-33, are zeros."""
     groups = x.reshape(len(x), -1, GROUP)
-    scale = np.abs(groups).max(axis=2) / np.float32(TOP)
-    divisor = np.where(scale > 0, scale, np.float32(1))
-    q = np.clip(np.rint(groups / divisor[..., None]), -TOP, TOP)
-    return Quantized(np.nan_to_num(q).astype(np.int32).reshape(x.shape), scale)
+    scale = np.abs(groups).max(axis=2) / np.float32(16 * STEPS)
+    inverse = np.zeros_like(scale)
+    np.divide(np.float32(0.0625), scale, out=inverse, where=scale > 1e-37)
+    steps = (groups * inverse[..., None]).reshape(*groups.shape[:2], 4, 2, 4)
+    first, last = steps[..., 0, :], _rounded(steps[..., 1, :])
+    fine = last % 16
+    coarse = _rounded(first - fine.astype(np.float32) / np.float32(16))
+    low = 16 * ((coarse + 8) % 16 - 8) + fine
+    q = np.empty(steps.shape, np.int32)
+    # A low level of -128 is avoided: the whole pair goes up a step.
+    q[..., 0, :] = 16 * coarse + fine + 16 * (low == -128)
+    q[..., 1, :] = 16 * last
+    return Quantized(q.reshape(x.shape), scale)
+
+
+def _rounded(steps: Array) -> NDArray[np.int32]:
+    return np.clip(np.rint(steps), -STEPS - 1, STEPS + 1).astype(np.int32)
 
 
 def normed(x: Array, weight: Array, eps: float) -> Array:
