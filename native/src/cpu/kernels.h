@@ -19,8 +19,8 @@ constexpr int kQ4x64Block = 576;  // bytes, of 64 columns: 8 x 64 of codes, 16 f
 constexpr int kPage = 256;        // positions of a KV page; attention merges page by page
 constexpr int kMaxHeadDim = 512;
 constexpr int kPeakBytes = 4096;  // operands of the loops that measure peaks
-constexpr int kMaxQueries = 12;  // query rows that one attention tile handles together, at most
-constexpr int kQSteps = 1904;    // 119 * 16: largest magnitude of an activation, in its steps
+constexpr int kMaxQueries = 12;   // query rows that one attention tile handles together, at most
+constexpr int kQSteps = 1904;     // 119 * 16: largest magnitude of an activation, in its steps
 
 // Activations in 12 bits with a scale per group of 32 or 64, as two levels of int8. Of each 8
 // columns the first four are paired with the last four, because a byte of q4 weights holds such a
