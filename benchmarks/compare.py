@@ -16,9 +16,9 @@ import time
 from pathlib import Path
 from typing import Any
 
-import bandwidth
 import footprint
 import models
+import peaks
 import peer as peers
 import peer_openvino
 import sides
@@ -28,7 +28,7 @@ from results import Results
 from rounds import (
     Pair,
     Quiet,
-    measure_bandwidth,
+    measure_peaks,
     measure_round,
     measure_starts,
     start_kinds,
@@ -113,13 +113,12 @@ def main() -> int:
 
 def run(given: argparse.Namespace, progress: Progress) -> int:
     """The comparison itself; raises BenchmarkError or CactusError for what cannot run."""
-    program = bandwidth.build(progress)
     start = machine()
     versions: dict[str, str] = {}
     pairs = prepare(given, versions, progress)
     rounds = min(given.rounds, 2) if given.quick else given.rounds
     results = Results(start, versions, pairs, given.threads, rounds, Quiet(given.retries))
-    measure(results, program, progress, long_rounds=given.long_rounds, quick=given.quick)
+    measure(results, progress, long_rounds=given.long_rounds, quick=given.quick)
     print(results.text())
     if given.markdown:
         given.markdown.write_text(results.text() + "\n")
@@ -183,9 +182,7 @@ def prepare(given: argparse.Namespace, versions: dict[str, str], progress: Progr
     return [pair for pair in pairs if pair.cases]
 
 
-def measure(
-    results: Results, program: Path, progress: Progress, *, long_rounds: int, quick: bool
-) -> None:
+def measure(results: Results, progress: Progress, *, long_rounds: int, quick: bool) -> None:
     """Run all rounds; long cases only in the first ``long_rounds`` of them."""
     kinds = start_kinds(quick)
     plan: list[Any] = [
@@ -201,10 +198,10 @@ def measure(
     starting = sum(pair.starts for pair in results.pairs)
     progress.total += results.rounds * (1 + 2 * len(kinds) * len(results.threads) * starting)
     found = results.pairs[0].ours.footprint
-    megabytes = max(1, found.weights >> 20) if found else bandwidth.LARGE_MEGABYTES
+    weights = found.weights if found else peaks.LARGE
     for number, round_ in enumerate(plan):
-        progress.step(f"round {number + 1}: read bandwidth")
-        measure_bandwidth(program, results.threads, megabytes, results.bandwidths)
+        progress.step(f"round {number + 1}: peaks of the machine")
+        measure_peaks(results.threads, weights, results.quiet, results.peaks)
         for pair, todo in round_:
             measure_round(number, pair, todo, results.quiet, progress)
             if pair.starts:

@@ -16,7 +16,7 @@ from rounds import (
     NO_PYTHON,
     Pair,
     Quiet,
-    best_bandwidth,
+    bandwidth,
 )
 from sides import Side
 
@@ -31,7 +31,7 @@ class Results:
     threads: list[int]
     rounds: int
     quiet: Quiet
-    bandwidths: dict[str, list[float]] = field(default_factory=dict)
+    peaks: dict[str, list[float]] = field(default_factory=dict)
 
     def rate_lines(self, pair: Pair) -> list[Line]:
         """Tokens/s of every case; for decoding also the fraction of the read bandwidth."""
@@ -58,9 +58,7 @@ class Results:
         if side.footprint is None or not rates:
             return None
         per_token = side.footprint.weights + pair.kv_bytes * case.mean_context
-        return (
-            per_token * Spread.of(rates).median / (best_bandwidth(self.bandwidths, threads) * 1e9)
-        )
+        return per_token * Spread.of(rates).median / (bandwidth(self.peaks, threads) * 1e9)
 
     def cost_lines(self, pair: Pair) -> list[Line]:
         """Seconds to the first token and peak resident memory; lower is better."""
@@ -90,7 +88,7 @@ class Results:
 
     def text(self) -> str:
         """What is printed: Markdown."""
-        blocks = [self.summary(), self._bandwidth_text()]
+        blocks = [self.summary(), self._peaks_text()]
         for pair in self.pairs:
             names = (pair.ours.name, pair.peer.name)
             title = f"### {pair.model}: {' / '.join(names)}"
@@ -141,9 +139,9 @@ class Results:
             lines.append(f"- K and V: {pair.kv_bytes / 1e3:.1f} kB a token of context")
         return "\n".join(lines)
 
-    def _bandwidth_text(self) -> str:
-        lines = ["| read bandwidth, GB/s | |", "|---|---|"]
-        lines += [f"| {kind} | {Spread.of(v).show(1)} |" for kind, v in self.bandwidths.items()]
+    def _peaks_text(self) -> str:
+        lines = ["| peaks of the machine | |", "|---|---|"]
+        lines += [f"| {name} | {Spread.of(v).show(1)} |" for name, v in self.peaks.items()]
         return "\n".join(lines)
 
     def as_json(self) -> dict[str, Any]:
@@ -153,7 +151,7 @@ class Results:
             "versions": self.versions,
             "rounds": self.rounds,
             "cores_busy_with_others": [round(others, 3) for others in self.quiet.disturbance],
-            "bandwidth_gb_per_s": self.bandwidths,
+            "peaks": self.peaks,
             "pairs": [
                 {
                     "model": pair.model,

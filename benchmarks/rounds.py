@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
-from pathlib import Path
 from typing import TypeVar
 
-import bandwidth
+import peaks
 from cases import DEEP, Case
 from report import Spread, thread_text
 from runner import CAN_EVICT, Child, Progress, evict
 from sides import Side
 
-BANDWIDTH_SECONDS = 0.4
 IN_CACHE, FROM_DISK = "start to first token, in page cache", "start to first token, from disk"
 NO_PYTHON, IMPORT = "llama-simple (no Python), start to end", "import cactus"
 CHAT = "chat"
@@ -133,22 +132,28 @@ def _start(side: Side, threads: int, cold: bool) -> Child:
     return side.first_token(threads)
 
 
-def measure_bandwidth(
-    program: Path, threads: list[int], weights_megabytes: int, into: dict[str, list[float]]
+def measure_peaks(
+    threads: list[int], weights: int, quiet: Quiet, into: dict[str, list[float]]
 ) -> None:
-    """One sample of each kind of reading, per number of threads, in GB/s."""
-    kinds = {
-        "4 KiB pages": (bandwidth.LARGE_MEGABYTES, False),
-        "huge pages": (bandwidth.LARGE_MEGABYTES, True),
-        f"{weights_megabytes} MB": (weights_megabytes, False),
-    }
+    """One sample of each peak per number of threads; ``weights``: bytes of a model's weights."""
     for count in threads:
-        for kind, (megabytes, huge) in kinds.items():
-            rate = bandwidth.measure(program, count, megabytes, BANDWIDTH_SECONDS, huge)
-            into.setdefault(f"{thread_text(count)}, {kind}", []).append(rate)
+        large, small = (
+            json.loads(quiet.measure(partial(peaks.measure, count, size), lambda it: it).stdout)
+            for size in (peaks.LARGE, weights)
+        )
+        found = {
+            _reading(count, peaks.LARGE): large["bytes_per_second"] * 1e-9,
+            _reading(count, weights): small["bytes_per_second"] * 1e-9,
+            f"int8 dots, {thread_text(count)}, GOP/s": large["int8_per_second"] * 1e-9,
+        }
+        for name, value in found.items():
+            into.setdefault(name, []).append(value)
 
 
-def best_bandwidth(samples: dict[str, list[float]], threads: int) -> float:
-    """The larger median of the two page sizes: what fractions are taken of, in GB/s."""
-    kinds = (f"{thread_text(threads)}, 4 KiB pages", f"{thread_text(threads)}, huge pages")
-    return max(Spread.of(samples[kind]).median for kind in kinds)
+def _reading(threads: int, nbytes: int) -> str:
+    return f"reading {nbytes >> 20} MiB, {thread_text(threads)}, GB/s"
+
+
+def bandwidth(samples: dict[str, list[float]], threads: int) -> float:
+    """The median of reading a buffer that fits no cache: what fractions are taken of, in GB/s."""
+    return Spread.of(samples[_reading(threads, peaks.LARGE)]).median

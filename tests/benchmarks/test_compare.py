@@ -176,7 +176,9 @@ def fake_side(load: Any, name: str, rate: float, calls: list[tuple[str, str]]) -
 def results(load: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
     """What two rounds of a fast side against a slow one with two attentions gave."""
     rounds, cases = load("rounds"), load("cases")
-    monkeypatch.setattr(rounds.bandwidth, "measure", lambda *_: 2.0)
+    peaks = '{"bytes_per_second": 2e9, "int8_per_second": 5e9}'
+    child = load("runner").Child(peaks, 0.0, 1.0, 0, 0.0)
+    monkeypatch.setattr(rounds.peaks, "measure", lambda *_: child)
     calls: list[tuple[str, str]] = []
     ours, peer = (fake_side(load, *side, calls) for side in (("ours", 1200.0), ("peer", 1000.0)))
     peer.attentions = ("on", "off")
@@ -193,7 +195,7 @@ def results(load: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
     )
     progress = load("runner").Progress()
     measure = load("compare").measure
-    measure(results, Path("unused"), progress, long_rounds=1, quick=True)
+    measure(results, progress, long_rounds=1, quick=True)
     assert progress.done == progress.total
     results.calls = calls
     return results
@@ -233,6 +235,13 @@ def test_what_is_printed_and_written(load: Any, results: Any, tmp_path: Path) ->
     assert pair["peer"]["tokens_per_second"]["far, 2, auto"] == [2000.0]
     results.quiet.disturbance.append(1.0)
     assert "during 1 of" in results.text()
+
+
+def test_peaks_come_from_a_child(load: Any) -> None:
+    found = json.loads(load("peaks").measure(1, 1 << 20).stdout)
+    assert found["buffer_bytes"] == 1 << 20
+    assert found["bytes_per_second"] > 0
+    assert found["int8_per_second"] > 0
 
 
 def test_publishing_replaces_a_block(load: Any, tmp_path: Path) -> None:
