@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,11 +12,11 @@ from cactus.errors import InsufficientMemory, InvalidRequest, TemplateError
 from cactus.generate.contract import Decoder, Program, Sampler, Sampling
 from cactus.generate.speculation import StepCosts
 from cactus.machine import can_reserve, choose_threads, memory_bytes
+from cactus.plan_cache import StoredPlan, key_of, read_plan, write_plan
 
 if TYPE_CHECKING:
     from cactus.chat.template import ChatTemplate
     from cactus.graph.work import Work
-    from cactus.models.base import Config
     from cactus.tokenizer import Tokenizer
 
 HEADROOM = 64 << 20
@@ -80,7 +80,7 @@ def load_engine(
         raise InvalidRequest(f"isa must be the name of a kernel tier, got {type(isa).__name__}")
     _check_memory(folder)
     _read_ahead(folder / "model.safetensors")
-    config, limit, plan, program = _load_program(folder, threads, isa, context)
+    plan, limit, program = _load_program(folder, threads, isa, context)
     try:
         tokenizer, template = _load_text_side(folder)
     except BaseException:
@@ -90,23 +90,49 @@ def load_engine(
 
     return Engine(
         name=folder.name,
-        architecture=config.model_type,
+        architecture=plan.architecture,
         context_length=limit,
         program=program,
         tokenizer=tokenizer,
         template=template,
         row=Row,
         make_sampler=Sampler,
-        plan=plan,
+        plan=plan.blob,
     )
 
 
 def _load_program(
     folder: Path, threads: int, isa: str | None, context: int | None
-) -> tuple[Config, int, bytes, Program]:
+) -> tuple[StoredPlan, int, Program]:
+    from cactus.native import Program as NativeProgram
+
+    made = _plan(folder)
+    limit = _context(context, made.context_length)
+    if limit != made.context_length:
+        from cactus.graph.plan import with_context
+
+        made = replace(made, blob=with_context(made.blob, limit))
+    path = folder / "model.safetensors"
+    return made, limit, NativeProgram(made.blob, path, threads=threads, isa=isa)
+
+
+def _plan(folder: Path) -> StoredPlan:
+    """The folder's plan: the one that is kept there, if it is still true, else a new one."""
+    key = key_of(folder)
+    if key is not None:
+        kept = read_plan(folder, key)
+        if kept is not None:
+            return kept
+    made = _make_plan(folder)
+    # Not if somebody has changed the folder meanwhile.
+    if key is not None and key == key_of(folder):
+        write_plan(folder, key, made)
+    return made
+
+
+def _make_plan(folder: Path) -> StoredPlan:
     from cactus.graph import passes, plan
     from cactus.models.base import load_architecture
-    from cactus.native import Program as NativeProgram
     from cactus.weights.folder import WeightsFolder
 
     with WeightsFolder.open(folder) as weights:
@@ -114,15 +140,14 @@ def _load_program(
         tensors = weights.tensors
         architecture.check({name: tensor.shape for name, tensor in tensors.items()})
         config = architecture.config
-        limit = _context(context, config.context_length)
         graph = passes.optimize(
             architecture.build(),
             lambda name: tensors[name].dtype,
             lambda name: tensors[name].rows,
         )
+        limit = config.context_length
         built = plan.build(graph, tensors, vocab_size=config.vocab_size, context_length=limit)
-        program = NativeProgram(built.blob, weights.data_path, threads=threads, isa=isa)
-        return config, limit, built.blob, program
+        return StoredPlan(config.model_type, limit, built.blob)
 
 
 def _load_text_side(folder: Path) -> tuple[Tokenizer, ChatTemplate | TemplateError]:

@@ -102,6 +102,13 @@ def build(
     return _Builder(graph, tensors, keep).build(vocab_size, context_length)
 
 
+def with_context(blob: bytes, context_length: int) -> bytes:
+    """A plan's blob for another context; nothing else in it depends on that."""
+    fields = list(HEADER.unpack_from(blob))
+    fields[7] = context_length
+    return HEADER.pack(*fields) + blob[HEADER.size :]
+
+
 @dataclass
 class _Builder:
     graph: Graph

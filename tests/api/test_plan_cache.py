@@ -1,0 +1,195 @@
+"""The kept plan: taken only for what it was made from, and never needed."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from cactus import engine, plan_cache
+from cactus.errors import CactusError, ModelFormatError
+
+
+@pytest.fixture
+def folder(tiny_model: Path, tmp_path: Path) -> Path:
+    """The tiny model in a folder of its own, without a plan."""
+    copy = Path(shutil.copytree(tiny_model, tmp_path / "model"))
+    (copy / plan_cache.NAME).unlink(missing_ok=True)
+    return copy
+
+
+def plan_of(folder: Path, context: int | None = None) -> bytes:
+    """What a load of the folder runs."""
+    loaded = engine.load_engine(folder, threads=1, context=context)
+    try:
+        assert loaded.architecture == "llama"
+        return loaded.plan
+    finally:
+        loaded.close()
+
+
+def forbid_making(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(_: Path) -> None:
+        raise AssertionError("the plan was made anew")
+
+    monkeypatch.setattr(engine, "_make_plan", fail)
+
+
+def test_a_second_load_takes_the_kept_plan(folder: Path, monkeypatch) -> None:
+    made = plan_of(folder)
+    assert (folder / plan_cache.NAME).is_file()
+    forbid_making(monkeypatch)
+    assert plan_of(folder) == made
+
+
+def test_a_smaller_context_uses_the_same_file(folder: Path, monkeypatch) -> None:
+    small = plan_of(folder, 100)
+    (folder / plan_cache.NAME).unlink()
+    whole = plan_of(folder)
+    assert small != whole and len(small) == len(whole)
+    forbid_making(monkeypatch)
+    assert plan_of(folder, 100) == small
+
+
+def test_another_configuration_makes_another_plan(folder: Path) -> None:
+    before = plan_of(folder)
+    config = folder / "config.json"
+    config.write_text(json.dumps({**json.loads(config.read_text()), "rope_theta": 5e5}))
+    after = plan_of(folder)
+    assert after != before
+    (folder / plan_cache.NAME).unlink()
+    assert plan_of(folder) == after
+
+
+def test_errors_of_the_folder_are_those_of_a_first_load(folder: Path) -> None:
+    plan_of(folder)
+    (folder / "chat_template.jinja").write_bytes(b"\xff")
+    with pytest.raises(ModelFormatError, match=r"chat_template\.jinja: not UTF-8"):
+        plan_of(folder)
+    (folder / "chat_template.jinja").unlink()
+    (folder / "config.json").unlink()
+    with pytest.raises(ModelFormatError, match=r"no config\.json"):
+        plan_of(folder)
+
+
+def test_tensors_that_have_moved_are_noticed(folder: Path) -> None:
+    plan_of(folder)
+    weights = folder / "model.safetensors"
+    with weights.open("r+b") as file:
+        file.truncate(weights.stat().st_size - 64)
+    with pytest.raises(ModelFormatError, match=r"model\.safetensors"):
+        plan_of(folder)
+
+
+def test_the_code_that_makes_plans_is_in_the_key(tmp_path: Path, monkeypatch) -> None:
+    package = Path(plan_cache.__file__).parent
+    for room in ("graph", "models", "nn", "weights"):
+        shutil.copytree(package / room, tmp_path / room)
+    seen = {plan_cache.code_digest(tmp_path)}
+    assert seen == {plan_cache.code_digest(package)}
+    for name in ("graph/passes.py", "nn/rope.py", "models/llama.py", "weights/layout.py"):
+        (tmp_path / name).write_bytes((tmp_path / name).read_bytes() + b" ")
+        seen.add(plan_cache.code_digest(tmp_path))
+    assert len(seen) == 5
+    monkeypatch.setattr(sys, "version", "4.0")
+    assert plan_cache.code_digest(tmp_path) not in seen
+    shutil.rmtree(tmp_path / "nn")
+    assert plan_cache.code_digest(tmp_path) is None
+
+
+def test_without_sources_no_plan_is_kept(folder: Path, monkeypatch) -> None:
+    monkeypatch.setattr(plan_cache, "_CODE_DIGEST", None)
+    plan_of(folder)
+    assert not (folder / plan_cache.NAME).exists()
+
+
+def test_code_that_was_changed_under_a_running_process_keeps_no_plan(
+    folder: Path, tmp_path: Path, monkeypatch
+) -> None:
+    monkeypatch.setattr(plan_cache, "_PACKAGE", tmp_path)
+    plan_of(folder)
+    assert not (folder / plan_cache.NAME).exists()
+
+
+def test_the_models_files_are_in_the_key(folder: Path) -> None:
+    seen = {plan_cache.key_of(folder)}
+    weights, config = folder / "model.safetensors", folder / "config.json"
+    data = weights.read_bytes()
+    config.write_bytes(config.read_bytes() + b" ")
+    seen.add(plan_cache.key_of(folder))
+    (folder / "chat_template.jinja").write_text("x")
+    seen.add(plan_cache.key_of(folder))
+    for other in (data[:12] + b"\0" + data[13:], data[:-64], data + b"\0"):
+        weights.write_bytes(other)
+        seen.add(plan_cache.key_of(folder))
+    assert None not in seen and len(seen) == 6
+    weights.write_bytes(b"\xff" * 8)  # a header longer than the file
+    assert plan_cache.key_of(folder) is None
+    weights.unlink()
+    assert plan_cache.key_of(folder) is None
+
+
+def test_a_damaged_file_is_noticed_and_replaced(folder: Path) -> None:
+    made = plan_of(folder)
+    path = folder / plan_cache.NAME
+    good = path.read_bytes()
+    key = plan_cache.key_of(folder)
+    assert key is not None and plan_cache.read_plan(folder, key) is not None
+    source = random.Random(1)
+    damaged = [good[:n] for n in (0, 1, 71, 72, 103, 104, 120, len(good) - 1)] + [good + b"\0"]
+    for _ in range(200):
+        bad = bytearray(good)
+        bad[source.randrange(len(bad))] ^= 1 << source.randrange(8)
+        damaged.append(bytes(bad))
+    for bad in damaged:
+        path.write_bytes(bad)
+        assert plan_cache.read_plan(folder, key) is None
+    assert plan_of(folder) == made and path.read_bytes() == good
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no FIFOs here")
+def test_a_pipe_of_that_name_is_not_waited_for(folder: Path) -> None:
+    os.mkfifo(folder / plan_cache.NAME)
+    made = plan_of(folder)
+    assert (folder / plan_cache.NAME).is_file() and plan_of(folder) == made
+
+
+def test_a_folder_that_cannot_be_written_is_no_error(folder: Path) -> None:
+    # A folder in the file's place: the one obstacle that root meets, too.
+    (folder / plan_cache.NAME).mkdir()
+    before = sorted(folder.iterdir())
+    assert plan_of(folder) == plan_of(folder)
+    assert sorted(folder.iterdir()) == before
+
+
+def test_a_folder_that_changes_meanwhile_keeps_no_plan(folder: Path, monkeypatch) -> None:
+    keys = iter([b"a" * 32, b"b" * 32])
+    monkeypatch.setattr(engine, "key_of", lambda _: next(keys))
+    plan_of(folder)
+    assert not (folder / plan_cache.NAME).exists()
+
+
+def test_a_plan_that_is_kept_needs_none_of_what_makes_one(folder: Path) -> None:
+    code = (
+        "import sys; from pathlib import Path; from cactus.engine import load_engine\n"
+        "load_engine(Path(sys.argv[1]), threads=1).close()\n"
+        "rooms = ('cactus.nn', 'cactus.models', 'cactus.graph.passes', 'cactus.graph.plan')\n"
+        "print([name for name in (*rooms, 'numpy') if name in sys.modules])"
+    )
+    command = [sys.executable, "-c", code, str(folder)]
+    first, second = (subprocess.check_output(command, text=True) for _ in range(2))
+    assert "cactus.nn" in first and second == "[]\n"
+
+
+def test_a_plan_that_cannot_be_made_is_not_kept(folder: Path) -> None:
+    config = folder / "config.json"
+    config.write_text(json.dumps({**json.loads(config.read_text()), "num_hidden_layers": 3}))
+    with pytest.raises(CactusError):
+        plan_of(folder)
+    assert not (folder / plan_cache.NAME).exists()
