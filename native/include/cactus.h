@@ -65,7 +65,7 @@ typedef struct cactus_program_options {
   const void* plan;
   uint64_t plan_size;
   const char* weights_path;  // UTF-8; mapped read-only
-  const char* isa;           // "scalar", "avx2", "avx512"; null: CACTUS_ISA or the best
+  const char* isa;           // a tier's name, "scalar" or "avx2"; null: CACTUS_ISA or the best
   uint32_t max_rows;         // most tokens of one step; 0: 256
   uint32_t reserved;
 } cactus_program_options;
@@ -131,7 +131,8 @@ CACTUS_API uint32_t cactus_abi_version(void);
 CACTUS_API const char* cactus_last_error(void);
 // Measures, for about a second. threads and isa as in cactus_program_options; buffer_bytes 0: 512 MiB.
 CACTUS_API cactus_status cactus_machine_peaks_get(int32_t threads, const char* isa, uint64_t buffer_bytes, cactus_machine_peaks* peaks);
-// Bit i is set where tier i (0 scalar, 1 avx2, 2 avx512) can run here.
+// Bit i is set where tier i can run here. The tiers of an architecture are numbered from 0, the
+// plainest first; the name of a number past the last is null.
 CACTUS_API uint32_t cactus_isa_available(void);
 CACTUS_API const char* cactus_isa_name(uint32_t tier);
 

@@ -180,7 +180,7 @@ const char* cactus_last_error(void) { return last_error; }
 
 uint32_t cactus_isa_available(void) {
   uint32_t bits = 0;
-  for (uint32_t tier = 0; tier < cactus::kTiers; tier++) {
+  for (uint32_t tier = 0; cactus::tier_name(tier) != nullptr; tier++) {
     if (cactus::tier_available(tier)) bits |= 1u << tier;
   }
   return bits;

@@ -22,8 +22,13 @@ CPU = ROOT / "native/src/cpu"
 
 
 # What CMakeLists.txt compiles here, whether or not this very CPU can run it.
-X86 = platform.machine().lower() in ("x86_64", "amd64")
-COMPILED_TIERS = ["scalar", *(["avx2", "avx512"] if X86 else [])]
+TIERS_OF = {
+    "x86_64": ("avx2", "avxvnni", "avx512"),
+    "amd64": ("avx2", "avxvnni", "avx512"),
+    "aarch64": ("neon", "neon_i8mm"),
+    "arm64": ("neon", "neon_i8mm"),
+}
+COMPILED_TIERS = ("scalar", *TIERS_OF.get(platform.machine().lower(), ()))
 
 
 def compiler() -> str:
@@ -83,6 +88,7 @@ def test_kernel_objects_export_only_their_table(tier: str, tmp_path: Path) -> No
 
 
 def test_kernel_bodies_include_no_standard_library() -> None:
-    allowed = {"<cstdint>", "<cstddef>", "<cstring>", "<immintrin.h>"}
-    for path in [*CPU.glob("*.inl"), *CPU.glob("simd_*.h"), CPU / "kernels.h"]:
+    allowed = {"<cstdint>", "<cstddef>", "<cstring>", "<immintrin.h>", "<arm_neon.h>"}
+    headers = [*CPU.glob("simd_*.h"), *CPU.glob("lanes_*.h")]
+    for path in [*CPU.glob("*.inl"), *headers, CPU / "kernels.h"]:
         assert set(re.findall(r"#include (<.*>)", path.read_text())) <= allowed, path.name

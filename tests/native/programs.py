@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,9 @@ from cactus.weights.quantize import quantize_q4, quantize_q8
 from cactus.weights.tiles import dequantize_tile, pack_plain, pack_q4, pack_q8
 
 TIERS = native.available_isas()
+
+OpenProgram = Callable[..., Any]
+"""``cactus.native.Program``, with some options set, or what makes one on another machine."""
 
 
 @dataclass(frozen=True)
@@ -101,6 +105,11 @@ def plan_of(graph: Graph, packed: Store, *, keep: bool = False, context: int = 4
 def load(graph: Graph, packed: Store, *, context: int = 4096, **options: Any) -> Program:
     """A program of the graph as given (call ``fused`` first for what users run)."""
     return Program(plan_of(graph, packed, context=context).blob, packed.path, **options)
+
+
+def open_on(isa: str, threads: int = 1) -> OpenProgram:
+    """Programs of one tier of this machine."""
+    return partial(Program, isa=isa, threads=threads)
 
 
 def dump(plan: Plan, program: Program, rows: int) -> dict[str, NDArray[np.float32]]:

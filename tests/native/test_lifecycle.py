@@ -33,6 +33,7 @@ from cactus.native import Program, Row, Sampler
 from tests.models import golden
 from tests.native import programs
 from tests.native.conftest import Packed
+from tests.native.programs import TIERS
 
 
 @pytest.fixture
@@ -133,9 +134,20 @@ def test_f57_more_threads_than_work_or_cores(plan: Plan, packed: Packed) -> None
     np.testing.assert_array_equal(*results)
 
 
-def test_f57_a_tier_that_is_not_there(plan: Plan, packed: Packed) -> None:
-    with pytest.raises(NativeError, match=r"possible: .*scalar"):
-        Program(plan.blob, packed("lfm2", "q4").path, isa="avx1024")
+# Unknown, or of the other architecture.
+@pytest.mark.parametrize("isa", sorted({"avx1024", "Scalar", "neon", "avx2"} - set(TIERS)))
+def test_f57_a_tier_that_is_not_there(plan: Plan, packed: Packed, isa: str) -> None:
+    possible = ", ".join(reversed(TIERS))
+    with pytest.raises(NativeError, match=f'"{isa}" is unknown or .*; possible: {possible}$'):
+        Program(plan.blob, packed("lfm2", "q4").path, isa=isa)
+
+
+def test_the_best_tier_is_the_default(
+    plan: Plan, packed: Packed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("CACTUS_ISA", raising=False)
+    with Program(plan.blob, packed("lfm2", "q4").path) as program:
+        assert program.info.isa == TIERS[-1]
 
 
 def test_f57_the_environment_chooses_the_tier(plan: Plan, packed: Packed) -> None:

@@ -4,39 +4,91 @@
 
 #include "error.h"
 
+#if defined(__x86_64__)
+#include <cpuid.h>
+#elif defined(__aarch64__) && defined(__linux__)
+#include <sys/auxv.h>
+#elif defined(__aarch64__) && defined(__APPLE__)
+#include <sys/sysctl.h>
+#endif
+
 namespace cactus {
 
 namespace {
 
-constexpr const char* kNames[kTiers] = {"scalar", "avx2", "avx512"};
+bool anywhere() { return true; }
 
-const KernelTable* table(uint32_t tier) {
 #if defined(__x86_64__)
-  if (tier == 1) return &kernels_avx2;
-  if (tier == 2) return &kernels_avx512;
-#endif
-  return tier == 0 ? &kernels_scalar : nullptr;
+
+// __builtin_cpu_supports asks the operating system too (XGETBV), not only the processor.
+bool has_avx2() {
+  return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
+         __builtin_cpu_supports("f16c");
 }
+
+#if defined(CACTUS_AVXVNNI)
+// Older compilers' __builtin_cpu_supports does not know this one; its registers are AVX2's.
+bool has_avxvnni() {
+  unsigned a = 0, b = 0, c = 0, d = 0;
+  return has_avx2() && __get_cpuid_count(7, 1, &a, &b, &c, &d) != 0 && (a >> 4 & 1) != 0;
+}
+#endif
+
+bool has_avx512() {
+  return has_avx2() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+         __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
+         __builtin_cpu_supports("avx512vnni");
+}
+
+#elif defined(__aarch64__)
+
+#if defined(__linux__)
+// The kernel's numbers (asm/hwcap.h), which old headers do not have.
+bool has_dotprod() { return (getauxval(AT_HWCAP) >> 20 & 1) != 0; }
+bool has_i8mm() { return (getauxval(AT_HWCAP2) >> 13 & 1) != 0; }
+#elif defined(__APPLE__)
+bool system_says(const char* name) {
+  int value = 0;
+  size_t size = sizeof value;
+  return sysctlbyname(name, &value, &size, nullptr, 0) == 0 && value != 0;
+}
+bool has_dotprod() { return system_says("hw.optional.arm.FEAT_DotProd"); }
+bool has_i8mm() { return system_says("hw.optional.arm.FEAT_I8MM"); }
+#else
+bool has_dotprod() { return false; }
+bool has_i8mm() { return false; }
+#endif
+
+bool has_dotprod_and_i8mm() { return has_dotprod() && has_i8mm(); }
+
+#endif
+
+struct Tier {
+  const KernelTable& kernels;
+  bool (*available)();
+};
+
+// Those of this architecture, the plainest first.
+const Tier kTiers[] = {
+    {kernels_scalar, anywhere},
+#if defined(__x86_64__)
+    {kernels_avx2, has_avx2},
+#if defined(CACTUS_AVXVNNI)
+    {kernels_avxvnni, has_avxvnni},
+#endif
+    {kernels_avx512, has_avx512},
+#elif defined(__aarch64__)
+    {kernels_neon, has_dotprod},
+    {kernels_neon_i8mm, has_dotprod_and_i8mm},
+#endif
+};
+constexpr uint32_t kCount = sizeof kTiers / sizeof kTiers[0];
 
 }  // namespace
 
-const char* tier_name(uint32_t tier) { return tier < kTiers ? kNames[tier] : nullptr; }
+const char* tier_name(uint32_t tier) { return tier < kCount ? kTiers[tier].kernels.name : nullptr; }
 
-bool tier_available(uint32_t tier) {
-#if defined(__x86_64__)
-  // These ask the operating system too (XGETBV), not only the processor.
-  if (tier == 1) {
-    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
-           __builtin_cpu_supports("f16c");
-  }
-  if (tier == 2) {
-    return tier_available(1) && __builtin_cpu_supports("avx512f") &&
-           __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
-           __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512vnni");
-  }
-#endif
-  return tier == 0;
-}
+bool tier_available(uint32_t tier) { return tier < kCount && kTiers[tier].available(); }
 
 const KernelTable& find_kernels(const std::string& wanted) {
   std::string name = wanted;
@@ -45,10 +97,10 @@ const KernelTable& find_kernels(const std::string& wanted) {
     if (forced != nullptr) name = forced;
   }
   std::string possible;
-  for (uint32_t tier = kTiers; tier-- > 0;) {
+  for (uint32_t tier = kCount; tier-- > 0;) {
     if (!tier_available(tier)) continue;
-    if (name.empty() || name == kNames[tier]) return *table(tier);
-    possible += std::string(possible.empty() ? "" : ", ") + kNames[tier];
+    if (name.empty() || name == tier_name(tier)) return kTiers[tier].kernels;
+    possible += std::string(possible.empty() ? "" : ", ") + tier_name(tier);
   }
   throw Error(CACTUS_ERROR_ISA,
               "the instruction set \"" + name +

@@ -140,9 +140,13 @@ struct KernelTable {
 };
 
 extern const KernelTable kernels_scalar;
-#if defined(__x86_64__) || defined(_M_X64)
+#if defined(__x86_64__)
 extern const KernelTable kernels_avx2;
+extern const KernelTable kernels_avxvnni;
 extern const KernelTable kernels_avx512;
+#elif defined(__aarch64__)
+extern const KernelTable kernels_neon;
+extern const KernelTable kernels_neon_i8mm;
 #endif
 
 }  // namespace cactus

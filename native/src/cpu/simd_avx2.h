@@ -1,125 +1,16 @@
-// The SIMD vocabulary of the avx2 tier (AVX2, FMA, F16C): 16 lanes are two registers.
+// The SIMD vocabulary of the avx2 tier (AVX2, FMA, F16C).
 #pragma once
 
-#include <immintrin.h>
-
-#include <cstdint>
+#include "cpu/lanes_avx2.h"
 
 namespace cactus::CACTUS_TIER {
 
 constexpr int kMaxRows = 2;       // more rows would spill the sixteen registers
-constexpr int kQueries = 4;       // rows of an attention tile
-constexpr int kAccumulators = 8;  // lanes that stay in registers beside the operands
+constexpr int kQueries = 6;       // rows of an attention tile
+constexpr int kAccumulators = 6;  // lanes that stay in registers beside the operands
 constexpr bool kByteDot = false;
 constexpr int kQ8Offset = 0;  // dot4_q8 takes the offset off before it multiplies
 
-struct F16 {
-  __m256 a, b;
-};
-struct I16 {
-  __m256i a, b;
-};
-struct B64 {
-  __m256i a, b;
-};
-
-static inline F16 zero() { return {_mm256_setzero_ps(), _mm256_setzero_ps()}; }
-static inline F16 set1(float x) { return {_mm256_set1_ps(x), _mm256_set1_ps(x)}; }
-static inline F16 load(const float* p) { return {_mm256_loadu_ps(p), _mm256_loadu_ps(p + 8)}; }
-static inline void store(float* p, F16 x) {
-  _mm256_storeu_ps(p, x.a);
-  _mm256_storeu_ps(p + 8, x.b);
-}
-static inline F16 add(F16 x, F16 y) { return {_mm256_add_ps(x.a, y.a), _mm256_add_ps(x.b, y.b)}; }
-static inline F16 sub(F16 x, F16 y) { return {_mm256_sub_ps(x.a, y.a), _mm256_sub_ps(x.b, y.b)}; }
-static inline F16 mul(F16 x, F16 y) { return {_mm256_mul_ps(x.a, y.a), _mm256_mul_ps(x.b, y.b)}; }
-static inline F16 div(F16 x, F16 y) { return {_mm256_div_ps(x.a, y.a), _mm256_div_ps(x.b, y.b)}; }
-static inline F16 fma(F16 x, F16 y, F16 z) {
-  return {_mm256_fmadd_ps(x.a, y.a, z.a), _mm256_fmadd_ps(x.b, y.b, z.b)};
-}
-static inline F16 max(F16 x, F16 y) { return {_mm256_max_ps(x.a, y.a), _mm256_max_ps(x.b, y.b)}; }
-static inline F16 min(F16 x, F16 y) { return {_mm256_min_ps(x.a, y.a), _mm256_min_ps(x.b, y.b)}; }
-static inline F16 abs(F16 x) {
-  const __m256 sign = _mm256_set1_ps(-0.0f);
-  return {_mm256_andnot_ps(sign, x.a), _mm256_andnot_ps(sign, x.b)};
-}
-static inline F16 select_lt(F16 x, F16 y, F16 p, F16 q) {
-  return {_mm256_blendv_ps(q.a, p.a, _mm256_cmp_ps(x.a, y.a, _CMP_LT_OQ)),
-          _mm256_blendv_ps(q.b, p.b, _mm256_cmp_ps(x.b, y.b, _CMP_LT_OQ))};
-}
-static inline F16 first_lanes(int n, F16 p, F16 q) {
-  const __m256i lanes = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
-  const __m256i low = _mm256_cmpgt_epi32(_mm256_set1_epi32(n), lanes);
-  const __m256i high = _mm256_cmpgt_epi32(_mm256_set1_epi32(n - 8), lanes);
-  return {_mm256_blendv_ps(q.a, p.a, _mm256_castsi256_ps(low)),
-          _mm256_blendv_ps(q.b, p.b, _mm256_castsi256_ps(high))};
-}
-
-static inline void split_quads(F16 x, F16 y, F16* even, F16* odd) {
-  *even = {_mm256_permute2f128_ps(x.a, x.b, 0x20), _mm256_permute2f128_ps(y.a, y.b, 0x20)};
-  *odd = {_mm256_permute2f128_ps(x.a, x.b, 0x31), _mm256_permute2f128_ps(y.a, y.b, 0x31)};
-}
-
-static inline F16 load_f16(const uint16_t* p) {
-  const __m128i* h = reinterpret_cast<const __m128i*>(p);
-  return {_mm256_cvtph_ps(_mm_loadu_si128(h)), _mm256_cvtph_ps(_mm_loadu_si128(h + 1))};
-}
-static inline void store_f16(uint16_t* p, F16 x) {
-  __m128i* h = reinterpret_cast<__m128i*>(p);
-  _mm_storeu_si128(h, _mm256_cvtps_ph(x.a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
-  _mm_storeu_si128(h + 1, _mm256_cvtps_ph(x.b, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
-}
-static inline F16 load_bf16(const uint16_t* p) {
-  const __m128i* h = reinterpret_cast<const __m128i*>(p);
-  const __m256i a = _mm256_cvtepu16_epi32(_mm_loadu_si128(h));
-  const __m256i b = _mm256_cvtepu16_epi32(_mm_loadu_si128(h + 1));
-  return {_mm256_castsi256_ps(_mm256_slli_epi32(a, 16)),
-          _mm256_castsi256_ps(_mm256_slli_epi32(b, 16))};
-}
-
-static inline I16 izero() { return {_mm256_setzero_si256(), _mm256_setzero_si256()}; }
-static inline I16 iset1(int32_t x) { return {_mm256_set1_epi32(x), _mm256_set1_epi32(x)}; }
-static inline I16 iadd(I16 x, I16 y) {
-  return {_mm256_add_epi32(x.a, y.a), _mm256_add_epi32(x.b, y.b)};
-}
-static inline I16 to_bits(F16 x) { return {_mm256_castps_si256(x.a), _mm256_castps_si256(x.b)}; }
-static inline I16 imax(I16 x, I16 y) {
-  return {_mm256_max_epi32(x.a, y.a), _mm256_max_epi32(x.b, y.b)};
-}
-static inline I16 isub(I16 x, I16 y) {
-  return {_mm256_sub_epi32(x.a, y.a), _mm256_sub_epi32(x.b, y.b)};
-}
-template <int N>
-static inline I16 shift_left(I16 x) {
-  return {_mm256_slli_epi32(x.a, N), _mm256_slli_epi32(x.b, N)};
-}
-template <int N>
-static inline I16 shift_right(I16 x) {
-  return {_mm256_srai_epi32(x.a, N), _mm256_srai_epi32(x.b, N)};
-}
-static inline F16 to_f32(I16 x) { return {_mm256_cvtepi32_ps(x.a), _mm256_cvtepi32_ps(x.b)}; }
-static inline I16 round_i32(F16 x) { return {_mm256_cvtps_epi32(x.a), _mm256_cvtps_epi32(x.b)}; }
-static inline void store_i8(int8_t* p, I16 x) {
-  const __m256i w = _mm256_permute4x64_epi64(_mm256_packs_epi32(x.a, x.b), 0xD8);
-  const __m128i n = _mm_packs_epi16(_mm256_castsi256_si128(w), _mm256_extracti128_si256(w, 1));
-  _mm_storeu_si128(reinterpret_cast<__m128i*>(p), n);
-}
-static inline F16 exp2_int(I16 n) {
-  const I16 biased = shift_left<23>(iadd(n, iset1(127)));
-  return {_mm256_castsi256_ps(biased.a), _mm256_castsi256_ps(biased.b)};
-}
-
-static inline B64 load_codes(const uint8_t* p) {
-  const __m256i* q = reinterpret_cast<const __m256i*>(p);
-  return {_mm256_loadu_si256(q), _mm256_loadu_si256(q + 1)};
-}
-static inline B64 low_nibbles(B64 x) {
-  const __m256i mask = _mm256_set1_epi8(15);
-  return {_mm256_and_si256(x.a, mask), _mm256_and_si256(x.b, mask)};
-}
-static inline B64 high_nibbles(B64 x) {
-  return low_nibbles({_mm256_srli_epi16(x.a, 4), _mm256_srli_epi16(x.b, 4)});
-}
 // Sums of products with nibbles in 16 bits: up to eight dots, 8 * 2 * 15 * 127 = 30480.
 struct Nibbles {
   __m256i a, b;
@@ -145,35 +36,6 @@ static inline I16 dot4_q8(I16 acc, B64 w, const int8_t* a) {
   const __m256i pb = _mm256_maddubs_epi16(_mm256_abs_epi8(wb), _mm256_sign_epi8(v, wb));
   return {_mm256_add_epi32(acc.a, _mm256_madd_epi16(pa, ones)),
           _mm256_add_epi32(acc.b, _mm256_madd_epi16(pb, ones))};
-}
-
-static inline void prefetch(const void* p) {
-  _mm_prefetch(static_cast<const char*>(p), _MM_HINT_T0);
-}
-
-static inline float reduce_add(F16 x) {
-  const __m256 s = _mm256_add_ps(x.a, x.b);
-  const __m128 q = _mm_add_ps(_mm256_castps256_ps128(s), _mm256_extractf128_ps(s, 1));
-  const __m128 d = _mm_add_ps(q, _mm_movehl_ps(q, q));
-  return _mm_cvtss_f32(_mm_add_ss(d, _mm_movehdup_ps(d)));
-}
-static inline float reduce_max(F16 x) {
-  const __m256 s = _mm256_max_ps(x.a, x.b);
-  const __m128 q = _mm_max_ps(_mm256_castps256_ps128(s), _mm256_extractf128_ps(s, 1));
-  const __m128 d = _mm_max_ps(q, _mm_movehl_ps(q, q));
-  return _mm_cvtss_f32(_mm_max_ss(d, _mm_movehdup_ps(d)));
-}
-static inline int32_t reduce_max(I16 x) {
-  const __m256i s = _mm256_max_epi32(x.a, x.b);
-  const __m128i q = _mm_max_epi32(_mm256_castsi256_si128(s), _mm256_extracti128_si256(s, 1));
-  const __m128i d = _mm_max_epi32(q, _mm_shuffle_epi32(q, 0x4E));
-  return _mm_cvtsi128_si32(_mm_max_epi32(d, _mm_shuffle_epi32(d, 0xB1)));
-}
-static inline int32_t reduce_add(I16 x) {
-  const __m256i s = _mm256_add_epi32(x.a, x.b);
-  const __m128i q = _mm_add_epi32(_mm256_castsi256_si128(s), _mm256_extracti128_si256(s, 1));
-  const __m128i d = _mm_add_epi32(q, _mm_shuffle_epi32(q, 0x4E));
-  return _mm_cvtsi128_si32(_mm_add_epi32(d, _mm_shuffle_epi32(d, 0xB1)));
 }
 
 }  // namespace cactus::CACTUS_TIER

@@ -1,0 +1,11 @@
+#define CACTUS_TIER neon_i8mm
+#include "cpu/kernels.h"
+// The vocabulary of this tier first, then the bodies that are written in it.
+#include "cpu/simd_neon_i8mm.h"
+// clang-format off
+#include "cpu/linear.inl"
+#include "cpu/elementwise.inl"
+#include "cpu/attention.inl"
+#include "cpu/conv.inl"
+#include "cpu/peaks.inl"
+#include "cpu/table.inl"

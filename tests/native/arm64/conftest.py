@@ -1,0 +1,91 @@
+"""The native core for arm64: cross-compiled once, run in an emulator.
+
+The machine needs a cross compiler and qemu. Without them the room is skipped, unless the
+environment says CACTUS_TEST_ARM=1, as .ci/run does.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tests.native.arm64.remote import Machine
+
+ROOT = Path(__file__).resolve().parents[3]
+TOOLCHAIN = ROOT / "native/cmake/aarch64-linux-gnu.cmake"
+COMPILER = "aarch64-linux-gnu-g++"
+EMULATOR = "qemu-aarch64-static"
+INSTALL = "apt-get install -y g++-aarch64-linux-gnu qemu-user-static"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _tools() -> None:
+    missing = [tool for tool in (COMPILER, EMULATOR) if shutil.which(tool) is None]
+    if not missing:
+        return
+    if platform.machine().lower() in ("aarch64", "arm64"):
+        pytest.skip("this machine is arm64 itself: tests/native runs its tiers")
+    why = f"{' and '.join(missing)} missing; install with: {INSTALL}"
+    if os.environ.get("CACTUS_TEST_ARM") == "1":
+        pytest.fail(f"CACTUS_TEST_ARM=1, but {why}")
+    pytest.skip(why)
+
+
+@dataclass(frozen=True)
+class Arm64:
+    """The library for arm64 and how to run it here."""
+
+    remote: Path
+
+    def start(self, cpu: str) -> Machine:
+        """The native core on an emulated processor of that name, as qemu calls it."""
+        asked = [COMPILER, "-print-file-name=libc.so.6"]
+        library = Path(subprocess.check_output(asked, text=True).strip())
+        prefix = library.resolve().parent.parent
+        return Machine([EMULATOR, "-cpu", cpu, "-L", str(prefix), str(self.remote)])
+
+
+def build_tool(name: str) -> str:
+    """CMake or Ninja: that of this environment first."""
+    found = shutil.which(name, path=str(Path(sys.executable).parent)) or shutil.which(name)
+    assert found is not None, f"{name} is missing; install it with: pip install {name}"
+    return found
+
+
+@pytest.fixture(scope="session")
+def arm64(_tools: None) -> Arm64:
+    from filelock import FileLock
+
+    build = ROOT / "build" / "arm64"
+    build.mkdir(parents=True, exist_ok=True)
+    with FileLock(build / ".lock"):
+        configure = ["-S", ROOT, "-B", build, "-G", "Ninja", "--toolchain", TOOLCHAIN]
+        flags = ["-DCMAKE_CXX_FLAGS=-Werror", f"-DCMAKE_MAKE_PROGRAM={build_tool('ninja')}"]
+        for command in (
+            [build_tool("cmake"), *configure, *flags],
+            [build_tool("ninja"), "-C", build, "cactus", "cactus_remote"],
+        ):
+            done = subprocess.run(
+                list(map(str, command)),
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+            )
+            assert done.returncode == 0, done.stdout
+    return Arm64(build / "cactus_remote")
+
+
+@pytest.fixture(scope="session")
+def machine(arm64: Arm64) -> Iterator[Machine]:
+    """A processor that has all of it."""
+    machine = arm64.start("max")
+    yield machine
+    machine.close()

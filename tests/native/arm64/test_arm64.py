@@ -1,0 +1,146 @@
+"""The tiers for arm64 in an emulator: every op, the tiny checkpoints, the exact equalities."""
+
+from __future__ import annotations
+
+import subprocess
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from cactus.errors import NativeError
+from cactus.graph.node import Graph
+from cactus.graph.reference import ReferenceProgram
+from cactus.native import Row
+from tests.models import golden
+from tests.native import programs
+from tests.native.arm64.conftest import Arm64
+from tests.native.arm64.remote import Machine, RemoteProgram
+from tests.native.conftest import Packed
+from tests.native.op_runs import MATRIX_DTYPES, compare, fits
+from tests.native.programs import TIERS, open_on
+from tests.ops.cases import CASES
+from tests.tolerances import assert_close
+
+ARM = ("neon", "neon_i8mm")
+FUSING = TIERS[-1] if TIERS[-1] != "scalar" else None
+"""A tier of this machine that fuses multiply-adds, as those of arm64 do."""
+
+tiers = pytest.mark.parametrize("isa", ARM)
+names = pytest.mark.parametrize("name", golden.NAMES)
+dtypes = pytest.mark.parametrize("dtype", MATRIX_DTYPES)
+
+
+def load(machine: Machine, graph: Graph, packed: programs.Store, **options: Any) -> RemoteProgram:
+    return machine.program(programs.plan_of(graph, packed).blob, packed.path, **options)
+
+
+def all_equal(results: list[np.ndarray]) -> None:
+    for got in results[1:]:
+        np.testing.assert_array_equal(got, results[0])
+
+
+@pytest.mark.parametrize(
+    ("cpu", "want"),
+    [
+        ("cortex-a57", ["scalar"]),
+        ("cortex-a76", ["scalar", "neon"]),
+        ("max", ["scalar", "neon", "neon_i8mm"]),
+    ],
+)
+def test_the_choice_of_a_tier(arm64: Arm64, cpu: str, want: list[str], packed: Packed) -> None:
+    machine = arm64.start(cpu)
+    assert machine.tiers() == want
+    store = packed("llama", "q4")
+    graph = programs.fused(golden.load("llama").graph, "q4")
+    with load(machine, graph, store) as program:
+        assert program.info.isa.decode() == want[-1]
+    for isa in {*ARM, "avx2"} - set(want):
+        with pytest.raises(NativeError, match=f"possible: {', '.join(reversed(want))}$"):
+            load(machine, graph, store, isa=isa)
+    machine.close()
+
+
+@pytest.mark.parametrize("tier", ["scalar", *ARM])
+def test_kernel_objects_export_only_their_table(arm64: Arm64, tier: str) -> None:
+    folder = arm64.remote.parent / "CMakeFiles/cactus.dir/native/src/cpu"
+    command = ["aarch64-linux-gnu-nm", "-C", "--defined-only", "--extern-only"]
+    out = subprocess.check_output([*command, folder / f"kernels_{tier}.cpp.o"], text=True)
+    assert [line.split(maxsplit=2)[2] for line in out.splitlines()] == [f"cactus::kernels_{tier}"]
+
+
+@pytest.mark.parametrize("op", sorted(CASES))
+def test_op(op: str, machine: Machine, tmp_path: Path) -> None:
+    """Against the reference, and both tiers to the bit alike; without libm also as on x86."""
+    runs = [partial(machine.program, isa=isa) for isa in ARM]
+    if FUSING and op not in ("rope", "qkv_attention"):  # cos and sin are the C library's
+        runs.append(open_on(FUSING))
+    for case in CASES[op]:
+        all_equal(compare(case, tmp_path, "f32", *runs))
+
+
+@dtypes
+def test_linear_of_every_type(dtype: str, machine: Machine, tmp_path: Path) -> None:
+    runs = [partial(machine.program, isa=isa) for isa in ARM]
+    if FUSING:
+        runs.append(open_on(FUSING))
+    for case in CASES["linear"]:
+        if fits(case, dtype):
+            all_equal(compare(case, tmp_path, dtype, *runs))
+
+
+@tiers
+@names
+def test_every_node(name: str, isa: str, machine: Machine, packed: Packed) -> None:
+    checkpoint, store = golden.load(name), packed(name, "f32")
+    plan = programs.plan_of(checkpoint.graph, store, keep=True)
+    with machine.program(plan.blob, store.path, isa=isa) as program:
+        program.step([Row(program.session(), checkpoint.tokens, "all")])
+        values = programs.dump(plan, program, len(checkpoint.tokens))
+    assert golden.check_nodes(checkpoint, values, "f16") == len(checkpoint.nodes)
+
+
+@dtypes
+@names
+def test_fused_graph(name: str, dtype: str, machine: Machine, packed: Packed) -> None:
+    checkpoint, store = golden.load(name), packed(name, dtype)
+    graph = programs.fused(checkpoint.graph, dtype)
+    want = golden.run_all(ReferenceProgram(graph, store.values, kv_dtype="f16"), checkpoint.tokens)
+    results = []
+    for isa in ("scalar", *ARM):
+        with load(machine, graph, store, isa=isa) as program:
+            results.append(golden.run_all(program, checkpoint.tokens))
+        assert_close(results[-1], want, "q12", f"{name} {dtype} {isa}")
+    all_equal(results[1:])
+
+
+@tiers
+@names
+def test_greedy_continuation(name: str, isa: str, machine: Machine, packed: Packed) -> None:
+    checkpoint = golden.load(name)
+    graph = programs.fused(checkpoint.graph, "f32")
+    with load(machine, graph, packed(name, "f32"), isa=isa) as program:
+        got = golden.greedy(program, checkpoint.tokens, len(checkpoint.greedy))
+    assert got == checkpoint.greedy
+
+
+@tiers
+@pytest.mark.parametrize("dtype", ["q4", "q8", "f16"])
+@pytest.mark.parametrize("name", ["llama", "lfm2"])
+def test_chunks_and_threads_do_not_change_a_bit(
+    name: str, dtype: str, isa: str, machine: Machine, packed: programs.Pack
+) -> None:
+    graph, store = programs.fused(golden.load(name).graph, dtype), packed(name, dtype)
+    results = []
+    for threads, chunk in ((1, 270), (2, 64), (2, 7)):
+        with load(machine, graph, store, isa=isa, threads=threads, chunk=512) as program:
+            tokens = np.random.default_rng(1).integers(0, program.vocab_size, 270).tolist()
+            first = programs.prefill(program, program.session(), tokens[:262], chunk)
+            session = program.session()
+            programs.prefill(program, session, tokens[:262], chunk)
+            # Decoding over two pages is split by pages between the threads.
+            rest = programs.prefill(program, session, tokens[262:], 1)
+            results.append(np.concatenate([first, rest]))
+    all_equal(results)

@@ -1,0 +1,78 @@
+"""Runs the shared case table on a native program and compares with the reference."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from cactus.graph.node import Graph, Node
+from cactus.native import Row
+from tests.native import programs
+from tests.native.programs import OpenProgram
+from tests.ops.cases import Built, Case, build, run_reference
+from tests.tolerances import assert_close
+
+MATRIX_DTYPES = ("f32", "f16", "bf16", "q8", "q4")
+
+
+def fits(case: Case, dtype: str) -> bool:
+    """Whether the case's inputs can be columns of a matrix of that type."""
+    return dtype not in ("q4", "q8") or case.inputs[0] % 32 == 0
+
+
+def run_native(
+    built: Built, packed: programs.Store, graph: Graph, open_program: OpenProgram
+) -> np.ndarray:
+    """The rows of the node "result" after each step, read from its buffer."""
+    result = graph.node("result")
+    plan = programs.plan_of(graph, packed, keep=True)
+    buffer, column, width = plan.places["result"]
+    rows = []
+    with open_program(plan.blob, packed.path) as program:
+        sessions = [program.session() for _ in built.case.chunks]
+        for step in built.steps:
+            fed = [
+                Row(session, tokens, built.case.outputs)  # type: ignore[arg-type]
+                for session, tokens in zip(sessions, step, strict=True)
+                if tokens
+            ]
+            outputs = program.step(fed)
+            count = sum(len(row.tokens) for row in fed)
+            if result.op == "output_rows":
+                count = len(outputs)
+            values = program.read(buffer, count, plan.buffers[buffer].width)
+            rows.append(values[:, column : column + width])
+    return np.concatenate(rows)
+
+
+def with_logits(built: Built) -> Graph:
+    """The case's graph with logits, which a plan must have: some value's rows, as they are."""
+    result = built.graph.node("result")
+    if result.op == "output_rows":
+        return built.graph
+    first = next(node for node in built.graph.nodes if node.op == "embed")
+    outputs = Node("output_rows", (first,), first.width, name="logits")
+    everything = Graph.of([result, outputs], built.graph.slots, built.graph.weights)
+    return Graph(everything.nodes, (outputs,), everything.slots, everything.weights)
+
+
+def compare(case: Case, folder: Path, dtype: str, *open_programs: OpenProgram) -> list[np.ndarray]:
+    """Compares every program's result with the reference; returns them.
+
+    Of a linear on q4 or q8 the inputs stay f32 (they are embeddings too): only the op's own
+    matrices are packed, and its input is quantised.
+    """
+    quantized = dtype in ("q4", "q8")
+    built = build(case, quantized=quantized)
+    graph = with_logits(built)
+    matrices = {name for name in graph.weights if name.startswith("weight")}
+    only = matrices if quantized else None
+    packed = programs.store(graph, built.tensors, folder / "weights", dtype, only=only)
+    rounded = Built(case, built.graph, packed.values, built.steps)
+    want = run_reference(rounded, kv_dtype="f16")
+    kind = "q12" if quantized or case.op == "quantize" else "f32"
+    results = [run_native(rounded, packed, graph, open_program) for open_program in open_programs]
+    for i, got in enumerate(results):
+        assert_close(got, want, kind, f"{case.op} {case.id} {dtype}, program {i}")
+    return results
