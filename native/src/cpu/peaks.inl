@@ -21,6 +21,7 @@ static float peak_read(const float* data, size_t count) {
 static float peak_dot(const uint8_t* operands, int rounds) {
   const int8_t* x = reinterpret_cast<const int8_t*>(operands);
   Nibbles sum[kDotChains];
+  CACTUS_UNROLL
   for (int c = 0; c < kDotChains; c++) sum[c] = nibbles_zero();
   for (int round = 0; round < rounds; round++) {
     for (int i = 0; i < kPeakBytes; i += 64) {
@@ -30,12 +31,14 @@ static float peak_dot(const uint8_t* operands, int rounds) {
     }
   }
   int32_t result = 0;
+  CACTUS_UNROLL
   for (int c = 0; c < kDotChains; c++) result ^= reduce_add(total(sum[c]));
   return static_cast<float>(result);
 }
 
 static float peak_fma(const float* x, int rounds) {
   F16 sum[kFmaChains];
+  CACTUS_UNROLL
   for (int c = 0; c < kFmaChains; c++) sum[c] = set1(x[c]);
   for (int round = 0; round < rounds; round++) {
     for (int i = 0; i < kPeakBytes / 4; i += 16) {
@@ -45,6 +48,7 @@ static float peak_fma(const float* x, int rounds) {
     }
   }
   F16 total = zero();
+  CACTUS_UNROLL
   for (int c = 0; c < kFmaChains; c++) total = max(total, sum[c]);
   return reduce_add(total);
 }
