@@ -263,39 +263,51 @@ static inline int32_t store_codes(const Codes& c, uint8_t* panel, size_t rows, s
   return reduce_add(iadd(shift_left<8>(hi), iadd(shift_left<4>(c.lo), c.lo)));
 }
 
-static void quantize_row(const float* x, int width, int group, const PanelRow* out) {
-  const size_t rows = static_cast<size_t>(out->rows), row = static_cast<size_t>(out->row);
-  uint8_t* panel = out->panel;
-  for (int at = 0; at < width; at += group) {
-    I16 largest_bits = izero();
+// Up to 16 groups: all scales first, because a division waits for a whole reduction.
+static void quantize_groups(const float* x, int groups, int group, uint8_t* panel, size_t rows,
+                            size_t row) {
+  float scale[16], inverse[16];
+  int32_t largest[16] = {};
+  for (int g = 0; g < groups; g++) {
     // Magnitudes are in the order of their bits, and NaN is above them all.
-    for (int i = 0; i < group; i += 16) {
-      largest_bits = imax(largest_bits, to_bits(abs(load(x + at + i))));
-    }
-    const int32_t bits = reduce_max(largest_bits);
-    float largest;
-    __builtin_memcpy(&largest, &bits, 4);
-    // Anything not finite must reach the logits, where it is reported.
-    const bool finite = bits < 0x7F800000;
-    const float scale = finite ? largest / (16 * kQSteps) : __builtin_nanf("");
-    // Below, 1 / scale could be infinite: such a group is a group of zeros.
-    const bool any = finite && scale > 1e-37f;
-    const F16 inverse = set1(any ? 0.0625f / scale : 0.0f);
-    int32_t isum[2];
+    I16 bits = izero();
+    for (int i = 0; i < group; i += 16) bits = imax(bits, to_bits(abs(load(x + g * group + i))));
+    largest[g] = reduce_max(bits);
+  }
+  const F16 top = load(reinterpret_cast<const float*>(largest));
+  // x - x is NaN for an infinity: what is not finite must reach the logits, where it is reported.
+  const F16 scales = div(add(top, sub(top, top)), set1(16 * kQSteps));
+  store(scale, scales);
+  // Below, 1 / scale could be infinite: such a group is a group of zeros.
+  const F16 smallest = set1(1e-37f);
+  store(inverse, select_lt(scales, smallest, zero(), div(set1(0.0625f), scales)));
+  for (int g = 0; g < groups; g++) {
+    const F16 factor = set1(inverse[g]);
+    int32_t isum[2] = {};
     for (int n = 0; n < group / kGroup; n++) {
-      const float* from = x + at + n * kGroup;
+      const float* from = x + g * group + n * kGroup;
       F16 first, last;
-      split_quads(any ? load(from) : zero(), any ? load(from + 16) : zero(), &first, &last);
-      isum[n] = store_codes(codes_of(first, last, inverse),
-                            panel + static_cast<size_t>(n) * rows * kPanelBytes, rows, row);
+      split_quads(load(from), load(from + 16), &first, &last);
+      uint8_t* to = panel + static_cast<size_t>(n) * rows * kPanelBytes;
+      isum[n] = store_codes(codes_of(first, last, factor), to, rows, row);
     }
-    const float sum = scale * static_cast<float>(group == kGroup ? isum[0] : isum[0] + isum[1]);
+    const float sum = scale[g] * static_cast<float>(isum[0] + isum[1]);
     for (int n = 0; n < group / kGroup; n++, panel += rows * kPanelBytes) {
       uint8_t* factors = panel + rows * 48 + row * 4;
-      __builtin_memcpy(factors, &scale, 4);
+      __builtin_memcpy(factors, &scale[g], 4);
       __builtin_memcpy(factors + rows * 4, &sum, 4);
       __builtin_memcpy(factors + rows * 8, &isum[n], 4);
     }
+  }
+}
+
+static void quantize_row(const float* x, int width, int group, const PanelRow* out) {
+  const size_t rows = static_cast<size_t>(out->rows), row = static_cast<size_t>(out->row);
+  uint8_t* panel = out->panel;
+  for (int at = 0; at < width; at += 16 * group) {
+    const int groups = (width - at) / group < 16 ? (width - at) / group : 16;
+    quantize_groups(x + at, groups, group, panel, rows, row);
+    panel += static_cast<size_t>(groups) * (group / kGroup) * rows * kPanelBytes;
   }
 }
 
