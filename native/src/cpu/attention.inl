@@ -23,7 +23,8 @@ static void kv_store(const float* k, const float* v, int head_dim, int slot, con
   }
 }
 
-// Few queries read keys and values faster than the memory gives them: they ask for them early.
+// Few queries read keys and values faster than the memory gives them. So that it never rests, the
+// values are asked for while the keys are scored, and the next keys while the values are summed.
 constexpr int kFewQueries = 4;
 
 // scores[q][0..16 N) = q . k for N neighbouring blocks of 16 positions.
@@ -38,7 +39,9 @@ static inline void score_blocks(const AttendArgs& a, int block) {
   for (int d = 0; d < a.head_dim; d++, k += 16) {
     F16 columns[N];
     for (int n = 0; n < N; n++) {
-      if constexpr (M <= kFewQueries) prefetch(k + (n + N) * stride);
+      if constexpr (M <= kFewQueries) {
+        if (d % 2 == 0) prefetch_far(a.page.v + (k - a.page.k) + n * stride);
+      }
       columns[n] = load_f16(k + n * stride);
     }
     for (int q = 0; q < M; q++) {
@@ -64,7 +67,7 @@ static inline void sum_values(const AttendArgs& a, int count, int d) {
     F16 value[D];
     for (int i = 0; i < D; i++) {
       if constexpr (M <= kFewQueries) {
-        if (i % 2 == 0) prefetch(v + 16 * i + 16 * stride);
+        if (i % 2 == 0) prefetch_far(a.next_k + (v - a.page.v) + 16 * i);
       }
       value[i] = load_f16(v + 16 * i);
     }

@@ -55,10 +55,11 @@ struct AttendArgs {
   int count;               // 1..max_queries
   int head_dim;
   KvPage page;
-  float* scores;  // scratch [kMaxQueries][kPage]
-  float* m;       // out [count]: largest score
-  float* l;       // out [count]: sum of exp(score - m)
-  float* o;       // out [count][head_dim]: sum of exp(score - m) * v
+  const uint16_t* next_k;  // keys that will be read after this page; any address will do
+  float* scores;           // scratch [kMaxQueries][kPage]
+  float* m;                // out [count]: largest score
+  float* l;                // out [count]: sum of exp(score - m)
+  float* o;                // out [count][head_dim]: sum of exp(score - m) * v
 };
 
 struct ConvArgs {

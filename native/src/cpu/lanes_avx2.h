@@ -118,6 +118,10 @@ static inline B64 high_nibbles(B64 x) {
 static inline void prefetch(const void* p) {
   _mm_prefetch(static_cast<const char*>(p), _MM_HINT_T0);
 }
+// Into the second-level cache, for the next phase of a loop.
+static inline void prefetch_far(const void* p) {
+  _mm_prefetch(static_cast<const char*>(p), _MM_HINT_T1);
+}
 
 static inline float reduce_add(F16 x) {
   const __m256 s = _mm256_add_ps(x.a, x.b);

@@ -215,6 +215,7 @@ static inline I16 total(Nibbles a) { return a; }
 static inline I16 dot4_q8(I16 acc, B64 w, const int8_t* a) { return dot4(acc, w, a); }
 
 static inline void prefetch(const void*) {}
+static inline void prefetch_far(const void*) {}
 
 // The same tree of additions as the other tiers.
 static inline float reduce_add(F16 a) {

@@ -93,6 +93,12 @@ void attend(const Context& c, const StepRecord& step, const Shape& shape, const 
   args.count = static_cast<int>(tile.count);
   args.head_dim = static_cast<int>(shape.head_dim);
   args.page = s.session->kv(page, static_cast<uint32_t>(step.slot), tile.kv_head);
+  args.next_k = args.page.k;
+  if (size_t{page + 1} * kPage < seen(s, shape, tile.first + tile.count - 1)) {
+    args.next_k = s.session->kv(page + 1, static_cast<uint32_t>(step.slot), tile.kv_head).k;
+  } else if (tile.kv_head + 1 < shape.kv_heads) {
+    args.next_k = s.session->kv(0, static_cast<uint32_t>(step.slot), tile.kv_head + 1).k;
+  }
   args.scores = c.scratch();
   args.q = packed_queries(c);
   args.m = out.m;
