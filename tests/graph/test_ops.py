@@ -40,7 +40,13 @@ def test_a_good_node_passes() -> None:
         ({"weights": ("nothing",)}, "nothing"),
         ({"weights": ("norm",)}, "does not fit x of 64"),
         ({"state": "kv"}, "state of kind kv, want None"),
-        ({"attrs": {"quantize": True}}, "cannot quantise its own output"),
+        ({"attrs": {"quantize": 32}}, "cannot quantise its own output in groups of 32"),
+        ({"op": "quantize", "weights": (), "width": 64}, r"lacks attrs \['group'\]"),
+        ({"op": "quantize", "weights": (), "attrs": {"group": 16}}, "groups of 16, want one of"),
+        (
+            {"op": "quantize", "weights": (), "attrs": {"group": True}},
+            "groups of True, want one of",
+        ),
         ({"name": "x"}, "another node has this name"),
         ({"op": "unknown"}, "unknown"),
         ({"op": "rms_norm", "weights": ("norm",), "width": 64}, r"lacks attrs \['eps'\]"),
@@ -56,12 +62,35 @@ def test_a_bad_node_is_named(changes: dict[str, Any], message: str) -> None:
     assert f"<{changes.get('op', 'linear')} {changes.get('name', 'good')}" in str(error.value)
 
 
-def test_attention_of_a_head_size_without_whole_groups_cannot_quantise() -> None:
-    attrs = {**HEADS, "inv_freq": (1.0,), "rope_scale": 1.0, "norm_eps": None, "quantize": True}
-    node = Node("qkv_attention", (X,), 32, attrs, (), "kv", "a")
+@pytest.mark.parametrize(
+    ("head_dim", "group", "fits"),
+    [(16, 32, False), (32, 32, True), (32, 64, False), (64, 64, True), (64, 32, True)],
+)
+def test_attention_quantises_groups_within_a_head_only(
+    head_dim: int, group: int, fits: bool
+) -> None:
+    heads = {"heads": 2, "kv_heads": 1, "head_dim": head_dim, "scale": 1.0, "norm_eps": None}
+    attrs = {**heads, "inv_freq": (1.0,), "rope_scale": 1.0, "quantize": group}
+    table = {"table": (8, 4 * head_dim)}
+    x = Node("embed", (), 4 * head_dim, weights=("table",), name="x")
+    node = Node("qkv_attention", (x,), 2 * head_dim, attrs, (), "kv", "a")
+    graph = Graph((x, node), (node,), (Slot("kv", "kv", kv_heads=1, head_dim=head_dim),), table)
+    if fits:
+        assert verify(graph) is graph
+    else:
+        with pytest.raises(ValueError, match=f"cannot quantise .* groups of {group}"):
+            verify(graph)
+    del attrs["quantize"]
+    verify(graph)
+
+
+@pytest.mark.parametrize("group", [True, 16, 128])
+def test_a_norm_quantises_in_groups_of_32_or_64_only(group: int) -> None:
+    attrs = {"eps": 1e-5, "quantize": group}
+    node = Node("rms_norm", (X,), 64, attrs, ("norm",), None, "a")
     with pytest.raises(ValueError, match="cannot quantise"):
         verify(graph_of(node))
-    del attrs["quantize"]
+    attrs["quantize"] = 64
     verify(graph_of(node))
 
 

@@ -14,7 +14,7 @@ from cactus.graph import passes
 from cactus.graph.node import Graph, Node, Slot
 from cactus.graph.ops import verify
 from cactus.graph.step import Row
-from tests.models.golden import NAMES, Golden, load, reference, run_all
+from tests.models.golden import NAMES, Golden, load, reference, run_all, stored_dtype
 from tests.tolerances import assert_close
 
 Pass = Callable[[Graph], Graph]
@@ -68,11 +68,16 @@ def test_each_pass_alone(name: str, step: str) -> None:
     np.testing.assert_allclose(after, before, rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.parametrize("dtype", ["q8", "q4_64"])
 @pytest.mark.parametrize("name", NAMES)
-def test_quantising_passes(name: str) -> None:
+def test_quantising_passes(name: str, dtype: str) -> None:
     golden = load(name)
     exact = golden.fused()
-    inserted = apply("insert_quantize", exact, "q8")
+
+    def dtype_of(weight: str) -> str:
+        return stored_dtype(dtype, exact.weights[weight][1])
+
+    inserted = verify(passes.insert_quantize(exact, dtype_of))
     fused = apply("fuse_quantize", inserted)
     quantised = [run_all(reference(golden, g), golden.tokens) for g in (inserted, fused)]
     np.testing.assert_array_equal(*quantised)
@@ -108,6 +113,8 @@ def test_quantise_nodes_left_over() -> None:
     assert ops(load("llama").fused("q4"))["quantize"] == 2
     assert ops(load("llama_untied").fused("q4"))["quantize"] == 1
     assert ops(load("lfm2").fused("q4"))["quantize"] == 1
+    # No head of 16 or 32 has a whole group of 64.
+    assert ops(load("llama_untied").fused("q4_64"))["quantize"] == 2
 
 
 def test_names_of_fused_nodes_are_those_of_their_values() -> None:
@@ -116,7 +123,7 @@ def test_names_of_fused_nodes_are_those_of_their_values() -> None:
         "model.layers.0.input_layernorm",
         "model.layers.0.self_attn.q_proj+k_proj+v_proj",
         "model.layers.0.self_attn.attention",
-        "model.layers.0.self_attn.attention.quantize",
+        "model.layers.0.self_attn.attention.quantize32",
         "model.layers.0.add",
         "model.layers.0.post_attention_layernorm",
         "model.layers.0.mlp.gate_proj+up_proj",
@@ -134,6 +141,25 @@ def test_linears_of_which_only_some_are_quantised_stay_apart() -> None:
     # q and k are of different widths, v and up are f16: nothing can be merged.
     assert all(len(node.weights) <= 1 for node in mixed.nodes if node.op == "linear")
     assert ops(mixed)["attention"] == 2
+    logits = run_all(reference(golden, mixed), golden.tokens)
+    assert_close(logits, golden.logits, "q12", "mixed")
+
+
+def test_linears_that_read_other_groups_stay_apart() -> None:
+    golden = load("llama_untied")
+    graph = golden.graph
+
+    def dtype_of(name: str) -> str:
+        return "q8" if "v_proj" in name or "up_proj" in name else "q4_64"
+
+    mixed = passes.optimize(graph, dtype_of, rows_of(graph))
+    for node in mixed.nodes:
+        if node.op == "linear":
+            assert len({dtype_of(name) for name in node.weights}) == 1
+    # Both norms of a layer are read in groups of 32, by v or up, and in groups of 64 by the rest.
+    norms = [n for n in mixed.nodes if n.op == "quantize" and n.inputs[0].op == "rms_norm"]
+    sizes = Counter(node.attrs["group"] for node in norms)
+    assert sizes[32] == sizes[64] == 2 * layers(golden, "kv")
     logits = run_all(reference(golden, mixed), golden.tokens)
     assert_close(logits, golden.logits, "q12", "mixed")
 
@@ -217,10 +243,28 @@ def test_linears_that_share_an_input_share_its_quantisation() -> None:
     assert ops(apply("fuse_quantize", quantised))["quantize"] == 1
 
 
+def test_linears_with_other_groups_get_a_quantisation_each() -> None:
+    x = Node("embed", (), 64, weights=("wide",), name="x")
+    weights = {"wide": (8, 64), "w": (64,), "a": (16, 64), "b": (16, 64), "c": (16, 64)}
+    norm = Node("rms_norm", (x,), 64, {"eps": 1e-5}, ("w",), None, "norm")
+    a, b, c = (Node("linear", (norm,), 16, {}, (name,), None, name) for name in "abc")
+    total = Node("add", (Node("add", (a, b), 16, name="ab"), c), 16, name="abc")
+    dtypes = {"a": "q4_64", "b": "q8", "c": "q4"}
+    graph = verify(Graph.of([total], (), weights))
+    quantised = verify(passes.insert_quantize(graph, lambda name: dtypes[name]))
+    read = {name: quantised.node(name).inputs[0] for name in "abc"}
+    assert read["b"] is read["c"]
+    assert [read[name].attrs["group"] for name in "ab"] == [64, 32]
+    # Two quantisations of one norm: it can carry neither.
+    assert ops(apply("fuse_quantize", quantised))["quantize"] == 2
+
+
 def test_a_norm_that_is_read_unquantised_too_is_not_fused() -> None:
     graph = load("llama").graph
     norm = graph.node("model.norm")
-    head = replace(graph.outputs[0], inputs=(Node("quantize", (norm,), 64, name="q"),))
+    head = replace(
+        graph.outputs[0], inputs=(Node("quantize", (norm,), 64, {"group": 64}, name="q"),)
+    )
     shared = Node("add", (Node("silu", (norm,), 64, name="s"), norm), 64, name="t")
     tail = Node("linear", (shared,), head.width, {}, head.weights, None, "tail")
     last = Node("add", (head, tail), head.width, name="last")

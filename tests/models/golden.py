@@ -53,8 +53,20 @@ class Golden:
 
     def fused(self, dtype: str = "f32") -> Graph:
         """The graph after all passes, as if every matrix were stored in ``dtype``."""
-        graph = self.graph
-        return optimize(graph, lambda name: dtype, lambda name: graph.weights[name][0])
+        return fused(self.graph, dtype)
+
+
+def stored_dtype(dtype: str, cols: int) -> str:
+    """The type of a matrix where ``dtype`` is wanted: q4_64 has whole groups, or q4 takes over."""
+    return "q4" if dtype == "q4_64" and cols % 64 else dtype
+
+
+def fused(graph: Graph, dtype: str) -> Graph:
+    """The graph that is run when its matrices are stored in ``dtype``."""
+    shapes = graph.weights
+    return optimize(
+        graph, lambda name: stored_dtype(dtype, shapes[name][1]), lambda name: shapes[name][0]
+    )
 
 
 @cache

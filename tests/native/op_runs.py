@@ -8,6 +8,7 @@ import numpy as np
 
 from cactus.graph.node import Graph, Node
 from cactus.native import Row
+from cactus.weights.layout import GROUPS
 from tests.native import programs
 from tests.native.programs import OpenProgram
 from tests.ops.cases import Built, Case, build, run_reference
@@ -18,7 +19,7 @@ MATRIX_DTYPES = ("f32", "f16", "bf16", "q8", "q4")
 
 def fits(case: Case, dtype: str) -> bool:
     """Whether the case's inputs can be columns of a matrix of that type."""
-    return dtype not in ("q4", "q8") or case.inputs[0] % 32 == 0
+    return case.inputs[0] % GROUPS.get(dtype, 1) == 0
 
 
 def run_native(
@@ -60,10 +61,10 @@ def with_logits(built: Built) -> Graph:
 def compare(case: Case, folder: Path, dtype: str, *open_programs: OpenProgram) -> list[np.ndarray]:
     """Compares every program's result with the reference; returns them.
 
-    Of a linear on q4 or q8 the inputs stay f32 (they are embeddings too): only the op's own
-    matrices are packed, and its input is quantised.
+    Of a linear on a quantised type the inputs stay f32 (they are embeddings too): only the op's
+    own matrices are packed, and its input is quantised.
     """
-    quantized = dtype in ("q4", "q8")
+    quantized = GROUPS.get(dtype, 0)
     built = build(case, quantized=quantized)
     graph = with_logits(built)
     matrices = {name for name in graph.weights if name.startswith("weight")}

@@ -13,11 +13,13 @@ from numpy.typing import NDArray
 
 from cactus import native
 from cactus.graph.node import Graph
-from cactus.graph.passes import optimize
 from cactus.graph.plan import Plan, build
 from cactus.native import Output, Program, Row
+from cactus.weights.layout import GROUPS
 from cactus.weights.quantize import quantize_q4, quantize_q8
 from cactus.weights.tiles import dequantize_tile, pack_plain, pack_q4, pack_q8
+from tests.models.golden import fused as fused
+from tests.models.golden import stored_dtype
 
 TIERS = native.available_isas()
 
@@ -48,8 +50,8 @@ class Store:
 
 def pack(value: NDArray[np.float32], dtype: str) -> NDArray[np.uint8]:
     """A matrix as tiles of that type."""
-    if dtype == "q4":
-        return pack_q4(*quantize_q4(value))
+    if dtype in ("q4", "q4_64"):
+        return pack_q4(*quantize_q4(value, GROUPS[dtype]))
     if dtype == "q8":
         return pack_q8(*quantize_q8(value))
     if dtype == "bf16":
@@ -78,7 +80,7 @@ def store(
             offset = file.tell()
             if name in matrices:
                 rows, cols = value.shape
-                kind = dtype if only is None or name in only else "f32"
+                kind = stored_dtype(dtype, cols) if only is None or name in only else "f32"
                 data = pack(value, kind)
                 values[name] = dequantize_tile(kind, data, rows, cols)
                 stored[name] = Stored(kind, rows, cols, offset, data.nbytes, "tile")
@@ -89,11 +91,6 @@ def store(
                 stored[name] = Stored("f32", rows, cols, offset, data.nbytes, "plain")
             file.write(data.tobytes())
     return Store(path, stored, values)
-
-
-def fused(graph: Graph, dtype: str) -> Graph:
-    """The graph as it is run when its matrices are stored in ``dtype``."""
-    return optimize(graph, lambda name: dtype, lambda name: graph.weights[name][0])
 
 
 def plan_of(graph: Graph, packed: Store, *, keep: bool = False, context: int = 4096) -> Plan:

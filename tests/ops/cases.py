@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cactus.graph.node import Graph, Node, Slot
-from cactus.graph.ops import OPS, verify
+from cactus.graph.ops import GROUPS, OPS, verify
 from cactus.graph.reference import ReferenceProgram
 from cactus.graph.step import Row
 
@@ -52,6 +52,7 @@ class Case:
         weights = ",".join("x".join(map(str, weight)) for weight in self.weights)
         flags = [str(key) for key, value in self.attrs.items() if value is True]
         extra = [str(len(self.attrs["inv_freq"]))] if "inv_freq" in self.attrs else []
+        extra += [f"group{self.attrs['group']}"] if "group" in self.attrs else []
         extra += (
             [f"part{self.attrs['index']}of{self.attrs['parts']}"] if "parts" in self.attrs else []
         )
@@ -105,6 +106,7 @@ def _linear() -> list[Case]:
     residual = [
         Case("linear", (96, 64), ((64, 96),), {"residual": True}, chunks) for chunks in ROWS
     ]
+    residual.append(Case("linear", (128, 48), ((48, 128),), {"residual": True}, ((7,),)))
     return plain + merged + residual
 
 
@@ -140,7 +142,11 @@ def _convolution(op: str, parts: int) -> list[Case]:
 
 
 CASES: dict[str, list[Case]] = {
-    "embed": [Case("embed", (), ((v, w),), {}, r) for v, w in ((48, 64), (300, 16)) for r in ROWS],
+    "embed": [
+        Case("embed", (), ((v, w),), {}, r)
+        for v, w in ((48, 64), (300, 16), (35, 192))
+        for r in ROWS
+    ],
     "linear": _linear(),
     "add": _elementwise("add", 2),
     "mul": _elementwise("mul", 2),
@@ -179,7 +185,12 @@ CASES: dict[str, list[Case]] = {
         for rows in ROWS
         for outputs in ("all", "last")
     ],
-    "quantize": _elementwise("quantize", 1)[5:10] + _elementwise("quantize", 1)[15:],
+    "quantize": [
+        Case("quantize", (width,), (), {"group": group}, rows)
+        for group in GROUPS
+        for width in (group, 576, 1536)
+        for rows in ROWS
+    ],
     "swiglu": [
         Case("swiglu", (width,), (), {}, rows) for width in (32, 192, 3072) for rows in ROWS
     ],
@@ -200,8 +211,8 @@ class Built:
     """steps[i][s]: what sequence s gets in step i, possibly nothing."""
 
 
-def build(case: Case, *, quantized: bool = False) -> Built:
-    """The graph of one op. With ``quantized`` the input of a linear is quantised first."""
+def build(case: Case, *, quantized: int = 0) -> Built:
+    """The graph of one op. A linear's input is quantised first, in groups of ``quantized``."""
     draw = np.random.default_rng(case.seed)
     tensors: Tensors = {}
     sources: list[Node] = []
@@ -222,7 +233,7 @@ def build(case: Case, *, quantized: bool = False) -> Built:
     attrs = dict(case.attrs)
     if quantized:
         x = sources[0]
-        sources[0] = Node("quantize", (x,), x.width, name="x0.quantize")
+        sources[0] = Node("quantize", (x,), x.width, {"group": quantized}, name="x0.quantize")
     slots = list(_slots(case))
     width = OPS[case.op].width([s.width for s in sources], list(case.weights), attrs)
     state = slots[0].name if slots else None

@@ -44,8 +44,8 @@ def feed(built: Built) -> list[Fed]:
     return rows
 
 
-def check(case: Case, formula: Formula, *, quantized: bool = False) -> None:
-    """Fail where the reference's rows are not what the formula says."""
+def check(case: Case, formula: Formula, *, quantized: int = 0) -> None:
+    """Fail where the reference's rows are not what the formula says; see ``build``."""
     built = build(case, quantized=quantized)
     weights = [built.tensors[f"weight{i}"].astype(np.float64) for i in range(len(case.weights))]
     rows = feed(built)
@@ -101,15 +101,15 @@ def head_rms(x: Vector, weight: Vector, eps: float) -> Vector:
     return np.concatenate([rms(part, weight, eps) for part in parts])
 
 
-def quantise(x: Vector) -> tuple[Vector, Vector]:
-    """Integers and scales of a row, group by group, in f32 steps as defined."""
+def quantise(x: Vector, size: int) -> tuple[Vector, Vector]:
+    """Integers and scales of a row, group by group of that size, in f32 steps as defined."""
     codes: list[int] = []
     scales: list[float] = []
-    for group in x.astype(np.float32).reshape(-1, 32):
+    for group in x.astype(np.float32).reshape(-1, size):
         scale = np.float32(np.abs(group).max() / np.float32(16 * 1904))
         inverse = np.float32(1 / 16) / scale if scale > 1e-37 else np.float32(0)
         scales.append(float(scale))
-        for eight in group.reshape(4, 8):
+        for eight in group.reshape(-1, 8):
             last = [int(np.rint(value * inverse)) for value in eight[4:]]
             for value, other in zip(eight[:4], last, strict=True):
                 bits = other & 15

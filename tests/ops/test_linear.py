@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from cactus.graph.ops import GROUPS
 from tests.ops.cases import CASES, Case
 from tests.ops.formula import Fed, Vector, check, quantise
 
@@ -22,14 +23,19 @@ def test_formula(case: Case) -> None:
     check(case, formula)
 
 
-def quantised_formula(case: Case, row: Fed, past: Sequence[Fed], weights: list[Vector]) -> Vector:
-    codes, scale = quantise(row.x[0])
-    x = codes * np.repeat(scale, 32)
-    return formula(case, replace(row, x=[x, *row.x[1:]]), past, weights)
-
-
 @pytest.mark.parametrize(
-    "case", [c for c in CASES["linear"] if c.inputs[0] % 32 == 0], ids=lambda case: case.id
+    ("case", "group"),
+    [
+        pytest.param(case, group, id=f"{case.id}-group{group}")
+        for group in GROUPS
+        for case in CASES["linear"]
+        if case.inputs[0] % group == 0
+    ],
 )
-def test_quantised_input(case: Case) -> None:
-    check(case, quantised_formula, quantized=True)
+def test_quantised_input(case: Case, group: int) -> None:
+    def quantised(case: Case, row: Fed, past: Sequence[Fed], weights: list[Vector]) -> Vector:
+        codes, scale = quantise(row.x[0], group)
+        x = codes * np.repeat(scale, group)
+        return formula(case, replace(row, x=[x, *row.x[1:]]), past, weights)
+
+    check(case, quantised, quantized=group)

@@ -16,7 +16,7 @@ from cactus.weights.tiles import dequantize_q4, dequantize_q8
 # Widths and magnitudes of weights, outliers, zeros, and what barely fits f16.
 _matrices = hnp.arrays(
     np.float32,
-    st.tuples(st.integers(1, 4), st.sampled_from([32, 96])),
+    st.tuples(st.integers(1, 4), st.sampled_from([64, 192])),
     elements=st.one_of(
         st.floats(-1, 1, width=32),
         st.floats(-30000, 30000, width=32),
@@ -39,42 +39,47 @@ def test_q8_is_within_half_a_step(values: Any) -> None:
     assert codes.min() >= -127
 
 
-@given(_matrices)
-def test_q4_is_within_a_step_and_never_worse_than_plain_rounding(values: Any) -> None:
-    refined = dequantize_q4(*quantize_q4(values)).reshape(-1, 32)
-    plain = dequantize_q4(*quantize_q4(values, refinements=0)).reshape(-1, 32)
-    groups = values.reshape(-1, 32)
-    assert np.isfinite(refined).all()
+@pytest.mark.parametrize("group", [32, 64])
+@given(values=_matrices)
+def test_q4_is_within_a_step_and_never_worse_than_plain_rounding(group: int, values: Any) -> None:
+    found = dequantize_q4(*quantize_q4(values, group)).reshape(-1, group)
+    plain = dequantize_q4(*quantize_q4(values, group, search=False)).reshape(-1, group)
+    groups = values.reshape(-1, group)
+    assert np.isfinite(found).all()
     span = groups.max(axis=1) - groups.min(axis=1)
     largest = np.abs(groups).max(axis=1)
     # Half a step of span / 15, and f16's rounding of minimum and scale.
     bound = span / 30 * 1.01 + largest * 2.0**-9 + 16 * 2.0**-25
     assert (np.abs(plain - groups).max(axis=1) <= bound).all()
-    worse = np.linalg.norm(refined - groups, axis=1) - np.linalg.norm(plain - groups, axis=1)
+    worse = np.linalg.norm(found - groups, axis=1) - np.linalg.norm(plain - groups, axis=1)
     assert (worse <= 1e-5 * largest).all()
 
 
 def test_errors_on_weights_as_they_are() -> None:
     """Normal weights of width 0.02; the bounds are what is measured, rounded up."""
     values = np.random.default_rng(0).normal(0, 0.02, (256, 1024)).astype(np.float32)
-    assert relative_rms(dequantize_q4(*quantize_q4(values)), values) < 0.0735
-    assert relative_rms(dequantize_q4(*quantize_q4(values, 0)), values) > 0.077
+    for group, found, plain in ((32, 0.0705, 0.078), (64, 0.0818, 0.089)):
+        assert relative_rms(dequantize_q4(*quantize_q4(values, group)), values) < found
+        wide = quantize_q4(values, group, search=False)
+        assert relative_rms(dequantize_q4(*wide), values) > plain
     assert relative_rms(dequantize_q8(*quantize_q8(values)), values) < 0.0055
 
 
-def test_what_four_bits_can_say_is_kept() -> None:
-    codes = np.random.default_rng(1).integers(0, 16, (8, 64), np.uint8)
-    codes[:, ::32], codes[:, 1::32] = 0, 15
+@pytest.mark.parametrize("group", [32, 64])
+def test_what_four_bits_can_say_is_kept(group: int) -> None:
+    codes = np.random.default_rng(1).integers(0, 16, (8, 128), np.uint8)
+    codes[:, ::group], codes[:, 1::group] = 0, 15
     values = (codes * np.float32(0.125) - np.float32(0.75)).astype(np.float32)
-    assert np.array_equal(dequantize_q4(*quantize_q4(values)), values)
+    assert np.array_equal(dequantize_q4(*quantize_q4(values, group)), values)
 
 
-def test_constant_groups() -> None:
+@pytest.mark.parametrize("group", [32, 64])
+def test_constant_groups(group: int) -> None:
     for constant in (0.0, 0.5, -3.0, 1e-8, -65504.0):
-        values = np.full((2, 32), constant, np.float32)
-        stored = dequantize_q4(*quantize_q4(values))
+        values = np.full((2, group), constant, np.float32)
+        stored = dequantize_q4(*quantize_q4(values, group))
         assert np.allclose(stored, values, rtol=1e-3, atol=1e-7)
-    zeros = np.zeros((2, 32), np.float32)
+    zeros = np.zeros((2, group), np.float32)
     assert np.array_equal(dequantize_q8(*quantize_q8(zeros)), zeros)
 
 

@@ -21,10 +21,10 @@ LINEAR_WEIGHTS = 4
 """At most this many weights in one linear: what the native core accepts."""
 
 QUANTIZING = frozenset({"rms_norm", "swiglu", "attention", "qkv_attention", "short_conv"})
-"""Ops that may carry ``attrs["quantize"] = True``: they then quantise their own output."""
+"""Ops that may carry ``attrs["quantize"]``: they then quantise their own output in such groups."""
 
-GROUP = 32
-"""Columns that share one scale, in quantised activations as in quantised weights."""
+GROUPS = (32, 64)
+"""How many columns may share one scale, in quantised activations as in quantised weights."""
 
 
 @dataclass(frozen=True)
@@ -178,14 +178,16 @@ def output_rows(widths: Sequence[int], shapes: Sequence[Shape], attrs: Mapping[s
     return widths[0]
 
 
-@op()
+@op(attrs=("group",))
 def quantize(widths: Sequence[int], shapes: Sequence[Shape], attrs: Mapping[str, Any]) -> int:
-    """Per row and 32 columns: integers q and a = max|x| / 30464, x is about q * a
+    """Per row and ``group`` columns: integers q and a = max|x| / 30464, x is about q * a
 
     Of each 8 columns the last four are multiples of 16, and column j of the first four is as far
     from one as column j of the last four needs, so that one int8 level refines both: 12 bits.
     """
-    _need(widths[0] % GROUP == 0, f"{widths[0]} columns in groups of {GROUP}")
+    group = attrs["group"]
+    _need(group in GROUPS, f"groups of {group}, want one of {GROUPS}")
+    _need(widths[0] % group == 0, f"{widths[0]} columns in groups of {group}")
     return widths[0]
 
 
@@ -251,14 +253,15 @@ def _verify_node(graph: Graph, node: Node, seen: set[Node]) -> None:
     _need(not missing, f"lacks attrs {missing}")
     kind = graph.slot(node.state).kind if node.state else None
     _need(kind == row.state, f"state of kind {kind}, want {row.state}")
-    if node.attrs.get("quantize"):
-        _need(can_quantize(node), "cannot quantise its own output")
+    if group := node.attrs.get("quantize"):
+        _need(can_quantize(node, group), f"cannot quantise its own output in groups of {group}")
     shapes = [graph.weights[name] for name in node.weights]
     width = row.width([source.width for source in node.inputs], shapes, node.attrs)
     _need(width == node.width, f"width {node.width}, want {width}")
 
 
-def can_quantize(node: Node) -> bool:
-    """Whether the node may quantise its own output (each group of 32 within one head)."""
-    whole_groups = node.width % GROUP == 0 and node.attrs.get("head_dim", GROUP) % GROUP == 0
-    return node.op in QUANTIZING and whole_groups
+def can_quantize(node: Node, group: int) -> bool:
+    """Whether the node may quantise its own output in such groups (each within one head)."""
+    if node.op not in QUANTIZING or group not in GROUPS:
+        return False
+    return node.width % group == 0 and node.attrs.get("head_dim", group) % group == 0

@@ -23,7 +23,8 @@ _ROW_BY_ROW = frozenset(
     {"linear", "add", "mul", "silu", "split", "rms_norm", "head_norm", "swiglu"}
 )
 
-_QUANTIZED = frozenset({"q4", "q8"})
+_GROUPS = {"q4": 32, "q4_64": 64, "q8": 32}
+"""By dtype of quantised weights: columns that share a scale in the activations they multiply."""
 
 
 def optimize(graph: Graph, dtype_of: DtypeOf, rows_of: RowsOf) -> Graph:
@@ -184,28 +185,35 @@ def hoist_output_rows(graph: Graph) -> Graph:
 
 
 def insert_quantize(graph: Graph, dtype_of: DtypeOf) -> Graph:
-    """linear(x) with q4 or q8 weights -> linear(quantize(x)); linears that share x share it."""
-    quantized: dict[Node, Node] = {}
+    """linear(x) with quantised weights -> linear(quantize(x)).
+
+    Linears that share x share its quantisation, if they want the same groups.
+    """
+    quantized: dict[tuple[Node, int], Node] = {}
 
     def rule(node: Node, uses: Counter[Node]) -> Node | None:
-        if node.op != "linear" or dtype_of(node.weights[0]) not in _QUANTIZED:
+        group = _GROUPS.get(dtype_of(node.weights[0])) if node.op == "linear" else None
+        if group is None:
             return None
         x = node.inputs[0]
-        if x not in quantized:
-            quantized[x] = Node("quantize", (x,), x.width, name=f"{x.name}.quantize")
-        return replace(node, inputs=(quantized[x], *node.inputs[1:]))
+        if (x, group) not in quantized:
+            name = f"{x.name}.quantize{group}"
+            quantized[x, group] = Node("quantize", (x,), x.width, {"group": group}, name=name)
+        return replace(node, inputs=(quantized[x, group], *node.inputs[1:]))
 
     return _rewrite(graph, rule)
 
 
 def fuse_quantize(graph: Graph) -> Graph:
-    """quantize(op(x)) -> op(x) with ``quantize=True``, where nobody reads the unquantised value."""
+    """quantize(op(x)) -> op(x) that quantises its output, where nobody else reads that output."""
 
     def rule(node: Node, uses: Counter[Node]) -> Node | None:
-        source = node.inputs[0] if node.op == "quantize" else node
-        if node.op != "quantize" or uses[source] > 1 or not can_quantize(source):
+        if node.op != "quantize":
             return None
-        return replace(source, attrs={**source.attrs, "quantize": True})
+        (source,), group = node.inputs, node.attrs["group"]
+        if uses[source] > 1 or not can_quantize(source, group):
+            return None
+        return replace(source, attrs={**source.attrs, "quantize": group})
 
     return _rewrite(graph, rule)
 
@@ -227,13 +235,13 @@ def _rewrite(graph: Graph, rule: Callable[[Node, Counter[Node]], Node | None]) -
 
 
 def _mergeable(linears: Sequence[Node], dtype_of: DtypeOf, rows_of: RowsOf) -> bool:
-    """Whether these can be one linear: the same x, all quantised or none, and whole tiles."""
+    """Whether these can be one linear: one x in the same groups or in none, and whole tiles."""
     if any(node.op != "linear" or node.inputs != linears[0].inputs for node in linears):
         return False
     names = [name for node in linears for name in node.weights]
-    kinds = {dtype_of(name) in _QUANTIZED for name in names}
+    groups = {_GROUPS.get(dtype_of(name)) for name in names}
     whole = all(rows_of(name) % TILE_ROWS == 0 for name in names)
-    return len(kinds) == 1 and whole and len(names) <= LINEAR_WEIGHTS
+    return len(groups) == 1 and whole and len(names) <= LINEAR_WEIGHTS
 
 
 def _merged(linears: Sequence[Node]) -> Node:

@@ -34,7 +34,7 @@ NATIVE_OPS: dict[str, int] = {
 
 VIEWS = frozenset({"split"})
 
-DTYPES = {"f32": 0, "f16": 1, "bf16": 2, "q8": 3, "q4": 4}
+DTYPES = {"f32": 0, "f16": 1, "bf16": 2, "q8": 3, "q4": 4, "q4_64": 5}
 SLOTS = {"kv": 0, "conv": 1}
 
 HEADER = struct.Struct("<8s8I24x")
@@ -63,10 +63,13 @@ class StoredTensor(Protocol):
 
 @dataclass(frozen=True)
 class Buffer:
-    """Memory for one value per row: ``width`` floats, or codes with their scales."""
+    """Memory for one value per row: ``width`` floats, or codes with their scales.
+
+    ``quantized`` is the number of columns that share a scale, 0 for floats.
+    """
 
     width: int
-    quantized: bool
+    quantized: int
     output_rows: bool
 
 
@@ -166,7 +169,7 @@ class _Builder:
     def _allocate(
         self, node: Node, selected: bool, last: dict[Node, int], source: dict[Node, Node], i: int
     ) -> int:
-        quantized = node.op == "quantize" or bool(node.attrs.get("quantize"))
+        quantized = node.attrs.get("group" if node.op == "quantize" else "quantize") or 0
         wanted = Buffer(node.width, quantized, selected)
         if not self.keep:
             if node.op == "linear" and node.attrs.get("residual"):
@@ -247,7 +250,7 @@ class _Builder:
             tiled = int(t.layout == "tile")
             parts.append(WEIGHT.pack(DTYPES[t.dtype], t.rows, t.cols, tiled, t.offset, t.nbytes))
         for buffer in self.buffers:
-            flags = 32 * int(buffer.quantized), buffer.width, int(buffer.output_rows)
+            flags = buffer.quantized, buffer.width, int(buffer.output_rows)
             parts.append(BUFFER.pack(*flags, 0))
         for slot in self.graph.slots:
             sizes = (slot.kv_heads, slot.head_dim) if slot.kind == "kv" else (slot.width, slot.taps)

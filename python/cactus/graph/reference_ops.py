@@ -14,7 +14,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .node import Node
-from .ops import GROUP
 
 Array = NDArray[np.float32]
 
@@ -24,7 +23,7 @@ STEPS = 119 * 16
 
 @dataclass(frozen=True)
 class Quantized:
-    """Activations ``q * scale``, one scale per row and group of 32.
+    """Activations ``q * scale``, one scale per row and group of columns.
 
     Two levels of int8, the lower one shared by a column of the first and of the last four of each
     eight columns: ``q = 256 * high + low`` and ``q = 256 * high + 16 * low``. Each column has steps
@@ -36,8 +35,8 @@ class Quantized:
 
     def value(self) -> Array:
         """The numbers that a linear works with."""
-        groups = self.q.astype(np.float32).reshape(*self.scale.shape, GROUP)
-        return (groups * self.scale[..., None]).reshape(self.q.shape)
+        scale = np.repeat(self.scale, self.q.shape[1] // self.scale.shape[1], axis=1)
+        return self.q.astype(np.float32) * scale
 
 
 @dataclass(frozen=True)
@@ -82,20 +81,23 @@ def kernel(function: _Kernel) -> _Kernel:
         result = function(run, node, *inputs)
         if node.attrs.get("quantize"):
             assert not isinstance(result, Quantized)
-            return quantized(result)
+            return quantized(result, node.attrs["quantize"])
         return result
 
     KERNELS[name] = wrapped
     return function
 
 
-def quantized(x: Array) -> Quantized:
-    """The 12-bit form of ``x``; groups of zeros, or of nothing above 1e-33, are zeros."""
-    groups = x.reshape(len(x), -1, GROUP)
+def quantized(x: Array, group: int) -> Quantized:
+    """The 12-bit form of ``x``, one scale per row and ``group`` columns.
+
+    Groups of zeros, or of nothing above 1e-33, are zeros.
+    """
+    groups = x.reshape(len(x), x.shape[1] // group, group)
     scale = np.abs(groups).max(axis=2) / np.float32(16 * STEPS)
     inverse = np.zeros_like(scale)
     np.divide(np.float32(0.0625), scale, out=inverse, where=scale > 1e-37)
-    steps = (groups * inverse[..., None]).reshape(*groups.shape[:2], 4, 2, 4)
+    steps = (groups * inverse[..., None]).reshape(*groups.shape[:2], group // 8, 2, 4)
     first, last = steps[..., 0, :], _rounded(steps[..., 1, :])
     fine = last % 16
     coarse = _rounded(first - fine.astype(np.float32) / np.float32(16))
@@ -233,7 +235,7 @@ def output_rows(run: Run, node: Node, x: Array) -> Array:
 
 @kernel
 def quantize(run: Run, node: Node, x: Array) -> Quantized:
-    return quantized(x)
+    return quantized(x, node.attrs["group"])
 
 
 @kernel

@@ -12,7 +12,7 @@ from .plan import BUFFER, DTYPES, HEADER, NATIVE_OPS, SLOT, SLOTS, STEP, WEIGHT
 
 _OPS = {number: name for name, number in NATIVE_OPS.items()}
 _NAMES = {number: name for name, number in DTYPES.items()}
-_QUANTIZED = ("q8", "q4")
+_QUANTIZED = ("q8", "q4", "q4_64")
 _CACHE_VALUE = 2
 """Bytes of one key's or value's number in the cache: f16."""
 

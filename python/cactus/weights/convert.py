@@ -29,7 +29,7 @@ from cactus.weights import tiles
 from cactus.weights.files import read_json
 from cactus.weights.folder import FORMAT, WeightsFolder
 from cactus.weights.gguf_blocks import DEQUANTIZE, Q4_KINDS, dequantize, q4_codes, q8_codes
-from cactus.weights.layout import GROUP, tile_nbytes
+from cactus.weights.layout import GROUPS, tile_nbytes
 from cactus.weights.quantize import F16_MAX, quantize_q4, quantize_q8
 from cactus.weights.safetensors import SafetensorsWriter
 from cactus.weights.sources import Source, SourceTensor, open_source
@@ -238,7 +238,7 @@ def _storage(tensor: SourceTensor, precision: str | None) -> str:
         wanted = _PRECISION_DTYPE[precision]
         if wanted == "q4" and tensor.name.endswith(_KEEP_8_BIT) and tensor.kind not in Q4_KINDS:
             wanted = "q8"
-    if wanted in ("q4", "q8") and tensor.shape[1] % GROUP:
+    if wanted in GROUPS and tensor.shape[1] % GROUPS[wanted]:
         return "f16"
     return wanted
 

@@ -7,6 +7,7 @@ int8 dot instruction sums four neighbouring bytes into one of 16 lanes, and a la
          4 registers x 16 rows x 4 bytes, then 16 f16 scales, then 16 f16 minima.
          Register j, row r, byte b: low nibble = column 8j + b, high nibble = column 8j + 4 + b.
          weight = scale * code + minimum, code 0..15
+    q4_64   as q4, with groups of 64 columns: 8 registers, 576 bytes
     q8   per tile, per group of 32 columns: 544 bytes
          8 registers x 16 rows x 4 bytes (code + 128), then 16 f16 scales.
          Register j, row r, byte b: column 4j + b.  weight = scale * code, code -128..127
@@ -16,21 +17,28 @@ int8 dot instruction sums four neighbouring bytes into one of 16 lanes, and a la
 from __future__ import annotations
 
 TILE_ROWS = 16
-GROUP = 32
-Q4_BLOCK = 320
-Q8_BLOCK = 544
+
+GROUPS = {"q4": 32, "q4_64": 64, "q8": 32}
+"""Columns that share one scale, by quantised dtype."""
+
+
+def block_nbytes(dtype: str) -> int:
+    """Bytes of one group of a tile, for a dtype of `GROUPS`."""
+    codes = TILE_ROWS * GROUPS[dtype]
+    return codes + 2 * TILE_ROWS if dtype == "q8" else codes // 2 + 4 * TILE_ROWS
 
 
 def tile_nbytes(dtype: str, rows: int, cols: int) -> int:
-    """Bytes of a packed matrix; `dtype` is "q4", "q8", "f16", "bf16" or "f32".
+    """Bytes of a packed matrix; `dtype` is "q4", "q4_64", "q8", "f16", "bf16" or "f32".
 
-    Raises `ValueError` for another dtype, or when q4/q8 columns are no multiple of 32.
+    Raises `ValueError` for another dtype, or when columns are no multiple of the dtype's group.
     """
     tiles = -(-rows // TILE_ROWS)
-    if dtype in ("q4", "q8"):
-        if cols % GROUP:
-            raise ValueError(f"{dtype} needs columns in multiples of {GROUP}, got {cols}")
-        return tiles * (cols // GROUP) * (Q4_BLOCK if dtype == "q4" else Q8_BLOCK)
+    if dtype in GROUPS:
+        group = GROUPS[dtype]
+        if cols % group:
+            raise ValueError(f"{dtype} needs columns in multiples of {group}, got {cols}")
+        return tiles * (cols // group) * block_nbytes(dtype)
     if dtype not in ("f16", "bf16", "f32"):
         raise ValueError(f"unknown tile dtype {dtype!r}")
     return tiles * TILE_ROWS * cols * (4 if dtype == "f32" else 2)

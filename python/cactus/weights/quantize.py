@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+from itertools import product
+from typing import NamedTuple
+
 import numpy as np
 from numpy.typing import NDArray
 
-from cactus.weights.layout import GROUP
+from cactus.weights.layout import GROUPS
 from cactus.weights.tiles import F16, F32, U8
 
 F16_MAX = 65504.0
 """The largest finite f16, hence the largest scale or minimum that can be stored."""
+
+_CUTS = (0.0, 0.04, 0.08, 0.12)
+"""Shares of a group's range that the search leaves out at either end: outliers are few."""
+
+_REFINEMENTS = 3
 
 
 def quantize_q8(values: F32) -> tuple[NDArray[np.int8], F16]:
@@ -18,37 +26,60 @@ def quantize_q8(values: F32) -> tuple[NDArray[np.int8], F16]:
     The scale is the group's largest magnitude / 127. Raises `OverflowError` beyond f16.
     """
     rows, cols = values.shape
-    grouped = values.reshape(rows, cols // GROUP, GROUP)
+    group = GROUPS["q8"]
+    grouped = values.reshape(rows, cols // group, group)
     scales = _to_f16(np.abs(grouped).max(axis=-1) / np.float32(127))
     codes = np.rint(grouped * _inverse(scales)[..., None])
     np.clip(codes, -127, 127, out=codes)
     return codes.astype(np.int8).reshape(rows, cols), scales
 
 
-def quantize_q4(values: F32, refinements: int = 3) -> tuple[U8, F16, F16]:
-    """Affine 4-bit: codes 0..15 [rows, cols], scales and minima f16 [rows, cols/32].
+def quantize_q4(
+    values: F32, group: int = GROUPS["q4"], *, search: bool = True
+) -> tuple[U8, F16, F16]:
+    """Affine 4-bit: codes 0..15 [rows, cols], scales and minima f16 [rows, cols/group].
 
-    Starts from the group's smallest and largest value, then alternates least squares for (scale,
-    minimum) and rounding for the codes, keeping what has the smaller squared error in each group.
-    Raises `OverflowError` beyond f16.
+    Takes each group's smallest and largest value as the ends of its range, and with `search` tries
+    shorter ranges, too, then alternates least squares for (scale, minimum) and rounding for the
+    codes, keeping what has the smallest squared error. Raises `OverflowError` beyond f16.
     """
     rows, cols = values.shape
-    grouped = values.reshape(rows, cols // GROUP, GROUP)
+    grouped = values.reshape(rows, cols // group, group)
     low = grouped.min(axis=-1)
     minima = _to_f16(low)
-    scales = _to_f16((grouped.max(axis=-1) - low) / np.float32(15))
-    codes = _round_q4(grouped, scales, minima)
-    error = _squared_error(grouped, codes, scales, minima)
-    for _ in range(refinements):
-        new_scales, new_minima = _least_squares(grouped, codes)
-        new_codes = _round_q4(grouped, new_scales, new_minima)
-        new_error = _squared_error(grouped, new_codes, new_scales, new_minima)
-        better = new_error < error
-        scales = np.where(better, new_scales, scales)
-        minima = np.where(better, new_minima, minima)
-        codes = np.where(better[..., None], new_codes, codes)
-        error = np.where(better, new_error, error)
-    return codes.astype(np.uint8).reshape(rows, cols), scales, minima
+    span = grouped.max(axis=-1) - low
+    best = _fit(grouped, _to_f16(span / np.float32(15)), minima)
+    if search:
+        for below, above in product(_CUTS, _CUTS):
+            scales = _to_f16(span * np.float32((1 - below - above) / 15))
+            _improve(best, grouped, scales, _to_f16(low + span * np.float32(below)))
+        for _ in range(_REFINEMENTS):
+            _improve(best, grouped, *_least_squares(grouped, best.codes))
+    return best.codes.astype(np.uint8).reshape(rows, cols), best.scales, best.minima
+
+
+class _Fit(NamedTuple):
+    """Scales, minima and squared errors [rows, groups] and the codes [rows, groups, group]."""
+
+    scales: F16
+    minima: F16
+    codes: F32
+    error: F32
+
+
+def _fit(values: F32, scales: F16, minima: F16) -> _Fit:
+    codes = _round_q4(values, scales, minima)
+    return _Fit(scales, minima, codes, _squared_error(values, codes, scales, minima))
+
+
+def _improve(best: _Fit, values: F32, scales: F16, minima: F16) -> None:
+    """Put these into `best` for the groups that they fit better."""
+    tried = _fit(values, scales, minima)
+    better = tried.error < best.error
+    np.copyto(best.scales, tried.scales, where=better)
+    np.copyto(best.minima, tried.minima, where=better)
+    np.copyto(best.codes, tried.codes, where=better[..., None])
+    np.copyto(best.error, tried.error, where=better)
 
 
 def _least_squares(values: F32, codes: F32) -> tuple[F16, F16]:

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from cactus.weights.layout import GROUP, Q4_BLOCK, Q8_BLOCK, TILE_ROWS
+from cactus.weights.layout import GROUPS, TILE_ROWS, block_nbytes
 
 U8 = NDArray[np.uint8]
 F16 = NDArray[np.float16]
@@ -16,33 +16,40 @@ _Scalar = TypeVar("_Scalar", bound=np.generic)
 
 
 def pack_q4(codes: U8, scales: F16, minima: F16) -> U8:
-    """Pack codes 0..15 [rows, cols] and scales, minima [rows, cols/32] into uint8 [nbytes]."""
+    """Pack codes 0..15 [rows, cols] and scales, minima [rows, groups] into uint8 [nbytes].
+
+    With 32 columns in each group the result is q4, with 64 it is q4_64.
+    """
     codes = _pad_rows(codes)
-    tiles, groups = codes.shape[0] // TILE_ROWS, codes.shape[1] // GROUP
-    pairs = codes.reshape(tiles, TILE_ROWS, groups, 4, 2, 4)
-    blocks = np.empty((tiles, groups, Q4_BLOCK), np.uint8)
+    tiles, groups = codes.shape[0] // TILE_ROWS, scales.shape[1]
+    pairs = codes.reshape(tiles, TILE_ROWS, groups, -1, 2, 4)
     joined = pairs[..., 0, :] | (pairs[..., 1, :] << 4)
-    blocks[..., :256] = joined.transpose(0, 2, 3, 1, 4).reshape(tiles, groups, 256)
-    blocks[..., 256:288] = _group_bytes(scales)
-    blocks[..., 288:] = _group_bytes(minima)
-    return blocks.reshape(-1)
+    blocks = (
+        joined.transpose(0, 2, 3, 1, 4).reshape(tiles, groups, -1),
+        _group_bytes(scales),
+        _group_bytes(minima),
+    )
+    return np.concatenate(blocks, axis=2).reshape(-1)
 
 
-def unpack_q4(data: U8, rows: int, cols: int) -> tuple[U8, F16, F16]:
-    """Undo `pack_q4`: codes uint8 [rows, cols], scales and minima f16 [rows, cols/32]."""
-    tiles, groups = -(-rows // TILE_ROWS), cols // GROUP
-    blocks = data.reshape(tiles, groups, Q4_BLOCK)
-    joined = blocks[..., :256].reshape(tiles, groups, 4, TILE_ROWS, 4).transpose(0, 3, 1, 2, 4)
+def unpack_q4(data: U8, rows: int, cols: int, dtype: str = "q4") -> tuple[U8, F16, F16]:
+    """Undo `pack_q4`: codes uint8 [rows, cols], scales and minima f16 [rows, groups].
+
+    `dtype` is "q4" or "q4_64".
+    """
+    tiles, groups = -(-rows // TILE_ROWS), cols // GROUPS[dtype]
+    blocks = data.reshape(tiles, groups, block_nbytes(dtype))
+    joined = blocks[..., :-64].reshape(tiles, groups, -1, TILE_ROWS, 4).transpose(0, 3, 1, 2, 4)
     codes = np.stack((joined & 15, joined >> 4), axis=-2).reshape(tiles * TILE_ROWS, cols)
-    scales = _group_values(blocks[..., 256:288])
-    return codes[:rows], scales[:rows], _group_values(blocks[..., 288:])[:rows]
+    scales = _group_values(blocks[..., -64:-32])
+    return codes[:rows], scales[:rows], _group_values(blocks[..., -32:])[:rows]
 
 
 def pack_q8(codes: NDArray[np.int8], scales: F16) -> U8:
     """Pack codes -128..127 [rows, cols] and scales [rows, cols/32] into uint8 [nbytes]."""
     shifted = _pad_rows(codes).view(np.uint8) ^ np.uint8(128)
-    tiles, groups = shifted.shape[0] // TILE_ROWS, shifted.shape[1] // GROUP
-    blocks = np.empty((tiles, groups, Q8_BLOCK), np.uint8)
+    tiles, groups = shifted.shape[0] // TILE_ROWS, scales.shape[1]
+    blocks = np.empty((tiles, groups, block_nbytes("q8")), np.uint8)
     quads = shifted.reshape(tiles, TILE_ROWS, groups, 8, 4)
     blocks[..., :512] = quads.transpose(0, 2, 3, 1, 4).reshape(tiles, groups, 512)
     blocks[..., 512:] = _group_bytes(scales)
@@ -51,8 +58,8 @@ def pack_q8(codes: NDArray[np.int8], scales: F16) -> U8:
 
 def unpack_q8(data: U8, rows: int, cols: int) -> tuple[NDArray[np.int8], F16]:
     """Undo `pack_q8`: codes int8 [rows, cols] and scales f16 [rows, cols/32]."""
-    tiles, groups = -(-rows // TILE_ROWS), cols // GROUP
-    blocks = data.reshape(tiles, groups, Q8_BLOCK)
+    tiles, groups = -(-rows // TILE_ROWS), cols // GROUPS["q8"]
+    blocks = data.reshape(tiles, groups, block_nbytes("q8"))
     quads = blocks[..., :512].reshape(tiles, groups, 8, TILE_ROWS, 4).transpose(0, 3, 1, 2, 4)
     codes = (quads.reshape(tiles * TILE_ROWS, cols) ^ np.uint8(128)).view(np.int8)
     return codes[:rows], _group_values(blocks[..., 512:])[:rows]
@@ -76,9 +83,8 @@ def dequantize_tile(dtype: str, data: U8, rows: int, cols: int) -> F32:
     """The f32 [rows, cols] that packed bytes stand for; see `layout.tile_nbytes` for the dtypes."""
     # A damaged scale may be infinite; what it makes of its group is for the caller to see.
     with np.errstate(over="ignore", invalid="ignore"):
-        if dtype == "q4":
-            codes, scales, minima = unpack_q4(data, rows, cols)
-            return dequantize_q4(codes, scales, minima)
+        if dtype in ("q4", "q4_64"):
+            return dequantize_q4(*unpack_q4(data, rows, cols, dtype))
         if dtype == "q8":
             return dequantize_q8(*unpack_q8(data, rows, cols))
         if dtype == "bf16":
@@ -89,7 +95,7 @@ def dequantize_tile(dtype: str, data: U8, rows: int, cols: int) -> F32:
 
 def dequantize_q4(codes: U8, scales: F16, minima: F16) -> F32:
     """scale * code + minimum, in f32 [rows, cols]."""
-    grouped = codes.reshape(*scales.shape, GROUP).astype(np.float32)
+    grouped = codes.reshape(*scales.shape, -1).astype(np.float32)
     grouped *= scales[..., None].astype(np.float32)
     grouped += minima[..., None].astype(np.float32)
     return grouped.reshape(codes.shape)
@@ -97,7 +103,7 @@ def dequantize_q4(codes: U8, scales: F16, minima: F16) -> F32:
 
 def dequantize_q8(codes: NDArray[np.int8], scales: F16) -> F32:
     """scale * code, in f32 [rows, cols]."""
-    grouped = codes.reshape(*scales.shape, GROUP).astype(np.float32)
+    grouped = codes.reshape(*scales.shape, -1).astype(np.float32)
     grouped *= scales[..., None].astype(np.float32)
     return grouped.reshape(codes.shape)
 
