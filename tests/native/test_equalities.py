@@ -24,7 +24,9 @@ def prompt(seed: int, length: int, vocab: int) -> list[int]:
     return np.random.default_rng(seed).integers(0, vocab, length).tolist()
 
 
-@pytest.fixture(params=[(a, d) for a in ARCHITECTURES for d in ("q4", "q8", "f16")], ids=str)
+@pytest.fixture(
+    params=[(a, d) for a in ARCHITECTURES for d in ("q4", "q4_64", "q8", "f16")], ids=str
+)
 def model(request: pytest.FixtureRequest, packed: Packed) -> tuple[Graph, programs.Store]:
     name, dtype = request.param
     return programs.fused(golden.load(name).graph, dtype), packed(name, dtype)

@@ -195,19 +195,33 @@ def test_precisions(
                 assert tensor.relative_rms == 0
                 continue
             big = tensor.name in ("model.embed_tokens.weight", "lm_head.weight")
-            assert stored.dtype == tensor.dtype == (embedding if big else matrix)
+            wanted = embedding if big else matrix
+            if wanted == "q4" and stored.cols == 64:
+                wanted = "q4_64"
+                assert tensor.bits_per_weight == 4.5
+            assert stored.dtype == tensor.dtype == wanted
             assert tensor.relative_rms <= bound
             assert (tensor.relative_rms > 0) == (precision != "FP32")
         name = "model.layers.0.mlp.down_proj.weight"
-        wanted = values_of(model, "blk.0.ffn_down.weight")
-        error = np.linalg.norm(folder.dequantize(name) - wanted) / np.linalg.norm(wanted)
+        values = values_of(model, "blk.0.ffn_down.weight")
+        error = np.linalg.norm(folder.dequantize(name) - values) / np.linalg.norm(values)
         reported = next(t.relative_rms for t in report.tensors if t.name == name)
         assert error == pytest.approx(reported, rel=1e-4, abs=1e-12)
 
 
-def test_int4_keeps_what_has_4_bits_already(tmp_path: Path) -> None:
-    report = convert(write(tmp_path, tiny_llama("Q4_0")), tmp_path / "out", "INT4")
+@pytest.mark.parametrize("kind", ["Q4_0", "Q4_1"])
+def test_int4_keeps_what_has_4_bits_already(tmp_path: Path, kind: str) -> None:
+    report = convert(write(tmp_path, tiny_llama(kind)), tmp_path / "out", "INT4")
     assert report.worst.relative_rms == 0
+    assert {tensor.dtype for tensor in report.tensors} == {"q4", "q8", "f32"}
+
+
+@pytest.mark.parametrize(("kind", "dtype"), [("Q8_0", "q4_64"), ("F16", "q4_64"), ("Q4_1", "q4")])
+def test_int4_takes_wide_groups_where_they_fit(tmp_path: Path, kind: str, dtype: str) -> None:
+    report = convert(write(tmp_path, tiny_llama(kind)), tmp_path / "out", "INT4")
+    dtypes = {tensor.shape: tensor.dtype for tensor in report.tensors}
+    assert dtypes[32, 64] == dtype
+    assert dtypes[32, 32] == "q4"
 
 
 @pytest.mark.parametrize(("kind", "dtype", "bound"), [("Q5_0", "q8", 0.01), ("Q4_K", "q4", 0.001)])
@@ -268,7 +282,7 @@ def test_columns_that_are_no_groups_stay_f16(tmp_path: Path) -> None:
     with WeightsFolder.open(tmp_path / "out") as folder:
         kinds = {name: tensor.dtype for name, tensor in folder.tensors.items()}
     assert kinds["model.layers.0.mlp.gate_proj.weight"] == "f16"  # 48 columns
-    assert kinds["model.layers.0.mlp.down_proj.weight"] == "q4"  # 64 columns
+    assert kinds["model.layers.0.mlp.down_proj.weight"] == "q4_64"  # 64 columns
 
 
 def test_values_beyond_f16_say_what_to_do(tmp_path: Path) -> None:

@@ -44,8 +44,9 @@ Progress = Callable[[str, int, int], None]
 # The format that keeps a source format exactly, or the nearest one that is not worse.
 _LOSSLESS = {"Q4_0": "q4", "Q4_1": "q4", "Q8_0": "q8", "F16": "f16", "BF16": "bf16", "F32": "f32"}
 _NEAREST = {"Q4_K": "q4", "Q5_0": "q8", "Q5_1": "q8", "Q5_K": "q8", "Q6_K": "q8"}
-_PRECISION_DTYPE = {"INT4": "q4", "INT8": "q8", "FP16": "f16", "FP32": "f32"}
-_DTYPE_PRECISION = {"q4": "INT4", "q8": "INT8", "f16": "FP16", "bf16": "FP16", "f32": "FP32"}
+_PRECISION_DTYPE = {"INT4": "q4_64", "INT8": "q8", "FP16": "f16", "FP32": "f32"}
+_DTYPE_PRECISION = {"q4": "INT4", "q4_64": "INT4", "q8": "INT8"}
+_DTYPE_PRECISION |= {"f16": "FP16", "bf16": "FP16", "f32": "FP32"}
 
 # Rows of these are read one at a time or decide every token; 4 bits show there first.
 _KEEP_8_BIT = ("embed_tokens.weight", "lm_head.weight")
@@ -100,8 +101,9 @@ def convert(
     """Convert a `.gguf` file or a Hugging Face folder to the weights folder `target`.
 
     `precision` None keeps each matrix as it is where that is possible; "INT4", "INT8", "FP16" or
-    "FP32" store all matrices so (INT4 keeps embedding and output matrix in 8 bits). Vectors
-    and convolution kernels are always f32. An existing weights folder is replaced.
+    "FP32" store all matrices so (INT4 keeps embedding and output matrix in 8 bits, and what is in
+    4 bits as it is). Vectors and convolution kernels are always f32. An existing weights folder is
+    replaced.
 
     Raises `InvalidRequest` for a bad precision and for a target that is something else or cannot
     be written (a full disk), `ModelNotFound`, `ModelFormatError`, or `UnsupportedModel` naming
@@ -236,8 +238,12 @@ def _storage(tensor: SourceTensor, precision: str | None) -> str:
         wanted = _LOSSLESS.get(tensor.kind) or _NEAREST.get(tensor.kind, "q4")
     else:
         wanted = _PRECISION_DTYPE[precision]
-        if wanted == "q4" and tensor.name.endswith(_KEEP_8_BIT) and tensor.kind not in Q4_KINDS:
+        if precision == "INT4" and tensor.kind in Q4_KINDS:
+            wanted = "q4"
+        elif precision == "INT4" and tensor.name.endswith(_KEEP_8_BIT):
             wanted = "q8"
+    if wanted == "q4_64" and tensor.shape[1] % GROUPS[wanted]:
+        wanted = "q4"
     if wanted in GROUPS and tensor.shape[1] % GROUPS[wanted]:
         return "f16"
     return wanted
@@ -365,8 +371,8 @@ def _encode(tensor: SourceTensor, dtype: str, raw: tiles.U8, meter: _Meter) -> N
 
 
 def _encode_lossy(dtype: str, values: tiles.F32, meter: _Meter) -> NDArray[Any]:
-    if dtype == "q4":
-        codes, scales, minima = quantize_q4(values)
+    if dtype in ("q4", "q4_64"):
+        codes, scales, minima = quantize_q4(values, GROUPS[dtype])
         meter.compare(values, tiles.dequantize_q4(codes, scales, minima))
         return tiles.pack_q4(codes, scales, minima)
     if dtype == "q8":
