@@ -27,13 +27,14 @@ void release(std::vector<void*>& owner) {
   owner.clear();
 }
 
-uint64_t place(Buffer& buffer, uint32_t rows, std::vector<void*>& owner) {
+uint64_t place(Buffer& buffer, uint32_t rows, const KernelTable& kernels,
+               std::vector<void*>& owner) {
   const size_t values = static_cast<size_t>(rows) * buffer.stride;
   if (!buffer.quantized) {
     buffer.values = static_cast<float*>(allocate(values * sizeof(float), owner));
     return values * sizeof(float);
   }
-  const size_t bytes = values / kGroup * kPanelBytes;
+  const size_t bytes = values / kGroup * static_cast<size_t>(kernels.panel_bytes);
   buffer.panels = static_cast<uint8_t*>(allocate(bytes, owner));
   return bytes;
 }
@@ -108,7 +109,7 @@ void Program::make_buffers() {
     buffer.output_rows = record.output_rows != 0;
     buffer.width = record.width;
     buffer.stride = padded(record.width);
-    if (!buffer.output_rows) arena_bytes_ += place(buffer, max_rows_, allocations_);
+    if (!buffer.output_rows) arena_bytes_ += place(buffer, max_rows_, kernels_, allocations_);
     buffers_.push_back(buffer);
     widest = std::max(widest, buffer.stride);
   }
@@ -132,7 +133,7 @@ void Program::make_output_buffers(uint32_t rows) {
   std::vector<Buffer> placed = buffers_;
   try {
     for (Buffer& buffer : placed) {
-      if (buffer.output_rows) place(buffer, rows, blocks);
+      if (buffer.output_rows) place(buffer, rows, kernels_, blocks);
     }
   } catch (...) {
     release(blocks);
@@ -334,11 +335,20 @@ void Program::read(uint32_t index, float* out, uint64_t count) {
       }
       const PanelRow at = panel_row(buffer, static_cast<uint32_t>(rows), row, i / kGroup * kGroup);
       const size_t m = static_cast<size_t>(at.row), n = static_cast<size_t>(at.rows);
-      const uint8_t* codes = at.panel + (i % kGroup / 8 * n + m) * 12;
-      const int hi = static_cast<int8_t>(codes[i % 8]), lo = static_cast<int8_t>(codes[8 + i % 4]);
+      const size_t code_bytes = static_cast<size_t>(kernels_.code_bytes);
+      const uint8_t* codes = at.panel + (i % kGroup / 8 * n + m) * code_bytes / 4;
+      int value;
+      if (code_bytes == 64) {
+        int16_t words[8];
+        std::memcpy(words, codes, sizeof words);
+        value = words[i % 2 * 4 + i % 8 / 2];
+      } else {
+        const int lo = static_cast<int8_t>(codes[8 + i % 4]);
+        value = static_cast<int8_t>(codes[i % 8]) * 256 + (i % 8 < 4 ? lo : 16 * lo);
+      }
       float scale;
-      std::memcpy(&scale, at.panel + 48 * n + 4 * m, sizeof scale);
-      *out++ = static_cast<float>(hi * 256 + (i % 8 < 4 ? lo : 16 * lo)) * scale;
+      std::memcpy(&scale, at.panel + code_bytes * n + 4 * m, sizeof scale);
+      *out++ = static_cast<float>(value) * scale;
     }
   }
 }
@@ -348,8 +358,9 @@ PanelRow Program::panel_row(const Buffer& buffer, uint32_t rows, uint32_t row,
   const uint32_t most = static_cast<uint32_t>(kernels_.max_rows);
   const uint32_t first = row / most * most;
   const uint32_t count = std::min(most, rows - first);
-  uint8_t* panel = buffer.panels + size_t{first} * buffer.stride / kGroup * kPanelBytes;
-  return {panel + size_t{column} / kGroup * count * kPanelBytes, static_cast<int>(count),
+  const size_t bytes = static_cast<size_t>(kernels_.panel_bytes);
+  uint8_t* panel = buffer.panels + size_t{first} * buffer.stride / kGroup * bytes;
+  return {panel + size_t{column} / kGroup * count * bytes, static_cast<int>(count),
           static_cast<int>(row - first)};
 }
 

@@ -9,6 +9,9 @@
 #include <cstddef>
 #include <cstdint>
 
+// Loops over a tile's rows must disappear early, or GCC leaves the accumulators in memory.
+#define CACTUS_UNROLL _Pragma("GCC unroll 16")
+
 namespace cactus {
 
 constexpr int kTileRows = 16;     // rows of a weight tile = lanes of every kernel
@@ -29,11 +32,12 @@ constexpr int kQSteps = 1904;     // 119 * 16: largest magnitude of an activatio
 // A column has steps of 16 units, and lo is chosen to suit both. Codes are -127..127. They lie in
 // panels of up to max_rows rows, as the matrix kernels read them. 32 columns of M rows are
 //   int8 codes[4][M][12]   per 8 columns, per row: hi_first[4], hi_last[4], lo[4]
+//                          or, where dots are of 16 bits, int16[4][M][8]: x of the columns
+//                          0, 2, 4, 6, 1, 3, 5, 7
 //   float scale[M]         of a unit
 //   float sum[M]           sum of the group's values (what a weight's minimum is multiplied with)
 //   int32 isum[M]          sum of these 32 columns in units
 // and the next 32 columns follow. The halves of a group of 64 have the same scale and sum.
-constexpr int kPanelBytes = 60;  // of one row and 32 columns
 
 struct PanelRow {
   uint8_t* panel;
@@ -92,6 +96,8 @@ struct KernelTable {
   const char* name;
   int max_rows;     // rows that a linear_* call may be given
   int max_queries;  // queries that an attend_page call may be given
+  int code_bytes;   // of one row's 32 columns in a panel: 48, or 64 where they are of 16 bits
+  int panel_bytes;  // the same with scale and sums
 
   // out[m][0..15] = W x (+ residual): one tile of 16 rows of W against a panel of `rows` rows.
   void (*linear_q4)(const uint8_t* tile, int cols, const uint8_t* panel, int rows, float* out,

@@ -3,6 +3,7 @@
 // The vocabulary of this tier first, then the bodies that are written in it.
 #include "cpu/simd_avx2.h"
 // clang-format off
+#include "cpu/panel_words.inl"
 #include "cpu/linear.inl"
 #include "cpu/elementwise.inl"
 #include "cpu/attention.inl"

@@ -3,6 +3,7 @@
 // The vocabulary of this tier first, then the bodies that are written in it.
 #include "cpu/simd_neon_i8mm.h"
 // clang-format off
+#include "cpu/panel_bytes.inl"
 #include "cpu/linear.inl"
 #include "cpu/elementwise.inl"
 #include "cpu/attention.inl"

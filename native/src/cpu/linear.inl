@@ -4,104 +4,11 @@
 // order (group after group) whatever the number of activation rows: one row alone and the same row
 // inside a batch give the same bits.
 
-// Loops over a tile's rows must disappear early, or GCC leaves the accumulators in memory.
-#define CACTUS_UNROLL _Pragma("GCC unroll 16")
-
 namespace cactus::CACTUS_TIER {
 
 static inline void store_row(F16 value, float* out, const float* residual) {
   if (residual != nullptr) value = add(value, load(residual));
   store(out, value);
-}
-
-// 32 columns of a panel of M rows.
-template <int M>
-struct Panel {
-  int8_t codes[kGroup / 8][M][12];
-  float scale[M];
-  float sum[M];
-  int32_t isum[M];
-};
-static_assert(sizeof(Panel<kMaxRows>) == kMaxRows * kPanelBytes);
-constexpr int kLast = 4, kLo = 8;  // where hi_last and lo lie in the codes of 8 columns
-
-// Integer products with N * 32 columns: 256 * sum(w hi) + sum over pairs of (w_first + 16 w_last)
-// lo.
-template <int M, int N>
-static inline void dot_q4(const uint8_t* p, const Panel<M>* x, I16* dot) {
-  if constexpr (kByteDot) {
-    CACTUS_UNROLL
-    for (int m = 0; m < M; m++) dot[m] = izero();
-    for (int j = 0; j < 4 * N; j++) {
-      const B64 codes = load_codes(p + 64 * j);
-      const B64 first = low_nibbles(codes), last = high_nibbles(codes);
-      const auto& a = x[j / 4].codes[j % 4];
-      CACTUS_UNROLL
-      for (int m = 0; m < M; m++) dot[m] = dot4(dot[m], first, a[m]);
-      CACTUS_UNROLL
-      for (int m = 0; m < M; m++) dot[m] = dot4(dot[m], last, a[m] + kLast);
-    }
-    CACTUS_UNROLL
-    for (int m = 0; m < M; m++) dot[m] = shift_left<8>(dot[m]);
-    // A packed byte is w_first + 16 w_last already.
-    for (int j = 0; j < 4 * N; j++) {
-      const B64 codes = load_codes(p + 64 * j);
-      const auto& a = x[j / 4].codes[j % 4];
-      CACTUS_UNROLL
-      for (int m = 0; m < M; m++) dot[m] = dot4(dot[m], codes, a[m] + kLo);
-    }
-  } else {
-    CACTUS_UNROLL
-    for (int m = 0; m < M; m++) dot[m] = izero();
-    for (int n = 0; n < N; n++) {
-      Nibbles hi[M], first_lo[M], last_lo[M];
-      CACTUS_UNROLL
-      for (int m = 0; m < M; m++) hi[m] = first_lo[m] = last_lo[m] = nibbles_zero();
-      for (int j = 0; j < 4; j++) {
-        const B64 codes = load_codes(p + 64 * (4 * n + j));
-        const B64 first = low_nibbles(codes), last = high_nibbles(codes);
-        const auto& a = x[n].codes[j];
-        CACTUS_UNROLL
-        for (int m = 0; m < M; m++) hi[m] = dot4(hi[m], first, a[m]);
-        CACTUS_UNROLL
-        for (int m = 0; m < M; m++) hi[m] = dot4(hi[m], last, a[m] + kLast);
-        CACTUS_UNROLL
-        for (int m = 0; m < M; m++) first_lo[m] = dot4(first_lo[m], first, a[m] + kLo);
-        CACTUS_UNROLL
-        for (int m = 0; m < M; m++) last_lo[m] = dot4(last_lo[m], last, a[m] + kLo);
-      }
-      CACTUS_UNROLL
-      for (int m = 0; m < M; m++) {
-        dot[m] = iadd(dot[m], shift_left<8>(total(hi[m])));
-        dot[m] = iadd(dot[m], iadd(shift_left<4>(total(last_lo[m])), total(first_lo[m])));
-      }
-    }
-  }
-}
-
-// The same for 32 columns of q8: hi, then lo of the last columns sixteen times, then of the first.
-template <int M>
-static inline void dot_q8(const uint8_t* p, const Panel<M>& x, I16* dot) {
-  CACTUS_UNROLL
-  for (int m = 0; m < M; m++) dot[m] = izero();
-  for (int j = 0; j < 8; j++) {
-    const B64 codes = load_codes(p + 64 * j);
-    CACTUS_UNROLL
-    for (int m = 0; m < M; m++) dot[m] = dot4_q8(dot[m], codes, x.codes[j / 2][m] + j % 2 * kLast);
-  }
-  for (int first = 1; first >= 0; first--) {
-    CACTUS_UNROLL
-    for (int m = 0; m < M; m++) dot[m] = shift_left<4>(dot[m]);
-    for (int j = first; j < 8; j += 2) {
-      const B64 codes = load_codes(p + 64 * j);
-      CACTUS_UNROLL
-      for (int m = 0; m < M; m++) dot[m] = dot4_q8(dot[m], codes, x.codes[j / 2][m] + kLo);
-    }
-  }
-  if constexpr (kQ8Offset != 0) {
-    CACTUS_UNROLL
-    for (int m = 0; m < M; m++) dot[m] = iadd(dot[m], iset1(-kQ8Offset * x.isum[m]));
-  }
 }
 
 // One row waits for memory: weights are asked for this far ahead.
@@ -225,11 +132,6 @@ static void linear_bf16(const uint8_t* tile, int cols, const float* x, size_t st
   });
 }
 
-// The codes of 32 columns: hi of the first and of the last columns of each 8, and their lo.
-struct Codes {
-  I16 hi_first, hi_last, lo;
-};
-
 // `inverse` is 1904 / largest. The steps of the last columns leave the low four bits of lo, 0..15;
 // what the first columns then need of lo is -8..7 times 16.
 static inline Codes codes_of(F16 first, F16 last, F16 inverse) {
@@ -245,22 +147,6 @@ static inline Codes codes_of(F16 first, F16 last, F16 inverse) {
   const I16 high_bits = imax(isub(first_steps, shift_left<4>(first_hi)),
                              iadd(iset1(-7), shift_right<31>(isub(izero(), low_bits))));
   return {first_hi, isub(last_hi, high_bits), iadd(shift_left<4>(high_bits), low_bits)};
-}
-
-// Stores 32 columns of one row; returns their sum in units.
-static inline int32_t store_codes(const Codes& c, uint8_t* panel, size_t rows, size_t row) {
-  int8_t codes[3][16];
-  store_i8(codes[0], c.hi_first);
-  store_i8(codes[1], c.hi_last);
-  store_i8(codes[2], c.lo);
-  for (size_t j = 0; j < 4; j++) {
-    uint8_t* to = panel + (j * rows + row) * 12;
-    for (size_t level = 0; level < 3; level++) {
-      __builtin_memcpy(to + 4 * level, codes[level] + 4 * j, 4);
-    }
-  }
-  const I16 hi = iadd(c.hi_first, c.hi_last);
-  return reduce_add(iadd(shift_left<8>(hi), iadd(shift_left<4>(c.lo), c.lo)));
 }
 
 // Up to 16 groups: all scales first, because a division waits for a whole reduction.
@@ -293,7 +179,7 @@ static void quantize_groups(const float* x, int groups, int group, uint8_t* pane
     }
     const float sum = scale[g] * static_cast<float>(isum[0] + isum[1]);
     for (int n = 0; n < group / kGroup; n++, panel += rows * kPanelBytes) {
-      uint8_t* factors = panel + rows * 48 + row * 4;
+      uint8_t* factors = panel + rows * kCodeBytes + row * 4;
       __builtin_memcpy(factors, &scale[g], 4);
       __builtin_memcpy(factors + rows * 4, &sum, 4);
       __builtin_memcpy(factors + rows * 8, &isum[n], 4);

@@ -20,19 +20,19 @@ static float peak_read(const float* data, size_t count) {
 
 static float peak_dot(const uint8_t* operands, int rounds) {
   const int8_t* x = reinterpret_cast<const int8_t*>(operands);
-  Nibbles sum[kDotChains];
+  I16 sum[kDotChains];
   CACTUS_UNROLL
-  for (int c = 0; c < kDotChains; c++) sum[c] = nibbles_zero();
+  for (int c = 0; c < kDotChains; c++) sum[c] = izero();
   for (int round = 0; round < rounds; round++) {
     for (int i = 0; i < kPeakBytes; i += 64) {
       const B64 w = load_codes(operands + i);
       CACTUS_UNROLL
-      for (int c = 0; c < kDotChains; c++) sum[c] = dot4(sum[c], w, x + 4 * c);
+      for (int c = 0; c < kDotChains; c++) sum[c] = one_dot(sum[c], w, x + 4 * c);
     }
   }
   int32_t result = 0;
   CACTUS_UNROLL
-  for (int c = 0; c < kDotChains; c++) result ^= reduce_add(total(sum[c]));
+  for (int c = 0; c < kDotChains; c++) result ^= reduce_add(sum[c]);
   return static_cast<float>(result);
 }
 

@@ -5,37 +5,45 @@
 
 namespace cactus::CACTUS_TIER {
 
-constexpr int kMaxRows = 2;       // more rows would spill the sixteen registers
+constexpr int kMaxRows = 4;       // more rows would spill the sixteen registers
 constexpr int kQueries = 6;       // rows of an attention tile
 constexpr int kAccumulators = 6;  // lanes that stay in registers beside the operands
-constexpr bool kByteDot = false;
-constexpr int kQ8Offset = 0;  // dot4_q8 takes the offset off before it multiplies
+constexpr int kQ8Offset = 128;    // word_bytes has the codes as stored, with their offset
 
-// Sums of products with nibbles in 16 bits: up to eight dots, 8 * 2 * 15 * 127 = 30480.
-struct Nibbles {
-  __m256i a, b;
-};
-static inline Nibbles nibbles_zero() { return {_mm256_setzero_si256(), _mm256_setzero_si256()}; }
-static inline Nibbles dot4(Nibbles acc, B64 w, const int8_t* a) {
+// acc[r] += w[2 r] * a[0] + w[2 r + 1] * a[1]
+static inline I16 dot2(I16 acc, B64 w, const int16_t* a) {
   const __m256i v = _mm256_set1_epi32(*reinterpret_cast<const int32_t*>(a));
-  return {_mm256_add_epi16(acc.a, _mm256_maddubs_epi16(w.a, v)),
-          _mm256_add_epi16(acc.b, _mm256_maddubs_epi16(w.b, v))};
+  acc = {_mm256_add_epi32(acc.a, _mm256_madd_epi16(w.a, v)),
+         _mm256_add_epi32(acc.b, _mm256_madd_epi16(w.b, v))};
+  // Otherwise GCC does the additions of a loop together at its end, and keeps the products in
+  // memory until then.
+  asm volatile("" : "+x"(acc.a), "+x"(acc.b));
+  return acc;
 }
-static inline I16 total(Nibbles x) {
-  const __m256i ones = _mm256_set1_epi16(1);
-  return {_mm256_madd_epi16(x.a, ones), _mm256_madd_epi16(x.b, ones)};
+// Nibble N of every 16 bits, as a number of 16 bits.
+template <int N>
+static inline B64 word_nibbles(B64 x) {
+  if constexpr (N > 0) x = {_mm256_srli_epi16(x.a, 4 * N), _mm256_srli_epi16(x.b, 4 * N)};
+  if constexpr (N == 3) return x;
+  const __m256i mask = _mm256_set1_epi16(15);
+  return {_mm256_and_si256(x.a, mask), _mm256_and_si256(x.b, mask)};
 }
-static inline I16 dot4_q8(I16 acc, B64 w, const int8_t* a) {
-  const __m256i v = _mm256_set1_epi32(*reinterpret_cast<const int32_t*>(a));
-  const __m256i ones = _mm256_set1_epi16(1);
-  const __m256i offset = _mm256_set1_epi8(-128);
-  // maddubs saturates at 16 bits: with |w| <= 128 and |a| <= 127 the two products of a pair
-  // stay below 2 * 128 * 127 = 32512.
-  const __m256i wa = _mm256_xor_si256(w.a, offset), wb = _mm256_xor_si256(w.b, offset);
-  const __m256i pa = _mm256_maddubs_epi16(_mm256_abs_epi8(wa), _mm256_sign_epi8(v, wa));
-  const __m256i pb = _mm256_maddubs_epi16(_mm256_abs_epi8(wb), _mm256_sign_epi8(v, wb));
-  return {_mm256_add_epi32(acc.a, _mm256_madd_epi16(pa, ones)),
-          _mm256_add_epi32(acc.b, _mm256_madd_epi16(pb, ones))};
+template <int N>
+static inline B64 word_bytes(B64 x) {
+  if constexpr (N == 1) return {_mm256_srli_epi16(x.a, 8), _mm256_srli_epi16(x.b, 8)};
+  const __m256i mask = _mm256_set1_epi16(255);
+  return {_mm256_and_si256(x.a, mask), _mm256_and_si256(x.b, mask)};
+}
+// Four runs of 8 words: lanes 0, 2 of four of x, then of y, then lanes 1, 3.
+static inline void store_words(uint8_t* p, size_t stride, I16 x, I16 y) {
+  const __m256i order = _mm256_setr_epi8(0, 1, 4, 5, 8, 9, 12, 13, 2, 3, 6, 7, 10, 11, 14, 15,  //
+                                         0, 1, 4, 5, 8, 9, 12, 13, 2, 3, 6, 7, 10, 11, 14, 15);
+  const __m256i a = _mm256_shuffle_epi8(_mm256_packs_epi32(x.a, y.a), order);
+  const __m256i b = _mm256_shuffle_epi8(_mm256_packs_epi32(x.b, y.b), order);
+  _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm256_castsi256_si128(a));
+  _mm_storeu_si128(reinterpret_cast<__m128i*>(p + stride), _mm256_extracti128_si256(a, 1));
+  _mm_storeu_si128(reinterpret_cast<__m128i*>(p + 2 * stride), _mm256_castsi256_si128(b));
+  _mm_storeu_si128(reinterpret_cast<__m128i*>(p + 3 * stride), _mm256_extracti128_si256(b, 1));
 }
 
 }  // namespace cactus::CACTUS_TIER

@@ -10,7 +10,6 @@ namespace cactus::CACTUS_TIER {
 constexpr int kMaxRows = 12;       // with them 24 accumulators live in registers; more would spill
 constexpr int kQueries = 12;       // rows of an attention tile
 constexpr int kAccumulators = 24;  // lanes that stay in registers beside the operands
-constexpr bool kByteDot = true;    // dot4 takes all 8 bits of an unsigned weight
 constexpr int kQ8Offset = 128;     // dot4_q8 multiplies the codes as stored, with their offset
 
 struct F16 {
@@ -103,9 +102,7 @@ static inline I16 dot4(I16 acc, B64 w, const int8_t* a) {
       : "v"(w.v), "m"(*reinterpret_cast<const int32_t*>(a)));
   return acc;
 }
-using Nibbles = I16;  // sums of products with nibbles
-static inline Nibbles nibbles_zero() { return izero(); }
-static inline I16 total(Nibbles a) { return a; }
+static inline I16 dot4_byte(I16 acc, B64 w, const int8_t* a) { return dot4(acc, w, a); }
 // The same for q8 codes as stored (code + 128).
 static inline I16 dot4_q8(I16 acc, B64 w, const int8_t* a) { return dot4(acc, w, a); }
 

@@ -8,16 +8,13 @@ namespace cactus::CACTUS_TIER {
 constexpr int kMaxRows = 5;       // more rows would spill the sixteen registers
 constexpr int kQueries = 6;       // rows of an attention tile
 constexpr int kAccumulators = 6;  // lanes that stay in registers beside the operands
-constexpr bool kByteDot = true;   // dot4 takes all 8 bits of an unsigned weight
 constexpr int kQ8Offset = 128;    // dot4_q8 multiplies the codes as stored, with their offset
 
 static inline I16 dot4(I16 acc, B64 w, const int8_t* a) {
   const __m256i v = _mm256_set1_epi32(*reinterpret_cast<const int32_t*>(a));
   return {_mm256_dpbusd_avx_epi32(acc.a, w.a, v), _mm256_dpbusd_avx_epi32(acc.b, w.b, v)};
 }
-using Nibbles = I16;  // sums of products with nibbles
-static inline Nibbles nibbles_zero() { return izero(); }
-static inline I16 total(Nibbles a) { return a; }
+static inline I16 dot4_byte(I16 acc, B64 w, const int8_t* a) { return dot4(acc, w, a); }
 static inline I16 dot4_q8(I16 acc, B64 w, const int8_t* a) { return dot4(acc, w, a); }
 
 }  // namespace cactus::CACTUS_TIER

@@ -8,7 +8,6 @@ namespace cactus::CACTUS_TIER {
 constexpr int kMaxRows = 4;       // sixteen sums, and the codes, in 32 registers
 constexpr int kQueries = 4;       // rows of an attention tile
 constexpr int kAccumulators = 4;  // lanes that stay in registers beside the operands
-constexpr bool kByteDot = true;   // dot4 takes all 8 bits of an unsigned weight
 constexpr int kQ8Offset = 128;    // dot4_q8 multiplies the codes as stored, with their offset
 
 static inline I16 dot4(I16 acc, B64 w, const int8_t* a) {
@@ -16,9 +15,7 @@ static inline I16 dot4(I16 acc, B64 w, const int8_t* a) {
   I16 r;
   CACTUS_QUADS(vusdotq_s32(acc.v[i], w.v[i], v));
 }
-using Nibbles = I16;  // sums of products with nibbles
-static inline Nibbles nibbles_zero() { return izero(); }
-static inline I16 total(Nibbles a) { return a; }
+static inline I16 dot4_byte(I16 acc, B64 w, const int8_t* a) { return dot4(acc, w, a); }
 static inline I16 dot4_q8(I16 acc, B64 w, const int8_t* a) { return dot4(acc, w, a); }
 
 }  // namespace cactus::CACTUS_TIER

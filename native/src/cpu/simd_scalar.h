@@ -11,7 +11,6 @@ namespace cactus::CACTUS_TIER {
 constexpr int kMaxRows = 2;
 constexpr int kQueries = 4;       // rows of an attention tile
 constexpr int kAccumulators = 8;  // lanes that stay in registers beside the operands
-constexpr bool kByteDot = true;
 constexpr int kQ8Offset = 128;
 
 struct F16 {
@@ -209,9 +208,7 @@ static inline I16 dot4(I16 acc, B64 w, const int8_t* a) {
   }
   return acc;
 }
-using Nibbles = I16;  // sums of products with nibbles
-static inline Nibbles nibbles_zero() { return izero(); }
-static inline I16 total(Nibbles a) { return a; }
+static inline I16 dot4_byte(I16 acc, B64 w, const int8_t* a) { return dot4(acc, w, a); }
 static inline I16 dot4_q8(I16 acc, B64 w, const int8_t* a) { return dot4(acc, w, a); }
 
 static inline void prefetch(const void*) {}
