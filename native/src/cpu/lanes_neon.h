@@ -169,9 +169,7 @@ static inline int8x16_t broadcast4(const int8_t* a) {
 
 static inline void prefetch(const void* p) { __builtin_prefetch(p); }
 // Into the second-level cache, for the next phase of a loop.
-static inline void prefetch_far(const void* p) {
-  __builtin_prefetch(p, 0, 2);
-}
+static inline void prefetch_far(const void* p) { __builtin_prefetch(p, 0, 2); }
 
 // The same tree of additions as the other tiers.
 static inline float reduce_add(F16 x) {
