@@ -67,7 +67,7 @@ typedef struct cactus_program_options {
   const char* weights_path;  // UTF-8; mapped read-only
   const char* isa;           // a tier's name, "scalar" or "avx2"; null: CACTUS_ISA or the best
   uint32_t max_rows;         // most tokens of one step; 0: 256
-  uint32_t reserved;
+  uint32_t preload;          // 1: read the weights in the background instead of as they are needed
 } cactus_program_options;
 
 typedef struct cactus_program_info {

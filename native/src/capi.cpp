@@ -210,7 +210,7 @@ cactus_status cactus_program_create(const cactus_program_options* options, cactu
     const cactus::KernelTable& kernels = cactus::find_kernels(o.isa ? o.isa : "");
     *program = programs.add(
         std::make_shared<ProgramHandle>(o.plan, o.plan_size, std::string(o.weights_path), kernels,
-                                        threads, o.max_rows ? o.max_rows : 256));
+                                        threads, o.max_rows ? o.max_rows : 256, o.preload != 0));
   });
 }
 

@@ -63,8 +63,8 @@ bool convolves(const StepRecord& step) {
 }  // namespace
 
 Program::Program(const void* plan, uint64_t plan_size, const std::string& weights_path,
-                 const KernelTable& kernels, int threads, uint32_t max_rows)
-    : mapping_(weights_path),
+                 const KernelTable& kernels, int threads, uint32_t max_rows, bool preload)
+    : mapping_(weights_path, preload),
       plan_(read_plan(plan, plan_size, mapping_.size())),
       kernels_(kernels),
       max_rows_(max_rows),

@@ -67,7 +67,7 @@ class Program {
  public:
   // max_rows and threads are in range; kernels is a tier that runs here.
   Program(const void* plan, uint64_t plan_size, const std::string& weights_path,
-          const KernelTable& kernels, int threads, uint32_t max_rows);
+          const KernelTable& kernels, int threads, uint32_t max_rows, bool preload);
   ~Program();
   Program(const Program&) = delete;
   Program& operator=(const Program&) = delete;

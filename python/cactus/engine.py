@@ -68,9 +68,14 @@ class Engine:
 
 
 def load_engine(
-    folder: Path, *, threads: int | None = None, isa: str | None = None, context: int | None = None
+    folder: Path,
+    *,
+    threads: int | None = None,
+    isa: str | None = None,
+    context: int | None = None,
+    preload: bool = False,
 ) -> Engine:
-    """Load the weights folder `folder` into the native core.
+    """Load the weights folder `folder` into the native core; `Model` describes the options.
 
     Raises ModelFormatError, UnsupportedModel, InsufficientMemory, NativeError, and InvalidRequest
     for a `context` beyond the model's own.
@@ -80,7 +85,7 @@ def load_engine(
         raise InvalidRequest(f"isa must be the name of a kernel tier, got {type(isa).__name__}")
     _check_memory(folder)
     _read_ahead(folder / "model.safetensors")
-    plan, limit, program = _load_program(folder, threads, isa, context)
+    plan, limit, program = _load_program(folder, threads, isa, context, preload)
     try:
         tokenizer, template = _load_text_side(folder)
     except BaseException:
@@ -102,7 +107,7 @@ def load_engine(
 
 
 def _load_program(
-    folder: Path, threads: int, isa: str | None, context: int | None
+    folder: Path, threads: int, isa: str | None, context: int | None, preload: bool
 ) -> tuple[StoredPlan, int, Program]:
     from cactus.native import Program as NativeProgram
 
@@ -113,7 +118,8 @@ def _load_program(
 
         made = replace(made, blob=with_context(made.blob, limit))
     path = folder / "model.safetensors"
-    return made, limit, NativeProgram(made.blob, path, threads=threads, isa=isa)
+    program = NativeProgram(made.blob, path, threads=threads, isa=isa, preload=preload)
+    return made, limit, program
 
 
 def _plan(folder: Path) -> StoredPlan:

@@ -84,7 +84,7 @@ def command(
 
     from cactus.model import Model
 
-    with Model(folder, threads=threads, context=context) as loaded:
+    with Model(folder, threads=threads, context=context, preload=True) as loaded:
         chat = Chat(loaded, system=system and whole_characters(system), options=chosen, quiet=quiet)
         if prompt is not None:
             ctx.exit(chat.answer_once(whole_characters(prompt)))

@@ -31,7 +31,7 @@ class ProgramOptions(ctypes.Structure):
         ("weights_path", ctypes.c_char_p),
         ("isa", ctypes.c_char_p),
         ("max_rows", ctypes.c_uint32),
-        ("reserved", ctypes.c_uint32),
+        ("preload", ctypes.c_uint32),
     ]
 
 

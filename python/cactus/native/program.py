@@ -194,7 +194,8 @@ class Program(_Handle):
     """A plan with its weights mapped and its threads running.
 
     ``threads`` None means one per core this process may use; ``isa`` None means CACTUS_ISA or the
-    best tier of this CPU; ``chunk`` is the most tokens of one step. Raises NativeError for a plan
+    best tier of this CPU; ``chunk`` is the most tokens of one step; ``preload`` reads the
+    weights in the background, not as they are needed. Raises NativeError for a plan
     or tier that does not work here, ModelFormatError for the weights file, InsufficientMemory.
     """
 
@@ -208,6 +209,7 @@ class Program(_Handle):
         threads: int | None = None,
         isa: str | None = None,
         chunk: int = 256,
+        preload: bool = False,
     ) -> None:
         if threads is not None and not 1 <= threads <= 256:
             raise InvalidRequest(f"threads is {threads}, expected 1 to 256")
@@ -222,6 +224,7 @@ class Program(_Handle):
             weights_path=str(data_path).encode("utf-8", "surrogateescape"),
             isa=isa.encode() if isa else None,
             max_rows=chunk,
+            preload=preload,
         )
         identifier = ctypes.c_uint64()
         check(library.cactus_program_create(options, identifier))
