@@ -12,7 +12,7 @@ from .plan import BUFFER, DTYPES, HEADER, NATIVE_OPS, SLOT, SLOTS, STEP, WEIGHT
 
 _OPS = {number: name for name, number in NATIVE_OPS.items()}
 _NAMES = {number: name for name, number in DTYPES.items()}
-_QUANTIZED = ("q8", "q4", "q4_64")
+_FLOATING = ("f32", "f16", "bf16")
 _CACHE_VALUE = 2
 """Bytes of one key's or value's number in the cache: f16."""
 
@@ -63,7 +63,7 @@ def read_work(blob: bytes) -> Work:
         for dtype, rows, cols, _, _, nbytes in weights:
             # An embedding is looked up: one row a token, next to nothing.
             part.weight_bytes += 0 if op == "embed" else nbytes
-            if op == "linear" and _NAMES[dtype] in _QUANTIZED:
+            if op == "linear" and _NAMES[dtype] not in _FLOATING:
                 part.quantized += rows * cols
             elif op == "linear":
                 part.floating += rows * cols
