@@ -92,7 +92,7 @@ class FixedCosts(StepCosts):
 
     def __init__(self, slope: float) -> None:
         super().__init__()
-        self._slope = slope
+        self._slopes = [slope] * len(self._slopes)
 
     def record(self, rows: int, seconds: float) -> None:
         pass

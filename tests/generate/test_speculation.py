@@ -145,6 +145,15 @@ def test_costs_are_learned_from_steps() -> None:
     assert costs.of(9) == pytest.approx(5, rel=0.05)
 
 
+def test_rows_that_share_a_tile_are_told_from_those_that_need_another() -> None:
+    costs = StepCosts()
+    for _ in range(100):
+        costs.record(1, 0.002)
+        costs.record(4, 0.0025)
+        costs.record(5, 0.005)
+    assert costs.of(4) < 1.6 and costs.of(5) > 2
+
+
 def test_one_disturbed_measurement_changes_little_and_is_forgotten() -> None:
     costs = StepCosts()
     for _ in range(50):
