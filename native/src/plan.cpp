@@ -43,6 +43,7 @@ uint64_t weight_bytes(const WeightRecord& w) {
     case DType::kBf16: return rows * w.cols * 2;
     case DType::kQ8: return rows / kTileRows * (w.cols / kGroup) * kQ8Block;
     case DType::kQ4: return rows / kTileRows * (w.cols / kGroup) * kQ4Block;
+    case DType::kQ4Symmetric: return rows / kTileRows * (w.cols / kGroup) * kQ4SymmetricBlock;
     case DType::kQ4x64: return rows / kTileRows * (w.cols / 64) * kQ4x64Block;
   }
   return 0;
@@ -58,7 +59,7 @@ void check_weights(const Plan& plan, uint64_t weights_size) {
   for (size_t n = 0; n < plan.weights.size(); n++) {
     const WeightRecord& w = plan.weights[n];
     const std::string where = at("weight", n);
-    need(w.dtype <= 5, where, "unknown type");
+    need(w.dtype <= 6, where, "unknown type");
     need(w.tiled <= 1, where, "unknown layout");
     need(w.rows > 0 && w.rows <= kMaxWidth && w.cols > 0 && w.cols <= kMaxWidth, where,
          "rows or columns out of range");

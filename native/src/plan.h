@@ -25,7 +25,15 @@ enum class Op : uint32_t {
   kShortConv = 15,
 };
 
-enum class DType : uint32_t { kF32 = 0, kF16 = 1, kBf16 = 2, kQ8 = 3, kQ4 = 4, kQ4x64 = 5 };
+enum class DType : uint32_t {
+  kF32 = 0,
+  kF16 = 1,
+  kBf16 = 2,
+  kQ8 = 3,
+  kQ4 = 4,
+  kQ4x64 = 5,
+  kQ4Symmetric = 6
+};
 
 // The records below are the file's own layout: little-endian, no padding.
 struct PlanHeader {

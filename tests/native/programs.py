@@ -52,6 +52,14 @@ def pack(value: NDArray[np.float32], dtype: str) -> NDArray[np.uint8]:
     """A matrix as tiles of that type."""
     if dtype in ("q4", "q4_64"):
         return pack_q4(*quantize_q4(value, GROUPS[dtype]))
+    if dtype == "q4_0":
+        # As Q4_0 does it: the value of largest magnitude is code 0.
+        groups = value.reshape(len(value), -1, 32)
+        largest = np.take_along_axis(groups, np.abs(groups).argmax(2)[..., None], 2)
+        scales = (largest / -8).astype(np.float16)
+        steps = groups / np.where(scales == 0, 1, scales).astype(np.float32)
+        codes = np.clip(np.rint(steps + 8), 0, 15).astype(np.uint8)
+        return pack_q4(codes.reshape(value.shape), scales[..., 0])
     if dtype == "q8":
         return pack_q8(*quantize_q8(value))
     if dtype == "bf16":

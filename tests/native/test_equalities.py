@@ -25,7 +25,7 @@ def prompt(seed: int, length: int, vocab: int) -> list[int]:
 
 
 @pytest.fixture(
-    params=[(a, d) for a in ARCHITECTURES for d in ("q4", "q4_64", "q8", "f16")], ids=str
+    params=[(a, d) for a in ARCHITECTURES for d in ("q4", "q4_64", "q4_0", "q8", "f16")], ids=str
 )
 def model(request: pytest.FixtureRequest, packed: Packed) -> tuple[Graph, programs.Store]:
     name, dtype = request.param

@@ -38,7 +38,7 @@ def checkpoint_embeddings(checkpoint: golden.Golden) -> np.ndarray:
 
 @cases
 @names
-@pytest.mark.parametrize("dtype", ["f32", "f16", "bf16", "q8", "q4", "q4_64"])
+@pytest.mark.parametrize("dtype", ["f32", "f16", "bf16", "q8", "q4", "q4_64", "q4_0"])
 def test_fused_graph_against_the_reference(name: str, dtype: str, isa: str, packed: Packed) -> None:
     checkpoint, weights = golden.load(name), packed(name, dtype)
     graph = programs.fused(checkpoint.graph, dtype)

@@ -59,7 +59,9 @@ class Recorder:
         self._program.close()
 
 
-KINDS = [(name, dtype) for name in ("llama", "lfm2") for dtype in ("q4", "q4_64", "q8", "f16")]
+KINDS = [
+    (name, dtype) for name in ("llama", "lfm2") for dtype in ("q4", "q4_64", "q4_0", "q8", "f16")
+]
 
 
 @pytest.fixture(params=KINDS, ids="-".join)

@@ -51,7 +51,7 @@ def test_llama_is_imported_without_loss(
     assert all(tensor.relative_rms == 0 for tensor in report.tensors)
     with WeightsFolder.open(tmp_path / "out") as folder:
         assert len(folder.tensors) == len(model.tensors)
-        dtype = {"Q4_0": "q4", "Q4_1": "q4", "Q8_0": "q8"}.get(kind, kind.lower())
+        dtype = {"Q4_0": "q4_0", "Q4_1": "q4", "Q8_0": "q8"}.get(kind, kind.lower())
         for old, new in (
             ("attn_v", "self_attn.v_proj"),
             ("attn_output", "self_attn.o_proj"),
@@ -213,7 +213,8 @@ def test_precisions(
 def test_int4_keeps_what_has_4_bits_already(tmp_path: Path, kind: str) -> None:
     report = convert(write(tmp_path, tiny_llama(kind)), tmp_path / "out", "INT4")
     assert report.worst.relative_rms == 0
-    assert {tensor.dtype for tensor in report.tensors} == {"q4", "q8", "f32"}
+    kept = {"Q4_0": "q4_0", "Q4_1": "q4"}[kind]
+    assert {tensor.dtype for tensor in report.tensors} == {kept, "q8", "f32"}
 
 
 @pytest.mark.parametrize(("kind", "dtype"), [("Q8_0", "q4_64"), ("F16", "q4_64"), ("Q4_1", "q4")])
@@ -316,13 +317,15 @@ def test_f12_one_value_or_scale_that_is_no_number(tmp_path: Path, kind: str, bad
     assert tree(tmp_path) == ["model.gguf"]
 
 
-def test_f12_minimum_of_q4_0_that_overflows(tmp_path: Path) -> None:
-    """A scale beyond 8,188 has no f16 minimum: refused, not stored as infinity."""
+def test_f12_large_scales_of_q4_0_are_kept(tmp_path: Path) -> None:
+    """Beyond 8,188 minus eight scales is no f16; q4_0 stores none."""
     model = tiny_llama("Q4_0")
     tensor = model.tensor("blk.1.ffn_gate.weight")
     tensor.data = np.array([9000], "<f2").tobytes() + tensor.data[2:]
-    with pytest.raises(ModelFormatError, match="NaN or infinite"):
-        convert(write(tmp_path, model), tmp_path / "out")
+    convert(write(tmp_path, model), tmp_path / "out")
+    with WeightsFolder.open(tmp_path / "out") as folder:
+        stored = folder.dequantize("model.layers.1.mlp.gate_proj.weight")
+    assert np.array_equal(stored, values_of(model, "blk.1.ffn_gate.weight"))
 
 
 # What else is in the folder

@@ -14,10 +14,11 @@
 
 namespace cactus {
 
-constexpr int kTileRows = 16;     // rows of a weight tile = lanes of every kernel
-constexpr int kGroup = 32;        // columns that share a scale
-constexpr int kQ4Block = 320;     // bytes: 4 x 64 of codes, 16 f16 scales, 16 f16 minima
-constexpr int kQ8Block = 544;     // bytes: 8 x 64 of codes, 16 f16 scales
+constexpr int kTileRows = 16;           // rows of a weight tile = lanes of every kernel
+constexpr int kGroup = 32;              // columns that share a scale
+constexpr int kQ4Block = 320;           // bytes: 4 x 64 of codes, 16 f16 scales, 16 f16 minima
+constexpr int kQ8Block = 544;           // bytes: 8 x 64 of codes, 16 f16 scales
+constexpr int kQ4SymmetricBlock = 288;  // bytes: as q4 without minima, which are -8 scales
 constexpr int kQ4x64Block = 576;  // bytes, of 64 columns: 8 x 64 of codes, 16 f16 scales, 16 minima
 constexpr int kPage = 256;        // positions of a KV page; attention merges page by page
 constexpr int kMaxHeadDim = 512;
@@ -104,6 +105,8 @@ struct KernelTable {
                     size_t out_stride, const float* residual);
   void (*linear_q8)(const uint8_t* tile, int cols, const uint8_t* panel, int rows, float* out,
                     size_t out_stride, const float* residual);
+  void (*linear_q4_0)(const uint8_t* tile, int cols, const uint8_t* panel, int rows, float* out,
+                      size_t out_stride, const float* residual);
   void (*linear_q4_64)(const uint8_t* tile, int cols, const uint8_t* panel, int rows, float* out,
                        size_t out_stride, const float* residual);
   void (*linear_f32)(const uint8_t* tile, int cols, const float* x, size_t stride, int rows,

@@ -20,11 +20,11 @@ static inline void prefetch_block(const uint8_t* p) {
   }
 }
 
-// Affine 4-bit weights in groups of N * 32 columns.
-template <int M, int N>
+// 4-bit weights in groups of N * 32 columns, with minima or symmetric around code 8.
+template <int M, int N, bool Symmetric>
 static void tile_q4(const uint8_t* p, int cols, const uint8_t* panel, float* out, size_t out_stride,
                     const float* residual) {
-  constexpr int kBlock = N * 256 + 64;
+  constexpr int kBlock = N * 256 + (Symmetric ? 32 : 64);
   const Panel<M>* x = reinterpret_cast<const Panel<M>*>(panel);
   F16 acc[M];
   CACTUS_UNROLL
@@ -34,11 +34,16 @@ static void tile_q4(const uint8_t* p, int cols, const uint8_t* panel, float* out
     I16 dot[M];
     dot_q4<M, N>(p, x, dot);
     const uint16_t* factors = reinterpret_cast<const uint16_t*>(p + N * 256);
-    const F16 scale = load_f16(factors), minimum = load_f16(factors + 16);
+    const F16 scale = load_f16(factors);
+    const F16 minimum = Symmetric ? zero() : load_f16(factors + 16);
+    if constexpr (Symmetric) {
+      CACTUS_UNROLL
+      for (int m = 0; m < M; m++) dot[m] = iadd(dot[m], iset1(-8 * x->isum[m]));
+    }
     CACTUS_UNROLL
     for (int m = 0; m < M; m++) {
       acc[m] = fma(to_f32(dot[m]), mul(scale, set1(x->scale[m])), acc[m]);
-      acc[m] = fma(minimum, set1(x->sum[m]), acc[m]);
+      if constexpr (!Symmetric) acc[m] = fma(minimum, set1(x->sum[m]), acc[m]);
     }
   }
   CACTUS_UNROLL
@@ -103,11 +108,18 @@ static inline void with_rows(int rows, const Body& body) {
 
 static void linear_q4(const uint8_t* tile, int cols, const uint8_t* panel, int rows, float* out,
                       size_t out_stride, const float* residual) {
-  with_rows(rows, [&]<int M>() { tile_q4<M, 1>(tile, cols, panel, out, out_stride, residual); });
+  with_rows(rows,
+            [&]<int M>() { tile_q4<M, 1, false>(tile, cols, panel, out, out_stride, residual); });
+}
+static void linear_q4_0(const uint8_t* tile, int cols, const uint8_t* panel, int rows, float* out,
+                        size_t out_stride, const float* residual) {
+  with_rows(rows,
+            [&]<int M>() { tile_q4<M, 1, true>(tile, cols, panel, out, out_stride, residual); });
 }
 static void linear_q4_64(const uint8_t* tile, int cols, const uint8_t* panel, int rows, float* out,
                          size_t out_stride, const float* residual) {
-  with_rows(rows, [&]<int M>() { tile_q4<M, 2>(tile, cols, panel, out, out_stride, residual); });
+  with_rows(rows,
+            [&]<int M>() { tile_q4<M, 2, false>(tile, cols, panel, out, out_stride, residual); });
 }
 static void linear_q8(const uint8_t* tile, int cols, const uint8_t* panel, int rows, float* out,
                       size_t out_stride, const float* residual) {

@@ -15,6 +15,7 @@ const KernelTable CACTUS_TABLE(CACTUS_TIER) = {
     .panel_bytes = CACTUS_TIER::kPanelBytes,
     .linear_q4 = CACTUS_TIER::linear_q4,
     .linear_q8 = CACTUS_TIER::linear_q8,
+    .linear_q4_0 = CACTUS_TIER::linear_q4_0,
     .linear_q4_64 = CACTUS_TIER::linear_q4_64,
     .linear_f32 = CACTUS_TIER::linear_f32,
     .linear_f16 = CACTUS_TIER::linear_f16,

@@ -32,6 +32,9 @@ struct Product {
       const float* add = residual ? residual + at : nullptr;
       switch (w.dtype) {
         case DType::kQ4: k.linear_q4(data, cols, panel, rows, out + at, out_stride, add); break;
+        case DType::kQ4Symmetric:
+          k.linear_q4_0(data, cols, panel, rows, out + at, out_stride, add);
+          break;
         case DType::kQ4x64:
           k.linear_q4_64(data, cols, panel, rows, out + at, out_stride, add);
           break;

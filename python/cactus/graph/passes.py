@@ -23,7 +23,7 @@ _ROW_BY_ROW = frozenset(
     {"linear", "add", "mul", "silu", "split", "rms_norm", "head_norm", "swiglu"}
 )
 
-_GROUPS = {"q4": 32, "q4_64": 64, "q8": 32}
+_GROUPS = {"q4": 32, "q4_64": 64, "q4_0": 32, "q8": 32}
 """By dtype of quantised weights: columns that share a scale in the activations they multiply."""
 
 

@@ -34,7 +34,7 @@ NATIVE_OPS: dict[str, int] = {
 
 VIEWS = frozenset({"split"})
 
-DTYPES = {"f32": 0, "f16": 1, "bf16": 2, "q8": 3, "q4": 4, "q4_64": 5}
+DTYPES = {"f32": 0, "f16": 1, "bf16": 2, "q8": 3, "q4": 4, "q4_64": 5, "q4_0": 6}
 SLOTS = {"kv": 0, "conv": 1}
 
 HEADER = struct.Struct("<8s8I24x")

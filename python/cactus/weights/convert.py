@@ -42,10 +42,11 @@ Progress = Callable[[str, int, int], None]
 """Called with (what is being done, bytes done, bytes in all) after each piece."""
 
 # The format that keeps a source format exactly, or the nearest one that is not worse.
-_LOSSLESS = {"Q4_0": "q4", "Q4_1": "q4", "Q8_0": "q8", "F16": "f16", "BF16": "bf16", "F32": "f32"}
+_LOSSLESS = {"Q4_0": "q4_0", "Q4_1": "q4", "Q8_0": "q8"}
+_LOSSLESS |= {"F16": "f16", "BF16": "bf16", "F32": "f32"}
 _NEAREST = {"Q4_K": "q4", "Q5_0": "q8", "Q5_1": "q8", "Q5_K": "q8", "Q6_K": "q8"}
 _PRECISION_DTYPE = {"INT4": "q4_64", "INT8": "q8", "FP16": "f16", "FP32": "f32"}
-_DTYPE_PRECISION = {"q4": "INT4", "q4_64": "INT4", "q8": "INT8"}
+_DTYPE_PRECISION = {"q4": "INT4", "q4_64": "INT4", "q4_0": "INT4", "q8": "INT8"}
 _DTYPE_PRECISION |= {"f16": "FP16", "bf16": "FP16", "f32": "FP32"}
 
 # Rows of these are read one at a time or decide every token; 4 bits show there first.
@@ -239,7 +240,7 @@ def _storage(tensor: SourceTensor, precision: str | None) -> str:
     else:
         wanted = _PRECISION_DTYPE[precision]
         if precision == "INT4" and tensor.kind in Q4_KINDS:
-            wanted = "q4"
+            wanted = _LOSSLESS.get(tensor.kind, "q4")
         elif precision == "INT4" and tensor.name.endswith(_KEEP_8_BIT):
             wanted = "q8"
     if wanted == "q4_64" and tensor.shape[1] % GROUPS[wanted]:
@@ -349,6 +350,10 @@ def _encode(tensor: SourceTensor, dtype: str, raw: tiles.U8, meter: _Meter) -> N
         if kind not in _LOSSLESS:
             meter.compare(dequantize(kind, raw), tiles.dequantize_q4(codes, scales, minima))
         return tiles.pack_q4(codes, scales, minima)
+    if dtype == "q4_0":
+        codes, scales, _ = q4_codes(kind, raw)
+        meter.check(scales)
+        return tiles.pack_q4(codes, scales)
     if dtype == "q8" and kind == "Q8_0":
         signed, scales = q8_codes(raw)
         meter.check(scales)

@@ -8,6 +8,7 @@ int8 dot instruction sums four neighbouring bytes into one of 16 lanes, and a la
          Register j, row r, byte b: low nibble = column 8j + b, high nibble = column 8j + 4 + b.
          weight = scale * code + minimum, code 0..15
     q4_64   as q4, with groups of 64 columns: 8 registers, 576 bytes
+    q4_0   as q4 without minima, 288 bytes.  weight = scale * (code - 8), as GGUF's Q4_0
     q8   per tile, per group of 32 columns: 544 bytes
          8 registers x 16 rows x 4 bytes (code + 128), then 16 f16 scales.
          Register j, row r, byte b: column 4j + b.  weight = scale * code, code -128..127
@@ -18,18 +19,18 @@ from __future__ import annotations
 
 TILE_ROWS = 16
 
-GROUPS = {"q4": 32, "q4_64": 64, "q8": 32}
+GROUPS = {"q4": 32, "q4_64": 64, "q4_0": 32, "q8": 32}
 """Columns that share one scale, by quantised dtype."""
 
 
 def block_nbytes(dtype: str) -> int:
     """Bytes of one group of a tile, for a dtype of `GROUPS`."""
-    codes = TILE_ROWS * GROUPS[dtype]
-    return codes + 2 * TILE_ROWS if dtype == "q8" else codes // 2 + 4 * TILE_ROWS
+    codes = TILE_ROWS * GROUPS[dtype] // (1 if dtype == "q8" else 2)
+    return codes + TILE_ROWS * (4 if dtype in ("q4", "q4_64") else 2)
 
 
 def tile_nbytes(dtype: str, rows: int, cols: int) -> int:
-    """Bytes of a packed matrix; `dtype` is "q4", "q4_64", "q8", "f16", "bf16" or "f32".
+    """Bytes of a packed matrix; `dtype` is one of `GROUPS`, "f16", "bf16" or "f32".
 
     Raises `ValueError` for another dtype, or when columns are no multiple of the dtype's group.
     """

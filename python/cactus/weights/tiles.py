@@ -15,10 +15,10 @@ F32 = NDArray[np.float32]
 _Scalar = TypeVar("_Scalar", bound=np.generic)
 
 
-def pack_q4(codes: U8, scales: F16, minima: F16) -> U8:
+def pack_q4(codes: U8, scales: F16, *minima: F16) -> U8:
     """Pack codes 0..15 [rows, cols] and scales, minima [rows, groups] into uint8 [nbytes].
 
-    With 32 columns in each group the result is q4, with 64 it is q4_64.
+    With 32 columns in each group the result is q4, with 64 it is q4_64; without minima q4_0.
     """
     codes = _pad_rows(codes)
     tiles, groups = codes.shape[0] // TILE_ROWS, scales.shape[1]
@@ -26,8 +26,7 @@ def pack_q4(codes: U8, scales: F16, minima: F16) -> U8:
     joined = pairs[..., 0, :] | (pairs[..., 1, :] << 4)
     blocks = (
         joined.transpose(0, 2, 3, 1, 4).reshape(tiles, groups, -1),
-        _group_bytes(scales),
-        _group_bytes(minima),
+        *(_group_bytes(factors) for factors in (scales, *minima)),
     )
     return np.concatenate(blocks, axis=2).reshape(-1)
 
@@ -43,6 +42,14 @@ def unpack_q4(data: U8, rows: int, cols: int, dtype: str = "q4") -> tuple[U8, F1
     codes = np.stack((joined & 15, joined >> 4), axis=-2).reshape(tiles * TILE_ROWS, cols)
     scales = _group_values(blocks[..., -64:-32])
     return codes[:rows], scales[:rows], _group_values(blocks[..., -32:])[:rows]
+
+
+def unpack_q4_0(data: U8, rows: int, cols: int) -> tuple[U8, F16]:
+    """Undo `pack_q4` without minima: codes uint8 [rows, cols], scales f16 [rows, groups]."""
+    blocks = data.reshape(-1, block_nbytes("q4_0"))
+    # As q4 with some minima, which do not matter.
+    wide = np.concatenate((blocks, blocks[:, -32:]), axis=1).reshape(-1)
+    return unpack_q4(wide, rows, cols)[:2]
 
 
 def pack_q8(codes: NDArray[np.int8], scales: F16) -> U8:
@@ -85,6 +92,9 @@ def dequantize_tile(dtype: str, data: U8, rows: int, cols: int) -> F32:
     with np.errstate(over="ignore", invalid="ignore"):
         if dtype in ("q4", "q4_64"):
             return dequantize_q4(*unpack_q4(data, rows, cols, dtype))
+        if dtype == "q4_0":
+            codes, scales = unpack_q4_0(data, rows, cols)
+            return dequantize_q8(codes.view(np.int8) - np.int8(8), scales)
         if dtype == "q8":
             return dequantize_q8(*unpack_q8(data, rows, cols))
         if dtype == "bf16":
