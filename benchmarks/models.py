@@ -22,23 +22,24 @@ class Model:
 
 
 def prepare(name: str, progress: Progress) -> Model:
-    """The model of that name: the starter as shipped, the others with random weights."""
+    """The model of that name: the starter as shipped, the others with random weights in INT4."""
     if name == STARTER:
+        from cactus.weights.locate import resolve
+
         gguf = peers.starter_gguf(progress)
-    else:
-        gguf = cache_folder() / "models" / f"{name}.gguf"
-        if not gguf.exists():
-            import random_models  # needs the gguf package, which the others do not
+        progress.show(f"converting {gguf.name} (once)")
+        return Model(name, resolve(gguf), gguf)
+    gguf = cache_folder() / "models" / f"random-{name}.gguf"
+    folder = gguf.with_suffix("")
+    if not gguf.exists():
+        import random_models  # needs the gguf package, which the others do not
 
-            progress.show(f"writing {gguf.name} (once)")
-            gguf.parent.mkdir(exist_ok=True)
-            random_models.write(random_models.SHAPES[name], gguf)
-    return Model(name, converted(gguf, progress), gguf)
+        progress.show(f"writing {gguf.name} (once)")
+        gguf.parent.mkdir(exist_ok=True)
+        random_models.write(random_models.SHAPES[name], gguf)
+    if not folder.exists():
+        from cactus.weights.convert import convert
 
-
-def converted(gguf: Path, progress: Progress) -> Path:
-    """Our weights folder of a GGUF file; made once and kept."""
-    from cactus.weights.locate import resolve
-
-    progress.show(f"converting {gguf.name} (once)")
-    return resolve(gguf)
+        progress.show(f"converting {gguf.name} (once)")
+        convert(gguf, folder, "INT4")
+    return Model(name, folder, gguf)

@@ -31,13 +31,14 @@ from cactus import native  # noqa: E402
 from cactus.graph.node import Graph, Node  # noqa: E402
 from cactus.graph.plan import Plan  # noqa: E402
 from cactus.native import MachinePeaks, Program, Row  # noqa: E402
+from cactus.weights.layout import GROUPS  # noqa: E402
 from tests.native import programs  # noqa: E402
 from tests.ops.cases import CASES, Built, Case, build  # noqa: E402
 
 COPIES_BYTES = 128 << 20
 CHUNK = 256
-DTYPES = {"f32": 4.0, "f16": 2.0, "bf16": 2.0, "q8": 1.0625, "q4": 0.625}
-LEVELS = {"q4": 1.5, "q8": 2.0}
+DTYPES = {"f32": 4.0, "f16": 2.0, "bf16": 2.0, "q8": 1.0625, "q4": 0.625, "q4_64": 0.5625}
+LEVELS = {"q4": 1.5, "q4_64": 1.5, "q8": 2.0}
 
 
 @dataclass(frozen=True)
@@ -68,7 +69,7 @@ def main() -> int:
     tiers = native.available_isas()
     parser.add_argument("--op", choices=sorted(CASES), help="only this op")
     parser.add_argument("--model", choices=sorted(MODELS), help="only the sizes of this model")
-    parser.add_argument("--dtype", choices=DTYPES, help="of the matrices (default: q4)")
+    parser.add_argument("--dtype", choices=DTYPES, help="of the matrices (default: q4_64)")
     parser.add_argument("--isa", choices=tiers, action="append", help="default: the best")
     parser.add_argument("--threads", type=int, action="append", help="default: 1 and 2")
     parser.add_argument("--table", action="store_true", help="the op tests' sizes instead")
@@ -88,7 +89,7 @@ def main() -> int:
     )
     found: list[Timing] = []
     for case in cases:
-        dtype = given.dtype or ("q4" if case.inputs and case.inputs[0] % 32 == 0 else "f32")
+        dtype = given.dtype or ("q4_64" if case.inputs and case.inputs[0] % 64 == 0 else "f32")
         for timing in measure(case, dtype, peaks, given.seconds):
             found.append(timing)
             print(line(timing), flush=True)
@@ -123,8 +124,8 @@ def line(timing: Timing) -> str:
 
 def measure(case: Case, dtype: str, peaks: list[MachinePeaks], seconds: float) -> Iterator[Timing]:
     """Run a case with each tier and number of threads of ``peaks``, for ``seconds`` each."""
-    quantized = case.op == "linear" and dtype in LEVELS
-    if quantized and case.inputs[0] % 32:
+    quantized = GROUPS.get(dtype, 0) if case.op == "linear" else 0
+    if quantized and case.inputs[0] % quantized:
         return
     built = build(case, quantized=quantized)
     copies = _copies(case, dtype)

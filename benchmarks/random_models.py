@@ -2,8 +2,9 @@
 
     python benchmarks/random_models.py lfm2-350m FILE.gguf
 
-Matrices are written as Q4_0 blocks, which llama-quantize copies and our importer keeps, so both
-sides multiply the same numbers. Tensors are made and written one at a time.
+The layers' matrices are written as Q8_0 blocks, from which each side makes its own 4-bit format.
+The embedding, which is the output matrix too, has Q4_0 blocks: our conversion keeps them, and
+llama-quantize gives them 6 bits. Tensors are made and written one at a time.
 """
 
 from __future__ import annotations
@@ -19,9 +20,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 BLOCK = 32
-_BLOCK_DTYPE = np.dtype([("scale", "<f2"), ("codes", "u1", 16)])
-_CODE_DEVIATION = 4.32  # of integers from -7 to 7
-_Q4_0 = gguf.GGMLQuantizationType.Q4_0
+_Q4_0, _Q8_0 = gguf.GGMLQuantizationType.Q4_0, gguf.GGMLQuantizationType.Q8_0
+_BLOCKS = {
+    _Q4_0: np.dtype([("scale", "<f2"), ("codes", "u1", 16)]),
+    _Q8_0: np.dtype([("scale", "<f2"), ("codes", "i1", 32)]),
+}
+_CODE_DEVIATION = {_Q4_0: 4.32, _Q8_0: 73.3}  # of integers from -7 to 7, from -127 to 127
 CHAT_TEMPLATE = (
     "{% for message in messages %}{{ message['role'] + ': ' + message['content'] + '\n' }}"
     "{% endfor %}{% if add_generation_prompt %}{{ 'assistant: ' }}{% endif %}"
@@ -100,32 +104,40 @@ def write(shape: Shape, path: Path, seed: int = 0) -> None:
     _write_metadata(writer, shape)
     tensors = list(tensors_of(shape))
     for name, size in tensors:
-        is_blocks = _is_blocks(name, size)
-        nbytes = int(np.prod(size)) // BLOCK * 18 if is_blocks else int(np.prod(size)) * 4
-        raw = _Q4_0 if is_blocks else None
-        writer.add_tensor_info(name, size, np.dtype(np.float32), nbytes, raw)
+        kind, count = _kind(name, size), int(np.prod(size))
+        nbytes = count // BLOCK * _BLOCKS[kind].itemsize if kind else count * 4
+        writer.add_tensor_info(name, size, np.dtype(np.float32), nbytes, kind)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_ti_data_to_file()
     random = np.random.default_rng(seed)
     for name, size in tensors:
-        make = _blocks if _is_blocks(name, size) else _plain
-        writer.write_tensor_data(make(random, size))
+        kind = _kind(name, size)
+        values = _blocks(random, size, kind) if kind else _plain(random, size)
+        writer.write_tensor_data(values)
     writer.close()
     part.replace(path)
 
 
-def _is_blocks(name: str, size: tuple[int, ...]) -> bool:
-    return len(size) == 2 and "shortconv.conv." not in name
+def _kind(name: str, size: tuple[int, ...]) -> gguf.GGMLQuantizationType | None:
+    """The type of a matrix; None for what stays f32."""
+    if len(size) != 2 or "shortconv.conv." in name:
+        return None
+    return _Q4_0 if name == "token_embd.weight" else _Q8_0
 
 
-def _blocks(random: np.random.Generator, size: tuple[int, ...]) -> NDArray[Any]:
-    """Q4_0 blocks of mean 0 that keep the size of what they multiply."""
+def _blocks(
+    random: np.random.Generator, size: tuple[int, ...], kind: gguf.GGMLQuantizationType
+) -> NDArray[Any]:
+    """Blocks of mean 0 that keep the size of what they multiply."""
     rows, cols = size
-    blocks = np.empty(rows * cols // BLOCK, _BLOCK_DTYPE)
-    blocks["scale"] = cols**-0.5 / _CODE_DEVIATION
-    low, high = random.integers(1, 16, (2, len(blocks), 16), np.uint8)
-    blocks["codes"] = low | high << 4
+    blocks = np.empty(rows * cols // BLOCK, _BLOCKS[kind])
+    blocks["scale"] = cols**-0.5 / _CODE_DEVIATION[kind]
+    if kind == _Q4_0:
+        low, high = random.integers(1, 16, (2, len(blocks), 16), np.uint8)
+        blocks["codes"] = low | high << 4
+    else:
+        blocks["codes"] = random.integers(-127, 128, (len(blocks), 32), np.int8)
     return blocks
 
 
