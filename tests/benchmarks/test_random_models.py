@@ -20,7 +20,7 @@ def test_a_random_model_runs(load: Any, tmp_path: Path, name: str) -> None:
     models.write(models.tiny(models.SHAPES[name]), tmp_path / "model.gguf")
     report = convert(tmp_path / "model.gguf", tmp_path / "model", "INT4")
     types = {tensor.name: tensor.dtype for tensor in report.tensors if len(tensor.shape) == 2}
-    assert types.pop("model.embed_tokens.weight") == "q4"
+    assert types.pop("model.embed_tokens.weight") == "q4_0"
     assert types["model.layers.1.self_attn.q_proj.weight"] == "q4_64"
     with WeightsFolder.open(tmp_path / "model") as folder:
         matrix = folder.dequantize("model.embed_tokens.weight")
