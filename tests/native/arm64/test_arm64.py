@@ -127,7 +127,7 @@ def test_greedy_continuation(name: str, isa: str, machine: Machine, packed: Pack
 
 
 @tiers
-@pytest.mark.parametrize("dtype", ["q4", "q4_64", "q8", "f16"])
+@pytest.mark.parametrize("dtype", ["q4", "q4_64", "q4_0", "q8", "f16"])
 @pytest.mark.parametrize("name", ["llama", "lfm2"])
 def test_chunks_and_threads_do_not_change_a_bit(
     name: str, dtype: str, isa: str, machine: Machine, packed: programs.Pack
