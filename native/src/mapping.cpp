@@ -9,12 +9,29 @@
 #include <cerrno>
 #include <cstring>
 #include <system_error>
-#include <utility>
+#include <thread>
 
 #include "error.h"
 #include "threads.h"
 
 namespace cactus {
+
+namespace {
+
+// Piece by piece, so that closing does not wait for the whole file. A file that is truncated
+// meanwhile is an error here and not a signal, as touching its pages would be.
+void make_present([[maybe_unused]] const uint8_t* data, [[maybe_unused]] size_t size,
+                  [[maybe_unused]] const std::atomic<bool>& stopping) {
+#if defined(MADV_POPULATE_READ)
+  constexpr size_t kPiece = size_t{8} << 20;
+  for (size_t at = 0; at < size && !stopping.load(std::memory_order_relaxed); at += kPiece) {
+    void* piece = const_cast<uint8_t*>(data + at);
+    if (madvise(piece, std::min(kPiece, size - at), MADV_POPULATE_READ) != 0) return;
+  }
+#endif
+}
+
+}  // namespace
 
 Mapping::Mapping(const std::string& path, bool preload) : path_(path) {
   // O_NONBLOCK: opening a FIFO must not wait for a writer.
@@ -37,34 +54,24 @@ Mapping::Mapping(const std::string& path, bool preload) : path_(path) {
   // Advice only: a system that does not know it reads the pages as they are touched.
   madvise(address, size_, MADV_WILLNEED);
   if (!preload) return;
-  forks_ = fork_generation();
+  preload_ = std::make_shared<Preload>();
+  preload_->forks = fork_generation();
   try {
-    preloader_ = std::thread([this] { make_present(); });
-  } catch (const std::system_error&) {  // no thread to be had: it is a convenience
+    // Detached: after a fork the child could neither join nor drop it.
+    std::thread([state = preload_, data = data_, size = size_] {
+      make_present(data, size, state->stopping);
+      state->done.store(true, std::memory_order_release);
+      state->done.notify_all();
+    }).detach();
+  } catch (const std::system_error&) {
+    preload_.reset();  // no thread to be had: it is a convenience
   }
-}
-
-// Piece by piece, so that closing does not wait for the whole file. A file that is truncated
-// meanwhile is an error here and not a signal, as touching its pages would be.
-void Mapping::make_present() {
-#if defined(MADV_POPULATE_READ)
-  constexpr size_t kPiece = size_t{8} << 20;
-  for (size_t at = 0; at < size_ && !stopping_.load(std::memory_order_relaxed); at += kPiece) {
-    void* piece = const_cast<uint8_t*>(data_ + at);
-    if (madvise(piece, std::min(kPiece, size_ - at), MADV_POPULATE_READ) != 0) return;
-  }
-#endif
 }
 
 Mapping::~Mapping() {
-  stopping_.store(true, std::memory_order_relaxed);
-  if (preloader_.joinable()) {
-    if (fork_generation() == forks_) {
-      preloader_.join();
-    } else {
-      // It stayed in the parent process, and its record may not be touched here.
-      new std::thread(std::move(preloader_));
-    }
+  if (preload_ && preload_->forks == fork_generation()) {
+    preload_->stopping.store(true, std::memory_order_relaxed);
+    preload_->done.wait(false, std::memory_order_acquire);
   }
   munmap(const_cast<uint8_t*>(data_), size_);
   close(descriptor_);

@@ -4,8 +4,8 @@
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <string>
-#include <thread>
 
 namespace cactus {
 
@@ -27,15 +27,16 @@ class Mapping {
   void check_unchanged() const;
 
  private:
-  void make_present();
+  struct Preload {
+    std::atomic<bool> stopping{false}, done{false};
+    uint32_t forks;  // fork generation of its thread
+  };
 
   std::string path_;
   int descriptor_ = -1;
   const uint8_t* data_ = nullptr;
   size_t size_ = 0;
-  std::atomic<bool> stopping_{false};
-  std::thread preloader_;
-  uint32_t forks_ = 0;  // fork generation of the preloader
+  std::shared_ptr<Preload> preload_;  // shared with its thread
 };
 
 }  // namespace cactus
