@@ -227,7 +227,7 @@ cactus_status cactus_program_info_get(cactus_id program, cactus_program_info* in
     value.page_positions = cactus::kPage;
     value.weight_bytes = p.weight_bytes();
     value.arena_bytes = p.arena_bytes();
-    value.page_bytes = p.layout()->page_halves * 2 + p.layout()->tail_floats * 4;
+    value.page_bytes = p.layout()->kv_bytes + p.layout()->tail_floats * 4;
     std::strncpy(value.isa, p.kernels().name, sizeof value.isa - 1);
     give(value, info, "info");
   });

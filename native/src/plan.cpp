@@ -84,11 +84,12 @@ void check_buffers(const Plan& plan) {
   }
   for (size_t n = 0; n < plan.slots.size(); n++) {
     const SlotRecord& s = plan.slots[n];
-    need(s.kind <= 1, at("slot", n), "unknown kind");
+    need(s.kind <= 1 && s.quantized <= 1, at("slot", n), "unknown kind");
     need(s.a > 0 && s.a <= kMaxWidth && s.b > 0 && s.b <= 4096, at("slot", n), "out of range");
     if (s.kind == static_cast<uint32_t>(SlotKind::kKv)) {
       need(s.a <= 4096 && s.b % 16 == 0, at("slot", n), "head_dim not a multiple of 16");
     } else {
+      need(s.quantized == 0, at("slot", n), "a convolution's columns are f32");
       need(s.a % 16 == 0 && s.b <= 16, at("slot", n), "width or taps not supported");
     }
   }

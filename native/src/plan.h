@@ -64,8 +64,8 @@ enum class SlotKind : uint32_t { kKv = 0, kConv = 1 };
 
 struct SlotRecord {
   uint32_t kind;
-  uint32_t a, b;  // kv: heads, head_dim; conv: width, taps
-  uint32_t reserved;
+  uint32_t a, b;       // kv: heads, head_dim; conv: width, taps
+  uint32_t quantized;  // kv: 1: int8 with a scale per head and position, 0: f16
 };
 static_assert(sizeof(SlotRecord) == 16);
 

@@ -13,8 +13,8 @@ StateLayout::StateLayout(const Plan& plan) : kv(plan.slots.size()), conv(plan.sl
   for (size_t n = 0; n < plan.slots.size(); n++) {
     const SlotRecord& slot = plan.slots[n];
     if (slot.kind == static_cast<uint32_t>(SlotKind::kKv)) {
-      kv[n] = {page_halves, slot.a, slot.b};
-      page_halves += size_t{2} * slot.a * slot.b * kPage;
+      kv[n] = {kv_bytes, slot.a, slot.b, slot.quantized != 0};
+      kv_bytes += size_t{2} * slot.a * kv[n].head_bytes();
     } else {
       const int ring = static_cast<int>(slot.b) - 1 + Session::kRollback;
       conv[n] = {ring_floats, tail_floats, slot.a, slot.b, ring};
@@ -26,19 +26,19 @@ StateLayout::StateLayout(const Plan& plan) : kv(plan.slots.size()), conv(plan.sl
 }
 
 Page::Page(const StateLayout& layout)
-    : halves_(std::max<size_t>(layout.page_halves, 1)),
+    : kv_bytes_(std::max<size_t>(layout.kv_bytes, 1)),
       // calloc: a large block comes as zero pages that take no memory until they are written.
-      kv_(static_cast<uint16_t*>(std::calloc(halves_, sizeof(uint16_t))), std::free),
+      kv_(static_cast<uint8_t*>(std::calloc(kv_bytes_, 1)), std::free),
       tail_(layout.tail_floats) {
   if (kv_ == nullptr) throw std::bad_alloc();
 }
 
 Page::Page(const Page& other)
-    : halves_(other.halves_),
-      kv_(static_cast<uint16_t*>(std::malloc(halves_ * sizeof(uint16_t))), std::free),
+    : kv_bytes_(other.kv_bytes_),
+      kv_(static_cast<uint8_t*>(std::malloc(kv_bytes_)), std::free),
       tail_(other.tail_) {
   if (kv_ == nullptr) throw std::bad_alloc();
-  std::memcpy(kv_.get(), other.kv_.get(), halves_ * sizeof(uint16_t));
+  std::memcpy(kv_.get(), other.kv_.get(), kv_bytes_);
 }
 
 Session::Session(std::shared_ptr<const StateLayout> layout)
@@ -104,9 +104,11 @@ void Session::restore(const Session& from) {
 
 KvPage Session::kv(size_t page, uint32_t slot, uint32_t head) const {
   const StateLayout::Kv& kv = layout_->kv[slot];
-  const size_t head_halves = static_cast<size_t>(kv.head_dim) * kPage;
-  uint16_t* base = pages_[page]->kv() + kv.offset;
-  return {base + head * head_halves, base + (kv.heads + head) * head_halves};
+  uint8_t* k = pages_[page]->kv() + kv.offset + head * kv.head_bytes();
+  uint8_t* v = k + kv.heads * kv.head_bytes();
+  if (!kv.quantized) return {k, v, nullptr, nullptr};
+  return {k, v, reinterpret_cast<float*>(k + kv.number_bytes()),
+          reinterpret_cast<float*>(v + kv.number_bytes())};
 }
 
 }  // namespace cactus

@@ -20,8 +20,12 @@ struct StateLayout {
   explicit StateLayout(const Plan& plan);
 
   struct Kv {
-    size_t offset;  // f16 elements from the start of the page
+    size_t offset;  // bytes from the start of the page: keys of all heads, then values
     uint32_t heads, head_dim;
+    bool quantized;
+    size_t number_bytes() const { return size_t{head_dim} * kPage * (quantized ? 1 : 2); }
+    // Of the keys or the values of one head.
+    size_t head_bytes() const { return number_bytes() + (quantized ? kPage * sizeof(float) : 0); }
   };
   struct Conv {
     size_t ring_offset;  // floats from the start of the ring buffer
@@ -31,7 +35,7 @@ struct StateLayout {
   };
   std::vector<Kv> kv;      // by slot, unused entries have heads 0
   std::vector<Conv> conv;  // by slot, unused entries have width 0
-  size_t page_halves = 0;  // f16 elements of a page
+  size_t kv_bytes = 0;     // keys and values of a page
   size_t tail_floats = 0;
   size_t ring_floats = 0;
   bool recurrent = false;
@@ -43,12 +47,12 @@ class Page {
   Page(const Page& other);
   Page& operator=(const Page&) = delete;
 
-  uint16_t* kv() { return kv_.get(); }
+  uint8_t* kv() { return kv_.get(); }
   float* tail() { return tail_.data(); }
 
  private:
-  const size_t halves_;
-  std::unique_ptr<uint16_t[], void (*)(void*)> kv_;
+  const size_t kv_bytes_;
+  std::unique_ptr<uint8_t[], void (*)(void*)> kv_;
   std::vector<float> tail_;
 };
 

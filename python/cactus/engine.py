@@ -67,25 +67,32 @@ class Engine:
         self.program.close()
 
 
+KV_TYPES = ("f16", "int8")
+"""What keys and values can be kept as."""
+
+
 def load_engine(
     folder: Path,
     *,
     threads: int | None = None,
     isa: str | None = None,
     context: int | None = None,
+    kv: str = "f16",
     preload: bool = False,
 ) -> Engine:
     """Load the weights folder `folder` into the native core; `Model` describes the options.
 
     Raises ModelFormatError, UnsupportedModel, InsufficientMemory, NativeError, and InvalidRequest
-    for a `context` beyond the model's own.
+    for a `context` beyond the model's own or an unknown `kv`.
     """
     threads = choose_threads(threads)
     if isa is not None and not isinstance(isa, str):
         raise InvalidRequest(f"isa must be the name of a kernel tier, got {type(isa).__name__}")
+    if kv not in KV_TYPES:
+        raise InvalidRequest(f"kv must be 'f16' or 'int8', got {kv!r:.100}")
     _check_memory(folder)
     _read_ahead(folder / "model.safetensors")
-    plan, limit, program = _load_program(folder, threads, isa, context, preload)
+    plan, limit, program = _load_program(folder, threads, isa, context, kv, preload)
     try:
         tokenizer, template = _load_text_side(folder)
     except BaseException:
@@ -107,7 +114,7 @@ def load_engine(
 
 
 def _load_program(
-    folder: Path, threads: int, isa: str | None, context: int | None, preload: bool
+    folder: Path, threads: int, isa: str | None, context: int | None, kv: str, preload: bool
 ) -> tuple[StoredPlan, int, Program]:
     from cactus.native import Program as NativeProgram
 
@@ -117,6 +124,10 @@ def _load_program(
         from cactus.graph.plan import with_context
 
         made = replace(made, blob=with_context(made.blob, limit))
+    if kv == "int8":
+        from cactus.graph.plan import with_int8_kv
+
+        made = replace(made, blob=with_int8_kv(made.blob))
     path = folder / "model.safetensors"
     program = NativeProgram(made.blob, path, threads=threads, isa=isa, preload=preload)
     return made, limit, program

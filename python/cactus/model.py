@@ -41,8 +41,10 @@ class Model:
     `name_or_path`: a weights folder, a ``.gguf`` file, a hub id, or the name of a downloaded model.
     `threads`: default ``CACTUS_THREADS``, else the physical cores. `isa`: a kernel tier to force,
     default ``CACTUS_ISA``, else the best this processor has. `context`: tokens at most, default
-    (and at most) the model's own context. `preload`: read all weights in the background at once,
-    instead of as they are needed: the first answer comes sooner where the file is not in memory.
+    (and at most) the model's own context. `kv`: what the cache keeps keys and values in, "f16" or
+    "int8", which takes half the memory and changes answers a little. `preload`: read all weights in
+    the background at once, instead of as they are needed: the first answer comes sooner where the
+    file is not in memory.
 
     Raises ModelNotFound, UnsupportedModel, ModelFormatError, InsufficientMemory, InvalidRequest.
     """
@@ -54,6 +56,7 @@ class Model:
         threads: int | None = None,
         isa: str | None = None,
         context: int | None = None,
+        kv: str = "f16",
         preload: bool = False,
     ) -> None:
         if not isinstance(name_or_path, (str, os.PathLike)):
@@ -66,7 +69,9 @@ class Model:
         from cactus.weights.locate import resolve
 
         folder = Path(resolve(name_or_path))
-        self._start(load_engine(folder, threads=threads, isa=isa, context=context, preload=preload))
+        self._start(
+            load_engine(folder, threads=threads, isa=isa, context=context, kv=kv, preload=preload)
+        )
 
     @classmethod
     def from_engine(cls, engine: Engine) -> Self:

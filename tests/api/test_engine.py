@@ -56,6 +56,25 @@ def test_a_smaller_context_can_be_asked_for_and_no_larger_one(tiny_model: Path) 
         Model(tiny_model, context=513)
 
 
+def test_keys_and_values_in_int8(tiny_model: Path) -> None:
+    pages, read = {}, {}
+    for kv in ("f16", "int8"):
+        loaded = engine.load_engine(tiny_model, threads=1, kv=kv)
+        pages[kv] = loaded.program.info.page_bytes
+        read[kv] = loaded.work().position_bytes
+        loaded.close()
+        with Model(tiny_model, kv=kv) as model:
+            assert model.chat(HELLO, max_tokens=3, logit_bias={2: -100}).metrics.decode_tokens == 3
+    assert {kv: 256 * read[kv] for kv in read} == pages
+    assert pages["int8"] / pages["f16"] == (32 + 4) / 64  # a head of 32 and its scale
+
+
+@pytest.mark.parametrize("kv", ["q4", "", "F16", None, 8, ["int8"]])
+def test_a_cache_that_there_is_not(tiny_model: Path, kv: Any) -> None:
+    with pytest.raises(InvalidRequest, match=r"kv must be 'f16' or 'int8', got "):
+        Model(tiny_model, kv=kv)
+
+
 def test_a_folder_that_is_not_there() -> None:
     with pytest.raises(ModelNotFound):
         engine.load_engine(Path("/nonexistent/model"))

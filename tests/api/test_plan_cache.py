@@ -57,6 +57,17 @@ def test_a_smaller_context_uses_the_same_file(folder: Path, monkeypatch) -> None
     assert plan_of(folder, 100) == small
 
 
+def test_a_cache_in_int8_uses_the_same_file(folder: Path, monkeypatch) -> None:
+    loaded = engine.load_engine(folder, threads=1, kv="int8")
+    loaded.close()
+    kept = (folder / plan_cache.NAME).read_bytes()
+    forbid_making(monkeypatch)
+    assert plan_of(folder) != loaded.plan
+    again = engine.load_engine(folder, threads=1, kv="int8")
+    again.close()
+    assert again.plan == loaded.plan and (folder / plan_cache.NAME).read_bytes() == kept
+
+
 def test_another_configuration_makes_another_plan(folder: Path) -> None:
     before = plan_of(folder)
     config = folder / "config.json"

@@ -77,6 +77,17 @@ def test_what_is_read_and_multiplied(run) -> None:
     ]
 
 
+def test_a_cache_in_int8(run) -> None:
+    halves = [json.loads(run("--json", "--kv", kv)[1]) for kv in ("f16", "int8")]
+    assert [half["kv"] for half in halves] == ["f16", "int8"]
+    more, less = ([r["read_bytes"] for r in half["results"]] for half in halves)
+    saved = 2 * 2 * (2 * 32 - 32 - 4)  # layers, keys and values: f16 against codes and a scale
+    assert [a - b for a, b in zip(more, less, strict=True)] == [16 * saved, (1 + 2 + 3 + 4) * saved]
+    assert "with a cache in int8, 1 thread" in run("--kv", "int8")[1]
+    status, _, err = run("--kv", "q4")
+    assert status == 2 and "'q4' is not one of 'f16', 'int8'" in err
+
+
 def test_a_chunked_prompt_reads_the_weights_once_a_chunk(tiny_model: Path) -> None:
     engine = load_engine(tiny_model, threads=1)
     try:

@@ -16,6 +16,7 @@ from cactus.errors import (
     NonFiniteLogits,
 )
 from cactus.graph.reference import ReferenceProgram, ReferenceSampler
+from cactus.graph.reference_ops import int8_rounded
 from cactus.graph.step import Row
 from tests.models.golden import load, reference, run_all
 
@@ -237,6 +238,20 @@ def test_missing_and_misshapen_tensors_are_named() -> None:
         ReferenceProgram(golden.graph, tensors)
     with pytest.raises(ModelFormatError, match=r"want \[64\], got \[65\]"):
         ReferenceProgram(golden.graph, {**tensors, name: np.ones(65, np.float32)})
+
+
+def test_int8_is_half_a_step_off_at_most_and_hides_nothing() -> None:
+    rows = np.random.default_rng(3).normal(size=(5, 64)).astype(np.float32)
+    rows[0, :32] = 0
+    rows[1, 32:] *= 1e-30
+    got = int8_rounded(rows, 32)
+    largest = np.abs(rows.reshape(5, 2, 32)).max(axis=2).repeat(32, axis=1)
+    assert (np.abs(got - rows) <= largest / 253).all()
+    assert (np.abs(got).max(axis=1) > 0).all()
+    rows[2, 3], rows[3, 40] = np.nan, -np.inf
+    with np.errstate(all="ignore"):
+        bad = np.isnan(int8_rounded(rows, 32))
+    assert bad[2, :32].all() and bad[3, 32:].all() and bad.sum() == 64
 
 
 def test_f16_keys_and_values_are_clamped_not_infinite() -> None:

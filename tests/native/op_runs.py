@@ -23,11 +23,11 @@ def fits(case: Case, dtype: str) -> bool:
 
 
 def run_native(
-    built: Built, packed: programs.Store, graph: Graph, open_program: OpenProgram
+    built: Built, packed: programs.Store, graph: Graph, open_program: OpenProgram, kv: str = "f16"
 ) -> np.ndarray:
     """The rows of the node "result" after each step, read from its buffer."""
     result = graph.node("result")
-    plan = programs.plan_of(graph, packed, keep=True)
+    plan = programs.plan_of(graph, packed, keep=True, kv=kv)
     buffer, column, width = plan.places["result"]
     rows = []
     with open_program(plan.blob, packed.path) as program:
@@ -58,7 +58,9 @@ def with_logits(built: Built) -> Graph:
     return Graph(everything.nodes, (outputs,), everything.slots, everything.weights)
 
 
-def compare(case: Case, folder: Path, dtype: str, *open_programs: OpenProgram) -> list[np.ndarray]:
+def compare(
+    case: Case, folder: Path, dtype: str, *open_programs: OpenProgram, kv: str = "f16"
+) -> list[np.ndarray]:
     """Compares every program's result with the reference; returns them.
 
     Of a linear on a quantised type the inputs stay f32 (they are embeddings too): only the op's
@@ -71,9 +73,9 @@ def compare(case: Case, folder: Path, dtype: str, *open_programs: OpenProgram) -
     only = matrices if quantized else None
     packed = programs.store(graph, built.tensors, folder / "weights", dtype, only=only)
     rounded = Built(case, built.graph, packed.values, built.steps)
-    want = run_reference(rounded, kv_dtype="f16")
+    want = run_reference(rounded, kv_dtype=kv)
     kind = "q12" if quantized or case.op == "quantize" else "f32"
-    results = [run_native(rounded, packed, graph, open_program) for open_program in open_programs]
+    results = [run_native(rounded, packed, graph, each, kv) for each in open_programs]
     for i, got in enumerate(results):
-        assert_close(got, want, kind, f"{case.op} {case.id} {dtype}, program {i}")
+        assert_close(got, want, kind, f"{case.op} {case.id} {dtype} {kv}, program {i}")
     return results

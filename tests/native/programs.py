@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from cactus import native
 from cactus.graph.node import Graph
-from cactus.graph.plan import Plan, build
+from cactus.graph.plan import Plan, build, with_int8_kv
 from cactus.native import Output, Program, Row
 from cactus.weights.layout import GROUPS
 from cactus.weights.quantize import quantize_q4, quantize_q8
@@ -101,15 +101,20 @@ def store(
     return Store(path, stored, values)
 
 
-def plan_of(graph: Graph, packed: Store, *, keep: bool = False, context: int = 4096) -> Plan:
+def plan_of(
+    graph: Graph, packed: Store, *, keep: bool = False, context: int = 4096, kv: str = "f16"
+) -> Plan:
     """The plan of a graph over packed weights."""
     width = graph.outputs[0].width
-    return build(graph, packed.tensors, vocab_size=width, context_length=context, keep=keep)
+    plan = build(graph, packed.tensors, vocab_size=width, context_length=context, keep=keep)
+    return plan if kv == "f16" else replace(plan, blob=with_int8_kv(plan.blob))
 
 
-def load(graph: Graph, packed: Store, *, context: int = 4096, **options: Any) -> Program:
+def load(
+    graph: Graph, packed: Store, kv: str = "f16", *, context: int = 4096, **options: Any
+) -> Program:
     """A program of the graph as given (call ``fused`` first for what users run)."""
-    return Program(plan_of(graph, packed, context=context).blob, packed.path, **options)
+    return Program(plan_of(graph, packed, context=context, kv=kv).blob, packed.path, **options)
 
 
 def open_on(isa: str, threads: int = 1) -> OpenProgram:

@@ -16,7 +16,12 @@ from tests.native.conftest import Packed
 from tests.native.programs import TIERS
 from tests.tolerances import assert_close
 
-ARCHITECTURES = ("llama", "lfm2")
+KINDS = [
+    *((a, d, "f16") for a in ("llama", "lfm2") for d in ("q4", "q4_64", "q4_0", "q8", "f16")),
+    ("llama", "q4", "int8"),
+    ("lfm2", "f16", "int8"),
+]
+"""Architecture, the matrices' type, and the cache's."""
 LENGTH = 600  # over two pages of keys and values
 
 
@@ -24,16 +29,17 @@ def prompt(seed: int, length: int, vocab: int) -> list[int]:
     return np.random.default_rng(seed).integers(0, vocab, length).tolist()
 
 
-@pytest.fixture(
-    params=[(a, d) for a in ARCHITECTURES for d in ("q4", "q4_64", "q4_0", "q8", "f16")], ids=str
-)
-def model(request: pytest.FixtureRequest, packed: Packed) -> tuple[Graph, programs.Store]:
-    name, dtype = request.param
-    return programs.fused(golden.load(name).graph, dtype), packed(name, dtype)
+Loaded = tuple[Graph, programs.Store, str]
+
+
+@pytest.fixture(params=KINDS, ids="-".join)
+def model(request: pytest.FixtureRequest, packed: Packed) -> Loaded:
+    name, dtype, kv = request.param
+    return programs.fused(golden.load(name).graph, dtype), packed(name, dtype), kv
 
 
 @pytest.fixture
-def program(model: tuple[Graph, programs.Store]) -> Iterator[Program]:
+def program(model: Loaded) -> Iterator[Program]:
     with programs.load(*model, threads=2, chunk=1024) as program:
         yield program
 
@@ -50,7 +56,7 @@ def test_chunks_equal_the_whole(program: Program, chunk: int) -> None:
 
 
 @pytest.mark.parametrize("isa", TIERS)
-def test_one_thread_equals_two_and_three(model: tuple[Graph, programs.Store], isa: str) -> None:
+def test_one_thread_equals_two_and_three(model: Loaded, isa: str) -> None:
     results = []
     for threads in (1, 2, 3):
         with programs.load(*model, threads=threads, isa=isa, chunk=1024) as program:
@@ -64,7 +70,7 @@ def test_one_thread_equals_two_and_three(model: tuple[Graph, programs.Store], is
     np.testing.assert_array_equal(results[0], results[2])
 
 
-def test_tiers_agree(model: tuple[Graph, programs.Store]) -> None:
+def test_tiers_agree(model: Loaded) -> None:
     """All but scalar do the same operations on the same lanes; scalar rounds a product more."""
     results = {}
     for isa in TIERS:
@@ -111,9 +117,7 @@ def recompute(program: Program, tokens: list[int]) -> tuple[np.ndarray, object]:
 
 
 @pytest.mark.parametrize("length", [0, 1, 255, 256, 257, 511, 512, 580, 590, 599, 600])
-def test_truncate_equals_recomputing(
-    model: tuple[Graph, programs.Store], program: Program, length: int
-) -> None:
+def test_truncate_equals_recomputing(model: Loaded, program: Program, length: int) -> None:
     tokens = prompt(4, LENGTH, program.vocab_size)
     _, session = recompute(program, tokens)
     reached = session.truncate(length)
@@ -172,7 +176,7 @@ def test_a_snapshot_restores_its_moment(program: Program) -> None:
         np.testing.assert_array_equal(got, recompute(program, tokens + follow)[0][-20:])
 
 
-def test_restore_refuses_another_program(model: tuple[Graph, programs.Store]) -> None:
+def test_restore_refuses_another_program(model: Loaded) -> None:
     with programs.load(*model) as one, programs.load(*model) as two:
         first, second = one.session(), two.session()
         with pytest.raises(InvalidRequest, match="same program"):

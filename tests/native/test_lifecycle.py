@@ -28,7 +28,7 @@ from cactus.errors import (
     NativeError,
     NonFiniteLogits,
 )
-from cactus.graph.plan import Plan
+from cactus.graph.plan import BUFFER, HEADER, SLOT, SLOTS, WEIGHT, Plan
 from cactus.native import Program, Row, Sampler
 from tests.models import golden
 from tests.native import programs
@@ -225,16 +225,17 @@ def test_f12_weights_that_are_no_numbers(name: str, poison: float, tmp_path: Pat
 @pytest.mark.parametrize("isa", programs.TIERS)
 @pytest.mark.parametrize("poison", [float("nan"), float("inf")])
 @pytest.mark.parametrize("weight", ["q_proj", "k_proj", "v_proj"])
+@pytest.mark.parametrize("kv", ["f16", "int8"])
 def test_f12_one_bad_value_in_a_projection(
-    weight: str, poison: float, isa: str, tmp_path: Path
+    kv: str, weight: str, poison: float, isa: str, tmp_path: Path
 ) -> None:
-    """Clamping to f16 and the exponential must not turn what is no number into one."""
+    """Clamping to f16, int8 and the exponential must not turn what is no number into one."""
     checkpoint = golden.load("llama")
     tensors = {key: value.copy() for key, value in checkpoint.tensors.items()}
     tensors[f"model.layers.0.self_attn.{weight}.weight"][5, 7] = poison
     graph = programs.fused(checkpoint.graph, "f32")
     packed = programs.store(graph, tensors, tmp_path / "weights", "f32")
-    with programs.load(graph, packed, threads=1, isa=isa) as program:
+    with programs.load(graph, packed, kv, threads=1, isa=isa) as program:
         for tokens in ([1], [1, 2, 3]):
             with pytest.raises(NonFiniteLogits):
                 program.step([Row(program.session(), tokens)])
@@ -475,6 +476,18 @@ import time; time.sleep(0.2)
     for _ in range(3):
         done = subprocess.run(command, capture_output=True, text=True, timeout=60)
         assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_a_convolution_cannot_be_kept_in_int8(plan: Plan, packed: Packed) -> None:
+    blob = bytearray(plan.blob)
+    weights, buffers, slots = HEADER.unpack_from(blob)[1:4]
+    first = HEADER.size + weights * WEIGHT.size + buffers * BUFFER.size
+    kinds = [SLOT.unpack_from(blob, first + i * SLOT.size)[0] for i in range(slots)]
+    index = kinds.index(SLOTS["conv"])
+    at = first + index * SLOT.size + SLOT.size - 4
+    blob[at : at + 4] = (1).to_bytes(4, "little")
+    with pytest.raises(NativeError, match=f"slot {index}: a convolution's columns are f32"):
+        Program(bytes(blob), packed("lfm2", "q4").path)
 
 
 def test_damaged_plans_are_refused_or_harmless(plan: Plan, packed: Packed) -> None:

@@ -13,6 +13,7 @@ from tests.native import programs
 from tests.native.op_runs import MATRIX_DTYPES, compare, fits, run_native, with_logits
 from tests.native.programs import TIERS, open_on
 from tests.ops.cases import CASES, build
+from tests.tolerances import nmse
 
 
 @pytest.mark.parametrize("isa", TIERS)
@@ -28,6 +29,18 @@ def test_linear_of_every_type(dtype: str, isa: str, tmp_path: Path) -> None:
     for case in CASES["linear"]:
         if fits(case, dtype):
             compare(case, tmp_path, dtype, open_on(isa), open_on(isa, threads=2))
+
+
+@pytest.mark.parametrize("isa", TIERS)
+@pytest.mark.parametrize("op", ["attention", "qkv_attention"])
+def test_attention_over_int8(op: str, isa: str, tmp_path: Path) -> None:
+    errors = []
+    for case in CASES[op]:
+        one, two = open_on(isa), open_on(isa, threads=2)
+        got = compare(case, tmp_path, "f32", one, two, kv="int8")
+        np.testing.assert_array_equal(got[0], got[1])
+        errors.append(nmse(got[0], compare(case, tmp_path, "f32", one)[0]))
+    assert max(errors) > 1e-6  # both are int8, and not f16
 
 
 @pytest.mark.parametrize("dtype", MATRIX_DTYPES)

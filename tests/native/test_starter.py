@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from cactus.graph.passes import optimize
-from cactus.graph.plan import build
+from cactus.graph.plan import build, with_int8_kv
 from cactus.models.base import load_architecture
 from cactus.native import Program, Row
 from cactus.weights.folder import WeightsFolder
@@ -17,7 +17,7 @@ from tests.native.programs import TIERS
 from tests.tolerances import assert_close
 
 
-def load(folder: Path, **options: object) -> Program:
+def load(folder: Path, kv: str = "f16", **options: object) -> Program:
     with WeightsFolder.open(folder) as weights:
         architecture = load_architecture(weights.config)
         tensors = weights.tensors
@@ -27,7 +27,8 @@ def load(folder: Path, **options: object) -> Program:
         config = architecture.config
         sizes = {"vocab_size": config.vocab_size, "context_length": config.context_length}
         plan = build(graph, tensors, **sizes)
-        return Program(plan.blob, weights.data_path, **options)  # type: ignore[arg-type]
+        blob = plan.blob if kv == "f16" else with_int8_kv(plan.blob)
+        return Program(blob, weights.data_path, **options)  # type: ignore[arg-type]
 
 
 def test_perplexity_and_agreement_with_transformers(starter_folder: Path) -> None:
@@ -41,6 +42,19 @@ def test_perplexity_and_agreement_with_transformers(starter_folder: Path) -> Non
         f"top-1 agreement {100 * (got.argmax == want.argmax).mean():.2f} %"
     )
     assert abs(got.perplexity / want.perplexity - 1) <= 0.005
+    assert (got.argmax == want.argmax).mean() >= 0.98
+
+
+def test_an_int8_cache_has_half_the_size_and_the_same_perplexity(starter_folder: Path) -> None:
+    with load(starter_folder) as f16, load(starter_folder, "int8") as int8:
+        want, got = starter.read_text(f16), starter.read_text(int8)
+        assert int8.info.page_bytes <= 0.55 * f16.info.page_bytes
+    print(
+        f"perplexity {got.perplexity:.4f}, f16 {want.perplexity:.4f} "
+        f"({100 * (got.perplexity / want.perplexity - 1):+.3f} %); "
+        f"top-1 agreement {100 * (got.argmax == want.argmax).mean():.2f} %"
+    )
+    assert abs(got.perplexity / want.perplexity - 1) <= 0.001
     assert (got.argmax == want.argmax).mean() >= 0.98
 
 

@@ -12,26 +12,80 @@ static inline F16 clamp_half(F16 x) {
   return add(min(set1(65504.0f), max(set1(-65504.0f), x)), sub(x, x));
 }
 
-static void kv_store(const float* k, const float* v, int head_dim, int slot, const KvPage* page) {
-  uint16_t* column = page->k + static_cast<size_t>(slot / 16) * head_dim * 16 + slot % 16;
-  uint16_t* row = page->v + static_cast<size_t>(slot) * head_dim;
+// Stores one position, 16 numbers at a time: put_key(from, to), put_value(from, to).
+template <class Stored, class Key, class Value>
+static inline void store_position(const float* k, const float* v, int head_dim, int slot,
+                                  const KvPage& page, const Key& put_key, const Value& put_value) {
+  Stored* column =
+      static_cast<Stored*>(page.k) + slot / 16 * static_cast<size_t>(16 * head_dim) + slot % 16;
+  Stored* row = static_cast<Stored*>(page.v) + static_cast<size_t>(slot) * head_dim;
   for (int d = 0; d < head_dim; d += 16) {
-    uint16_t half[16];
-    store_f16(half, clamp_half(load(k + d)));
-    for (int i = 0; i < 16; i++) column[static_cast<size_t>(d + i) * 16] = half[i];
-    store_f16(row + d, clamp_half(load(v + d)));
+    Stored part[16];
+    put_key(k + d, part);
+    for (int i = 0; i < 16; i++) column[static_cast<size_t>(d + i) * 16] = part[i];
+    put_value(v + d, row + d);
   }
 }
+
+// A head is codes of -127..127 times `scale`; a number times `inverse` is its code.
+struct HeadScale {
+  float scale, inverse;
+};
+
+static inline HeadScale scale_of(const float* x, int head_dim) {
+  I16 largest_bits = izero();
+  // Magnitudes are in the order of their bits, and NaN is above them all.
+  for (int d = 0; d < head_dim; d += 16) {
+    largest_bits = imax(largest_bits, to_bits(abs(load(x + d))));
+  }
+  const int32_t bits = reduce_max(largest_bits);
+  // Anything not finite must reach the logits, where it is reported.
+  if (bits >= 0x7F800000) return {__builtin_nanf(""), 0.0f};
+  float largest;
+  __builtin_memcpy(&largest, &bits, 4);
+  // Below, 127 / largest could be infinite: such a head is a head of zeros.
+  if (largest < 1e-35f) return {0.0f, 0.0f};
+  return {largest / 127.0f, 127.0f / largest};
+}
+
+static inline void store_coded(const float* x, float inverse, int8_t* to) {
+  // An infinity times nothing has no code.
+  store_i8(to, inverse == 0.0f ? izero() : round_i32(mul(load(x), set1(inverse))));
+}
+
+static void kv_store(const float* k, const float* v, int head_dim, int slot, const KvPage* page) {
+  if (page->k_scales == nullptr) {
+    const auto put = [](const float* x, uint16_t* to) { store_f16(to, clamp_half(load(x))); };
+    return store_position<uint16_t>(k, v, head_dim, slot, *page, put, put);
+  }
+  const HeadScale ks = scale_of(k, head_dim), vs = scale_of(v, head_dim);
+  page->k_scales[slot] = ks.scale;
+  page->v_scales[slot] = vs.scale;
+  store_position<int8_t>(
+      k, v, head_dim, slot, *page,
+      [&](const float* x, int8_t* to) { store_coded(x, ks.inverse, to); },
+      [&](const float* x, int8_t* to) { store_coded(x, vs.inverse, to); });
+}
+
+// 16 numbers of a page as they lie there; codes are multiplied with their scales later.
+static inline F16 load_stored(const uint16_t* p) { return load_f16(p); }
+static inline F16 load_stored(const int8_t* p) { return to_f32(load_i8(p)); }
+
+template <class Stored>
+static constexpr bool kCoded = sizeof(Stored) == 1;
+template <class Stored>
+static constexpr int kLine = 64 / sizeof(Stored);  // numbers of a cache line
 
 // Few queries read keys and values faster than the memory gives them. So that it never rests, the
 // values are asked for while the keys are scored, and the next keys while the values are summed.
 constexpr int kFewQueries = 4;
 
 // scores[q][0..16 N) = q . k for N neighbouring blocks of 16 positions.
-template <int M, int N>
+template <class Stored, int M, int N>
 static inline void score_blocks(const AttendArgs& a, int block) {
   const size_t stride = static_cast<size_t>(a.head_dim) * 16;
-  const uint16_t* k = a.page.k + block * stride;
+  const Stored *first = static_cast<const Stored*>(a.page.k), *k = first + block * stride;
+  const Stored* next = static_cast<const Stored*>(a.page.v);
   F16 s[N][M];
   for (int n = 0; n < N; n++) {
     for (int q = 0; q < M; q++) s[n][q] = zero();
@@ -40,9 +94,9 @@ static inline void score_blocks(const AttendArgs& a, int block) {
     F16 columns[N];
     for (int n = 0; n < N; n++) {
       if constexpr (M <= kFewQueries) {
-        if (d % 2 == 0) prefetch_far(a.page.v + (k - a.page.k) + n * stride);
+        if (d * 16 % kLine<Stored> == 0) prefetch_far(next + (k - first) + n * stride);
       }
-      columns[n] = load_f16(k + n * stride);
+      columns[n] = load_stored(k + n * stride);
     }
     for (int q = 0; q < M; q++) {
       const F16 value = set1(a.q[d * M + q]);
@@ -50,15 +104,21 @@ static inline void score_blocks(const AttendArgs& a, int block) {
     }
   }
   for (int n = 0; n < N; n++) {
-    for (int q = 0; q < M; q++) store(a.scores + q * kPage + (block + n) * 16, s[n][q]);
+    for (int q = 0; q < M; q++) {
+      if constexpr (kCoded<Stored>) {
+        s[n][q] = mul(s[n][q], load(a.page.k_scales + (block + n) * 16));
+      }
+      store(a.scores + q * kPage + (block + n) * 16, s[n][q]);
+    }
   }
 }
 
 // Columns [d, d + 16 D) of the weighted sums of the first `count` values.
-template <int M, int D>
+template <class Stored, int M, int D>
 static inline void sum_values(const AttendArgs& a, int count, int d) {
   const size_t stride = static_cast<size_t>(a.head_dim);
-  const uint16_t* v = a.page.v + d;
+  const Stored *first = static_cast<const Stored*>(a.page.v), *v = first + d;
+  const Stored* next = static_cast<const Stored*>(a.next_k);
   F16 sum[M][D];
   for (int q = 0; q < M; q++) {
     for (int i = 0; i < D; i++) sum[q][i] = zero();
@@ -67,9 +127,9 @@ static inline void sum_values(const AttendArgs& a, int count, int d) {
     F16 value[D];
     for (int i = 0; i < D; i++) {
       if constexpr (M <= kFewQueries) {
-        if (i % 2 == 0) prefetch_far(a.next_k + (v - a.page.v) + 16 * i);
+        if (16 * i % kLine<Stored> == 0) prefetch_far(next + (v - first) + 16 * i);
       }
-      value[i] = load_f16(v + 16 * i);
+      value[i] = load_stored(v + 16 * i);
     }
     for (int q = 0; q < M; q++) {
       const F16 p = set1(a.scores[q * kPage + t]);
@@ -108,39 +168,52 @@ static inline float exp_scores(float* scores, float largest, int blocks) {
   return reduce_add(sum);
 }
 
-template <int M>
+// The values' scales go into their weights, after those were summed.
+static inline void scale_weights(float* scores, const float* scales, int blocks) {
+  for (int i = 0; i < 16 * blocks; i += 16) {
+    store(scores + i, mul(load(scores + i), load(scales + i)));
+  }
+}
+
+template <class Stored, int M>
 static void attend(const AttendArgs& a) {
   constexpr int kBlocks = kAccumulators / M < 2 ? 1 : 2;
   int longest = 0;
   for (int q = 0; q < M; q++) longest = a.limit[q] > longest ? a.limit[q] : longest;
   const int blocks = (longest + 15) / 16;
   int scored = 0;
-  for (; scored + kBlocks <= blocks; scored += kBlocks) score_blocks<M, kBlocks>(a, scored);
-  if (scored < blocks) score_blocks<M, 1>(a, scored);
+  for (; scored + kBlocks <= blocks; scored += kBlocks) score_blocks<Stored, M, kBlocks>(a, scored);
+  if (scored < blocks) score_blocks<Stored, M, 1>(a, scored);
   for (int q = 0; q < M; q++) a.m[q] = mask_scores(a.scores + q * kPage, a.limit[q], blocks);
   for (int q = 0; q < M; q++) a.l[q] = exp_scores(a.scores + q * kPage, a.m[q], blocks);
+  if constexpr (kCoded<Stored>) {
+    for (int q = 0; q < M; q++) scale_weights(a.scores + q * kPage, a.page.v_scales, blocks);
+  }
   int d = 0;
   if constexpr (kAccumulators / M >= 8) {
-    for (; d + 128 <= a.head_dim; d += 128) sum_values<M, 8>(a, longest, d);
+    for (; d + 128 <= a.head_dim; d += 128) sum_values<Stored, M, 8>(a, longest, d);
   }
   if constexpr (kAccumulators / M >= 4) {
-    for (; d + 64 <= a.head_dim; d += 64) sum_values<M, 4>(a, longest, d);
+    for (; d + 64 <= a.head_dim; d += 64) sum_values<Stored, M, 4>(a, longest, d);
   }
   if constexpr (kAccumulators / M >= 2) {
-    for (; d + 32 <= a.head_dim; d += 32) sum_values<M, 2>(a, longest, d);
+    for (; d + 32 <= a.head_dim; d += 32) sum_values<Stored, M, 2>(a, longest, d);
   }
-  for (; d < a.head_dim; d += 16) sum_values<M, 1>(a, longest, d);
+  for (; d < a.head_dim; d += 16) sum_values<Stored, M, 1>(a, longest, d);
 }
 
-template <int M = kQueries>
+template <class Stored, int M = kQueries>
 static inline void attend_count(const AttendArgs& a) {
   if constexpr (M > 1) {
-    if (a.count < M) return attend_count<M - 1>(a);
+    if (a.count < M) return attend_count<Stored, M - 1>(a);
   }
-  attend<M>(a);
+  attend<Stored, M>(a);
 }
 
-static void attend_page(const AttendArgs* args) { attend_count(*args); }
+static void attend_page(const AttendArgs* args) {
+  if (args->page.k_scales == nullptr) return attend_count<uint16_t>(*args);
+  attend_count<int8_t>(*args);
+}
 
 static void attend_merge(float* m, float* l, float* o, float page_m, float page_l,
                          const float* page_o, int head_dim) {

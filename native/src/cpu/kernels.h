@@ -47,10 +47,13 @@ struct PanelRow {
 };
 
 // One KV page of one key/value head. k is [16 blocks][head_dim][16 positions], v is
-// [256 positions][head_dim], both f16.
+// [256 positions][head_dim]: f16 where the scales are null, else int8 codes with a scale for each
+// of the 256 positions.
 struct KvPage {
-  uint16_t* k;
-  uint16_t* v;
+  void* k;
+  void* v;
+  float* k_scales;
+  float* v_scales;
 };
 
 // Queries of one key/value head that read the same page.
@@ -60,11 +63,11 @@ struct AttendArgs {
   int count;               // 1..max_queries
   int head_dim;
   KvPage page;
-  const uint16_t* next_k;  // keys that will be read after this page; any address will do
-  float* scores;           // scratch [kMaxQueries][kPage]
-  float* m;                // out [count]: largest score
-  float* l;                // out [count]: sum of exp(score - m)
-  float* o;                // out [count][head_dim]: sum of exp(score - m) * v
+  const void* next_k;  // keys that will be read after this page; any address will do
+  float* scores;       // scratch [kMaxQueries][kPage]
+  float* m;            // out [count]: largest score
+  float* l;            // out [count]: sum of exp(score - m)
+  float* o;            // out [count][head_dim]: sum of exp(score - m) * v
 };
 
 struct ConvArgs {

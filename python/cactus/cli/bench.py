@@ -71,6 +71,13 @@ class Depths(click.ParamType[tuple[int, ...]]):
     show_default=True,
     help="Runs of each.",
 )
+@click.option(
+    "--kv",
+    type=click.Choice(["f16", "int8"]),
+    default="f16",
+    show_default=True,
+    help="What keys and values are kept in; int8 takes half the memory.",
+)
 @click.option("--profile", is_flag=True, help="Show where the time goes, by kind of step.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def command(
@@ -80,6 +87,7 @@ def command(
     tokens: int,
     depth: tuple[tuple[int, ...], ...],
     repeat: int,
+    kv: str,
     profile: bool,
     as_json: bool,
 ) -> None:
@@ -101,7 +109,7 @@ def command(
 
     threads = choose_threads(threads)
     folder = find_or_fetch(model)
-    engine = load_engine(folder, threads=threads)
+    engine = load_engine(folder, threads=threads, kv=kv)
     try:
         depths = _fitting(engine, max(prompt, tokens), tuple(dict.fromkeys(sum(depth, ()))))
         with show_status() as progress:
@@ -114,9 +122,9 @@ def command(
     finally:
         engine.close()
     if as_json:
-        click.echo(json.dumps(_as_json(folder, peaks, speeds)))
+        click.echo(json.dumps(_as_json(folder, kv, peaks, speeds)))
     else:
-        click.echo(_as_text(folder, peaks, speeds, repeat))
+        click.echo(_as_text(folder, kv, peaks, speeds, repeat))
 
 
 def _fitting(engine: Engine, count: int, depths: tuple[int, ...]) -> tuple[int, ...]:
@@ -130,13 +138,14 @@ def _fitting(engine: Engine, count: int, depths: tuple[int, ...]) -> tuple[int, 
     return depths or tuple(d for d in DEPTHS if d + count <= engine.context_length)
 
 
-def _as_text(folder: Path, peaks: MachinePeaks, speeds: list[Speed], repeat: int) -> str:
+def _as_text(folder: Path, kv: str, peaks: MachinePeaks, speeds: list[Speed], repeat: int) -> str:
     from cactus.machine import cpu_name
 
     size = megabytes((folder / "model.safetensors").stat().st_size)
+    cache = "" if kv == "f16" else f" with a cache in {kv}"
     unit = "thread" if peaks.threads == 1 else "threads"
     lines = [
-        f"{printable(folder.name)} ({size}), {peaks.threads} {unit}, {peaks.isa}, "
+        f"{printable(folder.name)} ({size}){cache}, {peaks.threads} {unit}, {peaks.isa}, "
         f"{printable(cpu_name())}",
         f"at most {peaks.bytes_per_second / 1e9:,.1f} GB/s, "
         f"{peaks.int8_per_second / 1e9:,.0f} GOP/s int8, "
@@ -172,11 +181,12 @@ def _profile(speed: Speed) -> list[str]:
     return lines
 
 
-def _as_json(folder: Path, peaks: MachinePeaks, speeds: list[Speed]) -> dict[str, Any]:
+def _as_json(folder: Path, kv: str, peaks: MachinePeaks, speeds: list[Speed]) -> dict[str, Any]:
     from cactus.machine import cpu_name, memory_bytes, physical_cores
 
     return {
         "model": folder.name,
+        "kv": kv,
         "threads": peaks.threads,
         "isa": peaks.isa,
         "machine": {

@@ -48,6 +48,13 @@ from cactus.weights.catalog import STARTER
     help="Threads to compute with.  [default: CACTUS_THREADS or the physical cores]",
 )
 @click.option("--context", type=click.IntRange(1), metavar="N", help="Tokens to remember at most.")
+@click.option(
+    "--kv",
+    type=click.Choice(["f16", "int8"]),
+    default="f16",
+    show_default=True,
+    help="What keys and values are kept in; int8 takes half the memory.",
+)
 @click.option("--offline", is_flag=True, help="Open no connection; the model must be here.")
 @click.option("--quiet", "-q", is_flag=True, help="Print the answers only, no speeds.")
 @click.pass_context
@@ -59,6 +66,7 @@ def command(
     system: str | None,
     threads: int | None,
     context: int | None,
+    kv: str,
     offline: bool,
     quiet: bool,
     **options: Any,
@@ -84,7 +92,7 @@ def command(
 
     from cactus.model import Model
 
-    with Model(folder, threads=threads, context=context, preload=True) as loaded:
+    with Model(folder, threads=threads, context=context, kv=kv, preload=True) as loaded:
         chat = Chat(loaded, system=system and whole_characters(system), options=chosen, quiet=quiet)
         if prompt is not None:
             ctx.exit(chat.answer_once(whole_characters(prompt)))

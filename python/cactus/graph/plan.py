@@ -112,6 +112,21 @@ def with_context(blob: bytes, context_length: int) -> bytes:
     return HEADER.pack(*fields) + blob[HEADER.size :]
 
 
+def with_int8_kv(blob: bytes) -> bytes:
+    """A plan's blob that keeps keys and values in int8, with an f32 scale per head and position.
+
+    As ``build`` makes it they are kept in f16; nothing else in it depends on that.
+    """
+    counts = HEADER.unpack_from(blob)[1:4]
+    begin = HEADER.size + counts[0] * WEIGHT.size + counts[1] * BUFFER.size
+    end = begin + counts[2] * SLOT.size
+    slots = b"".join(
+        SLOT.pack(kind, a, b, int(kind == SLOTS["kv"]))
+        for kind, a, b, _ in SLOT.iter_unpack(blob[begin:end])
+    )
+    return blob[:begin] + slots + blob[end:]
+
+
 @dataclass
 class _Builder:
     graph: Graph

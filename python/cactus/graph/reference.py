@@ -20,7 +20,7 @@ from ..errors import (
     NonFiniteLogits,
 )
 from .node import Graph, Node, Slot
-from .reference_ops import KERNELS, Array, Quantized, Segment
+from .reference_ops import KERNELS, Array, Quantized, Segment, int8_rounded
 from .step import Output, Row
 
 __all__ = ["KERNELS", "ReferenceProgram", "ReferenceSampler", "ReferenceSession", "Snapshot"]
@@ -34,8 +34,9 @@ class _History:
     All rows are kept, of a convolution too, so that the reference can go back to any position.
     """
 
-    def __init__(self, width: int, dtype: type[np.floating[Any]]) -> None:
+    def __init__(self, width: int, dtype: type[np.floating[Any]], int8_group: int = 0) -> None:
         self.rows = np.zeros((0, width), dtype)
+        self.int8_group = int8_group
 
     def write(self, start: int, rows: Array) -> None:
         needed = start + len(rows)
@@ -45,10 +46,12 @@ class _History:
             self.rows = grown
         if self.rows.dtype == np.float16:
             rows = np.clip(rows, -F16_MAX, F16_MAX)
+        if self.int8_group:
+            rows = int8_rounded(rows, self.int8_group)
         self.rows[start:needed] = rows
 
     def copy(self, length: int) -> _History:
-        twin = _History(self.rows.shape[1], self.rows.dtype.type)
+        twin = _History(self.rows.shape[1], self.rows.dtype.type, self.int8_group)
         twin.rows = self.rows[:length].copy()
         return twin
 
@@ -186,7 +189,8 @@ class ReferenceProgram:
 
     ``tensors`` holds every weight of the graph under its checkpoint name, in f32 and in the graph's
     shape; a missing or misshapen one raises ModelFormatError. ``chunk`` is the most rows that one
-    step takes. ``kv_dtype`` "f16" rounds keys and values as the native core stores them.
+    step takes. ``kv_dtype`` "f16" or "int8" rounds keys and values as the native core stores
+    them.
     """
 
     def __init__(
@@ -196,7 +200,7 @@ class ReferenceProgram:
         *,
         context_length: int = 1 << 20,
         chunk: int = 512,
-        kv_dtype: Literal["f32", "f16"] = "f32",
+        kv_dtype: Literal["f32", "f16", "int8"] = "f32",
     ) -> None:
         self.graph = graph
         self.context_length, self.chunk = context_length, chunk
@@ -205,7 +209,7 @@ class ReferenceProgram:
             graph.weights[node.weights[0]][0] for node in graph.nodes if node.op == "embed"
         )
         self.dump: dict[str, Array] = {}
-        self._kv_dtype = np.float16 if kv_dtype == "f16" else np.float32
+        self._kv_dtype = kv_dtype
         self.tensors: dict[str, Array] = {}
         for name, shape in graph.weights.items():
             if name not in tensors:
@@ -222,7 +226,9 @@ class ReferenceProgram:
     def history(self, slot: Slot) -> _History:
         """An empty history for a slot; a row is k and v, or one input row of a convolution."""
         if slot.kind == "kv":
-            return _History(2 * slot.kv_heads * slot.head_dim, self._kv_dtype)
+            dtype = np.float16 if self._kv_dtype == "f16" else np.float32
+            group = slot.head_dim if self._kv_dtype == "int8" else 0
+            return _History(2 * slot.kv_heads * slot.head_dim, dtype, group)
         return _History(slot.width, np.float32)
 
     def step(self, rows: Sequence[Row], *, want_logits: bool = False) -> list[Output]:

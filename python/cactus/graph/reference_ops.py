@@ -113,6 +113,20 @@ def _rounded(steps: Array) -> NDArray[np.int32]:
     return np.clip(np.rint(steps), -STEPS - 1, STEPS + 1).astype(np.int32)
 
 
+def int8_rounded(x: Array, group: int) -> Array:
+    """``x`` in int8 and back: -127..127 with a scale for each ``group`` of columns.
+
+    A group with anything not finite is NaN; one of nothing above 1e-35 is zeros.
+    """
+    groups = x.reshape(len(x), -1, group)
+    largest = np.abs(groups).max(axis=2, keepdims=True)
+    scale = np.where(np.isfinite(largest), largest / np.float32(127), np.float32(np.nan))
+    inverse = np.zeros_like(scale)
+    np.divide(np.float32(127), largest, out=inverse, where=largest >= 1e-35)
+    result: Array = np.rint(groups * inverse) * scale
+    return result.reshape(x.shape)
+
+
 def normed(x: Array, weight: Array, eps: float) -> Array:
     """x / sqrt(mean(x^2) + eps) * weight along the last axis."""
     mean = np.mean(np.square(x), axis=-1, keepdims=True)

@@ -13,8 +13,6 @@ from .plan import BUFFER, DTYPES, HEADER, NATIVE_OPS, SLOT, SLOTS, STEP, WEIGHT
 _OPS = {number: name for name, number in NATIVE_OPS.items()}
 _NAMES = {number: name for name, number in DTYPES.items()}
 _FLOATING = ("f32", "f16", "bf16")
-_CACHE_VALUE = 2
-"""Bytes of one key's or value's number in the cache: f16."""
 
 
 @dataclass
@@ -52,9 +50,10 @@ def read_work(blob: bytes) -> Work:
         tables[name] = list(record.iter_unpack(blob[at:end]))
         at = end
     work = Work()
-    for kind, heads, head_dim, _ in tables["slots"]:
+    for kind, heads, head_dim, quantized in tables["slots"]:
         if kind == SLOTS["kv"]:
-            work.position_bytes += 2 * heads * head_dim * _CACHE_VALUE
+            # int8 codes and one f32 scale, or f16.
+            work.position_bytes += 2 * heads * (head_dim + 4 if quantized else 2 * head_dim)
     for step in tables["steps"]:
         op, out, n_weights = _OPS[step[0]], step[7], step[12]
         weights = [tables["weights"][index] for index in step[8 : 8 + n_weights]]

@@ -81,6 +81,15 @@ def test_op(op: str, machine: Machine, tmp_path: Path) -> None:
         all_equal(compare(case, tmp_path, "f32", *runs))
 
 
+@pytest.mark.parametrize("op", ["attention", "qkv_attention"])
+def test_attention_over_int8(op: str, machine: Machine, tmp_path: Path) -> None:
+    runs = [partial(machine.program, isa=isa) for isa in ARM]
+    if FUSING and op == "attention":
+        runs.append(open_on(FUSING))
+    for case in CASES[op]:
+        all_equal(compare(case, tmp_path, "f32", *runs, kv="int8"))
+
+
 @dtypes
 def test_linear_of_every_type(dtype: str, machine: Machine, tmp_path: Path) -> None:
     runs = [partial(machine.program, isa=isa) for isa in ARM]
