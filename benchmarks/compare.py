@@ -163,7 +163,7 @@ def prepare(given: argparse.Namespace, versions: dict[str, str], progress: Progr
                 other = sides.llama_cpp(
                     peers.prepare_avx2(built, progress), gguf, "llama.cpp (avx2)"
                 )
-                pairs.append(Pair(name, ours, other, short, kv_bytes))
+                pairs.append(Pair(name, ours, other, short, kv_bytes, most_threads=True))
             elif name == models.STARTER and peer == OPENVINO:
                 versions[peer_openvino.PACKAGE] = peer_openvino.VERSION
                 other = sides.openvino(peer_openvino.prepare(progress), gguf, "openvino-genai")

@@ -25,7 +25,8 @@ T = TypeVar("T")
 class Pair:
     """One comparison: two sides on one model, case by case.
 
-    ``starts``: also the time to the first token. ``kv_bytes``: K and V of one token of context.
+    ``starts``: also the time to the first token. ``most_threads``: with no other number of them.
+    ``kv_bytes``: K and V of one token of context.
     """
 
     model: str
@@ -34,6 +35,7 @@ class Pair:
     cases: tuple[Case, ...]
     kv_bytes: int = 0
     starts: bool = False
+    most_threads: bool = False
 
     def todo(self, number: int, threads: list[int], long_rounds: int) -> list[tuple[int, Case]]:
         """(threads, case) of a round: long cases in the first rounds, with the most threads."""
@@ -41,7 +43,8 @@ class Pair:
             (count, case)
             for count in threads
             for case in self.cases
-            if not case.long or (number < long_rounds and count == max(threads))
+            if count == max(threads) or not (case.long or self.most_threads)
+            if number < long_rounds or not case.long
         ]
 
 

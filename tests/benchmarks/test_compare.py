@@ -257,6 +257,13 @@ def test_publishing_replaces_a_block(load: Any, tmp_path: Path) -> None:
         assert (BENCHMARKS.parent / name).read_text().count(report.BEGIN) == 1
 
 
+def test_a_pair_may_take_the_most_threads_only(load: Any, results: Any) -> None:
+    (pair,) = results.pairs
+    pair.most_threads = True
+    assert [count for count, _ in pair.todo(0, [1, 2], 1)] == [2, 2]
+    assert [count for count, _ in pair.todo(1, [1, 2], 1)] == [2]
+
+
 def test_quick_is_short(load: Any) -> None:
     cases = load("cases")
     assert not any(case.long for case in cases.chosen([], quick=True))
