@@ -192,6 +192,7 @@ cactus_status cactus_machine_peaks_get(int32_t threads, const char* isa, uint64_
                                        cactus_machine_peaks* peaks) {
   return guarded([&] {
     need(peaks, "peaks");
+    give(cactus_machine_peaks{}, peaks, "peaks");  // a wrong size is found before a second's work
     const cactus::KernelTable& kernels = cactus::find_kernels(isa ? isa : "");
     cactus_machine_peaks value = cactus::measure_peaks(kernels, thread_count(threads, "threads"),
                                                        buffer_bytes ? buffer_bytes : 512 << 20);

@@ -54,17 +54,17 @@ Mapping::Mapping(const std::string& path, bool preload) : path_(path) {
   // Advice only: a system that does not know it reads the pages as they are touched.
   madvise(address, size_, MADV_WILLNEED);
   if (!preload) return;
-  preload_ = std::make_shared<Preload>();
-  preload_->forks = fork_generation();
   try {
+    preload_ = std::make_shared<Preload>();
+    preload_->forks = fork_generation();
     // Detached: after a fork the child could neither join nor drop it.
     std::thread([state = preload_, data = data_, size = size_] {
       make_present(data, size, state->stopping);
       state->done.store(true, std::memory_order_release);
       state->done.notify_all();
     }).detach();
-  } catch (const std::system_error&) {
-    preload_.reset();  // no thread to be had: it is a convenience
+  } catch (const std::exception&) {
+    preload_.reset();  // no thread or no memory to be had: it is a convenience
   }
 }
 

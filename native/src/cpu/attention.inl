@@ -93,7 +93,7 @@ static inline void score_blocks(const AttendArgs& a, int block) {
   for (int d = 0; d < a.head_dim; d++, k += 16) {
     F16 columns[N];
     for (int n = 0; n < N; n++) {
-      if constexpr (M <= kFewQueries) {
+      if constexpr (M <= kFewQueries && M < kQueries) {
         if (d * 16 % kLine<Stored> == 0) prefetch_far(next + (k - first) + n * stride);
       }
       columns[n] = load_stored(k + n * stride);
@@ -126,8 +126,8 @@ static inline void sum_values(const AttendArgs& a, int count, int d) {
   for (int t = 0; t < count; t++, v += stride) {
     F16 value[D];
     for (int i = 0; i < D; i++) {
-      if constexpr (M <= kFewQueries) {
-        if (16 * i % kLine<Stored> == 0) prefetch_far(next + (v - first) + 16 * i);
+      if constexpr (M <= kFewQueries && M < kQueries) {
+        if ((d + 16 * i) % kLine<Stored> == 0) prefetch_far(next + (v - first) + 16 * i);
       }
       value[i] = load_stored(v + 16 * i);
     }

@@ -2,6 +2,8 @@
 
 namespace cactus {
 
+static_assert(CACTUS_TIER::kQueries <= kMaxQueries);
+
 #define CACTUS_NAME_OF(tier) #tier
 #define CACTUS_NAME(tier) CACTUS_NAME_OF(tier)
 #define CACTUS_TABLE_OF(tier) kernels_##tier

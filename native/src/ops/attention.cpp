@@ -86,19 +86,20 @@ void pack_queries(const Context& c, const Shape& shape, const Tile& tile) {
   }
 }
 
+KvPage page_of(const Context& c, const StepRecord& step, const Tile& tile, uint32_t page) {
+  const Session* session = c.batch().sequences[tile.sequence].session;
+  return session->kv(page, static_cast<uint32_t>(step.slot), tile.kv_head);
+}
+
+// Attends to `page` of the tile. `next` is the page that this thread will read after it.
 void attend(const Context& c, const StepRecord& step, const Shape& shape, const Tile& tile,
-            uint32_t page, const Partial& out) {
+            uint32_t page, const KvPage& next, const Partial& out) {
   const Sequence& s = c.batch().sequences[tile.sequence];
   AttendArgs args;
   args.count = static_cast<int>(tile.count);
   args.head_dim = static_cast<int>(shape.head_dim);
-  args.page = s.session->kv(page, static_cast<uint32_t>(step.slot), tile.kv_head);
-  args.next_k = args.page.k;
-  if (size_t{page + 1} * kPage < seen(s, shape, tile.first + tile.count - 1)) {
-    args.next_k = s.session->kv(page + 1, static_cast<uint32_t>(step.slot), tile.kv_head).k;
-  } else if (tile.kv_head + 1 < shape.kv_heads) {
-    args.next_k = s.session->kv(0, static_cast<uint32_t>(step.slot), tile.kv_head + 1).k;
-  }
+  args.page = page_of(c, step, tile, page);
+  args.next_k = next.k;
   args.scores = c.scratch();
   args.q = packed_queries(c);
   args.m = out.m;
@@ -186,7 +187,9 @@ void attend_all(const StepRecord& step, const Context& c) {
         if (piece % threads != thread) continue;
         if (!packed) pack_queries(c, shape, tile);
         packed = true;
-        attend(c, step, shape, tile, page, Partial::at(c.partials() + piece * floats));
+        const uint32_t after = page + threads < pages ? page + threads : page;
+        attend(c, step, shape, tile, page, page_of(c, step, tile, after),
+               Partial::at(c.partials() + piece * floats));
       }
     }
     c.barrier();
@@ -199,7 +202,10 @@ void attend_all(const StepRecord& step, const Context& c) {
       const auto partial = [&](uint32_t page) {
         if (split) return Partial::at(c.partials() + (piece + page) * floats);
         const Partial result = scratch_partial(c, shape, page == 0 ? 0 : 1);
-        attend(c, step, shape, tile, page, result);
+        const bool more = page + 1 < pages || n + threads >= tiles;
+        const KvPage next = more ? page_of(c, step, tile, std::min(page + 1, pages - 1))
+                                 : page_of(c, step, find_tile(batch, shape, n + threads), 0);
+        attend(c, step, shape, tile, page, next, result);
         return result;
       };
       if (!split) pack_queries(c, shape, tile);
