@@ -71,6 +71,12 @@ KV_TYPES = ("f16", "int8")
 """What keys and values can be kept as."""
 
 
+def check_kv(kv: str) -> None:
+    """InvalidRequest unless `kv` is one of `KV_TYPES`."""
+    if kv not in KV_TYPES:
+        raise InvalidRequest(f"kv must be 'f16' or 'int8', got {kv!r:.100}")
+
+
 def load_engine(
     folder: Path,
     *,
@@ -88,8 +94,7 @@ def load_engine(
     threads = choose_threads(threads)
     if isa is not None and not isinstance(isa, str):
         raise InvalidRequest(f"isa must be the name of a kernel tier, got {type(isa).__name__}")
-    if kv not in KV_TYPES:
-        raise InvalidRequest(f"kv must be 'f16' or 'int8', got {kv!r:.100}")
+    check_kv(kv)
     _check_memory(folder)
     _read_ahead(folder / "model.safetensors")
     plan, limit, program = _load_program(folder, threads, isa, context, kv, preload)

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from cactus.errors import CactusError, InvalidRequest
 from cactus.generate.generation import Generation
-from cactus.generate.options import integer, parse_options
+from cactus.generate.options import boolean, integer, parse_options
 from cactus.generate.prefix import Conversation
 from cactus.generate.turns import Call, Turns
 from cactus.types import Completion, StreamEvent
@@ -65,9 +65,11 @@ class Model:
             )
         if context is not None:
             context = integer("context", context, 1)
-        from cactus.engine import load_engine
+        preload = boolean("preload", preload)
+        from cactus.engine import check_kv, load_engine
         from cactus.weights.locate import resolve
 
+        check_kv(kv)
         folder = Path(resolve(name_or_path))
         self._start(
             load_engine(folder, threads=threads, isa=isa, context=context, kv=kv, preload=preload)

@@ -69,6 +69,12 @@ def test_keys_and_values_in_int8(tiny_model: Path) -> None:
     assert pages["int8"] / pages["f16"] == (32 + 4) / 64  # a head of 32 and its scale
 
 
+@pytest.mark.parametrize("preload", ["yes", None, 2])
+def test_preload_is_yes_or_no(preload: Any) -> None:
+    with pytest.raises(InvalidRequest, match="preload must be True or False"):
+        Model("no-such-model", preload=preload)
+
+
 @pytest.mark.parametrize("kv", ["q4", "", "F16", None, 8, ["int8"]])
 def test_a_cache_that_there_is_not(tiny_model: Path, kv: Any) -> None:
     with pytest.raises(InvalidRequest, match=r"kv must be 'f16' or 'int8', got "):

@@ -232,6 +232,49 @@ def test_without_memory_for_a_session_each_has_that_error(
     assert [type(result) for result in results] == [InsufficientMemory] * 2
 
 
+def test_without_memory_for_another_session_those_that_run_go_on(
+    make: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, program = make(rambling)
+    alone = [model.chat(conversation) for conversation in ask("a", "b", "c")]
+    own, session = set(map(id, program.sessions)), program.session
+
+    def one_at_a_time() -> Any:
+        if any(not s.closed and id(s) not in own for s in program.sessions):
+            raise InsufficientMemory("no memory")
+        return session()
+
+    monkeypatch.setattr(program, "session", one_at_a_time)
+    results = model.chat_many(ask("a", "b", "c"))
+    assert all(same(done, single) for done, single in zip(results, alone, strict=True))
+
+
+def test_without_memory_to_share_a_beginning_each_reads_its_own(
+    make: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, program = make(rambling)
+    conversations = [
+        [{"role": "user", "content": "x" * 2 * WORTH_SHARING + end}] for end in ("a", "b", "c")
+    ]
+    alone = [model.chat(conversation) for conversation in conversations]
+    session, refused = program.session, []
+
+    def without_fork() -> Any:
+        made = session()
+
+        def fork() -> None:
+            refused.append(made)
+            raise InsufficientMemory("no memory")
+
+        monkeypatch.setattr(made, "fork", fork, raising=False)
+        return made
+
+    monkeypatch.setattr(program, "session", without_fork)
+    results = model.chat_many(conversations)
+    assert refused
+    assert all(same(done, single) for done, single in zip(results, alone, strict=True))
+
+
 # -- who gets which rows
 
 

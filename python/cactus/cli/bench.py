@@ -20,7 +20,7 @@ DEPTHS = (0, 1024, 4096)
 """Where nothing else is asked for: those that fit the model's context."""
 
 
-class Depths(click.ParamType[tuple[int, ...]]):
+class Depths(click.ParamType):  # type: ignore[type-arg, unused-ignore] # generic since 8.4
     """Whole numbers with commas between them."""
 
     name = "depths"

@@ -171,7 +171,9 @@ class Many:
                 self._lanes.append(Lane(self._engine, index, request, self._conversation()))
             except InsufficientMemory as error:
                 self._waiting.appendleft(index)
-                self._out_of_memory(error)
+                if not self._lanes:
+                    self._out_of_memory(error)
+                self._most = max(1, len(self._lanes))  # those that run go on, it comes later
 
     def _conversation(self) -> Conversation[Any]:
         if self._trunk is None:
@@ -250,7 +252,10 @@ class Many:
         if lane.answer.reason is not None:
             self._end(lane)
         elif self._leading and len(lane.conversation.tokens) == len(self._shared):
-            self._trunk = lane.conversation.session.fork()
+            try:
+                self._trunk = lane.conversation.session.fork()
+            except InsufficientMemory:
+                self._shared = []  # each reads its own prompt
 
 
 def _shared_tokens(prompts: Sequence[list[int]]) -> list[int]:
