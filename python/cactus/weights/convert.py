@@ -14,43 +14,26 @@ import re
 import shutil
 import time
 import uuid
-from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from cactus.errors import CactusError, InvalidRequest, ModelFormatError, UnsupportedModel
+from cactus.errors import CactusError, InvalidRequest
 from cactus.models.base import load_architecture
-from cactus.weights import tiles
+from cactus.weights.encode import Meter, encode
 from cactus.weights.files import read_json
 from cactus.weights.folder import FORMAT, WeightsFolder
-from cactus.weights.gguf_blocks import DEQUANTIZE, Q4_KINDS, dequantize, q4_codes, q8_codes
-from cactus.weights.layout import GROUPS, tile_nbytes
-from cactus.weights.quantize import F16_MAX, quantize_q4, quantize_q8
+from cactus.weights.layout import tile_nbytes
 from cactus.weights.safetensors import SafetensorsWriter
 from cactus.weights.sources import Source, SourceTensor, open_source
+from cactus.weights.storage import PRECISIONS, choose_dtype, precision_of
 
-PRECISIONS = ("INT4", "INT8", "FP16", "FP32")
 PIECE = 1 << 18
 """Values converted at a time: a megabyte of f32, so that the working set stays near the caches."""
 
 Progress = Callable[[str, int, int], None]
 """Called with (what is being done, bytes done, bytes in all) after each piece."""
-
-# The format that keeps a source format exactly, or the nearest one that is not worse.
-_LOSSLESS = {"Q4_0": "q4_0", "Q4_1": "q4", "Q8_0": "q8"}
-_LOSSLESS |= {"F16": "f16", "BF16": "bf16", "F32": "f32"}
-_NEAREST = {"Q4_K": "q4", "Q5_0": "q8", "Q5_1": "q8", "Q5_K": "q8", "Q6_K": "q8"}
-_PRECISION_DTYPE = {"INT4": "q4_64", "INT8": "q8", "FP16": "f16", "FP32": "f32"}
-_DTYPE_PRECISION = {"q4": "INT4", "q4_64": "INT4", "q4_0": "INT4", "q8": "INT8"}
-_DTYPE_PRECISION |= {"f16": "FP16", "bf16": "FP16", "f32": "FP32"}
-
-# Rows of these are read one at a time or decide every token; 4 bits show there first.
-_KEEP_8_BIT = ("embed_tokens.weight", "lm_head.weight")
 
 
 @dataclass(frozen=True)
@@ -126,8 +109,8 @@ def convert(
     partial = target.with_name(f".{target.name}.partial-{os.getpid()}-{uuid.uuid4().hex[:8]}")
     watched = _Watched(progress)
     try:
-        plan = [(tensor, _storage(tensor, precision)) for tensor in model.tensors]
-        label = precision or _label(plan)
+        plan = [(tensor, choose_dtype(tensor, precision)) for tensor in model.tensors]
+        label = precision or precision_of(plan)
         target.parent.mkdir(parents=True, exist_ok=True)
         _remove_leftovers(target)
         partial.mkdir()
@@ -226,39 +209,6 @@ def _sync(path: Path) -> None:
         os.close(descriptor)
 
 
-def _storage(tensor: SourceTensor, precision: str | None) -> str:
-    """The dtype a tensor is stored in; "plain" for what is no matrix."""
-    if tensor.kind not in DEQUANTIZE:
-        raise UnsupportedModel(
-            f"tensor {tensor.name!r} has the type {tensor.kind}, which cannot be converted; "
-            f"supported: {', '.join(sorted(DEQUANTIZE))}"
-        )
-    if len(tensor.shape) != 2 or tensor.name.endswith(".conv.weight"):
-        return "plain"
-    if precision is None:
-        wanted = _LOSSLESS.get(tensor.kind) or _NEAREST.get(tensor.kind, "q4")
-    else:
-        wanted = _PRECISION_DTYPE[precision]
-        if precision == "INT4" and tensor.kind in Q4_KINDS:
-            wanted = _LOSSLESS.get(tensor.kind, "q4")
-        elif precision == "INT4" and tensor.name.endswith(_KEEP_8_BIT):
-            wanted = "q8"
-    if wanted == "q4_64" and tensor.shape[1] % GROUPS[wanted]:
-        wanted = "q4"
-    if wanted in GROUPS and tensor.shape[1] % GROUPS[wanted]:
-        return "f16"
-    return wanted
-
-
-def _label(plan: list[tuple[SourceTensor, str]]) -> str:
-    """The precision most values are stored in."""
-    counts: Counter[str] = Counter()
-    for tensor, dtype in plan:
-        if dtype != "plain":
-            counts[_DTYPE_PRECISION[dtype]] += math.prod(tensor.shape)
-    return counts.most_common(1)[0][0] if counts else "FP32"
-
-
 def _write_small_files(model: Source, folder: Path, precision: str) -> None:
     own = {"format": FORMAT, "precision": precision, "source": model.origin}
     _write_json(folder / "config.json", model.config | {"cactus": own})
@@ -295,11 +245,11 @@ def _write_tensors(
             writer.begin(tensor.name)
             rows = math.prod(tensor.shape[:-1])
             step = max(1, PIECE // tensor.shape[-1] // tensor.unit) * tensor.unit
-            meter = _Meter(tensor.name)
+            meter = Meter(tensor.name)
             written = 0
             for start in range(0, rows, step):
                 raw = tensor.rows(start, min(start + step, rows))
-                packed = _encode(tensor, dtype, raw, meter)
+                packed = encode(tensor, dtype, raw, meter)
                 writer.write(packed)
                 written += packed.nbytes
                 done += raw.nbytes
@@ -311,81 +261,3 @@ def _write_tensors(
                 )
             )
     return reports
-
-
-class _Meter:
-    """Sums up what a tensor loses, and refuses values that no model can use."""
-
-    def __init__(self, name: str) -> None:
-        self._name = name
-        self._error = 0.0
-        self._power = 0.0
-
-    def check(self, values: NDArray[Any]) -> None:
-        bad = values.size - int(np.count_nonzero(np.isfinite(values)))
-        if bad:
-            raise ModelFormatError(
-                f"tensor {self._name!r} holds {bad} values or scales that are NaN or infinite; "
-                "the file is damaged"
-            )
-
-    def compare(self, values: tiles.F32, stored: tiles.F32) -> None:
-        error = (stored - values).reshape(-1)
-        flat = values.reshape(-1)
-        self._error += float(np.dot(error, error))
-        self._power += float(np.dot(flat, flat))
-
-    @property
-    def relative_rms(self) -> float:
-        return math.sqrt(self._error / self._power) if self._power else 0.0
-
-
-def _encode(tensor: SourceTensor, dtype: str, raw: tiles.U8, meter: _Meter) -> NDArray[Any]:
-    """The bytes that store some rows of a tensor: lossless where the formats agree."""
-    kind = tensor.kind
-    if dtype == "q4" and kind in Q4_KINDS:
-        codes, scales, minima = q4_codes(kind, raw)
-        meter.check(scales)
-        meter.check(minima)
-        if kind not in _LOSSLESS:
-            meter.compare(dequantize(kind, raw), tiles.dequantize_q4(codes, scales, minima))
-        return tiles.pack_q4(codes, scales, minima)
-    if dtype == "q4_0":
-        codes, scales, _ = q4_codes(kind, raw)
-        meter.check(scales)
-        return tiles.pack_q4(codes, scales)
-    if dtype == "q8" and kind == "Q8_0":
-        signed, scales = q8_codes(raw)
-        meter.check(scales)
-        return tiles.pack_q8(signed, scales)
-    values = dequantize(kind, raw)
-    meter.check(values)
-    if dtype == "plain":
-        return np.ascontiguousarray(values)
-    if dtype == "f32":
-        return tiles.pack_plain(values)
-    if dtype == "bf16":
-        return tiles.pack_plain(raw.view(np.uint16))
-    try:
-        return _encode_lossy(dtype, values, meter)
-    except OverflowError:
-        raise UnsupportedModel(
-            f"tensor {tensor.name!r} has values up to {float(np.abs(values).max()):g}, beyond "
-            f"f16's {F16_MAX:g}; convert with precision FP32"
-        ) from None
-
-
-def _encode_lossy(dtype: str, values: tiles.F32, meter: _Meter) -> NDArray[Any]:
-    if dtype in ("q4", "q4_64"):
-        codes, scales, minima = quantize_q4(values, GROUPS[dtype])
-        meter.compare(values, tiles.dequantize_q4(codes, scales, minima))
-        return tiles.pack_q4(codes, scales, minima)
-    if dtype == "q8":
-        signed, scales = quantize_q8(values)
-        meter.compare(values, tiles.dequantize_q8(signed, scales))
-        return tiles.pack_q8(signed, scales)
-    if float(np.abs(values).max(initial=0)) >= F16_MAX + 16:
-        raise OverflowError
-    half = values.astype(np.float16)
-    meter.compare(values, half.astype(np.float32))
-    return tiles.pack_plain(half)

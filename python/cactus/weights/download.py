@@ -44,7 +44,7 @@ def download_model(
     """
     from filelock import FileLock
 
-    from cactus.weights.convert import PRECISIONS
+    from cactus.weights.storage import PRECISIONS
 
     entry = catalog.find(name_or_id)
     hub_id = entry.hub_id if entry else name_or_id

@@ -1,0 +1,57 @@
+"""Which dtype each tensor of a model is stored in."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+
+from cactus.errors import UnsupportedModel
+from cactus.weights.gguf_blocks import DEQUANTIZE, Q4_KINDS
+from cactus.weights.layout import GROUPS
+from cactus.weights.sources import SourceTensor
+
+PRECISIONS = ("INT4", "INT8", "FP16", "FP32")
+
+# The format that keeps a source format exactly, or the nearest one that is not worse.
+LOSSLESS = {"Q4_0": "q4_0", "Q4_1": "q4", "Q8_0": "q8"}
+LOSSLESS |= {"F16": "f16", "BF16": "bf16", "F32": "f32"}
+_NEAREST = {"Q4_K": "q4", "Q5_0": "q8", "Q5_1": "q8", "Q5_K": "q8", "Q6_K": "q8"}
+_PRECISION_DTYPE = {"INT4": "q4_64", "INT8": "q8", "FP16": "f16", "FP32": "f32"}
+_DTYPE_PRECISION = {"q4": "INT4", "q4_64": "INT4", "q4_0": "INT4", "q8": "INT8"}
+_DTYPE_PRECISION |= {"f16": "FP16", "bf16": "FP16", "f32": "FP32"}
+
+# Rows of these are read one at a time or decide every token; 4 bits show there first.
+_KEEP_8_BIT = ("embed_tokens.weight", "lm_head.weight")
+
+
+def choose_dtype(tensor: SourceTensor, precision: str | None) -> str:
+    """The dtype a tensor is stored in; "plain" for what is no matrix."""
+    if tensor.kind not in DEQUANTIZE:
+        raise UnsupportedModel(
+            f"tensor {tensor.name!r} has the type {tensor.kind}, which cannot be converted; "
+            f"supported: {', '.join(sorted(DEQUANTIZE))}"
+        )
+    if len(tensor.shape) != 2 or tensor.name.endswith(".conv.weight"):
+        return "plain"
+    if precision is None:
+        wanted = LOSSLESS.get(tensor.kind) or _NEAREST.get(tensor.kind, "q4")
+    else:
+        wanted = _PRECISION_DTYPE[precision]
+        if precision == "INT4" and tensor.kind in Q4_KINDS:
+            wanted = LOSSLESS.get(tensor.kind, "q4")
+        elif precision == "INT4" and tensor.name.endswith(_KEEP_8_BIT):
+            wanted = "q8"
+    if wanted == "q4_64" and tensor.shape[1] % GROUPS[wanted]:
+        wanted = "q4"
+    if wanted in GROUPS and tensor.shape[1] % GROUPS[wanted]:
+        return "f16"
+    return wanted
+
+
+def precision_of(plan: list[tuple[SourceTensor, str]]) -> str:
+    """The precision most values are stored in."""
+    counts: Counter[str] = Counter()
+    for tensor, dtype in plan:
+        if dtype != "plain":
+            counts[_DTYPE_PRECISION[dtype]] += math.prod(tensor.shape)
+    return counts.most_common(1)[0][0] if counts else "FP32"
