@@ -1,0 +1,93 @@
+"""Random checkpoints are whole models: published sizes, and each converts, loads and computes."""
+
+from __future__ import annotations
+
+import json
+import math
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from cactus.chat.messages import parse_messages
+from cactus.engine import load_engine
+from cactus.models.base import known_architectures, load_architecture
+from cactus.native import Row
+from cactus.weights.convert import convert
+from cactus.weights.safetensors import FILLER, read_safetensors
+
+TOOLS = Path(__file__).resolve().parents[2] / "tools"
+
+
+def published(tool: Any) -> list[Any]:
+    """The published models whose architecture is there."""
+    known = known_architectures()
+    return [
+        model for model in tool("published_models").PUBLISHED if model.config["model_type"] in known
+    ]
+
+
+def test_the_sizes_are_the_published_ones(tool: Any) -> None:
+    for model in published(tool):
+        weights = load_architecture(model.config).weights
+        counted = sum(math.prod(weight.shape) for weight in weights)
+        assert (model.hub_id, counted) == (model.hub_id, model.parameters)
+
+
+def test_every_architecture_runs(tool: Any, tmp_path: Path) -> None:
+    kinds = {model.config["model_type"]: model for model in published(tool)}
+    assert {"lfm2", "llama", "qwen3"} <= set(kinds)
+    for kind, model in kinds.items():
+        source, folder = tmp_path / f"{kind}-source", tmp_path / kind
+        tool("make_random_checkpoint").write(tool("published_models").tiny(model.config), source)
+        convert(source, folder)
+        engine = load_engine(folder, threads=1, isa=None, context=None)
+        stops = json.loads((source / "config.json").read_text())["eos_token_id"]
+        assert engine.end_tokens == frozenset(stops if isinstance(stops, list) else [stops])
+        (turn,) = parse_messages([{"role": "user", "content": "the cat"}])
+        text = engine.template.render([turn]).text
+        assert text == "<|im_start|>user\nthe cat<|im_end|>\n<|im_start|>assistant\n"
+        ids = engine.tokenizer.encode("the cat")
+        assert engine.tokenizer.decode(ids) == "the cat"
+        (output,) = engine.program.step([Row(engine.program.session(), ids)], want_logits=True)
+        assert np.isfinite(output.logits).all(), kind
+        assert 0.3 < output.logits.std() < 3, kind
+
+
+def test_shards_hold_the_same_values(tool: Any, tmp_path: Path) -> None:
+    models, maker = tool("published_models"), tool("make_random_checkpoint")
+    config = models.tiny(models.find("qwen3-0.6b").config)
+    maker.write(config, tmp_path / "one")
+    maker.write(config, tmp_path / "many", shard_bytes=60_000)
+    whole = read_safetensors(tmp_path / "one" / "model.safetensors")
+    header = (tmp_path / "one" / "model.safetensors").read_bytes()[: whole.data_offset]
+    assert FILLER.encode() not in header  # other readers know no fillers
+    index = json.loads((tmp_path / "many" / "model.safetensors.index.json").read_text())
+    places = index["weight_map"]
+    assert set(places) == set(whole.tensors)
+    assert index["metadata"]["total_size"] == sum(t.nbytes for t in whole.tensors.values())
+    files = sorted(set(places.values()))
+    assert files[-1] == f"model-{len(files):05}-of-{len(files):05}.safetensors"
+    for name, place in places.items():
+        shard = read_safetensors(tmp_path / "many" / place)
+        assert np.array_equal(shard.read(name), whole.read(name))
+        assert shard.size < 80_000
+        shard.close()
+    whole.close()
+
+
+def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, str(TOOLS / "make_random_checkpoint.py"), *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def test_what_cannot_be_written_is_named(tmp_path: Path) -> None:
+    folder = tmp_path / "model"
+    assert run("smollm2-135m", str(folder), "--tiny").returncode == 0
+    again = run("smollm2-135m", str(folder), "--tiny")
+    assert (again.returncode, "is not empty" in again.stderr) == (1, True)
+    unknown = run("smollm2", str(tmp_path / "other"))
+    assert (unknown.returncode, "not clear; known: lfm2-350m" in unknown.stderr) == (1, True)
+    assert not (tmp_path / "other").exists()
