@@ -30,7 +30,8 @@ NAMES = ("llama", "llama_untied", "lfm2", "qwen3")
 
 @dataclass(frozen=True)
 class Golden:
-    """One checkpoint: our architecture for it, its tensors in f32, and the expected values.
+    """One checkpoint: our architecture for it, its tensors in f32 as the model multiplies with
+    them, and the expected values.
 
     ``nodes`` maps the name of every node of the unfused graph to its value at the positions
     ``rows`` of ``tokens``; ``logits`` has every position; ``greedy`` is the continuation.
@@ -74,10 +75,10 @@ def load(name: str) -> Golden:
     """The checkpoint of that name."""
     folder = FOLDER / name
     architecture = load_architecture(json.loads((folder / "config.json").read_text()))
-    shapes = {weight.name: weight.shape for weight in architecture.weights}
+    weights = {weight.name: weight for weight in architecture.weights}
     # Convolution kernels lie as [C, 1, L] in the file.
     tensors = {
-        key: value.astype(np.float32).reshape(shapes[key])
+        key: value.astype(np.float32).reshape(weights[key].shape) + np.float32(weights[key].offset)
         for key, value in read_tensors(folder / "model.safetensors").items()
     }
     with np.load(folder / "golden.npz") as arrays:

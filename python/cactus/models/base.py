@@ -134,11 +134,16 @@ class CausalLM(nn.Module):
 
 
 class Weight(NamedTuple):
-    """A tensor that the model needs: a ``vector`` is plain f32, a ``matrix`` may be quantised."""
+    """A tensor that the model needs: a ``vector`` is plain f32, a ``matrix`` may be quantised.
+
+    ``offset`` is added to what a Hugging Face checkpoint holds when it is converted; GGUF files
+    hold the sum.
+    """
 
     name: str
     shape: tuple[int, ...]
     kind: Literal["matrix", "vector"]
+    offset: float
 
 
 @dataclass(frozen=True)
@@ -156,7 +161,7 @@ class Architecture:
     @cached_property
     def weights(self) -> list[Weight]:
         """Every tensor the model has, under its checkpoint name."""
-        return [Weight(p.name, p.shape, p.kind) for p in self.model.parameters()]
+        return [Weight(p.name, p.shape, p.kind, p.offset) for p in self.model.parameters()]
 
     def build(self) -> Graph:
         """Trace the model: the unfused graph with the logits as its only output."""

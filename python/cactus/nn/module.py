@@ -14,11 +14,13 @@ from ..graph.trace import Tensor
 class Parameter:
     """A tensor of the checkpoint: ``matrix`` may be stored quantised, ``vector`` is stored as f32.
 
-    ``name`` is the checkpoint's; it is set when the model that holds the parameter is bound.
+    ``name`` is the checkpoint's; it is set when the model that holds the parameter is bound. The
+    model multiplies with what the checkpoint holds plus ``offset``, and is stored so.
     """
 
     shape: tuple[int, ...]
     kind: Literal["matrix", "vector"]
+    offset: float = 0.0
     name: str = ""
 
     def use(self) -> dict[str, tuple[int, ...]]:

@@ -7,10 +7,10 @@ from .module import Module, Parameter
 
 
 class RMSNorm(Module):
-    """x / sqrt(mean(x^2) + eps) * w over the whole row."""
+    """x / sqrt(mean(x^2) + eps) * w over the whole row; a checkpoint holds w - ``offset``."""
 
-    def __init__(self, width: int, eps: float) -> None:
-        self.weight = Parameter((width,), "vector")
+    def __init__(self, width: int, eps: float, offset: float = 0.0) -> None:
+        self.weight = Parameter((width,), "vector", offset)
         self.eps = eps
 
     def forward(self, x: Tensor) -> Tensor:
@@ -22,8 +22,8 @@ class RMSNorm(Module):
 class HeadNorm(Module):
     """RMSNorm of each head by itself, one weight ``[head_dim]`` for all heads."""
 
-    def __init__(self, head_dim: int, eps: float) -> None:
-        self.weight = Parameter((head_dim,), "vector")
+    def __init__(self, head_dim: int, eps: float, offset: float = 0.0) -> None:
+        self.weight = Parameter((head_dim,), "vector", offset)
         self.head_dim, self.eps = head_dim, eps
 
     def forward(self, x: Tensor) -> Tensor:

@@ -20,13 +20,13 @@ from pathlib import Path
 from typing import Any
 
 from cactus.errors import CactusError, InvalidRequest
-from cactus.models.base import load_architecture
+from cactus.models.base import Architecture, load_architecture
 from cactus.weights.encode import Meter, encode
 from cactus.weights.files import read_json
 from cactus.weights.folder import FORMAT, WeightsFolder
 from cactus.weights.layout import tile_nbytes
 from cactus.weights.safetensors import SafetensorsWriter
-from cactus.weights.sources import Source, SourceTensor, open_source
+from cactus.weights.sources import Source, SourceTensor, open_source, with_offset
 from cactus.weights.storage import PRECISIONS, choose_dtype, precision_of
 
 PIECE = 1 << 18
@@ -103,13 +103,14 @@ def convert(
         # Before anything is written: every tensor that the model needs is there, in its shape.
         architecture = load_architecture(model.config)
         architecture.check({tensor.name: tensor.shape for tensor in model.tensors})
+        tensors = _with_offsets(model, architecture)
     except BaseException:
         model.close()
         raise
     partial = target.with_name(f".{target.name}.partial-{os.getpid()}-{uuid.uuid4().hex[:8]}")
     watched = _Watched(progress)
     try:
-        plan = [(tensor, choose_dtype(tensor, precision)) for tensor in model.tensors]
+        plan = [(tensor, choose_dtype(tensor, precision)) for tensor in tensors]
         label = precision or precision_of(plan)
         target.parent.mkdir(parents=True, exist_ok=True)
         _remove_leftovers(target)
@@ -131,6 +132,17 @@ def convert(
     parameters = sum(math.prod(report.shape) for report in reports)
     seconds = time.monotonic() - started
     return ConversionReport(target, label, tuple(reports), parameters, nbytes, seconds, model.notes)
+
+
+def _with_offsets(model: Source, architecture: Architecture) -> tuple[SourceTensor, ...]:
+    """The tensors as the model multiplies with them, which those of a GGUF file are."""
+    offsets = {weight.name: weight.offset for weight in architecture.weights if weight.offset}
+    if model.origin["format"] == "gguf":
+        offsets = {}
+    return tuple(
+        with_offset(tensor, offsets[tensor.name]) if tensor.name in offsets else tensor
+        for tensor in model.tensors
+    )
 
 
 class _Watched:

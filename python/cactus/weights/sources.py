@@ -6,7 +6,7 @@ import hashlib
 import math
 import os
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ import numpy as np
 from cactus.errors import ModelFormatError, ModelNotFound, UnsupportedModel
 from cactus.weights.files import RegularFile
 from cactus.weights.gguf import GGUFFile, read_gguf
+from cactus.weights.gguf_blocks import dequantize
 from cactus.weights.gguf_config import MappedTensor, read_model
 from cactus.weights.layout import TILE_ROWS
 from cactus.weights.tiles import U8
@@ -74,6 +75,20 @@ def open_source(path: Path) -> Source:
             f"{path}: a safetensors file alone has no config and tokenizer; give its folder"
         )
     return _open_gguf(path)
+
+
+def with_offset(tensor: SourceTensor, offset: float) -> SourceTensor:
+    """The values of a tensor of a Hugging Face folder plus `offset`, in f32.
+
+    GGUF files hold such norms as the model multiplies with them, checkpoints what training adds.
+    """
+
+    def rows(start: int, stop: int) -> U8:
+        values = dequantize(tensor.kind, tensor.rows(start, stop)) + np.float32(offset)
+        raw: U8 = values.view(np.uint8)
+        return raw
+
+    return replace(tensor, kind="F32", nbytes=4 * math.prod(tensor.shape), rows=rows)
 
 
 def _open_gguf(path: Path) -> Source:
