@@ -9,7 +9,7 @@ import peer as peers
 from runner import Progress, cache_folder
 
 STARTER = "starter"
-NAMES = (STARTER, "lfm2-350m", "qwen3-0.6b")
+NAMES = (STARTER, "lfm2-350m", "lfm2-1.2b", "qwen3-0.6b")
 
 
 @dataclass(frozen=True)
@@ -22,24 +22,27 @@ class Model:
 
 
 def prepare(name: str, progress: Progress) -> Model:
-    """The model of that name: the starter as shipped, the others with random weights in INT4."""
+    """The model of that name: the starter as shipped, the others with random weights.
+
+    The random ones are Q4_0 throughout: the peer runs the very file that ours is converted from.
+    """
     if name == STARTER:
         from cactus.weights.locate import resolve
 
         gguf = peers.starter_gguf(progress)
         progress.show(f"converting {gguf.name} (once)")
         return Model(name, resolve(gguf), gguf)
-    gguf = cache_folder() / "models" / f"random-{name}.gguf"
+    gguf = cache_folder() / "models" / f"{name}-random.Q4_0.gguf"
     folder = gguf.with_suffix("")
     if not gguf.exists():
         import random_models  # needs the gguf package, which the others do not
 
         progress.show(f"writing {gguf.name} (once)")
         gguf.parent.mkdir(exist_ok=True)
-        random_models.write(random_models.SHAPES[name], gguf)
+        random_models.write(random_models.find(name).config, gguf)
     if not folder.exists():
         from cactus.weights.convert import convert
 
         progress.show(f"converting {gguf.name} (once)")
-        convert(gguf, folder, "INT4")
+        convert(gguf, folder)
     return Model(name, folder, gguf)

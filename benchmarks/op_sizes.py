@@ -5,67 +5,61 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from random_models import SHAPES, Shape
+import models
+from random_models import find
 
+from cactus.models.base import Architecture, load_architecture
 from tests.ops.cases import Case, Chunks
 
 DECODE: Chunks = ((1,),)
 PREFILL: Chunks = ((256,),)
 TOGETHER: Chunks = ((1,),) * 8
 
-STARTER = Shape(
-    architecture="llama",
-    pre_tokenizer="smollm",
-    hidden=576,
-    layers=30,
-    heads=9,
-    kv_heads=3,
-    head_dim=64,
-    inner=1536,
-    vocabulary=49_152,
-    context=8192,
-    rope_base=1e5,
-    epsilon=1e-5,
-)
-MODELS = {"starter": STARTER, **SHAPES}
+_HEAD_NORMS = (".q_norm.weight", ".q_layernorm.weight")
+_PUBLISHED_AS = {models.STARTER: "smollm2-135m-instruct"}
+
+MODELS = {
+    name: load_architecture(find(_PUBLISHED_AS.get(name, name)).config) for name in models.NAMES
+}
 
 
-def cases_of(shape: Shape) -> Iterator[Case]:
+def cases_of(architecture: Architecture) -> Iterator[Case]:
     """What one model computes: decoding, reading a chunk, and 8 conversations a step."""
-    hidden, inner = shape.hidden, shape.inner
-    queries, keys = shape.heads * shape.head_dim, shape.kv_heads * shape.head_dim
+    c = architecture.config
+    hidden, inner = c.hidden_size, c.intermediate_size
+    queries, keys = c.heads * c.head_dim, c.kv_heads * c.head_dim
+    taps = getattr(c, "taps", 0)
     for chunks in (DECODE, TOGETHER, PREFILL):
         matrices = [(queries + 2 * keys, hidden), (hidden, queries)]
         matrices += [(2 * inner, hidden), (hidden, inner)]
-        if shape.taps:
+        if taps:
             matrices.append((3 * hidden, hidden))
         for rows, columns in matrices:
             yield Case("linear", (columns,), ((rows, columns),), {}, chunks)
-        yield Case("rms_norm", (hidden,), ((hidden,),), {"eps": shape.epsilon}, chunks)
+        yield Case("rms_norm", (hidden,), ((hidden,),), {"eps": c.norm_eps}, chunks)
         yield Case("swiglu", (2 * inner,), (), {}, chunks)
         yield Case("quantize", (inner,), (), {}, chunks)
-        if shape.taps:
-            kernel = (hidden, shape.taps)
-            yield Case("short_conv", (3 * hidden,), (kernel,), {"taps": shape.taps}, chunks)
+        if taps:
+            yield Case("short_conv", (3 * hidden,), ((hidden, taps),), {"taps": taps}, chunks)
     # The output matrix reads one row of a chunk; a part of it will do.
     yield Case("linear", (hidden,), ((16_384, hidden),), {}, DECODE)
     for chunks in (DECODE, ((1024, 1),), ((4096, 1),), PREFILL, ((1024, 256),), ((256, 1),) * 8):
-        yield Case("qkv_attention", (queries + 2 * keys,), *_attention(shape), chunks)
+        yield Case("qkv_attention", (queries + 2 * keys,), *_attention(architecture), chunks)
 
 
-def _attention(shape: Shape) -> tuple[tuple[tuple[int, ...], ...], dict[str, Any]]:
-    half = shape.head_dim // 2
-    norms = shape.architecture != "llama"
+def _attention(architecture: Architecture) -> tuple[tuple[tuple[int, ...], ...], dict[str, Any]]:
+    c = architecture.config
+    norms = any(weight.name.endswith(_HEAD_NORMS) for weight in architecture.weights)
     attrs = {
-        "heads": shape.heads,
-        "kv_heads": shape.kv_heads,
-        "head_dim": shape.head_dim,
-        "scale": shape.head_dim**-0.5,
-        "inv_freq": tuple(shape.rope_base ** (-i / half) for i in range(half)),
+        "heads": c.heads,
+        "kv_heads": c.kv_heads,
+        "head_dim": c.head_dim,
+        "scale": c.head_dim**-0.5,
+        "inv_freq": c.rope.inv_freq,
         "rope_scale": 1.0,
-        "norm_eps": shape.epsilon if norms else None,
+        "norm_eps": c.norm_eps if norms else None,
     }
-    return ((shape.head_dim,),) * 2 if norms else (), attrs
+    return ((c.head_dim,),) * 2 if norms else (), attrs
 
 
 def describe(case: Case) -> str:

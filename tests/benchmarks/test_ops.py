@@ -54,9 +54,8 @@ def test_copies_of_a_matrix_are_multiplied_too(load: Any) -> None:
 
 def test_sizes_of_the_models(load: Any) -> None:
     sizes = load("op_sizes")
-    for shape in sizes.MODELS.values():
-        names = [sizes.describe(case) for case in sizes.cases_of(shape)]
-        assert f"{2 * shape.inner} x {shape.hidden}, rows 8 x 1" in names
-        assert (
-            f"{shape.heads}/{shape.kv_heads} heads of {shape.head_dim}, rows 1 after 4,096" in names
-        )
+    for architecture in sizes.MODELS.values():
+        names = [sizes.describe(case) for case in sizes.cases_of(architecture)]
+        c = architecture.config
+        assert f"{2 * c.intermediate_size} x {c.hidden_size}, rows 8 x 1" in names
+        assert f"{c.heads}/{c.kv_heads} heads of {c.head_dim}, rows 1 after 4,096" in names
