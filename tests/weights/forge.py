@@ -17,8 +17,14 @@ _LETTERS = {
 
 # ggml types: number -> (values in a block, bytes of a block)
 TYPES = {"F32": (0, 1, 4), "F16": (1, 1, 2), "Q4_0": (2, 32, 18), "Q4_1": (3, 32, 20),
-         "Q5_0": (6, 32, 22), "Q8_0": (8, 32, 34), "Q4_K": (12, 256, 144), "IQ1_S": (19, 256, 50),
-         "BF16": (30, 1, 2)}  # fmt: skip
+         "Q5_0": (6, 32, 22), "Q5_1": (7, 32, 24), "Q8_0": (8, 32, 34), "Q2_K": (10, 256, 84),
+         "Q3_K": (11, 256, 110), "Q4_K": (12, 256, 144), "Q5_K": (13, 256, 176),
+         "Q6_K": (14, 256, 210), "IQ1_S": (19, 256, 50), "IQ4_NL": (20, 32, 18),
+         "IQ4_XS": (23, 256, 136), "BF16": (30, 1, 2)}  # fmt: skip
+
+# Where the f16 numbers of a block lie, if not in its first two bytes.
+HALVES = {"Q4_1": (0, 2), "Q5_1": (0, 2), "Q2_K": (80, 82), "Q3_K": (108,), "Q4_K": (0, 2),
+          "Q5_K": (0, 2), "Q6_K": (208,)}  # fmt: skip
 
 
 def text(value: str | bytes) -> bytes:
@@ -103,7 +109,7 @@ class Forge:
             blocks = random.integers(0, 256, (int(np.prod(shape)) // elements, nbytes), np.uint8)
             if type_name == "BF16":
                 blocks[:, 1] &= 0xBF  # No exponent of all ones: no NaN, no infinity.
-            for at in (0, 2) if type_name in ("Q4_1", "Q4_K") else (0,):
+            for at in HALVES.get(type_name, (0,)):
                 if type_name != "BF16":
                     half = random.normal(0, 0.02, (len(blocks), 1)).astype("<f2")
                     blocks[:, at : at + 2] = half.view(np.uint8)
@@ -146,22 +152,25 @@ def byte_tokens() -> list[str]:
     return [letters[byte] for byte in range(256)]
 
 
-def _decoder(architecture: str) -> Forge:
-    """Metadata of a tiny decoder: 272 tokens, width 32, two heads of 16."""
+def _decoder(architecture: str, width: int = 32, head_dim: int = 16) -> Forge:
+    """Metadata of a tiny decoder: 272 tokens, two heads, one of keys and values."""
     forge = Forge()
     tokens = ["<unk>", "<bos>", "<eos>", *byte_tokens(), *(f"<extra{i}>" for i in range(13))]
     forge.set("general.architecture", STRING, architecture)
     for key, number in {
         "block_count": 2,
         "context_length": 256,
-        "embedding_length": 32,
-        "feed_forward_length": 64,
+        "embedding_length": width,
+        "feed_forward_length": 2 * width,
         "attention.head_count": 2,
         "attention.head_count_kv": 1,
-        "rope.dimension_count": 16,
+        "rope.dimension_count": head_dim,
         "vocab_size": len(tokens),
     }.items():
         forge.set(f"{architecture}.{key}", U32, number)
+    if 2 * head_dim != width:
+        for key in ("attention.key_length", "attention.value_length"):
+            forge.set(f"{architecture}.{key}", U32, head_dim)
     forge.set(f"{architecture}.rope.freq_base", F32, 10000.0)
     forge.set(f"{architecture}.attention.layer_norm_rms_epsilon", F32, 1e-5)
     forge.set("tokenizer.ggml.model", STRING, "gpt2")
@@ -177,50 +186,65 @@ def _decoder(architecture: str) -> Forge:
     return forge
 
 
-def tiny_llama(type_name: str = "Q4_1") -> Forge:
-    """A complete two-layer llama in one block type, with a Q8_0 embedding."""
-    forge = _decoder("llama")
-    forge.add("token_embd.weight", "Q8_0", (272, 32))
-    forge.add("output_norm.weight", "F32", (32,))
+def _dense(
+    architecture: str,
+    type_name: str,
+    *,
+    width: int = 32,
+    head_dim: int = 16,
+    embedding: str | None = None,
+    vectors: dict[str, int] | None = None,
+) -> Forge:
+    """A complete two-layer decoder; `vectors` are those that only this architecture has."""
+    forge = _decoder(architecture, width, head_dim)
+    forge.add("token_embd.weight", embedding or type_name, (272, width))
+    forge.add("output_norm.weight", "F32", (width,))
+    sizes = {"attn_norm.weight": width, "ffn_norm.weight": width} | (vectors or {})
     for layer in range(2):
-        for name, kind, shape in (
-            ("attn_norm", "F32", (32,)),
-            ("ffn_norm", "F32", (32,)),
-            ("attn_q", type_name, (32, 32)),
-            ("attn_k", type_name, (16, 32)),
-            ("attn_v", type_name, (16, 32)),
-            ("attn_output", type_name, (32, 32)),
-            ("ffn_gate", type_name, (64, 32)),
-            ("ffn_up", type_name, (64, 32)),
-            ("ffn_down", type_name, (32, 64)),
+        for name, size in sizes.items():
+            forge.add(f"blk.{layer}.{name}", "F32", (size,))
+        for name, shape in (
+            ("attn_q", (2 * head_dim, width)),
+            ("attn_k", (head_dim, width)),
+            ("attn_v", (head_dim, width)),
+            ("attn_output", (width, 2 * head_dim)),
+            ("ffn_gate", (2 * width, width)),
+            ("ffn_up", (2 * width, width)),
+            ("ffn_down", (width, 2 * width)),
         ):
-            forge.add(f"blk.{layer}.{name}.weight", kind, shape)
+            forge.add(f"blk.{layer}.{name}.weight", type_name, shape)
     return forge
 
 
+def tiny_llama(type_name: str = "Q4_1", width: int = 32) -> Forge:
+    """A complete llama in one block type, with a Q8_0 embedding; `width` is two heads."""
+    return _dense("llama", type_name, width=width, head_dim=width // 2, embedding="Q8_0")
+
+
+def tiny_qwen2(type_name: str = "Q4_0") -> Forge:
+    """Biases of queries, keys and values."""
+    biases = {"attn_q.bias": 32, "attn_k.bias": 16, "attn_v.bias": 16}
+    return _dense("qwen2", type_name, vectors=biases)
+
+
 def tiny_qwen3(type_name: str = "Q4_0") -> Forge:
-    """A complete two-layer qwen3: a norm on each head, heads of 32 beside a width of 32."""
-    forge = _decoder("qwen3")
-    for key in ("attention.key_length", "attention.value_length"):
-        forge.set(f"qwen3.{key}", U32, 32)
-    forge.drop("qwen3.rope.dimension_count")
-    forge.add("token_embd.weight", type_name, (272, 32))
-    forge.add("output_norm.weight", "F32", (32,))
-    for layer in range(2):
-        for name, kind, shape in (
-            ("attn_norm", "F32", (32,)),
-            ("attn_q_norm", "F32", (32,)),
-            ("attn_k_norm", "F32", (32,)),
-            ("ffn_norm", "F32", (32,)),
-            ("attn_q", type_name, (64, 32)),
-            ("attn_k", type_name, (32, 32)),
-            ("attn_v", type_name, (32, 32)),
-            ("attn_output", type_name, (32, 64)),
-            ("ffn_gate", type_name, (64, 32)),
-            ("ffn_up", type_name, (64, 32)),
-            ("ffn_down", type_name, (32, 64)),
-        ):
-            forge.add(f"blk.{layer}.{name}.weight", kind, shape)
+    """A norm on each head, heads of 32 beside a width of 32."""
+    norms = {"attn_q_norm.weight": 32, "attn_k_norm.weight": 32}
+    return _dense("qwen3", type_name, head_dim=32, vectors=norms)
+
+
+def tiny_smollm3(type_name: str = "Q4_0") -> Forge:
+    """As llama; the fourth of four layers does not rotate."""
+    return _dense("smollm3", type_name)
+
+
+def tiny_gemma3(type_name: str = "Q8_0") -> Forge:
+    """Six norms a layer, and a window."""
+    norms = {"post_attention_norm.weight": 32, "post_ffw_norm.weight": 32}
+    norms |= {"attn_q_norm.weight": 32, "attn_k_norm.weight": 32}
+    forge = _dense("gemma3", type_name, head_dim=32, vectors=norms)
+    forge.drop("gemma3.rope.dimension_count")
+    forge.set("gemma3.attention.sliding_window", U32, 32)
     return forge
 
 

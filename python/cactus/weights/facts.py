@@ -69,6 +69,15 @@ class Facts:
             )
         return values
 
+    def flags(self, name: str, layers: int) -> list[bool]:
+        """An array of true or false for each layer; some converters write 0 and 1."""
+        value = self._metadata.get(self.key(name))
+        if not isinstance(value, list) or len(value) != layers or not set(value) <= {0, 1}:
+            raise ModelFormatError(
+                f"{self.key(name)} is {show(value)}, expected true or false for {layers} layers"
+            )
+        return [bool(item) for item in value]
+
 
 def show(value: Any) -> str:
     """A value of any size, short enough for a message."""

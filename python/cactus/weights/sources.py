@@ -17,7 +17,8 @@ from cactus.errors import ModelFormatError, ModelNotFound, UnsupportedModel
 from cactus.weights.files import RegularFile
 from cactus.weights.gguf import GGUFFile, read_gguf
 from cactus.weights.gguf_blocks import dequantize
-from cactus.weights.gguf_config import MappedTensor, read_model
+from cactus.weights.gguf_config import read_model
+from cactus.weights.gguf_families import MappedTensor
 from cactus.weights.layout import TILE_ROWS
 from cactus.weights.tiles import U8
 

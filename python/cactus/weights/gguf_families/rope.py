@@ -1,0 +1,70 @@
+"""The stretching of rotary positions, as config.json spells it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from cactus.errors import ModelFormatError, UnsupportedModel
+from cactus.weights.facts import Facts
+from cactus.weights.gguf import GGUFFile
+from cactus.weights.gguf_families.base import MAX_CONTEXT, MAX_NAME, decimal
+from cactus.weights.tiles import F32
+
+TABLE = "rope_freqs.weight"
+
+
+def scaling(facts: Facts, gguf: GGUFFile, config: dict[str, Any]) -> dict[str, Any]:
+    """The config keys that say how positions are stretched; none where they are not."""
+    original = facts.integer("{arch}.rope.scaling.original_context_length", 1, MAX_CONTEXT, 8192)
+    if TABLE in gguf.tensors:
+        return {"rope_scaling": _llama3(gguf, config, original)}
+    # Files of the first converters have a factor under another name, and no type.
+    kind = facts.text("{arch}.rope.scaling.type", MAX_NAME) or "linear"
+    factor = facts.number("{arch}.rope.scaling.factor", 0.0, 1e6, 0.0)
+    factor = factor or facts.number("{arch}.rope.scale_linear", 0.0, 1e6, 0.0) or 1.0
+    if kind == "none" or (kind == "linear" and factor == 1.0):
+        return {}
+    if kind == "linear":
+        return {"rope_scaling": {"rope_type": "linear", "factor": decimal(factor)}}
+    raise UnsupportedModel(
+        f"{facts.key('{arch}.rope.scaling.type')} {kind[:40]!r} is not supported"
+    )
+
+
+def factors(gguf: GGUFFile, name: str, pairs: int) -> F32:
+    """A table of one divisor for each pair of a head's values that rotate together."""
+    tensor = gguf.tensors[name]
+    if tensor.shape != (pairs,) or tensor.type.name != "F32":
+        raise ModelFormatError(
+            f"tensor {name!r} is {tensor.type.name} {list(tensor.shape)}, expected F32 [{pairs}]"
+        )
+    table: F32 = gguf.array(name).view(np.float32)[0]
+    if not (np.isfinite(table).all() and table.min() >= 1 and table.max() <= 1e6):
+        raise ModelFormatError(f"tensor {name!r} holds values out of 1..1,000,000")
+    return table
+
+
+def _llama3(gguf: GGUFFile, config: dict[str, Any], original: int) -> dict[str, Any]:
+    """The parameters behind a table of frequency divisors.
+
+    Converters store the table and drop what it was made of. All published Llama 3 models have
+    low_freq_factor 1 and high_freq_factor 4; the largest divisor is the factor. The table that
+    follows from these has to be the one that is there.
+    """
+    pairs = config["head_dim"] // 2
+    table = factors(gguf, TABLE, pairs)
+    factor = float(table.max())
+    low, high = 1.0, 4.0
+    turns = original * config["rope_theta"] ** (-np.arange(pairs) / pairs) / (2 * np.pi)
+    share = np.clip((turns - low) / (high - low), 0, 1)
+    if not np.allclose(1 / ((1 - share) / factor + share), table, rtol=1e-3):
+        raise UnsupportedModel(f"tensor {TABLE!r} is no Llama 3 frequency table")
+    return {
+        "rope_type": "llama3",
+        "factor": factor,
+        "low_freq_factor": low,
+        "high_freq_factor": high,
+        "original_max_position_embeddings": original,
+    }
