@@ -20,8 +20,10 @@ from cactus.errors import (
 from cactus.weights.convert import ConversionReport, convert
 from cactus.weights.folder import WeightsFolder
 from cactus.weights.gguf import read_gguf
+from cactus.weights.gguf_blocks import LOSSLESS, STORED
 from tests.weights.sources import small_checkpoint, tree, values_of, write, write_checkpoint
 
+_PLAIN = ("F32", "F16", "BF16")
 _NAMES = {number: name for name, (number, _, _) in TYPES.items()}
 
 
@@ -225,33 +227,22 @@ def test_int4_takes_wide_groups_where_they_fit(tmp_path: Path, kind: str, dtype:
     assert dtypes[32, 32] == "q4"
 
 
-@pytest.mark.parametrize(("kind", "dtype", "bound"), [("Q5_0", "q8", 0.01), ("Q4_K", "q4", 0.001)])
-def test_other_formats_are_requantised(tmp_path: Path, kind: str, dtype: str, bound: float) -> None:
-    model = Forge(tiny_llama().entries)
-    for key, number in (
-        ("embedding_length", 256),
-        ("feed_forward_length", 512),
-        ("rope.dimension_count", 128),
-    ):
-        model.set(f"llama.{key}", 4, number)
-    wide = {32: 256, 64: 512, 16: 128}
-    for tensor in tiny_llama().tensors:
-        vocabulary = tensor.name == "token_embd.weight"
-        shape = tuple(
-            side if vocabulary and index == 0 else wide[side]
-            for index, side in enumerate(reversed(tensor.dims))
-        )
-        model.add(str(tensor.name), "F32" if len(shape) == 1 else kind, shape)
-    for tensor in model.tensors:
-        if kind == "Q4_K" and tensor.type == TYPES["Q4_K"][0]:
-            blocks = np.frombuffer(tensor.data, np.uint8).reshape(-1, 144).copy()
-            blocks[:, :4] = np.array([0.01, 0.1], "<f2").view(np.uint8)
-            tensor.data = blocks.tobytes()
+@pytest.mark.parametrize("kind", sorted(set(STORED) - set(_PLAIN)))
+def test_every_block_format_is_imported(tmp_path: Path, kind: str) -> None:
+    """Each matrix in its format, and the report is true: what is read back differs by so much."""
+    model = tiny_llama(kind, width=256)
     report = convert(write(tmp_path, model), tmp_path / "out")
-    errors = [t.relative_rms for t in report.tensors if t.dtype == dtype]
-    assert len(errors) == 15
-    assert 0 < max(errors) < bound
-    assert report.worst.relative_rms == max(errors)
+    matrices = [t for t in report.tensors if len(t.shape) == 2 and t.name[6:11] != "embed"]
+    assert {(t.source_type, t.dtype) for t in matrices} == {(kind, STORED[kind])}
+    assert len(matrices) == 14
+    with WeightsFolder.open(tmp_path / "out") as folder:
+        for tensor in matrices:
+            if "down_proj" in tensor.name:
+                wanted = values_of(model, f"blk.{tensor.name.split('.')[2]}.ffn_down.weight")
+                error = np.linalg.norm(folder.dequantize(tensor.name) - wanted)
+                error /= np.linalg.norm(wanted)
+                assert error == pytest.approx(tensor.relative_rms, rel=1e-3, abs=1e-12)
+                assert (error == 0) == (kind in LOSSLESS)
 
 
 def test_unsupported_type_is_named(tmp_path: Path) -> None:

@@ -2,21 +2,33 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import gguf
 import numpy as np
 import pytest
+from forge import HALVES
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cactus.weights import tiles
+from cactus.weights.encode import Meter, encode
 from cactus.weights.gguf import TYPES
-from cactus.weights.gguf_blocks import DEQUANTIZE, dequantize, q4_codes, q8_codes
+from cactus.weights.gguf_blocks import (
+    DEQUANTIZE,
+    LOSSLESS,
+    Q4_KINDS,
+    Q8_KINDS,
+    STORED,
+    dequantize,
+    q4_codes,
+    q8_codes,
+)
+from cactus.weights.layout import tile_nbytes
+from cactus.weights.sources import SourceTensor
+from cactus.weights.storage import choose_dtype
 
-# Where the f16 numbers lie in a block.
-_HALVES = {"Q4_1": (0, 2), "Q5_1": (0, 2), "Q2_K": (80, 82), "Q3_K": (108,), "Q4_K": (0, 2),
-           "Q5_K": (0, 2), "Q6_K": (208,)}  # fmt: skip
 _SIZES = {kind.name: (kind.elements, kind.nbytes) for kind in TYPES.values()}
 _BLOCKS = [name for name in DEQUANTIZE if _SIZES[name][0] > 1]
 
@@ -25,7 +37,7 @@ def random_rows(kind: str, rows: int, blocks: int, seed: int) -> Any:
     """Raw rows with random codes and any finite scales, subnormals included."""
     random = np.random.default_rng(seed)
     raw = random.integers(0, 256, (rows, blocks, _SIZES[kind][1]), np.uint8)
-    for at in _HALVES.get(kind, (0,)):
+    for at in HALVES.get(kind, (0,)):
         half = np.ascontiguousarray(raw[..., at : at + 2]).view(np.float16)
         half[~np.isfinite(half)] = 1
         # -8 times the scale of Q4_0 has to be finite as well.
@@ -52,7 +64,7 @@ def test_every_code_of_every_format() -> None:
     """All bytes equal: each nibble and high bit takes each of its values somewhere."""
     for kind in _BLOCKS:
         raw = np.repeat(np.arange(256, dtype=np.uint8)[:, None], _SIZES[kind][1], axis=1)
-        for at in _HALVES.get(kind, (0,)):
+        for at in HALVES.get(kind, (0,)):
             raw[:, at : at + 2] = np.array([0.5], np.float16).view(np.uint8)
         assert np.array_equal(dequantize(kind, raw), by_the_package(kind, raw)), kind
 
@@ -78,13 +90,18 @@ def test_q4_import_is_lossless(kind: str, rows: int, blocks: int, seed: int) -> 
     assert np.array_equal(stored, by_the_package(kind, raw))
 
 
-@given(st.integers(1, 40), st.integers(1, 4), st.integers(0, 2**32))
+@given(
+    st.sampled_from(["Q8_0", "Q5_0", "Q4_0", "IQ4_NL"]),
+    st.integers(1, 40),
+    st.integers(1, 4),
+    st.integers(0, 2**32),
+)
 @settings(max_examples=50)
-def test_q8_import_is_lossless(rows: int, blocks: int, seed: int) -> None:
-    raw = random_rows("Q8_0", rows, blocks, seed)
-    packed = tiles.pack_q8(*q8_codes(raw))
+def test_q8_import_is_lossless(kind: str, rows: int, blocks: int, seed: int) -> None:
+    raw = random_rows(kind, rows, blocks, seed)
+    packed = tiles.pack_q8(*q8_codes(kind, raw))
     stored = tiles.dequantize_tile("q8", packed, rows, 32 * blocks)
-    assert np.array_equal(stored, by_the_package("Q8_0", raw))
+    assert np.array_equal(stored, by_the_package(kind, raw))
 
 
 def test_q4_k_keeps_its_codes() -> None:
@@ -104,8 +121,57 @@ def test_q4_k_keeps_its_codes() -> None:
 @pytest.mark.parametrize("bad", [0x7C00, 0xFC00, 0x7E00, 0x7D00])  # ±inf, quiet, signalling NaN
 def test_f12_damaged_scales_give_no_warning(kind: str, bad: int) -> None:
     raw = np.zeros((1, _SIZES[kind][1]), np.uint8)
-    for at in _HALVES.get(kind, (0,)):
+    for at in HALVES.get(kind, (0,)):
         raw[:, at : at + 2] = np.array([bad], np.uint16).view(np.uint8)
     assert not np.isfinite(dequantize(kind, raw)).all()
-    if kind in ("Q4_0", "Q4_1", "Q4_K"):
+    if kind in Q4_KINDS:
         assert not np.isfinite(q4_codes(kind, raw)[2]).all()
+    if kind in Q8_KINDS:
+        assert not np.isfinite(q8_codes(kind, raw)[1]).all()
+
+
+@pytest.mark.parametrize("kind", _BLOCKS)
+def test_f12_every_half_as_a_scale_equals_the_package(kind: str) -> None:
+    """All 65,536 patterns: subnormal, huge, infinite and NaN ones alike."""
+    random = np.random.default_rng(7)
+    halves = np.arange(1 << 16, dtype=np.uint16)
+    raw = random.integers(0, 256, (len(halves), _SIZES[kind][1]), np.uint8)
+    for at in HALVES.get(kind, (0,)):
+        raw[:, at : at + 2] = random.permutation(halves)[:, None].view(np.uint8)
+    with np.errstate(all="ignore"):
+        wanted = by_the_package(kind, raw)
+    assert np.array_equal(dequantize(kind, raw), wanted, equal_nan=True)
+
+
+# What a format is stored in, against the weights that it was made of
+
+
+def stored(kind: str, dtype: str, raw: Any, cols: int) -> Any:
+    """What is read back after rows of `kind` have been stored in `dtype`, and the reported loss."""
+    tensor = SourceTensor("x.weight", kind, (len(raw), cols), raw.nbytes, lambda *_: raw)
+    assert choose_dtype(tensor, None) == STORED[kind]
+    meter = Meter(tensor.name)
+    packed = encode(tensor, dtype, raw, meter)
+    return tiles.dequantize_tile(dtype, packed, len(raw), cols), meter.relative_rms
+
+
+def distance(values: Any, wanted: Any) -> float:
+    return float(np.linalg.norm(values - wanted) / np.linalg.norm(wanted))
+
+
+@pytest.mark.parametrize("kind", _BLOCKS)
+def test_what_storing_loses_is_less_than_what_the_source_lost(kind: str) -> None:
+    with np.load(Path(__file__).parent / "golden" / "blocks.npz") as golden:
+        weights, raw = golden["weights"].astype(np.float32), golden[kind]
+    source = by_the_package(kind, raw)
+    own = distance(source, weights)
+    values, reported = stored(kind, STORED[kind], raw, weights.shape[1])
+    assert reported == pytest.approx(distance(values, source), rel=1e-4, abs=1e-12)
+    assert (reported == 0) == (kind in LOSSLESS)
+    assert reported < own / 2
+    # Nothing smaller would do.
+    sizes = {dtype: tile_nbytes(dtype, *weights.shape) for dtype in ("q4_64", "q4", "q8", "f16")}
+    if STORED[kind] != "q4_0":
+        for dtype, size in sizes.items():
+            if size < sizes[STORED[kind]] and not (kind in Q4_KINDS and dtype == "q4"):
+                assert stored(kind, dtype, raw, weights.shape[1])[1] > own / 2, dtype

@@ -10,11 +10,17 @@ from numpy.typing import NDArray
 
 from cactus.errors import ModelFormatError, UnsupportedModel
 from cactus.weights import tiles
-from cactus.weights.gguf_blocks import Q4_KINDS, dequantize, q4_codes, q8_codes
+from cactus.weights.gguf_blocks import (
+    LOSSLESS,
+    Q4_KINDS,
+    Q8_KINDS,
+    dequantize,
+    q4_codes,
+    q8_codes,
+)
 from cactus.weights.layout import GROUPS
 from cactus.weights.quantize import F16_MAX, quantize_q4, quantize_q8
 from cactus.weights.sources import SourceTensor
-from cactus.weights.storage import LOSSLESS
 
 
 class Meter:
@@ -58,9 +64,11 @@ def encode(tensor: SourceTensor, dtype: str, raw: tiles.U8, meter: Meter) -> NDA
         codes, scales, _ = q4_codes(kind, raw)
         meter.check(scales)
         return tiles.pack_q4(codes, scales)
-    if dtype == "q8" and kind == "Q8_0":
-        signed, scales = q8_codes(raw)
+    if dtype == "q8" and kind in Q8_KINDS:
+        signed, scales = q8_codes(kind, raw)
         meter.check(scales)
+        if kind not in LOSSLESS:
+            meter.compare(dequantize(kind, raw), tiles.dequantize_q8(signed, scales))
         return tiles.pack_q8(signed, scales)
     values = dequantize(kind, raw)
     meter.check(values)

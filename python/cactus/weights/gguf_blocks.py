@@ -38,11 +38,29 @@ def q4_codes(kind: str, raw: U8) -> tuple[U8, F16, F16]:
     return _nibbles(blocks[..., header:]).reshape(raw.shape[0], -1), scales, minima
 
 
-def q8_codes(raw: U8) -> tuple[NDArray[np.int8], F16]:
-    """Q8_0 rows as codes int8 [rows, cols] and scales f16 [rows, cols/32]; lossless."""
-    blocks = raw.reshape(raw.shape[0], -1, 34)
-    codes = np.ascontiguousarray(blocks[..., 2:]).view(np.int8)
-    return codes.reshape(raw.shape[0], -1), _f16(blocks, 0)
+def q8_codes(kind: str, raw: U8) -> tuple[NDArray[np.int8], F16]:
+    """Rows of `Q8_KINDS` as codes int8 [rows, cols] and scales f16 [rows, cols/32].
+
+    Lossless but for IQ4_XS, whose scales, products of 16 bits, are rounded to f16.
+    """
+    rows = raw.shape[0]
+    if kind == "IQ4_XS":
+        blocks = raw.reshape(rows, -1, 136)
+        with np.errstate(over="ignore", invalid="ignore"):  # The caller looks for what is bad.
+            scales = _iq4_xs_scales(blocks).astype(np.float16).reshape(rows, -1)
+        codes = _IQ4_LEVELS[_nibbles(blocks[..., 8:].reshape(rows, -1, 8, 16))]
+    else:
+        blocks = raw.reshape(rows, -1, {"Q8_0": 34, "Q5_0": 22}.get(kind, 18))
+        scales = _f16(blocks, 0)
+        if kind == "Q8_0":
+            codes = np.ascontiguousarray(blocks[..., 2:]).view(np.int8)
+        elif kind == "Q5_0":
+            codes = _five_bits(blocks[..., 2:6], blocks[..., 6:]).view(np.int8) - np.int8(16)
+        elif kind == "Q4_0":
+            codes = _nibbles(blocks[..., 2:]).view(np.int8) - np.int8(8)
+        else:
+            codes = _IQ4_LEVELS[_nibbles(blocks[..., 2:])]
+    return codes.reshape(rows, -1), scales
 
 
 def dequantize(kind: str, raw: U8) -> F32:
@@ -76,7 +94,7 @@ def _q4_1(raw: U8) -> F32:
 
 
 def _q8_0(raw: U8) -> F32:
-    codes, scales = q8_codes(raw)
+    codes, scales = q8_codes("Q8_0", raw)
     return codes.reshape(*scales.shape, 32) * scales.astype(np.float32)[..., None]
 
 
@@ -197,27 +215,31 @@ def _q6_k(raw: U8) -> F32:
 
 
 _IQ4_LEVELS = np.array(
-    [-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113], np.float32
+    [-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113], np.int8
 )
 
 
 def _iq4_nl(raw: U8) -> F32:
-    blocks = raw.reshape(raw.shape[0], -1, 18)
-    values: F32 = _IQ4_LEVELS[_nibbles(blocks[..., 2:])]
-    values *= _f16(blocks, 0).astype(np.float32)[..., None]
-    return values
+    codes, scales = q8_codes("IQ4_NL", raw)
+    return codes.reshape(*scales.shape, 32) * scales.astype(np.float32)[..., None]
 
 
 def _iq4_xs(raw: U8) -> F32:
     blocks = raw.reshape(raw.shape[0], -1, 136)
+    codes = _IQ4_LEVELS[_nibbles(blocks[..., 8:].reshape(*blocks.shape[:2], 8, 16))]
+    values: F32 = codes * _iq4_xs_scales(blocks)[..., None]
+    return values
+
+
+def _iq4_xs_scales(blocks: U8) -> F32:
+    """One scale [..., 8] for each 32 values: an f16 times a number of 6 bits."""
     high = np.ascontiguousarray(blocks[..., 2:4]).view("<u2")
     high = (high >> np.arange(0, 16, 2, dtype=np.uint16)) & 3
     low = blocks[..., 4:8, None] >> np.array([0, 4], np.uint8) & 15
     numbers = low.reshape(high.shape) | (high << 4)
-    scales = _f16(blocks, 0).astype(np.float32)[..., None] * (numbers.astype(np.float32) - 32)
-    values: F32 = _IQ4_LEVELS[_nibbles(blocks[..., 8:].reshape(*scales.shape, 16))]
-    values *= scales[..., None]
-    return values
+    scales: F32 = numbers.astype(np.float32) - np.float32(32)
+    scales *= _f16(blocks, 0).astype(np.float32)[..., None]
+    return scales
 
 
 def _affine(codes: U8, scales: F32, minima: F32) -> F32:
@@ -248,3 +270,30 @@ DEQUANTIZE: dict[str, Callable[[U8], NDArray[Any]]] = {
 
 Q4_KINDS = ("Q4_0", "Q4_1", "Q4_K")
 """Formats that `q4_codes` takes apart without requantising."""
+
+Q8_KINDS = ("Q8_0", "Q5_0", "Q4_0", "IQ4_NL", "IQ4_XS")
+"""Formats that `q8_codes` takes apart without requantising."""
+
+LOSSLESS = {
+    **{"F32": "f32", "F16": "f16", "BF16": "bf16"},
+    **{"Q4_0": "q4_0", "Q4_1": "q4", "Q8_0": "q8", "Q5_0": "q8", "IQ4_NL": "q8"},
+}
+"""The format of ours that keeps a format exactly."""
+
+STORED = {
+    **LOSSLESS,
+    **{"Q4_K": "q4", "IQ4_XS": "q8", "Q2_K": "q4_64", "Q3_K": "q4_64"},
+    **{"Q5_1": "q8", "Q5_K": "q8", "Q6_K": "q8"},
+}
+"""What each format is stored in: exactly, or in the smallest format whose own error is at most
+half of the error that the source format was made with. Of normally distributed weights, as ggml
+quantises them:
+
+    source   error    stored   further error      source   error    stored   further error
+    Q4_0     0.0859   q4_0     0                  Q2_K     0.2968   q4_64    0.0678
+    Q4_1     0.0782   q4       0                  Q3_K     0.1508   q4_64    0.0727
+    Q5_0     0.0427   q8       0                  Q4_K     0.0714   q4       0.0002
+    Q5_1     0.0379   q8       0.0053             Q5_K     0.0361   q8       0.0053
+    Q8_0     0.0054   q8       0                  Q6_K     0.0178   q8       0.0053
+    IQ4_NL   0.0761   q8       0                  IQ4_XS   0.0767   q8       0.0002
+"""

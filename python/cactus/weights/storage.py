@@ -6,16 +6,12 @@ import math
 from collections import Counter
 
 from cactus.errors import UnsupportedModel
-from cactus.weights.gguf_blocks import DEQUANTIZE, Q4_KINDS
+from cactus.weights.gguf_blocks import DEQUANTIZE, Q4_KINDS, STORED
 from cactus.weights.layout import GROUPS
 from cactus.weights.sources import SourceTensor
 
 PRECISIONS = ("INT4", "INT8", "FP16", "FP32")
 
-# The format that keeps a source format exactly, or the nearest one that is not worse.
-LOSSLESS = {"Q4_0": "q4_0", "Q4_1": "q4", "Q8_0": "q8"}
-LOSSLESS |= {"F16": "f16", "BF16": "bf16", "F32": "f32"}
-_NEAREST = {"Q4_K": "q4", "Q5_0": "q8", "Q5_1": "q8", "Q5_K": "q8", "Q6_K": "q8"}
 _PRECISION_DTYPE = {"INT4": "q4_64", "INT8": "q8", "FP16": "f16", "FP32": "f32"}
 _DTYPE_PRECISION = {"q4": "INT4", "q4_64": "INT4", "q4_0": "INT4", "q8": "INT8"}
 _DTYPE_PRECISION |= {"f16": "FP16", "bf16": "FP16", "f32": "FP32"}
@@ -34,11 +30,11 @@ def choose_dtype(tensor: SourceTensor, precision: str | None) -> str:
     if len(tensor.shape) != 2 or tensor.name.endswith(".conv.weight"):
         return "plain"
     if precision is None:
-        wanted = LOSSLESS.get(tensor.kind) or _NEAREST.get(tensor.kind, "q4")
+        wanted = STORED[tensor.kind]
     else:
         wanted = _PRECISION_DTYPE[precision]
         if precision == "INT4" and tensor.kind in Q4_KINDS:
-            wanted = LOSSLESS.get(tensor.kind, "q4")
+            wanted = STORED[tensor.kind]
         elif precision == "INT4" and tensor.name.endswith(_KEEP_8_BIT):
             wanted = "q8"
     if wanted == "q4_64" and tensor.shape[1] % GROUPS[wanted]:
