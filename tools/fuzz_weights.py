@@ -54,7 +54,7 @@ NUMBERS = sorted(
 )
 TEXTS = [b"", b"\0", b"\xff", b"a", b"a" * 65, b"a" * 70000, "é".encode(), b"\xed\xa0\x80",
          b"../../etc/passwd", b"token_embd.weight", b"blk.0.attn_q.weight", b"llama", b"lfm2",
-         b"general.alignment", b"__metadata__", b"{{ 1 }}", b"<0x0A>"]  # fmt: skip
+         b"gemma3", b"general.alignment", b"__metadata__", b"{{ 1 }}", b"<0x0A>"]  # fmt: skip
 
 
 class Hang(Exception):
@@ -65,14 +65,16 @@ class Hang(Exception):
 
 
 def gguf_seeds() -> list[forge.Forge]:
-    """Little models of both architectures in several formats."""
-    seeds = [forge.tiny_llama(kind) for kind in ("Q4_0", "Q4_1", "Q8_0", "F16", "BF16", "Q5_0")]
+    """Little models of several architectures, and one in every format."""
+    wide = [name for name, (_, elements, _) in forge.TYPES.items() if elements == 256]
+    seeds = [forge.tiny_llama(name, inner=256) for name in wide if name != "IQ1_S"]
+    seeds += [forge.tiny_llama(name) for name in forge.TYPES if name not in wide]
     untied = forge.tiny_llama()
     untied.add("output.weight", "Q8_0", (272, 32))
     untied.add("rope_freqs.weight", "F32", (8,))
     untied.tensors[-1].data = struct.pack("<8f", *[1.0] * 8)
     untied.set("general.alignment", forge.U32, 32)
-    return [*seeds, untied, forge.tiny_lfm2()]
+    return [*seeds, untied, forge.tiny_lfm2(), forge.tiny_qwen3()]
 
 
 def some_value(rng: random.Random, kind: int) -> bytes:

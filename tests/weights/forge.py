@@ -152,7 +152,9 @@ def byte_tokens() -> list[str]:
     return [letters[byte] for byte in range(256)]
 
 
-def _decoder(architecture: str, width: int = 32, head_dim: int = 16) -> Forge:
+def _decoder(
+    architecture: str, width: int = 32, head_dim: int = 16, inner: int | None = None
+) -> Forge:
     """Metadata of a tiny decoder: 272 tokens, two heads, one of keys and values."""
     forge = Forge()
     tokens = ["<unk>", "<bos>", "<eos>", *byte_tokens(), *(f"<extra{i}>" for i in range(13))]
@@ -161,7 +163,7 @@ def _decoder(architecture: str, width: int = 32, head_dim: int = 16) -> Forge:
         "block_count": 2,
         "context_length": 256,
         "embedding_length": width,
-        "feed_forward_length": 2 * width,
+        "feed_forward_length": inner or 2 * width,
         "attention.head_count": 2,
         "attention.head_count_kv": 1,
         "rope.dimension_count": head_dim,
@@ -192,11 +194,16 @@ def _dense(
     *,
     width: int = 32,
     head_dim: int = 16,
+    inner: int | None = None,
     embedding: str | None = None,
     vectors: dict[str, int] | None = None,
 ) -> Forge:
-    """A complete two-layer decoder; `vectors` are those that only this architecture has."""
-    forge = _decoder(architecture, width, head_dim)
+    """A complete two-layer decoder; `vectors` are those that only this architecture has.
+
+    Matrices whose rows are no whole blocks of `type_name` are F16.
+    """
+    inner = inner or 2 * width
+    forge = _decoder(architecture, width, head_dim, inner)
     forge.add("token_embd.weight", embedding or type_name, (272, width))
     forge.add("output_norm.weight", "F32", (width,))
     sizes = {"attn_norm.weight": width, "ffn_norm.weight": width} | (vectors or {})
@@ -208,17 +215,19 @@ def _dense(
             ("attn_k", (head_dim, width)),
             ("attn_v", (head_dim, width)),
             ("attn_output", (width, 2 * head_dim)),
-            ("ffn_gate", (2 * width, width)),
-            ("ffn_up", (2 * width, width)),
-            ("ffn_down", (width, 2 * width)),
+            ("ffn_gate", (inner, width)),
+            ("ffn_up", (inner, width)),
+            ("ffn_down", (width, inner)),
         ):
-            forge.add(f"blk.{layer}.{name}.weight", type_name, shape)
+            kind = "F16" if shape[1] % TYPES[type_name][1] else type_name
+            forge.add(f"blk.{layer}.{name}.weight", kind, shape)
     return forge
 
 
-def tiny_llama(type_name: str = "Q4_1", width: int = 32) -> Forge:
+def tiny_llama(type_name: str = "Q4_1", width: int = 32, inner: int | None = None) -> Forge:
     """A complete llama in one block type, with a Q8_0 embedding; `width` is two heads."""
-    return _dense("llama", type_name, width=width, head_dim=width // 2, embedding="Q8_0")
+    sizes = {"width": width, "head_dim": width // 2, "inner": inner}
+    return _dense("llama", type_name, embedding="Q8_0", **sizes)
 
 
 def tiny_qwen2(type_name: str = "Q4_0") -> Forge:

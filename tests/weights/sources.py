@@ -9,8 +9,12 @@ from typing import Any
 
 import gguf
 import numpy as np
+import pytest
 from forge import TYPES, Forge
 
+from cactus.errors import CactusError, ModelFormatError
+from cactus.weights.gguf import read_gguf
+from cactus.weights.gguf_config import GGUFModel, read_model
 from cactus.weights.safetensors import write_safetensors
 
 _NAMES = {number: name for name, (number, _, _) in TYPES.items()}
@@ -77,3 +81,20 @@ def values_of(model: Forge, name: str) -> Any:
         return plain.astype(np.float32).reshape(shape)
     rows = raw.reshape(math.prod(shape[:-1]), -1)
     return gguf.quants.dequantize(rows, kind).reshape(shape)
+
+
+def read_config(tmp_path: Path, model: Forge) -> GGUFModel:
+    path = tmp_path / "model.gguf"
+    path.write_bytes(model.build())
+    file = read_gguf(path)
+    try:
+        return read_model(file)
+    finally:
+        file.close()
+
+
+def refuse(
+    tmp_path: Path, model: Forge, match: str, kind: type[CactusError] = ModelFormatError
+) -> None:
+    with pytest.raises(kind, match=match):
+        read_config(tmp_path, model)

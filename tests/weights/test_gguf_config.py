@@ -1,4 +1,4 @@
-"""What a GGUF file says of itself: the config made of it, and lies about it."""
+"""What a GGUF file says of itself, and lies about it."""
 
 from __future__ import annotations
 
@@ -9,12 +9,10 @@ from typing import Any
 
 import forge
 import gguf
-import numpy as np
 import pytest
 from forge import (
     ARRAY,
     BOOL,
-    F32,
     F64,
     I32,
     STRING,
@@ -23,129 +21,11 @@ from forge import (
     Forge,
     tiny_lfm2,
     tiny_llama,
-    tiny_qwen3,
 )
 
 from cactus.errors import CactusError, ModelFormatError, UnsupportedModel
-from cactus.models.base import load_architecture
-from cactus.weights.gguf import read_gguf
-from cactus.weights.gguf_config import GGUFModel, read_model
-
-
-def read(tmp_path: Path, model: Forge) -> GGUFModel:
-    path = tmp_path / "model.gguf"
-    path.write_bytes(model.build())
-    gguf = read_gguf(path)
-    try:
-        return read_model(gguf)
-    finally:
-        gguf.close()
-
-
-def refuse(
-    tmp_path: Path, model: Forge, match: str, kind: type[CactusError] = ModelFormatError
-) -> None:
-    with pytest.raises(kind, match=match):
-        read(tmp_path, model)
-
-
-def test_llama(tmp_path: Path) -> None:
-    model = read(tmp_path, tiny_llama())
-    assert model.config == {
-        "architectures": ["LlamaForCausalLM"],
-        "model_type": "llama",
-        "vocab_size": 272,
-        "hidden_size": 32,
-        "intermediate_size": 64,
-        "num_hidden_layers": 2,
-        "num_attention_heads": 2,
-        "num_key_value_heads": 1,
-        "head_dim": 16,
-        "max_position_embeddings": 256,
-        "rope_theta": 10000.0,
-        "rms_norm_eps": 1e-05,
-        "tie_word_embeddings": True,
-        "hidden_act": "silu",
-        "attention_bias": False,
-        "mlp_bias": False,
-        "bos_token_id": 1,
-        "eos_token_id": 2,
-        "pad_token_id": None,
-    }
-    assert model.generation == {"bos_token_id": 1, "eos_token_id": 2}
-    assert model.chat_template == "{{ messages[0]['content'] }}"
-    assert model.ignored == ()
-    rotary = {tensor.name for tensor in model.tensors if tensor.rotary_head_dim}
-    assert rotary == {
-        f"model.layers.{layer}.self_attn.{name}_proj.weight" for layer in (0, 1) for name in "qk"
-    }
-
-
-def test_lfm2(tmp_path: Path) -> None:
-    model = read(tmp_path, tiny_lfm2())
-    for key, wanted in {
-        "model_type": "lfm2",
-        "layer_types": ["conv", "full_attention"],
-        "conv_L_cache": 3,
-        "norm_eps": 1e-05,
-        "num_key_value_heads": 1,
-        "intermediate_size": 64,
-        "block_auto_adjust_ff_dim": False,
-    }.items():
-        assert model.config[key] == wanted
-    assert not any(tensor.rotary_head_dim for tensor in model.tensors)
-
-
-def test_qwen3(tmp_path: Path) -> None:
-    model = read(tmp_path, tiny_qwen3())
-    for key, wanted in {
-        "model_type": "qwen3",
-        "head_dim": 32,
-        "num_attention_heads": 2,
-        "num_key_value_heads": 1,
-        "rms_norm_eps": 1e-05,
-        "attention_bias": False,
-    }.items():
-        assert model.config[key] == wanted
-    assert not any(tensor.rotary_head_dim for tensor in model.tensors)
-
-
-def test_qwen3_without_its_norms_or_with_a_bias(tmp_path: Path) -> None:
-    source = tiny_qwen3()
-    source.tensor("blk.1.attn_k_norm.weight").name = "blk.1.attn_norm_k.weight"
-    refuse(tmp_path, source, "'blk.1.attn_k_norm.weight' is missing")
-    source = tiny_qwen3()
-    norm = source.tensor("blk.0.attn_q_norm.weight")
-    norm.dims, norm.data = [16], norm.data[:64]
-    refuse(tmp_path, source, r"'blk.0.attn_q_norm.weight' has shape \[16\]")
-    source = tiny_qwen3()
-    for layer in range(2):
-        for name, rows in (("q", 64), ("k", 32), ("v", 32), ("output", 32)):
-            source.add(f"blk.{layer}.attn_{name}.bias", "F32", (rows,))
-    with pytest.raises(UnsupportedModel, match="attention_bias is true"):
-        load_architecture(read(tmp_path, source).config)
-
-
-@pytest.mark.parametrize("make", [tiny_llama, tiny_lfm2, tiny_qwen3])
-@pytest.mark.parametrize("tied", [True, False])
-def test_the_models_accept_config_and_tensors(
-    tmp_path: Path, make: Callable[[], Forge], tied: bool
-) -> None:
-    """The names and shapes are those that the model files of this package ask for."""
-    source = make()
-    if not tied:
-        source.add("output.weight", "Q8_0", (272, 32))
-    model = read(tmp_path, source)
-    architecture = load_architecture(model.config)
-    assert architecture.tied is tied
-    architecture.check({tensor.name: tensor.shape for tensor in model.tensors})
-
-
-def test_lfm2_norm_under_its_later_name(tmp_path: Path) -> None:
-    source = tiny_lfm2()
-    source.tensor("token_embd_norm.weight").name = "output_norm.weight"
-    names = {tensor.source: tensor.name for tensor in read(tmp_path, source).tensors}
-    assert names["output_norm.weight"] == "model.embedding_norm.weight"
+from tests.weights.sources import read_config as read
+from tests.weights.sources import refuse
 
 
 def test_ends_of_turn_are_all_kept(tmp_path: Path) -> None:
@@ -161,75 +41,6 @@ def test_extra_tensors_are_named(tmp_path: Path) -> None:
     source = tiny_llama()
     source.add("blk.0.mystery.weight", "F32", (4,))
     assert read(tmp_path, source).ignored == ("blk.0.mystery.weight",)
-
-
-# Rotary scaling
-
-
-def test_linear_scaling(tmp_path: Path) -> None:
-    source = tiny_llama()
-    source.set("llama.rope.scaling.type", STRING, "linear")
-    source.set("llama.rope.scaling.factor", F32, 4.0)
-    config = read(tmp_path, source).config
-    assert config["rope_scaling"] == {"rope_type": "linear", "factor": 4.0}
-    for kind in ("yarn", "longrope"):
-        source.set("llama.rope.scaling.type", STRING, kind)
-        refuse(tmp_path, source, "llama.rope.scaling.type .* not supported", UnsupportedModel)
-    source.set("llama.rope.scaling.type", STRING, "x" * 1000)
-    refuse(tmp_path, source, "llama.rope.scaling.type .* at most 64")
-    source.set("llama.rope.scaling.type", STRING, "none")
-    assert "rope_scaling" not in read(tmp_path, source).config
-
-
-def llama3_table(factor: float, original: int, theta: float, pairs: int) -> Any:
-    """The divisors as the published model code has them, one frequency at a time."""
-    table = []
-    for pair in range(pairs):
-        wavelength = 2 * np.pi * theta ** (pair / pairs)
-        if wavelength < original / 4:
-            table.append(1.0)
-        elif wavelength > original / 1:
-            table.append(factor)
-        else:
-            smooth = (original / wavelength - 1) / (4 - 1)
-            table.append(1 / ((1 - smooth) / factor + smooth))
-    return np.array(table, "<f4")
-
-
-def with_table(table: Any) -> Forge:
-    source = tiny_llama()
-    source.set("llama.rope.freq_base", F32, 500000.0)
-    source.add("rope_freqs.weight", "F32", (len(table),))
-    source.tensor("rope_freqs.weight").data = table.tobytes()
-    return source
-
-
-@pytest.mark.parametrize("factor", [8.0, 32.0])
-def test_llama3_scaling_is_recognised_by_its_table(tmp_path: Path, factor: float) -> None:
-    config = read(tmp_path, with_table(llama3_table(factor, 8192, 500000.0, 8))).config
-    assert config["rope_scaling"] == {
-        "rope_type": "llama3",
-        "factor": factor,
-        "low_freq_factor": 1.0,
-        "high_freq_factor": 4.0,
-        "original_max_position_embeddings": 8192,
-    }
-
-
-@pytest.mark.parametrize(
-    ("table", "kind", "match"),
-    [
-        ([1, 2, 3, 4, 5, 6, 7, 8], UnsupportedModel, "no Llama 3 frequency table"),
-        ([1, 1, 1, 1, 1, 1, 1, float("nan")], ModelFormatError, "out of 1"),
-        ([1, 1, 1, 1, 1, 1, 1, float("inf")], ModelFormatError, "out of 1"),
-        ([0, 1, 1, 1, 1, 1, 1, 1], ModelFormatError, "out of 1"),
-        ([1, 1, 1], ModelFormatError, r"F32 \[3\], expected F32 \[8\]"),
-    ],
-)
-def test_other_rotary_tables(
-    tmp_path: Path, table: list[float], kind: type[CactusError], match: str
-) -> None:
-    refuse(tmp_path, with_table(np.array(table, "<f4")), match, kind)
 
 
 # F08, F09: tensors against metadata

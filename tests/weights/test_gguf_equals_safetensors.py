@@ -1,61 +1,89 @@
-"""A GGUF file and the safetensors checkpoint it was made from become the same weights."""
+"""A GGUF file and the safetensors checkpoint it was made from are the same model."""
 
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
+from typing import Any
 
-import gguf
 import numpy as np
-from forge import byte_tokens
+import pytest
 
+from cactus.engine import load_engine
+from cactus.graph.reference import ReferenceProgram
 from cactus.models.base import load_architecture
 from cactus.weights.convert import convert
 from cactus.weights.folder import WeightsFolder
 from tests.models import golden
+from tests.native import programs
+from tests.weights.converter import ARCHITECTURES, write_gguf
+
+names = pytest.mark.parametrize(
+    "name",
+    [
+        name
+        for name in golden.NAMES
+        if json.loads((golden.FOLDER / name / "config.json").read_text())["model_type"]
+        in ARCHITECTURES
+    ],
+)
 
 
-def write_qwen3(path: Path, checkpoint: golden.Golden) -> None:
-    """The checkpoint with the names and keys that the `gguf` package has for it."""
-    config = checkpoint.architecture.config
-    names = gguf.get_tensor_name_map(gguf.MODEL_ARCH.QWEN3, config.layers)
-    writer = gguf.GGUFWriter(path, gguf.MODEL_ARCH_NAMES[gguf.MODEL_ARCH.QWEN3])
-    writer.add_block_count(config.layers)
-    writer.add_context_length(config.context_length)
-    writer.add_embedding_length(config.hidden_size)
-    writer.add_feed_forward_length(config.intermediate_size)
-    writer.add_head_count(config.heads)
-    writer.add_head_count_kv(config.kv_heads)
-    writer.add_key_length(config.head_dim)
-    writer.add_value_length(config.head_dim)
-    writer.add_layer_norm_rms_eps(config.norm_eps)
-    writer.add_rope_freq_base(1e6)
-    writer.add_tokenizer_model("gpt2")
-    writer.add_tokenizer_pre("qwen2")
-    writer.add_token_list([*byte_tokens()[:255], "ab"])
-    writer.add_token_merges(["a b"])
-    for name, value in checkpoint.tensors.items():
-        kind = np.float16 if value.ndim == 2 else np.float32
-        writer.add_tensor(names.get_name(name, (".weight",)), value.astype(kind))
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.write_tensors_to_file()
-    writer.close()
+def both(tmp_path: Path, checkpoint: golden.Golden, kind: str) -> tuple[Path, Path, dict[str, Any]]:
+    """The weights folders made of the GGUF file and of the checkpoint, and the file's values."""
+    values = write_gguf(tmp_path / "model.gguf", checkpoint, kind)
+    one = convert(tmp_path / "model.gguf", tmp_path / "one").target
+    source = shutil.copytree(checkpoint.folder, tmp_path / "checkpoint")
+    for file in one.glob("tokenizer*.json"):
+        shutil.copy(file, source)
+    other = convert(source, tmp_path / "other", "FP32" if kind == "F32" else "FP16").target
+    return one, other, values
 
 
-def test_qwen3(tmp_path: Path) -> None:
-    checkpoint = golden.load("qwen3")
-    write_qwen3(tmp_path / "model.gguf", checkpoint)
-    convert(tmp_path / "model.gguf", tmp_path / "one")
-    convert(checkpoint.folder, tmp_path / "other")
-    with WeightsFolder.open(tmp_path / "one") as one, WeightsFolder.open(tmp_path / "other") as two:
-        assert set(one.tensors) == set(two.tensors) == set(checkpoint.tensors)
-        for name, value in checkpoint.tensors.items():
-            assert one.tensors[name].dtype == two.tensors[name].dtype
-            assert np.array_equal(one.dequantize(name), value)
-            assert np.array_equal(two.dequantize(name), value)
+def logits(folder: Path, tokens: list[int]) -> Any:
+    """All logits of the native core."""
+    engine = load_engine(folder, threads=2)
+    try:
+        row = engine.row(engine.program.session(), tokens, "all")
+        return programs.logits_of(engine.program.step([row], want_logits=True))
+    finally:
+        engine.close()
+
+
+@names
+@pytest.mark.parametrize("kind", ["F16", "F32"])
+def test_same_config_weights_and_logits(tmp_path: Path, name: str, kind: str) -> None:
+    checkpoint = golden.load(name)
+    one, other, _ = both(tmp_path, checkpoint, kind)
     configs = [
-        load_architecture(json.loads((tmp_path / name / "config.json").read_text())).config
-        for name in ("one", "other")
+        load_architecture(json.loads((folder / "config.json").read_text())).config
+        for folder in (one, other)
     ]
     assert configs[0] == configs[1] == checkpoint.architecture.config
+    with WeightsFolder.open(one) as first, WeightsFolder.open(other) as second:
+        assert set(first.tensors) == set(second.tensors) == set(checkpoint.tensors)
+        for tensor, value in checkpoint.tensors.items():
+            assert first.tensors[tensor].dtype == second.tensors[tensor].dtype
+            assert np.array_equal(first.dequantize(tensor), value), tensor
+            assert np.array_equal(second.dequantize(tensor), value), tensor
+    assert np.array_equal(logits(one, checkpoint.tokens), logits(other, checkpoint.tokens))
+
+
+@names
+@pytest.mark.parametrize("kind", ["Q8_0", "Q4_0", "Q5_0"])
+def test_blocks_are_imported_without_loss_and_in_order(
+    tmp_path: Path, name: str, kind: str
+) -> None:
+    """The reference's logits with what was stored are those with what the file stands for."""
+    checkpoint = golden.load(name)
+    folder, _, values = both(tmp_path, checkpoint, kind)
+    with WeightsFolder.open(folder) as weights:
+        architecture = load_architecture(weights.config)
+        stored = {tensor: weights.dequantize(tensor) for tensor in weights.tensors}
+        assert {tensor.dtype for tensor in weights.tensors.values()} > {"f32"}
+    got, wanted = (
+        golden.run_all(ReferenceProgram(architecture.build(), tensors), checkpoint.tokens)
+        for tensors in (stored, values)
+    )
+    assert np.array_equal(got, wanted)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from cactus.errors import ModelFormatError, UnsupportedModel
 from cactus.weights.facts import Facts
@@ -50,15 +51,16 @@ def _llama3(gguf: GGUFFile, config: dict[str, Any], original: int) -> dict[str, 
     """The parameters behind a table of frequency divisors.
 
     Converters store the table and drop what it was made of. All published Llama 3 models have
-    low_freq_factor 1 and high_freq_factor 4; the largest divisor is the factor. The table that
-    follows from these has to be the one that is there.
+    low_freq_factor 1 and high_freq_factor 4; the largest divisor is the factor, and the others tell
+    the original context. The table that follows from these has to be the one that is there.
     """
     pairs = config["head_dim"] // 2
     table = factors(gguf, TABLE, pairs)
     factor = float(table.max())
     low, high = 1.0, 4.0
-    turns = original * config["rope_theta"] ** (-np.arange(pairs) / pairs) / (2 * np.pi)
-    share = np.clip((turns - low) / (high - low), 0, 1)
+    frequencies = config["rope_theta"] ** (-np.arange(pairs) / pairs) / (2 * np.pi)
+    original = _original_context(table, frequencies, low, high) or original
+    share = np.clip((original * frequencies - low) / (high - low), 0, 1)
     if not np.allclose(1 / ((1 - share) / factor + share), table, rtol=1e-3):
         raise UnsupportedModel(f"tensor {TABLE!r} is no Llama 3 frequency table")
     return {
@@ -68,3 +70,17 @@ def _llama3(gguf: GGUFFile, config: dict[str, Any], original: int) -> dict[str, 
         "high_freq_factor": high,
         "original_max_position_embeddings": original,
     }
+
+
+def _original_context(table: F32, turns: NDArray[Any], low: float, high: float) -> int:
+    """The context behind divisors that lie between 1 and the factor; 0 if none does.
+
+    `turns` are those of each pair in one position.
+    """
+    between = (table > 1.01) & (table < 0.99 * table.max())
+    if not between.any():
+        return 0
+    least = 1 / table.max()
+    share = (1 / table[between] - least) / (1 - least)
+    contexts = (low + share * (high - low)) / turns[between]
+    return round(float(np.clip(np.median(contexts), 1, MAX_CONTEXT)))

@@ -1,0 +1,141 @@
+"""Golden checkpoints as GGUF files, the way llama.cpp's converter writes them.
+
+Names come from the `gguf` package, everything else from what the converter does: it interleaves
+the two halves of rotated heads where llama.cpp rotates pairs, stores Gemma's norms with the one
+that their checkpoint leaves out, and keeps tables instead of the parameters of rotary scaling.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import gguf
+import numpy as np
+from forge import byte_tokens
+
+from tests.models.golden import Golden
+
+ARCHITECTURES = {
+    "gemma3_text": gguf.MODEL_ARCH.GEMMA3,
+    "lfm2": gguf.MODEL_ARCH.LFM2,
+    "llama": gguf.MODEL_ARCH.LLAMA,
+    "qwen2": gguf.MODEL_ARCH.QWEN2,
+    "qwen3": gguf.MODEL_ARCH.QWEN3,
+    "smollm3": gguf.MODEL_ARCH.SMOLLM3,
+}
+"""The architectures that GGUF files are read of, by `model_type`."""
+
+_PAIRED = ("llama", "smollm3")
+
+
+def write_gguf(path: Path, checkpoint: Golden, kind: str) -> dict[str, Any]:
+    """Write the file with its matrices in `kind`, a type of ggml, where their columns allow it.
+
+    Returns the values that the file stands for, under their names in the checkpoint.
+    """
+    config, raw = checkpoint.architecture.config, _raw_config(checkpoint)
+    architecture = ARCHITECTURES[config.model_type]
+    writer = gguf.GGUFWriter(path, gguf.MODEL_ARCH_NAMES[architecture])
+    _add_numbers(writer, checkpoint, raw)
+    _add_tokenizer(writer, config.vocab_size)
+    names = gguf.get_tensor_name_map(architecture, config.layers)
+    values: dict[str, Any] = {}
+    for name, value in checkpoint.tensors.items():
+        stored, values[name] = _encoded(kind if value.ndim == 2 else "F32", value)
+        if "q_proj" in name and config.model_type in _PAIRED:
+            stored = _interleaved(stored, config.heads)
+        elif "k_proj" in name and config.model_type in _PAIRED:
+            stored = _interleaved(stored, config.kv_heads)
+        used = kind if stored.dtype == np.uint8 else str(stored.dtype).replace("float", "F")
+        writer.add_tensor(
+            names.get_name(name, (".weight", ".bias")),
+            stored,
+            raw_dtype=gguf.GGMLQuantizationType[used],
+        )
+    scaling = raw.get("rope_scaling") or raw.get("rope_parameters") or {}
+    if scaling.get("rope_type") == "llama3":
+        writer.add_tensor("rope_freqs.weight", _llama3_table(scaling, raw, config.head_dim))
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    return values
+
+
+def _raw_config(checkpoint: Golden) -> dict[str, Any]:
+    raw: dict[str, Any] = json.loads((checkpoint.folder / "config.json").read_text())
+    return raw
+
+
+def _encoded(kind: str, value: Any) -> tuple[Any, Any]:
+    """What is written for a tensor, and the f32 that it stands for."""
+    if kind in ("F16", "F32"):
+        plain = value.astype(np.float16 if kind == "F16" else np.float32)
+        return plain, plain.astype(np.float32)
+    ggml = gguf.GGMLQuantizationType[kind]
+    if value.shape[1] % gguf.GGML_QUANT_SIZES[ggml][0]:
+        return _encoded("F16", value)
+    stored = gguf.quants.quantize(value, ggml)
+    return stored, gguf.quants.dequantize(stored, ggml)
+
+
+def _interleaved(rows: Any, heads: int) -> Any:
+    """The rows of each head in the order 0, half, 1, half + 1 ..."""
+    halves = rows.reshape(heads, 2, len(rows) // heads // 2, *rows.shape[1:])
+    return np.ascontiguousarray(halves.swapaxes(1, 2)).reshape(rows.shape)
+
+
+def _add_numbers(writer: gguf.GGUFWriter, checkpoint: Golden, raw: dict[str, Any]) -> None:
+    config = checkpoint.architecture.config
+    writer.add_block_count(config.layers)
+    writer.add_context_length(config.context_length)
+    writer.add_embedding_length(config.hidden_size)
+    writer.add_feed_forward_length(config.intermediate_size)
+    writer.add_head_count(config.heads)
+    writer.add_layer_norm_rms_eps(config.norm_eps)
+    rotary = raw.get("rope_parameters") or raw.get("rope_scaling") or {}
+    rotary = rotary.get("full_attention", rotary)
+    writer.add_rope_freq_base(raw.get("rope_theta") or rotary["rope_theta"])
+    if rotary.get("rope_type") == "linear":
+        writer.add_rope_scaling_type(gguf.RopeScalingType.LINEAR)
+        writer.add_rope_scaling_factor(rotary["factor"])
+    if "head_dim" in raw:
+        writer.add_key_length(config.head_dim)
+        writer.add_value_length(config.head_dim)
+    if config.model_type in _PAIRED:
+        writer.add_vocab_size(config.vocab_size)
+        writer.add_rope_dimension_count(config.head_dim)
+    if config.model_type == "lfm2":
+        kinds = raw["layer_types"]
+        writer.add_head_count_kv([0 if kind == "conv" else config.kv_heads for kind in kinds])
+        writer.add_shortconv_l_cache(raw["conv_L_cache"])
+    else:
+        writer.add_head_count_kv(config.kv_heads)
+    if config.model_type == "gemma3_text":
+        writer.add_sliding_window(raw["sliding_window"])
+
+
+def _llama3_table(scaling: dict[str, Any], raw: dict[str, Any], head_dim: int) -> Any:
+    """The divisor of every frequency, one at a time."""
+    table = []
+    for pair in range(0, head_dim, 2):
+        theta = scaling.get("rope_theta") or raw["rope_theta"]
+        wavelength = 2 * math.pi * theta ** (pair / head_dim)
+        turns = scaling["original_max_position_embeddings"] / wavelength
+        low, high = scaling["low_freq_factor"], scaling["high_freq_factor"]
+        share = min(1.0, max(0.0, (turns - low) / (high - low)))
+        table.append(1 / ((1 - share) / scaling["factor"] + share))
+    return np.array(table, np.float32)
+
+
+def _add_tokenizer(writer: gguf.GGUFWriter, vocabulary: int) -> None:
+    """Bytes, one merge, and padding."""
+    tokens = [*byte_tokens()[: vocabulary - 1], "ab"]
+    tokens += [f"[PAD{index}]" for index in range(len(tokens), vocabulary)]
+    writer.add_tokenizer_model("gpt2")
+    writer.add_tokenizer_pre("qwen2")
+    writer.add_token_list(tokens)
+    writer.add_token_merges(["a b"])
