@@ -247,6 +247,41 @@ def test_many_threads_may_use_one_template() -> None:
     assert list(texts) == expected
 
 
+def test_arguments_are_json_for_a_template_that_wants_text() -> None:
+    call = {"name": "get_weather", "arguments": {"place": "Zürich"}}
+    messages = parse_messages([{"role": "assistant", "tool_calls": [call]}])
+    spelled = "{{ messages[0].content + '!' + messages[0].tool_calls[0].function.arguments }}"
+    assert ChatTemplate(spelled).render(messages).text == '!{"place": "Zürich"}'
+    object_ = "{{ messages[0].tool_calls[0].function.arguments.place }}"
+    assert ChatTemplate(object_).render(messages).text == "Zürich"
+    with pytest.raises(TemplateError, match="failed in line 1: 'dict object' has no attribute 'x'"):
+        ChatTemplate("{{ messages[0].tool_calls[0].function.arguments.x.y }}").render(messages)
+
+
+@pytest.mark.parametrize("name", SOURCES)
+def test_two_hundred_turns_and_fifty_tools_render(name: str) -> None:
+    case = GOLDEN["cases"]["tool results"]
+    system, user, calling, result = parse_messages(case["messages"])[:4]
+    calling = parse_messages([{**case["messages"][2], "tool_calls": calling.tool_calls[:1]}])[0]
+    answer = parse_messages([{"role": "assistant", "content": "21°"}])[0]
+    knows_tools = "tool_call" in SOURCES[name]
+    spoken = [user, calling, result, answer] if knows_tools else [user, answer]
+    turns = [*([] if name == "turns" else [system]), *spoken * (200 // len(spoken)), user]
+    tools = [
+        {**tool, "function": {**tool["function"], "name": f"{tool['function']['name']}_{number}"}}
+        for number in range(25)
+        for tool in case["tools"]
+    ]
+    text = ChatTemplate(SOURCES[name], SPECIAL).render(turns, validate_tools(tools)).text
+    assert text.count("What's the weather") == turns.count(user)
+
+
+def test_a_template_may_look_through_all_turns_at_each_turn() -> None:
+    source = "{% for m in messages %}{% for n in messages %}{% endfor %}{{ m.content }}{% endfor %}"
+    messages = parse_messages([{"role": "user", "content": "x"}]) * 1500
+    assert ChatTemplate(source).render(messages).text == "x" * 1500
+
+
 def test_a_long_conversation_renders() -> None:
     messages = parse_messages(
         [{"role": ("user", "assistant")[i % 2], "content": f"message {i}"} for i in range(20_000)]

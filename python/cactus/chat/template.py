@@ -10,6 +10,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from cactus.chat.forms import Turns, render_some_form
 from cactus.chat.messages import Message
 from cactus.chat.traced import Part, parts_of, trusted
 from cactus.chat.values import clean
@@ -113,18 +114,16 @@ class ChatTemplate:
         """
         variables = self._variables(extra)
         schemas = [dict(tool) for tool in tools] if tools else None
-        parts_wanted = self._expects_parts()
+        parts_wanted = self.wants_parts
         turns = [message.to_template(parts_wanted) for message in messages]
-        budget = _budget(len(turns), _size((turns, schemas, variables)))
-        try:
-            text = self._run(turns, schemas, add_generation_prompt, variables, budget)
-        except TemplateError:
-            if all("content" in turn for turn in turns):
-                raise
-            # an assistant that only calls tools has no content; some templates want a string
-            nothing = [{"type": "text", "text": ""}] if parts_wanted else ""
-            turns = [{"content": nothing, **turn} for turn in turns]
-            text = self._run(turns, schemas, add_generation_prompt, variables, budget)
+        size = _size((turns, schemas, variables))
+
+        def run(turns: Turns) -> str:
+            budget = _budget(len(turns), size)
+            return self._run(turns, schemas, add_generation_prompt, variables, budget)
+
+        nothing = [{"type": "text", "text": ""}] if parts_wanted else ""
+        text = render_some_form(run, turns, nothing)
         parts = self._recover(parts_of(text), (turns, schemas, variables))
         shown = not schemas or (
             self._takes_tools and all(tool["function"]["name"] in text for tool in schemas)
@@ -140,7 +139,8 @@ class ChatTemplate:
         cleaned: dict[str, Any] = clean(dict(extra), "chat template arguments")
         return cleaned
 
-    def _expects_parts(self) -> bool:
+    @property
+    def wants_parts(self) -> bool:
         """Whether the template reads content as a list of parts and not as a string."""
         if self._wants_parts is None:
             self._wants_parts = (
@@ -162,7 +162,7 @@ class ChatTemplate:
 
     def _run(
         self,
-        turns: list[dict[str, Any]],
+        turns: Turns,
         tools: list[dict[str, Any]] | None,
         add_generation_prompt: bool,
         variables: dict[str, Any],
@@ -229,13 +229,16 @@ class ChatTemplate:
 
 
 def _budget(turns: int, size: int) -> Budget:
-    """What a rendering of so many turns with so many characters may use."""
+    """What a rendering of so many turns with so many characters may use.
+
+    Some templates look through all turns at each of them.
+    """
     from cactus.chat.budget import Budget
 
     return Budget(
-        steps=1_000_000 + 64 * turns,
+        steps=1_000_000 + 64 * turns + 4 * turns**2,
         value=(16 << 20) + 4 * size,
-        total=(128 << 20) + 64 * size,
+        total=(128 << 20) + 64 * size + 64 * turns**2,
         seconds=10 + 5e-4 * turns,
     )
 
