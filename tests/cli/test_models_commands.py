@@ -55,6 +55,17 @@ def test_convert_into_a_folder_that_is_named(run, root, tiny_checkpoint, tmp_pat
     assert locate.is_weights_folder(target)
 
 
+def test_convert_merges_an_adapter(run, tmp_path: Path) -> None:
+    golden = Path(__file__).resolve().parent.parent / "golden"
+    adapter, target = str(golden / "lora_llama"), tmp_path / "merged"
+    status, _, err = run("convert", str(golden / "llama"), str(target), "--lora", adapter)
+    assert (status, ", INT8, " in err) == (0, True)
+    source = json.loads((target / "config.json").read_text())["cactus"]["source"]
+    assert source["lora"]["file"] == "adapter_model.safetensors"
+    status, _, err = run("convert", str(golden / "qwen3"), str(tmp_path / "x"), "--lora", adapter)
+    assert (status, "give the model that the adapter was trained on" in err) == (1, True)
+
+
 def test_convert_does_not_touch_a_folder_of_something_else(run, tiny_checkpoint, tmp_path) -> None:
     (tmp_path / "photos").mkdir()
     (tmp_path / "photos" / "a.jpg").write_text("")

@@ -19,7 +19,13 @@ from cactus.cli.text import megabytes
     metavar="INT4|INT8|FP16",
     help="How the weights are stored.  [default: as SOURCE has them]",
 )
-def command(source: Path, directory: Path | None, precision: str | None) -> None:
+@click.option(
+    "--lora",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    metavar="FOLDER",
+    help="Merge a LoRA adapter, as PEFT writes it, before; then the default is INT8.",
+)
+def command(source: Path, directory: Path | None, precision: str | None, lora: Path | None) -> None:
     """Convert SOURCE, a GGUF file or a Hugging Face folder, into a weights folder.
 
     The result goes to DIRECTORY, or below the weights folder under the lower-case name of SOURCE.
@@ -28,7 +34,7 @@ def command(source: Path, directory: Path | None, precision: str | None) -> None
     from cactus.weights.convert import convert
 
     with show_progress() as progress:
-        report = convert(source, directory or _default_target(source), precision, progress)
+        report = convert(source, directory or _default_target(source), precision, progress, lora)
     click.echo(report.target)
     click.echo(
         f"{report.parameters / 1e6:,.0f} M parameters, {report.precision}, "

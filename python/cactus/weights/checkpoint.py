@@ -66,7 +66,7 @@ def open_checkpoint(folder: Path) -> Source:
         return Source(
             config=config,
             generation=_generation(folder, config),
-            chat_template=_chat_template(folder),
+            chat_template=read_chat_template(folder),
             tensors=tuple(sources),
             origin={"format": "safetensors"} | describe_file(first.file, first.data_offset),
             write_tokenizer=partial(_copy_tokenizer, folder),
@@ -218,7 +218,7 @@ def _generation(folder: Path, config: dict[str, Any]) -> dict[str, Any]:
     return {key: config[key] for key in keys if config.get(key) is not None}
 
 
-def _chat_template(folder: Path) -> str | None:
+def read_chat_template(folder: Path) -> str | None:
     """The default chat template: its own file, or a key of tokenizer_config.json."""
     if (folder / "chat_template.jinja").exists():
         text = read_bytes(folder / "chat_template.jinja", 1 << 20)

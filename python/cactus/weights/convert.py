@@ -25,6 +25,7 @@ from cactus.weights.encode import Meter, encode
 from cactus.weights.files import read_json
 from cactus.weights.folder import FORMAT, WeightsFolder
 from cactus.weights.layout import tile_nbytes
+from cactus.weights.lora import merge
 from cactus.weights.safetensors import SafetensorsWriter
 from cactus.weights.sources import Source, SourceTensor, open_source, with_offset
 from cactus.weights.storage import PRECISIONS, choose_dtype, precision_of
@@ -81,13 +82,14 @@ def convert(
     target: Path | str,
     precision: str | None = None,
     progress: Progress | None = None,
+    lora: Path | str | None = None,
 ) -> ConversionReport:
     """Convert a `.gguf` file or a Hugging Face folder to the weights folder `target`.
 
     `precision` None keeps each matrix as it is where that is possible; "INT4", "INT8", "FP16" or
     "FP32" store all matrices so (INT4 keeps embedding and output matrix in 8 bits, and what is in
     4 bits as it is). Vectors and convolution kernels are always f32. An existing weights folder is
-    replaced.
+    replaced. `lora` is the folder of an adapter to merge before; `precision` None is "INT8" then.
 
     Raises `InvalidRequest` for a bad precision and for a target that is something else or cannot
     be written (a full disk), `ModelNotFound`, `ModelFormatError`, or `UnsupportedModel` naming
@@ -100,6 +102,8 @@ def convert(
     started = time.monotonic()
     model = open_source(source)
     try:
+        if lora is not None:
+            model, precision = merge(model, Path(lora), source), precision or "INT8"
         # Before anything is written: every tensor that the model needs is there, in its shape.
         architecture = load_architecture(model.config)
         architecture.check({tensor.name: tensor.shape for tensor in model.tensors})
