@@ -17,6 +17,8 @@ HEAVY = (
     "platformdirs",
     "prompt_toolkit",
     "rich",
+    "soundfile",
+    "soxr",
     "tokenizers",
 )
 LATER = ("asyncio", "ctypes", "json", "logging", "ssl", "urllib.request")

@@ -7,7 +7,9 @@ CactusError
 │   ├── TokenizerError       its tokenizer cannot be used
 │   └── TemplateError        its chat template fails or breaks the sandbox
 ├── InvalidRequest           an option or message of a call is wrong (also a ValueError)
-│   └── ContextLengthExceeded    the prompt does not fit the model's context
+│   ├── ContextLengthExceeded    the prompt does not fit the model's context
+│   └── InvalidAudio         a sound file cannot be decoded
+│       └── UnsupportedAudio     it is another kind of file
 ├── NonFiniteLogits          the model produced NaN or infinity
 ├── InsufficientMemory       the memory is not there (also a MemoryError)
 ├── DownloadError            a model could not be fetched
@@ -56,6 +58,14 @@ class ContextLengthExceeded(InvalidRequest):
         super().__init__(message)
         self.prompt_tokens = prompt_tokens
         self.limit = limit
+
+
+class InvalidAudio(InvalidRequest):
+    """A sound cannot be decoded: it is damaged, empty, unreadable, or no sound at all."""
+
+
+class UnsupportedAudio(InvalidAudio):
+    """The file is of a kind that is not decoded; the message lists those that are."""
 
 
 class NonFiniteLogits(CactusError):

@@ -1,0 +1,160 @@
+"""Where sound comes from: a path, bytes or a file object, as one file that can be seeked."""
+
+from __future__ import annotations
+
+import io
+import os
+import re
+import shutil
+import stat
+import tempfile
+from typing import IO, Any
+
+from cactus.errors import InvalidAudio
+
+SPOOL_BYTES = 16 << 20
+"""A file object that cannot be seeked is copied; beyond this many bytes, onto the disk."""
+
+_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
+
+
+def open_bytes(source: Any) -> tuple[IO[bytes], str]:
+    """A seekable binary file of `source`, and what to call it in messages.
+
+    A path is opened; bytes are wrapped; a file object is read from its beginning where it can be
+    seeked, else copied from where it is. Closing the result leaves a caller's file object open.
+
+    Raises `InvalidAudio` for whatever is none of these or cannot be read; never blocks on a path.
+    """
+    if isinstance(source, (bytes, bytearray, memoryview)):
+        return io.BytesIO(source), "audio"
+    if isinstance(source, (str, os.PathLike)):
+        return _open_path(os.fspath(source))
+    if not callable(getattr(source, "read", None)):
+        raise InvalidAudio(
+            f"audio is {type(source).__name__}, expected a path, bytes or a binary file object"
+        )
+    name = getattr(source, "name", None)
+    return _adopt(source), f'"{name}"' if isinstance(name, str) and name else "audio"
+
+
+def _open_path(path: str | bytes) -> tuple[IO[bytes], str]:
+    path = os.fsdecode(path)
+    shown = path if len(path) <= 300 else f"{path[:300]}…"
+    name = f'"{shown}"'
+    if not path:
+        raise InvalidAudio("the path of the audio file is empty")
+    if _URL.match(path):
+        raise InvalidAudio(f"{name} is a URL; download it first and give the file's path")
+    # Without O_NONBLOCK, opening a FIFO waits for a writer that may never come.
+    flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+    try:
+        descriptor = os.open(os.path.expanduser(path), flags)
+    except FileNotFoundError:
+        raise InvalidAudio(f"{name}: no such file") from None
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise InvalidAudio(f"{name}: cannot be opened: {reason}") from None
+    mode = os.fstat(descriptor).st_mode
+    if not stat.S_ISREG(mode):
+        os.close(descriptor)
+        what = "a directory" if stat.S_ISDIR(mode) else "a pipe or a device"
+        raise InvalidAudio(f"{name} is {what}, expected a regular file")
+    return os.fdopen(descriptor, "rb"), name
+
+
+def _adopt(source: Any) -> IO[bytes]:
+    """A caller's file object, checked to be binary; a copy of it where it cannot be seeked."""
+    if isinstance(source, io.TextIOBase):
+        raise InvalidAudio('audio is a text file object; open it with mode "rb"')
+    try:
+        source.seek(0)
+        source.tell()
+    except (AttributeError, OSError, ValueError):
+        return _spool(source)
+    return io.BufferedReader(Borrowed(source))
+
+
+def _spool(source: Any) -> IO[bytes]:
+    copy = tempfile.SpooledTemporaryFile(SPOOL_BYTES)  # noqa: SIM115 - the caller closes it
+    try:
+        shutil.copyfileobj(source, copy)
+        copy.seek(0)
+    except (OSError, TypeError, ValueError) as error:
+        copy.close()
+        raise InvalidAudio(f"audio cannot be read from the file object: {error}") from error
+    return copy
+
+
+class Borrowed(io.RawIOBase):
+    """A caller's file object, which closing leaves open."""
+
+    def __init__(self, source: Any) -> None:
+        self._source = source
+
+    def readable(self) -> bool:
+        """True."""
+        return True
+
+    def seekable(self) -> bool:
+        """True."""
+        return True
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        """Move, and return where that is."""
+        self._source.seek(offset, whence)
+        return int(self._source.tell())
+
+    def readinto(self, buffer: Any) -> int:
+        """Fill a part of `buffer`; returns how many bytes."""
+        data = self._source.read(len(buffer))
+        buffer[: len(data)] = data
+        return len(data)
+
+
+class View(io.RawIOBase):
+    """`header`, then bytes [offset, offset + size) of `file`, as one file.
+
+    A failure to read ends the file early and is kept in `failure`: a decoder of another language
+    that calls back here can hand no exception on.
+    """
+
+    def __init__(self, file: IO[bytes], header: bytes, offset: int, size: int) -> None:
+        self._file, self._header = file, header
+        self._offset, self._size = offset, len(header) + size
+        self._position = 0
+        self.failure: Exception | None = None
+
+    def readable(self) -> bool:
+        """True."""
+        return True
+
+    def seekable(self) -> bool:
+        """True."""
+        return True
+
+    def tell(self) -> int:
+        """The position in bytes."""
+        return self._position
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        """Move, and return where that is."""
+        start = {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: self._size}[whence]
+        self._position = min(max(start + offset, 0), self._size)
+        return self._position
+
+    def readinto(self, buffer: Any) -> int:
+        """Fill a part of `buffer`; returns how many bytes, 0 at the end or after a failure."""
+        start, own = self._position, len(self._header)
+        wanted = min(len(buffer), self._size - start)
+        data = self._header[start : start + wanted]
+        try:
+            if len(data) < wanted:
+                self._file.seek(self._offset + start + len(data) - own)
+                data += self._file.read(wanted - len(data))
+            buffer[: len(data)] = data
+        except Exception as failure:
+            self.failure = failure
+            return 0
+        self._position += len(data)
+        return len(data)
