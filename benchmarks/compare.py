@@ -38,8 +38,8 @@ from runner import REPOSITORY, BenchmarkError, Progress, machine
 from cactus.errors import CactusError
 
 RESULTS = Path(__file__).resolve().parent / "results"
-LLAMA, AVX2, OPENVINO, TOGETHER = "llama.cpp", "avx2", "openvino", "together"
-PEERS = (LLAMA, AVX2, OPENVINO, TOGETHER)
+LLAMA, INT8, AVX2, OPENVINO, TOGETHER = "llama.cpp", "int8", "avx2", "openvino", "together"
+PEERS = (LLAMA, INT8, AVX2, OPENVINO, TOGETHER)
 
 
 def arguments() -> argparse.Namespace:
@@ -158,6 +158,15 @@ def prepare(given: argparse.Namespace, versions: dict[str, str], progress: Progr
                 other = sides.llama_cpp(built, gguf, "llama.cpp")
                 starts = name == models.STARTER and not given.case
                 pairs.append(Pair(name, ours, other, cases, kv_bytes, starts))
+            elif peer == INT8:
+                reading = tuple(case for case in cases if case.prompt)
+                ours = sides.ours(model.folder, given.isa, name="ours (int8)", activations="int8")
+                other = sides.llama_cpp(built, gguf, "llama.cpp")
+                pairs.append(Pair(name, ours, other, reading))
+                if name == models.STARTER and OPENVINO in given.peers:
+                    other = sides.openvino(peer_openvino.prepare(progress), gguf, "openvino-genai")
+                    reading = tuple(case for case in reading if case.name == PREFILL)
+                    pairs.append(Pair(name, ours, other, reading))
             elif peer == AVX2:
                 ours = sides.ours(model.folder, "avx2", name="ours (avx2)")
                 other = sides.llama_cpp(

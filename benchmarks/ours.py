@@ -28,6 +28,7 @@ def measure_ours(
     rows: int = 1,
     warm_up: bool = True,
     isa: str | None = None,
+    activations: str = "int12",
 ) -> list[float]:
     """Tokens/s of every repeat: reading ``prompt`` tokens, or writing ``gen`` after ``depth``.
 
@@ -38,7 +39,7 @@ def measure_ours(
     """
     if (prompt > 0) == (gen > 0):
         raise ValueError(f"give either prompt or gen, got prompt={prompt}, gen={gen}")
-    engine = load_engine(model_folder, threads=threads, isa=isa, context=None)
+    engine = load_engine(model_folder, threads=threads, isa=isa, activations=activations)
     program = engine.program
     sessions = [program.session() for _ in range(rows)]
     source = random.Random(0)
@@ -91,6 +92,7 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=1)
     parser.add_argument("--no-warm-up", action="store_true")
     parser.add_argument("--isa")
+    parser.add_argument("--activations", default="int12")
     given = parser.parse_args()
     samples = measure_ours(
         given.folder,
@@ -102,6 +104,7 @@ def main() -> None:
         rows=given.rows,
         warm_up=not given.no_warm_up,
         isa=given.isa,
+        activations=given.activations,
     )
     print(json.dumps({"samples": samples}))
 

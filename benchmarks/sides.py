@@ -62,11 +62,18 @@ class Side:
         return found[variant], variant
 
 
-def ours(folder: Path, isa: str | None, *, name: str = OURS, rows: int = 1) -> Side:
+def ours(
+    folder: Path,
+    isa: str | None,
+    *,
+    name: str = OURS,
+    rows: int = 1,
+    activations: str = "int12",
+) -> Side:
     """Our engine on a weights folder; ``rows`` conversations at once."""
     return Side(
         name,
-        partial(_run_ours, folder, isa, rows),
+        partial(_run_ours, folder, isa, rows, activations),
         footprint.of_folder(folder),
         partial(_first_token_ours, folder, isa),
         import_time=lambda: run_child([sys.executable, "-c", IMPORT]),
@@ -75,12 +82,19 @@ def ours(folder: Path, isa: str | None, *, name: str = OURS, rows: int = 1) -> S
 
 
 def _run_ours(
-    folder: Path, isa: str | None, rows: int, case: Case, threads: int, attention: str
+    folder: Path,
+    isa: str | None,
+    rows: int,
+    activations: str,
+    case: Case,
+    threads: int,
+    attention: str,
 ) -> tuple[float, Child]:
     command: list[str | Path] = [sys.executable, HERE / "ours.py", folder]
     command += ["--threads", str(threads), "--prompt", str(case.prompt)]
     command += ["--gen", str(case.gen), "--depth", str(case.depth)]
     command += ["--repeats", str(case.repeats), "--rows", str(rows)]
+    command += ["--activations", activations]
     command += ["--no-warm-up"] if case.long else []
     command += ["--isa", isa] if isa else []
     child = run_child(command)

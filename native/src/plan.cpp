@@ -76,10 +76,11 @@ void check_weights(const Plan& plan, uint64_t weights_size) {
 void check_buffers(const Plan& plan) {
   for (size_t n = 0; n < plan.buffers.size(); n++) {
     const BufferRecord& b = plan.buffers[n];
-    need((b.quantized == 0 || b.quantized == 32 || b.quantized == 64) && b.output_rows <= 1,
+    need((b.group == 0 || b.group == 32 || b.group == 64) && b.output_rows <= 1 &&
+             b.levels <= kMaxLevels && (b.group == 0) == (b.levels == 0),
          at("buffer", n), "unknown kind");
     need(b.width > 0 && b.width <= kMaxWidth, at("buffer", n), "width out of range");
-    need(!b.quantized || b.width % b.quantized == 0, at("buffer", n),
+    need(b.group == 0 || b.width % b.group == 0, at("buffer", n),
          "width not a multiple of the group");
   }
   for (size_t n = 0; n < plan.slots.size(); n++) {
@@ -135,7 +136,7 @@ class StepChecker {
     ok(index >= 0 && static_cast<size_t>(index) < plan_.buffers.size(),
        "names an unknown input buffer");
     const BufferRecord& b = plan_.buffers[static_cast<size_t>(index)];
-    ok((b.quantized != 0) == quantized, "input is of the wrong kind");
+    ok((b.group != 0) == quantized, "input is of the wrong kind");
     if (quantized) {
       ok(step_.in_col[n] == 0 && b.width == width, "input width does not match");
     } else {
@@ -178,7 +179,7 @@ class StepChecker {
     const uint32_t width = out().width;
     switch (static_cast<Op>(step_.op)) {
       case Op::kEmbed: {
-        ok(step_.weights == 1 && !out().quantized, "needs one weight and an f32 output");
+        ok(step_.weights == 1 && out().group == 0, "needs one weight and an f32 output");
         const WeightRecord& w = plan_.weights[static_cast<size_t>(step_.weight[0])];
         ok(w.tiled == 1 && w.cols == width, "weight does not match");
         output(width, 0);
@@ -187,17 +188,17 @@ class StepChecker {
       case Op::kLinear: return check_linear();
       case Op::kAdd:
       case Op::kMul: {
-        ok(!out().quantized, "output is of the wrong kind");
+        ok(out().group == 0, "output is of the wrong kind");
         const uint32_t rows = input(0, width).output_rows;
         ok(input(1, width).output_rows == rows, "inputs have different rows");
         return output(width, rows);
       }
       case Op::kSilu: {
-        ok(!out().quantized, "output is of the wrong kind");
+        ok(out().group == 0, "output is of the wrong kind");
         return output(width, input(0, width).output_rows);
       }
       case Op::kQuantize: {
-        ok(out().quantized != 0, "output is of the wrong kind");
+        ok(out().group != 0, "output is of the wrong kind");
         return output(width, input(0, width).output_rows);
       }
       case Op::kRmsNorm: {
@@ -207,14 +208,14 @@ class StepChecker {
       }
       case Op::kHeadNorm: {
         const uint32_t head_dim = integer(2, 16, 4096);
-        ok(head_dim % 16 == 0 && width % head_dim == 0 && !out().quantized,
+        ok(head_dim % 16 == 0 && width % head_dim == 0 && out().group == 0,
            "heads do not divide the width");
         weight(0, 1, head_dim);
         return output(width, input(0, width).output_rows);
       }
       case Op::kRope: {
         const uint32_t head_dim = integer(2, 16, 4096);
-        ok(head_dim % 16 == 0 && width % head_dim == 0 && !out().quantized,
+        ok(head_dim % 16 == 0 && width % head_dim == 0 && out().group == 0,
            "heads do not divide the width");
         check_rotary(head_dim);
         token_input(0, width);
@@ -225,7 +226,7 @@ class StepChecker {
         return output(width, input(0, 2 * width).output_rows);
       }
       case Op::kOutputRows: {
-        ok(!out().quantized && input(0, width).output_rows == 0, "rows do not match");
+        ok(out().group == 0 && input(0, width).output_rows == 0, "rows do not match");
         return output(width, 1);
       }
       case Op::kAttention:
@@ -249,10 +250,10 @@ class StepChecker {
   }
 
   void check_linear() {
-    ok(step_.weights >= 1 && !out().quantized, "needs a weight and an f32 output");
+    ok(step_.weights >= 1 && out().group == 0, "needs a weight and an f32 output");
     const uint32_t cols = plan_.weights[static_cast<size_t>(step_.weight[0])].cols;
     const bool quantized = is_quantized(plan_.weights[static_cast<size_t>(step_.weight[0])]);
-    const uint32_t group = input(0, cols, quantized).quantized;
+    const uint32_t group = input(0, cols, quantized).group;
     uint64_t rows = 0;
     for (uint32_t n = 0; n < step_.weights; n++) {
       const WeightRecord& w = plan_.weights[static_cast<size_t>(step_.weight[n])];
@@ -279,7 +280,7 @@ class StepChecker {
     const SlotRecord& s = slot(SlotKind::kKv);
     ok(heads % kv_heads == 0, "heads are not a multiple of the key/value heads");
     ok(s.a == kv_heads && s.b == head_dim && head_dim <= kMaxHeadDim, "slot does not match");
-    ok(!out().quantized || head_dim % out().quantized == 0, "head_dim not a multiple of the group");
+    ok(out().group == 0 || head_dim % out().group == 0, "head_dim not a multiple of the group");
     if (step_.op == static_cast<uint32_t>(Op::kAttention)) {
       token_input(0, heads * head_dim);
       token_input(1, kv_heads * head_dim);
@@ -327,7 +328,7 @@ Plan read_plan(const void* data, uint64_t size, uint64_t weights_size) {
   check(plan.header.logits < plan.buffers.size(), CACTUS_ERROR_PLAN,
         "plan: names an unknown logits buffer");
   const BufferRecord& logits = plan.buffers[plan.header.logits];
-  check(!logits.quantized && logits.output_rows && logits.width == plan.header.vocab_size,
+  check(logits.group == 0 && logits.output_rows && logits.width == plan.header.vocab_size,
         CACTUS_ERROR_PLAN, "plan: the logits buffer does not match the vocabulary");
   return plan;
 }

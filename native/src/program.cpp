@@ -30,11 +30,12 @@ void release(std::vector<void*>& owner) {
 uint64_t place(Buffer& buffer, uint32_t rows, const KernelTable& kernels,
                std::vector<void*>& owner) {
   const size_t values = static_cast<size_t>(rows) * buffer.stride;
-  if (!buffer.quantized) {
+  if (buffer.group == 0) {
     buffer.values = static_cast<float*>(allocate(values * sizeof(float), owner));
     return values * sizeof(float);
   }
-  const size_t bytes = values / kGroup * static_cast<size_t>(kernels.panel_bytes);
+  const size_t bytes =
+      values / kGroup * static_cast<size_t>(kernels.panel_bytes[buffer.levels - 1]);
   buffer.panels = static_cast<uint8_t*>(allocate(bytes, owner));
   return bytes;
 }
@@ -105,7 +106,8 @@ void Program::make_buffers() {
   uint32_t widest = 16, queries = 16;
   for (const BufferRecord& record : plan_.buffers) {
     Buffer buffer{};
-    buffer.quantized = record.quantized;
+    buffer.group = record.group;
+    buffer.levels = record.levels;
     buffer.output_rows = record.output_rows != 0;
     buffer.width = record.width;
     buffer.stride = padded(record.width);
@@ -329,22 +331,25 @@ void Program::read(uint32_t index, float* out, uint64_t count) {
         "read: the buffer holds " + std::to_string(rows * buffer.width) + " values");
   for (uint32_t row = 0; row < rows; row++) {
     for (uint32_t i = 0; i < buffer.width; i++) {
-      if (!buffer.quantized) {
+      if (buffer.group == 0) {
         *out++ = buffer.values[size_t{row} * buffer.stride + i];
         continue;
       }
       const PanelRow at = panel_row(buffer, static_cast<uint32_t>(rows), row, i / kGroup * kGroup);
       const size_t m = static_cast<size_t>(at.row), n = static_cast<size_t>(at.rows);
-      const size_t code_bytes = static_cast<size_t>(kernels_.code_bytes);
+      const size_t code_bytes = static_cast<size_t>(kernels_.code_bytes[buffer.levels - 1]);
       const uint8_t* codes = at.panel + (i % kGroup / 8 * n + m) * code_bytes / 4;
       int value;
-      if (code_bytes == 64) {
+      if (kernels_.code_size == 2) {
         int16_t words[8];
         std::memcpy(words, codes, sizeof words);
         value = words[i % 2 * 4 + i % 8 / 2];
       } else {
-        const int lo = static_cast<int8_t>(codes[8 + i % 4]);
-        value = static_cast<int8_t>(codes[i % 8]) * 256 + (i % 8 < 4 ? lo : 16 * lo);
+        value = static_cast<int8_t>(codes[i % 8]);
+        if (buffer.levels == 2) {
+          const int lo = static_cast<int8_t>(codes[8 + i % 4]);
+          value = value * 256 + (i % 8 < 4 ? lo : 16 * lo);
+        }
       }
       float scale;
       std::memcpy(&scale, at.panel + code_bytes * n + 4 * m, sizeof scale);
@@ -358,10 +363,10 @@ PanelRow Program::panel_row(const Buffer& buffer, uint32_t rows, uint32_t row,
   const uint32_t most = static_cast<uint32_t>(kernels_.max_rows);
   const uint32_t first = row / most * most;
   const uint32_t count = std::min(most, rows - first);
-  const size_t bytes = static_cast<size_t>(kernels_.panel_bytes);
+  const size_t bytes = static_cast<size_t>(kernels_.panel_bytes[buffer.levels - 1]);
   uint8_t* panel = buffer.panels + size_t{first} * buffer.stride / kGroup * bytes;
   return {panel + size_t{column} / kGroup * count * bytes, static_cast<int>(count),
-          static_cast<int>(row - first)};
+          static_cast<int>(row - first), static_cast<int>(buffer.levels)};
 }
 
 void Program::profile(bool enable, double* seconds, uint32_t n_steps) {

@@ -46,7 +46,8 @@ struct Weight {
 };
 
 struct Buffer {
-  uint32_t quantized;  // columns that share a scale, 0: f32
+  uint32_t group;   // columns that share a scale, 0: f32
+  uint32_t levels;  // int8 levels of a value, 0: f32
   bool output_rows;
   uint32_t width, stride;  // floats (or codes) of a row
   float* values;

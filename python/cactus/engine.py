@@ -69,12 +69,16 @@ class Engine:
 
 KV_TYPES = ("f16", "int8")
 """What keys and values can be kept as."""
+ACTIVATION_TYPES = ("int12", "int8")
+"""What activations can be multiplied as with quantised weights."""
 
 
-def check_kv(kv: str) -> None:
-    """InvalidRequest unless `kv` is one of `KV_TYPES`."""
+def check_types(kv: str, activations: str) -> None:
+    """InvalidRequest unless `kv` is one of `KV_TYPES` and `activations` of `ACTIVATION_TYPES`."""
     if kv not in KV_TYPES:
         raise InvalidRequest(f"kv must be 'f16' or 'int8', got {kv!r:.100}")
+    if activations not in ACTIVATION_TYPES:
+        raise InvalidRequest(f"activations must be 'int12' or 'int8', got {activations!r:.100}")
 
 
 def load_engine(
@@ -84,20 +88,22 @@ def load_engine(
     isa: str | None = None,
     context: int | None = None,
     kv: str = "f16",
+    activations: str = "int12",
     preload: bool = False,
 ) -> Engine:
     """Load the weights folder `folder` into the native core; `Model` describes the options.
 
     Raises ModelFormatError, UnsupportedModel, InsufficientMemory, NativeError, and InvalidRequest
-    for a `context` beyond the model's own or an unknown `kv`.
+    for a `context` beyond the model's own or an unknown `kv` or `activations`.
     """
     threads = choose_threads(threads)
     if isa is not None and not isinstance(isa, str):
         raise InvalidRequest(f"isa must be the name of a kernel tier, got {type(isa).__name__}")
-    check_kv(kv)
+    check_types(kv, activations)
     _check_memory(folder)
     _read_ahead(folder / "model.safetensors")
-    plan, limit, program = _load_program(folder, threads, isa, context, kv, preload)
+    made, limit = _choose_plan(folder, context, kv, activations)
+    program = _load_program(made.blob, folder, threads, isa, preload)
     try:
         tokenizer, template = _load_text_side(folder)
     except BaseException:
@@ -107,22 +113,30 @@ def load_engine(
 
     return Engine(
         name=folder.name,
-        architecture=plan.architecture,
+        architecture=made.architecture,
         context_length=limit,
         program=program,
         tokenizer=tokenizer,
         template=template,
         row=Row,
         make_sampler=Sampler,
-        plan=plan.blob,
+        plan=made.blob,
     )
 
 
 def _load_program(
-    folder: Path, threads: int, isa: str | None, context: int | None, kv: str, preload: bool
-) -> tuple[StoredPlan, int, Program]:
+    blob: bytes, folder: Path, threads: int, isa: str | None, preload: bool
+) -> Program:
     from cactus.native import Program as NativeProgram
 
+    path = folder / "model.safetensors"
+    return NativeProgram(blob, path, threads=threads, isa=isa, preload=preload)
+
+
+def _choose_plan(
+    folder: Path, context: int | None, kv: str, activations: str
+) -> tuple[StoredPlan, int]:
+    """The folder's plan as the options want it, and its context."""
     made = _plan(folder)
     limit = _context(context, made.context_length)
     if limit != made.context_length:
@@ -133,9 +147,11 @@ def _load_program(
         from cactus.graph.plan import with_int8_kv
 
         made = replace(made, blob=with_int8_kv(made.blob))
-    path = folder / "model.safetensors"
-    program = NativeProgram(made.blob, path, threads=threads, isa=isa, preload=preload)
-    return made, limit, program
+    if activations == "int8":
+        from cactus.graph.plan import with_int8_activations
+
+        made = replace(made, blob=with_int8_activations(made.blob))
+    return made, limit
 
 
 def _plan(folder: Path) -> StoredPlan:

@@ -42,9 +42,10 @@ class Model:
     `threads`: default ``CACTUS_THREADS``, else the physical cores. `isa`: a kernel tier to force,
     default ``CACTUS_ISA``, else the best this processor has. `context`: tokens at most, default
     (and at most) the model's own context. `kv`: what the cache keeps keys and values in, "f16" or
-    "int8", which takes half the memory and changes answers a little. `preload`: read all weights in
-    the background at once, instead of as they are needed: the first answer comes sooner where the
-    file is not in memory.
+    "int8", which takes half the memory and changes answers a little. `activations`: what numbers
+    have when they meet quantised weights, "int12" or "int8", which reads prompts a quarter faster
+    and changes answers more. `preload`: read all weights in the background at once, instead of as
+    they are needed: the first answer comes sooner where the file is not in memory.
 
     Raises ModelNotFound, UnsupportedModel, ModelFormatError, InsufficientMemory, InvalidRequest.
     """
@@ -57,6 +58,7 @@ class Model:
         isa: str | None = None,
         context: int | None = None,
         kv: str = "f16",
+        activations: str = "int12",
         preload: bool = False,
     ) -> None:
         if not isinstance(name_or_path, (str, os.PathLike)):
@@ -66,13 +68,21 @@ class Model:
         if context is not None:
             context = integer("context", context, 1)
         preload = boolean("preload", preload)
-        from cactus.engine import check_kv, load_engine
+        from cactus.engine import check_types, load_engine
         from cactus.weights.locate import resolve
 
-        check_kv(kv)
+        check_types(kv, activations)
         folder = Path(resolve(name_or_path))
         self._start(
-            load_engine(folder, threads=threads, isa=isa, context=context, kv=kv, preload=preload)
+            load_engine(
+                folder,
+                threads=threads,
+                isa=isa,
+                context=context,
+                kv=kv,
+                activations=activations,
+                preload=preload,
+            )
         )
 
     @classmethod

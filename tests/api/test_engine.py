@@ -75,6 +75,23 @@ def test_preload_is_yes_or_no(preload: Any) -> None:
         Model("no-such-model", preload=preload)
 
 
+def test_activations_in_int8(tiny_model: Path) -> None:
+    logprobs = []
+    for activations in ("int12", "int8"):
+        with Model(tiny_model, activations=activations) as model:
+            answer = model.chat(HELLO, max_tokens=3, logit_bias={2: -100})
+            assert answer.metrics.decode_tokens == 3
+            logprobs.append(answer.logprobs)
+    assert logprobs[0] != logprobs[1]
+    assert logprobs[0] == pytest.approx(logprobs[1], abs=0.3)
+
+
+@pytest.mark.parametrize("activations", ["int4", "", "INT8", None, 8, ["int8"]])
+def test_activations_that_there_are_not(tiny_model: Path, activations: Any) -> None:
+    with pytest.raises(InvalidRequest, match=r"activations must be 'int12' or 'int8', got "):
+        Model(tiny_model, activations=activations)
+
+
 @pytest.mark.parametrize("kv", ["q4", "", "F16", None, 8, ["int8"]])
 def test_a_cache_that_there_is_not(tiny_model: Path, kv: Any) -> None:
     with pytest.raises(InvalidRequest, match=r"kv must be 'f16' or 'int8', got "):

@@ -4,7 +4,16 @@ from __future__ import annotations
 
 import pytest
 
-from cactus.graph.plan import BUFFER, DTYPES, HEADER, WEIGHT, Plan, build
+from cactus.graph.plan import (
+    BUFFER,
+    DTYPES,
+    HEADER,
+    LEVELS,
+    WEIGHT,
+    Plan,
+    build,
+    with_int8_activations,
+)
 from cactus.graph.work import read_work
 from cactus.weights.folder import PackedTensor
 from cactus.weights.layout import tile_nbytes
@@ -44,9 +53,22 @@ def test_records_of_weights_and_buffers(name: str, dtype: str, groups: set[int])
     assert DTYPES[dtype] in dtypes
     records = list(BUFFER.iter_unpack(plan.blob[middle : middle + buffers * BUFFER.size]))
     assert {record[0] for record in records} == groups
-    assert [(b.quantized, b.width, b.output_rows) for b in plan.buffers] == [
-        (quantized, width, bool(rows)) for quantized, width, rows, _ in records
+    assert [(b.group, b.width, b.output_rows) for b in plan.buffers] == [
+        (group, width, bool(rows)) for group, width, rows, _ in records
     ]
+    assert {record[3] for record in records if record[0]} <= {LEVELS["int12"]}
+    assert {record[3] for record in records if not record[0]} == {0}
+    # On request those of all rows have 8 bits, and nothing else changes.
+    blob = with_int8_activations(plan.blob)
+    again = list(BUFFER.iter_unpack(blob[middle : middle + buffers * BUFFER.size]))
+    eight = [bool(group) and not wanted for group, _, wanted, _ in records]
+    assert again == [
+        (*record[:3], LEVELS["int8"] if few else record[3])
+        for record, few in zip(records, eight, strict=True)
+    ]
+    assert any(eight) == (groups != {0})
+    end = middle + buffers * BUFFER.size
+    assert blob[:middle] == plan.blob[:middle] and blob[end:] == plan.blob[end:]
 
 
 def test_wide_groups_count_as_quantised_work() -> None:

@@ -23,11 +23,11 @@ def fits(case: Case, dtype: str) -> bool:
 
 
 def run_native(
-    built: Built, packed: programs.Store, graph: Graph, open_program: OpenProgram, kv: str = "f16"
+    built: Built, packed: programs.Store, graph: Graph, open_program: OpenProgram, **types: str
 ) -> np.ndarray:
     """The rows of the node "result" after each step, read from its buffer."""
     result = graph.node("result")
-    plan = programs.plan_of(graph, packed, keep=True, kv=kv)
+    plan = programs.plan_of(graph, packed, keep=True, **types)  # type: ignore[arg-type]
     buffer, column, width = plan.places["result"]
     rows = []
     with open_program(plan.blob, packed.path) as program:
@@ -59,7 +59,12 @@ def with_logits(built: Built) -> Graph:
 
 
 def compare(
-    case: Case, folder: Path, dtype: str, *open_programs: OpenProgram, kv: str = "f16"
+    case: Case,
+    folder: Path,
+    dtype: str,
+    *open_programs: OpenProgram,
+    kv: str = "f16",
+    activations: str = "int12",
 ) -> list[np.ndarray]:
     """Compares every program's result with the reference; returns them.
 
@@ -73,9 +78,10 @@ def compare(
     only = matrices if quantized else None
     packed = programs.store(graph, built.tensors, folder / "weights", dtype, only=only)
     rounded = Built(case, built.graph, packed.values, built.steps)
-    want = run_reference(rounded, kv_dtype=kv)
+    want = run_reference(rounded, kv_dtype=kv, activations=activations)
     kind = "q12" if quantized or case.op == "quantize" else "f32"
-    results = [run_native(rounded, packed, graph, each, kv) for each in open_programs]
+    types = {"kv": kv, "activations": activations}
+    results = [run_native(rounded, packed, graph, each, **types) for each in open_programs]
     for i, got in enumerate(results):
-        assert_close(got, want, kind, f"{case.op} {case.id} {dtype} {kv}, program {i}")
+        assert_close(got, want, kind, f"{case.op} {case.id} {dtype} {types}, program {i}")
     return results

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from cactus import native
 from cactus.graph.node import Graph
-from cactus.graph.plan import Plan, build, with_int8_kv
+from cactus.graph.plan import Plan, build, with_int8_activations, with_int8_kv
 from cactus.native import Output, Program, Row
 from cactus.weights.layout import GROUPS
 from cactus.weights.quantize import quantize_q4, quantize_q8
@@ -102,19 +102,33 @@ def store(
 
 
 def plan_of(
-    graph: Graph, packed: Store, *, keep: bool = False, context: int = 4096, kv: str = "f16"
+    graph: Graph,
+    packed: Store,
+    *,
+    keep: bool = False,
+    context: int = 4096,
+    kv: str = "f16",
+    activations: str = "int12",
 ) -> Plan:
     """The plan of a graph over packed weights."""
     width = graph.outputs[0].width
     plan = build(graph, packed.tensors, vocab_size=width, context_length=context, keep=keep)
-    return plan if kv == "f16" else replace(plan, blob=with_int8_kv(plan.blob))
+    blob = plan.blob if kv == "f16" else with_int8_kv(plan.blob)
+    return replace(plan, blob=blob if activations == "int12" else with_int8_activations(blob))
 
 
 def load(
-    graph: Graph, packed: Store, kv: str = "f16", *, context: int = 4096, **options: Any
+    graph: Graph,
+    packed: Store,
+    kv: str = "f16",
+    activations: str = "int12",
+    *,
+    context: int = 4096,
+    **options: Any,
 ) -> Program:
     """A program of the graph as given (call ``fused`` first for what users run)."""
-    return Program(plan_of(graph, packed, context=context, kv=kv).blob, packed.path, **options)
+    plan = plan_of(graph, packed, context=context, kv=kv, activations=activations)
+    return Program(plan.blob, packed.path, **options)
 
 
 def open_on(isa: str, threads: int = 1) -> OpenProgram:

@@ -17,11 +17,17 @@ from tests.native.programs import TIERS
 from tests.tolerances import assert_close
 
 KINDS = [
-    *((a, d, "f16") for a in ("llama", "lfm2") for d in ("q4", "q4_64", "q4_0", "q8", "f16")),
-    ("llama", "q4", "int8"),
-    ("lfm2", "f16", "int8"),
+    *(
+        (name, dtype, "f16", "int12")
+        for name in ("llama", "lfm2")
+        for dtype in ("q4", "q4_64", "q4_0", "q8", "f16")
+    ),
+    ("llama", "q4", "int8", "int12"),
+    ("lfm2", "f16", "int8", "int12"),
+    *(("llama", dtype, "f16", "int8") for dtype in ("q4", "q4_64", "q4_0", "q8")),
+    ("lfm2", "q4", "int8", "int8"),
 ]
-"""Architecture, the matrices' type, and the cache's."""
+"""Architecture, and the types of the matrices, of the cache, and of activations."""
 LENGTH = 600  # over two pages of keys and values
 
 
@@ -29,13 +35,13 @@ def prompt(seed: int, length: int, vocab: int) -> list[int]:
     return np.random.default_rng(seed).integers(0, vocab, length).tolist()
 
 
-Loaded = tuple[Graph, programs.Store, str]
+Loaded = tuple[Graph, programs.Store, str, str]
 
 
 @pytest.fixture(params=KINDS, ids="-".join)
 def model(request: pytest.FixtureRequest, packed: Packed) -> Loaded:
-    name, dtype, kv = request.param
-    return programs.fused(golden.load(name).graph, dtype), packed(name, dtype), kv
+    name, dtype, *types = request.param
+    return programs.fused(golden.load(name).graph, dtype), packed(name, dtype), *types
 
 
 @pytest.fixture

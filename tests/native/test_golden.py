@@ -60,6 +60,21 @@ def test_fused_graph_against_the_reference(name: str, dtype: str, isa: str, pack
 
 @cases
 @names
+@pytest.mark.parametrize("dtype", ["q8", "q4", "q4_64", "q4_0"])
+def test_int8_activations_against_the_reference(
+    name: str, dtype: str, isa: str, packed: Packed
+) -> None:
+    checkpoint, weights = golden.load(name), packed(name, dtype)
+    graph = programs.fused(checkpoint.graph, dtype)
+    reference = ReferenceProgram(graph, weights.values, kv_dtype="f16", activations="int8")
+    want = golden.run_all(reference, checkpoint.tokens)
+    with programs.load(graph, weights, activations="int8", isa=isa, threads=2) as program:
+        got = golden.run_all(program, checkpoint.tokens)
+    assert_close(got, want, "q8", f"{name} {dtype} {isa}")
+
+
+@cases
+@names
 def test_greedy_continuation_equals_transformers(name: str, isa: str, packed: Packed) -> None:
     checkpoint = golden.load(name)
     graph = programs.fused(checkpoint.graph, "f32")

@@ -13,7 +13,7 @@ from tests.native import programs
 from tests.native.op_runs import MATRIX_DTYPES, compare, fits, run_native, with_logits
 from tests.native.programs import TIERS, open_on
 from tests.ops.cases import CASES, build
-from tests.tolerances import nmse
+from tests.tolerances import NMSE, nmse
 
 
 @pytest.mark.parametrize("isa", TIERS)
@@ -29,6 +29,25 @@ def test_linear_of_every_type(dtype: str, isa: str, tmp_path: Path) -> None:
     for case in CASES["linear"]:
         if fits(case, dtype):
             compare(case, tmp_path, dtype, open_on(isa), open_on(isa, threads=2))
+
+
+@pytest.mark.parametrize("isa", TIERS)
+@pytest.mark.parametrize("dtype", [dtype for dtype in MATRIX_DTYPES if dtype in GROUPS])
+def test_linear_of_int8_activations(dtype: str, isa: str, tmp_path: Path) -> None:
+    runs = (open_on(isa), open_on(isa, threads=2))
+    errors = []
+    for case in CASES["linear"]:
+        if fits(case, dtype):
+            got = compare(case, tmp_path, dtype, *runs, activations="int8")
+            np.testing.assert_array_equal(got[0], got[1])
+            errors.append(nmse(got[0], compare(case, tmp_path, dtype, runs[0])[0]))
+    assert 1e-6 < max(errors) < NMSE["q8"]
+
+
+@pytest.mark.parametrize("isa", TIERS)
+def test_quantize_to_int8(isa: str, tmp_path: Path) -> None:
+    for case in CASES["quantize"]:
+        compare(case, tmp_path, "f32", open_on(isa), activations="int8")
 
 
 @pytest.mark.parametrize("isa", TIERS)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from cactus.graph.passes import optimize
-from cactus.graph.plan import build, with_int8_kv
+from cactus.graph.plan import build, with_int8_activations, with_int8_kv
 from cactus.models.base import load_architecture
 from cactus.native import Program, Row
 from cactus.weights.folder import WeightsFolder
@@ -17,7 +17,7 @@ from tests.native.programs import TIERS
 from tests.tolerances import assert_close
 
 
-def load(folder: Path, kv: str = "f16", **options: object) -> Program:
+def load(folder: Path, kv: str = "f16", activations: str = "int12", **options: object) -> Program:
     with WeightsFolder.open(folder) as weights:
         architecture = load_architecture(weights.config)
         tensors = weights.tensors
@@ -28,6 +28,7 @@ def load(folder: Path, kv: str = "f16", **options: object) -> Program:
         sizes = {"vocab_size": config.vocab_size, "context_length": config.context_length}
         plan = build(graph, tensors, **sizes)
         blob = plan.blob if kv == "f16" else with_int8_kv(plan.blob)
+        blob = blob if activations == "int12" else with_int8_activations(blob)
         return Program(blob, weights.data_path, **options)  # type: ignore[arg-type]
 
 
@@ -56,6 +57,18 @@ def test_an_int8_cache_has_half_the_size_and_the_same_perplexity(starter_folder:
     )
     assert abs(got.perplexity / want.perplexity - 1) <= 0.001
     assert (got.argmax == want.argmax).mean() >= 0.98
+
+
+def test_int8_activations_cost_what_the_documentation_says(starter_folder: Path) -> None:
+    with load(starter_folder) as int12, load(starter_folder, activations="int8") as int8:
+        want, got = starter.read_text(int12), starter.read_text(int8)
+    print(
+        f"perplexity {got.perplexity:.4f}, int12 {want.perplexity:.4f} "
+        f"({100 * (got.perplexity / want.perplexity - 1):+.3f} %); "
+        f"top-1 agreement {100 * (got.argmax == want.argmax).mean():.2f} %"
+    )
+    assert abs(got.perplexity / want.perplexity - 1) <= 0.005
+    assert 0.97 <= (got.argmax == want.argmax).mean() < 1
 
 
 def test_greedy_tokens_of_twenty_prompts(starter_folder: Path) -> None:

@@ -44,7 +44,7 @@ def feed(built: Built) -> list[Fed]:
     return rows
 
 
-def check(case: Case, formula: Formula, *, quantized: int = 0) -> None:
+def check(case: Case, formula: Formula, *, quantized: int = 0, **options: str) -> None:
     """Fail where the reference's rows are not what the formula says; see ``build``."""
     built = build(case, quantized=quantized)
     weights = [built.tensors[f"weight{i}"].astype(np.float64) for i in range(len(case.weights))]
@@ -53,7 +53,7 @@ def check(case: Case, formula: Formula, *, quantized: int = 0) -> None:
     for row in rows:
         past = [r for r in rows if r.sequence == row.sequence and r.position <= row.position]
         want.append(formula(case, row, past, weights))
-    assert_close(run_reference(built), np.stack(want), "f32", f"{case.op} {case.id}")
+    assert_close(run_reference(built, **options), np.stack(want), "f32", f"{case.op} {case.id}")
 
 
 def softmax_attention(
@@ -101,8 +101,25 @@ def head_rms(x: Vector, weight: Vector, eps: float) -> Vector:
     return np.concatenate([rms(part, weight, eps) for part in parts])
 
 
-def quantise(x: Vector, size: int) -> tuple[Vector, Vector]:
+def quantise(x: Vector, size: int, activations: str) -> tuple[Vector, Vector]:
     """Integers and scales of a row, group by group of that size, in f32 steps as defined."""
+    return quantise_8(x, size) if activations == "int8" else quantise_12(x, size)
+
+
+def quantise_8(x: Vector, size: int) -> tuple[Vector, Vector]:
+    """-127..127 times a scale."""
+    codes: list[int] = []
+    scales: list[float] = []
+    for group in x.astype(np.float32).reshape(-1, size):
+        scale = np.float32(np.abs(group).max() / np.float32(127))
+        inverse = np.float32(1) / scale if scale > 1e-37 else np.float32(0)
+        scales.append(float(scale))
+        codes += [int(np.rint(value * inverse)) for value in group]
+    return np.array(codes, float), np.array(scales)
+
+
+def quantise_12(x: Vector, size: int) -> tuple[Vector, Vector]:
+    """Multiples of 16 of a scale in the last four of each eight columns, near them in the first."""
     codes: list[int] = []
     scales: list[float] = []
     for group in x.astype(np.float32).reshape(-1, size):

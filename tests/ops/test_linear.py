@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from cactus.graph.ops import GROUPS
+from cactus.graph.plan import LEVELS
 from tests.ops.cases import CASES, Case
 from tests.ops.formula import Fed, Vector, check, quantise
 
@@ -23,6 +24,7 @@ def test_formula(case: Case) -> None:
     check(case, formula)
 
 
+@pytest.mark.parametrize("activations", LEVELS)
 @pytest.mark.parametrize(
     ("case", "group"),
     [
@@ -32,10 +34,10 @@ def test_formula(case: Case) -> None:
         if case.inputs[0] % group == 0
     ],
 )
-def test_quantised_input(case: Case, group: int) -> None:
+def test_quantised_input(case: Case, group: int, activations: str) -> None:
     def quantised(case: Case, row: Fed, past: Sequence[Fed], weights: list[Vector]) -> Vector:
-        codes, scale = quantise(row.x[0], group)
+        codes, scale = quantise(row.x[0], group, activations)
         x = codes * np.repeat(scale, group)
         return formula(case, replace(row, x=[x, *row.x[1:]]), past, weights)
 
-    check(case, quantised, quantized=group)
+    check(case, quantised, quantized=group, activations=activations)

@@ -24,17 +24,21 @@ constexpr int kPage = 256;        // positions of a KV page; attention merges pa
 constexpr int kMaxHeadDim = 512;
 constexpr int kPeakBytes = 4096;  // operands of the loops that measure peaks
 constexpr int kMaxQueries = 12;   // query rows that one attention tile handles together, at most
-constexpr int kQSteps = 1904;     // 119 * 16: largest magnitude of an activation, in its steps
+constexpr int kMaxLevels = 2;     // int8 levels of an activation
+constexpr int kQ8Steps = 127;     // largest magnitude of an activation in 8 bits, in its steps
+constexpr int kQ12Steps = 1904;   // 119 * 16: the same in 12 bits
 
-// Activations in 12 bits with a scale per group of 32 or 64, as two levels of int8. Of each 8
-// columns the first four are paired with the last four, because a byte of q4 weights holds such a
-// pair: as one number it is w_first + 16 * w_last, and one product with `lo` serves both.
-//   x_first = 256 * hi_first + lo,   x_last = 256 * hi_last + 16 * lo   (in units of `scale`)
-// A column has steps of 16 units, and lo is chosen to suit both. Codes are -127..127. They lie in
-// panels of up to max_rows rows, as the matrix kernels read them. 32 columns of M rows are
-//   int8 codes[4][M][12]   per 8 columns, per row: hi_first[4], hi_last[4], lo[4]
-//                          or, where dots are of 16 bits, int16[4][M][8]: x of the columns
-//                          0, 2, 4, 6, 1, 3, 5, 7
+// Activations are integers with a scale per group of 32 or 64, in one or two levels of int8. Of
+// each 8 columns the first four are paired with the last four, because a byte of q4 weights holds
+// such a pair: as one number it is w_first + 16 * w_last, and one product with `lo` serves both.
+//   8 bits:   x_first = hi_first,              x_last = hi_last   (in units of `scale`)
+//   12 bits:  x_first = 256 * hi_first + lo,   x_last = 256 * hi_last + 16 * lo
+// In 12 bits a column has steps of 16 units, and lo is chosen to suit both. Codes are -127..127.
+// They lie in panels of up to max_rows rows, as the matrix kernels read them. 32 columns of M rows
+// are
+//   int8 codes[4][M][12]   per 8 columns, per row: hi_first[4], hi_last[4], lo[4]; without lo
+//                          [4][M][8]; or, where dots are of 16 bits, int16[4][M][8] for both:
+//                          x of the columns 0, 2, 4, 6, 1, 3, 5, 7
 //   float scale[M]         of a unit
 //   float sum[M]           sum of the group's values (what a weight's minimum is multiplied with)
 //   int32 isum[M]          sum of these 32 columns in units
@@ -44,6 +48,7 @@ struct PanelRow {
   uint8_t* panel;
   int rows;  // M
   int row;
+  int levels;
 };
 
 // One KV page of one key/value head. k is [16 blocks][head_dim][16 positions], v is
@@ -100,18 +105,20 @@ struct KernelTable {
   const char* name;
   int max_rows;     // rows that a linear_* call may be given
   int max_queries;  // queries that an attend_page call may be given
-  int code_bytes;   // of one row's 32 columns in a panel: 48, or 64 where they are of 16 bits
-  int panel_bytes;  // the same with scale and sums
+  // By levels - 1: bytes of one row's 32 columns in a panel, and the same with scale and sums.
+  int code_bytes[kMaxLevels], panel_bytes[kMaxLevels];
+  int code_size;  // bytes of one code, 1 or 2
 
-  // out[m][0..15] = W x (+ residual): one tile of 16 rows of W against a panel of `rows` rows.
-  void (*linear_q4)(const uint8_t* tile, int cols, const uint8_t* panel, int rows, float* out,
-                    size_t out_stride, const float* residual);
-  void (*linear_q8)(const uint8_t* tile, int cols, const uint8_t* panel, int rows, float* out,
-                    size_t out_stride, const float* residual);
-  void (*linear_q4_0)(const uint8_t* tile, int cols, const uint8_t* panel, int rows, float* out,
-                      size_t out_stride, const float* residual);
-  void (*linear_q4_64)(const uint8_t* tile, int cols, const uint8_t* panel, int rows, float* out,
-                       size_t out_stride, const float* residual);
+  // out[m][0..15] = W x (+ residual): one tile of 16 rows of W against a panel of `rows` rows in
+  // so many levels.
+  void (*linear_q4)(const uint8_t* tile, int cols, const uint8_t* panel, int levels, int rows,
+                    float* out, size_t out_stride, const float* residual);
+  void (*linear_q8)(const uint8_t* tile, int cols, const uint8_t* panel, int levels, int rows,
+                    float* out, size_t out_stride, const float* residual);
+  void (*linear_q4_0)(const uint8_t* tile, int cols, const uint8_t* panel, int levels, int rows,
+                      float* out, size_t out_stride, const float* residual);
+  void (*linear_q4_64)(const uint8_t* tile, int cols, const uint8_t* panel, int levels, int rows,
+                       float* out, size_t out_stride, const float* residual);
   void (*linear_f32)(const uint8_t* tile, int cols, const float* x, size_t stride, int rows,
                      float* out, size_t out_stride, const float* residual);
   void (*linear_f16)(const uint8_t* tile, int cols, const float* x, size_t stride, int rows,

@@ -6,6 +6,12 @@
 
 namespace cactus::CACTUS_TIER {
 
+// Of one row's 32 columns in a panel, with scale and sums.
+template <int L>
+constexpr int kPanelBytes = sizeof(Panel<1, L>);
+static_assert(sizeof(Panel<kMaxRows, 1>) == kMaxRows * kPanelBytes<1>);
+static_assert(sizeof(Panel<kMaxRows, 2>) == kMaxRows * kPanelBytes<2>);
+
 static inline void store_row(F16 value, float* out, const float* residual) {
   if (residual != nullptr) value = add(value, load(residual));
   store(out, value);
@@ -19,19 +25,20 @@ static inline void prefetch_block(const uint8_t* p) {
   for (int o = 0; o < Block; o += 64) prefetch(p + kAhead + o);
 }
 
-// 4-bit weights in groups of N * 32 columns, with minima or symmetric around code 8.
-template <int M, int N, bool Symmetric>
+// 4-bit weights in groups of N * 32 columns, with minima or symmetric around code 8; activations in
+// L levels.
+template <int M, int L, int N, bool Symmetric>
 static void tile_q4(const uint8_t* p, int cols, const uint8_t* panel, float* out, size_t out_stride,
                     const float* residual) {
   constexpr int kBlock = N * 256 + (Symmetric ? 32 : 64);
-  const Panel<M>* x = reinterpret_cast<const Panel<M>*>(panel);
+  const Panel<M, L>* x = reinterpret_cast<const Panel<M, L>*>(panel);
   F16 acc[M];
   CACTUS_UNROLL
   for (int m = 0; m < M; m++) acc[m] = zero();
   for (int g = 0; g < cols / (N * kGroup); g++, p += kBlock, x += N) {
     prefetch_block<kBlock>(p);
     I16 dot[M];
-    dot_q4<M, N>(p, x, dot);
+    dot_q4<M, N, L>(p, x, dot);
     const uint16_t* factors = reinterpret_cast<const uint16_t*>(p + N * 256);
     const F16 scale = load_f16(factors);
     const F16 minimum = Symmetric ? zero() : load_f16(factors + 16);
@@ -51,17 +58,17 @@ static void tile_q4(const uint8_t* p, int cols, const uint8_t* panel, float* out
   }
 }
 
-template <int M>
+template <int M, int L>
 static void tile_q8(const uint8_t* p, int cols, const uint8_t* panel, float* out, size_t out_stride,
                     const float* residual) {
-  const Panel<M>* x = reinterpret_cast<const Panel<M>*>(panel);
+  const Panel<M, L>* x = reinterpret_cast<const Panel<M, L>*>(panel);
   F16 acc[M];
   CACTUS_UNROLL
   for (int m = 0; m < M; m++) acc[m] = zero();
   for (int g = 0; g < cols / kGroup; g++, p += kQ8Block, x++) {
     prefetch_block<kQ8Block>(p);
     I16 dot[M];
-    dot_q8<M>(p, *x, dot);
+    dot_q8<M, L>(p, *x, dot);
     const F16 scale = load_f16(reinterpret_cast<const uint16_t*>(p + 512));
     CACTUS_UNROLL
     for (int m = 0; m < M; m++) {
@@ -105,24 +112,36 @@ static inline void with_rows(int rows, const Body& body) {
   }
 }
 
-static void linear_q4(const uint8_t* tile, int cols, const uint8_t* panel, int rows, float* out,
-                      size_t out_stride, const float* residual) {
-  with_rows(rows,
-            [&]<int M>() { tile_q4<M, 1, false>(tile, cols, panel, out, out_stride, residual); });
+// The same with the levels of the activations: body<M, L>().
+template <class Body>
+static inline void with_panel(int rows, int levels, const Body& body) {
+  with_rows(rows, [&]<int M>() {
+    levels == 1 ? body.template operator()<M, 1>() : body.template operator()<M, 2>();
+  });
 }
-static void linear_q4_0(const uint8_t* tile, int cols, const uint8_t* panel, int rows, float* out,
-                        size_t out_stride, const float* residual) {
-  with_rows(rows,
-            [&]<int M>() { tile_q4<M, 1, true>(tile, cols, panel, out, out_stride, residual); });
+
+static void linear_q4(const uint8_t* tile, int cols, const uint8_t* panel, int levels, int rows,
+                      float* out, size_t out_stride, const float* residual) {
+  with_panel(rows, levels, [&]<int M, int L>() {
+    tile_q4<M, L, 1, false>(tile, cols, panel, out, out_stride, residual);
+  });
 }
-static void linear_q4_64(const uint8_t* tile, int cols, const uint8_t* panel, int rows, float* out,
-                         size_t out_stride, const float* residual) {
-  with_rows(rows,
-            [&]<int M>() { tile_q4<M, 2, false>(tile, cols, panel, out, out_stride, residual); });
+static void linear_q4_0(const uint8_t* tile, int cols, const uint8_t* panel, int levels, int rows,
+                        float* out, size_t out_stride, const float* residual) {
+  with_panel(rows, levels, [&]<int M, int L>() {
+    tile_q4<M, L, 1, true>(tile, cols, panel, out, out_stride, residual);
+  });
 }
-static void linear_q8(const uint8_t* tile, int cols, const uint8_t* panel, int rows, float* out,
-                      size_t out_stride, const float* residual) {
-  with_rows(rows, [&]<int M>() { tile_q8<M>(tile, cols, panel, out, out_stride, residual); });
+static void linear_q4_64(const uint8_t* tile, int cols, const uint8_t* panel, int levels, int rows,
+                         float* out, size_t out_stride, const float* residual) {
+  with_panel(rows, levels, [&]<int M, int L>() {
+    tile_q4<M, L, 2, false>(tile, cols, panel, out, out_stride, residual);
+  });
+}
+static void linear_q8(const uint8_t* tile, int cols, const uint8_t* panel, int levels, int rows,
+                      float* out, size_t out_stride, const float* residual) {
+  with_panel(rows, levels,
+             [&]<int M, int L>() { tile_q8<M, L>(tile, cols, panel, out, out_stride, residual); });
 }
 static void linear_f32(const uint8_t* tile, int cols, const float* x, size_t stride, int rows,
                        float* out, size_t out_stride, const float* residual) {
@@ -143,11 +162,18 @@ static void linear_bf16(const uint8_t* tile, int cols, const float* x, size_t st
   });
 }
 
-// `inverse` is 1904 / largest. The steps of the last columns leave the low four bits of lo, 0..15;
-// what the first columns then need of lo is -8..7 times 16.
-static inline Codes codes_of(F16 first, F16 last, F16 inverse) {
+// `inverse` is the largest magnitude of a code over that of the values.
+static inline Codes codes_of_8(F16 first, F16 last, F16 inverse) {
+  const F16 most = set1(kQ8Steps), least = set1(-kQ8Steps);
+  return {round_i32(min(max(mul(first, inverse), least), most)),
+          round_i32(min(max(mul(last, inverse), least), most)), izero()};
+}
+
+// The steps of the last columns leave the low four bits of lo, 0..15; what the first columns then
+// need of lo is -8..7 times 16.
+static inline Codes codes_of_12(F16 first, F16 last, F16 inverse) {
   // A column of the first four may be a step beyond: it is rounded together with the low bits.
-  const F16 most = set1(kQSteps + 1), least = set1(-kQSteps - 1);
+  const F16 most = set1(kQ12Steps + 1), least = set1(-kQ12Steps - 1);
   const I16 last_steps = round_i32(min(max(mul(last, inverse), least), most));
   const I16 last_hi = shift_right<4>(last_steps);
   const I16 low_bits = isub(last_steps, shift_left<4>(last_hi));
@@ -161,8 +187,11 @@ static inline Codes codes_of(F16 first, F16 last, F16 inverse) {
 }
 
 // Up to 16 groups: all scales first, because a division waits for a whole reduction.
+template <int L>
 static void quantize_groups(const float* x, int groups, int group, uint8_t* panel, size_t rows,
                             size_t row) {
+  constexpr float kStep = L == 1 ? 1 : 16,
+                  kMost = kStep * (L == 1 ? kQ8Steps : kQ12Steps);  // units
   float scale[16], inverse[16];
   int32_t largest[16] = {};
   for (int g = 0; g < groups; g++) {
@@ -173,11 +202,11 @@ static void quantize_groups(const float* x, int groups, int group, uint8_t* pane
   }
   const F16 top = load(reinterpret_cast<const float*>(largest));
   // x - x is NaN for an infinity: what is not finite must reach the logits, where it is reported.
-  const F16 scales = div(add(top, sub(top, top)), set1(16 * kQSteps));
+  const F16 scales = div(add(top, sub(top, top)), set1(kMost));
   store(scale, scales);
   // Below, 1 / scale could be infinite: such a group is a group of zeros.
   const F16 smallest = set1(1e-37f);
-  store(inverse, select_lt(scales, smallest, zero(), div(set1(0.0625f), scales)));
+  store(inverse, select_lt(scales, smallest, zero(), div(set1(1 / kStep), scales)));
   for (int g = 0; g < groups; g++) {
     const F16 factor = set1(inverse[g]);
     int32_t isum[2] = {};
@@ -185,12 +214,14 @@ static void quantize_groups(const float* x, int groups, int group, uint8_t* pane
       const float* from = x + g * group + n * kGroup;
       F16 first, last;
       split_quads(load(from), load(from + 16), &first, &last);
-      uint8_t* to = panel + static_cast<size_t>(n) * rows * kPanelBytes;
-      isum[n] = store_codes(codes_of(first, last, factor), to, rows, row);
+      uint8_t* to = panel + static_cast<size_t>(n) * rows * kPanelBytes<L>;
+      const Codes codes =
+          L == 1 ? codes_of_8(first, last, factor) : codes_of_12(first, last, factor);
+      isum[n] = store_codes<L>(codes, to, rows, row);
     }
     const float sum = scale[g] * static_cast<float>(isum[0] + isum[1]);
-    for (int n = 0; n < group / kGroup; n++, panel += rows * kPanelBytes) {
-      uint8_t* factors = panel + rows * kCodeBytes + row * 4;
+    for (int n = 0; n < group / kGroup; n++, panel += rows * kPanelBytes<L>) {
+      uint8_t* factors = panel + rows * kCodeBytes<L> + row * 4;
       __builtin_memcpy(factors, &scale[g], 4);
       __builtin_memcpy(factors + rows * 4, &sum, 4);
       __builtin_memcpy(factors + rows * 8, &isum[n], 4);
@@ -198,14 +229,20 @@ static void quantize_groups(const float* x, int groups, int group, uint8_t* pane
   }
 }
 
-static void quantize_row(const float* x, int width, int group, const PanelRow* out) {
-  const size_t rows = static_cast<size_t>(out->rows), row = static_cast<size_t>(out->row);
-  uint8_t* panel = out->panel;
+template <int L>
+static void quantize_levels(const float* x, int width, int group, const PanelRow& out) {
+  const size_t rows = static_cast<size_t>(out.rows), row = static_cast<size_t>(out.row);
+  uint8_t* panel = out.panel;
   for (int at = 0; at < width; at += 16 * group) {
     const int groups = (width - at) / group < 16 ? (width - at) / group : 16;
-    quantize_groups(x + at, groups, group, panel, rows, row);
-    panel += static_cast<size_t>(groups) * (group / kGroup) * rows * kPanelBytes;
+    quantize_groups<L>(x + at, groups, group, panel, rows, row);
+    panel += static_cast<size_t>(groups) * (group / kGroup) * rows * kPanelBytes<L>;
   }
+}
+
+static void quantize_row(const float* x, int width, int group, const PanelRow* out) {
+  if (out->levels == 1) return quantize_levels<1>(x, width, group, *out);
+  quantize_levels<2>(x, width, group, *out);
 }
 
 }  // namespace cactus::CACTUS_TIER

@@ -1,23 +1,28 @@
-// Panels of activations as two levels of int8, for tiers whose dots are of bytes.
+// Panels of activations as levels of int8, for tiers whose dots are of bytes.
 
 namespace cactus::CACTUS_TIER {
 
-// 32 columns of a panel of M rows.
-template <int M>
+// The codes of 32 columns: hi of the first and of the last columns of each 8, and their lo.
+struct Codes {
+  I16 hi_first, hi_last, lo;
+};
+
+// 32 columns of a panel of M rows in L levels.
+template <int M, int L>
 struct Panel {
-  int8_t codes[kGroup / 8][M][12];
+  int8_t codes[kGroup / 8][M][4 + 4 * L];
   float scale[M];
   float sum[M];
   int32_t isum[M];
 };
-constexpr int kCodeBytes = sizeof(Panel<1>::codes), kPanelBytes = sizeof(Panel<1>);
-static_assert(sizeof(Panel<kMaxRows>) == kMaxRows * kPanelBytes);
+template <int L>
+constexpr int kCodeBytes = sizeof(Panel<1, L>::codes);
 constexpr int kLast = 4, kLo = 8;  // where hi_last and lo lie in the codes of 8 columns
 
-// Integer products with N * 32 columns: 256 * sum(w hi) + sum over pairs of (w_first + 16 w_last)
-// lo.
-template <int M, int N>
-static inline void dot_q4(const uint8_t* p, const Panel<M>* x, I16* dot) {
+// Integer products with N * 32 columns: sum(w hi); in two levels 256 times that, and the sum over
+// pairs of (w_first + 16 w_last) lo.
+template <int M, int N, int L>
+static inline void dot_q4(const uint8_t* p, const Panel<M, L>* x, I16* dot) {
   CACTUS_UNROLL
   for (int m = 0; m < M; m++) dot[m] = izero();
   for (int j = 0; j < 4 * N; j++) {
@@ -29,6 +34,7 @@ static inline void dot_q4(const uint8_t* p, const Panel<M>* x, I16* dot) {
     CACTUS_UNROLL
     for (int m = 0; m < M; m++) dot[m] = dot4(dot[m], last, a[m] + kLast);
   }
+  if constexpr (L == 1) return;
   CACTUS_UNROLL
   for (int m = 0; m < M; m++) dot[m] = shift_left<8>(dot[m]);
   // A packed byte is w_first + 16 w_last already.
@@ -41,8 +47,8 @@ static inline void dot_q4(const uint8_t* p, const Panel<M>* x, I16* dot) {
 }
 
 // The same for 32 columns of q8: hi, then lo of the last columns sixteen times, then of the first.
-template <int M>
-static inline void dot_q8(const uint8_t* p, const Panel<M>& x, I16* dot) {
+template <int M, int L>
+static inline void dot_q8(const uint8_t* p, const Panel<M, L>& x, I16* dot) {
   CACTUS_UNROLL
   for (int m = 0; m < M; m++) dot[m] = izero();
   for (int j = 0; j < 8; j++) {
@@ -50,7 +56,7 @@ static inline void dot_q8(const uint8_t* p, const Panel<M>& x, I16* dot) {
     CACTUS_UNROLL
     for (int m = 0; m < M; m++) dot[m] = dot4_q8(dot[m], codes, x.codes[j / 2][m] + j % 2 * kLast);
   }
-  for (int first = 1; first >= 0; first--) {
+  for (int first = L - 1; first >= 0 && L == 2; first--) {
     CACTUS_UNROLL
     for (int m = 0; m < M; m++) dot[m] = shift_left<4>(dot[m]);
     for (int j = first; j < 8; j += 2) {
@@ -65,24 +71,19 @@ static inline void dot_q8(const uint8_t* p, const Panel<M>& x, I16* dot) {
   }
 }
 
-// The codes of 32 columns: hi of the first and of the last columns of each 8, and their lo.
-struct Codes {
-  I16 hi_first, hi_last, lo;
-};
-
 // Stores 32 columns of one row; returns their sum in units.
+template <int L>
 static inline int32_t store_codes(const Codes& c, uint8_t* panel, size_t rows, size_t row) {
   int8_t codes[3][16];
   store_i8(codes[0], c.hi_first);
   store_i8(codes[1], c.hi_last);
-  store_i8(codes[2], c.lo);
+  if constexpr (L == 2) store_i8(codes[2], c.lo);
   for (size_t j = 0; j < 4; j++) {
-    uint8_t* to = panel + (j * rows + row) * 12;
-    for (size_t level = 0; level < 3; level++) {
-      __builtin_memcpy(to + 4 * level, codes[level] + 4 * j, 4);
-    }
+    uint8_t* to = panel + (j * rows + row) * (4 + 4 * L);
+    for (size_t n = 0; n <= L; n++) __builtin_memcpy(to + 4 * n, codes[n] + 4 * j, 4);
   }
   const I16 hi = iadd(c.hi_first, c.hi_last);
+  if constexpr (L == 1) return reduce_add(hi);
   return reduce_add(iadd(shift_left<8>(hi), iadd(shift_left<4>(c.lo), c.lo)));
 }
 

@@ -3,16 +3,21 @@
 
 namespace cactus::CACTUS_TIER {
 
-// 32 columns of a panel of M rows; of each 8 columns 0, 2, 4, 6, 1, 3, 5, 7.
-template <int M>
+// The codes of 32 columns: hi of the first and of the last columns of each 8, and their lo.
+struct Codes {
+  I16 hi_first, hi_last, lo;
+};
+
+// 32 columns of a panel of M rows, the same in L levels; of each 8 columns 0, 2, 4, 6, 1, 3, 5, 7.
+template <int M, int L>
 struct Panel {
   int16_t codes[kGroup / 8][M][8];
   float scale[M];
   float sum[M];
   int32_t isum[M];
 };
-constexpr int kCodeBytes = sizeof(Panel<1>::codes), kPanelBytes = sizeof(Panel<1>);
-static_assert(sizeof(Panel<kMaxRows>) == kMaxRows * kPanelBytes);
+template <int L>
+constexpr int kCodeBytes = sizeof(Panel<1, L>::codes);
 
 // dot[m] += the products of the weights with two columns of every row.
 template <int M>
@@ -22,8 +27,8 @@ static inline void add_pair(I16* dot, B64 weights, const int16_t (*x)[8], int at
 }
 
 // Integer products with N * 32 columns.
-template <int M, int N>
-static inline void dot_q4(const uint8_t* p, const Panel<M>* x, I16* dot) {
+template <int M, int N, int L>
+static inline void dot_q4(const uint8_t* p, const Panel<M, L>* x, I16* dot) {
   CACTUS_UNROLL
   for (int m = 0; m < M; m++) dot[m] = izero();
   for (int j = 0; j < 4 * N; j++) {
@@ -36,8 +41,8 @@ static inline void dot_q4(const uint8_t* p, const Panel<M>* x, I16* dot) {
   }
 }
 
-template <int M>
-static inline void dot_q8(const uint8_t* p, const Panel<M>& x, I16* dot) {
+template <int M, int L>
+static inline void dot_q8(const uint8_t* p, const Panel<M, L>& x, I16* dot) {
   CACTUS_UNROLL
   for (int m = 0; m < M; m++) dot[m] = izero();
   for (int j = 0; j < 8; j++) {
@@ -49,15 +54,14 @@ static inline void dot_q8(const uint8_t* p, const Panel<M>& x, I16* dot) {
   for (int m = 0; m < M; m++) dot[m] = iadd(dot[m], iset1(-kQ8Offset * x.isum[m]));
 }
 
-// The codes of 32 columns: hi of the first and of the last columns of each 8, and their lo.
-struct Codes {
-  I16 hi_first, hi_last, lo;
-};
-
 // Stores 32 columns of one row; returns their sum in units.
+template <int L>
 static inline int32_t store_codes(const Codes& c, uint8_t* panel, size_t rows, size_t row) {
-  const I16 first = iadd(shift_left<8>(c.hi_first), c.lo);
-  const I16 last = iadd(shift_left<8>(c.hi_last), shift_left<4>(c.lo));
+  I16 first = c.hi_first, last = c.hi_last;
+  if constexpr (L == 2) {
+    first = iadd(shift_left<8>(first), c.lo);
+    last = iadd(shift_left<8>(last), shift_left<4>(c.lo));
+  }
   store_words(panel + row * 16, rows * 16, first, last);
   return reduce_add(iadd(first, last));
 }

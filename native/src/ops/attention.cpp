@@ -133,13 +133,12 @@ void finish(const Context& c, const Buffer& out, const Shape& shape, const Tile&
     const uint32_t head = tile.kv_head * shape.group + query % shape.group;
     const uint32_t column = head * shape.head_dim;
     float* sums = total.o + n * size_t{shape.head_dim};
-    float* target =
-        out.quantized ? sums : out.values + static_cast<size_t>(row) * out.stride + column;
+    float* target = out.group ? sums : out.values + static_cast<size_t>(row) * out.stride + column;
     c.kernels().scale(sums, 1.0f / total.l[n], static_cast<int>(shape.head_dim), target);
-    if (out.quantized) {
+    if (out.group != 0) {
       const PanelRow to = c.panel_row(out, row, column);
       c.kernels().quantize_row(target, static_cast<int>(shape.head_dim),
-                               static_cast<int>(out.quantized), &to);
+                               static_cast<int>(out.group), &to);
     }
   }
 }

@@ -49,7 +49,7 @@ void convolve(const StepRecord& step, const Context& c, bool gated) {
   first *= 16;
   last *= 16;
   // A quantised output needs whole rows: they are gathered in the f32 scratch buffer of the step.
-  float* target = out.quantized ? c.row_scratch() : out.values;
+  float* target = out.group ? c.row_scratch() : out.values;
   for (const Sequence& s : c.batch().sequences) {
     const float* base = in.values + size_t{s.first_row} * in.stride + step.in_col[0];
     const Inputs inputs = gated ? Inputs{base, base + 2 * size_t{width}, base + width, in.stride}
@@ -74,7 +74,7 @@ void convolve(const StepRecord& step, const Context& c, bool gated) {
     args.position = s.start;
     c.kernels().conv(&args);
   }
-  if (!out.quantized) return;
+  if (out.group == 0) return;
   c.barrier();
   uint32_t row, end;
   c.share(c.batch().rows(), &row, &end);

@@ -24,6 +24,7 @@ struct Product {
   void run(uint32_t first, uint32_t last, uint32_t row, uint32_t count) const {
     const KernelTable& k = c.kernels();
     const int cols = static_cast<int>(w.cols), rows = static_cast<int>(count);
+    const int levels = static_cast<int>(in.levels);
     const uint8_t* panel = w.quantized ? c.panel_row(in, row, 0).panel : nullptr;
     const float* x = in.values + static_cast<size_t>(row) * in.stride + in_col;
     for (uint32_t tile = first; tile < last; tile++) {
@@ -31,14 +32,18 @@ struct Product {
       const size_t at = row * out_stride + static_cast<size_t>(tile) * kTileRows;
       const float* add = residual ? residual + at : nullptr;
       switch (w.dtype) {
-        case DType::kQ4: k.linear_q4(data, cols, panel, rows, out + at, out_stride, add); break;
+        case DType::kQ4:
+          k.linear_q4(data, cols, panel, levels, rows, out + at, out_stride, add);
+          break;
         case DType::kQ4Symmetric:
-          k.linear_q4_0(data, cols, panel, rows, out + at, out_stride, add);
+          k.linear_q4_0(data, cols, panel, levels, rows, out + at, out_stride, add);
           break;
         case DType::kQ4x64:
-          k.linear_q4_64(data, cols, panel, rows, out + at, out_stride, add);
+          k.linear_q4_64(data, cols, panel, levels, rows, out + at, out_stride, add);
           break;
-        case DType::kQ8: k.linear_q8(data, cols, panel, rows, out + at, out_stride, add); break;
+        case DType::kQ8:
+          k.linear_q8(data, cols, panel, levels, rows, out + at, out_stride, add);
+          break;
         case DType::kF32:
           k.linear_f32(data, cols, x, in.stride, rows, out + at, out_stride, add);
           break;

@@ -80,10 +80,9 @@ void for_rows(const StepRecord& step, const Context& c, const Compute& compute) 
   uint32_t first, last;
   c.share(c.rows(out), &first, &last);
   for (uint32_t row = first; row < last; row++) {
-    float* target =
-        out.quantized ? c.scratch() : out.values + static_cast<size_t>(row) * out.stride;
+    float* target = out.group ? c.scratch() : out.values + static_cast<size_t>(row) * out.stride;
     compute(row, target);
-    if (out.quantized) quantize_into(c, out, row, target);
+    if (out.group != 0) quantize_into(c, out, row, target);
   }
 }
 
@@ -91,8 +90,7 @@ void for_rows(const StepRecord& step, const Context& c, const Compute& compute) 
 
 void quantize_into(const Context& c, const Buffer& out, uint32_t row, const float* values) {
   const PanelRow to = c.panel_row(out, row, 0);
-  c.kernels().quantize_row(values, static_cast<int>(out.width), static_cast<int>(out.quantized),
-                           &to);
+  c.kernels().quantize_row(values, static_cast<int>(out.width), static_cast<int>(out.group), &to);
 }
 
 void op_embed(const StepRecord& step, const Context& c) {

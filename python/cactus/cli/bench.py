@@ -78,6 +78,13 @@ class Depths(click.ParamType):  # type: ignore[type-arg, unused-ignore] # generi
     show_default=True,
     help="What keys and values are kept in; int8 takes half the memory.",
 )
+@click.option(
+    "--activations",
+    type=click.Choice(["int12", "int8"]),
+    default="int12",
+    show_default=True,
+    help="What numbers are multiplied with the weights as; int8 reads prompts faster.",
+)
 @click.option("--profile", is_flag=True, help="Show where the time goes, by kind of step.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def command(
@@ -88,6 +95,7 @@ def command(
     depth: tuple[tuple[int, ...], ...],
     repeat: int,
     kv: str,
+    activations: str,
     profile: bool,
     as_json: bool,
 ) -> None:
@@ -96,8 +104,8 @@ def command(
     Beside them stand the bytes of weights and cache that have to be read, the operations of the
     matrices, and the shares of what this machine can do at most, which is measured first: reading
     memory, int8 dots (matrices of q4 and q8) and f32 multiply-adds (others). Weights that fit the
-    processor's cache can exceed the memory's share. Quantised matrices need more than one int8 dot
-    a product, so their share stays well below 100%.
+    processor's cache can exceed the memory's share. Quantised matrices need up to two int8 dots a
+    product (one with --activations int8), and some arithmetic for their scales.
 
     The tokens are random, the figures medians over --repeat runs after one that is not counted.
     """
@@ -109,7 +117,7 @@ def command(
 
     threads = choose_threads(threads)
     folder = find_or_fetch(model)
-    engine = load_engine(folder, threads=threads, kv=kv)
+    engine = load_engine(folder, threads=threads, kv=kv, activations=activations)
     try:
         depths = _fitting(engine, max(prompt, tokens), tuple(dict.fromkeys(sum(depth, ()))))
         with show_status() as progress:
@@ -122,9 +130,12 @@ def command(
     finally:
         engine.close()
     if as_json:
-        click.echo(json.dumps(_as_json(folder, kv, peaks, speeds)))
+        types = {"kv": kv, "activations": activations}
+        click.echo(json.dumps(_as_json(folder, types, peaks, speeds)))
     else:
-        click.echo(_as_text(folder, kv, peaks, speeds, repeat))
+        kept = [f"a cache in {kv}"] if kv != "f16" else []
+        kept += [f"activations in {activations}"] if activations != "int12" else []
+        click.echo(_as_text(folder, " and ".join(kept), peaks, speeds, repeat))
 
 
 def _fitting(engine: Engine, count: int, depths: tuple[int, ...]) -> tuple[int, ...]:
@@ -138,14 +149,14 @@ def _fitting(engine: Engine, count: int, depths: tuple[int, ...]) -> tuple[int, 
     return depths or tuple(d for d in DEPTHS if d + count <= engine.context_length)
 
 
-def _as_text(folder: Path, kv: str, peaks: MachinePeaks, speeds: list[Speed], repeat: int) -> str:
+def _as_text(folder: Path, kept: str, peaks: MachinePeaks, speeds: list[Speed], repeat: int) -> str:
     from cactus.machine import cpu_name
 
     size = megabytes((folder / "model.safetensors").stat().st_size)
-    cache = "" if kv == "f16" else f" with a cache in {kv}"
+    different = f" with {kept}" if kept else ""
     unit = "thread" if peaks.threads == 1 else "threads"
     lines = [
-        f"{printable(folder.name)} ({size}){cache}, {peaks.threads} {unit}, {peaks.isa}, "
+        f"{printable(folder.name)} ({size}){different}, {peaks.threads} {unit}, {peaks.isa}, "
         f"{printable(cpu_name())}",
         f"at most {peaks.bytes_per_second / 1e9:,.1f} GB/s, "
         f"{peaks.int8_per_second / 1e9:,.0f} GOP/s int8, "
@@ -181,12 +192,14 @@ def _profile(speed: Speed) -> list[str]:
     return lines
 
 
-def _as_json(folder: Path, kv: str, peaks: MachinePeaks, speeds: list[Speed]) -> dict[str, Any]:
+def _as_json(
+    folder: Path, types: dict[str, str], peaks: MachinePeaks, speeds: list[Speed]
+) -> dict[str, Any]:
     from cactus.machine import cpu_name, memory_bytes, physical_cores
 
     return {
         "model": folder.name,
-        "kv": kv,
+        **types,
         "threads": peaks.threads,
         "isa": peaks.isa,
         "machine": {

@@ -89,6 +89,14 @@ class Graph:
         """How often each node's value is read; an output counts as one reading."""
         return Counter([*self.outputs, *(source for node in self.nodes for source in node.inputs)])
 
+    def selected(self) -> set[Node]:
+        """The nodes whose values have a row for each wanted row of logits, not for each token."""
+        found: set[Node] = set()
+        for node in self.nodes:
+            if node.op == "output_rows" or any(source in found for source in node.inputs):
+                found.add(node)
+        return found
+
     def node(self, name: str) -> Node:
         """The node of that name; KeyError if there is none."""
         for node in self.nodes:

@@ -180,10 +180,13 @@ def output_rows(widths: Sequence[int], shapes: Sequence[Shape], attrs: Mapping[s
 
 @op(attrs=("group",))
 def quantize(widths: Sequence[int], shapes: Sequence[Shape], attrs: Mapping[str, Any]) -> int:
-    """Per row and ``group`` columns: integers q and a = max|x| / 30464, x is about q * a
+    """Per row and ``group`` columns: integers q and a scale a, x is about q * a
 
-    Of each 8 columns the last four are multiples of 16, and column j of the first four is as far
-    from one as column j of the last four needs, so that one int8 level refines both: 12 bits.
+    In 8 bits: a = max|x| / 127, q = round(x / a).
+
+    In 12 bits, which is the default: a = max|x| / 30464. Of each 8 columns the last four are
+    multiples of 16, and column j of the first four is as far from one as column j of the last four
+    needs, so that one int8 level refines both.
     """
     group = attrs["group"]
     _need(group in GROUPS, f"groups of {group}, want one of {GROUPS}")

@@ -36,6 +36,8 @@ VIEWS = frozenset({"split"})
 
 DTYPES = {"f32": 0, "f16": 1, "bf16": 2, "q8": 3, "q4": 4, "q4_64": 5, "q4_0": 6}
 SLOTS = {"kv": 0, "conv": 1}
+LEVELS = {"int8": 1, "int12": 2}
+"""Of int8 in an activation, by the name of what quantised activations are kept in."""
 
 HEADER = struct.Struct("<8s8I24x")
 WEIGHT = struct.Struct("<4I2Q")
@@ -65,11 +67,11 @@ class StoredTensor(Protocol):
 class Buffer:
     """Memory for one value per row: ``width`` floats, or codes with their scales.
 
-    ``quantized`` is the number of columns that share a scale, 0 for floats.
+    ``group`` is the number of columns that share a scale, 0 for floats.
     """
 
     width: int
-    quantized: int
+    group: int
     output_rows: bool
 
 
@@ -127,6 +129,22 @@ def with_int8_kv(blob: bytes) -> bytes:
     return blob[:begin] + slots + blob[end:]
 
 
+def with_int8_activations(blob: bytes) -> bytes:
+    """A plan's blob whose quantised activations have 8 bits, but for those of the wanted rows.
+
+    As ``build`` makes it they have 12; nothing else in it depends on that. Of a prompt one row is
+    wanted, which takes no time, and the choice of a token suffers most from what is rounded last.
+    """
+    counts = HEADER.unpack_from(blob)[1:3]
+    begin = HEADER.size + counts[0] * WEIGHT.size
+    end = begin + counts[1] * BUFFER.size
+    buffers = b"".join(
+        BUFFER.pack(group, width, wanted, levels if wanted else min(levels, LEVELS["int8"]))
+        for group, width, wanted, levels in BUFFER.iter_unpack(blob[begin:end])
+    )
+    return blob[:begin] + buffers + blob[end:]
+
+
 @dataclass
 class _Builder:
     graph: Graph
@@ -156,10 +174,8 @@ class _Builder:
         steps: list[bytes] = []
         names: list[str] = []
         ops: list[str] = []
-        selected: set[Node] = set()  # values that have a row per output, not per token
+        selected = self.graph.selected()
         for i, node in enumerate(nodes):
-            if node.op == "output_rows" or any(given in selected for given in node.inputs):
-                selected.add(node)
             if node.op in VIEWS:
                 buffer, column = self.place[node.inputs[0]]
                 self.place[node] = (buffer, column + node.attrs["index"] * node.width)
@@ -184,8 +200,8 @@ class _Builder:
     def _allocate(
         self, node: Node, selected: bool, last: dict[Node, int], source: dict[Node, Node], i: int
     ) -> int:
-        quantized = node.attrs.get("group" if node.op == "quantize" else "quantize") or 0
-        wanted = Buffer(node.width, quantized, selected)
+        group = node.attrs.get("group" if node.op == "quantize" else "quantize") or 0
+        wanted = Buffer(node.width, group, selected)
         if not self.keep:
             if node.op == "linear" and node.attrs.get("residual"):
                 given = node.inputs[1]
@@ -265,8 +281,9 @@ class _Builder:
             tiled = int(t.layout == "tile")
             parts.append(WEIGHT.pack(DTYPES[t.dtype], t.rows, t.cols, tiled, t.offset, t.nbytes))
         for buffer in self.buffers:
-            flags = buffer.quantized, buffer.width, int(buffer.output_rows)
-            parts.append(BUFFER.pack(*flags, 0))
+            levels = LEVELS["int12"] if buffer.group else 0
+            flags = int(buffer.output_rows), levels
+            parts.append(BUFFER.pack(buffer.group, buffer.width, *flags))
         for slot in self.graph.slots:
             sizes = (slot.kv_heads, slot.head_dim) if slot.kind == "kv" else (slot.width, slot.taps)
             parts.append(SLOT.pack(SLOTS[slot.kind], *sizes, 0))

@@ -173,6 +173,9 @@ class _Step:
         self.positions = np.concatenate([s.first + np.arange(s.count) for s in self.segments])
         self.output_index = np.array(wanted, np.int64)
 
+    def activations(self, node: Node) -> str:
+        return "int12" if node in self.program.selected else self.program.activations
+
     def weight(self, name: str) -> Array:
         return self.program.tensors[name]
 
@@ -190,7 +193,8 @@ class ReferenceProgram:
     ``tensors`` holds every weight of the graph under its checkpoint name, in f32 and in the graph's
     shape; a missing or misshapen one raises ModelFormatError. ``chunk`` is the most rows that one
     step takes. ``kv_dtype`` "f16" or "int8" rounds keys and values as the native core stores
-    them.
+    them; ``activations`` "int12" or "int8" is what quantised ones have that are no
+    wanted rows.
     """
 
     def __init__(
@@ -201,6 +205,7 @@ class ReferenceProgram:
         context_length: int = 1 << 20,
         chunk: int = 512,
         kv_dtype: Literal["f32", "f16", "int8"] = "f32",
+        activations: Literal["int12", "int8"] = "int12",
     ) -> None:
         self.graph = graph
         self.context_length, self.chunk = context_length, chunk
@@ -210,6 +215,8 @@ class ReferenceProgram:
         )
         self.dump: dict[str, Array] = {}
         self._kv_dtype = kv_dtype
+        self.activations = activations
+        self.selected = graph.selected()
         self.tensors: dict[str, Array] = {}
         for name, shape in graph.weights.items():
             if name not in tensors:

@@ -18,16 +18,16 @@ from .node import Node
 Array = NDArray[np.float32]
 
 STEPS = 119 * 16
-"""The largest magnitude of a quantised activation, in its steps of 16 units."""
+"""The largest magnitude of an activation in 12 bits, in its steps of 16 units."""
 
 
 @dataclass(frozen=True)
 class Quantized:
     """Activations ``q * scale``, one scale per row and group of columns.
 
-    Two levels of int8, the lower one shared by a column of the first and of the last four of each
-    eight columns: ``q = 256 * high + low`` and ``q = 256 * high + 16 * low``. Each column has steps
-    of 16 units, 12 bits in all.
+    ``q`` is -127..127 in 8 bits. In 12 bits there are two levels of int8, the lower one shared by a
+    column of the first and of the last four of each eight columns: ``q = 256 * high + low`` and
+    ``q = 256 * high + 16 * low``. Each column then has steps of 16 units.
     """
 
     q: NDArray[np.int32]
@@ -62,6 +62,9 @@ class Run(Protocol):
     segments: list[Segment]
     output_index: NDArray[np.int64]
 
+    def activations(self, node: Node) -> str:
+        """What the node's value is quantised to: "int12" or "int8"."""
+
     def weight(self, name: str) -> Array:
         """The tensor of that checkpoint name in f32."""
 
@@ -81,23 +84,33 @@ def kernel(function: _Kernel) -> _Kernel:
         result = function(run, node, *inputs)
         if node.attrs.get("quantize"):
             assert not isinstance(result, Quantized)
-            return quantized(result, node.attrs["quantize"])
+            return quantized(result, node.attrs["quantize"], run.activations(node))
         return result
 
     KERNELS[name] = wrapped
     return function
 
 
-def quantized(x: Array, group: int) -> Quantized:
-    """The 12-bit form of ``x``, one scale per row and ``group`` columns.
+def quantized(x: Array, group: int, activations: str = "int12") -> Quantized:
+    """``x`` in 8 bits ("int8") or 12 ("int12"), one scale per row and ``group`` columns.
 
     Groups of zeros, or of nothing above 1e-33, are zeros.
     """
+    step, steps = (1, 127) if activations == "int8" else (16, STEPS)
     groups = x.reshape(len(x), x.shape[1] // group, group)
-    scale = np.abs(groups).max(axis=2) / np.float32(16 * STEPS)
+    scale = np.abs(groups).max(axis=2) / np.float32(step * steps)
     inverse = np.zeros_like(scale)
-    np.divide(np.float32(0.0625), scale, out=inverse, where=scale > 1e-37)
-    steps = (groups * inverse[..., None]).reshape(*groups.shape[:2], group // 8, 2, 4)
+    np.divide(np.float32(1 / step), scale, out=inverse, where=scale > 1e-37)
+    if activations == "int8":
+        q = np.clip(np.rint(groups * inverse[..., None]), -steps, steps).astype(np.int32)
+    else:
+        q = _codes_of_12(groups * inverse[..., None])
+    return Quantized(q.reshape(x.shape), scale)
+
+
+def _codes_of_12(x: Array) -> NDArray[np.int32]:
+    """Codes of x in steps, of ``[T, groups, group]``."""
+    steps = x.reshape(*x.shape[:2], x.shape[2] // 8, 2, 4)
     first, last = steps[..., 0, :], _rounded(steps[..., 1, :])
     fine = last % 16
     coarse = _rounded(first - fine.astype(np.float32) / np.float32(16))
@@ -106,7 +119,7 @@ def quantized(x: Array, group: int) -> Quantized:
     # A low level of -128 is avoided: the whole pair goes up a step.
     q[..., 0, :] = 16 * coarse + fine + 16 * (low == -128)
     q[..., 1, :] = 16 * last
-    return Quantized(q.reshape(x.shape), scale)
+    return q
 
 
 def _rounded(steps: Array) -> NDArray[np.int32]:
@@ -249,7 +262,7 @@ def output_rows(run: Run, node: Node, x: Array) -> Array:
 
 @kernel
 def quantize(run: Run, node: Node, x: Array) -> Quantized:
-    return quantized(x, node.attrs["group"])
+    return quantized(x, node.attrs["group"], run.activations(node))
 
 
 @kernel

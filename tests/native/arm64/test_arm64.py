@@ -14,6 +14,7 @@ from cactus.errors import NativeError
 from cactus.graph.node import Graph
 from cactus.graph.reference import ReferenceProgram
 from cactus.native import Row
+from cactus.weights.layout import GROUPS
 from tests.models import golden
 from tests.native import programs
 from tests.native.arm64.conftest import Arm64
@@ -33,8 +34,15 @@ names = pytest.mark.parametrize("name", golden.NAMES)
 dtypes = pytest.mark.parametrize("dtype", MATRIX_DTYPES)
 
 
-def load(machine: Machine, graph: Graph, packed: programs.Store, **options: Any) -> RemoteProgram:
-    return machine.program(programs.plan_of(graph, packed).blob, packed.path, **options)
+def load(
+    machine: Machine,
+    graph: Graph,
+    packed: programs.Store,
+    activations: str = "int12",
+    **options: Any,
+) -> RemoteProgram:
+    plan = programs.plan_of(graph, packed, activations=activations)
+    return machine.program(plan.blob, packed.path, **options)
 
 
 def all_equal(results: list[np.ndarray]) -> None:
@@ -90,6 +98,16 @@ def test_attention_over_int8(op: str, machine: Machine, tmp_path: Path) -> None:
         all_equal(compare(case, tmp_path, "f32", *runs, kv="int8"))
 
 
+@pytest.mark.parametrize("dtype", [dtype for dtype in MATRIX_DTYPES if dtype in GROUPS])
+def test_linear_of_int8_activations(dtype: str, machine: Machine, tmp_path: Path) -> None:
+    runs = [partial(machine.program, isa=isa) for isa in ARM]
+    if FUSING:
+        runs.append(open_on(FUSING))
+    for case in CASES["linear"]:
+        if fits(case, dtype):
+            all_equal(compare(case, tmp_path, dtype, *runs, activations="int8"))
+
+
 @dtypes
 def test_linear_of_every_type(dtype: str, machine: Machine, tmp_path: Path) -> None:
     runs = [partial(machine.program, isa=isa) for isa in ARM]
@@ -136,15 +154,23 @@ def test_greedy_continuation(name: str, isa: str, machine: Machine, packed: Pack
 
 
 @tiers
-@pytest.mark.parametrize("dtype", ["q4", "q4_64", "q4_0", "q8", "f16"])
+@pytest.mark.parametrize(
+    ("dtype", "activations"),
+    [
+        *((dtype, "int12") for dtype in ("q4", "q4_64", "q4_0", "q8", "f16")),
+        ("q4", "int8"),
+        ("q8", "int8"),
+    ],
+)
 @pytest.mark.parametrize("name", ["llama", "lfm2"])
 def test_chunks_and_threads_do_not_change_a_bit(
-    name: str, dtype: str, isa: str, machine: Machine, packed: programs.Pack
+    name: str, dtype: str, activations: str, isa: str, machine: Machine, packed: programs.Pack
 ) -> None:
     graph, store = programs.fused(golden.load(name).graph, dtype), packed(name, dtype)
     results = []
     for threads, chunk in ((1, 270), (2, 64), (2, 7)):
-        with load(machine, graph, store, isa=isa, threads=threads, chunk=512) as program:
+        options = {"isa": isa, "threads": threads, "chunk": 512}
+        with load(machine, graph, store, activations, **options) as program:
             tokens = np.random.default_rng(1).integers(0, program.vocab_size, 270).tolist()
             first = programs.prefill(program, program.session(), tokens[:262], chunk)
             session = program.session()
