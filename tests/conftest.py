@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -17,15 +18,27 @@ import pytest
 from cactus.errors import CactusError
 from cactus.weights.catalog import STARTER
 
+sys.path.insert(0, str(Path(__file__).parent))  # the test rooms are no packages
+
+from hub_server import HubServer, serve
+
 # Outside the repository, so that a fresh clone does not fetch 93 MB again.
 CACHE = Path(platformdirs.user_cache_path("cactus", appauthor=False)) / "tests"
 
 
 @pytest.fixture(autouse=True)
-def _plain_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What the developer has set for their own models does not change a test."""
-    for name in ("CACTUS_WEIGHTS", "HF_HUB_OFFLINE", "HF_ENDPOINT", "HF_TOKEN"):
+def _plain_environment(
+    monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """What the developer has set for their own models, or fetched, does not change a test."""
+    for name in ("CACTUS_WEIGHTS", "HF_HUB_OFFLINE", "HF_ENDPOINT", "HF_TOKEN", "HF_HUB_CACHE"):
         monkeypatch.delenv(name, raising=False)
+    home = tmp_path_factory.getbasetemp() / "hub-home"
+    monkeypatch.setenv("HF_HOME", str(home))
+    library = sys.modules.get("huggingface_hub.constants")
+    if library is not None:  # it reads the environment once
+        monkeypatch.setattr(library, "HF_HUB_CACHE", str(home / "hub"))
+        monkeypatch.setattr(library, "HF_TOKEN_PATH", str(home / "token"))
 
 
 @pytest.fixture(scope="session")
@@ -145,6 +158,22 @@ def write_tiny_checkpoint(folder: Path) -> None:
         for name, shape in shapes.items()
     }
     write_safetensors(folder / "model.safetensors", tensors)
+
+
+@pytest.fixture
+def hub_server(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[HubServer]:
+    """A hub of the test's own, with a cache of the test's own, for this process and children."""
+    from huggingface_hub import constants
+
+    with serve() as hub:
+        monkeypatch.setenv("HF_ENDPOINT", hub.url)
+        template = hub.url + "/{repo_id}/resolve/{revision}/{filename}"
+        monkeypatch.setattr(constants, "ENDPOINT", hub.url)
+        monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+        monkeypatch.setenv("HF_HOME", str(tmp_path / "hf"))
+        monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hf" / "hub"))
+        monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "hf" / "token"))
+        yield hub
 
 
 @dataclass

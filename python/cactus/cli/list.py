@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from cactus.cli.text import megabytes
+from cactus.cli.text import megabytes, printable
 
 
 @click.command("list", short_help="List the models on this machine.")
@@ -20,34 +20,73 @@ def command(as_json: bool) -> None:
 
     here = [_describe(folder) for folder in locate.installed()]
     names = {model["name"] for model in here}
-    others = [entry for entry in catalog.CATALOG if entry.name not in names]
+    others = [entry for entry in catalog.CATALOG if entry.name not in names and entry.runs]
     if as_json:
-        known = [{"id": entry.hub_id, "note": entry.note} for entry in others]
+        known = [
+            {
+                "id": entry.hub_id,
+                "parameters": entry.parameters * 1_000_000,
+                "note": entry.note,
+                "gated": entry.gated,
+            }
+            for entry in others
+        ]
         click.echo(json.dumps({"models": here, "available": known}, indent=2))
         return
-    if here:
-        rows = [
-            (m["name"], m["architecture"], m["precision"], megabytes(m["bytes"]), m["path"])
-            for m in here
-        ]
-        _print_table([("MODEL", "ARCHITECTURE", "WEIGHTS", "SIZE", "FOLDER"), *rows])
-    else:
+    if not here:
         click.echo(f"No models yet. They go to {locate.weights_root()}")
+    for root in dict.fromkeys(Path(model["path"]).parent for model in here):
+        click.echo(f"In {root}:")
+        rows = [_row(model) for model in here if Path(model["path"]).parent == root]
+        _print_table([("  MODEL", "ARCHITECTURE", "WEIGHTS", "SIZE", "SOURCE"), *rows])
     if others:
         click.echo("\nTo be had with cactus download:")
-        _print_table([(f"  {entry.hub_id}", entry.note) for entry in others])
+        _print_table(
+            [
+                (f"  {entry.hub_id}", entry.size, entry.note + (" (gated)" if entry.gated else ""))
+                for entry in others
+            ]
+        )
 
 
 def _describe(folder: Path) -> dict[str, Any]:
+    from cactus.weights import locate
+
     config = json.loads((folder / "config.json").read_bytes())
-    own = config.get("cactus")
+    own = locate.describe(folder)
+    source = own.get("source")
     return {
         "name": folder.name,
         "architecture": str(config.get("model_type", "?")),
-        "precision": str(own.get("precision", "?")) if isinstance(own, dict) else "?",
+        "precision": str(own.get("precision", "?")),
         "bytes": sum(file.stat().st_size for file in folder.iterdir() if file.is_file()),
+        "source": source if isinstance(source, dict) else {},
         "path": str(folder),
     }
+
+
+def _row(model: dict[str, Any]) -> tuple[str, ...]:
+    cells = (
+        f"  {model['name']}",
+        model["architecture"],
+        model["precision"],
+        megabytes(model["bytes"]),
+        _source(model["source"]),
+    )
+    return tuple(printable(cell) for cell in cells)
+
+
+def _source(source: dict[str, Any]) -> str:
+    """Where a model came from, in one cell: repository, revision and commit, or a file."""
+    commit, file = source.get("commit"), str(source.get("file", "?"))
+    if commit is None:
+        return " ".join(str(source[key]) for key in ("hub_id", "package") if key in source) or file
+    place = str(source.get("repository") or source.get("hub_id"))
+    if source.get("format") == "gguf":
+        place += f" {file}"
+    revision = source.get("revision")
+    short = str(commit)[:7]
+    return f"{place} {short}" if revision in ("main", commit) else f"{place} {revision} {short}"
 
 
 def _print_table(rows: Sequence[tuple[str, ...]]) -> None:

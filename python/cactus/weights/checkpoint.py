@@ -167,8 +167,8 @@ def _open_indexed(
 def _inside(folder: Path, name: str) -> Path:
     """The path of a file of the model, proven to lie in its folder.
 
-    A download cache keeps `<model>/snapshots/<revision>/<file>` as links into `<model>/blobs`,
-    so links to there are followed, and to nowhere else.
+    The hub's cache keeps `<model>/snapshots/<revision>/<file>` as links into `<model>/blobs`, and
+    those as links into the `blobs/<two digits>` of all models; such links are followed, no others.
     """
     plain = PurePosixPath(name)
     if not name or "\0" in name or "\\" in name or len(plain.parts) != 1 or name in (".", ".."):
@@ -177,10 +177,9 @@ def _inside(folder: Path, name: str) -> Path:
     if not os.path.exists(path):  # False, too, for names that no file system takes.
         raise ModelFormatError(f"{folder}: the file {name[:80]!r} is missing")
     real, root = path.resolve(), folder.resolve()
-    allowed = [root]
-    if root.parent.name == "snapshots":
-        allowed.append(root.parent.parent / "blobs")
-    if real.parent not in allowed:
+    model = root.parent.parent
+    shared = root.parent.name == "snapshots" and model.parent / "blobs" in real.parents
+    if real.parent != root and real.parent != model / "blobs" and not shared:
         raise ModelFormatError(f"{folder}: {name[:80]!r} is a link out of the folder, to {real}")
     return path
 

@@ -14,7 +14,7 @@ import re
 import shutil
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -83,6 +83,7 @@ def convert(
     precision: str | None = None,
     progress: Progress | None = None,
     lora: Path | str | None = None,
+    origin: Mapping[str, str] | None = None,
 ) -> ConversionReport:
     """Convert a `.gguf` file or a Hugging Face folder to the weights folder `target`.
 
@@ -90,6 +91,8 @@ def convert(
     "FP32" store all matrices so (INT4 keeps embedding and output matrix in 8 bits, and what is in
     4 bits as it is). Vectors and convolution kernels are always f32. An existing weights folder is
     replaced. `lora` is the folder of an adapter to merge before; `precision` None is "INT8" then.
+    `origin` is what else is known of where the source comes from; the folder's config.json keeps
+    it.
 
     Raises `InvalidRequest` for a bad precision and for a target that is something else or cannot
     be written (a full disk), `ModelNotFound`, `ModelFormatError`, or `UnsupportedModel` naming
@@ -98,7 +101,7 @@ def convert(
     source, target = Path(source), Path(target).absolute()
     if precision is not None and precision not in PRECISIONS:
         raise InvalidRequest(f"precision is {precision!r}, expected one of {', '.join(PRECISIONS)}")
-    _check_target(target)
+    check_target(target)
     started = time.monotonic()
     model = open_source(source)
     try:
@@ -119,7 +122,7 @@ def convert(
         target.parent.mkdir(parents=True, exist_ok=True)
         _remove_leftovers(target)
         partial.mkdir()
-        _write_small_files(model, partial, label)
+        _write_small_files(model, partial, label, origin or {})
         reports = _write_tensors(
             plan, partial / "model.safetensors", f"converting {source.name}", watched
         )
@@ -165,8 +168,8 @@ class _Watched:
                 raise
 
 
-def _check_target(target: Path) -> None:
-    """Only a weights folder or an empty folder may be replaced."""
+def check_target(target: Path) -> None:
+    """Raises `InvalidRequest`: only a weights folder or an empty folder may be replaced."""
     if not os.path.lexists(target):
         return
     if not target.is_dir() or target.is_symlink():
@@ -225,8 +228,10 @@ def _sync(path: Path) -> None:
         os.close(descriptor)
 
 
-def _write_small_files(model: Source, folder: Path, precision: str) -> None:
-    own = {"format": FORMAT, "precision": precision, "source": model.origin}
+def _write_small_files(
+    model: Source, folder: Path, precision: str, origin: Mapping[str, str]
+) -> None:
+    own = {"format": FORMAT, "precision": precision, "source": {**model.origin, **origin}}
     _write_json(folder / "config.json", model.config | {"cactus": own})
     _write_json(folder / "generation_config.json", model.generation)
     if model.chat_template is not None:

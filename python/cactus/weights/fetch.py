@@ -43,6 +43,14 @@ class OfflineError(DownloadError):
     """There is no way to the host: no name service or no network."""
 
 
+class AccessError(DownloadError):
+    """The server knows the file and does not give it to this account; `status` is 401 or 403."""
+
+    def __init__(self, message: str, status: int) -> None:
+        super().__init__(message)
+        self.status = status
+
+
 class _TryAgainError(Exception):
     """This attempt failed in a way that another one may not; `wait` is in seconds."""
 
@@ -55,18 +63,27 @@ class _TryAgainError(Exception):
 class Fetch:
     """What to fetch, where to, and what it must be.
 
-    `size` (bytes) and `sha256` (hex) are checked when given. `headers` (a token, say) are sent to
-    the host of `url` only. `certificates` is a file of authorities to trust beside the system's.
+    `size` (bytes) and `sha256` (hex) are checked when given; without `sha256`, so is `git_oid`, the
+    SHA-1 that git gives a file of `size` bytes. `headers` (a token, say) are sent to the host of
+    `url` only. `certificates` is a file of authorities to trust beside the system's. `title` is
+    what the user calls the file (default: the name of `target`), `lock` the file that others who
+    fetch it lock, too (default: one beside it).
     """
 
     url: str
     target: Path
     size: int | None = None
     sha256: str | None = None
+    git_oid: str | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
     certificates: str | None = None
     progress: Progress | None = None
+    title: str = ""
+    lock: Path | None = None
     sleep: Callable[[float], None] = time.sleep
+
+    def __post_init__(self) -> None:
+        self.title = self.title or self.target.name
 
     def run(self) -> Path:
         """Fetches the file and returns its path; one that is already there is kept.
@@ -76,7 +93,7 @@ class Fetch:
         from filelock import FileLock
 
         self.target.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(self.target.with_name(self.target.name + ".lock")):
+        with FileLock(self.lock or self.target.with_name(self.target.name + ".lock")):
             if not self.target.exists():
                 if urlsplit(self.url).scheme == "file":
                     self._copy()
@@ -86,7 +103,7 @@ class Fetch:
 
     @property
     def label(self) -> str:
-        return f"downloading {self.target.name}"
+        return f"downloading {self.title}"
 
     @property
     def _part(self) -> Path:
@@ -109,17 +126,16 @@ class Fetch:
                 except _TryAgainError as failure:
                     arrived = self._part.stat().st_size if self._part.exists() else 0
                     # A line that breaks often but brings something each time gets there.
-                    tries = 1 if arrived > most else tries + 1
+                    brought = arrived > most
+                    tries = 1 if brought else tries + 1
                     most = max(most, arrived)
                     if tries == TRIES:
                         raise DownloadError(
-                            f"{self.target.name}: given up after {TRIES} tries: {failure}; "
+                            f"{self.title}: given up after {TRIES} tries: {failure}; "
                             f"what has arrived is kept, the same command continues from there"
                         ) from failure
-                    # Spread out, so that many clients do not come back in the same moment.
-                    wait = min(failure.wait or 2.0 ** (tries - 1), MAX_WAIT)
-                    wait *= random.uniform(1.0, 1.25)
-                    log.info("%s: %s; again in %.1f s", self.target.name, failure, wait)
+                    wait = wait_before(tries, failure.wait or (0.05 if brought else None))
+                    log.info("%s: %s; again in %.1f s", self.title, failure, wait)
                     self.sleep(wait)
 
     def _attempt(self, client: httpx.Client) -> None:
@@ -130,7 +146,7 @@ class Fetch:
         if have and have == self.size:
             self._finish(digest, have, resumed=True)
             return
-        check_space(self.target.parent, (self.size or have) - have, self.target.name)
+        check_space(self.target.parent, (self.size or have) - have, self.title)
         asked = {"Accept-Encoding": "identity"}
         if have:
             asked["Range"] = f"bytes={have}-"
@@ -141,12 +157,12 @@ class Fetch:
             try:
                 resumed = self._check(response, have, etag)
                 if not resumed:
-                    digest, have = hashlib.sha256(), 0
+                    digest, have = self._new_digest(), 0
                 have = self._receive(response, digest, have)
             finally:
                 response.close()
         except httpx.InvalidURL as error:
-            raise DownloadError(f"{self.target.name}: a redirect to no URL: {error}") from error
+            raise DownloadError(f"{self.title}: a redirect to no URL: {error}") from error
         except httpx.RequestError as error:
             raise self._classify(error) from error
         self._finish(digest, have, resumed)
@@ -159,7 +175,7 @@ class Fetch:
         home = _origin(url)
         for _ in range(MAX_REDIRECTS + 1):
             if url.scheme not in ("http", "https"):
-                raise DownloadError(f"{self.target.name}: refusing a redirect to {url.scheme}://")
+                raise DownloadError(f"{self.title}: refusing a redirect to {url.scheme}://")
             private = self.headers if _origin(url) == home else {}
             request = client.build_request("GET", url, headers={**private, **asked})
             response = client.send(request, stream=True)
@@ -168,9 +184,9 @@ class Fetch:
             response.close()
             following = url.join(response.headers["location"])
             if url.scheme == "https" and following.scheme == "http":
-                raise DownloadError(f"{self.target.name}: refusing a redirect from https to http")
+                raise DownloadError(f"{self.title}: refusing a redirect from https to http")
             url = following
-        raise DownloadError(f"{self.target.name}: more than {MAX_REDIRECTS} redirects in a row")
+        raise DownloadError(f"{self.title}: more than {MAX_REDIRECTS} redirects in a row")
 
     def _check(self, response: httpx.Response, have: int, etag: str | None) -> bool:
         """Whether the body continues what is there; raises where it is not the file at all."""
@@ -179,23 +195,24 @@ class Fetch:
             self._discard()
             raise _TryAgainError("the server has another file now, starting over", 0.05)
         if status in _BUSY:
-            raise _TryAgainError(f"{host} answered {status}", _retry_after(response))
+            raise _TryAgainError(f"{host} answered {status}", retry_after(response.headers))
         if status in (401, 403):
-            raise DownloadError(
-                f"{self.target.name}: {host} refused access ({status}); "
-                "a private or gated model needs --token or HF_TOKEN"
+            raise AccessError(
+                f"{self.title}: {host} refused access ({status}); "
+                "a private or gated model needs --token or HF_TOKEN",
+                status,
             )
         if status not in (200, 206):
-            raise DownloadError(f"{self.target.name}: {host} answered {status}")
+            raise DownloadError(f"{self.title}: {host} answered {status}")
         if response.headers.get("content-type", "").lower().startswith("text/html"):
             raise DownloadError(
-                f"{self.target.name}: {host} sent a web page in place of the file; "
+                f"{self.title}: {host} sent a web page in place of the file; "
                 "a proxy or a login page may stand between"
             )
         length = _whole_length(response)
         if length is not None and self.size is not None and length != self.size:
             raise DownloadError(
-                f"{self.target.name}: {host} offers {length:,} bytes, expected {self.size:,}"
+                f"{self.title}: {host} offers {length:,} bytes, expected {self.size:,}"
             )
         return status == 206
 
@@ -209,10 +226,10 @@ class Fetch:
     def _receive(self, response: httpx.Response, digest: hashlib._Hash, have: int) -> int:
         """Appends the body (or writes it anew when `have` is 0); the bytes there are then."""
         total = self.size or _whole_length(response) or 0
-        check_space(self.target.parent, total - have, self.target.name)
-        if not have:
-            self._save_etag(response.headers.get("etag"))
+        check_space(self.target.parent, total - have, self.title)
         try:
+            if not have:
+                self._save_etag(response.headers.get("etag"))
             with self._part.open("ab" if have else "wb") as file:
                 for chunk in response.iter_bytes():  # as it comes: nothing waits in memory
                     have += len(chunk)
@@ -220,7 +237,7 @@ class Fetch:
                         file.close()
                         self._discard()
                         raise DownloadError(
-                            f"{self.target.name}: {response.url.host} sent more than the "
+                            f"{self.title}: {response.url.host} sent more than the "
                             f"{total:,} bytes there should be"
                         )
                     file.write(chunk)
@@ -229,7 +246,7 @@ class Fetch:
                 file.flush()
                 os.fsync(file.fileno())
         except OSError as error:
-            raise _write_failed(error, self._part, total - have) from error
+            raise self._write_failed(error, total - have) from error
         if total and have < total:
             raise _TryAgainError(f"the connection ended after {have:,} of {total:,} bytes", 0.05)
         return have
@@ -237,16 +254,16 @@ class Fetch:
     def _finish(self, digest: hashlib._Hash, have: int, resumed: bool) -> None:
         if self.size is not None and have != self.size:
             self._discard()
-            raise DownloadError(
-                f"{self.target.name}: {have:,} bytes arrived, expected {self.size:,}"
-            )
-        if self.sha256 is not None and digest.hexdigest() != self.sha256:
+            raise DownloadError(f"{self.title}: {have:,} bytes arrived, expected {self.size:,}")
+        expected = self.sha256 or self.git_oid
+        if expected is not None and digest.hexdigest() != expected:
             self._discard()
+            kind = "SHA-256" if self.sha256 else "git's SHA-1"
             if resumed:  # the first half may be of another file: one try from the beginning
-                raise _TryAgainError("the joined parts have the wrong SHA-256", 0.05)
+                raise _TryAgainError(f"the joined parts have the wrong {kind}", 0.05)
             raise DownloadError(
-                f"{self.target.name}: damaged or replaced on the way: SHA-256 is "
-                f"{digest.hexdigest()}, expected {self.sha256}"
+                f"{self.title}: damaged or replaced on the way: {kind} is "
+                f"{digest.hexdigest()}, expected {expected}"
             )
         os.replace(self._part, self.target)
         self._state.unlink(missing_ok=True)
@@ -256,11 +273,11 @@ class Fetch:
         parts = urlsplit(urldefrag(self.url).url)
         source = Path(unquote(parts.path))
         if parts.netloc not in ("", "localhost"):
-            raise DownloadError(f"{self.target.name}: {self.url} is on another machine")
-        digest, have = hashlib.sha256(), 0
+            raise DownloadError(f"{self.title}: {self.url} is on another machine")
+        digest, have = self._new_digest(), 0
         try:
             total = source.stat().st_size
-            check_space(self.target.parent, total, self.target.name)
+            check_space(self.target.parent, total, self.title)
             with source.open("rb") as reader, self._part.open("wb") as writer:
                 for chunk in _chunks(reader):
                     writer.write(chunk)
@@ -268,15 +285,15 @@ class Fetch:
                     have += len(chunk)
                     self._report(have, total)
         except OSError as error:
-            raise DownloadError(f"{self.target.name}: {error}") from error
+            raise DownloadError(f"{self.title}: {error}") from error
         self._finish(digest, have, resumed=False)
 
     def _resume_point(self) -> tuple[hashlib._Hash, int]:
         """The digest and length of what is there; nothing where it could not be proved right."""
-        digest, have = hashlib.sha256(), 0
+        digest, have = self._new_digest(), 0
         if not self._part.is_file():
             return digest, 0
-        provable = self.sha256 is not None or self._saved_etag() is not None
+        provable = (self.sha256 or self.git_oid or self._saved_etag()) is not None
         if not provable or self._part.stat().st_size > (self.size or float("inf")):
             self._discard()
             return digest, 0
@@ -285,6 +302,13 @@ class Fetch:
                 digest.update(chunk)
                 have += len(chunk)
         return digest, have
+
+    def _new_digest(self) -> hashlib._Hash:
+        if self.sha256 is None and self.git_oid is not None:
+            if self.size is None:
+                raise ValueError(f"{self.title}: git_oid without size, which it is computed from")
+            return hashlib.sha1(b"blob %d\0" % self.size, usedforsecurity=False)
+        return hashlib.sha256()
 
     def _saved_etag(self) -> str | None:
         try:
@@ -304,21 +328,44 @@ class Fetch:
         if self.progress is not None:
             self.progress(self.label, have, total)
 
+    def _write_failed(self, error: OSError, missing: int) -> DownloadError:
+        part = self._part
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            free = shutil.disk_usage(part.parent).free
+            return DownloadError(
+                f'{self.title}: the disk of "{part.parent}" is full: {missing / 1e6:,.1f} MB are '
+                f"still needed, {free / 1e6:,.1f} MB are free; what has arrived is kept and "
+                "continued next time"
+            )
+        return DownloadError(f'{self.title}: cannot write "{part}": {error.strerror or error}')
+
     def _classify(self, error: httpx.RequestError) -> Exception:
         host = urlsplit(self.url).hostname or "the server"
         for cause in _causes(error):
             if isinstance(cause, ssl.SSLCertVerificationError):
                 return DownloadError(
-                    f"{self.target.name}: the certificate of {host} is not trusted: "
+                    f"{self.title}: the certificate of {host} is not trusted: "
                     f"{cause.verify_message}; SSL_CERT_FILE can name your authorities"
                 )
             no_name = isinstance(cause, socket.gaierror)
             if isinstance(cause, OSError) and (no_name or cause.errno == errno.ENETUNREACH):
                 return OfflineError(
-                    f"{self.target.name}: no way to {host} ({cause.strerror}): this machine seems "
+                    f"{self.title}: no way to {host} ({cause.strerror}): this machine seems "
                     "to be offline; models that are here already work, see cactus list"
                 )
         return _TryAgainError(f"{host}: {str(error) or type(error).__name__}")
+
+
+def wait_before(tries: int, asked: float | None) -> float:
+    """Seconds to wait after so many tries; `asked` is what the server asked for."""
+    # Spread out, so that many clients do not come back in the same moment.
+    return min(asked or 2.0 ** (tries - 1), MAX_WAIT) * random.uniform(1.0, 1.25)
+
+
+def retry_after(headers: Mapping[str, str]) -> float | None:
+    """The seconds that a busy server asks to wait, or None."""
+    value = headers.get("retry-after", "")
+    return float(value) if value.isdecimal() else None
 
 
 def check_space(folder: Path, need: int, what: str) -> None:
@@ -327,7 +374,8 @@ def check_space(folder: Path, need: int, what: str) -> None:
     if need > free:
         raise DownloadError(
             f'{what}: {need / 1e6:,.0f} MB are needed in "{folder}" and {free / 1e6:,.0f} MB are '
-            "free; make room, or set CACTUS_WEIGHTS to a folder on another disk"
+            "free; make room, or name a folder on another disk: CACTUS_WEIGHTS for models, HF_HOME "
+            "for what comes from the hub"
         )
 
 
@@ -347,23 +395,8 @@ def tls_context(certificates: str | None = None) -> ssl.SSLContext:
     return context
 
 
-def _write_failed(error: OSError, part: Path, missing: int) -> DownloadError:
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        free = shutil.disk_usage(part.parent).free
-        return DownloadError(
-            f'the disk of "{part.parent}" is full: {missing / 1e6:,.0f} MB are still needed, '
-            f'{free / 1e6:,.0f} MB are free; "{part.name}" is kept and continued next time'
-        )
-    return DownloadError(f'cannot write "{part}": {error.strerror or error}')
-
-
 def _origin(url: httpx.URL) -> tuple[str, str, int | None]:
     return url.scheme, url.host, url.port
-
-
-def _retry_after(response: httpx.Response) -> float | None:
-    value = response.headers.get("retry-after", "")
-    return float(value) if value.isdecimal() else None
 
 
 def _is_encoded(response: httpx.Response) -> bool:

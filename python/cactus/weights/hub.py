@@ -1,34 +1,49 @@
-"""A model's files from the Hugging Face hub: configuration, tokenizer and safetensors, no more.
-
-`huggingface_hub` answers what a repository holds and with which token; the files come through
-`cactus.weights.fetch`, so that they resume, are verified and show progress like all others.
-"""
+"""Asking the Hugging Face hub what a repository holds, at which commit, and with which token."""
 
 from __future__ import annotations
 
-import json
 import os
+import re
 import socket
-from collections.abc import Callable
-from pathlib import Path
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
-from cactus.errors import DownloadError, ModelFormatError, ModelNotFound, UnsupportedModel
+from cactus.errors import DownloadError, InvalidRequest, ModelNotFound
 from cactus.weights import catalog
-from cactus.weights.checkpoint import INDEX, SINGLE
-from cactus.weights.fetch import Fetch, OfflineError, check_space
-from cactus.weights.locate import Progress
+from cactus.weights.fetch import AccessError, OfflineError, retry_after, wait_before
 
-_SMALL_FILES = (
-    "config.json",
-    "generation_config.json",
-    "tokenizer.json",
-    "tokenizer_config.json",
-    "special_tokens_map.json",
-    "added_tokens.json",
-    "chat_template.jinja",
-    "chat_template.json",
-)
+TRIES = 5
+_BUSY = frozenset({408, 429, 500, 502, 503, 504})
+_REVISION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/+-]{0,199}")
+
+
+@dataclass(frozen=True)
+class HubFile:
+    """A file at the top of a repository.
+
+    It is known by the SHA-256 of its bytes, or by git's SHA-1 where it is small; `blob` is the one
+    that names it in the hub's cache.
+    """
+
+    name: str
+    size: int | None
+    sha256: str | None
+    git_oid: str | None
+
+    @property
+    def blob(self) -> str | None:
+        return self.sha256 or self.git_oid
+
+
+@dataclass(frozen=True)
+class Repository:
+    """What the hub says of a model at one commit."""
+
+    hub_id: str
+    commit: str
+    files: Mapping[str, HubFile]
 
 
 def is_offline() -> bool:
@@ -36,125 +51,151 @@ def is_offline() -> bool:
     return os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE")
 
 
-def snapshot(
-    hub_id: str,
-    folder: Path,
-    *,
-    token: str | None = None,
-    progress: Progress | None = None,
-    accept: Callable[[dict[str, Any]], object] | None = None,
-) -> str:
-    """Fetches the files of `hub_id` that a conversion needs into `folder`; returns the commit.
-
-    `accept` sees config.json before the large files are fetched and raises where the model cannot
-    be used. Raises `ModelNotFound`, `UnsupportedModel`, `ModelFormatError` or `DownloadError`.
-    """
-    from huggingface_hub import get_token, hf_hub_url
-
-    token = token or get_token()
-    commit, files = _list_files(hub_id, token)
-    endpoint = os.environ.get("HF_ENDPOINT") or None
-    headers = {"Authorization": f"Bearer {token}"} if token else {}
-
-    def get(names: list[str]) -> None:
-        absent = [name for name in names if not (folder / name).exists()]
-        check_space(folder, sum(files[name][0] or 0 for name in absent), hub_id)
-        for name in names:
-            size, sha256 = files[name]
-            url = hf_hub_url(hub_id, name, revision=commit, endpoint=endpoint)
-            Fetch(url, folder / name, size, sha256, headers, progress=progress).run()
-
-    folder.mkdir(parents=True, exist_ok=True)
-    if "config.json" not in files:
-        raise UnsupportedModel(f"{hub_id} has no config.json; it is not a transformers checkpoint")
-    get(["config.json"])
-    if accept is not None:
-        accept(_read_object(folder / "config.json"))
-    get([name for name in _SMALL_FILES if name in files and name != "config.json"])
-    if INDEX in files:
-        get([INDEX])
-        shards = _shards(folder / INDEX)
-    else:
-        shards = [SINGLE]
-    missing = [name for name in shards if name not in files]
-    if missing:
-        raise UnsupportedModel(
-            f"{hub_id} has no {missing[0]}; only safetensors weights are read "
-            "(a .gguf file is used as it is: cactus run FILE.gguf)"
+def check_revision(revision: str) -> None:
+    """Raises `InvalidRequest` for what cannot be a branch, a tag or a commit."""
+    if not _REVISION.fullmatch(revision) or ".." in revision:
+        raise InvalidRequest(
+            f"revision is {revision[:80]!r}, expected the name of a branch or tag, or a commit"
         )
-    get(shards)
-    return commit
 
 
-def _list_files(
-    hub_id: str, token: str | None
-) -> tuple[str, dict[str, tuple[int | None, str | None]]]:
-    """The commit and, per file at the top of the repository, its size and SHA-256."""
+def find_token(token: str | None) -> str | None:
+    """The token that was given, else that of the environment or of a login on this machine."""
+    from huggingface_hub import get_token
+
+    return token or get_token()
+
+
+def file_url(repository: Repository, name: str) -> str:
+    """Where a file's bytes are, at this very commit."""
+    from huggingface_hub import hf_hub_url
+
+    return hf_hub_url(
+        repository.hub_id, name, revision=repository.commit, endpoint=_given_endpoint()
+    )
+
+
+def ask(hub_id: str, revision: str | None, token: str | None) -> Repository:
+    """What the repository holds at `revision` (None: its main branch).
+
+    Asks again, with pauses, while the hub is busy. Raises `ModelNotFound`, `OfflineError` or
+    `DownloadError` that say what to do.
+    """
     from huggingface_hub import HfApi, constants
-    from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, RepositoryNotFoundError
+    from huggingface_hub.errors import HfHubHTTPError
 
     # Otherwise each request tells the hub about the program around us, and asks for a list first.
     constants.HF_HUB_DISABLE_TELEMETRY = True
-    try:
-        info = HfApi(endpoint=os.environ.get("HF_ENDPOINT") or None, token=token).model_info(
-            hub_id, files_metadata=True, timeout=30
-        )
-    except GatedRepoError as error:
-        raise DownloadError(
-            f"{hub_id} is gated: accept its terms on its page, then give --token or HF_TOKEN"
-        ) from error
-    except RepositoryNotFoundError as error:
-        known = [entry.hub_id for entry in catalog.CATALOG]
-        close = catalog.suggest(hub_id, known)
-        raise ModelNotFound(
-            f"no model {hub_id} on the hub, or it is private (then give --token or HF_TOKEN)"
-            + (f"; did you mean {' or '.join(close)}?" if close else "")
-        ) from error
-    except HfHubHTTPError as error:
-        raise DownloadError(f"{hub_id}: the hub answered: {error}") from error
-    except Exception as error:  # the transport errors of whichever HTTP library the hub's uses
-        raise _unreachable(hub_id, error) from error
-    files = {
-        sibling.rfilename: (sibling.size, sibling.lfs.sha256 if sibling.lfs else None)
-        for sibling in info.siblings or []
-        if catalog.is_name(sibling.rfilename)
-    }
+    api = HfApi(endpoint=_given_endpoint(), token=token)
+    for attempt in range(1, TRIES + 1):
+        try:
+            info = api.model_info(hub_id, revision=revision, files_metadata=True, timeout=30)
+            break
+        except HfHubHTTPError as error:
+            if error.response.status_code not in _BUSY or attempt == TRIES:
+                raise _refused(api, hub_id, revision, token, error) from error
+            time.sleep(wait_before(attempt, retry_after(error.response.headers)))
+        except Exception as error:  # the transport errors of whichever HTTP library the hub's uses
+            raise _unreachable(hub_id, error) from error
     if not info.sha or not catalog.is_name(info.sha):
         raise DownloadError(f"{hub_id}: the hub names no commit")
-    return info.sha, files
+    files = {}
+    for sibling in info.siblings or []:
+        name, sha256 = sibling.rfilename, sibling.lfs.sha256 if sibling.lfs else None
+        if catalog.is_name(name):
+            files[name] = HubFile(name, sibling.size, _hex(sha256, 64), _hex(sibling.blob_id, 40))
+    return Repository(hub_id, info.sha, files)
+
+
+def explain_refusal(hub_id: str, token: str | None, error: AccessError) -> DownloadError:
+    """A refused file, in the words of what the user has to do for this model."""
+    page = f"{_endpoint()}/{hub_id}"
+    if token is None:
+        return DownloadError(
+            f"{hub_id} is gated or private: accept its terms at {page}, then give a token of "
+            f"that account with --token or HF_TOKEN ({error})"
+        )
+    if error.status == 401:
+        return DownloadError(
+            f"{hub_id}: the hub does not accept this token; make a new one in the settings of "
+            f"{_endpoint()} ({error})"
+        )
+    return DownloadError(
+        f"{hub_id} is gated, and the account of this token has no access yet: accept its terms "
+        f"at {page} ({error})"
+    )
+
+
+def _given_endpoint() -> str | None:
+    return os.environ.get("HF_ENDPOINT") or None
+
+
+def _endpoint() -> str:
+    from huggingface_hub import constants
+
+    return (_given_endpoint() or constants.ENDPOINT).rstrip("/")
+
+
+def _hex(text: str | None, length: int) -> str | None:
+    """A digest that may become a file's name: `length` hexadecimal digits, or None."""
+    return text if text and re.fullmatch(f"[0-9a-f]{{{length}}}", text) else None
+
+
+def _refused(
+    api: Any, hub_id: str, revision: str | None, token: str | None, error: Any
+) -> DownloadError | ModelNotFound:
+    from huggingface_hub.errors import (
+        GatedRepoError,
+        RepositoryNotFoundError,
+        RevisionNotFoundError,
+    )
+
+    status = error.response.status_code
+    if isinstance(error, RevisionNotFoundError):
+        return ModelNotFound(f"{hub_id} has no revision {revision!r}{_revisions(api, hub_id)}")
+    if isinstance(error, GatedRepoError):
+        return explain_refusal(hub_id, token, AccessError(f"answer {status}", status))
+    if isinstance(error, RepositoryNotFoundError):
+        hint = "then give --token or HF_TOKEN" if token is None else "to others than this token's"
+        return ModelNotFound(
+            f"no model {hub_id} on the hub, or it is private ({hint}){_nearest(hub_id)}"
+        )
+    if status == 401:
+        return explain_refusal(hub_id, token, AccessError("answer 401", 401))
+    if status == 429:
+        return DownloadError(
+            f"{hub_id}: the hub has had too many requests from here (429); wait some minutes"
+            + ("" if token else ", or give a token (--token, HF_TOKEN), which is allowed more")
+        )
+    first = (str(error).strip() or f"status {status}").splitlines()[0]
+    return DownloadError(f"{hub_id}: the hub answered: {first}")
+
+
+def _revisions(api: Any, hub_id: str) -> str:
+    """What could have been meant, where the hub says it."""
+    try:
+        refs = api.list_repo_refs(hub_id)
+    except Exception:  # the message is about something else
+        return ""
+    names = [ref.name for ref in (*refs.branches, *refs.tags)][:10]
+    return f"; branches and tags: {', '.join(names)}" if names else ""
+
+
+def _nearest(hub_id: str) -> str:
+    """The models that an unknown id could have meant, as the end of a message."""
+    if catalog.find(hub_id) is not None:
+        return ""
+    close = catalog.suggest(hub_id, [entry.hub_id for entry in catalog.CATALOG])
+    return f"; did you mean {' or '.join(close)}?" if close else ""
 
 
 def _unreachable(hub_id: str, error: BaseException) -> DownloadError:
     cause: BaseException | None = error
     while cause is not None:
-        if isinstance(cause, socket.gaierror):
+        if isinstance(cause, (socket.gaierror, ConnectionError, TimeoutError)):
             return OfflineError(
-                f"{hub_id}: no way to the hub ({cause.strerror}): this machine seems to be "
-                "offline; models that are here already work, see cactus list"
+                f"{hub_id}: no way to the hub ({cause.strerror or cause}): this machine seems to "
+                f"be offline; models that are here already work, see cactus list{_nearest(hub_id)}"
             )
         cause = cause.__cause__ or cause.__context__
     return DownloadError(f"{hub_id}: the hub cannot be asked: {error or type(error).__name__}")
-
-
-def _shards(index: Path) -> list[str]:
-    """The files that the index spreads the tensors over; names that could leave the folder fail."""
-    weight_map = _read_object(index).get("weight_map")
-    if not isinstance(weight_map, dict) or not weight_map:
-        raise ModelFormatError(f'"{index}": weight_map is missing or empty')
-    names = sorted({str(name) for name in weight_map.values()})
-    for name in names:
-        if not catalog.is_name(name) or not name.endswith(".safetensors"):
-            raise ModelFormatError(f'"{index}": refusing the file name {name[:80]!r}')
-    if len({name.lower() for name in names}) < len(names):
-        raise ModelFormatError(f'"{index}": two file names differ only in upper and lower case')
-    return names
-
-
-def _read_object(path: Path) -> dict[str, Any]:
-    try:
-        value = json.loads(path.read_bytes())
-    except (ValueError, RecursionError) as error:
-        raise ModelFormatError(f'"{path}" is not valid JSON: {error}') from error
-    if not isinstance(value, dict):
-        raise ModelFormatError(f'"{path}" should hold a JSON object')
-    return value

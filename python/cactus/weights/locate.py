@@ -13,6 +13,7 @@ import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from cactus.errors import CactusError, ModelNotFound
 from cactus.weights import catalog
@@ -123,8 +124,7 @@ def source_id(folder: Path) -> str | None:
     It is ``cactus.source.hub_id`` of the folder's config.json, else that of the catalog's model
     with the folder's name.
     """
-    own = (_read_config(folder) or {}).get("cactus")
-    source = own.get("source") if isinstance(own, dict) else None
+    source = describe(folder).get("source")
     recorded = source.get("hub_id") if isinstance(source, dict) else None
     if isinstance(recorded, str) and catalog.is_hub_id(recorded):
         return recorded
@@ -132,17 +132,10 @@ def source_id(folder: Path) -> str | None:
     return entry.hub_id if entry is not None else None
 
 
-def record_source_id(folder: Path, hub_id: str) -> None:
-    """Writes down in a weights folder which hub id it was made from, for `source_id`."""
-    config = _read_config(folder) or {}
-    own = config.get("cactus")
-    if not isinstance(own, dict):
-        raise ModelNotFound(f'"{folder}" is no weights folder: its config.json has no "cactus"')
-    source = own.get("source")
-    own["source"] = {**(source if isinstance(source, dict) else {}), "hub_id": hub_id}
-    part = folder / ".config.json.part"
-    part.write_text(json.dumps(config, indent=2, ensure_ascii=False) + "\n", "utf-8")
-    os.replace(part, folder / "config.json")
+def describe(folder: Path) -> dict[str, Any]:
+    """What a weights folder says of its making: the section ``cactus`` of its config.json."""
+    own = (_read_config(folder) or {}).get("cactus")
+    return own if isinstance(own, dict) else {}
 
 
 def is_path(text: str) -> bool:
@@ -176,7 +169,14 @@ def not_found(text: str) -> ModelNotFound:
     """The error for a model that is not there, with the nearest names and the next step."""
     shown = text if len(text) <= 120 else f"{text[:100]}… ({len(text)} characters)"
     bare = _bare_name(text)
-    entry = catalog.find(bare or text)
+    entry = catalog.find(bare or catalog.split_file(text)[0])
+    if entry is not None and not entry.runs:
+        from cactus.models.base import known_architectures
+
+        return ModelNotFound(
+            f'model "{shown}" is not on this machine, and this version cannot run it: its '
+            f"architecture is {entry.model_type}, and there are {', '.join(known_architectures())}"
+        )
     if entry is not None:
         return ModelNotFound(
             f'model "{shown}" is not on this machine; fetch it with: cactus download {entry.hub_id}'
