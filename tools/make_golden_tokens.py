@@ -4,7 +4,8 @@
 
 ``llama-tokenize`` is the program of that name in a build of llama.cpp. The starter's vocabulary is
 tried under several pre-tokenizers, and a small SentencePiece vocabulary, learned here from the
-project's own text, under model "llama". Needs gguf, as the test suite does, and tokenizers.
+project's own text unless the golden file has one, under model "llama": as Llama 2 uses it, and with
+the user-defined tokens that Gemma has. Needs gguf, as the test suite does, and tokenizers.
 """
 
 from __future__ import annotations
@@ -50,6 +51,15 @@ STRINGS = [
     "'s't're've'm'll'd",
 ]
 
+# Runs of blanks and line ends, and markup of web pages, which Gemma's vocabulary takes whole.
+USER_TOKENS = ["  ", "   ", "    ", "\n", "\n\n", "\n\n\n", "\t", "<b>", "</b>"]
+GEMMA_STRINGS = [
+    " " * 9 + "x" + " " * 3 + "y  z",
+    "a\n\n\n\n\nb\n  c\t\td",
+    "<b>bold</b> and <i>more</i><b",
+    "<start_of_turn>user\nhi<end_of_turn>\n",
+]
+
 
 def main(program: str, gguf: str) -> None:
     reader = GGUFReader(gguf)
@@ -58,13 +68,19 @@ def main(program: str, gguf: str) -> None:
         for name in ("tokens", "token_type", "merges")
     }
     bpe = {pre: ids(program, {"model": "gpt2", "pre": pre, **vocabulary}, STRINGS) for pre in PRE}
-    pieces = learn_pieces()
+    pieces = known_pieces() or learn_pieces()
+    gemma = {"model": "llama", "add_space_prefix": False, **with_user_tokens(pieces)}
     golden = {
         "strings": STRINGS,
         "bpe": bpe,
         "sentencepiece": {
             **pieces,
             "ids": ids(program, {"model": "llama", **pieces}, STRINGS),
+        },
+        "gemma": {
+            "strings": GEMMA_STRINGS,
+            "user_tokens": USER_TOKENS,
+            "ids": ids(program, gemma, STRINGS + GEMMA_STRINGS),
         },
     }
     TARGET.parent.mkdir(parents=True, exist_ok=True)
@@ -87,6 +103,27 @@ def learn_pieces(size: int = 1200) -> dict[str, Any]:
     scores = [0.0] * len(head) + [-float(rank) for rank in range(len(merged) + len(single))]
     types = [2, 3, 3] + [6] * 256 + [1] * (len(merged) + len(single))
     return {"tokens": head + merged + single, "scores": scores, "token_type": types}
+
+
+def known_pieces() -> dict[str, Any] | None:
+    """The vocabulary of the golden file: learned anew it would follow every edit of the README."""
+    if not TARGET.exists():
+        return None
+    golden = json.loads(TARGET.read_text())["sentencepiece"]
+    return {name: golden[name] for name in ("tokens", "scores", "token_type")}
+
+
+def with_user_tokens(pieces: dict[str, Any]) -> dict[str, Any]:
+    """The vocabulary with `USER_TOKENS` in it; a piece of the same spelling becomes one."""
+    tokens, scores, types = (list(pieces[key]) for key in ("tokens", "scores", "token_type"))
+    for token in USER_TOKENS:
+        if token in tokens:
+            types[tokens.index(token)] = 4
+        else:
+            tokens.append(token)
+            scores.append(-1000.0)
+            types.append(4)
+    return {"tokens": tokens, "scores": scores, "token_type": types}
 
 
 def ids(program: str, tokenizer: dict[str, Any], strings: list[str]) -> list[list[int]]:
@@ -116,6 +153,8 @@ def write_gguf(path: Path, tokenizer: dict[str, Any]) -> None:
         writer.add_token_merges(tokenizer["merges"])
     if "scores" in tokenizer:
         writer.add_token_scores(tokenizer["scores"])
+    if "add_space_prefix" in tokenizer:
+        writer.add_add_space_prefix(tokenizer["add_space_prefix"])
     writer.add_block_count(1)
     writer.add_context_length(64)
     writer.add_embedding_length(64)

@@ -38,6 +38,33 @@ def test_sentencepiece_ids_are_those_of_llama_cpp(sentencepiece: Tokenizer) -> N
     assert sentencepiece.encode("hi", special=True)[1:] == sentencepiece.encode("hi")
 
 
+def gemma_metadata() -> dict[str, Any]:
+    """The small SentencePiece vocabulary with user-defined tokens, and no blank put before text."""
+    metadata = sentencepiece_metadata() | {"tokenizer.ggml.add_space_prefix": False}
+    tokens, scores, types = (
+        metadata[f"tokenizer.ggml.{name}"] for name in ("tokens", "scores", "token_type")
+    )
+    for token in GOLDEN["gemma"]["user_tokens"]:
+        if token in tokens:
+            types[tokens.index(token)] = 4
+        else:
+            tokens.append(token)
+            scores.append(-1000.0)
+            types.append(4)
+    return metadata
+
+
+def test_user_defined_tokens_of_a_sentencepiece_file_are_taken_whole(tmp_path: Path) -> None:
+    """As Gemma has them for runs of blanks and line ends; ids are those of llama.cpp."""
+    write_tokenizer(gemma_metadata(), tmp_path)
+    tokenizer = Tokenizer.load(tmp_path)
+    golden = GOLDEN["gemma"]
+    strings = GOLDEN["strings"] + golden["strings"]
+    for text, ids in zip(strings, golden["ids"], strict=True):
+        assert tokenizer.encode(text) == ids, text
+        assert tokenizer.decode(ids) == text
+
+
 def test_ids_are_those_of_transformers(starter: Tokenizer) -> None:
     golden = json.loads(TOKENS.read_text())
     assert len(golden) >= 200

@@ -282,18 +282,17 @@ LOSSLESS = {
 
 STORED = {
     **LOSSLESS,
-    **{"Q4_K": "q4", "IQ4_XS": "q8", "Q2_K": "q4_64", "Q3_K": "q4_64"},
+    **{"Q4_K": "q4", "IQ4_XS": "q8", "Q2_K": "q4_64", "Q3_K": "q4"},
     **{"Q5_1": "q8", "Q5_K": "q8", "Q6_K": "q8"},
 }
-"""What each format is stored in: exactly, or in the smallest format whose own error is at most
-half of the error that the source format was made with. Of normally distributed weights, as ggml
-quantises them:
+"""What each format is stored in: exactly, or in the smallest format that makes the error that the
+source format was made with at most a tenth larger. Of normally distributed weights, as ggml
+quantises them (own error; what storing adds, as a distance of its own; both together):
 
-    source   error    stored   further error      source   error    stored   further error
-    Q4_0     0.0859   q4_0     0                  Q2_K     0.2968   q4_64    0.0678
-    Q4_1     0.0782   q4       0                  Q3_K     0.1508   q4_64    0.0727
-    Q5_0     0.0427   q8       0                  Q4_K     0.0714   q4       0.0002
-    Q5_1     0.0379   q8       0.0053             Q5_K     0.0361   q8       0.0053
-    Q8_0     0.0054   q8       0                  Q6_K     0.0178   q8       0.0053
-    IQ4_NL   0.0761   q8       0                  IQ4_XS   0.0767   q8       0.0002
+    Q4_0    0.0859   q4_0    0         0.0859      Q2_K   0.2968   q4_64   0.0678   0.3047
+    Q4_1    0.0782   q4      0         0.0782      Q3_K   0.1508   q4      0.0620   0.1634
+    Q5_0    0.0427   q8      0         0.0427      Q4_K   0.0714   q4      0.0002   0.0714
+    Q5_1    0.0379   q8      0.0053    0.0382      Q5_K   0.0361   q8      0.0053   0.0365
+    Q8_0    0.0054   q8      0         0.0054      Q6_K   0.0178   q8      0.0053   0.0186
+    IQ4_NL  0.0761   q8      0         0.0761      IQ4_XS 0.0767   q8      0.0002   0.0767
 """
