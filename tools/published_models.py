@@ -11,11 +11,15 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Published:
-    """A model as its makers publish it; ``parameters`` counts a tied output matrix once."""
+    """A model as its makers publish it; ``parameters`` counts a tied output matrix once.
+
+    ``others`` are the ids of models with the same sizes.
+    """
 
     hub_id: str
     parameters: int
     config: dict[str, Any]
+    others: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -156,7 +160,6 @@ def _llama(sizes: dict[str, Any], theta: float, **others: Any) -> dict[str, Any]
 
 
 _LLAMA_3_2 = {
-    "head_dim": 64,
     "rope_scaling": {
         "factor": 32.0,
         "high_freq_factor": 4.0,
@@ -183,6 +186,18 @@ _SMOLLM3 = {
     "eos_token_id": 128_012,
 }
 
+_GRANITE = {
+    "architectures": ["GraniteForCausalLM"],
+    "model_type": "granite",
+    "attention_multiplier": 0.015625,
+    "embedding_multiplier": 12.0,
+    "logits_scaling": 8.0,
+    "residual_multiplier": 0.22,
+    "pad_token_id": 0,
+    "bos_token_id": 0,
+    "eos_token_id": 0,
+}
+
 _SIXTEEN = [2, 5, 8, 10, 12, 14]
 _THIRTY = [2, 5, 9, 13, 17, 21, 24, 27]
 
@@ -192,23 +207,59 @@ def _smollm2(hidden: int, inner: int, layers: int, heads: int, kv_heads: int) ->
 
 
 PUBLISHED = (
-    Published("LiquidAI/LFM2-350M", 354_483_968, _lfm2(1024, 6656, 16, 16, _SIXTEEN)),
+    Published(
+        "LiquidAI/LFM2-350M",
+        354_483_968,
+        _lfm2(1024, 6656, 16, 16, _SIXTEEN),
+        ("LiquidAI/LFM2.5-350M",),
+    ),
     Published("LiquidAI/LFM2-700M", 742_489_344, _lfm2(1536, 10_240, 16, 24, _SIXTEEN)),
-    Published("LiquidAI/LFM2-1.2B", 1_170_340_608, _lfm2(2048, 12_288, 16, 32, _SIXTEEN)),
+    Published(
+        "LiquidAI/LFM2-1.2B",
+        1_170_340_608,
+        _lfm2(2048, 12_288, 16, 32, _SIXTEEN),
+        (
+            "LiquidAI/LFM2-1.2B-RAG",
+            "LiquidAI/LFM2-1.2B-Tool",
+            "LiquidAI/LFM2.5-1.2B-Instruct",
+            "LiquidAI/LFM2.5-1.2B-Thinking",
+        ),
+    ),
     Published(
         "LiquidAI/LFM2-2.6B", 2_569_272_320, _lfm2(2048, 10_752, 30, 32, _THIRTY, adjust=False)
     ),
     Published("Qwen/Qwen3-0.6B", 596_049_920, _qwen3(1024, 3072, 28, 16)),
     Published("Qwen/Qwen3-1.7B", 1_720_574_976, _qwen3(2048, 6144, 28, 16)),
     Published("Qwen/Qwen3-4B", 4_022_468_096, _qwen3(2560, 9728, 36, 32)),
+    Published(
+        "Qwen/Qwen3-4B-Instruct-2507",
+        4_022_468_096,
+        _qwen3(2560, 9728, 36, 32) | {"max_position_embeddings": 262_144, "rope_theta": 5e6},
+    ),
     Published("Qwen/Qwen2.5-0.5B-Instruct", 494_032_768, _qwen2(896, 4864, 24, 14, 21)),
-    Published("Qwen/Qwen2.5-1.5B-Instruct", 1_543_714_304, _qwen2(1536, 8960, 28, 12, 21)),
-    Published("google/gemma-3-270m-it", 268_098_176, _gemma3(640, 2048, 18)),
+    Published(
+        "Qwen/Qwen2.5-1.5B-Instruct",
+        1_543_714_304,
+        _qwen2(1536, 8960, 28, 12, 21),
+        ("Qwen/Qwen2.5-Coder-1.5B-Instruct",),
+    ),
+    Published("Qwen/Qwen2.5-3B-Instruct", 3_085_938_688, _qwen2(2048, 11_008, 36, 16, 70)),
+    Published(
+        "google/gemma-3-270m-it",
+        268_098_176,
+        _gemma3(640, 2048, 18),
+        ("google/functiongemma-270m-it",),
+    ),
     Published("google/gemma-3-1b-it", 999_885_952, _gemma3(1152, 6912, 26)),
     Published(
         "meta-llama/Llama-3.2-1B-Instruct",
         1_235_814_400,
-        _llama(_sizes(2048, 8192, 16, 32, 8, 128_256, 131_072), 500_000.0, **_LLAMA_3_2),
+        _llama(_sizes(2048, 8192, 16, 32, 8, 128_256, 131_072), 5e5, head_dim=64, **_LLAMA_3_2),
+    ),
+    Published(
+        "meta-llama/Llama-3.2-3B-Instruct",
+        3_212_749_824,
+        _llama(_sizes(3072, 8192, 28, 24, 8, 128_256, 131_072), 5e5, head_dim=128, **_LLAMA_3_2),
     ),
     Published(
         "HuggingFaceTB/SmolLM2-135M-Instruct",
@@ -229,6 +280,11 @@ PUBLISHED = (
         "HuggingFaceTB/SmolLM3-3B",
         3_075_098_624,
         _llama(_sizes(2048, 11_008, 36, 16, 4, 128_256, 65_536), 5e6, **_SMOLLM3),
+    ),
+    Published(
+        "ibm-granite/granite-3.3-2b-instruct",
+        2_533_539_840,
+        _llama(_sizes(2048, 8192, 40, 32, 8, 49_159, 131_072), 1e7, **_GRANITE),
     ),
 )
 

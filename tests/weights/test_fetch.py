@@ -332,7 +332,7 @@ def test_a_disk_that_fills_up_keeps_what_has_arrived(site, target: Path, monkeyp
         return Full(file) if "wb" in mode else file
 
     monkeypatch.setattr(Path, "open", open_full)
-    with pytest.raises(DownloadError, match=r'is full: .*has arrived is kept'):
+    with pytest.raises(DownloadError, match=r"is full: .*has arrived is kept"):
         get(site, target)
     assert part_of(target).stat().st_size == 100_000
     monkeypatch.undo()

@@ -1,0 +1,215 @@
+"""Writes the tables of docs/models.md, between its two markers.
+
+python tools/gen_models_docs.py          write
+python tools/gen_models_docs.py --check  exit 1 when the page is out of date
+
+Sizes are computed from the published configurations with the converter's own rules; speed and peak
+memory are what benchmarks/results/*.json has, the newest file for each model.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import math
+import re
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT / "tools"))
+
+from published_models import PUBLISHED, Published, find  # noqa: E402
+
+from cactus.models.base import Architecture, known_architectures, load_architecture  # noqa: E402
+from cactus.weights import catalog  # noqa: E402
+from cactus.weights.gguf_families import FAMILIES  # noqa: E402
+from cactus.weights.layout import tile_nbytes  # noqa: E402
+from cactus.weights.sources import SourceTensor  # noqa: E402
+from cactus.weights.storage import choose_dtype  # noqa: E402
+
+PAGE = ROOT / "docs" / "models.md"
+RESULTS = ROOT / "benchmarks" / "results"
+BEGIN = "<!-- begin: tools/gen_models_docs.py writes what follows -->"
+END = "<!-- end -->"
+
+PRECISIONS = ("INT4", "INT8", "FP16")
+CONTEXT = 4096
+STARTER = "starter"
+PREFILL, DECODE, DEEP = "prefill 512", "decode", "decode at 1,024"
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """What a model takes, in bytes: weights by precision, and keys and values of one token."""
+
+    weights: dict[str, int]
+    position: int
+
+
+def sizes_of(architecture: Architecture) -> Sizes:
+    """Computed from shapes alone, as the converter would store a bf16 checkpoint."""
+    weights = {name: sum(_stored(architecture, name)) for name in PRECISIONS}
+    slots = [slot for slot in architecture.build().slots if slot.kind == "kv"]
+    return Sizes(weights, sum(2 * slot.kv_heads * slot.head_dim * 2 for slot in slots))
+
+
+def _stored(architecture: Architecture, precision: str) -> Iterator[int]:
+    for weight in architecture.weights:
+        count = math.prod(weight.shape)
+        tensor = SourceTensor(weight.name, "BF16", weight.shape, 2 * count, _no_rows)
+        dtype = choose_dtype(tensor, precision)
+        yield 4 * count if dtype == "plain" else tile_nbytes(dtype, *weight.shape)
+
+
+def _no_rows(start: int, stop: int) -> np.ndarray[Any, np.dtype[np.uint8]]:
+    raise NotImplementedError("only the shape of this tensor is known")
+
+
+def known() -> list[tuple[Published, Architecture]]:
+    """The published models of the architectures that are there."""
+    kinds = known_architectures()
+    return [
+        (model, load_architecture(model.config))
+        for model in PUBLISHED
+        if model.config["model_type"] in kinds
+    ]
+
+
+def families() -> str:
+    """A row for each architecture."""
+    rows = ["| `model_type` | | models | GGUF |", "|---|---|---|---|"]
+    for kind in known_architectures():
+        module = importlib.import_module(f"cactus.models.{kind}")
+        first = (module.__doc__ or "").strip().split("\n\n")[0].replace("\n", " ")
+        models = [model for model in PUBLISHED if model.config["model_type"] == kind]
+        names = ", ".join(_short(id) for model in models for id in (model.hub_id, *model.others))
+        imported = "yes" if {kind, kind.removesuffix("_text")} & set(FAMILIES) else "no"
+        rows.append(f"| `{kind}` | {first.rstrip('.')} | {names} | {imported} |")
+    return "\n".join(rows)
+
+
+def sizes() -> str:
+    """A row for each published model."""
+    heads = ["model", "parameters", "context", *PRECISIONS, "K and V"]
+    heads += [f"memory, {name}" for name in PRECISIONS[:2]]
+    rows = [_row(heads), _row(["---", *["--:"] * (len(heads) - 1)])]
+    for model, architecture in known():
+        found = sizes_of(architecture)
+        cache = found.position * CONTEXT
+        cells = [model.hub_id, _count(model.parameters), f"{architecture.config.context_length:,}"]
+        cells += [_bytes(found.weights[name]) for name in PRECISIONS]
+        cells.append(f"{found.position / 1e3:,.0f} kB")
+        cells += [_bytes(found.weights[name] + cache) for name in PRECISIONS[:2]]
+        rows.append(_row(cells))
+    return "\n".join(rows)
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One model's pair of ours and llama.cpp in a file of results."""
+
+    pair: dict[str, Any]
+    machine: dict[str, Any]
+
+    def line(self, name: str, threads: int) -> dict[str, Any] | None:
+        """What was measured under a name."""
+        for line in self.pair["lines"]:
+            if (line["name"], line["threads"]) == (name, threads):
+                return dict(line)
+        return None
+
+    def rate(self, name: str, threads: int) -> str:
+        """Ours in tokens/s, and as a multiple of llama.cpp's."""
+        line = self.line(name, threads)
+        if line is None:
+            return ""
+        ours, ratio = line["ours"]["median"], line["ratio"]["median"]
+        return f"{ours:,.0f} ({ratio:.2f}×)"
+
+
+def newest() -> dict[str, Measured]:
+    """For each model the newest comparison with llama.cpp."""
+    files = [json.loads(path.read_text("utf-8")) for path in RESULTS.glob("*.json")]
+    found = {}
+    for file in sorted(files, key=lambda file: file["machine"]["time"]):
+        for pair in file["pairs"]:
+            if (pair["ours"]["name"], pair["peer"]["name"]) == ("ours", "llama.cpp"):
+                found[pair["model"]] = Measured(pair, file["machine"])
+    return found
+
+
+def speed() -> str:
+    """A row for each model that was measured."""
+    heads = ["model", "file", "on disk", "threads", PREFILL, DECODE, DEEP, "peak memory"]
+    rows = [_row(heads), _row(["---", "---", *["--:"] * (len(heads) - 2)])]
+    machines = set()
+    for name, found in newest().items():
+        machines.add(f"{found.machine['processor']}, {found.machine['cores']} cores")
+        footprint = found.pair["ours"]["footprint"]
+        types = re.sub(r" \d+ MB", "", footprint["types"])
+        for threads in (1, 2):
+            rss = found.line(f"peak RSS, {DEEP}", threads)
+            first = [_title(name), types, _bytes(footprint["disk"])] if threads == 1 else [""] * 3
+            rates = [found.rate(case, threads) for case in (PREFILL, DECODE, DEEP)]
+            rows.append(_row([*first, str(threads), *rates, _memory(rss)]))
+    return "\n".join([*rows, "", f"Tokens a second on: {'; '.join(sorted(machines))}."])
+
+
+def _title(name: str) -> str:
+    return _short(catalog.STARTER.hub_id if name == STARTER else find(name).hub_id)
+
+
+def _short(hub_id: str) -> str:
+    return hub_id.rpartition("/")[2]
+
+
+def _memory(line: dict[str, Any] | None) -> str:
+    if line is None:
+        return ""
+    ours, theirs = line["ours"]["median"], line["theirs"]["median"]
+    return f"{ours:,.0f} MB ({theirs:,.0f} MB)"
+
+
+def _row(cells: list[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def _count(parameters: int) -> str:
+    return f"{parameters / 1e6:,.0f} M" if parameters < 1e9 else f"{parameters / 1e9:.2f} B"
+
+
+def _bytes(count: int) -> str:
+    return f"{count / 1e6:,.0f} MB" if count < 1e9 else f"{count / 1e9:.2f} GB"
+
+
+def render() -> str:
+    """The three tables, as Markdown."""
+    return f"## Families\n\n{families()}\n\n## Size\n\n{sizes()}\n\n## Speed\n\n{speed()}\n"
+
+
+def updated(page: str) -> str:
+    """`page` with the generated part replaced."""
+    before, begin, rest = page.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not begin or not end:
+        raise SystemExit(f"{PAGE}: the markers are missing")
+    return f"{before}{BEGIN}\n\n{render()}\n{END}{after}"
+
+
+def main() -> int:
+    page = PAGE.read_text("utf-8")
+    fresh = updated(page)
+    if "--check" in sys.argv[1:]:
+        return int(page != fresh)
+    PAGE.write_text(fresh, "utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
