@@ -48,6 +48,9 @@ def test_convert_prints_the_folder_and_what_was_lost(run, root, tiny_checkpoint:
     assert (status, out.strip()) == (0, str(root / "tiny-llama"))
     assert locate.resolve("tiny-llama") == root / "tiny-llama"
     assert ", INT8, " in err and "largest error: " in err and "bits a weight" in err
+    assert re.search(
+        r"^ +F\d+ in q8 +\d+ matrices, .* bits, error up to 0\.\d\d%$", err, re.MULTILINE
+    )
 
 
 def test_convert_into_a_folder_that_is_named(run, root, tiny_checkpoint, tmp_path: Path) -> None:
