@@ -121,7 +121,7 @@ void Program::make_buffers() {
   }
   // A row before it is quantised; or an attention tile: scores, queries, and the running and a
   // page's (m, l, o).
-  const uint32_t attention = kMaxQueries * (kPage + kMaxHeadDim + 2 * (2 + kMaxHeadDim));
+  const uint32_t attention = kMaxQueries * (kPage + kQueryStride + 2 * (2 + kMaxHeadDim));
   scratch_floats_ = std::max(widest, attention);
   scratch_.assign(static_cast<size_t>(team_.size()), std::vector<float>(scratch_floats_));
   row_scratch_.resize(static_cast<size_t>(max_rows_) * queries);

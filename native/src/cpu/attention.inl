@@ -99,7 +99,7 @@ static inline void score_blocks(const AttendArgs& a, int block) {
       columns[n] = load_stored(k + n * stride);
     }
     for (int q = 0; q < M; q++) {
-      const F16 value = set1(a.q[d * M + q]);
+      const F16 value = set1(a.q[q * kQueryStride + d]);
       for (int n = 0; n < N; n++) s[n][q] = fma(columns[n], value, s[n][q]);
     }
   }

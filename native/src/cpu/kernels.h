@@ -22,11 +22,12 @@ constexpr int kQ4SymmetricBlock = 288;  // bytes: as q4 without minima, which ar
 constexpr int kQ4x64Block = 576;  // bytes, of 64 columns: 8 x 64 of codes, 16 f16 scales, 16 minima
 constexpr int kPage = 256;        // positions of a KV page; attention merges page by page
 constexpr int kMaxHeadDim = 512;
-constexpr int kPeakBytes = 4096;  // operands of the loops that measure peaks
-constexpr int kMaxQueries = 12;   // query rows that one attention tile handles together, at most
-constexpr int kMaxLevels = 2;     // int8 levels of an activation
-constexpr int kQ8Steps = 127;     // largest magnitude of an activation in 8 bits, in its steps
-constexpr int kQ12Steps = 1904;   // 119 * 16: the same in 12 bits
+constexpr int kPeakBytes = 4096;                // operands of the loops that measure peaks
+constexpr int kQueryStride = kMaxHeadDim + 16;  // floats between queries; no power of two
+constexpr int kMaxQueries = 12;  // query rows that one attention tile handles together, at most
+constexpr int kMaxLevels = 2;    // int8 levels of an activation
+constexpr int kQ8Steps = 127;    // largest magnitude of an activation in 8 bits, in its steps
+constexpr int kQ12Steps = 1904;  // 119 * 16: the same in 12 bits
 
 // Activations are integers with a scale per group of 32 or 64, in one or two levels of int8. Of
 // each 8 columns the first four are paired with the last four, because a byte of q4 weights holds
@@ -63,7 +64,7 @@ struct KvPage {
 
 // Queries of one key/value head that read the same page.
 struct AttendArgs {
-  const float* q;          // [head_dim][count], already scaled
+  const float* q;          // [count][kQueryStride], already scaled
   int limit[kMaxQueries];  // positions of this page that the query may see, 0..256
   int count;               // 1..max_queries
   int head_dim;

@@ -70,10 +70,10 @@ struct Partial {
   }
 };
 
-// The tile's queries in this thread's scratch, behind the scores: [head_dim][count].
+// The tile's scaled queries in this thread's scratch, behind the scores: [count][kQueryStride].
 float* packed_queries(const Context& c) { return c.scratch() + kMaxQueries * kPage; }
 
-void pack_queries(const Context& c, const Shape& shape, const Tile& tile) {
+void pack_queries(const Context& c, const StepRecord& step, const Shape& shape, const Tile& tile) {
   const Sequence& s = c.batch().sequences[tile.sequence];
   float* packed = packed_queries(c);
   for (uint32_t n = 0; n < tile.count; n++) {
@@ -82,7 +82,7 @@ void pack_queries(const Context& c, const Shape& shape, const Tile& tile) {
     const uint32_t head = tile.kv_head * shape.group + query % shape.group;
     const float* q =
         c.row_scratch() + (static_cast<size_t>(row) * shape.heads + head) * shape.head_dim;
-    for (uint32_t d = 0; d < shape.head_dim; d++) packed[d * tile.count + n] = q[d];
+    c.kernels().scale(q, step.f[0], static_cast<int>(shape.head_dim), packed + n * kQueryStride);
   }
 }
 
@@ -163,7 +163,7 @@ uint32_t count_pages(const Batch& batch, const Shape& shape) {
 
 // The running result and a page's lie in this thread's scratch, behind the scores and the queries.
 Partial scratch_partial(const Context& c, const Shape& shape, int n) {
-  float* memory = c.scratch() + kMaxQueries * (kPage + size_t{shape.head_dim});
+  float* memory = c.scratch() + kMaxQueries * size_t{kPage + kQueryStride};
   return Partial::at(memory + n * Partial::floats(shape.head_dim));
 }
 
@@ -184,7 +184,7 @@ void attend_all(const StepRecord& step, const Context& c) {
       bool packed = false;
       for (uint32_t page = 0; page < pages; page++, piece++) {
         if (piece % threads != thread) continue;
-        if (!packed) pack_queries(c, shape, tile);
+        if (!packed) pack_queries(c, step, shape, tile);
         packed = true;
         const uint32_t after = page + threads < pages ? page + threads : page;
         attend(c, step, shape, tile, page, page_of(c, step, tile, after),
@@ -207,7 +207,7 @@ void attend_all(const StepRecord& step, const Context& c) {
         attend(c, step, shape, tile, page, next, result);
         return result;
       };
-      if (!split) pack_queries(c, shape, tile);
+      if (!split) pack_queries(c, step, shape, tile);
       // Every query sees something of the first page, so the running result begins with it.
       const Partial total = partial(0);
       for (uint32_t page = 1; page < pages; page++) {
@@ -236,7 +236,6 @@ void prepare(const StepRecord& step, const Context& c, const Query& query, const
     if (head < shape.heads) {
       float* q = c.row_scratch() + (static_cast<size_t>(row) * shape.heads + head) * shape.head_dim;
       query(row, head, q);
-      c.kernels().scale(q, step.f[0], static_cast<int>(shape.head_dim), q);
       continue;
     }
     const uint32_t kv_head = head - shape.heads;
