@@ -283,8 +283,9 @@ def _complete(find: Callable[[], Model], messages: Messages, options: Mapping[st
             with find().stream(messages, **rest) as stream:
                 for event in stream:
                     if callback is not None:
+                        answer = event.text if event.kind == "text" else ""
                         try:
-                            callback(event.text, event.token_id, None)
+                            callback(answer, event.token_id, None)
                         except BaseException as error:
                             raised = error
                             raise

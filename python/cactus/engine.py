@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from cactus.errors import InsufficientMemory, InvalidRequest, TemplateError
 from cactus.generate.contract import Decoder, Program, Sampler, Sampling
+from cactus.generate.reasoning import CLOSE, OPEN
 from cactus.generate.speculation import StepCosts
 from cactus.machine import can_reserve, choose_threads, memory_bytes
 from cactus.plan_cache import StoredPlan, key_of, read_plan, write_plan
@@ -52,9 +53,16 @@ class Engine:
         """A fresh sampler: no random state or token counts of an earlier call."""
         return self.make_sampler(**asdict(sampling))
 
+    @property
+    def thinks(self) -> bool:
+        """Whether ``<think>`` is this model's markup: its template or its vocabulary has it."""
+        source = "" if isinstance(self.template, TemplateError) else self.template.source
+        return OPEN in source or CLOSE in source or self.tokenizer.token_to_id(OPEN) is not None
+
     def decoder(self) -> Decoder:
-        """A fresh decoder of generated ids."""
-        return self.tokenizer.stream()
+        """A fresh decoder of generated ids; reasoning keeps its tags."""
+        tags = map(self.tokenizer.token_to_id, (OPEN, CLOSE))
+        return self.tokenizer.stream(shown=[id for id in tags if id is not None])
 
     def work(self) -> Work:
         """What a step reads and multiplies, whatever the machine."""

@@ -131,8 +131,9 @@ class Model:
 
         Options: `max_tokens` 512, `temperature` 0 (greedy), `top_p`, `top_k`, `min_p`,
         `repetition_penalty`, `presence_penalty`, `frequency_penalty`, `logit_bias`, `seed`, `stop`,
-        `include_stop_sequences`, `tools`, `confidence_threshold` (off; see docs/python-api.md for
-        the ranges, and for what 0 and None mean).
+        `include_stop_sequences`, `tools`, `confidence_threshold` (off), `speculation` (on),
+        `thinking` (the model's own); see docs/python-api.md for the ranges, and for what 0 and None
+        mean.
 
         Raises InvalidRequest naming the option or message, ContextLengthExceeded before anything is
         computed, UnsupportedModel for images, Cancelled if the model is closed meanwhile,

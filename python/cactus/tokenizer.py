@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -151,9 +151,9 @@ class Tokenizer:
             kept = [id for id in kept if id not in self.special_ids]
         return str(self._backend.decode(kept, skip_special_tokens=False))
 
-    def stream(self, skip_special: bool = True) -> StreamDecoder:
-        """A decoder for ids that arrive one by one."""
-        return StreamDecoder(self, skip_special)
+    def stream(self, skip_special: bool = True, shown: Collection[int] = ()) -> StreamDecoder:
+        """A decoder for ids that arrive one by one; ``shown``: special tokens that it spells."""
+        return StreamDecoder(self, skip_special, shown)
 
     def id_to_token(self, id: int) -> str | None:
         """The vocabulary's own spelling of an id; None if there is no such id.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import codecs
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING, Any
 
 from cactus.errors import InvalidRequest
@@ -38,14 +38,17 @@ class TokenBytes:
 class StreamDecoder:
     """Ids in, text out, as soon as its characters are whole.
 
-    The outputs of ``push`` and ``flush``, joined, equal ``Tokenizer.decode`` of all the ids. Where
+    The outputs of ``push`` and ``flush``, joined, equal ``Tokenizer.decode`` of all the ids, with
+    the spellings of those special tokens that are to be ``shown``. Where
     tokens have no bytes of their own (see ``TokenBytes.exact``) all text comes from ``flush``.
     """
 
-    def __init__(self, tokenizer: Tokenizer, skip_special: bool = True) -> None:
+    def __init__(
+        self, tokenizer: Tokenizer, skip_special: bool = True, shown: Collection[int] = ()
+    ) -> None:
         self._tokenizer = tokenizer
         self._bytes = tokenizer.token_bytes
-        self._skip = tokenizer.special_ids if skip_special else frozenset()
+        self._skip = tokenizer.special_ids.difference(shown) if skip_special else frozenset()
         self._utf8 = codecs.getincrementaldecoder("utf-8")("replace")
         self._at_start = self._bytes.drops_blank
         self._ids: list[int] = []

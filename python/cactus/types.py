@@ -7,19 +7,22 @@ from dataclasses import dataclass, fields
 from typing import Any, Literal
 
 FinishReason = Literal["stop", "length", "cancelled", "handoff"]
+EventKind = Literal["text", "reasoning"]
 
 
 @dataclass(frozen=True, slots=True)
 class StreamEvent:
     """One generated token as it arrives.
 
-    `text` is what can be shown now. It is "" while a character or a possible stop string is still
-    incomplete, and may then hold the text of several tokens; the texts of all events, joined, are
-    the completion's `text`.
+    `text` is what can be shown now. It is "" while a character, a tag or a possible stop string is
+    still incomplete, and may then hold the text of several tokens. The texts of all events of
+    `kind` "text", joined, are the completion's `text`, those of "reasoning" its `reasoning`. A
+    token that ends the one and begins the other has an event of each kind.
     """
 
     text: str
     token_id: int
+    kind: EventKind = "text"
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +37,7 @@ class Metrics:
     prefill_tokens: int = 0
     """Tokens of the prompt that were really processed in this call."""
     decode_tokens: int = 0
-    """Tokens of the answer; the end-of-turn token is not one of them."""
+    """Tokens of the answer and its reasoning; the end-of-turn token is not one of them."""
     cached_tokens: int = 0
     """Tokens of the prompt that were already in the cache."""
 
@@ -51,6 +54,8 @@ class Completion:
     `finish_reason`: "stop" (the model ended its turn, or a stop string came), "length"
     (`max_tokens` or the context is used up), "cancelled" (``stop`` was called or the stream
     closed), "handoff" (confidence fell below `confidence_threshold`; `text` is what there was).
+    `reasoning` is what the model thought before it answered, without its `<think>` tags; None if it
+    did not. `tokens` are those of both.
     `confidence` is 0 to 1, `logprobs` are natural logarithms, one for each of `tokens`.
     """
 
@@ -61,6 +66,7 @@ class Completion:
     logprobs: tuple[float, ...]
     metrics: Metrics
     function_calls: tuple[dict[str, Any], ...] = ()
+    reasoning: str | None = None
 
     @property
     def cloud_handoff(self) -> bool:

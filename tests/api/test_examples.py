@@ -43,6 +43,7 @@ EXPECTED = [
     "The answer to this classic math problem is 4.",
     "The answer to this classic math problem is 4.",
     "Hello!",
+    "The answer to this classic math problem is 4. None\nThe answer to this",
     "a larger model should be asked: 0.",
     "The capital of France is Paris.\nstop 0.9",
     "tokens/s",

@@ -19,12 +19,16 @@ from cactus.generate.answer import Request
 from cactus.generate.generation import Generation
 from cactus.generate.options import parse_options
 from cactus.generate.prefix import Conversation
+from cactus.generate.reasoning import Reasoning
 from cactus.generate.speculation import StepCosts
 from cactus.generate.turns import Call, Turns
 from cactus.types import Completion, StreamEvent
 
 END = 256
-"""The token that ends an answer; ids below it are bytes, ids above it are `PIECES`."""
+"""The token that ends an answer; ids below it are bytes."""
+
+THINK, ANSWER = 258, 259
+"""The tags around reasoning, in a vocabulary that has tokens for them."""
 
 VOCABULARY = 300
 
@@ -165,11 +169,16 @@ class ScriptedProgram:
 
 
 class ByteTokenizer:
-    """One token a byte. Special ids have no text."""
+    """One token a byte. Special ids have no text. `tags`: it has tokens for those of reasoning."""
 
     token_bytes = SimpleNamespace(exact=False)
     eos_ids = (END,)
-    special_ids = frozenset({END, END + 1})
+
+    def __init__(self, tags: bool = False) -> None:
+        self._special = {"<end>": END, "<turn>": END + 1}
+        if tags:
+            self._special |= {"<think>": THINK, "</think>": ANSWER}
+        self.special_ids = frozenset(self._special.values())
 
     def encode(self, text: str, special: bool = False) -> list[int]:
         return list(text.encode())
@@ -178,17 +187,19 @@ class ByteTokenizer:
         return list("".join(text for text, _ in parts).encode())
 
     def token_to_id(self, token: str) -> int | None:
-        return {"<end>": END, "<turn>": END + 1}.get(token)
+        return self._special.get(token)
 
-    def stream(self) -> ByteDecoder:
-        return ByteDecoder()
+    def stream(self, shown: Iterable[int] = ()) -> ByteDecoder:
+        return ByteDecoder({id: text for text, id in self._special.items() if id in shown})
 
 
 class ByteDecoder:
-    def __init__(self) -> None:
+    def __init__(self, shown: dict[int, str]) -> None:
         self._bytes = bytearray()
+        self._shown = shown
 
     def push(self, token: int) -> str:
+        self._bytes += self._shown.get(token, "").encode()
         if token < 256:
             self._bytes.append(token)
         try:
@@ -206,7 +217,11 @@ class ByteDecoder:
 
 def saying(text: str, *, entropies: Sequence[float] = ()) -> Script:
     """A script that says `text`, byte by byte, and then ends its turn, whatever it was asked."""
-    tokens = [*text.encode(), END]
+    return uttering([*text.encode(), END], entropies=entropies)
+
+
+def uttering(tokens: Sequence[int], *, entropies: Sequence[float] = ()) -> Script:
+    """A script that says `tokens`, the last one for ever, whatever it was asked."""
 
     def script(_history: list[int], answered: int) -> tuple[int, float]:
         entropy = entropies[answered] if answered < len(entropies) else 0.1
@@ -230,13 +245,15 @@ def scripted_engine(
     context: int = 200,
     template: str = TEMPLATE,
     slope: float = 1.0,
+    tags: bool = False,
     **options: Any,
 ) -> Engine:
     """An engine around `script`, with prompts that are as short as tokens of a byte allow.
 
-    `slope` 0 makes it guess whatever it can, 1 nothing at all.
+    `tags`: the vocabulary has tokens for those of reasoning. `slope` 0 makes it guess whatever it
+    can, 1 nothing at all.
     """
-    tokenizer: Any = ByteTokenizer()
+    tokenizer: Any = ByteTokenizer(tags)
     return Engine(
         name="scripted",
         architecture="script",
@@ -263,10 +280,12 @@ class Harness:
         self,
         prompt: str | list[int] = "question",
         stop_tokens: dict[int, str] | None = None,
+        reasoning: Reasoning = "never",
         **raw: Any,
     ) -> Generation:
         tokens = list(prompt.encode()) if isinstance(prompt, str) else prompt
-        request = Request(tokens, parse_options(raw, vocab_size=VOCABULARY), stop_tokens or {})
+        options = parse_options(raw, vocab_size=VOCABULARY)
+        request = Request(tokens, options, stop_tokens or {}, reasoning=reasoning)
         call = self.call = Call()
         self.turns.register(call)
         return Generation(self.engine, self.turns, lambda: self.conversation, call, request)

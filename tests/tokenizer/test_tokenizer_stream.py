@@ -99,3 +99,10 @@ def test_special_tokens_are_left_out_unless_asked_for(starter: Tokenizer) -> Non
     ids = [1, 19556, 2]
     assert streamed(starter, ids) == ["", "Hello", "", ""]
     assert streamed(starter, ids, False) == ["<|im_start|>", "Hello", "<|im_end|>", ""]
+
+
+def test_special_tokens_that_are_to_be_shown_are_spelled(starter: Tokenizer) -> None:
+    start, end = (starter.token_to_id(token) for token in ("<|im_start|>", "<|im_end|>"))
+    ids = [start, *starter.encode("a"), end, *starter.encode("😀"), start]
+    stream = starter.stream(shown=[start])
+    assert "".join([*map(stream.push, ids), stream.flush()]) == "<|im_start|>a😀<|im_start|>"

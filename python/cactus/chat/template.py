@@ -63,7 +63,8 @@ class ChatTemplate:
 
     ``source``: Jinja. ``special_tokens``: ``bos_token`` and the like, as templates name them.
     ``markup``: spellings of all special tokens; needed only for templates that build one of them
-    in a way that cannot be followed. Raises TemplateError, with the line, for a broken source.
+    in a way that cannot be followed. ``variables``: the names that the source reads. Raises
+    TemplateError, with the line, for a broken source.
     """
 
     def __init__(
@@ -79,7 +80,7 @@ class ChatTemplate:
         self.source = source
         self._special = {key: trusted(text) for key, text in (special_tokens or {}).items()}
         self._markup = sorted(set(markup), key=len, reverse=True)
-        self._template, self._takes_tools = _compile(source)
+        self._template, self.variables = _compile(source)
         self._wants_parts: bool | None = None
 
     @classmethod
@@ -126,7 +127,7 @@ class ChatTemplate:
         text = render_some_form(run, turns, nothing)
         parts = self._recover(parts_of(text), (turns, schemas, variables))
         shown = not schemas or (
-            self._takes_tools and all(tool["function"]["name"] in text for tool in schemas)
+            "tools" in self.variables and all(tool["function"]["name"] in text for tool in schemas)
         )
         return Rendered(parts, shown)
 
@@ -254,13 +255,13 @@ def _cut(text: str, owned: list[bool]) -> list[Part]:
 
 
 @lru_cache(maxsize=16)
-def _compile(source: str) -> tuple[Template, bool]:
-    """The compiled template, and whether it reads the variable ``tools``."""
+def _compile(source: str) -> tuple[Template, set[str]]:
+    """The compiled template, and the names of the variables that it reads."""
     from jinja2.exceptions import TemplateSyntaxError
 
     try:
-        template, names = _sandbox().load_source(source)
-        return template, "tools" in names
+        compiled: tuple[Template, set[str]] = _sandbox().load_source(source)
+        return compiled
     except TemplateSyntaxError as error:
         raise TemplateError(
             f"the chat template has an error in line {error.lineno}: {error.message}"

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from cactus.generate.confidence import Confidence
 from cactus.generate.metrics import Stopwatch, rate, resident_megabytes
 from cactus.generate.options import Options
+from cactus.generate.reasoning import Reasoning, Splitter
 from cactus.generate.stop import StopMatcher
 from cactus.types import Completion, FinishReason, Metrics, StreamEvent
 
@@ -21,13 +22,15 @@ if TYPE_CHECKING:
 class Request:
     """A checked request: `prompt` fits the context and has at least one token.
 
-    `stop_tokens` are special tokens that were given as stop strings, with their text.
+    `stop_tokens` are special tokens that were given as stop strings, with their text. `reasoning`:
+    whether the answer may begin with a block of it.
     """
 
     prompt: list[int]
     options: Options
     stop_tokens: Mapping[int, str] = field(default_factory=dict)
     prepared_seconds: float = 0.0
+    reasoning: Reasoning = "never"
 
 
 class Answer:
@@ -49,44 +52,48 @@ class Answer:
         self._confidence = Confidence(engine.program.vocab_size, options.confidence_threshold)
         self._matcher = StopMatcher(options.stop, include=options.include_stop_sequences)
         self._decoder = engine.decoder()
+        self._splitter = Splitter(request.reasoning)
         self._texts: list[str] = []
+        self._thoughts: list[str] = []
         self._tokens: list[int] = []
         self._logprobs: list[float] = []
         self._last_token = 0
         self._sampled = 0
         self._first_seconds = 0.0
 
-    def take(self, output: Output) -> StreamEvent | None:
-        """One more output; the event to show, if any. `reason` says whether it was the last."""
+    def take(self, output: Output) -> list[StreamEvent]:
+        """One more output; the events to show. `reason` says whether it was the last."""
         unsure = self._measure(output)
         self._last_token = token = output.token
         if self.limit == 0:
             self.reason = "length"
-            return None
+            return []
         if unsure:
             self.reason = "handoff"
-            return None
-        if token in self._end_tokens or token in self._request.stop_tokens:
+            return []
+        if token in self._end_tokens or self._stops(token):
             self.reason = "stop"
-            rest = self._rest()
-            if self._request.options.include_stop_sequences:
-                rest += self._request.stop_tokens.get(token, "")
-            return self._event(rest) if rest else None
+            thought, text = self._rest()
+            if self._request.options.include_stop_sequences and self._stops(token):
+                text += self._request.stop_tokens[token]
+            return self._events(thought, text)
         self._tokens.append(token)
         self._logprobs.append(output.logprob)
-        text = self._matcher.push(self._decoder.push(token))
+        thought, text = self._splitter.push(self._decoder.push(token))
+        text = self._matcher.push(text)
         if self._matcher.stopped is not None:
             self.reason = "stop"
         elif len(self._tokens) == self.limit:
             self.reason = "length"
-            text += self._rest()
-        return self._event(text)
+            more_thought, more_text = self._rest()
+            thought, text = thought + more_thought, text + more_text
+        empty = StreamEvent("", token, "reasoning" if self._splitter.thinking else "text")
+        return self._events(thought, text) or [empty]
 
-    def cancel(self) -> StreamEvent | None:
-        """No more outputs will come; the event with the text that was held back, if any."""
+    def cancel(self) -> list[StreamEvent]:
+        """No more outputs will come; the events with what was held back, if anything was."""
         self.reason = "cancelled"
-        rest = self._rest()
-        return self._event(rest) if rest else None
+        return self._events(*self._rest())
 
     def completion(self) -> Completion:
         """All of it; "cancelled" if it has no `reason` yet."""
@@ -99,6 +106,7 @@ class Answer:
             confidence=self._confidence.value,
             tokens=tuple(self._tokens),
             logprobs=tuple(self._logprobs),
+            reasoning="".join(self._thoughts) or None,
             metrics=Metrics(
                 time_to_first_token_ms=first * 1000,
                 total_time_ms=total * 1000,
@@ -117,10 +125,21 @@ class Answer:
             self._first_seconds = self.watch.seconds
         return self._confidence.add(output.entropy)
 
-    def _event(self, text: str) -> StreamEvent:
-        self._texts.append(text)
-        return StreamEvent(text, self._last_token)
+    def _stops(self, token: int) -> bool:
+        """Stop strings end the answer; what is thought before it may have anything in it."""
+        return token in self._request.stop_tokens and not self._splitter.thinking
 
-    def _rest(self) -> str:
-        """Everything the decoder and the stop matcher still hold back."""
-        return self._matcher.push(self._decoder.flush()) + self._matcher.flush()
+    def _events(self, thought: str, text: str) -> list[StreamEvent]:
+        self._thoughts.append(thought)
+        self._texts.append(text)
+        events = [
+            StreamEvent(thought, self._last_token, "reasoning"),
+            StreamEvent(text, self._last_token, "text"),
+        ]
+        return [event for event in events if event.text]
+
+    def _rest(self) -> tuple[str, str]:
+        """Reasoning and text that are still held back."""
+        thought, text = self._splitter.push(self._decoder.flush())
+        more_thought, more_text = self._splitter.flush()
+        return thought + more_thought, self._matcher.push(text + more_text) + self._matcher.flush()

@@ -59,7 +59,7 @@ class Generation:
         return self._completion
 
     def events(self) -> Generator[StreamEvent, None, None]:
-        """Wait for the turn, generate, and yield one event a token.
+        """Wait for the turn, generate, and yield one event a token (two where reasoning ends).
 
         One more may follow with text that had been held back. Its id is that of the token that
         ended the answer; after a ``stop`` it is the last token's once more.
@@ -86,13 +86,11 @@ class Generation:
             answer.cached = conversation.rewind(prompt)
             progress = Progress(engine.row, conversation, prompt, sampler, self._speculation())
             for output in sample_tokens(engine.program, progress, lambda: call.stopped):
-                event = answer.take(output)
-                if event is not None:
+                for event in answer.take(output):
                     yield from self._show(event)
                 if answer.reason is not None:
                     return
-            event = answer.cancel()
-            if event is not None:
+            for event in answer.cancel():
                 yield from self._show(event)
         except (GeneratorExit, SystemExit):
             raise

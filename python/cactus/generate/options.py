@@ -39,6 +39,7 @@ if TYPE_CHECKING:
         tool_rag_top_k: int | None
         confidence_threshold: float | None
         speculation: bool | None
+        thinking: bool | None
 
 
 MAX_STOPS = 16
@@ -59,6 +60,7 @@ class Options:
     tool_rag_top_k: int = 2
     confidence_threshold: float | None = None
     speculation: bool = True
+    thinking: bool | None = None
 
 
 def parse_options(raw: Mapping[str, Any], *, vocab_size: int) -> Options:
@@ -206,4 +208,5 @@ _CHECKS: dict[str, Callable[[str, object], Any]] = {
     "tool_rag_top_k": lambda n, v: integer(n, v, 0, 2**31 - 1),
     "confidence_threshold": lambda n, v: number(n, v, 0, 1),
     "speculation": boolean,
+    "thinking": boolean,
 }

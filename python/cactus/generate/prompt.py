@@ -16,14 +16,19 @@ from cactus.errors import (
 )
 from cactus.generate.answer import Request
 from cactus.generate.options import Options
+from cactus.generate.reasoning import OPEN, Reasoning
 
 if TYPE_CHECKING:
     from cactus.chat.messages import Message
+    from cactus.chat.template import ChatTemplate
     from cactus.chat.traced import Part
     from cactus.engine import Engine
 
 UNQUESTIONED = 4 << 20
 """Texts of so many characters are tokenised, which takes seconds, to say how long they are."""
+
+SWITCHES = ("enable_thinking", "thinking")
+"""What chat templates call the variable that switches thinking on and off."""
 
 TOOL_PROMPT = """\
 You can call functions. These are the functions, one JSON object a line:
@@ -53,22 +58,58 @@ def build_request(
                 f"messages[{index}] has images, and {engine.name} is a text model "
                 f"({engine.architecture}): it cannot look at images"
             )
-    parts = _render(engine, conversation, tools)
+    parts = _render(engine, conversation, tools, options.thinking)
     _check_size(engine, sum(len(part.text) for part in parts))
     prompt = engine.tokenizer.encode_prompt(parts)
     _check_tokens(engine, prompt)
     _check_room(engine, len(prompt), options.max_tokens)
-    return Request(prompt, options, _stop_tokens(engine, options), time.perf_counter() - began)
+    return Request(
+        prompt,
+        options,
+        stop_tokens=_stop_tokens(engine, options),
+        prepared_seconds=time.perf_counter() - began,
+        reasoning=_reasoning(engine, parts),
+    )
 
 
-def _render(engine: Engine, conversation: list[Message], tools: list[dict[str, Any]]) -> list[Part]:
+def _reasoning(engine: Engine, parts: list[Part]) -> Reasoning:
+    if not engine.thinks:
+        return "never"
+    text, by_template = parts[-1]
+    return "begun" if by_template and text.rstrip().endswith(OPEN) else "possible"
+
+
+def _render(
+    engine: Engine,
+    conversation: list[Message],
+    tools: list[dict[str, Any]],
+    thinking: bool | None,
+) -> list[Part]:
     template = engine.template
     if isinstance(template, TemplateError):
         raise TemplateError(f"{engine.name} cannot chat: {template}")
-    rendered = template.render(conversation, tools)
+    switch = {} if thinking is None else _switch(engine, template, thinking)
+    rendered = template.render(conversation, tools, **switch)
     if not rendered.tools_rendered:
-        rendered = template.render(_with_tools_in_words(conversation, tools))
+        rendered = template.render(_with_tools_in_words(conversation, tools), **switch)
     return rendered.parts
+
+
+def _switch(engine: Engine, template: ChatTemplate, thinking: bool) -> dict[str, Any]:
+    """The variables of the template that make the model think, or not."""
+    found: dict[str, Any] = {name: thinking for name in SWITCHES if name in template.variables}
+    if found:
+        return found
+    if thinking and not engine.thinks:
+        raise InvalidRequest(
+            f"thinking: {engine.name} does not think before it answers; leave the option out"
+        )
+    if not thinking and OPEN in template.source:
+        raise InvalidRequest(
+            f"thinking: the chat template of {engine.name} has no switch for it "
+            f"({' or '.join(SWITCHES)}); leave the option out"
+        )
+    return {}
 
 
 def _with_tools_in_words(conversation: list[Message], tools: list[dict[str, Any]]) -> list[Message]:
