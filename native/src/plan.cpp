@@ -43,8 +43,8 @@ uint64_t weight_bytes(const WeightRecord& w) {
     case DType::kBf16: return rows * w.cols * 2;
     case DType::kQ8: return rows / kTileRows * (w.cols / kGroup) * kQ8Block;
     case DType::kQ4: return rows / kTileRows * (w.cols / kGroup) * kQ4Block;
-    case DType::kQ4Symmetric: return rows / kTileRows * (w.cols / kGroup) * kQ4SymmetricBlock;
-    case DType::kQ4x64: return rows / kTileRows * (w.cols / 64) * kQ4x64Block;
+    case DType::kQ4_0: return rows / kTileRows * (w.cols / kGroup) * kQ4_0Block;
+    case DType::kQ4_64: return rows / kTileRows * (w.cols / 64) * kQ4_64Block;
   }
   return 0;
 }
@@ -52,7 +52,7 @@ uint64_t weight_bytes(const WeightRecord& w) {
 bool is_quantized(const WeightRecord& w) { return w.dtype >= static_cast<uint32_t>(DType::kQ8); }
 
 uint32_t weight_group(const WeightRecord& w) {
-  return w.dtype == static_cast<uint32_t>(DType::kQ4x64) ? 64 : kGroup;
+  return w.dtype == static_cast<uint32_t>(DType::kQ4_64) ? 64 : kGroup;
 }
 
 void check_weights(const Plan& plan, uint64_t weights_size) {

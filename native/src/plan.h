@@ -31,8 +31,8 @@ enum class DType : uint32_t {
   kBf16 = 2,
   kQ8 = 3,
   kQ4 = 4,
-  kQ4x64 = 5,
-  kQ4Symmetric = 6
+  kQ4_64 = 5,
+  kQ4_0 = 6
 };
 
 // The records below are the file's own layout: little-endian, no padding.

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import struct
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cactus.errors import InsufficientMemory, InvalidRequest, TemplateError
+from cactus.errors import CactusError, InsufficientMemory, InvalidRequest, TemplateError
 from cactus.generate.contract import Decoder, Program, Sampler, Sampling
 from cactus.generate.reasoning import CLOSE, OPEN
 from cactus.generate.speculation import StepCosts
@@ -108,17 +110,24 @@ def load_engine(
     if isa is not None and not isinstance(isa, str):
         raise InvalidRequest(f"isa must be the name of a kernel tier, got {type(isa).__name__}")
     check_types(kv, activations)
+    from cactus.native import Program as NativeProgram
+    from cactus.native import Row, Sampler
+
     _check_memory(folder)
     _read_ahead(folder / "model.safetensors")
-    made, limit = _choose_plan(folder, context, kv, activations)
-    program = _load_program(made.blob, folder, threads, isa, preload)
+
+    def start(made: StoredPlan) -> Started:
+        blob, limit = _as_wanted(made, context, kv, activations)
+        path = folder / "model.safetensors"
+        program = NativeProgram(blob, path, threads=threads, isa=isa, preload=preload)
+        return replace(made, blob=blob), limit, program
+
+    made, limit, program = _with_plan(folder, start)
     try:
         tokenizer, template = _load_text_side(folder)
     except BaseException:
         program.close()
         raise
-    from cactus.native import Row, Sampler
-
     return Engine(
         name=folder.name,
         architecture=made.architecture,
@@ -132,48 +141,43 @@ def load_engine(
     )
 
 
-def _load_program(
-    blob: bytes, folder: Path, threads: int, isa: str | None, preload: bool
-) -> Program:
-    from cactus.native import Program as NativeProgram
-
-    path = folder / "model.safetensors"
-    return NativeProgram(blob, path, threads=threads, isa=isa, preload=preload)
+Started = tuple[StoredPlan, int, "Program"]
+"""A plan as the options want it, its context, and the program that runs it."""
 
 
-def _choose_plan(
-    folder: Path, context: int | None, kv: str, activations: str
-) -> tuple[StoredPlan, int]:
-    """The folder's plan as the options want it, and its context."""
-    made = _plan(folder)
-    limit = _context(context, made.context_length)
-    if limit != made.context_length:
-        from cactus.graph.plan import with_context
-
-        made = replace(made, blob=with_context(made.blob, limit))
-    if kv == "int8":
-        from cactus.graph.plan import with_int8_kv
-
-        made = replace(made, blob=with_int8_kv(made.blob))
-    if activations == "int8":
-        from cactus.graph.plan import with_int8_activations
-
-        made = replace(made, blob=with_int8_activations(made.blob))
-    return made, limit
-
-
-def _plan(folder: Path) -> StoredPlan:
-    """The folder's plan: the one that is kept there, if it is still true, else a new one."""
+def _with_plan(folder: Path, start: Callable[[StoredPlan], Started]) -> Started:
+    """Start the folder's plan: the one that is kept there, if it is still true, else a new one."""
     key = key_of(folder)
-    if key is not None:
-        kept = read_plan(folder, key)
-        if kept is not None:
-            return kept
+    kept = None if key is None else read_plan(folder, key)
+    if kept is not None:
+        # A kept plan that does not load is as good as none; what else is wrong stays wrong.
+        with suppress(CactusError, struct.error):
+            return start(kept)
     made = _make_plan(folder)
     # Not if somebody has changed the folder meanwhile.
     if key is not None and key == key_of(folder):
         write_plan(folder, key, made)
-    return made
+    return start(made)
+
+
+def _as_wanted(
+    made: StoredPlan, context: int | None, kv: str, activations: str
+) -> tuple[bytes, int]:
+    """The blob of a plan as the options want it, and its context."""
+    blob, limit = made.blob, _context(context, made.context_length)
+    if limit != made.context_length:
+        from cactus.graph.plan import with_context
+
+        blob = with_context(blob, limit)
+    if kv == "int8":
+        from cactus.graph.plan import with_int8_kv
+
+        blob = with_int8_kv(blob)
+    if activations == "int8":
+        from cactus.graph.plan import with_int8_activations
+
+        blob = with_int8_activations(blob)
+    return blob, limit
 
 
 def _make_plan(folder: Path) -> StoredPlan:

@@ -95,7 +95,8 @@ def read_plan(folder: Path, key: bytes) -> StoredPlan | None:
         return None
     context_length, length = _SIZES.unpack_from(body)
     name_end = _SIZES.size + length
-    return StoredPlan(body[_SIZES.size : name_end].decode(), context_length, body[name_end:])
+    name = body[_SIZES.size : name_end].decode("utf-8", "replace")
+    return StoredPlan(name, context_length, body[name_end:])
 
 
 def write_plan(folder: Path, key: bytes, plan: StoredPlan) -> None:

@@ -8,12 +8,13 @@ import random
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from cactus import engine, plan_cache
-from cactus.errors import CactusError, ModelFormatError
+from cactus.errors import CactusError, InvalidRequest, ModelFormatError
 
 
 @pytest.fixture
@@ -163,6 +164,37 @@ def test_a_damaged_file_is_noticed_and_replaced(folder: Path) -> None:
         path.write_bytes(bad)
         assert plan_cache.read_plan(folder, key) is None
     assert plan_of(folder) == made and path.read_bytes() == good
+
+
+@pytest.mark.parametrize("damage", ["empty", "short", "steps", "weights"])
+def test_a_kept_plan_that_does_not_load_is_made_anew(folder: Path, damage: str) -> None:
+    """The file says truly what it was made from and what is in it, but that is no plan."""
+    made = plan_of(folder)
+    good = (folder / plan_cache.NAME).read_bytes()
+    key = plan_cache.key_of(folder)
+    assert key is not None
+    kept = plan_cache.read_plan(folder, key)
+    assert kept is not None
+    blob = {
+        "empty": b"",
+        "short": kept.blob[:70],
+        "steps": kept.blob[:-4],
+        "weights": kept.blob[:64] + b"\xff" * 32 + kept.blob[96:],
+    }[damage]
+    plan_cache.write_plan(folder, key, replace(kept, blob=blob))
+    assert (folder / plan_cache.NAME).read_bytes() != good
+    loaded = engine.load_engine(folder, threads=1, kv="int8", activations="int8")
+    loaded.close()
+    assert (folder / plan_cache.NAME).read_bytes() == good
+    assert plan_of(folder) == made
+
+
+def test_a_kept_plan_hides_no_error_of_the_caller(folder: Path) -> None:
+    plan_of(folder)
+    with pytest.raises(InvalidRequest, match="context must be at most 512"):
+        plan_of(folder, 513)
+    with pytest.raises(CactusError, match="mmx"):
+        engine.load_engine(folder, threads=1, isa="mmx")
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no FIFOs here")

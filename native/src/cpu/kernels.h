@@ -18,8 +18,8 @@ constexpr int kTileRows = 16;  // rows of a weight tile = lanes of every kernel
 constexpr int kGroup = 32;     // columns of a unit of a panel; these or twice as many share a scale
 constexpr int kQ4Block = 320;  // bytes: 4 x 64 of codes, 16 f16 scales, 16 f16 minima
 constexpr int kQ8Block = 544;  // bytes: 8 x 64 of codes, 16 f16 scales
-constexpr int kQ4SymmetricBlock = 288;  // bytes: as q4 without minima, which are -8 scales
-constexpr int kQ4x64Block = 576;  // bytes, of 64 columns: 8 x 64 of codes, 16 f16 scales, 16 minima
+constexpr int kQ4_0Block = 288;   // bytes: as q4 without minima, which are -8 scales
+constexpr int kQ4_64Block = 576;  // bytes, of 64 columns: 8 x 64 of codes, 16 f16 scales, 16 minima
 constexpr int kPage = 256;        // positions of a KV page; attention merges page by page
 constexpr int kMaxHeadDim = 512;
 constexpr int kPeakBytes = 4096;                // operands of the loops that measure peaks

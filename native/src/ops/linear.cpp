@@ -35,10 +35,10 @@ struct Product {
         case DType::kQ4:
           k.linear_q4(data, cols, panel, levels, rows, out + at, out_stride, add);
           break;
-        case DType::kQ4Symmetric:
+        case DType::kQ4_0:
           k.linear_q4_0(data, cols, panel, levels, rows, out + at, out_stride, add);
           break;
-        case DType::kQ4x64:
+        case DType::kQ4_64:
           k.linear_q4_64(data, cols, panel, levels, rows, out + at, out_stride, add);
           break;
         case DType::kQ8:

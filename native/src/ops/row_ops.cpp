@@ -43,15 +43,15 @@ void read_weight_row(const Weight& w, uint32_t row, float* out) {
         out[k] = half_value(block + 512 + 2 * r) * static_cast<float>(code);
         break;
       }
-      case DType::kQ4Symmetric: {
-        const uint8_t* block = tile + static_cast<size_t>(group) * kQ4SymmetricBlock;
+      case DType::kQ4_0: {
+        const uint8_t* block = tile + static_cast<size_t>(group) * kQ4_0Block;
         const uint8_t byte = block[64 * (c / 8) + r * 4 + c % 4];
         const int code = c % 8 < 4 ? byte & 15 : byte >> 4;
         out[k] = half_value(block + 256 + 2 * r) * static_cast<float>(code - 8);
         break;
       }
       case DType::kQ4:
-      case DType::kQ4x64: {
+      case DType::kQ4_64: {
         const size_t wide = w.dtype == DType::kQ4 ? 1 : 2;
         const uint8_t* block = tile + k / (kGroup * wide) * (256 * wide + 64);
         const uint8_t* factors = block + 256 * wide + 2 * r;
