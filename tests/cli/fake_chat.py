@@ -22,23 +22,34 @@ REFUSALS = {
 class EchoStream:
     """Says the last message as JSON, letter by letter; "slow" takes ten seconds.
 
-    "stubborn" does not stop when it is told to, as a long step of a real model.
+    "stubborn" does not stop when it is told to, as a long step of a real model. "ponder" makes it
+    think two lines first.
     """
 
     def __init__(self, model: EchoModel, messages: list[dict[str, str]]) -> None:
         self.model, self.text = model, ""
         self.says = repr([message["content"] for message in messages])
+        self.says += "".join(
+            f" after {message['reasoning_content']!r}"
+            for message in messages
+            if "reasoning_content" in message
+        )
         self.stubborn = "stubborn" in messages[-1]["content"]
         self.pause = 0.05 if "slow" in messages[-1]["content"] else 0.0
         if self.pause:
             self.says += "." * 200
         self.reason = "stop"
+        self.reasoning: str | None = None
 
     def __iter__(self):
         for word, error in REFUSALS.items():
             if word in self.says:
                 yield StreamEvent("half", 1)
                 raise error
+        if "ponder" in self.says:
+            self.reasoning = "Well,\n\x1b[31mlet me see"
+            for letter in self.reasoning:
+                yield StreamEvent(letter, 1, "reasoning")
         for letter in self.says:
             if self.model.stopped and not self.stubborn:
                 self.reason = "cancelled"
@@ -49,7 +60,8 @@ class EchoStream:
 
     @property
     def completion(self) -> Completion:
-        return Completion(self.text, self.reason, 1.0, (), (), Metrics(decode_tokens=7))
+        cost = Metrics(decode_tokens=7)
+        return Completion(self.text, self.reason, 1.0, (), (), cost, reasoning=self.reasoning)
 
     def __enter__(self):
         self.model.stopped = False

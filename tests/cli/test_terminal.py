@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import signal
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -237,3 +238,51 @@ def test_ctrl_c_twice_while_it_answers_leaves(terminal) -> None:
     child.sendintr()
     assert leaves(child) == 130
     assert "Traceback" not in child.before
+
+
+def test_thoughts_are_dimmed_and_apart_from_the_answer(terminal) -> None:
+    child = terminal([FAKE])
+    child.expect("> ")
+    child.sendline("ponder this")
+    child.expect("first token after 0 ms")
+    shown = child.before
+    assert "\x1b[31m" not in shown
+    plain = re.sub(r"\x1b\[[0-9;?]*[a-z]", "", shown)
+    assert "Well,\r\n[31mlet me see\r\n\r\n['ponder this']\r\n[7 tokens" in plain
+    dimmed = "".join(re.findall(r"\x1b\[2m(.*?)\x1b\[0m", shown, re.S))
+    assert dimmed == "Well,\r\n[31mlet me see"
+    child.expect("> ")
+    child.sendline("next")  # the model is given what it thought
+    child.expect(re.escape(r"'next'] after 'Well,\n\x1b[31mlet me see'"))
+    child.expect("> ")
+    child.sendline("/exit")
+    assert leaves(child) == 0
+
+
+def test_thoughts_go_to_stderr_and_can_be_switched_off(
+    starter_folder: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "thinker"
+    folder.mkdir()
+    for path in starter_folder.iterdir():
+        (folder / path.name).symlink_to(path)
+    template = Path(__file__).parent.parent / "chat" / "templates" / "opened.jinja"
+    (folder / "chat_template.jinja").unlink()
+    (folder / "chat_template.jinja").write_text(template.read_text())
+
+    def run(*options: str) -> subprocess.CompletedProcess[str]:
+        command = ["-m", "cactus.cli.main", "run", str(folder), "--max-tokens", "12"]
+        return subprocess.run(
+            [sys.executable, *command, "-p", "What is the capital of France?", *options],
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+
+    thought = run()
+    assert thought.returncode == 0 and thought.stdout == "\n"
+    assert thought.stderr.startswith("The capital of France is Paris.\n[7 tokens, ")
+    quiet = run("--quiet")
+    assert (quiet.stdout, quiet.stderr) == ("\n", "")
+    answered = run("--no-think", "--quiet")
+    assert re.search(r"\w", answered.stdout) and answered.stderr == ""

@@ -17,7 +17,7 @@ from cactus.errors import CactusError, ContextLengthExceeded, ModelClosed
 
 if TYPE_CHECKING:
     from cactus.model import Model
-    from cactus.types import Completion
+    from cactus.types import Completion, StreamEvent
 
 HELP = """\
 /reset   forget the conversation
@@ -32,7 +32,8 @@ _READLINE_BOLD_PROMPT = "\001\033[1m\002> \001\033[0m\002"
 class Chat:
     """One conversation with a loaded model.
 
-    `options` go to `Model.stream`. The answer goes to stdout, everything else to stderr.
+    `options` go to `Model.stream`. The answer goes to stdout, everything else to stderr. `quiet`
+    leaves everything else out.
     """
 
     def __init__(
@@ -94,33 +95,57 @@ class Chat:
 
     def _answer(self, text: str) -> Completion:
         messages = [*self._messages, {"role": "user", "content": text}]
-        newline = True
+        printer = _Printer(self._quiet)
         with (
             self._model.stream(messages, **self._options) as stream,
             _stop_at_interrupt(self._model),
         ):
             try:
                 for event in stream:
-                    shown = printable(event.text)
-                    if shown:
-                        sys.stdout.write(shown)
-                        sys.stdout.flush()
-                        newline = shown.endswith("\n")
-            except CactusError:
-                if not newline:
-                    print(flush=True)  # the message begins a line of its own
-                raise
+                    printer.show(event)
+            finally:
+                printer.end_line()  # a message begins a line of its own
             completion = stream.completion
-        if not newline or not completion.text:
-            print()
-        sys.stdout.flush()
-        self._messages = [*messages, {"role": "assistant", "content": completion.text}]
+        if not completion.text:
+            print(flush=True)
+        said = {"role": "assistant", "content": completion.text}
+        if completion.reasoning:
+            said["reasoning_content"] = completion.reasoning
+        self._messages = [*messages, said]
         if not self._quiet:
             self._note(_summary(completion))
         return completion
 
     def _note(self, text: str) -> None:
         click.secho(f"[{printable(text)}]", dim=True, err=True)
+
+
+class _Printer:
+    """Prints one answer as it comes: text to stdout, what is thought before it dimmed to stderr."""
+
+    def __init__(self, quiet: bool) -> None:
+        self._quiet = quiet
+        self._inside = ""  # "text" or "reasoning": of which a line has begun and not ended
+
+    def show(self, event: StreamEvent) -> None:
+        shown = printable(event.text)
+        if not shown or (event.kind == "reasoning" and self._quiet):
+            return
+        if self._inside == "reasoning" and event.kind == "text":
+            click.echo("\n", err=True)
+        if event.kind == "reasoning":
+            click.secho(shown, dim=True, nl=False, err=True)
+        else:
+            sys.stdout.write(shown)
+            sys.stdout.flush()
+        self._inside = "" if shown.endswith("\n") else event.kind
+
+    def end_line(self) -> None:
+        if self._inside == "text":
+            print(flush=True)
+        elif self._inside:
+            click.echo(err=True)
+        self._inside = ""
 
 
 def _summary(completion: Completion) -> str:

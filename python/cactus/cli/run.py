@@ -42,6 +42,12 @@ from cactus.weights.catalog import STARTER
 @click.option("--seed", type=int, metavar="N", help="Makes sampling repeatable.")
 @click.option("--stop", multiple=True, help="End an answer before this text; may be repeated.")
 @click.option(
+    "--think/--no-think",
+    "thinking",
+    default=None,
+    help="Whether the model thinks before it answers.  [default: as the model does]",
+)
+@click.option(
     "--threads",
     type=click.IntRange(1),
     metavar="N",
@@ -63,7 +69,7 @@ from cactus.weights.catalog import STARTER
     help="What numbers are multiplied with the weights as; int8 reads prompts faster.",
 )
 @click.option("--offline", is_flag=True, help="Open no connection; the model must be here.")
-@click.option("--quiet", "-q", is_flag=True, help="Print the answers only, no speeds.")
+@click.option("--quiet", "-q", is_flag=True, help="Print the answers only, no thoughts or speeds.")
 @click.pass_context
 def command(
     ctx: click.Context,
