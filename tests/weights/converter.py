@@ -31,10 +31,13 @@ ARCHITECTURES = {
 _PAIRED = ("llama", "smollm3")
 
 
-def write_gguf(path: Path, checkpoint: Golden, kind: str) -> dict[str, Any]:
+def write_gguf(
+    path: Path, checkpoint: Golden, kind: str, *, merged: bool = False
+) -> dict[str, Any]:
     """Write the file with its matrices in `kind`, a type of ggml, where their columns allow it.
 
-    Returns the values that the file stands for, under their names in the checkpoint.
+    `merged`: queries, keys and values in one tensor. Returns the values that the file stands for,
+    under their names in the checkpoint.
     """
     config, raw = checkpoint.architecture.config, _raw_config(checkpoint)
     architecture = ARCHITECTURES[config.model_type]
@@ -43,18 +46,17 @@ def write_gguf(path: Path, checkpoint: Golden, kind: str) -> dict[str, Any]:
     _add_tokenizer(writer, config.vocab_size)
     names = gguf.get_tensor_name_map(architecture, config.layers)
     values: dict[str, Any] = {}
+    written: dict[str, Any] = {}
     for name, value in checkpoint.tensors.items():
         stored, values[name] = _encoded(kind if value.ndim == 2 else "F32", value)
         if "q_proj" in name and config.model_type in _PAIRED:
             stored = _interleaved(stored, config.heads)
         elif "k_proj" in name and config.model_type in _PAIRED:
             stored = _interleaved(stored, config.kv_heads)
+        written[names.get_name(name, (".weight", ".bias"))] = stored
+    for name, stored in (_merged(written) if merged else written).items():
         used = kind if stored.dtype == np.uint8 else str(stored.dtype).replace("float", "F")
-        writer.add_tensor(
-            names.get_name(name, (".weight", ".bias")),
-            stored,
-            raw_dtype=gguf.GGMLQuantizationType[used],
-        )
+        writer.add_tensor(name, stored, raw_dtype=gguf.GGMLQuantizationType[used])
     scaling = raw.get("rope_scaling") or raw.get("rope_parameters") or {}
     if scaling.get("rope_type") == "llama3":
         writer.add_tensor("rope_freqs.weight", _llama3_table(scaling, raw, config.head_dim))
@@ -86,6 +88,16 @@ def _interleaved(rows: Any, heads: int) -> Any:
     """The rows of each head in the order 0, half, 1, half + 1 ..."""
     halves = rows.reshape(heads, 2, len(rows) // heads // 2, *rows.shape[1:])
     return np.ascontiguousarray(halves.swapaxes(1, 2)).reshape(rows.shape)
+
+
+def _merged(tensors: dict[str, Any]) -> dict[str, Any]:
+    """The same with one tensor for queries, keys and values."""
+    result = dict(tensors)
+    for name in tensors:
+        if ".attn_q." in name:
+            parts = [result.pop(name.replace(".attn_q.", f".attn_{part}.")) for part in "qkv"]
+            result[name.replace(".attn_q.", ".attn_qkv.")] = np.concatenate(parts)
+    return result
 
 
 def _add_numbers(writer: gguf.GGUFWriter, checkpoint: Golden, raw: dict[str, Any]) -> None:

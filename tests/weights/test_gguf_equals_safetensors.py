@@ -87,3 +87,18 @@ def test_blocks_are_imported_without_loss_and_in_order(
         for tensors in (stored, values)
     )
     assert np.array_equal(got, wanted)
+
+
+@names
+@pytest.mark.parametrize("kind", ["F16", "Q4_0"])
+def test_merged_queries_keys_and_values_are_taken_apart(
+    tmp_path: Path, name: str, kind: str
+) -> None:
+    checkpoint = golden.load(name)
+    values = write_gguf(tmp_path / "model.gguf", checkpoint, kind, merged=True)
+    report = convert(tmp_path / "model.gguf", tmp_path / "out")
+    assert report.notes == ()
+    with WeightsFolder.open(tmp_path / "out") as weights:
+        assert set(weights.tensors) == set(values)
+        for tensor, value in values.items():
+            assert np.array_equal(weights.dequantize(tensor), value), tensor

@@ -8,8 +8,8 @@ from typing import Any
 from cactus.errors import ModelFormatError, UnsupportedModel
 from cactus.weights.facts import Facts, show
 from cactus.weights.gguf import GGUFFile
-from cactus.weights.gguf_families import FAMILIES, Described, MappedTensor
-from cactus.weights.gguf_families.base import MAX_NAME
+from cactus.weights.gguf_families import FAMILIES, MappedTensor
+from cactus.weights.gguf_families.base import MAX_NAME, unmerged
 
 MAX_TEMPLATE = 1 << 18
 
@@ -53,12 +53,13 @@ def read_model(gguf: GGUFFile) -> GGUFModel:
         facts.text(name, MAX_NAME)
     described = FAMILIES[architecture](facts, gguf)
     generation = _token_ids(facts, described.config)
-    ignored = _check_tensors(gguf, described)
+    tensors = unmerged(gguf, described.tensors)
+    ignored = _check_tensors(gguf, tensors, described.consumed)
     return GGUFModel(
         described.config,
         generation,
         facts.text("tokenizer.chat_template", MAX_TEMPLATE),
-        tuple(described.tensors),
+        tuple(tensors),
         ignored,
     )
 
@@ -67,20 +68,22 @@ def _known() -> str:
     return ", ".join(sorted(FAMILIES))
 
 
-def _check_tensors(gguf: GGUFFile, described: Described) -> tuple[str, ...]:
+def _check_tensors(
+    gguf: GGUFFile, tensors: list[MappedTensor], consumed: tuple[str, ...]
+) -> tuple[str, ...]:
     """Every expected tensor is there in its shape; returns the names nobody asked for."""
-    for tensor in described.tensors:
-        found = gguf.tensors.get(tensor.source)
+    for tensor in tensors:
+        found, wanted = gguf.tensors.get(tensor.source), tensor.source_shape
         if found is None:
             raise ModelFormatError(
-                f"tensor {tensor.source!r} is missing, expected with shape {list(tensor.shape)}"
+                f"tensor {tensor.source!r} is missing, expected with shape {list(wanted)}"
             )
-        if found.shape != tensor.shape:
+        if found.shape != wanted:
             raise ModelFormatError(
                 f"tensor {tensor.source!r} has shape {list(found.shape)}, "
-                f"but the metadata asks for {list(tensor.shape)}"
+                f"but the metadata asks for {list(wanted)}"
             )
-    expected = {tensor.source for tensor in described.tensors} | set(described.consumed)
+    expected = {tensor.source for tensor in tensors} | set(consumed)
     return tuple(name for name in gguf.tensors if name not in expected)
 
 

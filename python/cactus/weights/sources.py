@@ -129,32 +129,41 @@ def describe_file(file: RegularFile, header_bytes: int) -> dict[str, Any]:
 
 
 def _gguf_tensor(gguf: GGUFFile, mapped: MappedTensor) -> SourceTensor:
-    tensor = gguf.tensors[mapped.source]
-    head_dim = mapped.rotary_head_dim
+    kind = gguf.tensors[mapped.source].type
     if len(mapped.shape) == 1:
         # A vector is one row; a rotary bias is permuted by value instead of by row.
-        rows = partial(_vector, gguf, mapped.source, head_dim)
-        return SourceTensor(mapped.name, tensor.type.name, mapped.shape, tensor.nbytes, rows, 1)
-    if not head_dim:
-        rows = partial(gguf.rows, mapped.source)
-        return SourceTensor(mapped.name, tensor.type.name, mapped.shape, tensor.nbytes, rows)
-    rows = partial(_rotary_rows, gguf, mapped.source, head_dim)
-    unit = math.lcm(head_dim, TILE_ROWS)
-    return SourceTensor(mapped.name, tensor.type.name, mapped.shape, tensor.nbytes, rows, unit)
+        whole = mapped.source_shape == mapped.shape
+        if kind.elements != 1 and (mapped.rotary_head_dim or not whole):
+            raise UnsupportedModel(
+                f"tensor {mapped.source!r}: a bias of blocks cannot be reordered"
+            )
+        nbytes = mapped.shape[0] // kind.elements * kind.nbytes
+        rows = partial(_vector, gguf, mapped)
+        return SourceTensor(mapped.name, kind.name, mapped.shape, nbytes, rows, 1)
+    nbytes = math.prod(mapped.shape[:-1]) * gguf.tensors[mapped.source].row_nbytes
+    unit = math.lcm(mapped.rotary_head_dim or 1, TILE_ROWS)
+    rows = partial(_rows, gguf, mapped)
+    return SourceTensor(mapped.name, kind.name, mapped.shape, nbytes, rows, unit)
 
 
-def _rotary_rows(gguf: GGUFFile, name: str, head_dim: int, start: int, stop: int) -> U8:
+def _rows(gguf: GGUFFile, mapped: MappedTensor, start: int, stop: int) -> U8:
+    raw = gguf.rows(mapped.source, mapped.first + start, mapped.first + stop)
+    return _halves(raw, mapped.rotary_head_dim)
+
+
+def _vector(gguf: GGUFFile, mapped: MappedTensor, start: int, stop: int) -> U8:
+    raw = gguf.rows(mapped.source, start, stop)
+    if mapped.rows:
+        width = gguf.tensors[mapped.source].type.nbytes
+        raw = raw[:, mapped.first * width : (mapped.first + mapped.shape[0]) * width]
+    if not mapped.rotary_head_dim:
+        return np.ascontiguousarray(raw)
+    return _halves(raw.reshape(mapped.shape[0], -1), mapped.rotary_head_dim).reshape(raw.shape)
+
+
+def _halves(raw: U8, head_dim: int) -> U8:
     """Rows with each head's interleaved pairs (0, half, 1, half + 1, ...) in order again."""
-    raw = gguf.rows(name, start, stop)
-    pairs = raw.reshape(-1, head_dim // 2, 2, raw.shape[1])
-    return np.ascontiguousarray(pairs.swapaxes(1, 2)).reshape(raw.shape)
-
-
-def _vector(gguf: GGUFFile, name: str, head_dim: int, start: int, stop: int) -> U8:
-    raw = gguf.rows(name, start, stop)
     if not head_dim:
         return raw
-    if gguf.tensors[name].type.elements != 1:
-        raise UnsupportedModel(f"tensor {name!r}: a rotary bias of blocks cannot be reordered")
-    pairs = raw.reshape(-1, head_dim // 2, 2, gguf.tensors[name].type.nbytes)
+    pairs = raw.reshape(-1, head_dim // 2, 2, raw.shape[1])
     return np.ascontiguousarray(pairs.swapaxes(1, 2)).reshape(raw.shape)

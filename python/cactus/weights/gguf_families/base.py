@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -25,13 +26,21 @@ class MappedTensor:
     """One tensor: its name in the GGUF file, in the checkpoint, and the shape it has to have.
 
     `rotary_head_dim` > 0: the rows of each head of this size are stored pairwise interleaved for
-    rotary embedding and have to be put back into two halves.
+    rotary embedding and have to be put back into two halves. `first`: where its rows (a vector's
+    values) begin in a file's tensor of `rows` rows; 0 rows for a tensor of its own.
     """
 
     source: str
     name: str
     shape: tuple[int, ...]
     rotary_head_dim: int = 0
+    first: int = 0
+    rows: int = 0
+
+    @property
+    def source_shape(self) -> tuple[int, ...]:
+        """The shape that the file's tensor has to have."""
+        return (self.rows or self.shape[0], *self.shape[1:])
 
 
 @dataclass(frozen=True)
@@ -216,3 +225,22 @@ def outer(config: dict[str, Any], norm: tuple[str, str]) -> list[MappedTensor]:
     if not config["tie_word_embeddings"]:
         tensors += linear("output", "lm_head", vocabulary, hidden)
     return tensors
+
+
+def unmerged(gguf: GGUFFile, tensors: list[MappedTensor]) -> list[MappedTensor]:
+    """The tensors, with queries, keys and values out of one where a file has them merged.
+
+    Converters do so on request, whatever the family.
+    """
+    merged: dict[str, list[int]] = {}
+    for index, tensor in enumerate(tensors):
+        source = re.sub(r"\.attn_[qkv]\.", ".attn_qkv.", tensor.source)
+        if tensor.source not in gguf.tensors and source in gguf.tensors:
+            merged.setdefault(source, []).append(index)
+    result = list(tensors)
+    for source, indices in merged.items():
+        rows, first = sum(tensors[index].shape[0] for index in indices), 0
+        for index in indices:
+            result[index] = replace(tensors[index], source=source, first=first, rows=rows)
+            first += tensors[index].shape[0]
+    return result
