@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import copy
 import json
+import math
 import random
 import resource
 import shutil
@@ -33,12 +34,15 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT / "python"), str(ROOT / "tests" / "weights")]
 
+import ct2  # noqa: E402
 import forge  # noqa: E402
 
 from cactus.errors import ModelFormatError, UnsupportedModel  # noqa: E402
 from cactus.weights.convert import convert  # noqa: E402
+from cactus.weights.ctranslate2_whisper import open_ctranslate2  # noqa: E402
 from cactus.weights.folder import WeightsFolder  # noqa: E402
 from cactus.weights.gguf import read_gguf  # noqa: E402
+from cactus.weights.gguf_blocks import dequantize  # noqa: E402
 from cactus.weights.safetensors import read_safetensors  # noqa: E402
 
 EXPECTED = (ModelFormatError, UnsupportedModel)
@@ -276,11 +280,52 @@ def safetensors_file(rng: random.Random, seeds: list[bytes]) -> bytes:
     return change_bytes(rng, whole, lambda: rng.choice(seeds))
 
 
+# CTranslate2
+
+
+def change_variable(rng: random.Random, model: ct2.Bin) -> None:
+    """Change one variable, or a count, or the order."""
+    entry = rng.choice(model.entries)
+    action = rng.randrange(12)
+    if action == 0:
+        entry.dims = [rng.choice(NUMBERS) % 2**32 for _ in range(rng.randrange(6))]
+    elif action == 1 and entry.dims:
+        entry.dims[rng.randrange(len(entry.dims))] = rng.choice(NUMBERS) % 2**32
+    elif action == 2:
+        entry.dims.reverse()
+    elif action == 3:
+        entry.rank = rng.choice((0, 1, 2, 3, 4, 5, 255))
+    elif action == 4:
+        entry.type = rng.choice((*range(8), 255))
+    elif action == 5:
+        entry.nbytes = rng.choice(NUMBERS) % 2**32
+    elif action == 6:
+        entry.name = rng.choice([*TEXTS, rng.choice(model.entries).name])[:60_000]
+    elif action == 7:
+        entry.data = rng.randbytes(len(entry.data))
+    elif action == 8:
+        model.entries.remove(entry)
+    elif action == 9:
+        model.entries.append(copy.deepcopy(entry))
+    elif action == 10:
+        model.entry_count = rng.choice([*NUMBERS, len(model.entries) + rng.randint(-2, 2)]) % 2**32
+    else:
+        model.aliases.append((rng.choice(model.entries).name, rng.choice(TEXTS)[:60_000]))
+
+
+def ctranslate2_file(rng: random.Random, seeds: list[ct2.Bin]) -> bytes:
+    """A changed model.bin."""
+    model = copy.deepcopy(rng.choice(seeds))
+    for _ in range(rng.choice((0, 1, 1, 1, 2, 3))):
+        change_variable(rng, model)
+    return change_bytes(rng, model.build(), lambda: rng.choice(seeds).build())
+
+
 # What is done with a file
 
 
 class Bench:
-    """A scratch folder, and the three ways through which a file is sent."""
+    """A scratch folder, and the four ways through which a file is sent."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -295,6 +340,9 @@ class Bench:
             self.safetensors.append((made / "model.safetensors").read_bytes())
         shutil.copytree(folder / "seed0", self.model)
         self.config = json.loads((self.model / "config.json").read_text())
+        tensors = ct2.whisper_tensors(1)
+        self.whispers = [ct2.whisper_bin(tensors, kind) for kind in ("float16", "int8", "int16")]
+        self.whisper = ct2.write_folder(folder / "whisper", self.whispers[0])
 
     def gguf(self, rng: random.Random) -> tuple[bytes, Callable[[], None]]:
         data = gguf_file(rng, self.ggufs)
@@ -338,6 +386,28 @@ class Bench:
             with WeightsFolder.open(self.model) as folder:
                 for name, tensor in folder.tensors.items():
                     assert folder.dequantize(name).shape == tensor.shape
+
+        return data, run
+
+    def ctranslate2(self, rng: random.Random) -> tuple[bytes, Callable[[], None]]:
+        data = ctranslate2_file(rng, self.whispers)
+        settings, tokens = ct2.config(), ct2.tokenizer()
+        if rng.random() < 0.3:
+            settings, tokens = change_json(rng, settings), change_json(rng, tokens)
+
+        def run() -> None:
+            (self.whisper / "model.bin").write_bytes(data)
+            (self.whisper / "config.json").write_text(json.dumps(settings))
+            (self.whisper / "tokenizer.json").write_text(json.dumps(tokens))
+            source = open_ctranslate2(self.whisper)
+            try:
+                for tensor in source.tensors:
+                    raw = tensor.rows(0, math.prod(tensor.shape[:-1]))
+                    assert raw.nbytes == tensor.nbytes
+                    values = dequantize(tensor.kind, raw)
+                    assert values.size == math.prod(tensor.shape)
+            finally:
+                source.close()
 
         return data, run
 
@@ -385,7 +455,12 @@ def fuzz(seconds: float, seed: int, keep: Path | None) -> int:
     seen: set[str] = set()
     with tempfile.TemporaryDirectory(dir=memory if memory.is_dir() else None) as scratch:
         bench = Bench(Path(scratch))
-        targets = {"gguf": bench.gguf, "safetensors": bench.plain, "folder": bench.packed}
+        targets = {
+            "gguf": bench.gguf,
+            "safetensors": bench.plain,
+            "folder": bench.packed,
+            "ctranslate2": bench.ctranslate2,
+        }
         limit_memory()
         deadline = time.monotonic() + seconds
         index = 0

@@ -22,7 +22,7 @@ def test_f01_to_f20_thousands_of_damaged_files(tmp_path: Path) -> None:
     found = re.search(r"^(\d+) files in .* 0 findings", run.stdout, re.MULTILINE)
     assert found, run.stdout
     # It has to get past the readers too, or it proves nothing about what follows them.
-    for name in ("gguf", "safetensors", "folder"):
+    for name in ("gguf", "safetensors", "folder", "ctranslate2"):
         assert re.search(rf"^ +\d+ {name}: accepted$", run.stdout, re.MULTILINE), run.stdout
         assert re.search(rf"^ +\d+ {name}: ModelFormatError$", run.stdout, re.MULTILINE), run.stdout
     assert int(found[1]) > 20 * float(seconds)

@@ -69,7 +69,7 @@ def open_checkpoint(folder: Path) -> Source:
             chat_template=read_chat_template(folder),
             tensors=tuple(sources),
             origin={"format": "safetensors"} | describe_file(first.file, first.data_offset),
-            write_tokenizer=partial(_copy_tokenizer, folder),
+            write_tokenizer=partial(copy_tokenizer, folder),
             close=close,
             notes=tuple(notes),
         )
@@ -236,7 +236,7 @@ def read_chat_template(folder: Path) -> str | None:
     return None
 
 
-def _copy_tokenizer(source: Path, target: Path) -> None:
+def copy_tokenizer(source: Path, target: Path) -> None:
     """Copy the tokenizer's files; each is a plain file of the folder and valid JSON."""
     for name in TOKENIZER_FILES:
         if not (source / name).exists():

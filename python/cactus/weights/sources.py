@@ -1,4 +1,4 @@
-"""What `convert` reads from: a GGUF file or a Hugging Face folder, behind one shape."""
+"""What `convert` reads from: a GGUF file or a model's folder, behind one shape."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from cactus.errors import ModelFormatError, ModelNotFound, UnsupportedModel
+from cactus.weights.ctranslate2 import is_ctranslate2
 from cactus.weights.files import RegularFile
 from cactus.weights.gguf import GGUFFile, read_gguf
 from cactus.weights.gguf_blocks import dequantize
@@ -59,13 +60,17 @@ class Source:
 
 
 def open_source(path: Path) -> Source:
-    """Open a `.gguf` file or a Hugging Face folder.
+    """Open a `.gguf` file, a Hugging Face folder or a Whisper model in CTranslate2's format.
 
     Raises `ModelNotFound`, `UnsupportedModel` (pickle, other formats) or `ModelFormatError`.
     """
     from cactus.weights.checkpoint import PICKLE_ADVICE, PICKLE_SUFFIXES, open_checkpoint
 
     if os.path.isdir(path):
+        if is_ctranslate2(path):
+            from cactus.weights.ctranslate2_whisper import open_ctranslate2
+
+            return open_ctranslate2(path)
         return open_checkpoint(path)
     if not os.path.exists(path):
         raise ModelNotFound(f"{path}: no such file or folder")
