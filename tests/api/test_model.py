@@ -200,7 +200,7 @@ def test_a_prompt_that_fills_the_context_leaves_no_room(scripted_model: Make) ->
     ("messages", "message"),
     [
         (None, "messages: expected a list"),
-        ("", "messages: expected valid JSON"),
+        ("", "messages: expected a list"),
         ("[", "messages: expected valid JSON"),
         ([], "messages: expected at least one message"),
         ("[]", "messages: expected at least one message"),

@@ -31,9 +31,10 @@ def test_a_list_and_its_json_are_the_same() -> None:
     ("messages", "error"),
     [
         (None, r"messages: expected a list such as .* got null"),
-        ("", r"messages: expected valid JSON, got ''"),
-        ("hello", r"messages: expected valid JSON, got 'hello'"),
-        ("null", r"messages: expected a list .* got null"),
+        ("", r"messages: expected a list .* got the text ''"),
+        ("hello", r"messages: expected a list .* got the text 'hello'"),
+        ("null", r"messages: expected a list .* got the text 'null'"),
+        (" [", r"messages: expected valid JSON, got ' \['"),
         ("{}", r"messages: expected a list .* got \{\}"),
         (b"\xff", r"messages: expected UTF-8"),
         (7, r"messages: expected a list .* got 7"),

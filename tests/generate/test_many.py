@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -20,6 +21,7 @@ from scripted import (
 from cactus.errors import (
     CactusError,
     Cancelled,
+    ContextLengthExceeded,
     InsufficientMemory,
     InvalidRequest,
     ModelClosed,
@@ -152,7 +154,7 @@ def test_what_is_wrong_with_one_conversation_is_its_result(make: Any) -> None:
         assert str(alone.value) == str(error)
 
 
-@pytest.mark.parametrize("wrong", ["text", {"role": "user"}, None, 3])
+@pytest.mark.parametrize("wrong", ["text", b"[[]]", bytearray(3), {"role": "user"}, None, 3])
 def test_what_is_no_list_of_conversations_is_an_error(make: Any, wrong: Any) -> None:
     model, _ = make(saying("Hi"))
     with pytest.raises(InvalidRequest, match="list of conversations"):
@@ -361,6 +363,32 @@ def test_stop_before_the_turn_and_while_prompts_are_prepared(make: Any) -> None:
     results = model.chat_many(conversations())
     assert [(done.text, done.finish_reason) for done in results] == [("", "cancelled")] * 2
     assert program.steps == []
+
+
+def test_stop_ends_a_call_with_an_endless_iterator(make: Any) -> None:
+    model, program = make(babbling)
+
+    def conversations() -> Any:
+        for number in itertools.count():
+            if number == 30:
+                model.stop()
+            yield ask("a")[0]
+
+    results = model.chat_many(conversations())
+    assert [done.finish_reason for done in results] == ["cancelled"] * 31
+    assert program.steps == []
+
+
+def test_errors_among_the_results_keep_nothing_alive(make: Any) -> None:
+    model, _ = make(saying("x"))
+    results = model.chat_many(["[{]", b"\xff", ask("a" * 300)[0], *ask("b")])
+    assert [type(result) for result in results] == [
+        *[InvalidRequest] * 2,
+        ContextLengthExceeded,
+        Completion,
+    ]
+    for error in results[:3]:
+        assert (error.__traceback__, error.__context__, error.__cause__) == (None, None, None)
 
 
 def test_close_ends_the_call_with_cancelled(make: Any) -> None:

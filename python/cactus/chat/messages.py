@@ -79,6 +79,11 @@ def parse_messages(messages: Any) -> list[Message]:
             text = messages if isinstance(messages, str) else bytes(messages).decode()
         except UnicodeDecodeError as error:
             raise InvalidRequest(f"messages: expected UTF-8, {error}") from None
+        if text.lstrip()[:1] not in ("[", "{"):
+            raise InvalidRequest(
+                f"messages: expected a list such as {_EXAMPLE} or a JSON string of one, "
+                f"got the text {shown(text)}"
+            )
         messages = parse_json(text, "messages")
     if not isinstance(messages, (list, tuple)):
         raise InvalidRequest(

@@ -6,7 +6,7 @@ program of the tests: this room never asks which of them it drives.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
@@ -90,6 +90,3 @@ class Sampling:
             and self.frequency_penalty == 0
             and not self.logit_bias
         )
-
-
-SamplerFactory = Callable[[Sampling], Sampler]

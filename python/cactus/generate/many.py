@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence, Sized
 from typing import TYPE_CHECKING, Any
 
 from cactus.errors import CactusError, InsufficientMemory, InvalidRequest, NonFiniteLogits
@@ -39,26 +39,35 @@ def prepare_many(
     options: Options,
     stopped: Callable[[], bool],
 ) -> list[Request | CactusError]:
-    """A request for each conversation, or the error that is its result; empty ones once stopped.
+    """A request for each conversation, or the error that is its result.
 
-    Raises InvalidRequest if `conversations` is no list of conversations.
+    Once stopped, those that are left of a list get empty requests; an iterator, which may have no
+    end, is asked for no more. Raises InvalidRequest if `conversations` is no list of conversations.
     """
-    if isinstance(conversations, (str, Mapping)) or not isinstance(conversations, Iterable):
+    single = isinstance(conversations, (str, bytes, bytearray, memoryview, Mapping))
+    if single or not isinstance(conversations, Iterable):
         raise InvalidRequest(
             "chat_many takes a list of conversations, each a list of messages, "
             f"got {type(conversations).__name__}"
         )
     requests: list[Request | CactusError] = []
     for messages in conversations:
+        if stopped():
+            requests.append(Request([], options))
+            if isinstance(conversations, Sized):
+                continue
+            break
         try:
-            requests.append(
-                Request([], options)
-                if stopped()
-                else build_request(engine, messages, options, time.perf_counter())
-            )
+            requests.append(build_request(engine, messages, options, time.perf_counter()))
         except CactusError as error:
-            requests.append(error.with_traceback(None))
+            requests.append(_as_value(error))
     return requests
+
+
+def _as_value(error: CactusError) -> CactusError:
+    """The error without what led to it, which would keep everything on the stack alive."""
+    error.__context__ = error.__cause__ = None
+    return error.with_traceback(None)
 
 
 def complete_many(
@@ -185,9 +194,8 @@ class Many:
     def _end(self, lane: Lane, result: CactusError | None = None) -> None:
         self._lanes.remove(lane)
         lane.close()
-        # Without its traceback, which would keep everything on the stack alive.
         self._results[lane.index] = (
-            lane.answer.completion() if result is None else result.with_traceback(None)
+            lane.answer.completion() if result is None else _as_value(result)
         )
 
     def _out_of_memory(self, error: InsufficientMemory) -> None:
@@ -200,7 +208,7 @@ class Many:
         elif self._lanes:
             self._end(self._lanes[0], error)
         else:
-            self._results[self._waiting.popleft()] = error.with_traceback(None)
+            self._results[self._waiting.popleft()] = _as_value(error)
 
     # -- a step
 
