@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,9 @@ import gguf
 import numpy as np
 from forge import byte_tokens
 
-from tests.models.golden import Golden
+from cactus.models.base import load_architecture
+from cactus.weights.safetensors import write_safetensors
+from tests.models.golden import Golden, read_tensors
 
 ARCHITECTURES = {
     "gemma3_text": gguf.MODEL_ARCH.GEMMA3,
@@ -29,6 +32,43 @@ ARCHITECTURES = {
 """The architectures that GGUF files are read of, by `model_type`."""
 
 _PAIRED = ("llama", "smollm3")
+
+# What llama.cpp takes as given of an architecture; the golden checkpoints are smaller or odder.
+_IMPLIED: dict[str, dict[str, Any]] = {
+    "gemma3_text": {
+        "num_hidden_layers": 7,
+        "sliding_window_pattern": 6,
+        "query_pre_attn_scalar": 32,
+    },
+    "qwen2": {"use_sliding_window": False},
+    "smollm3": {"num_hidden_layers": 5, "no_rope_layers": None, "no_rope_layer_interval": 4},
+}
+
+
+def representable(checkpoint: Golden, folder: Path) -> Golden:
+    """The checkpoint, or one of its weights in `folder` that says nothing a GGUF file cannot say.
+
+    More layers than there are repeat the first ones.
+    """
+    raw = _raw_config(checkpoint)
+    changes = _IMPLIED.get(raw["model_type"])
+    if changes is None:
+        return checkpoint
+    layers = raw["num_hidden_layers"]
+    raw |= changes
+    tensors: dict[str, Any] = {}
+    for name, value in read_tensors(checkpoint.folder / "model.safetensors").items():
+        first = name.split(".")[2] if name.startswith("model.layers.") else ""
+        indices = range(int(first), raw["num_hidden_layers"], layers) if first else [0]
+        for index in indices:
+            tensors[name.replace(f"layers.{first}.", f"layers.{index}.")] = value
+    folder.mkdir()
+    (folder / "config.json").write_text(json.dumps(raw))
+    write_safetensors(folder / "model.safetensors", tensors)
+    architecture = load_architecture(raw)
+    offsets = {weight.name: np.float32(weight.offset) for weight in architecture.weights}
+    values = {name: value.astype(np.float32) + offsets[name] for name, value in tensors.items()}
+    return replace(checkpoint, folder=folder, architecture=architecture, tensors=values)
 
 
 def write_gguf(

@@ -17,7 +17,7 @@ from cactus.weights.convert import convert
 from cactus.weights.folder import WeightsFolder
 from tests.models import golden
 from tests.native import programs
-from tests.weights.converter import ARCHITECTURES, write_gguf
+from tests.weights.converter import ARCHITECTURES, representable, write_gguf
 
 names = pytest.mark.parametrize(
     "name",
@@ -54,7 +54,7 @@ def logits(folder: Path, tokens: list[int]) -> Any:
 @names
 @pytest.mark.parametrize("kind", ["F16", "F32"])
 def test_same_config_weights_and_logits(tmp_path: Path, name: str, kind: str) -> None:
-    checkpoint = golden.load(name)
+    checkpoint = representable(golden.load(name), tmp_path / "golden")
     one, other, _ = both(tmp_path, checkpoint, kind)
     configs = [
         load_architecture(json.loads((folder / "config.json").read_text())).config
@@ -76,7 +76,7 @@ def test_blocks_are_imported_without_loss_and_in_order(
     tmp_path: Path, name: str, kind: str
 ) -> None:
     """The reference's logits with what was stored are those with what the file stands for."""
-    checkpoint = golden.load(name)
+    checkpoint = representable(golden.load(name), tmp_path / "golden")
     folder, _, values = both(tmp_path, checkpoint, kind)
     with WeightsFolder.open(folder) as weights:
         architecture = load_architecture(weights.config)
@@ -94,7 +94,7 @@ def test_blocks_are_imported_without_loss_and_in_order(
 def test_merged_queries_keys_and_values_are_taken_apart(
     tmp_path: Path, name: str, kind: str
 ) -> None:
-    checkpoint = golden.load(name)
+    checkpoint = representable(golden.load(name), tmp_path / "golden")
     values = write_gguf(tmp_path / "model.gguf", checkpoint, kind, merged=True)
     report = convert(tmp_path / "model.gguf", tmp_path / "out")
     assert report.notes == ()
