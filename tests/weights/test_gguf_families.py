@@ -27,8 +27,9 @@ from forge import (
 
 from cactus.errors import CactusError, ModelFormatError, UnsupportedModel
 from cactus.models.base import load_architecture
+from cactus.weights.sources import open_source
 from tests.weights.sources import read_config as read
-from tests.weights.sources import refuse
+from tests.weights.sources import refuse, write
 
 
 def test_llama(tmp_path: Path) -> None:
@@ -229,6 +230,67 @@ def test_lfm2_norm_under_its_later_name(tmp_path: Path) -> None:
     source.tensor("token_embd_norm.weight").name = "output_norm.weight"
     names = {tensor.source: tensor.name for tensor in read(tmp_path, source).tensors}
     assert names["output_norm.weight"] == "model.embedding_norm.weight"
+
+
+# Queries, keys and values in one tensor
+
+
+def merge(source: Forge, layer: int, part: str) -> forge.Tensor:
+    """Put a layer's three projections, or their biases, into one tensor."""
+    parts = [source.tensor(f"blk.{layer}.attn_{name}.{part}") for name in "qkv"]
+    rows = sum(tensor.dims[-1] for tensor in parts)
+    dims = [*parts[0].dims[:-1], rows]
+    data = b"".join(tensor.data for tensor in parts)
+    merged = forge.Tensor(f"blk.{layer}.attn_qkv.{part}", dims, parts[0].type, data)
+    for tensor in parts:
+        source.tensors.remove(tensor)
+    source.tensors.append(merged)
+    return merged
+
+
+def test_merged_projections(tmp_path: Path) -> None:
+    source = tiny_qwen2()
+    merge(source, 1, "weight")
+    merge(source, 1, "bias")
+    model = read(tmp_path, source)
+    assert model.ignored == ()
+    found = {
+        tensor.name.removeprefix("model.layers.1.self_attn."): (tensor.first, tensor.source_shape)
+        for tensor in model.tensors
+        if tensor.source.startswith("blk.1.attn_qkv.")
+    }
+    assert found == {
+        "q_proj.weight": (0, (64, 32)),
+        "k_proj.weight": (32, (64, 32)),
+        "v_proj.weight": (48, (64, 32)),
+        "q_proj.bias": (0, (64,)),
+        "k_proj.bias": (32, (64,)),
+        "v_proj.bias": (48, (64,)),
+    }
+
+
+def test_merged_projections_that_lie(tmp_path: Path) -> None:
+    source = tiny_llama("F16")
+    merged = merge(source, 0, "weight")
+    merged.dims[1], merged.data = 48, merged.data[: 48 * 64]
+    refuse(tmp_path, source, r"'blk.0.attn_qkv.weight' has shape \[48, 32\], .* \[64, 32\]")
+    source = tiny_llama("F16")
+    merge(source, 0, "weight")
+    source.add("blk.0.attn_v.weight", "F16", (16, 32))
+    refuse(tmp_path, source, r"'blk.0.attn_qkv.weight' has shape \[64, 32\], .* \[48, 32\]")
+    source = tiny_llama("F16")
+    source.add("blk.0.attn_qkv.weight", "F16", (64, 32))
+    assert read(tmp_path, source).ignored == ("blk.0.attn_qkv.weight",)
+
+
+def test_a_merged_bias_of_blocks_is_refused(tmp_path: Path) -> None:
+    """Its parts need not begin where a block does."""
+    source = tiny_qwen2()
+    merge(source, 0, "bias")
+    source.tensors.pop()
+    source.add("blk.0.attn_qkv.bias", "Q8_0", (64,))
+    with pytest.raises(UnsupportedModel, match=r"'blk.0.attn_qkv.bias': a bias of blocks"):
+        open_source(write(tmp_path, source))
 
 
 # Rotary scaling
