@@ -32,9 +32,12 @@ _PIECE = 1 << 16
 """Blocks that are made at a time."""
 
 FAMILIES = {
+    "gemma3_text": (gguf.MODEL_ARCH.GEMMA3, "gpt-2"),
     "lfm2": (gguf.MODEL_ARCH.LFM2, "lfm2"),
     "llama": (gguf.MODEL_ARCH.LLAMA, "llama-bpe"),
+    "qwen2": (gguf.MODEL_ARCH.QWEN2, "qwen2"),
     "qwen3": (gguf.MODEL_ARCH.QWEN3, "qwen2"),
+    "smollm3": (gguf.MODEL_ARCH.SMOLLM3, "smaug-bpe"),
 }
 """By ``model_type``: what GGUF calls the architecture, and how its text is cut into words."""
 
@@ -112,7 +115,9 @@ def _write_metadata(
         writer.add_shortconv_l_cache(config["conv_L_cache"])
     else:
         writer.add_head_count_kv(own.kv_heads)
-    if config["model_type"] == "llama":
+    if config["model_type"] == "gemma3_text":
+        writer.add_sliding_window(config["sliding_window"])
+    if config["model_type"] in ("llama", "smollm3"):
         writer.add_rope_dimension_count(own.head_dim)
 
 

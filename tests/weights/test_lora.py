@@ -96,7 +96,11 @@ def test_the_formula(tmp_path: Path, merged: Any) -> None:
     merged()
     want = before[Q] + 3 / 2 * tensors[B] @ tensors[A]
     assert np.allclose(values_of(tmp_path / "out")[Q], want, rtol=0, atol=1e-6)
-    small_adapter(tmp_path / "adapter", use_rslora=True, alpha_pattern={"self_attn.q_proj": 5})
+    small_adapter(
+        tmp_path / "adapter",
+        use_rslora=True,
+        alpha_pattern={r"layers\.[0-9]+\.self_attn.q_proj": 5},
+    )
     merged()
     want = before[Q] + 5 / 2**0.5 * tensors[B] @ tensors[A]
     assert np.allclose(values_of(tmp_path / "out")[Q], want, rtol=0, atol=2e-6)

@@ -365,7 +365,7 @@ def _find(pattern: dict[re.Pattern[str], float], module: str, default: float) ->
     return next(matching, default)
 
 
-_RISKY = re.compile(r"\\[1-9]|\(\?|[)\]}*+?][*+{]|[*+?].*[*+?].*[*+?]")
+_RISKY = re.compile(r"\\[1-9]|\(\?|[)}*+?][*+{]|[*+?].*[*+?].*[*+?]")
 
 
 def _compile(where: str, text: str) -> re.Pattern[str]:
