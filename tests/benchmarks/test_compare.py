@@ -150,7 +150,7 @@ def test_a_disturbed_measurement_is_repeated(
         (["--threads", "1,0"], "'1,0'"),
         (["--case", "sleep"], "decode at 1,024"),
         (["--models", "starter,gpt"], "'gpt' is not known; known: starter, lfm2-350m"),
-        (["--peers", "ollama"], "'ollama' is not known; known: llama.cpp, avx2"),
+        (["--peers", "ollama"], "'ollama' is not known; known: llama.cpp, int8"),
     ],
 )
 def test_wrong_arguments_are_named(arguments: list[str], said: str) -> None:
