@@ -108,6 +108,10 @@ class StepChecker {
       ok(step_.weight[n] >= 0 && static_cast<size_t>(step_.weight[n]) < plan_.weights.size(),
          "names an unknown weight");
     }
+    for (int32_t bias : step_.bias) {
+      ok(bias < 0 || step_.op == static_cast<uint32_t>(Op::kLinear), "has a bias that it ignores");
+      ok(bias < 0 || static_cast<size_t>(bias) < plan_.weights.size(), "names an unknown bias");
+    }
     ok(step_.out >= 0 && static_cast<size_t>(step_.out) < plan_.buffers.size(),
        "names an unknown output buffer");
     ok(step_.constant <= plan_.constants.size() &&
@@ -154,7 +158,10 @@ class StepChecker {
 
   const WeightRecord& weight(uint32_t n, uint32_t rows, uint32_t cols) const {
     ok(n < step_.weights, "a weight is missing");
-    const WeightRecord& w = plan_.weights[static_cast<size_t>(step_.weight[n])];
+    return plain(plan_.weights[static_cast<size_t>(step_.weight[n])], rows, cols);
+  }
+
+  const WeightRecord& plain(const WeightRecord& w, uint32_t rows, uint32_t cols) const {
     ok(!w.tiled && w.dtype == 0, "needs a plain f32 weight");
     ok(w.rows == rows && w.cols == cols, "a weight has the wrong shape");
     return w;
@@ -193,7 +200,9 @@ class StepChecker {
         ok(input(1, width).output_rows == rows, "inputs have different rows");
         return output(width, rows);
       }
-      case Op::kSilu: {
+      case Op::kSilu:
+      case Op::kGelu:
+      case Op::kScale: {
         ok(out().group == 0, "output is of the wrong kind");
         return output(width, input(0, width).output_rows);
       }
@@ -221,7 +230,8 @@ class StepChecker {
         token_input(0, width);
         return output(width, 0);
       }
-      case Op::kSwiglu: {
+      case Op::kSwiglu:
+      case Op::kGeglu: {
         whole_lanes(width);
         return output(width, input(0, 2 * width).output_rows);
       }
@@ -261,7 +271,9 @@ class StepChecker {
       ok(is_quantized(w) == quantized, "mixes quantised and other weights");
       ok(w.dtype <= static_cast<uint32_t>(DType::kQ8) || group == weight_group(w),
          "input is quantised in other groups");
-      ok(n + 1 == step_.weights || w.rows % 16 == 0, "rows not a multiple of 16");
+      const bool whole = n + 1 < step_.weights || step_.bias[n] >= 0;
+      ok(!whole || w.rows % 16 == 0, "rows not a multiple of 16");
+      if (step_.bias[n] >= 0) plain(plan_.weights[static_cast<size_t>(step_.bias[n])], 1, w.rows);
       rows += w.rows;
     }
     ok(rows == out().width, "output width does not match");
@@ -277,6 +289,7 @@ class StepChecker {
   void check_attention() {
     const uint32_t heads = integer(0, 1, 4096), kv_heads = integer(1, 1, 4096);
     const uint32_t head_dim = integer(2, 16, 4096);
+    integer(4, 0, static_cast<int32_t>(kMaxWidth));  // the window
     const SlotRecord& s = slot(SlotKind::kKv);
     ok(heads % kv_heads == 0, "heads are not a multiple of the key/value heads");
     ok(s.a == kv_heads && s.b == head_dim && head_dim <= kMaxHeadDim, "slot does not match");
@@ -287,7 +300,7 @@ class StepChecker {
       token_input(2, kv_heads * head_dim);
     } else {
       token_input(0, (heads + 2 * kv_heads) * head_dim);
-      check_rotary(head_dim);
+      if (step_.constants != 0) check_rotary(head_dim);
       if (step_.weights != 0) {
         weight(0, 1, head_dim);
         weight(1, 1, head_dim);

@@ -23,6 +23,9 @@ enum class Op : uint32_t {
   kSwiglu = 13,
   kQkvAttention = 14,
   kShortConv = 15,
+  kGelu = 16,
+  kGeglu = 17,
+  kScale = 18,
 };
 
 enum class DType : uint32_t {
@@ -77,10 +80,11 @@ struct StepRecord {
   int32_t weight[4];
   uint32_t weights;
   int32_t slot;
-  int32_t i[6];                  // op's integers: heads, kv_heads, head_dim, taps ...
+  int32_t i[6];                  // op's integers: heads, kv_heads, head_dim, taps, window
   float f[4];                    // op's floats: eps, scale ...
   uint32_t constant, constants;  // rotary frequencies
-  uint32_t reserved[6];
+  int32_t bias[4];               // linear: what is added to each weight's rows, -1: nothing
+  uint32_t reserved[2];
 };
 static_assert(sizeof(StepRecord) == 128);
 

@@ -13,7 +13,7 @@ from cactus.graph.ops import verify
 TABLE = {"table": (8, 64), "matrix": (32, 64), "norm": (64,), "kernel": (64, 3)}
 SLOTS = (Slot("kv", "kv", kv_heads=1, head_dim=16), Slot("conv", "conv", width=64, taps=3))
 X = Node("embed", (), 64, weights=("table",), name="x")
-HEADS = {"heads": 2, "kv_heads": 1, "head_dim": 16, "scale": 0.25}
+HEADS = {"heads": 2, "kv_heads": 1, "head_dim": 16, "scale": 0.25, "window": 0}
 
 
 def graph_of(*nodes: Node) -> Graph:
@@ -38,6 +38,11 @@ def test_a_good_node_passes() -> None:
         ({"weights": ()}, "0 weights"),
         ({"weights": ("matrix",) * 5}, "5 weights"),
         ({"weights": ("nothing",)}, "nothing"),
+        (
+            {"weights": ("matrix", "norm"), "attrs": {"bias": True}},
+            r"biases of \[\(64,\)\], want \[\(32,\)\]",
+        ),
+        ({"weights": ("matrix",) * 3, "attrs": {"bias": True}}, "biases of"),
         ({"weights": ("norm",)}, "does not fit x of 64"),
         ({"state": "kv"}, "state of kind kv, want None"),
         ({"attrs": {"quantize": 32}}, "cannot quantise its own output in groups of 32"),
@@ -70,7 +75,8 @@ def test_attention_quantises_groups_within_a_head_only(
     head_dim: int, group: int, fits: bool
 ) -> None:
     heads = {"heads": 2, "kv_heads": 1, "head_dim": head_dim, "scale": 1.0, "norm_eps": None}
-    attrs = {**heads, "inv_freq": (1.0,), "rope_scale": 1.0, "quantize": group}
+    rotary = {"inv_freq": (1.0,), "rope_scale": 1.0}
+    attrs = {**heads, **rotary, "window": 0, "quantize": group}
     table = {"table": (8, 4 * head_dim)}
     x = Node("embed", (), 4 * head_dim, weights=("table",), name="x")
     node = Node("qkv_attention", (x,), 2 * head_dim, attrs, (), "kv", "a")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from cactus import nn
-from cactus.graph.ops import OPS
+from cactus.graph.ops import OPS, matrix_count
 from cactus.graph.trace import trace
 from tests.models.golden import NAMES, load
 
@@ -104,8 +104,22 @@ def test_every_parameter_of_a_model_is_used(name: str) -> None:
     wanted = {weight.name: weight.shape for weight in golden.architecture.weights}
     assert golden.graph.weights == wanted
     kinds = {weight.name: weight.kind for weight in golden.architecture.weights}
-    matrices = {w for n in golden.graph.nodes if n.op in ("linear", "embed") for w in n.weights}
+    matrices = {
+        w
+        for n in golden.graph.nodes
+        if n.op in ("linear", "embed")
+        for w in n.weights[: matrix_count(len(n.weights), n.attrs)]
+    }
     assert {name for name, kind in kinds.items() if kind == "matrix"} == matrices
+
+
+def test_a_factor_scales_and_one_does_nothing() -> None:
+    class Scaled(Pair):
+        def forward(self) -> nn.Tensor:
+            return self.table() * 1.0 * 0.5
+
+    last = trace(bound(Scaled())).nodes[-1]
+    assert (last.op, last.attrs, last.inputs[0].op) == ("scale", {"factor": 0.5}, "embed")
 
 
 def test_a_deep_model_is_no_problem_for_the_stack() -> None:

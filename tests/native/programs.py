@@ -77,7 +77,11 @@ def store(
 ) -> Store:
     """Write the graph's tensors; matrices (all, or ``only`` some) are tiles of ``dtype``."""
     matrices = {
-        name for node in graph.nodes if node.op in ("linear", "embed") for name in node.weights
+        name
+        for node in graph.nodes
+        if node.op in ("linear", "embed")
+        for name in node.weights
+        if len(graph.weights[name]) == 2
     }
     stored: dict[str, Stored] = {}
     values: dict[str, NDArray[np.float32]] = {}

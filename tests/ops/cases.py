@@ -52,6 +52,7 @@ class Case:
         weights = ",".join("x".join(map(str, weight)) for weight in self.weights)
         flags = [str(key) for key, value in self.attrs.items() if value is True]
         extra = [str(len(self.attrs["inv_freq"]))] if "inv_freq" in self.attrs else []
+        extra += [f"window{self.attrs['window']}"] if self.attrs.get("window") else []
         extra += [f"group{self.attrs['group']}"] if "group" in self.attrs else []
         extra += (
             [f"part{self.attrs['index']}of{self.attrs['parts']}"] if "parts" in self.attrs else []
@@ -107,17 +108,26 @@ def _linear() -> list[Case]:
         Case("linear", (96, 64), ((64, 96),), {"residual": True}, chunks) for chunks in ROWS
     ]
     residual.append(Case("linear", (128, 48), ((48, 128),), {"residual": True}, ((7,),)))
-    return plain + merged + residual
+    biased = [Case("linear", (64,), ((48, 64), (48,)), {"bias": True}, chunks) for chunks in ROWS]
+    three = ((64, 192), (32, 192), (32, 192), (64,), (32,), (32,))
+    biased.append(Case("linear", (192,), three, {"bias": True}, ((15,),)))
+    both = {"residual": True, "bias": True}
+    biased.append(Case("linear", (64, 32), ((32, 64), (32,)), both, ((14,),)))
+    return plain + merged + residual + biased
 
 
 def _attention(op: str) -> list[Case]:
     cases = []
-    for heads, kv_heads, head_dim in ((4, 2, 16), (3, 1, 64), (2, 2, 32), (9, 3, 64), (1, 1, 48)):
+    for heads, kv_heads, head_dim, window in (
+        *((4, 2, 16, 0), (3, 1, 64, 0), (2, 2, 32, 0), (9, 3, 64, 0), (1, 1, 48, 0)),
+        *((4, 1, 256, 16), (2, 1, 16, 1), (3, 1, 32, 7)),
+    ):
         attrs = {
             "heads": heads,
             "kv_heads": kv_heads,
             "head_dim": head_dim,
             "scale": head_dim**-0.5,
+            "window": window,
         }
         widths = (heads * head_dim, kv_heads * head_dim, kv_heads * head_dim)
         for chunks in SEQUENCES:
@@ -130,6 +140,17 @@ def _attention(op: str) -> list[Case]:
                 cases.append(
                     Case(op, (sum(widths),), norm[1], {**attrs, **rotary, **norm[0]}, chunks)
                 )
+        if op == "qkv_attention":
+            still = {"inv_freq": (), "rope_scale": 1.0, "norm_eps": None}
+            cases.append(Case(op, (sum(widths),), (), {**attrs, **still}, ((9, 1, 4),)))
+    # Windows that begin in another page than the row, in a chunk where others begin earlier.
+    for window, chunks in ((40, ((250, 50, 1), (1, 200, 30))), (300, ((250, 250, 101, 1), (2,)))):
+        attrs = {"heads": 2, "kv_heads": 1, "head_dim": 16, "scale": 0.25, "window": window}
+        if op == "attention":
+            cases.append(Case(op, (32, 16, 16), (), attrs, chunks))
+        else:
+            rest = {"inv_freq": _INV_FREQ[:8], "rope_scale": 1.0, "norm_eps": None}
+            cases.append(Case(op, (64,), (), {**attrs, **rest}, chunks))
     return cases
 
 
@@ -151,6 +172,12 @@ CASES: dict[str, list[Case]] = {
     "add": _elementwise("add", 2),
     "mul": _elementwise("mul", 2),
     "silu": _elementwise("silu", 1),
+    "gelu": _elementwise("gelu", 1),
+    "scale": [
+        Case("scale", (width,), (), {"factor": factor}, rows)
+        for width, factor in ((16, 0.5), (35, -3.25), (640, 640**0.5))
+        for rows in ROWS
+    ],
     "split": [
         Case("split", (width,), (), {"index": index, "parts": parts}, rows)
         for width, parts in ((96, 3), (128, 2), (48, 3))
@@ -194,6 +221,7 @@ CASES: dict[str, list[Case]] = {
     "swiglu": [
         Case("swiglu", (width,), (), {}, rows) for width in (32, 192, 3072) for rows in ROWS
     ],
+    "geglu": [Case("geglu", (width,), (), {}, rows) for width in (32, 192, 4096) for rows in ROWS],
     "qkv_attention": _attention("qkv_attention"),
     "short_conv": _convolution("short_conv", 3),
 }

@@ -61,6 +61,8 @@ def softmax_attention(
 ) -> Vector:
     """Attention of one flat query row over flat key and value rows."""
     heads, kv_heads, dim = case.attrs["heads"], case.attrs["kv_heads"], case.attrs["head_dim"]
+    window = case.attrs["window"] or len(keys)
+    keys, values = keys[-window:], values[-window:]
     out = []
     for head in range(heads):
         g = head // (heads // kv_heads)
@@ -88,6 +90,11 @@ def rotate(
             out[start + i] = a * cos - b * sin
             out[start + i + n] = b * cos + a * sin
     return out
+
+
+def gelu(x: Vector) -> Vector:
+    """The Gaussian error linear unit, approximated with tanh."""
+    return x / 2 * (1 + np.tanh(np.sqrt(2 / np.pi) * (x + 0.044715 * x**3)))
 
 
 def rms(x: Vector, weight: Vector, eps: float) -> Vector:

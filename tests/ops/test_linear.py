@@ -15,7 +15,9 @@ from tests.ops.formula import Fed, Vector, check, quantise
 
 
 def formula(case: Case, row: Fed, past: Sequence[Fed], weights: list[Vector]) -> Vector:
-    out = np.concatenate([weight @ row.x[0] for weight in weights])
+    out = np.concatenate([weight @ row.x[0] for weight in weights if weight.ndim == 2])
+    if case.attrs.get("bias"):
+        out = out + np.concatenate([weight for weight in weights if weight.ndim == 1])
     return out + row.x[1] if case.attrs.get("residual") else out
 
 

@@ -113,17 +113,18 @@ static inline void score_blocks(const AttendArgs& a, int block) {
   }
 }
 
-// Columns [d, d + 16 D) of the weighted sums of the first `count` values.
+// Columns [d, d + 16 D) of the weighted sums of the values [begin, end).
 template <class Stored, int M, int D>
-static inline void sum_values(const AttendArgs& a, int count, int d) {
+static inline void sum_values(const AttendArgs& a, int begin, int end, int d) {
   const size_t stride = static_cast<size_t>(a.head_dim);
-  const Stored *first = static_cast<const Stored*>(a.page.v), *v = first + d;
+  const Stored* first = static_cast<const Stored*>(a.page.v);
+  const Stored* v = first + static_cast<size_t>(begin) * stride + d;
   const Stored* next = static_cast<const Stored*>(a.next_k);
   F16 sum[M][D];
   for (int q = 0; q < M; q++) {
     for (int i = 0; i < D; i++) sum[q][i] = zero();
   }
-  for (int t = 0; t < count; t++, v += stride) {
+  for (int t = begin; t < end; t++, v += stride) {
     F16 value[D];
     for (int i = 0; i < D; i++) {
       if constexpr (M <= kFewQueries && M < kQueries) {
@@ -142,14 +143,15 @@ static inline void sum_values(const AttendArgs& a, int count, int d) {
 }
 
 // What the query may not see becomes -inf; returns the largest score.
-static inline float mask_scores(float* scores, int limit, int blocks) {
+static inline float mask_scores(float* scores, int start, int limit, int begin, int blocks) {
   const F16 lowest = set1(-__builtin_inff());
   F16 largest = lowest;
-  for (int block = 0; block < blocks; block++) {
-    const int seen = limit - block * 16;
+  for (int block = begin; block < blocks; block++) {
+    const int unseen = start - block * 16, seen = limit - block * 16;
     F16 s = load(scores + block * 16);
-    if (seen < 16) {
-      s = first_lanes(seen < 0 ? 0 : seen, s, lowest);
+    if (unseen > 0 || seen < 16) {
+      s = first_lanes(unseen < 0 ? 0 : unseen > 16 ? 16 : unseen, lowest, s);
+      s = first_lanes(seen < 0 ? 0 : seen > 16 ? 16 : seen, s, lowest);
       store(scores + block * 16, s);
     }
     largest = max(largest, s);
@@ -158,9 +160,9 @@ static inline float mask_scores(float* scores, int limit, int blocks) {
 }
 
 // Scores become exp(score - largest); returns their sum.
-static inline float exp_scores(float* scores, float largest, int blocks) {
+static inline float exp_scores(float* scores, float largest, int begin, int blocks) {
   F16 sum = zero();
-  for (int block = 0; block < blocks; block++) {
+  for (int block = begin; block < blocks; block++) {
     const F16 p = exp(sub(load(scores + block * 16), set1(largest)));
     store(scores + block * 16, p);
     sum = add(sum, p);
@@ -169,8 +171,8 @@ static inline float exp_scores(float* scores, float largest, int blocks) {
 }
 
 // The values' scales go into their weights, after those were summed.
-static inline void scale_weights(float* scores, const float* scales, int blocks) {
-  for (int i = 0; i < 16 * blocks; i += 16) {
+static inline void scale_weights(float* scores, const float* scales, int begin, int blocks) {
+  for (int i = 16 * begin; i < 16 * blocks; i += 16) {
     store(scores + i, mul(load(scores + i), load(scales + i)));
   }
 }
@@ -178,28 +180,36 @@ static inline void scale_weights(float* scores, const float* scales, int blocks)
 template <class Stored, int M>
 static void attend(const AttendArgs& a) {
   constexpr int kBlocks = kAccumulators / M < 2 ? 1 : 2;
-  int longest = 0;
-  for (int q = 0; q < M; q++) longest = a.limit[q] > longest ? a.limit[q] : longest;
-  const int blocks = (longest + 15) / 16;
-  int scored = 0;
+  int start = kPage, end = 0;
+  for (int q = 0; q < M; q++) {
+    start = a.start[q] < start ? a.start[q] : start;
+    end = a.limit[q] > end ? a.limit[q] : end;
+  }
+  // Blocks that no query sees are left out; those that some do not see add exact zeros to these.
+  const int begin = start / 16, blocks = (end + 15) / 16;
+  int scored = begin;
   for (; scored + kBlocks <= blocks; scored += kBlocks) score_blocks<Stored, M, kBlocks>(a, scored);
   if (scored < blocks) score_blocks<Stored, M, 1>(a, scored);
-  for (int q = 0; q < M; q++) a.m[q] = mask_scores(a.scores + q * kPage, a.limit[q], blocks);
-  for (int q = 0; q < M; q++) a.l[q] = exp_scores(a.scores + q * kPage, a.m[q], blocks);
+  for (int q = 0; q < M; q++) {
+    a.m[q] = mask_scores(a.scores + q * kPage, a.start[q], a.limit[q], begin, blocks);
+  }
+  for (int q = 0; q < M; q++) a.l[q] = exp_scores(a.scores + q * kPage, a.m[q], begin, blocks);
   if constexpr (kCoded<Stored>) {
-    for (int q = 0; q < M; q++) scale_weights(a.scores + q * kPage, a.page.v_scales, blocks);
+    for (int q = 0; q < M; q++) {
+      scale_weights(a.scores + q * kPage, a.page.v_scales, begin, blocks);
+    }
   }
   int d = 0;
   if constexpr (kAccumulators / M >= 8) {
-    for (; d + 128 <= a.head_dim; d += 128) sum_values<Stored, M, 8>(a, longest, d);
+    for (; d + 128 <= a.head_dim; d += 128) sum_values<Stored, M, 8>(a, 16 * begin, end, d);
   }
   if constexpr (kAccumulators / M >= 4) {
-    for (; d + 64 <= a.head_dim; d += 64) sum_values<Stored, M, 4>(a, longest, d);
+    for (; d + 64 <= a.head_dim; d += 64) sum_values<Stored, M, 4>(a, 16 * begin, end, d);
   }
   if constexpr (kAccumulators / M >= 2) {
-    for (; d + 32 <= a.head_dim; d += 32) sum_values<Stored, M, 2>(a, longest, d);
+    for (; d + 32 <= a.head_dim; d += 32) sum_values<Stored, M, 2>(a, 16 * begin, end, d);
   }
-  for (; d < a.head_dim; d += 16) sum_values<Stored, M, 1>(a, longest, d);
+  for (; d < a.head_dim; d += 16) sum_values<Stored, M, 1>(a, 16 * begin, end, d);
 }
 
 template <class Stored, int M = kQueries>

@@ -22,6 +22,12 @@ static inline F16 exp(F16 x) {
 
 static inline F16 silu_lanes(F16 x) { return div(x, add(set1(1.0f), exp(sub(zero(), x)))); }
 
+// x (1 + tanh u) / 2 with u = sqrt(2 / pi) (x + 0.044715 x^3): the same as x / (1 + exp(-2u)).
+static inline F16 gelu_lanes(F16 x) {
+  const F16 slope = fma(mul(x, x), set1(-0.071354816272600245f), set1(-1.5957691216057308f));
+  return div(x, add(set1(1.0f), exp(mul(x, slope))));
+}
+
 // `width` counts in the mean, `padded` (a multiple of 16) is what is stored; the padding is zero.
 static void rms_norm(const float* x, const float* w, float eps, int width, int padded, float* out) {
   F16 squares = zero();
@@ -45,6 +51,12 @@ static void silu(const float* x, int width, float* out) {
 }
 static void swiglu(const float* gate, const float* up, int width, float* out) {
   for (int i = 0; i < width; i += 16) store(out + i, mul(silu_lanes(load(gate + i)), load(up + i)));
+}
+static void gelu(const float* x, int width, float* out) {
+  for (int i = 0; i < width; i += 16) store(out + i, gelu_lanes(load(x + i)));
+}
+static void geglu(const float* gate, const float* up, int width, float* out) {
+  for (int i = 0; i < width; i += 16) store(out + i, mul(gelu_lanes(load(gate + i)), load(up + i)));
 }
 static void scale(const float* x, float factor, int width, float* out) {
   for (int i = 0; i < width; i += 16) store(out + i, mul(load(x + i), set1(factor)));

@@ -65,7 +65,8 @@ struct KvPage {
 // Queries of one key/value head that read the same page.
 struct AttendArgs {
   const float* q;          // [count][kQueryStride], already scaled
-  int limit[kMaxQueries];  // positions of this page that the query may see, 0..256
+  int start[kMaxQueries];  // the query sees positions [start, limit) of this page, 0..256;
+  int limit[kMaxQueries];  // where there are none, its m, l and o mean nothing
   int count;               // 1..max_queries
   int head_dim;
   KvPage page;
@@ -134,6 +135,8 @@ struct KernelTable {
   void (*mul)(const float* a, const float* b, int width, float* out);
   void (*silu)(const float* x, int width, float* out);
   void (*swiglu)(const float* gate, const float* up, int width, float* out);
+  void (*gelu)(const float* x, int width, float* out);
+  void (*geglu)(const float* gate, const float* up, int width, float* out);
   void (*scale)(const float* x, float factor, int width, float* out);
 
   // Rotary embedding of one head, half-split: out may be x. cos and sin have `half` values.

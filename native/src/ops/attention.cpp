@@ -15,12 +15,14 @@ namespace {
 
 struct Shape {
   uint32_t heads, kv_heads, head_dim, group;
-  uint32_t tile;  // queries of a tile
+  uint32_t window;  // how many positions a query sees, its own included; 0: all
+  uint32_t tile;    // queries of a tile
   Shape(const StepRecord& step, const KernelTable& kernels)
       : heads(static_cast<uint32_t>(step.i[0])),
         kv_heads(static_cast<uint32_t>(step.i[1])),
         head_dim(static_cast<uint32_t>(step.i[2])),
         group(heads / kv_heads),
+        window(static_cast<uint32_t>(step.i[4])),
         tile(static_cast<uint32_t>(kernels.max_queries)) {}
 };
 
@@ -50,13 +52,21 @@ Tile find_tile(const Batch& batch, const Shape& shape, uint32_t index) {
   return {n, index % shape.kv_heads, first, std::min(shape.tile, queries - first)};
 }
 
-// Positions that query `q` of the tile sees, and the pages that the whole tile visits.
-uint32_t seen(const Sequence& s, const Shape& shape, uint32_t query) {
-  return s.start + query / shape.group + 1;
+// [first, last)
+struct Range {
+  uint32_t first, last;
+  uint32_t count() const { return last - first; }
+};
+
+// Positions that a query sees, and the pages that the whole tile visits.
+Range seen(const Sequence& s, const Shape& shape, uint32_t query) {
+  const uint32_t last = s.start + query / shape.group + 1;
+  return {shape.window == 0 || last < shape.window ? 0 : last - shape.window, last};
 }
-uint32_t pages_of(const Batch& batch, const Shape& shape, const Tile& tile) {
-  const uint32_t last = seen(batch.sequences[tile.sequence], shape, tile.first + tile.count - 1);
-  return (last + kPage - 1) / kPage;
+Range pages_of(const Batch& batch, const Shape& shape, const Tile& tile) {
+  const Sequence& s = batch.sequences[tile.sequence];
+  return {seen(s, shape, tile.first).first / kPage,
+          (seen(s, shape, tile.first + tile.count - 1).last + kPage - 1) / kPage};
 }
 
 // (m, l, o) of the queries of a tile.
@@ -106,8 +116,13 @@ void attend(const Context& c, const StepRecord& step, const Shape& shape, const 
   args.l = out.l;
   args.o = out.o;
   for (uint32_t n = 0; n < tile.count; n++) {
-    const int64_t limit = int64_t{seen(s, shape, tile.first + n)} - int64_t{page} * kPage;
-    args.limit[n] = static_cast<int>(std::clamp<int64_t>(limit, 0, kPage));
+    const Range positions = seen(s, shape, tile.first + n);
+    const auto in_page = [&](uint32_t position) {
+      return static_cast<int>(
+          std::clamp<int64_t>(int64_t{position} - int64_t{page} * kPage, 0, kPage));
+    };
+    args.start[n] = in_page(positions.first);
+    args.limit[n] = in_page(positions.last);
   }
   c.kernels().attend_page(&args);
 }
@@ -116,10 +131,18 @@ void merge(const Context& c, const Shape& shape, const Tile& tile, uint32_t page
            const Partial& total, const Partial& part) {
   const Sequence& s = c.batch().sequences[tile.sequence];
   for (uint32_t n = 0; n < tile.count; n++) {
-    // A query at the start of a page's successor has nothing to see there.
-    if (seen(s, shape, tile.first + n) <= page * kPage) continue;
-    c.kernels().attend_merge(total.m + n, total.l + n, total.o + n * size_t{shape.head_dim},
-                             part.m[n], part.l[n], part.o + n * size_t{shape.head_dim},
+    // Other queries of the tile may see a page where this one has nothing to see.
+    const Range positions = seen(s, shape, tile.first + n);
+    if (positions.last <= page * kPage || positions.first >= (page + 1) * kPage) continue;
+    float* sums = total.o + n * size_t{shape.head_dim};
+    const float* page_sums = part.o + n * size_t{shape.head_dim};
+    if (positions.first / kPage == page) {
+      total.m[n] = part.m[n];
+      total.l[n] = part.l[n];
+      std::copy_n(page_sums, shape.head_dim, sums);
+      continue;
+    }
+    c.kernels().attend_merge(total.m + n, total.l + n, sums, part.m[n], part.l[n], page_sums,
                              static_cast<int>(shape.head_dim));
   }
 }
@@ -148,7 +171,7 @@ bool splits_pages(const Batch& batch, const Shape& shape, int threads) {
   if (threads == 1 || tiles >= 4 * static_cast<uint32_t>(threads)) return false;
   uint32_t pages = 0;
   for (uint32_t n = 0; n < tiles; n++) {
-    pages = std::max(pages, pages_of(batch, shape, find_tile(batch, shape, n)));
+    pages = std::max(pages, pages_of(batch, shape, find_tile(batch, shape, n)).count());
   }
   return pages > 1;
 }
@@ -156,7 +179,7 @@ bool splits_pages(const Batch& batch, const Shape& shape, int threads) {
 uint32_t count_pages(const Batch& batch, const Shape& shape) {
   uint32_t pages = 0;
   for (uint32_t n = 0; n < count_tiles(batch, shape); n++) {
-    pages += pages_of(batch, shape, find_tile(batch, shape, n));
+    pages += pages_of(batch, shape, find_tile(batch, shape, n)).count();
   }
   return pages;
 }
@@ -180,13 +203,13 @@ void attend_all(const StepRecord& step, const Context& c) {
     uint32_t piece = 0;
     for (uint32_t n = 0; n < tiles; n++) {
       const Tile tile = find_tile(batch, shape, n);
-      const uint32_t pages = pages_of(batch, shape, tile);
+      const Range pages = pages_of(batch, shape, tile);
       bool packed = false;
-      for (uint32_t page = 0; page < pages; page++, piece++) {
+      for (uint32_t page = pages.first; page < pages.last; page++, piece++) {
         if (piece % threads != thread) continue;
         if (!packed) pack_queries(c, step, shape, tile);
         packed = true;
-        const uint32_t after = page + threads < pages ? page + threads : page;
+        const uint32_t after = page + threads < pages.last ? page + threads : page;
         attend(c, step, shape, tile, page, page_of(c, step, tile, after),
                Partial::at(c.partials() + piece * floats));
       }
@@ -196,26 +219,29 @@ void attend_all(const StepRecord& step, const Context& c) {
   uint32_t piece = 0;
   for (uint32_t n = 0; n < tiles; n++) {
     const Tile tile = find_tile(batch, shape, n);
-    const uint32_t pages = pages_of(batch, shape, tile);
+    const Range pages = pages_of(batch, shape, tile);
     if (n % threads == thread) {
       const auto partial = [&](uint32_t page) {
-        if (split) return Partial::at(c.partials() + (piece + page) * floats);
-        const Partial result = scratch_partial(c, shape, page == 0 ? 0 : 1);
-        const bool more = page + 1 < pages || n + threads >= tiles;
-        const KvPage next = more ? page_of(c, step, tile, std::min(page + 1, pages - 1))
-                                 : page_of(c, step, find_tile(batch, shape, n + threads), 0);
+        if (split) return Partial::at(c.partials() + (piece + page - pages.first) * floats);
+        const Partial result = scratch_partial(c, shape, page == pages.first ? 0 : 1);
+        const bool more = page + 1 < pages.last || n + threads >= tiles;
+        const Tile after = more ? tile : find_tile(batch, shape, n + threads);
+        const KvPage next = page_of(
+            c, step, after,
+            more ? std::min(page + 1, pages.last - 1) : pages_of(batch, shape, after).first);
         attend(c, step, shape, tile, page, next, result);
         return result;
       };
       if (!split) pack_queries(c, step, shape, tile);
-      // Every query sees something of the first page, so the running result begins with it.
-      const Partial total = partial(0);
-      for (uint32_t page = 1; page < pages; page++) {
+      // The running result begins with the first page, or for a query whose window begins later
+      // with that page.
+      const Partial total = partial(pages.first);
+      for (uint32_t page = pages.first + 1; page < pages.last; page++) {
         merge(c, shape, tile, page, total, partial(page));
       }
       finish(c, out, shape, tile, total);
     }
-    piece += pages;
+    piece += pages.count();
   }
 }
 
@@ -281,16 +307,21 @@ void op_attention(const StepRecord& step, const Context& c) {
 // Merged q, k, v: head norms and rotary embedding on the way to the queries and the cache.
 void op_qkv_attention(const StepRecord& step, const Context& c) {
   const Shape shape(step, c.kernels());
-  const Rotary& rotary = c.rotary();
-  const int head_dim = step.i[2], half = static_cast<int>(rotary.count);
+  const int head_dim = step.i[2];
   const auto rotate = [&](uint32_t row, const float* x, int norm, float* out) {
     if (step.weights != 0) {
       const float* w = reinterpret_cast<const float*>(c.weight(step.weight[norm]).data);
       c.kernels().rms_norm(x, w, step.f[2], head_dim, head_dim, out);
       x = out;
     }
+    if (step.constants == 0) {
+      if (x != out) std::copy_n(x, head_dim, out);
+      return;
+    }
+    const Rotary& rotary = c.rotary();
     const size_t at = static_cast<size_t>(row) * rotary.count;
-    c.kernels().rope(x, rotary.cos.data() + at, rotary.sin.data() + at, half, head_dim, out);
+    c.kernels().rope(x, rotary.cos.data() + at, rotary.sin.data() + at,
+                     static_cast<int>(rotary.count), head_dim, out);
   };
   float* key = c.scratch();
   prepare(

@@ -1,4 +1,5 @@
-// out = W x (+ residual), the weights' rows concatenated: threads take runs of 16-row tiles.
+// out = W x (+ residual) (+ bias), the weights' rows concatenated: threads take runs of 16-row
+// tiles.
 #include <algorithm>
 
 #include "ops/ops.h"
@@ -18,6 +19,7 @@ struct Product {
   uint32_t in_col;
   float* out;             // first column of this weight's rows
   const float* residual;  // the same, or null
+  const float* bias;      // of this weight's rows, or null
   size_t out_stride;
 
   // Columns of tiles [first, last) for rows [row, row + count), count <= max_rows.
@@ -54,6 +56,11 @@ struct Product {
           k.linear_bf16(data, cols, x, in.stride, rows, out + at, out_stride, add);
           break;
       }
+      if (bias == nullptr) continue;
+      for (uint32_t m = 0; m < count; m++) {
+        float* y = out + at + m * out_stride;
+        k.add(y, bias + tile * kTileRows, kTileRows, y);
+      }
     }
   }
 };
@@ -79,12 +86,14 @@ void op_linear(const StepRecord& step, const Context& c) {
     const uint32_t begin = std::clamp(first, before, before + count) - before;
     const uint32_t end = std::clamp(last, before, before + count) - before;
     const size_t column = static_cast<size_t>(before) * kTileRows;
+    const int32_t bias = step.bias[n];
     const Product product{c,
                           w,
                           in,
                           step.in_col[0],
                           out.values + column,
                           residual ? residual + column : nullptr,
+                          bias < 0 ? nullptr : reinterpret_cast<const float*>(c.weight(bias).data),
                           out.stride};
     const uint32_t block = std::max<uint32_t>(1, static_cast<uint32_t>(kBlockBytes / w.tile_bytes));
     for (uint32_t b = begin; b < end; b += block) {

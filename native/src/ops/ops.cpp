@@ -21,6 +21,9 @@ OpFunction find_op(Op op) {
     case Op::kSwiglu: return op_swiglu;
     case Op::kQkvAttention: return op_qkv_attention;
     case Op::kShortConv: return op_short_conv;
+    case Op::kGelu: return op_gelu;
+    case Op::kGeglu: return op_geglu;
+    case Op::kScale: return op_scale;
   }
   throw Error(CACTUS_ERROR_PLAN, "plan: unknown operation");
 }

@@ -20,6 +20,9 @@ void op_short_conv(const StepRecord& step, const Context& c);
 void op_output_rows(const StepRecord& step, const Context& c);
 void op_quantize(const StepRecord& step, const Context& c);
 void op_swiglu(const StepRecord& step, const Context& c);
+void op_gelu(const StepRecord& step, const Context& c);
+void op_geglu(const StepRecord& step, const Context& c);
+void op_scale(const StepRecord& step, const Context& c);
 
 // Quantises `values` into row `row` of a quantised buffer.
 void quantize_into(const Context& c, const Buffer& out, uint32_t row, const float* values);

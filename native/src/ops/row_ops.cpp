@@ -163,6 +163,27 @@ void op_swiglu(const StepRecord& step, const Context& c) {
   });
 }
 
+void op_gelu(const StepRecord& step, const Context& c) {
+  const int width = static_cast<int>(c.buffer(step.out).stride);
+  for_rows(step, c,
+           [&](uint32_t row, float* y) { c.kernels().gelu(input_row(step, c, 0, row), width, y); });
+}
+
+void op_geglu(const StepRecord& step, const Context& c) {
+  const uint32_t width = c.buffer(step.out).width;
+  for_rows(step, c, [&](uint32_t row, float* y) {
+    const float* gate = input_row(step, c, 0, row);
+    c.kernels().geglu(gate, gate + width, static_cast<int>(width), y);
+  });
+}
+
+void op_scale(const StepRecord& step, const Context& c) {
+  const int width = static_cast<int>(c.buffer(step.out).stride);
+  for_rows(step, c, [&](uint32_t row, float* y) {
+    c.kernels().scale(input_row(step, c, 0, row), step.f[0], width, y);
+  });
+}
+
 void op_quantize(const StepRecord& step, const Context& c) {
   const Buffer& out = c.buffer(step.out);
   uint32_t first, last;

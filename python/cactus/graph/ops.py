@@ -18,9 +18,9 @@ Shape = tuple[int, ...]
 WidthRule = Callable[[Sequence[int], Sequence[Shape], Mapping[str, Any]], int]
 
 LINEAR_WEIGHTS = 4
-"""At most this many weights in one linear: what the native core accepts."""
+"""At most this many matrices in one linear: what the native core accepts."""
 
-QUANTIZING = frozenset({"rms_norm", "swiglu", "attention", "qkv_attention", "short_conv"})
+QUANTIZING = frozenset({"rms_norm", "swiglu", "geglu", "attention", "qkv_attention", "short_conv"})
 """Ops that may carry ``attrs["quantize"]``: they then quantise their own output in such groups."""
 
 GROUPS = (32, 64)
@@ -68,6 +68,11 @@ def op(
     return enter
 
 
+def matrix_count(weights: int, attrs: Mapping[str, Any]) -> int:
+    """How many of a linear's weights are matrices; the rest are their biases."""
+    return weights // 2 if attrs.get("bias") else weights
+
+
 def _need(condition: bool, what: str) -> None:
     if not condition:
         raise ValueError(what)
@@ -88,12 +93,20 @@ def embed(widths: Sequence[int], shapes: Sequence[Shape], attrs: Mapping[str, An
     return shapes[0][1]
 
 
-@op(inputs=(1, 2), weights=tuple(range(1, LINEAR_WEIGHTS + 1)))
+@op(inputs=(1, 2), weights=tuple(range(1, 2 * LINEAR_WEIGHTS + 1)))
 def linear(widths: Sequence[int], shapes: Sequence[Shape], attrs: Mapping[str, Any]) -> int:
-    """out[t] = concat(W1 x[t], W2 x[t], ...) (+ r[t] with a second input, attrs residual=True)"""
-    for rows_cols in shapes:
+    """out[t] = concat(W1 x[t], W2 x[t], ...) (+ r[t] with a second input, attrs residual=True)
+
+    With attrs bias=True the weights are W1, W2, ..., b1, b2, ...: concat(W1 x[t] + b1, ...).
+    """
+    count = matrix_count(len(shapes), attrs)
+    _need(count <= LINEAR_WEIGHTS, f"{count} weights, want at most {LINEAR_WEIGHTS}")
+    for rows_cols in shapes[:count]:
         _need(rows_cols[1:] == (widths[0],), f"weight {rows_cols} does not fit x of {widths[0]}")
-    rows = sum(shape[0] for shape in shapes)
+    if attrs.get("bias"):
+        biases, want = list(shapes[count:]), [shape[:1] for shape in shapes[:count]]
+        _need(biases == want, f"biases of {biases}, want {want}")
+    rows = sum(shape[0] for shape in shapes[:count])
     _need(bool(attrs.get("residual")) == (len(widths) == 2), "residual=True goes with two inputs")
     _need(len(widths) == 1 or widths[1] == rows, f"residual of {widths[-1]} added to {rows}")
     return rows
@@ -114,6 +127,18 @@ def mul(widths: Sequence[int], shapes: Sequence[Shape], attrs: Mapping[str, Any]
 @op()
 def silu(widths: Sequence[int], shapes: Sequence[Shape], attrs: Mapping[str, Any]) -> int:
     """out = x / (1 + exp(-x))"""
+    return widths[0]
+
+
+@op()
+def gelu(widths: Sequence[int], shapes: Sequence[Shape], attrs: Mapping[str, Any]) -> int:
+    """out = x / 2 * (1 + tanh(sqrt(2 / pi) * (x + 0.044715 * x^3)))"""
+    return widths[0]
+
+
+@op(attrs=("factor",))
+def scale(widths: Sequence[int], shapes: Sequence[Shape], attrs: Mapping[str, Any]) -> int:
+    """out = factor * x"""
     return widths[0]
 
 
@@ -151,12 +176,14 @@ def rope(widths: Sequence[int], shapes: Sequence[Shape], attrs: Mapping[str, Any
     return widths[0]
 
 
-@op(inputs=3, attrs=("heads", "kv_heads", "head_dim", "scale"), state="kv")
+@op(inputs=3, attrs=("heads", "kv_heads", "head_dim", "scale", "window"), state="kv")
 def attention(widths: Sequence[int], shapes: Sequence[Shape], attrs: Mapping[str, Any]) -> int:
     """Appends k, v to the slot, then per head h, with g = h // (heads / kv_heads):
 
     out[t,h] = sum_j softmax_j(scale * q[t,h]·K[j,g]) V[j,g], over j <= position[t] of its sequence
+    and, unless window is 0, over the last ``window`` of these only
     """
+    _need(attrs["window"] >= 0, f"a window of {attrs['window']}")
     heads, kv_heads, head_dim = attrs["heads"], attrs["kv_heads"], attrs["head_dim"]
     _need(heads % kv_heads == 0, f"{heads} heads over {kv_heads} key/value heads")
     want = [heads * head_dim, kv_heads * head_dim, kv_heads * head_dim]
@@ -201,16 +228,27 @@ def swiglu(widths: Sequence[int], shapes: Sequence[Shape], attrs: Mapping[str, A
     return widths[0] // 2
 
 
+@op()
+def geglu(widths: Sequence[int], shapes: Sequence[Shape], attrs: Mapping[str, Any]) -> int:
+    """out = gelu(first half of x) * second half of x"""
+    return swiglu(widths, shapes, attrs)
+
+
 @op(
     weights=(0, 2),
-    attrs=("heads", "kv_heads", "head_dim", "scale", "inv_freq", "rope_scale", "norm_eps"),
+    attrs=(
+        *("heads", "kv_heads", "head_dim", "scale", "window"),
+        *("inv_freq", "rope_scale", "norm_eps"),
+    ),
     state="kv",
 )
 def qkv_attention(widths: Sequence[int], shapes: Sequence[Shape], attrs: Mapping[str, Any]) -> int:
     """q, k, v = columns of x; attention(rope(head_norm(q)), rope(head_norm(k)), v)
 
-    The two weights are those of the norms; without weights (norm_eps None) there are no norms.
+    The two weights are those of the norms; without weights (norm_eps None) there are no norms,
+    and without frequencies no rotation.
     """
+    _need(attrs["window"] >= 0, f"a window of {attrs['window']}")
     heads, kv_heads, head_dim = attrs["heads"], attrs["kv_heads"], attrs["head_dim"]
     _need(heads % kv_heads == 0, f"{heads} heads over {kv_heads} key/value heads")
     want = (heads + 2 * kv_heads) * head_dim

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from .node import Graph, Node
-from .ops import LINEAR_WEIGHTS, can_quantize, verify
+from .ops import LINEAR_WEIGHTS, can_quantize, matrix_count, verify
 
 DtypeOf = Callable[[str], str]
 RowsOf = Callable[[str], int]
@@ -20,8 +20,14 @@ TILE_ROWS = 16
 """Rows of a weight tile: matrices are concatenated only where a tile ends with each of them."""
 
 _ROW_BY_ROW = frozenset(
-    {"linear", "add", "mul", "silu", "split", "rms_norm", "head_norm", "swiglu"}
+    {
+        *("linear", "add", "mul", "scale", "silu", "gelu", "split"),
+        *("rms_norm", "head_norm", "swiglu", "geglu"),
+    }
 )
+
+_GATES = {"silu": "swiglu", "gelu": "geglu"}
+"""By activation: the op that multiplies a half of its input with the activation of the other."""
 
 _GROUPS = {"q4": 32, "q4_64": 64, "q4_0": 32, "q8": 32}
 """By dtype of quantised weights: columns that share a scale in the activations they multiply."""
@@ -35,7 +41,7 @@ def optimize(graph: Graph, dtype_of: DtypeOf, rows_of: RowsOf) -> Graph:
     """
     graph = fuse_qkv_attention(graph, dtype_of, rows_of)
     graph = merge_linears(graph, dtype_of, rows_of)
-    graph = fuse_swiglu(graph)
+    graph = fuse_gates(graph)
     graph = fuse_short_conv(graph)
     graph = fuse_residual(graph)
     graph = hoist_output_rows(graph)
@@ -45,27 +51,25 @@ def optimize(graph: Graph, dtype_of: DtypeOf, rows_of: RowsOf) -> Graph:
 
 
 def fuse_qkv_attention(graph: Graph, dtype_of: DtypeOf, rows_of: RowsOf) -> Graph:
-    """attention of roped, perhaps normed, projections of one x -> one linear, one qkv_attention."""
+    """attention of projections of one x, perhaps normed and roped -> one linear, qkv_attention."""
 
     def rule(node: Node, uses: Counter[Node]) -> Node | None:
         if node.op != "attention":
             return None
         q, k, v = node.inputs
-        norms: list[Node] = []
-        if q.op != "rope" or k.op != "rope" or q.attrs != k.attrs:
-            return None
-        inner = [q, k, *q.inputs, *k.inputs, v]
-        (q,), (k,) = q.inputs, k.inputs
-        if q.op == k.op == "head_norm" and q.attrs == k.attrs:
-            norms = [q, k]
-            (q,), (k,) = q.inputs, k.inputs
-            inner += [q, k]
+        between: dict[str, tuple[Node, Node]] = {}
+        for op in ("rope", "head_norm"):
+            if q.op == k.op == op and q.attrs == k.attrs:
+                between[op] = (q, k)
+                (q,), (k,) = q.inputs, k.inputs
+        rope, norms = between.get("rope"), between.get("head_norm", ())
+        inner = [*(node for pair in between.values() for node in pair), q, k, v]
         if any(uses[part] > 1 for part in inner) or not _mergeable([q, k, v], dtype_of, rows_of):
             return None
         attrs = {
             **node.attrs,
-            "inv_freq": node.inputs[0].attrs["inv_freq"],
-            "rope_scale": node.inputs[0].attrs["scale"],
+            "inv_freq": rope[0].attrs["inv_freq"] if rope else (),
+            "rope_scale": rope[0].attrs["scale"] if rope else 1.0,
             "norm_eps": norms[0].attrs["eps"] if norms else None,
         }
         weights = tuple(name for norm in norms for name in norm.weights)
@@ -104,16 +108,16 @@ def merge_linears(graph: Graph, dtype_of: DtypeOf, rows_of: RowsOf) -> Graph:
     return _rewrite(graph, rule)
 
 
-def fuse_swiglu(graph: Graph) -> Graph:
-    """silu(first half of x) * second half of x -> swiglu(x)."""
+def fuse_gates(graph: Graph) -> Graph:
+    """silu(first half of x) * second half of x -> swiglu(x), and with gelu geglu(x)."""
 
     def rule(node: Node, uses: Counter[Node]) -> Node | None:
-        if node.op != "mul" or node.inputs[0].op != "silu":
+        if node.op != "mul" or node.inputs[0].op not in _GATES:
             return None
         gate, up = node.inputs[0].inputs[0], node.inputs[1]
         if uses[node.inputs[0]] > 1 or not _parts([gate, up]):
             return None
-        return Node("swiglu", gate.inputs, node.width, name=node.name)
+        return Node(_GATES[node.inputs[0].op], gate.inputs, node.width, name=node.name)
 
     return _rewrite(graph, rule)
 
@@ -238,16 +242,25 @@ def _mergeable(linears: Sequence[Node], dtype_of: DtypeOf, rows_of: RowsOf) -> b
     """Whether these can be one linear: one x in the same groups or in none, and whole tiles."""
     if any(node.op != "linear" or node.inputs != linears[0].inputs for node in linears):
         return False
-    names = [name for node in linears for name in node.weights]
+    if len({bool(node.attrs.get("bias")) for node in linears}) > 1:
+        return False
+    names = [name for node in linears for name in _matrices(node)]
     groups = {_GROUPS.get(dtype_of(name)) for name in names}
     whole = all(rows_of(name) % TILE_ROWS == 0 for name in names)
     return len(groups) == 1 and whole and len(names) <= LINEAR_WEIGHTS
 
 
 def _merged(linears: Sequence[Node]) -> Node:
-    weights = tuple(name for node in linears for name in node.weights)
+    matrices = [name for node in linears for name in _matrices(node)]
+    biases = [name for node in linears for name in node.weights[len(_matrices(node)) :]]
     name = "+".join([linears[0].name, *(node.name.rpartition(".")[2] for node in linears[1:])])
-    return replace(linears[0], width=sum(n.width for n in linears), weights=weights, name=name)
+    return replace(
+        linears[0], width=sum(n.width for n in linears), weights=(*matrices, *biases), name=name
+    )
+
+
+def _matrices(linear: Node) -> tuple[str, ...]:
+    return linear.weights[: matrix_count(len(linear.weights), linear.attrs)]
 
 
 def _parts(nodes: Sequence[Node]) -> bool:

@@ -12,6 +12,7 @@ from typing import Protocol
 
 from ..errors import ModelFormatError
 from .node import Graph, Node
+from .ops import matrix_count
 
 NATIVE_OPS: dict[str, int] = {
     "embed": 1,
@@ -29,6 +30,9 @@ NATIVE_OPS: dict[str, int] = {
     "swiglu": 13,
     "qkv_attention": 14,
     "short_conv": 15,
+    "gelu": 16,
+    "geglu": 17,
+    "scale": 18,
 }
 """Numbers of the ops in the native core. ``split`` is a view and has no step."""
 
@@ -43,7 +47,7 @@ HEADER = struct.Struct("<8s8I24x")
 WEIGHT = struct.Struct("<4I2Q")
 BUFFER = struct.Struct("<4I")
 SLOT = struct.Struct("<4I")
-STEP = struct.Struct("<I3i3Ii4iIi6i4f2I24x")
+STEP = struct.Struct("<I3i3Ii4iIi6i4f2I4i8x")
 
 
 class StoredTensor(Protocol):
@@ -239,13 +243,16 @@ class _Builder:
         places = [self.place[given] for given in node.inputs]
         inputs = [buffer for buffer, _ in places] + [-1] * (3 - len(places))
         columns = [column for _, column in places] + [0] * (3 - len(places))
-        weights = [self._weight(name) for name in node.weights]
-        integers = [attrs.get(key, 0) for key in ("heads", "kv_heads", "head_dim", "taps")]
+        count = matrix_count(len(node.weights), attrs)
+        weights = [self._weight(name) for name in node.weights[:count]]
+        biases = [self._weight(name) for name in node.weights[count:]]
+        keys = ("heads", "kv_heads", "head_dim", "taps", "window")
+        integers = [attrs.get(key, 0) for key in keys]
         attends = node.op in ("attention", "qkv_attention")
-        first = attrs["scale"] if attends else attrs.get("eps", 0.0)
+        first = attrs["scale"] if attends else attrs.get("eps", attrs.get("factor", 0.0))
         rotary_scale = attrs.get("rope_scale", 1.0) if attends else attrs.get("scale", 1.0)
         floats = [first, rotary_scale, attrs.get("norm_eps") or 0.0, 0.0]
-        constant, count = self._constants(attrs["inv_freq"]) if "inv_freq" in attrs else (0, 0)
+        constant, constants = self._constants(attrs["inv_freq"]) if "inv_freq" in attrs else (0, 0)
         return STEP.pack(
             NATIVE_OPS[node.op],
             *inputs,
@@ -256,10 +263,10 @@ class _Builder:
             slots[node.state] if node.state else -1,
             *integers,
             0,
-            0,
             *floats,
             constant,
-            count,
+            constants,
+            *(biases + [-1] * (4 - len(biases))),
         )
 
     def _blob(self, steps: list[bytes], vocab_size: int, context_length: int) -> bytes:

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .node import Node
+from .ops import matrix_count
 
 Array = NDArray[np.float32]
 
@@ -169,8 +170,11 @@ def attended(run: Run, node: Node, q: Array, k: Array, v: Array) -> Array:
         # [kv_heads, heads per kv head, T, head_dim]: heads that share keys are neighbours.
         queries = q[rows].reshape(segment.count, kv_heads, -1, head_dim).transpose(1, 2, 0, 3)
         scores = scale * (queries @ keys.transpose(1, 2, 0)[:, None])
-        future = np.arange(len(seen)) > run.positions[rows, None]
-        scores = np.where(future, np.float32(-np.inf), scores)
+        distance = run.positions[rows, None] - np.arange(len(seen))
+        unseen = distance < 0
+        if node.attrs["window"]:
+            unseen |= distance >= node.attrs["window"]
+        scores = np.where(unseen, np.float32(-np.inf), scores)
         weights = np.exp(scores - scores.max(axis=-1, keepdims=True))
         weights /= weights.sum(axis=-1, keepdims=True)
         mixed = weights @ values.transpose(1, 0, 2)[:, None]
@@ -200,8 +204,11 @@ def embed(run: Run, node: Node) -> Array:
 def linear(run: Run, node: Node, x: Array | Quantized, residual: Array | None = None) -> Array:
     if isinstance(x, Quantized):
         x = x.value()
-    products = [x @ run.weight(name).T for name in node.weights]
+    count = matrix_count(len(node.weights), node.attrs)
+    products = [x @ run.weight(name).T for name in node.weights[:count]]
     out: Array = np.concatenate(products, axis=1) if len(products) > 1 else products[0]
+    if count < len(node.weights):
+        out = out + np.concatenate([run.weight(name) for name in node.weights[count:]])
     return out if residual is None else out + residual
 
 
@@ -219,6 +226,20 @@ def mul(run: Run, node: Node, a: Array, b: Array) -> Array:
 def silu(run: Run, node: Node, x: Array) -> Array:
     # exp may overflow to infinity for very negative x; the quotient is then the right limit, -0.
     result: Array = x / (1 + np.exp(-x))
+    return result
+
+
+@kernel
+def gelu(run: Run, node: Node, x: Array) -> Array:
+    # (1 + tanh(u)) / 2 is 1 / (1 + exp(-2u)), which keeps its precision where tanh is near -1.
+    slope = np.float32(-1.5957691216057308) + np.float32(-0.0713548162726002) * x * x
+    result: Array = x / (1 + np.exp(x * slope))
+    return result
+
+
+@kernel
+def scale(run: Run, node: Node, x: Array) -> Array:
+    result: Array = np.float32(node.attrs["factor"]) * x
     return result
 
 
@@ -269,6 +290,12 @@ def quantize(run: Run, node: Node, x: Array) -> Quantized:
 def swiglu(run: Run, node: Node, x: Array) -> Array:
     gate, up = np.split(x, 2, axis=1)
     return silu(run, node, gate) * up
+
+
+@kernel
+def geglu(run: Run, node: Node, x: Array) -> Array:
+    gate, up = np.split(x, 2, axis=1)
+    return gelu(run, node, gate) * up
 
 
 @kernel

@@ -29,8 +29,10 @@ class Tensor:
     def __add__(self, other: Tensor) -> Tensor:
         return apply("add", self, other)
 
-    def __mul__(self, other: Tensor) -> Tensor:
-        return apply("mul", self, other)
+    def __mul__(self, other: Tensor | float) -> Tensor:
+        if isinstance(other, Tensor):
+            return apply("mul", self, other)
+        return apply("scale", self, attrs={"factor": other}) if other != 1 else self
 
 
 @dataclass
@@ -126,6 +128,11 @@ def split(x: Tensor, parts: int) -> tuple[Tensor, ...]:
 def silu(x: Tensor) -> Tensor:
     """x * sigmoid(x)."""
     return apply("silu", x)
+
+
+def gelu(x: Tensor) -> Tensor:
+    """The Gaussian error linear unit, approximated with tanh (Hendrycks and Gimpel 2016)."""
+    return apply("gelu", x)
 
 
 def output_rows(x: Tensor) -> Tensor:

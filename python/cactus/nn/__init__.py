@@ -1,6 +1,6 @@
 """The blocks that model files are made of."""
 
-from ..graph.trace import Tensor, output_rows, silu, split
+from ..graph.trace import Tensor, gelu, output_rows, silu, split
 from .attention import Attention
 from .conv import CausalConv1d
 from .linear import Embedding, Linear
@@ -21,6 +21,7 @@ __all__ = [
     "RMSNorm",
     "RoPE",
     "Tensor",
+    "gelu",
     "linear_stretch",
     "llama3_stretch",
     "output_rows",

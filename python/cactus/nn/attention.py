@@ -11,9 +11,11 @@ from .rope import RoPE
 
 
 class Attention(Module):
-    """out = W_o · attention(rope(norm(W_q x)), rope(norm(W_k x)), W_v x), scale 1/sqrt(head_dim).
+    """out = W_o · attention(rope(norm(W_q x)), rope(norm(W_k x)), W_v x).
 
-    The norms exist where ``norm_eps`` is given. Each kv head serves ``heads / kv_heads`` heads.
+    The norms exist where ``norm_eps`` is given, and there is no rotation where ``rope`` is None.
+    Each kv head serves ``heads / kv_heads`` heads. ``scale`` multiplies the scores, by default
+    1/sqrt(head_dim). A row sees the last ``window`` positions, its own included; 0 means all.
     """
 
     def __init__(
@@ -22,23 +24,33 @@ class Attention(Module):
         heads: int,
         kv_heads: int,
         head_dim: int,
-        rope: RoPE,
+        rope: RoPE | None,
         norm_eps: float | None = None,
+        *,
+        norm_offset: float = 0.0,
+        qkv_bias: bool = False,
+        scale: float | None = None,
+        window: int = 0,
     ) -> None:
         self.heads, self.kv_heads, self.head_dim, self.rope = heads, kv_heads, head_dim, rope
-        self.q_proj = Linear(hidden_size, heads * head_dim)
-        self.k_proj = Linear(hidden_size, kv_heads * head_dim)
-        self.v_proj = Linear(hidden_size, kv_heads * head_dim)
+        self.scale = head_dim**-0.5 if scale is None else scale
+        self.window = window
+        self.q_proj = Linear(hidden_size, heads * head_dim, qkv_bias)
+        self.k_proj = Linear(hidden_size, kv_heads * head_dim, qkv_bias)
+        self.v_proj = Linear(hidden_size, kv_heads * head_dim, qkv_bias)
         self.o_proj = Linear(heads * head_dim, hidden_size)
-        self.q_norm = HeadNorm(head_dim, norm_eps) if norm_eps is not None else None
-        self.k_norm = HeadNorm(head_dim, norm_eps) if norm_eps is not None else None
+        self.q_norm = self.k_norm = None
+        if norm_eps is not None:
+            self.q_norm = HeadNorm(head_dim, norm_eps, norm_offset)
+            self.k_norm = HeadNorm(head_dim, norm_eps, norm_offset)
 
     def forward(self, x: Tensor) -> Tensor:
         q, k, v = self.q_proj(x), self.k_proj(x), self.v_proj(x)
         if self.q_norm is not None and self.k_norm is not None:
             q, k = self.q_norm(q), self.k_norm(k)
-        q = self.rope(q, self.head_dim, "q_rope")
-        k = self.rope(k, self.head_dim, "k_rope")
+        if self.rope is not None:
+            q = self.rope(q, self.head_dim, "q_rope")
+            k = self.rope(k, self.head_dim, "k_rope")
         attended = apply(
             "attention",
             q,
@@ -49,7 +61,8 @@ class Attention(Module):
                 "heads": self.heads,
                 "kv_heads": self.kv_heads,
                 "head_dim": self.head_dim,
-                "scale": self.head_dim**-0.5,
+                "scale": self.scale,
+                "window": self.window,
             },
         )
         return self.o_proj(attended)

@@ -7,13 +7,17 @@ from .module import Module, Parameter
 
 
 class Linear(Module):
-    """y = W x, W of shape ``[out_features, in_features]``; no bias."""
+    """y = W x (+ b), W of shape ``[out_features, in_features]``."""
 
-    def __init__(self, in_features: int, out_features: int) -> None:
+    def __init__(self, in_features: int, out_features: int, bias: bool = False) -> None:
         self.weight = Parameter((out_features, in_features), "matrix")
+        self.bias = Parameter((out_features,), "vector") if bias else None
 
     def forward(self, x: Tensor) -> Tensor:
-        return apply("linear", x, weights=self.weight.use(), path=self.path)
+        if self.bias is None:
+            return apply("linear", x, weights=self.weight.use(), path=self.path)
+        weights = self.weight.use() | self.bias.use()
+        return apply("linear", x, weights=weights, path=self.path, attrs={"bias": True})
 
 
 class Embedding(Module):

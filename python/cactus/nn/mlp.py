@@ -1,6 +1,8 @@
-"""Gated feed-forward layer (Shazeer 2020, SwiGLU)."""
+"""Gated feed-forward layer (Shazeer 2020)."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 from ..graph.trace import Tensor, silu
 from .linear import Linear
@@ -8,12 +10,18 @@ from .module import Module
 
 
 class GatedMLP(Module):
-    """out = W_down · (silu(W_gate x) * W_up x)."""
+    """out = W_down · (activation(W_gate x) * W_up x)."""
 
-    def __init__(self, hidden_size: int, intermediate_size: int) -> None:
+    def __init__(
+        self,
+        hidden_size: int,
+        intermediate_size: int,
+        activation: Callable[[Tensor], Tensor] = silu,
+    ) -> None:
+        self.activation = activation
         self.gate_proj = Linear(hidden_size, intermediate_size)
         self.up_proj = Linear(hidden_size, intermediate_size)
         self.down_proj = Linear(intermediate_size, hidden_size)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.down_proj(silu(self.gate_proj(x)) * self.up_proj(x))
+        return self.down_proj(self.activation(self.gate_proj(x)) * self.up_proj(x))
