@@ -28,15 +28,25 @@ import numpy as np
 import torch
 import transformers
 from safetensors.torch import save_file
+from transformers.activations import GELUTanh, SiLUActivation
+from transformers.models.gemma3 import modeling_gemma3
 from transformers.models.lfm2 import modeling_lfm2
 from transformers.models.llama import modeling_llama
+from transformers.models.qwen2 import modeling_qwen2
 from transformers.models.qwen3 import modeling_qwen3
+from transformers.models.smollm3 import modeling_smollm3
 
 ROOT = Path(__file__).resolve().parent.parent
 GOLDEN = ROOT / "tests" / "golden"
 sys.path.insert(0, str(ROOT / "python"))
 
 from cactus.models.base import load_architecture  # noqa: E402
+
+ROOMS = (
+    *(modeling_llama, modeling_lfm2, modeling_qwen2, modeling_qwen3),
+    *(modeling_smollm3, modeling_gemma3),
+)
+ACTIVATIONS = {SiLUActivation: "silu", GELUTanh: "gelu"}
 
 PROMPT, KEPT, CONTINUATION = 40, (0, 1, 2, 9, 38, 39), 16
 
@@ -111,6 +121,57 @@ CONFIGS: dict[str, dict[str, Any]] = {
         "rope_theta": 1000000.0,
         "tie_word_embeddings": True,
     },
+    # A bias on queries, keys and values, a head of its own, and a window in the second layer.
+    "qwen2": {
+        "model_type": "qwen2",
+        "vocab_size": 256,
+        "intermediate_size": 64,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "num_key_value_heads": 1,
+        "max_position_embeddings": 512,
+        "rms_norm_eps": 1e-6,
+        "rope_theta": 1000000.0,
+        "use_sliding_window": True,
+        "sliding_window": 11,
+        "max_window_layers": 1,
+        "tie_word_embeddings": False,
+    },
+    # The second layer knows no positions.
+    "smollm3": {
+        "model_type": "smollm3",
+        "vocab_size": 256,
+        "intermediate_size": 64,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "max_position_embeddings": 512,
+        "rms_norm_eps": 1e-6,
+        "rope_theta": 5000000.0,
+        "no_rope_layers": [1, 0],
+        "pad_token_id": 0,
+        "tie_word_embeddings": True,
+    },
+    # A layer with a window and one without, which rotate differently; scores not scaled by the
+    # size of a head.
+    "gemma3_text": {
+        "model_type": "gemma3_text",
+        "vocab_size": 256,
+        "intermediate_size": 64,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "num_key_value_heads": 1,
+        "head_dim": 32,
+        "max_position_embeddings": 512,
+        "rms_norm_eps": 1e-6,
+        "hidden_activation": "gelu_pytorch_tanh",
+        "query_pre_attn_scalar": 48,
+        "sliding_window": 9,
+        "sliding_window_pattern": 2,
+        "rope_theta": 1000000.0,
+        "rope_local_base_freq": 10000.0,
+        "tie_word_embeddings": True,
+    },
 }
 for _config in CONFIGS.values():
     _config.update(COMMON)
@@ -119,13 +180,18 @@ for _config in CONFIGS.values():
 def randomize(model: torch.nn.Module, seed: int) -> None:
     """Weights of a size at which every part matters, rounded to f16."""
     generator = torch.Generator().manual_seed(seed)
+    gemma = model.config.model_type == "gemma3_text"
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             noise = torch.randn(parameter.shape, generator=generator)
-            if parameter.ndim == 1:
-                value = 1 + 0.2 * noise
+            if name.endswith(".bias"):
+                value = 0.5 * noise
+            elif parameter.ndim == 1:
+                # Gemma's norms multiply with 1 + w.
+                value = 0.2 * noise + (0.8 if gemma else 1)
             elif "embed_tokens" in name:
-                value = 0.15 * noise
+                # Embeddings that Gemma multiplies with 8 must leave the layers something to say.
+                value = (0.05 if gemma else 0.15) * noise
             else:
                 value = 2 * noise / parameter.shape[1:].numel() ** 0.5
             parameter.copy_(value.half().float())
@@ -137,22 +203,26 @@ class Recorder:
     def __init__(self, model: torch.nn.Module) -> None:
         self.values: dict[str, torch.Tensor] = {}
         self.path: list[str] = [""]
+        names = [name for name, _ in model.named_modules()]
+        self.sandwich = any(name.endswith(".pre_feedforward_layernorm") for name in names)
         for name, module in model.named_modules():
             module.register_forward_pre_hook(self._entering(name), with_kwargs=True)
             module.register_forward_hook(self._leaving(name))
 
     def put(self, name: str, value: torch.Tensor) -> None:
+        if value.ndim == 4 and value.shape[1] != PROMPT:
+            value = value.transpose(1, 2)  # heads first
         self.values[name] = value.detach().reshape(PROMPT, -1)
 
     def here(self, name: str) -> str:
         """Our name for something that happens inside the module that is running."""
-        return f"{self.path[-1]}.{name}".replace(".act_fn.", ".")
+        return f"{self.path[-1]}.{name}"
 
     def _entering(self, name: str) -> Any:
         parent, _, last = name.rpartition(".")
         # Values that no module returns are the input of the module that comes next.
         input_names = {
-            "post_attention_layernorm": "add",
+            ("pre_feedforward_layernorm" if self.sandwich else "post_attention_layernorm"): "add",
             "ffn_norm": "add",
             "o_proj": "attention",
             "out_proj": "mul_2" if parent.endswith(".conv") else "attention",
@@ -174,6 +244,11 @@ class Recorder:
             self.path.pop()
             if isinstance(output, torch.Tensor):
                 self.put(name, output)
+                if hasattr(module, "embed_scale"):
+                    self.put(name, torch.nn.functional.embedding(args[0], module.weight))
+                    self.put("model.scale", output)
+                if name.endswith(".act_fn"):
+                    self.put(name.replace(".act_fn", f".{ACTIVATIONS[type(module)]}"), output)
                 if name.rpartition(".")[2].isdigit():
                     self.put(f"{name}.add_2", output)
                 if name.endswith(".in_proj"):
@@ -203,17 +278,18 @@ class Recorder:
 
         def rope(args: Any, result: Any) -> None:
             for name, value in zip(("q_rope", "k_rope"), result, strict=True):
-                self.put(self.here(name), value.transpose(1, 2))
+                self.put(self.here(name), value)
 
         def conv(args: Any, result: torch.Tensor) -> None:
             self.put(self.here("mul"), args[0].transpose(1, 2))
             self.put(self.here("conv"), result.transpose(1, 2))
 
         def silu(args: Any, result: torch.Tensor) -> None:
-            self.put(self.here("silu"), result)
+            if not self.path[-1].endswith(".act_fn"):
+                self.put(self.here("silu"), result)
 
         with torch.no_grad(), ExitStack() as stack:
-            for room in (modeling_llama, modeling_lfm2, modeling_qwen3):
+            for room in ROOMS:
                 stack.enter_context(self.patched(room, "apply_rotary_pos_emb", rope))
             stack.enter_context(self.patched(modeling_lfm2, "causal_conv1d_fn", conv))
             stack.enter_context(self.patched(torch.nn.functional, "silu", silu))

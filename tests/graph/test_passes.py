@@ -41,7 +41,7 @@ def ops(graph: Graph) -> Counter[str]:
     return Counter(node.op for node in graph.nodes)
 
 
-EXACT = ["fuse_qkv_attention", "merge_linears", "fuse_swiglu", "fuse_short_conv", "fuse_residual"]
+EXACT = ["fuse_qkv_attention", "merge_linears", "fuse_gates", "fuse_short_conv", "fuse_residual"]
 EXACT.append("hoist_output_rows")
 
 
@@ -93,15 +93,16 @@ def layers(golden: Golden, kind: str) -> int:
 def test_a_layer_after_all_passes(name: str) -> None:
     golden = load(name)
     attention, conv = layers(golden, "kv"), layers(golden, "conv")
-    total = attention + conv
+    total, sandwich = attention + conv, name == "gemma3_text"
     assert ops(golden.fused()) == {
         "embed": 1,
-        "rms_norm": 2 * total + 1,
+        "rms_norm": (4 if sandwich else 2) * total + 1,
         # Per layer: into the operator, out of it, into the feed-forward, out of it; and the head.
         "linear": 4 * total + 1,
         **({"qkv_attention": attention} if attention else {}),
         **({"short_conv": conv} if conv else {}),
-        "swiglu": total,
+        # Norms behind the operator and the feed-forward keep the residual out of the linear.
+        **({"geglu": total, "add": 2 * total, "scale": 1} if sandwich else {"swiglu": total}),
         # What the last operator gave, and the residual stream beside it.
         "output_rows": 2,
     }
@@ -172,6 +173,7 @@ def test_rows_that_end_within_a_tile_are_not_merged() -> None:
 
 X = Node("embed", (), 32, weights=("table",), name="x")
 WEIGHTS = {"table": (8, 32), "a": (64, 32), "b": (32, 32), "c": (32, 32), "k": (32, 3)}
+WEIGHTS["bias"] = (32,)
 
 
 def linear(weight: str, x: Node = X) -> Node:
@@ -188,15 +190,24 @@ def test_a_gate_that_somebody_else_reads_is_not_fused_away() -> None:
     active = Node("silu", (gate,), 32, name="silu")
     product = Node("mul", (active, up), 32, name="mul")
     both = Node("add", (product, active), 32, name="add")
-    assert ops(apply("fuse_swiglu", graph_of(both)))["swiglu"] == 0
-    assert ops(apply("fuse_swiglu", graph_of(product)))["swiglu"] == 1
+    assert ops(apply("fuse_gates", graph_of(both)))["swiglu"] == 0
+    assert ops(apply("fuse_gates", graph_of(product)))["swiglu"] == 1
 
 
 def test_halves_in_the_other_order_are_not_swiglu() -> None:
     a = linear("a")
     up, gate = (Node("split", (a,), 32, {"index": i, "parts": 2}, name=f"s{i}") for i in range(2))
     product = Node("mul", (Node("silu", (gate,), 32, name="silu"), up), 32, name="mul")
-    assert ops(apply("fuse_swiglu", graph_of(product)))["swiglu"] == 0
+    assert ops(apply("fuse_gates", graph_of(product)))["swiglu"] == 0
+
+
+def test_projections_of_which_only_some_have_a_bias_stay_apart() -> None:
+    """The biases of a linear are either of all its matrices or of none."""
+    b, c = linear("b"), linear("c")
+    biased = replace(c, weights=("c", "bias"), attrs={"bias": True})
+    for other, count in ((c, 1), (biased, 2)):
+        graph = graph_of(Node("add", (b, other), 32, name="total"))
+        assert ops(apply("merge_linears", graph))["linear"] == count
 
 
 def test_a_linear_that_somebody_else_reads_keeps_its_own_value() -> None:

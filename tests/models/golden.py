@@ -25,7 +25,7 @@ from tests.tolerances import assert_close
 
 FOLDER = Path(__file__).resolve().parent.parent / "golden"
 
-NAMES = ("llama", "llama_untied", "lfm2", "qwen3")
+NAMES = ("llama", "llama_untied", "lfm2", "qwen2", "qwen3", "smollm3", "gemma3_text")
 
 
 @dataclass(frozen=True)

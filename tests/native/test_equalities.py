@@ -26,6 +26,10 @@ KINDS = [
     ("lfm2", "f16", "int8", "int12"),
     *(("llama", dtype, "f16", "int8") for dtype in ("q4", "q4_64", "q4_0", "q8")),
     ("lfm2", "q4", "int8", "int8"),
+    # A window, a bias.
+    ("gemma3_text", "q4_64", "f16", "int12"),
+    ("gemma3_text", "q8", "int8", "int8"),
+    ("qwen2", "q4_0", "f16", "int12"),
 ]
 """Architecture, and the types of the matrices, of the cache, and of activations."""
 LENGTH = 600  # over two pages of keys and values

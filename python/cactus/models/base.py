@@ -8,7 +8,7 @@ from __future__ import annotations
 import importlib
 import logging
 import pkgutil
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal, NamedTuple
@@ -115,10 +115,55 @@ def rope(fields: Fields, head_dim: int, theta: float) -> nn.RoPE:
 _STRETCHES = ("default", "linear", "llama3")
 
 
+def windows(fields: Fields, sliding: Sequence[bool]) -> tuple[int, ...]:
+    """How many positions a row of each layer sees, its own included; 0 for all.
+
+    ``layer_types`` decides, and where it is missing ``sliding``, which has a flag for each layer.
+    """
+    kinds = fields.words("layer_types", len(sliding), ("full_attention", "sliding_attention"))
+    if kinds is not None:
+        sliding = [kind == "sliding_attention" for kind in kinds]
+    if not any(sliding):
+        return (0,) * len(sliding)
+    window = fields.integer("sliding_window", 1, MAX_CONTEXT)
+    return tuple(window if slides else 0 for slides in sliding)
+
+
+class Layer(nn.Module):
+    """Attention, then feed-forward, each on a normed copy of the residual stream."""
+
+    def __init__(self, c: Config, self_attn: nn.Module) -> None:
+        self.self_attn = self_attn
+        self.mlp = nn.GatedMLP(c.hidden_size, c.intermediate_size)
+        self.input_layernorm = nn.RMSNorm(c.hidden_size, c.norm_eps)
+        self.post_attention_layernorm = nn.RMSNorm(c.hidden_size, c.norm_eps)
+
+    def forward(self, x: nn.Tensor) -> nn.Tensor:
+        x = x + self.self_attn(self.input_layernorm(x))
+        return x + self.mlp(self.post_attention_layernorm(x))
+
+
 class Decoder(nn.Module):
     """What lies under ``model.`` in a checkpoint: tokens to hidden states of the output rows."""
 
-    embed_tokens: nn.Embedding
+    def __init__(
+        self,
+        c: Config,
+        layers: Iterable[nn.Module],
+        *,
+        embedding_scale: float = 1.0,
+        norm_offset: float = 0.0,
+    ) -> None:
+        self.embed_tokens = nn.Embedding(c.vocab_size, c.hidden_size)
+        self.embedding_scale = embedding_scale
+        self.layers = list(layers)
+        self.norm = nn.RMSNorm(c.hidden_size, c.norm_eps, norm_offset)
+
+    def forward(self) -> nn.Tensor:
+        x = self.embed_tokens() * self.embedding_scale
+        for layer in self.layers:
+            x = layer(x)
+        return self.norm(nn.output_rows(x))
 
 
 class CausalLM(nn.Module):

@@ -75,6 +75,17 @@ class Fields:
             )
         return value
 
+    def words(self, name: str, count: int, known: Sequence[str]) -> list[str] | None:
+        """A list with one of the ``known`` words for each layer, or None where there is none."""
+        value = self.raw.get(name)
+        if value is None:
+            return None
+        right = isinstance(value, list) and all(word in known for word in value)
+        if not right or len(value) != count:
+            want = f"a list of num_hidden_layers = {count} words, each one of {', '.join(known)}"
+            raise self.error(name, want, value)
+        return list(value)
+
     def refuse(self, name: str, why: str) -> None:
         """UnsupportedModel if the key is true (a feature that is not there)."""
         if self.flag(name, False):

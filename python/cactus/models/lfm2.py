@@ -47,12 +47,8 @@ def _feed_forward_adjusted(fields: Fields) -> Fields:
 
 
 def _layer_types(fields: Fields, layers: int) -> tuple[str, ...]:
-    if fields.has("layer_types"):
-        kinds = fields.raw["layer_types"]
-        known = isinstance(kinds, list) and all(kind in _KINDS for kind in kinds)
-        if not known or len(kinds) != layers:
-            want = f"a list of num_hidden_layers = {layers} words, each one of {', '.join(_KINDS)}"
-            raise fields.error("layer_types", want, kinds)
+    kinds = fields.words("layer_types", layers, _KINDS)
+    if kinds is not None:
         return tuple(kinds)
     attention = fields.raw.get("full_attn_idxs")
     if attention is None:
@@ -121,17 +117,10 @@ class AttentionLayer(Layer):
 
 
 class Model(base.Decoder):
-    """Embedding, layers, final norm (which LFM2 calls ``embedding_norm``)."""
+    """Layers of both kinds; LFM2 calls the final norm ``embedding_norm``."""
+
+    names: ClassVar = {"norm": "embedding_norm"}
 
     def __init__(self, c: Config) -> None:
-        self.embed_tokens = nn.Embedding(c.vocab_size, c.hidden_size)
-        self.layers = [
-            ConvLayer(c) if kind == "conv" else AttentionLayer(c) for kind in c.layer_types
-        ]
-        self.embedding_norm = nn.RMSNorm(c.hidden_size, c.norm_eps)
-
-    def forward(self) -> nn.Tensor:
-        x = self.embed_tokens()
-        for layer in self.layers:
-            x = layer(x)
-        return self.embedding_norm(nn.output_rows(x))
+        kinds = {"conv": ConvLayer, "full_attention": AttentionLayer}
+        super().__init__(c, (kinds[kind](c) for kind in c.layer_types))
