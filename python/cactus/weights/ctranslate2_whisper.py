@@ -272,8 +272,9 @@ class _Whisper:
         wanted = variable.shape[0] if variable.type == "int8" else 1
         if len(scales) != wanted or len(self.variable(name).shape) > 1:
             raise ModelFormatError(f"variable {name!r} has {len(scales)} values, expected {wanted}")
-        if not (np.isfinite(scales) & (scales > 0)).all():
-            raise ModelFormatError(f"variable {name!r} holds scales that are not above 0")
+        # The smallest would make a code overflow f32.
+        if not (np.isfinite(scales) & (scales > 1e-30)).all():
+            raise ModelFormatError(f"variable {name!r} holds scales that are not above 1e-30")
         step = np.broadcast_to((1.0 / scales.astype(np.float64)), variable.shape[0])
         blocks = (
             variable.type == "int8"

@@ -1,0 +1,168 @@
+"""Segments of speech against faster-whisper's, in a stream, and what options may be."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from vad_cases import Case, cases
+
+from cactus.audio import vad
+from cactus.audio.decode import open_pcm
+from cactus.audio.vad import Segmenter, Speech, SpeechDetector, VadOptions, find_speech, only_speech
+from cactus.errors import InvalidRequest
+
+GOLDEN = json.loads((Path(__file__).parents[1] / "golden" / "vad.json").read_text())
+
+
+@pytest.mark.parametrize("index", range(len(GOLDEN)))
+def test_segments_are_those_of_faster_whisper(index: int) -> None:
+    case = cases()[index]
+    segmenter = Segmenter(VadOptions(**case.options))
+    found: list[Speech] = []
+    certain: list[Speech] = []
+    needed = 0
+    for probability in case.probabilities[:-1]:
+        done = segmenter.hear(probability)
+        assert all(speech.start >= needed for speech in done)
+        found += done
+        assert segmenter.needed_from >= needed
+        needed = segmenter.needed_from
+        if segmenter.certain:
+            certain.append(segmenter.certain)
+    done = segmenter.finish(case.probabilities[-1], case.length)
+    assert all(speech.start >= needed for speech in done)
+    found += done
+    assert [[speech.start, speech.end] for speech in found] == GOLDEN[index]
+    for part in certain:
+        assert any(speech.start == part.start and part.end <= speech.end for speech in found)
+
+
+def test_the_golden_cases_have_segments_of_every_kind() -> None:
+    assert sum(len(segments) for segments in GOLDEN) > 300
+    assert any(not segments for segments in GOLDEN)
+    certain = 0
+    for case in cases():
+        segmenter = Segmenter(VadOptions(**case.options))
+        for probability in case.probabilities[:-1]:
+            segmenter.hear(probability)
+            certain += segmenter.certain is not None
+    assert certain > 1000
+
+
+class Scripted:
+    """Stands for the model: each window's first sample is its probability."""
+
+    def __call__(self, samples: Any) -> Any:
+        return samples[::512].copy()
+
+
+def scripted(case: Case) -> Any:
+    """A sound that `Scripted` gives the probabilities of the case, each sample another number."""
+    length = case.length + 512
+    sound = np.random.default_rng(case.length).uniform(-1, 1, length).astype(np.float32)
+    sound[: 512 * len(case.probabilities) : 512] = case.probabilities
+    return sound[: case.length]
+
+
+@pytest.mark.parametrize("index", range(0, len(GOLDEN), 5))
+def test_a_stream_gives_the_samples_of_the_segments(
+    index: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(vad, "Silero", Scripted)
+    case = cases()[index]
+    sound, options = scripted(case), VadOptions(**case.options)
+    random = np.random.default_rng(index)
+    cuts = np.cumsum(random.integers(0, 3000, 200))
+    blocks = np.split(sound, cuts[cuts < case.length])
+    segments = [(speech.start, speech.end) for speech in find_speech(iter(blocks), options)]
+    pieces = list(only_speech(iter(blocks), options))
+    joined: list[tuple[int, int]] = []
+    for start, samples in pieces:
+        assert len(samples)
+        assert np.array_equal(samples, sound[start : start + len(samples)])
+        if joined and joined[-1][1] == start:
+            joined[-1] = joined[-1][0], start + len(samples)
+        else:
+            joined.append((start, start + len(samples)))
+    touching: list[tuple[int, int]] = []
+    for start, end in segments:
+        if touching and touching[-1][1] == start:
+            touching[-1] = touching[-1][0], end
+        elif start < end:
+            touching.append((start, end))
+    assert joined == touching
+    whole = list(find_speech([sound], options))
+    assert [(speech.start, speech.end) for speech in whole] == segments
+
+
+def test_hours_of_speech_and_of_silence_are_not_held(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(vad, "Silero", Scripted)
+    for level in (0.9, 0.0):
+        given = taken = most = 0
+
+        def blocks(level: float = level) -> Iterator[Any]:
+            nonlocal given
+            for _ in range(3600):
+                given += 16_000
+                yield np.full(16_000, level, np.float32)
+
+        for start, samples in only_speech(blocks()):
+            taken = start + len(samples)
+            most = max(most, given - taken)
+        assert taken == (given if level else 0)
+        assert most <= 2 * 16_000
+    detector = SpeechDetector()
+    for _ in range(100):
+        detector.feed(np.zeros(16_000, np.float32))
+    assert detector.needed_from >= 100 * 16_000 - 512 - 6400
+
+
+@pytest.mark.parametrize("value", [0.0, 0.3, -1.0])
+def test_f46_silence_and_offsets_are_no_speech(value: float) -> None:
+    assert list(find_speech(open_pcm(np.full(160_000, value, np.float32)))) == []
+
+
+def test_f46_noise_and_tones_are_no_speech() -> None:
+    random = np.random.default_rng(0)
+    time = np.arange(160_000) / 16_000
+    sounds = [
+        random.normal(0, 0.1, 160_000),
+        0.5 * np.sin(2 * np.pi * 440 * time),
+        0.3 * np.sign(np.sin(2 * np.pi * 100 * time)),
+    ]
+    for sound in sounds:
+        assert list(find_speech(open_pcm(sound))) == []
+
+
+@pytest.mark.parametrize("count", [0, 1, 160, 511, 512, 513])
+def test_f43_short_sounds_are_no_speech(count: int) -> None:
+    assert list(find_speech(open_pcm(np.zeros(count, np.float32)))) == []
+    assert list(only_speech(open_pcm(np.zeros(count, np.float32)))) == []
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        ("threshold", 1.5),
+        ("threshold", -0.1),
+        ("threshold", math.nan),
+        ("threshold", None),
+        ("threshold", "0.5"),
+        ("threshold", True),
+        ("neg_threshold", 2),
+        ("min_speech_duration_ms", -1),
+        ("min_silence_duration_ms", math.nan),
+        ("speech_pad_ms", -400),
+        ("max_speech_duration_s", 0),
+        ("max_speech_duration_s", 0.8),
+    ],
+)
+def test_options_that_make_no_sense(option: str, value: Any) -> None:
+    with pytest.raises(InvalidRequest, match=f"vad option {option} is"):
+        VadOptions(**{option: value})
