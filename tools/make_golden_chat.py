@@ -3,7 +3,14 @@
     python tools/make_golden_chat.py <folder with the starter model's GGUF file> <its name>
 
 Needs torch, transformers and gguf, which the test suite does not. The templates are those of
-tests/chat/templates and the starter's own; the ids are given for the starter's own template.
+tests/chat/templates and the starter's own (SmolLM2), for which the ids are given too.
+Those of our writing are built as those of a family are, with the constructs that these use:
+
+    lfm2          LFM2, LFM2.5            headers     Llama 3
+    opened        LFM2.5-Thinking, QwQ    modes       SmolLM3
+    thinking      Qwen3                   roles       Phi-3, Phi-4-mini
+    chatml_tools  Qwen2.5                 documents   Granite
+    turns, typed  Gemma                   inst, generation, vision  others
 """
 
 from __future__ import annotations
