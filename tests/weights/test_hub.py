@@ -79,26 +79,28 @@ def test_a_model_is_fetched_converted_and_then_simply_there(server, root: Path) 
     assert len(server.requests) == count
 
 
-def test_the_library_finds_what_we_fetched(server, files) -> None:
+def test_the_library_finds_what_we_fetched(server, files, cache: Path) -> None:
     from huggingface_hub import hf_hub_download, scan_cache_dir
 
     download_model(TINY)
     for name in ("config.json", "model.safetensors"):
-        path = Path(hf_hub_download(TINY, name, local_files_only=True))
+        path = Path(hf_hub_download(TINY, name, cache_dir=cache.parent, local_files_only=True))
         assert path.read_bytes() == files[name]
-    scanned = scan_cache_dir()
+    scanned = scan_cache_dir(cache.parent)
     (repo,) = scanned.repos
     assert repo.repo_id == TINY and repo.nb_files == 4 and not scanned.warnings
     count = len(server.fetched())
-    hf_hub_download(TINY, "model.safetensors")  # online, too, it has nothing to fetch
+    # Online, too, it has nothing to fetch.
+    hf_hub_download(TINY, "model.safetensors", cache_dir=cache.parent, endpoint=server.url)
     assert len(server.fetched()) == count
 
 
-def test_what_the_library_fetched_is_used(server, files) -> None:
+def test_what_the_library_fetched_is_used(server, files, cache: Path) -> None:
     from huggingface_hub import hf_hub_download
 
     for name in ("model.safetensors", "tokenizer.json"):
-        assert Path(hf_hub_download(TINY, name)).read_bytes() == files[name]
+        path = hf_hub_download(TINY, name, cache_dir=cache.parent, endpoint=server.url)
+        assert Path(path).read_bytes() == files[name]
     server.requests.clear()
     steps: list[str] = []
     download_model(TINY, progress=lambda label, *_: steps.append(label))

@@ -9,6 +9,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import quote
 
 from cactus.errors import DownloadError, InvalidRequest, ModelNotFound
 from cactus.weights import catalog
@@ -68,11 +69,7 @@ def find_token(token: str | None) -> str | None:
 
 def file_url(repository: Repository, name: str) -> str:
     """Where a file's bytes are, at this very commit."""
-    from huggingface_hub import hf_hub_url
-
-    return hf_hub_url(
-        repository.hub_id, name, revision=repository.commit, endpoint=_given_endpoint()
-    )
+    return f"{_endpoint()}/{repository.hub_id}/resolve/{repository.commit}/{quote(name)}"
 
 
 def ask(hub_id: str, revision: str | None, token: str | None) -> Repository:
