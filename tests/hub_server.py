@@ -26,6 +26,8 @@ class Repo:
     revisions: dict[str, str]
     commits: dict[str, dict[str, bytes]]
     token: str | None = None
+    gguf: str | None = None
+    """The architecture that the hub read in a .gguf file."""
     gated: bool = False
     """Everybody may see what it holds, and only those with `token` get it."""
 
@@ -127,6 +129,8 @@ class Handler(BaseHTTPRequestHandler):
                 digest = hashlib.sha256(body).hexdigest()
                 siblings[-1]["lfs"] = {"sha256": digest, "size": len(body), "pointerSize": 134}
         body = {"id": hub_id, "sha": commit, "siblings": siblings, "gated": repo.gated}
+        if repo.gguf:
+            body["gguf"] = {"architecture": repo.gguf, "total": 1}
         self.answer(200, json.dumps(body).encode(), content_type="application/json")
 
     def commit(self, repo: Repo, revision: str) -> str | None:

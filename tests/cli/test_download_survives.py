@@ -15,6 +15,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -66,6 +67,22 @@ def run(**options) -> subprocess.CompletedProcess[str]:
     return subprocess.run(COMMAND, capture_output=True, text=True, check=False, **options)
 
 
+@pytest.fixture
+def start() -> Iterator[Callable[[], subprocess.Popen[str]]]:
+    """Starts the command beside the test, and ends with it whatever still runs."""
+    running: list[subprocess.Popen[str]] = []
+
+    def begin() -> subprocess.Popen[str]:
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+        running.append(subprocess.Popen(COMMAND, text=True, **pipes))
+        return running[-1]
+
+    yield begin
+    for child in running:
+        child.kill()
+        child.communicate()
+
+
 def cache_of(root: Path) -> Path:
     return root.parent / "hf" / "hub" / "models--acme--Tiny-Llama"
 
@@ -95,10 +112,12 @@ def parts(root: Path) -> int:
     return sum(part.stat().st_size for part in (cache_of(root) / "blobs").glob("*.part"))
 
 
-def wait_until(condition, child: subprocess.Popen[str] | None = None) -> None:
+def wait_until(condition: Callable[[], bool], *children: subprocess.Popen[str]) -> None:
     deadline = time.monotonic() + 60
     while not condition():
-        assert time.monotonic() < deadline and (child is None or child.poll() is None)
+        for child in children:
+            assert child.poll() is None, child.communicate()
+        assert time.monotonic() < deadline
         time.sleep(0.01)
 
 
@@ -124,9 +143,11 @@ def test_a_connection_that_is_cut_at_either_end_is_continued(server, root, files
 
 
 @pytest.mark.parametrize("share", [0.1, 0.5, 0.99])
-def test_killed_while_a_file_arrives_the_next_one_continues(server, root, files, share) -> None:
+def test_killed_while_a_file_arrives_the_next_one_continues(
+    server, root, files, start, share
+) -> None:
     server.gate_at = int(len(files[SHARDS[0]]) * share)
-    child = subprocess.Popen(COMMAND, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    child = start()
     wait_until(lambda: parts(root) == server.gate_at, child)
     child.kill()
     child.communicate()
@@ -170,9 +191,9 @@ def test_killed_at_any_step_the_next_one_ends_with_the_model(
     check_done(root, files, run())
 
 
-def test_ctrl_c_leaves_what_has_arrived(server, root, files) -> None:
+def test_ctrl_c_leaves_what_has_arrived(server, root, files, start) -> None:
     server.gate_at = len(files[SHARDS[0]]) // 2
-    child = subprocess.Popen(COMMAND, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    child = start()
     wait_until(lambda: parts(root) == server.gate_at, child)
     child.send_signal(signal.SIGINT)
     _, err = child.communicate(timeout=30)
@@ -268,11 +289,10 @@ def test_a_disk_that_fills_up_meanwhile(server, root, tmp_path: Path, label, sha
 # -- a second process
 
 
-def test_two_at_once_fetch_everything_once(server, root, files) -> None:
+def test_two_at_once_fetch_everything_once(server, root, files, start) -> None:
     server.gate_at = len(files[SHARDS[0]]) // 2
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    children = [subprocess.Popen(COMMAND, **pipes) for _ in range(2)]
-    wait_until(lambda: parts(root) == server.gate_at)
+    children = [start() for _ in range(2)]
+    wait_until(lambda: parts(root) == server.gate_at, *children)
     check_final_names(root, files)
     server.gate.set()
     for child in children:
@@ -282,12 +302,11 @@ def test_two_at_once_fetch_everything_once(server, root, files) -> None:
     assert sorted(server.fetched()) == sorted(files)
 
 
-def test_of_two_the_second_takes_over_when_the_first_is_killed(server, root, files) -> None:
+def test_of_two_the_second_takes_over_when_the_first_is_killed(server, root, files, start) -> None:
     server.gate_at = len(files[SHARDS[0]]) // 2
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    first = subprocess.Popen(COMMAND, **pipes)
+    first = start()
     wait_until(lambda: parts(root) == server.gate_at, first)
-    second = subprocess.Popen(COMMAND, **pipes)
+    second = start()
     first.kill()
     first.communicate()
     server.gate.set()

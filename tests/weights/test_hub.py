@@ -261,6 +261,13 @@ def test_the_weights_of_a_model_can_come_from_another_repository(server, root, g
     assert "repository" not in source_of(download_model(TINY, source="hub"))
 
 
+def test_a_gguf_file_that_cannot_run_is_refused_before_it_comes(server, gguf) -> None:
+    server.add("acme/Odd-GGUF", {"Odd-Q8_0.gguf": gguf}, gguf="unheard_of")
+    with pytest.raises(UnsupportedModel, match=r"architecture 'unheard_of', expected .*llama"):
+        download_model("acme/Odd-GGUF")
+    assert server.fetched() == []
+
+
 @pytest.mark.parametrize(
     ("names", "wanted", "chosen"),
     [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -31,5 +32,9 @@ def fetch(name_or_id: str, **options: Any) -> Path:
     """Downloads a model with a progress bar; `options` go to `download_model`, which see."""
     from cactus.weights.download import download_model
 
-    with show_progress() as progress:
-        return download_model(name_or_id, progress=progress, **options)
+    try:
+        with show_progress() as progress:
+            return download_model(name_or_id, progress=progress, **options)
+    except KeyboardInterrupt:
+        print("Stopped; the same command continues from here.", file=sys.stderr)
+        raise

@@ -43,30 +43,38 @@ def show_status() -> Iterator[Callable[[str], None]]:
 def _bars() -> Iterator[Progress]:
     from rich import progress as rich_progress
     from rich.console import Console, RenderableType
+    from rich.table import Column
+
+    console = Console(stderr=True)
+    # Sizes, speed and time take 35 columns; two stay free for the ^C that a terminal shows.
+    bar = 24 if console.width >= 108 else 10 if console.width >= 76 else 0
+    limit = max(12, min(44, console.width - bar - 37))
 
     class WhenKnown(rich_progress.ProgressColumn):
         """Another column, empty while nobody knows how much there is."""
 
         def __init__(self, column: rich_progress.ProgressColumn) -> None:
-            super().__init__()
+            super().__init__(Column(no_wrap=True))
             self._column = column
 
         def render(self, task: rich_progress.Task) -> RenderableType:
             return self._column(task) if task.total is not None else ""
 
     columns = (
-        rich_progress.TextColumn("{task.description}", markup=False),
-        rich_progress.BarColumn(bar_width=24),
+        rich_progress.TextColumn(
+            "{task.description}", markup=False, table_column=Column(no_wrap=True)
+        ),
+        *([rich_progress.BarColumn(bar_width=bar)] if bar else []),
         WhenKnown(rich_progress.DownloadColumn()),
         WhenKnown(rich_progress.TransferSpeedColumn()),
         WhenKnown(rich_progress.TimeRemainingColumn()),
     )
-    with rich_progress.Progress(*columns, console=Console(stderr=True)) as bars:
+    with rich_progress.Progress(*columns, console=console) as bars:
         tasks: dict[str, rich_progress.TaskID] = {}
 
         def progress(label: str, done: int, total: int) -> None:
             if label not in tasks:
-                tasks[label] = bars.add_task(_short(label), total=None)
+                tasks[label] = bars.add_task(_short(label, limit), total=None)
             bars.update(tasks[label], completed=done, total=total or None)
 
         yield progress
@@ -92,6 +100,6 @@ def _lines() -> Progress:
     return progress
 
 
-def _short(label: str) -> str:
+def _short(label: str, limit: int) -> str:
     label = printable(label)
-    return label if len(label) <= 44 else f"{label[:43]}…"
+    return label if len(label) <= limit else f"{label[: limit - 1]}…"

@@ -114,6 +114,8 @@ def convert(
     except BaseException:
         model.close()
         raise
+    # The folder of a downloaded checkpoint is named after its commit.
+    name = (origin or {}).get("hub_id", source.name)
     partial = target.with_name(f".{target.name}.partial-{os.getpid()}-{uuid.uuid4().hex[:8]}")
     watched = _Watched(progress)
     try:
@@ -123,9 +125,7 @@ def convert(
         _remove_leftovers(target)
         partial.mkdir()
         _write_small_files(model, partial, label, origin or {})
-        reports = _write_tensors(
-            plan, partial / "model.safetensors", f"converting {source.name}", watched
-        )
+        reports = _write_tensors(plan, partial / "model.safetensors", f"converting {name}", watched)
         WeightsFolder.open(partial).close()
         nbytes = sum(file.stat().st_size for file in partial.iterdir())
         _publish(partial, target)

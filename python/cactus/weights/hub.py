@@ -40,11 +40,12 @@ class HubFile:
 
 @dataclass(frozen=True)
 class Repository:
-    """What the hub says of a model at one commit."""
+    """What the hub says of a model at one commit; `gguf` is the architecture of its .gguf files."""
 
     hub_id: str
     commit: str
     files: Mapping[str, HubFile]
+    gguf: str | None = None
 
 
 def is_offline() -> bool:
@@ -101,7 +102,8 @@ def ask(hub_id: str, revision: str | None, token: str | None) -> Repository:
         name, sha256 = sibling.rfilename, sibling.lfs.sha256 if sibling.lfs else None
         if catalog.is_name(name):
             files[name] = HubFile(name, sibling.size, _hex(sha256, 64), _hex(sibling.blob_id, 40))
-    return Repository(hub_id, info.sha, files)
+    gguf = (getattr(info, "gguf", None) or {}).get("architecture")
+    return Repository(hub_id, info.sha, files, gguf if isinstance(gguf, str) else None)
 
 
 def explain_refusal(hub_id: str, token: str | None, error: AccessError) -> DownloadError:

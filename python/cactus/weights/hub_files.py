@@ -75,6 +75,8 @@ def get_checkpoint(
         return _from_cache(cache, revision, file, accept, error)
 
     def get(names: list[str]) -> None:
+        if repository.gguf is not None and names[0].lower().endswith(".gguf"):
+            _check_gguf_architecture(hub_id, repository.gguf)
         cache.fetch(repository, names, token)
 
     path = _collect(cache, repository.commit, repository.files, file, get, accept)
@@ -194,6 +196,16 @@ def _quantisation(name: str) -> str:
 def _choices(hub_id: str, whole: dict[str, str]) -> str:
     shown = list(whole.values()) if len(set(whole.values())) == len(whole) else list(whole)
     return f"name one as {hub_id}:{shown[0]}; there are {', '.join(shown)}"
+
+
+def _check_gguf_architecture(hub_id: str, architecture: str) -> None:
+    from cactus.weights.gguf_families import FAMILIES
+
+    if architecture not in FAMILIES:
+        raise UnsupportedModel(
+            f"{hub_id}: its .gguf files are of the architecture {architecture[:80]!r}, expected "
+            f"one of {', '.join(sorted(FAMILIES))}"
+        )
 
 
 def _shards(index: Path) -> list[str]:

@@ -1,0 +1,95 @@
+"""`cactus download` in a real terminal: bars, Ctrl-C, a typing mistake."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pexpect
+import pyte
+import pytest
+from hub_server import HubServer
+
+TINY = "acme/Tiny-Llama"
+
+
+class Terminal:
+    """A command in a terminal of so many columns; `lines` is what a person sees."""
+
+    def __init__(self, columns: int, *arguments: str) -> None:
+        environment = {**os.environ, "TERM": "xterm", "PYTHONWARNINGS": "error"}
+        environment.pop("NO_COLOR", None)
+        self.child = pexpect.spawn(
+            sys.executable, ["-m", "cactus.cli.main", *arguments],
+            env=environment, encoding="utf-8", dimensions=(24, columns),
+        )  # fmt: skip
+        self.screen = pyte.Screen(columns, 24)
+        self.stream = pyte.Stream(self.screen)
+
+    @property
+    def lines(self) -> list[str]:
+        return [line.rstrip() for line in self.screen.display if line.strip()]
+
+    def read(self) -> bool:
+        """Takes what has come; False at the end."""
+        try:
+            self.stream.feed(self.child.read_nonblocking(65536, 0.1))
+        except pexpect.TIMEOUT:
+            pass
+        except pexpect.EOF:
+            return False
+        return True
+
+    def wait_for(self, condition: Callable[[], bool]) -> None:
+        deadline = time.monotonic() + 60
+        while not condition():
+            assert self.read() and time.monotonic() < deadline, self.lines
+
+    def leave(self) -> int:
+        while self.read():
+            pass
+        self.child.wait()
+        return self.child.exitstatus
+
+
+@pytest.fixture
+def server(hub_server: HubServer, tiny_checkpoint: Path, tmp_path: Path, monkeypatch) -> HubServer:
+    monkeypatch.setenv("CACTUS_WEIGHTS", str(tmp_path / "weights"))
+    files = {path.name: path.read_bytes() for path in tiny_checkpoint.iterdir()}
+    name = "model-00001-of-00002.safetensors"
+    files[name] = files.pop("model.safetensors")
+    files["model.safetensors.index.json"] = b'{"weight_map": {"x": "%s"}}' % name.encode()
+    hub_server.add(TINY, files)
+    hub_server.gate_at = len(files[name]) // 2
+    return hub_server
+
+
+@pytest.mark.parametrize("columns", [60, 80, 200])
+def test_each_file_has_a_line_and_ctrl_c_ends_it_cleanly(server, columns: int) -> None:
+    terminal = Terminal(columns, "download", TINY)
+    terminal.wait_for(lambda: len(terminal.lines) == 5 and "B" in terminal.lines[-1][20:])
+    assert all(line.startswith("downloading ") for line in terminal.lines)
+    if columns == 200:
+        assert [line.split()[1] for line in terminal.lines] == server.fetched()
+    if columns >= 80:
+        assert all("━" in line for line in terminal.lines)
+    terminal.child.sendintr()
+    assert terminal.leave() == 130
+    *lines, last = terminal.lines
+    assert last == "Stopped; the same command continues from here."
+    assert len(lines) == 5 and all(line.startswith("downloading ") for line in lines), lines
+    server.gate.set()
+    again = Terminal(columns, "download", TINY)
+    assert again.leave() == 1  # the weights are no whole model; what counts is how they came
+    assert server.ranges() == [f"bytes={server.gate_at}-"]
+
+
+def test_a_typing_mistake_is_one_line_that_helps(server) -> None:
+    terminal = Terminal(120, "download", "LiquidAI/LFM2-350N")
+    assert terminal.leave() == 1
+    text = "".join(terminal.lines)
+    assert text.startswith("cactus: no model LiquidAI/LFM2-350N on the hub")
+    assert "did you mean LiquidAI/LFM2-350M" in text
