@@ -78,7 +78,11 @@ def gguf_seeds() -> list[forge.Forge]:
     untied.add("rope_freqs.weight", "F32", (8,))
     untied.tensors[-1].data = struct.pack("<8f", *[1.0] * 8)
     untied.set("general.alignment", forge.U32, 32)
-    return [*seeds, untied, forge.tiny_lfm2(), forge.tiny_qwen3()]
+    families = (
+        *(forge.tiny_gemma3(), forge.tiny_lfm2(), forge.tiny_qwen2()),
+        *(forge.tiny_qwen3(), forge.tiny_smollm3()),
+    )
+    return [*seeds, untied, *families]
 
 
 def some_value(rng: random.Random, kind: int) -> bytes:

@@ -250,8 +250,8 @@ def _sentencepiece_bpe(
     pieces = {
         text: index
         for index, text in enumerate(vocabulary.tokens)
-        if vocabulary.types[index] in (NORMAL, UNUSED) and len(text) <= 256
-    }
+        if vocabulary.types[index] in (NORMAL, UNUSED) and len(text) <= 256 and " " not in text
+    }  # a piece with a blank is never met: text has none left when pieces are looked for
     if any(scores[index] != scores[index] for index in pieces.values()):
         raise TokenizerError("tokenizer.ggml.scores contains NaN")
     absent = [byte for byte in range(256) if f"<0x{byte:02X}>" not in vocabulary.ids]
@@ -260,8 +260,8 @@ def _sentencepiece_bpe(
             f"tokenizer.ggml.tokens has no byte token <0x{absent[0]:02X}>; "
             "characters outside the vocabulary could not be encoded"
         )
-    merges = [
-        (text[:cut], text[cut:])
+    merges = [  # as strings, see above
+        f"{text[:cut]} {text[cut:]}"
         for text in sorted(pieces, key=lambda text: (-scores[pieces[text]], pieces[text]))
         for cut in range(1, len(text))
         if text[:cut] in pieces and text[cut:] in pieces

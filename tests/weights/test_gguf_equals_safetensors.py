@@ -17,17 +17,9 @@ from cactus.weights.convert import convert
 from cactus.weights.folder import WeightsFolder
 from tests.models import golden
 from tests.native import programs
-from tests.weights.converter import ARCHITECTURES, representable, write_gguf
+from tests.weights.converter import representable, write_gguf
 
-names = pytest.mark.parametrize(
-    "name",
-    [
-        name
-        for name in golden.NAMES
-        if json.loads((golden.FOLDER / name / "config.json").read_text())["model_type"]
-        in ARCHITECTURES
-    ],
-)
+names = pytest.mark.parametrize("name", golden.NAMES)
 
 
 def both(tmp_path: Path, checkpoint: golden.Golden, kind: str) -> tuple[Path, Path, dict[str, Any]]:

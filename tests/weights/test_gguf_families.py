@@ -210,7 +210,9 @@ def test_qwen3_without_its_norms_or_with_a_bias(tmp_path: Path) -> None:
         load_architecture(read(tmp_path, source).config)
 
 
-@pytest.mark.parametrize("make", [tiny_llama, tiny_lfm2, tiny_qwen3])
+@pytest.mark.parametrize(
+    "make", [tiny_gemma3, tiny_lfm2, tiny_llama, tiny_qwen2, tiny_qwen3, tiny_smollm3]
+)
 @pytest.mark.parametrize("tied", [True, False])
 def test_the_models_accept_config_and_tensors(
     tmp_path: Path, make: Callable[[], Forge], tied: bool
