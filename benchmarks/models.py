@@ -9,7 +9,7 @@ import peer as peers
 from runner import Progress, cache_folder
 
 STARTER = "starter"
-NAMES = (STARTER, "lfm2-350m", "lfm2-1.2b", "qwen3-0.6b")
+NAMES = (STARTER, "lfm2-350m", "lfm2-1.2b", "qwen3-0.6b", "gemma-3-270m")
 
 
 @dataclass(frozen=True)

@@ -37,7 +37,8 @@ def cases_of(architecture: Architecture) -> Iterator[Case]:
         for rows, columns in matrices:
             yield Case("linear", (columns,), ((rows, columns),), {}, chunks)
         yield Case("rms_norm", (hidden,), ((hidden,),), {"eps": c.norm_eps}, chunks)
-        yield Case("swiglu", (2 * inner,), (), {}, chunks)
+        gate = "geglu" if c.model_type == "gemma3_text" else "swiglu"
+        yield Case(gate, (2 * inner,), (), {}, chunks)
         yield Case("quantize", (inner,), (), {}, chunks)
         if taps:
             yield Case("short_conv", (3 * hidden,), ((hidden, taps),), {"taps": taps}, chunks)

@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 
 from cactus.engine import load_engine
-from cactus.models.base import known_architectures
 from cactus.native import Row
 from cactus.weights.convert import convert
 from cactus.weights.folder import WeightsFolder
@@ -19,7 +18,7 @@ def test_every_family_runs(load: Any, tmp_path: Path) -> None:
     maker = load("random_models")
     models = load("published_models")  # the maker has put tools/ on the path
     kinds = {model.config["model_type"]: model for model in models.PUBLISHED}
-    for kind in set(maker.FAMILIES) & set(known_architectures()):
+    for kind in maker.FAMILIES:
         path, folder = tmp_path / f"{kind}.gguf", tmp_path / kind
         maker.write(models.tiny(kinds[kind].config), path)
         report = convert(path, folder)
