@@ -38,6 +38,7 @@ def test_a_list_and_its_json_are_the_same() -> None:
         ("{}", r"messages: expected a list .* got \{\}"),
         (b"\xff", r"messages: expected UTF-8"),
         (7, r"messages: expected a list .* got 7"),
+        (USER, r"messages: expected a list .* got one message: put it in a list"),
         ([], r"messages: expected at least one message .* got \[\]"),
         ("[]", r"messages: expected at least one message"),
         ([{}], r"messages\[0\]\.role: expected one of system, .* got none"),

@@ -86,9 +86,10 @@ def parse_messages(messages: Any) -> list[Message]:
             )
         messages = parse_json(text, "messages")
     if not isinstance(messages, (list, tuple)):
+        alone = isinstance(messages, Mapping) and "role" in messages
+        got = "one message: put it in a list" if alone else shown(messages)
         raise InvalidRequest(
-            f"messages: expected a list such as {_EXAMPLE} or a JSON string of one, "
-            f"got {shown(messages)}"
+            f"messages: expected a list such as {_EXAMPLE} or a JSON string of one, got {got}"
         )
     if not messages:
         raise InvalidRequest(f"messages: expected at least one message such as {_EXAMPLE}, got []")

@@ -232,14 +232,14 @@ class ChatTemplate:
 def _budget(turns: int, size: int) -> Budget:
     """What a rendering of so many turns with so many characters may use.
 
-    Some templates look through all turns at each of them.
+    Some templates look through all turns at each of them; time ends what takes too long.
     """
     from cactus.chat.budget import Budget
 
     return Budget(
         steps=1_000_000 + 64 * turns + 4 * turns**2,
         value=(16 << 20) + 4 * size,
-        total=(128 << 20) + 64 * size + 64 * turns**2,
+        total=(128 << 20) + 64 * size + min(64 * turns**2, 256 << 20),
         seconds=10 + 5e-4 * turns,
     )
 
