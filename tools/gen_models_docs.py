@@ -103,7 +103,9 @@ def sizes() -> str:
         found = sizes_of(architecture)
         cache = found.position * CONTEXT
         cells = [model.hub_id, _count(model.parameters), f"{architecture.config.context_length:,}"]
-        cells += [_bytes(found.weights[name]) for name in PRECISIONS]
+        for name in PRECISIONS:
+            bits = 8 * found.weights[name] / model.parameters
+            cells.append(f"{_bytes(found.weights[name])} ({bits:.1f})")
         cells.append(f"{found.position / 1e3:,.0f} kB")
         cells += [_bytes(found.weights[name] + cache) for name in PRECISIONS[:2]]
         rows.append(_row(cells))
@@ -181,7 +183,7 @@ def _row(cells: list[str]) -> str:
 
 
 def _count(parameters: int) -> str:
-    return f"{parameters / 1e6:,.0f} M" if parameters < 1e9 else f"{parameters / 1e9:.2f} B"
+    return f"{parameters / 1e6:,.0f} M" if parameters < 999.5e6 else f"{parameters / 1e9:.2f} B"
 
 
 def _bytes(count: int) -> str:
