@@ -298,6 +298,22 @@ def test_f14_the_links_of_a_download_cache(tmp_path: Path) -> None:
     check(tmp_path / "out")
 
 
+def test_f14_the_blobs_that_all_models_of_a_download_cache_share(tmp_path: Path) -> None:
+    cache = tmp_path / "hub"
+    store, blobs = cache / "blobs" / "ab", cache / "models--x" / "blobs"
+    snapshot = cache / "models--x" / "snapshots" / "1"
+    for place in (store, blobs, snapshot):
+        place.mkdir(parents=True)
+    for index, file in enumerate(sorted(sharded(tmp_path).iterdir())):
+        (store / str(index)).write_bytes(file.read_bytes())
+        (blobs / str(index)).symlink_to(Path("../../blobs/ab") / str(index))
+        (snapshot / file.name).symlink_to(Path("../../blobs") / str(index))
+    convert(snapshot, tmp_path / "out", "FP32")
+    check(tmp_path / "out")
+    snapshot.parent.rename(snapshot.parent.with_name("elsewhere"))
+    refuse(cache / "models--x" / "elsewhere" / "1", "link out of the folder")
+
+
 def test_f14_a_link_for_the_single_file(tmp_path: Path) -> None:
     source = folder(tmp_path, tensors())
     (source / "model.safetensors").rename(tmp_path / "elsewhere")

@@ -139,6 +139,39 @@ def test_the_token_goes_to_the_hub_and_to_no_other_host(server) -> None:
     assert all(headers.get("authorization") == "Bearer secret" for headers in asked)
 
 
+def test_where_there_are_no_links_the_files_themselves_lie_in_the_snapshot(
+    server, cache: Path, monkeypatch
+) -> None:
+    def refused(*_: object) -> None:
+        raise PermissionError("no links on this file system")
+
+    monkeypatch.setattr(Path, "symlink_to", refused)
+    download_model(TINY)
+    weights = cache / "snapshots" / ("a" * 40) / "model.safetensors"
+    assert weights.is_file() and not weights.is_symlink()
+    assert list((cache / "blobs").iterdir()) == []
+    server.requests.clear()
+    download_model(TINY, reconvert=True)
+    assert server.fetched() == []
+
+
+def test_a_cache_that_is_complete_need_not_be_writable(server, cache: Path, monkeypatch) -> None:
+    folder = download_model(TINY)
+    (cache / "refs" / "main").unlink()
+    shutil.rmtree(folder)
+
+    def read_only(*_: object, **__: object) -> None:
+        raise PermissionError("read-only")
+
+    real_mkdir = Path.mkdir
+
+    def mkdir(path: Path, *rest, **named) -> None:
+        (read_only if path.is_relative_to(cache.parent) else real_mkdir)(path, *rest, **named)
+
+    monkeypatch.setattr(Path, "mkdir", mkdir)
+    assert download_model(TINY) == folder and not (cache / "refs" / "main").exists()
+
+
 # -- revision, precision, source, reconvert
 
 

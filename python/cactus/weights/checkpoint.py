@@ -178,8 +178,9 @@ def _inside(folder: Path, name: str) -> Path:
         raise ModelFormatError(f"{folder}: the file {name[:80]!r} is missing")
     real, root = path.resolve(), folder.resolve()
     model = root.parent.parent
-    shared = root.parent.name == "snapshots" and model.parent / "blobs" in real.parents
-    if real.parent != root and real.parent != model / "blobs" and not shared:
+    blobs = model / "blobs", model.parent / "blobs"
+    in_cache = root.parent.name == "snapshots" and any(place in real.parents for place in blobs)
+    if real.parent != root and not in_cache:
         raise ModelFormatError(f"{folder}: {name[:80]!r} is a link out of the folder, to {real}")
     return path
 

@@ -15,6 +15,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -56,10 +57,13 @@ class HubCache:
     def remember(self, revision: str | None, commit: str) -> None:
         """Writes down which commit a branch or tag is at, where that can be written."""
         revision = revision or "main"
-        if revision != commit and self.commit_of(revision) != commit:
-            place = self.home / "refs" / revision
+        if revision == commit or self.commit_of(revision) == commit:
+            return
+        place = self.home / "refs" / revision
+        part = place.with_name(f"{place.name}.{os.getpid()}.part")
+        # The cache may be read-only, and "x" and "x/y" may have been branches one after another.
+        with suppress(OSError):
             place.parent.mkdir(parents=True, exist_ok=True)
-            part = place.with_name(f"{place.name}.{os.getpid()}.part")
             part.write_text(commit, "utf-8")
             os.replace(part, place)
 
