@@ -340,7 +340,7 @@ void Program::read(uint32_t index, float* out, uint64_t count) {
       const size_t code_bytes = static_cast<size_t>(kernels_.code_bytes[buffer.levels - 1]);
       const uint8_t* codes = at.panel + (i % kGroup / 8 * n + m) * code_bytes / 4;
       int value;
-      if (kernels_.code_size == 2) {
+      if (code_bytes == 64) {
         int16_t words[8];
         std::memcpy(words, codes, sizeof words);
         value = words[i % 2 * 4 + i % 8 / 2];

@@ -38,7 +38,7 @@ constexpr int kQ12Steps = 1904;  // 119 * 16: the same in 12 bits
 // They lie in panels of up to max_rows rows, as the matrix kernels read them. 32 columns of M rows
 // are
 //   int8 codes[4][M][12]   per 8 columns, per row: hi_first[4], hi_last[4], lo[4]; without lo
-//                          [4][M][8]; or, where dots are of 16 bits, int16[4][M][8] for both:
+//                          [4][M][8]; or, for 12 bits where dots are of 16 bits, int16[4][M][8]:
 //                          x of the columns 0, 2, 4, 6, 1, 3, 5, 7
 //   float scale[M]         of a unit
 //   float sum[M]           sum of the group's values (what a weight's minimum is multiplied with)
@@ -109,7 +109,6 @@ struct KernelTable {
   int max_queries;  // queries that an attend_page call may be given
   // By levels - 1: bytes of one row's 32 columns in a panel, and the same with scale and sums.
   int code_bytes[kMaxLevels], panel_bytes[kMaxLevels];
-  int code_size;  // bytes of one code, 1 or 2
 
   // out[m][0..15] = W x (+ residual): one tile of 16 rows of W against a panel of `rows` rows in
   // so many levels.

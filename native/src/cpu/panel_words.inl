@@ -1,5 +1,6 @@
 // Panels of activations as int16, for tiers that have no dots of unsigned and signed bytes in 32
-// bits. Columns are taken in pairs whose weights are the 16-bit halves of a lane.
+// bits: columns are taken in pairs whose weights are the 16-bit halves of a lane. In one level they
+// are int8, whose products with 4-bit weights add up in words of 16 bits.
 
 namespace cactus::CACTUS_TIER {
 
@@ -8,10 +9,19 @@ struct Codes {
   I16 hi_first, hi_last, lo;
 };
 
-// 32 columns of a panel of M rows, the same in L levels; of each 8 columns 0, 2, 4, 6, 1, 3, 5, 7.
+// 32 columns of a panel of M rows; of each 8 columns 0, 2, 4, 6, 1, 3, 5, 7, in one level as they
+// are.
+template <int L>
+struct Code {
+  using Type = int16_t;
+};
+template <>
+struct Code<1> {
+  using Type = int8_t;
+};
 template <int M, int L>
 struct Panel {
-  int16_t codes[kGroup / 8][M][8];
+  typename Code<L>::Type codes[kGroup / 8][M][8];
   float scale[M];
   float sum[M];
   int32_t isum[M];
@@ -26,18 +36,41 @@ static inline void add_pair(I16* dot, B64 weights, const int16_t (*x)[8], int at
   for (int m = 0; m < M; m++) dot[m] = dot2(dot[m], weights, x[m] + at);
 }
 
+// dot[m] += the products of 32 columns of 4 bits with every row's int8: eight in a word, then those
+// of a lane.
+template <int M>
+static inline void add_nibbles(I16* dot, const uint8_t* p, const Panel<M, 1>& x) {
+  B64 words[M];
+  CACTUS_UNROLL
+  for (int m = 0; m < M; m++) words[m] = zero_words();
+  for (int j = 0; j < 4; j++) {
+    const B64 codes = load_codes(p + 64 * j);
+    const B64 first = low_nibbles(codes), last = high_nibbles(codes);
+    CACTUS_UNROLL
+    for (int m = 0; m < M; m++) words[m] = dot_nibbles(words[m], first, x.codes[j][m]);
+    CACTUS_UNROLL
+    for (int m = 0; m < M; m++) words[m] = dot_nibbles(words[m], last, x.codes[j][m] + 4);
+  }
+  CACTUS_UNROLL
+  for (int m = 0; m < M; m++) dot[m] = add_words(dot[m], words[m]);
+}
+
 // Integer products with N * 32 columns.
 template <int M, int N, int L>
 static inline void dot_q4(const uint8_t* p, const Panel<M, L>* x, I16* dot) {
   CACTUS_UNROLL
   for (int m = 0; m < M; m++) dot[m] = izero();
-  for (int j = 0; j < 4 * N; j++) {
-    const B64 codes = load_codes(p + 64 * j);
-    const auto& a = x[j / 4].codes[j % 4];
-    add_pair<M>(dot, word_nibbles<0>(codes), a, 0);
-    add_pair<M>(dot, word_nibbles<1>(codes), a, 2);
-    add_pair<M>(dot, word_nibbles<2>(codes), a, 4);
-    add_pair<M>(dot, word_nibbles<3>(codes), a, 6);
+  if constexpr (L == 1) {
+    for (int n = 0; n < N; n++) add_nibbles<M>(dot, p + 256 * n, x[n]);
+  } else {
+    for (int j = 0; j < 4 * N; j++) {
+      const B64 codes = load_codes(p + 64 * j);
+      const auto& a = x[j / 4].codes[j % 4];
+      add_pair<M>(dot, word_nibbles<0>(codes), a, 0);
+      add_pair<M>(dot, word_nibbles<1>(codes), a, 2);
+      add_pair<M>(dot, word_nibbles<2>(codes), a, 4);
+      add_pair<M>(dot, word_nibbles<3>(codes), a, 6);
+    }
   }
 }
 
@@ -47,9 +80,16 @@ static inline void dot_q8(const uint8_t* p, const Panel<M, L>& x, I16* dot) {
   for (int m = 0; m < M; m++) dot[m] = izero();
   for (int j = 0; j < 8; j++) {
     const B64 codes = load_codes(p + 64 * j);
-    add_pair<M>(dot, word_bytes<0>(codes), x.codes[j / 2], j % 2 * 2);
-    add_pair<M>(dot, word_bytes<1>(codes), x.codes[j / 2], j % 2 * 2 + 4);
+    const auto& a = x.codes[j / 2];
+    if constexpr (L == 1) {
+      CACTUS_UNROLL
+      for (int m = 0; m < M; m++) dot[m] = dot4_q8(dot[m], codes, a[m] + j % 2 * 4);
+    } else {
+      add_pair<M>(dot, word_bytes<0>(codes), a, j % 2 * 2);
+      add_pair<M>(dot, word_bytes<1>(codes), a, j % 2 * 2 + 4);
+    }
   }
+  if constexpr (L == 1) return;  // dot4_q8 took the offset off
   CACTUS_UNROLL
   for (int m = 0; m < M; m++) dot[m] = iadd(dot[m], iset1(-kQ8Offset * x.isum[m]));
 }
@@ -57,13 +97,22 @@ static inline void dot_q8(const uint8_t* p, const Panel<M, L>& x, I16* dot) {
 // Stores 32 columns of one row; returns their sum in units.
 template <int L>
 static inline int32_t store_codes(const Codes& c, uint8_t* panel, size_t rows, size_t row) {
-  I16 first = c.hi_first, last = c.hi_last;
-  if constexpr (L == 2) {
-    first = iadd(shift_left<8>(first), c.lo);
-    last = iadd(shift_left<8>(last), shift_left<4>(c.lo));
+  if constexpr (L == 1) {
+    int8_t codes[2][16];
+    store_i8(codes[0], c.hi_first);
+    store_i8(codes[1], c.hi_last);
+    for (size_t j = 0; j < 4; j++) {
+      for (size_t n = 0; n < 2; n++) {
+        __builtin_memcpy(panel + (j * rows + row) * 8 + 4 * n, codes[n] + 4 * j, 4);
+      }
+    }
+    return reduce_add(iadd(c.hi_first, c.hi_last));
+  } else {
+    const I16 first = iadd(shift_left<8>(c.hi_first), c.lo);
+    const I16 last = iadd(shift_left<8>(c.hi_last), shift_left<4>(c.lo));
+    store_words(panel + row * 16, rows * 16, first, last);
+    return reduce_add(iadd(first, last));
   }
-  store_words(panel + row * 16, rows * 16, first, last);
-  return reduce_add(iadd(first, last));
 }
 
 // For measuring: a dot, and its multiply-adds.

@@ -20,6 +20,28 @@ static inline I16 dot2(I16 acc, B64 w, const int16_t* a) {
   asm volatile("" : "+x"(acc.a), "+x"(acc.b));
   return acc;
 }
+static inline B64 zero_words() { return {_mm256_setzero_si256(), _mm256_setzero_si256()}; }
+// Words of 16 bits: acc[r] += w[2 r] * a[2 r % 4] + w[2 r + 1] * a[2 r % 4 + 1], w unsigned and of
+// 4 bits; sixteen such products fit a word.
+static inline B64 dot_nibbles(B64 acc, B64 w, const int8_t* a) {
+  const __m256i v = _mm256_set1_epi32(*reinterpret_cast<const int32_t*>(a));
+  return {_mm256_add_epi16(acc.a, _mm256_maddubs_epi16(w.a, v)),
+          _mm256_add_epi16(acc.b, _mm256_maddubs_epi16(w.b, v))};
+}
+// acc[r] += words[2 r] + words[2 r + 1]
+static inline I16 add_words(I16 acc, B64 words) {
+  const __m256i ones = _mm256_set1_epi16(1);
+  return {_mm256_add_epi32(acc.a, _mm256_madd_epi16(words.a, ones)),
+          _mm256_add_epi32(acc.b, _mm256_madd_epi16(words.b, ones))};
+}
+// acc[r] += sum over b < 4 of (w[4 r + b] - 128) * a[b]: magnitudes times signed activations.
+static inline I16 dot4_q8(I16 acc, B64 w, const int8_t* a) {
+  const __m256i v = _mm256_set1_epi32(*reinterpret_cast<const int32_t*>(a));
+  const __m256i offset = _mm256_set1_epi8(-128);
+  const __m256i x = _mm256_xor_si256(w.a, offset), y = _mm256_xor_si256(w.b, offset);
+  return add_words(acc, {_mm256_maddubs_epi16(_mm256_abs_epi8(x), _mm256_sign_epi8(v, x)),
+                         _mm256_maddubs_epi16(_mm256_abs_epi8(y), _mm256_sign_epi8(v, y))});
+}
 // Nibble N of every 16 bits, as a number of 16 bits.
 template <int N>
 static inline B64 word_nibbles(B64 x) {

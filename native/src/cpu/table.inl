@@ -15,7 +15,6 @@ const KernelTable CACTUS_TABLE(CACTUS_TIER) = {
     .max_queries = CACTUS_TIER::kQueries,
     .code_bytes = {CACTUS_TIER::kCodeBytes<1>, CACTUS_TIER::kCodeBytes<2>},
     .panel_bytes = {CACTUS_TIER::kPanelBytes<1>, CACTUS_TIER::kPanelBytes<2>},
-    .code_size = sizeof CACTUS_TIER::Panel<1, 2>::codes[0][0][0],
     .linear_q4 = CACTUS_TIER::linear_q4,
     .linear_q8 = CACTUS_TIER::linear_q8,
     .linear_q4_0 = CACTUS_TIER::linear_q4_0,
