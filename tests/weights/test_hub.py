@@ -485,6 +485,8 @@ def test_a_hub_that_cannot_be_reached_leaves_the_cache(server, monkeypatch, root
     assert download_model(TINY) == folder
     with pytest.raises(OfflineError, match=r"acme/Tiny: no way to the hub .*seems to be offline"):
         download_model("acme/Tiny")
+    with pytest.raises(OfflineError, match=r"no way to the hub .*the hub: --source package"):
+        download_model(catalog.STARTER.hub_id, precision="FP16")
     with pytest.raises(OfflineError, match=r"no way to the hub .*did you mean LiquidAI/LFM2-350M"):
         download_model("LiquidAI/LFM2-350N")
 

