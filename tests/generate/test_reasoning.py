@@ -9,7 +9,7 @@ import re
 from typing import Any
 
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from scripted import (
     ANSWER,
@@ -57,6 +57,7 @@ def split(pieces: list[str], reasoning: Reasoning) -> tuple[str, str]:
     return "".join(thought for thought, _ in shown), "".join(text for _, text in shown)
 
 
+@settings(derandomize=True, deadline=None, max_examples=300)
 @given(spoken, markups, st.lists(st.integers(0, 60), max_size=6))
 @example(f" \n{OPEN}\n a \n{CLOSE}\n\n b {OPEN}", "possible", [3, 5, 14, 15])
 @example(f"{OPEN}{CLOSE}", "begun", [])
@@ -72,6 +73,7 @@ def test_any_chunking_gives_the_same_split(
 TAG = "|".join(re.escape(tag[:size]) for tag in (OPEN, CLOSE) for size in range(len(tag)))
 
 
+@settings(derandomize=True, deadline=None, max_examples=300)
 @given(spoken, markups)
 def test_no_more_is_held_back_than_blanks_and_the_beginning_of_a_tag(
     answer: str, reasoning: Reasoning
