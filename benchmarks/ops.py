@@ -7,7 +7,8 @@
 A matrix lies in the file so many times that its copies fill no cache, and one step multiplies all
 of them, as a model does. GOP/s counts the multiplications and additions of the formula. Shares are
 of the peaks that the native library measures with the same tier and threads, and count the dots
-that are executed: the second level of an activation makes them 1.5 (q4) or 2 (q8) times as many.
+that are executed: the second level of a 12-bit activation makes them 1.5 (q4) or 2 (q8) times as
+many.
 """
 
 from __future__ import annotations
@@ -40,6 +41,7 @@ CHUNK = 256
 DTYPES = {"f32": 4.0, "f16": 2.0, "bf16": 2.0, "q8": 1.0625, "q4": 0.625}
 DTYPES |= {"q4_0": 0.5625, "q4_64": 0.5625}
 LEVELS = {"q4": 1.5, "q4_0": 1.5, "q4_64": 1.5, "q8": 2.0}
+ACTIVATIONS = ("int12", "int8")
 
 
 @dataclass(frozen=True)
@@ -71,6 +73,9 @@ def main() -> int:
     parser.add_argument("--op", choices=sorted(CASES), help="only this op")
     parser.add_argument("--model", choices=sorted(MODELS), help="only the sizes of this model")
     parser.add_argument("--dtype", choices=DTYPES, help="of the matrices (default: q4_64)")
+    parser.add_argument(
+        "--activations", choices=ACTIVATIONS, default="int12", help="default: int12"
+    )
     parser.add_argument("--isa", choices=tiers, action="append", help="default: the best")
     parser.add_argument("--threads", type=int, action="append", help="default: 1 and 2")
     parser.add_argument("--table", action="store_true", help="the op tests' sizes instead")
@@ -91,7 +96,7 @@ def main() -> int:
     found: list[Timing] = []
     for case in cases:
         dtype = given.dtype or ("q4_64" if case.inputs and case.inputs[0] % 64 == 0 else "f32")
-        for timing in measure(case, dtype, peaks, given.seconds):
+        for timing in measure(case, dtype, given.activations, peaks, given.seconds):
             found.append(timing)
             print(line(timing), flush=True)
     if given.json:
@@ -123,7 +128,9 @@ def line(timing: Timing) -> str:
     )
 
 
-def measure(case: Case, dtype: str, peaks: list[MachinePeaks], seconds: float) -> Iterator[Timing]:
+def measure(
+    case: Case, dtype: str, activations: str, peaks: list[MachinePeaks], seconds: float
+) -> Iterator[Timing]:
     """Run a case with each tier and number of threads of ``peaks``, for ``seconds`` each."""
     quantized = GROUPS.get(dtype, 0) if case.op == "linear" else 0
     if quantized and case.inputs[0] % quantized:
@@ -136,9 +143,10 @@ def measure(case: Case, dtype: str, peaks: list[MachinePeaks], seconds: float) -
         matrices = {name for name in graph.weights if name.startswith("weight")}
         packed = programs.store(graph, built.tensors, path, dtype, only=matrices)
         graph = _repeated(built, copies)
-        plan = programs.plan_of(graph, _with_copies(packed, copies), context=8192)
+        stored = _with_copies(packed, copies)
+        plan = programs.plan_of(graph, stored, context=8192, activations=activations)
         nbytes, operations, arithmetic = cost(case, packed)
-        dots = operations * LEVELS.get(dtype, 1.0)
+        dots = operations * (LEVELS.get(dtype, 1.0) if activations == "int12" else 1.0)
         for peak in peaks:
             chunk = max(CHUNK, len(case.chunks))
             options = {"isa": peak.isa, "threads": peak.threads, "chunk": chunk}
