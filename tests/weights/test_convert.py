@@ -47,7 +47,7 @@ def test_llama_is_imported_without_loss(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, piece: int
 ) -> None:
     """Also in pieces of a tile, or of a head where rows are permuted."""
-    monkeypatch.setattr("cactus.weights.convert.PIECE", piece)
+    monkeypatch.setattr("cactus.weights.write.PIECE", piece)
     model = tiny_llama(kind)
     report = convert(write(tmp_path, model), tmp_path / "out")
     assert all(tensor.relative_rms == 0 for tensor in report.tensors)
@@ -188,7 +188,7 @@ def test_precisions(
     embed = model.tensors.index(model.tensor("token_embd.weight"))
     model.add("token_embd.weight", "F32", (272, 32))
     model.tensors[embed] = model.tensors.pop()
-    report = convert(write(tmp_path, model), tmp_path / "out", precision)
+    report = convert(write(tmp_path, model), tmp_path / "out", precision, calibration=None)
     with WeightsFolder.open(tmp_path / "out") as folder:
         assert folder.config["cactus"]["precision"] == precision == report.precision
         for tensor in report.tensors:

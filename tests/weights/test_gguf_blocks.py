@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cactus.weights import tiles
-from cactus.weights.encode import Meter, encode
+from cactus.weights.encode import encode
 from cactus.weights.gguf import TYPES
 from cactus.weights.gguf_blocks import (
     DEQUANTIZE,
@@ -150,9 +150,9 @@ def stored(kind: str, dtype: str, raw: Any, cols: int) -> Any:
     """What is read back after rows of `kind` have been stored in `dtype`, and the reported loss."""
     tensor = SourceTensor("x.weight", kind, (len(raw), cols), raw.nbytes, lambda *_: raw)
     assert choose_dtype(tensor, None) == STORED[kind]
-    meter = Meter(tensor.name)
-    packed = encode(tensor, dtype, raw, meter)
-    return tiles.dequantize_tile(dtype, packed, len(raw), cols), meter.relative_rms
+    packed, error, power = encode(tensor, dtype, raw)
+    loss = (error / power) ** 0.5 if power else 0.0
+    return tiles.dequantize_tile(dtype, packed, len(raw), cols), loss
 
 
 def distance(values: Any, wanted: Any) -> float:

@@ -55,6 +55,43 @@ def test_q4_is_within_a_step_and_never_worse_than_plain_rounding(group: int, val
     assert (worse <= 1e-5 * largest).all()
 
 
+@pytest.mark.parametrize("group", [32, 64])
+@given(
+    values=_matrices,
+    weights=hnp.arrays(
+        np.float32,
+        192,
+        elements=st.one_of(st.floats(0, 1, width=32), st.sampled_from([0.0, 1e-20, 1e6])),
+    ),
+)
+def test_weighted_q4_is_never_worse_than_plain_rounding(
+    group: int, values: Any, weights: Any
+) -> None:
+    weights = weights[: values.shape[1]]
+    errors = []
+    for search in (True, False):
+        codes = quantize_q4(values, group, weights=weights, search=search)
+        error = np.square(dequantize_q4(*codes) - values, dtype=np.float64) * weights
+        errors.append(np.sqrt(error.reshape(-1, group).sum(axis=1)))
+    largest = np.abs(values).max() * np.sqrt(weights.max())
+    assert (errors[0] <= errors[1] + 1e-5 * largest).all()
+
+
+def test_weights_say_which_errors_count() -> None:
+    random = np.random.default_rng(6)
+    values = random.normal(0, 0.02, (64, 256)).astype(np.float32)
+    weights = np.exp(random.normal(0, 2, 256)).astype(np.float32)
+    even, fitted = (
+        np.square(dequantize_q4(*quantize_q4(values, 64, weights=w)) - values)
+        for w in (None, weights)
+    )
+    assert (fitted @ weights).sum() < 0.8 * (even @ weights).sum()
+    assert even.sum() < fitted.sum()
+    same = quantize_q4(values, 64, weights=np.full(256, 7, np.float32))
+    for got, want in zip(same, quantize_q4(values, 64), strict=True):
+        np.testing.assert_array_equal(got, want)
+
+
 def test_errors_on_weights_as_they_are() -> None:
     """Normal weights of width 0.02; the bounds are what is measured, rounded up."""
     values = np.random.default_rng(0).normal(0, 0.02, (256, 1024)).astype(np.float32)

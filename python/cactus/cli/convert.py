@@ -13,7 +13,8 @@ from cactus.cli.progress import show_progress
 from cactus.cli.text import megabytes
 
 if TYPE_CHECKING:
-    from cactus.weights.convert import ConversionReport, TensorReport
+    from cactus.weights.convert import ConversionReport
+    from cactus.weights.write import TensorReport
 
 
 @click.command("convert", short_help="Convert a GGUF file or a Hugging Face folder.")
@@ -31,17 +32,46 @@ if TYPE_CHECKING:
     metavar="FOLDER",
     help="Merge a LoRA adapter, as PEFT writes it, before; then the default is INT8.",
 )
-def command(source: Path, directory: Path | None, precision: str | None, lora: Path | None) -> None:
+@click.option(
+    "--calibration",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="For INT4: a text such as the model will meet, instead of one that comes with Cactus.",
+)
+@click.option(
+    "--no-calibration",
+    is_flag=True,
+    help="For INT4: round each weight for itself; much faster, and less exact.",
+)
+def command(
+    source: Path,
+    directory: Path | None,
+    precision: str | None,
+    lora: Path | None,
+    calibration: Path | None,
+    no_calibration: bool,
+) -> None:
     """Convert SOURCE, a GGUF file or a Hugging Face folder, into a weights folder.
 
     The result goes to DIRECTORY, or below the weights folder under the lower-case name of SOURCE.
     Unless --precision asks for another form, GGUF's Q4_0, Q4_1, Q5_0, Q8_0 and IQ4_NL are kept
     without any loss, and its other types with an error at most a tenth larger than their own.
+
+    INT4 reads a text with the model, at most 8,192 tokens of it, and rounds every weight so that
+    it makes up for the errors of others where that text shows them; the embedding and the output
+    matrix keep 8 bits. docs/precision.md says what each precision costs.
     """
+    from cactus.weights.calibrate import OWN_TEXT
     from cactus.weights.convert import convert
 
+    if (calibration or no_calibration) and precision != "INT4":
+        raise click.UsageError("--calibration and --no-calibration go with --precision INT4.")
+    if calibration and no_calibration:
+        raise click.UsageError("--calibration and --no-calibration exclude each other.")
+    text = None if no_calibration else calibration or OWN_TEXT
+    target = directory or _default_target(source)
     with show_progress() as progress:
-        report = convert(source, directory or _default_target(source), precision, progress, lora)
+        report = convert(source, target, precision, progress, lora, calibration=text)
     click.echo(report.target)
     click.echo(
         f"{report.parameters / 1e6:,.0f} M parameters, {report.precision}, "
@@ -51,9 +81,16 @@ def command(source: Path, directory: Path | None, precision: str | None, lora: P
     )
     for line in _formats(report):
         click.echo(line, err=True)
-    worst = report.worst
+    worst, furthest = report.worst, report.worst_output
     if worst.relative_rms:
-        click.echo(f"largest error: {worst.relative_rms:.2%} RMS in {worst.name}", err=True)
+        loss = f"{report.loss:.2%} RMS, at most {worst.relative_rms:.2%} in {worst.name}"
+        click.echo(f"loss: {loss}", err=True)
+    if furthest is not None:
+        click.echo(
+            f"loss of what the matrices make of the calibration text: at most "
+            f"{furthest.output_rms:.2%} RMS, in {furthest.name}",
+            err=True,
+        )
     for note in report.notes:
         click.echo(f"note: {note}", err=True)
 

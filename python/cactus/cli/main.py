@@ -19,6 +19,7 @@ COMMANDS = {
     "convert": ("cactus.cli.convert", "Convert a GGUF file or a Hugging Face folder."),
     "list": ("cactus.cli.list", "List the models on this machine."),
     "bench": ("cactus.cli.bench", "Measure the speed of a model."),
+    "eval": ("cactus.cli.eval", "Measure the quality of a model on a text."),
     "build": ("cactus.cli.build", "Build the native library for this machine."),
     "test": ("cactus.cli.test", "Run the test suite of a checkout."),
     "clean": ("cactus.cli.clean", "Delete build output, caches and models."),

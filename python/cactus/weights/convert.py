@@ -14,44 +14,21 @@ import re
 import shutil
 import time
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cactus.errors import CactusError, InvalidRequest
+from cactus.errors import CactusError, InvalidRequest, TokenizerError
 from cactus.models.base import Architecture, load_architecture
-from cactus.weights.encode import Meter, encode
+from cactus.weights.calibrate import OWN_TEXT, Calibration, cut, read_text, tokenize
 from cactus.weights.files import read_json
 from cactus.weights.folder import FORMAT, WeightsFolder
-from cactus.weights.layout import tile_nbytes
+from cactus.weights.layout import GROUPS
 from cactus.weights.lora import merge
-from cactus.weights.safetensors import SafetensorsWriter
 from cactus.weights.sources import Source, SourceTensor, open_source, with_offset
-from cactus.weights.storage import PRECISIONS, choose_dtype, precision_of
-
-PIECE = 1 << 18
-"""Values converted at a time: a megabyte of f32, so that the working set stays near the caches."""
-
-Progress = Callable[[str, int, int], None]
-"""Called with (what is being done, bytes done, bytes in all) after each piece."""
-
-
-@dataclass(frozen=True)
-class TensorReport:
-    """One converted tensor; `relative_rms` is |stored - source| / |source|, 0 when lossless."""
-
-    name: str
-    source_type: str
-    dtype: str
-    shape: tuple[int, ...]
-    nbytes: int
-    relative_rms: float
-
-    @property
-    def bits_per_weight(self) -> float:
-        """Bits stored for each value, scales included."""
-        return 8 * self.nbytes / math.prod(self.shape)
+from cactus.weights.storage import PRECISIONS, choose_dtype, precision_of, searched
+from cactus.weights.write import Plan, Progress, TensorReport, write_tensors
 
 
 @dataclass(frozen=True)
@@ -72,9 +49,21 @@ class ConversionReport:
         return 8 * sum(tensor.nbytes for tensor in self.tensors) / self.parameters
 
     @property
+    def loss(self) -> float:
+        """|stored - source| / |source| over all values of the tensors that lost something."""
+        power = sum(tensor.power for tensor in self.tensors)
+        return math.sqrt(sum(tensor.error for tensor in self.tensors) / power) if power else 0.0
+
+    @property
     def worst(self) -> TensorReport:
         """The tensor with the largest relative error."""
         return max(self.tensors, key=lambda tensor: tensor.relative_rms)
+
+    @property
+    def worst_output(self) -> TensorReport | None:
+        """The calibrated matrix whose outputs are furthest off; None if none was calibrated."""
+        measured = [tensor for tensor in self.tensors if tensor.output_rms is not None]
+        return max(measured, key=lambda tensor: tensor.output_rms or 0.0, default=None)
 
 
 def convert(
@@ -84,6 +73,7 @@ def convert(
     progress: Progress | None = None,
     lora: Path | str | None = None,
     origin: Mapping[str, str] | None = None,
+    calibration: Path | str | None = OWN_TEXT,
 ) -> ConversionReport:
     """Convert a `.gguf` file or a Hugging Face folder to the weights folder `target`.
 
@@ -92,15 +82,18 @@ def convert(
     4 bits as it is). Vectors and convolution kernels are always f32. An existing weights folder is
     replaced. `lora` is the folder of an adapter to merge before; `precision` None is "INT8" then.
     `origin` is what else is known of where the source comes from; the folder's config.json keeps
-    it.
+    it. For "INT4" the model reads the text `calibration`, so that errors are small where they
+    count; None rounds each weight for itself.
 
-    Raises `InvalidRequest` for a bad precision and for a target that is something else or cannot
-    be written (a full disk), `ModelNotFound`, `ModelFormatError`, or `UnsupportedModel` naming
-    tensor and type. What `progress` raises ends the conversion and comes out as it is.
+    Raises `InvalidRequest` for a bad precision or calibration text and for a target that is
+    something else or cannot be written (a full disk), `ModelNotFound`, `ModelFormatError`, or
+    `UnsupportedModel` naming tensor and type. What `progress` raises ends the conversion and comes
+    out as it is.
     """
     source, target = Path(source), Path(target).absolute()
     if precision is not None and precision not in PRECISIONS:
         raise InvalidRequest(f"precision is {precision!r}, expected one of {', '.join(PRECISIONS)}")
+    text = read_text(Path(calibration)) if calibration is not None else ""
     check_target(target)
     started = time.monotonic()
     model = open_source(source)
@@ -125,7 +118,16 @@ def convert(
         _remove_leftovers(target)
         partial.mkdir()
         _write_small_files(model, partial, label, origin or {})
-        reports = _write_tensors(plan, partial / "model.safetensors", f"converting {name}", watched)
+        notes, calibrated = list(model.notes), None
+        if precision == "INT4" and text:
+            try:
+                calibrated = _calibration(text, partial, architecture, plan)
+            except TokenizerError as error:
+                if calibration != OWN_TEXT:
+                    raise
+                notes.append(f"rounded without a calibration text: {error}")
+        path, task = partial / "model.safetensors", f"converting {name}"
+        reports = write_tensors(plan, path, task, watched, calibrated)
         WeightsFolder.open(partial).close()
         nbytes = sum(file.stat().st_size for file in partial.iterdir())
         _publish(partial, target)
@@ -137,8 +139,25 @@ def convert(
         model.close()
         shutil.rmtree(partial, ignore_errors=True)
     parameters = sum(math.prod(report.shape) for report in reports)
-    seconds = time.monotonic() - started
-    return ConversionReport(target, label, tuple(reports), parameters, nbytes, seconds, model.notes)
+    took = time.monotonic() - started
+    return ConversionReport(target, label, tuple(reports), parameters, nbytes, took, tuple(notes))
+
+
+def _calibration(
+    text: str, folder: Path, architecture: Architecture, plan: Plan
+) -> Calibration | None:
+    """What rounds the matrices of the plan that are searched for, if there are any."""
+    groups = {tensor.name: GROUPS[dtype] for tensor, dtype in plan if searched(tensor, dtype)}
+    if not groups:
+        return None
+    config = architecture.config
+    start, ids = tokenize(text, folder, config.vocab_size)
+    return Calibration(
+        architecture.build(),
+        {tensor.name: tensor for tensor, _ in plan},
+        cut(ids, start, config.context_length),
+        groups,
+    )
 
 
 def _with_offsets(model: Source, architecture: Architecture) -> tuple[SourceTensor, ...]:
@@ -241,44 +260,3 @@ def _write_small_files(
 
 def _write_json(path: Path, value: dict[str, Any]) -> None:
     path.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", "utf-8")
-
-
-def _write_tensors(
-    plan: list[tuple[SourceTensor, str]], path: Path, label: str, progress: Progress
-) -> list[TensorReport]:
-    described = {
-        tensor.name: {"dtype": dtype, "shape": list(tensor.shape)}
-        for tensor, dtype in plan
-        if dtype != "plain"
-    }
-    infos: list[tuple[str, str, tuple[int, ...]]] = [
-        (tensor.name, "F32", tensor.shape)
-        if dtype == "plain"
-        else (tensor.name, "U8", (tile_nbytes(dtype, *tensor.shape),))
-        for tensor, dtype in plan
-    ]
-    metadata = {"format": "pt", "cactus": json.dumps({"format": FORMAT, "tensors": described})}
-    total = sum(tensor.nbytes for tensor, _ in plan)
-    done = 0
-    reports = []
-    with SafetensorsWriter(path, infos, metadata) as writer:
-        for tensor, dtype in plan:
-            writer.begin(tensor.name)
-            rows = math.prod(tensor.shape[:-1])
-            step = max(1, PIECE // tensor.shape[-1] // tensor.unit) * tensor.unit
-            meter = Meter(tensor.name)
-            written = 0
-            for start in range(0, rows, step):
-                raw = tensor.rows(start, min(start + step, rows))
-                packed = encode(tensor, dtype, raw, meter)
-                writer.write(packed)
-                written += packed.nbytes
-                done += raw.nbytes
-                progress(label, done, total)
-            kind = "f32" if dtype == "plain" else dtype
-            reports.append(
-                TensorReport(
-                    tensor.name, tensor.kind, kind, tensor.shape, written, meter.relative_rms
-                )
-            )
-    return reports

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import math
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,81 +22,84 @@ from cactus.weights.quantize import F16_MAX, quantize_q4, quantize_q8
 from cactus.weights.sources import SourceTensor
 
 
-class Meter:
-    """Sums up what a tensor loses, and refuses values that no model can use."""
+class Encoded(NamedTuple):
+    """What is written for some rows, and the sums of squares of what is lost and of the source."""
 
-    def __init__(self, name: str) -> None:
-        self._name = name
-        self._error = 0.0
-        self._power = 0.0
-
-    def check(self, values: NDArray[Any]) -> None:
-        bad = values.size - int(np.count_nonzero(np.isfinite(values)))
-        if bad:
-            raise ModelFormatError(
-                f"tensor {self._name!r} holds {bad} values or scales that are NaN or infinite; "
-                "the file is damaged"
-            )
-
-    def compare(self, values: tiles.F32, stored: tiles.F32) -> None:
-        error = (stored - values).reshape(-1)
-        flat = values.reshape(-1)
-        self._error += float(np.dot(error, error))
-        self._power += float(np.dot(flat, flat))
-
-    @property
-    def relative_rms(self) -> float:
-        return math.sqrt(self._error / self._power) if self._power else 0.0
+    data: NDArray[Any]
+    error: float = 0.0
+    power: float = 0.0
 
 
-def encode(tensor: SourceTensor, dtype: str, raw: tiles.U8, meter: Meter) -> NDArray[Any]:
+def check_finite(name: str, values: NDArray[Any]) -> None:
+    """`ModelFormatError` for values that no model can use."""
+    bad = values.size - int(np.count_nonzero(np.isfinite(values)))
+    if bad:
+        raise ModelFormatError(
+            f"tensor {name!r} holds {bad} values or scales that are NaN or infinite; "
+            "the file is damaged"
+        )
+
+
+def beyond_f16(name: str, values: tiles.F32) -> UnsupportedModel:
+    """The error for values that need a scale, or are themselves, larger than f16 can hold."""
+    return UnsupportedModel(
+        f"tensor {name!r} has values up to {float(np.abs(values).max()):g}, beyond "
+        f"f16's {F16_MAX:g}; convert with precision FP32"
+    )
+
+
+def compared(data: NDArray[Any], values: tiles.F32, stored: tiles.F32) -> Encoded:
+    """`data` with what is lost when `values` become `stored`."""
+    error = (stored - values).reshape(-1)
+    flat = values.reshape(-1)
+    return Encoded(data, float(np.dot(error, error)), float(np.dot(flat, flat)))
+
+
+def encode(tensor: SourceTensor, dtype: str, raw: tiles.U8) -> Encoded:
     """The bytes that store some rows of a tensor: lossless where the formats agree."""
-    kind = tensor.kind
+    kind, name = tensor.kind, tensor.name
     if dtype == "q4" and kind in Q4_KINDS:
         codes, scales, minima = q4_codes(kind, raw)
-        meter.check(scales)
-        meter.check(minima)
-        if kind not in LOSSLESS:
-            meter.compare(dequantize(kind, raw), tiles.dequantize_q4(codes, scales, minima))
-        return tiles.pack_q4(codes, scales, minima)
+        check_finite(name, scales)
+        check_finite(name, minima)
+        packed = tiles.pack_q4(codes, scales, minima)
+        if kind in LOSSLESS:
+            return Encoded(packed)
+        return compared(packed, dequantize(kind, raw), tiles.dequantize_q4(codes, scales, minima))
     if dtype == "q4_0":
         codes, scales, _ = q4_codes(kind, raw)
-        meter.check(scales)
-        return tiles.pack_q4(codes, scales)
+        check_finite(name, scales)
+        return Encoded(tiles.pack_q4(codes, scales))
     if dtype == "q8" and kind in Q8_KINDS:
         signed, scales = q8_codes(kind, raw)
-        meter.check(scales)
-        if kind not in LOSSLESS:
-            meter.compare(dequantize(kind, raw), tiles.dequantize_q8(signed, scales))
-        return tiles.pack_q8(signed, scales)
+        check_finite(name, scales)
+        packed = tiles.pack_q8(signed, scales)
+        if kind in LOSSLESS:
+            return Encoded(packed)
+        return compared(packed, dequantize(kind, raw), tiles.dequantize_q8(signed, scales))
     values = dequantize(kind, raw)
-    meter.check(values)
+    check_finite(name, values)
     if dtype == "plain":
-        return np.ascontiguousarray(values)
+        return Encoded(np.ascontiguousarray(values))
     if dtype == "f32":
-        return tiles.pack_plain(values)
+        return Encoded(tiles.pack_plain(values))
     if dtype == "bf16":
-        return tiles.pack_plain(raw.view(np.uint16))
+        return Encoded(tiles.pack_plain(raw.view(np.uint16)))
     try:
-        return _encode_lossy(dtype, values, meter)
+        return _encode_lossy(dtype, values)
     except OverflowError:
-        raise UnsupportedModel(
-            f"tensor {tensor.name!r} has values up to {float(np.abs(values).max()):g}, beyond "
-            f"f16's {F16_MAX:g}; convert with precision FP32"
-        ) from None
+        raise beyond_f16(name, values) from None
 
 
-def _encode_lossy(dtype: str, values: tiles.F32, meter: Meter) -> NDArray[Any]:
+def _encode_lossy(dtype: str, values: tiles.F32) -> Encoded:
     if dtype in ("q4", "q4_64"):
         codes, scales, minima = quantize_q4(values, GROUPS[dtype])
-        meter.compare(values, tiles.dequantize_q4(codes, scales, minima))
-        return tiles.pack_q4(codes, scales, minima)
+        packed = tiles.pack_q4(codes, scales, minima)
+        return compared(packed, values, tiles.dequantize_q4(codes, scales, minima))
     if dtype == "q8":
         signed, scales = quantize_q8(values)
-        meter.compare(values, tiles.dequantize_q8(signed, scales))
-        return tiles.pack_q8(signed, scales)
+        return compared(tiles.pack_q8(signed, scales), values, tiles.dequantize_q8(signed, scales))
     if float(np.abs(values).max(initial=0)) >= F16_MAX + 16:
         raise OverflowError
     half = values.astype(np.float16)
-    meter.compare(values, half.astype(np.float32))
-    return tiles.pack_plain(half)
+    return compared(tiles.pack_plain(half), values, half.astype(np.float32))

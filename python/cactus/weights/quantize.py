@@ -35,26 +35,36 @@ def quantize_q8(values: F32) -> tuple[NDArray[np.int8], F16]:
 
 
 def quantize_q4(
-    values: F32, group: int = GROUPS["q4"], *, search: bool = True
+    values: F32,
+    group: int = GROUPS["q4"],
+    *,
+    weights: F32 | None = None,
+    search: bool = True,
 ) -> tuple[U8, F16, F16]:
     """Affine 4-bit: codes 0..15 [rows, cols], scales and minima f16 [rows, cols/group].
 
     Takes each group's smallest and largest value as the ends of its range, and with `search` tries
     shorter ranges, too, then alternates least squares for (scale, minimum) and rounding for the
-    codes, keeping what has the smallest squared error. Raises `OverflowError` beyond f16.
+    codes, keeping what has the smallest squared error; `weights` [cols], at least 0, says how much
+    an error in each column counts. Raises `OverflowError` beyond f16.
     """
     rows, cols = values.shape
     grouped = values.reshape(rows, cols // group, group)
+    counts = np.ones(cols, np.float32) if weights is None else weights
+    # Only ratios within a group matter; a group in which nothing counts is fitted evenly.
+    counts = counts.reshape(-1, group)
+    total = counts.sum(axis=-1, keepdims=True)
+    counts = np.divide(counts, total, out=np.full_like(counts, 1 / group), where=total > 0)
     low = grouped.min(axis=-1)
     minima = _to_f16(low)
     span = grouped.max(axis=-1) - low
-    best = _fit(grouped, _to_f16(span / np.float32(15)), minima)
+    best = _fit(grouped, counts, _to_f16(span / np.float32(15)), minima)
     if search:
         for below, above in product(_CUTS, _CUTS):
             scales = _to_f16(span * np.float32((1 - below - above) / 15))
-            _improve(best, grouped, scales, _to_f16(low + span * np.float32(below)))
+            _improve(best, grouped, counts, scales, _to_f16(low + span * np.float32(below)))
         for _ in range(_REFINEMENTS):
-            _improve(best, grouped, *_least_squares(grouped, best.codes))
+            _improve(best, grouped, counts, *_least_squares(grouped, counts, best.codes))
     return best.codes.astype(np.uint8).reshape(rows, cols), best.scales, best.minima
 
 
@@ -67,14 +77,18 @@ class _Fit(NamedTuple):
     error: F32
 
 
-def _fit(values: F32, scales: F16, minima: F16) -> _Fit:
-    codes = _round_q4(values, scales, minima)
-    return _Fit(scales, minima, codes, _squared_error(values, codes, scales, minima))
+def _fit(values: F32, counts: F32, scales: F16, minima: F16) -> _Fit:
+    codes = round_q4(values, scales[..., None], minima[..., None])
+    error = codes * scales[..., None].astype(np.float32)
+    error += minima[..., None].astype(np.float32)
+    error -= values
+    error *= error
+    return _Fit(scales, minima, codes, _weighted(error, counts))
 
 
-def _improve(best: _Fit, values: F32, scales: F16, minima: F16) -> None:
+def _improve(best: _Fit, values: F32, counts: F32, scales: F16, minima: F16) -> None:
     """Put these into `best` for the groups that they fit better."""
-    tried = _fit(values, scales, minima)
+    tried = _fit(values, counts, scales, minima)
     better = tried.error < best.error
     np.copyto(best.scales, tried.scales, where=better)
     np.copyto(best.minima, tried.minima, where=better)
@@ -82,35 +96,34 @@ def _improve(best: _Fit, values: F32, scales: F16, minima: F16) -> None:
     np.copyto(best.error, tried.error, where=better)
 
 
-def _least_squares(values: F32, codes: F32) -> tuple[F16, F16]:
+def _least_squares(values: F32, counts: F32, codes: F32) -> tuple[F16, F16]:
     """The (scale, minimum) that fit `codes` best, per group; a constant group gets scale 0."""
-    mean_code = codes.mean(axis=-1)
-    mean_value = values.mean(axis=-1)
+    mean_code = _weighted(codes, counts)
+    mean_value = _weighted(values, counts)
     centred = codes - mean_code[..., None]
-    spread = np.einsum("...i,...i->...", centred, centred)
-    joint = np.einsum("...i,...i->...", centred, values)
+    spread = _weighted(centred * centred, counts)
+    joint = _weighted(centred * values, counts)
     scale = np.divide(joint, spread, out=np.zeros_like(joint), where=spread > 0)
-    rounded = _to_f16(scale)
+    rounded = _to_f16(np.clip(scale, -F16_MAX, F16_MAX))
     # The minimum goes with the scale as it is stored, not as it was computed. At the edge of f16
     # it can lie beyond; a worse fit is discarded by the caller.
     minimum = mean_value - rounded.astype(np.float32) * mean_code
     return rounded, _to_f16(np.clip(minimum, -F16_MAX, F16_MAX))
 
 
-def _round_q4(values: F32, scales: F16, minima: F16) -> F32:
-    codes: F32 = values - minima[..., None].astype(np.float32)
-    codes *= _inverse(scales)[..., None]
+def _weighted(values: F32, counts: F32) -> F32:
+    """sum over each group of counts * values: [rows, groups, group] -> [rows, groups]."""
+    result: F32 = np.einsum("rgi,gi->rg", values, counts)
+    return result
+
+
+def round_q4(values: F32, scales: F16, minima: F16) -> F32:
+    """The codes 0..15, as f32, nearest to `values`; all three broadcast."""
+    codes: F32 = values - minima.astype(np.float32)
+    codes *= _inverse(scales)
     np.rint(codes, out=codes)
     np.clip(codes, 0, 15, out=codes)
     return codes
-
-
-def _squared_error(values: F32, codes: F32, scales: F16, minima: F16) -> F32:
-    error = codes * scales[..., None].astype(np.float32)
-    error += minima[..., None].astype(np.float32)
-    error -= values
-    result: F32 = np.einsum("...i,...i->...", error, error)
-    return result
 
 
 def _inverse(scales: F16) -> F32:

@@ -44,6 +44,11 @@ def choose_dtype(tensor: SourceTensor, precision: str | None) -> str:
     return wanted
 
 
+def searched(tensor: SourceTensor, dtype: str) -> bool:
+    """Whether the codes of this matrix are searched for, not taken from the source."""
+    return dtype in ("q4", "q4_64") and tensor.kind not in Q4_KINDS
+
+
 def precision_of(plan: list[tuple[SourceTensor, str]]) -> str:
     """The precision most values are stored in."""
     counts: Counter[str] = Counter()

@@ -1,0 +1,172 @@
+"""``cactus eval``: what a model makes of a text, and what its precision costs."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from cactus.cli.text import printable
+from cactus.errors import InvalidRequest
+
+if TYPE_CHECKING:
+    from cactus.cli.perplexity import Quality
+    from cactus.engine import Engine
+
+MAX_TEXT_BYTES = 64 << 20
+
+
+@click.command("eval", short_help="Measure the quality of a model on a text.")
+@click.argument("model")
+@click.option(
+    "--perplexity",
+    "text",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    required=True,
+    metavar="FILE",
+    help="The text to read, in UTF-8.",
+)
+@click.option(
+    "--against",
+    metavar="MODEL",
+    help="The same model in another precision, as a rule FP16; compares the two.",
+)
+@click.option(
+    "--context",
+    type=click.IntRange(2),
+    metavar="N",
+    help="Tokens of a window.  [default: 1024, or the model's own limit]",
+)
+@click.option(
+    "--stride",
+    type=click.IntRange(1),
+    metavar="N",
+    help="Tokens from one window's start to the next.  [default: half of --context]",
+)
+@click.option("--threads", type=click.IntRange(1), metavar="N", help="Threads to compute with.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def command(
+    model: str,
+    text: Path,
+    against: str | None,
+    context: int | None,
+    stride: int | None,
+    threads: int | None,
+    as_json: bool,
+) -> None:
+    """Measure how well MODEL predicts a text: its perplexity, lower is better.
+
+    The text is read in windows of --context tokens that begin every --stride tokens; each token is
+    predicted once, from what its window holds before it. With --against the same windows are read
+    by a second model, and the table has its perplexity, the KL divergence from its predictions to
+    MODEL's (in nats a token), and the share of tokens at which both hold the same one most likely.
+
+    Perplexities compare only for the same text, tokenizer, --context and --stride.
+    """
+    from cactus.cli.models import find_or_fetch
+    from cactus.cli.perplexity import evaluate
+    from cactus.cli.progress import show_progress
+    from cactus.engine import load_engine
+
+    words = _read_text(text)
+    folders = [find_or_fetch(name) for name in (model, against) if name is not None]
+    engines: list[Engine] = []
+    try:
+        engines += [load_engine(folder, threads=threads) for folder in folders]
+        ids = [
+            engine.tokenizer.encode(words, special=engine.tokenizer.add_bos) for engine in engines
+        ]
+        if len(engines) == 2 and (
+            ids[0] != ids[1] or engines[0].program.vocab_size != engines[1].program.vocab_size
+        ):
+            raise InvalidRequest(
+                f"{folders[0].name} and {folders[1].name} have different tokenizers; --against "
+                "compares precisions of one model"
+            )
+        if len(ids[0]) < 2:
+            raise InvalidRequest(f"{text}: {len(ids[0])} tokens, expected at least 2")
+        context, stride = _windows(engines, context, stride)
+        size = len(words.encode("utf-8", "replace"))
+        with show_progress() as progress:
+            label = f"evaluating {folders[0].name}"
+            quality = evaluate(
+                engines[0],
+                engines[1] if len(engines) == 2 else None,
+                ids[0],
+                context=context,
+                stride=stride,
+                # The bar counts bytes of the text.
+                progress=lambda done: progress(label, size * done // (len(ids[0]) - 1), size),
+            )
+    finally:
+        for engine in engines:
+            engine.close()
+    told = _as_dict(folders, text, quality, context, stride)
+    click.echo(json.dumps(told) if as_json else _as_text(told))
+
+
+def _read_text(path: Path) -> str:
+    from cactus.weights.files import read_bytes
+
+    try:
+        words = read_bytes(path, MAX_TEXT_BYTES).decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise InvalidRequest(f"{path}: byte {error.start} is no UTF-8; expected a text") from None
+    if not words.strip():
+        raise InvalidRequest(f"{path}: the file is empty; expected a text")
+    return words
+
+
+def _windows(engines: list[Engine], context: int | None, stride: int | None) -> tuple[int, int]:
+    """--context and --stride with their defaults; a usage error where they do not fit."""
+    limit = min(engine.context_length for engine in engines)
+    context = min(1024, limit) if context is None else context
+    if context > limit:
+        raise click.UsageError(f"--context {context} is beyond the model's context of {limit}.")
+    stride = max(1, context // 2) if stride is None else stride
+    if stride >= context:
+        # The first token of a window has none before it, so windows have to overlap by one.
+        raise click.UsageError(f"--stride {stride} must be less than --context {context}.")
+    return context, stride
+
+
+def _as_dict(
+    folders: list[Path], text: Path, quality: Quality, context: int, stride: int
+) -> dict[str, Any]:
+    told: dict[str, Any] = {
+        "model": folders[0].name,
+        "text": text.name,
+        "tokens": quality.tokens,
+        "context": context,
+        "stride": stride,
+        "perplexity": quality.perplexity,
+        "standard_error": quality.standard_error,
+    }
+    if len(folders) == 2:
+        told["against"] = {
+            "model": folders[1].name,
+            "perplexity": quality.base_perplexity,
+            "perplexity_ratio": quality.perplexity / quality.base_perplexity,
+            "kl_divergence": quality.mean_divergence,
+            "top1_agreement": quality.agreement,
+        }
+    return told
+
+
+def _as_text(told: dict[str, Any]) -> str:
+    lines = [
+        f"{printable(told['model'])} on {printable(told['text'])}: {told['tokens']:,} tokens, "
+        f"context {told['context']}, stride {told['stride']}",
+        f"perplexity        {told['perplexity']:.4f} ± {told['standard_error']:.4f}",
+    ]
+    other = told.get("against")
+    if other:
+        lines += [
+            f"against           {printable(other['model'])}, perplexity {other['perplexity']:.4f} "
+            f"({other['perplexity_ratio'] - 1:+.2%})",
+            f"KL divergence     {other['kl_divergence']:.6f} nats a token",
+            f"top-1 agreement   {other['top1_agreement']:.2%}",
+        ]
+    return "\n".join(lines)
