@@ -23,23 +23,27 @@ from tests.models.golden import Golden, read_tensors
 
 ARCHITECTURES = {
     "gemma3_text": gguf.MODEL_ARCH.GEMMA3,
+    "granite": gguf.MODEL_ARCH.GRANITE,
     "lfm2": gguf.MODEL_ARCH.LFM2,
     "llama": gguf.MODEL_ARCH.LLAMA,
+    "phi3": gguf.MODEL_ARCH.PHI3,
     "qwen2": gguf.MODEL_ARCH.QWEN2,
     "qwen3": gguf.MODEL_ARCH.QWEN3,
     "smollm3": gguf.MODEL_ARCH.SMOLLM3,
 }
 """The architectures that GGUF files are read of, by `model_type`."""
 
-_PAIRED = ("llama", "smollm3")
+_PAIRED = ("granite", "llama", "smollm3")
 
 # What llama.cpp takes as given of an architecture; the golden checkpoints are smaller or odder.
+# Tables of rotary divisors are rounded to f32.
 _IMPLIED: dict[str, dict[str, Any]] = {
     "gemma3_text": {
         "num_hidden_layers": 7,
         "sliding_window_pattern": 6,
         "query_pre_attn_scalar": 32,
     },
+    "phi3": {},
     "qwen2": {"use_sliding_window": False},
     "smollm3": {"num_hidden_layers": 5, "no_rope_layers": None, "no_rope_layer_interval": 4},
 }
@@ -56,6 +60,9 @@ def representable(checkpoint: Golden, folder: Path) -> Golden:
         return checkpoint
     layers = raw["num_hidden_layers"]
     raw |= changes
+    scaling = raw.get("rope_scaling") or {}
+    for part in {"long_factor", "short_factor"} & set(scaling):
+        scaling[part] = np.array(scaling[part], np.float32).tolist()
     tensors: dict[str, Any] = {}
     for name, value in read_tensors(checkpoint.folder / "model.safetensors").items():
         first = name.split(".")[2] if name.startswith("model.layers.") else ""
@@ -100,6 +107,10 @@ def write_gguf(
     scaling = raw.get("rope_scaling") or raw.get("rope_parameters") or {}
     if scaling.get("rope_type") == "llama3":
         writer.add_tensor("rope_freqs.weight", _llama3_table(scaling, raw, config.head_dim))
+    if config.model_type == "phi3":
+        for part in ("long", "short"):
+            table = np.array(scaling[f"{part}_factor"], np.float32)
+            writer.add_tensor(f"rope_factors_{part}.weight", table)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
@@ -143,7 +154,7 @@ def _merged(tensors: dict[str, Any]) -> dict[str, Any]:
 def _add_numbers(writer: gguf.GGUFWriter, checkpoint: Golden, raw: dict[str, Any]) -> None:
     config = checkpoint.architecture.config
     writer.add_block_count(config.layers)
-    writer.add_context_length(config.context_length)
+    writer.add_context_length(raw["max_position_embeddings"])
     writer.add_embedding_length(config.hidden_size)
     writer.add_feed_forward_length(config.intermediate_size)
     writer.add_head_count(config.heads)
@@ -166,7 +177,19 @@ def _add_numbers(writer: gguf.GGUFWriter, checkpoint: Golden, raw: dict[str, Any
         writer.add_shortconv_l_cache(raw["conv_L_cache"])
     else:
         writer.add_head_count_kv(config.kv_heads)
-    if config.model_type == "gemma3_text":
+    if config.model_type == "granite":
+        writer.add_embedding_scale(raw["embedding_multiplier"])
+        writer.add_attention_scale(raw["attention_multiplier"])
+        writer.add_residual_scale(raw["residual_multiplier"])
+        writer.add_logit_scale(raw["logits_scaling"])
+    if config.model_type == "phi3":
+        writer.add_rope_dimension_count(int(config.head_dim * raw["partial_rotary_factor"]))
+        original = raw["original_max_position_embeddings"]
+        writer.add_rope_scaling_orig_ctx_len(original)
+        growth = raw["max_position_embeddings"] / original
+        scale = math.sqrt(1 + math.log(growth) / math.log(original))
+        writer.add_rope_scaling_attn_factors(scale)
+    if config.model_type in ("gemma3_text", "phi3"):
         writer.add_sliding_window(raw["sliding_window"])
 
 

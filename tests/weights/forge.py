@@ -242,6 +242,43 @@ def tiny_qwen3(type_name: str = "Q4_0") -> Forge:
     return _dense("qwen3", type_name, head_dim=32, vectors=norms)
 
 
+def tiny_granite(type_name: str = "Q4_0") -> Forge:
+    """As llama, with its four factors."""
+    forge = _dense("granite", type_name)
+    for key, factor in {
+        "embedding_scale": 12.0,
+        "attention.scale": 0.015625,
+        "residual_scale": 0.22,
+        "logit_scale": 8.0,
+    }.items():
+        forge.set(f"granite.{key}", F32, factor)
+    return forge
+
+
+def tiny_phi3(type_name: str = "Q4_0") -> Forge:
+    """Merged projections; 12 of a head's 16 values rotate, with divisors for short and long."""
+    forge = _decoder("phi3")
+    forge.set("phi3.rope.dimension_count", U32, 12)
+    forge.set("phi3.rope.scaling.original_context_length", U32, 128)
+    forge.set("phi3.attention.sliding_window", U32, 100)
+    forge.add("token_embd.weight", type_name, (272, 32))
+    forge.add("output_norm.weight", "F32", (32,))
+    for name, factor in (("long", 4.0), ("short", 1.5)):
+        forge.add(f"rope_factors_{name}.weight", "F32", (6,))
+        forge.tensors[-1].data = struct.pack("<6f", *[factor] * 6)
+    for layer in range(2):
+        for name, kind, shape in (
+            ("attn_norm", "F32", (32,)),
+            ("ffn_norm", "F32", (32,)),
+            ("attn_qkv", type_name, (64, 32)),
+            ("attn_output", type_name, (32, 32)),
+            ("ffn_up", type_name, (128, 32)),
+            ("ffn_down", type_name, (32, 64)),
+        ):
+            forge.add(f"blk.{layer}.{name}.weight", kind, shape)
+    return forge
+
+
 def tiny_smollm3(type_name: str = "Q4_0") -> Forge:
     """As llama; the fourth of four layers does not rotate."""
     return _dense("smollm3", type_name)

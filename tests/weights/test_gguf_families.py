@@ -18,8 +18,10 @@ from forge import (
     U32,
     Forge,
     tiny_gemma3,
+    tiny_granite,
     tiny_lfm2,
     tiny_llama,
+    tiny_phi3,
     tiny_qwen2,
     tiny_qwen3,
     tiny_smollm3,
@@ -150,6 +152,94 @@ def test_gemma3(tmp_path: Path) -> None:
         "post_ffw_norm": "post_feedforward_layernorm.weight",
         "attn_q_norm": "self_attn.q_norm.weight",
     }
+
+
+def test_granite(tmp_path: Path) -> None:
+    source = tiny_granite()
+    config = read(tmp_path, source).config
+    factors = {key: value for key, value in config.items() if "multiplier" in key}
+    assert factors | {"logits_scaling": config["logits_scaling"]} == {
+        "embedding_multiplier": 12.0,
+        "attention_multiplier": 0.015625,
+        "residual_multiplier": 0.22,
+        "logits_scaling": 8.0,
+    }
+    for key in ("embedding_scale", "attention.scale", "residual_scale", "logit_scale"):
+        source.set(f"granite.{key}", F32, 0.0)
+    source.drop("granite.logit_scale")
+    config = read(tmp_path, source).config
+    assert (config["embedding_multiplier"], config["residual_multiplier"]) == (1.0, 1.0)
+    assert (config["attention_multiplier"], config["logits_scaling"]) == (0.25, 1.0)
+    source.set("granite.residual_scale", F32, float("nan"))
+    refuse(tmp_path, source, "granite.residual_scale is nan")
+
+
+def test_phi3(tmp_path: Path) -> None:
+    source = tiny_phi3()
+    model = read(tmp_path, source)
+    for key, wanted in {
+        "model_type": "phi3",
+        "sliding_window": 100,
+        "partial_rotary_factor": 0.75,
+        "original_max_position_embeddings": 128,
+        "rope_scaling": {
+            "rope_type": "longrope",
+            "short_factor": [1.5] * 6,
+            "long_factor": [4.0] * 6,
+        },
+    }.items():
+        assert model.config[key] == wanted
+    assert model.ignored == ()
+    shapes = {t.name: t.shape for t in model.tensors if t.source.startswith("blk.0.")}
+    assert shapes["model.layers.0.self_attn.qkv_proj.weight"] == (64, 32)
+    assert shapes["model.layers.0.mlp.gate_up_proj.weight"] == (128, 32)
+    # The usual scale of 256 positions learned on 128 is left to the model; another one is said.
+    source.set("phi3.rope.scaling.attn_factor", F32, (1 + 1 / 7) ** 0.5)
+    assert read(tmp_path, source).config["rope_scaling"] == model.config["rope_scaling"]
+    source.set("phi3.rope.scaling.attn_factor", F32, 1.19)
+    assert read(tmp_path, source).config["rope_scaling"]["attention_factor"] == 1.19
+
+
+def test_phi3_without_divisors(tmp_path: Path) -> None:
+    source = tiny_phi3()
+    source.set("phi3.attention.sliding_window", U32, 0)
+    short = source.tensor("rope_factors_short.weight")
+    source.tensors.remove(short)
+    refuse(tmp_path, source, "'rope_factors_short.weight' is missing")
+    source.tensors.remove(source.tensor("rope_factors_long.weight"))
+    config = read(tmp_path, source).config
+    assert "rope_scaling" not in config and config["sliding_window"] is None
+    source.set("phi3.rope.dimension_count", U32, 13)
+    refuse(tmp_path, source, "phi3.rope.dimension_count is 13")
+
+
+@pytest.mark.parametrize("value", [0.0, -1.0, float("nan"), float("inf")])
+def test_phi3_divisors_that_are_none(tmp_path: Path, value: float) -> None:
+    source = tiny_phi3()
+    source.tensor("rope_factors_short.weight").data = struct.pack("<6f", 1, 1, 1, 1, value, 1)
+    refuse(tmp_path, source, "'rope_factors_short.weight' holds values out of 0.001")
+
+
+@pytest.mark.parametrize("width", [60, 98, 176])
+def test_phi3_rotates_exactly_what_the_file_says(tmp_path: Path, width: int) -> None:
+    """60 / 176 · 176 is less than 60 in floating point."""
+    source = tiny_phi3()
+    source.drop("phi3.vocab_size")
+    for key, number in {
+        "embedding_length": 352,
+        "rope.dimension_count": width,
+    }.items():
+        source.set(f"phi3.{key}", U32, number)
+    for name in ("long", "short"):
+        tensor = source.tensor(f"rope_factors_{name}.weight")
+        tensor.dims, tensor.data = [width // 2], struct.pack("<f", 1.0) * (width // 2)
+    for tensor in source.tensors:
+        if not str(tensor.name).startswith("rope"):
+            sizes = {32: 352} if "attn_qkv" not in str(tensor.name) else {32: 352, 64: 704}
+            tensor.dims = [sizes.get(size, size) for size in tensor.dims]
+            tensor.type, tensor.data = 0, bytes(4 * int(np.prod(tensor.dims)))
+    part = read(tmp_path, source).config["partial_rotary_factor"]
+    assert int(176 * part) == width
 
 
 def test_gemma3_says_which_layers_have_a_window(tmp_path: Path) -> None:

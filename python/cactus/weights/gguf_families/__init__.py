@@ -8,16 +8,19 @@ an architecture's name are those of llama.cpp.
 from __future__ import annotations
 
 from cactus.weights.gguf_families.base import Described, Family, MappedTensor
-from cactus.weights.gguf_families.dense import llama, qwen2, qwen3, smollm3
+from cactus.weights.gguf_families.dense import granite, llama, qwen2, qwen3, smollm3
 from cactus.weights.gguf_families.gemma3 import gemma3
 from cactus.weights.gguf_families.lfm2 import lfm2
+from cactus.weights.gguf_families.phi3 import phi3
 
 __all__ = ["FAMILIES", "Described", "Family", "MappedTensor"]
 
 FAMILIES: dict[str, Family] = {
     "gemma3": gemma3,
+    "granite": granite,
     "lfm2": lfm2,
     "llama": llama,
+    "phi3": phi3,
     "qwen2": qwen2,
     "qwen3": qwen3,
     "smollm3": smollm3,

@@ -59,11 +59,11 @@ Family = Callable[[Facts, GGUFFile], Described]
 """Reads the files of one `general.architecture`."""
 
 
-def common(facts: Facts, gguf: GGUFFile, rotary_dim: int | None = None) -> dict[str, Any]:
-    """The config keys that every decoder has; `rotary_dim`: the least of a head that may rotate.
+ROTARY_DIM = "{arch}.rope.dimension_count"
 
-    All of a head rotates (None) unless a family says so.
-    """
+
+def common(facts: Facts, gguf: GGUFFile, *, partly: bool = False) -> dict[str, Any]:
+    """The config keys that every decoder has; `partly`: less than a whole head may rotate."""
     layers = facts.integer("{arch}.block_count", 1, MAX_LAYERS)
     hidden = facts.integer("{arch}.embedding_length", 16, MAX_WIDTH, multiple=16)
     heads = facts.integer("{arch}.attention.head_count", 1, MAX_HEADS)
@@ -71,7 +71,7 @@ def common(facts: Facts, gguf: GGUFFile, rotary_dim: int | None = None) -> dict[
     default_dim = hidden // heads if hidden % heads == 0 else None
     head_dim = facts.integer("{arch}.attention.key_length", 2, MAX_WIDTH, default_dim, multiple=2)
     facts.integer("{arch}.attention.value_length", head_dim, head_dim, head_dim)
-    facts.integer("{arch}.rope.dimension_count", rotary_dim or head_dim, head_dim, head_dim)
+    facts.integer(ROTARY_DIM, 2 if partly else head_dim, head_dim, head_dim, multiple=2)
     if facts.integer("{arch}.expert_count", 0, 1 << 16, 0):
         raise UnsupportedModel(f"{facts.key('{arch}.expert_count')}: experts are not supported")
     return {

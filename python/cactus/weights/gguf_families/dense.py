@@ -12,6 +12,7 @@ from cactus.weights.gguf_families.base import (
     MappedTensor,
     attention,
     common,
+    decimal,
     epsilon,
     gated,
     kv_heads,
@@ -22,7 +23,24 @@ from cactus.weights.gguf_families.base import (
 
 def llama(facts: Facts, gguf: GGUFFile) -> Described:
     """Llama, SmolLM2, TinyLlama: query and key rows are interleaved."""
-    config = _config(facts, gguf, "llama", "LlamaForCausalLM")
+    return _llama(gguf, _config(facts, gguf, "llama", "LlamaForCausalLM"))
+
+
+def granite(facts: Facts, gguf: GGUFFile) -> Described:
+    """Granite 3: Llama with factors; one that is not there, or 0, changes nothing."""
+    config = _config(facts, gguf, "granite", "GraniteForCausalLM")
+    for key, source, default in (
+        ("embedding_multiplier", "embedding_scale", 1.0),
+        ("attention_multiplier", "attention.scale", config["head_dim"] ** -0.5),
+        ("residual_multiplier", "residual_scale", 1.0),
+        ("logits_scaling", "logit_scale", 1.0),
+    ):
+        factor = facts.number(f"{{arch}}.{source}", 0.0, 1e6, 0.0)
+        config[key] = decimal(factor) if factor else default
+    return _llama(gguf, config)
+
+
+def _llama(gguf: GGUFFile, config: dict[str, Any]) -> Described:
     config["attention_bias"] = bias = "blk.0.attn_q.bias" in gguf.tensors
     config["mlp_bias"] = mlp_bias = "blk.0.ffn_up.bias" in gguf.tensors
     heads = attention(config, interleaved=True, bias=bias, out_bias=bias)

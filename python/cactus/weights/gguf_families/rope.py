@@ -34,16 +34,18 @@ def scaling(facts: Facts, gguf: GGUFFile, config: dict[str, Any]) -> dict[str, A
     )
 
 
-def factors(gguf: GGUFFile, name: str, pairs: int) -> F32:
-    """A table of one divisor for each pair of a head's values that rotate together."""
-    tensor = gguf.tensors[name]
+def factors(gguf: GGUFFile, name: str, pairs: int, least: float) -> F32:
+    """A table of one divisor, `least` or more, for each pair of values that rotate together."""
+    tensor = gguf.tensors.get(name)
+    if tensor is None:
+        raise ModelFormatError(f"tensor {name!r} is missing, expected F32 [{pairs}]")
     if tensor.shape != (pairs,) or tensor.type.name != "F32":
         raise ModelFormatError(
             f"tensor {name!r} is {tensor.type.name} {list(tensor.shape)}, expected F32 [{pairs}]"
         )
     table: F32 = gguf.array(name).view(np.float32)[0]
-    if not (np.isfinite(table).all() and table.min() >= 1 and table.max() <= 1e6):
-        raise ModelFormatError(f"tensor {name!r} holds values out of 1..1,000,000")
+    if not (np.isfinite(table).all() and table.min() >= least and table.max() <= 1e6):
+        raise ModelFormatError(f"tensor {name!r} holds values out of {least:g}..1,000,000")
     return table
 
 
@@ -55,7 +57,7 @@ def _llama3(gguf: GGUFFile, config: dict[str, Any], original: int) -> dict[str, 
     the original context. The table that follows from these has to be the one that is there.
     """
     pairs = config["head_dim"] // 2
-    table = factors(gguf, TABLE, pairs)
+    table = factors(gguf, TABLE, pairs, 1)
     factor = float(table.max())
     low, high = 1.0, 4.0
     frequencies = config["rope_theta"] ** (-np.arange(pairs) / pairs) / (2 * np.pi)
