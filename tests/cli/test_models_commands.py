@@ -47,7 +47,7 @@ def test_convert_prints_the_folder_and_what_was_lost(run, root, tiny_checkpoint:
     status, out, err = run("convert", str(tiny_checkpoint), "--precision", "int8")
     assert (status, out.strip()) == (0, str(root / "tiny-llama"))
     assert locate.resolve("tiny-llama") == root / "tiny-llama"
-    assert ", INT8, " in err and "largest error: " in err and "bits a weight" in err
+    assert ", INT8, " in err and "loss: " in err and "bits a weight" in err
     assert re.search(
         r"^ +F\d+ in q8 +\d+ matrices, .* bits, error up to 0\.\d\d%$", err, re.MULTILINE
     )
@@ -59,13 +59,16 @@ def test_convert_into_a_folder_that_is_named(run, root, tiny_checkpoint, tmp_pat
     assert locate.is_weights_folder(target)
 
 
-def test_convert_merges_an_adapter(run, tmp_path: Path) -> None:
+def test_convert_merges_an_adapter(run, root, tmp_path: Path) -> None:
     golden = Path(__file__).resolve().parent.parent / "golden"
     adapter, target = str(golden / "lora_llama"), tmp_path / "merged"
     status, _, err = run("convert", str(golden / "llama"), str(target), "--lora", adapter)
     assert (status, ", INT8, " in err) == (0, True)
     source = json.loads((target / "config.json").read_text())["cactus"]["source"]
     assert source["lora"]["file"] == "adapter_model.safetensors"
+    # Without a name, the result is the adapter's and not its base's.
+    status, out, _ = run("convert", str(golden / "llama"), "--lora", adapter)
+    assert (status, out.strip()) == (0, str(root / "lora_llama"))
     status, _, err = run("convert", str(golden / "qwen3"), str(tmp_path / "x"), "--lora", adapter)
     assert (status, "give the model that the adapter was trained on" in err) == (1, True)
 

@@ -53,7 +53,8 @@ def command(
 ) -> None:
     """Convert SOURCE, a GGUF file or a Hugging Face folder, into a weights folder.
 
-    The result goes to DIRECTORY, or below the weights folder under the lower-case name of SOURCE.
+    The result goes to DIRECTORY, or below the weights folder under the lower-case name of SOURCE,
+    or of the adapter if there is one.
     Unless --precision asks for another form, GGUF's Q4_0, Q4_1, Q5_0, Q8_0 and IQ4_NL are kept
     without any loss, and its other types with an error at most a tenth larger than their own.
 
@@ -69,7 +70,7 @@ def command(
     if calibration and no_calibration:
         raise click.UsageError("--calibration and --no-calibration exclude each other.")
     text = None if no_calibration else calibration or OWN_TEXT
-    target = directory or _default_target(source)
+    target = directory or _default_target(lora or source)
     with show_progress() as progress:
         report = convert(source, target, precision, progress, lora, calibration=text)
     click.echo(report.target)
