@@ -198,6 +198,31 @@ _GRANITE = {
     "eos_token_id": 0,
 }
 
+# What it divides the turns of 48 pairs by, beyond the first 4,096 positions.
+_PHI_4_LONG = (1, 1.118320672, 1.250641126, 1.398617824, 1.564103225, 1.74916897, 1.956131817,
+               2.187582649, 2.446418898, 2.735880826, 3.059592084, 3.421605075, 3.826451687,
+               4.279200023, 4.785517845, 5.351743533, 5.984965424, 6.693110555, 7.485043894,
+               8.370679318, 9.36110372, 10.4687158, 11.70738129, 13.09260651, 14.64173252,
+               16.37415215, 18.31155283, 20.47818807, 22.90118105, 25.61086418, 28.64115884,
+               32.03, 32.1, 32.13, 32.23, 32.6, 32.61, 32.64, 32.66, 32.7, 32.71, 32.93, 32.97,
+               33.28, 33.49, 33.5, 44.16, 47.77)  # fmt: skip
+
+_PHI_4 = {
+    "architectures": ["Phi3ForCausalLM"],
+    "model_type": "phi3",
+    "original_max_position_embeddings": 4096,
+    "partial_rotary_factor": 0.75,
+    "rope_scaling": {
+        "long_factor": list(_PHI_4_LONG),
+        "short_factor": [1.0] * 48,
+        "type": "longrope",
+    },
+    "sliding_window": 262_144,
+    "pad_token_id": 199_999,
+    "bos_token_id": 199_999,
+    "eos_token_id": 199_999,
+}
+
 _SIXTEEN = [2, 5, 8, 10, 12, 14]
 _THIRTY = [2, 5, 9, 13, 17, 21, 24, 27]
 
@@ -286,6 +311,11 @@ PUBLISHED = (
         2_533_539_840,
         _llama(_sizes(2048, 8192, 40, 32, 8, 49_159, 131_072), 1e7, **_GRANITE),
     ),
+    Published(
+        "microsoft/Phi-4-mini-instruct",
+        3_836_021_760,
+        _llama(_sizes(3072, 8192, 32, 24, 8, 200_064, 131_072), 1e4, **_PHI_4),
+    ),
 )
 
 
@@ -314,6 +344,12 @@ def tiny(config: dict[str, Any]) -> dict[str, Any]:
         small |= {"full_attn_idxs": [1], "block_multiple_of": 32}
     if "head_dim" in small:
         small["head_dim"] = 32
+    if small["model_type"] == "phi3":
+        pairs = 12  # three quarters of a head of 32
+        small["rope_scaling"] = {
+            key: value[:pairs] if isinstance(value, list) else value
+            for key, value in small["rope_scaling"].items()
+        }
     for key in ("layer_types", "no_rope_layers"):
         if key in small:
             small[key] = small[key][-2:]
