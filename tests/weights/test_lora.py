@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,9 @@ from cactus.graph.reference import ReferenceProgram
 from cactus.models.base import load_architecture
 from cactus.weights.convert import ConversionReport, convert
 from cactus.weights.folder import WeightsFolder
+from cactus.weights.lora import merge
 from cactus.weights.safetensors import read_safetensors, write_safetensors
+from cactus.weights.sources import open_source
 from tests.models import golden
 from tests.tolerances import assert_close
 
@@ -104,6 +107,18 @@ def test_the_formula(tmp_path: Path, merged: Any) -> None:
     merged()
     want = before[Q] + 5 / 2**0.5 * tensors[B] @ tensors[A]
     assert np.allclose(values_of(tmp_path / "out")[Q], want, rtol=0, atol=2e-6)
+
+
+def test_threads_may_ask_for_rows_at_once() -> None:
+    path = golden.FOLDER / "llama"
+    merged = merge(open_source(path), golden.FOLDER / "lora_llama", path)
+    changed = [tensor for tensor in merged.tensors if tensor.kind == "F32"]
+    assert len(changed) == 4
+    want = [tensor.rows(0, tensor.shape[0]) for tensor in changed]
+    with ThreadPoolExecutor(8) as pool:
+        jobs = [pool.submit(tensor.rows, 0, tensor.shape[0]) for tensor in changed * 50]
+        assert all(np.array_equal(job.result(), want[i % 4]) for i, job in enumerate(jobs))
+    merged.close()
 
 
 def test_it_is_quantised_after_merging(tmp_path: Path, merged: Any) -> None:

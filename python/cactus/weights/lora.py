@@ -4,7 +4,7 @@
     W' = m W' / |W'|    row by row, with use_dora (Liu et al. 2024)
 
 An adapter is a folder as PEFT writes it: adapter_config.json and adapter_model.safetensors. Rows
-are merged as they are read, so memory holds the factors of one matrix at a time.
+are merged as they are read, so memory holds the factors of two matrices at most.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import math
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from functools import cached_property, partial
+from functools import lru_cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -75,6 +75,8 @@ class Adapter:
         self.folder = folder
         self.fields = Fields(read_json(folder / CONFIG), str(folder / CONFIG))
         self._check_config()
+        # Threads that convert ask for the factors of one matrix, or of two, at a time.
+        self.factors = lru_cache(maxsize=2)(self._factors)
         if not (folder / WEIGHTS).exists() and (folder / "adapter_model.bin").exists():
             raise UnsupportedModel(f"{folder / 'adapter_model.bin'}: {PICKLE_ADVICE}")
         self.file: SafetensorsFile = read_safetensors(folder / WEIGHTS)
@@ -206,6 +208,11 @@ class Adapter:
         info = self.file.tensors[key]
         return _floats(info.dtype, self.file.read(key).reshape(1, -1)).reshape(info.shape)
 
+    def _factors(self, pair: _Pair, scale: np.float32) -> tuple[F32, F32]:
+        """B scaled and A, such that the rows of their product are the matrix's rows."""
+        a, b = self.values(pair.a), self.values(pair.b)
+        return (scale * a.T, b.T) if pair.embedding else (scale * b, a)
+
     def rows(self, key: str, start: int, stop: int) -> U8:
         """Rows of a matrix, or the whole of a vector, as they lie."""
         info = self.file.tensors[key]
@@ -325,31 +332,23 @@ def _added(
     return replace(tensor, kind="F32", nbytes=4 * math.prod(tensor.shape), rows=rows)
 
 
-@dataclass
+@dataclass(frozen=True)
 class _Rows:
-    """Gives merged rows; the factors are read with the first of them and go with the last."""
+    """Gives merged rows, to any number of threads."""
 
     tensor: SourceTensor
     adapter: Adapter
     pair: _Pair
     scale: np.float32
 
-    @cached_property
-    def factors(self) -> tuple[F32, F32]:
-        """B scaled and A, such that the rows of their product are the matrix's rows."""
-        a, b = self.adapter.values(self.pair.a), self.adapter.values(self.pair.b)
-        return (self.scale * a.T, b.T) if self.pair.embedding else (self.scale * b, a)
-
     def __call__(self, start: int, stop: int) -> U8:
-        left, right = self.factors
+        left, right = self.adapter.factors(self.pair, self.scale)
         values = _floats(self.tensor.kind, self.tensor.rows(start, stop))
         values = values + left[start:stop] @ right
         if self.pair.magnitude:
             wanted = self.adapter.values(self.pair.magnitude)[start:stop, None]
             norms = np.linalg.norm(values, axis=1, keepdims=True)
             values = values * (wanted / np.maximum(norms, np.finfo(np.float32).tiny))
-        if stop == self.tensor.shape[0]:
-            del self.factors
         raw: U8 = np.ascontiguousarray(values, np.float32).view(np.uint8)
         return raw
 
