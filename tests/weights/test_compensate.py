@@ -75,6 +75,16 @@ def test_inputs_that_say_nothing_leave_plain_rounding(fill: float) -> None:
         np.testing.assert_array_equal(got, want)
 
 
+@pytest.mark.parametrize("power", [1e-30, 1e34])
+def test_only_ratios_of_the_inputs_matter(power: float) -> None:
+    values = RANDOM(7).normal(size=(16, 128)).astype(np.float32)
+    x = inputs(128)
+    gram = x.T @ x / (x.T @ x).max()
+    wanted = quantize_with_feedback(values, feedback(gram, 64))
+    fitted = quantize_with_feedback(values, feedback(gram * np.float32(power), 64))
+    assert fitted.loss == pytest.approx(power * wanted.loss, rel=0.05)
+
+
 def test_rows_do_not_depend_on_each_other() -> None:
     values = RANDOM(3).normal(size=(40, 128)).astype(np.float32)
     x = inputs(128)

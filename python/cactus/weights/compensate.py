@@ -36,11 +36,12 @@ class Feedback:
     """What the columns of one stretch tell each other.
 
     `order` [n] are the columns in the order of rounding, whole groups of `group` after each other;
-    `strengths` [n] is r^2 and `shares` [n, n] is M, both in that order.
+    `strengths` [n] is r^2 in units of `mean` and `shares` [n, n] is M, both in that order.
     """
 
     group: int
     order: NDArray[np.intp]
+    mean: float
     strengths: F32
     shares: F32
 
@@ -60,19 +61,19 @@ def feedback(gram: F32, group: int) -> Feedback:
     diagonal = wide.diagonal().copy()
     mean = float(diagonal.mean())
     if not np.isfinite(wide).all() or not mean > 0:
-        return Feedback(group, np.arange(size), np.ones(size, np.float32), np.eye(size, dtype="f4"))
+        even = np.ones(size, np.float32)
+        return Feedback(group, np.arange(size), 1.0, even, np.eye(size, dtype=np.float32))
     by_group = diagonal.reshape(-1, group)
     groups = np.argsort(-by_group.sum(axis=1), kind="stable")
     inside = np.argsort(-by_group, axis=1, kind="stable")
     order = (groups[:, None] * group + inside[groups]).reshape(-1)
-    wide = wide[np.ix_(order, order)]
-    wide[np.diag_indices(size)] += DAMPING * mean
+    wide = wide[np.ix_(order, order)] / mean
+    wide[np.diag_indices(size)] += DAMPING
     # H = R RT with R upper: the usual Cholesky factor of H read backwards.
     factor = np.linalg.cholesky(wide[::-1, ::-1])[::-1, ::-1]
     roots = factor.diagonal()
-    return Feedback(
-        group, order, (roots * roots).astype(np.float32), (factor / roots).astype(np.float32)
-    )
+    strengths, shares = (roots * roots).astype(np.float32), (factor / roots).astype(np.float32)
+    return Feedback(group, order, mean, strengths, shares)
 
 
 class Fitted(NamedTuple):
@@ -120,4 +121,4 @@ def quantize_with_feedback(values: F32, feedback: Feedback) -> Fitted:
             loss += float(feedback.strengths[column]) * float(np.dot(target, target))
     restored = np.empty_like(codes)
     restored[feedback.order] = codes
-    return Fitted(np.ascontiguousarray(restored.T), scales, minima, loss)
+    return Fitted(np.ascontiguousarray(restored.T), scales, minima, loss * feedback.mean)
