@@ -121,6 +121,31 @@ def test_what_is_not_searched_for_is_as_without(checkpoint: Path, tmp_path: Path
             np.testing.assert_array_equal(wide.dequantize(name), narrow.dequantize(name))
 
 
+def test_bits_are_spent_where_they_help(checkpoint: Path, tmp_path: Path) -> None:
+    convert(checkpoint, tmp_path / "f32", "FP32")
+    exact = logits(tmp_path / "f32")
+    least = convert(checkpoint, tmp_path / "least", "INT4")
+    widest = convert(checkpoint, tmp_path / "widest", "INT8")
+    distances = [np.linalg.norm(logits(tmp_path / "least") - exact)]
+    for bits in (0.7, 0.3):
+        wanted = bits * least.bits_per_weight + (1 - bits) * widest.bits_per_weight
+        report = convert(checkpoint, tmp_path / "some", "INT4", bits=wanted)
+        assert least.bits_per_weight < report.bits_per_weight <= wanted
+        assert report.precision == "INT4"
+        dtypes = {tensor.name: tensor.dtype for tensor in report.tensors}
+        for layer in ("model.layers.0", "model.layers.1"):
+            # What is merged into one multiplication needs groups of one size.
+            assert len({dtypes[f"{layer}.self_attn.{x}_proj.weight"] for x in "qkv"}) == 1
+            assert len({dtypes[f"{layer}.mlp.{x}_proj.weight"] for x in ("gate", "up")}) == 1
+        distances.append(np.linalg.norm(logits(tmp_path / "some") - exact))
+    assert distances == sorted(distances, reverse=True)
+    convert(checkpoint, tmp_path / "none", "INT4", bits=4.5)
+    assert digest(tmp_path / "none") == digest(tmp_path / "least")
+    convert(checkpoint, tmp_path / "all", "INT4", bits=16)
+    with WeightsFolder.open(tmp_path / "all") as folder:
+        assert {t.dtype for t in folder.tensors.values()} == {"q8", "f32"}
+
+
 def test_stages_end_where_one_value_is_alive(tiny_model: Path) -> None:
     with WeightsFolder.open(tiny_model) as weights:
         graph = load_architecture(weights.config).build()
@@ -208,5 +233,8 @@ def test_the_command(checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFix
         ("--precision", "INT8", "--calibration", str(text)),
         ("--precision", "INT4", "--calibration", str(text), "--no-calibration"),
         ("--precision", "INT4", "--calibration", str(tmp_path / "missing")),
+        ("--precision", "INT8", "--bits", "6"),
+        ("--precision", "INT4", "--bits", "6", "--no-calibration"),
+        ("--precision", "INT4", "--bits", "4"),
     ):
         assert run(*options)[0] == 2

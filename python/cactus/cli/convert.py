@@ -43,6 +43,13 @@ if TYPE_CHECKING:
     is_flag=True,
     help="For INT4: round each weight for itself; much faster, and less exact.",
 )
+@click.option(
+    "--bits",
+    type=click.FloatRange(4.5, 16),
+    metavar="X",
+    help="For INT4: bits a weight at most, of the whole file; the matrices that 4 bits hurt most "
+    "get 8 as far as they fit.  [default: none does]",
+)
 def command(
     source: Path,
     directory: Path | None,
@@ -50,6 +57,7 @@ def command(
     lora: Path | None,
     calibration: Path | None,
     no_calibration: bool,
+    bits: float | None,
 ) -> None:
     """Convert SOURCE, a GGUF file or a Hugging Face folder, into a weights folder.
 
@@ -67,12 +75,14 @@ def command(
 
     if (calibration or no_calibration) and precision != "INT4":
         raise click.UsageError("--calibration and --no-calibration go with --precision INT4.")
+    if bits is not None and (precision != "INT4" or no_calibration):
+        raise click.UsageError("--bits goes with --precision INT4 and a calibration text.")
     if calibration and no_calibration:
         raise click.UsageError("--calibration and --no-calibration exclude each other.")
     text = None if no_calibration else calibration or OWN_TEXT
     target = directory or _default_target(lora or source)
     with show_progress() as progress:
-        report = convert(source, target, precision, progress, lora, calibration=text)
+        report = convert(source, target, precision, progress, lora, calibration=text, bits=bits)
     click.echo(report.target)
     click.echo(
         f"{report.parameters / 1e6:,.0f} M parameters, {report.precision}, "

@@ -131,16 +131,15 @@ class Calibration:
         Raises `ModelFormatError` for values that are not finite and `UnsupportedModel` for those
         beyond f16, naming the tensor.
         """
-        words, table = self._embedding()
+        words, table = self.embedding()
         carried: list[F32 | None] = [None] * len(words)
         before: Node | None = None
         left = set(self.names)
         for stage in stages(self.graph):
             if not left:
                 return
-            weights = {name: self._read(name) for node in stage for name in node.weights
-                       if node.op != "embed"} | table  # fmt: skip
-            runs = [_Sequence(ids, weights) for ids in words]
+            weights = self.stage_weights(stage) | table
+            runs = [SequenceRun(ids, weights) for ids in words]
             linears = [n for n in stage if n.op == "linear" and left.intersection(n.weights)]
             widths = {n.inputs[0]: self.groups[n.weights[0]] for n in linears}
             passed = workers.map(
@@ -170,6 +169,11 @@ class Calibration:
                 after = [value for value, _ in passed]
             carried, before = list(after), stage[-1]
 
+    def stage_weights(self, stage: Sequence[Node]) -> dict[str, F32]:
+        """The values of a stage's tensors, but for embeddings; they may be replaced."""
+        nodes = [node for node in stage if node.op != "embed"]
+        return {name: self._read(name) for node in nodes for name in node.weights}
+
     def _read(self, name: str) -> F32:
         """A tensor's values in the graph's shape."""
         tensor = self.tensors[name]
@@ -178,7 +182,7 @@ class Calibration:
         check_finite(name, values)
         return values.reshape(self.graph.weights[name])
 
-    def _embedding(self) -> tuple[list[NDArray[np.int64]], dict[str, F32]]:
+    def embedding(self) -> tuple[list[NDArray[np.int64]], dict[str, F32]]:
         """Only those rows of embeddings that the tokens need, and the tokens as their numbers."""
         used, numbers = np.unique(np.concatenate(self.tokens), return_inverse=True)
         table = {
@@ -212,7 +216,7 @@ def stages(graph: Graph) -> list[list[Node]]:
 
 
 @dataclass
-class _Sequence:
+class SequenceRun:
     """One sequence in a stage (the ``Run`` that the kernels see): a batch without a past."""
 
     tokens: NDArray[np.int64]
@@ -250,7 +254,7 @@ def _pass(
     stage: Sequence[Node],
     before: Node | None,
     widths: Mapping[Node, int],
-    pair: tuple[_Sequence, F32 | None],
+    pair: tuple[SequenceRun, F32 | None],
 ) -> tuple[F32, _Seen]:
     """One sequence through a stage: its last value, and what was seen of the nodes in `widths`."""
     run, value = pair

@@ -15,12 +15,13 @@ import shutil
 import time
 import uuid
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from cactus.errors import CactusError, InvalidRequest, TokenizerError
 from cactus.models.base import Architecture, load_architecture
+from cactus.weights.budget import widened
 from cactus.weights.calibrate import OWN_TEXT, Calibration, cut, read_text, tokenize
 from cactus.weights.files import read_json
 from cactus.weights.folder import FORMAT, WeightsFolder
@@ -74,6 +75,7 @@ def convert(
     lora: Path | str | None = None,
     origin: Mapping[str, str] | None = None,
     calibration: Path | str | None = OWN_TEXT,
+    bits: float | None = None,
 ) -> ConversionReport:
     """Convert a `.gguf` file or a Hugging Face folder to the weights folder `target`.
 
@@ -83,7 +85,8 @@ def convert(
     replaced. `lora` is the folder of an adapter to merge before; `precision` None is "INT8" then.
     `origin` is what else is known of where the source comes from; the folder's config.json keeps
     it. For "INT4" the model reads the text `calibration`, so that errors are small where they
-    count; None rounds each weight for itself.
+    count; None rounds each weight for itself. With `bits`, at most so many bits a weight in all,
+    the matrices that 4 bits hurt most on that text get 8 as far as they fit.
 
     Raises `InvalidRequest` for a bad precision or calibration text and for a target that is
     something else or cannot be written (a full disk), `ModelNotFound`, `ModelFormatError`, or
@@ -112,7 +115,7 @@ def convert(
     partial = target.with_name(f".{target.name}.partial-{os.getpid()}-{uuid.uuid4().hex[:8]}")
     watched = _Watched(progress)
     try:
-        plan = [(tensor, choose_dtype(tensor, precision)) for tensor in tensors]
+        plan: Plan = [(tensor, choose_dtype(tensor, precision)) for tensor in tensors]
         label = precision or precision_of(plan)
         target.parent.mkdir(parents=True, exist_ok=True)
         _remove_leftovers(target)
@@ -122,6 +125,11 @@ def convert(
         if precision == "INT4" and text:
             try:
                 calibrated = _calibration(text, partial, architecture, plan)
+                if calibrated is not None and bits is not None:
+                    plan = widened(plan, calibrated, bits)
+                    kept = {tensor.name for tensor, dtype in plan if searched(tensor, dtype)}
+                    groups = {n: g for n, g in calibrated.groups.items() if n in kept}
+                    calibrated = replace(calibrated, groups=groups)
             except TokenizerError as error:
                 if calibration != OWN_TEXT:
                     raise

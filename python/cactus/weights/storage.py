@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from collections.abc import Sequence
 
 from cactus.errors import UnsupportedModel
 from cactus.weights.gguf_blocks import DEQUANTIZE, Q4_KINDS, STORED
@@ -49,7 +50,7 @@ def searched(tensor: SourceTensor, dtype: str) -> bool:
     return dtype in ("q4", "q4_64") and tensor.kind not in Q4_KINDS
 
 
-def precision_of(plan: list[tuple[SourceTensor, str]]) -> str:
+def precision_of(plan: Sequence[tuple[SourceTensor, str]]) -> str:
     """The precision most values are stored in."""
     counts: Counter[str] = Counter()
     for tensor, dtype in plan:
