@@ -30,8 +30,10 @@ import transformers
 from safetensors.torch import save_file
 from transformers.activations import GELUTanh, SiLUActivation
 from transformers.models.gemma3 import modeling_gemma3
+from transformers.models.granite import modeling_granite
 from transformers.models.lfm2 import modeling_lfm2
 from transformers.models.llama import modeling_llama
+from transformers.models.phi3 import modeling_phi3
 from transformers.models.qwen2 import modeling_qwen2
 from transformers.models.qwen3 import modeling_qwen3
 from transformers.models.smollm3 import modeling_smollm3
@@ -44,9 +46,10 @@ from cactus.models.base import load_architecture  # noqa: E402
 
 ROOMS = (
     *(modeling_llama, modeling_lfm2, modeling_qwen2, modeling_qwen3),
-    *(modeling_smollm3, modeling_gemma3),
+    *(modeling_smollm3, modeling_gemma3, modeling_granite, modeling_phi3),
 )
 ACTIVATIONS = {SiLUActivation: "silu", GELUTanh: "gelu"}
+ACTIVATING = (".act_fn", ".activation_fn")
 
 PROMPT, KEPT, CONTINUATION = 40, (0, 1, 2, 9, 38, 39), 16
 
@@ -172,6 +175,45 @@ CONFIGS: dict[str, dict[str, Any]] = {
         "rope_local_base_freq": 10000.0,
         "tie_word_embeddings": True,
     },
+    # Each factor is a number of its own.
+    "granite": {
+        "model_type": "granite",
+        "vocab_size": 256,
+        "intermediate_size": 64,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "max_position_embeddings": 512,
+        "rms_norm_eps": 1e-5,
+        "rope_theta": 10000.0,
+        "embedding_multiplier": 3.0,
+        "attention_multiplier": 0.2,
+        "residual_multiplier": 0.7,
+        "logits_scaling": 1.5,
+        "tie_word_embeddings": True,
+    },
+    # Three quarters of each head rotate, with LongRoPE's factors, and rows see a window.
+    "phi3": {
+        "model_type": "phi3",
+        "vocab_size": 256,
+        "intermediate_size": 64,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "num_key_value_heads": 1,
+        "max_position_embeddings": 512,
+        "original_max_position_embeddings": 128,
+        "rms_norm_eps": 1e-5,
+        "rope_theta": 10000.0,
+        "partial_rotary_factor": 0.75,
+        "rope_scaling": {
+            "type": "longrope",
+            "short_factor": [1.0, 1.1, 1.2, 1.3, 1.4, 1.5, 1.6, 1.7, 1.8, 1.9, 2.0, 2.5],
+            "long_factor": [1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 9.0, 10.0, 11.0, 12.0],
+        },
+        "sliding_window": 21,
+        "pad_token_id": 0,
+        "tie_word_embeddings": False,
+    },
 }
 for _config in CONFIGS.values():
     _config.update(COMMON)
@@ -203,6 +245,7 @@ class Recorder:
     def __init__(self, model: torch.nn.Module) -> None:
         self.values: dict[str, torch.Tensor] = {}
         self.path: list[str] = [""]
+        self.config = model.config
         names = [name for name, _ in model.named_modules()]
         self.sandwich = any(name.endswith(".pre_feedforward_layernorm") for name in names)
         for name, module in model.named_modules():
@@ -217,6 +260,22 @@ class Recorder:
     def here(self, name: str) -> str:
         """Our name for something that happens inside the module that is running."""
         return f"{self.path[-1]}.{name}"
+
+    def scaled(self, name: str, output: torch.Tensor) -> None:
+        """Granite multiplies between its modules; we divide before the head, it does after."""
+        if not hasattr(self.config, "residual_multiplier"):
+            return
+        layer = name.rpartition(".")[0].rpartition(".")[0]
+        if name.endswith(".o_proj"):
+            self.put(f"{layer}.scale", output * self.config.residual_multiplier)
+        elif name.endswith(".down_proj"):
+            self.put(f"{layer}.scale_2", output * self.config.residual_multiplier)
+        elif name == "model.embed_tokens":
+            self.put("model.scale", output * self.config.embedding_multiplier)
+        elif name == "model.norm":
+            self.put("model.scale_2", output / self.config.logits_scaling)
+        elif name == "lm_head":
+            self.put(name, output / self.config.logits_scaling)
 
     def _entering(self, name: str) -> Any:
         parent, _, last = name.rpartition(".")
@@ -247,13 +306,14 @@ class Recorder:
                 if hasattr(module, "embed_scale"):
                     self.put(name, torch.nn.functional.embedding(args[0], module.weight))
                     self.put("model.scale", output)
-                if name.endswith(".act_fn"):
-                    self.put(name.replace(".act_fn", f".{ACTIVATIONS[type(module)]}"), output)
+                if name.endswith(ACTIVATING):
+                    self.put(f"{name.rpartition('.')[0]}.{ACTIVATIONS[type(module)]}", output)
+                self.scaled(name, output)
                 if name.rpartition(".")[2].isdigit():
                     self.put(f"{name}.add_2", output)
-                if name.endswith(".in_proj"):
-                    for i, part in enumerate(output.chunk(3, dim=-1)):
-                        self.put(f"{name.removesuffix('in_proj')}split_{i}", part)
+                parts = {"in_proj": 3, "gate_up_proj": 2}.get(name.rpartition(".")[2], 0)
+                for i, part in enumerate(output.chunk(parts, dim=-1) if parts else ()):
+                    self.put(f"{name.rpartition('.')[0]}.split_{i}", part)
 
         return hook
 
@@ -285,7 +345,7 @@ class Recorder:
             self.put(self.here("conv"), result.transpose(1, 2))
 
         def silu(args: Any, result: torch.Tensor) -> None:
-            if not self.path[-1].endswith(".act_fn"):
+            if not self.path[-1].endswith(ACTIVATING):
                 self.put(self.here("silu"), result)
 
         with torch.no_grad(), ExitStack() as stack:

@@ -93,7 +93,8 @@ def layers(golden: Golden, kind: str) -> int:
 def test_a_layer_after_all_passes(name: str) -> None:
     golden = load(name)
     attention, conv = layers(golden, "kv"), layers(golden, "conv")
-    total, sandwich = attention + conv, name == "gemma3_text"
+    total = attention + conv
+    sandwich, scaled = name == "gemma3_text", name == "granite"
     assert ops(golden.fused()) == {
         "embed": 1,
         "rms_norm": (4 if sandwich else 2) * total + 1,
@@ -101,8 +102,10 @@ def test_a_layer_after_all_passes(name: str) -> None:
         "linear": 4 * total + 1,
         **({"qkv_attention": attention} if attention else {}),
         **({"short_conv": conv} if conv else {}),
-        # Norms behind the operator and the feed-forward keep the residual out of the linear.
-        **({"geglu": total, "add": 2 * total, "scale": 1} if sandwich else {"swiglu": total}),
+        # A norm or a factor behind operator and feed-forward keeps the residual out of the linear.
+        **({"geglu": total} if sandwich else {"swiglu": total}),
+        **({"add": 2 * total} if sandwich or scaled else {}),
+        **({"scale": 2 * total + 2 if scaled else 1} if sandwich or scaled else {}),
         # What the last operator gave, and the residual stream beside it.
         "output_rows": 2,
     }

@@ -25,7 +25,17 @@ from tests.tolerances import assert_close
 
 FOLDER = Path(__file__).resolve().parent.parent / "golden"
 
-NAMES = ("llama", "llama_untied", "lfm2", "qwen2", "qwen3", "smollm3", "gemma3_text")
+NAMES = (
+    "llama",
+    "llama_untied",
+    "lfm2",
+    "qwen2",
+    "qwen3",
+    "smollm3",
+    "gemma3_text",
+    "granite",
+    "phi3",
+)
 
 
 @dataclass(frozen=True)

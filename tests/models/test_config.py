@@ -56,7 +56,7 @@ def shape(architecture: Architecture, name: str) -> tuple[int, ...]:
 
 
 def test_known_architectures_are_the_files_of_the_package() -> None:
-    names = ["gemma3_text", "lfm2", "llama", "qwen2", "qwen3", "smollm3"]
+    names = ["gemma3_text", "granite", "lfm2", "llama", "phi3", "qwen2", "qwen3", "smollm3"]
     assert known_architectures() == names
 
 
@@ -147,7 +147,7 @@ def test_a_config_that_is_no_object(raw: Any) -> None:
     "model_type", ["gpt2", "base", "fields", "__init__", "../llama", "llama.py", "", "x" * 10_000]
 )
 def test_an_unknown_architecture_lists_the_known_ones(model_type: str) -> None:
-    with pytest.raises(UnsupportedModel, match="known: gemma3_text, lfm2, llama") as error:
+    with pytest.raises(UnsupportedModel, match="known: gemma3_text, granite, lfm2, llama") as error:
         llama(model_type=model_type)
     assert len(str(error.value)) < 250
 

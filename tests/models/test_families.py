@@ -220,3 +220,99 @@ def test_gemma3_features_that_are_not_there_are_named(
 def test_lying_gemma3_fields_are_named(changes: dict[str, Any], field: str) -> None:
     with pytest.raises(ModelFormatError, match=rf"config\.json: {field}: want"):
         config("gemma3_text", **changes)
+
+
+GRANITE = {
+    "embedding_multiplier": 12.0,
+    "attention_multiplier": 0.015625,
+    "residual_multiplier": 0.22,
+    "logits_scaling": 8.0,
+}
+
+
+def test_granite_factors() -> None:
+    graph = load_architecture({**COMMON, "model_type": "granite", **GRANITE}).build()
+    factors = [node.attrs["factor"] for node in graph.nodes if node.op == "scale"]
+    assert factors == [12.0, *[0.22] * 8, 1 / 8]
+    assert {attrs["scale"] for attrs in attentions("granite", **GRANITE)} == {0.015625}
+    # A factor of 1 computes nothing; the scale of scores is 1, too, where nothing is said of it.
+    plain = load_architecture({**COMMON, "model_type": "granite"}).build()
+    assert not any(node.op == "scale" for node in plain.nodes)
+    assert {attrs["scale"] for attrs in attentions("granite")} == {1.0}
+
+
+@pytest.mark.parametrize("field", sorted(GRANITE))
+@pytest.mark.parametrize("value", [0, -1.0, "1", True, float("nan"), [1.0]])
+def test_lying_granite_factors_are_named(field: str, value: Any) -> None:
+    with pytest.raises(ModelFormatError, match=rf"config\.json: {field}: want a number"):
+        config("granite", **{field: value})
+
+
+def longrope(**changes: Any) -> dict[str, Any]:
+    """Half of each head of 16 rotates; trained with 64 positions, stretched to 512."""
+    factors = {"short_factor": [1.0, 1.5, 2.0, 2.5], "long_factor": [2.0, 4.0, 8.0, 16.0]}
+    return {
+        "partial_rotary_factor": 0.5,
+        "original_max_position_embeddings": 64,
+        "rope_scaling": {"type": "longrope", **factors, **changes},
+    }
+
+
+def test_phi3_rotates_a_part_of_each_head() -> None:
+    whole, part = config("phi3").rope, config("phi3", partial_rotary_factor=0.5).rope
+    assert (len(whole.inv_freq), len(part.inv_freq)) == (8, 4)
+    assert part.inv_freq[1] == pytest.approx(10_000 ** (-1 / 4))
+    new = {"rope_parameters": {"rope_theta": 1e4, "partial_rotary_factor": 0.5}}
+    assert config("phi3", **new).rope == part
+
+
+def test_phi3_longrope() -> None:
+    """Its context is what the short factors were made for."""
+    got, plain = config("phi3", **longrope()), config("phi3", partial_rotary_factor=0.5)
+    assert (got.context_length, plain.context_length) == (64, 512)
+    ratios = [a / b for a, b in zip(plain.rope.inv_freq, got.rope.inv_freq, strict=True)]
+    assert ratios == pytest.approx([1.0, 1.5, 2.0, 2.5])
+    # sqrt(1 + ln 8 / ln 64)
+    assert got.rope.scale == pytest.approx(1.5**0.5)
+    assert config("phi3", **longrope(attention_factor=1.25)).rope.scale == 1.25
+    old = longrope()
+    old["rope_scaling"]["type"] = "su"
+    assert config("phi3", **old) == got
+
+
+def test_phi3_windows_are_of_all_layers() -> None:
+    assert config("phi3", sliding_window=2047).window == 2047
+    assert config("phi3", sliding_window=None).window == 0
+
+
+@pytest.mark.parametrize(
+    ("changes", "field"),
+    [
+        ({"sliding_window": -1}, "sliding_window"),
+        ({"partial_rotary_factor": 0}, "partial_rotary_factor"),
+        ({"partial_rotary_factor": 1.5}, "partial_rotary_factor"),
+        (longrope(short_factor=None), "rope_scaling: short_factor"),
+        (longrope(short_factor=[1.0] * 8), "rope_scaling: short_factor"),
+        (longrope(short_factor="1"), "rope_scaling: short_factor"),
+        (longrope(short_factor=[1.0, 0.0, 1.0, 1.0]), "rope_scaling: short_factor"),
+        (longrope(short_factor=[1.0, "2", 1.0, 1.0]), "rope_scaling: short_factor"),
+        (longrope(attention_factor=0), "rope_scaling: attention_factor"),
+        (longrope(original_max_position_embeddings=0), "rope_scaling: original_max"),
+    ],
+)
+def test_lying_phi3_fields_are_named(changes: dict[str, Any], field: str) -> None:
+    with pytest.raises(ModelFormatError, match=rf"config\.json: {field}.*: want"):
+        config("phi3", **changes)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"rope_scaling": {"type": "linear", "factor": 2.0}}, "type 'linear' is not supported"),
+        ({"attention_bias": True}, "attention_bias is true"),
+        ({"hidden_act": "gelu"}, "hidden_act 'gelu'"),
+    ],
+)
+def test_phi3_features_that_are_not_there_are_named(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(UnsupportedModel, match=message):
+        config("phi3", **changes)

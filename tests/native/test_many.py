@@ -24,7 +24,12 @@ from tests.native import programs
 from tests.native.conftest import Packed
 
 KINDS = [
-    (name, dtype) for name in ("llama", "lfm2") for dtype in ("q4", "q4_64", "q4_0", "q8", "f16")
+    *(
+        (name, dtype)
+        for name in ("llama", "lfm2")
+        for dtype in ("q4", "q4_64", "q4_0", "q8", "f16")
+    ),
+    ("gemma3_text", "q8"),  # layers with a window
 ]
 
 

@@ -132,9 +132,9 @@ def windows(fields: Fields, sliding: Sequence[bool]) -> tuple[int, ...]:
 class Layer(nn.Module):
     """Attention, then feed-forward, each on a normed copy of the residual stream."""
 
-    def __init__(self, c: Config, self_attn: nn.Module) -> None:
+    def __init__(self, c: Config, self_attn: nn.Module, mlp: nn.Module | None = None) -> None:
         self.self_attn = self_attn
-        self.mlp = nn.GatedMLP(c.hidden_size, c.intermediate_size)
+        self.mlp = mlp or nn.GatedMLP(c.hidden_size, c.intermediate_size)
         self.input_layernorm = nn.RMSNorm(c.hidden_size, c.norm_eps)
         self.post_attention_layernorm = nn.RMSNorm(c.hidden_size, c.norm_eps)
 

@@ -57,6 +57,13 @@ class Fields:
             raise self.error(name, f"a number from {low:g} to {high:g}", value)
         return float(value)
 
+    def numbers(self, name: str, count: int, low: float, high: float) -> list[float]:
+        """A list of ``count`` numbers from ``low`` to ``high``."""
+        value = self._get(name, _MISSING)
+        if not isinstance(value, list) or len(value) != count:
+            raise self.error(name, f"a list of {count} numbers", value)
+        return [Fields({name: each}, self.where).number(name, low, high) for each in value]
+
     def flag(self, name: str, default: Any = _MISSING) -> bool:
         """true or false."""
         value = self._get(name, default)

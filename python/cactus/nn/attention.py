@@ -66,3 +66,35 @@ class Attention(Module):
             },
         )
         return self.o_proj(attended)
+
+
+class MergedAttention(Module):
+    """Attention whose queries, keys and values are columns of one product, without norms."""
+
+    def __init__(
+        self,
+        hidden_size: int,
+        heads: int,
+        kv_heads: int,
+        head_dim: int,
+        rope: RoPE,
+        window: int = 0,
+    ) -> None:
+        self.slot = {"kv_heads": kv_heads, "head_dim": head_dim}
+        self.attrs = {
+            **self.slot,
+            "heads": heads,
+            "scale": head_dim**-0.5,
+            "window": window,
+            "inv_freq": rope.inv_freq,
+            "rope_scale": rope.scale,
+            "norm_eps": None,
+        }
+        self.qkv_proj = Linear(hidden_size, (heads + 2 * kv_heads) * head_dim)
+        self.o_proj = Linear(heads * head_dim, hidden_size)
+
+    def forward(self, x: Tensor) -> Tensor:
+        qkv, slot = self.qkv_proj(x), Slot("kv", self.path, **self.slot)
+        return self.o_proj(
+            apply("qkv_attention", qkv, slot=slot, name="attention", attrs=self.attrs)
+        )

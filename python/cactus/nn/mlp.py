@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from ..graph.trace import Tensor, silu
+from ..graph.trace import Tensor, silu, split
 from .linear import Linear
 from .module import Module
 
@@ -25,3 +25,15 @@ class GatedMLP(Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.down_proj(self.activation(self.gate_proj(x)) * self.up_proj(x))
+
+
+class MergedMLP(Module):
+    """out = W_down · (silu(gate) * up), gate and up the halves of W x."""
+
+    def __init__(self, hidden_size: int, intermediate_size: int) -> None:
+        self.gate_up_proj = Linear(hidden_size, 2 * intermediate_size)
+        self.down_proj = Linear(intermediate_size, hidden_size)
+
+    def forward(self, x: Tensor) -> Tensor:
+        gate, up = split(self.gate_up_proj(x), 2)
+        return self.down_proj(silu(gate) * up)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from ..graph.trace import Tensor, apply
@@ -28,9 +28,14 @@ class RoPE:
         frequencies = [theta ** (-2 * i / head_dim) for i in range(head_dim // 2)]
         if stretch is not None:
             frequencies = [stretch(frequency) for frequency in frequencies]
-        # Through four bytes and back: the nearest f32.
+        return cls.rounded(frequencies)
+
+    @classmethod
+    def rounded(cls, frequencies: Sequence[float], scale: float = 1.0) -> RoPE:
+        """The given frequencies, each as the nearest f32."""
+        # Through four bytes and back.
         packing = struct.Struct(f"{len(frequencies)}f")
-        return cls(packing.unpack(packing.pack(*frequencies)))
+        return cls(packing.unpack(packing.pack(*frequencies)), scale)
 
     def __call__(self, x: Tensor, head_dim: int, name: str) -> Tensor:
         attrs = {"head_dim": head_dim, "inv_freq": self.inv_freq, "scale": self.scale}
