@@ -79,8 +79,8 @@ def gguf_seeds() -> list[forge.Forge]:
     untied.tensors[-1].data = struct.pack("<8f", *[1.0] * 8)
     untied.set("general.alignment", forge.U32, 32)
     families = (
-        *(forge.tiny_gemma3(), forge.tiny_lfm2(), forge.tiny_qwen2()),
-        *(forge.tiny_qwen3(), forge.tiny_smollm3()),
+        *(forge.tiny_gemma3(), forge.tiny_granite(), forge.tiny_lfm2(), forge.tiny_phi3()),
+        *(forge.tiny_qwen2(), forge.tiny_qwen3(), forge.tiny_smollm3()),
     )
     return [*seeds, untied, *families]
 

@@ -301,7 +301,11 @@ def test_qwen3_without_its_norms_or_with_a_bias(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "make", [tiny_gemma3, tiny_lfm2, tiny_llama, tiny_qwen2, tiny_qwen3, tiny_smollm3]
+    "make",
+    [
+        *(tiny_gemma3, tiny_granite, tiny_lfm2, tiny_llama),
+        *(tiny_phi3, tiny_qwen2, tiny_qwen3, tiny_smollm3),
+    ],
 )
 @pytest.mark.parametrize("tied", [True, False])
 def test_the_models_accept_config_and_tensors(
