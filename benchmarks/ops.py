@@ -144,11 +144,12 @@ def measure(
         packed = programs.store(graph, built.tensors, path, dtype, only=matrices)
         graph = _repeated(built, copies)
         stored = _with_copies(packed, copies)
-        plan = programs.plan_of(graph, stored, context=8192, activations=activations)
+        context = case.weights[0][0] if case.op == "add_position" else 8192
+        plan = programs.plan_of(graph, stored, context=context, activations=activations)
         nbytes, operations, arithmetic = cost(case, packed)
         dots = operations * (LEVELS.get(dtype, 1.0) if activations == "int12" else 1.0)
         for peak in peaks:
-            chunk = max(CHUNK, len(case.chunks))
+            chunk = max(CHUNK, len(case.chunks), sum(chunks[-1] for chunks in case.chunks))
             options = {"isa": peak.isa, "threads": peak.threads, "chunk": chunk}
             with Program(plan.blob, path, **options) as program:
                 took = _run(program, built, plan, seconds) / copies
@@ -182,10 +183,10 @@ def _repeated(built: Built, copies: int) -> Graph:
         shapes[f"weight0.{i}"] = shapes["weight0"]
         weights = (f"weight0.{i}",)
         nodes.append(Node("linear", result.inputs, result.width, {}, weights, name=f"result.{i}"))
-    first = next(node for node in built.graph.nodes if node.op == "embed")
+    first = next(node for node in built.graph.nodes if node.op in ("embed", "features"))
     logits = Node("output_rows", (first,), first.width, name="logits")
-    everything = Graph.of([*nodes, logits], built.graph.slots, shapes)
-    return Graph(everything.nodes, (logits,), everything.slots, everything.weights)
+    order = (*built.graph.nodes, *nodes[1:], logits)
+    return Graph(order, (logits, *built.graph.outputs, *nodes[1:]), built.graph.slots, shapes)
 
 
 def _with_copies(packed: programs.Store, copies: int) -> programs.Store:
@@ -231,11 +232,7 @@ def _run(program: Program, built: Built, plan: Plan, seconds: float) -> float:
             for begin in range(0, len(tokens), CHUNK):
                 program.step([Row(session, tokens[begin : begin + CHUNK], "none")])
     starts = [session.snapshot() for session in sessions]
-    rows = [
-        Row(session, tokens, built.case.outputs)  # type: ignore[arg-type]
-        for session, tokens in zip(sessions, built.steps[-1], strict=True)
-        if tokens
-    ]
+    rows = built.rows(len(built.steps) - 1, sessions)
     steps = len(plan.step_names)
     timed = [i for i, name in enumerate(plan.step_names) if name.startswith("result")]
     taken: list[float] = []

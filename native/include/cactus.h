@@ -37,7 +37,7 @@
 extern "C" {
 #endif
 
-#define CACTUS_ABI_VERSION 1
+#define CACTUS_ABI_VERSION 2
 
 typedef uint64_t cactus_id;
 typedef int32_t cactus_status;
@@ -68,6 +68,9 @@ typedef struct cactus_program_options {
   const char* isa;           // a tier's name, "scalar" or "avx2"; null: CACTUS_ISA or the best
   uint32_t max_rows;         // most tokens of one step; 0: 256
   uint32_t preload;          // 1: read the weights in the background instead of as they are needed
+  // Not 0: another plan for the weights of this program, whose file, tier, threads and sessions it
+  // shares: an encoder beside its decoder. weights_path, isa, threads and preload are not read.
+  cactus_id shares;
 } cactus_program_options;
 
 typedef struct cactus_program_info {
@@ -81,15 +84,19 @@ typedef struct cactus_program_info {
   uint64_t arena_bytes;
   uint64_t page_bytes;  // memory of one page of one session
   char isa[16];
+  uint32_t features;      // floats of a row that the caller gives; 0: rows are tokens
+  uint32_t output_width;  // floats of a row of output: logits, or states where vocab_size is 0
+  uint64_t memory_page_bytes;
 } cactus_program_info;
 
-// Some tokens of one session in a step.
+// Some tokens of one session in a step; or the features of its new memory, all at once.
 typedef struct cactus_row {
   cactus_id session;
   const int32_t* tokens;
   uint32_t count;
-  uint32_t outputs;   // CACTUS_OUTPUTS_*
-  cactus_id sampler;  // 0: greedy
+  uint32_t outputs;       // CACTUS_OUTPUTS_*
+  cactus_id sampler;      // 0: greedy
+  const float* features;  // [count][features of the program], where rows are no tokens; else null
 } cactus_row;
 
 typedef struct cactus_output {
@@ -138,10 +145,10 @@ CACTUS_API const char* cactus_isa_name(uint32_t tier);
 
 CACTUS_API cactus_status cactus_program_create(const cactus_program_options* options, cactus_id* program);
 CACTUS_API cactus_status cactus_program_info_get(cactus_id program, cactus_program_info* info);
-// Runs the rows in order; writes one output for each row of logits. logits, if not null, gets
-// [n_outputs][vocab_size]. A failed step leaves every session as it was; only after
+// Runs the rows in order; writes one output for each row of logits. values, if not null, gets the
+// logits, or the states of a program without a vocabulary: [n_outputs][output_width]. A failed step leaves every session as it was; only after
 // CACTUS_ERROR_NONFINITE or a sampler's error can one with recurrent state be shorter.
-CACTUS_API cactus_status cactus_program_step(cactus_id program, const cactus_row* rows, uint32_t n_rows, cactus_output* outputs, uint32_t n_outputs, float* logits);
+CACTUS_API cactus_status cactus_program_step(cactus_id program, const cactus_row* rows, uint32_t n_rows, cactus_output* outputs, uint32_t n_outputs, float* values);
 // The values that the last step left in a plan's buffer, for tests: [rows][width] floats.
 CACTUS_API cactus_status cactus_program_read(cactus_id program, uint32_t buffer, float* out, uint64_t count);
 // Seconds spent in each step of the plan since profiling was switched on; n_steps entries.
@@ -150,6 +157,8 @@ CACTUS_API cactus_status cactus_program_destroy(cactus_id program);
 
 CACTUS_API cactus_status cactus_session_create(cactus_id program, cactus_id* session);
 CACTUS_API cactus_status cactus_session_length(cactus_id session, uint32_t* length);
+// Positions that tokens of this session attend to besides their own: the rows of its features.
+CACTUS_API cactus_status cactus_session_memory(cactus_id session, uint32_t* length);
 // Forgets the tokens from `length` on. Sessions with recurrent state may land earlier: *reached says where.
 CACTUS_API cactus_status cactus_session_truncate(cactus_id session, uint32_t length, uint32_t* reached);
 // A second session with the same past. Pages are shared until one of them writes.

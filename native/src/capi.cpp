@@ -204,14 +204,22 @@ cactus_status cactus_program_create(const cactus_program_options* options, cactu
   return guarded([&] {
     need(program, "program");
     const cactus_program_options o = versioned(options, "options");
-    need(o.weights_path, "options.weights_path");
-    const int threads = thread_count(o.threads, "options.threads");
     check(o.max_rows <= 8192, CACTUS_ERROR_ARGUMENT,
           "options.max_rows is " + std::to_string(o.max_rows) + ", expected 0 to 8192");
+    const uint32_t max_rows = o.max_rows ? o.max_rows : 256;
+    if (o.shares != 0) {
+      const auto base = programs.get(o.shares);
+      base->check_process();
+      *program = programs.add(
+          std::make_shared<ProgramHandle>(o.plan, o.plan_size, base->program, max_rows));
+      return;
+    }
+    need(o.weights_path, "options.weights_path");
+    const int threads = thread_count(o.threads, "options.threads");
     const cactus::KernelTable& kernels = cactus::find_kernels(o.isa ? o.isa : "");
-    *program = programs.add(
-        std::make_shared<ProgramHandle>(o.plan, o.plan_size, std::string(o.weights_path), kernels,
-                                        threads, o.max_rows ? o.max_rows : 256, o.preload != 0));
+    *program = programs.add(std::make_shared<ProgramHandle>(o.plan, o.plan_size,
+                                                            std::string(o.weights_path), kernels,
+                                                            threads, max_rows, o.preload != 0));
   });
 }
 
@@ -229,13 +237,16 @@ cactus_status cactus_program_info_get(cactus_id program, cactus_program_info* in
     value.weight_bytes = p.weight_bytes();
     value.arena_bytes = p.arena_bytes();
     value.page_bytes = p.layout()->kv_bytes + p.layout()->tail_floats * 4;
+    value.memory_page_bytes = p.layout()->memory_bytes;
+    value.features = p.plan().header.features;
+    value.output_width = p.output_width();
     std::strncpy(value.isa, p.kernels().name, sizeof value.isa - 1);
     give(value, info, "info");
   });
 }
 
 cactus_status cactus_program_step(cactus_id program, const cactus_row* rows, uint32_t n_rows,
-                                  cactus_output* outputs, uint32_t n_outputs, float* logits) {
+                                  cactus_output* outputs, uint32_t n_outputs, float* values) {
   return guarded([&] {
     const auto handle = programs.get(program);
     handle->check_process();
@@ -250,13 +261,15 @@ cactus_status cactus_program_step(cactus_id program, const cactus_row* rows, uin
       const cactus_row& row = rows[n];
       const auto session = sessions.get(row.session);
       const std::string where = "rows[" + std::to_string(n) + "]";
-      check(session->program == handle, CACTUS_ERROR_ARGUMENT,
+      check(session->program->program.layout() == handle->program.layout(), CACTUS_ERROR_ARGUMENT,
             where + ".session belongs to another program");
       check(std::find(held.begin(), held.end(), session) == held.end(), CACTUS_ERROR_ARGUMENT,
             where + ".session is in this step twice");
       check(row.count > 0 && row.outputs <= CACTUS_OUTPUTS_ALL, CACTUS_ERROR_ARGUMENT,
             where + " is empty or asks for unknown outputs");
-      need(row.tokens, "rows.tokens");
+      const bool remembers = handle->program.plan().header.features != 0;
+      need(remembers ? static_cast<const void*>(row.features) : row.tokens,
+           remembers ? "rows.features" : "rows.tokens");
       total += row.count;
       check(total <= handle->program.max_rows(), CACTUS_ERROR_ARGUMENT,
             "the step has more than " + std::to_string(handle->program.max_rows()) + " tokens");
@@ -266,10 +279,11 @@ cactus_status cactus_program_step(cactus_id program, const cactus_row* rows, uin
         held_samplers.push_back(samplers.get(row.sampler));
         sampler = held_samplers.back().get();
       }
-      sequences.push_back({&session->session, row.tokens, row.count, row.outputs, sampler, 0, 0});
+      sequences.push_back({&session->session, row.tokens, remembers ? row.features : nullptr,
+                           row.count, row.outputs, sampler});
     }
     const std::lock_guard<std::mutex> lock(*handle->program.mutex());
-    handle->program.step(std::move(sequences), outputs, n_outputs, logits);
+    handle->program.step(std::move(sequences), outputs, n_outputs, values);
   });
 }
 
@@ -314,6 +328,15 @@ cactus_status cactus_session_length(cactus_id session, uint32_t* length) {
   });
 }
 
+cactus_status cactus_session_memory(cactus_id session, uint32_t* length) {
+  return guarded([&] {
+    need(length, "length");
+    const auto handle = sessions.get(session);
+    const auto lock = handle->lock();
+    *length = handle->session.memory_length();
+  });
+}
+
 cactus_status cactus_session_truncate(cactus_id session, uint32_t length, uint32_t* reached) {
   return guarded([&] {
     const auto handle = sessions.get(session);
@@ -336,7 +359,8 @@ cactus_status cactus_session_fork(cactus_id session, cactus_id* copy) {
 cactus_status cactus_session_restore(cactus_id session, cactus_id from) {
   return guarded([&] {
     const auto handle = sessions.get(session), source = sessions.get(from);
-    check(handle->program == source->program, CACTUS_ERROR_ARGUMENT,
+    check(handle->program->program.layout() == source->program->program.layout(),
+          CACTUS_ERROR_ARGUMENT,
           "a session can only be restored from a session of the same program");
     const auto lock = handle->lock();
     handle->session.restore(source->session);

@@ -85,9 +85,9 @@ void check_buffers(const Plan& plan) {
   }
   for (size_t n = 0; n < plan.slots.size(); n++) {
     const SlotRecord& s = plan.slots[n];
-    need(s.kind <= 1 && s.quantized <= 1, at("slot", n), "unknown kind");
+    need(s.kind <= 2 && s.quantized <= 1, at("slot", n), "unknown kind");
     need(s.a > 0 && s.a <= kMaxWidth && s.b > 0 && s.b <= 4096, at("slot", n), "out of range");
-    if (s.kind == static_cast<uint32_t>(SlotKind::kKv)) {
+    if (s.kind != static_cast<uint32_t>(SlotKind::kConv)) {
       need(s.a <= 4096 && s.b % 16 == 0, at("slot", n), "head_dim not a multiple of 16");
     } else {
       need(s.quantized == 0, at("slot", n), "a convolution's columns are f32");
@@ -108,16 +108,17 @@ class StepChecker {
       ok(step_.weight[n] >= 0 && static_cast<size_t>(step_.weight[n]) < plan_.weights.size(),
          "names an unknown weight");
     }
+    const Op op = static_cast<Op>(step_.op);
     for (int32_t bias : step_.bias) {
-      ok(bias < 0 || step_.op == static_cast<uint32_t>(Op::kLinear), "has a bias that it ignores");
+      ok(bias < 0 || op == Op::kLinear, "has a bias that it ignores");
       ok(bias < 0 || static_cast<size_t>(bias) < plan_.weights.size(), "names an unknown bias");
     }
-    ok(step_.out >= 0 && static_cast<size_t>(step_.out) < plan_.buffers.size(),
+    ok(op == Op::kStoreMemory ||
+           (step_.out >= 0 && static_cast<size_t>(step_.out) < plan_.buffers.size()),
        "names an unknown output buffer");
     ok(step_.constant <= plan_.constants.size() &&
            step_.constants <= plan_.constants.size() - step_.constant,
        "names unknown constants");
-    const Op op = static_cast<Op>(step_.op);
     ok(step_.constants == 0 || op == Op::kRope || op == Op::kQkvAttention,
        "has rotary frequencies that it does not use");
     for (float f : step_.f) ok(std::isfinite(f), "a number is not finite");
@@ -183,9 +184,46 @@ class StepChecker {
   void whole_lanes(uint32_t width) const { ok(width % 16 == 0, "width not a multiple of 16"); }
 
   void check_op() {
+    if (static_cast<Op>(step_.op) == Op::kStoreMemory) return check_memory();
     const uint32_t width = out().width;
     switch (static_cast<Op>(step_.op)) {
+      case Op::kFeatures: {
+        ok(out().group == 0 && width == plan_.header.features, "width is not the plan's features");
+        return output(width, 0);
+      }
+      case Op::kIm2col: {
+        const uint32_t taps = integer(0, 3, 3), stride = integer(1, 1, 2);
+        const uint32_t frames = step_.in[1] < 0 ? 1 : 2;
+        ok(out().group == 0 && frames >= stride && width % (taps * frames / stride) == 0,
+           "windows do not divide the width");
+        const uint32_t channels = width / (taps * frames / stride);
+        whole_lanes(channels);
+        for (uint32_t n = 0; n < frames; n++) token_input(static_cast<int>(n), channels);
+        return output(width, 0);
+      }
+      case Op::kGeluErf: {
+        whole_lanes(width);
+        return output(width, input(0, width).output_rows);
+      }
+      case Op::kLayerNorm: {
+        weight(0, 1, width);
+        weight(1, 1, width);
+        whole_lanes(width);
+        return output(width, input(0, width).output_rows);
+      }
+      case Op::kAddPosition: {
+        ok(step_.weights == 1 && out().group == 0, "needs one weight and an f32 output");
+        const uint32_t positions = plan_.weights[static_cast<size_t>(step_.weight[0])].rows;
+        weight(0, positions, width);
+        ok(positions >= plan_.header.context_length, "has fewer positions than the context");
+        whole_lanes(width);
+        token_input(0, width);
+        return output(width, 0);
+      }
+      case Op::kStoreMemory:
+      case Op::kMemoryAttention: return check_memory();
       case Op::kEmbed: {
+        ok(plan_.header.features == 0, "rows of features have no tokens");
         ok(step_.weights == 1 && out().group == 0, "needs one weight and an f32 output");
         const WeightRecord& w = plan_.weights[static_cast<size_t>(step_.weight[0])];
         ok(w.tiled == 1 && w.cols == width, "weight does not match");
@@ -286,6 +324,25 @@ class StepChecker {
     output(out().width, kind);
   }
 
+  // Keys and values of the whole memory: stored, attended to, or both.
+  void check_memory() const {
+    const bool attends = step_.op == static_cast<uint32_t>(Op::kMemoryAttention);
+    const uint32_t kv_heads = integer(1, 1, 4096), head_dim = integer(2, 16, kMaxHeadDim);
+    const uint32_t heads = attends ? integer(0, 1, 4096) : kv_heads;
+    const SlotRecord& s = slot(SlotKind::kMemory);
+    ok(s.a == kv_heads && s.b == head_dim && heads % kv_heads == 0, "slot does not match");
+    const int first = attends ? 1 : 0;
+    if (!attends || step_.in[1] >= 0) {
+      ok(plan_.header.features != 0, "only rows of features can be remembered");
+      token_input(first, kv_heads * head_dim);
+      token_input(first + 1, kv_heads * head_dim);
+    }
+    if (!attends) return;
+    ok(out().group == 0 || head_dim % out().group == 0, "head_dim not a multiple of the group");
+    token_input(0, heads * head_dim);
+    output(heads * head_dim, 0);
+  }
+
   void check_attention() {
     const uint32_t heads = integer(0, 1, 4096), kv_heads = integer(1, 1, 4096);
     const uint32_t head_dim = integer(2, 16, 4096);
@@ -332,17 +389,18 @@ Plan read_plan(const void* data, uint64_t size, uint64_t weights_size) {
   plan.steps = take<StepRecord>(cursor, end, plan.header.steps, "steps");
   plan.constants = take<float>(cursor, end, plan.header.constants, "constants");
   check(cursor == end, CACTUS_ERROR_PLAN, "plan: has bytes after its end");
-  check(plan.header.vocab_size > 0 && plan.header.vocab_size <= kMaxWidth &&
+  check(plan.header.vocab_size <= kMaxWidth && plan.header.features <= kMaxWidth &&
             plan.header.context_length > 0 && plan.header.context_length <= kMaxWidth,
-        CACTUS_ERROR_PLAN, "plan: vocabulary or context out of range");
+        CACTUS_ERROR_PLAN, "plan: vocabulary, features or context out of range");
   check_weights(plan, weights_size);
   check_buffers(plan);
   for (size_t n = 0; n < plan.steps.size(); n++) StepChecker(plan, n).check_all();
-  check(plan.header.logits < plan.buffers.size(), CACTUS_ERROR_PLAN,
-        "plan: names an unknown logits buffer");
-  const BufferRecord& logits = plan.buffers[plan.header.logits];
-  check(logits.group == 0 && logits.output_rows && logits.width == plan.header.vocab_size,
-        CACTUS_ERROR_PLAN, "plan: the logits buffer does not match the vocabulary");
+  check(plan.header.output < plan.buffers.size(), CACTUS_ERROR_PLAN,
+        "plan: names an unknown output buffer");
+  const BufferRecord& output = plan.buffers[plan.header.output];
+  check(output.group == 0 && output.output_rows &&
+            (plan.header.vocab_size == 0 || output.width == plan.header.vocab_size),
+        CACTUS_ERROR_PLAN, "plan: the output buffer does not match the vocabulary");
   return plan;
 }
 

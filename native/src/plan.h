@@ -26,6 +26,13 @@ enum class Op : uint32_t {
   kGelu = 16,
   kGeglu = 17,
   kScale = 18,
+  kFeatures = 32,
+  kIm2col = 33,
+  kGeluErf = 34,
+  kLayerNorm = 35,
+  kAddPosition = 36,
+  kStoreMemory = 37,
+  kMemoryAttention = 38,
 };
 
 enum class DType : uint32_t {
@@ -42,9 +49,10 @@ enum class DType : uint32_t {
 struct PlanHeader {
   char magic[8];  // "CACTPLN1"
   uint32_t weights, buffers, slots, steps, constants;
-  uint32_t vocab_size, context_length;
-  uint32_t logits;  // the buffer of the logits
-  uint32_t reserved[6];
+  uint32_t vocab_size, context_length;  // vocab_size 0: states are returned, no logits
+  uint32_t output;    // the buffer of the logits; or, without a vocabulary, of the states to return
+  uint32_t features;  // floats of a row that come from the caller; 0: rows are tokens
+  uint32_t reserved[5];
 };
 static_assert(sizeof(PlanHeader) == 64);
 
@@ -63,12 +71,13 @@ struct BufferRecord {
 };
 static_assert(sizeof(BufferRecord) == 16);
 
-enum class SlotKind : uint32_t { kKv = 0, kConv = 1 };
+// kMemory: keys and values of a sequence that tokens attend to as a whole: what an encoder heard.
+enum class SlotKind : uint32_t { kKv = 0, kConv = 1, kMemory = 2 };
 
 struct SlotRecord {
   uint32_t kind;
-  uint32_t a, b;       // kv: heads, head_dim; conv: width, taps
-  uint32_t quantized;  // kv: 1: int8 with a scale per head and position, 0: f16
+  uint32_t a, b;       // kv, memory: heads, head_dim; conv: width, taps
+  uint32_t quantized;  // kv, memory: 1: int8 with a scale per head and position, 0: f16
 };
 static_assert(sizeof(SlotRecord) == 16);
 

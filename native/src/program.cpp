@@ -52,8 +52,8 @@ Weight resolve(const WeightRecord& record, const uint8_t* base) {
 }
 
 bool attends(const StepRecord& step) {
-  return step.op == static_cast<uint32_t>(Op::kAttention) ||
-         step.op == static_cast<uint32_t>(Op::kQkvAttention);
+  const Op op = static_cast<Op>(step.op);
+  return op == Op::kAttention || op == Op::kQkvAttention || op == Op::kMemoryAttention;
 }
 
 bool convolves(const StepRecord& step) {
@@ -65,18 +65,40 @@ bool convolves(const StepRecord& step) {
 
 Program::Program(const void* plan, uint64_t plan_size, const std::string& weights_path,
                  const KernelTable& kernels, int threads, uint32_t max_rows, bool preload)
-    : mapping_(weights_path, preload),
-      plan_(read_plan(plan, plan_size, mapping_.size())),
+    : mapping_(std::make_shared<const Mapping>(weights_path, preload)),
+      plan_(read_plan(plan, plan_size, mapping_->size())),
       kernels_(kernels),
       max_rows_(max_rows),
-      tokens_(UINT32_MAX),
       layout_(std::make_shared<StateLayout>(plan_)),
-      team_(threads),
-      pacer_(threads),
-      active_(threads),
-      waited_(static_cast<size_t>(threads)) {
+      mutex_(std::make_shared<std::mutex>()),
+      team_(std::make_shared<Team>(threads)),
+      pacer_(threads) {
+  prepare();
+}
+
+Program::Program(const void* plan, uint64_t plan_size, const Program& base, uint32_t max_rows)
+    : mapping_(base.mapping_),
+      plan_(read_plan(plan, plan_size, mapping_->size())),
+      kernels_(base.kernels_),
+      max_rows_(max_rows),
+      layout_(base.layout_),
+      mutex_(base.mutex_),
+      team_(base.team_),
+      pacer_(base.threads()) {
+  const std::vector<SlotRecord>&slots = plan_.slots, &others = base.plan_.slots;
+  check(slots.size() == others.size() && std::equal(slots.begin(), slots.end(), others.begin(),
+                                                    [](const SlotRecord& a, const SlotRecord& b) {
+                                                      return std::memcmp(&a, &b, sizeof a) == 0;
+                                                    }),
+        CACTUS_ERROR_PLAN, "plan: its slots are not those of the program that it shares");
+  prepare();
+}
+
+void Program::prepare() {
+  active_ = threads();
+  waited_.resize(static_cast<size_t>(threads()));
   for (const WeightRecord& record : plan_.weights) {
-    weights_.push_back(resolve(record, mapping_.data()));
+    weights_.push_back(resolve(record, mapping_->data()));
   }
   for (const StepRecord& step : plan_.steps) {
     functions_.push_back(find_op(static_cast<Op>(step.op)));
@@ -85,6 +107,7 @@ Program::Program(const void* plan, uint64_t plan_size, const std::string& weight
     if (step.op == static_cast<uint32_t>(Op::kEmbed)) {
       tokens_ = std::min(tokens_, weights_[static_cast<size_t>(step.weight[0])].rows);
     }
+    needs_memory_ |= step.op == static_cast<uint32_t>(Op::kMemoryAttention);
   }
   seconds_.resize(plan_.steps.size());
   make_rotaries();
@@ -116,14 +139,14 @@ void Program::make_buffers() {
     widest = std::max(widest, buffer.stride);
   }
   for (const StepRecord& step : plan_.steps) {
-    const uint32_t width = padded(plan_.buffers[static_cast<size_t>(step.out)].width);
-    if (attends(step) || convolves(step)) queries = std::max(queries, width);
+    if (!attends(step) && !convolves(step)) continue;
+    queries = std::max(queries, padded(plan_.buffers[static_cast<size_t>(step.out)].width));
   }
   // A row before it is quantised; or an attention tile: scores, queries, and the running and a
   // page's (m, l, o).
   const uint32_t attention = kMaxQueries * (kPage + kQueryStride + 2 * (2 + kMaxHeadDim));
   scratch_floats_ = std::max(widest, attention);
-  scratch_.assign(static_cast<size_t>(team_.size()), std::vector<float>(scratch_floats_));
+  scratch_.assign(static_cast<size_t>(threads()), std::vector<float>(scratch_floats_));
   row_scratch_.resize(static_cast<size_t>(max_rows_) * queries);
   make_output_buffers(1);
 }
@@ -192,13 +215,15 @@ Batch Program::make_batch(std::vector<Sequence> sequences) const {
   for (uint32_t s = 0; s < batch.sequences.size(); s++) {
     Sequence& sequence = batch.sequences[s];
     sequence.first_row = batch.rows();
-    sequence.start = sequence.session->length();
+    const bool remembers = sequence.features != nullptr;
+    sequence.start = remembers ? 0 : sequence.session->length();
+    sequence.memory = remembers ? sequence.count : sequence.session->memory_length();
     for (uint32_t n = 0; n < sequence.count; n++) {
       if (sequence.outputs == CACTUS_OUTPUTS_ALL ||
           (sequence.outputs == CACTUS_OUTPUTS_LAST && n + 1 == sequence.count)) {
         batch.outputs.push_back(batch.rows());
       }
-      batch.tokens.push_back(sequence.tokens[n]);
+      if (!remembers) batch.tokens.push_back(sequence.tokens[n]);
       batch.sequence.push_back(s);
       batch.positions.push_back(sequence.start + n);
     }
@@ -220,6 +245,10 @@ void Program::check_batch(const Batch& batch, uint32_t n_outputs) const {
                                             std::to_string(context));
     }
   }
+  for (const Sequence& s : batch.sequences) {
+    check(!needs_memory_ || s.memory != 0, CACTUS_ERROR_ARGUMENT,
+          "step: a session has no memory yet; run its features first");
+  }
   for (int32_t token : batch.tokens) {
     if (token < 0 || static_cast<uint32_t>(token) >= tokens_) {
       throw Error(CACTUS_ERROR_ARGUMENT, "step: token " + std::to_string(token) +
@@ -233,7 +262,7 @@ void Program::check_batch(const Batch& batch, uint32_t n_outputs) const {
 void Program::meet(int thread) {
   if (active_ == 1) return;
   const auto begin = std::chrono::steady_clock::now();
-  team_.barrier().wait();
+  team_->barrier().wait();
   waited_[static_cast<size_t>(thread)] +=
       std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
 }
@@ -252,7 +281,8 @@ void Program::run_steps(int thread) {
           std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
     }
   }
-  const Buffer& logits = buffers_[plan_.header.logits];
+  if (plan_.header.vocab_size == 0) return;
+  const Buffer& logits = buffers_[plan_.header.output];
   for (size_t row = static_cast<size_t>(thread); row < batch_.outputs.size();
        row += static_cast<size_t>(active_)) {
     kernels_.logit_stats(logits.values + row * logits.stride,
@@ -261,8 +291,8 @@ void Program::run_steps(int thread) {
 }
 
 void Program::step(std::vector<Sequence> sequences, cactus_output* outputs, uint32_t n_outputs,
-                   float* logits) {
-  mapping_.check_unchanged();
+                   float* values) {
+  mapping_->check_unchanged();
   Batch batch = make_batch(std::move(sequences));
   check_batch(batch, n_outputs);
   // All memory first, so that a failure leaves every session as it was.
@@ -270,7 +300,9 @@ void Program::step(std::vector<Sequence> sequences, cactus_output* outputs, uint
   active_ = pacer_.next();
   const size_t partials = attention_partials(plan_, kernels_, batch, active_);
   if (partials_.size() < partials) partials_.resize(partials);
-  for (const Sequence& s : batch.sequences) s.session->reserve(s.count);
+  for (const Sequence& s : batch.sequences) {
+    s.features ? s.session->reserve_memory(s.count) : s.session->reserve(s.count);
+  }
   const std::function<void(int)> job = [this](int thread) { run_steps(thread); };
   batch_ = std::move(batch);
 
@@ -279,15 +311,19 @@ void Program::step(std::vector<Sequence> sequences, cactus_output* outputs, uint
   if (active_ == 1) {
     job(0);
   } else {
-    team_.run(job);
+    team_->run(job);
   }
   const std::chrono::duration<double> took = std::chrono::steady_clock::now() - begin;
   pacer_.record(active_, took.count(), *std::max_element(waited_.begin(), waited_.end()));
-  for (const Sequence& s : batch_.sequences) s.session->advance(s.count);
+  for (const Sequence& s : batch_.sequences) {
+    s.features ? s.session->remember(s.count) : s.session->advance(s.count);
+  }
   try {
-    choose(outputs, logits);
+    plan_.header.vocab_size == 0 ? give_states(values) : choose(outputs, values);
   } catch (...) {
-    for (const Sequence& s : batch_.sequences) s.session->truncate(s.start);
+    for (const Sequence& s : batch_.sequences) {
+      s.features ? s.session->remember(0) : static_cast<void>(s.session->truncate(s.start));
+    }
     throw;
   }
 }
@@ -302,7 +338,7 @@ void Program::choose(cactus_output* outputs, float* logits) {
                   "overflowed");
     }
   }
-  const Buffer& buffer = buffers_[plan_.header.logits];
+  const Buffer& buffer = buffers_[plan_.header.output];
   const int vocab = static_cast<int>(plan_.header.vocab_size);
   for (size_t n = 0; n < n_outputs; n++) {
     const float* row = buffer.values + n * buffer.stride;
@@ -320,6 +356,19 @@ void Program::choose(cactus_output* outputs, float* logits) {
   for (size_t n = 0; n < n_outputs; n++) {
     Sampler* sampler = batch_.sequences[batch_.sequence[batch_.outputs[n]]].sampler;
     if (sampler != nullptr) sampler->accept(outputs[n].token);
+  }
+}
+
+void Program::give_states(float* states) const {
+  const Buffer& buffer = buffers_[plan_.header.output];
+  for (size_t n = 0; n < batch_.outputs.size(); n++) {
+    const float* row = buffer.values + n * buffer.stride;
+    const bool finite =
+        std::all_of(row, row + buffer.width, [](float x) { return std::isfinite(x); });
+    check(finite, CACTUS_ERROR_NONFINITE,
+          "the model's states hold NaN or infinity: its weights or its input are damaged, or a "
+          "value overflowed");
+    if (states != nullptr) std::copy_n(row, buffer.width, states + n * buffer.width);
   }
 }
 

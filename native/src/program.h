@@ -16,25 +16,27 @@
 
 namespace cactus {
 
-// The rows of one session in a step.
+// The rows of one session in a step: tokens that continue it, or the features of a new memory.
 struct Sequence {
   Session* session;
   const int32_t* tokens;
+  const float* features;  // [count][plan's features], or null
   uint32_t count;
   uint32_t outputs;
   Sampler* sampler;  // null: greedy
-  uint32_t first_row;
-  uint32_t start;  // position of the first row
+  uint32_t first_row = 0;
+  uint32_t start = 0;   // position of the first row
+  uint32_t memory = 0;  // positions of its memory
 };
 
 // What one step runs over: the rows of all sequences, one after another.
 struct Batch {
   std::vector<Sequence> sequences;
-  std::vector<int32_t> tokens;      // by row
+  std::vector<int32_t> tokens;      // by row, if rows are tokens
   std::vector<uint32_t> sequence;   // by row
   std::vector<uint32_t> positions;  // by row
   std::vector<uint32_t> outputs;    // rows whose logits are wanted
-  uint32_t rows() const { return static_cast<uint32_t>(tokens.size()); }
+  uint32_t rows() const { return static_cast<uint32_t>(sequence.size()); }
 };
 
 struct Weight {
@@ -69,13 +71,16 @@ class Program {
   // max_rows and threads are in range; kernels is a tier that runs here.
   Program(const void* plan, uint64_t plan_size, const std::string& weights_path,
           const KernelTable& kernels, int threads, uint32_t max_rows, bool preload);
+  // Another plan over the same weights file: it shares the threads, the lock and the sessions of
+  // `base`, whose plan must have the same slots.
+  Program(const void* plan, uint64_t plan_size, const Program& base, uint32_t max_rows);
   ~Program();
   Program(const Program&) = delete;
   Program& operator=(const Program&) = delete;
 
   // Runs the batch's sequences; see cactus_program_step.
   void step(std::vector<Sequence> sequences, cactus_output* outputs, uint32_t n_outputs,
-            float* logits);
+            float* values);
   void read(uint32_t buffer, float* out, uint64_t count);
   // Where row `row` of `rows` of a quantised buffer lies, from `column` (a multiple of 32) on.
   PanelRow panel_row(const Buffer& buffer, uint32_t rows, uint32_t row, uint32_t column) const;
@@ -83,9 +88,10 @@ class Program {
 
   const Plan& plan() const { return plan_; }
   const KernelTable& kernels() const { return kernels_; }
-  int threads() const { return team_.size(); }
+  int threads() const { return team_->size(); }
   uint32_t max_rows() const { return max_rows_; }
-  uint64_t weight_bytes() const { return mapping_.size(); }
+  uint32_t output_width() const { return plan_.buffers[plan_.header.output].width; }
+  uint64_t weight_bytes() const { return mapping_->size(); }
   uint64_t arena_bytes() const { return arena_bytes_; }
   std::shared_ptr<const StateLayout> layout() const { return layout_; }
   std::shared_ptr<std::mutex> mutex() const { return mutex_; }
@@ -93,23 +99,26 @@ class Program {
  private:
   friend struct Context;
 
+  void prepare();
   void make_buffers();
   void make_output_buffers(uint32_t rows);
   void make_rotaries();
   Batch make_batch(std::vector<Sequence> sequences) const;
   void check_batch(const Batch& batch, uint32_t n_outputs) const;
   void choose(cactus_output* outputs, float* logits);
+  void give_states(float* states) const;
   void run_steps(int thread);
   void meet(int thread);
   void fill_rotaries(int thread);
 
-  const Mapping mapping_;
+  const std::shared_ptr<const Mapping> mapping_;
   const Plan plan_;
   const KernelTable& kernels_;
   const uint32_t max_rows_;
-  uint32_t tokens_;  // ids that every embedding has a row for
+  uint32_t tokens_ = UINT32_MAX;  // ids that every embedding has a row for
+  bool needs_memory_ = false;     // attends to what its sessions remember
   std::shared_ptr<const StateLayout> layout_;
-  std::shared_ptr<std::mutex> mutex_ = std::make_shared<std::mutex>();
+  std::shared_ptr<std::mutex> mutex_;
   std::vector<Weight> weights_;
   std::vector<Buffer> buffers_;
   std::vector<Rotary> rotaries_;
@@ -126,7 +135,7 @@ class Program {
   bool profiling_ = false;
   std::vector<double> seconds_;
   Batch batch_;
-  Team team_;
+  std::shared_ptr<Team> team_;
   Pacer pacer_;
   int active_;                  // threads of the current step: all of the team, or one
   std::vector<double> waited_;  // seconds at barriers in the current step, by thread

@@ -12,9 +12,11 @@ namespace cactus {
 StateLayout::StateLayout(const Plan& plan) : kv(plan.slots.size()), conv(plan.slots.size()) {
   for (size_t n = 0; n < plan.slots.size(); n++) {
     const SlotRecord& slot = plan.slots[n];
-    if (slot.kind == static_cast<uint32_t>(SlotKind::kKv)) {
-      kv[n] = {kv_bytes, slot.a, slot.b, slot.quantized != 0};
-      kv_bytes += size_t{2} * slot.a * kv[n].head_bytes();
+    if (slot.kind != static_cast<uint32_t>(SlotKind::kConv)) {
+      const bool memory = slot.kind == static_cast<uint32_t>(SlotKind::kMemory);
+      size_t& bytes = memory ? memory_bytes : kv_bytes;
+      kv[n] = {bytes, slot.a, slot.b, slot.quantized != 0, memory};
+      bytes += size_t{2} * slot.a * kv[n].head_bytes();
     } else {
       const int ring = static_cast<int>(slot.b) - 1 + Session::kRollback;
       conv[n] = {ring_floats, tail_floats, slot.a, slot.b, ring};
@@ -25,11 +27,11 @@ StateLayout::StateLayout(const Plan& plan) : kv(plan.slots.size()), conv(plan.sl
   }
 }
 
-Page::Page(const StateLayout& layout)
-    : kv_bytes_(std::max<size_t>(layout.kv_bytes, 1)),
+Page::Page(size_t kv_bytes, size_t tail_floats)
+    : kv_bytes_(std::max<size_t>(kv_bytes, 1)),
       // calloc: a large block comes as zero pages that take no memory until they are written.
       kv_(static_cast<uint8_t*>(std::calloc(kv_bytes_, 1)), std::free),
-      tail_(layout.tail_floats) {
+      tail_(tail_floats) {
   if (kv_ == nullptr) throw std::bad_alloc();
 }
 
@@ -52,10 +54,23 @@ void Session::reserve(uint32_t count) {
   // step that failed) have none.
   for (size_t page = first; page <= last && page < pages_.size(); page++) {
     if (pages_[page].use_count() == 1) continue;
-    pages_[page] =
-        page == first ? std::make_shared<Page>(*pages_[page]) : std::make_shared<Page>(*layout_);
+    pages_[page] = page == first ? std::make_shared<Page>(*pages_[page]) : fresh();
   }
-  while (pages_.size() <= last) pages_.push_back(std::make_shared<Page>(*layout_));
+  while (pages_.size() <= last) pages_.push_back(fresh());
+}
+
+void Session::reserve_memory(uint32_t count) {
+  std::vector<std::shared_ptr<Page>> pages(memory_);
+  pages.resize((count + kPage - 1) / kPage);
+  for (std::shared_ptr<Page>& page : pages) {
+    // Twice: here and in this session.
+    if (page == nullptr || page.use_count() > 2) {
+      page = std::make_shared<Page>(layout_->memory_bytes, 0);
+    }
+  }
+  memory_.swap(pages);
+  memory_length_ = 0;
+  truncate(0);
 }
 
 void Session::advance(uint32_t count) {
@@ -97,6 +112,8 @@ void Session::restore(const Session& from) {
   if (this == &from) return;
   Session copy(from);
   std::swap(pages_, copy.pages_);
+  std::swap(memory_, copy.memory_);
+  memory_length_ = copy.memory_length_;
   std::swap(rings_, copy.rings_);
   length_ = copy.length_;
   ring_start_ = copy.ring_start_;
@@ -104,7 +121,7 @@ void Session::restore(const Session& from) {
 
 KvPage Session::kv(size_t page, uint32_t slot, uint32_t head) const {
   const StateLayout::Kv& kv = layout_->kv[slot];
-  uint8_t* k = pages_[page]->kv() + kv.offset + head * kv.head_bytes();
+  uint8_t* k = (kv.memory ? memory_ : pages_)[page]->kv() + kv.offset + head * kv.head_bytes();
   uint8_t* v = k + kv.heads * kv.head_bytes();
   if (!kv.quantized) return {k, v, nullptr, nullptr};
   return {k, v, reinterpret_cast<float*>(k + kv.number_bytes()),

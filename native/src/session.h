@@ -1,8 +1,9 @@
-// One conversation's state: KV pages and the recent columns of its convolutions.
+// One conversation's state: KV pages, the recent columns of its convolutions, and its memory.
 //
 // A page holds 256 positions of every attention layer, and the last input columns of every
 // convolution at its end, so that a session can go back to any page boundary. Pages are shared
-// between forks and copied by whoever writes first.
+// between forks and copied by whoever writes first. Memory, the keys and values of what an encoder
+// heard, lies in pages of its own: it is written as a whole and does not grow with the tokens.
 #pragma once
 
 #include <cstdint>
@@ -22,7 +23,7 @@ struct StateLayout {
   struct Kv {
     size_t offset;  // bytes from the start of the page: keys of all heads, then values
     uint32_t heads, head_dim;
-    bool quantized;
+    bool quantized, memory;
     size_t number_bytes() const { return size_t{head_dim} * kPage * (quantized ? 1 : 2); }
     // Of the keys or the values of one head.
     size_t head_bytes() const { return number_bytes() + (quantized ? kPage * sizeof(float) : 0); }
@@ -33,9 +34,10 @@ struct StateLayout {
     uint32_t width, taps;
     int ring;  // columns
   };
-  std::vector<Kv> kv;      // by slot, unused entries have heads 0
-  std::vector<Conv> conv;  // by slot, unused entries have width 0
-  size_t kv_bytes = 0;     // keys and values of a page
+  std::vector<Kv> kv;       // by slot, unused entries have heads 0
+  std::vector<Conv> conv;   // by slot, unused entries have width 0
+  size_t kv_bytes = 0;      // keys and values of a page
+  size_t memory_bytes = 0;  // of a page of memory
   size_t tail_floats = 0;
   size_t ring_floats = 0;
   bool recurrent = false;
@@ -43,7 +45,7 @@ struct StateLayout {
 
 class Page {
  public:
-  explicit Page(const StateLayout& layout);
+  Page(size_t kv_bytes, size_t tail_floats);
   Page(const Page& other);
   Page& operator=(const Page&) = delete;
 
@@ -71,10 +73,16 @@ class Session {
   // Moves past `count` positions whose state the step has written.
   void advance(uint32_t count);
   uint32_t truncate(uint32_t length);
+  // Makes pages for a memory of `count` positions, owned by this session alone; forgets the old
+  // memory, and all tokens, which had attended to it.
+  void reserve_memory(uint32_t count);
+  void remember(uint32_t count) { memory_length_ = count; }
+  uint32_t memory_length() const { return memory_length_; }
   void restore(const Session& from);
   const StateLayout& layout() const { return *layout_; }
 
-  // The page's keys and values of one head; `page` is position / kPage.
+  // The page's keys and values of one head; `page` is position / kPage, in the tokens or the
+  // memory.
   KvPage kv(size_t page, uint32_t slot, uint32_t head) const;
   float* ring(uint32_t slot) { return rings_.data() + layout_->conv[slot].ring_offset; }
   // The columns of the page's last taps - 1 positions, [taps - 1][width].
@@ -83,12 +91,15 @@ class Session {
   }
 
  private:
+  std::shared_ptr<Page> fresh() const {
+    return std::make_shared<Page>(layout_->kv_bytes, layout_->tail_floats);
+  }
   void load_tails(uint32_t boundary);
 
   std::shared_ptr<const StateLayout> layout_;
-  std::vector<std::shared_ptr<Page>> pages_;
+  std::vector<std::shared_ptr<Page>> pages_, memory_;
   std::vector<float> rings_;
-  uint32_t length_ = 0;
+  uint32_t length_ = 0, memory_length_ = 0;
   uint32_t ring_start_ = 0;  // the rings can take the session back to any length from here on
 };
 

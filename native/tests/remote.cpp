@@ -5,11 +5,12 @@
 // that follow, both int32, and those bytes: the result, or the message of an error.
 //
 //   tiers                                            names of those that can run here
-//   create ISA THREADS MAX_ROWS BYTES PATH           id, cactus_program_info; BYTES of the plan
+//   create ISA THREADS MAX_ROWS SHARES BYTES PATH    id, cactus_program_info; BYTES of the plan
 //                                                    follow the line, ISA - is the default
 //   session PROGRAM                                  id
 //   step PROGRAM OUTPUTS VOCAB ROWS                  outputs, then logits [OUTPUTS][VOCAB]
-//        {SESSION OUTPUTS_OF_ROW COUNT TOKEN...}...
+//        {SESSION OUTPUTS_OF_ROW COUNT WIDTH TOKEN...}...   WIDTH 0: tokens; else no tokens, and
+//                                                    [COUNT][WIDTH] floats follow the line
 //   read PROGRAM BUFFER COUNT                        floats
 //   close PROGRAM                                    nothing; its sessions are closed, too
 #include <cstring>
@@ -34,7 +35,8 @@ cactus_status create(std::istream& words, std::string* result) {
   std::string isa, path;
   cactus_program_options options{};
   options.size = sizeof options;
-  words >> isa >> options.threads >> options.max_rows >> options.plan_size >> std::ws;
+  words >> isa >> options.threads >> options.max_rows >> options.shares >> options.plan_size >>
+      std::ws;
   std::getline(words, path);
   std::string plan(options.plan_size, '\0');
   std::cin.read(plan.data(), static_cast<std::streamsize>(plan.size()));
@@ -59,8 +61,17 @@ cactus_status step(std::istream& words, std::string* result) {
   words >> program >> n_outputs >> vocab >> n_rows;
   std::vector<cactus_row> rows(n_rows);
   std::vector<std::vector<int32_t>> tokens(n_rows);
+  std::vector<std::vector<float>> features(n_rows);
   for (size_t n = 0; n < n_rows; n++) {
-    words >> rows[n].session >> rows[n].outputs >> rows[n].count;
+    size_t width = 0;
+    words >> rows[n].session >> rows[n].outputs >> rows[n].count >> width;
+    if (width != 0) {
+      features[n].resize(rows[n].count * width);
+      std::cin.read(reinterpret_cast<char*>(features[n].data()),
+                    static_cast<std::streamsize>(features[n].size() * sizeof(float)));
+      rows[n].features = features[n].data();
+      continue;
+    }
     tokens[n].resize(rows[n].count);
     for (int32_t& token : tokens[n]) words >> token;
     rows[n].tokens = tokens[n].data();

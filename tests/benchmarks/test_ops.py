@@ -34,7 +34,7 @@ def test_cost_of_attention(load: Any, tmp_path: Any) -> None:
 def test_every_op_is_timed(load: Any, op: str) -> None:
     ops = load("ops")
     case = CASES[op][-1]
-    (timing,) = ops.measure(case, "f32", [PEAKS], 0.0)
+    (timing,) = ops.measure(case, "f32", "int12", [PEAKS], 0.0)
     assert timing.seconds > 0
     assert (timing.share is None) == (timing.bound == "")
     assert op in ops.line(timing)
@@ -45,7 +45,7 @@ def test_copies_of_a_matrix_are_multiplied_too(load: Any) -> None:
     case = Case("linear", (512,), ((512, 512),), {}, ((1,),))
     copies = ops._copies(case, "q4")
     assert copies == ops.COPIES_BYTES // (512 * 512 * 0.625) > 100
-    (timing,) = ops.measure(case, "q4", [PEAKS], 0.0)
+    (timing,) = ops.measure(case, "q4", "int12", [PEAKS], 0.0)
     assert timing.nbytes == 512 * 512 * 0.625 + 512 * 4
     dots = 1.5 * 2 * 512 * 512
     limit = max(timing.nbytes / PEAKS.bytes_per_second, dots / PEAKS.int8_per_second)

@@ -21,6 +21,7 @@ from cactus.graph.passes import optimize
 from cactus.graph.reference import ReferenceProgram
 from cactus.graph.step import Row
 from cactus.models.base import Architecture, load_architecture
+from cactus.weights.layout import GROUPS
 from tests.tolerances import assert_close
 
 FOLDER = Path(__file__).resolve().parent.parent / "golden"
@@ -68,8 +69,10 @@ class Golden:
 
 
 def stored_dtype(dtype: str, cols: int) -> str:
-    """The type of a matrix where ``dtype`` is wanted: q4_64 has whole groups, or q4 takes over."""
-    return "q4" if dtype == "q4_64" and cols % 64 else dtype
+    """The type of a matrix where ``dtype`` is wanted: f16 if its columns are no whole groups."""
+    if dtype == "q4_64" and cols % 64:
+        dtype = "q4"
+    return "f16" if cols % GROUPS.get(dtype, 1) else dtype
 
 
 def fused(graph: Graph, dtype: str) -> Graph:

@@ -57,6 +57,7 @@ def shape(architecture: Architecture, name: str) -> tuple[int, ...]:
 
 def test_known_architectures_are_the_files_of_the_package() -> None:
     names = ["gemma3_text", "granite", "lfm2", "llama", "phi3", "qwen2", "qwen3", "smollm3"]
+    names.append("whisper")
     assert known_architectures() == names
 
 

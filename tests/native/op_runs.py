@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 
 from cactus.graph.node import Graph, Node
-from cactus.native import Row
 from cactus.weights.layout import GROUPS
 from tests.native import programs
 from tests.native.programs import OpenProgram
@@ -27,19 +26,17 @@ def run_native(
 ) -> np.ndarray:
     """The rows of the node "result" after each step, read from its buffer."""
     result = graph.node("result")
-    plan = programs.plan_of(graph, packed, keep=True, **types)  # type: ignore[arg-type]
+    context = built.case.weights[0][0] if result.op == "add_position" else 4096
+    plan = programs.plan_of(graph, packed, keep=True, context=context, **types)  # type: ignore[arg-type]
     buffer, column, width = plan.places["result"]
     rows = []
-    with open_program(plan.blob, packed.path) as program:
+    most = max(sum(map(len, step)) for step in built.steps)
+    with open_program(plan.blob, packed.path, chunk=max(256, most)) as program:
         sessions = [program.session() for _ in built.case.chunks]
-        for step in built.steps:
-            fed = [
-                Row(session, tokens, built.case.outputs)  # type: ignore[arg-type]
-                for session, tokens in zip(sessions, step, strict=True)
-                if tokens
-            ]
+        for step in range(len(built.steps)):
+            fed = built.rows(step, sessions)
             outputs = program.step(fed)
-            count = sum(len(row.tokens) for row in fed)
+            count = sum(row.count for row in fed)
             if result.op == "output_rows":
                 count = len(outputs)
             values = program.read(buffer, count, plan.buffers[buffer].width)
@@ -52,10 +49,10 @@ def with_logits(built: Built) -> Graph:
     result = built.graph.node("result")
     if result.op == "output_rows":
         return built.graph
-    first = next(node for node in built.graph.nodes if node.op == "embed")
+    first = next(node for node in built.graph.nodes if node.op in ("embed", "features"))
     outputs = Node("output_rows", (first,), first.width, name="logits")
-    everything = Graph.of([result, outputs], built.graph.slots, built.graph.weights)
-    return Graph(everything.nodes, (outputs,), everything.slots, everything.weights)
+    graph = built.graph
+    return Graph((*graph.nodes, outputs), (outputs, *graph.outputs), graph.slots, graph.weights)
 
 
 def compare(
@@ -77,7 +74,7 @@ def compare(
     matrices = {name for name in graph.weights if name.startswith("weight")}
     only = matrices if quantized else None
     packed = programs.store(graph, built.tensors, folder / "weights", dtype, only=only)
-    rounded = Built(case, built.graph, packed.values, built.steps)
+    rounded = Built(case, built.graph, built.tensors | packed.values, built.steps)
     want = run_reference(rounded, kv_dtype=kv, activations=activations)
     kind = "q12" if quantized or case.op == "quantize" else "f32"
     types = {"kv": kv, "activations": activations}

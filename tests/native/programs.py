@@ -86,6 +86,7 @@ def store(
     stored: dict[str, Stored] = {}
     values: dict[str, NDArray[np.float32]] = {}
     with path.open("wb") as file:
+        file.write(b"\0" * 64)  # no file is empty, not even that of an op without weights
         for name in graph.weights:
             value = np.ascontiguousarray(tensors[name], np.float32)
             file.write(b"\0" * (-file.tell() % 64))

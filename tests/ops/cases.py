@@ -2,8 +2,9 @@
 
 A case is data: which op, on what widths, with what attributes, over what batch. ``build`` turns it
 into a graph of that one op, and ``run_reference`` computes it; a native runner takes the same Case.
-Inputs that are activations come from ``embed`` nodes, since a graph has no other way in: the values
-of input i of row t are row ``tokens[t]`` of an embedding matrix ``input<i>``.
+Inputs that are activations come from ``embed`` nodes: the values of input i of row t are row
+``tokens[t]`` of an embedding matrix ``input<i>``. For the ops of encoders the same rows are
+features, given from outside.
 """
 
 from __future__ import annotations
@@ -26,6 +27,10 @@ Chunks = tuple[tuple[int, ...], ...]
 
 VOCABULARY = 48
 """Rows of the embedding matrices that feed a case."""
+
+
+FEATURED = frozenset({"features", "im2col", "memory_attention", "store_memory"})
+"""Ops of encoders: their case's inputs, of one width, are parts of the features of a row."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +58,7 @@ class Case:
         flags = [str(key) for key, value in self.attrs.items() if value is True]
         extra = [str(len(self.attrs["inv_freq"]))] if "inv_freq" in self.attrs else []
         extra += [f"window{self.attrs['window']}"] if self.attrs.get("window") else []
-        extra += [f"group{self.attrs['group']}"] if "group" in self.attrs else []
+        extra += [f"{key}{self.attrs[key]}" for key in ("group", "stride") if key in self.attrs]
         extra += (
             [f"part{self.attrs['index']}of{self.attrs['parts']}"] if "parts" in self.attrs else []
         )
@@ -154,6 +159,20 @@ def _attention(op: str) -> list[Case]:
     return cases
 
 
+def _memory(op: str) -> list[Case]:
+    return [
+        Case(
+            op,
+            (heads * dim,) * 3,
+            (),
+            {"heads": heads, "kv_heads": heads, "head_dim": dim, "scale": dim**-0.5},
+            chunks,
+        )
+        for heads, dim in ((2, 16), (3, 64), (1, 48))
+        for chunks in (((1,),), ((17,),), ((5,), (1,), (12,)), ((300,),))
+    ]
+
+
 def _convolution(op: str, parts: int) -> list[Case]:
     return [
         Case(op, (parts * width,), ((width, taps),), {"taps": taps}, chunks)
@@ -224,6 +243,30 @@ CASES: dict[str, list[Case]] = {
     "geglu": [Case("geglu", (width,), (), {}, rows) for width in (32, 192, 4096) for rows in ROWS],
     "qkv_attention": _attention("qkv_attention"),
     "short_conv": _convolution("short_conv", 3),
+    "features": [
+        Case("features", (width,), (), {"width": width}, rows)
+        for width in (16, 160)
+        for rows in ROWS
+    ],
+    "im2col": [
+        Case("im2col", (width,) * frames, (), {"taps": 3, "stride": stride}, rows)
+        for width in (16, 80)
+        for frames, stride in ((1, 1), (2, 1), (2, 2))
+        for rows in ROWS
+    ],
+    "gelu_erf": _elementwise("gelu_erf", 1),
+    "layer_norm": [
+        Case("layer_norm", (width,), ((width,), (width,)), {"eps": eps}, rows)
+        for width, eps in ((16, 1e-5), (384, 1e-5), (1280, 1e-6))
+        for rows in ROWS
+    ],
+    "add_position": [
+        Case("add_position", (width,), ((80, width),), {}, chunks)
+        for width in (16, 384)
+        for chunks in SEQUENCES
+    ],
+    "memory_attention": _memory("memory_attention"),
+    "store_memory": _memory("store_memory"),
 }
 """The op tests' and benchmarks' table: at least one case for every op."""
 
@@ -237,6 +280,21 @@ class Built:
     tensors: Tensors
     steps: list[list[list[int]]]
     """steps[i][s]: what sequence s gets in step i, possibly nothing."""
+
+    def rows(self, step: int, sessions: list[Any]) -> list[Row]:
+        """What the sessions are fed in that step."""
+        return [
+            self._row(session, tokens)
+            for session, tokens in zip(sessions, self.steps[step], strict=True)
+            if tokens
+        ]
+
+    def _row(self, session: Any, tokens: list[int]) -> Row:
+        outputs: Any = self.case.outputs
+        if self.case.op not in FEATURED:
+            return Row(session, tokens, outputs)
+        parts = [self.tensors[f"input{i}"][tokens] for i in range(len(self.case.inputs))]
+        return Row(session, outputs=outputs, features=np.concatenate(parts, axis=1))
 
 
 def build(case: Case, *, quantized: int = 0) -> Built:
@@ -252,21 +310,29 @@ def build(case: Case, *, quantized: int = 0) -> Built:
         values = draw.standard_normal((VOCABULARY, width)) * spread
         tensors[name] = values.astype(np.float32)
         sources.append(Node("embed", (), width, weights=(name,), name=f"x{i}"))
+    if case.op in FEATURED:
+        sources = _parts_of_features(case)
     weights = []
     for i, shape in enumerate(case.weights):
         weights.append(f"weight{i}")
         values = draw.standard_normal(shape) / np.sqrt(shape[-1] if len(shape) > 1 else 1)
         tensors[weights[-1]] = values.astype(np.float32)
-    graph_shapes = {name: tensor.shape for name, tensor in tensors.items()}
+    used = {name for source in sources for name in source.weights} | set(weights)
+    graph_shapes = {name: tensor.shape for name, tensor in tensors.items() if name in used}
     attrs = dict(case.attrs)
     if quantized:
         x = sources[0]
         sources[0] = Node("quantize", (x,), x.width, {"group": quantized}, name="x0.quantize")
     slots = list(_slots(case))
-    width = OPS[case.op].width([s.width for s in sources], list(case.weights), attrs)
     state = slots[0].name if slots else None
-    node = Node(case.op, tuple(sources), width, attrs, tuple(weights), state, "result")
-    graph = verify(Graph.of([node], slots, graph_shapes))
+    op, effects = case.op, []
+    if op == "store_memory":  # is seen by what reads the memory afterwards
+        effects = [Node(op, tuple(sources[1:]), 0, attrs, (), state, "stored")]
+        op, sources = "memory_attention", sources[:1]
+    width = OPS[op].width([s.width for s in sources], list(case.weights), attrs)
+    node = Node(op, tuple(sources), width, attrs, tuple(weights), state, "result")
+    order = Graph.of([*effects, node], slots, graph_shapes).nodes
+    graph = verify(Graph(order, (node, *effects), tuple(slots), graph_shapes))
     vocabulary = case.weights[0][0] if case.op == "embed" else VOCABULARY
     steps: list[list[list[int]]] = [
         [
@@ -278,11 +344,25 @@ def build(case: Case, *, quantized: int = 0) -> Built:
     return Built(case, graph, tensors, steps)
 
 
+def _parts_of_features(case: Case) -> list[Node]:
+    if case.op == "features":
+        return []
+    parts, width = len(case.inputs), case.inputs[0]
+    features = Node("features", (), parts * width, {"width": parts * width}, name="features")
+    return [
+        Node("split", (features,), width, {"index": i, "parts": parts}, name=f"x{i}")
+        for i in range(parts)
+    ]
+
+
 def _slots(case: Case) -> Iterator[Slot]:
     state = OPS[case.op].state
     if state == "kv":
         kv_heads, head_dim = case.attrs["kv_heads"], case.attrs["head_dim"]
         yield Slot("kv", "state", kv_heads=kv_heads, head_dim=head_dim)
+    elif state == "memory":
+        kv_heads, head_dim = case.attrs["kv_heads"], case.attrs["head_dim"]
+        yield Slot("memory", "state", kv_heads=kv_heads, head_dim=head_dim)
     elif state == "conv":
         width, taps = case.weights[0]
         yield Slot("conv", "state", width=width, taps=taps)
@@ -295,13 +375,8 @@ def run(program: Any, built: Built) -> NDArray[np.float32]:
     """
     sessions = [program.session() for _ in built.case.chunks]
     results = []
-    for step in built.steps:
-        rows = [
-            Row(session, tokens, built.case.outputs)  # type: ignore[arg-type]
-            for session, tokens in zip(sessions, step, strict=True)
-            if tokens
-        ]
-        outputs = program.step(rows, want_logits=True)
+    for step in range(len(built.steps)):
+        outputs = program.step(built.rows(step, sessions), want_logits=True)
         results.extend(output.logits for output in outputs)
     return np.stack(results)
 

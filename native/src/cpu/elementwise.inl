@@ -40,6 +40,25 @@ static void rms_norm(const float* x, const float* w, float eps, int width, int p
   for (int i = 0; i < padded; i += 16) store(out + i, mul(mul(load(x + i), factor), load(w + i)));
 }
 
+// (x - mean) / sqrt(variance + eps) * w + bias
+static void layer_norm(const float* x, const float* w, const float* bias, float eps, int width,
+                       float* out) {
+  F16 sum = zero();
+  for (int i = 0; i < width; i += 16) sum = add(sum, load(x + i));
+  const F16 mean = set1(reduce_add(sum) / static_cast<float>(width));
+  F16 squares = zero();
+  for (int i = 0; i < width; i += 16) {
+    const F16 v = sub(load(x + i), mean);
+    squares = fma(v, v, squares);
+  }
+  const float variance = reduce_add(squares) / static_cast<float>(width);
+  const F16 factor = set1(1.0f / __builtin_sqrtf(variance + eps));
+  for (int i = 0; i < width; i += 16) {
+    const F16 normed = mul(sub(load(x + i), mean), factor);
+    store(out + i, fma(normed, load(w + i), load(bias + i)));
+  }
+}
+
 static void add_rows(const float* a, const float* b, int width, float* out) {
   for (int i = 0; i < width; i += 16) store(out + i, add(load(a + i), load(b + i)));
 }
@@ -49,6 +68,24 @@ static void mul_rows(const float* a, const float* b, int width, float* out) {
 static void silu(const float* x, int width, float* out) {
   for (int i = 0; i < width; i += 16) store(out + i, silu_lanes(load(x + i)));
 }
+// x * Phi(x), Phi the normal distribution's: 1 - erfc(|x| / sqrt 2) / 2 for positive x, its
+// complement for negative ones; erfc by formula 7.1.26 of Abramowitz and Stegun (1964), good
+// to 1.5e-7.
+static void gelu_erf(const float* x, int width, float* out) {
+  for (int i = 0; i < width; i += 16) {
+    const F16 v = load(x + i);
+    const F16 z = mul(max(v, sub(zero(), v)), set1(0.70710678118f));
+    const F16 t = div(set1(1.0f), fma(set1(0.3275911f), z, set1(1.0f)));
+    F16 p = fma(set1(1.061405429f), t, set1(-1.453152027f));
+    p = fma(p, t, set1(1.421413741f));
+    p = fma(p, t, set1(-0.284496736f));
+    p = fma(p, t, set1(0.254829592f));
+    const F16 tail = mul(mul(p, t), exp(sub(zero(), mul(z, z))));
+    const F16 half = mul(mul(v, set1(0.5f)), tail);
+    store(out + i, select_lt(v, zero(), half, sub(v, half)));
+  }
+}
+
 static void swiglu(const float* gate, const float* up, int width, float* out) {
   for (int i = 0; i < width; i += 16) store(out + i, mul(silu_lanes(load(gate + i)), load(up + i)));
 }

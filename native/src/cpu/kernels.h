@@ -130,9 +130,12 @@ struct KernelTable {
   // All widths are multiples of 16 floats (quantize_row: of the group).
   void (*quantize_row)(const float* x, int width, int group, const PanelRow* out);
   void (*rms_norm)(const float* x, const float* w, float eps, int width, int padded, float* out);
+  void (*layer_norm)(const float* x, const float* w, const float* bias, float eps, int width,
+                     float* out);
   void (*add)(const float* a, const float* b, int width, float* out);
   void (*mul)(const float* a, const float* b, int width, float* out);
   void (*silu)(const float* x, int width, float* out);
+  void (*gelu_erf)(const float* x, int width, float* out);
   void (*swiglu)(const float* gate, const float* up, int width, float* out);
   void (*gelu)(const float* x, int width, float* out);
   void (*geglu)(const float* gate, const float* up, int width, float* out);

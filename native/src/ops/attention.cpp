@@ -1,4 +1,4 @@
-// Causal attention of every row over its own sequence.
+// Causal attention of every row over its own sequence, or over all of its session's memory.
 //
 // Keys and values are stored first; then tiles of a few queries of one key/value head visit
 // the pages of their sequence in order. With few tiles (decoding) the pages themselves are shared
@@ -17,13 +17,15 @@ struct Shape {
   uint32_t heads, kv_heads, head_dim, group;
   uint32_t window;  // how many positions a query sees, its own included; 0: all
   uint32_t tile;    // queries of a tile
+  bool memory;      // every query sees the whole memory
   Shape(const StepRecord& step, const KernelTable& kernels)
       : heads(static_cast<uint32_t>(step.i[0])),
         kv_heads(static_cast<uint32_t>(step.i[1])),
         head_dim(static_cast<uint32_t>(step.i[2])),
         group(heads / kv_heads),
         window(static_cast<uint32_t>(step.i[4])),
-        tile(static_cast<uint32_t>(kernels.max_queries)) {}
+        tile(static_cast<uint32_t>(kernels.max_queries)),
+        memory(static_cast<Op>(step.op) == Op::kMemoryAttention) {}
 };
 
 // A tile: queries [first, first + count) of a sequence's rows x group heads, in row order.
@@ -60,6 +62,7 @@ struct Range {
 
 // Positions that a query sees, and the pages that the whole tile visits.
 Range seen(const Sequence& s, const Shape& shape, uint32_t query) {
+  if (shape.memory) return {0, s.memory};
   const uint32_t last = s.start + query / shape.group + 1;
   return {shape.window == 0 || last < shape.window ? 0 : last - shape.window, last};
 }
@@ -252,19 +255,20 @@ const float* columns(const StepRecord& step, const Context& c, int input, uint32
 
 // Prepares queries and stores keys and values: work(row, head) for query heads, then key heads.
 template <class Query, class Key>
-void prepare(const StepRecord& step, const Context& c, const Query& query, const Key& key) {
+void prepare(const StepRecord& step, const Context& c, uint32_t heads, uint32_t kv_heads,
+             const Query& query, const Key& key) {
   const Shape shape(step, c.kernels());
   const uint32_t rows = c.batch().rows();
   uint32_t first, last;
-  c.share(rows * (shape.heads + shape.kv_heads), &first, &last);
+  c.share(rows * (heads + kv_heads), &first, &last);
   for (uint32_t n = first; n < last; n++) {
     const uint32_t head = n / rows, row = n % rows;
-    if (head < shape.heads) {
+    if (head < heads) {
       float* q = c.row_scratch() + (static_cast<size_t>(row) * shape.heads + head) * shape.head_dim;
       query(row, head, q);
       continue;
     }
-    const uint32_t kv_head = head - shape.heads;
+    const uint32_t kv_head = head - heads;
     const uint32_t position = c.batch().positions[row];
     const Session* session = c.batch().sequences[c.batch().sequence[row]].session;
     const KvPage page = session->kv(position / kPage, static_cast<uint32_t>(step.slot), kv_head);
@@ -282,7 +286,7 @@ size_t attention_partials(const Plan& plan, const KernelTable& kernels, const Ba
   size_t most = 0;
   for (const StepRecord& step : plan.steps) {
     const Op op = static_cast<Op>(step.op);
-    if (op != Op::kAttention && op != Op::kQkvAttention) continue;
+    if (op != Op::kAttention && op != Op::kQkvAttention && op != Op::kMemoryAttention) continue;
     const Shape shape(step, kernels);
     if (!splits_pages(batch, shape, threads)) continue;
     most = std::max(most, count_pages(batch, shape) * Partial::floats(shape.head_dim));
@@ -292,8 +296,9 @@ size_t attention_partials(const Plan& plan, const KernelTable& kernels, const Ba
 
 void op_attention(const StepRecord& step, const Context& c) {
   const Shape shape(step, c.kernels());
+  const bool stores = step.in[1] >= 0;
   prepare(
-      step, c,
+      step, c, shape.heads, stores ? shape.kv_heads : 0,
       [&](uint32_t row, uint32_t head, float* q) {
         std::copy_n(columns(step, c, 0, row) + head * shape.head_dim, shape.head_dim, q);
       },
@@ -302,6 +307,16 @@ void op_attention(const StepRecord& step, const Context& c) {
                          columns(step, c, 2, row) + head * shape.head_dim);
       });
   attend_all(step, c);
+}
+
+void op_store_memory(const StepRecord& step, const Context& c) {
+  const Shape shape(step, c.kernels());
+  prepare(
+      step, c, 0, shape.kv_heads, [](uint32_t, uint32_t, float*) {},
+      [&](uint32_t row, uint32_t head) {
+        return std::pair(columns(step, c, 0, row) + head * shape.head_dim,
+                         columns(step, c, 1, row) + head * shape.head_dim);
+      });
 }
 
 // Merged q, k, v: head norms and rotary embedding on the way to the queries and the cache.
@@ -325,7 +340,7 @@ void op_qkv_attention(const StepRecord& step, const Context& c) {
   };
   float* key = c.scratch();
   prepare(
-      step, c,
+      step, c, shape.heads, shape.kv_heads,
       [&](uint32_t row, uint32_t head, float* q) {
         rotate(row, columns(step, c, 0, row) + head * shape.head_dim, 0, q);
       },

@@ -24,6 +24,13 @@ OpFunction find_op(Op op) {
     case Op::kGelu: return op_gelu;
     case Op::kGeglu: return op_geglu;
     case Op::kScale: return op_scale;
+    case Op::kFeatures: return op_features;
+    case Op::kIm2col: return op_im2col;
+    case Op::kGeluErf: return op_gelu_erf;
+    case Op::kLayerNorm: return op_layer_norm;
+    case Op::kAddPosition: return op_add_position;
+    case Op::kStoreMemory: return op_store_memory;
+    case Op::kMemoryAttention: return op_attention;
   }
   throw Error(CACTUS_ERROR_PLAN, "plan: unknown operation");
 }

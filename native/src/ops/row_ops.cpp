@@ -100,6 +100,62 @@ void op_embed(const StepRecord& step, const Context& c) {
   });
 }
 
+void op_features(const StepRecord& step, const Context& c) {
+  const uint32_t width = c.buffer(step.out).width;
+  for_rows(step, c, [&](uint32_t row, float* out) {
+    const Sequence& s = c.batch().sequences[c.batch().sequence[row]];
+    std::copy_n(s.features + size_t{row - s.first_row} * width, width, out);
+  });
+}
+
+// Windows of a convolution with 3 taps over frames, one or two of which lie in a row (one input
+// each); beyond the ends of the sequence are zeros.
+void op_im2col(const StepRecord& step, const Context& c) {
+  const uint32_t taps = 3, stride = static_cast<uint32_t>(step.i[1]);
+  const uint32_t frames = step.in[1] < 0 ? 1 : 2;
+  const uint32_t channels = c.buffer(step.out).width * stride / (taps * frames);
+  for_rows(step, c, [&](uint32_t row, float* out) {
+    const Sequence& s = c.batch().sequences[c.batch().sequence[row]];
+    const int64_t last = int64_t{s.count} * frames;
+    for (uint32_t window = 0; window < frames; window += stride) {
+      const int64_t middle = int64_t{row - s.first_row} * frames + window;
+      for (int64_t frame = middle - 1; frame <= middle + 1; frame++, out += channels) {
+        if (frame < 0 || frame >= last) {
+          std::fill_n(out, channels, 0.0f);
+          continue;
+        }
+        const uint32_t from = s.first_row + static_cast<uint32_t>(frame) / frames;
+        std::copy_n(input_row(step, c, static_cast<int>(frame % frames), from), channels, out);
+      }
+    }
+  });
+}
+
+void op_gelu_erf(const StepRecord& step, const Context& c) {
+  const int width = static_cast<int>(c.buffer(step.out).width);
+  for_rows(step, c, [&](uint32_t row, float* y) {
+    c.kernels().gelu_erf(input_row(step, c, 0, row), width, y);
+  });
+}
+
+void op_layer_norm(const StepRecord& step, const Context& c) {
+  const int width = static_cast<int>(c.buffer(step.out).width);
+  const float* w = reinterpret_cast<const float*>(c.weight(step.weight[0]).data);
+  const float* bias = reinterpret_cast<const float*>(c.weight(step.weight[1]).data);
+  for_rows(step, c, [&](uint32_t row, float* y) {
+    c.kernels().layer_norm(input_row(step, c, 0, row), w, bias, step.f[0], width, y);
+  });
+}
+
+void op_add_position(const StepRecord& step, const Context& c) {
+  const size_t width = c.buffer(step.out).width;
+  const float* table = reinterpret_cast<const float*>(c.weight(step.weight[0]).data);
+  for_rows(step, c, [&](uint32_t row, float* y) {
+    c.kernels().add(input_row(step, c, 0, row), table + c.batch().positions[row] * width,
+                    static_cast<int>(width), y);
+  });
+}
+
 void op_rms_norm(const StepRecord& step, const Context& c) {
   const Buffer& out = c.buffer(step.out);
   const float* w = reinterpret_cast<const float*>(c.weight(step.weight[0]).data);

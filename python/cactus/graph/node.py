@@ -40,9 +40,10 @@ class Slot:
 
     ``kv``: keys and values of every position (``kv_heads`` x ``head_dim`` each).
     ``conv``: the last ``taps - 1`` input rows of a causal convolution (``width`` each).
+    ``memory``: keys and values of what an encoder heard, which every token attends to as a whole.
     """
 
-    kind: Literal["kv", "conv"]
+    kind: Literal["kv", "conv", "memory"]
     name: str
     kv_heads: int = 0
     head_dim: int = 0
@@ -54,6 +55,8 @@ class Slot:
 class Graph:
     """Nodes in an order that can be executed, the nodes whose values leave, state and weights.
 
+    The first of ``outputs`` is what a step returns; any others, of width 0, are there for what they
+    do to the state.
     ``weights`` maps each checkpoint name to its shape: ``(rows, cols)`` or ``(n,)``.
     """
 

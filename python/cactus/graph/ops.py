@@ -20,7 +20,12 @@ WidthRule = Callable[[Sequence[int], Sequence[Shape], Mapping[str, Any]], int]
 LINEAR_WEIGHTS = 4
 """At most this many matrices in one linear: what the native core accepts."""
 
-QUANTIZING = frozenset({"rms_norm", "swiglu", "geglu", "attention", "qkv_attention", "short_conv"})
+QUANTIZING = frozenset(
+    {
+        *("rms_norm", "layer_norm", "swiglu", "geglu", "gelu_erf", "short_conv"),
+        *("attention", "qkv_attention", "memory_attention"),
+    }
+)
 """Ops that may carry ``attrs["quantize"]``: they then quantise their own output in such groups."""
 
 GROUPS = (32, 64)
@@ -255,6 +260,63 @@ def qkv_attention(widths: Sequence[int], shapes: Sequence[Shape], attrs: Mapping
     _need(widths[0] == want, f"qkv of {widths[0]}, want {want}")
     _need((attrs["norm_eps"] is None) == (not shapes), "norm_eps goes with two norm weights")
     _need(all(shape == (head_dim,) for shape in shapes), f"norm weights {list(shapes)}")
+    return int(heads * head_dim)
+
+
+@op(inputs=0, attrs=("width",))
+def features(widths: Sequence[int], shapes: Sequence[Shape], attrs: Mapping[str, Any]) -> int:
+    """out[t] = the floats that the caller gives for row t"""
+    return int(attrs["width"])
+
+
+@op(inputs=(1, 2), attrs=("taps", "stride"))
+def im2col(widths: Sequence[int], shapes: Sequence[Shape], attrs: Mapping[str, Any]) -> int:
+    """Windows of 3 frames, one frame apart, or ``stride``; a row has one frame per input
+
+    out[t] = for each frame f of row t (every ``stride``-th): concat(frame f-1, f, f+1); 0 outside
+    """
+    frames, stride = len(widths), attrs["stride"]
+    _need(attrs["taps"] == 3 and frames % stride == 0, f"{frames} frames a row, stride {stride}")
+    return int(3 * _same(widths) * frames // stride)
+
+
+@op()
+def gelu_erf(widths: Sequence[int], shapes: Sequence[Shape], attrs: Mapping[str, Any]) -> int:
+    """out = x * (1 + erf(x / sqrt(2))) / 2"""
+    return widths[0]
+
+
+@op(weights=2, attrs=("eps",))
+def layer_norm(widths: Sequence[int], shapes: Sequence[Shape], attrs: Mapping[str, Any]) -> int:
+    """out[t] = (x[t] - mean) / sqrt(mean((x[t] - mean)^2) + eps) * w + b"""
+    _need(set(shapes) == {(widths[0],)}, f"weights {list(shapes)} for x of {widths[0]}")
+    return widths[0]
+
+
+@op(weights=1)
+def add_position(widths: Sequence[int], shapes: Sequence[Shape], attrs: Mapping[str, Any]) -> int:
+    """out[t] = x[t] + W[position[t]]"""
+    _need(shapes[0][1] == widths[0], f"table {shapes[0]} for x of {widths[0]}")
+    return widths[0]
+
+
+@op(inputs=2, attrs=("kv_heads", "head_dim"), state="memory")
+def store_memory(widths: Sequence[int], shapes: Sequence[Shape], attrs: Mapping[str, Any]) -> int:
+    """The slot's keys and values become k, v; no output"""
+    want = attrs["kv_heads"] * attrs["head_dim"]
+    _need(list(widths) == [want, want], f"k, v of {list(widths)}, want {want}")
+    return 0
+
+
+@op(inputs=(1, 3), attrs=("heads", "kv_heads", "head_dim", "scale"), state="memory")
+def memory_attention(
+    widths: Sequence[int], shapes: Sequence[Shape], attrs: Mapping[str, Any]
+) -> int:
+    """As attention, but over every j of the slot; with k, v these are stored there first"""
+    heads, kv_heads, head_dim = attrs["heads"], attrs["kv_heads"], attrs["head_dim"]
+    _need(heads % kv_heads == 0, f"{heads} heads over {kv_heads} key/value heads")
+    want = [heads * head_dim, kv_heads * head_dim, kv_heads * head_dim]
+    _need(list(widths) == want[: len(widths)], f"q, k, v of {list(widths)}, want {want}")
     return int(heads * head_dim)
 
 

@@ -33,17 +33,24 @@ NATIVE_OPS: dict[str, int] = {
     "gelu": 16,
     "geglu": 17,
     "scale": 18,
+    "features": 32,
+    "im2col": 33,
+    "gelu_erf": 34,
+    "layer_norm": 35,
+    "add_position": 36,
+    "store_memory": 37,
+    "memory_attention": 38,
 }
 """Numbers of the ops in the native core. ``split`` is a view and has no step."""
 
 VIEWS = frozenset({"split"})
 
 DTYPES = {"f32": 0, "f16": 1, "bf16": 2, "q8": 3, "q4": 4, "q4_64": 5, "q4_0": 6}
-SLOTS = {"kv": 0, "conv": 1}
+SLOTS = {"kv": 0, "conv": 1, "memory": 2}
 LEVELS = {"int8": 1, "int12": 2}
 """Of int8 in an activation, by the name of what quantised activations are kept in."""
 
-HEADER = struct.Struct("<8s8I24x")
+HEADER = struct.Struct("<8s9I20x")
 WEIGHT = struct.Struct("<4I2Q")
 BUFFER = struct.Struct("<4I")
 SLOT = struct.Struct("<4I")
@@ -103,8 +110,10 @@ def build(
     context_length: int,
     keep: bool = False,
 ) -> Plan:
-    """The plan of a graph whose only output is the logits.
+    """The plan of a graph: of one with a vocabulary the output is the logits, else states.
 
+    ``vocab_size`` is 0 for a graph whose output is states; rows are features where it has an op
+    that takes them.
     ``keep`` gives every node a buffer of its own, so that each value can be read after a step.
     Raises ModelFormatError naming a weight that is missing or has another shape than the model.
     """
@@ -127,7 +136,7 @@ def with_int8_kv(blob: bytes) -> bytes:
     begin = HEADER.size + counts[0] * WEIGHT.size + counts[1] * BUFFER.size
     end = begin + counts[2] * SLOT.size
     slots = b"".join(
-        SLOT.pack(kind, a, b, int(kind == SLOTS["kv"]))
+        SLOT.pack(kind, a, b, int(kind != SLOTS["conv"]))
         for kind, a, b, _ in SLOT.iter_unpack(blob[begin:end])
     )
     return blob[:begin] + slots + blob[end:]
@@ -184,7 +193,8 @@ class _Builder:
                 buffer, column = self.place[node.inputs[0]]
                 self.place[node] = (buffer, column + node.attrs["index"] * node.width)
                 continue
-            self.place[node] = (self._allocate(node, node in selected, last, source, i), 0)
+            buffer = self._allocate(node, node in selected, last, source, i) if node.width else -1
+            self.place[node] = (buffer, 0)
             steps.append(self._step(node, slots))
             names.append(node.name)
             ops.append(node.op)
@@ -248,7 +258,9 @@ class _Builder:
         biases = [self._weight(name) for name in node.weights[count:]]
         keys = ("heads", "kv_heads", "head_dim", "taps", "window")
         integers = [attrs.get(key, 0) for key in keys]
-        attends = node.op in ("attention", "qkv_attention")
+        attends = node.op in ("attention", "qkv_attention", "memory_attention")
+        if node.op == "im2col":
+            integers[:2] = attrs["taps"], attrs["stride"]
         first = attrs["scale"] if attends else attrs.get("eps", attrs.get("factor", 0.0))
         rotary_scale = attrs.get("rope_scale", 1.0) if attends else attrs.get("scale", 1.0)
         floats = [first, rotary_scale, attrs.get("norm_eps") or 0.0, 0.0]
@@ -270,7 +282,7 @@ class _Builder:
         )
 
     def _blob(self, steps: list[bytes], vocab_size: int, context_length: int) -> bytes:
-        (logits,) = self.graph.outputs
+        features = [node.width for node in self.graph.nodes if node.op == "features"]
         header = HEADER.pack(
             b"CACTPLN1",
             len(self.weights),
@@ -280,7 +292,8 @@ class _Builder:
             len(self.constants),
             vocab_size,
             context_length,
-            self.place[logits][0],
+            self.place[self.graph.outputs[0]][0],
+            features[0] if features else 0,
         )
         parts = [header]
         for name in self.weights:
@@ -292,7 +305,8 @@ class _Builder:
             flags = int(buffer.output_rows), levels
             parts.append(BUFFER.pack(buffer.group, buffer.width, *flags))
         for slot in self.graph.slots:
-            sizes = (slot.kv_heads, slot.head_dim) if slot.kind == "kv" else (slot.width, slot.taps)
+            heads, columns = (slot.kv_heads, slot.head_dim), (slot.width, slot.taps)
+            sizes = columns if slot.kind == "conv" else heads
             parts.append(SLOT.pack(SLOTS[slot.kind], *sizes, 0))
         constants = struct.pack(f"<{len(self.constants)}f", *self.constants)
         return b"".join([*parts, *steps, constants])

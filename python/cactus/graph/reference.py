@@ -62,6 +62,7 @@ class Snapshot:
 
     program: ReferenceProgram
     length: int
+    memory_length: int
     slots: dict[str, _History]
 
     def close(self) -> None:
@@ -73,8 +74,9 @@ class ReferenceSession:
 
     def __init__(self, program: ReferenceProgram) -> None:
         self.program = program
-        self.length = 0
+        self.length = self.memory_length = 0
         self._slots = {slot.name: program.history(slot) for slot in program.graph.slots}
+        self._memories = {slot.name for slot in program.graph.slots if slot.kind == "memory"}
         self._closed = False
 
     def history(self, slot: str) -> _History:
@@ -99,18 +101,21 @@ class ReferenceSession:
     def snapshot(self) -> Snapshot:
         """A copy of the state, for ``restore`` in any session of the same program."""
         self._check()
-        slots = {name: history.copy(self.length) for name, history in self._slots.items()}
-        return Snapshot(self.program, self.length, slots)
+        slots = {name: history.copy(self._length(name)) for name, history in self._slots.items()}
+        return Snapshot(self.program, self.length, self.memory_length, slots)
 
     def restore(self, snapshot: Snapshot) -> None:
         """Take on the state of ``snapshot``; InvalidRequest if it is another program's."""
         self._check()
         if snapshot.program is not self.program:
             raise InvalidRequest("restore: the snapshot was taken from another program")
+        self.length, self.memory_length = snapshot.length, snapshot.memory_length
         self._slots = {
-            name: history.copy(snapshot.length) for name, history in snapshot.slots.items()
+            name: history.copy(self._length(name)) for name, history in snapshot.slots.items()
         }
-        self.length = snapshot.length
+
+    def _length(self, slot: str) -> int:
+        return self.memory_length if slot in self._memories else self.length
 
     def close(self) -> None:
         """Drop the state; any later use raises ModelClosed."""
@@ -164,12 +169,15 @@ class _Step:
         wanted: list[int] = []
         count = 0
         for row in rows:
-            stop = count + len(row.tokens)
-            self.segments.append(Segment(row.session, count, stop, row.session.length))
+            stop = count + row.count
+            first = row.session.length if row.features is None else 0
+            self.segments.append(Segment(row.session, count, stop, first))
             first = {"last": stop - 1, "all": count, "none": stop}[row.outputs]
             wanted.extend(range(first, stop))
             count = stop
         self.tokens = np.array([token for row in rows for token in row.tokens], np.int64)
+        given = [row.features for row in rows if row.features is not None]
+        self.features = np.concatenate(given) if given else np.zeros((0, 0), np.float32)
         self.positions = np.concatenate([s.first + np.arange(s.count) for s in self.segments])
         self.output_index = np.array(wanted, np.int64)
 
@@ -186,6 +194,13 @@ class _Step:
         seen: Array = history.rows[: segment.first + segment.count].astype(np.float32)
         return seen
 
+    def recall(self, node: Node, segment: Segment) -> Array:
+        assert node.state is not None
+        history = segment.session.history(node.state)
+        length = segment.count if len(self.features) else segment.session.memory_length
+        seen: Array = history.rows[:length].astype(np.float32)
+        return seen
+
 
 class ReferenceProgram:
     """A graph and its weights, ready to run.
@@ -194,7 +209,8 @@ class ReferenceProgram:
     shape; a missing or misshapen one raises ModelFormatError. ``chunk`` is the most rows that one
     step takes. ``kv_dtype`` "f16" or "int8" rounds keys and values as the native core stores
     them; ``activations`` "int12" or "int8" is what quantised ones have that are no
-    wanted rows.
+    wanted rows. ``vocab_size`` is 0 where the output is states; ``shares`` is the program whose
+    sessions this one works on, too.
     """
 
     def __init__(
@@ -206,13 +222,16 @@ class ReferenceProgram:
         chunk: int = 512,
         kv_dtype: Literal["f32", "f16", "int8"] = "f32",
         activations: Literal["int12", "int8"] = "int12",
+        vocab_size: int | None = None,
+        shares: ReferenceProgram | None = None,
     ) -> None:
         self.graph = graph
         self.context_length, self.chunk = context_length, chunk
-        self.vocab_size = graph.outputs[0].width
-        self._token_limit = min(
-            graph.weights[node.weights[0]][0] for node in graph.nodes if node.op == "embed"
-        )
+        self.vocab_size = graph.outputs[0].width if vocab_size is None else vocab_size
+        self.features = max((n.width for n in graph.nodes if n.op == "features"), default=0)
+        self._home = shares or self
+        embeddings = [node.weights[0] for node in graph.nodes if node.op == "embed"]
+        self._token_limit = min((graph.weights[name][0] for name in embeddings), default=0)
         self.dump: dict[str, Array] = {}
         self._kv_dtype = kv_dtype
         self.activations = activations
@@ -228,11 +247,11 @@ class ReferenceProgram:
 
     def session(self) -> ReferenceSession:
         """A new, empty session."""
-        return ReferenceSession(self)
+        return ReferenceSession(self._home)
 
     def history(self, slot: Slot) -> _History:
         """An empty history for a slot; a row is k and v, or one input row of a convolution."""
-        if slot.kind == "kv":
+        if slot.kind != "conv":
             dtype = np.float16 if self._kv_dtype == "f16" else np.float32
             group = slot.head_dim if self._kv_dtype == "int8" else 0
             return _History(2 * slot.kv_heads * slot.head_dim, dtype, group)
@@ -256,6 +275,10 @@ class ReferenceProgram:
             for node, value in values.items()
         }
         logits = self.dump[self.graph.outputs[0].name]
+        if self.features:
+            for segment in step.segments:
+                segment.session.length, segment.session.memory_length = 0, segment.count
+            return [Output(0, 0.0, 0.0, states if want_logits else None) for states in logits]
         if not np.isfinite(logits).all():
             raise NonFiniteLogits("the logits are not finite: damaged weights or an overflow")
         for segment in step.segments:
@@ -269,16 +292,16 @@ class ReferenceProgram:
         """Nothing to release; here for the sake of the native one."""
 
     def _check(self, rows: Sequence[Row]) -> None:
-        total = sum(len(row.tokens) for row in rows)
+        total = sum(row.count for row in rows)
         if not rows or not 1 <= total <= self.chunk:
             raise InvalidRequest(f"step: want 1 to {self.chunk} tokens in all, got {total}")
         if len({id(row.session) for row in rows}) < len(rows):
             raise InvalidRequest("step: one session is there twice")
         for row in rows:
-            end = row.session.length + len(row.tokens)
-            if len(row.tokens) == 0:
+            end = row.count + (0 if self.features else row.session.length)
+            if row.count == 0:
                 raise InvalidRequest("step: a row has no tokens")
-            if row.session.program is not self:
+            if row.session.program is not self._home:
                 raise InvalidRequest("step: a session belongs to another program")
             if end > self.context_length:
                 raise ContextLengthExceeded(
@@ -293,7 +316,7 @@ class ReferenceProgram:
 
 
 def _output_count(row: Row) -> int:
-    return {"last": 1, "all": len(row.tokens), "none": 0}[row.outputs]
+    return {"last": 1, "all": row.count, "none": 0}[row.outputs]
 
 
 def _output(logits: Array, sampler: Any, *, want_logits: bool) -> Output:

@@ -6,6 +6,7 @@ inputs, each ``[T, width]``; ``graph/ops.py`` has the same formulas as text.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
@@ -59,6 +60,7 @@ class Run(Protocol):
     """One step in progress: the batch, the weights, and access to the sessions' slots."""
 
     tokens: NDArray[np.int64]
+    features: Array
     positions: NDArray[np.int64]
     segments: list[Segment]
     output_index: NDArray[np.int64]
@@ -71,6 +73,9 @@ class Run(Protocol):
 
     def remember(self, node: Node, segment: Segment, rows: Array) -> Array:
         """Append to the node's slot of that session; everything in it from position 0 on."""
+
+    def recall(self, node: Node, segment: Segment) -> Array:
+        """Everything in the node's slot of that session."""
 
 
 KERNELS: dict[str, Callable[..., Array | Quantized]] = {}
@@ -160,26 +165,31 @@ def rotated(x: Array, positions: NDArray[np.int64], node: Node, scale: float) ->
 
 def attended(run: Run, node: Node, q: Array, k: Array, v: Array) -> Array:
     """Causal attention of flat q, k, v, sequence by sequence."""
-    heads, kv_heads = node.attrs["heads"], node.attrs["kv_heads"]
-    head_dim, scale = node.attrs["head_dim"], np.float32(node.attrs["scale"])
-    out = np.empty((len(q), heads * head_dim), np.float32)
+    out = np.empty_like(q)
     for segment in run.segments:
         rows = slice(segment.start, segment.stop)
         seen = run.remember(node, segment, np.concatenate([k[rows], v[rows]], axis=1))
-        keys, values = np.split(seen.reshape(len(seen), 2 * kv_heads, head_dim), 2, axis=1)
-        # [kv_heads, heads per kv head, T, head_dim]: heads that share keys are neighbours.
-        queries = q[rows].reshape(segment.count, kv_heads, -1, head_dim).transpose(1, 2, 0, 3)
-        scores = scale * (queries @ keys.transpose(1, 2, 0)[:, None])
         distance = run.positions[rows, None] - np.arange(len(seen))
         unseen = distance < 0
         if node.attrs["window"]:
             unseen |= distance >= node.attrs["window"]
-        scores = np.where(unseen, np.float32(-np.inf), scores)
-        weights = np.exp(scores - scores.max(axis=-1, keepdims=True))
-        weights /= weights.sum(axis=-1, keepdims=True)
-        mixed = weights @ values.transpose(1, 0, 2)[:, None]
-        out[rows] = mixed.transpose(2, 0, 1, 3).reshape(segment.count, -1)
+        out[rows] = mixed(node, q[rows], seen, unseen)
     return out
+
+
+def mixed(node: Node, q: Array, seen: Array, hidden: NDArray[np.bool_]) -> Array:
+    """softmax(scale * q . k) v for the keys and values of ``seen``, without those ``hidden``."""
+    kv_heads, head_dim = node.attrs["kv_heads"], node.attrs["head_dim"]
+    keys, values = np.split(seen.reshape(len(seen), 2 * kv_heads, head_dim), 2, axis=1)
+    # [kv_heads, heads per kv head, T, head_dim]: heads that share keys are neighbours.
+    queries = q.reshape(len(q), kv_heads, -1, head_dim).transpose(1, 2, 0, 3)
+    scores = np.float32(node.attrs["scale"]) * (queries @ keys.transpose(1, 2, 0)[:, None])
+    scores = np.where(hidden, np.float32(-np.inf), scores)
+    weights = np.exp(scores - scores.max(axis=-1, keepdims=True))
+    weights /= weights.sum(axis=-1, keepdims=True)
+    sums: Array = weights @ values.transpose(1, 0, 2)[:, None]
+    flat: Array = sums.transpose(2, 0, 1, 3).reshape(len(q), -1)
+    return flat
 
 
 def convolved(run: Run, node: Node, x: Array) -> Array:
@@ -309,6 +319,63 @@ def qkv_attention(run: Run, node: Node, x: Array) -> Array:
     q = rotated(q, run.positions, node, node.attrs["rope_scale"])
     k = rotated(k, run.positions, node, node.attrs["rope_scale"])
     return attended(run, node, *(part.reshape(len(x), -1) for part in (q, k, v)))
+
+
+@kernel
+def features(run: Run, node: Node) -> Array:
+    return run.features
+
+
+@kernel
+def im2col(run: Run, node: Node, *frames: Array) -> Array:
+    stride, count = node.attrs["stride"], len(frames)
+    out = np.empty((len(frames[0]), node.width), np.float32)
+    for segment in run.segments:
+        rows = slice(segment.start, segment.stop)
+        line = np.stack([frame[rows] for frame in frames], axis=1)
+        line = np.pad(line.reshape(segment.count * count, -1), ((1, 1), (0, 0)))
+        windows = [line[first : first + segment.count * count : stride] for first in range(3)]
+        out[rows] = np.concatenate(windows, axis=1).reshape(segment.count, -1)
+    return out
+
+
+@kernel
+def gelu_erf(run: Run, node: Node, x: Array) -> Array:
+    error = np.array([math.erf(value) for value in x.ravel() / math.sqrt(2)], np.float64)
+    result: Array = (x * (1 + error.reshape(x.shape)) / 2).astype(np.float32)
+    return result
+
+
+@kernel
+def layer_norm(run: Run, node: Node, x: Array) -> Array:
+    centred = x - x.mean(axis=1, keepdims=True)
+    weight, bias = (run.weight(name) for name in node.weights)
+    return normed(centred, weight, node.attrs["eps"]) + bias
+
+
+@kernel
+def add_position(run: Run, node: Node, x: Array) -> Array:
+    return x + run.weight(node.weights[0])[run.positions]
+
+
+@kernel
+def store_memory(run: Run, node: Node, k: Array, v: Array) -> Array:
+    for segment in run.segments:
+        rows = slice(segment.start, segment.stop)
+        run.remember(node, segment, np.concatenate([k[rows], v[rows]], axis=1))
+    return np.empty((len(k), 0), np.float32)
+
+
+@kernel
+def memory_attention(run: Run, node: Node, q: Array, *kv: Array) -> Array:
+    if kv:
+        store_memory(run, node, *kv)
+    out = np.empty_like(q)
+    for segment in run.segments:
+        rows = slice(segment.start, segment.stop)
+        seen = run.recall(node, segment)
+        out[rows] = mixed(node, q[rows], seen, np.zeros((segment.count, len(seen)), bool))
+    return out
 
 
 @kernel

@@ -17,14 +17,22 @@ Outputs = Literal["last", "all", "none"]
 class Row:
     """New tokens of one session, which continue it; no session twice in one step.
 
+    Or, in a program of features, the rows ``[T, features]`` of the session's new memory, which
+    tokens that come later attend to; its old tokens are forgotten.
     ``outputs`` says which tokens get an Output: the last, all, or none of them (prefill). Without a
     ``sampler`` the choice is greedy: the most likely token, the lower id on ties.
     """
 
     session: Any
-    tokens: Sequence[int]
+    tokens: Sequence[int] = ()
     outputs: Outputs = "last"
     sampler: Any = None
+    features: NDArray[np.float32] | None = None
+
+    @property
+    def count(self) -> int:
+        """How many rows of a step this is."""
+        return len(self.tokens) if self.features is None else len(self.features)
 
 
 @dataclass(frozen=True)

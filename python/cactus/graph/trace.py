@@ -40,6 +40,7 @@ class _Trace:
     slots: list[Slot] = field(default_factory=list)
     weights: dict[str, tuple[int, ...]] = field(default_factory=dict)
     names: set[str] = field(default_factory=set)
+    effects: list[Node] = field(default_factory=list)
     scope: str = ""
 
     def unique(self, name: str) -> str:
@@ -73,7 +74,7 @@ def trace(forward: Callable[[], Tensor]) -> Graph:
         output = forward()
     finally:
         _current.reset(token)
-    return verify(Graph.of([output.node], state.slots, state.weights))
+    return verify(Graph.of([output.node, *state.effects], state.slots, state.weights))
 
 
 @contextmanager
@@ -103,7 +104,7 @@ def apply(
     state = _trace()
     weights, attrs = weights or {}, dict(attrs or {})
     state.weights.update(weights)
-    if slot is not None:
+    if slot is not None and slot not in state.slots:
         state.slots.append(slot)
     if path is None:
         path = state.unique(name or op)
@@ -114,7 +115,10 @@ def apply(
     except ValueError as error:
         raise ValueError(f"{op} {path}: {error}") from None
     slot_name = slot.name if slot else None
-    return Tensor(Node(op, nodes, width, attrs, tuple(weights), slot_name, path))
+    node = Node(op, nodes, width, attrs, tuple(weights), slot_name, path)
+    if width == 0:
+        state.effects.append(node)
+    return Tensor(node)
 
 
 def split(x: Tensor, parts: int) -> tuple[Tensor, ...]:
@@ -133,6 +137,16 @@ def silu(x: Tensor) -> Tensor:
 def gelu(x: Tensor) -> Tensor:
     """The Gaussian error linear unit, approximated with tanh (Hendrycks and Gimpel 2016)."""
     return apply("gelu", x)
+
+
+def gelu_erf(x: Tensor) -> Tensor:
+    """The Gaussian error linear unit as it is defined (Hendrycks and Gimpel 2016)."""
+    return apply("gelu_erf", x)
+
+
+def features(width: int) -> Tensor:
+    """``width`` floats a row from outside the graph."""
+    return apply("features", attrs={"width": width})
 
 
 def output_rows(x: Tensor) -> Tensor:

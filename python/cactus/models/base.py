@@ -9,7 +9,7 @@ import importlib
 import logging
 import pkgutil
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Literal, NamedTuple
 
@@ -182,13 +182,15 @@ class Weight(NamedTuple):
     """A tensor that the model needs: a ``vector`` is plain f32, a ``matrix`` may be quantised.
 
     ``offset`` is added to what a Hugging Face checkpoint holds when it is converted; GGUF files
-    hold the sum.
+    hold the sum. With ``taps`` the checkpoint holds the kernel of a convolution,
+    ``[out, in, taps]``, whose matrix is ``[out, taps * in]``.
     """
 
     name: str
     shape: tuple[int, ...]
     kind: Literal["matrix", "vector"]
     offset: float
+    taps: int
 
 
 @dataclass(frozen=True)
@@ -206,11 +208,27 @@ class Architecture:
     @cached_property
     def weights(self) -> list[Weight]:
         """Every tensor the model has, under its checkpoint name."""
-        return [Weight(p.name, p.shape, p.kind, p.offset) for p in self.model.parameters()]
+        parameters = self.model.parameters()
+        return [Weight(p.name, p.shape, p.kind, p.offset, p.taps) for p in parameters]
 
     def build(self) -> Graph:
         """Trace the model: the unfused graph with the logits as its only output."""
-        return trace(self.model)
+        return self._graphs[0]
+
+    def build_encoder(self) -> Graph | None:
+        """The unfused graph of features, with the encoder's states as output; None without one."""
+        return self._graphs[1]
+
+    @cached_property
+    def _graphs(self) -> tuple[Graph, Graph | None]:
+        graph = trace(self.model)
+        encode = getattr(self.model, "encode", None)
+        if encode is None:
+            return graph, None
+        encoder = trace(encode)
+        # Both work on the same sessions, so that each has all slots, in one order.
+        slots = tuple(dict.fromkeys([*graph.slots, *encoder.slots]))
+        return replace(graph, slots=slots), replace(encoder, slots=slots)
 
     def check(self, shapes: Mapping[str, tuple[int, ...]]) -> None:
         """ModelFormatError naming a tensor that is missing, misshapen or claimed by no module.
@@ -222,8 +240,8 @@ class Architecture:
             if name not in shapes:
                 raise ModelFormatError(f"tensor {name} {list(weight.shape)} is missing")
             got = tuple(shapes[name])
-            if len(got) == 3 and got[1] == 1:
-                got = (got[0], got[2])
+            if len(got) == 3 and (weight.taps > 1 or got[1] == 1):
+                got = (got[0], got[1] * got[2])
             if got != weight.shape:
                 raise ModelFormatError(f"tensor {name}: want {list(weight.shape)}, got {list(got)}")
         for name in shapes:
@@ -233,7 +251,8 @@ class Architecture:
 
     def _redundant(self, name: str) -> bool:
         # Old checkpoints saved the rotary table, and tied ones sometimes the head a second time.
-        return name.endswith(".rotary_emb.inv_freq") or (self.tied and name == "lm_head.weight")
+        head = self.tied and name in ("lm_head.weight", "proj_out.weight")
+        return head or name.endswith(".rotary_emb.inv_freq")
 
 
 def known_architectures() -> list[str]:
@@ -256,6 +275,7 @@ def load_architecture(raw: Mapping[str, Any]) -> Architecture:
     # Only names from the listing above reach the import.
     module = importlib.import_module(f".{model_type}", __package__)
     config: Config = module.Config.parse(fields)
-    model: nn.Module = CausalLM(module.Model(config), config)
+    build = getattr(module, "build", lambda config: CausalLM(module.Model(config), config))
+    model: nn.Module = build(config)
     model.bind()
     return Architecture(config, model)

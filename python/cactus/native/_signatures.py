@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 from typing import Any, ClassVar
 
-ABI_VERSION = 1
+ABI_VERSION = 2
 OK = 0
 ERROR_INTERNAL = 1
 ERROR_ARGUMENT = 2
@@ -32,6 +32,7 @@ class ProgramOptions(ctypes.Structure):
         ("isa", ctypes.c_char_p),
         ("max_rows", ctypes.c_uint32),
         ("preload", ctypes.c_uint32),
+        ("shares", ctypes.c_uint64),
     ]
 
 
@@ -47,6 +48,9 @@ class ProgramInfo(ctypes.Structure):
         ("arena_bytes", ctypes.c_uint64),
         ("page_bytes", ctypes.c_uint64),
         ("isa", ctypes.c_char * 16),
+        ("features", ctypes.c_uint32),
+        ("output_width", ctypes.c_uint32),
+        ("memory_page_bytes", ctypes.c_uint64),
     ]
 
 
@@ -57,6 +61,7 @@ class Row(ctypes.Structure):
         ("count", ctypes.c_uint32),
         ("outputs", ctypes.c_uint32),
         ("sampler", ctypes.c_uint64),
+        ("features", ctypes.POINTER(ctypes.c_float)),
     ]
 
 
@@ -183,6 +188,13 @@ FUNCTIONS: dict[str, tuple[Any, list[Any]]] = {
         ],
     ),
     "cactus_session_length": (
+        ctypes.c_int32,
+        [
+            ctypes.c_uint64,
+            ctypes.POINTER(ctypes.c_uint32),
+        ],
+    ),
+    "cactus_session_memory": (
         ctypes.c_int32,
         [
             ctypes.c_uint64,

@@ -150,6 +150,13 @@ class Session(_Handle):
         check(load().cactus_session_length(self.id, length))
         return length.value
 
+    @property
+    def memory_length(self) -> int:
+        """Rows of features that its tokens attend to."""
+        length = ctypes.c_uint32()
+        check(load().cactus_session_memory(self.id, length))
+        return length.value
+
     def truncate(self, length: int) -> int:
         """Forget the tokens from ``length`` on; returns the length truly reached.
 
@@ -184,10 +191,13 @@ class ProgramInfo(NamedTuple):
     chunk: int
     vocab_size: int
     context_length: int
+    features: int
+    output_width: int
     weight_bytes: int
     arena_bytes: int
     page_bytes: int
     page_positions: int
+    memory_page_bytes: int
 
 
 class Program(_Handle):
@@ -195,7 +205,9 @@ class Program(_Handle):
 
     ``threads`` None means one per core this process may use; ``isa`` None means CACTUS_ISA or the
     best tier of this CPU; ``chunk`` is the most tokens of one step; ``preload`` reads the
-    weights in the background, not as they are needed. Raises NativeError for a plan
+    weights in the background, not as they are needed. ``shares`` is a program of the same weights
+    file whose threads, tier and sessions this one uses, too: an encoder beside its decoder.
+    Raises NativeError for a plan
     or tier that does not work here, ModelFormatError for the weights file, InsufficientMemory.
     """
 
@@ -210,6 +222,7 @@ class Program(_Handle):
         isa: str | None = None,
         chunk: int = 256,
         preload: bool = False,
+        shares: Program | None = None,
     ) -> None:
         if threads is not None and not 1 <= threads <= 256:
             raise InvalidRequest(f"threads is {threads}, expected 1 to 256")
@@ -225,6 +238,7 @@ class Program(_Handle):
             isa=isa.encode() if isa else None,
             max_rows=chunk,
             preload=preload,
+            shares=shares.id if shares else 0,
         )
         identifier = ctypes.c_uint64()
         check(library.cactus_program_create(options, identifier))
@@ -237,10 +251,13 @@ class Program(_Handle):
             info.max_rows,
             info.vocab_size,
             info.context_length,
+            info.features,
+            info.output_width,
             info.weight_bytes,
             info.arena_bytes,
             info.page_bytes,
             info.page_positions,
+            info.memory_page_bytes,
         )
 
     @property
@@ -267,35 +284,34 @@ class Program(_Handle):
     def step(self, rows: Sequence[Row], *, want_logits: bool = False) -> list[Output]:
         """Append each row's tokens to its session; one Output per wanted token, in order.
 
-        ``want_logits`` adds the raw logits ([vocab_size] f32) to every Output. A step that fails
-        leaves the sessions as they were (after NonFiniteLogits one with recurrent state may be
-        shorter).
+        ``want_logits`` adds the raw logits ([vocab_size] f32) to every Output; or its states, where
+        the program has no vocabulary. A step that fails leaves the sessions as they were (after
+        NonFiniteLogits one with recurrent state may be shorter, and one of features without
+        memory).
         """
         count = len(rows)
         native_rows = (abi.Row * count)()
-        held = []
+        held: list[Any] = []  # what the rows point to
         n_outputs = 0
         for native_row, row in zip(native_rows, rows, strict=True):
-            n_tokens = len(row.tokens)
-            try:
-                # array checks the range, a ctypes array would wrap around.
-                tokens = (ctypes.c_int32 * n_tokens).from_buffer(array("i", row.tokens))
-            except (TypeError, OverflowError):
-                raise InvalidRequest("tokens must be integers of 32 bits") from None
-            held.append(tokens)
+            if row.features is not None:
+                native_row.features = self._features(row.features)
+                held.append(native_row.features)
+            else:
+                held.append(_tokens(row.tokens))
+                native_row.tokens = held[-1]
             native_row.session = row.session.id
-            native_row.tokens = tokens
-            native_row.count = n_tokens
+            native_row.count = row.count
             native_row.outputs = _OUTPUTS[row.outputs]
             native_row.sampler = 0 if row.sampler is None else row.sampler.id
-            n_outputs += {"none": 0, "last": 1, "all": n_tokens}[row.outputs]
+            n_outputs += {"none": 0, "last": 1, "all": row.count}[row.outputs]
         outputs = (abi.Output * n_outputs)()
         values: NDArray[np.float32] | None = None
         pointer = None
         if want_logits:
             import numpy as np
 
-            values = np.empty((n_outputs, self.vocab_size), np.float32)
+            values = np.empty((n_outputs, self.info.output_width), np.float32)
             pointer = values.ctypes.data_as(ctypes.POINTER(ctypes.c_float))
         status = load().cactus_program_step(
             self.id, native_rows, count, outputs, n_outputs, pointer
@@ -308,11 +324,23 @@ class Program(_Handle):
             for i, o in enumerate(outputs)
         ]
 
+    def _features(self, rows: NDArray[np.float32]) -> Any:
+        import numpy as np
+
+        if self.info.features == 0:
+            raise InvalidRequest("features were given to a program whose rows are tokens")
+        if rows.ndim != 2 or rows.shape[1] != self.info.features or rows.dtype != np.float32:
+            raise InvalidRequest(
+                f"features are {rows.dtype} {list(rows.shape)}, expected float32 "
+                f"[rows, {self.info.features}]"
+            )
+        return np.ascontiguousarray(rows).ctypes.data_as(ctypes.POINTER(ctypes.c_float))
+
     def _memory_message(self, rows: Sequence[Row]) -> str:
         info = self.info
-        pages = sum(-(-len(row.tokens) // info.page_positions) + 1 for row in rows)
+        pages = sum(-(-row.count // info.page_positions) + 1 for row in rows)
         need = pages * info.page_bytes / 2**20
-        tokens = sum(len(row.tokens) for row in rows)
+        tokens = sum(row.count for row in rows)
         return (
             f"no memory for {tokens} more tokens: their keys and values take up to {need:.0f} MiB "
             "more than this process was given; end other programs or shorten the conversation"
@@ -332,3 +360,11 @@ class Program(_Handle):
         seconds = (ctypes.c_double * n_steps)()
         check(load().cactus_program_profile(self.id, int(enable), seconds, n_steps))
         return list(seconds)
+
+
+def _tokens(ids: Sequence[int]) -> Any:
+    try:
+        # array checks the range, a ctypes array would wrap around.
+        return (ctypes.c_int32 * len(ids)).from_buffer(array("i", ids))
+    except (TypeError, OverflowError):
+        raise InvalidRequest("tokens must be integers of 32 bits") from None

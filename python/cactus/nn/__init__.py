@@ -1,29 +1,37 @@
 """The blocks that model files are made of."""
 
-from ..graph.trace import Tensor, gelu, output_rows, silu, split
+from ..graph.trace import Tensor, features, gelu, gelu_erf, output_rows, silu, split
 from .attention import Attention, MergedAttention
-from .conv import CausalConv1d
-from .linear import Embedding, Linear
+from .conv import CausalConv1d, FrameConv
+from .encoder_decoder import CausalAttention, MemoryAttention
+from .linear import Embedding, Linear, PositionEmbedding
 from .mlp import GatedMLP, MergedMLP
 from .module import Module, Parameter
-from .norm import HeadNorm, RMSNorm
+from .norm import HeadNorm, LayerNorm, RMSNorm
 from .rope import RoPE, linear_stretch, llama3_stretch
 
 __all__ = [
     "Attention",
+    "CausalAttention",
     "CausalConv1d",
     "Embedding",
+    "FrameConv",
     "GatedMLP",
     "HeadNorm",
+    "LayerNorm",
     "Linear",
+    "MemoryAttention",
     "MergedAttention",
     "MergedMLP",
     "Module",
     "Parameter",
+    "PositionEmbedding",
     "RMSNorm",
     "RoPE",
     "Tensor",
+    "features",
     "gelu",
+    "gelu_erf",
     "linear_stretch",
     "llama3_stretch",
     "output_rows",

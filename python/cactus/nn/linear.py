@@ -1,4 +1,4 @@
-"""Linear and Embedding: the two users of weight matrices ``[rows, cols]``."""
+"""Linear and Embedding, the users of weight matrices ``[rows, cols]``; and learned positions."""
 
 from __future__ import annotations
 
@@ -32,3 +32,13 @@ class Embedding(Module):
     def as_linear(self, x: Tensor, path: str) -> Tensor:
         """Logits with the same matrix (tied embeddings); the node is called ``path``."""
         return apply("linear", x, weights=self.weight.use(), path=path)
+
+
+class PositionEmbedding(Module):
+    """x + a row of W for its position, W of shape ``[positions, width]``."""
+
+    def __init__(self, positions: int, width: int) -> None:
+        self.weight = Parameter((positions, width), "vector")
+
+    def forward(self, x: Tensor) -> Tensor:
+        return apply("add_position", x, weights=self.weight.use(), path=self.path)

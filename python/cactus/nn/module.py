@@ -15,12 +15,14 @@ class Parameter:
     """A tensor of the checkpoint: ``matrix`` may be stored quantised, ``vector`` is stored as f32.
 
     ``name`` is the checkpoint's; it is set when the model that holds the parameter is bound. The
-    model multiplies with what the checkpoint holds plus ``offset``, and is stored so.
+    model multiplies with what the checkpoint holds plus ``offset``, and is stored so. The kernel of
+    a convolution with ``taps``, ``[out, in, taps]``, is stored as a matrix ``[out, taps * in]``.
     """
 
     shape: tuple[int, ...]
     kind: Literal["matrix", "vector"]
     offset: float = 0.0
+    taps: int = 1
     name: str = ""
 
     def use(self) -> dict[str, tuple[int, ...]]:

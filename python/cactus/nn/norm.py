@@ -1,4 +1,4 @@
-"""Root-mean-square norms (Zhang and Sennrich 2019), over a row or over each head of it."""
+"""Root-mean-square norms (Zhang and Sennrich 2019), over a row or each head; layer norm."""
 
 from __future__ import annotations
 
@@ -29,3 +29,16 @@ class HeadNorm(Module):
     def forward(self, x: Tensor) -> Tensor:
         attrs = {"eps": self.eps, "head_dim": self.head_dim}
         return apply("head_norm", x, weights=self.weight.use(), path=self.path, attrs=attrs)
+
+
+class LayerNorm(Module):
+    """(x - mean) / sqrt(variance + eps) * w + b over the whole row (Ba et al. 2016)."""
+
+    def __init__(self, width: int, eps: float = 1e-5) -> None:
+        self.weight = Parameter((width,), "vector")
+        self.bias = Parameter((width,), "vector")
+        self.eps = eps
+
+    def forward(self, x: Tensor) -> Tensor:
+        weights = self.weight.use() | self.bias.use()
+        return apply("layer_norm", x, weights=weights, path=self.path, attrs={"eps": self.eps})

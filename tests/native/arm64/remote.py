@@ -53,9 +53,11 @@ class Machine:
         isa: str | None = None,
         threads: int = 1,
         chunk: int = 256,
+        shares: RemoteProgram | None = None,
     ) -> RemoteProgram:
         """Like ``cactus.native.Program``."""
-        answer = self.ask("create", isa or "-", threads, chunk, len(blob), path, data=blob)
+        base = shares.id if shares else 0
+        answer = self.ask("create", isa or "-", threads, chunk, base, len(blob), path, data=blob)
         return RemoteProgram(self, answer)
 
     def close(self) -> None:
@@ -81,6 +83,7 @@ class RemoteProgram:
         (self.id,) = struct.unpack("<Q", created[:8])
         self.info = abi.ProgramInfo.from_buffer_copy(created[8:])
         self.vocab_size: int = self.info.vocab_size
+        self.output_width: int = self.info.output_width
 
     def __enter__(self) -> RemoteProgram:
         return self
@@ -99,12 +102,15 @@ class RemoteProgram:
         count = 0
         for row in rows:
             kind = {"none": 0, "last": 1, "all": 2}[row.outputs]
-            count += (0, 1, len(row.tokens))[kind]
-            words += [row.session.id, kind, len(row.tokens), *row.tokens]
-        vocab = self.vocab_size if want_logits else 0
-        answer = self.machine.ask("step", self.id, count, vocab, len(rows), *words)
+            count += (0, 1, row.count)[kind]
+            width = 0 if row.features is None else row.features.shape[1]
+            words += [row.session.id, kind, row.count, width, *row.tokens]
+        given = [row.features.astype("<f4").tobytes() for row in rows if row.features is not None]
+        width = self.output_width if want_logits else 0
+        data = b"".join(given)
+        answer = self.machine.ask("step", self.id, count, width, len(rows), *words, data=data)
         size = ctypes.sizeof(abi.Output)
-        logits = np.frombuffer(answer, np.float32, offset=count * size).reshape(count, -1)
+        logits = np.frombuffer(answer, np.float32, offset=count * size).reshape(count, width)
         return [
             Output(o.token, o.logprob, o.entropy, logits[i] if want_logits else None)
             for i in range(count)

@@ -12,10 +12,11 @@ import pytest
 
 from cactus.errors import NativeError
 from cactus.graph.node import Graph
+from cactus.graph.plan import build
 from cactus.graph.reference import ReferenceProgram
-from cactus.native import Row
+from cactus.native import Program, Row
 from cactus.weights.layout import GROUPS
-from tests.models import golden
+from tests.models import golden, whisper
 from tests.native import programs
 from tests.native.arm64.conftest import Arm64
 from tests.native.arm64.remote import Machine, RemoteProgram
@@ -179,3 +180,36 @@ def test_chunks_and_threads_do_not_change_a_bit(
             rest = programs.prefill(program, session, tokens[262:], 1)
             results.append(np.concatenate([first, rest]))
     all_equal(results)
+
+
+@tiers
+def test_an_encoder_and_its_decoder(arm64: Arm64, isa: str, tmp_path: Path) -> None:
+    checkpoint = whisper.load()
+    graphs = checkpoint.decoder, checkpoint.encoder
+    weights = graphs[0].weights | graphs[1].weights
+    both = Graph(graphs[0].nodes + graphs[1].nodes, (), graphs[0].slots, weights)
+    packed = programs.store(both, checkpoint.tensors, tmp_path / "weights", "q8")
+    fused = [programs.fused(graph, "q8") for graph in graphs]
+    plans = [
+        build(graph, packed.tensors, vocab_size=size, context_length=50)
+        for graph, size in zip(fused, (320, 0), strict=True)
+    ]
+
+    def logits(make: Any) -> np.ndarray:
+        with (
+            make(plans[0].blob, packed.path, isa=None) as decoder,
+            make(plans[1].blob, packed.path, shares=decoder) as encoder,
+        ):
+            session = decoder.session()
+            encoder.step([Row(session, outputs="none", features=checkpoint.features)])
+            outputs = decoder.step([Row(session, checkpoint.tokens, "all")], want_logits=True)
+            return programs.logits_of(outputs)
+
+    machine = arm64.start("max")
+
+    def remote(blob: bytes, path: Path, **options: Any) -> RemoteProgram:
+        return machine.program(blob, path, **options | {"isa": isa})
+
+    got = logits(remote)
+    machine.close()
+    np.testing.assert_array_equal(got, logits(Program))
