@@ -22,6 +22,7 @@ PRODUCT = {
     "model",
     "rag",
     "server",
+    "speech",
     "tokenizer",
     "types",
     "vision",
@@ -36,7 +37,7 @@ FORBIDDEN = {
     "nn": PRODUCT | {"models"},
     "weights": PRODUCT - {"weights"},
     # `cactus build` is about the native library itself, so the CLI may look at that room.
-    "cli": {"nn", "graph", "models", "generate", "chat"},
+    "cli": {"nn", "graph", "models", "generate", "chat", "speech"},
     "server": {"nn", "graph", "native", "models", "generate", "cli"},
 }
 

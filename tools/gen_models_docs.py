@@ -27,6 +27,7 @@ sys.path.insert(0, str(ROOT / "tools"))
 from published_models import PUBLISHED, Published, find  # noqa: E402
 
 from cactus.models.base import Architecture, known_architectures, load_architecture  # noqa: E402
+from cactus.speech import ARCHITECTURES as SPEECH  # noqa: E402
 from cactus.weights import catalog  # noqa: E402
 from cactus.weights.gguf_families import FAMILIES  # noqa: E402
 from cactus.weights.layout import tile_nbytes  # noqa: E402
@@ -84,7 +85,7 @@ def known() -> list[tuple[Published, Architecture]]:
 def families() -> str:
     """A row for each architecture."""
     rows = ["| `model_type` | | models | GGUF |", "|---|---|---|---|"]
-    for kind in known_architectures():
+    for kind in sorted(set(known_architectures()) - SPEECH):
         module = importlib.import_module(f"cactus.models.{kind}")
         first = (module.__doc__ or "").strip().split("\n\n")[0].replace("\n", " ")
         models = [model for model in PUBLISHED if model.config["model_type"] == kind]

@@ -73,13 +73,21 @@ def cactus_complete(model: int, messages: Messages, **options: Unpack[CompleteOp
 
 
 def cactus_transcribe(
-    model: int, audio_path: str, prompt: str = "", callback: Callback | None = None
+    model: int,
+    audio_path: str,
+    prompt: str = "",
+    callback: Callback | None = None,
+    **options: Any,
 ) -> str:
     """Transcribe speech; returns the JSON of `cactus_complete` and `segments`.
 
-    No speech model can be loaded in this version, so `error` always says why not.
+    `prompt`: Whisper's special tokens (``<|startoftranscript|><|en|><|transcribe|>
+    <|notimestamps|>``) set language, task and timestamps, other text is what was said before; empty
+    detects the language. `callback(text, token_id, None)` is called for every segment; what it
+    raises ends the transcription and is raised here. `options` are those of ``Model.transcribe``.
+    All other errors are in the JSON.
     """
-    return _transcribe(lambda: _find(model))
+    return _transcribe(lambda: _find(model), audio_path, prompt, callback, options)
 
 
 def cactus_embed(model: int, text: str, normalize: bool = False) -> list[float]:
@@ -95,9 +103,9 @@ def cactus_image_embed(model: int, image_path: str) -> list[float]:
 
 
 def cactus_audio_embed(model: int, audio_path: str) -> list[float]:
-    """The embedding of a sound. Raises UnsupportedModel for a model that cannot hear."""
+    """The embedding of a sound: the mean of the encoder's states. Raises CactusError."""
     with _remember_errors():
-        _refuse(_find(model), "listen to audio")
+        return _find(model).embed_audio(audio_path)
 
 
 def cactus_rag_query(model: int, query: str, top_k: int = 5) -> list[dict[str, Any]]:
@@ -168,12 +176,16 @@ class CactusModel:
         return _complete(lambda: model, messages, options)
 
     def transcribe(
-        self, audio_path: str, prompt: str = "", callback: Callback | None = None
+        self,
+        audio_path: str,
+        prompt: str = "",
+        callback: Callback | None = None,
+        **options: Any,
     ) -> str:
         """See `cactus_transcribe`."""
         with _remember_errors():
             model = self._open()
-        return _transcribe(lambda: model)
+        return _transcribe(lambda: model, audio_path, prompt, callback, options)
 
     def embed(self, text: str, normalize: bool = False) -> list[float]:
         """See `cactus_embed`."""
@@ -188,7 +200,7 @@ class CactusModel:
     def audio_embed(self, audio_path: str) -> list[float]:
         """See `cactus_audio_embed`."""
         with _remember_errors():
-            _refuse(self._open(), "listen to audio")
+            return self._open().embed_audio(audio_path)
 
     def rag_query(self, query: str, top_k: int = 5) -> list[dict[str, Any]]:
         """See `cactus_rag_query`."""
@@ -272,14 +284,18 @@ def _find(handle: object) -> Model:
     return model
 
 
+def _check_callback(callback: object) -> None:
+    if callback is not None and not callable(callback):
+        raise InvalidRequest(f"callback must be a function, got {type(callback).__name__}")
+
+
 def _complete(find: Callable[[], Model], messages: Messages, options: Mapping[str, Any]) -> str:
     raised: BaseException | None = None
     try:
         with _remember_errors():
             rest = dict(options)
             callback = rest.pop("callback", None)
-            if callback is not None and not callable(callback):
-                raise InvalidRequest(f"callback must be a function, got {type(callback).__name__}")
+            _check_callback(callback)
             with find().stream(messages, **rest) as stream:
                 for event in stream:
                     if callback is not None:
@@ -301,11 +317,34 @@ def _complete(find: Callable[[], Model], messages: Messages, options: Mapping[st
         ).to_json()
 
 
-def _transcribe(find: Callable[[], Model]) -> str:
+def _transcribe(
+    find: Callable[[], Model],
+    audio: Any,
+    prompt: str,
+    callback: Callback | None,
+    options: Mapping[str, Any],
+) -> str:
+    raised: BaseException | None = None
     try:
         with _remember_errors():
-            _refuse(find(), "transcribe speech")
-    except CactusError as error:
+            from cactus.speech.prompt import parse_prompt
+
+            _check_callback(callback)
+            given = parse_prompt(prompt) | dict(options)
+            with find().transcribe_stream(audio, **given) as stream:
+                for segment in stream:
+                    if callback is not None:
+                        try:
+                            callback(segment.text, segment.tokens[-1], None)
+                        except BaseException as error:
+                            raised = error
+                            raise
+                result = stream.transcription
+                assert result is not None
+                return result.result().to_json()
+    except (CactusError, MemoryError) as error:
+        if error is raised:
+            raise
         return TranscriptionResult(
             success=False,
             error=_text(error),
@@ -316,9 +355,7 @@ def _transcribe(find: Callable[[], Model]) -> str:
 
 
 def _refuse(model: Model, ability: str) -> NoReturn:
-    raise UnsupportedModel(
-        f"{model.name} is a text model ({model.architecture}): it cannot {ability}"
-    )
+    raise UnsupportedModel(f"{model.name} ({model.architecture}) cannot {ability}")
 
 
 def _no_corpus(model: Model) -> NoReturn:

@@ -113,7 +113,7 @@ def load_engine(
     from cactus.native import Program as NativeProgram
     from cactus.native import Row, Sampler
 
-    _check_memory(folder)
+    check_memory(folder)
     _read_ahead(folder / "model.safetensors")
 
     def start(made: StoredPlan) -> Started:
@@ -228,7 +228,7 @@ def _context(wanted: int | None, own: int) -> int:
     return own if wanted is None else wanted
 
 
-def _check_memory(folder: Path) -> None:
+def check_memory(folder: Path) -> None:
     """Refuse a model that cannot fit before anything is allocated for it.
 
     The tokenizer's library ends the whole process when an allocation fails, so there must be room

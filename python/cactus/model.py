@@ -17,12 +17,14 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from cactus.errors import CactusError, InvalidRequest
+from cactus.errors import CactusError, Cancelled, InvalidRequest, UnsupportedModel
 from cactus.generate.generation import Generation
 from cactus.generate.options import boolean, integer, parse_options
 from cactus.generate.prefix import Conversation
 from cactus.generate.turns import Call, Turns
-from cactus.types import Completion, StreamEvent
+from cactus.speech import ARCHITECTURES as SPEECH_ARCHITECTURES
+from cactus.speech import Audio, is_speech_model, open_sound
+from cactus.types import Completion, StreamEvent, Transcription
 
 if TYPE_CHECKING:
     from typing_extensions import Self, Unpack
@@ -30,13 +32,15 @@ if TYPE_CHECKING:
     from cactus.engine import Engine
     from cactus.generate.aio import AsyncCompletionStream
     from cactus.generate.options import ChatOptions
+    from cactus.speech.engine import SpeechEngine
+    from cactus.speech.transcription import TranscriptionRun, TranscriptionStream
 
 Messages = Sequence[Mapping[str, Any]] | str
 """Message dicts as the OpenAI API has them (`role`, `content`), or the same as a JSON string."""
 
 
 class Model:
-    """A language model in memory.
+    """A language model, or a speech model, in memory.
 
     `name_or_path`: a weights folder, a ``.gguf`` file, a hub id, or the name of a downloaded model.
     `threads`: default ``CACTUS_THREADS``, else the physical cores. `isa`: a kernel tier to force,
@@ -73,6 +77,22 @@ class Model:
 
         check_types(kv, activations)
         folder = Path(resolve(name_or_path))
+        if is_speech_model(folder):
+            from cactus.speech.engine import load_speech_engine
+
+            if context is not None:
+                raise InvalidRequest("context: a speech model has windows of 30 seconds")
+            self._start(
+                load_speech_engine(
+                    folder,
+                    threads=threads,
+                    isa=isa,
+                    kv=kv,
+                    activations=activations,
+                    preload=preload,
+                )
+            )
+            return
         self._start(
             load_engine(
                 folder,
@@ -86,14 +106,17 @@ class Model:
         )
 
     @classmethod
-    def from_engine(cls, engine: Engine) -> Self:
+    def from_engine(cls, engine: Engine | SpeechEngine) -> Self:
         """A model around an engine that is already loaded; it is closed with the model."""
         model = cls.__new__(cls)
         model._start(engine)
         return model
 
-    def _start(self, engine: Engine) -> None:
+    def _start(self, engine: Engine | SpeechEngine) -> None:
         self._engine = engine
+        self._speech: SpeechEngine | None = None
+        if engine.architecture in SPEECH_ARCHITECTURES:
+            self._speech = engine  # type: ignore[assignment]
         self._memory = _Memory(engine)
         # Bound to the memory and not to the model: no cycle keeps a dropped model alive.
         self._turns = Turns(self._memory.free)
@@ -192,20 +215,104 @@ class Model:
         from cactus.generate.many import complete_many, prepare_many
 
         self._turns.check()
-        checked = parse_options(options, vocab_size=self._engine.program.vocab_size)
+        engine = self._text_engine()
+        checked = parse_options(options, vocab_size=engine.program.vocab_size)
         self._turns.register(call)
-        requests = prepare_many(self._engine, conversations, checked, lambda: call.stopped)
-        return complete_many(self._engine, self._turns, call, requests)
+        requests = prepare_many(engine, conversations, checked, lambda: call.stopped)
+        return complete_many(engine, self._turns, call, requests)
 
     def _generation(self, messages: Messages, options: Mapping[str, Any], call: Call) -> Generation:
         from cactus.generate.prompt import build_request
 
         self._turns.check()
         began = time.perf_counter()
-        checked = parse_options(options, vocab_size=self._engine.program.vocab_size)
-        request = build_request(self._engine, messages, checked, began)
+        engine = self._text_engine()
+        checked = parse_options(options, vocab_size=engine.program.vocab_size)
+        request = build_request(engine, messages, checked, began)
         self._turns.register(call)
-        return Generation(self._engine, self._turns, self._memory.open, call, request)
+        return Generation(engine, self._turns, self._memory.open, call, request)
+
+    def _text_engine(self) -> Engine:
+        if self._speech is not None:
+            raise UnsupportedModel(
+                f"{self.name} is a speech model ({self.architecture}): it cannot chat; "
+                "it has transcribe (cactus_transcribe)"
+            )
+        return self._engine  # type: ignore[return-value]
+
+    # -- speech
+
+    def transcribe(
+        self, audio: Audio, *, sample_rate: int | None = None, **options: Any
+    ) -> Transcription:
+        """What is said in a recording of any length.
+
+        `audio`: a path, the bytes of a file or a binary file object (WAV, FLAC, OGG, MP3, ...), or
+        samples as an array [n] (f32 within ±1, or int16). With `sample_rate` bytes are raw 16-bit
+        mono samples; arrays without it are at 16 kHz.
+
+        Options are those of faster-whisper: `language` (None: detected), `task` ("transcribe",
+        "translate"), `beam_size` 5, `temperature`, `timestamps`, `word_timestamps`,
+        `initial_prompt`, `hotwords`, `condition_on_previous_text`, `vad` ... (docs/speech.md).
+
+        Raises InvalidAudio, InvalidRequest naming the option, UnsupportedModel for a model of text,
+        Cancelled if the model is closed meanwhile, ReentrantCall, ModelClosed.
+        """
+        return self._transcription(audio, sample_rate, options, Call()).run()
+
+    def transcribe_stream(
+        self, audio: Audio, *, sample_rate: int | None = None, **options: Any
+    ) -> TranscriptionStream:
+        """The segments of a recording as they are found; options and errors as in `transcribe`.
+
+        Read it to its end or close it (it is a context manager): an open stream keeps other calls
+        waiting.
+        """
+        from cactus.speech.transcription import TranscriptionStream
+
+        call = Call()
+        return TranscriptionStream(call, self._transcription(audio, sample_rate, options, call))
+
+    def embed_audio(self, audio: Audio, *, sample_rate: int | None = None) -> list[float]:
+        """The mean of the encoder's states over the sound itself, without the silence behind it.
+
+        [hidden_size] floats; recordings of more than 30 seconds are averaged over all windows.
+        """
+        from cactus.speech.embed import embed
+
+        self._turns.check()
+        engine, call = self._speech_engine("listen to audio"), Call()
+        stream = open_sound(audio, sample_rate)
+        self._turns.register(call)
+        try:
+            if not self._turns.enter(call):
+                raise Cancelled("stopped before the sound was listened to")
+            return embed(engine, stream, lambda: call.stopped)
+        finally:
+            stream.close()
+            self._turns.leave(call)
+
+    def _transcription(
+        self, audio: Audio, sample_rate: int | None, options: Mapping[str, Any], call: Call
+    ) -> TranscriptionRun:
+        from cactus.speech.options import parse
+        from cactus.speech.transcription import TranscriptionRun
+
+        self._turns.check()
+        began = time.perf_counter()
+        engine = self._speech_engine("transcribe speech")
+        checked = parse(options)
+        engine.check(checked)
+        stream = open_sound(audio, sample_rate)
+        self._turns.register(call)
+        return TranscriptionRun(engine, self._turns, call, stream, checked, began)
+
+    def _speech_engine(self, ability: str) -> SpeechEngine:
+        if self._speech is None:
+            raise UnsupportedModel(
+                f"{self.name} is a text model ({self.architecture}): it cannot {ability}"
+            )
+        return self._speech
 
     # -- the rest
 
@@ -256,7 +363,7 @@ class Model:
 class _Memory:
     """What a model owns of the native core: its engine, and a session once there is a chat."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine | SpeechEngine) -> None:
         self._engine = engine
         self.conversation: Conversation[Any] | None = None
 

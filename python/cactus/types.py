@@ -94,6 +94,95 @@ class Completion:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class Word:
+    """A word of a segment, with the blanks and marks around it; times are seconds."""
+
+    text: str
+    start: float
+    end: float
+    probability: float
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """A stretch of speech: what was said from `start` to `end`, in seconds of the recording.
+
+    `avg_logprob`, `compression_ratio`, `no_speech_prob` and `temperature` are those of the window
+    that it was found in. `words` are there when they were asked for.
+    """
+
+    id: int
+    start: float
+    end: float
+    text: str
+    tokens: tuple[int, ...]
+    temperature: float
+    avg_logprob: float
+    compression_ratio: float
+    no_speech_prob: float
+    words: tuple[Word, ...] | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """``start``, ``end``, ``text``, and ``words`` where there are any, as JSON has them."""
+        entry: dict[str, Any] = {"start": self.start, "end": self.end, "text": self.text}
+        if self.words is not None:
+            entry["words"] = [
+                {
+                    "word": word.text,
+                    "start": word.start,
+                    "end": word.end,
+                    "probability": round(word.probability, 4),
+                }
+                for word in self.words
+            ]
+        return entry
+
+
+@dataclass(frozen=True, slots=True)
+class Transcription:
+    """What was said in a recording, complete or as far as it got.
+
+    `language` is a code such as "en", given or detected with `language_probability`. `duration` is
+    how many seconds were listened to. `confidence`, 0 to 1, is the average probability of a token
+    (the geometric mean). `notes` say what was wrong with the recording. `finish_reason` is "stop",
+    or "cancelled" (``stop`` was called or the stream closed).
+    """
+
+    segments: tuple[Segment, ...]
+    language: str | None
+    language_probability: float
+    duration: float
+    finish_reason: FinishReason
+    confidence: float
+    notes: tuple[str, ...]
+    metrics: Metrics
+
+    @property
+    def text(self) -> str:
+        """All that was said."""
+        return "".join(segment.text for segment in self.segments).strip()
+
+    def result(self) -> TranscriptionResult:
+        """The fields of ``cactus_transcribe``."""
+        cost = self.metrics
+        return TranscriptionResult(
+            success=True,
+            response=self.text,
+            function_calls=[],
+            confidence=self.confidence,
+            time_to_first_token_ms=cost.time_to_first_token_ms,
+            total_time_ms=cost.total_time_ms,
+            prefill_tps=cost.prefill_tps,
+            decode_tps=cost.decode_tps,
+            ram_usage_mb=cost.ram_usage_mb,
+            prefill_tokens=cost.prefill_tokens,
+            decode_tokens=cost.decode_tokens,
+            total_tokens=cost.total_tokens,
+            segments=[segment.to_dict() for segment in self.segments],
+        )
+
+
 @dataclass(frozen=True, kw_only=True)
 class CompletionResult:
     """What ``cactus_complete`` returns: always these 14 fields, in this order."""

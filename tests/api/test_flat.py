@@ -274,7 +274,7 @@ def test_the_last_error_belongs_to_its_thread_and_ends_with_the_next_success(han
     assert cactus_get_last_error() is None
     with pytest.raises(CactusError):
         cactus_embed(handle, "x")
-    assert "text model" in (cactus_get_last_error() or "")
+    assert "cannot embed text" in (cactus_get_last_error() or "")
 
 
 def test_calls_that_a_text_model_has_not(handle: int) -> None:
@@ -283,7 +283,7 @@ def test_calls_that_a_text_model_has_not(handle: int) -> None:
         (lambda: cactus_image_embed(handle, "image.png"), "look at images"),
         (lambda: cactus_audio_embed(handle, "audio.wav"), "listen to audio"),
     ):
-        with pytest.raises(UnsupportedModel, match=f"text model .* cannot {ability}"):
+        with pytest.raises(UnsupportedModel, match=f"cannot {ability}"):
             use()
         assert ability in (cactus_get_last_error() or "")
     with pytest.raises(InvalidRequest, match="without corpus_dir"):

@@ -38,6 +38,11 @@ class PackageSource(Archive):
     member_size: int
     precision: str
 
+    @property
+    def label(self) -> str:
+        """The package and its version."""
+        return f"{self.package} {self.version}"
+
 
 @dataclass(frozen=True)
 class PackedFile:
@@ -59,6 +64,11 @@ class PackageFolder:
     archives: tuple[Archive, ...]
     files: tuple[PackedFile, ...]
 
+    @property
+    def label(self) -> str:
+        """The packages and their versions."""
+        return " + ".join(f"{archive.package} {archive.version}" for archive in self.archives)
+
 
 @dataclass(frozen=True)
 class CatalogEntry:
@@ -73,7 +83,7 @@ class CatalogEntry:
     model_type: str
     note: str
     gated: bool = False
-    package: PackageSource | None = None
+    package: PackageSource | PackageFolder | None = None
 
     @property
     def name(self) -> str:
@@ -195,8 +205,12 @@ CATALOG: tuple[CatalogEntry, ...] = (
     CatalogEntry("LiquidAI/LFM2-VL-450M", 451, "lfm2_vl", "chat about pictures"),
     CatalogEntry("LiquidAI/LFM2.5-VL-1.6B", 1597, "lfm2_vl", "chat about pictures"),
     CatalogEntry("LiquidAI/LFM2-8B-A1B", 8340, "lfm2_moe", "chat"),
-    CatalogEntry("openai/whisper-base", 73, "whisper", "speech to text"),
+    CatalogEntry("openai/whisper-tiny", 38, "whisper", "speech to text"),
+    CatalogEntry("openai/whisper-base", 73, "whisper", "speech to text", package=WHISPER_BASE),
     CatalogEntry("openai/whisper-small", 242, "whisper", "speech to text"),
+    CatalogEntry("openai/whisper-medium", 764, "whisper", "speech to text"),
+    CatalogEntry("openai/whisper-large-v3", 1543, "whisper", "speech to text"),
+    CatalogEntry("openai/whisper-large-v3-turbo", 809, "whisper", "speech to text"),
     CatalogEntry("UsefulSensors/moonshine-base", 61, "moonshine", "speech to text, English"),
     CatalogEntry("nomic-ai/nomic-embed-text-v2-moe", 475, "nomic_bert", "embeddings"),
 )

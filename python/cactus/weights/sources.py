@@ -97,6 +97,18 @@ def with_offset(tensor: SourceTensor, offset: float) -> SourceTensor:
     return replace(tensor, kind="F32", nbytes=4 * math.prod(tensor.shape), rows=rows)
 
 
+def as_matrix(tensor: SourceTensor) -> SourceTensor:
+    """A convolution's kernel [out, in, taps] as the matrix of its windows, [out, taps * in]."""
+    out, channels, taps = tensor.shape
+
+    def rows(start: int, stop: int) -> U8:
+        raw = tensor.rows(start * channels, stop * channels)
+        kernels = raw.reshape(stop - start, channels, taps, -1).swapaxes(1, 2)
+        return np.ascontiguousarray(kernels).reshape(stop - start, -1)
+
+    return replace(tensor, shape=(out, taps * channels), rows=rows)
+
+
 def _open_gguf(path: Path) -> Source:
     gguf = read_gguf(path)
     try:

@@ -1,0 +1,218 @@
+"""The text of one window of 30 seconds: greedy, by sampling, or by beam search.
+
+Several candidates are rows of one step, each with a session of its own that shares what it can.
+"""
+
+from __future__ import annotations
+
+import time
+import zlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cactus.errors import InvalidRequest
+from cactus.graph.step import Row
+from cactus.speech.rules import Logits, Rules
+from cactus.speech.vocabulary import Vocabulary
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What one search found: ids without the end of text, and the sum of their log-probabilities.
+
+    ``total`` includes that of the end of text; ``no_speech`` is the probability that nobody speaks.
+    """
+
+    tokens: list[int]
+    total: float
+    no_speech: float
+    temperature: float
+
+    @property
+    def average(self) -> float:
+        """Log-probability a token, the end of text counted."""
+        return self.total / (len(self.tokens) + 1)
+
+
+@dataclass
+class _Candidate:
+    session: Any
+    tokens: list[int]
+    total: float
+
+
+class Search:
+    """Searches on one decoder program. ``stopped()`` is asked before every step."""
+
+    def __init__(
+        self, program: Any, vocabulary: Vocabulary, stopped: Callable[[], bool] = lambda: False
+    ) -> None:
+        self.program, self.vocabulary, self.stopped = program, vocabulary, stopped
+        self.first_token_at: float | None = None
+
+    def detect_language(self, session: Any) -> dict[str, float]:
+        """The probability of each language of what the session's memory holds."""
+        session.truncate(0)
+        logits = self._step([(session, [self.vocabulary.start])])[0]
+        codes = list(self.vocabulary.languages)
+        chances = softmax(logits[[self.vocabulary.languages[code] for code in codes]])
+        return dict(zip(codes, map(float, chances), strict=True))
+
+    def run(
+        self,
+        session: Any,
+        prompt: Sequence[int],
+        rules: Rules,
+        *,
+        beams: int = 1,
+        temperature: float = 0.0,
+        best_of: int = 1,
+        patience: float = 1.0,
+        length_penalty: float = 1.0,
+        max_tokens: int | None = None,
+        seed: int = 0,
+    ) -> Answer:
+        """The best answer to ``prompt`` for the memory of ``session``, whose tokens are forgotten.
+
+        With a temperature ``best_of`` samples are drawn, else ``beams`` are searched. Answers are
+        compared by their log-probability over their length to the ``length_penalty``.
+        """
+        room = self.program.context_length - len(prompt)
+        if room < 1:
+            raise InvalidRequest(
+                f"the prompt has {len(prompt)} tokens, the decoder takes "
+                f"{self.program.context_length}; shorten it"
+            )
+        # Half of the context at most, as the models were trained: the rest is for the past.
+        most = min(room, max_tokens or self.program.context_length // 2)
+        session.truncate(0)
+        at = prompt.index(self.vocabulary.start) + 1
+        first = self._step([(session, list(prompt[:at]))])[0]
+        no_speech = self.vocabulary.no_speech
+        silence = 0.0 if no_speech is None else float(softmax(first)[no_speech])
+        if at < len(prompt):
+            first = self._step([(session, list(prompt[at:]))])[0]
+        if self.first_token_at is None:
+            self.first_token_at = time.perf_counter()
+        if temperature > 0:
+            random = np.random.default_rng(seed)
+            found = [
+                self._sample(session.fork(), first.copy(), rules, most, temperature, random)
+                for _ in range(best_of)
+            ]
+        elif beams > 1:
+            found = self._beams(session, first, rules, most, beams, patience)
+        else:
+            found = [self._sample(session, first, rules, most, 0.0, None)]
+        tokens, total = max(found, key=lambda each: _score(each, length_penalty))
+        return Answer(tokens, total, silence, temperature)
+
+    def _sample(
+        self,
+        session: Any,
+        logits: Logits,
+        rules: Rules,
+        most: int,
+        temperature: float,
+        random: np.random.Generator | None,
+    ) -> tuple[list[int], float]:
+        tokens: list[int] = []
+        total = 0.0
+        while True:
+            rules.apply(logits, tokens)
+            if random is None:
+                token = int(logits.argmax())
+            else:
+                chances = softmax(logits / np.float32(temperature)).astype(np.float64)
+                token = int(random.choice(len(chances), p=chances / chances.sum()))
+            total += float(logits[token]) - log_sum(logits)
+            if token == self.vocabulary.end:
+                return tokens, total
+            tokens.append(token)
+            if len(tokens) >= most or self.stopped():
+                return tokens, total
+            logits = self._step([(session, [token])])[0]
+
+    def _beams(
+        self, session: Any, first: Logits, rules: Rules, most: int, beams: int, patience: float
+    ) -> list[tuple[list[int], float]]:
+        end = self.vocabulary.end
+        finished: list[tuple[list[int], float]] = []
+        enough = max(1, round(beams * patience))
+        live = [_Candidate(session, [], 0.0)]
+        logits: Sequence[Logits] = [first]
+        for _ in range(most):
+            ranked: list[tuple[float, int, int]] = []
+            for index, (candidate, row) in enumerate(zip(live, logits, strict=True)):
+                rules.apply(row, candidate.tokens)
+                norm = log_sum(row)
+                for token in _largest(row, beams + 1):
+                    if row[token] > -np.inf:
+                        ranked.append((candidate.total + float(row[token]) - norm, index, token))
+            ranked.sort(key=lambda each: -each[0])
+            chosen: list[tuple[float, int, int]] = []
+            for total, index, token in ranked:
+                if token == end:
+                    if len(finished) < enough:
+                        finished.append((live[index].tokens, total))
+                    continue
+                chosen.append((total, index, token))
+                if len(chosen) == beams:
+                    break
+            if len(finished) >= enough or not chosen or self.stopped():
+                break
+            live = _descend(live, chosen)
+            logits = self._step([(each.session, each.tokens[-1:]) for each in live])
+        if len(finished) < enough:
+            finished += [(each.tokens, each.total) for each in live]
+        return finished
+
+    def _step(self, fed: Sequence[tuple[Any, list[int]]]) -> list[Logits]:
+        outputs = self.program.step([Row(*each) for each in fed], want_logits=True)
+        return [output.logits for output in outputs]
+
+
+def _descend(live: list[_Candidate], chosen: list[tuple[float, int, int]]) -> list[_Candidate]:
+    """The next generation: the first child of a candidate takes its session, others a copy."""
+    taken: set[int] = set()
+    children = []
+    for total, index, token in chosen:
+        parent = live[index]
+        session = parent.session.fork() if index in taken else parent.session
+        taken.add(index)
+        children.append(_Candidate(session, [*parent.tokens, token], total))
+    return children
+
+
+def softmax(logits: NDArray[np.float32]) -> NDArray[np.float32]:
+    """exp(x) / sum(exp(x)) along a vector."""
+    powers = np.exp(logits - logits.max())
+    result: NDArray[np.float32] = powers / powers.sum()
+    return result
+
+
+def log_sum(logits: NDArray[np.float32]) -> float:
+    """log(sum(exp(x))) of a vector."""
+    most = float(logits.max())
+    return most + float(np.log(np.exp(logits - np.float32(most)).sum()))
+
+
+def compression_ratio(text: str) -> float:
+    """Bytes of a text over those of its zlib form: large where it repeats itself."""
+    data = text.encode()
+    return len(data) / len(zlib.compress(data)) if data else 0.0
+
+
+def _largest(row: Logits, count: int) -> list[int]:
+    """The ids of the largest logits, the largest first, the lower id on ties."""
+    best = np.argpartition(-row, min(count, len(row) - 1))[:count]
+    return [int(id) for id in best[np.lexsort((best, -row[best]))]]
+
+
+def _score(found: tuple[list[int], float], length_penalty: float) -> float:
+    tokens, total = found
+    return float(total / max(1, len(tokens)) ** length_penalty)

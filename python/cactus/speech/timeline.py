@@ -1,0 +1,45 @@
+"""A sound without its silence, and where each moment of what is left was before."""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterable, Iterator
+
+from cactus.audio.vad import VadOptions, only_speech
+from cactus.speech.window import SAMPLE_RATE, Samples
+
+
+class Timeline:
+    """Iterates over the stretches of speech of a sound, in blocks.
+
+    ``original(seconds)`` says which moment of the whole sound a moment of the speech alone is.
+    """
+
+    def __init__(self, blocks: Iterable[Samples], options: VadOptions | None = None) -> None:
+        self._pieces = only_speech(blocks, options)
+        self._heard = 0
+        self._begins: list[int] = []  # of each stretch, in samples of the speech alone
+        self._places: list[int] = []  # and of the whole sound
+
+    def __iter__(self) -> Iterator[Samples]:
+        return self
+
+    def __next__(self) -> Samples:
+        place, piece = next(self._pieces)
+        if not self._begins or place != self._places[-1] + self._heard - self._begins[-1]:
+            self._begins.append(self._heard)
+            self._places.append(place)
+        self._heard += len(piece)
+        return piece
+
+    def original(self, seconds: float, *, end: bool = False) -> float:
+        """The time in the whole sound. Between two stretches: the end of one, or the next's begin.
+
+        An ``end`` belongs to the stretch before it, anything else to the one behind.
+        """
+        sample = round(seconds * SAMPLE_RATE)
+        find = bisect_left if end else bisect_right
+        stretch = max(0, find(self._begins, sample) - 1)
+        if not self._begins:
+            return seconds
+        return (self._places[stretch] + sample - self._begins[stretch]) / SAMPLE_RATE

@@ -1,0 +1,218 @@
+"""Recordings of any length, window by window, as Whisper's authors do it.
+
+Each window of 30 seconds is heard once and searched as often as its answers look wrong. Timestamps
+say where a segment ends for certain; the next window begins there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from cactus.speech.engine import SpeechEngine
+from cactus.speech.options import Options
+from cactus.speech.rules import Rules
+from cactus.speech.search import Answer, Search, compression_ratio
+from cactus.speech.timeline import Timeline
+from cactus.speech.window import HOP, SAMPLE_RATE, Samples, Windows
+from cactus.types import Segment
+
+FRAMES_PER_TIME = 2
+"""Frames of the spectrogram from one timestamp to the next."""
+
+
+@dataclass
+class _Past:
+    """The tokens said so far, which the next window is conditioned on from ``since`` on."""
+
+    tokens: list[int] = field(default_factory=list)
+    since: int = 0
+
+
+class Transcriber:
+    """One transcription: ``segments()`` yields them as they are found.
+
+    ``language`` is there once the first window has been heard; ``seconds`` is how far it has come.
+    """
+
+    def __init__(
+        self,
+        engine: SpeechEngine,
+        blocks: Iterator[Samples],
+        options: Options,
+        stopped: Callable[[], bool] = lambda: False,
+    ) -> None:
+        self.engine, self.options, self.stopped = engine, options, stopped
+        self.language = options.language or ("en" if not engine.vocabulary.languages else None)
+        self.language_probability = 1.0
+        self.seconds = 0.0
+        self.prompt_tokens = self.answer_tokens = 0
+        self._logprob, self._said = 0.0, 0
+        self._timeline = Timeline(blocks) if options.vad else None
+        self._windows = Windows(self._timeline or blocks, engine.window_samples)
+        self._search = Search(engine.decoder, engine.vocabulary, stopped)
+        self._past = _Past()
+        self._timed = options.timestamps
+        if options.initial_prompt.strip():
+            self._past.tokens += engine.tokenizer.encode(" " + options.initial_prompt.strip())
+
+    @property
+    def first_token_at(self) -> float | None:
+        """When the first token of the first answer was there, on the performance counter."""
+        return self._search.first_token_at
+
+    @property
+    def average_logprob(self) -> float:
+        """Log-probability a token over all windows; 0 where nothing was said."""
+        return self._logprob / self._said if self._said else 0.0
+
+    def segments(self) -> Iterator[Segment]:
+        """The segments in order; ends early, with what there is, when it is stopped."""
+        with self.engine.decoder.session() as session:
+            seek = count = 0
+            while not self.stopped():
+                samples = self._windows.at(seek * HOP)
+                frames = len(samples) // HOP
+                # Without times nobody knows where the next window should begin.
+                self._timed |= len(samples) == self.engine.window_samples
+                if frames == 0:
+                    return
+                self.engine.hear(session, samples)
+                if self.language is None:
+                    self._detect_language(session)
+                answer = self._decode(session)
+                self.seconds = self._time((seek + frames) * HOP / SAMPLE_RATE, end=True)
+                if self.stopped():
+                    # The last answer may be cut in the middle; what is certain has been given.
+                    return
+                found, advance = self._split(answer, seek, frames)
+                if found:
+                    self._logprob += answer.total
+                    self._said += len(answer.tokens) + 1
+                for segment in found:
+                    yield Segment(id=count, **segment)
+                    count += 1
+                seek += advance
+
+    def _time(self, seconds: float, *, end: bool = False) -> float:
+        return self._timeline.original(seconds, end=end) if self._timeline else seconds
+
+    def _detect_language(self, session: object) -> None:
+        chances = self._search.detect_language(session)
+        self.language = max(chances, key=lambda code: chances[code])
+        self.language_probability = chances[self.language]
+
+    def _prompt(self) -> list[int]:
+        v, options = self.engine.vocabulary, self.options
+        prompt = v.prompt(self.language, options.task, self._timed)
+        room = self.engine.decoder.context_length // 2 - 1
+        past = self._past.tokens[self._past.since :][-room:]
+        if options.hotwords.strip():
+            words = self.engine.tokenizer.encode(" " + options.hotwords.strip())[: room // 2]
+            past = [*words, *past[-(room - len(words)) :]]
+        return [v.previous, *past, *prompt] if past else prompt
+
+    def _decode(self, session: object) -> Answer:
+        """The answer of the first temperature that does not look wrong, else the likeliest."""
+        o = self.options
+        rules = Rules(
+            self.engine.vocabulary,
+            timestamps=self._timed,
+            max_first_time=o.max_initial_timestamp,
+        )
+        prompt = self._prompt()
+        tried: list[Answer] = []
+        for temperature in o.temperature:
+            answer = self._search.run(
+                session,
+                prompt,
+                rules,
+                beams=o.beam_size,
+                temperature=temperature,
+                best_of=o.best_of,
+                patience=o.patience,
+                length_penalty=o.length_penalty,
+                max_tokens=o.max_new_tokens,
+                seed=o.seed,
+            )
+            self.prompt_tokens += len(prompt)
+            self.answer_tokens += len(answer.tokens)
+            tried.append(answer)
+            if self.stopped() or not self._looks_wrong(answer):
+                return answer
+        limit = o.compression_ratio_threshold
+        fluent = [each for each in tried if limit is None or self._ratio(each) <= limit]
+        return max(fluent or tried, key=lambda each: each.average)
+
+    def _looks_wrong(self, answer: Answer) -> bool:
+        o = self.options
+        repeats = o.compression_ratio_threshold
+        unlikely = o.log_prob_threshold is not None and answer.average < o.log_prob_threshold
+        silent = o.no_speech_threshold is not None and answer.no_speech > o.no_speech_threshold
+        if silent and unlikely:
+            return False  # nobody speaks: no temperature would help
+        return unlikely or (repeats is not None and self._ratio(answer) > repeats)
+
+    def _ratio(self, answer: Answer) -> float:
+        return compression_ratio(self._text(answer.tokens))
+
+    def _text(self, tokens: list[int]) -> str:
+        v = self.engine.vocabulary
+        return self.engine.tokenizer.decode([id for id in tokens if v.is_text(id)])
+
+    def _split(self, answer: Answer, seek: int, frames: int) -> tuple[list[dict[str, Any]], int]:
+        """The segments of an answer, and by how many frames the window moves on."""
+        o, v = self.options, self.engine.vocabulary
+        if o.no_speech_threshold is not None and answer.no_speech > o.no_speech_threshold:
+            likely = o.log_prob_threshold is not None and answer.average > o.log_prob_threshold
+            if not likely:
+                return [], frames
+        tokens = answer.tokens
+        is_time = [id >= v.first_time for id in tokens]
+        # A time that follows a time: there one segment ends for certain and the next begins.
+        ends = [i for i in range(1, len(tokens)) if is_time[i - 1] and is_time[i]]
+        closed = is_time[-2:] == [False, True]  # nothing was being said at the window's end
+        pieces: list[tuple[float, float, list[int]]] = []
+        advance, whole = frames, frames * HOP / SAMPLE_RATE
+        if ends:
+            if closed:
+                ends.append(len(tokens))
+            first = 0
+            for end in ends:
+                piece = tokens[first:end]
+                pieces.append((v.seconds(piece[0]), v.seconds(piece[-1]), piece))
+                first = end
+            if not closed:
+                # What comes after the last pair is heard again, with what follows it.
+                advance = (tokens[first - 1] - v.first_time) * FRAMES_PER_TIME
+        elif tokens:
+            last = max((id for id in tokens if id > v.first_time), default=None)
+            start = v.seconds(tokens[0]) if is_time[0] else 0.0
+            pieces.append((start, whole if last is None else v.seconds(last), tokens))
+        begin, ratio = seek * HOP / SAMPLE_RATE, self._ratio(answer)
+        segments: list[dict[str, Any]] = []
+        for start, stop, piece in pieces:
+            text = self._text(piece)
+            if start == stop or not text.strip():
+                continue
+            self._past.tokens += piece
+            # A short window is filled up with silence; nothing was said behind its end.
+            start, stop = min(start, whole), min(stop, whole)
+            segments.append(
+                {
+                    "start": round(self._time(begin + start), 2),
+                    "end": round(self._time(begin + stop, end=True), 2),
+                    "text": text,
+                    "tokens": tuple(piece),
+                    "temperature": answer.temperature,
+                    "avg_logprob": answer.average,
+                    "compression_ratio": ratio,
+                    "no_speech_prob": answer.no_speech,
+                }
+            )
+        fresh = o.condition_on_previous_text
+        if not fresh or answer.temperature > o.prompt_reset_on_temperature:
+            self._past.since = len(self._past.tokens)
+        # A first time pair at 0.00 would move nothing: the rules forbid it, but a window must end.
+        return segments, advance or frames

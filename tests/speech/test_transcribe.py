@@ -1,0 +1,254 @@
+"""Transcriptions of a tiny random model: what comes is nonsense, how it comes is not."""
+
+from __future__ import annotations
+
+import io
+import json
+import threading
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+
+from cactus import (
+    CactusModel,
+    Model,
+    cactus_audio_embed,
+    cactus_complete,
+    cactus_destroy,
+    cactus_get_last_error,
+    cactus_init,
+    cactus_transcribe,
+)
+from cactus.errors import InvalidAudio, InvalidRequest, ReentrantCall, UnsupportedModel
+from cactus.types import Segment
+
+FIELDS = [
+    *("success", "error", "cloud_handoff", "response", "function_calls", "confidence"),
+    *("time_to_first_token_ms", "total_time_ms", "prefill_tps", "decode_tps", "ram_usage_mb"),
+    *("prefill_tokens", "decode_tokens", "total_tokens", "segments"),
+]
+# A random model is sure of nothing: every fallback would be tried, and silence be heard.
+PLAIN: dict[str, Any] = {
+    "vad": False,
+    "temperature": 0.0,
+    "no_speech_threshold": None,
+    "log_prob_threshold": None,
+    "compression_ratio_threshold": None,
+    "language": "en",
+}
+
+
+@pytest.fixture(scope="module")
+def model(speech_folder: Path) -> Any:
+    with Model(speech_folder, threads=1) as loaded:
+        yield loaded
+
+
+@pytest.fixture(scope="module")
+def path(sound: np.ndarray, tmp_path_factory: pytest.TempPathFactory) -> str:
+    file = tmp_path_factory.mktemp("sound") / "sound.wav"
+    soundfile.write(file, sound, 16_000)
+    return str(file)
+
+
+def same(a: tuple[Segment, ...], b: tuple[Segment, ...]) -> bool:
+    return [(s.start, s.end, s.text, s.tokens) for s in a] == [
+        (s.start, s.end, s.text, s.tokens) for s in b
+    ]
+
+
+def test_segments_are_in_order_and_inside_the_sound(model: Model, sound: np.ndarray) -> None:
+    result = model.transcribe(sound, **PLAIN)
+    assert result.segments
+    assert result.language == "en"
+    assert result.duration == pytest.approx(3.0)
+    assert result.finish_reason == "stop"
+    times = [time for s in result.segments for time in (s.start, s.end)]
+    assert times == sorted(times)
+    assert 0 <= times[0] < times[-1] <= 3.02
+    assert [s.id for s in result.segments] == list(range(len(result.segments)))
+    assert result.text == "".join(s.text for s in result.segments).strip()
+    assert 0 < result.confidence < 1
+    assert result.metrics.decode_tokens >= sum(len(s.tokens) for s in result.segments)
+
+
+def test_whatever_the_sound_is_given_as(model: Model, sound: np.ndarray, path: str) -> None:
+    raw = (sound * 32767).astype("<i2")
+    file = io.BytesIO()
+    soundfile.write(file, raw, 16_000, format="WAV")
+    want = model.transcribe(file.getvalue(), **PLAIN).segments
+    assert same(model.transcribe(file, **PLAIN).segments, want)
+    assert same(model.transcribe(raw, **PLAIN).segments, want)
+    assert same(model.transcribe(raw.tobytes(), sample_rate=16_000, **PLAIN).segments, want)
+    assert same(
+        model.transcribe(Path(path), **PLAIN).segments, model.transcribe(path, **PLAIN).segments
+    )
+
+
+@pytest.mark.parametrize("beam_size", [1, 3])
+def test_threads_and_repetition_change_nothing(
+    speech_folder: Path, model: Model, sound: np.ndarray, beam_size: int
+) -> None:
+    want = model.transcribe(sound, **PLAIN, beam_size=beam_size).segments
+    assert same(model.transcribe(sound, **PLAIN, beam_size=beam_size).segments, want)
+    with Model(speech_folder, threads=2) as other:
+        assert same(other.transcribe(sound, **PLAIN, beam_size=beam_size).segments, want)
+
+
+def test_more_beams_find_nothing_less_likely(model: Model, sound: np.ndarray) -> None:
+    options = PLAIN | {"timestamps": False, "condition_on_previous_text": False}
+    second = sound[: 16_000 - 160]  # one window: the searches see the same
+    found = [
+        model.transcribe(second, **options, beam_size=beams, patience=2.0).segments[0].avg_logprob
+        for beams in (1, 8)
+    ]
+    assert found[1] >= found[0]
+
+
+def test_samples_repeat_with_a_seed(model: Model, sound: np.ndarray) -> None:
+    options = PLAIN | {"temperature": 1.0, "best_of": 2}
+    once = model.transcribe(sound, **options, seed=7).segments
+    assert same(model.transcribe(sound, **options, seed=7).segments, once)
+    assert not same(model.transcribe(sound, **options, seed=8).segments, once)
+
+
+def test_a_language_is_detected(model: Model, sound: np.ndarray) -> None:
+    result = model.transcribe(sound, **(PLAIN | {"language": None}))
+    assert result.language in ("en", "de")
+    assert 0.5 <= result.language_probability <= 1
+
+
+def test_the_stream_gives_segments_as_they_come(model: Model, sound: np.ndarray) -> None:
+    with model.transcribe_stream(sound, **PLAIN) as stream:
+        first = next(stream)
+        assert stream.transcription is None
+        assert stream.seconds < 3
+        with pytest.raises(ReentrantCall):
+            model.transcribe(sound, **PLAIN)
+        rest = list(stream)
+    assert stream.transcription is not None
+    assert stream.transcription.segments == (first, *rest)
+
+
+def test_stop_returns_what_there_is(model: Model, sound: np.ndarray) -> None:
+    whole = model.transcribe(sound, **PLAIN).segments
+    with model.transcribe_stream(sound, **PLAIN) as stream:
+        first = next(stream)
+        model.stop()
+        rest = list(stream)
+    result = stream.transcription
+    assert result is not None
+    assert result.finish_reason == "cancelled"
+    assert result.segments == (first, *rest)
+    assert len(result.segments) < len(whole)
+
+
+def test_stop_from_another_thread(model: Model) -> None:
+    noise = np.random.default_rng(1).standard_normal(16_000 * 600).astype(np.float32) * 0.1
+    stopper = threading.Timer(0.5, model.stop)
+    stopper.start()
+    result = model.transcribe(noise, **PLAIN)
+    stopper.join()
+    assert result.finish_reason == "cancelled"
+    assert result.duration < 600
+
+
+def test_silence_says_nothing(model: Model) -> None:
+    silence = np.zeros(16_000 * 5, np.float32)
+    result = model.transcribe(silence, **(PLAIN | {"vad": True}))
+    assert (result.text, result.segments) == ("", ())
+    assert result.confidence == 1.0
+
+
+def test_the_embedding_is_the_mean_over_real_sound(model: Model, sound: np.ndarray) -> None:
+    whole = model.embed_audio(sound)
+    assert len(whole) == 32
+    parts = [model.embed_audio(sound[i : i + 16_000]) for i in (0, 16_000, 32_000)]
+    assert np.allclose(whole, np.mean(parts, axis=0), atol=1e-6)
+    half = model.embed_audio(sound[:8_000])
+    padded = model.embed_audio(np.concatenate([sound[:8_000], np.zeros(8_000, np.float32)]))
+    assert not np.allclose(half, padded, atol=1e-3)
+    with pytest.raises(InvalidAudio, match="20 ms"):
+        model.embed_audio(sound[:100])
+
+
+def test_the_flat_functions(speech_folder: Path, path: str) -> None:
+    handle = cactus_init(str(speech_folder))
+    assert handle is not None
+    seen: list[tuple[str, int]] = []
+    answer = json.loads(
+        cactus_transcribe(
+            handle,
+            path,
+            "<|startoftranscript|><|en|><|transcribe|>",
+            lambda text, token, data: seen.append((text, token)),
+            **PLAIN,
+        )
+    )
+    assert list(answer) == FIELDS
+    assert answer["success"] is True
+    assert answer["error"] is None
+    assert answer["response"] == "".join(text for text, _ in seen).strip()
+    assert [s["text"] for s in answer["segments"]] == [text for text, _ in seen]
+    assert all(set(s) == {"start", "end", "text"} for s in answer["segments"])
+    assert len(cactus_audio_embed(handle, path)) == 32
+    chat = json.loads(cactus_complete(handle, [{"role": "user", "content": "Hello"}]))
+    assert "is a speech model" in chat["error"]
+    for bad, message in (
+        ((handle, "/no/such.wav"), "no such file"),
+        ((handle, path, "<|xyz|>"), "language is 'xyz'"),
+        ((handle, path, "<|huh?|>"), r"<|huh?|> is no language"),
+        ((handle, path, 3), "prompt must be a string"),
+    ):
+        failed = json.loads(cactus_transcribe(*bad))  # type: ignore[arg-type]
+        assert list(failed) == FIELDS
+        assert failed["success"] is False
+        assert message in failed["error"]
+        assert cactus_get_last_error() == failed["error"]
+    cactus_destroy(handle)
+
+
+def test_what_a_callback_raises_comes_out(speech_folder: Path, path: str) -> None:
+    def refuse(text: str, token: int, data: None) -> None:
+        raise KeyError("enough")
+
+    with CactusModel(speech_folder) as model:
+        with pytest.raises(KeyError, match="enough"):
+            model.transcribe(
+                path, "<|en|>", refuse, **{k: v for k, v in PLAIN.items() if k != "language"}
+            )
+        assert json.loads(model.transcribe(path, vad=False))["success"] is True
+
+
+def test_a_text_model_does_not_listen(tiny_model: Path, path: str) -> None:
+    with Model(tiny_model) as model:
+        with pytest.raises(UnsupportedModel, match="cannot transcribe speech"):
+            model.transcribe(path)
+        with pytest.raises(UnsupportedModel, match="cannot listen to audio"):
+            model.embed_audio(path)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"beams": 3}, "unknown option 'beams'; known: beam_size"),
+        ({"beam_size": 0}, "beam_size"),
+        ({"language": "klingon"}, "language is 'klingon', expected one of: de, en"),
+        ({"language": 3}, "language must be a string"),
+        ({"task": "sing"}, "task is 'sing'"),
+        ({"temperature": []}, "temperature is empty"),
+        ({"temperature": "hot"}, "temperature"),
+        ({"no_speech_threshold": 2}, "no_speech_threshold"),
+    ],
+)
+def test_bad_options(model: Model, sound: np.ndarray, options: Any, message: str) -> None:
+    with pytest.raises(InvalidRequest, match=message):
+        model.transcribe(sound, **options)
+
+
+def test_a_context_is_for_text_models(speech_folder: Path) -> None:
+    with pytest.raises(InvalidRequest, match="windows of 30 seconds"):
+        Model(speech_folder, context=100)
