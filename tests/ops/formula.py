@@ -64,7 +64,7 @@ def softmax_attention(
 ) -> Vector:
     """Attention of one flat query row over flat key and value rows."""
     heads, kv_heads, dim = case.attrs["heads"], case.attrs["kv_heads"], case.attrs["head_dim"]
-    window = case.attrs["window"] or len(keys)
+    window = case.attrs.get("window") or len(keys)
     keys, values = keys[-window:], values[-window:]
     out = []
     for head in range(heads):

@@ -266,6 +266,13 @@ def test_unsupported_type_is_named(tmp_path: Path) -> None:
     assert tree(tmp_path) == ["model.gguf"]
 
 
+def test_a_vector_of_no_numbers_is_named(tmp_path: Path) -> None:
+    model = tiny_llama("F32")
+    model.tensor("output_norm.weight").type = 26  # as I32: as many bytes, and no number of a norm
+    with pytest.raises(UnsupportedModel, match=r"model\.norm\.weight' has the type I32"):
+        convert(write(tmp_path, model), tmp_path / "out")
+
+
 def test_columns_that_are_no_groups_stay_f16(tmp_path: Path) -> None:
     config, tensors = small_checkpoint(hidden=48)
     source = tmp_path / "hf"

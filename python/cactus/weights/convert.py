@@ -116,9 +116,10 @@ def convert(
     watched = _Watched(progress)
     try:
         matrices = {weight.name for weight in architecture.weights if weight.kind == "matrix"}
+        dtypes = [choose_dtype(each, precision) for each in tensors]  # refuses unreadable ones
         plan: Plan = [
-            (each, choose_dtype(each, precision) if each.name in matrices else "plain")
-            for each in tensors
+            (each, dtype if each.name in matrices else "plain")
+            for each, dtype in zip(tensors, dtypes, strict=True)
         ]
         label = precision or precision_of(plan)
         target.parent.mkdir(parents=True, exist_ok=True)
