@@ -169,6 +169,7 @@ def test_sequences() -> None:
         [7, 4],
     ]
     assert [part.tolist() for part in calibrate.cut([4, 5], 7, 1)] == [[7, 4], [7, 5]]
+    assert len(calibrate.cut(list(range(8192)), None, 1)) == calibrate.SEQUENCES
 
 
 def test_activations_that_overflow_leave_plain_rounding(checkpoint: Path, tmp_path: Path) -> None:

@@ -39,6 +39,9 @@ SEQUENCE = 512
 TOKENS = 8192
 """Tokens of a text that are read at most."""
 
+SEQUENCES = 256
+"""Sequences of a text that are read at most."""
+
 ROWS = 2048
 """Rows of a matrix that are rounded at a time."""
 
@@ -85,11 +88,12 @@ def tokenize(text: str, folder: Path, vocabulary: int) -> tuple[int | None, list
 def cut(ids: Sequence[int], start: int | None, limit: int) -> list[NDArray[np.int64]]:
     """The first `TOKENS` ids in sequences of `SEQUENCE`, or the context `limit` if that is less.
 
+    There are `SEQUENCES` at most: what a context of a few tokens takes in must not take minutes.
     `start`, if there is one, is the id that each of them begins with.
     """
     before = [] if start is None else [start]
     size = max(1, min(SEQUENCE, limit) - len(before))
-    ids = ids[:TOKENS]
+    ids = ids[: min(TOKENS, SEQUENCES * size)]
     return [np.array([*before, *ids[i : i + size]], np.int64) for i in range(0, len(ids), size)]
 
 
