@@ -6,7 +6,6 @@ import io
 import os
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -31,7 +30,7 @@ def run(capsys: pytest.CaptureFixture[str]):
     return call
 
 
-def test_help_comes_at_once_and_imports_nothing_heavy() -> None:
+def test_help_imports_nothing_heavy() -> None:
     code = (
         "import sys; from cactus.cli.main import run_cli; run_cli(['--help']);"
         "print([m for m in ('numpy', 'httpx', 'rich', 'tokenizers', 'huggingface_hub', 'jinja2')"
@@ -39,12 +38,6 @@ def test_help_comes_at_once_and_imports_nothing_heavy() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "[]"
-    times = []
-    for _ in range(5):
-        began = time.perf_counter()
-        subprocess.run([*COMMAND, "--help"], capture_output=True, check=True)
-        times.append(time.perf_counter() - began)
-    assert min(times) < 0.2, times
 
 
 def test_without_a_command_the_help_is_shown(run) -> None:
