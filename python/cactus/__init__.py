@@ -24,7 +24,9 @@ if TYPE_CHECKING:
     from cactus.model import Model as Model
     from cactus.types import Completion as Completion
     from cactus.types import Metrics as Metrics
+    from cactus.types import Segment as Segment
     from cactus.types import StreamEvent as StreamEvent
+    from cactus.types import Transcription as Transcription
 
 __version__ = "0.1.0"
 
@@ -37,7 +39,9 @@ _HOMES = {
     "CompletionStream": "cactus.model",
     "Metrics": "cactus.types",
     "Model": "cactus.model",
+    "Segment": "cactus.types",
     "StreamEvent": "cactus.types",
+    "Transcription": "cactus.types",
     "cactus_audio_embed": "cactus.api",
     "cactus_complete": "cactus.api",
     "cactus_destroy": "cactus.api",
@@ -60,7 +64,9 @@ __all__ = [
     "CompletionStream",
     "Metrics",
     "Model",
+    "Segment",
     "StreamEvent",
+    "Transcription",
     "cactus_audio_embed",
     "cactus_complete",
     "cactus_destroy",

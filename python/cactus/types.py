@@ -95,21 +95,11 @@ class Completion:
 
 
 @dataclass(frozen=True, slots=True)
-class Word:
-    """A word of a segment, with the blanks and marks around it; times are seconds."""
-
-    text: str
-    start: float
-    end: float
-    probability: float
-
-
-@dataclass(frozen=True, slots=True)
 class Segment:
     """A stretch of speech: what was said from `start` to `end`, in seconds of the recording.
 
     `avg_logprob`, `compression_ratio`, `no_speech_prob` and `temperature` are those of the window
-    that it was found in. `words` are there when they were asked for.
+    that it was found in.
     """
 
     id: int
@@ -121,22 +111,10 @@ class Segment:
     avg_logprob: float
     compression_ratio: float
     no_speech_prob: float
-    words: tuple[Word, ...] | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """``start``, ``end``, ``text``, and ``words`` where there are any, as JSON has them."""
-        entry: dict[str, Any] = {"start": self.start, "end": self.end, "text": self.text}
-        if self.words is not None:
-            entry["words"] = [
-                {
-                    "word": word.text,
-                    "start": word.start,
-                    "end": word.end,
-                    "probability": round(word.probability, 4),
-                }
-                for word in self.words
-            ]
-        return entry
+        """``start``, ``end`` and ``text``, as JSON has them."""
+        return {"start": self.start, "end": self.end, "text": self.text}
 
 
 @dataclass(frozen=True, slots=True)

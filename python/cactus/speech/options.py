@@ -37,7 +37,6 @@ class Options:
     hotwords: str = ""
     max_initial_timestamp: float = 1.0
     max_new_tokens: int | None = None
-    word_timestamps: bool = False
     vad: bool = True
     seed: int = 0
 
@@ -62,7 +61,7 @@ def parse(given: Mapping[str, Any]) -> Options:
             f"unknown option {unknown[0]!r:.60}; known: {', '.join(sorted(known))}"
         )
     values = dict(given)
-    for name in ("timestamps", "condition_on_previous_text", "word_timestamps", "vad"):
+    for name in ("timestamps", "condition_on_previous_text", "vad"):
         if name in values:
             values[name] = boolean(name, values[name])
     for name, most in (("beam_size", 16), ("best_of", 16), ("max_new_tokens", None)):
