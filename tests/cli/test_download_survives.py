@@ -109,7 +109,11 @@ def check_done(root: Path, files: dict[str, bytes], done: subprocess.CompletedPr
 
 def parts(root: Path) -> int:
     """Bytes that have arrived of files that are not complete."""
-    return sum(part.stat().st_size for part in (cache_of(root) / "blobs").glob("*.part"))
+    sizes = []
+    for part in (cache_of(root) / "blobs").glob("*.part"):
+        with suppress(FileNotFoundError):  # it is complete by now, and has its own name
+            sizes.append(part.stat().st_size)
+    return sum(sizes)
 
 
 def wait_until(condition: Callable[[], bool], *children: subprocess.Popen[str]) -> None:
@@ -226,7 +230,7 @@ from pathlib import Path
 label, share, disk = sys.argv[1], float(sys.argv[2]), Path(sys.argv[3])
 from cactus.cli.main import run_cli
 from cactus.cli import progress
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 filled = False
 @contextmanager
 def show():
