@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from cactus.cli.options import activations_option, json_option, kv_option, threads_option
 from cactus.cli.text import megabytes, printable
 from cactus.weights.catalog import STARTER
 
@@ -38,7 +39,7 @@ class Depths(click.ParamType):  # type: ignore[type-arg, unused-ignore] # generi
 
 @click.command("bench", short_help="Measure the speed of a model.")
 @click.argument("model", default=STARTER.name)
-@click.option("--threads", type=click.IntRange(1), metavar="N", help="Threads to compute with.")
+@threads_option
 @click.option(
     "--prompt",
     type=click.IntRange(1),
@@ -71,22 +72,10 @@ class Depths(click.ParamType):  # type: ignore[type-arg, unused-ignore] # generi
     show_default=True,
     help="Runs of each.",
 )
-@click.option(
-    "--kv",
-    type=click.Choice(["f16", "int8"]),
-    default="f16",
-    show_default=True,
-    help="What keys and values are kept in; int8 takes half the memory.",
-)
-@click.option(
-    "--activations",
-    type=click.Choice(["int12", "int8"]),
-    default="int12",
-    show_default=True,
-    help="What numbers are multiplied with the weights as; int8 reads prompts faster.",
-)
+@kv_option
+@activations_option
 @click.option("--profile", is_flag=True, help="Show where the time goes, by kind of step.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@json_option
 def command(
     model: str,
     threads: int | None,

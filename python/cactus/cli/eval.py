@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from cactus.cli.options import json_option, threads_option
 from cactus.cli.text import printable
 from cactus.errors import InvalidRequest
 
@@ -45,8 +46,8 @@ MAX_TEXT_BYTES = 64 << 20
     metavar="N",
     help="Tokens from one window's start to the next.  [default: half of --context]",
 )
-@click.option("--threads", type=click.IntRange(1), metavar="N", help="Threads to compute with.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@threads_option
+@json_option
 def command(
     model: str,
     text: Path,

@@ -9,11 +9,12 @@ from typing import Any
 
 import click
 
+from cactus.cli.options import json_option
 from cactus.cli.text import megabytes, printable
 
 
 @click.command("list", short_help="List the models on this machine.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@json_option
 def command(as_json: bool) -> None:
     """List the models on this machine, and those of the catalog that can be downloaded."""
     from cactus.weights import catalog, locate

@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from cactus.cli.options import activations_option, kv_option, threads_option
 from cactus.cli.text import printable, whole_characters
 from cactus.weights.catalog import STARTER
 
@@ -47,27 +48,10 @@ from cactus.weights.catalog import STARTER
     default=None,
     help="Whether the model thinks before it answers.  [default: as the model does]",
 )
-@click.option(
-    "--threads",
-    type=click.IntRange(1),
-    metavar="N",
-    help="Threads to compute with.  [default: CACTUS_THREADS or the physical cores]",
-)
+@threads_option
 @click.option("--context", type=click.IntRange(1), metavar="N", help="Tokens to remember at most.")
-@click.option(
-    "--kv",
-    type=click.Choice(["f16", "int8"]),
-    default="f16",
-    show_default=True,
-    help="What keys and values are kept in; int8 takes half the memory.",
-)
-@click.option(
-    "--activations",
-    type=click.Choice(["int12", "int8"]),
-    default="int12",
-    show_default=True,
-    help="What numbers are multiplied with the weights as; int8 reads prompts faster.",
-)
+@kv_option
+@activations_option
 @click.option("--offline", is_flag=True, help="Open no connection; the model must be here.")
 @click.option("--quiet", "-q", is_flag=True, help="Print the answers only, no thoughts or speeds.")
 @click.pass_context
