@@ -284,37 +284,57 @@ def _find(handle: object) -> Model:
     return model
 
 
-def _check_callback(callback: object) -> None:
-    if callback is not None and not callable(callback):
-        raise InvalidRequest(f"callback must be a function, got {type(callback).__name__}")
+class _Listener:
+    """The caller's callback; ``raised`` is what it raised, which is not ours to report."""
+
+    def __init__(self, callback: Callback | None) -> None:
+        self._callback = callback
+        self.raised: BaseException | None = None
+
+    def check(self) -> None:
+        if self._callback is not None and not callable(self._callback):
+            raise InvalidRequest(
+                f"callback must be a function, got {type(self._callback).__name__}"
+            )
+
+    def __call__(self, text: str, token_id: int) -> None:
+        if self._callback is not None:
+            try:
+                self._callback(text, token_id, None)
+            except BaseException as error:
+                self.raised = error
+                raise
+
+
+def _to_json(
+    work: Callable[[_Listener], CompletionResult],
+    callback: Callback | None,
+    result: type[CompletionResult],
+) -> str:
+    """What ``work`` returns, or a ``result`` with the error, as JSON."""
+    listener = _Listener(callback)
+    try:
+        with _remember_errors():
+            listener.check()
+            return work(listener).to_json()
+    except (CactusError, MemoryError) as error:
+        if error is listener.raised:
+            raise
+        return result(
+            success=False, error=_text(error), ram_usage_mb=resident_megabytes()
+        ).to_json()
 
 
 def _complete(find: Callable[[], Model], messages: Messages, options: Mapping[str, Any]) -> str:
-    raised: BaseException | None = None
-    try:
-        with _remember_errors():
-            rest = dict(options)
-            callback = rest.pop("callback", None)
-            _check_callback(callback)
-            with find().stream(messages, **rest) as stream:
-                for event in stream:
-                    if callback is not None:
-                        answer = event.text if event.kind == "text" else ""
-                        try:
-                            callback(answer, event.token_id, None)
-                        except BaseException as error:
-                            raised = error
-                            raise
-                return stream.completion.result().to_json()
-    except (CactusError, MemoryError) as error:
-        if error is raised:
-            raise
-        return CompletionResult(
-            success=False,
-            error=_text(error),
-            function_calls=[],
-            ram_usage_mb=resident_megabytes(),
-        ).to_json()
+    rest = dict(options)
+
+    def work(tell: _Listener) -> CompletionResult:
+        with find().stream(messages, **rest) as stream:
+            for event in stream:
+                tell(event.text if event.kind == "text" else "", event.token_id)
+            return stream.completion.result()
+
+    return _to_json(work, rest.pop("callback", None), CompletionResult)
 
 
 def _transcribe(
@@ -324,34 +344,18 @@ def _transcribe(
     callback: Callback | None,
     options: Mapping[str, Any],
 ) -> str:
-    raised: BaseException | None = None
-    try:
-        with _remember_errors():
-            from cactus.speech.prompt import parse_prompt
+    def work(tell: _Listener) -> CompletionResult:
+        from cactus.speech.prompt import parse_prompt
 
-            _check_callback(callback)
-            given = parse_prompt(prompt) | dict(options)
-            with find().transcribe_stream(audio, **given) as stream:
-                for segment in stream:
-                    if callback is not None:
-                        try:
-                            callback(segment.text, segment.tokens[-1], None)
-                        except BaseException as error:
-                            raised = error
-                            raise
-                result = stream.transcription
-                assert result is not None
-                return result.result().to_json()
-    except (CactusError, MemoryError) as error:
-        if error is raised:
-            raise
-        return TranscriptionResult(
-            success=False,
-            error=_text(error),
-            function_calls=[],
-            segments=[],
-            ram_usage_mb=resident_megabytes(),
-        ).to_json()
+        given = parse_prompt(prompt) | dict(options)
+        with find().transcribe_stream(audio, **given) as stream:
+            for segment in stream:
+                tell(segment.text, segment.tokens[-1])
+            result = stream.transcription
+            assert result is not None
+            return result.result()
+
+    return _to_json(work, callback, TranscriptionResult)
 
 
 def _refuse(model: Model, ability: str) -> NoReturn:

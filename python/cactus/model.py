@@ -11,8 +11,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -21,6 +20,7 @@ from cactus.errors import CactusError, Cancelled, InvalidRequest, UnsupportedMod
 from cactus.generate.generation import Generation
 from cactus.generate.options import boolean, integer, parse_options
 from cactus.generate.prefix import Conversation
+from cactus.generate.stream import EventStream
 from cactus.generate.turns import Call, Turns
 from cactus.speech import ARCHITECTURES as SPEECH_ARCHITECTURES
 from cactus.speech import Audio, is_speech_model, open_sound
@@ -378,31 +378,12 @@ class _Memory:
         self._engine.close()
 
 
-class CompletionStream(Iterator[StreamEvent]):
+class CompletionStream(EventStream[StreamEvent]):
     """Events of one completion; `completion` is there once the stream has ended or was closed."""
 
     def __init__(self, call: Call, generation: Generation) -> None:
-        self._call = call
+        super().__init__(call, generation.events())
         self._generation = generation
-        self._events: Generator[StreamEvent, None, None] = generation.events()
-
-    def __iter__(self) -> Iterator[StreamEvent]:
-        return self
-
-    def __next__(self) -> StreamEvent:
-        self._call.move_here()
-        return next(self._events)
-
-    def stop(self) -> None:
-        """End the generation after the current token; the rest of the stream is still readable."""
-        self._call.stopped = True
-
-    def close(self) -> None:
-        """End the stream now and let other calls go on; safe to call twice."""
-        self._call.stopped = True
-        # ValueError: another thread is reading it right now, and ends it at the next token.
-        with suppress(ValueError):
-            self._events.close()
 
     @property
     def completion(self) -> Completion:
@@ -411,14 +392,3 @@ class CompletionStream(Iterator[StreamEvent]):
         if completion is None:
             raise InvalidRequest("the stream has no completion: it has not been read to its end")
         return completion
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import Any, Literal
 
 FinishReason = Literal["stop", "length", "cancelled", "handoff"]
@@ -46,6 +46,12 @@ class Metrics:
         """Tokens processed: `prefill_tokens` + `decode_tokens`."""
         return self.prefill_tokens + self.decode_tokens
 
+    def to_dict(self) -> dict[str, Any]:
+        """What the flat functions tell: everything but `cached_tokens`, and `total_tokens`."""
+        told = {each.name: getattr(self, each.name) for each in fields(self)}
+        del told["cached_tokens"]
+        return told | {"total_tokens": self.total_tokens}
+
 
 @dataclass(frozen=True, slots=True)
 class Completion:
@@ -76,21 +82,13 @@ class Completion:
     def result(self) -> CompletionResult:
         """The 14 fields of ``cactus_complete``."""
         handoff = self.cloud_handoff
-        cost = self.metrics
         return CompletionResult(
             success=not handoff,
             cloud_handoff=handoff,
             response=None if handoff else self.text,
             function_calls=[dict(call) for call in self.function_calls],
             confidence=self.confidence,
-            time_to_first_token_ms=cost.time_to_first_token_ms,
-            total_time_ms=cost.total_time_ms,
-            prefill_tps=cost.prefill_tps,
-            decode_tps=cost.decode_tps,
-            ram_usage_mb=cost.ram_usage_mb,
-            prefill_tokens=cost.prefill_tokens,
-            decode_tokens=cost.decode_tokens,
-            total_tokens=cost.total_tokens,
+            **self.metrics.to_dict(),
         )
 
 
@@ -143,21 +141,12 @@ class Transcription:
 
     def result(self) -> TranscriptionResult:
         """The fields of ``cactus_transcribe``."""
-        cost = self.metrics
         return TranscriptionResult(
             success=True,
             response=self.text,
-            function_calls=[],
             confidence=self.confidence,
-            time_to_first_token_ms=cost.time_to_first_token_ms,
-            total_time_ms=cost.total_time_ms,
-            prefill_tps=cost.prefill_tps,
-            decode_tps=cost.decode_tps,
-            ram_usage_mb=cost.ram_usage_mb,
-            prefill_tokens=cost.prefill_tokens,
-            decode_tokens=cost.decode_tokens,
-            total_tokens=cost.total_tokens,
             segments=[segment.to_dict() for segment in self.segments],
+            **self.metrics.to_dict(),
         )
 
 
@@ -169,7 +158,7 @@ class CompletionResult:
     error: str | None = None
     cloud_handoff: bool = False
     response: str | None = None
-    function_calls: list[dict[str, Any]]
+    function_calls: list[dict[str, Any]] = field(default_factory=list)
     confidence: float = 0.0
     time_to_first_token_ms: float = 0.0
     total_time_ms: float = 0.0
@@ -183,11 +172,11 @@ class CompletionResult:
     def to_json(self) -> str:
         """One line of JSON: confidence with 4 decimals, other fractions with 2, text as UTF-8."""
         row: dict[str, Any] = {}
-        for field in fields(self):
-            value = getattr(self, field.name)
+        for each in fields(self):
+            value = getattr(self, each.name)
             if isinstance(value, float):
-                value = round(value, 4 if field.name == "confidence" else 2)
-            row[field.name] = value
+                value = round(value, 4 if each.name == "confidence" else 2)
+            row[each.name] = value
         # NaN is no JSON; better an error here than one in every reader.
         return json.dumps(row, ensure_ascii=False, allow_nan=False)
 
@@ -196,4 +185,4 @@ class CompletionResult:
 class TranscriptionResult(CompletionResult):
     """What ``cactus_transcribe`` returns: the 14 fields of a completion, then `segments`."""
 
-    segments: list[dict[str, Any]]
+    segments: list[dict[str, Any]] = field(default_factory=list)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import threading
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from cactus import (
     cactus_transcribe,
 )
 from cactus.errors import InvalidAudio, InvalidRequest, ReentrantCall, UnsupportedModel
+from cactus.speech.options import Options, parse
 from cactus.types import Segment
 
 FIELDS = [
@@ -113,6 +115,18 @@ def test_samples_repeat_with_a_seed(model: Model, sound: np.ndarray) -> None:
     once = model.transcribe(sound, **options, seed=7).segments
     assert same(model.transcribe(sound, **options, seed=7).segments, once)
     assert not same(model.transcribe(sound, **options, seed=8).segments, once)
+
+
+def test_more_samples_find_nothing_less_likely(model: Model, sound: np.ndarray) -> None:
+    options = PLAIN | {"temperature": 1.0, "timestamps": False, "length_penalty": 1.0, "seed": 3}
+    second = sound[: 16_000 - 160]
+    scores = []
+    for count in (1, 2, 6):  # the first samples are the same ones
+        (segment,) = model.transcribe(second, **options, best_of=count).segments
+        length = len(segment.tokens)
+        scores.append(segment.avg_logprob * (length + 1) / length)
+    assert scores == sorted(scores)
+    assert scores[0] < scores[-1]
 
 
 def test_a_language_is_detected(model: Model, sound: np.ndarray) -> None:
@@ -234,7 +248,8 @@ def test_a_text_model_does_not_listen(tiny_model: Path, path: str) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"beams": 3}, "unknown option 'beams'; known: beam_size"),
+        ({"beams": 3}, "unknown option 'beams': did you mean beam_size?"),
+        ({"zzz": 3}, "unknown option 'zzz': the options are language, task"),
         ({"beam_size": 0}, "beam_size"),
         ({"language": "klingon"}, "language is 'klingon', expected one of: de, en"),
         ({"language": 3}, "language must be a string"),
@@ -247,6 +262,19 @@ def test_a_text_model_does_not_listen(tiny_model: Path, path: str) -> None:
 def test_bad_options(model: Model, sound: np.ndarray, options: Any, message: str) -> None:
     with pytest.raises(InvalidRequest, match=message):
         model.transcribe(sound, **options)
+
+
+def test_none_is_the_default(model: Model, sound: np.ndarray) -> None:
+    thresholds = {"no_speech_threshold", "log_prob_threshold", "compression_ratio_threshold"}
+    names = {field.name for field in fields(Options)}
+    assert parse(dict.fromkeys(names - thresholds)) == Options()
+    switched_off = parse(dict.fromkeys(thresholds))
+    assert all(getattr(switched_off, name) is None for name in thresholds)
+    given = dict.fromkeys(names - PLAIN.keys())
+    assert same(
+        model.transcribe(sound, **given, **PLAIN).segments,
+        model.transcribe(sound, **PLAIN).segments,
+    )
 
 
 def test_a_context_is_for_text_models(speech_folder: Path) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import operator
 import reprlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
@@ -70,9 +70,7 @@ def parse_options(raw: Mapping[str, Any], *, vocab_size: int) -> Options:
     that is unknown, of the wrong type or out of its range.
     """
     given = {name: value for name, value in raw.items() if value is not None}
-    for name in raw:
-        if name not in _CHECKS:
-            raise InvalidRequest(_unknown(name))
+    known(raw, _CHECKS)
     if "stop" in given and "stop_sequences" in given:
         raise InvalidRequest("stop and stop_sequences are two names of one option: give one")
     checked: dict[str, Any] = {}
@@ -86,6 +84,16 @@ def parse_options(raw: Mapping[str, Any], *, vocab_size: int) -> Options:
             )
     sampling = Sampling(**{k: checked.pop(k) for k in list(checked) if k in _SAMPLING})
     return Options(sampling=sampling, **checked)
+
+
+def known(names: Iterable[str], options: Iterable[str]) -> None:
+    """InvalidRequest naming the first of `names` that is none of `options`, and the nearest."""
+    there = list(options)
+    for name in names:
+        if name not in there:
+            near = get_close_matches(str(name), there, n=1)
+            hint = f"did you mean {near[0]}?" if near else f"the options are {', '.join(there)}"
+            raise InvalidRequest(f"unknown option {_short(name)}: {hint}")
 
 
 def integer(name: str, value: object, low: int, high: int | None = None) -> int:
@@ -124,6 +132,17 @@ def boolean(name: str, value: object) -> bool:
     return value
 
 
+def text(name: str, value: object) -> str:
+    """`value` if it is a string of whole characters, or InvalidRequest naming `name`."""
+    if not isinstance(value, str):
+        raise InvalidRequest(_expected(name, "a string", value))
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise InvalidRequest(f"{name} holds half a surrogate pair, which is no text") from None
+    return value
+
+
 def stop_strings(name: str, value: object) -> tuple[str, ...]:
     """One string or a list of at most 16, each of 1 to 1,024 bytes of UTF-8."""
     if isinstance(value, str):
@@ -134,12 +153,7 @@ def stop_strings(name: str, value: object) -> tuple[str, ...]:
         raise InvalidRequest(f"{name} has {len(value)} strings; at most {MAX_STOPS} are allowed")
     for index, stop in enumerate(value):
         where = f"{name}[{index}]"
-        if not isinstance(stop, str):
-            raise InvalidRequest(_expected(where, "a string", stop))
-        try:
-            size = len(stop.encode())
-        except UnicodeEncodeError:
-            raise InvalidRequest(f"{where} holds half a surrogate pair, which is no text") from None
+        size = len(text(where, stop).encode())
         if not 1 <= size <= MAX_STOP_BYTES:
             raise InvalidRequest(
                 f"{where} must have 1 to {MAX_STOP_BYTES} bytes of UTF-8, got {size}"
@@ -179,12 +193,6 @@ def _short(value: object) -> str:
         return reprlib.repr(value)
     except Exception:  # a caller's own __repr__ may do anything
         return f"a {type(value).__name__}"
-
-
-def _unknown(name: str) -> str:
-    near = get_close_matches(str(name), _CHECKS, n=1)
-    hint = f"did you mean {near[0]}?" if near else f"the options are {', '.join(_CHECKS)}"
-    return f"unknown option {_short(name)}: {hint}"
 
 
 _SAMPLING = frozenset(Sampling.__dataclass_fields__)

@@ -8,6 +8,7 @@ import numpy as np
 
 from cactus.audio.decode import AudioStream
 from cactus.errors import Cancelled, InvalidAudio
+from cactus.models.whisper import FRAMES_PER_ROW
 from cactus.speech.engine import SpeechEngine
 from cactus.speech.window import HOP, Windows
 
@@ -24,7 +25,7 @@ def embed(engine: SpeechEngine, audio: AudioStream, stopped: Callable[[], bool])
             if stopped():
                 raise Cancelled("stopped while the sound was listened to")
             samples = windows.at(start)
-            rows = len(samples) // HOP // 2
+            rows = len(samples) // HOP // FRAMES_PER_ROW
             if rows == 0:
                 break
             states = engine.hear(session, samples, states=True)

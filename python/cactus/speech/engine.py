@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from cactus.audio.decode import F32
 from cactus.audio.mel import LogMel, MelConfig
 from cactus.engine import check_memory, check_types
 from cactus.errors import UnsupportedModel
@@ -18,11 +19,11 @@ from cactus.graph.node import Graph
 from cactus.graph.step import Row
 from cactus.machine import choose_threads
 from cactus.models.base import load_architecture
-from cactus.models.whisper import Config
+from cactus.models.whisper import FRAMES_PER_ROW, Config
 from cactus.native import Program
 from cactus.speech.options import Options
 from cactus.speech.vocabulary import Vocabulary
-from cactus.speech.window import HOP, Samples
+from cactus.speech.window import HOP
 from cactus.tokenizer import Tokenizer
 from cactus.weights.files import read_json
 from cactus.weights.folder import PackedTensor, WeightsFolder
@@ -66,7 +67,7 @@ class SpeechEngine:
         self.vocabulary.prompt(options.language or some, options.task, True)
 
     def hear(
-        self, session: Any, samples: Samples, *, states: bool = False
+        self, session: Any, samples: F32, *, states: bool = False
     ) -> NDArray[np.float32] | None:
         """Make a window of at most 30 seconds the session's memory, silence behind its end.
 
@@ -144,10 +145,11 @@ def _spectrogram(folder: Path, config: Config) -> LogMel:
     mel = MelConfig(bins=config.mel_bins)
     if path.exists():
         mel = MelConfig.parse(read_json(path), str(path))
-    if mel.bins != config.mel_bins or mel.frames != 2 * config.source_positions or mel.hop != HOP:
+    frames = FRAMES_PER_ROW * config.source_positions
+    if mel.bins != config.mel_bins or mel.frames != frames or mel.hop != HOP:
         raise UnsupportedModel(
             f"{folder.name}: the spectrogram has {mel.bins} bins and {mel.frames} frames, "
-            f"the encoder takes {config.mel_bins} and {2 * config.source_positions}"
+            f"the encoder takes {config.mel_bins} and {frames}"
         )
     return LogMel(mel)
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from cactus.errors import InvalidRequest
-from cactus.generate.options import boolean, integer, number
+from cactus.generate.options import boolean, integer, known, number, text
 
 TEMPERATURES = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
 
@@ -16,8 +16,9 @@ TEMPERATURES = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
 class Options:
     """The options of a transcription; names, defaults and meaning are those of faster-whisper.
 
-    ``language`` None detects it from the first window. Where an answer's compression ratio is above
-    its threshold, or its average log-probability below, the next of ``temperature`` is tried.
+    ``language`` None detects it from the first window; a threshold None is not looked at. Where an
+    answer's compression ratio is above its threshold, or its average log-probability below, the
+    next of ``temperature`` is tried.
     """
 
     language: str | None = None
@@ -41,47 +42,44 @@ class Options:
     seed: int = 0
 
 
-_RANGES = {
-    "patience": (0.1, 10.0),
-    "length_penalty": (0.0, 10.0),
-    "compression_ratio_threshold": (0.0, 1e6),
-    "log_prob_threshold": (-1e6, 0.0),
-    "no_speech_threshold": (0.0, 1.0),
-    "prompt_reset_on_temperature": (0.0, 1e6),
-    "max_initial_timestamp": (0.0, 30.0),
-}
+def parse(raw: Mapping[str, Any]) -> Options:
+    """Options by name. Raises InvalidRequest naming one that is unknown or out of its range.
+
+    None means the default; for the thresholds it means that they are not looked at.
+    """
+    known(raw, _CHECKS)
+    given = {n: v for n, v in raw.items() if v is not None or n.endswith("_threshold")}
+    checked: dict[str, Any] = {}
+    for name, value in given.items():
+        checked[name] = None if value is None else _CHECKS[name](name, value)
+    return Options(**checked)
 
 
-def parse(given: Mapping[str, Any]) -> Options:
-    """Options by name. Raises InvalidRequest naming one that is unknown or out of its range."""
-    known = {field.name for field in fields(Options)}
-    unknown = sorted(set(given) - known)
-    if unknown:
-        raise InvalidRequest(
-            f"unknown option {unknown[0]!r:.60}; known: {', '.join(sorted(known))}"
-        )
-    values = dict(given)
-    for name in ("timestamps", "condition_on_previous_text", "vad"):
-        if name in values:
-            values[name] = boolean(name, values[name])
-    for name, most in (("beam_size", 16), ("best_of", 16), ("max_new_tokens", None)):
-        if values.get(name) is not None:
-            values[name] = integer(name, values[name], 1, most)
-    for name, (low, high) in _RANGES.items():
-        if values.get(name) is not None:
-            values[name] = number(name, values[name], low, high)
-    for name in ("language", "task", "initial_prompt", "hotwords"):
-        if values.get(name) is not None and not isinstance(values[name], str):
-            raise InvalidRequest(f"{name} must be a string, got {type(values[name]).__name__}")
-    if "seed" in values:
-        values["seed"] = integer("seed", values["seed"], 0)
-    if "temperature" in values:
-        values["temperature"] = _temperatures(values["temperature"])
-    return Options(**values)
-
-
-def _temperatures(given: object) -> tuple[float, ...]:
-    several = given if isinstance(given, Sequence) and not isinstance(given, str) else (given,)
+def _temperatures(name: str, value: object) -> tuple[float, ...]:
+    several = value if isinstance(value, (list, tuple)) else (value,)
     if not several:
-        raise InvalidRequest("temperature is empty, expected one or several numbers")
-    return tuple(number("temperature", each, 0.0, 2.0) for each in several)
+        raise InvalidRequest(f"{name} is empty, expected one or several numbers")
+    return tuple(number(name, each, 0, 2) for each in several)
+
+
+_CHECKS: dict[str, Callable[[str, object], Any]] = {
+    "language": text,
+    "task": text,
+    "timestamps": boolean,
+    "beam_size": lambda n, v: integer(n, v, 1, 16),
+    "best_of": lambda n, v: integer(n, v, 1, 16),
+    "patience": lambda n, v: number(n, v, 0.1, 10),
+    "length_penalty": lambda n, v: number(n, v, 0, 10),
+    "temperature": _temperatures,
+    "compression_ratio_threshold": lambda n, v: number(n, v, 0, 1e6),
+    "log_prob_threshold": lambda n, v: number(n, v, -1e6, 0),
+    "no_speech_threshold": lambda n, v: number(n, v, 0, 1),
+    "condition_on_previous_text": boolean,
+    "prompt_reset_on_temperature": lambda n, v: number(n, v, 0, 1e6),
+    "initial_prompt": text,
+    "hotwords": text,
+    "max_initial_timestamp": lambda n, v: number(n, v, 0, 30),
+    "max_new_tokens": lambda n, v: integer(n, v, 1),
+    "vad": boolean,
+    "seed": lambda n, v: integer(n, v, 0, 2**64 - 1),
+}

@@ -20,22 +20,16 @@ class Rules:
     """The rules for one window: ``apply(logits, said)`` before each choice.
 
     ``timestamps``: whether times are wanted. ``max_first_time``: the first one is at most so many
-    seconds into the window. ``blank``: the id of a single blank, which does not begin an answer.
+    seconds into the window.
     """
 
     def __init__(
-        self,
-        vocabulary: Vocabulary,
-        *,
-        timestamps: bool,
-        max_first_time: float = 1.0,
-        silent: frozenset[int] = frozenset(),
-        silent_first: frozenset[int] = frozenset(),
+        self, vocabulary: Vocabulary, *, timestamps: bool, max_first_time: float = 1.0
     ) -> None:
         self.vocabulary, self.timestamps = vocabulary, timestamps
         size = vocabulary.size
-        self._silent = _in_range(vocabulary.silent | silent, size)
-        self._first = _in_range(vocabulary.silent_first | silent_first, size)
+        self._silent = _in_range(vocabulary.silent, size)
+        self._first = _in_range(vocabulary.silent_first, size)
         self._latest_first = vocabulary.first_time + round(max_first_time / TIME_STEP)
 
     def apply(self, logits: Logits, said: list[int]) -> None:

@@ -5,7 +5,6 @@ Several candidates are rows of one step, each with a session of its own that sha
 
 from __future__ import annotations
 
-import time
 import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cactus.errors import InvalidRequest
+from cactus.generate.metrics import Stopwatch
 from cactus.graph.step import Row
 from cactus.speech.rules import Logits, Rules
 from cactus.speech.vocabulary import Vocabulary
@@ -46,13 +46,21 @@ class _Candidate:
 
 
 class Search:
-    """Searches on one decoder program. ``stopped()`` is asked before every step."""
+    """Searches on one decoder program. ``stopped()`` is asked before every step.
+
+    ``first_token_after``: seconds on the watch when the first choice of all could be made.
+    """
 
     def __init__(
-        self, program: Any, vocabulary: Vocabulary, stopped: Callable[[], bool] = lambda: False
+        self,
+        program: Any,
+        vocabulary: Vocabulary,
+        stopped: Callable[[], bool] = lambda: False,
+        watch: Stopwatch | None = None,
     ) -> None:
         self.program, self.vocabulary, self.stopped = program, vocabulary, stopped
-        self.first_token_at: float | None = None
+        self.first_token_after: float | None = None
+        self._watch = watch or Stopwatch()
 
     def detect_language(self, session: Any) -> dict[str, float]:
         """The probability of each language of what the session's memory holds."""
@@ -78,8 +86,9 @@ class Search:
     ) -> Answer:
         """The best answer to ``prompt`` for the memory of ``session``, whose tokens are forgotten.
 
-        With a temperature ``best_of`` samples are drawn, else ``beams`` are searched. Answers are
-        compared by their log-probability over their length to the ``length_penalty``.
+        With a temperature ``best_of`` samples are drawn, each by a generator of its own, else
+        ``beams`` are searched. Answers are compared by their log-probability over their length to
+        the ``length_penalty``.
         """
         room = self.program.context_length - len(prompt)
         if room < 1:
@@ -96,46 +105,46 @@ class Search:
         silence = 0.0 if no_speech is None else float(softmax(first)[no_speech])
         if at < len(prompt):
             first = self._step([(session, list(prompt[at:]))])[0]
-        if self.first_token_at is None:
-            self.first_token_at = time.perf_counter()
+        if self.first_token_after is None:
+            self.first_token_after = self._watch.seconds
         if temperature > 0:
-            random = np.random.default_rng(seed)
-            found = [
-                self._sample(session.fork(), first.copy(), rules, most, temperature, random)
-                for _ in range(best_of)
-            ]
+            choices = [_Draw(temperature, [seed, number]) for number in range(best_of)]
+            found = self._samples(session, first, choices, rules, most)
         elif beams > 1:
             found = self._beams(session, first, rules, most, beams, patience)
         else:
-            found = [self._sample(session, first, rules, most, 0.0, None)]
+            found = self._samples(session, first, [_likeliest], rules, most)
         tokens, total = max(found, key=lambda each: _score(each, length_penalty))
         return Answer(tokens, total, silence, temperature)
 
-    def _sample(
+    def _samples(
         self,
         session: Any,
-        logits: Logits,
+        first: Logits,
+        choices: Sequence[Callable[[Logits], int]],
         rules: Rules,
         most: int,
-        temperature: float,
-        random: np.random.Generator | None,
-    ) -> tuple[list[int], float]:
-        tokens: list[int] = []
-        total = 0.0
-        while True:
-            rules.apply(logits, tokens)
-            if random is None:
-                token = int(logits.argmax())
-            else:
-                chances = softmax(logits / np.float32(temperature)).astype(np.float64)
-                token = int(random.choice(len(chances), p=chances / chances.sum()))
-            total += float(logits[token]) - log_sum(logits)
-            if token == self.vocabulary.end:
-                return tokens, total
-            tokens.append(token)
-            if len(tokens) >= most or self.stopped():
-                return tokens, total
-            logits = self._step([(session, [token])])[0]
+    ) -> list[tuple[list[int], float]]:
+        """An answer by each of ``choices``, a token of all of them at a time."""
+        sessions = [session, *(session.fork() for _ in choices[1:])]
+        made = [_Candidate(each, [], 0.0) for each in sessions]
+        live = list(zip(made, choices, strict=True))
+        logits: Sequence[Logits] = [first.copy() for _ in live]
+        while live:
+            going = []
+            for (candidate, choose), row in zip(live, logits, strict=True):
+                rules.apply(row, candidate.tokens)
+                token = choose(row)
+                candidate.total += float(row[token]) - log_sum(row)
+                if token == self.vocabulary.end:
+                    continue
+                candidate.tokens.append(token)
+                if len(candidate.tokens) < most:
+                    going.append((candidate, choose))
+            live = [] if self.stopped() else going
+            if live:
+                logits = self._step([(each.session, each.tokens[-1:]) for each, _ in live])
+        return [(each.tokens, each.total) for each in made]
 
     def _beams(
         self, session: Any, first: Logits, rules: Rules, most: int, beams: int, patience: float
@@ -186,6 +195,22 @@ def _descend(live: list[_Candidate], chosen: list[tuple[float, int, int]]) -> li
         taken.add(index)
         children.append(_Candidate(session, [*parent.tokens, token], total))
     return children
+
+
+class _Draw:
+    """Choices at random, by the probabilities at a temperature."""
+
+    def __init__(self, temperature: float, seed: Sequence[int]) -> None:
+        self._temperature = np.float32(temperature)
+        self._random = np.random.default_rng(seed)
+
+    def __call__(self, logits: Logits) -> int:
+        chances = softmax(logits / self._temperature).astype(np.float64)
+        return int(self._random.choice(len(chances), p=chances / chances.sum()))
+
+
+def _likeliest(logits: Logits) -> int:
+    return int(logits.argmax())
 
 
 def softmax(logits: NDArray[np.float32]) -> NDArray[np.float32]:

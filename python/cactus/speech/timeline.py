@@ -5,8 +5,8 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator
 
+from cactus.audio.decode import F32, SAMPLE_RATE
 from cactus.audio.vad import VadOptions, only_speech
-from cactus.speech.window import SAMPLE_RATE, Samples
 
 
 class Timeline:
@@ -15,16 +15,16 @@ class Timeline:
     ``original(seconds)`` says which moment of the whole sound a moment of the speech alone is.
     """
 
-    def __init__(self, blocks: Iterable[Samples], options: VadOptions | None = None) -> None:
+    def __init__(self, blocks: Iterable[F32], options: VadOptions | None = None) -> None:
         self._pieces = only_speech(blocks, options)
         self._heard = 0
         self._begins: list[int] = []  # of each stretch, in samples of the speech alone
         self._places: list[int] = []  # and of the whole sound
 
-    def __iter__(self) -> Iterator[Samples]:
+    def __iter__(self) -> Iterator[F32]:
         return self
 
-    def __next__(self) -> Samples:
+    def __next__(self) -> F32:
         place, piece = next(self._pieces)
         if not self._begins or place != self._places[-1] + self._heard - self._begins[-1]:
             self._begins.append(self._heard)

@@ -6,20 +6,19 @@ say where a segment ends for certain; the next window begins there.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
+from cactus.audio.decode import F32
+from cactus.generate.metrics import Stopwatch
 from cactus.speech.engine import SpeechEngine
 from cactus.speech.options import Options
+from cactus.speech.pieces import split
 from cactus.speech.rules import Rules
 from cactus.speech.search import Answer, Search, compression_ratio
 from cactus.speech.timeline import Timeline
-from cactus.speech.window import HOP, SAMPLE_RATE, Samples, Windows
+from cactus.speech.window import FRAMES_PER_SECOND, HOP, Windows
 from cactus.types import Segment
-
-FRAMES_PER_TIME = 2
-"""Frames of the spectrogram from one timestamp to the next."""
 
 
 @dataclass
@@ -39,28 +38,29 @@ class Transcriber:
     def __init__(
         self,
         engine: SpeechEngine,
-        blocks: Iterator[Samples],
+        blocks: Iterator[F32],
         options: Options,
         stopped: Callable[[], bool] = lambda: False,
+        watch: Stopwatch | None = None,
     ) -> None:
         self.engine, self.options, self.stopped = engine, options, stopped
         self.language = options.language or ("en" if not engine.vocabulary.languages else None)
         self.language_probability = 1.0
         self.seconds = 0.0
         self.prompt_tokens = self.answer_tokens = 0
-        self._logprob, self._said = 0.0, 0
+        self._logprob, self._said, self._count = 0.0, 0, 0
         self._timeline = Timeline(blocks) if options.vad else None
         self._windows = Windows(self._timeline or blocks, engine.window_samples)
-        self._search = Search(engine.decoder, engine.vocabulary, stopped)
+        self._search = Search(engine.decoder, engine.vocabulary, stopped, watch)
         self._past = _Past()
         self._timed = options.timestamps
         if options.initial_prompt.strip():
             self._past.tokens += engine.tokenizer.encode(" " + options.initial_prompt.strip())
 
     @property
-    def first_token_at(self) -> float | None:
-        """When the first token of the first answer was there, on the performance counter."""
-        return self._search.first_token_at
+    def first_token_after(self) -> float | None:
+        """Seconds on the watch when the first token of the first answer was there."""
+        return self._search.first_token_after
 
     @property
     def average_logprob(self) -> float:
@@ -70,7 +70,7 @@ class Transcriber:
     def segments(self) -> Iterator[Segment]:
         """The segments in order; ends early, with what there is, when it is stopped."""
         with self.engine.decoder.session() as session:
-            seek = count = 0
+            seek = 0
             while not self.stopped():
                 samples = self._windows.at(seek * HOP)
                 frames = len(samples) // HOP
@@ -82,17 +82,15 @@ class Transcriber:
                 if self.language is None:
                     self._detect_language(session)
                 answer = self._decode(session)
-                self.seconds = self._time((seek + frames) * HOP / SAMPLE_RATE, end=True)
+                self.seconds = self._time((seek + frames) / FRAMES_PER_SECOND, end=True)
                 if self.stopped():
                     # The last answer may be cut in the middle; what is certain has been given.
                     return
-                found, advance = self._split(answer, seek, frames)
+                found, advance = self._segments(answer, seek, frames)
                 if found:
                     self._logprob += answer.total
                     self._said += len(answer.tokens) + 1
-                for segment in found:
-                    yield Segment(id=count, **segment)
-                    count += 1
+                yield from found
                 seek += advance
 
     def _time(self, seconds: float, *, end: bool = False) -> float:
@@ -157,62 +155,43 @@ class Transcriber:
     def _ratio(self, answer: Answer) -> float:
         return compression_ratio(self._text(answer.tokens))
 
-    def _text(self, tokens: list[int]) -> str:
+    def _text(self, tokens: Sequence[int]) -> str:
         v = self.engine.vocabulary
         return self.engine.tokenizer.decode([id for id in tokens if v.is_text(id)])
 
-    def _split(self, answer: Answer, seek: int, frames: int) -> tuple[list[dict[str, Any]], int]:
+    def _segments(self, answer: Answer, seek: int, frames: int) -> tuple[list[Segment], int]:
         """The segments of an answer, and by how many frames the window moves on."""
-        o, v = self.options, self.engine.vocabulary
-        if o.no_speech_threshold is not None and answer.no_speech > o.no_speech_threshold:
-            likely = o.log_prob_threshold is not None and answer.average > o.log_prob_threshold
-            if not likely:
-                return [], frames
-        tokens = answer.tokens
-        is_time = [id >= v.first_time for id in tokens]
-        # A time that follows a time: there one segment ends for certain and the next begins.
-        ends = [i for i in range(1, len(tokens)) if is_time[i - 1] and is_time[i]]
-        closed = is_time[-2:] == [False, True]  # nothing was being said at the window's end
-        pieces: list[tuple[float, float, list[int]]] = []
-        advance, whole = frames, frames * HOP / SAMPLE_RATE
-        if ends:
-            if closed:
-                ends.append(len(tokens))
-            first = 0
-            for end in ends:
-                piece = tokens[first:end]
-                pieces.append((v.seconds(piece[0]), v.seconds(piece[-1]), piece))
-                first = end
-            if not closed:
-                # What comes after the last pair is heard again, with what follows it.
-                advance = (tokens[first - 1] - v.first_time) * FRAMES_PER_TIME
-        elif tokens:
-            last = max((id for id in tokens if id > v.first_time), default=None)
-            start = v.seconds(tokens[0]) if is_time[0] else 0.0
-            pieces.append((start, whole if last is None else v.seconds(last), tokens))
-        begin, ratio = seek * HOP / SAMPLE_RATE, self._ratio(answer)
-        segments: list[dict[str, Any]] = []
-        for start, stop, piece in pieces:
-            text = self._text(piece)
-            if start == stop or not text.strip():
+        if self._is_silence(answer):
+            return [], frames
+        pieces, advance = split(answer.tokens, self.engine.vocabulary, frames)
+        begin, ratio = seek / FRAMES_PER_SECOND, self._ratio(answer)
+        segments: list[Segment] = []
+        for piece in pieces:
+            text = self._text(piece.tokens)
+            if piece.start == piece.end or not text.strip():
                 continue
-            self._past.tokens += piece
-            # A short window is filled up with silence; nothing was said behind its end.
-            start, stop = min(start, whole), min(stop, whole)
+            self._past.tokens += piece.tokens
             segments.append(
-                {
-                    "start": round(self._time(begin + start), 2),
-                    "end": round(self._time(begin + stop, end=True), 2),
-                    "text": text,
-                    "tokens": tuple(piece),
-                    "temperature": answer.temperature,
-                    "avg_logprob": answer.average,
-                    "compression_ratio": ratio,
-                    "no_speech_prob": answer.no_speech,
-                }
+                Segment(
+                    id=self._count,
+                    start=round(self._time(begin + piece.start), 2),
+                    end=round(self._time(begin + piece.end, end=True), 2),
+                    text=text,
+                    tokens=tuple(piece.tokens),
+                    temperature=answer.temperature,
+                    avg_logprob=answer.average,
+                    compression_ratio=ratio,
+                    no_speech_prob=answer.no_speech,
+                )
             )
-        fresh = o.condition_on_previous_text
-        if not fresh or answer.temperature > o.prompt_reset_on_temperature:
+            self._count += 1
+        o = self.options
+        if not o.condition_on_previous_text or answer.temperature > o.prompt_reset_on_temperature:
             self._past.since = len(self._past.tokens)
-        # A first time pair at 0.00 would move nothing: the rules forbid it, but a window must end.
-        return segments, advance or frames
+        return segments, advance
+
+    def _is_silence(self, answer: Answer) -> bool:
+        o = self.options
+        if o.no_speech_threshold is None or answer.no_speech <= o.no_speech_threshold:
+            return False
+        return o.log_prob_threshold is None or answer.average <= o.log_prob_threshold

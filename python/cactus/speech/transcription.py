@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Generator
 
 from cactus.audio.decode import AudioStream
-from cactus.generate.metrics import resident_megabytes
+from cactus.generate.metrics import Stopwatch, rate, resident_megabytes
+from cactus.generate.stream import EventStream
 from cactus.generate.turns import Call, Turns
 from cactus.speech.engine import SpeechEngine
 from cactus.speech.options import Options
@@ -30,12 +31,11 @@ class TranscriptionRun:
         options: Options,
         began: float,
     ) -> None:
-        self._turns, self._call, self._audio, self._began = turns, call, audio, began
-        self._transcriber = Transcriber(engine, audio, options, lambda: call.stopped)
+        self._turns, self._call, self._audio = turns, call, audio
+        self._watch = Stopwatch(time.perf_counter() - began)
+        self._transcriber = Transcriber(engine, audio, options, lambda: call.stopped, self._watch)
         self._segments: list[Segment] = []
-        self._waited = 0.0
         self._ended = self._abandoned = False
-        self._finished: float | None = None
 
     def run(self) -> Transcription:
         """Transcribe to the end and return what was said."""
@@ -50,6 +50,11 @@ class TranscriptionRun:
         return result
 
     @property
+    def seconds(self) -> float:
+        """How much of the sound has been listened to."""
+        return self._transcriber.seconds
+
+    @property
     def transcription(self) -> Transcription | None:
         """What was said, or what had been shown of it when its reader went away."""
         if not self._ended and not self._abandoned:
@@ -59,31 +64,31 @@ class TranscriptionRun:
     def events(self) -> Generator[Segment, None, None]:
         """Wait for the turn, listen, and yield the segments."""
         turns, call = self._turns, self._call
+        self._watch.start()
         try:
             if turns.enter(call):
                 for segment in self._transcriber.segments():
                     self._segments.append(segment)
-                    left = time.perf_counter()
+                    self._watch.pause()
                     turns.step_outside()
                     yield segment
                     turns.step_inside()
-                    self._waited += time.perf_counter() - left
+                    self._watch.start()
             if call.stopped:
                 turns.cancel_if_closed()
-            self._finished, self._ended = time.perf_counter(), True
+            self._ended = True
         except GeneratorExit:  # the reader has had enough, or the interpreter is shutting down
             self._abandoned = True
             raise
         finally:
+            self._watch.pause()
             self._audio.close()
             turns.leave(call)
 
     def _result(self) -> Transcription:
         work = self._transcriber
-        total = (self._finished or time.perf_counter()) - self._began - self._waited
-        first = work.first_token_at
-        to_first = total if first is None else first - self._began
-        decoding = max(total - to_first, 1e-9)
+        total, to_first = self._watch.seconds, work.first_token_after
+        to_first = total if to_first is None else to_first
         return Transcription(
             segments=tuple(self._segments),
             language=work.language,
@@ -95,8 +100,8 @@ class TranscriptionRun:
             metrics=Metrics(
                 time_to_first_token_ms=1000 * to_first,
                 total_time_ms=1000 * total,
-                prefill_tps=work.prompt_tokens / max(to_first, 1e-9),
-                decode_tps=work.answer_tokens / decoding if work.answer_tokens else 0.0,
+                prefill_tps=rate(work.prompt_tokens, to_first),
+                decode_tps=rate(work.answer_tokens, total - to_first),
                 ram_usage_mb=resident_megabytes(),
                 prefill_tokens=work.prompt_tokens,
                 decode_tokens=work.answer_tokens,
@@ -104,40 +109,19 @@ class TranscriptionRun:
         )
 
 
-class TranscriptionStream(Iterator[Segment]):
+class TranscriptionStream(EventStream[Segment]):
     """Segments of one transcription as they are found; ``transcription`` is there at the end."""
 
     def __init__(self, call: Call, run: TranscriptionRun) -> None:
-        self._call, self._run, self._events = call, run, run.events()
-
-    def __iter__(self) -> Iterator[Segment]:
-        return self
-
-    def __next__(self) -> Segment:
-        self._call.move_here()
-        return next(self._events)
+        super().__init__(call, run.events())
+        self._run = run
 
     @property
     def seconds(self) -> float:
         """How much of the sound has been listened to."""
-        return self._run._transcriber.seconds
-
-    def stop(self) -> None:
-        """End the transcription soon; the rest of the stream is still readable."""
-        self._call.stopped = True
-
-    def close(self) -> None:
-        """End the stream now and let other calls go on; safe to call twice."""
-        self._call.stopped = True
-        self._events.close()
+        return self._run.seconds
 
     @property
     def transcription(self) -> Transcription | None:
         """The whole result; None while the stream is still running, and after a failure."""
         return self._run.transcription
-
-    def __enter__(self) -> TranscriptionStream:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()

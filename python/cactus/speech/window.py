@@ -5,25 +5,24 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
-from numpy.typing import NDArray
 
-SAMPLE_RATE = 16_000
+from cactus.audio.decode import F32, SAMPLE_RATE
+
 HOP = 160
 """Samples from one frame of the spectrogram to the next: 10 ms."""
-
-Samples = NDArray[np.float32]
+FRAMES_PER_SECOND = SAMPLE_RATE // HOP
 
 
 class Windows:
     """Stretches of a sound that is read as it is needed; what lies behind is dropped."""
 
-    def __init__(self, blocks: Iterator[Samples], length: int) -> None:
+    def __init__(self, blocks: Iterator[F32], length: int) -> None:
         self._blocks, self._length = blocks, length
-        self._held: Samples = np.zeros(0, np.float32)
+        self._held: F32 = np.zeros(0, np.float32)
         self._first = 0  # sample number of what is held
         self._ended = False
 
-    def at(self, start: int) -> Samples:
+    def at(self, start: int) -> F32:
         """At most ``length`` samples from ``start`` on, none behind the end; starts go forward."""
         self._drop(start)
         self._read(start)

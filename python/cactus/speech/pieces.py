@@ -1,0 +1,56 @@
+"""Where the segments of an answer begin and end, and where the next window should begin."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from cactus.speech.vocabulary import Vocabulary
+from cactus.speech.window import FRAMES_PER_SECOND
+
+
+@dataclass(frozen=True)
+class Piece:
+    """A part of an answer: its tokens, and its times in seconds from the window's start."""
+
+    start: float
+    end: float
+    tokens: Sequence[int]
+
+
+def split(tokens: Sequence[int], vocabulary: Vocabulary, frames: int) -> tuple[list[Piece], int]:
+    """The pieces of an answer to a window of ``frames``, and by how many frames to move on.
+
+    A time that follows a time ends one piece for certain and begins the next. What comes after the
+    last such pair may have been cut off, and is heard again, with what follows it. An answer
+    without pairs is one piece.
+    """
+    whole = frames / FRAMES_PER_SECOND
+    is_time = [id >= vocabulary.first_time for id in tokens]
+    ends = [i for i in range(1, len(tokens)) if is_time[i - 1] and is_time[i]]
+    if not ends:
+        return _undivided(tokens, vocabulary, whole), frames
+    closed = is_time[-2:] == [False, True]  # nothing was being said at the window's end
+    if closed:
+        ends.append(len(tokens))
+    pieces = []
+    for first, end in zip([0, *ends], ends, strict=False):
+        piece = tokens[first:end]
+        # A short window is filled up with silence; nothing was said behind its end.
+        start, stop = (min(vocabulary.seconds(id), whole) for id in (piece[0], piece[-1]))
+        pieces.append(Piece(start, stop, piece))
+    if closed:
+        return pieces, frames
+    advance = round(vocabulary.seconds(tokens[ends[-1] - 1]) * FRAMES_PER_SECOND)
+    # A first time pair at 0.00 would move nothing: the rules forbid it, but a window must end.
+    return pieces, advance or frames
+
+
+def _undivided(tokens: Sequence[int], vocabulary: Vocabulary, whole: float) -> list[Piece]:
+    if not tokens:
+        return []
+    times = [vocabulary.seconds(id) for id in tokens if id >= vocabulary.first_time]
+    start = times[0] if tokens[0] >= vocabulary.first_time else 0.0
+    # Text behind the only time there is has no end of its own: it may go on to the window's.
+    end = times[-1] if times and times[-1] > start else whole
+    return [Piece(min(start, whole), min(end, whole), tokens)]
