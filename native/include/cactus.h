@@ -37,7 +37,7 @@
 extern "C" {
 #endif
 
-#define CACTUS_ABI_VERSION 2
+#define CACTUS_ABI_VERSION 3
 
 typedef uint64_t cactus_id;
 typedef int32_t cactus_status;
@@ -53,7 +53,8 @@ enum {
   CACTUS_ERROR_CONTEXT = 7,    // more tokens than the model's context
   CACTUS_ERROR_NONFINITE = 8,  // the logits hold NaN or infinity
   CACTUS_ERROR_FORKED = 9,     // the program was loaded before fork(); load it again here
-  CACTUS_ERROR_ISA = 10        // the wanted tier is unknown or not possible on this CPU
+  CACTUS_ERROR_ISA = 10,       // the wanted tier is unknown or not possible on this CPU
+  CACTUS_ERROR_CANCELLED = 11  // the step was ended by its stop flag
 };
 
 // Whether a row's logits are computed: for none, the last, or all of its tokens.
@@ -146,9 +147,12 @@ CACTUS_API const char* cactus_isa_name(uint32_t tier);
 CACTUS_API cactus_status cactus_program_create(const cactus_program_options* options, cactus_id* program);
 CACTUS_API cactus_status cactus_program_info_get(cactus_id program, cactus_program_info* info);
 // Runs the rows in order; writes one output for each row of logits. values, if not null, gets the
-// logits, or the states of a program without a vocabulary: [n_outputs][output_width]. A failed step leaves every session as it was; only after
-// CACTUS_ERROR_NONFINITE or a sampler's error can one with recurrent state be shorter.
-CACTUS_API cactus_status cactus_program_step(cactus_id program, const cactus_row* rows, uint32_t n_rows, cactus_output* outputs, uint32_t n_outputs, float* values);
+// logits, or the states of a program without a vocabulary: [n_outputs][output_width]. stop, if not
+// null, is looked at after every operation: once another thread has made it non-zero, the step ends
+// with CACTUS_ERROR_CANCELLED. A failed step leaves every session as it was, but for two cases:
+// after NONFINITE, CANCELLED or a sampler's error one with recurrent state can be shorter; and
+// one whose features were run has neither memory nor tokens.
+CACTUS_API cactus_status cactus_program_step(cactus_id program, const cactus_row* rows, uint32_t n_rows, cactus_output* outputs, uint32_t n_outputs, float* values, const int32_t* stop);
 // The values that the last step left in a plan's buffer, for tests: [rows][width] floats.
 CACTUS_API cactus_status cactus_program_read(cactus_id program, uint32_t buffer, float* out, uint64_t count);
 // Seconds spent in each step of the plan since profiling was switched on; n_steps entries.

@@ -246,7 +246,8 @@ cactus_status cactus_program_info_get(cactus_id program, cactus_program_info* in
 }
 
 cactus_status cactus_program_step(cactus_id program, const cactus_row* rows, uint32_t n_rows,
-                                  cactus_output* outputs, uint32_t n_outputs, float* values) {
+                                  cactus_output* outputs, uint32_t n_outputs, float* values,
+                                  const int32_t* stop) {
   return guarded([&] {
     const auto handle = programs.get(program);
     handle->check_process();
@@ -283,7 +284,7 @@ cactus_status cactus_program_step(cactus_id program, const cactus_row* rows, uin
                            row.count, row.outputs, sampler});
     }
     const std::lock_guard<std::mutex> lock(*handle->program.mutex());
-    handle->program.step(std::move(sequences), outputs, n_outputs, values);
+    handle->program.step(std::move(sequences), outputs, n_outputs, values, stop);
   });
 }
 

@@ -267,6 +267,15 @@ void Program::meet(int thread) {
       std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
 }
 
+// A number of a step and not a flag: a thread that leaves the barrier late must not see the
+// decision of the next operation already, which the others would then wait for.
+void Program::look_at_stop(size_t step) {
+  if (stop_ != nullptr && __atomic_load_n(stop_, __ATOMIC_RELAXED) != 0 &&
+      last_.load(std::memory_order_relaxed) == SIZE_MAX) {
+    last_.store(step, std::memory_order_relaxed);
+  }
+}
+
 void Program::run_steps(int thread) {
   fill_rotaries(thread);
   meet(thread);
@@ -275,11 +284,13 @@ void Program::run_steps(int thread) {
     const auto begin =
         timed ? std::chrono::steady_clock::now() : std::chrono::steady_clock::time_point();
     functions_[n](plan_.steps[n], Context{*this, n, thread});
+    if (thread == 0) look_at_stop(n);
     meet(thread);
     if (timed) {
       seconds_[n] +=
           std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
     }
+    if (last_.load(std::memory_order_relaxed) <= n) return;
   }
   if (plan_.header.vocab_size == 0) return;
   const Buffer& logits = buffers_[plan_.header.output];
@@ -291,7 +302,7 @@ void Program::run_steps(int thread) {
 }
 
 void Program::step(std::vector<Sequence> sequences, cactus_output* outputs, uint32_t n_outputs,
-                   float* values) {
+                   float* values, const int32_t* stop) {
   mapping_->check_unchanged();
   Batch batch = make_batch(std::move(sequences));
   check_batch(batch, n_outputs);
@@ -306,6 +317,8 @@ void Program::step(std::vector<Sequence> sequences, cactus_output* outputs, uint
   const std::function<void(int)> job = [this](int thread) { run_steps(thread); };
   batch_ = std::move(batch);
 
+  stop_ = stop;
+  last_.store(SIZE_MAX, std::memory_order_relaxed);
   std::fill(waited_.begin(), waited_.end(), 0.0);
   const auto begin = std::chrono::steady_clock::now();
   if (active_ == 1) {
@@ -314,11 +327,15 @@ void Program::step(std::vector<Sequence> sequences, cactus_output* outputs, uint
     team_->run(job);
   }
   const std::chrono::duration<double> took = std::chrono::steady_clock::now() - begin;
-  pacer_.record(active_, took.count(), *std::max_element(waited_.begin(), waited_.end()));
+  const bool cancelled = last_.load(std::memory_order_relaxed) != SIZE_MAX;
+  if (!cancelled) {
+    pacer_.record(active_, took.count(), *std::max_element(waited_.begin(), waited_.end()));
+  }
   for (const Sequence& s : batch_.sequences) {
     s.features ? s.session->remember(s.count) : s.session->advance(s.count);
   }
   try {
+    check(!cancelled, CACTUS_ERROR_CANCELLED, "the step was stopped");
     plan_.header.vocab_size == 0 ? give_states(values) : choose(outputs, values);
   } catch (...) {
     for (const Sequence& s : batch_.sequences) {

@@ -1,6 +1,7 @@
 // A plan that is ready to run: mapped weights, resolved kernels, buffers and a team of threads.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <memory>
 #include <mutex>
@@ -80,7 +81,7 @@ class Program {
 
   // Runs the batch's sequences; see cactus_program_step.
   void step(std::vector<Sequence> sequences, cactus_output* outputs, uint32_t n_outputs,
-            float* values);
+            float* values, const int32_t* stop);
   void read(uint32_t buffer, float* out, uint64_t count);
   // Where row `row` of `rows` of a quantised buffer lies, from `column` (a multiple of 32) on.
   PanelRow panel_row(const Buffer& buffer, uint32_t rows, uint32_t row, uint32_t column) const;
@@ -108,6 +109,7 @@ class Program {
   void choose(cactus_output* outputs, float* logits);
   void give_states(float* states) const;
   void run_steps(int thread);
+  void look_at_stop(size_t step);
   void meet(int thread);
   void fill_rotaries(int thread);
 
@@ -135,6 +137,8 @@ class Program {
   bool profiling_ = false;
   std::vector<double> seconds_;
   Batch batch_;
+  const int32_t* stop_ = nullptr;       // of the current step
+  std::atomic<size_t> last_{SIZE_MAX};  // the operation after which the current step ends early
   std::shared_ptr<Team> team_;
   Pacer pacer_;
   int active_;                  // threads of the current step: all of the team, or one

@@ -287,7 +287,7 @@ class Model:
         try:
             if not self._turns.enter(call):
                 raise Cancelled("stopped before the sound was listened to")
-            return embed(engine, stream, lambda: call.stopped)
+            return embed(engine, stream, call.flag)
         finally:
             stream.close()
             self._turns.leave(call)

@@ -53,14 +53,16 @@ int main(int argc, char** argv) {
   row.outputs = CACTUS_OUTPUTS_LAST;
   count = atoi(argv[3]);
   for (i = 0; i < count; i++) {
-    check(cactus_program_step(program, &row, 1, &output, 1, NULL));
+    check(cactus_program_step(program, &row, 1, &output, 1, NULL, NULL));
     printf("%d\n", output.token);
     row.tokens = &output.token;
     row.count = 1;
   }
   check(cactus_session_destroy(session));
-  if (cactus_program_step(program, &row, 1, &output, 1, NULL) != CACTUS_ERROR_HANDLE) return 4;
-  if (cactus_program_step(program, NULL, 1, &output, 1, NULL) != CACTUS_ERROR_ARGUMENT) return 4;
+  if (cactus_program_step(program, &row, 1, &output, 1, NULL, NULL) != CACTUS_ERROR_HANDLE)
+    return 4;
+  if (cactus_program_step(program, NULL, 1, &output, 1, NULL, NULL) != CACTUS_ERROR_ARGUMENT)
+    return 4;
   check(cactus_program_destroy(program));
   check(cactus_program_destroy(program));
   return 0;

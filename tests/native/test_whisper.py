@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from cactus.errors import InvalidRequest, NativeError, NonFiniteLogits
+from cactus.errors import Cancelled, InvalidRequest, NativeError, NonFiniteLogits
+from cactus.generate.turns import StopFlag
 from cactus.graph.node import Graph
 from cactus.graph.plan import build
 from cactus.graph.reference import ReferenceProgram
@@ -171,3 +172,16 @@ def test_what_is_refused(stores: dict[str, Store]) -> None:
         )
         with pytest.raises(NativeError, match="its slots are not those"):
             Program(other.blob, store.path, shares=decoder)
+
+
+def test_a_stopped_encoder_leaves_no_memory(stores: dict[str, Store]) -> None:
+    golden, flag = whisper.load(), StopFlag()
+    flag.set()
+    with loaded(stores["f32"], "f32", threads=2) as (encoder, decoder):
+        session = decoder.session()
+        want = hear(encoder, session, golden.features)
+        say(decoder, session, golden.tokens)
+        with pytest.raises(Cancelled):
+            encoder.step([Row(session, features=golden.features)], stop=flag)
+        assert (session.memory_length, session.length) == (0, 0)
+        assert np.array_equal(hear(encoder, session, golden.features), want)

@@ -5,10 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cactus.speech.window import Windows
+from cactus.errors import Cancelled
+from cactus.generate.turns import StopFlag
+from cactus.speech.timeline import Timeline
+from cactus.speech.window import Windows, until
 
 LENGTH = 50
 
@@ -43,3 +47,20 @@ def test_what_lies_behind_is_dropped() -> None:
     for start in range(0, 100_000, 40):
         windows.at(start)
         assert len(windows._held) <= LENGTH + 1000
+
+
+def test_endless_silence_can_be_stopped() -> None:
+    flag, read = StopFlag(), 0
+
+    def silence() -> Iterator[np.ndarray]:
+        nonlocal read
+        while True:
+            read += 1
+            if read == 20:
+                flag.set()
+            yield np.zeros(16_000, np.float32)
+
+    windows = Windows(Timeline(until(flag, silence())), 16_000)
+    with pytest.raises(Cancelled):
+        windows.at(0)
+    assert read == 20

@@ -41,7 +41,7 @@ async def _run(executor: ThreadPoolExecutor, call: Call, work: Callable[[], T]) 
     try:
         return await asyncio.shield(future)
     except asyncio.CancelledError:
-        call.stopped = True
+        call.stop()
         await _settle(future)
         raise
 
@@ -95,11 +95,11 @@ class AsyncCompletionStream(AsyncIterator[StreamEvent]):
 
     def stop(self) -> None:
         """End the generation after the current token; the rest of the stream is still readable."""
-        self._call.stopped = True
+        self._call.stop()
 
     async def aclose(self) -> None:
         """End the stream now and let other calls go on; safe to call twice."""
-        self._call.stopped = True
+        self._call.stop()
         if not self._ended:
             await self._do(self._close)
             self._end()

@@ -30,11 +30,11 @@ class EventStream(Iterator[T]):
 
     def stop(self) -> None:
         """End the work soon, within a token; the rest of the stream is still readable."""
-        self._call.stopped = True
+        self._call.stop()
 
     def close(self) -> None:
         """End the stream now and let other calls go on; safe to call twice."""
-        self._call.stopped = True
+        self._call.stop()
         # ValueError: another thread is reading it right now, and ends it at the next token.
         with suppress(ValueError):
             self._events.close()

@@ -15,6 +15,7 @@ import os
 import sys
 import threading
 import weakref
+from array import array
 from collections import deque
 from collections.abc import Callable
 from typing import Any
@@ -25,6 +26,27 @@ POLL_SECONDS = 0.05
 """A waiting call looks this often whether it was stopped: ``stop`` may not wake it by a lock."""
 
 
+class StopFlag:
+    """Whether work was asked to end: set from any thread or signal handler, seen inside a step."""
+
+    __slots__ = ("_cell",)
+
+    def __init__(self) -> None:
+        self._cell = array("i", [0])
+
+    def set(self) -> None:
+        """Ask the work to end."""
+        self._cell[0] = 1
+
+    def __bool__(self) -> bool:
+        return self._cell[0] != 0
+
+    @property
+    def address(self) -> int:
+        """Where the native core finds the flag, an int32, as long as this object lives."""
+        return self._cell.buffer_info()[0]
+
+
 class Call:
     """One request: who waits for its tokens, and whether it was asked to end.
 
@@ -32,13 +54,22 @@ class Call:
     on while its consumer asks for more.
     """
 
-    __slots__ = ("__weakref__", "blocking", "pulled", "stopped", "task", "thread")
+    __slots__ = ("__weakref__", "blocking", "flag", "pulled", "task", "thread")
 
     def __init__(self, *, blocking: bool = True, pulled: bool = True) -> None:
-        self.stopped = False
+        self.flag = StopFlag()
         self.blocking = blocking
         self.pulled = pulled
         self.move_here()
+
+    @property
+    def stopped(self) -> bool:
+        """Whether it was asked to end."""
+        return bool(self.flag)
+
+    def stop(self) -> None:
+        """Ask it to end. Takes no lock: safe in a signal handler."""
+        self.flag.set()
 
     def move_here(self) -> None:
         """Note that the code that runs now is the one that waits for this call."""
@@ -154,7 +185,7 @@ class Turns:
         for ref in self._calls:
             call = ref()
             if call is not None:
-                call.stopped = True
+                call.stop()
 
     def close(self) -> None:
         """End the running call, wait until the engine is at rest, and free the model; idempotent.

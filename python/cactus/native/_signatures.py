@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 from typing import Any, ClassVar
 
-ABI_VERSION = 2
+ABI_VERSION = 3
 OK = 0
 ERROR_INTERNAL = 1
 ERROR_ARGUMENT = 2
@@ -17,6 +17,7 @@ ERROR_CONTEXT = 7
 ERROR_NONFINITE = 8
 ERROR_FORKED = 9
 ERROR_ISA = 10
+ERROR_CANCELLED = 11
 OUTPUTS_NONE = 0
 OUTPUTS_LAST = 1
 OUTPUTS_ALL = 2
@@ -154,6 +155,7 @@ FUNCTIONS: dict[str, tuple[Any, list[Any]]] = {
             ctypes.POINTER(Output),
             ctypes.c_uint32,
             ctypes.POINTER(ctypes.c_float),
+            ctypes.POINTER(ctypes.c_int32),
         ],
     ),
     "cactus_program_read": (

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from .. import native
 from ..errors import (
     CactusError,
+    Cancelled,
     ForkError,
     InsufficientMemory,
     InvalidRequest,
@@ -35,6 +36,7 @@ _ERRORS: dict[int, type[CactusError]] = {
     abi.ERROR_NONFINITE: NonFiniteLogits,
     abi.ERROR_FORKED: ForkError,
     abi.ERROR_ISA: NativeError,
+    abi.ERROR_CANCELLED: Cancelled,
 }
 
 

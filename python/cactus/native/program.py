@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from typing_extensions import Self
 
+    from ..generate.turns import StopFlag
+
 _OUTPUTS = {"none": abi.OUTPUTS_NONE, "last": abi.OUTPUTS_LAST, "all": abi.OUTPUTS_ALL}
 
 MAX_SEED = (1 << 64) - 1
@@ -281,13 +283,17 @@ class Program(_Handle):
         check(load().cactus_session_create(self.id, identifier))
         return Session(self, identifier.value)
 
-    def step(self, rows: Sequence[Row], *, want_logits: bool = False) -> list[Output]:
+    def step(
+        self, rows: Sequence[Row], *, want_logits: bool = False, stop: StopFlag | None = None
+    ) -> list[Output]:
         """Append each row's tokens to its session; one Output per wanted token, in order.
 
         ``want_logits`` adds the raw logits ([vocab_size] f32) to every Output; or its states, where
-        the program has no vocabulary. A step that fails leaves the sessions as they were (after
-        NonFiniteLogits one with recurrent state may be shorter, and one of features without
-        memory).
+        the program has no vocabulary. ``stop`` ends the step after the operation in hand.
+
+        A step that fails leaves the sessions as they were, but for two cases: after
+        NonFiniteLogits or Cancelled one with recurrent state may be shorter, and one whose features
+        were run has neither memory nor tokens.
         """
         count = len(rows)
         native_rows = (abi.Row * count)()
@@ -313,8 +319,11 @@ class Program(_Handle):
 
             values = np.empty((n_outputs, self.info.output_width), np.float32)
             pointer = values.ctypes.data_as(ctypes.POINTER(ctypes.c_float))
+        flag = None
+        if stop is not None:
+            flag = ctypes.cast(stop.address, ctypes.POINTER(ctypes.c_int32))
         status = load().cactus_program_step(
-            self.id, native_rows, count, outputs, n_outputs, pointer
+            self.id, native_rows, count, outputs, n_outputs, pointer, flag
         )
         if status == abi.ERROR_MEMORY:
             raise InsufficientMemory(self._memory_message(rows))

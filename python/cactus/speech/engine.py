@@ -14,6 +14,7 @@ from cactus.audio.decode import F32
 from cactus.audio.mel import LogMel, MelConfig
 from cactus.engine import check_memory, check_types
 from cactus.errors import UnsupportedModel
+from cactus.generate.turns import StopFlag
 from cactus.graph import passes, plan
 from cactus.graph.node import Graph
 from cactus.graph.step import Row
@@ -67,16 +68,22 @@ class SpeechEngine:
         self.vocabulary.prompt(options.language or some, options.task, True)
 
     def hear(
-        self, session: Any, samples: F32, *, states: bool = False
+        self,
+        session: Any,
+        samples: F32,
+        *,
+        states: bool = False,
+        stop: StopFlag | None = None,
     ) -> NDArray[np.float32] | None:
         """Make a window of at most 30 seconds the session's memory, silence behind its end.
 
         ``states`` also returns what the encoder says, 50 rows a second, ``[1500, hidden_size]``.
+        Raises Cancelled once ``stop`` is set.
         """
         frames, _ = self.spectrogram(samples)
         features = frames.reshape(self.config.source_positions, -1)
         row = Row(session, outputs="all" if states else "none", features=features)
-        outputs = self.encoder.step([row], want_logits=states)
+        outputs = self.encoder.step([row], want_logits=states, stop=stop)
         given = [output.logits for output in outputs if output.logits is not None]
         return np.stack(given) if states else None
 

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from cactus.errors import InvalidRequest
 from cactus.generate.metrics import Stopwatch
+from cactus.generate.turns import StopFlag
 from cactus.graph.step import Row
 from cactus.speech.rules import Logits, Rules
 from cactus.speech.vocabulary import Vocabulary
@@ -46,7 +47,7 @@ class _Candidate:
 
 
 class Search:
-    """Searches on one decoder program. ``stopped()`` is asked before every step.
+    """Searches on one decoder program; Cancelled once ``stop`` is set.
 
     ``first_token_after``: seconds on the watch when the first choice of all could be made.
     """
@@ -55,10 +56,14 @@ class Search:
         self,
         program: Any,
         vocabulary: Vocabulary,
-        stopped: Callable[[], bool] = lambda: False,
+        stop: StopFlag | None = None,
         watch: Stopwatch | None = None,
     ) -> None:
-        self.program, self.vocabulary, self.stopped = program, vocabulary, stopped
+        self.program, self.vocabulary, self.stop = (
+            program,
+            vocabulary,
+            StopFlag() if stop is None else stop,
+        )
         self.first_token_after: float | None = None
         self._watch = watch or Stopwatch()
 
@@ -141,7 +146,7 @@ class Search:
                 candidate.tokens.append(token)
                 if len(candidate.tokens) < most:
                     going.append((candidate, choose))
-            live = [] if self.stopped() else going
+            live = going
             if live:
                 logits = self._step([(each.session, each.tokens[-1:]) for each, _ in live])
         return [(each.tokens, each.total) for each in made]
@@ -172,7 +177,7 @@ class Search:
                 chosen.append((total, index, token))
                 if len(chosen) == beams:
                     break
-            if len(finished) >= enough or not chosen or self.stopped():
+            if len(finished) >= enough or not chosen:
                 break
             live = _descend(live, chosen)
             logits = self._step([(each.session, each.tokens[-1:]) for each in live])
@@ -181,7 +186,7 @@ class Search:
         return finished
 
     def _step(self, fed: Sequence[tuple[Any, list[int]]]) -> list[Logits]:
-        outputs = self.program.step([Row(*each) for each in fed], want_logits=True)
+        outputs = self.program.step([Row(*each) for each in fed], want_logits=True, stop=self.stop)
         return [output.logits for output in outputs]
 
 

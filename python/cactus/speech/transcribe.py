@@ -6,18 +6,19 @@ say where a segment ends for certain; the next window begins there.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from cactus.audio.decode import F32
 from cactus.generate.metrics import Stopwatch
+from cactus.generate.turns import StopFlag
 from cactus.speech.engine import SpeechEngine
 from cactus.speech.options import Options
 from cactus.speech.pieces import split
 from cactus.speech.rules import Rules
 from cactus.speech.search import Answer, Search, compression_ratio
 from cactus.speech.timeline import Timeline
-from cactus.speech.window import FRAMES_PER_SECOND, HOP, Windows
+from cactus.speech.window import FRAMES_PER_SECOND, HOP, Windows, until
 from cactus.types import Segment
 
 
@@ -40,18 +41,19 @@ class Transcriber:
         engine: SpeechEngine,
         blocks: Iterator[F32],
         options: Options,
-        stopped: Callable[[], bool] = lambda: False,
+        stop: StopFlag | None = None,
         watch: Stopwatch | None = None,
     ) -> None:
-        self.engine, self.options, self.stopped = engine, options, stopped
+        self.engine, self.options, self.stop = engine, options, StopFlag() if stop is None else stop
         self.language = options.language or ("en" if not engine.vocabulary.languages else None)
         self.language_probability = 1.0
         self.seconds = 0.0
         self.prompt_tokens = self.answer_tokens = 0
         self._logprob, self._said, self._count = 0.0, 0, 0
+        blocks = until(self.stop, blocks)
         self._timeline = Timeline(blocks) if options.vad else None
         self._windows = Windows(self._timeline or blocks, engine.window_samples)
-        self._search = Search(engine.decoder, engine.vocabulary, stopped, watch)
+        self._search = Search(engine.decoder, engine.vocabulary, self.stop, watch)
         self._past = _Past()
         self._timed = options.timestamps
         if options.initial_prompt.strip():
@@ -68,24 +70,21 @@ class Transcriber:
         return self._logprob / self._said if self._said else 0.0
 
     def segments(self) -> Iterator[Segment]:
-        """The segments in order; ends early, with what there is, when it is stopped."""
+        """The segments in order. Raises Cancelled once it is stopped, within an operation."""
         with self.engine.decoder.session() as session:
             seek = 0
-            while not self.stopped():
+            while True:
                 samples = self._windows.at(seek * HOP)
                 frames = len(samples) // HOP
                 # Without times nobody knows where the next window should begin.
                 self._timed |= len(samples) == self.engine.window_samples
                 if frames == 0:
                     return
-                self.engine.hear(session, samples)
+                self.engine.hear(session, samples, stop=self.stop)
                 if self.language is None:
                     self._detect_language(session)
                 answer = self._decode(session)
                 self.seconds = self._time((seek + frames) / FRAMES_PER_SECOND, end=True)
-                if self.stopped():
-                    # The last answer may be cut in the middle; what is certain has been given.
-                    return
                 found, advance = self._segments(answer, seek, frames)
                 if found:
                     self._logprob += answer.total
@@ -137,7 +136,7 @@ class Transcriber:
             self.prompt_tokens += len(prompt)
             self.answer_tokens += len(answer.tokens)
             tried.append(answer)
-            if self.stopped() or not self._looks_wrong(answer):
+            if not self._looks_wrong(answer):
                 return answer
         limit = o.compression_ratio_threshold
         fluent = [each for each in tried if limit is None or self._ratio(each) <= limit]

@@ -7,6 +7,7 @@ import time
 from collections.abc import Generator
 
 from cactus.audio.decode import AudioStream
+from cactus.errors import Cancelled
 from cactus.generate.metrics import Stopwatch, rate, resident_megabytes
 from cactus.generate.stream import EventStream
 from cactus.generate.turns import Call, Turns
@@ -33,7 +34,7 @@ class TranscriptionRun:
     ) -> None:
         self._turns, self._call, self._audio = turns, call, audio
         self._watch = Stopwatch(time.perf_counter() - began)
-        self._transcriber = Transcriber(engine, audio, options, lambda: call.stopped, self._watch)
+        self._transcriber = Transcriber(engine, audio, options, call.flag, self._watch)
         self._segments: list[Segment] = []
         self._ended = self._abandoned = False
 
@@ -74,8 +75,9 @@ class TranscriptionRun:
                     yield segment
                     turns.step_inside()
                     self._watch.start()
-            if call.stopped:
-                turns.cancel_if_closed()
+            self._ended = True
+        except Cancelled:  # by stop(), and what was found counts; or by close()
+            turns.cancel_if_closed()
             self._ended = True
         except GeneratorExit:  # the reader has had enough, or the interpreter is shutting down
             self._abandoned = True

@@ -7,10 +7,20 @@ from collections.abc import Iterator
 import numpy as np
 
 from cactus.audio.decode import F32, SAMPLE_RATE
+from cactus.errors import Cancelled
+from cactus.generate.turns import StopFlag
 
 HOP = 160
 """Samples from one frame of the spectrogram to the next: 10 ms."""
 FRAMES_PER_SECOND = SAMPLE_RATE // HOP
+
+
+def until(stop: StopFlag, blocks: Iterator[F32]) -> Iterator[F32]:
+    """The blocks of a sound, then Cancelled as soon as ``stop`` is set: hours may be silent."""
+    for block in blocks:
+        if stop:
+            raise Cancelled("stopped while the sound was listened to")
+        yield block
 
 
 class Windows:
