@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from cactus.errors import Cancelled
-from cactus.generate.turns import StopFlag
 from cactus.native import Program, Row, Session
+from cactus.stop_flag import StopFlag
 from tests.models import golden
 from tests.native import programs
 from tests.native.conftest import Packed

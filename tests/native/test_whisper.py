@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 
 from cactus.errors import Cancelled, InvalidRequest, NativeError, NonFiniteLogits
-from cactus.generate.turns import StopFlag
 from cactus.graph.node import Graph
 from cactus.graph.plan import build
 from cactus.graph.reference import ReferenceProgram
 from cactus.native import Program, Row
+from cactus.stop_flag import StopFlag
 from tests.models import whisper
 from tests.native import programs
 from tests.native.programs import TIERS, Store

@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cactus.errors import Cancelled
-from cactus.generate.turns import StopFlag
 from cactus.speech.timeline import Timeline
 from cactus.speech.window import Windows, until
+from cactus.stop_flag import StopFlag
 
 LENGTH = 50
 

@@ -15,36 +15,15 @@ import os
 import sys
 import threading
 import weakref
-from array import array
 from collections import deque
 from collections.abc import Callable
 from typing import Any
 
 from cactus.errors import Cancelled, ForkError, ModelClosed, ReentrantCall
+from cactus.stop_flag import StopFlag
 
 POLL_SECONDS = 0.05
 """A waiting call looks this often whether it was stopped: ``stop`` may not wake it by a lock."""
-
-
-class StopFlag:
-    """Whether work was asked to end: set from any thread or signal handler, seen inside a step."""
-
-    __slots__ = ("_cell",)
-
-    def __init__(self) -> None:
-        self._cell = array("i", [0])
-
-    def set(self) -> None:
-        """Ask the work to end."""
-        self._cell[0] = 1
-
-    def __bool__(self) -> bool:
-        return self._cell[0] != 0
-
-    @property
-    def address(self) -> int:
-        """Where the native core finds the flag, an int32, as long as this object lives."""
-        return self._cell.buffer_info()[0]
 
 
 class Call:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from typing_extensions import Self
 
-    from ..generate.turns import StopFlag
+    from ..stop_flag import StopFlag
 
 _OUTPUTS = {"none": abi.OUTPUTS_NONE, "last": abi.OUTPUTS_LAST, "all": abi.OUTPUTS_ALL}
 

@@ -6,10 +6,10 @@ import numpy as np
 
 from cactus.audio.decode import AudioStream
 from cactus.errors import InvalidAudio
-from cactus.generate.turns import StopFlag
 from cactus.models.whisper import FRAMES_PER_ROW
 from cactus.speech.engine import SpeechEngine
 from cactus.speech.window import HOP, Windows, until
+from cactus.stop_flag import StopFlag
 
 
 def embed(engine: SpeechEngine, audio: AudioStream, stop: StopFlag) -> list[float]:

@@ -14,7 +14,6 @@ from cactus.audio.decode import F32
 from cactus.audio.mel import LogMel, MelConfig
 from cactus.engine import check_memory, check_types
 from cactus.errors import UnsupportedModel
-from cactus.generate.turns import StopFlag
 from cactus.graph import passes, plan
 from cactus.graph.node import Graph
 from cactus.graph.step import Row
@@ -25,6 +24,7 @@ from cactus.native import Program
 from cactus.speech.options import Options
 from cactus.speech.vocabulary import Vocabulary
 from cactus.speech.window import HOP
+from cactus.stop_flag import StopFlag
 from cactus.tokenizer import Tokenizer
 from cactus.weights.files import read_json
 from cactus.weights.folder import PackedTensor, WeightsFolder

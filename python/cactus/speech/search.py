@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 
 from cactus.errors import InvalidRequest
 from cactus.generate.metrics import Stopwatch
-from cactus.generate.turns import StopFlag
 from cactus.graph.step import Row
 from cactus.speech.rules import Logits, Rules
 from cactus.speech.vocabulary import Vocabulary
+from cactus.stop_flag import StopFlag
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 
 from cactus.audio.decode import F32
 from cactus.generate.metrics import Stopwatch
-from cactus.generate.turns import StopFlag
 from cactus.speech.engine import SpeechEngine
 from cactus.speech.options import Options
 from cactus.speech.pieces import split
@@ -19,6 +18,7 @@ from cactus.speech.rules import Rules
 from cactus.speech.search import Answer, Search, compression_ratio
 from cactus.speech.timeline import Timeline
 from cactus.speech.window import FRAMES_PER_SECOND, HOP, Windows, until
+from cactus.stop_flag import StopFlag
 from cactus.types import Segment
 
 

@@ -1,0 +1,26 @@
+"""A flag that ends work from anywhere."""
+
+from __future__ import annotations
+
+from array import array
+
+
+class StopFlag:
+    """Whether work was asked to end: set from any thread or signal handler, seen inside a step."""
+
+    __slots__ = ("_cell",)
+
+    def __init__(self) -> None:
+        self._cell = array("i", [0])
+
+    def set(self) -> None:
+        """Ask the work to end."""
+        self._cell[0] = 1
+
+    def __bool__(self) -> bool:
+        return self._cell[0] != 0
+
+    @property
+    def address(self) -> int:
+        """Where the native core finds the flag, an int32, as long as this object lives."""
+        return self._cell.buffer_info()[0]
