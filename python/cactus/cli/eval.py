@@ -70,8 +70,9 @@ def command(
     from cactus.cli.perplexity import evaluate
     from cactus.cli.progress import show_progress
     from cactus.engine import load_engine
+    from cactus.weights.files import read_text
 
-    words = _read_text(text)
+    words = read_text(text, MAX_TEXT_BYTES)
     folders = [find_or_fetch(name) for name in (model, against) if name is not None]
     engines: list[Engine] = []
     try:
@@ -106,18 +107,6 @@ def command(
             engine.close()
     told = _as_dict(folders, text, quality, context, stride)
     click.echo(json.dumps(told) if as_json else _as_text(told))
-
-
-def _read_text(path: Path) -> str:
-    from cactus.weights.files import read_bytes
-
-    try:
-        words = read_bytes(path, MAX_TEXT_BYTES).decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise InvalidRequest(f"{path}: byte {error.start} is no UTF-8; expected a text") from None
-    if not words.strip():
-        raise InvalidRequest(f"{path}: the file is empty; expected a text")
-    return words
 
 
 def _windows(engines: list[Engine], context: int | None, stride: int | None) -> tuple[int, int]:

@@ -24,7 +24,6 @@ from cactus.tokenizer_check import is_panic
 from cactus.tokenizer_config import TokenizerConfig
 from cactus.weights.compensate import Feedback, feedback, quantize_with_feedback, stretches
 from cactus.weights.encode import beyond_f16, check_finite
-from cactus.weights.files import read_bytes
 from cactus.weights.gguf_blocks import dequantize
 from cactus.weights.sources import SourceTensor
 from cactus.weights.tiles import F16, F32, U8, dequantize_q4
@@ -45,18 +44,8 @@ SEQUENCES = 256
 ROWS = 2048
 """Rows of a matrix that are rounded at a time."""
 
-_TEXT_BYTES = 16 << 20
-
-
-def read_text(path: Path) -> str:
-    """A calibration text; `InvalidRequest` for a file that is none."""
-    try:
-        text = read_bytes(path, _TEXT_BYTES).decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise InvalidRequest(f"{path}: byte {error.start} is no UTF-8; expected a text") from None
-    if not text.strip():
-        raise InvalidRequest(f"{path}: the file is empty; expected a text")
-    return text
+MAX_TEXT_BYTES = 16 << 20
+"""Bytes of a text that may be given."""
 
 
 def tokenize(text: str, folder: Path, vocabulary: int) -> tuple[int | None, list[int]]:

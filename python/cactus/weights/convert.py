@@ -22,8 +22,8 @@ from typing import Any
 from cactus.errors import CactusError, InvalidRequest, TokenizerError
 from cactus.models.base import Architecture, load_architecture
 from cactus.weights.budget import widened
-from cactus.weights.calibrate import OWN_TEXT, Calibration, cut, read_text, tokenize
-from cactus.weights.files import read_json
+from cactus.weights.calibrate import MAX_TEXT_BYTES, OWN_TEXT, Calibration, cut, tokenize
+from cactus.weights.files import read_json, read_text
 from cactus.weights.folder import FORMAT, WeightsFolder
 from cactus.weights.layout import GROUPS
 from cactus.weights.lora import merge
@@ -96,7 +96,7 @@ def convert(
     source, target = Path(source), Path(target).absolute()
     if precision is not None and precision not in PRECISIONS:
         raise InvalidRequest(f"precision is {precision!r}, expected one of {', '.join(PRECISIONS)}")
-    text = read_text(Path(calibration)) if calibration is not None else ""
+    text = read_text(Path(calibration), MAX_TEXT_BYTES) if calibration is not None else ""
     check_target(target)
     started = time.monotonic()
     model = open_source(source)

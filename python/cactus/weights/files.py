@@ -14,7 +14,7 @@ import weakref
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cactus.errors import ModelFormatError, ModelNotFound
+from cactus.errors import InvalidRequest, ModelFormatError, ModelNotFound
 
 if TYPE_CHECKING:
     import numpy as np
@@ -164,3 +164,17 @@ def read_bytes(path: Path, limit: int) -> bytes:
         return bytes(file.read(0, file.size))
     finally:
         file.close()
+
+
+def read_text(path: Path, limit: int) -> str:
+    """A text that somebody wants read, in UTF-8, of at most `limit` bytes.
+
+    Raises `InvalidRequest` for other bytes and for nothing but blanks, and what `read_bytes` does.
+    """
+    try:
+        text = read_bytes(path, limit).decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise InvalidRequest(f"{path}: byte {error.start} is no UTF-8; expected a text") from None
+    if not text.strip():
+        raise InvalidRequest(f"{path}: the file is empty; expected a text")
+    return text
