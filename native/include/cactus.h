@@ -137,7 +137,8 @@ typedef struct cactus_machine_peaks {
 // clang-format off: one declaration a line
 CACTUS_API uint32_t cactus_abi_version(void);
 CACTUS_API const char* cactus_last_error(void);
-// Measures, for about a second. threads and isa as in cactus_program_options; buffer_bytes 0: 512 MiB.
+// Measures, for about a second. threads and isa as in cactus_program_options; buffer_bytes 0 stands
+// for 512 MiB.
 CACTUS_API cactus_status cactus_machine_peaks_get(int32_t threads, const char* isa, uint64_t buffer_bytes, cactus_machine_peaks* peaks);
 // Bit i is set where tier i can run here. The tiers of an architecture are numbered from 0, the
 // plainest first; the name of a number past the last is null.
@@ -151,7 +152,7 @@ CACTUS_API cactus_status cactus_program_info_get(cactus_id program, cactus_progr
 // null, is looked at after every operation: once another thread has made it non-zero, the step ends
 // with CACTUS_ERROR_CANCELLED. A failed step leaves every session as it was, but for two cases:
 // after NONFINITE, CANCELLED or a sampler's error one with recurrent state can be shorter; and
-// one whose features were run has neither memory nor tokens.
+// after these or MEMORY one of features can have neither memory nor tokens.
 CACTUS_API cactus_status cactus_program_step(cactus_id program, const cactus_row* rows, uint32_t n_rows, cactus_output* outputs, uint32_t n_outputs, float* values, const int32_t* stop);
 // The values that the last step left in a plan's buffer, for tests: [rows][width] floats.
 CACTUS_API cactus_status cactus_program_read(cactus_id program, uint32_t buffer, float* out, uint64_t count);
@@ -163,7 +164,8 @@ CACTUS_API cactus_status cactus_session_create(cactus_id program, cactus_id* ses
 CACTUS_API cactus_status cactus_session_length(cactus_id session, uint32_t* length);
 // Positions that tokens of this session attend to besides their own: the rows of its features.
 CACTUS_API cactus_status cactus_session_memory(cactus_id session, uint32_t* length);
-// Forgets the tokens from `length` on. Sessions with recurrent state may land earlier: *reached says where.
+// Forgets the tokens from `length` on. Sessions with recurrent state may land earlier, as *reached
+// says.
 CACTUS_API cactus_status cactus_session_truncate(cactus_id session, uint32_t length, uint32_t* reached);
 // A second session with the same past. Pages are shared until one of them writes.
 CACTUS_API cactus_status cactus_session_fork(cactus_id session, cactus_id* copy);

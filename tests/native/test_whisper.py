@@ -158,11 +158,13 @@ def test_what_is_refused(stores: dict[str, Store]) -> None:
             encoder.step([Row(session, [1, 2])])
         with pytest.raises(InvalidRequest, match="whose rows are tokens"):
             decoder.step([Row(session, features=golden.features)])
+        hear(encoder, session, golden.features)
+        say(decoder, session, golden.tokens)
         broken = golden.features.copy()
         broken[3, 3] = np.nan
         with pytest.raises(NonFiniteLogits, match="NaN"):
             hear(encoder, session, broken)
-        assert session.memory_length == 0
+        assert (session.memory_length, session.length) == (0, 0)
         graph = programs.fused(whisper.load().encoder, "f32")
         other = build(
             Graph(graph.nodes, graph.outputs, graph.slots[1:] + graph.slots[:1], graph.weights),

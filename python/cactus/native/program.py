@@ -209,8 +209,9 @@ class Program(_Handle):
     best tier of this CPU; ``chunk`` is the most tokens of one step; ``preload`` reads the
     weights in the background, not as they are needed. ``shares`` is a program of the same weights
     file whose threads, tier and sessions this one uses, too: an encoder beside its decoder.
-    Raises NativeError for a plan
-    or tier that does not work here, ModelFormatError for the weights file, InsufficientMemory.
+
+    Raises NativeError for a plan or tier that does not work here, ModelFormatError for the weights
+    file, InsufficientMemory.
     """
 
     _noun = "program"
@@ -292,8 +293,8 @@ class Program(_Handle):
         the program has no vocabulary. ``stop`` ends the step after the operation in hand.
 
         A step that fails leaves the sessions as they were, but for two cases: after
-        NonFiniteLogits or Cancelled one with recurrent state may be shorter, and one whose features
-        were run has neither memory nor tokens.
+        NonFiniteLogits or Cancelled one with recurrent state may be shorter, and after these or
+        InsufficientMemory one of features may have neither memory nor tokens.
         """
         count = len(rows)
         native_rows = (abi.Row * count)()
