@@ -1,6 +1,8 @@
 """What all model files share: the common config, the head, and finding a checkpoint's file.
 
-A model file is named after the checkpoint's ``model_type`` and defines ``Config`` and ``Model``.
+A model file is named after the checkpoint's ``model_type``. It defines ``Config``, whose
+classmethod ``parse`` reads config.json, and ``Model``, the decoder of a CausalLM; where the whole
+is something else, ``build(config)`` instead.
 """
 
 from __future__ import annotations
@@ -51,11 +53,6 @@ class Config:
     tied: bool
     norm_eps: float
     rope: nn.RoPE
-
-    @classmethod
-    def parse(cls, fields: Fields) -> Config:
-        """Read and check config.json; ModelFormatError or UnsupportedModel naming the key."""
-        raise NotImplementedError(f"{cls.__module__} does not read its config")
 
 
 def common(fields: Fields, *, theta: float, eps_key: str, tied: bool) -> dict[str, Any]:
