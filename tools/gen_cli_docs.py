@@ -10,12 +10,11 @@ import sys
 from pathlib import Path
 
 import click
+from generated import finish_part
 
 from cactus.cli.main import COMMANDS, cactus
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "cli.md"
-BEGIN = "<!-- begin: tools/gen_cli_docs.py writes what follows -->"
-END = "<!-- end -->"
 
 
 def render() -> str:
@@ -30,22 +29,8 @@ def render() -> str:
     return "\n".join(parts)
 
 
-def updated(page: str) -> str:
-    """`page` with the generated part replaced."""
-    before, begin, rest = page.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not begin or not end:
-        raise SystemExit(f"{PAGE}: the markers are missing")
-    return f"{before}{BEGIN}\n\n{render()}\n{END}{after}"
-
-
 def main() -> int:
-    page = PAGE.read_text("utf-8")
-    fresh = updated(page)
-    if "--check" in sys.argv[1:]:
-        return int(page != fresh)
-    PAGE.write_text(fresh, "utf-8")
-    return 0
+    return finish_part(PAGE, render(), __file__)
 
 
 if __name__ == "__main__":

@@ -20,24 +20,20 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from generated import finish_part
+from published_models import PUBLISHED, Published, find
+
+from cactus.models.base import Architecture, known_architectures, load_architecture
+from cactus.speech import ARCHITECTURES as SPEECH
+from cactus.weights import catalog
+from cactus.weights.gguf_families import FAMILIES
+from cactus.weights.layout import tile_nbytes
+from cactus.weights.sources import SourceTensor
+from cactus.weights.storage import choose_dtype
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT / "tools"))
-
-from published_models import PUBLISHED, Published, find  # noqa: E402
-
-from cactus.models.base import Architecture, known_architectures, load_architecture  # noqa: E402
-from cactus.speech import ARCHITECTURES as SPEECH  # noqa: E402
-from cactus.weights import catalog  # noqa: E402
-from cactus.weights.gguf_families import FAMILIES  # noqa: E402
-from cactus.weights.layout import tile_nbytes  # noqa: E402
-from cactus.weights.sources import SourceTensor  # noqa: E402
-from cactus.weights.storage import choose_dtype  # noqa: E402
-
 PAGE = ROOT / "docs" / "models.md"
 RESULTS = ROOT / "benchmarks" / "results"
-BEGIN = "<!-- begin: tools/gen_models_docs.py writes what follows -->"
-END = "<!-- end -->"
 
 PRECISIONS = ("INT4", "INT8", "FP16")
 CONTEXT = 4096
@@ -196,22 +192,8 @@ def render() -> str:
     return f"## Families\n\n{families()}\n\n## Size\n\n{sizes()}\n\n## Speed\n\n{speed()}\n"
 
 
-def updated(page: str) -> str:
-    """`page` with the generated part replaced."""
-    before, begin, rest = page.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not begin or not end:
-        raise SystemExit(f"{PAGE}: the markers are missing")
-    return f"{before}{BEGIN}\n\n{render()}\n{END}{after}"
-
-
 def main() -> int:
-    page = PAGE.read_text("utf-8")
-    fresh = updated(page)
-    if "--check" in sys.argv[1:]:
-        return int(page != fresh)
-    PAGE.write_text(fresh, "utf-8")
-    return 0
+    return finish_part(PAGE, render(), __file__)
 
 
 if __name__ == "__main__":

@@ -12,6 +12,8 @@ import re
 import sys
 from pathlib import Path
 
+from generated import finish
+
 ROOT = Path(__file__).resolve().parents[1]
 HEADER = ROOT / "native/include/cactus.h"
 TARGET = ROOT / "python/cactus/native/_signatures.py"
@@ -95,13 +97,7 @@ def generate(header: str) -> str:
 
 
 def main() -> int:
-    text = generate(HEADER.read_text(encoding="utf-8"))
-    if "--check" in sys.argv[1:]:
-        same = TARGET.read_text(encoding="utf-8") == text
-        print("up to date" if same else f"{TARGET} differs: run python tools/gen_signatures.py")
-        return 0 if same else 1
-    TARGET.write_text(text, encoding="utf-8")
-    return 0
+    return finish(TARGET, generate(HEADER.read_text("utf-8")), __file__)
 
 
 if __name__ == "__main__":
