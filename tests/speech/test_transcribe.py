@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import threading
+import zlib
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ from cactus import (
 )
 from cactus.errors import InvalidAudio, InvalidRequest, ReentrantCall, UnsupportedModel
 from cactus.speech.options import Options, parse
+from cactus.speech.search import compression_ratio
 from cactus.types import Segment
 
 FIELDS = [
@@ -262,6 +264,12 @@ def test_a_text_model_does_not_listen(tiny_model: Path, path: str) -> None:
 def test_bad_options(model: Model, sound: np.ndarray, options: Any, message: str) -> None:
     with pytest.raises(InvalidRequest, match=message):
         model.transcribe(sound, **options)
+
+
+def test_the_compression_ratio_is_that_of_the_bare_text() -> None:
+    data = b"It was the best of times, it was the worst of times."
+    assert compression_ratio(f" {data.decode()} ") == len(data) / len(zlib.compress(data))
+    assert compression_ratio(" ") == 0.0
 
 
 def test_none_is_the_default(model: Model, sound: np.ndarray) -> None:

@@ -232,8 +232,11 @@ def log_sum(logits: NDArray[np.float32]) -> float:
 
 
 def compression_ratio(text: str) -> float:
-    """Bytes of a text over those of its zlib form: large where it repeats itself."""
-    data = text.encode()
+    """Bytes of a text over those of its zlib form: large where it repeats itself.
+
+    Blanks at its ends do not count, as in the published implementation.
+    """
+    data = text.strip().encode()
     return len(data) / len(zlib.compress(data)) if data else 0.0
 
 
