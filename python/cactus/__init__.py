@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from cactus.api import cactus_stop as cactus_stop
     from cactus.api import cactus_tokenize as cactus_tokenize
     from cactus.api import cactus_transcribe as cactus_transcribe
+    from cactus.api import cactus_vad as cactus_vad
     from cactus.errors import CactusError as CactusError
     from cactus.model import CompletionStream as CompletionStream
     from cactus.model import Model as Model
@@ -54,6 +55,7 @@ _HOMES = {
     "cactus_stop": "cactus.api",
     "cactus_tokenize": "cactus.api",
     "cactus_transcribe": "cactus.api",
+    "cactus_vad": "cactus.api",
     "errors": "cactus.errors",
 }
 
@@ -79,6 +81,7 @@ __all__ = [
     "cactus_stop",
     "cactus_tokenize",
     "cactus_transcribe",
+    "cactus_vad",
     "errors",
 ]
 

@@ -7,6 +7,7 @@ raise CactusError. Either way the reason is this thread's last error too, until 
 
 from __future__ import annotations
 
+import json
 import os
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -14,10 +15,10 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from cactus.errors import CactusError, InvalidRequest, ModelClosed, UnsupportedModel
-from cactus.generate.metrics import resident_megabytes
+from cactus.generate.metrics import Stopwatch, resident_megabytes
 from cactus.generate.options import boolean
 from cactus.model import Messages, Model
-from cactus.types import CompletionResult, TranscriptionResult
+from cactus.types import CompletionResult, Result, TranscriptionResult, VadResult
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -88,6 +89,22 @@ def cactus_transcribe(
     All other errors are in the JSON.
     """
     return _transcribe(lambda: _find(model), audio_path, prompt, callback, options)
+
+
+def cactus_vad(
+    model: int,
+    audio_path: str | None = None,
+    pcm_data: Any = None,
+    options: Mapping[str, Any] | str | None = None,
+) -> str:
+    """Where somebody speaks; returns JSON with `segments`, `start` and `end` in samples at 16 kHz.
+
+    One of `audio_path` and `pcm_data` (bytes of 16-bit samples, or an array, mono at 16 kHz); both
+    or neither raise ValueError. `options`, a dict or a JSON string: `threshold` 0.5,
+    `neg_threshold`, `min_speech_duration_ms` 250, `max_speech_duration_s`,
+    `min_silence_duration_ms` 100, `speech_pad_ms` 30. All other errors are in the JSON.
+    """
+    return _vad(lambda: _find(model), audio_path, pcm_data, options)
 
 
 def cactus_embed(model: int, text: str, normalize: bool = False) -> list[float]:
@@ -186,6 +203,17 @@ class CactusModel:
         with _remember_errors():
             model = self._open()
         return _transcribe(lambda: model, audio_path, prompt, callback, options)
+
+    def vad(
+        self,
+        audio_path: str | None = None,
+        pcm_data: Any = None,
+        options: Mapping[str, Any] | str | None = None,
+    ) -> str:
+        """See `cactus_vad`."""
+        with _remember_errors():
+            model = self._open()
+        return _vad(lambda: model, audio_path, pcm_data, options)
 
     def embed(self, text: str, normalize: bool = False) -> list[float]:
         """See `cactus_embed`."""
@@ -307,9 +335,9 @@ class _Listener:
 
 
 def _to_json(
-    work: Callable[[_Listener], CompletionResult],
+    work: Callable[[_Listener], Result],
     callback: Callback | None,
-    result: type[CompletionResult],
+    result: type[CompletionResult] | type[VadResult],
 ) -> str:
     """What ``work`` returns, or a ``result`` with the error, as JSON."""
     listener = _Listener(callback)
@@ -356,6 +384,53 @@ def _transcribe(
             return result.result()
 
     return _to_json(work, callback, TranscriptionResult)
+
+
+def _vad(find: Callable[[], Model], audio_path: Any, pcm_data: Any, options: Any) -> str:
+    with _remember_errors():
+        if (audio_path is None) == (pcm_data is None):
+            given = "neither" if pcm_data is None else "both"
+            raise InvalidRequest(f"expected one of audio_path and pcm_data, got {given}")
+
+    def work(_: _Listener) -> Result:
+        from cactus.audio.vad import detect_speech
+
+        watch = Stopwatch()
+        watch.start()
+        find()
+        wanted = {
+            "min_speech_duration_ms": 250,
+            "min_silence_duration_ms": 100,
+            "speech_pad_ms": 30,
+        } | _named(options)
+        if pcm_data is None:
+            found = detect_speech(audio_path, **wanted)
+        else:
+            found = detect_speech(pcm_data, sample_rate=16_000, **wanted)
+        return VadResult(
+            success=True,
+            segments=[{"start": each.start, "end": each.end} for each in found],
+            total_time_ms=1000 * watch.seconds,
+            ram_usage_mb=resident_megabytes(),
+        )
+
+    return _to_json(work, None, VadResult)
+
+
+def _named(options: Any) -> dict[str, Any]:
+    """Options given as a dict, as a JSON string, or not at all."""
+    if isinstance(options, str):
+        try:
+            options = json.loads(options)
+        except ValueError as error:
+            raise InvalidRequest(f"options is no JSON: {error}") from None
+    if options is None:
+        return {}
+    if not isinstance(options, Mapping):
+        raise InvalidRequest(
+            f"options must be a dict or a JSON object, got {type(options).__name__}"
+        )
+    return {str(name): value for name, value in options.items()}
 
 
 def _refuse(model: Model, ability: str) -> NoReturn:

@@ -16,6 +16,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
+from cactus.audio import Audio, open_sound
 from cactus.errors import CactusError, Cancelled, InvalidRequest, UnsupportedModel
 from cactus.generate.generation import Generation
 from cactus.generate.options import boolean, integer, parse_options
@@ -23,7 +24,7 @@ from cactus.generate.prefix import Conversation
 from cactus.generate.stream import EventStream
 from cactus.generate.turns import Call, Turns
 from cactus.speech import ARCHITECTURES as SPEECH_ARCHITECTURES
-from cactus.speech import Audio, is_speech_model, open_sound
+from cactus.speech import is_speech_model
 from cactus.types import Completion, StreamEvent, Transcription
 
 if TYPE_CHECKING:

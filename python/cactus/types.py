@@ -150,8 +150,23 @@ class Transcription:
         )
 
 
+class Result:
+    """What a flat function returns as JSON: the fields of a dataclass, always all, in order."""
+
+    def to_json(self) -> str:
+        """One line of JSON: confidence with 4 decimals, other fractions with 2, text as UTF-8."""
+        row: dict[str, Any] = {}
+        for each in fields(self):  # type: ignore[arg-type]
+            value = getattr(self, each.name)
+            if isinstance(value, float):
+                value = round(value, 4 if each.name == "confidence" else 2)
+            row[each.name] = value
+        # NaN is no JSON; better an error here than one in every reader.
+        return json.dumps(row, ensure_ascii=False, allow_nan=False)
+
+
 @dataclass(frozen=True, kw_only=True)
-class CompletionResult:
+class CompletionResult(Result):
     """What ``cactus_complete`` returns: always these 14 fields, in this order."""
 
     success: bool
@@ -169,20 +184,20 @@ class CompletionResult:
     decode_tokens: int = 0
     total_tokens: int = 0
 
-    def to_json(self) -> str:
-        """One line of JSON: confidence with 4 decimals, other fractions with 2, text as UTF-8."""
-        row: dict[str, Any] = {}
-        for each in fields(self):
-            value = getattr(self, each.name)
-            if isinstance(value, float):
-                value = round(value, 4 if each.name == "confidence" else 2)
-            row[each.name] = value
-        # NaN is no JSON; better an error here than one in every reader.
-        return json.dumps(row, ensure_ascii=False, allow_nan=False)
-
 
 @dataclass(frozen=True, kw_only=True)
 class TranscriptionResult(CompletionResult):
     """What ``cactus_transcribe`` returns: the 14 fields of a completion, then `segments`."""
 
     segments: list[dict[str, Any]] = field(default_factory=list)
+
+
+@dataclass(frozen=True, kw_only=True)
+class VadResult(Result):
+    """What ``cactus_vad`` returns; `segments` have their `start` and `end` in samples."""
+
+    success: bool
+    error: str | None = None
+    segments: list[dict[str, int]] = field(default_factory=list)
+    total_time_ms: float = 0.0
+    ram_usage_mb: float = 0.0

@@ -116,7 +116,9 @@ def open_audio(source: str | os.PathLike[str] | bytes | IO[bytes]) -> AudioStrea
 def open_pcm(samples: Any, rate: int = SAMPLE_RATE) -> AudioStream:
     """Open raw mono samples: bytes or a binary file object of s16le, or an array [samples].
 
-    Arrays are float within ±1, int16 or int32. A file object is read as it fills, to its end.
+    Arrays are float within ±1, int16 or int32; integers in a list have 16 bits. A file object is
+    read as it fills, to its end.
+
     Raises `InvalidAudio` for other types, shapes and rates, and for half a sample.
     """
     _check_rate(rate, "audio")
@@ -146,6 +148,10 @@ def _checked_array(samples: Any) -> NDArray[Any]:
             f"audio has the shape {list(array.shape)}, expected [samples]; "
             "average the channels of a recording first"
         )
+    if isinstance(samples, (list, tuple)) and array.dtype.kind == "i":
+        if array.min() < -(1 << 15) or array.max() >= 1 << 15:
+            raise InvalidAudio("audio is a list of integers beyond 16 bits, expected -32768..32767")
+        array = array.astype(np.int16)
     if array.dtype.kind != "f" and array.dtype not in (np.int16, np.int32):
         raise InvalidAudio(
             f"audio is an array of {array.dtype}, expected float within ±1, int16 or int32"

@@ -8,12 +8,15 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, fields
+from typing import Any
 
 import numpy as np
 
+from cactus.audio import Audio, open_sound
 from cactus.audio.decode import F32, SAMPLE_RATE
 from cactus.audio.silero import WINDOW, Silero
 from cactus.errors import InvalidRequest
+from cactus.generate.options import known
 
 SHORT_SILENCE = 98 * SAMPLE_RATE // 1000
 """Samples of silence at which a segment that grows too long may be cut."""
@@ -226,6 +229,50 @@ class Segmenter:
         return ended
 
 
+class SpeechFilter:
+    """Takes the samples of one sound as they come, and gives those that are speech.
+
+    No more is held than silence lasts, and with a finite `max_speech_duration_s`, a segment.
+    """
+
+    def __init__(self, options: VadOptions | None = None) -> None:
+        self._detector = SpeechDetector(options)
+        self._held = np.zeros(0, np.float32)
+        self._base = self._given = 0  # the sample that is held first; up to where speech was given
+        self.speaking = False
+        """Whether a segment has been given in part: its end is still to come."""
+
+    def feed(self, samples: F32) -> list[tuple[int, F32]]:
+        """Hear more samples f32 [n]; pieces f32 [n] of speech, each with the sample it begins at.
+
+        They come as soon as they are certain; a segment may come in several, each beginning where
+        the one before ended.
+        """
+        self._held = np.concatenate((self._held, samples))
+        ended = self._detector.feed(samples)
+        pieces = [self._piece(speech) for speech in ended]
+        certain = self._detector.certain
+        if certain:
+            pieces.append(self._piece(certain))
+        if ended or certain:
+            self.speaking = certain is not None
+        needed = max(self._detector.needed_from, self._given, self._base)
+        self._held, self._base = self._held[needed - self._base :], needed
+        return [each for each in pieces if len(each[1])]
+
+    def finish(self) -> list[tuple[int, F32]]:
+        """The sound is over; the pieces that are left. The filter is of no more use."""
+        pieces = [self._piece(speech) for speech in self._detector.finish()]
+        self.speaking = False
+        return [each for each in pieces if len(each[1])]
+
+    def _piece(self, speech: Speech) -> tuple[int, F32]:
+        """What has not been given yet of a segment."""
+        start = max(speech.start, self._given)
+        self._given = max(self._given, speech.end)
+        return start, self._held[start - self._base : max(start, speech.end) - self._base].copy()
+
+
 def find_speech(blocks: Iterable[F32], options: VadOptions | None = None) -> Iterator[Speech]:
     """The segments of speech of a sound given as blocks f32 [n] at 16 kHz, in order."""
     detector = SpeechDetector(options)
@@ -237,30 +284,20 @@ def find_speech(blocks: Iterable[F32], options: VadOptions | None = None) -> Ite
 def only_speech(
     blocks: Iterable[F32], options: VadOptions | None = None
 ) -> Iterator[tuple[int, F32]]:
-    """The samples that are speech: pieces f32 [n], each with the sample it begins at.
-
-    Pieces come as soon as they are certain; a segment may come in several, each beginning where the
-    one before ended. No more is held than silence lasts, and with a finite
-    `max_speech_duration_s`, a segment.
-    """
-    detector = SpeechDetector(options)
-    held = np.zeros(0, np.float32)
-    base = sent = 0  # the sample that `held` begins at; up to where speech has been handed out
-
-    def piece(speech: Speech) -> Iterator[tuple[int, F32]]:
-        nonlocal sent
-        start = max(speech.start, sent)
-        if start < speech.end:
-            yield start, held[start - base : speech.end - base].copy()
-            sent = speech.end
-
+    """The samples that are speech: pieces f32 [n], each with the sample it begins at."""
+    speech = SpeechFilter(options)
     for block in blocks:
-        held = np.concatenate((held, block))
-        for speech in detector.feed(block):
-            yield from piece(speech)
-        if detector.certain:
-            yield from piece(detector.certain)
-        needed = max(detector.needed_from, sent, base)
-        held, base = held[needed - base :], needed
-    for speech in detector.finish():
-        yield from piece(speech)
+        yield from speech.feed(block)
+    yield from speech.finish()
+
+
+def detect_speech(audio: Audio, *, sample_rate: int | None = None, **options: Any) -> list[Speech]:
+    """The segments of speech of any sound, in order; no model but the one for this is needed.
+
+    `audio` and `sample_rate` are those of `Model.transcribe`, `options` those of `VadOptions`.
+    Raises InvalidAudio, and InvalidRequest naming an option.
+    """
+    known(options, [field.name for field in fields(VadOptions)])
+    wanted = VadOptions(**options)
+    with open_sound(audio, sample_rate) as blocks:
+        return list(find_speech(blocks, wanted))
