@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+import numpy as np
 import platformdirs
 import pytest
 
@@ -114,9 +115,24 @@ def tiny_model(tiny_checkpoint: Path) -> Path:
     return target
 
 
+@pytest.fixture(scope="session")
+def speech_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The weights folder of a tiny speech model with random weights, in FP32."""
+    from tests.speech_model import write_speech_folder
+
+    return write_speech_folder(tmp_path_factory.mktemp("speech"))
+
+
+@pytest.fixture(scope="session")
+def sound() -> np.ndarray:
+    """Three seconds of something that is not silent, at 16 kHz."""
+    from tests.speech_model import three_seconds
+
+    return three_seconds()
+
+
 def write_tiny_checkpoint(folder: Path) -> None:
     """config.json, a byte-level tokenizer with ChatML tokens, and random weights."""
-    import numpy as np
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
     from cactus.weights.safetensors import write_safetensors

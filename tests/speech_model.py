@@ -7,7 +7,6 @@ import shutil
 from pathlib import Path
 
 import numpy as np
-import pytest
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 
 from cactus.weights.convert import convert
@@ -32,10 +31,8 @@ def write_tokenizer(folder: Path) -> None:
     tokenizer.save(str(folder / "tokenizer.json"))
 
 
-@pytest.fixture(scope="session")
-def speech_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The weights folder of the tiny model, in FP32."""
-    home = tmp_path_factory.mktemp("speech")
+def write_speech_folder(home: Path) -> Path:
+    """The weights folder of the tiny model, in FP32, below `home`."""
     source = home / "checkpoint"
     source.mkdir()
     for name in ("config.json", "model.safetensors"):
@@ -50,9 +47,8 @@ def speech_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return convert(source, home / "tiny-whisper", "FP32").target
 
 
-@pytest.fixture(scope="session")
-def sound() -> np.ndarray:
-    """Three seconds of something that is not silent, at 16 kHz."""
+def three_seconds() -> np.ndarray:
+    """Something that is not silent, at 16 kHz."""
     time = np.arange(48_000) / 16_000
     waves = np.sin(2 * np.pi * 220 * time * (1 + time)) + np.sin(2 * np.pi * 555 * time)
     return (0.3 * waves).astype(np.float32)
