@@ -24,7 +24,7 @@ from cactus.generate.prefix import Conversation
 from cactus.generate.stream import EventStream
 from cactus.generate.turns import Call, Turns
 from cactus.speech import ARCHITECTURES as SPEECH_ARCHITECTURES
-from cactus.speech import is_speech_model
+from cactus.speech import is_speech_model, refusal_of_text
 from cactus.types import Completion, StreamEvent, Transcription
 
 if TYPE_CHECKING:
@@ -235,10 +235,7 @@ class Model:
 
     def _text_engine(self) -> Engine:
         if self._speech is not None:
-            raise UnsupportedModel(
-                f"{self.name} is a speech model ({self.architecture}): it cannot chat; "
-                "it has transcribe (cactus_transcribe)"
-            )
+            raise refusal_of_text(self.name, self.architecture)
         return self._engine  # type: ignore[return-value]
 
     # -- speech

@@ -109,6 +109,11 @@ def test_a_model_type_that_nobody_knows(copy: Path) -> None:
         Model(copy)
 
 
+def test_a_speech_model_is_no_engine_of_text(speech_folder: Path) -> None:
+    with pytest.raises(UnsupportedModel, match=r"tiny-whisper is a speech model \(whisper\)"):
+        engine.load_engine(speech_folder, threads=1)
+
+
 def test_a_config_that_contradicts_the_tensors(copy: Path) -> None:
     change(copy / "config.json", num_hidden_layers=3)
     with pytest.raises(ModelFormatError, match=r"model\.layers\.2\..* is missing"):

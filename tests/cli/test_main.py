@@ -17,6 +17,11 @@ from cactus.cli.text import megabytes, printable, whole_characters
 
 COMMAND = [sys.executable, "-m", "cactus.cli.main"]
 
+SPEECH_MODEL = (
+    "tiny-whisper is a speech model (whisper): it takes recordings, not text; "
+    "see cactus transcribe, Model.transcribe or cactus_transcribe"
+)
+
 
 @pytest.fixture
 def run(capsys: pytest.CaptureFixture[str]):
@@ -89,6 +94,21 @@ def test_a_users_mistake_is_one_line_that_helps(
     status, out, err = run(*arguments)
     assert (status, out) == (1, "")
     assert words in err and len(err.strip().splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["run", "-p", "hello"],
+        ["run", "-p", "hello", "--context", "100"],
+        ["bench"],
+        ["eval", "--perplexity", __file__],
+        ["eval", "--perplexity", __file__, "--context", "100"],
+    ],
+)
+def test_what_reads_text_refuses_a_speech_model(run, speech_folder: Path, arguments) -> None:
+    command, *options = arguments
+    assert run(command, str(speech_folder), *options) == (1, "", f"cactus: {SPEECH_MODEL}\n")
 
 
 @pytest.mark.parametrize(

@@ -88,11 +88,14 @@ def command(
     if "stop" in chosen:
         chosen["stop"] = list(chosen["stop"])
 
+    from cactus.engine import load_engine
     from cactus.model import Model
 
-    with Model(
+    # Not Model(folder), which takes a speech model, too.
+    engine = load_engine(
         folder, threads=threads, context=context, kv=kv, activations=activations, preload=True
-    ) as loaded:
+    )
+    with Model.from_engine(engine) as loaded:
         chat = Chat(loaded, system=system and whole_characters(system), options=chosen, quiet=quiet)
         if prompt is not None:
             ctx.exit(chat.answer_once(whole_characters(prompt)))
