@@ -25,8 +25,10 @@ from cactus import (
     cactus_transcribe,
 )
 from cactus.errors import InvalidAudio, InvalidRequest, ReentrantCall, UnsupportedModel
+from cactus.speech.engine import load_speech_engine
 from cactus.speech.options import Options, parse
 from cactus.speech.search import compression_ratio
+from cactus.speech.transcribe import Transcriber
 from cactus.types import Segment
 
 FIELDS = [
@@ -129,6 +131,27 @@ def test_more_samples_find_nothing_less_likely(model: Model, sound: np.ndarray) 
         scores.append(segment.avg_logprob * (length + 1) / length)
     assert scores == sorted(scores)
     assert scores[0] < scores[-1]
+
+
+@pytest.mark.parametrize("beam_size", [1, 3])
+def test_an_answer_goes_on_from_what_is_said(
+    speech_folder: Path, sound: np.ndarray, beam_size: int
+) -> None:
+    engine = load_speech_engine(speech_folder, threads=1)
+    transcriber = Transcriber(engine, parse(PLAIN | {"beam_size": beam_size}))
+    with engine.decoder.session() as session:
+        whole = transcriber.hear(session, sound[:16_000])
+        for count in (1, 5, len(whole.tokens) - 1):
+            said = whole.tokens[:count]
+            rest = transcriber.hear(session, sound[:16_000], said)
+            assert rest.tokens[:count] == said
+            assert rest.total > whole.total
+            if beam_size == 1:
+                assert rest.tokens == whole.tokens
+        full = whole.tokens + [1] * engine.context_length
+        with pytest.raises(InvalidRequest, match="prompt has"):
+            transcriber.hear(session, sound[:16_000], full[: engine.context_length - 3])
+    engine.close()
 
 
 def test_a_language_is_detected(model: Model, sound: np.ndarray) -> None:

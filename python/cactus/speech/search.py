@@ -88,15 +88,16 @@ class Search:
         length_penalty: float = 1.0,
         max_tokens: int | None = None,
         seed: int = 0,
+        said: Sequence[int] = (),
     ) -> Answer:
         """The best answer to ``prompt`` for the memory of ``session``, whose tokens are forgotten.
 
         With a temperature ``best_of`` samples are drawn, each by a generator of its own, else
         ``beams`` are searched. Answers are compared by their log-probability over their length to
-        the ``length_penalty``.
+        the ``length_penalty``. ``said``: what every answer begins with, which counts as certain.
         """
         room = self.program.context_length - len(prompt)
-        if room < 1:
+        if room <= len(said):
             raise InvalidRequest(
                 f"the prompt has {len(prompt)} tokens, the decoder takes "
                 f"{self.program.context_length}; shorten it"
@@ -108,18 +109,19 @@ class Search:
         first = self._step([(session, list(prompt[:at]))])[0]
         no_speech = self.vocabulary.no_speech
         silence = 0.0 if no_speech is None else float(softmax(first)[no_speech])
-        if at < len(prompt):
-            first = self._step([(session, list(prompt[at:]))])[0]
+        rest = [*prompt[at:], *said]
+        if rest:
+            first = self._step([(session, rest)])[0]
         if self.first_token_after is None:
             self.first_token_after = self._watch.seconds
         if temperature > 0:
             choices = [_Draw(temperature, [seed, number]) for number in range(best_of)]
-            found = self._samples(session, first, choices, rules, most)
+            found = self._samples(session, first, choices, rules, most, said)
         elif beams > 1:
-            found = self._beams(session, first, rules, most, beams, patience)
+            found = self._beams(session, first, rules, most, beams, patience, said)
         else:
-            found = self._samples(session, first, [_likeliest], rules, most)
-        tokens, total = max(found, key=lambda each: _score(each, length_penalty))
+            found = self._samples(session, first, [_likeliest], rules, most, said)
+        tokens, total = max(found, key=lambda each: _score(each, length_penalty, len(said)))
         return Answer(tokens, total, silence, temperature)
 
     def _samples(
@@ -129,10 +131,11 @@ class Search:
         choices: Sequence[Callable[[Logits], int]],
         rules: Rules,
         most: int,
+        said: Sequence[int],
     ) -> list[tuple[list[int], float]]:
         """An answer by each of ``choices``, a token of all of them at a time."""
         sessions = [session, *(session.fork() for _ in choices[1:])]
-        made = [_Candidate(each, [], 0.0) for each in sessions]
+        made = [_Candidate(each, list(said), 0.0) for each in sessions]
         live = list(zip(made, choices, strict=True))
         logits: Sequence[Logits] = [first.copy() for _ in live]
         while live:
@@ -152,14 +155,21 @@ class Search:
         return [(each.tokens, each.total) for each in made]
 
     def _beams(
-        self, session: Any, first: Logits, rules: Rules, most: int, beams: int, patience: float
+        self,
+        session: Any,
+        first: Logits,
+        rules: Rules,
+        most: int,
+        beams: int,
+        patience: float,
+        said: Sequence[int],
     ) -> list[tuple[list[int], float]]:
         end = self.vocabulary.end
         finished: list[tuple[list[int], float]] = []
         enough = max(1, round(beams * patience))
-        live = [_Candidate(session, [], 0.0)]
+        live = [_Candidate(session, list(said), 0.0)]
         logits: Sequence[Logits] = [first]
-        for _ in range(most):
+        for _ in range(most - len(said)):
             ranked: list[tuple[float, int, int]] = []
             for index, (candidate, row) in enumerate(zip(live, logits, strict=True)):
                 rules.apply(row, candidate.tokens)
@@ -246,6 +256,7 @@ def _largest(row: Logits, count: int) -> list[int]:
     return [int(id) for id in best[np.lexsort((best, -row[best]))]]
 
 
-def _score(found: tuple[list[int], float], length_penalty: float) -> float:
+def _score(found: tuple[list[int], float], length_penalty: float, said: int) -> float:
     tokens, total = found
-    return float(total / max(1, len(tokens)) ** length_penalty)
+    # What all begin with is no merit: counted, it would favour the one that ends first.
+    return float(total / max(1, len(tokens) - said) ** length_penalty)

@@ -10,27 +10,28 @@ from cactus.audio.vad import VadOptions, only_speech
 
 
 class Timeline:
-    """Iterates over the stretches of speech of a sound, in blocks.
+    """Remembers where pieces of a sound come from that are heard one after another.
 
-    ``original(seconds)`` says which moment of the whole sound a moment of the speech alone is.
+    ``original(seconds)`` says which moment of the whole sound a moment of the pieces alone is.
     """
 
-    def __init__(self, blocks: Iterable[F32], options: VadOptions | None = None) -> None:
-        self._pieces = only_speech(blocks, options)
+    def __init__(self) -> None:
         self._heard = 0
         self._begins: list[int] = []  # of each stretch, in samples of the speech alone
         self._places: list[int] = []  # and of the whole sound
 
-    def __iter__(self) -> Iterator[F32]:
-        return self
+    def follow(self, blocks: Iterable[F32], options: VadOptions | None = None) -> Iterator[F32]:
+        """The stretches of speech of a sound, in blocks."""
+        for place, piece in only_speech(blocks, options):
+            self.add(place, len(piece))
+            yield piece
 
-    def __next__(self) -> F32:
-        place, piece = next(self._pieces)
+    def add(self, place: int, count: int) -> None:
+        """``count`` samples follow that lie at sample ``place`` of the whole sound."""
         if not self._begins or place != self._places[-1] + self._heard - self._begins[-1]:
             self._begins.append(self._heard)
             self._places.append(place)
-        self._heard += len(piece)
-        return piece
+        self._heard += count
 
     def original(self, seconds: float, *, end: bool = False) -> float:
         """The time in the whole sound. Between two stretches: the end of one, or the next's begin.

@@ -31,33 +31,37 @@ class _Past:
 
 
 class Transcriber:
-    """One transcription: ``segments()`` yields them as they are found.
+    """One transcription: ``segments(blocks)`` yields those of a sound as they are found.
 
     ``language`` is there once the first window has been heard; ``seconds`` is how far it has come.
+    A sound that is still being made is heard in windows of its listener's own: ``obey`` a call,
+    ``hear`` a window, ``take`` what its answer says for certain.
     """
 
     def __init__(
         self,
         engine: SpeechEngine,
-        blocks: Iterator[F32],
         options: Options,
         stop: StopFlag | None = None,
         watch: Stopwatch | None = None,
     ) -> None:
-        self.engine, self.options, self.stop = engine, options, StopFlag() if stop is None else stop
+        self.engine, self.options = engine, options
+        self.obey(StopFlag() if stop is None else stop, watch)
         self.language = options.language or ("en" if not engine.vocabulary.languages else None)
         self.language_probability = 1.0
         self.seconds = 0.0
         self.prompt_tokens = self.answer_tokens = 0
         self._logprob, self._said, self._count = 0.0, 0, 0
-        blocks = until(self.stop, blocks)
-        self._timeline = Timeline(blocks) if options.vad else None
-        self._windows = Windows(self._timeline or blocks, engine.window_samples)
-        self._search = Search(engine.decoder, engine.vocabulary, self.stop, watch)
+        self.timeline = Timeline()
         self._past = _Past()
         self._timed = options.timestamps
         if options.initial_prompt.strip():
             self._past.tokens += engine.tokenizer.encode(" " + options.initial_prompt.strip())
+
+    def obey(self, stop: StopFlag, watch: Stopwatch | None = None) -> None:
+        """From now on ``stop`` ends the work, and ``watch`` measures it."""
+        self.stop = stop
+        self._search = Search(self.engine.decoder, self.engine.vocabulary, stop, watch)
 
     @property
     def first_token_after(self) -> float | None:
@@ -69,31 +73,37 @@ class Transcriber:
         """Log-probability a token over all windows; 0 where nothing was said."""
         return self._logprob / self._said if self._said else 0.0
 
-    def segments(self) -> Iterator[Segment]:
+    def segments(self, blocks: Iterator[F32]) -> Iterator[Segment]:
         """The segments in order. Raises Cancelled once it is stopped, within an operation."""
+        blocks = until(self.stop, blocks)
+        if self.options.vad:
+            blocks = self.timeline.follow(blocks)
+        windows = Windows(blocks, self.engine.window_samples)
         with self.engine.decoder.session() as session:
             seek = 0
             while True:
-                samples = self._windows.at(seek * HOP)
+                samples = windows.at(seek * HOP)
                 frames = len(samples) // HOP
-                # Without times nobody knows where the next window should begin.
-                self._timed |= len(samples) == self.engine.window_samples
                 if frames == 0:
                     return
-                self.engine.hear(session, samples, stop=self.stop)
-                if self.language is None:
-                    self._detect_language(session)
-                answer = self._decode(session)
-                self.seconds = self._time((seek + frames) / FRAMES_PER_SECOND, end=True)
-                found, advance = self._segments(answer, seek, frames)
-                if found:
-                    self._logprob += answer.total
-                    self._said += len(answer.tokens) + 1
+                answer = self.hear(session, samples)
+                found, advance = self.take(answer, seek / FRAMES_PER_SECOND, frames)
                 yield from found
                 seek += advance
 
-    def _time(self, seconds: float, *, end: bool = False) -> float:
-        return self._timeline.original(seconds, end=end) if self._timeline else seconds
+    def hear(
+        self, session: object, samples: F32, said: Sequence[int] = (), *, retry: bool = True
+    ) -> Answer:
+        """What a window says. Its answer begins with ``said``; without ``retry`` the first counts.
+
+        Raises Cancelled once it is stopped.
+        """
+        # Without times nobody knows where the next window should begin.
+        self._timed |= len(samples) == self.engine.window_samples
+        self.engine.hear(session, samples, stop=self.stop)
+        if self.language is None:
+            self._detect_language(session)
+        return self._decode(session, said, retry)
 
     def _detect_language(self, session: object) -> None:
         chances = self._search.detect_language(session)
@@ -110,7 +120,7 @@ class Transcriber:
             past = [*words, *past[-(room - len(words)) :]]
         return [v.previous, *past, *prompt] if past else prompt
 
-    def _decode(self, session: object) -> Answer:
+    def _decode(self, session: object, said: Sequence[int], retry: bool) -> Answer:
         """The answer of the first temperature that does not look wrong, else the likeliest."""
         o = self.options
         rules = Rules(
@@ -132,17 +142,19 @@ class Transcriber:
                 length_penalty=o.length_penalty,
                 max_tokens=o.max_new_tokens,
                 seed=o.seed,
+                said=said,
             )
             self.prompt_tokens += len(prompt)
-            self.answer_tokens += len(answer.tokens)
+            self.answer_tokens += len(answer.tokens) - len(said)
             tried.append(answer)
-            if not self._looks_wrong(answer):
+            if not retry or not self.looks_wrong(answer):
                 return answer
         limit = o.compression_ratio_threshold
         fluent = [each for each in tried if limit is None or self._ratio(each) <= limit]
         return max(fluent or tried, key=lambda each: each.average)
 
-    def _looks_wrong(self, answer: Answer) -> bool:
+    def looks_wrong(self, answer: Answer) -> bool:
+        """Whether an answer repeats itself or is too unlikely, so that another should be tried."""
         o = self.options
         repeats = o.compression_ratio_threshold
         unlikely = o.log_prob_threshold is not None and answer.average < o.log_prob_threshold
@@ -152,29 +164,34 @@ class Transcriber:
         return unlikely or (repeats is not None and self._ratio(answer) > repeats)
 
     def _ratio(self, answer: Answer) -> float:
-        return compression_ratio(self._text(answer.tokens))
+        return compression_ratio(self.text(answer.tokens))
 
-    def _text(self, tokens: Sequence[int]) -> str:
+    def text(self, tokens: Sequence[int]) -> str:
+        """The text of an answer's tokens, or of some of them."""
         v = self.engine.vocabulary
         return self.engine.tokenizer.decode([id for id in tokens if v.is_text(id)])
 
-    def _segments(self, answer: Answer, seek: int, frames: int) -> tuple[list[Segment], int]:
-        """The segments of an answer, and by how many frames the window moves on."""
-        if self._is_silence(answer):
+    def take(self, answer: Answer, begin: float, frames: int) -> tuple[list[Segment], int]:
+        """The segments of an answer, and by how many frames the window moves on.
+
+        ``begin``: where the window begins, in seconds of what is heard; ``frames``: its length.
+        """
+        self.seconds = self.timeline.original(begin + frames / FRAMES_PER_SECOND, end=True)
+        if self.is_silence(answer):
             return [], frames
         pieces, advance = split(answer.tokens, self.engine.vocabulary, frames)
-        begin, ratio = seek / FRAMES_PER_SECOND, self._ratio(answer)
+        ratio = self._ratio(answer)
         segments: list[Segment] = []
         for piece in pieces:
-            text = self._text(piece.tokens)
+            text = self.text(piece.tokens)
             if piece.start == piece.end or not text.strip():
                 continue
             self._past.tokens += piece.tokens
             segments.append(
                 Segment(
                     id=self._count,
-                    start=round(self._time(begin + piece.start), 2),
-                    end=round(self._time(begin + piece.end, end=True), 2),
+                    start=round(self.timeline.original(begin + piece.start), 2),
+                    end=round(self.timeline.original(begin + piece.end, end=True), 2),
                     text=text,
                     tokens=tuple(piece.tokens),
                     temperature=answer.temperature,
@@ -184,12 +201,16 @@ class Transcriber:
                 )
             )
             self._count += 1
+        if segments:
+            self._logprob += answer.total
+            self._said += len(answer.tokens) + 1
         o = self.options
         if not o.condition_on_previous_text or answer.temperature > o.prompt_reset_on_temperature:
             self._past.since = len(self._past.tokens)
         return segments, advance
 
-    def _is_silence(self, answer: Answer) -> bool:
+    def is_silence(self, answer: Answer) -> bool:
+        """Whether nobody speaks: that is likely, and what was understood is not."""
         o = self.options
         if o.no_speech_threshold is None or answer.no_speech <= o.no_speech_threshold:
             return False

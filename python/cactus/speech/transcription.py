@@ -34,7 +34,7 @@ class TranscriptionRun:
     ) -> None:
         self._turns, self._call, self._audio = turns, call, audio
         self._watch = Stopwatch(time.perf_counter() - began)
-        self._transcriber = Transcriber(engine, audio, options, call.flag, self._watch)
+        self._transcriber = Transcriber(engine, options, call.flag, self._watch)
         self._segments: list[Segment] = []
         self._ended = self._abandoned = False
 
@@ -68,7 +68,7 @@ class TranscriptionRun:
         self._watch.start()
         try:
             if turns.enter(call):
-                for segment in self._transcriber.segments():
+                for segment in self._transcriber.segments(self._audio):
                     self._segments.append(segment)
                     self._watch.pause()
                     turns.step_outside()
