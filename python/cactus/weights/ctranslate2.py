@@ -21,7 +21,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cactus.errors import ModelFormatError, ModelNotFound, UnsupportedModel
-from cactus.weights.files import RegularFile
+from cactus.weights.cursor import Cursor, decode
+from cactus.weights.files import RegularFile, open_with
 
 NAME = "model.bin"
 
@@ -37,9 +38,6 @@ MAX_RANK = 4
 # alias. What the counts promise has to fit into the bytes that are left.
 _MIN_VARIABLE_BYTES = 4 + 1 + 1 + 4 + 1
 _MIN_ALIAS_BYTES = 4 + 4
-
-_WINDOW = 4096
-"""Bytes read at a time: all but the data of a variable fits."""
 
 
 @dataclass(frozen=True)
@@ -106,52 +104,11 @@ def read_ctranslate2(path: Path | str) -> CTranslate2File:
     Raises `ModelNotFound`; `UnsupportedModel` for a version that is not read; `ModelFormatError`
     naming the field and the byte offset for everything else.
     """
-    file = RegularFile(path)
-    try:
-        return _parse(file)
-    except (ModelFormatError, UnsupportedModel) as error:
-        file.close()
-        if str(error).startswith(str(path)):
-            raise
-        raise type(error)(f"{path}: {error}") from None
+    return open_with(_parse, path)
 
 
-class _Cursor:
-    """Reads little-endian values forward from the start of a file, never past its end."""
-
-    def __init__(self, file: RegularFile) -> None:
-        self._file = file
-        self._window = b""
-        self._window_at = 0
-        self.position = 0
-
-    @property
-    def left(self) -> int:
-        return self._file.size - self.position
-
-    def skip(self, size: int, what: str) -> int:
-        """Prove that `size` bytes are there, step over them, return where they begin."""
-        start = self.position
-        if size > self.left:
-            raise ModelFormatError(
-                f"{what} at byte {start} needs {size} bytes, but {self.left} are left in the file; "
-                "it is truncated or lies"
-            )
-        self.position += size
-        return start
-
-    def take(self, size: int, what: str) -> bytes:
-        """The next `size` bytes, at most `_WINDOW`."""
-        start = self.skip(size, what)
-        at = start - self._window_at
-        if at < 0 or at + size > len(self._window):
-            ready = min(_WINDOW, self._file.size - start)
-            self._window, self._window_at, at = bytes(self._file.read(start, ready)), start, 0
-        return self._window[at : at + size]
-
-    def number(self, letter: str, what: str) -> int:
-        size = struct.calcsize(f"<{letter}")
-        return int(struct.unpack(f"<{letter}", self.take(size, what))[0])
+class _Cursor(Cursor):
+    """What strings and counts look like here."""
 
     def name(self, what: str) -> str:
         at = self.position
@@ -163,13 +120,10 @@ class _Cursor:
         raw = self.take(length, what)
         if raw[-1] or 0 in raw[:-1]:
             raise ModelFormatError(f"{what} at byte {at} does not end in its only NUL")
-        try:
-            return raw[:-1].decode("utf-8")
-        except UnicodeDecodeError as error:
-            raise ModelFormatError(f"{what} at byte {at} is not UTF-8: {error.reason}") from None
+        return decode(raw[:-1], what, at)
 
     def count(self, what: str, smallest: int) -> int:
-        count = self.number("I", f"number of {what}")
+        count: int = self.number("I", f"number of {what}")
         if count > self.left // smallest or count > MAX_VARIABLES:
             raise ModelFormatError(
                 f"number of {what} is {count}, but the {self.left} bytes left hold at most "

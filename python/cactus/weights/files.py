@@ -11,14 +11,17 @@ import os
 import re
 import stat
 import weakref
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from cactus.errors import InvalidRequest, ModelFormatError, ModelNotFound
+from cactus.errors import InvalidRequest, ModelFormatError, ModelNotFound, UnsupportedModel
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
+
+_Parsed = TypeVar("_Parsed")
 
 JSON_LIMIT = 16 << 20
 """Bytes of a JSON file that are parsed at most; the index of a model of 92,000 tensors has 9 MB."""
@@ -93,6 +96,21 @@ class RegularFile:
                 )
             done += count
         return out
+
+
+def open_with(parse: Callable[[RegularFile], _Parsed], path: Path | str) -> _Parsed:
+    """What `parse` makes of a file; its errors name the file, which is closed then.
+
+    Raises `ModelNotFound`, and what `parse` raises.
+    """
+    file = RegularFile(path)
+    try:
+        return parse(file)
+    except (ModelFormatError, UnsupportedModel) as error:
+        file.close()
+        if str(error).startswith(str(path)):
+            raise
+        raise type(error)(f"{path}: {error}") from None
 
 
 def _kind(mode: int) -> str:

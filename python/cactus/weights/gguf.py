@@ -22,7 +22,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cactus.errors import ModelFormatError, UnsupportedModel
-from cactus.weights.files import RegularFile
+from cactus.weights.cursor import Cursor, decode
+from cactus.weights.files import RegularFile, open_with
 
 METADATA_LIMIT = 64 << 20
 """Bytes of metadata and tensor table that are read at most (real files: up to 20 MB)."""
@@ -145,64 +146,15 @@ def read_gguf(path: Path | str) -> GGUFFile:
     Raises `ModelNotFound`; `UnsupportedModel` for a version or tensor type that is not read;
     `ModelFormatError` naming the field and the byte offset for everything else.
     """
-    file = RegularFile(path)
-    try:
-        return _parse(file)
-    except (ModelFormatError, UnsupportedModel) as error:
-        file.close()
-        if str(error).startswith(str(path)):
-            raise
-        raise type(error)(f"{path}: {error}") from None
+    return open_with(_parse, path)
 
 
-class _Cursor:
-    """Reads little-endian values forward from the start of a file, never past its end."""
-
-    def __init__(self, file: RegularFile) -> None:
-        self._file = file
-        self._buffer = b""
-        self.position = 0
-
-    @property
-    def left(self) -> int:
-        return self._file.size - self.position
-
-    def take(self, size: int, what: str) -> int:
-        """Prove that `size` bytes are there, step over them, return where they begin."""
-        start = self.position
-        end = start + size
-        if end > self._file.size:
-            raise ModelFormatError(
-                f"{what} at byte {start} needs {size} bytes, but {self.left} are left in the file"
-            )
-        if end > METADATA_LIMIT:
-            raise ModelFormatError(
-                f"{what} at byte {start}: metadata of more than {METADATA_LIMIT} bytes"
-            )
-        if end > len(self._buffer):
-            # Doubling keeps the copies linear in the size of the metadata.
-            size = min(max(end, 2 * len(self._buffer), 1 << 16), self._file.size)
-            more = self._file.read(len(self._buffer), size - len(self._buffer))
-            self._buffer += more
-        self.position = end
-        return start
-
-    def numbers(self, letter: str, count: int, what: str) -> tuple[Any, ...]:
-        form = f"<{count}{letter}"
-        start = self.take(struct.calcsize(form), what)
-        return struct.unpack_from(form, self._buffer, start)
-
-    def number(self, letter: str, what: str) -> Any:
-        return self.numbers(letter, 1, what)[0]
+class _Cursor(Cursor):
+    """What strings look like here."""
 
     def string(self, what: str) -> str:
         at = self.position
-        length: int = self.number("Q", what)
-        start = self.take(length, what)
-        try:
-            return self._buffer[start : start + length].decode("utf-8")
-        except UnicodeDecodeError as error:
-            raise ModelFormatError(f"{what} at byte {at} is not UTF-8: {error.reason}") from None
+        return decode(self.take(self.number("Q", what), what), what, at)
 
     def name(self, what: str, limit: int) -> str:
         """A string that can be a key: not empty, no NUL, at most `limit` bytes."""
@@ -216,7 +168,7 @@ class _Cursor:
 
 
 def _parse(file: RegularFile) -> GGUFFile:
-    cursor = _Cursor(file)
+    cursor = _Cursor(file, METADATA_LIMIT)
     version = _version(cursor)
     tensor_count: int = cursor.number("Q", "tensor count")
     entry_count: int = cursor.number("Q", "metadata count")

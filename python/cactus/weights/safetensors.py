@@ -20,7 +20,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from cactus.errors import ModelFormatError
-from cactus.weights.files import RegularFile, parse_object
+from cactus.weights.files import RegularFile, open_with, parse_object
 
 if TYPE_CHECKING:
     import numpy as np
@@ -94,14 +94,7 @@ def read_safetensors(path: Path | str) -> SafetensorsFile:
 
     Raises `ModelNotFound`, or `ModelFormatError` naming the tensor or the field.
     """
-    file = RegularFile(path)
-    try:
-        return _parse(file)
-    except ModelFormatError as error:
-        file.close()
-        if str(error).startswith(str(path)):
-            raise
-        raise ModelFormatError(f"{path}: {error}") from None
+    return open_with(_parse, path)
 
 
 def _parse(file: RegularFile) -> SafetensorsFile:
