@@ -239,6 +239,23 @@ def test_scales_that_are_none(tmp_path: Path, scale: float) -> None:
         open_source(write_folder(tmp_path / "model", model))
 
 
+@pytest.mark.parametrize(("kind", "most"), [("int8", 127), ("int16", 32767)])
+@pytest.mark.parametrize("scale", [1.01e-30, 3e38])
+def test_the_smallest_and_the_largest_scale(
+    tmp_path: Path, kind: str, most: int, scale: float
+) -> None:
+    model = whisper_bin(whisper_tensors(1), kind)
+    name = "encoder/layer_0/ffn/linear_0/weight"
+    replace(name, kind, np.full((96, 64), most))(model)
+    scales = np.full(96 if kind == "int8" else (), scale)
+    replace(f"{name}_scale", "float32", scales)(model)
+    source = open_source(write_folder(tmp_path / "model", model))
+    with np.errstate(all="raise", under="ignore"):
+        got = values(source)["model.encoder.layers.0.fc1.weight"]
+    np.testing.assert_allclose(got, most / scale, rtol=1e-6, atol=1e-38)
+    source.close()
+
+
 def test_scales_of_another_number(tmp_path: Path) -> None:
     model = whisper_bin(whisper_tensors(1), "int8")
     replace("encoder/layer_0/ffn/linear_0/weight_scale", "float32", np.ones(95))(model)
