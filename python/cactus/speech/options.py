@@ -8,6 +8,7 @@ from typing import Any
 
 from cactus.errors import InvalidRequest
 from cactus.generate.options import boolean, integer, known, number, text
+from cactus.speech.languages import code_of
 
 TEMPERATURES = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
 
@@ -16,9 +17,9 @@ TEMPERATURES = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
 class Options:
     """The options of a transcription; names, defaults and meaning are those of faster-whisper.
 
-    ``language`` None detects it from the first window; a threshold None is not looked at. Where an
-    answer's compression ratio is above its threshold, or its average log-probability below, the
-    next of ``temperature`` is tried.
+    ``language`` is a code or an English name; None, or "auto", detects it from the first window. A
+    threshold None is not looked at. Where an answer's compression ratio is above its threshold, or
+    its average log-probability below, the next of ``temperature`` is tried.
     """
 
     language: str | None = None
@@ -55,6 +56,11 @@ def parse(raw: Mapping[str, Any]) -> Options:
     return Options(**checked)
 
 
+def _language(name: str, value: object) -> str | None:
+    code = code_of(text(name, value))
+    return None if code == "auto" else code
+
+
 def _temperatures(name: str, value: object) -> tuple[float, ...]:
     several = value if isinstance(value, (list, tuple)) else (value,)
     if not several:
@@ -63,7 +69,7 @@ def _temperatures(name: str, value: object) -> tuple[float, ...]:
 
 
 _CHECKS: dict[str, Callable[[str, object], Any]] = {
-    "language": text,
+    "language": _language,
     "task": text,
     "timestamps": boolean,
     "beam_size": lambda n, v: integer(n, v, 1, 16),

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from cactus.errors import InvalidRequest, ModelFormatError
+from cactus.speech.languages import unknown
 from cactus.tokenizer import Tokenizer
 
 TIME_STEP = 0.02
@@ -97,14 +98,16 @@ class Vocabulary:
         if self.languages:
             ids += [self.language(language), self.tasks[task]]
         elif task != "transcribe" or language not in (None, "en"):
-            raise InvalidRequest("this model knows English only: language en, task transcribe")
+            raise InvalidRequest(
+                f"this model knows English only: language en, task transcribe; got language "
+                f"{language!r:.60}, task {task}. Models without .en in their name know others"
+            )
         return ids if timestamps else [*ids, self.no_timestamps]
 
     def language(self, code: str | None) -> int:
-        """The id of a language code such as "en"; InvalidRequest lists those that exist."""
+        """The id of a language code such as "en"; InvalidRequest names those that are near."""
         if code is None or code not in self.languages:
-            known = ", ".join(sorted(self.languages))
-            raise InvalidRequest(f"language is {code!r:.60}, expected one of: {known}")
+            raise unknown(code, self.languages)
         return self.languages[code]
 
     def seconds(self, id: int) -> float:
