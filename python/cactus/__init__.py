@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from cactus.errors import CactusError as CactusError
     from cactus.model import CompletionStream as CompletionStream
     from cactus.model import Model as Model
+    from cactus.model import TranscriptionStream as TranscriptionStream
     from cactus.types import Completion as Completion
     from cactus.types import Metrics as Metrics
     from cactus.types import Segment as Segment
@@ -43,6 +44,7 @@ _HOMES = {
     "Segment": "cactus.types",
     "StreamEvent": "cactus.types",
     "Transcription": "cactus.types",
+    "TranscriptionStream": "cactus.model",
     "cactus_audio_embed": "cactus.api",
     "cactus_complete": "cactus.api",
     "cactus_destroy": "cactus.api",
@@ -69,6 +71,7 @@ __all__ = [
     "Segment",
     "StreamEvent",
     "Transcription",
+    "TranscriptionStream",
     "cactus_audio_embed",
     "cactus_complete",
     "cactus_destroy",

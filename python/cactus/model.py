@@ -25,7 +25,7 @@ from cactus.generate.stream import EventStream
 from cactus.generate.turns import Call, Turns
 from cactus.speech import ARCHITECTURES as SPEECH_ARCHITECTURES
 from cactus.speech import is_speech_model, refusal_of_text
-from cactus.types import Completion, StreamEvent, Transcription
+from cactus.types import Completion, Segment, StreamEvent, Transcription
 
 if TYPE_CHECKING:
     from typing_extensions import Self, Unpack
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from cactus.generate.aio import AsyncCompletionStream
     from cactus.generate.options import ChatOptions
     from cactus.speech.engine import SpeechEngine
-    from cactus.speech.transcription import TranscriptionRun, TranscriptionStream
+    from cactus.speech.transcription import TranscriptionRun
 
 Messages = Sequence[Mapping[str, Any]] | str
 """Message dicts as the OpenAI API has them (`role`, `content`), or the same as a JSON string."""
@@ -266,8 +266,6 @@ class Model:
         Read it to its end or close it (it is a context manager): an open stream keeps other calls
         waiting.
         """
-        from cactus.speech.transcription import TranscriptionStream
-
         call = Call()
         return TranscriptionStream(call, self._transcription(audio, sample_rate, options, call))
 
@@ -308,7 +306,8 @@ class Model:
     def _speech_engine(self, ability: str) -> SpeechEngine:
         if self._speech is None:
             raise UnsupportedModel(
-                f"{self.name} is a text model ({self.architecture}): it cannot {ability}"
+                f"{self.name} is a text model ({self.architecture}): it cannot {ability}; a speech "
+                "model can, such as whisper-base"
             )
         return self._speech
 
@@ -390,3 +389,26 @@ class CompletionStream(EventStream[StreamEvent]):
         if completion is None:
             raise InvalidRequest("the stream has no completion: it has not been read to its end")
         return completion
+
+
+class TranscriptionStream(EventStream[Segment]):
+    """Segments of one transcription as they are found; ``transcription`` is there at the end."""
+
+    def __init__(self, call: Call, run: TranscriptionRun) -> None:
+        super().__init__(call, run.events())
+        self._run = run
+
+    @property
+    def seconds(self) -> float:
+        """How much of the sound has been listened to."""
+        return self._run.seconds
+
+    @property
+    def duration(self) -> float | None:
+        """How long the sound is, as its header says; None where nothing does."""
+        return self._run.duration
+
+    @property
+    def transcription(self) -> Transcription | None:
+        """The whole result; None while the stream is still running, and after a failure."""
+        return self._run.transcription

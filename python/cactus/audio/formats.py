@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from cactus.audio.mpeg import parse_frame
 from cactus.errors import InvalidAudio, UnsupportedAudio
 
 SUPPORTED = "WAV, FLAC, OGG (Vorbis, Opus), MP3, AIFF, AU, CAF and W64"
@@ -59,6 +60,26 @@ def recognise(head: bytes, name: str) -> str:
         f"{name} is {_describe(head)}; supported are {SUPPORTED}. "
         "Other sound and video files are converted with: ffmpeg -i FILE sound.wav"
     )
+
+
+def looks_like_a_file(head: bytes) -> bool:
+    """Whether what begins with `head` is a file of some kind and not raw samples.
+
+    Bytes that a quiet recording may begin with do not count: MPEG's sync bits are samples of -1,
+    so another frame has to follow the first one.
+    """
+    magics = (magic for magic, _ in _READ + _OTHERS)
+    if not head or head.startswith((b"RIFF", b"FORM", *magics)) or head[4:8] == b"ftyp":
+        return True
+    if _is_text(head):
+        return True
+    frame = parse_frame(head)
+    return frame is not None and parse_frame(head[frame.size :]) is not None
+
+
+def _is_text(head: bytes) -> bool:
+    """Whether these are characters; as samples they would be deafening, if they are ASCII."""
+    return all(32 <= byte < 127 or byte in b"\t\n\r\f\x1b" for byte in head)
 
 
 def _is_mpeg_frame(head: bytes) -> bool:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import select
-import signal
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from cactus.cli.interrupt import stop_at_interrupt
 from cactus.cli.main import INTERRUPTED
 from cactus.cli.text import printable, whole_characters
 from cactus.errors import CactusError, ContextLengthExceeded, ModelClosed
@@ -98,7 +97,7 @@ class Chat:
         printer = _Printer(self._quiet)
         with (
             self._model.stream(messages, **self._options) as stream,
-            _stop_at_interrupt(self._model),
+            stop_at_interrupt(self._model.stop),
         ):
             try:
                 for event in stream:
@@ -159,25 +158,6 @@ def _summary(completion: Completion) -> str:
     if completion.finish_reason == "length":
         return f"{said}; cut at --max-tokens or the end of the context"
     return said
-
-
-@contextmanager
-def _stop_at_interrupt(model: Model) -> Iterator[None]:
-    """The first Ctrl-C ends the answer, the second one ends the program."""
-    hit = False
-
-    def interrupted(signum: int, frame: Any) -> None:
-        nonlocal hit
-        if hit:
-            signal.default_int_handler(signum, frame)
-        hit = True
-        model.stop()
-
-    before = signal.signal(signal.SIGINT, interrupted)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
 
 
 class _LineReader:

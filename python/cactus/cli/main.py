@@ -15,6 +15,7 @@ from cactus.cli.text import printable
 # Name, module and help, so that `cactus --help` imports none of the commands.
 COMMANDS = {
     "run": ("cactus.cli.run", "Chat with a model."),
+    "transcribe": ("cactus.cli.transcribe", "Write down what is said in recordings."),
     "download": ("cactus.cli.download", "Fetch a model and convert it."),
     "convert": ("cactus.cli.convert", "Convert a GGUF file or a Hugging Face folder."),
     "list": ("cactus.cli.list", "List the models on this machine."),
@@ -81,7 +82,7 @@ def _print_version(ctx: click.Context, _: click.Parameter, wanted: bool) -> None
 )
 @click.pass_context
 def cactus(ctx: click.Context) -> None:
-    """Run language models on this machine.
+    """Run language and speech models on this machine.
 
     Start with: cactus run
     """

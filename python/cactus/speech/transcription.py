@@ -9,7 +9,6 @@ from collections.abc import Generator
 from cactus.audio.decode import AudioStream
 from cactus.errors import Cancelled
 from cactus.generate.metrics import Stopwatch, rate, resident_megabytes
-from cactus.generate.stream import EventStream
 from cactus.generate.turns import Call, Turns
 from cactus.speech.engine import SpeechEngine
 from cactus.speech.options import Options
@@ -52,8 +51,14 @@ class TranscriptionRun:
 
     @property
     def seconds(self) -> float:
-        """How much of the sound has been listened to."""
-        return self._transcriber.seconds
+        """How much of the sound has been listened to, at the end with the silence there."""
+        whole = self._ended and not self._call.stopped
+        return self._audio.seconds if whole else self._transcriber.seconds
+
+    @property
+    def duration(self) -> float | None:
+        """How long the sound is, as its header says; None where nothing does."""
+        return self._audio.duration
 
     @property
     def transcription(self) -> Transcription | None:
@@ -95,7 +100,7 @@ class TranscriptionRun:
             segments=tuple(self._segments),
             language=work.language,
             language_probability=work.language_probability,
-            duration=work.seconds,
+            duration=self.seconds,
             finish_reason="cancelled" if self._call.stopped or not self._ended else "stop",
             confidence=math.exp(work.average_logprob),
             notes=tuple(self._audio.notes),
@@ -109,21 +114,3 @@ class TranscriptionRun:
                 decode_tokens=work.answer_tokens,
             ),
         )
-
-
-class TranscriptionStream(EventStream[Segment]):
-    """Segments of one transcription as they are found; ``transcription`` is there at the end."""
-
-    def __init__(self, call: Call, run: TranscriptionRun) -> None:
-        super().__init__(call, run.events())
-        self._run = run
-
-    @property
-    def seconds(self) -> float:
-        """How much of the sound has been listened to."""
-        return self._run.seconds
-
-    @property
-    def transcription(self) -> Transcription | None:
-        """The whole result; None while the stream is still running, and after a failure."""
-        return self._run.transcription

@@ -103,6 +103,11 @@ class CatalogEntry:
 
         return self.model_type in known_architectures()
 
+    @property
+    def listens(self) -> bool:
+        """Whether it turns speech into text."""
+        return self.model_type == "whisper"
+
 
 STARTER = CatalogEntry(
     "HuggingFaceTB/SmolLM2-135M-Instruct",

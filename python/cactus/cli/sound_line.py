@@ -1,0 +1,74 @@
+"""How far a sound has been listened to, in one line at the foot of the terminal."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+
+from cactus.cli.text import printable
+
+BAR = 24
+"""Columns of the bar, where the terminal has room for one."""
+
+
+class SoundLine:
+    """The line of one sound; nothing is shown where stderr is no terminal, or if `quiet`.
+
+    What is printed to the same terminal goes between ``clear()`` and the next ``show()``.
+    """
+
+    def __init__(self, name: str, *, quiet: bool = False) -> None:
+        self._name = name
+        self._shown = not quiet and sys.stderr.isatty()
+        self._began = time.monotonic()
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds since the sound was begun."""
+        return time.monotonic() - self._began
+
+    def show(self, seconds: float, duration: float | None) -> None:
+        """Draw it: `seconds` of the sound are done, of `duration` where that is known."""
+        if not self._shown:
+            return
+        # Of this terminal: stdout may be a pipe. Two columns stay free for the ^C that it shows.
+        columns = (os.get_terminal_size(sys.stderr.fileno()).columns or 80) - 3
+        line = render(self._name, seconds, duration, self.elapsed, columns)
+        print(f"\r\x1b[K{line}", end="", file=sys.stderr, flush=True)
+
+    def clear(self) -> None:
+        """Take it away."""
+        if self._shown:
+            print("\r\x1b[K", end="", file=sys.stderr, flush=True)
+
+
+def render(name: str, seconds: float, duration: float | None, elapsed: float, columns: int) -> str:
+    """The name, a bar, how much of the sound is done, and how many times faster than it plays."""
+    from rich.cells import cell_len, set_cell_size
+
+    right = time_of(seconds)
+    if duration:
+        seconds = min(seconds, duration)
+        right = f"{time_of(seconds)} / {time_of(duration)}"
+    if seconds:
+        right += f"  {speed(seconds, elapsed)}"
+    if duration and columns >= BAR + len(right) + 20:
+        done = round(BAR * seconds / duration)
+        right = f"{'━' * done}{'─' * (BAR - done)}  {right}"
+    name, room = printable(name), columns - len(right) - 2
+    if cell_len(name) > room:
+        name = set_cell_size(name, max(0, room - 1)) + "…"
+    return f"{name}  {right}"[: max(0, columns)]
+
+
+def time_of(seconds: float) -> str:
+    """1:05, or 2:01:05 from the first hour on."""
+    minutes, second = divmod(int(seconds), 60)
+    hours, minute = divmod(minutes, 60)
+    return f"{hours}:{minute:02}:{second:02}" if hours else f"{minute}:{second:02}"
+
+
+def speed(seconds: float, elapsed: float) -> str:
+    """How many times faster than it plays `seconds` of sound were listened to: 12.3x."""
+    return f"{seconds / max(elapsed, 1e-3):.1f}x"

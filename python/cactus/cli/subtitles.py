@@ -1,0 +1,154 @@
+"""What was said as text, SubRip, WebVTT, a table or JSON, written while it is found.
+
+Times are whole milliseconds here, and always in order: where a segment begins before the one
+before it has ended, or ends before it begins, players would show nothing or stop reading.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from html import escape
+
+from cactus.cli.text import printable
+from cactus.types import Segment, Transcription
+
+
+@dataclass(frozen=True)
+class Cue:
+    """Lines of text, none of them empty, that are shown from `start` to `end` (milliseconds)."""
+
+    start: int
+    end: int
+    lines: tuple[str, ...]
+
+
+class Writer:
+    """Writes one transcription: ``begin()``, ``add(segment)`` for each, ``finish(result)``.
+
+    Each returns what is to be written next, in whole lines. This one writes plain text, a line for
+    each segment.
+    """
+
+    def __init__(self) -> None:
+        self._now = 0  # milliseconds at which the last cue ended
+
+    def begin(self) -> str:
+        """What stands before the first segment."""
+        return ""
+
+    def add(self, segment: Segment) -> str:
+        """What is written for a segment; "" for one that says nothing that can be shown."""
+        return "".join(self.write(cue) for cue in self.cues(segment))
+
+    def finish(self, name: str, result: Transcription) -> str:
+        """What stands behind the last segment of the sound called `name`."""
+        return ""
+
+    def cues(self, segment: Segment) -> Iterator[Cue]:
+        """The segment as one cue in the order of time, or none where its text is empty."""
+        lines = _lines(segment.text)
+        if lines:
+            yield self.place(segment.start, segment.end, lines)
+
+    def place(self, start: float, end: float, lines: list[str]) -> Cue:
+        """A cue behind those before it; it lasts a millisecond at least."""
+        first = max(_milliseconds(start), self._now)
+        self._now = max(_milliseconds(end), first + 1)
+        return Cue(first, self._now, tuple(lines))
+
+    def write(self, cue: Cue) -> str:
+        """One cue as text."""
+        return " ".join(cue.lines) + "\n"
+
+
+class TimedText(Writer):
+    """A line for each segment, with its times, for a reader at a terminal."""
+
+    def write(self, cue: Cue) -> str:
+        return f"[{clock(cue.start)} --> {clock(cue.end)}]  {super().write(cue)}"
+
+
+class SubRip(Writer):
+    """.srt: numbered from 1."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._number = 0
+
+    def write(self, cue: Cue) -> str:
+        self._number += 1
+        start, end = (clock(time, hours=True, point=",") for time in (cue.start, cue.end))
+        # Readers take an arrow for a line of times; the format has no way to escape it.
+        text = re.sub("-+->", "->", "\n".join(cue.lines))
+        return f"{self._number}\n{start} --> {end}\n{text}\n\n"
+
+
+class WebVtt(Writer):
+    """.vtt, in which ``<`` and ``&`` would begin markup."""
+
+    def begin(self) -> str:
+        return "WEBVTT\n"
+
+    def write(self, cue: Cue) -> str:
+        text = escape("\n".join(cue.lines), quote=False)
+        return f"\n{clock(cue.start)} --> {clock(cue.end)}\n{text}\n"
+
+
+class Table(Writer):
+    """.tsv: start and end in milliseconds, and the text, in which a tab becomes a space."""
+
+    def begin(self) -> str:
+        return "start\tend\ttext\n"
+
+    def write(self, cue: Cue) -> str:
+        text = super().write(cue).replace("\t", " ")
+        return f"{cue.start}\t{cue.end}\t{text}"
+
+
+class Json(Writer):
+    """One line: the whole text, the segments as they were found, the language."""
+
+    def add(self, segment: Segment) -> str:
+        return ""
+
+    def finish(self, name: str, result: Transcription) -> str:
+        row = {
+            "file": name,
+            "text": result.text,
+            "language": result.language,
+            "language_probability": result.language_probability,
+            "duration": result.duration,
+            "finish_reason": result.finish_reason,
+            "notes": result.notes,
+            "segments": [asdict(segment) for segment in result.segments],
+        }
+        return json.dumps(row, ensure_ascii=False) + "\n"
+
+
+FORMATS: dict[str, tuple[str, type[Writer]]] = {
+    "text": (".txt", Writer),
+    "json": (".json", Json),
+    "srt": (".srt", SubRip),
+    "vtt": (".vtt", WebVtt),
+    "tsv": (".tsv", Table),
+}
+"""By name: how a file's name ends, and what writes it."""
+
+
+def clock(milliseconds: int, *, hours: bool = False, point: str = ".") -> str:
+    """``01:02.345``; with hours from the first one on, or always where `hours` is set."""
+    minutes, rest = divmod(milliseconds, 60_000)
+    ahead = f"{minutes // 60:02}:" if hours or minutes >= 60 else ""
+    return f"{ahead}{minutes % 60:02}:{rest // 1000:02}{point}{rest % 1000:03}"
+
+
+def _milliseconds(seconds: float) -> int:
+    return max(0, round(1000 * seconds)) if math.isfinite(seconds) else 0
+
+
+def _lines(text: str) -> list[str]:
+    return [line for each in text.splitlines() if (line := printable(each).strip())]

@@ -1,0 +1,348 @@
+"""``cactus transcribe``: what is said in recordings, shown as it is found or written to files."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from queue import Empty, SimpleQueue
+from threading import Thread
+from typing import IO, TYPE_CHECKING, Any
+
+import click
+
+from cactus.cli.options import threads_option
+from cactus.cli.subtitles import FORMATS, TimedText, Writer
+from cactus.cli.text import printable, whole_characters
+
+if TYPE_CHECKING:
+    from cactus import Model, Segment, Transcription, TranscriptionStream
+    from cactus.cli.sound_line import SoundLine
+
+MODEL = "whisper-base"
+STDIN = "-"
+LOOKS_A_SECOND = 4
+
+
+@click.command("transcribe", short_help="Write down what is said in recordings.")
+@click.argument("files", nargs=-1, required=True, metavar="FILE...")
+@click.option(
+    "--model",
+    default=MODEL,
+    show_default=True,
+    help="A speech model: a name, a Hugging Face id or a folder.",
+)
+@click.option(
+    "--language", metavar="CODE", help="What is spoken, such as en.  [default: it is detected]"
+)
+@click.option(
+    "--task",
+    type=click.Choice(["transcribe", "translate"]),
+    default="transcribe",
+    show_default=True,
+    help="translate writes English, whatever is spoken.",
+)
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(list(FORMATS)),
+    default="text",
+    show_default=True,
+    help="text has a line for each segment, on a terminal with its times; json one for each FILE.",
+)
+@click.option(
+    "--output",
+    type=click.Path(file_okay=False, path_type=Path),
+    metavar="DIR",
+    help="Write a file for each FILE into this folder and print where it is.",
+)
+@click.option(
+    "--prompt", metavar="TEXT", help="What was said before; names and spellings are picked up."
+)
+@click.option("--hotwords", metavar="TEXT", help="Words to expect.")
+@click.option(
+    "--beam-size",
+    type=click.IntRange(1, 16),
+    metavar="N",
+    help="Answers that are followed at once; 1 is fastest.  [default: 5]",
+)
+@click.option("--no-vad", is_flag=True, help="Listen to the silence, too.")
+@click.option(
+    "--no-context", is_flag=True, help="Hear each 30 seconds without what was said before."
+)
+@threads_option
+@click.option("--offline", is_flag=True, help="Open no connection; the model must be here.")
+@click.option("--quiet", "-q", is_flag=True, help="Show no progress and no summary.")
+@click.pass_context
+def command(
+    ctx: click.Context,
+    files: tuple[str, ...],
+    model: str,
+    language: str | None,
+    task: str,
+    form: str,
+    output: Path | None,
+    prompt: str | None,
+    hotwords: str | None,
+    beam_size: int | None,
+    no_vad: bool,
+    no_context: bool,
+    threads: int | None,
+    offline: bool,
+    quiet: bool,
+) -> None:
+    """Write down what is said in each FILE: WAV, FLAC, OGG, MP3 and others, of any length.
+
+    '-' is standard input: a file of these kinds, or raw samples (16 kHz, 16 bits, mono). The model
+    is fetched the first time. Ctrl-C ends it, with what was found so far. A FILE that cannot be
+    read is reported and the others go on; the exit status is then 1.
+    """
+    jobs = _jobs(files, form, output)
+    readable = [job for job in jobs if _is_readable(job.file)]
+    if not readable:
+        ctx.exit(1)
+    if output is not None:
+        output.mkdir(parents=True, exist_ok=True)
+
+    from cactus.cli.interrupt import stop_at_interrupt
+    from cactus.cli.main import INTERRUPTED
+    from cactus.errors import InvalidAudio
+    from cactus.model import Model
+
+    folder = _find_model(model, offline)
+    options = {
+        "language": language,
+        "task": task,
+        "initial_prompt": prompt and whole_characters(prompt),
+        "hotwords": hotwords and whole_characters(hotwords),
+        "beam_size": beam_size,
+        "vad": not no_vad,
+        "condition_on_previous_text": not no_context,
+    }
+    failed = len(readable) < len(jobs)
+    with (
+        Model(folder, threads=threads, preload=True) as loaded,
+        stop_at_interrupt(loaded.stop) as interrupted,
+    ):
+        titled = len(jobs) > 1 and form == "text" and output is None
+        for number, job in enumerate(readable):
+            if titled:
+                click.echo(f"{chr(10) if number else ''}==> {printable(job.file)} <==")
+            try:
+                job.run(loaded, options, interrupted, quiet)
+            except BrokenPipeError:
+                raise
+            except (InvalidAudio, OSError) as error:
+                if not interrupted():
+                    _complain(str(error))
+                failed = True
+            if interrupted():
+                ctx.exit(INTERRUPTED)
+    ctx.exit(int(failed))
+
+
+def _find_model(name: str, offline: bool) -> Path:
+    """The folder of a model; one that is known to write only is not fetched first."""
+    from cactus.cli.models import find_or_fetch
+    from cactus.weights import catalog
+
+    entry = catalog.find(name)
+    if entry is not None and not entry.listens:
+        raise click.UsageError(
+            f"{entry.name} is a text model; a speech model is wanted, such as {MODEL}."
+        )
+    return find_or_fetch(name, offline=offline)
+
+
+def _jobs(files: Sequence[str], form: str, output: Path | None) -> list[_Job]:
+    """Raises UsageError for what could only end badly, before any work is done."""
+    if files.count(STDIN) > 1:
+        raise click.UsageError("'-' is standard input, which can be read once.")
+    if STDIN in files and sys.stdin.isatty():
+        raise click.UsageError("'-' is standard input, which is a terminal; pipe a sound into it.")
+    if output is None and len(files) > 1 and form in ("srt", "vtt", "tsv"):
+        raise click.UsageError(f"Several files cannot be one {form}; give --output DIR.")
+    taken = {os.path.realpath(file): file for file in files if file != STDIN}
+    jobs = []
+    for file in files:
+        job = _Job(file, form, output)
+        if job.target is not None:
+            other = taken.setdefault(os.path.realpath(job.target), file)
+            if other is not file or os.path.realpath(job.target) == os.path.realpath(file):
+                raise click.UsageError(
+                    f"{printable(file)} would be written to {printable(str(job.target))}, which is "
+                    f"for {printable(other)} already; give another --output DIR."
+                )
+        jobs.append(job)
+    return jobs
+
+
+def _is_readable(file: str) -> bool:
+    """Whether it begins as a sound; if not, says why."""
+    from cactus.audio.decode import open_audio
+    from cactus.errors import InvalidAudio
+
+    if file != STDIN:
+        try:
+            open_audio(file).close()
+        except InvalidAudio as error:
+            _complain(str(error))
+            return False
+    return True
+
+
+@dataclass
+class _Job:
+    """One FILE: where its text goes, and how."""
+
+    file: str
+    form: str
+    folder: Path | None
+
+    @property
+    def target(self) -> Path | None:
+        """The file to write, None for stdout."""
+        if self.folder is None:
+            return None
+        stem = "stdin" if self.file == STDIN else Path(self.file).stem
+        return self.folder / (stem + FORMATS[self.form][0])
+
+    def run(
+        self, model: Model, options: dict[str, Any], stopped: Callable[[], bool], quiet: bool
+    ) -> None:
+        """Transcribe it. Raises what reading the sound and writing the text do."""
+        from cactus.cli.sound_line import SoundLine
+        from cactus.cli.standard_input import open_standard_input
+
+        sound, rate = open_standard_input(stopped) if self.file == STDIN else (self.file, None)
+        name = "standard input" if self.file == STDIN else os.path.basename(self.file)
+        line = SoundLine(name, quiet=quiet)
+        with model.transcribe_stream(sound, sample_rate=rate, **options) as stream:
+            if stopped():  # before there was anything that could be stopped
+                stream.stop()
+            result = self._write(stream, line)
+        for note in result.notes:
+            _complain(note)
+        if not quiet:
+            said = _summary(name, result, line, options["language"] is None)
+            click.secho(f"[{printable(said)}]", dim=True, err=True)
+
+    def _write(self, stream: TranscriptionStream, line: SoundLine) -> Transcription:
+        out = _Output(self.target, self._writer())
+        try:
+            line.show(0, stream.duration)
+            for segment in _as_found(stream):
+                if segment is not None:
+                    line.clear()
+                    out.add(segment)
+                line.show(stream.seconds, stream.duration)
+            result = stream.transcription
+            assert result is not None
+            line.clear()
+            out.finish(self.file, result)
+        finally:
+            line.clear()
+            out.close()
+        if self.target is not None:
+            click.echo(self.target)
+        return result
+
+    def _writer(self) -> Writer:
+        if self.form == "text" and self.target is None and sys.stdout.isatty():
+            return TimedText()
+        return FORMATS[self.form][1]()
+
+
+class _Output:
+    """Where one transcription is written: stdout, or a file that has its name when it is closed."""
+
+    def __init__(self, target: Path | None, writer: Writer) -> None:
+        self._target, self._writer = target, writer
+        self._part: Path | None = None
+        self._file: IO[str] = sys.stdout
+        self._worth_keeping = False
+        if target is not None:
+            self._part = target.with_name(f"{target.name}.part")
+            self._file = self._part.open("w", encoding="utf-8", errors="replace", newline="\n")
+        self._write(writer.begin())
+
+    def add(self, segment: Segment) -> None:
+        """Write a segment."""
+        text = self._writer.add(segment)
+        self._worth_keeping |= bool(text)
+        self._write(text)
+
+    def finish(self, name: str, result: Transcription) -> None:
+        """Write what stands behind the segments."""
+        self._write(self._writer.finish(name, result))
+        self._worth_keeping = True
+
+    def close(self) -> None:
+        """Give the file its name; one without a segment that was not finished goes."""
+        if self._part is None or self._target is None:
+            return
+        self._file.close()
+        if self._worth_keeping:
+            self._part.replace(self._target)
+        else:
+            self._part.unlink()
+
+    def _write(self, text: str) -> None:
+        self._file.write(text)
+        self._file.flush()
+
+
+def _as_found(stream: TranscriptionStream) -> Iterator[Segment | None]:
+    """The segments of a stream, and None between them a few times a second.
+
+    They are found in a thread of their own, so that this one can show that time goes by, and
+    notices Ctrl-C in the middle of a step.
+    """
+    found: SimpleQueue[Segment | BaseException | None] = SimpleQueue()
+
+    def work() -> None:
+        try:
+            for segment in stream:
+                found.put(segment)
+            found.put(None)
+        except BaseException as error:
+            found.put(error)
+
+    worker = Thread(target=work, daemon=True)
+    worker.start()
+    ended = False
+    try:
+        while not ended:
+            try:
+                item = found.get(timeout=1 / LOOKS_A_SECOND)
+            except Empty:
+                yield None
+                continue
+            ended = item is None or isinstance(item, BaseException)
+            if isinstance(item, BaseException):
+                raise item
+            if item is not None:
+                yield item
+    finally:
+        if not ended:
+            stream.stop()
+        worker.join()
+
+
+def _summary(name: str, result: Transcription, line: SoundLine, detected: bool) -> str:
+    from cactus.cli.sound_line import speed, time_of
+
+    said = f"{name}: {time_of(result.duration)} in {line.elapsed:.1f} s"
+    if result.duration:
+        said += f" ({speed(result.duration, line.elapsed)})"
+    if detected and result.language is not None:
+        said += f", language {result.language} ({result.language_probability:.0%})"
+    if result.finish_reason == "cancelled":
+        return f"stopped; {said}"
+    return said if result.segments else f"{said}, nothing was said"
+
+
+def _complain(text: str) -> None:
+    click.echo(f"cactus: {printable(text)}", err=True)

@@ -1,0 +1,182 @@
+"""Subtitles are valid whatever is said and whenever (fault F48); small readers of our own judge."""
+
+from __future__ import annotations
+
+import html
+import json
+import math
+import re
+from collections.abc import Callable, Iterable
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from cactus.cli.subtitles import FORMATS, TimedText, Writer
+from cactus.types import Metrics, Segment, Transcription
+
+Cues = list[tuple[int, int, list[str]]]
+
+
+def segment(start: float, end: float, text: str) -> Segment:
+    return Segment(0, start, end, text, (), 0.0, -0.5, 1.0, 0.0)
+
+
+def result(segments: Iterable[Segment]) -> Transcription:
+    return Transcription(tuple(segments), "en", 1.0, 9.0, "stop", 0.5, ("odd",), Metrics())
+
+
+def written(form: str, segments: list[Segment]) -> str:
+    writer = FORMATS[form][1]()
+    text = writer.begin() + "".join(writer.add(each) for each in segments)
+    return text + writer.finish("a.wav", result(segments))
+
+
+def milliseconds(text: str, shape: str) -> int:
+    match = re.fullmatch(shape, text)
+    assert match, text
+    hours, minutes, seconds, thousandths = (int(each or 0) for each in match.groups())
+    assert minutes < 60 and seconds < 60
+    return ((hours * 60 + minutes) * 60 + seconds) * 1000 + thousandths
+
+
+def read_cues(lines: list[str], shape: str) -> Cues:
+    """Blocks of a line of times and lines of text, each ended by one empty line."""
+    cues: Cues = []
+    lines = list(lines)
+    while lines:
+        start, arrow, end = lines.pop(0).partition(" --> ")
+        assert arrow
+        text = []
+        while lines[0] != "":
+            text.append(lines.pop(0))
+        lines.pop(0)
+        assert text and all(each.strip() == each and "-->" not in each for each in text)
+        cues.append((milliseconds(start, shape), milliseconds(end, shape), text))
+    return cues
+
+
+def read_srt(text: str) -> Cues:
+    assert text == "" or text.endswith("\n\n")
+    lines = text.split("\n")[:-1]
+    numbers = []
+    for index, line in enumerate(lines):
+        if index == 0 or lines[index - 1] == "":
+            numbers.append(line)
+    assert numbers == [str(number + 1) for number in range(len(numbers))]
+    kept = [line for i, line in enumerate(lines) if i and lines[i - 1] != ""]
+    return read_cues(kept, r"(\d{2,}):(\d\d):(\d\d),(\d{3})")
+
+
+def read_vtt(text: str) -> Cues:
+    head, *lines = text.split("\n")
+    assert head == "WEBVTT" and lines[0] == "" and lines.pop() == ""
+    cues = read_cues([*lines[1:], ""] if lines[1:] else [], r"(?:(\d{2,}):)?(\d\d):(\d\d)\.(\d{3})")
+    for _, _, said in cues:
+        assert not any("<" in line for line in said)
+        assert not any(re.search(r"&(?!amp;|lt;|gt;)", line) for line in said)
+    return [(start, end, [html.unescape(line) for line in said]) for start, end, said in cues]
+
+
+def read_tsv(text: str) -> Cues:
+    head, *rows = text.removesuffix("\n").split("\n")
+    assert head == "start\tend\ttext"
+    return [(int(a), int(b), [said]) for a, b, said in (row.split("\t") for row in rows)]
+
+
+def words(text: str) -> list[str]:
+    """What can be seen of a text, without control characters other than the ends of lines."""
+    seen = " ".join(text.splitlines()).replace("\t", " ")
+    return "".join(c for c in seen if not (ord(c) < 32 or 127 <= ord(c) < 160)).split()
+
+
+texts = st.lists(
+    st.one_of(
+        st.text(max_size=8),
+        st.sampled_from(
+            [
+                "-->",
+                "--->",
+                "- ->",
+                "\n\n",
+                "\r",
+                "\x85",
+                "\u2028",
+                "\t",
+                "1",
+                "<b>",
+                "&lt;",
+                " ",
+                "\0",
+            ]
+        ),
+    ),
+    max_size=6,
+).map("".join)
+times = st.one_of(st.floats(-5, 20), st.floats(0, 1e7), st.sampled_from([math.nan, math.inf, 4e5]))
+segments = st.lists(st.builds(segment, times, times, texts), max_size=6)
+
+
+@given(segments)
+@example([segment(5, 4, "a"), segment(1, 2, "b"), segment(math.nan, math.inf, "c")])
+@example(
+    [segment(0, 1, "--->"), segment(1, 2, "\x01"), segment(2, 3, "x\n\n2\n00:00 --> 00:01\ny")]
+)
+@pytest.mark.parametrize(
+    ("form", "read"), [("srt", read_srt), ("vtt", read_vtt), ("tsv", read_tsv)]
+)
+def test_subtitles_are_read_back(
+    form: str, read: Callable[[str], Cues], segments: list[Segment]
+) -> None:
+    cues = read(written(form, segments))
+    said = [each for each in (words(one.text) for one in segments) if each]
+    if form == "srt":  # which has no way to write an arrow
+        said = [re.sub("-+->", "->", " ".join(each)).split() for each in said]
+    assert [" ".join(lines).split() for _, _, lines in cues] == said
+    now = 0
+    for start, end, _ in cues:
+        assert now <= start < end
+        now = end
+
+
+@given(segments)
+def test_times_in_order_are_not_changed(segments: list[Segment]) -> None:
+    ordered = [segment(2 * i + 0.125, 2 * i + 1.25, each.text) for i, each in enumerate(segments)]
+    expected = [
+        (2000 * i + 125, 2000 * i + 1250) for i, each in enumerate(ordered) if words(each.text)
+    ]
+    assert [cue[:2] for cue in read_srt(written("srt", ordered))] == expected
+
+
+def test_a_hundred_hours() -> None:
+    long = [segment(400_000, 400_001.5, "late")]
+    assert "111:06:40,000 --> 111:06:41,500" in written("srt", long)
+    assert "111:06:40.000 --> 111:06:41.500" in written("vtt", long)
+
+
+def test_what_each_format_looks_like() -> None:
+    two = [segment(0, 1.5, " One & two."), segment(3661, 3662.0004, " <three>\tfour")]
+    assert written("text", two) == "One & two.\n<three>\tfour\n"
+    assert written("srt", two) == (
+        "1\n00:00:00,000 --> 00:00:01,500\nOne & two.\n\n"
+        "2\n01:01:01,000 --> 01:01:02,000\n<three>\tfour\n\n"
+    )
+    assert written("vtt", two) == (
+        "WEBVTT\n\n00:00.000 --> 00:01.500\nOne &amp; two.\n"
+        "\n01:01:01.000 --> 01:01:02.000\n&lt;three&gt;\tfour\n"
+    )
+    assert written("tsv", two) == (
+        "start\tend\ttext\n0\t1500\tOne & two.\n3661000\t3662000\t<three> four\n"
+    )
+    timed: Writer = TimedText()
+    assert timed.add(two[0]) == "[00:00.000 --> 00:01.500]  One & two.\n"
+    assert timed.add(two[1]) == "[01:01:01.000 --> 01:01:02.000]  <three>\tfour\n"
+
+
+def test_json_is_one_line_with_all_there_is() -> None:
+    text = written("json", [segment(0, 1.5, ' Größe "x"\n'), segment(1, 2, "y")])
+    assert text.count("\n") == 1 and text.endswith("\n") and "Größe" in text
+    row = json.loads(text)
+    assert row["text"] == 'Größe "x"\ny'
+    assert (row["file"], row["language"], row["notes"]) == ("a.wav", "en", ["odd"])
+    assert row["segments"][0]["text"] == ' Größe "x"\n' and row["segments"][1]["start"] == 1
