@@ -13,8 +13,9 @@ from cactus.weights.catalog import STARTER
     "--precision",
     type=click.Choice(["INT8", "INT4", "FP16"], case_sensitive=False),
     metavar="INT8|INT4|FP16",
-    help="How the weights are stored.  [default: INT8; .gguf files and the starter model as they "
-    "are]",
+    help="How the weights are stored. INT4 takes minutes: the model reads a text, and its weights "
+    "are rounded by that ('cactus convert' can do without).  [default: INT8; .gguf files and the "
+    "starter model as they are]",
 )
 @click.option(
     "--revision", metavar="REV", help="A branch, tag or commit of the hub.  [default: main]"
