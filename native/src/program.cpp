@@ -212,12 +212,19 @@ void Program::fill_rotaries(int thread) {
 Batch Program::make_batch(std::vector<Sequence> sequences) const {
   Batch batch;
   batch.sequences = std::move(sequences);
+  uint32_t leader = 0;  // the sequence whose memory the last one had
   for (uint32_t s = 0; s < batch.sequences.size(); s++) {
     Sequence& sequence = batch.sequences[s];
     sequence.first_row = batch.rows();
     const bool remembers = sequence.features != nullptr;
     sequence.start = remembers ? 0 : sequence.session->length();
     sequence.memory = remembers ? sequence.count : sequence.session->memory_length();
+    if (!remembers && s > 0 && sequence.session->shares_memory(*batch.sequences[s - 1].session)) {
+      batch.sequences[leader].memory_rows += sequence.count;
+    } else {
+      leader = s;
+      sequence.memory_rows = sequence.count;
+    }
     for (uint32_t n = 0; n < sequence.count; n++) {
       if (sequence.outputs == CACTUS_OUTPUTS_ALL ||
           (sequence.outputs == CACTUS_OUTPUTS_LAST && n + 1 == sequence.count)) {

@@ -28,6 +28,9 @@ struct Sequence {
   uint32_t first_row = 0;
   uint32_t start = 0;   // position of the first row
   uint32_t memory = 0;  // positions of its memory
+  // Rows from here on that attend to the same memory: those of this sequence and of the forks that
+  // follow it. 0 for such a fork.
+  uint32_t memory_rows = 0;
 };
 
 // What one step runs over: the rows of all sequences, one after another.

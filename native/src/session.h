@@ -78,6 +78,7 @@ class Session {
   void reserve_memory(uint32_t count);
   void remember(uint32_t count) { memory_length_ = count; }
   uint32_t memory_length() const { return memory_length_; }
+  bool shares_memory(const Session& other) const { return memory_ == other.memory_; }
   void restore(const Session& from);
   const StateLayout& layout() const { return *layout_; }
 

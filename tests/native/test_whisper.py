@@ -187,3 +187,25 @@ def test_a_stopped_encoder_leaves_no_memory(stores: dict[str, Store]) -> None:
             encoder.step([Row(session, features=golden.features)], stop=flag)
         assert (session.memory_length, session.length) == (0, 0)
         assert np.array_equal(hear(encoder, session, golden.features), want)
+
+
+@cases
+@pytest.mark.parametrize("threads", [1, 2])
+def test_forks_in_one_step_are_as_each_alone(
+    threads: int, isa: str, stores: dict[str, Store]
+) -> None:
+    golden = whisper.load()
+    with loaded(stores["q8"], "q8", isa=isa, threads=threads) as (encoder, decoder):
+        session, other = decoder.session(), decoder.session()
+        hear(encoder, session, golden.features)
+        hear(encoder, other, golden.features[::-1].copy())
+        say(decoder, session, golden.tokens)
+        # Forks of the one, with another memory between them; one has several tokens to say.
+        sessions = [*(session.fork() for _ in range(5)), other, session.fork(), session.fork()]
+        said = [[7], [8], [9, 10, 11], [12], [13], golden.tokens[:3], [14], [7]]
+        want = [
+            say(decoder, each.fork(), tokens) for each, tokens in zip(sessions, said, strict=True)
+        ]
+        rows = [Row(each, tokens, "all") for each, tokens in zip(sessions, said, strict=True)]
+        got = programs.logits_of(decoder.step(rows, want_logits=True))
+        assert np.array_equal(got, np.concatenate(want))

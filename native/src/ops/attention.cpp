@@ -28,13 +28,18 @@ struct Shape {
         memory(static_cast<Op>(step.op) == Op::kMemoryAttention) {}
 };
 
-// A tile: queries [first, first + count) of a sequence's rows x group heads, in row order.
+// A tile: queries [first, first + count) of a sequence's rows x group heads, in row order; over
+// memory, of the rows of all sequences that share it.
 struct Tile {
   uint32_t sequence, kv_head, first, count;
 };
 
+uint32_t queries_of(const Sequence& s, const Shape& shape) {
+  return (shape.memory ? s.memory_rows : s.count) * shape.group;
+}
+
 uint32_t tiles_of(const Sequence& s, const Shape& shape) {
-  return (s.count * shape.group + shape.tile - 1) / shape.tile * shape.kv_heads;
+  return (queries_of(s, shape) + shape.tile - 1) / shape.tile * shape.kv_heads;
 }
 
 uint32_t count_tiles(const Batch& batch, const Shape& shape) {
@@ -50,7 +55,7 @@ Tile find_tile(const Batch& batch, const Shape& shape, uint32_t index) {
     n++;
   }
   const uint32_t first = index / shape.kv_heads * shape.tile;
-  const uint32_t queries = batch.sequences[n].count * shape.group;
+  const uint32_t queries = queries_of(batch.sequences[n], shape);
   return {n, index % shape.kv_heads, first, std::min(shape.tile, queries - first)};
 }
 

@@ -220,8 +220,9 @@ class _Draw:
         self._random = np.random.default_rng(seed)
 
     def __call__(self, logits: Logits) -> int:
-        chances = softmax(logits / self._temperature).astype(np.float64)
-        return int(self._random.choice(len(chances), p=chances / chances.sum()))
+        powers = np.exp((logits - logits.max()) / self._temperature)
+        sums = np.cumsum(powers, dtype=np.float64)
+        return int(np.searchsorted(sums, self._random.random() * sums[-1], side="right"))
 
 
 def _likeliest(logits: Logits) -> int:
