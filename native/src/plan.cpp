@@ -13,6 +13,7 @@ namespace {
 
 constexpr uint32_t kMaxRecords = 1u << 20;
 constexpr uint32_t kMaxWidth = 1u << 24;
+constexpr size_t kMaxBuffers = 4096;  // placing them takes time by the square of this
 
 std::string at(const char* kind, size_t index) {
   return std::string("plan: ") + kind + " " + std::to_string(index) + ": ";
@@ -74,9 +75,10 @@ void check_weights(const Plan& plan, uint64_t weights_size) {
 }
 
 void check_buffers(const Plan& plan) {
+  need(plan.buffers.size() <= kMaxBuffers, "plan: ", "too many buffers");
   for (size_t n = 0; n < plan.buffers.size(); n++) {
     const BufferRecord& b = plan.buffers[n];
-    need((b.group == 0 || b.group == 32 || b.group == 64) && b.output_rows <= 1 &&
+    need((b.group == 0 || b.group == 32 || b.group == 64) && b.rows <= 2 &&
              b.levels <= kMaxLevels && (b.group == 0) == (b.levels == 0),
          at("buffer", n), "unknown kind");
     need(b.width > 0 && b.width <= kMaxWidth, at("buffer", n), "width out of range");
@@ -132,7 +134,7 @@ class StepChecker {
 
   // Input n with a row for every token, whatever rows are wanted.
   void token_input(int n, uint32_t width) const {
-    ok(input(n, width).output_rows == 0, "input has the wrong rows");
+    ok(!input(n, width).per_output(), "input has the wrong rows");
   }
 
   // Input n as `width` floats a row.
@@ -152,9 +154,9 @@ class StepChecker {
     return b;
   }
 
-  void output(uint32_t width, uint32_t rows_like) const {
+  void output(uint32_t width, bool per_output) const {
     ok(out().width == width, "output width does not match");
-    ok(out().output_rows == rows_like, "output has the wrong rows");
+    ok(out().per_output() == per_output, "output has the wrong rows");
   }
 
   const WeightRecord& weight(uint32_t n, uint32_t rows, uint32_t cols) const {
@@ -189,7 +191,7 @@ class StepChecker {
     switch (static_cast<Op>(step_.op)) {
       case Op::kFeatures: {
         ok(out().group == 0 && width == plan_.header.features, "width is not the plan's features");
-        return output(width, 0);
+        return output(width, false);
       }
       case Op::kIm2col: {
         const uint32_t taps = integer(0, 3, 3), stride = integer(1, 1, 2);
@@ -199,17 +201,17 @@ class StepChecker {
         const uint32_t channels = width / (taps * frames / stride);
         whole_lanes(channels);
         for (uint32_t n = 0; n < frames; n++) token_input(static_cast<int>(n), channels);
-        return output(width, 0);
+        return output(width, false);
       }
       case Op::kGeluErf: {
         whole_lanes(width);
-        return output(width, input(0, width).output_rows);
+        return output(width, input(0, width).per_output());
       }
       case Op::kLayerNorm: {
         weight(0, 1, width);
         weight(1, 1, width);
         whole_lanes(width);
-        return output(width, input(0, width).output_rows);
+        return output(width, input(0, width).per_output());
       }
       case Op::kAddPosition: {
         ok(step_.weights == 1 && out().group == 0, "needs one weight and an f32 output");
@@ -218,7 +220,7 @@ class StepChecker {
         ok(positions >= plan_.header.context_length, "has fewer positions than the context");
         whole_lanes(width);
         token_input(0, width);
-        return output(width, 0);
+        return output(width, false);
       }
       case Op::kStoreMemory:
       case Op::kMemoryAttention: return check_memory();
@@ -227,38 +229,38 @@ class StepChecker {
         ok(step_.weights == 1 && out().group == 0, "needs one weight and an f32 output");
         const WeightRecord& w = plan_.weights[static_cast<size_t>(step_.weight[0])];
         ok(w.tiled == 1 && w.cols == width, "weight does not match");
-        output(width, 0);
+        output(width, false);
         return;
       }
       case Op::kLinear: return check_linear();
       case Op::kAdd:
       case Op::kMul: {
         ok(out().group == 0, "output is of the wrong kind");
-        const uint32_t rows = input(0, width).output_rows;
-        ok(input(1, width).output_rows == rows, "inputs have different rows");
+        const bool rows = input(0, width).per_output();
+        ok(input(1, width).per_output() == rows, "inputs have different rows");
         return output(width, rows);
       }
       case Op::kSilu:
       case Op::kGelu:
       case Op::kScale: {
         ok(out().group == 0, "output is of the wrong kind");
-        return output(width, input(0, width).output_rows);
+        return output(width, input(0, width).per_output());
       }
       case Op::kQuantize: {
         ok(out().group != 0, "output is of the wrong kind");
-        return output(width, input(0, width).output_rows);
+        return output(width, input(0, width).per_output());
       }
       case Op::kRmsNorm: {
         weight(0, 1, width);
         whole_lanes(width);
-        return output(width, input(0, width).output_rows);
+        return output(width, input(0, width).per_output());
       }
       case Op::kHeadNorm: {
         const uint32_t head_dim = integer(2, 16, 4096);
         ok(head_dim % 16 == 0 && width % head_dim == 0 && out().group == 0,
            "heads do not divide the width");
         weight(0, 1, head_dim);
-        return output(width, input(0, width).output_rows);
+        return output(width, input(0, width).per_output());
       }
       case Op::kRope: {
         const uint32_t head_dim = integer(2, 16, 4096);
@@ -266,16 +268,16 @@ class StepChecker {
            "heads do not divide the width");
         check_rotary(head_dim);
         token_input(0, width);
-        return output(width, 0);
+        return output(width, false);
       }
       case Op::kSwiglu:
       case Op::kGeglu: {
         whole_lanes(width);
-        return output(width, input(0, 2 * width).output_rows);
+        return output(width, input(0, 2 * width).per_output());
       }
       case Op::kOutputRows: {
-        ok(out().group == 0 && input(0, width).output_rows == 0, "rows do not match");
-        return output(width, 1);
+        ok(out().group == 0 && !input(0, width).per_output(), "rows do not match");
+        return output(width, true);
       }
       case Op::kAttention:
       case Op::kQkvAttention: return check_attention();
@@ -287,7 +289,7 @@ class StepChecker {
         ok(s.a == width, "slot does not match");
         weight(0, width, s.b);
         token_input(0, gated ? 3 * width : width);
-        return output(width, 0);
+        return output(width, false);
       }
     }
     ok(false, "unknown operation");
@@ -315,13 +317,13 @@ class StepChecker {
       rows += w.rows;
     }
     ok(rows == out().width, "output width does not match");
-    const uint32_t kind = input(0, cols, quantized).output_rows;
+    const bool per_output = input(0, cols, quantized).per_output();
     if (step_.in[1] >= 0) {
       const BufferRecord& residual = input(1, out().width);
-      ok(residual.output_rows == kind, "residual has other rows");
+      ok(residual.per_output() == per_output, "residual has other rows");
       ok(residual.width == out().width && step_.in_col[1] == 0, "residual is a view");
     }
-    output(out().width, kind);
+    output(out().width, per_output);
   }
 
   // Keys and values of the whole memory: stored, attended to, or both.
@@ -398,7 +400,7 @@ Plan read_plan(const void* data, uint64_t size, uint64_t weights_size) {
   check(plan.header.output < plan.buffers.size(), CACTUS_ERROR_PLAN,
         "plan: names an unknown output buffer");
   const BufferRecord& output = plan.buffers[plan.header.output];
-  check(output.group == 0 && output.output_rows &&
+  check(output.group == 0 && output.per_output() &&
             (plan.header.vocab_size == 0 || output.width == plan.header.vocab_size),
         CACTUS_ERROR_PLAN, "plan: the output buffer does not match the vocabulary");
   return plan;

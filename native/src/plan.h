@@ -64,10 +64,11 @@ struct WeightRecord {
 static_assert(sizeof(WeightRecord) == 32);
 
 struct BufferRecord {
-  uint32_t group;        // 0: f32, 32 or 64: integers with a scale per so many columns
-  uint32_t width;        // values of one row
-  uint32_t output_rows;  // 1: has a row per requested logit row, 0: per token
-  uint32_t levels;       // 0: f32, 1: 8 bits, 2: 12 bits
+  uint32_t group;   // 0: f32, 32 or 64: integers with a scale per so many columns
+  uint32_t width;   // values of one row
+  uint32_t rows;    // 1: has a row per requested logit row, else per token; 2: kept to be read
+  uint32_t levels;  // 0: f32, 1: 8 bits, 2: 12 bits
+  bool per_output() const { return rows == 1; }
 };
 static_assert(sizeof(BufferRecord) == 16);
 

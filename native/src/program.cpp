@@ -7,6 +7,7 @@
 #include <cstring>
 #include <new>
 
+#include "arena.h"
 #include "error.h"
 
 namespace cactus {
@@ -27,17 +28,18 @@ void release(std::vector<void*>& owner) {
   owner.clear();
 }
 
-uint64_t place(Buffer& buffer, uint32_t rows, const KernelTable& kernels,
-               std::vector<void*>& owner) {
+size_t bytes_of(const Buffer& buffer, uint32_t rows, const KernelTable& kernels) {
   const size_t values = static_cast<size_t>(rows) * buffer.stride;
+  if (buffer.group == 0) return values * sizeof(float);
+  return values / kGroup * static_cast<size_t>(kernels.panel_bytes[buffer.levels - 1]);
+}
+
+void place(Buffer& buffer, void* memory) {
   if (buffer.group == 0) {
-    buffer.values = static_cast<float*>(allocate(values * sizeof(float), owner));
-    return values * sizeof(float);
+    buffer.values = static_cast<float*>(memory);
+  } else {
+    buffer.panels = static_cast<uint8_t*>(memory);
   }
-  const size_t bytes =
-      values / kGroup * static_cast<size_t>(kernels.panel_bytes[buffer.levels - 1]);
-  buffer.panels = static_cast<uint8_t*>(allocate(bytes, owner));
-  return bytes;
 }
 
 Weight resolve(const WeightRecord& record, const uint8_t* base) {
@@ -127,16 +129,23 @@ Program::~Program() {
 
 void Program::make_buffers() {
   uint32_t widest = 16, queries = 16;
+  std::vector<uint64_t> sizes;
   for (const BufferRecord& record : plan_.buffers) {
     Buffer buffer{};
     buffer.group = record.group;
     buffer.levels = record.levels;
-    buffer.output_rows = record.output_rows != 0;
+    buffer.output_rows = record.per_output();
     buffer.width = record.width;
     buffer.stride = padded(record.width);
-    if (!buffer.output_rows) arena_bytes_ += place(buffer, max_rows_, kernels_, allocations_);
+    sizes.push_back(buffer.output_rows ? 0 : bytes_of(buffer, max_rows_, kernels_));
     buffers_.push_back(buffer);
     widest = std::max(widest, buffer.stride);
+  }
+  const Arena arena = place_buffers(plan_, sizes);
+  arena_bytes_ = arena.bytes;
+  uint8_t* memory = static_cast<uint8_t*>(allocate(arena.bytes, allocations_));
+  for (size_t b = 0; b < buffers_.size(); b++) {
+    if (!buffers_[b].output_rows) place(buffers_[b], memory + arena.offsets[b]);
   }
   for (const StepRecord& step : plan_.steps) {
     if (!attends(step) && !convolves(step)) continue;
@@ -158,7 +167,7 @@ void Program::make_output_buffers(uint32_t rows) {
   std::vector<Buffer> placed = buffers_;
   try {
     for (Buffer& buffer : placed) {
-      if (buffer.output_rows) place(buffer, rows, kernels_, blocks);
+      if (buffer.output_rows) place(buffer, allocate(bytes_of(buffer, rows, kernels_), blocks));
     }
   } catch (...) {
     release(blocks);

@@ -47,6 +47,8 @@ VIEWS = frozenset({"split"})
 
 DTYPES = {"f32": 0, "f16": 1, "bf16": 2, "q8": 3, "q4": 4, "q4_64": 5, "q4_0": 6}
 SLOTS = {"kv": 0, "conv": 1, "memory": 2}
+ROWS = {"token": 0, "output": 1, "kept": 2}
+"""What a buffer has a row for: a token, a wanted row of output, or a token whose value is kept."""
 LEVELS = {"int8": 1, "int12": 2}
 """Of int8 in an activation, by the name of what quantised activations are kept in."""
 
@@ -152,8 +154,10 @@ def with_int8_activations(blob: bytes) -> bytes:
     begin = HEADER.size + counts[0] * WEIGHT.size
     end = begin + counts[1] * BUFFER.size
     buffers = b"".join(
-        BUFFER.pack(group, width, wanted, levels if wanted else min(levels, LEVELS["int8"]))
-        for group, width, wanted, levels in BUFFER.iter_unpack(blob[begin:end])
+        BUFFER.pack(
+            group, width, rows, levels if rows == ROWS["output"] else min(levels, LEVELS["int8"])
+        )
+        for group, width, rows, levels in BUFFER.iter_unpack(blob[begin:end])
     )
     return blob[:begin] + buffers + blob[end:]
 
@@ -302,8 +306,8 @@ class _Builder:
             parts.append(WEIGHT.pack(DTYPES[t.dtype], t.rows, t.cols, tiled, t.offset, t.nbytes))
         for buffer in self.buffers:
             levels = LEVELS["int12"] if buffer.group else 0
-            flags = int(buffer.output_rows), levels
-            parts.append(BUFFER.pack(buffer.group, buffer.width, *flags))
+            rows = ROWS["output"] if buffer.output_rows else ROWS["kept" if self.keep else "token"]
+            parts.append(BUFFER.pack(buffer.group, buffer.width, rows, levels))
         for slot in self.graph.slots:
             heads, columns = (slot.kv_heads, slot.head_dim), (slot.width, slot.taps)
             sizes = columns if slot.kind == "conv" else heads
