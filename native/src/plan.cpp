@@ -224,6 +224,14 @@ class StepChecker {
       }
       case Op::kStoreMemory:
       case Op::kMemoryAttention: return check_memory();
+      case Op::kMemoryScores: {
+        const SlotRecord& s = slot(SlotKind::kMemory);
+        ok(s.b <= kMaxHeadDim && integer(2, 16, kMaxHeadDim) == s.b, "slot does not match");
+        integer(0, 0, static_cast<int32_t>(s.a) - 1);  // the head
+        ok(out().group == 0, "output is of the wrong kind");
+        token_input(0, s.a * s.b);
+        return output(width, 0);
+      }
       case Op::kEmbed: {
         ok(plan_.header.features == 0, "rows of features have no tokens");
         ok(step_.weights == 1 && out().group == 0, "needs one weight and an f32 output");

@@ -33,6 +33,7 @@ enum class Op : uint32_t {
   kAddPosition = 36,
   kStoreMemory = 37,
   kMemoryAttention = 38,
+  kMemoryScores = 39,
 };
 
 enum class DType : uint32_t {

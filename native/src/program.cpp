@@ -109,7 +109,8 @@ void Program::prepare() {
     if (step.op == static_cast<uint32_t>(Op::kEmbed)) {
       tokens_ = std::min(tokens_, weights_[static_cast<size_t>(step.weight[0])].rows);
     }
-    needs_memory_ |= step.op == static_cast<uint32_t>(Op::kMemoryAttention);
+    needs_memory_ |= step.op == static_cast<uint32_t>(Op::kMemoryAttention) ||
+                     step.op == static_cast<uint32_t>(Op::kMemoryScores);
   }
   seconds_.resize(plan_.steps.size());
   make_rotaries();

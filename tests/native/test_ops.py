@@ -51,7 +51,7 @@ def test_quantize_to_int8(isa: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("isa", TIERS)
-@pytest.mark.parametrize("op", ["attention", "qkv_attention"])
+@pytest.mark.parametrize("op", ["attention", "qkv_attention", "memory_scores"])
 def test_attention_over_int8(op: str, isa: str, tmp_path: Path) -> None:
     errors = []
     for case in CASES[op]:

@@ -29,7 +29,7 @@ VOCABULARY = 48
 """Rows of the embedding matrices that feed a case."""
 
 
-FEATURED = frozenset({"features", "im2col", "memory_attention", "store_memory"})
+FEATURED = frozenset({"features", "im2col", "memory_attention", "memory_scores", "store_memory"})
 """Ops of encoders: their case's inputs, of one width, are parts of the features of a row."""
 
 
@@ -58,7 +58,8 @@ class Case:
         flags = [str(key) for key, value in self.attrs.items() if value is True]
         extra = [str(len(self.attrs["inv_freq"]))] if "inv_freq" in self.attrs else []
         extra += [f"window{self.attrs['window']}"] if self.attrs.get("window") else []
-        extra += [f"{key}{self.attrs[key]}" for key in ("group", "stride") if key in self.attrs]
+        named = ("group", "stride", "head", "positions")
+        extra += [f"{key}{self.attrs[key]}" for key in named if key in self.attrs]
         extra += (
             [f"part{self.attrs['index']}of{self.attrs['parts']}"] if "parts" in self.attrs else []
         )
@@ -181,6 +182,21 @@ def _convolution(op: str, parts: int) -> list[Case]:
     ]
 
 
+def _memory_scores() -> list[Case]:
+    def attrs(head: int, heads: int, dim: int, positions: int) -> dict[str, Any]:
+        sizes = {"head": head, "kv_heads": heads, "head_dim": dim, "positions": positions}
+        return sizes | {"scale": dim**-0.5}
+
+    return [
+        Case("memory_scores", (heads * dim,) * 3, (), attrs(head, heads, dim, positions), chunks)
+        for head, heads, dim in ((1, 2, 16), (2, 3, 64), (0, 1, 48))
+        for chunks, positions in (
+            *((((1,),), 20), (((17,),), 16), (((5,), (1,), (12,)), 300), (((300,),), 290)),
+            *((((300,),), 700),),
+        )
+    ]
+
+
 CASES: dict[str, list[Case]] = {
     "embed": [
         Case("embed", (), ((v, w),), {}, r)
@@ -267,6 +283,7 @@ CASES: dict[str, list[Case]] = {
     ],
     "memory_attention": _memory("memory_attention"),
     "store_memory": _memory("store_memory"),
+    "memory_scores": _memory_scores(),
 }
 """The op tests' and benchmarks' table: at least one case for every op."""
 
@@ -326,9 +343,9 @@ def build(case: Case, *, quantized: int = 0) -> Built:
     slots = list(_slots(case))
     state = slots[0].name if slots else None
     op, effects = case.op, []
-    if op == "store_memory":  # is seen by what reads the memory afterwards
-        effects = [Node(op, tuple(sources[1:]), 0, attrs, (), state, "stored")]
-        op, sources = "memory_attention", sources[:1]
+    if op in ("store_memory", "memory_scores"):  # what is stored is seen by what reads the memory
+        effects = [Node("store_memory", tuple(sources[1:]), 0, attrs, (), state, "stored")]
+        op, sources = op.replace("store_memory", "memory_attention"), sources[:1]
     width = OPS[op].width([s.width for s in sources], list(case.weights), attrs)
     node = Node(op, tuple(sources), width, attrs, tuple(weights), state, "result")
     order = Graph.of([*effects, node], slots, graph_shapes).nodes

@@ -113,6 +113,15 @@ static inline void score_blocks(const AttendArgs& a, int block) {
   }
 }
 
+// The same for the blocks [begin, end).
+template <class Stored, int M>
+static inline void score(const AttendArgs& a, int begin, int end) {
+  constexpr int kBlocks = kAccumulators / M < 2 ? 1 : 2;
+  int block = begin;
+  for (; block + kBlocks <= end; block += kBlocks) score_blocks<Stored, M, kBlocks>(a, block);
+  if (block < end) score_blocks<Stored, M, 1>(a, block);
+}
+
 // Columns [d, d + 16 D) of the weighted sums of the values [begin, end).
 template <class Stored, int M, int D>
 static inline void sum_values(const AttendArgs& a, int begin, int end, int d) {
@@ -179,7 +188,6 @@ static inline void scale_weights(float* scores, const float* scales, int begin, 
 
 template <class Stored, int M>
 static void attend(const AttendArgs& a) {
-  constexpr int kBlocks = kAccumulators / M < 2 ? 1 : 2;
   int start = kPage, end = 0;
   for (int q = 0; q < M; q++) {
     start = a.start[q] < start ? a.start[q] : start;
@@ -187,9 +195,7 @@ static void attend(const AttendArgs& a) {
   }
   // Blocks that no query sees are left out; those that some do not see add exact zeros to these.
   const int begin = start / 16, blocks = (end + 15) / 16;
-  int scored = begin;
-  for (; scored + kBlocks <= blocks; scored += kBlocks) score_blocks<Stored, M, kBlocks>(a, scored);
-  if (scored < blocks) score_blocks<Stored, M, 1>(a, scored);
+  score<Stored, M>(a, begin, blocks);
   for (int q = 0; q < M; q++) {
     a.m[q] = mask_scores(a.scores + q * kPage, a.start[q], a.limit[q], begin, blocks);
   }
@@ -223,6 +229,19 @@ static inline void attend_count(const AttendArgs& a) {
 static void attend_page(const AttendArgs* args) {
   if (args->page.k_scales == nullptr) return attend_count<uint16_t>(*args);
   attend_count<int8_t>(*args);
+}
+
+template <class Stored, int M = kQueries>
+static inline void score_count(const AttendArgs& a) {
+  if constexpr (M > 1) {
+    if (a.count < M) return score_count<Stored, M - 1>(a);
+  }
+  score<Stored, M>(a, 0, kPage / 16);
+}
+
+static void score_page(const AttendArgs* args) {
+  if (args->page.k_scales == nullptr) return score_count<uint16_t>(*args);
+  score_count<int8_t>(*args);
 }
 
 static void attend_merge(float* m, float* l, float* o, float page_m, float page_l,

@@ -148,6 +148,8 @@ struct KernelTable {
   // Stores one key and value head at position `slot` (0..255) of a page.
   void (*kv_store)(const float* k, const float* v, int head_dim, int slot, const KvPage* page);
   void (*attend_page)(const AttendArgs* args);
+  // Only the scores, of all the page's positions, whatever a query sees.
+  void (*score_page)(const AttendArgs* args);
   // Folds a page's (m, l, o) into the running one.
   void (*attend_merge)(float* m, float* l, float* o, float page_m, float page_l,
                        const float* page_o, int head_dim);

@@ -36,6 +36,7 @@ const KernelTable CACTUS_TABLE(CACTUS_TIER) = {
     .rope = CACTUS_TIER::rope,
     .kv_store = CACTUS_TIER::kv_store,
     .attend_page = CACTUS_TIER::attend_page,
+    .score_page = CACTUS_TIER::score_page,
     .attend_merge = CACTUS_TIER::attend_merge,
     .conv = CACTUS_TIER::conv,
     .logit_stats = CACTUS_TIER::logit_stats,

@@ -324,6 +324,43 @@ void op_store_memory(const StepRecord& step, const Context& c) {
       });
 }
 
+// Scores of one head: each tile of queries with each page goes to one thread.
+void op_memory_scores(const StepRecord& step, const Context& c) {
+  const Buffer& out = c.buffer(step.out);
+  const uint32_t head = static_cast<uint32_t>(step.i[0]);
+  const uint32_t most = static_cast<uint32_t>(c.kernels().max_queries);
+  const int head_dim = step.i[2];
+  AttendArgs args{};
+  args.head_dim = head_dim;
+  args.q = packed_queries(c);
+  args.scores = c.scratch();
+  uint32_t piece = 0;
+  for (const Sequence& s : c.batch().sequences) {
+    for (uint32_t first = 0; first < s.count; first += most) {
+      const uint32_t count = std::min(most, s.count - first);
+      for (uint32_t begin = 0; begin < out.width; begin += kPage, piece++) {
+        if (piece % static_cast<uint32_t>(c.threads()) != static_cast<uint32_t>(c.thread)) continue;
+        const uint32_t width = std::min(uint32_t{kPage}, out.width - begin);
+        const uint32_t seen = std::min(width, s.memory - std::min(s.memory, begin));
+        if (seen != 0) {
+          for (uint32_t n = 0; n < count; n++) {
+            const float* q = columns(step, c, 0, s.first_row + first + n) + head * step.i[2];
+            c.kernels().scale(q, step.f[0], head_dim, packed_queries(c) + n * kQueryStride);
+          }
+          args.count = static_cast<int>(count);
+          args.page = s.session->kv(begin / kPage, static_cast<uint32_t>(step.slot), head);
+          c.kernels().score_page(&args);
+        }
+        for (uint32_t n = 0; n < count; n++) {
+          float* to = out.values + size_t{s.first_row + first + n} * out.stride + begin;
+          std::copy_n(args.scores + n * kPage, seen, to);
+          std::fill(to + seen, to + width, 0.0f);
+        }
+      }
+    }
+  }
+}
+
 // Merged q, k, v: head norms and rotary embedding on the way to the queries and the cache.
 void op_qkv_attention(const StepRecord& step, const Context& c) {
   const Shape shape(step, c.kernels());

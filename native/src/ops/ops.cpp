@@ -31,6 +31,7 @@ OpFunction find_op(Op op) {
     case Op::kAddPosition: return op_add_position;
     case Op::kStoreMemory: return op_store_memory;
     case Op::kMemoryAttention: return op_attention;
+    case Op::kMemoryScores: return op_memory_scores;
   }
   throw Error(CACTUS_ERROR_PLAN, "plan: unknown operation");
 }

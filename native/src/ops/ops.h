@@ -17,6 +17,7 @@ void op_attention(const StepRecord& step, const Context& c);
 void op_qkv_attention(const StepRecord& step, const Context& c);
 void op_causal_conv1d(const StepRecord& step, const Context& c);
 void op_store_memory(const StepRecord& step, const Context& c);
+void op_memory_scores(const StepRecord& step, const Context& c);
 void op_features(const StepRecord& step, const Context& c);
 void op_im2col(const StepRecord& step, const Context& c);
 void op_gelu_erf(const StepRecord& step, const Context& c);

@@ -55,8 +55,8 @@ class Slot:
 class Graph:
     """Nodes in an order that can be executed, the nodes whose values leave, state and weights.
 
-    The first of ``outputs`` is what a step returns; any others, of width 0, are there for what they
-    do to the state.
+    The first of ``outputs`` is what a step returns; others are there to be read after it, or, of
+    width 0, for what they do to the state.
     ``weights`` maps each checkpoint name to its shape: ``(rows, cols)`` or ``(n,)``.
     """
 

@@ -320,6 +320,18 @@ def memory_attention(
     return int(heads * head_dim)
 
 
+@op(attrs=("head", "kv_heads", "head_dim", "scale", "positions"), state="memory")
+def memory_scores(widths: Sequence[int], shapes: Sequence[Shape], attrs: Mapping[str, Any]) -> int:
+    """out[t, j] = scale * q[t,h]·K[j,h] of one head h, over the slot's first ``positions``
+
+    Behind the slot's end it is 0.
+    """
+    head, kv_heads, head_dim = attrs["head"], attrs["kv_heads"], attrs["head_dim"]
+    _need(0 <= head < kv_heads, f"head {head} of {kv_heads}")
+    _need(widths[0] == kv_heads * head_dim, f"q of {widths[0]}, want {kv_heads * head_dim}")
+    return int(attrs["positions"])
+
+
 @op(weights=1, attrs=("taps",), state="conv")
 def short_conv(widths: Sequence[int], shapes: Sequence[Shape], attrs: Mapping[str, Any]) -> int:
     """b, c, y = thirds of x; out = c * causal_conv1d(b * y)"""

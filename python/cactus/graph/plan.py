@@ -40,6 +40,7 @@ NATIVE_OPS: dict[str, int] = {
     "add_position": 36,
     "store_memory": 37,
     "memory_attention": 38,
+    "memory_scores": 39,
 }
 """Numbers of the ops in the native core. ``split`` is a view and has no step."""
 
@@ -93,8 +94,8 @@ class Plan:
     """What the native core runs.
 
     ``step_names`` are the node names in step order (for profiles); ``places`` tells for each node
-    name in which buffer and from which column on its value lies (valid after a step only if the
-    plan was built with ``keep``).
+    name in which buffer and from which column on its value lies (valid after a step only for
+    outputs, and if the plan was built with ``keep``).
     """
 
     blob: bytes
@@ -262,9 +263,11 @@ class _Builder:
         biases = [self._weight(name) for name in node.weights[count:]]
         keys = ("heads", "kv_heads", "head_dim", "taps", "window")
         integers = [attrs.get(key, 0) for key in keys]
-        attends = node.op in ("attention", "qkv_attention", "memory_attention")
+        attends = node.op in ("attention", "qkv_attention", "memory_attention", "memory_scores")
         if node.op == "im2col":
             integers[:2] = attrs["taps"], attrs["stride"]
+        if node.op == "memory_scores":
+            integers[0] = attrs["head"]
         first = attrs["scale"] if attends else attrs.get("eps", attrs.get("factor", 0.0))
         rotary_scale = attrs.get("rope_scale", 1.0) if attends else attrs.get("scale", 1.0)
         floats = [first, rotary_scale, attrs.get("norm_eps") or 0.0, 0.0]

@@ -379,6 +379,18 @@ def memory_attention(run: Run, node: Node, q: Array, *kv: Array) -> Array:
 
 
 @kernel
+def memory_scores(run: Run, node: Node, q: Array) -> Array:
+    head_dim, positions = node.attrs["head_dim"], node.attrs["positions"]
+    columns = slice(node.attrs["head"] * head_dim, (node.attrs["head"] + 1) * head_dim)
+    out = np.zeros((len(q), positions), np.float32)
+    for segment in run.segments:
+        rows = slice(segment.start, segment.stop)
+        keys = run.recall(node, segment)[:positions, columns]
+        out[rows, : len(keys)] = (q[rows, columns] * np.float32(node.attrs["scale"])) @ keys.T
+    return out
+
+
+@kernel
 def short_conv(run: Run, node: Node, x: Array) -> Array:
     b, c, y = np.split(x, 3, axis=1)
     return c * convolved(run, node, b * y)

@@ -357,7 +357,10 @@ class Program(_Handle):
         )
 
     def read(self, buffer: int, rows: int, width: int) -> NDArray[np.float32]:
-        """The values that the last step left in a plan's buffer, [rows, width]."""
+        """The values that the last step left in a plan's buffer, [rows, width].
+
+        They are an output's, or any node's where the plan was built with ``keep``.
+        """
         import numpy as np
 
         values = np.empty((rows, width), np.float32)

@@ -90,10 +90,10 @@ def test_op(op: str, machine: Machine, tmp_path: Path) -> None:
         all_equal(compare(case, tmp_path, "f32", *runs))
 
 
-@pytest.mark.parametrize("op", ["attention", "qkv_attention"])
+@pytest.mark.parametrize("op", ["attention", "qkv_attention", "memory_scores"])
 def test_attention_over_int8(op: str, machine: Machine, tmp_path: Path) -> None:
     runs = [partial(machine.program, isa=isa) for isa in ARM]
-    if FUSING and op == "attention":
+    if FUSING and op != "qkv_attention":
         runs.append(open_on(FUSING))
     for case in CASES[op]:
         all_equal(compare(case, tmp_path, "f32", *runs, kv="int8"))
