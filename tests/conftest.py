@@ -79,6 +79,16 @@ def _fetched_folder(source: PackageFolder, name: str) -> Path:
 @pytest.fixture(scope="session")
 def starter_folder(starter_gguf: Path) -> Path:
     """The starter model's weights folder; converted anew whenever the converter's code changes."""
+    return _converted(starter_gguf, STARTER.name, None)
+
+
+@pytest.fixture(scope="session")
+def whisper_folder(whisper_base: Path) -> Path:
+    """`whisper_base` as a weights folder, FP16; converted anew like the starter."""
+    return _converted(whisper_base, "whisper-base", "FP16")
+
+
+def _converted(source: Path, name: str, precision: str | None) -> Path:
     from filelock import FileLock
 
     import cactus.weights
@@ -88,11 +98,11 @@ def starter_folder(starter_gguf: Path) -> Path:
     code = hashlib.sha256()
     for file in sorted(Path(cactus.weights.__file__).parent.glob("*.py")):
         code.update(file.read_bytes())
-    target = CACHE / "converted" / code.hexdigest()[:16] / STARTER.name
+    target = CACHE / "converted" / code.hexdigest()[:16] / name
     target.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(target.parent / ".lock"):
+    with FileLock(target.parent / f".{name}.lock"):
         if not is_weights_folder(target):
-            convert(starter_gguf, target, None, None)
+            convert(source, target, precision, None)
     return target
 
 

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from cactus.types import Segment as Segment
     from cactus.types import StreamEvent as StreamEvent
     from cactus.types import Transcription as Transcription
+    from cactus.types import Word as Word
 
 __version__ = "0.1.0"
 
@@ -45,6 +46,7 @@ _HOMES = {
     "StreamEvent": "cactus.types",
     "Transcription": "cactus.types",
     "TranscriptionStream": "cactus.model",
+    "Word": "cactus.types",
     "cactus_audio_embed": "cactus.api",
     "cactus_complete": "cactus.api",
     "cactus_destroy": "cactus.api",
@@ -72,6 +74,7 @@ __all__ = [
     "StreamEvent",
     "Transcription",
     "TranscriptionStream",
+    "Word",
     "cactus_audio_embed",
     "cactus_complete",
     "cactus_destroy",

@@ -250,8 +250,8 @@ class Model:
         mono samples; arrays without it are at 16 kHz.
 
         Options are those of faster-whisper: `language` (None: detected), `task` ("transcribe",
-        "translate"), `beam_size` 5, `temperature`, `timestamps`, `initial_prompt`, `hotwords`,
-        `condition_on_previous_text`, `vad` ... (docs/speech.md).
+        "translate"), `beam_size` 5, `temperature`, `timestamps`, `word_timestamps`,
+        `initial_prompt`, `hotwords`, `condition_on_previous_text`, `vad` ... (docs/speech.md).
 
         Raises InvalidAudio, InvalidRequest naming the option, UnsupportedModel for a model of text,
         Cancelled if the model is closed meanwhile, ReentrantCall, ModelClosed.

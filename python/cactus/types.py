@@ -93,11 +93,33 @@ class Completion:
 
 
 @dataclass(frozen=True, slots=True)
+class Word:
+    """A word of a segment, with the blank and the marks around it; times are seconds.
+
+    `probability` is the average of its tokens'.
+    """
+
+    start: float
+    end: float
+    word: str
+    probability: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """``word``, ``start``, ``end`` and ``probability`` with 4 decimals, as JSON has them."""
+        return {
+            "word": self.word,
+            "start": self.start,
+            "end": self.end,
+            "probability": round(self.probability, 4),
+        }
+
+
+@dataclass(frozen=True, slots=True)
 class Segment:
     """A stretch of speech: what was said from `start` to `end`, in seconds of the recording.
 
     `avg_logprob`, `compression_ratio`, `no_speech_prob` and `temperature` are those of the window
-    that it was found in.
+    that it was found in. `words`, where they were asked for, are its text in pieces.
     """
 
     id: int
@@ -109,10 +131,14 @@ class Segment:
     avg_logprob: float
     compression_ratio: float
     no_speech_prob: float
+    words: tuple[Word, ...] | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """``start``, ``end`` and ``text``, as JSON has them."""
-        return {"start": self.start, "end": self.end, "text": self.text}
+        """``start``, ``end`` and ``text``, and ``words`` where there are any, as JSON has them."""
+        entry = {"start": self.start, "end": self.end, "text": self.text}
+        if self.words is None:
+            return entry
+        return entry | {"words": [word.to_dict() for word in self.words]}
 
 
 @dataclass(frozen=True, slots=True)

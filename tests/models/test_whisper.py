@@ -8,6 +8,8 @@ from cactus.graph.node import Graph
 from cactus.graph.passes import optimize
 from cactus.graph.reference import ReferenceProgram
 from cactus.graph.step import Row
+from cactus.speech.alignment import scores_name, with_scores
+from cactus.speech.search import softmax
 from tests.models import whisper
 from tests.tolerances import assert_close
 
@@ -56,6 +58,20 @@ def test_the_fused_graphs_say_the_same() -> None:
     session = decoder.session()
     encoder.step([Row(session, outputs="none", features=golden.features)])
     said = decoder.step([Row(session, golden.tokens, "all")], want_logits=True)
+    assert_close(np.stack([output.logits for output in said]), golden.logits, "f32", "logits")
+
+
+def test_cross_attention() -> None:
+    golden = whisper.load()
+    scored = with_scores(golden.decoder, whisper.HEADS, 50)
+    decoder = ReferenceProgram(scored, golden.tensors)
+    encoder = ReferenceProgram(golden.encoder, golden.tensors, vocab_size=0, shares=decoder)
+    session = decoder.session()
+    encoder.step([Row(session, outputs="none", features=golden.features)])
+    said = decoder.step([Row(session, golden.tokens, "all")], want_logits=True)
+    for layer, head in whisper.HEADS:
+        weights = softmax(decoder.dump[scores_name((layer, head))])
+        assert_close(weights, golden.cross[layer][head], "f32", f"layer {layer} head {head}")
     assert_close(np.stack([output.logits for output in said]), golden.logits, "f32", "logits")
 
 

@@ -18,6 +18,9 @@ from cactus.graph.step import Row
 from cactus.models.base import Architecture, load_architecture
 from tests.models.golden import FOLDER, read_tensors
 
+HEADS = ((0, 1), (1, 0), (1, 1))
+"""Some of its heads: layer and head."""
+
 
 @dataclass(frozen=True)
 class Golden:

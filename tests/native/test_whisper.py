@@ -14,6 +14,7 @@ from cactus.graph.node import Graph
 from cactus.graph.plan import build
 from cactus.graph.reference import ReferenceProgram
 from cactus.native import Program, Row
+from cactus.speech.alignment import Aligner, with_scores
 from cactus.stop_flag import StopFlag
 from tests.models import whisper
 from tests.native import programs
@@ -90,6 +91,31 @@ def test_every_precision_against_the_reference(
         hear(encoder, session, golden.features)
         got = say(decoder, session, golden.tokens)
     assert_close(got, programs.logits_of(want), "q12", f"{dtype} {isa}")
+
+
+@cases
+def test_cross_attention(isa: str, stores: dict[str, Store]) -> None:
+    golden, store = whisper.load(), stores["f32"]
+    found = set()
+    for threads, chunk in ((1, 32), (2, 5)):
+        with loaded(store, "f32", isa=isa, threads=threads) as (encoder, decoder):
+            graph = programs.fused(with_scores(golden.decoder, whisper.HEADS, 50), "f32")
+            plan = build(graph, store.tensors, vocab_size=320, context_length=64)
+            with Program(plan.blob, store.path, shares=decoder, chunk=chunk) as program:
+                session = decoder.session()
+                hear(encoder, session, golden.features)
+                aligner = Aligner(program, plan, whisper.HEADS)
+                got = aligner.align(session, golden.tokens, states=50, text=320)
+                part = aligner.align(session, golden.tokens, states=20, text=320)
+        for (layer, head), weights in zip(whisper.HEADS, got.weights, strict=True):
+            assert_close(weights, golden.cross[layer][head], "f16", f"layer {layer} head {head}")
+        first = got.weights[..., :20]  # the same scores, shared out among fewer states
+        np.testing.assert_allclose(part.weights, first / first.sum(axis=-1, keepdims=True), 1e-4)
+        powers = np.exp(golden.logits - golden.logits.max(axis=1, keepdims=True))
+        chances = powers[range(11), golden.tokens[1:]] / powers[:11].sum(axis=1)
+        assert_close(got.probabilities, chances, "f16", "probabilities")
+        found.add(got.weights.tobytes() + got.probabilities.tobytes())
+    assert len(found) == 1
 
 
 def test_the_same_bits_however_it_is_split(stores: dict[str, Store]) -> None:

@@ -22,7 +22,15 @@ def test_times_are_those_of_the_whole_sound(cut: Timeline) -> None:
     assert [cut.original(t, end=True) for t in (0, 1.5, 2.0, 2.5, 3.0)] == [1, 2.5, 3, 10.5, 11]
 
 
+def test_a_word_stays_in_the_stretch_of_its_middle(cut: Timeline) -> None:
+    assert cut.original_span(0.5, 1.0) == (1.5, 2.0)
+    assert cut.original_span(1.5, 2.2) == (2.5, 3)  # mostly before the cut
+    assert cut.original_span(1.9, 2.4) == (10, 10.4)  # mostly behind it
+    assert cut.original_span(2.9, 3.4) == (10.9, 11)
+
+
 def test_without_speech_there_is_nothing_to_move() -> None:
     silence = Timeline()
     assert list(silence.follow([np.zeros(16_000, np.float32)])) == []
     assert silence.original(2.0) == 2.0
+    assert silence.original_span(2.0, 2.5) == (2.0, 2.5)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +17,14 @@ from cactus.engine import check_memory, check_types
 from cactus.errors import UnsupportedModel
 from cactus.graph import passes, plan
 from cactus.graph.node import Graph
+from cactus.graph.plan import Plan
 from cactus.graph.step import Row
 from cactus.machine import choose_threads
 from cactus.models.base import load_architecture
 from cactus.models.whisper import FRAMES_PER_ROW, Config
 from cactus.native import Program
+from cactus.speech import alignment
+from cactus.speech.alignment import Aligner
 from cactus.speech.options import Options
 from cactus.speech.vocabulary import Vocabulary
 from cactus.speech.window import HOP
@@ -36,6 +40,7 @@ class SpeechEngine:
 
     ``encoder`` and ``decoder`` are programs that share sessions: a step of the encoder fills the
     memory that the decoder's tokens attend to. ``spectrogram`` makes log-mel frames.
+    ``make_aligner`` builds what finds the times of words.
     """
 
     name: str
@@ -46,6 +51,12 @@ class SpeechEngine:
     vocabulary: Vocabulary
     spectrogram: LogMel
     config: Config
+    make_aligner: Callable[[], Aligner]
+
+    @cached_property
+    def aligner(self) -> Aligner:
+        """Says where the decoder attends; built when it is first needed."""
+        return self.make_aligner()
 
     @property
     def context_length(self) -> int:
@@ -88,7 +99,9 @@ class SpeechEngine:
         return np.stack(given) if states else None
 
     def close(self) -> None:
-        """Free both programs and their memory."""
+        """Free the programs and their memory."""
+        if "aligner" in vars(self):
+            self.aligner.close()
         self.encoder.close()
         self.decoder.close()
 
@@ -116,35 +129,57 @@ def load_speech_engine(
         encoding = architecture.build_encoder()
         if encoding is None or not isinstance(config, Config):
             raise UnsupportedModel(f"{folder.name} ({config.model_type}) is no speech model")
-        words = _plan(architecture.build(), tensors, config.vocab_size, config.context_length)
-        sound = _plan(encoding, tensors, 0, config.source_positions)
+        make_plan = partial(_plan, tensors, kv, activations)
+        words = make_plan(architecture.build(), config.vocab_size, config.context_length)
+        sound = make_plan(encoding, 0, config.source_positions)
     mel = _spectrogram(folder, config)
     tokenizer = Tokenizer.load(folder)
-    vocabulary = Vocabulary.of(tokenizer, _generation(folder), config.vocab_size)
-    if kv == "int8":
-        words, sound = plan.with_int8_kv(words), plan.with_int8_kv(sound)
-    if activations == "int8":
-        words, sound = plan.with_int8_activations(words), plan.with_int8_activations(sound)
+    generation = _generation(folder)
+    vocabulary = Vocabulary.of(tokenizer, generation, config.vocab_size)
+    heads = alignment.alignment_heads(generation, config)
     data = folder / "model.safetensors"
-    decoder = Program(words, data, threads=threads, isa=isa, preload=preload)
+    decoder = Program(words.blob, data, threads=threads, isa=isa, preload=preload)
     try:
-        encoder = Program(sound, data, shares=decoder, chunk=config.source_positions)
+        encoder = Program(sound.blob, data, shares=decoder, chunk=config.source_positions)
     except BaseException:
         decoder.close()
         raise
+
+    def make_aligner() -> Aligner:
+        graph = alignment.with_scores(architecture.build(), heads, config.source_positions)
+        scoring = make_plan(graph, config.vocab_size, config.context_length)
+        program = Program(scoring.blob, data, shares=decoder, chunk=alignment.CHUNK)
+        return Aligner(program, scoring, heads)
+
     return SpeechEngine(
-        folder.name, config.model_type, encoder, decoder, tokenizer, vocabulary, mel, config
+        folder.name,
+        config.model_type,
+        encoder,
+        decoder,
+        tokenizer,
+        vocabulary,
+        mel,
+        config,
+        make_aligner,
     )
 
 
 def _plan(
-    graph: Graph, tensors: Mapping[str, PackedTensor], vocab_size: int, context_length: int
-) -> bytes:
+    tensors: Mapping[str, PackedTensor],
+    kv: str,
+    activations: str,
+    graph: Graph,
+    vocab_size: int,
+    context_length: int,
+) -> Plan:
     graph = passes.optimize(
         graph, lambda name: tensors[name].dtype, lambda name: tensors[name].rows
     )
     built = plan.build(graph, tensors, vocab_size=vocab_size, context_length=context_length)
-    return built.blob
+    blob = plan.with_int8_kv(built.blob) if kv == "int8" else built.blob
+    if activations == "int8":
+        blob = plan.with_int8_activations(blob)
+    return replace(built, blob=blob)
 
 
 def _spectrogram(folder: Path, config: Config) -> LogMel:

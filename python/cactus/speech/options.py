@@ -25,6 +25,7 @@ class Options:
     language: str | None = None
     task: str = "transcribe"
     timestamps: bool = True
+    word_timestamps: bool = False
     beam_size: int = 5
     best_of: int = 5
     patience: float = 1.0
@@ -72,6 +73,7 @@ _CHECKS: dict[str, Callable[[str, object], Any]] = {
     "language": _language,
     "task": text,
     "timestamps": boolean,
+    "word_timestamps": boolean,
     "beam_size": lambda n, v: integer(n, v, 1, 16),
     "best_of": lambda n, v: integer(n, v, 1, 16),
     "patience": lambda n, v: number(n, v, 0.1, 10),

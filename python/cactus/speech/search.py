@@ -230,9 +230,9 @@ def _likeliest(logits: Logits) -> int:
 
 
 def softmax(logits: NDArray[np.float32]) -> NDArray[np.float32]:
-    """exp(x) / sum(exp(x)) along a vector."""
-    powers = np.exp(logits - logits.max())
-    result: NDArray[np.float32] = powers / powers.sum()
+    """exp(x) / sum(exp(x)) along the last axis."""
+    powers = np.exp(logits - logits.max(axis=-1, keepdims=True))
+    result: NDArray[np.float32] = powers / powers.sum(axis=-1, keepdims=True)
     return result
 
 

@@ -44,3 +44,15 @@ class Timeline:
         if not self._begins:
             return seconds
         return (self._places[stretch] + sample - self._begins[stretch]) / SAMPLE_RATE
+
+    def original_span(self, start: float, end: float) -> tuple[float, float]:
+        """A word's times in the whole sound: in the stretch where its middle lies, no further."""
+        if not self._begins:
+            return start, end
+        stretch = max(0, bisect_right(self._begins, (start + end) / 2 * SAMPLE_RATE) - 1)
+        first, behind = self._begins[stretch], self._heard
+        if stretch + 1 < len(self._begins):
+            behind = self._begins[stretch + 1]
+        moved = self._places[stretch] - first
+        low, high = (min(max(round(t * SAMPLE_RATE), first), behind) for t in (start, end))
+        return (low + moved) / SAMPLE_RATE, (high + moved) / SAMPLE_RATE

@@ -13,13 +13,14 @@ from cactus.audio.decode import F32
 from cactus.generate.metrics import Stopwatch
 from cactus.speech.engine import SpeechEngine
 from cactus.speech.options import Options
-from cactus.speech.pieces import split
+from cactus.speech.pieces import Piece, split
 from cactus.speech.rules import Rules
 from cactus.speech.search import Answer, Search, compression_ratio
 from cactus.speech.timeline import Timeline
 from cactus.speech.window import FRAMES_PER_SECOND, HOP, Windows, until
+from cactus.speech.words import Timed, WordFinder
 from cactus.stop_flag import StopFlag
-from cactus.types import Segment
+from cactus.types import Segment, Word
 
 
 @dataclass
@@ -53,6 +54,7 @@ class Transcriber:
         self.prompt_tokens = self.answer_tokens = 0
         self._logprob, self._said, self._count = 0.0, 0, 0
         self.timeline = Timeline()
+        self._words = WordFinder(engine)
         self._past = _Past()
         self._timed = options.timestamps
         if options.initial_prompt.strip():
@@ -87,7 +89,7 @@ class Transcriber:
                 if frames == 0:
                     return
                 answer = self.hear(session, samples)
-                found, advance = self.take(answer, seek / FRAMES_PER_SECOND, frames)
+                found, advance = self.take(answer, seek / FRAMES_PER_SECOND, frames, session)
                 yield from found
                 seek += advance
 
@@ -171,33 +173,44 @@ class Transcriber:
         v = self.engine.vocabulary
         return self.engine.tokenizer.decode([id for id in tokens if v.is_text(id)])
 
-    def take(self, answer: Answer, begin: float, frames: int) -> tuple[list[Segment], int]:
+    def take(
+        self, answer: Answer, begin: float, frames: int, session: object = None
+    ) -> tuple[list[Segment], int]:
         """The segments of an answer, and by how many frames the window moves on.
 
         ``begin``: where the window begins, in seconds of what is heard; ``frames``: its length.
+        Words, where they are wanted, need the ``session`` that has heard the window; to look for
+        them is work that may be stopped (Cancelled).
         """
         self.seconds = self.timeline.original(begin + frames / FRAMES_PER_SECOND, end=True)
         if self.is_silence(answer):
             return [], frames
         pieces, advance = split(answer.tokens, self.engine.vocabulary, frames)
         ratio = self._ratio(answer)
+        # What comes behind is another window's: a word that is drawn there is not heard there.
+        words = self._find_words(pieces, begin, min(advance, frames), session)
         segments: list[Segment] = []
-        for piece in pieces:
+        for piece, said in zip(pieces, words, strict=True):
             text = self.text(piece.tokens)
             if piece.start == piece.end or not text.strip():
                 continue
             self._past.tokens += piece.tokens
+            start = round(self.timeline.original(begin + piece.start), 2)
+            end = round(self.timeline.original(begin + piece.end, end=True), 2)
+            if said:
+                start, end = said[0].start, said[-1].end
             segments.append(
                 Segment(
                     id=self._count,
-                    start=round(self.timeline.original(begin + piece.start), 2),
-                    end=round(self.timeline.original(begin + piece.end, end=True), 2),
+                    start=start,
+                    end=end,
                     text=text,
                     tokens=tuple(piece.tokens),
                     temperature=answer.temperature,
                     avg_logprob=answer.average,
                     compression_ratio=ratio,
                     no_speech_prob=answer.no_speech,
+                    words=said,
                 )
             )
             self._count += 1
@@ -208,6 +221,20 @@ class Transcriber:
         if not o.condition_on_previous_text or answer.temperature > o.prompt_reset_on_temperature:
             self._past.since = len(self._past.tokens)
         return segments, advance
+
+    def _find_words(
+        self, pieces: Sequence[Piece], begin: float, frames: int, session: object
+    ) -> Sequence[tuple[Word, ...] | None]:
+        """The words of each piece, with their times in the whole recording, if they are wanted."""
+        if not self.options.word_timestamps or session is None:
+            return [None] * len(pieces)
+        prompt = self.engine.vocabulary.prompt(self.language, self.options.task, False)
+        found = self._words.find(session, pieces, prompt, self.language, begin, frames, self.stop)
+        return [tuple(self._place(word, begin) for word in words) for words in found]
+
+    def _place(self, word: Timed, begin: float) -> Word:
+        start, end = self.timeline.original_span(begin + word.start, begin + word.end)
+        return Word(round(start, 2), round(end, 2), word.text, word.probability)
 
     def is_silence(self, answer: Answer) -> bool:
         """Whether nobody speaks: that is likely, and what was understood is not."""

@@ -1,0 +1,279 @@
+"""When each word was said, from where the decoder attended while it wrote it.
+
+Dynamic time warping over the cross-attention of the heads that follow the sound, as published with
+Whisper (Radford et al. 2022): text and time both only go forward, along the strongest attention.
+What a pause adds to a word is taken from it again by the published rules.
+"""
+
+from __future__ import annotations
+
+import string
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import chain, pairwise
+from statistics import median
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cactus.audio.decode import F32
+from cactus.models.whisper import FRAMES_PER_ROW
+from cactus.speech.engine import SpeechEngine
+from cactus.speech.pieces import Piece
+from cactus.speech.window import FRAMES_PER_SECOND
+from cactus.stop_flag import StopFlag
+
+STATES_PER_SECOND = FRAMES_PER_SECOND // FRAMES_PER_ROW
+"""States of the encoder, among which a word's times are found."""
+MEDIAN_WIDTH = 7
+LONGEST_USUAL = 0.7
+"""Seconds that a word usually takes at most; twice that is too long where a pause is near."""
+
+_WITHOUT_BLANKS = frozenset({"zh", "ja", "th", "lo", "my", "yue"})
+_MARKS = frozenset(string.punctuation)
+_OPENING = frozenset("\"'“¿([{-")
+_CLOSING = frozenset("\"'.。,，!！?？:：”)]}、")
+_ENDING = frozenset(".。!！?？")
+
+
+@dataclass
+class Timed:
+    """A word while it is put together: text, number of tokens, times in seconds of its window."""
+
+    text: str
+    tokens: int
+    start: float = 0.0
+    end: float = 0.0
+    probability: float = 0.0
+
+    @property
+    def length(self) -> float:
+        """Seconds from start to end."""
+        return self.end - self.start
+
+
+class WordFinder:
+    """The words of a recording's pieces, window by window."""
+
+    def __init__(self, engine: SpeechEngine) -> None:
+        self._engine = engine
+        self._since = 0.0  # when the last word was said, in seconds of the recording
+
+    def find(
+        self,
+        session: Any,
+        pieces: Sequence[Piece],
+        prompt: Sequence[int],
+        language: str | None,
+        begin: float,
+        frames: int,
+        stop: StopFlag | None = None,
+    ) -> list[list[Timed]]:
+        """The words of each piece of the window that is the memory of ``session``.
+
+        ``prompt`` says what was done (without times), ``begin`` where in the recording the window
+        lies, ``frames`` how much of its sound the pieces are said in. Raises Cancelled once
+        ``stop`` is set.
+        """
+        parts = [self._text(piece.tokens) for piece in pieces]
+        tokens = [*chain(*parts)]
+        states = frames // FRAMES_PER_ROW
+        if not tokens or states == 0:
+            return [[] for _ in pieces]
+        end = self._engine.vocabulary.end
+        said = [*prompt, *tokens, end][: self._engine.context_length]
+        found = self._engine.aligner.align(session, said, states=states, text=end, stop=stop)
+        # The row of a token tells where the next one is written: from the prompt's last one on.
+        rows = slice(len(prompt) - 1, len(prompt) + len(tokens))
+        first = warp(-attention_map(found.weights)[rows])
+        words = [split_words(self._spell(part), language) for part in parts]
+        every = [*chain(*words)]
+        set_times(every, first, found.probabilities[rows])
+        usual = usual_length(every)
+        shorten_at_marks(every, usual)
+        words = [attach_marks(each) for each in words]
+        for piece, each in zip(pieces, words, strict=True):
+            if each:
+                fit(each, piece.start, piece.end, self._since - begin, usual)
+                self._since = begin + each[-1].end
+        return words
+
+    def _text(self, tokens: Sequence[int]) -> list[int]:
+        return [id for id in tokens if self._engine.vocabulary.is_text(id)]
+
+    def _spell(self, tokens: Sequence[int]) -> list[str]:
+        stream = self._engine.tokenizer.stream()
+        parts = [*map(stream.push, tokens)]
+        return [*parts[:-1], *(part + stream.flush() for part in parts[-1:])]
+
+
+def attention_map(weights: F32) -> F32:
+    """Attention ``[heads, tokens, states]`` to ``[tokens, states]``: the heads' average.
+
+    Each state is in standard scores over the tokens first, and smoothed over its neighbours.
+    """
+    total = np.zeros(weights.shape[1:], np.float32)
+    for head in weights:
+        deviation = np.maximum(head.std(axis=0), np.float32(1e-10))
+        total += _smooth((head - head.mean(axis=0)) / deviation)
+    total /= len(weights)
+    return total
+
+
+def _smooth(scores: F32) -> F32:
+    """The median of the ``MEDIAN_WIDTH`` columns around each; the borders are mirrored."""
+    half, states = MEDIAN_WIDTH // 2, scores.shape[1]
+    if states <= half:
+        return scores
+    padded = np.pad(scores, ((0, 0), (half, half)), mode="reflect")
+    return _median([padded[:, i : i + states] for i in range(MEDIAN_WIDTH)])
+
+
+def _median(values: list[F32]) -> F32:
+    """The median of an odd number of arrays, element by element.
+
+    Of a little more than half of them neither the least nor the greatest can be it: both go, the
+    next one comes. On whole arrays that is ten times as fast as sorting.
+    """
+    held, waiting = values[: len(values) // 2 + 2], values[len(values) // 2 + 2 :]
+    while len(held) > 1:
+        for i in reversed(range(len(held) - 1)):
+            _order(held, i)
+        for i in range(1, len(held) - 1):
+            _order(held, i)
+        held, waiting = held[1:-1] + waiting[:1], waiting[1:]
+    return held[0]
+
+
+def _order(arrays: list[F32], i: int) -> None:
+    low, high = arrays[i : i + 2]
+    arrays[i : i + 2] = np.minimum(low, high), np.maximum(low, high)
+
+
+def warp(cost: F32) -> NDArray[np.intp]:
+    """The first state of each token on the cheapest way through ``cost`` ``[tokens, states]``.
+
+    The way begins at the first token and state, ends at the last ones, and each step goes on in
+    one or in both. Along a token the cost of every way in is a difference of prefix sums, so that
+    the best way to each state is a running minimum.
+    """
+    tokens, states = cost.shape
+    total = np.full(states + 1, np.inf)  # of the token before, shifted by one state
+    total[0] = 0.0
+    entry = np.empty((tokens, states), np.intp)
+    stays = np.empty((tokens, states), np.bool_)  # whether a token begins where the last one ends
+    for i, row in enumerate(cost.astype(np.float64)):
+        sums = np.cumsum(row)
+        way_in = np.minimum(total[:-1], total[1:]) - (sums - row)
+        best = np.minimum.accumulate(way_in)
+        entry[i] = np.maximum.accumulate(np.where(way_in <= best, np.arange(states), 0))
+        stays[i] = total[1:] < total[:-1]
+        total[0], total[1:] = np.inf, best + sums
+    first = np.empty(tokens, np.intp)
+    state = states - 1
+    for i in reversed(range(tokens)):
+        first[i] = state = entry[i, state]
+        state -= not stays[i, state]
+    return first
+
+
+def split_words(texts: Sequence[str], language: str | None) -> list[Timed]:
+    """The words of a text, given each token's part of it ("" while a character is incomplete).
+
+    A word begins with a blank or is a mark; in languages without blanks each character is one.
+    Their texts, joined, are the text.
+    """
+    units: list[Timed] = []
+    held = 0
+    for text in texts:
+        held += 1
+        if text:
+            units.append(Timed(text, held))
+            held = 0
+    if held:
+        units = units or [Timed("", 0)]
+        units[-1].tokens += held
+    if language in _WITHOUT_BLANKS:
+        return units
+    words = units[:1]
+    for unit in units[1:]:
+        if unit.text.startswith(" ") or unit.text.strip() in _MARKS:
+            words.append(unit)
+        else:
+            words[-1].text += unit.text
+            words[-1].tokens += unit.tokens
+    return words
+
+
+def attach_marks(words: Sequence[Timed]) -> list[Timed]:
+    """Opening marks become part of the word that follows, closing ones of the word before.
+
+    A word keeps its times: what a mark took was a pause.
+    """
+    joined: list[Timed] = []
+    opening: list[Timed] = []
+    for word in words:
+        mark = word.text.strip()
+        if word is not words[-1] and word.text.startswith(" ") and (not mark or mark in _OPENING):
+            opening.append(word)
+            continue
+        if joined and not opening and mark and set(mark) <= _CLOSING:
+            joined[-1].text += word.text
+            joined[-1].tokens += word.tokens
+            continue
+        word.text = "".join(each.text for each in opening) + word.text
+        word.tokens += sum(each.tokens for each in opening)
+        opening = []
+        joined.append(word)
+    return joined
+
+
+def set_times(words: Sequence[Timed], first: NDArray[np.intp], probabilities: F32) -> None:
+    """Times and probabilities of consecutive words, from those of their tokens.
+
+    ``first`` is where each token begins, and at its end where the last one ends.
+    """
+    token = 0
+    for word in words:
+        last = token + word.tokens
+        word.start = int(first[token]) / STATES_PER_SECOND
+        word.end = int(first[last]) / STATES_PER_SECOND
+        word.probability = float(probabilities[token:last].mean())
+        token = last
+
+
+def usual_length(words: Sequence[Timed]) -> float:
+    """Seconds that a word takes, by the median; 0 where no word takes any."""
+    return min(LONGEST_USUAL, median([word.length for word in words if word.length > 0] or [0.0]))
+
+
+def shorten_at_marks(words: Sequence[Timed], usual: float) -> None:
+    """Where a sentence ends, neither the mark nor the next word is longer than twice the usual."""
+    for before, word in pairwise(words):
+        if word.length <= 2 * usual:
+            continue
+        if word.text.strip() in _ENDING:
+            word.end = word.start + 2 * usual
+        elif before.text.strip() in _ENDING:
+            word.start = word.end - 2 * usual
+
+
+def fit(words: Sequence[Timed], start: float, end: float, since: float, usual: float) -> None:
+    """Take pauses from the first and the last word of a segment, which lasts from start to end.
+
+    ``since`` is when the last word before it was said. Words only become shorter.
+    """
+    first, last = words[0], words[-1]
+    second = words[1] if len(words) > 1 else None
+    if first.end - since > 4 * usual and (
+        first.length > 2 * usual or (second and second.end - first.start > 4 * usual)
+    ):
+        if second and second.length > 2 * usual:
+            first.end = second.start = second.end - 2 * usual
+        first.start = max(first.start, first.end - 2 * usual)
+    # Where the decoder's own times differ much, the word has been stretched over a pause.
+    if first.start + 0.5 < start < first.end:
+        first.start = max(first.start, min(first.end - usual, start))
+    if last.start < end < last.end - 0.5:
+        last.end = min(last.end, max(last.start + usual, end))
