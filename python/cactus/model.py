@@ -13,10 +13,10 @@ import os
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from cactus.audio import Audio, open_sound
+from cactus.closing import Closing
 from cactus.errors import CactusError, Cancelled, InvalidRequest, UnsupportedModel
 from cactus.generate.generation import Generation
 from cactus.generate.options import boolean, integer, parse_options
@@ -40,7 +40,7 @@ Messages = Sequence[Mapping[str, Any]] | str
 """Message dicts as the OpenAI API has them (`role`, `content`), or the same as a JSON string."""
 
 
-class Model:
+class Model(Closing):
     """A language model, or a speech model, in memory.
 
     `name_or_path`: a weights folder, a ``.gguf`` file, a hub id, or the name of a downloaded model.
@@ -344,17 +344,6 @@ class Model:
     def close(self) -> None:
         """End the running call with Cancelled and free the memory. Further calls do nothing."""
         self._turns.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
 
 class _Memory:

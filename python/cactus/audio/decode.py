@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
-from types import TracebackType
 from typing import IO, Any
 
 import numpy as np
@@ -18,6 +17,7 @@ from cactus.audio.formats import HEAD_BYTES, SUPPORTED, recognise
 from cactus.audio.mpeg import Mp3Data, find_frames
 from cactus.audio.source import View, open_bytes
 from cactus.audio.wav import find_samples
+from cactus.closing import Closing
 from cactus.errors import InvalidAudio
 
 F32 = NDArray[np.float32]
@@ -38,7 +38,7 @@ JUDGED_AFTER = 30
 """Seconds after which a sound of mostly impossible values is refused."""
 
 
-class AudioStream:
+class AudioStream(Closing):
     """A sound as an iterator of blocks f32 [BLOCK] at 16 kHz, the last one shorter.
 
     Full scale is ±1; only resampling goes a little beyond.
@@ -84,17 +84,6 @@ class AudioStream:
     def close(self) -> None:
         """Let go of the file; a second call does nothing. Exhausting the iterator does it, too."""
         self._close()
-
-    def __enter__(self) -> AudioStream:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        value: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
 
 def open_audio(source: str | os.PathLike[str] | bytes | IO[bytes]) -> AudioStream:

@@ -4,18 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterator
 from contextlib import suppress
-from types import TracebackType
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
+from cactus.closing import Closing
 from cactus.generate.turns import Call
-
-if TYPE_CHECKING:
-    from typing_extensions import Self
 
 T = TypeVar("T")
 
 
-class EventStream(Iterator[T]):
+class EventStream(Iterator[T], Closing):
     """The events of one call, computed while they are read. Read it to its end or close it."""
 
     def __init__(self, call: Call, events: Generator[T, None, None]) -> None:
@@ -38,14 +35,3 @@ class EventStream(Iterator[T]):
         # ValueError: another thread is reading it right now, and ends it at the next token.
         with suppress(ValueError):
             self._events.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()

@@ -12,9 +12,9 @@ import weakref
 from array import array
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from ..closing import Closing
 from ..errors import InsufficientMemory, InvalidRequest, ModelClosed
 from ..graph.step import Output, Row
 from . import _signatures as abi
@@ -23,7 +23,6 @@ from .library import check, load
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
-    from typing_extensions import Self
 
     from ..stop_flag import StopFlag
 
@@ -32,7 +31,7 @@ _OUTPUTS = {"none": abi.OUTPUTS_NONE, "last": abi.OUTPUTS_LAST, "all": abi.OUTPU
 MAX_SEED = (1 << 64) - 1
 
 
-class _Handle:
+class _Handle(Closing):
     """A native id with its destructor."""
 
     _noun = ""
@@ -54,17 +53,6 @@ class _Handle:
     def close(self) -> None:
         """Release the native object; a second call does nothing."""
         self._finalizer()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
 
 class Sampler(_Handle):

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from cactus.closing import Closing
 from cactus.errors import ModelFormatError, ModelNotFound
 from cactus.weights.files import parse_object, read_bytes, read_json
 from cactus.weights.layout import tile_nbytes
@@ -45,7 +46,7 @@ class PackedTensor:
 
 
 @dataclass
-class WeightsFolder:
+class WeightsFolder(Closing):
     """A checked weights folder; nothing of the tensors is read before it is asked for."""
 
     path: Path
@@ -107,12 +108,6 @@ class WeightsFolder:
     def close(self) -> None:
         """Close the file; a second call does nothing."""
         self._data.close()
-
-    def __enter__(self) -> WeightsFolder:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
 
 def _config(path: Path) -> dict[str, Any]:
