@@ -230,7 +230,7 @@ class StepChecker {
         integer(0, 0, static_cast<int32_t>(s.a) - 1);  // the head
         ok(out().group == 0, "output is of the wrong kind");
         token_input(0, s.a * s.b);
-        return output(width, 0);
+        return output(width, false);
       }
       case Op::kEmbed: {
         ok(plan_.header.features == 0, "rows of features have no tokens");

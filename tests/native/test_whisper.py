@@ -99,7 +99,7 @@ def test_cross_attention(isa: str, stores: dict[str, Store]) -> None:
     found = set()
     for threads, chunk in ((1, 32), (2, 5)):
         with loaded(store, "f32", isa=isa, threads=threads) as (encoder, decoder):
-            graph = programs.fused(with_scores(golden.decoder, whisper.HEADS, 50), "f32")
+            graph = programs.fused(with_scores(golden.decoder, whisper.HEADS, 64), "f32")
             plan = build(graph, store.tensors, vocab_size=320, context_length=64)
             with Program(plan.blob, store.path, shares=decoder, chunk=chunk) as program:
                 session = decoder.session()

@@ -307,9 +307,11 @@ class _Builder:
             t = self.tensors[name]
             tiled = int(t.layout == "tile")
             parts.append(WEIGHT.pack(DTYPES[t.dtype], t.rows, t.cols, tiled, t.offset, t.nbytes))
-        for buffer in self.buffers:
+        read = {self.place[node][0] for node in self.graph.outputs[1:]}
+        for index, buffer in enumerate(self.buffers):
             levels = LEVELS["int12"] if buffer.group else 0
-            rows = ROWS["output"] if buffer.output_rows else ROWS["kept" if self.keep else "token"]
+            kept = self.keep or index in read
+            rows = ROWS["output"] if buffer.output_rows else ROWS["kept" if kept else "token"]
             parts.append(BUFFER.pack(buffer.group, buffer.width, rows, levels))
         for slot in self.graph.slots:
             heads, columns = (slot.kv_heads, slot.head_dim), (slot.width, slot.taps)
