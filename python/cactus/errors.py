@@ -10,6 +10,7 @@ CactusError
 │   ├── ContextLengthExceeded    the prompt does not fit the model's context
 │   └── InvalidAudio         a sound file cannot be decoded
 │       └── UnsupportedAudio     it is another kind of file
+├── MicrophoneError          there is no microphone, or it has gone
 ├── NonFiniteLogits          the model produced NaN or infinity
 ├── InsufficientMemory       the memory is not there (also a MemoryError)
 ├── DownloadError            a model could not be fetched
@@ -66,6 +67,10 @@ class InvalidAudio(InvalidRequest):
 
 class UnsupportedAudio(InvalidAudio):
     """The file is of a kind that is not decoded; the message lists those that are."""
+
+
+class MicrophoneError(CactusError):
+    """There is no microphone, it cannot be used, or it has gone while it was listened to."""
 
 
 class NonFiniteLogits(CactusError):
