@@ -13,13 +13,20 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from cactus.cli.subtitles import FORMATS, TimedText, Writer
-from cactus.types import Metrics, Segment, Transcription
+from cactus.types import Metrics, Segment, Transcription, Word
 
 Cues = list[tuple[int, int, list[str]]]
 
 
 def segment(start: float, end: float, text: str) -> Segment:
     return Segment(0, start, end, text, (), 0.0, -0.5, 1.0, 0.0)
+
+
+def worded(*pieces: tuple[float, float, str]) -> Segment:
+    """A segment of words."""
+    words = tuple(Word(start, end, text, 0.5) for start, end, text in pieces)
+    text = "".join(word.word for word in words)
+    return Segment(0, 0.0, 1.0, text, (), 0.0, -0.5, 1.0, 0.0, words)
 
 
 def result(segments: Iterable[Segment]) -> Transcription:
@@ -114,7 +121,9 @@ texts = st.lists(
     max_size=6,
 ).map("".join)
 times = st.one_of(st.floats(-5, 20), st.floats(0, 1e7), st.sampled_from([math.nan, math.inf, 4e5]))
-segments = st.lists(st.builds(segment, times, times, texts), max_size=6)
+whole = st.builds(segment, times, times, texts)
+split = st.lists(st.tuples(times, times, texts), max_size=12).map(lambda each: worded(*each))
+segments = st.lists(st.one_of(whole, split), max_size=6)
 
 
 @given(segments)
@@ -132,20 +141,66 @@ def test_subtitles_are_read_back(
     said = [each for each in (words(one.text) for one in segments) if each]
     if form == "srt":  # which has no way to write an arrow
         said = [re.sub("-+->", "->", " ".join(each)).split() for each in said]
-    assert [" ".join(lines).split() for _, _, lines in cues] == said
+    got = [" ".join(lines).split() for _, _, lines in cues]
+    if any(one.words is not None for one in segments):  # where lines end is another matter
+        got, said = ["".join(map("".join, each)).replace("-", "") for each in (got, said)]
+    assert got == said
     now = 0
     for start, end, _ in cues:
         assert now <= start < end
         now = end
 
 
-@given(segments)
+@given(st.lists(whole, max_size=6))
 def test_times_in_order_are_not_changed(segments: list[Segment]) -> None:
     ordered = [segment(2 * i + 0.125, 2 * i + 1.25, each.text) for i, each in enumerate(segments)]
     expected = [
         (2000 * i + 125, 2000 * i + 1250) for i, each in enumerate(ordered) if words(each.text)
     ]
     assert [cue[:2] for cue in read_srt(written("srt", ordered))] == expected
+
+
+@given(st.lists(st.integers(1, 50), max_size=60), st.integers(1, 30), st.sampled_from("a字"))
+def test_subtitles_of_words_are_short(lengths: list[int], tenths: int, letter: str) -> None:
+    """Words of that many letters, each so many tenths of a second long."""
+    words = [
+        (i * tenths / 10, (i + 1) * tenths / 10, f" {letter * length}")
+        for i, length in enumerate(lengths)
+    ]
+    wide = 2 if letter == "字" else 1
+    for form, read in (("srt", read_srt), ("vtt", read_vtt)):
+        cues = read(written(form, [worded(*words)]))
+        said = [word for _, _, lines in cues for line in lines for word in line.split()]
+        assert said == [letter * length for length in lengths]
+        for start, end, lines in cues:
+            assert len(lines) <= 2 and end - start <= 7000
+            for line in lines:
+                columns = wide * len(line.replace(" ", "")) + line.count(" ")
+                assert columns <= 42 or " " not in line
+
+
+def test_a_subtitle_of_words_ends_with_a_sentence_and_has_the_times_of_its_words() -> None:
+    segment = worded(
+        *(
+            (0.5, 0.8, " No."),
+            (1, 1.4, " It"),
+            (1.4, 2, " was."),
+            (3, 3.5, " We"),
+            (4, 4.5, " had."),
+        ),
+        *((5, 5.5, " Everything"), (5.5, 6, " that"), (6, 6.5, " was"), (6.5, 7, " before")),
+        *((7, 7.5, " us"), (7.5, 8, ","), (8, 8.5, " and"), (8.5, 9, " more.")),
+    )
+    assert written("srt", [segment]) == (
+        "1\n00:00:00,500 --> 00:00:02,000\nNo. It was.\n\n"
+        "2\n00:00:03,000 --> 00:00:04,500\nWe had.\n\n"
+        "3\n00:00:05,000 --> 00:00:09,000\nEverything that was before us, and more.\n\n"
+    )
+    # Elsewhere a segment stays whole.
+    assert written("text", [segment]).count("\n") == 1
+    assert written("tsv", [segment]).splitlines()[1].startswith("0\t1000\tNo. It")
+    words = json.loads(written("json", [segment]))["segments"][0]["words"]
+    assert words[1] == {"word": " It", "start": 1, "end": 1.4, "probability": 0.5}
 
 
 def test_a_hundred_hours() -> None:
@@ -179,4 +234,5 @@ def test_json_is_one_line_with_all_there_is() -> None:
     row = json.loads(text)
     assert row["text"] == 'Größe "x"\ny'
     assert (row["file"], row["language"], row["notes"]) == ("a.wav", "en", ["odd"])
+    assert "words" not in row["segments"][0]
     assert row["segments"][0]["text"] == ' Größe "x"\n' and row["segments"][1]["start"] == 1

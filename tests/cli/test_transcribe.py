@@ -99,6 +99,15 @@ def test_options_reach_the_model(run, recordings: Path) -> None:
     assert greedy != heard
 
 
+def test_words_have_times(run, recordings: Path) -> None:
+    status, out, _ = run(recordings / "short.wav", "--words", "--format", "json")
+    for segment in json.loads(out)["segments"]:
+        assert "".join(word["word"] for word in segment["words"]) == segment["text"]
+    assert status == 0 and "words" in out
+    status, out, _ = run(recordings / "short.wav", "--words", "--format", "srt")
+    assert status == 0 and out.startswith("1\n00:00:0")
+
+
 @pytest.mark.parametrize("form", ["text", "json", "srt", "vtt", "tsv"])
 def test_files_are_written_into_a_folder(run, recordings: Path, tmp_path: Path, form: str) -> None:
     target = tmp_path / "new" / "folder"

@@ -9,12 +9,21 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from html import escape
+from unicodedata import east_asian_width
 
 from cactus.cli.text import printable
-from cactus.types import Segment, Transcription
+from cactus.types import Segment, Transcription, Word
+
+WIDTH, LINES = 42, 2
+"""Columns and lines of a subtitle that is made of words; only one long word is wider."""
+
+SHORTEST, LONGEST = 1.0, 7.0
+"""Seconds: the end of a sentence ends such a subtitle after the one, any word after the other."""
+
+_SENTENCE_ENDS = tuple(".?!…。？！")
 
 
 @dataclass(frozen=True)
@@ -33,6 +42,9 @@ class Writer:
     each segment.
     """
 
+    splits = False
+    """Whether a segment with words becomes several cues."""
+
     def __init__(self) -> None:
         self._now = 0  # milliseconds at which the last cue ended
 
@@ -49,16 +61,17 @@ class Writer:
         return ""
 
     def cues(self, segment: Segment) -> Iterator[Cue]:
-        """The segment as one cue in the order of time, or none where its text is empty."""
-        lines = _lines(segment.text)
-        if lines:
-            yield self.place(segment.start, segment.end, lines)
-
-    def place(self, start: float, end: float, lines: list[str]) -> Cue:
-        """A cue behind those before it; it lasts a millisecond at least."""
-        first = max(_milliseconds(start), self._now)
-        self._now = max(_milliseconds(end), first + 1)
-        return Cue(first, self._now, tuple(lines))
+        """The segment as cues in the order of time; none where its text is empty."""
+        if self.splits and segment.words is not None:
+            parts = split(segment.words)
+        else:
+            parts = iter([(segment.start, segment.end, _lines(segment.text))])
+        for start, end, lines in parts:
+            if lines:
+                # Behind those before it, and for a millisecond at least.
+                first = max(_milliseconds(start), self._now)
+                self._now = max(_milliseconds(end), first + 1)
+                yield Cue(first, self._now, tuple(lines))
 
     def write(self, cue: Cue) -> str:
         """One cue as text."""
@@ -75,6 +88,8 @@ class TimedText(Writer):
 class SubRip(Writer):
     """.srt: numbered from 1."""
 
+    splits = True
+
     def __init__(self) -> None:
         super().__init__()
         self._number = 0
@@ -89,6 +104,8 @@ class SubRip(Writer):
 
 class WebVtt(Writer):
     """.vtt, in which ``<`` and ``&`` would begin markup."""
+
+    splits = True
 
     def begin(self) -> str:
         return "WEBVTT\n"
@@ -124,7 +141,7 @@ class Json(Writer):
             "duration": result.duration,
             "finish_reason": result.finish_reason,
             "notes": result.notes,
-            "segments": [asdict(segment) for segment in result.segments],
+            "segments": [_row(segment) for segment in result.segments],
         }
         return json.dumps(row, ensure_ascii=False) + "\n"
 
@@ -137,6 +154,34 @@ FORMATS: dict[str, tuple[str, type[Writer]]] = {
     "tsv": (".tsv", Table),
 }
 """By name: how a file's name ends, and what writes it."""
+
+
+def split(words: Iterable[Word]) -> Iterator[tuple[float, float, list[str]]]:
+    """Words as subtitles (start and end in seconds, lines), as full as `WIDTH` and the rest say."""
+    lines: list[str] = []
+    start = end = 0.0
+    text = ""
+    for word in words:
+        text += printable(" ".join(word.word.splitlines()))
+        if not text.strip():
+            continue
+        if lines and (
+            word.end - start > LONGEST
+            or (end - start >= SHORTEST and lines[-1].endswith(_SENTENCE_ENDS))
+            or (len(lines) == LINES and _width(lines[-1] + text) > WIDTH)
+        ):
+            yield start, end, lines
+            lines = []
+        if not lines:
+            start, lines = word.start, [text.strip()]
+        elif _width(lines[-1] + text) <= WIDTH:
+            lines[-1] += text.rstrip()
+        else:
+            lines.append(text.strip())
+        end = word.end
+        text = text[len(text.rstrip()) :]
+    if lines:
+        yield start, end, lines
 
 
 def clock(milliseconds: int, *, hours: bool = False, point: str = ".") -> str:
@@ -152,3 +197,15 @@ def _milliseconds(seconds: float) -> int:
 
 def _lines(text: str) -> list[str]:
     return [line for each in text.splitlines() if (line := printable(each).strip())]
+
+
+def _row(segment: Segment) -> dict[str, object]:
+    row = asdict(segment)
+    if segment.words is None:
+        del row["words"]
+    return row
+
+
+def _width(text: str) -> int:
+    """Columns; a character of East Asia takes two."""
+    return sum(2 if east_asian_width(each) in "WF" else 1 for each in text.rstrip())

@@ -53,6 +53,9 @@ LOOKS_A_SECOND = 4
     help="text has a line for each segment, on a terminal with its times; json one for each FILE.",
 )
 @click.option(
+    "--words", is_flag=True, help="Times of words: in json, and for subtitles of at most two lines."
+)
+@click.option(
     "--output",
     type=click.Path(file_okay=False, path_type=Path),
     metavar="DIR",
@@ -83,6 +86,7 @@ def command(
     language: str | None,
     task: str,
     form: str,
+    words: bool,
     output: Path | None,
     prompt: str | None,
     hotwords: str | None,
@@ -115,6 +119,7 @@ def command(
     options = {
         "language": language,
         "task": task,
+        "word_timestamps": words,
         "initial_prompt": prompt and whole_characters(prompt),
         "hotwords": hotwords and whole_characters(hotwords),
         "beam_size": beam_size,
