@@ -219,7 +219,7 @@ class Model(Closing):
         engine = self._text_engine()
         checked = parse_options(options, vocab_size=engine.program.vocab_size)
         self._turns.register(call)
-        requests = prepare_many(engine, conversations, checked, lambda: call.stopped)
+        requests = prepare_many(engine, conversations, checked, call.flag)
         return complete_many(engine, self._turns, call, requests)
 
     def _generation(self, messages: Messages, options: Mapping[str, Any], call: Call) -> Generation:
@@ -336,8 +336,9 @@ class Model(Closing):
     def stop(self) -> None:
         """End every running and waiting call; each returns what it has so far.
 
-        Works from any thread, callback or signal handler, within one token or one chunk of the
-        prompt. Nothing happens, and nothing is remembered, when no call is in flight.
+        Works from any thread, callback or signal handler, at once: a step that reads a chunk of the
+        prompt or 30 seconds of sound ends half-way. Nothing happens, and nothing is remembered,
+        when no call is in flight.
         """
         self._turns.stop()
 

@@ -22,6 +22,7 @@ from cactus.generate.prefix import Conversation
 from cactus.generate.reasoning import Reasoning
 from cactus.generate.speculation import StepCosts
 from cactus.generate.turns import Call, Turns
+from cactus.stop_flag import StopFlag
 from cactus.types import Completion, StreamEvent
 
 END = 256
@@ -124,7 +125,9 @@ class ScriptedProgram:
         self.sessions.append(ScriptedSession(grain=self.grain, family=self.sessions))
         return self.sessions[-1]
 
-    def step(self, rows: Sequence[ScriptedRow]) -> list[ScriptedOutput]:
+    def step(
+        self, rows: Sequence[ScriptedRow], *, stop: StopFlag | None = None
+    ) -> list[ScriptedOutput]:
         tokens = [token for row in rows for token in row.tokens]
         assert not self.closed, "a step after the program was closed"
         assert not any(row.session.closed for row in rows), "a step in a closed session"

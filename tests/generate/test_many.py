@@ -33,6 +33,7 @@ from cactus.generate.answer import Request
 from cactus.generate.many import LANES, WORTH_SHARING, Many
 from cactus.generate.options import parse_options
 from cactus.model import Model
+from cactus.stop_flag import StopFlag
 from cactus.types import Completion
 
 SYSTEM = "s:You answer as a parrot would.\n"
@@ -43,7 +44,7 @@ def request(prompt: str, **raw: Any) -> Request:
 
 
 def run(engine: Any, prompts: Sequence[str], **raw: Any) -> list[Any]:
-    group = Many(engine, [request(prompt, **raw) for prompt in prompts], lambda: False)
+    group = Many(engine, [request(prompt, **raw) for prompt in prompts], StopFlag())
     group.run()
     return group.results()
 

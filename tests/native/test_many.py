@@ -17,6 +17,7 @@ from cactus.generate.options import parse_options
 from cactus.generate.prefix import Conversation
 from cactus.generate.turns import Call, Turns
 from cactus.native import Row, Sampler
+from cactus.stop_flag import StopFlag
 from cactus.types import Completion
 from tests.generate.scripted import ByteTokenizer
 from tests.models import golden
@@ -81,7 +82,7 @@ def test_every_answer_has_the_bits_it_has_alone(
     vocabulary = engine.program.vocab_size
     checked = parse_options(options, vocab_size=vocabulary)
     requests = [Request(prompt, checked) for prompt in prompts(vocabulary, shared)]
-    group = Many(engine, requests, lambda: False)
+    group = Many(engine, requests, StopFlag())
     group.run()
     for request, done in zip(requests, group.results(), strict=True):
         expected = alone(engine, request)

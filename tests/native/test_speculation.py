@@ -14,6 +14,7 @@ from cactus.generate.loop import Progress, sample_tokens
 from cactus.generate.prefix import Conversation
 from cactus.generate.speculation import Speculation, StepCosts
 from cactus.native import Output, Program, Row, Sampler
+from cactus.stop_flag import StopFlag
 from tests.models import golden
 from tests.native import programs
 from tests.native.conftest import Packed
@@ -41,8 +42,8 @@ class Recorder:
     def session(self) -> Any:
         return self._program.session()
 
-    def step(self, rows: Sequence[Row]) -> list[Output]:
-        outputs = self._program.step(rows)
+    def step(self, rows: Sequence[Row], *, stop: StopFlag | None = None) -> list[Output]:
+        outputs = self._program.step(rows, stop=stop)
         self.steps += 1
         (row,) = rows
         if row.outputs == "all":
@@ -84,7 +85,7 @@ def answer(
     conversation.rewind(prompt)
     with Sampler() as sampler:
         progress = Progress(Row, conversation, prompt, sampler, guess)
-        outputs = islice(sample_tokens(program, progress, lambda: False), COUNT)
+        outputs = islice(sample_tokens(program, progress, StopFlag()), COUNT)
         return [(output.token, output.logprob, output.entropy) for output in outputs]
 
 

@@ -6,11 +6,13 @@ import random
 import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from cactus.errors import Cancelled
+from cactus.model import Model
 from cactus.native import Program, Row, Session
 from cactus.stop_flag import StopFlag
 from tests.models import golden
@@ -69,3 +71,27 @@ def test_stopped_at_any_moment_by_another_thread(program: Program) -> None:
         assert np.array_equal(logits(program, session, tokens), want)
         session.close()
     assert stopped > 0
+
+
+def test_a_chat_that_is_stopped_inside_a_step_goes_on_as_if_it_had_not_begun(
+    tiny_model: Path,
+) -> None:
+    messages = [{"role": "user", "content": "abc " * 100}]
+    with Model(tiny_model, threads=2) as model:
+        want = model.chat(messages, max_tokens=8)
+        model.reset()
+        begun = time.perf_counter()
+        model.chat(messages, max_tokens=1)
+        usual, cancelled = time.perf_counter() - begun, 0
+        for part in range(40):
+            model.reset()
+            timer = threading.Timer(usual * part / 30, model.stop)
+            timer.start()
+            done = model.chat(messages, max_tokens=8)
+            timer.join()
+            if done.finish_reason == "cancelled":
+                cancelled += 1
+                assert want.tokens[: len(done.tokens)] == done.tokens
+            again = model.chat(messages, max_tokens=8)
+            assert (again.tokens, again.logprobs) == (want.tokens, want.logprobs)
+        assert cancelled > 0

@@ -10,6 +10,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
+from cactus.stop_flag import StopFlag
+
 Outputs = Literal["last", "all", "none"]
 
 
@@ -55,7 +57,10 @@ class Program(Protocol):
     @property
     def chunk(self) -> int: ...
     def session(self) -> Any: ...
-    def step(self, rows: Any, /) -> Sequence[Any]: ...
+    def step(self, rows: Any, /, *, stop: StopFlag | None = None) -> Sequence[Any]:
+        """Run the rows; Cancelled, with the sessions as they were, once `stop` is set."""
+        ...
+
     def close(self) -> None: ...
 
 

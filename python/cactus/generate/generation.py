@@ -85,7 +85,7 @@ class Generation:
         try:
             answer.cached = conversation.rewind(prompt)
             progress = Progress(engine.row, conversation, prompt, sampler, self._speculation())
-            for output in sample_tokens(engine.program, progress, lambda: call.stopped):
+            for output in sample_tokens(engine.program, progress, call.flag):
                 for event in answer.take(output):
                     yield from self._show(event)
                 if answer.reason is not None:

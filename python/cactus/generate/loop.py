@@ -11,10 +11,11 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from cactus.errors import InsufficientMemory, NonFiniteLogits
+from cactus.errors import Cancelled, InsufficientMemory, NonFiniteLogits
 from cactus.generate.contract import Output, Program, Sampler
 from cactus.generate.prefix import Conversation
 from cactus.generate.speculation import Speculation
+from cactus.stop_flag import StopFlag
 
 
 class Progress:
@@ -104,16 +105,17 @@ class Progress:
         self._conversation.cut(len(self._conversation.tokens))
 
 
-def sample_tokens(
-    program: Program, progress: Progress, stopped: Callable[[], bool]
-) -> Iterator[Output]:
+def sample_tokens(program: Program, progress: Progress, stop: StopFlag) -> Iterator[Output]:
     """Read what is new of the prompt, then yield one chosen token after another, without end.
 
-    Ends early, between two native calls, when `stopped` says so. Raises NonFiniteLogits.
+    Ends early, in the middle of a step too, when `stop` is set. Raises NonFiniteLogits.
     """
-    while not stopped():
+    while not stop:
         try:
-            outputs = program.step([progress.row(program.chunk)])
+            outputs = program.step([progress.row(program.chunk)], stop=stop)
+        except Cancelled:
+            progress.failed()
+            return
         except (NonFiniteLogits, InsufficientMemory):
             if progress.guesses == 0:
                 raise
@@ -122,5 +124,5 @@ def sample_tokens(
             outputs = program.step([progress.row(program.chunk, guessing=False)])
         for output in progress.take(outputs):
             yield output
-            if stopped():
+            if stop:
                 return

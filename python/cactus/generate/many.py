@@ -9,16 +9,23 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping, Sequence, Sized
+from collections.abc import Iterable, Mapping, Sequence, Sized
 from typing import TYPE_CHECKING, Any
 
-from cactus.errors import CactusError, InsufficientMemory, InvalidRequest, NonFiniteLogits
+from cactus.errors import (
+    CactusError,
+    Cancelled,
+    InsufficientMemory,
+    InvalidRequest,
+    NonFiniteLogits,
+)
 from cactus.generate.answer import Answer, Request
 from cactus.generate.loop import Progress
 from cactus.generate.options import Options
 from cactus.generate.prefix import Conversation, common_prefix
 from cactus.generate.prompt import build_request
 from cactus.generate.turns import Call, Turns
+from cactus.stop_flag import StopFlag
 from cactus.types import Completion
 
 if TYPE_CHECKING:
@@ -37,7 +44,7 @@ def prepare_many(
     engine: Engine,
     conversations: Iterable[Sequence[Mapping[str, Any]] | str],
     options: Options,
-    stopped: Callable[[], bool],
+    stop: StopFlag,
 ) -> list[Request | CactusError]:
     """A request for each conversation, or the error that is its result.
 
@@ -52,7 +59,7 @@ def prepare_many(
         )
     requests: list[Request | CactusError] = []
     for messages in conversations:
-        if stopped():
+        if stop:
             requests.append(Request([], options))
             if isinstance(conversations, Sized):
                 continue
@@ -78,7 +85,7 @@ def complete_many(
     What concerns one request alone becomes its result. Raises what ends the call as a whole:
     Cancelled if the model was closed meanwhile, ReentrantCall.
     """
-    many = Many(engine, requests, lambda: call.stopped)
+    many = Many(engine, requests, call.flag)
     try:
         if turns.enter(call):
             many.run()
@@ -121,11 +128,11 @@ class Many:
         self,
         engine: Engine,
         requests: Sequence[Request | CactusError],
-        stopped: Callable[[], bool],
+        stop: StopFlag,
     ) -> None:
         self._engine = engine
         self._requests = requests
-        self._stopped = stopped
+        self._stop = stop
         self._results: list[Result | None] = [
             request if isinstance(request, CactusError) else None for request in requests
         ]
@@ -139,7 +146,7 @@ class Many:
     def run(self) -> None:
         """Answer until all are answered, or until stopped."""
         try:
-            while not self._stopped():
+            while not self._stop:
                 self._admit()
                 if not self._lanes:
                     break
@@ -231,7 +238,11 @@ class Many:
     def _step(self, parts: Sequence[tuple[Lane, int]]) -> None:
         rows = [lane.progress.row(most) for lane, most in parts]
         try:
-            outputs = self._engine.program.step(rows)
+            outputs = self._engine.program.step(rows, stop=self._stop)
+        except Cancelled:
+            for lane, _ in parts:
+                lane.progress.failed()
+            return
         except (NonFiniteLogits, InsufficientMemory) as error:
             for lane, _ in parts:
                 lane.progress.failed()

@@ -13,12 +13,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import (
+    Cancelled,
     ContextLengthExceeded,
     InvalidRequest,
     ModelClosed,
     ModelFormatError,
     NonFiniteLogits,
 )
+from ..stop_flag import StopFlag
 from .node import Graph, Node, Slot
 from .reference_ops import KERNELS, Array, Quantized, Segment, int8_rounded
 from .step import Output, Row
@@ -257,17 +259,22 @@ class ReferenceProgram:
             return _History(2 * slot.kv_heads * slot.head_dim, dtype, group)
         return _History(slot.width, np.float32)
 
-    def step(self, rows: Sequence[Row], *, want_logits: bool = False) -> list[Output]:
+    def step(
+        self, rows: Sequence[Row], *, want_logits: bool = False, stop: StopFlag | None = None
+    ) -> list[Output]:
         """Process new tokens of one or more sessions; an Output for each row asked for, in order.
 
         ``dump`` then has the value of every node by name. Raises InvalidRequest,
-        ContextLengthExceeded or NonFiniteLogits; the sessions are then as they were.
+        ContextLengthExceeded or NonFiniteLogits, and Cancelled once ``stop`` is set; the sessions
+        are then as they were.
         """
         self._check(rows)
         step = _Step(self, rows)
         values: dict[Node, Array | Quantized] = {}
         with np.errstate(all="ignore"):
             for node in self.graph.nodes:
+                if stop:
+                    raise Cancelled("the step was stopped")
                 inputs = [values[source] for source in node.inputs]
                 values[node] = KERNELS[node.op](step, node, *inputs)
         self.dump = {
