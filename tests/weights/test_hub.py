@@ -21,6 +21,7 @@ from cactus.errors import (
     ModelNotFound,
     UnsupportedModel,
 )
+from cactus.model import Model
 from cactus.weights import catalog, hub, locate
 from cactus.weights.convert import convert
 from cactus.weights.download import download_model
@@ -77,6 +78,22 @@ def test_a_model_is_fetched_converted_and_then_simply_there(server, root: Path) 
     count = len(server.requests)
     assert download_model(TINY) == folder
     assert len(server.requests) == count
+
+
+def test_a_speech_model_comes_with_all_that_it_hears_by(
+    server, root: Path, speech_folder: Path, sound
+) -> None:
+    """And without the copies of its weights that are published for other libraries."""
+    source = speech_folder.parent / "checkpoint"
+    files = {path.name: path.read_bytes() for path in source.iterdir()}
+    others = ("pytorch_model.bin", "flax_model.msgpack", "model.fp32-00001-of-00002.safetensors")
+    server.add("acme/Tiny-Whisper", files | dict.fromkeys(others, b"other weights"))
+    folder = download_model("acme/Tiny-Whisper", precision="FP32")
+    assert sorted(server.fetched()) == sorted(files)
+    options = {"language": "de", "vad": False, "temperature": 0.0}
+    with Model(folder) as fetched, Model(speech_folder) as converted:
+        text = fetched.transcribe(sound, **options).text
+        assert text and text == converted.transcribe(sound, **options).text
 
 
 def test_the_library_finds_what_we_fetched(server, files, cache: Path) -> None:
