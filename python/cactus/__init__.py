@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from cactus.api import cactus_rag_query as cactus_rag_query
     from cactus.api import cactus_reset as cactus_reset
     from cactus.api import cactus_stop as cactus_stop
+    from cactus.api import cactus_stream_transcribe_process as cactus_stream_transcribe_process
+    from cactus.api import cactus_stream_transcribe_start as cactus_stream_transcribe_start
+    from cactus.api import cactus_stream_transcribe_stop as cactus_stream_transcribe_stop
     from cactus.api import cactus_tokenize as cactus_tokenize
     from cactus.api import cactus_transcribe as cactus_transcribe
     from cactus.api import cactus_vad as cactus_vad
@@ -25,6 +28,7 @@ if TYPE_CHECKING:
     from cactus.model import Model as Model
     from cactus.model import TranscriptionStream as TranscriptionStream
     from cactus.types import Completion as Completion
+    from cactus.types import LiveUpdate as LiveUpdate
     from cactus.types import Metrics as Metrics
     from cactus.types import Segment as Segment
     from cactus.types import StreamEvent as StreamEvent
@@ -40,6 +44,7 @@ _HOMES = {
     "CactusModel": "cactus.api",
     "Completion": "cactus.types",
     "CompletionStream": "cactus.model",
+    "LiveUpdate": "cactus.types",
     "Metrics": "cactus.types",
     "Model": "cactus.model",
     "Segment": "cactus.types",
@@ -57,6 +62,9 @@ _HOMES = {
     "cactus_rag_query": "cactus.api",
     "cactus_reset": "cactus.api",
     "cactus_stop": "cactus.api",
+    "cactus_stream_transcribe_process": "cactus.api",
+    "cactus_stream_transcribe_start": "cactus.api",
+    "cactus_stream_transcribe_stop": "cactus.api",
     "cactus_tokenize": "cactus.api",
     "cactus_transcribe": "cactus.api",
     "cactus_vad": "cactus.api",
@@ -68,6 +76,7 @@ __all__ = [
     "CactusModel",
     "Completion",
     "CompletionStream",
+    "LiveUpdate",
     "Metrics",
     "Model",
     "Segment",
@@ -85,6 +94,9 @@ __all__ = [
     "cactus_rag_query",
     "cactus_reset",
     "cactus_stop",
+    "cactus_stream_transcribe_process",
+    "cactus_stream_transcribe_start",
+    "cactus_stream_transcribe_stop",
     "cactus_tokenize",
     "cactus_transcribe",
     "cactus_vad",

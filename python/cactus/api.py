@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from cactus.errors import CactusError, InvalidRequest, ModelClosed, UnsupportedModel
 from cactus.generate.metrics import Stopwatch, resident_megabytes
-from cactus.generate.options import boolean
+from cactus.generate.options import boolean, integer, number
+from cactus.handles import Handles
 from cactus.model import Messages, Model
-from cactus.types import CompletionResult, Result, TranscriptionResult, VadResult
+from cactus.types import CompletionResult, LiveResult, Result, TranscriptionResult, VadResult
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from typing_extensions import Self, Unpack
 
     from cactus.generate.options import ChatOptions
+    from cactus.speech.live import LiveTranscription
 
     class CompleteOptions(ChatOptions, total=False):
         """The options of `cactus_complete`: those of ``Model.chat`` and two more."""
@@ -37,9 +39,6 @@ if TYPE_CHECKING:
 Callback = Callable[[str, int, None], object]
 """Called as ``callback(token, token_id, user_data)`` for every token; `user_data` is None."""
 
-_models: dict[int, Model] = {}
-_issued = 0
-_issuing = threading.Lock()
 _last = threading.local()
 
 
@@ -55,11 +54,7 @@ def cactus_init(
             model = _load(model_path, corpus_dir, cache_index)
     except (CactusError, MemoryError, OSError):
         return None
-    global _issued
-    with _issuing:
-        _issued = handle = _issued + 1
-    _models[handle] = model
-    return handle
+    return _models.add(model)
 
 
 def cactus_complete(model: int, messages: Messages, **options: Unpack[CompleteOptions]) -> str:
@@ -89,6 +84,42 @@ def cactus_transcribe(
     All other errors are in the JSON.
     """
     return _transcribe(lambda: _find(model), audio_path, prompt, callback, options)
+
+
+def cactus_stream_transcribe_start(
+    model: int, options: Mapping[str, Any] | str | None = None, language: str | None = "en"
+) -> int | None:
+    """Begin to transcribe samples as they come; a handle, or None: the last error says why.
+
+    `language` None or "" detects it. `options`, a dict or a JSON string, are those of
+    ``Model.transcribe_live``, and `min_chunk_size`, its interval in samples.
+    `confirmation_threshold` (0 to 1) changes nothing: what is confirmed was heard twice, token for
+    token.
+    """
+    with suppress(CactusError, MemoryError, OSError), _remember_errors():
+        return _start(_find(model), options, language)
+    return None
+
+
+def cactus_stream_transcribe_process(stream: int, pcm: Any) -> str:
+    """Hear more samples; returns the JSON of `cactus_transcribe`, `confirmed` and `pending`.
+
+    `pcm`: bytes of 16-bit samples, or an array or list of samples, mono at 16 kHz. `confirmed` is
+    the text that became certain with this call, to be appended to what came before; `pending` is
+    what was heard behind it. Errors are in the JSON.
+    """
+    return _to_json(lambda _: _streams.find(stream).feed(pcm).result(), None, LiveResult)
+
+
+def cactus_stream_transcribe_stop(stream: int) -> str:
+    """Hear what is left and end the stream; the JSON of `cactus_stream_transcribe_process`."""
+
+    def work(_: _Listener) -> Result:
+        live = _streams.find(stream)
+        _streams.remove(stream)
+        return live.finish().result()
+
+    return _to_json(work, None, LiveResult)
 
 
 def cactus_vad(
@@ -159,9 +190,9 @@ def cactus_destroy(model: int | None) -> None:
             _find(model)
         except ModelClosed:
             return
-        found = _models.pop(model, None)
+        found = _models.remove(model)
         if found is not None:
-            found.close()
+            _destroy(found)
 
 
 def cactus_get_last_error() -> str | None:
@@ -203,6 +234,16 @@ class CactusModel:
         with _remember_errors():
             model = self._open()
         return _transcribe(lambda: model, audio_path, prompt, callback, options)
+
+    def stream_transcribe_start(
+        self, options: Mapping[str, Any] | str | None = None, language: str | None = "en"
+    ) -> int | None:
+        """See `cactus_stream_transcribe_start`; ``_process`` and ``_stop`` take what it returns."""
+        with _remember_errors():
+            model = self._open()
+        with suppress(CactusError, MemoryError, OSError), _remember_errors():
+            return _start(model, options, language)
+        return None
 
     def vad(
         self,
@@ -252,7 +293,7 @@ class CactusModel:
 
     def destroy(self) -> None:
         """See `cactus_destroy`."""
-        self._model.close()
+        _destroy(self._model)
 
     def __enter__(self) -> Self:
         self._open()
@@ -282,6 +323,22 @@ def _remember_errors() -> Iterator[None]:
     _last.error = None
 
 
+_models: Handles[Model] = Handles(
+    "model",
+    "cactus_init",
+    lambda handle: ModelClosed(f"model {handle} has been destroyed"),
+    cactus_get_last_error,
+)
+_streams: Handles[LiveTranscription] = Handles(
+    "stream",
+    "cactus_stream_transcribe_start",
+    lambda handle: InvalidRequest(
+        f"stream {handle} has ended: it was stopped, or its model destroyed"
+    ),
+    cactus_get_last_error,
+)
+
+
 def _text(error: BaseException) -> str:
     text = str(error) or type(error).__name__
     return text.encode("utf-8", "replace").decode()  # it may quote half a surrogate pair
@@ -296,20 +353,23 @@ def _load(model_path: str | os.PathLike[str], corpus_dir: object, cache_index: o
     return Model(model_path)
 
 
+def _destroy(model: Model) -> None:
+    model.close()
+    _streams.remove_where(lambda live: live.closed)
+
+
+def _start(model: Model, options: Any, language: str | None) -> int:
+    given = {"language": language or None, **_named(options)}
+    if "confirmation_threshold" in given:
+        number("confirmation_threshold", given.pop("confirmation_threshold"), 0, 1)
+    if "min_chunk_size" in given:
+        samples = integer("min_chunk_size", given.pop("min_chunk_size"), 1_600, 480_000)
+        given["interval"] = samples / 16_000
+    return _streams.add(model.transcribe_live(**given))
+
+
 def _find(handle: object) -> Model:
-    if isinstance(handle, bool) or not isinstance(handle, int):
-        why = cactus_get_last_error() if handle is None else None
-        raise InvalidRequest(
-            f"model must be the integer that cactus_init returned, got {type(handle).__name__}"
-            + (f" (the last error was: {why})" if why else "")
-        )
-    model = _models.get(handle)
-    if model is None:
-        if 0 < handle <= _issued:
-            raise ModelClosed(f"model {handle} has been destroyed")
-        shown = str(handle) if abs(handle) < 1 << 64 else "that large number"
-        raise InvalidRequest(f"model {shown} is no handle of cactus_init")
-    return model
+    return _models.find(handle)
 
 
 class _Listener:

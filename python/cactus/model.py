@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from cactus.generate.aio import AsyncCompletionStream
     from cactus.generate.options import ChatOptions
     from cactus.speech.engine import SpeechEngine
+    from cactus.speech.live import LiveTranscription
     from cactus.speech.transcription import TranscriptionRun
 
 Messages = Sequence[Mapping[str, Any]] | str
@@ -268,6 +269,22 @@ class Model(Closing):
         """
         call = Call()
         return TranscriptionStream(call, self._transcription(audio, sample_rate, options, call))
+
+    def transcribe_live(self, *, interval: float = 1.0, **options: Any) -> LiveTranscription:
+        """A transcription of samples while they are being made: ``feed`` it, then ``finish``.
+
+        What is said is heard again after every `interval` seconds more of it. Text that two
+        hearings agree on is confirmed and never changes. Options and errors are those of
+        `transcribe`; `timestamps` are always there.
+        """
+        from cactus.speech.live import LiveTranscription
+        from cactus.speech.options import parse
+
+        self._turns.check()
+        engine = self._speech_engine("transcribe speech")
+        checked = parse(options)
+        engine.check(checked)
+        return LiveTranscription(engine, self._turns, checked, interval)
 
     def embed_audio(self, audio: Audio, *, sample_rate: int | None = None) -> list[float]:
         """The mean of the encoder's states over the sound itself, without the silence behind it.

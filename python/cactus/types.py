@@ -176,6 +176,35 @@ class Transcription:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class LiveUpdate:
+    """What a live transcription knows more than before.
+
+    `confirmed` is the text that became certain: to be appended to what came before, and never taken
+    back. `pending` is all that was heard behind it, and may change. `segments` are those that have
+    ended for good, with their times; a window of up to 30 seconds gives them together.
+    `confidence` is that of the last answer.
+    """
+
+    confirmed: str
+    pending: str
+    segments: tuple[Segment, ...]
+    confidence: float
+    metrics: Metrics
+
+    def result(self) -> LiveResult:
+        """The fields of ``cactus_stream_transcribe_process``."""
+        return LiveResult(
+            success=True,
+            response=self.confirmed,
+            confidence=self.confidence,
+            segments=[segment.to_dict() for segment in self.segments],
+            confirmed=self.confirmed,
+            pending=self.pending,
+            **self.metrics.to_dict(),
+        )
+
+
 class Result:
     """What a flat function returns as JSON: the fields of a dataclass, always all, in order."""
 
@@ -216,6 +245,17 @@ class TranscriptionResult(CompletionResult):
     """What ``cactus_transcribe`` returns: the 14 fields of a completion, then `segments`."""
 
     segments: list[dict[str, Any]] = field(default_factory=list)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LiveResult(TranscriptionResult):
+    """What ``cactus_stream_transcribe_process`` and ``_stop`` return.
+
+    `response` and `confirmed` are the text that became certain with this call.
+    """
+
+    confirmed: str = ""
+    pending: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)

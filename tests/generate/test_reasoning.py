@@ -331,14 +331,14 @@ def test_old_reasoning_that_the_template_drops_is_read_again_without_it() -> Non
         assert same(again, fresh)
 
 
-def test_the_flat_functions_give_the_answer_only(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_flat_functions_give_the_answer_only() -> None:
     from cactus import api
 
     with model(saying(BLOCK), template=THINKING) as thinker:
-        monkeypatch.setitem(api._models, 1_000_001, thinker)
+        handle = api._models.add(thinker)
         heard: list[tuple[str, int]] = []
         result = json.loads(
-            api.cactus_complete(1_000_001, ASK, callback=lambda *call: heard.append(call[:2]))
+            api.cactus_complete(handle, ASK, callback=lambda *call: heard.append(call[:2]))
         )
         assert len(result) == 14
         assert result["response"] == "".join(text for text, _ in heard) == "It is 4."

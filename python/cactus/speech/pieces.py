@@ -41,7 +41,7 @@ def split(tokens: Sequence[int], vocabulary: Vocabulary, frames: int) -> tuple[l
         pieces.append(Piece(start, stop, piece))
     if closed:
         return pieces, frames
-    advance = round(vocabulary.seconds(tokens[ends[-1] - 1]) * FRAMES_PER_SECOND)
+    advance = min(round(vocabulary.seconds(tokens[ends[-1] - 1]) * FRAMES_PER_SECOND), frames)
     # A first time pair at 0.00 would move nothing: the rules forbid it, but a window must end.
     return pieces, advance or frames
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from cactus.audio.decode import F32
-from cactus.generate.metrics import Stopwatch
+from cactus.generate.metrics import Stopwatch, rate, resident_megabytes
 from cactus.speech.engine import SpeechEngine
 from cactus.speech.options import Options
 from cactus.speech.pieces import Piece, split
@@ -20,7 +20,7 @@ from cactus.speech.timeline import Timeline
 from cactus.speech.window import FRAMES_PER_SECOND, HOP, Windows, until
 from cactus.speech.words import Timed, WordFinder
 from cactus.stop_flag import StopFlag
-from cactus.types import Segment, Word
+from cactus.types import Metrics, Segment, Word
 
 
 @dataclass
@@ -51,7 +51,6 @@ class Transcriber:
         self.language = options.language or ("en" if not engine.vocabulary.languages else None)
         self.language_probability = 1.0
         self.seconds = 0.0
-        self.prompt_tokens = self.answer_tokens = 0
         self._logprob, self._said, self._count = 0.0, 0, 0
         self.timeline = Timeline()
         self._words = WordFinder(engine)
@@ -61,14 +60,25 @@ class Transcriber:
             self._past.tokens += engine.tokenizer.encode(" " + options.initial_prompt.strip())
 
     def obey(self, stop: StopFlag, watch: Stopwatch | None = None) -> None:
-        """From now on ``stop`` ends the work, and ``watch`` measures it."""
-        self.stop = stop
-        self._search = Search(self.engine.decoder, self.engine.vocabulary, stop, watch)
+        """From now on ``stop`` ends the work; what it costs is counted anew."""
+        self.stop, self._watch = stop, watch or Stopwatch()
+        self._search = Search(self.engine.decoder, self.engine.vocabulary, stop, self._watch)
+        self._prompt_tokens = self._answer_tokens = 0
 
     @property
-    def first_token_after(self) -> float | None:
-        """Seconds on the watch when the first token of the first answer was there."""
-        return self._search.first_token_after
+    def metrics(self) -> Metrics:
+        """What the work has cost."""
+        total, first = self._watch.seconds, self._search.first_token_after
+        first = total if first is None else first
+        return Metrics(
+            time_to_first_token_ms=1000 * first,
+            total_time_ms=1000 * total,
+            prefill_tps=rate(self._prompt_tokens, first),
+            decode_tps=rate(self._answer_tokens, total - first),
+            ram_usage_mb=resident_megabytes(),
+            prefill_tokens=self._prompt_tokens,
+            decode_tokens=self._answer_tokens,
+        )
 
     @property
     def average_logprob(self) -> float:
@@ -94,9 +104,9 @@ class Transcriber:
                 seek += advance
 
     def hear(
-        self, session: object, samples: F32, said: Sequence[int] = (), *, retry: bool = True
+        self, session: object, samples: F32, said: Sequence[int] = (), *, draft: bool = False
     ) -> Answer:
-        """What a window says. Its answer begins with ``said``; without ``retry`` the first counts.
+        """What a window says. Its answer begins with ``said``; a ``draft`` is greedy and final.
 
         Raises Cancelled once it is stopped.
         """
@@ -105,7 +115,7 @@ class Transcriber:
         self.engine.hear(session, samples, stop=self.stop)
         if self.language is None:
             self._detect_language(session)
-        return self._decode(session, said, retry)
+        return self._decode(session, said, draft)
 
     def _detect_language(self, session: object) -> None:
         chances = self._search.detect_language(session)
@@ -122,7 +132,7 @@ class Transcriber:
             past = [*words, *past[-(room - len(words)) :]]
         return [v.previous, *past, *prompt] if past else prompt
 
-    def _decode(self, session: object, said: Sequence[int], retry: bool) -> Answer:
+    def _decode(self, session: object, said: Sequence[int], draft: bool) -> Answer:
         """The answer of the first temperature that does not look wrong, else the likeliest."""
         o = self.options
         rules = Rules(
@@ -137,7 +147,7 @@ class Transcriber:
                 session,
                 prompt,
                 rules,
-                beams=o.beam_size,
+                beams=1 if draft else o.beam_size,
                 temperature=temperature,
                 best_of=o.best_of,
                 patience=o.patience,
@@ -146,10 +156,10 @@ class Transcriber:
                 seed=o.seed,
                 said=said,
             )
-            self.prompt_tokens += len(prompt)
-            self.answer_tokens += len(answer.tokens) - len(said)
+            self._prompt_tokens += len(prompt)
+            self._answer_tokens += len(answer.tokens) - len(said)
             tried.append(answer)
-            if not retry or not self.looks_wrong(answer):
+            if draft or not self.looks_wrong(answer):
                 return answer
         limit = o.compression_ratio_threshold
         fluent = [each for each in tried if limit is None or self._ratio(each) <= limit]
@@ -188,7 +198,7 @@ class Transcriber:
         pieces, advance = split(answer.tokens, self.engine.vocabulary, frames)
         ratio = self._ratio(answer)
         # What comes behind is another window's: a word that is drawn there is not heard there.
-        words = self._find_words(pieces, begin, min(advance, frames), session)
+        words = self._find_words(pieces, begin, advance, session)
         segments: list[Segment] = []
         for piece, said in zip(pieces, words, strict=True):
             text = self.text(piece.tokens)

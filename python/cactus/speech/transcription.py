@@ -8,12 +8,12 @@ from collections.abc import Generator
 
 from cactus.audio.decode import AudioStream
 from cactus.errors import Cancelled
-from cactus.generate.metrics import Stopwatch, rate, resident_megabytes
+from cactus.generate.metrics import Stopwatch
 from cactus.generate.turns import Call, Turns
 from cactus.speech.engine import SpeechEngine
 from cactus.speech.options import Options
 from cactus.speech.transcribe import Transcriber
-from cactus.types import Metrics, Segment, Transcription
+from cactus.types import Segment, Transcription
 
 
 class TranscriptionRun:
@@ -94,8 +94,6 @@ class TranscriptionRun:
 
     def _result(self) -> Transcription:
         work = self._transcriber
-        total, to_first = self._watch.seconds, work.first_token_after
-        to_first = total if to_first is None else to_first
         return Transcription(
             segments=tuple(self._segments),
             language=work.language,
@@ -104,13 +102,5 @@ class TranscriptionRun:
             finish_reason="cancelled" if self._call.stopped or not self._ended else "stop",
             confidence=math.exp(work.average_logprob),
             notes=tuple(self._audio.notes),
-            metrics=Metrics(
-                time_to_first_token_ms=1000 * to_first,
-                total_time_ms=1000 * total,
-                prefill_tps=rate(work.prompt_tokens, to_first),
-                decode_tps=rate(work.answer_tokens, total - to_first),
-                ram_usage_mb=resident_megabytes(),
-                prefill_tokens=work.prompt_tokens,
-                decode_tokens=work.answer_tokens,
-            ),
+            metrics=work.metrics,
         )

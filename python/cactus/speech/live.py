@@ -1,0 +1,136 @@
+"""A transcription of samples as they come: what somebody is saying just now."""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from typing import Any
+
+import numpy as np
+
+from cactus.audio.decode import F32, SAMPLE_RATE, open_pcm
+from cactus.closing import Closing
+from cactus.errors import Cancelled, InvalidAudio, InvalidRequest
+from cactus.generate.metrics import Stopwatch
+from cactus.generate.options import number
+from cactus.generate.turns import Call, Turns
+from cactus.speech.engine import SpeechEngine
+from cactus.speech.listener import Listener
+from cactus.speech.options import Options
+from cactus.speech.transcribe import Transcriber
+from cactus.types import LiveUpdate, Segment
+
+
+def check_samples(samples: Any) -> F32:
+    """Samples f32 [n] of bytes (s16le), an array or a list; InvalidAudio for anything else."""
+    if isinstance(samples, str) or callable(getattr(samples, "read", None)):
+        raise InvalidAudio(
+            f"samples are {type(samples).__name__}, expected bytes of 16-bit samples or an array"
+        )
+    with open_pcm(samples) as sound:
+        checked = sound.read()
+    if sound.notes:  # a recording would be repaired; who makes the samples should know
+        raise InvalidAudio(f"some of {len(checked):,} samples are no numbers (NaN or infinite)")
+    return checked
+
+
+class LiveTranscription(Closing):
+    """A transcription of samples as they come. ``feed`` them, and ``finish`` when they end.
+
+    Between two calls the model is free for others. ``stop`` of the model ends the hearing that is
+    under way; nothing that was fed is lost by it.
+    """
+
+    def __init__(
+        self, engine: SpeechEngine, turns: Turns, options: Options, interval: float
+    ) -> None:
+        samples = round(number("interval", interval, 0.1, 30) * SAMPLE_RATE)
+        if not options.timestamps:
+            raise InvalidRequest("timestamps must be True: a live transcription goes by them")
+        self._turns = turns
+        self._listener = Listener(Transcriber(engine, options), samples)
+        self._inbox: deque[F32] = deque()
+        self._texts: list[str] = []
+        self._ended = False
+
+    @property
+    def text(self) -> str:
+        """All that is confirmed so far."""
+        return "".join(self._texts)
+
+    @property
+    def pending(self) -> str:
+        """What was heard behind it, which may change."""
+        return self._listener.pending if self._texts else self._listener.pending.lstrip()
+
+    @property
+    def language(self) -> str | None:
+        """The language, given or detected; None before anything was heard."""
+        return self._listener.transcriber.language
+
+    @property
+    def closed(self) -> bool:
+        """True after ``finish`` or ``close``, and once the model is closed."""
+        return self._ended or self._turns.closed
+
+    def feed(self, samples: Any) -> LiveUpdate:
+        """Take more samples, and hear them where enough are new; what is confirmed now.
+
+        ``samples``: any number, mono at 16 kHz: bytes of s16le, or an array or list as
+        `Model.transcribe` takes it. Raises InvalidAudio, and InvalidRequest after ``finish``,
+        ReentrantCall, ModelClosed.
+        """
+        return self._work(check_samples(samples), last=False)
+
+    def finish(self) -> LiveUpdate:
+        """No more samples come; what was not confirmed yet is now."""
+        return self._work(np.zeros(0, np.float32), last=True)
+
+    def close(self) -> None:
+        """Forget what has not been heard; a second time, or after ``finish``, nothing happens."""
+        self._ended = True
+        self._inbox.clear()
+
+    def _check(self) -> None:
+        self._turns.check()
+        if self._ended:
+            raise InvalidRequest("this live transcription has ended; begin another one")
+
+    def _work(self, samples: F32, *, last: bool) -> LiveUpdate:
+        self._check()
+        call = Call()
+        self._turns.register(call)
+        try:
+            # The turn also keeps apart two threads that feed the same transcription.
+            entered = self._turns.enter(call)
+            self._check()
+            self._inbox.append(samples)
+            self._ended = last
+            return self._listen(call, entered, last)
+        finally:
+            self._turns.leave(call)
+
+    def _listen(self, call: Call, entered: bool, last: bool) -> LiveUpdate:
+        listener, watch, known = self._listener, Stopwatch(), len(self._texts)
+        segments: list[Segment] = []
+        listener.transcriber.obey(call.flag, watch)
+        watch.start()
+        try:
+            for text, found in listener.listen(self._inbox, last=last) if entered else ():
+                self._add(text)
+                segments += found
+        except Cancelled:
+            self._turns.cancel_if_closed()
+        return LiveUpdate(
+            confirmed="".join(self._texts[known:]),
+            pending=self.pending,
+            segments=tuple(segments),
+            confidence=math.exp(listener.average),
+            metrics=listener.transcriber.metrics,
+        )
+
+    def _add(self, text: str) -> None:
+        if not self._texts:
+            text = text.lstrip()
+        if text:
+            self._texts.append(text)
