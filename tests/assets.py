@@ -132,6 +132,17 @@ VOICES = PackageFolder(
 )
 """Recorded speech, 16 to 48 kHz, of one to 44 seconds."""
 
+TWO_CITIES = (
+    "it was the best of times it was the worst of times it was the age of wisdom it was the age of "
+    "foolishness it was the epoch of belief it was the epoch of incredulity it was the season of "
+    "light it was the season of darkness it was the spring of hope it was the winter of despair we "
+    "had everything before us we had nothing before us we were all going direct to heaven we were "
+    "all going direct the other way in short the period was so far like the present period that "
+    "some of its noisiest authorities insisted on its being received for good or for evil in the "
+    "superlative degree of comparison only"
+)
+"""What is said in two_cities.wav, by Charles Dickens."""
+
 TRANSCRIPTS = {
     "librivox_0870.wav": "and mister john dashwood had then leisure to consider how much there "
     "might be prudently in his power to do for them",
