@@ -207,7 +207,7 @@ def test_a_device_that_another_program_holds(plug, monkeypatch) -> None:
 
     monkeypatch.setattr(Stream, "start", busy)
     with pytest.raises(MicrophoneError, match="Desk mic: cannot be opened: Device unavailable"):
-        Microphone()
+        Microphone().start()
 
 
 @pytest.mark.parametrize(

@@ -15,8 +15,8 @@ import pytest
 import soundfile
 
 from cactus import Model
+from cactus.cli.foot import sound_line, time_of
 from cactus.cli.main import PIPE_CLOSED, run_cli
-from cactus.cli.sound_line import render, time_of
 from tests.cli.terminal import Terminal
 
 COMMAND = [sys.executable, "-m", "cactus.cli.main", "transcribe"]
@@ -294,12 +294,12 @@ def test_the_line_fits(name: str, columns: int) -> None:
     from rich.cells import cell_len
 
     for duration in (None, 7200.0):
-        line = render(name, 3725, duration, 100, columns)
+        line = sound_line(name, 3725, duration, 100, columns)
         assert cell_len(line) <= columns and "\x1b" not in line and "1:02:05" in line
 
 
 def test_what_the_line_says() -> None:
-    say: Callable[..., str] = render
+    say: Callable[..., str] = sound_line
     assert say("a.wav", 0, None, 0.1, 77) == "a.wav  0:00"
     assert say("a.wav", 30, None, 2.5, 77) == "a.wav  0:30  12.0x"
     assert say("a.wav", 30, 60, 2.5, 40) == "a.wav  0:30 / 1:00  12.0x"

@@ -26,7 +26,7 @@ POLL_SECONDS = 0.1
 
 
 class Microphone:
-    """What a microphone hears, from now on: blocks f32 [n], mono, at 16 kHz, within ±1.
+    """What a microphone hears from ``start`` on: blocks f32 [n], mono, at 16 kHz, within ±1.
 
     `device` is a number or a part of a name, default the system's. Each block is all that has come
     since the one before. Iterating waits for more and ends after ``stop``; it raises
@@ -46,14 +46,19 @@ class Microphone:
         self._stopped = False
         self.seconds = self.lost = 0.0
         self.overruns = 0
-        self._rate, channels = self._settings(device, found)
+        self._device = device
+        self._rate, self._channels = self._settings(device, found)
         self._blocks = self._resampled()
+        self._stream: Any = None
+
+    def start(self) -> None:
+        """Begin to hear. Raises `MicrophoneError`, such as when another program has the device."""
         try:
             self._stream = self._library.InputStream(
                 samplerate=self._rate,
                 blocksize=self._rate // BLOCKS_A_SECOND,
-                device=device,
-                channels=channels,
+                device=self._device,
+                channels=self._channels,
                 dtype="float32",
                 callback=self._take,
             )
@@ -76,10 +81,13 @@ class Microphone:
     def close(self) -> None:
         """Let go of the device; a second call does nothing."""
         self.stop()
-        with suppress(self._error):  # it may have gone
-            self._stream.close(ignore_errors=True)
+        stream, self._stream = self._stream, None
+        if stream is not None:
+            with suppress(self._error):  # it may have gone
+                stream.close(ignore_errors=True)
 
     def __enter__(self) -> Microphone:
+        self.start()
         return self
 
     def __exit__(

@@ -11,7 +11,7 @@ import click
 
 from cactus.cli.interrupt import stop_at_interrupt
 from cactus.cli.main import INTERRUPTED
-from cactus.cli.text import printable, whole_characters
+from cactus.cli.text import note, printable, whole_characters
 from cactus.errors import CactusError, ContextLengthExceeded, ModelClosed
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ class Chat:
                 if interrupted:
                     return INTERRUPTED
                 interrupted = True
-                self._note("Ctrl-C once more leaves; /help shows the commands.")
+                note("Ctrl-C once more leaves; /help shows the commands.")
                 continue
             interrupted = False
             word = text.strip()
@@ -72,11 +72,11 @@ class Chat:
             if word == "/reset":
                 self._messages = list(self._first)
                 self._model.reset()
-                self._note("The conversation is forgotten.")
+                note("The conversation is forgotten.")
             elif word == "/help":
                 print(HELP)
             elif word.startswith("/") and "\n" not in word and word[1:].isalpha():
-                self._note(f"No command {printable(word)}; /help shows them.")
+                note(f"No command {printable(word)}; /help shows them.")
             elif word:
                 interrupted = self._try_to_answer(text)
 
@@ -85,11 +85,11 @@ class Chat:
         try:
             return self._answer(text).finish_reason == "cancelled"
         except ContextLengthExceeded as error:
-            self._note(f"{str(error).rstrip('.')}. /reset starts over.")
+            note(f"{str(error).rstrip('.')}. /reset starts over.")
         except ModelClosed:
             raise
         except CactusError as error:
-            self._note(str(error))
+            note(str(error))
         return False
 
     def _answer(self, text: str) -> Completion:
@@ -112,11 +112,8 @@ class Chat:
             said["reasoning_content"] = completion.reasoning
         self._messages = [*messages, said]
         if not self._quiet:
-            self._note(_summary(completion))
+            note(_summary(completion))
         return completion
-
-    def _note(self, text: str) -> None:
-        click.secho(f"[{printable(text)}]", dim=True, err=True)
 
 
 class _Printer:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import click
+
 # C0 and C1 controls except newline and tab: they move the cursor, change colours, or make the
 # terminal answer as if the user had typed.
 _CONTROLS = {code: None for code in (*range(0x20), *range(0x7F, 0xA0)) if chr(code) not in "\n\t"}
@@ -24,3 +26,13 @@ def whole_characters(text: str) -> str:
 def megabytes(size: int) -> str:
     """A size for people: 98 MB, 1.6 GB."""
     return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{size / 1e6:.0f} MB"
+
+
+def complain(text: str) -> None:
+    """A line about what went wrong, on stderr."""
+    click.echo(f"cactus: {printable(text)}", err=True)
+
+
+def note(text: str) -> None:
+    """A line that is no part of the result, dimmed and on stderr."""
+    click.secho(f"[{printable(text)}]", dim=True, err=True)

@@ -4,26 +4,23 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from queue import Empty, SimpleQueue
-from threading import Thread
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from cactus.cli.options import threads_option
-from cactus.cli.subtitles import FORMATS, TimedText, Writer
-from cactus.cli.text import printable, whole_characters
+from cactus.cli.subtitles import FORMATS
+from cactus.cli.text import complain, note, printable, whole_characters
 
 if TYPE_CHECKING:
-    from cactus import Model, Segment, Transcription, TranscriptionStream
-    from cactus.cli.sound_line import SoundLine
+    from cactus import Model, Transcription, TranscriptionStream
 
 MODEL = "whisper-base"
 STDIN = "-"
-LOOKS_A_SECOND = 4
 
 
 @click.command("transcribe", short_help="Write down what is said in recordings.")
@@ -141,7 +138,7 @@ def command(
                 raise
             except (InvalidAudio, OSError) as error:
                 if not interrupted():
-                    _complain(str(error))
+                    complain(str(error))
                 failed = True
             if interrupted():
                 ctx.exit(INTERRUPTED)
@@ -193,7 +190,7 @@ def _is_readable(file: str) -> bool:
         try:
             open_audio(file).close()
         except InvalidAudio as error:
-            _complain(str(error))
+            complain(str(error))
             return False
     return True
 
@@ -218,136 +215,60 @@ class _Job:
         self, model: Model, options: dict[str, Any], stopped: Callable[[], bool], quiet: bool
     ) -> None:
         """Transcribe it. Raises what reading the sound and writing the text do."""
-        from cactus.cli.sound_line import SoundLine
         from cactus.cli.standard_input import open_standard_input
 
         sound, rate = open_standard_input(stopped) if self.file == STDIN else (self.file, None)
         name = "standard input" if self.file == STDIN else os.path.basename(self.file)
-        line = SoundLine(name, quiet=quiet)
+        began = time.monotonic()
         with model.transcribe_stream(sound, sample_rate=rate, **options) as stream:
             if stopped():  # before there was anything that could be stopped
                 stream.stop()
-            result = self._write(stream, line)
-        for note in result.notes:
-            _complain(note)
+            result = self._write(stream, name, quiet)
+        for trouble in result.notes:
+            complain(trouble)
         if not quiet:
-            said = _summary(name, result, line, options["language"] is None)
-            click.secho(f"[{printable(said)}]", dim=True, err=True)
+            detected = options["language"] in (None, "auto")
+            note(_summary(name, result, time.monotonic() - began, detected))
 
-    def _write(self, stream: TranscriptionStream, line: SoundLine) -> Transcription:
-        out = _Output(self.target, self._writer())
+    def _write(self, stream: TranscriptionStream, name: str, quiet: bool) -> Transcription:
+        from cactus.cli.foot import Foot, sound_line
+        from cactus.cli.interrupt import as_found
+        from cactus.cli.transcript import Transcript
+
+        began = time.monotonic()
+
+        def line(columns: int) -> str:
+            spent = time.monotonic() - began
+            return sound_line(name, stream.seconds, stream.duration, spent, columns)
+
+        transcript, foot = Transcript(self.form, self.target), Foot(quiet=quiet)
         try:
-            line.show(0, stream.duration)
-            for segment in _as_found(stream):
+            foot.show(line)
+            for segment in as_found(stream, stream.stop):
                 if segment is not None:
-                    line.clear()
-                    out.add(segment)
-                line.show(stream.seconds, stream.duration)
+                    foot.clear()
+                    transcript.add(segment)
+                foot.show(line)
+            foot.clear()
             result = stream.transcription
             assert result is not None
-            line.clear()
-            out.finish(self.file, result)
+            transcript.finish(self.file, result)
         finally:
-            line.clear()
-            out.close()
+            foot.clear()
+            transcript.close()
         if self.target is not None:
             click.echo(self.target)
         return result
 
-    def _writer(self) -> Writer:
-        if self.form == "text" and self.target is None and sys.stdout.isatty():
-            return TimedText()
-        return FORMATS[self.form][1]()
 
+def _summary(name: str, result: Transcription, spent: float, detected: bool) -> str:
+    from cactus.cli.foot import speed, time_of
 
-class _Output:
-    """Where one transcription is written: stdout, or a file that has its name when it is closed."""
-
-    def __init__(self, target: Path | None, writer: Writer) -> None:
-        self._target, self._writer = target, writer
-        self._part: Path | None = None
-        self._file: IO[str] = sys.stdout
-        self._worth_keeping = False
-        if target is not None:
-            self._part = target.with_name(f"{target.name}.part")
-            self._file = self._part.open("w", encoding="utf-8", errors="replace", newline="\n")
-        self._write(writer.begin())
-
-    def add(self, segment: Segment) -> None:
-        """Write a segment."""
-        text = self._writer.add(segment)
-        self._worth_keeping |= bool(text)
-        self._write(text)
-
-    def finish(self, name: str, result: Transcription) -> None:
-        """Write what stands behind the segments."""
-        self._write(self._writer.finish(name, result))
-        self._worth_keeping = True
-
-    def close(self) -> None:
-        """Give the file its name; one without a segment that was not finished goes."""
-        if self._part is None or self._target is None:
-            return
-        self._file.close()
-        if self._worth_keeping:
-            self._part.replace(self._target)
-        else:
-            self._part.unlink()
-
-    def _write(self, text: str) -> None:
-        self._file.write(text)
-        self._file.flush()
-
-
-def _as_found(stream: TranscriptionStream) -> Iterator[Segment | None]:
-    """The segments of a stream, and None between them a few times a second.
-
-    They are found in a thread of their own, so that this one can show that time goes by, and
-    notices Ctrl-C in the middle of a step.
-    """
-    found: SimpleQueue[Segment | BaseException | None] = SimpleQueue()
-
-    def work() -> None:
-        try:
-            for segment in stream:
-                found.put(segment)
-            found.put(None)
-        except BaseException as error:
-            found.put(error)
-
-    worker = Thread(target=work, daemon=True)
-    worker.start()
-    ended = False
-    try:
-        while not ended:
-            try:
-                item = found.get(timeout=1 / LOOKS_A_SECOND)
-            except Empty:
-                yield None
-                continue
-            ended = item is None or isinstance(item, BaseException)
-            if isinstance(item, BaseException):
-                raise item
-            if item is not None:
-                yield item
-    finally:
-        if not ended:
-            stream.stop()
-        worker.join()
-
-
-def _summary(name: str, result: Transcription, line: SoundLine, detected: bool) -> str:
-    from cactus.cli.sound_line import speed, time_of
-
-    said = f"{name}: {time_of(result.duration)} in {line.elapsed:.1f} s"
+    said = f"{name}: {time_of(result.duration)} in {spent:.1f} s"
     if result.duration:
-        said += f" ({speed(result.duration, line.elapsed)})"
+        said += f" ({speed(result.duration, spent)})"
     if detected and result.language is not None:
         said += f", language {result.language} ({result.language_probability:.0%})"
     if result.finish_reason == "cancelled":
         return f"stopped; {said}"
     return said if result.segments else f"{said}, nothing was said"
-
-
-def _complain(text: str) -> None:
-    click.echo(f"cactus: {printable(text)}", err=True)

@@ -1,10 +1,10 @@
-"""How far a sound has been listened to, in one line at the foot of the terminal."""
+"""The line at the foot of the terminal: how far a sound has been listened to, or what is said."""
 
 from __future__ import annotations
 
 import os
 import sys
-import time
+from collections.abc import Callable
 
 from cactus.cli.text import printable
 
@@ -12,30 +12,21 @@ BAR = 24
 """Columns of the bar, where the terminal has room for one."""
 
 
-class SoundLine:
-    """The line of one sound; nothing is shown where stderr is no terminal, or if `quiet`.
+class Foot:
+    """The line at the foot of the terminal; none where stderr is no terminal, or if `quiet`.
 
     What is printed to the same terminal goes between ``clear()`` and the next ``show()``.
     """
 
-    def __init__(self, name: str, *, quiet: bool = False) -> None:
-        self._name = name
+    def __init__(self, *, quiet: bool = False) -> None:
         self._shown = not quiet and sys.stderr.isatty()
-        self._began = time.monotonic()
 
-    @property
-    def elapsed(self) -> float:
-        """Seconds since the sound was begun."""
-        return time.monotonic() - self._began
-
-    def show(self, seconds: float, duration: float | None) -> None:
-        """Draw it: `seconds` of the sound are done, of `duration` where that is known."""
-        if not self._shown:
-            return
-        # Of this terminal: stdout may be a pipe. Two columns stay free for the ^C that it shows.
-        columns = (os.get_terminal_size(sys.stderr.fileno()).columns or 80) - 3
-        line = render(self._name, seconds, duration, self.elapsed, columns)
-        print(f"\r\x1b[K{line}", end="", file=sys.stderr, flush=True)
+    def show(self, render: Callable[[int], str]) -> None:
+        """Draw what `render` makes of a number of columns."""
+        if self._shown:
+            # Of this terminal: stdout may be a pipe. Two columns stay free for the ^C it shows.
+            columns = (os.get_terminal_size(sys.stderr.fileno()).columns or 80) - 3
+            print(f"\r\x1b[K{render(columns)}", end="", file=sys.stderr, flush=True)
 
     def clear(self) -> None:
         """Take it away."""
@@ -43,7 +34,9 @@ class SoundLine:
             print("\r\x1b[K", end="", file=sys.stderr, flush=True)
 
 
-def render(name: str, seconds: float, duration: float | None, elapsed: float, columns: int) -> str:
+def sound_line(
+    name: str, seconds: float, duration: float | None, elapsed: float, columns: int
+) -> str:
     """The name, a bar, how much of the sound is done, and how many times faster than it plays."""
     from rich.cells import cell_len, set_cell_size
 
@@ -60,6 +53,19 @@ def render(name: str, seconds: float, duration: float | None, elapsed: float, co
     if cell_len(name) > room:
         name = set_cell_size(name, max(0, room - 1)) + "…"
     return f"{name}  {right}"[: max(0, columns)]
+
+
+def spoken_line(seconds: float, text: str, columns: int) -> str:
+    """The last of what is being said, behind the time since the beginning."""
+    from rich.cells import cell_len
+
+    ahead, shown = f"{time_of(seconds)}  ", printable(" ".join(text.split()))
+    room = max(0, columns - len(ahead))
+    if cell_len(shown) > room:
+        while shown and cell_len(shown) > room - 1:
+            shown = shown[1:]
+        shown = f"…{shown}"
+    return f"{ahead}{shown}"[: max(0, columns)]
 
 
 def time_of(seconds: float) -> str:
