@@ -6,13 +6,16 @@ import time
 from collections.abc import Iterator
 from contextlib import suppress
 from queue import Empty, Full, Queue
-from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from cactus.audio.decode import F32, SAMPLE_RATE
+from cactus.closing import Closing
 from cactus.errors import MicrophoneError
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 BLOCKS_A_SECOND = 10
 
@@ -25,7 +28,7 @@ SILENT_AFTER = 3.0
 POLL_SECONDS = 0.1
 
 
-class Microphone:
+class Microphone(Closing):
     """What a microphone hears from ``start`` on: blocks f32 [n], mono, at 16 kHz, within ±1.
 
     `device` is a number or a part of a name, default the system's. Each block is all that has come
@@ -86,17 +89,9 @@ class Microphone:
             with suppress(self._error):  # it may have gone
                 stream.close(ignore_errors=True)
 
-    def __enter__(self) -> Microphone:
+    def __enter__(self) -> Self:
         self.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        value: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
+        return super().__enter__()
 
     @property
     def notes(self) -> list[str]:

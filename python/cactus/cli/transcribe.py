@@ -24,7 +24,7 @@ STDIN = "-"
 
 
 @click.command("transcribe", short_help="Write down what is said in recordings.")
-@click.argument("files", nargs=-1, required=True, metavar="FILE...")
+@click.argument("files", nargs=-1, metavar="FILE...")
 @click.option(
     "--model",
     default=MODEL,
@@ -58,6 +58,8 @@ STDIN = "-"
     metavar="DIR",
     help="Write a file for each FILE into this folder and print where it is.",
 )
+@click.option("--mic", is_flag=True, help="Listen to a microphone instead of FILEs.")
+@click.option("--device", metavar="NAME", help="Which microphone: a part of its name, or a number.")
 @click.option(
     "--prompt", metavar="TEXT", help="What was said before; names and spellings are picked up."
 )
@@ -79,6 +81,8 @@ STDIN = "-"
 def command(
     ctx: click.Context,
     files: tuple[str, ...],
+    mic: bool,
+    device: str | None,
     model: str,
     language: str | None,
     task: str,
@@ -99,7 +103,28 @@ def command(
     '-' is standard input: a file of these kinds, or raw samples (16 kHz, 16 bits, mono). The model
     is fetched the first time. Ctrl-C ends it, with what was found so far. A FILE that cannot be
     read is reported and the others go on; the exit status is then 1.
+
+    With --mic what is being said is shown at once, and written when it is certain.
     """
+    options = {
+        "language": language,
+        "task": task,
+        "word_timestamps": words,
+        "initial_prompt": prompt and whole_characters(prompt),
+        "hotwords": hotwords and whole_characters(hotwords),
+        "beam_size": beam_size,
+        "vad": not no_vad,
+        "condition_on_previous_text": not no_context,
+    }
+    if mic:
+        if files or output is not None:
+            raise click.UsageError("--mic takes no FILE and writes to stdout, not into a folder.")
+        _listen(device, model, threads, offline, form, options, quiet)
+        return
+    if device is not None:
+        raise click.UsageError("--device is for --mic.")
+    if not files:
+        raise click.UsageError("Missing argument 'FILE...'; --mic listens to a microphone.")
     jobs = _jobs(files, form, output)
     readable = [job for job in jobs if _is_readable(job.file)]
     if not readable:
@@ -113,16 +138,6 @@ def command(
     from cactus.model import Model
 
     folder = _find_model(model, offline)
-    options = {
-        "language": language,
-        "task": task,
-        "word_timestamps": words,
-        "initial_prompt": prompt and whole_characters(prompt),
-        "hotwords": hotwords and whole_characters(hotwords),
-        "beam_size": beam_size,
-        "vad": not no_vad,
-        "condition_on_previous_text": not no_context,
-    }
     failed = len(readable) < len(jobs)
     with (
         Model(folder, threads=threads, preload=True) as loaded,
@@ -143,6 +158,29 @@ def command(
             if interrupted():
                 ctx.exit(INTERRUPTED)
     ctx.exit(int(failed))
+
+
+def _listen(
+    device: str | None,
+    model: str,
+    threads: int | None,
+    offline: bool,
+    form: str,
+    options: dict[str, Any],
+    quiet: bool,
+) -> None:
+    from cactus.audio.microphone import Microphone
+    from cactus.cli.interrupt import stop_at_interrupt
+    from cactus.cli.listen import listen
+    from cactus.model import Model
+
+    number = int(device) if device is not None and device.isdecimal() else device
+    microphone = Microphone(number)  # before a model is fetched for nothing
+    with (
+        Model(_find_model(model, offline), threads=threads, preload=True) as loaded,
+        stop_at_interrupt(microphone.stop),
+    ):
+        listen(loaded, microphone, form, options, quiet=quiet)
 
 
 def _find_model(name: str, offline: bool) -> Path:

@@ -69,6 +69,11 @@ class LiveTranscription(Closing):
         return self._listener.transcriber.language
 
     @property
+    def language_probability(self) -> float:
+        """How sure the language is: 1 where it was given."""
+        return self._listener.transcriber.language_probability
+
+    @property
     def closed(self) -> bool:
         """True after ``finish`` or ``close``, and once the model is closed."""
         return self._ended or self._turns.closed
