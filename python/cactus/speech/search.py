@@ -21,6 +21,10 @@ from cactus.speech.vocabulary import Vocabulary
 from cactus.stop_flag import StopFlag
 
 
+GROUP = 64
+"""Logits that are compared as one while the largest are looked for."""
+
+
 @dataclass(frozen=True)
 class Answer:
     """What one search found: ids without the end of text, and the sum of their log-probabilities.
@@ -174,7 +178,7 @@ class Search:
             for index, (candidate, row) in enumerate(zip(live, logits, strict=True)):
                 rules.apply(row, candidate.tokens)
                 norm = log_sum(row)
-                for token in _largest(row, beams + 1):
+                for token in largest(row, beams + 1):
                     if row[token] > -np.inf:
                         ranked.append((candidate.total + float(row[token]) - norm, index, token))
             ranked.sort(key=lambda each: -each[0])
@@ -251,10 +255,21 @@ def compression_ratio(text: str) -> float:
     return len(data) / len(zlib.compress(data)) if data else 0.0
 
 
-def _largest(row: Logits, count: int) -> list[int]:
-    """The ids of the largest logits, the largest first, the lower id on ties."""
-    best = np.argpartition(-row, min(count, len(row) - 1))[:count]
-    return [int(id) for id in best[np.lexsort((best, -row[best]))]]
+def largest(row: Logits, count: int) -> list[int]:
+    """The ids of the largest logits, the largest first, the lower id on ties.
+
+    None of them is in a group whose maximum ``count`` others exceed: only the others are sorted.
+    """
+    groups = len(row) // GROUP
+    if count >= groups:
+        ids = np.arange(len(row))
+    else:
+        tops = row[: GROUP * groups].reshape(GROUP, groups).max(axis=0)
+        high = np.flatnonzero(tops >= np.partition(tops, -count)[-count])
+        grouped = (np.arange(GROUP)[:, None] * groups + high).ravel()
+        ids = np.concatenate((grouped, np.arange(GROUP * groups, len(row))))
+    best = ids[np.lexsort((ids, -row[ids]))]
+    return [int(id) for id in best[:count]]
 
 
 def _score(found: tuple[list[int], float], length_penalty: float, said: int) -> float:
