@@ -20,7 +20,6 @@ from cactus.speech.rules import Logits, Rules
 from cactus.speech.vocabulary import Vocabulary
 from cactus.stop_flag import StopFlag
 
-
 GROUP = 64
 """Logits that are compared as one while the largest are looked for."""
 
