@@ -28,7 +28,7 @@ from cactus.speech.words import (
     usual_length,
     warp,
 )
-from cactus.types import Segment
+from cactus.types import Segment, Word
 from tests.models import whisper
 from tests.speech.test_transcribe import PLAIN
 
@@ -227,6 +227,16 @@ def test_words_of_the_tiny_model(
         assert other.transcribe(sound, **given, word_timestamps=True).segments == want
 
 
+def test_words_of_a_live_transcription(speech_folder: Path, sound: np.ndarray) -> None:
+    given = PLAIN | {"word_timestamps": True, "beam_size": 1}
+    with Model(speech_folder) as model:
+        live = model.transcribe_live(interval=0.2, **given)
+        updates = [live.feed(sound[i : i + 4_000]) for i in range(0, len(sound), 4_000)]
+        segments = [segment for each in [*updates, live.finish()] for segment in each.segments]
+    assert segments
+    check(tuple(segments))
+
+
 def test_the_shortest_sounds_have_words(speech_folder: Path, sound: np.ndarray) -> None:
     with Model(speech_folder) as model:
         for samples in (160, 320, 480, 1000):
@@ -266,21 +276,24 @@ LIBRIVOX = {
 
 
 def test_real_words_are_where_others_hear_them(voices: Path, whisper_folder: Path) -> None:
+    def words_of(sound: np.ndarray) -> list[Word]:
+        segments = model.transcribe(
+            sound, language="en", beam_size=1, word_timestamps=True
+        ).segments
+        check(segments)
+        return [word for segment in segments for word in segment.words or ()]
+
     with Model(whisper_folder) as model:
         for name, line in LIBRIVOX.items():
             expected = line.split()
             with open_audio(voices / name) as stream:
                 sound = stream.read()
-            result = model.transcribe(sound, language="en", word_timestamps=True)
-            check(result.segments)
-            words = [word for segment in result.segments for word in segment.words or ()]
+            words = words_of(sound)
             assert [word.word.strip() for word in words] == expected[1::2]
             bounds = [float(time) for time in expected[::2]]
             for word, want in zip(words, pairwise(bounds), strict=True):
                 assert (word.start, word.end) == pytest.approx(want, abs=0.3), word
-            early = [word.start for word in words]
-            pause = np.zeros(3 * 16_000, np.float32)
-            later = model.transcribe(np.concatenate([pause, sound]), word_timestamps=True)
-            words = [word for segment in later.segments for word in segment.words or ()]
-            # To which of two words a pause between them goes may change with what is around.
-            assert [word.start - 3 for word in words] == pytest.approx(early, abs=0.5)
+        later = words_of(np.concatenate([np.zeros(3 * 16_000, np.float32), sound]))
+        # To which of two words a pause between them goes may change with what is around.
+        early = [word.start for word in words]
+        assert [word.start - 3 for word in later] == pytest.approx(early, abs=0.5)

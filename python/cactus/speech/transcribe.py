@@ -184,13 +184,12 @@ class Transcriber:
         return self.engine.tokenizer.decode([id for id in tokens if v.is_text(id)])
 
     def take(
-        self, answer: Answer, begin: float, frames: int, session: object = None
+        self, answer: Answer, begin: float, frames: int, session: object
     ) -> tuple[list[Segment], int]:
         """The segments of an answer, and by how many frames the window moves on.
 
-        ``begin``: where the window begins, in seconds of what is heard; ``frames``: its length.
-        Words, where they are wanted, need the ``session`` that has heard the window; to look for
-        them is work that may be stopped (Cancelled).
+        ``begin``: where the window begins, in seconds of what is heard; ``frames``: its length;
+        ``session`` has heard it. Raises Cancelled once it is stopped, while it looks for words.
         """
         self.seconds = self.timeline.original(begin + frames / FRAMES_PER_SECOND, end=True)
         if self.is_silence(answer):
@@ -236,7 +235,7 @@ class Transcriber:
         self, pieces: Sequence[Piece], begin: float, frames: int, session: object
     ) -> Sequence[tuple[Word, ...] | None]:
         """The words of each piece, with their times in the whole recording, if they are wanted."""
-        if not self.options.word_timestamps or session is None:
+        if not self.options.word_timestamps:
             return [None] * len(pieces)
         prompt = self.engine.vocabulary.prompt(self.language, self.options.task, False)
         found = self._words.find(session, pieces, prompt, self.language, begin, frames, self.stop)
