@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import signal
+import struct
 import subprocess
 import sys
+import termios
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -215,20 +219,51 @@ def test_standard_input_may_be_no_sound(options, given: bytes, words: str) -> No
     assert done.stderr.count(b"\n") == 1
 
 
-def test_ctrl_c_ends_a_sound_that_has_not_ended(options, recordings: Path) -> None:
-    child = subprocess.Popen(
-        [*COMMAND, *options, "-"],
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-    )  # fmt: skip
-    assert child.stdin and child.stdout
-    child.stdin.write((recordings / "short.pcm").read_bytes())
-    child.stdin.flush()
+@pytest.fixture
+def recorder(options, recordings: Path):
+    """The command with a recording in its pipe, all of it read, and the pipe still open."""
+    running: list[subprocess.Popen[bytes]] = []
+
+    def record(name: str) -> subprocess.Popen[bytes]:
+        child = subprocess.Popen(
+            [*COMMAND, *options, "-"],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        )  # fmt: skip
+        running.append(child)
+        assert child.stdin
+        child.stdin.write((recordings / name).read_bytes())
+        child.stdin.flush()
+        waiting = struct.pack("i", 1)
+        while struct.unpack("i", waiting)[0]:  # bytes in the pipe
+            time.sleep(0.02)
+            waiting = fcntl.ioctl(child.stdin, termios.FIONREAD, waiting)
+        return child
+
+    yield record
+    for child in running:
+        child.kill()
+        child.communicate()
+
+
+@pytest.mark.parametrize("name", ["short.pcm", "short.wav"])
+def test_ctrl_c_ends_what_is_recorded_into_a_pipe(
+    run, recorder, recordings: Path, name: str
+) -> None:
+    _, expected, _ = run(recordings / "short.wav", "-q")
+    child = recorder(name)
+    child.send_signal(signal.SIGINT)
+    assert child.stdout.read().decode() == expected  # all of it, though the pipe is open
+    assert child.wait() == 130
+    assert child.stderr.read().startswith(b"[standard input: 0:03 in ")
+
+
+def test_a_second_ctrl_c_ends_at_once(recorder) -> None:
+    child = recorder("long.wav")
+    child.send_signal(signal.SIGINT)
     assert child.stdout.readline()
     child.send_signal(signal.SIGINT)
-    assert child.stdout.read() is not None  # to its end, though more could be said
     assert child.wait() == 130
-    assert child.stderr and child.stderr.read().startswith(b"[stopped; standard input: 0:0")
-    child.communicate()
+    assert child.stderr.read() == b"\n"
 
 
 def test_a_reader_that_leaves_ends_it_quietly(options, recordings: Path) -> None:

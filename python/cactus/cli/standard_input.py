@@ -6,7 +6,6 @@ import os
 import select
 import stat
 import sys
-from collections.abc import Callable
 from typing import Any
 
 from cactus.audio.decode import SAMPLE_RATE
@@ -19,41 +18,48 @@ POLL_SECONDS = 0.1
 
 
 class StandardInput:
-    """Standard input as a binary file object that also ends when `stopped` says so."""
+    """Standard input as a binary file object that ends with it, or where it is ``cut``."""
 
     name = "standard input"
 
-    def __init__(self, stopped: Callable[[], bool]) -> None:
-        self._stopped = stopped
-        self._file = sys.stdin.fileno()
+    def __init__(self) -> None:
+        self.active = False
+        """Whether it is being read and has not ended."""
+        self.was_cut = False
         self._ahead = b""
+
+    def cut(self) -> None:
+        """Nothing more is read of it; safe in a signal handler."""
+        self.was_cut = True
+
+    def open(self) -> tuple[Any, int | None]:
+        """A file object, and the rate of its samples if it is raw ones: mono s16le at 16 kHz."""
+        if not looks_like_a_file(self._peek(LOOKED_AT)):
+            return self, SAMPLE_RATE
+        regular = stat.S_ISREG(os.fstat(sys.stdin.fileno()).st_mode)
+        # What can be seeked need not be copied first.
+        self.active = not regular
+        return (sys.stdin.buffer if regular else self), None
 
     def read(self, size: int) -> bytes:
         """What has arrived, at most `size` bytes; waits for one; b"" at the end."""
         if self._ahead:
             data, self._ahead = self._ahead[:size], self._ahead[size:]
             return data
-        while not self._stopped():
-            if select.select([self._file], [], [], POLL_SECONDS)[0]:
-                return os.read(self._file, size)
+        self.active = True
+        while not self.was_cut:
+            if select.select([sys.stdin], [], [], POLL_SECONDS)[0]:
+                data = os.read(sys.stdin.fileno(), size)
+                self.active = bool(data)
+                return data
+        self.active = False
         return b""
 
     read1 = read
 
-    def peek(self, size: int) -> bytes:
-        """The first `size` bytes, fewer at the end; they stay to be read."""
+    def _peek(self, size: int) -> bytes:
         head = b""
         while len(head) < size and (data := self.read(size - len(head))):
             head += data
-        self._ahead = head + self._ahead
+        self._ahead = head
         return head
-
-
-def open_standard_input(stopped: Callable[[], bool]) -> tuple[Any, int | None]:
-    """A file object, and the rate of its samples if it is raw ones: mono s16le at 16 kHz."""
-    sound = StandardInput(stopped)
-    if not looks_like_a_file(sound.peek(LOOKED_AT)):
-        return sound, SAMPLE_RATE
-    regular = stat.S_ISREG(os.fstat(sys.stdin.fileno()).st_mode)
-    # What can be seeked need not be copied first.
-    return (sys.stdin.buffer if regular else sound), None

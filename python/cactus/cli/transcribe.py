@@ -18,6 +18,7 @@ from cactus.cli.text import complain, note, printable, whole_characters
 
 if TYPE_CHECKING:
     from cactus import Model, Transcription, TranscriptionStream
+    from cactus.cli.standard_input import StandardInput
 
 MODEL = "whisper-base"
 STDIN = "-"
@@ -101,8 +102,8 @@ def command(
     """Write down what is said in each FILE: WAV, FLAC, OGG, MP3 and others, of any length.
 
     '-' is standard input: a file of these kinds, or raw samples (16 kHz, 16 bits, mono). The model
-    is fetched the first time. Ctrl-C ends it, with what was found so far. A FILE that cannot be
-    read is reported and the others go on; the exit status is then 1.
+    is fetched the first time. Ctrl-C ends it, with what was found so far; in a pipe it ends the
+    sound. A FILE that cannot be read is reported and the others go on; the exit status is then 1.
 
     With --mic what is being said is shown at once, and written when it is certain.
     """
@@ -134,21 +135,30 @@ def command(
 
     from cactus.cli.interrupt import stop_at_interrupt
     from cactus.cli.main import INTERRUPTED
+    from cactus.cli.standard_input import StandardInput
     from cactus.errors import InvalidAudio
     from cactus.model import Model
 
-    folder = _find_model(model, offline)
+    folder, stdin = _find_model(model, offline), StandardInput()
     failed = len(readable) < len(jobs)
+
+    def stop() -> None:
+        # What somebody records into a pipe has ended then, and is still to be written down.
+        if stdin.active:
+            stdin.cut()
+        else:
+            loaded.stop()
+
     with (
         Model(folder, threads=threads, preload=True) as loaded,
-        stop_at_interrupt(loaded.stop) as interrupted,
+        stop_at_interrupt(stop) as interrupted,
     ):
         titled = len(jobs) > 1 and form == "text" and output is None
         for number, job in enumerate(readable):
             if titled:
                 click.echo(f"{chr(10) if number else ''}==> {printable(job.file)} <==")
             try:
-                job.run(loaded, options, interrupted, quiet)
+                job.run(loaded, options, stdin, interrupted, quiet)
             except BrokenPipeError:
                 raise
             except (InvalidAudio, OSError) as error:
@@ -250,16 +260,19 @@ class _Job:
         return self.folder / (stem + FORMATS[self.form][0])
 
     def run(
-        self, model: Model, options: dict[str, Any], stopped: Callable[[], bool], quiet: bool
+        self,
+        model: Model,
+        options: dict[str, Any],
+        stdin: StandardInput,
+        stopped: Callable[[], bool],
+        quiet: bool,
     ) -> None:
         """Transcribe it. Raises what reading the sound and writing the text do."""
-        from cactus.cli.standard_input import open_standard_input
-
-        sound, rate = open_standard_input(stopped) if self.file == STDIN else (self.file, None)
+        sound, rate = stdin.open() if self.file == STDIN else (self.file, None)
         name = "standard input" if self.file == STDIN else os.path.basename(self.file)
         began = time.monotonic()
         with model.transcribe_stream(sound, sample_rate=rate, **options) as stream:
-            if stopped():  # before there was anything that could be stopped
+            if stopped() and not stdin.was_cut:  # before there was anything to be stopped
                 stream.stop()
             result = self._write(stream, name, quiet)
         for trouble in result.notes:
