@@ -8,6 +8,9 @@ from collections.abc import Iterable, Iterator
 from cactus.audio.decode import F32, SAMPLE_RATE
 from cactus.audio.vad import VadOptions, only_speech
 
+MARGIN = SAMPLE_RATE // 2
+"""Samples next to a cut in which nothing is said: what is left of a pause on either side."""
+
 
 class Timeline:
     """Remembers where pieces of a sound come from that are heard one after another.
@@ -44,6 +47,21 @@ class Timeline:
         if not self._begins:
             return seconds
         return (self._places[stretch] + sample - self._begins[stretch]) / SAMPLE_RATE
+
+    def original_segment(self, start: float, end: float) -> tuple[float, float]:
+        """A segment's times in the whole sound.
+
+        Next to a cut there is silence, which Whisper gives to either side: a segment that begins
+        there begins behind the cut, and one that ends there ends before it.
+        """
+        first, last = round(start * SAMPLE_RATE), round(end * SAMPLE_RATE)
+        cut = bisect_right(self._begins, first)
+        if cut < len(self._begins) and self._begins[cut] - first <= MARGIN < last - first:
+            start = self._begins[cut] / SAMPLE_RATE
+        cut = bisect_left(self._begins, last) - 1
+        if cut > 0 and last - self._begins[cut] <= MARGIN < last - first:
+            end = self._begins[cut] / SAMPLE_RATE
+        return self.original(start), self.original(end, end=True)
 
     def original_span(self, start: float, end: float) -> tuple[float, float]:
         """A word's times in the whole sound: in the stretch where its middle lies, no further."""

@@ -204,8 +204,8 @@ class Transcriber:
             if piece.start == piece.end or not text.strip():
                 continue
             self._past.tokens += piece.tokens
-            start = round(self.timeline.original(begin + piece.start), 2)
-            end = round(self.timeline.original(begin + piece.end, end=True), 2)
+            times = self.timeline.original_segment(begin + piece.start, begin + piece.end)
+            start, end = (round(time, 2) for time in times)
             if said:
                 start, end = said[0].start, said[-1].end
             segments.append(
