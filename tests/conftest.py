@@ -88,6 +88,12 @@ def whisper_folder(whisper_base: Path) -> Path:
     return _converted(whisper_base, "whisper-base", "FP16")
 
 
+@pytest.fixture(scope="session")
+def whisper_base_int4(whisper_base: Path) -> Path:
+    """`whisper_base` as a weights folder, INT4."""
+    return _converted(whisper_base, "whisper-base-int4", "INT4")
+
+
 def _converted(source: Path, name: str, precision: str | None) -> Path:
     from filelock import FileLock
 

@@ -63,3 +63,10 @@ def test_five_beams_hear_every_word(model: Model, voices: Path, name: str) -> No
     result = model.transcribe(voices / name)
     assert words(result.text) == words(SAID[name])
     assert result.language == "en"
+
+
+@pytest.mark.parametrize("name", ["librivox_0870.wav", "librivox_0880.wav"])
+def test_four_bits_hear_every_word(whisper_base_int4: Path, voices: Path, name: str) -> None:
+    with Model(whisper_base_int4) as model:
+        result = model.transcribe(voices / name, beam_size=1)
+    assert words(result.text) == words(SAID[name])

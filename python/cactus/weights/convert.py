@@ -116,7 +116,11 @@ def convert(
     watched = _Watched(progress)
     try:
         matrices = {weight.name for weight in architecture.weights if weight.kind == "matrix"}
-        dtypes = [choose_dtype(each, precision) for each in tensors]  # refuses unreadable ones
+        # A speech model is not made better by reading.
+        reads = architecture.build_encoder() is None
+        dtypes = [  # refuses unreadable ones
+            choose_dtype(each, precision, calibrated=reads) for each in tensors
+        ]
         plan: Plan = [
             (each, dtype if each.name in matrices else "plain")
             for each, dtype in zip(tensors, dtypes, strict=True)
@@ -127,8 +131,7 @@ def convert(
         partial.mkdir()
         _write_small_files(model, partial, label, origin or {})
         notes, calibrated = list(model.notes), None
-        # A speech model is not made better by reading.
-        if precision == "INT4" and text and architecture.build_encoder() is None:
+        if precision == "INT4" and text and reads:
             try:
                 calibrated = _calibration(text, partial, architecture, plan)
                 if calibrated is not None and bits is not None:

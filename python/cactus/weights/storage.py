@@ -21,8 +21,11 @@ _DTYPE_PRECISION |= {"f16": "FP16", "bf16": "FP16", "f32": "FP32"}
 _KEEP_8_BIT = ("embed_tokens.weight", "lm_head.weight")
 
 
-def choose_dtype(tensor: SourceTensor, precision: str | None) -> str:
-    """The dtype a tensor is stored in; "plain" for what is no matrix."""
+def choose_dtype(tensor: SourceTensor, precision: str | None, *, calibrated: bool = True) -> str:
+    """The dtype a tensor is stored in; "plain" for what is no matrix.
+
+    Where no text is there to show which errors count, 4-bit groups are small ones.
+    """
     if tensor.kind not in DEQUANTIZE:
         raise UnsupportedModel(
             f"tensor {tensor.name!r} has the type {tensor.kind}, which cannot be converted; "
@@ -38,7 +41,7 @@ def choose_dtype(tensor: SourceTensor, precision: str | None) -> str:
             wanted = STORED[tensor.kind]
         elif precision == "INT4" and tensor.name.endswith(_KEEP_8_BIT):
             wanted = "q8"
-    if wanted == "q4_64" and tensor.shape[1] % GROUPS[wanted]:
+    if wanted == "q4_64" and (not calibrated or tensor.shape[1] % GROUPS[wanted]):
         wanted = "q4"
     if wanted in GROUPS and tensor.shape[1] % GROUPS[wanted]:
         return "f16"
