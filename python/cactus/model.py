@@ -405,6 +405,11 @@ class TranscriptionStream(EventStream[Segment]):
         super().__init__(call, run.events())
         self._run = run
 
+    def close(self) -> None:
+        """End the stream now and let other calls go on; safe to call twice."""
+        super().close()
+        self._run.close_unread()
+
     @property
     def seconds(self) -> float:
         """How much of the sound has been listened to."""

@@ -311,3 +311,16 @@ def test_none_is_the_default(model: Model, sound: np.ndarray) -> None:
 def test_a_context_is_for_text_models(speech_folder: Path) -> None:
     with pytest.raises(InvalidRequest, match="windows of 30 seconds"):
         Model(speech_folder, context=100)
+
+
+def test_a_stream_knows_how_long_its_sound_is(model: Model, sound: np.ndarray, path: str) -> None:
+    with model.transcribe_stream(path, **PLAIN) as stream:
+        assert stream.duration == 3.0
+    raw = io.BytesIO(np.zeros(1600, "<i2").tobytes())
+    with model.transcribe_stream(raw, sample_rate=16_000, **PLAIN) as stream:
+        assert stream.duration is None
+
+
+def test_silence_has_been_listened_to(model: Model) -> None:
+    result = model.transcribe(np.zeros(40_000, np.float32), language="en")
+    assert (result.duration, result.segments) == (2.5, ())

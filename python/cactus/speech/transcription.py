@@ -35,7 +35,7 @@ class TranscriptionRun:
         self._watch = Stopwatch(time.perf_counter() - began)
         self._transcriber = Transcriber(engine, options, call.flag, self._watch)
         self._segments: list[Segment] = []
-        self._ended = self._abandoned = False
+        self._begun = self._ended = self._abandoned = False
 
     def run(self) -> Transcription:
         """Transcribe to the end and return what was said."""
@@ -70,6 +70,7 @@ class TranscriptionRun:
     def events(self) -> Generator[Segment, None, None]:
         """Wait for the turn, listen, and yield the segments."""
         turns, call = self._turns, self._call
+        self._begun = True
         self._watch.start()
         try:
             if turns.enter(call):
@@ -91,6 +92,11 @@ class TranscriptionRun:
             self._watch.pause()
             self._audio.close()
             turns.leave(call)
+
+    def close_unread(self) -> None:
+        """Let go of the sound where nobody has asked for an event, and nobody will."""
+        if not self._begun:
+            self._audio.close()
 
     def _result(self) -> Transcription:
         work = self._transcriber
