@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from published_models import PUBLISHED, Published, find, tiny
+from published_whisper import WHISPERS, first_special, generation, steering, tiny_whisper
 
 from cactus.models.base import Weight, load_architecture
 from cactus.weights.safetensors import SafetensorsWriter
@@ -46,8 +47,14 @@ def write(
         raise ValueError(f"{folder} is not empty; give a new folder")
     weights = load_architecture(config).weights
     _write_json(folder / "config.json", config)
-    ids = {key: config[key] for key in TOKEN_IDS if config.get(key) is not None}
-    _write_json(folder / "generation_config.json", ids)
+    if config["model_type"] == "whisper":
+        _write_json(folder / "generation_config.json", generation(config))
+        features = {"feature_extractor_type": "WhisperFeatureExtractor"}
+        features |= {"feature_size": config["num_mel_bins"], "sampling_rate": 16_000}
+        _write_json(folder / "preprocessor_config.json", features)
+    else:
+        ids = {key: config[key] for key in TOKEN_IDS if config.get(key) is not None}
+        _write_json(folder / "generation_config.json", ids)
     _write_tokenizer(config, folder)
     random = np.random.default_rng(seed)
     # Gemma's norms multiply by 1 + weight.
@@ -94,7 +101,9 @@ def _nbytes(weight: Weight) -> int:
 
 
 def _stored_shape(weight: Weight) -> tuple[int, ...]:
-    """Kernels of depthwise convolutions have a dimension of one in checkpoints."""
+    """Kernels of convolutions have three dimensions in checkpoints, one of one where depthwise."""
+    if weight.taps > 1:
+        return (weight.shape[0], weight.shape[1] // weight.taps, weight.taps)
     if weight.name.endswith(".conv.weight"):
         return (weight.shape[0], 1, weight.shape[1])
     return weight.shape
@@ -120,8 +129,13 @@ def vocabulary(config: dict[str, Any]) -> tuple[list[str], dict[int, str]]:
     """A byte-level vocabulary: every token, and by their ids those that are special.
 
     The special tokens have the ids that the configuration says. Then come the 256 bytes, "th",
-    and words that no text becomes.
+    and words that no text becomes. In a Whisper they are those that steer it, and come last.
     """
+    if config["model_type"] == "whisper":
+        first = first_special(config)
+        last = dict(enumerate(steering(config), first))
+        words = [f"<word {token}>" for token in range(257, first)]
+        return [*byte_letters(), "th", *words, *last.values()], last
     special: dict[int, str] = {}
     texts = {"eos_token_id": "<|im_end|>", "bos_token_id": "<|bos|>", "pad_token_id": "<|pad|>"}
     for key, text in texts.items():
@@ -186,7 +200,7 @@ def _write_tokenizer(config: dict[str, Any], folder: Path) -> None:
         "add_bos_token": False,
         "chat_template": CHAT_TEMPLATE,
         "clean_up_tokenization_spaces": False,
-        "model_max_length": config["max_position_embeddings"],
+        "model_max_length": config.get("max_position_embeddings", 448),
         "tokenizer_class": "PreTrainedTokenizerFast",
     }
     _write_json(folder / "tokenizer_config.json", settings)
@@ -198,7 +212,8 @@ def _write_json(path: Path, value: dict[str, Any]) -> None:
 
 def main() -> int:
     """Read the arguments and write the folder."""
-    known = ", ".join(model.name for model in PUBLISHED)
+    models = (*PUBLISHED, *WHISPERS)
+    known = ", ".join(model.name for model in models)
     parser = argparse.ArgumentParser(description=__doc__, epilog=f"models: {known}")
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("name", help="the model: its name or hub id")
@@ -207,8 +222,9 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0, help="of the random weights (default: 0)")
     given = parser.parse_args()
     try:
-        model: Published = find(given.name)
-        write(tiny(model.config) if given.tiny else model.config, given.folder, given.seed)
+        model: Published = find(given.name, models)
+        smaller = tiny_whisper if model in WHISPERS else tiny
+        write(smaller(model.config) if given.tiny else model.config, given.folder, given.seed)
     except (ValueError, OSError) as error:
         print(f"make_random_checkpoint: {error}", file=sys.stderr)
         return 1

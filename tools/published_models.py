@@ -319,16 +319,16 @@ PUBLISHED = (
 )
 
 
-def find(name: str) -> Published:
+def find(name: str, models: tuple[Published, ...] = PUBLISHED) -> Published:
     """The model of that hub id or name, upper or lower case; ValueError that lists what is known.
 
     A beginning will do where it means one model: "smollm2-135m".
     """
     wanted = name.lower()
-    exact = [model for model in PUBLISHED if wanted in (model.hub_id.lower(), model.name)]
-    found = exact or [model for model in PUBLISHED if model.name.startswith(wanted)]
+    exact = [model for model in models if wanted in (model.hub_id.lower(), model.name)]
+    found = exact or [model for model in models if model.name.startswith(wanted)]
     if len(found) != 1:
-        known = ", ".join(model.name for model in PUBLISHED)
+        known = ", ".join(model.name for model in models)
         raise ValueError(f"model {name!r} is not known, or not clear; known: {known}")
     return found[0]
 

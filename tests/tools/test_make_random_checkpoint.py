@@ -10,12 +10,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 
+from cactus import Model
 from cactus.chat.messages import parse_messages
 from cactus.engine import load_engine
+from cactus.errors import InvalidRequest
 from cactus.models.base import known_architectures, load_architecture
 from cactus.native import Row
 from cactus.speech import ARCHITECTURES as SPEECH
+from cactus.speech.engine import load_speech_engine
+from cactus.speech.languages import NAMES as LANGUAGES
+from cactus.weights import catalog
 from cactus.weights.convert import convert
 from cactus.weights.safetensors import FILLER, read_safetensors
 
@@ -93,3 +99,52 @@ def test_what_cannot_be_written_is_named(tmp_path: Path) -> None:
     unknown = run("smollm2", str(tmp_path / "other"))
     assert (unknown.returncode, "not clear; known: lfm2-350m" in unknown.stderr) == (1, True)
     assert not (tmp_path / "other").exists()
+
+
+def test_whispers_have_the_published_sizes(tool: Any) -> None:
+    whispers = tool("published_whisper").WHISPERS
+    assert len({model.hub_id for model in whispers}) == 11
+    for model in whispers:
+        weights = load_architecture(model.config).weights
+        counted = sum(math.prod(weight.shape) for weight in weights)
+        assert (model.hub_id, counted) == (model.hub_id, model.parameters)
+        entry = catalog.find(model.hub_id)
+        assert entry is None or entry.parameters == round(counted / 1e6), model.hub_id
+
+
+@pytest.mark.parametrize(
+    ("name", "languages", "no_speech"),
+    [
+        ("whisper-tiny", 99, 50_362),
+        ("whisper-tiny.en", 0, 50_361),
+        ("whisper-large-v3-turbo", 100, 50_363),
+    ],
+)
+def test_every_vocabulary_of_whisper_listens(
+    tool: Any, tmp_path: Path, name: str, languages: int, no_speech: int
+) -> None:
+    models = tool("published_whisper")
+    config = tool("published_models").find(name, models.WHISPERS).config
+    tool("make_random_checkpoint").write(models.tiny_whisper(config), tmp_path / "source")
+    folder = convert(tmp_path / "source", tmp_path / name, "INT8").target
+    # What the published configurations say of the ids, too.
+    given = json.loads((tmp_path / "source" / "generation_config.json").read_text())
+    assert given["no_timestamps_token_id"] == no_speech + 1
+    noise = np.random.default_rng(0).normal(0, 0.1, 2 * 16_000).astype(np.float32)
+    plain: dict[str, Any] = {"vad": False, "temperature": 0.0, "no_speech_threshold": None}
+    with Model(folder, threads=1) as model:
+        engine = load_speech_engine(folder, threads=1)
+        assert len(engine.vocabulary.languages) == languages
+        assert engine.vocabulary.no_speech == no_speech
+        assert engine.vocabulary.seconds(config["vocab_size"] - 1) == 30.0
+        engine.close()
+        result = model.transcribe(noise, **plain, max_new_tokens=8)
+        assert result.segments and len(result.segments[0].tokens) <= 8
+        if languages:
+            assert result.language in LANGUAGES
+            model.transcribe(noise, **plain, max_new_tokens=8, task="translate", language="de")
+        else:
+            assert result.language == "en"
+            for wrong in ({"task": "translate"}, {"language": "de"}):
+                with pytest.raises(InvalidRequest, match="English only"):
+                    model.transcribe(noise, **plain, **wrong)
