@@ -27,14 +27,14 @@ def said(tokens: list[int]) -> list[int]:
     return [token for token in tokens if token < TIME]
 
 
-@given(answers, st.integers(1, 12))
-def test_what_is_sure_was_heard_twice_and_stays(endings: Any, most: int) -> None:
+@given(answers, st.integers(1, 12), st.integers(0, 3))
+def test_what_is_sure_was_heard_twice_and_stays(endings: Any, most: int, doubtful: int) -> None:
     agreement = Agreement(TIME, most)
     last: list[int] = []
     for ending in endings:
         before = agreement.sure
         answer = [*before, *ending]
-        new = agreement.hear(answer, whole)
+        new = agreement.hear(answer, doubtful, whole)
         assert agreement.sure == before + new
         assert agreement.sure + agreement.unsure == answer
         assert len(agreement.sure) <= most
@@ -47,7 +47,7 @@ def test_what_is_sure_was_heard_twice_and_stays(endings: Any, most: int) -> None
             agreed = next((i for i, (a, b) in enumerate(rest) if not same(a, b)), len(last))
             open_ends = answer[len(agreement.sure) : min(agreed, most)]
             assert all(token >= TIME or token == 5 for token in open_ends)
-        last = answer
+        last = answer[: max(len(agreement.sure), len(answer) - doubtful)]
 
 
 @given(answers, st.data())
@@ -56,7 +56,7 @@ def test_a_window_that_moves_on_loses_and_repeats_nothing(endings: Any, data: An
     for ending in endings:
         answer = [*agreement.sure, *ending]
         if data.draw(st.booleans()):
-            told += agreement.hear(answer, whole)
+            told += agreement.hear(answer, 0, whole)
         else:
             count = data.draw(st.integers(0, len(answer)))
             told += answer[len(agreement.sure) : count]
@@ -69,8 +69,8 @@ def test_a_window_that_moves_on_loses_and_repeats_nothing(endings: Any, data: An
 def test_times_move_with_the_window() -> None:
     agreement = Agreement(TIME, 20)
     first = [100, 1, 2, 108, 110, 3, 4]
-    agreement.hear(first, whole)
-    assert agreement.hear([100, 1, 2, 109, 111, 3, 4, 2], whole) == [100, 1, 2, 109, 111, 3, 4]
+    agreement.hear(first, 0, whole)
+    assert agreement.hear([100, 1, 2, 109, 111, 3, 4, 2], 0, whole) == [100, 1, 2, 109, 111, 3, 4]
     # The window moves on behind the first segment, which ended at 9 steps.
     agreement.close([*agreement.sure, 112], 4, 9)
     assert agreement.sure == [102, 3, 4]
@@ -81,7 +81,15 @@ def test_a_guess_is_shown_and_makes_nothing_sure() -> None:
     agreement = Agreement(TIME, 20)
     agreement.guess([100, 1, 2])
     assert agreement.unsure == [100, 1, 2]
-    assert agreement.hear([100, 1, 2], whole) == []
-    assert agreement.hear([100, 1, 3], whole) == [100, 1]
+    assert agreement.hear([100, 1, 2], 0, whole) == []
+    assert agreement.hear([100, 1, 3], 0, whole) == [100, 1]
     agreement.clear()
     assert (agreement.sure, agreement.unsure) == ([], [])
+
+
+def test_the_end_of_a_cut_sound_is_no_witness() -> None:
+    agreement, stop = Agreement(TIME, 20), 4
+    agreement.hear([100, 1, 2, stop, 101], 2, whole)
+    assert agreement.hear([100, 1, 2, stop, 105], 2, whole) == [100, 1, 2]
+    assert agreement.hear([100, 1, 2, stop, 1, 107], 1, whole) == []
+    assert agreement.hear([100, 1, 2, stop, 1, 3, 110], 1, whole) == [stop, 1]

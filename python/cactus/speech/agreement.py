@@ -30,11 +30,15 @@ class Agreement:
         """An answer to too little of a window: it may be shown, and makes nothing sure."""
         self._shown = answer
 
-    def hear(self, answer: list[int], is_whole: Callable[[list[int]], bool]) -> list[int]:
+    def hear(
+        self, answer: list[int], doubtful: int, is_whole: Callable[[list[int]], bool]
+    ) -> list[int]:
         """Compare an answer, which begins with ``sure``, with the last one; what is sure now.
 
         Times may differ: which of two is right is no question of what was said. They are sure only
-        with the text behind them. ``is_whole``: whether tokens may be parted from what follows.
+        with the text behind them. ``doubtful``: how many tokens at the answer's end are there only
+        because the sound was cut, and make nothing sure the next time. ``is_whole``: whether tokens
+        may be parted from what follows.
         """
         known, count = len(self.sure), 0
         for a, b in zip(self._last, answer, strict=False):
@@ -46,9 +50,10 @@ class Agreement:
             answer[count - 1] >= self._first_time or not is_whole(answer[known:count])
         ):
             count -= 1
-        self._last = self._shown = answer
         if count > known:
             self.sure = answer[:count]
+        self._shown = answer
+        self._last = answer[: max(len(self.sure), len(answer) - doubtful)]
         return answer[known:count]
 
     def close(self, answer: list[int], count: int, steps: int) -> None:

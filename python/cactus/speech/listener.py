@@ -101,7 +101,7 @@ class Listener:
         if len(self._held) < self._least:
             self._agreement.guess(tokens)
             return ""
-        return self._text(self._agreement.hear(tokens, self._is_whole))
+        return self._text(self._agreement.hear(tokens, self._doubtful(tokens), self._is_whole))
 
     def _close(self, least: int) -> Iterator[tuple[str, list[Segment]]]:
         """Hear what is held as a recording is heard, while it is ``least`` samples or more."""
@@ -154,6 +154,15 @@ class Listener:
             if begins and v.seconds(tokens[i]) >= end:
                 return tokens[:i]
         return tokens
+
+    def _doubtful(self, tokens: list[int]) -> int:
+        """The length of what ends an answer's text: it was cut there, the sentence perhaps not."""
+        count = 0
+        while count < len(tokens) and not any(
+            map(str.isalnum, self.transcriber.text(tokens[len(tokens) - count - 1 :]))
+        ):
+            count += 1
+        return count
 
     def _text(self, tokens: Sequence[int]) -> str:
         text = self.transcriber.text(tokens)
