@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from cactus.audio.decode import BLOCK, F32, SAMPLE_RATE
+from cactus.audio.silero import WINDOW
 from cactus.audio.vad import SpeechFilter
 from cactus.speech.agreement import Agreement
 from cactus.speech.pieces import Piece, split
@@ -42,7 +43,8 @@ class Listener:
             engine.vocabulary.first_time, engine.context_length // 2 - SPARE
         )
         self._speech = SpeechFilter() if transcriber.options.vad else None
-        self._interval = interval
+        # Speech is told in whole windows, so that a second of it may be up to one short.
+        self._interval = interval - WINDOW if self._speech else interval
         self._held: F32 = np.zeros(0, np.float32)
         self._base = 0  # of what is held, in samples of the speech alone
         self._heard = 0  # how much of what is held was heard
