@@ -202,6 +202,22 @@ def test_silence_says_nothing(model: Model) -> None:
     assert result.confidence == 1.0
 
 
+@pytest.mark.parametrize("level", [0.0, 0.3, -1.0])
+def test_f46_digital_silence_says_nothing_without_a_detector_either(
+    model: Model, sound: np.ndarray, level: float
+) -> None:
+    silence = np.full(16_000 * 5, level, np.float32)
+    steps = np.random.default_rng(0).integers(-1, 2, len(silence)) / 32768
+    for quiet in (silence, silence + steps.astype(np.float32)):
+        result = model.transcribe(quiet, **PLAIN)
+        assert (result.text, result.duration) == ("", pytest.approx(5.0))
+    # What comes behind it is heard, where it is.
+    late = model.transcribe(np.concatenate([np.zeros(32_000, np.float32), sound]), **PLAIN)
+    plain = model.transcribe(sound, **PLAIN)
+    assert late.segments[0].tokens == plain.segments[0].tokens
+    assert late.segments[0].start == pytest.approx(plain.segments[0].start + 2)
+
+
 def test_the_embedding_is_the_mean_over_real_sound(model: Model, sound: np.ndarray) -> None:
     whole = model.embed_audio(sound)
     assert len(whole) == 32

@@ -17,7 +17,7 @@ from cactus.speech.pieces import Piece, split
 from cactus.speech.rules import Rules
 from cactus.speech.search import Answer, Search, compression_ratio
 from cactus.speech.timeline import Timeline
-from cactus.speech.window import FRAMES_PER_SECOND, HOP, Windows, until
+from cactus.speech.window import FRAMES_PER_SECOND, HOP, Windows, is_silent, until
 from cactus.speech.words import Timed, WordFinder
 from cactus.stop_flag import StopFlag
 from cactus.types import Metrics, Segment, Word
@@ -98,6 +98,10 @@ class Transcriber:
                 frames = len(samples) // HOP
                 if frames == 0:
                     return
+                if is_silent(samples):  # models invent words for it
+                    seek += frames
+                    self.seconds = self.timeline.original(seek / FRAMES_PER_SECOND, end=True)
+                    continue
                 answer = self.hear(session, samples)
                 found, advance = self.take(answer, seek / FRAMES_PER_SECOND, frames, session)
                 yield from found

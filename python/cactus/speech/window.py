@@ -13,6 +13,8 @@ from cactus.stop_flag import StopFlag
 HOP = 160
 """Samples from one frame of the spectrogram to the next: 10 ms."""
 FRAMES_PER_SECOND = SAMPLE_RATE // HOP
+SILENT = 1e-4
+"""How far samples of digital silence lie apart at most: less than four steps of 16 bits."""
 
 
 def until(stop: StopFlag, blocks: Iterator[F32]) -> Iterator[F32]:
@@ -21,6 +23,11 @@ def until(stop: StopFlag, blocks: Iterator[F32]) -> Iterator[F32]:
         if stop:
             raise Cancelled("stopped while the sound was listened to")
         yield block
+
+
+def is_silent(samples: F32) -> bool:
+    """Whether there is no sound at all, as where a microphone is switched off."""
+    return len(samples) == 0 or float(np.ptp(samples)) < SILENT
 
 
 class Windows:
