@@ -8,6 +8,12 @@ from dataclasses import dataclass
 from cactus.speech.vocabulary import Vocabulary
 from cactus.speech.window import FRAMES_PER_SECOND
 
+LEFT_OUT = 5.0
+"""Seconds behind an answer's last time that hold speech, where long silence has been taken out.
+
+Silences of two seconds stay in, and a last time may be early by as much.
+"""
+
 
 @dataclass(frozen=True)
 class Piece:
@@ -18,19 +24,25 @@ class Piece:
     tokens: Sequence[int]
 
 
-def split(tokens: Sequence[int], vocabulary: Vocabulary, frames: int) -> tuple[list[Piece], int]:
+def split(
+    tokens: Sequence[int], vocabulary: Vocabulary, frames: int, *, all_speech: bool = False
+) -> tuple[list[Piece], int]:
     """The pieces of an answer to a window of ``frames``, and by how many frames to move on.
 
     A time that follows a time ends one piece for certain and begins the next. What comes after the
     last such pair may have been cut off, and is heard again, with what follows it. An answer
     without pairs is one piece.
+
+    An answer that ends with a time says that the rest of the window is silent. In ``all_speech``,
+    without long silences, that cannot be: a rest of more than ``LEFT_OUT`` is heard again, too.
     """
     whole = frames / FRAMES_PER_SECOND
     is_time = [id >= vocabulary.first_time for id in tokens]
     ends = [i for i in range(1, len(tokens)) if is_time[i - 1] and is_time[i]]
-    if not ends:
-        return _undivided(tokens, vocabulary, whole), frames
     closed = is_time[-2:] == [False, True]  # nothing was being said at the window's end
+    if not ends:
+        pieces = _undivided(tokens, vocabulary, whole)
+        return pieces, _behind(pieces, frames) if closed and all_speech else frames
     if closed:
         ends.append(len(tokens))
     pieces = []
@@ -40,7 +52,7 @@ def split(tokens: Sequence[int], vocabulary: Vocabulary, frames: int) -> tuple[l
         start, stop = (min(vocabulary.seconds(id), whole) for id in (piece[0], piece[-1]))
         pieces.append(Piece(start, stop, piece))
     if closed:
-        return pieces, frames
+        return pieces, _behind(pieces, frames) if all_speech else frames
     advance = min(round(vocabulary.seconds(tokens[ends[-1] - 1]) * FRAMES_PER_SECOND), frames)
     # A first time pair at 0.00 would move nothing: the rules forbid it, but a window must end.
     return pieces, advance or frames
@@ -54,3 +66,9 @@ def _undivided(tokens: Sequence[int], vocabulary: Vocabulary, whole: float) -> l
     # Text behind the only time there is has no end of its own: it may go on to the window's.
     end = times[-1] if times and times[-1] > start else whole
     return [Piece(min(start, whole), min(end, whole), tokens)]
+
+
+def _behind(pieces: Sequence[Piece], frames: int) -> int:
+    """Where the speech goes on that the pieces leave out; the window's end where there is none."""
+    spoken = round(pieces[-1].end * FRAMES_PER_SECOND)
+    return spoken if 0 < spoken < frames - LEFT_OUT * FRAMES_PER_SECOND else frames

@@ -198,7 +198,9 @@ class Transcriber:
         self.seconds = self.timeline.original(begin + frames / FRAMES_PER_SECOND, end=True)
         if self.is_silence(answer):
             return [], frames
-        pieces, advance = split(answer.tokens, self.engine.vocabulary, frames)
+        pieces, advance = split(
+            answer.tokens, self.engine.vocabulary, frames, all_speech=self.options.vad
+        )
         ratio = self._ratio(answer)
         # What comes behind is another window's: a word that is drawn there is not heard there.
         words = self._find_words(pieces, begin, advance, session)
