@@ -98,10 +98,6 @@ class Transcriber:
                 frames = len(samples) // HOP
                 if frames == 0:
                     return
-                if is_silent(samples):  # models invent words for it
-                    seek += frames
-                    self.seconds = self.timeline.original(seek / FRAMES_PER_SECOND, end=True)
-                    continue
                 answer = self.hear(session, samples)
                 found, advance = self.take(answer, seek / FRAMES_PER_SECOND, frames, session)
                 yield from found
@@ -116,6 +112,8 @@ class Transcriber:
         """
         # Without times nobody knows where the next window should begin.
         self._timed |= len(samples) == self.engine.window_samples
+        if is_silent(samples):  # models invent words for it
+            return Answer(list(said), 0.0, 1.0, 0.0)
         self.engine.hear(session, samples, stop=self.stop)
         if self.language is None:
             self._detect_language(session)
