@@ -218,6 +218,13 @@ def test_f46_digital_silence_says_nothing_without_a_detector_either(
     assert late.segments[0].start == pytest.approx(plain.segments[0].start + 2)
 
 
+def test_silence_has_no_words_and_no_language(model: Model) -> None:
+    silence = np.zeros(16_000, np.float32)
+    options = PLAIN | {"language": None, "word_timestamps": True}
+    result = model.transcribe(silence, **options)
+    assert (result.segments, result.language) == ((), None)
+
+
 def test_the_embedding_is_the_mean_over_real_sound(model: Model, sound: np.ndarray) -> None:
     whole = model.embed_audio(sound)
     assert len(whole) == 32

@@ -239,7 +239,7 @@ class Transcriber:
         self, pieces: Sequence[Piece], begin: float, frames: int, session: object
     ) -> Sequence[tuple[Word, ...] | None]:
         """The words of each piece, with their times in the whole recording, if they are wanted."""
-        if not self.options.word_timestamps:
+        if not self.options.word_timestamps or not pieces:
             return [None] * len(pieces)
         prompt = self.engine.vocabulary.prompt(self.language, self.options.task, False)
         found = self._words.find(session, pieces, prompt, self.language, begin, frames, self.stop)
