@@ -21,7 +21,9 @@ from cactus.speech.words import (
     Timed,
     attach_marks,
     attention_map,
+    begin_after,
     fit,
+    has_room,
     set_times,
     shorten_at_marks,
     split_words,
@@ -140,6 +142,15 @@ def test_a_pause_is_no_part_of_a_word() -> None:
     assert (words[3].start, words[3].end) == (pytest.approx(7.4), 8)
     assert usual_length(timed((" a", 0, 9))) == 0.7
     assert usual_length(timed((" a", 1, 1))) == 0
+
+
+def test_where_the_last_word_finds_no_room() -> None:
+    assert has_room(timed((" a", 0, 1), (" b", 1, 1.5), (".", 1.5, 1.5)))
+    assert not has_room(timed((" a", 0, 1), (" b", 1, 1), (".", 1, 1.5)))
+    assert has_room(timed((".", 1, 1)))
+    words = timed((" a", 0, 1), (" b", 1, 2), (" c", 2, 3))
+    begin_after(words, 1.5)
+    assert [(word.start, word.end) for word in words] == [(1.5, 1.5), (1.5, 2), (2, 3)]
 
 
 def test_a_word_after_a_pause_is_no_longer_than_two() -> None:

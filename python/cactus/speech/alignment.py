@@ -75,12 +75,12 @@ def with_scores(decoder: Graph, heads: Iterable[Head], positions: int) -> Graph:
 
 @dataclass(frozen=True)
 class Alignment:
-    """``weights`` ``[heads, tokens, states]`` sum to 1 over the states.
+    """``scores`` ``[heads, tokens, states]``: their softmax over states is the attention.
 
     ``probabilities`` has, for each token but the first, how likely it was among all pieces of text.
     """
 
-    weights: F32
+    scores: F32
     probabilities: F32
 
 
@@ -114,8 +114,7 @@ class Aligner:
             for output, following in zip(outputs, tokens[first + 1 :], strict=False):
                 chances = softmax(output.logits[:text])
                 probabilities.append(chances[following] if following < text else np.float32(0))
-        weights = softmax(np.concatenate(scores, axis=1))
-        return Alignment(weights, np.array(probabilities, np.float32))
+        return Alignment(np.concatenate(scores, axis=1), np.array(probabilities, np.float32))
 
     def _read(self, place: tuple[int, int, int], rows: int) -> F32:
         buffer, _, width = place

@@ -200,8 +200,7 @@ class Transcriber:
             answer.tokens, self.engine.vocabulary, frames, all_speech=self.options.vad
         )
         ratio = self._ratio(answer)
-        # What comes behind is another window's: a word that is drawn there is not heard there.
-        words = self._find_words(pieces, begin, advance, session)
+        words = self._find_words(pieces, begin, frames, advance, session)
         segments: list[Segment] = []
         for piece, said in zip(pieces, words, strict=True):
             text = self.text(piece.tokens)
@@ -236,13 +235,20 @@ class Transcriber:
         return segments, advance
 
     def _find_words(
-        self, pieces: Sequence[Piece], begin: float, frames: int, session: object
+        self,
+        pieces: Sequence[Piece],
+        begin: float,
+        frames: int,
+        advance: int,
+        session: object,
     ) -> Sequence[tuple[Word, ...] | None]:
         """The words of each piece, with their times in the whole recording, if they are wanted."""
         if not self.options.word_timestamps or not pieces:
             return [None] * len(pieces)
         prompt = self.engine.vocabulary.prompt(self.language, self.options.task, False)
-        found = self._words.find(session, pieces, prompt, self.language, begin, frames, self.stop)
+        found = self._words.find(
+            session, pieces, prompt, self.language, begin, frames, advance, self.stop
+        )
         return [tuple(self._place(word, begin) for word in words) for words in found]
 
     def _place(self, word: Timed, begin: float) -> Word:

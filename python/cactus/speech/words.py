@@ -21,12 +21,15 @@ from cactus.audio.decode import F32
 from cactus.models.whisper import FRAMES_PER_ROW
 from cactus.speech.engine import SpeechEngine
 from cactus.speech.pieces import Piece
+from cactus.speech.search import softmax
 from cactus.speech.window import FRAMES_PER_SECOND
 from cactus.stop_flag import StopFlag
 
 STATES_PER_SECOND = FRAMES_PER_SECOND // FRAMES_PER_ROW
 """States of the encoder, among which a word's times are found."""
 MEDIAN_WIDTH = 7
+LATE = 3 * FRAMES_PER_SECOND
+"""Frames by which the times that the decoder writes may be early."""
 LONGEST_USUAL = 0.7
 """Seconds that a word usually takes at most; twice that is too long where a pause is near."""
 
@@ -68,34 +71,42 @@ class WordFinder:
         language: str | None,
         begin: float,
         frames: int,
+        advance: int,
         stop: StopFlag | None = None,
     ) -> list[list[Timed]]:
         """The words of each piece of the window that is the memory of ``session``.
 
         ``prompt`` says what was done (without times), ``begin`` where in the recording the window
-        lies, ``frames`` how much of its sound the pieces are said in. Raises Cancelled once
-        ``stop`` is set.
+        lies, ``frames`` how much of it is sound, ``advance`` where the next one begins. Raises
+        Cancelled once ``stop`` is set.
         """
         parts = [self._text(piece.tokens) for piece in pieces]
         tokens = [*chain(*parts)]
         states = frames // FRAMES_PER_ROW
         if not tokens or states == 0:
             return [[] for _ in pieces]
-        end = self._engine.vocabulary.end
-        said = [*prompt, *tokens, end][: self._engine.context_length]
-        found = self._engine.aligner.align(session, said, states=states, text=end, stop=stop)
+        text = self._engine.vocabulary.end  # the first id that is none
+        said = [*prompt, *tokens, text][: self._engine.context_length]
+        found = self._engine.aligner.align(session, said, states=states, text=text, stop=stop)
         # The row of a token tells where the next one is written: from the prompt's last one on.
         rows = slice(len(prompt) - 1, len(prompt) + len(tokens))
-        first = warp(-attention_map(found.weights)[rows])
         words = [split_words(self._spell(part), language) for part in parts]
         every = [*chain(*words)]
-        set_times(every, first, found.probabilities[rows])
+        # What comes behind is another window's: a word that is drawn there is not heard there. But
+        # where the last one finds no room, the window's end came too early.
+        for end in sorted({min(frames, advance), min(frames, advance + LATE)}):
+            attention = attention_map(softmax(found.scores[..., : max(1, end // FRAMES_PER_ROW)]))
+            set_times(every, warp(-attention[rows]), found.probabilities[rows])
+            if has_room(every):
+                break
         usual = usual_length(every)
         shorten_at_marks(every, usual)
         words = [attach_marks(each) for each in words]
         for piece, each in zip(pieces, words, strict=True):
             if each:
-                fit(each, piece.start, piece.end, self._since - begin, usual)
+                since = self._since - begin
+                begin_after(each, since)
+                fit(each, piece.start, piece.end, since, usual)
                 self._since = begin + each[-1].end
         return words
 
@@ -241,6 +252,18 @@ def set_times(words: Sequence[Timed], first: NDArray[np.intp], probabilities: F3
         word.end = int(first[last]) / STATES_PER_SECOND
         word.probability = float(probabilities[token:last].mean())
         token = last
+
+
+def has_room(words: Sequence[Timed]) -> bool:
+    """Whether the last word, marks left aside, takes any time."""
+    last = next((word for word in reversed(words) if word.text.strip() not in _MARKS), None)
+    return last is None or last.length > 0
+
+
+def begin_after(words: Sequence[Timed], since: float) -> None:
+    """No word begins before ``since``, when the last one of the window before it ended."""
+    for word in words:
+        word.start, word.end = max(word.start, since), max(word.end, since)
 
 
 def usual_length(words: Sequence[Timed]) -> float:
