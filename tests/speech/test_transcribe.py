@@ -30,6 +30,7 @@ from cactus.speech.options import Options, parse
 from cactus.speech.search import compression_ratio
 from cactus.speech.transcribe import Transcriber
 from cactus.types import Segment
+from tests.audio.sounds import silent_wav
 
 FIELDS = [
     *("success", "error", "cloud_handoff", "response", "function_calls", "confidence"),
@@ -200,6 +201,46 @@ def test_silence_says_nothing(model: Model) -> None:
     result = model.transcribe(silence, **(PLAIN | {"vad": True}))
     assert (result.text, result.segments) == ("", ())
     assert result.confidence == 1.0
+
+
+@pytest.mark.parametrize("count", [0, 1, 160, 1600])
+def test_f43_hardly_any_sound_is_heard(model: Model, sound: np.ndarray, count: int) -> None:
+    for vad in (True, False):
+        result = model.transcribe(sound[:count], **(PLAIN | {"vad": vad}))
+        assert result.finish_reason == "stop"
+        assert all(0 <= s.start <= s.end <= count / 16_000 for s in result.segments)
+        assert count >= 1600 or result.segments == ()
+
+
+def test_f46_impossible_samples_are_heard_as_repaired(model: Model, sound: np.ndarray) -> None:
+    broken, repaired = sound.copy(), sound.copy()
+    for at, (bad, good) in enumerate([(np.nan, 0), (np.inf, 0), (1e30, 1), (-1e30, -1), (1.5, 1)]):
+        broken[at * 5000 :: 30_000], repaired[at * 5000 :: 30_000] = bad, good
+    result = model.transcribe(broken, **PLAIN)
+    assert same(result.segments, model.transcribe(repaired, **PLAIN).segments)
+    assert "are no numbers" in result.notes[0]
+    clipped = model.transcribe(np.clip(20 * sound, -1, 1), **PLAIN)
+    assert clipped.segments and clipped.notes == ()
+    assert all(np.isfinite(s.avg_logprob) for s in clipped.segments)
+
+
+def test_f47_ten_hours_can_be_stopped_anywhere(model: Model, tmp_path: Path) -> None:
+    path = silent_wav(tmp_path / "long.wav", 36_000)
+    for vad in (True, False):
+        done = threading.Event()
+
+        def stop(done: threading.Event = done) -> None:
+            while not done.wait(0.1):  # the first one may come before it has begun
+                model.stop()
+
+        stopper = threading.Thread(target=stop)
+        stopper.start()
+        result = model.transcribe(path, **(PLAIN | {"vad": vad}))
+        done.set()
+        stopper.join()
+        assert result.finish_reason == "cancelled"
+        assert result.segments == ()
+        assert result.duration < 36_000
 
 
 @pytest.mark.parametrize("level", [0.0, 0.3, -1.0])
