@@ -1,0 +1,201 @@
+"""Compare our Whisper with faster-whisper and whisper.cpp, in interleaved rounds on this machine.
+
+    python benchmarks/speech.py                      against faster-whisper (int8)
+    python benchmarks/speech.py --peer whisper.cpp   against whisper.cpp (Q8_0)
+    python benchmarks/speech.py --case "44 s" --threads 1 --beams 5
+
+All sides read the same files with whisper-base, English, without voice activity detection, ours in
+INT8; everything else is each side's default.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import sys
+from collections import defaultdict
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import peer_speech
+import speech_clips
+import speech_models
+from report import Line, compare, table, thread_text
+from rounds import Quiet
+from runner import BenchmarkError, Child, Command, Progress, machine, run_child
+
+from cactus.errors import CactusError
+
+HERE = Path(__file__).resolve().parent
+OURS, FASTER_WHISPER, WHISPER_CPP = "ours", "faster-whisper", "whisper.cpp"
+ENCODER = "encoder, 30 s"
+REPEATS = {speech_clips.SHORT: 3, speech_clips.MIDDLE: 1, speech_clips.LONG: 1, ENCODER: 3}
+"""How often a child does the same work; what counts is the median."""
+Key = tuple[str, int, int]
+"""Case, beams, threads."""
+
+
+@dataclass(frozen=True)
+class Side:
+    """One engine: the start of its command, and what the environment needs."""
+
+    name: str
+    command: Command
+    env: dict[str, str] | None = None
+
+    def run(self, case: str, beams: int, threads: int) -> tuple[float, Child]:
+        """Median seconds of a case, and the child process that took them."""
+        command: list[str | Path] = [*self.command, "--threads", str(threads)]
+        command += ["--beams", str(beams), "--repeats", str(REPEATS[case])]
+        command += ["--encoder"] if case == ENCODER else [str(sound(case))]
+        child = run_child(command, self.env)
+        return statistics.median(json.loads(child.stdout.splitlines()[-1])["seconds"]), child
+
+
+def sound(case: str) -> Path:
+    """The file of a case."""
+    if case == speech_clips.SHORT:
+        return speech_clips.plain("beckett.wav")
+    if case == speech_clips.MIDDLE:
+        return speech_clips.plain("two_cities.wav")
+    return speech_clips.joined(600)
+
+
+def arguments() -> argparse.Namespace:
+    """Parse the command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add = parser.add_argument
+    add("--peer", choices=(FASTER_WHISPER, WHISPER_CPP), default=FASTER_WHISPER)
+    add("--case", action="append", choices=list(REPEATS), help="only these cases")
+    add("--beams", default="1,5", help="beam sizes (default: 1,5)")
+    add("--threads", default="1,2", help="thread counts (default: 1,2)")
+    add("--rounds", type=int, default=3, help="interleaved rounds (default: 3)")
+    add("--long-rounds", type=int, default=1, help="those with the 10 minutes (default: 1)")
+    add("--retries", type=int, default=1, help="repeats of a disturbed measurement (default: 1)")
+    add("--json", type=Path, metavar="FILE", help="write every sample to FILE, or add to it")
+    return parser.parse_args()
+
+
+def sides(peer: str, progress: Progress) -> tuple[Side, Side]:
+    """Ours and the peer, with everything they need."""
+    ours = Side(
+        OURS, [sys.executable, HERE / "speech_ours.py", speech_models.ours("INT8", progress)]
+    )
+    python = peer_speech.prepare(progress)
+    if peer == FASTER_WHISPER:
+        script, model = "speech_faster_whisper.py", speech_models.ctranslate2(progress)
+        return ours, Side(peer, [python, HERE / script, model])
+    command = [python, HERE / "speech_whisper_cpp.py", speech_models.whisper_cpp(progress)]
+    return ours, Side(peer, command, peer_speech.library_path(python))
+
+
+def todo(given: argparse.Namespace, number: int) -> list[Key]:
+    """What a round measures; the long file only in the first ones."""
+    keys = []
+    for case in given.case or REPEATS:
+        if case == speech_clips.LONG and number >= given.long_rounds:
+            continue
+        if case == ENCODER and given.peer == WHISPER_CPP:
+            continue  # it has no way to run it alone
+        for beams in (1,) if case == ENCODER else map(int, given.beams.split(",")):
+            keys += [(case, beams, threads) for threads in map(int, given.threads.split(","))]
+    return keys
+
+
+def run(given: argparse.Namespace, progress: Progress) -> None:
+    """All rounds; then the tables."""
+    start = machine()
+    both = sides(given.peer, progress)
+    quiet = Quiet(given.retries)
+    seconds: dict[str, dict[Key, list[float]]] = {side.name: defaultdict(list) for side in both}
+    memory: dict[str, dict[Key, list[float]]] = {side.name: defaultdict(list) for side in both}
+    progress.total = 2 * sum(len(todo(given, number)) for number in range(given.rounds))
+    for number in range(given.rounds):
+        for key in todo(given, number):
+            for side in both if number % 2 == 0 else both[::-1]:
+                progress.step(
+                    f"round {number + 1}: {_name(key)}, {thread_text(key[2])}, {side.name}"
+                )
+                work: Callable[[], tuple[float, Child]] = partial(side.run, *key)
+                took, child = quiet.measure(work, lambda outcome: outcome[1])
+                seconds[side.name][key].append(took)
+                memory[side.name][key].append(child.peak_rss / 1e6)
+    progress.close()
+    found = {
+        "machine": start,
+        "versions": peer_speech.VERSIONS,
+        "peer": given.peer,
+        "rounds": given.rounds,
+        "cores_busy_with_others": [round(others, 3) for others in quiet.disturbance],
+        "seconds": _plain(seconds),
+        "peak_rss_mb": _plain(memory),
+    }
+    if given.json:
+        before = json.loads(given.json.read_text()) if given.json.exists() else []
+        given.json.write_text(json.dumps([*before, found], indent=1) + "\n")
+    print(text(given.peer, seconds, memory))
+    if max(quiet.disturbance) > 0.15:
+        print(f"\nNOT QUIET: others kept up to {max(quiet.disturbance):.2f} cores busy")
+
+
+def text(
+    peer: str,
+    seconds: dict[str, dict[Key, list[float]]],
+    memory: dict[str, dict[Key, list[float]]],
+) -> str:
+    """The tables: times, whose ratio is theirs over ours, and memory."""
+    names = (peer, OURS)
+
+    def lines(values: dict[str, dict[Key, list[float]]], unit: str) -> list[Line]:
+        return [
+            compare(_name(key), key[2], unit, values[peer][key], values[OURS][key])
+            for key in values[OURS]
+        ]
+
+    most: dict[str, dict[Key, list[float]]] = {
+        name: {key: each for key, each in memory[name].items() if key[0] != ENCODER}
+        for name in names
+    }
+    return "\n\n".join(
+        [
+            table("lower is better", lines(seconds, "s"), names, False),
+            table("peak memory of the process", lines(most, "MB"), names, False),
+        ]
+    )
+
+
+def _name(key: Key) -> str:
+    case, beams, _ = key
+    return case if case == ENCODER else f"{case}, beam {beams}"
+
+
+def _plain(values: dict[str, dict[Key, list[float]]]) -> dict[str, Any]:
+    return {
+        name: {f"{_name(key)}, {thread_text(key[2])}": each for key, each in found.items()}
+        for name, found in values.items()
+    }
+
+
+def main() -> int:
+    """Run it; errors go to standard error."""
+    progress = Progress()
+    try:
+        run(arguments(), progress)
+    except (BenchmarkError, CactusError) as error:
+        progress.close()
+        print(f"speech: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        progress.close()
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

