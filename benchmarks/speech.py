@@ -79,6 +79,7 @@ def arguments() -> argparse.Namespace:
     add("--long-rounds", type=int, default=1, help="those with the 10 minutes (default: 1)")
     add("--retries", type=int, default=1, help="repeats of a disturbed measurement (default: 1)")
     add("--json", type=Path, metavar="FILE", help="write every sample to FILE, or add to it")
+    add("--show", type=Path, metavar="FILE", help="measure nothing: the tables of such a file")
     return parser.parse_args()
 
 
@@ -170,6 +171,30 @@ def text(
     )
 
 
+def show(path: Path) -> None:
+    """The tables of everything in a file, peer by peer."""
+    runs = json.loads(path.read_text())
+    for peer in dict.fromkeys(each["peer"] for each in runs):
+        rows = [["", "time", "memory"]]
+        mine = [each for each in runs if each["peer"] == peer]
+        for case in dict.fromkeys(case for each in mine for case in each["seconds"][OURS]):
+            rows.append(
+                [case, *(_show(mine, kind, case, peer) for kind in ("seconds", "peak_rss_mb"))]
+            )
+        print(f"{peer}\n" + "\n".join(f"| {' | '.join(row)} |" for row in rows))
+
+
+def _show(runs: list[dict[str, Any]], kind: str, case: str, peer: str) -> str:
+    ours, theirs = (
+        [value for each in runs for value in each[kind][side].get(case, [])]
+        for side in (OURS, peer)
+    )
+    ratio = statistics.median(b / a for a, b in zip(ours, theirs, strict=True))
+    digits = 2 if kind == "seconds" else 0
+    medians = (f"{statistics.median(values):.{digits}f}" for values in (theirs, ours))
+    return f"{' / '.join(medians)} = {ratio:.2f}× (of {len(ours)})"
+
+
 def _name(key: Key) -> str:
     case, beams, _ = key
     return case if case == ENCODER else f"{case}, beam {beams}"
@@ -184,9 +209,12 @@ def _plain(values: dict[str, dict[Key, list[float]]]) -> dict[str, Any]:
 
 def main() -> int:
     """Run it; errors go to standard error."""
-    progress = Progress()
+    given, progress = arguments(), Progress()
+    if given.show:
+        show(given.show)
+        return 0
     try:
-        run(arguments(), progress)
+        run(given, progress)
     except (BenchmarkError, CactusError) as error:
         progress.close()
         print(f"speech: {error}", file=sys.stderr)
