@@ -196,9 +196,8 @@ class Transcriber:
         self.seconds = self.timeline.original(begin + frames / FRAMES_PER_SECOND, end=True)
         if self.is_silence(answer):
             return [], frames
-        pieces, advance = split(
-            answer.tokens, self.engine.vocabulary, frames, all_speech=self.options.vad
-        )
+        # To hear a long silence again costs less than to lose what comes behind it.
+        pieces, advance = split(answer.tokens, self.engine.vocabulary, frames, all_speech=True)
         ratio = self._ratio(answer)
         words = self._find_words(pieces, begin, frames, advance, session)
         segments: list[Segment] = []
