@@ -76,6 +76,7 @@ def sounds() -> dict[str, Any]:
     tones += np.sin(2 * np.pi * 110 * time) / 3
     return {
         "white noise": 0.05 * white,
+        "faint noise": 0.0005 * white,
         "pink noise": pink / np.abs(pink).max(),
         "tones": 0.3 * tones,
     }

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cactus.speech.pieces import split
+from cactus.speech.pieces import end_of, is_closed, split
 from tests.speech.test_rules import SMALL
 
 FRAMES = 200  # two seconds
@@ -46,22 +46,24 @@ def test_pieces(tokens: list[int], pieces: list[object], advance: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("tokens", "advance"),
+    ("tokens", "end"),
     [
         ([at(0), 7, at(0.5)], 50),
         ([at(0), 7, at(0.3), at(0.4), 8, at(0.9)], 90),
-        ([at(0), 7, at(0.5), at(0.6), 8], 50),  # cut off: as ever
-        ([at(0), 7, at(1.1)], 600),  # what is left may be silent
-        ([at(0), 7], 600),
-        ([7, 8], 600),
-        ([at(0)], 600),
-        ([], 600),
+        ([at(0), 7, at(1.1)], 600),  # so much may be a pause
     ],
 )
-def test_speech_that_an_answer_leaves_out_is_heard_again(tokens: list[int], advance: int) -> None:
-    found, moved = split(tokens, SMALL, 600, all_speech=True)
-    assert moved == advance
-    assert found == split(tokens, SMALL, 600)[0]
+def test_where_a_closed_answer_ends(tokens: list[int], end: int) -> None:
+    pieces, advance = split(tokens, SMALL, 600)
+    assert is_closed(tokens, SMALL)
+    assert (end_of(pieces, 600), advance) == (end, 600)
+
+
+@pytest.mark.parametrize(
+    "tokens", [[at(0), 7, at(0.5), at(0.6), 8], [at(0), 7], [7, 8], [at(0)], [], [7, at(1), at(1)]]
+)
+def test_an_answer_that_is_not_closed(tokens: list[int]) -> None:
+    assert not is_closed(tokens, SMALL)
 
 
 def test_nothing_is_behind_the_end_of_a_short_window() -> None:
@@ -72,7 +74,7 @@ def test_nothing_is_behind_the_end_of_a_short_window() -> None:
 
 @given(st.lists(st.integers(0, 39) | st.integers(SMALL.first_time, SMALL.size - 1), max_size=30))
 def test_no_token_is_in_two_pieces_and_windows_always_move(tokens: list[int]) -> None:
-    assert 0 < split(tokens, SMALL, 600, all_speech=True)[1] <= 600
+    assert 0 < split(tokens, SMALL, 600)[1] <= 600
     found, moved = split(tokens, SMALL, FRAMES)
     assert moved > 0
     joined = [id for piece in found for id in piece.tokens]

@@ -112,7 +112,7 @@ class Listener:
             begin, frames = self._base / SAMPLE_RATE, len(samples) // HOP
             with self._session() as session:
                 answer = self._hear(session, samples, draft=False)
-                segments, advance = self.transcriber.take(answer, begin, frames, session)
+                segments, advance = self.transcriber.take(answer, begin, samples, session)
             text = ""
             if self.transcriber.is_silence(answer):
                 self._agreement.clear()

@@ -9,9 +9,9 @@ from cactus.speech.vocabulary import Vocabulary
 from cactus.speech.window import FRAMES_PER_SECOND
 
 LEFT_OUT = 5.0
-"""Seconds behind an answer's last time that hold speech, where long silence has been taken out.
+"""Seconds behind an answer's last time that it may leave out where it claims silence.
 
-Silences of two seconds stay in, and a last time may be early by as much.
+Speakers pause for less, and a last time may be early by two seconds.
 """
 
 
@@ -24,25 +24,19 @@ class Piece:
     tokens: Sequence[int]
 
 
-def split(
-    tokens: Sequence[int], vocabulary: Vocabulary, frames: int, *, all_speech: bool = False
-) -> tuple[list[Piece], int]:
+def split(tokens: Sequence[int], vocabulary: Vocabulary, frames: int) -> tuple[list[Piece], int]:
     """The pieces of an answer to a window of ``frames``, and by how many frames to move on.
 
     A time that follows a time ends one piece for certain and begins the next. What comes after the
     last such pair may have been cut off, and is heard again, with what follows it. An answer
-    without pairs is one piece.
-
-    An answer that ends with a time says that the rest of the window is silent. In ``all_speech``,
-    without long silences, that cannot be: a rest of more than ``LEFT_OUT`` is heard again, too.
+    without pairs is one piece. One that ends with a time says that the rest is silent.
     """
     whole = frames / FRAMES_PER_SECOND
     is_time = [id >= vocabulary.first_time for id in tokens]
     ends = [i for i in range(1, len(tokens)) if is_time[i - 1] and is_time[i]]
-    closed = is_time[-2:] == [False, True]  # nothing was being said at the window's end
     if not ends:
-        pieces = _undivided(tokens, vocabulary, whole)
-        return pieces, _behind(pieces, frames) if closed and all_speech else frames
+        return _undivided(tokens, vocabulary, whole), frames
+    closed = is_closed(tokens, vocabulary)
     if closed:
         ends.append(len(tokens))
     pieces = []
@@ -52,7 +46,7 @@ def split(
         start, stop = (min(vocabulary.seconds(id), whole) for id in (piece[0], piece[-1]))
         pieces.append(Piece(start, stop, piece))
     if closed:
-        return pieces, _behind(pieces, frames) if all_speech else frames
+        return pieces, frames
     advance = min(round(vocabulary.seconds(tokens[ends[-1] - 1]) * FRAMES_PER_SECOND), frames)
     # A first time pair at 0.00 would move nothing: the rules forbid it, but a window must end.
     return pieces, advance or frames
@@ -68,7 +62,12 @@ def _undivided(tokens: Sequence[int], vocabulary: Vocabulary, whole: float) -> l
     return [Piece(min(start, whole), min(end, whole), tokens)]
 
 
-def _behind(pieces: Sequence[Piece], frames: int) -> int:
-    """Where the speech goes on that the pieces leave out; the window's end where there is none."""
+def is_closed(tokens: Sequence[int], vocabulary: Vocabulary) -> bool:
+    """Whether an answer ends with a time: nothing was being said at its window's end."""
+    return [id >= vocabulary.first_time for id in tokens[-2:]] == [False, True]
+
+
+def end_of(pieces: Sequence[Piece], frames: int) -> int:
+    """The frame in which a closed answer ends; the window's end unless it leaves out too much."""
     spoken = round(pieces[-1].end * FRAMES_PER_SECOND)
     return spoken if 0 < spoken < frames - LEFT_OUT * FRAMES_PER_SECOND else frames

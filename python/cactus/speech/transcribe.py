@@ -10,10 +10,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from cactus.audio.decode import F32
+from cactus.audio.vad import find_speech
 from cactus.generate.metrics import Stopwatch, rate, resident_megabytes
 from cactus.speech.engine import SpeechEngine
 from cactus.speech.options import Options
-from cactus.speech.pieces import Piece, split
+from cactus.speech.pieces import Piece, end_of, is_closed, split
 from cactus.speech.rules import Rules
 from cactus.speech.search import Answer, Search, compression_ratio
 from cactus.speech.timeline import Timeline
@@ -99,7 +100,7 @@ class Transcriber:
                 if frames == 0:
                     return
                 answer = self.hear(session, samples)
-                found, advance = self.take(answer, seek / FRAMES_PER_SECOND, frames, session)
+                found, advance = self.take(answer, seek / FRAMES_PER_SECOND, samples, session)
                 yield from found
                 seek += advance
 
@@ -186,18 +187,22 @@ class Transcriber:
         return self.engine.tokenizer.decode([id for id in tokens if v.is_text(id)])
 
     def take(
-        self, answer: Answer, begin: float, frames: int, session: object
+        self, answer: Answer, begin: float, samples: F32, session: object
     ) -> tuple[list[Segment], int]:
         """The segments of an answer, and by how many frames the window moves on.
 
-        ``begin``: where the window begins, in seconds of what is heard; ``frames``: its length;
+        ``begin``: where the window begins, in seconds of what is heard; ``samples``: what it is;
         ``session`` has heard it. Raises Cancelled once it is stopped, while it looks for words.
         """
+        frames = len(samples) // HOP
         self.seconds = self.timeline.original(begin + frames / FRAMES_PER_SECOND, end=True)
         if self.is_silence(answer):
             return [], frames
-        # To hear a long silence again costs less than to lose what comes behind it.
-        pieces, advance = split(answer.tokens, self.engine.vocabulary, frames, all_speech=True)
+        pieces, advance = split(answer.tokens, self.engine.vocabulary, frames)
+        if is_closed(answer.tokens, self.engine.vocabulary):
+            # Behind a pause models leave out whole sentences.
+            ended = end_of(pieces, frames)
+            advance = ended if ended < frames and self._speaks(samples[ended * HOP :]) else frames
         ratio = self._ratio(answer)
         words = self._find_words(pieces, begin, frames, advance, session)
         segments: list[Segment] = []
@@ -232,6 +237,10 @@ class Transcriber:
         if not o.condition_on_previous_text or answer.temperature > o.prompt_reset_on_temperature:
             self._past.since = len(self._past.tokens)
         return segments, advance
+
+    def _speaks(self, samples: F32) -> bool:
+        """Whether somebody speaks in them; with voice activity detection they are all speech."""
+        return self.options.vad or next(find_speech([samples]), None) is not None
 
     def _find_words(
         self,
