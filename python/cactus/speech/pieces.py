@@ -13,6 +13,8 @@ LEFT_OUT = 5.0
 
 Speakers pause for less, and a last time may be early by two seconds.
 """
+SLOWEST = 2.0
+"""Characters a second. Languages that write a syllable with one are spoken at twice that, too."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +69,12 @@ def is_closed(tokens: Sequence[int], vocabulary: Vocabulary) -> bool:
     return [id >= vocabulary.first_time for id in tokens[-2:]] == [False, True]
 
 
-def end_of(pieces: Sequence[Piece], frames: int) -> int:
-    """The frame in which a closed answer ends; the window's end unless it leaves out too much."""
-    spoken = round(pieces[-1].end * FRAMES_PER_SECOND)
+def end_of(last: Piece, text: str, frames: int) -> int:
+    """The frame in which a closed answer ends; the window's end unless it leaves out too much.
+
+    Its ``last`` piece takes no more time than the slowest speakers need for its ``text``: a model
+    that leaves something out sometimes draws what it said over it.
+    """
+    slowest = last.start + 1.0 + len(text.strip()) / SLOWEST
+    spoken = round(min(last.end, slowest) * FRAMES_PER_SECOND)
     return spoken if 0 < spoken < frames - LEFT_OUT * FRAMES_PER_SECOND else frames

@@ -201,7 +201,7 @@ class Transcriber:
         pieces, advance = split(answer.tokens, self.engine.vocabulary, frames)
         if is_closed(answer.tokens, self.engine.vocabulary):
             # Behind a pause models leave out whole sentences.
-            ended = end_of(pieces, frames)
+            ended = end_of(pieces[-1], self.text(pieces[-1].tokens), frames)
             advance = ended if ended < frames and self._speaks(samples[ended * HOP :]) else frames
         ratio = self._ratio(answer)
         words = self._find_words(pieces, begin, frames, advance, session)
