@@ -1,45 +1,35 @@
 """Child of the speech benchmarks: transcribe files with our engine. Prints one line of JSON."""
 
-import argparse
 import json
-import time
 from pathlib import Path
 
-from cactus import Model
+import speech_child
+
+from cactus import Model, Segment
 
 
 def main() -> None:
     """Read the arguments, transcribe, print."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("model", type=Path)
-    parser.add_argument("files", type=Path, nargs="*")
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--beams", type=int, default=5)
-    parser.add_argument("--repeats", type=int, default=1)
+    parser = speech_child.parser(__doc__)
     parser.add_argument("--vad", action="store_true")
     parser.add_argument("--words", action="store_true", help="with the times of words")
     parser.add_argument("--encoder", action="store_true", help="only the encoder, on silence")
     given = parser.parse_intermixed_args()
     if given.encoder:
-        print(json.dumps({"seconds": encoder(given.model, given.threads, given.repeats)}))
+        print(json.dumps({"seconds": encoder(Path(given.model), given.threads, given.repeats)}))
         return
     model = Model(given.model, threads=given.threads)
-    found = {"seconds": [], "segments": [], "begins": []}
-    for file in given.files:
-        for repeat in range(given.repeats):
-            start = time.perf_counter()
-            result = model.transcribe(
-                file,
-                language="en",
-                beam_size=given.beams,
-                vad=given.vad,
-                word_timestamps=given.words,
-            )
-            found["seconds"].append(time.perf_counter() - start)
-            if repeat == 0:
-                found["segments"].append([(s.start, s.end, s.text) for s in result.segments])
-                begins = [each.start for s in result.segments for each in s.words or (s,)]
-                found["begins"].append(begins)
+
+    def hear(file: str) -> tuple[Segment, ...]:
+        options = {"beam_size": given.beams, "vad": given.vad, "word_timestamps": given.words}
+        return model.transcribe(file, language="en", **options).segments
+
+    seconds, heard = speech_child.timed(given.files, given.repeats, hear)
+    found = {
+        "seconds": seconds,
+        "segments": [[(s.start, s.end, s.text) for s in segments] for segments in heard],
+        "begins": [[w.start for s in segments for w in s.words or (s,)] for segments in heard],
+    }
     print(json.dumps(found))
 
 
@@ -57,13 +47,9 @@ def encoder(folder: Path, threads: int, repeats: int) -> list[float]:
     engine = load_speech_engine(folder, threads=threads)
     frames, _ = engine.spectrogram(np.zeros(engine.window_samples, np.float32))
     features = frames.reshape(engine.config.source_positions, -1)
-    seconds = []
     with engine.decoder.session() as session:
-        for _ in range(repeats + 1):
-            start = time.perf_counter()
-            engine.encoder.step([Row(session, outputs="none", features=features)])
-            seconds.append(time.perf_counter() - start)
-    return seconds[1:]
+        row = Row(session, outputs="none", features=features)
+        return speech_child.timed_encoder(repeats, lambda: engine.encoder.step([row]))
 
 
 if __name__ == "__main__":

@@ -1,22 +1,15 @@
 """Child of the speech benchmarks: transcribe files with whisper.cpp. Prints one line of JSON."""
 
-import argparse
 import json
 import os
-import time
 
+import speech_child
 from pywhispercpp.model import Model
 
 
 def main() -> None:
     """Read the arguments, transcribe, print."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("model")
-    parser.add_argument("files", nargs="*")
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--beams", type=int, default=5)
-    parser.add_argument("--repeats", type=int, default=1)
-    given = parser.parse_intermixed_args()
+    given = speech_child.parser(__doc__).parse_intermixed_args()
     out, nowhere = os.dup(1), os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, 1)  # it talks
     model = Model(
@@ -31,14 +24,12 @@ def main() -> None:
             {"beam_search": {"beam_size": given.beams, "patience": -1.0}} if given.beams > 1 else {}
         ),
     )
-    found = {"seconds": [], "segments": [], "system": Model.system_info()}
-    for file in given.files:
-        for repeat in range(given.repeats):
-            start = time.perf_counter()
-            heard = [(s.t0 / 100, s.t1 / 100, s.text) for s in model.transcribe(file)]
-            found["seconds"].append(time.perf_counter() - start)
-            if repeat == 0:
-                found["segments"].append(heard)
+    seconds, segments = speech_child.timed(
+        given.files,
+        given.repeats,
+        lambda file: [(s.t0 / 100, s.t1 / 100, s.text) for s in model.transcribe(file)],
+    )
+    found = {"seconds": seconds, "segments": segments, "system": Model.system_info()}
     os.write(out, (json.dumps(found) + "\n").encode())
 
 

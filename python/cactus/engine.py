@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -21,8 +21,11 @@ from cactus.weights.files import read_json
 
 if TYPE_CHECKING:
     from cactus.chat.template import ChatTemplate
+    from cactus.graph.node import Graph
+    from cactus.graph.plan import Plan
     from cactus.graph.work import Work
     from cactus.tokenizer import Tokenizer
+    from cactus.weights.folder import PackedTensor
 
 HEADROOM = 64 << 20
 """Address space in bytes for threads' stacks, buffers and the first of the KV cache."""
@@ -173,6 +176,11 @@ def _as_wanted(
         from cactus.graph.plan import with_context
 
         blob = with_context(blob, limit)
+    return with_types(blob, kv, activations), limit
+
+
+def with_types(blob: bytes, kv: str, activations: str) -> bytes:
+    """A plan's blob with keys and values kept as `kv`, and activations multiplied as given."""
     if kv == "int8":
         from cactus.graph.plan import with_int8_kv
 
@@ -181,11 +189,22 @@ def _as_wanted(
         from cactus.graph.plan import with_int8_activations
 
         blob = with_int8_activations(blob)
-    return blob, limit
+    return blob
+
+
+def build_plan(
+    graph: Graph, tensors: Mapping[str, PackedTensor], vocab_size: int, context_length: int
+) -> Plan:
+    """The plan of a traced graph with the tensors of a weights folder, after all passes."""
+    from cactus.graph import passes, plan
+
+    graph = passes.optimize(
+        graph, lambda name: tensors[name].dtype, lambda name: tensors[name].rows
+    )
+    return plan.build(graph, tensors, vocab_size=vocab_size, context_length=context_length)
 
 
 def _make_plan(folder: Path) -> StoredPlan:
-    from cactus.graph import passes, plan
     from cactus.models.base import load_architecture
     from cactus.weights.folder import WeightsFolder
 
@@ -194,13 +213,8 @@ def _make_plan(folder: Path) -> StoredPlan:
         tensors = weights.tensors
         architecture.check({name: tensor.shape for name, tensor in tensors.items()})
         config = architecture.config
-        graph = passes.optimize(
-            architecture.build(),
-            lambda name: tensors[name].dtype,
-            lambda name: tensors[name].rows,
-        )
         limit = config.context_length
-        built = plan.build(graph, tensors, vocab_size=config.vocab_size, context_length=limit)
+        built = build_plan(architecture.build(), tensors, config.vocab_size, limit)
         return StoredPlan(config.model_type, limit, built.blob)
 
 

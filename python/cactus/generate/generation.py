@@ -9,6 +9,7 @@ from cactus.generate.answer import Answer, Request
 from cactus.generate.loop import Progress, sample_tokens
 from cactus.generate.prefix import Conversation
 from cactus.generate.speculation import Speculation
+from cactus.generate.stream import drain
 from cactus.generate.turns import Call, Turns
 from cactus.types import Completion, StreamEvent
 
@@ -41,13 +42,7 @@ class Generation:
 
     def run(self) -> Completion:
         """Generate to the end and return the completion."""
-        events = self.events()
-        try:
-            for _ in events:
-                pass
-        finally:
-            # An interrupt between two tokens leaves the generator suspended, with the turn in hand.
-            events.close()
+        drain(self.events())
         assert self._completion is not None
         return self._completion
 

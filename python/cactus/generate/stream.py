@@ -12,6 +12,16 @@ from cactus.generate.turns import Call
 T = TypeVar("T")
 
 
+def drain(events: Generator[T, None, None]) -> None:
+    """Read events to their end; they are closed whatever happens."""
+    try:
+        for _ in events:
+            pass
+    finally:
+        # An interrupt between two events leaves the generator suspended, with the turn in hand.
+        events.close()
+
+
 class EventStream(Iterator[T], Closing):
     """The events of one call, computed while they are read. Read it to its end or close it."""
 

@@ -13,9 +13,8 @@ from numpy.typing import NDArray
 
 from cactus.audio.decode import F32
 from cactus.audio.mel import LogMel, MelConfig
-from cactus.engine import check_memory, check_types
+from cactus.engine import build_plan, check_memory, check_types, with_types
 from cactus.errors import UnsupportedModel
-from cactus.graph import passes, plan
 from cactus.graph.node import Graph
 from cactus.graph.plan import Plan
 from cactus.graph.step import Row
@@ -172,14 +171,8 @@ def _plan(
     vocab_size: int,
     context_length: int,
 ) -> Plan:
-    graph = passes.optimize(
-        graph, lambda name: tensors[name].dtype, lambda name: tensors[name].rows
-    )
-    built = plan.build(graph, tensors, vocab_size=vocab_size, context_length=context_length)
-    blob = plan.with_int8_kv(built.blob) if kv == "int8" else built.blob
-    if activations == "int8":
-        blob = plan.with_int8_activations(blob)
-    return replace(built, blob=blob)
+    built = build_plan(graph, tensors, vocab_size, context_length)
+    return replace(built, blob=with_types(built.blob, kv, activations))
 
 
 def _spectrogram(folder: Path, config: Config) -> LogMel:

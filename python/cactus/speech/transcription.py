@@ -9,6 +9,7 @@ from collections.abc import Generator
 from cactus.audio.decode import AudioStream
 from cactus.errors import Cancelled
 from cactus.generate.metrics import Stopwatch
+from cactus.generate.stream import drain
 from cactus.generate.turns import Call, Turns
 from cactus.speech.engine import SpeechEngine
 from cactus.speech.options import Options
@@ -39,12 +40,7 @@ class TranscriptionRun:
 
     def run(self) -> Transcription:
         """Transcribe to the end and return what was said."""
-        events = self.events()
-        try:
-            for _ in events:
-                pass
-        finally:
-            events.close()
+        drain(self.events())
         result = self.transcription
         assert result is not None
         return result
