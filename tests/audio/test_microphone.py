@@ -1,4 +1,4 @@
-"""A microphone that goes, overruns and has rates of its own (fault F49)."""
+"""A microphone that goes, overruns and has rates of its own."""
 
 from __future__ import annotations
 

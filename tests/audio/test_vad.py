@@ -124,11 +124,11 @@ def test_hours_of_speech_and_of_silence_are_not_held(monkeypatch: pytest.MonkeyP
 
 
 @pytest.mark.parametrize("value", [0.0, 0.3, -1.0])
-def test_f46_silence_and_offsets_are_no_speech(value: float) -> None:
+def test_silence_and_offsets_are_not_speech(value: float) -> None:
     assert list(find_speech(open_pcm(np.full(160_000, value, np.float32)))) == []
 
 
-def test_f46_noise_and_tones_are_no_speech() -> None:
+def test_noise_and_tones_are_not_speech() -> None:
     random = np.random.default_rng(0)
     time = np.arange(160_000) / 16_000
     sounds = [
@@ -141,7 +141,7 @@ def test_f46_noise_and_tones_are_no_speech() -> None:
 
 
 @pytest.mark.parametrize("count", [0, 1, 160, 511, 512, 513])
-def test_f43_short_sounds_are_no_speech(count: int) -> None:
+def test_very_short_audio_is_not_speech(count: int) -> None:
     assert list(find_speech(open_pcm(np.zeros(count, np.float32)))) == []
     assert list(only_speech(open_pcm(np.zeros(count, np.float32)))) == []
 

@@ -1,4 +1,4 @@
-"""`cactus download` as its own process, against everything that can happen to it (F65, F66, F69).
+"""`cactus download` as its own process, against everything that can happen to it.
 
 Whatever happens, nothing incomplete ever has a final name, and the same command once more ends
 with the model.

@@ -1,4 +1,4 @@
-"""`cactus transcribe --mic` with devices of the test's own (fault F49)."""
+"""`cactus transcribe --mic` with devices of the test's own."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Subtitles are valid whatever is said and whenever (fault F48); small readers of our own judge."""
+"""Subtitles are valid whatever is said and whenever; small readers of our own judge."""
 
 from __future__ import annotations
 

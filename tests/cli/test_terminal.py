@@ -1,4 +1,4 @@
-"""The chat in a real terminal: typing, pasting, Ctrl-C, leaving (faults F58, F80)."""
+"""The chat in a real terminal: typing, pasting, Ctrl-C, leaving."""
 
 from __future__ import annotations
 

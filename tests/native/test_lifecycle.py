@@ -47,7 +47,7 @@ def program(plan: Plan, packed: Packed) -> Iterator[Program]:
         yield program
 
 
-def test_f52_use_after_close(program: Program) -> None:
+def test_use_after_close_is_an_error(program: Program) -> None:
     session = program.session()
     session.close()
     session.close()
@@ -63,7 +63,7 @@ def test_f52_use_after_close(program: Program) -> None:
     other.close()
 
 
-def test_f52_a_stale_id_is_known_for_one(program: Program) -> None:
+def test_a_stale_id_is_recognised(program: Program) -> None:
     """Below the owners too: an id that was destroyed, made up, or of another kind."""
     library = native.library.load()
     session = program.session()
@@ -110,7 +110,7 @@ def test_one_session_twice_or_of_another_program(program: Program, packed: Packe
             program.step([Row(stranger, [1])])
 
 
-def test_f30_the_context_is_a_limit(packed: Packed) -> None:
+def test_a_step_beyond_the_context_is_an_error(packed: Packed) -> None:
     graph = programs.fused(golden.load("llama").graph, "q8")
     with programs.load(graph, packed("llama", "q8"), context=20) as program:
         session = program.session()
@@ -121,12 +121,12 @@ def test_f30_the_context_is_a_limit(packed: Packed) -> None:
 
 
 @pytest.mark.parametrize("threads", [0, -3, 257, 10**6])
-def test_f57_threads_out_of_range(plan: Plan, packed: Packed, threads: int) -> None:
+def test_threads_out_of_range_are_refused(plan: Plan, packed: Packed, threads: int) -> None:
     with pytest.raises(InvalidRequest, match="threads"):
         Program(plan.blob, packed("lfm2", "q4").path, threads=threads)
 
 
-def test_f57_more_threads_than_work_or_cores(plan: Plan, packed: Packed) -> None:
+def test_more_threads_than_work_or_cores_change_nothing(plan: Plan, packed: Packed) -> None:
     results = []
     for threads in (1, 16):
         with Program(plan.blob, packed("lfm2", "q4").path, threads=threads) as program:
@@ -136,7 +136,7 @@ def test_f57_more_threads_than_work_or_cores(plan: Plan, packed: Packed) -> None
 
 # Unknown, or of the other architecture.
 @pytest.mark.parametrize("isa", sorted({"avx1024", "Scalar", "neon", "avx2"} - set(TIERS)))
-def test_f57_a_tier_that_is_not_there(plan: Plan, packed: Packed, isa: str) -> None:
+def test_a_tier_that_is_not_there_is_an_error(plan: Plan, packed: Packed, isa: str) -> None:
     possible = ", ".join(reversed(TIERS))
     with pytest.raises(NativeError, match=f'"{isa}" is unknown or .*; possible: {possible}$'):
         Program(plan.blob, packed("lfm2", "q4").path, isa=isa)
@@ -150,7 +150,7 @@ def test_the_best_tier_is_the_default(
         assert program.info.isa == TIERS[-1]
 
 
-def test_f57_the_environment_chooses_the_tier(plan: Plan, packed: Packed) -> None:
+def test_the_environment_chooses_the_tier(plan: Plan, packed: Packed) -> None:
     code = (
         "import sys; from cactus.native import Program;"
         "print(Program(open(sys.argv[1],'rb').read(), sys.argv[2]).info.isa)"
@@ -168,7 +168,9 @@ def test_f57_the_environment_chooses_the_tier(plan: Plan, packed: Packed) -> Non
     assert "neverheard" in run("neverheard").stderr
 
 
-def test_f11_a_file_that_shrinks_after_loading(plan: Plan, packed: Packed, tmp_path: Path) -> None:
+def test_a_file_that_shrinks_after_loading_is_an_error(
+    plan: Plan, packed: Packed, tmp_path: Path
+) -> None:
     path = tmp_path / "weights"
     shutil.copy(packed("lfm2", "q4").path, path)
     with Program(plan.blob, path) as program:
@@ -179,7 +181,7 @@ def test_f11_a_file_that_shrinks_after_loading(plan: Plan, packed: Packed, tmp_p
             program.step([Row(session, [1])])
 
 
-def test_f21_a_file_that_is_replaced_stays_as_it_was(
+def test_a_file_that_is_replaced_stays_as_it_was(
     plan: Plan, packed: Packed, tmp_path: Path
 ) -> None:
     path = tmp_path / "weights"
@@ -192,7 +194,7 @@ def test_f21_a_file_that_is_replaced_stays_as_it_was(
 
 
 @pytest.mark.parametrize("kind", ["missing", "directory", "fifo", "empty", "device"])
-def test_f20_what_is_no_weights_file(plan: Plan, tmp_path: Path, kind: str) -> None:
+def test_what_is_not_a_weights_file_is_refused(plan: Plan, tmp_path: Path, kind: str) -> None:
     path = tmp_path / kind
     if kind == "directory":
         path.mkdir()
@@ -208,7 +210,7 @@ def test_f20_what_is_no_weights_file(plan: Plan, tmp_path: Path, kind: str) -> N
 
 @pytest.mark.parametrize("poison", [float("nan"), float("inf"), -float("inf")])
 @pytest.mark.parametrize("name", ["llama", "lfm2"])
-def test_f12_weights_that_are_no_numbers(name: str, poison: float, tmp_path: Path) -> None:
+def test_weights_that_are_not_finite_are_an_error(name: str, poison: float, tmp_path: Path) -> None:
     checkpoint = golden.load(name)
     tensors = {key: value.copy() for key, value in checkpoint.tensors.items()}
     tensors["model.layers.1.ffn_norm.weight" if name == "lfm2" else "model.norm.weight"][3] = poison
@@ -226,7 +228,7 @@ def test_f12_weights_that_are_no_numbers(name: str, poison: float, tmp_path: Pat
 @pytest.mark.parametrize("poison", [float("nan"), float("inf")])
 @pytest.mark.parametrize("weight", ["q_proj", "k_proj", "v_proj"])
 @pytest.mark.parametrize("kv", ["f16", "int8"])
-def test_f12_one_bad_value_in_a_projection(
+def test_one_bad_value_in_a_projection_is_an_error(
     kv: str, weight: str, poison: float, isa: str, tmp_path: Path
 ) -> None:
     """Clamping to f16, int8 and the exponential must not turn what is no number into one."""
@@ -322,7 +324,7 @@ print(got == want, failed > 0)
     assert (done.stdout.strip(), done.stderr) == ("True True", "")
 
 
-def test_f55_a_child_that_loads_its_own(plan: Plan, packed: Packed, tmp_path: Path) -> None:
+def test_a_forked_child_can_load_its_own_model(plan: Plan, packed: Packed, tmp_path: Path) -> None:
     """The child's threads may get the ids that the parent's had; dropping those must not matter."""
     code = """
 import os, sys
@@ -373,7 +375,7 @@ def test_an_op_that_needs_every_row_is_not_given_fewer(packed: Packed) -> None:
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="fork exists on POSIX only")
 @pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
-def test_f55_a_forked_child_gets_an_error_and_the_parent_goes_on(program: Program) -> None:
+def test_a_forked_child_gets_an_error_and_the_parent_goes_on(program: Program) -> None:
     session = program.session()
     want = program.step([Row(session, [1, 2, 3])])
     child = os.fork()
@@ -396,7 +398,7 @@ def test_f55_a_forked_child_gets_an_error_and_the_parent_goes_on(program: Progra
     assert program.step([Row(session, [1, 2, 3])]) == want
 
 
-def test_f50_threads_share_a_program(program: Program) -> None:
+def test_threads_share_a_program(program: Program) -> None:
     want = [golden.greedy(program, [seed, 7], 10) for seed in range(4)]
     got: list[list[int]] = [[] for _ in range(4)]
 
@@ -411,7 +413,7 @@ def test_f50_threads_share_a_program(program: Program) -> None:
     assert got == want
 
 
-def test_f52_closing_while_others_compute(plan: Plan, packed: Packed) -> None:
+def test_closing_while_others_compute_is_safe(plan: Plan, packed: Packed) -> None:
     for _ in range(20):
         program = Program(plan.blob, packed("lfm2", "q4").path, threads=2)
         started = threading.Barrier(3)
@@ -434,7 +436,7 @@ def test_f52_closing_while_others_compute(plan: Plan, packed: Packed) -> None:
             assert not worker.is_alive()
 
 
-def test_f62_many_programs_and_sessions_leave_nothing(plan: Plan, packed: Packed) -> None:
+def test_many_programs_and_sessions_leave_nothing_behind(plan: Plan, packed: Packed) -> None:
     def resident() -> int:
         return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGESIZE")
 

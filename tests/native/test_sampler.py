@@ -191,7 +191,7 @@ def test_a_mask_that_allows_nothing_is_an_error_and_the_next_call_works(program:
         ("logit_bias", {1: 1e308}),
     ],
 )
-def test_f33_options_out_of_range(option: str, value: object) -> None:
+def test_options_out_of_range_are_refused(option: str, value: object) -> None:
     with pytest.raises(InvalidRequest, match=option.replace("logit_bias", "logit.bias")):
         Sampler(**{option: value})
 

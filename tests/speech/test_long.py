@@ -83,7 +83,7 @@ def sounds() -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(("name", "sound"), sounds().items())
-def test_f46_nobody_speaks(model: Model, name: str, sound: Any) -> None:
+def test_nothing_is_transcribed_where_nobody_speaks(model: Model, name: str, sound: Any) -> None:
     sound = sound.astype(np.float32)
     found = model.transcribe(sound)
     assert (found.segments, found.text) == ((), "")

@@ -204,7 +204,9 @@ def test_silence_says_nothing(model: Model) -> None:
 
 
 @pytest.mark.parametrize("count", [0, 1, 160, 1600])
-def test_f43_hardly_any_sound_is_heard(model: Model, sound: np.ndarray, count: int) -> None:
+def test_very_short_audio_gives_an_empty_transcription(
+    model: Model, sound: np.ndarray, count: int
+) -> None:
     for vad in (True, False):
         result = model.transcribe(sound[:count], **(PLAIN | {"vad": vad}))
         assert result.finish_reason == "stop"
@@ -212,7 +214,7 @@ def test_f43_hardly_any_sound_is_heard(model: Model, sound: np.ndarray, count: i
         assert count >= 1600 or result.segments == ()
 
 
-def test_f46_impossible_samples_are_heard_as_repaired(model: Model, sound: np.ndarray) -> None:
+def test_impossible_samples_are_transcribed_as_repaired(model: Model, sound: np.ndarray) -> None:
     broken, repaired = sound.copy(), sound.copy()
     for at, (bad, good) in enumerate([(np.nan, 0), (np.inf, 0), (1e30, 1), (-1e30, -1), (1.5, 1)]):
         broken[at * 5000 :: 30_000], repaired[at * 5000 :: 30_000] = bad, good
@@ -224,7 +226,7 @@ def test_f46_impossible_samples_are_heard_as_repaired(model: Model, sound: np.nd
     assert all(np.isfinite(s.avg_logprob) for s in clipped.segments)
 
 
-def test_f47_ten_hours_can_be_stopped_anywhere(model: Model, tmp_path: Path) -> None:
+def test_ten_hours_can_be_stopped_anywhere(model: Model, tmp_path: Path) -> None:
     path = silent_wav(tmp_path / "long.wav", 36_000)
     for vad in (True, False):
         done = threading.Event()
@@ -244,7 +246,7 @@ def test_f47_ten_hours_can_be_stopped_anywhere(model: Model, tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("level", [0.0, 0.3, -1.0])
-def test_f46_digital_silence_says_nothing_without_a_detector_either(
+def test_digital_silence_gives_no_text_without_a_detector_either(
     model: Model, sound: np.ndarray, level: float
 ) -> None:
     silence = np.full(16_000 * 5, level, np.float32)

@@ -181,7 +181,7 @@ def test_buffers_and_tied_heads_are_dropped(tmp_path: Path) -> None:
     assert len(report.notes) == 3
 
 
-def test_f08_missing_misshapen_and_extra_tensors(tmp_path: Path) -> None:
+def test_missing_misshapen_and_extra_tensors_are_named(tmp_path: Path) -> None:
     source = folder(tmp_path, tensors())
 
     def rewrite(change: Any) -> None:
@@ -201,7 +201,7 @@ def test_f08_missing_misshapen_and_extra_tensors(tmp_path: Path) -> None:
     refuse(source, "no tensor to convert")
 
 
-def test_f09_quantised_checkpoints_are_named(tmp_path: Path) -> None:
+def test_quantised_checkpoints_are_named(tmp_path: Path) -> None:
     contents = tensors()
     contents["model.layers.0.conv.in_proj.weight"] = np.ones((96, 32), np.int8)
     source = folder(tmp_path, contents)
@@ -220,13 +220,13 @@ def test_f09_quantised_checkpoints_are_named(tmp_path: Path) -> None:
         ({"max_position_embeddings": 2**31}, "max_position_embeddings"),
     ],
 )
-def test_f10_config_that_lies(tmp_path: Path, change: dict[str, Any], match: str) -> None:
+def test_a_config_that_lies_is_refused(tmp_path: Path, change: dict[str, Any], match: str) -> None:
     source = folder(tmp_path, tensors())
     (source / "config.json").write_text(json.dumps(config() | change))
     refuse(source, match)
 
 
-def test_f10_unknown_model_type(tmp_path: Path) -> None:
+def test_an_unknown_model_type_is_named(tmp_path: Path) -> None:
     source = folder(tmp_path, tensors())
     for name in ("gpt9", "../../os", "base"):
         (source / "config.json").write_text(json.dumps(config() | {"model_type": name}))
@@ -236,13 +236,13 @@ def test_f10_unknown_model_type(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "text", ["", "{", "[]", "null", "\xff", '{"a": NaN}', '{"a":1,"a":2}', "[" * 10**5]
 )
-def test_f13_config_that_is_no_json_object(tmp_path: Path, text: str) -> None:
+def test_a_config_that_is_not_a_json_object_is_refused(tmp_path: Path, text: str) -> None:
     source = folder(tmp_path, tensors())
     (source / "config.json").write_text(text, encoding="latin-1")
     refuse(source, r"config\.json: ")
 
 
-# F14: the index of shards
+# The index of shards
 
 
 @pytest.mark.parametrize(
@@ -265,13 +265,13 @@ def test_f13_config_that_is_no_json_object(tmp_path: Path, text: str) -> None:
         (["one.safetensors"], "is no file name"),
     ],
 )
-def test_f14_shard_names(tmp_path: Path, shard: Any, match: str) -> None:
+def test_shard_names_cannot_leave_the_folder(tmp_path: Path, shard: Any, match: str) -> None:
     source = sharded(tmp_path)
     write_index(source, read_index(source) | {"model.embedding_norm.weight": shard})
     refuse(source, match)
 
 
-def test_f14_links(tmp_path: Path) -> None:
+def test_links_out_of_the_folder_are_refused(tmp_path: Path) -> None:
     """A link may stay in the folder or lead to the blobs of its download cache, nowhere else."""
     source = sharded(tmp_path)
     outside = tmp_path / "secret.safetensors"
@@ -286,7 +286,7 @@ def test_f14_links(tmp_path: Path) -> None:
     refuse(source, "'one.safetensors' is missing")
 
 
-def test_f14_the_links_of_a_download_cache(tmp_path: Path) -> None:
+def test_the_links_of_a_download_cache_are_followed(tmp_path: Path) -> None:
     blobs, snapshot = tmp_path / "models--x" / "blobs", tmp_path / "models--x" / "snapshots" / "1"
     blobs.mkdir(parents=True)
     source = sharded(tmp_path)
@@ -298,7 +298,7 @@ def test_f14_the_links_of_a_download_cache(tmp_path: Path) -> None:
     check(tmp_path / "out")
 
 
-def test_f14_the_blobs_that_all_models_of_a_download_cache_share(tmp_path: Path) -> None:
+def test_the_blobs_that_all_models_of_a_download_cache_share_are_read(tmp_path: Path) -> None:
     cache = tmp_path / "hub"
     store, blobs = cache / "blobs" / "ab", cache / "models--x" / "blobs"
     snapshot = cache / "models--x" / "snapshots" / "1"
@@ -314,7 +314,7 @@ def test_f14_the_blobs_that_all_models_of_a_download_cache_share(tmp_path: Path)
     refuse(cache / "models--x" / "elsewhere" / "1", "link out of the folder")
 
 
-def test_f14_a_link_for_the_single_file(tmp_path: Path) -> None:
+def test_a_link_for_the_single_file_is_checked(tmp_path: Path) -> None:
     source = folder(tmp_path, tensors())
     (source / "model.safetensors").rename(tmp_path / "elsewhere")
     (source / "model.safetensors").symlink_to(tmp_path / "elsewhere")
@@ -322,13 +322,13 @@ def test_f14_a_link_for_the_single_file(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("weight_map", [None, [], {}, "x", 5])
-def test_f14_index_without_map(tmp_path: Path, weight_map: Any) -> None:
+def test_an_index_without_a_map_is_refused(tmp_path: Path, weight_map: Any) -> None:
     source = sharded(tmp_path)
     write_index(source, weight_map)
     refuse(source, "weight_map is missing")
 
 
-def test_f14_index_that_contradicts_the_shards(tmp_path: Path) -> None:
+def test_an_index_that_contradicts_the_shards_is_refused(tmp_path: Path) -> None:
     source = sharded(tmp_path)
     weight_map = read_index(source)
     write_index(source, weight_map | {"model.embedding_norm.weight": "two.safetensors"})
@@ -342,7 +342,7 @@ def test_f14_index_that_contradicts_the_shards(tmp_path: Path) -> None:
     refuse(source, "'model.layers.0.ffn_norm.weight' is in 'one.* and in 'two")
 
 
-def test_f14_tensors_outside_the_index_are_noted(tmp_path: Path) -> None:
+def test_tensors_outside_the_index_are_noted(tmp_path: Path) -> None:
     source = sharded(tmp_path)
     values = tensors()
     contents = {name: values[name] for name in list(_SHAPES)[4:]} | {"more": np.ones(3)}
@@ -352,7 +352,7 @@ def test_f14_tensors_outside_the_index_are_noted(tmp_path: Path) -> None:
     check(tmp_path / "out")
 
 
-def test_f14_too_many_files(tmp_path: Path) -> None:
+def test_too_many_files_are_refused(tmp_path: Path) -> None:
     source = folder(tmp_path)
     write_safetensors(source / "0", {"t": np.ones(1)})
     for index in range(1, 1025):
@@ -362,7 +362,7 @@ def test_f14_too_many_files(tmp_path: Path) -> None:
     assert len(os.listdir("/proc/self/fd")) < 100
 
 
-# F15: pickles
+# Pickles
 
 
 class Bomb:
@@ -376,7 +376,7 @@ class Bomb:
 
 
 @pytest.mark.parametrize("suffix", [".bin", ".pt", ".pth", ".ckpt", ".pkl", ".PT"])
-def test_f15_pickles_are_refused(tmp_path: Path, suffix: str) -> None:
+def test_pickles_are_refused(tmp_path: Path, suffix: str) -> None:
     marker = tmp_path / "marker"
     source = folder(tmp_path)
     bomb = source / f"pytorch_model{suffix}"
@@ -388,7 +388,7 @@ def test_f15_pickles_are_refused(tmp_path: Path, suffix: str) -> None:
     assert not marker.exists()
 
 
-def test_f15_pickles_under_other_names(tmp_path: Path) -> None:
+def test_pickles_under_other_names_are_refused(tmp_path: Path) -> None:
     marker = tmp_path / "marker"
     data = pickle.dumps(Bomb(marker))
     source = folder(tmp_path)
@@ -400,7 +400,7 @@ def test_f15_pickles_under_other_names(tmp_path: Path) -> None:
     assert not marker.exists()
 
 
-def test_f15_zip_bombs_are_never_opened(tmp_path: Path) -> None:
+def test_zip_bombs_are_never_opened(tmp_path: Path) -> None:
     source = folder(tmp_path)
     with zipfile.ZipFile(source / "model.pt", "w", zipfile.ZIP_DEFLATED) as bomb:
         bomb.writestr("archive/data.pkl", bytes(100_000_000))
@@ -412,7 +412,7 @@ def test_f15_zip_bombs_are_never_opened(tmp_path: Path) -> None:
 # F16: code of the model
 
 
-def test_f16_code_of_the_model_is_ignored(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_code_of_the_model_is_ignored(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     source = folder(tmp_path, tensors())
     marker = tmp_path / "marker"
     (source / "modeling_evil.py").write_text(f"open({str(marker)!r}, 'w').close()")
@@ -455,7 +455,7 @@ def test_a_lone_safetensors_file(tmp_path: Path) -> None:
         convert(source / "model.safetensors", tmp_path / "out")
 
 
-def test_f20_special_files_in_the_folder(tmp_path: Path) -> None:
+def test_special_files_in_the_folder_are_refused(tmp_path: Path) -> None:
     source = folder(tmp_path)
     os.mkfifo(source / "model.safetensors")
     refuse(source, "a named pipe")

@@ -299,7 +299,9 @@ def test_values_beyond_f16_say_what_to_do(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf"), -float("inf")])
 @pytest.mark.parametrize("kind", ["Q4_0", "Q4_1", "Q8_0", "F16", "BF16", "F32"])
-def test_f12_one_value_or_scale_that_is_no_number(tmp_path: Path, kind: str, bad: float) -> None:
+def test_one_value_or_scale_that_is_not_finite_is_refused(
+    tmp_path: Path, kind: str, bad: float
+) -> None:
     model = tiny_llama(kind)
     tensor = model.tensor("blk.1.ffn_gate.weight")
     data = bytearray(tensor.data)
@@ -315,7 +317,7 @@ def test_f12_one_value_or_scale_that_is_no_number(tmp_path: Path, kind: str, bad
     assert tree(tmp_path) == ["model.gguf"]
 
 
-def test_f12_large_scales_of_q4_0_are_kept(tmp_path: Path) -> None:
+def test_large_scales_of_q4_0_are_kept(tmp_path: Path) -> None:
     """Beyond 8,188 minus eight scales is no f16; q4_0 stores none."""
     model = tiny_llama("Q4_0")
     tensor = model.tensor("blk.1.ffn_gate.weight")

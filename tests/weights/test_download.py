@@ -1,4 +1,4 @@
-"""From a model's name to a weights folder: package index, hub, conversion (F65-F70)."""
+"""From a model's name to a weights folder: package index, hub, conversion."""
 
 from __future__ import annotations
 

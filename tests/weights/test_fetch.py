@@ -1,4 +1,4 @@
-"""Fetching one file from servers that misbehave (faults F65, F66, F67)."""
+"""Fetching one file from servers that misbehave."""
 
 from __future__ import annotations
 

@@ -41,7 +41,7 @@ def test_json(text: bytes, value: object) -> None:
         (b"", "not valid JSON"),
     ],
 )
-def test_f13_json_that_is_none(text: bytes, match: str) -> None:
+def test_what_is_not_json_is_refused(text: bytes, match: str) -> None:
     with pytest.raises(ModelFormatError, match=match) as caught:
         parse_json(text, "here")
     assert str(caught.value).startswith("here: ")

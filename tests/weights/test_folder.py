@@ -185,13 +185,13 @@ def test_misaligned_tensors(made: Path) -> None:
 
 
 @pytest.mark.parametrize("sixteenth", range(16))
-def test_f11_truncated(made: Path, sixteenth: int) -> None:
+def test_truncated_weights_are_refused(made: Path, sixteenth: int) -> None:
     path = made / "model.safetensors"
     os.truncate(path, path.stat().st_size * sixteenth // 16)
     refuse(made, "bytes|header")
 
 
-def test_f21_replaced_while_open(made: Path) -> None:
+def test_weights_replaced_while_open_stay_as_they_were(made: Path) -> None:
     """Who has the folder open keeps reading the old bytes when the file is renamed over."""
     folder = WeightsFolder.open(made)
     before = folder.dequantize(MATRIX)

@@ -176,26 +176,26 @@ def test_reading_takes_linear_time(tmp_path: Path) -> None:
         (bytes(64), "magic"),
     ],
 )
-def test_f01_no_gguf_file(tmp_path: Path, data: bytes, match: str) -> None:
+def test_what_is_not_a_gguf_file_is_refused(tmp_path: Path, data: bytes, match: str) -> None:
     refuse(tmp_path, data, match)
 
 
 @pytest.mark.parametrize("version", [1, 2, 3])
-def test_f01_big_endian(tmp_path: Path, version: int) -> None:
+def test_big_endian_files_are_named(tmp_path: Path, version: int) -> None:
     data = b"GGUF" + struct.pack(">I", version) + bytes(64)
     refuse(tmp_path, data, "big-endian", UnsupportedModel)
 
 
 @pytest.mark.parametrize("count", [-1, 2**63, 2**32, 10**9, 5000])
 @pytest.mark.parametrize("what", ["tensor", "entry"])
-def test_f02_counts_beyond_the_file(tmp_path: Path, what: str, count: int) -> None:
+def test_counts_beyond_the_file_are_refused(tmp_path: Path, what: str, count: int) -> None:
     match = "tensor count" if what == "tensor" else "metadata count"
     refuse(tmp_path, lying(lambda g: setattr(g, f"{what}_count", count)), match)
 
 
 @pytest.mark.parametrize("what", ["tensor", "entry"])
 @pytest.mark.parametrize("by", [1, 2])
-def test_f02_counts_that_are_off_by_a_few(tmp_path: Path, what: str, by: int) -> None:
+def test_counts_that_are_off_by_a_few_are_refused(tmp_path: Path, what: str, by: int) -> None:
     model = tiny_llama()
     true = len(model.tensors) if what == "tensor" else len(model.entries)
     for count in (true + by, true - by):
@@ -203,13 +203,13 @@ def test_f02_counts_that_are_off_by_a_few(tmp_path: Path, what: str, by: int) ->
         refuse(tmp_path, model.build(), "at byte|bytes left|follow the last|dimensions")
 
 
-def test_f02_more_entries_than_any_model_has(tmp_path: Path) -> None:
+def test_more_entries_than_any_model_has_are_refused(tmp_path: Path) -> None:
     model = Forge(entries=[Entry(f"k{i}", U32, bytes(4)) for i in range(MAX_ENTRIES + 1)])
     refuse(tmp_path, model.build(), "metadata count is 65537, expected at most 65536")
 
 
 @pytest.mark.parametrize("length", [2**64 - 1, 2**63, 2**32, 10**6])
-def test_f03_string_longer_than_the_file(tmp_path: Path, length: int) -> None:
+def test_a_string_longer_than_the_file_is_refused(tmp_path: Path, length: int) -> None:
     payload = struct.pack("<Q", length) + b"abc"
     refuse(tmp_path, lying(lambda g: g.put("a.b", STRING, payload)), r"at byte \d+ needs")
     data = Forge(entry_count=1).build()[:24] + struct.pack("<Q", length) + bytes(64)
@@ -227,12 +227,12 @@ def test_f03_string_longer_than_the_file(tmp_path: Path, length: int) -> None:
         (b"llama.block_count", "occurs twice"),
     ],
 )
-def test_f03_bad_keys(tmp_path: Path, key: bytes, match: str) -> None:
+def test_bad_keys_are_refused(tmp_path: Path, key: bytes, match: str) -> None:
     data = lying(lambda g: g.entries.append(Entry(key, U32, bytes(4))))
     refuse(tmp_path, data, rf"at byte \d+.*{match}")
 
 
-def test_f03_value_that_is_not_utf8(tmp_path: Path) -> None:
+def test_a_value_that_is_not_utf8_is_refused(tmp_path: Path) -> None:
     data = lying(lambda g: g.put("general.name", STRING, forge.text(b"\xc3(")))
     refuse(tmp_path, data, "'general.name' at byte .* not UTF-8")
 
@@ -249,11 +249,11 @@ def test_f03_value_that_is_not_utf8(tmp_path: Path) -> None:
         (forge.array(forge.U8, [1], 10**6), "elements"),
     ],
 )
-def test_f04_bad_arrays(tmp_path: Path, payload: bytes, match: str) -> None:
+def test_bad_arrays_are_refused(tmp_path: Path, payload: bytes, match: str) -> None:
     refuse(tmp_path, lying(lambda g: g.put("a.b", ARRAY, payload)), f"'a.b' at byte .*{match}")
 
 
-def test_f04_more_elements_than_any_vocabulary(tmp_path: Path) -> None:
+def test_more_elements_than_any_vocabulary_are_refused(tmp_path: Path) -> None:
     half = struct.pack("<IQ", BOOL, 3 << 20) + bytes(3 << 20)
     model = Forge(entries=[Entry("a", ARRAY, half), Entry("b", ARRAY, half)])
     path = write(tmp_path, model.build())
@@ -262,17 +262,17 @@ def test_f04_more_elements_than_any_vocabulary(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", [13, 255, 2**32 - 1])
-def test_f04_unknown_value_type(tmp_path: Path, kind: int) -> None:
+def test_an_unknown_value_type_is_refused(tmp_path: Path, kind: int) -> None:
     refuse(tmp_path, lying(lambda g: g.put("a.b", kind, bytes(8))), f"unknown type {kind}")
 
 
 @pytest.mark.parametrize("byte", [2, 255])
-def test_f04_bool_that_is_neither(tmp_path: Path, byte: int) -> None:
+def test_a_bool_that_is_neither_true_nor_false_is_refused(tmp_path: Path, byte: int) -> None:
     refuse(tmp_path, lying(lambda g: g.put("a.b", BOOL, bytes([byte]))), "expected a bool")
 
 
 @pytest.mark.parametrize("value", [0, 1, 3, 4, 48, 2**31, 2**17])
-def test_f05_bad_alignment(tmp_path: Path, value: int) -> None:
+def test_a_bad_alignment_is_refused(tmp_path: Path, value: int) -> None:
     data = lying(lambda g: g.set("general.alignment", U32, value))
     refuse(tmp_path, data, f"general.alignment is {value}")
 
@@ -287,13 +287,15 @@ def test_f05_bad_alignment(tmp_path: Path, value: int) -> None:
         (I32, struct.pack("<i", -32)),
     ],
 )
-def test_f05_alignment_of_the_wrong_type(tmp_path: Path, kind: int, payload: bytes) -> None:
+def test_an_alignment_of_the_wrong_type_is_refused(
+    tmp_path: Path, kind: int, payload: bytes
+) -> None:
     data = lying(lambda g: g.put("general.alignment", kind, payload))
     refuse(tmp_path, data, "general.alignment is .*expected a power of two")
 
 
 @pytest.mark.parametrize("count", [0, 5, 2**31, 2**32 - 1])
-def test_f06_number_of_dimensions(tmp_path: Path, count: int) -> None:
+def test_an_impossible_number_of_dimensions_is_refused(tmp_path: Path, count: int) -> None:
     data = lying(lambda g: setattr(g.tensors[1], "dim_count", count))
     refuse(tmp_path, data, f"'output_norm.weight' has {count} dimensions")
 
@@ -312,13 +314,13 @@ def test_f06_number_of_dimensions(tmp_path: Path, count: int) -> None:
     ],
 )
 @pytest.mark.parametrize("name", ["output_norm.weight", "blk.0.attn_q.weight"])
-def test_f06_impossible_shape(tmp_path: Path, dims: list[int], name: str) -> None:
+def test_an_impossible_shape_is_refused(tmp_path: Path, dims: list[int], name: str) -> None:
     data = lying(lambda g: setattr(g.tensor(name), "dims", dims))
     refuse(tmp_path, data, f"'{name}' has the impossible shape")
 
 
 @pytest.mark.parametrize("side", [1, 31, 33, 48])
-def test_f06_rows_that_are_no_whole_blocks(tmp_path: Path, side: int) -> None:
+def test_rows_that_are_not_whole_blocks_are_refused(tmp_path: Path, side: int) -> None:
     data = lying(lambda g: setattr(g.tensor("blk.0.attn_q.weight"), "dims", [side, 4]))
     refuse(tmp_path, data, f"rows of {side} values, but Q4_1 stores blocks of 32")
 
@@ -334,24 +336,24 @@ def test_f06_rows_that_are_no_whole_blocks(tmp_path: Path, side: int) -> None:
         (0, "overlaps"),
     ],
 )
-def test_f07_tensor_offsets(tmp_path: Path, offset: int, match: str) -> None:
+def test_wrong_tensor_offsets_are_refused(tmp_path: Path, offset: int, match: str) -> None:
     data = lying(lambda g: setattr(g.tensor("blk.1.attn_q.weight"), "offset", offset))
     refuse(tmp_path, data, f"tensor '.*{match}")
 
 
-def test_f07_a_tensor_larger_than_its_data(tmp_path: Path) -> None:
+def test_a_tensor_larger_than_its_data_is_refused(tmp_path: Path) -> None:
     data = lying(lambda g: setattr(g.tensor("token_embd.weight"), "dims", [32, 10**6]))
     refuse(tmp_path, data, "'token_embd.weight' occupies bytes .* truncated or lies")
     data = lying(lambda g: setattr(g.tensor("blk.0.attn_q.weight"), "dims", [32, 40]))
     refuse(tmp_path, data, "overlaps the one before")
 
 
-def test_f07_a_hole_between_tensors(tmp_path: Path) -> None:
+def test_a_hole_between_tensors_is_refused(tmp_path: Path) -> None:
     data = lying(lambda g: setattr(g.tensor("blk.0.attn_q.weight"), "dims", [32, 16]))
     refuse(tmp_path, data, "leaves a hole")
 
 
-def test_f07_two_tensors_in_one_place(tmp_path: Path) -> None:
+def test_two_tensors_in_one_place_are_refused(tmp_path: Path) -> None:
     def lie(model: Forge) -> None:
         twin = model.tensors[-1]
         twin.offset = sum(len(t.data) + -len(t.data) % 32 for t in model.tensors[:-2])
@@ -360,7 +362,7 @@ def test_f07_two_tensors_in_one_place(tmp_path: Path) -> None:
     refuse(tmp_path, lying(lie), "overlaps")
 
 
-def test_f08_duplicate_tensor_name(tmp_path: Path) -> None:
+def test_a_duplicate_tensor_name_is_refused(tmp_path: Path) -> None:
     data = lying(lambda g: setattr(g.tensors[2], "name", "output_norm.weight"))
     refuse(tmp_path, data, "'output_norm.weight' occurs twice")
 
@@ -369,31 +371,31 @@ def test_f08_duplicate_tensor_name(tmp_path: Path) -> None:
     ("name", "match"),
     [(b"", "empty"), (b"a\0", "NUL"), (b"\xff", "UTF-8"), (b"n" * 65, "longer than 64")],
 )
-def test_f08_bad_tensor_name(tmp_path: Path, name: bytes, match: str) -> None:
+def test_a_bad_tensor_name_is_refused(tmp_path: Path, name: bytes, match: str) -> None:
     data = lying(lambda g: setattr(g.tensors[2], "name", name))
     refuse(tmp_path, data, f"name of tensor 2 at byte .*{match}")
 
 
 @pytest.mark.parametrize("number", [42, 255, 2**31, 2**32 - 1])
-def test_f09_unknown_tensor_type(tmp_path: Path, number: int) -> None:
+def test_an_unknown_tensor_type_is_named(tmp_path: Path, number: int) -> None:
     data = lying(lambda g: setattr(g.tensors[2], "type", number))
     match = f"'blk.0.attn_norm.weight' has the unknown type {number}"
     refuse(tmp_path, data, match, UnsupportedModel)
 
 
 @pytest.mark.parametrize("number", [4, 5, 31, 32, 33, 36, 37, 38])
-def test_f09_type_that_ggml_removed(tmp_path: Path, number: int) -> None:
+def test_a_type_that_ggml_removed_is_named(tmp_path: Path, number: int) -> None:
     data = lying(lambda g: setattr(g.tensors[2], "type", number))
     refuse(tmp_path, data, "attn_norm.weight' has the type .* removed", UnsupportedModel)
 
 
 @pytest.mark.parametrize("sixteenth", range(16))
-def test_f11_truncated(tmp_path: Path, sixteenth: int) -> None:
+def test_a_truncated_file_is_refused(tmp_path: Path, sixteenth: int) -> None:
     data = tiny_llama().build()
     refuse(tmp_path, data[: len(data) * sixteenth // 16], "magic|left|truncated")
 
 
-def test_f11_truncated_anywhere_in_the_header(tmp_path: Path) -> None:
+def test_a_file_truncated_anywhere_in_the_header_is_refused(tmp_path: Path) -> None:
     data = tiny_llama().build()
     header = read_gguf(write(tmp_path, data)).data_offset
     path = tmp_path / "cut.gguf"
@@ -403,7 +405,7 @@ def test_f11_truncated_anywhere_in_the_header(tmp_path: Path) -> None:
             read_gguf(path)
 
 
-def test_f11_shrunk_while_open(tmp_path: Path) -> None:
+def test_a_file_that_shrinks_while_open_is_an_error(tmp_path: Path) -> None:
     """Another process cuts the file: an error, no SIGBUS, and what is left can still be read."""
     path = write(tmp_path, tiny_llama().build())
     file = read_gguf(path)
@@ -413,7 +415,7 @@ def test_f11_shrunk_while_open(tmp_path: Path) -> None:
     assert file.array("token_embd.weight").shape == (272, 34)
 
 
-def test_f20_what_is_no_regular_file(tmp_path: Path) -> None:
+def test_what_is_not_a_regular_file_is_refused(tmp_path: Path) -> None:
     """Nothing blocks: no FIFO without a writer, no endless device."""
     fifo = tmp_path / "fifo"
     os.mkfifo(fifo)
@@ -437,7 +439,7 @@ def test_f20_what_is_no_regular_file(tmp_path: Path) -> None:
     assert time.perf_counter() - start < 5
 
 
-def test_f20_unreadable() -> None:
+def test_an_unreadable_file_is_named() -> None:
     # Not in tmp_path, whose folders are closed to others: this is about the file.
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -454,7 +456,7 @@ def test_f20_unreadable() -> None:
             os.seteuid(owner)
 
 
-def test_f21_replaced_while_open(tmp_path: Path) -> None:
+def test_a_file_replaced_while_open_stays_as_it_was(tmp_path: Path) -> None:
     """A file that is renamed over keeps its old bytes for those who have it open."""
     model = tiny_llama()
     file = read_gguf(write(tmp_path, model.build()))

@@ -119,7 +119,7 @@ def test_q4_k_keeps_its_codes() -> None:
 
 @pytest.mark.parametrize("kind", _BLOCKS)
 @pytest.mark.parametrize("bad", [0x7C00, 0xFC00, 0x7E00, 0x7D00])  # ±inf, quiet, signalling NaN
-def test_f12_damaged_scales_give_no_warning(kind: str, bad: int) -> None:
+def test_damaged_scales_give_no_warning(kind: str, bad: int) -> None:
     raw = np.zeros((1, _SIZES[kind][1]), np.uint8)
     for at in HALVES.get(kind, (0,)):
         raw[:, at : at + 2] = np.array([bad], np.uint16).view(np.uint8)
@@ -131,7 +131,7 @@ def test_f12_damaged_scales_give_no_warning(kind: str, bad: int) -> None:
 
 
 @pytest.mark.parametrize("kind", _BLOCKS)
-def test_f12_every_half_as_a_scale_equals_the_package(kind: str) -> None:
+def test_every_half_as_a_scale_equals_the_package(kind: str) -> None:
     """All 65,536 patterns: subnormal, huge, infinite and NaN ones alike."""
     random = np.random.default_rng(7)
     halves = np.arange(1 << 16, dtype=np.uint16)

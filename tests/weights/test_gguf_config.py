@@ -43,10 +43,10 @@ def test_extra_tensors_are_named(tmp_path: Path) -> None:
     assert read(tmp_path, source).ignored == ("blk.0.mystery.weight",)
 
 
-# F08, F09: tensors against metadata
+# Tensors against metadata
 
 
-def test_f08_missing_tensor(tmp_path: Path) -> None:
+def test_a_missing_tensor_is_named(tmp_path: Path) -> None:
     for make in (tiny_llama, tiny_lfm2):
         for index, tensor in enumerate(make().tensors):
             source = make()
@@ -69,7 +69,7 @@ def test_f08_missing_tensor(tmp_path: Path) -> None:
         ("blk.0.ffn_down.weight", (1, 32, 64)),
     ],
 )
-def test_f09_shape_that_the_metadata_does_not_ask_for(
+def test_a_shape_that_the_metadata_does_not_ask_for_is_refused(
     tmp_path: Path, name: str, shape: tuple[int, ...]
 ) -> None:
     source = tiny_llama()
@@ -79,7 +79,7 @@ def test_f09_shape_that_the_metadata_does_not_ask_for(
     refuse(tmp_path, source, f"'{name}' has shape .*but the metadata asks for")
 
 
-# F10: metadata
+# Metadata
 
 
 @pytest.mark.parametrize(
@@ -114,13 +114,13 @@ def test_f09_shape_that_the_metadata_does_not_ask_for(
         ("context_length", 2**31),
     ],
 )
-def test_f10_numbers_that_lie(tmp_path: Path, key: str, value: int) -> None:
+def test_numbers_that_lie_are_refused(tmp_path: Path, key: str, value: int) -> None:
     source = tiny_llama()
     source.set(f"llama.{key}", U32, value)
     refuse(tmp_path, source, f"llama.{key} is {value}")
 
 
-def test_f10_head_count_that_does_not_divide(tmp_path: Path) -> None:
+def test_a_head_count_that_does_not_divide_is_refused(tmp_path: Path) -> None:
     source = tiny_llama()
     source.set("llama.attention.head_count", U32, 3)
     refuse(tmp_path, source, "llama.attention.key_length is missing")
@@ -141,7 +141,7 @@ def test_f10_head_count_that_does_not_divide(tmp_path: Path) -> None:
         "attention.head_count_kv",
     ],
 )
-def test_f10_missing_or_of_the_wrong_type(tmp_path: Path, key: str) -> None:
+def test_a_key_that_is_missing_or_of_the_wrong_type_is_named(tmp_path: Path, key: str) -> None:
     source = tiny_llama()
     source.drop(f"llama.{key}")
     refuse(tmp_path, source, f"llama.{key} is missing")
@@ -158,7 +158,7 @@ def test_f10_missing_or_of_the_wrong_type(tmp_path: Path, key: str) -> None:
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -1.0, 0.0, 1e300])
-def test_f10_numbers_that_are_none(tmp_path: Path, value: float) -> None:
+def test_values_that_are_not_numbers_are_refused(tmp_path: Path, value: float) -> None:
     source = tiny_llama()
     source.set("llama.rope.freq_base", F64, value)
     refuse(tmp_path, source, "llama.rope.freq_base is ")
@@ -168,13 +168,13 @@ def test_f10_numbers_that_are_none(tmp_path: Path, value: float) -> None:
         refuse(tmp_path, source, "layer_norm_rms_epsilon is ")
 
 
-def test_f10_experts(tmp_path: Path) -> None:
+def test_experts_are_refused(tmp_path: Path) -> None:
     source = tiny_llama()
     source.set("llama.expert_count", U32, 8)
     refuse(tmp_path, source, "experts are not supported", UnsupportedModel)
 
 
-def test_f10_heads_that_differ_by_layer(tmp_path: Path) -> None:
+def test_heads_that_differ_by_layer_are_refused(tmp_path: Path) -> None:
     source = tiny_llama()
     source.put("llama.attention.head_count_kv", ARRAY, forge.array(I32, [1, 2]))
     refuse(tmp_path, source, "differs by layer", UnsupportedModel)
@@ -190,7 +190,7 @@ def test_f10_heads_that_differ_by_layer(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("taps", [0, 1, 65, 2**31])
-def test_f10_convolution_taps(tmp_path: Path, taps: int) -> None:
+def test_impossible_convolution_taps_are_refused(tmp_path: Path, taps: int) -> None:
     source = tiny_lfm2()
     source.set("lfm2.shortconv.l_cache", U32, taps)
     refuse(tmp_path, source, f"lfm2.shortconv.l_cache is {taps}")
@@ -205,7 +205,9 @@ def test_f10_convolution_taps(tmp_path: Path, taps: int) -> None:
         (ARRAY, forge.array(STRING, ["a"])),
     ],
 )
-def test_f10_vocabulary(tmp_path: Path, kind: int, payload: bytes) -> None:
+def test_a_vocabulary_that_does_not_fit_is_refused(
+    tmp_path: Path, kind: int, payload: bytes
+) -> None:
     source = tiny_llama()
     source.put("tokenizer.ggml.tokens", kind, payload)
     refuse(tmp_path, source, "tokenizer.ggml.tokens is|llama.vocab_size is 272, expected 1")
@@ -215,7 +217,7 @@ def test_f10_vocabulary(tmp_path: Path, kind: int, payload: bytes) -> None:
 
 @pytest.mark.parametrize("name", ["bos", "eos", "eot", "eom", "padding"])
 @pytest.mark.parametrize("value", [-1, 272, 2**31 - 1])
-def test_f18_special_ids_out_of_range(tmp_path: Path, name: str, value: int) -> None:
+def test_special_ids_out_of_range_are_refused(tmp_path: Path, name: str, value: int) -> None:
     source = tiny_llama()
     source.set(f"tokenizer.ggml.{name}_token_id", I32, value)
     refuse(
@@ -223,7 +225,7 @@ def test_f18_special_ids_out_of_range(tmp_path: Path, name: str, value: int) -> 
     )
 
 
-def test_f18_special_ids_at_the_end_of_their_type(tmp_path: Path) -> None:
+def test_special_ids_at_the_end_of_their_type_are_refused(tmp_path: Path) -> None:
     source = tiny_llama()
     source.set("tokenizer.ggml.bos_token_id", U32, 2**31)
     refuse(tmp_path, source, "bos_token_id is 2147483648")
@@ -239,7 +241,7 @@ def test_f18_special_ids_at_the_end_of_their_type(tmp_path: Path) -> None:
         (ARRAY, forge.array(STRING, ["llama"]), ModelFormatError),
     ],
 )
-def test_f10_architecture(
+def test_an_unknown_architecture_is_named(
     tmp_path: Path, kind: int, payload: bytes, error: type[CactusError]
 ) -> None:
     source = tiny_llama()
@@ -247,7 +249,7 @@ def test_f10_architecture(
     refuse(tmp_path, source, "(?i)architecture.*lfm2, llama", error)
 
 
-def test_f10_chat_template_of_another_type(tmp_path: Path) -> None:
+def test_a_chat_template_of_another_type_is_refused(tmp_path: Path) -> None:
     source = tiny_llama()
     source.set("tokenizer.chat_template", U32, 1)
     refuse(tmp_path, source, "tokenizer.chat_template is 1, expected a string")
@@ -256,7 +258,7 @@ def test_f10_chat_template_of_another_type(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("key", ["model", "pre"])
-def test_f10_names_of_megabytes(tmp_path: Path, key: str) -> None:
+def test_names_of_megabytes_are_shortened_in_errors(tmp_path: Path, key: str) -> None:
     source = tiny_llama()
     source.set(f"tokenizer.ggml.{key}", STRING, "x" * 1_000_000)
     with pytest.raises(ModelFormatError, match=f"tokenizer.ggml.{key} is 'x.*at most 64") as caught:

@@ -1,4 +1,4 @@
-"""From a hub id to a weights folder, with a server that speaks the hub's protocol (F65-F70).
+"""From a hub id to a weights folder, with a server that speaks the hub's protocol.
 
 The client that asks is the real `huggingface_hub`.
 """

@@ -166,7 +166,7 @@ def test_the_writer_keeps_its_announced_order(tmp_path: Path) -> None:
         (struct.pack("<Q", 3) + b"{}", "header length is 3, but the file has 10 bytes"),
     ],
 )
-def test_f13_header_length(tmp_path: Path, data: bytes, match: str) -> None:
+def test_an_impossible_header_length_is_refused(tmp_path: Path, data: bytes, match: str) -> None:
     refuse(tmp_path, data, match)
 
 
@@ -190,7 +190,9 @@ def test_f13_header_length(tmp_path: Path, data: bytes, match: str) -> None:
         (b'{"a":' * 100_000 + b"1" + b"}" * 100_000, "nested too deeply"),
     ],
 )
-def test_f13_header_is_no_json_object(tmp_path: Path, header: bytes, match: str) -> None:
+def test_a_header_that_is_not_a_json_object_is_refused(
+    tmp_path: Path, header: bytes, match: str
+) -> None:
     refuse(tmp_path, Safetensors(header=header).build(), match)
 
 
@@ -205,36 +207,36 @@ def test_f13_header_is_no_json_object(tmp_path: Path, header: bytes, match: str)
         b'"\\u0061":{"dtype":"U8","shape":[1],"data_offsets":[0,1]}}',
     ],
 )
-def test_f13_duplicate_keys(tmp_path: Path, header: bytes) -> None:
+def test_duplicate_keys_are_refused(tmp_path: Path, header: bytes) -> None:
     refuse(tmp_path, Safetensors(header=header, data=b"x").build(), "occurs twice")
 
 
 @pytest.mark.parametrize("metadata", [[], None, "x", {"a": 1}, {"a": None}, {"a": {"b": "c"}}])
-def test_f13_metadata_of_other_than_strings(tmp_path: Path, metadata: Any) -> None:
+def test_metadata_of_other_than_strings_is_refused(tmp_path: Path, metadata: Any) -> None:
     refuse_entries(tmp_path, {"__metadata__": metadata}, "__metadata__", 0)
 
 
 @pytest.mark.parametrize("value", [None, 1, "x", [], {}, {"dtype": "U8"}])
-def test_f13_entry_that_is_no_tensor(tmp_path: Path, value: Any) -> None:
+def test_an_entry_that_is_not_a_tensor_is_refused(tmp_path: Path, value: Any) -> None:
     refuse_entries(tmp_path, {"a": value}, "'a': expected exactly dtype")
     both = entry("U8", [20], 0, 20) | {"extra": 1}
     refuse_entries(tmp_path, {"a": both}, "'a': expected exactly dtype")
 
 
 @pytest.mark.parametrize("dtype", ["F31", "f32", "", None, 7, [], "F32 "])
-def test_f13_unknown_dtype(tmp_path: Path, dtype: Any) -> None:
+def test_an_unknown_dtype_is_named(tmp_path: Path, dtype: Any) -> None:
     refuse_entries(tmp_path, {"a": entry(dtype, [5], 0, 20)}, "'a': unknown dtype")
 
 
 @pytest.mark.parametrize(
     "shape", [None, 5, "5", [-5], [5.0], [True], ["5"], [None], [[5]], [2**63], [1] * 17, {}]
 )
-def test_f13_bad_shape(tmp_path: Path, shape: Any) -> None:
+def test_a_bad_shape_is_refused(tmp_path: Path, shape: Any) -> None:
     refuse_entries(tmp_path, {"a": entry("F32", shape, 0, 20)}, "'a': shape")
 
 
 @pytest.mark.parametrize("shape", [[2**32, 2**32], [2**62, 4], [2**61, 8], [4], [6], [0], []])
-def test_f13_shape_that_does_not_fit_the_bytes(tmp_path: Path, shape: list[int]) -> None:
+def test_a_shape_that_does_not_fit_the_bytes_is_refused(tmp_path: Path, shape: list[int]) -> None:
     """Products that would wrap to the right size in 64 bits are among them."""
     refuse_entries(tmp_path, {"a": entry("F32", shape, 0, 20)}, r"'a': .*but F32 .* needs")
 
@@ -242,12 +244,12 @@ def test_f13_shape_that_does_not_fit_the_bytes(tmp_path: Path, shape: list[int])
 @pytest.mark.parametrize(
     "offsets", [None, [], [0], [0, 20, 20], [0, "20"], [0.0, 20.0], [-20, 0], [0, 2**64], "0,20"]
 )
-def test_f13_bad_offsets(tmp_path: Path, offsets: Any) -> None:
+def test_bad_offsets_are_refused(tmp_path: Path, offsets: Any) -> None:
     value = {"dtype": "F32", "shape": [5], "data_offsets": offsets}
     refuse_entries(tmp_path, {"a": value}, "'a': data_offsets")
 
 
-def test_f13_begin_after_end(tmp_path: Path) -> None:
+def test_an_offset_that_begins_after_its_end_is_refused(tmp_path: Path) -> None:
     refuse_entries(tmp_path, {"a": entry("F32", [5], 20, 0)}, "'a': data_offsets")
     refuse_entries(tmp_path, {"a": entry("F32", [0], 20, 0)}, "'a': data_offsets")
 
@@ -264,23 +266,23 @@ def test_f13_begin_after_end(tmp_path: Path) -> None:
         ((0, 16), (2**40, 2**40 + 4), 20, "hole"),
     ],
 )
-def test_f13_holes_overlaps_and_trailing_bytes(
+def test_holes_overlaps_and_trailing_bytes_are_refused(
     tmp_path: Path, first: tuple[int, int], second: tuple[int, int], size: int, match: str
 ) -> None:
     entries = {"a": entry("F32", [2, 2], *first), "b": entry("U8", [4], *second)}
     refuse_entries(tmp_path, entries, match, size)
 
 
-def test_f13_no_tensors_but_bytes(tmp_path: Path) -> None:
+def test_bytes_without_tensors_are_refused(tmp_path: Path) -> None:
     refuse_entries(tmp_path, {}, "20 bytes follow the last tensor")
 
 
-def test_f13_more_tensors_than_any_model_has(tmp_path: Path) -> None:
+def test_more_tensors_than_any_model_has_are_refused(tmp_path: Path) -> None:
     entries = {str(index): entry("U8", [0], 0, 0) for index in range(MAX_TENSORS + 1)}
     refuse_entries(tmp_path, entries, "65537 tensors, expected at most 65536", 0)
 
 
-def test_f13_a_header_full_of_brackets_takes_bounded_time(tmp_path: Path) -> None:
+def test_a_header_full_of_brackets_takes_bounded_time(tmp_path: Path) -> None:
     header = b'{"a":[' + b"[]," * (HEADER_LIMIT // 3 - 10) + b"[]]}"
     start = time.process_time()
     refuse(tmp_path, Safetensors(header=header).build(), "'a': expected exactly")
@@ -288,19 +290,19 @@ def test_f13_a_header_full_of_brackets_takes_bounded_time(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("sixteenth", range(16))
-def test_f11_truncated(tmp_path: Path, sixteenth: int) -> None:
+def test_a_truncated_file_is_refused(tmp_path: Path, sixteenth: int) -> None:
     data = two_tensors().build()
     refuse(tmp_path, data[: len(data) * sixteenth // 16], "bytes|header")
 
 
-def test_f11_truncated_by_one_byte_more_each_time(tmp_path: Path) -> None:
+def test_a_file_truncated_by_one_byte_more_each_time_is_refused(tmp_path: Path) -> None:
     data = two_tensors().build()
     for size in range(len(data)):
         refuse(tmp_path, data[:size], "bytes|header")
     assert set(read_safetensors(write(tmp_path, data)).tensors) == {"a", "b"}
 
 
-def test_f11_shrunk_while_open(tmp_path: Path) -> None:
+def test_a_file_that_shrinks_while_open_is_an_error(tmp_path: Path) -> None:
     path = write(tmp_path, two_tensors().build())
     file = read_safetensors(path)
     os.truncate(path, file.tensors["b"].offset + 1)
@@ -308,7 +310,7 @@ def test_f11_shrunk_while_open(tmp_path: Path) -> None:
         file.read("b")
 
 
-def test_f20_what_is_no_regular_file(tmp_path: Path) -> None:
+def test_what_is_not_a_regular_file_is_refused(tmp_path: Path) -> None:
     fifo = tmp_path / "fifo"
     os.mkfifo(fifo)
     for path in (tmp_path, fifo, Path("/dev/zero"), Path("/dev/random")):

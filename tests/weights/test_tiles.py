@@ -158,7 +158,7 @@ def test_sizes() -> None:
         layout.tile_nbytes("q5", 16, 32)
 
 
-def test_f12_damaged_scales_give_no_warning() -> None:
+def test_damaged_scales_give_no_warning() -> None:
     """NaN and infinity come out as they are; who uses the values has to look at them."""
     for bad in (np.inf, -np.inf, np.nan):
         scale = np.full((16, 1), bad, np.float16)
