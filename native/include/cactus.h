@@ -5,12 +5,13 @@
 //                                     .weights_path = "model.safetensors", .threads = 2};
 //   if (cactus_program_create(&options, &program) != CACTUS_OK) puts(cactus_last_error());
 //   cactus_session_create(program, &session);
-//   cactus_row row = {.session = session, .tokens = prompt, .count = n_prompt, .outputs = 1};
-//   cactus_output out;
-//   cactus_program_step(program, &row, 1, &out, 1, NULL);      // prefill; out.token is the next
-//   while (out.token != eos) {
-//     cactus_row next = {.session = session, .tokens = &out.token, .count = 1, .outputs = 1};
-//     if (cactus_program_step(program, &next, 1, &out, 1, NULL) != CACTUS_OK) break;
+//   cactus_row row = {.session = session, .tokens = prompt, .count = n_prompt,
+//                     .outputs = CACTUS_OUTPUTS_LAST};
+//   cactus_output out = {.token = eos};
+//   while (cactus_program_step(program, &row, 1, &out, 1, NULL, NULL) == CACTUS_OK) {
+//     if (out.token == eos) break;  // the first step reads the prompt, each other one a token
+//     row.tokens = &out.token;
+//     row.count = 1;
 //   }
 //   cactus_session_destroy(session);
 //   cactus_program_destroy(program);
@@ -52,7 +53,7 @@ enum {
   CACTUS_ERROR_MEMORY = 6,     // not enough memory; nothing was changed
   CACTUS_ERROR_CONTEXT = 7,    // more tokens than the model's context
   CACTUS_ERROR_NONFINITE = 8,  // the logits hold NaN or infinity
-  CACTUS_ERROR_FORKED = 9,     // the program was loaded before fork(); load it again here
+  CACTUS_ERROR_FORKED = 9,     // the program or sampler was made before fork(); make it again here
   CACTUS_ERROR_ISA = 10,       // the wanted tier is unknown or not possible on this CPU
   CACTUS_ERROR_CANCELLED = 11  // the step was ended by its stop flag
 };
@@ -62,7 +63,7 @@ enum { CACTUS_OUTPUTS_NONE = 0, CACTUS_OUTPUTS_LAST = 1, CACTUS_OUTPUTS_ALL = 2 
 
 typedef struct cactus_program_options {
   uint32_t size;
-  int32_t threads;  // 0: the number of cores; else 1..256
+  int32_t threads;  // 1..256; 0: the cores that this process may run on, at most 256
   const void* plan;
   uint64_t plan_size;
   const char* weights_path;  // UTF-8; mapped read-only
@@ -150,7 +151,7 @@ CACTUS_API cactus_status cactus_program_info_get(cactus_id program, cactus_progr
 // Runs the rows in order; writes one output for each row of logits. values, if not null, gets the
 // logits, or the states of a program without a vocabulary: [n_outputs][output_width]. stop, if not
 // null, is looked at after every operation: once another thread has made it non-zero, the step ends
-// with CACTUS_ERROR_CANCELLED. A failed step leaves every session as it was, but for two cases:
+// for all of its rows with CACTUS_ERROR_CANCELLED. A failed step leaves every session as it was, but for two cases:
 // after NONFINITE, CANCELLED or a sampler's error one with recurrent state can be shorter; and
 // after these or MEMORY one of features can have neither memory nor tokens.
 CACTUS_API cactus_status cactus_program_step(cactus_id program, const cactus_row* rows, uint32_t n_rows, cactus_output* outputs, uint32_t n_outputs, float* values, const int32_t* stop);

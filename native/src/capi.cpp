@@ -94,10 +94,22 @@ struct SessionHandle {
   }
 };
 
+struct SamplerHandle {
+  Sampler sampler;
+  const uint32_t forks = cactus::fork_generation();
+
+  explicit SamplerHandle(const cactus_sampler_options& options) : sampler(options) {}
+  // A thread of the parent may have held the sampler's lock.
+  void check_process() const {
+    check(forks == cactus::fork_generation(), CACTUS_ERROR_FORKED,
+          "the sampler was made before fork(); make another one in this process");
+  }
+};
+
 // Never destroyed: a thread may still be inside a step when the process ends.
 auto& programs = *new Registry<ProgramHandle, 1>("program");
 auto& sessions = *new Registry<SessionHandle, 2>("session");
-auto& samplers = *new Registry<Sampler, 3>("sampler");
+auto& samplers = *new Registry<SamplerHandle, 3>("sampler");
 
 // A fork must not copy a lock that a thread of the parent holds: the child could never take it.
 const int fork_handlers = [] {
@@ -165,8 +177,9 @@ void give(const T& value, T* to, const char* name) {
 }
 
 int thread_count(int32_t wanted, const char* name) {
-  check(wanted >= 0 && wanted <= 256, CACTUS_ERROR_ARGUMENT,
-        std::string(name) + " is " + std::to_string(wanted) + ", expected 0 to 256");
+  check(wanted >= 0 && wanted <= cactus::kMaxThreads, CACTUS_ERROR_ARGUMENT,
+        std::string(name) + " is " + std::to_string(wanted) + ", expected 0 to " +
+            std::to_string(cactus::kMaxThreads));
   return wanted ? wanted : cactus::default_threads();
 }
 
@@ -255,7 +268,7 @@ cactus_status cactus_program_step(cactus_id program, const cactus_row* rows, uin
     check(n_rows > 0 && n_rows <= 4096, CACTUS_ERROR_ARGUMENT, "n_rows is out of range");
     if (n_outputs > 0) need(outputs, "outputs");
     std::vector<std::shared_ptr<SessionHandle>> held;
-    std::vector<std::shared_ptr<Sampler>> held_samplers;
+    std::vector<std::shared_ptr<SamplerHandle>> held_samplers;
     std::vector<cactus::Sequence> sequences;
     uint64_t total = 0;
     for (uint32_t n = 0; n < n_rows; n++) {
@@ -278,7 +291,8 @@ cactus_status cactus_program_step(cactus_id program, const cactus_row* rows, uin
       Sampler* sampler = nullptr;
       if (row.sampler != 0) {
         held_samplers.push_back(samplers.get(row.sampler));
-        sampler = held_samplers.back().get();
+        held_samplers.back()->check_process();
+        sampler = &held_samplers.back()->sampler;
       }
       sequences.push_back({&session->session, row.tokens, remembers ? row.features : nullptr,
                            row.count, row.outputs, sampler});
@@ -375,19 +389,25 @@ cactus_status cactus_session_destroy(cactus_id session) {
 cactus_status cactus_sampler_create(const cactus_sampler_options* options, cactus_id* sampler) {
   return guarded([&] {
     need(sampler, "sampler");
-    *sampler = samplers.add(std::make_shared<Sampler>(versioned(options, "options")));
+    *sampler = samplers.add(std::make_shared<SamplerHandle>(versioned(options, "options")));
   });
 }
 
 cactus_status cactus_sampler_mask(cactus_id sampler, const uint32_t* words, uint32_t n_words) {
   return guarded([&] {
     check(n_words <= 1u << 20, CACTUS_ERROR_ARGUMENT, "n_words is out of range");
-    samplers.get(sampler)->set_mask(words, n_words);
+    const auto handle = samplers.get(sampler);
+    handle->check_process();
+    handle->sampler.set_mask(words, n_words);
   });
 }
 
 cactus_status cactus_sampler_accept(cactus_id sampler, int32_t token) {
-  return guarded([&] { samplers.get(sampler)->accept(token); });
+  return guarded([&] {
+    const auto handle = samplers.get(sampler);
+    handle->check_process();
+    handle->sampler.accept(token);
+  });
 }
 
 cactus_status cactus_sampler_destroy(cactus_id sampler) {

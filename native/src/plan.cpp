@@ -183,6 +183,11 @@ class StepChecker {
     return static_cast<uint32_t>(step_.i[n]);
   }
 
+  // Rows of features are no tokens: they have a memory, but no past in pages and rings.
+  void needs_tokens() const {
+    ok(plan_.header.features == 0, "needs tokens, has rows of features");
+  }
+
   void whole_lanes(uint32_t width) const { ok(width % 16 == 0, "width not a multiple of 16"); }
 
   void check_op() {
@@ -233,7 +238,7 @@ class StepChecker {
         return output(width, false);
       }
       case Op::kEmbed: {
-        ok(plan_.header.features == 0, "rows of features have no tokens");
+        needs_tokens();
         ok(step_.weights == 1 && out().group == 0, "needs one weight and an f32 output");
         const WeightRecord& w = plan_.weights[static_cast<size_t>(step_.weight[0])];
         ok(w.tiled == 1 && w.cols == width, "weight does not match");
@@ -291,6 +296,7 @@ class StepChecker {
       case Op::kQkvAttention: return check_attention();
       case Op::kCausalConv1d:
       case Op::kShortConv: {
+        needs_tokens();
         const bool gated = step_.op == static_cast<uint32_t>(Op::kShortConv);
         const SlotRecord& s = slot(SlotKind::kConv);
         whole_lanes(width);
@@ -354,6 +360,7 @@ class StepChecker {
   }
 
   void check_attention() {
+    needs_tokens();
     const uint32_t heads = integer(0, 1, 4096), kv_heads = integer(1, 1, 4096);
     const uint32_t head_dim = integer(2, 16, 4096);
     integer(4, 0, static_cast<int32_t>(kMaxWidth));  // the window

@@ -320,6 +320,7 @@ void Program::run_steps(int thread) {
 
 void Program::step(std::vector<Sequence> sequences, cactus_output* outputs, uint32_t n_outputs,
                    float* values, const int32_t* stop) {
+  const StandardFloats floats;
   mapping_->check_unchanged();
   Batch batch = make_batch(std::move(sequences));
   check_batch(batch, n_outputs);
@@ -333,7 +334,14 @@ void Program::step(std::vector<Sequence> sequences, cactus_output* outputs, uint
   }
   const std::function<void(int)> job = [this](int thread) { run_steps(thread); };
   batch_ = std::move(batch);
-
+  // What the caller gave is its own again after the step.
+  struct Release {
+    Program& program;
+    ~Release() {
+      program.batch_.sequences.clear();
+      program.stop_ = nullptr;
+    }
+  } const release{*this};
   stop_ = stop;
   last_.store(SIZE_MAX, std::memory_order_relaxed);
   std::fill(waited_.begin(), waited_.end(), 0.0);

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <chrono>
 #include <mutex>
+#include <vector>
 
 #if defined(__x86_64__)
 #include <immintrin.h>
@@ -62,12 +63,46 @@ uint32_t fork_generation() {
 }
 
 int default_threads() {
+  int cores = static_cast<int>(std::thread::hardware_concurrency());
 #if defined(__linux__)
-  cpu_set_t set;
-  if (sched_getaffinity(0, sizeof set, &set) == 0) return std::max(1, CPU_COUNT(&set));
+  // The call fails where the set has no room for all of the machine's processors.
+  for (size_t words = 16; words <= 4096; words *= 2) {
+    std::vector<unsigned long> set(words);
+    const size_t bytes = words * sizeof set[0];
+    cpu_set_t* bits = reinterpret_cast<cpu_set_t*>(set.data());
+    if (sched_getaffinity(0, bytes, bits) == 0) {
+      cores = CPU_COUNT_S(bytes, bits);
+      break;
+    }
+  }
 #endif
-  return std::max(1u, std::thread::hardware_concurrency());
+  return std::clamp(cores, 1, kMaxThreads);
 }
+
+namespace {
+
+#if defined(__x86_64__)
+constexpr uint64_t kStandard = 0x1F80;  // of MXCSR: all exceptions masked
+uint64_t float_mode() { return _mm_getcsr(); }
+void set_float_mode(uint64_t mode) { _mm_setcsr(static_cast<uint32_t>(mode)); }
+#elif defined(__aarch64__)
+constexpr uint64_t kStandard = 0;  // of FPCR
+uint64_t float_mode() {
+  uint64_t mode;
+  asm volatile("mrs %0, fpcr" : "=r"(mode));
+  return mode;
+}
+void set_float_mode(uint64_t mode) { asm volatile("msr fpcr, %0" : : "r"(mode)); }
+#else
+constexpr uint64_t kStandard = 0;
+uint64_t float_mode() { return 0; }
+void set_float_mode(uint64_t) {}
+#endif
+
+}  // namespace
+
+StandardFloats::StandardFloats() : before_(float_mode()) { set_float_mode(kStandard); }
+StandardFloats::~StandardFloats() { set_float_mode(before_); }
 
 int Pacer::next() {
   if (alone_ == 0) return threads_;
@@ -140,6 +175,7 @@ void Team::run(const std::function<void(int)>& job) {
 }
 
 void Team::work(int thread) {
+  const StandardFloats floats;  // a new thread has its maker's
   uint32_t seen = 0;
   while (true) {
     wait_for_change(generation_, seen);

@@ -70,7 +70,24 @@ class Pacer {
 // not survive a fork, so what was made under another number cannot be used here.
 uint32_t fork_generation();
 
-// Threads to use when the caller does not say: the cores this process may run on.
+// The most threads of a team.
+constexpr int kMaxThreads = 256;
+
+// Threads to use when the caller does not say: the cores this process may run on, at most
+// kMaxThreads.
 int default_threads();
+
+// Rounding to nearest and gradual underflow, as C begins with, for as long as it lives: what other
+// code has set on the caller's thread must not change a step's numbers.
+class StandardFloats {
+ public:
+  StandardFloats();
+  ~StandardFloats();
+  StandardFloats(const StandardFloats&) = delete;
+  StandardFloats& operator=(const StandardFloats&) = delete;
+
+ private:
+  uint64_t before_;
+};
 
 }  // namespace cactus

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import re
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -60,6 +62,82 @@ def test_generating_from_c(tmp_path: Path) -> None:
     out = subprocess.run(command, capture_output=True, text=True)
     assert out.returncode == 0, out.stderr
     assert [int(line) for line in out.stdout.split()] == checkpoint.greedy
+
+
+EXAMPLE = """
+#include <stdio.h>
+#include "cactus.h"
+static int run(const void* blob, size_t n, const int32_t* prompt, uint32_t n_prompt, int32_t eos) {
+%s
+  return out.token == eos ? 0 : 1;
+}
+int main(int argc, char** argv) {
+  static char blob[1 << 20];
+  const int32_t prompt[] = {%s};
+  FILE* file = fopen("plan", "rb");
+  return run(blob, fread(blob, 1, sizeof blob, file), prompt, %d, %d);
+}
+"""
+
+
+def test_the_headers_example_is_a_program_that_works(tmp_path: Path) -> None:
+    comment = (HEADER / "cactus.h").read_text().split("#ifndef", 1)[0]
+    lines = [line[2:] for line in comment.splitlines() if line.startswith("//   ")]
+    assert len(lines) > 10
+    checkpoint = golden.load("lfm2")
+    graph = programs.fused(checkpoint.graph, "f32")
+    packed = programs.store(graph, checkpoint.tensors, tmp_path / "model.safetensors")
+    (tmp_path / "plan").write_bytes(programs.plan_of(graph, packed).blob)
+    tokens, eos = checkpoint.tokens, checkpoint.greedy[5]
+    source = EXAMPLE % ("\n".join(lines), ", ".join(map(str, tokens)), len(tokens), eos)
+    (tmp_path / "example.c").write_text(source)
+    library = library_path()
+    strict = ["-std=c99", "-Wall", "-Wextra", "-Werror", "-Wno-unused-parameter"]
+    subprocess.run(
+        [compiler(), *strict, f"-I{HEADER}", "example.c", str(library),
+         f"-Wl,-rpath,{library.parent}", "-o", "example"],
+        check=True, cwd=tmp_path,
+    )  # fmt: skip
+    done = subprocess.run(["./example"], cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout) == (0, "")
+
+
+# A machine of 2,000 processors, as sched_getaffinity tells of it.
+MANY_CORES = """
+#define _GNU_SOURCE
+#include <errno.h>
+#include <sched.h>
+#include <string.h>
+int sched_getaffinity(pid_t pid, size_t size, cpu_set_t* set) {
+  (void)pid;
+  if (size < 256) {
+    errno = EINVAL;
+    return -1;
+  }
+  memset(set, 0, size);
+  for (int cpu = 0; cpu < 2000; cpu++) CPU_SET_S(cpu, size, set);
+  return 0;
+}
+"""
+
+
+@pytest.mark.skipif(platform.system() != "Linux", reason="a call of Linux")
+def test_the_default_is_at_most_256_threads_on_any_machine(tmp_path: Path) -> None:
+    checkpoint = golden.load("llama")
+    packed = programs.store(checkpoint.graph, checkpoint.tensors, tmp_path / "weights")
+    (tmp_path / "plan").write_bytes(programs.plan_of(checkpoint.graph, packed).blob)
+    (tmp_path / "cores.c").write_text(MANY_CORES)
+    command = [compiler(), "-shared", "-fPIC", "cores.c", "-o", "cores.so"]
+    subprocess.run(command, check=True, cwd=tmp_path)
+    code = (
+        "from cactus.native import Program;"
+        "print(Program(open('plan', 'rb').read(), 'weights').info.threads)"
+    )
+    environment = {**os.environ, "LD_PRELOAD": str(tmp_path / "cores.so")}
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True
+    )
+    assert (done.stdout.strip(), done.stderr) == ("256", "")
 
 
 @pytest.mark.parametrize("tier", COMPILED_TIERS)

@@ -18,6 +18,13 @@ struct B64 {
   __m256i a, b;
 };
 
+// Four bytes or two words of 16 bits, as the dots broadcast them.
+static inline int32_t load_word(const void* p) {
+  int32_t word;
+  __builtin_memcpy(&word, p, sizeof word);
+  return word;
+}
+
 static inline F16 zero() { return {_mm256_setzero_ps(), _mm256_setzero_ps()}; }
 static inline F16 set1(float x) { return {_mm256_set1_ps(x), _mm256_set1_ps(x)}; }
 static inline F16 load(const float* p) { return {_mm256_loadu_ps(p), _mm256_loadu_ps(p + 8)}; }

@@ -12,7 +12,7 @@ constexpr int kQ8Offset = 128;    // word_bytes has the codes as stored, with th
 
 // acc[r] += w[2 r] * a[0] + w[2 r + 1] * a[1]
 static inline I16 dot2(I16 acc, B64 w, const int16_t* a) {
-  const __m256i v = _mm256_set1_epi32(*reinterpret_cast<const int32_t*>(a));
+  const __m256i v = _mm256_set1_epi32(load_word(a));
   acc = {_mm256_add_epi32(acc.a, _mm256_madd_epi16(w.a, v)),
          _mm256_add_epi32(acc.b, _mm256_madd_epi16(w.b, v))};
   // Otherwise GCC does the additions of a loop together at its end, and keeps the products in
@@ -24,7 +24,7 @@ static inline B64 zero_words() { return {_mm256_setzero_si256(), _mm256_setzero_
 // Words of 16 bits: acc[r] += w[2 r] * a[2 r % 4] + w[2 r + 1] * a[2 r % 4 + 1], w unsigned and of
 // 4 bits; sixteen such products fit a word.
 static inline B64 dot_nibbles(B64 acc, B64 w, const int8_t* a) {
-  const __m256i v = _mm256_set1_epi32(*reinterpret_cast<const int32_t*>(a));
+  const __m256i v = _mm256_set1_epi32(load_word(a));
   return {_mm256_add_epi16(acc.a, _mm256_maddubs_epi16(w.a, v)),
           _mm256_add_epi16(acc.b, _mm256_maddubs_epi16(w.b, v))};
 }
@@ -36,7 +36,7 @@ static inline I16 add_words(I16 acc, B64 words) {
 }
 // acc[r] += sum over b < 4 of (w[4 r + b] - 128) * a[b]: magnitudes times signed activations.
 static inline I16 dot4_q8(I16 acc, B64 w, const int8_t* a) {
-  const __m256i v = _mm256_set1_epi32(*reinterpret_cast<const int32_t*>(a));
+  const __m256i v = _mm256_set1_epi32(load_word(a));
   const __m256i offset = _mm256_set1_epi8(-128);
   const __m256i x = _mm256_xor_si256(w.a, offset), y = _mm256_xor_si256(w.b, offset);
   return add_words(acc, {_mm256_maddubs_epi16(_mm256_abs_epi8(x), _mm256_sign_epi8(v, x)),

@@ -96,13 +96,15 @@ static inline B64 low_nibbles(B64 a) { return {_mm512_and_si512(a.v, _mm512_set1
 static inline B64 high_nibbles(B64 a) {
   return {_mm512_and_si512(_mm512_srli_epi16(a.v, 4), _mm512_set1_epi8(15))};
 }
+// Four bytes as an operand in memory.
+using FourBytes [[gnu::may_alias, gnu::aligned(1)]] = int32_t;
 // acc[r] += sum over b < 4 of w[4 r + b] * a[b]: w unsigned, a signed.
 static inline I16 dot4(I16 acc, B64 w, const int8_t* a) {
   // As an intrinsic the broadcast becomes an instruction and a register of its own, and the tile
   // with most rows no longer fits the registers.
   asm("vpdpbusd %2%{1to16%}, %1, %0"
       : "+v"(acc.v)
-      : "v"(w.v), "m"(*reinterpret_cast<const int32_t*>(a)));
+      : "v"(w.v), "m"(*reinterpret_cast<const FourBytes*>(a)));
   return acc;
 }
 static inline I16 dot4_byte(I16 acc, B64 w, const int8_t* a) { return dot4(acc, w, a); }
