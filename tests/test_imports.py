@@ -38,6 +38,7 @@ FORBIDDEN = {
     "weights": PRODUCT - {"weights"},
     # `cactus build` is about the native library itself, so the CLI may look at that room.
     "cli": {"nn", "graph", "models", "generate", "chat", "speech"},
+    "__main__": PRODUCT - {"cli"},
     "server": {"nn", "graph", "native", "models", "generate", "cli"},
 }
 

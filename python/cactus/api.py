@@ -14,9 +14,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from cactus.closing import NotCopied
 from cactus.errors import CactusError, InvalidRequest, ModelClosed, UnsupportedModel
 from cactus.generate.metrics import Stopwatch, resident_megabytes
-from cactus.generate.options import boolean, integer, number
+from cactus.generate.options import boolean, integer
 from cactus.handles import Handles
 from cactus.model import Messages, Model
 from cactus.types import CompletionResult, LiveResult, Result, TranscriptionResult, VadResult
@@ -52,7 +53,8 @@ def cactus_init(
     try:
         with _remember_errors():
             model = _load(model_path, corpus_dir, cache_index)
-    except (CactusError, MemoryError, OSError):
+    except (CactusError, MemoryError, OSError) as error:
+        _models.refuse(_text(error))
         return None
     return _models.add(model)
 
@@ -93,12 +95,10 @@ def cactus_stream_transcribe_start(
 
     `language` None or "" detects it. `options`, a dict or a JSON string, are those of
     ``Model.transcribe_live``, and `min_chunk_size`, its interval in samples.
-    `confirmation_threshold` (0 to 1) changes nothing: what is confirmed was heard twice, token for
+    There is no `confirmation_threshold`: text is confirmed when two passes agree on it, token for
     token.
     """
-    with suppress(CactusError, MemoryError, OSError), _remember_errors():
-        return _start(_find(model), options, language)
-    return None
+    return _start(lambda: _find(model), options, language)
 
 
 def cactus_stream_transcribe_process(stream: int, pcm: Any) -> str:
@@ -201,7 +201,7 @@ def cactus_get_last_error() -> str | None:
     return error
 
 
-class CactusModel:
+class CactusModel(NotCopied):
     """A model as a context manager: ``with CactusModel("weights/...") as model:``.
 
     The methods are the flat functions without the handle. Loading raises CactusError; every method
@@ -241,9 +241,7 @@ class CactusModel:
         """See `cactus_stream_transcribe_start`; ``_process`` and ``_stop`` take what it returns."""
         with _remember_errors():
             model = self._open()
-        with suppress(CactusError, MemoryError, OSError), _remember_errors():
-            return _start(model, options, language)
-        return None
+        return _start(lambda: model, options, language)
 
     def vad(
         self,
@@ -295,6 +293,9 @@ class CactusModel:
         """See `cactus_destroy`."""
         _destroy(self._model)
 
+    def __repr__(self) -> str:
+        return repr(self._model).replace("Model", "CactusModel", 1)
+
     def __enter__(self) -> Self:
         self._open()
         return self
@@ -327,7 +328,6 @@ _models: Handles[Model] = Handles(
     "model",
     "cactus_init",
     lambda handle: ModelClosed(f"model {handle} has been destroyed"),
-    cactus_get_last_error,
 )
 _streams: Handles[LiveTranscription] = Handles(
     "stream",
@@ -335,7 +335,6 @@ _streams: Handles[LiveTranscription] = Handles(
     lambda handle: InvalidRequest(
         f"stream {handle} has ended: it was stopped, or its model destroyed"
     ),
-    cactus_get_last_error,
 )
 
 
@@ -358,14 +357,23 @@ def _destroy(model: Model) -> None:
     _streams.remove_where(lambda live: live.closed)
 
 
-def _start(model: Model, options: Any, language: str | None) -> int:
-    given = {"language": language or None, **_named(options)}
-    if "confirmation_threshold" in given:
-        number("confirmation_threshold", given.pop("confirmation_threshold"), 0, 1)
-    if "min_chunk_size" in given:
-        samples = integer("min_chunk_size", given.pop("min_chunk_size"), 1_600, 480_000)
-        given["interval"] = samples / 16_000
-    return _streams.add(model.transcribe_live(**given))
+def _start(find: Callable[[], Model], options: Any, language: str | None) -> int | None:
+    try:
+        with _remember_errors():
+            model = find()
+            given = {"language": language or None, **_named(options)}
+            if given.pop("confirmation_threshold", None) is not None:
+                raise InvalidRequest(
+                    "confirmation_threshold is not available: text is confirmed when two passes "
+                    "agree on it; leave the option out"
+                )
+            if "min_chunk_size" in given:
+                samples = integer("min_chunk_size", given.pop("min_chunk_size"), 1_600, 480_000)
+                given["interval"] = samples / 16_000
+            return _streams.add(model.transcribe_live(**given))
+    except (CactusError, MemoryError, OSError) as error:
+        _streams.refuse(_text(error))
+        return None
 
 
 def _find(handle: object) -> Model:

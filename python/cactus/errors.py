@@ -8,7 +8,7 @@ CactusError
 │   └── TemplateError        its chat template fails or breaks the sandbox
 ├── InvalidRequest           an option or message of a call is wrong (also a ValueError)
 │   ├── ContextLengthExceeded    the prompt does not fit the model's context
-│   └── InvalidAudio         a sound file cannot be decoded
+│   └── InvalidAudio         an audio file cannot be decoded
 │       └── UnsupportedAudio     it is another kind of file
 ├── MicrophoneError          there is no microphone, or it has gone
 ├── NonFiniteLogits          the model produced NaN or infinity
@@ -23,9 +23,21 @@ CactusError
 
 from __future__ import annotations
 
+from typing import Any
+
 
 class CactusError(Exception):
-    """Base of every error that Cactus raises on purpose."""
+    """Base of every error that Cactus raises on purpose. Every one can be pickled and copied."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Not by calling the class, as exceptions do: `args` lacks what it takes by keyword.
+        return _restore, (type(self), self.args), self.__dict__
+
+
+def _restore(kind: type[CactusError], arguments: tuple[Any, ...]) -> CactusError:
+    error = BaseException.__new__(kind)  # a class that is a MemoryError too refuses its own
+    error.args = arguments
+    return error
 
 
 class ModelNotFound(CactusError):
@@ -62,7 +74,7 @@ class ContextLengthExceeded(InvalidRequest):
 
 
 class InvalidAudio(InvalidRequest):
-    """A sound cannot be decoded: it is damaged, empty, unreadable, or no sound at all."""
+    """Audio cannot be decoded: it is damaged, empty, unreadable, or not audio at all."""
 
 
 class UnsupportedAudio(InvalidAudio):
@@ -70,7 +82,7 @@ class UnsupportedAudio(InvalidAudio):
 
 
 class MicrophoneError(CactusError):
-    """There is no microphone, it cannot be used, or it has gone while it was listened to."""
+    """There is no microphone, it cannot be used, or it has gone while it was in use."""
 
 
 class NonFiniteLogits(CactusError):

@@ -21,7 +21,7 @@ from cactus.errors import CactusError, Cancelled, InvalidRequest, UnsupportedMod
 from cactus.generate.generation import Generation
 from cactus.generate.options import boolean, integer, parse_options
 from cactus.generate.prefix import Conversation
-from cactus.generate.stream import EventStream
+from cactus.generate.stream import EventStream, stream_repr
 from cactus.generate.turns import Call, Turns
 from cactus.speech import ARCHITECTURES as SPEECH_ARCHITECTURES
 from cactus.speech import is_speech_model, refusal_of_text
@@ -386,8 +386,11 @@ class CompletionStream(EventStream[StreamEvent]):
     """Events of one completion; `completion` is there once the stream has ended or was closed."""
 
     def __init__(self, call: Call, generation: Generation) -> None:
-        super().__init__(call, generation.events())
         self._generation = generation
+        super().__init__(call, generation.events)
+
+    def __repr__(self) -> str:
+        return stream_repr(self, self._generation)
 
     @property
     def completion(self) -> Completion:
@@ -402,8 +405,11 @@ class TranscriptionStream(EventStream[Segment]):
     """Segments of one transcription as they are found; ``transcription`` is there at the end."""
 
     def __init__(self, call: Call, run: TranscriptionRun) -> None:
-        super().__init__(call, run.events())
         self._run = run
+        super().__init__(call, run.events)
+
+    def __repr__(self) -> str:
+        return f"<TranscriptionStream at {self.seconds:.2f} s of {self.duration or '?'}>"
 
     def close(self) -> None:
         """End the stream now and let other calls go on; safe to call twice."""

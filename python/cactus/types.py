@@ -6,6 +6,15 @@ import json
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal
 
+SHOWN = 80
+"""Characters of a text that a representation shows."""
+
+
+def shortened(text: str) -> str:
+    """`text` as a Python string of at most about `SHOWN` characters, for a representation."""
+    return repr(text if len(text) <= SHOWN else text[: SHOWN - 1] + "…")
+
+
 FinishReason = Literal["stop", "length", "cancelled", "handoff"]
 EventKind = Literal["text", "reasoning"]
 
@@ -53,9 +62,9 @@ class Metrics:
         return told | {"total_tokens": self.total_tokens}
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Completion:
-    """The answer to a chat, complete or as far as it got.
+    """The answer to a chat, complete or as far as it got. ``str`` of it is its text.
 
     `finish_reason`: "stop" (the model ended its turn, or a stop string came), "length"
     (`max_tokens` or the context is used up), "cancelled" (``stop`` was called or the stream
@@ -73,6 +82,17 @@ class Completion:
     metrics: Metrics
     function_calls: tuple[dict[str, Any], ...] = ()
     reasoning: str | None = None
+
+    def __str__(self) -> str:
+        return self.text
+
+    def __repr__(self) -> str:
+        thought = "" if self.reasoning is None else f", reasoning={shortened(self.reasoning)}"
+        return (
+            f"Completion({shortened(self.text)}{thought}, {self.finish_reason!r}, "
+            f"confidence={self.confidence:.2f}, {len(self.tokens)} tokens, "
+            f"{self.metrics.decode_tps:.0f} tokens/s)"
+        )
 
     @property
     def cloud_handoff(self) -> bool:
@@ -114,7 +134,7 @@ class Word:
         }
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Segment:
     """A stretch of speech: what was said from `start` to `end`, in seconds of the recording.
 
@@ -133,6 +153,10 @@ class Segment:
     no_speech_prob: float
     words: tuple[Word, ...] | None = None
 
+    def __repr__(self) -> str:
+        words = "" if self.words is None else f", {len(self.words)} words"
+        return f"Segment({self.start:.2f}-{self.end:.2f} s, {shortened(self.text)}{words})"
+
     def to_dict(self) -> dict[str, Any]:
         """``start``, ``end`` and ``text``, and ``words`` where there are any, as JSON has them."""
         entry = {"start": self.start, "end": self.end, "text": self.text}
@@ -141,9 +165,9 @@ class Segment:
         return entry | {"words": [word.to_dict() for word in self.words]}
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Transcription:
-    """What was said in a recording, complete or as far as it got.
+    """What was said in a recording, complete or as far as it got. ``str`` of it is its text.
 
     `language` is a code such as "en", given or detected with `language_probability`. `duration` is
     how many seconds were listened to. `confidence`, 0 to 1, is the average probability of a token
@@ -159,6 +183,15 @@ class Transcription:
     confidence: float
     notes: tuple[str, ...]
     metrics: Metrics
+
+    def __str__(self) -> str:
+        return self.text
+
+    def __repr__(self) -> str:
+        return (
+            f"Transcription({shortened(self.text)}, {self.language!r}, "
+            f"{len(self.segments)} segments, {self.duration:.2f} s)"
+        )
 
     @property
     def text(self) -> str:

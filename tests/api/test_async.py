@@ -304,3 +304,24 @@ def test_closing_the_model_cancels_its_tasks(scripted_model: Make) -> None:
             await task
 
     run(work())
+
+
+def test_a_stream_that_was_refused_or_failed_is_not_an_empty_one(scripted_model: Make) -> None:
+    async def work() -> None:
+        model = scripted_model(saying("Hi"))
+        other = model.astream(HELLO)
+        async with model.astream(HELLO) as stream:
+            await anext(stream)
+            for _ in range(2):
+                with pytest.raises(ReentrantCall):
+                    await anext(other)
+            assert [event.text async for event in stream] == ["i"]
+        assert [event.text async for event in other] == ["H", "i"]
+        refused = model.astream(HELLO, max_tokens=-1)
+        for _ in range(2):
+            with pytest.raises(InvalidRequest, match="max_tokens"):
+                await anext(refused)
+        await refused.aclose()
+        assert [event async for event in refused] == []
+
+    run(work())

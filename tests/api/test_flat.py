@@ -464,7 +464,7 @@ def test_values_that_cannot_even_be_shown(tiny_model: Path) -> None:
     ):
         answer = json.loads(cactus_complete(handle, messages))  # type: ignore[arg-type]
         assert answer["success"] is False and "messages" in answer["error"]
-    assert "no handle" in json.loads(cactus_complete(huge, []))["error"]
+    assert "not a handle" in json.loads(cactus_complete(huge, []))["error"]
     cactus_destroy(handle)
 
 
@@ -482,3 +482,18 @@ def test_using_a_destroyed_model_is_the_last_error(tiny_model: Path) -> None:
 def cactus_tokenize_works(folder: Path) -> None:
     with CactusModel(str(folder)) as model:
         model.tokenize("a")
+
+
+def test_the_error_for_a_failed_init_has_one_size(tiny_model: Path) -> None:
+    """Only why the handle is None is quoted, not the errors that quoted it before."""
+    handle = cactus_init("weights/no-such-model")
+    why = cactus_get_last_error()
+    sizes = {len(failed(complete(handle))) for _ in range(10_000)}
+    assert len(sizes) == 1 and max(sizes) < 500
+    error = failed(complete(handle))
+    assert error.endswith(f"got None (cactus_init failed: {why})")
+    with CactusModel(str(tiny_model)) as model:
+        model.tokenize("a")
+    assert "no-such-model" in failed(complete(handle)), "another model says nothing about it"
+    cactus_destroy(cactus_init(str(tiny_model)))
+    assert "failed" not in failed(complete(None)), "the last init has not failed"

@@ -300,3 +300,37 @@ def test_a_stream_closed_by_another_thread_while_it_is_read(scripted_model: Make
     assert len(reader.result()) >= 1
     assert stream.completion.finish_reason == "cancelled"
     assert model.chat(HELLO, max_tokens=1).text
+
+
+def test_a_stream_that_was_refused_can_be_read_later(scripted_model: Make) -> None:
+    model = scripted_model(saying("Hi"))
+    with model.stream(ask("one")) as first, model.stream(ask("two")) as second:
+        next(first)
+        for _ in range(2):
+            with pytest.raises(ReentrantCall):
+                next(second)
+        list(first)
+        assert "".join(event.text for event in second) == "Hi"
+        assert second.completion.text == "Hi"
+
+
+def test_a_stop_reaches_a_stream_that_was_refused(scripted_model: Make) -> None:
+    model = scripted_model(babbling)
+    with model.stream(ask("one")) as first, model.stream(ask("two")) as second:
+        next(first)
+        with pytest.raises(ReentrantCall):
+            next(second)
+        model.stop()
+        assert list(first) == [] == list(second)
+        assert second.completion.finish_reason == "cancelled"
+
+
+def test_a_stream_that_has_failed_is_not_an_empty_one(scripted_model: Make) -> None:
+    model = scripted_model(babbling)
+    with model.stream(ask("one")) as stream:
+        next(stream)
+        model.close()
+        for _ in range(3):
+            with pytest.raises(Cancelled):
+                next(stream)
+    assert list(stream) == [], "closed by its reader, it is"

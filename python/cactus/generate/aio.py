@@ -6,29 +6,36 @@ pool, waiting calls could take every worker while the running stream needs one t
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator, Callable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import AsyncIterator, Callable, Generator
+from copy import copy
 from types import TracebackType
 from typing import TYPE_CHECKING, TypeVar
 
-from cactus.errors import InvalidRequest
+from cactus.closing import NotCopied
+from cactus.errors import CactusError, InvalidRequest, ReentrantCall
+from cactus.generate.generation import Generation
+from cactus.generate.stream import stream_repr
 from cactus.generate.turns import Call
 from cactus.types import Completion, StreamEvent
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    import asyncio
+    from concurrent.futures import ThreadPoolExecutor
 
     from typing_extensions import Self
-
-    from cactus.generate.generation import Generation
 
 T = TypeVar("T")
 
 
+def _new_executor() -> ThreadPoolExecutor:
+    from concurrent.futures import ThreadPoolExecutor
+
+    return ThreadPoolExecutor(1, "cactus")
+
+
 async def run_alone(call: Call, work: Callable[[], T]) -> T:
     """Run `work` in a new thread; if the task is cancelled, stop `call` and wait for its end."""
-    executor = ThreadPoolExecutor(1, "cactus")
+    executor = _new_executor()
     try:
         return await _run(executor, call, work)
     finally:
@@ -36,6 +43,8 @@ async def run_alone(call: Call, work: Callable[[], T]) -> T:
 
 
 async def _run(executor: ThreadPoolExecutor, call: Call, work: Callable[[], T]) -> T:
+    import asyncio
+
     call.move_here()
     future = asyncio.get_running_loop().run_in_executor(executor, work)
     try:
@@ -47,6 +56,8 @@ async def _run(executor: ThreadPoolExecutor, call: Call, work: Callable[[], T]) 
 
 
 async def _settle(future: asyncio.Future[T]) -> None:
+    import asyncio
+
     # The engine is at rest before the cancellation goes on: whoever cancelled may close the model.
     while not future.done():
         try:
@@ -57,20 +68,25 @@ async def _settle(future: asyncio.Future[T]) -> None:
         future.exception()  # looked at, so that asyncio does not report it as forgotten
 
 
-class AsyncCompletionStream(AsyncIterator[StreamEvent]):
+class AsyncCompletionStream(AsyncIterator[StreamEvent], NotCopied):
     """The events of one completion for ``async for``.
 
     The request is checked by ``async with``, or when the first event is asked for. `completion` is
-    there once the stream has ended or was closed.
+    there once the stream has ended or was closed. A stream that has failed raises its error again;
+    after ReentrantCall it can be read once the call that was in the way has ended.
     """
 
     def __init__(self, call: Call, start: Callable[[], Generation]) -> None:
         self._call = call
         self._start = start
-        self._executor = ThreadPoolExecutor(1, "cactus")
+        self._executor: ThreadPoolExecutor | None = None
         self._generation: Generation | None = None
         self._events: Generator[StreamEvent, None, None] | None = None
+        self._failure: CactusError | None = None
         self._ended = False
+
+    def __repr__(self) -> str:
+        return stream_repr(self, self._generation)
 
     async def __aenter__(self) -> Self:
         await self._do(self._begin)
@@ -85,6 +101,8 @@ class AsyncCompletionStream(AsyncIterator[StreamEvent]):
         await self.aclose()
 
     async def __anext__(self) -> StreamEvent:
+        if self._failure is not None:
+            raise copy(self._failure)
         if self._ended:
             raise StopAsyncIteration
         event = await self._do(self._next)
@@ -100,9 +118,10 @@ class AsyncCompletionStream(AsyncIterator[StreamEvent]):
     async def aclose(self) -> None:
         """End the stream now and let other calls go on; safe to call twice."""
         self._call.stop()
-        if not self._ended:
+        self._failure = None
+        if self._executor is not None:
             await self._do(self._close)
-            self._end()
+        self._end()
 
     @property
     def completion(self) -> Completion:
@@ -113,16 +132,25 @@ class AsyncCompletionStream(AsyncIterator[StreamEvent]):
         return completion
 
     async def _do(self, work: Callable[[], T]) -> T:
+        if self._executor is None:
+            self._executor = _new_executor()
         try:
             return await _run(self._executor, self._call, work)
-        except BaseException:
+        except ReentrantCall:
+            self._events = None
+            self._end_thread()
+            raise
+        except BaseException as error:
+            if isinstance(error, CactusError):
+                self._failure = copy(error)
             self._close()  # the worker is idle by now
             self._end()
             raise
 
     def _begin(self) -> None:
-        if self._events is None:
+        if self._generation is None:
             self._generation = self._start()
+        if self._events is None:
             self._events = self._generation.events()
 
     def _next(self) -> StreamEvent | None:
@@ -136,4 +164,9 @@ class AsyncCompletionStream(AsyncIterator[StreamEvent]):
 
     def _end(self) -> None:
         self._ended = True
-        self._executor.shutdown(wait=False)
+        self._end_thread()
+
+    def _end_thread(self) -> None:
+        if self._executor is not None:
+            self._executor.shutdown(wait=False)
+            self._executor = None

@@ -95,13 +95,18 @@ class Answer:
         self.reason = "cancelled"
         return self._events(*self._rest())
 
+    @property
+    def text(self) -> str:
+        """What can be shown of the answer so far."""
+        return "".join(self._texts)
+
     def completion(self) -> Completion:
         """All of it; "cancelled" if it has no `reason` yet."""
         self.watch.pause()
         total = self.watch.seconds
         first = self._first_seconds if self._sampled else total
         return Completion(
-            text="".join(self._texts),
+            text=self.text,
             finish_reason=self.reason or "cancelled",
             confidence=self._confidence.value,
             tokens=tuple(self._tokens),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Generator
 from typing import TYPE_CHECKING, Any
 
+from cactus.errors import ReentrantCall
 from cactus.generate.answer import Answer, Request
 from cactus.generate.loop import Progress, sample_tokens
 from cactus.generate.prefix import Conversation
@@ -20,7 +21,8 @@ if TYPE_CHECKING:
 class Generation:
     """Drives one completion. `events()` may be read once; then `completion` is there.
 
-    It stays None when generation failed, and until it has ended.
+    It stays None when generation failed, and until it has ended. After ReentrantCall nothing has
+    begun, and `events()` may be read once more.
     """
 
     def __init__(
@@ -32,7 +34,7 @@ class Generation:
         request: Request,
     ) -> None:
         self._completion: Completion | None = None
-        self._abandoned = False
+        self._abandoned = self._begun = False
         self._engine = engine
         self._turns = turns
         self._open_conversation = conversation
@@ -53,6 +55,12 @@ class Generation:
             self._completion = self._answer.completion()
         return self._completion
 
+    @property
+    def progress(self) -> tuple[str, str]:
+        """How far it is ("not begun", "open", "ended"), and the text that there is."""
+        ended = self._completion is not None or self._abandoned or self._answer.reason is not None
+        return "ended" if ended else "open" if self._begun else "not begun", self._answer.text
+
     def events(self) -> Generator[StreamEvent, None, None]:
         """Wait for the turn, generate, and yield one event a token (two where reasoning ends).
 
@@ -60,18 +68,24 @@ class Generation:
         ended the answer; after a ``stop`` it is the last token's once more.
         """
         turns, call, answer = self._turns, self._call, self._answer
+        refused = False
         try:
             if turns.enter(call):
+                self._begun = True
                 answer.watch.start()
                 yield from self._generate()
             if answer.reason in (None, "cancelled"):
                 turns.cancel_if_closed()
             self._completion = answer.completion()
+        except ReentrantCall:
+            refused = True  # it is still in flight: a stop reaches it
+            raise
         except GeneratorExit:  # the reader has had enough, or the interpreter is shutting down
             self._abandoned = True
             raise
         finally:
-            turns.leave(call)
+            if not refused:
+                turns.leave(call)
 
     def _generate(self) -> Generator[StreamEvent, None, None]:
         engine, call, answer, prompt = self._engine, self._call, self._answer, self._request.prompt

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import suppress
-from typing import TypeVar
+from copy import copy
+from typing import TYPE_CHECKING, TypeVar
 
 from cactus.closing import Closing
+from cactus.errors import CactusError, ReentrantCall
 from cactus.generate.turns import Call
+from cactus.types import shortened
+
+if TYPE_CHECKING:
+    from cactus.generate.generation import Generation
 
 T = TypeVar("T")
 
@@ -22,18 +28,40 @@ def drain(events: Generator[T, None, None]) -> None:
         events.close()
 
 
-class EventStream(Iterator[T], Closing):
-    """The events of one call, computed while they are read. Read it to its end or close it."""
+def stream_repr(stream: object, generation: Generation | None) -> str:
+    """How a stream of a completion shows itself: its state, and the text that has come."""
+    state, text = ("not begun", "") if generation is None else generation.progress
+    shown = f": {shortened(text)}" if text else ""
+    return f"<{type(stream).__name__} {state}{shown}>"
 
-    def __init__(self, call: Call, events: Generator[T, None, None]) -> None:
-        self._call, self._events = call, events
+
+class EventStream(Iterator[T], Closing):
+    """The events of one call, computed while they are read. Read it to its end or close it.
+
+    A stream that has failed raises its error again, it does not look like one that is empty. After
+    ReentrantCall nothing has begun: it can be read once the call that was in the way has ended.
+    """
+
+    def __init__(self, call: Call, start: Callable[[], Generator[T, None, None]]) -> None:
+        self._call, self._start = call, start
+        self._events = start()
+        self._failure: CactusError | None = None
 
     def __iter__(self) -> Iterator[T]:
         return self
 
     def __next__(self) -> T:
+        if self._failure is not None:
+            raise copy(self._failure)
         self._call.move_here()
-        return next(self._events)
+        try:
+            return next(self._events)
+        except ReentrantCall:
+            self._events = self._start()
+            raise
+        except CactusError as error:
+            self._failure = copy(error)  # without the traceback, which would keep this alive
+            raise
 
     def stop(self) -> None:
         """End the work soon, within a token; the rest of the stream is still readable."""
@@ -42,6 +70,7 @@ class EventStream(Iterator[T], Closing):
     def close(self) -> None:
         """End the stream now and let other calls go on; safe to call twice."""
         self._call.stop()
+        self._failure = None
         # ValueError: another thread is reading it right now, and ends it at the next token.
         with suppress(ValueError):
             self._events.close()

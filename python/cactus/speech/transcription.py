@@ -7,7 +7,7 @@ import time
 from collections.abc import Generator
 
 from cactus.audio.decode import AudioStream
-from cactus.errors import Cancelled
+from cactus.errors import Cancelled, ReentrantCall
 from cactus.generate.metrics import Stopwatch
 from cactus.generate.stream import drain
 from cactus.generate.turns import Call, Turns
@@ -68,6 +68,7 @@ class TranscriptionRun:
         turns, call = self._turns, self._call
         self._begun = True
         self._watch.start()
+        refused = False
         try:
             if turns.enter(call):
                 for segment in self._transcriber.segments(self._audio):
@@ -81,13 +82,17 @@ class TranscriptionRun:
         except Cancelled:  # by stop(), and what was found counts; or by close()
             turns.cancel_if_closed()
             self._ended = True
+        except ReentrantCall:  # nothing has begun: it may be read later
+            refused, self._begun = True, False
+            raise
         except GeneratorExit:  # the reader has had enough, or the interpreter is shutting down
             self._abandoned = True
             raise
         finally:
             self._watch.pause()
-            self._audio.close()
-            turns.leave(call)
+            if not refused:
+                self._audio.close()
+                turns.leave(call)
 
     def close_unread(self) -> None:
         """Let go of the sound where nobody has asked for an event, and nobody will."""
