@@ -35,7 +35,9 @@ FORBIDDEN = {
     "graph": PRODUCT | {"nn", "models"},
     "native": PRODUCT | {"nn", "models"},
     "nn": PRODUCT | {"models"},
-    "weights": PRODUCT - {"weights"},
+    # A conversion proves that what it writes can be loaded.
+    "weights": PRODUCT - {"weights", "tokenizer"},
+    "tokenizer": PRODUCT | {"nn", "graph", "native", "models"},
     # `cactus build` is about the native library itself, so the CLI may look at that room.
     "cli": {"nn", "graph", "models", "generate", "chat", "speech"},
     "__main__": PRODUCT - {"cli"},

@@ -13,9 +13,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cactus.chat.values import clean_text
 from cactus.errors import TokenizerError
-from cactus.tokenizer_check import check_patterns, is_panic
+from cactus.tokenizer_check import is_panic, read_backend
 from cactus.tokenizer_config import TokenizerConfig
 from cactus.tokenizer_stream import StreamDecoder, TokenBytes, check_id
 
@@ -23,7 +22,6 @@ if TYPE_CHECKING:
     from tokenizers import AddedToken
     from tokenizers import Tokenizer as Backend
 
-_MAX_TOKENIZER_BYTES = 128 << 20  # the largest in use (262k tokens) has 33 MB
 _MARKUP = re.compile(r"<\|.*\|>", re.DOTALL)
 
 
@@ -69,39 +67,18 @@ class Tokenizer:
         }
 
     @classmethod
-    def load(cls, folder: Path) -> Tokenizer:
+    def load(cls, folder: Path, name: str | None = None) -> Tokenizer:
         """Load the tokenizer of a weights folder, or of a Hugging Face checkpoint folder.
 
         Reads ``tokenizer.json`` and, where they exist, ``tokenizer_config.json``,
         ``generation_config.json``, ``config.json`` and ``chat_template.jinja``.
-        Raises TokenizerError if a file is missing, damaged, or too slow to be used on text.
+        Raises TokenizerError if a file is missing, damaged, contradicts another one, or is too
+        slow to be used on text. Errors begin with ``name``, which is the folder if not given.
         """
-        from tokenizers import Tokenizer as Backend
-
-        path = folder / "tokenizer.json"
-        if not path.is_file():
-            raise TokenizerError(
-                f"{path} is missing; the model cannot read text without it. "
-                "Download or convert the model again."
-            )
-        if path.stat().st_size > _MAX_TOKENIZER_BYTES:
-            raise TokenizerError(
-                f"{path} has {path.stat().st_size} bytes; at most {_MAX_TOKENIZER_BYTES} are read"
-            )
         try:
-            # Bytes, not a path: the library wants UTF-8 paths, whatever the locale says.
-            backend = Backend.from_buffer(path.read_bytes())
-            # a tokenizer may be saved with these on; they would cut or lengthen prompts silently
-            backend.no_truncation()
-            backend.no_padding()
-            check_patterns(backend)
-        except TokenizerError:
-            raise
-        except BaseException as error:
-            if isinstance(error, Exception) or is_panic(error):
-                raise TokenizerError(f"{path} is damaged: {error}") from None
-            raise
-        return cls(backend, TokenizerConfig.read(folder))
+            return cls(read_backend(folder), TokenizerConfig.read(folder))
+        except TokenizerError as error:
+            raise TokenizerError(f"{folder if name is None else name}: {error}") from None
 
     @property
     def markup(self) -> list[str]:
@@ -321,3 +298,15 @@ def _join(parts: Iterable[tuple[str, bool]]) -> tuple[str, list[tuple[int, int]]
 
 def _is_word(text: str, index: int) -> bool:
     return 0 <= index < len(text) and (text[index].isalnum() or text[index] == "_")
+
+
+def clean_text(text: str) -> str:
+    """The text as plain ``str``; surrogate pairs are joined, lone surrogates become U+FFFD."""
+    text = str.__str__(text)
+    if text.isascii():
+        return text
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+    return text

@@ -1,4 +1,4 @@
-"""Checks of a ``tokenizer.json`` that the ``tokenizers`` library does not make.
+"""Reading a ``tokenizer.json``, with the checks that the ``tokenizers`` library does not make.
 
 Its pre-tokenizers, normalizers and decoders may carry regular expressions of the model's choosing,
 which run on a backtracking engine: a hostile one makes a short text take hours. Every expression
@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cactus.errors import TokenizerError
@@ -18,6 +19,7 @@ from cactus.tokenizer_gguf import CONTRACTIONS, PRE_TOKENIZERS
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
+_MAX_TOKENIZER_BYTES = 128 << 20  # the largest in use (262k tokens) has 33 MB
 _MAX_PATTERN = 10_000
 _LENGTHS = (64, 128, 256, 512, 1024, 2048, 4096, 8192)
 # A fast processor needs 0.6 ms for the longest probe if the expression is linear, 6 ms if it makes
@@ -33,6 +35,40 @@ _TAIL = "\u2603".join(["", *map(chr, range(0x21, 0x7F)), ""])
 _KNOWN = {pattern for pre in PRE_TOKENIZERS.values() for pattern in pre.patterns or ()}
 # The same expressions as Hugging Face spells them.
 _KNOWN |= {p.replace(CONTRACTIONS, "(?i:'s|'t|'re|'ve|'m|'ll|'d)") for p in _KNOWN}
+
+
+def read_backend(folder: Path) -> Tokenizer:
+    """The library's tokenizer of the ``tokenizer.json`` in ``folder``; nothing else loads one.
+
+    Raises TokenizerError if the file is missing, damaged, or too slow to be used on text.
+    """
+    from tokenizers import Tokenizer
+
+    path = folder / "tokenizer.json"
+    if not path.is_file():
+        raise TokenizerError(
+            "tokenizer.json is missing; the model cannot read text without it. "
+            "Download or convert the model again."
+        )
+    size = path.stat().st_size
+    if size > _MAX_TOKENIZER_BYTES:
+        raise TokenizerError(
+            f"tokenizer.json has {size} bytes; at most {_MAX_TOKENIZER_BYTES} are read"
+        )
+    try:
+        # Bytes, not a path: the library wants UTF-8 paths, whatever the locale says.
+        backend = Tokenizer.from_buffer(path.read_bytes())
+        # A tokenizer may be saved with these on; they would cut or lengthen prompts silently.
+        backend.no_truncation()
+        backend.no_padding()
+        check_patterns(backend)
+    except TokenizerError:
+        raise
+    except BaseException as error:
+        if isinstance(error, Exception) or is_panic(error):
+            raise TokenizerError(f"tokenizer.json is damaged: {error}") from None
+        raise
+    return backend
 
 
 def check_patterns(tokenizer: Tokenizer) -> None:

@@ -92,11 +92,11 @@ def _read_json(path: Path) -> dict[str, Any]:
     if not path.is_file():
         return {}
     if path.stat().st_size > _MAX_CONFIG_BYTES:
-        raise TokenizerError(f"{path} has more than {_MAX_CONFIG_BYTES} bytes")
+        raise TokenizerError(f"{path.name} has more than {_MAX_CONFIG_BYTES} bytes")
     try:
         document = json.loads(path.read_bytes())
     except (ValueError, RecursionError) as error:
-        raise TokenizerError(f"{path} is not valid JSON: {error}") from None
+        raise TokenizerError(f"{path.name} is not valid JSON: {error}") from None
     if not isinstance(document, dict):
-        raise TokenizerError(f"{path} must hold a JSON object, got {type(document).__name__}")
+        raise TokenizerError(f"{path.name} must hold a JSON object, got {type(document).__name__}")
     return document

@@ -28,7 +28,7 @@ _SYMBOLS = r" ?[^\s\p{L}\p{N}]+[\r\n]*"
 _WORD = r"[^\r\n\p{L}\p{N}]?\p{L}+"
 _GPT2 = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
 _LLAMA3 = "|".join((CONTRACTIONS, _WORD, r"\p{N}{1,3}", _SYMBOLS, _BLANKS))
-_QWEN2 = "|".join((CONTRACTIONS, _WORD, r"\p{N}", _SYMBOLS, _BLANKS))
+QWEN2 = "|".join((CONTRACTIONS, _WORD, r"\p{N}", _SYMBOLS, _BLANKS))
 _QWEN35 = "|".join(
     (
         CONTRACTIONS,
@@ -63,7 +63,7 @@ class _PreTokenizer:
 
 _GPT2_PRE = _PreTokenizer(None)
 _LLAMA3_PRE = _PreTokenizer((_LLAMA3,), ignore_merges=True, add_bos=True)
-_QWEN2_PRE = _PreTokenizer((_QWEN2,))
+_QWEN2_PRE = _PreTokenizer((QWEN2,))
 _FAMILIES = {
     "default": _PreTokenizer((r"[\p{P}\$\+<=>\^~\|]+", _GPT2, r"\p{N}+", r"[0-9][0-9][0-9]")),
     "gpt-2 phi-2 mpt olmo jais trillion granite-docling gigachat mellum exaone4": _GPT2_PRE,
@@ -105,9 +105,9 @@ def write_tokenizer(metadata: Mapping[str, Any], folder: Path) -> None:
     vocabulary = _Vocabulary.read(metadata)
     kind = metadata.get("tokenizer.ggml.model")
     if kind == "gpt2":
-        document, add_bos = _byte_level_bpe(metadata, vocabulary)
+        made, add_bos = _byte_level_bpe(metadata, vocabulary)
     elif kind == "llama":
-        document, add_bos = _sentencepiece_bpe(metadata, vocabulary)
+        made, add_bos = _sentencepiece_bpe(metadata, vocabulary)
     else:
         raise UnsupportedModel(
             f"tokenizer.ggml.model is {kind!r}; expected 'gpt2' or 'llama'. "
@@ -117,10 +117,8 @@ def write_tokenizer(metadata: Mapping[str, Any], folder: Path) -> None:
     config = _config(metadata, vocabulary, _LLAMA_IDS if kind == "llama" else {})
     config["add_bos_token"] = add_bos
     if add_bos and config["bos_token"] is not None:
-        document["post_processor"] = _bos_post_processor(
-            config["bos_token"], config["bos_token_id"]
-        )
-    _write_json(folder / "tokenizer.json", document)
+        made["post_processor"] = _bos_post_processor(config["bos_token"], config["bos_token_id"])
+    _write_json(folder / "tokenizer.json", made)
     _write_json(folder / "tokenizer_config.json", config)
     template = metadata.get("tokenizer.chat_template")
     if isinstance(template, str) and template:
@@ -225,7 +223,7 @@ def _byte_level_bpe(
         {"type": "Split", "pattern": {"Regex": regex}, "behavior": "Isolated", "invert": False}
         for regex in pre.patterns or ()
     ]
-    steps.append(_byte_level(use_regex=pre.patterns is None))
+    steps.append(byte_level(use_regex=pre.patterns is None))
     model = {
         "type": "BPE",
         "ignore_merges": pre.ignore_merges,
@@ -234,7 +232,9 @@ def _byte_level_bpe(
         "merges": list(merges),
     }
     pre_tokenizer = {"type": "Sequence", "pretokenizers": steps} if len(steps) > 1 else steps[0]
-    return _document(vocabulary, None, pre_tokenizer, _byte_level(), model), pre.add_bos
+    return document(
+        vocabulary.added_tokens(), None, pre_tokenizer, byte_level(), model
+    ), pre.add_bos
 
 
 def _sentencepiece_bpe(
@@ -288,21 +288,22 @@ def _sentencepiece_bpe(
     }
     normalizer = {"type": "Sequence", "normalizers": steps if prefix else [blank]}
     decoder = {"type": "Sequence", "decoders": decoders if prefix else decoders[:-1]}
-    return _document(vocabulary, normalizer, None, decoder, model), True
+    return document(vocabulary.added_tokens(), normalizer, None, decoder, model), True
 
 
-def _document(
-    vocabulary: _Vocabulary,
+def document(
+    added_tokens: list[dict[str, Any]],
     normalizer: dict[str, Any] | None,
     pre_tokenizer: dict[str, Any] | None,
     decoder: dict[str, Any],
     model: dict[str, Any],
 ) -> dict[str, Any]:
+    """A ``tokenizer.json``; ``model`` has what differs from a BPE without options."""
     return {
         "version": "1.0",
         "truncation": None,
         "padding": None,
-        "added_tokens": vocabulary.added_tokens(),
+        "added_tokens": added_tokens,
         "normalizer": normalizer,
         "pre_tokenizer": pre_tokenizer,
         "post_processor": None,
@@ -320,7 +321,8 @@ def _document(
     }
 
 
-def _byte_level(*, use_regex: bool = True) -> dict[str, Any]:
+def byte_level(*, use_regex: bool = True) -> dict[str, Any]:
+    """GPT-2's letters for bytes, as pre-tokenizer or decoder; ``use_regex`` splits text, too."""
     return {
         "type": "ByteLevel",
         "add_prefix_space": False,

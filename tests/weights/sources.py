@@ -10,9 +10,10 @@ from typing import Any
 import gguf
 import numpy as np
 import pytest
-from forge import TYPES, Forge
+from forge import TYPES, Forge, byte_tokens
 
 from cactus.errors import CactusError, ModelFormatError
+from cactus.tokenizer_gguf import byte_level, document
 from cactus.weights.gguf import read_gguf
 from cactus.weights.gguf_config import GGUFModel, read_model
 from cactus.weights.safetensors import write_safetensors
@@ -68,6 +69,16 @@ def write_checkpoint(folder: Path, config: dict[str, Any], tensors: dict[str, An
     folder.mkdir()
     (folder / "config.json").write_text(json.dumps(config))
     write_safetensors(folder / "model.safetensors", tensors)
+    write_tokenizer(folder)
+
+
+def write_tokenizer(folder: Path) -> None:
+    """A tokenizer.json of 256 bytes, without which no checkpoint is converted."""
+    vocabulary = {token: index for index, token in enumerate(byte_tokens())}
+    letters = byte_level()
+    model = {"type": "BPE", "vocab": vocabulary, "merges": []}
+    built = document([], None, letters, letters, model)
+    (folder / "tokenizer.json").write_text(json.dumps(built))
 
 
 def values_of(model: Forge, name: str) -> Any:

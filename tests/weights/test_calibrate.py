@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from cactus.cli.main import run_cli
-from cactus.errors import InvalidRequest, ModelFormatError, TokenizerError
+from cactus.errors import InvalidRequest, ModelFormatError
 from cactus.graph.reference import ReferenceProgram
 from cactus.graph.step import Row
 from cactus.models.base import load_architecture
@@ -191,16 +191,6 @@ def test_damaged_weights_are_named(checkpoint: Path, tmp_path: Path, value: floa
     with pytest.raises(ModelFormatError, match=r"layers.1.mlp.up_proj.weight' holds 1 values"):
         convert(checkpoint, tmp_path / "out", "INT4")
     assert not (tmp_path / "out").exists()
-
-
-def test_without_a_tokenizer(checkpoint: Path, tmp_path: Path) -> None:
-    (checkpoint / "tokenizer.json").write_text("{}")
-    report = convert(checkpoint, tmp_path / "out", "INT4")
-    assert any("without a calibration text" in note for note in report.notes)
-    text = tmp_path / "text.txt"
-    text.write_text("words")
-    with pytest.raises(TokenizerError):
-        convert(checkpoint, tmp_path / "second", "INT4", calibration=text)
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,7 @@ from cactus.weights.checkpoint import INDEX
 from cactus.weights.convert import convert
 from cactus.weights.folder import WeightsFolder
 from cactus.weights.safetensors import SafetensorsWriter, write_safetensors
+from tests.weights.sources import write_tokenizer
 
 _SHAPES: dict[str, tuple[int, ...]] = {
     "model.embed_tokens.weight": (40, 32),
@@ -64,6 +65,7 @@ def folder(tmp_path: Path, contents: dict[str, Any] | None = None) -> Path:
     path = tmp_path / "hf"
     path.mkdir()
     (path / "config.json").write_text(json.dumps(config()))
+    write_tokenizer(path)
     if contents is not None:
         write_safetensors(path / "model.safetensors", contents)
     return path
@@ -148,15 +150,15 @@ def test_half_precision_is_kept(tmp_path: Path, dtype: str, stored: str) -> None
 
 def test_tokenizer_files_and_templates(tmp_path: Path) -> None:
     source = folder(tmp_path, tensors())
-    for name in ("tokenizer.json", "special_tokens_map.json"):
-        (source / name).write_text(f'{{"is": "{name}"}}')
+    (source / "special_tokens_map.json").write_text('{"eos_token": "x"}')
     named = [{"name": "tool_use", "template": "T"}, {"name": "default", "template": "D"}]
     (source / "tokenizer_config.json").write_text(json.dumps({"chat_template": named}))
     (source / "generation_config.json").write_text('{"eos_token_id": [2, 7]}')
     (source / "notes.txt").write_text("not copied")
     convert(source, tmp_path / "out")
     out = tmp_path / "out"
-    assert (out / "tokenizer.json").read_text() == '{"is": "tokenizer.json"}'
+    for name in ("tokenizer.json", "special_tokens_map.json"):
+        assert (out / name).read_text() == (source / name).read_text()
     assert (out / "chat_template.jinja").read_text() == "D"
     assert json.loads((out / "generation_config.json").read_text()) == {"eos_token_id": [2, 7]}
     assert not (out / "notes.txt").exists()

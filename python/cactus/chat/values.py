@@ -7,6 +7,7 @@ import math
 from typing import Any
 
 from cactus.errors import InvalidRequest
+from cactus.tokenizer import clean_text
 
 MAX_DEPTH = 64
 MAX_JSON = 256 << 20  # characters
@@ -63,18 +64,6 @@ def clean(value: Any, name: str, depth: int = 0) -> Any:
     if isinstance(value, (list, tuple)):
         return [clean(item, f"{name}[{i}]", depth + 1) for i, item in enumerate(value)]
     raise InvalidRequest(f"{name}: expected a JSON value, got {shown(value)}")
-
-
-def clean_text(text: str) -> str:
-    """The text as plain ``str``; surrogate pairs are joined, lone surrogates become U+FFFD."""
-    text = str.__str__(text)
-    if text.isascii():
-        return text
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
-    return text
 
 
 def shown(value: Any) -> str:

@@ -17,10 +17,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from cactus.errors import InvalidRequest, TokenizerError
+from cactus.errors import InvalidRequest
 from cactus.graph.node import Graph, Node
 from cactus.graph.reference_ops import KERNELS, Segment
-from cactus.tokenizer_check import is_panic
+from cactus.tokenizer_check import read_backend
 from cactus.tokenizer_config import TokenizerConfig
 from cactus.weights.compensate import Feedback, feedback, quantize_with_feedback, stretches
 from cactus.weights.encode import beyond_f16, check_finite
@@ -51,21 +51,11 @@ MAX_TEXT_BYTES = 16 << 20
 def tokenize(text: str, folder: Path, vocabulary: int) -> tuple[int | None, list[int]]:
     """The id that raw text begins with, if the model wants one, and the ids of `text`.
 
-    Ids past the `vocabulary` are left out. Raises `TokenizerError` for a tokenizer in `folder` that
-    cannot be used, and `InvalidRequest` for a text of which it makes nothing.
+    Ids past the `vocabulary` are left out. Raises `InvalidRequest` for a text of which the
+    tokenizer in `folder` makes nothing.
     """
-    from tokenizers import Tokenizer
-
-    path = folder / "tokenizer.json"
-    try:
-        # Bytes, not a path: the library wants UTF-8 paths, whatever the locale says.
-        backend = Tokenizer.from_buffer(path.read_bytes())
-        backend.no_truncation()
-        ids = backend.encode(text, add_special_tokens=False).ids
-    except BaseException as error:
-        if isinstance(error, Exception) or is_panic(error):
-            raise TokenizerError(f"{path.name} cannot be used: {error}") from None
-        raise
+    backend = read_backend(folder)
+    ids = backend.encode(text, add_special_tokens=False).ids
     config = TokenizerConfig.read(folder)
     start = backend.token_to_id(config.tokens.get("bos", "")) if config.add_bos else None
     ids = [id for id in ids if id < vocabulary]

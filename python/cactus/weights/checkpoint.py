@@ -10,9 +10,11 @@ import logging
 import os
 from functools import partial
 from pathlib import Path, PurePosixPath
+from tempfile import TemporaryDirectory
 from typing import Any
 
-from cactus.errors import ModelFormatError, UnsupportedModel
+from cactus.errors import ModelFormatError, TokenizerError, UnsupportedModel
+from cactus.tokenizer_build import VOCABULARY_FILES, build_tokenizer
 from cactus.weights.files import read_bytes, read_json
 from cactus.weights.safetensors import DTYPE_BYTES, SafetensorsFile, TensorInfo, read_safetensors
 from cactus.weights.sources import Source, SourceTensor, describe_file
@@ -237,8 +239,31 @@ def read_chat_template(folder: Path) -> str | None:
     return None
 
 
+def check_tokenizer_files(folder: Path) -> None:
+    """Refuse a Hugging Face folder whose tokenizer could not be loaded after a conversion.
+
+    Looks at the small files alone, so that it can be asked before the weights are fetched. Raises
+    `TokenizerError` or `ModelFormatError`, naming the file and the field.
+    """
+    from cactus.tokenizer import Tokenizer
+
+    with TemporaryDirectory() as scratch:
+        target = Path(scratch)
+        copy_tokenizer(folder, target)
+        config, _ = _read_config(folder)
+        for name, value in (
+            ("config.json", config),
+            ("generation_config.json", _generation(folder, config)),
+        ):
+            (target / name).write_text(json.dumps(value), "utf-8")
+        Tokenizer.load(target, str(folder))
+
+
 def copy_tokenizer(source: Path, target: Path) -> None:
-    """Copy the tokenizer's files; each is a plain file of the folder and valid JSON."""
+    """Copy the tokenizer's files; each is a plain file of the folder and valid JSON.
+
+    Where there is no tokenizer.json it is built from vocab.json and merges.txt.
+    """
     for name in TOKENIZER_FILES:
         if not (source / name).exists():
             continue
@@ -248,3 +273,13 @@ def copy_tokenizer(source: Path, target: Path) -> None:
         except (ValueError, RecursionError) as error:
             raise ModelFormatError(f"{source / name}: not valid JSON: {error}") from None
         (target / name).write_bytes(data)
+    if not (target / "tokenizer.json").exists():
+        parts = {
+            name: read_bytes(_inside(source, name), TOKENIZER_LIMIT)
+            for name in VOCABULARY_FILES
+            if (source / name).exists()
+        }
+        try:
+            build_tokenizer(parts, target)
+        except TokenizerError as error:
+            raise TokenizerError(f"{source}: {error}") from None

@@ -19,8 +19,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from cactus.errors import CactusError, InvalidRequest, TokenizerError
+from cactus.errors import CactusError, InvalidRequest
 from cactus.models.base import Architecture, load_architecture
+from cactus.tokenizer import Tokenizer
 from cactus.weights.budget import widened
 from cactus.weights.calibrate import MAX_TEXT_BYTES, OWN_TEXT, Calibration, cut, tokenize
 from cactus.weights.files import read_json, read_text
@@ -89,8 +90,9 @@ def convert(
     the matrices that 4 bits hurt most on that text get 8 as far as they fit.
 
     Raises `InvalidRequest` for a bad precision or calibration text and for a target that is
-    something else or cannot be written (a full disk), `ModelNotFound`, `ModelFormatError`, or
-    `UnsupportedModel` naming tensor and type. What `progress` raises ends the conversion and comes
+    something else or cannot be written (a full disk), `ModelNotFound`, `ModelFormatError`,
+    `TokenizerError` for a tokenizer that could not be loaded later, or `UnsupportedModel` naming
+    tensor and type. What `progress` raises ends the conversion and comes
     out as it is.
     """
     source, target = Path(source), Path(target).absolute()
@@ -130,19 +132,16 @@ def convert(
         _remove_leftovers(target)
         partial.mkdir()
         _write_small_files(model, partial, label, origin or {})
-        notes, calibrated = list(model.notes), None
+        # A model that cannot be loaded afterwards is refused before its weights are written.
+        Tokenizer.load(partial, str(source))
+        calibrated = None
         if precision == "INT4" and text and reads:
-            try:
-                calibrated = _calibration(text, partial, architecture, plan)
-                if calibrated is not None and bits is not None:
-                    plan = widened(plan, calibrated, bits)
-                    kept = {tensor.name for tensor, dtype in plan if searched(tensor, dtype)}
-                    groups = {n: g for n, g in calibrated.groups.items() if n in kept}
-                    calibrated = replace(calibrated, groups=groups)
-            except TokenizerError as error:
-                if calibration != OWN_TEXT:
-                    raise
-                notes.append(f"rounded without a calibration text: {error}")
+            calibrated = _calibration(text, partial, architecture, plan)
+            if calibrated is not None and bits is not None:
+                plan = widened(plan, calibrated, bits)
+                kept = {tensor.name for tensor, dtype in plan if searched(tensor, dtype)}
+                groups = {n: g for n, g in calibrated.groups.items() if n in kept}
+                calibrated = replace(calibrated, groups=groups)
         path, task = partial / "model.safetensors", f"converting {name}"
         reports = write_tensors(plan, path, task, watched, calibrated)
         WeightsFolder.open(partial).close()
@@ -157,7 +156,7 @@ def convert(
         shutil.rmtree(partial, ignore_errors=True)
     parameters = sum(math.prod(report.shape) for report in reports)
     took = time.monotonic() - started
-    return ConversionReport(target, label, tuple(reports), parameters, nbytes, took, tuple(notes))
+    return ConversionReport(target, label, tuple(reports), parameters, nbytes, took, model.notes)
 
 
 def _calibration(
