@@ -33,6 +33,18 @@ def test_recordings_have_speech_in_them(voices: Path, name: str) -> None:
     assert np.isfinite(features).all()
 
 
+@pytest.mark.parametrize("level", [-45, -55, -62, -68])
+def test_quiet_speech_is_found(voices: Path, level: float) -> None:
+    """As loud as somebody far away from the microphone; 16 bits leave little of it."""
+    for name in ("cards_001.wav", "cards_004.wav", "cards_005.wav", "librivox_0880.wav"):
+        sound = open_audio(voices / name).read()
+        want = sum(speech.end - speech.start for speech in find_speech([sound]))
+        quiet = sound * np.float32(10 ** (level / 20) / np.sqrt(np.mean(sound**2)))
+        quiet = (np.round(quiet * 32768) / 32768).astype(np.float32)
+        found = sum(speech.end - speech.start for speech in find_speech([quiet]))
+        assert 0.9 * want <= found <= 1.1 * want, name
+
+
 def test_silence_between_recordings_is_skipped_and_the_time_base_kept(voices: Path) -> None:
     clips = [open_audio(voices / name).read() for name in sorted(TRANSCRIPTS)[-5:]]
     silence = np.zeros(10 * SAMPLE_RATE, np.float32)

@@ -14,7 +14,9 @@ from vad_cases import Case, cases
 
 from cactus.audio import vad
 from cactus.audio.decode import open_pcm
-from cactus.audio.vad import Segmenter, Speech, SpeechDetector, VadOptions, find_speech, only_speech
+from cactus.audio.gain import Gain
+from cactus.audio.segmenter import Segmenter, Speech, VadOptions
+from cactus.audio.vad import SpeechDetector, detect_speech, find_speech, only_speech
 from cactus.errors import InvalidRequest
 
 GOLDEN = json.loads((Path(__file__).parents[1] / "golden" / "vad.json").read_text())
@@ -28,7 +30,7 @@ def test_segments_are_those_of_faster_whisper(index: int) -> None:
     certain: list[Speech] = []
     needed = 0
     for probability in case.probabilities[:-1]:
-        done = segmenter.hear(probability)
+        done = segmenter.add(probability)
         assert all(speech.start >= needed for speech in done)
         found += done
         assert segmenter.needed_from >= needed
@@ -50,7 +52,7 @@ def test_the_golden_cases_have_segments_of_every_kind() -> None:
     for case in cases():
         segmenter = Segmenter(VadOptions(**case.options))
         for probability in case.probabilities[:-1]:
-            segmenter.hear(probability)
+            segmenter.add(probability)
             certain += segmenter.certain is not None
     assert certain > 1000
 
@@ -60,6 +62,16 @@ class Scripted:
 
     def __call__(self, samples: Any) -> Any:
         return samples[::512].copy()
+
+
+class Unity:
+    """Stands for the gain, which would change what `Scripted` reads."""
+
+    def __init__(self, window: int) -> None:
+        pass
+
+    def __call__(self, samples: Any) -> Any:
+        return samples
 
 
 def scripted(case: Case) -> Any:
@@ -75,6 +87,7 @@ def test_a_stream_gives_the_samples_of_the_segments(
     index: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(vad, "Silero", Scripted)
+    monkeypatch.setattr(vad, "Gain", Unity)
     case = cases()[index]
     sound, options = scripted(case), VadOptions(**case.options)
     random = np.random.default_rng(index)
@@ -103,6 +116,7 @@ def test_a_stream_gives_the_samples_of_the_segments(
 
 def test_hours_of_speech_and_of_silence_are_not_held(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(vad, "Silero", Scripted)
+    monkeypatch.setattr(vad, "Gain", Unity)
     for level in (0.9, 0.0):
         given = taken = most = 0
 
@@ -138,6 +152,67 @@ def test_noise_and_tones_are_not_speech() -> None:
     ]
     for sound in sounds:
         assert list(find_speech(open_pcm(sound))) == []
+
+
+@pytest.mark.parametrize("color", [0.0, 0.5, 1.0], ids=["white", "pink", "brown"])
+@pytest.mark.parametrize("level", [-30, -50, -60, -70, -75, -80, -85, -90, -96])
+def test_noise_that_is_raised_is_not_speech(color: float, level: float) -> None:
+    random = np.random.default_rng(int(10 * color - level))
+    count = 40 * 16_000
+    spectrum = np.fft.rfft(random.standard_normal(count))
+    noise = np.fft.irfft(spectrum / np.maximum(np.arange(len(spectrum)), 800) ** color, count)
+    noise *= 10 ** (level / 20) / noise.std()
+    for sound in (noise, np.round(noise * 32768) / 32768):  # of 16 bits, some is mostly zero
+        assert list(find_speech(open_pcm(sound))) == []
+
+
+def test_one_window_alone_is_not_speech() -> None:
+    """Noise makes single windows probable; the shortest words have six of them."""
+    for windows, count in ((1, 0), (3, 0), (6, 1)):
+        segmenter = Segmenter(VadOptions())
+        found = []
+        for probability in [0.0] * 10 + [0.9] * windows + [0.0] * 90:
+            assert windows > 1 or segmenter.certain is None
+            found += segmenter.add(probability)
+        assert len(found + segmenter.finish(0.0, 200 * 512)) == count
+
+
+@pytest.mark.parametrize("level", [-40.0, -25.0, 0.0])
+def test_loud_audio_is_not_changed_for_the_detector(level: float) -> None:
+    sound = np.full(8 * 512, 10 ** (level / 20) * 1.0001, np.float32)
+    assert Gain(512)(sound) is sound
+    assert Gain(512)(np.zeros(512, np.float32)).any() == False  # noqa: E712
+
+
+def test_a_quiet_passage_is_raised_when_the_loud_one_is_some_time_ago() -> None:
+    loud, quiet = (np.full(16_000 // 512 * 512, level, np.float32) for level in (0.1, 0.001))
+    gain = Gain(512)
+    assert np.array_equal(gain(loud), loud)
+    assert np.array_equal(gain(np.tile(quiet, 3)), np.tile(quiet, 3))
+    later = gain(np.tile(quiet, 10))
+    assert later[-1] == pytest.approx(0.01, rel=1e-3)
+    assert (np.diff(later) >= 0).all()
+    assert np.array_equal(gain(loud), loud)  # at once
+
+
+def test_the_gain_is_the_same_in_any_pieces() -> None:
+    sound = np.random.default_rng(1).normal(0, 1e-3, 90 * 512).astype(np.float32)
+    whole, gain = Gain(512)(sound), Gain(512)
+    pieces = [gain(piece) for piece in np.split(sound, [512, 512 * 7, 512 * 60])]
+    assert np.array_equal(np.concatenate(pieces), whole)
+    assert np.abs(whole).max() <= 0.1
+
+
+def test_parameters_are_options_a_dict_or_nothing() -> None:
+    assert VadOptions.parse(None) == VadOptions()
+    assert VadOptions.parse({"threshold": 0.4}) == VadOptions(threshold=0.4)
+    assert VadOptions.parse(VadOptions(threshold=0.4)) == VadOptions(threshold=0.4)
+    with pytest.raises(InvalidRequest, match="unknown option 'treshold': did you mean threshold"):
+        VadOptions.parse({"treshold": 0.4})
+    with pytest.raises(InvalidRequest, match="vad_parameters must be a dict or VadOptions, got bo"):
+        VadOptions.parse(True)  # type: ignore[arg-type]
+    with pytest.raises(InvalidRequest, match="threshold is 2"):
+        detect_speech(np.zeros(9, np.float32), threshold=2)
 
 
 @pytest.mark.parametrize("count", [0, 1, 160, 511, 512, 513])
