@@ -13,8 +13,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cactus.errors import TokenizerError
+from cactus.errors import ModelFormatError, TokenizerError
 from cactus.tokenizer_gguf import CONTRACTIONS, PRE_TOKENIZERS
+from cactus.weights.files import find_bytes
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -45,19 +46,18 @@ def read_backend(folder: Path) -> Tokenizer:
     from tokenizers import Tokenizer
 
     path = folder / "tokenizer.json"
-    if not path.is_file():
+    try:
+        data = find_bytes(path, _MAX_TOKENIZER_BYTES)
+    except ModelFormatError as error:
+        raise TokenizerError(str(error).replace(str(path), path.name)) from None
+    if data is None:
         raise TokenizerError(
             "tokenizer.json is missing; the model cannot read text without it. "
             "Download or convert the model again."
         )
-    size = path.stat().st_size
-    if size > _MAX_TOKENIZER_BYTES:
-        raise TokenizerError(
-            f"tokenizer.json has {size} bytes; at most {_MAX_TOKENIZER_BYTES} are read"
-        )
     try:
         # Bytes, not a path: the library wants UTF-8 paths, whatever the locale says.
-        backend = Tokenizer.from_buffer(path.read_bytes())
+        backend = Tokenizer.from_buffer(data)
         # A tokenizer may be saved with these on; they would cut or lengthen prompts silently.
         backend.no_truncation()
         backend.no_padding()

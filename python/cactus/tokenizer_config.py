@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cactus.errors import TokenizerError
+from cactus.errors import ModelFormatError, TokenizerError
+from cactus.weights.files import find_bytes, find_json
 
-_MAX_CONFIG_BYTES = 16 << 20
+_MAX_TEMPLATE_BYTES = 1 << 20
 _NAMES = ("generation_config.json", "config.json", "tokenizer_config.json")
 
 
@@ -44,9 +45,12 @@ class TokenizerConfig:
             value = config.get(key) or []
             for entry in value.values() if isinstance(value, dict) else value:
                 others += filter(None, [_text(key, entry)])
-        template = folder / "chat_template.jinja"
-        if template.is_file():
-            source = template.read_text("utf-8", "replace")
+        try:
+            template = find_bytes(folder / "chat_template.jinja", _MAX_TEMPLATE_BYTES)
+        except ModelFormatError:  # whoever renders it says what is wrong with it
+            template = b""
+        if template is not None:
+            source = template.decode("utf-8", "replace")
         else:
             source = json.dumps(config.get("chat_template", ""), ensure_ascii=False)
         return TokenizerConfig(
@@ -89,14 +93,7 @@ def _rows(config: dict[str, Any]) -> int:
 
 
 def _read_json(path: Path) -> dict[str, Any]:
-    if not path.is_file():
-        return {}
-    if path.stat().st_size > _MAX_CONFIG_BYTES:
-        raise TokenizerError(f"{path.name} has more than {_MAX_CONFIG_BYTES} bytes")
     try:
-        document = json.loads(path.read_bytes())
-    except (ValueError, RecursionError) as error:
-        raise TokenizerError(f"{path.name} is not valid JSON: {error}") from None
-    if not isinstance(document, dict):
-        raise TokenizerError(f"{path.name} must hold a JSON object, got {type(document).__name__}")
-    return document
+        return find_json(path) or {}
+    except ModelFormatError as error:
+        raise TokenizerError(str(error).replace(str(path), path.name)) from None

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from cactus.errors import CactusError, ModelNotFound
+from cactus.errors import CactusError, ModelFormatError, ModelNotFound
 from cactus.weights import catalog, locate
 
 
@@ -178,8 +178,9 @@ def test_a_checkpoint_that_is_not_converted_says_so(home: Path, tiny_checkpoint:
 def test_a_broken_config_is_no_model_and_no_crash(home: Path, text: str) -> None:
     folder = make_model(home / "broken")
     (folder / "config.json").write_text(text)
-    with pytest.raises(ModelNotFound, match="not a converted model"):
+    with pytest.raises(ModelFormatError, match=r"config\.json: (not valid JSON|expected|JSON is)"):
         locate.resolve(folder)
+    assert not locate.is_weights_folder(folder)
 
 
 def test_a_folder_without_config_and_another_file_are_refused(home: Path) -> None:

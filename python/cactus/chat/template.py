@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,7 +13,8 @@ from cactus.chat.forms import Turns, render_some_form
 from cactus.chat.messages import Message
 from cactus.chat.traced import Part, parts_of, trusted
 from cactus.chat.values import clean
-from cactus.errors import InvalidRequest, TemplateError
+from cactus.errors import InvalidRequest, ModelFormatError, TemplateError
+from cactus.weights.files import find_bytes, find_json
 
 if TYPE_CHECKING:
     from jinja2 import Template
@@ -283,13 +283,16 @@ def _read_source(folder: Path) -> str | None:
     """``chat_template.jinja``, else what ``tokenizer_config.json`` holds, else None."""
     path = folder / "chat_template.jinja"
     try:
-        if path.is_file():
-            return path.read_text("utf-8")
+        text = find_bytes(path, _MAX_SOURCE)
+        if text is not None:
+            return text.decode("utf-8")
         path = folder / "tokenizer_config.json"
-        config = json.loads(path.read_bytes()) if path.is_file() else {}
-    except (ValueError, RecursionError) as error:
+        config = find_json(path) or {}
+    except UnicodeDecodeError as error:
         raise TemplateError(f"{path} cannot be read: {error}") from None
-    found = config.get("chat_template") if isinstance(config, dict) else None
+    except ModelFormatError as error:
+        raise TemplateError(str(error)) from None
+    found = config.get("chat_template")
     if isinstance(found, list):  # several, by name
         named = {entry.get("name"): entry for entry in found if isinstance(entry, dict)}
         found = (named.get("default") or {}).get("template")

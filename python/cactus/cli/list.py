@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from cactus.cli.options import json_option
-from cactus.cli.text import megabytes, printable
+from cactus.cli.text import complain, megabytes, printable
 
 
 @click.command("list", short_help="List the models on this machine.")
@@ -19,9 +19,13 @@ def command(as_json: bool) -> None:
     """List the models on this machine, and those of the catalog that can be downloaded."""
     from cactus.weights import catalog, locate
 
-    here = [_describe(folder) for folder in locate.installed()]
+    entries = locate.entries()
+    here = [_describe(folder) for folder, fault in entries if fault is None]
     names = {model["name"] for model in here}
     others = [entry for entry in catalog.CATALOG if entry.name not in names and entry.runs]
+    for _, fault in entries:
+        if fault is not None:
+            complain(f"not a model: {fault}")
     if as_json:
         known = [
             {
@@ -53,7 +57,7 @@ def command(as_json: bool) -> None:
 def _describe(folder: Path) -> dict[str, Any]:
     from cactus.weights import locate
 
-    config = json.loads((folder / "config.json").read_bytes())
+    config = locate.read_config(folder)
     own = locate.describe(folder)
     source = own.get("source")
     return {

@@ -29,7 +29,7 @@ from cactus.speech.vocabulary import Vocabulary
 from cactus.speech.window import HOP
 from cactus.stop_flag import StopFlag
 from cactus.tokenizer import Tokenizer
-from cactus.weights.files import read_json
+from cactus.weights.files import find_json
 from cactus.weights.folder import PackedTensor, WeightsFolder
 
 
@@ -177,9 +177,8 @@ def _plan(
 
 def _spectrogram(folder: Path, config: Config) -> LogMel:
     path = folder / "preprocessor_config.json"
-    mel = MelConfig(bins=config.mel_bins)
-    if path.exists():
-        mel = MelConfig.parse(read_json(path), str(path))
+    found = find_json(path)
+    mel = MelConfig(bins=config.mel_bins) if found is None else MelConfig.parse(found, str(path))
     frames = FRAMES_PER_ROW * config.source_positions
     if mel.bins != config.mel_bins or mel.frames != frames or mel.hop != HOP:
         raise UnsupportedModel(
@@ -190,5 +189,4 @@ def _spectrogram(folder: Path, config: Config) -> LogMel:
 
 
 def _generation(folder: Path) -> Mapping[str, Any]:
-    path = folder / "generation_config.json"
-    return read_json(path) if path.exists() else {}
+    return find_json(folder / "generation_config.json") or {}

@@ -15,7 +15,7 @@ from typing import Any
 
 from cactus.errors import ModelFormatError, TokenizerError, UnsupportedModel
 from cactus.tokenizer_build import VOCABULARY_FILES, build_tokenizer
-from cactus.weights.files import read_bytes, read_json
+from cactus.weights.files import find_bytes, find_json, read_bytes, read_json
 from cactus.weights.safetensors import DTYPE_BYTES, SafetensorsFile, TensorInfo, read_safetensors
 from cactus.weights.sources import Source, SourceTensor, describe_file
 from cactus.weights.tiles import U8
@@ -87,9 +87,9 @@ def _close_all(shards: list[SafetensorsFile]) -> None:
 
 def _read_config(folder: Path) -> tuple[dict[str, Any], list[str]]:
     """config.json without the keys that ask for code to be run."""
-    if not (folder / "config.json").exists():
-        raise ModelFormatError(f"{folder}: no config.json; this is no Hugging Face model folder")
-    config = read_json(folder / "config.json")
+    config = find_json(folder / "config.json")
+    if config is None:
+        raise ModelFormatError(f"{folder}: no config.json; this is not a Hugging Face model folder")
     notes = []
     for key in list(config):
         if key in ("auto_map", "trust_remote_code", "custom_pipelines") or key.startswith("_"):
@@ -214,28 +214,28 @@ def _tensor(name: str, shard: SafetensorsFile, info: TensorInfo) -> SourceTensor
 
 
 def _generation(folder: Path, config: dict[str, Any]) -> dict[str, Any]:
-    if (folder / "generation_config.json").exists():
-        return read_json(folder / "generation_config.json")
+    found = find_json(folder / "generation_config.json")
+    if found is not None:
+        return found
     keys = ("bos_token_id", "eos_token_id", "pad_token_id")
     return {key: config[key] for key in keys if config.get(key) is not None}
 
 
 def read_chat_template(folder: Path) -> str | None:
     """The default chat template: its own file, or a key of tokenizer_config.json."""
-    if (folder / "chat_template.jinja").exists():
-        text = read_bytes(folder / "chat_template.jinja", 1 << 20)
+    text = find_bytes(folder / "chat_template.jinja", 1 << 20)
+    if text is not None:
         try:
             return text.decode("utf-8")
         except UnicodeDecodeError as error:
             raise ModelFormatError(f"{folder / 'chat_template.jinja'}: {error.reason}") from None
     for name in ("chat_template.json", "tokenizer_config.json"):
-        if (folder / name).exists():
-            template = read_json(folder / name).get("chat_template")
-            if isinstance(template, list):
-                named = [t for t in template if isinstance(t, dict) and t.get("name") == "default"]
-                template = named[0].get("template") if named else None
-            if isinstance(template, str):
-                return template
+        template = (find_json(folder / name) or {}).get("chat_template")
+        if isinstance(template, list):
+            named = [t for t in template if isinstance(t, dict) and t.get("name") == "default"]
+            template = named[0].get("template") if named else None
+        if isinstance(template, str):
+            return template
     return None
 
 

@@ -18,7 +18,7 @@ import numpy as np
 
 from cactus.errors import ModelFormatError, UnsupportedModel
 from cactus.weights.ctranslate2 import NAME, CTranslate2File, Variable, read_ctranslate2
-from cactus.weights.files import parse_object, read_bytes, read_json
+from cactus.weights.files import find_json, parse_object, read_bytes
 from cactus.weights.sources import Source, SourceTensor, describe_file
 from cactus.weights.tiles import F32, U8
 
@@ -317,7 +317,7 @@ class _Whisper:
     def _settings(self, vocabulary: int) -> dict[str, Any]:
         """The lists of config.json, each checked."""
         path = self.folder / "config.json"
-        found = read_json(path) if path.exists() else {}
+        found = find_json(path) or {}
         settings: dict[str, Any] = {}
         for key in ("suppress_ids", "suppress_ids_begin", "lang_ids"):
             values = found.get(key) or []

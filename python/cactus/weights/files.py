@@ -1,7 +1,8 @@
 """Opening and reading files that nobody vouches for.
 
-Every reader of this room goes through `RegularFile` and `read_json`: nothing blocks, nothing is
-mapped, and no size is believed before it has been compared with the file.
+Every file of a model is read through `RegularFile`, `read_bytes` and `read_json`: nothing blocks,
+nothing is mapped, and no size is believed before it has been compared with the file. `find_bytes`
+and `find_json` are the same for files that need not be there.
 """
 
 from __future__ import annotations
@@ -184,15 +185,29 @@ def read_bytes(path: Path, limit: int) -> bytes:
         file.close()
 
 
+def find_json(path: Path) -> dict[str, Any] | None:
+    """`read_json`, or None where there is no such file."""
+    data = find_bytes(path, JSON_LIMIT)
+    return None if data is None else parse_object(data, str(path))
+
+
+def find_bytes(path: Path, limit: int) -> bytes | None:
+    """`read_bytes`, or None where there is no such file; what else is there is an error."""
+    try:
+        return read_bytes(path, limit)
+    except ModelNotFound:
+        return None
+
+
 def read_text(path: Path, limit: int) -> str:
     """A text that somebody wants read, in UTF-8, of at most `limit` bytes.
 
-    Raises `InvalidRequest` for other bytes and for nothing but blanks, and what `read_bytes` does.
+    Raises `InvalidRequest` for other bytes and for nothing but spaces, and what `read_bytes` does.
     """
     try:
         text = read_bytes(path, limit).decode("utf-8")
     except UnicodeDecodeError as error:
-        raise InvalidRequest(f"{path}: byte {error.start} is no UTF-8; expected a text") from None
+        raise InvalidRequest(f"{path}: byte {error.start} is not UTF-8; expected a text") from None
     if not text.strip():
         raise InvalidRequest(f"{path}: the file is empty; expected a text")
     return text

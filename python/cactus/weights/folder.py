@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from cactus.closing import Closing
 from cactus.errors import ModelFormatError, ModelNotFound
-from cactus.weights.files import parse_object, read_bytes, read_json
+from cactus.weights.files import find_bytes, find_json, parse_object
 from cactus.weights.layout import tile_nbytes
 from cactus.weights.safetensors import (
     ALIGNMENT,
@@ -111,9 +111,9 @@ class WeightsFolder(Closing):
 
 
 def _config(path: Path) -> dict[str, Any]:
-    if not path.exists():
-        raise ModelFormatError(f"{path.parent}: no config.json; this is no weights folder")
-    config = read_json(path)
+    config = find_json(path)
+    if config is None:
+        raise ModelFormatError(f"{path.parent}: no config.json; this is not a weights folder")
     own = config.get("cactus")
     if not isinstance(own, dict):
         raise ModelFormatError(
@@ -130,10 +130,9 @@ def _config(path: Path) -> dict[str, Any]:
 
 
 def _template(path: Path) -> str | None:
-    if not path.exists():
-        return None
+    text = find_bytes(path, 1 << 20)
     try:
-        return read_bytes(path, 1 << 20).decode("utf-8")
+        return None if text is None else text.decode("utf-8")
     except UnicodeDecodeError as error:
         raise ModelFormatError(f"{path}: not UTF-8: {error.reason}") from None
 

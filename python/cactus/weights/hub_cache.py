@@ -19,9 +19,10 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from cactus.errors import DownloadError
+from cactus.errors import CactusError, DownloadError
 from cactus.weights import hub
 from cactus.weights.fetch import AccessError, Fetch, check_space
+from cactus.weights.files import RegularFile, read_bytes
 from cactus.weights.hub import HubFile, Repository
 from cactus.weights.locate import Progress
 
@@ -49,9 +50,10 @@ class HubCache:
         if revision is not None and _COMMIT.fullmatch(revision):
             return revision
         try:
-            commit = (self.home / "refs" / (revision or "main")).read_text("utf-8").strip()
-        except (OSError, ValueError):
+            text = read_bytes(self.home / "refs" / (revision or "main"), 1000)
+        except CactusError:
             return None
+        commit = text.decode("utf-8", "replace").strip()
         return commit if _COMMIT.fullmatch(commit) else None
 
     def remember(self, revision: str | None, commit: str) -> None:
@@ -73,20 +75,24 @@ class HubCache:
 
     def verified(self, commit: str, file: HubFile) -> bool:
         """Whether a file that is here is what it should be; without a known SHA-256, its size."""
-        path = self.snapshot(commit) / file.name
-        size = path.stat().st_size
-        if file.size is not None and size != file.size:
+        try:
+            found = RegularFile(self.snapshot(commit) / file.name)
+        except CactusError:  # something else has its name
             return False
-        if file.sha256 is None:
-            return True
-        digest, done = hashlib.sha256(), 0
-        with path.open("rb") as reader:
-            while chunk := reader.read(1 << 20):
-                digest.update(chunk)
-                done += len(chunk)
+        try:
+            if file.size is not None and found.size != file.size:
+                return False
+            if file.sha256 is None:
+                return True
+            digest = hashlib.sha256()
+            for start in range(0, found.size, 1 << 20):
+                stop = min(found.size, start + (1 << 20))
+                digest.update(found.read(start, stop - start))
                 if self.progress is not None:
-                    self.progress(f"checking {file.name}", done, size)
-        return digest.hexdigest() == file.sha256
+                    self.progress(f"checking {file.name}", stop, found.size)
+            return digest.hexdigest() == file.sha256
+        finally:
+            found.close()
 
     def described(self, commit: str, name: str) -> HubFile:
         """A file that is here, by what its blob is called."""
@@ -125,7 +131,9 @@ class HubCache:
             return False
         if self.verified(commit, file):
             return True
-        pointer.resolve().unlink()
+        # The cache's own entries; what they lead to may be no part of it.
+        for entry in (pointer, blob):
+            entry.unlink(missing_ok=True)
         return False
 
     def _missing(self, file: HubFile) -> int:

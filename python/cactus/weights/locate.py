@@ -7,7 +7,6 @@ Nothing here opens a connection; what is missing is an error that says how to fe
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import re
 import shutil
@@ -15,8 +14,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from cactus.errors import CactusError, ModelNotFound
+from cactus.errors import CactusError, ModelFormatError, ModelNotFound
 from cactus.weights import catalog
+from cactus.weights.files import find_json, read_bytes
 
 Progress = Callable[[str, int, int], None]
 """Called with what is being done, how much of it is done, and how much there is (0: unknown)."""
@@ -57,28 +57,56 @@ def find_checkout(start: Path) -> Path | None:
     for folder in (start, *start.parents):
         project = folder / "pyproject.toml"
         if project.is_file() and (folder / "python" / "cactus").is_dir():
-            named = re.search(r'^name = "(.+)"$', project.read_text("utf-8", "replace"), re.M)
+            try:
+                text = read_bytes(project, 1 << 20).decode("utf-8", "replace")
+            except CactusError:
+                return None
+            named = re.search(r'^name = "(.+)"$', text, re.M)
             return folder if named and named[1] == "cactus" else None
     return None
 
 
 def is_weights_folder(path: Path) -> bool:
     """Whether `path` is a converted model (its tensors are not looked at)."""
-    config = _read_config(path)
-    return config is not None and "cactus" in config
+    return "cactus" in read_config(path)
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """The config.json of a folder; empty where there is none, or none that can be read."""
+    try:
+        return find_json(folder / "config.json") or {}
+    except ModelFormatError:  # whoever opens the folder says what is wrong with it
+        return {}
 
 
 def installed() -> list[Path]:
     """The weights folders on this machine; of two with one name, the one that a name means."""
-    found: dict[str, Path] = {}
+    return [folder for folder, fault in entries() if fault is None]
+
+
+def entries() -> list[tuple[Path, ModelFormatError | None]]:
+    """`installed`, and the folders among them whose config.json cannot be read, with the error."""
+    found: dict[str, tuple[Path, ModelFormatError | None]] = {}
     for root in search_roots():
         try:
-            entries = sorted(root.iterdir())
+            folders = sorted(root.iterdir())
         except OSError:
             continue
-        for entry in entries:
-            if not entry.name.startswith(".") and is_weights_folder(entry):
-                found.setdefault(entry.name, entry)
+        for folder in folders:
+            if folder.name.startswith("."):
+                continue
+            try:
+                config, fault = find_json(folder / "config.json"), None
+            except ModelFormatError as error:
+                if not folder.is_dir():  # a file, of which config.json is not part
+                    continue
+                config, fault = None, error
+            # A damaged folder does not hide a sound one of another root.
+            sound = config is not None and "cactus" in config
+            if sound and found.get(folder.name, (folder, fault))[1] is not None:
+                del found[folder.name]
+            if sound or fault is not None:
+                found.setdefault(folder.name, (folder, fault))
     return list(found.values())
 
 
@@ -134,7 +162,7 @@ def source_id(folder: Path) -> str | None:
 
 def describe(folder: Path) -> dict[str, Any]:
     """What a weights folder says of its making: the section ``cactus`` of its config.json."""
-    own = (_read_config(folder) or {}).get("cactus")
+    own = read_config(folder).get("cactus")
     return own if isinstance(own, dict) else {}
 
 
@@ -165,10 +193,16 @@ def cache_root() -> Path:
     return _user_folder("cache")
 
 
-def not_found(text: str) -> ModelNotFound:
-    """The error for a model that is not there, with the nearest names and the next step."""
+def not_found(text: str) -> CactusError:
+    """The error for a model that is not there, with the nearest names and the next step.
+
+    For the name of a folder that cannot be read it is what is wrong with that.
+    """
     shown = text if len(text) <= 120 else f"{text[:100]}… ({len(text)} characters)"
     bare = _bare_name(text)
+    for folder, fault in entries():
+        if fault is not None and bare in (folder.name, folder.name.lower()):
+            return fault
     entry = catalog.find(bare or catalog.split_file(text)[0])
     if entry is not None and not entry.runs:
         from cactus.models.base import known_architectures
@@ -220,10 +254,11 @@ def _from_path(path: Path, progress: Progress | None) -> Path:
     if path.is_dir():
         if is_weights_folder(path):
             return path
-        if (path / "config.json").is_file():
+        # Raises where config.json is there and cannot be read.
+        if find_json(path / "config.json") is not None:
             raise ModelNotFound(
-                f'"{path}" is not a converted model (its config.json has no readable "cactus" '
-                f'section); a checkpoint is converted by: cactus convert "{path}"'
+                f'"{path}" is not a converted model (its config.json has no "cactus" section); '
+                f'a checkpoint is converted by: cactus convert "{path}"'
             )
         ggufs = sorted(path.glob("*.gguf"))
         if ggufs:
@@ -274,14 +309,6 @@ def _exists(path: Path) -> bool:
         return path.exists()
     except (OSError, ValueError):  # a name too long for the file system, or with a NUL
         return False
-
-
-def _read_config(folder: Path) -> dict[str, object] | None:
-    try:
-        config = json.loads((folder / "config.json").read_bytes())
-    except (OSError, ValueError, RecursionError):
-        return None
-    return config if isinstance(config, dict) else None
 
 
 def _current_folder() -> Path | None:

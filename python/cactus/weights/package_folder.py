@@ -30,7 +30,7 @@ def fetch_package_folder(
 
     folder.mkdir(parents=True, exist_ok=True)
     with FileLock(folder.with_name(folder.name + ".lock")):
-        missing = [file for file in source.files if not (folder / file.name).exists()]
+        missing = [file for file in source.files if not (folder / file.name).is_file()]
         wanted = sorted({number for file in missing for number, _ in file.parts})
         archives = {number: source.archives[number] for number in wanted}
         need = sum(file.size for file in missing)
