@@ -12,7 +12,7 @@ from pathlib import Path
 import click
 from generated import finish_part
 
-from cactus.cli.main import COMMANDS, cactus
+from cactus.cli.commands import COMMANDS, cactus
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "cli.md"
 

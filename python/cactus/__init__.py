@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
+# Not from typing: a command imports this before it can answer Ctrl-C, and typing takes longest.
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from cactus import errors as errors
     from cactus.api import CactusModel as CactusModel
     from cactus.api import cactus_audio_embed as cactus_audio_embed

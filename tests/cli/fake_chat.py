@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import sys
 import time
+from pathlib import Path
 
+from cactus.cli import commands
 from cactus.cli import main as cli
-from cactus.cli.chat import Chat
+from cactus.cli.chat import Chat, Manner
 from cactus.errors import ContextLengthExceeded, InsufficientMemory, NativeError
 from cactus.types import Completion, Metrics, StreamEvent
 
@@ -86,6 +88,6 @@ class EchoModel:
 
 
 if __name__ == "__main__":
-    chat = Chat(EchoModel(), system=None, options={})
-    cli.cactus.invoke = lambda context: context.exit(chat.talk())
+    chat = Chat(EchoModel(), Path("/no/such/folder"), manner=Manner(history=False))
+    commands.cactus.invoke = lambda context: context.exit(chat.talk())
     sys.exit(cli.run_cli(["run"]))

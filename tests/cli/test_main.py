@@ -8,11 +8,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pexpect
 import pytest
 
 from cactus import __version__, errors
+from cactus.cli import commands
 from cactus.cli import main as cli
-from cactus.cli.main import COMMANDS, cactus, run_cli
+from cactus.cli.commands import COMMANDS, cactus
+from cactus.cli.main import run_cli
 from cactus.cli.text import megabytes, printable, whole_characters
 
 COMMAND = [sys.executable, "-m", "cactus.cli.main"]
@@ -62,6 +65,26 @@ def test_every_command_has_the_help_that_the_list_shows(run, name: str) -> None:
     assert status == 0 and out.startswith(f"Usage: cactus {name}")
 
 
+def test_names_that_other_programs_use_work(run) -> None:
+    for name, ours in commands.ALIASES.items():
+        status, out, _ = run(name, "--help")
+        assert status == 0 and out.startswith(f"Usage: cactus {ours}")
+    assert run("version") == run("-V") == run("--version")
+    assert run("help") == run("--help")
+    assert run("help", "ls") == run("list", "--help")
+
+
+@pytest.mark.parametrize("name", commands.ELSEWHERE)
+def test_what_is_not_here_gets_a_hint(run, name: str) -> None:
+    status, out, err = run(name)
+    assert (status, out) == (2, "") and err.endswith(f"'{name}'. {commands.ELSEWHERE[name]}\n")
+
+
+def test_a_question_where_a_command_is_expected_gets_a_hint(run) -> None:
+    status, _, err = run("What is a cactus?")
+    assert status == 2 and 'cactus run "What is a cactus?"' in err
+
+
 @pytest.mark.parametrize(
     ("typed", "meant"), [("rnu", "run"), ("downlaod", "download"), ("tests", "test")]
 )
@@ -72,7 +95,7 @@ def test_a_typing_mistake_in_a_command_gets_the_nearest(run, typed: str, meant: 
 
 def test_a_strange_command_is_shown_without_its_control_characters(run) -> None:
     status, _, err = run("x\x1b[2Jy")
-    assert status == 2 and "No command 'x[2Jy'" in err
+    assert status == 2 and "no command 'x[2Jy'" in err
 
 
 @pytest.mark.parametrize(
@@ -183,15 +206,38 @@ def test_a_mistake_with_closed_streams_is_a_status(tmp_path: Path) -> None:
     assert done.returncode == 1
 
 
-def test_a_terminal_that_lacks_a_character_gets_a_substitute(monkeypatch, tmp_path: Path) -> None:
+@pytest.fixture
+def cactus_named_model(tmp_path: Path) -> dict[str, str]:
+    """The environment in which `cactus list` has a cactus to print."""
     folder = tmp_path / "weights" / "m"
     folder.mkdir(parents=True)
     (folder / "config.json").write_text(
         '{"model_type": "grüße", "cactus": {"precision": "🌵"}}', "utf-8"
     )
-    settings = {**os.environ, "CACTUS_WEIGHTS": str(folder.parent), "PYTHONIOENCODING": "latin-1"}
+    return {**os.environ, "CACTUS_WEIGHTS": str(folder.parent)}
+
+
+@pytest.mark.parametrize("locale", ["C", "POSIX"])
+def test_the_c_locale_does_not_change_what_is_written(cactus_named_model, locale: str) -> None:
+    plain = {"PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "LC_ALL": locale}
+    settings = {**cactus_named_model, **plain}
     done = subprocess.run([*COMMAND, "list"], env=settings, capture_output=True, check=False)
-    assert done.returncode == 0 and b"gr\xfc\xdfe         ? " in done.stdout
+    assert done.returncode == 0 and "grüße         🌵 " in done.stdout.decode()
+
+
+def test_a_file_that_cannot_have_a_character_is_an_error(cactus_named_model) -> None:
+    settings = {**cactus_named_model, "PYTHONIOENCODING": "latin-1"}
+    done = subprocess.run([*COMMAND, "list"], env=settings, capture_output=True, check=False)
+    assert done.returncode == 1 and b"?" not in done.stdout
+    assert b"the output is latin-1, which has no '\\U0001f335'" in done.stderr
+
+
+def test_a_terminal_that_lacks_a_character_shows_its_number(cactus_named_model) -> None:
+    settings = {**cactus_named_model, "PYTHONIOENCODING": "latin-1"}
+    child = pexpect.spawn(COMMAND[0], [*COMMAND[1:], "list"], env=settings, dimensions=(24, 120))
+    shown = child.read()
+    child.wait()
+    assert child.exitstatus == 0 and b"gr\xfc\xdfe         \\U0001f335" in shown
 
 
 @pytest.mark.parametrize(
@@ -258,3 +304,41 @@ def test_progress_on_a_terminal_is_a_bar(monkeypatch) -> None:
         progress("looking", 0, 0)
         progress("downloading [bold]x", 1_000_000, 2_000_000)
     assert "downloading [bold]x" in stream.getvalue() and "1.0/2.0 MB" in stream.getvalue()
+
+
+@pytest.mark.parametrize(
+    "module", ["click", "cactus.cli.commands", "cactus.cli.list", "cactus.weights.locate"]
+)
+def test_ctrl_c_while_modules_are_imported_is_silent(module: str) -> None:
+    code = (
+        "import importlib.abc, os, signal, sys, time\n"
+        "class Interrupt(importlib.abc.MetaPathFinder):\n"
+        "    def find_spec(self, name, path, target=None):\n"
+        f"        if name == {module!r}:\n"
+        "            os.kill(os.getpid(), signal.SIGINT)\n"
+        "            time.sleep(20)\n"
+        "sys.meta_path.insert(0, Interrupt())\n"
+        "from cactus.cli.main import main\n"
+        "sys.argv[1:] = ['list']\n"
+        "main()\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=15)
+    assert (done.returncode, done.stdout, done.stderr.strip()) == (cli.INTERRUPTED, "", "")
+
+
+@pytest.mark.parametrize("level", ["loud", "10"])
+def test_a_level_that_the_log_does_not_have_is_refused(run, monkeypatch, level: str) -> None:
+    monkeypatch.setenv("CACTUS_LOG", level)
+    status, out, err = run("list")
+    assert (status, out) == (2, "")
+    assert "CACTUS_LOG must be debug, info, warning or error" in err and repr(level) in err
+
+
+def test_the_log_tells_what_was_done_and_nothing_that_was_said(tiny_model: Path) -> None:
+    settings = {**os.environ, "CACTUS_LOG": "debug", "CACTUS_CLOUD_API_KEY": "sesame"}
+    command = [*COMMAND, "run", str(tiny_model), "-q", "-p", "abracadabra", "--max-tokens", "3"]
+    done = subprocess.run(command, env=settings, capture_output=True, text=True, check=True)
+    lines = done.stderr.splitlines()
+    assert any("loaded tiny (llama, context 512" in line for line in lines)
+    assert any("answer: " in line and "3 written" in line for line in lines)
+    assert "abracadabra" not in done.stderr and "sesame" not in done.stderr

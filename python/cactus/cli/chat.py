@@ -2,59 +2,74 @@
 
 from __future__ import annotations
 
-import select
-import sys
-from collections.abc import Iterator
+import logging
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import click
-
+from cactus.cli import slash
+from cactus.cli.answer import Printer
+from cactus.cli.conversation import Conversation
 from cactus.cli.interrupt import stop_at_interrupt
+from cactus.cli.lines import LineReader, history_file
 from cactus.cli.main import INTERRUPTED
-from cactus.cli.text import note, printable, whole_characters
+from cactus.cli.text import note, printable
 from cactus.errors import CactusError, ContextLengthExceeded, ModelClosed
 
 if TYPE_CHECKING:
     from cactus.model import Model
-    from cactus.types import Completion, StreamEvent
+    from cactus.types import Completion
 
-HELP = """\
-/reset   forget the conversation
-/exit    leave (Ctrl-D, too)
-/help    this
-Ctrl-C   stop the answer; once more: leave
-Pasted text may have several lines; Enter sends it."""
+MAX_TOKENS = 512
+"""Tokens of an answer unless `max_tokens` says otherwise."""
 
-_READLINE_BOLD_PROMPT = "\001\033[1m\002> \001\033[0m\002"
+log = logging.getLogger(__name__)
 
 
+@dataclass
+class Manner:
+    """How a chat behaves, apart from what the model is asked with.
+
+    `quiet` leaves out everything but answers; `wrap` breaks lines between words on a terminal;
+    `history` keeps messages for later chats; `overflow` is what happens where the context is full:
+    "stop" says so, "roll" forgets the oldest turns and says that.
+    """
+
+    quiet: bool = False
+    wrap: bool = True
+    history: bool = True
+    overflow: str = "stop"
+
+
+@dataclass
 class Chat:
     """One conversation with a loaded model.
 
-    `options` go to `Model.stream`. The answer goes to stdout, everything else to stderr. `quiet`
-    leaves everything else out.
+    `options` go to `Model.stream`. The answer goes to stdout, everything else to stderr.
     """
 
-    def __init__(
-        self, model: Model, *, system: str | None, options: dict[str, Any], quiet: bool = False
-    ) -> None:
-        self._model = model
-        self._first = [{"role": "system", "content": system}] if system else []
-        self._messages = list(self._first)
-        self._options = options
-        self._quiet = quiet
+    model: Model
+    folder: Path
+    conversation: Conversation = field(default_factory=Conversation)
+    options: dict[str, Any] = field(default_factory=dict)
+    manner: Manner = field(default_factory=Manner)
+
+    @property
+    def name(self) -> str:
+        """The model's name."""
+        return self.model.name
 
     def answer_once(self, prompt: str) -> int:
-        """Prints one answer; the exit status."""
+        """Prints one answer; the exit status. Raises what `Model.stream` raises."""
         return INTERRUPTED if self._answer(prompt).finish_reason == "cancelled" else 0
 
     def talk(self) -> int:
         """Reads messages until the user leaves; the exit status."""
-        read = _LineReader()
+        self._read = LineReader(self._history(), slash.completions)
         interrupted = False  # by Ctrl-C, with nothing said since
         while True:
             try:
-                text = read()
+                text = self._read()
             except EOFError:
                 print()
                 return 0
@@ -63,123 +78,141 @@ class Chat:
                 if interrupted:
                     return INTERRUPTED
                 interrupted = True
-                note("Ctrl-C once more leaves; /help shows the commands.")
+                note("Ctrl-C once more leaves; /help lists the commands.")
                 continue
             interrupted = False
-            word = text.strip()
-            if word == "/exit":
+            try:
+                if text.strip() and not slash.obey(self, text):
+                    completion = self.answer(text)
+                    interrupted = completion is not None and (
+                        completion.finish_reason == "cancelled"
+                    )
+            except slash.Leave:
                 return 0
-            if word == "/reset":
-                self._messages = list(self._first)
-                self._model.reset()
-                note("The conversation is forgotten.")
-            elif word == "/help":
-                print(HELP)
-            elif word.startswith("/") and "\n" not in word and word[1:].isalpha():
-                note(f"No command {printable(word)}; /help shows them.")
-            elif word:
-                interrupted = self._try_to_answer(text)
 
-    def _try_to_answer(self, text: str) -> bool:
-        """Answers, or says why not and forgets the message; whether Ctrl-C stopped the answer."""
+    def answer(self, text: str) -> Completion | None:
+        """Answers; where that fails says why, forgets the message, and gives None."""
         try:
-            return self._answer(text).finish_reason == "cancelled"
+            return self._answer(text)
         except ContextLengthExceeded as error:
-            note(f"{str(error).rstrip('.')}. /reset starts over.")
+            note(
+                f"{str(error).rstrip('.')}. /reset starts over, "
+                "/set overflow roll forgets the oldest turns."
+                if self.conversation.turns and self.manner.overflow == "stop"
+                else str(error)
+            )
         except ModelClosed:
             raise
         except CactusError as error:
             note(str(error))
-        return False
+        return None
+
+    def forget(self) -> None:
+        """Start over; the system message stays."""
+        self.conversation.turns.clear()
+        self.model.reset()
+
+    def setting(self, name: str) -> str:
+        """What an option is set to, to be read."""
+        value = getattr(self.manner, name, self.options.get(name))
+        if name == "max_tokens" and value is None:
+            value = MAX_TOKENS
+        if value is None:
+            return "the model's own"
+        if isinstance(value, bool):
+            return "on" if value else "off"
+        return printable(str(value))
+
+    def set(self, name: str, value: Any) -> None:
+        """Change an option; None gives it its default again."""
+        if hasattr(self.manner, name):
+            setattr(self.manner, name, getattr(Manner(), name) if value is None else value)
+            self._read.history = self._history()
+        elif value is None:
+            self.options.pop(name, None)
+        else:
+            self.options[name] = value
+
+    def _history(self) -> Path | None:
+        return history_file() if self.manner.history else None
 
     def _answer(self, text: str) -> Completion:
-        messages = [*self._messages, {"role": "user", "content": text}]
-        printer = _Printer(self._quiet)
-        with (
-            self._model.stream(messages, **self._options) as stream,
-            stop_at_interrupt(self._model.stop),
-        ):
+        if self.manner.overflow == "roll":
+            self._make_room(text)
+        while True:
             try:
-                for event in stream:
-                    printer.show(event)
-            finally:
-                printer.end_line()  # a message begins a line of its own
-            completion = stream.completion
+                completion = self._stream(text)
+            except ContextLengthExceeded as error:
+                if self.manner.overflow == "stop" or not self._drop(1):
+                    raise
+                log.debug("rolled on: %d of %d tokens", error.prompt_tokens, error.limit)
+                continue
+            break
         if not completion.text:
             print(flush=True)
-        said = {"role": "assistant", "content": completion.text}
-        if completion.reasoning:
-            said["reasoning_content"] = completion.reasoning
-        self._messages = [*messages, said]
-        if not self._quiet:
-            note(_summary(completion))
+        self.conversation.add(text, completion)
+        cost = completion.metrics
+        log.info(
+            "answer: %d tokens read, %d from the cache, %d written, finished by %s",
+            cost.prefill_tokens, cost.cached_tokens, cost.decode_tokens, completion.finish_reason,
+        )  # fmt: skip
+        if not self.manner.quiet:
+            note(self._summary(completion))
         return completion
 
+    def _stream(self, text: str) -> Completion:
+        printer = Printer(quiet=self.manner.quiet, wrap=self.manner.wrap)
+        with (
+            printer,
+            self.model.stream(self.conversation.messages(text), **self.options) as stream,
+            stop_at_interrupt(self.model.stop),
+        ):
+            for event in stream:
+                printer.show(event)
+            completion: Completion = stream.completion
+        return completion
 
-class _Printer:
-    """Prints one answer as it comes: text to stdout, what is thought before it dimmed to stderr."""
+    def _make_room(self, text: str) -> None:
+        """Forget the oldest turns where the next answer might not fit; half at once.
 
-    def __init__(self, quiet: bool) -> None:
-        self._quiet = quiet
-        self._inside = ""  # "text" or "reasoning": of which a line has begun and not ended
-
-    def show(self, event: StreamEvent) -> None:
-        shown = printable(event.text)
-        if not shown or (event.kind == "reasoning" and self._quiet):
+        Each time the beginning changes, all that is left is read again, so it changes seldom.
+        """
+        limit = self.model.context_length
+        room = min(self.options.get("max_tokens", MAX_TOKENS), limit // 4)
+        sizes = [self._tokens(q) + self._tokens(a["content"]) for q, a in self.conversation.turns]
+        needed = self._tokens(self.conversation.system or "") + self._tokens(text) + room
+        if sum(sizes) + needed <= limit:
             return
-        if self._inside == "reasoning" and event.kind == "text":
-            click.echo("\n", err=True)
-        if event.kind == "reasoning":
-            click.secho(shown, dim=True, nl=False, err=True)
-        else:
-            sys.stdout.write(shown)
-            sys.stdout.flush()
-        self._inside = "" if shown.endswith("\n") else event.kind
+        kept = list(sizes)
+        while kept and sum(kept) + needed > limit // 2:
+            kept.pop(0)
+        self._drop(len(sizes) - len(kept))
 
-    def end_line(self) -> None:
-        if self._inside == "text":
-            print(flush=True)
-        elif self._inside:
-            click.echo(err=True)
-        self._inside = ""
+    def _tokens(self, text: str) -> int:
+        """Tokens of a message, with a few for the markup around it."""
+        return len(self.model.tokenize(text)) + 8
 
+    def _drop(self, count: int) -> bool:
+        """Forget the oldest turns and say so; False if there is none."""
+        count = min(count, len(self.conversation.turns))
+        if not count:
+            return False
+        del self.conversation.turns[:count]
+        turns = "turn is" if count == 1 else f"{count} turns are"
+        note(f"The context is full: the oldest {turns} forgotten.")
+        return True
 
-def _summary(completion: Completion) -> str:
-    cost = completion.metrics
-    said = (
-        f"{cost.decode_tokens} tokens, {cost.decode_tps:.1f} tok/s, "
-        f"first token after {cost.time_to_first_token_ms:.0f} ms"
-    )
-    if completion.finish_reason == "cancelled":
-        return f"stopped; {said}"
-    if completion.finish_reason == "length":
-        return f"{said}; cut at --max-tokens or the end of the context"
-    return said
-
-
-class _LineReader:
-    """Reads one message; lines that are pasted together are one message."""
-
-    def __init__(self) -> None:
-        self._prompt = "> "
-        try:
-            import readline
-        except ImportError:  # a Python without it: no editing, the same reading
-            return
-        # With bracketed paste GNU readline takes a pasted text as one line, newlines and all;
-        # libedit does not know it, there `_pasted_lines` joins the lines.
-        if "libedit" not in (readline.__doc__ or ""):
-            readline.parse_and_bind("set enable-bracketed-paste on")
-            if sys.stdout.isatty():
-                self._prompt = _READLINE_BOLD_PROMPT
-
-    def __call__(self) -> str:
-        return whole_characters("\n".join([input(self._prompt), *self._pasted_lines()]))
-
-    def _pasted_lines(self) -> Iterator[str]:
-        # Nobody types the next line within a fiftieth of a second of the last.
-        while select.select([sys.stdin], [], [], 0.02)[0]:
-            try:
-                yield input()
-            except EOFError:
-                return
+    def _summary(self, completion: Completion) -> str:
+        cost = completion.metrics
+        said = (
+            f"{cost.decode_tokens} tokens, {cost.decode_tps:.1f} tok/s, "
+            f"first token after {cost.time_to_first_token_ms:.0f} ms"
+        )
+        if completion.finish_reason == "cancelled":
+            return f"stopped; {said}"
+        if completion.finish_reason == "length":
+            most = self.options.get("max_tokens", MAX_TOKENS)
+            if cost.decode_tokens >= most:
+                return f"{said}; cut at --max-tokens {most}"
+            return f"{said}; cut at the end of the context ({self.model.context_length} tokens)"
+        return said

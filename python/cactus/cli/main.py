@@ -1,99 +1,55 @@
-"""The ``cactus`` command: one file per sub-command, imported when it is called."""
+"""The ``cactus`` command as a process: signals, streams, the log, the exit status.
+
+Nothing slow is imported above `main`, so that Ctrl-C is answered properly from the start.
+"""
 
 from __future__ import annotations
 
 import os
+import signal
 import sys
-from collections.abc import Sequence
-from difflib import get_close_matches
-from importlib import import_module
 
-import click
-
-from cactus.cli.text import printable
-
-# Name, module and help, so that `cactus --help` imports none of the commands.
-COMMANDS = {
-    "run": ("cactus.cli.run", "Chat with a model."),
-    "transcribe": ("cactus.cli.transcribe", "Write down what is said in recordings."),
-    "download": ("cactus.cli.download", "Fetch a model and convert it."),
-    "convert": ("cactus.cli.convert", "Convert a GGUF file or a Hugging Face folder."),
-    "list": ("cactus.cli.list", "List the models on this machine."),
-    "bench": ("cactus.cli.bench", "Measure the speed of a model."),
-    "eval": ("cactus.cli.eval", "Measure the quality of a model on a text."),
-    "build": ("cactus.cli.build", "Build the native library for this machine."),
-    "test": ("cactus.cli.test", "Run the test suite of a checkout."),
-    "clean": ("cactus.cli.clean", "Delete build output, caches and models."),
-}
+TYPE_CHECKING = False  # without typing, which takes longer to import than all of this
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 INTERRUPTED = 130
 """Exit status after Ctrl-C, as shells have it: 128 + SIGINT."""
 PIPE_CLOSED = 141
 """Exit status when the reader of our output has gone: 128 + SIGPIPE."""
+COMPLETE = "_CACTUS_COMPLETE"
+"""The environment variable by which a shell asks for completions, as click names it."""
+LOG_LEVELS = ("debug", "info", "warning", "error")
+"""What CACTUS_LOG may be."""
 
 
-class LazyGroup(click.Group):
-    """A group that knows its commands' names and help before it imports them."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(COMMANDS)
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name not in COMMANDS:
-            return None
-        command = import_module(COMMANDS[cmd_name][0]).command
-        assert isinstance(command, click.Command)
-        return command
-
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        with formatter.section("Commands"):
-            formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
-
-    def resolve_command(
-        self, ctx: click.Context, args: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
-        if args and args[0] not in COMMANDS and not args[0].startswith("-"):
-            close = get_close_matches(args[0], COMMANDS, n=1)
-            advice = f"Did you mean '{close[0]}'?" if close else "'cactus --help' lists them."
-            raise click.UsageError(f"No command '{printable(args[0])}'. {advice}", ctx)
-        return super().resolve_command(ctx, args)
-
-
-def _print_version(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
-    if wanted and not ctx.resilient_parsing:
-        from cactus import __version__
-
-        click.echo(f"cactus {__version__}")
-        ctx.exit()
-
-
-@click.group(
-    cls=LazyGroup,
-    invoke_without_command=True,
-    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
-)
-@click.option(
-    "--version",
-    is_flag=True,
-    expose_value=False,
-    is_eager=True,
-    callback=_print_version,
-    help="Show the version and exit.",
-)
-@click.pass_context
-def cactus(ctx: click.Context) -> None:
-    """Run language and speech models on this machine.
-
-    Start with: cactus run
-    """
-    if ctx.invoked_subcommand is None:
-        click.echo(ctx.get_help())
+def main() -> None:
+    """The console script."""
+    # While modules are imported, and again at the end, there is nothing to clean up:
+    # an exception in the middle of either would only print a traceback.
+    quiet = signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    if quiet:
+        signal.signal(signal.SIGINT, lambda *_: os._exit(INTERRUPTED))
+    status = run_cli(sys.argv[1:])
+    if quiet:
+        signal.signal(signal.SIGINT, lambda *_: os._exit(status))
+    sys.exit(status)
 
 
 def run_cli(arguments: Sequence[str]) -> int:
     """Runs one command line and returns its exit status; a user's mistake is one line, no trace."""
-    _prepare()
+    import click
+
+    from cactus.cli.commands import cactus
+    from cactus.cli.text import printable
+
+    if COMPLETE in os.environ:
+        from click.shell_completion import shell_complete
+
+        return shell_complete(cactus, {}, "cactus", COMPLETE, os.environ[COMPLETE])
     try:
+        _prepare_streams()
+        _start_log()
         # Not cactus.main(), which ends the process itself and takes a closed pipe for an error.
         with cactus.make_context("cactus", list(arguments)) as context:
             cactus.invoke(context)
@@ -107,6 +63,9 @@ def run_cli(arguments: Sequence[str]) -> int:
     except (KeyboardInterrupt, click.Abort):
         click.echo("", err=True)
         return INTERRUPTED
+    except UnicodeEncodeError as error:
+        click.echo(f"cactus: {_encoding_error(error)}", err=True)
+        return 1
     except BrokenPipeError:
         _silence_stdout()
         return PIPE_CLOSED
@@ -117,9 +76,10 @@ def run_cli(arguments: Sequence[str]) -> int:
         return 1
 
 
-def main() -> None:
-    """The console script."""
-    sys.exit(run_cli(sys.argv[1:]))
+def interrupts_raise() -> None:
+    """From here on Ctrl-C raises KeyboardInterrupt, where it ended the process at once."""
+    if getattr(signal.getsignal(signal.SIGINT), "__module__", None) == __name__:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def _is_expected(error: Exception) -> bool:
@@ -128,21 +88,57 @@ def _is_expected(error: Exception) -> bool:
     return isinstance(error, (CactusError, OSError, MemoryError))
 
 
-def _prepare() -> None:
+def _prepare_streams() -> None:
     # A stream that the shell has closed (>&-) is None; opened in this order each gets its own
     # number back, so that no file of ours becomes the output of a program that we start.
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:
             setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115
-    # A terminal whose encoding lacks a character shows a substitute; that is no reason to stop.
-    for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):
-            stream.reconfigure(errors="replace")
-    if os.environ.get("CACTUS_LOG"):
-        import logging
+    for stream in (sys.stdin, sys.stdout, sys.stderr):
+        if not hasattr(stream, "reconfigure"):
+            continue
+        # The C locale asks for ASCII because nothing was chosen; everything reads UTF-8.
+        encoding = "utf-8" if _is_ascii(stream.encoding) else stream.encoding
+        # A terminal that lacks a character shows its number, and so do messages. A file or a pipe
+        # gets what was meant, names of files with any bytes among it, or there is an error.
+        exact = stream is sys.stdin or (stream is sys.stdout and not stream.isatty())
+        stream.reconfigure(
+            encoding=encoding, errors="surrogateescape" if exact else "backslashreplace"
+        )
 
-        level = logging.getLevelName(os.environ["CACTUS_LOG"].upper())
-        logging.basicConfig(level=level if isinstance(level, int) else logging.INFO)
+
+def _is_ascii(encoding: str) -> bool:
+    import codecs
+
+    return codecs.lookup(encoding).name == "ascii"
+
+
+def _start_log() -> None:
+    """CACTUS_LOG: lines of our own on stderr, and of nobody else's, which might show a key."""
+    wanted = os.environ.get("CACTUS_LOG")
+    if not wanted:
+        return
+    import click
+
+    if wanted.lower() not in LOG_LEVELS:
+        raise click.UsageError(
+            f"CACTUS_LOG must be debug, info, warning or error; got {wanted!r:.40}."
+        )
+    import logging
+
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    log = logging.getLogger("cactus")
+    log.handlers[:] = [handler]
+    log.setLevel(wanted.upper())
+
+
+def _encoding_error(error: UnicodeEncodeError) -> str:
+    character = error.object[error.start]
+    return (
+        f"the output is {error.encoding}, which has no {character!a}; "
+        "PYTHONIOENCODING=utf-8 or LC_ALL=C.UTF-8 makes it UTF-8"
+    )
 
 
 def _silence_stdout() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from threading import Lock, Timer
 
 from cactus.cli.text import megabytes, printable
 from cactus.weights.locate import Progress
@@ -37,6 +38,40 @@ def show_status() -> Iterator[Callable[[str], None]]:
         yield show
     finally:
         show("")
+
+
+class Late:
+    """A line at the foot of the terminal, shown only where the wait for `clear` is long."""
+
+    def __init__(self, text: str, *, quiet: bool = False, seconds: float = 0.3) -> None:
+        self._text = printable(text)
+        self._lock = Lock()
+        self._cleared = self._shown = False
+        self._timer = Timer(seconds, self._show)
+        self._timer.daemon = True
+        self._wanted = not quiet and sys.stderr.isatty()
+
+    def __enter__(self) -> Late:
+        if self._wanted:
+            self._timer.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.clear()
+
+    def clear(self) -> None:
+        """Take it away; it does not come again."""
+        with self._lock:
+            self._timer.cancel()
+            if self._shown and not self._cleared:
+                print("\r\x1b[K", end="", file=sys.stderr, flush=True)
+            self._cleared = True
+
+    def _show(self) -> None:
+        with self._lock:
+            if not self._cleared:
+                self._shown = True
+                print(f"\r\x1b[K{self._text}", end="", file=sys.stderr, flush=True)
 
 
 @contextmanager

@@ -1,19 +1,32 @@
-"""``cactus run``: a chat, or one answer with --prompt."""
+"""``cactus run``: a chat, or one answer to a prompt."""
 
 from __future__ import annotations
 
-import sys
+import logging
+import os
+import time
+from pathlib import Path
 from typing import Any
 
 import click
 
+from cactus.cli.complete import complete_model
 from cactus.cli.options import activations_option, kv_option, threads_option
-from cactus.cli.text import printable, whole_characters
+from cactus.cli.text import note, printable, whole_characters
 from cactus.weights.catalog import STARTER
+
+log = logging.getLogger(__name__)
+
+SETTINGS = (
+    "temperature", "top_p", "top_k", "min_p", "repetition_penalty", "seed", "max_tokens", "stop",
+    "thinking", "overflow", "wrap", "history", "quiet",
+)  # fmt: skip
+"""The options that /set changes in a chat."""
 
 
 @click.command("run", short_help="Chat with a model.")
-@click.argument("model", default=STARTER.name)
+@click.argument("model", required=False, shell_complete=complete_model)
+@click.argument("words", nargs=-1, metavar="[PROMPT]...")
 @click.option("--prompt", "-p", help="Print one answer and leave; '-' reads it from stdin.")
 @click.option("--system", "-s", help="What the model is told before the conversation.")
 @click.option(
@@ -50,15 +63,32 @@ from cactus.weights.catalog import STARTER
 )
 @threads_option
 @click.option("--context", type=click.IntRange(1), metavar="N", help="Tokens to remember at most.")
+@click.option(
+    "--context-overflow",
+    "overflow",
+    type=click.Choice(["stop", "roll"]),
+    default="stop",
+    show_default=True,
+    help="Where a chat fills the context: stop says so, roll forgets the oldest turns.",
+)
 @kv_option
 @activations_option
 @click.option("--offline", is_flag=True, help="Open no connection; the model must be here.")
 @click.option("--quiet", "-q", is_flag=True, help="Print the answers only, no thoughts or speeds.")
+@click.option(
+    "--wrap/--no-wrap", default=True, help="Break lines between words on a terminal.  [default: on]"
+)
+@click.option(
+    "--history/--no-history",
+    default=lambda: not os.environ.get("CACTUS_NO_HISTORY"),
+    help="Keep messages for the next chats, readable by you only.  [default: on]",
+)
 @click.pass_context
 def command(
     ctx: click.Context,
     /,
-    model: str,
+    model: str | None,
+    words: tuple[str, ...],
     prompt: str | None,
     system: str | None,
     threads: int | None,
@@ -67,37 +97,76 @@ def command(
     activations: str,
     offline: bool,
     quiet: bool,
+    wrap: bool,
+    history: bool,
+    overflow: str,
     **options: Any,
 ) -> None:
     """Chat with MODEL: a name, a Hugging Face id, a folder or a .gguf file.
 
-    Without MODEL it is the starter model, which is fetched the first time. In the chat, Ctrl-C
-    stops an answer and a second Ctrl-C leaves; /help shows the commands. Text that is piped in is
-    answered once.
-    """
-    from cactus.cli.chat import Chat
-    from cactus.cli.models import find_or_fetch
+    Without MODEL it is the starter model, which is fetched the first time. With a PROMPT, or
+    --prompt, or text that is piped in, there is one answer; piped text stands before the prompt.
 
-    folder = find_or_fetch(model, offline=offline)
-    if prompt == "-" or (prompt is None and not sys.stdin.isatty()):
-        prompt = sys.stdin.read()
-    if prompt is not None and not prompt.strip():
-        raise click.UsageError("The prompt is empty.")
+    \b
+    cactus run                                  chat
+    cactus run "What is a cactus?"              one answer of the starter model
+    cactus run MODEL "What is a cactus?"        one answer of MODEL
+    cactus run -p "Sum this up." < notes.txt    one answer about a text
+
+    In the chat, Ctrl-C stops an answer and a second Ctrl-C leaves; /help lists the commands.
+    """
+    from cactus.cli.models import find_or_fetch
+    from cactus.cli.prompt import prompt_of
+
+    if model is not None and not words and _is_a_prompt(model):
+        words, model = (model,), None
+    folder = find_or_fetch(model or STARTER.name, offline=offline)
+    asked = prompt_of(words, prompt)
     # What was not given keeps the default of the library.
     chosen = {name: value for name, value in options.items() if value not in (None, ())}
     if "stop" in chosen:
         chosen["stop"] = list(chosen["stop"])
 
-    from cactus.engine import load_engine
-    from cactus.model import Model
+    from cactus.cli.progress import Late
 
-    # Not Model(folder), which takes a speech model, too.
-    engine = load_engine(
-        folder, threads=threads, context=context, kv=kv, activations=activations, preload=True
-    )
+    with Late(f"loading {folder.name} ...", quiet=quiet):
+        from cactus.cli.chat import Chat, Manner
+        from cactus.cli.conversation import Conversation
+        from cactus.engine import load_engine
+        from cactus.model import Model
+
+        began = time.perf_counter()
+        # Not Model(folder), which takes a speech model, too.
+        engine = load_engine(
+            folder, threads=threads, context=context, kv=kv, activations=activations, preload=True
+        )
+    log.info(
+        "loaded %s (%s, context %d, %s threads) in %.2f s",
+        engine.name, engine.architecture, engine.context_length, threads or "default",
+        time.perf_counter() - began,
+    )  # fmt: skip
     with Model.from_engine(engine) as loaded:
-        chat = Chat(loaded, system=system and whole_characters(system), options=chosen, quiet=quiet)
-        if prompt is not None:
-            ctx.exit(chat.answer_once(whole_characters(prompt)))
-        click.echo(f"{printable(loaded.name)}  (/help for help, Ctrl-C stops an answer)")
+        chat = Chat(
+            loaded,
+            Path(folder),
+            Conversation(system and whole_characters(system)),
+            chosen,
+            Manner(quiet, wrap, history, overflow),
+        )
+        if asked is not None:
+            ctx.exit(chat.answer_once(asked))
+        if not quiet:
+            note(f"{printable(loaded.name)}: /help lists the commands, Ctrl-C stops an answer")
         ctx.exit(chat.talk())
+
+
+def _is_a_prompt(text: str) -> bool:
+    """Whether the only argument is a question and not a model: it has spaces and names nothing."""
+    from cactus.weights import locate
+
+    return (
+        len(text.split()) > 1
+        and not Path(text).expanduser().exists()
+        and not locate.is_path(text)
+        and locate.find_named(text) is None
+    )

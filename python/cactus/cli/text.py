@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import sys
+import textwrap
+
 import click
 
 # C0 and C1 controls except newline and tab: they move the cursor, change colours, or make the
@@ -34,5 +38,15 @@ def complain(text: str) -> None:
 
 
 def note(text: str) -> None:
-    """A line that is no part of the result, dimmed and on stderr."""
-    click.secho(f"[{printable(text)}]", dim=True, err=True)
+    """A line that is not part of the result, dimmed and on stderr; a terminal gets whole words."""
+    shown = f"[{printable(text)}]"
+    if sys.stderr.isatty():
+        shown = textwrap.fill(shown, _columns(), break_long_words=False, break_on_hyphens=False)
+    click.secho(shown, dim=True, err=True)
+
+
+def _columns() -> int:
+    try:
+        return os.get_terminal_size(sys.stderr.fileno()).columns or 80
+    except OSError:
+        return 80

@@ -1,0 +1,73 @@
+"""An answer on its way to the screen."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import IO, TYPE_CHECKING, Any
+
+import click
+
+from cactus.cli.progress import Late
+from cactus.cli.text import printable
+from cactus.cli.wrap import WordWrap
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+    from cactus.types import StreamEvent
+
+
+class Printer:
+    """Prints one answer as it comes: text to stdout, what is thought before it dimmed to stderr.
+
+    A context manager: until the first token comes a terminal shows that the prompt is read, and at
+    the end the line that has begun is ended.
+    """
+
+    def __init__(self, *, quiet: bool, wrap: bool) -> None:
+        self._quiet = quiet
+        self._inside = ""  # "text" or "reasoning": of which a line has begun and not ended
+        self._text = _wrapping(sys.stdout) if wrap else None
+        self._thoughts = _wrapping(sys.stderr) if wrap else None
+        self._waiting = Late("reading ...", quiet=quiet or not sys.stdout.isatty())
+
+    def __enter__(self) -> Self:
+        self._waiting.__enter__()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._waiting.clear()
+        if self._inside == "text":
+            print(flush=True)
+        elif self._inside:
+            click.echo(err=True)
+
+    def show(self, event: StreamEvent) -> None:
+        """Print the text of an event."""
+        shown = printable(event.text)
+        if not shown or (event.kind == "reasoning" and self._quiet):
+            return
+        self._waiting.clear()
+        if self._inside == "reasoning" and event.kind == "text":
+            click.echo("\n", err=True)
+        if event.kind == "reasoning":
+            thought = self._thoughts.feed(shown) if self._thoughts else shown
+            click.secho(thought, dim=True, nl=False, err=True)
+        else:
+            sys.stdout.write(self._text.feed(shown) if self._text else shown)
+            sys.stdout.flush()
+        self._inside = "" if shown.endswith("\n") else event.kind
+
+
+def _wrapping(stream: IO[Any]) -> WordWrap | None:
+    if not stream.isatty() or os.environ.get("TERM") == "dumb":
+        return None
+
+    def columns() -> int:
+        try:
+            return os.get_terminal_size(stream.fileno()).columns or 80
+        except OSError:
+            return 80
+
+    return WordWrap(columns)

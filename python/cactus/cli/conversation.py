@@ -1,0 +1,75 @@
+"""What was said in a chat: taking turns back, forgetting the oldest, keeping it in a file."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cactus.errors import InvalidRequest
+
+if TYPE_CHECKING:
+    from cactus.types import Completion
+
+FILE_LIMIT = 64 << 20
+"""Bytes of a saved conversation that are read at most."""
+ROLES = ("system", "user", "assistant")
+
+Message = dict[str, Any]
+
+
+class Conversation:
+    """A system message, if there is one, and turns: what was asked and what was answered."""
+
+    def __init__(self, system: str | None = None) -> None:
+        self.system = system
+        self.turns: list[tuple[str, Message]] = []
+
+    def messages(self, *more: str) -> list[Message]:
+        """All messages as a model takes them, `more` being what is asked next."""
+        told: list[Message] = []
+        if self.system:
+            told.append({"role": "system", "content": self.system})
+        for question, answer in self.turns:
+            told += [{"role": "user", "content": question}, answer]
+        return told + [{"role": "user", "content": text} for text in more]
+
+    def add(self, question: str, completion: Completion) -> None:
+        """Append a turn."""
+        answer: Message = {"role": "assistant", "content": completion.text}
+        if completion.reasoning:
+            answer["reasoning_content"] = completion.reasoning
+        self.turns.append((question, answer))
+
+    def save(self, file: Path, model: str) -> None:
+        """Write it as JSON. Raises OSError; FileExistsError rather than replace a file."""
+        with file.open("x", encoding="utf-8") as out:
+            json.dump({"model": model, "messages": self.messages()}, out, ensure_ascii=False)
+            out.write("\n")
+
+    @classmethod
+    def load(cls, file: Path) -> Conversation:
+        """What `save` wrote. Raises OSError, and InvalidRequest where it is something else."""
+        with file.open("rb") as opened:
+            data = opened.read(FILE_LIMIT + 1)
+        try:
+            if len(data) > FILE_LIMIT:
+                raise ValueError(f"larger than {FILE_LIMIT >> 20} MB")
+            return cls._of(json.loads(data)["messages"])
+        except (ValueError, KeyError, TypeError) as error:
+            raise InvalidRequest(f"{file} is not a conversation of /save: {error}") from None
+
+    @classmethod
+    def _of(cls, messages: Sequence[Message]) -> Conversation:
+        for number, message in enumerate(messages):
+            if message["role"] not in ROLES or not isinstance(message["content"], str):
+                raise ValueError(f"message {number} is not text of {', '.join(ROLES)}")
+        first = bool(messages) and messages[0]["role"] == "system"
+        made = cls(messages[0]["content"] if first else None)
+        rest = list(messages[first:])
+        roles = [message["role"] for message in rest]
+        if roles != ["user", "assistant"] * (len(rest) // 2):
+            raise ValueError("user and assistant do not take turns")
+        made.turns = [(rest[n]["content"], rest[n + 1]) for n in range(0, len(rest), 2)]
+        return made

@@ -1,0 +1,94 @@
+"""``cactus show``: what a model is, from the files of its folder."""
+
+from __future__ import annotations
+
+import json
+from math import prod
+from pathlib import Path
+from typing import Any
+
+import click
+
+from cactus.cli.complete import complete_installed
+from cactus.cli.options import json_option
+from cactus.cli.text import megabytes, printable
+
+SAMPLING = ("temperature", "top_p", "top_k", "min_p", "repetition_penalty")
+
+
+@click.command("show", short_help="Show what a model is.")
+@click.argument("model", shell_complete=complete_installed)
+@click.option("--template", is_flag=True, help="Print the chat template instead.")
+@json_option
+def command(model: str, template: bool, as_json: bool) -> None:
+    """Show what MODEL is: architecture, size, precision, context, where it came from."""
+    from cactus.weights import locate
+
+    told = describe(locate.resolve(model))
+    if template:
+        click.echo(printable(told["template"] or ""))
+    elif as_json:
+        click.echo(json.dumps(told, indent=2, ensure_ascii=False))
+    else:
+        click.echo(render(told))
+
+
+def describe(folder: Path) -> dict[str, Any]:
+    """Facts about a weights folder, for JSON; what its files do not say is None."""
+    from cactus.weights import locate
+    from cactus.weights.folder import WeightsFolder
+
+    with WeightsFolder.open(folder) as weights:
+        config = weights.config
+        own = locate.describe(folder)
+        return {
+            "name": folder.name,
+            "architecture": config.get("model_type"),
+            "parameters": sum(prod(tensor.shape) for tensor in weights.tensors.values()),
+            "precision": own.get("precision"),
+            "bytes": weights.nbytes,
+            "context": config.get("max_position_embeddings"),
+            "vocabulary": config.get("vocab_size"),
+            "layers": config.get("num_hidden_layers"),
+            "hidden_size": config.get("hidden_size"),
+            "sampling": _sampling(folder),
+            "license": own.get("license"),
+            "source": locate.source_id(folder),
+            "path": str(folder),
+            "template": weights.chat_template,
+        }
+
+
+def render(told: dict[str, Any]) -> str:
+    """The facts as lines for people."""
+    parameters, size = told["parameters"], told["bytes"]
+    rows = {
+        "architecture": told["architecture"],
+        "parameters": f"{parameters / 1e6:,.0f} M",
+        "precision": f"{told['precision']}, {8 * size / parameters:.2f} bits a weight",
+        "size": megabytes(size),
+        "context": told["context"] and f"{told['context']:,} tokens",
+        "vocabulary": told["vocabulary"] and f"{told['vocabulary']:,} tokens",
+        "layers": told["layers"] and f"{told['layers']}, {told['hidden_size']} wide",
+        "chat template": f"{len(told['template']):,} characters" if told["template"] else "none",
+        "sampling": ", ".join(f"{n} {v}" for n, v in told["sampling"].items()) or "greedy",
+        "license": told["license"],
+        "source": told["source"],
+        "path": told["path"],
+    }
+    lines = [printable(told["name"])]
+    lines += [f"  {name.ljust(15)}{printable(str(v))}" for name, v in rows.items() if v is not None]
+    return "\n".join(lines)
+
+
+def _sampling(folder: Path) -> dict[str, Any]:
+    """What the model's makers sample with, from its generation_config.json."""
+    from cactus.weights.files import read_json
+
+    file = folder / "generation_config.json"
+    if not file.is_file():
+        return {}
+    chosen = read_json(file)
+    if chosen.get("do_sample") is False:
+        return {}
+    return {name: chosen[name] for name in SAMPLING if chosen.get(name) is not None}

@@ -1,0 +1,255 @@
+"""The commands of a chat, which begin with a slash."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from cactus.cli.text import note, printable, whole_characters
+from cactus.errors import InvalidRequest
+
+if TYPE_CHECKING:
+    from cactus.cli.chat import Chat
+
+
+@dataclass(frozen=True)
+class Slash:
+    """A command: how it is written, what it does, and the function that gets what stands behind."""
+
+    usage: str
+    help: str
+    run: Callable[[Chat, str], None]
+
+
+class Leave(Exception):
+    """Raised by the command that ends the chat."""
+
+
+def obey(chat: Chat, line: str) -> bool:
+    """Does what a line says; False if it is not a command but a message."""
+    if "\n" in line.strip() or not line.startswith("/"):
+        return False
+    name, _, rest = line[1:].strip().partition(" ")
+    if name != "?" and not name.isalpha():  # a path, a comment, a regular expression
+        return False
+    command = COMMANDS.get(ALIASES.get(name, name))
+    if command is None:
+        close = get_close_matches(name, [*COMMANDS, *ALIASES], n=1)
+        advice = f"did you mean /{close[0]}? " if close else ""
+        note(f"There is no command /{printable(name)}: {advice}/help lists the commands.")
+        return True
+    try:
+        command.run(chat, rest.strip())
+    except (InvalidRequest, OSError) as error:
+        note(str(error))
+    except click.BadParameter as error:
+        note(f"/{name} {printable(rest.strip())}: {error.message}")
+    return True
+
+
+def completions(text: str) -> Sequence[str]:
+    """What Tab offers for the beginning of a line."""
+    if text.startswith("/set "):
+        start = text.removeprefix("/set ")
+        return [f"/set {name} " for name in _settings() if name.startswith(start)]
+    if text.startswith("/show "):
+        return [f"/show {what}" for what in SHOWN if what.startswith(text.removeprefix("/show "))]
+    if text.startswith(("/save ", "/load ")):
+        return _paths(text[:6], text[6:])
+    return [f"/{name}" for name in COMMANDS if f"/{name}".startswith(text)] if text else []
+
+
+def _paths(command: str, start: str) -> list[str]:
+    path = Path(start).expanduser()
+    folder = path if start.endswith("/") else path.parent
+    try:
+        entries = sorted(folder.iterdir())
+    except OSError:
+        return []
+    return [
+        f"{command}{entry}{'/' if entry.is_dir() else ''}"
+        for entry in entries
+        if str(entry).startswith(str(path)) and not entry.name.startswith(".")
+    ]
+
+
+def _leave(chat: Chat, rest: str) -> None:
+    raise Leave
+
+
+def _help(chat: Chat, rest: str) -> None:
+    width = max(len(command.usage) for command in COMMANDS.values()) + 2
+    lines = [f"{command.usage.ljust(width)}{command.help}" for command in COMMANDS.values()]
+    print("\n".join([*lines, *KEYS]))
+
+
+KEYS = (
+    "",
+    'Several lines: paste them, put them between """ and """, or end a line with \\.',
+    "Ctrl-C stops an answer; once more leaves. Up and down: earlier messages. Tab completes.",
+)
+
+
+def _reset(chat: Chat, rest: str) -> None:
+    chat.forget()
+    note("The conversation is forgotten.")
+
+
+def _undo(chat: Chat, rest: str) -> None:
+    if not chat.conversation.turns:
+        note("There is nothing to take back.")
+        return
+    question, _ = chat.conversation.turns.pop()
+    note(f"Taken back: {_short(question)}")
+
+
+def _retry(chat: Chat, rest: str) -> None:
+    if not chat.conversation.turns:
+        note("There is nothing to ask again.")
+        return
+    question, answer = chat.conversation.turns.pop()
+    if not chat.answer(question):
+        chat.conversation.turns.append((question, answer))
+
+
+def _system(chat: Chat, rest: str) -> None:
+    if not rest:
+        print(printable(chat.conversation.system or "No system message. /system TEXT sets one."))
+        return
+    chat.conversation.system = None if rest in ('""', "none") else whole_characters(rest.strip('"'))
+    note("The system message is set." if chat.conversation.system else "No system message now.")
+
+
+def _think(chat: Chat, rest: str) -> None:
+    _set(chat, f"thinking {rest or 'on'}")
+
+
+def _set(chat: Chat, rest: str) -> None:
+    name, _, value = rest.removeprefix("parameter ").strip().partition(" ")
+    if not name:
+        width = max(map(len, _settings())) + 2
+        print("\n".join(f"{n.ljust(width)}{chat.setting(n)}" for n in _settings()))
+        return
+    name, value = _as_ours(name.replace("-", "_"), value.strip())
+    if name == "system":
+        _system(chat, value)
+        return
+    settings = _settings()
+    if name not in settings:
+        close = get_close_matches(name, settings, n=1)
+        advice = f"did you mean {close[0]}?" if close else f"there are {', '.join(settings)}"
+        raise InvalidRequest(f"there is no setting {name!r:.60}: {advice}")
+    option = settings[name]
+    if not value:
+        print(f"{name}  {chat.setting(name)}")
+    elif value == "default":
+        chat.set(name, None)
+        note(f"{name}: {chat.setting(name)}")
+    else:
+        chosen: Any = option.type.convert(value, None, None)
+        chat.set(name, [chosen] if option.multiple else chosen)
+        note(f"{name}: {chat.setting(name)}")
+
+
+def _as_ours(name: str, value: str) -> tuple[str, str]:
+    """The setting that is meant where another program's name for it is given."""
+    switches = {
+        "history": ("history", "on"), "nohistory": ("history", "off"),
+        "wordwrap": ("wrap", "on"), "nowordwrap": ("wrap", "off"),
+        "quiet": ("quiet", "on"), "verbose": ("quiet", "off"),
+        "think": ("thinking", "on"), "nothink": ("thinking", "off"),
+    }  # fmt: skip
+    if name in switches and not value:
+        return switches[name]
+    names = {
+        "num_predict": "max_tokens", "repeat_penalty": "repetition_penalty", "think": "thinking",
+        "wordwrap": "wrap", "context_overflow": "overflow",
+    }  # fmt: skip
+    return names.get(name, name), value
+
+
+def _settings() -> dict[str, click.Option]:
+    """The options of ``cactus run`` that can be changed in a chat, by their names here."""
+    from cactus.cli.run import SETTINGS, command
+
+    options = {str(p.name): p for p in command.params if isinstance(p, click.Option)}
+    return {name: options[name] for name in SETTINGS}
+
+
+SHOWN = ("info", "parameters", "system", "template", "license")
+
+
+def _show(chat: Chat, rest: str) -> None:
+    from cactus.cli.show import describe, render
+
+    what = rest or "info"
+    if what == "system":
+        _system(chat, "")
+    elif what == "parameters":
+        _set(chat, "")
+    elif what in SHOWN:
+        told = describe(chat.folder)
+        if what == "info":
+            print(render(told))
+        else:
+            print(printable(str(told.get(what) or f"The model's folder has no {what}.")))
+    else:
+        raise InvalidRequest(f"there is no /show {what!r:.60}; there are {', '.join(SHOWN)}")
+
+
+def _save(chat: Chat, rest: str) -> None:
+    if not rest:
+        raise InvalidRequest("/save FILE: a name for the file is missing")
+    file = Path(rest).expanduser()
+    try:
+        chat.conversation.save(file, chat.name)
+    except FileExistsError:
+        raise InvalidRequest(f"{file} is there already; choose another name") from None
+    note(f"Saved to {file}; /load {rest} goes on from here.")
+
+
+def _load(chat: Chat, rest: str) -> None:
+    from cactus.cli.conversation import Conversation
+
+    if not rest:
+        raise InvalidRequest("/load FILE: which file that /save wrote?")
+    file = Path(rest).expanduser()
+    if not file.exists():
+        raise InvalidRequest(
+            f"{file} does not exist; another model is started with: cactus run {rest}"
+        )
+    chat.conversation = Conversation.load(file)
+    count = len(chat.conversation.turns)
+    note(f"Loaded {count} {'turn' if count == 1 else 'turns'}; the last: {_last(chat)}")
+
+
+def _last(chat: Chat) -> str:
+    turns = chat.conversation.turns
+    return _short(turns[-1][0]) if turns else "none"
+
+
+def _short(text: str) -> str:
+    line = " ".join(text.split())
+    return line if len(line) <= 60 else f"{line[:59]}…"
+
+
+COMMANDS = {
+    "help": Slash("/help, /?", "list these", _help),
+    "set": Slash("/set [NAME VALUE]", "show the settings, or change one", _set),
+    "show": Slash("/show [WHAT]", f"show the model: {', '.join(SHOWN)}", _show),
+    "system": Slash("/system [TEXT]", "show or set what the model is told first", _system),
+    "think": Slash("/think [on|off]", "whether the model thinks before it answers", _think),
+    "retry": Slash("/retry", "ask the last message again", _retry),
+    "undo": Slash("/undo", "take the last message and its answer back", _undo),
+    "reset": Slash("/reset, /clear", "forget the conversation", _reset),
+    "save": Slash("/save FILE", "write the conversation to a file", _save),
+    "load": Slash("/load FILE", "go on with a conversation from a file", _load),
+    "bye": Slash("/bye, /exit", "leave (Ctrl-D, too)", _leave),
+}
+
+ALIASES = {"?": "help", "clear": "reset", "exit": "bye", "quit": "bye", "regenerate": "retry"}
