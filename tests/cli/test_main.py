@@ -102,7 +102,7 @@ def test_a_strange_command_is_shown_without_its_control_characters(run) -> None:
     ("arguments", "words"),
     [
         (["run", "smolm2-135m-instruct", "-p", "x"], "did you mean smollm2-135m-instruct"),
-        (["run", "/etc/passwd", "-p", "x"], "neither a weights folder nor a .gguf file"),
+        (["run", "/etc/passwd", "-p", "x"], "neither a weights folder nor a GGUF file"),
         (["bench", "no-such-model"], 'no model "no-such-model"'),
         (["download", "no-such-model"], 'no model "no-such-model"'),
         (["download", "acme/tiny", "--offline"], "downloads are switched off"),

@@ -353,7 +353,10 @@ def test_the_folder(tmp_path: Path) -> None:
             "format": "gguf",
             "file": "model.gguf",
             "bytes": source.stat().st_size,
+            "header_bytes": header,
             "header_sha256": hashlib.sha256(source.read_bytes()[:header]).hexdigest(),
+            # A small file is read whole.
+            "samples_sha256": hashlib.sha256(source.read_bytes()[header:]).hexdigest(),
         },
     }
     assert (out / "chat_template.jinja").read_text() == "{{ messages[0]['content'] }}"

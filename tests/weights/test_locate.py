@@ -8,9 +8,12 @@ import shutil
 from pathlib import Path
 
 import pytest
+from forge import F32, tiny_llama
 
 from cactus.errors import CactusError, ModelFormatError, ModelNotFound
 from cactus.weights import catalog, locate
+from cactus.weights.files import RegularFile
+from cactus.weights.origin import describe_file, is_described
 
 
 @pytest.fixture
@@ -188,7 +191,7 @@ def test_a_folder_without_config_and_another_file_are_refused(home: Path) -> Non
     with pytest.raises(ModelNotFound, match=r"it has no config\.json"):
         locate.resolve(home / "empty")
     (home / "notes.txt").write_text("hello")
-    with pytest.raises(ModelNotFound, match=r"neither a weights folder nor a \.gguf file"):
+    with pytest.raises(ModelNotFound, match=r"neither a weights folder nor a GGUF file"):
         locate.resolve(home / "notes.txt")
 
 
@@ -213,6 +216,66 @@ def test_a_gguf_is_converted_once_and_again_when_it_changes(home, starter_gguf, 
     os.utime(file, (1, 1))
     newer = locate.resolve(file)
     assert newer != folder and locate.is_weights_folder(newer) and not folder.exists()
+
+
+def replace_keeping_the_date(file: Path, data: bytes) -> None:
+    """What ``cp -p`` of another file with the same date does."""
+    status = file.stat()
+    assert len(data) == status.st_size and data != file.read_bytes()
+    file.write_bytes(data)
+    os.utime(file, ns=(status.st_atime_ns, status.st_mtime_ns))
+
+
+@pytest.mark.parametrize("where", ["header", "tensors"])
+def test_a_replaced_file_of_the_same_size_and_date_is_converted_again(home, where) -> None:
+    file = home / "model.gguf"
+    file.write_bytes(tiny_llama().build())
+    folder = locate.resolve(file)
+    before = (folder / "model.safetensors").read_bytes()
+    other = tiny_llama()
+    if where == "header":
+        other.set("llama.rope.freq_base", F32, 20000.0)
+    else:
+        name = "blk.1.ffn_up.weight"
+        other.tensor(name).data = bytes(len(other.tensor(name).data))
+    replace_keeping_the_date(file, other.build())
+    folder = locate.resolve(file)
+    config = json.loads((folder / "config.json").read_text())
+    after = (folder / "model.safetensors").read_bytes()
+    assert (config["rope_theta"] == 20000) == (where == "header")
+    assert (after != before) == (where == "tensors")
+
+
+def test_a_large_file_is_sampled_everywhere(tmp_path: Path) -> None:
+    """64 MB: 32 kB that differ anywhere out of every 256 kB are noticed."""
+    path = tmp_path / "large"
+    with path.open("wb") as file:
+        file.truncate(64 << 20)
+    opened = RegularFile(path)
+    described = describe_file(opened, 100)
+    opened.close()
+    assert is_described(path, described)
+    with path.open("r+b") as file:
+        for at in range(32 << 20, 40 << 20, 256 << 10):
+            file.seek(at)
+            file.write(b"\1" * (32 << 10))
+    assert not is_described(path, described)
+    assert not is_described(tmp_path / "gone", described)
+    assert not is_described(path, {"file": "large"})
+
+
+@pytest.mark.parametrize(
+    "name", ["sha256-74701a8c35f6c8d9a4b91f3f3497643001d63e0c7a84e085", "m.bin"]
+)
+def test_a_gguf_is_known_by_its_content(home, name: str) -> None:
+    (home / name).write_bytes(tiny_llama().build())
+    assert locate.is_weights_folder(locate.resolve(home / name))
+
+
+def test_a_pipe_is_not_waited_for(home) -> None:
+    os.mkfifo(home / "pipe")
+    with pytest.raises(ModelNotFound, match="neither a weights folder nor a GGUF file"):
+        locate.resolve(home / "pipe")
 
 
 def test_a_gguf_without_a_writable_cache_says_what_to_do(home, monkeypatch, tmp_path) -> None:

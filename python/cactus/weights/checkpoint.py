@@ -16,8 +16,9 @@ from typing import Any
 from cactus.errors import ModelFormatError, TokenizerError, UnsupportedModel
 from cactus.tokenizer_build import VOCABULARY_FILES, build_tokenizer
 from cactus.weights.files import find_bytes, find_json, read_bytes, read_json
+from cactus.weights.origin import describe_file
 from cactus.weights.safetensors import DTYPE_BYTES, SafetensorsFile, TensorInfo, read_safetensors
-from cactus.weights.sources import Source, SourceTensor, describe_file
+from cactus.weights.sources import Source, SourceTensor
 from cactus.weights.tiles import U8
 
 logger = logging.getLogger("cactus.weights")

@@ -19,7 +19,8 @@ import numpy as np
 from cactus.errors import ModelFormatError, UnsupportedModel
 from cactus.weights.ctranslate2 import NAME, CTranslate2File, Variable, read_ctranslate2
 from cactus.weights.files import find_json, parse_object, read_bytes
-from cactus.weights.sources import Source, SourceTensor, describe_file
+from cactus.weights.origin import describe_file
+from cactus.weights.sources import Source, SourceTensor
 from cactus.weights.tiles import F32, U8
 
 MAX_LAYERS = 256

@@ -16,13 +16,21 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from cactus.errors import InvalidRequest, ModelFormatError, ModelNotFound, UnsupportedModel
+from cactus.errors import (
+    CactusError,
+    InvalidRequest,
+    ModelFormatError,
+    ModelNotFound,
+    UnsupportedModel,
+)
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
 _Parsed = TypeVar("_Parsed")
+
+GGUF_MAGIC = b"GGUF"
 
 JSON_LIMIT = 16 << 20
 """Bytes of a JSON file that are parsed at most; the index of a model of 92,000 tensors has 9 MB."""
@@ -112,6 +120,20 @@ def open_with(parse: Callable[[RegularFile], _Parsed], path: Path | str) -> _Par
         if str(error).startswith(str(path)):
             raise
         raise type(error)(f"{path}: {error}") from None
+
+
+def is_gguf(path: Path) -> bool:
+    """Whether a file begins as GGUF files do, whatever its name is."""
+    try:
+        file = RegularFile(path)
+    except CactusError:
+        return False
+    try:
+        return bytes(file.read(0, min(file.size, len(GGUF_MAGIC)))) == GGUF_MAGIC
+    except ModelFormatError:
+        return False
+    finally:
+        file.close()
 
 
 def _kind(mode: int) -> str:

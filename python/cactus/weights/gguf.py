@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from cactus.errors import ModelFormatError, UnsupportedModel
 from cactus.weights.cursor import Cursor, decode
-from cactus.weights.files import RegularFile, open_with
+from cactus.weights.files import GGUF_MAGIC, RegularFile, open_with
 
 METADATA_LIMIT = 64 << 20
 """Bytes of metadata and tensor table that are read at most (real files: up to 20 MB)."""
@@ -199,8 +199,10 @@ def _parse(file: RegularFile) -> GGUFFile:
 
 def _version(cursor: _Cursor) -> int:
     magic = bytes(cursor.numbers("B", 4, "magic"))
-    if magic != b"GGUF":
-        raise ModelFormatError(f"magic is {magic!r}, expected b'GGUF'; this is no GGUF file")
+    if magic != GGUF_MAGIC:
+        raise ModelFormatError(
+            f"magic is {magic!r}, expected {GGUF_MAGIC!r}; this is not a GGUF file"
+        )
     version: int = cursor.number("I", "version")
     if version and not version & 0xFFFF:
         raise UnsupportedModel("version field is big-endian; only little-endian GGUF is read")

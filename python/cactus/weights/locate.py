@@ -18,6 +18,10 @@ from cactus.errors import CactusError, ModelFormatError, ModelNotFound
 from cactus.weights import catalog
 from cactus.weights.files import find_json, read_bytes
 
+_CONVERTER = 2
+"""To be raised when a GGUF file becomes another weights folder than before: what the cache has of
+it is made again then."""
+
 Progress = Callable[[str, int, int], None]
 """Called with what is being done, how much of it is done, and how much there is (0: unknown)."""
 
@@ -264,29 +268,36 @@ def _from_path(path: Path, progress: Progress | None) -> Path:
         if ggufs:
             raise ModelNotFound(f'"{path}" is no weights folder; did you mean "{ggufs[0]}"?')
         raise ModelNotFound(f'"{path}" is no weights folder: it has no config.json')
-    if path.suffix.lower() == ".gguf":
+    from cactus.weights.files import is_gguf
+
+    # The stores of other programs name their files by a digest, without a suffix.
+    if path.suffix.lower() == ".gguf" or is_gguf(path):
         return _converted_gguf(path, progress)
-    raise ModelNotFound(f'"{path}" is neither a weights folder nor a .gguf file')
+    raise ModelNotFound(f'"{path}" is neither a weights folder nor a GGUF file')
 
 
 def _converted_gguf(path: Path, progress: Progress | None) -> Path:
-    """The weights folder made from a .gguf file, made now when the file is new or has changed."""
+    """The weights folder made from a GGUF file, made now when the file is new or has changed."""
     from filelock import FileLock
 
     from cactus.weights.convert import convert
     from cactus.weights.folder import FORMAT
+    from cactus.weights.origin import is_described
+
+    def is_kept() -> bool:
+        return is_weights_folder(target) and is_described(path, describe(target).get("source"))
 
     path = path.resolve()
     status = path.stat()
     place = hashlib.sha256(os.fsencode(path)).hexdigest()[:16]
     home = cache_root() / "gguf" / f"{path.stem[:80]}-{place}"
-    target = home / f"{FORMAT}-{status.st_size}-{status.st_mtime_ns}"
-    if is_weights_folder(target):
+    target = home / f"{FORMAT}.{_CONVERTER}-{status.st_size}-{status.st_mtime_ns}"
+    if is_kept():
         return target
     try:
         home.mkdir(parents=True, exist_ok=True)
         with FileLock(home / ".lock"):
-            if not is_weights_folder(target):
+            if not is_kept():
                 convert(path, target, None, progress)
                 _remove_others(target)
     except OSError as error:

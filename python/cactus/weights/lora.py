@@ -23,8 +23,9 @@ from cactus.models.fields import Fields
 from cactus.weights.checkpoint import PICKLE_ADVICE, read_chat_template
 from cactus.weights.files import read_json
 from cactus.weights.gguf_blocks import dequantize
+from cactus.weights.origin import describe_file
 from cactus.weights.safetensors import DTYPE_BYTES, SafetensorsFile, read_safetensors
-from cactus.weights.sources import Source, SourceTensor, describe_file
+from cactus.weights.sources import Source, SourceTensor
 from cactus.weights.tiles import F32, U8
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"

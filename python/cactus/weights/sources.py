@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 import os
 from collections.abc import Callable
@@ -15,12 +14,13 @@ import numpy as np
 
 from cactus.errors import ModelFormatError, ModelNotFound, UnsupportedModel
 from cactus.weights.ctranslate2 import is_ctranslate2
-from cactus.weights.files import RegularFile
+from cactus.weights.files import is_gguf
 from cactus.weights.gguf import GGUFFile, read_gguf
 from cactus.weights.gguf_blocks import dequantize
 from cactus.weights.gguf_config import read_model
 from cactus.weights.gguf_families import MappedTensor
 from cactus.weights.layout import TILE_ROWS
+from cactus.weights.origin import describe_file
 from cactus.weights.tiles import U8
 
 
@@ -60,7 +60,7 @@ class Source:
 
 
 def open_source(path: Path) -> Source:
-    """Open a `.gguf` file, a Hugging Face folder or a Whisper model in CTranslate2's format.
+    """Open a GGUF file, a Hugging Face folder or a Whisper model in CTranslate2's format.
 
     Raises `ModelNotFound`, `UnsupportedModel` (pickle, other formats) or `ModelFormatError`.
     """
@@ -74,6 +74,8 @@ def open_source(path: Path) -> Source:
         return open_checkpoint(path)
     if not os.path.exists(path):
         raise ModelNotFound(f"{path}: no such file or folder")
+    if is_gguf(path):
+        return _open_gguf(path)
     if path.suffix.lower() in PICKLE_SUFFIXES:
         raise UnsupportedModel(f"{path}: {PICKLE_ADVICE}")
     if path.suffix.lower() == ".safetensors":
@@ -137,12 +139,6 @@ def _open_gguf(path: Path) -> Source:
         close=gguf.close,
         notes=notes,
     )
-
-
-def describe_file(file: RegularFile, header_bytes: int) -> dict[str, Any]:
-    """Name, size, and the SHA-256 of the first `header_bytes` bytes: all but the tensors."""
-    digest = hashlib.sha256(file.read(0, header_bytes)).hexdigest()
-    return {"file": file.path.name, "bytes": file.size, "header_sha256": digest}
 
 
 def _gguf_tensor(gguf: GGUFFile, mapped: MappedTensor) -> SourceTensor:
