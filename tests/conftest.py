@@ -16,6 +16,7 @@ import numpy as np
 import platformdirs
 import pytest
 
+import cactus
 from cactus.errors import CactusError
 from cactus.weights.catalog import STARTER, WHISPER_BASE, PackageFolder
 from tests.assets import VOICES
@@ -97,19 +98,25 @@ def whisper_base_int4(whisper_base: Path) -> Path:
 def _converted(source: Path, name: str, precision: str | None) -> Path:
     from filelock import FileLock
 
-    import cactus.weights
     from cactus.weights.convert import convert
     from cactus.weights.locate import is_weights_folder
 
-    code = hashlib.sha256()
-    for file in sorted(Path(cactus.weights.__file__).parent.glob("*.py")):
-        code.update(file.read_bytes())
-    target = CACHE / "converted" / code.hexdigest()[:16] / name
+    target = CACHE / "converted" / converter_digest() / name
     target.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(target.parent / f".{name}.lock"):
         if not is_weights_folder(target):
             convert(source, target, precision, None)
     return target
+
+
+def converter_digest(package: Path = Path(cactus.__file__).parent) -> str:
+    """A digest of all that decides what a conversion makes: code, and the calibration text."""
+    code = hashlib.sha256()
+    rooms = (package / name for name in ("graph", "models", "nn", "weights"))
+    files = {file for room in rooms for file in room.rglob("*.*") if file.suffix in (".py", ".txt")}
+    for file in sorted(files | set(package.glob("tokenizer*.py"))):
+        code.update(file.read_bytes())
+    return code.hexdigest()[:16]
 
 
 @pytest.fixture(scope="session")

@@ -47,7 +47,7 @@ def code_digest(package: Path) -> bytes | None:
     digest = hashlib.sha256(sys.version.encode())
     try:
         for room in _CODE:
-            sources = sorted((package / room).glob("*.py"))
+            sources = sorted((package / room).rglob("*.py"))
             if not sources:
                 return None
             for path in sources:

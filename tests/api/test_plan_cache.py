@@ -15,6 +15,7 @@ import pytest
 
 from cactus import engine, plan_cache
 from cactus.errors import CactusError, InvalidRequest, ModelFormatError
+from tests.conftest import converter_digest
 
 
 @pytest.fixture
@@ -106,14 +107,32 @@ def test_the_code_that_makes_plans_is_in_the_key(tmp_path: Path, monkeypatch) ->
     shutil.copy(package / "engine.py", tmp_path)
     seen = {plan_cache.code_digest(tmp_path)}
     assert seen == {plan_cache.code_digest(package)}
-    for name in ("graph/passes.py", "nn/rope.py", "models/llama.py", "weights/layout.py"):
+    names = ("graph/passes.py", "nn/rope.py", "models/llama.py", "weights/layout.py")
+    for name in (*names, "weights/gguf_families/rope.py"):
         (tmp_path / name).write_bytes((tmp_path / name).read_bytes() + b" ")
         seen.add(plan_cache.code_digest(tmp_path))
-    assert len(seen) == 5
+    assert len(seen) == 6
     monkeypatch.setattr(sys, "version", "4.0")
     assert plan_cache.code_digest(tmp_path) not in seen
     shutil.rmtree(tmp_path / "nn")
     assert plan_cache.code_digest(tmp_path) is None
+
+
+def test_conversions_that_tests_share_are_made_again_when_their_code_changes(
+    tmp_path: Path,
+) -> None:
+    package = Path(plan_cache.__file__).parent
+    for room in ("graph", "models", "nn", "weights"):
+        shutil.copytree(package / room, tmp_path / room)
+    for file in package.glob("tokenizer*.py"):
+        shutil.copy(file, tmp_path)
+    seen = {converter_digest(tmp_path)}
+    assert seen == {converter_digest()}
+    names = ("weights/convert.py", "weights/gguf_families/base.py", "weights/calibration.txt")
+    for name in (*names, "tokenizer_gguf.py", "models/llama.py", "graph/reference_ops.py"):
+        (tmp_path / name).write_bytes((tmp_path / name).read_bytes() + b" ")
+        seen.add(converter_digest(tmp_path))
+    assert len(seen) == 7
 
 
 def test_without_sources_no_plan_is_kept(folder: Path, monkeypatch) -> None:
