@@ -11,7 +11,8 @@ namespace cactus {
 
 namespace {
 
-constexpr uint32_t kMaxRecords = 1u << 20;
+constexpr uint32_t kMaxRecords = 1u << 16;  // of a kind
+constexpr uint32_t kMaxConstants = 1u << 20;
 constexpr uint32_t kMaxWidth = 1u << 24;
 constexpr size_t kMaxBuffers = 4096;  // placing them takes time by the square of this
 
@@ -25,11 +26,11 @@ void need(bool ok, const std::string& where, const char* what) {
 
 template <class Record>
 std::vector<Record> take(const uint8_t*& cursor, const uint8_t* end, uint32_t count,
-                         const char* name) {
+                         const char* name, uint32_t most = kMaxRecords) {
   const uint64_t bytes = uint64_t{count} * sizeof(Record);
-  if (count > kMaxRecords || bytes > static_cast<uint64_t>(end - cursor)) {
-    throw Error(CACTUS_ERROR_PLAN, std::string("plan: ends inside its ") + name);
-  }
+  check(count <= most, CACTUS_ERROR_PLAN, "plan: more than " + std::to_string(most) + " " + name);
+  check(bytes <= static_cast<uint64_t>(end - cursor), CACTUS_ERROR_PLAN,
+        std::string("plan: ends inside its ") + name);
   std::vector<Record> records(count);
   if (count != 0) std::memcpy(records.data(), cursor, bytes);
   cursor += bytes;
@@ -404,7 +405,7 @@ Plan read_plan(const void* data, uint64_t size, uint64_t weights_size) {
   plan.buffers = take<BufferRecord>(cursor, end, plan.header.buffers, "buffers");
   plan.slots = take<SlotRecord>(cursor, end, plan.header.slots, "slots");
   plan.steps = take<StepRecord>(cursor, end, plan.header.steps, "steps");
-  plan.constants = take<float>(cursor, end, plan.header.constants, "constants");
+  plan.constants = take<float>(cursor, end, plan.header.constants, "constants", kMaxConstants);
   check(cursor == end, CACTUS_ERROR_PLAN, "plan: has bytes after its end");
   check(plan.header.vocab_size <= kMaxWidth && plan.header.features <= kMaxWidth &&
             plan.header.context_length > 0 && plan.header.context_length <= kMaxWidth,

@@ -3,35 +3,29 @@
 #include <algorithm>
 #include <chrono>
 #include <cmath>
-#include <cstdlib>
 #include <cstring>
-#include <new>
+#include <map>
+#include <tuple>
 
-#include "arena.h"
 #include "error.h"
 
 namespace cactus {
 
 namespace {
 
-// Zero pages that take memory only where they are written; aligned to a cache line.
-void* allocate(size_t bytes, std::vector<void*>& owner) {
-  owner.reserve(owner.size() + 1);
-  void* block = std::calloc(bytes + 64, 1);
-  if (block == nullptr) throw std::bad_alloc();
-  owner.push_back(block);
-  return reinterpret_cast<void*>((reinterpret_cast<uintptr_t>(block) + 63) & ~uintptr_t{63});
-}
-
-void release(std::vector<void*>& owner) {
-  for (void* block : owner) std::free(block);
-  owner.clear();
-}
+// What a plan may take for the rows of a step, and as much again for pages or rings of its state:
+// far more than any model needs beside weights of this size, and so little that a plan of a few
+// bytes cannot fill the machine.
+constexpr uint64_t kPlanBytes = uint64_t{64} << 20, kRowBytes = 256 << 10, kPerWeightByte = 8;
 
 size_t bytes_of(const Buffer& buffer, uint32_t rows, const KernelTable& kernels) {
   const size_t values = static_cast<size_t>(rows) * buffer.stride;
   if (buffer.group == 0) return values * sizeof(float);
   return values / kGroup * static_cast<size_t>(kernels.panel_bytes[buffer.levels - 1]);
+}
+
+size_t table_bytes(const Rotary& rotary, uint32_t max_rows) {
+  return size_t{2} * max_rows * rotary.count * sizeof(float);
 }
 
 void place(Buffer& buffer, void* memory) {
@@ -113,19 +107,7 @@ void Program::prepare() {
                      step.op == static_cast<uint32_t>(Op::kMemoryScores);
   }
   seconds_.resize(plan_.steps.size());
-  make_rotaries();
-  try {
-    make_buffers();
-  } catch (...) {
-    release(allocations_);
-    release(output_allocations_);
-    throw;
-  }
-}
-
-Program::~Program() {
-  release(allocations_);
-  release(output_allocations_);
+  make_buffers();
 }
 
 void Program::make_buffers() {
@@ -142,12 +124,7 @@ void Program::make_buffers() {
     buffers_.push_back(buffer);
     widest = std::max(widest, buffer.stride);
   }
-  const Arena arena = place_buffers(plan_, sizes);
-  arena_bytes_ = arena.bytes;
-  uint8_t* memory = static_cast<uint8_t*>(allocate(arena.bytes, allocations_));
-  for (size_t b = 0; b < buffers_.size(); b++) {
-    if (!buffers_[b].output_rows) place(buffers_[b], memory + arena.offsets[b]);
-  }
+  arena_ = place_buffers(plan_, sizes);
   for (const StepRecord& step : plan_.steps) {
     if (!attends(step) && !convolves(step)) continue;
     queries = std::max(queries, padded(plan_.buffers[static_cast<size_t>(step.out)].width));
@@ -156,48 +133,75 @@ void Program::make_buffers() {
   // page's (m, l, o).
   const uint32_t attention = kMaxQueries * (kPage + kQueryStride + 2 * (2 + kMaxHeadDim));
   scratch_floats_ = std::max(widest, attention);
-  scratch_.assign(static_cast<size_t>(threads()), std::vector<float>(scratch_floats_));
-  row_scratch_.resize(static_cast<size_t>(max_rows_) * queries);
+  row_scratch_floats_ = size_t{max_rows_} * queries;
+  make_rotaries();
+  check_size();
+  arena_block_ = Block(arena_.bytes);
+  for (size_t b = 0; b < buffers_.size(); b++) {
+    if (!buffers_[b].output_rows)
+      place(buffers_[b], arena_block_.as<uint8_t>() + arena_.offsets[b]);
+  }
+  scratch_ = Block(static_cast<size_t>(threads()) * scratch_floats_ * sizeof(float));
+  row_scratch_ = Block(row_scratch_floats_ * sizeof(float));
+  for (Rotary& rotary : rotaries_) rotary.table = Block(table_bytes(rotary, max_rows_));
   make_output_buffers(1);
+}
+
+// Whatever the plan asks for, before any of it is taken: a plan is a file like any other.
+void Program::check_size() const {
+  uint64_t bytes = arena_.bytes + row_scratch_floats_ * sizeof(float) +
+                   static_cast<uint64_t>(threads()) * scratch_floats_ * sizeof(float);
+  for (const Rotary& rotary : rotaries_) bytes += table_bytes(rotary, max_rows_);
+  for (const Buffer& buffer : buffers_) {
+    if (buffer.output_rows) bytes += bytes_of(buffer, 1, kernels_);
+  }
+  uint64_t weights = 0;
+  for (const WeightRecord& weight : plan_.weights) weights += weight.bytes;
+  weights = std::min<uint64_t>(weights, mapping_->size());
+  const auto justified = [&](uint64_t wanted, uint64_t rows, const char* what) {
+    const uint64_t most = kPlanBytes + rows * kRowBytes + kPerWeightByte * weights;
+    check(wanted <= most, CACTUS_ERROR_PLAN,
+          std::string("plan: ") + what + " take " + in_mebibytes(wanted) + ", weights of " +
+              in_mebibytes(weights) + " justify " + in_mebibytes(most));
+  };
+  justified(bytes, max_rows_, "its buffers");
+  justified(layout_->kv_bytes + layout_->tail_floats * sizeof(float), 0, "pages of its state");
+  justified(layout_->memory_bytes, 0, "pages of its memory");
+  justified(layout_->ring_floats * sizeof(float), 0, "the convolutions of its state");
+  check_available(bytes, "the model's buffers");
 }
 
 // Buffers of the rows whose logits are wanted: usually one, so they grow when more are asked for.
 void Program::make_output_buffers(uint32_t rows) {
   if (rows <= output_capacity_) return;
-  std::vector<void*> blocks;
-  std::vector<Buffer> placed = buffers_;
-  try {
-    for (Buffer& buffer : placed) {
-      if (buffer.output_rows) place(buffer, allocate(bytes_of(buffer, rows, kernels_), blocks));
-    }
-  } catch (...) {
-    release(blocks);
-    throw;
+  uint64_t bytes = 0;
+  for (const Buffer& buffer : buffers_) {
+    if (buffer.output_rows) bytes += bytes_of(buffer, rows, kernels_);
   }
-  buffers_.swap(placed);
-  output_allocations_.swap(blocks);
-  release(blocks);
+  check_available(bytes, "the logits of " + std::to_string(rows) + " rows");
+  std::vector<Block> blocks;
+  std::vector<Buffer> placed = buffers_;
+  for (Buffer& buffer : placed) {
+    if (!buffer.output_rows) continue;
+    blocks.emplace_back(bytes_of(buffer, rows, kernels_));
+    place(buffer, blocks.back().as<void>());
+  }
   stats_.resize(rows);
+  buffers_.swap(placed);
+  output_blocks_.swap(blocks);
   output_capacity_ = rows;
 }
 
 void Program::make_rotaries() {
+  std::map<std::tuple<uint32_t, uint32_t, float>, size_t> known;
   for (const StepRecord& step : plan_.steps) {
     size_t index = 0;
     if (step.constants != 0) {
       // The op's scale of cos and sin is its second float.
       const float scale = step.f[1];
-      while (index < rotaries_.size() &&
-             !(rotaries_[index].constant == step.constant &&
-               rotaries_[index].count == step.constants && rotaries_[index].scale == scale)) {
-        index++;
-      }
-      if (index == rotaries_.size()) {
-        Rotary rotary{step.constant, step.constants, scale, {}, {}};
-        rotary.cos.resize(static_cast<size_t>(max_rows_) * step.constants);
-        rotary.sin.resize(rotary.cos.size());
-        rotaries_.push_back(std::move(rotary));
-      }
+      index = known.try_emplace({step.constant, step.constants, scale}, known.size()).first->second;
+      if (index == rotaries_.size())
+        rotaries_.push_back({step.constant, step.constants, scale, {}});
     }
     step_rotary_.push_back(index);
   }
@@ -212,8 +216,8 @@ void Program::fill_rotaries(int thread) {
       const size_t at = static_cast<size_t>(row) * rotary.count;
       for (uint32_t i = 0; i < rotary.count; i++) {
         const float angle = position * frequencies[i];
-        rotary.cos[at + i] = std::cos(angle) * rotary.scale;
-        rotary.sin[at + i] = std::sin(angle) * rotary.scale;
+        rotary.cos()[at + i] = std::cos(angle) * rotary.scale;
+        rotary.sin(max_rows_)[at + i] = std::sin(angle) * rotary.scale;
       }
     }
   }

@@ -6,10 +6,13 @@
 #include <memory>
 #include <mutex>
 #include <string>
+#include <utility>
 #include <vector>
 
+#include "arena.h"
 #include "cpu/kernels.h"
 #include "mapping.h"
+#include "memory.h"
 #include "plan.h"
 #include "sampler.h"
 #include "session.h"
@@ -64,7 +67,9 @@ struct Buffer {
 struct Rotary {
   uint32_t constant, count;
   float scale;
-  std::vector<float> cos, sin;  // [max_rows][count]
+  Block table;  // cos [max_rows][count], then sin
+  float* cos() const { return table.as<float>(); }
+  float* sin(uint32_t max_rows) const { return cos() + size_t{max_rows} * count; }
 };
 
 struct Context;
@@ -78,7 +83,6 @@ class Program {
   // Another plan over the same weights file: it shares the threads, the lock and the sessions of
   // `base`, whose plan must have the same slots.
   Program(const void* plan, uint64_t plan_size, const Program& base, uint32_t max_rows);
-  ~Program();
   Program(const Program&) = delete;
   Program& operator=(const Program&) = delete;
 
@@ -96,7 +100,7 @@ class Program {
   uint32_t max_rows() const { return max_rows_; }
   uint32_t output_width() const { return plan_.buffers[plan_.header.output].width; }
   uint64_t weight_bytes() const { return mapping_->size(); }
-  uint64_t arena_bytes() const { return arena_bytes_; }
+  uint64_t arena_bytes() const { return arena_.bytes; }
   std::shared_ptr<const StateLayout> layout() const { return layout_; }
   std::shared_ptr<std::mutex> mutex() const { return mutex_; }
 
@@ -107,6 +111,7 @@ class Program {
   void make_buffers();
   void make_output_buffers(uint32_t rows);
   void make_rotaries();
+  void check_size() const;
   Batch make_batch(std::vector<Sequence> sequences) const;
   void check_batch(const Batch& batch, uint32_t n_outputs) const;
   void choose(cactus_output* outputs, float* logits);
@@ -129,13 +134,15 @@ class Program {
   std::vector<Rotary> rotaries_;
   std::vector<size_t> step_rotary_;    // by step
   std::vector<OpFunction> functions_;  // by step
-  std::vector<void*> allocations_, output_allocations_;
-  uint64_t arena_bytes_ = 0;
+  Arena arena_;
+  Block arena_block_;
+  std::vector<Block> output_blocks_;  // of the buffers of the rows that are wanted
   uint32_t output_capacity_ = 0;
-  uint32_t scratch_floats_ = 0;  // per thread
-  std::vector<std::vector<float>> scratch_;
-  std::vector<float> row_scratch_;  // [max_rows][widest], rows in f32 between the phases of an op
-  std::vector<float> partials_;     // attention over pages, when they are split
+  size_t scratch_floats_ = 0;      // per thread
+  size_t row_scratch_floats_ = 0;  // [max_rows][widest]
+  Block scratch_;                  // [threads][scratch_floats_]
+  Block row_scratch_;              // rows in f32 between the phases of an op
+  std::vector<float> partials_;    // attention over pages, when they are split
   std::vector<LogitStats> stats_;
   bool profiling_ = false;
   std::vector<double> seconds_;
@@ -160,11 +167,18 @@ struct Context {
   void barrier() const { program.meet(thread); }
   const Buffer& buffer(int32_t index) const { return program.buffers_[static_cast<size_t>(index)]; }
   const Weight& weight(int32_t index) const { return program.weights_[static_cast<size_t>(index)]; }
-  const Rotary& rotary() const { return program.rotaries_[program.step_rotary_[step_index]]; }
+  // cos and sin of row `row` of the step's rotary frequencies.
+  std::pair<const float*, const float*> rotary(uint32_t row) const {
+    const Rotary& r = program.rotaries_[program.step_rotary_[step_index]];
+    const size_t at = size_t{row} * r.count;
+    return {r.cos() + at, r.sin(program.max_rows_) + at};
+  }
   // Floats for this thread alone.
-  float* scratch() const { return program.scratch_[static_cast<size_t>(thread)].data(); }
+  float* scratch() const {
+    return program.scratch_.as<float>() + static_cast<size_t>(thread) * program.scratch_floats_;
+  }
   // Rows of floats that an op needs between its phases, shared by all threads.
-  float* row_scratch() const { return program.row_scratch_.data(); }
+  float* row_scratch() const { return program.row_scratch_.as<float>(); }
   float* partials() const { return program.partials_.data(); }
   PanelRow panel_row(const Buffer& buffer, uint32_t row, uint32_t column) const {
     return program.panel_row(buffer, rows(buffer), row, column);

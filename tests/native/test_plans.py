@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +12,7 @@ import pytest
 
 from cactus.errors import NativeError
 from cactus.native import Program, Row
-from tests.native.plan_forge import Forge
+from tests.native.plan_forge import Forge, floats
 
 
 @pytest.fixture
@@ -52,3 +55,101 @@ def test_features_have_no_past_to_convolve(zeros: Path, op: str) -> None:
     plan.step(op, ((rows, 0),), out, weight=plan.weight(width, 3), slot=slot)
     with pytest.raises(NativeError, match="step 1: needs tokens, has rows of features"):
         run_features(plan.outputs(out), zeros, 300, 48)
+
+
+@pytest.fixture
+def sparse(tmp_path: Path) -> Path:
+    """A weights file that says 64 MiB and holds nothing."""
+    path = tmp_path / "sparse"
+    with path.open("wb") as file:
+        file.truncate(64 << 20)
+    return path
+
+
+def tokens_plan(width: int) -> tuple[Forge, int]:
+    plan = Forge()
+    plan.weights.append((0, 16, width, 1, 0, 64 * width))
+    rows = plan.buffer(width)
+    plan.step("embed", (), rows, weight=0)
+    return plan, rows
+
+
+def resident_bytes() -> int:
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGESIZE")
+
+
+def refused_without_taking_memory(blob: bytes, path: Path, match: str, chunk: int = 256) -> None:
+    assert len(blob) < 1000
+    before = resident_bytes()
+    with pytest.raises(NativeError, match=match):
+        Program(blob, path, threads=2, chunk=chunk)
+    assert resident_bytes() - before < 16 << 20
+
+
+def test_buffers_that_the_weights_do_not_justify(zeros: Path) -> None:
+    """Wide rows of features need no weight at all; 256 of them would take 2 GiB."""
+    plan, rows = features_plan(1 << 21)
+    match = r"plan: its buffers take 2\d+\.\d MiB, weights of 0\.0 MiB justify 128\.0 MiB"
+    refused_without_taking_memory(plan.outputs(rows), zeros, match)
+
+
+def test_a_convolution_that_the_weights_do_not_justify(sparse: Path) -> None:
+    """Its scratch rows would take 512 MiB when it is loaded, its past 100 MiB for each session."""
+    width = 1 << 19
+    plan, rows = tokens_plan(width)
+    out = plan.buffer(width)
+    slot = plan.slot("conv", width, 16)
+    plan.step("causal_conv1d", ((rows, 0),), out, weight=plan.weight(width, 16), slot=slot)
+    refused_without_taking_memory(plan.outputs(out), sparse, "plan: its buffers take")
+
+
+@pytest.mark.parametrize(
+    ("slot", "match"),
+    [
+        (("kv", 4096, 4096), "pages of its state take"),
+        (("memory", 4096, 4096), "pages of its memory take"),
+        (("conv", 1 << 20, 2), "the convolutions of its state take"),
+    ],
+)
+def test_state_that_the_weights_do_not_justify(
+    zeros: Path, slot: tuple[str, int, int], match: str
+) -> None:
+    plan, rows = tokens_plan(16)
+    plan.slot(*slot)
+    refused_without_taking_memory(plan.outputs(rows), zeros, match)
+
+
+def rotary_plan(steps: int, head_dim: int) -> bytes:
+    """Every step turns by the same frequencies at a scale of its own."""
+    plan, rows = tokens_plan(head_dim)
+    plan.constants = floats([0.5] * (head_dim // 2))
+    for n in range(steps):
+        scales, rotary = (0.0, 1.0 + n), (0, head_dim // 2)
+        plan.step(
+            "rope", ((rows, 0),), rows, integers=(0, 0, head_dim), floats=scales, rotary=rotary
+        )
+    return plan.outputs(rows)
+
+
+def test_tables_of_rotary_frequencies_are_counted(zeros: Path) -> None:
+    with pytest.raises(NativeError, match="plan: its buffers take"):
+        Program(rotary_plan(200, 1024), zeros, threads=1, chunk=1024)
+
+
+def test_many_different_rotary_scales(zeros: Path) -> None:
+    """Finding each of them among the others must not take time by the square of their number."""
+    with Program(rotary_plan(60_000, 16), zeros, threads=1, chunk=1) as program:
+        assert program.step([Row(program.session(), [1])], want_logits=True)[0].logits is not None
+
+
+def test_more_records_than_any_plan_has(zeros: Path) -> None:
+    with pytest.raises(NativeError, match="more than 65536 steps"):
+        Program(rotary_plan(70_000, 16), zeros, threads=1, chunk=1)
+
+
+def test_some_seconds_of_almost_right_plans() -> None:
+    tool = Path(__file__).resolve().parents[2] / "tools/fuzz_plans.py"
+    command = [sys.executable, str(tool), "--seconds", "4", "--seed", str(os.getpid())]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "0 findings" in done.stdout

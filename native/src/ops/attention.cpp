@@ -375,10 +375,8 @@ void op_qkv_attention(const StepRecord& step, const Context& c) {
       if (x != out) std::copy_n(x, head_dim, out);
       return;
     }
-    const Rotary& rotary = c.rotary();
-    const size_t at = static_cast<size_t>(row) * rotary.count;
-    c.kernels().rope(x, rotary.cos.data() + at, rotary.sin.data() + at,
-                     static_cast<int>(rotary.count), head_dim, out);
+    const auto [cos, sin] = c.rotary(row);
+    c.kernels().rope(x, cos, sin, static_cast<int>(step.constants), head_dim, out);
   };
   float* key = c.scratch();
   prepare(

@@ -179,14 +179,13 @@ void op_head_norm(const StepRecord& step, const Context& c) {
 
 void op_rope(const StepRecord& step, const Context& c) {
   const int head_dim = step.i[2];
-  const Rotary& rotary = c.rotary();
+  const int half = static_cast<int>(step.constants);
   const uint32_t width = c.buffer(step.out).width;
   for_rows(step, c, [&](uint32_t row, float* y) {
     const float* x = input_row(step, c, 0, row);
-    const size_t at = static_cast<size_t>(row) * rotary.count;
+    const auto [cos, sin] = c.rotary(row);
     for (uint32_t h = 0; h < width; h += static_cast<uint32_t>(head_dim)) {
-      c.kernels().rope(x + h, rotary.cos.data() + at, rotary.sin.data() + at,
-                       static_cast<int>(rotary.count), head_dim, y + h);
+      c.kernels().rope(x + h, cos, sin, half, head_dim, y + h);
     }
   });
 }
