@@ -24,8 +24,8 @@ from generated import finish_part
 from published_models import PUBLISHED, Published, find
 
 from cactus.models.base import Architecture, known_architectures, load_architecture
-from cactus.speech import ARCHITECTURES as SPEECH
 from cactus.weights import catalog
+from cactus.weights.catalog import SPEECH_ARCHITECTURES as SPEECH
 from cactus.weights.gguf_families import FAMILIES
 from cactus.weights.layout import tile_nbytes
 from cactus.weights.sources import SourceTensor

@@ -16,7 +16,8 @@ from cactus.generate.reasoning import CLOSE, OPEN
 from cactus.generate.speculation import StepCosts
 from cactus.machine import can_reserve, choose_threads, memory_bytes
 from cactus.plan_cache import StoredPlan, key_of, read_plan, write_plan
-from cactus.speech import is_speech_model, refusal_of_text
+from cactus.speech import is_speech_model
+from cactus.weights.abilities import refusal
 from cactus.weights.files import read_json
 
 if TYPE_CHECKING:
@@ -116,7 +117,7 @@ def load_engine(
         raise InvalidRequest(f"isa must be the name of a kernel tier, got {type(isa).__name__}")
     check_types(kv, activations)
     if is_speech_model(folder):
-        raise refusal_of_text(folder.name, read_json(folder / "config.json")["model_type"])
+        raise refusal(folder.name, read_json(folder / "config.json")["model_type"], "chat")
     from cactus.native import Program as NativeProgram
     from cactus.native import Row, Sampler
 

@@ -23,9 +23,10 @@ from cactus.generate.options import boolean, integer, parse_options
 from cactus.generate.prefix import Conversation
 from cactus.generate.stream import EventStream, stream_repr
 from cactus.generate.turns import Call, Turns
-from cactus.speech import ARCHITECTURES as SPEECH_ARCHITECTURES
-from cactus.speech import is_speech_model, refusal_of_text
+from cactus.speech import is_speech_model
 from cactus.types import Completion, Segment, StreamEvent, Transcription
+from cactus.weights.abilities import refusal
+from cactus.weights.catalog import SPEECH_ARCHITECTURES
 
 if TYPE_CHECKING:
     from typing_extensions import Self, Unpack
@@ -236,7 +237,7 @@ class Model(Closing):
 
     def _text_engine(self) -> Engine:
         if self._speech is not None:
-            raise refusal_of_text(self.name, self.architecture)
+            raise refusal(self.name, self.architecture, "chat")
         return self._engine  # type: ignore[return-value]
 
     # -- speech

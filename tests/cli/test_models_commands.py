@@ -10,6 +10,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import wave
 from pathlib import Path
 
 import pytest
@@ -59,9 +60,13 @@ def test_convert_into_a_folder_that_is_named(run, root, tiny_checkpoint, tmp_pat
     assert locate.is_weights_folder(target)
 
 
-def test_convert_merges_an_adapter(run, root, tmp_path: Path) -> None:
+def test_convert_merges_an_adapter(run, root, tiny_checkpoint, tmp_path: Path) -> None:
     golden = Path(__file__).resolve().parent.parent / "golden"
     adapter, target = str(golden / "lora_llama"), tmp_path / "merged"
+    for name in ("llama", "qwen3"):
+        shutil.copytree(golden / name, tmp_path / name)
+        shutil.copy(tiny_checkpoint / "tokenizer.json", tmp_path / name)
+    golden = tmp_path
     status, _, err = run("convert", str(golden / "llama"), str(target), "--lora", adapter)
     assert (status, ", INT8, " in err) == (0, True)
     source = json.loads((target / "config.json").read_text())["cactus"]["source"]
@@ -158,6 +163,41 @@ def test_nothing_is_fetched_where_that_is_forbidden(
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     status, _, err = run("run", name, "-p", "x")
     assert status == 1 and "downloads are switched off" in err and hub_server.requests == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["run", "whisper-base", "-p", "hi"], "whisper-base is a speech model (whisper)"),
+        (["run", "openai/whisper-small", "-p", "hi"], "whisper-small is a speech model"),
+        (["bench", "whisper-base"], "whisper-base is a speech model"),
+        (["eval", "whisper-base", "--perplexity", "{text}"], "whisper-base is a speech model"),
+        (["transcribe", "{wav}", "--model", "qwen3-0.6b"], "qwen3-0.6b is a text model (qwen3)"),
+        (["run", "lfm2-vl-450m", "-p", "hi"], "has the architecture lfm2_vl"),
+    ],
+)
+def test_a_model_that_cannot_do_it_is_refused_without_a_request(
+    run, monkeypatch, tmp_path: Path, arguments: list[str], said: str
+) -> None:
+    def opened(*_: object, **__: object) -> None:
+        raise AssertionError("a connection was opened")
+
+    monkeypatch.setattr(socket, "getaddrinfo", opened)
+    monkeypatch.setattr(socket.socket, "connect", opened)
+    monkeypatch.setattr(package_index.subprocess, "run", opened)
+    (tmp_path / "text").write_text("Some words to read. " * 50)
+    with wave.open(str(tmp_path / "x.wav"), "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(2)
+        file.setframerate(16000)
+        file.writeframes(bytes(32000))
+    places = {"{wav}": str(tmp_path / "x.wav"), "{text}": str(tmp_path / "text")}
+    status, out, err = run(*(places.get(each, each) for each in arguments))
+    assert (status, out) == (1, "") and said in err
+    if "speech model" in said:
+        assert "models that chat: smollm2-135m-instruct" in err
+    if "text model" in said:
+        assert "models that transcribe: whisper-base" in err
 
 
 @pytest.fixture

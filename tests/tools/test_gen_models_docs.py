@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from cactus.models.base import load_architecture
-from cactus.speech import ARCHITECTURES as SPEECH
 from cactus.weights.catalog import CATALOG
+from cactus.weights.catalog import SPEECH_ARCHITECTURES as SPEECH
 from cactus.weights.convert import convert
 
 

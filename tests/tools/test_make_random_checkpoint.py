@@ -18,10 +18,10 @@ from cactus.engine import load_engine
 from cactus.errors import InvalidRequest
 from cactus.models.base import known_architectures, load_architecture
 from cactus.native import Row
-from cactus.speech import ARCHITECTURES as SPEECH
 from cactus.speech.engine import load_speech_engine
 from cactus.speech.languages import NAMES as LANGUAGES
 from cactus.weights import catalog
+from cactus.weights.catalog import SPEECH_ARCHITECTURES as SPEECH
 from cactus.weights.convert import convert
 from cactus.weights.safetensors import FILLER, read_safetensors
 

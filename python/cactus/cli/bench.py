@@ -105,7 +105,7 @@ def command(
     from cactus.machine import choose_threads
 
     threads = choose_threads(threads)
-    folder = find_or_fetch(model)
+    folder = find_or_fetch(model, ability="chat")
     engine = load_engine(folder, threads=threads, kv=kv, activations=activations)
     try:
         depths = _fitting(engine, max(prompt, tokens), tuple(dict.fromkeys(sum(depth, ()))))

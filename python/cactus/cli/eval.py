@@ -73,7 +73,8 @@ def command(
     from cactus.weights.files import read_text
 
     words = read_text(text, MAX_TEXT_BYTES)
-    folders = [find_or_fetch(name) for name in (model, against) if name is not None]
+    names = [name for name in (model, against) if name is not None]
+    folders = [find_or_fetch(name, ability="chat") for name in names]
     engines: list[Engine] = []
     try:
         engines += [load_engine(folder, threads=threads) for folder in folders]

@@ -120,7 +120,7 @@ def command(
 
     if model is not None and not words and _is_a_prompt(model):
         words, model = (model,), None
-    folder = find_or_fetch(model or STARTER.name, offline=offline)
+    folder = find_or_fetch(model or STARTER.name, offline=offline, ability="chat")
     asked = prompt_of(words, prompt)
     # What was not given keeps the default of the library.
     chosen = {name: value for name, value in options.items() if value not in (None, ())}

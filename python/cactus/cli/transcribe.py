@@ -194,16 +194,10 @@ def _listen(
 
 
 def _find_model(name: str, offline: bool) -> Path:
-    """The folder of a model; one that is known to write only is not fetched first."""
+    """The folder of a speech model."""
     from cactus.cli.models import find_or_fetch
-    from cactus.weights import catalog
 
-    entry = catalog.find(name)
-    if entry is not None and not entry.listens:
-        raise click.UsageError(
-            f"{entry.name} is a text model; a speech model is wanted, such as {MODEL}."
-        )
-    return find_or_fetch(name, offline=offline)
+    return find_or_fetch(name, offline=offline, ability="transcribe")
 
 
 def _jobs(files: Sequence[str], form: str, output: Path | None) -> list[_Job]:

