@@ -63,6 +63,8 @@ class EchoStream:
     @property
     def completion(self) -> Completion:
         cost = Metrics(decode_tokens=7)
+        if "length" in self.says:
+            self.reason = "length"
         return Completion(self.text, self.reason, 1.0, (), (), cost, reasoning=self.reasoning)
 
     def __enter__(self):
@@ -75,7 +77,11 @@ class EchoStream:
 
 class EchoModel:
     name = "echo"
+    context_length = 60
     stopped = False
+
+    def tokenize(self, text: str) -> list[int]:
+        return list(text.encode())
 
     def stream(self, messages, **_options) -> EchoStream:
         return EchoStream(self, messages)
@@ -88,6 +94,8 @@ class EchoModel:
 
 
 if __name__ == "__main__":
-    chat = Chat(EchoModel(), Path("/no/such/folder"), manner=Manner(history=False))
+    manner = Manner(history="--history" in sys.argv)
+    folder = Path(sys.argv[-1])
+    chat = Chat(EchoModel(), folder, manner=manner)
     commands.cactus.invoke = lambda context: context.exit(chat.talk())
     sys.exit(cli.run_cli(["run"]))

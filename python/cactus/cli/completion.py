@@ -22,4 +22,4 @@ def command(shell: str) -> None:
 
     kind = get_completion_class(shell)
     assert kind is not None
-    click.echo(kind(cactus, {}, "cactus", COMPLETE).source())
+    click.echo(kind(cactus, {}, "cactus", COMPLETE).source().strip())
