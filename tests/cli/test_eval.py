@@ -114,7 +114,7 @@ def test_as_text(run, tiny_model: Path, exact: Path) -> None:
 
 @pytest.mark.parametrize(
     ("content", "said"),
-    [(b"\xff\xfe", "byte 0 is no UTF-8"), (b" \n", "is empty"), (b"a", "1 tokens, expected at")],
+    [(b"\xff\xfe", "byte 0 is not UTF-8"), (b" \n", "is empty"), (b"a", "1 tokens, expected at")],
 )
 def test_bad_texts(run, tiny_model: Path, text: Path, content: bytes, said: str) -> None:
     text.write_bytes(content)

@@ -91,8 +91,7 @@ def command(
         if len(ids[0]) < 2:
             raise InvalidRequest(f"{text}: {len(ids[0])} tokens, expected at least 2")
         context, stride = _windows(engines, context, stride)
-        size = len(words.encode("utf-8", "replace"))
-        with show_progress() as progress:
+        with show_progress("tokens") as progress:
             label = f"evaluating {folders[0].name}"
             quality = evaluate(
                 engines[0],
@@ -100,8 +99,7 @@ def command(
                 ids[0],
                 context=context,
                 stride=stride,
-                # The bar counts bytes of the text.
-                progress=lambda done: progress(label, size * done // (len(ids[0]) - 1), size),
+                progress=lambda done: progress(label, done, len(ids[0]) - 1),
             )
     finally:
         for engine in engines:

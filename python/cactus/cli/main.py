@@ -147,4 +147,7 @@ def _silence_stdout() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    # Not the copy of this module that is running: what signals do is looked up by its name.
+    from cactus.cli.main import main as start
+
+    start()

@@ -12,13 +12,13 @@ from cactus.weights.locate import Progress
 
 
 @contextmanager
-def show_progress() -> Iterator[Progress]:
-    """A `Progress` that shows bytes on stderr, so that stdout carries results only."""
+def show_progress(unit: str = "bytes") -> Iterator[Progress]:
+    """A `Progress` that shows amounts of `unit` on stderr, so that stdout carries results only."""
     if sys.stderr.isatty():
-        with _bars() as progress:
+        with _bars(unit) as progress:
             yield progress
     else:
-        yield _lines()
+        yield _lines(unit)
 
 
 @contextmanager
@@ -75,36 +75,55 @@ class Late:
 
 
 @contextmanager
-def _bars() -> Iterator[Progress]:
+def _bars(unit: str) -> Iterator[Progress]:
     from rich import progress as rich_progress
     from rich.console import Console, RenderableType
     from rich.table import Column
 
     console = Console(stderr=True)
-    # Sizes, speed and time take 35 columns; two stay free for the ^C that a terminal shows.
-    bar = 24 if console.width >= 108 else 10 if console.width >= 76 else 0
-    limit = max(12, min(44, console.width - bar - 37))
+    width = console.width
 
-    class WhenKnown(rich_progress.ProgressColumn):
-        """Another column, empty while nobody knows how much there is."""
+    class Cell(rich_progress.ProgressColumn):
+        """A column of one line, empty while nobody knows how much there is."""
 
-        def __init__(self, column: rich_progress.ProgressColumn) -> None:
+        def __init__(self, render: Callable[[rich_progress.Task], RenderableType]) -> None:
             super().__init__(Column(no_wrap=True))
-            self._column = column
+            self._render = render
 
         def render(self, task: rich_progress.Task) -> RenderableType:
-            return self._column(task) if task.total is not None else ""
+            return self._render(task) if task.total is not None else ""
 
-    columns = (
+    def share(task: rich_progress.Task) -> str:
+        return f"{int(task.percentage):3d}%"
+
+    def amount(task: rich_progress.Task) -> str:
+        told = amount_of(int(task.completed), int(task.total or 0), unit)
+        return told if unit == "bytes" or width >= 108 else told.removesuffix(f" {unit}")
+
+    def rate(task: rich_progress.Task) -> str:
+        speed = task.finished_speed or task.speed
+        if not speed:
+            return ""
+        return f"{megabytes(speed)}/s" if unit == "bytes" else f"{speed:,.0f}/s"
+
+    left = rich_progress.TimeRemainingColumn(compact=True)
+    # What a narrow terminal has no room for is left out, the bar last; two columns stay free for
+    # the ^C that a terminal shows.
+    bar = 24 if width >= 108 else 10 if width >= 76 else 8
+    cells = [Cell(amount), Cell(rate)] if width >= 76 else [Cell(share)]
+    if width >= 56:
+        cells.append(Cell(left.render))
+    amounts = 37 if unit == "bytes" else 46
+    taken = bar + (amounts if width >= 76 else 17 if width >= 56 else 8)
+    limit = max(8, min(44, width - taken))
+    with rich_progress.Progress(
         rich_progress.TextColumn(
             "{task.description}", markup=False, table_column=Column(no_wrap=True)
         ),
-        *([rich_progress.BarColumn(bar_width=bar)] if bar else []),
-        WhenKnown(rich_progress.DownloadColumn()),
-        WhenKnown(rich_progress.TransferSpeedColumn()),
-        WhenKnown(rich_progress.TimeRemainingColumn()),
-    )
-    with rich_progress.Progress(*columns, console=console) as bars:
+        rich_progress.BarColumn(bar_width=bar),
+        *cells,
+        console=console,
+    ) as bars:
         tasks: dict[str, rich_progress.TaskID] = {}
 
         def progress(label: str, done: int, total: int) -> None:
@@ -118,14 +137,14 @@ def _bars() -> Iterator[Progress]:
                 bars.update(task, visible=False)
 
 
-def _lines() -> Progress:
+def _lines(unit: str) -> Progress:
     shown: set[tuple[str, bool]] = set()
 
     def progress(label: str, done: int, total: int) -> None:
         state = (label, bool(total) and done >= total)
         if state not in shown:
             shown.add(state)
-            size = f" ({megabytes(total)})" if total else ""
+            size = f" ({_number(total, unit)})" if total else ""
             print(
                 f"{printable(label)}{': done' if state[1] else f'{size} ...'}",
                 file=sys.stderr,
@@ -133,6 +152,20 @@ def _lines() -> Progress:
             )
 
     return progress
+
+
+def amount_of(done: int, total: int, unit: str) -> str:
+    """How much of how much: 1.0/2.0 MB, 512/4,096 tokens."""
+    if unit != "bytes":
+        return f"{done:,}/{total:,} {unit}"
+    for name, factor in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if total >= factor:
+            return f"{done / factor:.1f}/{total / factor:.1f} {name}"
+    return f"{done}/{total} B"
+
+
+def _number(amount: float, unit: str) -> str:
+    return megabytes(amount) if unit == "bytes" else f"{amount:,.0f} {unit}"
 
 
 def _short(label: str, limit: int) -> str:

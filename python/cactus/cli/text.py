@@ -27,9 +27,12 @@ def whole_characters(text: str) -> str:
     return text
 
 
-def megabytes(size: int) -> str:
-    """A size for people: 98 MB, 1.6 GB."""
-    return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{size / 1e6:.0f} MB"
+def megabytes(size: float) -> str:
+    """A size for people: 812 B, 41 kB, 98 MB, 1.6 GB."""
+    for unit, factor in (("B", 1), ("kB", 1e3), ("MB", 1e6)):
+        if size < 999.5 * factor:
+            return f"{size / factor:.0f} {unit}"
+    return f"{size / 1e9:.1f} GB"
 
 
 def complain(text: str) -> None:
