@@ -371,13 +371,6 @@ def test_the_folder(tmp_path: Path) -> None:
     assert done[-1] == calls[-1][2] == sum(len(t.data) for t in tiny_llama().tensors)
 
 
-def test_unknown_tensors_are_noted(tmp_path: Path) -> None:
-    model = tiny_llama()
-    model.add("mystery", "F32", (4,))
-    report = convert(write(tmp_path, model), tmp_path / "out")
-    assert report.notes == ("tensor 'mystery' is not part of the model; ignored",)
-
-
 def test_template_bytes_are_kept(tmp_path: Path) -> None:
     model = tiny_llama()
     model.set("tokenizer.chat_template", 8, "a\r\nb\n é")

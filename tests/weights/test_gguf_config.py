@@ -37,10 +37,29 @@ def test_ends_of_turn_are_all_kept(tmp_path: Path) -> None:
     assert model.generation == {"bos_token_id": 1, "eos_token_id": [2, 5], "pad_token_id": 0}
 
 
-def test_extra_tensors_are_named(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("blk.0.attn_output.bias", "blk.1.attn_q_norm.weight", "blk.0.attn_sinks.weight"),
+        *("output.bias", "output_norm.bias", "blk.0.mystery.weight", "rope_factors_long.weight"),
+    ],
+)
+@pytest.mark.parametrize("make", [tiny_llama, tiny_lfm2])
+def test_a_tensor_of_no_known_part_is_refused(
+    tmp_path: Path, make: Callable[[], Forge], name: str
+) -> None:
+    source = make()
+    if name in [tensor.name for tensor in source.tensors]:
+        return
+    source.add(name, "F32", (4,))
+    refuse(tmp_path, source, f"tensors '{name}' belong to no part", UnsupportedModel)
+
+
+def test_many_tensors_of_no_known_part_are_counted(tmp_path: Path) -> None:
     source = tiny_llama()
-    source.add("blk.0.mystery.weight", "F32", (4,))
-    assert read(tmp_path, source).ignored == ("blk.0.mystery.weight",)
+    for index in range(40):
+        source.add(f"mystery{index}", "F32", (4,))
+    refuse(tmp_path, source, "'mystery0', 'mystery1', 'mystery2' and 37 more", UnsupportedModel)
 
 
 # Tensors against metadata

@@ -59,7 +59,6 @@ def test_llama(tmp_path: Path) -> None:
     }
     assert model.generation == {"bos_token_id": 1, "eos_token_id": 2}
     assert model.chat_template == "{{ messages[0]['content'] }}"
-    assert model.ignored == ()
     rotary = {tensor.name for tensor in model.tensors if tensor.rotary_head_dim}
     assert rotary == {
         f"model.layers.{layer}.self_attn.{name}_proj.weight" for layer in (0, 1) for name in "qk"
@@ -189,7 +188,6 @@ def test_phi3(tmp_path: Path) -> None:
         },
     }.items():
         assert model.config[key] == wanted
-    assert model.ignored == ()
     shapes = {t.name: t.shape for t in model.tensors if t.source.startswith("blk.0.")}
     assert shapes["model.layers.0.self_attn.qkv_proj.weight"] == (64, 32)
     assert shapes["model.layers.0.mlp.gate_up_proj.weight"] == (128, 32)
@@ -349,7 +347,6 @@ def test_merged_projections(tmp_path: Path) -> None:
     merge(source, 1, "weight")
     merge(source, 1, "bias")
     model = read(tmp_path, source)
-    assert model.ignored == ()
     found = {
         tensor.name.removeprefix("model.layers.1.self_attn."): (tensor.first, tensor.source_shape)
         for tensor in model.tensors
@@ -376,7 +373,7 @@ def test_merged_projections_that_lie(tmp_path: Path) -> None:
     refuse(tmp_path, source, r"'blk.0.attn_qkv.weight' has shape \[64, 32\], .* \[48, 32\]")
     source = tiny_llama("F16")
     source.add("blk.0.attn_qkv.weight", "F16", (64, 32))
-    assert read(tmp_path, source).ignored == ("blk.0.attn_qkv.weight",)
+    refuse(tmp_path, source, "'blk.0.attn_qkv.weight' belong to no part", UnsupportedModel)
 
 
 def test_a_merged_bias_of_blocks_is_refused(tmp_path: Path) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from cactus.errors import ModelFormatError, UnsupportedModel
@@ -22,7 +22,6 @@ class GGUFModel:
     generation: dict[str, Any]
     chat_template: str | None
     tensors: tuple[MappedTensor, ...]
-    ignored: tuple[str, ...] = field(default=())
 
 
 def read_model(gguf: GGUFFile) -> GGUFModel:
@@ -54,13 +53,12 @@ def read_model(gguf: GGUFFile) -> GGUFModel:
     described = FAMILIES[architecture](facts, gguf)
     generation = _token_ids(facts, described.config)
     tensors = unmerged(gguf, described.tensors)
-    ignored = _check_tensors(gguf, tensors, described.consumed)
+    _check_tensors(gguf, tensors, described.consumed)
     return GGUFModel(
         described.config,
         generation,
         facts.text("tokenizer.chat_template", MAX_TEMPLATE),
         tuple(tensors),
-        ignored,
     )
 
 
@@ -68,10 +66,8 @@ def _known() -> str:
     return ", ".join(sorted(FAMILIES))
 
 
-def _check_tensors(
-    gguf: GGUFFile, tensors: list[MappedTensor], consumed: tuple[str, ...]
-) -> tuple[str, ...]:
-    """Every expected tensor is there in its shape; returns the names nobody asked for."""
+def _check_tensors(gguf: GGUFFile, tensors: list[MappedTensor], consumed: tuple[str, ...]) -> None:
+    """Every expected tensor is there in its shape, and no other: without it results are wrong."""
     for tensor in tensors:
         found, wanted = gguf.tensors.get(tensor.source), tensor.source_shape
         if found is None:
@@ -84,7 +80,14 @@ def _check_tensors(
                 f"but the metadata asks for {list(wanted)}"
             )
     expected = {tensor.source for tensor in tensors} | set(consumed)
-    return tuple(name for name in gguf.tensors if name not in expected)
+    unknown = [name for name in gguf.tensors if name not in expected]
+    if unknown:
+        more = f" and {len(unknown) - 3} more" if len(unknown) > 3 else ""
+        raise UnsupportedModel(
+            f"tensors {', '.join(map(repr, unknown[:3]))}{more} belong to no part of a "
+            f"{gguf.metadata['general.architecture']} model that is known here; without them the "
+            "model would answer something else"
+        )
 
 
 def _token_ids(facts: Facts, config: dict[str, Any]) -> dict[str, Any]:

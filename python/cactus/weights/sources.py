@@ -122,7 +122,6 @@ def _open_gguf(path: Path) -> Source:
     except BaseException:
         gguf.close()
         raise
-    notes = tuple(f"tensor {name!r} is not part of the model; ignored" for name in model.ignored)
 
     def write_tokenizer(folder: Path) -> None:
         from cactus.tokenizer_gguf import write_tokenizer
@@ -137,7 +136,6 @@ def _open_gguf(path: Path) -> Source:
         origin={"format": "gguf"} | describe_file(gguf.file, gguf.data_offset),
         write_tokenizer=write_tokenizer,
         close=gguf.close,
-        notes=notes,
     )
 
 
