@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 from cactus.errors import TokenizerError
 from cactus.tokenizer_check import is_panic, read_backend
-from cactus.tokenizer_config import TokenizerConfig
+from cactus.tokenizer_config import FLAGS, TokenizerConfig
+from cactus.tokenizer_ends import UNMISTAKABLE, find_ends
 from cactus.tokenizer_stream import StreamDecoder, TokenBytes, check_id
 
 if TYPE_CHECKING:
@@ -53,12 +54,15 @@ class Tokenizer:
                 f"tokenizer_config.json: eos_token {self.eos_token!r} is not in the vocabulary"
             )
         ends = config.ids("eos_token_id", self._limit)
+        # What ends the turns of the template ends an answer, whether a file says so or not.
+        ends += find_ends(filter(config.template.__contains__, UNMISTAKABLE), self.token_to_id)
         self.eos_ids = tuple(sorted({*ends, *([] if eos is None else [eos])}))
         bos_ids = config.ids("bos_token_id", self._limit)
         self.bos_id = self.token_to_id(self.bos_token or "")
         if self.bos_id is None and bos_ids:
             self.bos_id = bos_ids[0]
         self.pad_id = self.token_to_id(self.pad_token or "")
+        self._set_flags(config.added)
         self.special_ids = self._make_special({*config.tokens.values(), *config.others})
         self._markup = self._hide_markup(config.template)
         unknown = getattr(backend.model, "unk_token", self.unk_token)
@@ -145,6 +149,22 @@ class Tokenizer:
         id: int | None = self._backend.token_to_id(token)
         return id
 
+    def _set_flags(self, wanted: dict[int, dict[str, Any]]) -> None:
+        """Give added tokens the flags that tokenizer_config.json gives them, as transformers does.
+
+        A token that the vocabulary does not have, or under another id, stays as it is.
+        """
+        from tokenizers import AddedToken
+
+        added = self._backend.get_added_tokens_decoder()
+        for id, token in wanted.items():
+            other = AddedToken(**token)
+            if self.token_to_id(other.content) == id and added.get(id) != other:
+                add = (
+                    self._backend.add_special_tokens if other.special else self._backend.add_tokens
+                )
+                add([other])
+
     def _make_special(self, named: set[str]) -> frozenset[int]:
         """Ids of all special tokens; those that only the configuration names are made special."""
         added = {t.content: t for t in self._backend.get_added_tokens_decoder().values()}
@@ -177,7 +197,7 @@ class Tokenizer:
     def _add_special(self, tokens: Iterable[AddedToken | str]) -> None:
         from tokenizers import AddedToken
 
-        flags = ("single_word", "lstrip", "rstrip", "normalized")
+        flags = [flag for flag in FLAGS if flag != "special"]
         special = [
             AddedToken(token, normalized=False, special=True)
             if isinstance(token, str)
@@ -270,9 +290,9 @@ class Tokenizer:
                     continue
                 if token.single_word and (_is_word(text, start - 1) or _is_word(text, end)):
                     continue
-                while token.lstrip and start > done and text[start - 1].isspace():
+                while token.lstrip and start > done and _is_blank(text[start - 1]):
                     start -= 1
-                while token.rstrip and end < len(text) and text[end].isspace():
+                while token.rstrip and end < len(text) and _is_blank(text[end]):
                     end += 1
                 yield start, end, id
                 done = end
@@ -294,6 +314,11 @@ def _join(parts: Iterable[tuple[str, bool]]) -> tuple[str, list[tuple[int, int]]
             stretches.append((offset, end))
         offset = end
     return "".join(texts), stretches
+
+
+def _is_blank(letter: str) -> bool:
+    """Whether a letter is white space to Unicode, which Python's separators of files are not."""
+    return letter.isspace() and not "\x1c" <= letter <= "\x1f"
 
 
 def _is_word(text: str, index: int) -> bool:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from cactus.errors import TokenizerError
+from cactus.tokenizer_config import FLAGS
 from cactus.tokenizer_gguf import QWEN2, byte_level, document
 
 VOCABULARY_FILES = (
@@ -36,8 +37,6 @@ _CLASSES: dict[str, tuple[dict[str, Any] | None, dict[str, Any]]] = {
     "Qwen2Tokenizer": _QWEN2,
 }
 """Normalizer and pre-tokenizer by the name of the class."""
-
-_FLAGS = ("single_word", "lstrip", "rstrip", "normalized", "special")
 
 
 def build_tokenizer(files: Mapping[str, bytes], folder: Path) -> None:
@@ -138,7 +137,7 @@ def _added_tokens(
             raise TokenizerError(
                 f"tokenizer_config.json: added_tokens_decoder[{id!r}] is {entry!r}"
             )
-        flags = {flag: entry[flag] is True for flag in _FLAGS if flag in entry}
+        flags = {flag: entry[flag] is True for flag in FLAGS if flag in entry}
         found[text] = {"id": int(id), "content": text, **flags}
     return _numbered(found, vocabulary)
 
@@ -159,5 +158,5 @@ def _numbered(
                 f"{expected}, the next one after vocab.json and the tokens before it"
             )
         next_id += token["content"] not in vocabulary
-        tokens.append(dict.fromkeys(_FLAGS, False) | token)
+        tokens.append(dict.fromkeys(FLAGS, False) | token)
     return tokens

@@ -11,6 +11,7 @@ from cactus.errors import ModelFormatError, TokenizerError
 from cactus.weights.files import find_bytes, find_json
 
 _MAX_TEMPLATE_BYTES = 1 << 20
+FLAGS = ("single_word", "lstrip", "rstrip", "normalized", "special")
 _NAMES = ("generation_config.json", "config.json", "tokenizer_config.json")
 
 
@@ -19,12 +20,14 @@ class TokenizerConfig:
     """Special tokens by name, and the files that name special ids.
 
     ``tokens``: "bos", "eos", "unk", "pad", "cls", "sep", "mask" where the model has them.
-    ``others``: further special tokens. ``rows``: the model's own ``vocab_size``, 0 if not said.
+    ``others``: further special tokens. ``added``: the flags of added tokens by id, which count more
+    than those in ``tokenizer.json``. ``rows``: the model's own ``vocab_size``, 0 if not said.
     ``template``: the chat template's source, "" if there is none.
     """
 
     tokens: dict[str, str]
     others: tuple[str, ...]
+    added: dict[int, dict[str, Any]]
     add_bos: bool
     rows: int
     template: str
@@ -56,6 +59,7 @@ class TokenizerConfig:
         return TokenizerConfig(
             tokens=tokens,
             others=tuple(others),
+            added=_added(config.get("added_tokens_decoder")),
             add_bos=config.get("add_bos_token") is True,
             rows=_rows(files["config.json"]),
             template=source,
@@ -72,6 +76,22 @@ class TokenizerConfig:
                 raise TokenizerError(f"{name}: {key} is {value!r}; expected ids in 0..{limit - 1}")
             found += ids
         return found
+
+
+def _added(decoder: Any) -> dict[int, dict[str, Any]]:
+    """``added_tokens_decoder``: an object with ``content`` and flags for each id."""
+    tokens: dict[int, dict[str, Any]] = {}
+    for id, entry in decoder.items() if isinstance(decoder, dict) else ():
+        text = entry.get("content") if isinstance(entry, dict) else None
+        flags = {flag: entry[flag] for flag in FLAGS if flag in entry} if text else {}
+        known = isinstance(text, str) and all(type(flag) is bool for flag in flags.values())
+        if not known or not id.isdecimal():
+            raise TokenizerError(
+                f"tokenizer_config.json: added_tokens_decoder[{id[:20]!r}] is {str(entry)[:80]}; "
+                "expected content and flags that are true or false"
+            )
+        tokens[int(id)] = {"content": text, **flags}
+    return tokens
 
 
 def _text(key: str, value: Any) -> str | None:

@@ -9,12 +9,13 @@ those of its ``llama-vocab.cpp``. Where that only approximates a published expre
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from cactus.errors import TokenizerError, UnsupportedModel
+from cactus.tokenizer_ends import AMBIGUOUS, UNMISTAKABLE, find_ends
 
 NORMAL, UNKNOWN, CONTROL, USER_DEFINED, UNUSED, BYTE = 1, 2, 3, 4, 5, 6
 
@@ -84,13 +85,6 @@ _FAMILIES = {
 }
 PRE_TOKENIZERS = {name: pre for names, pre in _FAMILIES.items() for name in names.split()}
 
-# They end an answer wherever they are control tokens, besides the file's own EOS, EOT and EOM.
-_END_TOKENS = (
-    *("<|eot_id|>", "<|im_end|>", "<|end|>", "<|return|>", "<|eom_id|>", "<|endoftext|>"),
-    *("<|end_of_text|>", "<end_of_turn>", "<end_of_utterance>", "<eos>", "</s>"),
-)
-
-
 _LLAMA_IDS = {"bos": 1, "eos": 2, "unk": 0}  # of a SentencePiece file that does not say
 
 
@@ -127,11 +121,16 @@ def write_tokenizer(metadata: Mapping[str, Any], folder: Path) -> None:
 
 @dataclass(frozen=True)
 class _Vocabulary:
-    """Tokens in id order, their GGUF types, and the id of every token."""
+    """Tokens in id order, their GGUF types, and the id of every token.
+
+    ``lstrip`` and ``rstrip`` say whether an added token swallows the spaces before or after it.
+    """
 
     tokens: list[str]
     types: list[int]
     ids: dict[str, int]
+    lstrip: Callable[[str], bool]
+    rstrip: Callable[[str], bool]
 
     @staticmethod
     def read(metadata: Mapping[str, Any]) -> _Vocabulary:
@@ -156,7 +155,9 @@ class _Vocabulary:
                 f"tokenizer.ggml.token_type has {len(types)} entries, "
                 f"tokenizer.ggml.tokens {len(tokens)}"
             )
-        return _Vocabulary(tokens, types, ids)
+        for text in UNMISTAKABLE & ids.keys():  # some converters give them another type
+            types[ids[text]] = CONTROL
+        return _Vocabulary(tokens, types, ids, *_stripping(metadata))
 
     def token(self, key: str, index: Any) -> str | None:
         """The token of a special id; None if the file has none, TokenizerError if out of range."""
@@ -166,6 +167,11 @@ class _Vocabulary:
             raise TokenizerError(f"{key} is {index!r}; expected an id in 0..{len(self.tokens) - 1}")
         return self.tokens[index]
 
+    def control_id(self, text: str) -> int | None:
+        """The id of a control token; None if there is none of this text."""
+        index = self.ids.get(text)
+        return index if index is not None and self.types[index] == CONTROL else None
+
     def added_tokens(self) -> list[dict[str, Any]]:
         """Control and unknown tokens as special, user-defined ones as plain added tokens."""
         return [
@@ -173,14 +179,41 @@ class _Vocabulary:
                 "id": index,
                 "content": self.tokens[index],
                 "single_word": False,
-                "lstrip": False,
-                "rstrip": False,
+                "lstrip": self.lstrip(self.tokens[index]),
+                "rstrip": self.rstrip(self.tokens[index]),
                 "normalized": False,
                 "special": kind != USER_DEFINED,
             }
             for index, kind in enumerate(self.types)
             if kind in (CONTROL, UNKNOWN, USER_DEFINED)
         ]
+
+
+def _stripping(metadata: Mapping[str, Any]) -> tuple[Callable[[str], bool], Callable[[str], bool]]:
+    """Which added tokens swallow spaces before (first) and after (second) themselves.
+
+    No file says so; llama.cpp knows it of these models by their names. All published Phi-3 and 3.5
+    do it, whatever a file's name is; theirs are the phi3 files with a SentencePiece vocabulary.
+    """
+    pre, architecture, name, kind = (
+        str(metadata.get(key, "")).lower()
+        for key in (
+            *("tokenizer.ggml.pre", "general.architecture"),
+            *("general.name", "tokenizer.ggml.model"),
+        )
+    )
+    jina = pre.startswith(("jina-v2-de", "jina-v2-es", "jina-v2-code"))
+    if jina or architecture in ("nomic-bert-moe", "jina-bert-v3"):
+        return (lambda text: text == "<mask>"), _never
+    if "phi-3" in name or "phi3" in name or (architecture == "phi3" and kind == "llama"):
+        return _never, (lambda text: text not in ("<unk>", "<s>", "<|endoftext|>"))
+    if "modern-bert" in name:
+        return (lambda text: text == "[MASK]"), _never
+    return _never, _never
+
+
+def _never(text: str) -> bool:
+    return False
 
 
 def _array(metadata: Mapping[str, Any], key: str, element: type[Any], limit: int) -> Sequence[Any]:
@@ -361,11 +394,7 @@ def _config(
         key = f"tokenizer.ggml.{name}_token_id"
         if vocabulary.token(key, metadata.get(key)) is not None:
             ends.append(metadata[key])
-    ends += [
-        vocabulary.ids[text]
-        for text in _END_TOKENS
-        if text in vocabulary.ids and vocabulary.types[vocabulary.ids[text]] == CONTROL
-    ]
+    ends += find_ends(UNMISTAKABLE | AMBIGUOUS, vocabulary.control_id)
     config["eos_token_id"] = list(dict.fromkeys(index for index in ends if index is not None))
     return config
 

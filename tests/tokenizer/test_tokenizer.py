@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 import time
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tokenizers import Tokenizer as Backend
 
 from cactus.chat.messages import parse_messages
 from cactus.chat.template import ChatTemplate
@@ -258,6 +260,74 @@ def test_tokens_that_swallow_blanks(tmp_path: Path) -> None:
         expected = backend.encode(text).ids
         backend.encode_special_tokens = True
         assert tokenizer.encode_prompt([(text, True)]) == expected, text
+
+
+KINDS = {
+    "bytes": None,
+    "pieces": {
+        "type": "Sequence",
+        "normalizers": [
+            {"type": "Prepend", "prepend": "▁"},
+            {"type": "Replace", "pattern": {"String": " "}, "content": "▁"},
+        ],
+    },
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("flags", range(8))
+def test_the_flags_of_added_tokens_mean_what_they_do_in_the_library(
+    kind: str, flags: int, tmp_path: Path
+) -> None:
+    """In random texts of tokens, words and all kinds of white space."""
+    names = [
+        name for bit, name in enumerate(("lstrip", "rstrip", "single_word")) if flags >> bit & 1
+    ]
+    document = byte_level_document(("<|user|>", "<|end|>"))
+    if KINDS[kind]:
+        letters = [*"▁ab\n\t\x1f", *"\u2028\xa0"]
+        document["model"] |= {"vocab": {t: i for i, t in enumerate(letters)}, "merges": []}
+        document |= {"normalizer": KINDS[kind], "pre_tokenizer": None, "decoder": None}
+    first = len(document["model"]["vocab"])
+    document["added_tokens"] = [
+        added_token(first, "<|user|>", **dict.fromkeys(names, True)),
+        added_token(first + 1, "<|end|>"),
+    ]
+    tokenizer = Tokenizer.load(write_files(tmp_path, document))
+    library = Backend.from_str(json.dumps(document))
+    rng = random.Random(flags)
+    pieces = ["<|user|>", "<|end|>", "a", "b", " ", "  ", "\n", "\t", "\x1f", "\u2028", "\xa0"]
+    for _ in range(300):
+        text = "".join(rng.choices(pieces, k=rng.randint(1, 9)))
+        cut = rng.randrange(len(text) + 1)
+        expected = library.encode(text, add_special_tokens=False).ids
+        for parts in ([text], [text[:cut], text[cut:]]):
+            assert tokenizer.encode_prompt((part, True) for part in parts) == expected, text
+
+
+@pytest.mark.parametrize("strips", [True, False])
+def test_flags_in_the_configuration_count_more(strips: bool, tmp_path: Path) -> None:
+    """As in transformers; Phi-3's tokens swallow the line end after them."""
+    document = byte_level_document()
+    count = len(document["model"]["vocab"])
+    document["added_tokens"] = [added_token(count, "<|user|>", rstrip=not strips)]
+    entry = {"content": "<|user|>", "rstrip": strips, "special": True, "normalized": False}
+    config = {"added_tokens_decoder": {str(count): entry, "999": {"content": "<gone>"}}}
+    tokenizer = Tokenizer.load(write_files(tmp_path, document, tokenizer_config=config))
+    ids = tokenizer.encode_prompt([("<|user|>\n", True), ("a", False)])
+    assert len(ids) == (2 if strips else 3)
+    assert tokenizer.special_ids == {count}
+
+
+def test_a_known_end_of_turn_that_the_template_writes_ends_an_answer(tmp_path: Path) -> None:
+    """Fine-tunes often keep the end of their base model, which ends a text and not a turn."""
+    document = byte_level_document(("<|endoftext|>", "<|im_end|>", "<|eot_id|>"))
+    first = len(document["model"]["vocab"])
+    folder = write_files(tmp_path, document, generation_config={"eos_token_id": first})
+    assert Tokenizer.load(folder).eos_ids == (first,)
+    template = "{% for m in messages %}{{ m.content }}<|im_end|>{% endfor %}"
+    write_files(tmp_path, document, tokenizer_config={"chat_template": template})
+    assert Tokenizer.load(folder).eos_ids == (first, first + 1)
 
 
 def test_a_first_word_marker_is_not_put_after_special_tokens(tmp_path: Path) -> None:

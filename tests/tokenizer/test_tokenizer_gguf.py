@@ -222,7 +222,115 @@ def test_damaged_sentencepiece_is_named(name: str, change: Any, error: str, tmp_
 
 
 def test_a_vocabulary_without_types_has_no_special_tokens(tmp_path: Path) -> None:
-    write_tokenizer(broken(token_type=None, bos_token_id=None, eos_token_id=None), tmp_path)
+    tokens = [*TOKENS_OF]
+    tokens[1] = "<|other|>"
+    metadata = broken(tokens=tokens, token_type=None, bos_token_id=None, eos_token_id=None)
+    write_tokenizer(metadata, tmp_path)
     tokenizer = Tokenizer.load(tmp_path)
     assert tokenizer.special_ids == frozenset()
     assert (tokenizer.bos_id, tokenizer.eos_ids) == (None, ())
+
+
+@pytest.mark.parametrize("kind", [1, 2, 3, 4, 5, None])
+@pytest.mark.parametrize("end", ["<|im_end|>", "<end_of_turn>", "<|eot_id|>", "<|end|>"])
+def test_a_known_end_of_turn_ends_whatever_type_it_has(
+    kind: int | None, end: str, tmp_path: Path
+) -> None:
+    """The end that the file names is the first token: some fine-tunes name that of a text."""
+    metadata = small_metadata()
+    metadata["tokenizer.ggml.tokens"][1] = end
+    if kind is None:
+        del metadata["tokenizer.ggml.token_type"]
+    else:
+        metadata["tokenizer.ggml.token_type"][1] = kind
+    write_tokenizer(metadata | {"tokenizer.ggml.eos_token_id": 0}, tmp_path)
+    tokenizer = Tokenizer.load(tmp_path)
+    assert tokenizer.eos_ids == (0, 1)
+    assert 1 in tokenizer.special_ids  # its text is no part of an answer
+    assert tokenizer.encode_prompt([("a", False), (end, True)])[-1] == 1
+    assert 1 not in tokenizer.encode(end)
+
+
+@pytest.mark.parametrize(("kind", "ends"), [(3, (0, 1)), (1, (0,)), (4, (0,))])
+def test_an_end_that_may_be_text_has_to_be_a_control_token(
+    kind: int, ends: tuple[int, ...], tmp_path: Path
+) -> None:
+    """ "</s>" strikes out in HTML, and is a word of Qwen2's and Gemma's vocabularies."""
+    metadata = small_metadata()
+    metadata["tokenizer.ggml.tokens"][1] = "</s>"
+    metadata["tokenizer.ggml.token_type"][1] = kind
+    write_tokenizer(metadata | {"tokenizer.ggml.eos_token_id": 0}, tmp_path)
+    assert Tokenizer.load(tmp_path).eos_ids == ends
+
+
+def test_a_part_of_a_turn_does_not_end_it(tmp_path: Path) -> None:
+    metadata = small_metadata()
+    metadata["tokenizer.ggml.tokens"][:3] = ["<|return|>", "<|call|>", "<|end|>"]
+    write_tokenizer(metadata | {"tokenizer.ggml.eos_token_id": 0}, tmp_path)
+    assert Tokenizer.load(tmp_path).eos_ids == (0, 1)
+
+
+PHI_TURN = [("<|user|>\n", True), ("Hi there", False), ("<|end|>\n<|assistant|>\n", True)]
+
+
+def phi_metadata(**changes: Any) -> dict[str, Any]:
+    """The small SentencePiece vocabulary with Phi-3's tokens after it, from 1,000 on or so."""
+    metadata = sentencepiece_metadata()
+    for token in ("<|endoftext|>", "<|assistant|>", "<|end|>", "<|user|>"):
+        metadata["tokenizer.ggml.tokens"].append(token)
+        metadata["tokenizer.ggml.scores"].append(0.0)
+        metadata["tokenizer.ggml.token_type"].append(3)
+    return metadata | {f"general.{name}": value for name, value in changes.items()}
+
+
+@pytest.mark.parametrize(
+    ("changes", "strips"),
+    [
+        ({"architecture": "phi3", "name": "Phi3"}, True),
+        ({"architecture": "phi3", "name": "Phi 3.5 Mini Instruct"}, True),
+        ({"architecture": "phi3"}, True),
+        ({"architecture": "llama", "name": "my Phi-3 as llama"}, True),
+        ({"architecture": "llama", "name": "Sophia 3"}, False),
+        ({}, False),
+    ],
+)
+def test_tokens_of_phi3_swallow_the_spaces_after_them(
+    changes: dict[str, str], strips: bool, tmp_path: Path
+) -> None:
+    write_tokenizer(phi_metadata(**changes), tmp_path)
+    tokenizer = Tokenizer.load(tmp_path)
+    end, assistant, user = (
+        tokenizer.token_to_id(text) for text in ("<|end|>", "<|assistant|>", "<|user|>")
+    )
+    ids = tokenizer.encode_prompt(PHI_TURN)
+    if strips:
+        assert ids == [user, *tokenizer.encode("Hi there"), end, assistant]
+    else:
+        assert tokenizer.decode(ids).count("\n") == 3
+    # Not after the end of a text.
+    text = tokenizer.token_to_id("<|endoftext|>")
+    parts = [("<|endoftext|>\n", True)]
+    assert tokenizer.encode_prompt(parts) == [text, *tokenizer.encode("\n")]
+
+
+@pytest.mark.parametrize(
+    ("token", "changes"),
+    [
+        ("<mask>", {"tokenizer.ggml.pre": "jina-v2-de"}),
+        ("<mask>", {"tokenizer.ggml.pre": "jina-v2-code"}),
+        ("<mask>", {"general.architecture": "nomic-bert-moe"}),
+        ("[MASK]", {"general.name": "Modern-BERT base"}),
+        (None, {"general.name": "another"}),
+    ],
+)
+def test_a_mask_swallows_the_spaces_before_it(
+    token: str | None, changes: dict[str, str], tmp_path: Path
+) -> None:
+    metadata = small_metadata()
+    metadata["tokenizer.ggml.tokens"][:2] = ["<mask>", "[MASK]"]
+    write_tokenizer(metadata | changes, tmp_path)
+    tokenizer = Tokenizer.load(tmp_path)
+    for id, text in enumerate(("<mask>", "[MASK]")):
+        ids = tokenizer.encode_prompt([(f"a {text}", True)])
+        letters = "a" if text == token else "a "
+        assert ids == [*tokenizer.encode(letters), id]
