@@ -25,10 +25,18 @@ if TYPE_CHECKING:
     from cactus.api import cactus_tokenize as cactus_tokenize
     from cactus.api import cactus_transcribe as cactus_transcribe
     from cactus.api import cactus_vad as cactus_vad
+    from cactus.audio.decode import AudioStream as AudioStream
+    from cactus.audio.decode import open_audio as open_audio
+    from cactus.audio.vad import Speech as Speech
+    from cactus.audio.vad import detect_speech as detect_speech
     from cactus.errors import CactusError as CactusError
-    from cactus.model import CompletionStream as CompletionStream
+    from cactus.generate.aio import AsyncCompletionStream as AsyncCompletionStream
+    from cactus.generate.options import ChatOptions as ChatOptions
+    from cactus.generate.options import CompletionOptions as CompletionOptions
+    from cactus.generate.stream import CompletionStream as CompletionStream
     from cactus.model import Model as Model
-    from cactus.model import TranscriptionStream as TranscriptionStream
+    from cactus.speech.live import LiveTranscription as LiveTranscription
+    from cactus.speech.stream import TranscriptionStream as TranscriptionStream
     from cactus.types import Completion as Completion
     from cactus.types import LiveUpdate as LiveUpdate
     from cactus.types import Metrics as Metrics
@@ -42,17 +50,23 @@ __version__ = "0.1.0"
 # Where every public name lives. Nothing of it is imported before it is asked for, so that a command
 # that only prints its help, or a program that only might need a model, starts at once.
 _HOMES = {
+    "AsyncCompletionStream": "cactus.generate.aio",
+    "AudioStream": "cactus.audio.decode",
     "CactusError": "cactus.errors",
     "CactusModel": "cactus.api",
+    "ChatOptions": "cactus.generate.options",
     "Completion": "cactus.types",
-    "CompletionStream": "cactus.model",
+    "CompletionOptions": "cactus.generate.options",
+    "CompletionStream": "cactus.generate.stream",
+    "LiveTranscription": "cactus.speech.live",
     "LiveUpdate": "cactus.types",
     "Metrics": "cactus.types",
     "Model": "cactus.model",
     "Segment": "cactus.types",
+    "Speech": "cactus.audio.vad",
     "StreamEvent": "cactus.types",
     "Transcription": "cactus.types",
-    "TranscriptionStream": "cactus.model",
+    "TranscriptionStream": "cactus.speech.stream",
     "Word": "cactus.types",
     "cactus_audio_embed": "cactus.api",
     "cactus_complete": "cactus.api",
@@ -70,18 +84,26 @@ _HOMES = {
     "cactus_tokenize": "cactus.api",
     "cactus_transcribe": "cactus.api",
     "cactus_vad": "cactus.api",
+    "detect_speech": "cactus.audio.vad",
     "errors": "cactus.errors",
+    "open_audio": "cactus.audio.decode",
 }
 
 __all__ = [
+    "AsyncCompletionStream",
+    "AudioStream",
     "CactusError",
     "CactusModel",
+    "ChatOptions",
     "Completion",
+    "CompletionOptions",
     "CompletionStream",
+    "LiveTranscription",
     "LiveUpdate",
     "Metrics",
     "Model",
     "Segment",
+    "Speech",
     "StreamEvent",
     "Transcription",
     "TranscriptionStream",
@@ -102,7 +124,9 @@ __all__ = [
     "cactus_tokenize",
     "cactus_transcribe",
     "cactus_vad",
+    "detect_speech",
     "errors",
+    "open_audio",
 ]
 
 

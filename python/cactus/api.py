@@ -12,33 +12,30 @@ import os
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, Any, NoReturn
+from types import TracebackType
+from typing import Any, NoReturn
 
+from cactus import arguments
 from cactus.closing import NotCopied
+from cactus.compat import Self, Unpack
 from cactus.errors import CactusError, InvalidRequest, ModelClosed, UnsupportedModel
 from cactus.generate.metrics import Stopwatch, resident_megabytes
-from cactus.generate.options import boolean, integer
+from cactus.generate.options import ChatOptions, boolean, integer, text
 from cactus.handles import Handles
 from cactus.model import Messages, Model
+from cactus.speech.live import LiveTranscription
 from cactus.types import CompletionResult, LiveResult, Result, TranscriptionResult, VadResult
-
-if TYPE_CHECKING:
-    from types import TracebackType
-
-    from typing_extensions import Self, Unpack
-
-    from cactus.generate.options import ChatOptions
-    from cactus.speech.live import LiveTranscription
-
-    class CompleteOptions(ChatOptions, total=False):
-        """The options of `cactus_complete`: those of ``Model.chat`` and two more."""
-
-        stop_sequences: str | Sequence[str] | None
-        callback: Callback | None
-
 
 Callback = Callable[[str, int, None], object]
 """Called as ``callback(token, token_id, user_data)`` for every token; `user_data` is None."""
+
+
+class CompleteOptions(ChatOptions, total=False):
+    """The options of `cactus_complete`: those of ``Model.chat`` and two more."""
+
+    stop_sequences: str | Sequence[str] | None
+    callback: Callback | None
+
 
 _last = threading.local()
 
@@ -108,7 +105,11 @@ def cactus_stream_transcribe_process(stream: int, pcm: Any) -> str:
     the text that became certain with this call, to be appended to what came before; `pending` is
     what was heard behind it. Errors are in the JSON.
     """
-    return _to_json(lambda _: _streams.find(stream).feed(pcm).result(), None, LiveResult)
+    return _to_json(
+        lambda _: _streams.find(stream).feed(arguments.samples("pcm", pcm)).result(),
+        None,
+        LiveResult,
+    )
 
 
 def cactus_stream_transcribe_stop(stream: int) -> str:
@@ -141,25 +142,25 @@ def cactus_vad(
 def cactus_embed(model: int, text: str, normalize: bool = False) -> list[float]:
     """The embedding of a text. Raises UnsupportedModel for a model that has none."""
     with _remember_errors():
-        _refuse(_find(model), "embed text")
+        _embed(_find(model), text, normalize)
 
 
 def cactus_image_embed(model: int, image_path: str) -> list[float]:
     """The embedding of an image. Raises UnsupportedModel for a model that cannot see."""
     with _remember_errors():
-        _refuse(_find(model), "look at images")
+        _image_embed(_find(model), image_path)
 
 
 def cactus_audio_embed(model: int, audio_path: str) -> list[float]:
-    """The embedding of a sound: the mean of the encoder's states. Raises CactusError."""
+    """The embedding of a recording: the mean of the encoder's states. Raises CactusError."""
     with _remember_errors():
-        return _find(model).embed_audio(audio_path)
+        return _find(model).embed_audio(arguments.audio("audio_path", audio_path))
 
 
 def cactus_rag_query(model: int, query: str, top_k: int = 5) -> list[dict[str, Any]]:
     """The chunks of the corpus nearest to `query`. Raises InvalidRequest without a corpus."""
     with _remember_errors():
-        _no_corpus(_find(model))
+        _rag_query(_find(model), query, top_k)
 
 
 def cactus_tokenize(model: int, text: str) -> list[int]:
@@ -257,22 +258,22 @@ class CactusModel(NotCopied):
     def embed(self, text: str, normalize: bool = False) -> list[float]:
         """See `cactus_embed`."""
         with _remember_errors():
-            _refuse(self._open(), "embed text")
+            _embed(self._open(), text, normalize)
 
     def image_embed(self, image_path: str) -> list[float]:
         """See `cactus_image_embed`."""
         with _remember_errors():
-            _refuse(self._open(), "look at images")
+            _image_embed(self._open(), image_path)
 
     def audio_embed(self, audio_path: str) -> list[float]:
         """See `cactus_audio_embed`."""
         with _remember_errors():
-            return self._open().embed_audio(audio_path)
+            return self._open().embed_audio(arguments.audio("audio_path", audio_path))
 
     def rag_query(self, query: str, top_k: int = 5) -> list[dict[str, Any]]:
         """See `cactus_rag_query`."""
         with _remember_errors():
-            _no_corpus(self._open())
+            _rag_query(self._open(), query, top_k)
 
     def tokenize(self, text: str) -> list[int]:
         """See `cactus_tokenize`."""
@@ -344,11 +345,14 @@ def _text(error: BaseException) -> str:
 
 
 def _load(model_path: str | os.PathLike[str], corpus_dir: object, cache_index: object) -> Model:
-    boolean("cache_index", cache_index)
+    arguments.path("model_path", model_path)
     if corpus_dir is not None:
+        arguments.path("corpus_dir", corpus_dir)
         raise UnsupportedModel(
-            "corpus_dir: document retrieval is not part of this version; load without corpus_dir"
+            "corpus_dir: document retrieval is not available yet; load without corpus_dir"
         )
+    if boolean("cache_index", cache_index):
+        raise InvalidRequest("cache_index is not available yet: leave it out, or give False")
     return Model(model_path)
 
 
@@ -361,6 +365,8 @@ def _start(find: Callable[[], Model], options: Any, language: str | None) -> int
     try:
         with _remember_errors():
             model = find()
+            if language is not None:
+                text("language", language)
             given = {"language": language or None, **_named(options)}
             if given.pop("confirmation_threshold", None) is not None:
                 raise InvalidRequest(
@@ -389,9 +395,7 @@ class _Listener:
 
     def check(self) -> None:
         if self._callback is not None and not callable(self._callback):
-            raise InvalidRequest(
-                f"callback must be a function, got {type(self._callback).__name__}"
-            )
+            raise arguments.wrong("callback", "a function", self._callback)
 
     def __call__(self, text: str, token_id: int) -> None:
         if self._callback is not None:
@@ -443,8 +447,10 @@ def _transcribe(
     def work(tell: _Listener) -> CompletionResult:
         from cactus.speech.prompt import parse_prompt
 
+        model = find()
         given = parse_prompt(prompt) | dict(options)
-        with find().transcribe_stream(audio, **given) as stream:
+        checked = arguments.audio("audio_path", audio)
+        with model.transcribe_stream(checked, **given) as stream:
             for segment in stream:
                 tell(segment.text, segment.tokens[-1])
             result = stream.transcription
@@ -472,9 +478,10 @@ def _vad(find: Callable[[], Model], audio_path: Any, pcm_data: Any, options: Any
             "speech_pad_ms": 30,
         } | _named(options)
         if pcm_data is None:
-            found = detect_speech(audio_path, **wanted)
+            found = detect_speech(arguments.audio("audio_path", audio_path), **wanted)
         else:
-            found = detect_speech(pcm_data, sample_rate=16_000, **wanted)
+            pcm = arguments.samples("pcm_data", pcm_data)
+            found = detect_speech(pcm, sample_rate=16_000, **wanted)
         return VadResult(
             success=True,
             segments=[{"start": each.start, "end": each.end} for each in found],
@@ -491,13 +498,11 @@ def _named(options: Any) -> dict[str, Any]:
         try:
             options = json.loads(options)
         except ValueError as error:
-            raise InvalidRequest(f"options is no JSON: {error}") from None
+            raise InvalidRequest(f"options is not JSON: {error}") from None
     if options is None:
         return {}
     if not isinstance(options, Mapping):
-        raise InvalidRequest(
-            f"options must be a dict or a JSON object, got {type(options).__name__}"
-        )
+        raise arguments.wrong("options", "a dict or a JSON object", options)
     return {str(name): value for name, value in options.items()}
 
 
@@ -505,5 +510,18 @@ def _refuse(model: Model, ability: str) -> NoReturn:
     raise UnsupportedModel(f"{model.name} ({model.architecture}) cannot {ability}")
 
 
-def _no_corpus(model: Model) -> NoReturn:
+def _embed(model: Model, given: object, normalize: object) -> NoReturn:
+    text("text", given)
+    boolean("normalize", normalize)
+    _refuse(model, "embed text")
+
+
+def _image_embed(model: Model, image_path: object) -> NoReturn:
+    arguments.path("image_path", image_path)
+    _refuse(model, "look at images")
+
+
+def _rag_query(model: Model, query: object, top_k: object) -> NoReturn:
+    text("query", query)
+    integer("top_k", top_k, 1)
     raise InvalidRequest(f"{model.name} was loaded without corpus_dir: it has no documents")

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, NoReturn, SupportsIndex
+from typing import NoReturn, SupportsIndex
 
-if TYPE_CHECKING:
-    from typing_extensions import Self
+from cactus.compat import Self
 
 
 class NotCopied:

@@ -1,7 +1,7 @@
 """A loaded model with typed results: chat, streaming, and their async forms.
 
     with Model("smollm2-135m-instruct") as model:
-        print(model.chat([{"role": "user", "content": "Hello!"}]).text)
+        print(model.chat("Hello!"))
 
 One model holds one conversation's cache: a chat that begins like the last one only reads what is
 new. Calls from several threads wait for each other and give the answers they would give alone.
@@ -11,35 +11,48 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 from cactus.audio import Audio, open_sound
 from cactus.closing import Closing
+from cactus.compat import Self, Unpack
 from cactus.errors import CactusError, Cancelled, InvalidRequest, UnsupportedModel
+from cactus.generate.aio import AsyncCompletionStream, run_alone
+from cactus.generate.answer import Request
+from cactus.generate.contract import LoadedEngine
 from cactus.generate.generation import Generation
-from cactus.generate.options import boolean, integer, parse_options
+from cactus.generate.options import (
+    CHAT_ONLY,
+    ChatOptions,
+    CompletionOptions,
+    Options,
+    boolean,
+    integer,
+    parse_options,
+)
 from cactus.generate.prefix import Conversation
-from cactus.generate.stream import EventStream, stream_repr
+from cactus.generate.stream import CompletionStream
 from cactus.generate.turns import Call, Turns
 from cactus.speech import is_speech_model
-from cactus.types import Completion, Segment, StreamEvent, Transcription
+from cactus.speech.live import LiveTranscription
+from cactus.speech.stream import TranscriptionStream
+from cactus.types import Completion, Transcription
 from cactus.weights.abilities import refusal
 from cactus.weights.catalog import SPEECH_ARCHITECTURES
 
 if TYPE_CHECKING:
-    from typing_extensions import Self, Unpack
-
     from cactus.engine import Engine
-    from cactus.generate.aio import AsyncCompletionStream
-    from cactus.generate.options import ChatOptions
     from cactus.speech.engine import SpeechEngine
-    from cactus.speech.live import LiveTranscription
     from cactus.speech.transcription import TranscriptionRun
 
 Messages = Sequence[Mapping[str, Any]] | str
-"""Message dicts as the OpenAI API has them (`role`, `content`), or the same as a JSON string."""
+"""Message dicts as the OpenAI API has them (`role`, `content`), or the same as a JSON string. Any
+other string is the text of one user message."""
+
+Prompt = str | Sequence[int]
+"""A raw prompt: a text, or token ids."""
 
 
 class Model(Closing):
@@ -64,8 +77,8 @@ class Model(Closing):
         threads: int | None = None,
         isa: str | None = None,
         context: int | None = None,
-        kv: str = "f16",
-        activations: str = "int12",
+        kv: Literal["f16", "int8"] = "f16",
+        activations: Literal["int12", "int8"] = "int12",
         preload: bool = False,
     ) -> None:
         if not isinstance(name_or_path, (str, os.PathLike)):
@@ -109,17 +122,14 @@ class Model(Closing):
         )
 
     @classmethod
-    def from_engine(cls, engine: Engine | SpeechEngine) -> Self:
+    def from_engine(cls, engine: LoadedEngine) -> Self:
         """A model around an engine that is already loaded; it is closed with the model."""
         model = cls.__new__(cls)
         model._start(engine)
         return model
 
-    def _start(self, engine: Engine | SpeechEngine) -> None:
+    def _start(self, engine: LoadedEngine) -> None:
         self._engine = engine
-        self._speech: SpeechEngine | None = None
-        if engine.architecture in SPEECH_ARCHITECTURES:
-            self._speech = engine  # type: ignore[assignment]
         self._memory = _Memory(engine)
         # Bound to the memory and not to the model: no cycle keeps a dropped model alive.
         self._turns = Turns(self._memory.free)
@@ -153,13 +163,16 @@ class Model(Closing):
     # -- chat
 
     def chat(self, messages: Messages, **options: Unpack[ChatOptions]) -> Completion:
-        """The model's answer to `messages`.
+        """The model's answer to `messages`: a list of dicts, or the text of one user message.
+
+        Where the last message is the assistant's, the answer continues it, and its text is only
+        what is new; `continue_final_message=False` begins a new turn instead.
 
         Options: `max_tokens` 512, `temperature` 0 (greedy), `top_p`, `top_k`, `min_p`,
         `repetition_penalty`, `presence_penalty`, `frequency_penalty`, `logit_bias`, `seed`, `stop`,
         `include_stop_sequences`, `tools`, `confidence_threshold` (off), `speculation` (on),
-        `thinking` (the model's own); see docs/python-api.md for the ranges, and for what 0 and None
-        mean.
+        `thinking` (the model's own), `continue_final_message`; see docs/python-api.md for the
+        ranges, and for what 0 and None mean.
 
         Raises InvalidRequest naming the option or message, ContextLengthExceeded before anything is
         computed, UnsupportedModel for images, Cancelled if the model is closed meanwhile,
@@ -178,15 +191,11 @@ class Model(Closing):
 
     async def achat(self, messages: Messages, **options: Unpack[ChatOptions]) -> Completion:
         """`chat` in a thread of its own; cancelling the task stops the generation."""
-        from cactus.generate.aio import run_alone
-
         call = Call(blocking=False, pulled=False)
         return await run_alone(call, lambda: self._generation(messages, options, call).run())
 
     def astream(self, messages: Messages, **options: Unpack[ChatOptions]) -> AsyncCompletionStream:
         """`stream` for ``async for``; cancelling the task that reads it stops the generation."""
-        from cactus.generate.aio import AsyncCompletionStream
-
         call = Call(blocking=False)
         return AsyncCompletionStream(call, lambda: self._generation(messages, options, call))
 
@@ -207,8 +216,6 @@ class Model(Closing):
         self, conversations: Iterable[Messages], **options: Unpack[ChatOptions]
     ) -> list[Completion | CactusError]:
         """`chat_many` in a thread of its own; cancelling the task stops the generation."""
-        from cactus.generate.aio import run_alone
-
         call = Call(blocking=False, pulled=False)
         return await run_alone(call, lambda: self._complete_many(conversations, options, call))
 
@@ -227,18 +234,100 @@ class Model(Closing):
     def _generation(self, messages: Messages, options: Mapping[str, Any], call: Call) -> Generation:
         from cactus.generate.prompt import build_request
 
+        return self._begin(
+            lambda engine, checked, began: build_request(engine, messages, checked, began),
+            options,
+            call,
+        )
+
+    def _begin(
+        self,
+        build: Callable[[Engine, Options, float], Request],
+        options: Mapping[str, Any],
+        call: Call,
+    ) -> Generation:
         self._turns.check()
         began = time.perf_counter()
         engine = self._text_engine()
         checked = parse_options(options, vocab_size=engine.program.vocab_size)
-        request = build_request(engine, messages, checked, began)
+        request = build(engine, checked, began)
         self._turns.register(call)
         return Generation(engine, self._turns, self._memory.open, call, request)
 
     def _text_engine(self) -> Engine:
-        if self._speech is not None:
+        if self.architecture in SPEECH_ARCHITECTURES:
             raise refusal(self.name, self.architecture, "chat")
-        return self._engine  # type: ignore[return-value]
+        return cast("Engine", self._engine)
+
+    # -- raw text
+
+    def complete(
+        self,
+        prompt: Prompt,
+        *,
+        parse_special: bool = False,
+        **options: Unpack[CompletionOptions],
+    ) -> Completion:
+        """What the model writes behind `prompt`: a text or token ids, without a chat template.
+
+        A text gets what the tokenizer puts before one (BOS, where the model has one); token ids are
+        taken as they are. With `parse_special` markup in the text ("<|im_end|>") becomes special
+        tokens, else it is text. Options and errors are those of `chat`, without `tools`, `thinking`
+        and `continue_final_message`.
+        """
+        return self._raw_generation(prompt, parse_special, options, Call()).run()
+
+    def complete_stream(
+        self,
+        prompt: Prompt,
+        *,
+        parse_special: bool = False,
+        **options: Unpack[CompletionOptions],
+    ) -> CompletionStream:
+        """`complete` token by token, as `stream` is `chat`."""
+        call = Call()
+        return CompletionStream(call, self._raw_generation(prompt, parse_special, options, call))
+
+    async def acomplete(
+        self,
+        prompt: Prompt,
+        *,
+        parse_special: bool = False,
+        **options: Unpack[CompletionOptions],
+    ) -> Completion:
+        """`complete` in a thread of its own; cancelling the task stops the generation."""
+        call = Call(blocking=False, pulled=False)
+        return await run_alone(
+            call, lambda: self._raw_generation(prompt, parse_special, options, call).run()
+        )
+
+    def acomplete_stream(
+        self,
+        prompt: Prompt,
+        *,
+        parse_special: bool = False,
+        **options: Unpack[CompletionOptions],
+    ) -> AsyncCompletionStream:
+        """`complete_stream` for ``async for``."""
+        call = Call(blocking=False)
+        return AsyncCompletionStream(
+            call, lambda: self._raw_generation(prompt, parse_special, options, call)
+        )
+
+    def _raw_generation(
+        self, prompt: Prompt, parse_special: bool, options: Mapping[str, Any], call: Call
+    ) -> Generation:
+        from cactus.generate.prompt import build_raw_request
+
+        for name in options:
+            if name in CHAT_ONLY:
+                raise InvalidRequest(f"{name} is an option of chat; complete has no messages")
+
+        def build(engine: Engine, checked: Options, began: float) -> Request:
+            special = boolean("parse_special", parse_special)
+            return build_raw_request(engine, prompt, checked, began, special)
+
+        return self._begin(build, options, call)
 
     # -- speech
 
@@ -278,7 +367,6 @@ class Model(Closing):
         hearings agree on is confirmed and never changes. Options and errors are those of
         `transcribe`; `timestamps` are always there.
         """
-        from cactus.speech.live import LiveTranscription
         from cactus.speech.options import parse
 
         self._turns.check()
@@ -322,12 +410,12 @@ class Model(Closing):
         return TranscriptionRun(engine, self._turns, call, stream, checked, began)
 
     def _speech_engine(self, ability: str) -> SpeechEngine:
-        if self._speech is None:
+        if self.architecture not in SPEECH_ARCHITECTURES:
             raise UnsupportedModel(
                 f"{self.name} is a text model ({self.architecture}): it cannot {ability}; a speech "
                 "model can, such as whisper-base"
             )
-        return self._speech
+        return cast("SpeechEngine", self._engine)
 
     # -- the rest
 
@@ -337,6 +425,33 @@ class Model(Closing):
         if not isinstance(text, str):
             raise InvalidRequest(f"text must be a string, got {type(text).__name__}")
         return list(self._engine.tokenizer.encode(text))
+
+    def detokenize(self, ids: Sequence[int], *, skip_special: bool = True) -> str:
+        """The text of token ids; special tokens are left out, or with `skip_special` False spelled.
+
+        Bytes that are not UTF-8, such as half a character, become U+FFFD.
+        """
+        from cactus.generate.prompt import token_ids
+
+        self._turns.check()
+        known = token_ids("ids", ids, self._engine.program.vocab_size)
+        skip = boolean("skip_special", skip_special)
+        return str(self._engine.tokenizer.decode(known, skip_special=skip))
+
+    def count_tokens(self, messages_or_text: Messages, **options: Unpack[ChatOptions]) -> int:
+        """How many tokens a text has, as `tokenize` makes them, or the prompt of messages.
+
+        `options` that change the prompt of messages count: `tools`, `thinking`,
+        `continue_final_message`. A prompt longer than the context is counted, too.
+        """
+        if isinstance(messages_or_text, str):
+            return len(self.tokenize(messages_or_text))
+        from cactus.generate.prompt import count_tokens
+
+        self._turns.check()
+        engine = self._text_engine()
+        checked = parse_options(options, vocab_size=engine.program.vocab_size)
+        return count_tokens(engine, messages_or_text, checked)
 
     def reset(self) -> None:
         """Forget the conversation: the next chat reads its whole prompt.
@@ -368,7 +483,7 @@ class Model(Closing):
 class _Memory:
     """What a model owns of the native core: its engine, and a session once there is a chat."""
 
-    def __init__(self, engine: Engine | SpeechEngine) -> None:
+    def __init__(self, engine: LoadedEngine) -> None:
         self._engine = engine
         self.conversation: Conversation[Any] | None = None
 
@@ -381,53 +496,3 @@ class _Memory:
         if self.conversation is not None:
             self.conversation.session.close()
         self._engine.close()
-
-
-class CompletionStream(EventStream[StreamEvent]):
-    """Events of one completion; `completion` is there once the stream has ended or was closed."""
-
-    def __init__(self, call: Call, generation: Generation) -> None:
-        self._generation = generation
-        super().__init__(call, generation.events)
-
-    def __repr__(self) -> str:
-        return stream_repr(self, self._generation)
-
-    @property
-    def completion(self) -> Completion:
-        """The whole answer. Raises InvalidRequest while the stream is still running or failed."""
-        completion = self._generation.completion
-        if completion is None:
-            raise InvalidRequest("the stream has no completion: it has not been read to its end")
-        return completion
-
-
-class TranscriptionStream(EventStream[Segment]):
-    """Segments of one transcription as they are found; ``transcription`` is there at the end."""
-
-    def __init__(self, call: Call, run: TranscriptionRun) -> None:
-        self._run = run
-        super().__init__(call, run.events)
-
-    def __repr__(self) -> str:
-        return f"<TranscriptionStream at {self.seconds:.2f} s of {self.duration or '?'}>"
-
-    def close(self) -> None:
-        """End the stream now and let other calls go on; safe to call twice."""
-        super().close()
-        self._run.close_unread()
-
-    @property
-    def seconds(self) -> float:
-        """How much of the sound has been listened to."""
-        return self._run.seconds
-
-    @property
-    def duration(self) -> float | None:
-        """How long the sound is, as its header says; None where nothing does."""
-        return self._run.duration
-
-    @property
-    def transcription(self) -> Transcription | None:
-        """The whole result; None while the stream is still running, and after a failure."""
-        return self._run.transcription

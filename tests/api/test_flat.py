@@ -176,7 +176,8 @@ def test_the_second_turn_counts_only_what_is_new(handle: int) -> None:
 
 
 @pytest.mark.parametrize(
-    "messages", [None, "", "{", [], [{}], 5, [{"role": "user"}], [{"role": "x", "content": "y"}]]
+    "messages",
+    [None, "", '[{"role"', [], [{}], 5, [{"role": "user"}], [{"role": "x", "content": "y"}]],
 )
 def test_bad_messages_come_back_as_json(handle: int, messages: Any) -> None:
     assert "messages" in failed(complete(handle, messages))
@@ -197,6 +198,7 @@ def test_bad_messages_come_back_as_json(handle: int, messages: Any) -> None:
         ("include_stop_sequences", 1),
         ("tools", 5),
         ("force_tools", "yes"),
+        ("force_tools", True),
         ("tool_rag_top_k", -1),
         ("confidence_threshold", 1.5),
         ("callback", "print"),

@@ -40,6 +40,108 @@ def test_messages_may_be_json(scripted_model: Make) -> None:
     assert model.chat(json.dumps(HELLO), max_tokens=5).text == model.chat(HELLO, max_tokens=5).text
 
 
+@pytest.mark.parametrize(
+    "text", ["Hello", "[", "{", "[a] b", '{"a": 1}', '"quoted"', "[1, 2", " \n", "null"]
+)
+def test_any_other_string_is_one_user_message(scripted_model: Make, text: str) -> None:
+    model = scripted_model(saying("Hi"))
+    assert model.chat(text).text == "Hi"
+    assert prompt_of(model).startswith(f"u:{text}\na:")
+
+
+def test_a_final_message_of_the_assistant_is_continued(scripted_model: Make) -> None:
+    turns = [*HELLO, {"role": "assistant", "content": "I am"}]
+    for option, prompt in (
+        (None, "u:Hello\na:I am"),
+        (True, "u:Hello\na:I am"),
+        (False, "u:Hello\na:I am\na:"),
+    ):
+        model = scripted_model(saying(" fine"))
+        assert model.chat(turns, continue_final_message=option).text == " fine", "only what is new"
+        assert prompt_of(model).startswith(prompt) and prompt_of(model)[len(prompt) :] in " fine"
+
+
+@pytest.mark.parametrize(
+    ("last", "message"),
+    [
+        ({"role": "user", "content": "x"}, "the last message must be a text.*one of the user"),
+        (
+            {"role": "assistant", "content": "x", "tool_calls": [{"function": {"name": "f"}}]},
+            "one with tool_calls",
+        ),
+    ],
+)
+def test_what_cannot_be_continued_is_refused_when_asked(
+    scripted_model: Make, last: Any, message: str
+) -> None:
+    model = scripted_model(saying("Hi"))
+    with pytest.raises(InvalidRequest, match=message):
+        model.chat([*HELLO, last], continue_final_message=True)
+    assert model.chat([*HELLO, last]).text == "Hi", "by default a new turn begins"
+
+
+def test_a_template_that_hides_the_last_message_cannot_continue_it(scripted_model: Make) -> None:
+    template = "{% for m in messages %}{{ m.content if m.role == 'user' }}{% endfor %}a:"
+    model = scripted_model(saying("Hi"), template=template)
+    with pytest.raises(TemplateError, match="continue_final_message=False"):
+        model.chat([*HELLO, {"role": "assistant", "content": "I am"}])
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"force_tools": True}, "force_tools is not available yet"),
+        ({"tools": "two", "tool_rag_top_k": 1}, "tool_rag_top_k is 1 and there are 2 tools"),
+    ],
+)
+def test_an_option_without_an_effect_is_an_error(
+    scripted_model: Make, options: dict[str, Any], message: str
+) -> None:
+    model = scripted_model(saying("Hi"), context=3000)
+    two = [WEATHER, {**WEATHER, "name": "other"}]
+    given = {k: two if v == "two" else v for k, v in options.items()}
+    with pytest.raises(InvalidRequest, match=message):
+        model.chat(HELLO, **given)
+    for harmless in (
+        {"force_tools": False},
+        {"tool_rag_top_k": 5},
+        {"tools": two, "tool_rag_top_k": 0},
+        {"tools": two, "tool_rag_top_k": 2},
+        {"tools": two, "tool_rag_top_k": None},
+    ):
+        assert model.chat(HELLO, **harmless).text == "Hi"  # type: ignore[arg-type]
+
+
+def test_detokenize_is_the_inverse_of_tokenize(scripted_model: Make) -> None:
+    model = scripted_model(babbling)
+    assert model.detokenize(model.tokenize("Grüße 🎉")) == "Grüße 🎉"
+    assert model.detokenize([]) == ""
+    assert model.detokenize([72, 256, 105]) == "Hi"
+    assert model.detokenize((72, 256, 105), skip_special=False) == "H<end>i"
+    for ids, message in (
+        ([1, -1], r"ids\[1\] must be an integer from 0 to 299"),
+        ([300], r"ids\[0\]"),
+        (["1"], r"ids\[0\]"),
+        ("12", "ids must be a list of token ids, got str"),
+        (None, "ids must be a list of token ids, got NoneType"),
+    ):
+        with pytest.raises(InvalidRequest, match=message):
+            model.detokenize(ids)  # type: ignore[arg-type]
+
+
+def test_count_tokens_is_what_a_prompt_has(scripted_model: Make) -> None:
+    model = scripted_model(saying("Hi"), context=30)
+    assert model.count_tokens("Grüße") == len("Grüße".encode())
+    assert model.count_tokens(HELLO) == len("u:Hello\na:")
+    assert model.chat(HELLO).metrics.prefill_tokens == model.count_tokens(HELLO)
+    turns = [*HELLO, {"role": "assistant", "content": "I am"}]
+    assert model.count_tokens(turns) == len("u:Hello\na:I am")
+    assert model.count_tokens(HELLO, tools=[WEATHER]) > 300, "longer than the context"
+    with pytest.raises(InvalidRequest, match="messages"):
+        model.count_tokens([])
+    assert program_of(model).steps, "only the chat computed something"
+
+
 def test_content_parts_are_text(scripted_model: Make) -> None:
     parts = [{"role": "user", "content": [{"type": "text", "text": "Hello"}]}]
     model = scripted_model(babbling)
@@ -200,8 +302,10 @@ def test_a_prompt_that_fills_the_context_leaves_no_room(scripted_model: Make) ->
     ("messages", "message"),
     [
         (None, "messages: expected a list"),
-        ("", "messages: expected a list"),
-        ("[", "messages: expected valid JSON"),
+        ("", "messages: expected a text or a list of messages, got an empty string"),
+        ('[{"role": "user"', "messages: expected valid JSON"),
+        ("[5]", r"messages\[0\]: expected an object"),
+        ('{"role": "user", "content": "x"}', "messages: expected a list.*put it in a list"),
         ([], "messages: expected at least one message"),
         ("[]", "messages: expected at least one message"),
         ([{}], r"messages\[0\].role"),

@@ -31,11 +31,11 @@ def test_a_list_and_its_json_are_the_same() -> None:
     ("messages", "error"),
     [
         (None, r"messages: expected a list such as .* got null"),
-        ("", r"messages: expected a list .* got the text ''"),
-        ("hello", r"messages: expected a list .* got the text 'hello'"),
-        ("null", r"messages: expected a list .* got the text 'null'"),
-        (" [", r"messages: expected valid JSON, got ' \['"),
-        ("{}", r"messages: expected a list .* got \{\}"),
+        ("", r"messages: expected a text or a list of messages, got an empty string"),
+        (' [ { "role": "user"', r"messages: expected valid JSON, got ' \[ "),
+        ("[{'role': 'user', 'content': 'x'}]", r"messages: expected valid JSON"),
+        ('{"role": "user", "content": "x"}', r"messages: expected a list .* got one message"),
+        ("[[]]", r"messages\[0\]: expected an object"),
         (b"\xff", r"messages: expected UTF-8"),
         (7, r"messages: expected a list .* got 7"),
         (USER, r"messages: expected a list .* got one message: put it in a list"),
@@ -73,7 +73,6 @@ def test_a_list_and_its_json_are_the_same() -> None:
         ('[{"role": "user", "content": "", "x": NaN}]', r"messages: NaN is not JSON"),
         ('[{"role": "user", "content": "", "x": -Infinity}]', r"messages: -Infinity is not JSON"),
         ('[{"role": "user", "content": "", "x": 1e999}]', r"messages\[0\]\.x: .* got inf"),
-        ("[" * 100_000, r"messages: nested more than 64 levels deep"),
         ('[{"role":"user","content":"","x":' + "[" * 80 + "]" * 80 + "}]", r"nested more than 64"),
         ('[{"role": "user", "content": "", "x": ' + "9" * 5000 + "}]", r"messages: .* valid JSON"),
         (
@@ -238,3 +237,10 @@ def test_anything_is_messages_or_an_invalid_request(value: Any) -> None:
             assert str(error).startswith("messages")
         else:
             json.dumps([message.to_template() for message in messages])
+
+
+@pytest.mark.parametrize("text", ["hello", "null", " [", "{}", "[" * 100_000, '"a"', "[a]", "5"])
+def test_a_string_that_is_not_a_json_list_is_one_user_message(text: str) -> None:
+    for each in (text, text.encode()):
+        (message,) = parse_messages(each)
+        assert (message.role, message.content) == ("user", text)

@@ -150,7 +150,7 @@ def test_extra_variables_are_content() -> None:
 
 RESERVED = [
     *("messages", "tools", "add_generation_prompt", "chat_template", "tokenize", "bos_token"),
-    *("raise_exception", "namespace", "range", "_x", "__class__", "continue_final_message"),
+    *("raise_exception", "namespace", "range", "_x", "__class__", "conversation"),
 ]
 
 

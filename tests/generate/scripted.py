@@ -176,6 +176,7 @@ class ByteTokenizer:
 
     token_bytes = SimpleNamespace(exact=False)
     eos_ids = (END,)
+    bos_id = None
 
     def __init__(self, tags: bool = False) -> None:
         self._special = {"<end>": END, "<turn>": END + 1}
@@ -188,6 +189,10 @@ class ByteTokenizer:
 
     def encode_prompt(self, parts: Iterable[tuple[str, bool]]) -> list[int]:
         return list("".join(text for text, _ in parts).encode())
+
+    def decode(self, ids: Sequence[int], skip_special: bool = True) -> str:
+        stream = self.stream() if skip_special else self.stream(shown=self.special_ids)
+        return "".join([*map(stream.push, ids), stream.flush()])
 
     def token_to_id(self, token: str) -> int | None:
         return self._special.get(token)

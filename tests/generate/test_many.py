@@ -138,7 +138,7 @@ def test_what_is_wrong_with_one_conversation_is_its_result(make: Any) -> None:
         [
             *ask("x"),
             [{"role": "nobody", "content": "x"}],
-            "no json",
+            '[{"role"',
             *ask("x" * 500),
             [],
             None,
@@ -382,7 +382,7 @@ def test_stop_ends_a_call_with_an_endless_iterator(make: Any) -> None:
 
 def test_errors_among_the_results_keep_nothing_alive(make: Any) -> None:
     model, _ = make(saying("x"))
-    results = model.chat_many(["[{]", b"\xff", ask("a" * 300)[0], *ask("b")])
+    results = model.chat_many(['[{"role"', b"\xff", ask("a" * 300)[0], *ask("b")])
     assert [type(result) for result in results] == [
         *[InvalidRequest] * 2,
         ContextLengthExceeded,

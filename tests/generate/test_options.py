@@ -80,7 +80,7 @@ def test_none_means_the_default(name: str) -> None:
         ("confidence_threshold", 0),
         ("confidence_threshold", 1),
         ("tool_rag_top_k", 0),
-        ("force_tools", True),
+        ("force_tools", False),
         ("include_stop_sequences", True),
     ],
 )

@@ -186,7 +186,7 @@ def test_stop_ends_the_hearing_and_loses_nothing(
 ) -> None:
     want, _ = run(model.transcribe_live(**PLAIN), sound, len(sound))
     live = model.transcribe_live(**PLAIN)
-    engine, hear, heard = live._listener.transcriber.engine, type(model._speech).hear, []
+    engine, hear, heard = live._listener.transcriber.engine, type(model._engine).hear, []
 
     def stopped(engine: Any, *args: Any, **options: Any) -> Any:
         heard.append(len(heard))
@@ -250,7 +250,7 @@ def test_a_model_that_goes_while_it_listens(
     model = Model(speech_folder, threads=1)
     live = model.transcribe_live(**PLAIN)
     closer = threading.Thread(target=model.close)
-    hear = type(model._speech).hear
+    hear = type(model._engine).hear
 
     def closed(engine: Any, *args: Any, **options: Any) -> Any:
         closer.start()
@@ -258,7 +258,7 @@ def test_a_model_that_goes_while_it_listens(
             pass
         return hear(engine, *args, **options)
 
-    monkeypatch.setattr(type(model._speech), "hear", closed)
+    monkeypatch.setattr(type(model._engine), "hear", closed)
     with pytest.raises(Cancelled, match="destroyed"):
         live.feed(sound)
     closer.join()
@@ -361,7 +361,7 @@ def test_errors_of_the_flat_functions(speech_folder: Path, sound: np.ndarray) ->
         ({"sample_rate": 8000}, "en", "unknown option 'sample_rate'"),
         ({"min_chunk_size": 3}, "en", "min_chunk_size"),
         ({"confirmation_threshold": 7}, "en", "confirmation_threshold"),
-        ("nonsense", "en", "options is no JSON"),
+        ("nonsense", "en", "options is not JSON"),
         (None, "klingon", "language is 'klingon'"),
     ):
         assert cactus_stream_transcribe_start(handle, options, language) is None

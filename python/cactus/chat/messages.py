@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from cactus.chat.tools import validate_tools
@@ -18,6 +19,7 @@ __all__ = ["ROLES", "Message", "parse_messages", "validate_tools"]
 ROLES = ("system", "developer", "user", "assistant", "tool", "function")
 _REASONING = ("reasoning_content", "thinking", "reasoning")
 _EXAMPLE = '[{"role": "user", "content": "..."}]'
+_LOOKS_LIKE_MESSAGES = re.compile(r"\s*\[\s*\{\s*[\"'](role|content)[\"']")
 
 
 @dataclass(frozen=True)
@@ -60,6 +62,17 @@ class Message:
             turn = {"thinking": reasoning, **turn, "reasoning_content": reasoning}
         return turn
 
+    def with_text(self, more: str) -> Message:
+        """The same message with `more` behind its text, in its last part that has one."""
+        parts = [dict(part) for part in self._content_parts()]
+        last = next((part for part in reversed(parts) if part["type"] == "text"), None)
+        if last is None:
+            parts.append({"type": "text", "text": more})
+        else:
+            last["text"] += more
+        fields = {**self.fields, "content": self.content + more} if self.fields else {}
+        return replace(self, content=self.content + more, parts=tuple(parts), fields=fields)
+
     def _content_parts(self) -> Sequence[Mapping[str, str]]:
         if self.parts:
             return self.parts
@@ -67,8 +80,10 @@ class Message:
 
 
 def parse_messages(messages: Any) -> list[Message]:
-    """Check and normalise messages: a list of dicts, or a JSON string of one.
+    """Check and normalise messages: a list of dicts, a JSON string of one, or a user's text.
 
+    A string that is a JSON list is the messages themselves; every other string is the text of one
+    user message. What begins like messages (``[{"role"``) and is not JSON is refused as damaged.
     Content is a string or OpenAI's list of ``text``, ``image_url`` and ``image`` parts; it may be
     empty, and may be null or missing only beside ``tool_calls``. Order of roles is the template's
     affair. Raises InvalidRequest naming the field (``messages[3].content``), what was expected
@@ -79,12 +94,7 @@ def parse_messages(messages: Any) -> list[Message]:
             text = messages if isinstance(messages, str) else bytes(messages).decode()
         except UnicodeDecodeError as error:
             raise InvalidRequest(f"messages: expected UTF-8, {error}") from None
-        if text.lstrip()[:1] not in ("[", "{"):
-            raise InvalidRequest(
-                f"messages: expected a list such as {_EXAMPLE} or a JSON string of one, "
-                f"got the text {shown(text)}"
-            )
-        messages = parse_json(text, "messages")
+        messages = _messages_of(text)
     if not isinstance(messages, (list, tuple)):
         alone = isinstance(messages, Mapping) and "role" in messages
         got = "one message: put it in a list" if alone else shown(messages)
@@ -94,6 +104,22 @@ def parse_messages(messages: Any) -> list[Message]:
     if not messages:
         raise InvalidRequest(f"messages: expected at least one message such as {_EXAMPLE}, got []")
     return [_message(item, f"messages[{index}]") for index, item in enumerate(messages)]
+
+
+def _messages_of(text: str) -> Any:
+    """What a string says: the JSON list in it, or one user message."""
+    if not text:
+        raise InvalidRequest("messages: expected a text or a list of messages, got an empty string")
+    if _LOOKS_LIKE_MESSAGES.match(text):
+        return parse_json(text, "messages")
+    if text.lstrip()[:1] in ("[", "{"):
+        try:
+            parsed = parse_json(text, "messages")
+        except InvalidRequest:
+            parsed = None
+        if isinstance(parsed, list) or (isinstance(parsed, dict) and "role" in parsed):
+            return parsed
+    return [{"role": "user", "content": text}]
 
 
 def _message(item: Any, name: str) -> Message:

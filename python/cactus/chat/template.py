@@ -104,10 +104,13 @@ class ChatTemplate:
         messages: Sequence[Message],
         tools: Sequence[Mapping[str, Any]] | None = None,
         add_generation_prompt: bool = True,
+        continue_final_message: bool = False,
         **extra: Any,
     ) -> Rendered:
         """Render a conversation.
 
+        ``continue_final_message``: end inside the last message, right behind its text, instead of
+        beginning a new turn; blanks at the end that the template trims are not there.
         ``tools``: as ``validate_tools`` returns them. ``extra``: further variables of the template
         (``enable_thinking=False``), JSON values. Raises InvalidRequest for a name in ``extra``
         that is not for the caller to set, TemplateError with the template's own message if it
@@ -116,6 +119,11 @@ class ChatTemplate:
         variables = self._variables(extra)
         schemas = [dict(tool) for tool in tools] if tools else None
         parts_wanted = self.wants_parts
+        mark = ""
+        if continue_final_message:
+            add_generation_prompt = False
+            mark = _unused(messages)
+            messages = [*messages[:-1], messages[-1].with_text(mark)]
         turns = [message.to_template(parts_wanted) for message in messages]
         size = _size((turns, schemas, variables))
 
@@ -125,6 +133,8 @@ class ChatTemplate:
 
         nothing = [{"type": "text", "text": ""}] if parts_wanted else ""
         text = render_some_form(run, turns, nothing)
+        if mark:
+            text = _before(text, mark)
         parts = self._recover(parts_of(text), (turns, schemas, variables))
         shown = not schemas or (
             "tools" in self.variables and all(tool["function"]["name"] in text for tool in schemas)
@@ -227,6 +237,26 @@ class ChatTemplate:
         for match in re.finditer("|".join(map(re.escape, present)), whole):
             owned[match.start() : match.end()] = [True] * len(match[0])
         return _cut(whole, owned)
+
+
+def _unused(messages: Sequence[Message]) -> str:
+    """A text that is in none of the messages; a blank ends it, to see whether those are trimmed."""
+    texts = list(_texts([message.to_template() for message in messages]))
+    mark = "continuedhere"
+    while any(mark in text for text in texts):
+        mark += "x"
+    return mark + " "
+
+
+def _before(text: str, mark: str) -> str:
+    """`text` up to `mark`, which the last message ends in."""
+    at = text.rfind(mark.rstrip())
+    if at < 0:
+        raise TemplateError(
+            "the chat template does not show the end of the last message, so that it cannot be "
+            "continued; continue_final_message=False begins a new turn"
+        )
+    return text[:at] if text.startswith(mark, at) else text[:at].rstrip()
 
 
 def _budget(turns: int, size: int) -> Budget:

@@ -12,17 +12,16 @@ from types import TracebackType
 from typing import TYPE_CHECKING, TypeVar
 
 from cactus.closing import NotCopied
-from cactus.errors import CactusError, InvalidRequest, ReentrantCall
+from cactus.compat import Self
+from cactus.errors import CactusError, ReentrantCall
 from cactus.generate.generation import Generation
-from cactus.generate.stream import stream_repr
+from cactus.generate.stream import completion_of, stream_repr
 from cactus.generate.turns import Call
 from cactus.types import Completion, StreamEvent
 
 if TYPE_CHECKING:
     import asyncio
     from concurrent.futures import ThreadPoolExecutor
-
-    from typing_extensions import Self
 
 T = TypeVar("T")
 
@@ -126,10 +125,7 @@ class AsyncCompletionStream(AsyncIterator[StreamEvent], NotCopied):
     @property
     def completion(self) -> Completion:
         """The whole answer. Raises InvalidRequest while the stream is still running or failed."""
-        completion = self._generation.completion if self._generation else None
-        if completion is None:
-            raise InvalidRequest("the stream has no completion: it has not been read to its end")
-        return completion
+        return completion_of(self._generation)
 
     async def _do(self, work: Callable[[], T]) -> T:
         if self._executor is None:

@@ -11,36 +11,43 @@ import reprlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
-from typing import TYPE_CHECKING, Any
+from typing import Any, TypedDict
 
 from cactus.errors import InvalidRequest
 from cactus.generate.contract import Sampling
 
-if TYPE_CHECKING:
-    from typing import TypedDict
 
-    class ChatOptions(TypedDict, total=False):
-        """The options of ``Model.chat`` and its streaming and async forms."""
+class CompletionOptions(TypedDict, total=False):
+    """The options of ``Model.complete`` and its streaming and async forms."""
 
-        max_tokens: int | None
-        temperature: float | None
-        top_p: float | None
-        top_k: int | None
-        min_p: float | None
-        repetition_penalty: float | None
-        presence_penalty: float | None
-        frequency_penalty: float | None
-        logit_bias: Mapping[int, float] | Mapping[str, float] | None
-        seed: int | None
-        stop: str | Sequence[str] | None
-        include_stop_sequences: bool | None
-        tools: Sequence[Mapping[str, Any]] | str | None
-        force_tools: bool | None
-        tool_rag_top_k: int | None
-        confidence_threshold: float | None
-        speculation: bool | None
-        thinking: bool | None
+    max_tokens: int | None
+    temperature: float | None
+    top_p: float | None
+    top_k: int | None
+    min_p: float | None
+    repetition_penalty: float | None
+    presence_penalty: float | None
+    frequency_penalty: float | None
+    logit_bias: Mapping[int, float] | Mapping[str, float] | None
+    seed: int | None
+    stop: str | Sequence[str] | None
+    include_stop_sequences: bool | None
+    confidence_threshold: float | None
+    speculation: bool | None
 
+
+class ChatOptions(CompletionOptions, total=False):
+    """The options of ``Model.chat`` and its streaming and async forms."""
+
+    tools: Sequence[Mapping[str, Any]] | str | None
+    force_tools: bool | None
+    tool_rag_top_k: int | None
+    thinking: bool | None
+    continue_final_message: bool | None
+
+
+CHAT_ONLY = frozenset(ChatOptions.__annotations__) - frozenset(CompletionOptions.__annotations__)
+"""Options that mean something for messages alone."""
 
 MAX_STOPS = 16
 MAX_STOP_BYTES = 1024
@@ -57,10 +64,11 @@ class Options:
     include_stop_sequences: bool = False
     tools: Any = None
     force_tools: bool = False
-    tool_rag_top_k: int = 2
+    tool_rag_top_k: int = 0
     confidence_threshold: float | None = None
     speculation: bool = True
     thinking: bool | None = None
+    continue_final_message: bool | None = None
 
 
 def parse_options(raw: Mapping[str, Any], *, vocab_size: int) -> Options:
@@ -180,6 +188,12 @@ def logit_bias(name: str, value: object) -> dict[int, float]:
     return result
 
 
+def _force_tools(name: str, value: object) -> bool:
+    if boolean(name, value):
+        raise InvalidRequest(f"{name} is not available yet: leave it out, or give False")
+    return False
+
+
 def _anything(_name: str, value: object) -> object:
     return value
 
@@ -212,9 +226,10 @@ _CHECKS: dict[str, Callable[[str, object], Any]] = {
     "stop_sequences": stop_strings,
     "include_stop_sequences": boolean,
     "tools": _anything,
-    "force_tools": boolean,
+    "force_tools": _force_tools,
     "tool_rag_top_k": lambda n, v: integer(n, v, 0, 2**31 - 1),
     "confidence_threshold": lambda n, v: number(n, v, 0, 1),
     "speculation": boolean,
     "thinking": boolean,
+    "continue_final_message": boolean,
 }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from cactus.errors import (
@@ -15,8 +15,8 @@ from cactus.errors import (
     UnsupportedModel,
 )
 from cactus.generate.answer import Request
-from cactus.generate.options import Options
-from cactus.generate.reasoning import OPEN, Reasoning
+from cactus.generate.options import Options, integer, text
+from cactus.generate.reasoning import CLOSE, OPEN, Reasoning
 
 if TYPE_CHECKING:
     from cactus.chat.messages import Message
@@ -48,19 +48,62 @@ def build_request(
     Raises InvalidRequest naming the message or tool, UnsupportedModel for what the model cannot
     read, TemplateError, and ContextLengthExceeded if no room is left for an answer.
     """
-    from cactus.chat.messages import parse_messages, validate_tools
-
-    conversation = parse_messages(messages)
-    tools = validate_tools(options.tools)
-    for index, message in enumerate(conversation):
-        if message.images:
-            raise UnsupportedModel(
-                f"messages[{index}] has images, and {engine.name} is a text model "
-                f"({engine.architecture}): it cannot look at images"
-            )
-    parts = _render(engine, conversation, tools, options.thinking)
+    parts, reasoning = render(engine, messages, options)
     _check_size(engine, sum(len(part.text) for part in parts))
-    prompt = engine.tokenizer.encode_prompt(parts)
+    return _request(engine, engine.tokenizer.encode_prompt(parts), options, began, reasoning)
+
+
+def build_raw_request(
+    engine: Engine,
+    prompt: str | Sequence[int],
+    options: Options,
+    began: float,
+    parse_special: bool = False,
+) -> Request:
+    """A request whose prompt is a text as it stands, or token ids, without a chat template.
+
+    A text gets what the tokenizer puts before a text (BOS, where the model has one); ids are taken
+    as they are. ``parse_special``: markup in the text becomes special tokens. Raises InvalidRequest
+    and ContextLengthExceeded.
+    """
+    if isinstance(prompt, str):
+        _check_size(engine, len(prompt))
+        ids = _encode_raw(engine, text("prompt", prompt), parse_special)
+    else:
+        ids = token_ids("prompt", prompt, engine.program.vocab_size)
+    if not ids:
+        raise InvalidRequest("prompt is empty: expected a text or a list of token ids")
+    return _request(engine, ids, options, began, "never")
+
+
+def token_ids(name: str, value: object, vocab_size: int) -> list[int]:
+    """`value` as a list of token ids, or InvalidRequest naming `name`."""
+    if isinstance(value, (str, bytes, bytearray, Mapping)) or not isinstance(value, Iterable):
+        raise InvalidRequest(f"{name} must be a list of token ids, got {type(value).__name__}")
+    return [integer(f"{name}[{n}]", id, 0, vocab_size - 1) for n, id in enumerate(value)]
+
+
+def count_tokens(
+    engine: Engine, messages: Sequence[Mapping[str, Any]] | str, options: Options
+) -> int:
+    """How many tokens the prompt of `messages` has, however many the context takes."""
+    parts, _ = render(engine, messages, options)
+    return len(engine.tokenizer.encode_prompt(parts))
+
+
+def _encode_raw(engine: Engine, prompt: str, parse_special: bool) -> list[int]:
+    tokenizer = engine.tokenizer
+    ends = engine.end_tokens - {tokenizer.bos_id}
+    start = [id for id in tokenizer.encode("", special=True) if id not in ends]
+    if not parse_special:
+        return [*start, *tokenizer.encode(prompt)]
+    ids = tokenizer.encode_prompt([(prompt, True)])
+    return ids if ids[: len(start)] == start else [*start, *ids]
+
+
+def _request(
+    engine: Engine, prompt: list[int], options: Options, began: float, reasoning: Reasoning
+) -> Request:
     _check_tokens(engine, prompt)
     _check_room(engine, len(prompt), options.max_tokens)
     return Request(
@@ -68,15 +111,54 @@ def build_request(
         options,
         stop_tokens=_stop_tokens(engine, options),
         prepared_seconds=time.perf_counter() - began,
-        reasoning=_reasoning(engine, parts),
+        reasoning=reasoning,
     )
 
 
-def _reasoning(engine: Engine, parts: list[Part]) -> Reasoning:
+def render(
+    engine: Engine, messages: Sequence[Mapping[str, Any]] | str, options: Options
+) -> tuple[list[Part], Reasoning]:
+    """The prompt of `messages` as text, and whether the answer may begin with reasoning."""
+    from cactus.chat.messages import parse_messages, validate_tools
+
+    conversation = parse_messages(messages)
+    tools = validate_tools(options.tools)
+    if 0 < options.tool_rag_top_k < len(tools):
+        raise InvalidRequest(
+            f"tool_rag_top_k is {options.tool_rag_top_k} and there are {len(tools)} tools: "
+            "choosing among them is not available yet; leave it out, and the model is shown all"
+        )
+    for index, message in enumerate(conversation):
+        if message.images:
+            raise UnsupportedModel(
+                f"messages[{index}] has images, and {engine.name} is a text model "
+                f"({engine.architecture}): it cannot look at images"
+            )
+    continued = _continues(conversation[-1], options.continue_final_message)
+    parts = _render(engine, conversation, tools, options.thinking, continued)
+    return parts, _reasoning(engine, parts, conversation[-1].content if continued else "")
+
+
+def _continues(last: Message, wanted: bool | None) -> bool:
+    """Whether the answer goes on where the last message ends; by default, an assistant's text."""
+    possible = last.role == "assistant" and not last.tool_calls
+    if wanted and not possible:
+        got = f"one of the {last.role}" if last.role != "assistant" else "one with tool_calls"
+        raise InvalidRequest(
+            "continue_final_message: the last message must be a text of the assistant, "
+            f"got {got}; leave the option out, and a new turn begins"
+        )
+    return possible if wanted is None else wanted
+
+
+def _reasoning(engine: Engine, parts: list[Part], continued: str) -> Reasoning:
+    """`continued`: what the assistant has already said of the answer."""
     if not engine.thinks:
         return "never"
-    text, by_template = parts[-1]
-    return "begun" if by_template and text.rstrip().endswith(OPEN) else "possible"
+    if continued.strip():
+        return "begun" if continued.rfind(OPEN) > continued.rfind(CLOSE) else "never"
+    last, by_template = parts[-1]
+    return "begun" if by_template and last.rstrip().endswith(OPEN) else "possible"
 
 
 def _render(
@@ -84,11 +166,13 @@ def _render(
     conversation: list[Message],
     tools: list[dict[str, Any]],
     thinking: bool | None,
+    continued: bool,
 ) -> list[Part]:
     template = engine.template
     if isinstance(template, TemplateError):
         raise TemplateError(f"{engine.name} cannot chat: {template}")
-    switch = {} if thinking is None else _switch(engine, template, thinking)
+    switch: dict[str, Any] = {} if thinking is None else _switch(engine, template, thinking)
+    switch["continue_final_message"] = continued
     rendered = template.render(conversation, tools, **switch)
     if not rendered.tools_rendered:
         rendered = template.render(_with_tools_in_words(conversation, tools), **switch)

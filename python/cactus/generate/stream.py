@@ -8,9 +8,9 @@ from copy import copy
 from typing import TYPE_CHECKING, TypeVar
 
 from cactus.closing import Closing
-from cactus.errors import CactusError, ReentrantCall
+from cactus.errors import CactusError, InvalidRequest, ReentrantCall
 from cactus.generate.turns import Call
-from cactus.types import shortened
+from cactus.types import Completion, StreamEvent, shortened
 
 if TYPE_CHECKING:
     from cactus.generate.generation import Generation
@@ -26,13 +26,6 @@ def drain(events: Generator[T, None, None]) -> None:
     finally:
         # An interrupt between two events leaves the generator suspended, with the turn in hand.
         events.close()
-
-
-def stream_repr(stream: object, generation: Generation | None) -> str:
-    """How a stream of a completion shows itself: its state, and the text that has come."""
-    state, text = ("not begun", "") if generation is None else generation.progress
-    shown = f": {shortened(text)}" if text else ""
-    return f"<{type(stream).__name__} {state}{shown}>"
 
 
 class EventStream(Iterator[T], Closing):
@@ -74,3 +67,34 @@ class EventStream(Iterator[T], Closing):
         # ValueError: another thread is reading it right now, and ends it at the next token.
         with suppress(ValueError):
             self._events.close()
+
+
+class CompletionStream(EventStream[StreamEvent]):
+    """Events of one completion; `completion` is there once the stream has ended or was closed."""
+
+    def __init__(self, call: Call, generation: Generation) -> None:
+        self._generation = generation
+        super().__init__(call, generation.events)
+
+    def __repr__(self) -> str:
+        return stream_repr(self, self._generation)
+
+    @property
+    def completion(self) -> Completion:
+        """The whole answer. Raises InvalidRequest while the stream is still running or failed."""
+        return completion_of(self._generation)
+
+
+def stream_repr(stream: object, generation: Generation | None) -> str:
+    """How a stream of a completion shows itself: its state, and the text that has come."""
+    state, text = ("not begun", "") if generation is None else generation.progress
+    shown = f": {shortened(text)}" if text else ""
+    return f"<{type(stream).__name__} {state}{shown}>"
+
+
+def completion_of(generation: Generation | None) -> Completion:
+    """The completion of a stream. Raises InvalidRequest while there is none."""
+    completion = None if generation is None else generation.completion
+    if completion is None:
+        raise InvalidRequest("the stream has no completion: it has not been read to its end")
+    return completion

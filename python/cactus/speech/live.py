@@ -4,25 +4,25 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from cactus.audio.decode import F32, SAMPLE_RATE, open_pcm
 from cactus.closing import Closing
 from cactus.errors import Cancelled, InvalidAudio, InvalidRequest
 from cactus.generate.metrics import Stopwatch
 from cactus.generate.options import number
 from cactus.generate.turns import Call, Turns
-from cactus.speech.engine import SpeechEngine
-from cactus.speech.listener import Listener
-from cactus.speech.options import Options
-from cactus.speech.transcribe import Transcriber
 from cactus.types import LiveUpdate, Segment
+
+if TYPE_CHECKING:
+    from cactus.audio.decode import F32
+    from cactus.speech.engine import SpeechEngine
+    from cactus.speech.options import Options
 
 
 def check_samples(samples: Any) -> F32:
     """Samples f32 [n] of bytes (s16le), an array or a list; InvalidAudio for anything else."""
+    from cactus.audio.decode import open_pcm
+
     if isinstance(samples, str) or callable(getattr(samples, "read", None)):
         raise InvalidAudio(
             f"samples are {type(samples).__name__}, expected bytes of 16-bit samples or an array"
@@ -44,6 +44,10 @@ class LiveTranscription(Closing):
     def __init__(
         self, engine: SpeechEngine, turns: Turns, options: Options, interval: float
     ) -> None:
+        from cactus.audio.decode import SAMPLE_RATE
+        from cactus.speech.listener import Listener
+        from cactus.speech.transcribe import Transcriber
+
         samples = round(number("interval", interval, 0.1, 30) * SAMPLE_RATE)
         if not options.timestamps:
             raise InvalidRequest("timestamps must be True: a live transcription goes by them")
@@ -89,6 +93,8 @@ class LiveTranscription(Closing):
 
     def finish(self) -> LiveUpdate:
         """No more samples come; what was not confirmed yet is now."""
+        import numpy as np
+
         return self._work(np.zeros(0, np.float32), last=True)
 
     def close(self) -> None:

@@ -1,0 +1,95 @@
+"""What a user's type checker sees: read by mypy, never run (tests/api/test_typing.py)."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
+
+from typing_extensions import assert_type
+
+import cactus
+from cactus import (
+    AsyncCompletionStream,
+    CactusError,
+    CactusModel,
+    ChatOptions,
+    Completion,
+    CompletionOptions,
+    CompletionStream,
+    LiveTranscription,
+    Model,
+    StreamEvent,
+    Transcription,
+    TranscriptionStream,
+)
+
+
+def text(model: Model) -> None:
+    assert_type(model.chat("Hi"), Completion)
+    assert_type(model.chat([{"role": "user", "content": "Hi"}], max_tokens=5), Completion)
+    assert_type(model.complete("Once"), Completion)
+    assert_type(model.complete([1, 2], temperature=0.5, parse_special=True), Completion)
+    assert_type(model.complete_stream("Once"), CompletionStream)
+    assert_type(model.detokenize(model.tokenize("x")), str)
+    assert_type(model.count_tokens("x"), int)
+    with model.stream("Hi", stop=["."]) as stream:
+        assert_type(stream, CompletionStream)
+        events: Iterator[StreamEvent] = stream
+        for event in events:
+            assert_type(event.text, str)
+        assert_type(stream.completion, Completion)
+
+
+async def later(model: Model) -> None:
+    assert_type(await model.achat("Hi"), Completion)
+    assert_type(await model.acomplete("Once"), Completion)
+    assert_type(model.acomplete_stream("Once"), AsyncCompletionStream)
+    async with model.astream("Hi") as stream:
+        assert_type(stream, AsyncCompletionStream)
+        events: AsyncIterator[StreamEvent] = stream
+        async for event in events:
+            assert_type(event.token_id, int)
+
+
+def options_are_checked(model: Model, raw: CompletionOptions) -> None:
+    given: ChatOptions = {"max_tokens": 5, "thinking": False}
+    model.chat("Hi", **given)
+    model.complete("Hi", **raw)
+    model.chat("Hi", max_token=5)  # type: ignore[call-arg]
+    model.chat("Hi", temperature="hot")  # type: ignore[arg-type]
+    model.complete("Hi", tools=[])  # type: ignore[call-arg]
+    Model("x", kv="int8", activations="int12")
+    Model("x", kv="int4")  # type: ignore[arg-type]
+    wrong: ChatOptions = {"max_tokens": "many"}  # type: ignore[typeddict-item]
+    del wrong
+
+
+def speech(model: Model) -> None:
+    assert_type(model.transcribe("a.wav"), Transcription)
+    assert_type(model.transcribe_stream(b""), TranscriptionStream)
+    assert_type(model.transcribe_live(), LiveTranscription)
+
+
+def flat() -> None:
+    handle = cactus.cactus_init("x")
+    assert_type(handle, int | None)
+    if handle is not None:
+        assert_type(cactus.cactus_complete(handle, "Hi", max_tokens=5), str)
+        assert_type(cactus.cactus_tokenize(handle, "Hi"), list[int])
+    with CactusModel("x") as model:
+        assert_type(model, CactusModel)
+        assert_type(model.complete("Hi", callback=lambda text, id, data: None), str)
+    assert_type(cactus.cactus_get_last_error(), str | None)
+
+
+def errors() -> None:
+    try:
+        Model("x")
+    except cactus.errors.ContextLengthExceeded as error:
+        assert_type(error.limit, int)
+    except CactusError as other:
+        print(other)
+
+
+def notebook(values: dict[str, Any]) -> None:
+    values["model"] = Model("x")
