@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import stat
 import subprocess
@@ -10,11 +11,13 @@ import sys
 import zipfile
 from pathlib import Path
 
+import pexpect
 import pytest
 
 from cactus.cli import build, checkout
 from cactus.cli import test as test_command
 from cactus.cli.main import run_cli
+from cactus.cli.suite import Estimate
 
 ROOT = Path(__file__).resolve().parents[2]
 SHELLS = [shell for shell in ("bash", "zsh") if shutil.which(shell)]
@@ -88,16 +91,52 @@ def test_arguments_go_to_pytest_and_its_status_comes_back(monkeypatch, tmp_path,
     assert "1 failed, 1 passed, 2 deselected" in capfd.readouterr().out
 
 
-def test_missing_test_packages_are_installed_first(monkeypatch, capsys) -> None:
-    ran = []
-    monkeypatch.setattr(test_command, "requirements", lambda *_: ["numpy>=1", "absent-package>=3"])
-    done = subprocess.CompletedProcess([], 0)
-    monkeypatch.setattr(
-        test_command.subprocess, "run", lambda arguments, **_: ran.append(arguments) or done
+def test_failures_are_named_at_once_and_the_slowest_tests_at_the_end(
+    monkeypatch, tmp_path, capfd
+) -> None:
+    tests = tmp_path / "tests"
+    tests.mkdir()
+    (tests / "test_one.py").write_text(
+        "import time\ndef test_slow(): time.sleep(2.1)\ndef test_bad(): assert False\n"
     )
-    assert run_cli(["test", "tests/x"]) == 0
-    assert ran[0][-1] == "absent-package>=3" and "numpy>=1" not in ran[0]
-    assert ran[1][1:] == ["-m", "pytest", "tests/x"]
+    monkeypatch.setattr(test_command, "ROOT", tmp_path)
+    assert run_cli(["test"]) == 1
+    told = capfd.readouterr().out.splitlines()
+    assert told.index("FAILED tests/test_one.py::test_bad") < len(told) - 8
+    assert any(re.match(r"2\.\d+s call +tests/test_one.py::test_slow$", line) for line in told)
+
+
+def test_a_terminal_shows_how_long_the_rest_will_take(tmp_path) -> None:
+    (tmp_path / "test_one.py").write_text(
+        "import time, pytest\n"
+        "@pytest.mark.parametrize('n', range(3))\ndef test_slow(n): time.sleep(3)\n"
+    )
+    command = ["-m", "pytest", "-p", "cactus.cli.suite", "-q"]
+    child = pexpect.spawn(
+        sys.executable, command, cwd=tmp_path, encoding="utf-8", dimensions=(24, 100), timeout=60,
+        env={**os.environ, "TERM": "xterm"},
+    )  # fmt: skip
+    child.expect_exact("0/3 tests, 0:00  test_one.py::test_slow[0]")
+    child.expect(r"2/3 tests, 0:0\d, about 0:0\d left  test_one.py::test_slow\[2\]")
+    child.expect("3 passed")
+    child.wait()
+    assert child.exitstatus == 0
+
+
+def test_the_estimate_follows_what_tests_took_before() -> None:
+    estimate = Estimate({"a": 1.0, "b": 8.0, "c": 1.0}, ["a", "b", "c", "new"])
+    assert estimate.seconds(100.0) is None
+    estimate.done("a")
+    assert estimate.seconds(10.0) == 100.0  # ten times as long as before: 8 + 1 + 1 for the new one
+    estimate.done("b")
+    assert estimate.seconds(90.0) == 20.0
+
+
+def test_missing_test_packages_are_named_with_what_installs_them(monkeypatch, capsys) -> None:
+    monkeypatch.setattr(test_command, "requirements", lambda *_: ["numpy>=1", "absent-package>=3"])
+    assert run_cli(["test", "tests/x"]) == 1
+    told = capsys.readouterr().err
+    assert told == "Error: absent-package missing; install what tests need: source ./setup --dev\n"
 
 
 def test_requirements_of_the_groups_are_those_of_pyproject() -> None:
@@ -125,7 +164,7 @@ def ready_checkout(tmp_path: Path) -> Path:
     fake.write_text(f'#!/bin/sh\n# {root}/venv/bin/python\necho "asked: $*"\n')
     fake.chmod(fake.stat().st_mode | stat.S_IXUSR)
     stamp = subprocess.run(
-        ["bash", "-c", 'echo "$(cat pyproject.toml setup && venv/bin/python --version && pwd -P)"'],
+        ["bash", "-c", 'cat pyproject.toml setup; venv/bin/python --version; pwd -P; echo build'],
         cwd=root, capture_output=True, text=True, check=True,
     ).stdout  # fmt: skip
     (root / "venv" / "packages.stamp").write_text(stamp)
@@ -197,6 +236,32 @@ def test_executed_it_sets_up_and_says_what_to_do(ready_checkout: Path) -> None:
     assert done.returncode == 0 and done.stdout.splitlines()[-1].endswith("source ./setup")
 
 
+@pytest.mark.parametrize("name", SHELLS)
+@pytest.mark.parametrize("words", ["", "--dev"])
+def test_what_the_tests_need_is_installed_with_dev_only(
+    ready_checkout: Path, name: str, words: str
+) -> None:
+    (ready_checkout / "venv" / "packages.stamp").unlink()
+    # The words of the script that sources it are not its own.
+    shell(name, f'set -- one two; source ./setup {words}; echo "$1"', ready_checkout)
+    wanted = (ready_checkout / "venv" / "requirements.txt").read_text()
+    assert "ninja" in wanted and ("pytest" in wanted) == bool(words)
+
+
+def test_what_dev_has_installed_stays(ready_checkout: Path) -> None:
+    stamp = ready_checkout / "venv" / "packages.stamp"
+    stamp.write_text(stamp.read_text().replace("\nbuild\n", "\nbuild dev\n"))
+    done = shell("bash", "./setup", ready_checkout)
+    assert "[3/4] the packages are there" in done.stdout
+
+
+def test_setup_explains_itself_and_refuses_what_it_does_not_know(ready_checkout: Path) -> None:
+    told = shell("bash", "./setup --help", ready_checkout)
+    assert told.returncode == 0 and "source ./setup --dev" in told.stdout
+    wrong = shell("bash", "./setup --devel", ready_checkout)
+    assert wrong.returncode == 1 and "unknown option --devel" in wrong.stderr
+
+
 def test_without_a_compiler_the_command_that_installs_one_is_shown(
     ready_checkout: Path, tmp_path: Path
 ) -> None:
@@ -226,7 +291,7 @@ def test_an_old_compiler_is_named_with_its_version(ready_checkout: Path, tmp_pat
 
 def test_a_python_that_is_too_old_or_missing_is_named(ready_checkout: Path) -> None:
     done = shell("bash", "source ./setup", ready_checkout, PYTHON="/no/python")
-    assert "PYTHON=/no/python is no Python 3.10 or newer" in done.stderr
+    assert "PYTHON=/no/python is not Python 3.10 or newer" in done.stderr
 
 
 def test_an_environment_that_was_moved_is_made_again(ready_checkout: Path, tmp_path) -> None:
