@@ -15,6 +15,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from numpy.typing import NDArray
 from cactus.errors import ModelFormatError, UnsupportedModel
 from cactus.weights.cursor import Cursor, decode
 from cactus.weights.files import GGUF_MAGIC, RegularFile, open_with
+from cactus.weights.gguf_split import joined, part_count
 
 METADATA_LIMIT = 64 << 20
 """Bytes of metadata and tensor table that are read at most (real files: up to 20 MB)."""
@@ -88,13 +90,17 @@ _MIN_TENSOR_BYTES = 8 + 1 + 4 + 8 + 4 + 8
 
 @dataclass(frozen=True)
 class GGUFTensor:
-    """A tensor: `shape` slowest first as NumPy has it, `offset` from the start of the file."""
+    """A tensor: `shape` slowest first as NumPy has it, `offset` from the start of the file.
+
+    `part` is the number of its file where there are several.
+    """
 
     name: str
     type: TensorType
     shape: tuple[int, ...]
     offset: int
     nbytes: int
+    part: int = 0
 
     @property
     def row_nbytes(self) -> int:
@@ -107,7 +113,8 @@ class GGUFFile:
     """A checked GGUF file: every tensor's bytes are inside it and belong to no other.
 
     `metadata` holds int, float, bool, str, and lists of one of them; `data_offset` is the
-    length of everything before the tensors' data, in bytes.
+    length of everything before the tensors' data, in bytes. Of a model in several parts this is
+    the first, with the tensors of all; `more` are the others.
     """
 
     path: Path
@@ -117,6 +124,7 @@ class GGUFFile:
     tensors: dict[str, GGUFTensor]
     data_offset: int
     file: RegularFile = field(repr=False)
+    more: tuple[GGUFFile, ...] = field(default=(), repr=False)
 
     def rows(self, name: str, start: int, stop: int) -> NDArray[np.uint8]:
         """Copy the raw bytes of rows [start, stop) as uint8 [stop - start, row_nbytes].
@@ -127,7 +135,8 @@ class GGUFFile:
         width = tensor.row_nbytes
         if not 0 <= start <= stop <= tensor.nbytes // width:
             raise ValueError(f"{name}: rows {start}..{stop} of {tensor.nbytes // width}")
-        data = self.file.array(tensor.offset + start * width, (stop - start) * width)
+        file = self.more[tensor.part - 1].file if tensor.part else self.file
+        data = file.array(tensor.offset + start * width, (stop - start) * width)
         return data.reshape(stop - start, width)
 
     def array(self, name: str) -> NDArray[np.uint8]:
@@ -136,17 +145,20 @@ class GGUFFile:
         return self.rows(name, 0, tensor.nbytes // tensor.row_nbytes)
 
     def close(self) -> None:
-        """Close the file; a second call does nothing."""
-        self.file.close()
+        """Close all files; a second call does nothing."""
+        for part in (self, *self.more):
+            part.file.close()
 
 
 def read_gguf(path: Path | str) -> GGUFFile:
     """Open a GGUF file and prove its header, metadata and tensor table against its size.
 
+    Of a model in several parts `path` is the first, and the others lie beside it.
+
     Raises `ModelNotFound`; `UnsupportedModel` for a version or tensor type that is not read;
     `ModelFormatError` naming the field and the byte offset for everything else.
     """
-    return open_with(_parse, path)
+    return open_with(_parse_all, path)
 
 
 class _Cursor(Cursor):
@@ -165,6 +177,13 @@ class _Cursor(Cursor):
         if not text or "\0" in text:
             raise ModelFormatError(f"{what} at byte {at} is empty or holds a NUL: {text[:80]!r}")
         return text
+
+
+def _parse_all(file: RegularFile) -> GGUFFile:
+    first = _parse(file)
+    if part_count(first.metadata) == 1:
+        return first
+    return joined(first, partial(open_with, _parse))
 
 
 def _parse(file: RegularFile) -> GGUFFile:

@@ -38,11 +38,6 @@ def read_model(gguf: GGUFFile) -> GGUFModel:
     kind = gguf.metadata.get("general.type", "model")
     if kind != "model":
         raise UnsupportedModel(f"general.type is {show(kind)}, expected a whole model")
-    if gguf.metadata.get("split.count", 1) not in (0, 1):
-        raise UnsupportedModel(
-            f"split.count is {show(gguf.metadata['split.count'])}: this file is one of several; "
-            "join them first (llama-gguf-split --merge)"
-        )
     if architecture not in FAMILIES:
         raise UnsupportedModel(
             f"architecture {architecture[:80]!r} is not supported in GGUF; supported: {_known()}"

@@ -33,8 +33,9 @@ def describe_file(file: RegularFile, header_bytes: int) -> dict[str, Any]:
 def is_described(path: Path, origin: Any) -> bool:
     """Whether the file at `path` is still the one that `describe_file` described.
 
-    Size and date do not tell: copies may keep the date. Reads the header and a megabyte of the
-    rest, which takes some milliseconds.
+    So have to be the other parts of a model, which are in the list `parts`. Size and date do not
+    tell: copies may keep the date. Reads the header and a megabyte of the rest, which takes some
+    milliseconds.
     """
     header_bytes = origin.get("header_bytes") if isinstance(origin, Mapping) else None
     if type(header_bytes) is not int:
@@ -49,7 +50,13 @@ def is_described(path: Path, origin: Any) -> bool:
         return False
     finally:
         file.close()
-    return all(origin.get(key) == value for key, value in found.items() if key != "file")
+    if any(origin.get(key) != value for key, value in found.items() if key != "file"):
+        return False
+    parts = origin.get("parts", [])
+    return isinstance(parts, list) and all(
+        isinstance(part, Mapping) and is_described(path.with_name(str(part.get("file"))), part)
+        for part in parts
+    )
 
 
 def _samples(file: RegularFile, start: int, key: bytes) -> str:

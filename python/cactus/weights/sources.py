@@ -133,10 +133,17 @@ def _open_gguf(path: Path) -> Source:
         generation=model.generation,
         chat_template=model.chat_template,
         tensors=tensors,
-        origin={"format": "gguf"} | describe_file(gguf.file, gguf.data_offset),
+        origin=_gguf_origin(gguf),
         write_tokenizer=write_tokenizer,
         close=gguf.close,
     )
+
+
+def _gguf_origin(gguf: GGUFFile) -> dict[str, Any]:
+    origin = {"format": "gguf"} | describe_file(gguf.file, gguf.data_offset)
+    if gguf.more:
+        origin["parts"] = [describe_file(part.file, part.data_offset) for part in gguf.more]
+    return origin
 
 
 def _gguf_tensor(gguf: GGUFFile, mapped: MappedTensor) -> SourceTensor:
