@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import shutil
 import subprocess
 import sys
 import textwrap
@@ -20,6 +22,7 @@ from cactus.errors import (
 )
 from cactus.weights.convert import convert
 from cactus.weights.folder import WeightsFolder
+from cactus.weights.safetensors import SafetensorsWriter
 from tests.weights.sources import small_checkpoint, tree, values_of, write, write_checkpoint
 
 _NAMES = {number: name for name, (number, _, _) in TYPES.items()}
@@ -171,6 +174,38 @@ def test_a_target_that_cannot_be_written(tmp_path: Path) -> None:
     with pytest.raises(InvalidRequest, match="cannot be written"):
         convert(source, tmp_path / ("n" * 300))
     assert tree(tmp_path) == ["file", "model.gguf"]
+
+
+def test_too_little_room_is_noticed_before_weights_are_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = write(tmp_path, tiny_llama())
+    usage = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=20_000))
+    steps: list[str] = []
+    with pytest.raises(CactusError, match=r"0\.1 MB are needed and 0\.0 MB are free; nothing was"):
+        convert(source, tmp_path / "out", "FP32", lambda label, *_: steps.append(label))
+    assert tree(tmp_path) == ["model.gguf"] and not steps
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
+def test_a_disk_that_fills_up_meanwhile(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    source = write(tmp_path, tiny_llama())
+    convert(source, tmp_path / "out")
+    before = tree(tmp_path / "out")
+
+    def fill(self: SafetensorsWriter, data: bytes) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(SafetensorsWriter, "write", fill)
+    with pytest.raises(
+        CactusError, match=r"the disk is full: 0\.\d MB are needed and [\d,.]+ MB are"
+    ):
+        convert(source, tmp_path / "out", "FP32")
+    assert tree(tmp_path / "out") == before
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["model.gguf", "out"]
 
 
 @pytest.mark.parametrize("limit", [1, 5000, 20000])

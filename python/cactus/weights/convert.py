@@ -7,6 +7,7 @@ disk: a crash leaves nothing under the final name.
 
 from __future__ import annotations
 
+import errno
 import json
 import math
 import os
@@ -30,7 +31,7 @@ from cactus.weights.layout import GROUPS
 from cactus.weights.lora import merge
 from cactus.weights.sources import Source, SourceTensor, as_matrix, open_source, with_offset
 from cactus.weights.storage import PRECISIONS, choose_dtype, precision_of, searched
-from cactus.weights.write import Plan, Progress, TensorReport, write_tensors
+from cactus.weights.write import Plan, Progress, TensorReport, stored_nbytes, write_tensors
 
 
 @dataclass(frozen=True)
@@ -90,10 +91,10 @@ def convert(
     the matrices that 4 bits hurt most on that text get 8 as far as they fit.
 
     Raises `InvalidRequest` for a bad precision or calibration text and for a target that is
-    something else or cannot be written (a full disk), `ModelNotFound`, `ModelFormatError`,
-    `TokenizerError` for a tokenizer that could not be loaded later, or `UnsupportedModel` naming
-    tensor and type. What `progress` raises ends the conversion and comes
-    out as it is.
+    something else or cannot be written, `CactusError` with figures for a full disk,
+    `ModelNotFound`, `ModelFormatError`, `TokenizerError` for a tokenizer that could not be loaded
+    later, or `UnsupportedModel` naming tensor and type. What `progress` raises ends the conversion
+    and comes out as it is.
     """
     source, target = Path(source), Path(target).absolute()
     if precision is not None and precision not in PRECISIONS:
@@ -115,7 +116,7 @@ def convert(
     # The folder of a downloaded checkpoint is named after its commit.
     name = (origin or {}).get("hub_id", source.name)
     partial = target.with_name(f".{target.name}.partial-{os.getpid()}-{uuid.uuid4().hex[:8]}")
-    watched = _Watched(progress)
+    watched, need = _Watched(progress), 0
     try:
         matrices = {weight.name for weight in architecture.weights if weight.kind == "matrix"}
         # A speech model is not made better by reading.
@@ -131,6 +132,8 @@ def convert(
         target.parent.mkdir(parents=True, exist_ok=True)
         _remove_leftovers(target)
         partial.mkdir()
+        need = _stored_nbytes(plan)
+        _check_room(partial, need)
         _write_small_files(model, partial, label, origin or {})
         # A model that cannot be loaded afterwards is refused before its weights are written.
         Tokenizer.load(partial, str(source))
@@ -142,6 +145,8 @@ def convert(
                 kept = {tensor.name for tensor, dtype in plan if searched(tensor, dtype)}
                 groups = {n: g for n, g in calibrated.groups.items() if n in kept}
                 calibrated = replace(calibrated, groups=groups)
+            need = _stored_nbytes(plan)
+            _check_room(partial, need)
         path, task = partial / "model.safetensors", f"converting {name}"
         reports = write_tensors(plan, path, task, watched, calibrated)
         WeightsFolder.open(partial).close()
@@ -150,6 +155,9 @@ def convert(
     except OSError as error:
         if error is watched.failure:
             raise
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            shutil.rmtree(partial, ignore_errors=True)
+            raise _full_disk(target, need) from error
         raise InvalidRequest(f"{target}: cannot be written: {error}") from error
     finally:
         model.close()
@@ -157,6 +165,24 @@ def convert(
     parameters = sum(math.prod(report.shape) for report in reports)
     took = time.monotonic() - started
     return ConversionReport(target, label, tuple(reports), parameters, nbytes, took, model.notes)
+
+
+def _stored_nbytes(plan: Plan) -> int:
+    return sum(stored_nbytes(tensor, dtype) for tensor, dtype in plan)
+
+
+def _check_room(folder: Path, need: int) -> None:
+    """`OSError`, as a write would raise it, where the disk of `folder` has fewer bytes."""
+    if need > shutil.disk_usage(folder).free:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def _full_disk(target: Path, need: int) -> CactusError:
+    free = shutil.disk_usage(next(path for path in target.parents if path.exists())).free
+    return CactusError(
+        f"{target}: the disk is full: {need / 1e6:,.1f} MB are needed and {free / 1e6:,.1f} MB are "
+        "free; nothing was kept. Make room, choose a folder on another disk, or a smaller precision"
+    )
 
 
 def _calibration(

@@ -59,6 +59,11 @@ class TensorReport:
         return math.sqrt(self.error / self.power) if self.power else 0.0
 
 
+def stored_nbytes(tensor: SourceTensor, dtype: str) -> int:
+    """Bytes that a tensor takes in the weights folder."""
+    return 4 * math.prod(tensor.shape) if dtype == "plain" else tile_nbytes(dtype, *tensor.shape)
+
+
 class _Piece(NamedTuple):
     """Rows `start` to `stop` of the `rows` of a tensor, and the dtype that they get."""
 
@@ -144,6 +149,5 @@ def _encode_piece(piece: _Piece) -> tuple[_Piece, Encoded]:
 
 
 def _report(tensor: SourceTensor, dtype: str, error: float, power: float) -> TensorReport:
-    kind, nbytes = ("f32", 4 * math.prod(tensor.shape)) if dtype == "plain" else (
-        dtype, tile_nbytes(dtype, *tensor.shape))  # fmt: skip
+    kind, nbytes = "f32" if dtype == "plain" else dtype, stored_nbytes(tensor, dtype)
     return TensorReport(tensor.name, tensor.kind, kind, tensor.shape, nbytes, error, power)
