@@ -18,6 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sounds import FORMATS, chirp, chunk, encode, fmt, riff, s16, silent_wav
 
+from cactus.audio import media
 from cactus.audio.decode import BLOCK, SAMPLE_RATE, open_audio, open_pcm
 from cactus.errors import CactusError, InvalidAudio, InvalidRequest, UnsupportedAudio
 
@@ -143,7 +144,7 @@ def test_a_file_object_that_fails_is_named_and_leaves_no_trace_on_stderr(capfd: 
         (None, "is NoneType, expected a path, bytes or"),
         (7, "is int, expected"),
         (io.StringIO("RIFF"), 'open it with mode "rb"'),
-        (b"", "is empty; expected a sound file"),
+        (b"", "is empty; expected an audio file"),
     ],
     ids=lambda value: str(value)[:20],
 )
@@ -260,18 +261,6 @@ def test_half_a_file_gives_its_half_and_a_note(container: str) -> None:
     assert all("cut off or damaged" in note for note in stream.notes)
 
 
-@pytest.mark.parametrize("container", ["FLAC", "MP3"])
-def test_damage_that_the_decoder_cannot_get_over_is_said(container: str) -> None:
-    coding = "PCM_16" if container == "FLAC" else "MPEG_LAYER_III"
-    noise = np.random.default_rng(0).normal(0, 0.1, 30 * SAMPLE_RATE).astype(np.float32)
-    data = bytearray(encode(noise, SAMPLE_RATE, container, coding))
-    middle = len(data) // 2
-    data[middle : middle + 500] = np.random.default_rng(1).bytes(500)
-    stream = open_audio(bytes(data))
-    assert len(stream.read()) > 14 * SAMPLE_RATE
-    assert "s of sound, and its header says 30" in stream.notes[0]
-
-
 # Sample formats
 
 
@@ -307,17 +296,21 @@ def test_impossible_sample_formats_are_refused(content: bytes) -> None:
         (b"PK\x03\x04" + bytes(99), "is a ZIP archive"),
         (b"\n <!DOCTYPE html><html>", "is a web page"),
         (b"version https://git-lfs.github.com/spec/v1\n", "Git LFS pointer"),
-        (b"RIFF\0\0\0\0AVI LIST", "RIFF file of the kind b'AVI '"),
+        (b"RIFF\0\0\0\0AVI LIST", "is an AVI video"),
         (bytes(5000), "nothing but zero bytes"),
         (b"\x01\x02\x03", "begins with"),
-        (np.random.default_rng(3).bytes(5000), "no sound file that is known here"),
+        (np.random.default_rng(3).bytes(5000), "not an audio file that is known here"),
     ],
     ids=range(13),
 )
-def test_other_files_are_named_and_the_supported_ones_listed(data: bytes, match: str) -> None:
+def test_other_files_are_named_and_the_supported_ones_listed(
+    data: bytes, match: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(media, "is_available", lambda: False)
     with pytest.raises(UnsupportedAudio, match=match) as caught:
         open_audio(data)
-    assert "supported are WAV, FLAC, OGG" in str(caught.value)
+    assert "are WAV, FLAC, OGG" in str(caught.value)
+    assert "pip install 'cactus[av]') or the program ffmpeg" in str(caught.value)
     assert isinstance(caught.value, InvalidRequest)
 
 
@@ -359,7 +352,7 @@ def test_single_impossible_samples_are_repaired() -> None:
         assert list(got[[100, 101, 102, 200, 300, 400]]) == [0, 0, 0, 1, -1, 1]
         rest = np.delete(np.arange(len(sound)), [100, 101, 102, 200, 300, 400])
         assert np.array_equal(got[rest], sound[rest])
-        assert stream.notes == ["audio: 3 samples are no numbers; they were taken as silence"]
+        assert stream.notes == ["audio: 3 samples are not numbers; they were taken as silence"]
 
 
 def test_f64_beyond_f32_is_repaired() -> None:
@@ -374,7 +367,7 @@ def test_f64_beyond_f32_is_repaired() -> None:
 def test_nothing_but_impossible_samples_is_an_error(value: float) -> None:
     sound = np.full(SAMPLE_RATE, value, np.float32)
     for stream in (open_pcm(sound), open_audio(encode(sound, SAMPLE_RATE, "WAV", "FLOAT"))):
-        with pytest.raises(InvalidAudio, match=r"16,000 of 16,000 samples lie beyond ±2 or are no"):
+        with pytest.raises(InvalidAudio, match=r"16,000 of 16,000 samples lie beyond ±2 or are"):
             stream.read()
 
 
@@ -431,9 +424,9 @@ def test_raw_samples_of_another_rate() -> None:
         (np.zeros(5, np.uint8), "array of uint8, expected float"),
         (np.zeros(5, np.complex64), "array of complex64"),
         (np.array(["a"]), "array of <U1"),
-        ([[1.0], [1.0, 2.0]], "no array of samples"),
-        (object(), "shape"),
-        (None, "shape"),
+        ([[1.0], [1.0, 2.0]], "not an array of samples"),
+        (object(), "audio is object, expected"),
+        (None, "audio is NoneType, expected"),
     ],
     ids=range(8),
 )
@@ -478,7 +471,7 @@ class LiveWithRead:
 
 @given(st.lists(st.integers(0, 40_000), max_size=6))
 def test_blocks_have_one_length_but_the_last(sizes: list[int]) -> None:
-    from cactus.audio.decode import _reblock
+    from cactus.audio.stream import _reblock
 
     whole = np.arange(sum(sizes), dtype=np.float32)
     cuts = np.cumsum([0, *sizes])

@@ -1,4 +1,4 @@
-"""Where sound comes from: a path, bytes or a file object, as one file that can be seeked."""
+"""Where audio comes from: a path, bytes or a file object, as one file that can be seeked."""
 
 from __future__ import annotations
 
@@ -8,6 +8,9 @@ import re
 import shutil
 import stat
 import tempfile
+from bisect import bisect_right
+from collections.abc import Iterator, Sequence
+from itertools import accumulate
 from typing import IO, Any
 
 from cactus.errors import InvalidAudio
@@ -86,6 +89,19 @@ def _spool(source: Any) -> IO[bytes]:
     return copy
 
 
+def chunks(
+    file: IO[bytes], start: int, end: int, overlap: int, size: int = 1 << 20
+) -> Iterator[tuple[int, bytes]]:
+    """Bytes [start, end) of `file`, each chunk with its offset and `overlap` bytes of the next.
+
+    What lies within `overlap` bytes is whole in one of them; in the first of two only if it begins
+    before the second.
+    """
+    for offset in range(start, end, size):
+        file.seek(offset)
+        yield offset, file.read(min(size + overlap, end - offset))
+
+
 class Borrowed(io.RawIOBase):
     """A caller's file object, which closing leaves open."""
 
@@ -112,16 +128,21 @@ class Borrowed(io.RawIOBase):
         return len(data)
 
 
+Piece = bytes | tuple[int, int]
+"""Bytes as they are, or offset and size of those in a file."""
+
+
 class View(io.RawIOBase):
-    """`header`, then bytes [offset, offset + size) of `file`, as one file.
+    """Pieces of a file, and bytes between them, as one file.
 
     A failure to read ends the file early and is kept in `failure`: a decoder of another language
     that calls back here can hand no exception on.
     """
 
-    def __init__(self, file: IO[bytes], header: bytes, offset: int, size: int) -> None:
-        self._file, self._header = file, header
-        self._offset, self._size = offset, len(header) + size
+    def __init__(self, file: IO[bytes], pieces: Sequence[Piece]) -> None:
+        self._file, self._pieces = file, pieces
+        sizes = [len(piece) if isinstance(piece, bytes) else piece[1] for piece in pieces]
+        self._ends = list(accumulate(sizes))
         self._position = 0
         self.failure: Exception | None = None
 
@@ -139,22 +160,34 @@ class View(io.RawIOBase):
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
         """Move, and return where that is."""
-        start = {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: self._size}[whence]
-        self._position = min(max(start + offset, 0), self._size)
+        size = self._ends[-1]
+        start = {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: size}[whence]
+        self._position = min(max(start + offset, 0), size)
         return self._position
 
     def readinto(self, buffer: Any) -> int:
         """Fill a part of `buffer`; returns how many bytes, 0 at the end or after a failure."""
-        start, own = self._position, len(self._header)
-        wanted = min(len(buffer), self._size - start)
-        data = self._header[start : start + wanted]
+        done = 0
         try:
-            if len(data) < wanted:
-                self._file.seek(self._offset + start + len(data) - own)
-                data += self._file.read(wanted - len(data))
-            buffer[: len(data)] = data
+            while done < len(buffer) and self._position < self._ends[-1]:
+                data = self._read(len(buffer) - done)
+                if not data:
+                    break
+                buffer[done : done + len(data)] = data
+                done += len(data)
+                self._position += len(data)
         except Exception as failure:
             self.failure = failure
             return 0
-        self._position += len(data)
-        return len(data)
+        return done
+
+    def _read(self, size: int) -> bytes:
+        """At most `size` bytes of the piece at the position."""
+        index = bisect_right(self._ends, self._position)
+        piece = self._pieces[index]
+        left = self._ends[index] - self._position
+        if isinstance(piece, bytes):
+            at = len(piece) - left
+            return piece[at : at + size]
+        self._file.seek(piece[0] + piece[1] - left)
+        return self._file.read(min(size, left))

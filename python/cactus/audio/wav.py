@@ -10,8 +10,8 @@ Sizes are 32 bits and often wrong: 0 or 0xFFFFFFFF from a writer that could not 
 
 from __future__ import annotations
 
-import os
 import struct
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import IO
 
@@ -52,16 +52,30 @@ class WavData:
         return b"RF64\xff\xff\xff\xffWAVEds64" + struct.pack("<I", len(sizes)) + sizes + body
 
 
-def find_samples(file: IO[bytes], name: str) -> WavData:
-    """Walk the chunks of a WAV file; raises `InvalidAudio` where format or samples are missing."""
-    end = file.seek(0, os.SEEK_END)
-    riff = struct.unpack("<I", _read(file, 4, 4).ljust(4, b"\0"))[0]
+def find_joined(file: IO[bytes], end: int) -> Iterator[int]:
+    """Where WAV files begin right behind one another, the first one left out."""
+    position = 0
+    while (size := _riff_size(file, position)) and position + size < end:
+        position += size
+        if _riff_size(file, position) is None:
+            position += 1  # some writers pad the samples and do not count that
+            if _riff_size(file, position) is None:
+                return
+        yield position
+
+
+def find_samples(file: IO[bytes], name: str, begin: int, end: int) -> WavData:
+    """Walk the chunks of the WAV file in bytes [begin, end).
+
+    Raises `InvalidAudio` where format or samples are missing.
+    """
+    riff = struct.unpack("<I", _read(file, begin + 4, 4).ljust(4, b"\0"))[0]
     # A file of more than 4 GiB states its sizes modulo 2^32.
-    beyond = end - (riff + 8)
+    beyond = end - begin - (riff + 8)
     wrapped = beyond if beyond > 0 and beyond % 2**32 == 0 else 0
     fmt: bytes | None = None
     samples: tuple[int, int, int] | None = None
-    position = 12
+    position = begin + 12
     for _ in range(MAX_CHUNKS):
         header = _read(file, position, 8)
         if len(header) < 8 or (fmt is not None and samples is not None):
@@ -103,6 +117,14 @@ def _after(file: IO[bytes], position: int, size: int) -> int:
     if size % 2 and _is_id(_read(file, end, 4)) and not _is_id(_read(file, end + 1, 4)):
         return end
     return end + size % 2
+
+
+def _riff_size(file: IO[bytes], position: int) -> int | None:
+    """How many bytes the WAV file that begins there says that it has, None if none begins."""
+    head = _read(file, position, 12)
+    if len(head) < 12 or head[:4] != b"RIFF" or head[8:] != b"WAVE":
+        return None
+    return 8 + int(struct.unpack_from("<I", head, 4)[0])
 
 
 def _is_id(text: bytes) -> bool:

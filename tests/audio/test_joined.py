@@ -1,0 +1,164 @@
+"""Files that were joined, cut or damaged: all of their audio, and a note on what is missing."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+import numpy as np
+import pytest
+import soxr
+from sounds import chirp, chunk, encode, fmt, riff, s16
+
+from cactus.audio.decode import SAMPLE_RATE, open_audio
+from cactus.errors import InvalidAudio
+
+KINDS = [("FLAC", "PCM_16"), ("OGG", "VORBIS"), ("OGG", "OPUS"), ("MP3", "MPEG_LAYER_III")]
+
+
+def noise(seconds: float, rate: int = SAMPLE_RATE, channels: int = 1) -> Any:
+    """Noise of a level that rises, so that no second is like another."""
+    count = round(seconds * rate)
+    sound = np.random.default_rng(count).normal(0, 0.1, (count, channels))
+    sound *= np.linspace(0.1, 1, count)[:, None]
+    return sound.astype(np.float32)
+
+
+@pytest.mark.parametrize(("container", "coding"), KINDS, ids=["FLAC", "Vorbis", "Opus", "MP3"])
+@pytest.mark.parametrize(
+    ("rate", "channels"), [(16_000, 1), (24_000, 1), (16_000, 2), (48_000, 2), (48_000, 1)]
+)
+def test_joined_files_are_read_one_after_the_other(
+    container: str, coding: str, rate: int, channels: int, capfd: Any
+) -> None:
+    first = encode(noise(3), SAMPLE_RATE, container, coding)
+    second = encode(noise(5.5, rate, channels), rate, container, coding)
+    alone = [open_audio(data) for data in (first, second, first)]
+    want = [stream.read() for stream in alone]
+    stream = open_audio(first + second + first)
+    assert stream.duration == pytest.approx(sum(each.duration or 0 for each in alone), abs=0.01)
+    got = stream.read()
+    assert stream.notes == []
+    assert len(got) == sum(map(len, want))
+    np.testing.assert_allclose(got, np.concatenate(want), atol=1e-6)
+    assert capfd.readouterr().err == ""
+
+
+def test_joined_mp3_files_without_tags_and_tables_are_one_file() -> None:
+    data = bytearray(encode(noise(4), SAMPLE_RATE, "MP3", "MPEG_LAYER_III"))
+    at = data.index(b"Xing")
+    data[at : at + 4] = bytes(4)
+    once, twice = open_audio(bytes(data)), open_audio(bytes(data) * 2)
+    assert len(twice.read()) == pytest.approx(2 * len(once.read()), abs=2000)
+    assert twice.notes == once.notes == []
+
+
+def test_joined_wav_files_are_read_one_after_the_other() -> None:
+    def wav(samples: Any, rate: int, *more: bytes) -> bytes:
+        return riff(chunk(b"fmt ", fmt(rate=rate)), chunk(b"data", s16(samples)), *more)
+
+    second = chirp(2, 48_000)
+    data = wav(chirp(1), SAMPLE_RATE, chunk(b"LIST", b"INFOabc")) + wav(second, 48_000)
+    stream = open_audio(data)
+    assert stream.duration == 3
+    got = stream.read()
+    want = np.frombuffer(s16(second), "<i2") / np.float32(32768)
+    want = soxr.resample(want, 48_000, SAMPLE_RATE, quality="HQ")
+    assert np.array_equal(got[:SAMPLE_RATE], np.frombuffer(s16(chirp(1)), "<i2") / 32768)
+    assert np.array_equal(got[SAMPLE_RATE:], want)
+    assert stream.notes == []
+
+
+def test_what_is_joined_and_cannot_be_decoded_is_named() -> None:
+    first = encode(noise(3), SAMPLE_RATE, "FLAC", "PCM_16")
+    broken = bytearray(encode(noise(3), SAMPLE_RATE, "FLAC", "PCM_16"))
+    broken[18:21] = 0, 0, 0x10  # a rate of 1 Hz
+    stream = open_audio(first + bytes(broken))
+    assert len(stream.read()) == 3 * SAMPLE_RATE
+    assert len(stream.notes) == 1
+    assert stream.notes[0].startswith("at 3.0 s a part is left out: audio: the sample rate is 1 Hz")
+
+
+def test_many_joined_files_are_read() -> None:
+    data = encode(noise(0.5), SAMPLE_RATE, "OGG", "OPUS")
+    one = len(open_audio(data).read())
+    stream = open_audio(data * 200)
+    assert sum(map(len, stream)) == 200 * one
+    assert stream.notes == []
+
+
+@pytest.mark.parametrize("channels", [1, 2])
+def test_damage_to_a_flac_file_is_silence_of_its_length_and_named(channels: int) -> None:
+    sound = noise(30, channels=channels)
+    data = bytearray(encode(sound, SAMPLE_RATE, "FLAC", "PCM_16"))
+    want = open_audio(bytes(data)).read()
+    for place in (len(data) // 4, len(data) // 2):
+        data[place : place + 300] = np.random.default_rng(place).bytes(300)
+    stream = open_audio(bytes(data))
+    got = stream.read()
+    assert len(got) == len(want)
+    wrong = np.flatnonzero(got != want)
+    assert len(wrong) <= 4 * 4096  # of each place, the frames that it touches
+    assert not got[wrong].any()
+    # Its level says where in the file a sample is: half of the bytes are not half of the time.
+    assert [note.partition(" at ")[2].partition(" s")[0] for note in stream.notes] == [
+        f"{wrong[0] / SAMPLE_RATE:.1f}",
+        f"{wrong[np.flatnonzero(np.diff(wrong) > 9000)[0] + 1] / SAMPLE_RATE:.1f}",
+    ]
+    assert all("s are taken as silence" in note for note in stream.notes)
+
+
+def test_damage_to_an_mp3_file_costs_little_and_is_named() -> None:
+    data = bytearray(encode(noise(30), SAMPLE_RATE, "MP3", "MPEG_LAYER_III"))
+    middle = len(data) // 2
+    data[middle : middle + 500] = np.random.default_rng(1).bytes(500)
+    stream = open_audio(bytes(data))
+    assert len(stream.read()) > 29.5 * SAMPLE_RATE
+    assert len(stream.notes) == 1
+    assert "is damaged at 1" in stream.notes[0]
+    assert "s are taken as silence" in stream.notes[0]
+
+
+def test_damage_everywhere_ends_and_is_summed_up() -> None:
+    data = bytearray(encode(noise(60), SAMPLE_RATE, "FLAC", "PCM_16"))
+    for place in range(10_000, len(data), 20_000):
+        data[place : place + 20] = bytes(20)
+    stream = open_audio(bytes(data))
+    assert len(stream.read()) == 60 * SAMPLE_RATE
+    assert len(stream.notes) == 11
+    assert "and at other places behind it" in stream.notes[-1]
+
+
+def test_a_file_that_ends_early_is_read_to_there_and_the_second_is_named() -> None:
+    data = encode(noise(20), SAMPLE_RATE, "FLAC", "PCM_16")
+    stream = open_audio(data[: len(data) * 3 // 4])
+    seconds = len(stream.read()) / SAMPLE_RATE
+    assert (
+        f"ends at {seconds:.1f} s, {20 - seconds:.1f} s before its header's end"
+        in (stream.notes[-1])
+    )
+
+
+@pytest.mark.parametrize("before", [4096, 1, 60_000])
+def test_an_mp3_behind_other_bytes_is_found_by_its_frames(before: int) -> None:
+    data = encode(noise(3), SAMPLE_RATE, "MP3", "MPEG_LAYER_III")
+    want = open_audio(data).read()
+    for filler in (bytes(before), np.random.default_rng(0).bytes(before)):
+        stream = open_audio(filler + data)
+        assert np.array_equal(stream.read(), want)
+        assert stream.notes == []
+
+
+def test_random_damage_to_joined_files_is_audio_or_an_error_of_ours() -> None:
+    random = np.random.default_rng(5)
+    files = [encode(chirp(1), 24_000, *kind) for kind in KINDS]
+    for _, (first, second) in zip(range(60), itertools.cycle(itertools.product(files, repeat=2))):
+        data = bytearray(first + second)
+        for _ in range(10):
+            data[random.integers(0, len(data))] = random.integers(0, 256)
+        try:
+            got = open_audio(bytes(data)).read()
+        except InvalidAudio as error:
+            assert len(str(error)) < 600
+        else:
+            assert np.isfinite(got).all()

@@ -1,0 +1,167 @@
+"""Files that PyAV and the program ffmpeg decode, with either of them."""
+
+from __future__ import annotations
+
+import io
+import os
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from sounds import chirp, encode
+from test_decode import similarity
+
+from cactus.audio import media
+from cactus.audio.decode import SAMPLE_RATE, open_audio
+from cactus.errors import InvalidAudio, UnsupportedAudio
+
+KINDS = [
+    ("m4a", "mp4", "aac"), ("fragments.m4a", "mp4", "aac"), ("aac", "adts", "aac"),
+    ("webm", "webm", "libopus"), ("mkv", "matroska", "flac"), ("wma", "asf", "wmav2"),
+    ("ts", "mpegts", "aac"), ("flv", "flv", "aac"), ("avi", "avi", "pcm_s16le"),
+    ("alac.m4a", "ipod", "alac"), ("wv", "wv", "wavpack"), ("flac.oga", "ogg", "flac"),
+]  # fmt: skip
+
+
+def av_file(path: Path, form: str, codec: str, sound: Any, rate: int, **options: str) -> Path:
+    """A media file of samples [n], or of [n, 2] where there are two channels."""
+    import av
+
+    layout = "mono" if sound.ndim == 1 else "stereo"
+    with av.open(str(path), "w", format=form, options=options) as container:
+        stream: Any = container.add_stream(codec, rate=rate, layout=layout)
+        stream.bit_rate = 96_000
+        samples = np.ascontiguousarray(sound.reshape(len(sound), -1).T)
+        for start in range(0, samples.shape[1], 4096):
+            frame = av.AudioFrame.from_ndarray(samples[:, start : start + 4096], "fltp", layout)
+            frame.sample_rate, frame.pts = rate, start
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    return path
+
+
+@pytest.fixture(params=["av", "ffmpeg"])
+def decoder(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Only one of the two is installed."""
+    if request.param == "av":
+        monkeypatch.setattr(shutil, "which", lambda name: None)
+    else:
+        if shutil.which("ffmpeg") is None:
+            pytest.skip("needs the program ffmpeg")
+        monkeypatch.setattr(media, "find_spec", lambda name: None)
+    return str(request.param)
+
+
+@pytest.mark.parametrize(("name", "form", "codec"), KINDS, ids=[kind[0] for kind in KINDS])
+def test_media_files_are_read(
+    name: str, form: str, codec: str, decoder: str, tmp_path: Path, capfd: Any
+) -> None:
+    fragments = {"movflags": "frag_keyframe+empty_moov"} if "fragments" in name else {}
+    sound = chirp(3, 48_000)
+    path = av_file(tmp_path / "sound.wav", form, codec, sound, 48_000, **fragments)
+    stream = open_audio(path)
+    got = stream.read()
+    assert stream.notes == []
+    assert len(got) == pytest.approx(3 * SAMPLE_RATE, abs=2000)
+    assert similarity(got, chirp(3)) > 0.97
+    if decoder == "av" and form not in ("adts", "flv"):
+        assert stream.duration == pytest.approx(3, abs=0.2)
+    with path.open("rb") as file:
+        assert np.array_equal(open_audio(io.BytesIO(file.read())).read(), got)
+        file.seek(0)
+        assert np.array_equal(open_audio(file).read(), got)
+    assert capfd.readouterr().err == ""
+
+
+def test_channels_are_averaged_or_one_is_taken(decoder: str, tmp_path: Path) -> None:
+    sound = np.stack([chirp(2), np.zeros(2 * SAMPLE_RATE, np.float32)], axis=1)
+    path = av_file(tmp_path / "two.mkv", "matroska", "flac", sound, SAMPLE_RATE)
+    both, left, right = (open_audio(path, channel).read() for channel in (None, 0, 1))
+    np.testing.assert_allclose(left, chirp(2), atol=1e-4)
+    np.testing.assert_allclose(both, left / 2, atol=1e-6)
+    assert not right.any()
+
+
+def test_a_file_without_audio_or_with_nothing_in_it_is_named(decoder: str, tmp_path: Path) -> None:
+    whole = av_file(tmp_path / "a.m4a", "mp4", "aac", chirp(3), SAMPLE_RATE).read_bytes()
+    for data in (whole[:200], b"\0\0\0\x20ftypM4A " + bytes(5000), b"\x1a\x45\xdf\xa3" + bytes(99)):
+        with pytest.raises(InvalidAudio, match="cannot be decoded by"):
+            open_audio(data)
+
+
+def test_a_media_file_that_ends_early_has_a_note(decoder: str, tmp_path: Path) -> None:
+    data = av_file(tmp_path / "a.mkv", "matroska", "flac", chirp(20), SAMPLE_RATE).read_bytes()
+    stream = open_audio(data[: len(data) // 2])
+    got = stream.read()
+    assert 5 < len(got) / SAMPLE_RATE < 15
+    assert len(stream.notes) == 1
+    if decoder == "av":
+        assert f"ends at {len(got) / SAMPLE_RATE:.1f} s" in stream.notes[0]
+
+
+@pytest.mark.parametrize("text", ["#EXTM3U\n#EXTINF:1\n/etc/passwd\n", "ffconcat version 1.0\n"])
+def test_playlists_are_not_opened(text: str, decoder: str) -> None:
+    with pytest.raises(UnsupportedAudio, match="is text"):
+        open_audio(text.encode())
+    with pytest.raises(InvalidAudio, match="cannot be decoded by"):
+        media.open_media(io.BytesIO(text.encode()), "list", [])
+
+
+def test_ffmpeg_is_ended_with_the_stream_and_its_files_go(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if shutil.which("ffmpeg") is None:
+        pytest.skip("needs the program ffmpeg")
+    monkeypatch.setattr(media, "find_spec", lambda name: None)
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setattr("tempfile.tempdir", None)
+    started: list[subprocess.Popen[bytes]] = []
+    popen = subprocess.Popen
+
+    def start(*arguments: Any, **options: Any) -> Any:
+        started.append(popen(*arguments, **options))
+        return started[-1]
+
+    monkeypatch.setattr(subprocess, "Popen", start)
+    path = av_file(tmp_path / "long.mka", "matroska", "pcm_s16le", chirp(200), SAMPLE_RATE)
+    before = len(os.listdir("/proc/self/fd")) if os.path.isdir("/proc/self/fd") else 0
+    for source in (path, path.read_bytes()):
+        stream = open_audio(source)
+        next(stream)
+        assert started[-1].poll() is None  # it waits for its reader
+        stream.close()
+        assert started[-1].poll() is not None
+        with pytest.raises(StopIteration):
+            next(stream)
+    if before:
+        assert len(os.listdir("/proc/self/fd")) == before
+    assert os.listdir(tmp_path) == ["long.mka"]
+
+
+def test_an_ffmpeg_that_gives_nothing_is_ended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = tmp_path / "ffmpeg"
+    program.write_text("#!/bin/sh\nexec sleep 1000\n")
+    program.chmod(0o755)
+    monkeypatch.setattr(media, "find_spec", lambda name: None)
+    monkeypatch.setattr(shutil, "which", lambda name: str(program))
+    monkeypatch.setattr(media, "STALLED_AFTER", 0.2)
+    with pytest.raises(InvalidAudio, match=r"ffmpeg gave no audio for 0\.2 s"):
+        open_audio(b"\x1a\x45\xdf\xa3" + bytes(99))
+
+
+def test_wav_with_a_codec_of_its_own_is_read_by_the_others(decoder: str, tmp_path: Path) -> None:
+    path = av_file(tmp_path / "mp3.wav", "wav", "libmp3lame", chirp(3), SAMPLE_RATE)
+    assert similarity(open_audio(path).read(), chirp(3)) > 0.97
+
+
+def test_what_is_read_without_them_needs_none_of_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: Any) -> Any:
+        raise AssertionError("it was asked")
+
+    monkeypatch.setattr(media, "open_media", fail)
+    assert len(open_audio(encode(chirp(1), SAMPLE_RATE, "MP3", "MPEG_LAYER_III")).read())
