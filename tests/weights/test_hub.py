@@ -24,7 +24,7 @@ from cactus.errors import (
 from cactus.model import Model
 from cactus.weights import catalog, hub, locate
 from cactus.weights.convert import convert
-from cactus.weights.download import download_model
+from cactus.weights.download import download_model, find_or_download
 from cactus.weights.fetch import OfflineError
 from cactus.weights.folder import WeightsFolder
 
@@ -402,6 +402,28 @@ def test_an_architecture_that_cannot_run_is_refused_before_its_weights_come(serv
     with pytest.raises(UnsupportedModel, match=r"unheard_of.*llama"):
         download_model(TINY)
     assert server.fetched() == ["config.json"]
+
+
+@pytest.mark.parametrize(
+    ("name", "commit"),
+    [
+        ("https://huggingface.co/acme/Tiny-Llama", "a"),
+        ("https://huggingface.co/acme/Tiny-Llama/tree/v2", "b"),
+        ("hf://acme/Tiny-Llama@v2", "b"),
+    ],
+)
+def test_the_address_of_a_model_downloads_it(server, root, files, name: str, commit: str) -> None:
+    server.repos[TINY].revisions["v2"] = "b" * 40
+    server.repos[TINY].commits["b" * 40] = files
+    folder = find_or_download(name)
+    assert folder == root / "tiny-llama" and source_of(folder)["commit"] == commit * 40
+    count = len(server.requests)
+    assert find_or_download(name) == folder and len(server.requests) == count
+
+
+def test_two_revisions_in_one_request_are_refused(server) -> None:
+    with pytest.raises(InvalidRequest, match="says revision 'v2', the option 'v3'"):
+        download_model("hf://acme/Tiny-Llama@v2", revision="v3")
 
 
 def test_a_model_that_cannot_do_what_is_wanted_is_refused_before_its_weights_come(server) -> None:

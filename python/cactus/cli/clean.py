@@ -20,13 +20,14 @@ def command(models: tuple[str, ...], yes: bool) -> None:
     With MODELS, delete only these.
     """
     from cactus.weights import locate
+    from cactus.weights.advice import not_found
 
     if models:
         folders = []
         for name in models:
             folder = locate.find_named(name)
             if folder is None:
-                raise locate.not_found(name)
+                raise not_found(name)
             folders.append(folder)
     else:
         for folder in _leftovers():

@@ -54,9 +54,10 @@ def command(
     """
     from cactus.cli.models import fetch
     from cactus.weights import locate
+    from cactus.weights.advice import not_found
 
     if locate.is_path(model):
-        raise locate.not_found(model)
+        raise not_found(model)
     click.echo(
         fetch(
             model,

@@ -244,14 +244,6 @@ def is_hub_id(text: str) -> bool:
     return bool(slash) and is_name(owner) and is_name(name)
 
 
-def split_file(text: str) -> tuple[str, str | None]:
-    """``owner/name:FILE`` as repository and file (or what it is quantised to), else no file."""
-    repository, colon, file = text.partition(":")
-    if colon and is_hub_id(repository) and is_name(file):
-        return repository, file
-    return text, None
-
-
 def folder_name(name_or_id: str) -> str:
     """The folder of a model below the weights root: the lower-case last part of its id."""
     return name_or_id.rpartition("/")[2].lower()
@@ -267,16 +259,20 @@ def find(name_or_id: str) -> CatalogEntry | None:
 
 
 def suggest(wrong: str, names: Iterable[str]) -> list[str]:
-    """At most three of `names` that a typing mistake could have turned into `wrong`."""
+    """At most three of `names` that a typing mistake, or leaving words out, makes `wrong` of."""
     from difflib import SequenceMatcher
 
     wanted = folder_name(wrong)[:100]
+    part = re.compile(rf"(?:^|[-._]){re.escape(wanted)}") if len(wanted) > 1 else None
     scores: dict[str, float] = {}
     for name in names:
-        # Compared with the beginning, too: people leave out "-instruct".
         known = folder_name(name)
+        if part is not None and part.search(known):
+            scores[name] = 2.0
+            continue
+        # Compared with the beginning, too: people leave out "-instruct".
         parts = (known, known[: len(wanted) + 1])
-        scores[name] = max(SequenceMatcher(None, wanted, part).ratio() for part in parts)
+        scores[name] = max(SequenceMatcher(None, wanted, each).ratio() for each in parts)
     best = max(scores.values(), default=0.0)
     near = [name for name, score in scores.items() if score >= max(0.7, best - 0.05)]
     return sorted(near, key=lambda name: -scores[name])[:3]

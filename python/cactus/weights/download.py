@@ -13,19 +13,20 @@ import logging
 import os
 import shutil
 import zipfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from cactus.errors import DownloadError, InvalidRequest, UnsupportedModel
-from cactus.weights import catalog, hub, locate, package_index
+from cactus.errors import DownloadError, InvalidRequest, ModelNotFound, UnsupportedModel
+from cactus.weights import advice, catalog, hub, locate, names, package_index
 from cactus.weights.abilities import check_ability
 from cactus.weights.catalog import Ability, Archive, CatalogEntry, PackageFolder, PackageSource
 from cactus.weights.fetch import Fetch, OfflineError, check_space
 from cactus.weights.folder import FORMAT
-from cactus.weights.hub_files import get_checkpoint, is_file_called
+from cactus.weights.hub_files import get_checkpoint
 from cactus.weights.locate import Progress
+from cactus.weights.names import HubName
 
 HUB_PRECISION = "INT8"
 """What weights of the hub are converted to when nothing else is asked for."""
@@ -77,7 +78,7 @@ def download_model(
     found = locate.find_named(wanted.hub_id)
     if found is not None and not reconvert and _is_wanted(found, wanted):
         return found
-    clash = locate.name_clash(wanted.hub_id)
+    clash = advice.name_clash(wanted.hub_id)
     if clash is not None:
         raise clash
     offline = offline or hub.is_offline()
@@ -110,6 +111,31 @@ def download_model(
     return target
 
 
+def find_or_download(
+    name_or_path: str | os.PathLike[str],
+    *,
+    offline: bool = False,
+    ability: Ability | None = None,
+    progress: Progress | None = None,
+) -> Path:
+    """The weights folder of a model: `locate.resolve`, and a download of what is not here.
+
+    A model that lacks the `ability` is refused before its weights are fetched. Raises
+    `ModelNotFound`, `UnsupportedModel`, or what the download and the conversion raise.
+    """
+    try:
+        folder = locate.resolve(name_or_path, progress, ability)
+    except ModelNotFound:
+        text = os.fspath(name_or_path)
+        known = catalog.find(text) is not None or names.parse_hub_name(text) is not None
+        if not known or locate.is_path(text):
+            raise
+        return download_model(text, offline=offline, ability=ability, progress=progress)
+    architecture = str(locate.read_config(folder).get("model_type"))
+    check_ability(locate.name_of(folder), architecture, ability)
+    return folder
+
+
 def _wanted(
     name_or_id: str,
     revision: str | None,
@@ -120,25 +146,38 @@ def _wanted(
     """The request, with everything that is wrong in it found before a connection is opened."""
     from cactus.weights.storage import PRECISIONS
 
-    name, file = catalog.split_file(name_or_id)
-    entry = catalog.find(name)
-    hub_id = entry.hub_id if entry else name
-    if not catalog.is_hub_id(hub_id):
-        raise locate.not_found(name_or_id)
+    entry, named = catalog.find(name_or_id), names.parse_hub_name(name_or_id)
+    if named is not None:
+        entry = catalog.find(named.hub_id)
+    if entry is not None:
+        named = replace(named or HubName(""), hub_id=entry.hub_id)
+    if named is None:
+        raise advice.not_found(name_or_id, ability)
+    if revision is not None and named.revision not in (None, revision):
+        raise InvalidRequest(
+            f"the name says revision {named.revision!r}, the option {revision!r}; give one of them"
+        )
+    hub_id, file = named.hub_id, named.file
+    revision = named.revision if revision is None else revision
     if precision is not None and precision not in PRECISIONS:
         raise InvalidRequest(f"precision is {precision!r}, expected one of {', '.join(PRECISIONS)}")
     if revision is not None:
         hub.check_revision(revision)
     repository, package = hub_id, entry.package if entry else None
     if source not in (None, "hub", "package"):
-        repository, of_source = catalog.split_file(source)
-        if not catalog.is_hub_id(repository) or (file and of_source):
+        other = names.parse_hub_name(source)
+        if (
+            other is None
+            or (file and other.file)
+            or (other.revision and revision not in (None, other.revision))
+        ):
             raise InvalidRequest(
                 f"source is {source[:200]!r}, expected hub, package, or the id of a repository "
                 "(owner/name or owner/name:FILE); a file or folder of this machine is converted by "
                 "cactus convert"
             )
-        file = file or of_source
+        repository, file = other.hub_id, file or other.file
+        revision = other.revision if revision is None else revision
     elsewhere = source not in (None, "package") or revision is not None or file is not None
     if source == "package" and (package is None or revision is not None or file is not None):
         raise InvalidRequest(
@@ -194,12 +233,7 @@ def _is_source_wanted(made: dict[str, Any], wanted: Wanted) -> bool:
         return wanted.source == "package" and "package" in made
     if str(made.get("repository", wanted.hub_id)).lower() != wanted.repository.lower():
         return False
-    if wanted.file is not None and not is_file_called(str(made.get("file")), wanted.file):
-        return False
-    revision = wanted.revision
-    if revision is None or revision == made.get("revision"):
-        return True
-    return len(revision) >= 7 and str(made["commit"]).startswith(revision)
+    return locate.is_made_from(made, wanted.file, wanted.revision)
 
 
 def fetch_package_file(

@@ -25,6 +25,7 @@ from cactus.weights.fetch import OfflineError
 from cactus.weights.files import read_json
 from cactus.weights.hub_cache import HubCache
 from cactus.weights.locate import Progress
+from cactus.weights.names import is_file_called, quantisation
 
 _SMALL_FILES = (
     "generation_config.json",
@@ -174,7 +175,7 @@ def choose_gguf(hub_id: str, names: Collection[str], wanted: str | None) -> str:
     Raises `ModelNotFound` that lists what there is, `UnsupportedModel` for a file in parts.
     """
     whole = {
-        name: _quantisation(name)
+        name: quantisation(name)
         for name in sorted(names)
         if not _PART_OF_MANY.search(name) and not name.lower().startswith("mmproj")
     }
@@ -191,16 +192,6 @@ def choose_gguf(hub_id: str, names: Collection[str], wanted: str | None) -> str:
         if is_file_called(name, wanted):
             return name
     raise ModelNotFound(f"{hub_id} has no file {wanted!r}; {_choices(hub_id, whole)}")
-
-
-def is_file_called(name: str, wanted: str) -> bool:
-    """Whether a .gguf file is the one that a user means by its name or by its quantisation."""
-    return wanted.lower() in (name.lower(), _quantisation(name).lower())
-
-
-def _quantisation(name: str) -> str:
-    """ "Q4_K_M" of "Model-1B-Q4_K_M.gguf": what follows the last dash or dot, in upper case."""
-    return re.split(r"[-.]", name[: -len(".gguf")])[-1].upper()
 
 
 def _choices(hub_id: str, whole: dict[str, str]) -> str:

@@ -10,12 +10,13 @@ import hashlib
 import os
 import re
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from cactus.errors import CactusError, ModelFormatError, ModelNotFound
-from cactus.weights import catalog
+from cactus.weights import catalog, names
+from cactus.weights.catalog import Ability
 from cactus.weights.files import find_json, read_bytes
 
 _CONVERTER = 2
@@ -24,6 +25,10 @@ it is made again then."""
 
 Progress = Callable[[str, int, int], None]
 """Called with what is being done, how much of it is done, and how much there is (0: unknown)."""
+
+
+_GGUF = "gguf"
+"""Where in the cache GGUF files lie in converted form, each in ``<name>-<digest>``."""
 
 
 def weights_root() -> Path:
@@ -83,9 +88,15 @@ def read_config(folder: Path) -> dict[str, Any]:
         return {}
 
 
-def installed() -> list[Path]:
+def installed(ability: Ability | None = None) -> list[Path]:
     """The weights folders on this machine; of two with one name, the one that a name means."""
-    return [folder for folder, fault in entries() if fault is None]
+    folders = [folder for folder, fault in entries() if fault is None]
+    return [folder for folder in folders if ability in (None, ability_of(folder))]
+
+
+def ability_of(folder: Path) -> Ability:
+    """What the model in a weights folder is for."""
+    return catalog.ability_of(str(read_config(folder).get("model_type")))
 
 
 def entries() -> list[tuple[Path, ModelFormatError | None]]:
@@ -114,12 +125,19 @@ def entries() -> list[tuple[Path, ModelFormatError | None]]:
     return list(found.values())
 
 
-def resolve(name_or_path: str | os.PathLike[str], progress: Progress | None = None) -> Path:
+def resolve(
+    name_or_path: str | os.PathLike[str],
+    progress: Progress | None = None,
+    ability: Ability | None = None,
+) -> Path:
     """The weights folder of a model given as folder, ``.gguf`` file, hub id or bare name.
 
-    A ``.gguf`` file is converted once into the user's cache; the file itself is left alone.
-    Raises `ModelNotFound` naming the places looked at and the nearest known names.
+    A GGUF file is converted once into the user's cache; the file itself is left alone. A part of
+    a name stands for the one model on this machine that has it (and the `ability`). Raises
+    `ModelNotFound` with the nearest names and the next step.
     """
+    from cactus.weights.advice import ambiguous, not_found
+
     text = os.fspath(name_or_path)
     if isinstance(text, str) and text.strip():
         path = Path(os.path.expanduser(text))
@@ -130,24 +148,58 @@ def resolve(name_or_path: str | os.PathLike[str], progress: Progress | None = No
         named = find_named(text)
         if named is not None:
             return named
-    raise not_found(str(text))
+        if catalog.find(text) is None:
+            alike = find_parts(text, ability)
+            if len(alike) == 1:
+                return alike[0]
+            if alike:
+                raise ambiguous(text, [folder.name for folder in alike])
+    raise not_found(str(text), ability)
 
 
 def find_named(name_or_id: str) -> Path | None:
-    """The weights folder of a hub id, a bare name or ``weights/<name>``, or None.
+    """The weights folder of a hub id (or address), a bare name or ``weights/<name>``, or None.
 
     A hub id finds only the folder that was made from it: a model of the same name by another
-    owner, or a mistyped ``wieghts/<name>``, is not that model.
+    owner, or a mistyped ``wieghts/<name>``, is not that model. The same holds for a file or a
+    revision that is named with it.
     """
-    name = _bare_name(name_or_id)
+    name = bare_name(name_or_id)
     if name is not None:
-        return _find_folder(name)
-    if is_path(name_or_id) or not catalog.is_hub_id(name_or_id):
+        return find_folder(name)
+    wanted = None if is_path(name_or_id) else names.parse_hub_name(name_or_id)
+    if wanted is None:
         return None
-    folder = _find_folder(name_or_id.rpartition("/")[2])
-    if folder is None or (source_id(folder) or "").lower() != name_or_id.lower():
+    folder = find_folder(catalog.folder_name(wanted.hub_id))
+    if folder is None or (source_id(folder) or "").lower() != wanted.hub_id.lower():
         return None
-    return folder
+    source = describe(folder).get("source")
+    made = source if isinstance(source, dict) else {}
+    return folder if is_made_from(made, wanted.file, wanted.revision) else None
+
+
+def is_made_from(source: Mapping[str, Any], file: str | None, revision: str | None) -> bool:
+    """Whether a folder's ``source`` is this file and revision of its repository (None: any)."""
+    if file is not None and not names.is_file_called(str(source.get("file")), file):
+        return False
+    if revision is None or revision == source.get("revision"):
+        return True
+    return len(revision) >= 7 and str(source.get("commit", "")).startswith(revision)
+
+
+def find_parts(text: str, ability: Ability | None = None) -> list[Path]:
+    """The models on this machine in whose names a word begins with `text`."""
+    if len(text) < 2 or not catalog.is_name(text):
+        return []
+    return [folder for folder in installed(ability) if names.is_part(text, folder.name)]
+
+
+def name_of(folder: Path) -> str:
+    """What a user calls the model in a folder: for a converted GGUF file, the file's name."""
+    folder = Path(os.path.abspath(folder))
+    if folder.parent.parent == cache_root() / _GGUF:
+        return folder.parent.name.rpartition("-")[0]
+    return folder.name
 
 
 def source_id(folder: Path) -> str | None:
@@ -172,24 +224,17 @@ def describe(folder: Path) -> dict[str, Any]:
 
 def is_path(text: str) -> bool:
     """Whether `text` can only mean a place on this machine, never a model of the hub."""
+    if names.is_address(text):
+        return False
     text = text.replace("\\", "/")
-    if text.startswith(("weights/", "./", "../", "/", "~")) or text.lower().endswith(".gguf"):
+    if text.startswith(("weights/", "./", "../", "/", "~")):
+        return True
+    repository, colon, _ = text.partition(":")
+    of_hub = bool(colon) and catalog.is_hub_id(repository)  # owner/name:file.gguf
+    if text.lower().endswith(".gguf") and not of_hub:
         return True
     first, slash, _ = text.partition("/")
     return bool(slash) and _exists(Path(first))
-
-
-def name_clash(hub_id: str) -> ModelNotFound | None:
-    """The error for a hub id whose folder holds another model, or None."""
-    folder = _find_folder(catalog.folder_name(hub_id))
-    if folder is None or find_named(hub_id) is not None:
-        return None
-    source = source_id(folder)
-    known = f"is {source}" if source else "does not say where it comes from"
-    return ModelNotFound(
-        f'no model "{hub_id}" on this machine: "{folder}" has that name and {known}; '
-        f'to use that one, name it "{folder.name}"; to fetch the other one, move it away first'
-    )
 
 
 def cache_root() -> Path:
@@ -197,47 +242,7 @@ def cache_root() -> Path:
     return _user_folder("cache")
 
 
-def not_found(text: str) -> CactusError:
-    """The error for a model that is not there, with the nearest names and the next step.
-
-    For the name of a folder that cannot be read it is what is wrong with that.
-    """
-    shown = text if len(text) <= 120 else f"{text[:100]}… ({len(text)} characters)"
-    bare = _bare_name(text)
-    for folder, fault in entries():
-        if fault is not None and bare in (folder.name, folder.name.lower()):
-            return fault
-    entry = catalog.find(bare or catalog.split_file(text)[0])
-    if entry is not None and not entry.runs:
-        from cactus.models.base import known_architectures
-
-        return ModelNotFound(
-            f'model "{shown}" is not on this machine, and this version cannot run it: its '
-            f"architecture is {entry.model_type}, and there are {', '.join(known_architectures())}"
-        )
-    if entry is not None:
-        return ModelNotFound(
-            f'model "{shown}" is not on this machine; fetch it with: cactus download {entry.hub_id}'
-        )
-    path, hub_id = is_path(text), catalog.is_hub_id(text)
-    clash = name_clash(text) if hub_id and not path else None
-    if clash is not None:
-        return clash
-    here = [path.name for path in installed()]
-    close = catalog.suggest(text, [*here, *(entry.name for entry in catalog.CATALOG)])
-    places = ", ".join(f'"{root}"' for root in search_roots())
-    advice = f"did you mean {' or '.join(close)}? " if close else ""
-    if path:
-        named = f"as in {bare}" if bare and bare != text else f"as in {catalog.STARTER.name}"
-        advice += f"A downloaded model is named without a folder, {named}. "
-    fetch = text if hub_id and not path else catalog.STARTER.hub_id
-    return ModelNotFound(
-        f'no model "{shown}": {advice}Looked for a path of that name and in {places}; '
-        f"cactus list shows what is there, cactus download {fetch} fetches one"
-    )
-
-
-def _bare_name(text: str) -> str | None:
+def bare_name(text: str) -> str | None:
     """The name in a bare name or a ``weights/<name>`` path, or None."""
     text = text.replace("\\", "/").rstrip("/")
     below = text.removeprefix("./")
@@ -245,7 +250,7 @@ def _bare_name(text: str) -> str | None:
     return name if catalog.is_name(name) and name in (text, below[len("weights/") :]) else None
 
 
-def _find_folder(name: str) -> Path | None:
+def find_folder(name: str) -> Path | None:
     """The weights folder of this name in the first root that has one, or None."""
     for root in search_roots():
         for candidate in (root / name.lower(), root / name):
@@ -266,8 +271,8 @@ def _from_path(path: Path, progress: Progress | None) -> Path:
             )
         ggufs = sorted(path.glob("*.gguf"))
         if ggufs:
-            raise ModelNotFound(f'"{path}" is no weights folder; did you mean "{ggufs[0]}"?')
-        raise ModelNotFound(f'"{path}" is no weights folder: it has no config.json')
+            raise ModelNotFound(f'"{path}" is not a weights folder; did you mean "{ggufs[0]}"?')
+        raise ModelNotFound(f'"{path}" is not a weights folder: it has no config.json')
     from cactus.weights.files import is_gguf
 
     # The stores of other programs name their files by a digest, without a suffix.
@@ -290,7 +295,7 @@ def _converted_gguf(path: Path, progress: Progress | None) -> Path:
     path = path.resolve()
     status = path.stat()
     place = hashlib.sha256(os.fsencode(path)).hexdigest()[:16]
-    home = cache_root() / "gguf" / f"{path.stem[:80]}-{place}"
+    home = cache_root() / _GGUF / f"{path.stem[:80]}-{place}"
     target = home / f"{FORMAT}.{_CONVERTER}-{status.st_size}-{status.st_mtime_ns}"
     if is_kept():
         return target
