@@ -1,6 +1,30 @@
-"""Makes `forge` importable: the test rooms are no packages."""
+"""Makes `forge` importable (the test rooms are no packages), and a hub with one small model."""
+
+from __future__ import annotations
 
 import sys
 from pathlib import Path
 
+import pytest
+from hub_server import HubServer
+
 sys.path.insert(0, str(Path(__file__).parent))
+
+
+@pytest.fixture
+def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("CACTUS_WEIGHTS", str(tmp_path / "weights"))
+    return tmp_path / "weights"
+
+
+@pytest.fixture
+def files(tiny_checkpoint: Path) -> dict[str, bytes]:
+    own = {path.name: path.read_bytes() for path in sorted(tiny_checkpoint.iterdir())}
+    return own | {"pytorch_model.bin": b"a pickle", "README.md": b"words"}
+
+
+@pytest.fixture
+def server(hub_server: HubServer, root: Path, files, monkeypatch) -> HubServer:
+    hub_server.add("acme/Tiny-Llama", files)
+    monkeypatch.setattr("time.sleep", lambda _: None)
+    return hub_server

@@ -12,7 +12,6 @@ import socket
 from pathlib import Path
 
 import pytest
-from hub_server import HubServer
 
 from cactus.errors import (
     DownloadError,
@@ -32,28 +31,9 @@ TINY = "acme/Tiny-Llama"
 
 
 @pytest.fixture
-def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("CACTUS_WEIGHTS", str(tmp_path / "weights"))
-    return tmp_path / "weights"
-
-
-@pytest.fixture
 def cache(tmp_path: Path) -> Path:
     """The repository's folder in the hub's cache."""
     return tmp_path / "hf" / "hub" / "models--acme--Tiny-Llama"
-
-
-@pytest.fixture
-def files(tiny_checkpoint: Path) -> dict[str, bytes]:
-    own = {path.name: path.read_bytes() for path in sorted(tiny_checkpoint.iterdir())}
-    return own | {"pytorch_model.bin": b"a pickle", "README.md": b"words"}
-
-
-@pytest.fixture
-def server(hub_server: HubServer, root: Path, files, monkeypatch) -> HubServer:
-    hub_server.add(TINY, files)
-    monkeypatch.setattr("time.sleep", lambda _: None)
-    return hub_server
 
 
 def source_of(folder: Path) -> dict[str, object]:
@@ -430,56 +410,6 @@ def test_a_model_that_cannot_do_what_is_wanted_is_refused_before_its_weights_com
     with pytest.raises(UnsupportedModel, match=r"^acme/Tiny-Llama is a text model .*whisper-base"):
         download_model(TINY, ability="transcribe")
     assert server.fetched() == ["config.json"]
-
-
-NO_TOKENIZER = {"tokenizer.json": None}
-BAD_END = {"generation_config.json": {"eos_token_id": 300}}
-NO_SUCH_END = {"tokenizer_config.json": {"eos_token": "<|gone|>"}}
-BOMB = {
-    "tokenizer.json": {
-        "model": {"type": "BPE", "vocab": {"a": 0}, "merges": []},
-        "pre_tokenizer": {
-            "type": "Split",
-            "pattern": {"Regex": "(a+)+$"},
-            "behavior": "Isolated",
-            "invert": False,
-        },
-    }
-}
-
-
-@pytest.mark.parametrize(
-    ("changes", "said"),
-    [
-        (NO_TOKENIZER, r"tokenizer\.json"),
-        (BAD_END, r"generation_config\.json: eos_token_id is 300"),
-        (NO_SUCH_END, r"eos_token '<\|gone\|>' is not in the vocabulary"),
-        (BOMB, "regular expression"),
-    ],
-    ids=["no tokenizer", "an end token out of range", "an unknown end token", "a slow expression"],
-)
-def test_a_tokenizer_that_cannot_be_loaded_is_refused_before_the_weights_come(
-    server, root: Path, files, changes, said: str
-) -> None:
-    for name, value in changes.items():
-        files.pop(name, None)
-        if value is not None:
-            files[name] = json.dumps(value).encode()
-    server.add(TINY, files)
-    with pytest.raises(ModelFormatError, match=said):
-        download_model(TINY)
-    assert "model.safetensors" not in server.fetched() and not (root / "tiny-llama").exists()
-
-
-def test_a_tokenizer_in_two_files_is_fetched_and_built(server, root, files) -> None:
-    document = json.loads(files.pop("tokenizer.json"))
-    files["vocab.json"] = json.dumps(document["model"]["vocab"]).encode()
-    files["merges.txt"] = b"#version: 0.2\n"
-    settings = json.loads(files["tokenizer_config.json"]) | {"tokenizer_class": "GPT2Tokenizer"}
-    files["tokenizer_config.json"] = json.dumps(settings).encode()
-    server.add(TINY, files)
-    with Model(download_model(TINY)) as model:
-        assert model.tokenize("hi")
 
 
 # -- what comes wrong
