@@ -66,7 +66,8 @@ class Report:
         if report.when == "call" and report.passed and not hasattr(report, "wasxfail"):
             return "passed", "", ""
         if report.failed:
-            return ("failed" if report.when == "call" else "error"), "", ""
+            kind = "failed" if report.when == "call" else "error"
+            return kind, "", kind.upper()
         return None
 
     def pytest_runtest_logstart(self, nodeid: str) -> None:
@@ -109,6 +110,6 @@ class Report:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    # A worker of pytest-xdist has nothing to show, and whoever asks for -v wants pytest's lines.
-    if config.option.verbose <= 0 and hasattr(config, "cache"):
+    # A worker of pytest-xdist has nothing to show; pytest shows lines of its own unless it is -q.
+    if config.option.verbose < 0 and hasattr(config, "cache"):
         config.pluginmanager.register(Report(config), "cactus-report")
