@@ -17,7 +17,7 @@ TEMPERATURES = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
 class Options:
     """The options of a transcription; names, defaults and meaning are those of faster-whisper.
 
-    ``language`` is a code or an English name; None, or "auto", detects it from the first window. A
+    ``language`` is a code or a name; None, or "auto", detects it from the first window. A
     threshold None is not looked at. Where an answer's compression ratio is above its threshold, or
     its average log-probability below, the next of ``temperature`` is tried.
     """
