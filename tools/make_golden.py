@@ -2,6 +2,8 @@
 
     python tools/make_golden.py [name ...]
 
+"yarn" makes tests/golden/yarn.json, what transformers makes of YaRN's settings.
+
 Needs torch and transformers, which the test suite does not. Each folder gets config.json and
 model.safetensors (a Hugging Face checkpoint), and golden.npz:
 
@@ -29,6 +31,7 @@ import torch
 import transformers
 from safetensors.torch import save_file
 from transformers.activations import GELUTanh, SiLUActivation
+from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
 from transformers.models.gemma3 import modeling_gemma3
 from transformers.models.granite import modeling_granite
 from transformers.models.lfm2 import modeling_lfm2
@@ -122,6 +125,26 @@ CONFIGS: dict[str, dict[str, Any]] = {
         "max_position_embeddings": 512,
         "rms_norm_eps": 1e-6,
         "rope_theta": 1000000.0,
+        "tie_word_embeddings": True,
+    },
+    # YaRN: some pairs of a head keep their speed, some are mixed, some are slowed.
+    "qwen3_yarn": {
+        "model_type": "qwen3",
+        "vocab_size": 256,
+        "intermediate_size": 64,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "num_key_value_heads": 1,
+        "head_dim": 32,
+        "max_position_embeddings": 128,
+        "rms_norm_eps": 1e-6,
+        "rope_theta": 10000.0,
+        "rope_scaling": {
+            "rope_type": "yarn",
+            "factor": 4.0,
+            "original_max_position_embeddings": 128,
+            "beta_fast": 16.0,
+        },
         "tie_word_embeddings": True,
     },
     # A bias on queries, keys and values, a head of its own, and a window in the second layer.
@@ -414,6 +437,31 @@ def make(name: str) -> None:
     print(f"{name}: seed {seed}, margin {margin:.3f}, {len(wanted)} nodes, {size // 1024} KB")
 
 
+YARN: list[dict[str, Any]] = [
+    {"factor": 4.0, "original_max_position_embeddings": 32768},
+    {"factor": 4.0, "original_max_position_embeddings": 32768, "rope_theta": 1000000.0},
+    {"factor": 40, "original_max_position_embeddings": 4096, "mscale": 1.0, "mscale_all_dim": 0.7},
+    {"factor": 2.5, "original_max_position_embeddings": 100, "attention_factor": 0.9},
+    {"factor": 8.0, "original_max_position_embeddings": 128, "beta_fast": 20, "beta_slow": 2.5},
+    {"factor": 32.0, "original_max_position_embeddings": 4096, "truncate": False},
+    {"factor": 16.0, "original_max_position_embeddings": 4, "mscale": 1.0},
+    {"factor": 1.0, "original_max_position_embeddings": 2048},
+]
+
+
+def make_yarn() -> None:
+    """Write tests/golden/yarn.json: frequencies and scales of YaRN's settings, for heads of 64."""
+    cases = []
+    for settings in YARN:
+        config = transformers.LlamaConfig(
+            **{"hidden_size": 128, "num_attention_heads": 2, "max_position_embeddings": 131072},
+            rope_parameters={"rope_type": "yarn", "rope_theta": 10000.0} | settings,
+        )
+        frequencies, scale = ROPE_INIT_FUNCTIONS["yarn"](config)
+        cases.append({"settings": settings, "inv_freq": frequencies.tolist(), "scale": scale})
+    (GOLDEN / "yarn.json").write_text(json.dumps(cases) + "\n")
+
+
 if __name__ == "__main__":
-    for chosen in sys.argv[1:] or CONFIGS:
-        make(chosen)
+    for chosen in sys.argv[1:] or [*CONFIGS, "yarn"]:
+        make_yarn() if chosen == "yarn" else make(chosen)

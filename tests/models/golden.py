@@ -32,6 +32,7 @@ NAMES = (
     "lfm2",
     "qwen2",
     "qwen3",
+    "qwen3_yarn",
     "smollm3",
     "gemma3_text",
     "granite",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -159,7 +160,7 @@ def test_an_unknown_architecture_lists_the_known_ones(model_type: str) -> None:
         ({"attention_bias": True}, "attention_bias is true, but .* bias"),
         ({"mlp_bias": True}, "mlp_bias is true, but .* bias"),
         ({"hidden_act": "gelu"}, "hidden_act 'gelu' is not supported; known: silu"),
-        ({"rope_scaling": {"type": "yarn", "factor": 4.0}}, "type 'yarn' is not supported"),
+        ({"rope_scaling": {"type": "dynamic", "factor": 4.0}}, "type 'dynamic' is not supported"),
         ({"rope_parameters": {"rope_type": "dynamic"}}, "rope_type 'dynamic'"),
         ({"rope_parameters": {"partial_rotary_factor": 0.5}}, "partial_rotary_factor"),
     ],
@@ -222,6 +223,62 @@ def test_lying_rotary_settings_are_named(changes: dict[str, Any], field: str) ->
         "original_max_position_embeddings": 128,
         **changes,
     }
+    with pytest.raises(ModelFormatError, match=rf"rope_parameters: {field}: want"):
+        llama(rope_parameters=scaling)
+
+
+YARN = json.loads((Path(__file__).parents[1] / "golden" / "yarn.json").read_text())
+
+
+@pytest.mark.parametrize("case", YARN, ids=range(len(YARN)))
+@pytest.mark.parametrize("spelling", ["rope_parameters", "rope_scaling"])
+def test_yarn_is_that_of_transformers(case: dict[str, Any], spelling: str) -> None:
+    settings = {"type": "yarn", **case["settings"]}
+    if spelling == "rope_parameters":
+        settings["rope_type"] = settings.pop("type")
+    sizes = {"hidden_size": 128, "num_attention_heads": 2, "head_dim": 64}
+    rope = llama(**sizes, max_position_embeddings=131072, **{spelling: settings}).config.rope
+    assert rope.scale == pytest.approx(case["scale"], rel=1e-12)
+    assert rope.inv_freq == pytest.approx(case["inv_freq"], rel=2e-6)  # there in f32
+
+
+@pytest.mark.parametrize(
+    ("settings", "length", "context"),
+    [
+        # A published configuration, stretched as its model card says.
+        ({"factor": 4.0, "original_max_position_embeddings": 32768}, 32768, 131072),
+        ({"factor": 4.0, "original_max_position_embeddings": 32768}, 40960, 131072),
+        ({"factor": 4.0, "original_max_position_embeddings": 32768}, 131072, 131072),
+        ({"factor": 2.0}, 1000, 2000),
+        ({"original_max_position_embeddings": 1000}, 4000, 4000),
+        ({"factor": 1e6, "original_max_position_embeddings": 1 << 24}, 4000, 1 << 24),
+    ],
+)
+def test_the_context_of_yarn_is_the_stretched_one(
+    settings: dict[str, Any], length: int, context: int
+) -> None:
+    config = llama(
+        max_position_embeddings=length, rope_scaling={"rope_type": "yarn", **settings}
+    ).config
+    assert config.context_length == context
+
+
+@pytest.mark.parametrize(
+    ("changes", "field"),
+    [
+        ({"factor": 0.5}, "factor"),
+        ({"factor": "4"}, "factor"),
+        ({"beta_fast": -1}, "beta_fast"),
+        ({"beta_slow": [1]}, "beta_slow"),
+        ({"truncate": 1}, "truncate"),
+        ({"attention_factor": 0}, "attention_factor"),
+        ({"mscale": -1}, "mscale"),
+        ({"original_max_position_embeddings": 0}, "original_max_position_embeddings"),
+        ({"rope_theta": 1}, "rope_theta"),
+    ],
+)
+def test_lying_yarn_settings_are_named(changes: dict[str, Any], field: str) -> None:
+    scaling = {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 64} | changes
     with pytest.raises(ModelFormatError, match=rf"rope_parameters: {field}: want"):
         llama(rope_parameters=scaling)
 
@@ -313,7 +370,7 @@ def test_qwen3_heads_have_their_own_size() -> None:
     [
         ({"attention_bias": True}, "attention_bias is true"),
         ({"hidden_act": "gelu"}, "hidden_act 'gelu'"),
-        ({"rope_scaling": {"rope_type": "yarn", "factor": 4.0}}, "rope_type 'yarn'"),
+        ({"rope_scaling": {"rope_type": "dynamic"}}, "rope_type 'dynamic'"),
     ],
 )
 def test_qwen3_features_that_are_not_there_are_named(changes: dict[str, Any], message: str) -> None:

@@ -165,6 +165,11 @@ def _add_numbers(writer: gguf.GGUFWriter, checkpoint: Golden, raw: dict[str, Any
     if rotary.get("rope_type") == "linear":
         writer.add_rope_scaling_type(gguf.RopeScalingType.LINEAR)
         writer.add_rope_scaling_factor(rotary["factor"])
+    if rotary.get("rope_type") == "yarn":
+        writer.add_rope_scaling_type(gguf.RopeScalingType.YARN)
+        writer.add_rope_scaling_factor(rotary["factor"])
+        writer.add_rope_scaling_orig_ctx_len(rotary["original_max_position_embeddings"])
+        writer.add_rope_scaling_yarn_beta_fast(rotary["beta_fast"])
     if "head_dim" in raw:
         writer.add_key_length(config.head_dim)
         writer.add_value_length(config.head_dim)

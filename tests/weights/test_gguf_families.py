@@ -399,13 +399,49 @@ def test_linear_scaling(tmp_path: Path) -> None:
         source.drop(f"llama.rope.{key}")
     source.set("llama.rope.scale_linear", F32, 2.0)
     assert read(tmp_path, source).config["rope_scaling"]["factor"] == 2.0
-    for kind in ("yarn", "longrope"):
+    for kind in ("dynamic", "longrope"):
         source.set("llama.rope.scaling.type", STRING, kind)
         refuse(tmp_path, source, "llama.rope.scaling.type .* not supported", UnsupportedModel)
     source.set("llama.rope.scaling.type", STRING, "x" * 1000)
     refuse(tmp_path, source, "llama.rope.scaling.type .* at most 64")
     source.set("llama.rope.scaling.type", STRING, "none")
     assert "rope_scaling" not in read(tmp_path, source).config
+
+
+def yarn(**values: float) -> Forge:
+    """A file whose positions YaRN stretches fourfold."""
+    source = tiny_llama()
+    source.set("llama.rope.scaling.type", STRING, "yarn")
+    for key, value in ({"factor": 4.0} | values).items():
+        source.set(f"llama.rope.scaling.{key}", F32, value)
+    return source
+
+
+@pytest.mark.parametrize(
+    ("values", "config"),
+    [
+        ({}, {}),
+        ({"yarn_beta_fast": 20.0, "yarn_beta_slow": 0.5}, {"beta_fast": 20.0, "beta_slow": 0.5}),
+        ({"yarn_attn_factor": 1.25}, {"attention_factor": 1.25}),
+        ({"yarn_log_multiplier": 0.7}, {"mscale": 1.0, "mscale_all_dim": 0.7}),
+        ({"yarn_ext_factor": 1.0, "attn_factor": 1.0}, {}),
+        ({"yarn_ext_factor": -1.0}, {}),
+    ],
+)
+def test_yarn_scaling(tmp_path: Path, values: Any, config: dict[str, float]) -> None:
+    source = yarn(**values)
+    scaling = {"rope_type": "yarn", "factor": 4.0, **config}
+    got = read(tmp_path, source).config["rope_scaling"]
+    assert got == scaling | {"original_max_position_embeddings": 256}  # the file's own context
+    source.set("llama.rope.scaling.original_context_length", U32, 100)
+    read_config = read(tmp_path, source).config
+    assert read_config["rope_scaling"] == scaling | {"original_max_position_embeddings": 100}
+    assert load_architecture(read_config).config.context_length == 400
+
+
+@pytest.mark.parametrize("key", ["yarn_ext_factor", "attn_factor"])
+def test_what_yarn_is_not_mixed_with(tmp_path: Path, key: str) -> None:
+    refuse(tmp_path, yarn(**{key: 0.5}), f"{key} is 0.5, expected 1", UnsupportedModel)
 
 
 def llama3_table(factor: float, original: int, theta: float, pairs: int) -> Any:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib
 import logging
+import math
 import pkgutil
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -79,21 +80,34 @@ def common(fields: Fields, *, theta: float, eps_key: str, tied: bool) -> dict[st
         "heads": heads,
         "kv_heads": kv_heads,
         "head_dim": head_dim,
-        "context_length": fields.integer("max_position_embeddings", 1, MAX_CONTEXT),
+        "context_length": context_length(fields),
         "tied": fields.flag("tie_word_embeddings", tied),
         "norm_eps": fields.number(eps_key, 1e-12, 1e-1),
         "rope": rope(fields, head_dim, theta),
     }
 
 
+def context_length(fields: Fields) -> int:
+    """``max_position_embeddings``, or what YaRN stretches the original context to.
+
+    Models that are stretched on request keep the number of their original context there.
+    """
+    length = fields.integer("max_position_embeddings", 1, MAX_CONTEXT)
+    inner = _rotary(fields)
+    if inner is None or _stretching(inner) != "yarn":
+        return length
+    factor, original = _yarn(fields, inner)
+    return min(max(length, int(factor * original)), MAX_CONTEXT)
+
+
 def rope(fields: Fields, head_dim: int, theta: float) -> nn.RoPE:
     """Rotary positions from ``rope_parameters`` or the older ``rope_theta``, ``rope_scaling``."""
-    inner = fields.object("rope_parameters") or fields.object("rope_scaling")
+    inner = _rotary(fields)
     theta = fields.number("rope_theta", 1.0, 1e12, theta)
     if inner is None:
         return nn.RoPE.of(head_dim, theta)
     theta = inner.number("rope_theta", 1.0, 1e12, theta)
-    kind = inner.choice("rope_type" if inner.has("rope_type") else "type", _STRETCHES, "default")
+    kind = _stretching(inner)
     if inner.number("partial_rotary_factor", 0.0, 1.0, 1.0) != 1.0:
         raise UnsupportedModel(f"{inner.where}: partial_rotary_factor below 1 is not supported")
     if kind == "linear":
@@ -106,10 +120,51 @@ def rope(fields: Fields, head_dim: int, theta: float) -> nn.RoPE:
         original = inner.integer("original_max_position_embeddings", 1, MAX_CONTEXT)
         stretch = nn.llama3_stretch(inner.number("factor", 1.0, 1e6), low, high, original)
         return nn.RoPE.of(head_dim, theta, stretch)
+    if kind == "yarn":
+        if theta == 1:
+            raise inner.error("rope_theta", "more than 1", theta)
+        factor, original = _yarn(fields, inner)
+        return nn.RoPE.yarn(
+            *(head_dim, theta, factor, original),
+            inner.number("beta_fast", 1e-3, 1e6, 32.0),
+            inner.number("beta_slow", 1e-3, 1e6, 1.0),
+            inner.flag("truncate", True),
+            _yarn_scale(inner, factor),
+        )
     return nn.RoPE.of(head_dim, theta)
 
 
-_STRETCHES = ("default", "linear", "llama3")
+_STRETCHES = ("default", "linear", "llama3", "yarn")
+
+
+def _rotary(fields: Fields) -> Fields | None:
+    return fields.object("rope_parameters") or fields.object("rope_scaling")
+
+
+def _stretching(inner: Fields) -> str:
+    return inner.choice("rope_type" if inner.has("rope_type") else "type", _STRETCHES, "default")
+
+
+def _yarn(fields: Fields, inner: Fields) -> tuple[float, int]:
+    """YaRN's factor and the context that it stretches; each may follow from the other."""
+    key = "original_max_position_embeddings"
+    length = fields.integer("max_position_embeddings", 1, MAX_CONTEXT)
+    original = inner.integer(key, 1, MAX_CONTEXT, length)
+    original = fields.integer(key, 1, MAX_CONTEXT, original)  # counts more where both are there
+    return inner.number("factor", 1.0, 1e6, length / original), original
+
+
+def _yarn_scale(inner: Fields, factor: float) -> float:
+    """What YaRN multiplies cosines and sines with: attention grows sharper with the context."""
+
+    def sharper(weight: float) -> float:
+        return 0.1 * weight * math.log(factor) + 1 if factor > 1 else 1.0
+
+    scale = sharper(1)
+    weights = [inner.number(key, 0.0, 1e3, 0.0) for key in ("mscale", "mscale_all_dim")]
+    if all(weights):
+        scale = sharper(weights[0]) / sharper(weights[1])
+    return inner.number("attention_factor", 1e-3, 1e3, scale)
 
 
 def windows(fields: Fields, sliding: Sequence[bool]) -> tuple[int, ...]:

@@ -37,6 +37,39 @@ class RoPE:
         packing = struct.Struct(f"{len(frequencies)}f")
         return cls(packing.unpack(packing.pack(*frequencies)), scale)
 
+    @classmethod
+    def yarn(
+        cls,
+        width: int,
+        theta: float,
+        factor: float,
+        context: int,
+        fast: float,
+        slow: float,
+        truncate: bool,
+        scale: float,
+    ) -> RoPE:
+        """YaRN (Peng et al. 2023): the more a pair turns within ``context``, the less it is slowed.
+
+        Those that turn ``fast`` times or more stay as they are, those that turn ``slow`` times or
+        less are slowed by ``factor``, and in between both are mixed. ``truncate`` widens that range
+        to whole pairs. ``width`` values of a head rotate.
+        """
+
+        def pair_that_turns(times: float) -> float:
+            return width * math.log(context / (times * 2 * math.pi)) / (2 * math.log(theta))
+
+        low, high = pair_that_turns(fast), pair_that_turns(slow)
+        if truncate:
+            low, high = math.floor(low), math.ceil(high)
+        low, high = max(low, 0), min(high, width - 1)
+        span = high - low or 0.001
+        frequencies = []
+        for pair in range(width // 2):
+            slowed = min(max((pair - low) / span, 0.0), 1.0)
+            frequencies.append(theta ** (-2 * pair / width) * (slowed / factor + 1 - slowed))
+        return cls.rounded(frequencies, scale)
+
     def __call__(self, x: Tensor, head_dim: int, name: str) -> Tensor:
         attrs = {"head_dim": head_dim, "inv_freq": self.inv_freq, "scale": self.scale}
         return apply("rope", x, name=name, attrs=attrs)

@@ -29,6 +29,8 @@ def scaling(facts: Facts, gguf: GGUFFile, config: dict[str, Any]) -> dict[str, A
         return {}
     if kind == "linear":
         return {"rope_scaling": {"rope_type": "linear", "factor": decimal(factor)}}
+    if kind == "yarn":
+        return {"rope_scaling": _yarn(facts, config, factor)}
     raise UnsupportedModel(
         f"{facts.key('{arch}.rope.scaling.type')} {kind[:40]!r} is not supported"
     )
@@ -47,6 +49,33 @@ def factors(gguf: GGUFFile, name: str, pairs: int, least: float) -> F32:
     if not (np.isfinite(table).all() and table.min() >= least and table.max() <= 1e6):
         raise ModelFormatError(f"tensor {name!r} holds values out of {least:g}..1,000,000")
     return table
+
+
+def _yarn(facts: Facts, config: dict[str, Any], factor: float) -> dict[str, Any]:
+    """YaRN as the checkpoint had it; what a file does not say has its usual value."""
+    prefix, context = "{arch}.rope.scaling.", config["max_position_embeddings"]
+    original = facts.integer(f"{prefix}original_context_length", 1, MAX_CONTEXT, context)
+    scaling = {
+        "rope_type": "yarn",
+        "factor": decimal(factor),
+        "original_max_position_embeddings": original,
+    }
+    for key, source in (
+        ("beta_fast", "yarn_beta_fast"),
+        ("beta_slow", "yarn_beta_slow"),
+        ("attention_factor", "yarn_attn_factor"),
+        ("mscale_all_dim", "yarn_log_multiplier"),
+    ):
+        value = facts.number(prefix + source, 0.0, 1e6, 0.0)
+        if value:
+            scaling[key] = decimal(value)
+    if "mscale_all_dim" in scaling:
+        scaling["mscale"] = 1.0
+    for key, usual in (("yarn_ext_factor", (1.0, -1.0)), ("attn_factor", (1.0,))):
+        value = facts.number(prefix + key, -1.0, 1e6, 1.0)
+        if value not in usual:
+            raise UnsupportedModel(f"{facts.key(prefix + key)} is {value:g}, expected 1")
+    return scaling
 
 
 def _llama3(gguf: GGUFFile, config: dict[str, Any], original: int) -> dict[str, Any]:
