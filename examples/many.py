@@ -18,7 +18,7 @@ QUESTIONS = [
 
 with Model(MODEL) as model:
     conversations = [[{"role": "user", "content": question}] for question in QUESTIONS]
-    results = model.chat_many(conversations, max_tokens=30)
+    results = model.chat_many(conversations, max_tokens=30, return_exceptions=True)
 
 errors = [result for result in results if isinstance(result, CactusError)]
 print(f"{len(results) - len(errors)} answers, {len(errors)} error")

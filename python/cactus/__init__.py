@@ -31,9 +31,12 @@ if TYPE_CHECKING:
     from cactus.audio.vad import detect_speech as detect_speech
     from cactus.errors import CactusError as CactusError
     from cactus.generate.aio import AsyncCompletionStream as AsyncCompletionStream
+    from cactus.generate.aio import AsyncEventStream as AsyncEventStream
+    from cactus.generate.conversation import Conversation as Conversation
     from cactus.generate.options import ChatOptions as ChatOptions
     from cactus.generate.options import CompletionOptions as CompletionOptions
     from cactus.generate.stream import CompletionStream as CompletionStream
+    from cactus.generate.stream import EventStream as EventStream
     from cactus.model import Model as Model
     from cactus.speech.live import LiveTranscription as LiveTranscription
     from cactus.speech.stream import TranscriptionStream as TranscriptionStream
@@ -51,6 +54,7 @@ __version__ = "0.1.0"
 # that only prints its help, or a program that only might need a model, starts at once.
 _HOMES = {
     "AsyncCompletionStream": "cactus.generate.aio",
+    "AsyncEventStream": "cactus.generate.aio",
     "AudioStream": "cactus.audio.decode",
     "CactusError": "cactus.errors",
     "CactusModel": "cactus.api",
@@ -58,6 +62,8 @@ _HOMES = {
     "Completion": "cactus.types",
     "CompletionOptions": "cactus.generate.options",
     "CompletionStream": "cactus.generate.stream",
+    "Conversation": "cactus.generate.conversation",
+    "EventStream": "cactus.generate.stream",
     "LiveTranscription": "cactus.speech.live",
     "LiveUpdate": "cactus.types",
     "Metrics": "cactus.types",
@@ -91,6 +97,7 @@ _HOMES = {
 
 __all__ = [
     "AsyncCompletionStream",
+    "AsyncEventStream",
     "AudioStream",
     "CactusError",
     "CactusModel",
@@ -98,6 +105,8 @@ __all__ = [
     "Completion",
     "CompletionOptions",
     "CompletionStream",
+    "Conversation",
+    "EventStream",
     "LiveTranscription",
     "LiveUpdate",
     "Metrics",

@@ -19,10 +19,11 @@ from cactus import arguments
 from cactus.closing import NotCopied
 from cactus.compat import Self, Unpack
 from cactus.errors import CactusError, InvalidRequest, ModelClosed, UnsupportedModel
+from cactus.generate.chats import Messages
 from cactus.generate.metrics import Stopwatch, resident_megabytes
 from cactus.generate.options import ChatOptions, boolean, integer, text
 from cactus.handles import Handles
-from cactus.model import Messages, Model
+from cactus.model import Model
 from cactus.speech.live import LiveTranscription
 from cactus.types import CompletionResult, LiveResult, Result, TranscriptionResult, VadResult
 

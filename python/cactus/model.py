@@ -11,51 +11,31 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 from cactus.audio import Audio, open_sound
 from cactus.closing import Closing
-from cactus.compat import Self, Unpack
-from cactus.errors import CactusError, Cancelled, InvalidRequest, UnsupportedModel
-from cactus.generate.aio import AsyncCompletionStream, run_alone
-from cactus.generate.answer import Request
+from cactus.compat import Self
+from cactus.errors import Cancelled, InvalidRequest, UnsupportedModel
+from cactus.generate.chats import Chats
 from cactus.generate.contract import LoadedEngine
-from cactus.generate.generation import Generation
-from cactus.generate.options import (
-    CHAT_ONLY,
-    ChatOptions,
-    CompletionOptions,
-    Options,
-    boolean,
-    integer,
-    parse_options,
-)
-from cactus.generate.prefix import Conversation
-from cactus.generate.stream import CompletionStream
+from cactus.generate.options import boolean, integer
+from cactus.generate.prefix import Memory
 from cactus.generate.turns import Call, Turns
 from cactus.speech import is_speech_model
 from cactus.speech.live import LiveTranscription
 from cactus.speech.stream import TranscriptionStream
-from cactus.types import Completion, Transcription
-from cactus.weights.abilities import refusal
+from cactus.types import Transcription
 from cactus.weights.catalog import SPEECH_ARCHITECTURES
 
 if TYPE_CHECKING:
-    from cactus.engine import Engine
     from cactus.speech.engine import SpeechEngine
     from cactus.speech.transcription import TranscriptionRun
 
-Messages = Sequence[Mapping[str, Any]] | str
-"""Message dicts as the OpenAI API has them (`role`, `content`), or the same as a JSON string. Any
-other string is the text of one user message."""
 
-Prompt = str | Sequence[int]
-"""A raw prompt: a text, or token ids."""
-
-
-class Model(Closing):
+class Model(Chats, Closing):
     """A language model, or a speech model, in memory.
 
     `name_or_path`: a weights folder, a ``.gguf`` file, a hub id, or the name of a downloaded model.
@@ -130,7 +110,7 @@ class Model(Closing):
 
     def _start(self, engine: LoadedEngine) -> None:
         self._engine = engine
-        self._memory = _Memory(engine)
+        self._memory = Memory(engine)
         # Bound to the memory and not to the model: no cycle keeps a dropped model alive.
         self._turns = Turns(self._memory.free)
 
@@ -159,175 +139,6 @@ class Model(Closing):
     def __repr__(self) -> str:
         state = ", closed" if self.closed else ""
         return f"<Model {self.name} ({self.architecture}, {self.context_length} tokens{state})>"
-
-    # -- chat
-
-    def chat(self, messages: Messages, **options: Unpack[ChatOptions]) -> Completion:
-        """The model's answer to `messages`: a list of dicts, or the text of one user message.
-
-        Where the last message is the assistant's, the answer continues it, and its text is only
-        what is new; `continue_final_message=False` begins a new turn instead.
-
-        Options: `max_tokens` 512, `temperature` 0 (greedy), `top_p`, `top_k`, `min_p`,
-        `repetition_penalty`, `presence_penalty`, `frequency_penalty`, `logit_bias`, `seed`, `stop`,
-        `include_stop_sequences`, `tools`, `confidence_threshold` (off), `speculation` (on),
-        `thinking` (the model's own), `continue_final_message`; see docs/python-api.md for the
-        ranges, and for what 0 and None mean.
-
-        Raises InvalidRequest naming the option or message, ContextLengthExceeded before anything is
-        computed, UnsupportedModel for images, Cancelled if the model is closed meanwhile,
-        ReentrantCall, ModelClosed, NonFiniteLogits, InsufficientMemory.
-        """
-        return self._generation(messages, options, Call()).run()
-
-    def stream(self, messages: Messages, **options: Unpack[ChatOptions]) -> CompletionStream:
-        """The answer token by token; takes the options and raises the errors of `chat`.
-
-        The request is checked here, the model works while the stream is read. Read it to its end or
-        close it (it is a context manager): an open stream keeps other calls waiting.
-        """
-        call = Call()
-        return CompletionStream(call, self._generation(messages, options, call))
-
-    async def achat(self, messages: Messages, **options: Unpack[ChatOptions]) -> Completion:
-        """`chat` in a thread of its own; cancelling the task stops the generation."""
-        call = Call(blocking=False, pulled=False)
-        return await run_alone(call, lambda: self._generation(messages, options, call).run())
-
-    def astream(self, messages: Messages, **options: Unpack[ChatOptions]) -> AsyncCompletionStream:
-        """`stream` for ``async for``; cancelling the task that reads it stops the generation."""
-        call = Call(blocking=False)
-        return AsyncCompletionStream(call, lambda: self._generation(messages, options, call))
-
-    def chat_many(
-        self, conversations: Iterable[Messages], **options: Unpack[ChatOptions]
-    ) -> list[Completion | CactusError]:
-        """The answers to many conversations, in their order; each is what `chat` would give.
-
-        They are computed together, up to eight at a time, which takes much less time than one after
-        another. What `chat` would raise for one of them (a bad message, a prompt that is too long)
-        is its result, as a value. The conversation of `chat` is left as it is.
-
-        Raises InvalidRequest for an option, and what ends the call as a whole, as `chat` does.
-        """
-        return self._complete_many(conversations, options, Call())
-
-    async def achat_many(
-        self, conversations: Iterable[Messages], **options: Unpack[ChatOptions]
-    ) -> list[Completion | CactusError]:
-        """`chat_many` in a thread of its own; cancelling the task stops the generation."""
-        call = Call(blocking=False, pulled=False)
-        return await run_alone(call, lambda: self._complete_many(conversations, options, call))
-
-    def _complete_many(
-        self, conversations: Iterable[Messages], options: Mapping[str, Any], call: Call
-    ) -> list[Completion | CactusError]:
-        from cactus.generate.many import complete_many, prepare_many
-
-        self._turns.check()
-        engine = self._text_engine()
-        checked = parse_options(options, vocab_size=engine.program.vocab_size)
-        self._turns.register(call)
-        requests = prepare_many(engine, conversations, checked, call.flag)
-        return complete_many(engine, self._turns, call, requests)
-
-    def _generation(self, messages: Messages, options: Mapping[str, Any], call: Call) -> Generation:
-        from cactus.generate.prompt import build_request
-
-        return self._begin(
-            lambda engine, checked, began: build_request(engine, messages, checked, began),
-            options,
-            call,
-        )
-
-    def _begin(
-        self,
-        build: Callable[[Engine, Options, float], Request],
-        options: Mapping[str, Any],
-        call: Call,
-    ) -> Generation:
-        self._turns.check()
-        began = time.perf_counter()
-        engine = self._text_engine()
-        checked = parse_options(options, vocab_size=engine.program.vocab_size)
-        request = build(engine, checked, began)
-        self._turns.register(call)
-        return Generation(engine, self._turns, self._memory.open, call, request)
-
-    def _text_engine(self) -> Engine:
-        if self.architecture in SPEECH_ARCHITECTURES:
-            raise refusal(self.name, self.architecture, "chat")
-        return cast("Engine", self._engine)
-
-    # -- raw text
-
-    def complete(
-        self,
-        prompt: Prompt,
-        *,
-        parse_special: bool = False,
-        **options: Unpack[CompletionOptions],
-    ) -> Completion:
-        """What the model writes behind `prompt`: a text or token ids, without a chat template.
-
-        A text gets what the tokenizer puts before one (BOS, where the model has one); token ids are
-        taken as they are. With `parse_special` markup in the text ("<|im_end|>") becomes special
-        tokens, else it is text. Options and errors are those of `chat`, without `tools`, `thinking`
-        and `continue_final_message`.
-        """
-        return self._raw_generation(prompt, parse_special, options, Call()).run()
-
-    def complete_stream(
-        self,
-        prompt: Prompt,
-        *,
-        parse_special: bool = False,
-        **options: Unpack[CompletionOptions],
-    ) -> CompletionStream:
-        """`complete` token by token, as `stream` is `chat`."""
-        call = Call()
-        return CompletionStream(call, self._raw_generation(prompt, parse_special, options, call))
-
-    async def acomplete(
-        self,
-        prompt: Prompt,
-        *,
-        parse_special: bool = False,
-        **options: Unpack[CompletionOptions],
-    ) -> Completion:
-        """`complete` in a thread of its own; cancelling the task stops the generation."""
-        call = Call(blocking=False, pulled=False)
-        return await run_alone(
-            call, lambda: self._raw_generation(prompt, parse_special, options, call).run()
-        )
-
-    def acomplete_stream(
-        self,
-        prompt: Prompt,
-        *,
-        parse_special: bool = False,
-        **options: Unpack[CompletionOptions],
-    ) -> AsyncCompletionStream:
-        """`complete_stream` for ``async for``."""
-        call = Call(blocking=False)
-        return AsyncCompletionStream(
-            call, lambda: self._raw_generation(prompt, parse_special, options, call)
-        )
-
-    def _raw_generation(
-        self, prompt: Prompt, parse_special: bool, options: Mapping[str, Any], call: Call
-    ) -> Generation:
-        from cactus.generate.prompt import build_raw_request
-
-        for name in options:
-            if name in CHAT_ONLY:
-                raise InvalidRequest(f"{name} is an option of chat; complete has no messages")
-
-        def build(engine: Engine, checked: Options, began: float) -> Request:
-            special = boolean("parse_special", parse_special)
-            return build_raw_request(engine, prompt, checked, began, special)
-
-        return self._begin(build, options, call)
 
     # -- speech
 
@@ -438,21 +249,6 @@ class Model(Closing):
         skip = boolean("skip_special", skip_special)
         return str(self._engine.tokenizer.decode(known, skip_special=skip))
 
-    def count_tokens(self, messages_or_text: Messages, **options: Unpack[ChatOptions]) -> int:
-        """How many tokens a text has, as `tokenize` makes them, or the prompt of messages.
-
-        `options` that change the prompt of messages count: `tools`, `thinking`,
-        `continue_final_message`. A prompt longer than the context is counted, too.
-        """
-        if isinstance(messages_or_text, str):
-            return len(self.tokenize(messages_or_text))
-        from cactus.generate.prompt import count_tokens
-
-        self._turns.check()
-        engine = self._text_engine()
-        checked = parse_options(options, vocab_size=engine.program.vocab_size)
-        return count_tokens(engine, messages_or_text, checked)
-
     def reset(self) -> None:
         """Forget the conversation: the next chat reads its whole prompt.
 
@@ -478,21 +274,3 @@ class Model(Closing):
     def close(self) -> None:
         """End the running call with Cancelled and free the memory. Further calls do nothing."""
         self._turns.close()
-
-
-class _Memory:
-    """What a model owns of the native core: its engine, and a session once there is a chat."""
-
-    def __init__(self, engine: LoadedEngine) -> None:
-        self._engine = engine
-        self.conversation: Conversation[Any] | None = None
-
-    def open(self) -> Conversation[Any]:
-        if self.conversation is None:
-            self.conversation = Conversation(self._engine.program.session())
-        return self.conversation
-
-    def free(self) -> None:
-        if self.conversation is not None:
-            self.conversation.session.close()
-        self._engine.close()

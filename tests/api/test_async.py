@@ -52,9 +52,40 @@ def test_achat_many_is_chat_many(scripted_model: Make) -> None:
     model = scripted_model(babbling)
     conversations = [ask(text) for text in "abc"]
     expected = [model.chat(conversation, max_tokens=5).tokens for conversation in conversations]
-    results = run(model.achat_many([*conversations, []], max_tokens=5))
+    results = run(model.achat_many([*conversations, []], max_tokens=5, return_exceptions=True))
     assert [done.tokens for done in results[:3]] == expected
     assert isinstance(results[3], InvalidRequest)
+    with pytest.raises(InvalidRequest, match=r"conversations\[3\]"):
+        run(model.achat_many([*conversations, []]))
+
+
+def test_progress_of_achat_many_is_told_in_the_event_loop(scripted_model: Make) -> None:
+    told: list[tuple[int, int, threading.Thread]] = []
+
+    def progress(done: int, total: int) -> None:
+        told.append((done, total, threading.current_thread()))
+
+    async def work() -> None:
+        await scripted_model(saying("Hi")).achat_many(["a", "b"], progress=progress)
+        await asyncio.sleep(0)
+
+    run(work())
+    assert told == [(n, 2, threading.main_thread()) for n in (1, 2)]
+
+
+def test_achat_as_completed_is_chat_as_completed(scripted_model: Make) -> None:
+    async def work() -> None:
+        model = scripted_model(babbling)
+        expected = model.chat_many(["a", "b"], max_tokens=5)
+        async with model.achat_as_completed(["a", "b"], max_tokens=5) as answers:
+            found = {index: done.text async for index, done in answers}
+        assert found == {index: done.text for index, done in enumerate(expected)}
+        early = model.achat_as_completed(["a", "b"])
+        await anext(early)
+        await early.aclose()
+        assert model.chat("x", max_tokens=1).text
+
+    run(work())
 
 
 def test_cancelling_achat_many_ends_it_and_frees_the_model(scripted_model: Make) -> None:

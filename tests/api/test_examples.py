@@ -48,7 +48,7 @@ EXPECTED = [
     "The capital of France is Paris.\nstop 0.9",
     "tokens/s",
     "The answer to this classic math problem is 4.\nHello!",
-    "What is the capital of France? The capital of France is Paris.",
+    "What is the capital of France? The capital of France is Paris.\n2 stop\n",
 ]
 
 

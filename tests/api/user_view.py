@@ -10,12 +10,15 @@ from typing_extensions import assert_type
 import cactus
 from cactus import (
     AsyncCompletionStream,
+    AsyncEventStream,
     CactusError,
     CactusModel,
     ChatOptions,
     Completion,
     CompletionOptions,
     CompletionStream,
+    Conversation,
+    EventStream,
     LiveTranscription,
     Model,
     StreamEvent,
@@ -93,3 +96,29 @@ def errors() -> None:
 
 def notebook(values: dict[str, Any]) -> None:
     values["model"] = Model("x")
+
+
+def many(model: Model) -> None:
+    assert_type(model.chat_many(["a", "b"]), list[Completion])
+    assert_type(model.chat_many(["a"], return_exceptions=True), list[Completion | CactusError])
+    with model.chat_as_completed(["a"]) as answers:
+        assert_type(answers, EventStream[tuple[int, Completion]])
+        for index, answer in answers:
+            assert_type((index, answer), tuple[int, Completion])
+    for _, either in model.chat_as_completed(["a"], return_exceptions=True):
+        assert_type(either, Completion | CactusError)
+
+
+async def many_later(model: Model) -> None:
+    assert_type(await model.achat_many(["a"], progress=print), list[Completion])
+    async with model.achat_as_completed(["a"]) as answers:
+        assert_type(answers, AsyncEventStream[tuple[int, Completion]])
+
+
+def conversations(model: Model) -> None:
+    talk = model.conversation("Be brief.", temperature=0.5)
+    assert_type(talk, Conversation)
+    assert_type(talk.chat("Hi"), Completion)
+    assert_type(talk.stream("Hi"), CompletionStream)
+    talk.messages = [{"role": "user", "content": "x"}]
+    model.conversation(temprature=1)  # type: ignore[call-arg]

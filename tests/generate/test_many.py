@@ -45,7 +45,8 @@ def request(prompt: str, **raw: Any) -> Request:
 
 def run(engine: Any, prompts: Sequence[str], **raw: Any) -> list[Any]:
     group = Many(engine, [request(prompt, **raw) for prompt in prompts], StopFlag())
-    group.run()
+    for _ in group.run():
+        pass
     return group.results()
 
 
@@ -142,7 +143,8 @@ def test_what_is_wrong_with_one_conversation_is_its_result(make: Any) -> None:
             *ask("x" * 500),
             [],
             None,
-        ]
+        ],
+        return_exceptions=True,
     )
     assert good.text == "Hi"
     assert all(isinstance(error, CactusError) and str(error) for error in bad)
@@ -174,7 +176,7 @@ def test_logits_that_are_no_numbers_are_the_error_of_one(make: Any) -> None:
         return ([*b"fine", END][min(answered, 4)], math.nan if ill else 0.1)
 
     model, program = make(script)
-    results = model.chat_many(ask("a", "ill", "b", "c"))
+    results = model.chat_many(ask("a", "ill", "b", "c"), return_exceptions=True)
     assert [getattr(r, "text", None) for r in results] == ["fine", None, "fine", "fine"]
     assert isinstance(results[1], NonFiniteLogits)
     assert all(session.closed for session in program.sessions)
@@ -188,7 +190,7 @@ def test_a_step_with_bad_logits_is_taken_again_row_by_row(make: Any) -> None:
             raise NonFiniteLogits("the logits are not finite")
 
     program.during = fail
-    results = model.chat_many(ask("a", "ill", "b"))
+    results = model.chat_many(ask("a", "ill", "b"), return_exceptions=True)
     assert [getattr(r, "text", None) for r in results] == ["fine", None, "fine"]
     assert isinstance(results[1], NonFiniteLogits)
 
@@ -217,7 +219,7 @@ def test_without_memory_for_one_alone_each_has_that_error(make: Any) -> None:
         raise InsufficientMemory("no memory")
 
     program.during = fail
-    results = model.chat_many(ask("a", "b", "c"))
+    results = model.chat_many(ask("a", "b", "c"), return_exceptions=True)
     assert [type(result) for result in results] == [InsufficientMemory] * 3
     assert all(session.closed for session in program.sessions)
 
@@ -231,7 +233,7 @@ def test_without_memory_for_a_session_each_has_that_error(
         raise InsufficientMemory("no memory")
 
     monkeypatch.setattr(program, "session", fail)
-    results = model.chat_many(ask("a", "b"))
+    results = model.chat_many(ask("a", "b"), return_exceptions=True)
     assert [type(result) for result in results] == [InsufficientMemory] * 2
 
 
@@ -382,7 +384,9 @@ def test_stop_ends_a_call_with_an_endless_iterator(make: Any) -> None:
 
 def test_errors_among_the_results_keep_nothing_alive(make: Any) -> None:
     model, _ = make(saying("x"))
-    results = model.chat_many(['[{"role"', b"\xff", ask("a" * 300)[0], *ask("b")])
+    results = model.chat_many(
+        ['[{"role"', b"\xff", ask("a" * 300)[0], *ask("b")], return_exceptions=True
+    )
     assert [type(result) for result in results] == [
         *[InvalidRequest] * 2,
         ContextLengthExceeded,
@@ -462,3 +466,122 @@ def test_the_number_of_lanes_changes_nothing(monkeypatch: pytest.MonkeyPatch, la
     program: Any = engine.program
     assert all(map(same, run(engine, list("abcdef")), expected))
     assert max(map(len, program.batches)) == lanes
+
+
+# -- errors, progress, and answers as they end
+
+
+@pytest.mark.parametrize("wrong", [[{"role": "nobody", "content": "x"}], [], "x" * 500])
+def test_the_first_error_is_raised_with_its_number(make: Any, wrong: Any) -> None:
+    model, program = make(saying("Hi"))
+    with pytest.raises(InvalidRequest, match=r"^conversations\[1\]: .+"):
+        model.chat_many(["a", wrong, None, "b"])
+    assert program.steps == [], "before anything is computed"
+    assert model.chat_many(["a", "b"])[1].text == "Hi"
+
+
+def test_an_error_keeps_what_it_knows(make: Any) -> None:
+    with pytest.raises(ContextLengthExceeded) as caught:
+        make(saying("Hi"))[0].chat_many(["a", "x" * 500])
+    assert (caught.value.prompt_tokens, caught.value.limit) == (505, 200)
+
+
+def test_an_error_while_it_computes_ends_the_call(make: Any) -> None:
+    model, program = make(saying("fine"), chunk=40)
+
+    def fail(tokens: Sequence[int]) -> None:
+        if b"ill" in bytes(t for t in tokens if t < 256):
+            raise NonFiniteLogits("the logits are not finite")
+
+    program.during = fail
+    with pytest.raises(NonFiniteLogits, match=r"conversations\[1\]: the logits"):
+        model.chat_many(["a", "ill", "b"])
+    assert all(session.closed for session in program.sessions)
+    assert model.chat("a").text == "fine"
+
+
+def test_progress_is_told_after_each_answer(make: Any) -> None:
+    model, _ = make(rambling)
+    told: list[tuple[int, int]] = []
+    model.chat_many([*"abcdefghijkl"], progress=lambda done, total: told.append((done, total)))
+    assert told == [(done, 12) for done in range(1, 13)]
+    told.clear()
+    model.chat_many(["a", []], return_exceptions=True, progress=lambda *now: told.append(now))
+    assert told == [(1, 2), (2, 2)]
+    with pytest.raises(InvalidRequest, match="progress must be a function, got int"):
+        model.chat_many(["a"], progress=5)
+
+
+def test_what_progress_raises_ends_the_call(make: Any) -> None:
+    model, program = make(rambling)
+
+    def fail(_done: int, _total: int) -> None:
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        model.chat_many([*"abcdefghijkl"], progress=fail)
+    assert all(session.closed for session in program.sessions)
+    assert model.chat("a").text
+
+
+def test_progress_may_stop_the_rest_and_not_call_the_model(make: Any) -> None:
+    model, _ = make(rambling)
+
+    def stop(done: int, _total: int) -> None:
+        if done == 1:
+            with pytest.raises(ReentrantCall):
+                model.chat("x")
+            model.stop()
+
+    reasons = [done.finish_reason for done in model.chat_many([*"abcdefghijkl"], progress=stop)]
+    assert reasons.count("cancelled") >= 11 and len(reasons) == 12
+
+
+def test_answers_come_as_they_end(make: Any) -> None:
+    model, _ = make(rambling)
+    texts = [*"abcdefghijkl"]
+    expected = model.chat_many(texts)
+    with model.chat_as_completed(texts) as answers:
+        found = list(answers)
+    assert [index for index, _ in found] != list(range(12)), "the shorter ones come first"
+    assert sorted(index for index, _ in found) == list(range(12))
+    assert all(same(done, expected[index]) for index, done in found)
+
+
+def test_errors_come_first_among_them_or_are_raised(make: Any) -> None:
+    model, _ = make(saying("Hi"))
+    with model.chat_as_completed(["a", [], "b"], return_exceptions=True) as answers:
+        index, error = next(answers)
+        assert index == 1 and isinstance(error, InvalidRequest)
+        assert sorted((index, done.text) for index, done in answers) == [(0, "Hi"), (2, "Hi")]
+    with pytest.raises(InvalidRequest, match=r"conversations\[1\]"):
+        model.chat_as_completed(["a", []])
+
+
+def test_answers_that_nobody_waits_for_free_the_model(make: Any) -> None:
+    model, program = make(rambling)
+    with model.chat_as_completed([*"abcdefghijkl"]) as answers:
+        next(answers)
+        with pytest.raises(ReentrantCall):
+            model.chat("x")
+    assert all(session.closed for session in program.sessions)
+    assert model.chat("x").text and list(answers) == []
+
+
+def test_a_stop_gives_what_there_is_of_the_rest(make: Any) -> None:
+    model, _ = make(rambling)
+    with model.chat_as_completed([*"abcdefghijkl"]) as answers:
+        next(answers)
+        model.stop()
+        rest = list(answers)
+    assert len(rest) == 11 and {done.finish_reason for _, done in rest} >= {"cancelled"}
+
+
+def test_close_between_two_answers_cancels_the_rest(make: Any) -> None:
+    model, program = make(rambling)
+    with model.chat_as_completed([*"abcdefghijkl"]) as answers:
+        next(answers)
+        model.close()
+        with pytest.raises(Cancelled):
+            next(answers)
+    assert program.closed

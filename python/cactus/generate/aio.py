@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Generator
 from copy import copy
 from types import TracebackType
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Protocol, TypeVar, cast
 
 from cactus.closing import NotCopied
 from cactus.compat import Self
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from concurrent.futures import ThreadPoolExecutor
 
 T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
+W = TypeVar("W")
 
 
 def _new_executor() -> ThreadPoolExecutor:
@@ -39,6 +41,16 @@ async def run_alone(call: Call, work: Callable[[], T]) -> T:
         return await _run(executor, call, work)
     finally:
         executor.shutdown(wait=False)
+
+
+def in_loop(told: Callable[..., object] | None) -> Callable[..., object] | None:
+    """`told`, called in the event loop that runs now, by whatever thread."""
+    if told is None:
+        return None
+    import asyncio
+
+    loop = asyncio.get_running_loop()
+    return lambda *arguments: loop.call_soon_threadsafe(told, *arguments)
 
 
 async def _run(executor: ThreadPoolExecutor, call: Call, work: Callable[[], T]) -> T:
@@ -67,25 +79,28 @@ async def _settle(future: asyncio.Future[T]) -> None:
         future.exception()  # looked at, so that asyncio does not report it as forgotten
 
 
-class AsyncCompletionStream(AsyncIterator[StreamEvent], NotCopied):
-    """The events of one completion for ``async for``.
+class Run(Protocol[T_co]):
+    """A call whose events can be read."""
 
-    The request is checked by ``async with``, or when the first event is asked for. `completion` is
-    there once the stream has ended or was closed. A stream that has failed raises its error again;
-    after ReentrantCall it can be read once the call that was in the way has ended.
+    def events(self) -> Generator[T_co, None, None]: ...
+
+
+class AsyncEventStream(AsyncIterator[T], NotCopied):
+    """The events of one call for ``async for``. Read it to its end or close it.
+
+    The request is checked by ``async with``, or when the first event is asked for. A stream that
+    has failed raises its error again; after ReentrantCall it can be read once the call that was in
+    the way has ended.
     """
 
-    def __init__(self, call: Call, start: Callable[[], Generation]) -> None:
+    def __init__(self, call: Call, start: Callable[[], Run[T]]) -> None:
         self._call = call
         self._start = start
         self._executor: ThreadPoolExecutor | None = None
-        self._generation: Generation | None = None
-        self._events: Generator[StreamEvent, None, None] | None = None
+        self._run: Run[T] | None = None
+        self._events: Generator[T, None, None] | None = None
         self._failure: CactusError | None = None
         self._ended = False
-
-    def __repr__(self) -> str:
-        return stream_repr(self, self._generation)
 
     async def __aenter__(self) -> Self:
         await self._do(self._begin)
@@ -99,19 +114,19 @@ class AsyncCompletionStream(AsyncIterator[StreamEvent], NotCopied):
     ) -> None:
         await self.aclose()
 
-    async def __anext__(self) -> StreamEvent:
+    async def __anext__(self) -> T:
         if self._failure is not None:
             raise copy(self._failure)
         if self._ended:
             raise StopAsyncIteration
-        event = await self._do(self._next)
-        if event is None:
+        found = await self._do(self._next)
+        if not found:
             self._end()
             raise StopAsyncIteration
-        return event
+        return found[0]
 
     def stop(self) -> None:
-        """End the generation after the current token; the rest of the stream is still readable."""
+        """End the work soon, within a token; the rest of the stream is still readable."""
         self._call.stop()
 
     async def aclose(self) -> None:
@@ -122,12 +137,7 @@ class AsyncCompletionStream(AsyncIterator[StreamEvent], NotCopied):
             await self._do(self._close)
         self._end()
 
-    @property
-    def completion(self) -> Completion:
-        """The whole answer. Raises InvalidRequest while the stream is still running or failed."""
-        return completion_of(self._generation)
-
-    async def _do(self, work: Callable[[], T]) -> T:
+    async def _do(self, work: Callable[[], W]) -> W:
         if self._executor is None:
             self._executor = _new_executor()
         try:
@@ -144,15 +154,18 @@ class AsyncCompletionStream(AsyncIterator[StreamEvent], NotCopied):
             raise
 
     def _begin(self) -> None:
-        if self._generation is None:
-            self._generation = self._start()
+        if self._run is None:
+            self._run = self._start()
         if self._events is None:
-            self._events = self._generation.events()
+            self._events = self._run.events()
 
-    def _next(self) -> StreamEvent | None:
+    def _next(self) -> tuple[T] | None:
+        """One event, or None at the end."""
         self._begin()
         assert self._events is not None
-        return next(self._events, None)
+        for event in self._events:
+            return (event,)
+        return None
 
     def _close(self) -> None:
         if self._events is not None:
@@ -166,3 +179,34 @@ class AsyncCompletionStream(AsyncIterator[StreamEvent], NotCopied):
         if self._executor is not None:
             self._executor.shutdown(wait=False)
             self._executor = None
+
+
+class AsyncCompletionStream(AsyncEventStream[StreamEvent]):
+    """The events of one completion; `completion` is there once it has ended or was closed."""
+
+    def __init__(self, call: Call, start: Callable[[], Generation]) -> None:
+        super().__init__(call, start)
+        self._told: Callable[[Completion], None] | None = None
+
+    def when_ended(self, told: Callable[[Completion], None]) -> None:
+        """Call `told` with the completion, once, when there is one."""
+        self._told = told
+
+    def __repr__(self) -> str:
+        return stream_repr(self, self._generation)
+
+    @property
+    def completion(self) -> Completion:
+        """The whole answer. Raises InvalidRequest while the stream is still running or failed."""
+        return completion_of(self._generation)
+
+    @property
+    def _generation(self) -> Generation | None:
+        return cast("Generation | None", self._run)
+
+    def _end(self) -> None:
+        super()._end()
+        told, self._told = self._told, None
+        generation = self._generation
+        if told is not None and generation is not None and generation.completion is not None:
+            told(generation.completion)

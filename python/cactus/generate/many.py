@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Iterable, Mapping, Sequence, Sized
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence, Sized
+from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 from cactus.errors import (
@@ -18,6 +19,7 @@ from cactus.errors import (
     InsufficientMemory,
     InvalidRequest,
     NonFiniteLogits,
+    ReentrantCall,
 )
 from cactus.generate.answer import Answer, Request
 from cactus.generate.loop import Progress
@@ -45,11 +47,13 @@ def prepare_many(
     conversations: Iterable[Sequence[Mapping[str, Any]] | str],
     options: Options,
     stop: StopFlag,
+    return_exceptions: bool = True,
 ) -> list[Request | CactusError]:
     """A request for each conversation, or the error that is its result.
 
     Once stopped, those that are left of a list get empty requests; an iterator, which may have no
-    end, is asked for no more. Raises InvalidRequest if `conversations` is no list of conversations.
+    end, is asked for no more. Raises InvalidRequest if `conversations` is not a list of
+    conversations, and without `return_exceptions` the first error of one of them.
     """
     single = isinstance(conversations, (str, bytes, bytearray, memoryview, Mapping))
     if single or not isinstance(conversations, Iterable):
@@ -67,8 +71,16 @@ def prepare_many(
         try:
             requests.append(build_request(engine, messages, options, time.perf_counter()))
         except CactusError as error:
+            if not return_exceptions:
+                raise _numbered(len(requests), error) from None
             requests.append(_as_value(error))
     return requests
+
+
+def _numbered(index: int, error: CactusError) -> CactusError:
+    """The error with the conversation that it is of."""
+    error.args = (f"conversations[{index}]: {error}", *error.args[1:])
+    return error
 
 
 def _as_value(error: CactusError) -> CactusError:
@@ -77,24 +89,66 @@ def _as_value(error: CactusError) -> CactusError:
     return error.with_traceback(None)
 
 
-def complete_many(
-    engine: Engine, turns: Turns, call: Call, requests: Sequence[Request | CactusError]
-) -> list[Result]:
-    """Wait for the turn of `call` and answer all `requests`; errors among them stay where they are.
+class ManyRun:
+    """Drives one call with many requests; errors among them are the results of their own.
 
-    What concerns one request alone becomes its result. Raises what ends the call as a whole:
-    Cancelled if the model was closed meanwhile, ReentrantCall.
+    Without `return_exceptions` the first error ends the call and is raised. What ends the call as a
+    whole is raised either way: Cancelled if the model was closed meanwhile, ReentrantCall.
     """
-    many = Many(engine, requests, call.flag)
-    try:
-        if turns.enter(call):
-            many.run()
-        results = many.results()
-        if any(isinstance(r, Completion) and r.finish_reason == "cancelled" for r in results):
-            turns.cancel_if_closed()
-        return results
-    finally:
-        turns.leave(call)
+
+    def __init__(
+        self,
+        engine: Engine,
+        turns: Turns,
+        call: Call,
+        requests: Sequence[Request | CactusError],
+        return_exceptions: bool,
+    ) -> None:
+        self._engine, self._turns, self._call = engine, turns, call
+        self._requests = requests
+        self._return_exceptions = return_exceptions
+
+    def run(self, progress: Callable[[int, int], object] | None = None) -> list[Result]:
+        """All results in order; `progress` is told how many there are, and of how many."""
+        total = len(self._requests)
+        results: dict[int, Result] = {}
+        with closing(self.events()) as events:
+            for index, result in events:
+                results[index] = result
+                if progress is not None:
+                    progress(len(results), total)
+        return [results[index] for index in range(total)]
+
+    def events(self) -> Generator[tuple[int, Result], None, None]:
+        """Wait for the turn and answer; each index and its result as soon as there is one."""
+        turns, call = self._turns, self._call
+        many = Many(self._engine, self._requests, call.flag)
+        shown: set[int] = set()
+        refused = False
+        try:
+            if turns.enter(call):
+                with closing(many.run()) as finished:
+                    for index, result in finished:
+                        shown.add(index)
+                        self._check(index, result)
+                        turns.step_outside()
+                        yield index, result
+                        turns.step_inside()
+            if len(shown) < len(self._requests):
+                turns.cancel_if_closed()
+        except ReentrantCall:
+            refused = True  # nothing has begun: it may be read later
+            raise
+        finally:
+            if not refused:
+                turns.leave(call)
+        for index, result in enumerate(many.results()):
+            if index not in shown:
+                yield index, result
+
+    def _check(self, index: int, result: Result) -> None:
+        if isinstance(result, CactusError) and not self._return_exceptions:
+            raise _numbered(index, result)
 
 
 class Lane:
@@ -142,20 +196,30 @@ class Many:
         prompts = [request.prompt for request in requests if isinstance(request, Request)]
         self._shared = _shared_tokens(prompts)
         self._trunk: Any = None  # a session that has read the shared tokens
+        self._ended = deque(n for n, result in enumerate(self._results) if result is not None)
 
-    def run(self) -> None:
-        """Answer until all are answered, or until stopped."""
+    def run(self) -> Generator[tuple[int, Result], None, None]:
+        """Answer until all are answered, or until stopped; each result as soon as there is one."""
         try:
             while not self._stop:
                 self._admit()
+                yield from self._finished()
                 if not self._lanes:
                     break
                 self._step(self._rows())
+                yield from self._finished()
         finally:
             for lane in self._lanes:
                 lane.close()
             if self._trunk is not None:
                 self._trunk.close()
+
+    def _finished(self) -> Generator[tuple[int, Result], None, None]:
+        while self._ended:
+            index = self._ended.popleft()
+            result = self._results[index]
+            assert result is not None
+            yield index, result
 
     def results(self) -> list[Result]:
         """One for each request, in order; those without an end are "cancelled"."""
@@ -201,9 +265,11 @@ class Many:
     def _end(self, lane: Lane, result: CactusError | None = None) -> None:
         self._lanes.remove(lane)
         lane.close()
-        self._results[lane.index] = (
-            lane.answer.completion() if result is None else _as_value(result)
-        )
+        self._set(lane.index, lane.answer.completion() if result is None else _as_value(result))
+
+    def _set(self, index: int, result: Result) -> None:
+        self._results[index] = result
+        self._ended.append(index)
 
     def _out_of_memory(self, error: InsufficientMemory) -> None:
         """Go on with fewer: the youngest begins again later, and if it is alone it fails."""
@@ -215,7 +281,7 @@ class Many:
         elif self._lanes:
             self._end(self._lanes[0], error)
         else:
-            self._results[self._waiting.popleft()] = _as_value(error)
+            self._set(self._waiting.popleft(), _as_value(error))
 
     # -- a step
 

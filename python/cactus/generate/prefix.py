@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
-from cactus.generate.contract import Session
+from cactus.generate.contract import LoadedEngine, Session
 
 S = TypeVar("S", bound=Session)
 
@@ -48,6 +48,24 @@ class Conversation(Generic[S]):
         """Forget everything; the next prompt is read from its beginning."""
         self.tokens.clear()
         self.session.truncate(0)
+
+
+class Memory:
+    """What a model owns of the native core: its engine, and a session once there is a chat."""
+
+    def __init__(self, engine: LoadedEngine) -> None:
+        self._engine = engine
+        self.conversation: Conversation[Any] | None = None
+
+    def open(self) -> Conversation[Any]:
+        if self.conversation is None:
+            self.conversation = Conversation(self._engine.program.session())
+        return self.conversation
+
+    def free(self) -> None:
+        if self.conversation is not None:
+            self.conversation.session.close()
+        self._engine.close()
 
 
 def common_prefix(left: list[int], right: list[int]) -> int:

@@ -72,9 +72,35 @@ class EventStream(Iterator[T], Closing):
 class CompletionStream(EventStream[StreamEvent]):
     """Events of one completion; `completion` is there once the stream has ended or was closed."""
 
-    def __init__(self, call: Call, generation: Generation) -> None:
+    def __init__(
+        self,
+        call: Call,
+        generation: Generation,
+    ) -> None:
         self._generation = generation
+        self._told: Callable[[Completion], None] | None = None
         super().__init__(call, generation.events)
+
+    def when_ended(self, told: Callable[[Completion], None]) -> None:
+        """Call `told` with the completion, once, when there is one."""
+        self._told = told
+
+    def __next__(self) -> StreamEvent:
+        try:
+            return super().__next__()
+        except StopIteration:
+            self._tell()
+            raise
+
+    def close(self) -> None:
+        """End the stream now and let other calls go on; safe to call twice."""
+        super().close()
+        self._tell()
+
+    def _tell(self) -> None:
+        told, self._told = self._told, None
+        if told is not None and self._generation.completion is not None:
+            told(self._generation.completion)
 
     def __repr__(self) -> str:
         return stream_repr(self, self._generation)

@@ -1,0 +1,112 @@
+"""A conversation that keeps its messages."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from copy import deepcopy
+from typing import TYPE_CHECKING, Any
+
+from cactus.closing import NotCopied
+from cactus.compat import Unpack
+from cactus.errors import InvalidRequest
+from cactus.generate.aio import AsyncCompletionStream
+from cactus.generate.options import ChatOptions, text
+from cactus.generate.stream import CompletionStream
+from cactus.types import Completion
+
+if TYPE_CHECKING:
+    from cactus.generate.chats import Chats
+
+Message = dict[str, Any]
+
+
+class Conversation(NotCopied):
+    """The turns of one conversation: every question is asked with all that was said before.
+
+    ``Model.conversation`` makes it. A question and its answer are kept together once the answer has
+    ended; one that was stopped, or whose stream was closed, is kept as far as it got. Nothing is
+    kept of a call that raises, nor of a hand-off. Options given here hold for every turn.
+    """
+
+    def __init__(self, model: Chats, system: str | None, options: Mapping[str, Any]) -> None:
+        self._model = model
+        self._options = dict(options)
+        first = [] if system is None else [{"role": "system", "content": text("system", system)}]
+        self._first: list[Message] = first
+        self._messages: list[Message] = list(first)
+
+    def __repr__(self) -> str:
+        return f"<Conversation of {len(self._messages)} messages with {self._model!r}>"
+
+    @property
+    def messages(self) -> list[Message]:
+        """All messages so far, as `Model.chat` takes them: a copy. Set them to go on from others.
+
+        Raises InvalidRequest naming the message that is wrong.
+        """
+        return deepcopy(self._messages)
+
+    @messages.setter
+    def messages(self, messages: Sequence[Mapping[str, Any]]) -> None:
+        from cactus.chat.messages import parse_messages
+
+        if len(messages):
+            parse_messages(messages)
+        self._messages = [dict(message) for message in deepcopy(messages)]
+
+    def chat(self, question: str, **options: Unpack[ChatOptions]) -> Completion:
+        """The answer to `question`, a text; takes the options and raises the errors of a chat."""
+        turns, kept = self._asked(question)
+        completion = self._model.chat(turns, **self._with(options))
+        self._keep(kept, question, completion)
+        return completion
+
+    def stream(self, question: str, **options: Unpack[ChatOptions]) -> CompletionStream:
+        """`chat` token by token; the answer is kept when the stream ends or is closed."""
+        turns, kept = self._asked(question)
+        stream = self._model.stream(turns, **self._with(options))
+        stream.when_ended(lambda completion: self._keep(kept, question, completion))
+        return stream
+
+    async def achat(self, question: str, **options: Unpack[ChatOptions]) -> Completion:
+        """`chat` in a thread of its own; cancelling the task stops the generation."""
+        turns, kept = self._asked(question)
+        completion = await self._model.achat(turns, **self._with(options))
+        self._keep(kept, question, completion)
+        return completion
+
+    def astream(self, question: str, **options: Unpack[ChatOptions]) -> AsyncCompletionStream:
+        """`stream` for ``async for``."""
+        turns, kept = self._asked(question)
+        stream = self._model.astream(turns, **self._with(options))
+        stream.when_ended(lambda completion: self._keep(kept, question, completion))
+        return stream
+
+    def reset(self) -> None:
+        """Forget all turns; the system message stays."""
+        self._messages = list(self._first)
+
+    def undo(self) -> None:
+        """Take the last question back, with its answer. Raises InvalidRequest if there is none."""
+        roles = [message["role"] for message in self._messages]
+        if "user" not in roles:
+            raise InvalidRequest("there is no question to take back: nothing was asked yet")
+        last = len(roles) - 1 - roles[::-1].index("user")
+        self._messages = self._messages[:last]
+
+    def _asked(self, question: str) -> tuple[list[Message], list[Message]]:
+        """The messages to send, and the list that the turn will be added to."""
+        asked = {"role": "user", "content": text("question", question)}
+        return [*self._messages, asked], self._messages
+
+    def _with(self, options: Mapping[str, Any]) -> Any:
+        return {**self._options, **options}
+
+    def _keep(self, kept: list[Message], question: str, completion: Completion) -> None:
+        # Added to the list that the question was asked in: after a reset that is no longer ours.
+        if completion.finish_reason == "handoff":
+            return
+        said: Message = {"role": "assistant", "content": completion.text}
+        if completion.reasoning is not None:
+            said["reasoning_content"] = completion.reasoning
+        kept += [{"role": "user", "content": question}, said]
