@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import json
 import random
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -65,16 +64,15 @@ DAMAGES: dict[str, Callable[[dict[str, Any]], None]] = {
 }
 
 
+@pytest.mark.timeout(60)
 @pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES.keys())
 def test_damage_is_an_error(damage: Callable[[dict[str, Any]], None], tmp_path: Path) -> None:
     document = byte_level_document(("<|end|>",))
     damage(document)
     if damage is DAMAGES["empty vocabulary"]:
         document["model"]["merges"], document["added_tokens"] = [], []
-    start = time.monotonic()
     with pytest.raises(TokenizerError, match=r"tokenizer\.json"):
         Tokenizer.load(write_files(tmp_path, document))
-    assert time.monotonic() - start < 5
 
 
 @pytest.mark.parametrize(
@@ -110,6 +108,7 @@ BOMBS = {
 }
 
 
+@pytest.mark.timeout(60)
 @pytest.mark.parametrize("where", ["pre_tokenizer", "normalizer"])
 @pytest.mark.parametrize("pattern", BOMBS.values(), ids=BOMBS.keys())
 def test_a_slow_regular_expression_is_refused(pattern: str, where: str, tmp_path: Path) -> None:
@@ -124,12 +123,10 @@ def test_a_slow_regular_expression_is_refused(pattern: str, where: str, tmp_path
             "pattern": {"Regex": pattern},
             "content": "x",
         }
-    start = time.monotonic()
     with pytest.raises(
         TokenizerError, match=f"regular expression .*of its {where}|of its {where} has 12001"
     ):
         Tokenizer.load(write_files(tmp_path, document))
-    assert time.monotonic() - start < 8
 
 
 @pytest.mark.parametrize(
@@ -221,9 +218,8 @@ def test_random_damage_never_does_worse_than_an_error(tmp_path: Path) -> None:
     rng = random.Random(7)
     document = byte_level_document(("<|end|>", "<|x|>"))
     text = "Hello abcd <|end|> 你好 \n\n 123 " * 20
-    end = time.monotonic() + 3
     loaded = refused = 0
-    while time.monotonic() < end and loaded + refused < 400:
+    for _ in range(200):
         damaged = copy.deepcopy(document)
         for _ in range(rng.randint(1, 3)):
             mutate(damaged, rng)

@@ -415,11 +415,11 @@ def test_a_file_that_shrinks_while_open_is_an_error(tmp_path: Path) -> None:
     assert file.array("token_embd.weight").shape == (272, 34)
 
 
+@pytest.mark.timeout(60)
 def test_what_is_not_a_regular_file_is_refused(tmp_path: Path) -> None:
     """Nothing blocks: no FIFO without a writer, no endless device."""
     fifo = tmp_path / "fifo"
     os.mkfifo(fifo)
-    start = time.perf_counter()
     for path, match in (
         (tmp_path, "a directory"),
         (fifo, "a named pipe"),
@@ -436,7 +436,6 @@ def test_what_is_not_a_regular_file_is_refused(tmp_path: Path) -> None:
     loop.symlink_to(loop)
     with pytest.raises(ModelFormatError, match="cannot be opened"):
         read_gguf(loop)
-    assert time.perf_counter() - start < 5
 
 
 def test_an_unreadable_file_is_named() -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import struct
-import time
 from pathlib import Path
 from typing import Any
 
@@ -282,11 +281,10 @@ def test_more_tensors_than_any_model_has_are_refused(tmp_path: Path) -> None:
     refuse_entries(tmp_path, entries, "65537 tensors, expected at most 65536", 0)
 
 
+@pytest.mark.timeout(60)
 def test_a_header_full_of_brackets_takes_bounded_time(tmp_path: Path) -> None:
     header = b'{"a":[' + b"[]," * (HEADER_LIMIT // 3 - 10) + b"[]]}"
-    start = time.process_time()
     refuse(tmp_path, Safetensors(header=header).build(), "'a': expected exactly")
-    assert time.process_time() - start < 10
 
 
 @pytest.mark.parametrize("sixteenth", range(16))
