@@ -198,6 +198,35 @@ class Transcription:
         """All that was said."""
         return "".join(segment.text for segment in self.segments).strip()
 
+    def to_text(self) -> str:
+        """A line for each segment."""
+        return self._render("text")
+
+    def to_srt(self) -> str:
+        """SubRip subtitles; a segment with words becomes several, of two lines at most."""
+        return self._render("srt")
+
+    def to_vtt(self) -> str:
+        """WebVTT subtitles; a segment with words becomes several, of two lines at most."""
+        return self._render("vtt")
+
+    def to_tsv(self) -> str:
+        """A table with tabs: start and end in milliseconds, text."""
+        return self._render("tsv")
+
+    def to_json(self) -> str:
+        """One line of JSON: text, language, notes, segments with all their fields."""
+        return self._render("json")
+
+    def to_verbose_json(self) -> str:
+        """One line of JSON with the fields of OpenAI's ``verbose_json``."""
+        return self._render("verbose_json")
+
+    def _render(self, form: str) -> str:
+        from cactus.subtitles import render
+
+        return render(self, form)
+
     def result(self) -> TranscriptionResult:
         """The fields of ``cactus_transcribe``."""
         return TranscriptionResult(

@@ -8,14 +8,7 @@ import textwrap
 
 import click
 
-# C0 and C1 controls except newline and tab: they move the cursor, change colours, or make the
-# terminal answer as if the user had typed.
-_CONTROLS = {code: None for code in (*range(0x20), *range(0x7F, 0xA0)) if chr(code) not in "\n\t"}
-
-
-def printable(text: str) -> str:
-    """`text` without control characters other than newline and tab."""
-    return text.translate(_CONTROLS)
+from cactus.printable import printable as printable
 
 
 def whole_characters(text: str) -> str:

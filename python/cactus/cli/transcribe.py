@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from cactus.cli.options import threads_option
-from cactus.cli.subtitles import FORMATS
 from cactus.cli.text import complain, note, printable, whole_characters
+from cactus.subtitles import FORMATS
 
 if TYPE_CHECKING:
     from cactus import Model, Transcription, TranscriptionStream
@@ -206,7 +206,7 @@ def _jobs(files: Sequence[str], form: str, output: Path | None) -> list[_Job]:
         raise click.UsageError("'-' is standard input, which can be read once.")
     if STDIN in files and sys.stdin.isatty():
         raise click.UsageError("'-' is standard input, which is a terminal; pipe a sound into it.")
-    if output is None and len(files) > 1 and form in ("srt", "vtt", "tsv"):
+    if output is None and len(files) > 1 and form not in ("text", "json"):
         raise click.UsageError(f"Several files cannot be one {form}; give --output DIR.")
     taken = {os.path.realpath(file): file for file in files if file != STDIN}
     jobs = []

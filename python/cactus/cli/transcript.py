@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 from typing import IO
 
-from cactus.cli.subtitles import FORMATS, TimedText
+from cactus.subtitles import FORMATS, TimedText
 from cactus.types import Segment, Transcription
 
 

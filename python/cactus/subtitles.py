@@ -14,11 +14,14 @@ from dataclasses import asdict, dataclass
 from html import escape
 from unicodedata import east_asian_width
 
-from cactus.cli.text import printable
+from cactus.printable import printable
 from cactus.types import Segment, Transcription, Word
 
 WIDTH, LINES = 42, 2
 """Columns and lines of a subtitle that is made of words; only one long word is wider."""
+
+SHORTEST_SHOWN = 500
+"""Milliseconds that a subtitle is shown at least: time enough to read a word."""
 
 SHORTEST, LONGEST = 1.0, 7.0
 """Seconds: the end of a sentence ends such a subtitle after the one, any word after the other."""
@@ -44,6 +47,8 @@ class Writer:
 
     splits = False
     """Whether a segment with words becomes several cues."""
+    shown = 1
+    """Milliseconds that a cue lasts at least; where the next would begin before, it is later."""
 
     def __init__(self) -> None:
         self._now = 0  # milliseconds at which the last cue ended
@@ -68,9 +73,8 @@ class Writer:
             parts = iter([(segment.start, segment.end, _lines(segment.text))])
         for start, end, lines in parts:
             if lines:
-                # Behind those before it, and for a millisecond at least.
                 first = max(_milliseconds(start), self._now)
-                self._now = max(_milliseconds(end), first + 1)
+                self._now = max(_milliseconds(end), first + self.shown)
                 yield Cue(first, self._now, tuple(lines))
 
     def write(self, cue: Cue) -> str:
@@ -88,7 +92,7 @@ class TimedText(Writer):
 class SubRip(Writer):
     """.srt: numbered from 1."""
 
-    splits = True
+    splits, shown = True, SHORTEST_SHOWN
 
     def __init__(self) -> None:
         super().__init__()
@@ -99,13 +103,15 @@ class SubRip(Writer):
         start, end = (clock(time, hours=True, point=",") for time in (cue.start, cue.end))
         # Readers take an arrow for a line of times; the format has no way to escape it.
         text = re.sub("-+->", "->", "\n".join(cue.lines))
+        # Nor markup, as in <b> and {\an8}: a joiner that is not seen keeps players from it.
+        text = re.sub(r"<(?=[/\w])|\{(?=[\\\w])", "\\g<0>\u2060", text)
         return f"{self._number}\n{start} --> {end}\n{text}\n\n"
 
 
 class WebVtt(Writer):
     """.vtt, in which ``<`` and ``&`` would begin markup."""
 
-    splits = True
+    splits, shown = True, SHORTEST_SHOWN
 
     def begin(self) -> str:
         return "WEBVTT\n"
@@ -133,8 +139,8 @@ class Json(Writer):
         return ""
 
     def finish(self, name: str, result: Transcription) -> str:
-        row = {
-            "file": name,
+        row: dict[str, object] = {"file": name} if name else {}
+        row |= {
             "text": result.text,
             "language": result.language,
             "language_probability": result.language_probability,
@@ -146,14 +152,65 @@ class Json(Writer):
         return json.dumps(row, ensure_ascii=False) + "\n"
 
 
+class VerboseJson(Json):
+    """One line: the fields of OpenAI's ``verbose_json``."""
+
+    def finish(self, name: str, result: Transcription) -> str:
+        return json.dumps(verbose(result), ensure_ascii=False) + "\n"
+
+
 FORMATS: dict[str, tuple[str, type[Writer]]] = {
     "text": (".txt", Writer),
     "json": (".json", Json),
+    "verbose_json": (".json", VerboseJson),
     "srt": (".srt", SubRip),
     "vtt": (".vtt", WebVtt),
     "tsv": (".tsv", Table),
 }
 """By name: how a file's name ends, and what writes it."""
+
+
+def render(result: Transcription, form: str) -> str:
+    """The whole of a transcription in one of `FORMATS`."""
+    writer = FORMATS[form][1]()
+    said = "".join(writer.add(segment) for segment in result.segments)
+    return writer.begin() + said + writer.finish("", result)
+
+
+def verbose(result: Transcription) -> dict[str, object]:
+    """The fields of OpenAI's ``verbose_json``; ``words`` are there where they were asked for.
+
+    The language is an English word, "unknown" where nothing was heard. ``seek`` is where a segment
+    begins, in frames of 10 ms.
+    """
+    from cactus.speech.languages import NAMES
+
+    words = [word for each in result.segments for word in each.words or ()]
+    row: dict[str, object] = {
+        "language": NAMES.get(result.language or "", "unknown").lower(),
+        "duration": result.duration,
+        "text": result.text,
+    }
+    if any(segment.words is not None for segment in result.segments):
+        row["words"] = [
+            {"word": word.word.strip(), "start": word.start, "end": word.end} for word in words
+        ]
+    row["segments"] = [
+        {
+            "id": segment.id,
+            "seek": round(100 * segment.start),
+            "start": segment.start,
+            "end": segment.end,
+            "text": segment.text,
+            "tokens": list(segment.tokens),
+            "temperature": segment.temperature,
+            "avg_logprob": segment.avg_logprob,
+            "compression_ratio": segment.compression_ratio,
+            "no_speech_prob": segment.no_speech_prob,
+        }
+        for segment in result.segments
+    ]
+    return row | {"usage": {"type": "duration", "seconds": result.duration}}
 
 
 def split(words: Iterable[Word]) -> Iterator[tuple[float, float, list[str]]]:

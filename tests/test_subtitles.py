@@ -6,13 +6,16 @@ import html
 import json
 import math
 import re
+import shutil
+import subprocess
 from collections.abc import Callable, Iterable
+from pathlib import Path
 
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from cactus.cli.subtitles import FORMATS, TimedText, Writer
+from cactus.subtitles import FORMATS, TimedText, Writer
 from cactus.types import Metrics, Segment, Transcription, Word
 
 Cues = list[tuple[int, int, list[str]]]
@@ -63,9 +66,15 @@ def read_cues(lines: list[str], shape: str) -> Cues:
     return cues
 
 
+def joined(text: str) -> str:
+    """Text without the joiners that keep players from taking it for markup."""
+    return re.sub("([<{])\u2060", r"\1", text)
+
+
 def read_srt(text: str) -> Cues:
     assert text == "" or text.endswith("\n\n")
-    lines = text.split("\n")[:-1]
+    assert not re.search(r"</?[a-z]|\{\\", text)  # players' markup
+    lines = joined(text).split("\n")[:-1]
     numbers = []
     for index, line in enumerate(lines):
         if index == 0 or lines[index - 1] == "":
@@ -112,6 +121,8 @@ texts = st.lists(
                 "\t",
                 "1",
                 "<b>",
+                "</i>",
+                "{\\an8}",
                 "&lt;",
                 " ",
                 "\0",
@@ -140,14 +151,14 @@ def test_subtitles_are_read_back(
     cues = read(written(form, segments))
     said = [each for each in (words(one.text) for one in segments) if each]
     if form == "srt":  # which has no way to write an arrow
-        said = [re.sub("-+->", "->", " ".join(each)).split() for each in said]
+        said = [joined(re.sub("-+->", "->", " ".join(each))).split() for each in said]
     got = [" ".join(lines).split() for _, _, lines in cues]
     if any(one.words is not None for one in segments):  # where lines end is another matter
         got, said = ["".join(map("".join, each)).replace("-", "") for each in (got, said)]
     assert got == said
-    now = 0
+    now, least = 0, 1 if form == "tsv" else 500
     for start, end, _ in cues:
-        assert now <= start < end
+        assert now <= start <= end - least
         now = end
 
 
@@ -214,7 +225,7 @@ def test_what_each_format_looks_like() -> None:
     assert written("text", two) == "One & two.\n<three>\tfour\n"
     assert written("srt", two) == (
         "1\n00:00:00,000 --> 00:00:01,500\nOne & two.\n\n"
-        "2\n01:01:01,000 --> 01:01:02,000\n<three>\tfour\n\n"
+        "2\n01:01:01,000 --> 01:01:02,000\n<\u2060three>\tfour\n\n"
     )
     assert written("vtt", two) == (
         "WEBVTT\n\n00:00.000 --> 00:01.500\nOne &amp; two.\n"
@@ -236,3 +247,55 @@ def test_json_is_one_line_with_all_there_is() -> None:
     assert (row["file"], row["language"], row["notes"]) == ("a.wav", "en", ["odd"])
     assert "words" not in row["segments"][0]
     assert row["segments"][0]["text"] == ' Größe "x"\n' and row["segments"][1]["start"] == 1
+
+
+def test_a_short_subtitle_is_shown_long_enough_to_be_read_and_none_overlap() -> None:
+    said = [segment(1, 1.001, "a"), segment(1.2, 1.4, "b"), segment(5, 5, "c"), segment(9, 10, "d")]
+    assert [cue[:2] for cue in read_srt(written("srt", said))] == [
+        (1000, 1500), (1500, 2000), (5000, 5500), (9000, 10_000),
+    ]  # fmt: skip
+    assert read_tsv(written("tsv", said))[0][:2] == (1000, 1001)
+
+
+def test_a_player_shows_markup_as_text(tmp_path: Path) -> None:
+    """ffmpeg's reader, which several players share, turns what it knows into styles."""
+    if shutil.which("ffmpeg") is None:
+        pytest.skip("needs the program ffmpeg")
+    text = r"<b>bold</b> {\an8}top <font color=red>1 < 2 & {3}"
+    for form in ("srt", "vtt"):
+        path = tmp_path / f"a.{form}"
+        path.write_text(written(form, [segment(1, 2, text)]), encoding="utf-8")
+        shown = subprocess.run(
+            ["ffmpeg", "-v", "error", "-i", str(path), "-f", "ass", "-"],
+            capture_output=True, check=True, text=True,
+        ).stdout  # fmt: skip
+        line = shown.rstrip().splitlines()[-1].split(",", 9)[9]
+        assert (
+            line.replace("\u2060", "").replace("\\{", "{").replace("\\}", "}").replace("{}", "")
+            == text
+        )
+
+
+def test_a_transcription_writes_itself_as_the_command_does() -> None:
+    whole = result([segment(0, 1.5, " One & two."), worded((2, 2.5, " Three"), (2.5, 3, "."))])
+    for form in ("text", "srt", "vtt", "tsv", "json", "verbose_json"):
+        text = getattr(whole, f"to_{form}")()
+        of_file = written(form, list(whole.segments))
+        assert text == of_file.replace('"file": "a.wav", ', "")
+    assert whole.to_text() == "One & two.\nThree.\n"
+    assert json.loads(whole.to_json())["segments"][1]["words"][0]["word"] == " Three"
+
+
+def test_verbose_json_has_the_fields_of_openai() -> None:
+    row = json.loads(result([segment(1.5, 2, " One."), segment(2, 3, " Two.")]).to_verbose_json())
+    assert list(row) == ["language", "duration", "text", "segments", "usage"]
+    assert (row["language"], row["duration"], row["text"]) == ("english", 9.0, "One. Two.")
+    assert row["usage"] == {"type": "duration", "seconds": 9.0}
+    assert row["segments"][0] == {
+        "id": 0, "seek": 150, "start": 1.5, "end": 2, "text": " One.", "tokens": [],
+        "temperature": 0.0, "avg_logprob": -0.5, "compression_ratio": 1.0, "no_speech_prob": 0.0,
+    }  # fmt: skip
+    words = json.loads(result([worded((2, 2.5, " Three"), (2.5, 3, "."))]).to_verbose_json())
+    assert words["words"][0] == {"word": "Three", "start": 2, "end": 2.5}
+    nothing = Transcription((), None, 0.0, 0.0, "stop", 0.0, (), Metrics())
+    assert json.loads(nothing.to_verbose_json())["language"] == "unknown"

@@ -1,0 +1,12 @@
+"""Text that is safe to show: without the characters that steer a terminal or a player."""
+
+from __future__ import annotations
+
+# C0 and C1 controls except newline and tab: they move the cursor, change colours, or make the
+# terminal answer as if the user had typed.
+_CONTROLS = {code: None for code in (*range(0x20), *range(0x7F, 0xA0)) if chr(code) not in "\n\t"}
+
+
+def printable(text: str) -> str:
+    """`text` without control characters other than newline and tab."""
+    return text.translate(_CONTROLS)
