@@ -119,7 +119,7 @@ class Tokenizer:
         return ids
 
     def decode(self, ids: Sequence[int], skip_special: bool = True) -> str:
-        """Text of ids; special tokens are left out, bytes that are no UTF-8 become U+FFFD.
+        """Text of ids; special tokens are left out, bytes that are not UTF-8 become U+FFFD.
 
         Raises InvalidRequest for a number that cannot be an id. An id past the vocabulary, which a
         model with padded output rows may produce, has no text.
@@ -180,7 +180,7 @@ class Tokenizer:
         """Make the library read all markup as text; returns what is markup, by its spelling.
 
         Markup are the special tokens, and of the other added tokens those that look like
-        ``<|this|>`` or that the template uses (``<tool_call>``). Runs of blanks, which many
+        ``<|this|>`` or that the template uses (``<tool_call>``). Runs of spaces, which many
         vocabularies have as added tokens, stay what they are: text.
         """
         markup = {
@@ -256,7 +256,7 @@ class Tokenizer:
 
     @cached_property
     def _continuation(self) -> Backend:
-        """The backend for text after a special token: no blank is put before it.
+        """The backend for text after a special token: no space is put before it.
 
         Only a Metaspace that marks the first word of a prompt tells the two apart.
         """
@@ -290,9 +290,9 @@ class Tokenizer:
                     continue
                 if token.single_word and (_is_word(text, start - 1) or _is_word(text, end)):
                     continue
-                while token.lstrip and start > done and _is_blank(text[start - 1]):
+                while token.lstrip and start > done and _is_space(text[start - 1]):
                     start -= 1
-                while token.rstrip and end < len(text) and _is_blank(text[end]):
+                while token.rstrip and end < len(text) and _is_space(text[end]):
                     end += 1
                 yield start, end, id
                 done = end
@@ -316,7 +316,7 @@ def _join(parts: Iterable[tuple[str, bool]]) -> tuple[str, list[tuple[int, int]]
     return "".join(texts), stretches
 
 
-def _is_blank(letter: str) -> bool:
+def _is_space(letter: str) -> bool:
     """Whether a letter is white space to Unicode, which Python's separators of files are not."""
     return letter.isspace() and not "\x1c" <= letter <= "\x1f"
 

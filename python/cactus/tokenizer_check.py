@@ -133,5 +133,5 @@ def _seconds(split: Any, text: str) -> float:
 
 
 def is_panic(error: BaseException) -> bool:
-    """Whether an exception is a panic of the Rust library, which is no ``Exception``."""
+    """Whether an exception is a panic of the Rust library, which is not an ``Exception``."""
     return type(error).__name__ == "PanicException"

@@ -284,7 +284,7 @@ def _sentencepiece_bpe(
         text: index
         for index, text in enumerate(vocabulary.tokens)
         if vocabulary.types[index] in (NORMAL, UNUSED) and len(text) <= 256 and " " not in text
-    }  # a piece with a blank is never met: text has none left when pieces are looked for
+    }  # a piece with a space is never met: text has none left when pieces are looked for
     if any(scores[index] != scores[index] for index in pieces.values()):
         raise TokenizerError("tokenizer.ggml.scores contains NaN")
     absent = [byte for byte in range(256) if f"<0x{byte:02X}>" not in vocabulary.ids]
@@ -300,8 +300,8 @@ def _sentencepiece_bpe(
         if text[:cut] in pieces and text[cut:] in pieces
     ]
     prefix = bool(metadata.get("tokenizer.ggml.add_space_prefix", True))
-    blank = {"type": "Replace", "pattern": {"String": " "}, "content": "▁"}
-    steps: list[dict[str, Any]] = [{"type": "Prepend", "prepend": "▁"}, blank]
+    space = {"type": "Replace", "pattern": {"String": " "}, "content": "▁"}
+    steps: list[dict[str, Any]] = [{"type": "Prepend", "prepend": "▁"}, space]
     decoders: list[dict[str, Any]] = [
         {"type": "Replace", "pattern": {"String": "▁"}, "content": " "},
         {"type": "ByteFallback"},
@@ -319,7 +319,7 @@ def _sentencepiece_bpe(
         "vocab": vocabulary.ids,
         "merges": merges,
     }
-    normalizer = {"type": "Sequence", "normalizers": steps if prefix else [blank]}
+    normalizer = {"type": "Sequence", "normalizers": steps if prefix else [space]}
     decoder = {"type": "Sequence", "decoders": decoders if prefix else decoders[:-1]}
     return document(vocabulary.added_tokens(), normalizer, None, decoder, model), True
 

@@ -18,7 +18,7 @@ class TokenBytes:
 
     ``exact``: every token stands for its own bytes (byte-level or SentencePiece decoders); else its
     text depends on its neighbours (word pieces) and only the library can join them.
-    ``drops_blank``: a blank at the very start of the text is not part of it.
+    ``drops_space``: a space at the very start of the text is not part of it.
     """
 
     def __init__(self, decoder: Any) -> None:
@@ -30,8 +30,8 @@ class TokenBytes:
             {"type": "Fuse"},
         ]
         byte_level = [step.get("type") for step in steps] == ["ByteLevel"]
-        self.drops_blank = steps == [*pieces, strip]
-        self.exact = byte_level or self.drops_blank or steps == pieces
+        self.drops_space = steps == [*pieces, strip]
+        self.exact = byte_level or self.drops_space or steps == pieces
         self.of: Callable[[str], bytes] = _byte_level if byte_level else _sentencepiece
 
 
@@ -50,7 +50,7 @@ class StreamDecoder:
         self._bytes = tokenizer.token_bytes
         self._skip = tokenizer.special_ids.difference(shown) if skip_special else frozenset()
         self._utf8 = codecs.getincrementaldecoder("utf-8")("replace")
-        self._at_start = self._bytes.drops_blank
+        self._at_start = self._bytes.drops_space
         self._ids: list[int] = []
 
     def push(self, id: int) -> str:
@@ -73,7 +73,7 @@ class StreamDecoder:
         else:
             text = self._tokenizer.decode(self._ids, skip_special=False)
         self._utf8.reset()
-        self._at_start = self._bytes.drops_blank
+        self._at_start = self._bytes.drops_space
         self._ids = []
         return text
 

@@ -408,6 +408,22 @@ def test_linear_scaling(tmp_path: Path) -> None:
     assert "rope_scaling" not in read(tmp_path, source).config
 
 
+@pytest.mark.parametrize(
+    ("make", "key", "kind", "value", "said"),
+    [
+        (tiny_llama, "llama.attention.causal", BOOL, 0, "is false: models that read"),
+        (tiny_llama, "llama.rope.scaling.attn_factor", F32, 1.5, "is 1.5, expected 1"),
+        (tiny_lfm2, "lfm2.attention.sliding_window", U32, 64, "windows are not supported"),
+    ],
+)
+def test_metadata_that_would_change_the_answers_is_refused(
+    tmp_path: Path, make: Callable[[], Forge], key: str, kind: int, value: Any, said: str
+) -> None:
+    source = make()
+    source.set(key, kind, value)
+    refuse(tmp_path, source, f"{key}.*{said}", UnsupportedModel)
+
+
 def yarn(**values: float) -> Forge:
     """A file whose positions YaRN stretches fourfold."""
     source = tiny_llama()
@@ -485,7 +501,7 @@ def test_llama3_scaling_is_recognised_by_its_table(
 @pytest.mark.parametrize(
     ("table", "kind", "match"),
     [
-        ([1, 2, 3, 4, 5, 6, 7, 8], UnsupportedModel, "no Llama 3 frequency table"),
+        ([1, 2, 3, 4, 5, 6, 7, 8], UnsupportedModel, "not a Llama 3 frequency table"),
         ([1, 1, 1, 1, 1, 1, 1, float("nan")], ModelFormatError, "out of 1"),
         ([1, 1, 1, 1, 1, 1, 1, float("inf")], ModelFormatError, "out of 1"),
         ([0, 1, 1, 1, 1, 1, 1, 1], ModelFormatError, "out of 1"),

@@ -144,7 +144,7 @@ def _open_indexed(
     files: dict[str, SafetensorsFile] = {}
     for name, shard_name in weight_map.items():
         if not isinstance(shard_name, str):
-            raise ModelFormatError(f"{where}: weight_map[{name[:80]!r}] is no file name")
+            raise ModelFormatError(f"{where}: weight_map[{name[:80]!r}] is not a file name")
         if shard_name in files:
             continue
         if len(files) == MAX_SHARDS:
@@ -175,7 +175,7 @@ def _inside(folder: Path, name: str) -> Path:
     """
     plain = PurePosixPath(name)
     if not name or "\0" in name or "\\" in name or len(plain.parts) != 1 or name in (".", ".."):
-        raise ModelFormatError(f"{folder}: {name[:80]!r} is no plain file name")
+        raise ModelFormatError(f"{folder}: {name[:80]!r} is not a plain file name")
     path = folder / name
     if not os.path.exists(path):  # False, too, for names that no file system takes.
         raise ModelFormatError(f"{folder}: the file {name[:80]!r} is missing")

@@ -220,7 +220,7 @@ def _as_the_model_has_them(model: Source, architecture: Architecture) -> tuple[S
 
 
 class _Watched:
-    """The caller's progress function; remembers its own failure, which is no failure to write."""
+    """The caller's progress function; remembers its own failure: that is not a failure to write."""
 
     def __init__(self, progress: Progress | None) -> None:
         self._progress = progress
@@ -240,7 +240,7 @@ def check_target(target: Path) -> None:
     if not os.path.lexists(target):
         return
     if not target.is_dir() or target.is_symlink():
-        raise InvalidRequest(f"{target} exists and is no folder; choose another target")
+        raise InvalidRequest(f"{target} exists and is not a folder; choose another target")
     if not any(target.iterdir()):
         return
     try:
@@ -248,7 +248,7 @@ def check_target(target: Path) -> None:
     except CactusError:
         own = False
     if not own:
-        raise InvalidRequest(f"{target} exists and is no weights folder; choose another target")
+        raise InvalidRequest(f"{target} exists and is not a weights folder; choose another target")
 
 
 def _remove_leftovers(target: Path) -> None:

@@ -27,7 +27,7 @@ Progress = Callable[[str, int, int], None]
 """Called with (what is being done, bytes done, bytes in all) after each piece."""
 
 Plan = Sequence[tuple[SourceTensor, str]]
-"""Tensors and the dtypes that they are stored in, "plain" for what is no matrix."""
+"""Tensors and the dtypes that they are stored in, "plain" for what is not a matrix."""
 
 
 @dataclass(frozen=True)

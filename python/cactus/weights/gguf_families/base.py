@@ -47,7 +47,7 @@ class MappedTensor:
 class Described:
     """What a family makes of a file: config.json and all tensors of the model.
 
-    `consumed` names tensors that are no weights: the config says what they said.
+    `consumed` names tensors that are not weights: the config says what they said.
     """
 
     config: dict[str, Any]
@@ -74,6 +74,11 @@ def common(facts: Facts, gguf: GGUFFile, *, partly: bool = False) -> dict[str, A
     facts.integer(ROTARY_DIM, 2 if partly else head_dim, head_dim, head_dim, multiple=2)
     if facts.integer("{arch}.expert_count", 0, 1 << 16, 0):
         raise UnsupportedModel(f"{facts.key('{arch}.expert_count')}: experts are not supported")
+    if facts.get("{arch}.attention.causal") is False:
+        raise UnsupportedModel(
+            f"{facts.key('{arch}.attention.causal')} is false: models that read a text from both "
+            "sides are not supported"
+        )
     return {
         "vocab_size": vocabulary,
         "hidden_size": hidden,

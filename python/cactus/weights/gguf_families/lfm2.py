@@ -10,6 +10,7 @@ from cactus.weights.gguf import GGUFFile
 from cactus.weights.gguf_families import rope
 from cactus.weights.gguf_families.base import (
     KV_HEADS,
+    MAX_CONTEXT,
     Described,
     MappedTensor,
     attention,
@@ -28,6 +29,9 @@ def lfm2(facts: Facts, gguf: GGUFFile) -> Described:
     """The feed-forward size of the file is the adjusted one."""
     config: dict[str, Any] = {"architectures": ["Lfm2ForCausalLM"], "model_type": "lfm2"}
     config |= common(facts, gguf)
+    window = "{arch}.attention.sliding_window"
+    if facts.integer(window, 0, MAX_CONTEXT, 0):
+        raise UnsupportedModel(f"{facts.key(window)}: windows are not supported in this family")
     layers, heads = config["num_hidden_layers"], config["num_attention_heads"]
     counts = facts.per_layer(KV_HEADS, layers, 0, heads)
     used = set(counts) - {0}

@@ -19,6 +19,7 @@ TABLE = "rope_freqs.weight"
 def scaling(facts: Facts, gguf: GGUFFile, config: dict[str, Any]) -> dict[str, Any]:
     """The config keys that say how positions are stretched; none where they are not."""
     original = facts.integer("{arch}.rope.scaling.original_context_length", 1, MAX_CONTEXT, 8192)
+    _check_usual(facts, "{arch}.rope.scaling.attn_factor", 1.0)
     if TABLE in gguf.tensors:
         return {"rope_scaling": _llama3(gguf, config, original)}
     # Files of the first converters have a factor under another name, and no type.
@@ -71,11 +72,15 @@ def _yarn(facts: Facts, config: dict[str, Any], factor: float) -> dict[str, Any]
             scaling[key] = decimal(value)
     if "mscale_all_dim" in scaling:
         scaling["mscale"] = 1.0
-    for key, usual in (("yarn_ext_factor", (1.0, -1.0)), ("attn_factor", (1.0,))):
-        value = facts.number(prefix + key, -1.0, 1e6, 1.0)
-        if value not in usual:
-            raise UnsupportedModel(f"{facts.key(prefix + key)} is {value:g}, expected 1")
+    _check_usual(facts, f"{prefix}yarn_ext_factor", 1.0, -1.0)
     return scaling
+
+
+def _check_usual(facts: Facts, name: str, *usual: float) -> None:
+    """`UnsupportedModel` for a number other than the usual ones, the first being the default."""
+    value = facts.number(name, -1e6, 1e6, usual[0])
+    if value not in usual:
+        raise UnsupportedModel(f"{facts.key(name)} is {value:g}, expected {usual[0]:g}")
 
 
 def _llama3(gguf: GGUFFile, config: dict[str, Any], original: int) -> dict[str, Any]:
@@ -93,7 +98,7 @@ def _llama3(gguf: GGUFFile, config: dict[str, Any], original: int) -> dict[str, 
     original = _original_context(table, frequencies, low, high) or original
     share = np.clip((original * frequencies - low) / (high - low), 0, 1)
     if not np.allclose(1 / ((1 - share) / factor + share), table, rtol=1e-3):
-        raise UnsupportedModel(f"tensor {TABLE!r} is no Llama 3 frequency table")
+        raise UnsupportedModel(f"tensor {TABLE!r} is not a Llama 3 frequency table")
     return {
         "rope_type": "llama3",
         "factor": factor,
