@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from cactus.types import StreamEvent as StreamEvent
     from cactus.types import Transcription as Transcription
     from cactus.types import Word as Word
+    from cactus.weights.download import download as download
 
 __version__ = "0.1.0"
 
@@ -91,6 +92,7 @@ _HOMES = {
     "cactus_transcribe": "cactus.api",
     "cactus_vad": "cactus.api",
     "detect_speech": "cactus.audio.vad",
+    "download": "cactus.weights.download",
     "errors": "cactus.errors",
     "open_audio": "cactus.audio.decode",
 }
@@ -134,6 +136,7 @@ __all__ = [
     "cactus_transcribe",
     "cactus_vad",
     "detect_speech",
+    "download",
     "errors",
     "open_audio",
 ]

@@ -45,7 +45,8 @@ class Model(Chats, Closing):
     "int8", which takes half the memory and changes answers a little. `activations`: what numbers
     have when they meet quantised weights, "int12" or "int8", which reads prompts a quarter faster
     and changes answers more. `preload`: read all weights in the background at once, instead of as
-    they are needed: the first answer comes sooner where the file is not in memory.
+    they are needed: the first answer comes sooner where the file is not in memory. `download`:
+    fetch a model that is known and not here; otherwise no connection is opened.
 
     Raises ModelNotFound, UnsupportedModel, ModelFormatError, InsufficientMemory, InvalidRequest.
     """
@@ -60,6 +61,7 @@ class Model(Chats, Closing):
         kv: Literal["f16", "int8"] = "f16",
         activations: Literal["int12", "int8"] = "int12",
         preload: bool = False,
+        download: bool = False,
     ) -> None:
         if not isinstance(name_or_path, (str, os.PathLike)):
             raise InvalidRequest(
@@ -68,11 +70,11 @@ class Model(Chats, Closing):
         if context is not None:
             context = integer("context", context, 1)
         preload = boolean("preload", preload)
+        download = boolean("download", download)
         from cactus.engine import check_types, load_engine
-        from cactus.weights.locate import resolve
 
         check_types(kv, activations)
-        folder = Path(resolve(name_or_path))
+        folder = _find(name_or_path, download)
         if is_speech_model(folder):
             from cactus.speech.engine import load_speech_engine
 
@@ -274,3 +276,17 @@ class Model(Chats, Closing):
     def close(self) -> None:
         """End the running call with Cancelled and free the memory. Further calls do nothing."""
         self._turns.close()
+
+
+def _find(name_or_path: str | os.PathLike[str], download: bool) -> Path:
+    """The model's folder; a terminal sees how far a conversion or download is."""
+    from cactus.progress import chosen_progress
+
+    with chosen_progress(None) as progress:
+        if not download:
+            from cactus.weights.locate import resolve
+
+            return resolve(name_or_path, progress)
+        from cactus.weights.download import find_or_download
+
+        return find_or_download(name_or_path, progress=progress)

@@ -10,3 +10,11 @@ _CONTROLS = {code: None for code in (*range(0x20), *range(0x7F, 0xA0)) if chr(co
 def printable(text: str) -> str:
     """`text` without control characters other than newline and tab."""
     return text.translate(_CONTROLS)
+
+
+def megabytes(size: float) -> str:
+    """A size for people: 812 B, 41 kB, 98 MB, 1.6 GB."""
+    for unit, factor in (("B", 1), ("kB", 1e3), ("MB", 1e6)):
+        if size < 999.5 * factor:
+            return f"{size / factor:.0f} {unit}"
+    return f"{size / 1e9:.1f} GB"

@@ -230,7 +230,7 @@ import os, sys
 from pathlib import Path
 label, share, disk = sys.argv[1], float(sys.argv[2]), Path(sys.argv[3])
 from cactus.cli.main import run_cli
-from cactus.cli import progress
+from cactus import progress
 from contextlib import contextmanager, suppress
 filled = False
 @contextmanager

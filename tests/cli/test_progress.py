@@ -10,11 +10,11 @@ import pexpect
 import pyte
 import pytest
 
-from cactus.cli.progress import amount_of, show_progress
+from cactus.progress import amount_of, show_progress
 
 BARS = """
 import sys, time
-from cactus.cli.progress import show_progress
+from cactus.progress import show_progress
 with show_progress(sys.argv[1]) as progress:
     progress("looking", 0, 0)
     progress("evaluating [bold]a-model-with-a-long-name", 0, 2_000_000)

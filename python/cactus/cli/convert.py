@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from cactus.cli.progress import show_progress
 from cactus.cli.text import megabytes
+from cactus.progress import show_progress
 
 if TYPE_CHECKING:
     from cactus.weights.convert import ConversionReport

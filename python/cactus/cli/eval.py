@@ -68,8 +68,8 @@ def command(
     """
     from cactus.cli.models import find_or_fetch
     from cactus.cli.perplexity import evaluate
-    from cactus.cli.progress import show_progress
     from cactus.engine import load_engine
+    from cactus.progress import show_progress
     from cactus.weights.files import read_text
 
     words = read_text(text, MAX_TEXT_BYTES)

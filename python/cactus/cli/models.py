@@ -8,9 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from cactus.cli.progress import show_progress
+from cactus.progress import Progress, show_progress
 from cactus.weights.catalog import Ability
-from cactus.weights.locate import Progress
 
 
 def find_or_fetch(

@@ -8,6 +8,7 @@ import textwrap
 
 import click
 
+from cactus.printable import megabytes as megabytes
 from cactus.printable import printable as printable
 
 
@@ -18,14 +19,6 @@ def whole_characters(text: str) -> str:
     except UnicodeEncodeError:
         return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
     return text
-
-
-def megabytes(size: float) -> str:
-    """A size for people: 812 B, 41 kB, 98 MB, 1.6 GB."""
-    for unit, factor in (("B", 1), ("kB", 1e3), ("MB", 1e6)):
-        if size < 999.5 * factor:
-            return f"{size / factor:.0f} {unit}"
-    return f"{size / 1e9:.1f} GB"
 
 
 def complain(text: str) -> None:

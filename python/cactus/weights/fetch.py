@@ -25,8 +25,8 @@ from typing import IO, TYPE_CHECKING
 from urllib.parse import unquote, urldefrag, urlsplit
 
 from cactus.errors import CactusError, DownloadError
+from cactus.progress import Progress
 from cactus.weights.files import read_json
-from cactus.weights.locate import Progress
 
 if TYPE_CHECKING:
     import httpx

@@ -20,11 +20,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cactus.errors import CactusError, DownloadError
+from cactus.progress import Progress
 from cactus.weights import hub
 from cactus.weights.fetch import AccessError, Fetch, check_space
 from cactus.weights.files import RegularFile, read_bytes
 from cactus.weights.hub import HubFile, Repository
-from cactus.weights.locate import Progress
 
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 

