@@ -38,7 +38,7 @@
 extern "C" {
 #endif
 
-#define CACTUS_ABI_VERSION 3
+#define CACTUS_ABI_VERSION 4
 
 typedef uint64_t cactus_id;
 typedef int32_t cactus_status;
@@ -91,6 +91,11 @@ typedef struct cactus_program_info {
   uint64_t memory_page_bytes;
 } cactus_program_info;
 
+typedef struct cactus_token_logprob {
+  int32_t token;
+  float logprob;  // natural log of the token's probability, before any option
+} cactus_token_logprob;
+
 // Some tokens of one session in a step; or the features of its new memory, all at once.
 typedef struct cactus_row {
   cactus_id session;
@@ -99,6 +104,9 @@ typedef struct cactus_row {
   uint32_t outputs;       // CACTUS_OUTPUTS_*
   cactus_id sampler;      // 0: greedy
   const float* features;  // [count][features of the program], where rows are no tokens; else null
+  uint32_t n_top;         // how many of the likeliest tokens are wanted at each output
+  uint32_t reserved;
+  cactus_token_logprob* top;  // [outputs of this row][n_top], the likeliest first; null where none
 } cactus_row;
 
 typedef struct cactus_output {
@@ -107,6 +115,10 @@ typedef struct cactus_output {
   float entropy;  // of the full distribution, in nats
 } cactus_output;
 
+// What changes the choice of a token, in this order: logit bias; repetition penalty (divides a
+// positive logit and multiplies another one, of every token in its window); presence and frequency
+// penalty (subtracted, of every token of the answer); the mask; temperature; top_k; top_p, of the
+// mass that top_k leaves; min_p. Where tokens are equal, the lower id counts as the likelier.
 typedef struct cactus_sampler_options {
   uint32_t size;
   float temperature;         // 0: greedy
@@ -120,7 +132,7 @@ typedef struct cactus_sampler_options {
   const int32_t* bias_tokens;
   const float* bias_values;
   uint32_t bias_count;
-  uint32_t reserved;
+  uint32_t repetition_window;  // last tokens that repetition_penalty sees, prompt included; 0: all
 } cactus_sampler_options;
 
 // What this machine can do at most with some threads and a tier's instructions: medians of short
@@ -175,10 +187,14 @@ CACTUS_API cactus_status cactus_session_restore(cactus_id session, cactus_id fro
 CACTUS_API cactus_status cactus_session_destroy(cactus_id session);
 
 CACTUS_API cactus_status cactus_sampler_create(const cactus_sampler_options* options, cactus_id* sampler);
-// Allowed tokens of the next sample as a bit mask, or null for all; copied.
-CACTUS_API cactus_status cactus_sampler_mask(cactus_id sampler, const uint32_t* words, uint32_t n_words);
-// Counts a token for the penalties. Sampled tokens are counted by themselves.
-CACTUS_API cactus_status cactus_sampler_accept(cactus_id sampler, int32_t token);
+// Which tokens the next step may choose: a bit mask for each output of its row, [n_masks][n_words];
+// copied. Token t is bit t % 32 of word t / 32, and what lies behind the words is not allowed. Null
+// allows all. A step that succeeds ends the masks, one that fails keeps them.
+CACTUS_API cactus_status cactus_sampler_mask(cactus_id sampler, const uint32_t* words, uint32_t n_words, uint32_t n_masks);
+// Tokens before the answer, in order, for the repetition penalty.
+CACTUS_API cactus_status cactus_sampler_prompt(cactus_id sampler, const int32_t* tokens, uint32_t n_tokens);
+// Tokens of the answer that were not sampled, for all penalties. Sampled tokens count by themselves.
+CACTUS_API cactus_status cactus_sampler_accept(cactus_id sampler, const int32_t* tokens, uint32_t n_tokens);
 CACTUS_API cactus_status cactus_sampler_destroy(cactus_id sampler);
 // clang-format on
 

@@ -111,6 +111,12 @@ auto& programs = *new Registry<ProgramHandle, 1>("program");
 auto& sessions = *new Registry<SessionHandle, 2>("session");
 auto& samplers = *new Registry<SamplerHandle, 3>("sampler");
 
+std::shared_ptr<SamplerHandle> live_sampler(cactus_id id) {
+  auto handle = samplers.get(id);
+  handle->check_process();
+  return handle;
+}
+
 // A fork must not copy a lock that a thread of the parent holds: the child could never take it.
 const int fork_handlers = [] {
   const auto release = [] {
@@ -284,18 +290,21 @@ cactus_status cactus_program_step(cactus_id program, const cactus_row* rows, uin
       const bool remembers = handle->program.plan().header.features != 0;
       need(remembers ? static_cast<const void*>(row.features) : row.tokens,
            remembers ? "rows.features" : "rows.tokens");
+      check(row.n_top <= handle->program.plan().header.vocab_size, CACTUS_ERROR_ARGUMENT,
+            where + ".n_top is " + std::to_string(row.n_top) + ", and the vocabulary has " +
+                std::to_string(handle->program.plan().header.vocab_size) + " tokens");
+      if (row.n_top != 0) need(row.top, "rows.top");
       total += row.count;
       check(total <= handle->program.max_rows(), CACTUS_ERROR_ARGUMENT,
             "the step has more than " + std::to_string(handle->program.max_rows()) + " tokens");
       held.push_back(session);
       Sampler* sampler = nullptr;
       if (row.sampler != 0) {
-        held_samplers.push_back(samplers.get(row.sampler));
-        held_samplers.back()->check_process();
+        held_samplers.push_back(live_sampler(row.sampler));
         sampler = &held_samplers.back()->sampler;
       }
       sequences.push_back({&session->session, row.tokens, remembers ? row.features : nullptr,
-                           row.count, row.outputs, sampler});
+                           row.count, row.outputs, sampler, row.n_top, row.top});
     }
     const std::lock_guard<std::mutex> lock(*handle->program.mutex());
     handle->program.step(std::move(sequences), outputs, n_outputs, values, stop);
@@ -393,20 +402,26 @@ cactus_status cactus_sampler_create(const cactus_sampler_options* options, cactu
   });
 }
 
-cactus_status cactus_sampler_mask(cactus_id sampler, const uint32_t* words, uint32_t n_words) {
+cactus_status cactus_sampler_mask(cactus_id sampler, const uint32_t* words, uint32_t n_words,
+                                  uint32_t n_masks) {
   return guarded([&] {
-    check(n_words <= 1u << 20, CACTUS_ERROR_ARGUMENT, "n_words is out of range");
-    const auto handle = samplers.get(sampler);
-    handle->check_process();
-    handle->sampler.set_mask(words, n_words);
+    check(n_words <= 1u << 20 && n_masks <= 8192, CACTUS_ERROR_ARGUMENT,
+          "n_words or n_masks is out of range");
+    live_sampler(sampler)->sampler.set_mask(words, n_words, n_masks);
   });
 }
 
-cactus_status cactus_sampler_accept(cactus_id sampler, int32_t token) {
+cactus_status cactus_sampler_prompt(cactus_id sampler, const int32_t* tokens, uint32_t n_tokens) {
   return guarded([&] {
-    const auto handle = samplers.get(sampler);
-    handle->check_process();
-    handle->sampler.accept(token);
+    if (n_tokens > 0) need(tokens, "tokens");
+    live_sampler(sampler)->sampler.prompt(tokens, n_tokens);
+  });
+}
+
+cactus_status cactus_sampler_accept(cactus_id sampler, const int32_t* tokens, uint32_t n_tokens) {
+  return guarded([&] {
+    if (n_tokens > 0) need(tokens, "tokens");
+    live_sampler(sampler)->sampler.accept(tokens, n_tokens);
   });
 }
 

@@ -187,6 +187,7 @@ void Program::make_output_buffers(uint32_t rows) {
     place(buffer, blocks.back().as<void>());
   }
   stats_.resize(rows);
+  slices_.resize(size_t{rows} * logits_of(0).slice_count());
   buffers_.swap(placed);
   output_blocks_.swap(blocks);
   output_capacity_ = rows;
@@ -314,11 +315,23 @@ void Program::run_steps(int thread) {
     if (last_.load(std::memory_order_relaxed) <= n) return;
   }
   if (plan_.header.vocab_size == 0) return;
-  const Buffer& logits = buffers_[plan_.header.output];
-  for (size_t row = static_cast<size_t>(thread); row < batch_.outputs.size();
-       row += static_cast<size_t>(active_)) {
-    kernels_.logit_stats(logits.values + row * logits.stride,
-                         static_cast<int>(plan_.header.vocab_size), &stats_[row]);
+  measure_logits(thread);
+}
+
+Logits Program::logits_of(uint32_t output) {
+  const Buffer& buffer = buffers_[plan_.header.output];
+  Logits row{kernels_, buffer.values + size_t{output} * buffer.stride,
+             static_cast<int>(plan_.header.vocab_size), nullptr};
+  row.slices = slices_.data() + size_t{output} * row.slice_count();
+  return row;
+}
+
+// Slices of all rows, so that several threads have work where there is one row.
+void Program::measure_logits(int thread) {
+  const uint64_t slices = logits_of(0).slice_count(), threads = active_;
+  const uint64_t count = slices * batch_.outputs.size(), t = thread;
+  for (uint64_t n = count * t / threads; n < count * (t + 1) / threads; n++) {
+    logits_of(static_cast<uint32_t>(n / slices)).measure(static_cast<int>(n % slices));
   }
 }
 
@@ -335,6 +348,8 @@ void Program::step(std::vector<Sequence> sequences, cactus_output* outputs, uint
   if (partials_.size() < partials) partials_.resize(partials);
   for (const Sequence& s : batch.sequences) {
     s.features ? s.session->reserve_memory(s.count) : s.session->reserve(s.count);
+    if (s.sampler != nullptr) s.sampler->begin(s.output_count());
+    if (s.sampler != nullptr || s.n_top != 0) sampling_.reserve(plan_.header.vocab_size);
   }
   const std::function<void(int)> job = [this](int thread) { run_steps(thread); };
   batch_ = std::move(batch);
@@ -376,32 +391,31 @@ void Program::step(std::vector<Sequence> sequences, cactus_output* outputs, uint
 
 // Samples every output row, then counts what was sampled; throws before anything is counted.
 void Program::choose(cactus_output* outputs, float* logits) {
-  const size_t n_outputs = batch_.outputs.size();
-  for (size_t n = 0; n < n_outputs; n++) {
-    if (!stats_[n].finite) {
-      throw Error(CACTUS_ERROR_NONFINITE,
-                  "the model's logits hold NaN or infinity: its weights are damaged, or a value "
-                  "overflowed");
+  for (uint32_t n = 0; n < batch_.outputs.size(); n++) {
+    stats_[n] = summarize(logits_of(n));
+    check(stats_[n].finite, CACTUS_ERROR_NONFINITE,
+          "the model's logits hold NaN or infinity: its weights are damaged, or a value "
+          "overflowed");
+  }
+  uint32_t n = 0;  // the outputs of a sequence follow one another
+  for (const Sequence& s : batch_.sequences) {
+    for (uint32_t index = 0; index < s.output_count(); index++, n++) {
+      const Logits row = logits_of(n);
+      const LogitStats& stats = stats_[n];
+      if (s.n_top != 0) {
+        top_tokens(row, stats, s.n_top, sampling_.candidates, s.top + size_t{s.n_top} * index);
+      }
+      const int32_t token =
+          s.sampler ? s.sampler->sample(row, stats, index, sampling_) : stats.argmax;
+      outputs[n] = {token, row.values[token] - stats.max - stats.log_sum, stats.entropy};
+      if (logits != nullptr) std::copy_n(row.values, row.count, logits + size_t{n} * row.count);
     }
   }
-  const Buffer& buffer = buffers_[plan_.header.output];
-  const int vocab = static_cast<int>(plan_.header.vocab_size);
-  for (size_t n = 0; n < n_outputs; n++) {
-    const float* row = buffer.values + n * buffer.stride;
-    const LogitStats& stats = stats_[n];
-    Sampler* sampler = batch_.sequences[batch_.sequence[batch_.outputs[n]]].sampler;
-    const int32_t token = sampler ? sampler->sample(row, vocab, stats) : stats.argmax;
-    outputs[n].token = token;
-    outputs[n].logprob = row[token] - stats.max - stats.log_sum;
-    outputs[n].entropy = stats.entropy;
-    if (logits != nullptr) {
-      std::memcpy(logits + n * plan_.header.vocab_size, row,
-                  plan_.header.vocab_size * sizeof(float));
+  n = 0;
+  for (const Sequence& s : batch_.sequences) {
+    for (uint32_t index = 0; index < s.output_count(); index++, n++) {
+      if (s.sampler != nullptr) s.sampler->sampled(outputs[n].token);
     }
-  }
-  for (size_t n = 0; n < n_outputs; n++) {
-    Sampler* sampler = batch_.sequences[batch_.sequence[batch_.outputs[n]]].sampler;
-    if (sampler != nullptr) sampler->accept(outputs[n].token);
   }
 }
 

@@ -11,6 +11,7 @@
 
 #include "arena.h"
 #include "cpu/kernels.h"
+#include "logits.h"
 #include "mapping.h"
 #include "memory.h"
 #include "plan.h"
@@ -27,13 +28,19 @@ struct Sequence {
   const float* features;  // [count][plan's features], or null
   uint32_t count;
   uint32_t outputs;
-  Sampler* sampler;  // null: greedy
+  Sampler* sampler;           // null: greedy
+  uint32_t n_top;             // likeliest tokens that are asked for at each output
+  cactus_token_logprob* top;  // [outputs of this sequence][n_top]
   uint32_t first_row = 0;
   uint32_t start = 0;   // position of the first row
   uint32_t memory = 0;  // positions of its memory
   // Rows from here on that attend to the same memory: those of this sequence and of the forks that
   // follow it. 0 for such a fork.
   uint32_t memory_rows = 0;
+
+  uint32_t output_count() const {
+    return outputs == CACTUS_OUTPUTS_ALL ? count : outputs == CACTUS_OUTPUTS_LAST;
+  }
 };
 
 // What one step runs over: the rows of all sequences, one after another.
@@ -114,6 +121,8 @@ class Program {
   void check_size() const;
   Batch make_batch(std::vector<Sequence> sequences) const;
   void check_batch(const Batch& batch, uint32_t n_outputs) const;
+  Logits logits_of(uint32_t output);
+  void measure_logits(int thread);
   void choose(cactus_output* outputs, float* logits);
   void give_states(float* states) const;
   void run_steps(int thread);
@@ -138,12 +147,14 @@ class Program {
   Block arena_block_;
   std::vector<Block> output_blocks_;  // of the buffers of the rows that are wanted
   uint32_t output_capacity_ = 0;
-  size_t scratch_floats_ = 0;      // per thread
-  size_t row_scratch_floats_ = 0;  // [max_rows][widest]
-  Block scratch_;                  // [threads][scratch_floats_]
-  Block row_scratch_;              // rows in f32 between the phases of an op
-  std::vector<float> partials_;    // attention over pages, when they are split
-  std::vector<LogitStats> stats_;
+  size_t scratch_floats_ = 0;       // per thread
+  size_t row_scratch_floats_ = 0;   // [max_rows][widest]
+  Block scratch_;                   // [threads][scratch_floats_]
+  Block row_scratch_;               // rows in f32 between the phases of an op
+  std::vector<float> partials_;     // attention over pages, when they are split
+  std::vector<LogitSlice> slices_;  // by output row
+  std::vector<LogitStats> stats_;   // by output row
+  SamplerScratch sampling_;
   bool profiling_ = false;
   std::vector<double> seconds_;
   Batch batch_;

@@ -149,7 +149,7 @@ def test_bias_and_mask_change_the_choice_but_not_the_numbers() -> None:
     mask = np.zeros(256 // 32, np.uint32)
     for token in allowed:
         mask[token // 32] |= np.uint32(1 << token % 32)
-    sampler.mask = mask
+    sampler.allow(mask)
     assert program.step([Row(program.session(), [5], sampler=sampler)])[0].token in allowed
 
 

@@ -68,14 +68,14 @@ def test_a_sampler_of_the_parent_is_an_error_in_its_child(tmp_path: Path) -> Non
                 session.truncate(0)
 
         def set_mask() -> None:
-            sampler.mask = None
+            sampler.allow(None)
 
         worker = threading.Thread(target=sample)
         worker.start()
         try:
             for _ in range(8):
                 time.sleep(0.02)
-                assert in_a_child([lambda: sampler.accept(1), set_mask]) == 0
+                assert in_a_child([lambda: sampler.accept([1]), set_mask]) == 0
             assert in_a_child([sampler.close]) == 2, "to close it is no error"
         finally:
             done.set()

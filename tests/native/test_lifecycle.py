@@ -249,11 +249,11 @@ def test_a_sampler_that_fails_takes_the_step_back(packed: Packed) -> None:
         with programs.load(graph, packed(name, "q8"), threads=1) as program, Sampler() as sampler:
             session = program.session()
             program.step([Row(session, [1, 2, 3], "none")])
-            sampler.mask = np.zeros(8, np.uint32)
+            sampler.allow(np.zeros(8, np.uint32))
             with pytest.raises(InvalidRequest, match="mask allows no token"):
                 program.step([Row(session, [4], "last", sampler)])
             assert session.length == 3
-            sampler.mask = None
+            sampler.allow(None)
             got = program.step([Row(session, [4], "last", sampler)])
             assert got == program.step([Row(program.session(), [1, 2, 3, 4])])
 
@@ -275,8 +275,8 @@ def test_a_mask_may_be_set_while_others_sample(program: Program) -> None:
         def change() -> None:
             turn = 0
             while not done.is_set():
-                sampler.mask = masks[turn % 3]
-                sampler.accept(turn % 200)
+                sampler.allow(masks[turn % 3])
+                sampler.accept([turn % 200])
                 turn += 1
 
         worker = threading.Thread(target=change)

@@ -139,32 +139,113 @@ def test_penalties_count_only_their_own_sampler(program: Program) -> None:
         assert sample(program, 20, sampler, 3) == best
         assert sample(program, 20, other) == best[:1]
     with Sampler(repetition_penalty=1000.0) as sampler:
-        sampler.accept(best[0])
+        sampler.accept([best[0]])
         assert sample(program, 20, sampler) == best[1:2]
     gap = float(TABLE[20, best[0]] - TABLE[20, best[1]])
     with Sampler(frequency_penalty=gap / 2.5) as sampler:
         assert sample(program, 20, sampler, 4) == [best[0], best[0], best[0], best[1]]
 
 
-def test_bias_and_mask(program: Program) -> None:
-    with Sampler(logit_bias={42: 100.0}) as sampler:
-        assert sample(program, 30, sampler) == [42]
+def only(*tokens: int) -> np.ndarray:
     mask = np.zeros(4, np.uint32)
-    mask[77 // 32] |= np.uint32(1 << (77 % 32))
-    for temperature in (0.0, 1.0):
+    for token in tokens:
+        mask[token // 32] |= np.uint32(1 << (token % 32))
+    return mask
+
+
+def test_the_repetition_penalty_sees_the_prompt_and_the_others_do_not(program: Program) -> None:
+    best = [int(t) for t in np.argsort(-TABLE[20, :VOCAB])[:3]]
+    with Sampler(repetition_penalty=1000.0, prompt=[5, best[0], 7]) as sampler:
+        assert sample(program, 20, sampler) == best[1:2]
+    with Sampler(presence_penalty=100.0, repetition_penalty=1.0001, prompt=best) as sampler:
+        assert sample(program, 20, sampler, 2) == best[:2]
+
+
+def test_the_repetition_penalty_divides_above_zero_and_multiplies_below(program: Program) -> None:
+    """transformers' RepetitionPenaltyLogitsProcessor: where(score < 0, score * p, score / p)."""
+    logits = TABLE[21, :VOCAB].copy()
+    prompt = [int(t) for t in np.argsort(-logits)[:60]]  # some above zero, some below
+    assert (logits[prompt] > 0).any() and (logits[prompt] < 0).any()
+    for penalty in (0.5, 1.2, 3.0):
+        score = logits[prompt]
+        want = logits.copy()
+        want[prompt] = np.where(score < 0, score * penalty, score / penalty)
+        with Sampler(repetition_penalty=penalty, prompt=prompt * 2) as sampler:
+            assert sample(program, 21, sampler) == [int(np.argmax(want))]
+
+
+def test_the_repetition_window_forgets(program: Program) -> None:
+    best = [int(t) for t in np.argsort(-TABLE[20, :VOCAB])[:4]]
+    with Sampler(repetition_penalty=1000.0, repetition_window=2, prompt=[best[0], 1, 2]) as sampler:
+        # best[0] has left the window; what is chosen enters it, and leaves it two tokens later.
+        assert sample(program, 20, sampler, 6) == [*best[:3], *best[:3]]
+    with Sampler(repetition_penalty=1000.0, repetition_window=1000) as sampler:
+        assert sample(program, 20, sampler, 4) == best
+
+
+def test_many_tokens_are_accepted_in_one_call(program: Program) -> None:
+    best = [int(t) for t in np.argsort(-TABLE[20, :VOCAB])[:4]]
+    with Sampler(presence_penalty=100.0) as sampler:
+        sampler.accept(best[:3])
+        sampler.accept([])
+        assert sample(program, 20, sampler) == best[3:]
+        with pytest.raises(InvalidRequest, match="negative"):
+            sampler.accept([1, -1])
+
+
+def test_a_bias_is_added(program: Program) -> None:
+    with Sampler(logit_bias={42: 100.0}) as sampler:
+        assert sample(program, 30, sampler, 2) == [42, 42]
+
+
+def test_a_mask_is_of_the_next_step_only(program: Program) -> None:
+    best = sample(program, 30, None)[0]
+    for temperature in (0.0, 1e-3):
         with Sampler(temperature=temperature) as sampler:
-            sampler.mask = mask
-            assert sample(program, 30, sampler) == [77]
-            sampler.mask = None
-            if temperature == 0:
-                assert sample(program, 30, sampler) == sample(program, 30, None)
+            sampler.allow(only(77))
+            assert sample(program, 30, sampler, 2) == [77, best]
+            sampler.allow(only(77))
+            sampler.allow(None)
+            assert sample(program, 30, sampler) == [best]
+
+
+def test_a_step_that_fails_keeps_mask_and_random_state(program: Program) -> None:
+    with Sampler(temperature=5.0, seed=1) as sampler, Sampler(temperature=5.0, seed=1) as other:
+        sampler.allow(only(*range(10, 90)))
+        other.allow(only(*range(10, 90)))
+        with program.session() as session, program.session() as second, Sampler() as refusing:
+            refusing.allow(np.zeros(4, np.uint32))
+            rows = [Row(session, [1], "last", sampler), Row(second, [1], "last", refusing)]
+            with pytest.raises(InvalidRequest, match="mask allows no token"):
+                program.step(rows)
+        assert sample(program, 9, sampler, 5) == sample(program, 9, other, 5)
+
+
+def test_each_output_of_a_row_has_a_mask_of_its_own(program: Program) -> None:
+    with program.session() as session, Sampler() as sampler:
+        sampler.allow(np.stack([only(7), only(80, 81), only(99)]))
+        outputs = program.step([Row(session, [30, 3, 30], "all", sampler)])
+        assert [output.token for output in outputs] == [7, 80, 99]
+        sampler.allow(only(7))
+        with pytest.raises(InvalidRequest, match="3 outputs and its sampler 1 masks"):
+            program.step([Row(session, [30, 30, 30], "all", sampler)])
+
+
+def test_a_mask_of_no_words_is_refused(program: Program) -> None:
+    with Sampler() as sampler:
+        for masks in (np.zeros(0, np.uint32), np.zeros((0, 4), np.uint32)):
+            with pytest.raises(InvalidRequest, match="no words"):
+                sampler.allow(masks)
+        with pytest.raises(InvalidRequest, match="expected uint32"):
+            sampler.allow(np.zeros(4, np.int64))  # type: ignore[arg-type]
 
 
 def test_a_mask_that_allows_nothing_is_an_error_and_the_next_call_works(program: Program) -> None:
-    with Sampler() as sampler:
-        sampler.mask = np.zeros(4, np.uint32)
-        with pytest.raises(InvalidRequest, match="mask allows no token"):
-            sample(program, 1, sampler)
+    for options in ({}, {"temperature": 1.0}, {"logit_bias": {5: 50.0}}):
+        with Sampler(**options) as sampler:  # type: ignore[arg-type]
+            sampler.allow(np.zeros(4, np.uint32))
+            with pytest.raises(InvalidRequest, match="mask allows no token"):
+                sample(program, 1, sampler)
     assert sample(program, 4, None) == [50]
 
 
@@ -184,6 +265,8 @@ def test_a_mask_that_allows_nothing_is_an_error_and_the_next_call_works(program:
         ("repetition_penalty", float("inf")),
         ("presence_penalty", 1e9),
         ("frequency_penalty", float("nan")),
+        ("repetition_window", 0),
+        ("repetition_window", 1 << 31),
         ("seed", 1 << 64),
         ("seed", -1),
         ("logit_bias", {-1: 1.0}),

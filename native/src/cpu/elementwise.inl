@@ -117,48 +117,4 @@ static void rope(const float* x, const float* cos, const float* sin, int half, i
   for (i = 2 * half; i < head_dim; i++) out[i] = x[i];
 }
 
-static void logit_stats(const float* logits, int count, LogitStats* out) {
-  const float lowest = -__builtin_inff();
-  F16 largest = set1(lowest), magnitude = zero();
-  for (int i = 0; i < count; i += 16) {
-    F16 v = count - i >= 16 ? load(logits + i) : zero();
-    if (count - i < 16) {
-      float tail[16];
-      for (int j = 0; j < 16; j++) tail[j] = i + j < count ? logits[i + j] : logits[i];
-      v = load(tail);
-    }
-    largest = max(v, largest);
-    // x * 0 is 0 for every finite x and NaN for the rest.
-    magnitude = fma(v, zero(), magnitude);
-  }
-  const float top = reduce_max(largest);
-  out->finite = reduce_add(magnitude) == 0.0f;
-  out->max = top;
-  out->argmax = 0;
-  out->log_sum = out->entropy = 0;
-  if (!out->finite) return;
-  int at = 0;
-  while (logits[at] != top) at++;
-  out->argmax = at;
-  F16 sum = zero(), weighted = zero();
-  for (int i = 0; i < count; i += 16) {
-    F16 d;
-    if (count - i >= 16) {
-      d = sub(load(logits + i), set1(top));
-    } else {
-      float tail[16];
-      for (int j = 0; j < 16; j++) tail[j] = i + j < count ? logits[i + j] - top : -100.0f;
-      d = load(tail);
-    }
-    const F16 e = exp(d);
-    sum = add(sum, e);
-    weighted = fma(e, d, weighted);
-  }
-  // H = log S - sum(e d) / S with e = exp(d), S = sum e.
-  const float total = reduce_add(sum);
-  out->log_sum = __builtin_logf(total);
-  const float entropy = out->log_sum - reduce_add(weighted) / total;
-  out->entropy = entropy > 0 ? entropy : 0;
-}
-
 }  // namespace cactus::CACTUS_TIER

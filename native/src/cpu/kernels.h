@@ -95,11 +95,15 @@ struct ConvArgs {
   int64_t position;  // of the first row
 };
 
-struct LogitStats {
+constexpr int kLogitSlice = 512;  // logits whose sums are computed by themselves
+
+// Of one slice of a row. `finite` is false where it holds NaN or infinity; the sums mean nothing
+// then, and with NaN max and argmax neither.
+struct LogitSlice {
   float max;
-  int argmax;     // the first on ties
-  float log_sum;  // log of the sum of exp(logit - max)
-  float entropy;  // nats
+  int argmax;      // within the slice, the first on ties
+  float sum;       // of exp(logit - max)
+  float weighted;  // sum of exp(logit - max) * (logit - max)
   int finite;
 };
 
@@ -156,7 +160,13 @@ struct KernelTable {
 
   void (*conv)(const ConvArgs* args);
 
-  void (*logit_stats)(const float* logits, int count, LogitStats* out);
+  void (*logit_stats)(const float* logits, int count, LogitSlice* out);
+  // out[i] = exp((logits[i] - top) / temperature); returns their sum.
+  float (*logit_weights)(const float* logits, int count, float top, float temperature, float* out);
+  // Appends what is `floor` or more, in order; returns how many. Tokens are numbered from `first`.
+  // values and tokens have room for all.
+  int (*logit_gather)(const float* logits, int count, float floor, int first, float* values,
+                      int32_t* tokens);
 
   // What the machine can do at most. What they return only keeps the work from being left out.
   // peak_read reads `count` floats, a multiple of 64, once; the other two go `rounds` times over

@@ -8,5 +8,6 @@
 #include "cpu/elementwise.inl"
 #include "cpu/attention.inl"
 #include "cpu/conv.inl"
+#include "cpu/logits.inl"
 #include "cpu/peaks.inl"
 #include "cpu/table.inl"

@@ -141,20 +141,25 @@ class ReferenceSampler:
         frequency_penalty: float = 0.0,
         **cuts: Any,
     ) -> None:
-        # The cuts (top_k, top_p, min_p) and the seed cannot change a greedy choice.
+        # The cuts (top_k, top_p, min_p), the seed and what penalties see change no greedy choice.
         penalties = (repetition_penalty, presence_penalty, frequency_penalty)
         if temperature != 0 or penalties != (1.0, 0.0, 0.0):
             raise InvalidRequest("the reference samples at temperature 0 and without penalties")
         self.logit_bias = dict(logit_bias or {})
-        self.mask: NDArray[np.uint32] | None = None
+        self._mask: NDArray[np.uint32] | None = None
+
+    def allow(self, mask: NDArray[np.uint32] | None) -> None:
+        """The tokens that the next choice may be, bit t % 32 of word t // 32; None: all."""
+        self._mask = mask
 
     def choose(self, logits: Array) -> int:
-        """The token: the largest logit after biases among those whose bit in ``mask`` is set."""
+        """The token: the largest logit after biases among those that are allowed."""
         logits = logits.copy()
         for token, bias in self.logit_bias.items():
             logits[token] += bias
-        if self.mask is not None:
-            bits = np.unpackbits(self.mask.view(np.uint8), bitorder="little", count=len(logits))
+        mask, self._mask = self._mask, None
+        if mask is not None:
+            bits = np.unpackbits(mask.view(np.uint8), bitorder="little", count=len(logits))
             logits[bits == 0] = -np.inf
         return int(np.argmax(logits))
 
@@ -290,9 +295,9 @@ class ReferenceProgram:
             raise NonFiniteLogits("the logits are not finite: damaged weights or an overflow")
         for segment in step.segments:
             segment.session.length = segment.first + segment.count
-        samplers = [row.sampler for row in rows for _ in range(_output_count(row))]
+        owners = [row for row in rows for _ in range(_output_count(row))]
         return [
-            _output(*pair, want_logits=want_logits) for pair in zip(logits, samplers, strict=True)
+            _output(*pair, want_logits=want_logits) for pair in zip(logits, owners, strict=True)
         ]
 
     def close(self) -> None:
@@ -326,9 +331,16 @@ def _output_count(row: Row) -> int:
     return {"last": 1, "all": row.count, "none": 0}[row.outputs]
 
 
-def _output(logits: Array, sampler: Any, *, want_logits: bool) -> Output:
-    token = int(np.argmax(logits)) if sampler is None else sampler.choose(logits)
+def _output(logits: Array, row: Row, *, want_logits: bool) -> Output:
+    token = int(np.argmax(logits)) if row.sampler is None else row.sampler.choose(logits)
     shifted = logits.astype(np.float64) - float(logits.max())
     log_probabilities = shifted - np.log(np.exp(shifted).sum())
     entropy = -float(np.sum(np.exp(log_probabilities) * log_probabilities))
-    return Output(token, float(log_probabilities[token]), entropy, logits if want_logits else None)
+    likeliest = np.argsort(-logits, kind="stable")[: row.top_logprobs]
+    return Output(
+        token,
+        float(log_probabilities[token]),
+        entropy,
+        logits if want_logits else None,
+        tuple((int(each), float(log_probabilities[each])) for each in likeliest),
+    )

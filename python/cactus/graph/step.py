@@ -21,6 +21,7 @@ class Row:
     tokens that come later attend to; its old tokens are forgotten.
     ``outputs`` says which tokens get an Output: the last, all, or none of them (prefill). Without a
     ``sampler`` the choice is greedy: the most likely token, the lower id on ties.
+    ``top_logprobs`` is how many of the likeliest tokens each of its Outputs names.
     """
 
     session: Any
@@ -28,6 +29,7 @@ class Row:
     outputs: Outputs = "last"
     sampler: Any = None
     features: NDArray[np.float32] | None = None
+    top_logprobs: int = 0
 
     @property
     def count(self) -> int:
@@ -40,10 +42,12 @@ class Output:
     """The choice made at one token.
 
     ``logprob`` (of ``token``) and ``entropy``, in nats, belong to the softmax of the raw logits:
-    before penalties, temperature and masks. ``logits`` are there if the step was asked for them.
+    before penalties, temperature and masks; so do those of ``top``, the likeliest tokens with their
+    logarithms, as many as the row asked for. ``logits`` are there if the step was asked for them.
     """
 
     token: int
     logprob: float
     entropy: float
     logits: NDArray[np.float32] | None = None
+    top: tuple[tuple[int, float], ...] = ()

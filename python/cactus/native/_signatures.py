@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 from typing import Any, ClassVar
 
-ABI_VERSION = 3
+ABI_VERSION = 4
 OK = 0
 ERROR_INTERNAL = 1
 ERROR_ARGUMENT = 2
@@ -55,6 +55,13 @@ class ProgramInfo(ctypes.Structure):
     ]
 
 
+class TokenLogprob(ctypes.Structure):
+    _fields_: ClassVar[Any] = [
+        ("token", ctypes.c_int32),
+        ("logprob", ctypes.c_float),
+    ]
+
+
 class Row(ctypes.Structure):
     _fields_: ClassVar[Any] = [
         ("session", ctypes.c_uint64),
@@ -63,6 +70,9 @@ class Row(ctypes.Structure):
         ("outputs", ctypes.c_uint32),
         ("sampler", ctypes.c_uint64),
         ("features", ctypes.POINTER(ctypes.c_float)),
+        ("n_top", ctypes.c_uint32),
+        ("reserved", ctypes.c_uint32),
+        ("top", ctypes.POINTER(TokenLogprob)),
     ]
 
 
@@ -88,7 +98,7 @@ class SamplerOptions(ctypes.Structure):
         ("bias_tokens", ctypes.POINTER(ctypes.c_int32)),
         ("bias_values", ctypes.POINTER(ctypes.c_float)),
         ("bias_count", ctypes.c_uint32),
-        ("reserved", ctypes.c_uint32),
+        ("repetition_window", ctypes.c_uint32),
     ]
 
 
@@ -244,13 +254,23 @@ FUNCTIONS: dict[str, tuple[Any, list[Any]]] = {
             ctypes.c_uint64,
             ctypes.POINTER(ctypes.c_uint32),
             ctypes.c_uint32,
+            ctypes.c_uint32,
+        ],
+    ),
+    "cactus_sampler_prompt": (
+        ctypes.c_int32,
+        [
+            ctypes.c_uint64,
+            ctypes.POINTER(ctypes.c_int32),
+            ctypes.c_uint32,
         ],
     ),
     "cactus_sampler_accept": (
         ctypes.c_int32,
         [
             ctypes.c_uint64,
-            ctypes.c_int32,
+            ctypes.POINTER(ctypes.c_int32),
+            ctypes.c_uint32,
         ],
     ),
     "cactus_sampler_destroy": (

@@ -59,8 +59,10 @@ class Sampler(_Handle):
     """How tokens are chosen, with the random state and the counts of the tokens seen.
 
     ``temperature`` 0 is greedy. ``top_k`` 0, ``top_p`` 1, ``min_p`` 0 and the penalties' defaults
-    switch those off. Without ``seed`` a fresh one is drawn; with one the choices repeat. Raises
-    InvalidRequest naming an option that is out of its range.
+    switch those off. The repetition penalty sees the last ``repetition_window`` tokens, None: all,
+    of ``prompt`` and answer; the other penalties see the answer. Without ``seed`` a fresh one is
+    drawn; with one the choices repeat. Raises InvalidRequest naming an option that is out of its
+    range.
     """
 
     _noun = "sampler"
@@ -75,13 +77,19 @@ class Sampler(_Handle):
         repetition_penalty: float = 1.0,
         presence_penalty: float = 0.0,
         frequency_penalty: float = 0.0,
+        repetition_window: int | None = None,
         logit_bias: Mapping[int, float] | None = None,
         seed: int | None = None,
+        prompt: Sequence[int] = (),
     ) -> None:
         if seed is not None and not 0 <= seed <= MAX_SEED:
             raise InvalidRequest(f"seed is {seed}, expected 0 to 2^64 - 1")
         if not 0 <= top_k < 1 << 31:
             raise InvalidRequest(f"top_k is {top_k}, expected 0 to 2^31 - 1")
+        if repetition_window is not None and not 1 <= repetition_window < 1 << 31:
+            raise InvalidRequest(
+                f"repetition_window is {repetition_window}, expected 1 to 2^31 - 1"
+            )
         bias = dict(logit_bias or {})
         for token in bias:
             if not 0 <= token < 1 << 31:
@@ -101,27 +109,38 @@ class Sampler(_Handle):
             bias_tokens=tokens,
             bias_values=values,
             bias_count=len(bias),
+            repetition_window=repetition_window or 0,
         )
         identifier = ctypes.c_uint64()
         library = load()
         check(library.cactus_sampler_create(options, identifier))
         super().__init__(identifier.value, library.cactus_sampler_destroy)
-        self._mask: NDArray[np.uint32] | None = None
+        if prompt and repetition_penalty != 1:
+            check(library.cactus_sampler_prompt(self.id, _tokens(prompt), len(prompt)))
 
-    @property
-    def mask(self) -> NDArray[np.uint32] | None:
-        """Allowed tokens, bit t % 32 of word t // 32; None allows all. Set it before each step."""
-        return self._mask
+    def allow(self, masks: NDArray[np.uint32] | None) -> None:
+        """The tokens that the next step may choose, bit t % 32 of word t // 32; None: all.
 
-    @mask.setter
-    def mask(self, words: NDArray[np.uint32] | None) -> None:
-        pointer = None if words is None else words.ctypes.data_as(ctypes.POINTER(ctypes.c_uint32))
-        check(load().cactus_sampler_mask(self.id, pointer, 0 if words is None else len(words)))
-        self._mask = words
+        [words], or [outputs, words] with a mask for each output of the step's row. A step that
+        succeeds ends them, one that fails keeps them.
+        """
+        import numpy as np
 
-    def accept(self, token: int) -> None:
-        """Count a token for the penalties; sampled tokens are counted by themselves."""
-        check(load().cactus_sampler_accept(self.id, token))
+        if masks is None:
+            check(load().cactus_sampler_mask(self.id, None, 0, 0))
+            return
+        if masks.dtype != np.uint32 or masks.ndim not in (1, 2):
+            raise InvalidRequest(
+                f"masks are {masks.dtype} {list(masks.shape)}, expected uint32 [words] or "
+                "[outputs, words]"
+            )
+        rows = np.ascontiguousarray(np.atleast_2d(masks))
+        pointer = rows.ctypes.data_as(ctypes.POINTER(ctypes.c_uint32))
+        check(load().cactus_sampler_mask(self.id, pointer, rows.shape[1], rows.shape[0]))
+
+    def accept(self, tokens: Sequence[int]) -> None:
+        """Count tokens of the answer for the penalties; sampled tokens are counted already."""
+        check(load().cactus_sampler_accept(self.id, _tokens(tokens), len(tokens)))
 
 
 class Session(_Handle):
@@ -277,6 +296,7 @@ class Program(_Handle):
     ) -> list[Output]:
         """Append each row's tokens to its session; one Output per wanted token, in order.
 
+        A row's ``top_logprobs`` adds so many of the likeliest tokens to its outputs.
         ``want_logits`` adds the raw logits ([vocab_size] f32) to every Output; or its states, where
         the program has no vocabulary. ``stop`` ends the step after the operation in hand.
 
@@ -288,6 +308,7 @@ class Program(_Handle):
         native_rows = (abi.Row * count)()
         held: list[Any] = []  # what the rows point to
         n_outputs = 0
+        tops: list[Any] = []  # by output
         for native_row, row in zip(native_rows, rows, strict=True):
             if row.features is not None:
                 native_row.features = self._features(row.features)
@@ -299,7 +320,10 @@ class Program(_Handle):
             native_row.count = row.count
             native_row.outputs = _OUTPUTS[row.outputs]
             native_row.sampler = 0 if row.sampler is None else row.sampler.id
-            n_outputs += {"none": 0, "last": 1, "all": row.count}[row.outputs]
+            n_row = {"none": 0, "last": 1, "all": row.count}[row.outputs]
+            n_outputs += n_row
+            top = _top(native_row, n_row, row.top_logprobs) if row.top_logprobs else None
+            tops += [() if top is None else top[n] for n in range(n_row)]
         outputs = (abi.Output * n_outputs)()
         values: NDArray[np.float32] | None = None
         pointer = None
@@ -318,7 +342,13 @@ class Program(_Handle):
             raise InsufficientMemory(self._memory_message(rows))
         check(status)
         return [
-            Output(o.token, o.logprob, o.entropy, None if values is None else values[i])
+            Output(
+                o.token,
+                o.logprob,
+                o.entropy,
+                None if values is None else values[i],
+                tuple((each.token, each.logprob) for each in tops[i]),
+            )
             for i, o in enumerate(outputs)
         ]
 
@@ -361,6 +391,16 @@ class Program(_Handle):
         seconds = (ctypes.c_double * n_steps)()
         check(load().cactus_program_profile(self.id, int(enable), seconds, n_steps))
         return list(seconds)
+
+
+def _top(row: abi.Row, outputs: int, count: int) -> Any:
+    """Room for the `count` likeliest tokens of each output of a row, which points to it."""
+    if not 0 <= count < 1 << 31:
+        raise InvalidRequest(f"top_logprobs is {count}, expected 0 or more")
+    room = ((abi.TokenLogprob * count) * outputs)()
+    row.n_top = count
+    row.top = ctypes.cast(room, ctypes.POINTER(abi.TokenLogprob))
+    return room
 
 
 def _tokens(ids: Sequence[int]) -> Any:
