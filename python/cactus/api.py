@@ -100,11 +100,11 @@ def cactus_stream_transcribe_start(
 
 
 def cactus_stream_transcribe_process(stream: int, pcm: Any) -> str:
-    """Hear more samples; returns the JSON of `cactus_transcribe`, `confirmed` and `pending`.
+    """Transcribe more samples; returns the JSON of `cactus_transcribe`, `confirmed` and `pending`.
 
     `pcm`: bytes of 16-bit samples, or an array or list of samples, mono at 16 kHz. `confirmed` is
     the text that became certain with this call, to be appended to what came before; `pending` is
-    what was heard behind it. Errors are in the JSON.
+    the text behind it, which may change. Errors are in the JSON.
     """
     return _to_json(
         lambda _: _streams.find(stream).feed(arguments.samples("pcm", pcm)).result(),
@@ -114,7 +114,7 @@ def cactus_stream_transcribe_process(stream: int, pcm: Any) -> str:
 
 
 def cactus_stream_transcribe_stop(stream: int) -> str:
-    """Hear what is left and end the stream; the JSON of `cactus_stream_transcribe_process`."""
+    """Transcribe what is left and end it; the JSON of `cactus_stream_transcribe_process`."""
 
     def work(_: _Listener) -> Result:
         live = _streams.find(stream)

@@ -176,8 +176,8 @@ class Model(Chats, Closing):
     def transcribe_live(self, *, interval: float = 1.0, **options: Any) -> LiveTranscription:
         """A transcription of samples while they are being made: ``feed`` it, then ``finish``.
 
-        What is said is heard again after every `interval` seconds more of it. Text that two
-        hearings agree on is confirmed and never changes. Options and errors are those of
+        A pass over the audio is made after every `interval` seconds more of it. Text that two
+        passes agree on is confirmed and never changes. Options and errors are those of
         `transcribe`; `timestamps` are always there.
         """
         from cactus.speech.options import parse
@@ -189,19 +189,19 @@ class Model(Chats, Closing):
         return LiveTranscription(engine, self._turns, checked, interval)
 
     def embed_audio(self, audio: Audio, *, sample_rate: int | None = None) -> list[float]:
-        """The mean of the encoder's states over the sound itself, without the silence behind it.
+        """The mean of the encoder's states over the audio itself, without the silence behind it.
 
         [hidden_size] floats; recordings of more than 30 seconds are averaged over all windows.
         """
         from cactus.speech.embed import embed
 
         self._turns.check()
-        engine, call = self._speech_engine("listen to audio"), Call()
+        engine, call = self._speech_engine("embed audio"), Call()
         stream = open_sound(audio, sample_rate)
         self._turns.register(call)
         try:
             if not self._turns.enter(call):
-                raise Cancelled("stopped before the sound was listened to")
+                raise Cancelled("stopped before the audio was read")
             return embed(engine, stream, call.flag)
         finally:
             stream.close()
@@ -268,7 +268,7 @@ class Model(Chats, Closing):
         """End every running and waiting call; each returns what it has so far.
 
         Works from any thread, callback or signal handler, at once: a step that reads a chunk of the
-        prompt or 30 seconds of sound ends half-way. Nothing happens, and nothing is remembered,
+        prompt or 30 seconds of audio ends half-way. Nothing happens, and nothing is remembered,
         when no call is in flight.
         """
         self._turns.stop()

@@ -114,7 +114,7 @@ class Completion:
 
 @dataclass(frozen=True, slots=True)
 class Word:
-    """A word of a segment, with the blank and the marks around it; times are seconds.
+    """A word of a segment, with the space and the marks around it; times are seconds.
 
     `probability` is the average of its tokens'.
     """
@@ -170,7 +170,7 @@ class Transcription:
     """What was said in a recording, complete or as far as it got. ``str`` of it is its text.
 
     `language` is a code such as "en", given or detected with `language_probability`. `duration` is
-    how many seconds were listened to. `confidence`, 0 to 1, is the average probability of a token
+    how many seconds were transcribed. `confidence`, 0 to 1, is the average probability of a token
     (the geometric mean). `notes` say what was wrong with the recording. `finish_reason` is "stop",
     or "cancelled" (``stop`` was called or the stream closed).
     """
@@ -243,7 +243,7 @@ class LiveUpdate:
     """What a live transcription knows more than before.
 
     `confirmed` is the text that became certain: to be appended to what came before, and never taken
-    back. `pending` is all that was heard behind it, and may change. `segments` are those that have
+    back. `pending` is all the text behind it, and may change. `segments` are those that have
     ended for good, with their times; a window of up to 30 seconds gives them together.
     `confidence` is that of the last answer.
     """
@@ -278,7 +278,7 @@ class Result:
             if isinstance(value, float):
                 value = round(value, 4 if each.name == "confidence" else 2)
             row[each.name] = value
-        # NaN is no JSON; better an error here than one in every reader.
+        # NaN is not JSON; better an error here than one in every reader.
         return json.dumps(row, ensure_ascii=False, allow_nan=False)
 
 

@@ -283,7 +283,7 @@ def test_calls_that_a_text_model_has_not(handle: int) -> None:
     for use, ability in (
         (lambda: cactus_embed(handle, "Hello world", normalize=True), "embed text"),
         (lambda: cactus_image_embed(handle, "image.png"), "look at images"),
-        (lambda: cactus_audio_embed(handle, "audio.wav"), "listen to audio"),
+        (lambda: cactus_audio_embed(handle, "audio.wav"), "embed audio"),
     ):
         with pytest.raises(UnsupportedModel, match=f"cannot {ability}"):
             use()

@@ -18,7 +18,7 @@ from cactus.errors import ModelClosed
 from cactus.generate.answer import Request
 from cactus.generate.generation import Generation
 from cactus.generate.options import parse_options
-from cactus.generate.prefix import Conversation
+from cactus.generate.prefix import CachedSession
 from cactus.generate.reasoning import Reasoning
 from cactus.generate.speculation import StepCosts
 from cactus.generate.turns import Call, Turns
@@ -281,7 +281,7 @@ class Harness:
     def __init__(self, script: Script, **options: Any) -> None:
         self.engine = engine = scripted_engine(script, **options)
         self.program: Any = engine.program
-        self.conversation: Conversation[Any] = Conversation(engine.program.session())
+        self.conversation: CachedSession[Any] = CachedSession(engine.program.session())
         self.turns = Turns(engine.close)
 
     def start(

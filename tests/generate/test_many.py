@@ -45,8 +45,7 @@ def request(prompt: str, **raw: Any) -> Request:
 
 def run(engine: Any, prompts: Sequence[str], **raw: Any) -> list[Any]:
     group = Many(engine, [request(prompt, **raw) for prompt in prompts], StopFlag())
-    for _ in group.run():
-        pass
+    group.run()
     return group.results()
 
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cactus.generate.prefix import Conversation, common_prefix
+from cactus.generate.prefix import CachedSession, common_prefix
 
 tokens = st.lists(st.integers(0, 2), max_size=12)
 
@@ -32,7 +32,7 @@ class Tape:
         self.tokens.clear()
 
 
-def feed(conversation: Conversation[Tape], new: list[int]) -> None:
+def feed(conversation: CachedSession[Tape], new: list[int]) -> None:
     conversation.session.tokens += new
     conversation.fed(new)
 
@@ -52,7 +52,7 @@ def test_common_prefix_is_the_longest(left: list[int], right: list[int]) -> None
 def test_after_rewind_the_cache_is_a_proper_prefix_of_the_prompt(
     prompts: list[list[int]], grain: int
 ) -> None:
-    conversation = Conversation(Tape(grain))
+    conversation = CachedSession(Tape(grain))
     for prompt in prompts:
         before = common_prefix(conversation.tokens, prompt)
         kept = conversation.rewind(prompt)
@@ -63,20 +63,20 @@ def test_after_rewind_the_cache_is_a_proper_prefix_of_the_prompt(
 
 
 def test_a_prompt_that_continues_the_cache_keeps_all_of_it() -> None:
-    conversation = Conversation(Tape())
+    conversation = CachedSession(Tape())
     feed(conversation, [1, 2, 3])
     assert conversation.rewind([1, 2, 3, 4, 5]) == 3
 
 
 def test_the_same_prompt_again_feeds_its_last_token_again() -> None:
-    conversation = Conversation(Tape())
+    conversation = CachedSession(Tape())
     feed(conversation, [1, 2, 3])
     assert conversation.rewind([1, 2, 3]) == 2
 
 
 def test_a_step_that_was_never_recorded_is_not_trusted() -> None:
     # An interrupt right after a native call: the session knows more tokens than the record.
-    conversation = Conversation(Tape())
+    conversation = CachedSession(Tape())
     feed(conversation, [1, 2])
     conversation.session.tokens += [9, 9]
     assert conversation.rewind([1, 2, 3, 4]) == 2
@@ -84,7 +84,7 @@ def test_a_step_that_was_never_recorded_is_not_trusted() -> None:
 
 
 def test_a_session_that_lost_tokens_is_believed() -> None:
-    conversation = Conversation(Tape())
+    conversation = CachedSession(Tape())
     feed(conversation, [1, 2, 3, 4])
     del conversation.session.tokens[2:]
     assert conversation.rewind([1, 2, 3, 4, 5]) == 2
@@ -93,7 +93,7 @@ def test_a_session_that_lost_tokens_is_believed() -> None:
 def test_when_truncating_fails_the_record_claims_nothing_too_much(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    conversation = Conversation(Tape())
+    conversation = CachedSession(Tape())
     feed(conversation, [1, 2, 3])
 
     def fail(_length: int) -> Any:
@@ -109,7 +109,7 @@ def test_when_truncating_fails_the_record_claims_nothing_too_much(
 
 
 def test_clear_forgets_everything() -> None:
-    conversation = Conversation(Tape())
+    conversation = CachedSession(Tape())
     feed(conversation, [1, 2, 3])
     conversation.clear()
     assert conversation.tokens == conversation.session.tokens == []

@@ -14,7 +14,7 @@ from cactus.generate.answer import Request
 from cactus.generate.generation import Generation
 from cactus.generate.many import LANES, Many
 from cactus.generate.options import parse_options
-from cactus.generate.prefix import Conversation
+from cactus.generate.prefix import CachedSession
 from cactus.generate.turns import Call, Turns
 from cactus.native import Row, Sampler
 from cactus.stop_flag import StopFlag
@@ -62,7 +62,7 @@ def prompts(vocabulary: int, shared: int) -> list[list[int]]:
 
 
 def alone(engine: Engine, request: Request) -> Completion:
-    conversation = Conversation(engine.program.session())
+    conversation = CachedSession(engine.program.session())
     turns, call = Turns(lambda: None), Call()
     turns.register(call)
     done = Generation(engine, turns, lambda: conversation, call, request).run()

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from cactus.generate.loop import Progress, sample_tokens
-from cactus.generate.prefix import Conversation
+from cactus.generate.prefix import CachedSession
 from cactus.generate.speculation import Speculation, StepCosts
 from cactus.native import Output, Program, Row, Sampler
 from cactus.stop_flag import StopFlag
@@ -79,7 +79,7 @@ def program(request: pytest.FixtureRequest, packed: Packed) -> Iterator[Program]
 
 
 def answer(
-    program: Any, conversation: Conversation[Any], prompt: list[int], guess: Speculation | None
+    program: Any, conversation: CachedSession[Any], prompt: list[int], guess: Speculation | None
 ) -> list[tuple[int, float, float]]:
     """`COUNT` outputs after `prompt`."""
     conversation.rewind(prompt)
@@ -99,15 +99,15 @@ def almost(tokens: list[int], vocabulary: int) -> list[int]:
 def test_every_bit_is_that_of_the_plain_answer(program: Program, length: int) -> None:
     # A random model quotes nothing, so what it will say is what it is said to have seen.
     prompt = np.random.default_rng(length).integers(0, program.vocab_size, length).tolist()
-    plain = answer(program, Conversation(program.session()), prompt, None)
+    plain = answer(program, CachedSession(program.session()), prompt, None)
     said = [token for token, _, _ in plain]
     seen = [*prompt[-3:], *almost(said, program.vocab_size), *prompt]
     recorder = Recorder(program)
-    conversation = Conversation(program.session())
+    conversation = CachedSession(program.session())
     assert answer(recorder, conversation, prompt, Speculation(seen, COUNT, Free())) == plain
     assert recorder.steps < COUNT * 2 / 3
     assert min(recorder.outcomes[kind] for kind in ("all", "some", "none")) > 0
     # The cache is what it would be without: the next turn says the same.
     longer = [*prompt, *said[: COUNT // 2], *prompt[:7]]
     again = answer(program, conversation, longer, None)
-    assert again == answer(program, Conversation(program.session()), longer, None)
+    assert again == answer(program, CachedSession(program.session()), longer, None)

@@ -332,7 +332,7 @@ def test_a_text_model_does_not_listen(tiny_model: Path, path: str) -> None:
     with Model(tiny_model) as model:
         with pytest.raises(UnsupportedModel, match="cannot transcribe speech"):
             model.transcribe(path)
-        with pytest.raises(UnsupportedModel, match="cannot listen to audio"):
+        with pytest.raises(UnsupportedModel, match="cannot embed audio"):
             model.embed_audio(path)
 
 

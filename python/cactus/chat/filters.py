@@ -1,4 +1,4 @@
-"""The filters and string methods of chat templates: those whose cost can be told beforehand."""
+"""The filters and string methods of chat templates: those whose cost is known beforehand."""
 
 from __future__ import annotations
 
@@ -123,7 +123,7 @@ def _sum(sandbox: Sandbox) -> Callable[..., Any]:
             iterable = map(filters.make_attrgetter(sandbox, attribute), iterable)
         numbers = [start, *iterable]
         if not all(isinstance(number, (int, float)) for number in numbers):
-            raise SecurityError("it sums up what are no numbers")
+            raise SecurityError("it sums up what are not numbers")
         return sum(numbers[1:], numbers[0])
 
     return total

@@ -2,7 +2,7 @@
 
 Jinja's immutable sandbox keeps it away from Python. What that leaves open is closed here: no
 loader and no way to name another template, limits on loop steps, time, the size of every value
-and the sum of them, and only those filters and methods whose cost can be told beforehand.
+and the sum of them, and only those filters and methods whose cost is known beforehand.
 The rest is the environment that Hugging Face gives to chat templates.
 """
 
@@ -304,7 +304,7 @@ class Sandbox(ImmutableSandboxedEnvironment):
         return charged
 
 
-_TICK = " tick"  # a template cannot spell a name with a blank
+_TICK = " tick"  # a template cannot spell a name with a space
 
 
 @pass_context

@@ -47,7 +47,7 @@ class Rendered:
     """A prompt. ``parts``: its text cut where the author changes, for ``encode_prompt``.
 
     ``tools_rendered``: whether every tool given is in the prompt; True if there were none. False
-    means that the template does not know tools, and the model will not hear of them.
+    means that the template does not know tools, and the model will not see them.
     """
 
     parts: list[Part]
@@ -110,7 +110,7 @@ class ChatTemplate:
         """Render a conversation.
 
         ``continue_final_message``: end inside the last message, right behind its text, instead of
-        beginning a new turn; blanks at the end that the template trims are not there.
+        beginning a new turn; spaces at the end that the template trims are not there.
         ``tools``: as ``validate_tools`` returns them. ``extra``: further variables of the template
         (``enable_thinking=False``), JSON values. Raises InvalidRequest for a name in ``extra``
         that is not for the caller to set, TemplateError with the template's own message if it
@@ -155,7 +155,7 @@ class ChatTemplate:
         """Whether the template reads content as a list of parts and not as a string."""
         if self._wants_parts is None:
             self._wants_parts = (
-                "type" in self.source  # parts are told apart by it
+                "type" in self.source  # parts differ in it
                 and not self._shows(_PROBE)
                 and self._shows([{"type": "text", "text": _PROBE}])
             )
@@ -240,7 +240,7 @@ class ChatTemplate:
 
 
 def _unused(messages: Sequence[Message]) -> str:
-    """A text that is in none of the messages; a blank ends it, to see whether those are trimmed."""
+    """A text that is in none of the messages; a space ends it, to see whether those are trimmed."""
     texts = list(_texts([message.to_template() for message in messages]))
     mark = "continuedhere"
     while any(mark in text for text in texts):

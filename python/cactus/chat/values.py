@@ -40,7 +40,7 @@ def clean(value: Any, name: str, depth: int = 0) -> Any:
     """A copy of a JSON value made of plain ``dict``, ``list``, ``str``, numbers and None.
 
     Lone surrogates in strings become U+FFFD. Raises InvalidRequest naming the place
-    (``messages[3].content``) of what is no JSON, of NaN, and of nesting past ``MAX_DEPTH``.
+    (``messages[3].content``) of what is not JSON, of NaN, and of nesting past ``MAX_DEPTH``.
     """
     if value is None or value is True or value is False:
         return value

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from cactus.errors import ReentrantCall
 from cactus.generate.answer import Answer, Request
 from cactus.generate.loop import Progress, sample_tokens
-from cactus.generate.prefix import Conversation
+from cactus.generate.prefix import CachedSession
 from cactus.generate.speculation import Speculation
 from cactus.generate.stream import drain
 from cactus.generate.turns import Call, Turns
@@ -29,7 +29,7 @@ class Generation:
         self,
         engine: Engine,
         turns: Turns,
-        conversation: Callable[[], Conversation[Any]],
+        conversation: Callable[[], CachedSession[Any]],
         call: Call,
         request: Request,
     ) -> None:

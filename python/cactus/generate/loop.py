@@ -13,7 +13,7 @@ from typing import Any
 
 from cactus.errors import Cancelled, InsufficientMemory, NonFiniteLogits
 from cactus.generate.contract import Output, Program, Sampler
-from cactus.generate.prefix import Conversation
+from cactus.generate.prefix import CachedSession
 from cactus.generate.speculation import Speculation
 from cactus.stop_flag import StopFlag
 
@@ -29,7 +29,7 @@ class Progress:
     def __init__(
         self,
         make_row: Callable[..., Any],
-        conversation: Conversation[Any],
+        conversation: CachedSession[Any],
         prompt: Sequence[int],
         sampler: Sampler,
         speculation: Speculation | None = None,

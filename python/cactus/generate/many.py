@@ -24,8 +24,9 @@ from cactus.errors import (
 from cactus.generate.answer import Answer, Request
 from cactus.generate.loop import Progress
 from cactus.generate.options import Options
-from cactus.generate.prefix import Conversation, common_prefix
+from cactus.generate.prefix import CachedSession, common_prefix
 from cactus.generate.prompt import build_request
+from cactus.generate.stream import drain
 from cactus.generate.turns import Call, Turns
 from cactus.stop_flag import StopFlag
 from cactus.types import Completion
@@ -109,7 +110,7 @@ class ManyRun:
         self._return_exceptions = return_exceptions
 
     def run(self, progress: Callable[[int, int], object] | None = None) -> list[Result]:
-        """All results in order; `progress` is told how many there are, and of how many."""
+        """All results in order; `progress` gets how many there are, and of how many."""
         total = len(self._requests)
         results: dict[int, Result] = {}
         with closing(self.events()) as events:
@@ -127,7 +128,7 @@ class ManyRun:
         refused = False
         try:
             if turns.enter(call):
-                with closing(many.run()) as finished:
+                with closing(many.events()) as finished:
                     for index, result in finished:
                         shown.add(index)
                         self._check(index, result)
@@ -155,7 +156,7 @@ class Lane:
     """One request that is being answered, in a session of its own."""
 
     def __init__(
-        self, engine: Engine, index: int, request: Request, conversation: Conversation[Any]
+        self, engine: Engine, index: int, request: Request, conversation: CachedSession[Any]
     ) -> None:
         self.index = index
         self.conversation = conversation
@@ -198,8 +199,12 @@ class Many:
         self._trunk: Any = None  # a session that has read the shared tokens
         self._ended = deque(n for n, result in enumerate(self._results) if result is not None)
 
-    def run(self) -> Generator[tuple[int, Result], None, None]:
-        """Answer until all are answered, or until stopped; each result as soon as there is one."""
+    def run(self) -> None:
+        """Answer until all are answered, or until stopped."""
+        drain(self.events())
+
+    def events(self) -> Generator[tuple[int, Result], None, None]:
+        """`run`, with each index and its result as soon as there is one."""
         try:
             while not self._stop:
                 self._admit()
@@ -255,10 +260,10 @@ class Many:
                     self._out_of_memory(error)
                 self._most = max(1, len(self._lanes))  # those that run go on, it comes later
 
-    def _conversation(self) -> Conversation[Any]:
+    def _conversation(self) -> CachedSession[Any]:
         if self._trunk is None:
-            return Conversation(self._engine.program.session())
-        conversation = Conversation(self._trunk.fork())
+            return CachedSession(self._engine.program.session())
+        conversation = CachedSession(self._trunk.fork())
         conversation.fed(self._shared)
         return conversation
 

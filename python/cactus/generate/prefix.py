@@ -10,7 +10,7 @@ from cactus.generate.contract import LoadedEngine, Session
 S = TypeVar("S", bound=Session)
 
 
-class Conversation(Generic[S]):
+class CachedSession(Generic[S]):
     """A session, and the tokens that are truly in its caches.
 
     A token that was sampled but not fed to the model yet is not in the cache, so it is not in
@@ -55,11 +55,11 @@ class Memory:
 
     def __init__(self, engine: LoadedEngine) -> None:
         self._engine = engine
-        self.conversation: Conversation[Any] | None = None
+        self.conversation: CachedSession[Any] | None = None
 
-    def open(self) -> Conversation[Any]:
+    def open(self) -> CachedSession[Any]:
         if self.conversation is None:
-            self.conversation = Conversation(self._engine.program.session())
+            self.conversation = CachedSession(self._engine.program.session())
         return self.conversation
 
     def free(self) -> None:

@@ -37,7 +37,7 @@ You can call functions. These are the functions, one JSON object a line:
 To call a function, answer with one line for each call, and nothing else:
 <tool_call>{{"name": "the function's name", "arguments": {{"parameter": "value"}}}}</tool_call>
 If no function helps, answer as usual."""
-"""How a model hears of tools when its own chat template does not speak of them."""
+"""How a model is shown tools when its own chat template does not know them."""
 
 
 def build_request(
@@ -202,21 +202,21 @@ def _with_tools_in_words(conversation: list[Message], tools: list[dict[str, Any]
 
     lines = "\n".join(json.dumps(tool["function"], ensure_ascii=False) for tool in tools)
     spoken = TOOL_PROMPT.format(tools=lines)
-    told: list[Message] = []
+    shown: list[Message] = []
     if not conversation or conversation[0].role != "system":
-        told.append(Message("system", spoken))
+        shown.append(Message("system", spoken))
     for message in conversation:
-        if message.role == "system" and not told:
-            told.append(Message("system", f"{message.content}\n\n{spoken}"))
+        if message.role == "system" and not shown:
+            shown.append(Message("system", f"{message.content}\n\n{spoken}"))
         elif message.tool_calls:
             calls = [
                 f"<tool_call>{json.dumps(call['function'], ensure_ascii=False)}</tool_call>"
                 for call in message.tool_calls
             ]
-            told.append(Message(message.role, "\n".join(filter(None, [message.content, *calls]))))
+            shown.append(Message(message.role, "\n".join(filter(None, [message.content, *calls]))))
         else:
-            told.append(message)
-    return told
+            shown.append(message)
+    return shown
 
 
 def _check_size(engine: Engine, characters: int) -> None:

@@ -1,4 +1,4 @@
-"""What a model thinks before it answers: the `<think>` block at the beginning, told from the rest.
+"""What a model thinks before it answers: the `<think>` block at the beginning of an answer.
 
 The markup is plain text here, whether the vocabulary has tokens for it or the model spells it.
 """
@@ -17,10 +17,10 @@ prompt has already opened it."""
 class Splitter:
     """Cuts an answer into its reasoning and its text, as they arrive.
 
-    A block counts only at the beginning of the answer, where nothing but blanks may stand before
-    it; the first end tag ends it. Blanks at the ends of the reasoning, and between it and the text,
-    belong to neither. Without a block all is text, to the last blank. How the answer is cut into
-    pieces makes no difference.
+    A block counts only at the beginning of the answer, where nothing but white space may stand
+    before it; the first end tag ends it. White space at the ends of the reasoning, and between it
+    and the text, belongs to neither. Without a block all is text, to the last space. How the answer
+    is cut into pieces makes no difference.
     """
 
     def __init__(self, reasoning: Reasoning) -> None:
@@ -75,7 +75,7 @@ class Splitter:
         return self._trimmed(shown), ""
 
     def _trimmed(self, reasoning: str) -> str:
-        """Without the blanks that the whole reasoning begins with."""
+        """Without the white space that the whole reasoning begins with."""
         if not self._begun:
             reasoning = reasoning.lstrip()
             self._begun = bool(reasoning)

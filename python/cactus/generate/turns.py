@@ -2,7 +2,7 @@
 
 A model has one cache, so its calls run one after another. Three things must work all the same:
 ``stop`` from a signal handler, which may not wait for any lock; ``close`` while a call runs, or
-while its caller holds a half-read stream; and a callback that calls back, which must be told so
+while its caller holds a half-read stream; and a callback that calls back, which must get an error
 rather than wait for itself for ever.
 
 A call is *inside* while the engine works for it and *outside* while the caller's own code runs
