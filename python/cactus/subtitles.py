@@ -62,7 +62,7 @@ class Writer:
         return "".join(self.write(cue) for cue in self.cues(segment))
 
     def finish(self, name: str, result: Transcription) -> str:
-        """What stands behind the last segment of the sound called `name`."""
+        """What stands behind the last segment of the audio called `name`."""
         return ""
 
     def cues(self, segment: Segment) -> Iterator[Cue]:

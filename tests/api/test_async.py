@@ -160,7 +160,7 @@ def test_the_event_loop_goes_on_while_the_model_works(scripted_model: Make) -> N
         ticker.cancel()
         return ticks
 
-    assert run(work()) > 10
+    assert run(work()) > 3  # once, if the model blocked the loop
 
 
 def test_many_tasks_give_the_answers_of_one(scripted_model: Make) -> None:

@@ -113,7 +113,7 @@ def test_shares_are_of_the_peak_of_each_kind() -> None:
 def test_a_table_for_people(run) -> None:
     status, out, err = run("--depth", "0", "--depth", "100")
     assert (status, err) == (0, "")
-    assert re.search(r"^tiny \(0 MB\), 1 thread, \w+, \S", out)
+    assert re.search(r"^tiny \(\d+ kB\), 1 thread, \w+, \S", out)
     assert re.search(r"^at most [\d,.]+ GB/s, .* GOP/s int8, .* GOP/s f32; median of 2$", out, re.M)
     number = r"\s+[\d,]+\.\d+"
     for label in ("prefill 16", "decode 4", "prefill 16 after 100", "decode 4 after 100"):

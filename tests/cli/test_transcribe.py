@@ -19,7 +19,7 @@ import pytest
 import soundfile
 
 from cactus import Model
-from cactus.cli.foot import sound_line, time_of
+from cactus.cli.foot import audio_line, time_of
 from cactus.cli.main import PIPE_CLOSED, run_cli
 from tests.cli.terminal import Terminal
 
@@ -320,7 +320,7 @@ def test_ctrl_c_writes_what_was_found(options, recordings: Path, tmp_path: Path)
 def test_standard_input_that_is_a_terminal_is_a_mistake(options) -> None:
     terminal = Terminal(80, "transcribe", *options, "-")
     assert terminal.leave() == 2
-    assert "pipe a sound into it" in "".join(terminal.lines)
+    assert "pipe audio into it" in "".join(terminal.lines)
 
 
 @pytest.mark.parametrize("columns", range(20, 120, 7))
@@ -329,12 +329,12 @@ def test_the_line_fits(name: str, columns: int) -> None:
     from rich.cells import cell_len
 
     for duration in (None, 7200.0):
-        line = sound_line(name, 3725, duration, 100, columns)
+        line = audio_line(name, 3725, duration, 100, columns)
         assert cell_len(line) <= columns and "\x1b" not in line and "1:02:05" in line
 
 
 def test_what_the_line_says() -> None:
-    say: Callable[..., str] = sound_line
+    say: Callable[..., str] = audio_line
     assert say("a.wav", 0, None, 0.1, 77) == "a.wav  0:00"
     assert say("a.wav", 30, None, 2.5, 77) == "a.wav  0:30  12.0x"
     assert say("a.wav", 30, 60, 2.5, 40) == "a.wav  0:30 / 1:00  12.0x"

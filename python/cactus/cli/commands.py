@@ -13,7 +13,7 @@ from cactus.cli.text import printable
 # Name, module and help, so that `cactus --help` imports none of the commands.
 COMMANDS = {
     "run": ("cactus.cli.run", "Chat with a model."),
-    "transcribe": ("cactus.cli.transcribe", "Write down what is said in recordings."),
+    "transcribe": ("cactus.cli.transcribe", "Transcribe recordings or a microphone."),
     "download": ("cactus.cli.download", "Fetch a model and convert it."),
     "convert": ("cactus.cli.convert", "Convert a GGUF file or a Hugging Face folder."),
     "list": ("cactus.cli.list", "List the models on this machine."),

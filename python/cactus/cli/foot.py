@@ -1,4 +1,4 @@
-"""The line at the foot of the terminal: how far a sound has been listened to, or what is said."""
+"""The line at the foot of the terminal: how much of the audio is transcribed, or what is said."""
 
 from __future__ import annotations
 
@@ -34,10 +34,10 @@ class Foot:
             print("\r\x1b[K", end="", file=sys.stderr, flush=True)
 
 
-def sound_line(
+def audio_line(
     name: str, seconds: float, duration: float | None, elapsed: float, columns: int
 ) -> str:
-    """The name, a bar, how much of the sound is done, and how many times faster than it plays."""
+    """The name, a bar, how much of the audio is done, and how many times faster than it plays."""
     from rich.cells import cell_len, set_cell_size
 
     right = time_of(seconds)
@@ -76,5 +76,5 @@ def time_of(seconds: float) -> str:
 
 
 def speed(seconds: float, elapsed: float) -> str:
-    """How many times faster than it plays `seconds` of sound were listened to: 12.3x."""
+    """How many times faster than it plays `seconds` of audio were transcribed: 12.3x."""
     return f"{seconds / max(elapsed, 1e-3):.1f}x"

@@ -23,7 +23,7 @@ def listen(
     """Write what is said to stdout, until the microphone is stopped.
 
     A segment is written when it has ended for good; the foot of the terminal shows what is being
-    said. Raises MicrophoneError, after all that was heard, where the microphone goes.
+    said. Raises MicrophoneError, after all that was transcribed, where the microphone goes.
     """
     transcript, foot = Transcript(form), Foot(quiet=quiet)
     segments: list[Segment] = []

@@ -16,7 +16,7 @@ kv_option = click.option(
     type=click.Choice(["f16", "int8"]),
     default="f16",
     show_default=True,
-    help="What keys and values are kept in; int8 takes half the memory.",
+    help="Type of the KV cache; int8 takes half the memory.",
 )
 
 activations_option = click.option(
@@ -24,7 +24,7 @@ activations_option = click.option(
     type=click.Choice(["int12", "int8"]),
     default="int12",
     show_default=True,
-    help="What numbers are multiplied with the weights as; int8 reads prompts faster.",
+    help="Type of the activations; int8 reads prompts faster and is less exact.",
 )
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")

@@ -27,15 +27,17 @@ SETTINGS = (
 @click.command("run", short_help="Chat with a model.")
 @click.argument("model", required=False, shell_complete=complete_model)
 @click.argument("words", nargs=-1, metavar="[PROMPT]...")
-@click.option("--prompt", "-p", help="Print one answer and leave; '-' reads it from stdin.")
-@click.option("--system", "-s", help="What the model is told before the conversation.")
+@click.option(
+    "--prompt", "-p", help="Print one answer and leave; '-' takes standard input as the prompt."
+)
+@click.option("--system", "-s", help="The system message: what the model is told first.")
 @click.option(
     "--max-tokens",
     type=click.IntRange(1),
     metavar="N",
     default=512,
     show_default=True,
-    help="Tokens at most in an answer.",
+    help="Most tokens of an answer.",
 )
 @click.option(
     "--temperature",
@@ -43,16 +45,29 @@ SETTINGS = (
     metavar="X",
     default=0.0,
     show_default=True,
-    help="0 takes the likeliest token each time; higher varies more.",
+    help="0 takes the likeliest token each time; higher values vary more.",
 )
 @click.option(
-    "--top-p", type=click.FloatRange(0, 1), metavar="X", help="Sample from this much probability."
+    "--top-p",
+    type=click.FloatRange(0, 1),
+    metavar="X",
+    help="Sample from the likeliest tokens that have this probability together.",
 )
-@click.option("--top-k", type=click.IntRange(0), metavar="N", help="Sample from this many tokens.")
 @click.option(
-    "--min-p", type=click.FloatRange(0, 1), metavar="X", help="Drop what is this much less likely."
+    "--top-k",
+    type=click.IntRange(0),
+    metavar="N",
+    help="Sample from this many of the likeliest tokens; 0 is off.",
 )
-@click.option("--repetition-penalty", type=float, metavar="X", help="Above 1: repeat less.")
+@click.option(
+    "--min-p",
+    type=click.FloatRange(0, 1),
+    metavar="X",
+    help="Drop tokens with less than this share of the likeliest one's probability.",
+)
+@click.option(
+    "--repetition-penalty", type=float, metavar="X", help="Above 1 the model repeats itself less."
+)
 @click.option("--seed", type=int, metavar="N", help="Makes sampling repeatable.")
 @click.option("--stop", multiple=True, help="End an answer before this text; may be repeated.")
 @click.option(
@@ -62,7 +77,12 @@ SETTINGS = (
     help="Whether the model thinks before it answers.  [default: as the model does]",
 )
 @threads_option
-@click.option("--context", type=click.IntRange(1), metavar="N", help="Tokens to remember at most.")
+@click.option(
+    "--context",
+    type=click.IntRange(1),
+    metavar="N",
+    help="Most tokens of the whole conversation.  [default: the model's own limit]",
+)
 @click.option(
     "--context-overflow",
     "overflow",

@@ -1,4 +1,4 @@
-"""Sound on standard input: a file that is piped in, or raw samples as they come."""
+"""Audio on standard input: a file that is piped in, or raw samples as they come."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ MODEL = "whisper-base"
 STDIN = "-"
 
 
-@click.command("transcribe", short_help="Write down what is said in recordings.")
+@click.command("transcribe", short_help="Transcribe recordings or a microphone.")
 @click.argument("files", nargs=-1, metavar="FILE...")
 @click.option(
     "--model",
@@ -33,14 +33,14 @@ STDIN = "-"
     help="A speech model: a name, a Hugging Face id or a folder.",
 )
 @click.option(
-    "--language", metavar="CODE", help="What is spoken, such as en.  [default: it is detected]"
+    "--language", metavar="CODE", help="What is spoken: en, German, ...  [default: detected]"
 )
 @click.option(
     "--task",
     type=click.Choice(["transcribe", "translate"]),
     default="transcribe",
     show_default=True,
-    help="translate writes English, whatever is spoken.",
+    help="transcribe keeps the language that is spoken, translate writes English.",
 )
 @click.option(
     "--format",
@@ -48,32 +48,38 @@ STDIN = "-"
     type=click.Choice(list(FORMATS)),
     default="text",
     show_default=True,
-    help="text has a line for each segment, on a terminal with its times; json one for each FILE.",
+    help="text has a line for each segment, on a terminal with timestamps; json one for each FILE.",
 )
 @click.option(
-    "--words", is_flag=True, help="Times of words: in json, and for subtitles of at most two lines."
+    "--words",
+    is_flag=True,
+    help="Word timestamps: in json, and for subtitles of at most two lines.",
 )
 @click.option(
     "--output",
     type=click.Path(file_okay=False, path_type=Path),
     metavar="DIR",
-    help="Write a file for each FILE into this folder and print where it is.",
+    help="Write a file for each FILE into this folder and print its path.",
 )
-@click.option("--mic", is_flag=True, help="Listen to a microphone instead of FILEs.")
-@click.option("--device", metavar="NAME", help="Which microphone: a part of its name, or a number.")
+@click.option("--mic", is_flag=True, help="Transcribe a microphone instead of FILEs.")
+@click.option("--device", metavar="NAME", help="The microphone: a part of its name, or its number.")
 @click.option(
-    "--prompt", metavar="TEXT", help="What was said before; names and spellings are picked up."
+    "--prompt",
+    metavar="TEXT",
+    help="Text that comes before the audio; it guides names and spelling.",
 )
 @click.option("--hotwords", metavar="TEXT", help="Words to expect.")
 @click.option(
     "--beam-size",
     type=click.IntRange(1, 16),
     metavar="N",
-    help="Answers that are followed at once; 1 is fastest.  [default: 5]",
+    help="Beams of the search; 1 is fastest.  [default: 5]",
 )
-@click.option("--no-vad", is_flag=True, help="Listen to the silence, too.")
 @click.option(
-    "--no-context", is_flag=True, help="Hear each 30 seconds without what was said before."
+    "--no-vad", is_flag=True, help="Transcribe silence, too: no voice activity detection."
+)
+@click.option(
+    "--no-context", is_flag=True, help="Transcribe each 30 seconds without the text before them."
 )
 @threads_option
 @click.option("--offline", is_flag=True, help="Open no connection; the model must be here.")
@@ -99,11 +105,11 @@ def command(
     offline: bool,
     quiet: bool,
 ) -> None:
-    """Write down what is said in each FILE: WAV, FLAC, OGG, MP3 and others, of any length.
+    """Transcribe each FILE: WAV, FLAC, OGG, MP3 and others, of any length.
 
     '-' is standard input: a file of these kinds, or raw samples (16 kHz, 16 bits, mono). The model
-    is fetched the first time. Ctrl-C ends it, with what was found so far; in a pipe it ends the
-    sound. A FILE that cannot be read is reported and the others go on; the exit status is then 1.
+    is fetched the first time. Ctrl-C ends it and keeps what was transcribed; in a pipe it ends the
+    audio. A FILE that cannot be read is reported and the others go on; the exit status is then 1.
 
     With --mic what is being said is shown at once, and written when it is certain.
     """
@@ -205,7 +211,7 @@ def _jobs(files: Sequence[str], form: str, output: Path | None) -> list[_Job]:
     if files.count(STDIN) > 1:
         raise click.UsageError("'-' is standard input, which can be read once.")
     if STDIN in files and sys.stdin.isatty():
-        raise click.UsageError("'-' is standard input, which is a terminal; pipe a sound into it.")
+        raise click.UsageError("'-' is standard input, which is a terminal; pipe audio into it.")
     if output is None and len(files) > 1 and form not in ("text", "json"):
         raise click.UsageError(f"Several files cannot be one {form}; give --output DIR.")
     taken = {os.path.realpath(file): file for file in files if file != STDIN}
@@ -224,7 +230,7 @@ def _jobs(files: Sequence[str], form: str, output: Path | None) -> list[_Job]:
 
 
 def _is_readable(file: str) -> bool:
-    """Whether it begins as a sound; if not, says why."""
+    """Whether it begins as audio; if not, says why."""
     from cactus.audio.decode import open_audio
     from cactus.errors import InvalidAudio
 
@@ -261,11 +267,11 @@ class _Job:
         stopped: Callable[[], bool],
         quiet: bool,
     ) -> None:
-        """Transcribe it. Raises what reading the sound and writing the text do."""
-        sound, rate = stdin.open() if self.file == STDIN else (self.file, None)
+        """Transcribe it. Raises what reading the audio and writing the text do."""
+        audio, rate = stdin.open() if self.file == STDIN else (self.file, None)
         name = "standard input" if self.file == STDIN else os.path.basename(self.file)
         began = time.monotonic()
-        with model.transcribe_stream(sound, sample_rate=rate, **options) as stream:
+        with model.transcribe_stream(audio, sample_rate=rate, **options) as stream:
             if stopped() and not stdin.was_cut:  # before there was anything to be stopped
                 stream.stop()
             result = self._write(stream, name, quiet)
@@ -276,7 +282,7 @@ class _Job:
             note(_summary(name, result, time.monotonic() - began, detected))
 
     def _write(self, stream: TranscriptionStream, name: str, quiet: bool) -> Transcription:
-        from cactus.cli.foot import Foot, sound_line
+        from cactus.cli.foot import Foot, audio_line
         from cactus.cli.interrupt import as_found
         from cactus.cli.transcript import Transcript
 
@@ -284,7 +290,7 @@ class _Job:
 
         def line(columns: int) -> str:
             spent = time.monotonic() - began
-            return sound_line(name, stream.seconds, stream.duration, spent, columns)
+            return audio_line(name, stream.seconds, stream.duration, spent, columns)
 
         transcript, foot = Transcript(self.form, self.target), Foot(quiet=quiet)
         try:
