@@ -21,16 +21,16 @@ from cactus.compat import Self
 from cactus.errors import Cancelled, InvalidRequest, UnsupportedModel
 from cactus.generate.chats import Chats
 from cactus.generate.contract import LoadedEngine
-from cactus.generate.options import boolean, integer
+from cactus.generate.options import boolean
 from cactus.generate.prefix import Memory
 from cactus.generate.turns import Call, Turns
-from cactus.speech import is_speech_model
 from cactus.speech.live import LiveTranscription
 from cactus.speech.stream import TranscriptionStream
 from cactus.types import Transcription
 from cactus.weights.catalog import SPEECH_ARCHITECTURES
 
 if TYPE_CHECKING:
+    from cactus.loading import LoadArguments
     from cactus.speech.engine import SpeechEngine
     from cactus.speech.transcription import TranscriptionRun
 
@@ -67,41 +67,18 @@ class Model(Chats, Closing):
             raise InvalidRequest(
                 f"a model is named by a string or a path, got {type(name_or_path).__name__}"
             )
-        if context is not None:
-            context = integer("context", context, 1)
-        preload = boolean("preload", preload)
-        download = boolean("download", download)
-        from cactus.engine import check_types, load_engine
+        from cactus.loading import LoadOptions
 
-        check_types(kv, activations)
-        folder = _find(name_or_path, download)
-        if is_speech_model(folder):
-            from cactus.speech.engine import load_speech_engine
-
-            if context is not None:
-                raise InvalidRequest("context: a speech model has windows of 30 seconds")
-            self._start(
-                load_speech_engine(
-                    folder,
-                    threads=threads,
-                    isa=isa,
-                    kv=kv,
-                    activations=activations,
-                    preload=preload,
-                )
-            )
-            return
-        self._start(
-            load_engine(
-                folder,
-                threads=threads,
-                isa=isa,
-                context=context,
-                kv=kv,
-                activations=activations,
-                preload=preload,
-            )
-        )
+        options: LoadArguments = {
+            "threads": threads,
+            "isa": isa,
+            "context": context,
+            "kv": kv,
+            "activations": activations,
+            "preload": preload,
+        }
+        LoadOptions(**options)  # before anything is looked for or fetched
+        self._start(_load(_find(name_or_path, boolean("download", download)), options))
 
     @classmethod
     def from_engine(cls, engine: LoadedEngine) -> Self:
@@ -120,7 +97,7 @@ class Model(Chats, Closing):
 
     @property
     def name(self) -> str:
-        """The name of the weights folder."""
+        """The name of the weights folder; of a converted GGUF file, the file's."""
         return self._engine.name
 
     @property
@@ -276,6 +253,18 @@ class Model(Chats, Closing):
     def close(self) -> None:
         """End the running call with Cancelled and free the memory. Further calls do nothing."""
         self._turns.close()
+
+
+def _load(folder: Path, options: LoadArguments) -> LoadedEngine:
+    from cactus.weights.locate import ability_of
+
+    if ability_of(folder) == "transcribe":
+        from cactus.speech.engine import load_speech_engine
+
+        return load_speech_engine(folder, **options)
+    from cactus.engine import load_engine
+
+    return load_engine(folder, **options)
 
 
 def _find(name_or_path: str | os.PathLike[str], download: bool) -> Path:

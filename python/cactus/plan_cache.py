@@ -1,6 +1,6 @@
-"""The plan that was made when a model was last loaded, kept in its weights folder.
+"""The plans that were made when a model was last loaded, kept in its weights folder.
 
-It is only ever taken for the very code, configuration and tensors that it was made from, and
+A plan is only ever taken for the very code, configuration and tensors that it was made from, and
 nothing depends on it: where it is missing, damaged or cannot be written, the plan is made anew.
 """
 
@@ -19,9 +19,13 @@ from cactus.errors import CactusError, ModelNotFound
 from cactus.weights.files import JSON_LIMIT, RegularFile
 
 NAME = "plan.bin"
+ENCODER = "plan-encoder.bin"
+"""The names of plans in a folder: of what takes tokens, and of an encoder."""
 
 _CODE = ("graph", "models", "nn", "weights")
 """The rooms whose code decides what is in a plan."""
+_FILES = ("loading.py", "engine.py", "speech/engine.py")
+"""Where the passes are put together."""
 _LIMIT = 64 << 20
 _MAGIC = b"CACTPLC1"
 _HEAD = struct.Struct("<8s32s32s")  # magic, key, SHA-256 of what follows
@@ -52,7 +56,8 @@ def code_digest(package: Path) -> bytes | None:
                 return None
             for path in sources:
                 _add(digest, path.read_bytes())
-        _add(digest, (package / "engine.py").read_bytes())  # where the passes are put together
+        for name in _FILES:
+            _add(digest, (package / name).read_bytes())
     except OSError:
         return None
     return digest.digest()
@@ -81,10 +86,10 @@ def key_of(folder: Path) -> bytes | None:
     return digest.digest()
 
 
-def read_plan(folder: Path, key: bytes) -> StoredPlan | None:
+def read_plan(folder: Path, key: bytes, name: str = NAME) -> StoredPlan | None:
     """The plan that was stored under `key`; None where there is none, or it is damaged."""
     try:
-        data = _whole(folder / NAME, _LIMIT)
+        data = _whole(folder / name, _LIMIT)
     except CactusError:
         return None
     if len(data) < _HEAD.size + _SIZES.size:
@@ -94,12 +99,12 @@ def read_plan(folder: Path, key: bytes) -> StoredPlan | None:
     if (magic, stored_under, digest) != (_MAGIC, key, hashlib.sha256(body).digest()):
         return None
     context_length, length = _SIZES.unpack_from(body)
-    name_end = _SIZES.size + length
-    name = body[_SIZES.size : name_end].decode("utf-8", "replace")
-    return StoredPlan(name, context_length, body[name_end:])
+    end = _SIZES.size + length
+    architecture = body[_SIZES.size : end].decode("utf-8", "replace")
+    return StoredPlan(architecture, context_length, body[end:])
 
 
-def write_plan(folder: Path, key: bytes, plan: StoredPlan) -> None:
+def write_plan(folder: Path, key: bytes, plan: StoredPlan, name: str = NAME) -> None:
     """Store a plan under `key`, whole or not at all.
 
     A folder that cannot be written stays as it is, and so does every one after the code on the disk
@@ -107,14 +112,14 @@ def write_plan(folder: Path, key: bytes, plan: StoredPlan) -> None:
     """
     if code_digest(_PACKAGE) != _CODE_DIGEST:
         return
-    name = plan.architecture.encode()
-    body = _SIZES.pack(plan.context_length, len(name)) + name + plan.blob
+    architecture = plan.architecture.encode()
+    body = _SIZES.pack(plan.context_length, len(architecture)) + architecture + plan.blob
     data = _HEAD.pack(_MAGIC, key, hashlib.sha256(body).digest()) + body
-    partial = folder / f".{NAME}.{secrets.token_hex(8)}.part"
+    partial = folder / f".{name}.{secrets.token_hex(8)}.part"
     try:
         with partial.open("xb") as file:
             file.write(data)
-        os.replace(partial, folder / NAME)
+        os.replace(partial, folder / name)
     except OSError:
         with suppress(OSError):
             partial.unlink()

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from cactus import Model, engine
+from cactus import Model, engine, loading
 from cactus.errors import (
     ContextLengthExceeded,
     InsufficientMemory,
@@ -171,10 +171,10 @@ def test_a_huge_text_is_refused_before_it_is_tokenised(
 
 
 def test_more_weights_than_memory(tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(engine, "memory_bytes", lambda: 1 << 10)
+    monkeypatch.setattr(loading, "memory_bytes", lambda: 1 << 10)
     with pytest.raises(InsufficientMemory, match=r"0 MiB of weights.* may use 0 MiB of memory"):
         Model(tiny_model)
-    monkeypatch.setattr(engine, "memory_bytes", lambda: None)
+    monkeypatch.setattr(loading, "memory_bytes", lambda: None)
     Model(tiny_model).close()
 
 

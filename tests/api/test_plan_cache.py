@@ -13,9 +13,12 @@ from pathlib import Path
 
 import pytest
 
-from cactus import engine, plan_cache
+from cactus import Model, engine, loading, plan_cache
 from cactus.errors import CactusError, InvalidRequest, ModelFormatError
+from cactus.speech import engine as speech_engine
 from tests.conftest import converter_digest
+
+PLANS = (plan_cache.NAME, plan_cache.ENCODER)
 
 
 @pytest.fixture
@@ -104,14 +107,16 @@ def test_the_code_that_makes_plans_is_in_the_key(tmp_path: Path, monkeypatch) ->
     package = Path(plan_cache.__file__).parent
     for room in ("graph", "models", "nn", "weights"):
         shutil.copytree(package / room, tmp_path / room)
-    shutil.copy(package / "engine.py", tmp_path)
+    (tmp_path / "speech").mkdir()
+    for name in ("loading.py", "engine.py", "speech/engine.py"):
+        shutil.copy(package / name, tmp_path / name)
     seen = {plan_cache.code_digest(tmp_path)}
     assert seen == {plan_cache.code_digest(package)}
     names = ("graph/passes.py", "nn/rope.py", "models/llama.py", "weights/layout.py")
-    for name in (*names, "weights/gguf_families/rope.py"):
+    for name in (*names, "weights/gguf_families/rope.py", "loading.py", "speech/engine.py"):
         (tmp_path / name).write_bytes((tmp_path / name).read_bytes() + b" ")
         seen.add(plan_cache.code_digest(tmp_path))
-    assert len(seen) == 6
+    assert len(seen) == 8
     monkeypatch.setattr(sys, "version", "4.0")
     assert plan_cache.code_digest(tmp_path) not in seen
     shutil.rmtree(tmp_path / "nn")
@@ -216,6 +221,70 @@ def test_a_kept_plan_hides_no_error_of_the_caller(folder: Path) -> None:
         engine.load_engine(folder, threads=1, isa="mmx")
 
 
+def test_a_plan_of_another_architecture_is_not_taken(folder: Path) -> None:
+    made = plan_of(folder)
+    key = plan_cache.key_of(folder)
+    assert key is not None
+    kept = plan_cache.read_plan(folder, key)
+    assert kept is not None
+    plan_cache.write_plan(folder, key, replace(kept, architecture="qwen3"))
+    assert plan_of(folder) == made
+    assert plan_cache.read_plan(folder, key) == kept
+
+
+def test_a_plan_that_boasts_of_its_context_gives_no_longer_one(folder: Path) -> None:
+    plan_of(folder)
+    key = plan_cache.key_of(folder)
+    assert key is not None
+    kept = plan_cache.read_plan(folder, key)
+    assert kept is not None
+    plan_cache.write_plan(folder, key, replace(kept, context_length=1 << 40))
+    with Model(folder) as model:
+        assert model.context_length == 512
+
+
+@pytest.mark.parametrize("size", [20 << 30, (64 << 20) + 1])
+def test_a_file_that_is_too_large_to_be_a_plan_is_made_anew(folder: Path, size: int) -> None:
+    (folder / plan_cache.NAME).touch()
+    os.truncate(folder / plan_cache.NAME, size)
+    made = plan_of(folder)
+    assert (folder / plan_cache.NAME).stat().st_size < 1 << 20 and plan_of(folder) == made
+
+
+@pytest.fixture
+def speaking(speech_folder: Path, tmp_path: Path) -> Path:
+    """The tiny speech model in a folder of its own, without plans."""
+    copy = Path(shutil.copytree(speech_folder, tmp_path / "speaking"))
+    for name in PLANS:
+        (copy / name).unlink(missing_ok=True)
+    return copy
+
+
+def test_a_speech_model_keeps_its_plans_and_takes_them(speaking, sound, monkeypatch) -> None:
+    with Model(speaking, threads=1) as model:
+        first = model.transcribe(sound, language="en", word_timestamps=True)
+    assert all((speaking / name).is_file() for name in PLANS)
+
+    def fail(_: Path) -> None:
+        raise AssertionError("the plans were made anew")
+
+    monkeypatch.setattr(speech_engine, "_make_plans", fail)
+    with Model(speaking, threads=1) as model:
+        again = model.transcribe(sound, language="en", word_timestamps=True)
+    assert again.text == first.text and again.segments == first.segments
+    Model(speaking, threads=1, kv="int8", activations="int8").close()
+
+
+@pytest.mark.parametrize("name", ["plan.bin", "plan-encoder.bin"])
+def test_a_damaged_plan_of_a_speech_model_is_made_anew(speaking: Path, name: str) -> None:
+    Model(speaking, threads=1).close()
+    good = (speaking / name).read_bytes()
+    for bad in (good[:-1], b"", good[:200] + b"x" + good[201:]):
+        (speaking / name).write_bytes(bad)
+        Model(speaking, threads=1).close()
+        assert (speaking / name).read_bytes() == good
+
+
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no FIFOs here")
 def test_a_pipe_of_that_name_is_not_waited_for(folder: Path) -> None:
     os.mkfifo(folder / plan_cache.NAME)
@@ -233,7 +302,7 @@ def test_a_folder_that_cannot_be_written_is_no_error(folder: Path) -> None:
 
 def test_a_folder_that_changes_meanwhile_keeps_no_plan(folder: Path, monkeypatch) -> None:
     keys = iter([b"a" * 32, b"b" * 32])
-    monkeypatch.setattr(engine, "key_of", lambda _: next(keys))
+    monkeypatch.setattr(loading, "key_of", lambda _: next(keys))
     plan_of(folder)
     assert not (folder / plan_cache.NAME).exists()
 

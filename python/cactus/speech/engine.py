@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -13,15 +13,15 @@ from numpy.typing import NDArray
 
 from cactus.audio.decode import F32
 from cactus.audio.mel import LogMel, MelConfig
-from cactus.engine import build_plan, check_memory, check_types, with_types
-from cactus.errors import UnsupportedModel
-from cactus.graph.node import Graph
-from cactus.graph.plan import Plan
+from cactus.compat import Unpack
+from cactus.errors import InvalidRequest, UnsupportedModel
 from cactus.graph.step import Row
-from cactus.machine import choose_threads
+from cactus.loading import LoadArguments, LoadOptions, build_plan, prepare, start_with_plans
 from cactus.models.base import load_architecture
+from cactus.models.fields import Fields
 from cactus.models.whisper import FRAMES_PER_ROW, Config
 from cactus.native import Program
+from cactus.plan_cache import ENCODER, NAME, StoredPlan
 from cactus.speech import alignment
 from cactus.speech.alignment import Aligner
 from cactus.speech.options import Options
@@ -29,8 +29,10 @@ from cactus.speech.vocabulary import Vocabulary
 from cactus.speech.window import HOP
 from cactus.stop_flag import StopFlag
 from cactus.tokenizer import Tokenizer
-from cactus.weights.files import find_json
-from cactus.weights.folder import PackedTensor, WeightsFolder
+from cactus.weights.abilities import check_ability
+from cactus.weights.files import find_json, read_json
+from cactus.weights.folder import WeightsFolder
+from cactus.weights.locate import model_type_of, name_of
 
 
 @dataclass(frozen=True)
@@ -105,74 +107,77 @@ class SpeechEngine:
         self.decoder.close()
 
 
-def load_speech_engine(
-    folder: Path,
-    *,
-    threads: int | None = None,
-    isa: str | None = None,
-    kv: str = "f16",
-    activations: str = "int12",
-    preload: bool = False,
-) -> SpeechEngine:
+def load_speech_engine(folder: Path, **arguments: Unpack[LoadArguments]) -> SpeechEngine:
     """Load the weights folder of a speech model into the native core; `Model` has the options.
 
-    Raises ModelFormatError, UnsupportedModel, InsufficientMemory, NativeError.
+    Raises ModelFormatError, UnsupportedModel, InsufficientMemory, NativeError, InvalidRequest.
     """
-    threads = choose_threads(threads)
-    check_types(kv, activations)
-    check_memory(folder)
+    options = LoadOptions(**arguments)
+    if options.context is not None:
+        raise InvalidRequest("context: a speech model has windows of 30 seconds")
+    name, architecture = name_of(folder), model_type_of(folder)
+    check_ability(name, architecture, "transcribe")
+    prepare(folder)
+    data = folder / "model.safetensors"
+
+    def start(plans: Sequence[StoredPlan]) -> tuple[Program, Program]:
+        words, sound = (options.apply(plan.blob) for plan in plans)
+        decoder = Program(
+            words, data, threads=options.threads, isa=options.isa, preload=options.preload
+        )
+        try:
+            encoder = Program(sound, data, shares=decoder, chunk=plans[1].context_length)
+        except BaseException:
+            decoder.close()
+            raise
+        return decoder, encoder
+
+    decoder, encoder = start_with_plans(
+        folder, architecture, [NAME, ENCODER], lambda: _make_plans(folder), start
+    )
+    try:
+        config = Config.parse(Fields(read_json(folder / "config.json")))
+        mel = _spectrogram(folder, config)
+        tokenizer = Tokenizer.load(folder, name)
+        generation = find_json(folder / "generation_config.json") or {}
+        vocabulary = Vocabulary.of(tokenizer, generation, config.vocab_size)
+        heads = alignment.alignment_heads(generation, config)
+    except BaseException:
+        encoder.close()
+        decoder.close()
+        raise
+
+    def make_aligner() -> Aligner:
+        with WeightsFolder.open(folder) as weights:
+            model = load_architecture(weights.config)
+            graph = alignment.with_scores(model.build(), heads, config.source_positions)
+            scoring = build_plan(graph, weights.tensors, config.vocab_size, config.context_length)
+        scoring = replace(scoring, blob=options.apply(scoring.blob))
+        program = Program(scoring.blob, data, shares=decoder, chunk=alignment.CHUNK)
+        return Aligner(program, scoring, heads)
+
+    return SpeechEngine(
+        name, architecture, encoder, decoder, tokenizer, vocabulary, mel, config, make_aligner
+    )
+
+
+def _make_plans(folder: Path) -> list[StoredPlan]:
+    """The plans of the decoder and of the encoder."""
     with WeightsFolder.open(folder) as weights:
         architecture = load_architecture(weights.config)
         tensors, config = weights.tensors, architecture.config
         architecture.check({name: tensor.shape for name, tensor in tensors.items()})
         encoding = architecture.build_encoder()
         if encoding is None or not isinstance(config, Config):
-            raise UnsupportedModel(f"{folder.name} ({config.model_type}) is no speech model")
-        make_plan = partial(_plan, tensors, kv, activations)
-        words = make_plan(architecture.build(), config.vocab_size, config.context_length)
-        sound = make_plan(encoding, 0, config.source_positions)
-    mel = _spectrogram(folder, config)
-    tokenizer = Tokenizer.load(folder)
-    generation = _generation(folder)
-    vocabulary = Vocabulary.of(tokenizer, generation, config.vocab_size)
-    heads = alignment.alignment_heads(generation, config)
-    data = folder / "model.safetensors"
-    decoder = Program(words.blob, data, threads=threads, isa=isa, preload=preload)
-    try:
-        encoder = Program(sound.blob, data, shares=decoder, chunk=config.source_positions)
-    except BaseException:
-        decoder.close()
-        raise
-
-    def make_aligner() -> Aligner:
-        graph = alignment.with_scores(architecture.build(), heads, config.source_positions)
-        scoring = make_plan(graph, config.vocab_size, config.context_length)
-        program = Program(scoring.blob, data, shares=decoder, chunk=alignment.CHUNK)
-        return Aligner(program, scoring, heads)
-
-    return SpeechEngine(
-        folder.name,
-        config.model_type,
-        encoder,
-        decoder,
-        tokenizer,
-        vocabulary,
-        mel,
-        config,
-        make_aligner,
-    )
-
-
-def _plan(
-    tensors: Mapping[str, PackedTensor],
-    kv: str,
-    activations: str,
-    graph: Graph,
-    vocab_size: int,
-    context_length: int,
-) -> Plan:
-    built = build_plan(graph, tensors, vocab_size, context_length)
-    return replace(built, blob=with_types(built.blob, kv, activations))
+            raise UnsupportedModel(f"{name_of(folder)} ({config.model_type}) is not a speech model")
+        parts = (
+            (architecture.build(), config.vocab_size, config.context_length),
+            (encoding, 0, config.source_positions),
+        )
+        return [
+            StoredPlan(config.model_type, length, build_plan(graph, tensors, size, length).blob)
+            for graph, size, length in parts
+        ]
 
 
 def _spectrogram(folder: Path, config: Config) -> LogMel:
@@ -182,11 +187,7 @@ def _spectrogram(folder: Path, config: Config) -> LogMel:
     frames = FRAMES_PER_ROW * config.source_positions
     if mel.bins != config.mel_bins or mel.frames != frames or mel.hop != HOP:
         raise UnsupportedModel(
-            f"{folder.name}: the spectrogram has {mel.bins} bins and {mel.frames} frames, "
+            f"{name_of(folder)}: the spectrogram has {mel.bins} bins and {mel.frames} frames, "
             f"the encoder takes {config.mel_bins} and {frames}"
         )
     return LogMel(mel)
-
-
-def _generation(folder: Path) -> Mapping[str, Any]:
-    return find_json(folder / "generation_config.json") or {}

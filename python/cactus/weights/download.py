@@ -173,8 +173,7 @@ def find_or_download(
         if not known or locate.is_path(text):
             raise
         return download_model(text, offline=offline, ability=ability, progress=progress)
-    architecture = str(locate.read_config(folder).get("model_type"))
-    check_ability(locate.name_of(folder), architecture, ability)
+    check_ability(locate.name_of(folder), locate.model_type_of(folder), ability)
     return folder
 
 

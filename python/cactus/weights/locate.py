@@ -92,9 +92,15 @@ def installed(ability: Ability | None = None) -> list[Path]:
     return [folder for folder in folders if ability in (None, ability_of(folder))]
 
 
+def model_type_of(folder: Path) -> str:
+    """The Hugging Face ``model_type`` of a folder; "" where that cannot be read."""
+    found = read_config(folder).get("model_type")
+    return found if isinstance(found, str) else ""
+
+
 def ability_of(folder: Path) -> Ability:
     """What the model in a weights folder is for."""
-    return catalog.ability_of(str(read_config(folder).get("model_type")))
+    return catalog.ability_of(model_type_of(folder))
 
 
 def entries() -> list[tuple[Path, ModelFormatError | None]]:
