@@ -194,7 +194,7 @@ def test_damaged_weights_are_named(checkpoint: Path, tmp_path: Path, value: floa
 
 
 @pytest.mark.parametrize(
-    ("content", "said"), [(b"\xff", "byte 0 is no UTF-8"), (b"\n", "the file is empty")]
+    ("content", "said"), [(b"\xff", "byte 0 is not UTF-8"), (b"\n", "the file is empty")]
 )
 def test_bad_texts(checkpoint: Path, tmp_path: Path, content: bytes, said: str) -> None:
     text = tmp_path / "text.txt"

@@ -63,7 +63,7 @@ def test_anything_else_is_not_overwritten(tmp_path: Path) -> None:
         with pytest.raises(InvalidRequest, match="choose another target"):
             convert(source, target)
     (folder / "config.json").write_text('{"model_type": "llama"}')
-    with pytest.raises(InvalidRequest, match="no weights folder"):
+    with pytest.raises(InvalidRequest, match="not a weights folder"):
         convert(source, folder)
     assert (folder / "thesis.txt").read_text() == "years of work"
 

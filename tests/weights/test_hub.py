@@ -217,7 +217,7 @@ def test_a_folder_that_no_download_made_is_not_replaced_unasked(
 def test_a_folder_of_something_else_is_found_out_before_anything_is_fetched(server, root) -> None:
     (root / "tiny-llama").mkdir(parents=True)
     (root / "tiny-llama" / "photo.jpg").write_text("")
-    with pytest.raises(InvalidRequest, match="no weights folder"):
+    with pytest.raises(InvalidRequest, match="not a weights folder"):
         download_model(TINY)
     assert server.requests == []
 
