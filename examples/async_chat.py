@@ -9,7 +9,7 @@ MODEL = sys.argv[1] if len(sys.argv) > 1 else "smollm2-135m-instruct"
 
 
 async def ask(model: Model, question: str) -> str:
-    answer = await model.achat([{"role": "user", "content": question}], max_tokens=30)
+    answer = await model.achat(question, max_tokens=30)
     return answer.text
 
 
@@ -17,7 +17,7 @@ async def main() -> None:
     with Model(MODEL) as model:
         print(*await asyncio.gather(ask(model, "What is 2+2?"), ask(model, "Hello!")), sep="\n")
 
-        story = [{"role": "user", "content": "Write a very long story."}]
+        story = "Write a very long story."
         try:
             await asyncio.wait_for(model.achat(story, max_tokens=5000), timeout=0.3)
         except asyncio.TimeoutError:

@@ -7,5 +7,5 @@ from cactus import Model
 MODEL = sys.argv[1] if len(sys.argv) > 1 else "smollm2-135m-instruct"
 
 with Model(MODEL) as model:
-    answer = model.chat([{"role": "user", "content": "What is the capital of France?"}])
-    print(answer.text)
+    answer = model.chat("What is the capital of France?")
+    print(answer)

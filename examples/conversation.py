@@ -1,4 +1,4 @@
-"""Two turns of a conversation: the second one reads only what is new."""
+"""Turns of a conversation: each reads only what is new, and the last one can be taken back."""
 
 import sys
 
@@ -7,15 +7,14 @@ from cactus import Model
 MODEL = sys.argv[1] if len(sys.argv) > 1 else "smollm2-135m-instruct"
 
 with Model(MODEL) as model:
-    messages = [{"role": "user", "content": "What is the capital of France?"}]
-    first = model.chat(messages)
-    print(first.text)
+    talk = model.conversation(max_tokens=60)
+    print(talk.chat("What is the capital of France?"))
 
-    messages += [
-        {"role": "assistant", "content": first.text},
-        {"role": "user", "content": "And of Italy?"},
-    ]
-    second = model.chat(messages)
-    print(second.text)
+    second = talk.chat("And of Italy?")
+    print(second)
     cost = second.metrics
     print(f"{cost.prefill_tokens} tokens read, {cost.cached_tokens} already known")
+
+    talk.undo()
+    for message in talk.messages:
+        print(f"{message['role']}: {message['content']}")

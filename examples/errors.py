@@ -5,7 +5,7 @@ import sys
 from cactus import Model, errors
 
 MODEL = sys.argv[1] if len(sys.argv) > 1 else "smollm2-135m-instruct"
-HELLO = [{"role": "user", "content": "Hello!"}]
+HELLO = "Hello!"
 
 try:
     Model("smolm2-135m-instrukt")
@@ -19,6 +19,6 @@ with Model(MODEL, context=64) as model:
         print("InvalidRequest:", error)
 
     try:
-        model.chat([{"role": "user", "content": "very " * 100 + "long"}])
+        model.chat("very " * 100 + "long")
     except errors.ContextLengthExceeded as error:
         print("ContextLengthExceeded:", error.prompt_tokens, "tokens, room for", error.limit)

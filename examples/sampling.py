@@ -5,7 +5,7 @@ import sys
 from cactus import Model
 
 MODEL = sys.argv[1] if len(sys.argv) > 1 else "smollm2-135m-instruct"
-QUESTION = [{"role": "user", "content": "Invent a name for a cactus."}]
+QUESTION = "Invent a name for a cactus."
 
 with Model(MODEL) as model:
     print("greedy:", model.chat(QUESTION, max_tokens=12).text)

@@ -6,7 +6,7 @@ import threading
 from cactus import Model
 
 MODEL = sys.argv[1] if len(sys.argv) > 1 else "smollm2-135m-instruct"
-QUESTION = [{"role": "user", "content": "Write a story about a dragon."}]
+QUESTION = "Write a story about a dragon."
 
 with Model(MODEL) as model:
     answer = model.chat(QUESTION, stop=[".", "\n"])

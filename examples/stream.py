@@ -5,7 +5,7 @@ import sys
 from cactus import Model
 
 MODEL = sys.argv[1] if len(sys.argv) > 1 else "smollm2-135m-instruct"
-QUESTION = [{"role": "user", "content": "Tell me about cacti."}]
+QUESTION = "Tell me about cacti."
 
 with Model(MODEL) as model, model.stream(QUESTION, max_tokens=60) as stream:
     for event in stream:

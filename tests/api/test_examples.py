@@ -48,7 +48,10 @@ EXPECTED = [
     "The capital of France is Paris.\nstop 0.9",
     "tokens/s",
     "The answer to this classic math problem is 4.\nHello!",
+    "5 messages\n3 messages",
+    "Paris",
     "What is the capital of France? The capital of France is Paris.\n2 stop\n",
+    "Completion('",
 ]
 
 
@@ -63,10 +66,11 @@ def test_the_blocks_of_the_documentation(home: Path, index: int) -> None:
 
 SAYS = {
     "async_chat.py": "That took too long; the model is free again.",
+    "complete.py": "The capital of France is Paris",
     "chat.py": "The capital of France is Paris.",
-    "conversation.py": "The capital of Italy is Rome.\n15 tokens read, 44 already known",
+    "conversation.py": "The capital of Italy is Rome.\n15 tokens read, 44 already known\nuser:",
     "errors.py": "ContextLengthExceeded: 131 tokens, room for 64",
-    "many.py": "5 answers, 1 error\n",
+    "many.py": "1 ContextLengthExceeded: the prompt has",
     "sampling.py": "seed 2:",
     "stop.py": "length - The night was a dark",
     "stream.py": "60 tokens, ",
