@@ -11,7 +11,7 @@ import click
 
 from cactus.cli.complete import complete_installed
 from cactus.cli.options import json_option
-from cactus.cli.text import megabytes, printable
+from cactus.cli.text import megabytes, printable, table
 
 SAMPLING = ("temperature", "top_p", "top_k", "min_p", "repetition_penalty")
 
@@ -76,9 +76,8 @@ def render(told: dict[str, Any]) -> str:
         "source": told["source"],
         "path": told["path"],
     }
-    lines = [printable(told["name"])]
-    lines += [f"  {name.ljust(15)}{printable(str(v))}" for name, v in rows.items() if v is not None]
-    return "\n".join(lines)
+    known = [(name, str(value)) for name, value in rows.items() if value is not None]
+    return f"{printable(told['name'])}\n{table(known, indent=2)}"
 
 
 def _sampling(folder: Path) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from cactus.cli.text import note, printable, whole_characters
+from cactus.cli.text import note, printable, table, whole_characters
 from cactus.errors import InvalidRequest
 
 if TYPE_CHECKING:
@@ -83,15 +83,14 @@ def _leave(chat: Chat, rest: str) -> None:
 
 
 def _help(chat: Chat, rest: str) -> None:
-    width = max(len(command.usage) for command in COMMANDS.values()) + 2
-    lines = [f"{command.usage.ljust(width)}{command.help}" for command in COMMANDS.values()]
-    print("\n".join([*lines, *KEYS]))
+    print(table([*((command.usage, command.help) for command in COMMANDS.values()), *KEYS]))
 
 
 KEYS = (
-    "",
-    'Several lines: paste them, put them between """ and """, or end a line with \\.',
-    "Ctrl-C stops an answer; once more leaves. Up and down: earlier messages. Tab completes.",
+    ("Ctrl-C", "stop the answer; once more: leave"),
+    ("Up, Down", "earlier messages"),
+    ("Tab", "complete a command, a setting or a file"),
+    ('"""', 'begin and end a message of several lines; a line that ends with "\\" goes on, too'),
 )
 
 
@@ -132,8 +131,7 @@ def _think(chat: Chat, rest: str) -> None:
 def _set(chat: Chat, rest: str) -> None:
     name, _, value = rest.removeprefix("parameter ").strip().partition(" ")
     if not name:
-        width = max(map(len, _settings())) + 2
-        print("\n".join(f"{n.ljust(width)}{chat.setting(n)}" for n in _settings()))
+        print(table([(name, chat.setting(name)) for name in _settings()]))
         return
     name, value = _as_ours(name.replace("-", "_"), value.strip())
     if name == "system":

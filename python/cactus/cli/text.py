@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import sys
 import textwrap
+from collections.abc import Sequence
+from typing import IO
 
 import click
 
@@ -30,12 +32,22 @@ def note(text: str) -> None:
     """A line that is not part of the result, dimmed and on stderr; a terminal gets whole words."""
     shown = f"[{printable(text)}]"
     if sys.stderr.isatty():
-        shown = textwrap.fill(shown, _columns(), break_long_words=False, break_on_hyphens=False)
+        shown = textwrap.fill(
+            shown, _columns(sys.stderr), break_long_words=False, break_on_hyphens=False
+        )
     click.secho(shown, dim=True, err=True)
 
 
-def _columns() -> int:
+def table(rows: Sequence[tuple[str, str]], indent: int = 0) -> str:
+    """Names and what they mean, in two columns; a terminal gets whole words below each other."""
+    formatter = click.HelpFormatter(width=_columns(sys.stdout) if sys.stdout.isatty() else 10_000)
+    formatter.current_indent = indent
+    formatter.write_dl([(printable(name), printable(text)) for name, text in rows])
+    return formatter.getvalue().rstrip("\n")
+
+
+def _columns(stream: IO[str]) -> int:
     try:
-        return os.get_terminal_size(sys.stderr.fileno()).columns or 80
+        return os.get_terminal_size(stream.fileno()).columns or 80
     except OSError:
         return 80
