@@ -16,6 +16,7 @@ def parser(description: str | None) -> argparse.ArgumentParser:
     made.add_argument("--threads", type=int, default=1)
     made.add_argument("--beams", type=int, default=5)
     made.add_argument("--repeats", type=int, default=1)
+    made.add_argument("--language", default="en", help='a code, or "auto"')
     return made
 
 

@@ -21,8 +21,9 @@ def main() -> None:
         return
 
     def hear(file: str) -> list[tuple[float, float, str]]:
+        language = None if given.language == "auto" else given.language
         segments, _ = model.transcribe(
-            file, language="en", beam_size=given.beams, vad_filter=given.vad
+            file, language=language, beam_size=given.beams, vad_filter=given.vad
         )
         return [(s.start, s.end, s.text) for s in segments]
 

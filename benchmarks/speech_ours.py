@@ -22,12 +22,13 @@ def main() -> None:
 
     def hear(file: str) -> tuple[Segment, ...]:
         options = {"beam_size": given.beams, "vad": given.vad, "word_timestamps": given.words}
-        return model.transcribe(file, language="en", **options).segments
+        return model.transcribe(file, language=given.language, **options).segments
 
     seconds, heard = speech_child.timed(given.files, given.repeats, hear)
     found = {
         "seconds": seconds,
         "segments": [[(s.start, s.end, s.text) for s in segments] for segments in heard],
+        "spans": [[(w.start, w.end) for s in each for w in s.words or ()] for each in heard],
         "begins": [[w.start for s in segments for w in s.words or (s,)] for segments in heard],
     }
     print(json.dumps(found))
