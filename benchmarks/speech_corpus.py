@@ -41,30 +41,36 @@ SPHINX_CLIPS = (
     *("vad/test-audio.raw", "forever/input_2_16k.wav", "forever/input_4_16k.wav"),
 )
 SENTENCES = {
-    "en": "The next train to {place} leaves at {n} past seven from platform {m}.|Please bring {n} "
-    "apples, {m} pears and a loaf of bread.|Nobody in {place} had expected so much snow in April.|"
-    "The old bridge was closed for {n} days after the storm.|She has lived in {place} for {n} years "
-    "and knows every street.|Your order number is {n}, and it will arrive on the {m}th.",
-    "de": "Der nächste Zug nach {place} fährt um sieben Uhr {n} von Gleis {m} ab.|Bitte bringen Sie "
-    "{n} Äpfel, {m} Birnen und ein Brot mit.|In {place} hatte niemand im April so viel Schnee "
-    "erwartet.|Die alte Brücke war nach dem Sturm {n} Tage lang gesperrt.|Sie wohnt seit {n} Jahren "
-    "in {place} und kennt jede Straße.|Ihre Bestellnummer ist {n}, die Lieferung kommt am Montag.",
+    "en": "The next train to {place} leaves at {n} past seven from platform {m}.|Please bring {n}"
+    " apples, {m} pears and a loaf of bread.|Nobody in {place} had expected so much snow in"
+    " April.|The old bridge was closed for {n} days after the storm.|She has lived in "
+    "{place} for {n} years and knows every street.|Your order number is {n}, and it will "
+    "arrive on the {m}th.",
+    "de": "Der nächste Zug nach {place} fährt um sieben Uhr {n} von Gleis {m} ab.|Bitte bringen "
+    "Sie {n} Äpfel, {m} Birnen und ein Brot mit.|In {place} hatte niemand im April so viel "
+    "Schnee erwartet.|Die alte Brücke war nach dem Sturm {n} Tage lang gesperrt.|Sie wohnt "
+    "seit {n} Jahren in {place} und kennt jede Straße.|Ihre Bestellnummer ist {n}, die "
+    "Lieferung kommt am Montag.",
     "es": "El próximo tren a {place} sale a las siete y {n} de la vía {m}.|Por favor, traiga {n} "
-    "manzanas, {m} peras y una barra de pan.|Nadie en {place} esperaba tanta nieve en abril.|El "
-    "puente viejo estuvo cerrado {n} días después de la tormenta.|Vive en {place} desde hace {n} "
-    "años y conoce todas las calles.|Su número de pedido es el {n} y llegará el lunes.",
+    "manzanas, {m} peras y una barra de pan.|Nadie en {place} esperaba tanta nieve en "
+    "abril.|El puente viejo estuvo cerrado {n} días después de la tormenta.|Vive en {place}"
+    " desde hace {n} años y conoce todas las calles.|Su número de pedido es el {n} y "
+    "llegará el lunes.",
     "fr": "Le prochain train pour {place} part à sept heures {n} de la voie {m}.|Apportez {n} "
-    "pommes, {m} poires et une baguette, s'il vous plaît.|Personne à {place} n'attendait autant de "
-    "neige en avril.|Le vieux pont est resté fermé {n} jours après la tempête.|Elle habite à "
-    "{place} depuis {n} ans et connaît toutes les rues.|Votre numéro de commande est le {n}.",
-    "it": "Il prossimo treno per {place} parte alle sette e {n} dal binario {m}.|Per favore porti "
-    "{n} mele, {m} pere e una pagnotta.|Nessuno a {place} si aspettava tanta neve in aprile.|Il "
-    "vecchio ponte è rimasto chiuso {n} giorni dopo la tempesta.|Abita a {place} da {n} anni e "
-    "conosce tutte le strade.|Il numero del suo ordine è {n} e arriverà lunedì.",
-    "ru": "Следующий поезд до города {place} отходит в семь часов {n} минут.|Принесите, пожалуйста, "
-    "{n} яблок, {m} груш и буханку хлеба.|В городе {place} никто не ждал столько снега в апреле.|"
-    "Старый мост был закрыт {n} дней после бури.|Она живёт в городе {place} уже {n} лет и знает "
-    "каждую улицу.|Номер вашего заказа {n}, он придёт в понедельник.",
+    "pommes, {m} poires et une baguette, s'il vous plaît.|Personne à {place} n'attendait "
+    "autant de neige en avril.|Le vieux pont est resté fermé {n} jours après la "
+    "tempête.|Elle habite à {place} depuis {n} ans et connaît toutes les rues.|Votre numéro"
+    " de commande est le {n}.",
+    "it": "Il prossimo treno per {place} parte alle sette e {n} dal binario {m}.|Per favore porti"
+    " {n} mele, {m} pere e una pagnotta.|Nessuno a {place} si aspettava tanta neve in "
+    "aprile.|Il vecchio ponte è rimasto chiuso {n} giorni dopo la tempesta.|Abita a {place}"
+    " da {n} anni e conosce tutte le strade.|Il numero del suo ordine è {n} e arriverà "
+    "lunedì.",
+    "ru": "Следующий поезд до города {place} отходит в семь часов {n} минут.|Принесите, "
+    "пожалуйста, {n} яблок, {m} груш и буханку хлеба.|В городе {place} никто не ждал "
+    "столько снега в апреле.|Старый мост был закрыт {n} дней после бури.|Она живёт в городе"
+    " {place} уже {n} лет и знает каждую улицу.|Номер вашего заказа {n}, он придёт в "
+    "понедельник.",
 }
 """What espeak-ng says; {place}, {n} and {m} are filled at random."""
 PLACES = ("Berlin", "Madrid", "Lyon", "Milano", "Kazan", "Dublin", "Toledo", "Bern", "Oslo", "Riga")

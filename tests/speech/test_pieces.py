@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cactus.speech.pieces import Piece, end_of, is_closed, split
+from cactus.speech.pieces import end_of, is_closed, split
 from tests.speech.test_rules import SMALL
 
 FRAMES = 200  # two seconds
@@ -46,27 +46,18 @@ def test_pieces(tokens: list[int], pieces: list[object], advance: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("tokens", "text", "end"),
+    ("tokens", "end"),
     [
-        ([at(0), 7, at(0.5)], " I see.", 50),
-        ([at(0), 7, at(0.3), at(0.4), 8, at(0.9)], " I see.", 90),
-        ([at(0), 7, at(1.1)], " I see.", 600),  # so much may be a pause
-        ([at(0), 7, at(2)], " I.", 600),
-        ([at(0), 7, at(2)], " I see. " * 3, 600),
+        ([at(0), 7, at(0.5)], 50),
+        ([at(0), 7, at(0.3), at(0.4), 8, at(0.9)], 90),
+        ([at(0), 7, at(1.1)], 600),  # so much may be a pause
+        ([at(0), 7, at(2)], 600),
     ],
 )
-def test_where_a_closed_answer_ends(tokens: list[int], text: str, end: int) -> None:
+def test_where_a_closed_answer_ends(tokens: list[int], end: int) -> None:
     pieces, advance = split(tokens, SMALL, 600)
     assert is_closed(tokens, SMALL)
-    assert (end_of(pieces[-1], text, 600), advance) == (end, 600)
-
-
-def test_few_words_do_not_take_half_a_minute() -> None:
-    """What else was said in the time that they claim was left out."""
-    claim = Piece(2.0, 28.0, [at(0)])
-    assert end_of(claim, " only.", 3000) == 550
-    assert end_of(claim, " only" * 8, 3000) == 2250
-    assert end_of(claim, " only" * 12, 3000) == 3000
+    assert (end_of(pieces[-1], 600), advance) == (end, 600)
 
 
 @pytest.mark.parametrize(

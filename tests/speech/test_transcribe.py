@@ -200,7 +200,9 @@ def test_silence_says_nothing(model: Model) -> None:
     silence = np.zeros(16_000 * 5, np.float32)
     result = model.transcribe(silence, **(PLAIN | {"vad": True}))
     assert (result.text, result.segments) == ("", ())
-    assert result.confidence == 1.0
+    assert result.confidence == 0.0
+    unknown = model.transcribe(silence, **(PLAIN | {"vad": True, "language": None}))
+    assert (unknown.language, unknown.language_probability) == (None, 0.0)
 
 
 @pytest.mark.parametrize("count", [0, 1, 160, 1600])

@@ -24,6 +24,7 @@ from cactus.speech.words import (
     begin_after,
     fit,
     has_room,
+    make_room,
     set_times,
     shorten_at_marks,
     split_words,
@@ -308,3 +309,22 @@ def test_real_words_are_where_others_hear_them(voices: Path, whisper_folder: Pat
         # To which of two words a pause between them goes may change with what is around.
         early = [word.start for word in words]
         assert [word.start - 3 for word in later] == pytest.approx(early, abs=0.5)
+
+
+@pytest.mark.parametrize(
+    ("given", "since", "want"),
+    [
+        ([(0, 1), (1, 2)], 0, [(0, 1), (1, 2)]),
+        ([(0, 1), (1, 1), (1, 2)], 0, [(0, 1), (1, 1.02), (1.02, 2)]),
+        ([(3, 3), (3, 3)], 0, [(2.96, 2.98), (2.98, 3)]),
+        ([(1, 1), (1, 2)], 1, [(1, 1.02), (1.02, 2)]),
+    ],
+)
+def test_every_word_has_a_time_of_its_own(given: Any, since: float, want: Any) -> None:
+    words = timed(*((" word", *each) for each in given))
+    assert make_room(words, since, 3.0)
+    assert [(word.start, word.end) for word in words] == [pytest.approx(each) for each in want]
+
+
+def test_words_without_room_are_not_there() -> None:
+    assert not make_room(timed((" a", 2.99, 2.99), (" b", 2.99, 2.99)), 2.97, 3.0)

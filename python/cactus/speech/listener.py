@@ -53,7 +53,7 @@ class Listener:
     @property
     def pending(self) -> str:
         """The text of the last answer that is not sure."""
-        return self.transcriber.text(self._agreement.unsure)
+        return self.transcriber.judge.text(self._agreement.unsure)
 
     def listen(self, inbox: deque[F32], *, last: bool) -> Iterator[tuple[str, list[Segment]]]:
         """Take what is in the box; the text that is sure now, and the segments that are complete.
@@ -97,7 +97,8 @@ class Listener:
         """Hear a window that is not full yet; the text that has become sure."""
         with self._session() as session:
             answer = self._hear(session, self._held, draft=True)
-        if self.transcriber.looks_wrong(answer) or self.transcriber.is_silence(answer):
+        judge = self.transcriber.judge
+        if judge.looks_wrong(answer) or judge.is_silence(answer, self._held):
             return ""
         tokens = self._audible(answer.tokens, len(self._held) // HOP)
         if len(self._held) < self._least:
@@ -114,7 +115,7 @@ class Listener:
                 answer = self._hear(session, samples, draft=False)
                 segments, advance = self.transcriber.take(answer, begin, samples, session)
             text = ""
-            if self.transcriber.is_silence(answer):
+            if self.transcriber.judge.is_silence(answer, samples):
                 self._agreement.clear()
             else:
                 pieces, _ = split(answer.tokens, self._vocabulary, frames)
@@ -161,16 +162,16 @@ class Listener:
         """The length of what ends an answer's text: it was cut there, the sentence perhaps not."""
         count = 0
         while count < len(tokens) and not any(
-            map(str.isalnum, self.transcriber.text(tokens[len(tokens) - count - 1 :]))
+            map(str.isalnum, self.transcriber.judge.text(tokens[len(tokens) - count - 1 :]))
         ):
             count += 1
         return count
 
     def _text(self, tokens: Sequence[int]) -> str:
-        text = self.transcriber.text(tokens)
+        text = self.transcriber.judge.text(tokens)
         self._language_found |= bool(text.strip())
         return text
 
     def _is_whole(self, tokens: list[int]) -> bool:
         """Whether a text may be cut behind these tokens, and not within a character."""
-        return not self.transcriber.text(tokens).endswith("\ufffd")
+        return not self.transcriber.judge.text(tokens).endswith("\ufffd")

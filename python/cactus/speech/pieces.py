@@ -30,7 +30,7 @@ def split(tokens: Sequence[int], vocabulary: Vocabulary, frames: int) -> tuple[l
     """The pieces of an answer to a window of ``frames``, and by how many frames to move on.
 
     A time that follows a time ends one piece for certain and begins the next. What comes after the
-    last such pair may have been cut off, and is heard again, with what follows it. An answer
+    last such pair may have been cut off; it comes again with the next window. An answer
     without pairs is one piece. One that ends with a time says that the rest is silent.
     """
     whole = frames / FRAMES_PER_SECOND
@@ -69,12 +69,12 @@ def is_closed(tokens: Sequence[int], vocabulary: Vocabulary) -> bool:
     return [id >= vocabulary.first_time for id in tokens[-2:]] == [False, True]
 
 
-def end_of(last: Piece, text: str, frames: int) -> int:
-    """The frame in which a closed answer ends; the window's end unless it leaves out too much.
-
-    Its ``last`` piece takes no more time than the slowest speakers need for its ``text``: a model
-    that leaves something out sometimes draws what it said over it.
-    """
-    slowest = last.start + 1.0 + len(text.strip()) / SLOWEST
-    spoken = round(min(last.end, slowest) * FRAMES_PER_SECOND)
+def end_of(last: Piece, frames: int) -> int:
+    """The frame in which a closed answer ends; the window's end unless it leaves out too much."""
+    spoken = round(last.end * FRAMES_PER_SECOND)
     return spoken if 0 < spoken < frames - LEFT_OUT * FRAMES_PER_SECOND else frames
+
+
+def needs(text: str) -> float:
+    """The seconds that the slowest speakers take for a text."""
+    return 1.0 + len(text.strip()) / SLOWEST

@@ -6,22 +6,30 @@ say where a segment ends for certain; the next window begins there.
 
 from __future__ import annotations
 
+import math
+from collections import deque
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from cactus.audio.decode import F32
-from cactus.audio.vad import find_speech
 from cactus.generate.metrics import Stopwatch, rate, resident_megabytes
+from cactus.native import Session
+from cactus.speech.coverage import before_gap, first_gap, is_sparse
 from cactus.speech.engine import SpeechEngine
+from cactus.speech.judge import Judge, said_letters, speaks, until_repeated
 from cactus.speech.options import Options
 from cactus.speech.pieces import Piece, end_of, is_closed, split
 from cactus.speech.rules import Rules
-from cactus.speech.search import Answer, Search, compression_ratio
+from cactus.speech.search import Answer, Search
 from cactus.speech.timeline import Timeline
+from cactus.speech.vocabulary import TIME_STEP
 from cactus.speech.window import FRAMES_PER_SECOND, HOP, Windows, is_silent, until
 from cactus.speech.words import Timed, WordFinder
 from cactus.stop_flag import StopFlag
 from cactus.types import Metrics, Segment, Word
+
+RECENT = 8
+"""Segments before, of which none is repeated where a passage is transcribed again."""
 
 
 @dataclass
@@ -50,11 +58,14 @@ class Transcriber:
         self.engine, self.options = engine, options
         self.obey(StopFlag() if stop is None else stop, watch)
         self.language = options.language or ("en" if not engine.vocabulary.languages else None)
-        self.language_probability = 1.0
+        self.language_probability = 0.0 if self.language is None else 1.0
         self.seconds = 0.0
         self._logprob, self._said, self._count = 0.0, 0, 0
         self.timeline = Timeline()
+        self.judge = Judge(engine, options)
         self._words = WordFinder(engine)
+        self._passed = 0  # up to which frame answers have been given, with what they left out
+        self._recent: deque[str] = deque(maxlen=RECENT)
         self._past = _Past()
         self._timed = options.timestamps
         if options.initial_prompt.strip():
@@ -82,9 +93,9 @@ class Transcriber:
         )
 
     @property
-    def average_logprob(self) -> float:
-        """Log-probability a token over all windows; 0 where nothing was said."""
-        return self._logprob / self._said if self._said else 0.0
+    def confidence(self) -> float:
+        """The average probability of a token, the geometric mean; 0 where nothing was said."""
+        return math.exp(self._logprob / self._said) if self._said else 0.0
 
     def segments(self, blocks: Iterator[F32]) -> Iterator[Segment]:
         """The segments in order. Raises Cancelled once it is stopped, within an operation."""
@@ -96,16 +107,30 @@ class Transcriber:
             seek = 0
             while True:
                 samples = windows.at(seek * HOP)
-                frames = len(samples) // HOP
-                if frames == 0:
+                if len(samples) < HOP:
                     return
                 answer = self.hear(session, samples)
-                found, advance = self.take(answer, seek / FRAMES_PER_SECOND, samples, session)
+                begin = seek / FRAMES_PER_SECOND
+                samples, answer = self._from_its_beginning(session, samples, answer)
+                found, advance = self.take(answer, begin, samples, session)
                 yield from found
                 seek += advance
 
+    def _from_its_beginning(
+        self, session: Session, samples: F32, answer: Answer
+    ) -> tuple[F32, Answer]:
+        """A window and its answer; only what the answer left out before it begins, if it did."""
+        pieces, _ = split(answer.tokens, self.engine.vocabulary, len(samples) // HOP)
+        if not self._is_sparse(pieces) or self.judge.is_silence(answer, samples):
+            return samples, answer
+        gap = first_gap(self._locate(pieces, samples, session), samples)
+        if gap is None or gap.words:
+            return samples, answer
+        before = samples[: round(gap.end * FRAMES_PER_SECOND) * HOP]
+        return before, self.hear(session, before)
+
     def hear(
-        self, session: object, samples: F32, said: Sequence[int] = (), *, draft: bool = False
+        self, session: Session, samples: F32, said: Sequence[int] = (), *, draft: bool = False
     ) -> Answer:
         """What a window says. Its answer begins with ``said``; a ``draft`` is greedy and final.
 
@@ -120,7 +145,7 @@ class Transcriber:
             self._detect_language(session)
         return self._decode(session, said, draft)
 
-    def _detect_language(self, session: object) -> None:
+    def _detect_language(self, session: Session) -> None:
         chances = self._search.detect_language(session)
         self.language = max(chances, key=lambda code: chances[code])
         self.language_probability = chances[self.language]
@@ -135,7 +160,7 @@ class Transcriber:
             past = [*words, *past[-(room - len(words)) :]]
         return [v.previous, *past, *prompt] if past else prompt
 
-    def _decode(self, session: object, said: Sequence[int], draft: bool) -> Answer:
+    def _decode(self, session: Session, said: Sequence[int], draft: bool) -> Answer:
         """The answer of the first temperature that does not look wrong, else the likeliest."""
         o = self.options
         rules = Rules(
@@ -162,59 +187,51 @@ class Transcriber:
             self._prompt_tokens += len(prompt)
             self._answer_tokens += len(answer.tokens) - len(said)
             tried.append(answer)
-            if draft or not self.looks_wrong(answer):
+            if draft or not self.judge.looks_wrong(answer):
                 return answer
         limit = o.compression_ratio_threshold
-        fluent = [each for each in tried if limit is None or self._ratio(each) <= limit]
-        return max(fluent or tried, key=lambda each: each.average)
-
-    def looks_wrong(self, answer: Answer) -> bool:
-        """Whether an answer repeats itself or is too unlikely, so that another should be tried."""
-        o = self.options
-        repeats = o.compression_ratio_threshold
-        unlikely = o.log_prob_threshold is not None and answer.average < o.log_prob_threshold
-        silent = o.no_speech_threshold is not None and answer.no_speech > o.no_speech_threshold
-        if silent and unlikely:
-            return False  # nobody speaks: no temperature would help
-        return unlikely or (repeats is not None and self._ratio(answer) > repeats)
-
-    def _ratio(self, answer: Answer) -> float:
-        return compression_ratio(self.text(answer.tokens))
-
-    def text(self, tokens: Sequence[int]) -> str:
-        """The text of an answer's tokens, or of some of them."""
-        v = self.engine.vocabulary
-        return self.engine.tokenizer.decode([id for id in tokens if v.is_text(id)])
+        fluent = [each for each in tried if limit is None or self.judge.ratio(each) <= limit]
+        best = max(fluent or tried, key=lambda each: each.average)
+        # All looked wrong: the past that led here is not trusted, whichever answer is taken.
+        return replace(best, temperature=tried[-1].temperature)
 
     def take(
-        self, answer: Answer, begin: float, samples: F32, session: object
+        self, answer: Answer, begin: float, samples: F32, session: Session
     ) -> tuple[list[Segment], int]:
         """The segments of an answer, and by how many frames the window moves on.
 
         ``begin``: where the window begins, in seconds of what is heard; ``samples``: what it is;
         ``session`` has heard it. Raises Cancelled once it is stopped, while it looks for words.
         """
-        frames = len(samples) // HOP
+        frames, first = len(samples) // HOP, round(begin * FRAMES_PER_SECOND)
         self.seconds = self.timeline.original(begin + frames / FRAMES_PER_SECOND, end=True)
-        if self.is_silence(answer):
+        if self.judge.is_silence(answer, samples):
             return [], frames
-        pieces, advance = split(answer.tokens, self.engine.vocabulary, frames)
-        if is_closed(answer.tokens, self.engine.vocabulary):
-            # Behind a pause models leave out whole sentences.
-            ended = end_of(pieces[-1], self.text(pieces[-1].tokens), frames)
-            advance = ended if ended < frames and self._speaks(samples[ended * HOP :]) else frames
-        ratio = self._ratio(answer)
+        again = max(0, min(frames, self._passed - first))
+        if again and not self.judge.counts_again(answer):
+            return [], again
+        pieces, usual = split(answer.tokens, self.engine.vocabulary, frames)
+        pieces, advance = self._complete(answer, pieces, usual, samples, session)
+        if advance < usual:
+            self._passed = max(self._passed, first + usual)
+        if again:
+            pieces = [each for each in pieces if not self._stands(each, again)]
+            if not pieces:
+                return [], again
+        ratio = self.judge.ratio(answer)
         words = self._find_words(pieces, begin, frames, advance, session)
         segments: list[Segment] = []
         for piece, said in zip(pieces, words, strict=True):
-            text = self.text(piece.tokens)
-            if piece.start == piece.end or not text.strip():
+            text = self.judge.text(piece.tokens)
+            if piece.start == piece.end or not text.strip() or said == ():
                 continue
             self._past.tokens += piece.tokens
+            self._recent.append(said_letters(text))
             times = self.timeline.original_segment(begin + piece.start, begin + piece.end)
             start, end = (round(time, 2) for time in times)
             if said:
                 start, end = said[0].start, said[-1].end
+            end = max(end, round(start + TIME_STEP, 2))
             segments.append(
                 Segment(
                     id=self._count,
@@ -238,9 +255,43 @@ class Transcriber:
             self._past.since = len(self._past.tokens)
         return segments, advance
 
-    def _speaks(self, samples: F32) -> bool:
-        """Whether somebody speaks in them; with voice activity detection they are all speech."""
-        return self.options.vad or next(find_speech([samples]), None) is not None
+    def _complete(
+        self,
+        answer: Answer,
+        pieces: list[Piece],
+        advance: int,
+        samples: F32,
+        session: Session,
+    ) -> tuple[list[Piece], int]:
+        """The pieces that stand, and by how many frames to move on so that nothing is left out."""
+        frames = len(samples) // HOP
+        if self.judge.is_loop(answer):
+            kept = until_repeated(pieces, map(self.judge.text, (each.tokens for each in pieces)))
+            end = round(kept[-1].end * FRAMES_PER_SECOND) if kept else 0
+            if len(kept) < len(pieces) and 0 < end < frames:
+                return kept, end
+        if self._is_sparse(pieces):
+            words = self._locate(pieces, samples, session)
+            gap = first_gap(words, samples)
+            if gap and gap.words:
+                return before_gap(pieces, words, gap), round(gap.start * FRAMES_PER_SECOND)
+        if pieces and is_closed(answer.tokens, self.engine.vocabulary):
+            # Behind a pause models leave out whole sentences.
+            end = end_of(pieces[-1], frames)
+            advance = end if end < frames and speaks(samples[end * HOP :]) else frames
+        return pieces, advance
+
+    def _stands(self, piece: Piece, again: int) -> bool:
+        """Whether a piece of the first ``again`` frames says what the segments before it do."""
+        letters = said_letters(self.judge.text(piece.tokens))
+        return piece.start * FRAMES_PER_SECOND < again and letters in self._recent
+
+    def _is_sparse(self, pieces: Sequence[Piece]) -> bool:
+        return is_sparse(pieces, [self.judge.text(each.tokens) for each in pieces])
+
+    def _locate(self, pieces: Sequence[Piece], samples: F32, session: Session) -> list[list[Timed]]:
+        prompt = self.engine.vocabulary.prompt(self.language, self.options.task, False)
+        return self._words.locate(session, pieces, prompt, len(samples) // HOP, self.stop)
 
     def _find_words(
         self,
@@ -248,7 +299,7 @@ class Transcriber:
         begin: float,
         frames: int,
         advance: int,
-        session: object,
+        session: Session,
     ) -> Sequence[tuple[Word, ...] | None]:
         """The words of each piece, with their times in the whole recording, if they are wanted."""
         if not self.options.word_timestamps or not pieces:
@@ -262,10 +313,3 @@ class Transcriber:
     def _place(self, word: Timed, begin: float) -> Word:
         start, end = self.timeline.original_span(begin + word.start, begin + word.end)
         return Word(round(start, 2), round(end, 2), word.text, word.probability)
-
-    def is_silence(self, answer: Answer) -> bool:
-        """Whether nobody speaks: that is likely, and what was understood is not."""
-        o = self.options
-        if o.no_speech_threshold is None or answer.no_speech <= o.no_speech_threshold:
-            return False
-        return o.log_prob_threshold is None or answer.average <= o.log_prob_threshold

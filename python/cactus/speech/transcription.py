@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Generator
 
@@ -107,7 +106,7 @@ class TranscriptionRun:
             language_probability=work.language_probability,
             duration=self.seconds,
             finish_reason="cancelled" if self._call.stopped or not self._ended else "stop",
-            confidence=math.exp(work.average_logprob),
+            confidence=work.confidence,
             notes=tuple(self._audio.notes),
             metrics=work.metrics,
         )

@@ -12,13 +12,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import chain, pairwise
 from statistics import median
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cactus.audio.decode import F32
 from cactus.models.whisper import FRAMES_PER_ROW
+from cactus.native import Session
+from cactus.speech.alignment import Alignment
 from cactus.speech.engine import SpeechEngine
 from cactus.speech.pieces import Piece
 from cactus.speech.search import softmax
@@ -49,6 +50,8 @@ class Timed:
     start: float = 0.0
     end: float = 0.0
     probability: float = 0.0
+    peak: float = 0.0
+    """Where the decoder attended most while it wrote the word."""
 
     @property
     def length(self) -> float:
@@ -65,7 +68,7 @@ class WordFinder:
 
     def find(
         self,
-        session: Any,
+        session: Session,
         pieces: Sequence[Piece],
         prompt: Sequence[int],
         language: str | None,
@@ -80,35 +83,62 @@ class WordFinder:
         lies, ``frames`` how much of it is sound, ``advance`` where the next one begins. Raises
         Cancelled once ``stop`` is set.
         """
-        parts = [self._text(piece.tokens) for piece in pieces]
-        tokens = [*chain(*parts)]
-        states = frames // FRAMES_PER_ROW
-        if not tokens or states == 0:
+        parts, found = self._align(session, pieces, prompt, frames, stop)
+        if found is None:
             return [[] for _ in pieces]
-        text = self._engine.vocabulary.end  # the first id that is none
-        said = [*prompt, *tokens, text][: self._engine.context_length]
-        found = self._engine.aligner.align(session, said, states=states, text=text, stop=stop)
-        # The row of a token tells where the next one is written: from the prompt's last one on.
-        rows = slice(len(prompt) - 1, len(prompt) + len(tokens))
         words = [split_words(self._spell(part), language) for part in parts]
         every = [*chain(*words)]
-        # What comes behind is another window's: a word that is drawn there is not heard there. But
-        # where the last one finds no room, the window's end came too early.
+        # What comes behind belongs to the next window, and no word of this one is there. But where
+        # the last one finds no room, the window's end came too early.
         for end in sorted({min(frames, advance), min(frames, advance + LATE)}):
-            attention = attention_map(softmax(found.scores[..., : max(1, end // FRAMES_PER_ROW)]))
-            set_times(every, warp(-attention[rows]), found.probabilities[rows])
+            place(every, found, len(prompt), end)
             if has_room(every):
                 break
         usual = usual_length(every)
         shorten_at_marks(every, usual)
         words = [attach_marks(each) for each in words]
-        for piece, each in zip(pieces, words, strict=True):
+        for i, (piece, each) in enumerate(zip(pieces, words, strict=True)):
             if each:
                 since = self._since - begin
                 begin_after(each, since)
                 fit(each, piece.start, piece.end, since, usual)
+                if not make_room(each, max(since, 0.0), frames / FRAMES_PER_SECOND):
+                    words[i] = []  # it lies where others were said, or behind the end
+                    continue
                 self._since = begin + each[-1].end
         return words
+
+    def locate(
+        self,
+        session: Session,
+        pieces: Sequence[Piece],
+        prompt: Sequence[int],
+        frames: int,
+        stop: StopFlag | None = None,
+    ) -> list[list[Timed]]:
+        """Where the words of each piece are: contiguous, each with its ``peak``."""
+        parts, found = self._align(session, pieces, prompt, frames, stop)
+        words = [split_words(self._spell(part), None) for part in parts]
+        if found is not None:
+            place([*chain(*words)], found, len(prompt), frames)
+        return words
+
+    def _align(
+        self,
+        session: Session,
+        pieces: Sequence[Piece],
+        prompt: Sequence[int],
+        frames: int,
+        stop: StopFlag | None,
+    ) -> tuple[list[list[int]], Alignment | None]:
+        """The text of each piece as tokens, and where the decoder attends for them, if to any."""
+        parts = [self._text(piece.tokens) for piece in pieces]
+        tokens, states = [*chain(*parts)], frames // FRAMES_PER_ROW
+        if not tokens or states == 0:
+            return parts, None
+        text = self._engine.vocabulary.end  # the first id that is not one
+        said = [*prompt, *tokens, text][: self._engine.context_length]
+        return parts, self._engine.aligner.align(session, said, states=states, text=text, stop=stop)
 
     def _text(self, tokens: Sequence[int]) -> list[int]:
         return [id for id in tokens if self._engine.vocabulary.is_text(id)]
@@ -240,6 +270,25 @@ def attach_marks(words: Sequence[Timed]) -> list[Timed]:
     return joined
 
 
+def place(words: Sequence[Timed], found: Alignment, prompt: int, frames: int) -> None:
+    """Set the times of consecutive words, which lie within the first ``frames`` of a window.
+
+    ``prompt``: tokens before those of the words. The row of a token tells where the next one is
+    written: the rows are those from the prompt's last token on.
+    """
+    rows = slice(prompt - 1, prompt + sum(word.tokens for word in words))
+    states = max(1, frames // FRAMES_PER_ROW)
+    attention = attention_map(softmax(found.scores[..., :states]))[rows]
+    set_times(words, warp(-attention), found.probabilities[rows])
+    token = 0
+    for word in words:
+        span = slice(*(round(time * STATES_PER_SECOND) for time in (word.start, word.end)))
+        strongest = attention[token : token + word.tokens, span].max(axis=0, initial=-np.inf)
+        peak = int(strongest.argmax()) if len(strongest) else 0
+        word.peak = word.start + peak / STATES_PER_SECOND
+        token += word.tokens
+
+
 def set_times(words: Sequence[Timed], first: NDArray[np.intp], probabilities: F32) -> None:
     """Times and probabilities of consecutive words, from those of their tokens.
 
@@ -252,6 +301,24 @@ def set_times(words: Sequence[Timed], first: NDArray[np.intp], probabilities: F3
         word.end = int(first[last]) / STATES_PER_SECOND
         word.probability = float(probabilities[token:last].mean())
         token = last
+
+
+def make_room(words: Sequence[Timed], since: float, limit: float) -> bool:
+    """Give every word between ``since`` and ``limit`` a time of its own; False without room."""
+    least = 1 / STATES_PER_SECOND
+    if limit - since < least * len(words):
+        return False
+    at = since
+    for word in words:
+        word.start = max(word.start, at)
+        at = word.end = max(word.end, word.start + least)
+    at = limit
+    for word in reversed(words):
+        if word.end > at:
+            word.end = at
+            word.start = min(word.start, at - least)
+        at = word.start
+    return True
 
 
 def has_room(words: Sequence[Timed]) -> bool:

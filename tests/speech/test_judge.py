@@ -1,0 +1,99 @@
+"""When an answer looks wrong, says nothing or says the same again."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from cactus.speech import judge
+from cactus.speech.engine import load_speech_engine
+from cactus.speech.judge import Judge, said_letters, until_repeated
+from cactus.speech.options import parse
+from cactus.speech.pieces import Piece
+from cactus.speech.search import Answer, Search
+from cactus.speech.transcribe import Transcriber
+
+ODD = np.random.default_rng(0).standard_normal(16_000).astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def engine(speech_folder: Path) -> Any:
+    loaded = load_speech_engine(speech_folder, threads=1)
+    yield loaded
+    loaded.close()
+
+
+def answer(text: str, engine: Any, *, average: float = -0.3, no_speech: float = 0.0) -> Answer:
+    tokens = [*engine.tokenizer.encode(text)]
+    return Answer(tokens, average * (len(tokens) + 1), no_speech, 0.0)
+
+
+def test_where_the_model_and_the_detector_hear_nobody_nothing_is_said(engine: Any) -> None:
+    known = Judge(engine, parse({}))
+    likely = answer("Thank you.", engine, average=-0.9, no_speech=0.8)
+    assert known.is_silence(likely, 0.1 * ODD)
+    assert not known.is_silence(answer("Thank you.", engine, no_speech=0.5), 0.1 * ODD)
+    assert not Judge(engine, parse({"no_speech_threshold": None})).is_silence(likely, ODD)
+
+
+def test_where_the_detector_hears_somebody_a_likely_text_counts(
+    engine: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(judge, "speaks", lambda samples: True)
+    known = Judge(engine, parse({}))
+    assert not known.is_silence(answer("Yes.", engine, average=-0.9, no_speech=0.8), ODD)
+    assert known.is_silence(answer("Yes.", engine, average=-1.1, no_speech=0.8), ODD)
+    # but not to what has been transcribed once
+    assert not known.counts_again(answer("Yes.", engine, average=-0.9, no_speech=0.8))
+
+
+def test_a_loop_ends_before_its_first_repetition(engine: Any) -> None:
+    known = Judge(engine, parse({}))
+    assert known.is_loop(answer(" I do not hear that." * 10, engine))
+    assert not known.is_loop(answer(" I do not hear that." * 2, engine))
+    texts = [" Well.", " I do not hear that.", " I do not hear that!", " I do not hear that."]
+    pieces = [Piece(i, i + 1, [i]) for i in range(4)]
+    assert until_repeated(pieces, texts) == pieces[:2]
+    assert said_letters(" I, too!") == "itoo"
+
+
+def test_where_every_temperature_looks_wrong_the_last_one_counts(
+    engine: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So that what was said before is not what the next window goes on from."""
+    averages = {0.0: -2.0, 0.4: -3.0, 0.8: -4.0}
+
+    def run(self: Search, *_: Any, temperature: float, **__: Any) -> Answer:
+        return Answer([70], 2 * averages[temperature], 0.0, temperature)
+
+    monkeypatch.setattr(Search, "run", run)
+    options = {"language": "en", "temperature": [*averages], "vad": False}
+    transcriber = Transcriber(engine, parse(options))
+    with engine.decoder.session() as session:
+        found = transcriber.hear(session, ODD)
+        assert (found.average, found.temperature) == (-2.0, 0.8)
+        assert transcriber.take(found, 0.0, ODD, session)[0]
+        assert transcriber._past.since == len(transcriber._past.tokens) > 0
+
+
+def test_what_is_transcribed_again_repeats_nothing(
+    engine: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    transcriber = Transcriber(engine, parse({"language": "en", "vad": False}))
+    time = engine.vocabulary.first_time
+    text = engine.tokenizer.encode("abc")
+    with engine.decoder.session() as session:
+        said = Answer([time, *text, time + 20], -1.0, 0.0, 0.0)
+        (segment,), _ = transcriber.take(said, 0.0, ODD, session)
+        assert segment.text == "abc"
+        transcriber._passed = 150  # of which the last half second is transcribed again
+        assert transcriber.take(said, 1.0, ODD, session) == ([], 50)
+        other = Answer([time, *engine.tokenizer.encode("def"), time + 20], -1.0, 0.0, 0.0)
+        assert [s.text for s in transcriber.take(other, 1.0, ODD, session)[0]] == ["def"]
+        monkeypatch.setattr(judge, "speaks", lambda samples: True)
+        unsure = Answer(other.tokens, -1.0, 0.7, 0.0)
+        assert transcriber.take(unsure, 1.0, ODD, session) == ([], 50)
+        assert len(transcriber.take(unsure, 2.0, ODD, session)[0]) == 1
