@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
-from cactus.audio import Audio, open_sound
+from cactus.audio import Audio, open_input
 from cactus.closing import Closing
 from cactus.compat import Self
 from cactus.errors import Cancelled, InvalidRequest, UnsupportedModel
@@ -174,7 +174,7 @@ class Model(Chats, Closing):
 
         self._turns.check()
         engine, call = self._speech_engine("embed audio"), Call()
-        stream = open_sound(audio, sample_rate)
+        stream = open_input(audio, sample_rate)
         self._turns.register(call)
         try:
             if not self._turns.enter(call):
@@ -195,7 +195,7 @@ class Model(Chats, Closing):
         engine = self._speech_engine("transcribe speech")
         checked = parse(options)
         engine.check(checked)
-        stream = open_sound(audio, sample_rate)
+        stream = open_input(audio, sample_rate)
         self._turns.register(call)
         return TranscriptionRun(engine, self._turns, call, stream, checked, began)
 

@@ -36,6 +36,14 @@ class Cue:
     start: int
     end: int
     lines: tuple[str, ...]
+    channel: int | None = None
+
+    @property
+    def labelled(self) -> tuple[str, ...]:
+        """The lines, of which the first one says which channel it is."""
+        if self.channel is None:
+            return self.lines
+        return (f"[{self.channel}] {self.lines[0]}", *self.lines[1:])
 
 
 class Writer:
@@ -51,7 +59,8 @@ class Writer:
     """Milliseconds that a cue lasts at least; where the next would begin before, it is later."""
 
     def __init__(self) -> None:
-        self._now = 0  # milliseconds at which the last cue ended
+        # Milliseconds at which the last cue of each channel ended: channels are heard together.
+        self._ended: dict[int | None, int] = {}
 
     def begin(self) -> str:
         """What stands before the first segment."""
@@ -73,13 +82,14 @@ class Writer:
             parts = iter([(segment.start, segment.end, _lines(segment.text))])
         for start, end, lines in parts:
             if lines:
-                first = max(_milliseconds(start), self._now)
-                self._now = max(_milliseconds(end), first + self.shown)
-                yield Cue(first, self._now, tuple(lines))
+                first = max(_milliseconds(start), self._ended.get(segment.channel, 0))
+                last = max(_milliseconds(end), first + self.shown)
+                self._ended[segment.channel] = last
+                yield Cue(first, last, tuple(lines), segment.channel)
 
     def write(self, cue: Cue) -> str:
         """One cue as text."""
-        return " ".join(cue.lines) + "\n"
+        return " ".join(cue.labelled) + "\n"
 
 
 class TimedText(Writer):
@@ -102,7 +112,7 @@ class SubRip(Writer):
         self._number += 1
         start, end = (clock(time, hours=True, point=",") for time in (cue.start, cue.end))
         # Readers take an arrow for a line of times; the format has no way to escape it.
-        text = re.sub("-+->", "->", "\n".join(cue.lines))
+        text = re.sub("-+->", "->", "\n".join(cue.labelled))
         # Nor markup, as in <b> and {\an8}: a joiner that is not seen keeps players from it.
         text = re.sub(r"<(?=[/\w])|\{(?=[\\\w])", "\\g<0>\u2060", text)
         return f"{self._number}\n{start} --> {end}\n{text}\n\n"
@@ -118,6 +128,8 @@ class WebVtt(Writer):
 
     def write(self, cue: Cue) -> str:
         text = escape("\n".join(cue.lines), quote=False)
+        if cue.channel is not None:
+            text = f"<v Channel {cue.channel}>{text}"
         return f"\n{clock(cue.start)} --> {clock(cue.end)}\n{text}\n"
 
 
@@ -258,9 +270,7 @@ def _lines(text: str) -> list[str]:
 
 def _row(segment: Segment) -> dict[str, object]:
     row = asdict(segment)
-    if segment.words is None:
-        del row["words"]
-    return row
+    return {name: row[name] for name in row if row[name] is not None}
 
 
 def _width(text: str) -> int:

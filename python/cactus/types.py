@@ -139,7 +139,8 @@ class Segment:
     """A stretch of speech: what was said from `start` to `end`, in seconds of the recording.
 
     `avg_logprob`, `compression_ratio`, `no_speech_prob` and `temperature` are those of the window
-    that it was found in. `words`, where they were asked for, are its text in pieces.
+    that it was found in. `words`, where they were asked for, are its text in pieces. `channel`,
+    the first being 1, is set where each channel was transcribed on its own.
     """
 
     id: int
@@ -152,17 +153,20 @@ class Segment:
     compression_ratio: float
     no_speech_prob: float
     words: tuple[Word, ...] | None = None
+    channel: int | None = None
 
     def __repr__(self) -> str:
         words = "" if self.words is None else f", {len(self.words)} words"
         return f"Segment({self.start:.2f}-{self.end:.2f} s, {shortened(self.text)}{words})"
 
     def to_dict(self) -> dict[str, Any]:
-        """``start``, ``end`` and ``text``, and ``words`` where there are any, as JSON has them."""
-        entry = {"start": self.start, "end": self.end, "text": self.text}
-        if self.words is None:
-            return entry
-        return entry | {"words": [word.to_dict() for word in self.words]}
+        """``start``, ``end`` and ``text``; ``words`` and ``channel`` where they are known."""
+        entry: dict[str, Any] = {"start": self.start, "end": self.end, "text": self.text}
+        if self.words is not None:
+            entry["words"] = [word.to_dict() for word in self.words]
+        if self.channel is not None:
+            entry["channel"] = self.channel
+        return entry
 
 
 @dataclass(frozen=True, slots=True, repr=False)

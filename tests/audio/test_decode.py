@@ -67,6 +67,17 @@ def test_channels_are_averaged(channels: int) -> None:
     np.testing.assert_allclose(got, sound.mean(axis=1), atol=1e-6)
 
 
+def test_a_channel_is_taken_on_its_own_and_another_is_refused() -> None:
+    sound = np.stack([chirp(1), 0.5 * chirp(1), 0 * chirp(1)], axis=1)
+    data = encode(sound, SAMPLE_RATE, "WAV", "FLOAT")
+    assert open_audio(data).channels == 3
+    for channel in (1, 2, 3):
+        assert np.array_equal(open_audio(data, channel).read(), sound[:, channel - 1])
+    for channel in (0, 4, -1):
+        with pytest.raises(InvalidAudio, match="has 3 channels"):
+            open_audio(data, channel)
+
+
 def test_compressed_formats_are_the_same_in_pieces_as_whole() -> None:
     for container, coding in (("MP3", "MPEG_LAYER_III"), ("OGG", "VORBIS"), ("FLAC", "PCM_16")):
         data = encode(chirp(9), SAMPLE_RATE, container, coding)
@@ -401,6 +412,8 @@ def test_raw_samples_in_every_form_are_the_same() -> None:
         want.astype(np.float64),
         want.tolist(),
         np.repeat(want, 2)[::2],
+        want[:, None],  # as a sound card's callback gives it
+        codes[:, None],
         io.BytesIO(codes.tobytes()),
         Pipe(codes.tobytes(), 777),
     ]

@@ -88,6 +88,33 @@ def test_several_texts_have_titles(run, recordings: Path) -> None:
     assert status == 0 and out == f"==> {wav} <==\n{alone}\n==> {flac} <==\n{alone}"
 
 
+def test_channels_are_transcribed_on_their_own(run, recordings: Path, tmp_path: Path) -> None:
+    samples, rate = soundfile.read(recordings / "short.wav")
+    call = tmp_path / "call.wav"
+    soundfile.write(call, np.stack([0 * samples, samples], axis=1), rate)
+    _, alone, _ = run(recordings / "short.wav", "--format", "json", "-q")
+    status, out, err = run(call, "--split-channels", "--format", "json")
+    want, got = json.loads(alone), json.loads(out)
+    assert status == 0 and want["segments"] and got["duration"] == 3
+    assert [each.pop("channel") for each in got["segments"]] == [2] * len(got["segments"])
+    assert got["segments"] == want["segments"]
+    assert err.count("\n") == 1
+    _, out, _ = run(call, "--split-channels", "--format", "vtt", "-q")
+    assert out.count("<v Channel 2>") == len(want["segments"])
+    _, out, _ = run(call, "--split-channels", "-q")
+    assert all(line.startswith("[2] ") for line in out.splitlines())
+
+
+def test_a_recording_that_ends_early_is_transcribed_and_said(
+    run, recordings: Path, tmp_path: Path
+) -> None:
+    cut = tmp_path / "cut.wav"
+    cut.write_bytes((recordings / "short.wav").read_bytes()[: 2 * 16_000])
+    status, out, err = run(cut, "--quiet")
+    assert status == 0 and out
+    assert 'cut.wav" ends at 1.0 s' in err and "it is cut off or damaged" in err
+
+
 def test_nothing_is_said_of_silence(run, recordings: Path, speech_folder: Path, capsys) -> None:
     arguments = ["transcribe", "--model", str(speech_folder), str(recordings / "silent.wav")]
     assert run_cli(arguments) == 0
@@ -161,6 +188,12 @@ def test_without_a_readable_file_no_model_is_looked_for(run) -> None:
         (["a.wav", "b.wav", "--format", "srt"], "Several files cannot be one srt"),
         (["a.wav", "b/a.mp3", "--output", "x"], "which is for a.wav already"),
         (["x/a.txt", "--output", "x"], "which is for x/a.txt already"),
+        (
+            ["a.wav", "b.wav", "--format", "verbose_json"],
+            "Several files cannot be one verbose_json",
+        ),
+        (["-", "--split-channels"], "'-' is read once"),
+        (["--mic", "--split-channels"], "--split-channels is for FILEs"),
         (["a.wav", "--format", "docx"], "'docx' is not one of"),
         (["a.wav", "--beam-size", "0"], "0 is not in the range"),
         (["a.wav", "--task", "summarize"], "'summarize' is not one of"),

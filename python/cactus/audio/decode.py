@@ -23,13 +23,17 @@ def open_audio(
 ) -> AudioStream:
     """Open an audio file given as path, bytes or binary file object; its content says its kind.
 
-    The channels are averaged, or one is taken, the first being 0. Files that were joined are read
-    one after the other. Raises `InvalidAudio` naming what is wrong, `UnsupportedAudio` for another
-    kind of file.
+    The channels are averaged, or one is taken, the first being 1. Files that were joined are read
+    one after the other. Raises `InvalidAudio` naming what is wrong, such as a channel that the file
+    does not have, `UnsupportedAudio` for another kind of file.
     """
     file, name = open_bytes(source)
     try:
-        return _open(file, name, channel)
+        stream = _open(file, name, channel)
+        if channel is not None and not 1 <= channel <= stream.channels:
+            stream.close()
+            raise InvalidAudio(f"{name} has {stream.channels} channels, expected 1 to that of them")
+        return stream
     except OSError as error:
         file.close()
         raise InvalidAudio(f"{name}: cannot be read: {error}") from error
@@ -55,11 +59,12 @@ def _open(file: IO[bytes], name: str, channel: int | None) -> AudioStream:
             return _open_media(file, name, container.name, notes, channel)
         raise error from None
     first.close()
-    durations = [first.duration]
+    durations, channels = [first.duration], first.channels
     for span in spans[1:]:
         with suppress(InvalidAudio):
             other = Decoder(file, span, name, notes)
             durations.append(other.duration)
+            channels = max(channels, other.channels)
             other.close()
     known = [each for each in durations if each is not None]
     duration = sum(known) if len(known) == len(durations) else None
@@ -78,7 +83,7 @@ def _open(file: IO[bytes], name: str, channel: int | None) -> AudioStream:
                 decoder.close()
             seconds += decoder.frames / decoder.rate
 
-    return AudioStream(parts(), duration, notes, name, file.close, channel)
+    return AudioStream(parts(), duration, notes, name, file.close, channel, channels)
 
 
 def _open_media(
@@ -86,13 +91,13 @@ def _open_media(
 ) -> AudioStream:
     if not media.is_available():
         raise UnsupportedAudio(f"{name} is {what}. {INSTALL}; read without them are {SUPPORTED}")
-    parts, duration, end = media.open_media(file, name, notes)
+    opened = media.open_media(file, name, notes)
 
     def close() -> None:
-        end()
+        opened.close()
         file.close()
 
-    return AudioStream(parts, duration, notes, name, close, channel)
+    return AudioStream(opened.parts, opened.duration, notes, name, close, channel, opened.channels)
 
 
 def _spans(file: IO[bytes], kind: str, offset: int, size: int) -> list[Span]:

@@ -57,7 +57,7 @@ class Decoder:
             if span.container == "flac":
                 self._flac = flac.read_info(file, span.offset)
         self._sound = self._open()
-        self.rate, self._channels = int(self._sound.samplerate), int(self._sound.channels)
+        self.rate, self.channels = int(self._sound.samplerate), int(self._sound.channels)
         # libsndfile has the largest number there is for one that the container does not say.
         counted = self._sound.frames / self.rate if self._sound.frames < 1 << 62 else None
         self.duration = span.mp3.seconds if span.mp3 else counted
@@ -117,7 +117,7 @@ class Decoder:
         """What the decoder gives until it ends, or cannot go on."""
         import soundfile
 
-        size = max(1, PIECE // self._channels)
+        size = max(1, PIECE // self.channels)
         if self._flac:
             size = min(size, self._flac.block)  # what it had read before it fails is lost
         failures = 0
@@ -153,10 +153,10 @@ class Decoder:
     def _silence(self, count: int) -> Iterator[F32]:
         """Samples in place of those that are damaged, so that the times of the rest stay right."""
         while count > 0:
-            size = min(count, max(1, PIECE // self._channels))
+            size = min(count, max(1, PIECE // self.channels))
             self.frames += size
             count -= size
-            yield np.zeros((size, self._channels), np.float32)
+            yield np.zeros((size, self.channels), np.float32)
 
     def _note(self, seconds: float, lost: float) -> None:
         """Say that there is damage at `seconds` of this file, of which `lost` become silence."""

@@ -14,6 +14,7 @@ import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import IO, Any
 
@@ -37,15 +38,23 @@ _HEADER = struct.Struct(">4s5I")  # of an AU file: magic, offset, size, encoding
 _FLOAT = 6
 
 
+@dataclass(frozen=True)
+class Media:
+    """The first audio track of a file; `duration` in seconds is None where it is not known."""
+
+    parts: Iterator[Part]
+    duration: float | None
+    channels: int
+    close: Callable[[], None]
+
+
 def is_available() -> bool:
     """Whether PyAV or ffmpeg is installed."""
     return find_spec("av") is not None or shutil.which("ffmpeg") is not None
 
 
-def open_media(
-    file: IO[bytes], name: str, notes: list[str]
-) -> tuple[Iterator[Part], float | None, Callable[[], None]]:
-    """The first audio track of a media file, its length in seconds if known, and what closes it.
+def open_media(file: IO[bytes], name: str, notes: list[str]) -> Media:
+    """The first audio track of a media file.
 
     Raises InvalidAudio where there is none, or where it cannot be decoded.
     """
@@ -54,9 +63,7 @@ def open_media(
     return _open_ffmpeg(file, name, notes)
 
 
-def _open_av(
-    file: IO[bytes], name: str, notes: list[str]
-) -> tuple[Iterator[Part], float | None, Callable[[], None]]:
+def _open_av(file: IO[bytes], name: str, notes: list[str]) -> Media:
     import av
 
     av.logging.set_level(None)  # what is damaged is in the notes
@@ -79,7 +86,7 @@ def _open_av(
     if first is None:
         media.close()
         raise InvalidAudio(f"{name}: nothing of its audio track can be decoded; it is damaged")
-    return _av_parts(first, frames), duration, media.close
+    return Media(_av_parts(first, frames), duration, first.layout.nb_channels, media.close)
 
 
 def _av_parts(frame: Any, frames: Iterator[Any]) -> Iterator[Part]:
@@ -135,9 +142,7 @@ def _av_frames(media: Any, duration: float | None, name: str, notes: list[str]) 
         )
 
 
-def _open_ffmpeg(
-    file: IO[bytes], name: str, notes: list[str]
-) -> tuple[Iterator[Part], float | None, Callable[[], None]]:
+def _open_ffmpeg(file: IO[bytes], name: str, notes: list[str]) -> Media:
     program = shutil.which("ffmpeg")
     assert program is not None
     copy: Any = None
@@ -204,7 +209,7 @@ def _open_ffmpeg(
         elif (complaint := reason()) != "no reason was given":
             notes.append(f"{name} is damaged: {complaint}")
 
-    return iter([Part(rate, pieces())]), None, close
+    return Media(iter([Part(rate, pieces())]), None, channels, close)
 
 
 def _read(process: subprocess.Popen[bytes], size: int) -> bytes:

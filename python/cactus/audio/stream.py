@@ -50,7 +50,8 @@ class AudioStream(Closing):
     `duration` is its length in seconds as its source states it, None where it does not; headers
     lie, so the samples that come are what counts. `notes` says what had to be repaired, is damaged
     or missing; it is complete when the iterator is exhausted. `seconds` is how much has come so
-    far. Iterating raises `InvalidAudio` when nothing can be decoded.
+    far, `channels` how many the source has. Iterating raises `InvalidAudio` when nothing can be
+    decoded.
     """
 
     def __init__(
@@ -61,8 +62,10 @@ class AudioStream(Closing):
         name: str = "audio",
         close: Callable[[], None] = lambda: None,
         channel: int | None = None,
+        channels: int = 1,
     ) -> None:
         self.duration = duration
+        self.channels = channels
         self.notes = notes
         self.seconds = 0.0
         self._close = close
@@ -126,7 +129,7 @@ def _clean(part: Part, notes: list[str], name: str, channel: int | None) -> Iter
         elif channel is None:
             yield piece.mean(axis=1)
         else:
-            yield piece[:, min(channel, piece.shape[1] - 1)]
+            yield piece[:, min(channel, piece.shape[1]) - 1]
     _check_scale(far, total, name)
     if holes:
         notes.append(f"{name}: {holes:,} samples are not numbers; they were taken as silence")

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from cactus.audio import Audio, open_sound
+from cactus.audio import Audio, open_input
 from cactus.audio.decode import F32
 from cactus.audio.gain import Gain
 from cactus.audio.segmenter import Segmenter, Speech, VadOptions
@@ -130,5 +130,5 @@ def detect_speech(audio: Audio, *, sample_rate: int | None = None, **options: An
     Raises InvalidAudio, and InvalidRequest naming an option.
     """
     wanted = VadOptions.parse(options)
-    with open_sound(audio, sample_rate) as blocks:
+    with open_input(audio, sample_rate) as blocks:
         return list(find_speech(blocks, wanted))

@@ -4,24 +4,18 @@ from __future__ import annotations
 
 import os
 import sys
-import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from cactus.cli.options import threads_option
-from cactus.cli.text import complain, note, printable, whole_characters
+from cactus.cli.text import complain, printable, whole_characters
+from cactus.cli.transcribe_file import STDIN, Job
 from cactus.subtitles import FORMATS
 
-if TYPE_CHECKING:
-    from cactus import Model, Transcription, TranscriptionStream
-    from cactus.cli.standard_input import StandardInput
-
 MODEL = "whisper-base"
-STDIN = "-"
 
 
 @click.command("transcribe", short_help="Transcribe recordings or a microphone.")
@@ -76,6 +70,12 @@ STDIN = "-"
     help="Beams of the search; 1 is fastest.  [default: 5]",
 )
 @click.option(
+    "--split-channels",
+    "split",
+    is_flag=True,
+    help="Transcribe each channel on its own, as of a telephone call, and say which it is.",
+)
+@click.option(
     "--no-vad", is_flag=True, help="Transcribe silence, too: no voice activity detection."
 )
 @click.option(
@@ -99,6 +99,7 @@ def command(
     prompt: str | None,
     hotwords: str | None,
     beam_size: int | None,
+    split: bool,
     no_vad: bool,
     no_context: bool,
     threads: int | None,
@@ -106,6 +107,8 @@ def command(
     quiet: bool,
 ) -> None:
     """Transcribe each FILE: WAV, FLAC, OGG, MP3 and others, of any length.
+
+    M4A, AAC, MP4, WebM, MKV, WMA and others need the package av or the program ffmpeg.
 
     '-' is standard input: a file of these kinds, or raw samples (16 kHz, 16 bits, mono). The model
     is fetched the first time. Ctrl-C ends it and keeps what was transcribed; in a pipe it ends the
@@ -126,13 +129,17 @@ def command(
     if mic:
         if files or output is not None:
             raise click.UsageError("--mic takes no FILE and writes to stdout, not into a folder.")
+        if split:
+            raise click.UsageError("--split-channels is for FILEs; --mic is one channel.")
         _listen(device, model, threads, offline, form, options, quiet)
         return
     if device is not None:
         raise click.UsageError("--device is for --mic.")
     if not files:
         raise click.UsageError("Missing argument 'FILE...'; --mic listens to a microphone.")
-    jobs = _jobs(files, form, output)
+    if split and STDIN in files:
+        raise click.UsageError("--split-channels reads a FILE several times; '-' is read once.")
+    jobs = _jobs(files, form, output, split)
     readable = [job for job in jobs if _is_readable(job.file)]
     if not readable:
         ctx.exit(1)
@@ -206,7 +213,7 @@ def _find_model(name: str, offline: bool) -> Path:
     return find_or_fetch(name, offline=offline, ability="transcribe")
 
 
-def _jobs(files: Sequence[str], form: str, output: Path | None) -> list[_Job]:
+def _jobs(files: Sequence[str], form: str, output: Path | None, split: bool) -> list[Job]:
     """Raises UsageError for what could only end badly, before any work is done."""
     if files.count(STDIN) > 1:
         raise click.UsageError("'-' is standard input, which can be read once.")
@@ -217,7 +224,7 @@ def _jobs(files: Sequence[str], form: str, output: Path | None) -> list[_Job]:
     taken = {os.path.realpath(file): file for file in files if file != STDIN}
     jobs = []
     for file in files:
-        job = _Job(file, form, output)
+        job = Job(file, form, output, split)
         if job.target is not None:
             other = taken.setdefault(os.path.realpath(job.target), file)
             if other is not file or os.path.realpath(job.target) == os.path.realpath(file):
@@ -241,85 +248,3 @@ def _is_readable(file: str) -> bool:
             complain(str(error))
             return False
     return True
-
-
-@dataclass
-class _Job:
-    """One FILE: where its text goes, and how."""
-
-    file: str
-    form: str
-    folder: Path | None
-
-    @property
-    def target(self) -> Path | None:
-        """The file to write, None for stdout."""
-        if self.folder is None:
-            return None
-        stem = "stdin" if self.file == STDIN else Path(self.file).stem
-        return self.folder / (stem + FORMATS[self.form][0])
-
-    def run(
-        self,
-        model: Model,
-        options: dict[str, Any],
-        stdin: StandardInput,
-        stopped: Callable[[], bool],
-        quiet: bool,
-    ) -> None:
-        """Transcribe it. Raises what reading the audio and writing the text do."""
-        audio, rate = stdin.open() if self.file == STDIN else (self.file, None)
-        name = "standard input" if self.file == STDIN else os.path.basename(self.file)
-        began = time.monotonic()
-        with model.transcribe_stream(audio, sample_rate=rate, **options) as stream:
-            if stopped() and not stdin.was_cut:  # before there was anything to be stopped
-                stream.stop()
-            result = self._write(stream, name, quiet)
-        for trouble in result.notes:
-            complain(trouble)
-        if not quiet:
-            detected = options["language"] in (None, "auto")
-            note(_summary(name, result, time.monotonic() - began, detected))
-
-    def _write(self, stream: TranscriptionStream, name: str, quiet: bool) -> Transcription:
-        from cactus.cli.foot import Foot, audio_line
-        from cactus.cli.interrupt import as_found
-        from cactus.cli.transcript import Transcript
-
-        began = time.monotonic()
-
-        def line(columns: int) -> str:
-            spent = time.monotonic() - began
-            return audio_line(name, stream.seconds, stream.duration, spent, columns)
-
-        transcript, foot = Transcript(self.form, self.target), Foot(quiet=quiet)
-        try:
-            foot.show(line)
-            for segment in as_found(stream, stream.stop):
-                if segment is not None:
-                    foot.clear()
-                    transcript.add(segment)
-                foot.show(line)
-            foot.clear()
-            result = stream.transcription
-            assert result is not None
-            transcript.finish(self.file, result)
-        finally:
-            foot.clear()
-            transcript.close()
-        if self.target is not None:
-            click.echo(self.target)
-        return result
-
-
-def _summary(name: str, result: Transcription, spent: float, detected: bool) -> str:
-    from cactus.cli.foot import speed, time_of
-
-    said = f"{name}: {time_of(result.duration)} in {spent:.1f} s"
-    if result.duration:
-        said += f" ({speed(result.duration, spent)})"
-    if detected and result.language is not None:
-        said += f", language {result.language} ({result.language_probability:.0%})"
-    if result.finish_reason == "cancelled":
-        return f"stopped; {said}"
-    return said if result.segments else f"{said}, nothing was said"
