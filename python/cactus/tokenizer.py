@@ -157,13 +157,16 @@ class Tokenizer:
         from tokenizers import AddedToken
 
         added = self._backend.get_added_tokens_decoder()
+        changed: list[AddedToken] = []
         for id, token in wanted.items():
-            other = AddedToken(**token)
-            if self.token_to_id(other.content) == id and added.get(id) != other:
-                add = (
-                    self._backend.add_special_tokens if other.special else self._backend.add_tokens
-                )
-                add([other])
+            if self.token_to_id(token["content"]) != id:
+                continue
+            old = {flag: getattr(added[id], flag) for flag in FLAGS} if id in added else {}
+            if any(old.get(flag) != token[flag] for flag in FLAGS if flag in token):
+                changed.append(AddedToken(**(old | token)))
+        # All at once: each call makes the library's automaton anew.
+        self._backend.add_special_tokens([token for token in changed if token.special])
+        self._backend.add_tokens([token for token in changed if not token.special])
 
     def _make_special(self, named: set[str]) -> frozenset[int]:
         """Ids of all special tokens; those that only the configuration names are made special."""

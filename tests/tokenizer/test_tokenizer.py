@@ -317,6 +317,17 @@ def test_flags_in_the_configuration_count_more(strips: bool, tmp_path: Path) -> 
     assert tokenizer.special_ids == {count}
 
 
+@pytest.mark.timeout(60)
+def test_thousands_of_flags_in_the_configuration_are_set_at_once(tmp_path: Path) -> None:
+    document = byte_level_document(tuple(f"<|{number}|>" for number in range(6000)))
+    first = len(document["model"]["vocab"])
+    added = {str(first + n): {"content": f"<|{n}|>", "rstrip": True} for n in range(6000)}
+    config = {"added_tokens_decoder": added}
+    tokenizer = Tokenizer.load(write_files(tmp_path, document, tokenizer_config=config))
+    assert len(tokenizer.special_ids) == 6000
+    assert tokenizer.encode_prompt([("<|5|> \n<|5999|> ", True)]) == [first + 5, first + 5999]
+
+
 def test_a_known_end_of_turn_that_the_template_writes_ends_an_answer(tmp_path: Path) -> None:
     """Fine-tunes often keep the end of their base model, which ends a text and not a turn."""
     document = byte_level_document(("<|endoftext|>", "<|im_end|>", "<|eot_id|>"))
