@@ -11,6 +11,7 @@ import socket
 import subprocess
 import sys
 import wave
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -112,6 +113,38 @@ def test_list_shows_what_is_here_and_what_could_be(run, root: Path, tiny_model: 
     assert (unit, source) == ("kB", "model.safetensors")
     assert f"In {root}:" in out
     assert "HuggingFaceTB/SmolLM2-135M-Instruct" in out
+
+
+@pytest.mark.parametrize("columns", [38, 60, 80, 120])
+def test_no_line_of_the_list_is_wider_than_the_terminal(
+    root: Path, tiny_model: Path, columns: int
+) -> None:
+    shutil.copytree(tiny_model, root / "tiny")
+    shutil.copytree(tiny_model, root / ("a-model-with-quite-a-long-name-" * 2 + "q4_0"))
+    ours, theirs = pty.openpty()
+    done = subprocess.Popen(
+        [sys.executable, "-m", "cactus.cli.main", "list"],
+        stdout=theirs, env={**os.environ, "COLUMNS": str(columns)},
+    )  # fmt: skip
+    os.close(theirs)
+    shown = b""
+    with suppress(OSError):
+        while piece := os.read(ours, 65536):
+            shown += piece
+    assert done.wait() == 0
+    os.close(ours)
+    lines = [line for line in shown.decode().splitlines() if not line.startswith("In ")]
+    assert max(map(len, lines)) <= columns
+    words = " ".join(" ".join(lines).split())
+    assert "tiny llama INT8" in words
+    assert "HuggingFaceTB/SmolLM2-360M-Instruct 362 M chat, English" in words
+
+
+def test_a_download_leaves_nothing_but_the_model(run, root, hub_server, tiny_checkpoint) -> None:
+    files = {path.name: path.read_bytes() for path in tiny_checkpoint.iterdir()}
+    hub_server.add("acme/Tiny", files)
+    assert run("download", "acme/Tiny")[0] == 0
+    assert [path.name for path in root.iterdir()] == ["tiny"]
 
 
 def test_list_as_json(run, root: Path, tiny_model: Path) -> None:
@@ -224,6 +257,7 @@ def test_an_index_that_refuses_connections_is_one_clear_line(
     status, _, err = run("download")
     assert status == 1 and "Retrying" not in err
     assert re.fullmatch("cactus: no way to the package index .*", err.splitlines()[-1])
+    assert "--source package" not in err and "--source hub" in err
 
 
 def test_pips_retries_are_not_part_of_the_message(run, root, monkeypatch) -> None:
@@ -277,18 +311,23 @@ def test_clean_asks(root: Path, tiny_model: Path, answer: str, kept: bool) -> No
 
 def test_clean_deletes_what_can_be_made_again(run, root: Path, tmp_path: Path) -> None:
     (tmp_path / "CMakeLists.txt").write_text("")
+    built = tmp_path / "build" / "python" / "x.o"
     leftovers = [
-        tmp_path / "build" / "python" / "x.o",
         tmp_path / "cache" / "cactus" / "gguf" / "x" / "model.safetensors",
         root / ".downloads" / "half" / "x.part",
     ]
     stays = [tmp_path / "venv" / "x", tmp_path / "cache" / "other" / "x", root / "notes.txt"]
-    for file in (*leftovers, *stays):
+    for file in (built, *leftovers, *stays):
         file.parent.mkdir(parents=True) if not file.parent.exists() else None
         file.write_text("x")
     status, out, _ = run("clean")
-    assert status == 0 and out.count("deleted") == 3
-    assert not any(file.exists() for file in leftovers) and all(file.exists() for file in stays)
+    assert status == 0 and out.count("deleted") == 2
+    assert f"kept {tmp_path / 'build'} (1 B), without which" in out and "--all deletes it" in out
+    assert not any(file.exists() for file in leftovers)
+    assert built.exists() and all(file.exists() for file in stays)
+    status, out, _ = run("clean", "--all")
+    assert status == 0 and out.count("deleted") == 1 and "kept" not in out
+    assert not built.exists() and all(file.exists() for file in stays)
 
 
 def test_clean_of_one_model_leaves_the_others_and_all_else(run, root: Path, tiny_model) -> None:

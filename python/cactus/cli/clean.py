@@ -11,11 +11,17 @@ from cactus.cli.checkout import ROOT
 from cactus.cli.text import megabytes
 
 
-@click.command("clean", short_help="Delete build output, caches and models.")
+@click.command("clean", short_help="Delete caches and models.")
 @click.argument("models", nargs=-1)
 @click.option("--yes", "-y", is_flag=True, help="Delete the models without asking.")
-def command(models: tuple[str, ...], yes: bool) -> None:
-    """Delete build output, caches and unfinished downloads, then ask about the models.
+@click.option(
+    "--all",
+    "everything",
+    is_flag=True,
+    help="Delete build output, too; the next set-up compiles everything again.",
+)
+def command(models: tuple[str, ...], yes: bool, everything: bool) -> None:
+    """Delete caches and unfinished downloads, then ask about the models.
 
     With MODELS, delete only these.
     """
@@ -32,6 +38,14 @@ def command(models: tuple[str, ...], yes: bool) -> None:
     else:
         for folder in _leftovers():
             _delete(folder)
+        if (ROOT / "CMakeLists.txt").is_file() and (build := ROOT / "build").exists():
+            if everything:
+                _delete(build)
+            else:
+                click.echo(
+                    f"kept {build} ({megabytes(_size(build))}), without which the next set-up "
+                    "compiles everything again; --all deletes it"
+                )
         folders = locate.installed()
     if not folders:
         return
@@ -62,8 +76,6 @@ def _leftovers() -> list[Path]:
     from cactus.weights import locate
 
     found = [locate.cache_root()]
-    if (ROOT / "CMakeLists.txt").is_file():
-        found.append(ROOT / "build")
     found += [root / ".downloads" for root in locate.search_roots()]
     return [folder for folder in found if folder.exists()]
 

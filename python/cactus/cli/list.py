@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import shutil
+import sys
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -45,7 +48,7 @@ def command(as_json: bool) -> None:
         rows = [_row(model) for model in here if Path(model["path"]).parent == root]
         _print_table([("  MODEL", "ARCHITECTURE", "WEIGHTS", "SIZE", "SOURCE"), *rows])
     if others:
-        click.echo("\nTo be had with cactus download:")
+        click.echo("\nAvailable with cactus download:")
         _print_table(
             [
                 (f"  {entry.hub_id}", entry.size, entry.note + (" (gated)" if entry.gated else ""))
@@ -95,7 +98,17 @@ def _source(source: dict[str, Any]) -> str:
 
 
 def _print_table(rows: Sequence[tuple[str, ...]]) -> None:
+    """Rows in columns; on a terminal too narrow for them, the first cell above the others."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for row in rows:
-        cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
-        click.echo("  ".join(cells).rstrip())
+    room = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+    if room is None or sum(widths) + 2 * len(widths) - 2 <= room:
+        for row in rows:
+            cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+            click.echo("  ".join(cells).rstrip())
+        return
+    for first, *others in rows:
+        for text, indent in ((first, ""), ("  ".join(others), "    ")):
+            for line in textwrap.wrap(
+                text, room, initial_indent=indent, subsequent_indent="    ", break_on_hyphens=False
+            ):
+                click.echo(line)

