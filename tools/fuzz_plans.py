@@ -113,7 +113,7 @@ def run(blob: bytes, path: Path, rng: random.Random) -> None:
             width = program.info.features
             if width == 0:
                 return Row(of, [rng.randrange(16) for _ in range(count)], outputs)  # type: ignore[arg-type]
-            values = np.ones((count, width), np.float32)
+            values = np.ones((min(count, max(1, (1 << 24) // width)), width), np.float32)
             return Row(of, outputs=outputs, features=values)  # type: ignore[arg-type]
 
         for count in rng.sample((1, 5, chunk, chunk), 3):

@@ -38,7 +38,7 @@
 extern "C" {
 #endif
 
-#define CACTUS_ABI_VERSION 4
+#define CACTUS_ABI_VERSION 5
 
 typedef uint64_t cactus_id;
 typedef int32_t cactus_status;
@@ -50,7 +50,7 @@ enum {
   CACTUS_ERROR_HANDLE = 3,     // no such handle: destroyed, or never made
   CACTUS_ERROR_PLAN = 4,       // the plan is damaged or does not fit its weights
   CACTUS_ERROR_FILE = 5,       // the weights file cannot be mapped, or has changed
-  CACTUS_ERROR_MEMORY = 6,     // not enough memory; nothing was changed
+  CACTUS_ERROR_MEMORY = 6,     // not enough memory, or over a limit of it; nothing was changed
   CACTUS_ERROR_CONTEXT = 7,    // more tokens than the model's context
   CACTUS_ERROR_NONFINITE = 8,  // the logits hold NaN or infinity
   CACTUS_ERROR_FORKED = 9,     // the program or sampler was made before fork(); make it again here
@@ -71,8 +71,12 @@ typedef struct cactus_program_options {
   uint32_t max_rows;         // most tokens of one step; 0: 256
   uint32_t preload;          // 1: read the weights in the background instead of as they are needed
   // Not 0: another plan for the weights of this program, whose file, tier, threads and sessions it
-  // shares: an encoder beside its decoder. weights_path, isa, threads and preload are not read.
+  // shares: an encoder beside its decoder. weights_path, isa, threads, preload and kv_bytes are not
+  // read.
   cactus_id shares;
+  // The most memory that the keys and values of all sessions may take together; 0: as long as the
+  // machine, or the control group that the process is in, has some left.
+  uint64_t kv_bytes;
 } cactus_program_options;
 
 typedef struct cactus_program_info {
@@ -84,11 +88,13 @@ typedef struct cactus_program_info {
   uint32_t page_positions;  // positions of one KV page
   uint64_t weight_bytes;
   uint64_t arena_bytes;
-  uint64_t page_bytes;  // memory of one page of one session
+  uint64_t page_bytes;  // memory of one page of one session, if no layer has a window
   char isa[16];
   uint32_t features;      // floats of a row that the caller gives; 0: rows are tokens
   uint32_t output_width;  // floats of a row of output: logits, or states where vocab_size is 0
   uint64_t memory_page_bytes;
+  uint64_t kv_bytes;  // that the keys and values of all sessions take now
+  uint64_t kv_limit;  // kv_bytes of the options
 } cactus_program_info;
 
 typedef struct cactus_token_logprob {
@@ -177,10 +183,12 @@ CACTUS_API cactus_status cactus_session_create(cactus_id program, cactus_id* ses
 CACTUS_API cactus_status cactus_session_length(cactus_id session, uint32_t* length);
 // Positions that tokens of this session attend to besides their own: the rows of its features.
 CACTUS_API cactus_status cactus_session_memory(cactus_id session, uint32_t* length);
-// Forgets the tokens from `length` on. Sessions with recurrent state may land earlier, as *reached
-// says.
+// Forgets the tokens from `length` on. A session may land earlier, as *reached says: one with
+// recurrent state that goes back further than 32 tokens at a multiple of 256; one whose layers see
+// a window only, and that goes back further than 1,024 tokens, at 0.
 CACTUS_API cactus_status cactus_session_truncate(cactus_id session, uint32_t length, uint32_t* reached);
-// A second session with the same past. Pages are shared until one of them writes.
+// A second session with the same past. Pages are shared until one of them writes, and copied as far
+// as they are filled.
 CACTUS_API cactus_status cactus_session_fork(cactus_id session, cactus_id* copy);
 // Makes the session's past that of another session of the same program.
 CACTUS_API cactus_status cactus_session_restore(cactus_id session, cactus_id from);

@@ -236,9 +236,9 @@ cactus_status cactus_program_create(const cactus_program_options* options, cactu
     need(o.weights_path, "options.weights_path");
     const int threads = thread_count(o.threads, "options.threads");
     const cactus::KernelTable& kernels = cactus::find_kernels(o.isa ? o.isa : "");
-    *program = programs.add(std::make_shared<ProgramHandle>(o.plan, o.plan_size,
-                                                            std::string(o.weights_path), kernels,
-                                                            threads, max_rows, o.preload != 0));
+    *program = programs.add(
+        std::make_shared<ProgramHandle>(o.plan, o.plan_size, std::string(o.weights_path), kernels,
+                                        threads, max_rows, o.preload != 0, o.kv_bytes));
   });
 }
 
@@ -255,10 +255,12 @@ cactus_status cactus_program_info_get(cactus_id program, cactus_program_info* in
     value.page_positions = cactus::kPage;
     value.weight_bytes = p.weight_bytes();
     value.arena_bytes = p.arena_bytes();
-    value.page_bytes = p.layout()->kv_bytes + p.layout()->tail_floats * 4;
+    value.page_bytes = p.layout()->page_bytes();
     value.memory_page_bytes = p.layout()->memory_bytes;
     value.features = p.plan().header.features;
     value.output_width = p.output_width();
+    value.kv_bytes = p.pool()->used();
+    value.kv_limit = p.pool()->limit();
     std::strncpy(value.isa, p.kernels().name, sizeof value.isa - 1);
     give(value, info, "info");
   });
@@ -338,8 +340,8 @@ cactus_status cactus_session_create(cactus_id program, cactus_id* session) {
   return guarded([&] {
     need(session, "session");
     const auto handle = programs.get(program);
-    *session = sessions.add(
-        std::make_shared<SessionHandle>(SessionHandle{handle, Session(handle->program.layout())}));
+    *session = sessions.add(std::make_shared<SessionHandle>(
+        SessionHandle{handle, Session(handle->program.layout(), handle->program.pool())}));
   });
 }
 

@@ -60,12 +60,14 @@ bool convolves(const StepRecord& step) {
 }  // namespace
 
 Program::Program(const void* plan, uint64_t plan_size, const std::string& weights_path,
-                 const KernelTable& kernels, int threads, uint32_t max_rows, bool preload)
+                 const KernelTable& kernels, int threads, uint32_t max_rows, bool preload,
+                 uint64_t kv_bytes)
     : mapping_(std::make_shared<const Mapping>(weights_path, preload)),
       plan_(read_plan(plan, plan_size, mapping_->size())),
       kernels_(kernels),
       max_rows_(max_rows),
       layout_(std::make_shared<StateLayout>(plan_)),
+      pool_(std::make_shared<KvPool>(kv_bytes)),
       mutex_(std::make_shared<std::mutex>()),
       team_(std::make_shared<Team>(threads)),
       pacer_(threads) {
@@ -78,6 +80,7 @@ Program::Program(const void* plan, uint64_t plan_size, const Program& base, uint
       kernels_(base.kernels_),
       max_rows_(max_rows),
       layout_(base.layout_),
+      pool_(base.pool_),
       mutex_(base.mutex_),
       team_(base.team_),
       pacer_(base.threads()) {
@@ -87,6 +90,7 @@ Program::Program(const void* plan, uint64_t plan_size, const Program& base, uint
                                                       return std::memcmp(&a, &b, sizeof a) == 0;
                                                     }),
         CACTUS_ERROR_PLAN, "plan: its slots are not those of the program that it shares");
+  layout_->check_windows(plan_);
   prepare();
 }
 
@@ -131,7 +135,7 @@ void Program::make_buffers() {
   }
   // A row before it is quantised; or an attention tile: scores, queries, and the running and a
   // page's (m, l, o).
-  const uint32_t attention = kMaxQueries * (kPage + kQueryStride + 2 * (2 + kMaxHeadDim));
+  const uint32_t attention = kMaxQueries * (kSpan + kQueryStride + 2 * (2 + kMaxHeadDim));
   scratch_floats_ = std::max(widest, attention);
   row_scratch_floats_ = size_t{max_rows_} * queries;
   make_rotaries();
@@ -165,7 +169,7 @@ void Program::check_size() const {
               in_mebibytes(weights) + " justify " + in_mebibytes(most));
   };
   justified(bytes, max_rows_, "its buffers");
-  justified(layout_->kv_bytes + layout_->tail_floats * sizeof(float), 0, "pages of its state");
+  justified(layout_->page_bytes(), 0, "pages of its state");
   justified(layout_->memory_bytes, 0, "pages of its memory");
   justified(layout_->ring_floats * sizeof(float), 0, "the convolutions of its state");
   check_available(bytes, "the model's buffers");
@@ -346,10 +350,15 @@ void Program::step(std::vector<Sequence> sequences, cactus_output* outputs, uint
   active_ = pacer_.next();
   const size_t partials = attention_partials(plan_, kernels_, batch, active_);
   if (partials_.size() < partials) partials_.resize(partials);
-  for (const Sequence& s : batch.sequences) {
-    s.features ? s.session->reserve_memory(s.count) : s.session->reserve(s.count);
-    if (s.sampler != nullptr) s.sampler->begin(s.output_count());
-    if (s.sampler != nullptr || s.n_top != 0) sampling_.reserve(plan_.header.vocab_size);
+  try {
+    for (const Sequence& s : batch.sequences) {
+      s.features ? s.session->reserve_memory(s.count) : s.session->reserve(s.count);
+      if (s.sampler != nullptr) s.sampler->begin(s.output_count());
+      if (s.sampler != nullptr || s.n_top != 0) sampling_.reserve(plan_.header.vocab_size);
+    }
+  } catch (...) {
+    for (const Sequence& s : batch.sequences) s.session->drop_surplus();
+    throw;
   }
   const std::function<void(int)> job = [this](int thread) { run_steps(thread); };
   batch_ = std::move(batch);

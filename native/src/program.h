@@ -84,9 +84,10 @@ using OpFunction = void (*)(const StepRecord& step, const Context& context);
 
 class Program {
  public:
-  // max_rows and threads are in range; kernels is a tier that runs here.
+  // max_rows and threads are in range; kernels is a tier that runs here; kv_bytes as in KvPool.
   Program(const void* plan, uint64_t plan_size, const std::string& weights_path,
-          const KernelTable& kernels, int threads, uint32_t max_rows, bool preload);
+          const KernelTable& kernels, int threads, uint32_t max_rows, bool preload,
+          uint64_t kv_bytes);
   // Another plan over the same weights file: it shares the threads, the lock and the sessions of
   // `base`, whose plan must have the same slots.
   Program(const void* plan, uint64_t plan_size, const Program& base, uint32_t max_rows);
@@ -109,6 +110,7 @@ class Program {
   uint64_t weight_bytes() const { return mapping_->size(); }
   uint64_t arena_bytes() const { return arena_.bytes; }
   std::shared_ptr<const StateLayout> layout() const { return layout_; }
+  std::shared_ptr<KvPool> pool() const { return pool_; }
   std::shared_ptr<std::mutex> mutex() const { return mutex_; }
 
  private:
@@ -137,6 +139,7 @@ class Program {
   uint32_t tokens_ = UINT32_MAX;  // ids that every embedding has a row for
   bool needs_memory_ = false;     // attends to what its sessions remember
   std::shared_ptr<const StateLayout> layout_;
+  std::shared_ptr<KvPool> pool_;
   std::shared_ptr<std::mutex> mutex_;
   std::vector<Weight> weights_;
   std::vector<Buffer> buffers_;

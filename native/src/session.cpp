@@ -2,71 +2,152 @@
 
 #include <algorithm>
 #include <cstring>
-#include <new>
+#include <optional>
 #include <string>
 
 #include "error.h"
 
 namespace cactus {
 
+namespace {
+
+bool attends_to_past(const StepRecord& step) {
+  return step.op == static_cast<uint32_t>(Op::kAttention) ||
+         step.op == static_cast<uint32_t>(Op::kQkvAttention);
+}
+
+uint32_t window_of(const StepRecord& step) { return static_cast<uint32_t>(step.i[4]); }
+
+size_t in_pages(uint32_t positions, int size) {
+  return (size_t{positions} + static_cast<size_t>(size) - 1) / static_cast<size_t>(size);
+}
+
+// Columns that are kept of a span; of one tap there are none.
+size_t tail_bytes(const StateLayout& layout) {
+  return std::max<size_t>(64, layout.tail_floats * sizeof(float));
+}
+
+}  // namespace
+
 StateLayout::StateLayout(const Plan& plan) : kv(plan.slots.size()), conv(plan.slots.size()) {
+  std::vector<std::optional<uint32_t>> windows(plan.slots.size());
+  for (const StepRecord& step : plan.steps) {
+    if (!attends_to_past(step)) continue;
+    std::optional<uint32_t>& window = windows[static_cast<size_t>(step.slot)];
+    const uint32_t other = window.value_or(window_of(step));
+    const bool all = other == 0 || window_of(step) == 0;
+    window = all ? 0 : std::max(other, window_of(step));
+  }
   for (size_t n = 0; n < plan.slots.size(); n++) {
     const SlotRecord& slot = plan.slots[n];
-    if (slot.kind != static_cast<uint32_t>(SlotKind::kConv)) {
-      const bool memory = slot.kind == static_cast<uint32_t>(SlotKind::kMemory);
-      size_t& bytes = memory ? memory_bytes : kv_bytes;
-      kv[n] = {bytes, slot.a, slot.b, slot.quantized != 0, memory};
-      bytes += size_t{2} * slot.a * kv[n].head_bytes();
-    } else {
+    if (slot.kind == static_cast<uint32_t>(SlotKind::kConv)) {
       const int ring = static_cast<int>(slot.b) - 1 + Session::kRollback;
       conv[n] = {ring_floats, tail_floats, slot.a, slot.b, ring};
       ring_floats += static_cast<size_t>(ring) * slot.a;
       tail_floats += static_cast<size_t>(slot.b - 1) * slot.a;
       recurrent = true;
+      continue;
+    }
+    const bool memory = slot.kind == static_cast<uint32_t>(SlotKind::kMemory);
+    const uint32_t window = windows[n].value_or(0);
+    uint32_t group = 0;
+    if (!memory) {
+      while (group < groups.size() && groups[group].window != window) group++;
+      if (group == groups.size()) groups.push_back({window});
+    }
+    size_t& bytes = memory ? memory_bytes : groups[group].bytes;
+    kv[n] = {bytes, slot.a, slot.b, slot.quantized != 0, memory, group};
+    bytes += size_t{2} * slot.a * kv[n].head_bytes();
+  }
+}
+
+size_t StateLayout::page_bytes() const {
+  size_t bytes = tail_floats * sizeof(float) * kPage / kSpan;
+  for (const Group& group : groups) bytes += group.bytes;
+  return bytes;
+}
+
+void StateLayout::check_windows(const Plan& plan) const {
+  for (const StepRecord& step : plan.steps) {
+    if (!attends_to_past(step)) continue;
+    const uint32_t most = groups[kv[static_cast<size_t>(step.slot)].group].window;
+    const uint32_t window = window_of(step);
+    check(most == 0 || (window != 0 && window <= most), CACTUS_ERROR_PLAN,
+          "plan: sees further back than the program that it shares");
+  }
+}
+
+void StateLayout::copy(uint32_t group, const Page& from, const Page& to, uint32_t filled) const {
+  for (const Kv& slot : kv) {
+    if (slot.heads == 0 || slot.memory || slot.group != group) continue;
+    const size_t row = slot.number_bytes() / kPage;
+    for (size_t part = 0; part < size_t{2} * slot.heads; part++) {
+      const size_t at = slot.offset + part * slot.head_bytes();
+      // Keys lie in blocks of 16 positions.
+      const size_t positions = part < slot.heads ? (filled + 15) / 16 * 16 : filled;
+      std::memcpy(to.data() + at, from.data() + at, positions * row);
+      if (!slot.quantized) continue;
+      const size_t scales = at + slot.number_bytes();
+      std::memcpy(to.data() + scales, from.data() + scales, filled * sizeof(float));
     }
   }
 }
 
-Page::Page(size_t kv_bytes, size_t tail_floats)
-    : kv_bytes_(std::max<size_t>(kv_bytes, 1)),
-      // calloc: a large block comes as zero pages that take no memory until they are written.
-      kv_(static_cast<uint8_t*>(std::calloc(kv_bytes_, 1)), std::free),
-      tail_(tail_floats) {
-  if (kv_ == nullptr) throw std::bad_alloc();
-}
+Session::Session(std::shared_ptr<const StateLayout> layout, std::shared_ptr<KvPool> pool)
+    : layout_(std::move(layout)),
+      pool_(std::move(pool)),
+      pages_(layout_->groups.size()),
+      rings_(layout_->ring_floats) {}
 
-Page::Page(const Page& other)
-    : kv_bytes_(other.kv_bytes_),
-      kv_(static_cast<uint8_t*>(std::malloc(kv_bytes_)), std::free),
-      tail_(other.tail_) {
-  if (kv_ == nullptr) throw std::bad_alloc();
-  std::memcpy(kv_.get(), other.kv_.get(), kv_bytes_);
+// The first position that a token at `position` sees.
+uint32_t Session::first_seen(uint32_t group, uint32_t position) const {
+  const uint32_t window = layout_->groups[group].window;
+  return window == 0 || position < window ? 0 : position + 1 - window;
 }
-
-Session::Session(std::shared_ptr<const StateLayout> layout)
-    : layout_(std::move(layout)), rings_(layout_->ring_floats) {}
 
 void Session::reserve(uint32_t count) {
   if (count == 0) return;
   const size_t first = length_ / kPage, last = (length_ + count - 1) / kPage;
-  pages_.reserve(last + 1);
-  // Pages that others hold too: the first may have a past worth copying, those after it (left by a
-  // step that failed) have none.
-  for (size_t page = first; page <= last && page < pages_.size(); page++) {
-    if (pages_[page].use_count() == 1) continue;
-    pages_[page] = page == first ? std::make_shared<Page>(*pages_[page]) : fresh();
+  const uint32_t filled = length_ % kPage;
+  const uint32_t back = length_ - std::min(length_, kWindowRollback);
+  try {
+    for (uint32_t group = 0; group < pages_.size(); group++) {
+      Pages& pages = pages_[group];
+      for (size_t page = first_seen(group, back) / kPage; page-- > 0 && pages[page];) {
+        pages[page].reset();
+      }
+      pages.reserve(last + 1);
+      for (size_t page = first; page <= last; page++) {
+        const bool there = page < pages.size();
+        if (there && pages[page].use_count() == 1) continue;
+        std::shared_ptr<Page> own = fresh(layout_->groups[group].bytes);
+        if (page == first && filled != 0) layout_->copy(group, *pages[page], *own, filled);
+        if (!there) pages.emplace_back();
+        pages[page] = std::move(own);
+      }
+    }
+    // The columns of a span are written when it is full, so there is nothing in them to copy.
+    for (size_t span = length_ / kSpan; layout_->recurrent && span <= last / kSpanPages; span++) {
+      if (span == tails_.size()) tails_.emplace_back();
+      if (tails_[span].use_count() != 1) tails_[span] = fresh(tail_bytes(*layout_));
+    }
+  } catch (...) {
+    drop_surplus();
+    throw;
   }
-  while (pages_.size() <= last) pages_.push_back(fresh());
+}
+
+void Session::drop_surplus() {
+  for (Pages& pages : pages_) pages.resize(std::min(pages.size(), in_pages(length_, kPage)));
+  tails_.resize(std::min(tails_.size(), in_pages(length_, kSpan)));
 }
 
 void Session::reserve_memory(uint32_t count) {
-  std::vector<std::shared_ptr<Page>> pages(memory_);
-  pages.resize((count + kPage - 1) / kPage);
+  Pages pages(memory_);
+  pages.resize(layout_->memory_bytes == 0 ? 0 : in_pages(count, kPage));
   for (std::shared_ptr<Page>& page : pages) {
     // Twice: here and in this session.
-    if (page == nullptr || page.use_count() > 2) {
-      page = std::make_shared<Page>(layout_->memory_bytes, 0);
-    }
+    if (page == nullptr || page.use_count() > 2) page = fresh(layout_->memory_bytes);
   }
   memory_.swap(pages);
   memory_length_ = 0;
@@ -78,12 +159,12 @@ void Session::advance(uint32_t count) {
   if (length_ > kRollback) ring_start_ = std::max(ring_start_, length_ - kRollback);
 }
 
-// Fills the rings with the columns before a page boundary.
+// Fills the rings with the columns before the end of a span.
 void Session::load_tails(uint32_t boundary) {
   for (uint32_t slot = 0; slot < layout_->conv.size(); slot++) {
     const StateLayout::Conv& conv = layout_->conv[slot];
     if (conv.width == 0) continue;
-    const float* columns = tail(boundary / kPage - 1, slot);
+    const float* columns = tail(boundary / kSpan - 1, slot);
     for (uint32_t j = 0; j + 1 < conv.taps; j++) {
       const uint32_t column = (boundary - (conv.taps - 1) + j) % static_cast<uint32_t>(conv.ring);
       std::memcpy(ring(slot) + size_t{column} * conv.width, columns + size_t{j} * conv.width,
@@ -92,17 +173,27 @@ void Session::load_tails(uint32_t boundary) {
   }
 }
 
+// Whether the next token would see only pages that are still there.
+bool Session::can_go_back_to(uint32_t length) const {
+  for (uint32_t group = 0; group < pages_.size(); group++) {
+    if (pages_[group][first_seen(group, length) / kPage] == nullptr) return false;
+  }
+  return true;
+}
+
 uint32_t Session::truncate(uint32_t length) {
   if (length >= length_) return length_;
   uint32_t reached = length;
-  if (layout_->recurrent && length < ring_start_) {
-    reached = length / kPage * kPage;
+  const bool by_tails = layout_->recurrent && length < ring_start_;
+  if (by_tails) reached = length / kSpan * kSpan;
+  if (reached > 0 && !can_go_back_to(reached)) reached = 0;
+  if (by_tails || reached == 0) {
     if (reached > 0) load_tails(reached);
     ring_start_ = reached;
   }
   length_ = reached;
   ring_start_ = std::min(ring_start_, length_);
-  pages_.resize((length_ + kPage - 1) / kPage);
+  drop_surplus();
   return reached;
 }
 
@@ -113,19 +204,36 @@ void Session::restore(const Session& from) {
   Session copy(from);
   std::swap(pages_, copy.pages_);
   std::swap(memory_, copy.memory_);
+  std::swap(tails_, copy.tails_);
   memory_length_ = copy.memory_length_;
   std::swap(rings_, copy.rings_);
   length_ = copy.length_;
   ring_start_ = copy.ring_start_;
 }
 
-KvPage Session::kv(size_t page, uint32_t slot, uint32_t head) const {
-  const StateLayout::Kv& kv = layout_->kv[slot];
-  uint8_t* k = (kv.memory ? memory_ : pages_)[page]->kv() + kv.offset + head * kv.head_bytes();
+KvPage Session::part_of(const Page& page, const StateLayout::Kv& kv, uint32_t head) const {
+  uint8_t* k = page.data() + kv.offset + head * kv.head_bytes();
   uint8_t* v = k + kv.heads * kv.head_bytes();
   if (!kv.quantized) return {k, v, nullptr, nullptr};
   return {k, v, reinterpret_cast<float*>(k + kv.number_bytes()),
           reinterpret_cast<float*>(v + kv.number_bytes())};
+}
+
+KvPage Session::kv(size_t page, uint32_t slot, uint32_t head) const {
+  const StateLayout::Kv& kv = layout_->kv[slot];
+  return part_of(*pages_of(kv)[page], kv, head);
+}
+
+KvSpan Session::span(size_t span, uint32_t slot, uint32_t head) const {
+  const StateLayout::Kv& kv = layout_->kv[slot];
+  const Pages& pages = pages_of(kv);
+  KvSpan result;
+  for (size_t n = 0; n < kSpanPages; n++) {
+    const size_t index = span * kSpanPages + n;
+    const bool there = index < pages.size() && pages[index] != nullptr;
+    result.pages[n] = part_of(there ? *pages[index] : *pages.back(), kv, head);
+  }
+  return result;
 }
 
 }  // namespace cactus

@@ -1,8 +1,8 @@
-// Attention over one KV page, for up to kMaxQueries queries that share a key/value head.
+// Attention over one span of KV pages, for up to kMaxQueries queries that share a key/value head.
 //
-// A page is scored, soft-maxed and summed on its own and then merged into the running result, so a
+// A span is scored, soft-maxed and summed on its own and then merged into the running result, so a
 // query meets the same operations in the same order whether it is decoded alone, is part of a
-// prefill chunk, or its pages are split between threads.
+// prefill chunk, or its spans are split between threads.
 
 namespace cactus::CACTUS_TIER {
 
@@ -80,23 +80,33 @@ static constexpr int kLine = 64 / sizeof(Stored);  // numbers of a cache line
 // values are asked for while the keys are scored, and the next keys while the values are summed.
 constexpr int kFewQueries = 4;
 
+// Where block `block` of 16 positions of a span lies in its page: keys and values alike.
+constexpr int kPageBlocks = kPage / 16;
+template <class Stored>
+static inline const Stored* block_of(const void* numbers, int block, int head_dim) {
+  return static_cast<const Stored*>(numbers) + block % kPageBlocks * 16 * head_dim;
+}
+
 // scores[q][0..16 N) = q . k for N neighbouring blocks of 16 positions.
 template <class Stored, int M, int N>
 static inline void score_blocks(const AttendArgs& a, int block) {
-  const size_t stride = static_cast<size_t>(a.head_dim) * 16;
-  const Stored *first = static_cast<const Stored*>(a.page.k), *k = first + block * stride;
-  const Stored* next = static_cast<const Stored*>(a.page.v);
+  const Stored *k[N], *next[N];
+  for (int n = 0; n < N; n++) {
+    const KvPage& page = a.span.pages[(block + n) / kPageBlocks];
+    k[n] = block_of<Stored>(page.k, block + n, a.head_dim);
+    next[n] = block_of<Stored>(page.v, block + n, a.head_dim);
+  }
   F16 s[N][M];
   for (int n = 0; n < N; n++) {
     for (int q = 0; q < M; q++) s[n][q] = zero();
   }
-  for (int d = 0; d < a.head_dim; d++, k += 16) {
+  for (int d = 0; d < a.head_dim; d++) {
     F16 columns[N];
     for (int n = 0; n < N; n++) {
       if constexpr (M <= kFewQueries && M < kQueries) {
-        if (d * 16 % kLine<Stored> == 0) prefetch_far(next + (k - first) + n * stride);
+        if (d * 16 % kLine<Stored> == 0) prefetch_far(next[n] + d * 16);
       }
-      columns[n] = load_stored(k + n * stride);
+      columns[n] = load_stored(k[n] + d * 16);
     }
     for (int q = 0; q < M; q++) {
       const F16 value = set1(a.q[q * kQueryStride + d]);
@@ -104,11 +114,12 @@ static inline void score_blocks(const AttendArgs& a, int block) {
     }
   }
   for (int n = 0; n < N; n++) {
+    const KvPage& page = a.span.pages[(block + n) / kPageBlocks];
     for (int q = 0; q < M; q++) {
       if constexpr (kCoded<Stored>) {
-        s[n][q] = mul(s[n][q], load(a.page.k_scales + (block + n) * 16));
+        s[n][q] = mul(s[n][q], load(page.k_scales + (block + n) % kPageBlocks * 16));
       }
-      store(a.scores + q * kPage + (block + n) * 16, s[n][q]);
+      store(a.scores + q * kSpan + (block + n) * 16, s[n][q]);
     }
   }
 }
@@ -126,24 +137,27 @@ static inline void score(const AttendArgs& a, int begin, int end) {
 template <class Stored, int M, int D>
 static inline void sum_values(const AttendArgs& a, int begin, int end, int d) {
   const size_t stride = static_cast<size_t>(a.head_dim);
-  const Stored* first = static_cast<const Stored*>(a.page.v);
-  const Stored* v = first + static_cast<size_t>(begin) * stride + d;
-  const Stored* next = static_cast<const Stored*>(a.next_k);
   F16 sum[M][D];
   for (int q = 0; q < M; q++) {
     for (int i = 0; i < D; i++) sum[q][i] = zero();
   }
-  for (int t = begin; t < end; t++, v += stride) {
-    F16 value[D];
-    for (int i = 0; i < D; i++) {
-      if constexpr (M <= kFewQueries && M < kQueries) {
-        if ((d + 16 * i) % kLine<Stored> == 0) prefetch_far(next + (v - first) + 16 * i);
+  for (int t = begin; t < end;) {
+    const int page = t / kPage, stop = end < (page + 1) * kPage ? end : (page + 1) * kPage;
+    const size_t from = static_cast<size_t>(t % kPage) * stride + d;
+    const Stored* v = static_cast<const Stored*>(a.span.pages[page].v) + from;
+    const Stored* next = static_cast<const Stored*>(a.next.pages[page].k) + from;
+    for (; t < stop; t++, v += stride, next += stride) {
+      F16 value[D];
+      for (int i = 0; i < D; i++) {
+        if constexpr (M <= kFewQueries && M < kQueries) {
+          if ((d + 16 * i) % kLine<Stored> == 0) prefetch_far(next + 16 * i);
+        }
+        value[i] = load_stored(v + 16 * i);
       }
-      value[i] = load_stored(v + 16 * i);
-    }
-    for (int q = 0; q < M; q++) {
-      const F16 p = set1(a.scores[q * kPage + t]);
-      for (int i = 0; i < D; i++) sum[q][i] = fma(p, value[i], sum[q][i]);
+      for (int q = 0; q < M; q++) {
+        const F16 p = set1(a.scores[q * kSpan + t]);
+        for (int i = 0; i < D; i++) sum[q][i] = fma(p, value[i], sum[q][i]);
+      }
     }
   }
   for (int q = 0; q < M; q++) {
@@ -180,15 +194,16 @@ static inline float exp_scores(float* scores, float largest, int begin, int bloc
 }
 
 // The values' scales go into their weights, after those were summed.
-static inline void scale_weights(float* scores, const float* scales, int begin, int blocks) {
-  for (int i = 16 * begin; i < 16 * blocks; i += 16) {
-    store(scores + i, mul(load(scores + i), load(scales + i)));
+static inline void scale_weights(float* scores, const KvSpan& span, int begin, int blocks) {
+  for (int block = begin; block < blocks; block++) {
+    const float* scales = span.pages[block / kPageBlocks].v_scales + block % kPageBlocks * 16;
+    store(scores + block * 16, mul(load(scores + block * 16), load(scales)));
   }
 }
 
 template <class Stored, int M>
 static void attend(const AttendArgs& a) {
-  int start = kPage, end = 0;
+  int start = kSpan, end = 0;
   for (int q = 0; q < M; q++) {
     start = a.start[q] < start ? a.start[q] : start;
     end = a.limit[q] > end ? a.limit[q] : end;
@@ -197,12 +212,12 @@ static void attend(const AttendArgs& a) {
   const int begin = start / 16, blocks = (end + 15) / 16;
   score<Stored, M>(a, begin, blocks);
   for (int q = 0; q < M; q++) {
-    a.m[q] = mask_scores(a.scores + q * kPage, a.start[q], a.limit[q], begin, blocks);
+    a.m[q] = mask_scores(a.scores + q * kSpan, a.start[q], a.limit[q], begin, blocks);
   }
-  for (int q = 0; q < M; q++) a.l[q] = exp_scores(a.scores + q * kPage, a.m[q], begin, blocks);
+  for (int q = 0; q < M; q++) a.l[q] = exp_scores(a.scores + q * kSpan, a.m[q], begin, blocks);
   if constexpr (kCoded<Stored>) {
     for (int q = 0; q < M; q++) {
-      scale_weights(a.scores + q * kPage, a.page.v_scales, begin, blocks);
+      scale_weights(a.scores + q * kSpan, a.span, begin, blocks);
     }
   }
   int d = 0;
@@ -226,8 +241,8 @@ static inline void attend_count(const AttendArgs& a) {
   attend<Stored, M>(a);
 }
 
-static void attend_page(const AttendArgs* args) {
-  if (args->page.k_scales == nullptr) return attend_count<uint16_t>(*args);
+static void attend_span(const AttendArgs* args) {
+  if (args->span.pages[0].k_scales == nullptr) return attend_count<uint16_t>(*args);
   attend_count<int8_t>(*args);
 }
 
@@ -236,27 +251,27 @@ static inline void score_count(const AttendArgs& a) {
   if constexpr (M > 1) {
     if (a.count < M) return score_count<Stored, M - 1>(a);
   }
-  score<Stored, M>(a, 0, kPage / 16);
+  score<Stored, M>(a, 0, (a.limit[0] + 15) / 16);
 }
 
-static void score_page(const AttendArgs* args) {
-  if (args->page.k_scales == nullptr) return score_count<uint16_t>(*args);
+static void score_span(const AttendArgs* args) {
+  if (args->span.pages[0].k_scales == nullptr) return score_count<uint16_t>(*args);
   score_count<int8_t>(*args);
 }
 
-static void attend_merge(float* m, float* l, float* o, float page_m, float page_l,
-                         const float* page_o, int head_dim) {
-  const float top = *m > page_m ? *m : page_m;
-  float factors[16] = {*m - top, page_m - top};
+static void attend_merge(float* m, float* l, float* o, float span_m, float span_l,
+                         const float* span_o, int head_dim) {
+  const float top = *m > span_m ? *m : span_m;
+  float factors[16] = {*m - top, span_m - top};
   store(factors, exp(load(factors)));
   *m = top;
   // Products rounded on their own: a compiler may not fuse them in one place and not in another.
-  const F16 sums = add(mul(set1(*l), set1(factors[0])), mul(set1(page_l), set1(factors[1])));
+  const F16 sums = add(mul(set1(*l), set1(factors[0])), mul(set1(span_l), set1(factors[1])));
   float both[16];
   store(both, sums);
   *l = both[0];
   for (int d = 0; d < head_dim; d += 16) {
-    store(o + d, fma(load(page_o + d), set1(factors[1]), mul(load(o + d), set1(factors[0]))));
+    store(o + d, fma(load(span_o + d), set1(factors[1]), mul(load(o + d), set1(factors[0]))));
   }
 }
 

@@ -20,7 +20,9 @@ constexpr int kQ4Block = 320;  // bytes: 4 x 64 of codes, 16 f16 scales, 16 f16 
 constexpr int kQ8Block = 544;  // bytes: 8 x 64 of codes, 16 f16 scales
 constexpr int kQ4_0Block = 288;   // bytes: as q4 without minima, which are -8 scales
 constexpr int kQ4_64Block = 576;  // bytes, of 64 columns: 8 x 64 of codes, 16 f16 scales, 16 minima
-constexpr int kPage = 256;        // positions of a KV page; attention merges page by page
+constexpr int kPage = 64;         // positions of a KV page
+constexpr int kSpan = 256;        // positions that attention finishes and then merges
+constexpr int kSpanPages = kSpan / kPage;
 constexpr int kMaxHeadDim = 512;
 constexpr int kPeakBytes = 4096;                // operands of the loops that measure peaks
 constexpr int kQueryStride = kMaxHeadDim + 16;  // floats between queries; no power of two
@@ -52,9 +54,9 @@ struct PanelRow {
   int levels;
 };
 
-// One KV page of one key/value head. k is [16 blocks][head_dim][16 positions], v is
-// [256 positions][head_dim]: f16 where the scales are null, else int8 codes with a scale for each
-// of the 256 positions.
+// One KV page of one key/value head. k is [4 blocks][head_dim][16 positions], v is
+// [64 positions][head_dim]: f16 where the scales are null, else int8 codes with a scale for each
+// of the 64 positions. What was never stored is of no meaning, and may be NaN.
 struct KvPage {
   void* k;
   void* v;
@@ -62,19 +64,24 @@ struct KvPage {
   float* v_scales;
 };
 
-// Queries of one key/value head that read the same page.
+// The pages of 256 positions.
+struct KvSpan {
+  KvPage pages[kSpanPages];
+};
+
+// Queries of one key/value head that read the same span.
 struct AttendArgs {
   const float* q;          // [count][kQueryStride], already scaled
-  int start[kMaxQueries];  // the query sees positions [start, limit) of this page, 0..256;
+  int start[kMaxQueries];  // the query sees positions [start, limit) of this span, 0..256;
   int limit[kMaxQueries];  // where there are none, its m, l and o mean nothing
   int count;               // 1..max_queries
   int head_dim;
-  KvPage page;
-  const void* next_k;  // keys that the thread reads after this page; any address will do
-  float* scores;       // scratch [kMaxQueries][kPage]
-  float* m;            // out [count]: largest score
-  float* l;            // out [count]: sum of exp(score - m)
-  float* o;            // out [count][head_dim]: sum of exp(score - m) * v
+  KvSpan span;
+  KvSpan next;    // what the thread reads after this one; any that is there will do
+  float* scores;  // scratch [kMaxQueries][kSpan]
+  float* m;       // out [count]: largest score
+  float* l;       // out [count]: sum of exp(score - m)
+  float* o;       // out [count][head_dim]: sum of exp(score - m) * v
 };
 
 struct ConvArgs {
@@ -110,7 +117,7 @@ struct LogitSlice {
 struct KernelTable {
   const char* name;
   int max_rows;     // rows that a linear_* call may be given
-  int max_queries;  // queries that an attend_page call may be given
+  int max_queries;  // queries that an attend_span call may be given
   // By levels - 1: bytes of one row's 32 columns in a panel, and the same with scale and sums.
   int code_bytes[kMaxLevels], panel_bytes[kMaxLevels];
 
@@ -149,14 +156,14 @@ struct KernelTable {
   void (*rope)(const float* x, const float* cos, const float* sin, int half, int head_dim,
                float* out);
 
-  // Stores one key and value head at position `slot` (0..255) of a page.
+  // Stores one key and value head at position `slot` (0..63) of a page.
   void (*kv_store)(const float* k, const float* v, int head_dim, int slot, const KvPage* page);
-  void (*attend_page)(const AttendArgs* args);
-  // Only the scores, of all the page's positions, whatever a query sees.
-  void (*score_page)(const AttendArgs* args);
-  // Folds a page's (m, l, o) into the running one.
-  void (*attend_merge)(float* m, float* l, float* o, float page_m, float page_l,
-                       const float* page_o, int head_dim);
+  void (*attend_span)(const AttendArgs* args);
+  // Only the scores, of the positions up to limit[0], whatever a query sees.
+  void (*score_span)(const AttendArgs* args);
+  // Folds a span's (m, l, o) into the running one.
+  void (*attend_merge)(float* m, float* l, float* o, float span_m, float span_l,
+                       const float* span_o, int head_dim);
 
   void (*conv)(const ConvArgs* args);
 

@@ -1,7 +1,7 @@
 // Causal attention of every row over its own sequence, or over all of its session's memory.
 //
 // Keys and values are stored first; then tiles of a few queries of one key/value head visit
-// the pages of their sequence in order. With few tiles (decoding) the pages themselves are shared
+// the spans of their sequence in order. With few tiles (decoding) the spans themselves are shared
 // between the threads and merged afterwards: the same operations in the same order.
 #include <algorithm>
 #include <cmath>
@@ -65,16 +65,16 @@ struct Range {
   uint32_t count() const { return last - first; }
 };
 
-// Positions that a query sees, and the pages that the whole tile visits.
+// Positions that a query sees, and the spans that the whole tile visits.
 Range seen(const Sequence& s, const Shape& shape, uint32_t query) {
   if (shape.memory) return {0, s.memory};
   const uint32_t last = s.start + query / shape.group + 1;
   return {shape.window == 0 || last < shape.window ? 0 : last - shape.window, last};
 }
-Range pages_of(const Batch& batch, const Shape& shape, const Tile& tile) {
+Range spans_of(const Batch& batch, const Shape& shape, const Tile& tile) {
   const Sequence& s = batch.sequences[tile.sequence];
-  return {seen(s, shape, tile.first).first / kPage,
-          (seen(s, shape, tile.first + tile.count - 1).last + kPage - 1) / kPage};
+  return {seen(s, shape, tile.first).first / kSpan,
+          (seen(s, shape, tile.first + tile.count - 1).last + kSpan - 1) / kSpan};
 }
 
 // (m, l, o) of the queries of a tile.
@@ -89,7 +89,7 @@ struct Partial {
 };
 
 // The tile's scaled queries in this thread's scratch, behind the scores: [count][kQueryStride].
-float* packed_queries(const Context& c) { return c.scratch() + kMaxQueries * kPage; }
+float* packed_queries(const Context& c) { return c.scratch() + kMaxQueries * kSpan; }
 
 void pack_queries(const Context& c, const StepRecord& step, const Shape& shape, const Tile& tile) {
   const Sequence& s = c.batch().sequences[tile.sequence];
@@ -104,20 +104,20 @@ void pack_queries(const Context& c, const StepRecord& step, const Shape& shape, 
   }
 }
 
-KvPage page_of(const Context& c, const StepRecord& step, const Tile& tile, uint32_t page) {
+KvSpan span_of(const Context& c, const StepRecord& step, const Tile& tile, uint32_t span) {
   const Session* session = c.batch().sequences[tile.sequence].session;
-  return session->kv(page, static_cast<uint32_t>(step.slot), tile.kv_head);
+  return session->span(span, static_cast<uint32_t>(step.slot), tile.kv_head);
 }
 
-// Attends to `page` of the tile. `next` is the page that this thread will read after it.
+// Attends to `span` of the tile. `next` is the span that this thread will read after it.
 void attend(const Context& c, const StepRecord& step, const Shape& shape, const Tile& tile,
-            uint32_t page, const KvPage& next, const Partial& out) {
+            uint32_t span, const KvSpan& next, const Partial& out) {
   const Sequence& s = c.batch().sequences[tile.sequence];
   AttendArgs args;
   args.count = static_cast<int>(tile.count);
   args.head_dim = static_cast<int>(shape.head_dim);
-  args.page = page_of(c, step, tile, page);
-  args.next_k = next.k;
+  args.span = span_of(c, step, tile, span);
+  args.next = next;
   args.scores = c.scratch();
   args.q = packed_queries(c);
   args.m = out.m;
@@ -125,32 +125,32 @@ void attend(const Context& c, const StepRecord& step, const Shape& shape, const 
   args.o = out.o;
   for (uint32_t n = 0; n < tile.count; n++) {
     const Range positions = seen(s, shape, tile.first + n);
-    const auto in_page = [&](uint32_t position) {
+    const auto in_span = [&](uint32_t position) {
       return static_cast<int>(
-          std::clamp<int64_t>(int64_t{position} - int64_t{page} * kPage, 0, kPage));
+          std::clamp<int64_t>(int64_t{position} - int64_t{span} * kSpan, 0, kSpan));
     };
-    args.start[n] = in_page(positions.first);
-    args.limit[n] = in_page(positions.last);
+    args.start[n] = in_span(positions.first);
+    args.limit[n] = in_span(positions.last);
   }
-  c.kernels().attend_page(&args);
+  c.kernels().attend_span(&args);
 }
 
-void merge(const Context& c, const Shape& shape, const Tile& tile, uint32_t page,
+void merge(const Context& c, const Shape& shape, const Tile& tile, uint32_t span,
            const Partial& total, const Partial& part) {
   const Sequence& s = c.batch().sequences[tile.sequence];
   for (uint32_t n = 0; n < tile.count; n++) {
-    // Other queries of the tile may see a page where this one has nothing to see.
+    // Other queries of the tile may see a span where this one has nothing to see.
     const Range positions = seen(s, shape, tile.first + n);
-    if (positions.last <= page * kPage || positions.first >= (page + 1) * kPage) continue;
+    if (positions.last <= span * kSpan || positions.first >= (span + 1) * kSpan) continue;
     float* sums = total.o + n * size_t{shape.head_dim};
-    const float* page_sums = part.o + n * size_t{shape.head_dim};
-    if (positions.first / kPage == page) {
+    const float* span_sums = part.o + n * size_t{shape.head_dim};
+    if (positions.first / kSpan == span) {
       total.m[n] = part.m[n];
       total.l[n] = part.l[n];
-      std::copy_n(page_sums, shape.head_dim, sums);
+      std::copy_n(span_sums, shape.head_dim, sums);
       continue;
     }
-    c.kernels().attend_merge(total.m + n, total.l + n, sums, part.m[n], part.l[n], page_sums,
+    c.kernels().attend_merge(total.m + n, total.l + n, sums, part.m[n], part.l[n], span_sums,
                              static_cast<int>(shape.head_dim));
   }
 }
@@ -174,27 +174,27 @@ void finish(const Context& c, const Buffer& out, const Shape& shape, const Tile&
   }
 }
 
-bool splits_pages(const Batch& batch, const Shape& shape, int threads) {
+bool splits_spans(const Batch& batch, const Shape& shape, int threads) {
   const uint32_t tiles = count_tiles(batch, shape);
   if (threads == 1 || tiles >= 4 * static_cast<uint32_t>(threads)) return false;
-  uint32_t pages = 0;
+  uint32_t spans = 0;
   for (uint32_t n = 0; n < tiles; n++) {
-    pages = std::max(pages, pages_of(batch, shape, find_tile(batch, shape, n)).count());
+    spans = std::max(spans, spans_of(batch, shape, find_tile(batch, shape, n)).count());
   }
-  return pages > 1;
+  return spans > 1;
 }
 
-uint32_t count_pages(const Batch& batch, const Shape& shape) {
-  uint32_t pages = 0;
+uint32_t count_spans(const Batch& batch, const Shape& shape) {
+  uint32_t spans = 0;
   for (uint32_t n = 0; n < count_tiles(batch, shape); n++) {
-    pages += pages_of(batch, shape, find_tile(batch, shape, n)).count();
+    spans += spans_of(batch, shape, find_tile(batch, shape, n)).count();
   }
-  return pages;
+  return spans;
 }
 
-// The running result and a page's lie in this thread's scratch, behind the scores and the queries.
+// The running result and a span's lie in this thread's scratch, behind the scores and the queries.
 Partial scratch_partial(const Context& c, const Shape& shape, int n) {
-  float* memory = c.scratch() + kMaxQueries * size_t{kPage + kQueryStride};
+  float* memory = c.scratch() + kMaxQueries * size_t{kSpan + kQueryStride};
   return Partial::at(memory + n * Partial::floats(shape.head_dim));
 }
 
@@ -205,20 +205,20 @@ void attend_all(const StepRecord& step, const Context& c) {
   const uint32_t tiles = count_tiles(batch, shape);
   const uint32_t thread = static_cast<uint32_t>(c.thread);
   const uint32_t threads = static_cast<uint32_t>(c.threads());
-  const bool split = splits_pages(batch, shape, c.threads());
+  const bool split = splits_spans(batch, shape, c.threads());
   const size_t floats = Partial::floats(shape.head_dim);
   if (split) {
     uint32_t piece = 0;
     for (uint32_t n = 0; n < tiles; n++) {
       const Tile tile = find_tile(batch, shape, n);
-      const Range pages = pages_of(batch, shape, tile);
+      const Range spans = spans_of(batch, shape, tile);
       bool packed = false;
-      for (uint32_t page = pages.first; page < pages.last; page++, piece++) {
+      for (uint32_t span = spans.first; span < spans.last; span++, piece++) {
         if (piece % threads != thread) continue;
         if (!packed) pack_queries(c, step, shape, tile);
         packed = true;
-        const uint32_t after = page + threads < pages.last ? page + threads : page;
-        attend(c, step, shape, tile, page, page_of(c, step, tile, after),
+        const uint32_t after = span + threads < spans.last ? span + threads : span;
+        attend(c, step, shape, tile, span, span_of(c, step, tile, after),
                Partial::at(c.partials() + piece * floats));
       }
     }
@@ -227,29 +227,29 @@ void attend_all(const StepRecord& step, const Context& c) {
   uint32_t piece = 0;
   for (uint32_t n = 0; n < tiles; n++) {
     const Tile tile = find_tile(batch, shape, n);
-    const Range pages = pages_of(batch, shape, tile);
+    const Range spans = spans_of(batch, shape, tile);
     if (n % threads == thread) {
-      const auto partial = [&](uint32_t page) {
-        if (split) return Partial::at(c.partials() + (piece + page - pages.first) * floats);
-        const Partial result = scratch_partial(c, shape, page == pages.first ? 0 : 1);
-        const bool more = page + 1 < pages.last || n + threads >= tiles;
+      const auto partial = [&](uint32_t span) {
+        if (split) return Partial::at(c.partials() + (piece + span - spans.first) * floats);
+        const Partial result = scratch_partial(c, shape, span == spans.first ? 0 : 1);
+        const bool more = span + 1 < spans.last || n + threads >= tiles;
         const Tile after = more ? tile : find_tile(batch, shape, n + threads);
-        const KvPage next = page_of(
+        const KvSpan next = span_of(
             c, step, after,
-            more ? std::min(page + 1, pages.last - 1) : pages_of(batch, shape, after).first);
-        attend(c, step, shape, tile, page, next, result);
+            more ? std::min(span + 1, spans.last - 1) : spans_of(batch, shape, after).first);
+        attend(c, step, shape, tile, span, next, result);
         return result;
       };
       if (!split) pack_queries(c, step, shape, tile);
-      // The running result begins with the first page, or for a query whose window begins later
-      // with that page.
-      const Partial total = partial(pages.first);
-      for (uint32_t page = pages.first + 1; page < pages.last; page++) {
-        merge(c, shape, tile, page, total, partial(page));
+      // The running result begins with the first span, or for a query whose window begins later
+      // with that span.
+      const Partial total = partial(spans.first);
+      for (uint32_t span = spans.first + 1; span < spans.last; span++) {
+        merge(c, shape, tile, span, total, partial(span));
       }
       finish(c, out, shape, tile, total);
     }
-    piece += pages.count();
+    piece += spans.count();
   }
 }
 
@@ -293,8 +293,8 @@ size_t attention_partials(const Plan& plan, const KernelTable& kernels, const Ba
     const Op op = static_cast<Op>(step.op);
     if (op != Op::kAttention && op != Op::kQkvAttention && op != Op::kMemoryAttention) continue;
     const Shape shape(step, kernels);
-    if (!splits_pages(batch, shape, threads)) continue;
-    most = std::max(most, count_pages(batch, shape) * Partial::floats(shape.head_dim));
+    if (!splits_spans(batch, shape, threads)) continue;
+    most = std::max(most, count_spans(batch, shape) * Partial::floats(shape.head_dim));
   }
   return most;
 }
@@ -324,7 +324,7 @@ void op_store_memory(const StepRecord& step, const Context& c) {
       });
 }
 
-// Scores of one head: each tile of queries with each page goes to one thread.
+// Scores of one head: each tile of queries with each span goes to one thread.
 void op_memory_scores(const StepRecord& step, const Context& c) {
   const Buffer& out = c.buffer(step.out);
   const uint32_t head = static_cast<uint32_t>(step.i[0]);
@@ -338,9 +338,9 @@ void op_memory_scores(const StepRecord& step, const Context& c) {
   for (const Sequence& s : c.batch().sequences) {
     for (uint32_t first = 0; first < s.count; first += most) {
       const uint32_t count = std::min(most, s.count - first);
-      for (uint32_t begin = 0; begin < out.width; begin += kPage, piece++) {
+      for (uint32_t begin = 0; begin < out.width; begin += kSpan, piece++) {
         if (piece % static_cast<uint32_t>(c.threads()) != static_cast<uint32_t>(c.thread)) continue;
-        const uint32_t width = std::min(uint32_t{kPage}, out.width - begin);
+        const uint32_t width = std::min(uint32_t{kSpan}, out.width - begin);
         const uint32_t seen = std::min(width, s.memory - std::min(s.memory, begin));
         if (seen != 0) {
           for (uint32_t n = 0; n < count; n++) {
@@ -348,12 +348,13 @@ void op_memory_scores(const StepRecord& step, const Context& c) {
             c.kernels().scale(q, step.f[0], head_dim, packed_queries(c) + n * kQueryStride);
           }
           args.count = static_cast<int>(count);
-          args.page = s.session->kv(begin / kPage, static_cast<uint32_t>(step.slot), head);
-          c.kernels().score_page(&args);
+          args.limit[0] = static_cast<int>(seen);
+          args.span = s.session->span(begin / kSpan, static_cast<uint32_t>(step.slot), head);
+          c.kernels().score_span(&args);
         }
         for (uint32_t n = 0; n < count; n++) {
           float* to = out.values + size_t{s.first_row + first + n} * out.stride + begin;
-          std::copy_n(args.scores + n * kPage, seen, to);
+          std::copy_n(args.scores + n * kSpan, seen, to);
           std::fill(to + seen, to + width, 0.0f);
         }
       }

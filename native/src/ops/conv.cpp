@@ -15,13 +15,13 @@ struct Inputs {
   size_t stride;
 };
 
-// Keeps the last columns before every page boundary that this step crosses, for Session::truncate.
+// Keeps the last columns before the end of every span that this step fills, for Session::truncate.
 void save_tails(const StepRecord& step, const Sequence& s, const Inputs& in, uint32_t taps,
                 uint32_t width, uint32_t first, uint32_t last, int ring) {
   const uint32_t slot = static_cast<uint32_t>(step.slot);
   const uint32_t end = s.start + s.count;
-  for (uint32_t boundary = (s.start / kPage + 1) * kPage; boundary <= end; boundary += kPage) {
-    float* tail = s.session->tail(boundary / kPage - 1, slot);
+  for (uint32_t boundary = (s.start / kSpan + 1) * kSpan; boundary <= end; boundary += kSpan) {
+    float* tail = s.session->tail(boundary / kSpan - 1, slot);
     for (uint32_t j = 0; j + 1 < taps; j++) {
       const uint32_t position = boundary - (taps - 1) + j;
       float* column = tail + size_t{j} * width + first;

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 from typing import Any, ClassVar
 
-ABI_VERSION = 4
+ABI_VERSION = 5
 OK = 0
 ERROR_INTERNAL = 1
 ERROR_ARGUMENT = 2
@@ -34,6 +34,7 @@ class ProgramOptions(ctypes.Structure):
         ("max_rows", ctypes.c_uint32),
         ("preload", ctypes.c_uint32),
         ("shares", ctypes.c_uint64),
+        ("kv_bytes", ctypes.c_uint64),
     ]
 
 
@@ -52,6 +53,8 @@ class ProgramInfo(ctypes.Structure):
         ("features", ctypes.c_uint32),
         ("output_width", ctypes.c_uint32),
         ("memory_page_bytes", ctypes.c_uint64),
+        ("kv_bytes", ctypes.c_uint64),
+        ("kv_limit", ctypes.c_uint64),
     ]
 
 

@@ -169,7 +169,8 @@ class Session(_Handle):
     def truncate(self, length: int) -> int:
         """Forget the tokens from ``length`` on; returns the length truly reached.
 
-        A model with recurrent state can land earlier: at most 255 tokens, at a multiple of 256.
+        A model with recurrent state can land earlier: at most 255 tokens, at a multiple of 256. One
+        whose layers see a window only lands at 0 where it was to go back more than 1,024 tokens.
         """
         if length < 0:
             raise InvalidRequest(f"truncate: length is {length}, expected 0 or more")
@@ -214,8 +215,10 @@ class Program(_Handle):
 
     ``threads`` None means one per core this process may use; ``isa`` None means CACTUS_ISA or the
     best tier of this CPU; ``chunk`` is the most tokens of one step; ``preload`` reads the
-    weights in the background, not as they are needed. ``shares`` is a program of the same weights
-    file whose threads, tier and sessions this one uses, too: an encoder beside its decoder.
+    weights in the background, not as they are needed. ``kv_bytes`` is the most memory that the
+    keys and values of all sessions may take together; 0 means as long as the machine, or the
+    container, has some left. ``shares`` is a program of the same weights file whose threads, tier
+    and sessions this one uses, too: an encoder beside its decoder.
 
     Raises NativeError for a plan or tier that does not work here, ModelFormatError for the weights
     file, InsufficientMemory.
@@ -232,12 +235,15 @@ class Program(_Handle):
         isa: str | None = None,
         chunk: int = 256,
         preload: bool = False,
+        kv_bytes: int = 0,
         shares: Program | None = None,
     ) -> None:
         if threads is not None and not 1 <= threads <= 256:
             raise InvalidRequest(f"threads is {threads}, expected 1 to 256")
         if not 1 <= chunk <= 8192:
             raise InvalidRequest(f"chunk is {chunk}, expected 1 to 8192")
+        if not 0 <= kv_bytes < 1 << 63:
+            raise InvalidRequest(f"kv_bytes is {kv_bytes}, expected 0 to 2^63 - 1")
         library = load()
         options = abi.ProgramOptions(
             size=ctypes.sizeof(abi.ProgramOptions),
@@ -248,13 +254,13 @@ class Program(_Handle):
             isa=isa.encode() if isa else None,
             max_rows=chunk,
             preload=preload,
+            kv_bytes=kv_bytes,
             shares=shares.id if shares else 0,
         )
         identifier = ctypes.c_uint64()
         check(library.cactus_program_create(options, identifier))
         super().__init__(identifier.value, library.cactus_program_destroy)
-        info = abi.ProgramInfo(size=ctypes.sizeof(abi.ProgramInfo))
-        check(library.cactus_program_info_get(identifier, info))
+        info = self._native_info()
         self.info = ProgramInfo(
             info.isa.decode(),
             info.threads,
@@ -284,6 +290,16 @@ class Program(_Handle):
     def context_length(self) -> int:
         """The most tokens of one session."""
         return self.info.context_length
+
+    @property
+    def kv_bytes(self) -> int:
+        """Memory that the keys and values of all sessions take now."""
+        return int(self._native_info().kv_bytes)
+
+    def _native_info(self) -> Any:
+        info = abi.ProgramInfo(size=ctypes.sizeof(abi.ProgramInfo))
+        check(load().cactus_program_info_get(self.id, info))
+        return info
 
     def session(self) -> Session:
         """A new session without a past."""
@@ -338,9 +354,11 @@ class Program(_Handle):
         status = load().cactus_program_step(
             self.id, native_rows, count, outputs, n_outputs, pointer, flag
         )
-        if status == abi.ERROR_MEMORY:
-            raise InsufficientMemory(self._memory_message(rows))
-        check(status)
+        try:
+            check(status)
+        except InsufficientMemory as error:
+            tokens = sum(row.count for row in rows)
+            raise InsufficientMemory(f"no memory for {tokens} more tokens: {error}") from None
         return [
             Output(
                 o.token,
@@ -363,16 +381,6 @@ class Program(_Handle):
                 f"[rows, {self.info.features}]"
             )
         return np.ascontiguousarray(rows).ctypes.data_as(ctypes.POINTER(ctypes.c_float))
-
-    def _memory_message(self, rows: Sequence[Row]) -> str:
-        info = self.info
-        pages = sum(-(-row.count // info.page_positions) + 1 for row in rows)
-        need = pages * info.page_bytes / 2**20
-        tokens = sum(row.count for row in rows)
-        return (
-            f"no memory for {tokens} more tokens: their keys and values take up to {need:.0f} MiB "
-            "more than this process was given; end other programs or shorten the conversation"
-        )
 
     def read(self, buffer: int, rows: int, width: int) -> NDArray[np.float32]:
         """The values that the last step left in a plan's buffer, [rows, width].
