@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from cactus.generate.stream import EventStream as EventStream
     from cactus.model import Model as Model
     from cactus.speech.live import LiveTranscription as LiveTranscription
+    from cactus.speech.stream import AsyncTranscriptionStream as AsyncTranscriptionStream
     from cactus.speech.stream import TranscriptionStream as TranscriptionStream
     from cactus.types import Completion as Completion
     from cactus.types import LiveUpdate as LiveUpdate
@@ -56,6 +57,7 @@ __version__ = "0.1.0"
 _HOMES = {
     "AsyncCompletionStream": "cactus.generate.aio",
     "AsyncEventStream": "cactus.generate.aio",
+    "AsyncTranscriptionStream": "cactus.speech.stream",
     "AudioStream": "cactus.audio.decode",
     "CactusError": "cactus.errors",
     "CactusModel": "cactus.api",
@@ -100,6 +102,7 @@ _HOMES = {
 __all__ = [
     "AsyncCompletionStream",
     "AsyncEventStream",
+    "AsyncTranscriptionStream",
     "AudioStream",
     "CactusError",
     "CactusModel",
