@@ -55,6 +55,16 @@ def test_convert_prints_the_folder_and_what_was_lost(run, root, tiny_checkpoint:
     )
 
 
+def test_what_lies_in_the_hubs_cache_is_called_by_its_name(
+    run, root, tiny_checkpoint: Path, tmp_path: Path
+) -> None:
+    snapshot = tmp_path / "hub" / "models--acme--Tiny-Llama" / "snapshots" / ("a" * 40)
+    shutil.copytree(tiny_checkpoint, snapshot)
+    status, out, err = run("convert", str(snapshot))
+    assert (status, out.strip()) == (0, str(root / "tiny-llama"))
+    assert "converting Tiny-Llama" in err and "a" * 40 not in err
+
+
 def test_convert_into_a_folder_that_is_named(run, root, tiny_checkpoint, tmp_path: Path) -> None:
     target = tmp_path / "with space" / "model"
     assert run("convert", str(tiny_checkpoint), str(target))[0] == 0

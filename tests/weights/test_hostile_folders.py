@@ -127,7 +127,8 @@ def test_a_damaged_model_does_not_hide_one_of_that_name_elsewhere(
     spoilt(tiny_model, roots[0] / "tiny", "config.json", os.mkfifo)
     shutil.copytree(tiny_model, roots[1] / "tiny")
     assert locate.resolve("tiny") == roots[1] / "tiny"
-    assert locate.entries() == [(roots[1] / "tiny", None)]
+    (entry,) = locate.entries()
+    assert entry.folder == roots[1] / "tiny" and entry.fault is None
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -125,10 +126,11 @@ def _formats(report: ConversionReport) -> Iterator[str]:
 
 
 def _default_target(source: Path) -> Path:
-    from cactus.weights import catalog, locate
+    from cactus.weights import catalog, locate, names
 
-    source = source.resolve()
-    name = (source.name if source.is_dir() else source.stem).lower()
+    # A file of the hub's cache is a link to one that is named by its digest.
+    source = source.resolve() if source.is_dir() else Path(os.path.abspath(source))
+    name = (names.name_of_checkpoint(source) if source.is_dir() else source.stem).lower()
     if not catalog.is_name(name):
         raise click.UsageError(f"'{name}' cannot name a model; give a DIRECTORY for the result.")
     return locate.weights_root() / name

@@ -8,12 +8,15 @@ import sys
 import textwrap
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from cactus.cli.options import json_option
 from cactus.cli.text import complain, megabytes, printable
+
+if TYPE_CHECKING:
+    from cactus.weights.locate import Entry
 
 
 @click.command("list", short_help="List the models on this machine.")
@@ -23,12 +26,12 @@ def command(as_json: bool) -> None:
     from cactus.weights import catalog, locate
 
     entries = locate.entries()
-    here = [_describe(folder) for folder, fault in entries if fault is None]
+    here = [_describe(entry) for entry in entries if entry.fault is None]
     names = {model["name"] for model in here}
-    others = [entry for entry in catalog.CATALOG if entry.name not in names and entry.runs]
-    for _, fault in entries:
-        if fault is not None:
-            complain(f"not a model: {fault}")
+    others = [known for known in catalog.CATALOG if known.name not in names and known.runs]
+    for entry in entries:
+        if entry.fault is not None:
+            complain(f"not a model: {entry.fault}")
     if as_json:
         known = [
             {
@@ -57,19 +60,16 @@ def command(as_json: bool) -> None:
         )
 
 
-def _describe(folder: Path) -> dict[str, Any]:
-    from cactus.weights import locate
-
-    config = locate.read_config(folder)
-    own = locate.describe(folder)
+def _describe(entry: Entry) -> dict[str, Any]:
+    own = entry.config["cactus"] if isinstance(entry.config["cactus"], dict) else {}
     source = own.get("source")
     return {
-        "name": folder.name,
-        "architecture": str(config.get("model_type", "?")),
+        "name": entry.folder.name,
+        "architecture": str(entry.config.get("model_type", "?")),
         "precision": str(own.get("precision", "?")),
-        "bytes": sum(file.stat().st_size for file in folder.iterdir() if file.is_file()),
+        "bytes": sum(file.stat().st_size for file in entry.folder.iterdir() if file.is_file()),
         "source": source if isinstance(source, dict) else {},
-        "path": str(folder),
+        "path": str(entry.folder),
     }
 
 

@@ -29,9 +29,9 @@ def not_found(text: str, ability: Ability | None = None) -> CactusError:
     """
     shown = text if len(text) <= 120 else f"{text[:100]}… ({len(text)} characters)"
     bare = locate.bare_name(text)
-    for folder, fault in locate.entries():
-        if fault is not None and bare in (folder.name, folder.name.lower()):
-            return fault
+    for each in locate.entries():
+        if each.fault is not None and bare in (each.folder.name, each.folder.name.lower()):
+            return each.fault
     named = names.parse_hub_name(text)
     path = locate.is_path(text)
     entry = catalog.find(bare or (named.hub_id if named and not path else text))

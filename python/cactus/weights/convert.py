@@ -24,6 +24,7 @@ from cactus.errors import CactusError, InvalidRequest
 from cactus.models.base import Architecture, load_architecture
 from cactus.progress import Progress
 from cactus.tokenizer import Tokenizer
+from cactus.weights import names
 from cactus.weights.budget import widened
 from cactus.weights.calibrate import MAX_TEXT_BYTES, OWN_TEXT, Calibration, cut, tokenize
 from cactus.weights.files import read_json, read_text
@@ -114,8 +115,7 @@ def convert(
     except BaseException:
         model.close()
         raise
-    # The folder of a downloaded checkpoint is named after its commit.
-    name = (origin or {}).get("hub_id", source.name)
+    name = (origin or {}).get("hub_id") or names.name_of_checkpoint(source)
     partial = target.with_name(f".{target.name}.partial-{os.getpid()}-{uuid.uuid4().hex[:8]}")
     watched, need = _Watched(progress), 0
     try:

@@ -11,6 +11,7 @@ import os
 import re
 import shutil
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -86,10 +87,55 @@ def read_config(folder: Path) -> dict[str, Any]:
         return {}
 
 
+@dataclass(frozen=True)
+class Entry:
+    """A folder below a weights root: its config.json, or the `fault` that keeps it from us."""
+
+    folder: Path
+    config: Mapping[str, Any]
+    fault: ModelFormatError | None = None
+
+    @property
+    def ability(self) -> Ability:
+        """What the model is for."""
+        return catalog.ability_of(str(self.config.get("model_type")))
+
+
 def installed(ability: Ability | None = None) -> list[Path]:
     """The weights folders on this machine; of two with one name, the one that a name means."""
-    folders = [folder for folder, fault in entries() if fault is None]
-    return [folder for folder in folders if ability in (None, ability_of(folder))]
+    return [
+        entry.folder
+        for entry in entries()
+        if entry.fault is None and ability in (None, entry.ability)
+    ]
+
+
+def entries() -> list[Entry]:
+    """What `installed` lists, and the folders among them whose config.json cannot be read."""
+    found: dict[str, Entry] = {}
+    for root in search_roots():
+        try:
+            folders = sorted(root.iterdir())
+        except OSError:
+            continue
+        for folder in folders:
+            entry = None if folder.name.startswith(".") else _entry(folder)
+            if entry is None:
+                continue
+            first = found.setdefault(folder.name, entry)
+            # A damaged folder does not hide a sound one of another root.
+            if first.fault is not None and entry.fault is None:
+                found[folder.name] = entry
+    return list(found.values())
+
+
+def _entry(folder: Path) -> Entry | None:
+    try:
+        config = find_json(folder / "config.json")
+    except ModelFormatError as error:
+        # Below a file there is no config.json.
+        return Entry(folder, {}, error) if folder.is_dir() else None
+    return Entry(folder, config) if config is not None and "cactus" in config else None
 
 
 def model_type_of(folder: Path) -> str:
@@ -101,32 +147,6 @@ def model_type_of(folder: Path) -> str:
 def ability_of(folder: Path) -> Ability:
     """What the model in a weights folder is for."""
     return catalog.ability_of(model_type_of(folder))
-
-
-def entries() -> list[tuple[Path, ModelFormatError | None]]:
-    """`installed`, and the folders among them whose config.json cannot be read, with the error."""
-    found: dict[str, tuple[Path, ModelFormatError | None]] = {}
-    for root in search_roots():
-        try:
-            folders = sorted(root.iterdir())
-        except OSError:
-            continue
-        for folder in folders:
-            if folder.name.startswith("."):
-                continue
-            try:
-                config, fault = find_json(folder / "config.json"), None
-            except ModelFormatError as error:
-                if not folder.is_dir():  # a file, of which config.json is not part
-                    continue
-                config, fault = None, error
-            # A damaged folder does not hide a sound one of another root.
-            sound = config is not None and "cactus" in config
-            if sound and found.get(folder.name, (folder, fault))[1] is not None:
-                del found[folder.name]
-            if sound or fault is not None:
-                found.setdefault(folder.name, (folder, fault))
-    return list(found.values())
 
 
 def resolve(
@@ -175,11 +195,12 @@ def find_named(name_or_id: str) -> Path | None:
     if wanted is None:
         return None
     folder = find_folder(catalog.folder_name(wanted.hub_id))
-    if folder is None or (source_id(folder) or "").lower() != wanted.hub_id.lower():
+    if folder is None:
         return None
-    source = describe(folder).get("source")
-    made = source if isinstance(source, dict) else {}
-    return folder if is_made_from(made, wanted.file, wanted.revision) else None
+    source = source_of(folder)
+    if (source_id(folder, source) or "").lower() != wanted.hub_id.lower():
+        return None
+    return folder if is_made_from(source, wanted.file, wanted.revision) else None
 
 
 def is_made_from(source: Mapping[str, Any], file: str | None, revision: str | None) -> bool:
@@ -206,14 +227,13 @@ def name_of(folder: Path) -> str:
     return folder.name
 
 
-def source_id(folder: Path) -> str | None:
+def source_id(folder: Path, source: Mapping[str, Any] | None = None) -> str | None:
     """The hub id that a weights folder was made from, or None where nothing says it.
 
     It is ``cactus.source.hub_id`` of the folder's config.json, else that of the catalog's model
-    with the folder's name.
+    with the folder's name. `source` is that section where it has been read.
     """
-    source = describe(folder).get("source")
-    recorded = source.get("hub_id") if isinstance(source, dict) else None
+    recorded = (source_of(folder) if source is None else source).get("hub_id")
     if isinstance(recorded, str) and catalog.is_hub_id(recorded):
         return recorded
     entry = catalog.find(folder.name)
@@ -224,6 +244,12 @@ def describe(folder: Path) -> dict[str, Any]:
     """What a weights folder says of its making: the section ``cactus`` of its config.json."""
     own = read_config(folder).get("cactus")
     return own if isinstance(own, dict) else {}
+
+
+def source_of(folder: Path) -> dict[str, Any]:
+    """Where a weights folder says that it comes from: ``cactus.source`` of its config.json."""
+    source = describe(folder).get("source")
+    return source if isinstance(source, dict) else {}
 
 
 def is_path(text: str) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from pathlib import Path
 from urllib.parse import unquote
 
 from cactus.weights import catalog
@@ -74,6 +75,17 @@ def is_file_called(name: str, wanted: str) -> bool:
 def quantisation(name: str) -> str:
     """ "Q4_K_M" of "Model-1B-Q4_K_M.gguf": what follows the last dash or dot, in upper case."""
     return re.split(r"[-.]", name[: -len(".gguf")])[-1].upper()
+
+
+def name_of_checkpoint(path: Path) -> str:
+    """What a checkpoint is called: as its folder or file, but in the hub's cache as its repository.
+
+    There the folder of ``owner/name`` is ``models--owner--name/snapshots/<commit>``.
+    """
+    home = path.parent.parent.name
+    if path.parent.name == "snapshots" and home.startswith("models--"):
+        return home.rpartition("--")[2]
+    return path.name
 
 
 def is_part(part: str, name: str) -> bool:
