@@ -33,19 +33,20 @@ if TYPE_CHECKING:
     from cactus.generate.aio import AsyncCompletionStream as AsyncCompletionStream
     from cactus.generate.aio import AsyncEventStream as AsyncEventStream
     from cactus.generate.conversation import Conversation as Conversation
+    from cactus.generate.defaults import SamplingDefaults as SamplingDefaults
     from cactus.generate.options import ChatOptions as ChatOptions
     from cactus.generate.options import CompletionOptions as CompletionOptions
     from cactus.generate.stream import CompletionStream as CompletionStream
     from cactus.generate.stream import EventStream as EventStream
     from cactus.model import Model as Model
     from cactus.speech.live import LiveTranscription as LiveTranscription
-    from cactus.speech.stream import AsyncTranscriptionStream as AsyncTranscriptionStream
     from cactus.speech.stream import TranscriptionStream as TranscriptionStream
     from cactus.types import Completion as Completion
     from cactus.types import LiveUpdate as LiveUpdate
     from cactus.types import Metrics as Metrics
     from cactus.types import Segment as Segment
     from cactus.types import StreamEvent as StreamEvent
+    from cactus.types import TokenLogprob as TokenLogprob
     from cactus.types import Transcription as Transcription
     from cactus.types import Word as Word
     from cactus.weights.download import download as download
@@ -57,7 +58,6 @@ __version__ = "0.1.0"
 _HOMES = {
     "AsyncCompletionStream": "cactus.generate.aio",
     "AsyncEventStream": "cactus.generate.aio",
-    "AsyncTranscriptionStream": "cactus.speech.stream",
     "AudioStream": "cactus.audio.decode",
     "CactusError": "cactus.errors",
     "CactusModel": "cactus.api",
@@ -71,9 +71,11 @@ _HOMES = {
     "LiveUpdate": "cactus.types",
     "Metrics": "cactus.types",
     "Model": "cactus.model",
+    "SamplingDefaults": "cactus.generate.defaults",
     "Segment": "cactus.types",
     "Speech": "cactus.audio.vad",
     "StreamEvent": "cactus.types",
+    "TokenLogprob": "cactus.types",
     "Transcription": "cactus.types",
     "TranscriptionStream": "cactus.speech.stream",
     "Word": "cactus.types",
@@ -102,7 +104,6 @@ _HOMES = {
 __all__ = [
     "AsyncCompletionStream",
     "AsyncEventStream",
-    "AsyncTranscriptionStream",
     "AudioStream",
     "CactusError",
     "CactusModel",
@@ -116,9 +117,11 @@ __all__ = [
     "LiveUpdate",
     "Metrics",
     "Model",
+    "SamplingDefaults",
     "Segment",
     "Speech",
     "StreamEvent",
+    "TokenLogprob",
     "Transcription",
     "TranscriptionStream",
     "Word",

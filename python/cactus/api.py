@@ -430,6 +430,8 @@ def _complete(find: Callable[[], Model], messages: Messages, options: Mapping[st
     rest = dict(options)
 
     def work(tell: _Listener) -> CompletionResult:
+        if rest.get("logprobs"):
+            raise InvalidRequest("logprobs: this JSON has no field for them; use Model.chat")
         with find().stream(messages, **rest) as stream:
             for event in stream:
                 tell(event.text if event.kind == "text" else "", event.token_id)

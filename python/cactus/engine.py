@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cactus.compat import Unpack
-from cactus.errors import TemplateError
+from cactus.errors import ModelFormatError, TemplateError
 from cactus.generate.contract import Decoder, Program, Sampler, Sampling
+from cactus.generate.defaults import SamplingDefaults, read_defaults
 from cactus.generate.reasoning import CLOSE, OPEN
 from cactus.generate.speculation import StepCosts
 from cactus.loading import LoadArguments, LoadOptions, build_plan, prepare, start_with_plans
@@ -30,6 +31,7 @@ class Engine:
     `row` and `make_sampler` build what the program's ``step`` takes. A chat template that cannot be
     used is kept as its error: the model is loaded all the same, and says so when it is to chat.
     `costs` learns what steps take on this machine. `plan` is what the program runs.
+    `sampling_defaults` are the model's own, or what is wrong with them.
     """
 
     name: str
@@ -42,15 +44,19 @@ class Engine:
     make_sampler: Callable[..., Sampler]
     costs: StepCosts = field(default_factory=StepCosts)
     plan: bytes = b""
+    sampling_defaults: SamplingDefaults | ModelFormatError = field(default_factory=SamplingDefaults)
 
     @property
     def end_tokens(self) -> frozenset[int]:
         """The ids that end an answer."""
         return frozenset(self.tokenizer.eos_ids)
 
-    def sampler(self, sampling: Sampling) -> Sampler:
-        """A fresh sampler: no random state or token counts of an earlier call."""
-        return self.make_sampler(**asdict(sampling))
+    def sampler(self, sampling: Sampling, prompt: Sequence[int]) -> Sampler:
+        """A fresh sampler: no random state or token counts of an earlier call.
+
+        It sees the whole `prompt`, whatever part of that is in a cache.
+        """
+        return self.make_sampler(**asdict(sampling), prompt=prompt)
 
     @property
     def thinks(self) -> bool:
@@ -121,6 +127,7 @@ def load_engine(folder: Path, **arguments: Unpack[LoadArguments]) -> Engine:
         row=Row,
         make_sampler=Sampler,
         plan=blob,
+        sampling_defaults=_sampling_defaults(folder),
     )
 
 
@@ -147,3 +154,10 @@ def _load_text_side(folder: Path, name: str) -> tuple[Tokenizer, ChatTemplate | 
         return tokenizer, ChatTemplate.load(folder, tokenizer)
     except TemplateError as error:
         return tokenizer, error
+
+
+def _sampling_defaults(folder: Path) -> SamplingDefaults | ModelFormatError:
+    try:
+        return read_defaults(folder)
+    except ModelFormatError as error:
+        return error

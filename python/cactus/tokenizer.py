@@ -144,6 +144,18 @@ class Tokenizer:
         token: str | None = self._backend.id_to_token(check_id(id, self.vocab_size))
         return token
 
+    def token_bytes_of(self, id: int) -> bytes:
+        """The UTF-8 of one token, or a part of it; a special token is spelled out.
+
+        Where a token's text depends on its neighbours, it is the text of the token alone.
+        """
+        token = self.id_to_token(id)
+        if not token:
+            return b""
+        if self.token_bytes.exact:
+            return self.token_bytes.of(token)
+        return self.decode([id], skip_special=False).encode()
+
     def token_to_id(self, token: str) -> int | None:
         """The id of a token in the vocabulary's own spelling; None if there is no such token."""
         id: int | None = self._backend.token_to_id(token)

@@ -15,8 +15,23 @@ def shortened(text: str) -> str:
     return repr(text if len(text) <= SHOWN else text[: SHOWN - 1] + "…")
 
 
-FinishReason = Literal["stop", "length", "cancelled", "handoff"]
+FinishReason = Literal["stop", "length", "cancelled", "handoff", "repetition"]
 EventKind = Literal["text", "reasoning"]
+
+
+@dataclass(frozen=True, slots=True)
+class TokenLogprob:
+    """A token and the natural logarithm of its probability, before any option changed that.
+
+    `bytes` are its UTF-8, which need not be whole characters; `text` has U+FFFD where they are not.
+    `top` are the likeliest tokens at its place, the likeliest first, as many as were asked for.
+    """
+
+    token_id: int
+    text: str
+    bytes: bytes
+    logprob: float
+    top: tuple[TokenLogprob, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,12 +41,14 @@ class StreamEvent:
     `text` is what can be shown now. It is "" while a character, a tag or a possible stop string is
     still incomplete, and may then hold the text of several tokens. The texts of all events of
     `kind` "text", joined, are the completion's `text`, those of "reasoning" its `reasoning`. A
-    token that ends the one and begins the other has an event of each kind.
+    token that ends the one and begins the other has an event of each kind. `logprob` is there if
+    `logprobs` were asked for: once for each token of the answer.
     """
 
     text: str
     token_id: int
     kind: EventKind = "text"
+    logprob: TokenLogprob | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,10 +85,12 @@ class Completion:
 
     `finish_reason`: "stop" (the model ended its turn, or a stop string came), "length"
     (`max_tokens` or the context is used up), "cancelled" (``stop`` was called or the stream
-    closed), "handoff" (confidence fell below `confidence_threshold`; `text` is what there was).
+    closed), "handoff" (confidence fell below `confidence_threshold`; `text` is what there was),
+    "repetition" (`stop_loops` was asked for, and the answer only repeated itself).
     `reasoning` is what the model thought before it answered, without its `<think>` tags; None if it
     did not. `tokens` are those of both.
-    `confidence` is 0 to 1, `logprobs` are natural logarithms, one for each of `tokens`.
+    `confidence` is 0 to 1, `logprobs` are natural logarithms, one for each of `tokens`;
+    `token_logprobs` are the same with texts and the likeliest alternatives, where asked for.
     """
 
     text: str
@@ -82,6 +101,7 @@ class Completion:
     metrics: Metrics
     function_calls: tuple[dict[str, Any], ...] = ()
     reasoning: str | None = None
+    token_logprobs: tuple[TokenLogprob, ...] | None = None
 
     def __str__(self) -> str:
         return self.text

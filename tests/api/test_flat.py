@@ -499,3 +499,10 @@ def test_the_error_for_a_failed_init_has_one_size(tiny_model: Path) -> None:
     assert "no-such-model" in failed(complete(handle)), "another model says nothing about it"
     cactus_destroy(cactus_init(str(tiny_model)))
     assert "failed" not in failed(complete(None)), "the last init has not failed"
+
+
+def test_log_probabilities_are_refused_where_the_json_has_no_field(tiny_model: Path) -> None:
+    with CactusModel(str(tiny_model)) as model:
+        result = json.loads(model.complete("Hello", logprobs=True))
+    assert not result["success"]
+    assert "use Model.chat" in result["error"]

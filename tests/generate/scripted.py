@@ -38,6 +38,7 @@ class ScriptedOutput(NamedTuple):
     token: int
     logprob: float
     entropy: float
+    top: tuple[tuple[int, float], ...] = ()
 
 
 @dataclass
@@ -74,6 +75,7 @@ class ScriptedRow(NamedTuple):
     tokens: Sequence[int]
     outputs: str = "last"
     sampler: Any = None
+    top_logprobs: int = 0
 
 
 class ScriptedSampler:
@@ -153,14 +155,16 @@ class ScriptedProgram:
         if row.sampler.prompt is None:
             row.sampler.prompt = first
         return [
-            self._say(history[:end], end - row.sampler.prompt)
+            self._say(history[:end], end - row.sampler.prompt, row.top_logprobs)
             for end in range(first, len(history) + 1)
         ]
 
-    def _say(self, history: list[int], answered: int) -> ScriptedOutput:
+    def _say(self, history: list[int], answered: int, count: int) -> ScriptedOutput:
+        """The next likeliest tokens are those with the next numbers."""
         said = self.script(history, answered)
         token, entropy = said if isinstance(said, tuple) else (said, 0.1)
-        return ScriptedOutput(token, -entropy, entropy)
+        top = tuple((token + rank, -entropy - rank) for rank in range(count))
+        return ScriptedOutput(token, -entropy, entropy, top)
 
     def close(self) -> None:
         assert self.inside == 0, "closed in the middle of a step"
@@ -196,6 +200,10 @@ class ByteTokenizer:
 
     def token_to_id(self, token: str) -> int | None:
         return self._special.get(token)
+
+    def token_bytes_of(self, id: int) -> bytes:
+        spelled = {id: text for text, id in self._special.items()}
+        return spelled[id].encode() if id in spelled else bytes([id])
 
     def stream(self, shown: Iterable[int] = ()) -> ByteDecoder:
         return ByteDecoder({id: text for text, id in self._special.items() if id in shown})

@@ -343,8 +343,10 @@ def test_the_sampling_options_reach_a_fresh_sampler() -> None:
         "repetition_penalty": 1.0,
         "presence_penalty": 0.0,
         "frequency_penalty": 0.0,
+        "repetition_window": None,
         "logit_bias": {5: 1.0},
         "seed": 7,
+        "prompt": list(b"question"),
     }
     assert seen[1]["seed"] is None and seen[1]["temperature"] == 0.0
 

@@ -73,8 +73,13 @@ def alone(engine: Engine, request: Request) -> Completion:
 @pytest.mark.parametrize("shared", [0, 20, 270])
 @pytest.mark.parametrize(
     "options",
-    [{"max_tokens": 40}, {"max_tokens": 12, "temperature": 1.5, "seed": 7, "presence_penalty": 1}],
-    ids=["greedy", "sampled"],
+    [
+        {"max_tokens": 40},
+        {"max_tokens": 12, "temperature": 1.5, "seed": 7, "presence_penalty": 1},
+        {"max_tokens": 12, "repetition_penalty": 1.7, "repetition_window": 300},
+        {"max_tokens": 12, "repetition_penalty": 1.7, "logprobs": True, "top_logprobs": 3},
+    ],
+    ids=["greedy", "sampled", "penalty", "logprobs"],
 )
 def test_every_answer_has_the_bits_it_has_alone(
     engine: Engine, shared: int, options: dict[str, Any]
@@ -83,10 +88,11 @@ def test_every_answer_has_the_bits_it_has_alone(
     checked = parse_options(options, vocab_size=vocabulary)
     requests = [Request(prompt, checked) for prompt in prompts(vocabulary, shared)]
     group = Many(engine, requests, StopFlag())
-    group.run()
+    list(group.run())
     for request, done in zip(requests, group.results(), strict=True):
         expected = alone(engine, request)
         assert isinstance(done, Completion)
         assert (done.tokens, done.logprobs) == (expected.tokens, expected.logprobs)
         assert done.confidence == expected.confidence
+        assert done.token_logprobs == expected.token_logprobs
         assert (done.text, done.finish_reason) == (expected.text, expected.finish_reason)

@@ -13,6 +13,7 @@ import pytest
 from forge import (
     ARRAY,
     BOOL,
+    F32,
     F64,
     I32,
     STRING,
@@ -35,6 +36,18 @@ def test_ends_of_turn_are_all_kept(tmp_path: Path) -> None:
     model = read(tmp_path, source)
     assert model.config["eos_token_id"] == [2, 5]
     assert model.generation == {"bos_token_id": 1, "eos_token_id": [2, 5], "pad_token_id": 0}
+
+
+def test_what_a_file_says_of_sampling_is_kept(tmp_path: Path) -> None:
+    source = tiny_llama()
+    source.set("general.sampling.temp", F32, 0.5)
+    source.set("general.sampling.top_k", U32, 20)
+    source.set("general.sampling.penalty_repeat", F32, 1.25)
+    generation = read(tmp_path, source).generation
+    assert generation["temperature"] == 0.5
+    assert (generation["top_k"], generation["repetition_penalty"]) == (20, 1.25)
+    source.set("general.sampling.temp", F32, float("nan"))
+    refuse(tmp_path, source, r"general\.sampling\.temp is nan, expected a number from 0 to 100")
 
 
 @pytest.mark.parametrize(

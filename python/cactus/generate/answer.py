@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from cactus.generate.confidence import Confidence
+from cactus.generate.loops import LoopGuard
 from cactus.generate.metrics import Stopwatch, rate, resident_megabytes
 from cactus.generate.options import Options
 from cactus.generate.reasoning import Reasoning, Splitter
 from cactus.generate.stop import StopMatcher
-from cactus.types import Completion, FinishReason, Metrics, StreamEvent
+from cactus.types import Completion, FinishReason, Metrics, StreamEvent, TokenLogprob
 
 if TYPE_CHECKING:
     from cactus.engine import Engine
@@ -57,6 +58,9 @@ class Answer:
         self._thoughts: list[str] = []
         self._tokens: list[int] = []
         self._logprobs: list[float] = []
+        self._tokenizer = engine.tokenizer
+        self._entries: list[TokenLogprob] = []
+        self._loops = LoopGuard() if options.stop_loops else None
         self._last_token = 0
         self._sampled = 0
         self._first_seconds = 0.0
@@ -85,10 +89,18 @@ class Answer:
             self.reason = "stop"
         elif len(self._tokens) == self.limit:
             self.reason = "length"
+        elif self._loops is not None and self._loops.add(token):
+            self.reason = "repetition"
+        if self.reason in ("length", "repetition"):
             more_thought, more_text = self._rest()
             thought, text = thought + more_thought, text + more_text
         empty = StreamEvent("", token, "reasoning" if self._splitter.thinking else "text")
-        return self._events(thought, text) or [empty]
+        events = self._events(thought, text) or [empty]
+        if self._request.options.logprobs:
+            top = tuple(self._entry(other, logprob) for other, logprob in output.top)
+            self._entries.append(replace(self._entry(token, output.logprob), top=top))
+            events[-1] = replace(events[-1], logprob=self._entries[-1])
+        return events
 
     def cancel(self) -> list[StreamEvent]:
         """No more outputs will come; the events with what was held back, if anything was."""
@@ -112,6 +124,7 @@ class Answer:
             tokens=tuple(self._tokens),
             logprobs=tuple(self._logprobs),
             reasoning="".join(self._thoughts) or None,
+            token_logprobs=tuple(self._entries) if self._request.options.logprobs else None,
             metrics=Metrics(
                 time_to_first_token_ms=first * 1000,
                 total_time_ms=total * 1000,
@@ -123,6 +136,10 @@ class Answer:
                 cached_tokens=self.cached,
             ),
         )
+
+    def _entry(self, token: int, logprob: float) -> TokenLogprob:
+        data = self._tokenizer.token_bytes_of(token)
+        return TokenLogprob(token, data.decode("utf-8", "replace"), data, logprob)
 
     def _measure(self, output: Output) -> bool:
         self._sampled += 1

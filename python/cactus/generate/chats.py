@@ -7,11 +7,12 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, cast, overload
 
 from cactus.compat import Unpack
-from cactus.errors import CactusError, InvalidRequest
+from cactus.errors import CactusError, InvalidRequest, ModelFormatError
 from cactus.generate.aio import AsyncCompletionStream, AsyncEventStream, in_loop, run_alone
 from cactus.generate.answer import Request
 from cactus.generate.contract import LoadedEngine
 from cactus.generate.conversation import Conversation
+from cactus.generate.defaults import SamplingDefaults
 from cactus.generate.generation import Generation
 from cactus.generate.options import (
     CHAT_ONLY,
@@ -361,7 +362,24 @@ class Chats:
     def _options(self, options: Mapping[str, Any]) -> tuple[Engine, Options]:
         self._turns.check()
         engine = self._text_engine()
-        return engine, parse_options(options, vocab_size=engine.program.vocab_size)
+        checked = parse_options(
+            options,
+            vocab_size=engine.program.vocab_size,
+            model_defaults=engine.sampling_defaults,
+        )
+        return engine, checked
+
+    @property
+    def sampling_defaults(self) -> SamplingDefaults:
+        """What `sampling="model"` stands for: the model's own values, else the catalog's.
+
+        Raises ModelFormatError naming the field of a damaged generation_config.json, and
+        UnsupportedModel for a speech model.
+        """
+        found = self._text_engine().sampling_defaults
+        if isinstance(found, ModelFormatError):
+            raise found
+        return found
 
     def _text_engine(self) -> Engine:
         if self._engine.architecture in SPEECH_ARCHITECTURES:

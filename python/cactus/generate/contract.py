@@ -39,7 +39,10 @@ class Sampler(Protocol):
 
 
 class Output(Protocol):
-    """What a step says of one output row; `entropy` in nats over the raw distribution."""
+    """What a step says of one output row; `entropy` in nats over the raw distribution.
+
+    `top` are the likeliest tokens with their log-probabilities, as many as the row asked for.
+    """
 
     @property
     def token(self) -> int: ...
@@ -47,6 +50,8 @@ class Output(Protocol):
     def logprob(self) -> float: ...
     @property
     def entropy(self) -> float: ...
+    @property
+    def top(self) -> Sequence[tuple[int, float]]: ...
 
 
 class Program(Protocol):
@@ -89,7 +94,10 @@ class Decoder(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
-    """How tokens are chosen. The defaults are greedy: always the most likely token."""
+    """How tokens are chosen. The defaults are greedy: always the most likely token.
+
+    `repetition_penalty` sees the last `repetition_window` tokens of prompt and answer, None: all.
+    """
 
     temperature: float = 0.0
     top_k: int = 0
@@ -98,6 +106,7 @@ class Sampling:
     repetition_penalty: float = 1.0
     presence_penalty: float = 0.0
     frequency_penalty: float = 0.0
+    repetition_window: int | None = None
     logit_bias: Mapping[int, float] = field(default_factory=dict)
     seed: int | None = None
 

@@ -90,10 +90,18 @@ class Generation:
     def _generate(self) -> Generator[StreamEvent, None, None]:
         engine, call, answer, prompt = self._engine, self._call, self._answer, self._request.prompt
         conversation = self._open_conversation()
-        sampler = engine.sampler(self._request.options.sampling)
+        options = self._request.options
+        sampler = engine.sampler(options.sampling, prompt)
         try:
             answer.cached = conversation.rewind(prompt)
-            progress = Progress(engine.row, conversation, prompt, sampler, self._speculation())
+            progress = Progress(
+                engine.row,
+                conversation,
+                prompt,
+                sampler,
+                self._speculation(),
+                options.top_logprobs,
+            )
             for output in sample_tokens(engine.program, progress, call.flag):
                 for event in answer.take(output):
                     yield from self._show(event)

@@ -33,12 +33,14 @@ class Progress:
         prompt: Sequence[int],
         sampler: Sampler,
         speculation: Speculation | None = None,
+        top_logprobs: int = 0,
     ) -> None:
         self._make_row = make_row
         self._conversation = conversation
         self._ids = list(prompt)
         self._sampler = sampler
         self._speculation = speculation
+        self._top_logprobs = top_logprobs
         self._fed: list[int] = []
         self._began = 0.0
         self.guesses = 0
@@ -65,6 +67,7 @@ class Progress:
             self._fed,
             outputs="all" if guesses else "last" if last else "none",
             sampler=self._sampler if last else None,
+            top_logprobs=self._top_logprobs,
         )
 
     def take(self, outputs: Sequence[Output]) -> Sequence[Output]:

@@ -164,8 +164,15 @@ class Lane:
         self.answer.watch.start()
         self._prompt = request.prompt
         self.answer.cached = conversation.rewind(self._prompt)
-        self._sampler = engine.sampler(request.options.sampling)
-        self.progress = Progress(engine.row, conversation, self._prompt, self._sampler)
+        options = request.options
+        self._sampler = engine.sampler(options.sampling, self._prompt)
+        self.progress = Progress(
+            engine.row,
+            conversation,
+            self._prompt,
+            self._sampler,
+            top_logprobs=options.top_logprobs,
+        )
 
     def close(self) -> None:
         answer = self.answer

@@ -11,10 +11,13 @@ import reprlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
-from typing import Any, TypedDict
+from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
-from cactus.errors import InvalidRequest
+from cactus.errors import InvalidRequest, ModelFormatError
 from cactus.generate.contract import Sampling
+
+if TYPE_CHECKING:
+    from cactus.generate.defaults import SamplingDefaults
 
 
 class CompletionOptions(TypedDict, total=False):
@@ -28,10 +31,15 @@ class CompletionOptions(TypedDict, total=False):
     repetition_penalty: float | None
     presence_penalty: float | None
     frequency_penalty: float | None
+    repetition_window: int | None
+    sampling: Literal["greedy", "model"] | None
     logit_bias: Mapping[int, float] | Mapping[str, float] | None
     seed: int | None
     stop: str | Sequence[str] | None
     include_stop_sequences: bool | None
+    stop_loops: bool | None
+    logprobs: bool | None
+    top_logprobs: int | None
     confidence_threshold: float | None
     speculation: bool | None
 
@@ -52,6 +60,7 @@ CHAT_ONLY = frozenset(ChatOptions.__annotations__) - frozenset(CompletionOptions
 MAX_STOPS = 16
 MAX_STOP_BYTES = 1024
 MAX_LOGIT_BIAS = 1024
+MAX_TOP_LOGPROBS = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +71,9 @@ class Options:
     sampling: Sampling = field(default_factory=Sampling)
     stop: tuple[str, ...] = ()
     include_stop_sequences: bool = False
+    stop_loops: bool = False
+    logprobs: bool = False
+    top_logprobs: int = 0
     tools: Any = None
     force_tools: bool = False
     tool_rag_top_k: int = 0
@@ -71,11 +83,17 @@ class Options:
     continue_final_message: bool | None = None
 
 
-def parse_options(raw: Mapping[str, Any], *, vocab_size: int) -> Options:
-    """Check `raw` and fill in the defaults.
+def parse_options(
+    raw: Mapping[str, Any],
+    *,
+    vocab_size: int,
+    model_defaults: SamplingDefaults | ModelFormatError | None = None,
+) -> Options:
+    """Check `raw` and fill in the defaults: greedy, or `model_defaults` where they are asked for.
 
     ``stop`` may be called ``stop_sequences`` too. Raises InvalidRequest naming the first option
-    that is unknown, of the wrong type or out of its range.
+    that is unknown, of the wrong type or out of its range, and what is wrong with the model's
+    defaults.
     """
     given = {name: value for name, value in raw.items() if value is not None}
     known(raw, _CHECKS)
@@ -90,8 +108,15 @@ def parse_options(raw: Mapping[str, Any], *, vocab_size: int) -> Options:
             raise InvalidRequest(
                 f"logit_bias[{token}] is not a token: the vocabulary has {vocab_size} tokens"
             )
-    sampling = Sampling(**{k: checked.pop(k) for k in list(checked) if k in _SAMPLING})
-    return Options(sampling=sampling, **checked)
+    if checked.get("top_logprobs") and not checked.get("logprobs"):
+        raise InvalidRequest("top_logprobs is an option of logprobs=True")
+    chosen: dict[str, Any] = {}
+    if checked.pop("sampling", "greedy") == "model" and model_defaults is not None:
+        if isinstance(model_defaults, ModelFormatError):
+            raise model_defaults
+        chosen = model_defaults.options()
+    chosen |= {k: checked.pop(k) for k in list(checked) if k in _SAMPLING}
+    return Options(sampling=Sampling(**chosen), **checked)
 
 
 def known(names: Iterable[str], options: Iterable[str]) -> None:
@@ -137,6 +162,13 @@ def boolean(name: str, value: object) -> bool:
     """`value` if it is True or False, or InvalidRequest naming `name`."""
     if not isinstance(value, bool):
         raise InvalidRequest(_expected(name, "True or False", value))
+    return value
+
+
+def choice(name: str, value: object, known: Sequence[str]) -> str:
+    """`value` if it is one of `known`, or InvalidRequest naming `name`."""
+    if not isinstance(value, str) or value not in known:
+        raise InvalidRequest(_expected(name, " or ".join(map(repr, known)), value))
     return value
 
 
@@ -220,11 +252,16 @@ _CHECKS: dict[str, Callable[[str, object], Any]] = {
     "repetition_penalty": lambda n, v: number(n, v, 0.01, 100),
     "presence_penalty": lambda n, v: number(n, v, -100, 100),
     "frequency_penalty": lambda n, v: number(n, v, -100, 100),
+    "repetition_window": lambda n, v: integer(n, v, 1, 2**31 - 1),
+    "sampling": lambda n, v: choice(n, v, ("greedy", "model")),
     "logit_bias": logit_bias,
     "seed": lambda n, v: integer(n, v, 0, 2**64 - 1),
     "stop": stop_strings,
     "stop_sequences": stop_strings,
     "include_stop_sequences": boolean,
+    "stop_loops": boolean,
+    "logprobs": boolean,
+    "top_logprobs": lambda n, v: integer(n, v, 0, MAX_TOP_LOGPROBS),
     "tools": _anything,
     "force_tools": _force_tools,
     "tool_rag_top_k": lambda n, v: integer(n, v, 0, 2**31 - 1),

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
-from cactus.generate.aio import AsyncEventStream
 from cactus.generate.stream import EventStream
 from cactus.generate.turns import Call
 from cactus.types import Segment, Transcription
@@ -42,21 +41,3 @@ class TranscriptionStream(EventStream[Segment]):
     def transcription(self) -> Transcription | None:
         """The whole result; None while the stream is still running, and after a failure."""
         return self._run.transcription
-
-
-class AsyncTranscriptionStream(AsyncEventStream[Segment]):
-    """Segments for ``async for``; ``transcription`` is there at the end."""
-
-    @property
-    def transcription(self) -> Transcription | None:
-        """The whole result; None while the stream is still running, and after a failure."""
-        return self._transcribing.transcription if self._transcribing else None
-
-    def _close(self) -> None:
-        super()._close()
-        if self._transcribing:
-            self._transcribing.close_unread()
-
-    @property
-    def _transcribing(self) -> TranscriptionRun | None:
-        return cast("TranscriptionRun | None", self._run)

@@ -46,7 +46,7 @@ def read_model(gguf: GGUFFile) -> GGUFModel:
     for name in ("tokenizer.ggml.model", "tokenizer.ggml.pre"):
         facts.text(name, MAX_NAME)
     described = FAMILIES[architecture](facts, gguf)
-    generation = _token_ids(facts, described.config)
+    generation = _token_ids(facts, described.config) | _sampling(facts)
     tensors = unmerged(gguf, described.tensors)
     _check_tensors(gguf, tensors, described.consumed)
     return GGUFModel(
@@ -83,6 +83,22 @@ def _check_tensors(gguf: GGUFFile, tensors: list[MappedTensor], consumed: tuple[
             f"{gguf.metadata['general.architecture']} model that is known here; without them the "
             "model would answer something else"
         )
+
+
+def _sampling(facts: Facts) -> dict[str, Any]:
+    """What the file says of sampling, in the words of generation_config.json."""
+    found: dict[str, Any] = {}
+    for key, name, high in (
+        ("temp", "temperature", 100.0),
+        ("top_p", "top_p", 1.0),
+        ("min_p", "min_p", 1.0),
+        ("penalty_repeat", "repetition_penalty", 100.0),
+    ):
+        if facts.get(f"general.sampling.{key}") is not None:
+            found[name] = facts.number(f"general.sampling.{key}", 0, high)
+    if facts.get("general.sampling.top_k") is not None:
+        found["top_k"] = facts.integer("general.sampling.top_k", 0, 2**31 - 1)
+    return found
 
 
 def _token_ids(facts: Facts, config: dict[str, Any]) -> dict[str, Any]:

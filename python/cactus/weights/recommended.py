@@ -1,0 +1,49 @@
+"""How models are sampled by those who made them, where generation_config.json does not say it.
+
+The values are in that file's words. They are from the model cards, and for the LFM families from
+the documentation of Liquid AI, as published in 2025; what is in the file of a family is repeated
+here, because a GGUF file has lost it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from cactus.weights import catalog
+
+Values = Mapping[str, float]
+
+_QWEN25: Values = {"temperature": 0.7, "top_p": 0.8, "top_k": 20}
+_QWEN3: Values = {"temperature": 0.6, "top_p": 0.95, "top_k": 20}
+_LFM2: Values = {"temperature": 0.3, "min_p": 0.15, "repetition_penalty": 1.05}
+
+_FAMILIES: dict[str, Values] = {
+    "HuggingFaceTB/SmolLM2-": {"temperature": 0.2, "top_p": 0.9},
+    "HuggingFaceTB/SmolLM3-": {"temperature": 0.6, "top_p": 0.95},
+    "LiquidAI/LFM2-": _LFM2,
+    "LiquidAI/LFM2-1.2B-RAG": {"temperature": 0.0},
+    "LiquidAI/LFM2-1.2B-Tool": {"temperature": 0.0},
+    "LiquidAI/LFM2.5-": {
+        "temperature": 0.1,
+        "top_k": 50,
+        "top_p": 0.1,
+        "repetition_penalty": 1.05,
+    },
+    "Qwen/Qwen3-": _QWEN3,
+    "Qwen/Qwen3-4B-Instruct-2507": {"temperature": 0.7, "top_p": 0.8, "top_k": 20},
+    "Qwen/Qwen2.5-": {**_QWEN25, "repetition_penalty": 1.1},
+    "Qwen/Qwen2.5-3B-Instruct": {**_QWEN25, "repetition_penalty": 1.05},
+    "google/gemma-3-": {"temperature": 1.0, "top_p": 0.95, "top_k": 64},
+    "google/functiongemma-": {"temperature": 1.0, "top_p": 0.95, "top_k": 64},
+    "meta-llama/Llama-3.2-": {"temperature": 0.6, "top_p": 0.9},
+}
+"""By the beginning of the hub id; of several that fit, the longest one."""
+
+
+def recommended(name_or_id: str) -> Values:
+    """The values for a model of the catalog, in the words of generation_config.json; or none."""
+    entry = catalog.find(name_or_id)
+    if entry is None:
+        return {}
+    fitting = [family for family in _FAMILIES if entry.hub_id.startswith(family)]
+    return _FAMILIES[max(fitting, key=len)] if fitting else {}
