@@ -10,8 +10,9 @@ import pytest
 import soxr
 from sounds import chirp, chunk, encode, fmt, riff, s16
 
+from cactus.audio import media
 from cactus.audio.decode import SAMPLE_RATE, open_audio
-from cactus.errors import InvalidAudio
+from cactus.errors import InvalidAudio, UnsupportedAudio
 
 KINDS = [("FLAC", "PCM_16"), ("OGG", "VORBIS"), ("OGG", "OPUS"), ("MP3", "MPEG_LAYER_III")]
 
@@ -79,12 +80,38 @@ def test_what_is_joined_and_cannot_be_decoded_is_named() -> None:
     assert stream.notes[0].startswith("at 3.0 s a part is left out: audio: the sample rate is 1 Hz")
 
 
+def test_flac_in_ogg_is_named_where_nothing_reads_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(media, "is_available", lambda: False)
+    page = b"OggS\0\2" + bytes(20) + b"\1\x33\x7fFLAC\1\0\0\1fLaC" + bytes(38)
+    with pytest.raises(UnsupportedAudio, match=r"begins like OGG with FLAC .* or the program ffmp"):
+        open_audio(page)
+
+
+def test_thousands_of_broken_parts_are_summed_up() -> None:
+    whole = encode(noise(1), SAMPLE_RATE, "FLAC", "PCM_16")
+    part = whole[:8] + b"\x10\0" * 2 + bytes(6) + b"\0\0\x10\xf0" + bytes(20)  # a rate of 1 Hz
+    stream = open_audio(whole + 3000 * part)
+    assert len(stream.read()) == SAMPLE_RATE
+    assert len(stream.notes) == 11
+    assert stream.notes[-1] == "audio: 3,000 of 3,001 parts are left out in all"
+
+
+def test_an_mp3_of_nothing_but_breaks_is_read_in_bounded_time() -> None:
+    data = encode(noise(2), SAMPLE_RATE, "MP3", "MPEG_LAYER_III")[1440:]
+    size = 144
+    broken = b"".join(data[i : i + 5 * size] + b"?" for i in range(0, len(data) - 5 * size, size))
+    stream = open_audio(broken * 100)
+    assert sum(map(len, stream)) > 100 * SAMPLE_RATE
+    assert len(stream.notes) == 11
+
+
 def test_many_joined_files_are_read() -> None:
     data = encode(noise(0.5), SAMPLE_RATE, "OGG", "OPUS")
     one = len(open_audio(data).read())
     stream = open_audio(data * 200)
     assert sum(map(len, stream)) == 200 * one
     assert stream.notes == []
+    assert stream.duration is None  # not all of them are opened beforehand
 
 
 @pytest.mark.parametrize("channels", [1, 2])

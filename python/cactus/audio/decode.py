@@ -8,7 +8,7 @@ from contextlib import suppress
 from typing import IO
 
 from cactus.audio import flac, media, mpeg, ogg, wav
-from cactus.audio.decoder import Decoder, Span
+from cactus.audio.decoder import MAX_NOTES, Decoder, Span
 from cactus.audio.formats import HEAD_BYTES, INSTALL, MEDIA, SUPPORTED, recognise
 from cactus.audio.pcm import open_pcm
 from cactus.audio.source import open_bytes
@@ -16,6 +16,10 @@ from cactus.audio.stream import BLOCK, F32, SAMPLE_RATE, AudioStream, Part
 from cactus.errors import InvalidAudio, UnsupportedAudio
 
 __all__ = ["BLOCK", "F32", "SAMPLE_RATE", "AudioStream", "open_audio", "open_pcm"]
+
+
+MAX_OPENED = 100
+"""Joined files that are opened beforehand, to know how long they are together."""
 
 
 def open_audio(
@@ -60,28 +64,32 @@ def _open(file: IO[bytes], name: str, channel: int | None) -> AudioStream:
         raise error from None
     first.close()
     durations, channels = [first.duration], first.channels
-    for span in spans[1:]:
+    for span in spans[1:MAX_OPENED]:
         with suppress(InvalidAudio):
             other = Decoder(file, span, name, notes)
             durations.append(other.duration)
             channels = max(channels, other.channels)
             other.close()
     known = [each for each in durations if each is not None]
-    duration = sum(known) if len(known) == len(durations) else None
+    duration = sum(known) if len(known) == len(spans) else None
 
     def parts() -> Iterator[Part]:
-        seconds = 0.0
+        seconds, left_out = 0.0, 0
         for span in spans:
             try:
                 decoder = Decoder(file, span, name, notes, seconds)
             except InvalidAudio as error:
-                notes.append(f"at {seconds:.1f} s a part is left out: {error}")
+                left_out += 1
+                if left_out <= MAX_NOTES:
+                    notes.append(f"at {seconds:.1f} s a part is left out: {error}")
                 continue
             try:
                 yield Part(decoder.rate, decoder.pieces())
             finally:
                 decoder.close()
             seconds += decoder.frames / decoder.rate
+        if left_out > MAX_NOTES:
+            notes.append(f"{name}: {left_out:,} of {len(spans):,} parts are left out in all")
 
     return AudioStream(parts(), duration, notes, name, file.close, channel, channels)
 

@@ -65,14 +65,15 @@ class Decoder:
     def _open(self) -> Any:
         import soundfile
 
-        view, name, kind = self._view, self._name, self._span.container
+        view, name = self._view, self._name
+        kind = self._span.container.upper().replace("WITH", "with")
         try:
             sound = soundfile.SoundFile(view)
         except soundfile.LibsndfileError as error:
             if view.failure:
                 raise InvalidAudio(f"{name}: cannot be read: {view.failure}") from view.failure
             raise UnsupportedAudio(
-                f"{name} begins like {kind.upper()} and cannot be decoded: it is damaged or of a "
+                f"{name} begins like {kind} and cannot be decoded: it is damaged or of a "
                 f"kind that is not read ({error.error_string}); supported are {SUPPORTED}. "
                 f"{INSTALL}"
             ) from None

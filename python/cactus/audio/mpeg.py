@@ -130,7 +130,10 @@ def scan(file: IO[bytes], begin: int, end: int) -> list[Mp3]:
             fresh = True
         else:
             close()
-            following = _find_row(file, position + 1, end)
+            near = find_row(data[at + 1 : at + 1 + 2 * _ROW_BYTES])  # without reading it again
+            following = position + 1 + near if near is not None else None
+            if following is None:
+                following = _find_row(file, position + 1, end)
             if following is None:
                 return result()
             if not fresh:
