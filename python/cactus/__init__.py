@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from cactus.generate.stream import EventStream as EventStream
     from cactus.model import Model as Model
     from cactus.speech.live import LiveTranscription as LiveTranscription
+    from cactus.speech.stream import AsyncTranscriptionStream as AsyncTranscriptionStream
     from cactus.speech.stream import TranscriptionStream as TranscriptionStream
     from cactus.types import Completion as Completion
     from cactus.types import LiveUpdate as LiveUpdate
@@ -58,6 +59,7 @@ __version__ = "0.1.0"
 _HOMES = {
     "AsyncCompletionStream": "cactus.generate.aio",
     "AsyncEventStream": "cactus.generate.aio",
+    "AsyncTranscriptionStream": "cactus.speech.stream",
     "AudioStream": "cactus.audio.decode",
     "CactusError": "cactus.errors",
     "CactusModel": "cactus.api",
@@ -104,6 +106,7 @@ _HOMES = {
 __all__ = [
     "AsyncCompletionStream",
     "AsyncEventStream",
+    "AsyncTranscriptionStream",
     "AudioStream",
     "CactusError",
     "CactusModel",

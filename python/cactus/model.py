@@ -19,13 +19,14 @@ from cactus.audio import Audio, open_input
 from cactus.closing import Closing
 from cactus.compat import Self
 from cactus.errors import Cancelled, InvalidRequest, UnsupportedModel
+from cactus.generate.aio import run_alone
 from cactus.generate.chats import Chats
 from cactus.generate.contract import LoadedEngine
 from cactus.generate.options import boolean
 from cactus.generate.prefix import Memory
 from cactus.generate.turns import Call, Turns
 from cactus.speech.live import LiveTranscription
-from cactus.speech.stream import TranscriptionStream
+from cactus.speech.stream import AsyncTranscriptionStream, TranscriptionStream
 from cactus.types import Transcription
 from cactus.weights.catalog import SPEECH_ARCHITECTURES
 
@@ -150,6 +151,24 @@ class Model(Chats, Closing):
         call = Call()
         return TranscriptionStream(call, self._transcription(audio, sample_rate, options, call))
 
+    async def atranscribe(
+        self, audio: Audio, *, sample_rate: int | None = None, **options: Any
+    ) -> Transcription:
+        """`transcribe` in a thread of its own; cancelling the task stops the transcription."""
+        call = Call(blocking=False, pulled=False)
+        return await run_alone(
+            call, lambda: self._transcription(audio, sample_rate, options, call).run()
+        )
+
+    def atranscribe_stream(
+        self, audio: Audio, *, sample_rate: int | None = None, **options: Any
+    ) -> AsyncTranscriptionStream:
+        """`transcribe_stream` for ``async for``."""
+        call = Call(blocking=False)
+        return AsyncTranscriptionStream(
+            call, lambda: self._transcription(audio, sample_rate, options, call)
+        )
+
     def transcribe_live(self, *, interval: float = 1.0, **options: Any) -> LiveTranscription:
         """A transcription of samples while they are being made: ``feed`` it, then ``finish``.
 
@@ -253,6 +272,14 @@ class Model(Chats, Closing):
     def close(self) -> None:
         """End the running call with Cancelled and free the memory. Further calls do nothing."""
         self._turns.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        import asyncio
+
+        await asyncio.to_thread(self.close)  # it waits for the step that runs
 
 
 def _load(folder: Path, options: LoadArguments) -> LoadedEngine:

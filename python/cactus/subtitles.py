@@ -59,7 +59,7 @@ class Writer:
     """Milliseconds that a cue lasts at least; where the next would begin before, it is later."""
 
     def __init__(self) -> None:
-        # Milliseconds at which the last cue of each channel ended: channels are heard together.
+        # Milliseconds at which the last cue of each channel ended: channels play together.
         self._ended: dict[int | None, int] = {}
 
     def begin(self) -> str:
@@ -192,8 +192,8 @@ def render(result: Transcription, form: str) -> str:
 def verbose(result: Transcription) -> dict[str, object]:
     """The fields of OpenAI's ``verbose_json``; ``words`` are there where they were asked for.
 
-    The language is an English word, "unknown" where nothing was heard. ``seek`` is where a segment
-    begins, in frames of 10 ms.
+    The language is an English word, "unknown" where nothing was transcribed. ``seek`` is where a
+    segment begins, in frames of 10 ms.
     """
     from cactus.speech.languages import NAMES
 

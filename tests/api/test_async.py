@@ -356,3 +356,12 @@ def test_a_stream_that_was_refused_or_failed_is_not_an_empty_one(scripted_model:
         assert [event async for event in refused] == []
 
     run(work())
+
+
+def test_async_with_closes_the_model(scripted_model: Make) -> None:
+    async def work() -> None:
+        async with scripted_model(saying("Hi")) as model:
+            assert (await model.achat("Hello")).text == "Hi"
+        assert model.closed
+
+    run(work())

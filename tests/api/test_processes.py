@@ -419,3 +419,69 @@ def test_many_calls_do_not_grow(tiny_model: Path) -> None:
     )
     files, growth = said.split()
     assert int(files) == 0 and float(growth) < 1.05
+
+
+@pytest.mark.parametrize(
+    "opened",
+    [
+        "model.stream(HELLO)",
+        "model.complete_stream('x')",
+        "model.conversation().stream('x')",
+        "model.chat_as_completed(['x'] * 20, max_tokens=3)",
+    ],
+)
+def test_a_half_read_stream_is_dropped_without_a_word(tiny_model: Path, opened: str) -> None:
+    run(
+        f"""
+        model = Model(MODEL)
+        stream = {opened}
+        next(stream)
+        del stream
+        assert model.chat(HELLO, max_tokens=2).tokens
+        stream = {opened}
+        next(stream)
+        """,
+        tiny_model,
+    )
+
+
+@pytest.mark.parametrize(
+    "opened",
+    ["model.astream(HELLO)", "model.achat_as_completed(['x'] * 20, max_tokens=3)"],
+)
+def test_a_half_read_async_stream_is_dropped_without_a_word(tiny_model: Path, opened: str) -> None:
+    run(
+        f"""
+        import asyncio
+        model = Model(MODEL)
+        async def work():
+            stream = {opened}
+            await anext(stream)
+            waiting = asyncio.create_task(model.achat(HELLO))
+            await asyncio.sleep(0.05)
+        asyncio.run(work())
+        """,
+        tiny_model,
+    )
+
+
+def test_an_interrupt_raises_in_the_callers_code_alone(tiny_model: Path) -> None:
+    run(
+        """
+        model = Model(MODEL)
+        def interrupt():
+            time.sleep(0.2)
+            os.kill(os.getpid(), signal.SIGINT)
+        for work in (
+            lambda: [model.chat(HELLO) for _ in range(10_000)],
+            lambda: [model.chat_many(["x"] * 9) for _ in range(10_000)],
+        ):
+            threading.Thread(target=interrupt).start()
+            try:
+                work()
+            except KeyboardInterrupt:
+                pass
+            assert model.chat(HELLO, max_tokens=2).tokens
+        """,
+        tiny_model,
+    )

@@ -44,6 +44,8 @@ def text(model: Model) -> None:
 
 
 async def later(model: Model) -> None:
+    async with Model("x") as other:
+        assert_type(other, Model)
     assert_type(await model.achat("Hi"), Completion)
     assert_type(await model.acomplete("Once"), Completion)
     assert_type(model.acomplete_stream("Once"), AsyncCompletionStream)
@@ -71,6 +73,14 @@ def speech(model: Model) -> None:
     assert_type(model.transcribe("a.wav"), Transcription)
     assert_type(model.transcribe_stream(b""), TranscriptionStream)
     assert_type(model.transcribe_live(), LiveTranscription)
+
+
+async def speech_later(model: Model) -> None:
+    assert_type(await model.atranscribe("a.wav"), Transcription)
+    async with model.atranscribe_stream("a.wav") as stream:
+        async for segment in stream:
+            assert_type(segment.text, str)
+        assert_type(stream.transcription, Transcription | None)
 
 
 def flat() -> None:

@@ -76,6 +76,12 @@ def test_media_files_are_read(
     assert capfd.readouterr().err == ""
 
 
+def test_amr_is_read(decoder: str) -> None:
+    stream = open_audio(b"#!AMR\n" + (b"\x04" + bytes(range(12))) * 100)
+    assert len(stream.read()) == 2 * SAMPLE_RATE  # from 8 kHz, 20 ms a frame
+    assert stream.notes == []
+
+
 def test_channels_are_averaged_or_one_is_taken(decoder: str, tmp_path: Path) -> None:
     sound = np.stack([chirp(2), np.zeros(2 * SAMPLE_RATE, np.float32)], axis=1)
     path = av_file(tmp_path / "two.mkv", "matroska", "flac", sound, SAMPLE_RATE)

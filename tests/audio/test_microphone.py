@@ -83,7 +83,7 @@ def test_a_device_that_goes_is_an_error_after_what_was_heard(plug) -> None:
         library.stream.hear(block(0.25))
         library.stream.active = False  # unplugged, and PortAudio noticed
         assert len(next(mic)) == 1600
-        with pytest.raises(MicrophoneError, match="Desk mic gives no more sound: it was unplugged"):
+        with pytest.raises(MicrophoneError, match="Desk mic gives no more audio: it was unplugged"):
             next(mic)
     assert library.closed == 1  # whose own complaint is not heard
 
@@ -91,7 +91,7 @@ def test_a_device_that_goes_is_an_error_after_what_was_heard(plug) -> None:
 def test_a_device_that_falls_silent_has_gone(plug, monkeypatch) -> None:
     monkeypatch.setattr(microphone, "SILENT_AFTER", 0.2)
     plug()
-    with Microphone() as mic, pytest.raises(MicrophoneError, match="gives no more sound"):
+    with Microphone() as mic, pytest.raises(MicrophoneError, match="gives no more audio"):
         next(mic)
 
 
@@ -104,8 +104,8 @@ def test_overruns_are_counted(plug) -> None:
         assert len(next(mic)) == 16_000 * microphone.QUEUE_SECONDS
         assert mic.lost == pytest.approx(2.6) and mic.overruns == 1
         assert mic.notes == [
-            "Desk mic: the system dropped some sound (1 x)",
-            "Desk mic: 2.6 s of sound were lost: they came faster than they were listened to",
+            "Desk mic: the system dropped some audio (1 x)",
+            "Desk mic: 2.6 s of audio were lost: they came faster than they were transcribed",
         ]
 
 

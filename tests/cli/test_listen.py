@@ -98,7 +98,7 @@ def test_what_was_said_before_the_microphone_went_is_written(listen) -> None:
     _, expected, _ = listen(ctrl_c, "--quiet")
     status, out, err = listen(unplug, "--quiet")
     assert (status, out) == (1, expected)
-    assert err.startswith("cactus: Desk mic gives no more sound") and err.count("\n") == 1
+    assert err.startswith("cactus: Desk mic gives no more audio") and err.count("\n") == 1
 
 
 def test_what_the_device_dropped_is_reported(listen) -> None:
@@ -107,7 +107,7 @@ def test_what_the_device_dropped_is_reported(listen) -> None:
         ctrl_c(stream)
 
     status, _, err = listen(drop, "--quiet")
-    assert (status, err) == (0, "cactus: Desk mic: the system dropped some sound (1 x)\n")
+    assert (status, err) == (0, "cactus: Desk mic: the system dropped some audio (1 x)\n")
 
 
 @pytest.mark.parametrize(

@@ -45,12 +45,18 @@ def test_wide_characters_are_broken_anywhere_and_counted_twice() -> None:
         == "仙人掌は乾燥した土地に生える植物です。" * 3
     )
     assert all(len(row) <= 19 for row in rows) and len(rows) == 7
+    rows = shown("a" * 19 + "仙人掌", 20, random.Random(1))
+    assert "".join(row.replace(" ", "") for row in rows) == "a" * 19 + "仙人掌"
 
 
 def test_a_word_longer_than_the_row_loses_nothing() -> None:
     link = "https://example.org/" + "a-very-long-path/" * 5
-    rows = shown(f"see {link} there", 30, random.Random(2))
-    assert rows[0] == "see" and "".join(rows[1:]) == f"{link} there".replace(" ", " ")
+    for columns in (29, 30, 31, 35, 53):
+        rows = shown(f"see {link} there and then\nand so on", columns, random.Random(2))
+        assert rows[0] == "see" and " ".join("".join(rows[1:]).split()).startswith(link)
+        assert "there and then" in " ".join(rows[1:]) and rows[-1] == "and so on"
+        # One piece for whoever copies it: the rows are full, the terminal broke it.
+        assert "\n" not in WordWrap(lambda: 30).feed(link)
 
 
 def test_code_between_fences_is_left_as_it_is() -> None:

@@ -25,7 +25,7 @@ from cactus.models.fields import Fields
 F64 = NDArray[np.float64]
 
 FLOOR = 1e-10
-"""The least power in a band that is told from none."""
+"""The least power in a band that is separated from none."""
 
 FRAMES_AT_ONCE = 256
 """So that what is computed stays in the CPU's cache."""

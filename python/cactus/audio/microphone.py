@@ -20,24 +20,24 @@ if TYPE_CHECKING:
 BLOCKS_A_SECOND = 10
 
 QUEUE_SECONDS = 60
-"""Sound that waits for its reader at most; what comes when there is that much is lost."""
+"""Audio that waits for its reader at most; what comes when there is that much is lost."""
 
 SILENT_AFTER = 3.0
-"""Seconds without any sample, not even of silence, after which a device has gone."""
+"""Seconds without any sample, not even of silence, after which a device counts as gone."""
 
 POLL_SECONDS = 0.1
 
 
 class Microphone(Closing):
-    """What a microphone hears from ``start`` on: blocks f32 [n], mono, at 16 kHz, within ±1.
+    """What a microphone records from ``start`` on: blocks f32 [n], mono, at 16 kHz, within ±1.
 
     `device` is a number or a part of a name, default the system's. Each block is all that has come
     since the one before. Iterating waits for more and ends after ``stop``; it raises
     `MicrophoneError` when the device has gone. `seconds` is how much
     has been handed out, `lost` how much was not, because nobody took it in time; `overruns` is how
-    often the device itself dropped sound that this process was too slow to take.
+    often the device itself dropped audio that this process was too slow to take.
 
-    Raises `MicrophoneError` where there is no microphone, and says what to do about it.
+    Raises `MicrophoneError` where there is no microphone, and the error tells what to do.
     """
 
     def __init__(self, device: str | int | None = None) -> None:
@@ -55,7 +55,7 @@ class Microphone(Closing):
         self._stream: Any = None
 
     def start(self) -> None:
-        """Begin to hear. Raises `MicrophoneError`, such as when another program has the device."""
+        """Begin to record. Raises `MicrophoneError`, as when another program has the device."""
         try:
             self._stream = self._library.InputStream(
                 samplerate=self._rate,
@@ -78,11 +78,11 @@ class Microphone(Closing):
         return block
 
     def stop(self) -> None:
-        """End soon, after what has been heard already; safe in a signal handler."""
+        """End soon, after what has been recorded already; safe in a signal handler."""
         self._stopped = True
 
     def close(self) -> None:
-        """Let go of the device; a second call does nothing."""
+        """Close the device; a second call does nothing."""
         self.stop()
         stream, self._stream = self._stream, None
         if stream is not None:
@@ -98,11 +98,11 @@ class Microphone(Closing):
         """What went wrong so far without ending it, for people."""
         notes = []
         if self.overruns:
-            notes.append(f"{self.name}: the system dropped some sound ({self.overruns} x)")
+            notes.append(f"{self.name}: the system dropped some audio ({self.overruns} x)")
         if self.lost:
             notes.append(
-                f"{self.name}: {self.lost:.1f} s of sound were lost: they came faster than they "
-                "were listened to"
+                f"{self.name}: {self.lost:.1f} s of audio were lost: they came faster than they "
+                "were transcribed"
             )
         return notes
 
@@ -146,14 +146,14 @@ class Microphone(Closing):
             return
         self.overruns += bool(status.input_overflow)
         try:
-            # A copy, as the memory is the device's; some drivers begin with what is no number.
+            # A copy, as the memory is the device's; some drivers begin with what is not a number.
             mono = np.nan_to_num(samples.mean(axis=1, dtype=np.float32), nan=0.0)
             self._queue.put_nowait(np.clip(mono, -1.0, 1.0))
         except Full:
             self.lost += frames / self._rate
 
     def _captured(self) -> Iterator[F32]:
-        heard = time.monotonic()
+        last = time.monotonic()
         while True:
             try:
                 blocks = [self._queue.get(timeout=0 if self._stopped else POLL_SECONDS)]
@@ -161,14 +161,14 @@ class Microphone(Closing):
                 while not self._queue.empty():
                     blocks.append(self._queue.get_nowait())
                 yield np.concatenate(blocks)
-                heard = time.monotonic()
+                last = time.monotonic()
             except Empty:
                 if self._stopped:
                     return
                 # Some systems say that a device has gone; with others, nothing comes any more.
-                if not self._stream.active or time.monotonic() - heard > SILENT_AFTER:
+                if not self._stream.active or time.monotonic() - last > SILENT_AFTER:
                     raise MicrophoneError(
-                        f"{self.name} gives no more sound: it was unplugged, or another program "
+                        f"{self.name} gives no more audio: it was unplugged, or another program "
                         "has changed its settings"
                     ) from None
 
@@ -194,7 +194,7 @@ def _import_library() -> Any:
         ) from None
     except OSError as error:  # the package is there, the library that it is about is not
         raise MicrophoneError(
-            f"a microphone needs the library PortAudio: {error}. On Debian and Ubuntu it is "
-            "installed with: apt-get install libportaudio2"
+            f"a microphone needs the library PortAudio: {error}. On Debian and Ubuntu, "
+            "install it with: apt-get install libportaudio2"
         ) from None
     return sounddevice

@@ -1,4 +1,4 @@
-"""Silero's voice activity model: how likely each 32 ms of a sound hold speech.
+"""Silero's voice activity model: how likely each 32 ms of audio hold speech.
 
     window    64 samples of the one before, 512 of its own, 64 mirrored at the end
     spectrum  magnitudes of 129 bins in 4 frames of 256 samples every 128
@@ -52,7 +52,7 @@ _SHAPES: dict[str, tuple[int, ...]] = {
 
 
 class Silero:
-    """The model and its state: what has been heard so far in one sound."""
+    """The model and its state: what one recording has left in it so far."""
 
     def __init__(self) -> None:
         weights = _weights()
@@ -77,7 +77,7 @@ class Silero:
         self.reset()
 
     def reset(self) -> None:
-        """Begin another sound."""
+        """Begin another recording."""
         self._context = np.zeros(CONTEXT, np.float32)
         self._hidden = np.zeros(_STATE, np.float32)
         self._cell = np.zeros(_STATE, np.float32)
@@ -91,9 +91,9 @@ class Silero:
         return np.concatenate(parts) if parts else np.zeros(0, np.float32)
 
     def _part(self, samples: F32) -> F32:
-        heard = np.concatenate((self._context, samples))
-        self._context = heard[-CONTEXT:]
-        each = np.lib.stride_tricks.sliding_window_view(heard, CONTEXT + WINDOW)[::WINDOW]
+        joined = np.concatenate((self._context, samples))
+        self._context = joined[-CONTEXT:]
+        each = np.lib.stride_tricks.sliding_window_view(joined, CONTEXT + WINDOW)[::WINDOW]
         mirrored = np.concatenate((each, each[:, -2 : -2 - CONTEXT : -1]), axis=1)
         frames = np.lib.stride_tricks.sliding_window_view(mirrored, 256, axis=1)[:, ::128]
         # All products are of few rows: BLAS shares larger ones between threads, which cost a
@@ -163,7 +163,7 @@ def read_weights(path: Path) -> dict[str, F32]:
         magic, length = struct.unpack_from("<ii", data)
         kind = data[8 : 8 + length]
         if magic != 0x67676D6C or kind != f"silero-{SAMPLE_RATE // 1000}k".encode():
-            raise ModelFormatError(f"{path}: is no Silero model for 16 kHz in ggml's format")
+            raise ModelFormatError(f"{path}: is not a Silero model for 16 kHz in ggml's format")
         position = 8 + length + 4 * (3 + 3 + 4 * 3 + 4)
         while position < len(data):
             rank, length, half = struct.unpack_from("<iii", data, position)

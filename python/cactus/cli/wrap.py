@@ -22,6 +22,7 @@ class WordWrap:
         self._broken = False  # the row began with our own line break: no spaces at its start
         self._line = ""  # the beginning of the line of text, as far as a fence is long
         self._fenced = False
+        self._long = 0  # cells of a word that is longer than a row; the terminal breaks it
 
     def feed(self, text: str) -> str:
         """The characters and control sequences to write for the next piece."""
@@ -35,6 +36,7 @@ class WordWrap:
             if self._line.strip() == FENCE:
                 self._fenced = not self._fenced
             self._column, self._word, self._line, self._broken = 0, "", "", False
+            self._long = 0
             return character
         if len(self._line.lstrip()) < len(FENCE):
             self._line += character
@@ -44,6 +46,13 @@ class WordWrap:
         inside = self._column + width <= edge
         if self._fenced or edge < 2:
             return character
+        if self._long and not character.isspace():
+            self._long += width
+            return character
+        if self._long:
+            self._column, self._long = self._long % columns, 0
+            self._broken = not self._column
+            inside = self._column + width <= edge
         if character.isspace() and character != "\u00a0":
             self._word = ""
             if self._broken and self._column == 0:
@@ -57,9 +66,12 @@ class WordWrap:
             self._word = "" if width == 2 else self._word + character
             self._broken = self._broken and not self._column
             return character
-        taken, length = self._word, cell_len(self._word)
-        if length == self._column:  # a word as long as the row: broken where the row ends
+        if width == 2:  # Chinese, Japanese: a row may end before any character
             return self._new_row() + self._put(character, columns)
+        taken, length = self._word, cell_len(self._word)
+        if length == self._column:
+            self._long = length + width
+            return character
         erased = f"\x1b[{length}D\x1b[K" if length else ""
         row = self._new_row()
         self._column, self._word = length, taken

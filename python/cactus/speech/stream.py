@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
+from cactus.generate.aio import AsyncEventStream
 from cactus.generate.stream import EventStream
 from cactus.generate.turns import Call
 from cactus.types import Segment, Transcription
@@ -41,3 +42,21 @@ class TranscriptionStream(EventStream[Segment]):
     def transcription(self) -> Transcription | None:
         """The whole result; None while the stream is still running, and after a failure."""
         return self._run.transcription
+
+
+class AsyncTranscriptionStream(AsyncEventStream[Segment]):
+    """Segments for ``async for``; ``transcription`` is there at the end."""
+
+    @property
+    def transcription(self) -> Transcription | None:
+        """The whole result; None while the stream is still running, and after a failure."""
+        return self._transcribing.transcription if self._transcribing else None
+
+    def _close(self) -> None:
+        super()._close()
+        if self._transcribing:
+            self._transcribing.close_unread()
+
+    @property
+    def _transcribing(self) -> TranscriptionRun | None:
+        return cast("TranscriptionRun | None", self._run)

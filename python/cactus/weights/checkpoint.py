@@ -8,6 +8,8 @@ from __future__ import annotations
 import json
 import logging
 import os
+import re
+from contextlib import suppress
 from functools import partial
 from pathlib import Path, PurePosixPath
 from tempfile import TemporaryDirectory
@@ -18,7 +20,7 @@ from cactus.tokenizer_build import VOCABULARY_FILES, build_tokenizer
 from cactus.weights.files import find_bytes, find_json, read_bytes, read_json
 from cactus.weights.origin import describe_file
 from cactus.weights.safetensors import DTYPE_BYTES, SafetensorsFile, TensorInfo, read_safetensors
-from cactus.weights.sources import Source, SourceTensor
+from cactus.weights.sources import Source, SourceTensor, license_name
 from cactus.weights.tiles import U8
 
 logger = logging.getLogger("cactus.weights")
@@ -75,10 +77,21 @@ def open_checkpoint(folder: Path) -> Source:
             write_tokenizer=partial(copy_tokenizer, folder),
             close=close,
             notes=tuple(notes),
+            license=_license(folder),
         )
     except BaseException:
         close()
         raise
+
+
+def _license(folder: Path) -> str | None:
+    """What the model card says in its front matter."""
+    card = None
+    with suppress(ModelFormatError):  # a link, or far too long: no reason to refuse the model
+        card = find_bytes(folder / "README.md", 1 << 20)
+    front = re.match(rb"---\s*\n(.*?)\n---", card or b"", re.S)
+    found = re.search(rb"^license: *([^\s#]+)[ \r]*$", front[1], re.M) if front else None
+    return license_name(found[1].decode("utf-8", "replace").strip("\"'")) if found else None
 
 
 def _close_all(shards: list[SafetensorsFile]) -> None:

@@ -299,7 +299,10 @@ def _sync(path: Path) -> None:
 def _write_small_files(
     model: Source, folder: Path, precision: str, origin: Mapping[str, str]
 ) -> None:
-    own = {"format": FORMAT, "precision": precision, "source": {**model.origin, **origin}}
+    own: dict[str, Any] = {"format": FORMAT, "precision": precision}
+    own |= {"source": {**model.origin, **origin}}
+    if model.license:
+        own["license"] = model.license
     _write_json(folder / "config.json", model.config | {"cactus": own})
     _write_json(folder / "generation_config.json", model.generation)
     if model.chat_template is not None:

@@ -46,7 +46,8 @@ class Source:
     """A model to convert: its config files as dictionaries, its tensors, its tokenizer.
 
     `write_tokenizer(folder)` puts the tokenizer's files into the folder; `origin` says where the
-    weights come from; `notes` are what a user should know about it.
+    weights come from; `notes` are what a user should know about it. `license` is what
+    its files call it, such as "apache-2.0".
     """
 
     config: dict[str, Any]
@@ -57,6 +58,7 @@ class Source:
     write_tokenizer: Callable[[Path], None]
     close: Callable[[], None]
     notes: tuple[str, ...] = field(default=())
+    license: str | None = None
 
 
 def open_source(path: Path) -> Source:
@@ -136,6 +138,14 @@ def _open_gguf(path: Path) -> Source:
         origin=_gguf_origin(gguf),
         write_tokenizer=write_tokenizer,
         close=gguf.close,
+        license=license_name(gguf.metadata.get("general.license")),
+    )
+
+
+def license_name(given: object) -> str | None:
+    """A license as a file names it, if that is a short line of text."""
+    return (
+        given if isinstance(given, str) and 0 < len(given) <= 200 and given.isprintable() else None
     )
 
 

@@ -1,0 +1,93 @@
+"""No option of a chat is accepted without an effect: each changes something, or is refused."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from scripted import babbling, saying
+
+import cactus
+from cactus import Model
+from cactus.errors import InvalidRequest
+
+Make = Callable[..., Model]
+HELLO = [{"role": "user", "content": "Hello"}]
+TOOLS = [{"name": "clock"}, {"name": "weather"}]
+SAMPLED = {"temperature": 1.5, "seed": 3, "max_tokens": 12}
+
+# Of the tiny model: what is added to a sampled answer, and makes it another one.
+SAMPLING: dict[str, Any] = {
+    "temperature": 0,
+    "top_p": 1e-6,
+    "top_k": 1,
+    "min_p": 0.9,
+    "repetition_penalty": 50,
+    "presence_penalty": 100,
+    "frequency_penalty": 100,
+    "logit_bias": {90: 100},
+    "seed": 4,
+}
+# Of a script: the options without it, and the value of it that makes another answer or prompt.
+SCRIPTED: dict[str, tuple[dict[str, Any], Any]] = {
+    "max_tokens": ({}, 3),
+    "stop": ({}, "a"),
+    "include_stop_sequences": ({"stop": "b"}, True),
+    "confidence_threshold": ({}, 0.99999),
+    "tools": ({}, TOOLS),
+    "thinking": ({}, False),
+    "continue_final_message": ({}, False),
+    "speculation": ({}, False),
+}
+REFUSED: dict[str, tuple[dict[str, Any], Any]] = {
+    "force_tools": ({"tools": TOOLS}, True),
+    "tool_rag_top_k": ({"tools": TOOLS}, 1),
+}
+TEMPLATE = (
+    "{{ enable_thinking }}{% for t in tools or [] %}{{ t.function.name }}{% endfor %}"
+    "{% for m in messages %}{{ m.role[0] }}:{{ m.content }}\n{% endfor %}"
+    "{% if add_generation_prompt %}a:{% endif %}"
+)
+
+
+@pytest.fixture(scope="module")
+def tiny(tiny_model: Path) -> Iterator[Model]:
+    with Model(tiny_model) as model:
+        yield model
+
+
+def test_every_option_has_a_row() -> None:
+    assert {*SAMPLING, *SCRIPTED, *REFUSED} == set(cactus.ChatOptions.__annotations__)
+
+
+@pytest.mark.parametrize("name", SAMPLING)
+def test_sampling_changes_the_answer(tiny: Model, name: str) -> None:
+    options: dict[str, Any] = {**SAMPLED, name: SAMPLING[name]}
+    assert tiny.chat(HELLO, **options).tokens != tiny.chat(HELLO, **SAMPLED).tokens  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("name", SCRIPTED)
+def test_an_option_changes_the_prompt_the_answer_or_the_steps(
+    scripted_model: Make, name: str
+) -> None:
+    others, value = SCRIPTED[name]
+    turns = [*HELLO, {"role": "assistant", "content": "abcabcabcabc"}]
+
+    def seen(**options: Any) -> Any:
+        model = scripted_model(saying("abc" * 9), template=TEMPLATE, context=500, slope=0, chunk=99)
+        done = model.chat(turns, **options)
+        program: Any = model._engine.program
+        return done.text, done.finish_reason, program.steps
+
+    assert seen(**others, **{name: value}) != seen(**others)
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_has_no_effect_yet_is_refused(scripted_model: Make, name: str) -> None:
+    others, value = REFUSED[name]
+    model = scripted_model(babbling, context=2000)
+    with pytest.raises(InvalidRequest, match=f"{name} .*not available yet"):
+        model.chat(HELLO, **others, **{name: value})
+    assert model.chat(HELLO, max_tokens=1, **others).text
