@@ -91,3 +91,9 @@ def test_what_has_no_effect_yet_is_refused(scripted_model: Make, name: str) -> N
     with pytest.raises(InvalidRequest, match=f"{name} .*not available yet"):
         model.chat(HELLO, **others, **{name: value})
     assert model.chat(HELLO, max_tokens=1, **others).text
+
+
+@pytest.mark.parametrize("name", sorted(cactus.CompletionOptions.__annotations__))
+def test_raw_completion_takes_them_too(scripted_model: Make, name: str) -> None:
+    value = SAMPLING[name] if name in SAMPLING else SCRIPTED[name][1]
+    assert scripted_model(saying("xyz")).complete("abc", **{name: value}) is not None

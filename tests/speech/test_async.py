@@ -52,6 +52,6 @@ def test_a_file_that_nobody_reads_is_closed(model: Model, path: Path) -> None:
     async def work() -> None:
         async with model.atranscribe_stream(path):
             pass
-        gc.collect()  # a file left open would be a ResourceWarning, and so an error
+        gc.collect()  # a file that is left open is a ResourceWarning, which is an error here
 
     asyncio.run(work())
