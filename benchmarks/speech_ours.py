@@ -28,6 +28,7 @@ def main() -> None:
     found = {
         "seconds": seconds,
         "segments": [[(s.start, s.end, s.text) for s in segments] for segments in heard],
+        "temperatures": [[s.temperature for s in segments] for segments in heard],
         "spans": [[(w.start, w.end) for s in each for w in s.words or ()] for each in heard],
         "begins": [[w.start for s in segments for w in s.words or (s,)] for segments in heard],
     }

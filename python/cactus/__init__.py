@@ -40,9 +40,11 @@ if TYPE_CHECKING:
     from cactus.generate.stream import EventStream as EventStream
     from cactus.model import Model as Model
     from cactus.speech.live import LiveTranscription as LiveTranscription
+    from cactus.speech.options import TranscribeOptions as TranscribeOptions
     from cactus.speech.stream import AsyncTranscriptionStream as AsyncTranscriptionStream
     from cactus.speech.stream import TranscriptionStream as TranscriptionStream
     from cactus.types import Completion as Completion
+    from cactus.types import DetectedLanguage as DetectedLanguage
     from cactus.types import LiveUpdate as LiveUpdate
     from cactus.types import Metrics as Metrics
     from cactus.types import Segment as Segment
@@ -68,6 +70,7 @@ _HOMES = {
     "CompletionOptions": "cactus.generate.options",
     "CompletionStream": "cactus.generate.stream",
     "Conversation": "cactus.generate.conversation",
+    "DetectedLanguage": "cactus.types",
     "EventStream": "cactus.generate.stream",
     "LiveTranscription": "cactus.speech.live",
     "LiveUpdate": "cactus.types",
@@ -78,6 +81,7 @@ _HOMES = {
     "Speech": "cactus.audio.vad",
     "StreamEvent": "cactus.types",
     "TokenLogprob": "cactus.types",
+    "TranscribeOptions": "cactus.speech.options",
     "Transcription": "cactus.types",
     "TranscriptionStream": "cactus.speech.stream",
     "Word": "cactus.types",
@@ -115,6 +119,7 @@ __all__ = [
     "CompletionOptions",
     "CompletionStream",
     "Conversation",
+    "DetectedLanguage",
     "EventStream",
     "LiveTranscription",
     "LiveUpdate",
@@ -125,6 +130,7 @@ __all__ = [
     "Speech",
     "StreamEvent",
     "TokenLogprob",
+    "TranscribeOptions",
     "Transcription",
     "TranscriptionStream",
     "Word",

@@ -11,13 +11,13 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast
 
 from cactus.audio import Audio, open_input
 from cactus.closing import Closing
-from cactus.compat import Self
+from cactus.compat import Self, Unpack
 from cactus.errors import Cancelled, InvalidRequest, UnsupportedModel
 from cactus.generate.aio import run_alone
 from cactus.generate.chats import Chats
@@ -26,14 +26,18 @@ from cactus.generate.options import boolean
 from cactus.generate.prefix import Memory
 from cactus.generate.turns import Call, Turns
 from cactus.speech.live import LiveTranscription
+from cactus.speech.options import TranscribeOptions
 from cactus.speech.stream import AsyncTranscriptionStream, TranscriptionStream
-from cactus.types import Transcription
+from cactus.types import DetectedLanguage, Transcription
 from cactus.weights.catalog import SPEECH_ARCHITECTURES
 
 if TYPE_CHECKING:
+    from cactus.audio.decode import AudioStream
     from cactus.loading import LoadArguments
     from cactus.speech.engine import SpeechEngine
     from cactus.speech.transcription import TranscriptionRun
+
+Found = TypeVar("Found")
 
 
 class Model(Chats, Closing):
@@ -123,7 +127,11 @@ class Model(Chats, Closing):
     # -- speech
 
     def transcribe(
-        self, audio: Audio, *, sample_rate: int | None = None, **options: Any
+        self,
+        audio: Audio,
+        *,
+        sample_rate: int | None = None,
+        **options: Unpack[TranscribeOptions],
     ) -> Transcription:
         """What is said in a recording of any length.
 
@@ -141,7 +149,11 @@ class Model(Chats, Closing):
         return self._transcription(audio, sample_rate, options, Call()).run()
 
     def transcribe_stream(
-        self, audio: Audio, *, sample_rate: int | None = None, **options: Any
+        self,
+        audio: Audio,
+        *,
+        sample_rate: int | None = None,
+        **options: Unpack[TranscribeOptions],
     ) -> TranscriptionStream:
         """The segments of a recording as they are found; options and errors as in `transcribe`.
 
@@ -152,7 +164,11 @@ class Model(Chats, Closing):
         return TranscriptionStream(call, self._transcription(audio, sample_rate, options, call))
 
     async def atranscribe(
-        self, audio: Audio, *, sample_rate: int | None = None, **options: Any
+        self,
+        audio: Audio,
+        *,
+        sample_rate: int | None = None,
+        **options: Unpack[TranscribeOptions],
     ) -> Transcription:
         """`transcribe` in a thread of its own; cancelling the task stops the transcription."""
         call = Call(blocking=False, pulled=False)
@@ -161,7 +177,11 @@ class Model(Chats, Closing):
         )
 
     def atranscribe_stream(
-        self, audio: Audio, *, sample_rate: int | None = None, **options: Any
+        self,
+        audio: Audio,
+        *,
+        sample_rate: int | None = None,
+        **options: Unpack[TranscribeOptions],
     ) -> AsyncTranscriptionStream:
         """`transcribe_stream` for ``async for``."""
         call = Call(blocking=False)
@@ -169,7 +189,9 @@ class Model(Chats, Closing):
             call, lambda: self._transcription(audio, sample_rate, options, call)
         )
 
-    def transcribe_live(self, *, interval: float = 1.0, **options: Any) -> LiveTranscription:
+    def transcribe_live(
+        self, *, interval: float = 1.0, **options: Unpack[TranscribeOptions]
+    ) -> LiveTranscription:
         """A transcription of samples while they are being made: ``feed`` it, then ``finish``.
 
         A pass over the audio is made after every `interval` seconds more of it. Text that two
@@ -184,6 +206,37 @@ class Model(Chats, Closing):
         engine.check(checked)
         return LiveTranscription(engine, self._turns, checked, interval)
 
+    def detect_language(
+        self,
+        audio: Audio,
+        *,
+        sample_rate: int | None = None,
+        vad: bool = True,
+        language_detection_segments: int = 1,
+        language_detection_threshold: float | None = 0.5,
+    ) -> DetectedLanguage:
+        """The language of a recording, by its first windows of 30 seconds of speech.
+
+        `audio`, `sample_rate` and errors are those of `transcribe`. Of several windows the first
+        that is surer than the threshold decides, else most of them. English-only models say "en".
+        """
+        from cactus.speech.detection import detect_language
+        from cactus.speech.options import parse
+
+        options = parse(
+            {
+                "vad": vad,
+                "language_detection_segments": language_detection_segments,
+                "language_detection_threshold": language_detection_threshold,
+            }
+        )
+        return self._listen(
+            audio,
+            sample_rate,
+            "detect a language",
+            lambda engine, stream, call: detect_language(engine, stream, options, call.flag),
+        )
+
     def embed_audio(self, audio: Audio, *, sample_rate: int | None = None) -> list[float]:
         """The mean of the encoder's states over the audio itself, without the silence behind it.
 
@@ -191,14 +244,29 @@ class Model(Chats, Closing):
         """
         from cactus.speech.embed import embed
 
+        return self._listen(
+            audio,
+            sample_rate,
+            "embed audio",
+            lambda engine, stream, call: embed(engine, stream, call.flag),
+        )
+
+    def _listen(
+        self,
+        audio: Audio,
+        sample_rate: int | None,
+        ability: str,
+        work: Callable[[SpeechEngine, AudioStream, Call], Found],
+    ) -> Found:
+        """What a piece of work on a recording finds, when it is its turn."""
         self._turns.check()
-        engine, call = self._speech_engine("embed audio"), Call()
+        engine, call = self._speech_engine(ability), Call()
         stream = open_input(audio, sample_rate)
         self._turns.register(call)
         try:
             if not self._turns.enter(call):
                 raise Cancelled("stopped before the audio was read")
-            return embed(engine, stream, call.flag)
+            return work(engine, stream, call)
         finally:
             stream.close()
             self._turns.leave(call)

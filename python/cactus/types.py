@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal
 
@@ -187,6 +188,19 @@ class Segment:
         if self.channel is not None:
             entry["channel"] = self.channel
         return entry
+
+
+@dataclass(frozen=True, slots=True)
+class DetectedLanguage:
+    """The language of a recording: a code such as "en", and how probable it and all others are.
+
+    `probabilities` are those of the window that decided, in falling order. `language` is None where
+    nobody speaks.
+    """
+
+    language: str | None
+    probability: float
+    probabilities: Mapping[str, float]
 
 
 @dataclass(frozen=True, slots=True, repr=False)

@@ -42,7 +42,9 @@ class Listener:
         self._agreement = Agreement(
             engine.vocabulary.first_time, engine.context_length // 2 - SPARE
         )
-        self._speech = SpeechFilter() if transcriber.options.vad else None
+        self._speech = (
+            SpeechFilter(transcriber.options.vad_parameters) if transcriber.options.vad else None
+        )
         # Speech is told in whole windows, so that a second of it may be up to one short.
         self._interval = interval - WINDOW if self._speech else interval
         self._held: F32 = np.zeros(0, np.float32)
@@ -142,7 +144,8 @@ class Listener:
     def _hear(self, session: Any, samples: F32, *, draft: bool) -> Answer:
         """The answer to a window; where words are sure, it does not say that nobody speaks."""
         work, sure = self.transcriber, self._agreement.sure
-        if not self._language_found and self._vocabulary.languages:
+        again = not self._language_found or (work.options.multilingual and not sure)
+        if again and self._vocabulary.languages:
             work.language = work.options.language  # of the first second one cannot tell
         answer = work.hear(session, samples, sure, draft=draft)
         self._heard = len(samples)

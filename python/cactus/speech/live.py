@@ -51,6 +51,9 @@ class LiveTranscription(Closing):
         samples = round(number("interval", interval, 0.1, 30) * SAMPLE_RATE)
         if not options.timestamps:
             raise InvalidRequest("timestamps must be True: a live transcription goes by them")
+        for name in ("clip_timestamps", "prefix"):
+            if getattr(options, name):
+                raise InvalidRequest(f"{name} is for recordings: a live transcription goes on")
         self._turns = turns
         self._listener = Listener(Transcriber(engine, options), samples)
         self._inbox: deque[F32] = deque()

@@ -6,6 +6,8 @@ they are part of what the models were measured with. They change logits in place
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -20,21 +22,34 @@ class Rules:
     """The rules for one window: ``apply(logits, said)`` before each choice.
 
     ``timestamps``: whether times are wanted. ``max_first_time``: the first one is at most so many
-    seconds into the window.
+    seconds into the window. ``suppress``: ids never chosen, -1 for those that the model lists.
+    ``repetition_penalty`` divides the positive logits of what was said, and multiplies the others.
     """
 
     def __init__(
-        self, vocabulary: Vocabulary, *, timestamps: bool, max_first_time: float = 1.0
+        self,
+        vocabulary: Vocabulary,
+        *,
+        timestamps: bool,
+        max_first_time: float = 1.0,
+        suppress: Sequence[int] = (-1,),
+        suppress_blank: bool = True,
+        repetition_penalty: float = 1.0,
+        no_repeat_ngram_size: int = 0,
     ) -> None:
         self.vocabulary, self.timestamps = vocabulary, timestamps
         size = vocabulary.size
-        self._silent = _in_range(vocabulary.silent, size)
-        self._first = _in_range(vocabulary.silent_first, size)
+        listed = vocabulary.silent if -1 in suppress else vocabulary.steering
+        self._silent = _in_range(listed | {id for id in suppress if id >= 0}, size)
+        first = vocabulary.silent_first if suppress_blank else frozenset[int]()
+        self._first = _in_range(first, size)
         self._latest_first = vocabulary.first_time + round(max_first_time / TIME_STEP)
+        self._penalty, self._ngram = repetition_penalty, no_repeat_ngram_size
 
     def apply(self, logits: Logits, said: list[int]) -> None:
         """Forbid what may not follow ``said``, the answer so far."""
         v = self.vocabulary
+        self._avoid_repetition(logits, said)
         logits[self._silent] = NEVER
         if not said:
             logits[self._first] = NEVER
@@ -49,6 +64,17 @@ class Rules:
             all_times = most + float(np.log(np.exp(times - np.float32(most)).sum()))
             if all_times > float(text.max()):
                 text[:] = NEVER
+
+    def _avoid_repetition(self, logits: Logits, said: list[int]) -> None:
+        if self._penalty != 1 and said:
+            ids = np.unique(said)
+            values = logits[ids]
+            logits[ids] = np.where(values > 0, values / self._penalty, values * self._penalty)
+        n = self._ngram
+        if n and len(said) >= n:
+            last = said[len(said) - n + 1 :]
+            starts = range(len(said) - n + 1)
+            logits[[said[i + n - 1] for i in starts if said[i : i + n - 1] == last]] = NEVER
 
     def _order_times(self, logits: Logits, said: list[int]) -> None:
         v = self.vocabulary

@@ -10,12 +10,15 @@ import math
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import chain, zip_longest
 
 from cactus.audio.decode import F32
 from cactus.generate.metrics import Stopwatch, rate, resident_megabytes
 from cactus.native import Session
 from cactus.speech.coverage import before_gap, first_gap, is_sparse
+from cactus.speech.detection import likeliest, of_windows
 from cactus.speech.engine import SpeechEngine
+from cactus.speech.hallucination import first_hallucination
 from cactus.speech.judge import Judge, said_letters, speaks, until_repeated
 from cactus.speech.options import Options
 from cactus.speech.pieces import Piece, end_of, is_closed, split
@@ -26,7 +29,7 @@ from cactus.speech.vocabulary import TIME_STEP
 from cactus.speech.window import FRAMES_PER_SECOND, HOP, Windows, is_silent, until
 from cactus.speech.words import Timed, WordFinder
 from cactus.stop_flag import StopFlag
-from cactus.types import Metrics, Segment, Word
+from cactus.types import DetectedLanguage, Metrics, Segment, Word
 
 RECENT = 8
 """Segments before, of which none is repeated where a passage is transcribed again."""
@@ -68,8 +71,24 @@ class Transcriber:
         self._recent: deque[str] = deque(maxlen=RECENT)
         self._past = _Past()
         self._timed = options.timestamps
-        if options.initial_prompt.strip():
-            self._past.tokens += engine.tokenizer.encode(" " + options.initial_prompt.strip())
+        self._letters: dict[str, int] = {}  # said in each language
+        self.notes: list[str] = []
+        """What was not done as asked."""
+        self._room = engine.context_length // 2 - 1
+        self._past.tokens += self._encode("initial_prompt", self._room)
+        self._hotwords = self._encode("hotwords", self._room // 2)
+        self._prefix = self._encode("prefix", self._room // 2)
+
+    def _encode(self, option: str, room: int) -> list[int]:
+        """The tokens of an option's text; a note where they are more than count."""
+        text = getattr(self.options, option).strip()
+        tokens = self.engine.tokenizer.encode(" " + text) if text else []
+        if len(tokens) > room:
+            which = "last" if option == "initial_prompt" else "first"
+            self.notes.append(
+                f"{option} has {len(tokens)} tokens; only its {which} {room} are used"
+            )
+        return tokens[-room:] if option == "initial_prompt" else tokens[:room]
 
     def obey(self, stop: StopFlag, watch: Stopwatch | None = None) -> None:
         """From now on ``stop`` ends the work; what it costs is counted anew."""
@@ -99,22 +118,60 @@ class Transcriber:
 
     def segments(self, blocks: Iterator[F32]) -> Iterator[Segment]:
         """The segments in order. Raises Cancelled once it is stopped, within an operation."""
-        blocks = until(self.stop, blocks)
-        if self.options.vad:
-            blocks = self.timeline.follow(blocks)
-        windows = Windows(blocks, self.engine.window_samples)
+        blocks, clips = until(self.stop, blocks), self.options.clip_timestamps
+        if self.options.vad and not clips:
+            blocks = self.timeline.follow(blocks, self.options.vad_parameters)
         with self.engine.decoder.session() as session:
-            seek = 0
-            while True:
-                samples = windows.at(seek * HOP)
-                if len(samples) < HOP:
-                    return
-                answer = self.hear(session, samples)
-                begin = seek / FRAMES_PER_SECOND
-                samples, answer = self._from_its_beginning(session, samples, answer)
-                found, advance = self.take(answer, begin, samples, session)
-                yield from found
-                seek += advance
+            if self.language is None and self.options.language_detection_segments > 1:
+                blocks = self._detect_ahead(session, blocks)
+            windows = Windows(blocks, self.engine.window_samples)
+            for first, last in zip_longest(clips[::2] or [0.0], clips[1::2]):
+                seek, end = round(first * FRAMES_PER_SECOND), math.inf
+                if last is not None:
+                    end = round(last * FRAMES_PER_SECOND)
+                while seek < end:
+                    samples = windows.at(seek * HOP)
+                    if end < math.inf:
+                        samples = samples[: (round(end) - seek) * HOP]
+                    if len(samples) < HOP:
+                        break
+                    found, advance = self._window(session, samples, seek / FRAMES_PER_SECOND)
+                    yield from found
+                    seek += advance
+
+    def _window(self, session: Session, samples: F32, begin: float) -> tuple[list[Segment], int]:
+        """The segments of the window that begins at a second, and by how many frames to move on."""
+        if self.options.multilingual and self.engine.vocabulary.languages:
+            self.language = None
+        said = self._prefix
+        if said and self._is_timed(samples):
+            said = [self.engine.vocabulary.first_time, *said]
+        self._prefix = []
+        answer = self.hear(session, samples, said)
+        samples, answer = self._from_its_beginning(session, samples, answer)
+        return self.take(answer, begin, samples, session)
+
+    def _detect_ahead(self, session: Session, blocks: Iterator[F32]) -> Iterator[F32]:
+        """Set the language by several windows; the blocks with what was read of them."""
+        length, read, have = self.engine.window_samples, list[F32](), 0
+        while have < self.options.language_detection_segments * length:
+            block = next(blocks, None)
+            if block is None:
+                break
+            read.append(block)
+            have += len(block)
+        windows = Windows(iter(read), length)
+        several = (windows.at(i) for i in range(0, have, length))
+        self._set_language(of_windows(self.engine, self._search, session, several, self.options))
+        return chain(read, blocks)
+
+    def _set_language(self, found: DetectedLanguage) -> None:
+        self.language, self.language_probability = found.language, found.probability
+
+    @property
+    def main_language(self) -> str | None:
+        """The language, given or detected; of several the one that most was said in."""
+        return max(self._letters, key=lambda code: self._letters[code], default=self.language)
 
     def _from_its_beginning(
         self, session: Session, samples: F32, answer: Answer
@@ -136,28 +193,23 @@ class Transcriber:
 
         Raises Cancelled once it is stopped.
         """
-        # Without times nobody knows where the next window should begin.
-        self._timed |= len(samples) == self.engine.window_samples
+        self._timed = self._is_timed(samples)
         if is_silent(samples):  # models invent words for it
             return Answer(list(said), 0.0, 1.0, 0.0)
         self.engine.hear(session, samples, stop=self.stop)
         if self.language is None:
-            self._detect_language(session)
+            self._set_language(likeliest(self._search.detect_language(session)))
         return self._decode(session, said, draft)
 
-    def _detect_language(self, session: Session) -> None:
-        chances = self._search.detect_language(session)
-        self.language = max(chances, key=lambda code: chances[code])
-        self.language_probability = chances[self.language]
+    def _is_timed(self, samples: F32) -> bool:
+        """Whether times are written: without them nobody knows where the next window begins."""
+        return self._timed or len(samples) == self.engine.window_samples
 
     def _prompt(self) -> list[int]:
         v, options = self.engine.vocabulary, self.options
         prompt = v.prompt(self.language, options.task, self._timed)
-        room = self.engine.decoder.context_length // 2 - 1
-        past = self._past.tokens[self._past.since :][-room:]
-        if options.hotwords.strip():
-            words = self.engine.tokenizer.encode(" " + options.hotwords.strip())[: room // 2]
-            past = [*words, *past[-(room - len(words)) :]]
+        past = self._past.tokens[self._past.since :][-(self._room - len(self._hotwords)) :]
+        past = [*self._hotwords, *past]
         return [v.previous, *past, *prompt] if past else prompt
 
     def _decode(self, session: Session, said: Sequence[int], draft: bool) -> Answer:
@@ -167,6 +219,10 @@ class Transcriber:
             self.engine.vocabulary,
             timestamps=self._timed,
             max_first_time=o.max_initial_timestamp,
+            suppress=o.suppress_tokens,
+            suppress_blank=o.suppress_blank,
+            repetition_penalty=o.repetition_penalty,
+            no_repeat_ngram_size=o.no_repeat_ngram_size,
         )
         prompt = self._prompt()
         tried: list[Answer] = []
@@ -220,13 +276,25 @@ class Transcriber:
                 return [], again
         ratio = self.judge.ratio(answer)
         words = self._find_words(pieces, begin, frames, advance, session)
+        silence = self.options.hallucination_silence_threshold
+        if words is not None and silence is not None:
+            since = self._words.said_until - begin
+            found = first_hallucination(words, since, frames / FRAMES_PER_SECOND, silence)
+            if found:
+                count, again_from = found
+                pieces, words = pieces[:count], words[:count]
+                advance = min(frames, round(again_from * FRAMES_PER_SECOND))
         segments: list[Segment] = []
-        for piece, said in zip(pieces, words, strict=True):
+        for i, piece in enumerate(pieces):
+            said = None if words is None else self._place(words[i], begin)
             text = self.judge.text(piece.tokens)
             if piece.start == piece.end or not text.strip() or said == ():
                 continue
             self._past.tokens += piece.tokens
-            self._recent.append(said_letters(text))
+            letters = said_letters(text)
+            self._recent.append(letters)
+            if self.language:
+                self._letters[self.language] = self._letters.get(self.language, 0) + len(letters)
             times = self.timeline.original_segment(begin + piece.start, begin + piece.end)
             start, end = (round(time, 2) for time in times)
             if said:
@@ -300,16 +368,25 @@ class Transcriber:
         frames: int,
         advance: int,
         session: Session,
-    ) -> Sequence[tuple[Word, ...] | None]:
-        """The words of each piece, with their times in the whole recording, if they are wanted."""
-        if not self.options.word_timestamps or not pieces:
-            return [None] * len(pieces)
+    ) -> list[list[Timed]] | None:
+        """The words of each piece, with their times in the window, if they are wanted."""
+        if not self.options.word_timestamps:
+            return None
+        if not pieces:
+            return []
         prompt = self.engine.vocabulary.prompt(self.language, self.options.task, False)
-        found = self._words.find(
+        return self._words.find(
             session, pieces, prompt, self.language, begin, frames, advance, self.stop
         )
-        return [tuple(self._place(word, begin) for word in words) for words in found]
 
-    def _place(self, word: Timed, begin: float) -> Word:
-        start, end = self.timeline.original_span(begin + word.start, begin + word.end)
-        return Word(round(start, 2), round(end, 2), word.text, word.probability)
+    def _place(self, words: Sequence[Timed], begin: float) -> tuple[Word, ...]:
+        """Words with their times in the whole recording; each lasts a hundredth at least."""
+        placed: list[Word] = []
+        for word in words:
+            times = self.timeline.original_span(begin + word.start, begin + word.end)
+            start, end = (round(time, 2) for time in times)
+            if placed:
+                start = max(start, placed[-1].end)
+            end = max(end, round(start + 0.01, 2))
+            placed.append(Word(start, end, word.text, word.probability))
+        return tuple(placed)

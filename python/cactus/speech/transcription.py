@@ -102,11 +102,11 @@ class TranscriptionRun:
         work = self._transcriber
         return Transcription(
             segments=tuple(self._segments),
-            language=work.language,
+            language=work.main_language,
             language_probability=work.language_probability,
             duration=self.seconds,
             finish_reason="cancelled" if self._call.stopped or not self._ended else "stop",
             confidence=work.confidence,
-            notes=tuple(self._audio.notes),
+            notes=(*self._audio.notes, *work.notes),
             metrics=work.metrics,
         )

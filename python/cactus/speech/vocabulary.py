@@ -22,7 +22,8 @@ class Vocabulary:
 
     ``languages`` maps codes ("en") to ids; it is empty for English-only models, which have no
     language and no task in their prompt. ``silent`` are ids never chosen, ``silent_first`` those
-    not chosen for the first token of an answer.
+    not chosen for the first token of an answer. ``steering`` are those of ``silent`` that are not
+    text, whatever the model lists.
     """
 
     start: int
@@ -36,6 +37,7 @@ class Vocabulary:
     silent: frozenset[int]
     silent_first: frozenset[int]
     size: int
+    steering: frozenset[int] = frozenset()
 
     @classmethod
     def of(cls, tokenizer: Tokenizer, generation: Mapping[str, Any], size: int) -> Vocabulary:
@@ -47,7 +49,9 @@ class Vocabulary:
         def need(text: str) -> int:
             id = tokenizer.token_to_id(text)
             if id is None or id >= size:
-                raise ModelFormatError(f"tokenizer.json: {text} is missing; this is no Whisper")
+                raise ModelFormatError(
+                    f"tokenizer.json: {text} is missing; this is not a Whisper model"
+                )
             return id
 
         def ids(key: str) -> frozenset[int]:
@@ -86,6 +90,7 @@ class Vocabulary:
             tasks=tasks if multilingual else {},
             languages=languages if multilingual else {},
             silent=ids("suppress_tokens") | steering,
+            steering=frozenset(steering),
             silent_first=ids("begin_suppress_tokens"),
             size=size,
         )

@@ -64,7 +64,8 @@ class WordFinder:
 
     def __init__(self, engine: SpeechEngine) -> None:
         self._engine = engine
-        self._since = 0.0  # when the last word was said, in seconds of the recording
+        self.said_until = 0.0
+        """When the last word ended, in seconds of the audio."""
 
     def find(
         self,
@@ -99,13 +100,13 @@ class WordFinder:
         words = [attach_marks(each) for each in words]
         for i, (piece, each) in enumerate(zip(pieces, words, strict=True)):
             if each:
-                since = self._since - begin
+                since = self.said_until - begin
                 begin_after(each, since)
                 fit(each, piece.start, piece.end, since, usual)
                 if not make_room(each, max(since, 0.0), frames / FRAMES_PER_SECOND):
                     words[i] = []  # it lies where others were said, or behind the end
                     continue
-                self._since = begin + each[-1].end
+                self.said_until = begin + each[-1].end
         return words
 
     def locate(
