@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 from cactus.cli import commands
 from cactus.cli import main as cli
@@ -65,6 +66,8 @@ class EchoStream:
         cost = Metrics(decode_tokens=7)
         if "length" in self.says:
             self.reason = "length"
+        if "over and over" in self.says:
+            self.reason = "repetition"
         return Completion(self.text, self.reason, 1.0, (), (), cost, reasoning=self.reasoning)
 
     def __enter__(self):
@@ -79,6 +82,7 @@ class EchoModel:
     name = "echo"
     context_length = 60
     stopped = False
+    sampling_defaults = SimpleNamespace(temperature=0.6, top_p=0.9, source="model")
 
     def tokenize(self, text: str) -> list[int]:
         return list(text.encode())
@@ -96,6 +100,6 @@ class EchoModel:
 if __name__ == "__main__":
     manner = Manner(history="--history" in sys.argv)
     folder = Path(sys.argv[-1])
-    chat = Chat(EchoModel(), folder, manner=manner)
+    chat = Chat(EchoModel(), folder, options={"sampling": "model"}, manner=manner)
     commands.cactus.invoke = lambda context: context.exit(chat.talk())
     sys.exit(cli.run_cli(["run"]))

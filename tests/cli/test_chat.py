@@ -111,6 +111,23 @@ def test_settings_are_shown_changed_and_checked(talk) -> None:
     assert chat.say("/set temperature") == "temperature  0.7"
 
 
+def test_the_models_own_sampling_is_shown_and_can_be_overridden(talk) -> None:
+    chat = talk()
+    told = chat.say("/show parameters")
+    assert re.search(r"^sampling +model$", told, re.M)
+    assert re.search(r"^temperature +0\.6 \(the model's own\)$", told, re.M)
+    assert re.search(r"^top_p +0\.9 \(the model's own\)$", told, re.M)
+    assert chat.say("/set top_p 0.5") == "[top_p: 0.5]"
+    assert chat.say("/set top_p default") == "[top_p: 0.9 (the model's own)]"
+    assert chat.say("/set sampling greedy") == "[sampling: greedy]"
+    assert chat.say("/set temperature") == "temperature  0"
+    assert "'loud' is not one of" in chat.say("/set sampling loud")
+
+
+def test_an_answer_that_repeats_itself_says_so(talk) -> None:
+    assert "ended because it only repeated itself" in talk().say("over and over")
+
+
 def test_the_model_is_shown(talk, tiny_model: Path) -> None:
     chat = talk()
     told = chat.say("/show")
@@ -165,6 +182,16 @@ def test_without_history_nothing_is_kept(talk, tmp_path: Path) -> None:
     chat.say("one")
     chat.leave()
     assert not (tmp_path / "state").exists()
+
+
+def test_a_file_gets_the_answers_and_no_prompts(tmp_path: Path, tiny_model: Path) -> None:
+    command = f'"{sys.executable}" "{FAKE}" "{tiny_model}" > answers'
+    child = pexpect.spawn("sh", ["-c", command], cwd=tmp_path, encoding="utf-8", timeout=20)
+    for line in ("one", "/bye"):
+        child.expect_exact("> ")
+        child.sendline(line)
+    child.expect(pexpect.EOF)
+    assert (tmp_path / "answers").read_text() == "['one']\n"
 
 
 def test_tab_completes_commands_and_settings(talk) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -75,3 +77,31 @@ def test_the_starter_answers_about_what_is_piped_in(starter_folder: Path) -> Non
     for more in (["-p", "When is it?"], ["When is it?"], ["When", "is", "it?"]):
         done = subprocess.run([*command, *more], input=text, capture_output=True, text=True)
         assert done.returncode == 0 and "Tuesday" in done.stdout
+
+
+def test_the_starter_does_not_loop_and_a_seed_repeats_it(starter_folder: Path) -> None:
+    command = [sys.executable, "-m", "cactus", "run", str(starter_folder), "Tell me about cacti."]
+    first, second = (
+        subprocess.run([*command, "--seed", "3"], capture_output=True, text=True, check=True)
+        for _ in range(2)
+    )
+    assert first.stdout == second.stdout
+    sentences = Counter(re.split(r"[.!?\n]+", first.stdout))
+    assert max(count for sentence, count in sentences.items() if len(sentence) > 20) < 4
+
+
+def test_a_loop_is_ended_and_said(starter_folder: Path) -> None:
+    command = [sys.executable, "-m", "cactus", "run", str(starter_folder), "Tell me about cacti."]
+    greedy = [*command, "--greedy", "--max-tokens", "1500"]
+    done = subprocess.run(greedy, capture_output=True, text=True, check=True)
+    assert "ended because it only repeated itself" in done.stderr
+    tokens = int(done.stderr.lstrip("[").partition(" ")[0])
+    endless = [*greedy[:-1], str(tokens + 20), "--no-stop-loops"]
+    done = subprocess.run(endless, capture_output=True, text=True, check=True)
+    assert f"cut at --max-tokens {tokens + 20}" in done.stderr
+
+
+def test_greedy_and_a_temperature_exclude_each_other() -> None:
+    command = [sys.executable, "-m", "cactus", "run", "--greedy", "--temperature", "1", "-p", "x"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 2 and "--greedy and --temperature" in done.stderr

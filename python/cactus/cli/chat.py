@@ -23,6 +23,29 @@ if TYPE_CHECKING:
 MAX_TOKENS = 512
 """Tokens of an answer unless `max_tokens` says otherwise."""
 
+UNSET = {
+    "sampling": "greedy",
+    "temperature": "0",
+    "top_p": "1",
+    "top_k": "0",
+    "min_p": "0",
+    "repetition_penalty": "1",
+    "repetition_window": "all tokens",
+    "stop_loops": "off",
+    "seed": "another one each time",
+    "max_tokens": str(MAX_TOKENS),
+    "stop": "none",
+    "thinking": "as the model does",
+}
+"""What an option that is not set amounts to, to be read."""
+
+SOURCES = {
+    "model": "the model's own",
+    "catalog": "what its makers recommend",
+    "none": "the model recommends nothing",
+}
+"""Where a sampling option comes from that is not set, to be read."""
+
 log = logging.getLogger(__name__)
 
 
@@ -115,10 +138,13 @@ class Chat:
     def setting(self, name: str) -> str:
         """What an option is set to, to be read."""
         value = getattr(self.manner, name, self.options.get(name))
-        if name == "max_tokens" and value is None:
-            value = MAX_TOKENS
         if value is None:
-            return "the model's own"
+            if self.options.get("sampling") == "model" and hasattr(
+                self.model.sampling_defaults, name
+            ):
+                own = getattr(self.model.sampling_defaults, name)
+                return f"{own:g} ({SOURCES[self.model.sampling_defaults.source]})"
+            return UNSET[name]
         if isinstance(value, bool):
             return "on" if value else "off"
         return printable(str(value))
@@ -210,6 +236,8 @@ class Chat:
         )
         if completion.finish_reason == "cancelled":
             return f"stopped; {said}"
+        if completion.finish_reason == "repetition":
+            return f"{said}; ended because it only repeated itself"
         if completion.finish_reason == "length":
             most = self.options.get("max_tokens", MAX_TOKENS)
             if cost.decode_tokens >= most:

@@ -84,6 +84,9 @@ class LineReader:
             text += "\n".join([self._line(MORE), *self._pasted_lines()])
 
     def _line(self, prompt: str) -> str:
+        if not sys.stdout.isatty():  # answers go to a file, which is not to have prompts in it
+            print(prompt, end="", file=sys.stderr, flush=True)
+            return input()
         return input(f"\001\033[1m\002{prompt}\001\033[0m\002" if self._bold else prompt)
 
     def _pasted_lines(self) -> Iterator[str]:

@@ -18,8 +18,9 @@ from cactus.weights.catalog import STARTER
 log = logging.getLogger(__name__)
 
 SETTINGS = (
-    "temperature", "top_p", "top_k", "min_p", "repetition_penalty", "seed", "max_tokens", "stop",
-    "thinking", "overflow", "wrap", "history", "quiet",
+    "sampling", "temperature", "top_p", "top_k", "min_p", "repetition_penalty",
+    "repetition_window", "stop_loops", "seed", "max_tokens", "stop", "thinking", "overflow", "wrap",
+    "history", "quiet",
 )  # fmt: skip
 """The options that /set changes in a chat."""
 
@@ -43,9 +44,16 @@ SETTINGS = (
     "--temperature",
     type=click.FloatRange(0),
     metavar="X",
-    default=0.0,
-    show_default=True,
-    help="0 takes the likeliest token each time; higher values vary more.",
+    help="0 takes the likeliest token each time; higher values vary more.  "
+    "[default: the model's own, as of --top-p and so on]",
+)
+@click.option(
+    "--greedy",
+    "sampling",
+    flag_value="greedy",
+    default="model",
+    type=click.Choice(["model", "greedy"]),
+    help="Take the likeliest token each time, whatever the model's makers recommend.",
 )
 @click.option(
     "--top-p",
@@ -67,6 +75,17 @@ SETTINGS = (
 )
 @click.option(
     "--repetition-penalty", type=float, metavar="X", help="Above 1 the model repeats itself less."
+)
+@click.option(
+    "--repetition-window",
+    type=click.IntRange(1),
+    metavar="N",
+    help="Tokens that --repetition-penalty looks back on.  [default: all]",
+)
+@click.option(
+    "--stop-loops/--no-stop-loops",
+    default=True,
+    help="End an answer that only repeats itself.  [default: on]",
 )
 @click.option("--seed", type=int, metavar="N", help="Makes sampling repeatable.")
 @click.option("--stop", multiple=True, help="End an answer before this text; may be repeated.")
@@ -138,6 +157,8 @@ def command(
     from cactus.cli.models import find_or_fetch
     from cactus.cli.prompt import prompt_of
 
+    if options["sampling"] == "greedy" and options["temperature"]:
+        raise click.UsageError("--greedy and --temperature exclude each other.")
     if model is not None and not words and _is_a_prompt(model):
         words, model = (model,), None
     folder = find_or_fetch(model or STARTER.name, offline=offline, ability="chat")

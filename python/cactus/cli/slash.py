@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from cactus.cli.text import note, printable, table, whole_characters
-from cactus.errors import InvalidRequest
+from cactus.errors import CactusError, InvalidRequest
 
 if TYPE_CHECKING:
     from cactus.cli.chat import Chat
@@ -45,7 +45,7 @@ def obey(chat: Chat, line: str) -> bool:
         return True
     try:
         command.run(chat, rest.strip())
-    except (InvalidRequest, OSError) as error:
+    except (CactusError, OSError) as error:
         note(str(error))
     except click.BadParameter as error:
         note(f"/{name} {printable(rest.strip())}: {error.message}")
