@@ -1,4 +1,4 @@
-"""On-device AI: language models, speech, embeddings and retrieval in one process."""
+"""On-device AI: language models and speech in one process."""
 
 from __future__ import annotations
 
