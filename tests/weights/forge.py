@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import struct
 from dataclasses import dataclass, field
@@ -325,6 +326,19 @@ def tiny_lfm2(type_name: str = "Q8_0") -> Forge:
         for name, kind, shape in (*common, *kinds):
             forge.add(f"blk.{layer}.{name}.weight", kind, shape)
     return forge
+
+
+def parts_of(model: Forge) -> list[Forge]:
+    """A model in three parts; the first has all metadata and two tensors."""
+    tensors = model.tensors
+    parts = []
+    for number, members in enumerate((tensors[:2], tensors[2:9], tensors[9:])):
+        part = Forge(copy.deepcopy(model.entries) if number == 0 else [], list(members))
+        part.set("split.no", U16, number)
+        part.set("split.count", U16, 3)
+        part.set("split.tensors.count", I32, len(tensors))
+        parts.append(part)
+    return parts
 
 
 @dataclass

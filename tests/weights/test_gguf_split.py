@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import os
 import shutil
 from collections.abc import Callable
@@ -12,7 +11,7 @@ from typing import Any
 import gguf
 import numpy as np
 import pytest
-from forge import I32, STRING, U16, Forge, tiny_llama
+from forge import I32, STRING, U16, Forge, parts_of, tiny_llama
 
 from cactus.errors import ModelFormatError
 from cactus.weights import locate
@@ -23,19 +22,6 @@ from tests.weights.converter import write_gguf
 from tests.weights.sources import write
 
 NAMES = [f"model-{number:05d}-of-00003.gguf" for number in (1, 2, 3)]
-
-
-def parts_of(model: Forge) -> list[Forge]:
-    """A model in three parts; the first has all metadata and two tensors."""
-    tensors = model.tensors
-    parts = []
-    for number, members in enumerate((tensors[:2], tensors[2:9], tensors[9:])):
-        part = Forge(copy.deepcopy(model.entries) if number == 0 else [], list(members))
-        part.set("split.no", U16, number)
-        part.set("split.count", U16, 3)
-        part.set("split.tensors.count", I32, len(tensors))
-        parts.append(part)
-    return parts
 
 
 def write_parts(folder: Path, parts: list[Forge]) -> Path:

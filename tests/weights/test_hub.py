@@ -12,6 +12,7 @@ import socket
 from pathlib import Path
 
 import pytest
+from forge import parts_of, tiny_llama
 
 from cactus.errors import (
     DownloadError,
@@ -298,6 +299,18 @@ def test_a_gguf_file_that_cannot_run_is_refused_before_it_comes(server, gguf) ->
     assert server.fetched() == []
 
 
+PARTS = [f"a-Q8_0-{number:05d}-of-00003.gguf" for number in (1, 2, 3)]
+
+
+def test_a_model_in_several_gguf_files_is_fetched_whole(server, root) -> None:
+    files = dict(zip(PARTS, (part.build() for part in parts_of(tiny_llama())), strict=True))
+    server.add("acme/Parts-GGUF", files)
+    folder = download_model("acme/Parts-GGUF:Q8_0")
+    assert sorted(server.fetched()) == PARTS
+    source = source_of(folder)
+    assert [source["file"], *(part["file"] for part in source["parts"])] == PARTS
+
+
 @pytest.mark.parametrize(
     ("names", "wanted", "chosen"),
     [
@@ -306,6 +319,8 @@ def test_a_gguf_file_that_cannot_run_is_refused_before_it_comes(server, gguf) ->
         (["a.q4_k_m.gguf", "a.q8_0.gguf"], "Q4_K_M", "a.q4_k_m.gguf"),
         (["a-Q4_0.gguf", "b-Q4_0.gguf"], "b-q4_0.gguf", "b-Q4_0.gguf"),
         (["mmproj-a-F16.gguf", "a-Q4_0.gguf"], None, "a-Q4_0.gguf"),
+        (["a-Q4_0.gguf", *PARTS], None, PARTS[0]),
+        (["a-Q4_0.gguf", *PARTS], "q8_0", PARTS[0]),
     ],
 )
 def test_which_gguf_file_is_meant(names: list[str], wanted: str | None, chosen: str) -> None:
@@ -319,7 +334,7 @@ def test_which_gguf_file_is_meant(names: list[str], wanted: str | None, chosen: 
     [
         (["a-Q4_0.gguf", "a-Q8_0.gguf"], "Q5_0", ModelNotFound, "a:Q4_0; there are Q4_0, Q8_0"),
         (["a-IQ2_XS.gguf", "a-IQ1_S.gguf"], None, ModelNotFound, "which file"),
-        (["a-00001-of-00002.gguf", "a-00002-of-00002.gguf"], None, UnsupportedModel, "parts"),
+        (["a-Q4_0.gguf", PARTS[0], PARTS[2]], None, UnsupportedModel, f"but not {PARTS[1]}"),
         ([], "Q4_0", ModelNotFound, "no .gguf file Q4_0"),
     ],
 )  # fmt: skip

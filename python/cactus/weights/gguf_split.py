@@ -33,6 +33,17 @@ def part_count(metadata: dict[str, Any]) -> int:
     return max(1, count)
 
 
+def part_names(name: str) -> list[str]:
+    """The names of all parts of the model that a part of this name belongs to; itself if whole."""
+    match = _NAME.fullmatch(name)
+    if match is None or not 1 <= int(match["count"]) <= MAX_PARTS:
+        return [name]
+    return [
+        f"{match['stem']}{index:05d}-of-{match['count']}{match['suffix']}"
+        for index in range(1, int(match["count"]) + 1)
+    ]
+
+
 def joined(first: GGUFFile, read_part: Callable[[Path], GGUFFile]) -> GGUFFile:
     """The whole model, from its opened first part.
 
@@ -78,17 +89,13 @@ def joined(first: GGUFFile, read_part: Callable[[Path], GGUFFile]) -> GGUFFile:
 def _paths(first: GGUFFile, count: int) -> list[Path]:
     """The files of all parts."""
     number = first.metadata.get("split.no", 0)
-    match = _NAME.fullmatch(first.path.name)
-    if match is None or int(match["count"]) != count:
+    names = part_names(first.path.name)
+    if len(names) != count:
         raise ModelFormatError(
             f"this is one of {count} parts, which are found by their names; "
             f"expected a name that ends in -00001-of-{count:05d}.gguf"
         )
-    names = [
-        f"{match['stem']}{index:05d}-of-{match['count']}{match['suffix']}"
-        for index in range(1, count + 1)
-    ]
-    if number != 0 or int(match["number"]) != 1:
+    if number != 0 or names[0] != first.path.name:
         raise ModelFormatError(
             f"this is the part with split.no {str(number)[:40]} of {count}; "
             f"give the first, {names[0]}"

@@ -5,7 +5,6 @@ That is configuration, tokenizer and safetensors; of a repository of GGUF files 
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +23,7 @@ from cactus.weights.checkpoint import (
 )
 from cactus.weights.fetch import OfflineError
 from cactus.weights.files import read_json
+from cactus.weights.gguf_split import part_names
 from cactus.weights.hub_cache import HubCache
 from cactus.weights.names import is_file_called, quantisation
 
@@ -43,8 +43,6 @@ _BEST_GGUF = ("Q8_0", "Q6_K", "Q5_K_M", "Q4_K_M", "Q4_1", "Q4_0", "BF16", "F16",
 
 It begins with what `INT8`, the default for the hub's other weights, is closest to.
 """
-
-_PART_OF_MANY = re.compile(r"-\d{5}-of-\d{5}\.gguf$", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -141,7 +139,7 @@ def _collect(
     ggufs = [name for name in names if name.lower().endswith(".gguf")]
     if file is not None or (ggufs and SINGLE not in names and INDEX not in names):
         name = choose_gguf(cache.hub_id, ggufs, file)
-        get([name])
+        get(part_names(name))
         return folder / name
     if "config.json" not in names:
         raise UnsupportedModel(
@@ -172,16 +170,19 @@ def _collect(
 def choose_gguf(hub_id: str, names: Collection[str], wanted: str | None) -> str:
     """The .gguf file that `wanted` names in full or by its quantisation; the best one for None.
 
-    Raises `ModelNotFound` that lists what there is, `UnsupportedModel` for a file in parts.
+    Of a model in several files it is the first. Raises `ModelNotFound` that lists what there is,
+    `UnsupportedModel` for a model some of whose files are missing.
     """
     whole = {
         name: quantisation(name)
         for name in sorted(names)
-        if not _PART_OF_MANY.search(name) and not name.lower().startswith("mmproj")
+        if name == part_names(name)[0] and not name.lower().startswith("mmproj")
     }
+    for name in whole:
+        missing = set(part_names(name)) - set(names)
+        if missing:
+            raise UnsupportedModel(f"{hub_id} has {name}, but not {min(missing)}, a part of it")
     if not whole:
-        if any(_PART_OF_MANY.search(name) for name in names):
-            raise UnsupportedModel(f"{hub_id}: a .gguf file in several parts cannot be read")
         raise ModelNotFound(f"{hub_id} has no .gguf file" + (f" {wanted}" if wanted else ""))
     if wanted is None:
         ranked = [name for best in _BEST_GGUF for name in whole if whole[name] == best]

@@ -322,9 +322,10 @@ def _converted_gguf(path: Path, progress: Progress | None) -> Path:
     def is_kept() -> bool:
         return is_weights_folder(target) and is_described(path, describe(target).get("source"))
 
-    path = path.resolve()
+    # Not resolved: behind a link the other parts of a model may have other names.
+    path = Path(os.path.abspath(path))
     status = path.stat()
-    place = hashlib.sha256(os.fsencode(path)).hexdigest()[:16]
+    place = hashlib.sha256(os.fsencode(path.resolve())).hexdigest()[:16]
     home = cache_root() / _GGUF / f"{path.stem[:80]}-{place}"
     target = home / f"{FORMAT}.{_CONVERTER}-{status.st_size}-{status.st_mtime_ns}"
     if is_kept():

@@ -73,8 +73,11 @@ def is_file_called(name: str, wanted: str) -> bool:
 
 
 def quantisation(name: str) -> str:
-    """ "Q4_K_M" of "Model-1B-Q4_K_M.gguf": what follows the last dash or dot, in upper case."""
-    return re.split(r"[-.]", name[: -len(".gguf")])[-1].upper()
+    """ "Q4_K_M" of "Model-1B-Q4_K_M.gguf": what follows the last dash or dot, in upper case.
+
+    The number of a part, as in "Model-1B-Q4_K_M-00001-of-00003.gguf", is left out.
+    """
+    return re.split(r"[-.]", re.sub(r"(-\d{5}-of-\d{5})?\.gguf$", "", name, flags=re.I))[-1].upper()
 
 
 def name_of_checkpoint(path: Path) -> str:
