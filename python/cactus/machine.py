@@ -23,7 +23,7 @@ def choose_threads(wanted: int | None = None) -> int:
     """How many threads to compute with: `wanted`, else ``CACTUS_THREADS``, else physical cores.
 
     Zero and negative numbers mean the default; more than the logical cores that this process may
-    run on is cut to those. Raises InvalidRequest for what is no whole number.
+    run on is cut to those. Raises InvalidRequest for what is not a whole number.
     """
     if wanted is None:
         text = os.environ.get("CACTUS_THREADS", "").strip()
@@ -75,7 +75,7 @@ def memory_bytes() -> int | None:
 
 
 def available_bytes() -> int | None:
-    """Memory to be had without swapping, within the container's limit; None where nobody knows."""
+    """Memory available without swapping, within the container's limit; None where nobody knows."""
     found = re.search(r"^MemAvailable: *(\d+) kB$", _read(_MEMORY) or "", re.MULTILINE)
     if found is None:
         return None
@@ -98,7 +98,7 @@ def cpu_name() -> str:
 
 
 def can_reserve(size: int) -> bool:
-    """Whether `size` bytes of address space are still to be had (``ulimit -v``, RLIMIT_AS)."""
+    """Whether `size` bytes of address space are still available (``ulimit -v``, RLIMIT_AS)."""
     if not hasattr(mmap, "MAP_PRIVATE"):  # Windows has no such limit
         return True
     try:

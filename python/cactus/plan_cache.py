@@ -72,7 +72,7 @@ def key_of(folder: Path) -> bytes | None:
     """A digest of all that the folder's plan is made from; None where that cannot be read.
 
     That is the code, the configuration, and the names, types, shapes and places of the tensors.
-    The numbers in the tensors are no part of a plan.
+    The numbers in the tensors are not part of a plan.
     """
     if _CODE_DIGEST is None:
         return None

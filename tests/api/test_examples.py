@@ -46,6 +46,7 @@ EXPECTED = [
     "The answer to this classic math problem is 4. None\nThe answer to this",
     "a larger model should be asked: 0.",
     "The capital of France is Paris.\nstop 0.9",
+    "smollm2-135m-instruct\n",
     "tokens/s",
     "The answer to this classic math problem is 4.\nHello!",
     "5 messages\n3 messages",

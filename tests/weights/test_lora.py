@@ -229,7 +229,7 @@ def test_tensors_that_do_not_fit(
         ({"use_dora": True}, "magnitude vector of .*q_proj' is missing"),
         ({"rank_pattern": {"q_proj": 4}}, r"want rank 4, \[4, \.\.\.\], got \[2, 32\]"),
         ({"rank_pattern": {"(a+)+": 4}}, "too involved"),
-        ({"alpha_pattern": {"(": 4}}, "is no expression"),
+        ({"alpha_pattern": {"(": 4}}, "is not an expression"),
         ({"target_modules": ["q_proj", "v_proj"]}, "names 'model.layers.0.self_attn.v_proj'"),
         ({"init_lora_weights": "pissa_niter_4"}, "'pissa_niter_4' changed the weights"),
         ({"layer_replication": [[0, 1]]}, "layer_replication is set"),

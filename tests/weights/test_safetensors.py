@@ -154,7 +154,7 @@ def test_the_writer_keeps_its_announced_order(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("data", "match"),
     [
-        (b"", "0 bytes are no safetensors file"),
+        (b"", "0 bytes are not a safetensors file"),
         (b"\0\0\0", "3 bytes"),
         (bytes(8), "header length is 0"),
         (struct.pack("<Q", 1) + b"{", "header length is 1"),

@@ -1,4 +1,4 @@
-"""From a weights folder to everything that hears: encoder, decoder, tokenizer, spectrogram."""
+"""From a weights folder to all that transcribes: encoder, decoder, tokenizer, spectrogram."""
 
 from __future__ import annotations
 

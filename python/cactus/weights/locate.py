@@ -123,7 +123,7 @@ def entries() -> list[Entry]:
             if entry is None:
                 continue
             first = found.setdefault(folder.name, entry)
-            # A damaged folder does not hide a sound one of another root.
+            # A damaged folder does not hide a whole one of another root.
             if first.fault is not None and entry.fault is None:
                 found[folder.name] = entry
     return list(found.values())
@@ -166,7 +166,7 @@ def resolve(
     if isinstance(text, str) and text.strip():
         path = Path(os.path.expanduser(text))
         if _exists(path):
-            # A folder of the current directory that is no model does not hide a model's name.
+            # A folder of the current directory that is not a model does not hide a model's name.
             named = None if is_weights_folder(path) else find_named(text)
             return named or _from_path(path, progress)
         named = find_named(text)

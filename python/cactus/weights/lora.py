@@ -72,7 +72,9 @@ class Adapter:
 
     def __init__(self, folder: Path) -> None:
         if not (folder / CONFIG).is_file():
-            raise ModelFormatError(f"{folder}: no {CONFIG}; this is no folder of a LoRA adapter")
+            raise ModelFormatError(
+                f"{folder}: no {CONFIG}; this is not the folder of a LoRA adapter"
+            )
         self.folder = folder
         self.fields = Fields(read_json(folder / CONFIG), str(folder / CONFIG))
         self._check_config()
@@ -318,7 +320,8 @@ def _added(
         raise _stranger(adapter, pair.a, f"{module}.weight")
     if len(tensor.shape) != 2 or module.endswith(".conv"):
         raise UnsupportedModel(
-            f"{adapter.file.path}: tensor {pair.a!r} belongs to {tensor.name!r}, which is no matrix"
+            f"{adapter.file.path}: tensor {pair.a!r} belongs to {tensor.name!r}, which is not "
+            "a matrix"
         )
     a, b = (adapter.file.tensors[key].shape for key in (pair.a, pair.b))
     out, width = tensor.shape[::-1] if pair.embedding else tensor.shape
@@ -375,7 +378,7 @@ def _compile(where: str, text: str) -> re.Pattern[str]:
     try:
         return re.compile(rf"(?:.*\.)?(?:{text})")
     except re.error as error:
-        raise ModelFormatError(f"{where}: {text[:80]!r} is no expression: {error}") from None
+        raise ModelFormatError(f"{where}: {text[:80]!r} is not an expression: {error}") from None
 
 
 def _stranger(adapter: Adapter, key: str, name: str) -> ModelFormatError:

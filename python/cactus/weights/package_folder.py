@@ -80,7 +80,7 @@ def _open_member(archive: Path, member: str) -> Iterator[IO[bytes]]:
             else:
                 found = stack.enter_context(tarfile.open(archive)).extractfile(member)
                 if found is None:
-                    raise KeyError(f"{member} is no file")
+                    raise KeyError(f"{member} is not a file")
                 reader = found
         except (zipfile.BadZipFile, tarfile.TarError, KeyError, OSError) as error:
             raise DownloadError(f"{archive.name}: cannot unpack {member}: {error}") from error

@@ -100,7 +100,7 @@ def read_safetensors(path: Path | str) -> SafetensorsFile:
 def _parse(file: RegularFile) -> SafetensorsFile:
     if file.size < 8:
         raise ModelFormatError(
-            f"{file.size} bytes are no safetensors file: expected 8 bytes of header length"
+            f"{file.size} bytes are not a safetensors file: expected 8 bytes of header length"
         )
     length = int.from_bytes(file.read(0, 8), "little")
     if length < 2:
@@ -137,7 +137,7 @@ def _tensor(name: str, entry: Any, start: int) -> TensorInfo:
     if not isinstance(dtype, str) or dtype not in DTYPE_BYTES:
         raise ModelFormatError(f"{label}: unknown dtype {str(dtype)[:40]!r}")
     if not _is_sizes(shape) or len(shape) > 16:
-        raise ModelFormatError(f"{label}: shape {str(shape)[:80]} is no list of sizes")
+        raise ModelFormatError(f"{label}: shape {str(shape)[:80]} is not a list of sizes")
     if not _is_sizes(offsets) or len(offsets) != 2:
         raise ModelFormatError(f"{label}: data_offsets {str(offsets)[:80]}, expected [begin, end]")
     begin, end = offsets

@@ -22,7 +22,7 @@ _KEEP_8_BIT = ("embed_tokens.weight", "lm_head.weight")
 
 
 def choose_dtype(tensor: SourceTensor, precision: str | None, *, calibrated: bool = True) -> str:
-    """The dtype a tensor is stored in; "plain" for what is no matrix.
+    """The dtype a tensor is stored in; "plain" for what is not a matrix.
 
     Where no text is there to show which errors count, 4-bit groups are small ones.
     """
