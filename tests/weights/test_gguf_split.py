@@ -82,6 +82,18 @@ def test_a_replaced_part_is_converted_again(tmp_path: Path, monkeypatch: Any) ->
     assert (locate.resolve(first) / "model.safetensors").read_bytes() != data
 
 
+def test_parts_behind_links_are_found_by_the_links_names(tmp_path: Path, monkeypatch: Any) -> None:
+    """As in the hub's cache, where files are named by their digests."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    write_parts(tmp_path, parts_of(tiny_llama()))
+    (tmp_path / "blobs").mkdir()
+    for index, name in enumerate(NAMES):
+        (tmp_path / name).rename(tmp_path / "blobs" / f"digest{index}")
+        (tmp_path / name).symlink_to(tmp_path / "blobs" / f"digest{index}")
+    kept = locate.resolve(tmp_path / NAMES[0])
+    assert locate.resolve(tmp_path / NAMES[0], lambda *_: pytest.fail("again")) == kept
+
+
 def drop(*names: str) -> Callable[[Path, list[Forge]], None]:
     def damage(folder: Path, parts: list[Forge]) -> None:
         for name in names:
