@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,9 @@ from scripted import babbling, saying
 
 import cactus
 from cactus import Model
+from cactus.engine import load_engine
 from cactus.errors import InvalidRequest
+from cactus.generate.defaults import SamplingDefaults
 
 Make = Callable[..., Model]
 HELLO = [{"role": "user", "content": "Hello"}]
@@ -29,6 +32,13 @@ SAMPLING: dict[str, Any] = {
     "frequency_penalty": 100,
     "logit_bias": {90: 100},
     "seed": 4,
+    "repetition_window": 1,
+    "sampling": "model",
+}
+# What the options above need beside them.
+BESIDE: dict[str, dict[str, Any]] = {
+    "repetition_window": {"repetition_penalty": 1.5},
+    "sampling": {"temperature": None},
 }
 # Of a script: the options without it, and the value of it that makes another answer or prompt.
 SCRIPTED: dict[str, tuple[dict[str, Any], Any]] = {
@@ -40,6 +50,9 @@ SCRIPTED: dict[str, tuple[dict[str, Any], Any]] = {
     "thinking": ({}, False),
     "continue_final_message": ({}, False),
     "speculation": ({}, False),
+    "stop_loops": ({"max_tokens": 200}, True),
+    "logprobs": ({}, True),
+    "top_logprobs": ({"logprobs": True}, 2),
 }
 REFUSED: dict[str, tuple[dict[str, Any], Any]] = {
     "force_tools": ({"tools": TOOLS}, True),
@@ -54,7 +67,9 @@ TEMPLATE = (
 
 @pytest.fixture(scope="module")
 def tiny(tiny_model: Path) -> Iterator[Model]:
-    with Model(tiny_model) as model:
+    engine = load_engine(tiny_model)
+    engine = replace(engine, sampling_defaults=SamplingDefaults(temperature=1.5))
+    with Model.from_engine(engine) as model:
         yield model
 
 
@@ -64,8 +79,9 @@ def test_every_option_has_a_row() -> None:
 
 @pytest.mark.parametrize("name", SAMPLING)
 def test_sampling_changes_the_answer(tiny: Model, name: str) -> None:
-    options: dict[str, Any] = {**SAMPLED, name: SAMPLING[name]}
-    assert tiny.chat(HELLO, **options).tokens != tiny.chat(HELLO, **SAMPLED).tokens  # type: ignore[arg-type]
+    others: dict[str, Any] = {**SAMPLED, **BESIDE.get(name, {})}
+    given = {**others, name: SAMPLING[name]}
+    assert tiny.chat(HELLO, **given).tokens != tiny.chat(HELLO, **others).tokens
 
 
 @pytest.mark.parametrize("name", SCRIPTED)
@@ -76,10 +92,12 @@ def test_an_option_changes_the_prompt_the_answer_or_the_steps(
     turns = [*HELLO, {"role": "assistant", "content": "abcabcabcabc"}]
 
     def seen(**options: Any) -> Any:
-        model = scripted_model(saying("abc" * 9), template=TEMPLATE, context=500, slope=0, chunk=99)
+        model = scripted_model(
+            saying("abc" * 60), template=TEMPLATE, context=500, slope=0, chunk=99
+        )
         done = model.chat(turns, **options)
         program: Any = model._engine.program
-        return done.text, done.finish_reason, program.steps
+        return done.text, done.finish_reason, done.token_logprobs, program.steps
 
     assert seen(**others, **{name: value}) != seen(**others)
 
@@ -95,5 +113,5 @@ def test_what_has_no_effect_yet_is_refused(scripted_model: Make, name: str) -> N
 
 @pytest.mark.parametrize("name", sorted(cactus.CompletionOptions.__annotations__))
 def test_raw_completion_takes_them_too(scripted_model: Make, name: str) -> None:
-    value = SAMPLING[name] if name in SAMPLING else SCRIPTED[name][1]
-    assert scripted_model(saying("xyz")).complete("abc", **{name: value}) is not None
+    others, value = SCRIPTED.get(name) or (BESIDE.get(name, {}), SAMPLING[name])
+    assert scripted_model(saying("xyz")).complete("abc", **others, **{name: value}).finish_reason
