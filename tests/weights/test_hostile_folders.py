@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
 from collections.abc import Callable, Iterator
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+import cactus
 from cactus.api import cactus_get_last_error, cactus_init
 from cactus.chat.template import ChatTemplate
 from cactus.cli.main import run_cli
@@ -199,3 +201,24 @@ def test_what_a_download_left_is_not_believed(
     refs.unlink()
     KINDS[kind](refs)
     assert download_model("acme/Tiny", reconvert=True) == root / "tiny"
+
+
+UNGUARDED = re.compile(r"\.read_(bytes|text)\(|json\.load\(|open\([^)]*\"rb?\"")
+OWN_FILES = {
+    "generate/metrics.py": "a file of the kernel",
+    "loading.py": "read ahead, of a file that is regular",
+    "machine.py": "files of the kernel",
+    "plan_cache.py": "the package's own sources",
+    "weights/download.py": "an archive that pip has just written",
+    "weights/fetch.py": "what a download has written, of a file that is regular",
+}
+
+
+def test_the_library_reads_files_of_a_model_in_no_other_way() -> None:
+    package = Path(cactus.__file__).parent
+    found = {
+        str(path.relative_to(package))
+        for path in package.rglob("*.py")
+        if UNGUARDED.search(path.read_text("utf-8")) and "cli" not in path.parts
+    }
+    assert found <= set(OWN_FILES)
