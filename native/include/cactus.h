@@ -38,7 +38,7 @@
 extern "C" {
 #endif
 
-#define CACTUS_ABI_VERSION 5
+#define CACTUS_ABI_VERSION 6
 
 typedef uint64_t cactus_id;
 typedef int32_t cactus_status;
@@ -71,12 +71,18 @@ typedef struct cactus_program_options {
   uint32_t max_rows;         // most tokens of one step; 0: 256
   uint32_t preload;          // 1: read the weights in the background instead of as they are needed
   // Not 0: another plan for the weights of this program, whose file, tier, threads and sessions it
-  // shares: an encoder beside its decoder. weights_path, isa, threads, preload and kv_bytes are not
-  // read.
+  // shares: an encoder beside its decoder. weights_path, isa, threads, preload, kv_bytes and
+  // resident are not read.
   cactus_id shares;
   // The most memory that the keys and values of all sessions may take together; 0: as long as the
   // machine, or the control group that the process is in, has some left.
   uint64_t kv_bytes;
+  // 1: the weights are read into memory of this process before the program is made, and the file is
+  // not needed after that. Mapped, as they are at 0, a file that is truncated ends the process
+  // where a step reads what is gone; several processes share its memory; and it is read when
+  // needed.
+  uint32_t resident;
+  uint32_t reserved;
 } cactus_program_options;
 
 typedef struct cactus_program_info {

@@ -236,9 +236,12 @@ cactus_status cactus_program_create(const cactus_program_options* options, cactu
     need(o.weights_path, "options.weights_path");
     const int threads = thread_count(o.threads, "options.threads");
     const cactus::KernelTable& kernels = cactus::find_kernels(o.isa ? o.isa : "");
+    const cactus::Reading reading = o.resident  ? cactus::Reading::kResident
+                                    : o.preload ? cactus::Reading::kBackground
+                                                : cactus::Reading::kAsTouched;
     *program = programs.add(
         std::make_shared<ProgramHandle>(o.plan, o.plan_size, std::string(o.weights_path), kernels,
-                                        threads, max_rows, o.preload != 0, o.kv_bytes));
+                                        threads, max_rows, reading, o.kv_bytes));
   });
 }
 

@@ -1,4 +1,4 @@
-// A file mapped read-only.
+// A file of weights in memory: mapped read-only, or read into memory of this process alone.
 #pragma once
 
 #include <atomic>
@@ -9,12 +9,18 @@
 
 namespace cactus {
 
+// How a file comes into memory.
+enum class Reading {
+  kAsTouched,   // mapped, page by page
+  kBackground,  // mapped, and a thread makes all pages present meanwhile, where the system can
+  kResident,    // copied before anything else: no page depends on the file any more
+};
+
 class Mapping {
  public:
-  // Throws CACTUS_ERROR_FILE where the path is not a readable regular file. With `preload` a
-  // thread makes all pages present meanwhile, where the system can; else they come as they are
-  // touched.
-  Mapping(const std::string& path, bool preload);
+  // Throws CACTUS_ERROR_FILE where the path is not a readable regular file, CACTUS_ERROR_MEMORY
+  // where there is none for a copy.
+  Mapping(const std::string& path, Reading reading);
   ~Mapping();
   Mapping(const Mapping&) = delete;
   Mapping& operator=(const Mapping&) = delete;
@@ -23,7 +29,8 @@ class Mapping {
   size_t size() const { return size_; }
 
   // Throws if the file has become shorter since it was mapped: touching the lost pages would end
-  // the process with SIGBUS. A file that is replaced by rename stays as it was mapped.
+  // the process with SIGBUS. A file that is replaced by rename stays as it was mapped. What was
+  // copied cannot change.
   void check_unchanged() const;
 
  private:
@@ -31,6 +38,10 @@ class Mapping {
     std::atomic<bool> stopping{false}, done{false};
     uint32_t forks;  // fork generation of its thread
   };
+
+  void map();
+  void copy();
+  void preload();
 
   std::string path_;
   int descriptor_ = -1;

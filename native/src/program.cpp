@@ -60,9 +60,9 @@ bool convolves(const StepRecord& step) {
 }  // namespace
 
 Program::Program(const void* plan, uint64_t plan_size, const std::string& weights_path,
-                 const KernelTable& kernels, int threads, uint32_t max_rows, bool preload,
+                 const KernelTable& kernels, int threads, uint32_t max_rows, Reading reading,
                  uint64_t kv_bytes)
-    : mapping_(std::make_shared<const Mapping>(weights_path, preload)),
+    : mapping_(std::make_shared<const Mapping>(weights_path, reading)),
       plan_(read_plan(plan, plan_size, mapping_->size())),
       kernels_(kernels),
       max_rows_(max_rows),

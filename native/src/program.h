@@ -86,7 +86,7 @@ class Program {
  public:
   // max_rows and threads are in range; kernels is a tier that runs here; kv_bytes as in KvPool.
   Program(const void* plan, uint64_t plan_size, const std::string& weights_path,
-          const KernelTable& kernels, int threads, uint32_t max_rows, bool preload,
+          const KernelTable& kernels, int threads, uint32_t max_rows, Reading reading,
           uint64_t kv_bytes);
   // Another plan over the same weights file: it shares the threads, the lock and the sessions of
   // `base`, whose plan must have the same slots.

@@ -103,9 +103,7 @@ def load_engine(folder: Path, **arguments: Unpack[LoadArguments]) -> Engine:
             blob = with_context(blob, limit)
         blob = options.apply(blob)
         path = folder / "model.safetensors"
-        program = NativeProgram(
-            blob, path, threads=options.threads, isa=options.isa, preload=options.preload
-        )
+        program = NativeProgram(blob, path, **options.of_program)
         # The core's own word: a kept plan may say anything of itself.
         return blob, program.info.context_length, program
 

@@ -41,6 +41,16 @@ class LoadArguments(TypedDict, total=False):
     kv: str
     activations: str
     preload: bool
+    resident: bool
+
+
+class ProgramOptions(TypedDict):
+    """Keywords of the native program."""
+
+    threads: int | None
+    isa: str | None
+    preload: bool
+    resident: bool
 
 
 @dataclass(frozen=True)
@@ -56,6 +66,7 @@ class LoadOptions:
     kv: str = "f16"
     activations: str = "int12"
     preload: bool = False
+    resident: bool = False
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "threads", choose_threads(self.threads))
@@ -71,7 +82,8 @@ class LoadOptions:
             raise InvalidRequest(
                 f"activations must be 'int12' or 'int8', got {self.activations!r:.100}"
             )
-        object.__setattr__(self, "preload", boolean("preload", self.preload))
+        for name in ("preload", "resident"):
+            object.__setattr__(self, name, boolean(name, getattr(self, name)))
 
     def context_of(self, own: int) -> int:
         """The context to load a model with whose own is `own`; InvalidRequest beyond it."""
@@ -81,6 +93,16 @@ class LoadOptions:
                 f"got {self.context}"
             )
         return own if self.context is None else self.context
+
+    @property
+    def of_program(self) -> ProgramOptions:
+        """What the native program is made with."""
+        return {
+            "threads": self.threads,
+            "isa": self.isa,
+            "preload": self.preload,
+            "resident": self.resident,
+        }
 
     def apply(self, blob: bytes) -> bytes:
         """A plan's blob with keys and values kept, and activations multiplied, as chosen."""

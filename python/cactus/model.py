@@ -50,8 +50,10 @@ class Model(Chats, Closing):
     "int8", which takes half the memory and changes answers a little. `activations`: what numbers
     have when they meet quantised weights, "int12" or "int8", which reads prompts a quarter faster
     and changes answers more. `preload`: read all weights in the background at once, instead of as
-    they are needed: the first answer comes sooner where the file is not in memory. `download`:
-    fetch a model that is known and not here; otherwise no connection is opened.
+    they are needed: the first answer comes sooner where the file is not in memory. `resident`: copy
+    the weights into memory of this process, so that the file may change or vanish while the model
+    is used. `download`: fetch a model that is known and not here; otherwise no connection is
+    opened.
 
     Raises ModelNotFound, UnsupportedModel, ModelFormatError, InsufficientMemory, InvalidRequest.
     """
@@ -66,6 +68,7 @@ class Model(Chats, Closing):
         kv: Literal["f16", "int8"] = "f16",
         activations: Literal["int12", "int8"] = "int12",
         preload: bool = False,
+        resident: bool = False,
         download: bool = False,
     ) -> None:
         if not isinstance(name_or_path, (str, os.PathLike)):
@@ -81,6 +84,7 @@ class Model(Chats, Closing):
             "kv": kv,
             "activations": activations,
             "preload": preload,
+            "resident": resident,
         }
         LoadOptions(**options)  # before anything is looked for or fetched
         self._start(_load(_find(name_or_path, boolean("download", download)), options))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 from typing import Any, ClassVar
 
-ABI_VERSION = 5
+ABI_VERSION = 6
 OK = 0
 ERROR_INTERNAL = 1
 ERROR_ARGUMENT = 2
@@ -35,6 +35,8 @@ class ProgramOptions(ctypes.Structure):
         ("preload", ctypes.c_uint32),
         ("shares", ctypes.c_uint64),
         ("kv_bytes", ctypes.c_uint64),
+        ("resident", ctypes.c_uint32),
+        ("reserved", ctypes.c_uint32),
     ]
 
 

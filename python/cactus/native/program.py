@@ -217,8 +217,9 @@ class Program(_Handle):
     best tier of this CPU; ``chunk`` is the most tokens of one step; ``preload`` reads the
     weights in the background, not as they are needed. ``kv_bytes`` is the most memory that the
     keys and values of all sessions may take together; 0 means as long as the machine, or the
-    container, has some left. ``shares`` is a program of the same weights file whose threads, tier
-    and sessions this one uses, too: an encoder beside its decoder.
+    container, has some left. ``resident`` copies the weights into memory of this process first: the
+    file may then be changed or removed. ``shares`` is a program of the same weights file whose
+    threads, tier and sessions this one uses, too: an encoder beside its decoder.
 
     Raises NativeError for a plan or tier that does not work here, ModelFormatError for the weights
     file, InsufficientMemory.
@@ -236,6 +237,7 @@ class Program(_Handle):
         chunk: int = 256,
         preload: bool = False,
         kv_bytes: int = 0,
+        resident: bool = False,
         shares: Program | None = None,
     ) -> None:
         if threads is not None and not 1 <= threads <= 256:
@@ -255,6 +257,7 @@ class Program(_Handle):
             max_rows=chunk,
             preload=preload,
             kv_bytes=kv_bytes,
+            resident=resident,
             shares=shares.id if shares else 0,
         )
         identifier = ctypes.c_uint64()

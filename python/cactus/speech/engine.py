@@ -122,9 +122,7 @@ def load_speech_engine(folder: Path, **arguments: Unpack[LoadArguments]) -> Spee
 
     def start(plans: Sequence[StoredPlan]) -> tuple[Program, Program]:
         words, sound = (options.apply(plan.blob) for plan in plans)
-        decoder = Program(
-            words, data, threads=options.threads, isa=options.isa, preload=options.preload
-        )
+        decoder = Program(words, data, **options.of_program)
         try:
             encoder = Program(sound, data, shares=decoder, chunk=plans[1].context_length)
         except BaseException:
