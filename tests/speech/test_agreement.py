@@ -34,7 +34,7 @@ def test_what_is_sure_was_heard_twice_and_stays(endings: Any, most: int, doubtfu
     for ending in endings:
         before = agreement.sure
         answer = [*before, *ending]
-        new = agreement.hear(answer, doubtful, whole)
+        new = agreement.compare(answer, doubtful, whole)
         assert agreement.sure == before + new
         assert agreement.sure + agreement.unsure == answer
         assert len(agreement.sure) <= most
@@ -56,7 +56,7 @@ def test_a_window_that_moves_on_loses_and_repeats_nothing(endings: Any, data: An
     for ending in endings:
         answer = [*agreement.sure, *ending]
         if data.draw(st.booleans()):
-            told += agreement.hear(answer, 0, whole)
+            told += agreement.compare(answer, 0, whole)
         else:
             count = data.draw(st.integers(0, len(answer)))
             told += answer[len(agreement.sure) : count]
@@ -69,8 +69,16 @@ def test_a_window_that_moves_on_loses_and_repeats_nothing(endings: Any, data: An
 def test_times_move_with_the_window() -> None:
     agreement = Agreement(TIME, 20)
     first = [100, 1, 2, 108, 110, 3, 4]
-    agreement.hear(first, 0, whole)
-    assert agreement.hear([100, 1, 2, 109, 111, 3, 4, 2], 0, whole) == [100, 1, 2, 109, 111, 3, 4]
+    agreement.compare(first, 0, whole)
+    assert agreement.compare([100, 1, 2, 109, 111, 3, 4, 2], 0, whole) == [
+        100,
+        1,
+        2,
+        109,
+        111,
+        3,
+        4,
+    ]
     # The window moves on behind the first segment, which ended at 9 steps.
     agreement.close([*agreement.sure, 112], 4, 9)
     assert agreement.sure == [102, 3, 4]
@@ -81,15 +89,15 @@ def test_a_guess_is_shown_and_makes_nothing_sure() -> None:
     agreement = Agreement(TIME, 20)
     agreement.guess([100, 1, 2])
     assert agreement.unsure == [100, 1, 2]
-    assert agreement.hear([100, 1, 2], 0, whole) == []
-    assert agreement.hear([100, 1, 3], 0, whole) == [100, 1]
+    assert agreement.compare([100, 1, 2], 0, whole) == []
+    assert agreement.compare([100, 1, 3], 0, whole) == [100, 1]
     agreement.clear()
     assert (agreement.sure, agreement.unsure) == ([], [])
 
 
 def test_the_end_of_a_cut_sound_is_no_witness() -> None:
     agreement, stop = Agreement(TIME, 20), 4
-    agreement.hear([100, 1, 2, stop, 101], 2, whole)
-    assert agreement.hear([100, 1, 2, stop, 105], 2, whole) == [100, 1, 2]
-    assert agreement.hear([100, 1, 2, stop, 1, 107], 1, whole) == []
-    assert agreement.hear([100, 1, 2, stop, 1, 3, 110], 1, whole) == [stop, 1]
+    agreement.compare([100, 1, 2, stop, 101], 2, whole)
+    assert agreement.compare([100, 1, 2, stop, 105], 2, whole) == [100, 1, 2]
+    assert agreement.compare([100, 1, 2, stop, 1, 107], 1, whole) == []
+    assert agreement.compare([100, 1, 2, stop, 1, 3, 110], 1, whole) == [stop, 1]

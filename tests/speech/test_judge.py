@@ -73,7 +73,7 @@ def test_where_every_temperature_looks_wrong_the_last_one_counts(
     options = {"language": "en", "temperature": [*averages], "vad": False}
     transcriber = Transcriber(engine, parse(options))
     with engine.decoder.session() as session:
-        found = transcriber.hear(session, ODD)
+        found = transcriber.answer(session, ODD)
         assert (found.average, found.temperature) == (-2.0, 0.8)
         assert transcriber.take(found, 0.0, ODD, session)[0]
         assert transcriber._past.since == len(transcriber._past.tokens) > 0

@@ -118,7 +118,7 @@ def test_whatever_the_samples_are_given_as(model: Model, sound: np.ndarray) -> N
 
 def test_silence_is_not_heard(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
     live = model.transcribe_live(interval=0.1)
-    monkeypatch.setattr(live._listener, "_hear", None)
+    monkeypatch.setattr(live._listener, "_pass", None)
     for _ in range(30):
         update = live.feed(np.zeros(3_200, np.float32))
         assert (update.confirmed, update.pending, update.segments) == ("", "", ())
@@ -186,17 +186,17 @@ def test_stop_ends_the_hearing_and_loses_nothing(
 ) -> None:
     want, _ = run(model.transcribe_live(**PLAIN), sound, len(sound))
     live = model.transcribe_live(**PLAIN)
-    engine, hear, heard = live._listener.transcriber.engine, type(model._engine).hear, []
+    engine, encode, done = live._listener.transcriber.engine, type(model._engine).encode, []
 
     def stopped(engine: Any, *args: Any, **options: Any) -> Any:
-        heard.append(len(heard))
-        if len(heard) == 2:
+        done.append(len(done))
+        if len(done) == 2:
             model.stop()
-        return hear(engine, *args, **options)
+        return encode(engine, *args, **options)
 
-    monkeypatch.setattr(type(engine), "hear", stopped)
+    monkeypatch.setattr(type(engine), "encode", stopped)
     first = live.feed(sound)
-    assert len(heard) == 2
+    assert len(done) == 2
     assert want.startswith(first.confirmed)
     assert len(first.confirmed) < len(want)
     rest = live.feed(b"")
@@ -250,15 +250,15 @@ def test_a_model_that_goes_while_it_listens(
     model = Model(speech_folder, threads=1)
     live = model.transcribe_live(**PLAIN)
     closer = threading.Thread(target=model.close)
-    hear = type(model._engine).hear
+    encode = type(model._engine).encode
 
     def closed(engine: Any, *args: Any, **options: Any) -> Any:
         closer.start()
         while not model.closed:
             pass
-        return hear(engine, *args, **options)
+        return encode(engine, *args, **options)
 
-    monkeypatch.setattr(type(model._engine), "hear", closed)
+    monkeypatch.setattr(type(model._engine), "encode", closed)
     with pytest.raises(Cancelled, match="destroyed"):
         live.feed(sound)
     closer.join()

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from cactus.errors import Cancelled
 from cactus.speech.timeline import Timeline
-from cactus.speech.window import Windows, until
+from cactus.speech.window import Windows, stoppable
 from cactus.stop_flag import StopFlag
 
 LENGTH = 50
@@ -60,7 +60,7 @@ def test_endless_silence_can_be_stopped() -> None:
                 flag.set()
             yield np.zeros(16_000, np.float32)
 
-    windows = Windows(Timeline().follow(until(flag, silence())), 16_000)
+    windows = Windows(Timeline().follow(stoppable(flag, silence())), 16_000)
     with pytest.raises(Cancelled):
         windows.at(0)
     assert read == 20

@@ -1,4 +1,4 @@
-"""What two hearings of a growing sound agree on (LocalAgreement-2, Macháček et al. 2023)."""
+"""What two passes over growing audio agree on (LocalAgreement-2, Macháček et al. 2023)."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ class Agreement:
         """An answer to too little of a window: it may be shown, and makes nothing sure."""
         self._shown = answer
 
-    def hear(
+    def compare(
         self, answer: list[int], doubtful: int, is_whole: Callable[[list[int]], bool]
     ) -> list[int]:
         """Compare an answer, which begins with ``sure``, with the last one; what is sure now.
 
         Times may differ: which of two is right is no question of what was said. They are sure only
         with the text behind them. ``doubtful``: how many tokens at the answer's end are there only
-        because the sound was cut, and make nothing sure the next time. ``is_whole``: whether tokens
+        because the audio was cut, and make nothing sure the next time. ``is_whole``: whether tokens
         may be parted from what follows.
         """
         known, count = len(self.sure), 0
@@ -59,7 +59,7 @@ class Agreement:
     def close(self, answer: list[int], count: int, steps: int) -> None:
         """The window moves on behind the first ``count`` tokens, by ``steps`` of time.
 
-        What was sure behind them still is. The rest may be shown: another hearing of the same
+        What was sure behind them still is. The rest may be shown: another pass over the same
         samples is no witness.
         """
         rest = [id if id < self._first_time else max(self._first_time, id - steps) for id in answer]

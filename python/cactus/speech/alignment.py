@@ -1,6 +1,6 @@
-"""Where the decoder attends while it says a given text: which sound belongs to which token.
+"""Where the decoder attends while it says a given text: which audio belongs to which token.
 
-Some heads of the cross-attention follow the sound; the models' authors list them
+Some heads of the cross-attention follow the audio; the models' authors list them
 (`alignment_heads`). A program of its own, made when it is first asked for, is the decoder with the
 scores of these heads as further outputs: nothing of it is computed where no words are wanted.
 """
@@ -31,7 +31,7 @@ CHUNK = 32
 
 
 def alignment_heads(generation: Mapping[str, Any], config: Config) -> tuple[Head, ...]:
-    """The heads that follow the sound, by generation_config.json; else the upper half of them all.
+    """The heads that follow the audio, by generation_config.json; else the upper half of them all.
 
     Raises ModelFormatError for a list that names no head of this model.
     """

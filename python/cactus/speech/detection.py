@@ -10,7 +10,7 @@ from cactus.speech.engine import SpeechEngine
 from cactus.speech.options import Options
 from cactus.speech.search import Search
 from cactus.speech.timeline import Timeline
-from cactus.speech.window import HOP, Windows, is_silent, until
+from cactus.speech.window import HOP, Windows, is_silent, stoppable
 from cactus.stop_flag import StopFlag
 from cactus.types import DetectedLanguage
 
@@ -21,7 +21,7 @@ def detect_language(
     """The language of a recording, by its first windows; None where nobody speaks in them."""
     if not engine.vocabulary.languages:
         return DetectedLanguage("en", 1.0, {"en": 1.0})
-    blocks = until(stop, blocks)
+    blocks = stoppable(stop, blocks)
     if options.vad:
         blocks = Timeline().follow(blocks, options.vad_parameters)
     length = engine.window_samples
@@ -48,7 +48,7 @@ def of_windows(
     for samples in windows:
         if len(samples) < HOP or is_silent(samples):
             continue
-        engine.hear(session, samples, stop=search.stop)
+        engine.encode(session, samples, stop=search.stop)
         found = likeliest(search.detect_language(session))
         if limit is None or found.probability > limit:
             return found

@@ -79,7 +79,7 @@ class SpeechEngine:
         some = next(iter(self.vocabulary.languages), None)
         self.vocabulary.prompt(options.language or some, options.task, True)
 
-    def hear(
+    def encode(
         self,
         session: Any,
         samples: F32,

@@ -1,8 +1,8 @@
-"""Windows of a sound that is still being made: when they are heard, and where they end.
+"""Windows of audio that is still being made: when they are transcribed, and where they end.
 
-The window that is being filled is heard again and again. What two hearings in a row agree on is
+The window that is being filled is transcribed again and again. What two passes in a row agree on is
 sure: every later answer begins with it, so that it never changes. A full window, or the end of what
-somebody says, is heard as in a recording.
+somebody says, is transcribed as in a recording.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class Listener:
         self._interval = interval - WINDOW if self._speech else interval
         self._held: F32 = np.zeros(0, np.float32)
         self._base = 0  # of what is held, in samples of the speech alone
-        self._heard = 0  # how much of what is held was heard
+        self._done = 0  # how much of what is held was transcribed
         self._language_found = False
 
     @property
@@ -77,7 +77,7 @@ class Listener:
             yield from self._close(HOP)
             self._move(len(self._held))
             self._agreement.clear()
-        elif len(self._held) - self._heard >= self._interval:
+        elif len(self._held) - self._done >= self._interval:
             yield self._guess(), []
 
     def _take(self, samples: F32) -> None:
@@ -93,12 +93,12 @@ class Listener:
 
     def _move(self, count: int) -> None:
         self._held, self._base = self._held[count:], self._base + count
-        self._heard = max(0, self._heard - count)
+        self._done = max(0, self._done - count)
 
     def _guess(self) -> str:
         """Hear a window that is not full yet; the text that has become sure."""
         with self._session() as session:
-            answer = self._hear(session, self._held, draft=True)
+            answer = self._pass(session, self._held, draft=True)
         judge = self.transcriber.judge
         if judge.looks_wrong(answer) or judge.is_silence(answer, self._held):
             return ""
@@ -106,15 +106,15 @@ class Listener:
         if len(self._held) < self._least:
             self._agreement.guess(tokens)
             return ""
-        return self._text(self._agreement.hear(tokens, self._doubtful(tokens), self._is_whole))
+        return self._text(self._agreement.compare(tokens, self._doubtful(tokens), self._is_whole))
 
     def _close(self, least: int) -> Iterator[tuple[str, list[Segment]]]:
-        """Hear what is held as a recording is heard, while it is ``least`` samples or more."""
+        """Transcribe what is held as in a recording, while it is ``least`` samples or more."""
         while len(self._held) >= least:
             samples = self._held[: self._window]
             begin, frames = self._base / SAMPLE_RATE, len(samples) // HOP
             with self._session() as session:
-                answer = self._hear(session, samples, draft=False)
+                answer = self._pass(session, samples, draft=False)
                 segments, advance = self.transcriber.take(answer, begin, samples, session)
             text = ""
             if self.transcriber.judge.is_silence(answer, samples):
@@ -131,7 +131,7 @@ class Listener:
         """What pieces say that the first ``known`` tokens do not."""
         texts = []
         for piece in pieces:
-            # One without a length lies behind the end of the sound, where nobody speaks.
+            # One without a length lies behind the end of the audio, where nobody speaks.
             if piece.start < piece.end:
                 texts.append(self._text(piece.tokens[max(0, known) :]))
             known -= len(piece.tokens)
@@ -141,14 +141,14 @@ class Listener:
         """A memory for one window; between two calls the model keeps nothing for us."""
         return self.transcriber.engine.decoder.session()
 
-    def _hear(self, session: Any, samples: F32, *, draft: bool) -> Answer:
+    def _pass(self, session: Any, samples: F32, *, draft: bool) -> Answer:
         """The answer to a window; where words are sure, it does not say that nobody speaks."""
         work, sure = self.transcriber, self._agreement.sure
         again = not self._language_found or (work.options.multilingual and not sure)
         if again and self._vocabulary.languages:
             work.language = work.options.language  # of the first second one cannot tell
-        answer = work.hear(session, samples, sure, draft=draft)
-        self._heard = len(samples)
+        answer = work.answer(session, samples, sure, draft=draft)
+        self._done = len(samples)
         self.average = answer.total / (len(answer.tokens) - len(sure) + 1)
         return replace(answer, no_speech=0.0) if sure else answer
 

@@ -37,7 +37,7 @@ def check_samples(samples: Any) -> F32:
 class LiveTranscription(Closing):
     """A transcription of samples as they come. ``feed`` them, and ``finish`` when they end.
 
-    Between two calls the model is free for others. ``stop`` of the model ends the hearing that is
+    Between two calls the model is free for others. ``stop`` of the model ends the pass that is
     under way; nothing that was fed is lost by it.
     """
 
@@ -67,12 +67,12 @@ class LiveTranscription(Closing):
 
     @property
     def pending(self) -> str:
-        """What was heard behind it, which may change."""
+        """What comes behind it, which may change."""
         return self._listener.pending if self._texts else self._listener.pending.lstrip()
 
     @property
     def language(self) -> str | None:
-        """The language, given or detected; None before anything was heard."""
+        """The language, given or detected; None before anything was transcribed."""
         return self._listener.transcriber.language
 
     @property
@@ -86,7 +86,7 @@ class LiveTranscription(Closing):
         return self._ended or self._turns.closed
 
     def feed(self, samples: Any) -> LiveUpdate:
-        """Take more samples, and hear them where enough are new; what is confirmed now.
+        """Take more samples, and transcribe where enough are new; what is confirmed now.
 
         ``samples``: any number, mono at 16 kHz: bytes of s16le, or an array or list as
         `Model.transcribe` takes it. Raises InvalidAudio, and InvalidRequest after ``finish``,
@@ -101,7 +101,7 @@ class LiveTranscription(Closing):
         return self._work(np.zeros(0, np.float32), last=True)
 
     def close(self) -> None:
-        """Forget what has not been heard; a second time, or after ``finish``, nothing happens."""
+        """Forget what has not been transcribed; after ``finish``, or twice, nothing happens."""
         self._ended = True
         self._inbox.clear()
 

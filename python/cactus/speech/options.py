@@ -1,4 +1,4 @@
-"""What a transcription may be asked for, checked before anything is heard."""
+"""What a transcription may be asked for, checked before any work is done."""
 
 from __future__ import annotations
 

@@ -91,16 +91,17 @@ class Search:
         length_penalty: float = 1.0,
         max_tokens: int | None = None,
         seed: int = 0,
-        said: Sequence[int] = (),
+        begins_with: Sequence[int] = (),
     ) -> Answer:
         """The best answer to ``prompt`` for the memory of ``session``, whose tokens are forgotten.
 
         With a temperature ``best_of`` samples are drawn, each by a generator of its own, else
         ``beams`` are searched. Answers are compared by their log-probability over their length to
-        the ``length_penalty``. ``said``: what every answer begins with, which counts as certain.
+        the ``length_penalty``. ``begins_with``: the first tokens of every
+        answer, which count as certain.
         """
         room = self.program.context_length - len(prompt)
-        if room <= len(said):
+        if room <= len(begins_with):
             raise InvalidRequest(
                 f"the prompt has {len(prompt)} tokens, the decoder takes "
                 f"{self.program.context_length}; shorten it"
@@ -112,19 +113,19 @@ class Search:
         first = self._step([(session, list(prompt[:at]))])[0]
         no_speech = self.vocabulary.no_speech
         silence = 0.0 if no_speech is None else float(softmax(first)[no_speech])
-        rest = [*prompt[at:], *said]
+        rest = [*prompt[at:], *begins_with]
         if rest:
             first = self._step([(session, rest)])[0]
         if self.first_token_after is None:
             self.first_token_after = self._watch.seconds
         if temperature > 0:
             choices = [_Draw(temperature, [seed, number]) for number in range(best_of)]
-            found = self._samples(session, first, choices, rules, most, said)
+            found = self._samples(session, first, choices, rules, most, begins_with)
         elif beams > 1:
-            found = self._beams(session, first, rules, most, beams, patience, said)
+            found = self._beams(session, first, rules, most, beams, patience, begins_with)
         else:
-            found = self._samples(session, first, [_likeliest], rules, most, said)
-        tokens, total = max(found, key=lambda each: _score(each, length_penalty, len(said)))
+            found = self._samples(session, first, [_likeliest], rules, most, begins_with)
+        tokens, total = max(found, key=lambda each: _score(each, length_penalty, len(begins_with)))
         return Answer(tokens, total, silence, temperature)
 
     def _samples(
@@ -134,11 +135,11 @@ class Search:
         choices: Sequence[Callable[[Logits], int]],
         rules: Rules,
         most: int,
-        said: Sequence[int],
+        begins_with: Sequence[int],
     ) -> list[tuple[list[int], float]]:
         """An answer by each of ``choices``, a token of all of them at a time."""
         sessions = [session, *(session.fork() for _ in choices[1:])]
-        made = [_Candidate(each, list(said), 0.0) for each in sessions]
+        made = [_Candidate(each, list(begins_with), 0.0) for each in sessions]
         live = list(zip(made, choices, strict=True))
         logits: Sequence[Logits] = [first.copy() for _ in live]
         while live:
@@ -165,14 +166,14 @@ class Search:
         most: int,
         beams: int,
         patience: float,
-        said: Sequence[int],
+        begins_with: Sequence[int],
     ) -> list[tuple[list[int], float]]:
         end = self.vocabulary.end
         finished: list[tuple[list[int], float]] = []
         enough = max(1, round(beams * patience))
-        live = [_Candidate(session, list(said), 0.0)]
+        live = [_Candidate(session, list(begins_with), 0.0)]
         logits: Sequence[Logits] = [first]
-        for _ in range(most - len(said)):
+        for _ in range(most - len(begins_with)):
             ranked: list[tuple[float, int, int]] = []
             for index, (candidate, row) in enumerate(zip(live, logits, strict=True)):
                 rules.apply(row, candidate.tokens)
@@ -271,7 +272,7 @@ def largest(row: Logits, count: int) -> list[int]:
     return [int(id) for id in best[:count]]
 
 
-def _score(found: tuple[list[int], float], length_penalty: float, said: int) -> float:
+def _score(found: tuple[list[int], float], length_penalty: float, given: int) -> float:
     tokens, total = found
     # What all begin with is no merit: counted, it would favour the one that ends first.
-    return float(total / max(1, len(tokens) - said) ** length_penalty)
+    return float(total / max(1, len(tokens) - given) ** length_penalty)

@@ -1,4 +1,4 @@
-"""A sound without its silence, and where each moment of what is left was before."""
+"""A recording without its silence, and where each moment of what is left was before."""
 
 from __future__ import annotations
 
@@ -13,31 +13,31 @@ MARGIN = SAMPLE_RATE // 2
 
 
 class Timeline:
-    """Remembers where pieces of a sound come from that are heard one after another.
+    """Remembers where the pieces of a recording come from that are transcribed one after another.
 
-    ``original(seconds)`` says which moment of the whole sound a moment of the pieces alone is.
+    ``original(seconds)`` says which moment of the whole recording a moment of the pieces alone is.
     """
 
     def __init__(self) -> None:
-        self._heard = 0
+        self._length = 0
         self._begins: list[int] = []  # of each stretch, in samples of the speech alone
-        self._places: list[int] = []  # and of the whole sound
+        self._places: list[int] = []  # and of the whole recording
 
     def follow(self, blocks: Iterable[F32], options: VadOptions | None = None) -> Iterator[F32]:
-        """The stretches of speech of a sound, in blocks."""
+        """The stretches of speech of a recording, in blocks."""
         for place, piece in only_speech(blocks, options):
             self.add(place, len(piece))
             yield piece
 
     def add(self, place: int, count: int) -> None:
-        """``count`` samples follow that lie at sample ``place`` of the whole sound."""
-        if not self._begins or place != self._places[-1] + self._heard - self._begins[-1]:
-            self._begins.append(self._heard)
+        """``count`` samples follow that lie at sample ``place`` of the recording."""
+        if not self._begins or place != self._places[-1] + self._length - self._begins[-1]:
+            self._begins.append(self._length)
             self._places.append(place)
-        self._heard += count
+        self._length += count
 
     def original(self, seconds: float, *, end: bool = False) -> float:
-        """The time in the whole sound. Between two stretches: the end of one, or the next's begin.
+        """The time in the recording. Between two stretches: the one's end or the next's start.
 
         An ``end`` belongs to the stretch before it, anything else to the one behind.
         """
@@ -49,7 +49,7 @@ class Timeline:
         return (self._places[stretch] + sample - self._begins[stretch]) / SAMPLE_RATE
 
     def original_segment(self, start: float, end: float) -> tuple[float, float]:
-        """A segment's times in the whole sound.
+        """A segment's times in the whole recording.
 
         Next to a cut there is silence, which Whisper gives to either side: a segment that begins
         there begins behind the cut, and one that ends there ends before it.
@@ -64,11 +64,11 @@ class Timeline:
         return self.original(start), self.original(end, end=True)
 
     def original_span(self, start: float, end: float) -> tuple[float, float]:
-        """A word's times in the whole sound: in the stretch where its middle lies, no further."""
+        """A word's times in the recording: in the stretch where its middle lies, no further."""
         if not self._begins:
             return start, end
         stretch = max(0, bisect_right(self._begins, (start + end) / 2 * SAMPLE_RATE) - 1)
-        first, behind = self._begins[stretch], self._heard
+        first, behind = self._begins[stretch], self._length
         if stretch + 1 < len(self._begins):
             behind = self._begins[stretch + 1]
         moved = self._places[stretch] - first

@@ -1,7 +1,7 @@
 """Recordings of any length, window by window, as Whisper's authors do it.
 
-Each window of 30 seconds is heard once and searched as often as its answers look wrong. Timestamps
-say where a segment ends for certain; the next window begins there.
+Each window of 30 seconds is encoded once and searched as often as its answers look wrong.
+Timestamps say where a segment ends for certain; the next window begins there.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from cactus.speech.rules import Rules
 from cactus.speech.search import Answer, Search
 from cactus.speech.timeline import Timeline
 from cactus.speech.vocabulary import TIME_STEP
-from cactus.speech.window import FRAMES_PER_SECOND, HOP, Windows, is_silent, until
+from cactus.speech.window import FRAMES_PER_SECOND, HOP, Windows, is_silent, stoppable
 from cactus.speech.words import Timed, WordFinder
 from cactus.stop_flag import StopFlag
 from cactus.types import DetectedLanguage, Metrics, Segment, Word
@@ -44,11 +44,11 @@ class _Past:
 
 
 class Transcriber:
-    """One transcription: ``segments(blocks)`` yields those of a sound as they are found.
+    """One transcription: ``segments(blocks)`` yields those of a recording as they come.
 
-    ``language`` is there once the first window has been heard; ``seconds`` is how far it has come.
-    A sound that is still being made is heard in windows of its listener's own: ``obey`` a call,
-    ``hear`` a window, ``take`` what its answer says for certain.
+    ``language`` is there once the first window is transcribed; ``seconds`` is how far it has come.
+    Audio that is still being made comes in windows of its listener's own: ``obey`` a call,
+    ``answer`` a window, ``take`` what its answer says for certain.
     """
 
     def __init__(
@@ -118,7 +118,7 @@ class Transcriber:
 
     def segments(self, blocks: Iterator[F32]) -> Iterator[Segment]:
         """The segments in order. Raises Cancelled once it is stopped, within an operation."""
-        blocks, clips = until(self.stop, blocks), self.options.clip_timestamps
+        blocks, clips = stoppable(self.stop, blocks), self.options.clip_timestamps
         if self.options.vad and not clips:
             blocks = self.timeline.follow(blocks, self.options.vad_parameters)
         with self.engine.decoder.session() as session:
@@ -143,11 +143,11 @@ class Transcriber:
         """The segments of the window that begins at a second, and by how many frames to move on."""
         if self.options.multilingual and self.engine.vocabulary.languages:
             self.language = None
-        said = self._prefix
-        if said and self._is_timed(samples):
-            said = [self.engine.vocabulary.first_time, *said]
+        prefix = self._prefix
+        if prefix and self._is_timed(samples):
+            prefix = [self.engine.vocabulary.first_time, *prefix]
         self._prefix = []
-        answer = self.hear(session, samples, said)
+        answer = self.answer(session, samples, prefix)
         samples, answer = self._from_its_beginning(session, samples, answer)
         return self.take(answer, begin, samples, session)
 
@@ -184,22 +184,27 @@ class Transcriber:
         if gap is None or gap.words:
             return samples, answer
         before = samples[: round(gap.end * FRAMES_PER_SECOND) * HOP]
-        return before, self.hear(session, before)
+        return before, self.answer(session, before)
 
-    def hear(
-        self, session: Session, samples: F32, said: Sequence[int] = (), *, draft: bool = False
+    def answer(
+        self,
+        session: Session,
+        samples: F32,
+        begins_with: Sequence[int] = (),
+        *,
+        draft: bool = False,
     ) -> Answer:
-        """What a window says. Its answer begins with ``said``; a ``draft`` is greedy and final.
+        """What a window says, beginning with ``begins_with``; a ``draft`` is greedy and final.
 
         Raises Cancelled once it is stopped.
         """
         self._timed = self._is_timed(samples)
         if is_silent(samples):  # models invent words for it
-            return Answer(list(said), 0.0, 1.0, 0.0)
-        self.engine.hear(session, samples, stop=self.stop)
+            return Answer(list(begins_with), 0.0, 1.0, 0.0)
+        self.engine.encode(session, samples, stop=self.stop)
         if self.language is None:
             self._set_language(likeliest(self._search.detect_language(session)))
-        return self._decode(session, said, draft)
+        return self._decode(session, begins_with, draft)
 
     def _is_timed(self, samples: F32) -> bool:
         """Whether times are written: without them nobody knows where the next window begins."""
@@ -212,7 +217,7 @@ class Transcriber:
         past = [*self._hotwords, *past]
         return [v.previous, *past, *prompt] if past else prompt
 
-    def _decode(self, session: Session, said: Sequence[int], draft: bool) -> Answer:
+    def _decode(self, session: Session, begins_with: Sequence[int], draft: bool) -> Answer:
         """The answer of the first temperature that does not look wrong, else the likeliest."""
         o = self.options
         rules = Rules(
@@ -238,10 +243,10 @@ class Transcriber:
                 length_penalty=o.length_penalty,
                 max_tokens=o.max_new_tokens,
                 seed=o.seed,
-                said=said,
+                begins_with=begins_with,
             )
             self._prompt_tokens += len(prompt)
-            self._answer_tokens += len(answer.tokens) - len(said)
+            self._answer_tokens += len(answer.tokens) - len(begins_with)
             tried.append(answer)
             if draft or not self.judge.looks_wrong(answer):
                 return answer
@@ -256,8 +261,9 @@ class Transcriber:
     ) -> tuple[list[Segment], int]:
         """The segments of an answer, and by how many frames the window moves on.
 
-        ``begin``: where the window begins, in seconds of what is heard; ``samples``: what it is;
-        ``session`` has heard it. Raises Cancelled once it is stopped, while it looks for words.
+        ``begin``: where the window begins, in seconds of the audio without silence; ``samples``:
+        what it is; ``session`` has it as its memory. Raises Cancelled once it is stopped, while it
+        looks for words.
         """
         frames, first = len(samples) // HOP, round(begin * FRAMES_PER_SECOND)
         self.seconds = self.timeline.original(begin + frames / FRAMES_PER_SECOND, end=True)
@@ -286,9 +292,9 @@ class Transcriber:
                 advance = min(frames, round(again_from * FRAMES_PER_SECOND))
         segments: list[Segment] = []
         for i, piece in enumerate(pieces):
-            said = None if words is None else self._place(words[i], begin)
+            placed = None if words is None else self._place(words[i], begin)
             text = self.judge.text(piece.tokens)
-            if piece.start == piece.end or not text.strip() or said == ():
+            if piece.start == piece.end or not text.strip() or placed == ():
                 continue
             self._past.tokens += piece.tokens
             letters = said_letters(text)
@@ -297,8 +303,8 @@ class Transcriber:
                 self._letters[self.language] = self._letters.get(self.language, 0) + len(letters)
             times = self.timeline.original_segment(begin + piece.start, begin + piece.end)
             start, end = (round(time, 2) for time in times)
-            if said:
-                start, end = said[0].start, said[-1].end
+            if placed:
+                start, end = placed[0].start, placed[-1].end
             end = max(end, round(start + TIME_STEP, 2))
             segments.append(
                 Segment(
@@ -311,7 +317,7 @@ class Transcriber:
                     avg_logprob=answer.average,
                     compression_ratio=ratio,
                     no_speech_prob=answer.no_speech,
-                    words=said,
+                    words=placed,
                 )
             )
             self._count += 1

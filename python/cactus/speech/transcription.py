@@ -1,4 +1,4 @@
-"""One transcription from its sound to its end: its turn on the model, its segments, its result."""
+"""One transcription from its audio to its end: its turn on the model, its segments, its result."""
 
 from __future__ import annotations
 
@@ -46,13 +46,13 @@ class TranscriptionRun:
 
     @property
     def seconds(self) -> float:
-        """How much of the sound has been listened to, at the end with the silence there."""
+        """How much of the audio has been transcribed, at the end with the silence there."""
         whole = self._ended and not self._call.stopped
         return self._audio.seconds if whole else self._transcriber.seconds
 
     @property
     def duration(self) -> float | None:
-        """How long the sound is, as its header says; None where nothing does."""
+        """How long the audio is, as its header says; None where nothing does."""
         return self._audio.duration
 
     @property
@@ -94,7 +94,7 @@ class TranscriptionRun:
                 turns.leave(call)
 
     def close_unread(self) -> None:
-        """Let go of the sound where nobody has asked for an event, and nobody will."""
+        """Let go of the audio where nobody has asked for an event, and nobody will."""
         if not self._begun:
             self._audio.close()
 

@@ -17,21 +17,21 @@ SILENT = 1e-4
 """How far samples of digital silence lie apart at most: less than four steps of 16 bits."""
 
 
-def until(stop: StopFlag, blocks: Iterator[F32]) -> Iterator[F32]:
-    """The blocks of a sound, then Cancelled as soon as ``stop`` is set: hours may be silent."""
+def stoppable(stop: StopFlag, blocks: Iterator[F32]) -> Iterator[F32]:
+    """The blocks of a recording, then Cancelled as soon as ``stop`` is set: hours may be silent."""
     for block in blocks:
         if stop:
-            raise Cancelled("stopped while the sound was listened to")
+            raise Cancelled("stopped while the audio was read")
         yield block
 
 
 def is_silent(samples: F32) -> bool:
-    """Whether there is no sound at all, as where a microphone is switched off."""
+    """Whether there is nothing but silence, as where a microphone is switched off."""
     return len(samples) == 0 or float(np.ptp(samples)) < SILENT
 
 
 class Windows:
-    """Stretches of a sound that is read as it is needed; what lies behind is dropped."""
+    """Stretches of a recording that is read as it is needed; what lies behind is dropped."""
 
     def __init__(self, blocks: Iterator[F32], length: int) -> None:
         self._blocks, self._length = blocks, length

@@ -1,6 +1,6 @@
 """When each word was said, from where the decoder attended while it wrote it.
 
-Dynamic time warping over the cross-attention of the heads that follow the sound, as published with
+Dynamic time warping over the cross-attention of the heads that follow the audio, as published with
 Whisper (Radford et al. 2022): text and time both only go forward, along the strongest attention.
 What a pause adds to a word is taken from it again by the published rules.
 """
@@ -34,7 +34,7 @@ LATE = 3 * FRAMES_PER_SECOND
 LONGEST_USUAL = 0.7
 """Seconds that a word usually takes at most; twice that is too long where a pause is near."""
 
-_WITHOUT_BLANKS = frozenset({"zh", "ja", "th", "lo", "my", "yue"})
+_WITHOUT_SPACES = frozenset({"zh", "ja", "th", "lo", "my", "yue"})
 _MARKS = frozenset(string.punctuation)
 _OPENING = frozenset("\"'“¿([{-")
 _CLOSING = frozenset("\"'.。,，!！?？:：”)]}、")
@@ -81,7 +81,7 @@ class WordFinder:
         """The words of each piece of the window that is the memory of ``session``.
 
         ``prompt`` says what was done (without times), ``begin`` where in the recording the window
-        lies, ``frames`` how much of it is sound, ``advance`` where the next one begins. Raises
+        lies, ``frames`` how much of it is audio, ``advance`` where the next one begins. Raises
         Cancelled once ``stop`` is set.
         """
         parts, found = self._align(session, pieces, prompt, frames, stop)
@@ -223,7 +223,7 @@ def warp(cost: F32) -> NDArray[np.intp]:
 def split_words(texts: Sequence[str], language: str | None) -> list[Timed]:
     """The words of a text, given each token's part of it ("" while a character is incomplete).
 
-    A word begins with a blank or is a mark; in languages without blanks each character is one.
+    A word begins with a space or is a mark; in languages without spaces each character is one.
     Their texts, joined, are the text.
     """
     units: list[Timed] = []
@@ -236,7 +236,7 @@ def split_words(texts: Sequence[str], language: str | None) -> list[Timed]:
     if held:
         units = units or [Timed("", 0)]
         units[-1].tokens += held
-    if language in _WITHOUT_BLANKS:
+    if language in _WITHOUT_SPACES:
         return units
     words = units[:1]
     for unit in units[1:]:
