@@ -6,6 +6,7 @@ import io
 import os
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -145,6 +146,30 @@ def test_ffmpeg_is_ended_with_the_stream_and_its_files_go(
     if before:
         assert len(os.listdir("/proc/self/fd")) == before
     assert os.listdir(tmp_path) == ["long.mka"]
+
+
+def test_hours_need_no_more_memory_than_a_minute(decoder: str, tmp_path: Path) -> None:
+    code = (
+        "import resource, sys\n"
+        "from cactus.audio import media\n"
+        "from cactus.audio.decode import open_audio\n"
+        "if sys.argv[2] == 'ffmpeg': media.find_spec = lambda name: None\n"
+        "with open_audio(sys.argv[1]) as stream:\n"
+        "    for block in stream: pass\n"
+        "print(stream.seconds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)\n"
+    )
+    peaks = []
+    for seconds in (60, 3_600):
+        sound = np.zeros(8_000 * seconds, np.float32)
+        path = av_file(tmp_path / f"{seconds}.mka", "matroska", "flac", sound, 8_000)
+        done = subprocess.run(
+            [sys.executable, "-c", code, path, decoder], capture_output=True, text=True
+        )
+        assert done.stderr == ""
+        length, peak = done.stdout.split()
+        assert float(length) == pytest.approx(seconds, abs=0.1)
+        peaks.append(int(peak))
+    assert peaks[1] - peaks[0] < 20, peaks
 
 
 def test_an_ffmpeg_that_gives_nothing_is_ended(

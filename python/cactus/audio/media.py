@@ -145,25 +145,25 @@ def _av_frames(media: Any, duration: float | None, name: str, notes: list[str]) 
 def _open_ffmpeg(file: IO[bytes], name: str, notes: list[str]) -> Media:
     program = shutil.which("ffmpeg")
     assert program is not None
-    copy: Any = None
-    path = getattr(file, "name", None)
-    if not isinstance(path, str):
+    file.seek(0)
+    copy, descriptor = None, _descriptor(file)
+    if descriptor is None:
         # Most video files are read here and there, which a pipe does not allow.
-        copy = tempfile.NamedTemporaryFile(prefix="cactus-")  # noqa: SIM115 - closed by close
-        file.seek(0)
+        copy = tempfile.TemporaryFile(prefix="cactus-")  # noqa: SIM115 - closed by close
         shutil.copyfileobj(file, copy)
-        copy.flush()
-        path = copy.name
+        copy.seek(0)
+        descriptor = copy.fileno()
     said = tempfile.TemporaryFile()  # noqa: SIM115 - closed by close
     command = [program, "-nostdin", "-hide_banner", "-loglevel", "error"]
     command += ["-protocol_whitelist", "file,pipe", "-format_whitelist", DEMUXERS]
-    command += ["-i", f"file:{os.path.abspath(path)}", "-map", "0:a:0", "-vn", "-sn", "-dn"]
+    command += ["-i", f"file:/dev/fd/{descriptor}", "-map", "0:a:0", "-vn", "-sn", "-dn"]
     command += ["-c:a", "pcm_f32be", "-f", "au", "pipe:1"]
     process = subprocess.Popen(
         command,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=said,
+        pass_fds=(descriptor,),
         start_new_session=True,  # Ctrl-C is for us
     )
 
@@ -202,14 +202,22 @@ def _open_ffmpeg(file: IO[bytes], name: str, notes: list[str]) -> Media:
             yield np.frombuffer(data, ">f4", whole * channels).astype("f4").reshape(-1, channels)
         status = process.wait()
         if status:
-            said = f"{name}: ffmpeg ended at {given / rate:.1f} s: {reason()}"
+            trouble = f"{name}: ffmpeg ended at {given / rate:.1f} s: {reason()}"
             if not given:
-                raise InvalidAudio(said)
-            notes.append(said)
+                raise InvalidAudio(trouble)
+            notes.append(trouble)
         elif (complaint := reason()) != "no reason was given":
             notes.append(f"{name} is damaged: {complaint}")
 
     return Media(iter([Part(rate, pieces())]), None, channels, close)
+
+
+def _descriptor(file: IO[bytes]) -> int | None:
+    """What an open file is to the system; None for one in memory or of the caller's making."""
+    try:
+        return file.fileno()
+    except OSError:
+        return None
 
 
 def _read(process: subprocess.Popen[bytes], size: int) -> bytes:
