@@ -23,7 +23,7 @@ COMMANDS = {
     "eval": ("cactus.cli.eval", "Measure the quality of a model on a text."),
     "build": ("cactus.cli.build", "Build the native library for this machine."),
     "test": ("cactus.cli.test", "Run the test suite of a checkout."),
-    "clean": ("cactus.cli.clean", "Delete build output, caches and models."),
+    "clean": ("cactus.cli.clean", "Delete caches and models."),
     "completion": ("cactus.cli.completion", "Print a script that completes commands in a shell."),
 }
 

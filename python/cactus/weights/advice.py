@@ -60,7 +60,7 @@ def not_found(text: str, ability: Ability | None = None) -> CactusError:
             f'no model "{shown}": there is no such file or folder, and no such name in {places}'
             f"{_meant(text, ability)}; a downloaded model is named without a folder, as in {model}"
         )
-    return ModelNotFound(f'no model "{shown}"{_meant(text, ability)}{_here(ability)}')
+    return ModelNotFound(f'no model "{shown}"{_meant(text, ability) or _here(ability)}')
 
 
 def name_clash(hub_id: str) -> ModelNotFound | None:
