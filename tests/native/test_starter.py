@@ -71,6 +71,28 @@ def test_int8_activations_cost_what_the_documentation_says(starter_folder: Path)
     assert 0.97 <= (got.argmax == want.argmax).mean() < 1
 
 
+def test_the_likeliest_tokens_are_those_of_transformers(starter_folder: Path) -> None:
+    want, count = starter.text(), 250
+    with load(starter_folder) as program, program.session() as session:
+        row = Row(session, want.ids[:count], "all", top_logprobs=20)
+        outputs = program.step([row], want_logits=True)
+    best = [output.top[0][0] for output in outputs]
+    assert (best == want.argmax[:count]).mean() >= 0.98
+    off = []
+    for output, following, logprob in zip(outputs, want.ids[1:], want.logprobs, strict=False):
+        assert output.logits is not None
+        logits = output.logits.astype(np.float64)
+        log_p = logits - logits.max() - np.log(np.exp(logits - logits.max()).sum())
+        order = np.argsort(-logits, kind="stable")[:20]
+        assert [token for token, _ in output.top] == order.tolist()
+        np.testing.assert_allclose([p for _, p in output.top], log_p[order], atol=1e-4)
+        if following in order:
+            off.append(abs(dict(output.top)[following] - logprob))
+    assert len(off) > count // 2
+    # Weights and activations are the quantised ones on our side.
+    assert np.mean(off) < 0.05
+
+
 def test_greedy_tokens_of_twenty_prompts(starter_folder: Path) -> None:
     with load(starter_folder) as program:
         chosen = starter.continue_all(program)

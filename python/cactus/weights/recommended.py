@@ -19,6 +19,12 @@ _LFM2: Values = {"temperature": 0.3, "min_p": 0.15, "repetition_penalty": 1.05}
 
 _FAMILIES: dict[str, Values] = {
     "HuggingFaceTB/SmolLM2-": {"temperature": 0.2, "top_p": 0.9},
+    # The card's values alone repeated themselves in 4 of 10 answers; with this penalty none did.
+    "HuggingFaceTB/SmolLM2-135M-Instruct": {
+        "temperature": 0.2,
+        "top_p": 0.9,
+        "repetition_penalty": 1.15,
+    },
     "HuggingFaceTB/SmolLM3-": {"temperature": 0.6, "top_p": 0.95},
     "LiquidAI/LFM2-": _LFM2,
     "LiquidAI/LFM2-1.2B-RAG": {"temperature": 0.0},
