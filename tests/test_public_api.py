@@ -83,3 +83,8 @@ def test_importing_every_public_name_loads_no_library() -> None:
     names = ", ".join(sorted(set(cactus.__all__) - ARRAYS))
     assert not modules_after(f"from cactus import {names}") & HEAVY
     assert modules_after("from cactus import *") & HEAVY <= {"numpy"}
+
+
+def test_every_public_name_is_documented() -> None:
+    pages = "".join(path.read_text("utf-8") for path in (ROOT / "docs").glob("*.md"))
+    assert [name for name in cactus.__all__ if not re.search(rf"\b{name}\b", pages)] == []

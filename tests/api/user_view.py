@@ -22,6 +22,8 @@ from cactus import (
     LiveTranscription,
     Model,
     StreamEvent,
+    TokenLogprob,
+    TranscribeOptions,
     Transcription,
     TranscriptionStream,
 )
@@ -35,6 +37,9 @@ def text(model: Model) -> None:
     assert_type(model.complete_stream("Once"), CompletionStream)
     assert_type(model.detokenize(model.tokenize("x")), str)
     assert_type(model.count_tokens("x"), int)
+    sure = model.chat("Hi", logprobs=True, top_logprobs=2, sampling="model").token_logprobs
+    assert_type(sure, tuple[TokenLogprob, ...] | None)
+    model.chat("Hi", sampling="mode")  # type: ignore[arg-type]
     with model.stream("Hi", stop=["."]) as stream:
         assert_type(stream, CompletionStream)
         events: Iterator[StreamEvent] = stream
@@ -73,6 +78,9 @@ def speech(model: Model) -> None:
     assert_type(model.transcribe("a.wav"), Transcription)
     assert_type(model.transcribe_stream(b""), TranscriptionStream)
     assert_type(model.transcribe_live(), LiveTranscription)
+    given: TranscribeOptions = {"beam_size": 1, "language": "en"}
+    model.transcribe("a.wav", **given)
+    model.transcribe("a.wav", beam_sise=1)  # type: ignore[call-arg]
 
 
 async def speech_later(model: Model) -> None:
