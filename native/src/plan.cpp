@@ -389,6 +389,20 @@ class StepChecker {
   const std::string where_;
 };
 
+// What nobody has stored could be another session's: pages are used again as they are.
+void check_stored(const Plan& plan) {
+  std::vector<bool> stored(plan.slots.size());
+  for (size_t n = 0; n < plan.steps.size(); n++) {
+    const StepRecord& step = plan.steps[n];
+    const Op op = static_cast<Op>(step.op);
+    const bool attends = op == Op::kMemoryAttention;
+    if (op != Op::kStoreMemory && op != Op::kMemoryScores && !attends) continue;
+    const size_t slot = static_cast<size_t>(step.slot);
+    if (op == Op::kStoreMemory || (attends && step.in[1] >= 0)) stored[slot] = true;
+    need(stored[slot], at("step", n), "reads a memory that no step before it has stored");
+  }
+}
+
 }  // namespace
 
 Plan read_plan(const void* data, uint64_t size, uint64_t weights_size) {
@@ -413,6 +427,7 @@ Plan read_plan(const void* data, uint64_t size, uint64_t weights_size) {
   check_weights(plan, weights_size);
   check_buffers(plan);
   for (size_t n = 0; n < plan.steps.size(); n++) StepChecker(plan, n).check_all();
+  if (plan.header.features != 0) check_stored(plan);
   check(plan.header.output < plan.buffers.size(), CACTUS_ERROR_PLAN,
         "plan: names an unknown output buffer");
   const BufferRecord& output = plan.buffers[plan.header.output];

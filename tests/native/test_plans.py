@@ -57,6 +57,15 @@ def test_features_have_no_past_to_convolve(zeros: Path, op: str) -> None:
         run_features(plan.outputs(out), zeros, 300, 48)
 
 
+def test_features_read_no_memory_that_nobody_stored(zeros: Path) -> None:
+    plan, rows = features_plan(48)
+    out, slot = plan.buffer(16), plan.slot("memory", 1, 16)
+    integers, floats = (1, 1, 16), (0.25,)
+    plan.step("memory_attention", ((rows, 0),), out, slot=slot, integers=integers, floats=floats)
+    with pytest.raises(NativeError, match="step 1: reads a memory that no step before it"):
+        run_features(plan.outputs(out), zeros, 3, 48)
+
+
 @pytest.fixture
 def sparse(tmp_path: Path) -> Path:
     """A weights file that says 64 MiB and holds nothing."""
