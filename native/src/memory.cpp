@@ -58,9 +58,11 @@ uint64_t available_memory() {
     // number:controllers:path; no controllers in version 2, which has one tree for all of them.
     const size_t first = line.find(':'), second = line.find(':', first + 1);
     if (first == std::string::npos || second == std::string::npos) continue;
-    const std::string controllers = "," + line.substr(first + 1, second - first - 1) + ",";
-    const bool second_version = controllers == ",,";
-    if (!second_version && controllers.find(",memory,") == std::string::npos) continue;
+    std::istringstream controllers(line.substr(first + 1, second - first - 1));
+    const bool second_version = second == first + 1;
+    bool of_memory = second_version;
+    for (std::string name; std::getline(controllers, name, ',');) of_memory |= name == "memory";
+    if (!of_memory) continue;
     const std::string root = second_version ? "/sys/fs/cgroup" : "/sys/fs/cgroup/memory";
     std::string path = line.substr(second + 1);
     while (true) {
