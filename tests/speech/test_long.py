@@ -92,3 +92,20 @@ def test_nothing_is_transcribed_where_nobody_speaks(model: Model, name: str, sou
     assert len(found.segments) <= 2
     for segment in found.segments:
         assert Counter(words(segment.text)).most_common(1)[0][1] <= 3
+
+
+@pytest.mark.parametrize("name", ["white noise", "pink noise"])
+@pytest.mark.parametrize("seconds", [0.05, 14])
+@pytest.mark.parametrize("vad", [True, False])
+def test_noise_says_nothing_in_any_language(
+    model: Model, name: str, seconds: float, vad: bool
+) -> None:
+    noise = sounds()[name][: round(seconds * SAMPLE_RATE)].astype(np.float32)
+    assert model.transcribe(noise, vad=vad).segments == ()
+
+
+@pytest.mark.parametrize("vad", [True, False])
+def test_short_words_are_words(model: Model, voices: Path, vad: bool) -> None:
+    """Half a second of two words is all there is."""
+    found = model.transcribe(str(voices / "cards_004.wav"), vad=vad, language="en")
+    assert set(words(found.text)) <= {"five", "5"} and found.text

@@ -20,6 +20,7 @@ from cactus.graph.ops import verify
 from cactus.graph.plan import Plan
 from cactus.graph.step import Row
 from cactus.models.whisper import Config
+from cactus.native import Program, Session
 from cactus.speech.search import softmax
 from cactus.stop_flag import StopFlag
 
@@ -87,13 +88,13 @@ class Alignment:
 class Aligner:
     """The program with its places to read; shares memory and sessions with the decoder."""
 
-    def __init__(self, program: Any, plan: Plan, heads: Sequence[Head]) -> None:
+    def __init__(self, program: Program, plan: Plan, heads: Sequence[Head]) -> None:
         self.program = program
         self._places = [plan.places[scores_name(head)] for head in heads]
 
     def align(
         self,
-        session: Any,
+        session: Session,
         tokens: Sequence[int],
         *,
         states: int,
@@ -109,10 +110,11 @@ class Aligner:
         scores, probabilities = [], []
         for first in range(0, len(tokens), self.program.chunk):
             part = tokens[first : first + self.program.chunk]
-            outputs = self.program.step([Row(session, part, "all")], want_logits=True, stop=stop)
+            steps = self.program.step([Row(session, part, "all")], want_logits=True, stop=stop)
             scores.append([self._read(place, len(part))[:, :states] for place in self._places])
-            for output, following in zip(outputs, tokens[first + 1 :], strict=False):
-                chances = softmax(output.logits[:text])
+            rows = [each.logits for each in steps if each.logits is not None]
+            for row, following in zip(rows, tokens[first + 1 :], strict=False):
+                chances = softmax(row[:text])
                 probabilities.append(chances[following] if following < text else np.float32(0))
         return Alignment(np.concatenate(scores, axis=1), np.array(probabilities, np.float32))
 

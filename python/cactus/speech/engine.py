@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +19,7 @@ from cactus.loading import LoadArguments, LoadOptions, build_plan, prepare, star
 from cactus.models.base import load_architecture
 from cactus.models.fields import Fields
 from cactus.models.whisper import FRAMES_PER_ROW, Config
-from cactus.native import Program
+from cactus.native import Program, Session
 from cactus.plan_cache import ENCODER, NAME, StoredPlan
 from cactus.speech import alignment
 from cactus.speech.alignment import Aligner
@@ -81,7 +80,7 @@ class SpeechEngine:
 
     def encode(
         self,
-        session: Any,
+        session: Session,
         samples: F32,
         *,
         states: bool = False,

@@ -10,13 +10,13 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 
 from cactus.audio.decode import BLOCK, F32, SAMPLE_RATE
 from cactus.audio.silero import WINDOW
 from cactus.audio.vad import SpeechFilter
+from cactus.native import Session
 from cactus.speech.agreement import Agreement
 from cactus.speech.pieces import Piece, split
 from cactus.speech.search import Answer
@@ -137,11 +137,11 @@ class Listener:
             known -= len(piece.tokens)
         return "".join(texts)
 
-    def _session(self) -> Any:
+    def _session(self) -> Session:
         """A memory for one window; between two calls the model keeps nothing for us."""
         return self.transcriber.engine.decoder.session()
 
-    def _pass(self, session: Any, samples: F32, *, draft: bool) -> Answer:
+    def _pass(self, session: Session, samples: F32, *, draft: bool) -> Answer:
         """The answer to a window; where words are sure, it does not say that nobody speaks."""
         work, sure = self.transcriber, self._agreement.sure
         again = not self._language_found or (work.options.multilingual and not sure)

@@ -8,7 +8,6 @@ from __future__ import annotations
 import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +15,7 @@ from numpy.typing import NDArray
 from cactus.errors import InvalidRequest
 from cactus.generate.metrics import Stopwatch
 from cactus.graph.step import Row
+from cactus.native import Program, Session
 from cactus.speech.rules import Logits, Rules
 from cactus.speech.vocabulary import Vocabulary
 from cactus.stop_flag import StopFlag
@@ -44,7 +44,7 @@ class Answer:
 
 @dataclass
 class _Candidate:
-    session: Any
+    session: Session
     tokens: list[int]
     total: float
 
@@ -57,7 +57,7 @@ class Search:
 
     def __init__(
         self,
-        program: Any,
+        program: Program,
         vocabulary: Vocabulary,
         stop: StopFlag | None = None,
         watch: Stopwatch | None = None,
@@ -70,7 +70,7 @@ class Search:
         self.first_token_after: float | None = None
         self._watch = watch or Stopwatch()
 
-    def detect_language(self, session: Any) -> dict[str, float]:
+    def detect_language(self, session: Session) -> dict[str, float]:
         """The probability of each language of what the session's memory holds."""
         session.truncate(0)
         logits = self._step([(session, [self.vocabulary.start])])[0]
@@ -80,7 +80,7 @@ class Search:
 
     def run(
         self,
-        session: Any,
+        session: Session,
         prompt: Sequence[int],
         rules: Rules,
         *,
@@ -130,7 +130,7 @@ class Search:
 
     def _samples(
         self,
-        session: Any,
+        session: Session,
         first: Logits,
         choices: Sequence[Callable[[Logits], int]],
         rules: Rules,
@@ -160,7 +160,7 @@ class Search:
 
     def _beams(
         self,
-        session: Any,
+        session: Session,
         first: Logits,
         rules: Rules,
         most: int,
@@ -199,9 +199,9 @@ class Search:
             finished += [(each.tokens, each.total) for each in live]
         return finished
 
-    def _step(self, fed: Sequence[tuple[Any, list[int]]]) -> list[Logits]:
+    def _step(self, fed: Sequence[tuple[Session, list[int]]]) -> list[Logits]:
         outputs = self.program.step([Row(*each) for each in fed], want_logits=True, stop=self.stop)
-        return [output.logits for output in outputs]
+        return [output.logits for output in outputs if output.logits is not None]
 
 
 def _descend(live: list[_Candidate], chosen: list[tuple[float, int, int]]) -> list[_Candidate]:
