@@ -72,7 +72,7 @@ def test_one_argument_with_spaces_is_a_prompt_unless_it_names_something(
 
 
 def test_the_starter_answers_about_what_is_piped_in(starter_folder: Path) -> None:
-    command = [sys.executable, "-m", "cactus.cli.main", "run", "-q", str(starter_folder)]
+    command = [sys.executable, "-m", "cactus", "run", "-q", "--greedy", str(starter_folder)]
     text = "The meeting is on Tuesday."
     for more in (["-p", "When is it?"], ["When is it?"], ["When", "is", "it?"]):
         done = subprocess.run([*command, *more], input=text, capture_output=True, text=True)

@@ -213,7 +213,9 @@ def test_the_screen_shows_no_control_sequences(terminal) -> None:
 
 
 def test_the_real_command_answers_stops_and_goes_on(terminal, starter_folder: Path) -> None:
-    child = terminal(["-m", "cactus.cli.main", "run", str(starter_folder), "--max-tokens", "3000"])
+    child = terminal(
+        ["-m", "cactus.cli.main", "run", str(starter_folder), "--greedy", "--max-tokens", "3000"]
+    )
     child.expect("/help lists the commands")
     child.expect("> ")
     child.sendline("What is the capital of France?")
@@ -277,7 +279,7 @@ def test_thoughts_go_to_stderr_and_can_be_switched_off(
     (folder / "chat_template.jinja").write_text(template.read_text())
 
     def run(*options: str) -> subprocess.CompletedProcess[str]:
-        command = ["-m", "cactus.cli.main", "run", str(folder), "--max-tokens", "12"]
+        command = ["-m", "cactus.cli.main", "run", str(folder), "--greedy", "--max-tokens", "12"]
         return subprocess.run(
             [sys.executable, *command, "-p", "What is the capital of France?", *options],
             capture_output=True,

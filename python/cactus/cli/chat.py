@@ -237,7 +237,7 @@ class Chat:
         if completion.finish_reason == "cancelled":
             return f"stopped; {said}"
         if completion.finish_reason == "repetition":
-            return f"{said}; ended because it only repeated itself"
+            return f"{said}; ended because it only repeated itself (--repetition-penalty 1.1 helps)"
         if completion.finish_reason == "length":
             most = self.options.get("max_tokens", MAX_TOKENS)
             if cost.decode_tokens >= most:
