@@ -36,7 +36,11 @@ def test_where_the_model_and_the_detector_hear_nobody_nothing_is_said(engine: An
     likely = answer("Thank you.", engine, average=-0.9, no_speech=0.8)
     assert known.is_silence(likely, 0.1 * ODD)
     assert not known.is_silence(answer("Thank you.", engine, no_speech=0.5), 0.1 * ODD)
-    assert not Judge(engine, parse({"no_speech_threshold": None})).is_silence(likely, ODD)
+    garbled = answer("V weiter teens", engine, average=-1.6, no_speech=0.5)
+    assert known.is_silence(garbled, 0.1 * ODD)
+    without = Judge(engine, parse({"no_speech_threshold": None}))
+    assert not without.is_silence(likely, ODD)
+    assert not without.is_silence(garbled, ODD)
 
 
 def test_where_the_detector_hears_somebody_a_likely_text_counts(
@@ -46,6 +50,7 @@ def test_where_the_detector_hears_somebody_a_likely_text_counts(
     known = Judge(engine, parse({}))
     assert not known.is_silence(answer("Yes.", engine, average=-0.9, no_speech=0.8), ODD)
     assert known.is_silence(answer("Yes.", engine, average=-1.1, no_speech=0.8), ODD)
+    assert not known.is_silence(answer("Yes.", engine, average=-1.6, no_speech=0.5), ODD)
     # but not to what has been transcribed once
     assert not known.counts_again(answer("Yes.", engine, average=-0.9, no_speech=0.8))
 
@@ -70,6 +75,7 @@ def test_where_every_temperature_looks_wrong_the_last_one_counts(
         return Answer([70], 2 * averages[temperature], 0.0, temperature)
 
     monkeypatch.setattr(Search, "run", run)
+    monkeypatch.setattr(judge, "speaks", lambda samples: True)
     options = {"language": "en", "temperature": [*averages], "vad": False}
     transcriber = Transcriber(engine, parse(options))
     with engine.decoder.session() as session:

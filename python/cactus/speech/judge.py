@@ -44,12 +44,14 @@ class Judge:
         return self._repeats(answer, LOOP)
 
     def is_silence(self, answer: Answer, samples: F32) -> bool:
-        """Whether nobody speaks: the model thinks so, and is unsure of its text or not alone."""
-        return self._is_silent(answer) and (
-            self._options.log_prob_threshold is None
-            or answer.average <= self._options.log_prob_threshold
-            or not speaks(samples)
-        )
+        """Whether nobody speaks: of the model's doubts both say so, or one and the detector."""
+        if self._options.no_speech_threshold is None:
+            return False
+        silent, limit = self._is_silent(answer), self._options.log_prob_threshold
+        unlikely = limit is None or answer.average <= limit
+        if silent and unlikely:
+            return True
+        return (silent or (unlikely and limit is not None)) and not speaks(samples)
 
     def counts_again(self, answer: Answer) -> bool:
         """Whether an answer counts to what was transcribed already: nothing says it is silence."""
