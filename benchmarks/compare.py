@@ -123,7 +123,7 @@ def run(given: argparse.Namespace, progress: Progress) -> int:
     if given.markdown:
         given.markdown.write_text(results.text() + "\n")
     if given.publish:
-        publish(REPOSITORY / "README.md", results.summary())
+        publish(REPOSITORY / "README.md", results.headline())
         publish(REPOSITORY / "docs" / "performance.md", results.text())
     if given.json:
         write_json(results, given.json)

@@ -20,6 +20,9 @@ from rounds import (
 )
 from sides import Side
 
+HEADLINE = ("prefill 512", "decode", DEEP, IN_CACHE, f"peak RSS, {DEEP}")
+"""The measurements that the README shows."""
+
 
 @dataclass
 class Results:
@@ -82,9 +85,18 @@ class Results:
         return f"ours: weights, K and V + {Spread.of(rss).median - expected / 1e6:.0f} MB"
 
     def summary(self) -> str:
-        """What was measured on what, and the ratios alone."""
+        """What was measured on what, and all ratios."""
         ratios = summary([entry for pair in self.pairs for entry in self._ratios(pair)])
         return f"{self._heading()}\n\n{ratios}"
+
+    def headline(self) -> str:
+        """The few ratios to the first peer that the README shows, and whether it was quiet."""
+        first = self.pairs[0]
+        names = first.ours.name, first.peer.name
+        pairs = [pair for pair in self.pairs if (pair.ours.name, pair.peer.name) == names]
+        ratios = [entry for pair in pairs for entry in self._ratios(pair)]
+        shown = summary([entry for entry in ratios if entry[2].name in HEADLINE])
+        return "\n\n".join(filter(None, [self._heading(), shown, self._not_quiet()]))
 
     def text(self) -> str:
         """What is printed: Markdown."""
@@ -99,14 +111,17 @@ class Results:
             costs = self.cost_lines(pair)
             if costs:
                 blocks.append(table("lower is better", costs, names, with_bandwidth=False))
+        return "\n\n".join(filter(None, [*blocks, self._not_quiet()]))
+
+    def _not_quiet(self) -> str:
         seen = self.quiet.disturbance
         disturbed = sum(others > BUSY_LIMIT for others in seen)
-        if disturbed:
-            blocks.append(
-                f"NOT QUIET: during {disturbed} of {len(seen)} measurements other programs kept "
-                f"up to {max(seen):.1f} cores busy. End them and measure again."
-            )
-        return "\n\n".join(blocks)
+        if not disturbed:
+            return ""
+        return (
+            f"NOT QUIET: during {disturbed} of {len(seen)} measurements other programs kept "
+            f"up to {max(seen):.1f} cores busy. End them and measure again."
+        )
 
     def _ratios(self, pair: Pair) -> list[tuple[str, str, Line]]:
         sides = f"{pair.ours.name} / {pair.peer.name}"

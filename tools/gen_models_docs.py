@@ -38,6 +38,8 @@ RESULTS = ROOT / "benchmarks" / "results"
 PRECISIONS = ("INT4", "INT8", "FP16")
 CONTEXT = 4096
 STARTER = "starter"
+BUSY_LIMIT = 0.15
+"""Cores of others from which a measurement counts as disturbed; as in benchmarks/rounds.py."""
 PREFILL, DECODE, DEEP = "prefill 512", "decode", "decode at 1,024"
 
 
@@ -115,6 +117,14 @@ class Measured:
 
     pair: dict[str, Any]
     machine: dict[str, Any]
+    disturbance: list[float]
+    """Cores that other programs kept busy, one number for each measurement."""
+
+    def not_quiet(self) -> str:
+        """How many measurements other programs disturbed; empty if none."""
+        seen = self.disturbance
+        disturbed = sum(others > BUSY_LIMIT for others in seen)
+        return f"{disturbed} of {len(seen)}, up to {max(seen):.1f} cores" if disturbed else ""
 
     def line(self, name: str, threads: int) -> dict[str, Any] | None:
         """What was measured under a name."""
@@ -139,7 +149,9 @@ def newest() -> dict[str, Measured]:
     for file in sorted(files, key=lambda file: file["machine"]["time"]):
         for pair in file["pairs"]:
             if (pair["ours"]["name"], pair["peer"]["name"]) == ("ours", "llama.cpp"):
-                found[pair["model"]] = Measured(pair, file["machine"])
+                found[pair["model"]] = Measured(
+                    pair, file["machine"], file["cores_busy_with_others"]
+                )
     return found
 
 
@@ -147,9 +159,11 @@ def speed() -> str:
     """A row for each model that was measured."""
     heads = ["model", "file", "on disk", "threads", PREFILL, DECODE, DEEP, "peak memory"]
     rows = [_row(heads), _row(["---", "---", *["--:"] * (len(heads) - 2)])]
-    machines = set()
+    machines, disturbed = set(), []
     for name, found in newest().items():
         machines.add(f"{found.machine['processor']}, {found.machine['cores']} cores")
+        if found.not_quiet():
+            disturbed.append(f"{_title(name)}: {found.not_quiet()}")
         footprint = found.pair["ours"]["footprint"]
         types = re.sub(r" \d+ MB", "", footprint["types"])
         for threads in (1, 2):
@@ -157,7 +171,10 @@ def speed() -> str:
             first = [_title(name), types, _bytes(footprint["disk"])] if threads == 1 else [""] * 3
             rates = [found.rate(case, threads) for case in (PREFILL, DECODE, DEEP)]
             rows.append(_row([*first, str(threads), *rates, _memory(rss)]))
-    return "\n".join([*rows, "", f"Tokens a second on: {'; '.join(sorted(machines))}."])
+    notes = [f"Tokens a second on: {'; '.join(sorted(machines))}."]
+    if disturbed:
+        notes.append(f"NOT QUIET: other programs disturbed measurements of {'; '.join(disturbed)}.")
+    return "\n\n".join(["\n".join(rows), *notes])
 
 
 def _title(name: str) -> str:

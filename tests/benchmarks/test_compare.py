@@ -237,6 +237,22 @@ def test_what_is_printed_and_written(load: Any, results: Any, tmp_path: Path) ->
     assert "during 1 of" in results.text()
 
 
+def test_the_readme_shows_few_ratios_and_says_where_a_run_was_disturbed(results: Any) -> None:
+    text = results.headline()
+    rows = [line for line in text.splitlines() if line.startswith("| ")]
+    assert [row.split("|")[1].split(" (")[0].strip() for row in rows[2:]] == [
+        "decode at 1,024",
+        "start to first token, in page cache",
+        "peak RSS, decode at 1,024",
+    ]
+    assert "NOT QUIET" not in text
+    results.quiet.disturbance.append(0.6)
+    assert results.headline().endswith(
+        f"NOT QUIET: during 1 of {len(results.quiet.disturbance)} measurements other programs "
+        "kept up to 0.6 cores busy. End them and measure again."
+    )
+
+
 def test_peaks_come_from_a_child(load: Any) -> None:
     found = json.loads(load("peaks").measure(1, 1 << 20).stdout)
     assert found["buffer_bytes"] == 1 << 20
