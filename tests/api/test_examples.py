@@ -53,11 +53,37 @@ def run(arguments: list[str], home: Path) -> str:
 
 
 FOUR = "The answer to this classic math problem is 4."
-SPEECH = "try again, fail again"
 PARIS = "The capital of France is Paris."
 
 # What each block of each page prints, in the order of the page.
-EXPECTED = {}
+EXPECTED = {
+    "README.md": ["The capital of Italy is Rome.\n" + FOUR, "-->", FOUR],
+    "docs/audio-files.md": ["WEBVTT", "1 0.0  Never tried"],
+    "docs/chat.md": [
+        PARIS + "\nstop 0.9",
+        "Paris",
+        "5 messages\n3 messages",
+        "A cactus is a type of plant",
+        "SamplingDefaults(temperature=0.2,",
+        "stop - The night was a dark",
+        FOUR + " None\nThe answer to this",
+    ],
+    "docs/errors.md": ["131 tokens, room for 64\ntemperature must be a number from 0 to 100"],
+    "docs/flat-functions.md": [
+        FOUR,
+        FOUR,
+        "Hello!",
+        "a larger model should be asked: 0.",
+        "Try again. Fail again.",
+    ],
+    "docs/many.md": [PARIS + "\n2 stop\n"],
+    "docs/models.md": ["smollm2-135m-instruct\n"],
+    "docs/python-api.md": ["<Model smollm2-135m-instruct (llama, 8192 tokens)>", "Completion('"],
+    "docs/raw-text.md": ["Paris", "[19556, 905] 'Hello world'\n2\n32\n", "The -1.57"],
+    "docs/speech-live.md": ["Fail better.", "Fail better.", "0.0 1."],
+    "docs/speech.md": ["No matter, try again.", "again.", "en 0.9"],
+    "docs/streaming-and-async.md": ["tokens/s", FOUR + "\nHello!", "cancelled "],
+}
 
 
 def test_every_block_has_an_expectation() -> None:

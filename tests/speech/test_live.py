@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import threading
 from pathlib import Path
 from typing import Any
@@ -427,23 +426,3 @@ def test_speech_is_understood_as_in_a_recording(whisper_folder: Path, voices: Pa
         times = [time for segment in segments for time in (segment.start, segment.end)]
         assert times == sorted(times)
         assert times[-1] > 40
-
-
-@pytest.mark.parametrize("index", [0, 1])
-def test_the_examples_of_the_page_run(
-    speech_folder: Path,
-    voices: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-    index: int,
-) -> None:
-    page = (Path(__file__).parents[2] / "docs" / "speech.md").read_text("utf-8")
-    section = page.split("\n## Live\n")[1].split("\n## ")[0]
-    block = re.findall(r"^```python\n(.*?)^```$", section, re.M | re.S)[index]
-    (tmp_path / "weights").mkdir()
-    (tmp_path / "weights" / "whisper-base").symlink_to(speech_folder)
-    (tmp_path / "talk.mp3").symlink_to(voices / "beckett.wav")
-    monkeypatch.chdir(tmp_path)
-    exec(compile(block, "speech.md", "exec"), {})
-    assert capsys.readouterr().out.strip()
