@@ -54,6 +54,14 @@ def test_every_page_is_in_the_index() -> None:
     assert {page.name for page in DOCS.glob("*.md")} - {"README.md"} <= linked
 
 
+def test_the_map_of_the_code_has_every_room() -> None:
+    rooms = (ROOT / "ARCHITECTURE.md").read_text("utf-8").split("\n## ")[2]
+    assert rooms.startswith("Rooms")
+    package = ROOT / "python" / "cactus"
+    there = {path.name for path in package.iterdir() if (path / "__init__.py").exists()}
+    assert there <= set(re.findall(r"(\w+)/", rooms))
+
+
 def first_column(page: str) -> list[str]:
     """The names in backquotes in the first cells of a page's tables."""
     rows = re.findall(r"^\| (.+?) \|", (DOCS / page).read_text("utf-8"), re.M)
