@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
+import subprocess
 import sys
 import unicodedata
 from collections.abc import Iterator, Sequence
@@ -31,6 +32,7 @@ from cactus.errors import CactusError
 
 HERE = Path(__file__).resolve().parent
 NEEDS = ["faster-whisper==1.2.1", "ctranslate2==4.8.5"]
+SCORING = ["whisper-normalizer==0.1.15"]
 LOST_SECONDS = 2.0
 """A stretch of the reference that is missing counts as lost when it lasts longer."""
 NEAR = 1.0
@@ -95,7 +97,7 @@ class Sides:
 
     def __init__(self, given: argparse.Namespace) -> None:
         self._given, self._progress = given, Progress()
-        self._python = environment("faster-whisper", NEEDS, self._progress)
+        self._python = environment("faster-whisper", [*NEEDS, *SCORING], self._progress)
 
     def reference(self, recording: Recording, compute: str, beams: str, vad: str) -> Any:
         """The segments that faster-whisper gives; kept for the next time."""
@@ -122,24 +124,33 @@ class Sides:
         )
         return json.loads(child.stdout.splitlines()[-1])
 
+    def words_of(self, found: Any, language: str) -> list[Said]:
+        """The words of a file without case and marks; English ones are spelled one way."""
+        texts = [text for _, _, text in found["segments"][0]]
+        split = [list(plain(text)) for text in texts]
+        if language == "en":
+            child = subprocess.run(
+                [self._python, HERE / "speech_plain.py"],
+                input=json.dumps(texts),
+                capture_output=True,
+                text=True,
+                check=True,
+            )
+            split = json.loads(child.stdout)
+        said = []
+        for (start, end, _), words, temperature in zip(
+            found["segments"][0], split, found["temperatures"][0], strict=True
+        ):
+            step = (end - start) / max(1, len(words))
+            for i, word in enumerate(words):
+                at = start + i * step
+                said.append(Said(word, at, at + step, temperature > 0))
+        return said
+
     def _settings(self, recording: Recording, beams: str, vad: str) -> list[str]:
         language = "auto" if self._given.detect else recording.language
         settings = ["--language", language, "--beams", beams, *(["--vad"] if vad == "on" else [])]
         return [*settings, "--threads", self._given.threads]
-
-
-def words_of(found: Any) -> list[Said]:
-    """The words of a file without case and marks."""
-    said = []
-    for (start, end, text), temperature in zip(
-        found["segments"][0], found["temperatures"][0], strict=True
-    ):
-        words = list(plain(text))
-        step = (end - start) / max(1, len(words))
-        for i, word in enumerate(words):
-            at = start + i * step
-            said.append(Said(word, at, at + step, temperature > 0))
-    return said
 
 
 def plain(text: str) -> Iterator[str]:
@@ -194,9 +205,12 @@ def _gap(theirs: list[Said], ours: list[Said]) -> float:
     return longest
 
 
-def score_of(found: Any, reference: Any, recording: Recording) -> tuple[Score, list[str]]:
+def score_of(
+    sides: Sides, found: Any, reference: Any, recording: Recording
+) -> tuple[Score, list[str]]:
     """The score of one file."""
-    score, notes = compare(words_of(reference), words_of(found), recording.stretches)
+    words = [sides.words_of(each, recording.language) for each in (reference, found)]
+    score, notes = compare(*words, recording.stretches)
     spans = [*((s, e) for s, e, _ in found["segments"][0]), *found.get("spans", [[]])[0]]
     score.empty = sum(start >= end for start, end in spans)
     return score, notes
@@ -222,7 +236,7 @@ def run(given: argparse.Namespace) -> None:
                     reference = sides.reference(recording, "float32", beams, vad)
                     run_side = sides.reference if name.startswith("faster") else sides.ours
                     found = run_side(recording, kind, beams, vad)
-                    score, differences = score_of(found, reference, recording)
+                    score, differences = score_of(sides, found, reference, recording)
                     total.add(score)
                     share = 100 * score.different / max(1, score.words)
                     shares.append(f"{recording.language} {share:.1f}")
