@@ -267,8 +267,8 @@ def test_a_model_that_goes_while_it_listens(
     ("samples", "message"),
     [
         (b"odd", "an even number of bytes"),
-        ([0.1, float("nan")], "some of 2 samples are no numbers"),
-        ([0.1, float("inf")], "no numbers"),
+        ([0.1, float("nan")], "some of 2 samples are not numbers"),
+        ([0.1, float("inf")], "not numbers"),
         ([1e9] * 3, "expected ±1 for full scale"),
         ([1, 70_000], "beyond 16 bits"),
         ([[0.0, 0.0]], r"has the shape \[1, 2\]"),

@@ -307,7 +307,7 @@ def test_the_flat_functions(speech_folder: Path, path: str) -> None:
     for bad, message in (
         ((handle, "/no/such.wav"), "no such file"),
         ((handle, path, "<|xyz|>"), "language is 'xyz'"),
-        ((handle, path, "<|huh?|>"), r"<|huh?|> is no language"),
+        ((handle, path, "<|huh?|>"), r"<|huh?|> is not a language"),
         ((handle, path, 3), "prompt must be a string"),
     ):
         failed = json.loads(cactus_transcribe(*bad))  # type: ignore[arg-type]

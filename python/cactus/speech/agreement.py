@@ -35,7 +35,7 @@ class Agreement:
     ) -> list[int]:
         """Compare an answer, which begins with ``sure``, with the last one; what is sure now.
 
-        Times may differ: which of two is right is no question of what was said. They are sure only
+        Times may differ: which of two is right does not matter for the text. They are sure only
         with the text behind them. ``doubtful``: how many tokens at the answer's end are there only
         because the audio was cut, and make nothing sure the next time. ``is_whole``: whether tokens
         may be parted from what follows.
@@ -60,7 +60,7 @@ class Agreement:
         """The window moves on behind the first ``count`` tokens, by ``steps`` of time.
 
         What was sure behind them still is. The rest may be shown: another pass over the same
-        samples is no witness.
+        samples does not count.
         """
         rest = [id if id < self._first_time else max(self._first_time, id - steps) for id in answer]
         self.sure, self._shown = rest[count : len(self.sure)], rest[count:]

@@ -38,7 +38,7 @@ class Listener:
         """Log-probability a token of what the last answer said beyond what was sure."""
         engine = transcriber.engine
         self._vocabulary, self._window = engine.vocabulary, engine.window_samples
-        self._least = self._window // 15  # of less (2 seconds) an answer is no witness
+        self._least = self._window // 15  # an answer to less (2 seconds) does not count
         self._agreement = Agreement(
             engine.vocabulary.first_time, engine.context_length // 2 - SPARE
         )

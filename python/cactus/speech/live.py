@@ -30,7 +30,7 @@ def check_samples(samples: Any) -> F32:
     with open_pcm(samples) as sound:
         checked = sound.read()
     if sound.notes:  # a recording would be repaired; who makes the samples should know
-        raise InvalidAudio(f"some of {len(checked):,} samples are no numbers (NaN or infinite)")
+        raise InvalidAudio(f"some of {len(checked):,} samples are not numbers (NaN or infinite)")
     return checked
 
 

@@ -32,8 +32,8 @@ def parse_prompt(prompt: str) -> dict[str, Any]:
             options["language"] = name
         elif name not in ("startoftranscript", "0.00"):
             raise InvalidRequest(
-                f"prompt: <|{name[:40]}|> is no language, task or <|notimestamps|>; a prompt is "
-                "like <|startoftranscript|><|en|><|transcribe|><|notimestamps|>"
+                f"prompt: <|{name[:40]}|> is not a language, a task or <|notimestamps|>; a prompt "
+                "is like <|startoftranscript|><|en|><|transcribe|><|notimestamps|>"
             )
     text = (prompt[match.end() :] if match else prompt).strip()
     return options | ({"initial_prompt": text} if text else {})

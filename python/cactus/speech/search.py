@@ -274,5 +274,5 @@ def largest(row: Logits, count: int) -> list[int]:
 
 def _score(found: tuple[list[int], float], length_penalty: float, given: int) -> float:
     tokens, total = found
-    # What all begin with is no merit: counted, it would favour the one that ends first.
+    # What all begin with is left out: counted, it would favour the one that ends first.
     return float(total / max(1, len(tokens) - given) ** length_penalty)
