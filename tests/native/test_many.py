@@ -88,7 +88,7 @@ def test_every_answer_has_the_bits_it_has_alone(
     checked = parse_options(options, vocab_size=vocabulary)
     requests = [Request(prompt, checked) for prompt in prompts(vocabulary, shared)]
     group = Many(engine, requests, StopFlag())
-    list(group.run())
+    group.run()
     for request, done in zip(requests, group.results(), strict=True):
         expected = alone(engine, request)
         assert isinstance(done, Completion)
