@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from copy import copy
 from typing import TYPE_CHECKING, Any, Literal, cast, overload
 
 from cactus.compat import Unpack
@@ -61,8 +62,9 @@ class Chats:
         what is new; `continue_final_message=False` begins a new turn instead.
 
         Options: `max_tokens` 512, `temperature` 0 (greedy), `top_p`, `top_k`, `min_p`,
-        `repetition_penalty`, `presence_penalty`, `frequency_penalty`, `logit_bias`, `seed`, `stop`,
-        `include_stop_sequences`, `tools`, `confidence_threshold` (off), `speculation` (on),
+        `repetition_penalty`, `repetition_window`, `presence_penalty`, `frequency_penalty`,
+        `sampling`, `logit_bias`, `seed`, `stop`, `include_stop_sequences`, `stop_loops`,
+        `logprobs`, `top_logprobs`, `tools`, `confidence_threshold` (off), `speculation` (on),
         `thinking` (the model's own), `continue_final_message`; see docs/python-api.md for the
         ranges, and for what 0 and None mean.
 
@@ -321,7 +323,9 @@ class Chats:
         return_exceptions = boolean("return_exceptions", return_exceptions)
         self._turns.register(call)
         requests = prepare_many(engine, conversations, checked, call.flag, return_exceptions)
-        return ManyRun(engine, self._turns, call, requests, return_exceptions)
+        return ManyRun(
+            engine, self._turns, call, requests, return_exceptions, self._memory.forget
+        )
 
     def _raw_generation(
         self, prompt: Prompt, parse_special: bool, options: Mapping[str, Any], call: Call
@@ -378,7 +382,7 @@ class Chats:
         """
         found = self._text_engine().sampling_defaults
         if isinstance(found, ModelFormatError):
-            raise found
+            raise copy(found)  # one that is raised again keeps its frames
         return found
 
     def _text_engine(self) -> Engine:

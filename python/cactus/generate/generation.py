@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from cactus.errors import ReentrantCall
+from cactus.errors import CactusError, ReentrantCall
 from cactus.generate.answer import Answer, Request
 from cactus.generate.loop import Progress, sample_tokens
 from cactus.generate.prefix import CachedSession
@@ -112,8 +113,10 @@ class Generation:
         except (GeneratorExit, SystemExit):
             raise
         except BaseException:
-            # A step that failed may have left the cache anywhere: rely on nothing that is in it.
-            conversation.tokens.clear()
+            # A step that failed may have left the cache anywhere: rely on nothing that is in it,
+            # and leave its memory to others.
+            with suppress(CactusError):
+                conversation.clear()
             raise
         finally:
             answer.prefilled = max(0, min(len(conversation.tokens), len(prompt)) - answer.cached)

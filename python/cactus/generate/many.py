@@ -104,9 +104,10 @@ class ManyRun:
         call: Call,
         requests: Sequence[Request | CactusError],
         return_exceptions: bool,
+        forget: Callable[[], bool],
     ) -> None:
         self._engine, self._turns, self._call = engine, turns, call
-        self._requests = requests
+        self._requests, self._forget = requests, forget
         self._return_exceptions = return_exceptions
 
     def run(self, progress: Callable[[int, int], object] | None = None) -> list[Result]:
@@ -123,7 +124,7 @@ class ManyRun:
     def events(self) -> Generator[tuple[int, Result], None, None]:
         """Wait for the turn and answer; each index and its result as soon as there is one."""
         turns, call = self._turns, self._call
-        many = Many(self._engine, self._requests, call.flag)
+        many = Many(self._engine, self._requests, call.flag, self._forget)
         shown: set[int] = set()
         refused = False
         try:
@@ -184,17 +185,21 @@ class Lane:
 
 
 class Many:
-    """Answers `requests`, at most LANES at a time, in their order."""
+    """Answers `requests`, at most LANES at a time, in their order.
+
+    `forget` gives back memory that only saves time, and says whether there was any.
+    """
 
     def __init__(
         self,
         engine: Engine,
         requests: Sequence[Request | CactusError],
         stop: StopFlag,
+        forget: Callable[[], bool] = lambda: False,
     ) -> None:
         self._engine = engine
         self._requests = requests
-        self._stop = stop
+        self._stop, self._forget = stop, forget
         self._results: list[Result | None] = [
             request if isinstance(request, CactusError) else None for request in requests
         ]
@@ -284,12 +289,21 @@ class Many:
         self._ended.append(index)
 
     def _out_of_memory(self, error: InsufficientMemory) -> None:
-        """Go on with fewer: the youngest begins again later, and if it is alone it fails."""
+        """Go on with less; one that is alone, with nothing else in memory, fails.
+
+        What only saves time goes first. Then the youngest begins again later, and at last
+        the one that is left goes on without the session that later ones would begin from.
+        """
+        if self._forget():
+            return
         if len(self._lanes) > 1:
             lane = self._lanes.pop()
             self._waiting.appendleft(lane.index)
             lane.close()
             self._most = len(self._lanes)
+        elif self._trunk is not None:
+            self._trunk.close()
+            self._trunk, self._shared = None, []  # each reads its own prompt
         elif self._lanes:
             self._end(self._lanes[0], error)
         else:

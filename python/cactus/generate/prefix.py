@@ -62,6 +62,13 @@ class Memory:
             self.conversation = CachedSession(self._engine.program.session())
         return self.conversation
 
+    def forget(self) -> bool:
+        """Give back the memory of the session; whether there was any."""
+        held = self.conversation is not None and self.conversation.session.length > 0
+        if self.conversation is not None and held:
+            self.conversation.clear()
+        return held
+
     def free(self) -> None:
         if self.conversation is not None:
             self.conversation.session.close()
