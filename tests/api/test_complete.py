@@ -60,9 +60,9 @@ def test_a_tag_in_raw_text_is_text(scripted_model: Make) -> None:
     [
         ("", {}, "prompt is empty"),
         ([], {}, "prompt is empty"),
-        (None, {}, "prompt must be a list of token ids, got NoneType"),
-        (5, {}, "prompt must be a list of token ids, got int"),
-        (b"Hi", {}, "prompt must be a list of token ids, got bytes"),
+        (None, {}, "prompt must be a text or a list of token ids, got NoneType"),
+        (5, {}, "prompt must be a text or a list of token ids, got int"),
+        (b"Hi", {}, "prompt must be a text or a list of token ids, got bytes"),
         ([1, 300], {}, r"prompt\[1\] must be an integer from 0 to 299"),
         ([True], {}, r"prompt\[0\]"),
         ("\ud800", {}, "prompt holds half a surrogate pair"),

@@ -178,3 +178,11 @@ def test_it_shows_itself_and_is_not_copied(scripted_model: Make) -> None:
     for again in (copy.copy, copy.deepcopy, pickle.dumps):
         with pytest.raises(TypeError, match="Conversation cannot be pickled or copied"):
             again(talk)
+
+
+@pytest.mark.parametrize("wrong", ["hi", '[{"role": "user", "content": "hi"}]', b"hi", None, 5, {}])
+def test_messages_that_are_set_must_be_a_list(scripted_model: Make, wrong: Any) -> None:
+    talk = scripted_model(saying("Hi")).conversation("Be brief.")
+    with pytest.raises(InvalidRequest, match=f"messages must be a list.*{type(wrong).__name__}"):
+        talk.messages = wrong
+    assert talk.messages == said("s:Be brief.")

@@ -146,3 +146,14 @@ def test_a_penalty_sees_the_prompt_however_much_of_it_is_cached(tiny_model: Path
     assert isinstance(together, type(cold))
     assert cold.tokens == warm.tokens == together.tokens
     assert windowed.tokens != cold.tokens
+
+
+def test_the_error_of_a_damaged_file_does_not_grow() -> None:
+    damaged = ModelFormatError("generation_config.json: temperature is 'hot'")
+
+    def frames() -> int:
+        with pytest.raises(ModelFormatError) as caught:
+            parse_options({"sampling": "model"}, vocab_size=9, model_defaults=damaged)
+        return len(caught.traceback)
+
+    assert [frames() for _ in range(5)] == [frames()] * 5

@@ -323,9 +323,7 @@ class Chats:
         return_exceptions = boolean("return_exceptions", return_exceptions)
         self._turns.register(call)
         requests = prepare_many(engine, conversations, checked, call.flag, return_exceptions)
-        return ManyRun(
-            engine, self._turns, call, requests, return_exceptions, self._memory.forget
-        )
+        return ManyRun(engine, self._turns, call, requests, return_exceptions, self._memory.forget)
 
     def _raw_generation(
         self, prompt: Prompt, parse_special: bool, options: Mapping[str, Any], call: Call

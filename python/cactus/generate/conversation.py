@@ -50,7 +50,10 @@ class Conversation(NotCopied):
     def messages(self, messages: Sequence[Mapping[str, Any]]) -> None:
         from cactus.chat.messages import parse_messages
 
-        if len(messages):
+        if not isinstance(messages, (list, tuple)):
+            got = type(messages).__name__
+            raise InvalidRequest(f"messages must be a list of messages, got {got}")
+        if messages:
             parse_messages(messages)
         self._messages = [dict(message) for message in deepcopy(messages)]
 

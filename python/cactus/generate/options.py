@@ -9,6 +9,7 @@ from __future__ import annotations
 import operator
 import reprlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any, Literal, TypedDict
@@ -113,7 +114,7 @@ def parse_options(
     chosen: dict[str, Any] = {}
     if checked.pop("sampling", "greedy") == "model" and model_defaults is not None:
         if isinstance(model_defaults, ModelFormatError):
-            raise model_defaults
+            raise copy(model_defaults)  # one that is raised again keeps its frames
         chosen = model_defaults.options()
     chosen |= {k: checked.pop(k) for k in list(checked) if k in _SAMPLING}
     return Options(sampling=Sampling(**chosen), **checked)

@@ -70,16 +70,19 @@ def build_raw_request(
         _check_size(engine, len(prompt))
         ids = _encode_raw(engine, text("prompt", prompt), parse_special)
     else:
-        ids = token_ids("prompt", prompt, engine.program.vocab_size)
+        wanted = "a text or a list of token ids"
+        ids = token_ids("prompt", prompt, engine.program.vocab_size, wanted)
     if not ids:
         raise InvalidRequest("prompt is empty: expected a text or a list of token ids")
     return _request(engine, ids, options, began, "never")
 
 
-def token_ids(name: str, value: object, vocab_size: int) -> list[int]:
+def token_ids(
+    name: str, value: object, vocab_size: int, wanted: str = "a list of token ids"
+) -> list[int]:
     """`value` as a list of token ids, or InvalidRequest naming `name`."""
     if isinstance(value, (str, bytes, bytearray, Mapping)) or not isinstance(value, Iterable):
-        raise InvalidRequest(f"{name} must be a list of token ids, got {type(value).__name__}")
+        raise InvalidRequest(f"{name} must be {wanted}, got {type(value).__name__}")
     return [integer(f"{name}[{n}]", id, 0, vocab_size - 1) for n, id in enumerate(value)]
 
 
