@@ -58,7 +58,7 @@ def cactus_init(
 
 
 def cactus_complete(model: int, messages: Messages, **options: Unpack[CompleteOptions]) -> str:
-    """Answer a chat; returns JSON with exactly 14 fields (see docs/python-api.md).
+    """Answer a chat; returns JSON with exactly 14 fields (see docs/flat-functions.md).
 
     `messages`: dicts with `role` and `content`, or a JSON string. `callback(token, token_id, None)`
     is called for every token; what it raises ends the generation and is raised here. All other
