@@ -112,6 +112,19 @@ def test_every_recommendation_is_a_valid_one_of_the_catalog(tmp_path: Path) -> N
     assert recommended("somebody/else") == {}
 
 
+@pytest.mark.parametrize(
+    "name",
+    ["qwen2.5-coder-0.5b", "Qwen2.5-0.5B-Instruct-Q4_K_M", "somebody/Qwen2.5-0.5B-Instruct-GGUF"],
+)
+def test_a_family_is_known_by_the_name_of_a_file(name: str) -> None:
+    assert recommended(name) == recommended("Qwen/Qwen2.5-0.5B-Instruct") != {}
+
+
+def test_the_starter_is_not_kept_from_the_words_of_the_prompt() -> None:
+    values = recommended("SmolLM2-135M-Instruct.Q4_1-125effec154ed893")
+    assert "repetition_penalty" not in values and values["frequency_penalty"] > 0
+
+
 def test_a_model_with_a_damaged_file_answers_and_says_so_when_asked(tiny_model: Path) -> None:
     path = tiny_model / "generation_config.json"
     kept = path.read_text()

@@ -31,6 +31,7 @@ UNSET = {
     "min_p": "0",
     "repetition_penalty": "1",
     "repetition_window": "all tokens",
+    "frequency_penalty": "0",
     "stop_loops": "off",
     "seed": "another one each time",
     "max_tokens": str(MAX_TOKENS),
@@ -147,7 +148,7 @@ class Chat:
             return UNSET[name]
         if isinstance(value, bool):
             return "on" if value else "off"
-        return printable(str(value))
+        return printable(", ".join(value) if isinstance(value, list) else str(value))
 
     def set(self, name: str, value: Any) -> None:
         """Change an option; None gives it its default again."""
@@ -237,7 +238,7 @@ class Chat:
         if completion.finish_reason == "cancelled":
             return f"stopped; {said}"
         if completion.finish_reason == "repetition":
-            return f"{said}; ended because it only repeated itself (--repetition-penalty 1.1 helps)"
+            return f"{said}; ended because it only repeated itself (--frequency-penalty 0.4 helps)"
         if completion.finish_reason == "length":
             most = self.options.get("max_tokens", MAX_TOKENS)
             if cost.decode_tokens >= most:

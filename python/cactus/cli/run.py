@@ -19,8 +19,8 @@ log = logging.getLogger(__name__)
 
 SETTINGS = (
     "sampling", "temperature", "top_p", "top_k", "min_p", "repetition_penalty",
-    "repetition_window", "stop_loops", "seed", "max_tokens", "stop", "thinking", "overflow", "wrap",
-    "history", "quiet",
+    "repetition_window", "frequency_penalty", "stop_loops", "seed", "max_tokens", "stop",
+    "thinking", "overflow", "wrap", "history", "quiet",
 )  # fmt: skip
 """The options that /set changes in a chat."""
 
@@ -74,13 +74,22 @@ SETTINGS = (
     help="Drop tokens with less than this share of the likeliest one's probability.",
 )
 @click.option(
-    "--repetition-penalty", type=float, metavar="X", help="Above 1 the model repeats itself less."
+    "--repetition-penalty",
+    type=float,
+    metavar="X",
+    help="Above 1 the model repeats itself less, and what it was told.",
 )
 @click.option(
     "--repetition-window",
     type=click.IntRange(1),
     metavar="N",
     help="Tokens that --repetition-penalty looks back on.  [default: all]",
+)
+@click.option(
+    "--frequency-penalty",
+    type=float,
+    metavar="X",
+    help="Above 0 the model uses a token less, the more often the answer has it.",
 )
 @click.option(
     "--stop-loops/--no-stop-loops",
