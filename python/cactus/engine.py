@@ -125,7 +125,7 @@ def load_engine(folder: Path, **arguments: Unpack[LoadArguments]) -> Engine:
         row=Row,
         make_sampler=Sampler,
         plan=blob,
-        sampling_defaults=_sampling_defaults(folder),
+        sampling_defaults=sampling_defaults(folder),
     )
 
 
@@ -154,7 +154,8 @@ def _load_text_side(folder: Path, name: str) -> tuple[Tokenizer, ChatTemplate | 
         return tokenizer, error
 
 
-def _sampling_defaults(folder: Path) -> SamplingDefaults | ModelFormatError:
+def sampling_defaults(folder: Path) -> SamplingDefaults | ModelFormatError:
+    """What a weights folder recommends, or what is wrong with its generation_config.json."""
     try:
         return read_defaults(folder)
     except ModelFormatError as error:

@@ -73,6 +73,20 @@ def test_models_of_the_catalog_are_offered_by_name_and_by_id(tmp_path, tiny_mode
     assert "plain,qwen3-0.6b" in offered(tmp_path, tiny_model, "cactus run qwen3")
 
 
+@pytest.mark.parametrize(
+    ("typed", "beginning"),
+    [("qw", "qwen"), ("Qw", "Qwen/"), ("QWEN", "qwen"), ("hugg", "Hugg")],
+)
+def test_what_is_offered_has_a_common_beginning(
+    tmp_path: Path, tiny_model: Path, typed: str, beginning: str
+) -> None:
+    names = [
+        line.removeprefix("plain,") for line in offered(tmp_path, tiny_model, f"cactus run {typed}")
+    ]
+    assert len(names) > 1
+    assert all(name.startswith(beginning) for name in names)
+
+
 def test_a_path_is_completed_by_the_shell(tmp_path, tiny_model) -> None:
     assert offered(tmp_path, tiny_model, "cactus run ./mo") == ["file,./mo"]
 

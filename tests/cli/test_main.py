@@ -61,6 +61,16 @@ def test_every_command_has_the_help_that_the_list_shows(run, name: str) -> None:
     assert status == 0 and out.startswith(f"Usage: cactus {name}")
 
 
+@pytest.mark.parametrize("name", ["", *COMMANDS])
+def test_no_line_of_the_help_is_wider_than_the_terminal(run, monkeypatch, name: str) -> None:
+    for columns in (48, 51, 80):
+        monkeypatch.setenv("COLUMNS", str(columns))
+        _, out, _ = run(*name.split(), "--help")
+        text = out.partition("\n\n")[2]  # behind the usage
+        written = [line for line in text.splitlines() if "cactus " not in line]  # as it is typed
+        assert max(map(len, written)) < columns
+
+
 def test_names_that_other_programs_use_work(run) -> None:
     for name, ours in commands.ALIASES.items():
         status, out, _ = run(name, "--help")

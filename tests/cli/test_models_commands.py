@@ -125,6 +125,20 @@ def test_list_shows_what_is_here_and_what_could_be(run, root: Path, tiny_model: 
     assert "HuggingFaceTB/SmolLM2-135M-Instruct" in out
 
 
+def test_show_says_how_a_chat_samples(run, root: Path, tiny_model: Path) -> None:
+    for name, own, told in [
+        ("tiny", {}, "greedy (the model recommends nothing)"),
+        ("smollm2-360m-instruct", {}, "temperature 0.2, top_k 50, top_p 0.9 (what its makers"),
+        ("warm", {"do_sample": True, "top_k": 0}, "temperature 1 (the model's own)"),
+    ]:
+        folder = shutil.copytree(tiny_model, root / name)
+        (folder / "generation_config.json").write_text(json.dumps(own))
+        status, out, _ = run("show", name)
+        assert status == 0 and f"sampling       {told}" in out
+    sampling = json.loads(run("show", "warm", "--json")[1])["sampling"]
+    assert sampling["temperature"] == 1 and sampling["source"] == "model"
+
+
 @pytest.mark.parametrize("columns", [38, 60, 80, 120])
 def test_no_line_of_the_list_is_wider_than_the_terminal(
     root: Path, tiny_model: Path, columns: int

@@ -32,4 +32,7 @@ def _offer(names: list[str], incomplete: str) -> list[CompletionItem]:
     found = [name for name in dict.fromkeys(names) if name.lower().startswith(start)]
     if not found:  # a folder, or a .gguf file
         return [CompletionItem(incomplete, type="file")]
-    return [CompletionItem(name) for name in found]
+    # A shell puts what all of them begin with in the place of what was typed: all in one case.
+    beginnings = [name[: len(start)] for name in found]
+    wanted = incomplete if incomplete in beginnings else beginnings[0]
+    return [CompletionItem(name) for name in found if name.startswith(wanted)]

@@ -51,7 +51,8 @@ def run_cli(arguments: Sequence[str]) -> int:
         _prepare_streams()
         _start_log()
         # Not cactus.main(), which ends the process itself and takes a closed pipe for an error.
-        with cactus.make_context("cactus", list(arguments)) as context:
+        arguments = list(arguments)
+        with cactus.make_context("cactus", arguments, terminal_width=_narrow()) as context:
             cactus.invoke(context)
         sys.stdout.flush()
         return 0
@@ -74,6 +75,14 @@ def run_cli(arguments: Sequence[str]) -> int:
             raise
         click.echo(f"cactus: {printable(str(error)) or type(error).__name__}", err=True)
         return 1
+
+
+def _narrow() -> int | None:
+    """The width of the help on a terminal that is narrower than what click takes for the least."""
+    import shutil
+
+    columns = shutil.get_terminal_size().columns
+    return max(columns - 1, 20) if columns < 52 else None
 
 
 def interrupts_raise() -> None:

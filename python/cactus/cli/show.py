@@ -13,8 +13,6 @@ from cactus.cli.complete import complete_installed
 from cactus.cli.options import json_option
 from cactus.cli.text import megabytes, printable, table
 
-SAMPLING = ("temperature", "top_p", "top_k", "min_p", "repetition_penalty")
-
 
 @click.command("show", short_help="Show what a model is.")
 @click.argument("model", shell_complete=complete_installed)
@@ -71,7 +69,7 @@ def render(told: dict[str, Any]) -> str:
         "vocabulary": told["vocabulary"] and f"{told['vocabulary']:,} tokens",
         "layers": told["layers"] and f"{told['layers']}, {told['hidden_size']} wide",
         "chat template": f"{len(told['template']):,} characters" if told["template"] else "none",
-        "sampling": ", ".join(f"{n} {v}" for n, v in told["sampling"].items()) or "greedy",
+        "sampling": _sampling_text(told["sampling"]),
         "license": told["license"],
         "source": told["source"],
         "path": told["path"],
@@ -81,13 +79,18 @@ def render(told: dict[str, Any]) -> str:
 
 
 def _sampling(folder: Path) -> dict[str, Any]:
-    """What the model's makers sample with, from its generation_config.json."""
-    from cactus.weights.files import read_json
+    """What `sampling="model"` stands for, with where that comes from."""
+    from cactus.engine import sampling_defaults
 
-    file = folder / "generation_config.json"
-    if not file.is_file():
-        return {}
-    chosen = read_json(file)
-    if chosen.get("do_sample") is False:
-        return {}
-    return {name: chosen[name] for name in SAMPLING if chosen.get(name) is not None}
+    defaults = sampling_defaults(folder)
+    if isinstance(defaults, Exception):
+        raise defaults
+    return {**defaults.options(), "source": defaults.source}
+
+
+def _sampling_text(sampling: dict[str, Any]) -> str:
+    """The values that are not off, and whose they are."""
+    from cactus.cli.chat import SOURCES, UNSET
+
+    values = [f"{n} {v:g}" for n, v in sampling.items() if n in UNSET and f"{v:g}" != UNSET[n]]
+    return f"{', '.join(values) or 'greedy'} ({SOURCES[sampling['source']]})"
