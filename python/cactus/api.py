@@ -7,7 +7,6 @@ raise CactusError. Either way the reason is this thread's last error too, until 
 
 from __future__ import annotations
 
-import json
 import os
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -430,7 +429,7 @@ def _complete(find: Callable[[], Model], messages: Messages, options: Mapping[st
     rest = dict(options)
 
     def work(tell: _Listener) -> CompletionResult:
-        if rest.get("logprobs"):
+        if rest.get("logprobs") is True:
             raise InvalidRequest("logprobs: this JSON has no field for them; use Model.chat")
         with find().stream(messages, **rest) as stream:
             for event in stream:
@@ -498,10 +497,9 @@ def _vad(find: Callable[[], Model], audio_path: Any, pcm_data: Any, options: Any
 def _named(options: Any) -> dict[str, Any]:
     """Options given as a dict, as a JSON string, or not at all."""
     if isinstance(options, str):
-        try:
-            options = json.loads(options)
-        except ValueError as error:
-            raise InvalidRequest(f"options is not JSON: {error}") from None
+        from cactus.chat.values import parse_json
+
+        options = parse_json(options, "options")
     if options is None:
         return {}
     if not isinstance(options, Mapping):

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from scripted import InThread, babbling, saying, scripted_engine
 
@@ -203,6 +204,8 @@ def test_bad_messages_come_back_as_json(handle: int, messages: Any) -> None:
         ("confidence_threshold", 1.5),
         ("callback", "print"),
         ("seed", 2**64),
+        ("logprobs", True),
+        ("logprobs", np.array([True, False])),
         ("nonsense", 1),
     ],
 )

@@ -90,7 +90,8 @@ def test_one_sound_and_no_more(handle: int, samples: Any) -> None:
         ({"pcm_data": 3}, "pcm_data must be bytes of 16-bit samples"),
         ({"pcm_data": b"", "options": {"treshold": 1}}, "did you mean threshold?"),
         ({"pcm_data": b"", "options": {"threshold": 2}}, "threshold is 2, expected a number"),
-        ({"pcm_data": b"", "options": "{"}, "options is not JSON"),
+        ({"pcm_data": b"", "options": "{"}, "options: expected valid JSON"),
+        ({"pcm_data": b"", "options": "[" * 200_000}, "options: nested more than 64 levels deep"),
         ({"pcm_data": b"", "options": [1]}, "options must be a dict or a JSON object, got list"),
     ],
 )

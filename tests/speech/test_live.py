@@ -360,7 +360,8 @@ def test_errors_of_the_flat_functions(speech_folder: Path, sound: np.ndarray) ->
         ({"sample_rate": 8000}, "en", "unknown option 'sample_rate'"),
         ({"min_chunk_size": 3}, "en", "min_chunk_size"),
         ({"confirmation_threshold": 7}, "en", "confirmation_threshold"),
-        ("nonsense", "en", "options is not JSON"),
+        ("nonsense", "en", "options: expected valid JSON"),
+        ("[" * 200_000, "en", "options: nested more than 64 levels deep"),
         (None, "klingon", "language is 'klingon'"),
     ):
         assert cactus_stream_transcribe_start(handle, options, language) is None
