@@ -166,6 +166,17 @@ def test_a_file_that_ends_early_is_read_to_there_and_the_second_is_named() -> No
     )
 
 
+@pytest.mark.parametrize(("container", "coding"), KINDS, ids=["FLAC", "Vorbis", "Opus", "MP3"])
+@pytest.mark.parametrize("magic", [b"TAG", b"APETAGEX"])
+def test_a_tag_behind_the_audio_costs_nothing_of_it(
+    container: str, coding: str, magic: bytes
+) -> None:
+    whole, tag = encode(noise(1.03), SAMPLE_RATE, container, coding), magic.ljust(128, b"\0")
+    with open_audio(whole) as plain, open_audio(whole + tag) as tagged:
+        assert np.array_equal(np.concatenate(list(plain)), np.concatenate(list(tagged)))
+        assert tagged.notes == []
+
+
 @pytest.mark.parametrize("before", [4096, 1, 60_000])
 def test_an_mp3_behind_other_bytes_is_found_by_its_frames(before: int) -> None:
     data = encode(noise(3), SAMPLE_RATE, "MP3", "MPEG_LAYER_III")

@@ -123,6 +123,11 @@ class Decoder:
             size = min(size, self._flac.block)  # what it had read before it fails is lost
         failures = 0
         while failures < 3:
+            if self._flac and self._flac.total:
+                # A tag behind the last frame would be taken for damage, and that frame be lost.
+                size = min(size, self._flac.total - self.frames)
+                if size <= 0:
+                    return
             try:
                 piece = self._sound.read(size, dtype="float32", always_2d=True)
             except soundfile.LibsndfileError:
