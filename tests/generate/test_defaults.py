@@ -13,6 +13,7 @@ from cactus.errors import InvalidRequest, ModelFormatError
 from cactus.generate.contract import Sampling
 from cactus.generate.defaults import SamplingDefaults, read_defaults
 from cactus.generate.options import parse_options
+from cactus.weights import locate
 from cactus.weights.catalog import CATALOG
 from cactus.weights.recommended import recommended
 
@@ -118,6 +119,27 @@ def test_every_recommendation_is_a_valid_one_of_the_catalog(tmp_path: Path) -> N
 )
 def test_a_family_is_known_by_the_name_of_a_file(name: str) -> None:
     assert recommended(name) == recommended("Qwen/Qwen2.5-0.5B-Instruct") != {}
+
+
+@pytest.mark.parametrize(
+    ("place", "source"),
+    [
+        ("gguf/SmolLM2-135M-Instruct.Q4_1-125effec154ed893/2.2-98362432-1795", {}),
+        ("mine", {"file": "SmolLM2-135M-Instruct.Q4_1.gguf"}),
+        ("smollm2-135m-instruct", None),
+        ("mine", {"hub_id": "HuggingFaceTB/SmolLM2-135M-Instruct"}),
+    ],
+)
+def test_a_model_from_a_file_is_sampled_as_its_family(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str, source: Any
+) -> None:
+    monkeypatch.setattr(locate, "cache_root", lambda: tmp_path)
+    where = tmp_path / place
+    where.mkdir(parents=True)
+    (where / "config.json").write_text(json.dumps({"cactus": {"source": source}}))
+    assert read_defaults(where) == SamplingDefaults(
+        0.2, 50, 0.9, frequency_penalty=0.4, source="catalog"
+    )
 
 
 def test_the_starter_is_not_kept_from_the_words_of_the_prompt() -> None:

@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from cactus.errors import ModelFormatError
 from cactus.weights.files import read_json
+from cactus.weights.locate import name_of, source_of
 from cactus.weights.recommended import recommended
 
 FILE = "generation_config.json"
@@ -60,10 +61,13 @@ def read_defaults(folder: Path) -> SamplingDefaults:
     fields = ("do_sample", *_RANGES)
     if any(generation.get(name) is not None for name in fields):
         return _parse(generation, str(path), "model")
-    source = read_json(folder / "config.json").get("cactus", {}).get("source", {})
-    name = str(source.get("hub_id") or folder.name)
-    known = recommended(name)
-    return _parse(known, name, "catalog") if known else SamplingDefaults()
+    source = source_of(folder)
+    # A folder of the cache has the name of its file, and one that was converted may have any.
+    for name in (str(source.get("hub_id", "")), name_of(folder), str(source.get("file", ""))):
+        known = recommended(name)
+        if known:
+            return _parse(known, name, "catalog")
+    return SamplingDefaults()
 
 
 def _parse(
