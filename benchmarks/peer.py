@@ -54,6 +54,9 @@ AVX2_FLAGS = (
     *(f"-DGGML_{name}=OFF" for name in ("AVX512", "AVX_VNNI")),
 )
 AVX2_TARGETS = ("ggml-cpu",)
+# For machines that claim AMX where the peer's kernels for it crash.
+NO_AMX = " ".join(f"-mno-amx-{name}" for name in ("tile", "int8", "bf16"))
+NO_AMX_FLAGS = (*CMAKE_FLAGS, f"-DCMAKE_C_FLAGS={NO_AMX}", f"-DCMAKE_CXX_FLAGS={NO_AMX}")
 FIRST_TOKEN = Path(__file__).with_name("first_token_peer.py")
 CHAT_ML = f"<|im_start|>user\n{PROMPT}<|im_end|>\n<|im_start|>assistant\n"
 
@@ -110,7 +113,16 @@ def prepare(progress: Progress) -> LlamaCpp:
     if not (source / "vendor" / "llama.cpp" / "CMakeLists.txt").exists():
         _unpack(_download(cache, python, progress), cache)
     build = _build(source, "build", CMAKE_FLAGS, TARGETS, progress)
+    if _is_killed(build / "bin", starter_gguf(progress)):
+        build = _build(source, "build-no-amx", NO_AMX_FLAGS, TARGETS, progress)
     return LlamaCpp(source, build / "bin", python)
+
+
+def _is_killed(binaries: Path, gguf: Path) -> bool:
+    """Whether one of a few runs that read a prompt of 32 tokens is ended by a signal."""
+    command = [binaries / "llama-bench", "-m", gguf, "-p", "32", "-n", "0", "-r", "1"]
+    runs = (subprocess.run(command, capture_output=True, check=False) for _ in range(4))
+    return any(run.returncode < 0 for run in runs)
 
 
 def prepare_avx2(native: LlamaCpp, progress: Progress) -> LlamaCpp:
