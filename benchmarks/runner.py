@@ -17,7 +17,7 @@ from pathlib import Path
 
 import platformdirs
 
-TIMEOUT_SECONDS = 600.0
+TIMEOUT_SECONDS = 1800.0
 CAN_EVICT = hasattr(os, "posix_fadvise")
 REPOSITORY = Path(__file__).resolve().parent.parent
 

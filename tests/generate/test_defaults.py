@@ -144,7 +144,7 @@ def test_a_model_from_a_file_is_sampled_as_its_family(
 
 def test_the_starter_is_not_kept_from_the_words_of_the_prompt() -> None:
     values = recommended("SmolLM2-135M-Instruct.Q4_1-125effec154ed893")
-    assert "repetition_penalty" not in values and values["frequency_penalty"] > 0
+    assert "repetition_penalty" not in values and values["presence_penalty"] > 0
 
 
 def test_a_model_with_a_damaged_file_answers_and_says_so_when_asked(tiny_model: Path) -> None:

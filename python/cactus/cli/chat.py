@@ -31,6 +31,7 @@ UNSET = {
     "min_p": "0",
     "repetition_penalty": "1",
     "repetition_window": "all tokens",
+    "presence_penalty": "0",
     "frequency_penalty": "0",
     "stop_loops": "off",
     "seed": "another one each time",

@@ -19,8 +19,8 @@ log = logging.getLogger(__name__)
 
 SETTINGS = (
     "sampling", "temperature", "top_p", "top_k", "min_p", "repetition_penalty",
-    "repetition_window", "frequency_penalty", "stop_loops", "seed", "max_tokens", "stop",
-    "thinking", "overflow", "wrap", "history", "quiet",
+    "repetition_window", "presence_penalty", "frequency_penalty", "stop_loops", "seed",
+    "max_tokens", "stop", "thinking", "overflow", "wrap", "history", "quiet",
 )  # fmt: skip
 """The options that /set changes in a chat."""
 
@@ -84,6 +84,12 @@ SETTINGS = (
     type=click.IntRange(1),
     metavar="N",
     help="Tokens that --repetition-penalty looks back on.  [default: all]",
+)
+@click.option(
+    "--presence-penalty",
+    type=float,
+    metavar="X",
+    help="Above 0 the model uses a token less once the answer has it.",
 )
 @click.option(
     "--frequency-penalty",

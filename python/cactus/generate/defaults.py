@@ -21,6 +21,7 @@ _RANGES: dict[str, tuple[float, float]] = {
     "top_p": (0, 1),
     "min_p": (0, 1),
     "repetition_penalty": (0.01, 100),
+    "presence_penalty": (-100, 100),
     "frequency_penalty": (-100, 100),
 }
 
@@ -41,6 +42,7 @@ class SamplingDefaults:
     top_p: float = 1.0
     min_p: float = 0.0
     repetition_penalty: float = 1.0
+    presence_penalty: float = 0.0
     frequency_penalty: float = 0.0
     source: Literal["model", "catalog", "none"] = "none"
 
