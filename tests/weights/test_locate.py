@@ -246,6 +246,28 @@ def test_a_replaced_file_of_the_same_size_and_date_is_converted_again(home, wher
     assert (after != before) == (where == "tensors")
 
 
+@pytest.mark.parametrize(
+    ("name", "cut"),
+    [
+        ("model.safetensors", False),
+        ("model.safetensors", True),
+        ("config.json", False),
+        ("config.json", True),
+        ("tokenizer.json", False),
+    ],
+)
+def test_a_conversion_of_which_files_were_deleted_is_made_again(home, name: str, cut: bool) -> None:
+    file = home / "model.gguf"
+    file.write_bytes(tiny_llama().build())
+    kept = locate.resolve(file) / name
+    before = kept.read_bytes()
+    if cut:
+        os.truncate(kept, len(before) // 2)
+    else:
+        kept.unlink()
+    assert (locate.resolve(file) / name).read_bytes() == before
+
+
 def test_a_large_file_is_sampled_everywhere(tmp_path: Path) -> None:
     """64 MB: 32 kB that differ anywhere out of every 256 kB are noticed."""
     path = tmp_path / "large"

@@ -320,7 +320,7 @@ def _converted_gguf(path: Path, progress: Progress | None) -> Path:
     from cactus.weights.origin import is_described
 
     def is_kept() -> bool:
-        return is_weights_folder(target) and is_described(path, describe(target).get("source"))
+        return _is_whole(target) and is_described(path, describe(target).get("source"))
 
     # Not resolved: behind a link the other parts of a model may have other names.
     path = Path(os.path.abspath(path))
@@ -334,6 +334,8 @@ def _converted_gguf(path: Path, progress: Progress | None) -> Path:
         home.mkdir(parents=True, exist_ok=True)
         with FileLock(home / ".lock"):
             if not is_kept():
+                if not is_weights_folder(target):  # what a cleaner of caches has left of it
+                    shutil.rmtree(target, ignore_errors=True)
                 convert(path, target, None, progress)
                 _remove_others(target)
     except OSError as error:
@@ -342,6 +344,17 @@ def _converted_gguf(path: Path, progress: Progress | None) -> Path:
             f'convert it into a folder of your own with: cactus convert "{path}" FOLDER'
         ) from error
     return target
+
+
+def _is_whole(folder: Path) -> bool:
+    """Whether the files of a conversion are there: anybody may delete what lies in a cache."""
+    from cactus.weights.folder import WeightsFolder
+
+    try:
+        with WeightsFolder.open(folder) as weights:
+            return weights.tokenizer_path.is_file()
+    except CactusError:
+        return False
 
 
 def _remove_others(target: Path) -> None:
