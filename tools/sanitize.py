@@ -34,6 +34,13 @@ KINDS = {
     ),
 }
 
+# An editable install puts a finder before the path, which would find the checkout's package.
+NOT_THE_CHECKOUT = """\
+import sys
+
+sys.meta_path[:] = [each for each in sys.meta_path if "ScikitBuild" not in type(each).__name__]
+"""
+
 
 def main() -> int:
     if len(sys.argv) < 2 or sys.argv[1] not in KINDS:
@@ -52,6 +59,7 @@ def main() -> int:
     ignore = shutil.ignore_patterns("*.so", "__pycache__")
     shutil.copytree(ROOT / "python" / "cactus", package, ignore=ignore)
     shutil.copy(build / "libcactus.so", package / "native")
+    (package.parent / "sitecustomize.py").write_text(NOT_THE_CHECKOUT)
     found = [
         subprocess.check_output(["g++", f"-print-file-name={name}"], text=True).strip()
         for name in runtimes
@@ -62,6 +70,10 @@ def main() -> int:
         "LD_PRELOAD": " ".join(found),
         "PYTHONPATH": str(package.parent),
     }
+    which = [sys.executable, "-c", "import cactus; print(cactus.__file__)"]
+    loaded = Path(subprocess.check_output(which, cwd=ROOT, env=environment, text=True).strip())
+    if loaded.parent != package:
+        sys.exit(f"the tests would import {loaded.parent}, whose library has no sanitizer in it")
     # The library for arm64 is another one, without sanitizers.
     tests = sys.argv[2:] or ["tests/native", "--ignore=tests/native/arm64"]
     # A sanitizer takes more memory than some tests allow, and no threads after a fork.
