@@ -64,7 +64,7 @@ EXPECTED = {
         "Paris",
         "5 messages\n3 messages",
         "A cactus is a type of plant",
-        "SamplingDefaults(temperature=0.2,",
+        "SamplingDefaults(temperature=0.05,",
         "stop - The night was a dark",
         FOUR + " None\nThe answer to this",
     ],
