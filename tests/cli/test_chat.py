@@ -9,6 +9,7 @@ import stat
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pexpect
 import pytest
@@ -20,9 +21,9 @@ CONTROLS = re.compile(r"\x1b\[[0-9;?]*[a-zA-Z]|\r")
 class Talk:
     """A chat that is talked to: `say` gives what is shown until the next prompt."""
 
-    def __init__(self, state: Path, *arguments: str, columns: int = 200) -> None:
+    def __init__(self, state: Path, *arguments: str, columns: int = 200, **variables: str) -> None:
         environment = {**os.environ, "TERM": "xterm", "XDG_STATE_HOME": str(state)}
-        environment["INPUTRC"] = "/dev/null"
+        environment |= {"INPUTRC": "/dev/null", **variables}
         self.child = pexpect.spawn(
             sys.executable, [FAKE, *arguments],
             env=environment, encoding="utf-8", timeout=20, dimensions=(24, columns),
@@ -55,7 +56,7 @@ class Talk:
 def talk(tmp_path: Path, tiny_model: Path) -> Iterator[Callable[..., Talk]]:
     talks: list[Talk] = []
 
-    def start(*arguments: str, **options: int) -> Talk:
+    def start(*arguments: str, **options: Any) -> Talk:
         talks.append(Talk(tmp_path / "state", *arguments, str(tiny_model), **options))
         return talks[-1]
 
@@ -177,6 +178,26 @@ def test_earlier_messages_come_back_in_the_next_chat(talk, tmp_path: Path) -> No
     assert "a secret" not in file.read_text()
 
 
+def test_in_the_c_locale_messages_keep_their_characters(talk) -> None:
+    for _ in range(2):  # the second time they are in the history
+        chat = talk("--history", LC_ALL="C")
+        assert chat.answer("ñandú 日本 🙂 ü\x7fy") == "['ñandú 日本 🙂 y']"
+        chat.leave()
+
+
+def test_a_dumb_terminal_gets_no_control_sequences(tmp_path: Path, tiny_model: Path) -> None:
+    environment = {**os.environ, "TERM": "dumb", "INPUTRC": "/dev/null"}
+    child = pexpect.spawn(
+        sys.executable, [FAKE, str(tiny_model)], env=environment, encoding="utf-8", timeout=20
+    )
+    for line in ("one", "/help", "/bye"):
+        child.expect_exact("> ")
+        assert "\x1b" not in child.before
+        child.sendline(line)
+    child.expect(pexpect.EOF)
+    assert "\x1b" not in child.before
+
+
 def test_without_history_nothing_is_kept(talk, tmp_path: Path) -> None:
     chat = talk()
     chat.say("one")
@@ -197,6 +218,7 @@ def test_a_file_gets_the_answers_and_no_prompts(tmp_path: Path, tiny_model: Path
 def test_tab_completes_commands_and_settings(talk) -> None:
     chat = talk()
     assert chat.say("/sho\t template").startswith("{% for m")
+    assert chat.say("/set stop the end") == "[stop: the end]"
     assert chat.say("/set temp\t0.5") == "[temperature: 0.5]"
 
 

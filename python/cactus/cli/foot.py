@@ -6,7 +6,7 @@ import os
 import sys
 from collections.abc import Callable
 
-from cactus.cli.text import printable
+from cactus.cli.text import obeys, printable
 
 BAR = 24
 """Columns of the bar, where the terminal has room for one."""
@@ -19,7 +19,7 @@ class Foot:
     """
 
     def __init__(self, *, quiet: bool = False) -> None:
-        self._shown = not quiet and sys.stderr.isatty()
+        self._shown = not quiet and obeys(sys.stderr)
 
     def show(self, render: Callable[[int], str]) -> None:
         """Draw what `render` makes of a number of columns."""

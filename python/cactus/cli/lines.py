@@ -7,6 +7,7 @@ shells use, so their keys and their .inputrc hold here.
 from __future__ import annotations
 
 import json
+import locale
 import os
 import select
 import sys
@@ -14,7 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from cactus.cli.text import whole_characters
+from cactus.cli.text import obeys, whole_characters
 
 QUOTES = '"""'
 PROMPT, MORE = "> ", ". "
@@ -41,6 +42,7 @@ class LineReader:
         self.history = history
         self._words = words
         self._bold = False
+        _leave_ascii()
         try:
             import readline
         except ImportError:  # a Python without it: no editing, the same reading
@@ -51,14 +53,15 @@ class LineReader:
         # With bracketed paste GNU readline takes a pasted text as one line, newlines and all;
         # libedit does not know it, there `_pasted_lines` joins the lines.
         if not libedit:
-            readline.parse_and_bind("set enable-bracketed-paste on")
-            self._bold = sys.stdout.isatty()
+            self._bold = obeys(sys.stdout)
+            if self._bold:
+                readline.parse_and_bind("set enable-bracketed-paste on")
         readline.parse_and_bind("bind ^I rl_complete" if libedit else "tab: complete")
         readline.set_completer_delims("\n")
         readline.set_completer(self._complete)
         readline.set_auto_history(False)  # a message may have several lines
         for message in _read_history(history) if history else []:
-            readline.add_history(message)
+            self._offer(message)
 
     def __call__(self) -> str:
         """The next message. Raises EOFError at the end, KeyboardInterrupt for Ctrl-C."""
@@ -98,15 +101,28 @@ class LineReader:
                 return
 
     def _remember(self, text: str) -> None:
-        if self._readline is not None:
-            self._readline.add_history(text)
+        self._offer(text)
         if self.history is not None:
             with suppress(OSError):  # a home that cannot be written to ends no chat
                 _append_history(self.history, text)
 
+    def _offer(self, message: str) -> None:
+        """Let the Up key bring it back."""
+        with suppress(UnicodeError):  # a locale that has not all of its characters
+            if self._readline is not None:
+                self._readline.add_history(message)
+
     def _complete(self, text: str, state: int) -> str | None:
         found = self._words(text)
         return found[state] if state < len(found) else None
+
+
+def _leave_ascii() -> None:
+    """Have readline take UTF-8 in the C locale, as Python does: it takes other bytes for keys."""
+    with suppress(locale.Error):
+        if locale.setlocale(locale.LC_CTYPE) in ("C", "POSIX"):
+            locale.setlocale(locale.LC_CTYPE, "C.UTF-8")
+            os.environ["LC_ALL"] = "C.UTF-8"  # which it asks for itself
 
 
 def _read_history(file: Path) -> list[str]:

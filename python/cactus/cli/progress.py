@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from threading import Lock, Timer
 
-from cactus.printable import printable
+from cactus.cli.text import obeys, printable
 
 
 @contextmanager
@@ -16,7 +16,7 @@ def show_status() -> Iterator[Callable[[str], None]]:
 
     Nothing moves by itself: an animation would take time from what is being measured.
     """
-    if not sys.stderr.isatty():
+    if not obeys(sys.stderr):
         yield lambda text: None
         return
 
@@ -38,7 +38,7 @@ class Late:
         self._cleared = self._shown = False
         self._timer = Timer(seconds, self._show)
         self._timer.daemon = True
-        self._wanted = not quiet and sys.stderr.isatty()
+        self._wanted = not quiet and obeys(sys.stderr)
 
     def __enter__(self) -> Late:
         if self._wanted:

@@ -12,6 +12,7 @@ import time
 from typing import TYPE_CHECKING
 
 from cactus.cli.foot import time_of
+from cactus.cli.text import obeys
 
 if TYPE_CHECKING:
     import pytest
@@ -50,7 +51,7 @@ class Report:
     def __init__(self, config: pytest.Config) -> None:
         assert config.cache is not None
         self._cache = config.cache
-        self._terminal = sys.stdout.isatty() and os.environ.get("TERM") != "dumb"
+        self._terminal = obeys(sys.stdout)
         self._known: dict[str, float] = self._cache.get(CACHE, {})
         self._took: dict[str, float] = {}
         self._began = self._told = time.monotonic()
