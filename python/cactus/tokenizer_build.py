@@ -12,9 +12,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from cactus.errors import TokenizerError
-from cactus.tokenizer_config import FLAGS
+from cactus.errors import ModelFormatError, TokenizerError
+from cactus.tokenizer_config import FLAGS, is_id
 from cactus.tokenizer_gguf import QWEN2, byte_level, document
+from cactus.weights.files import parse_object
 
 VOCABULARY_FILES = (
     *("vocab.json", "merges.txt", "tokenizer_config.json"),
@@ -85,12 +86,9 @@ def _missing(files: Mapping[str, bytes]) -> str:
 
 def _object(name: str, files: Mapping[str, bytes]) -> dict[str, Any]:
     try:
-        value = json.loads(files.get(name, b"{}"))
-    except (ValueError, RecursionError) as error:
-        raise TokenizerError(f"{name} is not valid JSON: {error}") from None
-    if not isinstance(value, dict):
-        raise TokenizerError(f"{name} must hold a JSON object, got {type(value).__name__}")
-    return value
+        return parse_object(files.get(name, b"{}"), name)
+    except ModelFormatError as error:
+        raise TokenizerError(str(error)) from None
 
 
 def _merges(files: Mapping[str, bytes], vocabulary: Mapping[str, int]) -> list[str]:
@@ -133,9 +131,9 @@ def _added_tokens(
         found[text] = {"id": id, "content": text, "special": text.startswith("<|")}
     for id, entry in decoder.items() if isinstance(decoder, dict) else ():
         text = entry.get("content") if isinstance(entry, dict) else None
-        if not isinstance(text, str) or not id.isdecimal():
+        if not isinstance(text, str) or not is_id(id):
             raise TokenizerError(
-                f"tokenizer_config.json: added_tokens_decoder[{id!r}] is {entry!r}"
+                f"tokenizer_config.json: added_tokens_decoder[{id[:20]!r}] is {str(entry)[:80]}"
             )
         flags = {flag: entry[flag] is True for flag in FLAGS if flag in entry}
         found[text] = {"id": int(id), "content": text, **flags}

@@ -78,6 +78,11 @@ class TokenizerConfig:
         return found
 
 
+def is_id(key: str) -> bool:
+    """Whether a key of a JSON object can be a token id; int() refuses thousands of digits."""
+    return key.isdecimal() and len(key) < 11
+
+
 def _added(decoder: Any) -> dict[int, dict[str, Any]]:
     """``added_tokens_decoder``: an object with ``content`` and flags for each id."""
     tokens: dict[int, dict[str, Any]] = {}
@@ -85,7 +90,7 @@ def _added(decoder: Any) -> dict[int, dict[str, Any]]:
         text = entry.get("content") if isinstance(entry, dict) else None
         flags = {flag: entry[flag] for flag in FLAGS if flag in entry} if text else {}
         known = isinstance(text, str) and all(type(flag) is bool for flag in flags.values())
-        if not known or not id.isdecimal():
+        if not known or not is_id(id):
             raise TokenizerError(
                 f"tokenizer_config.json: added_tokens_decoder[{id[:20]!r}] is {str(entry)[:80]}; "
                 "expected content and flags that are true or false"

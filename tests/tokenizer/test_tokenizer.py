@@ -15,7 +15,7 @@ from tokenizers import Tokenizer as Backend
 
 from cactus.chat.messages import parse_messages
 from cactus.chat.template import ChatTemplate
-from cactus.errors import InvalidRequest
+from cactus.errors import InvalidRequest, TokenizerError
 from cactus.tokenizer import Tokenizer
 
 from .conftest import added_token, byte_level_document, write_files
@@ -315,6 +315,13 @@ def test_flags_in_the_configuration_count_more(strips: bool, tmp_path: Path) -> 
     ids = tokenizer.encode_prompt([("<|user|>\n", True), ("a", False)])
     assert len(ids) == (2 if strips else 3)
     assert tokenizer.special_ids == {count}
+
+
+def test_an_id_of_thousands_of_digits_is_refused(tmp_path: Path) -> None:
+    config = {"added_tokens_decoder": {"1" * 5000: {"content": "<|user|>"}}}
+    folder = write_files(tmp_path, byte_level_document(), tokenizer_config=config)
+    with pytest.raises(TokenizerError, match=r"added_tokens_decoder\['1{20}'\] is"):
+        Tokenizer.load(folder)
 
 
 @pytest.mark.timeout(60)

@@ -190,7 +190,15 @@ def test_a_tokenizer_is_built_from_vocabulary_and_merges(
         ("merges.txt", "he\n", r"merges\.txt: line 1 is 'he'"),
         ("vocab.json", "{}", r"vocab\.json: the vocabulary is empty"),
         ("vocab.json", '{"a": -1}', r"vocab\.json: 'a' is -1; expected an id"),
-        ("vocab.json", "[1]", r"vocab\.json must hold a JSON object"),
+        ("vocab.json", "[1]", r"vocab\.json: expected a JSON object, got list"),
+        ("vocab.json", '{"\\ud800": 0}', r"vocab\.json: not valid JSON: .*surrogates"),
+        ("added_tokens.json", '{"\\ud800": 260}', r"added_tokens\.json: not valid JSON"),
+        (
+            "tokenizer_config.json",
+            '{"tokenizer_class": "GPT2Tokenizer", "added_tokens_decoder": {"%s": {"content": "x"}}}'
+            % ("1" * 5000),
+            r"added_tokens_decoder\['1{20}'\] is",
+        ),
         (
             "tokenizer_config.json",
             '{"tokenizer_class": "LlamaTokenizer"}',
