@@ -74,7 +74,11 @@ class SpeechEngine:
         return self.decoder
 
     def check(self, options: Options) -> None:
-        """InvalidRequest for a language or a task that this model does not have."""
+        """InvalidRequest for a language, a task or a token that this model does not have."""
+        size = self.vocabulary.size
+        for token in options.suppress_tokens:
+            if token >= size:
+                raise InvalidRequest(f"suppress_tokens: {token} is not a token of the {size:,}")
         some = next(iter(self.vocabulary.languages), None)
         self.vocabulary.prompt(options.language or some, options.task, True)
 
