@@ -128,7 +128,7 @@ def test_list_shows_what_is_here_and_what_could_be(run, root: Path, tiny_model: 
 def test_show_says_how_a_chat_samples(run, root: Path, tiny_model: Path) -> None:
     for name, own, told in [
         ("tiny", {}, "greedy (the model recommends nothing)"),
-        ("smollm2-360m-instruct", {}, "temperature 0.2, top_k 50, top_p 0.9 (what its makers"),
+        ("smollm2-360m-instruct", {}, "temperature 0.2, top_k 50, top_p 0.9 (what Cactus"),
         ("warm", {"do_sample": True, "top_k": 0}, "temperature 1 (the model's own)"),
     ]:
         folder = shutil.copytree(tiny_model, root / name)

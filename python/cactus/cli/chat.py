@@ -43,7 +43,7 @@ UNSET = {
 
 SOURCES = {
     "model": "the model's own",
-    "catalog": "what its makers recommend",
+    "catalog": "what Cactus knows to suit it",
     "none": "the model recommends nothing",
 }
 """Where a sampling option comes from that is not set, to be read."""
