@@ -354,6 +354,20 @@ def test_clean_deletes_what_can_be_made_again(run, root: Path, tmp_path: Path) -
     assert not built.exists() and all(file.exists() for file in stays)
 
 
+def test_clean_keeps_what_tests_and_benchmarks_took_long_to_make(run, tmp_path: Path) -> None:
+    cache = tmp_path / "cache" / "cactus"
+    kept = [cache / "tests" / "model.gguf", cache / "benchmarks" / "peer" / "build"]
+    for file in (*kept, cache / "gguf" / "x", cache / "locks" / "y"):
+        file.parent.mkdir(parents=True)
+        file.write_text("x")
+    status, out, _ = run("clean")
+    assert status == 0 and all(file.exists() for file in kept)
+    assert sorted(file.name for file in cache.iterdir()) == ["benchmarks", "tests"]
+    assert f"kept {cache / 'tests'} (1 B)" in out
+    assert run("clean", "--all")[0] == 0
+    assert not cache.exists()
+
+
 def test_clean_of_one_model_leaves_the_others_and_all_else(run, root: Path, tiny_model) -> None:
     for name in ("a", "b"):
         shutil.copytree(tiny_model, root / name)

@@ -18,7 +18,7 @@ from cactus.cli.text import megabytes
     "--all",
     "everything",
     is_flag=True,
-    help="Delete build output, too; the next set-up compiles everything again.",
+    help="Delete what building, tests and benchmarks left, too; they make it again.",
 )
 def command(models: tuple[str, ...], yes: bool, everything: bool) -> None:
     """Delete caches and unfinished downloads, then ask about the models.
@@ -36,15 +36,13 @@ def command(models: tuple[str, ...], yes: bool, everything: bool) -> None:
                 raise not_found(name)
             folders.append(folder)
     else:
-        for folder in _leftovers():
+        for folder in _leftovers(everything):
             _delete(folder)
-        if (ROOT / "CMakeLists.txt").is_file() and (build := ROOT / "build").exists():
-            if everything:
-                _delete(build)
-            else:
+        for folder, use in _made_slowly().items():
+            if folder.exists():
                 click.echo(
-                    f"kept {build} ({megabytes(_size(build))}), without which the next set-up "
-                    "compiles everything again; --all deletes it"
+                    f"kept {folder} ({megabytes(_size(folder))}), without which {use} again; "
+                    "--all deletes it"
                 )
         folders = locate.installed()
     if not folders:
@@ -71,13 +69,33 @@ def _confirm(question: str) -> bool:
         return False
 
 
-def _leftovers() -> list[Path]:
-    """Folders that are made again when they are needed."""
+def _leftovers(everything: bool) -> list[Path]:
+    """Folders that are made again when they are needed; those that take long if `everything`."""
     from cactus.weights import locate
 
-    found = [locate.cache_root()]
+    cache, slow = locate.cache_root(), _made_slowly()
+    if everything:
+        found = [cache, *slow]
+    elif any(folder.parent == cache and folder.exists() for folder in slow):
+        found = [each for each in sorted(cache.iterdir()) if each not in slow and each.is_dir()]
+    else:
+        found = [cache]
     found += [root / ".downloads" for root in locate.search_roots()]
-    return [folder for folder in found if folder.exists()]
+    return [each for each in found if each.exists() and each.parent not in found]
+
+
+def _made_slowly() -> dict[Path, str]:
+    """What a developer's work leaves, and what the lack of it costs."""
+    from cactus.weights import locate
+
+    cache = locate.cache_root()
+    made = {
+        cache / "tests": "the test suite fetches its models",
+        cache / "benchmarks": "the benchmarks build their peers",
+    }
+    if (ROOT / "CMakeLists.txt").is_file():
+        made[ROOT / "build"] = "the next set-up compiles everything"
+    return made
 
 
 def _delete(folder: Path) -> None:
