@@ -77,9 +77,7 @@ def main() -> int:
     # The library for arm64 is another one, without sanitizers.
     tests = sys.argv[2:] or ["tests/native", "--ignore=tests/native/arm64"]
     # A sanitizer takes more memory than some tests allow, and no threads after a fork.
-    apart = (
-        "not (failed_allocations or memory_for or out_of_memory or do_not_grow or loads_its_own)"
-    )
+    apart = "not (failed_allocations or memory_for or out_of_memory or do_not_grow or load_its_own)"
     command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-k", apart, *tests]
     return subprocess.run(command, cwd=ROOT, env=environment).returncode
 
