@@ -10,6 +10,7 @@ import numpy as np
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 
 from cactus.weights.convert import convert
+from cactus.weights.safetensors import read_safetensors
 from tests.models.golden import FOLDER
 
 STEERING = (
@@ -31,12 +32,23 @@ def write_tokenizer(folder: Path) -> None:
     tokenizer.save(str(folder / "tokenizer.json"))
 
 
-def write_speech_folder(home: Path) -> Path:
-    """The weights folder of the tiny model, in FP32, below `home`."""
+def write_speech_folder(home: Path, sureness: int = 1) -> Path:
+    """The weights folder of the tiny model, in FP32, below `home`.
+
+    `sureness` multiplies its logits: random ones are so even that its text counts as silence.
+    """
     source = home / "checkpoint"
     source.mkdir()
     for name in ("config.json", "model.safetensors"):
         shutil.copy(FOLDER / "whisper" / name, source / name)
+    with (source / "model.safetensors").open("r+b") as file:
+        info = read_safetensors(source / "model.safetensors")
+        for part in ("weight", "bias"):
+            tensor = info.tensors[f"model.decoder.layer_norm.{part}"]
+            file.seek(tensor.offset)
+            values = np.frombuffer(file.read(tensor.nbytes), np.float16) * np.float16(sureness)
+            file.seek(tensor.offset)
+            file.write(values.tobytes())
     write_tokenizer(source)
     (source / "generation_config.json").write_text(
         json.dumps({"is_multilingual": True, "suppress_tokens": [1, 2], "eos_token_id": 256})
