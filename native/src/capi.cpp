@@ -249,6 +249,7 @@ cactus_status cactus_program_info_get(cactus_id program, cactus_program_info* in
   return guarded([&] {
     need(info, "info");
     const auto handle = programs.get(program);
+    handle->check_process();
     const Program& p = handle->program;
     cactus_program_info value{};
     value.threads = static_cast<uint32_t>(p.threads());

@@ -38,6 +38,8 @@ def test_where_the_model_and_the_detector_hear_nobody_nothing_is_said(engine: An
     assert not known.is_silence(answer("Thank you.", engine, no_speech=0.5), 0.1 * ODD)
     garbled = answer("V weiter teens", engine, average=-1.6, no_speech=0.5)
     assert known.is_silence(garbled, 0.1 * ODD)
+    sure = answer("V weiter teens", engine, average=-1.6, no_speech=0.2)
+    assert not known.is_silence(sure, 0.1 * ODD)
     without = Judge(engine, parse({"no_speech_threshold": None}))
     assert not without.is_silence(likely, ODD)
     assert not without.is_silence(garbled, ODD)

@@ -44,10 +44,14 @@ class Judge:
         return self._repeats(answer, LOOP)
 
     def is_silence(self, answer: Answer, samples: F32) -> bool:
-        """Whether nobody speaks: of the model's doubts both say so, or one and the detector."""
-        if self._options.no_speech_threshold is None:
+        """Whether nobody speaks: both of the model's doubts say it, or one and the detector.
+
+        The no-speech probability has to be half of its threshold at least, whatever else says it.
+        """
+        threshold, limit = self._options.no_speech_threshold, self._options.log_prob_threshold
+        if threshold is None or answer.no_speech <= threshold / 2:
             return False
-        silent, limit = self._is_silent(answer), self._options.log_prob_threshold
+        silent = self._is_silent(answer)
         unlikely = limit is None or answer.average <= limit
         if silent and unlikely:
             return True
