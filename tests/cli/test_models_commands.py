@@ -376,6 +376,30 @@ def test_clean_of_one_model_leaves_the_others_and_all_else(run, root: Path, tiny
     assert [path.name for path in sorted(root.iterdir())] == [".downloads", "b"]
 
 
+def test_rm_takes_a_part_of_a_name_as_show_does(run, root: Path, tiny_model: Path) -> None:
+    for name in ("smollm2-135m-instruct", "qwen3-0.6b"):
+        shutil.copytree(tiny_model, root / name)
+    assert run("show", "smollm2")[0] == 0
+    status, out, _ = run("rm", "smollm2", "--yes")
+    assert status == 0 and f"deleted {root / 'smollm2-135m-instruct'}" in out
+    assert [path.name for path in root.iterdir()] == ["qwen3-0.6b"]
+
+
+def test_rm_of_a_part_of_several_names_deletes_none(run, root: Path, tiny_model: Path) -> None:
+    for name in ("tiny-a", "tiny-b"):
+        shutil.copytree(tiny_model, root / name)
+    status, _, err = run("rm", "tiny", "--yes")
+    assert (status, err) == (1, 'cactus: "tiny" could be tiny-a or tiny-b: name one of them\n')
+    assert len(list(root.iterdir())) == 2
+
+
+@pytest.mark.parametrize("name", ["smollm2", "smollm2-135m-instruct", "tiny-modle"])
+def test_rm_names_only_what_is_on_this_machine(run, root: Path, tiny_model, name: str) -> None:
+    shutil.copytree(tiny_model, root / "tiny-model")
+    meant = "; did you mean tiny-model?" if name == "tiny-modle" else ""
+    assert run("rm", name) == (1, "", f'cactus: no model "{name}" on this machine{meant}\n')
+
+
 def test_clean_unlinks_a_linked_model(run, root: Path, tiny_model: Path) -> None:
     root.mkdir()
     (root / "linked").symlink_to(tiny_model)

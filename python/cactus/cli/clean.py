@@ -26,14 +26,14 @@ def command(models: tuple[str, ...], yes: bool, everything: bool) -> None:
     With MODELS, delete only these.
     """
     from cactus.weights import locate
-    from cactus.weights.advice import not_found
+    from cactus.weights.advice import not_installed
 
     if models:
         folders = []
         for name in models:
-            folder = locate.find_named(name)
+            folder = locate.find_installed(name)
             if folder is None:
-                raise not_found(name)
+                raise not_installed(name)
             folders.append(folder)
     else:
         for folder in _leftovers(everything):

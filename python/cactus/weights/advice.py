@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-from cactus.errors import CactusError, ModelNotFound
+from cactus.errors import CactusError, ModelFormatError, ModelNotFound
 from cactus.weights import catalog, locate, names
 from cactus.weights.abilities import check_ability
 from cactus.weights.catalog import Ability
@@ -27,11 +27,10 @@ def not_found(text: str, ability: Ability | None = None) -> CactusError:
     For the name of a folder that cannot be read it is what is wrong with that. Of models that are
     not asked for, only those with the `ability` are named.
     """
-    shown = text if len(text) <= 120 else f"{text[:100]}… ({len(text)} characters)"
-    bare = locate.bare_name(text)
-    for each in locate.entries():
-        if each.fault is not None and bare in (each.folder.name, each.folder.name.lower()):
-            return each.fault
+    shown, bare = _shown(text), locate.bare_name(text)
+    fault = _fault(bare)
+    if fault is not None:
+        return fault
     named = names.parse_hub_name(text)
     path = locate.is_path(text)
     entry = catalog.find(bare or (named.hub_id if named and not path else text))
@@ -61,6 +60,32 @@ def not_found(text: str, ability: Ability | None = None) -> CactusError:
             f"{_meant(text, ability)}; a downloaded model is named without a folder, as in {model}"
         )
     return ModelNotFound(f'no model "{shown}"{_meant(text, ability) or _here(ability)}')
+
+
+def not_installed(text: str) -> CactusError:
+    """The error for a model that is to be deleted: only what is on this machine is named."""
+    fault = _fault(locate.bare_name(text))
+    if fault is not None:
+        return fault
+    close = catalog.suggest(text, [folder.name for folder in locate.installed()])
+    meant = f"; did you mean {_or(close)}?" if close else ""
+    return ModelNotFound(f'no model "{_shown(text)}" on this machine{meant}')
+
+
+def _shown(text: str) -> str:
+    return text if len(text) <= 120 else f"{text[:100]}… ({len(text)} characters)"
+
+
+def _fault(name: str | None) -> ModelFormatError | None:
+    """What is wrong with the folder of this name, where it cannot be read."""
+    return next(
+        (
+            each.fault
+            for each in locate.entries()
+            if each.fault is not None and name in (each.folder.name, each.folder.name.lower())
+        ),
+        None,
+    )
 
 
 def name_clash(hub_id: str) -> ModelNotFound | None:

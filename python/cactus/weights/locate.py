@@ -160,7 +160,7 @@ def resolve(
     a name stands for the one model on this machine that has it (and the `ability`). Raises
     `ModelNotFound` with the nearest names and the next step.
     """
-    from cactus.weights.advice import ambiguous, not_found
+    from cactus.weights.advice import not_found
 
     text = os.fspath(name_or_path)
     if isinstance(text, str) and text.strip():
@@ -169,16 +169,26 @@ def resolve(
             # A folder of the current directory that is not a model does not hide a model's name.
             named = None if is_weights_folder(path) else find_named(text)
             return named or _from_path(path, progress)
-        named = find_named(text)
-        if named is not None:
-            return named
-        if catalog.find(text) is None:
-            alike = find_parts(text, ability)
-            if len(alike) == 1:
-                return alike[0]
-            if alike:
-                raise ambiguous(text, [folder.name for folder in alike])
+        found = find_installed(text, ability)
+        if found is not None:
+            return found
     raise not_found(str(text), ability)
+
+
+def find_installed(text: str, ability: Ability | None = None) -> Path | None:
+    """The model on this machine that a name, a hub id or a part of its name stands for, or None.
+
+    Raises `ModelNotFound` for a part of several names.
+    """
+    from cactus.weights.advice import ambiguous
+
+    named = find_named(text)
+    if named is not None or catalog.find(text) is not None:
+        return named
+    alike = find_parts(text, ability)
+    if len(alike) > 1:
+        raise ambiguous(text, [folder.name for folder in alike])
+    return alike[0] if alike else None
 
 
 def find_named(name_or_id: str) -> Path | None:
