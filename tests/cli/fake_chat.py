@@ -87,6 +87,9 @@ class EchoModel:
     def tokenize(self, text: str) -> list[int]:
         return list(text.encode())
 
+    def count_tokens(self, messages, **_options) -> int:
+        return len(messages)
+
     def stream(self, messages, **_options) -> EchoStream:
         return EchoStream(self, messages)
 

@@ -112,6 +112,32 @@ def test_settings_are_shown_changed_and_checked(talk) -> None:
     assert chat.say("/set temperature") == "temperature  0.7"
 
 
+@pytest.mark.parametrize("command", ["/think", "/think on", "/set thinking on"])
+def test_a_model_that_cannot_think_refuses_the_switch_at_once(
+    tiny_model: Path, command: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from cactus import Model
+    from cactus.cli import slash
+    from cactus.cli.chat import Chat
+
+    with Model(tiny_model) as model:
+        chat = Chat(model, tiny_model)
+        slash.obey(chat, command)
+        said = capsys.readouterr().err
+        assert "does not think before it answers" in said and "thinking: on" not in said
+        assert chat.setting("thinking") == "as the model does"
+        slash.obey(chat, "/set thinking default")
+        assert "[thinking: as the model does]" in capsys.readouterr().err
+
+
+def test_a_chat_with_think_ends_at_once_where_the_model_cannot(tiny_model: Path) -> None:
+    command = ["-m", "cactus.cli.main", "run", "--think", "--no-history", str(tiny_model)]
+    child = pexpect.spawn(sys.executable, command, encoding="utf-8", timeout=60)
+    child.expect(pexpect.EOF)
+    child.wait()
+    assert child.exitstatus == 1 and "does not think before it answers" in child.before
+
+
 def test_the_models_own_sampling_is_shown_and_can_be_overridden(talk) -> None:
     chat = talk()
     told = chat.say("/show parameters")

@@ -90,6 +90,7 @@ class Chat:
 
     def talk(self) -> int:
         """Reads messages until the user leaves; the exit status."""
+        self._check_thinking(self.options.get("thinking"))
         self._read = LineReader(self._history(), slash.completions)
         interrupted = False  # by Ctrl-C, with nothing said since
         while True:
@@ -152,7 +153,12 @@ class Chat:
         return printable(", ".join(value) if isinstance(value, list) else str(value))
 
     def set(self, name: str, value: Any) -> None:
-        """Change an option; None gives it its default again."""
+        """Change an option; None gives it its default again.
+
+        Raises InvalidRequest where the model has no such switch.
+        """
+        if name == "thinking":
+            self._check_thinking(value)
         if hasattr(self.manner, name):
             setattr(self.manner, name, getattr(Manner(), name) if value is None else value)
             self._read.history = self._history()
@@ -160,6 +166,11 @@ class Chat:
             self.options.pop(name, None)
         else:
             self.options[name] = value
+
+    def _check_thinking(self, value: bool | None) -> None:
+        # Each message would fail otherwise; the chat template says whether there is a switch.
+        if value is not None:
+            self.model.count_tokens([{"role": "user", "content": "Hi"}], thinking=value)
 
     def _history(self) -> Path | None:
         return history_file() if self.manner.history else None
