@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import itertools
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import soxr
 from sounds import chirp, chunk, encode, fmt, riff, s16
+from test_media import av_file
 
 from cactus.audio import media
 from cactus.audio.decode import SAMPLE_RATE, open_audio
@@ -68,6 +70,83 @@ def test_joined_wav_files_are_read_one_after_the_other() -> None:
     assert np.array_equal(got[:SAMPLE_RATE], np.frombuffer(s16(chirp(1)), "<i2") / 32768)
     assert np.array_equal(got[SAMPLE_RATE:], want)
     assert stream.notes == []
+
+
+BUILT_IN = [
+    ("WAV", "PCM_16"), ("RF64", "PCM_16"), ("W64", "PCM_16"), ("AIFF", "PCM_16"), ("AU", "PCM_16"),
+    ("CAF", "PCM_16"), *KINDS,
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("container", "coding"), BUILT_IN, ids=[f"{kind}-{coding}" for kind, coding in BUILT_IN]
+)
+def test_files_of_any_kinds_that_were_joined_are_all_read(container: str, coding: str) -> None:
+    first = encode(noise(3), SAMPLE_RATE, container, coding)
+    for other in BUILT_IN:
+        second = encode(noise(2, 24_000), 24_000, *other)
+        alone = [open_audio(data) for data in (first, second, first)]
+        want = np.concatenate([stream.read() for stream in alone])
+        stream = open_audio(first + second + first)
+        assert stream.duration == pytest.approx(sum(each.duration or 0 for each in alone), abs=0.01)
+        got = stream.read()
+        assert (len(got), stream.notes) == (len(want), []), other
+        np.testing.assert_allclose(got, want, atol=1e-6)
+
+
+MEDIA = {
+    "m4a": ("ipod", "aac", {}), "mp4": ("mp4", "aac", {}), "wma": ("asf", "wmav2", {}),
+    "fragments": ("mp4", "aac", {"movflags": "frag_keyframe+empty_moov"}),
+    "webm": ("webm", "libopus", {}), "live webm": ("webm", "libopus", {"live": "1"}),
+    "avi": ("avi", "pcm_s16le", {}),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", MEDIA)
+def test_where_a_media_file_was_joined_a_note_says_what_is_not_read(
+    kind: str, tmp_path: Path
+) -> None:
+    form, codec, options = MEDIA[kind]
+    data = av_file(tmp_path / "a", form, codec, chirp(3, 48_000), 48_000, **options).read_bytes()
+    want = open_audio(data).read()
+    for container, coding in BUILT_IN:
+        other = encode(noise(2), SAMPLE_RATE, container, coding)
+        for first, second, samples in (
+            (data, other, want),
+            (other, data, open_audio(other).read()),
+        ):
+            stream = open_audio(first + second)
+            assert np.array_equal(stream.read(), samples)
+            assert len(stream.notes) == 1, stream.notes
+            assert stream.notes[0].startswith(
+                f"audio ends at byte {len(first):,}; the {len(second):,} bytes behind it are not "
+                "read: another file was joined there ("
+            )
+
+
+@pytest.mark.parametrize("kind", MEDIA)
+def test_two_media_files_of_one_kind_are_both_read_or_there_is_a_note(
+    kind: str, tmp_path: Path
+) -> None:
+    form, codec, options = MEDIA[kind]
+    data = av_file(tmp_path / "a", form, codec, chirp(3, 48_000), 48_000, **options).read_bytes()
+    stream = open_audio(data * 2)
+    seconds = len(stream.read()) / SAMPLE_RATE
+    if kind in ("avi", "webm", "live webm"):
+        assert seconds == pytest.approx(6, abs=0.1) and stream.notes == []
+    else:
+        assert seconds == pytest.approx(3, abs=0.1) and len(stream.notes) == 1
+        assert f"the {len(data):,} bytes behind it are not read" in stream.notes[0]
+
+
+def test_w64_ends_where_its_header_says() -> None:
+    data = encode(noise(3), SAMPLE_RATE, "W64", "PCM_16")
+    stream = open_audio(data + np.random.default_rng(0).bytes(5000))
+    assert np.array_equal(stream.read(), open_audio(data).read())
+    assert stream.notes == [
+        f"audio ends at byte {len(data):,}; the 5,000 bytes behind it are not read: "
+        "they are not audio of a known kind"
+    ]
 
 
 def test_what_is_joined_and_cannot_be_decoded_is_named() -> None:

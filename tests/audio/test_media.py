@@ -109,6 +109,13 @@ def test_a_media_file_that_ends_early_has_a_note(decoder: str, tmp_path: Path) -
         assert f"ends at {len(got) / SAMPLE_RATE:.1f} s" in stream.notes[0]
 
 
+def test_damage_is_named_in_words_where_the_decoder_has_a_number_only(tmp_path: Path) -> None:
+    data = av_file(tmp_path / "a", "adts", "aac", chirp(3), SAMPLE_RATE).read_bytes()
+    stream = open_audio(data + encode(chirp(3), SAMPLE_RATE, "OGG", "VORBIS"))
+    stream.read()
+    assert "some is left out (its decoder gives no reason)" in stream.notes[0]
+
+
 @pytest.mark.parametrize("text", ["#EXTM3U\n#EXTINF:1\n/etc/passwd\n", "ffconcat version 1.0\n"])
 def test_playlists_are_not_opened(text: str, decoder: str) -> None:
     with pytest.raises(UnsupportedAudio, match="is text"):

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
-from typing import IO
+from typing import IO, cast
 
-from cactus.audio import flac, media, mpeg, ogg, wav
+from cactus.audio import flac, joined, media, mpeg, ogg
 from cactus.audio.decoder import MAX_NOTES, Decoder, Span
-from cactus.audio.formats import HEAD_BYTES, INSTALL, MEDIA, SUPPORTED, recognise
+from cactus.audio.formats import HEAD_BYTES, INSTALL, MEDIA, SUPPORTED, Container, recognise
 from cactus.audio.pcm import open_pcm
-from cactus.audio.source import open_bytes
+from cactus.audio.source import View, open_bytes
 from cactus.audio.stream import BLOCK, F32, SAMPLE_RATE, AudioStream, Part
 from cactus.errors import InvalidAudio, UnsupportedAudio
 
@@ -20,6 +20,9 @@ __all__ = ["BLOCK", "F32", "SAMPLE_RATE", "AudioStream", "open_audio", "open_pcm
 
 MAX_OPENED = 100
 """Joined files that are opened beforehand, to know how long they are together."""
+
+MAX_CHANGES = 1000
+"""How often a file of another kind, each of which is searched to its end, may follow."""
 
 
 def open_audio(
@@ -51,16 +54,30 @@ def _open(file: IO[bytes], name: str, channel: int | None) -> AudioStream:
     container = recognise(file.read(HEAD_BYTES), name)
     size = file.seek(0, os.SEEK_END)
     notes: list[str] = []
+    spans, rest = _spans(file, container, size)
+
+    def note(at: int, why: str) -> None:
+        notes.append(
+            f"{name} ends at byte {at:,}; the {size - at:,} bytes behind it are not read: {why}"
+        )
+
+    if rest is not None:
+        note(*rest)
     if container.kind == MEDIA:
-        return _open_media(file, name, container.name, notes, channel)
-    spans = _spans(file, container.kind, container.offset, size)
+        whole = file if rest is None else cast(IO[bytes], View(file, [(0, rest[0])]))
+        return _open_media(whole, name, container.name, notes, channel, file.close)
     try:
         first = Decoder(file, spans[0], name, notes)
     except UnsupportedAudio as error:
         if not media.is_available():
             raise
         with suppress(InvalidAudio):
-            return _open_media(file, name, container.name, notes, channel)
+            opened = _open_media(file, name, container.name, notes, channel, file.close)
+            for span in spans[1:]:
+                if span.container.partition(" ")[0] != "ogg":  # those are read as one file
+                    note(span.offset, "another file was joined there")
+                    break
+            return opened
         raise error from None
     first.close()
     durations, channels = [first.duration], first.channels
@@ -95,7 +112,12 @@ def _open(file: IO[bytes], name: str, channel: int | None) -> AudioStream:
 
 
 def _open_media(
-    file: IO[bytes], name: str, what: str, notes: list[str], channel: int | None
+    file: IO[bytes],
+    name: str,
+    what: str,
+    notes: list[str],
+    channel: int | None,
+    close_file: Callable[[], None],
 ) -> AudioStream:
     if not media.is_available():
         raise UnsupportedAudio(f"{name} is {what}. {INSTALL}; read without them are {SUPPORTED}")
@@ -103,23 +125,56 @@ def _open_media(
 
     def close() -> None:
         opened.close()
-        file.close()
+        close_file()
 
     return AudioStream(opened.parts, opened.duration, notes, name, close, channel, opened.channels)
 
 
-def _spans(file: IO[bytes], kind: str, offset: int, size: int) -> list[Span]:
-    """The files that were joined to this one, which begins at `offset`."""
+def _spans(
+    file: IO[bytes], container: Container, size: int
+) -> tuple[list[Span], tuple[int, str] | None]:
+    """The files that were joined to this one, itself the first; where and what is not read."""
+    spans: list[Span] = []
+    begin, changes = container.offset, 0
+    while True:
+        own = _of_one_kind(file, container.kind, begin, size)
+        following = None
+        for span in own:
+            frames = _frames_end(span)
+            following = joined.find_next(file, container, span.offset, span.end, frames)
+            if following is not None:
+                break
+        if following is None:
+            end = joined.w64_end(file, begin, size) if container.kind == "w64" else None
+            if end is None:
+                return spans + own, None
+            spans.append(Span("w64", begin, end))
+            return spans, (end, "they are not audio of a known kind")
+        end, found = following
+        spans += _of_one_kind(file, container.kind, begin, end)
+        if MEDIA in (found.kind, container.kind):
+            return spans, (end, f"another file was joined there ({found.name})")
+        changes += found.kind != container.kind
+        if changes > MAX_CHANGES:
+            return spans, (end, "too many files of different kinds were joined")
+        container, begin = found, end
+
+
+def _of_one_kind(file: IO[bytes], kind: str, begin: int, end: int) -> list[Span]:
+    """The files in bytes [begin, end) that are of the kind of the first."""
     if kind == "ogg":
-        return [Span(_ogg_kind(link), link.offset, link.end) for link in ogg.find_links(file, size)]
-    if kind == "mp3" and (files := mpeg.scan(file, offset, size)):
-        return [Span(kind, offset, size, mp3) for mp3 in files]
-    begins = [offset]
-    if kind == "flac":
-        begins += flac.find_joined(file, size)
-    elif kind == "wav":
-        begins += wav.find_joined(file, size)
-    return [Span(kind, a, b) for a, b in zip(begins, [*begins[1:], size], strict=True)]
+        links = ogg.find_links(file, begin, end)
+        return [Span(_ogg_kind(link), link.offset, link.end) for link in links]
+    if kind == "mp3" and (files := mpeg.scan(file, begin, end)):
+        return [Span(kind, begin, end, mp3) for mp3 in files]
+    begins = [begin, *(flac.find_joined(file, begin, end) if kind == "flac" else ())]
+    return [Span(kind, a, b) for a, b in zip(begins, [*begins[1:], end], strict=True)]
+
+
+def _frames_end(span: Span) -> list[int]:
+    """Where frames of an MP3 file end and others, or something else, follow."""
+    pieces = span.mp3.pieces if span.mp3 else ()
+    return [sum(piece) for piece in pieces if isinstance(piece, tuple)]
 
 
 def _ogg_kind(link: ogg.Link) -> str:

@@ -56,12 +56,23 @@ def read_info(file: IO[bytes], offset: int) -> FlacInfo | None:
     return info if info.rate and info.block >= 16 else None
 
 
-def find_joined(file: IO[bytes], size: int) -> Iterator[int]:
-    """Where FLAC files begin within one, the first one's beginning left out."""
-    for offset, data in chunks(file, 1, size, HEADER_BYTES):
+def find_joined(file: IO[bytes], begin: int, end: int) -> Iterator[int]:
+    """Where FLAC files begin in bytes [begin, end), the first one's beginning left out."""
+    for offset, data in chunks(file, begin + 1, end, HEADER_BYTES):
         for found in _STARTS.finditer(data):
             if read_info(file, offset + found.start()):
                 yield offset + found.start()
+
+
+def find_ends(file: IO[bytes], begin: int, end: int) -> Iterator[int]:
+    """Where the last frame of the FLAC file at `begin` may end: it does not say how long it is."""
+    info = read_info(file, begin)
+    if info is None or not info.total:
+        return
+    last = find_frame(file, begin, end, info, (info.total - 1) // info.block * info.block)
+    if last is not None:
+        size = 2 * HEADER_BYTES + 5 * info.block * info.channels  # of a frame, at most
+        yield from range(last[0] + 1, min(last[0] + size, end))
 
 
 def find_frame(

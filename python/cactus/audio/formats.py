@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from cactus.audio.mpeg import find_row, parse_frame
+from cactus.audio.mpeg import ROW_BYTES, find_row, parse_frame
 from cactus.errors import InvalidAudio, UnsupportedAudio
 
 SUPPORTED = "WAV, FLAC, OGG (Vorbis, Opus), MP3, AIFF, AU, CAF and W64"
@@ -97,6 +97,36 @@ def recognise(head: bytes, name: str) -> Container:
         if at is not None:
             return Container("mp3", "MP3", at)
     raise UnsupportedAudio(f"{name} is {_describe(head)}; supported are {SUPPORTED}. {INSTALL}")
+
+
+def may_begin(head: bytes) -> bool:
+    """Whether a file may begin with `head`, 16 bytes, by marks that audio seldom has by chance."""
+    magics = (magic for magic, _ in _READ + _MEDIA if len(magic) > 2)
+    return head.startswith((b"RIFF", b"FORM", b"\xff", *magics)) or head[4:8] == b"ftyp"
+
+
+def recognise_joined(head: bytes) -> Container | None:
+    """The container of a file that begins among other bytes, None where that is not certain."""
+    if not may_begin(head[:16]):
+        return None
+    if head[0] == 0xFF and find_row(head[:ROW_BYTES]) != 0 and not _is_adts_row(head):
+        return None
+    try:
+        found = recognise(head, "")
+    except UnsupportedAudio:
+        return None
+    return found if found.offset == 0 else None
+
+
+def _is_adts_row(head: bytes) -> bool:
+    """Whether several frames of AAC follow one another."""
+    at = 0
+    for _ in range(3):
+        frame = head[at : at + 7]
+        if len(frame) < 7 or frame[0] != 0xFF or frame[1] & 0xF6 != 0xF0:
+            return False
+        at += (frame[3] & 3) << 11 | frame[4] << 3 | frame[5] >> 5
+    return at > 0
 
 
 def _media(head: bytes) -> str | None:

@@ -75,8 +75,7 @@ def _open_av(file: IO[bytes], name: str, notes: list[str]) -> Media:
             metadata_errors="replace",
         )
     except (av.FFmpegError, ValueError) as error:
-        why = getattr(error, "strerror", None) or error
-        raise InvalidAudio(f"{name} cannot be decoded by PyAV: {why}") from None
+        raise InvalidAudio(f"{name} cannot be decoded by PyAV: {_why(error)}") from None
     if not media.streams.audio:
         media.close()
         raise InvalidAudio(f"{name} has no audio track")
@@ -87,6 +86,12 @@ def _open_av(file: IO[bytes], name: str, notes: list[str]) -> Media:
         media.close()
         raise InvalidAudio(f"{name}: nothing of its audio track can be decoded; it is damaged")
     return Media(_av_parts(first, frames), duration, first.layout.nb_channels, media.close)
+
+
+def _why(error: Exception) -> str:
+    """An error's reason in words; some of FFmpeg have a number only."""
+    why = str(getattr(error, "strerror", None) or error)
+    return "its decoder gives no reason" if why.startswith("Error number") else why
 
 
 def _av_parts(frame: Any, frames: Iterator[Any]) -> Iterator[Part]:
@@ -130,7 +135,7 @@ def _av_frames(media: Any, duration: float | None, name: str, notes: list[str]) 
         except av.FFmpegError as error:
             failures += 1
             if failures == 1:
-                why = error.strerror
+                why = _why(error)
                 notes.append(f"{name} is damaged at {seconds:.1f} s: some is left out ({why})")
             if failures > MAX_FAILURES:
                 notes.append(f"{name} ends at {seconds:.1f} s: what follows is damaged, too")

@@ -31,7 +31,8 @@ _HAS_COUNT, _HAS_BYTES = 1, 2
 _IN_A_ROW = 4
 """Frames that must follow one another where they are looked for among other bytes."""
 
-_ROW_BYTES = _IN_A_ROW * 2881
+ROW_BYTES = _IN_A_ROW * 2881
+"""No more bytes than these have that many frames."""
 
 _SYNC = re.compile(rb"\xff[\xe2\xe3\xf2\xf3\xfa\xfb]")
 
@@ -90,7 +91,7 @@ def scan(file: IO[bytes], begin: int, end: int) -> list[Mp3]:
     joined files are one.
     """
     found: list[Mp3] = []
-    position = start = _after_tags(file, begin)
+    position = start = after_tags(file, begin)
     base, data = position, b""
     fresh = True  # the next frame begins a file
     rate, mono = 0, False
@@ -106,15 +107,15 @@ def scan(file: IO[bytes], begin: int, end: int) -> list[Mp3]:
 
     while position + 4 <= end:
         at = position - base
-        if at < 0 or at + _ROW_BYTES > len(data) < end - base:
+        if at < 0 or at + ROW_BYTES > len(data) < end - base:
             file.seek(position)
-            base, at, data = position, 0, file.read((1 << 20) + _ROW_BYTES)
+            base, at, data = position, 0, file.read((1 << 20) + ROW_BYTES)
         frame = parse_frame(data[at : at + 4])
         table = frame and data[at + frame.table : at + frame.table + 4] in (b"Xing", b"Info")
         if frame and not fresh and not table and frame.rate == rate and frame.mono == mono:
             found[-1].frames += 1
             position += frame.size
-        elif frame and (not found or _is_row(data[at : at + _ROW_BYTES])):
+        elif frame and (not found or _is_row(data[at : at + ROW_BYTES])):
             close()
             found.append(_begin(data[at : at + frame.size], frame, bool(table)))
             # What it begins with is not decoded, or made anew.
@@ -124,13 +125,13 @@ def scan(file: IO[bytes], begin: int, end: int) -> list[Mp3]:
             fresh, rate, mono = False, frame.rate, frame.mono
         elif not found:
             return []
-        elif data[at : at + 3] == b"ID3" and (behind := _after_tags(file, position)) > position:
+        elif data[at : at + 3] == b"ID3" and (behind := after_tags(file, position)) > position:
             close()
             position = start = behind
             fresh = True
         else:
             close()
-            near = find_row(data[at + 1 : at + 1 + 2 * _ROW_BYTES])  # without reading it again
+            near = find_row(data[at + 1 : at + 1 + 2 * ROW_BYTES])  # without reading it again
             following = position + 1 + near if near is not None else None
             if following is None:
                 following = _find_row(file, position + 1, end)
@@ -191,13 +192,13 @@ def parse_frame(head: bytes) -> Frame | None:
 def find_row(data: bytes) -> int | None:
     """Where in `data` frames of one kind begin to follow one another."""
     for found in _SYNC.finditer(data):
-        if _is_row(data[found.start() : found.start() + _ROW_BYTES]):
+        if _is_row(data[found.start() : found.start() + ROW_BYTES]):
             return found.start()
     return None
 
 
 def _find_row(file: IO[bytes], start: int, end: int) -> int | None:
-    for offset, data in chunks(file, start, end, _ROW_BYTES):
+    for offset, data in chunks(file, start, end, ROW_BYTES):
         at = find_row(data)
         if at is not None:
             return offset + at
@@ -216,7 +217,7 @@ def _is_row(data: bytes) -> bool:
     return len(kinds) == 1
 
 
-def _after_tags(file: IO[bytes], position: int) -> int:
+def after_tags(file: IO[bytes], position: int) -> int:
     """Where the frames begin: behind all ID3 tags."""
     for _ in range(8):
         file.seek(position)

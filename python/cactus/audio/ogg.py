@@ -36,25 +36,24 @@ class Link:
     codecs: tuple[str, ...]
 
 
-def find_links(file: IO[bytes], size: int) -> list[Link]:
-    """The links of an Ogg file of `size` bytes, of which only the pages' headers are read."""
+def find_links(file: IO[bytes], begin: int, end: int) -> list[Link]:
+    """The links of the Ogg file in bytes [begin, end); only the pages' headers are read."""
     links: list[Link] = []
-    offset = 0
+    offset = begin
     codecs: list[str] = []
     inside = False  # behind the pages that begin streams
-    for position, flags, start in _pages(file, size):
+    for position, flags, start in _pages(file, begin, end):
         if flags & _FIRST:
             if inside:
                 links.append(Link(offset, position, tuple(codecs)))
                 offset, codecs = position, []
             codecs.append(next((name for magic, name in _CODECS if start.startswith(magic)), "?"))
         inside = not flags & _FIRST
-    return [*links, Link(offset, size, tuple(codecs))]
+    return [*links, Link(offset, end, tuple(codecs))]
 
 
-def _pages(file: IO[bytes], size: int) -> Iterator[tuple[int, int, bytes]]:
+def _pages(file: IO[bytes], position: int, size: int) -> Iterator[tuple[int, int, bytes]]:
     """Each page: where it begins, its flags, and how the data of one that begins a stream does."""
-    position = 0
     while position + _PAGE_BYTES <= size:
         file.seek(position)
         head = file.read(_PAGE_BYTES + 255)

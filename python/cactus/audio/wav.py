@@ -11,7 +11,6 @@ Sizes are 32 bits and often wrong: 0 or 0xFFFFFFFF from a writer that could not 
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import IO
 
@@ -50,18 +49,6 @@ class WavData:
         body = fmt + b"data\xff\xff\xff\xff"
         sizes = struct.pack("<QQQI", 4 + 36 + len(body) + self.size, self.size, 0, 0)
         return b"RF64\xff\xff\xff\xffWAVEds64" + struct.pack("<I", len(sizes)) + sizes + body
-
-
-def find_joined(file: IO[bytes], end: int) -> Iterator[int]:
-    """Where WAV files begin right behind one another, the first one left out."""
-    position = 0
-    while (size := _riff_size(file, position)) and position + size < end:
-        position += size
-        if _riff_size(file, position) is None:
-            position += 1  # some writers pad the samples and do not count that
-            if _riff_size(file, position) is None:
-                return
-        yield position
 
 
 def find_samples(file: IO[bytes], name: str, begin: int, end: int) -> WavData:
@@ -117,14 +104,6 @@ def _after(file: IO[bytes], position: int, size: int) -> int:
     if size % 2 and _is_id(_read(file, end, 4)) and not _is_id(_read(file, end + 1, 4)):
         return end
     return end + size % 2
-
-
-def _riff_size(file: IO[bytes], position: int) -> int | None:
-    """How many bytes the WAV file that begins there says that it has, None if none begins."""
-    head = _read(file, position, 12)
-    if len(head) < 12 or head[:4] != b"RIFF" or head[8:] != b"WAVE":
-        return None
-    return 8 + int(struct.unpack_from("<I", head, 4)[0])
 
 
 def _is_id(text: bytes) -> bool:
