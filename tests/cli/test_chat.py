@@ -107,7 +107,7 @@ def test_settings_are_shown_changed_and_checked(talk) -> None:
     assert chat.say("/set max_tokens default") == "[max_tokens: 512]"
     assert chat.say("/set nowordwrap") == "[wrap: off]"
     assert chat.say("/think off") == "[thinking: off]"
-    assert "-1.0 is not in the range" in chat.say("/set temperature -1")
+    assert "must be a number of 0 or more, got '-1'" in chat.say("/set temperature -1")
     assert "did you mean temperature?" in chat.say("/set temprature 1")
     assert chat.say("/set temperature") == "temperature  0.7"
 

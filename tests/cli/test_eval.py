@@ -127,7 +127,7 @@ def test_bad_texts(run, tiny_model: Path, text: Path, content: bytes, said: str)
     [
         (["--context", "513"], "beyond the model's context of 512"),
         (["--context", "8", "--stride", "8"], "must be less than --context 8"),
-        (["--context", "1"], "x>=2"),
+        (["--context", "1"], "must be a whole number of 2 or more, got '1'"),
     ],
 )
 def test_bad_windows(run, tiny_model: Path, options: list[str], said: str) -> None:

@@ -99,6 +99,28 @@ def test_a_typing_mistake_in_a_command_gets_the_nearest(run, typed: str, meant: 
     assert status == 2 and f"Did you mean '{meant}'?" in err
 
 
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["run", "--top-p", "x"], "'--top-p': must be a number from 0 to 1, got 'x'"),
+        (["run", "--top-p", "2"], "'--top-p': must be a number from 0 to 1, got '2'"),
+        (["run", "--temperature", "hot"], "must be a number of 0 or more, got 'hot'"),
+        (["run", "--threads", "0"], "must be a whole number of 1 or more, got '0'"),
+        (["transcribe", "--beam-size", "x"], "must be a whole number from 1 to 16, got 'x'"),
+        (["bench", "--threads", "x"], "must be a whole number of 1 or more, got 'x'"),
+    ],
+)
+def test_a_number_that_is_wrong_is_told_what_is_expected(run, arguments, expected: str) -> None:
+    status, _, err = run(*arguments)
+    assert status == 2 and expected in " ".join(err.split())
+
+
+@pytest.mark.parametrize("given", ["--word-timestamps", "--word_timestamps", "--words-timestamps"])
+def test_an_option_that_begins_like_another_hints_at_it(run, given: str) -> None:
+    status, _, err = run("transcribe", given, "talk.wav")
+    assert status == 2 and "--words" in err.replace(given, "")
+
+
 def test_a_strange_command_is_shown_without_its_control_characters(run) -> None:
     status, _, err = run("x\x1b[2Jy")
     assert status == 2 and "no command 'x[2Jy'" in err

@@ -196,7 +196,7 @@ def test_without_a_readable_file_no_model_is_looked_for(run) -> None:
         (["-", "--split-channels"], "'-' is read once"),
         (["--mic", "--split-channels"], "--split-channels is for FILEs"),
         (["a.wav", "--format", "docx"], "'docx' is not one of"),
-        (["a.wav", "--beam-size", "0"], "0 is not in the range"),
+        (["a.wav", "--beam-size", "0"], "must be a whole number from 1 to 16, got '0'"),
         (["a.wav", "--task", "summarize"], "'summarize' is not one of"),
     ],
 )

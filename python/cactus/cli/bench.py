@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from cactus.cli.options import activations_option, json_option, kv_option, threads_option
+from cactus.cli.options import Whole, activations_option, json_option, kv_option, threads_option
 from cactus.cli.text import megabytes, printable
 from cactus.weights.catalog import STARTER
 
@@ -42,7 +42,7 @@ class Depths(click.ParamType):  # type: ignore[type-arg, unused-ignore] # generi
 @threads_option
 @click.option(
     "--prompt",
-    type=click.IntRange(1),
+    type=Whole(1),
     metavar="N",
     default=512,
     show_default=True,
@@ -50,7 +50,7 @@ class Depths(click.ParamType):  # type: ignore[type-arg, unused-ignore] # generi
 )
 @click.option(
     "--tokens",
-    type=click.IntRange(1),
+    type=Whole(1),
     metavar="N",
     default=128,
     show_default=True,
@@ -66,7 +66,7 @@ class Depths(click.ParamType):  # type: ignore[type-arg, unused-ignore] # generi
 )
 @click.option(
     "--repeat",
-    type=click.IntRange(1),
+    type=Whole(1),
     metavar="N",
     default=3,
     show_default=True,

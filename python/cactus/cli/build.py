@@ -12,6 +12,7 @@ from pathlib import Path
 import click
 
 from cactus.cli.checkout import ROOT
+from cactus.cli.options import Whole
 
 
 @click.command("build", short_help="Build the native library for this machine.")
@@ -21,7 +22,7 @@ from cactus.cli.checkout import ROOT
     help="The library that the Python package loads; what is built without options, too.",
 )
 @click.option("--clean", is_flag=True, help="Build everything anew.")
-@click.option("--jobs", "-j", type=click.IntRange(1), metavar="N", help="Compilers at a time.")
+@click.option("--jobs", "-j", type=Whole(1), metavar="N", help="Compilers at a time.")
 def command(python: bool, clean: bool, jobs: int | None) -> None:
     """Build the native library of this checkout and print where it is.
 

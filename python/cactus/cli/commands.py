@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from difflib import get_close_matches
 from importlib import import_module
 
@@ -93,6 +94,16 @@ def _unknown(name: str, known: list[str]) -> str:
     if any(letter.isspace() for letter in name):
         return f'{there} To ask a model: cactus run "{printable(name.strip())[:60]}"'
     return f"{there} 'cactus --help' lists the commands."
+
+
+def no_such_option(error: click.NoSuchOption) -> click.UsageError:
+    """The error with the options that begin with the same word as the one that was given."""
+    word = re.split("[-_]", error.option_name.lstrip("-"))[0]
+    parameters = error.ctx.command.params if error.ctx and len(word) > 2 else []
+    known = [name for each in parameters for name in each.opts if name.startswith(f"--{word}")]
+    if not known:
+        return error
+    return click.UsageError(f"{error.message} Did you mean {' or '.join(known)}?", error.ctx)
 
 
 def _print_version(ctx: click.Context, _: click.Parameter | None, wanted: bool) -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from cactus.cli.options import Real
 from cactus.cli.text import megabytes
 from cactus.progress import show_progress
 
@@ -46,7 +47,7 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--bits",
-    type=click.FloatRange(4.5, 16),
+    type=Real(4.5, 16),
     metavar="X",
     help="For INT4: bits a weight at most, of the whole file; the matrices that 4 bits hurt most "
     "get 8 as far as they fit.  [default: none does]",

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from cactus.cli.options import json_option, threads_option
+from cactus.cli.options import Whole, json_option, threads_option
 from cactus.cli.text import printable
 from cactus.errors import InvalidRequest
 
@@ -36,13 +36,13 @@ MAX_TEXT_BYTES = 64 << 20
 )
 @click.option(
     "--context",
-    type=click.IntRange(2),
+    type=Whole(2),
     metavar="N",
     help="Tokens of a window.  [default: 1024, or the model's own limit]",
 )
 @click.option(
     "--stride",
-    type=click.IntRange(1),
+    type=Whole(1),
     metavar="N",
     help="Tokens from one window's start to the next.  [default: half of --context]",
 )

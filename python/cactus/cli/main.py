@@ -40,7 +40,7 @@ def run_cli(arguments: Sequence[str]) -> int:
     """Runs one command line and returns its exit status; a user's mistake is one line, no trace."""
     import click
 
-    from cactus.cli.commands import cactus
+    from cactus.cli.commands import cactus, no_such_option
     from cactus.cli.text import printable
 
     if COMPLETE in os.environ:
@@ -59,6 +59,8 @@ def run_cli(arguments: Sequence[str]) -> int:
     except click.exceptions.Exit as end:
         return end.exit_code
     except click.ClickException as error:
+        if isinstance(error, click.NoSuchOption) and not error.possibilities:
+            error = no_such_option(error)
         error.show()
         return error.exit_code
     except (KeyboardInterrupt, click.Abort):

@@ -2,11 +2,44 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import click
+
+
+class Whole(click.IntRange):
+    """A whole number within bounds; an error says what is expected."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """The number that a text stands for."""
+        try:
+            return super().convert(value, param, ctx)
+        except click.BadParameter:
+            self.fail(f"must be a whole number{_bounds(self)}, got {value!r}", param, ctx)
+
+
+class Real(click.FloatRange):
+    """A number within bounds; an error says what is expected."""
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        """The number that a text stands for."""
+        try:
+            return super().convert(value, param, ctx)
+        except click.BadParameter:
+            self.fail(f"must be a number{_bounds(self)}, got {value!r}", param, ctx)
+
+
+def _bounds(kind: click.IntRange | click.FloatRange) -> str:
+    return (
+        f" of {kind.min:g} or more" if kind.max is None else f" from {kind.min:g} to {kind.max:g}"
+    )
+
 
 threads_option = click.option(
     "--threads",
-    type=click.IntRange(1),
+    type=Whole(1),
     metavar="N",
     help="Threads to compute with.  [default: CACTUS_THREADS or the physical cores]",
 )

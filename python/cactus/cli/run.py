@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from cactus.cli.complete import complete_model
-from cactus.cli.options import activations_option, kv_option, threads_option
+from cactus.cli.options import Real, Whole, activations_option, kv_option, threads_option
 from cactus.cli.text import note, printable, whole_characters
 from cactus.weights.catalog import STARTER
 
@@ -34,7 +34,7 @@ SETTINGS = (
 @click.option("--system", "-s", help="The system message: what the model is told first.")
 @click.option(
     "--max-tokens",
-    type=click.IntRange(1),
+    type=Whole(1),
     metavar="N",
     default=512,
     show_default=True,
@@ -42,7 +42,7 @@ SETTINGS = (
 )
 @click.option(
     "--temperature",
-    type=click.FloatRange(0),
+    type=Real(0),
     metavar="X",
     help="0 takes the likeliest token each time; higher values vary more.  "
     "[default: the model's own, as of --top-p and so on]",
@@ -57,19 +57,19 @@ SETTINGS = (
 )
 @click.option(
     "--top-p",
-    type=click.FloatRange(0, 1),
+    type=Real(0, 1),
     metavar="X",
     help="Sample from the likeliest tokens that have this probability together.",
 )
 @click.option(
     "--top-k",
-    type=click.IntRange(0),
+    type=Whole(0),
     metavar="N",
     help="Sample from this many of the likeliest tokens; 0 is off.",
 )
 @click.option(
     "--min-p",
-    type=click.FloatRange(0, 1),
+    type=Real(0, 1),
     metavar="X",
     help="Drop tokens with less than this share of the likeliest one's probability.",
 )
@@ -81,7 +81,7 @@ SETTINGS = (
 )
 @click.option(
     "--repetition-window",
-    type=click.IntRange(1),
+    type=Whole(1),
     metavar="N",
     help="Tokens that --repetition-penalty looks back on.  [default: all]",
 )
@@ -113,7 +113,7 @@ SETTINGS = (
 @threads_option
 @click.option(
     "--context",
-    type=click.IntRange(1),
+    type=Whole(1),
     metavar="N",
     help="Most tokens of the whole conversation.  [default: the model's own limit]",
 )

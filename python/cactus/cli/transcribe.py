@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from cactus.cli.options import threads_option
+from cactus.cli.options import Whole, threads_option
 from cactus.cli.text import complain, printable, whole_characters
 from cactus.cli.transcribe_file import STDIN, Job
 from cactus.subtitles import FORMATS
@@ -65,7 +65,7 @@ MODEL = "whisper-base"
 @click.option("--hotwords", metavar="TEXT", help="Words to expect.")
 @click.option(
     "--beam-size",
-    type=click.IntRange(1, 16),
+    type=Whole(1, 16),
     metavar="N",
     help="Beams of the search; 1 is fastest.  [default: 5]",
 )
