@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 from pathlib import Path
 from typing import Any
@@ -147,6 +148,14 @@ def test_w64_ends_where_its_header_says() -> None:
         f"audio ends at byte {len(data):,}; the 5,000 bytes behind it are not read: "
         "they are not audio of a known kind"
     ]
+
+
+@pytest.mark.parametrize(("container", "place"), [("W64", 16), ("AU", 4), ("RF64", 20)])
+def test_a_size_of_nothing_in_a_header_ends_no_file(container: str, place: int) -> None:
+    data = bytearray(encode(noise(1), SAMPLE_RATE, container, "PCM_16"))
+    data[place : place + 8] = bytes(8)
+    with contextlib.suppress(UnsupportedAudio):
+        assert len(open_audio(bytes(data)).read()) <= 1.01 * SAMPLE_RATE
 
 
 def test_what_is_joined_and_cannot_be_decoded_is_named() -> None:

@@ -35,7 +35,7 @@ def find_next(
         # that is too small to hold anything.
         small = bool(frames) and _read(file, place, 2)[:1] == b"\xff"
         for offset in range(place, place + (_SMALL_FRAME if small else 2)):
-            if offset >= end or not may_begin(_read(file, offset, 16)):
+            if not begin < offset < end or not may_begin(_read(file, offset, 16)):
                 continue
             found = recognise_joined(_read(file, offset, min(HEAD_BYTES, end - offset)))
             if found and found.kind == "mp3" and not _has_frames(file, offset):
