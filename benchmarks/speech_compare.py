@@ -110,7 +110,7 @@ class Sides:
             model = speech_models.ctranslate2(self._progress)
             command = [self._python, HERE / "speech_faster_whisper.py", model, recording.path]
             child = run_child([*command, "--compute", compute, *settings])
-            path.parent.mkdir(exist_ok=True)
+            path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(child.stdout.splitlines()[-1])
         return json.loads(path.read_text())
 
