@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -24,6 +25,13 @@ from tests.assets import VOICES
 sys.path.insert(0, str(Path(__file__).parent))  # the test rooms are no packages
 
 from hub_server import HubServer, serve
+
+# A job in the background of a shell ignores these, and so would the programs that tests start and
+# end by them.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 # Outside the repository, so that a fresh clone does not fetch 93 MB again.
 CACHE = Path(platformdirs.user_cache_path("cactus", appauthor=False)) / "tests"
