@@ -1,0 +1,213 @@
+// How a program is made from its plan and its weights: what it may take, and where buffers lie.
+#include <algorithm>
+#include <cstring>
+#include <map>
+#include <tuple>
+
+#include "error.h"
+#include "program.h"
+
+namespace cactus {
+
+namespace {
+
+// What a plan may take for the rows of a step, and as much again for pages or rings of its state:
+// far more than any model needs beside weights of this size, and so little that a plan of a few
+// bytes cannot fill the machine.
+constexpr uint64_t kPlanBytes = uint64_t{64} << 20, kRowBytes = 256 << 10, kPerWeightByte = 8;
+
+size_t bytes_of(const Buffer& buffer, uint32_t rows, const KernelTable& kernels) {
+  const size_t values = static_cast<size_t>(rows) * buffer.stride;
+  if (buffer.group == 0) return values * sizeof(float);
+  return values / kGroup * static_cast<size_t>(kernels.panel_bytes[buffer.levels - 1]);
+}
+
+size_t table_bytes(const Rotary& rotary, uint32_t max_rows) {
+  return size_t{2} * max_rows * rotary.count * sizeof(float);
+}
+
+void place(Buffer& buffer, void* memory) {
+  if (buffer.group == 0) {
+    buffer.values = static_cast<float*>(memory);
+  } else {
+    buffer.panels = static_cast<uint8_t*>(memory);
+  }
+}
+
+Weight resolve(const WeightRecord& record, const uint8_t* base) {
+  Weight w{};
+  w.data = base + record.offset;
+  w.dtype = static_cast<DType>(record.dtype);
+  w.rows = record.rows;
+  w.cols = record.cols;
+  w.quantized = w.dtype >= DType::kQ8;
+  w.tile_bytes = record.tiled ? record.bytes / (padded(record.rows) / kTileRows) : 0;
+  return w;
+}
+
+bool attends(const StepRecord& step) {
+  const Op op = static_cast<Op>(step.op);
+  return op == Op::kAttention || op == Op::kQkvAttention || op == Op::kMemoryAttention;
+}
+
+bool convolves(const StepRecord& step) {
+  return step.op == static_cast<uint32_t>(Op::kCausalConv1d) ||
+         step.op == static_cast<uint32_t>(Op::kShortConv);
+}
+
+}  // namespace
+
+Program::Program(const void* plan, uint64_t plan_size, const std::string& weights_path,
+                 const KernelTable& kernels, int threads, uint32_t max_rows, Reading reading,
+                 uint64_t kv_bytes)
+    : mapping_(std::make_shared<const Mapping>(weights_path, reading)),
+      plan_(read_plan(plan, plan_size, mapping_->size())),
+      kernels_(kernels),
+      max_rows_(max_rows),
+      layout_(std::make_shared<StateLayout>(plan_)),
+      pool_(std::make_shared<KvPool>(kv_bytes)),
+      mutex_(std::make_shared<std::mutex>()),
+      team_(std::make_shared<Team>(threads)),
+      pacer_(threads) {
+  prepare();
+}
+
+Program::Program(const void* plan, uint64_t plan_size, const Program& base, uint32_t max_rows)
+    : mapping_(base.mapping_),
+      plan_(read_plan(plan, plan_size, mapping_->size())),
+      kernels_(base.kernels_),
+      max_rows_(max_rows),
+      layout_(base.layout_),
+      pool_(base.pool_),
+      mutex_(base.mutex_),
+      team_(base.team_),
+      pacer_(base.threads()) {
+  const std::vector<SlotRecord>&slots = plan_.slots, &others = base.plan_.slots;
+  check(slots.size() == others.size() && std::equal(slots.begin(), slots.end(), others.begin(),
+                                                    [](const SlotRecord& a, const SlotRecord& b) {
+                                                      return std::memcmp(&a, &b, sizeof a) == 0;
+                                                    }),
+        CACTUS_ERROR_PLAN, "plan: its slots are not those of the program that it shares");
+  layout_->check_windows(plan_);
+  prepare();
+}
+
+void Program::prepare() {
+  active_ = threads();
+  waited_.resize(static_cast<size_t>(threads()));
+  for (const WeightRecord& record : plan_.weights) {
+    weights_.push_back(resolve(record, mapping_->data()));
+  }
+  for (const StepRecord& step : plan_.steps) {
+    functions_.push_back(find_op(static_cast<Op>(step.op)));
+  }
+  for (const StepRecord& step : plan_.steps) {
+    if (step.op == static_cast<uint32_t>(Op::kEmbed)) {
+      tokens_ = std::min(tokens_, weights_[static_cast<size_t>(step.weight[0])].rows);
+    }
+    needs_memory_ |= step.op == static_cast<uint32_t>(Op::kMemoryAttention) ||
+                     step.op == static_cast<uint32_t>(Op::kMemoryScores);
+  }
+  seconds_.resize(plan_.steps.size());
+  make_buffers();
+}
+
+void Program::make_buffers() {
+  uint32_t widest = 16, queries = 16;
+  std::vector<uint64_t> sizes;
+  for (const BufferRecord& record : plan_.buffers) {
+    Buffer buffer{};
+    buffer.group = record.group;
+    buffer.levels = record.levels;
+    buffer.output_rows = record.per_output();
+    buffer.width = record.width;
+    buffer.stride = padded(record.width);
+    sizes.push_back(buffer.output_rows ? 0 : bytes_of(buffer, max_rows_, kernels_));
+    buffers_.push_back(buffer);
+    widest = std::max(widest, buffer.stride);
+  }
+  arena_ = place_buffers(plan_, sizes);
+  for (const StepRecord& step : plan_.steps) {
+    if (!attends(step) && !convolves(step)) continue;
+    queries = std::max(queries, padded(plan_.buffers[static_cast<size_t>(step.out)].width));
+  }
+  // A row before it is quantised; or an attention tile: scores, queries, and the running and a
+  // page's (m, l, o).
+  const uint32_t attention = kMaxQueries * (kSpan + kQueryStride + 2 * (2 + kMaxHeadDim));
+  scratch_floats_ = std::max(widest, attention);
+  row_scratch_floats_ = size_t{max_rows_} * queries;
+  make_rotaries();
+  check_size();
+  arena_block_ = Block(arena_.bytes);
+  for (size_t b = 0; b < buffers_.size(); b++) {
+    if (!buffers_[b].output_rows)
+      place(buffers_[b], arena_block_.as<uint8_t>() + arena_.offsets[b]);
+  }
+  scratch_ = Block(static_cast<size_t>(threads()) * scratch_floats_ * sizeof(float));
+  row_scratch_ = Block(row_scratch_floats_ * sizeof(float));
+  for (Rotary& rotary : rotaries_) rotary.table = Block(table_bytes(rotary, max_rows_));
+  make_output_buffers(1);
+}
+
+// Whatever the plan asks for, before any of it is taken: a plan is a file like any other.
+void Program::check_size() const {
+  uint64_t bytes = arena_.bytes + row_scratch_floats_ * sizeof(float) +
+                   static_cast<uint64_t>(threads()) * scratch_floats_ * sizeof(float);
+  for (const Rotary& rotary : rotaries_) bytes += table_bytes(rotary, max_rows_);
+  for (const Buffer& buffer : buffers_) {
+    if (buffer.output_rows) bytes += bytes_of(buffer, 1, kernels_);
+  }
+  uint64_t weights = 0;
+  for (const WeightRecord& weight : plan_.weights) weights += weight.bytes;
+  weights = std::min<uint64_t>(weights, mapping_->size());
+  const auto justified = [&](uint64_t wanted, uint64_t rows, const char* what) {
+    const uint64_t most = kPlanBytes + rows * kRowBytes + kPerWeightByte * weights;
+    check(wanted <= most, CACTUS_ERROR_PLAN,
+          std::string("plan: ") + what + " take " + in_mebibytes(wanted) + ", weights of " +
+              in_mebibytes(weights) + " justify " + in_mebibytes(most));
+  };
+  justified(bytes, max_rows_, "its buffers");
+  justified(layout_->page_bytes(), 0, "pages of its state");
+  justified(layout_->memory_bytes, 0, "pages of its memory");
+  justified(layout_->ring_floats * sizeof(float), 0, "the convolutions of its state");
+  check_available(bytes, "the model's buffers");
+}
+
+// Buffers of the rows whose logits are wanted: usually one, so they grow when more are asked for.
+void Program::make_output_buffers(uint32_t rows) {
+  if (rows <= output_capacity_) return;
+  uint64_t bytes = 0;
+  for (const Buffer& buffer : buffers_) {
+    if (buffer.output_rows) bytes += bytes_of(buffer, rows, kernels_);
+  }
+  check_available(bytes, "the logits of " + std::to_string(rows) + " rows");
+  std::vector<Block> blocks;
+  std::vector<Buffer> placed = buffers_;
+  for (Buffer& buffer : placed) {
+    if (!buffer.output_rows) continue;
+    blocks.emplace_back(bytes_of(buffer, rows, kernels_));
+    place(buffer, blocks.back().as<void>());
+  }
+  stats_.resize(rows);
+  slices_.resize(size_t{rows} * logits_of(0).slice_count());
+  buffers_.swap(placed);
+  output_blocks_.swap(blocks);
+  output_capacity_ = rows;
+}
+
+void Program::make_rotaries() {
+  std::map<std::tuple<uint32_t, uint32_t, float>, size_t> known;
+  for (const StepRecord& step : plan_.steps) {
+    size_t index = 0;
+    if (step.constants != 0) {
+      // The op's scale of cos and sin is its second float.
+      const float scale = step.f[1];
+      index = known.try_emplace({step.constant, step.constants, scale}, known.size()).first->second;
+      if (index == rotaries_.size())
+        rotaries_.push_back({step.constant, step.constants, scale, {}});
+    }
+    step_rotary_.push_back(index);
+  }
+}
+
+}  // namespace cactus

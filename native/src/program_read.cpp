@@ -1,0 +1,53 @@
+// What a step has left behind: the values of a buffer, and where its time went.
+#include <algorithm>
+#include <cstring>
+
+#include "error.h"
+#include "program.h"
+
+namespace cactus {
+
+void Program::read(uint32_t index, float* out, uint64_t count) {
+  check(index < buffers_.size(), CACTUS_ERROR_ARGUMENT, "read: unknown buffer");
+  const Buffer& buffer = buffers_[index];
+  const uint64_t rows = buffer.output_rows ? batch_.outputs.size() : batch_.rows();
+  check(out != nullptr && count == rows * buffer.width, CACTUS_ERROR_ARGUMENT,
+        "read: the buffer holds " + std::to_string(rows * buffer.width) + " values");
+  for (uint32_t row = 0; row < rows; row++) {
+    for (uint32_t i = 0; i < buffer.width; i++) {
+      if (buffer.group == 0) {
+        *out++ = buffer.values[size_t{row} * buffer.stride + i];
+        continue;
+      }
+      const PanelRow at = panel_row(buffer, static_cast<uint32_t>(rows), row, i / kGroup * kGroup);
+      const size_t m = static_cast<size_t>(at.row), n = static_cast<size_t>(at.rows);
+      const size_t code_bytes = static_cast<size_t>(kernels_.code_bytes[buffer.levels - 1]);
+      const uint8_t* codes = at.panel + (i % kGroup / 8 * n + m) * code_bytes / 4;
+      int value;
+      if (code_bytes == 64) {
+        int16_t words[8];
+        std::memcpy(words, codes, sizeof words);
+        value = words[i % 2 * 4 + i % 8 / 2];
+      } else {
+        value = static_cast<int8_t>(codes[i % 8]);
+        if (buffer.levels == 2) {
+          const int lo = static_cast<int8_t>(codes[8 + i % 4]);
+          value = value * 256 + (i % 8 < 4 ? lo : 16 * lo);
+        }
+      }
+      float scale;
+      std::memcpy(&scale, at.panel + code_bytes * n + 4 * m, sizeof scale);
+      *out++ = static_cast<float>(value) * scale;
+    }
+  }
+}
+
+void Program::profile(bool enable, double* seconds, uint32_t n_steps) {
+  check(n_steps == 0 || (seconds != nullptr && n_steps == seconds_.size()), CACTUS_ERROR_ARGUMENT,
+        "profile: the plan has " + std::to_string(seconds_.size()) + " steps");
+  if (n_steps != 0) std::copy(seconds_.begin(), seconds_.end(), seconds);
+  if (enable && !profiling_) std::fill(seconds_.begin(), seconds_.end(), 0.0);
+  profiling_ = enable;
+}
+
+}  // namespace cactus
