@@ -7,7 +7,8 @@ Of each setting: the share of words that differ, the longest stretch of the refe
 lacks, words where nobody speaks, and segments and words of no length. What the reference drew at
 random (at a temperature above 0, where all else looked wrong to it) is counted by itself: another
 run of it says something else. faster-whisper's int8 shows how far two runs of the same weights
-differ anyway. Transcriptions of faster-whisper are kept in the cache folder.
+differ anyway. Where the corpus knows all that is said in a file, the words that are wrong in either
+transcription are counted, too. Transcriptions of faster-whisper are kept in the cache folder.
 """
 
 from __future__ import annotations
@@ -60,6 +61,9 @@ class Score:
     longest: float = 0.0
     invented: int = 0
     empty: int = 0
+    spoken: int = 0
+    wrong: int = 0
+    wrong_in_reference: int = 0
 
     def add(self, other: Score) -> None:
         """Count another file, too."""
@@ -70,6 +74,9 @@ class Score:
         self.longest = max(self.longest, other.longest)
         self.invented += other.invented
         self.empty += other.empty
+        self.spoken += other.spoken
+        self.wrong += other.wrong
+        self.wrong_in_reference += other.wrong_in_reference
 
 
 def arguments() -> argparse.Namespace:
@@ -213,7 +220,25 @@ def score_of(
     score, notes = compare(*words, recording.stretches)
     spans = [*((s, e) for s, e, _ in found["segments"][0]), *found.get("spans", [[]])[0]]
     score.empty = sum(start >= end for start, end in spans)
+    texts = [each.text for each in recording.stretches if each.kind == "speech"]
+    if all(texts):
+        spoken = [word for text in texts for word in plain(text)]
+        theirs, own = ([each.word for each in said] for said in words)
+        score.spoken = len(spoken)
+        score.wrong_in_reference = wrong_words(spoken, theirs)
+        score.wrong = wrong_words(spoken, own)
     return score, notes
+
+
+def wrong_words(spoken: Sequence[str], found: Sequence[str]) -> int:
+    """The fewest words that have to be changed, removed or added to get what was said."""
+    costs = list(range(len(found) + 1))
+    for i, word in enumerate(spoken, 1):
+        before, costs[0] = costs[0], i
+        for j, other in enumerate(found, 1):
+            cost = min(costs[j] + 1, costs[j - 1] + 1, before + (word != other))
+            before, costs[j] = costs[j], cost
+    return costs[-1]
 
 
 def run(given: argparse.Namespace) -> None:
@@ -223,9 +248,10 @@ def run(given: argparse.Namespace) -> None:
     recordings = [each for each in recordings if each.language in wanted]
     sides = Sides(given)
     print(
-        "| | words that differ | drawn | lost (longest) | invented | of no length | by language |"
+        "| | words that differ | drawn | lost (longest) | invented | of no length "
+        "| wrong, of what is known (reference) | by language |"
     )
-    print("|---|---|---|---|---|---|---|", flush=True)
+    print("|---|---|---|---|---|---|---|---|", flush=True)
     for vad in given.vad.split(","):
         for beams in given.beams.split(","):
             names = [(f"faster-whisper {each}", each) for each in given.compute.split(",") if each]
@@ -246,7 +272,8 @@ def run(given: argparse.Namespace) -> None:
                     f"| {name}, beam {beams}, VAD {vad} | {share:.2f} % of {total.words} "
                     f"| {total.drawn} "
                     f"| {total.lost:.1f} s ({total.longest:.1f}) | {total.invented} "
-                    f"| {total.empty} | {', '.join(shares)} |",
+                    f"| {total.empty} | {total.wrong} ({total.wrong_in_reference}) "
+                    f"of {total.spoken} | {', '.join(shares)} |",
                     flush=True,
                 )
                 if given.verbose:

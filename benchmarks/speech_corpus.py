@@ -24,7 +24,7 @@ from speech_clips import VOICES, voices
 from cactus.audio.decode import SAMPLE_RATE, open_audio
 from cactus.weights.download import fetch_wheel
 
-VERSION = 2
+VERSION = 3
 """Of what a seed gives: part of the names of the files."""
 PROMPTS = {
     "en": "en_US_f_Allison",
@@ -84,11 +84,15 @@ Sound = Any  # float32 [n] at 16 kHz
 
 @dataclass(frozen=True)
 class Stretch:
-    """What a file has from ``start`` to ``end`` seconds: speech, pause, noise or music."""
+    """What a file has from ``start`` to ``end`` seconds: speech, pause, noise or music.
+
+    ``text`` is what is said, where it is known.
+    """
 
     kind: str
     start: float
     end: float
+    text: str = ""
 
 
 @dataclass(frozen=True)
@@ -168,10 +172,10 @@ class _Mixer:
         sound = np.concatenate(self._parts)
         return np.clip(sound, -1, 1).astype(np.float32), self._stretches
 
-    def _add(self, kind: str, sound: Sound) -> None:
+    def _add(self, kind: str, sound: Sound, text: str = "") -> None:
         start, self._length = self._length, self._length + len(sound)
         self._parts.append(sound)
-        self._stretches.append(Stretch(kind, start / SAMPLE_RATE, self._length / SAMPLE_RATE))
+        self._stretches.append(Stretch(kind, start / SAMPLE_RATE, self._length / SAMPLE_RATE, text))
 
     def _pause(self, seconds: float) -> None:
         faint = self._random.choice([0.0, 1e-4, 1e-3])
@@ -188,13 +192,15 @@ class _Mixer:
 
     def _repeat(self) -> None:
         """One clip again and again."""
-        clip = self._clip()
-        self._put([clip[: 8 * SAMPLE_RATE]] * int(self._random.integers(3, 7)), level=0.06)
+        clip, text = self._clip()
+        if len(clip) > 8 * SAMPLE_RATE:
+            clip, text = clip[: 8 * SAMPLE_RATE], ""
+        self._put([(clip, text)] * int(self._random.integers(3, 7)), level=0.06)
 
-    def _put(self, clips: list[Sound], level: float) -> None:
+    def _put(self, clips: list[tuple[Sound, str]], level: float) -> None:
         first, begin = len(self._parts), self._length
-        for clip in clips:
-            self._add("speech", clip * (level / max(_rms(clip), 1e-6)))
+        for clip, text in clips:
+            self._add("speech", clip * (level / max(_rms(clip), 1e-6)), text)
             self._add("pause", np.zeros(round(self._random.uniform(0.2, 1.5) * SAMPLE_RATE)))
         behind = self._random.choice(["nothing", "noise", "music"], p=[0.5, 0.3, 0.2])
         if behind != "nothing":
@@ -203,12 +209,13 @@ class _Mixer:
             loudness = level * 10 ** (-self._random.choice(NOISE_LEVELS) / 20)
             self._parts[first:] = [mixed + loudness * made]
 
-    def _clip(self) -> Sound:
+    def _clip(self) -> tuple[Sound, str]:
+        """A clip and its text; that of recordings is not known."""
         choice = self._random.random()
         if self._clips and choice < 0.45:
-            return _read(self._clips[self._random.integers(len(self._clips))])
+            return _read(self._clips[self._random.integers(len(self._clips))]), ""
         if self._prompts and choice < 0.85:
-            return _read(self._prompts[self._random.integers(len(self._prompts))])
+            return _read(self._prompts[self._random.integers(len(self._prompts))]), ""
         sentences = SENTENCES[self._code].split("|")
         text = sentences[self._random.integers(len(sentences))].format(
             place=PLACES[self._random.integers(len(PLACES))],
@@ -216,7 +223,7 @@ class _Mixer:
             m=self._random.integers(2, 20),
         )
         voice = f"{self._code}+{self._random.choice(['m3', 'f2'])}"
-        return _speak(text, voice, int(self._random.integers(120, 155)))
+        return _speak(text, voice, int(self._random.integers(120, 155))), text
 
     def _noise(self, count: int) -> Sound:
         """White, pink or humming noise of level 1."""

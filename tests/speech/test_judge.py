@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from cactus.audio.decode import open_audio
 from cactus.speech import judge
 from cactus.speech.engine import load_speech_engine
-from cactus.speech.judge import Judge, said_letters, until_repeated
+from cactus.speech.judge import Judge, said_letters, until_repeated, without_echoes
 from cactus.speech.options import parse
 from cactus.speech.pieces import Piece
 from cactus.speech.search import Answer, Search
@@ -67,6 +68,20 @@ def test_a_loop_ends_before_its_first_repetition(engine: Any) -> None:
     assert said_letters(" I, too!") == "itoo"
 
 
+def test_what_is_said_again_where_nobody_speaks_is_left_out(voices: Path) -> None:
+    with open_audio(voices / "librivox_0870.wav") as stream:
+        speech = stream.read()[: 5 * 16_000]
+    noise = 0.02 * np.random.default_rng(1).standard_normal(5 * 16_000).astype(np.float32)
+    samples = np.concatenate([speech, noise, speech])
+    pieces = [Piece(0, 5, [0]), Piece(5, 10, [1]), Piece(10, 15, [2])]
+    text = " He was not an ill-disposed young man."
+    assert without_echoes(pieces, [text] * 3, [], samples) == [pieces[0], pieces[2]]
+    assert without_echoes(pieces[1:2], [text], [said_letters(text)], samples) == []
+    assert without_echoes(pieces[1:2], [text], [], samples) == pieces[1:2]
+    assert without_echoes(pieces, [text, " Well.", text], [], samples) == pieces
+    assert without_echoes(pieces, [" Yes."] * 3, [], samples) == pieces
+
+
 def test_where_every_temperature_looks_wrong_the_last_one_counts(
     engine: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -101,7 +116,7 @@ def test_what_is_transcribed_again_repeats_nothing(
         assert transcriber.take(said, 1.0, ODD, session) == ([], 50)
         other = Answer([time, *engine.tokenizer.encode("def"), time + 20], -1.0, 0.0, 0.0)
         assert [s.text for s in transcriber.take(other, 1.0, ODD, session)[0]] == ["def"]
-        monkeypatch.setattr(judge, "speaks", lambda samples: True)
+        monkeypatch.setattr(judge, "speaks", lambda samples, seconds=0.0: True)
         unsure = Answer(other.tokens, -1.0, 0.7, 0.0)
         assert transcriber.take(unsure, 1.0, ODD, session) == ([], 50)
         assert len(transcriber.take(unsure, 2.0, ODD, session)[0]) == 1

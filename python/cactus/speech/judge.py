@@ -16,6 +16,10 @@ SURE_OF_SPEECH = VadOptions(min_speech_duration_ms=250, speech_pad_ms=0)
 """The detector's options where it must be certain that somebody speaks."""
 LOOP = 1.4
 """How far above its threshold the compression ratio of text is that nobody says."""
+FASTEST = 25.0
+"""Letters a second that the fastest speakers reach."""
+ECHO = 12
+"""Letters of a sentence that is repeated in noise; "yes" may be said again, too short to detect."""
 
 
 class Judge:
@@ -95,4 +99,25 @@ def until_repeated(pieces: Sequence[Piece], texts: Iterable[str]) -> list[Piece]
             break
         kept.append(piece)
         last = letters
+    return kept
+
+
+def without_echoes(
+    pieces: Sequence[Piece], texts: Iterable[str], before: Iterable[str], samples: F32
+) -> list[Piece]:
+    """The pieces but those that say again what was said, where nobody speaks long enough for it.
+
+    In noise models go on with what they have just written, with times as good as any.
+    ``before`` are the letters of what was said in earlier windows, ``samples`` are the window's.
+    """
+    kept: list[Piece] = []
+    known = set(before)
+    for piece, text in zip(pieces, texts, strict=True):
+        letters = said_letters(text)
+        span = slice(*(round(time * SAMPLE_RATE) for time in (piece.start, piece.end)))
+        again = len(letters) >= ECHO and letters in known
+        if again and not speaks(samples[span], len(letters) / FASTEST):
+            continue
+        kept.append(piece)
+        known.add(letters)
     return kept

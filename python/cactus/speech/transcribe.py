@@ -19,7 +19,7 @@ from cactus.speech.coverage import before_gap, first_gap, is_sparse
 from cactus.speech.detection import likeliest, of_windows
 from cactus.speech.engine import SpeechEngine
 from cactus.speech.hallucination import first_hallucination
-from cactus.speech.judge import Judge, said_letters, speaks, until_repeated
+from cactus.speech.judge import Judge, said_letters, speaks, until_repeated, without_echoes
 from cactus.speech.options import Options
 from cactus.speech.pieces import Piece, end_of, is_closed, split
 from cactus.speech.rules import Rules
@@ -340,10 +340,11 @@ class Transcriber:
         """The pieces that stand, and by how many frames to move on so that nothing is left out."""
         frames = len(samples) // HOP
         if self.judge.is_loop(answer):
-            kept = until_repeated(pieces, map(self.judge.text, (each.tokens for each in pieces)))
+            kept = until_repeated(pieces, self._texts(pieces))
             end = round(kept[-1].end * FRAMES_PER_SECOND) if kept else 0
             if len(kept) < len(pieces) and 0 < end < frames:
                 return kept, end
+        pieces = without_echoes(pieces, self._texts(pieces), self._recent, samples)
         if self._is_sparse(pieces):
             words = self._locate(pieces, samples, session)
             gap = first_gap(words, samples)
@@ -361,7 +362,10 @@ class Transcriber:
         return piece.start * FRAMES_PER_SECOND < again and letters in self._recent
 
     def _is_sparse(self, pieces: Sequence[Piece]) -> bool:
-        return is_sparse(pieces, [self.judge.text(each.tokens) for each in pieces])
+        return is_sparse(pieces, self._texts(pieces))
+
+    def _texts(self, pieces: Sequence[Piece]) -> list[str]:
+        return [self.judge.text(each.tokens) for each in pieces]
 
     def _locate(self, pieces: Sequence[Piece], samples: F32, session: Session) -> list[list[Timed]]:
         prompt = self.engine.vocabulary.prompt(self.language, self.options.task, False)
