@@ -8,7 +8,7 @@
 //   cactus_row row = {.session = session, .tokens = prompt, .count = n_prompt,
 //                     .outputs = CACTUS_OUTPUTS_LAST};
 //   cactus_output out = {.token = eos};
-//   while (cactus_program_step(program, &row, 1, &out, 1, NULL, NULL) == CACTUS_OK) {
+//   while (cactus_program_step(program, &row, 1, &out, 1, NULL, NULL, NULL) == CACTUS_OK) {
 //     if (out.token == eos) break;  // the first step reads the prompt, each other one a token
 //     row.tokens = &out.token;
 //     row.count = 1;
@@ -38,7 +38,7 @@
 extern "C" {
 #endif
 
-#define CACTUS_ABI_VERSION 6
+#define CACTUS_ABI_VERSION 7
 
 typedef uint64_t cactus_id;
 typedef int32_t cactus_status;
@@ -55,7 +55,7 @@ enum {
   CACTUS_ERROR_NONFINITE = 8,  // the logits hold NaN or infinity
   CACTUS_ERROR_FORKED = 9,     // the program or sampler was made before fork(); make it again here
   CACTUS_ERROR_ISA = 10,       // the wanted tier is unknown or not possible on this CPU
-  CACTUS_ERROR_CANCELLED = 11  // the step was ended by its stop flag
+  CACTUS_ERROR_CANCELLED = 11  // the step was ended by its stop flag, or those of all its rows
 };
 
 // Whether a row's logits are computed: for none, the last, or all of its tokens.
@@ -119,6 +119,9 @@ typedef struct cactus_row {
   uint32_t n_top;         // how many of the likeliest tokens are wanted at each output
   uint32_t reserved;
   cactus_token_logprob* top;  // [outputs of this row][n_top], the likeliest first; null where none
+  // Not null: whether this row is wanted still; see cactus_program_step. Another thread may make it
+  // non-zero at any time.
+  const int32_t* stop;
 } cactus_row;
 
 typedef struct cactus_output {
@@ -173,12 +176,17 @@ CACTUS_API const char* cactus_isa_name(uint32_t tier);
 CACTUS_API cactus_status cactus_program_create(const cactus_program_options* options, cactus_id* program);
 CACTUS_API cactus_status cactus_program_info_get(cactus_id program, cactus_program_info* info);
 // Runs the rows in order; writes one output for each row of logits. values, if not null, gets the
-// logits, or the states of a program without a vocabulary: [n_outputs][output_width]. stop, if not
-// null, is looked at after every operation: once another thread has made it non-zero, the step ends
-// for all of its rows with CACTUS_ERROR_CANCELLED. A failed step leaves every session as it was, but for two cases:
-// after NONFINITE, CANCELLED or a sampler's error one with recurrent state can be shorter; and
-// after these or MEMORY one of features can have neither memory nor tokens.
-CACTUS_API cactus_status cactus_program_step(cactus_id program, const cactus_row* rows, uint32_t n_rows, cactus_output* outputs, uint32_t n_outputs, float* values, const int32_t* stop);
+// logits, or the states of a program without a vocabulary: [n_outputs][output_width].
+// Flags are looked at after every operation. Once another thread has made stop non-zero, or the
+// stop of every row, the step ends for all of its rows with CACTUS_ERROR_CANCELLED. A row whose
+// flag is set while others go on is computed to the end like them: its session grows and its
+// outputs are written, and whoever stopped it drops them.
+// A failed step leaves every session as it was, but for two cases: after NONFINITE, CANCELLED or a
+// sampler's error one with recurrent state can be shorter; and after these or MEMORY one of
+// features can have neither memory nor tokens.
+// status, if not null, gets the result, too: for a caller that can be interrupted, by an exception
+// of its language, between the end of the call and the use of what it returned. It is written last.
+CACTUS_API cactus_status cactus_program_step(cactus_id program, const cactus_row* rows, uint32_t n_rows, cactus_output* outputs, uint32_t n_outputs, float* values, const int32_t* stop, cactus_status* status);
 // The values that the last step left in a plan's buffer, for tests: [rows][width] floats.
 CACTUS_API cactus_status cactus_program_read(cactus_id program, uint32_t buffer, float* out, uint64_t count);
 // Seconds spent in each step of the plan since profiling was switched on; n_steps entries.

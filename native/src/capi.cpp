@@ -272,8 +272,8 @@ cactus_status cactus_program_info_get(cactus_id program, cactus_program_info* in
 
 cactus_status cactus_program_step(cactus_id program, const cactus_row* rows, uint32_t n_rows,
                                   cactus_output* outputs, uint32_t n_outputs, float* values,
-                                  const int32_t* stop) {
-  return guarded([&] {
+                                  const int32_t* stop, cactus_status* status) {
+  const cactus_status result = guarded([&] {
     const auto handle = programs.get(program);
     handle->check_process();
     need(rows, "rows");
@@ -310,11 +310,13 @@ cactus_status cactus_program_step(cactus_id program, const cactus_row* rows, uin
         sampler = &held_samplers.back()->sampler;
       }
       sequences.push_back({&session->session, row.tokens, remembers ? row.features : nullptr,
-                           row.count, row.outputs, sampler, row.n_top, row.top});
+                           row.count, row.outputs, sampler, row.n_top, row.top, row.stop});
     }
     const std::lock_guard<std::mutex> lock(*handle->program.mutex());
     handle->program.step(std::move(sequences), outputs, n_outputs, values, stop);
   });
+  if (status != nullptr) *status = result;
+  return result;
 }
 
 cactus_status cactus_program_read(cactus_id program, uint32_t buffer, float* out, uint64_t count) {

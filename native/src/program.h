@@ -31,6 +31,7 @@ struct Sequence {
   Sampler* sampler;           // null: greedy
   uint32_t n_top;             // likeliest tokens that are asked for at each output
   cactus_token_logprob* top;  // [outputs of this sequence][n_top]
+  const int32_t* stop;        // null: no flag of its own
   uint32_t first_row = 0;
   uint32_t start = 0;   // position of the first row
   uint32_t memory = 0;  // positions of its memory
@@ -128,6 +129,7 @@ class Program {
   void choose(cactus_output* outputs, float* logits);
   void give_states(float* states) const;
   void run_steps(int thread);
+  bool wants_stop() const;
   void look_at_stop(size_t step);
   void meet(int thread);
   void fill_rotaries(int thread);

@@ -89,11 +89,19 @@ void Program::meet(int thread) {
       std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
 }
 
+// Whether nobody wants the step any more.
+bool Program::wants_stop() const {
+  const auto is_set = [](const int32_t* flag) {
+    return flag != nullptr && __atomic_load_n(flag, __ATOMIC_RELAXED) != 0;
+  };
+  return is_set(stop_) || std::all_of(batch_.sequences.begin(), batch_.sequences.end(),
+                                      [&](const Sequence& s) { return is_set(s.stop); });
+}
+
 // A number of a step and not a flag: a thread that leaves the barrier late must not see the
 // decision of the next operation already, which the others would then wait for.
 void Program::look_at_stop(size_t step) {
-  if (stop_ != nullptr && __atomic_load_n(stop_, __ATOMIC_RELAXED) != 0 &&
-      last_.load(std::memory_order_relaxed) == SIZE_MAX) {
+  if (last_.load(std::memory_order_relaxed) == SIZE_MAX && wants_stop()) {
     last_.store(step, std::memory_order_relaxed);
   }
 }

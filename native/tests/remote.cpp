@@ -80,7 +80,7 @@ cactus_status step(std::istream& words, std::string* result) {
   std::vector<float> logits(n_outputs * vocab);
   const cactus_status status = cactus_program_step(
       program, rows.data(), static_cast<uint32_t>(n_rows), outputs.data(),
-      static_cast<uint32_t>(n_outputs), logits.empty() ? nullptr : logits.data(), nullptr);
+      static_cast<uint32_t>(n_outputs), logits.empty() ? nullptr : logits.data(), nullptr, nullptr);
   append(result, outputs.data(), outputs.size());
   append(result, logits.data(), logits.size());
   return status;

@@ -8,10 +8,12 @@ from array import array
 class StopFlag:
     """Whether work was asked to end: set from any thread or signal handler, seen inside a step."""
 
-    __slots__ = ("_cell",)
+    __slots__ = ("_cell", "address")
 
     def __init__(self) -> None:
         self._cell = array("i", [0])
+        self.address: int = self._cell.buffer_info()[0]
+        """Where the native core finds the flag, an int32, as long as this object lives."""
 
     def set(self) -> None:
         """Ask the work to end."""
@@ -19,8 +21,3 @@ class StopFlag:
 
     def __bool__(self) -> bool:
         return self._cell[0] != 0
-
-    @property
-    def address(self) -> int:
-        """Where the native core finds the flag, an int32, as long as this object lives."""
-        return self._cell.buffer_info()[0]

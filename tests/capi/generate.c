@@ -31,6 +31,8 @@ int main(int argc, char** argv) {
   cactus_output output;
   int32_t prompt[64];
   cactus_row row = {0};
+  cactus_status status = -1;
+  const int32_t stopped = 1;
   int i, count;
   if (argc < 5 || argc > 64) return 2;
   void* plan = read_file(argv[1], &plan_size);
@@ -53,15 +55,21 @@ int main(int argc, char** argv) {
   row.outputs = CACTUS_OUTPUTS_LAST;
   count = atoi(argv[3]);
   for (i = 0; i < count; i++) {
-    check(cactus_program_step(program, &row, 1, &output, 1, NULL, NULL));
+    check(cactus_program_step(program, &row, 1, &output, 1, NULL, NULL, &status));
+    if (status != CACTUS_OK) return 4;
     printf("%d\n", output.token);
     row.tokens = &output.token;
     row.count = 1;
   }
-  check(cactus_session_destroy(session));
-  if (cactus_program_step(program, &row, 1, &output, 1, NULL, NULL) != CACTUS_ERROR_HANDLE)
+  row.stop = &stopped; /* of its only row: the step ends */
+  if (cactus_program_step(program, &row, 1, &output, 1, NULL, NULL, &status) !=
+          CACTUS_ERROR_CANCELLED ||
+      status != CACTUS_ERROR_CANCELLED)
     return 4;
-  if (cactus_program_step(program, NULL, 1, &output, 1, NULL, NULL) != CACTUS_ERROR_ARGUMENT)
+  check(cactus_session_destroy(session));
+  if (cactus_program_step(program, &row, 1, &output, 1, NULL, NULL, NULL) != CACTUS_ERROR_HANDLE)
+    return 4;
+  if (cactus_program_step(program, NULL, 1, &output, 1, NULL, NULL, NULL) != CACTUS_ERROR_ARGUMENT)
     return 4;
   check(cactus_program_destroy(program));
   check(cactus_program_destroy(program));

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
+
+    from ..stop_flag import StopFlag
 
 Outputs = Literal["last", "all", "none"]
 
@@ -22,6 +24,9 @@ class Row:
     ``outputs`` says which tokens get an Output: the last, all, or none of them (prefill). Without a
     ``sampler`` the choice is greedy: the most likely token, the lower id on ties.
     ``top_logprobs`` is how many of the likeliest tokens each of its Outputs names.
+    ``stop`` says that this row is not wanted any more: a step ends early once the flags of all its
+    rows are set. While others go on, the row is computed like them, and whoever stopped it drops
+    its Outputs.
     """
 
     session: Any
@@ -30,6 +35,7 @@ class Row:
     sampler: Any = None
     features: NDArray[np.float32] | None = None
     top_logprobs: int = 0
+    stop: StopFlag | None = None
 
     @property
     def count(self) -> int:
@@ -37,8 +43,7 @@ class Row:
         return len(self.tokens) if self.features is None else len(self.features)
 
 
-@dataclass(frozen=True)
-class Output:
+class Output(NamedTuple):
     """The choice made at one token.
 
     ``logprob`` (of ``token``) and ``entropy``, in nats, belong to the softmax of the raw logits:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 from typing import Any, ClassVar
 
-ABI_VERSION = 6
+ABI_VERSION = 7
 OK = 0
 ERROR_INTERNAL = 1
 ERROR_ARGUMENT = 2
@@ -78,6 +78,7 @@ class Row(ctypes.Structure):
         ("n_top", ctypes.c_uint32),
         ("reserved", ctypes.c_uint32),
         ("top", ctypes.POINTER(TokenLogprob)),
+        ("stop", ctypes.POINTER(ctypes.c_int32)),
     ]
 
 
@@ -170,6 +171,7 @@ FUNCTIONS: dict[str, tuple[Any, list[Any]]] = {
             ctypes.POINTER(Output),
             ctypes.c_uint32,
             ctypes.POINTER(ctypes.c_float),
+            ctypes.POINTER(ctypes.c_int32),
             ctypes.POINTER(ctypes.c_int32),
         ],
     ),

@@ -15,18 +15,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..closing import Closing
-from ..errors import InsufficientMemory, InvalidRequest, ModelClosed
+from ..errors import InvalidRequest, ModelClosed
 from ..graph.step import Output, Row
 from . import _signatures as abi
 from .library import check, load
+from .pending import PendingStep
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
     from ..stop_flag import StopFlag
-
-_OUTPUTS = {"none": abi.OUTPUTS_NONE, "last": abi.OUTPUTS_LAST, "all": abi.OUTPUTS_ALL}
 
 MAX_SEED = (1 << 64) - 1
 
@@ -37,7 +36,7 @@ class _Handle(Closing):
     _noun = ""
 
     def __init__(self, identifier: int, destroy: Any) -> None:
-        self._id = identifier
+        self._id, self._open = identifier, True
         # The destructor holds no reference to this object, and is safe in a forked child.
         self._finalizer = weakref.finalize(self, destroy, identifier)
         # At exit the process frees everything at once, while a thread may still be computing.
@@ -46,12 +45,13 @@ class _Handle(Closing):
     @property
     def id(self) -> int:
         """The native id; ModelClosed after ``close``."""
-        if not self._finalizer.alive:
+        if not self._open:
             raise ModelClosed(f"the {self._noun} has been closed")
         return self._id
 
     def close(self) -> None:
         """Release the native object; a second call does nothing."""
+        self._open = False
         self._finalizer()
 
 
@@ -317,73 +317,24 @@ class Program(_Handle):
 
         A row's ``top_logprobs`` adds so many of the likeliest tokens to its outputs.
         ``want_logits`` adds the raw logits ([vocab_size] f32) to every Output; or its states, where
-        the program has no vocabulary. ``stop`` ends the step after the operation in hand.
+        the program has no vocabulary. ``stop`` ends the step after the operation in hand, and so do
+        the flags of the rows once all of them are set. A row whose flag is set while others go on
+        is computed like them, and has its outputs.
 
         A step that fails leaves the sessions as they were, but for two cases: after
         NonFiniteLogits or Cancelled one with recurrent state may be shorter, and after these or
         InsufficientMemory one of features may have neither memory nor tokens.
         """
-        count = len(rows)
-        native_rows = (abi.Row * count)()
-        held: list[Any] = []  # what the rows point to
-        n_outputs = 0
-        tops: list[Any] = []  # by output
-        for native_row, row in zip(native_rows, rows, strict=True):
-            if row.features is not None:
-                native_row.features = self._features(row.features)
-                held.append(native_row.features)
-            else:
-                held.append(_tokens(row.tokens))
-                native_row.tokens = held[-1]
-            native_row.session = row.session.id
-            native_row.count = row.count
-            native_row.outputs = _OUTPUTS[row.outputs]
-            native_row.sampler = 0 if row.sampler is None else row.sampler.id
-            n_row = {"none": 0, "last": 1, "all": row.count}[row.outputs]
-            n_outputs += n_row
-            top = _top(native_row, n_row, row.top_logprobs) if row.top_logprobs else None
-            tops += [() if top is None else top[n] for n in range(n_row)]
-        outputs = (abi.Output * n_outputs)()
-        values: NDArray[np.float32] | None = None
-        pointer = None
-        if want_logits:
-            import numpy as np
+        pending = self.prepare(rows, want_logits=want_logits, stop=stop)
+        pending.run()
+        return pending.outputs()
 
-            values = np.empty((n_outputs, self.info.output_width), np.float32)
-            pointer = values.ctypes.data_as(ctypes.POINTER(ctypes.c_float))
-        flag = None
-        if stop is not None:
-            flag = ctypes.cast(stop.address, ctypes.POINTER(ctypes.c_int32))
-        status = load().cactus_program_step(
-            self.id, native_rows, count, outputs, n_outputs, pointer, flag
-        )
-        try:
-            check(status)
-        except InsufficientMemory as error:
-            tokens = sum(row.count for row in rows)
-            raise InsufficientMemory(f"no memory for {tokens} more tokens: {error}") from None
-        return [
-            Output(
-                o.token,
-                o.logprob,
-                o.entropy,
-                None if values is None else values[i],
-                tuple((each.token, each.logprob) for each in tops[i]),
-            )
-            for i, o in enumerate(outputs)
-        ]
-
-    def _features(self, rows: NDArray[np.float32]) -> Any:
-        import numpy as np
-
-        if self.info.features == 0:
-            raise InvalidRequest("features were given to a program whose rows are tokens")
-        if rows.ndim != 2 or rows.shape[1] != self.info.features or rows.dtype != np.float32:
-            raise InvalidRequest(
-                f"features are {rows.dtype} {list(rows.shape)}, expected float32 "
-                f"[rows, {self.info.features}]"
-            )
-        return np.ascontiguousarray(rows).ctypes.data_as(ctypes.POINTER(ctypes.c_float))
+    def prepare(
+        self, rows: Sequence[Row], *, want_logits: bool = False, stop: StopFlag | None = None
+    ) -> PendingStep:
+        """A step as ``step`` runs it, for whoever must know what an exception has left of it."""
+        width = self.info.output_width if want_logits else 0
+        return PendingStep(self.id, rows, self.info.features, width, stop)
 
     def read(self, buffer: int, rows: int, width: int) -> NDArray[np.float32]:
         """The values that the last step left in a plan's buffer, [rows, width].
@@ -402,16 +353,6 @@ class Program(_Handle):
         seconds = (ctypes.c_double * n_steps)()
         check(load().cactus_program_profile(self.id, int(enable), seconds, n_steps))
         return list(seconds)
-
-
-def _top(row: abi.Row, outputs: int, count: int) -> Any:
-    """Room for the `count` likeliest tokens of each output of a row, which points to it."""
-    if not 0 <= count < 1 << 31:
-        raise InvalidRequest(f"top_logprobs is {count}, expected 0 or more")
-    room = ((abi.TokenLogprob * count) * outputs)()
-    row.n_top = count
-    row.top = ctypes.cast(room, ctypes.POINTER(abi.TokenLogprob))
-    return room
 
 
 def _tokens(ids: Sequence[int]) -> Any:
