@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cactus.weights.gguf import read_gguf
+from cactus.weights.sources.gguf.file import read_gguf
 
 KV_ELEMENT_BYTES = 2  # both sides keep K and V in f16
 
@@ -36,7 +36,7 @@ def of_gguf(path: Path) -> tuple[Footprint, int]:
 
 def of_folder(folder: Path) -> Footprint:
     """The footprint of one of our weights folders."""
-    from cactus.weights.folder import WeightsFolder
+    from cactus.weights.format.folder import WeightsFolder
 
     with WeightsFolder.open(folder) as opened:
         tied = "lm_head.weight" not in opened.tensors

@@ -32,7 +32,7 @@ from cactus import native  # noqa: E402
 from cactus.graph.node import Graph, Node  # noqa: E402
 from cactus.graph.plan import Plan  # noqa: E402
 from cactus.native import MachinePeaks, Program, Row  # noqa: E402
-from cactus.weights.layout import GROUPS  # noqa: E402
+from cactus.weights.format.layout import GROUPS  # noqa: E402
 from tests.native import programs  # noqa: E402
 from tests.ops.cases import CASES, Built, Case, build  # noqa: E402
 

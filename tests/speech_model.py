@@ -10,7 +10,7 @@ import numpy as np
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 
 from cactus.weights.convert import convert
-from cactus.weights.safetensors import read_safetensors
+from cactus.weights.format.safetensors import read_safetensors
 from tests.models.golden import FOLDER
 
 STEERING = (

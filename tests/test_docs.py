@@ -10,8 +10,8 @@ import pytest
 
 import cactus
 from cactus import errors
+from cactus.engine.loading import LoadArguments
 from cactus.generate.options import ChatOptions
-from cactus.loading import LoadArguments
 from cactus.speech.options import TranscribeOptions
 
 ROOT = Path(__file__).resolve().parent.parent

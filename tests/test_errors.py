@@ -16,7 +16,7 @@ import pytest
 
 from cactus import errors
 from cactus.errors import CactusError
-from cactus.weights import fetch
+from cactus.weights.hub import fetch
 
 KINDS = sorted(
     {

@@ -32,18 +32,17 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path[:0] = [str(ROOT / "python"), str(ROOT / "tests" / "weights")]
+sys.path[:0] = [str(ROOT / "python"), str(ROOT)]
 
-import ct2  # noqa: E402
-import forge  # noqa: E402
 
 from cactus.errors import ModelFormatError, UnsupportedModel  # noqa: E402
 from cactus.weights.convert import convert  # noqa: E402
-from cactus.weights.ctranslate2_whisper import open_ctranslate2  # noqa: E402
-from cactus.weights.folder import WeightsFolder  # noqa: E402
-from cactus.weights.gguf import read_gguf  # noqa: E402
-from cactus.weights.gguf_blocks import dequantize  # noqa: E402
-from cactus.weights.safetensors import read_safetensors  # noqa: E402
+from cactus.weights.format.folder import WeightsFolder  # noqa: E402
+from cactus.weights.format.safetensors import read_safetensors  # noqa: E402
+from cactus.weights.sources.ctranslate2_whisper import open_ctranslate2  # noqa: E402
+from cactus.weights.sources.gguf.blocks import dequantize  # noqa: E402
+from cactus.weights.sources.gguf.file import read_gguf  # noqa: E402
+from tests.weights import ct2, forge  # noqa: E402
 
 EXPECTED = (ModelFormatError, UnsupportedModel)
 CPU_SECONDS = 1.0

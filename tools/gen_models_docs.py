@@ -26,10 +26,10 @@ from published_models import PUBLISHED, Published, find
 from cactus.models.base import Architecture, known_architectures, load_architecture
 from cactus.weights import catalog
 from cactus.weights.catalog import SPEECH_ARCHITECTURES as SPEECH
-from cactus.weights.gguf_families import FAMILIES
-from cactus.weights.layout import tile_nbytes
-from cactus.weights.sources import SourceTensor
-from cactus.weights.storage import choose_dtype
+from cactus.weights.format.layout import tile_nbytes
+from cactus.weights.rounding.storage import choose_dtype
+from cactus.weights.sources.gguf.families import FAMILIES
+from cactus.weights.sources.source import SourceTensor
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "models.md"

@@ -17,10 +17,10 @@ import numpy as np
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "python"))
 
-from cactus.weights.gguf import TYPES  # noqa: E402
-from cactus.weights.gguf_blocks import STORED  # noqa: E402
+from cactus.weights.sources.gguf.blocks import STORED  # noqa: E402
+from cactus.weights.sources.gguf.file import TYPES  # noqa: E402
 
-TARGET = ROOT / "tests" / "weights" / "golden" / "blocks.npz"
+TARGET = ROOT / "tests" / "weights" / "sources" / "gguf" / "golden" / "blocks.npz"
 ROWS, COLS = 8, 1024
 
 

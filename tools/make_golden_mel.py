@@ -15,9 +15,9 @@ import numpy as np
 from transformers import WhisperFeatureExtractor
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT / "tests" / "audio"))
+sys.path.insert(0, str(ROOT))
 
-from mel_cases import kept_frames, sounds  # noqa: E402
+from tests.audio.mel_cases import kept_frames, sounds  # noqa: E402
 
 
 def main() -> None:

@@ -30,8 +30,8 @@ from transformers.generation.logits_process import (
 )
 
 from cactus.audio.decode import open_audio
-from cactus.weights.gguf_blocks import dequantize
-from cactus.weights.sources import Source, open_source
+from cactus.weights.sources.gguf.blocks import dequantize
+from cactus.weights.sources.source import Source, open_source
 
 ROOT = Path(__file__).resolve().parent.parent
 SAMPLES, HOP, FRAMES_PER_TIME = 480_000, 160, 2

@@ -16,9 +16,9 @@ import faster_whisper.vad
 import numpy as np
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT / "tests" / "audio"))
+sys.path.insert(0, str(ROOT))
 
-from vad_cases import Case, cases  # noqa: E402
+from tests.audio.vad_cases import Case, cases  # noqa: E402
 
 
 def segments(case: Case) -> list[list[int]]:

@@ -22,7 +22,7 @@ from published_models import PUBLISHED, Published, find, tiny
 from published_whisper import WHISPERS, first_special, generation, steering, tiny_whisper
 
 from cactus.models.base import Weight, load_architecture
-from cactus.weights.safetensors import SafetensorsWriter
+from cactus.weights.format.safetensors import SafetensorsWriter
 
 PIECE = 1 << 20
 """Values made at a time."""

@@ -29,15 +29,15 @@ if TYPE_CHECKING:
     from cactus.audio.decode import open_audio as open_audio
     from cactus.audio.vad import Speech as Speech
     from cactus.audio.vad import detect_speech as detect_speech
+    from cactus.calls.aio import AsyncEventStream as AsyncEventStream
+    from cactus.calls.stream import EventStream as EventStream
+    from cactus.engine.defaults import SamplingDefaults as SamplingDefaults
     from cactus.errors import CactusError as CactusError
-    from cactus.generate.aio import AsyncCompletionStream as AsyncCompletionStream
-    from cactus.generate.aio import AsyncEventStream as AsyncEventStream
     from cactus.generate.conversation import Conversation as Conversation
-    from cactus.generate.defaults import SamplingDefaults as SamplingDefaults
     from cactus.generate.options import ChatOptions as ChatOptions
     from cactus.generate.options import CompletionOptions as CompletionOptions
-    from cactus.generate.stream import CompletionStream as CompletionStream
-    from cactus.generate.stream import EventStream as EventStream
+    from cactus.generate.streams import AsyncCompletionStream as AsyncCompletionStream
+    from cactus.generate.streams import CompletionStream as CompletionStream
     from cactus.model import Model as Model
     from cactus.speech.live import LiveTranscription as LiveTranscription
     from cactus.speech.options import TranscribeOptions as TranscribeOptions
@@ -59,8 +59,8 @@ __version__ = "0.2.0"
 # Where every public name lives. Nothing of it is imported before it is asked for, so that a command
 # that only prints its help, or a program that only might need a model, starts at once.
 _HOMES = {
-    "AsyncCompletionStream": "cactus.generate.aio",
-    "AsyncEventStream": "cactus.generate.aio",
+    "AsyncCompletionStream": "cactus.generate.streams",
+    "AsyncEventStream": "cactus.calls.aio",
     "AsyncTranscriptionStream": "cactus.speech.stream",
     "AudioStream": "cactus.audio.decode",
     "CactusError": "cactus.errors",
@@ -68,15 +68,15 @@ _HOMES = {
     "ChatOptions": "cactus.generate.options",
     "Completion": "cactus.types",
     "CompletionOptions": "cactus.generate.options",
-    "CompletionStream": "cactus.generate.stream",
+    "CompletionStream": "cactus.generate.streams",
     "Conversation": "cactus.generate.conversation",
     "DetectedLanguage": "cactus.types",
-    "EventStream": "cactus.generate.stream",
+    "EventStream": "cactus.calls.stream",
     "LiveTranscription": "cactus.speech.live",
     "LiveUpdate": "cactus.types",
     "Metrics": "cactus.types",
     "Model": "cactus.model",
-    "SamplingDefaults": "cactus.generate.defaults",
+    "SamplingDefaults": "cactus.engine.defaults",
     "Segment": "cactus.types",
     "Speech": "cactus.audio.vad",
     "StreamEvent": "cactus.types",

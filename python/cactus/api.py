@@ -15,13 +15,15 @@ from types import TracebackType
 from typing import Any, NoReturn
 
 from cactus import arguments
-from cactus.closing import NotCopied
+from cactus.calls.closing import NotCopied
+from cactus.calls.stopwatch import Stopwatch
 from cactus.compat import Self, Unpack
 from cactus.errors import CactusError, InvalidRequest, ModelClosed, UnsupportedModel
 from cactus.generate.chats import Messages
-from cactus.generate.metrics import Stopwatch, resident_megabytes
-from cactus.generate.options import ChatOptions, boolean, integer, text
+from cactus.generate.options import ChatOptions
 from cactus.handles import Handles
+from cactus.inputs.checks import boolean, integer, text
+from cactus.machine import resident_megabytes
 from cactus.model import Model
 from cactus.speech.live import LiveTranscription
 from cactus.types import CompletionResult, LiveResult, Result, TranscriptionResult, VadResult
@@ -497,7 +499,7 @@ def _vad(find: Callable[[], Model], audio_path: Any, pcm_data: Any, options: Any
 def _named(options: Any) -> dict[str, Any]:
     """Options given as a dict, as a JSON string, or not at all."""
     if isinstance(options, str):
-        from cactus.chat.values import parse_json
+        from cactus.inputs.values import parse_json
 
         options = parse_json(options, "options")
     if options is None:

@@ -6,6 +6,7 @@ import mmap
 import os
 import platform
 import re
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -139,3 +140,19 @@ def _read(path: Path) -> str | None:
         return path.read_text("ascii", "replace").strip()
     except OSError:
         return None
+
+
+def resident_megabytes() -> float:
+    """Resident memory of this process in MiB; where the system only tells the peak, the peak."""
+    try:
+        with open("/proc/self/statm", "rb") as statm:
+            pages = int(statm.read().split()[1])
+        return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
+    except (OSError, ValueError, IndexError):
+        pass
+    try:
+        import resource
+    except ImportError:  # Windows has neither
+        return 0.0
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / 2**20 if sys.platform == "darwin" else peak / 2**10

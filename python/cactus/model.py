@@ -16,15 +16,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast
 
 from cactus.audio import Audio, open_input
-from cactus.closing import Closing
+from cactus.calls.aio import run_alone
+from cactus.calls.closing import Closing
+from cactus.calls.turns import Call, Turns
 from cactus.compat import Self, Unpack
+from cactus.engine.contract import LoadedEngine
 from cactus.errors import Cancelled, InvalidRequest, UnsupportedModel
-from cactus.generate.aio import run_alone
 from cactus.generate.chats import Chats
-from cactus.generate.contract import LoadedEngine
-from cactus.generate.options import boolean
 from cactus.generate.prefix import Memory
-from cactus.generate.turns import Call, Turns
+from cactus.inputs.checks import boolean
 from cactus.speech.live import LiveTranscription
 from cactus.speech.options import TranscribeOptions
 from cactus.speech.stream import AsyncTranscriptionStream, TranscriptionStream
@@ -33,7 +33,7 @@ from cactus.weights.catalog import SPEECH_ARCHITECTURES
 
 if TYPE_CHECKING:
     from cactus.audio.decode import AudioStream
-    from cactus.loading import LoadArguments
+    from cactus.engine.loading import LoadArguments
     from cactus.speech.engine import SpeechEngine
     from cactus.speech.transcription import TranscriptionRun
 
@@ -75,7 +75,7 @@ class Model(Chats, Closing):
             raise InvalidRequest(
                 f"a model is named by a string or a path, got {type(name_or_path).__name__}"
             )
-        from cactus.loading import LoadOptions
+        from cactus.engine.loading import LoadOptions
 
         options: LoadArguments = {
             "threads": threads,
@@ -361,7 +361,7 @@ def _load(folder: Path, options: LoadArguments) -> LoadedEngine:
         from cactus.speech.engine import load_speech_engine
 
         return load_speech_engine(folder, **options)
-    from cactus.engine import load_engine
+    from cactus.engine.text import load_engine
 
     return load_engine(folder, **options)
 

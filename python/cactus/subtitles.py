@@ -9,13 +9,15 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from html import escape
+from typing import Protocol
 from unicodedata import east_asian_width
 
-from cactus.printable import printable
-from cactus.types import Segment, Transcription, Word
+from cactus.inputs.languages import NAMES
+from cactus.inputs.text import printable
+from cactus.segments import Segment, Word
 
 WIDTH, LINES = 42, 2
 """Columns and lines of a subtitle that is made of words; only one long word is wider."""
@@ -46,6 +48,25 @@ class Cue:
         return (f"[{self.channel}] {self.lines[0]}", *self.lines[1:])
 
 
+class Transcript(Protocol):
+    """A whole transcription; `types.Transcription` is one."""
+
+    @property
+    def segments(self) -> Sequence[Segment]: ...
+    @property
+    def text(self) -> str: ...
+    @property
+    def language(self) -> str | None: ...
+    @property
+    def language_probability(self) -> float: ...
+    @property
+    def duration(self) -> float: ...
+    @property
+    def finish_reason(self) -> str: ...
+    @property
+    def notes(self) -> Sequence[str]: ...
+
+
 class Writer:
     """Writes one transcription: ``begin()``, ``add(segment)`` for each, ``finish(result)``.
 
@@ -70,7 +91,7 @@ class Writer:
         """What is written for a segment; "" for one that says nothing that can be shown."""
         return "".join(self.write(cue) for cue in self.cues(segment))
 
-    def finish(self, name: str, result: Transcription) -> str:
+    def finish(self, name: str, result: Transcript) -> str:
         """What stands behind the last segment of the audio called `name`."""
         return ""
 
@@ -150,7 +171,7 @@ class Json(Writer):
     def add(self, segment: Segment) -> str:
         return ""
 
-    def finish(self, name: str, result: Transcription) -> str:
+    def finish(self, name: str, result: Transcript) -> str:
         row: dict[str, object] = {"file": name} if name else {}
         row |= {
             "text": result.text,
@@ -167,7 +188,7 @@ class Json(Writer):
 class VerboseJson(Json):
     """One line: the fields of OpenAI's ``verbose_json``."""
 
-    def finish(self, name: str, result: Transcription) -> str:
+    def finish(self, name: str, result: Transcript) -> str:
         return json.dumps(verbose(result), ensure_ascii=False) + "\n"
 
 
@@ -182,21 +203,19 @@ FORMATS: dict[str, tuple[str, type[Writer]]] = {
 """By name: how a file's name ends, and what writes it."""
 
 
-def render(result: Transcription, form: str) -> str:
+def render(result: Transcript, form: str) -> str:
     """The whole of a transcription in one of `FORMATS`."""
     writer = FORMATS[form][1]()
     said = "".join(writer.add(segment) for segment in result.segments)
     return writer.begin() + said + writer.finish("", result)
 
 
-def verbose(result: Transcription) -> dict[str, object]:
+def verbose(result: Transcript) -> dict[str, object]:
     """The fields of OpenAI's ``verbose_json``; ``words`` are there where they were asked for.
 
     The language is an English word, "unknown" where nothing was transcribed. ``seek`` is where a
     segment begins, in frames of 10 ms.
     """
-    from cactus.speech.languages import NAMES
-
     words = [word for each in result.segments for word in each.words or ()]
     row: dict[str, object] = {
         "language": NAMES.get(result.language or "", "unknown").lower(),

@@ -7,10 +7,10 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 import pytest
-from scripted import ScriptedSampler, babbling, joined, saying
 
 from cactus.errors import Cancelled, ContextLengthExceeded, InvalidRequest, ReentrantCall
 from cactus.model import Model
+from tests.generate.scripted import ScriptedSampler, babbling, joined, saying
 
 Make = Callable[..., Model]
 HELLO = [{"role": "user", "content": "Hello"}]

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from scripted import babbling, joined, saying
 
 from cactus import Model
 from cactus.errors import ContextLengthExceeded, InvalidRequest
 from cactus.tokenizer import Tokenizer
+from tests.generate.scripted import babbling, joined, saying
 
 Make = Callable[..., Model]
 

@@ -10,10 +10,10 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from scripted import END, babbling, joined, saying
 
 from cactus import Model
 from cactus.errors import ContextLengthExceeded, InvalidRequest, ReentrantCall
+from tests.generate.scripted import END, babbling, joined, saying
 
 Make = Callable[..., Model]
 

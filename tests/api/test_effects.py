@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from scripted import babbling, saying
 
 import cactus
 from cactus import Model
-from cactus.engine import load_engine
+from cactus.engine.defaults import SamplingDefaults
+from cactus.engine.text import load_engine
 from cactus.errors import InvalidRequest
-from cactus.generate.defaults import SamplingDefaults
+from tests.generate.scripted import babbling, saying
 
 Make = Callable[..., Model]
 HELLO = [{"role": "user", "content": "Hello"}]

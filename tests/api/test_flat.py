@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from scripted import InThread, babbling, saying, scripted_engine
 
 from cactus import (
     CactusError,
@@ -33,6 +32,7 @@ from cactus import (
     cactus_transcribe,
 )
 from cactus.errors import InvalidRequest, ModelClosed, UnsupportedModel
+from tests.generate.scripted import InThread, babbling, saying, scripted_engine
 
 HELLO = [{"role": "user", "content": "Hello"}]
 FIELDS = [

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from cactus import Completion, Model
-from cactus.engine import load_engine
+from cactus.engine.text import load_engine
 from cactus.errors import InsufficientMemory
 from cactus.native import Program
 

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from scripted import ScriptedSampler, babbling, joined, saying
 
 from cactus.errors import (
     ContextLengthExceeded,
@@ -20,6 +19,7 @@ from cactus.errors import (
 )
 from cactus.model import Model
 from cactus.types import StreamEvent
+from tests.generate.scripted import ScriptedSampler, babbling, joined, saying
 
 Make = Callable[..., Model]
 HELLO = [{"role": "user", "content": "Hello"}]

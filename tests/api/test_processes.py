@@ -380,7 +380,7 @@ def test_an_unknown_isa_is_an_error(tiny_model: Path) -> None:
 def test_loading_and_unloading_does_not_grow(tiny_model: Path) -> None:
     said = run(
         """
-        from cactus.generate.metrics import resident_megabytes
+        from cactus.machine import resident_megabytes
         def once():
             with CactusModel(MODEL) as model:
                 model.complete(HELLO, max_tokens=2)
@@ -401,7 +401,7 @@ def test_loading_and_unloading_does_not_grow(tiny_model: Path) -> None:
 def test_many_calls_do_not_grow(tiny_model: Path) -> None:
     said = run(
         """
-        from cactus.generate.metrics import resident_megabytes
+        from cactus.machine import resident_megabytes
         model = CactusModel(MODEL)
         def ask(number):
             # Of few words: the tokenizer remembers those it has seen, up to ten thousand.

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from scripted import saying
 
 from cactus import CactusModel, Model
 from cactus.types import Completion, Metrics, Segment, Transcription, Word
+from tests.generate.scripted import saying
 
 Make = Callable[..., Model]
 HELLO = [{"role": "user", "content": "Hello"}]

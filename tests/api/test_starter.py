@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from scripted import FixedCosts, InThread, joined
 
 from cactus import Completion, Model, cactus_complete, cactus_destroy, cactus_init, cactus_reset
-from cactus.engine import load_engine
+from cactus.engine.text import load_engine
 from cactus.errors import ContextLengthExceeded
+from tests.generate.scripted import FixedCosts, InThread, joined
 
 CAPITAL = [{"role": "user", "content": "What is the capital of France?"}]
 STORY = [{"role": "user", "content": "Write a story about a dragon."}]

@@ -9,10 +9,10 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
-from scripted import InThread, babbling, saying
 
 from cactus.errors import Cancelled, ModelClosed, ReentrantCall
 from cactus.model import Model
+from tests.generate.scripted import InThread, babbling, saying
 
 Make = Callable[..., Model]
 HELLO = [{"role": "user", "content": "Hello"}]

@@ -16,11 +16,11 @@ import soundfile
 import soxr
 from hypothesis import given
 from hypothesis import strategies as st
-from sounds import FORMATS, chirp, chunk, encode, fmt, riff, s16, silent_wav
 
 from cactus.audio import media
 from cactus.audio.decode import BLOCK, SAMPLE_RATE, open_audio, open_pcm
 from cactus.errors import CactusError, InvalidAudio, InvalidRequest, UnsupportedAudio
+from tests.audio.sounds import FORMATS, chirp, chunk, encode, fmt, riff, s16, silent_wav
 
 LOSSLESS = {"PCM_16": 2**-15, "PCM_24": 2**-23, "PCM_32": 2**-24, "FLOAT": 0.0, "DOUBLE": 0.0}
 

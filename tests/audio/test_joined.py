@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 import pytest
 import soxr
-from sounds import chirp, chunk, encode, fmt, riff, s16
-from test_media import av_file
 
 from cactus.audio import media
 from cactus.audio.decode import SAMPLE_RATE, open_audio
 from cactus.errors import InvalidAudio, UnsupportedAudio
+from tests.audio.sounds import chirp, chunk, encode, fmt, riff, s16
+from tests.audio.test_media import av_file
 
 KINDS = [("FLAC", "PCM_16"), ("OGG", "VORBIS"), ("OGG", "OPUS"), ("MP3", "MPEG_LAYER_III")]
 

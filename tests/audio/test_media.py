@@ -12,12 +12,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from sounds import chirp, encode
-from test_decode import similarity
 
 from cactus.audio import media
 from cactus.audio.decode import SAMPLE_RATE, open_audio
 from cactus.errors import InvalidAudio, UnsupportedAudio
+from tests.audio.sounds import chirp, encode
+from tests.audio.test_decode import similarity
 
 KINDS = [
     ("m4a", "mp4", "aac"), ("fragments.m4a", "mp4", "aac"), ("aac", "adts", "aac"),

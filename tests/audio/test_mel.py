@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from mel_cases import kept_frames, sounds
 
 from cactus.audio.mel import LogMel, MelConfig, mel_filters
 from cactus.errors import CactusError, ModelFormatError, UnsupportedModel
+from tests.audio.mel_cases import kept_frames, sounds
 
 GOLDEN = np.load(Path(__file__).parents[1] / "golden" / "mel.npz")
 

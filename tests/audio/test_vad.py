@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from vad_cases import Case, cases
 
 from cactus.audio import vad
 from cactus.audio.decode import open_pcm
@@ -18,6 +17,7 @@ from cactus.audio.gain import Gain
 from cactus.audio.segmenter import Segmenter, Speech, VadOptions
 from cactus.audio.vad import SpeechDetector, detect_speech, find_speech, only_speech
 from cactus.errors import InvalidRequest
+from tests.audio.vad_cases import Case, cases
 
 GOLDEN = json.loads((Path(__file__).parents[1] / "golden" / "vad.json").read_text())
 

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from cactus.engine import load_engine
+from cactus.engine.text import load_engine
 from cactus.native import Row
 from cactus.weights.convert import convert
-from cactus.weights.folder import WeightsFolder
+from cactus.weights.format.folder import WeightsFolder
 
 
 def test_every_family_runs(load: Any, tmp_path: Path) -> None:

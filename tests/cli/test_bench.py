@@ -12,7 +12,7 @@ import pytest
 
 from cactus.cli import measure
 from cactus.cli.main import run_cli
-from cactus.engine import load_engine
+from cactus.engine.text import load_engine
 from cactus.native import MachinePeaks
 
 SMALL = ["--prompt", "16", "--tokens", "4", "--repeat", "2", "--threads", "1"]

@@ -318,6 +318,6 @@ def test_the_wheel_has_every_file_of_the_package(tmp_path: Path) -> None:
     (wheel,) = tmp_path.glob("*.whl")
     packed = {name for name in zipfile.ZipFile(wheel).namelist() if name.startswith("cactus/")}
     package = ROOT / "python" / "cactus"
-    data = (package / "py.typed", package / "weights" / "calibration.txt")
+    data = (package / "py.typed", package / "weights" / "rounding" / "calibration.txt")
     sources = [*package.rglob("*.py"), *data]
     assert packed == {str(file.relative_to(ROOT / "python")) for file in sources}

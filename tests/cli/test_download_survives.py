@@ -21,11 +21,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hub_server import HubServer
 
 from cactus.weights import locate
-from cactus.weights.folder import WeightsFolder
-from cactus.weights.safetensors import read_safetensors, write_safetensors
+from cactus.weights.format.folder import WeightsFolder
+from cactus.weights.format.safetensors import read_safetensors, write_safetensors
+from tests.hub_server import HubServer
 
 TINY = "acme/Tiny-Llama"
 COMMAND = [sys.executable, "-m", "cactus.cli.main", "download", TINY]

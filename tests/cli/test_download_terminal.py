@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from hub_server import HubServer
 
 from tests.cli.terminal import Terminal
+from tests.hub_server import HubServer
 
 TINY = "acme/Tiny-Llama"
 

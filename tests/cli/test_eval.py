@@ -17,7 +17,7 @@ from cactus.graph.step import Row
 from cactus.models.base import load_architecture
 from cactus.tokenizer import Tokenizer
 from cactus.weights.convert import convert
-from cactus.weights.folder import WeightsFolder
+from cactus.weights.format.folder import WeightsFolder
 
 
 @pytest.fixture(scope="module")

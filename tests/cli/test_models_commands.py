@@ -20,10 +20,11 @@ from cactus.cli import clean
 from cactus.cli.main import run_cli
 from cactus.cli.models import find_or_fetch
 from cactus.errors import DownloadError
-from cactus.weights import locate, package_index
+from cactus.weights import locate
 from cactus.weights.catalog import STARTER
 from cactus.weights.convert import convert
-from cactus.weights.folder import WeightsFolder
+from cactus.weights.format.folder import WeightsFolder
+from cactus.weights.hub import package_index
 
 
 @pytest.fixture

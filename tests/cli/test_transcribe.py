@@ -21,7 +21,7 @@ import soundfile
 from cactus import Model
 from cactus.cli.foot import audio_line, time_of
 from cactus.cli.main import PIPE_CLOSED, run_cli
-from cactus.printable import printable
+from cactus.inputs.text import printable
 from tests.cli.terminal import Terminal
 
 COMMAND = [sys.executable, "-m", "cactus.cli.main", "transcribe"]

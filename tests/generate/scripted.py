@@ -12,17 +12,17 @@ from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Any, NamedTuple
 
+from cactus.calls.stop_flag import StopFlag
+from cactus.calls.turns import Call, Turns
+from cactus.chat.reasoning import Reasoning
 from cactus.chat.template import ChatTemplate
-from cactus.engine import Engine
+from cactus.engine.costs import StepCosts
+from cactus.engine.text import Engine
 from cactus.errors import ModelClosed
 from cactus.generate.answer import Request
 from cactus.generate.generation import Generation
 from cactus.generate.options import parse_options
 from cactus.generate.prefix import CachedSession
-from cactus.generate.reasoning import Reasoning
-from cactus.generate.speculation import StepCosts
-from cactus.generate.turns import Call, Turns
-from cactus.stop_flag import StopFlag
 from cactus.types import Completion, StreamEvent
 
 END = 256

@@ -8,7 +8,10 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scripted import (
+
+from cactus.errors import NonFiniteLogits
+from cactus.types import StreamEvent
+from tests.generate.scripted import (
     END,
     VOCABULARY,
     Harness,
@@ -19,9 +22,6 @@ from scripted import (
     read,
     saying,
 )
-
-from cactus.errors import NonFiniteLogits
-from cactus.types import StreamEvent
 
 UNSURE = math.log(VOCABULARY)
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from scripted import Harness, read, saying
 
 from cactus.errors import InvalidRequest
 from cactus.types import TokenLogprob
+from tests.generate.scripted import Harness, read, saying
 
 
 def entry(token: int, logprob: float, *top: TokenLogprob) -> TokenLogprob:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import random
 
 import pytest
-from scripted import Harness, saying
 
 from cactus.generate.loops import MOST_TOKENS, LoopGuard
+from tests.generate.scripted import Harness, saying
 
 PROSE = "".join(random.Random(1).choices("abcdefghijklmnopqrstuvwxyz ", k=600))
 

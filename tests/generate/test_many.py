@@ -8,16 +8,8 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scripted import (
-    END,
-    Harness,
-    InThread,
-    ScriptedSampler,
-    babbling,
-    saying,
-    scripted_engine,
-)
 
+from cactus.calls.stop_flag import StopFlag
 from cactus.errors import (
     CactusError,
     Cancelled,
@@ -33,8 +25,16 @@ from cactus.generate.answer import Request
 from cactus.generate.many import LANES, WORTH_SHARING, Many
 from cactus.generate.options import parse_options
 from cactus.model import Model
-from cactus.stop_flag import StopFlag
 from cactus.types import Completion
+from tests.generate.scripted import (
+    END,
+    Harness,
+    InThread,
+    ScriptedSampler,
+    babbling,
+    saying,
+    scripted_engine,
+)
 
 SYSTEM = "s:You answer as a parrot would.\n"
 

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from cactus.engine.contract import Sampling
 from cactus.errors import InvalidRequest
-from cactus.generate.contract import Sampling
 from cactus.generate.options import Options, parse_options
 
 VOCABULARY = 300

@@ -7,11 +7,21 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scripted import END, VOCABULARY, FixedCosts, Harness, babbling, joined, read, saying
 
+from cactus.engine.costs import MOST, StepCosts
 from cactus.errors import InsufficientMemory, NonFiniteLogits
-from cactus.generate.speculation import LONGEST, MOST, Lookup, Speculation, StepCosts
+from cactus.generate.speculation import LONGEST, Lookup, Speculation
 from cactus.types import Completion
+from tests.generate.scripted import (
+    END,
+    VOCABULARY,
+    FixedCosts,
+    Harness,
+    babbling,
+    joined,
+    read,
+    saying,
+)
 
 ids = st.lists(st.integers(0, 2), max_size=30)
 

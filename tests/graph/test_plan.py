@@ -15,8 +15,8 @@ from cactus.graph.plan import (
     with_int8_activations,
 )
 from cactus.graph.work import read_work
-from cactus.weights.folder import PackedTensor
-from cactus.weights.layout import tile_nbytes
+from cactus.weights.format.folder import PackedTensor
+from cactus.weights.format.layout import tile_nbytes
 from tests.models.golden import load, stored_dtype
 
 

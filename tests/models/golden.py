@@ -21,7 +21,7 @@ from cactus.graph.passes import optimize
 from cactus.graph.reference import ReferenceProgram
 from cactus.graph.step import Row
 from cactus.models.base import Architecture, load_architecture
-from cactus.weights.layout import GROUPS
+from cactus.weights.format.layout import GROUPS
 from tests.tolerances import assert_close
 
 FOLDER = Path(__file__).resolve().parent.parent / "golden"

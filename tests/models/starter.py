@@ -16,7 +16,7 @@ from cactus.graph.passes import optimize
 from cactus.graph.reference import ReferenceProgram
 from cactus.graph.step import Row
 from cactus.models.base import load_architecture
-from cactus.weights.folder import WeightsFolder
+from cactus.weights.format.folder import WeightsFolder
 
 GOLDEN = Path(__file__).resolve().parent.parent / "golden"
 

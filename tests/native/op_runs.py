@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from cactus.graph.node import Graph, Node
-from cactus.weights.layout import GROUPS
+from cactus.weights.format.layout import GROUPS
 from tests.native import programs
 from tests.native.programs import OpenProgram
 from tests.ops.cases import Built, Case, build, run_reference

@@ -15,9 +15,9 @@ from cactus import native
 from cactus.graph.node import Graph
 from cactus.graph.plan import Plan, build, with_int8_activations, with_int8_kv
 from cactus.native import Output, Program, Row
-from cactus.weights.layout import GROUPS
-from cactus.weights.quantize import quantize_q4, quantize_q8
-from cactus.weights.tiles import dequantize_tile, pack_plain, pack_q4, pack_q8
+from cactus.weights.format.layout import GROUPS
+from cactus.weights.format.tiles import dequantize_tile, pack_plain, pack_q4, pack_q8
+from cactus.weights.rounding.quantize import quantize_q4, quantize_q8
 from tests.models.golden import fused as fused
 from tests.models.golden import stored_dtype
 

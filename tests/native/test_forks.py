@@ -14,7 +14,7 @@ import pytest
 
 from cactus.errors import ForkError
 from cactus.native import Program, Row, Sampler
-from cactus.weights.tiles import pack_plain
+from cactus.weights.format.tiles import pack_plain
 from tests.native.plan_forge import Forge
 
 pytestmark = [

@@ -8,16 +8,16 @@ from typing import Any
 import numpy as np
 import pytest
 
-from cactus.engine import Engine
+from cactus.calls.stop_flag import StopFlag
+from cactus.calls.turns import Call, Turns
+from cactus.engine.text import Engine
 from cactus.errors import TemplateError
 from cactus.generate.answer import Request
 from cactus.generate.generation import Generation
 from cactus.generate.many import LANES, Many
 from cactus.generate.options import parse_options
 from cactus.generate.prefix import CachedSession
-from cactus.generate.turns import Call, Turns
 from cactus.native import Row, Sampler
-from cactus.stop_flag import StopFlag
 from cactus.types import Completion
 from tests.generate.scripted import ByteTokenizer
 from tests.models import golden

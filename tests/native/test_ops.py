@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from cactus.graph.plan import VIEWS
-from cactus.weights.layout import GROUPS
+from cactus.weights.format.layout import GROUPS
 from tests.native import programs
 from tests.native.op_runs import MATRIX_DTYPES, compare, fits, run_native, with_logits
 from tests.native.programs import TIERS, open_on

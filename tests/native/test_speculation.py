@@ -10,11 +10,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+from cactus.calls.stop_flag import StopFlag
+from cactus.engine.costs import StepCosts
 from cactus.generate.loop import Progress, sample_tokens
 from cactus.generate.prefix import CachedSession
-from cactus.generate.speculation import Speculation, StepCosts
+from cactus.generate.speculation import Speculation
 from cactus.native import Output, Program, Row, Sampler
-from cactus.stop_flag import StopFlag
 from tests.models import golden
 from tests.native import programs
 from tests.native.conftest import Packed

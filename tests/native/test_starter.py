@@ -11,7 +11,7 @@ from cactus.graph.passes import optimize
 from cactus.graph.plan import build, with_int8_activations, with_int8_kv
 from cactus.models.base import load_architecture
 from cactus.native import Program, Row
-from cactus.weights.folder import WeightsFolder
+from cactus.weights.format.folder import WeightsFolder
 from tests.models import starter
 from tests.native.programs import TIERS
 from tests.tolerances import assert_close

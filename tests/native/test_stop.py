@@ -12,10 +12,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from cactus.calls.stop_flag import StopFlag
 from cactus.errors import Cancelled, InvalidRequest
 from cactus.model import Model
 from cactus.native import Program, Row, Session
-from cactus.stop_flag import StopFlag
 from tests.models import golden
 from tests.native import programs
 from tests.native.conftest import Packed

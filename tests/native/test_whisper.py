@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from cactus.calls.stop_flag import StopFlag
 from cactus.errors import Cancelled, InvalidRequest, NativeError, NonFiniteLogits
 from cactus.graph.node import Graph
 from cactus.graph.plan import build
@@ -16,7 +17,6 @@ from cactus.graph.reference import ReferenceProgram
 from cactus.native import Program, Row
 from cactus.speech.alignment import Aligner, with_scores
 from cactus.speech.search import softmax
-from cactus.stop_flag import StopFlag
 from tests.models import whisper
 from tests.native import programs
 from tests.native.programs import TIERS, Store

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from cactus.calls.stop_flag import StopFlag
 from cactus.errors import Cancelled
 from cactus.speech.timeline import Timeline
 from cactus.speech.window import Windows, stoppable
-from cactus.stop_flag import StopFlag
 
 LENGTH = 50
 

@@ -14,16 +14,16 @@ import pytest
 
 from cactus import Model
 from cactus.chat.messages import parse_messages
-from cactus.engine import load_engine
+from cactus.engine.text import load_engine
 from cactus.errors import InvalidRequest
+from cactus.inputs.languages import NAMES as LANGUAGES
 from cactus.models.base import known_architectures, load_architecture
 from cactus.native import Row
 from cactus.speech.engine import load_speech_engine
-from cactus.speech.languages import NAMES as LANGUAGES
 from cactus.weights import catalog
 from cactus.weights.catalog import SPEECH_ARCHITECTURES as SPEECH
 from cactus.weights.convert import convert
-from cactus.weights.safetensors import FILLER, read_safetensors
+from cactus.weights.format.safetensors import FILLER, read_safetensors
 
 TOOLS = Path(__file__).resolve().parents[2] / "tools"
 

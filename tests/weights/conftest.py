@@ -1,14 +1,12 @@
-"""Makes `forge` importable (the test rooms are no packages), and a hub with one small model."""
+"""A hub with one small model."""
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import pytest
-from hub_server import HubServer
 
-sys.path.insert(0, str(Path(__file__).parent))
+from tests.hub_server import HubServer
 
 
 @pytest.fixture

@@ -15,11 +15,11 @@ from typing import Any
 
 import gguf
 import numpy as np
-from forge import byte_tokens
 
 from cactus.models.base import load_architecture
-from cactus.weights.safetensors import write_safetensors
+from cactus.weights.format.safetensors import write_safetensors
 from tests.models.golden import Golden, read_tensors
+from tests.weights.forge import byte_tokens
 
 ARCHITECTURES = {
     "gemma3_text": gguf.MODEL_ARCH.GEMMA3,

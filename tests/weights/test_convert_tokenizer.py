@@ -8,15 +8,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from forge import BOOL, STRING, U32, tiny_llama
 
 from cactus.errors import CactusError, TokenizerError
 from cactus.tokenizer import Tokenizer
-from cactus.weights.calibrate import tokenize
-from cactus.weights.checkpoint import check_tokenizer_files
 from cactus.weights.convert import convert
+from cactus.weights.rounding.calibrate import tokenize
+from cactus.weights.sources.checkpoint import check_tokenizer_files
 from tests.conftest import write_tiny_checkpoint
-from tests.weights.sources import write
+from tests.weights.forge import BOOL, STRING, U32, tiny_llama
+from tests.weights.made import write
 
 BOMB = {
     "type": "Split",

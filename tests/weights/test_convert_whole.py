@@ -13,7 +13,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from forge import TYPES, tiny_llama
 
 from cactus.errors import (
     CactusError,
@@ -21,9 +20,10 @@ from cactus.errors import (
     ModelNotFound,
 )
 from cactus.weights.convert import convert
-from cactus.weights.folder import WeightsFolder
-from cactus.weights.safetensors import SafetensorsWriter
-from tests.weights.sources import small_checkpoint, tree, values_of, write, write_checkpoint
+from cactus.weights.format.folder import WeightsFolder
+from cactus.weights.format.safetensors import SafetensorsWriter
+from tests.weights.forge import TYPES, tiny_llama
+from tests.weights.made import small_checkpoint, tree, values_of, write, write_checkpoint
 
 _NAMES = {number: name for name, (number, _, _) in TYPES.items()}
 

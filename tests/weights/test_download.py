@@ -20,10 +20,12 @@ from cactus.errors import (
     InvalidRequest,
     ModelNotFound,
 )
-from cactus.weights import catalog, download, hub, locate, package_index
+from cactus.weights import catalog, download, locate
 from cactus.weights.catalog import CatalogEntry, PackageSource
 from cactus.weights.convert import convert
-from cactus.weights.fetch import OfflineError
+from cactus.weights.hub import client as hub
+from cactus.weights.hub import package_index
+from cactus.weights.hub.fetch import OfflineError
 
 CONTENT = b"the weights of a model " * 5000
 

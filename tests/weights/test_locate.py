@@ -8,12 +8,12 @@ import shutil
 from pathlib import Path
 
 import pytest
-from forge import F32, tiny_llama
 
 from cactus.errors import CactusError, ModelFormatError, ModelNotFound
+from cactus.inputs.files import RegularFile
 from cactus.weights import catalog, locate
-from cactus.weights.files import RegularFile
-from cactus.weights.origin import describe_file, is_described
+from cactus.weights.sources.origin import describe_file, is_described
+from tests.weights.forge import F32, tiny_llama
 
 
 @pytest.fixture

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cactus.audio.decode import F32, SAMPLE_RATE
-from cactus.models.fields import Fields
+from cactus.inputs.fields import Fields
 
 F64 = NDArray[np.float64]
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from cactus.audio.decode import F32, SAMPLE_RATE
-from cactus.closing import Closing
+from cactus.calls.closing import Closing
 from cactus.errors import MicrophoneError
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from typing import Any
 from cactus.audio.decode import SAMPLE_RATE
 from cactus.audio.silero import WINDOW
 from cactus.errors import InvalidRequest
-from cactus.generate.options import known
+from cactus.inputs.checks import known
 
 SHORT_SILENCE = 98 * SAMPLE_RATE // 1000
 """Samples of silence at which a segment that grows too long may be cut."""

@@ -20,7 +20,7 @@ import numpy as np
 
 from cactus.audio.decode import F32, SAMPLE_RATE
 from cactus.errors import CactusError, ModelFormatError
-from cactus.weights.files import RegularFile
+from cactus.inputs.files import RegularFile
 
 WINDOW = 512
 """Samples that get one probability: 32 ms."""

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from cactus.closing import Closing
+from cactus.calls.closing import Closing
 from cactus.errors import InvalidAudio
 
 F32 = NDArray[np.float32]

@@ -11,8 +11,8 @@ from typing import Any
 
 from cactus.chat.tools import validate_tools
 from cactus.chat.traced import trusted
-from cactus.chat.values import clean, parse_json, shown
 from cactus.errors import InvalidRequest
+from cactus.inputs.values import clean, parse_json, shown
 
 __all__ = ["ROLES", "Message", "parse_messages", "validate_tools"]
 

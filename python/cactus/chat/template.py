@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 from cactus.chat.forms import Turns, render_some_form
 from cactus.chat.messages import Message
 from cactus.chat.traced import Part, parts_of, trusted
-from cactus.chat.values import clean
 from cactus.errors import InvalidRequest, ModelFormatError, TemplateError
-from cactus.weights.files import find_bytes, find_json
+from cactus.inputs.files import find_bytes, find_json
+from cactus.inputs.values import clean
 
 if TYPE_CHECKING:
     from jinja2 import Template

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from cactus.chat.values import clean, parse_json, shown
 from cactus.errors import InvalidRequest
+from cactus.inputs.values import clean, parse_json, shown
 
 _NAME = re.compile(r"[A-Za-z0-9_.:/-]{1,128}")
 _MAX_TOOLS = 10_000

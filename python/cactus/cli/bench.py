@@ -14,7 +14,7 @@ from cactus.weights.catalog import STARTER
 
 if TYPE_CHECKING:
     from cactus.cli.measure import Speed
-    from cactus.engine import Engine
+    from cactus.engine.text import Engine
     from cactus.native import MachinePeaks
 
 DEPTHS = (0, 1024, 4096)
@@ -101,7 +101,7 @@ def command(
     from cactus.cli.measure import measure, measure_peaks
     from cactus.cli.models import find_or_fetch
     from cactus.cli.progress import show_status
-    from cactus.engine import load_engine
+    from cactus.engine.text import load_engine
     from cactus.machine import choose_threads
 
     threads = choose_threads(threads)

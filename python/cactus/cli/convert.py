@@ -72,8 +72,8 @@ def command(
     it makes up for the errors of others where that text shows them; the embedding and the output
     matrix keep 8 bits. docs/precision.md says what each precision costs.
     """
-    from cactus.weights.calibrate import OWN_TEXT
     from cactus.weights.convert import convert
+    from cactus.weights.rounding.calibrate import OWN_TEXT
 
     if (calibration or no_calibration) and precision != "INT4":
         raise click.UsageError("--calibration and --no-calibration go with --precision INT4.")

@@ -14,7 +14,7 @@ from cactus.errors import InvalidRequest
 
 if TYPE_CHECKING:
     from cactus.cli.perplexity import Quality
-    from cactus.engine import Engine
+    from cactus.engine.text import Engine
 
 MAX_TEXT_BYTES = 64 << 20
 
@@ -68,9 +68,9 @@ def command(
     """
     from cactus.cli.models import find_or_fetch
     from cactus.cli.perplexity import evaluate
-    from cactus.engine import load_engine
+    from cactus.engine.text import load_engine
+    from cactus.inputs.files import read_text
     from cactus.progress import show_progress
-    from cactus.weights.files import read_text
 
     words = read_text(text, MAX_TEXT_BYTES)
     names = [name for name in (model, against) if name is not None]

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from cactus.native import MachinePeaks, machine_peaks
 
 if TYPE_CHECKING:
-    from cactus.engine import Engine
+    from cactus.engine.text import Engine
 
 BUFFER_BYTES = 512 << 20
 SMALLEST_BUFFER = 1 << 20

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from cactus.errors import InvalidRequest
 
 if TYPE_CHECKING:
-    from cactus.engine import Engine
+    from cactus.engine.text import Engine
 
 LOGITS = 1 << 23
 """Logits of one step at most, 32 MB: a chunk of a large vocabulary has fewer rows."""

@@ -188,7 +188,7 @@ def command(
     with Late(f"loading {folder.name} ...", quiet=quiet):
         from cactus.cli.chat import Chat, Manner
         from cactus.cli.conversation import Conversation
-        from cactus.engine import load_engine
+        from cactus.engine.text import load_engine
         from cactus.model import Model
 
         began = time.perf_counter()

@@ -34,7 +34,7 @@ def command(model: str, template: bool, as_json: bool) -> None:
 def describe(folder: Path) -> dict[str, Any]:
     """Facts about a weights folder, for JSON; what its files do not say is None."""
     from cactus.weights import locate
-    from cactus.weights.folder import WeightsFolder
+    from cactus.weights.format.folder import WeightsFolder
 
     with WeightsFolder.open(folder) as weights:
         config = weights.config
@@ -80,7 +80,7 @@ def render(told: dict[str, Any]) -> str:
 
 def _sampling(folder: Path) -> dict[str, Any]:
     """What `sampling="model"` stands for, with where that comes from."""
-    from cactus.engine import sampling_defaults
+    from cactus.engine.text import sampling_defaults
 
     defaults = sampling_defaults(folder)
     if isinstance(defaults, Exception):

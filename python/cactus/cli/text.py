@@ -10,8 +10,8 @@ from typing import IO
 
 import click
 
-from cactus.printable import megabytes as megabytes
-from cactus.printable import printable as printable
+from cactus.inputs.text import megabytes as megabytes
+from cactus.inputs.text import printable as printable
 
 
 def whole_characters(text: str) -> str:

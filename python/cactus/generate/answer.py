@@ -6,17 +6,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
+from cactus.calls.stopwatch import Stopwatch, rate
+from cactus.chat.reasoning import Reasoning, Splitter
 from cactus.generate.confidence import Confidence
 from cactus.generate.loops import LoopGuard
-from cactus.generate.metrics import Stopwatch, rate, resident_megabytes
 from cactus.generate.options import Options
-from cactus.generate.reasoning import Reasoning, Splitter
 from cactus.generate.stop import StopMatcher
+from cactus.machine import resident_megabytes
 from cactus.types import Completion, FinishReason, Metrics, StreamEvent, TokenLogprob
 
 if TYPE_CHECKING:
-    from cactus.engine import Engine
-    from cactus.generate.contract import Output
+    from cactus.engine.contract import Output
+    from cactus.engine.text import Engine
 
 
 @dataclass(frozen=True, slots=True)

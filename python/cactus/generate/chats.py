@@ -7,32 +7,32 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from copy import copy
 from typing import TYPE_CHECKING, Any, Literal, cast, overload
 
+from cactus.calls.aio import AsyncEventStream, in_loop, run_alone
+from cactus.calls.stream import EventStream
+from cactus.calls.turns import Call, Turns
 from cactus.compat import Unpack
+from cactus.engine.contract import LoadedEngine
+from cactus.engine.defaults import SamplingDefaults
 from cactus.errors import CactusError, InvalidRequest, ModelFormatError
-from cactus.generate.aio import AsyncCompletionStream, AsyncEventStream, in_loop, run_alone
 from cactus.generate.answer import Request
-from cactus.generate.contract import LoadedEngine
 from cactus.generate.conversation import Conversation
-from cactus.generate.defaults import SamplingDefaults
 from cactus.generate.generation import Generation
 from cactus.generate.options import (
     CHAT_ONLY,
     ChatOptions,
     CompletionOptions,
     Options,
-    boolean,
     parse_options,
-    text,
 )
 from cactus.generate.prefix import Memory
-from cactus.generate.stream import CompletionStream, EventStream
-from cactus.generate.turns import Call, Turns
+from cactus.generate.streams import AsyncCompletionStream, CompletionStream
+from cactus.inputs.checks import boolean, text
 from cactus.types import Completion
 from cactus.weights.abilities import refusal
 from cactus.weights.catalog import SPEECH_ARCHITECTURES
 
 if TYPE_CHECKING:
-    from cactus.engine import Engine
+    from cactus.engine.text import Engine
     from cactus.generate.many import ManyRun
 
 Messages = Sequence[Mapping[str, Any]] | str

@@ -6,12 +6,12 @@ from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from typing import TYPE_CHECKING, Any
 
-from cactus.closing import NotCopied
+from cactus.calls.closing import NotCopied
 from cactus.compat import Unpack
 from cactus.errors import InvalidRequest
-from cactus.generate.aio import AsyncCompletionStream
-from cactus.generate.options import ChatOptions, text
-from cactus.generate.stream import CompletionStream
+from cactus.generate.options import ChatOptions
+from cactus.generate.streams import AsyncCompletionStream, CompletionStream
+from cactus.inputs.checks import text
 from cactus.types import Completion
 
 if TYPE_CHECKING:

@@ -6,17 +6,17 @@ from collections.abc import Callable, Generator
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
+from cactus.calls.stream import drain
+from cactus.calls.turns import Call, Turns
 from cactus.errors import CactusError, ReentrantCall
 from cactus.generate.answer import Answer, Request
 from cactus.generate.loop import Progress, sample_tokens
 from cactus.generate.prefix import CachedSession
 from cactus.generate.speculation import Speculation
-from cactus.generate.stream import drain
-from cactus.generate.turns import Call, Turns
 from cactus.types import Completion, StreamEvent
 
 if TYPE_CHECKING:
-    from cactus.engine import Engine
+    from cactus.engine.text import Engine
 
 
 class Generation:

@@ -11,11 +11,11 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+from cactus.calls.stop_flag import StopFlag
+from cactus.engine.contract import Output, Program, Sampler
 from cactus.errors import Cancelled, InsufficientMemory, NonFiniteLogits
-from cactus.generate.contract import Output, Program, Sampler
 from cactus.generate.prefix import CachedSession
 from cactus.generate.speculation import Speculation
-from cactus.stop_flag import StopFlag
 
 
 class Progress:

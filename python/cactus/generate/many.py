@@ -13,6 +13,9 @@ from collections.abc import Callable, Generator, Iterable, Mapping, Sequence, Si
 from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
+from cactus.calls.stop_flag import StopFlag
+from cactus.calls.stream import drain
+from cactus.calls.turns import Call, Turns
 from cactus.errors import (
     CactusError,
     Cancelled,
@@ -26,13 +29,10 @@ from cactus.generate.loop import Progress
 from cactus.generate.options import Options
 from cactus.generate.prefix import CachedSession, common_prefix
 from cactus.generate.prompt import build_request
-from cactus.generate.stream import drain
-from cactus.generate.turns import Call, Turns
-from cactus.stop_flag import StopFlag
 from cactus.types import Completion
 
 if TYPE_CHECKING:
-    from cactus.engine import Engine
+    from cactus.engine.text import Engine
 
 LANES = 8
 """Conversations in one step at most."""

@@ -6,19 +6,17 @@ error names the option, what it may be and what it was.
 
 from __future__ import annotations
 
-import operator
-import reprlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
+from cactus.engine.contract import Sampling
 from cactus.errors import InvalidRequest, ModelFormatError
-from cactus.generate.contract import Sampling
+from cactus.inputs.checks import boolean, choice, expected, integer, known, number, short, text
 
 if TYPE_CHECKING:
-    from cactus.generate.defaults import SamplingDefaults
+    from cactus.engine.defaults import SamplingDefaults
 
 
 class CompletionOptions(TypedDict, total=False):
@@ -120,76 +118,12 @@ def parse_options(
     return Options(sampling=Sampling(**chosen), **checked)
 
 
-def known(names: Iterable[str], options: Iterable[str]) -> None:
-    """InvalidRequest naming the first of `names` that is none of `options`, and the nearest."""
-    there = list(options)
-    for name in names:
-        if name not in there:
-            near = get_close_matches(str(name), there, n=1)
-            hint = f"did you mean {near[0]}?" if near else f"the options are {', '.join(there)}"
-            raise InvalidRequest(f"unknown option {_short(name)}: {hint}")
-
-
-def integer(name: str, value: object, low: int, high: int | None = None) -> int:
-    """`value` as an int from `low` to `high`, or InvalidRequest naming `name`."""
-    wanted = f"an integer from {low}" + (f" to {high}" if high is not None else "")
-    if isinstance(value, bool):
-        raise InvalidRequest(_expected(name, wanted, value))
-    try:
-        number = operator.index(value)  # type: ignore[arg-type]
-    except TypeError:
-        raise InvalidRequest(_expected(name, wanted, value)) from None
-    if number < low or (high is not None and number > high):
-        raise InvalidRequest(_expected(name, wanted, value))
-    return number
-
-
-def number(name: str, value: object, low: float, high: float) -> float:
-    """`value` as a finite float from `low` to `high`, or InvalidRequest naming `name`."""
-    wanted = f"a number from {low:g} to {high:g}"
-    if isinstance(value, bool) or not hasattr(value, "__float__"):
-        raise InvalidRequest(_expected(name, wanted, value))
-    try:
-        result = float(value)
-    except (OverflowError, TypeError, ValueError):
-        raise InvalidRequest(_expected(name, wanted, value)) from None
-    # Written so that NaN, which compares with nothing, is refused too.
-    if not low <= result <= high:
-        raise InvalidRequest(_expected(name, wanted, value))
-    return result
-
-
-def boolean(name: str, value: object) -> bool:
-    """`value` if it is True or False, or InvalidRequest naming `name`."""
-    if not isinstance(value, bool):
-        raise InvalidRequest(_expected(name, "True or False", value))
-    return value
-
-
-def choice(name: str, value: object, known: Sequence[str]) -> str:
-    """`value` if it is one of `known`, or InvalidRequest naming `name`."""
-    if not isinstance(value, str) or value not in known:
-        raise InvalidRequest(_expected(name, " or ".join(map(repr, known)), value))
-    return value
-
-
-def text(name: str, value: object) -> str:
-    """`value` if it is a string of whole characters, or InvalidRequest naming `name`."""
-    if not isinstance(value, str):
-        raise InvalidRequest(_expected(name, "a string", value))
-    try:
-        value.encode()
-    except UnicodeEncodeError:
-        raise InvalidRequest(f"{name} holds half a surrogate pair, which is no text") from None
-    return value
-
-
 def stop_strings(name: str, value: object) -> tuple[str, ...]:
     """One string or a list of at most 16, each of 1 to 1,024 bytes of UTF-8."""
     if isinstance(value, str):
         value = [value]
     if not isinstance(value, (list, tuple)):
-        raise InvalidRequest(_expected(name, "a string or a list of strings", value))
+        raise InvalidRequest(expected(name, "a string or a list of strings", value))
     if len(value) > MAX_STOPS:
         raise InvalidRequest(f"{name} has {len(value)} strings; at most {MAX_STOPS} are allowed")
     for index, stop in enumerate(value):
@@ -205,14 +139,14 @@ def stop_strings(name: str, value: object) -> tuple[str, ...]:
 def logit_bias(name: str, value: object) -> dict[int, float]:
     """Token ids (or their decimal strings, as JSON has them) to numbers from -100 to 100."""
     if not isinstance(value, Mapping):
-        raise InvalidRequest(_expected(name, "a mapping of token ids to numbers", value))
+        raise InvalidRequest(expected(name, "a mapping of token ids to numbers", value))
     if len(value) > MAX_LOGIT_BIAS:
         raise InvalidRequest(
             f"{name} has {len(value)} entries; at most {MAX_LOGIT_BIAS} are allowed"
         )
     result: dict[int, float] = {}
     for key, bias in value.items():
-        where = f"{name}[{_short(key)}]"
+        where = f"{name}[{short(key)}]"
         # isdecimal alone lets other scripts' digits and strings too long for int() through.
         if isinstance(key, str) and key.isascii() and key.isdecimal() and len(key) < 11:
             key = int(key)
@@ -229,17 +163,6 @@ def _force_tools(name: str, value: object) -> bool:
 
 def _anything(_name: str, value: object) -> object:
     return value
-
-
-def _expected(name: str, wanted: str, value: object) -> str:
-    return f"{name} must be {wanted}, got {_short(value)}"
-
-
-def _short(value: object) -> str:
-    try:
-        return reprlib.repr(value)
-    except Exception:  # a caller's own __repr__ may do anything
-        return f"a {type(value).__name__}"
 
 
 _SAMPLING = frozenset(Sampling.__dataclass_fields__)

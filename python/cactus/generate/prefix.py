@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Generic, TypeVar
 
-from cactus.generate.contract import LoadedEngine, Session
+from cactus.engine.contract import LoadedEngine, Session
 
 S = TypeVar("S", bound=Session)
 

@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from cactus.chat.reasoning import CLOSE, OPEN, Reasoning
 from cactus.errors import (
     ContextLengthExceeded,
     InvalidRequest,
@@ -15,14 +16,14 @@ from cactus.errors import (
     UnsupportedModel,
 )
 from cactus.generate.answer import Request
-from cactus.generate.options import Options, integer, text
-from cactus.generate.reasoning import CLOSE, OPEN, Reasoning
+from cactus.generate.options import Options
+from cactus.inputs.checks import integer, text
 
 if TYPE_CHECKING:
     from cactus.chat.messages import Message
     from cactus.chat.template import ChatTemplate
     from cactus.chat.traced import Part
-    from cactus.engine import Engine
+    from cactus.engine.text import Engine
 
 UNQUESTIONED = 4 << 20
 """Texts of so many characters are tokenised, which takes seconds, to say how long they are."""

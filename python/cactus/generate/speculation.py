@@ -12,8 +12,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import pairwise
 
-MOST = 16
-"""Guesses in one step at most: a session with recurrent state can go back 32 positions exactly."""
+from cactus.engine.costs import MOST, StepCosts
 
 LONGEST = 8
 """Of longer agreements than this many tokens the last one is as good as any."""
@@ -74,46 +73,6 @@ class Lookup:
         while agreed < min(LONGEST, place) and ids[place - agreed - 1] == ids[-agreed - 1]:
             agreed += 1
         self._place, self.agreed = place, agreed
-
-
-class StepCosts:
-    """What a step of several rows takes, in steps of one row: 1, and a slope for each further row.
-
-    Every number of rows has a slope of its own, for kernels work in tiles of rows. A measurement
-    counts for its own, and the less for others the further they are from it. All are running means,
-    for as long as an engine lives. Every PAUSE steps without guesses they return a little to where
-    they began, so that what was measured in a disturbed moment is tried again.
-    """
-
-    START = 0.3
-    WEIGHT = 0.15
-    PAUSE = 25
-    RETURN = 0.05
-
-    def __init__(self) -> None:
-        self._one = 0.0
-        self._idle = 0
-        self._slopes = [self.START] * (MOST + 2)
-
-    def of(self, rows: int) -> float:
-        """The time of a step of `rows` rows, as a multiple of the time of a step of one."""
-        return 1 + (rows - 1) * self._slopes[rows]
-
-    def record(self, rows: int, seconds: float) -> None:
-        """A step of `rows` rows took `seconds`."""
-        slopes = self._slopes
-        if self._one == 0:
-            self._one = seconds / self.of(rows)
-        elif rows == 1:
-            # What takes twice as long as usual was interrupted by something else.
-            self._one += (min(seconds, 2 * self._one) - self._one) * self.WEIGHT
-            self._idle += 1
-            if self._idle % self.PAUSE == 0:
-                self._slopes = [slope + (self.START - slope) * self.RETURN for slope in slopes]
-        else:
-            measured = min(max((seconds / self._one - 1) / (rows - 1), 0), 2)
-            for other, slope in enumerate(slopes):
-                slopes[other] += (measured - slope) * self.WEIGHT / (1 + abs(other - rows))
 
 
 class Speculation:

@@ -61,7 +61,7 @@ STEP = struct.Struct("<I3i3Ii4iIi6i4f2I4i8x")
 
 
 class StoredTensor(Protocol):
-    """Where a weight lies in the weights file; ``cactus.weights.folder.PackedTensor`` is one."""
+    """Where a weight lies in the weights file."""
 
     @property
     def dtype(self) -> str: ...

@@ -12,6 +12,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from cactus.calls.stop_flag import StopFlag
+
 from ..errors import (
     Cancelled,
     ContextLengthExceeded,
@@ -20,7 +22,6 @@ from ..errors import (
     ModelFormatError,
     NonFiniteLogits,
 )
-from ..stop_flag import StopFlag
 from .node import Graph, Node, Slot
 from .reference_ops import KERNELS, Array, Quantized, Segment, int8_rounded
 from .step import Output, Row

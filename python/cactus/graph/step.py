@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from ..stop_flag import StopFlag
+    from ..calls.stop_flag import StopFlag
 
 Outputs = Literal["last", "all", "none"]
 

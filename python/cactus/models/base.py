@@ -16,11 +16,12 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Literal, NamedTuple
 
+from cactus.inputs.fields import Fields
+
 from .. import nn
 from ..errors import ModelFormatError, UnsupportedModel
 from ..graph.node import Graph
 from ..graph.trace import trace
-from .fields import Fields
 
 _log = logging.getLogger(__name__)
 

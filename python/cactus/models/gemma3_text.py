@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from cactus.inputs.fields import Fields
+
 from .. import nn
 from ..errors import UnsupportedModel
 from . import base
-from .fields import Fields
 
 NORM_OFFSET = 1.0
 """The norms multiply with 1 + w."""

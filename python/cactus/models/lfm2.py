@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
+from cactus.inputs.fields import Fields
+
 from .. import nn
 from . import base
-from .fields import Fields
 
 _KINDS = ("conv", "full_attention")
 

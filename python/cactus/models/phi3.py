@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 
+from cactus.inputs.fields import Fields
+
 from .. import nn
 from . import base
-from .fields import Fields
 
 
 @dataclass(frozen=True)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from cactus.inputs.fields import Fields
+
 from .. import nn
 from . import base
-from .fields import Fields
 
 
 @dataclass(frozen=True)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from cactus.inputs.fields import Fields
+
 from .. import nn
 from . import base
-from .fields import Fields
 
 FRAMES_PER_ROW = 2
 """Mel frames of one row of features: the encoder's second convolution halves their rate."""

@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ..closing import Closing
+from ..calls.closing import Closing
 from ..errors import InvalidRequest, ModelClosed
 from ..graph.step import Output, Row
 from . import _signatures as abi
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from ..stop_flag import StopFlag
+    from ..calls.stop_flag import StopFlag
 
 MAX_SEED = (1 << 64) - 1
 

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from cactus.audio.decode import F32
+from cactus.calls.stop_flag import StopFlag
 from cactus.errors import ModelFormatError
 from cactus.graph.node import Graph, Node
 from cactus.graph.ops import verify
@@ -22,7 +23,6 @@ from cactus.graph.step import Row
 from cactus.models.whisper import Config
 from cactus.native import Program, Session
 from cactus.speech.search import softmax
-from cactus.stop_flag import StopFlag
 
 Head = tuple[int, int]
 """Layer and head, from 0 on."""

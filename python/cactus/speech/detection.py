@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from cactus.audio.decode import F32
+from cactus.calls.stop_flag import StopFlag
 from cactus.native import Session
 from cactus.speech.engine import SpeechEngine
 from cactus.speech.options import Options
 from cactus.speech.search import Search
 from cactus.speech.timeline import Timeline
 from cactus.speech.window import HOP, Windows, is_silent, stoppable
-from cactus.stop_flag import StopFlag
 from cactus.types import DetectedLanguage
 
 

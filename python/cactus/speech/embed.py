@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 
 from cactus.audio.decode import AudioStream
+from cactus.calls.stop_flag import StopFlag
 from cactus.errors import InvalidAudio
 from cactus.models.whisper import FRAMES_PER_ROW
 from cactus.speech.engine import SpeechEngine
 from cactus.speech.window import HOP, Windows, stoppable
-from cactus.stop_flag import StopFlag
 
 
 def embed(engine: SpeechEngine, audio: AudioStream, stop: StopFlag) -> list[float]:

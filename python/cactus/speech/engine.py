@@ -12,25 +12,31 @@ from numpy.typing import NDArray
 
 from cactus.audio.decode import F32
 from cactus.audio.mel import LogMel, MelConfig
+from cactus.calls.stop_flag import StopFlag
 from cactus.compat import Unpack
+from cactus.engine.loading import (
+    LoadArguments,
+    LoadOptions,
+    build_plan,
+    prepare,
+    start_with_plans,
+)
+from cactus.engine.plan_cache import ENCODER, NAME, StoredPlan
 from cactus.errors import InvalidRequest, UnsupportedModel
 from cactus.graph.step import Row
-from cactus.loading import LoadArguments, LoadOptions, build_plan, prepare, start_with_plans
+from cactus.inputs.fields import Fields
+from cactus.inputs.files import find_json, read_json
 from cactus.models.base import load_architecture
-from cactus.models.fields import Fields
 from cactus.models.whisper import FRAMES_PER_ROW, Config
 from cactus.native import Program, Session
-from cactus.plan_cache import ENCODER, NAME, StoredPlan
 from cactus.speech import alignment
 from cactus.speech.alignment import Aligner
 from cactus.speech.options import Options
 from cactus.speech.vocabulary import Vocabulary
 from cactus.speech.window import HOP
-from cactus.stop_flag import StopFlag
 from cactus.tokenizer import Tokenizer
 from cactus.weights.abilities import check_ability
-from cactus.weights.files import find_json, read_json
-from cactus.weights.folder import WeightsFolder
+from cactus.weights.format.folder import WeightsFolder
 from cactus.weights.locate import model_type_of, name_of
 
 

@@ -6,11 +6,11 @@ import math
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
-from cactus.closing import Closing
+from cactus.calls.closing import Closing
+from cactus.calls.stopwatch import Stopwatch
+from cactus.calls.turns import Call, Turns
 from cactus.errors import Cancelled, InvalidAudio, InvalidRequest
-from cactus.generate.metrics import Stopwatch
-from cactus.generate.options import number
-from cactus.generate.turns import Call, Turns
+from cactus.inputs.checks import number
 from cactus.types import LiveUpdate, Segment
 
 if TYPE_CHECKING:

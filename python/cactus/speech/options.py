@@ -8,8 +8,8 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
 from cactus.errors import InvalidRequest
-from cactus.generate.options import boolean, integer, known, number, text
-from cactus.speech.languages import code_of
+from cactus.inputs.checks import boolean, integer, known, number, text
+from cactus.inputs.languages import code_of
 
 if TYPE_CHECKING:
     from cactus.audio.segmenter import VadOptions

@@ -12,13 +12,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from cactus.calls.stop_flag import StopFlag
+from cactus.calls.stopwatch import Stopwatch
 from cactus.errors import InvalidRequest
-from cactus.generate.metrics import Stopwatch
 from cactus.graph.step import Row
 from cactus.native import Program, Session
 from cactus.speech.rules import Logits, Rules
 from cactus.speech.vocabulary import Vocabulary
-from cactus.stop_flag import StopFlag
 
 GROUP = 64
 """Logits that are compared as one while the largest are looked for."""

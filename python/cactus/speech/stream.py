@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, cast
 
-from cactus.generate.aio import AsyncEventStream
-from cactus.generate.stream import EventStream
-from cactus.generate.turns import Call
+from cactus.calls.aio import AsyncEventStream
+from cactus.calls.stream import EventStream
+from cactus.calls.turns import Call
 from cactus.types import Segment, Transcription
 
 if TYPE_CHECKING:

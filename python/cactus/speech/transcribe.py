@@ -13,7 +13,9 @@ from dataclasses import dataclass, field, replace
 from itertools import chain, zip_longest
 
 from cactus.audio.decode import F32
-from cactus.generate.metrics import Stopwatch, rate, resident_megabytes
+from cactus.calls.stop_flag import StopFlag
+from cactus.calls.stopwatch import Stopwatch, rate
+from cactus.machine import resident_megabytes
 from cactus.native import Session
 from cactus.speech.coverage import before_gap, first_gap, is_sparse
 from cactus.speech.detection import likeliest, of_windows
@@ -28,7 +30,6 @@ from cactus.speech.timeline import Timeline
 from cactus.speech.vocabulary import TIME_STEP
 from cactus.speech.window import FRAMES_PER_SECOND, HOP, Windows, is_silent, stoppable
 from cactus.speech.words import Timed, WordFinder
-from cactus.stop_flag import StopFlag
 from cactus.types import DetectedLanguage, Metrics, Segment, Word
 
 RECENT = 8

@@ -6,10 +6,10 @@ import time
 from collections.abc import Generator
 
 from cactus.audio.decode import AudioStream
+from cactus.calls.stopwatch import Stopwatch
+from cactus.calls.stream import drain
+from cactus.calls.turns import Call, Turns
 from cactus.errors import Cancelled, ReentrantCall
-from cactus.generate.metrics import Stopwatch
-from cactus.generate.stream import drain
-from cactus.generate.turns import Call, Turns
 from cactus.speech.engine import SpeechEngine
 from cactus.speech.options import Options
 from cactus.speech.transcribe import Transcriber

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from cactus.errors import InvalidRequest, ModelFormatError
-from cactus.speech.languages import unknown
+from cactus.inputs.languages import unknown
 from cactus.tokenizer import Tokenizer
 
 TIME_STEP = 0.02

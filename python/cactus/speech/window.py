@@ -7,8 +7,8 @@ from collections.abc import Iterator
 import numpy as np
 
 from cactus.audio.decode import F32, SAMPLE_RATE
+from cactus.calls.stop_flag import StopFlag
 from cactus.errors import Cancelled
-from cactus.stop_flag import StopFlag
 
 HOP = 160
 """Samples from one frame of the spectrogram to the next: 10 ms."""

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cactus.audio.decode import F32
+from cactus.calls.stop_flag import StopFlag
 from cactus.models.whisper import FRAMES_PER_ROW
 from cactus.native import Session
 from cactus.speech.alignment import Alignment
@@ -24,7 +25,6 @@ from cactus.speech.engine import SpeechEngine
 from cactus.speech.pieces import Piece
 from cactus.speech.search import softmax
 from cactus.speech.window import FRAMES_PER_SECOND
-from cactus.stop_flag import StopFlag
 
 STATES_PER_SECOND = FRAMES_PER_SECOND // FRAMES_PER_ROW
 """States of the encoder, among which a word's times are found."""

@@ -21,19 +21,25 @@ from pathlib import Path
 from typing import Any
 
 from cactus.errors import CactusError, InvalidRequest
+from cactus.inputs.files import read_json, read_text
 from cactus.models.base import Architecture, load_architecture
 from cactus.progress import Progress
 from cactus.tokenizer import Tokenizer
 from cactus.weights import names
-from cactus.weights.budget import widened
-from cactus.weights.calibrate import MAX_TEXT_BYTES, OWN_TEXT, Calibration, cut, tokenize
-from cactus.weights.files import read_json, read_text
-from cactus.weights.folder import FORMAT, WeightsFolder
-from cactus.weights.layout import GROUPS
-from cactus.weights.lora import merge
-from cactus.weights.sources import Source, SourceTensor, as_matrix, open_source, with_offset
-from cactus.weights.storage import PRECISIONS, choose_dtype, precision_of, searched
-from cactus.weights.write import Plan, TensorReport, stored_nbytes, write_tensors
+from cactus.weights.format.folder import FORMAT, WeightsFolder
+from cactus.weights.format.layout import GROUPS
+from cactus.weights.rounding.budget import widened
+from cactus.weights.rounding.calibrate import MAX_TEXT_BYTES, OWN_TEXT, Calibration, cut, tokenize
+from cactus.weights.rounding.storage import (
+    PRECISIONS,
+    TensorDtypes,
+    choose_dtype,
+    precision_of,
+    searched,
+)
+from cactus.weights.sources.lora import merge
+from cactus.weights.sources.source import Source, SourceTensor, as_matrix, open_source, with_offset
+from cactus.weights.write import TensorReport, stored_nbytes, write_tensors
 
 
 @dataclass(frozen=True)
@@ -125,7 +131,7 @@ def convert(
         dtypes = [  # refuses unreadable ones
             choose_dtype(each, precision, calibrated=reads) for each in tensors
         ]
-        plan: Plan = [
+        plan: TensorDtypes = [
             (each, dtype if each.name in matrices else "plain")
             for each, dtype in zip(tensors, dtypes, strict=True)
         ]
@@ -168,7 +174,7 @@ def convert(
     return ConversionReport(target, label, tuple(reports), parameters, nbytes, took, model.notes)
 
 
-def _stored_nbytes(plan: Plan) -> int:
+def _stored_nbytes(plan: TensorDtypes) -> int:
     return sum(stored_nbytes(tensor, dtype) for tensor, dtype in plan)
 
 
@@ -187,7 +193,7 @@ def _full_disk(target: Path, need: int) -> CactusError:
 
 
 def _calibration(
-    text: str, folder: Path, architecture: Architecture, plan: Plan
+    text: str, folder: Path, architecture: Architecture, plan: TensorDtypes
 ) -> Calibration | None:
     """What rounds the matrices of the plan that are searched for, if there are any."""
     groups = {tensor.name: GROUPS[dtype] for tensor, dtype in plan if searched(tensor, dtype)}

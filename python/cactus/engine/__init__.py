@@ -1,0 +1,1 @@
+"""A weights folder becomes a loaded model: options, memory, plans, program, tokenizer, template."""

@@ -1,0 +1,102 @@
+"""A completion that is read token by token: what its reader holds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import cast
+
+from cactus.calls.aio import AsyncEventStream
+from cactus.calls.stream import EventStream
+from cactus.calls.turns import Call
+from cactus.errors import InvalidRequest
+from cactus.generate.generation import Generation
+from cactus.inputs.text import shortened
+from cactus.types import Completion, StreamEvent
+
+
+class CompletionStream(EventStream[StreamEvent]):
+    """Events of one completion; `completion` is there once the stream has ended or was closed."""
+
+    def __init__(
+        self,
+        call: Call,
+        generation: Generation,
+    ) -> None:
+        self._generation = generation
+        self._told: Callable[[Completion], None] | None = None
+        super().__init__(call, generation.events)
+
+    def when_ended(self, told: Callable[[Completion], None]) -> None:
+        """Call `told` with the completion, once, when there is one."""
+        self._told = told
+
+    def __next__(self) -> StreamEvent:
+        try:
+            return super().__next__()
+        except StopIteration:
+            self._tell()
+            raise
+
+    def close(self) -> None:
+        """End the stream now and let other calls go on; safe to call twice."""
+        super().close()
+        self._tell()
+
+    def _tell(self) -> None:
+        told, self._told = self._told, None
+        if told is not None and self._generation.completion is not None:
+            told(self._generation.completion)
+
+    def __repr__(self) -> str:
+        return stream_repr(self, self._generation)
+
+    @property
+    def completion(self) -> Completion:
+        """The whole answer. Raises InvalidRequest while the stream is still running or failed."""
+        return completion_of(self._generation)
+
+
+class AsyncCompletionStream(AsyncEventStream[StreamEvent]):
+    """The events of one completion; `completion` is there once it has ended or was closed."""
+
+    def __init__(self, call: Call, start: Callable[[], Generation]) -> None:
+        super().__init__(call, start)
+        self._told: Callable[[Completion], None] | None = None
+
+    def when_ended(self, told: Callable[[Completion], None]) -> None:
+        """Call `told` with the completion, once, when there is one."""
+        self._told = told
+
+    def __repr__(self) -> str:
+        return stream_repr(self, self._generation)
+
+    @property
+    def completion(self) -> Completion:
+        """The whole answer. Raises InvalidRequest while the stream is still running or failed."""
+        return completion_of(self._generation)
+
+    @property
+    def _generation(self) -> Generation | None:
+        return cast("Generation | None", self._run)
+
+    def _end(self) -> None:
+        super()._end()
+        told, self._told = self._told, None
+        generation = self._generation
+        if told is not None and generation is not None and generation.completion is not None:
+            told(generation.completion)
+
+
+def stream_repr(stream: object, generation: Generation | None) -> str:
+    """How a stream of a completion shows itself: its state, and the text that has come."""
+    state, text = ("not begun", "") if generation is None else generation.progress
+    shown = f": {shortened(text)}" if text else ""
+    return f"<{type(stream).__name__} {state}{shown}>"
+
+
+def completion_of(generation: Generation | None) -> Completion:
+    """The completion of a stream. Raises InvalidRequest while there is none."""
+    completion = None if generation is None else generation.completion
+    if completion is None:
+        raise InvalidRequest("the stream has no completion: it has not been read to its end")
+    return completion

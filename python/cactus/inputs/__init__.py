@@ -1,0 +1,1 @@
+"""What comes from callers and from files, checked before it is used; knows nothing of models."""

@@ -1,0 +1,87 @@
+"""Checks of single options: an error names the option, what it may be and what it was."""
+
+from __future__ import annotations
+
+import operator
+import reprlib
+from collections.abc import Iterable, Sequence
+from difflib import get_close_matches
+
+from cactus.errors import InvalidRequest
+
+
+def known(names: Iterable[str], options: Iterable[str]) -> None:
+    """InvalidRequest naming the first of `names` that is none of `options`, and the nearest."""
+    there = list(options)
+    for name in names:
+        if name not in there:
+            near = get_close_matches(str(name), there, n=1)
+            hint = f"did you mean {near[0]}?" if near else f"the options are {', '.join(there)}"
+            raise InvalidRequest(f"unknown option {short(name)}: {hint}")
+
+
+def integer(name: str, value: object, low: int, high: int | None = None) -> int:
+    """`value` as an int from `low` to `high`, or InvalidRequest naming `name`."""
+    wanted = f"an integer from {low}" + (f" to {high}" if high is not None else "")
+    if isinstance(value, bool):
+        raise InvalidRequest(expected(name, wanted, value))
+    try:
+        number = operator.index(value)  # type: ignore[arg-type]
+    except TypeError:
+        raise InvalidRequest(expected(name, wanted, value)) from None
+    if number < low or (high is not None and number > high):
+        raise InvalidRequest(expected(name, wanted, value))
+    return number
+
+
+def number(name: str, value: object, low: float, high: float) -> float:
+    """`value` as a finite float from `low` to `high`, or InvalidRequest naming `name`."""
+    wanted = f"a number from {low:g} to {high:g}"
+    if isinstance(value, bool) or not hasattr(value, "__float__"):
+        raise InvalidRequest(expected(name, wanted, value))
+    try:
+        result = float(value)
+    except (OverflowError, TypeError, ValueError):
+        raise InvalidRequest(expected(name, wanted, value)) from None
+    # Written so that NaN, which compares with nothing, is refused too.
+    if not low <= result <= high:
+        raise InvalidRequest(expected(name, wanted, value))
+    return result
+
+
+def boolean(name: str, value: object) -> bool:
+    """`value` if it is True or False, or InvalidRequest naming `name`."""
+    if not isinstance(value, bool):
+        raise InvalidRequest(expected(name, "True or False", value))
+    return value
+
+
+def choice(name: str, value: object, known: Sequence[str]) -> str:
+    """`value` if it is one of `known`, or InvalidRequest naming `name`."""
+    if not isinstance(value, str) or value not in known:
+        raise InvalidRequest(expected(name, " or ".join(map(repr, known)), value))
+    return value
+
+
+def text(name: str, value: object) -> str:
+    """`value` if it is a string of whole characters, or InvalidRequest naming `name`."""
+    if not isinstance(value, str):
+        raise InvalidRequest(expected(name, "a string", value))
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise InvalidRequest(f"{name} holds half a surrogate pair, which is no text") from None
+    return value
+
+
+def expected(name: str, wanted: str, value: object) -> str:
+    """The message for an option that is something else than what is wanted."""
+    return f"{name} must be {wanted}, got {short(value)}"
+
+
+def short(value: object) -> str:
+    """A value as an error shows it."""
+    try:
+        return reprlib.repr(value)
+    except Exception:  # a caller's own __repr__ may do anything
+        return f"a {type(value).__name__}"

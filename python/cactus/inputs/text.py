@@ -1,0 +1,41 @@
+"""Text from elsewhere: made whole, safe to show, or shortened; sizes as text."""
+
+from __future__ import annotations
+
+SHOWN = 80
+"""Characters of a text that a representation shows."""
+
+
+# C0 and C1 controls except newline and tab: they move the cursor, change colours, or make the
+# terminal answer as if the user had typed.
+_CONTROLS = {code: None for code in (*range(0x20), *range(0x7F, 0xA0)) if chr(code) not in "\n\t"}
+
+
+def printable(text: str) -> str:
+    """`text` without control characters other than newline and tab."""
+    return text.translate(_CONTROLS)
+
+
+def megabytes(size: float) -> str:
+    """A size for people: 812 B, 41 kB, 98 MB, 1.6 GB."""
+    for unit, factor in (("B", 1), ("kB", 1e3), ("MB", 1e6)):
+        if size < 999.5 * factor:
+            return f"{size / factor:.0f} {unit}"
+    return f"{size / 1e9:.1f} GB"
+
+
+def clean_text(text: str) -> str:
+    """The text as plain ``str``; surrogate pairs are joined, lone surrogates become U+FFFD."""
+    text = str.__str__(text)
+    if text.isascii():
+        return text
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+    return text
+
+
+def shortened(text: str) -> str:
+    """`text` as a Python string of at most about `SHOWN` characters, for a representation."""
+    return repr(text if len(text) <= SHOWN else text[: SHOWN - 1] + "…")

@@ -1,0 +1,65 @@
+"""What was said when: words, and the segments that they are in."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from cactus.inputs.text import shortened
+
+
+@dataclass(frozen=True, slots=True)
+class Word:
+    """A word of a segment, with the space and the marks around it; times are seconds.
+
+    `probability` is the average of its tokens'.
+    """
+
+    start: float
+    end: float
+    word: str
+    probability: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """``word``, ``start``, ``end`` and ``probability`` with 4 decimals, as JSON has them."""
+        return {
+            "word": self.word,
+            "start": self.start,
+            "end": self.end,
+            "probability": round(self.probability, 4),
+        }
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Segment:
+    """A stretch of speech: what was said from `start` to `end`, in seconds of the recording.
+
+    `avg_logprob`, `compression_ratio`, `no_speech_prob` and `temperature` are those of the window
+    that it was found in. `words`, where they were asked for, are its text in pieces. `channel`,
+    the first being 1, is set where each channel was transcribed on its own.
+    """
+
+    id: int
+    start: float
+    end: float
+    text: str
+    tokens: tuple[int, ...]
+    temperature: float
+    avg_logprob: float
+    compression_ratio: float
+    no_speech_prob: float
+    words: tuple[Word, ...] | None = None
+    channel: int | None = None
+
+    def __repr__(self) -> str:
+        words = "" if self.words is None else f", {len(self.words)} words"
+        return f"Segment({self.start:.2f}-{self.end:.2f} s, {shortened(self.text)}{words})"
+
+    def to_dict(self) -> dict[str, Any]:
+        """``start``, ``end`` and ``text``; ``words`` and ``channel`` where they are known."""
+        entry: dict[str, Any] = {"start": self.start, "end": self.end, "text": self.text}
+        if self.words is not None:
+            entry["words"] = [word.to_dict() for word in self.words]
+        if self.channel is not None:
+            entry["channel"] = self.channel
+        return entry

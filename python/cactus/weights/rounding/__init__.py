@@ -1,0 +1,1 @@
+"""How numbers of a model are rounded to fewer bits."""

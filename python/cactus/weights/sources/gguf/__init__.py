@@ -1,0 +1,1 @@
+"""GGUF files: how they are read, their blocks, and their names in terms of checkpoints."""

@@ -1,0 +1,103 @@
+"""Options of loading: one table for text and speech, checked before anything is looked for."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cactus import Model
+from cactus.engine import loading
+from cactus.engine import text as engine
+from cactus.errors import CactusError, InsufficientMemory, InvalidRequest, UnsupportedModel
+from cactus.speech.engine import load_speech_engine
+from cactus.weights import locate
+
+WRONG: list[tuple[dict[str, Any], str]] = [
+    ({"isa": 5}, "isa must be the name of a kernel tier, got int"),
+    ({"threads": "2"}, "threads must be a whole number, got str"),
+    ({"threads": True}, "threads must be a whole number, got bool"),
+    ({"context": 0}, "context"),
+    ({"context": "10"}, "context"),
+    ({"kv": "q4"}, "kv must be 'f16' or 'int8', got 'q4'"),
+    ({"kv": None}, "kv must be"),
+    ({"activations": "f16"}, "activations must be 'int12' or 'int8', got 'f16'"),
+    ({"preload": "yes"}, "preload"),
+]
+
+
+@pytest.mark.parametrize(("options", "said"), WRONG, ids=[str(options) for options, _ in WRONG])
+@pytest.mark.parametrize("kind", ["text", "speech", "absent"])
+def test_a_wrong_option_is_named_for_every_kind_of_model(
+    tiny_model: Path, speech_folder: Path, kind: str, options: dict[str, Any], said: str
+) -> None:
+    folder = {"text": tiny_model, "speech": speech_folder, "absent": Path("/nonexistent")}[kind]
+    with pytest.raises(InvalidRequest, match=said):
+        Model(folder, **options)
+    load = load_speech_engine if kind == "speech" else engine.load_engine
+    with pytest.raises(InvalidRequest, match=said):
+        load(folder, **options)
+
+
+@pytest.mark.parametrize("isa", ["mmx", ""])
+def test_an_unknown_tier_is_named(tiny_model: Path, speech_folder: Path, isa: str) -> None:
+    for folder in (tiny_model, speech_folder):
+        if isa:
+            with pytest.raises(CactusError, match=isa):
+                Model(folder, isa=isa)
+
+
+def test_a_speech_model_has_no_context_to_choose(speech_folder: Path) -> None:
+    with pytest.raises(InvalidRequest, match="context: a speech model has windows of 30 seconds"):
+        Model(speech_folder, context=100)
+
+
+def test_a_loader_refuses_the_other_kind_by_name(tiny_model: Path, speech_folder: Path) -> None:
+    with pytest.raises(UnsupportedModel, match=r"^tiny-whisper is a speech model \(whisper\)"):
+        engine.load_engine(speech_folder)
+    with pytest.raises(UnsupportedModel, match=r"^tiny is a text model \(llama\)"):
+        load_speech_engine(tiny_model)
+
+
+def test_more_weights_than_memory_are_refused_for_both(
+    tiny_model: Path, speech_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loading, "memory_bytes", lambda: 1 << 10)
+    for folder in (tiny_model, speech_folder):
+        with pytest.raises(InsufficientMemory, match=rf"^{folder.name} has 0 MiB of weights"):
+            Model(folder)
+
+
+def test_the_pages_of_both_kinds_are_asked_for_ahead(
+    tiny_model: Path, speech_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[Path] = []
+    monkeypatch.setattr(loading, "_read_ahead", asked.append)
+    for folder in (tiny_model, speech_folder):
+        Model(folder).close()
+    assert asked == [folder / "model.safetensors" for folder in (tiny_model, speech_folder)]
+
+
+def test_a_model_from_a_gguf_file_has_the_files_name(
+    starter_gguf: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    shutil.copy(starter_gguf, tmp_path / "ok.gguf")
+    with Model(tmp_path / "ok.gguf", context=64) as model:
+        assert model.name == "ok" and repr(model).startswith("<Model ok (llama")
+        with pytest.raises(UnsupportedModel, match=r"^ok is a text model"):
+            model.transcribe(bytes(1000), sample_rate=16000)
+    folder = locate.resolve(tmp_path / "ok.gguf")
+    (folder / "tokenizer.json").write_text("{")
+    with pytest.raises(CactusError, match=r"^ok: tokenizer\.json"):
+        Model(tmp_path / "ok.gguf")
+
+
+def test_a_model_of_the_current_folder_has_its_name(
+    tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tiny_model)
+    with Model(".") as model:
+        assert model.name == "tiny"
