@@ -3,12 +3,13 @@
     python benchmarks/speech_compare.py --seed 7 --minutes 30
     python benchmarks/speech_compare.py --precisions INT8 --beams 5 --vad on,off
 
-Of each setting: the share of words that differ, the longest stretch of the reference that ours
-lacks, words where nobody speaks, and segments and words of no length. What the reference drew at
-random (at a temperature above 0, where all else looked wrong to it) is counted by itself: another
-run of it says something else. faster-whisper's int8 shows how far two runs of the same weights
-differ anyway. Where the corpus knows all that is said in a file, the words that are wrong in either
-transcription are counted, too. Transcriptions of faster-whisper are kept in the cache folder.
+Of each setting: the share of words that differ, the longest stretch of speech for which the
+reference has words and ours has none, words where nobody speaks, and segments and words of no
+length. What the reference drew at random (at a temperature above 0, where all else looked wrong to
+it) is counted by itself: another run of it says something else. faster-whisper's int8 shows how far
+two runs of the same weights differ anyway. Where the corpus knows all that is said in a file, the
+words that are wrong in either transcription are counted, too. Transcriptions of faster-whisper are
+kept in the cache folder.
 """
 
 from __future__ import annotations
@@ -174,6 +175,7 @@ def compare(
     """The score of ``ours`` (but what segments alone show), and its differences to read."""
     certain = sum(not each.drawn for each in reference)
     score, notes = Score(words=certain, drawn=len(reference) - certain), []
+    speech = [(each.start - NEAR, each.end + NEAR) for each in stretches if each.kind == "speech"]
     matcher = SequenceMatcher(
         None, [each.word for each in reference], [each.word for each in ours], autojunk=False
     )
@@ -184,7 +186,7 @@ def compare(
         if any(each.drawn for each in beside):
             continue
         score.different += max(b - a, d - c)
-        gap = _gap(reference[a:b], ours)
+        gap = _gap(reference[a:b], ours, speech)
         if gap > LOST_SECONDS:
             score.lost += gap
             score.longest = max(score.longest, gap)
@@ -192,7 +194,6 @@ def compare(
         theirs, own = (" ".join(each.word for each in s) for s in (reference[a:b], ours[c:d]))
         mark = f"LOST {gap:.1f} s" if gap > LOST_SECONDS else ""
         notes.append(f"    {at:7.2f} {mark}\n        theirs: {theirs}\n        ours:   {own}")
-    speech = [(each.start - NEAR, each.end + NEAR) for each in stretches if each.kind == "speech"]
     for said in ours:
         if not any(said.end > start and said.start < end for start, end in speech):
             score.invented += 1
@@ -200,15 +201,20 @@ def compare(
     return score, notes
 
 
-def _gap(theirs: list[Said], ours: list[Said]) -> float:
-    """Seconds of a passage of theirs during which ours have no word at all, the longest."""
+def _gap(theirs: list[Said], ours: list[Said], speech: Sequence[tuple[float, float]]) -> float:
+    """Seconds of a passage of theirs in which somebody speaks and ours has no word, the longest.
+
+    What the reference writes where nobody speaks cannot be lost.
+    """
     if not theirs:
         return 0.0
-    start, end = theirs[0].start, theirs[-1].end
-    busy = sorted((o.start, o.end) for o in ours if o.end > start and o.start < end)
-    longest, at = 0.0, start
-    for first, last in [*busy, (end, end)]:
-        longest, at = max(longest, first - at), max(at, last)
+    longest = 0.0
+    for first, last in speech:
+        start, end = max(theirs[0].start, first), min(theirs[-1].end, last)
+        busy = sorted((o.start, o.end) for o in ours if o.end > start and o.start < end)
+        at = start
+        for word_start, word_end in [*busy, (end, end)]:
+            longest, at = max(longest, word_start - at), max(at, word_end)
     return longest
 
 
