@@ -19,9 +19,24 @@
 // Rules. Every function that can fail returns a cactus_status; the message is cactus_last_error(),
 // kept per thread. Handles are checked ids: a stale one is CACTUS_ERROR_HANDLE, never a crash, and
 // destroying one twice is harmless. No exception, abort or exit crosses this boundary. Structs that
-// may grow begin with their size. All functions may be called from any thread; the steps of one
-// program run one after another. One declaration a line: the Python signatures are generated
-// from this file.
+// may grow begin with their size. One declaration a line: the Python signatures are generated from
+// this file.
+//
+// Threads. All functions may be called from any thread. What waits for what:
+//
+// The steps of one program run one after another; its read and profile wait for them, too.
+//
+// A step whose turn has come takes its sessions, all at once, until it ends. Whoever else needs one
+// of them waits that long: truncate, fork, restore, and a step of a program that shares its
+// sessions. So does the step, for these. Other sessions are free meanwhile.
+//
+// length and memory of a session never wait: during a step they are what they were before it.
+// Neither do info, create and destroy. What is destroyed while a step uses it is gone for all
+// others at once, and its memory when the step ends.
+//
+// All programs share one team of threads, which sleep while no step runs. Steps run side by side as
+// long as they have no more threads together than there are cores; otherwise in the order in which
+// they came. A step of one thread needs nobody of the team, and does not wait for it.
 #ifndef CACTUS_H
 #define CACTUS_H
 
@@ -70,9 +85,9 @@ typedef struct cactus_program_options {
   const char* isa;           // a tier's name, "scalar" or "avx2"; null: CACTUS_ISA or the best
   uint32_t max_rows;         // most tokens of one step; 0: 256
   uint32_t preload;          // 1: read the weights in the background instead of as they are needed
-  // Not 0: another plan for the weights of this program, whose file, tier, threads and sessions it
-  // shares: an encoder beside its decoder. weights_path, isa, threads, preload, kv_bytes and
-  // resident are not read.
+  // Not 0: another plan for the weights of this program, whose file, tier, number of threads and
+  // sessions it shares: an encoder beside its decoder. weights_path, isa, threads, preload,
+  // kv_bytes and resident are not read.
   cactus_id shares;
   // The most memory that the keys and values of all sessions may take together; 0: as long as the
   // machine, or the control group that the process is in, has some left.
@@ -165,8 +180,8 @@ typedef struct cactus_machine_peaks {
 // clang-format off: one declaration a line
 CACTUS_API uint32_t cactus_abi_version(void);
 CACTUS_API const char* cactus_last_error(void);
-// Measures, for about a second. threads and isa as in cactus_program_options; buffer_bytes 0 stands
-// for 512 MiB.
+// Measures, for about a second, in which steps of more than one thread wait. threads and isa as in
+// cactus_program_options; buffer_bytes 0 stands for 512 MiB.
 CACTUS_API cactus_status cactus_machine_peaks_get(int32_t threads, const char* isa, uint64_t buffer_bytes, cactus_machine_peaks* peaks);
 // Bit i is set where tier i can run here. The tiers of an architecture are numbered from 0, the
 // plainest first; the name of a number past the last is null.

@@ -1,29 +1,36 @@
 // The C boundary: checked handles in, status codes out; no exception passes.
-#include <pthread.h>
-
 #include <algorithm>
 #include <cstdio>
 #include <cstring>
-#include <map>
 #include <memory>
 #include <mutex>
 #include <new>
+#include <sstream>
 #include <string>
 #include <system_error>
+#include <utility>
+#include <vector>
 
 #include "cactus.h"
 #include "cpu/isa.h"
 #include "error.h"
+#include "handles.h"
 #include "peaks.h"
-#include "program.h"
+#include "threads.h"
 
 namespace {
 
 using cactus::check;
 using cactus::Error;
 using cactus::Program;
+using cactus::ProgramHandle;
+using cactus::Registry;
 using cactus::Sampler;
+using cactus::SamplerHandle;
 using cactus::Session;
+using cactus::SessionHandle;
+using cactus::SessionUse;
+using cactus::SessionUses;
 
 // A fixed buffer: reporting that there is no memory must not need any.
 thread_local char last_error[1024] = "";
@@ -32,106 +39,29 @@ void set_error(const char* prefix, const char* message) {
   std::snprintf(last_error, sizeof last_error, "%s%s", prefix, message);
 }
 
-// Objects by id. An id is never used again, and carries its kind, so a stale or mistaken one is
-// found out.
-template <class T, uint64_t kKind>
-class Registry {
- public:
-  explicit Registry(const char* noun) : noun_(noun) {}
-
-  cactus_id add(std::shared_ptr<T> object) {
-    const std::lock_guard<std::mutex> lock(mutex_);
-    const cactus_id id = kKind << 56 | ++last_;
-    objects_.emplace(id, std::move(object));
-    return id;
-  }
-  std::shared_ptr<T> get(cactus_id id) {
-    const std::lock_guard<std::mutex> lock(mutex_);
-    const auto found = objects_.find(id);
-    check(found != objects_.end(), CACTUS_ERROR_HANDLE,
-          std::string("no such ") + noun_ + ": it has been destroyed, or never was");
-    return found->second;
-  }
-  void remove(cactus_id id) {
-    std::shared_ptr<T> object;  // destroyed after the lock is released
-    const std::lock_guard<std::mutex> lock(mutex_);
-    const auto found = objects_.find(id);
-    if (found == objects_.end()) return;
-    object = std::move(found->second);
-    objects_.erase(found);
-  }
-  void lock() { mutex_.lock(); }
-  void unlock() { mutex_.unlock(); }
-
- private:
-  const char* noun_;
-  std::mutex mutex_;
-  std::map<cactus_id, std::shared_ptr<T>> objects_;
-  uint64_t last_ = 0;
-};
-
-struct ProgramHandle {
-  Program program;
-  const uint32_t forks = cactus::fork_generation();
-
-  template <class... Arguments>
-  explicit ProgramHandle(Arguments&&... arguments)
-      : program(std::forward<Arguments>(arguments)...) {}
-  // The lock may be held by a thread that only the parent process has.
-  void check_process() const {
-    check(forks == cactus::fork_generation(), CACTUS_ERROR_FORKED,
-          "the model was loaded before fork(); load it again in this process");
-  }
-};
-
-struct SessionHandle {
-  std::shared_ptr<ProgramHandle> program;
-  Session session;
-
-  std::unique_lock<std::mutex> lock() const {
-    program->check_process();
-    return std::unique_lock<std::mutex>(*program->program.mutex());
-  }
-};
-
-struct SamplerHandle {
-  Sampler sampler;
-  const uint32_t forks = cactus::fork_generation();
-
-  explicit SamplerHandle(const cactus_sampler_options& options) : sampler(options) {}
-  // A thread of the parent may have held the sampler's lock.
-  void check_process() const {
-    check(forks == cactus::fork_generation(), CACTUS_ERROR_FORKED,
-          "the sampler was made before fork(); make another one in this process");
-  }
-};
-
 // Never destroyed: a thread may still be inside a step when the process ends.
 auto& programs = *new Registry<ProgramHandle, 1>("program");
 auto& sessions = *new Registry<SessionHandle, 2>("session");
 auto& samplers = *new Registry<SamplerHandle, 3>("sampler");
+
+// Of this process: a lock that a thread of the parent held is nobody's here.
+std::shared_ptr<ProgramHandle> live_program(cactus_id id) {
+  auto handle = programs.get(id);
+  handle->check_process();
+  return handle;
+}
+
+std::shared_ptr<SessionHandle> live_session(cactus_id id) {
+  auto handle = sessions.get(id);
+  handle->program->check_process();
+  return handle;
+}
 
 std::shared_ptr<SamplerHandle> live_sampler(cactus_id id) {
   auto handle = samplers.get(id);
   handle->check_process();
   return handle;
 }
-
-// A fork must not copy a lock that a thread of the parent holds: the child could never take it.
-const int fork_handlers = [] {
-  const auto release = [] {
-    samplers.unlock();
-    sessions.unlock();
-    programs.unlock();
-  };
-  return pthread_atfork(
-      [] {
-        programs.lock();
-        sessions.lock();
-        samplers.lock();
-      },
-      release, release);
-}();
 
 template <class Body>
 cactus_status guarded(const Body& body) {
@@ -182,6 +112,70 @@ void give(const T& value, T* to, const char* name) {
   to->size = room;
 }
 
+// The rows of a step, each checked, and what they name.
+struct StepRows {
+  std::vector<std::shared_ptr<SessionHandle>> sessions;
+  std::vector<std::shared_ptr<SamplerHandle>> row_samplers;
+  std::vector<cactus::Sequence> sequences;
+
+  StepRows(const Program& program, const cactus_row* rows, uint32_t n_rows) {
+    uint64_t total = 0;
+    for (uint32_t n = 0; n < n_rows; n++) {
+      add(program, rows[n], n);
+      total += rows[n].count;
+      refuse(total > program.max_rows(), n, ": the step has more than ", program.max_rows(),
+             " tokens");
+    }
+    check_distinct();
+  }
+
+ private:
+  // The message is made only where it is needed: a step may have thousands of rows.
+  template <class... Parts>
+  static void refuse(bool bad, uint32_t row, const Parts&... parts) {
+    if (!bad) return;
+    std::ostringstream message;
+    message << "rows[" << row << "]";
+    (message << ... << parts);
+    throw Error(CACTUS_ERROR_ARGUMENT, message.str());
+  }
+
+  void add(const Program& program, const cactus_row& row, uint32_t n) {
+    sessions.push_back(live_session(row.session));
+    const SessionHandle& session = *sessions.back();
+    refuse(session.program->program.layout() != program.layout(), n,
+           ".session belongs to another program");
+    refuse(row.count == 0 || row.outputs > CACTUS_OUTPUTS_ALL, n,
+           " is empty or asks for unknown outputs");
+    const bool remembers = program.plan().header.features != 0;
+    refuse(remembers ? row.features == nullptr : row.tokens == nullptr, n,
+           remembers ? ".features is null" : ".tokens is null");
+    const uint32_t vocabulary = program.plan().header.vocab_size;
+    refuse(row.n_top > vocabulary, n, ".n_top is ", row.n_top, ", and the vocabulary has ",
+           vocabulary, " tokens");
+    refuse(row.n_top != 0 && row.top == nullptr, n, ".top is null");
+    Sampler* sampler = nullptr;
+    if (row.sampler != 0) {
+      row_samplers.push_back(live_sampler(row.sampler));
+      sampler = &row_samplers.back()->sampler;
+    }
+    sequences.push_back({&sessions.back()->session, row.tokens, remembers ? row.features : nullptr,
+                         row.count, row.outputs, sampler, row.n_top, row.top, row.stop});
+  }
+
+  void check_distinct() const {
+    std::vector<std::pair<const SessionHandle*, uint32_t>> order;
+    for (const auto& session : sessions) {
+      order.emplace_back(session.get(), static_cast<uint32_t>(order.size()));
+    }
+    std::sort(order.begin(), order.end());
+    for (size_t n = 1; n < order.size(); n++) {
+      refuse(order[n].first == order[n - 1].first, order[n].second,
+             ".session is in this step twice");
+    }
+  }
+};
+
 int thread_count(int32_t wanted, const char* name) {
   check(wanted >= 0 && wanted <= cactus::kMaxThreads, CACTUS_ERROR_ARGUMENT,
         std::string(name) + " is " + std::to_string(wanted) + ", expected 0 to " +
@@ -227,10 +221,9 @@ cactus_status cactus_program_create(const cactus_program_options* options, cactu
           "options.max_rows is " + std::to_string(o.max_rows) + ", expected 0 to 8192");
     const uint32_t max_rows = o.max_rows ? o.max_rows : 256;
     if (o.shares != 0) {
-      const auto base = programs.get(o.shares);
-      base->check_process();
-      *program = programs.add(
-          std::make_shared<ProgramHandle>(o.plan, o.plan_size, base->program, max_rows));
+      const auto base = live_program(o.shares);
+      *program = programs.add(std::make_shared<ProgramHandle>(base->uses, o.plan, o.plan_size,
+                                                              base->program, max_rows));
       return;
     }
     need(o.weights_path, "options.weights_path");
@@ -239,17 +232,16 @@ cactus_status cactus_program_create(const cactus_program_options* options, cactu
     const cactus::Reading reading = o.resident  ? cactus::Reading::kResident
                                     : o.preload ? cactus::Reading::kBackground
                                                 : cactus::Reading::kAsTouched;
-    *program = programs.add(
-        std::make_shared<ProgramHandle>(o.plan, o.plan_size, std::string(o.weights_path), kernels,
-                                        threads, max_rows, reading, o.kv_bytes));
+    *program = programs.add(std::make_shared<ProgramHandle>(
+        std::make_shared<SessionUses>(), o.plan, o.plan_size, std::string(o.weights_path), kernels,
+        threads, max_rows, reading, o.kv_bytes));
   });
 }
 
 cactus_status cactus_program_info_get(cactus_id program, cactus_program_info* info) {
   return guarded([&] {
     need(info, "info");
-    const auto handle = programs.get(program);
-    handle->check_process();
+    const auto handle = live_program(program);
     const Program& p = handle->program;
     cactus_program_info value{};
     value.threads = static_cast<uint32_t>(p.threads());
@@ -274,46 +266,14 @@ cactus_status cactus_program_step(cactus_id program, const cactus_row* rows, uin
                                   cactus_output* outputs, uint32_t n_outputs, float* values,
                                   const int32_t* stop, cactus_status* status) {
   const cactus_status result = guarded([&] {
-    const auto handle = programs.get(program);
-    handle->check_process();
+    const auto handle = live_program(program);
     need(rows, "rows");
     check(n_rows > 0 && n_rows <= 4096, CACTUS_ERROR_ARGUMENT, "n_rows is out of range");
     if (n_outputs > 0) need(outputs, "outputs");
-    std::vector<std::shared_ptr<SessionHandle>> held;
-    std::vector<std::shared_ptr<SamplerHandle>> held_samplers;
-    std::vector<cactus::Sequence> sequences;
-    uint64_t total = 0;
-    for (uint32_t n = 0; n < n_rows; n++) {
-      const cactus_row& row = rows[n];
-      const auto session = sessions.get(row.session);
-      const std::string where = "rows[" + std::to_string(n) + "]";
-      check(session->program->program.layout() == handle->program.layout(), CACTUS_ERROR_ARGUMENT,
-            where + ".session belongs to another program");
-      check(std::find(held.begin(), held.end(), session) == held.end(), CACTUS_ERROR_ARGUMENT,
-            where + ".session is in this step twice");
-      check(row.count > 0 && row.outputs <= CACTUS_OUTPUTS_ALL, CACTUS_ERROR_ARGUMENT,
-            where + " is empty or asks for unknown outputs");
-      const bool remembers = handle->program.plan().header.features != 0;
-      need(remembers ? static_cast<const void*>(row.features) : row.tokens,
-           remembers ? "rows.features" : "rows.tokens");
-      check(row.n_top <= handle->program.plan().header.vocab_size, CACTUS_ERROR_ARGUMENT,
-            where + ".n_top is " + std::to_string(row.n_top) + ", and the vocabulary has " +
-                std::to_string(handle->program.plan().header.vocab_size) + " tokens");
-      if (row.n_top != 0) need(row.top, "rows.top");
-      total += row.count;
-      check(total <= handle->program.max_rows(), CACTUS_ERROR_ARGUMENT,
-            "the step has more than " + std::to_string(handle->program.max_rows()) + " tokens");
-      held.push_back(session);
-      Sampler* sampler = nullptr;
-      if (row.sampler != 0) {
-        held_samplers.push_back(live_sampler(row.sampler));
-        sampler = &held_samplers.back()->sampler;
-      }
-      sequences.push_back({&session->session, row.tokens, remembers ? row.features : nullptr,
-                           row.count, row.outputs, sampler, row.n_top, row.top, row.stop});
-    }
-    const std::lock_guard<std::mutex> lock(*handle->program.mutex());
-    handle->program.step(std::move(sequences), outputs, n_outputs, values, stop);
+    StepRows step(handle->program, rows, n_rows);
+    const std::lock_guard<std::mutex> lock(handle->program.mutex());
+    const SessionUse use(std::move(step.sessions));
+    handle->program.step(std::move(step.sequences), outputs, n_outputs, values, stop);
   });
   if (status != nullptr) *status = result;
   return result;
@@ -321,9 +281,8 @@ cactus_status cactus_program_step(cactus_id program, const cactus_row* rows, uin
 
 cactus_status cactus_program_read(cactus_id program, uint32_t buffer, float* out, uint64_t count) {
   return guarded([&] {
-    const auto handle = programs.get(program);
-    handle->check_process();
-    const std::lock_guard<std::mutex> lock(*handle->program.mutex());
+    const auto handle = live_program(program);
+    const std::lock_guard<std::mutex> lock(handle->program.mutex());
     handle->program.read(buffer, out, count);
   });
 }
@@ -331,9 +290,8 @@ cactus_status cactus_program_read(cactus_id program, uint32_t buffer, float* out
 cactus_status cactus_program_profile(cactus_id program, int32_t enable, double* seconds,
                                      uint32_t n_steps) {
   return guarded([&] {
-    const auto handle = programs.get(program);
-    handle->check_process();
-    const std::lock_guard<std::mutex> lock(*handle->program.mutex());
+    const auto handle = live_program(program);
+    const std::lock_guard<std::mutex> lock(handle->program.mutex());
     handle->program.profile(enable != 0, seconds, n_steps);
   });
 }
@@ -345,34 +303,30 @@ cactus_status cactus_program_destroy(cactus_id program) {
 cactus_status cactus_session_create(cactus_id program, cactus_id* session) {
   return guarded([&] {
     need(session, "session");
-    const auto handle = programs.get(program);
+    const auto handle = live_program(program);
     *session = sessions.add(std::make_shared<SessionHandle>(
-        SessionHandle{handle, Session(handle->program.layout(), handle->program.pool())}));
+        handle, Session(handle->program.layout(), handle->program.pool())));
   });
 }
 
 cactus_status cactus_session_length(cactus_id session, uint32_t* length) {
   return guarded([&] {
     need(length, "length");
-    const auto handle = sessions.get(session);
-    const auto lock = handle->lock();
-    *length = handle->session.length();
+    *length = live_session(session)->length;
   });
 }
 
 cactus_status cactus_session_memory(cactus_id session, uint32_t* length) {
   return guarded([&] {
     need(length, "length");
-    const auto handle = sessions.get(session);
-    const auto lock = handle->lock();
-    *length = handle->session.memory_length();
+    *length = live_session(session)->memory_length;
   });
 }
 
 cactus_status cactus_session_truncate(cactus_id session, uint32_t length, uint32_t* reached) {
   return guarded([&] {
-    const auto handle = sessions.get(session);
-    const auto lock = handle->lock();
+    const auto handle = live_session(session);
+    const SessionUse use({handle});
     const uint32_t at = handle->session.truncate(length);
     if (reached != nullptr) *reached = at;
   });
@@ -381,20 +335,19 @@ cactus_status cactus_session_truncate(cactus_id session, uint32_t length, uint32
 cactus_status cactus_session_fork(cactus_id session, cactus_id* copy) {
   return guarded([&] {
     need(copy, "copy");
-    const auto handle = sessions.get(session);
-    const auto lock = handle->lock();
-    *copy = sessions.add(
-        std::make_shared<SessionHandle>(SessionHandle{handle->program, handle->session}));
+    const auto handle = live_session(session);
+    const SessionUse use({handle});
+    *copy = sessions.add(std::make_shared<SessionHandle>(handle->program, handle->session));
   });
 }
 
 cactus_status cactus_session_restore(cactus_id session, cactus_id from) {
   return guarded([&] {
-    const auto handle = sessions.get(session), source = sessions.get(from);
+    const auto handle = live_session(session), source = live_session(from);
     check(handle->program->program.layout() == source->program->program.layout(),
           CACTUS_ERROR_ARGUMENT,
           "a session can only be restored from a session of the same program");
-    const auto lock = handle->lock();
+    const SessionUse use({handle, source});
     handle->session.restore(source->session);
   });
 }

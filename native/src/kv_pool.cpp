@@ -1,24 +1,13 @@
 #include "kv_pool.h"
 
-#include <sys/mman.h>
-
 #include <string>
 
 #include "error.h"
 #include "memory.h"
-#include "threads.h"
+#include "platform/memory.h"
+#include "platform/process.h"
 
 namespace cactus {
-
-namespace {
-
-// From the system and not from malloc, which may keep what is freed, or zero what it hands out.
-void* map_page(size_t bytes) {
-  void* page = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-  return page == MAP_FAILED ? nullptr : page;
-}
-
-}  // namespace
 
 KvPool::KvPool(uint64_t limit) : limit_(limit), forks_(fork_generation()) {}
 
@@ -26,74 +15,93 @@ KvPool::~KvPool() {
   if (forks_ == fork_generation()) drop_kept();
 }
 
-void KvPool::drop_kept() noexcept {
-  for (const auto& [bytes, pages] : kept_) {
-    for (void* page : pages) munmap(page, bytes);
+bool KvPool::drop_kept() noexcept {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  if (kept_bytes_ == 0) return false;
+  // The vectors stay, with the room that giving back needs.
+  for (auto& [bytes, pages] : kept_) {
+    for (void* page : pages) unmap_memory(page, bytes);
+    pages.clear();
   }
-  kept_.clear();
   kept_bytes_ = 0;
-}
-
-bool KvPool::system_has(size_t bytes) {
-  if (unseen_ + bytes <= kLook) return true;
-  const uint64_t available = available_memory();
-  if (available < kLeft || available - kLeft < bytes) return false;
-  unseen_ = 0;
   return true;
 }
 
-void* KvPool::take(size_t bytes) {
+bool KvPool::system_has(size_t bytes) {
+  {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    unseen_ += bytes;
+    if (unseen_ <= kLook) return true;
+  }
+  const uint64_t available = available_memory();
+  if (available < kLeft || available - kLeft < bytes) return false;
   const std::lock_guard<std::mutex> lock(mutex_);
-  const auto fail = [&](const std::string& why) {
-    throw Error(CACTUS_ERROR_MEMORY, "the keys and values of all sessions take " +
-                                         in_mebibytes(used_) + ", and " + in_mebibytes(bytes) +
-                                         " more are needed, " + why);
-  };
+  unseen_ = bytes;
+  return true;
+}
+
+void* KvPool::take_from_system(size_t bytes) {
+  return system_has(bytes) ? map_memory(bytes) : nullptr;
+}
+
+void KvPool::fail(size_t bytes, const std::string& why) const {
+  throw Error(CACTUS_ERROR_MEMORY, "the keys and values of all sessions take " +
+                                       in_mebibytes(used()) + ", and " + in_mebibytes(bytes) +
+                                       " more are needed, " + why);
+}
+
+void* KvPool::take_kept(size_t bytes) {
+  const std::lock_guard<std::mutex> lock(mutex_);
   if (limit_ != 0 && used_ + bytes > limit_) {
-    fail("over their limit of " + in_mebibytes(limit_) + "; close a session, or allow more");
+    fail(bytes, "over their limit of " + in_mebibytes(limit_) + "; close a session, or allow more");
   }
   std::vector<void*>& kept = kept_[bytes];
   // So that giving back, which must not fail, has room.
   if (kept.capacity() == 0) kept.reserve(kKept / bytes + 1);
-  void* page = nullptr;
-  if (!kept.empty()) {
-    page = kept.back();
-    kept.pop_back();
-    kept_bytes_ -= bytes;
-  } else {
-    const auto from_system = [&] { return system_has(bytes) ? map_page(bytes) : nullptr; };
-    page = from_system();
-    if (page == nullptr && kept_bytes_ != 0) {
-      drop_kept();
-      page = from_system();
-    }
-    if (page == nullptr) {
-      fail("more than is available; end other programs, or close a session");
-    }
-    unseen_ += bytes;
-  }
   used_ += bytes;
+  if (kept.empty()) return nullptr;
+  void* page = kept.back();
+  kept.pop_back();
+  kept_bytes_ -= bytes;
   return page;
+}
+
+void* KvPool::take(size_t bytes) {
+  void* page = take_kept(bytes);
+  if (page == nullptr) page = take_from_system(bytes);
+  if (page == nullptr && drop_kept()) page = take_from_system(bytes);
+  if (page != nullptr) return page;
+  {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    used_ -= bytes;
+  }
+  fail(bytes, "more than is available; end other programs, or close a session");
 }
 
 void KvPool::give_back(void* page, size_t bytes) noexcept {
   // The lock may be held by a thread that only the parent process has; the page stays mapped.
   if (forks_ != fork_generation()) return;
-  const std::lock_guard<std::mutex> lock(mutex_);
-  used_ -= bytes;
-  if (const auto found = kept_.find(bytes); found != kept_.end() &&
-                                            found->second.size() < found->second.capacity() &&
-                                            kept_bytes_ + bytes <= kKept) {
-    found->second.push_back(page);
-    kept_bytes_ += bytes;
-  } else {
-    munmap(page, bytes);
+  {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    used_ -= bytes;
+    std::vector<void*>& kept = kept_.find(bytes)->second;  // made when the page was taken
+    if (kept.size() < kept.capacity() && kept_bytes_ + bytes <= kKept) {
+      kept.push_back(page);
+      kept_bytes_ += bytes;
+      return;
+    }
   }
+  unmap_memory(page, bytes);
 }
 
-uint64_t KvPool::used() const {
-  const std::lock_guard<std::mutex> lock(mutex_);
-  return used_;
+Page::Page(std::shared_ptr<KvPool> pool, size_t bytes)
+    : shared_(new Shared(std::move(pool), bytes)) {}
+
+void Page::reset() noexcept {
+  if (shared_ != nullptr && shared_->owners.fetch_sub(1, std::memory_order_acq_rel) == 1) {
+    delete shared_;
+  }
+  shared_ = nullptr;
 }
 
 }  // namespace cactus

@@ -7,6 +7,8 @@
 #include <memory>
 #include <string>
 
+#include "platform/file.h"
+
 namespace cactus {
 
 // How a file comes into memory.
@@ -26,7 +28,7 @@ class Mapping {
   Mapping& operator=(const Mapping&) = delete;
 
   const uint8_t* data() const { return data_; }
-  size_t size() const { return size_; }
+  size_t size() const { return file_.size(); }
 
   // Throws if the file has become shorter since it was mapped: touching the lost pages would end
   // the process with SIGBUS. A file that is replaced by rename stays as it was mapped. What was
@@ -39,14 +41,11 @@ class Mapping {
     uint32_t forks;  // fork generation of its thread
   };
 
-  void map();
   void copy();
   void preload();
 
-  std::string path_;
-  int descriptor_ = -1;
+  File file_;
   const uint8_t* data_ = nullptr;
-  size_t size_ = 0;
   std::shared_ptr<Preload> preload_;  // shared with its thread
 };
 

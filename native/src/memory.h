@@ -1,4 +1,4 @@
-// Memory of this process: how much it may still take, and blocks of it.
+// Blocks of memory, and the check before they are taken.
 #pragma once
 
 #include <cstddef>
@@ -8,10 +8,6 @@
 #include <string>
 
 namespace cactus {
-
-// Bytes that can be taken without swapping or being killed: of the machine, and of the control
-// groups that this process is in. UINT64_MAX where the system does not tell.
-uint64_t available_memory();
 
 // Throws CACTUS_ERROR_MEMORY with the figures where `bytes` more are not available for `what`.
 void check_available(uint64_t bytes, const std::string& what);

@@ -1,7 +1,5 @@
 #include "peaks.h"
 
-#include <sys/mman.h>
-
 #include <algorithm>
 #include <atomic>
 #include <chrono>
@@ -13,6 +11,7 @@
 #include <vector>
 
 #include "error.h"
+#include "platform/memory.h"
 #include "threads.h"
 
 namespace cactus {
@@ -26,15 +25,10 @@ constexpr double kShortest = 4e-3;  // seconds of one run: long for the clock, s
 class Memory {
  public:
   explicit Memory(uint64_t bytes) : size_(bytes) {
-    const int flags = MAP_PRIVATE | MAP_ANONYMOUS;
-    void* address = mmap(nullptr, size_, PROT_READ | PROT_WRITE, flags, -1, 0);
-    if (address == MAP_FAILED) throw std::bad_alloc();
-    data_ = static_cast<float*>(address);
-#if defined(MADV_HUGEPAGE)
-    madvise(address, size_, MADV_HUGEPAGE);
-#endif
+    data_ = static_cast<float*>(map_memory(size_, true));
+    if (data_ == nullptr) throw std::bad_alloc();
   }
-  ~Memory() { munmap(data_, size_); }
+  ~Memory() { unmap_memory(data_, size_); }
   Memory(const Memory&) = delete;
   Memory& operator=(const Memory&) = delete;
   float* data() const { return data_; }
@@ -45,16 +39,16 @@ class Memory {
 };
 
 // Runs work(thread) on all threads from a common start to the last one's end; median seconds.
-double median_seconds(Team& team, int runs, const std::function<void(int)>& work) {
+double median_seconds(Crew& crew, int runs, const std::function<void(int)>& work) {
   using Clock = std::chrono::steady_clock;
   std::vector<double> seconds;
   for (int n = 0; n < runs; n++) {
     Clock::time_point begin, end;
-    team.run([&](int thread) {
-      team.barrier().wait();
+    crew.run([&](int thread) {
+      crew.barrier().wait();
       if (thread == 0) begin = Clock::now();
       work(thread);
-      team.barrier().wait();
+      crew.barrier().wait();
       if (thread == 0) end = Clock::now();
     });
     seconds.push_back(std::chrono::duration<double>(end - begin).count());
@@ -65,12 +59,12 @@ double median_seconds(Team& team, int runs, const std::function<void(int)>& work
 
 // Multiply-adds per second of a loop over operands that lie in the first-level cache.
 template <class T>
-double operations(Team& team, float (*loop)(const T*, int), int round, const T* from,
+double operations(Crew& crew, float (*loop)(const T*, int), int round, const T* from,
                   std::atomic<float>& sink) {
   int rounds = 1;
   const auto work = [&](int) { sink.store(loop(from, rounds), std::memory_order_relaxed); };
-  while (rounds < 1 << 24 && median_seconds(team, 1, work) < kShortest) rounds *= 2;
-  return 2.0 * round * rounds * team.size() / median_seconds(team, kRuns, work);
+  while (rounds < 1 << 24 && median_seconds(crew, 1, work) < kShortest) rounds *= 2;
+  return 2.0 * round * rounds * crew.size() / median_seconds(crew, kRuns, work);
 }
 
 }  // namespace
@@ -80,15 +74,16 @@ cactus_machine_peaks measure_peaks(const KernelTable& kernels, int threads, uint
   const uint64_t slice = buffer_bytes / n / 256 * 256;  // four streams of whole vectors
   check(slice != 0 && buffer_bytes <= uint64_t{1} << 40, CACTUS_ERROR_ARGUMENT,
         "buffer_bytes is " + std::to_string(buffer_bytes) + ", expected 256 a thread to 2^40");
-  Team team(threads);
+  const std::shared_ptr<Team> team = Team::shared(threads);
+  Crew crew(*team, threads);
   const Memory memory(slice * n);
   std::atomic<float> sink{0};
   const auto part = [&](int thread) {
     return memory.data() + static_cast<uint64_t>(thread) * slice / sizeof(float);
   };
   // Each thread writes what it will read: on a machine of several sockets that is where it lies.
-  team.run([&](int thread) { std::fill_n(part(thread), slice / sizeof(float), 0.5f); });
-  const double seconds = median_seconds(team, kRuns, [&](int thread) {
+  crew.run([&](int thread) { std::fill_n(part(thread), slice / sizeof(float), 0.5f); });
+  const double seconds = median_seconds(crew, kRuns, [&](int thread) {
     sink.store(kernels.peak_read(part(thread), slice / sizeof(float)), std::memory_order_relaxed);
   });
 
@@ -100,8 +95,8 @@ cactus_machine_peaks measure_peaks(const KernelTable& kernels, int threads, uint
   peaks.threads = static_cast<uint32_t>(threads);
   peaks.buffer_bytes = slice * n;
   peaks.bytes_per_second = static_cast<double>(slice * n) / seconds;
-  peaks.int8_per_second = operations(team, kernels.peak_dot, kernels.dot_round, codes, sink);
-  peaks.float_per_second = operations(team, kernels.peak_fma, kernels.fma_round, values, sink);
+  peaks.int8_per_second = operations(crew, kernels.peak_dot, kernels.dot_round, codes, sink);
+  peaks.float_per_second = operations(crew, kernels.peak_fma, kernels.fma_round, values, sink);
   std::strncpy(peaks.isa, kernels.name, sizeof peaks.isa - 1);
   return peaks;
 }

@@ -1,4 +1,5 @@
-// A plan that is ready to run: mapped weights, resolved kernels, buffers and a team of threads.
+// A plan that is ready to run: mapped weights, resolved kernels, buffers, and its part of the
+// process's threads.
 #pragma once
 
 #include <atomic>
@@ -89,8 +90,8 @@ class Program {
   Program(const void* plan, uint64_t plan_size, const std::string& weights_path,
           const KernelTable& kernels, int threads, uint32_t max_rows, Reading reading,
           uint64_t kv_bytes);
-  // Another plan over the same weights file: it shares the threads, the lock and the sessions of
-  // `base`, whose plan must have the same slots.
+  // Another plan over the same weights file: it shares the sessions of `base`, whose plan must have
+  // the same slots, and has as many threads.
   Program(const void* plan, uint64_t plan_size, const Program& base, uint32_t max_rows);
   Program(const Program&) = delete;
   Program& operator=(const Program&) = delete;
@@ -105,14 +106,15 @@ class Program {
 
   const Plan& plan() const { return plan_; }
   const KernelTable& kernels() const { return kernels_; }
-  int threads() const { return team_->size(); }
+  int threads() const { return threads_; }
   uint32_t max_rows() const { return max_rows_; }
   uint32_t output_width() const { return plan_.buffers[plan_.header.output].width; }
   uint64_t weight_bytes() const { return mapping_->size(); }
   uint64_t arena_bytes() const { return arena_.bytes; }
   std::shared_ptr<const StateLayout> layout() const { return layout_; }
   std::shared_ptr<KvPool> pool() const { return pool_; }
-  std::shared_ptr<std::mutex> mutex() const { return mutex_; }
+  // Held by whoever steps, reads or profiles.
+  std::mutex& mutex() { return mutex_; }
 
  private:
   friend struct Context;
@@ -128,6 +130,7 @@ class Program {
   void measure_logits(int thread);
   void choose(cactus_output* outputs, float* logits);
   void give_states(float* states) const;
+  bool run_batch(const int32_t* stop);
   void run_steps(int thread);
   bool wants_stop() const;
   void look_at_stop(size_t step);
@@ -142,7 +145,7 @@ class Program {
   bool needs_memory_ = false;     // attends to what its sessions remember
   std::shared_ptr<const StateLayout> layout_;
   std::shared_ptr<KvPool> pool_;
-  std::shared_ptr<std::mutex> mutex_;
+  std::mutex mutex_;
   std::vector<Weight> weights_;
   std::vector<Buffer> buffers_;
   std::vector<Rotary> rotaries_;
@@ -165,10 +168,16 @@ class Program {
   Batch batch_;
   const int32_t* stop_ = nullptr;       // of the current step
   std::atomic<size_t> last_{SIZE_MAX};  // the operation after which the current step ends early
-  std::shared_ptr<Team> team_;
+  const int threads_;
+  const std::shared_ptr<Team> team_;
   Pacer pacer_;
-  int active_;                  // threads of the current step: all of the team, or one
-  std::vector<double> waited_;  // seconds at barriers in the current step, by thread
+  int active_;            // threads of the current step: all, or one
+  Crew* crew_ = nullptr;  // of the current step
+  // Seconds at barriers in the current step, by thread; each writes its own.
+  struct alignas(kCacheLine) Waited {
+    double seconds = 0;
+  };
+  std::vector<Waited> waited_;
 };
 
 // What an op function sees.

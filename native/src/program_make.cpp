@@ -66,8 +66,8 @@ Program::Program(const void* plan, uint64_t plan_size, const std::string& weight
       max_rows_(max_rows),
       layout_(std::make_shared<StateLayout>(plan_)),
       pool_(std::make_shared<KvPool>(kv_bytes)),
-      mutex_(std::make_shared<std::mutex>()),
-      team_(std::make_shared<Team>(threads)),
+      threads_(threads),
+      team_(Team::shared(threads)),
       pacer_(threads) {
   prepare();
 }
@@ -79,9 +79,9 @@ Program::Program(const void* plan, uint64_t plan_size, const Program& base, uint
       max_rows_(max_rows),
       layout_(base.layout_),
       pool_(base.pool_),
-      mutex_(base.mutex_),
-      team_(base.team_),
-      pacer_(base.threads()) {
+      threads_(base.threads_),
+      team_(Team::shared(base.threads_)),
+      pacer_(base.threads_) {
   const std::vector<SlotRecord>&slots = plan_.slots, &others = base.plan_.slots;
   check(slots.size() == others.size() && std::equal(slots.begin(), slots.end(), others.begin(),
                                                     [](const SlotRecord& a, const SlotRecord& b) {

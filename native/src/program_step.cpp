@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "error.h"
+#include "platform/floats.h"
 #include "program.h"
 
 namespace cactus {
@@ -84,8 +85,8 @@ void Program::check_batch(const Batch& batch, uint32_t n_outputs) const {
 void Program::meet(int thread) {
   if (active_ == 1) return;
   const auto begin = std::chrono::steady_clock::now();
-  team_->barrier().wait();
-  waited_[static_cast<size_t>(thread)] +=
+  crew_->barrier().wait();
+  waited_[static_cast<size_t>(thread)].seconds +=
       std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
 }
 
@@ -143,6 +144,25 @@ void Program::measure_logits(int thread) {
   }
 }
 
+// Runs the operations over the batch; false if it was stopped.
+bool Program::run_batch(const int32_t* stop) {
+  Crew crew(*team_, active_);
+  crew_ = &crew;
+  stop_ = stop;
+  last_.store(SIZE_MAX, std::memory_order_relaxed);
+  std::fill(waited_.begin(), waited_.end(), Waited{});
+  const auto begin = std::chrono::steady_clock::now();
+  crew.run([this](int thread) { run_steps(thread); });
+  const std::chrono::duration<double> took = std::chrono::steady_clock::now() - begin;
+  crew_ = nullptr;
+  stop_ = nullptr;
+  if (last_.load(std::memory_order_relaxed) != SIZE_MAX) return false;
+  double longest = 0;
+  for (const Waited& waited : waited_) longest = std::max(longest, waited.seconds);
+  pacer_.record(active_, took.count(), longest);
+  return true;
+}
+
 void Program::step(std::vector<Sequence> sequences, cactus_output* outputs, uint32_t n_outputs,
                    float* values, const int32_t* stop) {
   const StandardFloats floats;
@@ -164,35 +184,18 @@ void Program::step(std::vector<Sequence> sequences, cactus_output* outputs, uint
     for (const Sequence& s : batch.sequences) s.session->drop_surplus();
     throw;
   }
-  const std::function<void(int)> job = [this](int thread) { run_steps(thread); };
   batch_ = std::move(batch);
   // What the caller gave is its own again after the step.
   struct Release {
     Program& program;
-    ~Release() {
-      program.batch_.sequences.clear();
-      program.stop_ = nullptr;
-    }
+    ~Release() { program.batch_.sequences.clear(); }
   } const release{*this};
-  stop_ = stop;
-  last_.store(SIZE_MAX, std::memory_order_relaxed);
-  std::fill(waited_.begin(), waited_.end(), 0.0);
-  const auto begin = std::chrono::steady_clock::now();
-  if (active_ == 1) {
-    job(0);
-  } else {
-    team_->run(job);
-  }
-  const std::chrono::duration<double> took = std::chrono::steady_clock::now() - begin;
-  const bool cancelled = last_.load(std::memory_order_relaxed) != SIZE_MAX;
-  if (!cancelled) {
-    pacer_.record(active_, took.count(), *std::max_element(waited_.begin(), waited_.end()));
-  }
+  const bool finished = run_batch(stop);
   for (const Sequence& s : batch_.sequences) {
     s.features ? s.session->remember(s.count) : s.session->advance(s.count);
   }
   try {
-    check(!cancelled, CACTUS_ERROR_CANCELLED, "the step was stopped");
+    check(finished, CACTUS_ERROR_CANCELLED, "the step was stopped");
     plan_.header.vocab_size == 0 ? give_states(values) : choose(outputs, values);
   } catch (...) {
     for (const Sequence& s : batch_.sequences) {

@@ -119,9 +119,9 @@ void Session::reserve(uint32_t count) {
       pages.reserve(last + 1);
       for (size_t page = first; page <= last; page++) {
         const bool there = page < pages.size();
-        if (there && pages[page].use_count() == 1) continue;
-        std::shared_ptr<Page> own = fresh(layout_->groups[group].bytes);
-        if (page == first && filled != 0) layout_->copy(group, *pages[page], *own, filled);
+        if (there && pages[page].owners() == 1) continue;
+        Page own = fresh(layout_->groups[group].bytes);
+        if (page == first && filled != 0) layout_->copy(group, pages[page], own, filled);
         if (!there) pages.emplace_back();
         pages[page] = std::move(own);
       }
@@ -129,7 +129,7 @@ void Session::reserve(uint32_t count) {
     // The columns of a span are written when it is full, so there is nothing in them to copy.
     for (size_t span = length_ / kSpan; layout_->recurrent && span <= last / kSpanPages; span++) {
       if (span == tails_.size()) tails_.emplace_back();
-      if (tails_[span].use_count() != 1) tails_[span] = fresh(tail_bytes(*layout_));
+      if (!tails_[span] || tails_[span].owners() != 1) tails_[span] = fresh(tail_bytes(*layout_));
     }
   } catch (...) {
     drop_surplus();
@@ -145,9 +145,9 @@ void Session::drop_surplus() {
 void Session::reserve_memory(uint32_t count) {
   Pages pages(memory_);
   pages.resize(layout_->memory_bytes == 0 ? 0 : in_pages(count, kPage));
-  for (std::shared_ptr<Page>& page : pages) {
+  for (Page& page : pages) {
     // Twice: here and in this session.
-    if (page == nullptr || page.use_count() > 2) page = fresh(layout_->memory_bytes);
+    if (!page || page.owners() > 2) page = fresh(layout_->memory_bytes);
   }
   memory_.swap(pages);
   memory_length_ = 0;
@@ -176,7 +176,7 @@ void Session::load_tails(uint32_t boundary) {
 // Whether the next token would see only pages that are still there.
 bool Session::can_go_back_to(uint32_t length) const {
   for (uint32_t group = 0; group < pages_.size(); group++) {
-    if (pages_[group][first_seen(group, length) / kPage] == nullptr) return false;
+    if (!pages_[group][first_seen(group, length) / kPage]) return false;
   }
   return true;
 }
@@ -221,7 +221,7 @@ KvPage Session::part_of(const Page& page, const StateLayout::Kv& kv, uint32_t he
 
 KvPage Session::kv(size_t page, uint32_t slot, uint32_t head) const {
   const StateLayout::Kv& kv = layout_->kv[slot];
-  return part_of(*pages_of(kv)[page], kv, head);
+  return part_of(pages_of(kv)[page], kv, head);
 }
 
 KvSpan Session::span(size_t span, uint32_t slot, uint32_t head) const {
@@ -230,8 +230,8 @@ KvSpan Session::span(size_t span, uint32_t slot, uint32_t head) const {
   KvSpan result;
   for (size_t n = 0; n < kSpanPages; n++) {
     const size_t index = span * kSpanPages + n;
-    const bool there = index < pages.size() && pages[index] != nullptr;
-    result.pages[n] = part_of(there ? *pages[index] : *pages.back(), kv, head);
+    const bool there = index < pages.size() && pages[index];
+    result.pages[n] = part_of(there ? pages[index] : pages.back(), kv, head);
   }
   return result;
 }

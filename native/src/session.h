@@ -95,13 +95,13 @@ class Session {
   float* ring(uint32_t slot) { return rings_.data() + layout_->conv[slot].ring_offset; }
   // The columns of the last taps - 1 positions of the span, [taps - 1][width].
   float* tail(size_t span, uint32_t slot) {
-    return reinterpret_cast<float*>(tails_[span]->data()) + layout_->conv[slot].tail_offset;
+    return reinterpret_cast<float*>(tails_[span].data()) + layout_->conv[slot].tail_offset;
   }
 
  private:
-  using Pages = std::vector<std::shared_ptr<Page>>;
+  using Pages = std::vector<Page>;
 
-  std::shared_ptr<Page> fresh(size_t bytes) const { return std::make_shared<Page>(pool_, bytes); }
+  Page fresh(size_t bytes) const { return Page(pool_, bytes); }
   const Pages& pages_of(const StateLayout::Kv& kv) const {
     return kv.memory ? memory_ : pages_[kv.group];
   }
@@ -112,7 +112,7 @@ class Session {
 
   std::shared_ptr<const StateLayout> layout_;
   std::shared_ptr<KvPool> pool_;
-  std::vector<Pages> pages_;  // by group; null where a window has passed
+  std::vector<Pages> pages_;  // by group; none where a window has passed
   Pages memory_, tails_;
   std::vector<float> rings_;
   uint32_t length_ = 0, memory_length_ = 0;

@@ -1,12 +1,12 @@
 #include "threads.h"
 
-#include <pthread.h>
-#include <sched.h>
-
 #include <algorithm>
 #include <chrono>
-#include <mutex>
-#include <vector>
+#include <string>
+#include <thread>
+
+#include "platform/floats.h"
+#include "platform/process.h"
 
 #if defined(__x86_64__)
 #include <immintrin.h>
@@ -52,57 +52,9 @@ void wait_for_change(const std::atomic<uint32_t>& value, uint32_t old) {
   value.wait(old, std::memory_order_acquire);
 }
 
-std::atomic<uint32_t> forks{0};
-
 }  // namespace
 
-uint32_t fork_generation() {
-  static std::once_flag once;
-  std::call_once(once, [] { pthread_atfork(nullptr, nullptr, [] { forks.fetch_add(1); }); });
-  return forks.load();
-}
-
-int default_threads() {
-  int cores = static_cast<int>(std::thread::hardware_concurrency());
-#if defined(__linux__)
-  // The call fails where the set has no room for all of the machine's processors.
-  for (size_t words = 16; words <= 4096; words *= 2) {
-    std::vector<unsigned long> set(words);
-    const size_t bytes = words * sizeof set[0];
-    cpu_set_t* bits = reinterpret_cast<cpu_set_t*>(set.data());
-    if (sched_getaffinity(0, bytes, bits) == 0) {
-      cores = CPU_COUNT_S(bytes, bits);
-      break;
-    }
-  }
-#endif
-  return std::clamp(cores, 1, kMaxThreads);
-}
-
-namespace {
-
-#if defined(__x86_64__)
-constexpr uint64_t kStandard = 0x1F80;  // of MXCSR: all exceptions masked
-uint64_t float_mode() { return _mm_getcsr(); }
-void set_float_mode(uint64_t mode) { _mm_setcsr(static_cast<uint32_t>(mode)); }
-#elif defined(__aarch64__)
-constexpr uint64_t kStandard = 0;  // of FPCR
-uint64_t float_mode() {
-  uint64_t mode;
-  asm volatile("mrs %0, fpcr" : "=r"(mode));
-  return mode;
-}
-void set_float_mode(uint64_t mode) { asm volatile("msr fpcr, %0" : : "r"(mode)); }
-#else
-constexpr uint64_t kStandard = 0;
-uint64_t float_mode() { return 0; }
-void set_float_mode(uint64_t) {}
-#endif
-
-}  // namespace
-
-StandardFloats::StandardFloats() : before_(float_mode()) { set_float_mode(kStandard); }
-StandardFloats::~StandardFloats() { set_float_mode(before_); }
+int default_threads() { return std::min(available_cores(), kMaxThreads); }
 
 int Pacer::next() {
   if (alone_ == 0) return threads_;
@@ -133,57 +85,129 @@ void Barrier::wait() {
   }
 }
 
-Team::Team(int threads) : size_(threads), barrier_(threads), fork_generation_(fork_generation()) {
-  workers_.reserve(static_cast<size_t>(threads - 1));
-  try {
-    for (int i = 1; i < threads; i++) workers_.emplace_back([this, i] { work(i); });
-  } catch (...) {
-    stopping_.store(true);
-    generation_.fetch_add(1);
-    generation_.notify_all();
-    for (std::thread& worker : workers_) worker.join();
-    throw;
+// A thread of the team, and what it has to do next.
+struct Worker {
+  explicit Worker(size_t number) : thread([this, number] { work(number); }) {}
+
+  // Does its part of the crew's job; null ends it.
+  void start(Crew* next, int part_of_it) {
+    crew = next;
+    part = part_of_it;
+    generation.fetch_add(1, std::memory_order_release);
+    generation.notify_one();
   }
+
+  void work(size_t number) {
+    const StandardFloats floats;  // a new thread has its maker's
+    name_this_thread(("cactus-" + std::to_string(number)).c_str());
+    for (uint32_t seen = 0;; seen++) {
+      wait_for_change(generation, seen);
+      if (crew == nullptr) return;
+      (*crew->job_)(part);
+      crew->running_.fetch_sub(1, std::memory_order_release);  // the crew may be gone after this
+    }
+  }
+
+  alignas(kCacheLine) std::atomic<uint32_t> generation{0};
+  Crew* crew = nullptr;
+  int part = 0;
+  std::thread thread;  // the last: it uses the others
+};
+
+namespace {
+
+// The team of this process, as long as somebody has it; never destroyed, as a program may not be.
+struct Shared {
+  Shared() { hold_during_fork(mutex); }
+  std::mutex mutex;
+  std::weak_ptr<Team> team;
+  uint32_t forks = 0;  // of the process whose team it is
+};
+Shared& shared_team = *new Shared;
+
+}  // namespace
+
+std::shared_ptr<Team> Team::shared(int threads) {
+  const std::lock_guard<std::mutex> lock(shared_team.mutex);
+  std::shared_ptr<Team> team;
+  if (shared_team.forks == fork_generation()) team = shared_team.team.lock();
+  if (team == nullptr) team = std::make_shared<Team>();
+  team->grow(threads);
+  shared_team.team = team;
+  shared_team.forks = fork_generation();
+  return team;
 }
+
+Team::Team() : cores_(default_threads()), forks_(fork_generation()) {}
 
 Team::~Team() {
-  if (fork_generation() != fork_generation_) {
+  if (forks_ != fork_generation()) {
     // The threads stayed in the parent; only their records are here, and neither join nor detach
     // may touch them: the system may have given their ids to threads of this process.
-    new std::vector<std::thread>(std::move(workers_));
+    for (std::unique_ptr<Worker>& worker : workers_) static_cast<void>(worker.release());
     return;
   }
-  stopping_.store(true, std::memory_order_relaxed);
-  generation_.fetch_add(1, std::memory_order_release);
-  generation_.notify_all();
-  for (std::thread& worker : workers_) worker.join();
+  for (const std::unique_ptr<Worker>& worker : workers_) worker->start(nullptr, 0);
+  for (const std::unique_ptr<Worker>& worker : workers_) worker->thread.join();
 }
 
-void Team::run(const std::function<void(int)>& job) {
-  if (size_ == 1) {
-    job(0);
-    return;
+void Team::grow(int threads) {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  const int largest = std::max(largest_, threads);
+  const int demand = std::min(demand_ + threads - 1, kMaxThreads);
+  const size_t wanted = static_cast<size_t>(std::min(demand, std::max(cores_, largest) - 1));
+  workers_.reserve(wanted);
+  idle_.reserve(wanted);
+  while (workers_.size() < wanted) {
+    workers_.push_back(std::make_unique<Worker>(workers_.size() + 1));
+    // The first are taken first, so that a single caller always has the same ones.
+    idle_.insert(idle_.begin(), workers_.back().get());
   }
+  largest_ = largest;
+  demand_ = demand;
+}
+
+void Team::take(int threads, Worker** workers) {
+  std::unique_lock<std::mutex> lock(mutex_);
+  const uint64_t number = last_++;
+  const int count = threads - 1;
+  changed_.wait(lock, [&] {
+    return number == next_ && static_cast<size_t>(count) <= idle_.size() &&
+           (running_ == 0 || running_ + threads <= std::max(cores_, largest_));
+  });
+  next_++;
+  running_ += threads;
+  for (int n = 0; n < count; n++) {
+    workers[n] = idle_.back();
+    idle_.pop_back();
+  }
+  if (next_ != last_) changed_.notify_all();  // there may be room for the next, too
+}
+
+void Team::give_back(int threads, Worker* const* workers) {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  running_ -= threads;
+  for (int n = threads - 1; n-- > 0;) idle_.push_back(workers[n]);
+  if (next_ != last_) changed_.notify_all();
+}
+
+Crew::Crew(Team& team, int threads) : team_(team), size_(threads), barrier_(threads) {
+  if (size_ > 1) team_.take(size_, workers_.data());
+}
+
+Crew::~Crew() {
+  if (size_ > 1) team_.give_back(size_, workers_.data());
+}
+
+void Crew::run(const std::function<void(int)>& job) {
   job_ = &job;
   running_.store(size_ - 1, std::memory_order_relaxed);
-  generation_.fetch_add(1, std::memory_order_release);
-  generation_.notify_all();
+  for (int part = 1; part < size_; part++)
+    workers_[static_cast<size_t>(part - 1)]->start(this, part);
   job(0);
   // The others are at most one barrier behind.
   const auto done = [this] { return running_.load(std::memory_order_acquire) == 0; };
   while (!spin(done)) std::this_thread::yield();
-}
-
-void Team::work(int thread) {
-  const StandardFloats floats;  // a new thread has its maker's
-  uint32_t seen = 0;
-  while (true) {
-    wait_for_change(generation_, seen);
-    seen = generation_.load(std::memory_order_acquire);
-    if (stopping_.load(std::memory_order_relaxed)) return;
-    (*job_)(thread);
-    running_.fetch_sub(1, std::memory_order_release);
-  }
 }
 
 }  // namespace cactus

@@ -155,3 +155,17 @@ def test_kernel_bodies_include_no_standard_library() -> None:
     headers = [*CPU.glob("simd_*.h"), *CPU.glob("lanes_*.h")]
     for path in [*CPU.glob("*.inl"), *headers, CPU / "kernels.h"]:
         assert set(re.findall(r"#include (<.*>)", path.read_text())) <= allowed, path.name
+
+
+def test_only_the_platform_room_speaks_to_the_operating_system() -> None:
+    """What a port would touch lies in one folder."""
+    system = re.compile(
+        r"#include <(sys/.*|unistd\.h|pthread\.h|sched\.h|fcntl\.h|dlfcn\.h|windows\.h)>"
+    )
+    sources = ROOT / "native/src"
+    found = {
+        path.relative_to(sources).parts[0]
+        for path in sources.rglob("*")
+        if path.is_file() and system.search(path.read_text())
+    }
+    assert found == {"platform"}

@@ -3,13 +3,10 @@
 #include <cstdlib>
 
 #include "error.h"
+#include "platform/cpu.h"
 
 #if defined(__x86_64__)
 #include <cpuid.h>
-#elif defined(__aarch64__) && defined(__linux__)
-#include <sys/auxv.h>
-#elif defined(__aarch64__) && defined(__APPLE__)
-#include <sys/sysctl.h>
 #endif
 
 namespace cactus {
@@ -42,24 +39,7 @@ bool has_avx512() {
 
 #elif defined(__aarch64__)
 
-#if defined(__linux__)
-// The kernel's numbers (asm/hwcap.h), which old headers do not have.
-bool has_dotprod() { return (getauxval(AT_HWCAP) >> 20 & 1) != 0; }
-bool has_i8mm() { return (getauxval(AT_HWCAP2) >> 13 & 1) != 0; }
-#elif defined(__APPLE__)
-bool system_says(const char* name) {
-  int value = 0;
-  size_t size = sizeof value;
-  return sysctlbyname(name, &value, &size, nullptr, 0) == 0 && value != 0;
-}
-bool has_dotprod() { return system_says("hw.optional.arm.FEAT_DotProd"); }
-bool has_i8mm() { return system_says("hw.optional.arm.FEAT_I8MM"); }
-#else
-bool has_dotprod() { return false; }
-bool has_i8mm() { return false; }
-#endif
-
-bool has_dotprod_and_i8mm() { return has_dotprod() && has_i8mm(); }
+bool has_dotprod_and_i8mm() { return has_arm_dotprod() && has_arm_i8mm(); }
 
 #endif
 
@@ -78,7 +58,7 @@ const Tier kTiers[] = {
 #endif
     {kernels_avx512, has_avx512},
 #elif defined(__aarch64__)
-    {kernels_neon, has_dotprod},
+    {kernels_neon, has_arm_dotprod},
     {kernels_neon_i8mm, has_dotprod_and_i8mm},
 #endif
 };

@@ -1,0 +1,116 @@
+"""The threads of a process: one team for all programs, which sleeps, ends and works together."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from cactus.native import Program, Row
+from tests.models import golden
+from tests.native import programs
+from tests.native.conftest import Packed
+
+needs_linux = pytest.mark.skipif(sys.platform != "linux", reason="threads are counted in /proc")
+
+COUNT = """
+import sys, time
+from pathlib import Path
+from cactus.native import Program, Row
+
+def team():
+    tasks = [task for task in Path("/proc/self/task").iterdir()]
+    return [t for t in tasks if (t / "comm").read_text().startswith("cactus-")]
+
+def states():
+    return {(t / "stat").read_text().rsplit(") ", 1)[1][0] for t in team()}
+
+blob, path = Path(sys.argv[1]).read_bytes(), sys.argv[2]
+opened = [Program(blob, path, threads=4) for _ in range(10)]
+print(len(team()))
+for program in opened:
+    program.step([Row(program.session(), [1, 2, 3])])
+deadline = time.monotonic() + 30
+while states() != {"S"} and time.monotonic() < deadline:
+    time.sleep(0.01)
+print(*states())
+for program in opened:
+    program.close()
+deadline = time.monotonic() + 30
+while team() and time.monotonic() < deadline:
+    time.sleep(0.01)
+print(len(team()))
+with Program(blob, path, threads=2) as program:
+    program.step([Row(program.session(), [1, 2, 3])])
+    print(len(team()))
+"""
+
+
+@needs_linux
+def test_ten_models_have_the_threads_of_one_and_leave_none(packed: Packed, tmp_path: Path) -> None:
+    store = packed("llama", "q4")
+    graph = programs.fused(golden.load("llama").graph, "q4")
+    blob = tmp_path / "plan"
+    blob.write_bytes(programs.plan_of(graph, store).blob)
+    command = [sys.executable, "-c", COUNT, str(blob), str(store.path)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    workers, states, left, again = done.stdout.split()
+    assert int(workers) == min(30, max(len(os.sched_getaffinity(0)), 4) - 1), done.stderr
+    assert states == "S"
+    assert int(left) == 0
+    assert int(again) == 1
+
+
+def test_programs_of_any_threads_work_at_once(packed: Packed) -> None:
+    """More threads than cores in all, so that steps wait for one another, too."""
+    store = packed("lfm2", "q4")
+    plan = programs.plan_of(programs.fused(golden.load("lfm2").graph, "q4"), store)
+    opened = [Program(plan.blob, store.path, threads=n) for n in (1, 2, 3, 4, 2)]
+    prompts = [[1 + n, 2, 3] * 20 for n in range(len(opened))]
+    want = [golden.greedy(opened[0], prompt, 12) for prompt in prompts]
+    got: list[list[list[int]]] = [[] for _ in opened]
+
+    def work(n: int) -> None:
+        for _ in range(3):
+            got[n].append(golden.greedy(opened[n], prompts[n], 12))
+
+    workers = [threading.Thread(target=work, args=(n,), daemon=True) for n in range(len(opened))]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join(120)
+        assert not worker.is_alive(), "steps wait for one another for ever"
+    assert got == [[tokens] * 3 for tokens in want]
+    for program in opened:
+        program.close()
+
+
+def test_programs_come_and_go_while_others_step(packed: Packed) -> None:
+    store = packed("llama", "q4")
+    plan = programs.plan_of(programs.fused(golden.load("llama").graph, "q4"), store)
+    with Program(plan.blob, store.path, threads=3) as stays:
+        want = golden.greedy(stays, [1, 2, 3], 8)
+        done, wrong = threading.Event(), []
+
+        def work() -> None:
+            while not done.is_set():
+                if golden.greedy(stays, [1, 2, 3], 8) != want:
+                    wrong.append(True)
+
+        worker = threading.Thread(target=work, daemon=True)
+        worker.start()
+        end = time.monotonic() + 2
+        count = 0
+        while time.monotonic() < end or count == 0:
+            with Program(plan.blob, store.path, threads=1 + count % 6) as program:
+                program.step([Row(program.session(), [1, 2, 3])])
+            count += 1
+        done.set()
+        worker.join(60)
+        assert not worker.is_alive()
+        assert wrong == []
