@@ -54,3 +54,9 @@ def test_the_commands_help_imports_none_of_them() -> None:
     modules = imported_by("from cactus.cli.main import run_cli; run_cli(['--help'])")
     assert "click" in modules
     assert not modules & {*HEAVY, "cactus.cli.run", "cactus.engine.text"} - {"click"}
+
+
+def test_what_models_can_do_is_known_without_them() -> None:
+    modules = imported_by("from cactus.weights import advice, catalog; catalog.STARTER.runs")
+    assert "cactus.models.abilities" in modules
+    assert not modules & {*HEAVY, "cactus.models.base", "cactus.nn", "cactus.graph"}

@@ -23,9 +23,9 @@ import numpy as np
 from generated import finish_part
 from published_models import PUBLISHED, Published, find
 
-from cactus.models.base import Architecture, known_architectures, load_architecture
+from cactus.models.abilities import ABILITIES
+from cactus.models.base import Architecture, load_architecture
 from cactus.weights import catalog
-from cactus.weights.catalog import SPEECH_ARCHITECTURES as SPEECH
 from cactus.weights.format.layout import tile_nbytes
 from cactus.weights.rounding.storage import choose_dtype
 from cactus.weights.sources.gguf.families import FAMILIES
@@ -72,18 +72,17 @@ def _no_rows(start: int, stop: int) -> np.ndarray[Any, np.dtype[np.uint8]]:
 
 def known() -> list[tuple[Published, Architecture]]:
     """The published models of the architectures that are there."""
-    kinds = known_architectures()
     return [
         (model, load_architecture(model.config))
         for model in PUBLISHED
-        if model.config["model_type"] in kinds
+        if model.config["model_type"] in ABILITIES
     ]
 
 
 def families() -> str:
     """A row for each architecture."""
     rows = ["| `model_type` | | models | GGUF |", "|---|---|---|---|"]
-    for kind in sorted(set(known_architectures()) - SPEECH):
+    for kind in sorted(kind for kind, able in ABILITIES.items() if "chat" in able):
         module = importlib.import_module(f"cactus.models.{kind}")
         first = (module.__doc__ or "").strip().split("\n\n")[0].replace("\n", " ")
         models = [model for model in PUBLISHED if model.config["model_type"] == kind]

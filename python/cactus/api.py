@@ -27,6 +27,7 @@ from cactus.machine import resident_megabytes
 from cactus.model import Model
 from cactus.speech.live import LiveTranscription
 from cactus.types import CompletionResult, LiveResult, Result, TranscriptionResult, VadResult
+from cactus.weights.abilities import refusal
 
 Callback = Callable[[str, int, None], object]
 """Called as ``callback(token, token_id, user_data)`` for every token; `user_data` is None."""
@@ -509,19 +510,15 @@ def _named(options: Any) -> dict[str, Any]:
     return {str(name): value for name, value in options.items()}
 
 
-def _refuse(model: Model, ability: str) -> NoReturn:
-    raise UnsupportedModel(f"{model.name} ({model.architecture}) cannot {ability}")
-
-
 def _embed(model: Model, given: object, normalize: object) -> NoReturn:
     text("text", given)
     boolean("normalize", normalize)
-    _refuse(model, "embed text")
+    raise refusal(model.name, model.architecture, "embed")
 
 
 def _image_embed(model: Model, image_path: object) -> NoReturn:
     arguments.path("image_path", image_path)
-    _refuse(model, "look at images")
+    raise refusal(model.name, model.architecture, "embed_image")
 
 
 def _rag_query(model: Model, query: object, top_k: object) -> NoReturn:

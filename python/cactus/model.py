@@ -21,15 +21,16 @@ from cactus.calls.closing import Closing
 from cactus.calls.turns import Call, Turns
 from cactus.compat import Self, Unpack
 from cactus.engine.contract import LoadedEngine
-from cactus.errors import Cancelled, InvalidRequest, UnsupportedModel
+from cactus.errors import Cancelled, InvalidRequest
 from cactus.generate.chats import Chats
 from cactus.generate.prefix import Memory
 from cactus.inputs.checks import boolean
+from cactus.models.abilities import ABILITIES, Ability
 from cactus.speech.live import LiveTranscription
 from cactus.speech.options import TranscribeOptions
 from cactus.speech.stream import AsyncTranscriptionStream, TranscriptionStream
 from cactus.types import DetectedLanguage, Transcription
-from cactus.weights.catalog import SPEECH_ARCHITECTURES
+from cactus.weights.abilities import refusal
 
 if TYPE_CHECKING:
     from cactus.audio.decode import AudioStream
@@ -205,7 +206,7 @@ class Model(Chats, Closing):
         from cactus.speech.options import parse
 
         self._turns.check()
-        engine = self._speech_engine("transcribe speech")
+        engine = self._speech_engine("transcribe")
         checked = parse(options)
         engine.check(checked)
         return LiveTranscription(engine, self._turns, checked, interval)
@@ -237,7 +238,7 @@ class Model(Chats, Closing):
         return self._listen(
             audio,
             sample_rate,
-            "detect a language",
+            "detect_language",
             lambda engine, stream, call: detect_language(engine, stream, options, call.flag),
         )
 
@@ -251,7 +252,7 @@ class Model(Chats, Closing):
         return self._listen(
             audio,
             sample_rate,
-            "embed audio",
+            "embed_audio",
             lambda engine, stream, call: embed(engine, stream, call.flag),
         )
 
@@ -259,7 +260,7 @@ class Model(Chats, Closing):
         self,
         audio: Audio,
         sample_rate: int | None,
-        ability: str,
+        ability: Ability,
         work: Callable[[SpeechEngine, AudioStream, Call], Found],
     ) -> Found:
         """What a piece of work on a recording finds, when it is its turn."""
@@ -283,19 +284,16 @@ class Model(Chats, Closing):
 
         self._turns.check()
         began = time.perf_counter()
-        engine = self._speech_engine("transcribe speech")
+        engine = self._speech_engine("transcribe")
         checked = parse(options)
         engine.check(checked)
         stream = open_input(audio, sample_rate)
         self._turns.register(call)
         return TranscriptionRun(engine, self._turns, call, stream, checked, began)
 
-    def _speech_engine(self, ability: str) -> SpeechEngine:
-        if self.architecture not in SPEECH_ARCHITECTURES:
-            raise UnsupportedModel(
-                f"{self.name} is a text model ({self.architecture}): it cannot {ability}; a speech "
-                "model can, such as whisper-base"
-            )
+    def _speech_engine(self, ability: Ability) -> SpeechEngine:
+        if ability not in ABILITIES.get(self.architecture, ()):
+            raise refusal(self.name, self.architecture, ability)
         return cast("SpeechEngine", self._engine)
 
     # -- the rest
@@ -355,9 +353,9 @@ class Model(Chats, Closing):
 
 
 def _load(folder: Path, options: LoadArguments) -> LoadedEngine:
-    from cactus.weights.locate import ability_of
+    from cactus.weights.locate import model_type_of
 
-    if ability_of(folder) == "transcribe":
+    if "transcribe" in ABILITIES.get(model_type_of(folder), ()):
         from cactus.speech.engine import load_speech_engine
 
         return load_speech_engine(folder, **options)

@@ -285,7 +285,7 @@ def test_the_last_error_belongs_to_its_thread_and_ends_with_the_next_success(han
 def test_calls_that_a_text_model_has_not(handle: int) -> None:
     for use, ability in (
         (lambda: cactus_embed(handle, "Hello world", normalize=True), "embed text"),
-        (lambda: cactus_image_embed(handle, "image.png"), "look at images"),
+        (lambda: cactus_image_embed(handle, "image.png"), "embed images"),
         (lambda: cactus_audio_embed(handle, "audio.wav"), "embed audio"),
     ):
         with pytest.raises(UnsupportedModel, match=f"cannot {ability}"):
@@ -295,7 +295,7 @@ def test_calls_that_a_text_model_has_not(handle: int) -> None:
         cactus_rag_query(handle, "What?", top_k=3)
     row = json.loads(cactus_transcribe(handle, "audio.wav", prompt="<|en|>"))
     assert list(row) == [*FIELDS, "segments"]
-    assert row["segments"] == [] and "cannot transcribe speech" in failed(row)
+    assert row["segments"] == [] and "cannot transcribe audio" in failed(row)
 
 
 def test_the_callback_gets_every_token_as_text_id_and_none(scripted_handle: MakeHandle) -> None:

@@ -19,7 +19,7 @@ from cactus.cli.text import megabytes, printable, whole_characters
 
 COMMAND = [sys.executable, "-m", "cactus.cli.main"]
 
-SPEECH_MODEL = "tiny-whisper is a speech model (whisper): it transcribes audio and cannot chat"
+SPEECH_MODEL = "tiny-whisper (whisper) cannot chat: it can transcribe audio"
 
 
 @pytest.fixture

@@ -228,11 +228,17 @@ def test_nothing_is_fetched_where_that_is_forbidden(
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["run", "whisper-base", "-p", "hi"], "whisper-base is a speech model (whisper)"),
-        (["run", "openai/whisper-small", "-p", "hi"], "whisper-small is a speech model"),
-        (["bench", "whisper-base"], "whisper-base is a speech model"),
-        (["eval", "whisper-base", "--perplexity", "{text}"], "whisper-base is a speech model"),
-        (["transcribe", "{wav}", "--model", "qwen3-0.6b"], "qwen3-0.6b is a text model (qwen3)"),
+        (
+            ["run", "whisper-base", "-p", "hi"],
+            "whisper-base (whisper) cannot chat: it can transcribe audio",
+        ),
+        (["run", "openai/whisper-small", "-p", "hi"], "whisper-small (whisper) cannot chat"),
+        (["bench", "whisper-base"], "whisper-base (whisper) cannot chat"),
+        (["eval", "whisper-base", "--perplexity", "{text}"], "whisper-base (whisper) cannot chat"),
+        (
+            ["transcribe", "{wav}", "--model", "qwen3-0.6b"],
+            "qwen3-0.6b (qwen3) cannot transcribe",
+        ),
         (["run", "lfm2-vl-450m", "-p", "hi"], "has the architecture lfm2_vl"),
     ],
 )
@@ -257,7 +263,7 @@ def test_a_model_that_cannot_do_it_is_refused_without_a_request(
     if "speech model" in said:
         assert "models that chat: smollm2-135m-instruct" in err
     if "text model" in said:
-        assert "models that transcribe: whisper-base" in err
+        assert "models that transcribe audio: whisper-base" in err
 
 
 @pytest.fixture

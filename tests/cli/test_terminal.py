@@ -168,7 +168,7 @@ def test_ctrl_c_drops_what_is_typed_and_a_message_makes_it_a_first_one_again(ter
 def test_a_speech_model_is_refused_before_anything_is_typed(terminal, speech_folder: Path) -> None:
     child = terminal(["-m", "cactus.cli.main", "run", str(speech_folder)])
     assert leaves(child) == 1
-    assert "is a speech model (whisper)" in child.before and "> " not in child.before
+    assert "(whisper) cannot chat" in child.before and "> " not in child.before
 
 
 def test_a_closed_terminal_ends_the_chat(terminal) -> None:

@@ -222,10 +222,10 @@ def test_a_wrong_language_is_one_line(run, recordings: Path, code: str, words: s
 def test_a_text_model_cannot_listen(run, recordings: Path, tiny_model: Path) -> None:
     status, out, err = run(recordings / "short.wav", model=tiny_model)
     assert (status, out) == (1, "")
-    assert err.startswith("cactus: tiny is a text model (llama): it cannot transcribe audio")
+    assert err.startswith("cactus: tiny (llama) cannot transcribe audio: it can chat")
     # One that is known is not even fetched.
     status, out, err = run(recordings / "short.wav", model="LiquidAI/LFM2-350M")
-    assert (status, out) == (1, "") and "lfm2-350m is a text model" in err
+    assert (status, out) == (1, "") and "lfm2-350m (lfm2) cannot transcribe" in err
 
 
 @pytest.mark.parametrize(

@@ -55,9 +55,9 @@ def test_a_speech_model_has_no_context_to_choose(speech_folder: Path) -> None:
 
 
 def test_a_loader_refuses_the_other_kind_by_name(tiny_model: Path, speech_folder: Path) -> None:
-    with pytest.raises(UnsupportedModel, match=r"^tiny-whisper is a speech model \(whisper\)"):
+    with pytest.raises(UnsupportedModel, match=r"^tiny-whisper \(whisper\) cannot chat"):
         engine.load_engine(speech_folder)
-    with pytest.raises(UnsupportedModel, match=r"^tiny is a text model \(llama\)"):
+    with pytest.raises(UnsupportedModel, match=r"^tiny \(llama\) cannot transcribe"):
         load_speech_engine(tiny_model)
 
 
@@ -87,7 +87,7 @@ def test_a_model_from_a_gguf_file_has_the_files_name(
     shutil.copy(starter_gguf, tmp_path / "ok.gguf")
     with Model(tmp_path / "ok.gguf", context=64) as model:
         assert model.name == "ok" and repr(model).startswith("<Model ok (llama")
-        with pytest.raises(UnsupportedModel, match=r"^ok is a text model"):
+        with pytest.raises(UnsupportedModel, match=r"^ok \(llama\) cannot transcribe"):
             model.transcribe(bytes(1000), sample_rate=16000)
     folder = locate.resolve(tmp_path / "ok.gguf")
     (folder / "tokenizer.json").write_text("{")

@@ -113,7 +113,7 @@ def test_a_model_type_that_nobody_knows(copy: Path) -> None:
 
 
 def test_a_speech_model_is_no_engine_of_text(speech_folder: Path) -> None:
-    with pytest.raises(UnsupportedModel, match=r"tiny-whisper is a speech model \(whisper\)"):
+    with pytest.raises(UnsupportedModel, match=r"tiny-whisper \(whisper\) cannot chat"):
         engine.load_engine(speech_folder, threads=1)
 
 

@@ -303,7 +303,7 @@ def test_the_flat_functions(speech_folder: Path, path: str) -> None:
     assert all(set(s) == {"start", "end", "text"} for s in answer["segments"])
     assert len(cactus_audio_embed(handle, path)) == 32
     chat = json.loads(cactus_complete(handle, [{"role": "user", "content": "Hello"}]))
-    assert "is a speech model" in chat["error"]
+    assert "(whisper) cannot chat" in chat["error"]
     for bad, message in (
         ((handle, "/no/such.wav"), "no such file"),
         ((handle, path, "<|xyz|>"), "language is 'xyz'"),
@@ -332,7 +332,7 @@ def test_what_a_callback_raises_comes_out(speech_folder: Path, path: str) -> Non
 
 def test_a_text_model_does_not_listen(tiny_model: Path, path: str) -> None:
     with Model(tiny_model) as model:
-        with pytest.raises(UnsupportedModel, match="cannot transcribe speech"):
+        with pytest.raises(UnsupportedModel, match="cannot transcribe audio"):
             model.transcribe(path)
         with pytest.raises(UnsupportedModel, match="cannot embed audio"):
             model.embed_audio(path)

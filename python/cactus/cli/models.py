@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from cactus.progress import Progress, show_progress
-from cactus.weights.catalog import Ability
+from cactus.weights.abilities import Ability
 
 
 def find_or_fetch(

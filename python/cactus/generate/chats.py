@@ -28,8 +28,7 @@ from cactus.generate.prefix import Memory
 from cactus.generate.streams import AsyncCompletionStream, CompletionStream
 from cactus.inputs.checks import boolean, text
 from cactus.types import Completion
-from cactus.weights.abilities import refusal
-from cactus.weights.catalog import SPEECH_ARCHITECTURES
+from cactus.weights.abilities import check_ability
 
 if TYPE_CHECKING:
     from cactus.engine.text import Engine
@@ -384,8 +383,7 @@ class Chats:
         return found
 
     def _text_engine(self) -> Engine:
-        if self._engine.architecture in SPEECH_ARCHITECTURES:
-            raise refusal(self._engine.name, self._engine.architecture, "chat")
+        check_ability(self._engine.name, self._engine.architecture, "chat")
         return cast("Engine", self._engine)
 
 

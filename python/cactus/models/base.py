@@ -2,7 +2,8 @@
 
 A model file is named after the checkpoint's ``model_type``. It defines ``Config``, whose
 classmethod ``parse`` reads config.json, and ``Model``, the decoder of a CausalLM; where the whole
-is something else, ``build(config)`` instead.
+is something else, ``build(config)`` instead. Its ``ABILITIES`` are what `cactus.Model` can be asked
+for; ``python tools/gen_abilities.py`` collects them in one table.
 """
 
 from __future__ import annotations
@@ -10,7 +11,6 @@ from __future__ import annotations
 import importlib
 import logging
 import math
-import pkgutil
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -22,10 +22,9 @@ from .. import nn
 from ..errors import ModelFormatError, UnsupportedModel
 from ..graph.node import Graph
 from ..graph.trace import trace
+from .abilities import ABILITIES
 
 _log = logging.getLogger(__name__)
-
-_SHARED = frozenset({"base", "fields"})
 
 # Caps that no known model comes near; they stand before anything is allocated from a lying config.
 MAX_WIDTH = 1 << 17
@@ -309,9 +308,8 @@ class Architecture:
 
 
 def known_architectures() -> list[str]:
-    """The supported ``model_type`` values: the names of the files in this package."""
-    package = importlib.import_module(__package__)
-    return sorted(m.name for m in pkgutil.iter_modules(package.__path__) if m.name not in _SHARED)
+    """The supported ``model_type`` values: the names of the model files in this package."""
+    return list(ABILITIES)
 
 
 def load_architecture(raw: Mapping[str, Any]) -> Architecture:

@@ -10,6 +10,8 @@ from .. import nn
 from ..errors import UnsupportedModel
 from . import base
 
+ABILITIES = ("chat", "complete")
+
 NORM_OFFSET = 1.0
 """The norms multiply with 1 + w."""
 

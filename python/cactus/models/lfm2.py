@@ -10,6 +10,8 @@ from cactus.inputs.fields import Fields
 from .. import nn
 from . import base
 
+ABILITIES = ("chat", "complete")
+
 _KINDS = ("conv", "full_attention")
 
 

@@ -9,6 +9,8 @@ from cactus.inputs.fields import Fields
 from .. import nn
 from . import base
 
+ABILITIES = ("chat", "complete")
+
 
 @dataclass(frozen=True)
 class Config(base.Config):

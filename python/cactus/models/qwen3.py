@@ -10,6 +10,8 @@ from .. import nn
 from . import base
 from .qwen2 import windows
 
+ABILITIES = ("chat", "complete")
+
 
 @dataclass(frozen=True)
 class Config(base.Config):

@@ -9,6 +9,8 @@ from cactus.inputs.fields import Fields
 from .. import nn
 from . import base
 
+ABILITIES = ("transcribe", "detect_language", "embed_audio")
+
 FRAMES_PER_ROW = 2
 """Mel frames of one row of features: the encoder's second convolution halves their rate."""
 

@@ -1,32 +1,60 @@
-"""The refusal of a model that cannot do what is wanted, naming models that can."""
+"""The refusal of a model that cannot do what is wanted: what it can do, and which models can."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from cactus.errors import UnsupportedModel
+from cactus.models.abilities import ABILITIES
+from cactus.models.abilities import Ability as Ability
 from cactus.weights import catalog
-from cactus.weights.catalog import Ability, ability_of
+
+_PHRASES = {
+    "chat": "chat",
+    "complete": "complete text",
+    "detect_language": "detect a language",
+    "embed": "embed text",
+    "embed_audio": "embed audio",
+    "embed_image": "embed images",
+    "transcribe": "transcribe audio",
+}
+"""What a model can do, or cannot, as the end of a sentence."""
 
 _CALLS = {
     "chat": "cactus run, Model.chat or cactus_complete",
     "transcribe": "cactus transcribe, Model.transcribe or cactus_transcribe",
 }
+"""Where to go with a model, by the first of its abilities."""
 
 
 def check_ability(name: str, architecture: str, wanted: Ability | None) -> None:
-    """Raises `UnsupportedModel` for a model that cannot do what is wanted (None: anything)."""
-    if wanted is not None and ability_of(architecture) != wanted:
+    """Raises `UnsupportedModel` for a model that cannot do what is wanted (None: anything).
+
+    Of an architecture that is not known nothing is said here: whoever loads it refuses it.
+    """
+    able = ABILITIES.get(architecture)
+    if wanted is not None and able is not None and wanted not in able:
         raise refusal(name, architecture, wanted)
 
 
-def refusal(name: str, architecture: str, wanted: Ability) -> UnsupportedModel:
-    """The error for a model that cannot do what is wanted."""
-    able = [entry for entry in catalog.CATALOG if entry.runs and entry.ability == wanted]
+def refusal(name: str, architecture: str, wanted: str) -> UnsupportedModel:
+    """The error for a model that cannot do what is wanted: `wanted` may be what no model can."""
+    can = ABILITIES.get(architecture, ())
+    able = [entry for entry in catalog.CATALOG if wanted in entry.abilities]
     able.sort(key=lambda entry: entry.package is None)  # those that need no hub come first
-    if wanted == "chat":
-        what = f"a speech model ({architecture}): it transcribes audio and cannot chat"
-    else:
-        what = f"a text model ({architecture}): it cannot transcribe audio"
+    names = ", ".join(entry.name for entry in able[:3])
+    others = f"models that {_PHRASES[wanted]}: {names}; cactus list shows all"
     return UnsupportedModel(
-        f"{name} is {what} (use {_CALLS[ability_of(architecture)]}); models that {wanted}: "
-        f"{', '.join(entry.name for entry in able[:3])}; cactus list shows all"
+        f"{name} ({architecture}) cannot {_PHRASES[wanted]}"
+        + (
+            f": it can {_listed([_PHRASES[each] for each in can])} ({_CALLS[can[0]]})"
+            if can
+            else ""
+        )
+        + f"; {others if able else 'no model of this version can'}"
     )
+
+
+def _listed(phrases: Sequence[str]) -> str:
+    *first, last = phrases
+    return f"{', '.join(first)} and {last}" if first else last

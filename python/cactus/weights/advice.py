@@ -6,9 +6,9 @@ import re
 from collections.abc import Iterable
 
 from cactus.errors import CactusError, ModelFormatError, ModelNotFound
+from cactus.models.abilities import ABILITIES, Ability
 from cactus.weights import catalog, locate, names
 from cactus.weights.abilities import check_ability
-from cactus.weights.catalog import Ability
 
 _MAX_SHOWN = 5
 
@@ -110,11 +110,9 @@ def _known(
     shown: str, text: str, entry: catalog.CatalogEntry, ability: Ability | None
 ) -> CactusError:
     if not entry.runs:
-        from cactus.models.base import known_architectures
-
         return ModelNotFound(
             f'model "{shown}" is not on this machine, and this version cannot run it: its '
-            f"architecture is {entry.model_type}, and there are {', '.join(known_architectures())}"
+            f"architecture is {entry.model_type}, and there are {', '.join(ABILITIES)}"
         )
     try:
         check_ability(entry.name, entry.model_type, ability)
@@ -128,7 +126,7 @@ def _known(
 def _meant(text: str, ability: Ability | None) -> str:
     """The names that are nearest, as a part of a message."""
     here = [folder.name for folder in locate.installed(ability)]
-    known = [entry for entry in catalog.CATALOG if entry.runs and ability in (None, entry.ability)]
+    known = [entry for entry in catalog.CATALOG if _is_able(entry, ability)]
     close = catalog.suggest(text, [*here, *(each.name for each in known if each.name not in here)])
     if not close:
         return ""
@@ -146,9 +144,14 @@ def _here(ability: Ability | None) -> str:
     first = next(
         each
         for each in (catalog.STARTER, *catalog.CATALOG)
-        if each.package is not None and ability in (None, each.ability)
+        if each.package is not None and _is_able(each, ability)
     )
     return f"; no model is on this machine yet: cactus download {first.name} fetches a small one"
+
+
+def _is_able(entry: catalog.CatalogEntry, ability: Ability | None) -> bool:
+    """Whether a model of the catalog runs, and can do what is wanted."""
+    return entry.runs if ability is None else ability in entry.abilities
 
 
 def _or(words: Iterable[str]) -> str:

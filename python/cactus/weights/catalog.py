@@ -9,12 +9,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Literal
 
-Ability = Literal["chat", "transcribe"]
-
-SPEECH_ARCHITECTURES = frozenset({"whisper", "moonshine"})
-"""The ``model_type`` values that transcribe audio; all others chat."""
+from cactus.models.abilities import ABILITIES, Ability
 
 # A name becomes a folder and a hub id becomes part of a URL: nothing that could climb out of the
 # weights root, hide itself, or mean a device on another system gets through (CVE-2024-37032).
@@ -105,14 +101,12 @@ class CatalogEntry:
     @property
     def runs(self) -> bool:
         """Whether the engine has its architecture."""
-        from cactus.models.base import known_architectures
-
-        return self.model_type in known_architectures()
+        return self.model_type in ABILITIES
 
     @property
-    def ability(self) -> Ability:
-        """What it is for."""
-        return ability_of(self.model_type)
+    def abilities(self) -> tuple[Ability, ...]:
+        """What it can do; nothing where it does not run."""
+        return ABILITIES.get(self.model_type, ())
 
 
 STARTER = CatalogEntry(
@@ -226,11 +220,6 @@ CATALOG: tuple[CatalogEntry, ...] = (
     CatalogEntry("nomic-ai/nomic-embed-text-v2-moe", 475, "nomic_bert", "embeddings"),
 )
 """Everything that is known by name; `runs` says what the engine can run."""
-
-
-def ability_of(architecture: str) -> Ability:
-    """What a model of this architecture is for."""
-    return "transcribe" if architecture in SPEECH_ARCHITECTURES else "chat"
 
 
 def is_name(text: str) -> bool:

@@ -19,10 +19,11 @@ from pathlib import Path
 from typing import Any
 
 from cactus.errors import DownloadError, InvalidRequest, ModelNotFound, UnsupportedModel
+from cactus.models.abilities import ABILITIES, Ability
 from cactus.progress import Progress, chosen_progress
 from cactus.weights import advice, catalog, locate, names
 from cactus.weights.abilities import check_ability
-from cactus.weights.catalog import Ability, CatalogEntry, PackageFolder, PackageSource
+from cactus.weights.catalog import CatalogEntry, PackageFolder, PackageSource
 from cactus.weights.format.folder import FORMAT
 from cactus.weights.hub import client as hub
 from cactus.weights.hub.fetch import OfflineError
@@ -264,11 +265,9 @@ def _wanted(
 
 def unsupported(entry: CatalogEntry) -> UnsupportedModel:
     """The error for a model that is known and whose architecture is not there yet."""
-    from cactus.models.base import known_architectures
-
     return UnsupportedModel(
         f"{entry.hub_id} ({entry.note}) has the architecture {entry.model_type}, which this "
-        f"version cannot run; it runs {', '.join(known_architectures())}"
+        f"version cannot run; it runs {', '.join(ABILITIES)}"
     )
 
 

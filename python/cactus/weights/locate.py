@@ -17,9 +17,9 @@ from typing import Any
 
 from cactus.errors import CactusError, ModelFormatError, ModelNotFound
 from cactus.inputs.files import find_json, read_bytes
+from cactus.models.abilities import ABILITIES, Ability
 from cactus.progress import Progress
 from cactus.weights import catalog, names
-from cactus.weights.catalog import Ability
 
 _CONVERTER = 2
 """To be raised when a GGUF file becomes another weights folder than before: what the cache has of
@@ -96,9 +96,9 @@ class Entry:
     fault: ModelFormatError | None = None
 
     @property
-    def ability(self) -> Ability:
-        """What the model is for."""
-        return catalog.ability_of(str(self.config.get("model_type")))
+    def abilities(self) -> tuple[Ability, ...]:
+        """What the model can do; nothing where its architecture is not known."""
+        return ABILITIES.get(str(self.config.get("model_type")), ())
 
 
 def installed(ability: Ability | None = None) -> list[Path]:
@@ -106,7 +106,7 @@ def installed(ability: Ability | None = None) -> list[Path]:
     return [
         entry.folder
         for entry in entries()
-        if entry.fault is None and ability in (None, entry.ability)
+        if entry.fault is None and (ability is None or ability in entry.abilities)
     ]
 
 
@@ -142,11 +142,6 @@ def model_type_of(folder: Path) -> str:
     """The Hugging Face ``model_type`` of a folder; "" where that cannot be read."""
     found = read_config(folder).get("model_type")
     return found if isinstance(found, str) else ""
-
-
-def ability_of(folder: Path) -> Ability:
-    """What the model in a weights folder is for."""
-    return catalog.ability_of(model_type_of(folder))
 
 
 def resolve(
