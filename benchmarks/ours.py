@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from cactus.engine.text import load_engine
+from cactus.engine.loading import load
 from cactus.native import Row
 
 
@@ -39,7 +39,7 @@ def measure_ours(
     """
     if (prompt > 0) == (gen > 0):
         raise ValueError(f"give either prompt or gen, got prompt={prompt}, gen={gen}")
-    engine = load_engine(model_folder, threads=threads, isa=isa, activations=activations)
+    engine = load(model_folder, threads=threads, isa=isa, activations=activations)
     program = engine.program
     sessions = [program.session() for _ in range(rows)]
     source = random.Random(0)

@@ -40,13 +40,14 @@ def encoder(folder: Path, threads: int, repeats: int) -> list[float]:
     import numpy as np
 
     from cactus import nn
+    from cactus.engine.loading import load
     from cactus.graph.step import Row
     from cactus.models import whisper
-    from cactus.speech.engine import load_speech_engine
+    from cactus.speech.engine import SpeechEngine
 
     # Others compute those when they decode; ours do it at the end of the encoder.
     whisper.Whisper.encode = lambda self: nn.output_rows(self.model.encoder())
-    engine = load_speech_engine(folder, threads=threads)
+    engine = SpeechEngine.of(load(folder, threads=threads))
     frames, _ = engine.spectrogram(np.zeros(engine.window_samples, np.float32))
     features = frames.reshape(engine.config.source_positions, -1)
     with engine.decoder.session() as session:

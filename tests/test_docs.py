@@ -10,7 +10,7 @@ import pytest
 
 import cactus
 from cactus import errors
-from cactus.engine.loading import LoadArguments
+from cactus.engine.options import LoadArguments
 from cactus.generate.options import ChatOptions
 from cactus.speech.options import TranscribeOptions
 

@@ -43,7 +43,7 @@ def test_what_a_model_needs_is_imported_when_it_is_loaded(name: str) -> None:
     assert "cactus.model" in modules or "cactus.api" in modules
     assert not modules & {
         *HEAVY,
-        "cactus.engine.text",
+        "cactus.engine.loading",
         "cactus.native",
         "cactus.nn",
         "cactus.graph",
@@ -53,7 +53,7 @@ def test_what_a_model_needs_is_imported_when_it_is_loaded(name: str) -> None:
 def test_the_commands_help_imports_none_of_them() -> None:
     modules = imported_by("from cactus.cli.main import run_cli; run_cli(['--help'])")
     assert "click" in modules
-    assert not modules & {*HEAVY, "cactus.cli.run", "cactus.engine.text"} - {"click"}
+    assert not modules & {*HEAVY, "cactus.cli.run", "cactus.engine.loading"} - {"click"}
 
 
 def test_what_models_can_do_is_known_without_them() -> None:

@@ -19,7 +19,7 @@ from cactus.calls.closing import NotCopied
 from cactus.calls.stopwatch import Stopwatch
 from cactus.compat import Self, Unpack
 from cactus.errors import CactusError, InvalidRequest, ModelClosed, UnsupportedModel
-from cactus.generate.chats import Messages
+from cactus.generate.chat import Messages
 from cactus.generate.options import ChatOptions
 from cactus.handles import Handles
 from cactus.inputs.checks import boolean, integer, text

@@ -99,8 +99,8 @@ def prompt_ids(model: Model, prompt: Any, **options: Any) -> list[int]:
     """The ids that a completion has read."""
     model.reset()
     model.complete(prompt, max_tokens=0, **options)
-    assert model._memory.conversation is not None
-    return list(model._memory.conversation.tokens)
+    assert model._chat()._memory.conversation is not None
+    return list(model._chat()._memory.conversation.tokens)
 
 
 @pytest.fixture

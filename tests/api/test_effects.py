@@ -12,7 +12,7 @@ import pytest
 import cactus
 from cactus import Model
 from cactus.engine.defaults import SamplingDefaults
-from cactus.engine.text import load_engine
+from cactus.engine.loading import load
 from cactus.errors import InvalidRequest
 from tests.generate.scripted import babbling, saying
 
@@ -67,7 +67,7 @@ TEMPLATE = (
 
 @pytest.fixture(scope="module")
 def tiny(tiny_model: Path) -> Iterator[Model]:
-    engine = load_engine(tiny_model)
+    engine = load(tiny_model)
     engine = replace(engine, sampling_defaults=SamplingDefaults(temperature=1.5))
     with Model.from_engine(engine) as model:
         yield model

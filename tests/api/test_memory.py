@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from cactus import Completion, Model
-from cactus.engine.text import load_engine
+from cactus.engine.loading import load
 from cactus.errors import InsufficientMemory
 from cactus.native import Program
 
@@ -23,7 +23,7 @@ def limited(tiny_model: Path) -> Iterator[Limited]:
     made: list[Model] = []
 
     def make(pages: int) -> Model:
-        engine = load_engine(tiny_model, threads=1)
+        engine = load(tiny_model, threads=1)
         page = engine.program.info.page_bytes
         engine.program.close()
         path = tiny_model / "model.safetensors"

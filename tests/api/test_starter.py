@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from cactus import Completion, Model, cactus_complete, cactus_destroy, cactus_init, cactus_reset
-from cactus.engine.text import load_engine
+from cactus.engine.loading import load
 from cactus.errors import ContextLengthExceeded
 from tests.generate.scripted import FixedCosts, InThread, joined
 
@@ -47,7 +47,7 @@ def test_streamed_text_joined_is_the_answer(model: Model) -> None:
 
 
 def test_an_answer_that_quotes_is_the_same_in_fewer_steps(starter_folder: Path) -> None:
-    engine = replace(load_engine(starter_folder), costs=FixedCosts(0.2))
+    engine = replace(load(starter_folder), costs=FixedCosts(0.2))
     steps = []
     step = engine.program.step
 
@@ -182,7 +182,7 @@ def test_stop_ends_a_prompt_of_5000_tokens_within_one_chunk(model: Model) -> Non
     program: Any = model._engine.program
     messages = [{"role": "user", "content": LONG}]
     answer = InThread(lambda: model.chat(messages))
-    memory = model._memory
+    memory = model._chat()._memory
     while memory.conversation is None or len(memory.conversation.tokens) < program.chunk:
         time.sleep(0.001)
     assert memory.conversation is not None

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from cactus.engine.text import load_engine
+from cactus.engine import loading
 from cactus.native import Row
 from cactus.weights.convert import convert
 from cactus.weights.format.folder import WeightsFolder
@@ -27,7 +27,7 @@ def test_every_family_runs(load: Any, tmp_path: Path) -> None:
             matrix = opened.dequantize("model.embed_tokens.weight")
         assert matrix.std() == pytest.approx(64**-0.5, rel=0.05)
         assert abs(matrix.mean()) < 0.05 * matrix.std()
-        engine = load_engine(folder, threads=1, isa=None, context=None)
+        engine = loading.load(folder, threads=1, isa=None, context=None)
         ids = engine.tokenizer.encode("the cat")
         (output,) = engine.program.step([Row(engine.program.session(), ids)], want_logits=True)
         assert np.isfinite(output.logits).all(), kind

@@ -12,7 +12,7 @@ import pytest
 
 from cactus.cli import measure
 from cactus.cli.main import run_cli
-from cactus.engine.text import load_engine
+from cactus.engine.loading import load
 from cactus.native import MachinePeaks
 
 SMALL = ["--prompt", "16", "--tokens", "4", "--repeat", "2", "--threads", "1"]
@@ -89,7 +89,7 @@ def test_a_cache_in_int8(run) -> None:
 
 
 def test_a_chunked_prompt_reads_the_weights_once_a_chunk(tiny_model: Path) -> None:
-    engine = load_engine(tiny_model, threads=1)
+    engine = load(tiny_model, threads=1)
     try:
         speeds = measure.measure(
             engine, prompt=300, tokens=1, depths=[0], repeat=1, profile=False,

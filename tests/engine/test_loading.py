@@ -10,9 +10,8 @@ import pytest
 
 from cactus import Model
 from cactus.engine import loading
-from cactus.engine import text as engine
+from cactus.engine.loading import load
 from cactus.errors import CactusError, InsufficientMemory, InvalidRequest, UnsupportedModel
-from cactus.speech.engine import load_speech_engine
 from cactus.weights import locate
 
 WRONG: list[tuple[dict[str, Any], str]] = [
@@ -36,7 +35,6 @@ def test_a_wrong_option_is_named_for_every_kind_of_model(
     folder = {"text": tiny_model, "speech": speech_folder, "absent": Path("/nonexistent")}[kind]
     with pytest.raises(InvalidRequest, match=said):
         Model(folder, **options)
-    load = load_speech_engine if kind == "speech" else engine.load_engine
     with pytest.raises(InvalidRequest, match=said):
         load(folder, **options)
 
@@ -52,13 +50,6 @@ def test_an_unknown_tier_is_named(tiny_model: Path, speech_folder: Path, isa: st
 def test_a_speech_model_has_no_context_to_choose(speech_folder: Path) -> None:
     with pytest.raises(InvalidRequest, match="context: a speech model has windows of 30 seconds"):
         Model(speech_folder, context=100)
-
-
-def test_a_loader_refuses_the_other_kind_by_name(tiny_model: Path, speech_folder: Path) -> None:
-    with pytest.raises(UnsupportedModel, match=r"^tiny-whisper \(whisper\) cannot chat"):
-        engine.load_engine(speech_folder)
-    with pytest.raises(UnsupportedModel, match=r"^tiny \(llama\) cannot transcribe"):
-        load_speech_engine(tiny_model)
 
 
 def test_more_weights_than_memory_are_refused_for_both(

@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, NamedTuple
 
@@ -17,7 +18,7 @@ from cactus.calls.turns import Call, Turns
 from cactus.chat.reasoning import Reasoning
 from cactus.chat.template import ChatTemplate
 from cactus.engine.costs import StepCosts
-from cactus.engine.text import Engine
+from cactus.engine.loaded import Loaded
 from cactus.errors import ModelClosed
 from cactus.generate.answer import Request
 from cactus.generate.generation import Generation
@@ -263,18 +264,22 @@ def scripted_engine(
     slope: float = 1.0,
     tags: bool = False,
     **options: Any,
-) -> Engine:
+) -> Loaded:
     """An engine around `script`, with prompts that are as short as tokens of a byte allow.
 
     `tags`: the vocabulary has tokens for those of reasoning. `slope` 0 makes it guess whatever it
     can, 1 nothing at all.
     """
     tokenizer: Any = ByteTokenizer(tags)
-    return Engine(
+    program: Any = ScriptedProgram(script, **options)
+    return Loaded(
+        folder=Path("scripted"),
         name="scripted",
         architecture="script",
+        abilities=("chat", "complete"),
         context_length=context,
-        program=ScriptedProgram(script, **options),
+        program=program,
+        programs=program,  # the only one
         tokenizer=tokenizer,
         template=ChatTemplate(template),
         row=ScriptedRow,

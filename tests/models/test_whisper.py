@@ -8,7 +8,7 @@ from cactus.graph.node import Graph
 from cactus.graph.passes import optimize
 from cactus.graph.reference import ReferenceProgram
 from cactus.graph.step import Row
-from cactus.speech.alignment import scores_name, with_scores
+from cactus.speech.parts import scores_name, with_scores
 from cactus.speech.search import softmax
 from tests.models import whisper
 from tests.tolerances import assert_close

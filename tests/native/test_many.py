@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ import pytest
 
 from cactus.calls.stop_flag import StopFlag
 from cactus.calls.turns import Call, Turns
-from cactus.engine.text import Engine
+from cactus.engine.loaded import Loaded
 from cactus.errors import TemplateError
 from cactus.generate.answer import Request
 from cactus.generate.generation import Generation
@@ -35,16 +36,20 @@ KINDS = [
 
 
 @pytest.fixture(params=KINDS, ids="-".join)
-def engine(request: pytest.FixtureRequest, packed: Packed) -> Iterator[Engine]:
+def engine(request: pytest.FixtureRequest, packed: Packed) -> Iterator[Loaded]:
     name, dtype = request.param
     graph = programs.fused(golden.load(name).graph, dtype)
     tokenizer: Any = ByteTokenizer()
     with programs.load(graph, packed(name, dtype), threads=2, chunk=128) as program:
-        yield Engine(
+        only: Any = program
+        yield Loaded(
+            folder=Path("tiny"),
             name="tiny",
             architecture=name,
+            abilities=("chat", "complete"),
             context_length=program.context_length,
             program=program,
+            programs=only,
             tokenizer=tokenizer,
             template=TemplateError("none"),
             row=Row,
@@ -61,7 +66,7 @@ def prompts(vocabulary: int, shared: int) -> list[list[int]]:
     return [[*beginning, *random.integers(0, vocabulary, n).tolist()] for n in lengths]
 
 
-def alone(engine: Engine, request: Request) -> Completion:
+def alone(engine: Loaded, request: Request) -> Completion:
     conversation = CachedSession(engine.program.session())
     turns, call = Turns(lambda: None), Call()
     turns.register(call)
@@ -82,7 +87,7 @@ def alone(engine: Engine, request: Request) -> Completion:
     ids=["greedy", "sampled", "penalty", "logprobs"],
 )
 def test_every_answer_has_the_bits_it_has_alone(
-    engine: Engine, shared: int, options: dict[str, Any]
+    engine: Loaded, shared: int, options: dict[str, Any]
 ) -> None:
     vocabulary = engine.program.vocab_size
     checked = parse_options(options, vocab_size=vocabulary)

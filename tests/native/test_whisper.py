@@ -15,7 +15,8 @@ from cactus.graph.node import Graph
 from cactus.graph.plan import build
 from cactus.graph.reference import ReferenceProgram
 from cactus.native import Program, Row
-from cactus.speech.alignment import Aligner, with_scores
+from cactus.speech.alignment import Aligner
+from cactus.speech.parts import scores_name, with_scores
 from cactus.speech.search import softmax
 from tests.models import whisper
 from tests.native import programs
@@ -105,7 +106,8 @@ def test_cross_attention(isa: str, stores: dict[str, Store]) -> None:
             with Program(plan.blob, store.path, shares=decoder, chunk=chunk) as program:
                 session = decoder.session()
                 hear(encoder, session, golden.features)
-                aligner = Aligner(program, plan, whisper.HEADS)
+                buffers = [plan.places[scores_name(head)][0] for head in whisper.HEADS]
+                aligner = Aligner(program, buffers, 64)
                 got = aligner.align(session, golden.tokens, states=50, text=320)
                 part = aligner.align(session, golden.tokens, states=20, text=320)
         for (layer, head), weights in zip(whisper.HEADS, softmax(got.scores), strict=True):

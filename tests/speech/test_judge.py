@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from cactus.audio.decode import open_audio
+from cactus.engine.loading import load
 from cactus.speech import judge
-from cactus.speech.engine import load_speech_engine
+from cactus.speech.engine import SpeechEngine
 from cactus.speech.judge import Judge, said_letters, until_repeated, without_echoes
 from cactus.speech.options import parse
 from cactus.speech.pieces import Piece
@@ -22,9 +23,9 @@ ODD = np.random.default_rng(0).standard_normal(16_000).astype(np.float32)
 
 @pytest.fixture(scope="module")
 def engine(speech_folder: Path) -> Any:
-    loaded = load_speech_engine(speech_folder, threads=1)
+    loaded = SpeechEngine.of(load(speech_folder, threads=1))
     yield loaded
-    loaded.close()
+    loaded.loaded.close()
 
 
 def answer(text: str, engine: Any, *, average: float = -0.3, no_speech: float = 0.0) -> Answer:

@@ -30,6 +30,7 @@ from cactus.errors import (
     ReentrantCall,
     UnsupportedModel,
 )
+from cactus.speech.engine import SpeechEngine
 from cactus.speech.live import LiveTranscription
 from cactus.types import Segment
 from tests.speech.test_transcribe import FIELDS, PLAIN
@@ -185,7 +186,7 @@ def test_stop_ends_the_hearing_and_loses_nothing(
 ) -> None:
     want, _ = run(model.transcribe_live(**PLAIN), sound, len(sound))
     live = model.transcribe_live(**PLAIN)
-    engine, encode, done = live._listener.transcriber.engine, type(model._engine).encode, []
+    engine, encode, done = live._listener.transcriber.engine, SpeechEngine.encode, []
 
     def stopped(engine: Any, *args: Any, **options: Any) -> Any:
         done.append(len(done))
@@ -249,7 +250,7 @@ def test_a_model_that_goes_while_it_listens(
     model = Model(speech_folder, threads=1)
     live = model.transcribe_live(**PLAIN)
     closer = threading.Thread(target=model.close)
-    encode = type(model._engine).encode
+    encode = SpeechEngine.encode
 
     def closed(engine: Any, *args: Any, **options: Any) -> Any:
         closer.start()
@@ -257,7 +258,7 @@ def test_a_model_that_goes_while_it_listens(
             pass
         return encode(engine, *args, **options)
 
-    monkeypatch.setattr(type(model._engine), "encode", closed)
+    monkeypatch.setattr(SpeechEngine, "encode", closed)
     with pytest.raises(Cancelled, match="destroyed"):
         live.feed(sound)
     closer.join()

@@ -24,8 +24,9 @@ from cactus import (
     cactus_init,
     cactus_transcribe,
 )
+from cactus.engine.loading import load
 from cactus.errors import InvalidAudio, InvalidRequest, ReentrantCall, UnsupportedModel
-from cactus.speech.engine import load_speech_engine
+from cactus.speech.engine import SpeechEngine
 from cactus.speech.options import Options, parse
 from cactus.speech.search import compression_ratio
 from cactus.speech.transcribe import Transcriber
@@ -138,7 +139,7 @@ def test_more_samples_find_nothing_less_likely(model: Model, sound: np.ndarray) 
 def test_an_answer_goes_on_from_what_is_said(
     speech_folder: Path, sound: np.ndarray, beam_size: int
 ) -> None:
-    engine = load_speech_engine(speech_folder, threads=1)
+    engine = SpeechEngine.of(load(speech_folder, threads=1))
     transcriber = Transcriber(engine, parse(PLAIN | {"beam_size": beam_size}))
     with engine.decoder.session() as session:
         whole = transcriber.answer(session, sound[:16_000])
@@ -152,7 +153,7 @@ def test_an_answer_goes_on_from_what_is_said(
         full = whole.tokens + [1] * engine.context_length
         with pytest.raises(InvalidRequest, match="prompt has"):
             transcriber.answer(session, sound[:16_000], full[: engine.context_length - 3])
-    engine.close()
+    engine.loaded.close()
 
 
 def test_a_language_is_detected(model: Model, sound: np.ndarray) -> None:

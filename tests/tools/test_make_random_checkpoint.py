@@ -14,13 +14,13 @@ import pytest
 
 from cactus import Model
 from cactus.chat.messages import parse_messages
-from cactus.engine.text import load_engine
+from cactus.engine.loading import load
 from cactus.errors import InvalidRequest
 from cactus.inputs.languages import NAMES as LANGUAGES
 from cactus.models.abilities import ABILITIES
 from cactus.models.base import known_architectures, load_architecture
 from cactus.native import Row
-from cactus.speech.engine import load_speech_engine
+from cactus.speech.engine import SpeechEngine
 from cactus.weights import catalog
 from cactus.weights.convert import convert
 from cactus.weights.format.safetensors import FILLER, read_safetensors
@@ -50,7 +50,7 @@ def test_every_architecture_runs(tool: Any, tmp_path: Path) -> None:
         source, folder = tmp_path / f"{kind}-source", tmp_path / kind
         tool("make_random_checkpoint").write(tool("published_models").tiny(model.config), source)
         convert(source, folder)
-        engine = load_engine(folder, threads=1, isa=None, context=None)
+        engine = load(folder, threads=1, isa=None, context=None)
         stops = json.loads((source / "config.json").read_text())["eos_token_id"]
         assert engine.end_tokens == frozenset(stops if isinstance(stops, list) else [stops])
         (turn,) = parse_messages([{"role": "user", "content": "the cat"}])
@@ -133,11 +133,11 @@ def test_every_vocabulary_of_whisper_listens(
     noise = np.random.default_rng(0).normal(0, 0.1, 2 * 16_000).astype(np.float32)
     plain: dict[str, Any] = {"vad": False, "temperature": 0.0, "no_speech_threshold": None}
     with Model(folder, threads=1) as model:
-        engine = load_speech_engine(folder, threads=1)
+        engine = SpeechEngine.of(load(folder, threads=1))
         assert len(engine.vocabulary.languages) == languages
         assert engine.vocabulary.no_speech == no_speech
         assert engine.vocabulary.seconds(config["vocab_size"] - 1) == 30.0
-        engine.close()
+        engine.loaded.close()
         result = model.transcribe(noise, **plain, max_new_tokens=8)
         assert result.segments and len(result.segments[0].tokens) <= 8
         if languages:

@@ -14,7 +14,7 @@ from cactus.weights.catalog import STARTER
 
 if TYPE_CHECKING:
     from cactus.cli.measure import Speed
-    from cactus.engine.text import Engine
+    from cactus.engine.loaded import Loaded
     from cactus.native import MachinePeaks
 
 DEPTHS = (0, 1024, 4096)
@@ -101,12 +101,12 @@ def command(
     from cactus.cli.measure import measure, measure_peaks
     from cactus.cli.models import find_or_fetch
     from cactus.cli.progress import show_status
-    from cactus.engine.text import load_engine
+    from cactus.engine.loading import load
     from cactus.machine import choose_threads
 
     threads = choose_threads(threads)
     folder = find_or_fetch(model, ability="chat")
-    engine = load_engine(folder, threads=threads, kv=kv, activations=activations)
+    engine = load(folder, threads=threads, kv=kv, activations=activations)
     try:
         depths = _fitting(engine, max(prompt, tokens), tuple(dict.fromkeys(sum(depth, ()))))
         with show_status() as progress:
@@ -127,7 +127,7 @@ def command(
         click.echo(_as_text(folder, " and ".join(kept), peaks, speeds, repeat))
 
 
-def _fitting(engine: Engine, count: int, depths: tuple[int, ...]) -> tuple[int, ...]:
+def _fitting(engine: Loaded, count: int, depths: tuple[int, ...]) -> tuple[int, ...]:
     """The depths to measure at; a usage error for one that was asked for and does not fit."""
     wanted = depths or DEPTHS[:1]
     if max(wanted) + count > engine.context_length:

@@ -14,7 +14,7 @@ from cactus.errors import InvalidRequest
 
 if TYPE_CHECKING:
     from cactus.cli.perplexity import Quality
-    from cactus.engine.text import Engine
+    from cactus.engine.loaded import Loaded
 
 MAX_TEXT_BYTES = 64 << 20
 
@@ -68,16 +68,16 @@ def command(
     """
     from cactus.cli.models import find_or_fetch
     from cactus.cli.perplexity import evaluate
-    from cactus.engine.text import load_engine
+    from cactus.engine.loading import load
     from cactus.inputs.files import read_text
     from cactus.progress import show_progress
 
     words = read_text(text, MAX_TEXT_BYTES)
     names = [name for name in (model, against) if name is not None]
     folders = [find_or_fetch(name, ability="chat") for name in names]
-    engines: list[Engine] = []
+    engines: list[Loaded] = []
     try:
-        engines += [load_engine(folder, threads=threads) for folder in folders]
+        engines += [load(folder, threads=threads) for folder in folders]
         ids = [
             engine.tokenizer.encode(words, special=engine.tokenizer.add_bos) for engine in engines
         ]
@@ -108,7 +108,7 @@ def command(
     click.echo(json.dumps(told) if as_json else _as_text(told))
 
 
-def _windows(engines: list[Engine], context: int | None, stride: int | None) -> tuple[int, int]:
+def _windows(engines: list[Loaded], context: int | None, stride: int | None) -> tuple[int, int]:
     """--context and --stride with their defaults; a usage error where they do not fit."""
     limit = min(engine.context_length for engine in engines)
     context = min(1024, limit) if context is None else context

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from cactus.native import MachinePeaks, machine_peaks
 
 if TYPE_CHECKING:
-    from cactus.engine.text import Engine
+    from cactus.engine.loaded import Loaded
 
 BUFFER_BYTES = 512 << 20
 SMALLEST_BUFFER = 1 << 20
@@ -73,7 +73,7 @@ def measure_peaks(threads: int) -> MachinePeaks:
 
 
 def measure(
-    engine: Engine,
+    engine: Loaded,
     *,
     prompt: int,
     tokens: int,
@@ -117,7 +117,7 @@ def _amounts(prompt: int, tokens: int) -> list[tuple[str, int]]:
     return [("prefill", prompt), ("decode", tokens)]
 
 
-def _add_work(engine: Engine, speed: Speed) -> None:
+def _add_work(engine: Loaded, speed: Speed) -> None:
     work, chunk = engine.work(), engine.program.chunk
     for rows in (work.rows, work.outputs) if speed.what == "decode" else (work.rows,):
         speed.quantized += rows.quantized * speed.tokens
@@ -133,7 +133,7 @@ def _add_work(engine: Engine, speed: Speed) -> None:
         speed.floating += work.outputs.floating
 
 
-def _time(engine: Engine, past: Any, speed: Speed) -> float:
+def _time(engine: Loaded, past: Any, speed: Speed) -> float:
     session = past.fork()
     try:
         began = time.perf_counter()
@@ -149,7 +149,7 @@ def _time(engine: Engine, past: Any, speed: Speed) -> float:
         session.close()
 
 
-def _read(engine: Engine, session: Any, count: int, outputs: str) -> None:
+def _read(engine: Loaded, session: Any, count: int, outputs: str) -> None:
     """Puts `count` random tokens into the session, in chunks as a chat does."""
     program = engine.program
     source = random.Random(0)
@@ -161,7 +161,7 @@ def _read(engine: Engine, session: Any, count: int, outputs: str) -> None:
 
 
 @contextmanager
-def _profiling(engine: Engine, speed: Speed) -> Iterator[None]:
+def _profiling(engine: Loaded, speed: Speed) -> Iterator[None]:
     """Adds the time of each kind of step within the block to the speed's profile."""
     labels = engine.work().labels
     program: Any = engine.program

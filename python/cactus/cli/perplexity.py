@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from cactus.errors import InvalidRequest
 
 if TYPE_CHECKING:
-    from cactus.engine.text import Engine
+    from cactus.engine.loaded import Loaded
 
 LOGITS = 1 << 23
 """Logits of one step at most, 32 MB: a chunk of a large vocabulary has fewer rows."""
@@ -65,8 +65,8 @@ class Quality:
 
 
 def evaluate(
-    model: Engine,
-    base: Engine | None,
+    model: Loaded,
+    base: Loaded | None,
     ids: Sequence[int],
     *,
     context: int,
@@ -110,7 +110,7 @@ def windows(count: int, context: int, stride: int) -> Iterator[tuple[int, int, i
 
 
 def _chunks(
-    start: int, wanted: int, stop: int, engines: Sequence[Engine]
+    start: int, wanted: int, stop: int, engines: Sequence[Loaded]
 ) -> Iterator[tuple[int, int, bool]]:
     """(first, last, whether logits are wanted) of the steps that read `start` to `stop`."""
     rows = min(engine.program.chunk for engine in engines)
@@ -120,7 +120,7 @@ def _chunks(
             yield first, min(first + most, end), want
 
 
-def _step(engine: Engine, session: Any, ids: Sequence[int], outputs: str) -> NDArray[np.float32]:
+def _step(engine: Loaded, session: Any, ids: Sequence[int], outputs: str) -> NDArray[np.float32]:
     program: Any = engine.program
     got = program.step([engine.row(session, ids, outputs=outputs)], want_logits=True)
     return np.stack([output.logits for output in got]) if got else np.empty((0, 0), np.float32)

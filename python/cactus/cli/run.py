@@ -188,12 +188,12 @@ def command(
     with Late(f"loading {folder.name} ...", quiet=quiet):
         from cactus.cli.chat import Chat, Manner
         from cactus.cli.conversation import Conversation
-        from cactus.engine.text import load_engine
+        from cactus.engine.loading import load
         from cactus.model import Model
 
         began = time.perf_counter()
         # Not Model(folder), which takes a speech model, too.
-        engine = load_engine(
+        engine = load(
             folder, threads=threads, context=context, kv=kv, activations=activations, preload=True
         )
     log.info(

@@ -80,7 +80,7 @@ def render(told: dict[str, Any]) -> str:
 
 def _sampling(folder: Path) -> dict[str, Any]:
     """What `sampling="model"` stands for, with where that comes from."""
-    from cactus.engine.text import sampling_defaults
+    from cactus.engine.loading import sampling_defaults
 
     defaults = sampling_defaults(folder)
     if isinstance(defaults, Exception):

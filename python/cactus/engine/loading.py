@@ -1,158 +1,92 @@
-"""What loading a text model and a speech model have in common: options, memory, plans."""
+"""From a weights folder to a loaded model, whatever it can do."""
 
 from __future__ import annotations
 
 import os
-import struct
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, TypedDict, TypeVar
+from typing import TYPE_CHECKING
 
-from cactus.engine.plan_cache import StoredPlan, key_of, read_plan, write_plan
-from cactus.errors import CactusError, InsufficientMemory, InvalidRequest
-from cactus.inputs.checks import boolean, integer
-from cactus.machine import can_reserve, choose_threads, memory_bytes
-from cactus.weights.locate import name_of
+from cactus.compat import Unpack
+from cactus.engine.defaults import SamplingDefaults, read_defaults
+from cactus.engine.loaded import Loaded
+from cactus.engine.options import LoadArguments, LoadOptions
+from cactus.engine.programs import TOKENS, Programs
+from cactus.errors import InsufficientMemory, InvalidRequest, ModelFormatError, TemplateError
+from cactus.machine import can_reserve, memory_bytes
+from cactus.models.abilities import ABILITIES
+from cactus.weights.locate import name_of, read_config
 
 if TYPE_CHECKING:
-    from cactus.graph.node import Graph
-    from cactus.graph.plan import Plan
-    from cactus.weights.format.folder import PackedTensor
-
-_Started = TypeVar("_Started")
+    from cactus.chat.template import ChatTemplate
+    from cactus.tokenizer import Tokenizer
 
 HEADROOM = 64 << 20
 """Address space in bytes for threads' stacks, buffers and the first of the KV cache."""
 
-KV_TYPES = ("f16", "int8")
-"""What keys and values can be kept as."""
-ACTIVATION_TYPES = ("int12", "int8")
-"""What activations can be multiplied as with quantised weights."""
 
+def load(folder: Path, **arguments: Unpack[LoadArguments]) -> Loaded:
+    """Load a weights folder into the native core, whatever it is of; `Model` has the options.
 
-class LoadArguments(TypedDict, total=False):
-    """The keywords of `LoadOptions`."""
-
-    threads: int | None
-    isa: str | None
-    context: int | None
-    kv: str
-    activations: str
-    preload: bool
-    resident: bool
-
-
-class ProgramOptions(TypedDict):
-    """Keywords of the native program."""
-
-    threads: int | None
-    isa: str | None
-    preload: bool
-    resident: bool
-
-
-@dataclass(frozen=True)
-class LoadOptions:
-    """How a model is loaded, checked; `Model` says what each option means.
-
-    Raises InvalidRequest naming the option.
+    Raises ModelFormatError, UnsupportedModel, InsufficientMemory, NativeError, and InvalidRequest
+    for an option, or for a `context` beyond the model's own.
     """
+    options = LoadOptions(**arguments)
+    config = read_config(folder)
+    name, architecture = name_of(folder), str(config.get("model_type", ""))
+    abilities = ABILITIES.get(architecture, ())
+    if options.context is not None and "transcribe" in abilities:
+        raise InvalidRequest("context: a speech model has windows of 30 seconds")
+    prepare(folder)
+    from cactus.native import Row, Sampler
 
-    threads: int | None = None
-    isa: str | None = None
-    context: int | None = None
-    kv: str = "f16"
-    activations: str = "int12"
-    preload: bool = False
-    resident: bool = False
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "threads", choose_threads(self.threads))
-        if self.isa is not None and not isinstance(self.isa, str):
-            raise InvalidRequest(
-                f"isa must be the name of a kernel tier, got {type(self.isa).__name__}"
-            )
-        if self.context is not None:
-            object.__setattr__(self, "context", integer("context", self.context, 1))
-        if self.kv not in KV_TYPES:
-            raise InvalidRequest(f"kv must be 'f16' or 'int8', got {self.kv!r:.100}")
-        if self.activations not in ACTIVATION_TYPES:
-            raise InvalidRequest(
-                f"activations must be 'int12' or 'int8', got {self.activations!r:.100}"
-            )
-        for name in ("preload", "resident"):
-            object.__setattr__(self, name, boolean(name, getattr(self, name)))
-
-    def context_of(self, own: int) -> int:
-        """The context to load a model with whose own is `own`; InvalidRequest beyond it."""
-        if self.context is not None and self.context > own:
-            raise InvalidRequest(
-                f"context must be at most {own}, which is what this model was made for, "
-                f"got {self.context}"
-            )
-        return own if self.context is None else self.context
-
-    @property
-    def of_program(self) -> ProgramOptions:
-        """What the native program is made with."""
-        return {
-            "threads": self.threads,
-            "isa": self.isa,
-            "preload": self.preload,
-            "resident": self.resident,
-        }
-
-    def apply(self, blob: bytes) -> bytes:
-        """A plan's blob with keys and values kept, and activations multiplied, as chosen."""
-        if self.kv == "int8":
-            from cactus.graph.plan import with_int8_kv
-
-            blob = with_int8_kv(blob)
-        if self.activations == "int8":
-            from cactus.graph.plan import with_int8_activations
-
-            blob = with_int8_activations(blob)
-        return blob
-
-
-def start_with_plans(
-    folder: Path,
-    architecture: str,
-    names: Sequence[str],
-    make: Callable[[], Sequence[StoredPlan]],
-    start: Callable[[Sequence[StoredPlan]], _Started],
-) -> _Started:
-    """Start the plans kept in a folder as `names`, if they are still true, else new ones.
-
-    Kept plans are of `architecture`, and the native core trusts no more of them than it checks.
-    """
-    key = key_of(folder)
-    kept = [] if key is None else [read_plan(folder, key, name) for name in names]
-    found = [plan for plan in kept if plan is not None and plan.architecture == architecture]
-    if len(found) == len(names):
-        # Kept plans that do not load are as good as none; what else is wrong stays wrong.
-        with suppress(CactusError, struct.error):
-            return start(found)
-    made = make()
-    # Not if somebody has changed the folder meanwhile.
-    if key is not None and key == key_of(folder):
-        for name, plan in zip(names, made, strict=True):
-            write_plan(folder, key, plan, name)
-    return start(made)
-
-
-def build_plan(
-    graph: Graph, tensors: Mapping[str, PackedTensor], vocab_size: int, context_length: int
-) -> Plan:
-    """The plan of a traced graph with the tensors of a weights folder, after all passes."""
-    from cactus.graph import passes, plan
-
-    graph = passes.optimize(
-        graph, lambda name: tensors[name].dtype, lambda name: tensors[name].rows
+    programs = Programs(folder, architecture, options)
+    try:
+        tokens = programs.start(TOKENS)
+        tokenizer, template = _load_text_side(folder, name, "chat" in abilities)
+    except BaseException:
+        programs.close()
+        raise
+    return Loaded(
+        folder=folder,
+        name=name,
+        architecture=architecture,
+        abilities=abilities,
+        # The core's own word: a kept plan may say anything of itself.
+        context_length=tokens.program.info.context_length,
+        program=tokens.program,
+        programs=programs,
+        tokenizer=tokenizer,
+        template=template,
+        row=Row,
+        make_sampler=Sampler,
+        config=config,
+        plan=tokens.blob,
+        sampling_defaults=sampling_defaults(folder),
     )
-    return plan.build(graph, tensors, vocab_size=vocab_size, context_length=context_length)
+
+
+def _load_text_side(
+    folder: Path, name: str, chats: bool
+) -> tuple[Tokenizer, ChatTemplate | TemplateError]:
+    from cactus.tokenizer import Tokenizer
+
+    tokenizer = Tokenizer.load(folder, name)
+    if not chats:
+        return tokenizer, TemplateError(f"{name} has no chat template")
+    from cactus.chat.template import ChatTemplate
+
+    try:
+        return tokenizer, ChatTemplate.load(folder, tokenizer)
+    except TemplateError as error:
+        return tokenizer, error
+
+
+def sampling_defaults(folder: Path) -> SamplingDefaults | ModelFormatError:
+    """What a weights folder recommends, or what is wrong with its generation_config.json."""
+    try:
+        return read_defaults(folder)
+    except ModelFormatError as error:
+        return error
 
 
 def prepare(folder: Path) -> None:

@@ -18,27 +18,27 @@ from pathlib import Path
 from cactus.errors import CactusError, ModelNotFound
 from cactus.inputs.files import JSON_LIMIT, RegularFile
 
-NAME = "plan.bin"
-ENCODER = "plan-encoder.bin"
-"""The names of plans in a folder: of what takes tokens, and of an encoder."""
-
 _CODE = ("engine", "graph", "inputs", "models", "nn", "weights")
 """The rooms whose code decides what is in a plan."""
-_FILES = ("speech/engine.py",)
-"""Where the passes are put together."""
+_PARTS = "*/parts.py"
+"""Where rooms above say what graphs are made of a model."""
 _LIMIT = 64 << 20
-_MAGIC = b"CACTPLC1"
+_MAGIC = b"CACTPLC2"
 _HEAD = struct.Struct("<8s32s32s")  # magic, key, SHA-256 of what follows
-_SIZES = struct.Struct("<QQ")  # context length, bytes of the architecture's name
+_SIZES = struct.Struct("<QQQ")  # context length, bytes of the architecture's name, buffers to read
 
 
 @dataclass(frozen=True)
 class StoredPlan:
-    """The plan `blob` for the model's own `context_length`; `architecture` is its model_type."""
+    """The plan `blob` for the model's own `context_length`; `architecture` is its model_type.
+
+    `reads` are the buffers of the graph's further outputs, in their order.
+    """
 
     architecture: str
     context_length: int
     blob: bytes
+    reads: tuple[int, ...] = ()
 
 
 def _add(digest: hashlib._Hash, part: bytes | bytearray) -> None:
@@ -56,8 +56,8 @@ def code_digest(package: Path) -> bytes | None:
                 return None
             for path in sources:
                 _add(digest, path.read_bytes())
-        for name in _FILES:
-            _add(digest, (package / name).read_bytes())
+        for path in sorted(package.glob(_PARTS)):
+            _add(digest, path.read_bytes())
     except OSError:
         return None
     return digest.digest()
@@ -86,8 +86,11 @@ def key_of(folder: Path) -> bytes | None:
     return digest.digest()
 
 
-def read_plan(folder: Path, key: bytes, name: str = NAME) -> StoredPlan | None:
-    """The plan that was stored under `key`; None where there is none, or it is damaged."""
+def read_plan(folder: Path, key: bytes, name: str, also: bytes = b"") -> StoredPlan | None:
+    """The plan that was stored as `name` under `key`; None where there is none, or it is damaged.
+
+    `also` is what it was made from besides.
+    """
     try:
         data = _whole(folder / name, _LIMIT)
     except CactusError:
@@ -96,16 +99,19 @@ def read_plan(folder: Path, key: bytes, name: str = NAME) -> StoredPlan | None:
         return None
     magic, stored_under, digest = _HEAD.unpack_from(data)
     body = data[_HEAD.size :]
-    if (magic, stored_under, digest) != (_MAGIC, key, hashlib.sha256(body).digest()):
+    if (magic, stored_under, digest) != (_MAGIC, _under(key, also), hashlib.sha256(body).digest()):
         return None
-    context_length, length = _SIZES.unpack_from(body)
-    end = _SIZES.size + length
-    architecture = body[_SIZES.size : end].decode("utf-8", "replace")
-    return StoredPlan(architecture, context_length, body[end:])
+    context_length, length, count = _SIZES.unpack_from(body)
+    named, end = _SIZES.size + length, _SIZES.size + length + 4 * count
+    if end > len(body):
+        return None
+    architecture = body[_SIZES.size : named].decode("utf-8", "replace")
+    reads = struct.unpack(f"<{count}I", body[named:end])
+    return StoredPlan(architecture, context_length, body[end:], reads)
 
 
-def write_plan(folder: Path, key: bytes, plan: StoredPlan, name: str = NAME) -> None:
-    """Store a plan under `key`, whole or not at all.
+def write_plan(folder: Path, key: bytes, plan: StoredPlan, name: str, also: bytes = b"") -> None:
+    """Store a plan as `name` under `key`, whole or not at all.
 
     A folder that cannot be written stays as it is, and so does every one after the code on the disk
     has become another than the one that runs here.
@@ -113,8 +119,9 @@ def write_plan(folder: Path, key: bytes, plan: StoredPlan, name: str = NAME) -> 
     if code_digest(_PACKAGE) != _CODE_DIGEST:
         return
     architecture = plan.architecture.encode()
-    body = _SIZES.pack(plan.context_length, len(architecture)) + architecture + plan.blob
-    data = _HEAD.pack(_MAGIC, key, hashlib.sha256(body).digest()) + body
+    body = _SIZES.pack(plan.context_length, len(architecture), len(plan.reads))
+    body += architecture + struct.pack(f"<{len(plan.reads)}I", *plan.reads) + plan.blob
+    data = _HEAD.pack(_MAGIC, _under(key, also), hashlib.sha256(body).digest()) + body
     partial = folder / f".{name}.{secrets.token_hex(8)}.part"
     try:
         with partial.open("xb") as file:
@@ -123,6 +130,10 @@ def write_plan(folder: Path, key: bytes, plan: StoredPlan, name: str = NAME) -> 
     except OSError:
         with suppress(OSError):
             partial.unlink()
+
+
+def _under(key: bytes, also: bytes) -> bytes:
+    return hashlib.sha256(key + also).digest() if also else key
 
 
 def _whole(path: Path, limit: int = JSON_LIMIT) -> bytes:

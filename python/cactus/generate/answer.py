@@ -17,7 +17,7 @@ from cactus.types import Completion, FinishReason, Metrics, StreamEvent, TokenLo
 
 if TYPE_CHECKING:
     from cactus.engine.contract import Output
-    from cactus.engine.text import Engine
+    from cactus.engine.loaded import Loaded
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +42,7 @@ class Answer:
     of the prompt, and are for the driver to set.
     """
 
-    def __init__(self, engine: Engine, request: Request) -> None:
+    def __init__(self, engine: Loaded, request: Request) -> None:
         options = request.options
         self.limit = min(options.max_tokens, engine.context_length - len(request.prompt))
         self.watch = Stopwatch(request.prepared_seconds)

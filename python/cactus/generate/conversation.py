@@ -15,7 +15,7 @@ from cactus.inputs.checks import text
 from cactus.types import Completion
 
 if TYPE_CHECKING:
-    from cactus.generate.chats import Chats
+    from cactus.generate.methods import ChatMethods
 
 Message = dict[str, Any]
 
@@ -28,7 +28,7 @@ class Conversation(NotCopied):
     kept of a call that raises, nor of a hand-off. Options given here hold for every turn.
     """
 
-    def __init__(self, model: Chats, system: str | None, options: Mapping[str, Any]) -> None:
+    def __init__(self, model: ChatMethods, system: str | None, options: Mapping[str, Any]) -> None:
         self._model = model
         self._options = dict(options)
         first = [] if system is None else [{"role": "system", "content": text("system", system)}]

@@ -16,7 +16,7 @@ from cactus.generate.speculation import Speculation
 from cactus.types import Completion, StreamEvent
 
 if TYPE_CHECKING:
-    from cactus.engine.text import Engine
+    from cactus.engine.loaded import Loaded
 
 
 class Generation:
@@ -28,7 +28,7 @@ class Generation:
 
     def __init__(
         self,
-        engine: Engine,
+        engine: Loaded,
         turns: Turns,
         conversation: Callable[[], CachedSession[Any]],
         call: Call,

@@ -32,7 +32,7 @@ from cactus.generate.prompt import build_request
 from cactus.types import Completion
 
 if TYPE_CHECKING:
-    from cactus.engine.text import Engine
+    from cactus.engine.loaded import Loaded
 
 LANES = 8
 """Conversations in one step at most."""
@@ -44,7 +44,7 @@ Result = Completion | CactusError
 
 
 def prepare_many(
-    engine: Engine,
+    engine: Loaded,
     conversations: Iterable[Sequence[Mapping[str, Any]] | str],
     options: Options,
     stop: StopFlag,
@@ -99,7 +99,7 @@ class ManyRun:
 
     def __init__(
         self,
-        engine: Engine,
+        engine: Loaded,
         turns: Turns,
         call: Call,
         requests: Sequence[Request | CactusError],
@@ -157,7 +157,7 @@ class Lane:
     """One request that is being answered, in a session of its own."""
 
     def __init__(
-        self, engine: Engine, index: int, request: Request, conversation: CachedSession[Any]
+        self, engine: Loaded, index: int, request: Request, conversation: CachedSession[Any]
     ) -> None:
         self.index = index
         self.conversation = conversation
@@ -192,7 +192,7 @@ class Many:
 
     def __init__(
         self,
-        engine: Engine,
+        engine: Loaded,
         requests: Sequence[Request | CactusError],
         stop: StopFlag,
         forget: Callable[[], bool] = lambda: False,

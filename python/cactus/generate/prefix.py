@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from cactus.engine.contract import LoadedEngine, Session
+from cactus.engine.contract import Session
+
+if TYPE_CHECKING:
+    from cactus.engine.loaded import Loaded
 
 S = TypeVar("S", bound=Session)
 
@@ -51,9 +54,9 @@ class CachedSession(Generic[S]):
 
 
 class Memory:
-    """What a model owns of the native core: its engine, and a session once there is a chat."""
+    """What a chat owns of the native core: a session once there was one."""
 
-    def __init__(self, engine: LoadedEngine) -> None:
+    def __init__(self, engine: Loaded) -> None:
         self._engine = engine
         self.conversation: CachedSession[Any] | None = None
 
@@ -72,7 +75,6 @@ class Memory:
     def free(self) -> None:
         if self.conversation is not None:
             self.conversation.session.close()
-        self._engine.close()
 
 
 def common_prefix(left: list[int], right: list[int]) -> int:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from cactus.chat.messages import Message
     from cactus.chat.template import ChatTemplate
     from cactus.chat.traced import Part
-    from cactus.engine.text import Engine
+    from cactus.engine.loaded import Loaded
 
 UNQUESTIONED = 4 << 20
 """Texts of so many characters are tokenised, which takes seconds, to say how long they are."""
@@ -42,7 +42,7 @@ If no function helps, answer as usual."""
 
 
 def build_request(
-    engine: Engine, messages: Sequence[Mapping[str, Any]] | str, options: Options, began: float
+    engine: Loaded, messages: Sequence[Mapping[str, Any]] | str, options: Options, began: float
 ) -> Request:
     """Render and tokenise `messages`; `began` is when the caller started (``perf_counter``).
 
@@ -55,7 +55,7 @@ def build_request(
 
 
 def build_raw_request(
-    engine: Engine,
+    engine: Loaded,
     prompt: str | Sequence[int],
     options: Options,
     began: float,
@@ -88,14 +88,14 @@ def token_ids(
 
 
 def count_tokens(
-    engine: Engine, messages: Sequence[Mapping[str, Any]] | str, options: Options
+    engine: Loaded, messages: Sequence[Mapping[str, Any]] | str, options: Options
 ) -> int:
     """How many tokens the prompt of `messages` has, however many the context takes."""
     parts, _ = render(engine, messages, options)
     return len(engine.tokenizer.encode_prompt(parts))
 
 
-def _encode_raw(engine: Engine, prompt: str, parse_special: bool) -> list[int]:
+def _encode_raw(engine: Loaded, prompt: str, parse_special: bool) -> list[int]:
     tokenizer = engine.tokenizer
     ends = engine.end_tokens - {tokenizer.bos_id}
     start = [id for id in tokenizer.encode("", special=True) if id not in ends]
@@ -106,7 +106,7 @@ def _encode_raw(engine: Engine, prompt: str, parse_special: bool) -> list[int]:
 
 
 def _request(
-    engine: Engine, prompt: list[int], options: Options, began: float, reasoning: Reasoning
+    engine: Loaded, prompt: list[int], options: Options, began: float, reasoning: Reasoning
 ) -> Request:
     _check_tokens(engine, prompt)
     _check_room(engine, len(prompt), options.max_tokens)
@@ -120,7 +120,7 @@ def _request(
 
 
 def render(
-    engine: Engine, messages: Sequence[Mapping[str, Any]] | str, options: Options
+    engine: Loaded, messages: Sequence[Mapping[str, Any]] | str, options: Options
 ) -> tuple[list[Part], Reasoning]:
     """The prompt of `messages` as text, and whether the answer may begin with reasoning."""
     from cactus.chat.messages import parse_messages, validate_tools
@@ -155,7 +155,7 @@ def _continues(last: Message, wanted: bool | None) -> bool:
     return possible if wanted is None else wanted
 
 
-def _reasoning(engine: Engine, parts: list[Part], continued: str) -> Reasoning:
+def _reasoning(engine: Loaded, parts: list[Part], continued: str) -> Reasoning:
     """`continued`: what the assistant has already said of the answer."""
     if not engine.thinks:
         return "never"
@@ -166,7 +166,7 @@ def _reasoning(engine: Engine, parts: list[Part], continued: str) -> Reasoning:
 
 
 def _render(
-    engine: Engine,
+    engine: Loaded,
     conversation: list[Message],
     tools: list[dict[str, Any]],
     thinking: bool | None,
@@ -183,7 +183,7 @@ def _render(
     return rendered.parts
 
 
-def _switch(engine: Engine, template: ChatTemplate, thinking: bool) -> dict[str, Any]:
+def _switch(engine: Loaded, template: ChatTemplate, thinking: bool) -> dict[str, Any]:
     """The variables of the template that make the model think, or not."""
     found: dict[str, Any] = {name: thinking for name in SWITCHES if name in template.variables}
     if found:
@@ -223,7 +223,7 @@ def _with_tools_in_words(conversation: list[Message], tools: list[dict[str, Any]
     return shown
 
 
-def _check_size(engine: Engine, characters: int) -> None:
+def _check_size(engine: Loaded, characters: int) -> None:
     """Refuse a text that cannot fit, before its tokens take minutes and gigabytes to make."""
     limit = engine.context_length
     tokenizer = engine.tokenizer
@@ -241,7 +241,7 @@ def _check_size(engine: Engine, characters: int) -> None:
         )
 
 
-def _check_tokens(engine: Engine, prompt: list[int]) -> None:
+def _check_tokens(engine: Loaded, prompt: list[int]) -> None:
     if not prompt:
         raise InvalidRequest("the messages make an empty prompt: the chat template prints nothing")
     if max(prompt) >= engine.program.vocab_size:
@@ -251,7 +251,7 @@ def _check_tokens(engine: Engine, prompt: list[int]) -> None:
         )
 
 
-def _check_room(engine: Engine, tokens: int, max_tokens: int) -> None:
+def _check_room(engine: Loaded, tokens: int, max_tokens: int) -> None:
     limit = engine.context_length
     if tokens > limit:
         raise ContextLengthExceeded(
@@ -268,7 +268,7 @@ def _check_room(engine: Engine, tokens: int, max_tokens: int) -> None:
         )
 
 
-def _stop_tokens(engine: Engine, options: Options) -> dict[int, str]:
+def _stop_tokens(engine: Loaded, options: Options) -> dict[int, str]:
     """Stop strings that are special tokens: those have no text in an answer, only an id."""
     tokenizer = engine.tokenizer
     found = {tokenizer.token_to_id(stop): stop for stop in options.stop}

@@ -7,7 +7,7 @@ scores of these heads as further outputs: nothing of it is computed where no wor
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,19 +16,11 @@ import numpy as np
 from cactus.audio.decode import F32
 from cactus.calls.stop_flag import StopFlag
 from cactus.errors import ModelFormatError
-from cactus.graph.node import Graph, Node
-from cactus.graph.ops import verify
-from cactus.graph.plan import Plan
 from cactus.graph.step import Row
 from cactus.models.whisper import Config
 from cactus.native import Program, Session
+from cactus.speech.parts import Head
 from cactus.speech.search import softmax
-
-Head = tuple[int, int]
-"""Layer and head, from 0 on."""
-
-CHUNK = 32
-"""Tokens of one step, at most: its scores are held for every head, 1500 a token."""
 
 
 def alignment_heads(generation: Mapping[str, Any], config: Config) -> tuple[Head, ...]:
@@ -57,23 +49,6 @@ def _is_head(pair: object, sizes: Sequence[int]) -> bool:
     )
 
 
-def scores_name(head: Head) -> str:
-    """The name of the node that ``with_scores`` adds for a head."""
-    return f"model.decoder.layers.{head[0]}.encoder_attn.scores.{head[1]}"
-
-
-def with_scores(decoder: Graph, heads: Iterable[Head], positions: int) -> Graph:
-    """The decoder with one more output for each head: how well its tokens fit each state."""
-    nodes = []
-    for layer, head in heads:
-        attention = decoder.node(f"model.decoder.layers.{layer}.encoder_attn.memory_attention")
-        attrs = {key: attention.attrs[key] for key in ("kv_heads", "head_dim", "scale")}
-        attrs |= {"head": head, "positions": positions}
-        name, state = scores_name((layer, head)), attention.state
-        nodes.append(Node("memory_scores", attention.inputs[:1], positions, attrs, (), state, name))
-    return verify(Graph.of([*decoder.outputs, *nodes], decoder.slots, decoder.weights))
-
-
 @dataclass(frozen=True)
 class Alignment:
     """``scores`` ``[heads, tokens, states]``: their softmax over states is the attention.
@@ -86,11 +61,14 @@ class Alignment:
 
 
 class Aligner:
-    """The program with its places to read; shares memory and sessions with the decoder."""
+    """The program of the scores; shares memory and sessions with the decoder.
 
-    def __init__(self, program: Program, plan: Plan, heads: Sequence[Head]) -> None:
+    `buffers` are where it leaves them, one for each head: a number for each of `positions`.
+    """
+
+    def __init__(self, program: Program, buffers: Sequence[int], positions: int) -> None:
         self.program = program
-        self._places = [plan.places[scores_name(head)] for head in heads]
+        self._buffers, self._positions = buffers, positions
 
     def align(
         self,
@@ -111,18 +89,10 @@ class Aligner:
         for first in range(0, len(tokens), self.program.chunk):
             part = tokens[first : first + self.program.chunk]
             steps = self.program.step([Row(session, part, "all")], want_logits=True, stop=stop)
-            scores.append([self._read(place, len(part))[:, :states] for place in self._places])
+            read = (self.program.read(each, len(part), self._positions) for each in self._buffers)
+            scores.append([values[:, :states] for values in read])
             rows = [each.logits for each in steps if each.logits is not None]
             for row, following in zip(rows, tokens[first + 1 :], strict=False):
                 chances = softmax(row[:text])
                 probabilities.append(chances[following] if following < text else np.float32(0))
         return Alignment(np.concatenate(scores, axis=1), np.array(probabilities, np.float32))
-
-    def _read(self, place: tuple[int, int, int], rows: int) -> F32:
-        buffer, _, width = place
-        values: F32 = self.program.read(buffer, rows, width)
-        return values
-
-    def close(self) -> None:
-        """Free the program."""
-        self.program.close()

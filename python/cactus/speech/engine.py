@@ -1,11 +1,9 @@
-"""From a weights folder to all that transcribes: encoder, decoder, tokenizer, spectrogram."""
+"""A loaded speech model: encoder, decoder, vocabulary, spectrogram."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,56 +11,74 @@ from numpy.typing import NDArray
 from cactus.audio.decode import F32
 from cactus.audio.mel import LogMel, MelConfig
 from cactus.calls.stop_flag import StopFlag
-from cactus.compat import Unpack
-from cactus.engine.loading import (
-    LoadArguments,
-    LoadOptions,
-    build_plan,
-    prepare,
-    start_with_plans,
-)
-from cactus.engine.plan_cache import ENCODER, NAME, StoredPlan
+from cactus.compat import Self
+from cactus.engine.loaded import Loaded
+from cactus.engine.programs import TOKENS
 from cactus.errors import InvalidRequest, UnsupportedModel
 from cactus.graph.step import Row
 from cactus.inputs.fields import Fields
-from cactus.inputs.files import find_json, read_json
-from cactus.models.base import load_architecture
+from cactus.inputs.files import find_json
 from cactus.models.whisper import FRAMES_PER_ROW, Config
 from cactus.native import Program, Session
-from cactus.speech import alignment
-from cactus.speech.alignment import Aligner
+from cactus.speech.alignment import Aligner, alignment_heads
 from cactus.speech.options import Options
+from cactus.speech.parts import ENCODER, Head, scores_of
 from cactus.speech.vocabulary import Vocabulary
 from cactus.speech.window import HOP
 from cactus.tokenizer import Tokenizer
-from cactus.weights.abilities import check_ability
-from cactus.weights.format.folder import WeightsFolder
-from cactus.weights.locate import model_type_of, name_of
 
 
 @dataclass(frozen=True)
 class SpeechEngine:
-    """A loaded speech model.
+    """What a speech model is made of.
 
     ``encoder`` and ``decoder`` are programs that share sessions: a step of the encoder fills the
-    memory that the decoder's tokens attend to. ``spectrogram`` makes log-mel frames.
-    ``make_aligner`` builds what finds the times of words.
+    memory that the decoder's tokens attend to. ``spectrogram`` makes log-mel frames. ``heads`` are
+    those of the decoder that follow the audio.
     """
 
-    name: str
-    architecture: str
-    encoder: Program
-    decoder: Program
-    tokenizer: Tokenizer
+    loaded: Loaded
+    config: Config
     vocabulary: Vocabulary
     spectrogram: LogMel
-    config: Config
-    make_aligner: Callable[[], Aligner]
+    heads: tuple[Head, ...]
+
+    @classmethod
+    def of(cls, loaded: Loaded) -> Self:
+        """The parts of a loaded speech model.
+
+        Raises ModelFormatError and UnsupportedModel for what its files say of audio and languages.
+        """
+        config = Config.parse(Fields(loaded.config))
+        generation = find_json(loaded.folder / "generation_config.json") or {}
+        return cls(
+            loaded,
+            config,
+            Vocabulary.of(loaded.tokenizer, generation, config.vocab_size),
+            _spectrogram(loaded, config),
+            alignment_heads(generation, config),
+        )
+
+    @cached_property
+    def decoder(self) -> Program:
+        """What tokens go through."""
+        return self.loaded.programs.start(TOKENS).program
+
+    @cached_property
+    def encoder(self) -> Program:
+        """What features go through; made when the first window is heard."""
+        return self.loaded.programs.start(ENCODER).program
 
     @cached_property
     def aligner(self) -> Aligner:
-        """Says where the decoder attends; built when it is first needed."""
-        return self.make_aligner()
+        """Says where the decoder attends; made when it is first needed."""
+        scores = self.loaded.programs.start(scores_of(self.heads))
+        return Aligner(scores.program, scores.reads, self.config.source_positions)
+
+    @property
+    def tokenizer(self) -> Tokenizer:
+        """The model's own."""
+        return self.loaded.tokenizer
 
     @property
     def context_length(self) -> int:
@@ -73,11 +89,6 @@ class SpeechEngine:
     def window_samples(self) -> int:
         """Samples of a window: 30 seconds."""
         return self.spectrogram.config.samples
-
-    @property
-    def program(self) -> Program:
-        """What tokens go through."""
-        return self.decoder
 
     def check(self, options: Options) -> None:
         """InvalidRequest for a language, a task or a token that this model does not have."""
@@ -108,93 +119,15 @@ class SpeechEngine:
         given = [output.logits for output in outputs if output.logits is not None]
         return np.stack(given) if states else None
 
-    def close(self) -> None:
-        """Free the programs and their memory."""
-        if "aligner" in vars(self):
-            self.aligner.close()
-        self.encoder.close()
-        self.decoder.close()
 
-
-def load_speech_engine(folder: Path, **arguments: Unpack[LoadArguments]) -> SpeechEngine:
-    """Load the weights folder of a speech model into the native core; `Model` has the options.
-
-    Raises ModelFormatError, UnsupportedModel, InsufficientMemory, NativeError, InvalidRequest.
-    """
-    options = LoadOptions(**arguments)
-    if options.context is not None:
-        raise InvalidRequest("context: a speech model has windows of 30 seconds")
-    name, architecture = name_of(folder), model_type_of(folder)
-    check_ability(name, architecture, "transcribe")
-    prepare(folder)
-    data = folder / "model.safetensors"
-
-    def start(plans: Sequence[StoredPlan]) -> tuple[Program, Program]:
-        words, sound = (options.apply(plan.blob) for plan in plans)
-        decoder = Program(words, data, **options.of_program)
-        try:
-            encoder = Program(sound, data, shares=decoder, chunk=plans[1].context_length)
-        except BaseException:
-            decoder.close()
-            raise
-        return decoder, encoder
-
-    decoder, encoder = start_with_plans(
-        folder, architecture, [NAME, ENCODER], lambda: _make_plans(folder), start
-    )
-    try:
-        config = Config.parse(Fields(read_json(folder / "config.json")))
-        mel = _spectrogram(folder, config)
-        tokenizer = Tokenizer.load(folder, name)
-        generation = find_json(folder / "generation_config.json") or {}
-        vocabulary = Vocabulary.of(tokenizer, generation, config.vocab_size)
-        heads = alignment.alignment_heads(generation, config)
-    except BaseException:
-        encoder.close()
-        decoder.close()
-        raise
-
-    def make_aligner() -> Aligner:
-        with WeightsFolder.open(folder) as weights:
-            model = load_architecture(weights.config)
-            graph = alignment.with_scores(model.build(), heads, config.source_positions)
-            scoring = build_plan(graph, weights.tensors, config.vocab_size, config.context_length)
-        scoring = replace(scoring, blob=options.apply(scoring.blob))
-        program = Program(scoring.blob, data, shares=decoder, chunk=alignment.CHUNK)
-        return Aligner(program, scoring, heads)
-
-    return SpeechEngine(
-        name, architecture, encoder, decoder, tokenizer, vocabulary, mel, config, make_aligner
-    )
-
-
-def _make_plans(folder: Path) -> list[StoredPlan]:
-    """The plans of the decoder and of the encoder."""
-    with WeightsFolder.open(folder) as weights:
-        architecture = load_architecture(weights.config)
-        tensors, config = weights.tensors, architecture.config
-        architecture.check({name: tensor.shape for name, tensor in tensors.items()})
-        encoding = architecture.build_encoder()
-        if encoding is None or not isinstance(config, Config):
-            raise UnsupportedModel(f"{name_of(folder)} ({config.model_type}) is not a speech model")
-        parts = (
-            (architecture.build(), config.vocab_size, config.context_length),
-            (encoding, 0, config.source_positions),
-        )
-        return [
-            StoredPlan(config.model_type, length, build_plan(graph, tensors, size, length).blob)
-            for graph, size, length in parts
-        ]
-
-
-def _spectrogram(folder: Path, config: Config) -> LogMel:
-    path = folder / "preprocessor_config.json"
+def _spectrogram(loaded: Loaded, config: Config) -> LogMel:
+    path = loaded.folder / "preprocessor_config.json"
     found = find_json(path)
     mel = MelConfig(bins=config.mel_bins) if found is None else MelConfig.parse(found, str(path))
     frames = FRAMES_PER_ROW * config.source_positions
     if mel.bins != config.mel_bins or mel.frames != frames or mel.hop != HOP:
         raise UnsupportedModel(
-            f"{name_of(folder)}: the spectrogram has {mel.bins} bins and {mel.frames} frames, "
+            f"{loaded.name}: the spectrogram has {mel.bins} bins and {mel.frames} frames, "
             f"the encoder takes {config.mel_bins} and {frames}"
         )
     return LogMel(mel)

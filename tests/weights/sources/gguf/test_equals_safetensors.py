@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from cactus.engine.text import load_engine
+from cactus.engine.loading import load
 from cactus.graph.reference import ReferenceProgram
 from cactus.models.base import load_architecture
 from cactus.weights.convert import convert
@@ -35,7 +35,7 @@ def both(tmp_path: Path, checkpoint: golden.Golden, kind: str) -> tuple[Path, Pa
 
 def logits(folder: Path, tokens: list[int]) -> Any:
     """All logits of the native core."""
-    engine = load_engine(folder, threads=2)
+    engine = load(folder, threads=2)
     try:
         row = engine.row(engine.program.session(), tokens, "all")
         return programs.logits_of(engine.program.step([row], want_logits=True))

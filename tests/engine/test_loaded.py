@@ -12,7 +12,7 @@ import pytest
 
 from cactus import Model
 from cactus.engine import loading
-from cactus.engine import text as engine
+from cactus.engine import loading as engine
 from cactus.errors import (
     ContextLengthExceeded,
     InsufficientMemory,
@@ -41,7 +41,7 @@ def change(path: Path, **values: Any) -> None:
 
 
 def test_an_engine_knows_its_model(tiny_model: Path) -> None:
-    loaded = engine.load_engine(tiny_model, threads=1)
+    loaded = engine.load(tiny_model, threads=1)
     try:
         assert (loaded.name, loaded.architecture) == (tiny_model.name, "llama")
         assert (loaded.context_length, loaded.program.vocab_size) == (512, 300)
@@ -61,7 +61,7 @@ def test_a_smaller_context_can_be_asked_for_and_no_larger_one(tiny_model: Path) 
 def test_keys_and_values_in_int8(tiny_model: Path) -> None:
     pages, read = {}, {}
     for kv in ("f16", "int8"):
-        loaded = engine.load_engine(tiny_model, threads=1, kv=kv)
+        loaded = engine.load(tiny_model, threads=1, kv=kv)
         info = loaded.program.info
         pages[kv] = info.page_bytes / info.page_positions
         read[kv] = loaded.work().position_bytes
@@ -103,7 +103,7 @@ def test_a_cache_that_there_is_not(tiny_model: Path, kv: Any) -> None:
 
 def test_a_folder_that_is_not_there() -> None:
     with pytest.raises(ModelNotFound):
-        engine.load_engine(Path("/nonexistent/model"))
+        engine.load(Path("/nonexistent/model"))
 
 
 def test_a_model_type_that_nobody_knows(copy: Path) -> None:
@@ -112,9 +112,41 @@ def test_a_model_type_that_nobody_knows(copy: Path) -> None:
         Model(copy)
 
 
-def test_a_speech_model_is_no_engine_of_text(speech_folder: Path) -> None:
-    with pytest.raises(UnsupportedModel, match=r"tiny-whisper \(whisper\) cannot chat"):
-        engine.load_engine(speech_folder, threads=1)
+def test_one_loader_loads_whatever_it_is(tiny_model: Path, speech_folder: Path) -> None:
+    for folder, ability, other in (
+        (tiny_model, "chat", "transcribe"),
+        (speech_folder, "transcribe", "chat"),
+    ):
+        loaded = engine.load(folder, threads=1)
+        loaded.require(ability)
+        with pytest.raises(UnsupportedModel, match=rf"^{folder.name} .* cannot {other}"):
+            loaded.require(other)
+        loaded.close()
+
+
+def test_all_calls_of_what_a_model_lacks_end_in_one_kind_of_error(
+    tiny_model: Path, speech_folder: Path
+) -> None:
+    wave = bytes(3200)
+    with Model(tiny_model) as text, Model(speech_folder) as speech:
+        for call in (
+            lambda: text.transcribe(wave, sample_rate=16_000),
+            lambda: text.transcribe_stream(wave, sample_rate=16_000),
+            lambda: text.transcribe_live(),
+            lambda: text.detect_language(wave, sample_rate=16_000),
+            lambda: text.embed_audio(wave, sample_rate=16_000),
+            lambda: speech.chat(HELLO),
+            lambda: speech.stream(HELLO),
+            lambda: speech.complete("a"),
+            lambda: speech.complete_stream("a"),
+            lambda: speech.chat_many([HELLO]),
+            lambda: speech.conversation(),
+            lambda: speech.count_tokens("a"),
+            lambda: speech.sampling_defaults,
+        ):
+            with pytest.raises(UnsupportedModel, match=r"cannot .*; models that .* cactus list"):
+                call()
+        assert speech.tokenize("a") and speech.reset() is None
 
 
 def test_a_config_that_contradicts_the_tensors(copy: Path) -> None:

@@ -1,56 +1,27 @@
-"""What a language model does: chat, raw completion, many conversations at once."""
+"""The methods of `Model` that chat and complete: the public form of what `Chat` does."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from copy import copy
-from typing import TYPE_CHECKING, Any, Literal, cast, overload
+from collections.abc import Iterable
+from typing import Any, Literal, overload
 
 from cactus.calls.aio import AsyncEventStream, in_loop, run_alone
 from cactus.calls.stream import EventStream
-from cactus.calls.turns import Call, Turns
+from cactus.calls.turns import Call
 from cactus.compat import Unpack
-from cactus.engine.contract import LoadedEngine
+from cactus.engine.base import ModelBase
 from cactus.engine.defaults import SamplingDefaults
-from cactus.errors import CactusError, InvalidRequest, ModelFormatError
-from cactus.generate.answer import Request
+from cactus.errors import CactusError
+from cactus.generate.chat import Chat, Messages, ProgressCallback, Prompt, check_progress
 from cactus.generate.conversation import Conversation
-from cactus.generate.generation import Generation
-from cactus.generate.options import (
-    CHAT_ONLY,
-    ChatOptions,
-    CompletionOptions,
-    Options,
-    parse_options,
-)
-from cactus.generate.prefix import Memory
+from cactus.generate.options import ChatOptions, CompletionOptions
 from cactus.generate.streams import AsyncCompletionStream, CompletionStream
-from cactus.inputs.checks import boolean, text
+from cactus.models.abilities import Ability
 from cactus.types import Completion
-from cactus.weights.abilities import check_ability
-
-if TYPE_CHECKING:
-    from cactus.engine.text import Engine
-    from cactus.generate.many import ManyRun
-
-Messages = Sequence[Mapping[str, Any]] | str
-"""Message dicts as the OpenAI API has them (`role`, `content`), or the same as a JSON string. Any
-other string is the text of one user message."""
-
-Prompt = str | Sequence[int]
-"""A raw prompt: a text, or token ids."""
-
-ProgressCallback = Callable[[int, int], object]
-"""Called as ``progress(done, total)``."""
 
 
-class Chats:
+class ChatMethods(ModelBase):
     """The methods of a model that reads and writes text."""
-
-    _engine: LoadedEngine
-    _memory: Memory
-    _turns: Turns
 
     # -- chat
 
@@ -71,7 +42,7 @@ class Chats:
         computed, UnsupportedModel for images, Cancelled if the model is closed meanwhile,
         ReentrantCall, ModelClosed, NonFiniteLogits, InsufficientMemory.
         """
-        return self._generation(messages, options, Call()).run()
+        return self._chat().generation(messages, options, Call()).run()
 
     def stream(self, messages: Messages, **options: Unpack[ChatOptions]) -> CompletionStream:
         """The answer token by token; takes the options and raises the errors of `chat`.
@@ -80,17 +51,17 @@ class Chats:
         close it (it is a context manager): an open stream keeps other calls waiting.
         """
         call = Call()
-        return CompletionStream(call, self._generation(messages, options, call))
+        return CompletionStream(call, self._chat().generation(messages, options, call))
 
     async def achat(self, messages: Messages, **options: Unpack[ChatOptions]) -> Completion:
         """`chat` in a thread of its own; cancelling the task stops the generation."""
         call = Call(blocking=False, pulled=False)
-        return await run_alone(call, lambda: self._generation(messages, options, call).run())
+        return await run_alone(call, lambda: self._chat().generation(messages, options, call).run())
 
     def astream(self, messages: Messages, **options: Unpack[ChatOptions]) -> AsyncCompletionStream:
         """`stream` for ``async for``; cancelling the task that reads it stops the generation."""
         call = Call(blocking=False)
-        return AsyncCompletionStream(call, lambda: self._generation(messages, options, call))
+        return AsyncCompletionStream(call, lambda: self._chat().generation(messages, options, call))
 
     # -- raw text
 
@@ -108,7 +79,7 @@ class Chats:
         tokens, else it is text. Options and errors are those of `chat`, without `tools`, `thinking`
         and `continue_final_message`.
         """
-        return self._raw_generation(prompt, parse_special, options, Call()).run()
+        return self._chat("complete").raw(prompt, parse_special, options, Call()).run()
 
     def complete_stream(
         self,
@@ -119,7 +90,9 @@ class Chats:
     ) -> CompletionStream:
         """`complete` token by token, as `stream` is `chat`."""
         call = Call()
-        return CompletionStream(call, self._raw_generation(prompt, parse_special, options, call))
+        return CompletionStream(
+            call, self._chat("complete").raw(prompt, parse_special, options, call)
+        )
 
     async def acomplete(
         self,
@@ -131,7 +104,8 @@ class Chats:
         """`complete` in a thread of its own; cancelling the task stops the generation."""
         call = Call(blocking=False, pulled=False)
         return await run_alone(
-            call, lambda: self._raw_generation(prompt, parse_special, options, call).run()
+            call,
+            lambda: self._chat("complete").raw(prompt, parse_special, options, call).run(),
         )
 
     def acomplete_stream(
@@ -144,7 +118,8 @@ class Chats:
         """`complete_stream` for ``async for``."""
         call = Call(blocking=False)
         return AsyncCompletionStream(
-            call, lambda: self._raw_generation(prompt, parse_special, options, call)
+            call,
+            lambda: self._chat("complete").raw(prompt, parse_special, options, call),
         )
 
     # -- many conversations at once
@@ -186,7 +161,11 @@ class Chats:
         Raises InvalidRequest for an option, and what ends the call as a whole, as `chat` does.
         """
         call = Call()
-        return self._many(conversations, return_exceptions, options, call).run(_checked(progress))
+        return (
+            self._chat()
+            .many(conversations, return_exceptions, options, call)
+            .run(check_progress(progress))
+        )
 
     @overload
     async def achat_many(
@@ -219,9 +198,10 @@ class Chats:
         `progress` is called in the event loop.
         """
         call = Call(blocking=False, pulled=False)
-        told = in_loop(_checked(progress))
+        told = in_loop(check_progress(progress))
         return await run_alone(
-            call, lambda: self._many(conversations, return_exceptions, options, call).run(told)
+            call,
+            lambda: self._chat().many(conversations, return_exceptions, options, call).run(told),
         )
 
     @overload
@@ -253,7 +233,9 @@ class Chats:
         waiting.
         """
         call = Call()
-        return EventStream(call, self._many(conversations, return_exceptions, options, call).events)
+        return EventStream(
+            call, self._chat().many(conversations, return_exceptions, options, call).events
+        )
 
     @overload
     def achat_as_completed(
@@ -281,7 +263,7 @@ class Chats:
         """`chat_as_completed` for ``async for``."""
         call = Call(blocking=False)
         return AsyncEventStream(
-            call, lambda: self._many(conversations, return_exceptions, options, call)
+            call, lambda: self._chat().many(conversations, return_exceptions, options, call)
         )
 
     def conversation(
@@ -291,7 +273,7 @@ class Chats:
 
         `system` is its first message, which tells the model how to answer.
         """
-        self._options(options)
+        self._chat().options(options)
         return Conversation(self, system, options)
 
     def count_tokens(self, messages_or_text: Messages, **options: Unpack[ChatOptions]) -> int:
@@ -300,75 +282,7 @@ class Chats:
         `options` that change the prompt of messages count: `tools`, `thinking`,
         `continue_final_message`. A prompt longer than the context is counted, too.
         """
-        engine, checked = self._options(options)
-        if isinstance(messages_or_text, str):
-            return len(engine.tokenizer.encode(text("text", messages_or_text)))
-        from cactus.generate.prompt import count_tokens
-
-        return count_tokens(engine, messages_or_text, checked)
-
-    # -- how it begins
-
-    def _many(
-        self,
-        conversations: Iterable[Messages],
-        return_exceptions: bool,
-        options: Mapping[str, Any],
-        call: Call,
-    ) -> ManyRun:
-        from cactus.generate.many import ManyRun, prepare_many
-
-        engine, checked = self._options(options)
-        return_exceptions = boolean("return_exceptions", return_exceptions)
-        self._turns.register(call)
-        requests = prepare_many(engine, conversations, checked, call.flag, return_exceptions)
-        return ManyRun(engine, self._turns, call, requests, return_exceptions, self._memory.forget)
-
-    def _raw_generation(
-        self, prompt: Prompt, parse_special: bool, options: Mapping[str, Any], call: Call
-    ) -> Generation:
-        from cactus.generate.prompt import build_raw_request
-
-        for name in options:
-            if name in CHAT_ONLY:
-                raise InvalidRequest(f"{name} is an option of chat; complete has no messages")
-
-        def build(engine: Engine, checked: Options, began: float) -> Request:
-            special = boolean("parse_special", parse_special)
-            return build_raw_request(engine, prompt, checked, began, special)
-
-        return self._begin(build, options, call)
-
-    def _generation(self, messages: Messages, options: Mapping[str, Any], call: Call) -> Generation:
-        from cactus.generate.prompt import build_request
-
-        return self._begin(
-            lambda engine, checked, began: build_request(engine, messages, checked, began),
-            options,
-            call,
-        )
-
-    def _begin(
-        self,
-        build: Callable[[Engine, Options, float], Request],
-        options: Mapping[str, Any],
-        call: Call,
-    ) -> Generation:
-        began = time.perf_counter()
-        engine, checked = self._options(options)
-        request = build(engine, checked, began)
-        self._turns.register(call)
-        return Generation(engine, self._turns, self._memory.open, call, request)
-
-    def _options(self, options: Mapping[str, Any]) -> tuple[Engine, Options]:
-        self._turns.check()
-        engine = self._text_engine()
-        checked = parse_options(
-            options,
-            vocab_size=engine.program.vocab_size,
-            model_defaults=engine.sampling_defaults,
-        )
-        return engine, checked
+        return self._chat().count_tokens(messages_or_text, options)
 
     @property
     def sampling_defaults(self) -> SamplingDefaults:
@@ -377,17 +291,7 @@ class Chats:
         Raises ModelFormatError naming the field of a damaged generation_config.json, and
         UnsupportedModel for a speech model.
         """
-        found = self._text_engine().sampling_defaults
-        if isinstance(found, ModelFormatError):
-            raise copy(found)  # one that is raised again keeps its frames
-        return found
+        return self._chat().sampling_defaults
 
-    def _text_engine(self) -> Engine:
-        check_ability(self._engine.name, self._engine.architecture, "chat")
-        return cast("Engine", self._engine)
-
-
-def _checked(progress: ProgressCallback | None) -> ProgressCallback | None:
-    if progress is not None and not callable(progress):
-        raise InvalidRequest(f"progress must be a function, got {type(progress).__name__}")
-    return progress
+    def _chat(self, ability: Ability = "chat") -> Chat:
+        return self._work(ability, Chat)

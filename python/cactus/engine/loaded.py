@@ -1,0 +1,88 @@
+"""A weights folder in memory: what is loaded is one thing, whatever it can do."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cactus.chat.reasoning import CLOSE, OPEN
+from cactus.engine.contract import Decoder, Program, Sampler, Sampling
+from cactus.engine.costs import StepCosts
+from cactus.engine.defaults import SamplingDefaults
+from cactus.errors import ModelFormatError, TemplateError
+from cactus.models.abilities import Ability
+from cactus.weights.abilities import refusal
+
+if TYPE_CHECKING:
+    from cactus.chat.template import ChatTemplate
+    from cactus.engine.programs import Programs
+    from cactus.graph.work import Work
+    from cactus.tokenizer import Tokenizer
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A loaded model. `architecture` is the Hugging Face ``model_type``, `config` its config.json.
+
+    `program` is what tokens go through; others are made by `programs` when they are first used.
+    `row` and `make_sampler` build what a program's ``step`` takes. A chat template that cannot be
+    used is kept as its error: the model is loaded all the same, and says so when it is to chat.
+    `costs` learns what steps take on this machine. `plan` is what `program` runs.
+    `sampling_defaults` are the model's own, or what is wrong with them.
+    """
+
+    folder: Path
+    name: str
+    architecture: str
+    abilities: tuple[Ability, ...]
+    context_length: int
+    program: Program
+    programs: Programs
+    tokenizer: Tokenizer
+    template: ChatTemplate | TemplateError
+    row: Callable[..., Any]
+    make_sampler: Callable[..., Sampler]
+    config: Mapping[str, Any] = field(default_factory=dict)
+    costs: StepCosts = field(default_factory=StepCosts)
+    plan: bytes = b""
+    sampling_defaults: SamplingDefaults | ModelFormatError = field(default_factory=SamplingDefaults)
+
+    def require(self, ability: Ability) -> None:
+        """Raises UnsupportedModel, naming models that can, if this one lacks the ability."""
+        if ability not in self.abilities:
+            raise refusal(self.name, self.architecture, ability)
+
+    @property
+    def end_tokens(self) -> frozenset[int]:
+        """The ids that end an answer."""
+        return frozenset(self.tokenizer.eos_ids)
+
+    def sampler(self, sampling: Sampling, prompt: Sequence[int]) -> Sampler:
+        """A fresh sampler: no random state or token counts of an earlier call.
+
+        It sees the whole `prompt`, whatever part of that is in a cache.
+        """
+        return self.make_sampler(**asdict(sampling), prompt=prompt)
+
+    @property
+    def thinks(self) -> bool:
+        """Whether ``<think>`` is this model's markup: its template or its vocabulary has it."""
+        source = "" if isinstance(self.template, TemplateError) else self.template.source
+        return OPEN in source or CLOSE in source or self.tokenizer.token_to_id(OPEN) is not None
+
+    def decoder(self) -> Decoder:
+        """A fresh decoder of generated ids; reasoning keeps its tags."""
+        tags = map(self.tokenizer.token_to_id, (OPEN, CLOSE))
+        return self.tokenizer.stream(shown=[id for id in tags if id is not None])
+
+    def work(self) -> Work:
+        """What a step of `program` reads and multiplies, whatever the machine."""
+        from cactus.graph.work import read_work
+
+        return read_work(self.plan)
+
+    def close(self) -> None:
+        """Free the programs and their memory."""
+        self.programs.close()

@@ -1,0 +1,100 @@
+"""The table of options by which any model is loaded."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TypedDict
+
+from cactus.errors import InvalidRequest
+from cactus.inputs.checks import boolean, integer
+from cactus.machine import choose_threads
+
+KV_TYPES = ("f16", "int8")
+"""What keys and values can be kept as."""
+ACTIVATION_TYPES = ("int12", "int8")
+"""What activations can be multiplied as with quantised weights."""
+
+
+class LoadArguments(TypedDict, total=False):
+    """The keywords of `LoadOptions`."""
+
+    threads: int | None
+    isa: str | None
+    context: int | None
+    kv: str
+    activations: str
+    preload: bool
+    resident: bool
+
+
+class ProgramOptions(TypedDict):
+    """Keywords of the native program."""
+
+    threads: int | None
+    isa: str | None
+    preload: bool
+    resident: bool
+
+
+@dataclass(frozen=True)
+class LoadOptions:
+    """How a model is loaded, checked; `Model` says what each option means.
+
+    Raises InvalidRequest naming the option.
+    """
+
+    threads: int | None = None
+    isa: str | None = None
+    context: int | None = None
+    kv: str = "f16"
+    activations: str = "int12"
+    preload: bool = False
+    resident: bool = False
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "threads", choose_threads(self.threads))
+        if self.isa is not None and not isinstance(self.isa, str):
+            raise InvalidRequest(
+                f"isa must be the name of a kernel tier, got {type(self.isa).__name__}"
+            )
+        if self.context is not None:
+            object.__setattr__(self, "context", integer("context", self.context, 1))
+        if self.kv not in KV_TYPES:
+            raise InvalidRequest(f"kv must be 'f16' or 'int8', got {self.kv!r:.100}")
+        if self.activations not in ACTIVATION_TYPES:
+            raise InvalidRequest(
+                f"activations must be 'int12' or 'int8', got {self.activations!r:.100}"
+            )
+        for name in ("preload", "resident"):
+            object.__setattr__(self, name, boolean(name, getattr(self, name)))
+
+    def context_of(self, own: int) -> int:
+        """The context to load a model with whose own is `own`; InvalidRequest beyond it."""
+        if self.context is not None and self.context > own:
+            raise InvalidRequest(
+                f"context must be at most {own}, which is what this model was made for, "
+                f"got {self.context}"
+            )
+        return own if self.context is None else self.context
+
+    @property
+    def of_program(self) -> ProgramOptions:
+        """What the native program is made with."""
+        return {
+            "threads": self.threads,
+            "isa": self.isa,
+            "preload": self.preload,
+            "resident": self.resident,
+        }
+
+    def apply(self, blob: bytes) -> bytes:
+        """A plan's blob with keys and values kept, and activations multiplied, as chosen."""
+        if self.kv == "int8":
+            from cactus.graph.plan import with_int8_kv
+
+            blob = with_int8_kv(blob)
+        if self.activations == "int8":
+            from cactus.graph.plan import with_int8_activations
+
+            blob = with_int8_activations(blob)
+        return blob

@@ -1,0 +1,134 @@
+"""What a language model does for its callers: every chat and completion begins here."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import ExitStack
+from copy import copy
+from typing import TYPE_CHECKING, Any
+
+from cactus.calls.turns import Call, Turns
+from cactus.engine.base import Worker
+from cactus.engine.defaults import SamplingDefaults
+from cactus.errors import InvalidRequest, ModelFormatError
+from cactus.generate.answer import Request
+from cactus.generate.generation import Generation
+from cactus.generate.options import CHAT_ONLY, Options, parse_options
+from cactus.generate.prefix import Memory
+from cactus.inputs.checks import boolean, text
+
+if TYPE_CHECKING:
+    from cactus.engine.loaded import Loaded
+    from cactus.generate.many import ManyRun
+
+Messages = Sequence[Mapping[str, Any]] | str
+"""Message dicts as the OpenAI API has them (`role`, `content`), or the same as a JSON string. Any
+other string is the text of one user message."""
+
+Prompt = str | Sequence[int]
+"""A raw prompt: a text, or token ids."""
+
+ProgressCallback = Callable[[int, int], object]
+"""Called as ``progress(done, total)``."""
+
+
+class Chat(Worker):
+    """Checks requests and makes the runs that answer them; has the conversation that is remembered.
+
+    Whoever calls has seen to it that the model is open and has the ability.
+    """
+
+    def __init__(self, engine: Loaded, turns: Turns, owned: ExitStack) -> None:
+        super().__init__(engine, turns, owned)
+        self._memory = Memory(engine)
+        owned.callback(self._memory.free)
+
+    def generation(self, messages: Messages, options: Mapping[str, Any], call: Call) -> Generation:
+        """The run that answers messages."""
+        from cactus.generate.prompt import build_request
+
+        return self._begin(
+            lambda checked, began: build_request(self._engine, messages, checked, began),
+            options,
+            call,
+        )
+
+    def raw(
+        self, prompt: Prompt, parse_special: bool, options: Mapping[str, Any], call: Call
+    ) -> Generation:
+        """The run that goes on from a prompt as it is."""
+        from cactus.generate.prompt import build_raw_request
+
+        for name in options:
+            if name in CHAT_ONLY:
+                raise InvalidRequest(f"{name} is an option of chat; complete has no messages")
+
+        def build(checked: Options, began: float) -> Request:
+            special = boolean("parse_special", parse_special)
+            return build_raw_request(self._engine, prompt, checked, began, special)
+
+        return self._begin(build, options, call)
+
+    def many(
+        self,
+        conversations: Iterable[Messages],
+        return_exceptions: bool,
+        options: Mapping[str, Any],
+        call: Call,
+    ) -> ManyRun:
+        """The run that answers many conversations together."""
+        from cactus.generate.many import ManyRun, prepare_many
+
+        engine, checked = self._engine, self.options(options)
+        return_exceptions = boolean("return_exceptions", return_exceptions)
+        self._turns.register(call)
+        requests = prepare_many(engine, conversations, checked, call.flag, return_exceptions)
+        return ManyRun(engine, self._turns, call, requests, return_exceptions, self._memory.forget)
+
+    def count_tokens(self, messages_or_text: Messages, options: Mapping[str, Any]) -> int:
+        """The tokens of a text, or of the prompt of messages."""
+        checked = self.options(options)
+        if isinstance(messages_or_text, str):
+            return len(self._engine.tokenizer.encode(text("text", messages_or_text)))
+        from cactus.generate.prompt import count_tokens
+
+        return count_tokens(self._engine, messages_or_text, checked)
+
+    def options(self, options: Mapping[str, Any]) -> Options:
+        """Options checked, with this model's defaults; InvalidRequest naming what is wrong."""
+        return parse_options(
+            options,
+            vocab_size=self._engine.program.vocab_size,
+            model_defaults=self._engine.sampling_defaults,
+        )
+
+    @property
+    def sampling_defaults(self) -> SamplingDefaults:
+        """The model's own; ModelFormatError where they are damaged."""
+        found = self._engine.sampling_defaults
+        if isinstance(found, ModelFormatError):
+            raise copy(found)  # one that is raised again keeps its frames
+        return found
+
+    def forget(self) -> None:
+        """Forget the conversation. It is the caller's turn."""
+        self._memory.forget()
+
+    def _begin(
+        self,
+        build: Callable[[Options, float], Request],
+        options: Mapping[str, Any],
+        call: Call,
+    ) -> Generation:
+        began = time.perf_counter()
+        request = build(self.options(options), began)
+        self._turns.register(call)
+        return Generation(self._engine, self._turns, self._memory.open, call, request)
+
+
+def check_progress(progress: ProgressCallback | None) -> ProgressCallback | None:
+    """`progress`, if it is a function or None; InvalidRequest for anything else."""
+    if progress is not None and not callable(progress):
+        raise InvalidRequest(f"progress must be a function, got {type(progress).__name__}")
+    return progress
