@@ -74,6 +74,22 @@ def test_models_of_the_catalog_are_offered_by_name_and_by_id(tmp_path, tiny_mode
 
 
 @pytest.mark.parametrize(
+    ("command", "can", "cannot"),
+    [
+        ("run", "plain,qwen3-0.6b", "plain,whisper-base"),
+        ("bench", "plain,qwen3-0.6b", "plain,whisper-base"),
+        ("eval", "plain,tiny-model", "plain,whisper-base"),
+        ("transcribe --model", "plain,whisper-base", "plain,tiny-model"),
+    ],
+)
+def test_only_models_that_can_do_it_are_offered(
+    tmp_path, tiny_model, command: str, can: str, cannot: str
+) -> None:
+    models = offered(tmp_path, tiny_model, f"cactus {command} ")
+    assert can in models and cannot not in models
+
+
+@pytest.mark.parametrize(
     ("typed", "beginning"),
     [("qw", "qwen"), ("Qw", "Qwen/"), ("QWEN", "qwen"), ("hugg", "Hugg")],
 )

@@ -140,6 +140,16 @@ def test_show_says_how_a_chat_samples(run, root: Path, tiny_model: Path) -> None
     assert sampling["temperature"] == 1 and sampling["source"] == "model"
 
 
+def test_show_says_what_a_model_can_do(run, root, tiny_model: Path, speech_folder: Path) -> None:
+    for folder, able in (
+        (tiny_model, "chat, complete"),
+        (speech_folder, "transcribe, detect_language, embed_audio"),
+    ):
+        assert f"abilities      {able}\n" in run("show", str(folder))[1]
+        told = json.loads(run("show", str(folder), "--json")[1])
+        assert told["abilities"] == able.split(", ")
+
+
 @pytest.mark.parametrize("columns", [38, 60, 80, 120])
 def test_no_line_of_the_list_is_wider_than_the_terminal(
     root: Path, tiny_model: Path, columns: int

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from cactus.cli.complete import complete_chat
 from cactus.cli.options import Whole, activations_option, json_option, kv_option, threads_option
 from cactus.cli.text import megabytes, printable
 from cactus.weights.catalog import STARTER
@@ -38,7 +39,7 @@ class Depths(click.ParamType):  # type: ignore[type-arg, unused-ignore] # generi
 
 
 @click.command("bench", short_help="Measure the speed of a model.")
-@click.argument("model", default=STARTER.name)
+@click.argument("model", default=STARTER.name, shell_complete=complete_chat)
 @threads_option
 @click.option(
     "--prompt",

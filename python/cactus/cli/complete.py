@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 from click.shell_completion import CompletionItem
 
+if TYPE_CHECKING:
+    from cactus.weights.abilities import Ability
 
-def complete_model(
+
+def complete_chat(
     ctx: click.Context, parameter: click.Parameter, incomplete: str
 ) -> list[CompletionItem]:
-    """Models of this machine and of the catalog, and paths."""
-    from cactus.weights import catalog, locate
+    """Models that chat, of this machine and of the catalog, and paths."""
+    return _offer_able("chat", incomplete)
 
-    here = [folder.name for folder in locate.installed()]
-    known = [entry.name for entry in catalog.CATALOG if entry.runs]
-    hub_ids = [entry.hub_id for entry in catalog.CATALOG if entry.runs] if incomplete else []
-    return _offer([*here, *known, *hub_ids], incomplete)
+
+def complete_speech(
+    ctx: click.Context, parameter: click.Parameter, incomplete: str
+) -> list[CompletionItem]:
+    """Models that transcribe, of this machine and of the catalog, and paths."""
+    return _offer_able("transcribe", incomplete)
 
 
 def complete_installed(
@@ -25,6 +32,15 @@ def complete_installed(
     from cactus.weights import locate
 
     return _offer([folder.name for folder in locate.installed()], incomplete)
+
+
+def _offer_able(ability: Ability, incomplete: str) -> list[CompletionItem]:
+    from cactus.weights import catalog, locate
+
+    here = [folder.name for folder in locate.installed(ability)]
+    able = [entry for entry in catalog.CATALOG if ability in entry.abilities]
+    hub_ids = [entry.hub_id for entry in able] if incomplete else []
+    return _offer([*here, *(entry.name for entry in able), *hub_ids], incomplete)
 
 
 def _offer(names: list[str], incomplete: str) -> list[CompletionItem]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from cactus.cli.complete import complete_chat
 from cactus.cli.options import Whole, json_option, threads_option
 from cactus.cli.text import printable
 from cactus.errors import InvalidRequest
@@ -20,7 +21,7 @@ MAX_TEXT_BYTES = 64 << 20
 
 
 @click.command("eval", short_help="Measure the quality of a model on a text.")
-@click.argument("model")
+@click.argument("model", shell_complete=complete_chat)
 @click.option(
     "--perplexity",
     "text",

@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from cactus.cli.complete import complete_model
+from cactus.cli.complete import complete_chat
 from cactus.cli.options import Real, Whole, activations_option, kv_option, threads_option
 from cactus.cli.text import note, printable, whole_characters
 from cactus.weights.catalog import STARTER
@@ -26,7 +26,7 @@ SETTINGS = (
 
 
 @click.command("run", short_help="Chat with a model.")
-@click.argument("model", required=False, shell_complete=complete_model)
+@click.argument("model", required=False, shell_complete=complete_chat)
 @click.argument("words", nargs=-1, metavar="[PROMPT]...")
 @click.option(
     "--prompt", "-p", help="Print one answer and leave; '-' takes standard input as the prompt."

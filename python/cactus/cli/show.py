@@ -19,7 +19,7 @@ from cactus.cli.text import megabytes, printable, table
 @click.option("--template", is_flag=True, help="Print the chat template instead.")
 @json_option
 def command(model: str, template: bool, as_json: bool) -> None:
-    """Show what MODEL is: architecture, size, precision, context, where it came from."""
+    """Show what MODEL is: architecture, abilities, size, precision, context, where it is from."""
     from cactus.weights import locate
 
     told = describe(locate.resolve(model))
@@ -34,6 +34,7 @@ def command(model: str, template: bool, as_json: bool) -> None:
 def describe(folder: Path) -> dict[str, Any]:
     """Facts about a weights folder, for JSON; what its files do not say is None."""
     from cactus.weights import locate
+    from cactus.weights.abilities import abilities_of
     from cactus.weights.format.folder import WeightsFolder
 
     with WeightsFolder.open(folder) as weights:
@@ -42,6 +43,7 @@ def describe(folder: Path) -> dict[str, Any]:
         return {
             "name": folder.name,
             "architecture": config.get("model_type"),
+            "abilities": list(abilities_of(folder)),
             "parameters": sum(prod(tensor.shape) for tensor in weights.tensors.values()),
             "precision": own.get("precision"),
             "bytes": weights.nbytes,
@@ -62,6 +64,7 @@ def render(told: dict[str, Any]) -> str:
     parameters, size = told["parameters"], told["bytes"]
     rows = {
         "architecture": told["architecture"],
+        "abilities": ", ".join(told["abilities"]) or None,
         "parameters": f"{parameters / 1e6:,.0f} M",
         "precision": f"{told['precision']}, {8 * size / parameters:.2f} bits a weight",
         "size": megabytes(size),

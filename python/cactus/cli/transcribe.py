@@ -10,6 +10,7 @@ from typing import Any
 
 import click
 
+from cactus.cli.complete import complete_speech
 from cactus.cli.options import Whole, threads_option
 from cactus.cli.text import complain, printable, whole_characters
 from cactus.cli.transcribe_file import STDIN, Job
@@ -22,6 +23,7 @@ MODEL = "whisper-base"
 @click.argument("files", nargs=-1, metavar="FILE...")
 @click.option(
     "--model",
+    shell_complete=complete_speech,
     default=MODEL,
     show_default=True,
     help="A speech model: a name, a Hugging Face id or a folder.",

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from cactus.errors import UnsupportedModel
 from cactus.models.abilities import ABILITIES
 from cactus.models.abilities import Ability as Ability
 from cactus.weights import catalog
+from cactus.weights.locate import model_type_of
 
 _PHRASES = {
     "chat": "chat",
@@ -25,6 +27,11 @@ _CALLS = {
     "transcribe": "cactus transcribe, Model.transcribe or cactus_transcribe",
 }
 """Where to go with a model, by the first of its abilities."""
+
+
+def abilities_of(folder: Path) -> tuple[Ability, ...]:
+    """What the model in a weights folder can do; nothing where its architecture is not known."""
+    return ABILITIES.get(model_type_of(folder), ())
 
 
 def check_ability(name: str, architecture: str, wanted: Ability | None) -> None:
