@@ -15,22 +15,16 @@ struct Life {
 // The lives of every buffer's values, in order.
 std::vector<std::vector<Life>> lives_of(const Plan& plan) {
   std::vector<std::vector<Life>> lives(plan.buffers.size());
-  // What an operation does not use is not checked, and may be any number.
-  const auto names_a_buffer = [&](int32_t index) {
-    return index >= 0 && static_cast<size_t>(index) < lives.size();
-  };
   for (size_t n = 0; n < plan.steps.size(); n++) {
-    const StepRecord& step = plan.steps[n];
+    const Step& step = plan.steps[n];
     bool in_place = false;
-    for (int32_t in : step.in) {
-      if (!names_a_buffer(in)) continue;
-      std::vector<Life>& life = lives[static_cast<size_t>(in)];
+    for (uint32_t in : step.reads) {
+      std::vector<Life>& life = lives[in];
       if (life.empty()) life.push_back({0, n});
       life.back().last = n;
-      in_place |= in == step.out;
+      in_place |= in == step.writes;
     }
-    if (names_a_buffer(step.out) && !in_place)
-      lives[static_cast<size_t>(step.out)].push_back({n, n});
+    if (step.writes && !in_place) lives[*step.writes].push_back({n, n});
   }
   for (size_t b = 0; b < lives.size(); b++) {
     const BufferRecord& buffer = plan.buffers[b];

@@ -15,6 +15,7 @@
 #include "logits.h"
 #include "mapping.h"
 #include "memory.h"
+#include "ops/tiles.h"
 #include "plan.h"
 #include "sampler.h"
 #include "session.h"
@@ -74,15 +75,11 @@ struct Buffer {
 
 // cos and sin of every row's position for one set of rotary frequencies.
 struct Rotary {
-  uint32_t constant, count;
-  float scale;
+  RotarySet set;
   Block table;  // cos [max_rows][count], then sin
   float* cos() const { return table.as<float>(); }
-  float* sin(uint32_t max_rows) const { return cos() + size_t{max_rows} * count; }
+  float* sin(uint32_t max_rows) const { return cos() + size_t{max_rows} * set.count; }
 };
-
-struct Context;
-using OpFunction = void (*)(const StepRecord& step, const Context& context);
 
 class Program {
  public:
@@ -122,10 +119,10 @@ class Program {
   void prepare();
   void make_buffers();
   void make_output_buffers(uint32_t rows);
-  void make_rotaries();
   void check_size() const;
   Batch make_batch(std::vector<Sequence> sequences) const;
   void check_batch(const Batch& batch, uint32_t n_outputs) const;
+  void make_room(const Batch& batch);
   Logits logits_of(uint32_t output);
   void measure_logits(int thread);
   void choose(cactus_output* outputs, float* logits);
@@ -149,8 +146,6 @@ class Program {
   std::vector<Weight> weights_;
   std::vector<Buffer> buffers_;
   std::vector<Rotary> rotaries_;
-  std::vector<size_t> step_rotary_;    // by step
-  std::vector<OpFunction> functions_;  // by step
   Arena arena_;
   Block arena_block_;
   std::vector<Block> output_blocks_;  // of the buffers of the rows that are wanted
@@ -159,7 +154,9 @@ class Program {
   size_t row_scratch_floats_ = 0;   // [max_rows][widest]
   Block scratch_;                   // [threads][scratch_floats_]
   Block row_scratch_;               // rows in f32 between the phases of an op
-  std::vector<float> partials_;     // attention over pages, when they are split
+  std::vector<TileList> tiles_;     // by shape, of the current step
+  std::vector<PageTable> pages_;    // by kind of page, of the current step
+  std::vector<float> partials_;     // attention over spans, when they are split
   std::vector<LogitSlice> slices_;  // by output row
   std::vector<LogitStats> stats_;   // by output row
   SamplerScratch sampling_;
@@ -183,25 +180,39 @@ class Program {
 // What an op function sees.
 struct Context {
   Program& program;
-  size_t step_index;
   int thread;
 
   const KernelTable& kernels() const { return program.kernels_; }
   const Batch& batch() const { return program.batch_; }
   int threads() const { return program.active_; }
   void barrier() const { program.meet(thread); }
-  const Buffer& buffer(int32_t index) const { return program.buffers_[static_cast<size_t>(index)]; }
-  const Weight& weight(int32_t index) const { return program.weights_[static_cast<size_t>(index)]; }
-  // cos and sin of row `row` of the step's rotary frequencies.
-  std::pair<const float*, const float*> rotary(uint32_t row) const {
-    const Rotary& r = program.rotaries_[program.step_rotary_[step_index]];
-    const size_t at = size_t{row} * r.count;
+  const Buffer& buffer(uint32_t index) const { return program.buffers_[index]; }
+  const Weight& weight(uint32_t index) const { return program.weights_[index]; }
+  // A weight of plain floats.
+  const float* floats(uint32_t index) const {
+    return reinterpret_cast<const float*>(weight(index).data);
+  }
+  // Row `row` of an f32 buffer, from the view's first column on.
+  const float* row(const View& view, uint32_t row) const {
+    const Buffer& b = buffer(view.buffer);
+    return b.values + size_t{row} * b.stride + view.column;
+  }
+  int rotary_count(uint32_t set) const {
+    return static_cast<int>(program.rotaries_[set].set.count);
+  }
+  // cos and sin of row `row` of a rotary set.
+  std::pair<const float*, const float*> rotary(uint32_t set, uint32_t row) const {
+    const Rotary& r = program.rotaries_[set];
+    const size_t at = size_t{row} * r.set.count;
     return {r.cos() + at, r.sin(program.max_rows_) + at};
   }
   // Floats for this thread alone.
   float* scratch() const {
     return program.scratch_.as<float>() + static_cast<size_t>(thread) * program.scratch_floats_;
   }
+  const TileList& tiles(uint32_t shape) const { return program.tiles_[shape]; }
+  const StateLayout::Kv& kv(uint32_t slot) const { return program.layout_->kv[slot]; }
+  const PageTable& pages(uint32_t slot) const { return program.pages_[kv(slot).kind]; }
   // Rows of floats that an op needs between its phases, shared by all threads.
   float* row_scratch() const { return program.row_scratch_.as<float>(); }
   float* partials() const { return program.partials_.data(); }
@@ -214,10 +225,9 @@ struct Context {
   void share(uint32_t count, uint32_t* first, uint32_t* last) const;
 };
 
-// Looks up the function that runs a step.
-OpFunction find_op(Op op);
-// The most partial results that the attention of one step may be split into.
-size_t attention_partials(const Plan& plan, const KernelTable& kernels, const Batch& batch,
-                          int threads);
+// Does this thread's share of a step.
+void run_step(const Step& step, const Context& context);
+// Floats for the partial results that the attention of one step is split into.
+size_t attention_partials(const Plan& plan, const std::vector<TileList>& tiles);
 
 }  // namespace cactus

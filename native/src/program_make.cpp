@@ -1,8 +1,6 @@
 // How a program is made from its plan and its weights: what it may take, and where buffers lie.
 #include <algorithm>
 #include <cstring>
-#include <map>
-#include <tuple>
 
 #include "error.h"
 #include "program.h"
@@ -23,7 +21,7 @@ size_t bytes_of(const Buffer& buffer, uint32_t rows, const KernelTable& kernels)
 }
 
 size_t table_bytes(const Rotary& rotary, uint32_t max_rows) {
-  return size_t{2} * max_rows * rotary.count * sizeof(float);
+  return size_t{2} * max_rows * rotary.set.count * sizeof(float);
 }
 
 void place(Buffer& buffer, void* memory) {
@@ -45,14 +43,10 @@ Weight resolve(const WeightRecord& record, const uint8_t* base) {
   return w;
 }
 
-bool attends(const StepRecord& step) {
-  const Op op = static_cast<Op>(step.op);
-  return op == Op::kAttention || op == Op::kQkvAttention || op == Op::kMemoryAttention;
-}
-
-bool convolves(const StepRecord& step) {
-  return step.op == static_cast<uint32_t>(Op::kCausalConv1d) ||
-         step.op == static_cast<uint32_t>(Op::kShortConv);
+bool needs_memory(const Step& step) {
+  const auto* attention = std::get_if<AttentionStep>(&step.operation);
+  return (attention != nullptr && attention->shape.memory) ||
+         std::holds_alternative<MemoryScoresStep>(step.operation);
 }
 
 }  // namespace
@@ -98,22 +92,18 @@ void Program::prepare() {
   for (const WeightRecord& record : plan_.weights) {
     weights_.push_back(resolve(record, mapping_->data()));
   }
-  for (const StepRecord& step : plan_.steps) {
-    functions_.push_back(find_op(static_cast<Op>(step.op)));
-  }
-  for (const StepRecord& step : plan_.steps) {
-    if (step.op == static_cast<uint32_t>(Op::kEmbed)) {
-      tokens_ = std::min(tokens_, weights_[static_cast<size_t>(step.weight[0])].rows);
+  for (const Step& step : plan_.steps) {
+    if (const auto* embed = std::get_if<EmbedStep>(&step.operation)) {
+      tokens_ = std::min(tokens_, weights_[embed->weight].rows);
     }
-    needs_memory_ |= step.op == static_cast<uint32_t>(Op::kMemoryAttention) ||
-                     step.op == static_cast<uint32_t>(Op::kMemoryScores);
+    needs_memory_ |= needs_memory(step);
   }
   seconds_.resize(plan_.steps.size());
   make_buffers();
 }
 
 void Program::make_buffers() {
-  uint32_t widest = 16, queries = 16;
+  uint32_t widest = 16, convolved = 0;
   std::vector<uint64_t> sizes;
   for (const BufferRecord& record : plan_.buffers) {
     Buffer buffer{};
@@ -127,16 +117,16 @@ void Program::make_buffers() {
     widest = std::max(widest, buffer.stride);
   }
   arena_ = place_buffers(plan_, sizes);
-  for (const StepRecord& step : plan_.steps) {
-    if (!attends(step) && !convolves(step)) continue;
-    queries = std::max(queries, padded(plan_.buffers[static_cast<size_t>(step.out)].width));
+  for (const Step& step : plan_.steps) {
+    const auto* conv = std::get_if<ConvStep>(&step.operation);
+    if (conv != nullptr) convolved = std::max(convolved, buffers_[conv->out].stride);
   }
   // A row before it is quantised; or an attention tile: scores, queries, and the running and a
   // page's (m, l, o).
   const uint32_t attention = kMaxQueries * (kSpan + kQueryStride + 2 * (2 + kMaxHeadDim));
   scratch_floats_ = std::max(widest, attention);
-  row_scratch_floats_ = size_t{max_rows_} * queries;
-  make_rotaries();
+  row_scratch_floats_ = size_t{max_rows_} * convolved;
+  for (const RotarySet& set : plan_.rotaries) rotaries_.push_back({set, {}});
   check_size();
   arena_block_ = Block(arena_.bytes);
   for (size_t b = 0; b < buffers_.size(); b++) {
@@ -146,6 +136,8 @@ void Program::make_buffers() {
   scratch_ = Block(static_cast<size_t>(threads()) * scratch_floats_ * sizeof(float));
   row_scratch_ = Block(row_scratch_floats_ * sizeof(float));
   for (Rotary& rotary : rotaries_) rotary.table = Block(table_bytes(rotary, max_rows_));
+  for (const TileShape& shape : plan_.shapes) tiles_.emplace_back(shape, kernels_, max_rows_);
+  pages_.resize(layout_->page_kinds());
   make_output_buffers(1);
 }
 
@@ -154,6 +146,7 @@ void Program::check_size() const {
   uint64_t bytes = arena_.bytes + row_scratch_floats_ * sizeof(float) +
                    static_cast<uint64_t>(threads()) * scratch_floats_ * sizeof(float);
   for (const Rotary& rotary : rotaries_) bytes += table_bytes(rotary, max_rows_);
+  for (const TileShape& shape : plan_.shapes) bytes += TileList::bytes(shape, kernels_, max_rows_);
   for (const Buffer& buffer : buffers_) {
     if (buffer.output_rows) bytes += bytes_of(buffer, 1, kernels_);
   }
@@ -193,21 +186,6 @@ void Program::make_output_buffers(uint32_t rows) {
   buffers_.swap(placed);
   output_blocks_.swap(blocks);
   output_capacity_ = rows;
-}
-
-void Program::make_rotaries() {
-  std::map<std::tuple<uint32_t, uint32_t, float>, size_t> known;
-  for (const StepRecord& step : plan_.steps) {
-    size_t index = 0;
-    if (step.constants != 0) {
-      // The op's scale of cos and sin is its second float.
-      const float scale = step.f[1];
-      index = known.try_emplace({step.constant, step.constants, scale}, known.size()).first->second;
-      if (index == rotaries_.size())
-        rotaries_.push_back({step.constant, step.constants, scale, {}});
-    }
-    step_rotary_.push_back(index);
-  }
 }
 
 }  // namespace cactus

@@ -11,15 +11,16 @@ namespace cactus {
 
 void Program::fill_rotaries(int thread) {
   for (Rotary& rotary : rotaries_) {
-    const float* frequencies = plan_.constants.data() + rotary.constant;
+    const auto [first, count, scale] = rotary.set;
+    const float* frequencies = plan_.constants.data() + first;
     for (uint32_t row = static_cast<uint32_t>(thread); row < batch_.rows();
          row += static_cast<uint32_t>(active_)) {
       const float position = static_cast<float>(batch_.positions[row]);
-      const size_t at = static_cast<size_t>(row) * rotary.count;
-      for (uint32_t i = 0; i < rotary.count; i++) {
+      const size_t at = static_cast<size_t>(row) * count;
+      for (uint32_t i = 0; i < count; i++) {
         const float angle = position * frequencies[i];
-        rotary.cos()[at + i] = std::cos(angle) * rotary.scale;
-        rotary.sin(max_rows_)[at + i] = std::sin(angle) * rotary.scale;
+        rotary.cos()[at + i] = std::cos(angle) * scale;
+        rotary.sin(max_rows_)[at + i] = std::sin(angle) * scale;
       }
     }
   }
@@ -114,7 +115,7 @@ void Program::run_steps(int thread) {
   for (size_t n = 0; n < plan_.steps.size(); n++) {
     const auto begin =
         timed ? std::chrono::steady_clock::now() : std::chrono::steady_clock::time_point();
-    functions_[n](plan_.steps[n], Context{*this, n, thread});
+    run_step(plan_.steps[n], Context{*this, thread});
     if (thread == 0) look_at_stop(n);
     meet(thread);
     if (timed) {
@@ -163,16 +164,11 @@ bool Program::run_batch(const int32_t* stop) {
   return true;
 }
 
-void Program::step(std::vector<Sequence> sequences, cactus_output* outputs, uint32_t n_outputs,
-                   float* values, const int32_t* stop) {
-  const StandardFloats floats;
-  mapping_->check_unchanged();
-  Batch batch = make_batch(std::move(sequences));
-  check_batch(batch, n_outputs);
-  // All memory first, so that a failure leaves every session as it was.
-  make_output_buffers(n_outputs);
-  active_ = pacer_.next();
-  const size_t partials = attention_partials(plan_, kernels_, batch, active_);
+// Takes what the step needs of memory, so that a failure leaves every session as it was.
+void Program::make_room(const Batch& batch) {
+  make_output_buffers(static_cast<uint32_t>(batch.outputs.size()));
+  for (TileList& tiles : tiles_) tiles.make(batch, active_);
+  const size_t partials = attention_partials(plan_, tiles_);
   if (partials_.size() < partials) partials_.resize(partials);
   try {
     for (const Sequence& s : batch.sequences) {
@@ -180,10 +176,21 @@ void Program::step(std::vector<Sequence> sequences, cactus_output* outputs, uint
       if (s.sampler != nullptr) s.sampler->begin(s.output_count());
       if (s.sampler != nullptr || s.n_top != 0) sampling_.reserve(plan_.header.vocab_size);
     }
+    for (uint32_t kind = 0; kind < pages_.size(); kind++) pages_[kind].make(batch, *layout_, kind);
   } catch (...) {
     for (const Sequence& s : batch.sequences) s.session->drop_surplus();
     throw;
   }
+}
+
+void Program::step(std::vector<Sequence> sequences, cactus_output* outputs, uint32_t n_outputs,
+                   float* values, const int32_t* stop) {
+  const StandardFloats floats;
+  mapping_->check_unchanged();
+  Batch batch = make_batch(std::move(sequences));
+  check_batch(batch, n_outputs);
+  active_ = pacer_.next();
+  make_room(batch);
   batch_ = std::move(batch);
   // What the caller gave is its own again after the step.
   struct Release {

@@ -11,12 +11,11 @@ namespace cactus {
 
 namespace {
 
-bool attends_to_past(const StepRecord& step) {
-  return step.op == static_cast<uint32_t>(Op::kAttention) ||
-         step.op == static_cast<uint32_t>(Op::kQkvAttention);
+// The step's attention to the past of its session, or null.
+const AttentionStep* attention_of(const Step& step) {
+  const auto* attention = std::get_if<AttentionStep>(&step.operation);
+  return attention != nullptr && !attention->shape.memory ? attention : nullptr;
 }
-
-uint32_t window_of(const StepRecord& step) { return static_cast<uint32_t>(step.i[4]); }
 
 size_t in_pages(uint32_t positions, int size) {
   return (size_t{positions} + static_cast<size_t>(size) - 1) / static_cast<size_t>(size);
@@ -31,12 +30,13 @@ size_t tail_bytes(const StateLayout& layout) {
 
 StateLayout::StateLayout(const Plan& plan) : kv(plan.slots.size()), conv(plan.slots.size()) {
   std::vector<std::optional<uint32_t>> windows(plan.slots.size());
-  for (const StepRecord& step : plan.steps) {
-    if (!attends_to_past(step)) continue;
-    std::optional<uint32_t>& window = windows[static_cast<size_t>(step.slot)];
-    const uint32_t other = window.value_or(window_of(step));
-    const bool all = other == 0 || window_of(step) == 0;
-    window = all ? 0 : std::max(other, window_of(step));
+  for (const Step& step : plan.steps) {
+    const AttentionStep* attention = attention_of(step);
+    if (attention == nullptr) continue;
+    std::optional<uint32_t>& window = windows[attention->slot];
+    const uint32_t other = window.value_or(attention->shape.window);
+    const bool all = other == 0 || attention->shape.window == 0;
+    window = all ? 0 : std::max(other, attention->shape.window);
   }
   for (size_t n = 0; n < plan.slots.size(); n++) {
     const SlotRecord& slot = plan.slots[n];
@@ -59,6 +59,9 @@ StateLayout::StateLayout(const Plan& plan) : kv(plan.slots.size()), conv(plan.sl
     kv[n] = {bytes, slot.a, slot.b, slot.quantized != 0, memory, group};
     bytes += size_t{2} * slot.a * kv[n].head_bytes();
   }
+  for (Kv& slot : kv) {
+    if (slot.memory) slot.kind = memory_kind();
+  }
 }
 
 size_t StateLayout::page_bytes() const {
@@ -68,10 +71,10 @@ size_t StateLayout::page_bytes() const {
 }
 
 void StateLayout::check_windows(const Plan& plan) const {
-  for (const StepRecord& step : plan.steps) {
-    if (!attends_to_past(step)) continue;
-    const uint32_t most = groups[kv[static_cast<size_t>(step.slot)].group].window;
-    const uint32_t window = window_of(step);
+  for (const Step& step : plan.steps) {
+    const AttentionStep* attention = attention_of(step);
+    if (attention == nullptr) continue;
+    const uint32_t most = groups[kv[attention->slot].kind].window, window = attention->shape.window;
     check(most == 0 || (window != 0 && window <= most), CACTUS_ERROR_PLAN,
           "plan: sees further back than the program that it shares");
   }
@@ -79,7 +82,7 @@ void StateLayout::check_windows(const Plan& plan) const {
 
 void StateLayout::copy(uint32_t group, const Page& from, const Page& to, uint32_t filled) const {
   for (const Kv& slot : kv) {
-    if (slot.heads == 0 || slot.memory || slot.group != group) continue;
+    if (slot.heads == 0 || slot.kind != group) continue;
     const size_t row = slot.number_bytes() / kPage;
     for (size_t part = 0; part < size_t{2} * slot.heads; part++) {
       const size_t at = slot.offset + part * slot.head_bytes();
@@ -99,9 +102,8 @@ Session::Session(std::shared_ptr<const StateLayout> layout, std::shared_ptr<KvPo
       pages_(layout_->groups.size()),
       rings_(layout_->ring_floats) {}
 
-// The first position that a token at `position` sees.
-uint32_t Session::first_seen(uint32_t group, uint32_t position) const {
-  const uint32_t window = layout_->groups[group].window;
+uint32_t StateLayout::first_seen(uint32_t group, uint32_t position) const {
+  const uint32_t window = groups[group].window;
   return window == 0 || position < window ? 0 : position + 1 - window;
 }
 
@@ -113,7 +115,7 @@ void Session::reserve(uint32_t count) {
   try {
     for (uint32_t group = 0; group < pages_.size(); group++) {
       Pages& pages = pages_[group];
-      for (size_t page = first_seen(group, back) / kPage; page-- > 0 && pages[page];) {
+      for (size_t page = layout_->first_seen(group, back) / kPage; page-- > 0 && pages[page];) {
         pages[page].reset();
       }
       pages.reserve(last + 1);
@@ -176,7 +178,7 @@ void Session::load_tails(uint32_t boundary) {
 // Whether the next token would see only pages that are still there.
 bool Session::can_go_back_to(uint32_t length) const {
   for (uint32_t group = 0; group < pages_.size(); group++) {
-    if (!pages_[group][first_seen(group, length) / kPage]) return false;
+    if (!pages_[group][layout_->first_seen(group, length) / kPage]) return false;
   }
   return true;
 }
@@ -211,27 +213,27 @@ void Session::restore(const Session& from) {
   ring_start_ = copy.ring_start_;
 }
 
-KvPage Session::part_of(const Page& page, const StateLayout::Kv& kv, uint32_t head) const {
-  uint8_t* k = page.data() + kv.offset + head * kv.head_bytes();
-  uint8_t* v = k + kv.heads * kv.head_bytes();
-  if (!kv.quantized) return {k, v, nullptr, nullptr};
-  return {k, v, reinterpret_cast<float*>(k + kv.number_bytes()),
-          reinterpret_cast<float*>(v + kv.number_bytes())};
+KvPage StateLayout::Kv::part_of(uint8_t* page, uint32_t head) const {
+  uint8_t* k = page + offset + head * head_bytes();
+  uint8_t* v = k + heads * head_bytes();
+  if (!quantized) return {k, v, nullptr, nullptr};
+  return {k, v, reinterpret_cast<float*>(k + number_bytes()),
+          reinterpret_cast<float*>(v + number_bytes())};
 }
 
-KvPage Session::kv(size_t page, uint32_t slot, uint32_t head) const {
-  const StateLayout::Kv& kv = layout_->kv[slot];
-  return part_of(pages_of(kv)[page], kv, head);
-}
-
-KvSpan Session::span(size_t span, uint32_t slot, uint32_t head) const {
-  const StateLayout::Kv& kv = layout_->kv[slot];
-  const Pages& pages = pages_of(kv);
+KvSpan StateLayout::Kv::part_of(const SpanPages& span, uint32_t head) const {
   KvSpan result;
+  for (int n = 0; n < kSpanPages; n++) result.pages[n] = part_of(span.pages[n], head);
+  return result;
+}
+
+SpanPages Session::span(uint32_t kind, size_t span) const {
+  const Pages& pages = pages_of(kind);
+  SpanPages result;
   for (size_t n = 0; n < kSpanPages; n++) {
     const size_t index = span * kSpanPages + n;
     const bool there = index < pages.size() && pages[index];
-    result.pages[n] = part_of(there ? pages[index] : pages.back(), kv, head);
+    result.pages[n] = (there ? pages[index] : pages.back()).data();
   }
   return result;
 }

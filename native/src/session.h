@@ -18,6 +18,11 @@
 
 namespace cactus {
 
+// The pages of a span.
+struct SpanPages {
+  uint8_t* pages[kSpanPages];
+};
+
 // Where the slots of a plan lie inside a page and inside the rings.
 struct StateLayout {
   explicit StateLayout(const Plan& plan);
@@ -26,10 +31,13 @@ struct StateLayout {
     size_t offset;  // bytes from the start of the page: keys of all heads, then values
     uint32_t heads, head_dim;
     bool quantized, memory;
-    uint32_t group;  // of the pages, unless it is memory
+    uint32_t kind;  // of the pages: the number of their group; of memory, that of all groups
     size_t number_bytes() const { return size_t{head_dim} * kPage * (quantized ? 1 : 2); }
     // Of the keys or the values of one head.
     size_t head_bytes() const { return number_bytes() + (quantized ? kPage * sizeof(float) : 0); }
+    // The keys and values of one head in a page, or in those of a span.
+    KvPage part_of(uint8_t* page, uint32_t head) const;
+    KvSpan part_of(const SpanPages& span, uint32_t head) const;
   };
   struct Conv {
     size_t ring_offset;  // floats from the start of the ring buffer
@@ -50,6 +58,11 @@ struct StateLayout {
   size_t ring_floats = 0;
   bool recurrent = false;
 
+  uint32_t memory_kind() const { return static_cast<uint32_t>(groups.size()); }
+  // The kinds that there are.
+  uint32_t page_kinds() const { return memory_kind() + (memory_bytes != 0); }
+  // The first position that a token at `position` sees.
+  uint32_t first_seen(uint32_t group, uint32_t position) const;
   // Bytes of 64 positions of a session, memory apart.
   size_t page_bytes() const;
   // Throws CACTUS_ERROR_PLAN where a plan with the same slots sees further back than this one.
@@ -86,12 +99,11 @@ class Session {
   void restore(const Session& from);
   const StateLayout& layout() const { return *layout_; }
 
-  // The page's keys and values of one head; `page` is position / kPage, in the tokens or the
-  // memory.
-  KvPage kv(size_t page, uint32_t slot, uint32_t head) const;
+  // The page of position / kPage, in the tokens or the memory.
+  uint8_t* page(uint32_t kind, size_t page) const { return pages_of(kind)[page].data(); }
   // The pages of the span position / kSpan. What the session does not have, and nobody may read, is
   // some other page.
-  KvSpan span(size_t span, uint32_t slot, uint32_t head) const;
+  SpanPages span(uint32_t kind, size_t span) const;
   float* ring(uint32_t slot) { return rings_.data() + layout_->conv[slot].ring_offset; }
   // The columns of the last taps - 1 positions of the span, [taps - 1][width].
   float* tail(size_t span, uint32_t slot) {
@@ -102,11 +114,9 @@ class Session {
   using Pages = std::vector<Page>;
 
   Page fresh(size_t bytes) const { return Page(pool_, bytes); }
-  const Pages& pages_of(const StateLayout::Kv& kv) const {
-    return kv.memory ? memory_ : pages_[kv.group];
+  const Pages& pages_of(uint32_t kind) const {
+    return kind < pages_.size() ? pages_[kind] : memory_;
   }
-  KvPage part_of(const Page& page, const StateLayout::Kv& kv, uint32_t head) const;
-  uint32_t first_seen(uint32_t group, uint32_t length) const;
   bool can_go_back_to(uint32_t length) const;
   void load_tails(uint32_t boundary);
 

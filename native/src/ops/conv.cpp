@@ -16,18 +16,17 @@ struct Inputs {
 };
 
 // Keeps the last columns before the end of every span that this step fills, for Session::truncate.
-void save_tails(const StepRecord& step, const Sequence& s, const Inputs& in, uint32_t taps,
+void save_tails(const ConvStep& step, const Sequence& s, const Inputs& in, uint32_t taps,
                 uint32_t width, uint32_t first, uint32_t last, int ring) {
-  const uint32_t slot = static_cast<uint32_t>(step.slot);
   const uint32_t end = s.start + s.count;
   for (uint32_t boundary = (s.start / kSpan + 1) * kSpan; boundary <= end; boundary += kSpan) {
-    float* tail = s.session->tail(boundary / kSpan - 1, slot);
+    float* tail = s.session->tail(boundary / kSpan - 1, step.slot);
     for (uint32_t j = 0; j + 1 < taps; j++) {
       const uint32_t position = boundary - (taps - 1) + j;
       float* column = tail + size_t{j} * width + first;
       if (position < s.start) {
-        const float* past =
-            s.session->ring(slot) + size_t{position % static_cast<uint32_t>(ring)} * width + first;
+        const float* past = s.session->ring(step.slot) +
+                            size_t{position % static_cast<uint32_t>(ring)} * width + first;
         std::memcpy(column, past, (last - first) * sizeof(float));
       } else {
         const size_t row = (position - s.start) * in.stride + first;
@@ -39,10 +38,12 @@ void save_tails(const StepRecord& step, const Sequence& s, const Inputs& in, uin
   }
 }
 
-void convolve(const StepRecord& step, const Context& c, bool gated) {
+}  // namespace
+
+void run(const ConvStep& step, const Context& c) {
   const Buffer& out = c.buffer(step.out);
-  const Buffer& in = c.buffer(step.in[0]);
-  const Weight& w = c.weight(step.weight[0]);
+  const size_t stride = c.buffer(step.in.buffer).stride;
+  const Weight& w = c.weight(step.weight);
   const uint32_t width = out.width, taps = w.cols;
   uint32_t first, last;
   c.share(width / 16, &first, &last);
@@ -51,9 +52,9 @@ void convolve(const StepRecord& step, const Context& c, bool gated) {
   // A quantised output needs whole rows: they are gathered in the f32 scratch buffer of the step.
   float* target = out.group ? c.row_scratch() : out.values;
   for (const Sequence& s : c.batch().sequences) {
-    const float* base = in.values + size_t{s.first_row} * in.stride + step.in_col[0];
-    const Inputs inputs = gated ? Inputs{base, base + 2 * size_t{width}, base + width, in.stride}
-                                : Inputs{nullptr, base, nullptr, in.stride};
+    const float* base = c.row(step.in, s.first_row);
+    const Inputs inputs = step.gated ? Inputs{base, base + 2 * size_t{width}, base + width, stride}
+                                     : Inputs{nullptr, base, nullptr, stride};
     const int ring = static_cast<int>(taps) - 1 + Session::kRollback;
     save_tails(step, s, inputs, taps, width, first, last, ring);
     ConvArgs args;
@@ -61,14 +62,14 @@ void convolve(const StepRecord& step, const Context& c, bool gated) {
     args.x = inputs.x;
     args.c = inputs.c;
     args.stride = inputs.stride;
-    args.w = reinterpret_cast<const float*>(w.data);
+    args.w = c.floats(step.weight);
     args.taps = static_cast<int>(taps);
     args.out = target + size_t{s.first_row} * out.stride;
     args.out_stride = out.stride;
     args.rows = static_cast<int>(s.count);
     args.first = static_cast<int>(first);
     args.last = static_cast<int>(last);
-    args.history = s.session->ring(static_cast<uint32_t>(step.slot));
+    args.history = s.session->ring(step.slot);
     args.ring = ring;
     args.width = static_cast<int>(width);
     args.position = s.start;
@@ -80,10 +81,5 @@ void convolve(const StepRecord& step, const Context& c, bool gated) {
   c.share(c.batch().rows(), &row, &end);
   for (; row < end; row++) quantize_into(c, out, row, target + size_t{row} * out.stride);
 }
-
-}  // namespace
-
-void op_causal_conv1d(const StepRecord& step, const Context& c) { convolve(step, c, false); }
-void op_short_conv(const StepRecord& step, const Context& c) { convolve(step, c, true); }
 
 }  // namespace cactus

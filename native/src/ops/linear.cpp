@@ -67,33 +67,31 @@ struct Product {
 
 }  // namespace
 
-void op_linear(const StepRecord& step, const Context& c) {
-  const Buffer& in = c.buffer(step.in[0]);
+void run(const LinearStep& step, const Context& c) {
+  const Buffer& in = c.buffer(step.in.buffer);
   const Buffer& out = c.buffer(step.out);
   const uint32_t rows = c.rows(out);
   const uint32_t max_rows = static_cast<uint32_t>(c.kernels().max_rows);
   uint32_t tiles = 0;
-  for (uint32_t n = 0; n < step.weights; n++) tiles += padded(c.weight(step.weight[n]).rows) / 16;
+  for (const Matrix& matrix : step.matrices) tiles += padded(c.weight(matrix.weight).rows) / 16;
   uint32_t first, last;
   c.share(tiles, &first, &last);
 
-  const float* residual = nullptr;
-  if (step.in[1] >= 0) residual = c.buffer(step.in[1]).values + step.in_col[1];
+  const float* residual = step.residual ? c.buffer(*step.residual).values : nullptr;
   uint32_t before = 0;
-  for (uint32_t n = 0; n < step.weights; n++) {
-    const Weight& w = c.weight(step.weight[n]);
+  for (const Matrix& matrix : step.matrices) {
+    const Weight& w = c.weight(matrix.weight);
     const uint32_t count = padded(w.rows) / kTileRows;
     const uint32_t begin = std::clamp(first, before, before + count) - before;
     const uint32_t end = std::clamp(last, before, before + count) - before;
     const size_t column = static_cast<size_t>(before) * kTileRows;
-    const int32_t bias = step.bias[n];
     const Product product{c,
                           w,
                           in,
-                          step.in_col[0],
+                          step.in.column,
                           out.values + column,
                           residual ? residual + column : nullptr,
-                          bias < 0 ? nullptr : reinterpret_cast<const float*>(c.weight(bias).data),
+                          matrix.bias ? c.floats(*matrix.bias) : nullptr,
                           out.stride};
     const uint32_t block = std::max<uint32_t>(1, static_cast<uint32_t>(kBlockBytes / w.tile_bytes));
     for (uint32_t b = begin; b < end; b += block) {

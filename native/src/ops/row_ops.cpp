@@ -66,17 +66,11 @@ void read_weight_row(const Weight& w, uint32_t row, float* out) {
   }
 }
 
-// Row `row` of an f32 input, at the step's first column.
-const float* input_row(const StepRecord& step, const Context& c, int n, uint32_t row) {
-  const Buffer& b = c.buffer(step.in[n]);
-  return b.values + static_cast<size_t>(row) * b.stride + step.in_col[n];
-}
-
 // Calls compute(row, out) for this thread's rows. A quantised output is computed into scratch
 // first.
 template <class Compute>
-void for_rows(const StepRecord& step, const Context& c, const Compute& compute) {
-  const Buffer& out = c.buffer(step.out);
+void for_rows(const Context& c, uint32_t buffer, const Compute& compute) {
+  const Buffer& out = c.buffer(buffer);
   uint32_t first, last;
   c.share(c.rows(out), &first, &last);
   for (uint32_t row = first; row < last; row++) {
@@ -86,6 +80,41 @@ void for_rows(const StepRecord& step, const Context& c, const Compute& compute) 
   }
 }
 
+// The same with the row of the step's input: compute(row, x, out).
+template <class Compute>
+void for_input_rows(const Context& c, const RowStep& step, const Compute& compute) {
+  for_rows(c, step.out, [&](uint32_t row, float* y) { compute(row, c.row(step.in, row), y); });
+}
+
+int width_of(const Context& c, const RowStep& step) {
+  return static_cast<int>(c.buffer(step.out).width);
+}
+// With the columns that fill the last lanes.
+int stride_of(const Context& c, uint32_t buffer) {
+  return static_cast<int>(c.buffer(buffer).stride);
+}
+
+using Unary = void (*)(const float* x, int width, float* out);
+using Pair = void (*)(const float* a, const float* b, int width, float* out);
+
+void run_unary(const Context& c, const RowStep& step, Unary kernel, int width) {
+  for_input_rows(c, step, [&](uint32_t, const float* x, float* y) { kernel(x, width, y); });
+}
+
+// Of two inputs side by side.
+void run_halves(const Context& c, const RowStep& step, Pair kernel) {
+  const int width = width_of(c, step);
+  for_input_rows(c, step,
+                 [&](uint32_t, const float* x, float* y) { kernel(x, x + width, width, y); });
+}
+
+void run_pair(const Context& c, const PairStep& step, Pair kernel) {
+  const int width = stride_of(c, step.out);
+  for_rows(c, step.out, [&](uint32_t row, float* y) {
+    kernel(c.row(step.a, row), c.row(step.b, row), width, y);
+  });
+}
+
 }  // namespace
 
 void quantize_into(const Context& c, const Buffer& out, uint32_t row, const float* values) {
@@ -93,16 +122,16 @@ void quantize_into(const Context& c, const Buffer& out, uint32_t row, const floa
   c.kernels().quantize_row(values, static_cast<int>(out.width), static_cast<int>(out.group), &to);
 }
 
-void op_embed(const StepRecord& step, const Context& c) {
-  const Weight& table = c.weight(step.weight[0]);
-  for_rows(step, c, [&](uint32_t row, float* out) {
+void run(const EmbedStep& step, const Context& c) {
+  const Weight& table = c.weight(step.weight);
+  for_rows(c, step.out, [&](uint32_t row, float* out) {
     read_weight_row(table, static_cast<uint32_t>(c.batch().tokens[row]), out);
   });
 }
 
-void op_features(const StepRecord& step, const Context& c) {
+void run(const FeaturesStep& step, const Context& c) {
   const uint32_t width = c.buffer(step.out).width;
-  for_rows(step, c, [&](uint32_t row, float* out) {
+  for_rows(c, step.out, [&](uint32_t row, float* out) {
     const Sequence& s = c.batch().sequences[c.batch().sequence[row]];
     std::copy_n(s.features + size_t{row - s.first_row} * width, width, out);
   });
@@ -110,152 +139,104 @@ void op_features(const StepRecord& step, const Context& c) {
 
 // Windows of a convolution with 3 taps over frames, one or two of which lie in a row (one input
 // each); beyond the ends of the sequence are zeros.
-void op_im2col(const StepRecord& step, const Context& c) {
-  const uint32_t taps = 3, stride = static_cast<uint32_t>(step.i[1]);
-  const uint32_t frames = step.in[1] < 0 ? 1 : 2;
-  const uint32_t channels = c.buffer(step.out).width * stride / (taps * frames);
-  for_rows(step, c, [&](uint32_t row, float* out) {
+void run(const Im2colStep& step, const Context& c) {
+  const uint32_t frames = static_cast<uint32_t>(step.frames.size());
+  for_rows(c, step.out, [&](uint32_t row, float* out) {
     const Sequence& s = c.batch().sequences[c.batch().sequence[row]];
-    const int64_t last = int64_t{s.count} * frames;
-    for (uint32_t window = 0; window < frames; window += stride) {
-      const int64_t middle = int64_t{row - s.first_row} * frames + window;
-      for (int64_t frame = middle - 1; frame <= middle + 1; frame++, out += channels) {
+    const int64_t last = int64_t{s.count} * frames, before = step.taps / 2;
+    for (uint32_t window = 0; window < frames; window += step.stride) {
+      const int64_t begin = int64_t{row - s.first_row} * frames + window - before;
+      for (int64_t frame = begin; frame < begin + step.taps; frame++, out += step.channels) {
         if (frame < 0 || frame >= last) {
-          std::fill_n(out, channels, 0.0f);
+          std::fill_n(out, step.channels, 0.0f);
           continue;
         }
-        const uint32_t from = s.first_row + static_cast<uint32_t>(frame) / frames;
-        std::copy_n(input_row(step, c, static_cast<int>(frame % frames), from), channels, out);
+        const size_t place = static_cast<size_t>(frame);
+        const uint32_t from = s.first_row + static_cast<uint32_t>(place / frames);
+        std::copy_n(c.row(step.frames[place % frames], from), step.channels, out);
       }
     }
   });
 }
 
-void op_gelu_erf(const StepRecord& step, const Context& c) {
-  const int width = static_cast<int>(c.buffer(step.out).width);
-  for_rows(step, c, [&](uint32_t row, float* y) {
-    c.kernels().gelu_erf(input_row(step, c, 0, row), width, y);
+void run(const LayerNormStep& step, const Context& c) {
+  const float *w = c.floats(step.weight), *bias = c.floats(step.bias);
+  const int width = width_of(c, step);
+  for_input_rows(c, step, [&](uint32_t, const float* x, float* y) {
+    c.kernels().layer_norm(x, w, bias, step.eps, width, y);
   });
 }
 
-void op_layer_norm(const StepRecord& step, const Context& c) {
-  const int width = static_cast<int>(c.buffer(step.out).width);
-  const float* w = reinterpret_cast<const float*>(c.weight(step.weight[0]).data);
-  const float* bias = reinterpret_cast<const float*>(c.weight(step.weight[1]).data);
-  for_rows(step, c, [&](uint32_t row, float* y) {
-    c.kernels().layer_norm(input_row(step, c, 0, row), w, bias, step.f[0], width, y);
+void run(const AddPositionStep& step, const Context& c) {
+  const float* table = c.floats(step.weight);
+  const int width = width_of(c, step);
+  for_input_rows(c, step, [&](uint32_t row, const float* x, float* y) {
+    c.kernels().add(x, table + size_t{c.batch().positions[row]} * width, width, y);
   });
 }
 
-void op_add_position(const StepRecord& step, const Context& c) {
-  const size_t width = c.buffer(step.out).width;
-  const float* table = reinterpret_cast<const float*>(c.weight(step.weight[0]).data);
-  for_rows(step, c, [&](uint32_t row, float* y) {
-    c.kernels().add(input_row(step, c, 0, row), table + c.batch().positions[row] * width,
-                    static_cast<int>(width), y);
+void run(const RmsNormStep& step, const Context& c) {
+  const float* w = c.floats(step.weight);
+  const int width = width_of(c, step), stride = stride_of(c, step.out);
+  for_input_rows(c, step, [&](uint32_t, const float* x, float* y) {
+    c.kernels().rms_norm(x, w, step.eps, width, stride, y);
   });
 }
 
-void op_rms_norm(const StepRecord& step, const Context& c) {
-  const Buffer& out = c.buffer(step.out);
-  const float* w = reinterpret_cast<const float*>(c.weight(step.weight[0]).data);
-  for_rows(step, c, [&](uint32_t row, float* y) {
-    c.kernels().rms_norm(input_row(step, c, 0, row), w, step.f[0], static_cast<int>(out.width),
-                         static_cast<int>(out.stride), y);
-  });
-}
-
-void op_head_norm(const StepRecord& step, const Context& c) {
-  const int head_dim = step.i[2];
-  const float* w = reinterpret_cast<const float*>(c.weight(step.weight[0]).data);
-  const uint32_t width = c.buffer(step.out).width;
-  for_rows(step, c, [&](uint32_t row, float* y) {
-    const float* x = input_row(step, c, 0, row);
-    for (uint32_t h = 0; h < width; h += static_cast<uint32_t>(head_dim)) {
-      c.kernels().rms_norm(x + h, w, step.f[0], head_dim, head_dim, y + h);
+void run(const HeadNormStep& step, const Context& c) {
+  const float* w = c.floats(step.weight);
+  const int head_dim = static_cast<int>(step.head_dim), width = width_of(c, step);
+  for_input_rows(c, step, [&](uint32_t, const float* x, float* y) {
+    for (int h = 0; h < width; h += head_dim) {
+      c.kernels().rms_norm(x + h, w, step.eps, head_dim, head_dim, y + h);
     }
   });
 }
 
-void op_rope(const StepRecord& step, const Context& c) {
-  const int head_dim = step.i[2];
-  const int half = static_cast<int>(step.constants);
-  const uint32_t width = c.buffer(step.out).width;
-  for_rows(step, c, [&](uint32_t row, float* y) {
-    const float* x = input_row(step, c, 0, row);
-    const auto [cos, sin] = c.rotary(row);
-    for (uint32_t h = 0; h < width; h += static_cast<uint32_t>(head_dim)) {
+void run(const RopeStep& step, const Context& c) {
+  const int head_dim = static_cast<int>(step.head_dim), width = width_of(c, step);
+  const int half = c.rotary_count(step.rotary);
+  for_input_rows(c, step, [&](uint32_t row, const float* x, float* y) {
+    const auto [cos, sin] = c.rotary(step.rotary, row);
+    for (int h = 0; h < width; h += head_dim) {
       c.kernels().rope(x + h, cos, sin, half, head_dim, y + h);
     }
   });
 }
 
-void op_add(const StepRecord& step, const Context& c) {
-  const int width = static_cast<int>(c.buffer(step.out).stride);
-  for_rows(step, c, [&](uint32_t row, float* y) {
-    c.kernels().add(input_row(step, c, 0, row), input_row(step, c, 1, row), width, y);
+void run(const ScaleStep& step, const Context& c) {
+  const int width = stride_of(c, step.out);
+  for_input_rows(c, step, [&](uint32_t, const float* x, float* y) {
+    c.kernels().scale(x, step.factor, width, y);
   });
 }
 
-void op_mul(const StepRecord& step, const Context& c) {
-  const int width = static_cast<int>(c.buffer(step.out).stride);
-  for_rows(step, c, [&](uint32_t row, float* y) {
-    c.kernels().mul(input_row(step, c, 0, row), input_row(step, c, 1, row), width, y);
-  });
+void run(const AddStep& step, const Context& c) { run_pair(c, step, c.kernels().add); }
+void run(const MulStep& step, const Context& c) { run_pair(c, step, c.kernels().mul); }
+void run(const SiluStep& step, const Context& c) {
+  run_unary(c, step, c.kernels().silu, stride_of(c, step.out));
 }
-
-void op_silu(const StepRecord& step, const Context& c) {
-  const int width = static_cast<int>(c.buffer(step.out).stride);
-  for_rows(step, c,
-           [&](uint32_t row, float* y) { c.kernels().silu(input_row(step, c, 0, row), width, y); });
+void run(const GeluStep& step, const Context& c) {
+  run_unary(c, step, c.kernels().gelu, stride_of(c, step.out));
 }
-
-void op_swiglu(const StepRecord& step, const Context& c) {
-  const uint32_t width = c.buffer(step.out).width;
-  for_rows(step, c, [&](uint32_t row, float* y) {
-    const float* gate = input_row(step, c, 0, row);
-    c.kernels().swiglu(gate, gate + width, static_cast<int>(width), y);
-  });
+void run(const GeluErfStep& step, const Context& c) {
+  run_unary(c, step, c.kernels().gelu_erf, width_of(c, step));
 }
+void run(const SwigluStep& step, const Context& c) { run_halves(c, step, c.kernels().swiglu); }
+void run(const GegluStep& step, const Context& c) { run_halves(c, step, c.kernels().geglu); }
 
-void op_gelu(const StepRecord& step, const Context& c) {
-  const int width = static_cast<int>(c.buffer(step.out).stride);
-  for_rows(step, c,
-           [&](uint32_t row, float* y) { c.kernels().gelu(input_row(step, c, 0, row), width, y); });
-}
-
-void op_geglu(const StepRecord& step, const Context& c) {
-  const uint32_t width = c.buffer(step.out).width;
-  for_rows(step, c, [&](uint32_t row, float* y) {
-    const float* gate = input_row(step, c, 0, row);
-    c.kernels().geglu(gate, gate + width, static_cast<int>(width), y);
-  });
-}
-
-void op_scale(const StepRecord& step, const Context& c) {
-  const int width = static_cast<int>(c.buffer(step.out).stride);
-  for_rows(step, c, [&](uint32_t row, float* y) {
-    c.kernels().scale(input_row(step, c, 0, row), step.f[0], width, y);
-  });
-}
-
-void op_quantize(const StepRecord& step, const Context& c) {
+void run(const QuantizeStep& step, const Context& c) {
   const Buffer& out = c.buffer(step.out);
   uint32_t first, last;
   c.share(c.rows(out), &first, &last);
-  for (uint32_t row = first; row < last; row++) {
-    quantize_into(c, out, row, input_row(step, c, 0, row));
-  }
+  for (uint32_t row = first; row < last; row++) quantize_into(c, out, row, c.row(step.in, row));
 }
 
-void op_output_rows(const StepRecord& step, const Context& c) {
-  const Buffer& out = c.buffer(step.out);
-  uint32_t first, last;
-  c.share(c.rows(out), &first, &last);
-  for (uint32_t row = first; row < last; row++) {
-    std::memcpy(out.values + static_cast<size_t>(row) * out.stride,
-                input_row(step, c, 0, c.batch().outputs[row]), out.stride * sizeof(float));
-  }
+void run(const OutputRowsStep& step, const Context& c) {
+  const int stride = stride_of(c, step.out);
+  for_rows(c, step.out, [&](uint32_t row, float* y) {
+    std::copy_n(c.row(step.in, c.batch().outputs[row]), stride, y);
+  });
 }
 
 }  // namespace cactus

@@ -1,0 +1,146 @@
+// The steps of a plan, each decoded once into what its op takes. Buffers, weights, slots, rotary
+// sets and shapes of tiles are indices into the plan's tables.
+#pragma once
+
+#include <compare>
+#include <cstdint>
+#include <optional>
+#include <variant>
+#include <vector>
+
+namespace cactus {
+
+// The columns of a buffer from `column` on.
+struct View {
+  uint32_t buffer;
+  uint32_t column;
+};
+
+// Frequencies constants[first, first + count); cos and sin are multiplied with `scale`.
+struct RotarySet {
+  uint32_t first, count;
+  float scale;
+  auto operator<=>(const RotarySet&) const = default;
+};
+
+// What decides how attention cuts the queries of a step into tiles.
+struct TileShape {
+  uint32_t kv_heads;
+  uint32_t group;   // query heads of a key/value head
+  uint32_t window;  // how many positions a query sees, its own included; 0: all
+  bool memory;      // every query sees the whole memory
+  auto operator<=>(const TileShape&) const = default;
+};
+
+// out = op(in), row by row; the buffers of most ops.
+struct RowStep {
+  View in;
+  uint32_t out;
+};
+struct SiluStep : RowStep {};
+struct GeluStep : RowStep {};
+struct GeluErfStep : RowStep {};
+struct SwigluStep : RowStep {};  // of gate and up, side by side
+struct GegluStep : RowStep {};   // the same
+struct QuantizeStep : RowStep {};
+struct OutputRowsStep : RowStep {};
+struct ScaleStep : RowStep {
+  float factor;
+};
+struct RmsNormStep : RowStep {
+  uint32_t weight;
+  float eps;
+};
+struct HeadNormStep : RowStep {
+  uint32_t weight;
+  float eps;
+  uint32_t head_dim;
+};
+struct LayerNormStep : RowStep {
+  uint32_t weight, bias;
+  float eps;
+};
+struct RopeStep : RowStep {
+  uint32_t head_dim, rotary;
+};
+struct AddPositionStep : RowStep {
+  uint32_t weight;
+};
+struct ConvStep : RowStep {
+  uint32_t weight, slot;
+  bool gated;  // in: gate before, gate after and x, side by side
+};
+
+struct PairStep {
+  View a, b;
+  uint32_t out;
+};
+struct AddStep : PairStep {};
+struct MulStep : PairStep {};
+
+struct EmbedStep {
+  uint32_t weight, out;
+};
+struct FeaturesStep {
+  uint32_t out;
+};
+
+// A row holds as many frames as there are inputs.
+struct Im2colStep {
+  std::vector<View> frames;
+  uint32_t taps, stride, channels, out;
+};
+
+struct Matrix {
+  uint32_t weight;
+  std::optional<uint32_t> bias;
+};
+struct LinearStep {
+  View in;
+  std::optional<uint32_t> residual;  // a buffer
+  std::vector<Matrix> matrices;      // their rows are concatenated
+  uint32_t out;
+};
+
+struct KeysAndValues {
+  View k, v;
+};
+struct HeadNorms {
+  uint32_t q, k;  // weights
+  float eps;
+};
+struct AttentionStep {
+  View q;
+  std::optional<KeysAndValues> stored;  // before it attends
+  std::optional<HeadNorms> norms;       // of queries and keys, before they are rotated
+  std::optional<uint32_t> rotary;
+  TileShape shape;
+  uint32_t tiles;  // the number of its shape
+  uint32_t head_dim;
+  float scale;  // of the queries
+  uint32_t slot, out;
+};
+struct StoreMemoryStep {
+  KeysAndValues stored;
+  uint32_t kv_heads, head_dim, slot;
+};
+// The scores of one head.
+struct MemoryScoresStep : RowStep {
+  uint32_t head, head_dim;
+  float scale;
+  uint32_t slot;
+};
+
+using Operation =
+    std::variant<EmbedStep, LinearStep, AddStep, MulStep, SiluStep, RmsNormStep, HeadNormStep,
+                 RopeStep, AttentionStep, ConvStep, OutputRowsStep, QuantizeStep, SwigluStep,
+                 GeluStep, GegluStep, ScaleStep, FeaturesStep, Im2colStep, GeluErfStep,
+                 LayerNormStep, AddPositionStep, StoreMemoryStep, MemoryScoresStep>;
+
+struct Step {
+  Operation operation;
+  std::vector<uint32_t> reads;  // buffers
+  std::optional<uint32_t> writes;
+};
+
+}  // namespace cactus
