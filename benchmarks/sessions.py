@@ -21,7 +21,7 @@ from typing import Any
 from models import NAMES, prepare
 from runner import Progress
 
-from cactus.engine import load_engine
+from cactus.engine.text import load_engine
 
 ATTENTION = ("attention", "qkv_attention", "memory_attention")
 SAMPLED = {"temperature": 0.8, "top_k": 40, "top_p": 0.95}
