@@ -13,10 +13,10 @@ from contextlib import contextmanager
 
 import pytest
 
+from cactus.calls.stop_flag import StopFlag
 from cactus.errors import Cancelled, ModelClosed
 from cactus.native import Program, Row, Session
 from cactus.native.library import load
-from cactus.stop_flag import StopFlag
 from tests.models import golden
 from tests.native import programs
 from tests.native.conftest import Packed

@@ -19,8 +19,9 @@ bool anywhere() { return true; }
 
 // __builtin_cpu_supports asks the operating system too (XGETBV), not only the processor.
 bool has_avx2() {
+  unsigned a = 0, b = 0, c = 0, d = 0;  // not every compiler's knows "f16c"
   return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
-         __builtin_cpu_supports("f16c");
+         __get_cpuid(1, &a, &b, &c, &d) != 0 && (c & bit_F16C) != 0;
 }
 
 #if defined(CACTUS_AVXVNNI)
