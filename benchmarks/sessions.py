@@ -21,27 +21,10 @@ from typing import Any
 from models import NAMES, prepare
 from runner import Progress
 
-from cactus.engine.text import load_engine
+from cactus.engine.loading import load
 
 ATTENTION = ("attention", "qkv_attention", "memory_attention")
 SAMPLED = {"temperature": 0.8, "top_k": 40, "top_p": 0.95}
-
-
-class Clock:
-    """The native call by which a program steps, timed."""
-
-    def __init__(self, library: Any) -> None:
-        self._library, self.seconds = library, 0.0
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._library, name)
-
-    def cactus_program_step(self, *arguments: Any) -> Any:
-        began = time.perf_counter()
-        try:
-            return self._library.cactus_program_step(*arguments)
-        finally:
-            self.seconds += time.perf_counter() - began
 
 
 def kind_of(label: str) -> str:
@@ -64,21 +47,24 @@ def read_pasts(engine: Any, count: int, depth: int, seed: int = 0) -> list[Any]:
     return sessions
 
 
-def run(engine: Any, labels: list[str], rows: list[Any], clock: Clock) -> Counter[str]:
+def run(engine: Any, labels: list[str], rows: list[Any]) -> Counter[str]:
     """Seconds of one step by what they are spent on; the sessions are taken back after it."""
     program = engine.program
     program.profile(len(labels), enable=True)
-    clock.seconds = 0.0
     began = time.perf_counter()
-    program.step(rows)
+    step = program.prepare(rows)
+    called = time.perf_counter()
+    step.run()
+    returned = time.perf_counter()
+    step.outputs()
     total = time.perf_counter() - began
     spent = program.profile(len(labels), enable=False)
     seconds = Counter[str]()
     for label, part in zip(labels, spent, strict=True):
         seconds[kind_of(label)] += part
         seconds["= " + label.partition(" ")[0]] += part
-    seconds["inside"] = clock.seconds - sum(spent)
-    seconds["Python"] = total - clock.seconds
+    seconds["inside"] = returned - called - sum(spent)
+    seconds["Python"] = total - (returned - called)
     seconds["step"] = total
     return seconds
 
@@ -96,11 +82,7 @@ def main() -> None:
     given = parser.parse_args()
     counts = [int(count) for count in given.sessions.split(",")]
     folder = prepare(given.model, Progress()).folder
-    engine = load_engine(folder, threads=given.threads)
-    from cactus.native import library, program
-
-    clock = Clock(library.load())
-    program.load = lambda: clock  # type: ignore[attr-defined, assignment]
+    engine = load(folder, threads=given.threads)
     labels = engine.work().labels
     sessions = read_pasts(engine, max(counts), given.depth)
     samplers = [
@@ -113,7 +95,7 @@ def main() -> None:
                 engine.row(session, [1], sampler=sampler)
                 for session, sampler in zip(sessions[:count], samplers, strict=False)
             ]
-            seconds = run(engine, labels, rows, clock)
+            seconds = run(engine, labels, rows)
             for session in sessions[:count]:
                 session.truncate(given.depth)
             if turn:  # the first one makes room
