@@ -5,13 +5,12 @@ from __future__ import annotations
 import random
 import statistics
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Literal
 
-from cactus.native import MachinePeaks, machine_peaks
+from cactus.native import MachinePeaks, Program, Row, Session, machine_peaks
 
 if TYPE_CHECKING:
     from cactus.engine.loaded import Loaded
@@ -91,22 +90,22 @@ def measure(
     speeds = [Speed(what, n, d) for d in depths for what, n in _amounts(prompt, tokens)]
     for speed in speeds:
         _add_work(engine, speed)
-    pasts: dict[int, Any] = {}
+    pasts: dict[int, Session] = {}
     try:
         for depth in depths:
             progress(f"reading {depth} tokens")
-            pasts[depth] = engine.program.session()
-            _read(engine, pasts[depth], depth, "none")
+            pasts[depth] = engine.tokens.session()
+            _read(engine.tokens, pasts[depth], depth, "none")
         for run in range(repeat + 1):
             for speed in speeds:
                 progress(f"run {run} of {repeat}: {speed.what} after {speed.depth}")
-                seconds = _time(engine, pasts[speed.depth], speed)
+                seconds = _time(engine.tokens, pasts[speed.depth], speed)
                 if run:  # the first one pages the weights in
                     speed.seconds.append(seconds)
         for speed in speeds if profile else []:
             progress(f"profile: {speed.what} after {speed.depth}")
             with _profiling(engine, speed):
-                _time(engine, pasts[speed.depth], speed)
+                _time(engine.tokens, pasts[speed.depth], speed)
     finally:
         for past in pasts.values():
             past.close()
@@ -133,43 +132,42 @@ def _add_work(engine: Loaded, speed: Speed) -> None:
         speed.floating += work.outputs.floating
 
 
-def _time(engine: Loaded, past: Any, speed: Speed) -> float:
+def _time(program: Program, past: Session, speed: Speed) -> float:
     session = past.fork()
     try:
         began = time.perf_counter()
         if speed.what == "prefill":
-            _read(engine, session, speed.tokens, "last")
+            _read(program, session, speed.tokens, "last")
         else:
-            token = 1 % engine.program.vocab_size
+            token = 1 % program.vocab_size
             for _ in range(speed.tokens):
-                (output,) = engine.program.step([engine.row(session, [token])])
+                (output,) = program.step([Row(session, [token])])
                 token = output.token
         return time.perf_counter() - began
     finally:
         session.close()
 
 
-def _read(engine: Loaded, session: Any, count: int, outputs: str) -> None:
+def _read(program: Program, session: Session, count: int, outputs: Literal["none", "last"]) -> None:
     """Puts `count` random tokens into the session, in chunks as a chat does."""
-    program = engine.program
     source = random.Random(0)
     ids = [source.randrange(program.vocab_size) for _ in range(count)]
     for start in range(0, count, program.chunk):
         part = ids[start : start + program.chunk]
         wanted = outputs if start + len(part) == count else "none"
-        program.step([engine.row(session, part, outputs=wanted)])
+        program.step([Row(session, part, wanted)])
 
 
 @contextmanager
 def _profiling(engine: Loaded, speed: Speed) -> Iterator[None]:
     """Adds the time of each kind of step within the block to the speed's profile."""
     labels = engine.work().labels
-    program: Any = engine.program
+    program = engine.tokens
     program.profile(len(labels), enable=True)
     try:
         yield
     finally:
-        seconds = Counter[str]()
+        seconds: dict[str, float] = {}
         for label, part in zip(labels, program.profile(len(labels), enable=False), strict=True):
-            seconds[label] += part
-        speed.profile = dict(seconds.most_common())
+            seconds[label] = seconds.get(label, 0.0) + part
+        speed.profile = dict(sorted(seconds.items(), key=lambda each: -each[1]))

@@ -6,12 +6,13 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cactus.errors import InvalidRequest
+from cactus.native import Program, Row, Session
 
 if TYPE_CHECKING:
     from cactus.engine.loaded import Loaded
@@ -81,17 +82,16 @@ def evaluate(
     """
     if len(ids) < 2:
         raise InvalidRequest(f"the text has {len(ids)} tokens, expected at least 2")
-    engines = [model] if base is None else [model, base]
+    programs = [model.tokens] if base is None else [model.tokens, base.tokens]
     quality = Quality()
     for start, known, stop in windows(len(ids), context, stride):
         with ExitStack() as stack:
-            sessions = [stack.enter_context(engine.program.session()) for engine in engines]
+            sessions = [stack.enter_context(program.session()) for program in programs]
             # The window's last token predicts none; of the rest, the last ones predict new tokens.
-            for first, last, wanted in _chunks(start, known - 1, stop - 1, engines):
-                outputs = "all" if wanted else "none"
+            for first, last, wanted in _chunks(start, known - 1, stop - 1, programs):
                 logits = [
-                    _step(engine, session, ids[first:last], outputs)
-                    for engine, session in zip(engines, sessions, strict=True)
+                    _step(program, session, ids[first:last], wanted)
+                    for program, session in zip(programs, sessions, strict=True)
                 ]
                 if wanted:
                     add(quality, ids[first + 1 : last + 1], *logits)
@@ -110,20 +110,23 @@ def windows(count: int, context: int, stride: int) -> Iterator[tuple[int, int, i
 
 
 def _chunks(
-    start: int, wanted: int, stop: int, engines: Sequence[Loaded]
+    start: int, wanted: int, stop: int, programs: Sequence[Program]
 ) -> Iterator[tuple[int, int, bool]]:
     """(first, last, whether logits are wanted) of the steps that read `start` to `stop`."""
-    rows = min(engine.program.chunk for engine in engines)
-    few = max(1, min(rows, LOGITS // engines[0].program.vocab_size))
+    rows = min(program.chunk for program in programs)
+    few = max(1, min(rows, LOGITS // programs[0].vocab_size))
     for begin, end, most, want in ((start, wanted, rows, False), (wanted, stop, few, True)):
         for first in range(begin, end, most):
             yield first, min(first + most, end), want
 
 
-def _step(engine: Loaded, session: Any, ids: Sequence[int], outputs: str) -> NDArray[np.float32]:
-    program: Any = engine.program
-    got = program.step([engine.row(session, ids, outputs=outputs)], want_logits=True)
-    return np.stack([output.logits for output in got]) if got else np.empty((0, 0), np.float32)
+def _step(
+    program: Program, session: Session, ids: Sequence[int], wanted: bool
+) -> NDArray[np.float32]:
+    row = Row(session, ids, "all" if wanted else "none")
+    got = [output.logits for output in program.step([row], want_logits=True)]
+    rows = [each for each in got if each is not None]
+    return np.stack(rows) if rows else np.empty((0, 0), np.float32)
 
 
 def add(

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from cactus.chat.template import ChatTemplate
     from cactus.engine.programs import Programs
     from cactus.graph.work import Work
+    from cactus.native import Program as NativeProgram
     from cactus.tokenizer import Tokenizer
 
 
@@ -48,6 +49,13 @@ class Loaded:
     costs: StepCosts = field(default_factory=StepCosts)
     plan: bytes = b""
     sampling_defaults: SamplingDefaults | ModelFormatError = field(default_factory=SamplingDefaults)
+
+    @property
+    def tokens(self) -> NativeProgram:
+        """`program`, where the native one is wanted with all that it can do."""
+        from cactus.engine.programs import TOKENS
+
+        return self.programs.start(TOKENS).program
 
     def require(self, ability: Ability) -> None:
         """Raises UnsupportedModel, naming models that can, if this one lacks the ability."""

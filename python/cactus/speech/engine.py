@@ -13,7 +13,6 @@ from cactus.audio.mel import LogMel, MelConfig
 from cactus.calls.stop_flag import StopFlag
 from cactus.compat import Self
 from cactus.engine.loaded import Loaded
-from cactus.engine.programs import TOKENS
 from cactus.errors import InvalidRequest, UnsupportedModel
 from cactus.graph.step import Row
 from cactus.inputs.fields import Fields
@@ -62,7 +61,7 @@ class SpeechEngine:
     @cached_property
     def decoder(self) -> Program:
         """What tokens go through."""
-        return self.loaded.programs.start(TOKENS).program
+        return self.loaded.tokens
 
     @cached_property
     def encoder(self) -> Program:
