@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cactus.weights.sources.gguf.file import read_gguf
+from cactus.weights.sources.gguf.read import read_gguf
 
 KV_ELEMENT_BYTES = 2  # both sides keep K and V in f16
 

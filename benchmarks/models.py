@@ -27,7 +27,7 @@ def prepare(name: str, progress: Progress) -> Model:
     The random ones are Q4_0 throughout: the peer runs the very file that ours is converted from.
     """
     if name == STARTER:
-        from cactus.weights.locate import resolve
+        from cactus.weights.resolve import resolve
 
         gguf = peers.starter_gguf(progress)
         progress.show(f"converting {gguf.name} (once)")

@@ -20,7 +20,8 @@ import numpy as np
 
 from cactus.audio.mel import mel_filters
 from cactus.weights.sources.gguf.blocks import dequantize
-from cactus.weights.sources.source import Source, SourceTensor, open_source
+from cactus.weights.sources.open import open_source
+from cactus.weights.sources.source import Source, SourceTensor
 
 MAGIC = 0x67676D6C
 F32, F16, Q8_0 = 0, 1, 8

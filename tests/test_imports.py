@@ -117,6 +117,29 @@ def test_a_file_imports_nothing_above_it(path: Path) -> None:
     assert violations(path) == []
 
 
+def in_circles() -> list[str]:
+    """The files that import one another in a circle, and those that lead into one."""
+    arrows = {path: {file for file, _ in imported(path)} - {path} for path in files()}
+    while ends := [path for path, onto in arrows.items() if not onto & arrows.keys()]:
+        for path in ends:
+            del arrows[path]
+    return [str(path.relative_to(PACKAGE)) for path in arrows]
+
+
+def test_no_imports_run_in_a_circle() -> None:
+    assert in_circles() == []
+
+
+def test_a_circle_is_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(f"{__name__}.PACKAGE", tmp_path)
+    texts = {"a": "", "b": "from . import a, c", "c": "def late():\n    import cactus.d", "d": ""}
+    for name, text in texts.items():
+        (tmp_path / f"{name}.py").write_text(text)
+    assert in_circles() == []
+    (tmp_path / "d.py").write_text("if TYPE_CHECKING:\n    from cactus.b import B")
+    assert in_circles() == ["b.py", "c.py", "d.py"]
+
+
 def test_all_spellings_of_an_import_are_seen(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

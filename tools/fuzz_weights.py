@@ -41,7 +41,7 @@ from cactus.weights.format.folder import WeightsFolder  # noqa: E402
 from cactus.weights.format.safetensors import read_safetensors  # noqa: E402
 from cactus.weights.sources.ctranslate2_whisper import open_ctranslate2  # noqa: E402
 from cactus.weights.sources.gguf.blocks import dequantize  # noqa: E402
-from cactus.weights.sources.gguf.file import read_gguf  # noqa: E402
+from cactus.weights.sources.gguf.read import read_gguf  # noqa: E402
 from tests.weights import ct2, forge  # noqa: E402
 
 EXPECTED = (ModelFormatError, UnsupportedModel)

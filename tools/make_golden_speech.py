@@ -31,7 +31,8 @@ from transformers.generation.logits_process import (
 
 from cactus.audio.decode import open_audio
 from cactus.weights.sources.gguf.blocks import dequantize
-from cactus.weights.sources.source import Source, open_source
+from cactus.weights.sources.open import open_source
+from cactus.weights.sources.source import Source
 
 ROOT = Path(__file__).resolve().parent.parent
 SAMPLES, HOP, FRAMES_PER_TIME = 480_000, 160, 2

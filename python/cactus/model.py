@@ -180,7 +180,7 @@ def _find(name_or_path: str | os.PathLike[str], download: bool) -> Path:
 
     with chosen_progress(None) as progress:
         if not download:
-            from cactus.weights.locate import resolve
+            from cactus.weights.resolve import resolve
 
             return resolve(name_or_path, progress)
         from cactus.weights.download import find_or_download

@@ -12,7 +12,7 @@ from cactus.audio.decode import SAMPLE_RATE, open_audio
 from cactus.audio.mel import LogMel, MelConfig
 from cactus.audio.vad import VadOptions, find_speech, only_speech
 from cactus.weights.sources.gguf.blocks import dequantize
-from cactus.weights.sources.source import open_source
+from cactus.weights.sources.open import open_source
 from tests.assets import TRANSCRIPTS, VOICES
 
 SECONDS = {"two_cities.wav": 44.374, "beckett.wav": 9.959, "endgame_nagg_nell.wav": 28.266}

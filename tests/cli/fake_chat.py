@@ -10,6 +10,8 @@ from types import SimpleNamespace
 from cactus.cli import commands
 from cactus.cli import main as cli
 from cactus.cli.chat import Chat, Manner
+from cactus.cli.run import chat_settings
+from cactus.cli.talk import talk
 from cactus.errors import ContextLengthExceeded, InsufficientMemory, NativeError
 from cactus.types import Completion, Metrics, StreamEvent
 
@@ -103,6 +105,7 @@ class EchoModel:
 if __name__ == "__main__":
     manner = Manner(history="--history" in sys.argv)
     folder = Path(sys.argv[-1])
-    chat = Chat(EchoModel(), folder, options={"sampling": "model"}, manner=manner)
-    commands.cactus.invoke = lambda context: context.exit(chat.talk())
+    options = {"sampling": "model"}
+    chat = Chat(EchoModel(), folder, options=options, manner=manner, settings=chat_settings())
+    commands.cactus.invoke = lambda context: context.exit(talk(chat))
     sys.exit(cli.run_cli(["run"]))

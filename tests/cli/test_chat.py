@@ -119,14 +119,15 @@ def test_a_model_that_cannot_think_refuses_the_switch_at_once(
     from cactus import Model
     from cactus.cli import slash
     from cactus.cli.chat import Chat
+    from cactus.cli.run import chat_settings
 
     with Model(tiny_model) as model:
-        chat = Chat(model, tiny_model)
-        slash.obey(chat, command)
+        chat = Chat(model, tiny_model, settings=chat_settings())
+        slash.run_command(chat, command)
         said = capsys.readouterr().err
         assert "does not think before it answers" in said and "thinking: on" not in said
         assert chat.setting("thinking") == "as the model does"
-        slash.obey(chat, "/set thinking default")
+        slash.run_command(chat, "/set thinking default")
         assert "[thinking: as the model does]" in capsys.readouterr().err
 
 

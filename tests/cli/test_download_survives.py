@@ -22,9 +22,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cactus.weights import locate
 from cactus.weights.format.folder import WeightsFolder
 from cactus.weights.format.safetensors import read_safetensors, write_safetensors
+from cactus.weights.resolve import resolve
 from tests.hub_server import HubServer
 
 TINY = "acme/Tiny-Llama"
@@ -104,7 +104,7 @@ def check_final_names(root: Path, files: dict[str, bytes]) -> None:
 def check_done(root: Path, files: dict[str, bytes], done: subprocess.CompletedProcess[str]) -> None:
     assert (done.returncode, done.stdout) == (0, f"{root / 'tiny-llama'}\n"), done.stderr
     check_final_names(root, files)
-    assert locate.resolve(TINY) == root / "tiny-llama"
+    assert resolve(TINY) == root / "tiny-llama"
     assert not list(cache_of(root).rglob("*.part")) and not list(root.glob(".tiny-llama.*"))
 
 

@@ -11,8 +11,7 @@ import pexpect
 import pytest
 
 from cactus import __version__, errors
-from cactus.cli import commands
-from cactus.cli import main as cli
+from cactus.cli import commands, process
 from cactus.cli.commands import COMMANDS, cactus
 from cactus.cli.main import run_cli
 from cactus.cli.text import megabytes, printable, whole_characters
@@ -214,7 +213,7 @@ def test_a_reader_that_leaves_ends_the_command_quietly() -> None:
     os.close(reader)
     done = subprocess.run([*COMMAND, "list"], stdout=writer, stderr=subprocess.PIPE, check=False)
     os.close(writer)
-    assert done.returncode == cli.PIPE_CLOSED
+    assert done.returncode == process.PIPE_CLOSED
     assert done.stderr == b""
 
 
@@ -326,7 +325,7 @@ def test_ctrl_c_while_modules_are_imported_is_silent(module: str) -> None:
         "main()\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=15)
-    assert (done.returncode, done.stdout, done.stderr.strip()) == (cli.INTERRUPTED, "", "")
+    assert (done.returncode, done.stdout, done.stderr.strip()) == (process.INTERRUPTED, "", "")
 
 
 @pytest.mark.parametrize("level", ["loud", "10"])

@@ -25,6 +25,7 @@ from cactus.weights.catalog import STARTER
 from cactus.weights.convert import convert
 from cactus.weights.format.folder import WeightsFolder
 from cactus.weights.hub import package_index
+from cactus.weights.resolve import resolve
 
 
 @pytest.fixture
@@ -49,7 +50,7 @@ def run(capsys: pytest.CaptureFixture[str], root: Path):
 def test_convert_prints_the_folder_and_what_was_lost(run, root, tiny_checkpoint: Path) -> None:
     status, out, err = run("convert", str(tiny_checkpoint), "--precision", "int8")
     assert (status, out.strip()) == (0, str(root / "tiny-llama"))
-    assert locate.resolve("tiny-llama") == root / "tiny-llama"
+    assert resolve("tiny-llama") == root / "tiny-llama"
     assert ", INT8, " in err and "loss: " in err and "bits a weight" in err
     assert re.search(
         r"^ +F\d+ in q8 +\d+ matrices, .* bits, error up to 0\.\d\d%$", err, re.MULTILINE
@@ -201,7 +202,7 @@ def test_a_download_is_found_again_by_its_hub_id(run, root, hub_server, tiny_che
     status, out, err = run("download", "acme/Tiny")
     assert (status, out) == (0, f"{root / 'tiny'}\n") and "downloading model.safetensors" in err
     count = len(hub_server.requests)
-    assert locate.resolve("acme/Tiny") == find_or_fetch("acme/tiny") == root / "tiny"
+    assert resolve("acme/Tiny") == find_or_fetch("acme/tiny") == root / "tiny"
     WeightsFolder.open(root / "tiny")
     assert len(hub_server.requests) == count
 

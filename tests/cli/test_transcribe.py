@@ -20,7 +20,8 @@ import soundfile
 
 from cactus import Model
 from cactus.cli.foot import audio_line, time_of
-from cactus.cli.main import PIPE_CLOSED, run_cli
+from cactus.cli.main import run_cli
+from cactus.cli.process import PIPE_CLOSED
 from cactus.inputs.text import printable
 from tests.cli.terminal import Terminal
 

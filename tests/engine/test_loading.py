@@ -12,7 +12,7 @@ from cactus import Model
 from cactus.engine import loading
 from cactus.engine.loading import load
 from cactus.errors import CactusError, InsufficientMemory, InvalidRequest, UnsupportedModel
-from cactus.weights import locate
+from cactus.weights.resolve import resolve
 
 WRONG: list[tuple[dict[str, Any], str]] = [
     ({"isa": 5}, "isa must be the name of a kernel tier, got int"),
@@ -80,7 +80,7 @@ def test_a_model_from_a_gguf_file_has_the_files_name(
         assert model.name == "ok" and repr(model).startswith("<Model ok (llama")
         with pytest.raises(UnsupportedModel, match=r"^ok \(llama\) cannot transcribe"):
             model.transcribe(bytes(1000), sample_rate=16000)
-    folder = locate.resolve(tmp_path / "ok.gguf")
+    folder = resolve(tmp_path / "ok.gguf")
     (folder / "tokenizer.json").write_text("{")
     with pytest.raises(CactusError, match=r"^ok: tokenizer\.json"):
         Model(tmp_path / "ok.gguf")

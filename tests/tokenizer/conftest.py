@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from cactus.tokenizer import Tokenizer, write_tokenizer
-from cactus.weights.sources.gguf.file import read_gguf
+from cactus.weights.sources.gguf.read import read_gguf
 
 GOLDEN: dict[str, Any] = json.loads(
     (Path(__file__).parent / "golden" / "llama_cpp.json").read_text()

@@ -15,7 +15,7 @@ from cactus.errors import CactusError, ModelFormatError
 from cactus.tokenizer import byte_level, document
 from cactus.weights.format.safetensors import write_safetensors
 from cactus.weights.sources.gguf.config import GGUFModel, read_model
-from cactus.weights.sources.gguf.file import read_gguf
+from cactus.weights.sources.gguf.read import read_gguf
 from tests.weights.forge import TYPES, Forge, byte_tokens
 
 _NAMES = {number: name for name, (number, _, _) in TYPES.items()}

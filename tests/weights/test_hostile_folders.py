@@ -21,6 +21,7 @@ from cactus.tokenizer import Tokenizer
 from cactus.weights import locate
 from cactus.weights.convert import convert
 from cactus.weights.download import download_model
+from cactus.weights.resolve import resolve
 
 
 def sparse(path: Path) -> None:
@@ -118,7 +119,7 @@ def test_list_names_a_damaged_model_and_shows_the_others(
 def test_the_name_of_a_damaged_model_leads_to_what_is_wrong(tiny_model, root, kind: str) -> None:
     spoilt(tiny_model, root / "tiny", "config.json", KINDS[kind])
     with pytest.raises(CactusError, match=kind):
-        locate.resolve("tiny")
+        resolve("tiny")
 
 
 def test_a_damaged_model_does_not_hide_one_of_that_name_elsewhere(
@@ -128,7 +129,7 @@ def test_a_damaged_model_does_not_hide_one_of_that_name_elsewhere(
     monkeypatch.setattr(locate, "search_roots", lambda: roots)
     spoilt(tiny_model, roots[0] / "tiny", "config.json", os.mkfifo)
     shutil.copytree(tiny_model, roots[1] / "tiny")
-    assert locate.resolve("tiny") == roots[1] / "tiny"
+    assert resolve("tiny") == roots[1] / "tiny"
     (entry,) = locate.entries()
     assert entry.folder == roots[1] / "tiny" and entry.fault is None
 

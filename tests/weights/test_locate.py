@@ -12,6 +12,7 @@ import pytest
 from cactus.errors import CactusError, ModelFormatError, ModelNotFound
 from cactus.inputs.files import RegularFile
 from cactus.weights import catalog, locate
+from cactus.weights.resolve import resolve
 from cactus.weights.sources.origin import describe_file, is_described
 from tests.weights.forge import F32, tiny_llama
 
@@ -73,7 +74,7 @@ def test_the_environment_overrides_everything(home: Path, monkeypatch) -> None:
 def test_models_of_the_users_folder_are_found_inside_a_checkout_too(home, monkeypatch) -> None:
     model = make_model(locate.weights_root() / "tiny")
     monkeypatch.chdir(make_checkout(home / "checkout"))
-    assert locate.resolve("tiny") == model
+    assert resolve("tiny") == model
 
 
 @pytest.mark.parametrize(
@@ -81,29 +82,29 @@ def test_models_of_the_users_folder_are_found_inside_a_checkout_too(home, monkey
 )
 def test_every_way_to_name_a_model(home: Path, name: str) -> None:
     model = make_model(locate.weights_root() / "tiny-1b", "acme/Tiny-1B")
-    assert locate.resolve(name) == model
+    assert resolve(name) == model
 
 
 @pytest.mark.parametrize("name", ["unsloth/SmolLM2-135M-Instruct", "wieghts/smollm2-135m-instruct"])
 def test_the_same_name_of_another_owner_is_another_model(home: Path, name: str) -> None:
     model = make_model(locate.weights_root() / "smollm2-135m-instruct")
-    assert locate.resolve("HuggingFaceTB/SmolLM2-135M-Instruct") == model
+    assert resolve("HuggingFaceTB/SmolLM2-135M-Instruct") == model
     with pytest.raises(ModelNotFound, match=r"is HuggingFaceTB/SmolLM2-135M-Instruct; to use"):
-        locate.resolve(name)
+        resolve(name)
 
 
 def test_what_a_folder_records_counts_more_than_its_name(home: Path) -> None:
     model = make_model(
         locate.weights_root() / "smollm2-135m-instruct", "unsloth/SmolLM2-135M-Instruct"
     )
-    assert locate.resolve("unsloth/SmolLM2-135M-Instruct") == model
+    assert resolve("unsloth/SmolLM2-135M-Instruct") == model
     assert locate.find_named("HuggingFaceTB/SmolLM2-135M-Instruct") is None
 
 
 def test_an_unknown_source_belongs_to_no_hub_id(home: Path) -> None:
     make_model(locate.weights_root() / "tiny-1b")
     with pytest.raises(ModelNotFound, match=r'does not say where.* name it "tiny-1b"'):
-        locate.resolve("acme/Tiny-1B")
+        resolve("acme/Tiny-1B")
 
 
 @pytest.mark.parametrize(
@@ -113,41 +114,41 @@ def test_a_path_that_is_not_there_is_no_hub_id(home: Path, name: str) -> None:
     (home / "work" / "here").mkdir()
     assert locate.is_path(name)
     with pytest.raises(ModelNotFound, match="is named without a folder") as refused:
-        locate.resolve(name)
+        resolve(name)
     assert f"download {name}" not in str(refused.value)
     assert str(refused.value).endswith("as in lfm9-450m") == name.startswith("weights/")
 
 
 def test_the_path_of_a_known_model_gets_its_id(home: Path) -> None:
     with pytest.raises(ModelNotFound, match=r"cactus download LiquidAI/LFM2-350M$"):
-        locate.resolve("weights/lfm2-350m")
+        resolve("weights/lfm2-350m")
 
 
 def test_a_path_is_taken_as_it_is(home: Path) -> None:
     model = make_model(home / "einü 🌵 folder" / "tiny")
-    assert locate.resolve(model) == model
-    assert locate.resolve(str(model) + "/") == model
-    assert locate.resolve("~/einü 🌵 folder/tiny") == model
-    assert locate.resolve(os.path.relpath(model)) == Path(os.path.relpath(model))
+    assert resolve(model) == model
+    assert resolve(str(model) + "/") == model
+    assert resolve("~/einü 🌵 folder/tiny") == model
+    assert resolve(os.path.relpath(model)) == Path(os.path.relpath(model))
 
 
 def test_a_folder_that_happens_to_have_a_models_name_does_not_hide_it(home: Path) -> None:
     model = make_model(locate.weights_root() / "tiny")
     (home / "work" / "tiny").mkdir()
-    assert locate.resolve("tiny") == model
+    assert resolve("tiny") == model
 
 
 def test_a_model_that_is_known_but_not_here_says_how_to_get_it(home: Path) -> None:
     with pytest.raises(ModelNotFound, match="cactus download HuggingFaceTB/SmolLM2-135M-Instruct"):
-        locate.resolve("smollm2-135m-instruct")
+        resolve("smollm2-135m-instruct")
 
 
 def test_a_typing_mistake_gets_the_nearest_name(home: Path) -> None:
     make_model(locate.weights_root() / "my-finetune")
     with pytest.raises(ModelNotFound, match="did you mean my-finetune"):
-        locate.resolve("my-finetnue")
+        resolve("my-finetnue")
     with pytest.raises(ModelNotFound, match="did you mean smollm2-135m-instruct"):
-        locate.resolve("smolm2-135m-instruct")
+        resolve("smolm2-135m-instruct")
 
 
 @pytest.mark.parametrize(
@@ -161,7 +162,7 @@ def test_what_is_no_name_and_no_model_is_refused(home: Path, name: str) -> None:
     # The folder that a climbing name would reach holds a model, and must not be reached by it.
     locate.weights_root().mkdir(parents=True)
     with pytest.raises(ModelNotFound) as refused:
-        locate.resolve(name)
+        resolve(name)
     assert len(str(refused.value)) < 1000
 
 
@@ -174,7 +175,7 @@ def test_a_name_stays_below_the_weights_root(home: Path, name: str) -> None:
 
 def test_a_checkpoint_that_is_not_converted_says_so(home: Path, tiny_checkpoint: Path) -> None:
     with pytest.raises(ModelNotFound, match="a checkpoint is converted by: cactus convert"):
-        locate.resolve(tiny_checkpoint)
+        resolve(tiny_checkpoint)
 
 
 @pytest.mark.parametrize("text", ["{", "[]", '{"cactus"', "[" * 100_000])
@@ -182,17 +183,17 @@ def test_a_broken_config_is_no_model_and_no_crash(home: Path, text: str) -> None
     folder = make_model(home / "broken")
     (folder / "config.json").write_text(text)
     with pytest.raises(ModelFormatError, match=r"config\.json: (not valid JSON|expected|JSON is)"):
-        locate.resolve(folder)
+        resolve(folder)
     assert not locate.is_weights_folder(folder)
 
 
 def test_a_folder_without_config_and_another_file_are_refused(home: Path) -> None:
     (home / "empty").mkdir()
     with pytest.raises(ModelNotFound, match=r"it has no config\.json"):
-        locate.resolve(home / "empty")
+        resolve(home / "empty")
     (home / "notes.txt").write_text("hello")
     with pytest.raises(ModelNotFound, match=r"neither a weights folder nor a GGUF file"):
-        locate.resolve(home / "notes.txt")
+        resolve(home / "notes.txt")
 
 
 def test_installed_models_are_listed_once_and_unfinished_ones_not(home: Path) -> None:
@@ -209,12 +210,12 @@ def test_a_gguf_is_converted_once_and_again_when_it_changes(home, starter_gguf, 
     file = tmp_path / "model.gguf"
     shutil.copy(starter_gguf, file)
     steps: list[str] = []
-    folder = locate.resolve(file, lambda label, *_: steps.append(label))
+    folder = resolve(file, lambda label, *_: steps.append(label))
     assert locate.is_weights_folder(folder) and folder.is_relative_to(locate.cache_root())
     assert steps and set(steps) == {"converting model.gguf"}
-    assert locate.resolve(str(file), lambda *_: pytest.fail("converted again")) == folder
+    assert resolve(str(file), lambda *_: pytest.fail("converted again")) == folder
     os.utime(file, (1, 1))
-    newer = locate.resolve(file)
+    newer = resolve(file)
     assert newer != folder and locate.is_weights_folder(newer) and not folder.exists()
 
 
@@ -230,7 +231,7 @@ def replace_keeping_the_date(file: Path, data: bytes) -> None:
 def test_a_replaced_file_of_the_same_size_and_date_is_converted_again(home, where) -> None:
     file = home / "model.gguf"
     file.write_bytes(tiny_llama().build())
-    folder = locate.resolve(file)
+    folder = resolve(file)
     before = (folder / "model.safetensors").read_bytes()
     other = tiny_llama()
     if where == "header":
@@ -239,7 +240,7 @@ def test_a_replaced_file_of_the_same_size_and_date_is_converted_again(home, wher
         name = "blk.1.ffn_up.weight"
         other.tensor(name).data = bytes(len(other.tensor(name).data))
     replace_keeping_the_date(file, other.build())
-    folder = locate.resolve(file)
+    folder = resolve(file)
     config = json.loads((folder / "config.json").read_text())
     after = (folder / "model.safetensors").read_bytes()
     assert (config["rope_theta"] == 20000) == (where == "header")
@@ -259,13 +260,13 @@ def test_a_replaced_file_of_the_same_size_and_date_is_converted_again(home, wher
 def test_a_conversion_of_which_files_were_deleted_is_made_again(home, name: str, cut: bool) -> None:
     file = home / "model.gguf"
     file.write_bytes(tiny_llama().build())
-    kept = locate.resolve(file) / name
+    kept = resolve(file) / name
     before = kept.read_bytes()
     if cut:
         os.truncate(kept, len(before) // 2)
     else:
         kept.unlink()
-    assert (locate.resolve(file) / name).read_bytes() == before
+    assert (resolve(file) / name).read_bytes() == before
 
 
 def test_a_large_file_is_sampled_everywhere(tmp_path: Path) -> None:
@@ -291,13 +292,13 @@ def test_a_large_file_is_sampled_everywhere(tmp_path: Path) -> None:
 )
 def test_a_gguf_is_known_by_its_content(home, name: str) -> None:
     (home / name).write_bytes(tiny_llama().build())
-    assert locate.is_weights_folder(locate.resolve(home / name))
+    assert locate.is_weights_folder(resolve(home / name))
 
 
 def test_a_pipe_is_not_waited_for(home) -> None:
     os.mkfifo(home / "pipe")
     with pytest.raises(ModelNotFound, match="neither a weights folder nor a GGUF file"):
-        locate.resolve(home / "pipe")
+        resolve(home / "pipe")
 
 
 def test_a_gguf_without_a_writable_cache_says_what_to_do(home, monkeypatch, tmp_path) -> None:
@@ -305,7 +306,7 @@ def test_a_gguf_without_a_writable_cache_says_what_to_do(home, monkeypatch, tmp_
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
     with pytest.raises(CactusError, match="cactus convert"):
-        locate.resolve(tmp_path / "model.gguf")
+        resolve(tmp_path / "model.gguf")
 
 
 def test_without_a_home_and_in_a_deleted_folder_there_is_still_a_root(home, monkeypatch) -> None:
@@ -341,7 +342,7 @@ def test_every_address_of_a_model_finds_it(home: Path, name: str) -> None:
     source = {"hub_id": "acme/Tiny-1B", "revision": "v2", "file": "Tiny-1B-Q4_K_M.gguf"}
     own = {"model_type": "llama", "cactus": {"format": 1, "source": source}}
     (model / "config.json").write_text(json.dumps(own))
-    assert locate.resolve(name) == model
+    assert resolve(name) == model
 
 
 @pytest.mark.parametrize("name", ["acme/Tiny-1B:Q8_0", "hf://acme/Tiny-1B@v3"])
@@ -356,49 +357,49 @@ def test_a_part_of_one_models_name_is_enough(home: Path) -> None:
     make_model(root / "whisper-base")
     (root / "whisper-base" / "config.json").write_text('{"model_type": "whisper", "cactus": {}}')
     for name in ("smollm2", "SmolLM2-135M", "135m", "inst"):
-        assert locate.resolve(name) == starter
-    assert locate.resolve("base") == root / "whisper-base"
+        assert resolve(name) == starter
+    assert resolve("base") == root / "whisper-base"
     assert locate.find_named("smollm2") is None  # what deletes needs the whole name
     for name in ("lm2", "s", "35m"):  # the middle of a word, or a letter
         with pytest.raises(ModelNotFound):
-            locate.resolve(name)
+            resolve(name)
     with pytest.raises(ModelNotFound, match='no model "base"'):
-        locate.resolve("base", ability="chat")
+        resolve("base", ability="chat")
 
 
 def test_a_part_of_several_names_is_a_question(home: Path) -> None:
     for name in ("tiny-a", "tiny-b", "other"):
         make_model(locate.weights_root() / name)
     with pytest.raises(ModelNotFound, match='"tiny" could be tiny-a or tiny-b: name one of them'):
-        locate.resolve("tiny")
+        resolve("tiny")
 
 
 def test_a_name_of_the_catalog_means_no_longer_name_here(home: Path) -> None:
     make_model(locate.weights_root() / "qwen3-0.6b-mine")
     with pytest.raises(ModelNotFound, match=r"cactus download Qwen/Qwen3-0\.6B"):
-        locate.resolve("qwen3-0.6b")
+        resolve("qwen3-0.6b")
 
 
 @pytest.mark.parametrize("name", ["gpt-4", "gpt-4o-mini", "o3", "claude-opus", "gemini-2.5-pro"])
 def test_a_model_of_a_service_is_not_taken_for_a_download(home: Path, name: str) -> None:
     make_model(locate.weights_root() / "tiny")
     with pytest.raises(ModelNotFound, match=r"is a service of .* here; on this") as refused:
-        locate.resolve(name)
+        resolve(name)
     assert "smollm2" not in str(refused.value)
 
 
 def test_an_unknown_name_gets_advice_that_fits(home: Path) -> None:
     with pytest.raises(ModelNotFound, match="no model is on this machine yet: cactus download sm"):
-        locate.resolve("zebra")
+        resolve("zebra")
     with pytest.raises(ModelNotFound, match="cactus download whisper-base fetches a small one"):
-        locate.resolve("zebra", ability="transcribe")
+        resolve("zebra", ability="transcribe")
     with pytest.raises(ModelNotFound, match="did you mean whisper-small"):
-        locate.resolve("small", ability="transcribe")
+        resolve("small", ability="transcribe")
     make_model(locate.weights_root() / "tiny")
     with pytest.raises(ModelNotFound, match=r'^no model "zebra"; on this machine: tiny$'):
-        locate.resolve("zebra")
+        resolve("zebra")
     with pytest.raises(ModelNotFound, match=r"fetch it with: cactus download acme/New:Q4_K_M$"):
-        locate.resolve("acme/New:Q4_K_M")
+        resolve("acme/New:Q4_K_M")
 
 
 @pytest.mark.parametrize(
@@ -406,7 +407,7 @@ def test_an_unknown_name_gets_advice_that_fits(home: Path) -> None:
 )
 def test_an_address_of_something_else_says_what_is_expected(home: Path, name: str) -> None:
     with pytest.raises(ModelNotFound, match="not the address of a model; expected https"):
-        locate.resolve(name)
+        resolve(name)
 
 
 def test_a_converted_file_has_the_name_of_the_file(home: Path, starter_gguf: Path) -> None:
@@ -414,7 +415,7 @@ def test_a_converted_file_has_the_name_of_the_file(home: Path, starter_gguf: Pat
     file.symlink_to(starter_gguf)
     (home / "copy").mkdir()
     shutil.copy(starter_gguf, home / "copy" / "ok.v2.gguf")
-    assert locate.name_of(locate.resolve(home / "copy" / "ok.v2.gguf")) == "ok.v2"
+    assert locate.name_of(resolve(home / "copy" / "ok.v2.gguf")) == "ok.v2"
     assert locate.name_of(home / "weights" / "tiny") == "tiny"
     assert locate.name_of(Path(".")) == "work"
 

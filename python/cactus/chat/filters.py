@@ -1,31 +1,18 @@
-"""The filters and string methods of chat templates: those whose cost is known beforehand."""
+"""The filters of chat templates: those whose cost is known beforehand."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable
 from functools import wraps
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from jinja2 import filters
 from jinja2.exceptions import SecurityError
 from jinja2.utils import pass_environment
 
 from cactus.chat.budget import MAX_WIDTH
-
-if TYPE_CHECKING:
-    from cactus.chat.sandbox import Sandbox
-
-STRING_METHODS = frozenset(
-    (
-        *("capitalize", "casefold", "center", "count", "endswith", "find", "format", "index"),
-        *("isalnum", "isalpha", "isascii", "isdecimal", "isdigit", "isidentifier", "islower"),
-        *("isnumeric", "isprintable", "isspace", "istitle", "isupper", "join", "ljust", "lower"),
-        *("lstrip", "partition", "removeprefix", "removesuffix", "replace", "rfind", "rindex"),
-        *("rjust", "rpartition", "rsplit", "rstrip", "split", "splitlines", "startswith"),
-        *("strip", "swapcase", "title", "upper", "zfill"),
-    )
-)
+from cactus.chat.sandbox import Sandbox
 
 # Jinja's own filters whose result is no larger than what they get.
 _BUILTIN = (
@@ -36,7 +23,14 @@ _BUILTIN = (
 )
 
 
-def chat_filters(sandbox: Sandbox) -> dict[str, Callable[..., Any]]:
+def chat_sandbox() -> Sandbox:
+    """The environment of chat templates, with the filters that they may use."""
+    sandbox = Sandbox()
+    sandbox.add_filters(_chat_filters(sandbox))
+    return sandbox
+
+
+def _chat_filters(sandbox: Sandbox) -> dict[str, Callable[..., Any]]:
     """All filters by name: some of Jinja's, and those that look at their arguments first."""
     own: dict[str, Callable[..., Any]] = {
         "format": _format(sandbox),

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from functools import lru_cache, wraps
 from string import Formatter
@@ -25,8 +25,19 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 from jinja2.utils import Namespace, pass_context
 
 from cactus.chat.budget import CHARACTERS_PER_ITEM, MAX_BITS, MAX_WIDTH, Budget
-from cactus.chat.filters import STRING_METHODS, chat_filters
 from cactus.chat.traced import Traced, join, trusted
+
+STRING_METHODS = frozenset(
+    (
+        *("capitalize", "casefold", "center", "count", "endswith", "find", "format", "index"),
+        *("isalnum", "isalpha", "isascii", "isdecimal", "isdigit", "isidentifier", "islower"),
+        *("isnumeric", "isprintable", "isspace", "istitle", "isupper", "join", "ljust", "lower"),
+        *("lstrip", "partition", "removeprefix", "removesuffix", "replace", "rfind", "rindex"),
+        *("rjust", "rpartition", "rsplit", "rstrip", "split", "splitlines", "startswith"),
+        *("strip", "swapcase", "title", "upper", "zfill"),
+    )
+)
+"""The methods of strings whose cost is known beforehand."""
 
 _SCALARS = frozenset({str, Traced, int, float, bool, type(None)})
 
@@ -112,10 +123,11 @@ class Sandbox(ImmutableSandboxedEnvironment):
             "raise_exception": _raise_exception,
             "strftime_now": _strftime_now,
         }
-        self.filters = {
-            name: self._charged(function) for name, function in chat_filters(self).items()
-        }
-        self.filters[_TICK] = _tick
+        self.filters = {_TICK: _tick}
+
+    def add_filters(self, filters: Mapping[str, Callable[..., Any]]) -> None:
+        """Let templates use these filters; what they take and give is charged to the budget."""
+        self.filters |= {name: self._charged(function) for name, function in filters.items()}
 
     @property
     def budget(self) -> Budget:

@@ -304,9 +304,9 @@ def _compile(source: str) -> tuple[Template, set[str]]:
 
 @lru_cache(maxsize=1)
 def _sandbox() -> Any:
-    from cactus.chat.sandbox import Sandbox
+    from cactus.chat.filters import chat_sandbox
 
-    return Sandbox()
+    return chat_sandbox()
 
 
 def _read_source(folder: Path) -> str | None:

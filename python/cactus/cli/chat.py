@@ -1,52 +1,27 @@
-"""The conversation of ``cactus run``: reading, answering, stopping."""
+"""A chat with a model on a terminal: its answers, its settings, what it forgets."""
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cactus.cli import slash
+import click
+
 from cactus.cli.answer import Printer
 from cactus.cli.conversation import Conversation
 from cactus.cli.interrupt import stop_at_interrupt
-from cactus.cli.lines import LineReader, history_file
-from cactus.cli.main import INTERRUPTED
+from cactus.cli.lines import history_file
+from cactus.cli.process import INTERRUPTED
+from cactus.cli.settings import MAX_TOKENS, SOURCES, UNSET
 from cactus.cli.text import note, printable
 from cactus.errors import CactusError, ContextLengthExceeded, ModelClosed
 
 if TYPE_CHECKING:
     from cactus.model import Model
     from cactus.types import Completion
-
-MAX_TOKENS = 512
-"""Tokens of an answer unless `max_tokens` says otherwise."""
-
-UNSET = {
-    "sampling": "greedy",
-    "temperature": "0",
-    "top_p": "1",
-    "top_k": "0",
-    "min_p": "0",
-    "repetition_penalty": "1",
-    "repetition_window": "all tokens",
-    "presence_penalty": "0",
-    "frequency_penalty": "0",
-    "stop_loops": "off",
-    "seed": "another one each time",
-    "max_tokens": str(MAX_TOKENS),
-    "stop": "none",
-    "thinking": "as the model does",
-}
-"""What an option that is not set amounts to, to be read."""
-
-SOURCES = {
-    "model": "the model's own",
-    "catalog": "what Cactus knows to suit it",
-    "none": "the model recommends nothing",
-}
-"""Where a sampling option comes from that is not set, to be read."""
 
 log = logging.getLogger(__name__)
 
@@ -70,7 +45,8 @@ class Manner:
 class Chat:
     """One conversation with a loaded model.
 
-    `options` go to `Model.stream`. The answer goes to stdout, everything else to stderr.
+    `options` go to `Model.stream`; `settings` are the options of the command that can be changed,
+    by their names. The answer goes to stdout, everything else to stderr.
     """
 
     model: Model
@@ -78,6 +54,12 @@ class Chat:
     conversation: Conversation = field(default_factory=Conversation)
     options: dict[str, Any] = field(default_factory=dict)
     manner: Manner = field(default_factory=Manner)
+    settings: Mapping[str, click.Option] = field(default_factory=dict)
+
+    @property
+    def history(self) -> Path | None:
+        """The file that keeps messages; None where they are not to be kept."""
+        return history_file() if self.manner.history else None
 
     @property
     def name(self) -> str:
@@ -87,34 +69,6 @@ class Chat:
     def answer_once(self, prompt: str) -> int:
         """Prints one answer; the exit status. Raises what `Model.stream` raises."""
         return INTERRUPTED if self._answer(prompt).finish_reason == "cancelled" else 0
-
-    def talk(self) -> int:
-        """Reads messages until the user leaves; the exit status."""
-        self._check_thinking(self.options.get("thinking"))
-        self._read = LineReader(self._history(), slash.completions)
-        interrupted = False  # by Ctrl-C, with nothing said since
-        while True:
-            try:
-                text = self._read()
-            except EOFError:
-                print()
-                return 0
-            except KeyboardInterrupt:
-                print()
-                if interrupted:
-                    return INTERRUPTED
-                interrupted = True
-                note("Ctrl-C once more leaves; /help lists the commands.")
-                continue
-            interrupted = False
-            try:
-                if text.strip() and not slash.obey(self, text):
-                    completion = self.answer(text)
-                    interrupted = completion is not None and (
-                        completion.finish_reason == "cancelled"
-                    )
-            except slash.Leave:
-                return 0
 
     def answer(self, text: str) -> Completion | None:
         """Answers; where that fails says why, forgets the message, and gives None."""
@@ -158,22 +112,19 @@ class Chat:
         Raises InvalidRequest where the model has no such switch.
         """
         if name == "thinking":
-            self._check_thinking(value)
+            self.check_thinking(value)
         if hasattr(self.manner, name):
             setattr(self.manner, name, getattr(Manner(), name) if value is None else value)
-            self._read.history = self._history()
         elif value is None:
             self.options.pop(name, None)
         else:
             self.options[name] = value
 
-    def _check_thinking(self, value: bool | None) -> None:
+    def check_thinking(self, value: bool | None) -> None:
+        """Raises InvalidRequest where the model has no such switch."""
         # Each message would fail otherwise; the chat template says whether there is a switch.
         if value is not None:
             self.model.count_tokens([{"role": "user", "content": "Hi"}], thinking=value)
-
-    def _history(self) -> Path | None:
-        return history_file() if self.manner.history else None
 
     def _answer(self, text: str) -> Completion:
         if self.manner.overflow == "roll":

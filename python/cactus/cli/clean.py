@@ -27,11 +27,12 @@ def command(models: tuple[str, ...], yes: bool, everything: bool) -> None:
     """
     from cactus.weights import locate
     from cactus.weights.advice import not_installed
+    from cactus.weights.resolve import find_installed
 
     if models:
         folders = []
         for name in models:
-            folder = locate.find_installed(name)
+            folder = find_installed(name)
             if folder is None:
                 raise not_installed(name)
             folders.append(folder)

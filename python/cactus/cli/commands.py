@@ -8,7 +8,7 @@ from importlib import import_module
 
 import click
 
-from cactus.cli.main import interrupts_raise
+from cactus.cli.process import interrupts_raise
 from cactus.cli.text import printable
 
 # Name, module and help, so that `cactus --help` imports none of the commands.

@@ -5,12 +5,13 @@ from __future__ import annotations
 import click
 from click.shell_completion import get_completion_class
 
-from cactus.cli.main import COMPLETE
+from cactus.cli.process import COMPLETE
 
 
 @click.command("completion", short_help="Print a script that completes commands in a shell.")
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
-def command(shell: str) -> None:
+@click.pass_context
+def command(ctx: click.Context, /, shell: str) -> None:
     """Print the script that makes SHELL complete commands, options and names of models.
 
     \b
@@ -18,8 +19,6 @@ def command(shell: str) -> None:
     zsh:   eval "$(cactus completion zsh)"        in ~/.zshrc, after compinit
     fish:  cactus completion fish | source        in ~/.config/fish/config.fish
     """
-    from cactus.cli.commands import cactus
-
     kind = get_completion_class(shell)
     assert kind is not None
-    click.echo(kind(cactus, {}, "cactus", COMPLETE).source().strip())
+    click.echo(kind(ctx.find_root().command, {}, "cactus", COMPLETE).source().strip())

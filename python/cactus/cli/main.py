@@ -9,16 +9,12 @@ import os
 import signal
 import sys
 
+from cactus.cli.process import COMPLETE, INTERRUPTED, PIPE_CLOSED, interrupts_end
+
 TYPE_CHECKING = False  # without typing, which takes longer to import than all of this
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-INTERRUPTED = 130
-"""Exit status after Ctrl-C, as shells have it: 128 + SIGINT."""
-PIPE_CLOSED = 141
-"""Exit status when the reader of our output has gone: 128 + SIGPIPE."""
-COMPLETE = "_CACTUS_COMPLETE"
-"""The environment variable by which a shell asks for completions, as click names it."""
 LOG_LEVELS = ("debug", "info", "warning", "error")
 """What CACTUS_LOG may be."""
 
@@ -29,10 +25,10 @@ def main() -> None:
     # an exception in the middle of either would only print a traceback.
     quiet = signal.getsignal(signal.SIGINT) is signal.default_int_handler
     if quiet:
-        signal.signal(signal.SIGINT, lambda *_: os._exit(INTERRUPTED))
+        interrupts_end(INTERRUPTED)
     status = run_cli(sys.argv[1:])
     if quiet:
-        signal.signal(signal.SIGINT, lambda *_: os._exit(status))
+        interrupts_end(status)
     sys.exit(status)
 
 
@@ -85,12 +81,6 @@ def _narrow() -> int | None:
 
     columns = shutil.get_terminal_size().columns
     return max(columns - 1, 20) if columns < 52 else None
-
-
-def interrupts_raise() -> None:
-    """From here on Ctrl-C raises KeyboardInterrupt, where it ended the process at once."""
-    if getattr(signal.getsignal(signal.SIGINT), "__module__", None) == __name__:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def _is_expected(error: Exception) -> bool:
@@ -158,7 +148,4 @@ def _silence_stdout() -> None:
 
 
 if __name__ == "__main__":
-    # Not the copy of this module that is running: what signals do is looked up by its name.
-    from cactus.cli.main import main as start
-
-    start()
+    main()

@@ -188,6 +188,7 @@ def command(
     with Late(f"loading {folder.name} ...", quiet=quiet):
         from cactus.cli.chat import Chat, Manner
         from cactus.cli.conversation import Conversation
+        from cactus.cli.talk import talk
         from cactus.engine.loading import load
         from cactus.model import Model
 
@@ -208,12 +209,19 @@ def command(
             Conversation(system and whole_characters(system)),
             chosen,
             Manner(quiet, wrap, history, overflow),
+            chat_settings(),
         )
         if asked is not None:
             ctx.exit(chat.answer_once(asked))
         if not quiet:
             note(f"{printable(loaded.name)}: /help lists the commands, Ctrl-C stops an answer")
-        ctx.exit(chat.talk())
+        ctx.exit(talk(chat))
+
+
+def chat_settings() -> dict[str, click.Option]:
+    """The options that can be changed in a chat, by their names there."""
+    options = {str(p.name): p for p in command.params if isinstance(p, click.Option)}
+    return {name: options[name] for name in SETTINGS}
 
 
 def _is_a_prompt(text: str) -> bool:

@@ -11,6 +11,7 @@ import click
 
 from cactus.cli.complete import complete_installed
 from cactus.cli.options import json_option
+from cactus.cli.settings import SOURCES, UNSET
 from cactus.cli.text import megabytes, printable, table
 
 
@@ -20,9 +21,9 @@ from cactus.cli.text import megabytes, printable, table
 @json_option
 def command(model: str, template: bool, as_json: bool) -> None:
     """Show what MODEL is: architecture, abilities, size, precision, context, where it is from."""
-    from cactus.weights import locate
+    from cactus.weights.resolve import resolve
 
-    told = describe(locate.resolve(model))
+    told = describe(resolve(model))
     if template:
         click.echo(printable(told["template"] or ""))
     elif as_json:
@@ -93,7 +94,5 @@ def _sampling(folder: Path) -> dict[str, Any]:
 
 def _sampling_text(sampling: dict[str, Any]) -> str:
     """The values that are not off, and whose they are."""
-    from cactus.cli.chat import SOURCES, UNSET
-
     values = [f"{n} {v:g}" for n, v in sampling.items() if n in UNSET and f"{v:g}" != UNSET[n]]
     return f"{', '.join(values) or 'greedy'} ({SOURCES[sampling['source']]})"

@@ -6,15 +6,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
+from cactus.cli.chat import Chat
+from cactus.cli.conversation import Conversation
+from cactus.cli.show import describe, render
 from cactus.cli.text import note, printable, table, whole_characters
 from cactus.errors import CactusError, InvalidRequest
-
-if TYPE_CHECKING:
-    from cactus.cli.chat import Chat
 
 
 @dataclass(frozen=True)
@@ -30,8 +30,8 @@ class Leave(Exception):
     """Raised by the command that ends the chat."""
 
 
-def obey(chat: Chat, line: str) -> bool:
-    """Does what a line says; False if it is not a command but a message."""
+def run_command(chat: Chat, line: str) -> bool:
+    """Runs the command that a line is; False if it is not a command but a message."""
     if "\n" in line.strip() or not line.startswith("/"):
         return False
     name, _, rest = line[1:].strip().partition(" ")
@@ -52,11 +52,11 @@ def obey(chat: Chat, line: str) -> bool:
     return True
 
 
-def completions(text: str) -> Sequence[str]:
+def completions(chat: Chat, text: str) -> Sequence[str]:
     """What Tab offers for the beginning of a line."""
     if text.startswith("/set "):
         start = text.removeprefix("/set ")
-        return [f"/set {name} " for name in _settings() if name.startswith(start)]
+        return [f"/set {name} " for name in chat.settings if name.startswith(start)]
     if text.startswith("/show "):
         return [f"/show {what}" for what in SHOWN if what.startswith(text.removeprefix("/show "))]
     if text.startswith(("/save ", "/load ")):
@@ -131,13 +131,13 @@ def _think(chat: Chat, rest: str) -> None:
 def _set(chat: Chat, rest: str) -> None:
     name, _, value = rest.removeprefix("parameter ").strip().partition(" ")
     if not name:
-        print(table([(name, chat.setting(name)) for name in _settings()]))
+        print(table([(name, chat.setting(name)) for name in chat.settings]))
         return
     name, value = _as_ours(name.replace("-", "_"), value.strip())
     if name == "system":
         _system(chat, value)
         return
-    settings = _settings()
+    settings = chat.settings
     if name not in settings:
         close = get_close_matches(name, settings, n=1)
         advice = f"did you mean {close[0]}?" if close else f"there are {', '.join(settings)}"
@@ -171,20 +171,10 @@ def _as_ours(name: str, value: str) -> tuple[str, str]:
     return names.get(name, name), value
 
 
-def _settings() -> dict[str, click.Option]:
-    """The options of ``cactus run`` that can be changed in a chat, by their names here."""
-    from cactus.cli.run import SETTINGS, command
-
-    options = {str(p.name): p for p in command.params if isinstance(p, click.Option)}
-    return {name: options[name] for name in SETTINGS}
-
-
 SHOWN = ("info", "parameters", "system", "template", "license")
 
 
 def _show(chat: Chat, rest: str) -> None:
-    from cactus.cli.show import describe, render
-
     what = rest or "info"
     if what == "system":
         _system(chat, "")
@@ -212,8 +202,6 @@ def _save(chat: Chat, rest: str) -> None:
 
 
 def _load(chat: Chat, rest: str) -> None:
-    from cactus.cli.conversation import Conversation
-
     if not rest:
         raise InvalidRequest("/load FILE: which file that /save wrote?")
     file = Path(rest).expanduser()

@@ -149,7 +149,7 @@ def command(
         output.mkdir(parents=True, exist_ok=True)
 
     from cactus.cli.interrupt import stop_at_interrupt
-    from cactus.cli.main import INTERRUPTED
+    from cactus.cli.process import INTERRUPTED
     from cactus.cli.standard_input import StandardInput
     from cactus.errors import InvalidAudio
     from cactus.model import Model

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from cactus.calls.closing import NotCopied
 from cactus.compat import Unpack
@@ -14,10 +14,16 @@ from cactus.generate.streams import AsyncCompletionStream, CompletionStream
 from cactus.inputs.checks import text
 from cactus.types import Completion
 
-if TYPE_CHECKING:
-    from cactus.generate.methods import ChatMethods
-
 Message = dict[str, Any]
+
+
+class ChatModel(Protocol):
+    """What answers; `ChatMethods` is one."""
+
+    def chat(self, messages: Any, **options: Unpack[ChatOptions]) -> Completion: ...
+    def stream(self, messages: Any, **options: Unpack[ChatOptions]) -> CompletionStream: ...
+    async def achat(self, messages: Any, **options: Unpack[ChatOptions]) -> Completion: ...
+    def astream(self, messages: Any, **options: Unpack[ChatOptions]) -> AsyncCompletionStream: ...
 
 
 class Conversation(NotCopied):
@@ -28,7 +34,7 @@ class Conversation(NotCopied):
     kept of a call that raises, nor of a hand-off. Options given here hold for every turn.
     """
 
-    def __init__(self, model: ChatMethods, system: str | None, options: Mapping[str, Any]) -> None:
+    def __init__(self, model: ChatModel, system: str | None, options: Mapping[str, Any]) -> None:
         self._model = model
         self._options = dict(options)
         first = [] if system is None else [{"role": "system", "content": text("system", system)}]

@@ -8,7 +8,6 @@ import sys
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from .. import native
 from ..errors import (
     CactusError,
     Cancelled,
@@ -43,12 +42,13 @@ _ERRORS: dict[int, type[CactusError]] = {
 def library_path() -> Path:
     """Where the shared library lies; NativeError with the way to build it if it is nowhere."""
     # An editable install has two folders: the sources and the one that the build installed into.
-    for folder in native.__path__:
+    folders = sys.modules[__name__.rpartition(".")[0]].__path__
+    for folder in folders:
         path = Path(folder) / LIBRARY_NAME
         if path.exists():
             return path
     raise NativeError(
-        f"the native library {LIBRARY_NAME} is not in {', '.join(native.__path__)}; "
+        f"the native library {LIBRARY_NAME} is not in {', '.join(folders)}; "
         "run `cactus build --python` in a checkout, or install the package again"
     )
 

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import codecs
 import json
-from collections.abc import Callable, Collection
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Collection, Sequence
+from typing import Any, Protocol
 
 from cactus.errors import InvalidRequest
-
-if TYPE_CHECKING:
-    from cactus.tokenizer.tokenizer import Tokenizer
 
 
 class TokenBytes:
@@ -35,6 +32,16 @@ class TokenBytes:
         self.of: Callable[[str], bytes] = _byte_level if byte_level else _sentencepiece
 
 
+class Vocabulary(Protocol):
+    """What decoding needs of a tokenizer."""
+
+    token_bytes: TokenBytes
+    special_ids: frozenset[int]
+
+    def id_to_token(self, id: int) -> str | None: ...
+    def decode(self, ids: Sequence[int], skip_special: bool) -> str: ...
+
+
 class StreamDecoder:
     """Ids in, text out, as soon as its characters are whole.
 
@@ -44,7 +51,7 @@ class StreamDecoder:
     """
 
     def __init__(
-        self, tokenizer: Tokenizer, skip_special: bool = True, shown: Collection[int] = ()
+        self, tokenizer: Vocabulary, skip_special: bool = True, shown: Collection[int] = ()
     ) -> None:
         self._tokenizer = tokenizer
         self._bytes = tokenizer.token_bytes

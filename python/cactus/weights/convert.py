@@ -38,7 +38,8 @@ from cactus.weights.rounding.storage import (
     searched,
 )
 from cactus.weights.sources.lora import merge
-from cactus.weights.sources.source import Source, SourceTensor, as_matrix, open_source, with_offset
+from cactus.weights.sources.open import open_source
+from cactus.weights.sources.source import Source, SourceTensor, as_matrix, with_offset
 from cactus.weights.write import TensorReport, stored_nbytes, write_tensors
 
 

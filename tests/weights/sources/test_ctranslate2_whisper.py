@@ -14,7 +14,8 @@ import pytest
 
 from cactus.errors import CactusError, ModelFormatError, UnsupportedModel
 from cactus.weights.sources.gguf.blocks import dequantize
-from cactus.weights.sources.source import Source, open_source
+from cactus.weights.sources.open import open_source
+from cactus.weights.sources.source import Source
 from tests.weights import ct2
 from tests.weights.ct2 import Bin, whisper_bin, whisper_tensors, write_folder
 

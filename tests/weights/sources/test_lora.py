@@ -19,7 +19,7 @@ from cactus.weights.convert import ConversionReport, convert
 from cactus.weights.format.folder import WeightsFolder
 from cactus.weights.format.safetensors import read_safetensors, write_safetensors
 from cactus.weights.sources.lora import merge
-from cactus.weights.sources.source import open_source
+from cactus.weights.sources.open import open_source
 from tests.models import golden
 from tests.tolerances import assert_close
 from tests.weights import forge

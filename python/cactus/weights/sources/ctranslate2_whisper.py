@@ -19,6 +19,7 @@ import numpy as np
 from cactus.errors import ModelFormatError, UnsupportedModel
 from cactus.inputs.files import find_json, parse_object, read_bytes
 from cactus.weights.format.tiles import F32, U8
+from cactus.weights.sources.checkpoint import copy_tokenizer
 from cactus.weights.sources.ctranslate2 import NAME, CTranslate2File, Variable, read_ctranslate2
 from cactus.weights.sources.origin import describe_file
 from cactus.weights.sources.source import Source, SourceTensor
@@ -442,8 +443,6 @@ def _block_rows(
 
 def _write_tokenizer(folder: Path, bins: int, target: Path) -> None:
     """tokenizer.json as it is, and preprocessor_config.json, which older folders lack."""
-    from cactus.weights.sources.checkpoint import copy_tokenizer
-
     copy_tokenizer(folder, target)
     if not (target / "preprocessor_config.json").exists():
         settings = {"feature_extractor_type": "WhisperFeatureExtractor", "feature_size": bins}

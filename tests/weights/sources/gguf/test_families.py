@@ -12,7 +12,7 @@ import pytest
 
 from cactus.errors import CactusError, ModelFormatError, UnsupportedModel
 from cactus.models.base import load_architecture
-from cactus.weights.sources.source import open_source
+from cactus.weights.sources.open import open_source
 from tests.weights import forge
 from tests.weights.forge import (
     ARRAY,

@@ -15,7 +15,8 @@ import pytest
 from cactus.errors import ModelFormatError
 from cactus.weights import locate
 from cactus.weights.convert import convert
-from cactus.weights.sources.gguf.file import read_gguf
+from cactus.weights.resolve import resolve
+from cactus.weights.sources.gguf.read import read_gguf
 from tests.models import golden
 from tests.weights.converter import write_gguf
 from tests.weights.forge import I32, STRING, U16, Forge, parts_of, tiny_llama
@@ -73,13 +74,13 @@ def test_parts_that_the_format_s_own_writer_made(tmp_path: Path) -> None:
 def test_a_replaced_part_is_converted_again(tmp_path: Path, monkeypatch: Any) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     first = write_parts(tmp_path, parts_of(tiny_llama()))
-    kept = locate.resolve(first)
+    kept = resolve(first)
     data = (kept / "model.safetensors").read_bytes()
-    assert locate.resolve(first, lambda *_: pytest.fail("converted again")) == kept
+    assert resolve(first, lambda *_: pytest.fail("converted again")) == kept
     parts = parts_of(tiny_llama())
     parts[2].tensors[-1].data = bytes(len(parts[2].tensors[-1].data))
     write_parts(tmp_path, parts)
-    assert (locate.resolve(first) / "model.safetensors").read_bytes() != data
+    assert (resolve(first) / "model.safetensors").read_bytes() != data
 
 
 def test_parts_behind_links_are_found_by_the_links_names(tmp_path: Path, monkeypatch: Any) -> None:
@@ -90,8 +91,8 @@ def test_parts_behind_links_are_found_by_the_links_names(tmp_path: Path, monkeyp
     for index, name in enumerate(NAMES):
         (tmp_path / name).rename(tmp_path / "blobs" / f"digest{index}")
         (tmp_path / name).symlink_to(tmp_path / "blobs" / f"digest{index}")
-    kept = locate.resolve(tmp_path / NAMES[0])
-    assert locate.resolve(tmp_path / NAMES[0], lambda *_: pytest.fail("again")) == kept
+    kept = resolve(tmp_path / NAMES[0])
+    assert resolve(tmp_path / NAMES[0], lambda *_: pytest.fail("again")) == kept
 
 
 def drop(*names: str) -> Callable[[Path, list[Forge]], None]:

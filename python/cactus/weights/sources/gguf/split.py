@@ -11,12 +11,10 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from cactus.errors import ModelFormatError, ModelNotFound
-
-if TYPE_CHECKING:
-    from cactus.weights.sources.gguf.file import GGUFFile
+from cactus.weights.sources.gguf.file import GGUFFile
 
 MAX_PARTS = 1000
 

@@ -16,7 +16,8 @@ import numpy as np
 import pytest
 
 from cactus.errors import ModelFormatError, ModelNotFound, UnsupportedModel
-from cactus.weights.sources.gguf.file import MAX_ENTRIES, TYPES, read_gguf
+from cactus.weights.sources.gguf.file import TYPES
+from cactus.weights.sources.gguf.read import MAX_ENTRIES, read_gguf
 from tests.weights import forge
 from tests.weights.forge import (
     ARRAY,

@@ -1,0 +1,97 @@
+"""A GGUF file as a source of a conversion: its tensors by checkpoint names, in checkpoint order."""
+
+from __future__ import annotations
+
+import math
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from cactus.errors import ModelFormatError, UnsupportedModel
+from cactus.tokenizer import write_tokenizer as write_gguf_tokenizer
+from cactus.weights.format.layout import TILE_ROWS
+from cactus.weights.format.tiles import U8
+from cactus.weights.sources.gguf.config import read_model
+from cactus.weights.sources.gguf.families import MappedTensor
+from cactus.weights.sources.gguf.file import GGUFFile
+from cactus.weights.sources.gguf.read import read_gguf
+from cactus.weights.sources.origin import describe_file
+from cactus.weights.sources.source import Source, SourceTensor, license_name
+
+
+def open_gguf(path: Path) -> Source:
+    """Open a GGUF file; see `open_source` for the errors."""
+    gguf = read_gguf(path)
+    try:
+        model = read_model(gguf)
+        tensors = tuple(_gguf_tensor(gguf, tensor) for tensor in model.tensors)
+    except (ModelFormatError, UnsupportedModel) as error:
+        gguf.close()
+        raise type(error)(f"{path}: {error}") from None
+    except BaseException:
+        gguf.close()
+        raise
+
+    def write_tokenizer(folder: Path) -> None:
+        write_gguf_tokenizer(gguf.metadata, folder)
+
+    return Source(
+        config=model.config,
+        generation=model.generation,
+        chat_template=model.chat_template,
+        tensors=tensors,
+        origin=_gguf_origin(gguf),
+        write_tokenizer=write_tokenizer,
+        close=gguf.close,
+        license=license_name(gguf.metadata.get("general.license")),
+    )
+
+
+def _gguf_origin(gguf: GGUFFile) -> dict[str, Any]:
+    origin = {"format": "gguf"} | describe_file(gguf.file, gguf.data_offset)
+    if gguf.more:
+        origin["parts"] = [describe_file(part.file, part.data_offset) for part in gguf.more]
+    return origin
+
+
+def _gguf_tensor(gguf: GGUFFile, mapped: MappedTensor) -> SourceTensor:
+    kind = gguf.tensors[mapped.source].type
+    if len(mapped.shape) == 1:
+        # A vector is one row; a rotary bias is permuted by value instead of by row.
+        whole = mapped.source_shape == mapped.shape
+        if kind.elements != 1 and (mapped.rotary_head_dim or not whole):
+            raise UnsupportedModel(
+                f"tensor {mapped.source!r}: a bias of blocks cannot be reordered"
+            )
+        nbytes = mapped.shape[0] // kind.elements * kind.nbytes
+        rows = partial(_vector, gguf, mapped)
+        return SourceTensor(mapped.name, kind.name, mapped.shape, nbytes, rows, 1)
+    nbytes = math.prod(mapped.shape[:-1]) * gguf.tensors[mapped.source].row_nbytes
+    unit = math.lcm(mapped.rotary_head_dim or 1, TILE_ROWS)
+    rows = partial(_rows, gguf, mapped)
+    return SourceTensor(mapped.name, kind.name, mapped.shape, nbytes, rows, unit)
+
+
+def _rows(gguf: GGUFFile, mapped: MappedTensor, start: int, stop: int) -> U8:
+    raw = gguf.rows(mapped.source, mapped.first + start, mapped.first + stop)
+    return _halves(raw, mapped.rotary_head_dim)
+
+
+def _vector(gguf: GGUFFile, mapped: MappedTensor, start: int, stop: int) -> U8:
+    raw = gguf.rows(mapped.source, start, stop)
+    if mapped.rows:
+        width = gguf.tensors[mapped.source].type.nbytes
+        raw = raw[:, mapped.first * width : (mapped.first + mapped.shape[0]) * width]
+    if not mapped.rotary_head_dim:
+        return np.ascontiguousarray(raw)
+    return _halves(raw.reshape(mapped.shape[0], -1), mapped.rotary_head_dim).reshape(raw.shape)
+
+
+def _halves(raw: U8, head_dim: int) -> U8:
+    """Rows with each head's interleaved pairs (0, half, 1, half + 1, ...) in order again."""
+    if not head_dim:
+        return raw
+    pairs = raw.reshape(-1, head_dim // 2, 2, raw.shape[1])
+    return np.ascontiguousarray(pairs.swapaxes(1, 2)).reshape(raw.shape)
