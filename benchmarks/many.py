@@ -14,7 +14,7 @@ import statistics
 from quoting import FREE
 
 from cactus import Completion, Model
-from cactus.generate.many import LANES
+from cactus.generate.many import AT_ONCE
 
 
 def main() -> None:
@@ -42,7 +42,7 @@ def main() -> None:
                     raise SystemExit(f"the answers differ: {one.text!r}, {answer}")
                 rates.append(answer.metrics.decode_tps)
             single.append(statistics.median(one.metrics.decode_tps for one in alone))
-            together.append(statistics.mean(rates) * min(len(rates), LANES))
+            together.append(statistics.mean(rates) * min(len(rates), AT_ONCE))
             ratios.append(together[-1] / single[-1])
     print(
         f"{given.conversations} conversations, decoded tokens/s: "

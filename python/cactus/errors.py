@@ -16,7 +16,7 @@ CactusError
 ├── DownloadError            a model could not be fetched
 ├── Cancelled                the call was ended by ``stop`` or ``destroy``
 ├── ModelClosed              the model has been destroyed (also a RuntimeError)
-├── ReentrantCall            a callback called back into its own model (also a RuntimeError)
+├── ReentrantCall            a signal handler called the model it interrupted (also a RuntimeError)
 ├── ForkError                a model was used in a forked child (also a RuntimeError)
 └── NativeError              the native library is missing, of another version, or refused a plan
 """
@@ -106,7 +106,7 @@ class ModelClosed(CactusError, RuntimeError):
 
 
 class ReentrantCall(CactusError, RuntimeError):
-    """A callback called back into the model that is calling it."""
+    """A signal handler called the model whose call it interrupted, which cannot go on before."""
 
 
 class ForkError(CactusError, RuntimeError):

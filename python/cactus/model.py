@@ -3,8 +3,8 @@
     with Model("smollm2-135m-instruct") as model:
         print(model.chat("Hello!"))
 
-One model holds one conversation's cache: a chat that begins like the last one only reads what is
-new. Calls from several threads wait for each other and give the answers they would give alone.
+A chat that begins like one before only reads what is new. Calls from several threads are answered
+together, and give the answers they would give alone.
 """
 
 from __future__ import annotations
@@ -140,10 +140,11 @@ class Model(ChatMethods, SpeechMethods):
         return str(self._engine.tokenizer.decode(known, skip_special=skip))
 
     def reset(self) -> None:
-        """Forget the conversation: the next chat reads its whole prompt.
+        """Forget all conversations, and what calls in flight would leave.
 
-        Waits for a running call. Raises ReentrantCall inside a callback of this model.
+        The next chat reads its whole prompt.
         """
+        self._turns.check()
         call = Call()  # not registered: stop() ends answers, it must not make a reset be skipped
         try:
             self._turns.enter(call)
@@ -153,7 +154,7 @@ class Model(ChatMethods, SpeechMethods):
             self._turns.leave(call)
 
     def stop(self) -> None:
-        """End every running and waiting call; each returns what it has so far.
+        """End every call in flight; each returns what it has so far.
 
         Works from any thread, callback or signal handler, at once: a step that reads a chunk of the
         prompt or 30 seconds of audio ends half-way. Nothing happens, and nothing is remembered,
@@ -162,7 +163,7 @@ class Model(ChatMethods, SpeechMethods):
         self._turns.stop()
 
     def close(self) -> None:
-        """End the running call with Cancelled and free the memory. Further calls do nothing."""
+        """End the calls in flight with Cancelled and free the memory. It may be called twice."""
         self._turns.close()
 
     async def __aenter__(self) -> Self:

@@ -99,8 +99,7 @@ def prompt_ids(model: Model, prompt: Any, **options: Any) -> list[int]:
     """The ids that a completion has read."""
     model.reset()
     model.complete(prompt, max_tokens=0, **options)
-    assert model._chat()._memory.conversation is not None
-    return list(model._chat()._memory.conversation.tokens)
+    return list(model._chat()._conversations.remembered[-1].tokens)
 
 
 @pytest.fixture

@@ -182,11 +182,10 @@ def test_stop_ends_a_prompt_of_5000_tokens_within_one_chunk(model: Model) -> Non
     program: Any = model._engine.program
     messages = [{"role": "user", "content": LONG}]
     answer = InThread(lambda: model.chat(messages))
-    memory = model._chat()._memory
-    while memory.conversation is None or len(memory.conversation.tokens) < program.chunk:
+    lanes = model._chat()._batch._lanes
+    while not lanes or lanes[0].progress.cached < program.chunk:
         time.sleep(0.001)
-    assert memory.conversation is not None
-    before = len(memory.conversation.tokens)
+    before = lanes[0].progress.cached
     model.stop()
     done = answer.result(60)
     assert done.finish_reason == "cancelled" and done.text == ""

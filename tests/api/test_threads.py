@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import signal
 import threading
 import time
@@ -11,6 +12,8 @@ from typing import Any
 import pytest
 
 from cactus.errors import Cancelled, ModelClosed, ReentrantCall
+from cactus.generate.chat import Chat
+from cactus.generate.lane import AHEAD
 from cactus.model import Model
 from tests.generate.scripted import InThread, babbling, saying
 
@@ -38,6 +41,20 @@ class Gate:
         if self._count == self._at:
             self.reached.set()
             assert self.go.wait(20)
+
+
+def lanes(model: Model) -> list[Any]:
+    """The requests that are in flight."""
+    chat: Any = model._workers[Chat]
+    found: list[Any] = chat._batch._lanes
+    return found
+
+
+def wait_until(true: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 10
+    while not true():
+        assert time.monotonic() < deadline, "it never became true"
+        time.sleep(0.002)
 
 
 def test_many_threads_give_the_answers_of_one(scripted_model: Make) -> None:
@@ -96,14 +113,13 @@ def test_stop_before_after_and_twice(scripted_model: Make) -> None:
     assert len(model.chat(HELLO, max_tokens=3).tokens) == 3
 
 
-def test_stop_reaches_a_call_that_still_waits_for_its_turn(scripted_model: Make) -> None:
+def test_stop_reaches_a_call_that_has_just_joined(scripted_model: Make) -> None:
     model = scripted_model(babbling)
     gate = Gate(model)
     first = InThread(lambda: model.chat(HELLO))
     assert gate.reached.wait(10)
     second = InThread(lambda: model.chat(ask("other")))
-    while not model._turns._queue:
-        time.sleep(0.005)
+    wait_until(lambda: len(lanes(model)) == 2)
     model.stop()
     gate.go.set()
     assert first.result().finish_reason == "cancelled"
@@ -193,15 +209,15 @@ def test_close_while_others_wait_cancels_them(scripted_model: Make) -> None:
     first = InThread(lambda: model.chat(HELLO))
     assert gate.reached.wait(10)
     second = InThread(lambda: model.chat(HELLO))
-    while not model._turns._queue:
-        time.sleep(0.005)
+    wait_until(lambda: len(lanes(model)) == 2)
     closer = InThread(model.close)
-    with pytest.raises(Cancelled):
-        second.result()
+    wait_until(lambda: model.closed)
     gate.go.set()
     closer.result()
-    with pytest.raises(Cancelled):
-        first.result()
+    for call in (first, second):
+        with pytest.raises(Cancelled):
+            call.result()
+    assert lanes(model) == [] and gate.program.closed
 
 
 def test_close_with_a_half_read_stream_does_not_wait_for_its_reader(scripted_model: Make) -> None:
@@ -222,17 +238,17 @@ def test_close_in_the_middle_of_ones_own_stream(scripted_model: Make) -> None:
     assert model.closed
 
 
-def test_reset_waits_for_the_running_call(scripted_model: Make) -> None:
+def test_reset_forgets_what_a_running_call_would_leave(scripted_model: Make) -> None:
     model = scripted_model(babbling)
     gate = Gate(model, at=5)
     answer = InThread(lambda: model.chat(HELLO, max_tokens=6))
     assert gate.reached.wait(10)
     reset = InThread(model.reset)
-    time.sleep(0.05)
-    assert reset.running
+    wait_until(lambda: bool(model._turns._queue))
+    assert reset.running, "the engine is at work: reset waits for the step"
     gate.go.set()
-    assert answer.result().text == scripted_model(babbling).chat(HELLO, max_tokens=6).text
     reset.result()
+    assert answer.result().text == scripted_model(babbling).chat(HELLO, max_tokens=6).text
     assert model.chat(HELLO, max_tokens=1).metrics.cached_tokens == 0
 
 
@@ -242,8 +258,7 @@ def test_reset_is_not_skipped_by_a_stop(scripted_model: Make) -> None:
     answer = InThread(lambda: model.chat(HELLO))
     assert gate.reached.wait(10)
     reset = InThread(model.reset)
-    while not model._turns._queue:
-        time.sleep(0.005)
+    wait_until(lambda: bool(model._turns._queue))
     model.stop()
     gate.go.set()
     answer.result()
@@ -251,42 +266,48 @@ def test_reset_is_not_skipped_by_a_stop(scripted_model: Make) -> None:
     assert model.chat(HELLO, max_tokens=1).metrics.cached_tokens == 0
 
 
-@pytest.mark.parametrize("use", ["chat", "reset"])
-def test_inside_ones_own_stream_other_calls_are_refused(scripted_model: Make, use: str) -> None:
+def test_inside_ones_own_stream_other_calls_are_answered(scripted_model: Make) -> None:
     model = scripted_model(babbling)
-    with model.stream(HELLO, max_tokens=3) as stream:
-        next(stream)
-        with pytest.raises(ReentrantCall):
-            model.chat(HELLO) if use == "chat" else model.reset()
-        assert len(list(stream)) == 2, "the stream goes on as if nothing had been asked"
+    alone = {text: model.chat(ask(text), max_tokens=5).text for text in ("one", "two", "three")}
+    with model.stream(ask("one"), max_tokens=5) as stream:
+        text = next(stream).text
+        assert model.chat(ask("two"), max_tokens=5).text == alone["two"]
+        model.reset()
+        with model.stream(ask("three"), max_tokens=5) as inner:
+            assert "".join(event.text for event in inner) == alone["three"]
+        assert text + "".join(event.text for event in stream) == alone["one"]
 
 
-def test_a_stream_belongs_to_the_thread_that_reads_it(scripted_model: Make) -> None:
+def test_a_stream_may_be_read_by_several_threads_in_turn(scripted_model: Make) -> None:
     model = scripted_model(babbling)
-    stream = model.stream(HELLO)
-
-    def read() -> None:
-        next(stream)
-        with pytest.raises(ReentrantCall):
-            model.chat(HELLO)
-
-    InThread(read).result()
-    waiting = InThread(lambda: model.chat(HELLO, max_tokens=2))
-    time.sleep(0.05)
-    assert waiting.running
-    stream.close()
-    assert waiting.result().text
+    expected = model.chat(HELLO, max_tokens=6).text
+    with model.stream(HELLO, max_tokens=6) as stream:
+        texts = [InThread(lambda: next(stream).text).result() for _ in range(3)]
+        assert "".join([*texts, *(event.text for event in stream)]) == expected
 
 
-def test_another_thread_waits_for_an_open_stream(scripted_model: Make) -> None:
+def test_an_open_stream_keeps_nobody_waiting(scripted_model: Make) -> None:
     model = scripted_model(saying("Hi"))
     with model.stream(HELLO) as stream:
+        assert next(stream).text == "H"
+        assert InThread(lambda: model.chat(HELLO).text).result() == "Hi"
+        assert [event.text for event in stream] == ["i"]
+
+
+def test_an_open_stream_that_nobody_reads_costs_a_few_tokens_and_no_more(
+    scripted_model: Make,
+) -> None:
+    model = scripted_model(babbling, context=1000)
+    program: Any = model._engine.program
+    with model.stream(ask("one")) as stream:
         next(stream)
-        other = InThread(lambda: model.chat(HELLO).text)
-        time.sleep(0.1)
-        assert other.running
-        list(stream)
-    assert other.result() == "Hi"
+        model.chat(ask("two"), max_tokens=100)
+        both = [batch for batch in program.batches if len(batch) == 2]
+        assert len(both) <= AHEAD
+        assert (
+            "".join(e.text for e in itertools.islice(stream, 30))
+            == (scripted_model(babbling).chat(ask("one"), max_tokens=31).text[1:])
+        )
 
 
 def test_a_stream_closed_by_another_thread_while_it_is_read(scripted_model: Make) -> None:
@@ -302,27 +323,51 @@ def test_a_stream_closed_by_another_thread_while_it_is_read(scripted_model: Make
     assert model.chat(HELLO, max_tokens=1).text
 
 
-def test_a_stream_that_was_refused_can_be_read_later(scripted_model: Make) -> None:
-    model = scripted_model(saying("Hi"))
-    with model.stream(ask("one")) as first, model.stream(ask("two")) as second:
-        next(first)
-        for _ in range(2):
-            with pytest.raises(ReentrantCall):
-                next(second)
-        list(first)
-        assert "".join(event.text for event in second) == "Hi"
-        assert second.completion.text == "Hi"
+def test_two_streams_are_read_in_turn(scripted_model: Make) -> None:
+    model = scripted_model(babbling)
+    expected = [model.chat(ask(text), max_tokens=8).text for text in ("one", "two")]
+    with (
+        model.stream(ask("one"), max_tokens=8) as first,
+        model.stream(ask("two"), max_tokens=8) as second,
+    ):
+        pairs = list(zip(first, second, strict=True))
+    assert ["".join(event.text for event in events) for events in zip(*pairs, strict=True)] == (
+        expected
+    )
 
 
-def test_a_stop_reaches_a_stream_that_was_refused(scripted_model: Make) -> None:
+def test_a_stream_that_a_signal_handler_was_refused_can_be_read_on(scripted_model: Make) -> None:
+    model = scripted_model(babbling)
+    expected = model.chat(ask("one"), max_tokens=6).text
+    program: Any = model._engine.program
+    caught: list[BaseException] = []
+    with model.stream(ask("one"), max_tokens=6) as stream:
+        text = next(stream).text
+
+        def handler(*_: object) -> None:
+            try:
+                next(stream)
+            except ReentrantCall as error:
+                caught.append(error)
+
+        program.during = lambda _tokens: None if caught else signal.raise_signal(signal.SIGALRM)
+        before = signal.signal(signal.SIGALRM, handler)
+        try:
+            model.chat(ask("two"), max_tokens=3)
+        finally:
+            signal.signal(signal.SIGALRM, before)
+        assert len(caught) == 1
+        assert text + "".join(event.text for event in stream) == expected
+
+
+def test_a_stop_reaches_all_open_streams(scripted_model: Make) -> None:
     model = scripted_model(babbling)
     with model.stream(ask("one")) as first, model.stream(ask("two")) as second:
         next(first)
-        with pytest.raises(ReentrantCall):
-            next(second)
+        next(second)
         model.stop()
         assert list(first) == [] == list(second)
-        assert second.completion.finish_reason == "cancelled"
+        assert first.completion.finish_reason == second.completion.finish_reason == "cancelled"
 
 
 def test_a_stream_that_has_failed_is_not_an_empty_one(scripted_model: Make) -> None:

@@ -40,14 +40,12 @@ def wait_until(true: Callable[[], bool]) -> None:
         time.sleep(0.002)
 
 
-def test_calls_run_one_after_another_in_the_order_they_came() -> None:
+def test_advances_run_one_after_another_in_the_order_they_came() -> None:
     turns = Turns(lambda: None)
     order: list[int] = []
     go = threading.Event()
-    arrived: list[int] = []
 
     def work(number: int) -> None:
-        arrived.append(number)
         with turn(turns, Call()):
             go.wait(10)
             order.append(number)
@@ -55,21 +53,43 @@ def test_calls_run_one_after_another_in_the_order_they_came() -> None:
     threads = []
     for number in range(6):
         threads.append(InThread(lambda number=number: work(number)))  # type: ignore[misc]
-        wait_until(lambda number=number: len(arrived) == number + 1)  # type: ignore[misc]
-        time.sleep(0.01)
+        if number == 0:
+            wait_until(lambda: turns._running is not None)
+        else:
+            wait_until(lambda number=number: len(turns._queue) == number)  # type: ignore[misc]
     go.set()
     for thread in threads:
         thread.result()
     assert order == list(range(6))
 
 
-def test_stop_reaches_running_and_waiting_calls_but_none_that_comes_later() -> None:
+def test_a_call_that_goes_on_at_once_lets_one_that_waits_go_before() -> None:
     turns = Turns(lambda: None)
-    running, waiting, later = Call(), Call(), Call()
+    first, second = Call(), Call()
+    order = []
+    with turn(turns, first):
+        order.append("first")
+
+        def work() -> None:
+            with turn(turns, second):
+                order.append("second")
+
+        other = InThread(work)
+        wait_until(lambda: second in turns._queue)
+        turns.exit(first)
+        assert turns.enter(first)
+        order.append("first again")
+    other.result()
+    assert order == ["first", "second", "first again"]
+
+
+def test_stop_reaches_all_calls_in_flight_but_none_that_comes_later() -> None:
+    turns = Turns(lambda: None)
+    running, waiting, resting, later = Call(), Call(), Call(), Call()
+    turns.register(resting)
     with turn(turns, running):
 
         def work() -> bool:
-            waiting.move_here()
             turns.register(waiting)
             return turns.enter(waiting)
 
@@ -77,7 +97,7 @@ def test_stop_reaches_running_and_waiting_calls_but_none_that_comes_later() -> N
         wait_until(lambda: waiting in turns._queue)
         turns.stop()
         turns.stop()
-        assert running.stopped and waiting.stopped
+        assert running.stopped and waiting.stopped and resting.stopped
         assert thread.result() is False, "a stopped call does not wait for its turn"
     turns.register(later)
     assert not later.stopped
@@ -111,26 +131,34 @@ def test_a_call_that_was_dropped_unstarted_is_forgotten() -> None:
     assert [ref() for ref in turns._calls] == [call]
 
 
-def test_the_same_thread_cannot_wait_for_itself() -> None:
+def test_the_same_thread_cannot_wait_for_its_own_advance() -> None:
     turns = Turns(lambda: None)
-    with turn(turns, Call()), pytest.raises(ReentrantCall, match="same thread"):
+    with turn(turns, Call()), pytest.raises(ReentrantCall, match="signal handler"):
         turns.enter(Call())
     with turn(turns, Call()):
         pass
 
 
-def test_a_stream_that_moved_to_another_thread_blocks_that_thread() -> None:
+def test_between_two_advances_the_same_thread_may_begin_another_call() -> None:
     turns = Turns(lambda: None)
-    moved = Call()
-    with turn(turns, moved):
+    outer = Call()
+    with turn(turns, outer):
+        turns.exit(outer)
+        with turn(turns, Call()):
+            pass
+        assert turns.enter(outer)
 
-        def work() -> None:
-            moved.move_here()
-            with pytest.raises(ReentrantCall):
-                turns.enter(Call())
 
-        InThread(work).result()
-        InThread(work).result()
+def test_leaving_ends_an_advance_that_was_interrupted() -> None:
+    turns = Turns(lambda: None)
+    call = Call()
+    turns.register(call)
+    turns.enter(call)
+    turns.leave(call)
+    turns.leave(call)
+    with turn(turns, Call()):
+        turns.exit(call)  # has none: nobody else's ends
+        assert turns._running is not None
 
 
 def test_close_frees_once() -> None:
@@ -142,7 +170,7 @@ def test_close_frees_once() -> None:
         freed.turns.check()
     with pytest.raises(ModelClosed):
         freed.turns.register(Call())
-    with pytest.raises(ModelClosed):
+    with pytest.raises(Cancelled):
         freed.turns.enter(Call())
 
 
@@ -173,51 +201,46 @@ def test_close_does_not_wait_for_the_callers_own_code() -> None:
     freed = Freed()
     call = Call()
     with turn(freed.turns, call):
-        freed.turns.step_outside()
+        freed.turns.exit(call)
         InThread(freed.turns.close).result(timeout=5)
         assert freed.count == 1
         with pytest.raises(Cancelled, match="destroyed while"):
-            freed.turns.step_inside()
+            freed.turns.enter(call)
     assert freed.count == 1
 
 
-def test_close_from_the_callback_of_the_running_call() -> None:
+def test_close_from_a_signal_handler_inside_an_advance_frees_when_that_ends() -> None:
     freed = Freed()
-    with turn(freed.turns, Call()):
-        freed.turns.step_outside()
-        freed.turns.close()
-        assert freed.count == 1
-        with pytest.raises(Cancelled):
-            freed.turns.step_inside()
-
-
-def test_close_from_a_signal_handler_inside_the_running_call_frees_when_that_ends() -> None:
-    freed = Freed()
-    with turn(freed.turns, Call()):
+    call = Call()
+    with turn(freed.turns, call):
         freed.turns.close()
         assert freed.count == 0, "the engine is still at work further down this stack"
+        freed.turns.exit(call)
+        assert freed.count == 1
     assert freed.count == 1
 
 
 def test_a_waiting_call_is_cancelled_by_close() -> None:
     freed = Freed()
-    with turn(freed.turns, Call()):
+    running = Call()
+    with turn(freed.turns, running):
         waiting = Call()
 
         def work() -> None:
-            waiting.move_here()
             freed.turns.register(waiting)
             freed.turns.enter(waiting)
 
         thread = InThread(work)
         wait_until(lambda: waiting in freed.turns._queue)
-        freed.turns.step_outside()
-        freed.turns.close()
+        closer = InThread(freed.turns.close)
         with pytest.raises(Cancelled):
             thread.result()
+        assert freed.count == 0
+    closer.result()
+    assert freed.count == 1
 
 
-def test_many_threads_never_run_at_once() -> None:
+def test_many_threads_are_never_inside_at_once() -> None:
     turns = Turns(lambda: None)
     inside = 0
     most = 0
@@ -225,12 +248,14 @@ def test_many_threads_never_run_at_once() -> None:
     def work() -> None:
         nonlocal inside, most
         for _ in range(50):
-            with turn(turns, Call()):
-                inside += 1
-                most = max(most, inside)
-                turns.step_outside()
-                turns.step_inside()
-                inside -= 1
+            call = Call()
+            with turn(turns, call):
+                for _ in range(2):
+                    inside += 1
+                    most = max(most, inside)
+                    inside -= 1
+                    turns.exit(call)
+                    assert turns.enter(call)
 
     for thread in [InThread(work) for _ in range(8)]:
         thread.result()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
@@ -21,6 +22,8 @@ from cactus.engine.costs import StepCosts
 from cactus.engine.loaded import Loaded
 from cactus.errors import ModelClosed
 from cactus.generate.answer import Request
+from cactus.generate.batch import Batch
+from cactus.generate.conversations import Conversations
 from cactus.generate.generation import Generation
 from cactus.generate.options import parse_options
 from cactus.generate.prefix import CachedSession
@@ -77,6 +80,7 @@ class ScriptedRow(NamedTuple):
     outputs: str = "last"
     sampler: Any = None
     top_logprobs: int = 0
+    stop: StopFlag | None = None
 
 
 class ScriptedSampler:
@@ -106,8 +110,31 @@ class FixedCosts(StepCosts):
         pass
 
 
+class ScriptedStep:
+    """A step of a scripted program, as the native one prepares it."""
+
+    def __init__(self, program: ScriptedProgram, rows: Sequence[ScriptedRow]) -> None:
+        self._program, self._rows = program, rows
+        self._outputs: list[ScriptedOutput] | None = None
+
+    @property
+    def done(self) -> bool:
+        return self._outputs is not None
+
+    def run(self) -> None:
+        assert self._outputs is None, "a prepared step runs once"
+        self._outputs = self._program.step(self._rows)
+        self._program.after()
+
+    def outputs(self) -> list[ScriptedOutput]:
+        assert self._outputs is not None
+        return self._outputs
+
+
 class ScriptedProgram:
-    """`during` is called inside every step, with its tokens: to block, to fail, or to look.
+    """`after` is called when a step is over, still inside ``run``: to interrupt.
+
+    `during` is called inside every step, with its tokens: to block, to fail, or to look.
 
     `steps` are the tokens of every step, `batches` the same row by row.
     """
@@ -121,6 +148,7 @@ class ScriptedProgram:
         self.batches: list[list[list[int]]] = []
         self.sessions: list[ScriptedSession] = []
         self.during: Callable[[Sequence[int]], None] = lambda tokens: None
+        self.after: Callable[[], None] = lambda: None
         self.closed = False
         self.inside = 0
 
@@ -128,9 +156,15 @@ class ScriptedProgram:
         self.sessions.append(ScriptedSession(grain=self.grain, family=self.sessions))
         return self.sessions[-1]
 
-    def step(
-        self, rows: Sequence[ScriptedRow], *, stop: StopFlag | None = None
-    ) -> list[ScriptedOutput]:
+    @property
+    def kv_bytes(self) -> int:
+        """A byte for each token of a session that is open."""
+        return sum(len(session.tokens) for session in self.sessions if not session.closed)
+
+    def prepare(self, rows: Sequence[ScriptedRow]) -> ScriptedStep:
+        return ScriptedStep(self, rows)
+
+    def step(self, rows: Sequence[ScriptedRow]) -> list[ScriptedOutput]:
         tokens = [token for row in rows for token in row.tokens]
         assert not self.closed, "a step after the program was closed"
         assert not any(row.session.closed for row in rows), "a step in a closed session"
@@ -294,8 +328,17 @@ class Harness:
     def __init__(self, script: Script, **options: Any) -> None:
         self.engine = engine = scripted_engine(script, **options)
         self.program: Any = engine.program
-        self.conversation: CachedSession[Any] = CachedSession(engine.program.session())
-        self.turns = Turns(engine.close)
+        self.conversations = Conversations(engine, 1 << 20)
+        owned = ExitStack()
+        owned.callback(engine.close)
+        owned.callback(self.conversations.free)
+        self.turns = Turns(owned.close)
+        self.batch = Batch(engine, self.turns, self.conversations)
+
+    @property
+    def conversation(self) -> CachedSession[Any]:
+        """The one that was remembered last."""
+        return self.conversations.remembered[-1]
 
     def start(
         self,
@@ -309,7 +352,7 @@ class Harness:
         request = Request(tokens, options, stop_tokens or {}, reasoning=reasoning)
         call = self.call = Call()
         self.turns.register(call)
-        return Generation(self.engine, self.turns, lambda: self.conversation, call, request)
+        return Generation(self.batch, call, request)
 
     def answer(self, prompt: str | list[int] = "question", **raw: Any) -> Completion:
         return self.start(prompt, **raw).run()

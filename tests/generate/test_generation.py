@@ -191,7 +191,7 @@ def test_logits_that_are_no_numbers_are_an_error_and_the_next_call_works() -> No
     rig = harness(saying("Hi", entropies=[0.1, math.nan]))
     with pytest.raises(NonFiniteLogits, match="at position 8 are not finite"):
         rig.answer()
-    assert rig.conversation.tokens == []
+    assert rig.conversations.remembered == ()
     rig.program.script = saying("Hi")
     assert rig.answer().text == "Hi"
 
@@ -288,25 +288,25 @@ def test_what_a_closed_stream_cost_does_not_depend_on_later_calls() -> None:
     assert generation.completion.metrics.prefill_tokens == len("question")
 
 
-def test_an_interrupt_between_two_tokens_gives_the_turn_back() -> None:
-    class Interrupted:
-        closed = False
+@pytest.mark.parametrize("streamed", [False, True])
+@pytest.mark.parametrize("when", ["during", "after"])
+def test_an_interrupt_in_a_step_ends_the_call_and_no_more(when: str, streamed: bool) -> None:
+    rig = harness(babbling)
 
-        def __iter__(self) -> Interrupted:
-            return self
-
-        def __next__(self) -> StreamEvent:
+    def interrupt(*_: object) -> None:
+        if len(rig.program.steps) == 4:
+            setattr(rig.program, when, lambda *_: None)
             raise KeyboardInterrupt
 
-        def close(self) -> None:
-            self.closed = True
-
-    generation = harness(babbling).start()
-    events = Interrupted()
-    generation.events = lambda: events  # type: ignore[method-assign,return-value,assignment]
+    setattr(rig.program, when, interrupt)
+    before = ScriptedSampler.open_samplers
+    generation = rig.start()
     with pytest.raises(KeyboardInterrupt):
-        generation.run()
-    assert events.closed
+        read(generation) if streamed else generation.run()
+    assert ScriptedSampler.open_samplers == before
+    again = rig.answer(max_tokens=6)
+    assert again.tokens == harness(babbling).answer(max_tokens=6).tokens
+    assert again.metrics.cached_tokens == len("question") - 1, "what was read is still known"
 
 
 def test_every_sampler_is_closed_however_the_call_ends() -> None:
@@ -332,7 +332,7 @@ def test_the_sampling_options_reach_a_fresh_sampler() -> None:
             super().__init__(**options)
             seen.append(options)
 
-    rig.engine = dataclasses.replace(rig.engine, make_sampler=Recorder)
+    rig.batch.engine = dataclasses.replace(rig.engine, make_sampler=Recorder)
     rig.answer(temperature=0.5, top_k=3, top_p=0.9, min_p=0.1, seed=7, logit_bias={"5": 1})
     rig.answer()
     assert seen[0] == {

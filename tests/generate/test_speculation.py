@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from cactus.engine.costs import MOST, StepCosts
 from cactus.errors import InsufficientMemory, NonFiniteLogits
-from cactus.generate.speculation import LONGEST, Lookup, Speculation
+from cactus.generate.speculation import LONGEST, Lookup, Speculation, worthwhile
 from cactus.types import Completion
 from tests.generate.scripted import (
     END,
@@ -116,33 +116,64 @@ def test_a_right_guess_is_followed_on_even_where_another_place_is_later() -> Non
 # -- how many guesses pay
 
 
+def guesses(speculation: Speculation, room: int, slope: float) -> list[int]:
+    """What a step of this answer alone would guess, where a further row costs so much."""
+    return speculation.guess(worthwhile([speculation], room, FixedCosts(slope))[0])
+
+
 def test_guesses_end_with_the_answer_with_the_room_and_at_most() -> None:
     again = [*range(40), 0, 1, 2]
-    assert len(Speculation(again, 1000, FixedCosts(0)).guess(39)) == MOST
-    assert len(Speculation(again, 1000, FixedCosts(0)).guess(5)) == 5
-    assert Speculation(again, 4, FixedCosts(0)).guess(39) == [3, 4, 5]
-    assert Speculation(again, 1, FixedCosts(0)).guess(39) == []
-    assert Speculation(again, 0, FixedCosts(0)).guess(39) == []
+    assert len(guesses(Speculation(again, 1000), 39, 0)) == MOST
+    assert len(guesses(Speculation(again, 1000), 5, 0)) == 5
+    assert guesses(Speculation(again, 4), 39, 0) == [3, 4, 5]
+    assert guesses(Speculation(again, 1), 39, 0) == []
+    assert guesses(Speculation(again, 0), 39, 0) == []
 
 
 def test_guesses_that_cost_a_step_each_are_not_made() -> None:
-    assert Speculation([*range(40), 0, 1, 2], 1000, FixedCosts(1)).guess(39) == []
+    assert guesses(Speculation([*range(40), 0, 1, 2], 1000), 39, 1) == []
 
 
 def test_guesses_become_bold_when_they_are_right_and_end_when_they_are_wrong() -> None:
-    lucky = Speculation([*range(60), 0, 1, 2], 1000, FixedCosts(0.4))
-    assert lucky.guess(39) == []
+    lucky = Speculation([*range(60), 0, 1, 2], 1000)
+    assert guesses(lucky, 39, 0.4) == []
     lucky.learn(range(3, 30))
-    assert len(lucky.guess(39)) > 4
-    unlucky = Speculation([*range(60), 0, 1, 2], 1000, FixedCosts(0.01))
+    assert len(guesses(lucky, 39, 0.4)) > 4
+    unlucky = Speculation([*range(60), 0, 1, 2], 1000)
     sizes = []
     for start in range(10, 50):
-        sizes.append(len(unlucky.guess(39)))
+        sizes.append(len(guesses(unlucky, 39, 0.01)))
         unlucky.learn([100 + start, start, start + 1, start + 2])
         unlucky.learn([200 + start])  # never what followed there
     assert sizes[0] > 1
     unlucky.learn([7, 8, 9])
-    assert len(unlucky.guess(39)) < sizes[0]
+    assert len(guesses(unlucky, 39, 0.01)) < sizes[0]
+
+
+def test_in_a_step_of_several_answers_the_likeliest_guesses_are_made() -> None:
+    ids = [*range(60), 0, 1, 2]
+    likely, unlikely, none = Speculation(ids, 99), Speculation(ids, 99), None
+    likely.learn(range(3, 30))
+    costs = FixedCosts(0.4)
+    counts = worthwhile([unlikely, none, likely], 61, costs)
+    assert counts[:2] == [0, 0] and counts[2] > 4
+    assert worthwhile([unlikely, none, likely], 3, costs) == [0, 0, 3]
+    # Where a row costs nothing, all that can be guessed is, as far as there is room.
+    assert worthwhile([unlikely, none, likely], 61, FixedCosts(0)) == [MOST, 0, MOST]
+    assert sum(worthwhile([likely] * 8, 20, FixedCosts(0))) == 20
+
+
+def test_what_a_guess_must_promise_grows_with_the_rows_that_a_step_has_without_it() -> None:
+    # The ninth row costs as much as three steps: one answer alone would guess.
+    class Steep(FixedCosts):
+        def of(self, rows: int) -> float:
+            return 1 + 0.01 * rows if rows <= 8 else 4.0
+
+    sure = Speculation([*range(60), 0, 1, 2], 99)
+    sure.learn(range(3, 30))
+    assert guesses(sure, 39, 0.01)
+    assert worthwhile([sure], 39, Steep(0))[0] > 0
+    assert worthwhile([sure, *[None] * 7], 39, Steep(0)) == [0] * 8
 
 
 def test_costs_are_learned_from_steps() -> None:

@@ -9,15 +9,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from cactus.calls.stop_flag import StopFlag
 from cactus.calls.turns import Call, Turns
 from cactus.engine.loaded import Loaded
 from cactus.errors import TemplateError
 from cactus.generate.answer import Request
+from cactus.generate.batch import Batch
+from cactus.generate.conversations import Conversations
 from cactus.generate.generation import Generation
-from cactus.generate.many import LANES, Many
+from cactus.generate.many import ManyRun
 from cactus.generate.options import parse_options
-from cactus.generate.prefix import CachedSession
 from cactus.native import Row, Sampler
 from cactus.types import Completion
 from tests.generate.scripted import ByteTokenizer
@@ -58,21 +58,20 @@ def engine(request: pytest.FixtureRequest, packed: Packed) -> Iterator[Loaded]:
 
 
 def prompts(vocabulary: int, shared: int) -> list[list[int]]:
-    """More of them than lanes, from one token to over two pages, after a common beginning."""
+    """From one token to over two pages, after a common beginning."""
     random = np.random.default_rng(1)
     beginning = random.integers(0, vocabulary, shared).tolist()
     lengths = [1, 300, 7, 2, 40, 31, 32, 33, 600, 5, 90]
-    assert len(lengths) > LANES
     return [[*beginning, *random.integers(0, vocabulary, n).tolist()] for n in lengths]
 
 
+def batch(engine: Loaded) -> Batch:
+    """One that remembers nothing."""
+    return Batch(engine, Turns(lambda: None), Conversations(engine, 0))
+
+
 def alone(engine: Loaded, request: Request) -> Completion:
-    conversation = CachedSession(engine.program.session())
-    turns, call = Turns(lambda: None), Call()
-    turns.register(call)
-    done = Generation(engine, turns, lambda: conversation, call, request).run()
-    conversation.session.close()
-    return done
+    return Generation(batch(engine), Call(), request).run()
 
 
 @pytest.mark.parametrize("shared", [0, 20, 270])
@@ -92,9 +91,8 @@ def test_every_answer_has_the_bits_it_has_alone(
     vocabulary = engine.program.vocab_size
     checked = parse_options(options, vocab_size=vocabulary)
     requests = [Request(prompt, checked) for prompt in prompts(vocabulary, shared)]
-    group = Many(engine, requests, StopFlag())
-    group.run()
-    for request, done in zip(requests, group.results(), strict=True):
+    results = ManyRun(batch(engine), Call(), requests, return_exceptions=False).run()
+    for request, done in zip(requests, results, strict=True):
         expected = alone(engine, request)
         assert isinstance(done, Completion)
         assert (done.tokens, done.logprobs) == (expected.tokens, expected.logprobs)

@@ -27,7 +27,6 @@ from cactus.errors import (
     InvalidAudio,
     InvalidRequest,
     ModelClosed,
-    ReentrantCall,
     UnsupportedModel,
 )
 from cactus.speech.engine import SpeechEngine
@@ -203,16 +202,16 @@ def test_stop_ends_the_hearing_and_loses_nothing(
     assert first.confirmed + rest.confirmed + live.finish().confirmed == want
 
 
-def test_an_open_stream_keeps_the_model(model: Model, sound: np.ndarray) -> None:
+def test_what_is_fed_and_a_recording_are_transcribed_in_turn(
+    model: Model, sound: np.ndarray
+) -> None:
+    want = model.transcribe(sound, **PLAIN).segments
     live = model.transcribe_live(**PLAIN)
     with model.transcribe_stream(sound, **PLAIN) as stream:
-        next(stream)
-        with pytest.raises(ReentrantCall):
-            live.feed(sound)
-        with pytest.raises(ReentrantCall):
-            live.finish()
-    want = model.transcribe(sound, **PLAIN).text
-    assert run(live, sound, len(sound))[0].strip() == want
+        first = next(stream)
+        text = run(live, sound, len(sound))[0].strip()
+        assert (first, *stream) == want
+    assert text == "".join(segment.text for segment in want).strip()
 
 
 def test_after_the_end_there_is_nothing_to_feed(model: Model, sound: np.ndarray) -> None:

@@ -1,7 +1,7 @@
 """The async forms: every call has a thread of its own, and cancelling it stops the generation.
 
-A thread of its own, because calls on one model wait for each other: with the event loop's shared
-pool, waiting calls could take every worker while the running stream needs one to go on.
+A thread of its own, because calls on one model work for each other: with the event loop's shared
+pool, calls that wait could take every worker while the one that works needs another to go on.
 """
 
 from __future__ import annotations
@@ -53,7 +53,6 @@ def in_loop(told: Callable[..., object] | None) -> Callable[..., object] | None:
 async def _run(executor: ThreadPoolExecutor, call: Call, work: Callable[[], T]) -> T:
     import asyncio
 
-    call.move_here()
     future = asyncio.get_running_loop().run_in_executor(executor, work)
     try:
         return await asyncio.shield(future)

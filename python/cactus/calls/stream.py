@@ -20,15 +20,15 @@ def drain(events: Generator[T, None, None]) -> None:
         for _ in events:
             pass
     finally:
-        # An interrupt between two events leaves the generator suspended, with the turn in hand.
+        # An interrupt between two events leaves the generator suspended.
         events.close()
 
 
 class EventStream(Iterator[T], Closing):
     """The events of one call, computed while they are read. Read it to its end or close it.
 
-    A stream that has failed raises its error again, it does not look like one that is empty. After
-    ReentrantCall nothing has begun: it can be read once the call that was in the way has ended.
+    Between two events the engine is free for others. A stream that has failed raises its error
+    again, it does not look like one that is empty. After ReentrantCall it can be read on.
     """
 
     def __init__(self, call: Call, start: Callable[[], Generator[T, None, None]]) -> None:
@@ -42,7 +42,6 @@ class EventStream(Iterator[T], Closing):
     def __next__(self) -> T:
         if self._failure is not None:
             raise copy(self._failure)
-        self._call.move_here()
         try:
             return next(self._events)
         except ReentrantCall:
@@ -57,7 +56,7 @@ class EventStream(Iterator[T], Closing):
         self._call.stop()
 
     def close(self) -> None:
-        """End the stream now and let other calls go on; safe to call twice."""
+        """End the stream now; its memory is free within a step. Safe to call twice."""
         self._call.stop()
         self._failure = None
         # ValueError: another thread is reading it right now, and ends it at the next token.

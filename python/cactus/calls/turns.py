@@ -1,45 +1,38 @@
-"""Whose turn it is on a model: one call at a time, stoppable and closable from anywhere.
+"""Whose turn it is on a model's engine: one advance of one call at a time, stoppable and closable.
 
-A model has one cache, so its calls run one after another. Three things must work all the same:
-``stop`` from a signal handler, which may not wait for any lock; ``close`` while a call runs, or
-while its caller holds a half-read stream; and a callback that calls back, which must get an error
-rather than wait for itself for ever.
+The engine works for one call at a time, and a call has it for one *advance*: a step of the batch,
+the next segment of a transcription, one pass over what is being said. Between two advances others
+go on, so calls of any kind interleave, an open stream that nobody reads keeps nobody waiting, and
+the code of a caller may call its own model.
 
-A call is *inside* while the engine works for it and *outside* while the caller's own code runs
-between two tokens. Native memory is only ever freed when no call is inside.
+Three things must work at any moment: ``stop`` from a signal handler, which may not wait for any
+lock; ``close`` while calls are in flight; and a signal handler that calls the model in the middle
+of its thread's own advance, which must get an error rather than wait for itself for ever. Native
+memory is only ever freed when the engine is at rest.
 """
 
 from __future__ import annotations
 
 import os
-import sys
 import threading
 import weakref
 from collections import deque
 from collections.abc import Callable
-from typing import Any
 
 from cactus.calls.stop_flag import StopFlag
 from cactus.errors import Cancelled, ForkError, ModelClosed, ReentrantCall
 
 POLL_SECONDS = 0.05
-"""A waiting call looks this often whether it was stopped: ``stop`` may not wake it by a lock."""
+"""Who waits for the engine looks this often whether it was stopped: ``stop`` may not wake it."""
 
 
 class Call:
-    """One request: who waits for its tokens, and whether it was asked to end.
+    """One request, which can be asked to end."""
 
-    `blocking`: its consumer waits in its own thread (not in an event loop). `pulled`: it only goes
-    on while its consumer asks for more.
-    """
+    __slots__ = ("__weakref__", "flag")
 
-    __slots__ = ("__weakref__", "blocking", "flag", "pulled", "task", "thread")
-
-    def __init__(self, *, blocking: bool = True, pulled: bool = True) -> None:
+    def __init__(self) -> None:
         self.flag = StopFlag()
-        self.blocking = blocking
-        self.pulled = pulled
-        self.move_here()
 
     @property
     def stopped(self) -> bool:
@@ -50,21 +43,12 @@ class Call:
         """Ask it to end. Takes no lock: safe in a signal handler."""
         self.flag.set()
 
-    def move_here(self) -> None:
-        """Note that the code that runs now is the one that waits for this call."""
-        # The object and not its ident, which the system gives to a new thread when this one ends.
-        self.thread = threading.current_thread()
-        self.task = _current_task()
-
-    def waits_for(self, running: Call) -> bool:
-        """True if this call could only begin after `running`, and `running` only go on after it."""
-        if not running.pulled or running.thread is not self.thread:
-            return False
-        return self.blocking or self.task is running.task
-
 
 class Turns:
-    """Serialises the calls of one model. `free` releases the model's native memory, once."""
+    """The calls in flight of one model, and which of them the engine works for.
+
+    `free` releases the model's native memory, once.
+    """
 
     def __init__(self, free: Callable[[], None]) -> None:
         self._free: Callable[[], None] | None = free
@@ -72,8 +56,7 @@ class Turns:
         self._calls: tuple[weakref.ref[Call], ...] = ()
         self._queue: deque[Call] = deque()
         self._running: Call | None = None
-        self._outside = False
-        self._engine_thread = 0
+        self._thread = 0
         self._closed = False
         self._pid = os.getpid()
 
@@ -81,9 +64,17 @@ class Turns:
     def closed(self) -> bool:
         return self._closed
 
+    @property
+    def forked(self) -> bool:
+        """Whether this is a child of the process that loaded the model: nothing can be waited for.
+
+        Another thread may have held any lock when the process forked.
+        """
+        return os.getpid() != self._pid
+
     def check(self) -> None:
         """Raises ForkError in a forked child and ModelClosed after ``close``."""
-        if os.getpid() != self._pid:
+        if self.forked:
             raise ForkError(
                 f"this model was loaded in process {self._pid}, before it forked into "
                 f"{os.getpid()}; load it again in the child"
@@ -91,73 +82,22 @@ class Turns:
         if self._closed:
             raise ModelClosed("the model has been destroyed")
 
+    # -- calls in flight
+
     def register(self, call: Call) -> None:
-        """From now on `call` is in flight: a ``stop`` reaches it even before its turn."""
+        """From now on `call` is in flight: a ``stop`` reaches it."""
         self.check()
         with self._changed:
             alive = tuple(ref for ref in self._calls if ref() is not None)
             self._calls = (*alive, weakref.ref(call))
 
-    def enter(self, call: Call) -> bool:
-        """Wait for the turn of `call`; false if it was stopped before its turn came.
-
-        Raises ReentrantCall where waiting would never end, and Cancelled if the model is closed
-        meanwhile.
-        """
-        self.check()
-        with self._changed:
-            if self._running is not None and call.waits_for(self._running):
-                raise ReentrantCall(
-                    "this model is already answering in the same thread: a callback may not call "
-                    "its own model, and an open stream must be read to its end or closed first"
-                )
-            self._queue.append(call)
-            try:
-                while self._running is not None or self._queue[0] is not call:
-                    if call.stopped and not self._closed:
-                        return False
-                    self.cancel_if_closed()
-                    self._changed.wait(POLL_SECONDS)
-                self.cancel_if_closed()
-                self._running, self._outside = call, False
-                self._engine_thread = threading.get_ident()
-            finally:
-                self._queue.remove(call)
-                self._changed.notify_all()
-        return True
-
-    def step_outside(self) -> None:
-        """The caller's own code runs next; the engine is at rest."""
-        with self._changed:
-            self._outside = True
-            if self._closed:
-                self._changed.notify_all()
-
-    def step_inside(self) -> None:
-        """The engine works next. Raises Cancelled if the model was closed meanwhile."""
-        if os.getpid() != self._pid:
-            self.check()
-        with self._changed:
-            self.cancel_if_closed()
-            self._outside = False
-            self._engine_thread = threading.get_ident()
-
-    def cancel_if_closed(self) -> None:
-        """Raises Cancelled if the model was closed while a call was in flight."""
-        if self._closed:
-            raise Cancelled("the model was destroyed while this call was running")
-
     def leave(self, call: Call) -> None:
         """`call` has ended, however it ended. Never raises."""
-        if os.getpid() != self._pid:
-            return  # another thread may have held the lock when the process forked
+        if self.forked:
+            return
+        self.exit(call)
         with self._changed:
             self._calls = tuple(ref for ref in self._calls if ref() not in (None, call))
-            if self._running is call:
-                self._running = None
-                if self._closed:
-                    self._release()
-            self._changed.notify_all()
 
     def stop(self) -> None:
         """Ask every call in flight to end. Takes no lock: safe in a signal handler."""
@@ -166,12 +106,65 @@ class Turns:
             if call is not None:
                 call.stop()
 
+    # -- the engine
+
+    def enter(self, call: Call) -> bool:
+        """Wait until the engine works for `call`; false if that was stopped meanwhile.
+
+        Raises Cancelled if the model was closed while `call` was in flight, ForkError in a child,
+        and ReentrantCall where waiting would never end: in a signal handler that interrupted an
+        advance of its own thread.
+        """
+        if self.forked:
+            self.check()
+        with self._changed:
+            self.cancel_if_closed()
+            if (self._running is not None or self._queue) and not self._wait(call):
+                return False
+            self._running, self._thread = call, threading.get_ident()
+        return True
+
+    def _wait(self, call: Call) -> bool:
+        if self._running is not None and self._thread == threading.get_ident():
+            raise ReentrantCall(
+                "this thread is in the middle of another call of this model, which cannot go on "
+                "before this one has ended: a signal handler may stop a model, not ask it"
+            )
+        self._queue.append(call)
+        try:
+            while self._running is not None or self._queue[0] is not call:
+                if call.stopped and not self._closed:
+                    return False
+                self._changed.wait(POLL_SECONDS)
+                self.cancel_if_closed()
+        finally:
+            self._queue.remove(call)
+            self._changed.notify_all()
+        return True
+
+    def exit(self, call: Call) -> None:
+        """The advance of `call` is over, if it had one: the engine is free for others."""
+        if self.forked:
+            return
+        with self._changed:
+            if self._running is call:
+                self._running = None
+                if self._closed:
+                    self._release()
+                if self._queue or self._closed:
+                    self._changed.notify_all()
+
+    def cancel_if_closed(self) -> None:
+        """Raises Cancelled if the model was closed while a call was in flight."""
+        if self._closed:
+            raise Cancelled("the model was destroyed while this call was running")
+
     def close(self) -> None:
-        """End the running call, wait until the engine is at rest, and free the model; idempotent.
+        """End what is in flight, wait until the engine is at rest, and free the model; idempotent.
 
         In a forked child only the books are closed: the engine's threads live in the parent.
         """
-        if os.getpid() != self._pid:
+        if self.forked:
             self._closed = True
             return
         with self._changed:
@@ -180,29 +173,13 @@ class Turns:
             self._closed = True
             self.stop()
             self._changed.notify_all()
-            if not self._wait_for_rest():
-                return  # a signal handler inside the very call: leave() frees when that ends
+            while self._running is not None:
+                if self._thread == threading.get_ident():
+                    return  # a signal handler inside the very advance: exit() frees when that ends
+                self._changed.wait(POLL_SECONDS)
             self._release()
-
-    def _wait_for_rest(self) -> bool:
-        while self._running is not None and not self._outside:
-            if self._engine_thread == threading.get_ident():
-                return False
-            self._changed.wait(POLL_SECONDS)
-        return True
 
     def _release(self) -> None:
         free, self._free = self._free, None
         if free is not None:
             free()
-
-
-def _current_task() -> Any:
-    """The asyncio task that runs in this thread, if any (without importing asyncio for it)."""
-    asyncio = sys.modules.get("asyncio")
-    if asyncio is None:
-        return None
-    try:
-        return asyncio.current_task()
-    except RuntimeError:  # no loop runs in this thread
-        return None

@@ -10,8 +10,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
-from cactus.calls.stop_flag import StopFlag
-
 Outputs = Literal["last", "all", "none"]
 
 
@@ -54,6 +52,23 @@ class Output(Protocol):
     def top(self) -> Sequence[tuple[int, float]]: ...
 
 
+class PendingStep(Protocol):
+    """A step that is ready to run, once."""
+
+    @property
+    def done(self) -> bool:
+        """Whether it has run and succeeded, whatever exception came out of `run`."""
+        ...
+
+    def run(self) -> None:
+        """Run it; Cancelled, with the sessions as they were, once all of its rows are stopped."""
+        ...
+
+    def outputs(self) -> Sequence[Any]:
+        """What it gave for each output of its rows, in order."""
+        ...
+
+
 class Program(Protocol):
     """A loaded model: `chunk` is the largest number of rows one step takes."""
 
@@ -61,9 +76,15 @@ class Program(Protocol):
     def vocab_size(self) -> int: ...
     @property
     def chunk(self) -> int: ...
+    @property
+    def kv_bytes(self) -> int:
+        """Memory that the keys and values of all sessions take now."""
+        ...
+
     def session(self) -> Any: ...
-    def step(self, rows: Any, /, *, stop: StopFlag | None = None) -> Sequence[Any]:
-        """Run the rows; Cancelled, with the sessions as they were, once `stop` is set."""
+    def prepare(self, rows: Any, /) -> PendingStep: ...
+    def step(self, rows: Any, /) -> Sequence[Any]:
+        """`prepare`, run and outputs in one."""
         ...
 
     def close(self) -> None: ...

@@ -5,6 +5,12 @@ from __future__ import annotations
 MOST = 16
 """Guesses in one step at most: a session with recurrent state can go back 32 positions exactly."""
 
+ROWS = 128
+"""Steps of more rows are taken to cost, for each row, what one of so many does."""
+
+NEAR = 16
+"""A measurement counts for other numbers of rows that are at most this far away."""
+
 
 class StepCosts:
     """What a step of several rows takes, in steps of one row: 1, and a slope for each further row.
@@ -23,11 +29,11 @@ class StepCosts:
     def __init__(self) -> None:
         self._one = 0.0
         self._idle = 0
-        self._slopes = [self.START] * (MOST + 2)
+        self._slopes = [self.START] * (ROWS + 1)
 
     def of(self, rows: int) -> float:
         """The time of a step of `rows` rows, as a multiple of the time of a step of one."""
-        return 1 + (rows - 1) * self._slopes[rows]
+        return 1 + (rows - 1) * self._slopes[min(rows, ROWS)]
 
     def record(self, rows: int, seconds: float) -> None:
         """A step of `rows` rows took `seconds`."""
@@ -42,5 +48,6 @@ class StepCosts:
                 self._slopes = [slope + (self.START - slope) * self.RETURN for slope in slopes]
         else:
             measured = min(max((seconds / self._one - 1) / (rows - 1), 0), 2)
-            for other, slope in enumerate(slopes):
+            for other in range(max(0, rows - NEAR), min(rows + NEAR, ROWS) + 1):
+                slope = slopes[other]
                 slopes[other] += (measured - slope) * self.WEIGHT / (1 + abs(other - rows))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
@@ -50,7 +50,7 @@ class Answer:
         self.cached = 0
         self.prefilled = 0
         self._end_tokens = engine.end_tokens
-        self._request = request
+        self._engine, self._request = engine, request
         self._confidence = Confidence(engine.program.vocab_size, options.confidence_threshold)
         self._matcher = StopMatcher(options.stop, include=options.include_stop_sequences)
         self._decoder = engine.decoder()
@@ -102,6 +102,15 @@ class Answer:
             self._entries.append(replace(self._entry(token, output.logprob), top=top))
             events[-1] = replace(events[-1], logprob=self._entries[-1])
         return events
+
+    def again(self, outputs: Sequence[Output]) -> Answer:
+        """The answer that `outputs`, the first ones of this, give alone; what it cost is kept."""
+        answer = Answer(self._engine, self._request)
+        answer.watch, answer.cached, answer.prefilled = self.watch, self.cached, self.prefilled
+        for output in outputs:
+            answer.take(output)
+        answer._first_seconds = self._first_seconds
+        return answer
 
     def cancel(self) -> list[StreamEvent]:
         """No more outputs will come; the events with what was held back, if anything was."""

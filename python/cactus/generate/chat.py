@@ -13,9 +13,10 @@ from cactus.engine.base import Worker
 from cactus.engine.defaults import SamplingDefaults
 from cactus.errors import InvalidRequest, ModelFormatError
 from cactus.generate.answer import Request
+from cactus.generate.batch import Batch
+from cactus.generate.conversations import Conversations
 from cactus.generate.generation import Generation
 from cactus.generate.options import CHAT_ONLY, Options, parse_options
-from cactus.generate.prefix import Memory
 from cactus.inputs.checks import boolean, text
 
 if TYPE_CHECKING:
@@ -34,15 +35,16 @@ ProgressCallback = Callable[[int, int], object]
 
 
 class Chat(Worker):
-    """Checks requests and makes the runs that answer them; has the conversation that is remembered.
+    """Checks requests and makes the runs that answer them; has the batch that they are answered in.
 
     Whoever calls has seen to it that the model is open and has the ability.
     """
 
     def __init__(self, engine: Loaded, turns: Turns, owned: ExitStack) -> None:
         super().__init__(engine, turns, owned)
-        self._memory = Memory(engine)
-        owned.callback(self._memory.free)
+        self._conversations = Conversations(engine, 1 << 30)
+        owned.callback(self._conversations.free)
+        self._batch = Batch(engine, turns, self._conversations)
 
     def generation(self, messages: Messages, options: Mapping[str, Any], call: Call) -> Generation:
         """The run that answers messages."""
@@ -84,7 +86,7 @@ class Chat(Worker):
         return_exceptions = boolean("return_exceptions", return_exceptions)
         self._turns.register(call)
         requests = prepare_many(engine, conversations, checked, call.flag, return_exceptions)
-        return ManyRun(engine, self._turns, call, requests, return_exceptions, self._memory.forget)
+        return ManyRun(self._batch, call, requests, return_exceptions)
 
     def count_tokens(self, messages_or_text: Messages, options: Mapping[str, Any]) -> int:
         """The tokens of a text, or of the prompt of messages."""
@@ -112,8 +114,8 @@ class Chat(Worker):
         return found
 
     def forget(self) -> None:
-        """Forget the conversation. It is the caller's turn."""
-        self._memory.forget()
+        """Forget all conversations. It is the caller's turn."""
+        self._conversations.forget()
 
     def _begin(
         self,
@@ -124,7 +126,7 @@ class Chat(Worker):
         began = time.perf_counter()
         request = build(self.options(options), began)
         self._turns.register(call)
-        return Generation(self._engine, self._turns, self._memory.open, call, request)
+        return Generation(self._batch, call, request)
 
 
 def check_progress(progress: ProgressCallback | None) -> ProgressCallback | None:

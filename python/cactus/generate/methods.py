@@ -48,19 +48,19 @@ class ChatMethods(ModelBase):
         """The answer token by token; takes the options and raises the errors of `chat`.
 
         The request is checked here, the model works while the stream is read. Read it to its end or
-        close it (it is a context manager): an open stream keeps other calls waiting.
+        close it (it is a context manager): an open stream keeps its memory.
         """
         call = Call()
         return CompletionStream(call, self._chat().generation(messages, options, call))
 
     async def achat(self, messages: Messages, **options: Unpack[ChatOptions]) -> Completion:
         """`chat` in a thread of its own; cancelling the task stops the generation."""
-        call = Call(blocking=False, pulled=False)
+        call = Call()
         return await run_alone(call, lambda: self._chat().generation(messages, options, call).run())
 
     def astream(self, messages: Messages, **options: Unpack[ChatOptions]) -> AsyncCompletionStream:
         """`stream` for ``async for``; cancelling the task that reads it stops the generation."""
-        call = Call(blocking=False)
+        call = Call()
         return AsyncCompletionStream(call, lambda: self._chat().generation(messages, options, call))
 
     # -- raw text
@@ -102,7 +102,7 @@ class ChatMethods(ModelBase):
         **options: Unpack[CompletionOptions],
     ) -> Completion:
         """`complete` in a thread of its own; cancelling the task stops the generation."""
-        call = Call(blocking=False, pulled=False)
+        call = Call()
         return await run_alone(
             call,
             lambda: self._chat("complete").raw(prompt, parse_special, options, call).run(),
@@ -116,7 +116,7 @@ class ChatMethods(ModelBase):
         **options: Unpack[CompletionOptions],
     ) -> AsyncCompletionStream:
         """`complete_stream` for ``async for``."""
-        call = Call(blocking=False)
+        call = Call()
         return AsyncCompletionStream(
             call,
             lambda: self._chat("complete").raw(prompt, parse_special, options, call),
@@ -152,10 +152,10 @@ class ChatMethods(ModelBase):
     ) -> Any:
         """The answers to many conversations, in their order; each is what `chat` would give.
 
-        They are computed together, up to eight at a time, which takes much less time than one after
-        another. The first error of one of them (a bad message, a prompt that is too long) ends the
-        call and is raised, with its number, before anything is computed where it can be; with
-        `return_exceptions` it is the result of that one, and the others are answered.
+        They are computed together, and with all other calls, which takes much less time than one
+        after another. The first error of one of them (a bad message, a prompt that is too long)
+        ends the call and is raised, with its number, before anything is computed where it can be;
+        with `return_exceptions` it is the result of that one, and the others are answered.
         `progress(done, total)` is called after each. The conversation of `chat` is left as it is.
 
         Raises InvalidRequest for an option, and what ends the call as a whole, as `chat` does.
@@ -197,7 +197,7 @@ class ChatMethods(ModelBase):
 
         `progress` is called in the event loop.
         """
-        call = Call(blocking=False, pulled=False)
+        call = Call()
         told = in_loop(check_progress(progress))
         return await run_alone(
             call,
@@ -229,8 +229,7 @@ class ChatMethods(ModelBase):
     ) -> Any:
         """`chat_many` as an iterator: the index of a conversation and its answer, as each ends.
 
-        Read it to its end or close it (it is a context manager): an open one keeps other calls
-        waiting.
+        Read it to its end or close it (it is a context manager): an open one keeps its memory.
         """
         call = Call()
         return EventStream(
@@ -261,7 +260,7 @@ class ChatMethods(ModelBase):
         **options: Unpack[ChatOptions],
     ) -> Any:
         """`chat_as_completed` for ``async for``."""
-        call = Call(blocking=False)
+        call = Call()
         return AsyncEventStream(
             call, lambda: self._chat().many(conversations, return_exceptions, options, call)
         )

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import Generic, TypeVar
 
 from cactus.engine.contract import Session
-
-if TYPE_CHECKING:
-    from cactus.engine.loaded import Loaded
 
 S = TypeVar("S", bound=Session)
 
@@ -23,6 +20,12 @@ class CachedSession(Generic[S]):
     def __init__(self, session: S) -> None:
         self.session = session
         self.tokens: list[int] = []
+
+    def fork(self) -> CachedSession[S]:
+        """One with the same past; the two go on independently."""
+        copy: CachedSession[S] = CachedSession(self.session.fork())
+        copy.tokens = list(self.tokens)
+        return copy
 
     def rewind(self, prompt: list[int]) -> int:
         """Keep the part of the cache that `prompt` begins with; returns how many tokens that is.
@@ -43,38 +46,9 @@ class CachedSession(Generic[S]):
             # More than `length` may be there without being on record, after an interrupted step.
             del self.tokens[self.session.truncate(length) :]
 
-    def fed(self, tokens: Sequence[int]) -> None:
-        """Record that a step has put `tokens` into the cache."""
-        self.tokens.extend(tokens)
-
-    def clear(self) -> None:
-        """Forget everything; the next prompt is read from its beginning."""
-        self.tokens.clear()
-        self.session.truncate(0)
-
-
-class Memory:
-    """What a chat owns of the native core: a session once there was one."""
-
-    def __init__(self, engine: Loaded) -> None:
-        self._engine = engine
-        self.conversation: CachedSession[Any] | None = None
-
-    def open(self) -> CachedSession[Any]:
-        if self.conversation is None:
-            self.conversation = CachedSession(self._engine.program.session())
-        return self.conversation
-
-    def forget(self) -> bool:
-        """Give back the memory of the session; whether there was any."""
-        held = self.conversation is not None and self.conversation.session.length > 0
-        if self.conversation is not None and held:
-            self.conversation.clear()
-        return held
-
-    def free(self) -> None:
-        if self.conversation is not None:
-            self.conversation.session.close()
+    def fed(self, start: int, tokens: Sequence[int]) -> None:
+        """Record that a step has put `tokens` into the cache, from position `start` on."""
+        self.tokens[start:] = tokens
 
 
 def common_prefix(left: list[int], right: list[int]) -> int:

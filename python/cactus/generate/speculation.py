@@ -83,19 +83,26 @@ class Speculation:
     CHANCES = (0, 0, 0.3, 0.45, 0.55, 0.65, 0.7, 0.8, 0.85)
     BELIEF = 4
 
-    def __init__(self, ids: Sequence[int], limit: int, costs: StepCosts) -> None:
+    def __init__(self, ids: Sequence[int], limit: int) -> None:
         self._lookup = Lookup(ids)
         self._left = limit
-        self.costs = costs
         self._right = [chance * self.BELIEF for chance in self.CHANCES]
         self._tried = [float(self.BELIEF) for _ in self.CHANCES]
 
-    def guess(self, room: int) -> list[int]:
-        """The tokens to feed after the last one in the next step: as many as pay, or none."""
-        guesses = self._lookup.guesses(min(room, MOST, self._left - 1))
-        if guesses:
-            del guesses[self._worthwhile(len(guesses)) :]
-        return guesses
+    def chances(self, room: int) -> list[float]:
+        """Of each token that can be guessed now, how likely it and those before it are right."""
+        found: list[float] = []
+        if self._lookup.agreed:
+            chance = 1.0
+            for n, _ in enumerate(self._lookup.guesses(min(room, MOST, max(0, self._left - 1)))):
+                agreed = min(self._lookup.agreed + n, LONGEST)
+                chance *= self._right[agreed] / self._tried[agreed]
+                found.append(chance)
+        return found
+
+    def guess(self, count: int) -> list[int]:
+        """The tokens to feed after the last one in the next step."""
+        return self._lookup.guesses(count)
 
     def learn(self, tokens: Sequence[int]) -> None:
         """The answer goes on with `tokens`."""
@@ -107,15 +114,29 @@ class Speculation:
                 self._right[agreed] += self._lookup.guesses(1)[0] == token
             self._lookup.append(token)
 
-    def _worthwhile(self, count: int) -> int:
-        """How many of `count` guesses give the most tokens in a given time; 0 if none do."""
-        best, best_rate = 0, GAIN
-        chance = tokens = 1.0
-        for guessed in range(1, count + 1):
-            agreed = min(self._lookup.agreed + guessed - 1, LONGEST)
-            chance *= self._right[agreed] / self._tried[agreed]
-            tokens += chance
-            rate = tokens / self.costs.of(1 + guessed)
-            if rate > best_rate:
-                best, best_rate = guessed, rate
-        return best
+
+def worthwhile(answers: Sequence[Speculation | None], room: int, costs: StepCosts) -> list[int]:
+    """How many guesses of each of `answers` give all of them the most tokens in a given time.
+
+    Without guesses a step has one row for each, and at most `room` more are possible.
+    """
+    rows = len(answers)
+    offers = [
+        (chance, index)
+        for index, answer in enumerate(answers)
+        if answer is not None
+        for chance in answer.chances(room)
+    ]
+    # The chances of one answer fall, so that its guesses stay in their order.
+    offers.sort(key=lambda offer: -offer[0])
+    best, best_rate = 0, GAIN * rows / costs.of(rows)
+    tokens = float(rows)
+    for count, (chance, _) in enumerate(offers[:room], 1):
+        tokens += chance
+        rate = tokens / costs.of(rows + count)
+        if rate > best_rate:
+            best, best_rate = count, rate
+    counts = [0] * rows
+    for _, index in offers[:best]:
+        counts[index] += 1
+    return counts

@@ -53,8 +53,7 @@ class SpeechMethods(ModelBase):
     ) -> TranscriptionStream:
         """The segments of a recording as they are found; options and errors as in `transcribe`.
 
-        Read it to its end or close it (it is a context manager): an open stream keeps other calls
-        waiting.
+        Read it to its end or close it (it is a context manager): an open stream keeps its memory.
         """
         call = Call()
         return TranscriptionStream(
@@ -69,7 +68,7 @@ class SpeechMethods(ModelBase):
         **options: Unpack[TranscribeOptions],
     ) -> Transcription:
         """`transcribe` in a thread of its own; cancelling the task stops the transcription."""
-        call = Call(blocking=False, pulled=False)
+        call = Call()
         return await run_alone(
             call,
             lambda: self._speech().transcription(audio, sample_rate, options, call).run(),
@@ -83,7 +82,7 @@ class SpeechMethods(ModelBase):
         **options: Unpack[TranscribeOptions],
     ) -> AsyncTranscriptionStream:
         """`transcribe_stream` for ``async for``."""
-        call = Call(blocking=False)
+        call = Call()
         return AsyncTranscriptionStream(
             call,
             lambda: self._speech().transcription(audio, sample_rate, options, call),

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import chain, zip_longest
 
@@ -117,7 +117,7 @@ class Transcriber:
         """The average probability of a token, the geometric mean; 0 where nothing was said."""
         return math.exp(self._logprob / self._said) if self._said else 0.0
 
-    def segments(self, blocks: Iterator[F32]) -> Iterator[Segment]:
+    def segments(self, blocks: Iterator[F32]) -> Generator[Segment, None, None]:
         """The segments in order. Raises Cancelled once it is stopped, within an operation."""
         blocks, clips = stoppable(self.stop, blocks), self.options.clip_timestamps
         if self.options.vad and not clips:

@@ -34,6 +34,7 @@ class TranscriptionRun:
         self._turns, self._call, self._audio = turns, call, audio
         self._watch = Stopwatch(time.perf_counter() - began)
         self._transcriber = Transcriber(engine, options, call.flag, self._watch)
+        self._work = self._transcriber.segments(audio)
         self._segments: list[Segment] = []
         self._begun = self._ended = self._abandoned = False
 
@@ -63,35 +64,42 @@ class TranscriptionRun:
         return self._result()
 
     def events(self) -> Generator[Segment, None, None]:
-        """Wait for the turn, listen, and yield the segments."""
-        turns, call = self._turns, self._call
-        self._begun = True
-        self._watch.start()
+        """Yield the segments; the engine is free for others between two of them."""
+        turns = self._turns
         refused = False
         try:
-            if turns.enter(call):
-                for segment in self._transcriber.segments(self._audio):
-                    self._segments.append(segment)
-                    self._watch.pause()
-                    turns.step_outside()
-                    yield segment
-                    turns.step_inside()
-                    self._watch.start()
+            if not self._begun:
+                turns.check()
+                self._begun = True
+            while (segment := self._next()) is not None:
+                self._segments.append(segment)
+                yield segment
             self._ended = True
         except Cancelled:  # by stop(), and what was found counts; or by close()
             turns.cancel_if_closed()
             self._ended = True
-        except ReentrantCall:  # nothing has begun: it may be read later
-            refused, self._begun = True, False
+        except ReentrantCall:  # it may be read on later
+            refused = True
             raise
         except GeneratorExit:  # the reader has had enough, or the interpreter is shutting down
             self._abandoned = True
             raise
         finally:
-            self._watch.pause()
             if not refused:
+                self._work.close()
                 self._audio.close()
-                turns.leave(call)
+                turns.leave(self._call)
+
+    def _next(self) -> Segment | None:
+        """The next segment, once the engine works for this call; None at the end."""
+        try:
+            if not self._turns.enter(self._call):
+                return None
+            self._watch.start()
+            return next(self._work, None)
+        finally:
+            self._watch.pause()
+            self._turns.exit(self._call)
 
     def close_unread(self) -> None:
         """Let go of the audio where nobody has asked for an event, and nobody will."""

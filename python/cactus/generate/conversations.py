@@ -1,0 +1,136 @@
+"""The conversations that a model remembers, within a budget of memory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+from cactus.generate.prefix import CachedSession, common_prefix
+
+if TYPE_CHECKING:
+    from cactus.engine.loaded import Loaded
+
+Cached = CachedSession[Any]
+
+
+class Conversations:
+    """The sessions of a text model, those that requests have and those that are remembered.
+
+    A session is lent to a request and, when that has ended, remembered, so that a prompt which
+    begins like it reads only what is new. `budget` bytes of keys and values are kept, those of
+    running requests among them; beyond that the ones that were not used for longest are given up.
+    All methods are for whoever has the engine.
+    """
+
+    def __init__(self, engine: Loaded, budget: int) -> None:
+        self._engine, self._budget = engine, budget
+        self._idle: list[Cached] = []  # used last: at the end
+        self._lent: dict[Cached, bool] = {}  # and whether they may be remembered
+
+    @property
+    def remembered(self) -> tuple[Cached, ...]:
+        """Those that no request has, the one that was used last at the end."""
+        return tuple(self._idle)
+
+    def may_share(self, conversation: Cached) -> bool:
+        """Whether `conversation` was lent since the last `forget`."""
+        return self._lent.get(conversation, False)
+
+    def known(self, ids: list[int], running: Iterable[Cached] = ()) -> int:
+        """How many tokens of `ids` need not be read, with those of `running` requests."""
+        lengths = (common_prefix(one.tokens, ids) for one in (*self._idle, *running))
+        return min(max(lengths, default=0), len(ids) - 1)
+
+    def open(self, ids: list[int], running: Iterable[Cached] = ()) -> Cached:
+        """A session for `ids` that has read as much of them as any has, of `running` ones too.
+
+        One that holds nothing else is continued; of one that goes on differently, or that runs, it
+        is a fork, and both stay. Raises InsufficientMemory.
+        """
+        whole: Cached | None = None
+        partly: Cached | None = None
+        length = longest = 0
+        for one in (*running, *self._idle):
+            common = _common(one.tokens, ids, length)
+            if common == len(one.tokens) < len(ids) and common > longest:
+                whole, longest = one, common
+            if common > length:
+                partly, length = one, common
+        found = None
+        if partly is not None and partly is not whole:
+            found = self._fork(partly, ids)
+            if len(found.tokens) < longest:
+                # A hybrid model had to go back further than the other one ends.
+                found.session.close()
+                found = None
+        if found is None and whole is not None:
+            found = whole if whole in self._idle else self._fork(whole, ids)
+        if found is None:
+            found = CachedSession(self._engine.program.session())
+        self._lent[found] = True
+        if found in self._idle:
+            self._idle.remove(found)
+        return found
+
+    def _fork(self, one: Cached, ids: list[int]) -> Cached:
+        copy = one.fork()
+        try:
+            copy.rewind(ids)
+        except BaseException:
+            copy.session.close()
+            raise
+        if one in self._idle:  # it was used
+            self._idle.remove(one)
+            self._idle.append(one)
+        return copy
+
+    def keep(self, conversation: Cached) -> None:
+        """Remember a session that was lent, and give up the oldest until all is in the budget."""
+        if conversation in self._idle:
+            return
+        if self._budget == 0 or not self.may_share(conversation) or not conversation.tokens:
+            self.drop(conversation)
+            return
+        tokens = conversation.tokens
+        for one in self.remembered:  # a beginning of this one is of no more use
+            if one.tokens == tokens[: len(one.tokens)]:
+                self._idle.remove(one)
+                one.session.close()
+        self._idle.append(conversation)
+        self._lent.pop(conversation, None)
+        while self._idle and self._engine.program.kv_bytes > self._budget:
+            self.give_up()
+
+    def drop(self, conversation: Cached) -> None:
+        """Close a session that was lent."""
+        conversation.session.close()
+        self._lent.pop(conversation, None)
+
+    def give_up(self) -> bool:
+        """Forget the one that was not used for longest; false if none is remembered."""
+        if not self._idle:
+            return False
+        self._idle[0].session.close()
+        del self._idle[0]
+        return True
+
+    def forget(self) -> None:
+        """Forget all, and what running requests would leave."""
+        self._lent = dict.fromkeys(self._lent, False)
+        while self.give_up():
+            pass
+
+    def free(self) -> None:
+        """Close everything, also what requests still have."""
+        for one in (*self._idle, *self._lent):
+            one.session.close()
+        self._idle.clear()
+        self._lent.clear()
+
+
+def _common(left: list[int], right: list[int], least: int) -> int:
+    """The common prefix, or 0 where it is no longer than `least`."""
+    if least and (least >= len(left) or least >= len(right) or left[least] != right[least]):
+        # Most of many conversations go on differently where the best one so far does not.
+        return len(left) if len(left) <= least and left == right[: len(left)] else 0
+    return common_prefix(left, right)

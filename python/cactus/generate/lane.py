@@ -1,0 +1,186 @@
+"""One request in the batch, and what the thread that waits for it looks at."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from cactus.calls.turns import Call
+from cactus.generate.answer import Answer, Request
+from cactus.generate.conversations import Cached, Conversations
+from cactus.generate.loop import Progress
+from cactus.generate.speculation import Speculation
+from cactus.types import StreamEvent
+
+if TYPE_CHECKING:
+    from cactus.engine.contract import Output
+    from cactus.engine.loaded import Loaded
+
+AHEAD = 4
+"""Tokens that are computed for a stream before its reader asks: who looks at each token does not
+miss the next step, and one who went away soon costs nothing more."""
+
+Item = tuple["Lane", int, list[StreamEvent] | None]
+"""Of a lane: the number of a token and its events; or None: it has ended."""
+
+
+class Mailbox:
+    """What one thread waits for: the tokens of a stream, or the ends of lanes.
+
+    `patient`: its thread has nothing to do before a whole answer is there.
+    """
+
+    __slots__ = ("changed", "items", "patient", "waiting")
+
+    def __init__(self, lock: threading.RLock, *, patient: bool) -> None:
+        self.items: deque[Item] = deque()
+        self.changed = threading.Condition(lock)
+        self.patient = patient
+        self.waiting = False
+
+    def wake(self) -> None:
+        """Let the thread that waits look at it, if one does."""
+        if self.waiting:
+            with self.changed:
+                self.changed.notify()
+
+
+class Lane:
+    """One request: its session, its place in the text, its answer.
+
+    What it has was given to it by steps, and can be given again: an exception that arrives from
+    outside, such as KeyboardInterrupt, may end a thread in the middle of `take`, which is then done
+    once more by another. `streamed`: the events of each token go to the mailbox, else only its end.
+    `kept`: its conversation is remembered.
+    """
+
+    def __init__(
+        self,
+        engine: Loaded,
+        call: Call,
+        request: Request,
+        mailbox: Mailbox,
+        *,
+        streamed: bool,
+        kept: bool = True,
+    ) -> None:
+        options = request.options
+        self.call, self.mailbox = call, mailbox
+        self.streamed, self.kept = streamed, kept
+        self.answer = Answer(engine, request)
+        self._sampler = engine.sampler(options.sampling, request.prompt)
+        speculation = None
+        if options.speculation and options.sampling.plain:
+            speculation = Speculation(request.prompt, self.answer.limit)
+        self.progress = Progress(
+            engine.row,
+            request.prompt,
+            self._sampler,
+            speculation,
+            options.top_logprobs,
+            call.flag,
+        )
+        self.error: Exception | None = None
+        self.ended = self.gone = False
+        """`gone`: nobody waits for it any more."""
+        self.leader: Lane | None = None
+        """Which lane it waits for to have read `boundary` tokens that both begin with."""
+        self.boundary = 0
+        self._prompt = len(request.prompt)
+        self._begun = False
+        self._outputs: list[Output] = []
+        self._before = 0  # outputs before the step that runs
+        self._answered = 0  # outputs that the answer has
+        self._torn = False
+
+    @property
+    def conversation(self) -> Cached | None:
+        """Its session; None while it waits for a place."""
+        return self.progress.conversation
+
+    @property
+    def wants(self) -> bool:
+        """Whether it takes part in the next step."""
+        return (
+            self.progress.conversation is not None
+            and not self.ended
+            and not (self.streamed and len(self.mailbox.items) >= AHEAD)
+        )
+
+    @property
+    def over(self) -> bool:
+        """Whether it is to leave the batch."""
+        return self.gone or self.ended or self.call.stopped
+
+    def begin(self, conversation: Cached) -> None:
+        """Take a place, with a session that has read a part of what is known."""
+        if not self._begun:
+            self.answer.cached = len(conversation.tokens)
+            self._begun = True
+        self.progress.conversation = conversation
+        self.answer.watch.start()
+
+    def suspend(self, conversations: Conversations) -> None:
+        """Give the session up; another one will read what is known again."""
+        self._count_prompt()
+        conversation, self.progress.conversation = self.conversation, None
+        if conversation is not None:
+            conversations.drop(conversation)
+
+    def row(self, most: int, guesses: int) -> Any:
+        """Its row of the next step, which is to follow at once."""
+        self._before = len(self._outputs)
+        self.answer.watch.start()
+        return self.progress.row(most, guesses)
+
+    def take(self, outputs: Sequence[Output]) -> None:
+        """The step gave `outputs`. Raises NonFiniteLogits."""
+        taken = self.progress.take(outputs)
+        if not taken:
+            return
+        self._outputs[self._before :] = taken
+        if self._torn:
+            self.answer = self.answer.again(self._outputs[: self._answered])
+        self._torn = True
+        answer, items = self.answer, self.mailbox.items
+        while self._answered < len(self._outputs) and answer.reason is None:
+            events = answer.take(self._outputs[self._answered])
+            if self.streamed:
+                items.append((self, self._answered, events))
+            self._answered += 1
+            if self.call.stopped:
+                break
+        self._torn = False
+        if self.streamed:
+            answer.watch.pause()
+
+    def finish(self, conversations: Conversations, error: Exception | None = None) -> None:
+        """Let go of all that it has, once; `error` is how it ended, if not well."""
+        if self.error is None:
+            self.error = error
+        self.ended = True
+        self._count_prompt()
+        conversation = self.conversation
+        if conversation is not None:
+            if self.kept and self.error is None:
+                conversations.keep(conversation)
+            else:  # a step that failed may have left it anywhere
+                conversations.drop(conversation)
+            self.progress.conversation = None
+        self.answer.watch.pause()
+        self._sampler.close()
+        self.mailbox.items.append((self, self._answered, None))
+        self.mailbox.wake()
+
+    def shown(self, count: int) -> Answer:
+        """The answer as far as its first `count` tokens, which its reader has seen."""
+        self._count_prompt()
+        if self.ended and not self._torn and count == self._answered:
+            return self.answer
+        return self.answer.again(self._outputs[:count])
+
+    def _count_prompt(self) -> None:
+        read = min(self.progress.cached, self._prompt) - self.answer.cached
+        self.answer.prefilled = max(self.answer.prefilled, read)

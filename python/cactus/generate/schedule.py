@@ -1,0 +1,86 @@
+"""Who gets how many rows of the next step."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple
+
+from cactus.engine.costs import StepCosts
+from cactus.generate.lane import Lane
+from cactus.generate.speculation import worthwhile
+
+LONGEST_GAP = 0.040
+"""Seconds that a step may take which reads prompts while a stream is being written."""
+
+FEWEST = 8
+"""Rows of prompts in a step at least, however long it takes."""
+
+
+class Part(NamedTuple):
+    """A lane's part of a step: at most so many known tokens, and so many guesses."""
+
+    lane: Lane
+    most: int
+    guesses: int = 0
+
+
+class Schedule:
+    """A row for each lane that writes; the rest of the step for those that read their prompts.
+
+    While a stream is being written, a step that reads may only take so long: how many rows that
+    are is learned from the steps before.
+    """
+
+    def __init__(self, chunk: int, costs: StepCosts) -> None:
+        self._chunk, self._costs = chunk, costs
+        self._readable = 32.0  # rows of prompts in a step of LONGEST_GAP
+        self._first = 0
+
+    def parts(
+        self, lanes: Iterable[Lane], bounds: Mapping[Lane, int], *, guessing: bool
+    ) -> list[Part]:
+        """The next step of `lanes`; nobody reads beyond its bound in this step."""
+        wanting = [lane for lane in lanes if lane.wants]
+        if len(wanting) >= self._chunk:  # not all have room: in turn
+            self._first = (self._first + 1) % len(wanting)
+            wanting = [*wanting[self._first :], *wanting[: self._first]]
+        writers = [lane for lane in wanting if lane.progress.behind == 1]
+        readers = [lane for lane in wanting if lane.progress.behind > 1]
+        writers = writers[: self._chunk - bool(readers)]
+        room = self._chunk - len(writers)
+        if not readers:
+            return self._writing(writers, room if guessing else 0)
+        if any(lane.streamed for lane in writers):
+            room = min(room, int(self._readable))
+        return [*(Part(lane, 1) for lane in writers), *_reading(readers, room, bounds)]
+
+    def _writing(self, writers: Sequence[Lane], room: int) -> list[Part]:
+        answers = [lane.progress.speculation for lane in writers]
+        counts = [0] * len(writers)
+        if room and any(answers):
+            counts = worthwhile(answers, room, self._costs)
+        return [Part(lane, 1, count) for lane, count in zip(writers, counts, strict=True)]
+
+    def record(self, parts: Sequence[Part], rows: int, seconds: float) -> None:
+        """A step of `parts`, `rows` in all, took `seconds`."""
+        reading = sum(part.most for part in parts if part.most > 1)
+        if reading == 0:
+            self._costs.record(rows, seconds)
+        elif any(part.most == 1 and part.lane.streamed for part in parts):
+            wanted = reading * min(max(LONGEST_GAP / seconds, 0.5), 1.25)
+            if wanted < self._readable or reading >= int(self._readable):
+                self._readable = min(max(wanted, FEWEST), self._chunk)
+
+
+def _reading(readers: Sequence[Lane], room: int, bounds: Mapping[Lane, int]) -> list[Part]:
+    """The room in equal parts; what one does not need is for the others."""
+    left, parts = {}, []
+    for lane in readers:
+        end = bounds.get(lane, len(lane.progress.ids))
+        left[lane] = end - lane.progress.cached
+    for n, lane in enumerate(sorted(readers, key=lambda lane: left[lane])):
+        rows = min(left[lane], max(1, room // (len(readers) - n)), room)
+        if rows > 0:
+            parts.append(Part(lane, rows))
+            room -= rows
+    return parts
