@@ -2,8 +2,10 @@
 
     python tools/sanitize.py address [pytest arguments]     AddressSanitizer and UBSan
     python tools/sanitize.py thread  [pytest arguments]     ThreadSanitizer
+    python tools/sanitize.py thread tools/stress_threads.py --seconds 300
 
-Needs g++ with its sanitizer runtimes, cmake and ninja. Default tests: tests/native.
+Needs g++ with its sanitizer runtimes, cmake and ninja. Default tests: tests/native. A script of
+tools/ is run with its own arguments.
 """
 
 from __future__ import annotations
@@ -30,9 +32,15 @@ KINDS = {
         "thread",
         ("libtsan.so",),
         # NumPy's OpenBLAS synchronises in ways that the sanitizer cannot see.
-        {"TSAN_OPTIONS": "halt_on_error=1", "OPENBLAS_NUM_THREADS": "1"},
+        {
+            "TSAN_OPTIONS": f"halt_on_error=1:suppressions={ROOT / 'tools' / 'thread.supp'}",
+            "OPENBLAS_NUM_THREADS": "1",
+        },
     ),
 }
+
+# What a library that was compiled with a sanitizer calls.
+RUNTIMES = {"address": b"__asan_init", "thread": b"__tsan_init"}
 
 # An editable install puts a finder before the path, which would find the checkout's package.
 NOT_THE_CHECKOUT = """\
@@ -70,10 +78,12 @@ def main() -> int:
         "LD_PRELOAD": " ".join(found),
         "PYTHONPATH": str(package.parent),
     }
-    which = [sys.executable, "-c", "import cactus; print(cactus.__file__)"]
+    which = [sys.executable, "-c", "from cactus.native import library_path; print(library_path())"]
     loaded = Path(subprocess.check_output(which, cwd=ROOT, env=environment, text=True).strip())
-    if loaded.parent != package:
-        sys.exit(f"the tests would import {loaded.parent}, whose library has no sanitizer in it")
+    if loaded.parent.parent != package or RUNTIMES[sys.argv[1]] not in loaded.read_bytes():
+        sys.exit(f"the tests would load {loaded}, which has no sanitizer in it")
+    if sys.argv[2:] and Path(sys.argv[2]).parent.name == "tools":
+        return subprocess.run([sys.executable, *sys.argv[2:]], cwd=ROOT, env=environment).returncode
     # The library for arm64 is another one, without sanitizers.
     tests = sys.argv[2:] or ["tests/native", "--ignore=tests/native/arm64"]
     # A sanitizer takes more memory than some tests allow, and no threads after a fork.
