@@ -38,8 +38,10 @@ class Model(ChatMethods, SpeechMethods):
     and changes answers more. `preload`: read all weights in the background at once, instead of as
     they are needed: the first answer comes sooner where the file is not in memory. `resident`: copy
     the weights into memory of this process, so that the file may change or vanish while the model
-    is used. `download`: fetch a model that is known and not here; otherwise no connection is
-    opened.
+    is used. `cache_bytes`: the memory of keys and values up to which conversations that have ended
+    are remembered, so that the next turn of each reads only what is new; default a quarter of what
+    the machine has free, 0: none is. `download`: fetch a model that is known and not here;
+    otherwise no connection is opened.
 
     Raises ModelNotFound, UnsupportedModel, ModelFormatError, InsufficientMemory, InvalidRequest.
     """
@@ -55,6 +57,7 @@ class Model(ChatMethods, SpeechMethods):
         activations: Literal["int12", "int8"] = "int12",
         preload: bool = False,
         resident: bool = False,
+        cache_bytes: int | None = None,
         download: bool = False,
     ) -> None:
         if not isinstance(name_or_path, (str, os.PathLike)):
@@ -72,6 +75,7 @@ class Model(ChatMethods, SpeechMethods):
             "activations": activations,
             "preload": preload,
             "resident": resident,
+            "cache_bytes": cache_bytes,
         }
         LoadOptions(**options)  # before anything is looked for or fetched
         self._start(load(_find(name_or_path, boolean("download", download)), **options))

@@ -24,6 +24,8 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"kv": None}, "kv must be"),
     ({"activations": "f16"}, "activations must be 'int12' or 'int8', got 'f16'"),
     ({"preload": "yes"}, "preload"),
+    ({"cache_bytes": -1}, "cache_bytes must be an integer from 0, got -1"),
+    ({"cache_bytes": "1 GB"}, "cache_bytes"),
 ]
 
 
@@ -50,6 +52,21 @@ def test_an_unknown_tier_is_named(tiny_model: Path, speech_folder: Path, isa: st
 def test_a_speech_model_has_no_context_to_choose(speech_folder: Path) -> None:
     with pytest.raises(InvalidRequest, match="context: a speech model has windows of 30 seconds"):
         Model(speech_folder, context=100)
+
+
+def test_a_speech_model_has_no_conversations_to_remember(speech_folder: Path) -> None:
+    with pytest.raises(InvalidRequest, match="cache_bytes: a speech model"):
+        Model(speech_folder, cache_bytes=0)
+
+
+def test_a_quarter_of_the_free_memory_is_for_conversations(
+    tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cactus.engine.loading.available_bytes", lambda: 4000)
+    with Model(tiny_model) as model:
+        assert model._engine.cache_bytes == 1000
+    with Model(tiny_model, cache_bytes=5) as model:
+        assert model._engine.cache_bytes == 5
 
 
 def test_more_weights_than_memory_are_refused_for_both(

@@ -21,8 +21,8 @@ from cactus.errors import (
 )
 from cactus.generate import batch, many
 from cactus.generate.answer import Request
-from cactus.generate.batch import WORTH_SHARING, Batch
-from cactus.generate.conversations import Conversations
+from cactus.generate.batch import Batch
+from cactus.generate.conversations import WORTH_SHARING, Conversations
 from cactus.generate.many import AT_ONCE, ManyRun
 from cactus.generate.options import parse_options
 from cactus.model import Model

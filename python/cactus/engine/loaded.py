@@ -31,7 +31,8 @@ class Loaded:
     `row` and `make_sampler` build what a program's ``step`` takes. A chat template that cannot be
     used is kept as its error: the model is loaded all the same, and says so when it is to chat.
     `costs` learns what steps take on this machine. `plan` is what `program` runs.
-    `sampling_defaults` are the model's own, or what is wrong with them.
+    `sampling_defaults` are the model's own, or what is wrong with them. `cache_bytes` of keys and
+    values may be kept of conversations that have ended.
     """
 
     folder: Path
@@ -49,6 +50,7 @@ class Loaded:
     costs: StepCosts = field(default_factory=StepCosts)
     plan: bytes = b""
     sampling_defaults: SamplingDefaults | ModelFormatError = field(default_factory=SamplingDefaults)
+    cache_bytes: int = 1 << 30
 
     @property
     def tokens(self) -> NativeProgram:

@@ -12,7 +12,7 @@ from cactus.engine.loaded import Loaded
 from cactus.engine.options import LoadArguments, LoadOptions
 from cactus.engine.programs import TOKENS, Programs
 from cactus.errors import InsufficientMemory, InvalidRequest, ModelFormatError, TemplateError
-from cactus.machine import can_reserve, memory_bytes
+from cactus.machine import available_bytes, can_reserve, memory_bytes
 from cactus.models.abilities import ABILITIES
 from cactus.weights.locate import name_of, read_config
 
@@ -36,6 +36,8 @@ def load(folder: Path, **arguments: Unpack[LoadArguments]) -> Loaded:
     abilities = ABILITIES.get(architecture, ())
     if options.context is not None and "transcribe" in abilities:
         raise InvalidRequest("context: a speech model has windows of 30 seconds")
+    if options.cache_bytes is not None and "transcribe" in abilities:
+        raise InvalidRequest("cache_bytes: a speech model remembers no conversations")
     prepare(folder)
     from cactus.native import Row, Sampler
 
@@ -62,7 +64,14 @@ def load(folder: Path, **arguments: Unpack[LoadArguments]) -> Loaded:
         config=config,
         plan=tokens.blob,
         sampling_defaults=sampling_defaults(folder),
+        cache_bytes=_default_cache() if options.cache_bytes is None else options.cache_bytes,
     )
+
+
+def _default_cache() -> int:
+    """A quarter of the memory that is available now."""
+    available = available_bytes() or memory_bytes()
+    return 1 << 30 if available is None else available // 4
 
 
 def _load_text_side(

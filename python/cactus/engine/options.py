@@ -25,6 +25,7 @@ class LoadArguments(TypedDict, total=False):
     activations: str
     preload: bool
     resident: bool
+    cache_bytes: int | None
 
 
 class ProgramOptions(TypedDict):
@@ -50,6 +51,7 @@ class LoadOptions:
     activations: str = "int12"
     preload: bool = False
     resident: bool = False
+    cache_bytes: int | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "threads", choose_threads(self.threads))
@@ -59,6 +61,8 @@ class LoadOptions:
             )
         if self.context is not None:
             object.__setattr__(self, "context", integer("context", self.context, 1))
+        if self.cache_bytes is not None:
+            object.__setattr__(self, "cache_bytes", integer("cache_bytes", self.cache_bytes, 0))
         if self.kv not in KV_TYPES:
             raise InvalidRequest(f"kv must be 'f16' or 'int8', got {self.kv!r:.100}")
         if self.activations not in ACTIVATION_TYPES:

@@ -28,7 +28,7 @@ from cactus.errors import (
     ReentrantCall,
 )
 from cactus.generate.answer import Request
-from cactus.generate.conversations import Conversations
+from cactus.generate.conversations import WORTH_SHARING, Conversations
 from cactus.generate.lane import Item, Lane, Mailbox
 from cactus.generate.prefix import common_prefix
 from cactus.generate.schedule import Part, Schedule
@@ -38,9 +38,6 @@ if TYPE_CHECKING:
 
 MOST = 64
 """Lanes in one step at most."""
-
-WORTH_SHARING = 16
-"""A common beginning of fewer tokens is read by each: sharing takes a step and a copied page."""
 
 POLL_SECONDS = 0.25
 """A thread that waits looks this often whether nobody drives: one that was interrupted while it

@@ -42,7 +42,7 @@ class Chat(Worker):
 
     def __init__(self, engine: Loaded, turns: Turns, owned: ExitStack) -> None:
         super().__init__(engine, turns, owned)
-        self._conversations = Conversations(engine, 1 << 30)
+        self._conversations = Conversations(engine, engine.cache_bytes)
         owned.callback(self._conversations.free)
         self._batch = Batch(engine, turns, self._conversations)
 

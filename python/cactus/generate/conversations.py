@@ -12,6 +12,10 @@ if TYPE_CHECKING:
 
 Cached = CachedSession[Any]
 
+WORTH_SHARING = 16
+"""A common beginning of fewer tokens, unless it is half of a prompt, is read by each: sharing takes
+a copied page, and a step where it is waited for."""
+
 
 class Conversations:
     """The sessions of a text model, those that requests have and those that are remembered.
@@ -45,7 +49,7 @@ class Conversations:
         """A session for `ids` that has read as much of them as any has, of `running` ones too.
 
         One that holds nothing else is continued; of one that goes on differently, or that runs, it
-        is a fork, and both stay. Raises InsufficientMemory.
+        is a fork, if that saves enough, and both stay. Raises InsufficientMemory.
         """
         whole: Cached | None = None
         partly: Cached | None = None
@@ -57,32 +61,21 @@ class Conversations:
             if common > length:
                 partly, length = one, common
         found = None
-        if partly is not None and partly is not whole:
-            found = self._fork(partly, ids)
+        worth = min(WORTH_SHARING, len(ids) // 2)
+        if partly is not None and partly is not whole and length >= worth:
+            found = _fork(partly, ids)
             if len(found.tokens) < longest:
                 # A hybrid model had to go back further than the other one ends.
                 found.session.close()
                 found = None
         if found is None and whole is not None:
-            found = whole if whole in self._idle else self._fork(whole, ids)
+            found = whole if whole in self._idle else _fork(whole, ids)
         if found is None:
             found = CachedSession(self._engine.program.session())
         self._lent[found] = True
         if found in self._idle:
             self._idle.remove(found)
         return found
-
-    def _fork(self, one: Cached, ids: list[int]) -> Cached:
-        copy = one.fork()
-        try:
-            copy.rewind(ids)
-        except BaseException:
-            copy.session.close()
-            raise
-        if one in self._idle:  # it was used
-            self._idle.remove(one)
-            self._idle.append(one)
-        return copy
 
     def keep(self, conversation: Cached) -> None:
         """Remember a session that was lent, and give up the oldest until all is in the budget."""
@@ -126,6 +119,17 @@ class Conversations:
             one.session.close()
         self._idle.clear()
         self._lent.clear()
+
+
+def _fork(one: Cached, ids: list[int]) -> Cached:
+    """A session that goes on with `ids` where `one` goes on differently."""
+    copy = one.fork()
+    try:
+        copy.rewind(ids)
+    except BaseException:
+        copy.session.close()
+        raise
+    return copy
 
 
 def _common(left: list[int], right: list[int], least: int) -> int:
