@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 
 from cactus import Model
-from cactus.cli.foot import spoken_line
 from cactus.cli.main import run_cli
+from cactus.cli.status_line import spoken_line
 from cactus.cli.text import printable
 from tests.audio.devices import MIC, Devices, Stream
 
@@ -137,7 +137,7 @@ def test_without_a_microphone_no_model_is_looked_for(monkeypatch, capsys) -> Non
 
 
 @pytest.mark.parametrize("columns", range(10, 100, 7))
-def test_the_foot_shows_the_end_of_what_is_said(columns: int) -> None:
+def test_the_status_line_shows_the_end_of_what_is_said(columns: int) -> None:
     from rich.cells import cell_len
 
     line = spoken_line(65, "one two three 四五六 \x1b[2J seven\neight nine", columns)

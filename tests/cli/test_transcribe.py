@@ -19,9 +19,9 @@ import pytest
 import soundfile
 
 from cactus import Model
-from cactus.cli.foot import audio_line, time_of
 from cactus.cli.main import run_cli
 from cactus.cli.process import PIPE_CLOSED
+from cactus.cli.status_line import audio_line, time_of
 from cactus.inputs.text import printable
 from tests.cli.terminal import Terminal
 

@@ -9,7 +9,7 @@ from typing import IO, TYPE_CHECKING, Any
 import click
 
 from cactus.cli.progress import Late
-from cactus.cli.text import obeys, printable
+from cactus.cli.text import is_terminal, printable
 from cactus.cli.wrap import WordWrap
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ class Printer:
             click.echo("\n", err=True)
         if event.kind == "reasoning":
             thought = self._thoughts.feed(shown) if self._thoughts else shown
-            click.secho(thought, dim=True, color=obeys(sys.stderr), nl=False, err=True)
+            click.secho(thought, dim=True, color=is_terminal(sys.stderr), nl=False, err=True)
         else:
             sys.stdout.write(self._text.feed(shown) if self._text else shown)
             sys.stdout.flush()
@@ -61,7 +61,7 @@ class Printer:
 
 
 def _wrapping(stream: IO[Any]) -> WordWrap | None:
-    if not obeys(stream):
+    if not is_terminal(stream):
         return None
 
     def columns() -> int:

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from cactus.cli.text import obeys, whole_characters
+from cactus.cli.text import is_terminal, whole_characters
 
 QUOTES = '"""'
 PROMPT, MORE = "> ", ". "
@@ -53,7 +53,7 @@ class LineReader:
         # With bracketed paste GNU readline takes a pasted text as one line, newlines and all;
         # libedit does not know it, there `_pasted_lines` joins the lines.
         if not libedit:
-            self._bold = obeys(sys.stdout)
+            self._bold = is_terminal(sys.stdout)
             if self._bold:
                 readline.parse_and_bind("set enable-bracketed-paste on")
         readline.parse_and_bind("bind ^I rl_complete" if libedit else "tab: complete")

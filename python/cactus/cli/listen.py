@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from cactus.cli.foot import Foot, spoken_line, time_of
 from cactus.cli.interrupt import as_found
+from cactus.cli.status_line import StatusLine, spoken_line, time_of
 from cactus.cli.text import complain, note
 from cactus.cli.transcript import Transcript
 from cactus.errors import MicrophoneError
@@ -22,10 +22,10 @@ def listen(
 ) -> None:
     """Write what is said to stdout, until the microphone is stopped.
 
-    A segment is written when it has ended for good; the foot of the terminal shows what is being
-    said. Raises MicrophoneError, after all that was transcribed, where the microphone goes.
+    A segment is written when it has ended for good; the last line of the terminal shows what is
+    being said. Raises MicrophoneError, after all that was transcribed, where the microphone goes.
     """
-    transcript, foot = Transcript(form), Foot(quiet=quiet)
+    transcript, status = Transcript(form), StatusLine(quiet=quiet)
     segments: list[Segment] = []
     confirmed = pending = ""
     aborted = False
@@ -61,11 +61,11 @@ def listen(
                     confirmed, pending = confirmed + update.confirmed, update.pending
                     segments += update.segments
                     if update.segments:
-                        foot.clear()
+                        status.clear()
                     for segment in update.segments:
                         transcript.add(segment)
-                foot.show(line)
-            foot.clear()
+                status.show(line)
+            status.clear()
             result = Transcription(
                 segments=tuple(segments),
                 language=live.language,
@@ -78,7 +78,7 @@ def listen(
             )
             transcript.finish("microphone", result)
         finally:
-            foot.clear()
+            status.clear()
             for trouble in microphone.notes:
                 complain(trouble)
         if not quiet:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from threading import Lock, Timer
 
-from cactus.cli.text import obeys, printable
+from cactus.cli.text import is_terminal, printable
 
 
 @contextmanager
@@ -16,7 +16,7 @@ def show_status() -> Iterator[Callable[[str], None]]:
 
     Nothing moves by itself: an animation would take time from what is being measured.
     """
-    if not obeys(sys.stderr):
+    if not is_terminal(sys.stderr):
         yield lambda text: None
         return
 
@@ -30,7 +30,7 @@ def show_status() -> Iterator[Callable[[str], None]]:
 
 
 class Late:
-    """A line at the foot of the terminal, shown only where the wait for `clear` is long."""
+    """The last line of the terminal, shown only where the wait for `clear` is long."""
 
     def __init__(self, text: str, *, quiet: bool = False, seconds: float = 0.3) -> None:
         self._text = printable(text)
@@ -38,7 +38,7 @@ class Late:
         self._cleared = self._shown = False
         self._timer = Timer(seconds, self._show)
         self._timer.daemon = True
-        self._wanted = not quiet and obeys(sys.stderr)
+        self._wanted = not quiet and is_terminal(sys.stderr)
 
     def __enter__(self) -> Late:
         if self._wanted:

@@ -9,17 +9,19 @@ from __future__ import annotations
 import os
 import sys
 import time
-from typing import TYPE_CHECKING
 
-from cactus.cli.foot import time_of
-from cactus.cli.text import obeys
+import pytest
 
-if TYPE_CHECKING:
-    import pytest
+from cactus.cli.status_line import time_of
+from cactus.cli.text import is_terminal
 
 CACHE = "cactus/durations"
 EVERY = 30.0
 """Seconds between two lines where there is no terminal."""
+
+
+EARLY = 5.0
+"""Seconds after which an estimate is worth something."""
 
 
 class Estimate:
@@ -40,7 +42,7 @@ class Estimate:
     def seconds(self, elapsed: float) -> float | None:
         """What the rest takes, `elapsed` seconds after the start; None while it is too early."""
         past = self._all - self._left
-        if past <= 0 or elapsed < 5:
+        if past <= 0 or elapsed < EARLY:
             return None
         return max(0.0, self._left) * elapsed / past
 
@@ -51,14 +53,22 @@ class Report:
     def __init__(self, config: pytest.Config) -> None:
         assert config.cache is not None
         self._cache = config.cache
-        self._terminal = obeys(sys.stdout)
+        self._terminal = is_terminal(sys.stdout)
         self._known: dict[str, float] = self._cache.get(CACHE, {})
         self._took: dict[str, float] = {}
         self._began = self._told = time.monotonic()
         self._count = self._done = self._failed = 0
 
     def pytest_collection_finish(self, session: pytest.Session) -> None:
-        tests = [item.nodeid for item in session.items]
+        self._collected([item.nodeid for item in session.items])
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_xdist_node_collection_finished(self, node: object, ids: list[str]) -> None:
+        """Where the tests run in several processes, each of these has found the same ones."""
+        if not self._count:
+            self._collected(ids)
+
+    def _collected(self, tests: list[str]) -> None:
         self._count = len(tests)
         self._estimate = Estimate(self._known, tests)
 

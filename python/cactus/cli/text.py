@@ -23,7 +23,7 @@ def whole_characters(text: str) -> str:
     return text
 
 
-def obeys(stream: IO[str]) -> bool:
+def is_terminal(stream: IO[str]) -> bool:
     """Whether it is a terminal that knows control sequences; a dumb one would show them."""
     return stream.isatty() and os.environ.get("TERM") != "dumb"
 
@@ -40,7 +40,7 @@ def note(text: str) -> None:
         shown = textwrap.fill(
             shown, _columns(sys.stderr), break_long_words=False, break_on_hyphens=False
         )
-    click.secho(shown, dim=True, color=obeys(sys.stderr), err=True)
+    click.secho(shown, dim=True, color=is_terminal(sys.stderr), err=True)
 
 
 def table(rows: Sequence[tuple[str, str]], indent: int = 0) -> str:

@@ -16,8 +16,8 @@ from cactus.subtitles import FORMATS
 
 if TYPE_CHECKING:
     from cactus import Model, Segment, Transcription, TranscriptionStream
-    from cactus.cli.foot import Foot
     from cactus.cli.standard_input import StandardInput
+    from cactus.cli.status_line import StatusLine
 
 STDIN = "-"
 
@@ -48,7 +48,7 @@ class Job:
         quiet: bool,
     ) -> None:
         """Transcribe it. Raises what reading the audio and writing the text do."""
-        from cactus.cli.foot import Foot
+        from cactus.cli.status_line import StatusLine
         from cactus.cli.transcript import Transcript
 
         name = "standard input" if self.file == STDIN else os.path.basename(self.file)
@@ -60,9 +60,9 @@ class Job:
             with model.transcribe_stream(audio, sample_rate=rate, **options) as stream:
                 if stopped() and not stdin.was_cut:  # before there was anything to be stopped
                     stream.stop()
-                return _follow(stream, name, found, foot)
+                return _follow(stream, name, found, status)
 
-        transcript, foot = Transcript(self.form, self.target), Foot(quiet=quiet)
+        transcript, status = Transcript(self.form, self.target), StatusLine(quiet=quiet)
         try:
             if self.split:
                 result = self._split(follow, name)
@@ -73,7 +73,7 @@ class Job:
                 result = follow(audio, rate, name, transcript.add)
             transcript.finish(self.file, result)
         finally:
-            foot.clear()
+            status.clear()
             transcript.close()
         if self.target is not None:
             click.echo(self.target)
@@ -99,11 +99,14 @@ class Job:
 
 
 def _follow(
-    stream: TranscriptionStream, name: str, found: Callable[[Segment], None], foot: Foot
+    stream: TranscriptionStream,
+    name: str,
+    found: Callable[[Segment], None],
+    status: StatusLine,
 ) -> Transcription:
     """Read a transcription to its end, each segment as it is found."""
-    from cactus.cli.foot import audio_line
     from cactus.cli.interrupt import as_found
+    from cactus.cli.status_line import audio_line
 
     began = time.monotonic()
 
@@ -111,20 +114,20 @@ def _follow(
         spent = time.monotonic() - began
         return audio_line(name, stream.seconds, stream.duration, spent, columns)
 
-    foot.show(line)
+    status.show(line)
     for segment in as_found(stream, stream.stop):
         if segment is not None:
-            foot.clear()
+            status.clear()
             found(segment)
-        foot.show(line)
-    foot.clear()
+        status.show(line)
+    status.clear()
     result = stream.transcription
     assert result is not None
     return result
 
 
 def _summary(name: str, result: Transcription, spent: float, detected: bool) -> str:
-    from cactus.cli.foot import speed, time_of
+    from cactus.cli.status_line import speed, time_of
 
     said = f"{name}: {time_of(result.duration)} in {spent:.1f} s"
     if result.duration:

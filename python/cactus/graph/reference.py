@@ -23,7 +23,7 @@ from ..errors import (
     NonFiniteLogits,
 )
 from .node import Graph, Node, Slot
-from .reference_ops import KERNELS, Array, Quantized, Segment, int8_rounded
+from .reference_ops import KERNELS, Array, Quantized, Span, int8_rounded
 from .step import Output, Row
 
 __all__ = ["KERNELS", "ReferenceProgram", "ReferenceSampler", "ReferenceSession", "Snapshot"]
@@ -173,20 +173,20 @@ class _Step:
 
     def __init__(self, program: ReferenceProgram, rows: Sequence[Row]) -> None:
         self.program = program
-        self.segments: list[Segment] = []
+        self.spans: list[Span] = []
         wanted: list[int] = []
         count = 0
         for row in rows:
             stop = count + row.count
             first = row.session.length if row.features is None else 0
-            self.segments.append(Segment(row.session, count, stop, first))
+            self.spans.append(Span(row.session, count, stop, first))
             first = {"last": stop - 1, "all": count, "none": stop}[row.outputs]
             wanted.extend(range(first, stop))
             count = stop
         self.tokens = np.array([token for row in rows for token in row.tokens], np.int64)
         given = [row.features for row in rows if row.features is not None]
         self.features = np.concatenate(given) if given else np.zeros((0, 0), np.float32)
-        self.positions = np.concatenate([s.first + np.arange(s.count) for s in self.segments])
+        self.positions = np.concatenate([s.first + np.arange(s.count) for s in self.spans])
         self.output_index = np.array(wanted, np.int64)
 
     def activations(self, node: Node) -> str:
@@ -195,17 +195,17 @@ class _Step:
     def weight(self, name: str) -> Array:
         return self.program.tensors[name]
 
-    def remember(self, node: Node, segment: Segment, rows: Array) -> Array:
+    def remember(self, node: Node, span: Span, rows: Array) -> Array:
         assert node.state is not None
-        history = segment.session.history(node.state)
-        history.write(segment.first, rows)
-        seen: Array = history.rows[: segment.first + segment.count].astype(np.float32)
+        history = span.session.history(node.state)
+        history.write(span.first, rows)
+        seen: Array = history.rows[: span.first + span.count].astype(np.float32)
         return seen
 
-    def recall(self, node: Node, segment: Segment) -> Array:
+    def recall(self, node: Node, span: Span) -> Array:
         assert node.state is not None
-        history = segment.session.history(node.state)
-        length = segment.count if len(self.features) else segment.session.memory_length
+        history = span.session.history(node.state)
+        length = span.count if len(self.features) else span.session.memory_length
         seen: Array = history.rows[:length].astype(np.float32)
         return seen
 
@@ -289,13 +289,13 @@ class ReferenceProgram:
         }
         logits = self.dump[self.graph.outputs[0].name]
         if self.features:
-            for segment in step.segments:
-                segment.session.length, segment.session.memory_length = 0, segment.count
+            for span in step.spans:
+                span.session.length, span.session.memory_length = 0, span.count
             return [Output(0, 0.0, 0.0, states if want_logits else None) for states in logits]
         if not np.isfinite(logits).all():
             raise NonFiniteLogits("the logits are not finite: damaged weights or an overflow")
-        for segment in step.segments:
-            segment.session.length = segment.first + segment.count
+        for span in step.spans:
+            span.session.length = span.first + span.count
         owners = [row for row in rows for _ in range(_output_count(row))]
         return [
             _output(*pair, want_logits=want_logits) for pair in zip(logits, owners, strict=True)

@@ -42,7 +42,7 @@ class Quantized:
 
 
 @dataclass(frozen=True)
-class Segment:
+class Span:
     """The rows ``start:stop`` of a batch: one session's new tokens, at positions from ``first``."""
 
     session: Any
@@ -62,7 +62,7 @@ class Run(Protocol):
     tokens: NDArray[np.int64]
     features: Array
     positions: NDArray[np.int64]
-    segments: list[Segment]
+    spans: list[Span]
     output_index: NDArray[np.int64]
 
     def activations(self, node: Node) -> str:
@@ -71,10 +71,10 @@ class Run(Protocol):
     def weight(self, name: str) -> Array:
         """The tensor of that checkpoint name in f32."""
 
-    def remember(self, node: Node, segment: Segment, rows: Array) -> Array:
+    def remember(self, node: Node, span: Span, rows: Array) -> Array:
         """Append to the node's slot of that session; everything in it from position 0 on."""
 
-    def recall(self, node: Node, segment: Segment) -> Array:
+    def recall(self, node: Node, span: Span) -> Array:
         """Everything in the node's slot of that session."""
 
 
@@ -166,9 +166,9 @@ def rotated(x: Array, positions: NDArray[np.int64], node: Node, scale: float) ->
 def attended(run: Run, node: Node, q: Array, k: Array, v: Array) -> Array:
     """Causal attention of flat q, k, v, sequence by sequence."""
     out = np.empty_like(q)
-    for segment in run.segments:
-        rows = slice(segment.start, segment.stop)
-        seen = run.remember(node, segment, np.concatenate([k[rows], v[rows]], axis=1))
+    for span in run.spans:
+        rows = slice(span.start, span.stop)
+        seen = run.remember(node, span, np.concatenate([k[rows], v[rows]], axis=1))
         distance = run.positions[rows, None] - np.arange(len(seen))
         unseen = distance < 0
         if node.attrs["window"]:
@@ -196,12 +196,12 @@ def convolved(run: Run, node: Node, x: Array) -> Array:
     """Causal depthwise convolution, sequence by sequence."""
     kernel, taps = run.weight(node.weights[0]), node.attrs["taps"]
     out = np.empty_like(x)
-    for segment in run.segments:
-        rows = slice(segment.start, segment.stop)
-        seen = run.remember(node, segment, x[rows])[-(segment.count + taps - 1) :]
-        missing = segment.count + taps - 1 - len(seen)
+    for span in run.spans:
+        rows = slice(span.start, span.stop)
+        seen = run.remember(node, span, x[rows])[-(span.count + taps - 1) :]
+        missing = span.count + taps - 1 - len(seen)
         padded = np.pad(seen, ((missing, 0), (0, 0)))
-        out[rows] = sum(kernel[:, j] * padded[j : j + segment.count] for j in range(taps))
+        out[rows] = sum(kernel[:, j] * padded[j : j + span.count] for j in range(taps))
     return out
 
 
@@ -330,12 +330,12 @@ def features(run: Run, node: Node) -> Array:
 def im2col(run: Run, node: Node, *frames: Array) -> Array:
     stride, count = node.attrs["stride"], len(frames)
     out = np.empty((len(frames[0]), node.width), np.float32)
-    for segment in run.segments:
-        rows = slice(segment.start, segment.stop)
+    for span in run.spans:
+        rows = slice(span.start, span.stop)
         line = np.stack([frame[rows] for frame in frames], axis=1)
-        line = np.pad(line.reshape(segment.count * count, -1), ((1, 1), (0, 0)))
-        windows = [line[first : first + segment.count * count : stride] for first in range(3)]
-        out[rows] = np.concatenate(windows, axis=1).reshape(segment.count, -1)
+        line = np.pad(line.reshape(span.count * count, -1), ((1, 1), (0, 0)))
+        windows = [line[first : first + span.count * count : stride] for first in range(3)]
+        out[rows] = np.concatenate(windows, axis=1).reshape(span.count, -1)
     return out
 
 
@@ -360,9 +360,9 @@ def add_position(run: Run, node: Node, x: Array) -> Array:
 
 @kernel
 def store_memory(run: Run, node: Node, k: Array, v: Array) -> Array:
-    for segment in run.segments:
-        rows = slice(segment.start, segment.stop)
-        run.remember(node, segment, np.concatenate([k[rows], v[rows]], axis=1))
+    for span in run.spans:
+        rows = slice(span.start, span.stop)
+        run.remember(node, span, np.concatenate([k[rows], v[rows]], axis=1))
     return np.empty((len(k), 0), np.float32)
 
 
@@ -371,10 +371,10 @@ def memory_attention(run: Run, node: Node, q: Array, *kv: Array) -> Array:
     if kv:
         store_memory(run, node, *kv)
     out = np.empty_like(q)
-    for segment in run.segments:
-        rows = slice(segment.start, segment.stop)
-        seen = run.recall(node, segment)
-        out[rows] = mixed(node, q[rows], seen, np.zeros((segment.count, len(seen)), bool))
+    for span in run.spans:
+        rows = slice(span.start, span.stop)
+        seen = run.recall(node, span)
+        out[rows] = mixed(node, q[rows], seen, np.zeros((span.count, len(seen)), bool))
     return out
 
 
@@ -383,9 +383,9 @@ def memory_scores(run: Run, node: Node, q: Array) -> Array:
     head_dim, positions = node.attrs["head_dim"], node.attrs["positions"]
     columns = slice(node.attrs["head"] * head_dim, (node.attrs["head"] + 1) * head_dim)
     out = np.zeros((len(q), positions), np.float32)
-    for segment in run.segments:
-        rows = slice(segment.start, segment.stop)
-        keys = run.recall(node, segment)[:positions, columns]
+    for span in run.spans:
+        rows = slice(span.start, span.stop)
+        keys = run.recall(node, span)[:positions, columns]
         out[rows, : len(keys)] = (q[rows, columns] * np.float32(node.attrs["scale"])) @ keys.T
     return out
 

@@ -28,7 +28,6 @@ from cactus.tokenizer import Tokenizer
 from cactus.weights import names
 from cactus.weights.format.folder import FORMAT, WeightsFolder
 from cactus.weights.format.layout import GROUPS
-from cactus.weights.rounding.budget import widened
 from cactus.weights.rounding.calibrate import MAX_TEXT_BYTES, OWN_TEXT, Calibration, cut, tokenize
 from cactus.weights.rounding.storage import (
     PRECISIONS,
@@ -37,6 +36,7 @@ from cactus.weights.rounding.storage import (
     precision_of,
     searched,
 )
+from cactus.weights.rounding.widen import widened
 from cactus.weights.sources.lora import merge
 from cactus.weights.sources.open import open_source
 from cactus.weights.sources.source import Source, SourceTensor, as_matrix, with_offset
@@ -132,31 +132,31 @@ def convert(
         dtypes = [  # refuses unreadable ones
             choose_dtype(each, precision, calibrated=reads) for each in tensors
         ]
-        plan: TensorDtypes = [
+        stored: TensorDtypes = [
             (each, dtype if each.name in matrices else "plain")
             for each, dtype in zip(tensors, dtypes, strict=True)
         ]
-        label = precision or precision_of(plan)
+        label = precision or precision_of(stored)
         target.parent.mkdir(parents=True, exist_ok=True)
         _remove_leftovers(target)
         partial.mkdir()
-        need = _stored_nbytes(plan)
+        need = _stored_nbytes(stored)
         _check_room(partial, need)
         _write_small_files(model, partial, label, origin or {})
         # A model that cannot be loaded afterwards is refused before its weights are written.
         Tokenizer.load(partial, str(source))
         calibrated = None
         if precision == "INT4" and text and reads:
-            calibrated = _calibration(text, partial, architecture, plan)
+            calibrated = _calibration(text, partial, architecture, stored)
             if calibrated is not None and bits is not None:
-                plan = widened(plan, calibrated, bits)
-                kept = {tensor.name for tensor, dtype in plan if searched(tensor, dtype)}
+                stored = widened(stored, calibrated, bits)
+                kept = {tensor.name for tensor, dtype in stored if searched(tensor, dtype)}
                 groups = {n: g for n, g in calibrated.groups.items() if n in kept}
                 calibrated = replace(calibrated, groups=groups)
-            need = _stored_nbytes(plan)
+            need = _stored_nbytes(stored)
             _check_room(partial, need)
         path, task = partial / "model.safetensors", f"converting {name}"
-        reports = write_tensors(plan, path, task, watched, calibrated)
+        reports = write_tensors(stored, path, task, watched, calibrated)
         WeightsFolder.open(partial).close()
         nbytes = sum(file.stat().st_size for file in partial.iterdir())
         _publish(partial, target)
@@ -175,8 +175,8 @@ def convert(
     return ConversionReport(target, label, tuple(reports), parameters, nbytes, took, model.notes)
 
 
-def _stored_nbytes(plan: TensorDtypes) -> int:
-    return sum(stored_nbytes(tensor, dtype) for tensor, dtype in plan)
+def _stored_nbytes(tensors: TensorDtypes) -> int:
+    return sum(stored_nbytes(tensor, dtype) for tensor, dtype in tensors)
 
 
 def _check_room(folder: Path, need: int) -> None:
@@ -194,17 +194,17 @@ def _full_disk(target: Path, need: int) -> CactusError:
 
 
 def _calibration(
-    text: str, folder: Path, architecture: Architecture, plan: TensorDtypes
+    text: str, folder: Path, architecture: Architecture, tensors: TensorDtypes
 ) -> Calibration | None:
-    """What rounds the matrices of the plan that are searched for, if there are any."""
-    groups = {tensor.name: GROUPS[dtype] for tensor, dtype in plan if searched(tensor, dtype)}
+    """What rounds the matrices that are searched for, if there are any."""
+    groups = {tensor.name: GROUPS[dtype] for tensor, dtype in tensors if searched(tensor, dtype)}
     if not groups:
         return None
     config = architecture.config
     start, ids = tokenize(text, folder, config.vocab_size)
     return Calibration(
         architecture.build(),
-        {tensor.name: tensor for tensor, _ in plan},
+        {tensor.name: tensor for tensor, _ in tensors},
         cut(ids, start, config.context_length),
         groups,
     )

@@ -71,20 +71,20 @@ class _Piece(NamedTuple):
 
 
 def write_tensors(
-    plan: TensorDtypes,
+    tensors: TensorDtypes,
     path: Path,
     label: str,
     progress: Progress,
     calibration: Calibration | None = None,
 ) -> list[TensorReport]:
-    """Write the file `path`: the tensors of the plan, those that `calibration` rounds at its end.
+    """Write the file `path`: the tensors, those that `calibration` rounds at its end.
 
     Raises what `encode` and `progress` raise, and `OSError`.
     """
     late = dict.fromkeys(calibration.names if calibration else ())
-    by_name = {tensor.name: (tensor, dtype) for tensor, dtype in plan}
+    by_name = {tensor.name: (tensor, dtype) for tensor, dtype in tensors}
     early = [entry for name, entry in by_name.items() if name not in late]
-    total = sum(tensor.nbytes for tensor, _ in plan)
+    total = sum(tensor.nbytes for tensor, _ in tensors)
     done = 0
     reports: list[TensorReport] = []
     header = _describe([*early, *(by_name[name] for name in late)])
@@ -114,25 +114,25 @@ def write_tensors(
 
 
 def _describe(
-    plan: TensorDtypes,
+    tensors: TensorDtypes,
 ) -> tuple[list[tuple[str, str, tuple[int, ...]]], dict[str, str]]:
     """The file's tensors and its metadata."""
     described = {
         tensor.name: {"dtype": dtype, "shape": list(tensor.shape)}
-        for tensor, dtype in plan
+        for tensor, dtype in tensors
         if dtype != "plain"
     }
     infos: list[tuple[str, str, tuple[int, ...]]] = [
         (tensor.name, "F32", tensor.shape)
         if dtype == "plain"
         else (tensor.name, "U8", (tile_nbytes(dtype, *tensor.shape),))
-        for tensor, dtype in plan
+        for tensor, dtype in tensors
     ]
     return infos, {"format": "pt", "cactus": json.dumps({"format": FORMAT, "tensors": described})}
 
 
-def _pieces(plan: TensorDtypes) -> Iterator[_Piece]:
-    for tensor, dtype in plan:
+def _pieces(tensors: TensorDtypes) -> Iterator[_Piece]:
+    for tensor, dtype in tensors:
         rows = math.prod(tensor.shape[:-1])
         step = max(1, PIECE // tensor.shape[-1] // tensor.unit) * tensor.unit
         for start in range(0, rows, step):

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from cactus.errors import InvalidRequest
 from cactus.graph.node import Graph, Node
-from cactus.graph.reference_ops import KERNELS, Segment
+from cactus.graph.reference_ops import KERNELS, Span
 from cactus.tokenizer import TokenizerConfig, read_backend
 from cactus.weights.format.tiles import F16, F32, U8, dequantize_q4
 from cactus.weights.rounding.compensate import Feedback, feedback, quantize_with_feedback, stretches
@@ -207,12 +207,12 @@ class SequenceRun:
     def __post_init__(self) -> None:
         count = len(self.tokens)
         self.positions = self.output_index = np.arange(count)
-        self.segments = [Segment(None, 0, count, 0)]
+        self.spans = [Span(None, 0, count, 0)]
 
     def weight(self, name: str) -> F32:
         return self.weights[name]
 
-    def remember(self, node: Node, segment: Segment, rows: F32) -> F32:
+    def remember(self, node: Node, span: Span, rows: F32) -> F32:
         return rows
 
 

@@ -56,10 +56,10 @@ def searched(tensor: SourceTensor, dtype: str) -> bool:
     return dtype in ("q4", "q4_64") and tensor.kind not in Q4_KINDS
 
 
-def precision_of(plan: TensorDtypes) -> str:
+def precision_of(tensors: TensorDtypes) -> str:
     """The precision most values are stored in."""
     counts: Counter[str] = Counter()
-    for tensor, dtype in plan:
+    for tensor, dtype in tensors:
         if dtype != "plain":
             counts[_DTYPE_PRECISION[dtype]] += math.prod(tensor.shape)
     return counts.most_common(1)[0][0] if counts else "FP32"

@@ -1,4 +1,4 @@
-"""The line at the foot of the terminal: how much of the audio is transcribed, or what is said."""
+"""The last line of the terminal: how much of the audio is transcribed, or what is said."""
 
 from __future__ import annotations
 
@@ -6,20 +6,20 @@ import os
 import sys
 from collections.abc import Callable
 
-from cactus.cli.text import obeys, printable
+from cactus.cli.text import is_terminal, printable
 
 BAR = 24
 """Columns of the bar, where the terminal has room for one."""
 
 
-class Foot:
-    """The line at the foot of the terminal; none where stderr is no terminal, or if `quiet`.
+class StatusLine:
+    """The last line of the terminal; none where stderr is no terminal, or if `quiet`.
 
     What is printed to the same terminal goes between ``clear()`` and the next ``show()``.
     """
 
     def __init__(self, *, quiet: bool = False) -> None:
-        self._shown = not quiet and obeys(sys.stderr)
+        self._shown = not quiet and is_terminal(sys.stderr)
 
     def show(self, render: Callable[[int], str]) -> None:
         """Draw what `render` makes of a number of columns."""

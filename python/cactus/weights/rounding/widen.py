@@ -30,14 +30,14 @@ class Unit:
     noise: float
 
 
-def widened(plan: TensorDtypes, calibration: Calibration, bits: float) -> TensorDtypes:
-    """The plan with units in q8 as long as the whole has at most `bits` bits a weight.
+def widened(tensors: TensorDtypes, calibration: Calibration, bits: float) -> TensorDtypes:
+    """The tensors with units in q8 as long as the whole has at most `bits` bits a weight.
 
     Those with the most noise for each bit that they would take come first; one that does not fit is
     passed over.
     """
-    shapes = {tensor.name: tensor.shape for tensor, _ in plan}
-    dtypes = {tensor.name: dtype for tensor, dtype in plan}
+    shapes = {tensor.name: tensor.shape for tensor, _ in tensors}
+    dtypes = {tensor.name: dtype for tensor, dtype in tensors}
     left = bits / 8 * sum(math.prod(shape) for shape in shapes.values())
     left -= sum(_nbytes(dtypes[name], shape) for name, shape in shapes.items())
 
@@ -52,7 +52,7 @@ def widened(plan: TensorDtypes, calibration: Calibration, bits: float) -> Tensor
         if extra(unit) <= left:
             left -= extra(unit)
             dtypes |= dict.fromkeys(unit.names, "q8")
-    return [(tensor, dtypes[tensor.name]) for tensor, _ in plan]
+    return [(tensor, dtypes[tensor.name]) for tensor, _ in tensors]
 
 
 def _nbytes(dtype: str, shape: tuple[int, ...]) -> int:
