@@ -18,6 +18,7 @@ from cactus import (
     CompletionOptions,
     CompletionStream,
     Conversation,
+    DetectedLanguage,
     EventStream,
     LiveTranscription,
     Model,
@@ -85,6 +86,8 @@ def speech(model: Model) -> None:
 
 async def speech_later(model: Model) -> None:
     assert_type(await model.atranscribe("a.wav"), Transcription)
+    assert_type(await model.adetect_language("a.wav"), DetectedLanguage)
+    assert_type(await model.aembed_audio("a.wav"), list[float])
     async with model.atranscribe_stream("a.wav") as stream:
         async for segment in stream:
             assert_type(segment.text, str)

@@ -361,8 +361,8 @@ class Harness:
 def read(generation: Generation) -> tuple[list[StreamEvent], Completion]:
     """All events, and what they come to."""
     events = list(generation.events())
-    assert generation.completion is not None
-    return events, generation.completion
+    assert generation.result is not None
+    return events, generation.result
 
 
 class InThread:

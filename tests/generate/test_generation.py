@@ -248,9 +248,9 @@ def test_stopping_between_tokens_returns_what_there_is() -> None:
         events.append(event)
         if len(events) == 3:
             rig.turns.stop()
-    assert generation.completion is not None
-    assert generation.completion.finish_reason == "cancelled"
-    assert len(events) == 3 and joined(events) == generation.completion.text
+    assert generation.result is not None
+    assert generation.result.finish_reason == "cancelled"
+    assert len(events) == 3 and joined(events) == generation.result.text
 
 
 def test_text_held_back_is_shown_when_the_answer_is_stopped() -> None:
@@ -261,8 +261,8 @@ def test_text_held_back_is_shown_when_the_answer_is_stopped() -> None:
         events.append(event)
         if event.token_id == ord("U"):
             rig.turns.stop()
-    assert generation.completion is not None
-    assert generation.completion.text == joined(events) == "one\nU"
+    assert generation.result is not None
+    assert generation.result.text == joined(events) == "one\nU"
 
 
 def test_closing_early_gives_a_completion_of_what_was_shown_and_frees_the_turn() -> None:
@@ -271,9 +271,9 @@ def test_closing_early_gives_a_completion_of_what_was_shown_and_frees_the_turn()
     events = generation.events()
     shown = [next(events), next(events)]
     events.close()
-    assert generation.completion is not None
-    assert generation.completion.text == joined(shown)
-    assert generation.completion.finish_reason == "cancelled"
+    assert generation.result is not None
+    assert generation.result.text == joined(shown)
+    assert generation.result.finish_reason == "cancelled"
     assert rig.answer(max_tokens=2).tokens == harness(babbling).answer(max_tokens=2).tokens
 
 
@@ -284,8 +284,8 @@ def test_what_a_closed_stream_cost_does_not_depend_on_later_calls() -> None:
     next(events)
     events.close()
     rig.answer("x", max_tokens=1)
-    assert generation.completion is not None
-    assert generation.completion.metrics.prefill_tokens == len("question")
+    assert generation.result is not None
+    assert generation.result.metrics.prefill_tokens == len("question")
 
 
 @pytest.mark.parametrize("streamed", [False, True])
@@ -355,8 +355,8 @@ def test_the_readers_own_time_is_not_the_engines() -> None:
     generation = harness(saying("abc")).start()
     for _ in generation.events():
         time.sleep(0.05)
-    assert generation.completion is not None
-    assert generation.completion.metrics.total_time_ms < 100
+    assert generation.result is not None
+    assert generation.result.metrics.total_time_ms < 100
 
 
 def test_rates_are_finite_even_when_nothing_was_done() -> None:

@@ -308,9 +308,9 @@ def test_stop_works_within_a_token_inside_a_run_of_right_guesses() -> None:
             assert len(rig.program.steps) < 9 + 2
             rig.turns.stop()
     assert joined(events) == PROVERB[:9]
-    assert generation.completion is not None
-    assert generation.completion.finish_reason == "cancelled"
-    assert generation.completion.tokens == tuple(PROVERB[:9].encode())
+    assert generation.result is not None
+    assert generation.result.finish_reason == "cancelled"
+    assert generation.result.tokens == tuple(PROVERB[:9].encode())
 
 
 @pytest.mark.parametrize(

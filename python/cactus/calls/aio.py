@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Generator
 from copy import copy
 from types import TracebackType
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from cactus.calls.closing import NotCopied
+from cactus.calls.run import Run
 from cactus.calls.turns import Call
 from cactus.compat import Self
 from cactus.errors import CactusError, ReentrantCall
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     from concurrent.futures import ThreadPoolExecutor
 
 T = TypeVar("T")
-T_co = TypeVar("T_co", covariant=True)
 W = TypeVar("W")
 
 
@@ -31,11 +31,11 @@ def _new_executor() -> ThreadPoolExecutor:
     return ThreadPoolExecutor(1, "cactus")
 
 
-async def run_alone(call: Call, work: Callable[[], T]) -> T:
-    """Run `work` in a new thread; if the task is cancelled, stop `call` and wait for its end."""
-    executor = _new_executor()
+async def run_alone(work: Callable[[Call], T]) -> T:
+    """Run `work` in a new thread; if the task is cancelled, stop its call and wait for its end."""
+    executor, call = _new_executor(), Call()
     try:
-        return await _run(executor, call, work)
+        return await _run(executor, call, lambda: work(call))
     finally:
         executor.shutdown(wait=False)
 
@@ -75,12 +75,6 @@ async def _settle(future: asyncio.Future[T]) -> None:
         future.exception()  # looked at, so that asyncio does not report it as forgotten
 
 
-class Run(Protocol[T_co]):
-    """A call whose events can be read."""
-
-    def events(self) -> Generator[T_co, None, None]: ...
-
-
 class AsyncEventStream(AsyncIterator[T], NotCopied):
     """The events of one call for ``async for``. Read it to its end or close it.
 
@@ -89,11 +83,11 @@ class AsyncEventStream(AsyncIterator[T], NotCopied):
     the way has ended.
     """
 
-    def __init__(self, call: Call, start: Callable[[], Run[T]]) -> None:
-        self._call = call
+    def __init__(self, start: Callable[[Call], Run[T, Any]]) -> None:
+        self._call = Call()
         self._start = start
         self._executor: ThreadPoolExecutor | None = None
-        self._run: Run[T] | None = None
+        self._run: Run[T, Any] | None = None
         self._events: Generator[T, None, None] | None = None
         self._failure: CactusError | None = None
         self._ended = False
@@ -149,9 +143,12 @@ class AsyncEventStream(AsyncIterator[T], NotCopied):
             self._end()
             raise
 
+    def _make(self) -> Run[T, Any]:
+        return self._start(self._call)
+
     def _begin(self) -> None:
         if self._run is None:
-            self._run = self._start()
+            self._run = self._make()
         if self._events is None:
             self._events = self._run.events()
 
@@ -166,6 +163,8 @@ class AsyncEventStream(AsyncIterator[T], NotCopied):
     def _close(self) -> None:
         if self._events is not None:
             self._events.close()
+        if self._run is not None:
+            self._run.close_unread()
 
     def _end(self) -> None:
         self._ended = True

@@ -2,26 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from copy import copy
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from cactus.calls.closing import Closing
-from cactus.calls.turns import Call
+from cactus.calls.run import Run
 from cactus.errors import CactusError, ReentrantCall
 
 T = TypeVar("T")
-
-
-def drain(events: Generator[T, None, None]) -> None:
-    """Read events to their end; they are closed whatever happens."""
-    try:
-        for _ in events:
-            pass
-    finally:
-        # An interrupt between two events leaves the generator suspended.
-        events.close()
 
 
 class EventStream(Iterator[T], Closing):
@@ -31,9 +21,9 @@ class EventStream(Iterator[T], Closing):
     again, it does not look like one that is empty. After ReentrantCall it can be read on.
     """
 
-    def __init__(self, call: Call, start: Callable[[], Generator[T, None, None]]) -> None:
-        self._call, self._start = call, start
-        self._events = start()
+    def __init__(self, run: Run[T, Any]) -> None:
+        self._run = run
+        self._events = run.events()
         self._failure: CactusError | None = None
 
     def __iter__(self) -> Iterator[T]:
@@ -45,7 +35,7 @@ class EventStream(Iterator[T], Closing):
         try:
             return next(self._events)
         except ReentrantCall:
-            self._events = self._start()
+            self._events = self._run.events()
             raise
         except CactusError as error:
             self._failure = copy(error)  # without the traceback, which would keep this alive
@@ -53,12 +43,13 @@ class EventStream(Iterator[T], Closing):
 
     def stop(self) -> None:
         """End the work soon, within a token; the rest of the stream is still readable."""
-        self._call.stop()
+        self._run.call.stop()
 
     def close(self) -> None:
         """End the stream now; its memory is free within a step. Safe to call twice."""
-        self._call.stop()
+        self._run.call.stop()
         self._failure = None
         # ValueError: another thread is reading it right now, and ends it at the next token.
         with suppress(ValueError):
             self._events.close()
+        self._run.close_unread()

@@ -88,7 +88,7 @@ class Turns:
         """From now on `call` is in flight: a ``stop`` reaches it."""
         self.check()
         with self._changed:
-            alive = tuple(ref for ref in self._calls if ref() is not None)
+            alive = tuple(ref for ref in self._calls if ref() not in (None, call))
             self._calls = (*alive, weakref.ref(call))
 
     def leave(self, call: Call) -> None:

@@ -84,7 +84,7 @@ class Chat(Worker):
 
         engine, checked = self._engine, self.options(options)
         return_exceptions = boolean("return_exceptions", return_exceptions)
-        self._turns.register(call)
+        self._turns.register(call)  # a stop ends the making of the requests, too
         requests = prepare_many(engine, conversations, checked, call.flag, return_exceptions)
         return ManyRun(self._batch, call, requests, return_exceptions)
 
@@ -124,9 +124,7 @@ class Chat(Worker):
         call: Call,
     ) -> Generation:
         began = time.perf_counter()
-        request = build(self.options(options), began)
-        self._turns.register(call)
-        return Generation(self._batch, call, request)
+        return Generation(self._batch, call, build(self.options(options), began))
 
 
 def check_progress(progress: ProgressCallback | None) -> ProgressCallback | None:

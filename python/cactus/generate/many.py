@@ -8,9 +8,10 @@ from collections.abc import Callable, Generator, Iterable, Mapping, Sequence, Si
 from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
+from cactus.calls.run import Run
 from cactus.calls.stop_flag import StopFlag
 from cactus.calls.turns import Call
-from cactus.errors import CactusError, InvalidRequest, ReentrantCall
+from cactus.errors import CactusError, InvalidRequest
 from cactus.generate.answer import Answer, Request
 from cactus.generate.batch import Batch
 from cactus.generate.lane import Lane
@@ -74,11 +75,11 @@ def _as_value(error: CactusError) -> CactusError:
     return error.with_traceback(None)
 
 
-class ManyRun:
+class ManyRun(Run[tuple[int, Result], list[Result]]):
     """One call with many requests, some at a time; errors among them are the results of their own.
 
-    Without `return_exceptions` the first error ends the call and is raised. What ends the call as a
-    whole is raised either way: Cancelled if the model was closed meanwhile, ReentrantCall.
+    An event is the index of a request and its result, as soon as there is one; those without an end
+    are "cancelled". Without `return_exceptions` the first error ends the call and is raised.
     """
 
     def __init__(
@@ -88,7 +89,8 @@ class ManyRun:
         requests: Sequence[Request | CactusError],
         return_exceptions: bool,
     ) -> None:
-        self._batch, self._call, self._requests = batch, call, requests
+        super().__init__(batch.turns, call)
+        self._batch, self._requests = batch, requests
         self._return_exceptions = return_exceptions
         # The thread has nothing to do before the first of them ends.
         self._mailbox = batch.mailbox(patient=True)
@@ -96,70 +98,63 @@ class ManyRun:
         for index, request in enumerate(requests):
             (self._left if isinstance(request, Request) else self._errors).append(index)
         self._lanes: dict[Lane, int] = {}
+        self._results: dict[int, Result] = {}
 
     def run(self, progress: Callable[[int, int], object] | None = None) -> list[Result]:
         """All results in order; `progress` gets how many there are, and of how many."""
-        total = len(self._requests)
-        results: dict[int, Result] = {}
         with closing(self.events()) as events:
             for index, result in events:
-                results[index] = result
+                self._results[index] = result
                 if progress is not None:
-                    progress(len(results), total)
-        return [results[index] for index in range(total)]
+                    progress(len(self._results), len(self._requests))
+        return self._result()
 
-    def events(self) -> Generator[tuple[int, Result], None, None]:
-        """Each index and its result as soon as there is one; those without an end are "cancelled".
+    def _events(self) -> Generator[tuple[int, Result], None, None]:
+        while self._errors:
+            index = self._errors.popleft()
+            error = self._requests[index]
+            assert isinstance(error, CactusError)
+            yield index, self._checked(index, error)
+        while self._lanes or (self._left and not self.call.stopped):
+            self._join()
+            lane = self._batch.next(self._mailbox)[0]
+            if lane in self._lanes:
+                index = self._lanes.pop(lane)
+                yield index, self._checked(index, self._ended_with(lane))
+        if self._left:
+            self._turns.cancel_if_closed()
+        while self._left:
+            index = self._left.popleft()
+            request = self._requests[index]
+            assert isinstance(request, Request)
+            answer = Answer(self._batch.engine, request)
+            answer.cancel()
+            yield index, answer.completion()
 
-        After ReentrantCall it can be read on, with another call of it.
-        """
-        refused = False
-        try:
-            while self._errors:
-                index = self._errors.popleft()
-                error = self._requests[index]
-                assert isinstance(error, CactusError)
-                yield index, self._checked(index, error)
-            while self._lanes or (self._left and not self._call.stopped):
-                self._join()
-                lane = self._batch.next(self._mailbox)[0]
-                if lane in self._lanes:
-                    index = self._lanes.pop(lane)
-                    yield index, self._checked(index, self._result(lane))
-            if self._left:
-                self._batch.turns.cancel_if_closed()
-            while self._left:
-                index = self._left.popleft()
-                request = self._requests[index]
-                assert isinstance(request, Request)
-                answer = Answer(self._batch.engine, request)
-                answer.cancel()
-                yield index, answer.completion()
-        except ReentrantCall:
-            refused = True
-            raise
-        finally:
-            if not refused:
-                for lane in self._lanes:
-                    self._batch.leave(lane)
-                self._batch.turns.leave(self._call)
+    def _result(self) -> list[Result]:
+        """In order; nothing where the results were read as events, so that none is held here."""
+        return [self._results[index] for index in sorted(self._results)]
+
+    def _let_go(self) -> None:
+        for lane in self._lanes:
+            self._batch.leave(lane)
 
     def _join(self) -> None:
-        while self._left and len(self._lanes) < AT_ONCE and not self._call.stopped:
+        while self._left and len(self._lanes) < AT_ONCE and not self.call.stopped:
             request = self._requests[self._left[0]]
             assert isinstance(request, Request)
             # Answers to a list are seldom continued: the conversations that are stay remembered.
-            lane = self._batch.lane(self._call, request, self._mailbox, kept=False)
+            lane = self._batch.lane(self.call, request, self._mailbox, kept=False)
             self._lanes[lane] = self._left.popleft()
             self._batch.join(lane)
 
-    def _result(self, lane: Lane) -> Result:
+    def _ended_with(self, lane: Lane) -> Result:
         if isinstance(lane.error, CactusError):
             return _as_value(lane.error)
         if lane.error is not None:
             raise lane.error
         if lane.answer.reason in (None, "cancelled"):
-            self._batch.turns.cancel_if_closed()
+            self._turns.cancel_if_closed()
             lane.answer.cancel()
         return lane.answer.completion()
 

@@ -50,18 +50,15 @@ class ChatMethods(ModelBase):
         The request is checked here, the model works while the stream is read. Read it to its end or
         close it (it is a context manager): an open stream keeps its memory.
         """
-        call = Call()
-        return CompletionStream(call, self._chat().generation(messages, options, call))
+        return CompletionStream(self._chat().generation(messages, options, Call()))
 
     async def achat(self, messages: Messages, **options: Unpack[ChatOptions]) -> Completion:
         """`chat` in a thread of its own; cancelling the task stops the generation."""
-        call = Call()
-        return await run_alone(call, lambda: self._chat().generation(messages, options, call).run())
+        return await run_alone(lambda call: self._chat().generation(messages, options, call).run())
 
     def astream(self, messages: Messages, **options: Unpack[ChatOptions]) -> AsyncCompletionStream:
         """`stream` for ``async for``; cancelling the task that reads it stops the generation."""
-        call = Call()
-        return AsyncCompletionStream(call, lambda: self._chat().generation(messages, options, call))
+        return AsyncCompletionStream(lambda call: self._chat().generation(messages, options, call))
 
     # -- raw text
 
@@ -89,10 +86,7 @@ class ChatMethods(ModelBase):
         **options: Unpack[CompletionOptions],
     ) -> CompletionStream:
         """`complete` token by token, as `stream` is `chat`."""
-        call = Call()
-        return CompletionStream(
-            call, self._chat("complete").raw(prompt, parse_special, options, call)
-        )
+        return CompletionStream(self._chat("complete").raw(prompt, parse_special, options, Call()))
 
     async def acomplete(
         self,
@@ -102,10 +96,8 @@ class ChatMethods(ModelBase):
         **options: Unpack[CompletionOptions],
     ) -> Completion:
         """`complete` in a thread of its own; cancelling the task stops the generation."""
-        call = Call()
         return await run_alone(
-            call,
-            lambda: self._chat("complete").raw(prompt, parse_special, options, call).run(),
+            lambda call: self._chat("complete").raw(prompt, parse_special, options, call).run()
         )
 
     def acomplete_stream(
@@ -116,10 +108,8 @@ class ChatMethods(ModelBase):
         **options: Unpack[CompletionOptions],
     ) -> AsyncCompletionStream:
         """`complete_stream` for ``async for``."""
-        call = Call()
         return AsyncCompletionStream(
-            call,
-            lambda: self._chat("complete").raw(prompt, parse_special, options, call),
+            lambda call: self._chat("complete").raw(prompt, parse_special, options, call)
         )
 
     # -- many conversations at once
@@ -160,12 +150,8 @@ class ChatMethods(ModelBase):
 
         Raises InvalidRequest for an option, and what ends the call as a whole, as `chat` does.
         """
-        call = Call()
-        return (
-            self._chat()
-            .many(conversations, return_exceptions, options, call)
-            .run(check_progress(progress))
-        )
+        run = self._chat().many(conversations, return_exceptions, options, Call())
+        return run.run(check_progress(progress))
 
     @overload
     async def achat_many(
@@ -197,11 +183,11 @@ class ChatMethods(ModelBase):
 
         `progress` is called in the event loop.
         """
-        call = Call()
         told = in_loop(check_progress(progress))
         return await run_alone(
-            call,
-            lambda: self._chat().many(conversations, return_exceptions, options, call).run(told),
+            lambda call: (
+                self._chat().many(conversations, return_exceptions, options, call).run(told)
+            )
         )
 
     @overload
@@ -231,10 +217,7 @@ class ChatMethods(ModelBase):
 
         Read it to its end or close it (it is a context manager): an open one keeps its memory.
         """
-        call = Call()
-        return EventStream(
-            call, self._chat().many(conversations, return_exceptions, options, call).events
-        )
+        return EventStream(self._chat().many(conversations, return_exceptions, options, Call()))
 
     @overload
     def achat_as_completed(
@@ -260,9 +243,8 @@ class ChatMethods(ModelBase):
         **options: Unpack[ChatOptions],
     ) -> Any:
         """`chat_as_completed` for ``async for``."""
-        call = Call()
         return AsyncEventStream(
-            call, lambda: self._chat().many(conversations, return_exceptions, options, call)
+            lambda call: self._chat().many(conversations, return_exceptions, options, call)
         )
 
     def conversation(

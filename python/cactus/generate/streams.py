@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import cast
 
 from cactus.calls.aio import AsyncEventStream
 from cactus.calls.stream import EventStream
@@ -17,14 +16,10 @@ from cactus.types import Completion, StreamEvent
 class CompletionStream(EventStream[StreamEvent]):
     """Events of one completion; `completion` is there once the stream has ended or was closed."""
 
-    def __init__(
-        self,
-        call: Call,
-        generation: Generation,
-    ) -> None:
+    def __init__(self, generation: Generation) -> None:
         self._generation = generation
         self._told: Callable[[Completion], None] | None = None
-        super().__init__(call, generation.events)
+        super().__init__(generation)
 
     def when_ended(self, told: Callable[[Completion], None]) -> None:
         """Call `told` with the completion, once, when there is one."""
@@ -44,8 +39,8 @@ class CompletionStream(EventStream[StreamEvent]):
 
     def _tell(self) -> None:
         told, self._told = self._told, None
-        if told is not None and self._generation.completion is not None:
-            told(self._generation.completion)
+        if told is not None and self._generation.result is not None:
+            told(self._generation.result)
 
     def __repr__(self) -> str:
         return stream_repr(self, self._generation)
@@ -59,8 +54,10 @@ class CompletionStream(EventStream[StreamEvent]):
 class AsyncCompletionStream(AsyncEventStream[StreamEvent]):
     """The events of one completion; `completion` is there once it has ended or was closed."""
 
-    def __init__(self, call: Call, start: Callable[[], Generation]) -> None:
-        super().__init__(call, start)
+    def __init__(self, start: Callable[[Call], Generation]) -> None:
+        super().__init__(start)
+        self._generate = start
+        self._generation: Generation | None = None
         self._told: Callable[[Completion], None] | None = None
 
     def when_ended(self, told: Callable[[Completion], None]) -> None:
@@ -75,16 +72,16 @@ class AsyncCompletionStream(AsyncEventStream[StreamEvent]):
         """The whole answer. Raises InvalidRequest while the stream is still running or failed."""
         return completion_of(self._generation)
 
-    @property
-    def _generation(self) -> Generation | None:
-        return cast("Generation | None", self._run)
+    def _make(self) -> Generation:
+        self._generation = self._generate(self._call)
+        return self._generation
 
     def _end(self) -> None:
         super()._end()
         told, self._told = self._told, None
         generation = self._generation
-        if told is not None and generation is not None and generation.completion is not None:
-            told(generation.completion)
+        if told is not None and generation is not None and generation.result is not None:
+            told(generation.result)
 
 
 def stream_repr(stream: object, generation: Generation | None) -> str:
@@ -96,7 +93,7 @@ def stream_repr(stream: object, generation: Generation | None) -> str:
 
 def completion_of(generation: Generation | None) -> Completion:
     """The completion of a stream. Raises InvalidRequest while there is none."""
-    completion = None if generation is None else generation.completion
+    completion = None if generation is None else generation.result
     if completion is None:
         raise InvalidRequest("the stream has no completion: it has not been read to its end")
     return completion

@@ -55,9 +55,8 @@ class SpeechMethods(ModelBase):
 
         Read it to its end or close it (it is a context manager): an open stream keeps its memory.
         """
-        call = Call()
         return TranscriptionStream(
-            call, self._speech().transcription(audio, sample_rate, options, call)
+            self._speech().transcription(audio, sample_rate, options, Call())
         )
 
     async def atranscribe(
@@ -68,10 +67,8 @@ class SpeechMethods(ModelBase):
         **options: Unpack[TranscribeOptions],
     ) -> Transcription:
         """`transcribe` in a thread of its own; cancelling the task stops the transcription."""
-        call = Call()
         return await run_alone(
-            call,
-            lambda: self._speech().transcription(audio, sample_rate, options, call).run(),
+            lambda call: self._speech().transcription(audio, sample_rate, options, call).run()
         )
 
     def atranscribe_stream(
@@ -82,10 +79,8 @@ class SpeechMethods(ModelBase):
         **options: Unpack[TranscribeOptions],
     ) -> AsyncTranscriptionStream:
         """`transcribe_stream` for ``async for``."""
-        call = Call()
         return AsyncTranscriptionStream(
-            call,
-            lambda: self._speech().transcription(audio, sample_rate, options, call),
+            lambda call: self._speech().transcription(audio, sample_rate, options, call)
         )
 
     def transcribe_live(
@@ -118,14 +113,42 @@ class SpeechMethods(ModelBase):
             "language_detection_segments": language_detection_segments,
             "language_detection_threshold": language_detection_threshold,
         }
-        return self._speech("detect_language").detect_language(audio, sample_rate, options, Call())
+        work = self._speech("detect_language")
+        return work.detection(audio, sample_rate, options, Call()).run()
+
+    async def adetect_language(
+        self,
+        audio: Audio,
+        *,
+        sample_rate: int | None = None,
+        vad: bool = True,
+        language_detection_segments: int = 1,
+        language_detection_threshold: float | None = 0.5,
+    ) -> DetectedLanguage:
+        """`detect_language` in a thread of its own; cancelling the task stops it."""
+        options = {
+            "vad": vad,
+            "language_detection_segments": language_detection_segments,
+            "language_detection_threshold": language_detection_threshold,
+        }
+        return await run_alone(
+            lambda call: (
+                self._speech("detect_language").detection(audio, sample_rate, options, call).run()
+            )
+        )
 
     def embed_audio(self, audio: Audio, *, sample_rate: int | None = None) -> list[float]:
         """The mean of the encoder's states over the audio itself, without the silence behind it.
 
         [hidden_size] floats; recordings of more than 30 seconds are averaged over all windows.
         """
-        return self._speech("embed_audio").embed(audio, sample_rate, Call())
+        return self._speech("embed_audio").embedding(audio, sample_rate, Call()).run()
+
+    async def aembed_audio(self, audio: Audio, *, sample_rate: int | None = None) -> list[float]:
+        """`embed_audio` in a thread of its own; cancelling the task stops it."""
+        return await run_alone(
+            lambda call: self._speech("embed_audio").embedding(audio, sample_rate, call).run()
+        )
 
     def _speech(self, ability: Ability = "transcribe") -> Speech:
         from cactus.speech.speech import Speech

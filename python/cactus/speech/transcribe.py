@@ -18,7 +18,7 @@ from cactus.calls.stopwatch import Stopwatch, rate
 from cactus.machine import resident_megabytes
 from cactus.native import Session
 from cactus.speech.coverage import before_gap, first_gap, is_sparse
-from cactus.speech.detection import likeliest, of_windows
+from cactus.speech.detection import likeliest, of_windows, returned
 from cactus.speech.engine import SpeechEngine
 from cactus.speech.hallucination import first_hallucination
 from cactus.speech.judge import Judge, said_letters, speaks, until_repeated, without_echoes
@@ -163,7 +163,8 @@ class Transcriber:
             have += len(block)
         windows = Windows(iter(read), length)
         several = (windows.at(i) for i in range(0, have, length))
-        self._set_language(of_windows(self.engine, self._search, session, several, self.options))
+        found = of_windows(self.engine, self._search, session, several, self.options)
+        self._set_language(returned(found))
         return chain(read, blocks)
 
     def _set_language(self, found: DetectedLanguage) -> None:

@@ -1,26 +1,46 @@
-"""One transcription from its audio to its end: its turn on the model, its segments, its result."""
+"""Calls that listen to a recording: each holds its audio, and a transcription its segments."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Generator
+from contextlib import closing
+from typing import TypeVar
 
 from cactus.audio.decode import AudioStream
+from cactus.calls.run import GeneratorRun
 from cactus.calls.stopwatch import Stopwatch
-from cactus.calls.stream import drain
 from cactus.calls.turns import Call, Turns
-from cactus.errors import Cancelled, ReentrantCall
 from cactus.speech.engine import SpeechEngine
 from cactus.speech.options import Options
 from cactus.speech.transcribe import Transcriber
 from cactus.types import Segment, Transcription
 
+E = TypeVar("E")
+R = TypeVar("R")
 
-class TranscriptionRun:
-    """Drives one transcription. ``events()`` may be read once; then ``transcription`` is there.
 
-    It stays None when the transcription failed, and until it has ended.
-    """
+class AudioRun(GeneratorRun[E, R]):
+    """A run that listens to `audio`, which is closed at its end."""
+
+    def __init__(
+        self,
+        turns: Turns,
+        call: Call,
+        audio: AudioStream,
+        work: Generator[E, None, R | None],
+        watch: Stopwatch | None = None,
+    ) -> None:
+        super().__init__(turns, call, work, watch)
+        self._audio = audio
+
+    def _let_go(self) -> None:
+        super()._let_go()
+        self._audio.close()
+
+
+class TranscriptionRun(AudioRun[Segment, Transcription]):
+    """One transcription: its events are the segments. `began` is when it was asked for."""
 
     def __init__(
         self,
@@ -31,80 +51,23 @@ class TranscriptionRun:
         options: Options,
         began: float,
     ) -> None:
-        self._turns, self._call, self._audio = turns, call, audio
-        self._watch = Stopwatch(time.perf_counter() - began)
-        self._transcriber = Transcriber(engine, options, call.flag, self._watch)
-        self._work = self._transcriber.segments(audio)
+        watch = Stopwatch(time.perf_counter() - began)
+        self._transcriber = Transcriber(engine, options, call.flag, watch)
         self._segments: list[Segment] = []
-        self._begun = self._ended = self._abandoned = False
-
-    def run(self) -> Transcription:
-        """Transcribe to the end and return what was said."""
-        drain(self.events())
-        result = self.transcription
-        assert result is not None
-        return result
+        # Not a method: no cycle keeps one alive that was dropped, and its file open.
+        work = _remembering(self._transcriber.segments(audio), self._segments)
+        super().__init__(turns, call, audio, work, watch)
 
     @property
     def seconds(self) -> float:
         """How much of the audio has been transcribed, at the end with the silence there."""
-        whole = self._ended and not self._call.stopped
+        whole = self._ended and not self.call.stopped
         return self._audio.seconds if whole else self._transcriber.seconds
 
     @property
     def duration(self) -> float | None:
         """How long the audio is, as its header says; None where nothing does."""
         return self._audio.duration
-
-    @property
-    def transcription(self) -> Transcription | None:
-        """What was said, or what had been shown of it when its reader went away."""
-        if not self._ended and not self._abandoned:
-            return None
-        return self._result()
-
-    def events(self) -> Generator[Segment, None, None]:
-        """Yield the segments; the engine is free for others between two of them."""
-        turns = self._turns
-        refused = False
-        try:
-            if not self._begun:
-                turns.check()
-                self._begun = True
-            while (segment := self._next()) is not None:
-                self._segments.append(segment)
-                yield segment
-            self._ended = True
-        except Cancelled:  # by stop(), and what was found counts; or by close()
-            turns.cancel_if_closed()
-            self._ended = True
-        except ReentrantCall:  # it may be read on later
-            refused = True
-            raise
-        except GeneratorExit:  # the reader has had enough, or the interpreter is shutting down
-            self._abandoned = True
-            raise
-        finally:
-            if not refused:
-                self._work.close()
-                self._audio.close()
-                turns.leave(self._call)
-
-    def _next(self) -> Segment | None:
-        """The next segment, once the engine works for this call; None at the end."""
-        try:
-            if not self._turns.enter(self._call):
-                return None
-            self._watch.start()
-            return next(self._work, None)
-        finally:
-            self._watch.pause()
-            self._turns.exit(self._call)
-
-    def close_unread(self) -> None:
-        """Let go of the audio where nobody has asked for an event, and nobody will."""
-        if not self._begun:
-            self._audio.close()
 
     def _result(self) -> Transcription:
         work = self._transcriber
@@ -113,8 +76,17 @@ class TranscriptionRun:
             language=work.main_language,
             language_probability=work.language_probability,
             duration=self.seconds,
-            finish_reason="cancelled" if self._call.stopped or not self._ended else "stop",
+            finish_reason="cancelled" if self.call.stopped or not self._ended else "stop",
             confidence=work.confidence,
             notes=(*self._audio.notes, *work.notes),
             metrics=work.metrics,
         )
+
+
+def _remembering(
+    found: Generator[Segment, None, None], segments: list[Segment]
+) -> Generator[Segment, None, None]:
+    with closing(found):
+        for segment in found:
+            segments.append(segment)
+            yield segment
