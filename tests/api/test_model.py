@@ -347,7 +347,7 @@ def test_odd_messages_are_answered(scripted_model: Make, messages: Any) -> None:
     ],
 )
 def test_a_text_model_says_that_it_cannot_see(scripted_model: Make, message: Any) -> None:
-    with pytest.raises(UnsupportedModel, match=r"messages\[1\] has images.*text model"):
+    with pytest.raises(UnsupportedModel, match=r"messages\[1\] has images.* cannot look at images"):
         scripted_model(babbling).chat([*HELLO, message])
 
 

@@ -18,6 +18,7 @@ from cactus.errors import (
 from cactus.generate.answer import Request
 from cactus.generate.options import Options
 from cactus.inputs.checks import integer, text
+from cactus.weights.abilities import refusal
 
 if TYPE_CHECKING:
     from cactus.chat.messages import Message
@@ -134,10 +135,8 @@ def render(
         )
     for index, message in enumerate(conversation):
         if message.images:
-            raise UnsupportedModel(
-                f"messages[{index}] has images, and {engine.name} is a text model "
-                f"({engine.architecture}): it cannot look at images"
-            )
+            cannot = refusal(engine.name, engine.architecture, "see")
+            raise UnsupportedModel(f"messages[{index}] has images, and {cannot}")
     continued = _continues(conversation[-1], options.continue_final_message)
     parts = _render(engine, conversation, tools, options.thinking, continued)
     return parts, _reasoning(engine, parts, conversation[-1].content if continued else "")

@@ -18,6 +18,7 @@ _PHRASES = {
     "embed": "embed text",
     "embed_audio": "embed audio",
     "embed_image": "embed images",
+    "see": "look at images",
     "transcribe": "transcribe audio",
 }
 """What a model can do, or cannot, as the end of a sentence."""
