@@ -8,7 +8,7 @@ namespace cactus::CACTUS_TIER {
 
 // Into the range of f16. Of two operands min and max return the second where one is NaN, and x - x
 // is NaN for an infinity: what is no number stays visible in the logits.
-static inline F16 clamp_half(F16 x) {
+static inline F32x16 clamp_half(F32x16 x) {
   return add(min(set1(65504.0f), max(set1(-65504.0f), x)), sub(x, x));
 }
 
@@ -33,7 +33,7 @@ struct HeadScale {
 };
 
 static inline HeadScale scale_of(const float* x, int head_dim) {
-  I16 largest_bits = izero();
+  I32x16 largest_bits = izero();
   // Magnitudes are in the order of their bits, and NaN is above them all.
   for (int d = 0; d < head_dim; d += 16) {
     largest_bits = imax(largest_bits, to_bits(abs(load(x + d))));
@@ -68,8 +68,8 @@ static void kv_store(const float* k, const float* v, int head_dim, int slot, con
 }
 
 // 16 numbers of a page as they lie there; codes are multiplied with their scales later.
-static inline F16 load_stored(const uint16_t* p) { return load_f16(p); }
-static inline F16 load_stored(const int8_t* p) { return to_f32(load_i8(p)); }
+static inline F32x16 load_stored(const uint16_t* p) { return load_f16(p); }
+static inline F32x16 load_stored(const int8_t* p) { return to_f32(load_i8(p)); }
 
 template <class Stored>
 static constexpr bool kCoded = sizeof(Stored) == 1;
@@ -96,12 +96,12 @@ static inline void score_blocks(const AttendArgs& a, int block) {
     k[n] = block_of<Stored>(page.k, block + n, a.head_dim);
     next[n] = block_of<Stored>(page.v, block + n, a.head_dim);
   }
-  F16 s[N][M];
+  F32x16 s[N][M];
   for (int n = 0; n < N; n++) {
     for (int q = 0; q < M; q++) s[n][q] = zero();
   }
   for (int d = 0; d < a.head_dim; d++) {
-    F16 columns[N];
+    F32x16 columns[N];
     for (int n = 0; n < N; n++) {
       if constexpr (M <= kFewQueries && M < kQueries) {
         if (d * 16 % kLine<Stored> == 0) prefetch_far(next[n] + d * 16);
@@ -109,7 +109,7 @@ static inline void score_blocks(const AttendArgs& a, int block) {
       columns[n] = load_stored(k[n] + d * 16);
     }
     for (int q = 0; q < M; q++) {
-      const F16 value = set1(a.q[q * kQueryStride + d]);
+      const F32x16 value = set1(a.q[q * kQueryStride + d]);
       for (int n = 0; n < N; n++) s[n][q] = fma(columns[n], value, s[n][q]);
     }
   }
@@ -137,7 +137,7 @@ static inline void score(const AttendArgs& a, int begin, int end) {
 template <class Stored, int M, int D>
 static inline void sum_values(const AttendArgs& a, int begin, int end, int d) {
   const size_t stride = static_cast<size_t>(a.head_dim);
-  F16 sum[M][D];
+  F32x16 sum[M][D];
   for (int q = 0; q < M; q++) {
     for (int i = 0; i < D; i++) sum[q][i] = zero();
   }
@@ -147,7 +147,7 @@ static inline void sum_values(const AttendArgs& a, int begin, int end, int d) {
     const Stored* v = static_cast<const Stored*>(a.span.pages[page].v) + from;
     const Stored* next = static_cast<const Stored*>(a.next.pages[page].k) + from;
     for (; t < stop; t++, v += stride, next += stride) {
-      F16 value[D];
+      F32x16 value[D];
       for (int i = 0; i < D; i++) {
         if constexpr (M <= kFewQueries && M < kQueries) {
           if ((d + 16 * i) % kLine<Stored> == 0) prefetch_far(next + 16 * i);
@@ -155,7 +155,7 @@ static inline void sum_values(const AttendArgs& a, int begin, int end, int d) {
         value[i] = load_stored(v + 16 * i);
       }
       for (int q = 0; q < M; q++) {
-        const F16 p = set1(a.scores[q * kSpan + t]);
+        const F32x16 p = set1(a.scores[q * kSpan + t]);
         for (int i = 0; i < D; i++) sum[q][i] = fma(p, value[i], sum[q][i]);
       }
     }
@@ -167,11 +167,11 @@ static inline void sum_values(const AttendArgs& a, int begin, int end, int d) {
 
 // What the query may not see becomes -inf; returns the largest score.
 static inline float mask_scores(float* scores, int start, int limit, int begin, int blocks) {
-  const F16 lowest = set1(-__builtin_inff());
-  F16 largest = lowest;
+  const F32x16 lowest = set1(-__builtin_inff());
+  F32x16 largest = lowest;
   for (int block = begin; block < blocks; block++) {
     const int unseen = start - block * 16, seen = limit - block * 16;
-    F16 s = load(scores + block * 16);
+    F32x16 s = load(scores + block * 16);
     if (unseen > 0 || seen < 16) {
       s = first_lanes(unseen < 0 ? 0 : unseen > 16 ? 16 : unseen, lowest, s);
       s = first_lanes(seen < 0 ? 0 : seen > 16 ? 16 : seen, s, lowest);
@@ -184,9 +184,9 @@ static inline float mask_scores(float* scores, int start, int limit, int begin, 
 
 // Scores become exp(score - largest); returns their sum.
 static inline float exp_scores(float* scores, float largest, int begin, int blocks) {
-  F16 sum = zero();
+  F32x16 sum = zero();
   for (int block = begin; block < blocks; block++) {
-    const F16 p = exp(sub(load(scores + block * 16), set1(largest)));
+    const F32x16 p = exp(sub(load(scores + block * 16), set1(largest)));
     store(scores + block * 16, p);
     sum = add(sum, p);
   }
@@ -266,7 +266,7 @@ static void attend_merge(float* m, float* l, float* o, float span_m, float span_
   store(factors, exp(load(factors)));
   *m = top;
   // Products rounded on their own: a compiler may not fuse them in one place and not in another.
-  const F16 sums = add(mul(set1(*l), set1(factors[0])), mul(set1(span_l), set1(factors[1])));
+  const F32x16 sums = add(mul(set1(*l), set1(factors[0])), mul(set1(span_l), set1(factors[1])));
   float both[16];
   store(both, sums);
   *l = both[0];

@@ -10,16 +10,16 @@ static void conv(const ConvArgs* args) {
     for (int t = 0; t < a.rows; t++) {
       const size_t row = static_cast<size_t>(t) * a.stride + ch;
       const int64_t position = a.position + t;
-      F16 u = load(a.x + row);
+      F32x16 u = load(a.x + row);
       if (a.b != nullptr) u = mul(u, load(a.b + row));
       store(a.history + static_cast<size_t>(position % a.ring) * a.width + ch, u);
-      F16 sum = zero();
+      F32x16 sum = zero();
       for (int j = 0; j < a.taps; j++) {
         const int64_t from = position - (a.taps - 1) + j;
         if (from < 0) continue;
         float w[16];
         for (int i = 0; i < 16; i++) w[i] = a.w[static_cast<size_t>(ch + i) * a.taps + j];
-        const F16 column = load(a.history + static_cast<size_t>(from % a.ring) * a.width + ch);
+        const F32x16 column = load(a.history + static_cast<size_t>(from % a.ring) * a.width + ch);
         sum = fma(load(w), column, sum);
       }
       if (a.c != nullptr) sum = mul(sum, load(a.c + row));

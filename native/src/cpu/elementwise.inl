@@ -5,56 +5,56 @@ namespace cactus::CACTUS_TIER {
 // e^x to about 1 ulp (Cody-Waite reduction, polynomial of degree 7 on |r| <= ln 2 / 2, its halves
 // side by side because a loop waits for this chain); 0 below -87.3, where the result would be
 // subnormal, so that a masked score is exactly nothing.
-static inline F16 exp(F16 x) {
+static inline F32x16 exp(F32x16 x) {
   // In this order a NaN stays one.
-  const F16 bounded = min(set1(88.3f), max(set1(-87.3f), x));
-  const I16 n = round_i32(mul(bounded, set1(1.44269504f)));
-  const F16 nf = to_f32(n);
-  F16 r = fma(nf, set1(-0.693359375f), bounded);
+  const F32x16 bounded = min(set1(88.3f), max(set1(-87.3f), x));
+  const I32x16 n = round_i32(mul(bounded, set1(1.44269504f)));
+  const F32x16 nf = to_f32(n);
+  F32x16 r = fma(nf, set1(-0.693359375f), bounded);
   r = fma(nf, set1(2.12194440e-4f), r);
-  const F16 r2 = mul(r, r);
-  const F16 high = fma(set1(1.9875691500e-4f), r, set1(1.3981999507e-3f));
-  const F16 middle = fma(set1(8.3334519073e-3f), r, set1(4.1665795894e-2f));
-  const F16 low = fma(set1(1.6666665459e-1f), r, set1(5.0000001201e-1f));
-  const F16 p = add(fma(fma(fma(high, r2, middle), r2, low), r2, r), set1(1.0f));
+  const F32x16 r2 = mul(r, r);
+  const F32x16 high = fma(set1(1.9875691500e-4f), r, set1(1.3981999507e-3f));
+  const F32x16 middle = fma(set1(8.3334519073e-3f), r, set1(4.1665795894e-2f));
+  const F32x16 low = fma(set1(1.6666665459e-1f), r, set1(5.0000001201e-1f));
+  const F32x16 p = add(fma(fma(fma(high, r2, middle), r2, low), r2, r), set1(1.0f));
   return select_lt(x, set1(-87.3f), zero(), mul(p, exp2_int(n)));
 }
 
-static inline F16 silu_lanes(F16 x) { return div(x, add(set1(1.0f), exp(sub(zero(), x)))); }
+static inline F32x16 silu_lanes(F32x16 x) { return div(x, add(set1(1.0f), exp(sub(zero(), x)))); }
 
 // x (1 + tanh u) / 2 with u = sqrt(2 / pi) (x + 0.044715 x^3): the same as x / (1 + exp(-2u)).
-static inline F16 gelu_lanes(F16 x) {
-  const F16 slope = fma(mul(x, x), set1(-0.071354816272600245f), set1(-1.5957691216057308f));
+static inline F32x16 gelu_lanes(F32x16 x) {
+  const F32x16 slope = fma(mul(x, x), set1(-0.071354816272600245f), set1(-1.5957691216057308f));
   return div(x, add(set1(1.0f), exp(mul(x, slope))));
 }
 
 // `width` counts in the mean, `padded` (a multiple of 16) is what is stored; the padding is zero.
 static void rms_norm(const float* x, const float* w, float eps, int width, int padded, float* out) {
-  F16 squares = zero();
+  F32x16 squares = zero();
   for (int i = 0; i < padded; i += 16) {
-    const F16 v = load(x + i);
+    const F32x16 v = load(x + i);
     squares = fma(v, v, squares);
   }
   const float mean = reduce_add(squares) / static_cast<float>(width);
-  const F16 factor = set1(1.0f / __builtin_sqrtf(mean + eps));
+  const F32x16 factor = set1(1.0f / __builtin_sqrtf(mean + eps));
   for (int i = 0; i < padded; i += 16) store(out + i, mul(mul(load(x + i), factor), load(w + i)));
 }
 
 // (x - mean) / sqrt(variance + eps) * w + bias
 static void layer_norm(const float* x, const float* w, const float* bias, float eps, int width,
                        float* out) {
-  F16 sum = zero();
+  F32x16 sum = zero();
   for (int i = 0; i < width; i += 16) sum = add(sum, load(x + i));
-  const F16 mean = set1(reduce_add(sum) / static_cast<float>(width));
-  F16 squares = zero();
+  const F32x16 mean = set1(reduce_add(sum) / static_cast<float>(width));
+  F32x16 squares = zero();
   for (int i = 0; i < width; i += 16) {
-    const F16 v = sub(load(x + i), mean);
+    const F32x16 v = sub(load(x + i), mean);
     squares = fma(v, v, squares);
   }
   const float variance = reduce_add(squares) / static_cast<float>(width);
-  const F16 factor = set1(1.0f / __builtin_sqrtf(variance + eps));
+  const F32x16 factor = set1(1.0f / __builtin_sqrtf(variance + eps));
   for (int i = 0; i < width; i += 16) {
-    const F16 normed = mul(sub(load(x + i), mean), factor);
+    const F32x16 normed = mul(sub(load(x + i), mean), factor);
     store(out + i, fma(normed, load(w + i), load(bias + i)));
   }
 }
@@ -73,15 +73,15 @@ static void silu(const float* x, int width, float* out) {
 // to 1.5e-7.
 static void gelu_erf(const float* x, int width, float* out) {
   for (int i = 0; i < width; i += 16) {
-    const F16 v = load(x + i);
-    const F16 z = mul(max(v, sub(zero(), v)), set1(0.70710678118f));
-    const F16 t = div(set1(1.0f), fma(set1(0.3275911f), z, set1(1.0f)));
-    F16 p = fma(set1(1.061405429f), t, set1(-1.453152027f));
+    const F32x16 v = load(x + i);
+    const F32x16 z = mul(max(v, sub(zero(), v)), set1(0.70710678118f));
+    const F32x16 t = div(set1(1.0f), fma(set1(0.3275911f), z, set1(1.0f)));
+    F32x16 p = fma(set1(1.061405429f), t, set1(-1.453152027f));
     p = fma(p, t, set1(1.421413741f));
     p = fma(p, t, set1(-0.284496736f));
     p = fma(p, t, set1(0.254829592f));
-    const F16 tail = mul(mul(p, t), exp(sub(zero(), mul(z, z))));
-    const F16 half = mul(mul(v, set1(0.5f)), tail);
+    const F32x16 tail = mul(mul(p, t), exp(sub(zero(), mul(z, z))));
+    const F32x16 half = mul(mul(v, set1(0.5f)), tail);
     store(out + i, select_lt(v, zero(), half, sub(v, half)));
   }
 }
@@ -103,7 +103,7 @@ static void rope(const float* x, const float* cos, const float* sin, int half, i
                  float* out) {
   int i = 0;
   for (; i + 16 <= half; i += 16) {
-    const F16 a = load(x + i), b = load(x + half + i), c = load(cos + i), s = load(sin + i);
+    const F32x16 a = load(x + i), b = load(x + half + i), c = load(cos + i), s = load(sin + i);
     store(out + i, sub(mul(a, c), mul(b, s)));
     store(out + half + i, add(mul(b, c), mul(a, s)));
   }

@@ -8,13 +8,13 @@
 
 namespace cactus::CACTUS_TIER {
 
-struct F16 {
+struct F32x16 {
   __m256 a, b;
 };
-struct I16 {
+struct I32x16 {
   __m256i a, b;
 };
-struct B64 {
+struct U8x64 {
   __m256i a, b;
 };
 
@@ -25,31 +25,43 @@ static inline int32_t load_word(const void* p) {
   return word;
 }
 
-static inline F16 zero() { return {_mm256_setzero_ps(), _mm256_setzero_ps()}; }
-static inline F16 set1(float x) { return {_mm256_set1_ps(x), _mm256_set1_ps(x)}; }
-static inline F16 load(const float* p) { return {_mm256_loadu_ps(p), _mm256_loadu_ps(p + 8)}; }
-static inline void store(float* p, F16 x) {
+static inline F32x16 zero() { return {_mm256_setzero_ps(), _mm256_setzero_ps()}; }
+static inline F32x16 set1(float x) { return {_mm256_set1_ps(x), _mm256_set1_ps(x)}; }
+static inline F32x16 load(const float* p) { return {_mm256_loadu_ps(p), _mm256_loadu_ps(p + 8)}; }
+static inline void store(float* p, F32x16 x) {
   _mm256_storeu_ps(p, x.a);
   _mm256_storeu_ps(p + 8, x.b);
 }
-static inline F16 add(F16 x, F16 y) { return {_mm256_add_ps(x.a, y.a), _mm256_add_ps(x.b, y.b)}; }
-static inline F16 sub(F16 x, F16 y) { return {_mm256_sub_ps(x.a, y.a), _mm256_sub_ps(x.b, y.b)}; }
-static inline F16 mul(F16 x, F16 y) { return {_mm256_mul_ps(x.a, y.a), _mm256_mul_ps(x.b, y.b)}; }
-static inline F16 div(F16 x, F16 y) { return {_mm256_div_ps(x.a, y.a), _mm256_div_ps(x.b, y.b)}; }
-static inline F16 fma(F16 x, F16 y, F16 z) {
+static inline F32x16 add(F32x16 x, F32x16 y) {
+  return {_mm256_add_ps(x.a, y.a), _mm256_add_ps(x.b, y.b)};
+}
+static inline F32x16 sub(F32x16 x, F32x16 y) {
+  return {_mm256_sub_ps(x.a, y.a), _mm256_sub_ps(x.b, y.b)};
+}
+static inline F32x16 mul(F32x16 x, F32x16 y) {
+  return {_mm256_mul_ps(x.a, y.a), _mm256_mul_ps(x.b, y.b)};
+}
+static inline F32x16 div(F32x16 x, F32x16 y) {
+  return {_mm256_div_ps(x.a, y.a), _mm256_div_ps(x.b, y.b)};
+}
+static inline F32x16 fma(F32x16 x, F32x16 y, F32x16 z) {
   return {_mm256_fmadd_ps(x.a, y.a, z.a), _mm256_fmadd_ps(x.b, y.b, z.b)};
 }
-static inline F16 max(F16 x, F16 y) { return {_mm256_max_ps(x.a, y.a), _mm256_max_ps(x.b, y.b)}; }
-static inline F16 min(F16 x, F16 y) { return {_mm256_min_ps(x.a, y.a), _mm256_min_ps(x.b, y.b)}; }
-static inline F16 abs(F16 x) {
+static inline F32x16 max(F32x16 x, F32x16 y) {
+  return {_mm256_max_ps(x.a, y.a), _mm256_max_ps(x.b, y.b)};
+}
+static inline F32x16 min(F32x16 x, F32x16 y) {
+  return {_mm256_min_ps(x.a, y.a), _mm256_min_ps(x.b, y.b)};
+}
+static inline F32x16 abs(F32x16 x) {
   const __m256 sign = _mm256_set1_ps(-0.0f);
   return {_mm256_andnot_ps(sign, x.a), _mm256_andnot_ps(sign, x.b)};
 }
-static inline F16 select_lt(F16 x, F16 y, F16 p, F16 q) {
+static inline F32x16 select_lt(F32x16 x, F32x16 y, F32x16 p, F32x16 q) {
   return {_mm256_blendv_ps(q.a, p.a, _mm256_cmp_ps(x.a, y.a, _CMP_LT_OQ)),
           _mm256_blendv_ps(q.b, p.b, _mm256_cmp_ps(x.b, y.b, _CMP_LT_OQ))};
 }
-static inline F16 first_lanes(int n, F16 p, F16 q) {
+static inline F32x16 first_lanes(int n, F32x16 p, F32x16 q) {
   const __m256i lanes = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
   const __m256i low = _mm256_cmpgt_epi32(_mm256_set1_epi32(n), lanes);
   const __m256i high = _mm256_cmpgt_epi32(_mm256_set1_epi32(n - 8), lanes);
@@ -57,21 +69,21 @@ static inline F16 first_lanes(int n, F16 p, F16 q) {
           _mm256_blendv_ps(q.b, p.b, _mm256_castsi256_ps(high))};
 }
 
-static inline void split_quads(F16 x, F16 y, F16* even, F16* odd) {
+static inline void split_quads(F32x16 x, F32x16 y, F32x16* even, F32x16* odd) {
   *even = {_mm256_permute2f128_ps(x.a, x.b, 0x20), _mm256_permute2f128_ps(y.a, y.b, 0x20)};
   *odd = {_mm256_permute2f128_ps(x.a, x.b, 0x31), _mm256_permute2f128_ps(y.a, y.b, 0x31)};
 }
 
-static inline F16 load_f16(const uint16_t* p) {
+static inline F32x16 load_f16(const uint16_t* p) {
   const __m128i* h = reinterpret_cast<const __m128i*>(p);
   return {_mm256_cvtph_ps(_mm_loadu_si128(h)), _mm256_cvtph_ps(_mm_loadu_si128(h + 1))};
 }
-static inline void store_f16(uint16_t* p, F16 x) {
+static inline void store_f16(uint16_t* p, F32x16 x) {
   __m128i* h = reinterpret_cast<__m128i*>(p);
   _mm_storeu_si128(h, _mm256_cvtps_ph(x.a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
   _mm_storeu_si128(h + 1, _mm256_cvtps_ph(x.b, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
 }
-static inline F16 load_bf16(const uint16_t* p) {
+static inline F32x16 load_bf16(const uint16_t* p) {
   const __m128i* h = reinterpret_cast<const __m128i*>(p);
   const __m256i a = _mm256_cvtepu16_epi32(_mm_loadu_si128(h));
   const __m256i b = _mm256_cvtepu16_epi32(_mm_loadu_si128(h + 1));
@@ -79,51 +91,55 @@ static inline F16 load_bf16(const uint16_t* p) {
           _mm256_castsi256_ps(_mm256_slli_epi32(b, 16))};
 }
 
-static inline I16 izero() { return {_mm256_setzero_si256(), _mm256_setzero_si256()}; }
-static inline I16 iset1(int32_t x) { return {_mm256_set1_epi32(x), _mm256_set1_epi32(x)}; }
-static inline I16 iadd(I16 x, I16 y) {
+static inline I32x16 izero() { return {_mm256_setzero_si256(), _mm256_setzero_si256()}; }
+static inline I32x16 iset1(int32_t x) { return {_mm256_set1_epi32(x), _mm256_set1_epi32(x)}; }
+static inline I32x16 iadd(I32x16 x, I32x16 y) {
   return {_mm256_add_epi32(x.a, y.a), _mm256_add_epi32(x.b, y.b)};
 }
-static inline I16 to_bits(F16 x) { return {_mm256_castps_si256(x.a), _mm256_castps_si256(x.b)}; }
-static inline I16 imax(I16 x, I16 y) {
+static inline I32x16 to_bits(F32x16 x) {
+  return {_mm256_castps_si256(x.a), _mm256_castps_si256(x.b)};
+}
+static inline I32x16 imax(I32x16 x, I32x16 y) {
   return {_mm256_max_epi32(x.a, y.a), _mm256_max_epi32(x.b, y.b)};
 }
-static inline I16 isub(I16 x, I16 y) {
+static inline I32x16 isub(I32x16 x, I32x16 y) {
   return {_mm256_sub_epi32(x.a, y.a), _mm256_sub_epi32(x.b, y.b)};
 }
 template <int N>
-static inline I16 shift_left(I16 x) {
+static inline I32x16 shift_left(I32x16 x) {
   return {_mm256_slli_epi32(x.a, N), _mm256_slli_epi32(x.b, N)};
 }
 template <int N>
-static inline I16 shift_right(I16 x) {
+static inline I32x16 shift_right(I32x16 x) {
   return {_mm256_srai_epi32(x.a, N), _mm256_srai_epi32(x.b, N)};
 }
-static inline F16 to_f32(I16 x) { return {_mm256_cvtepi32_ps(x.a), _mm256_cvtepi32_ps(x.b)}; }
-static inline I16 round_i32(F16 x) { return {_mm256_cvtps_epi32(x.a), _mm256_cvtps_epi32(x.b)}; }
-static inline void store_i8(int8_t* p, I16 x) {
+static inline F32x16 to_f32(I32x16 x) { return {_mm256_cvtepi32_ps(x.a), _mm256_cvtepi32_ps(x.b)}; }
+static inline I32x16 round_i32(F32x16 x) {
+  return {_mm256_cvtps_epi32(x.a), _mm256_cvtps_epi32(x.b)};
+}
+static inline void store_i8(int8_t* p, I32x16 x) {
   const __m256i w = _mm256_permute4x64_epi64(_mm256_packs_epi32(x.a, x.b), 0xD8);
   const __m128i n = _mm_packs_epi16(_mm256_castsi256_si128(w), _mm256_extracti128_si256(w, 1));
   _mm_storeu_si128(reinterpret_cast<__m128i*>(p), n);
 }
-static inline I16 load_i8(const int8_t* p) {
+static inline I32x16 load_i8(const int8_t* p) {
   const __m128i x = _mm_loadu_si128(reinterpret_cast<const __m128i*>(p));
   return {_mm256_cvtepi8_epi32(x), _mm256_cvtepi8_epi32(_mm_srli_si128(x, 8))};
 }
-static inline F16 exp2_int(I16 n) {
-  const I16 biased = shift_left<23>(iadd(n, iset1(127)));
+static inline F32x16 exp2_int(I32x16 n) {
+  const I32x16 biased = shift_left<23>(iadd(n, iset1(127)));
   return {_mm256_castsi256_ps(biased.a), _mm256_castsi256_ps(biased.b)};
 }
 
-static inline B64 load_codes(const uint8_t* p) {
+static inline U8x64 load_codes(const uint8_t* p) {
   const __m256i* q = reinterpret_cast<const __m256i*>(p);
   return {_mm256_loadu_si256(q), _mm256_loadu_si256(q + 1)};
 }
-static inline B64 low_nibbles(B64 x) {
+static inline U8x64 low_nibbles(U8x64 x) {
   const __m256i mask = _mm256_set1_epi8(15);
   return {_mm256_and_si256(x.a, mask), _mm256_and_si256(x.b, mask)};
 }
-static inline B64 high_nibbles(B64 x) {
+static inline U8x64 high_nibbles(U8x64 x) {
   return low_nibbles({_mm256_srli_epi16(x.a, 4), _mm256_srli_epi16(x.b, 4)});
 }
 static inline void prefetch(const void* p) {
@@ -134,25 +150,25 @@ static inline void prefetch_far(const void* p) {
   _mm_prefetch(static_cast<const char*>(p), _MM_HINT_T1);
 }
 
-static inline float reduce_add(F16 x) {
+static inline float reduce_add(F32x16 x) {
   const __m256 s = _mm256_add_ps(x.a, x.b);
   const __m128 q = _mm_add_ps(_mm256_castps256_ps128(s), _mm256_extractf128_ps(s, 1));
   const __m128 d = _mm_add_ps(q, _mm_movehl_ps(q, q));
   return _mm_cvtss_f32(_mm_add_ss(d, _mm_movehdup_ps(d)));
 }
-static inline float reduce_max(F16 x) {
+static inline float reduce_max(F32x16 x) {
   const __m256 s = _mm256_max_ps(x.a, x.b);
   const __m128 q = _mm_max_ps(_mm256_castps256_ps128(s), _mm256_extractf128_ps(s, 1));
   const __m128 d = _mm_max_ps(q, _mm_movehl_ps(q, q));
   return _mm_cvtss_f32(_mm_max_ss(d, _mm_movehdup_ps(d)));
 }
-static inline int32_t reduce_max(I16 x) {
+static inline int32_t reduce_max(I32x16 x) {
   const __m256i s = _mm256_max_epi32(x.a, x.b);
   const __m128i q = _mm_max_epi32(_mm256_castsi256_si128(s), _mm256_extracti128_si256(s, 1));
   const __m128i d = _mm_max_epi32(q, _mm_shuffle_epi32(q, 0x4E));
   return _mm_cvtsi128_si32(_mm_max_epi32(d, _mm_shuffle_epi32(d, 0xB1)));
 }
-static inline int32_t reduce_add(I16 x) {
+static inline int32_t reduce_add(I32x16 x) {
   const __m256i s = _mm256_add_epi32(x.a, x.b);
   const __m128i q = _mm_add_epi32(_mm256_castsi256_si128(s), _mm256_extracti128_si256(s, 1));
   const __m128i d = _mm_add_epi32(q, _mm_shuffle_epi32(q, 0x4E));

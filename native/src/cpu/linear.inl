@@ -12,7 +12,7 @@ constexpr int kPanelBytes = sizeof(Panel<1, L>);
 static_assert(sizeof(Panel<kMaxRows, 1>) == kMaxRows * kPanelBytes<1>);
 static_assert(sizeof(Panel<kMaxRows, 2>) == kMaxRows * kPanelBytes<2>);
 
-static inline void store_row(F16 value, float* out, const float* residual) {
+static inline void store_row(F32x16 value, float* out, const float* residual) {
   if (residual != nullptr) value = add(value, load(residual));
   store(out, value);
 }
@@ -32,16 +32,16 @@ static void tile_q4(const uint8_t* p, int cols, const uint8_t* panel, float* out
                     const float* residual) {
   constexpr int kBlock = N * 256 + (Symmetric ? 32 : 64);
   const Panel<M, L>* x = reinterpret_cast<const Panel<M, L>*>(panel);
-  F16 acc[M];
+  F32x16 acc[M];
   CACTUS_UNROLL
   for (int m = 0; m < M; m++) acc[m] = zero();
   for (int g = 0; g < cols / (N * kGroup); g++, p += kBlock, x += N) {
     prefetch_block<kBlock>(p);
-    I16 dot[M];
+    I32x16 dot[M];
     dot_q4<M, N, L>(p, x, dot);
     const uint16_t* factors = reinterpret_cast<const uint16_t*>(p + N * 256);
-    const F16 scale = load_f16(factors);
-    const F16 minimum = Symmetric ? zero() : load_f16(factors + 16);
+    const F32x16 scale = load_f16(factors);
+    const F32x16 minimum = Symmetric ? zero() : load_f16(factors + 16);
     if constexpr (Symmetric) {
       CACTUS_UNROLL
       for (int m = 0; m < M; m++) dot[m] = iadd(dot[m], iset1(-8 * x->isum[m]));
@@ -62,14 +62,14 @@ template <int M, int L>
 static void tile_q8(const uint8_t* p, int cols, const uint8_t* panel, float* out, size_t out_stride,
                     const float* residual) {
   const Panel<M, L>* x = reinterpret_cast<const Panel<M, L>*>(panel);
-  F16 acc[M];
+  F32x16 acc[M];
   CACTUS_UNROLL
   for (int m = 0; m < M; m++) acc[m] = zero();
   for (int g = 0; g < cols / kGroup; g++, p += kQ8Block, x++) {
     prefetch_block<kQ8Block>(p);
-    I16 dot[M];
+    I32x16 dot[M];
     dot_q8<M, L>(p, *x, dot);
-    const F16 scale = load_f16(reinterpret_cast<const uint16_t*>(p + 512));
+    const F32x16 scale = load_f16(reinterpret_cast<const uint16_t*>(p + 512));
     CACTUS_UNROLL
     for (int m = 0; m < M; m++) {
       acc[m] = fma(to_f32(dot[m]), mul(scale, set1(x->scale[m])), acc[m]);
@@ -82,15 +82,15 @@ static void tile_q8(const uint8_t* p, int cols, const uint8_t* panel, float* out
 }
 
 // Weights in a floating-point type: [cols][16].
-template <int M, class Weight, F16 (*load_weights)(const Weight*)>
+template <int M, class Weight, F32x16 (*load_weights)(const Weight*)>
 static void tile_float(const uint8_t* tile, int cols, const float* x, size_t stride, float* out,
                        size_t out_stride, const float* residual) {
   const Weight* w = reinterpret_cast<const Weight*>(tile);
-  F16 acc[M];
+  F32x16 acc[M];
   CACTUS_UNROLL
   for (int m = 0; m < M; m++) acc[m] = zero();
   for (int k = 0; k < cols; k++) {
-    const F16 column = load_weights(w + static_cast<size_t>(k) * kTileRows);
+    const F32x16 column = load_weights(w + static_cast<size_t>(k) * kTileRows);
     CACTUS_UNROLL
     for (int m = 0; m < M; m++) acc[m] = fma(column, set1(x[m * stride + k]), acc[m]);
   }
@@ -163,26 +163,26 @@ static void linear_bf16(const uint8_t* tile, int cols, const float* x, size_t st
 }
 
 // `inverse` is the largest magnitude of a code over that of the values.
-static inline Codes codes_of_8(F16 first, F16 last, F16 inverse) {
-  const F16 most = set1(kQ8Steps), least = set1(-kQ8Steps);
+static inline Codes codes_of_8(F32x16 first, F32x16 last, F32x16 inverse) {
+  const F32x16 most = set1(kQ8Steps), least = set1(-kQ8Steps);
   return {round_i32(min(max(mul(first, inverse), least), most)),
           round_i32(min(max(mul(last, inverse), least), most)), izero()};
 }
 
 // The steps of the last columns leave the low four bits of lo, 0..15; what the first columns then
 // need of lo is -8..7 times 16.
-static inline Codes codes_of_12(F16 first, F16 last, F16 inverse) {
+static inline Codes codes_of_12(F32x16 first, F32x16 last, F32x16 inverse) {
   // A column of the first four may be a step beyond: it is rounded together with the low bits.
-  const F16 most = set1(kQ12Steps + 1), least = set1(-kQ12Steps - 1);
-  const I16 last_steps = round_i32(min(max(mul(last, inverse), least), most));
-  const I16 last_hi = shift_right<4>(last_steps);
-  const I16 low_bits = isub(last_steps, shift_left<4>(last_hi));
-  const F16 rest = sub(mul(first, inverse), mul(to_f32(low_bits), set1(0.0625f)));
-  const I16 first_steps = round_i32(min(max(rest, least), most));
-  const I16 first_hi = shift_right<4>(iadd(first_steps, iset1(8)));
+  const F32x16 most = set1(kQ12Steps + 1), least = set1(-kQ12Steps - 1);
+  const I32x16 last_steps = round_i32(min(max(mul(last, inverse), least), most));
+  const I32x16 last_hi = shift_right<4>(last_steps);
+  const I32x16 low_bits = isub(last_steps, shift_left<4>(last_hi));
+  const F32x16 rest = sub(mul(first, inverse), mul(to_f32(low_bits), set1(0.0625f)));
+  const I32x16 first_steps = round_i32(min(max(rest, least), most));
+  const I32x16 first_hi = shift_right<4>(iadd(first_steps, iset1(8)));
   // -128 is left out: some instructions cannot negate it.
-  const I16 high_bits = imax(isub(first_steps, shift_left<4>(first_hi)),
-                             iadd(iset1(-7), shift_right<31>(isub(izero(), low_bits))));
+  const I32x16 high_bits = imax(isub(first_steps, shift_left<4>(first_hi)),
+                                iadd(iset1(-7), shift_right<31>(isub(izero(), low_bits))));
   return {first_hi, isub(last_hi, high_bits), iadd(shift_left<4>(high_bits), low_bits)};
 }
 
@@ -196,23 +196,23 @@ static void quantize_groups(const float* x, int groups, int group, uint8_t* pane
   int32_t largest[16] = {};
   for (int g = 0; g < groups; g++) {
     // Magnitudes are in the order of their bits, and NaN is above them all.
-    I16 bits = izero();
+    I32x16 bits = izero();
     for (int i = 0; i < group; i += 16) bits = imax(bits, to_bits(abs(load(x + g * group + i))));
     largest[g] = reduce_max(bits);
   }
-  const F16 top = load(reinterpret_cast<const float*>(largest));
+  const F32x16 top = load(reinterpret_cast<const float*>(largest));
   // x - x is NaN for an infinity: what is not finite must reach the logits, where it is reported.
-  const F16 scales = div(add(top, sub(top, top)), set1(kMost));
+  const F32x16 scales = div(add(top, sub(top, top)), set1(kMost));
   store(scale, scales);
   // Below, 1 / scale could be infinite: such a group is a group of zeros.
-  const F16 smallest = set1(1e-37f);
+  const F32x16 smallest = set1(1e-37f);
   store(inverse, select_lt(scales, smallest, zero(), div(set1(1 / kStep), scales)));
   for (int g = 0; g < groups; g++) {
-    const F16 factor = set1(inverse[g]);
+    const F32x16 factor = set1(inverse[g]);
     int32_t isum[2] = {};
     for (int n = 0; n < group / kGroup; n++) {
       const float* from = x + g * group + n * kGroup;
-      F16 first, last;
+      F32x16 first, last;
       split_quads(load(from), load(from + 16), &first, &last);
       uint8_t* to = panel + static_cast<size_t>(n) * rows * kPanelBytes<L>;
       const Codes codes =

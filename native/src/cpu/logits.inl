@@ -3,7 +3,7 @@
 namespace cactus::CACTUS_TIER {
 
 // logits[at .. at + 16), `past` behind the end.
-static inline F16 load_logits(const float* logits, int at, int count, float past) {
+static inline F32x16 load_logits(const float* logits, int at, int count, float past) {
   if (count - at >= 16) return load(logits + at);
   float tail[16];
   for (int j = 0; j < 16; j++) tail[j] = at + j < count ? logits[at + j] : past;
@@ -11,9 +11,9 @@ static inline F16 load_logits(const float* logits, int at, int count, float past
 }
 
 static void logit_stats(const float* logits, int count, LogitSlice* out) {
-  F16 largest = set1(-__builtin_inff()), magnitude = zero();
+  F32x16 largest = set1(-__builtin_inff()), magnitude = zero();
   for (int i = 0; i < count; i += 16) {
-    const F16 v = load_logits(logits, i, count, logits[i]);
+    const F32x16 v = load_logits(logits, i, count, logits[i]);
     largest = max(v, largest);
     // x * 0 is 0 for every finite x and NaN for the rest.
     magnitude = fma(v, zero(), magnitude);
@@ -23,11 +23,11 @@ static void logit_stats(const float* logits, int count, LogitSlice* out) {
   while (at < count - 1 && logits[at] != top) at++;
   *out = {top, at, 0, 0, reduce_add(magnitude) == 0.0f};
   if (!out->finite) return;
-  F16 sum = zero(), weighted = zero();
+  F32x16 sum = zero(), weighted = zero();
   for (int i = 0; i < count; i += 16) {
-    const F16 v = load_logits(logits, i, count, -__builtin_inff());
-    const F16 d = max(sub(v, set1(top)), set1(-100.0f));  // whose exponential is 0
-    const F16 e = exp(d);
+    const F32x16 v = load_logits(logits, i, count, -__builtin_inff());
+    const F32x16 d = max(sub(v, set1(top)), set1(-100.0f));  // whose exponential is 0
+    const F32x16 e = exp(d);
     sum = add(sum, e);
     weighted = fma(e, d, weighted);
   }
@@ -37,10 +37,10 @@ static void logit_stats(const float* logits, int count, LogitSlice* out) {
 
 static float logit_weights(const float* logits, int count, float top, float temperature,
                            float* out) {
-  F16 sum = zero();
+  F32x16 sum = zero();
   for (int i = 0; i < count; i += 16) {
-    const F16 v = load_logits(logits, i, count, -__builtin_inff());
-    const F16 e = exp(div(sub(v, set1(top)), set1(temperature)));
+    const F32x16 v = load_logits(logits, i, count, -__builtin_inff());
+    const F32x16 e = exp(div(sub(v, set1(top)), set1(temperature)));
     sum = add(sum, e);
     if (count - i >= 16) {
       store(out + i, e);
@@ -58,7 +58,7 @@ static int logit_gather(const float* logits, int count, float floor, int first, 
   int found = 0;
   for (int i = 0; i < count; i += 64) {
     const int end = count - i < 64 ? count : i + 64;
-    F16 largest = load_logits(logits, i, count, logits[i]);
+    F32x16 largest = load_logits(logits, i, count, logits[i]);
     for (int at = i + 16; at < end; at += 16) {
       largest = max(load_logits(logits, at, count, logits[i]), largest);
     }

@@ -4,7 +4,7 @@ namespace cactus::CACTUS_TIER {
 
 // The codes of 32 columns: hi of the first and of the last columns of each 8, and their lo.
 struct Codes {
-  I16 hi_first, hi_last, lo;
+  I32x16 hi_first, hi_last, lo;
 };
 
 // 32 columns of a panel of M rows in L levels.
@@ -22,12 +22,12 @@ constexpr int kLast = 4, kLo = 8;  // where hi_last and lo lie in the codes of 8
 // Integer products with N * 32 columns: sum(w hi); in two levels 256 times that, and the sum over
 // pairs of (w_first + 16 w_last) lo.
 template <int M, int N, int L>
-static inline void dot_q4(const uint8_t* p, const Panel<M, L>* x, I16* dot) {
+static inline void dot_q4(const uint8_t* p, const Panel<M, L>* x, I32x16* dot) {
   CACTUS_UNROLL
   for (int m = 0; m < M; m++) dot[m] = izero();
   for (int j = 0; j < 4 * N; j++) {
-    const B64 codes = load_codes(p + 64 * j);
-    const B64 first = low_nibbles(codes), last = high_nibbles(codes);
+    const U8x64 codes = load_codes(p + 64 * j);
+    const U8x64 first = low_nibbles(codes), last = high_nibbles(codes);
     const auto& a = x[j / 4].codes[j % 4];
     CACTUS_UNROLL
     for (int m = 0; m < M; m++) dot[m] = dot4(dot[m], first, a[m]);
@@ -39,7 +39,7 @@ static inline void dot_q4(const uint8_t* p, const Panel<M, L>* x, I16* dot) {
   for (int m = 0; m < M; m++) dot[m] = shift_left<8>(dot[m]);
   // A packed byte is w_first + 16 w_last already.
   for (int j = 0; j < 4 * N; j++) {
-    const B64 codes = load_codes(p + 64 * j);
+    const U8x64 codes = load_codes(p + 64 * j);
     const auto& a = x[j / 4].codes[j % 4];
     CACTUS_UNROLL
     for (int m = 0; m < M; m++) dot[m] = dot4_byte(dot[m], codes, a[m] + kLo);
@@ -48,11 +48,11 @@ static inline void dot_q4(const uint8_t* p, const Panel<M, L>* x, I16* dot) {
 
 // The same for 32 columns of q8: hi, then lo of the last columns sixteen times, then of the first.
 template <int M, int L>
-static inline void dot_q8(const uint8_t* p, const Panel<M, L>& x, I16* dot) {
+static inline void dot_q8(const uint8_t* p, const Panel<M, L>& x, I32x16* dot) {
   CACTUS_UNROLL
   for (int m = 0; m < M; m++) dot[m] = izero();
   for (int j = 0; j < 8; j++) {
-    const B64 codes = load_codes(p + 64 * j);
+    const U8x64 codes = load_codes(p + 64 * j);
     CACTUS_UNROLL
     for (int m = 0; m < M; m++) dot[m] = dot4_q8(dot[m], codes, x.codes[j / 2][m] + j % 2 * kLast);
   }
@@ -60,7 +60,7 @@ static inline void dot_q8(const uint8_t* p, const Panel<M, L>& x, I16* dot) {
     CACTUS_UNROLL
     for (int m = 0; m < M; m++) dot[m] = shift_left<4>(dot[m]);
     for (int j = first; j < 8; j += 2) {
-      const B64 codes = load_codes(p + 64 * j);
+      const U8x64 codes = load_codes(p + 64 * j);
       CACTUS_UNROLL
       for (int m = 0; m < M; m++) dot[m] = dot4_q8(dot[m], codes, x.codes[j / 2][m] + kLo);
     }
@@ -82,13 +82,13 @@ static inline int32_t store_codes(const Codes& c, uint8_t* panel, size_t rows, s
     uint8_t* to = panel + (j * rows + row) * (4 + 4 * L);
     for (size_t n = 0; n <= L; n++) __builtin_memcpy(to + 4 * n, codes[n] + 4 * j, 4);
   }
-  const I16 hi = iadd(c.hi_first, c.hi_last);
+  const I32x16 hi = iadd(c.hi_first, c.hi_last);
   if constexpr (L == 1) return reduce_add(hi);
   return reduce_add(iadd(shift_left<8>(hi), iadd(shift_left<4>(c.lo), c.lo)));
 }
 
 // For measuring: a dot, and its multiply-adds.
-static inline I16 one_dot(I16 acc, B64 w, const int8_t* a) { return dot4(acc, w, a); }
+static inline I32x16 one_dot(I32x16 acc, U8x64 w, const int8_t* a) { return dot4(acc, w, a); }
 constexpr int kDotLanes = 64;
 
 }  // namespace cactus::CACTUS_TIER

@@ -6,7 +6,7 @@ namespace cactus::CACTUS_TIER {
 
 // The codes of 32 columns: hi of the first and of the last columns of each 8, and their lo.
 struct Codes {
-  I16 hi_first, hi_last, lo;
+  I32x16 hi_first, hi_last, lo;
 };
 
 // 32 columns of a panel of M rows; of each 8 columns 0, 2, 4, 6, 1, 3, 5, 7, in one level as they
@@ -31,7 +31,7 @@ constexpr int kCodeBytes = sizeof(Panel<1, L>::codes);
 
 // dot[m] += the products of the weights with two columns of every row.
 template <int M>
-static inline void add_pair(I16* dot, B64 weights, const int16_t (*x)[8], int at) {
+static inline void add_pair(I32x16* dot, U8x64 weights, const int16_t (*x)[8], int at) {
   CACTUS_UNROLL
   for (int m = 0; m < M; m++) dot[m] = dot2(dot[m], weights, x[m] + at);
 }
@@ -39,13 +39,13 @@ static inline void add_pair(I16* dot, B64 weights, const int16_t (*x)[8], int at
 // dot[m] += the products of 32 columns of 4 bits with every row's int8: eight in a word, then those
 // of a lane.
 template <int M>
-static inline void add_nibbles(I16* dot, const uint8_t* p, const Panel<M, 1>& x) {
-  B64 words[M];
+static inline void add_nibbles(I32x16* dot, const uint8_t* p, const Panel<M, 1>& x) {
+  U8x64 words[M];
   CACTUS_UNROLL
   for (int m = 0; m < M; m++) words[m] = zero_words();
   for (int j = 0; j < 4; j++) {
-    const B64 codes = load_codes(p + 64 * j);
-    const B64 first = low_nibbles(codes), last = high_nibbles(codes);
+    const U8x64 codes = load_codes(p + 64 * j);
+    const U8x64 first = low_nibbles(codes), last = high_nibbles(codes);
     CACTUS_UNROLL
     for (int m = 0; m < M; m++) words[m] = dot_nibbles(words[m], first, x.codes[j][m]);
     CACTUS_UNROLL
@@ -57,14 +57,14 @@ static inline void add_nibbles(I16* dot, const uint8_t* p, const Panel<M, 1>& x)
 
 // Integer products with N * 32 columns.
 template <int M, int N, int L>
-static inline void dot_q4(const uint8_t* p, const Panel<M, L>* x, I16* dot) {
+static inline void dot_q4(const uint8_t* p, const Panel<M, L>* x, I32x16* dot) {
   CACTUS_UNROLL
   for (int m = 0; m < M; m++) dot[m] = izero();
   if constexpr (L == 1) {
     for (int n = 0; n < N; n++) add_nibbles<M>(dot, p + 256 * n, x[n]);
   } else {
     for (int j = 0; j < 4 * N; j++) {
-      const B64 codes = load_codes(p + 64 * j);
+      const U8x64 codes = load_codes(p + 64 * j);
       const auto& a = x[j / 4].codes[j % 4];
       add_pair<M>(dot, word_nibbles<0>(codes), a, 0);
       add_pair<M>(dot, word_nibbles<1>(codes), a, 2);
@@ -75,11 +75,11 @@ static inline void dot_q4(const uint8_t* p, const Panel<M, L>* x, I16* dot) {
 }
 
 template <int M, int L>
-static inline void dot_q8(const uint8_t* p, const Panel<M, L>& x, I16* dot) {
+static inline void dot_q8(const uint8_t* p, const Panel<M, L>& x, I32x16* dot) {
   CACTUS_UNROLL
   for (int m = 0; m < M; m++) dot[m] = izero();
   for (int j = 0; j < 8; j++) {
-    const B64 codes = load_codes(p + 64 * j);
+    const U8x64 codes = load_codes(p + 64 * j);
     const auto& a = x.codes[j / 2];
     if constexpr (L == 1) {
       CACTUS_UNROLL
@@ -108,15 +108,15 @@ static inline int32_t store_codes(const Codes& c, uint8_t* panel, size_t rows, s
     }
     return reduce_add(iadd(c.hi_first, c.hi_last));
   } else {
-    const I16 first = iadd(shift_left<8>(c.hi_first), c.lo);
-    const I16 last = iadd(shift_left<8>(c.hi_last), shift_left<4>(c.lo));
+    const I32x16 first = iadd(shift_left<8>(c.hi_first), c.lo);
+    const I32x16 last = iadd(shift_left<8>(c.hi_last), shift_left<4>(c.lo));
     store_words(panel + row * 16, rows * 16, first, last);
     return reduce_add(iadd(first, last));
   }
 }
 
 // For measuring: a dot, and its multiply-adds.
-static inline I16 one_dot(I16 acc, B64 w, const int8_t* a) {
+static inline I32x16 one_dot(I32x16 acc, U8x64 w, const int8_t* a) {
   return dot2(acc, w, reinterpret_cast<const int16_t*>(a));
 }
 constexpr int kDotLanes = 32;

@@ -10,20 +10,20 @@ constexpr int kQueries = 4;       // rows of an attention tile
 constexpr int kAccumulators = 4;  // lanes that stay in registers beside the operands
 constexpr int kQ8Offset = 0;      // dot4_q8 takes the offset off before it multiplies
 
-static inline I16 dot4(I16 acc, B64 w, const int8_t* a) {
+static inline I32x16 dot4(I32x16 acc, U8x64 w, const int8_t* a) {
   const int8x16_t v = broadcast4(a);
-  I16 r;
+  I32x16 r;
   CACTUS_QUADS(vdotq_s32(acc.v[i], vreinterpretq_s8_u8(w.v[i]), v));
 }
 // The same for weights of all 8 bits: (w - 128) a + 128 a.
-static inline I16 dot4_byte(I16 acc, B64 w, const int8_t* a) {
+static inline I32x16 dot4_byte(I32x16 acc, U8x64 w, const int8_t* a) {
   const int32x4_t excess = vdotq_s32(vdupq_n_s32(0), vdupq_n_s8(-128), broadcast4(a));
   for (int i = 0; i < 4; i++) w.v[i] = veorq_u8(w.v[i], vdupq_n_u8(128));
-  I16 r = dot4(acc, w, a);
+  I32x16 r = dot4(acc, w, a);
   for (int i = 0; i < 4; i++) r.v[i] = vsubq_s32(r.v[i], excess);
   return r;
 }
-static inline I16 dot4_q8(I16 acc, B64 w, const int8_t* a) {
+static inline I32x16 dot4_q8(I32x16 acc, U8x64 w, const int8_t* a) {
   for (int i = 0; i < 4; i++) w.v[i] = veorq_u8(w.v[i], vdupq_n_u8(128));
   return dot4(acc, w, a);
 }

@@ -10,12 +10,12 @@ constexpr int kQueries = 4;       // rows of an attention tile
 constexpr int kAccumulators = 4;  // lanes that stay in registers beside the operands
 constexpr int kQ8Offset = 128;    // dot4_q8 multiplies the codes as stored, with their offset
 
-static inline I16 dot4(I16 acc, B64 w, const int8_t* a) {
+static inline I32x16 dot4(I32x16 acc, U8x64 w, const int8_t* a) {
   const int8x16_t v = broadcast4(a);
-  I16 r;
+  I32x16 r;
   CACTUS_QUADS(vusdotq_s32(acc.v[i], w.v[i], v));
 }
-static inline I16 dot4_byte(I16 acc, B64 w, const int8_t* a) { return dot4(acc, w, a); }
-static inline I16 dot4_q8(I16 acc, B64 w, const int8_t* a) { return dot4(acc, w, a); }
+static inline I32x16 dot4_byte(I32x16 acc, U8x64 w, const int8_t* a) { return dot4(acc, w, a); }
+static inline I32x16 dot4_q8(I32x16 acc, U8x64 w, const int8_t* a) { return dot4(acc, w, a); }
 
 }  // namespace cactus::CACTUS_TIER
