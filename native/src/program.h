@@ -4,6 +4,7 @@
 
 #include <atomic>
 #include <cstdint>
+#include <exception>
 #include <memory>
 #include <mutex>
 #include <string>
@@ -81,6 +82,18 @@ struct Rotary {
   float* sin(uint32_t max_rows) const { return cos() + size_t{max_rows} * set.count; }
 };
 
+// What a thread that chooses tokens has to itself.
+struct Chooser {
+  SamplerScratch scratch;
+  std::exception_ptr failure;
+};
+
+// Where a step's caller wants them: one of each wanted row, in order.
+struct Chosen {
+  cactus_output* outputs;
+  float* values;  // [outputs][vocabulary], or null
+};
+
 class Program {
  public:
   // max_rows and threads are in range; kernels is a tier that runs here; kv_bytes as in KvPool.
@@ -125,7 +138,10 @@ class Program {
   void make_room(const Batch& batch);
   Logits logits_of(uint32_t output);
   void measure_logits(int thread);
-  void choose(cactus_output* outputs, float* logits);
+  void make_choosers(const Batch& batch);
+  void choose(int thread);
+  void choose_for(const Sequence& sequence, uint32_t first_output, SamplerScratch& scratch);
+  void count_chosen();
   void give_states(float* states) const;
   bool run_batch(const int32_t* stop);
   void run_steps(int thread);
@@ -159,7 +175,9 @@ class Program {
   std::vector<float> partials_;     // attention over spans, when they are split
   std::vector<LogitSlice> slices_;  // by output row
   std::vector<LogitStats> stats_;   // by output row
-  SamplerScratch sampling_;
+  std::vector<Chooser> choosers_;   // by thread
+  size_t active_choosers_ = 0;      // of the current step
+  Chosen chosen_{};                 // of the current step
   bool profiling_ = false;
   std::vector<double> seconds_;
   Batch batch_;

@@ -126,23 +126,8 @@ void Program::run_steps(int thread) {
   }
   if (plan_.header.vocab_size == 0) return;
   measure_logits(thread);
-}
-
-Logits Program::logits_of(uint32_t output) {
-  const Buffer& buffer = buffers_[plan_.header.output];
-  Logits row{kernels_, buffer.values + size_t{output} * buffer.stride,
-             static_cast<int>(plan_.header.vocab_size), nullptr};
-  row.slices = slices_.data() + size_t{output} * row.slice_count();
-  return row;
-}
-
-// Slices of all rows, so that several threads have work where there is one row.
-void Program::measure_logits(int thread) {
-  const uint64_t slices = logits_of(0).slice_count(), threads = active_;
-  const uint64_t count = slices * batch_.outputs.size(), t = thread;
-  for (uint64_t n = count * t / threads; n < count * (t + 1) / threads; n++) {
-    logits_of(static_cast<uint32_t>(n / slices)).measure(static_cast<int>(n % slices));
-  }
+  meet(thread);
+  choose(thread);
 }
 
 // Runs the operations over the batch; false if it was stopped.
@@ -174,8 +159,8 @@ void Program::make_room(const Batch& batch) {
     for (const Sequence& s : batch.sequences) {
       s.features ? s.session->reserve_memory(s.count) : s.session->reserve(s.count);
       if (s.sampler != nullptr) s.sampler->begin(s.output_count());
-      if (s.sampler != nullptr || s.n_top != 0) sampling_.reserve(plan_.header.vocab_size);
     }
+    make_choosers(batch);
     for (uint32_t kind = 0; kind < pages_.size(); kind++) pages_[kind].make(batch, *layout_, kind);
   } catch (...) {
     for (const Sequence& s : batch.sequences) s.session->drop_surplus();
@@ -192,10 +177,14 @@ void Program::step(std::vector<Sequence> sequences, cactus_output* outputs, uint
   active_ = pacer_.next();
   make_room(batch);
   batch_ = std::move(batch);
+  chosen_ = {outputs, values};
   // What the caller gave is its own again after the step.
   struct Release {
     Program& program;
-    ~Release() { program.batch_.sequences.clear(); }
+    ~Release() {
+      program.batch_.sequences.clear();
+      program.chosen_ = {};
+    }
   } const release{*this};
   const bool finished = run_batch(stop);
   for (const Sequence& s : batch_.sequences) {
@@ -203,55 +192,12 @@ void Program::step(std::vector<Sequence> sequences, cactus_output* outputs, uint
   }
   try {
     check(finished, CACTUS_ERROR_CANCELLED, "the step was stopped");
-    plan_.header.vocab_size == 0 ? give_states(values) : choose(outputs, values);
+    plan_.header.vocab_size == 0 ? give_states(values) : count_chosen();
   } catch (...) {
     for (const Sequence& s : batch_.sequences) {
       s.features ? s.session->remember(0) : static_cast<void>(s.session->truncate(s.start));
     }
     throw;
-  }
-}
-
-// Samples every output row, then counts what was sampled; throws before anything is counted.
-void Program::choose(cactus_output* outputs, float* logits) {
-  for (uint32_t n = 0; n < batch_.outputs.size(); n++) {
-    stats_[n] = summarize(logits_of(n));
-    check(stats_[n].finite, CACTUS_ERROR_NONFINITE,
-          "the model's logits hold NaN or infinity: its weights are damaged, or a value "
-          "overflowed");
-  }
-  uint32_t n = 0;  // the outputs of a sequence follow one another
-  for (const Sequence& s : batch_.sequences) {
-    for (uint32_t index = 0; index < s.output_count(); index++, n++) {
-      const Logits row = logits_of(n);
-      const LogitStats& stats = stats_[n];
-      if (s.n_top != 0) {
-        top_tokens(row, stats, s.n_top, sampling_.candidates, s.top + size_t{s.n_top} * index);
-      }
-      const int32_t token =
-          s.sampler ? s.sampler->sample(row, stats, index, sampling_) : stats.argmax;
-      outputs[n] = {token, row.values[token] - stats.max - stats.log_sum, stats.entropy};
-      if (logits != nullptr) std::copy_n(row.values, row.count, logits + size_t{n} * row.count);
-    }
-  }
-  n = 0;
-  for (const Sequence& s : batch_.sequences) {
-    for (uint32_t index = 0; index < s.output_count(); index++, n++) {
-      if (s.sampler != nullptr) s.sampler->sampled(outputs[n].token);
-    }
-  }
-}
-
-void Program::give_states(float* states) const {
-  const Buffer& buffer = buffers_[plan_.header.output];
-  for (size_t n = 0; n < batch_.outputs.size(); n++) {
-    const float* row = buffer.values + n * buffer.stride;
-    const bool finite =
-        std::all_of(row, row + buffer.width, [](float x) { return std::isfinite(x); });
-    check(finite, CACTUS_ERROR_NONFINITE,
-          "the model's states hold NaN or infinity: its weights or its input are damaged, or a "
-          "value overflowed");
-    if (states != nullptr) std::copy_n(row, buffer.width, states + n * buffer.width);
   }
 }
 

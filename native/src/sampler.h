@@ -11,7 +11,7 @@
 
 namespace cactus {
 
-// What samplers share while they choose, one after another.
+// What the samplers of one thread share while they choose, one after another.
 struct SamplerScratch {
   Candidates candidates;
   std::vector<float> masked;       // a row of which a mask allows only some tokens

@@ -112,6 +112,51 @@ def test_a_seed_gives_the_same_tokens_on_every_tier_and_number_of_threads(stored
     assert all(drawn == first for drawn in found.values())
 
 
+def together(program: Program, samplers: list[Sampler], steps: int) -> list[list[int]]:
+    """Tokens of steps in which each sampler has a session of its own."""
+    sessions = [program.session() for _ in samplers]
+    shapes = [n % len(SHAPES) for n in range(len(samplers))]
+    rows = [
+        Row(session, [shape] * (1 + n % 3), "all", sampler)
+        for n, (session, shape, sampler) in enumerate(zip(sessions, shapes, samplers, strict=True))
+    ]
+    drawn = [[output.token for output in program.step(rows)] for _ in range(steps)]
+    for session in sessions:
+        session.close()
+    return drawn
+
+
+@pytest.mark.parametrize("shared", [False, True], ids=["of their own", "one for all"])
+def test_samplers_of_one_step_draw_the_same_on_any_number_of_threads(
+    stored: Any, shared: bool
+) -> None:
+    """Threads share the rows; those of one sampler are drawn in their order all the same."""
+    graph, packed = stored
+    found = []
+    for threads in (1, 2, 5):
+        with programs.load(graph, packed, threads=threads) as program:
+            options = {"temperature": 1.3, "top_p": 0.97, "frequency_penalty": 0.4}
+            samplers = [Sampler(**options, seed=n) for n in range(1 if shared else 11)]
+            found.append(together(program, samplers * 11 if shared else samplers, 4))
+            for sampler in samplers:
+                sampler.close()
+    assert found[0] == found[1] == found[2]
+    assert len({tuple(tokens) for tokens in found[0]}) > 1
+
+
+def test_a_mask_that_allows_nothing_fails_the_step_of_all_and_changes_nobody(stored: Any) -> None:
+    graph, packed = stored
+    with programs.load(graph, packed, threads=2) as program:
+        samplers = [Sampler(temperature=1.0, seed=n) for n in range(8)]
+        expected = together(program, [Sampler(temperature=1.0, seed=n) for n in range(8)], 1)
+        for bad in (0, 5, 7):
+            samplers[bad].allow(np.zeros((1 + bad % 3, 1), np.uint32))
+            with pytest.raises(InvalidRequest, match="the mask allows no token"):
+                together(program, samplers, 1)
+            samplers[bad].allow(None)
+        assert together(program, samplers, 1) == expected
+
+
 @pytest.mark.parametrize("options", [{}, {"temperature": 1.0, "top_p": 0.5}])
 def test_the_logits_are_put_back(program: Program, options: dict[str, Any]) -> None:
     """What penalties, biases and masks change is not seen by anybody else."""
