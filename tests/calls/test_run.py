@@ -80,6 +80,23 @@ def test_the_engine_is_free_for_others_between_two_events(turns: Turns) -> None:
     assert [*first, *second] == [2, 2]
 
 
+def test_none_is_no_event_and_lets_others_go_on(turns: Turns) -> None:
+    order = []
+
+    def work(name: str) -> Generator[int | None, None, str]:
+        for number in range(4):
+            order.append(name)
+            yield None if number % 2 else number
+        return name
+
+    first, second = (GeneratorRun(turns, Call(), work(name)) for name in "ab")
+    found = first.events()
+    assert next(found) == 0
+    other = InThread(second.run)
+    assert other.result() == "b" and list(found) == [2] and first.result == "a"
+    assert order == ["a", *"bbbb", *"aaa"]
+
+
 def test_what_fails_has_no_result_and_is_let_go(turns: Turns) -> None:
     run = Counting(turns, Call(), fail=1)
     stream = EventStream(run)

@@ -139,3 +139,14 @@ def test_a_long_call_with_a_model_that_goes(model: Model, monkeypatch: pytest.Mo
     asyncio.run(work())
     with pytest.raises(ModelClosed):
         asyncio.run(model.aembed_audio(np.ones(16_000, np.float32)))
+
+
+def test_a_recording_in_which_nothing_is_said_lets_others_go_on(
+    model: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    turns, entered = model._turns, []
+    enter = turns.enter
+    monkeypatch.setattr(turns, "enter", lambda call: entered.append(call) or enter(call))
+    silence = np.zeros(5 * 16_000, np.float32)
+    assert model.transcribe(silence, vad=False, language="en").segments == ()
+    assert len(entered) >= 5, "one advance for each window, which is a second of this model"

@@ -100,17 +100,18 @@ class Run(ABC, Generic[E, R]):
 
 
 class GeneratorRun(Run[E, R]):
-    """A run whose work is a generator, which has the engine from one event to the next.
+    """A run whose work is a generator, which has the engine from one ``yield`` to the next.
 
-    What the generator returns is the result. It raises Cancelled once the call is stopped. `watch`
-    is the time that it has the engine.
+    What it yields is an event; None is not, it only lets others go on. What it returns is the
+    result. It raises Cancelled once the call is stopped. `watch` is the time that it has the
+    engine.
     """
 
     def __init__(
         self,
         turns: Turns,
         call: Call,
-        work: Generator[E, None, R | None],
+        work: Generator[E | None, None, R | None],
         watch: Stopwatch | None = None,
     ) -> None:
         super().__init__(turns, call)
@@ -130,7 +131,8 @@ class GeneratorRun(Run[E, R]):
             finally:
                 self._watch.pause()
                 self._turns.exit(self.call)
-            yield event
+            if event is not None:
+                yield event
 
     def _result(self) -> R:
         if self._returned is None:

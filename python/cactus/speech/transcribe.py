@@ -117,8 +117,11 @@ class Transcriber:
         """The average probability of a token, the geometric mean; 0 where nothing was said."""
         return math.exp(self._logprob / self._said) if self._said else 0.0
 
-    def segments(self, blocks: Iterator[F32]) -> Generator[Segment, None, None]:
-        """The segments in order. Raises Cancelled once it is stopped, within an operation."""
+    def segments(self, blocks: Iterator[F32]) -> Generator[Segment | None, None, None]:
+        """The segments in order, and None for a window in which nothing is said.
+
+        Raises Cancelled once it is stopped, within an operation.
+        """
         blocks, clips = stoppable(self.stop, blocks), self.options.clip_timestamps
         if self.options.vad and not clips:
             blocks = self.timeline.follow(blocks, self.options.vad_parameters)
@@ -137,7 +140,7 @@ class Transcriber:
                     if len(samples) < HOP:
                         break
                     found, advance = self._window(session, samples, seek / FRAMES_PER_SECOND)
-                    yield from found
+                    yield from found or (None,)
                     seek += advance
 
     def _window(self, session: Session, samples: F32, begin: float) -> tuple[list[Segment], int]:

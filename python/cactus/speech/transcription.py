@@ -28,7 +28,7 @@ class AudioRun(GeneratorRun[E, R]):
         turns: Turns,
         call: Call,
         audio: AudioStream,
-        work: Generator[E, None, R | None],
+        work: Generator[E | None, None, R | None],
         watch: Stopwatch | None = None,
     ) -> None:
         super().__init__(turns, call, work, watch)
@@ -84,9 +84,10 @@ class TranscriptionRun(AudioRun[Segment, Transcription]):
 
 
 def _remembering(
-    found: Generator[Segment, None, None], segments: list[Segment]
-) -> Generator[Segment, None, None]:
+    found: Generator[Segment | None, None, None], segments: list[Segment]
+) -> Generator[Segment | None, None, None]:
     with closing(found):
         for segment in found:
-            segments.append(segment)
+            if segment is not None:
+                segments.append(segment)
             yield segment
