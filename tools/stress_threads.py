@@ -274,7 +274,7 @@ class Worker:
         for lane in pool.take(1, self.chance):
             try:
                 if lane.sampler is None:
-                    pool.put([Lane(lane.known, lane.session.fork(), None)])
+                    self._branch(pool, lane)
                     self.count("fork")
             finally:
                 pool.put([lane])
@@ -283,8 +283,21 @@ class Worker:
         """The same, of one that may be in a step."""
         lane = pool.any_busy(self.chance)
         if lane is not None and lane.sampler is None and len(pool.free) < LANES:
-            pool.put([Lane(lane.known, lane.session.fork(), None)])
+            self._branch(pool, lane)
             self.count("fork of a busy one")
+
+    def _branch(self, pool: Pool, lane: Lane) -> None:
+        """A fork that goes on as any sequence that is the same so far: pages must part."""
+        session = lane.session.fork()
+        past = lane.known.tokens[: session.length]
+        same = [
+            known
+            for known in pool.known
+            if known.options is None
+            and known.features is lane.known.features
+            and known.tokens[: len(past)] == past
+        ]
+        pool.put([Lane(self.chance.choice(same), session, None)])
 
     def restore(self, pool: Pool) -> None:
         """A sequence goes on, and back to where it was."""
@@ -385,13 +398,15 @@ def known_sequences(open_: Open, prompts: list[list[int]], features: Any) -> lis
     """What each prompt is continued with when nobody else is there."""
     program, encoder = open_(1)
     found = []
+    memories = [None if features is None else features * (1 + n / 8) for n in range(2)]
     for n, prompt in enumerate(prompts):
+        own = memories[n % 2]
         seeded = {"temperature": 1.5, "seed": n, "presence_penalty": 1.0, "top_p": 0.9}
         for options in (None, None, seeded) if features is None else (None,):
             sampler = None if options is None else Sampler(**options)
             session, tokens = program.session(), list(prompt)
             if encoder is not None:
-                encoder.step([Row(session, outputs="none", features=features * (1 + n / 8))])
+                encoder.step([Row(session, outputs="none", features=own)])
             for first in range(0, len(prompt) - 1, CHUNK):
                 program.step(
                     [Row(session, prompt[first : min(first + CHUNK, -1 + len(prompt))], "none")]
@@ -399,7 +414,6 @@ def known_sequences(open_: Open, prompts: list[list[int]], features: Any) -> lis
             for _ in range(ANSWER):
                 (output,) = program.step([Row(session, tokens[-1:], "last", sampler)])
                 tokens.append(output.token)
-            own = None if features is None else features * (1 + n / 8)
             found.append(Known(len(prompt), tokens, options, own))
     for each in (encoder, program):
         if each is not None:
@@ -418,8 +432,10 @@ def text_pool(name: str, dtype: str, folder: Path) -> Pool:
         return Program(blob, store.path, threads=threads, chunk=CHUNK), None
 
     chance = random.Random(name)
-    lengths = (1, 5, 63, 64, 65, 300)
-    prompts = [[chance.randrange(200) for _ in range(n)] for n in lengths]
+    whole = [chance.randrange(200) for _ in range(300)]
+    prompts = [[chance.randrange(200) for _ in range(n)] for n in (1, 64)]
+    # The same up to here and there.
+    prompts += [whole, *([*whole[:n], 200, *whole[n : n + 50]] for n in (5, 63, 130, 255))]
     return Pool(name, open_, known_sequences(open_, prompts, None), open_(2))
 
 
@@ -438,7 +454,7 @@ def speech_pool(folder: Path) -> Pool:
         program = Program(said, store.path, threads=threads, chunk=CHUNK)
         return program, Program(heard, store.path, shares=program)
 
-    prompts = [found.tokens[:n] for n in (1, 2, 4, 8)]
+    prompts = [[*found.tokens[:n], *range(n)] for n in range(1, 9)]
     return Pool("whisper", open_, known_sequences(open_, prompts, found.features), open_(2))
 
 
