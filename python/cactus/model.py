@@ -152,7 +152,7 @@ class Model(ChatMethods, SpeechMethods):
         call = Call()  # not registered: stop() ends answers, it must not make a reset be skipped
         try:
             self._turns.enter(call)
-            for worker in self._workers.values():
+            for worker in list(self._workers.values()):
                 worker.forget()
         finally:
             self._turns.leave(call)

@@ -65,6 +65,21 @@ def test_a_worker_is_made_once_for_all_threads(model: SlowModel) -> None:
     assert len(found) == 8 and len(set(map(id, found))) == 1 and EVENTS == ["made"]
 
 
+def test_a_signal_handler_may_ask_while_a_worker_is_made(model: SlowModel) -> None:
+    within: list[Slow] = []
+
+    class Interrupted(Slow):
+        def __init__(self, *given: Any) -> None:
+            super().__init__(*given)
+            if not within:
+                within.append(self)
+                within[0] = model._work("chat", Interrupted)
+
+    assert model._work("chat", Interrupted) is within[0] is model._work("chat", Interrupted)
+    model.close()
+    assert EVENTS.count("freed, engine closed: False") == EVENTS.count("made") == 2
+
+
 def test_what_a_worker_owns_is_freed_before_the_engine(model: SlowModel) -> None:
     model.slow()
     model.close()

@@ -40,7 +40,7 @@ class ModelBase(Closing):
         # Bound to what is owned and not to the model: no cycle keeps a dropped model alive.
         self._turns = Turns(self._owned.close)
         self._workers: dict[type[Worker], Worker] = {}
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
 
     def _work(self, ability: Ability, kind: type[W]) -> W:
         """Who does the work of an ability: one for each kind, made when it is first asked for.
@@ -49,9 +49,11 @@ class ModelBase(Closing):
         """
         self._turns.check()
         self._engine.require(ability)
-        with self._lock:
-            found = self._workers.get(kind)
-            if not isinstance(found, kind):
-                found = kind(self._engine, self._turns, self._owned)
-                self._workers[kind] = found
+        if kind not in self._workers:
+            with self._lock:  # a signal handler may be here once more, within
+                if kind not in self._workers:
+                    made = kind(self._engine, self._turns, self._owned)
+                    self._workers.setdefault(kind, made)
+        found = self._workers[kind]
+        assert isinstance(found, kind)
         return found
