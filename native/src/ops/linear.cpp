@@ -1,5 +1,5 @@
 // out = W x (+ residual) (+ bias), the weights' rows concatenated: threads take runs of 16-row
-// tiles.
+// tiles, of all rows of the batch or of a part of them.
 #include <algorithm>
 
 #include "ops/ops.h"
@@ -10,6 +10,10 @@ namespace {
 
 // Weights of a block stay in the second-level cache while every row of the batch passes over them.
 constexpr size_t kBlockBytes = 256 * 1024;
+// Pieces of work for each thread, so that none waits long for one that has a piece more.
+constexpr uint32_t kShares = 4;
+
+uint32_t tiles_of(const Weight& w) { return padded(w.rows) / kTileRows; }
 
 // The product of one weight with the step's input.
 struct Product {
@@ -65,42 +69,57 @@ struct Product {
   }
 };
 
-}  // namespace
-
-void run(const LinearStep& step, const Context& c) {
-  const Buffer& in = c.buffer(step.in.buffer);
+// Tiles [first, last) of all the step's weights together, for rows [row, end).
+void multiply(const LinearStep& step, const Context& c, uint32_t first, uint32_t last, uint32_t row,
+              uint32_t end) {
   const Buffer& out = c.buffer(step.out);
-  const uint32_t rows = c.rows(out);
   const uint32_t max_rows = static_cast<uint32_t>(c.kernels().max_rows);
-  uint32_t tiles = 0;
-  for (const Matrix& matrix : step.matrices) tiles += padded(c.weight(matrix.weight).rows) / 16;
-  uint32_t first, last;
-  c.share(tiles, &first, &last);
-
   const float* residual = step.residual ? c.buffer(*step.residual).values : nullptr;
   uint32_t before = 0;
   for (const Matrix& matrix : step.matrices) {
     const Weight& w = c.weight(matrix.weight);
-    const uint32_t count = padded(w.rows) / kTileRows;
+    const uint32_t count = tiles_of(w);
     const uint32_t begin = std::clamp(first, before, before + count) - before;
-    const uint32_t end = std::clamp(last, before, before + count) - before;
+    const uint32_t stop = std::clamp(last, before, before + count) - before;
     const size_t column = static_cast<size_t>(before) * kTileRows;
     const Product product{c,
                           w,
-                          in,
+                          c.buffer(step.in.buffer),
                           step.in.column,
                           out.values + column,
                           residual ? residual + column : nullptr,
                           matrix.bias ? c.floats(*matrix.bias) : nullptr,
                           out.stride};
     const uint32_t block = std::max<uint32_t>(1, static_cast<uint32_t>(kBlockBytes / w.tile_bytes));
-    for (uint32_t b = begin; b < end; b += block) {
-      const uint32_t stop = std::min(end, b + block);
-      for (uint32_t row = 0; row < rows; row += max_rows) {
-        product.run(b, stop, row, std::min(max_rows, rows - row));
+    for (uint32_t b = begin; b < stop; b += block) {
+      for (uint32_t r = row; r < end; r += max_rows) {
+        product.run(b, std::min(stop, b + block), r, std::min(max_rows, end - r));
       }
     }
     before += count;
+  }
+}
+
+}  // namespace
+
+void run(const LinearStep& step, const Context& c) {
+  const uint32_t rows = c.rows(c.buffer(step.out));
+  const uint32_t max_rows = static_cast<uint32_t>(c.kernels().max_rows);
+  const uint32_t panels = (rows + max_rows - 1) / max_rows;
+  uint32_t tiles = 0;
+  for (const Matrix& matrix : step.matrices) tiles += tiles_of(c.weight(matrix.weight));
+  // Few tiles for many threads: the rows are split, too.
+  const uint32_t wanted = kShares * static_cast<uint32_t>(c.threads());
+  const uint32_t parts = std::clamp((wanted + tiles - 1) / tiles, 1u, std::max(1u, panels));
+  uint32_t first, last;
+  c.share(tiles * parts, &first, &last);
+  for (uint32_t part = 0; part < parts; part++) {
+    const uint32_t from = part * tiles;
+    const uint32_t begin = std::clamp(first, from, from + tiles) - from;
+    const uint32_t end = std::clamp(last, from, from + tiles) - from;
+    if (begin == end) continue;
+    multiply(step, c, begin, end, panels * part / parts * max_rows,
+             std::min(rows, panels * (part + 1) / parts * max_rows));
   }
 }
 
