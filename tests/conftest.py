@@ -284,13 +284,13 @@ def site() -> Iterator[Site]:
             headers = {name.lower(): value for name, value in self.headers.items()}
             here.requests.append((self.path, headers))
             answer = here.routes.get(self.path.partition("?")[0])
-            if isinstance(answer, bytes):
-                serve_bytes(self, answer)
-            elif answer is not None:
-                with suppress(ConnectionError):  # the client has heard enough
+            with suppress(ConnectionError):  # the client has heard enough
+                if isinstance(answer, bytes):
+                    serve_bytes(self, answer)
+                elif answer is not None:
                     answer(self)
-            else:
-                self.send_error(404)
+                else:
+                    self.send_error(404)
 
         do_HEAD = do_GET
 

@@ -91,8 +91,8 @@ def _bars(unit: str) -> Iterator[Progress]:
         return f"{int(task.percentage):3d}%"
 
     def amount(task: rich_progress.Task) -> str:
-        told = amount_of(int(task.completed), int(task.total or 0), unit)
-        return told if unit == "bytes" or width >= 108 else told.removesuffix(f" {unit}")
+        amount = amount_of(int(task.completed), int(task.total or 0), unit)
+        return amount if unit == "bytes" or width >= 108 else amount.removesuffix(f" {unit}")
 
     def rate(task: rich_progress.Task) -> str:
         speed = task.finished_speed or task.speed

@@ -70,9 +70,9 @@ class Metrics:
 
     def to_dict(self) -> dict[str, Any]:
         """What the flat functions tell: everything but `cached_tokens`, and `total_tokens`."""
-        told = {each.name: getattr(self, each.name) for each in fields(self)}
-        del told["cached_tokens"]
-        return told | {"total_tokens": self.total_tokens}
+        row = {each.name: getattr(self, each.name) for each in fields(self)}
+        del row["cached_tokens"]
+        return row | {"total_tokens": self.total_tokens}
 
 
 @dataclass(frozen=True, slots=True, repr=False)

@@ -80,3 +80,28 @@ def silent_wav(path: Path, seconds: int, size: int | None = None) -> Path:
         file.write(header)
         file.truncate(len(header) + seconds * 16_000)
     return path
+
+
+def similarity(got: Any, want: Any) -> float:
+    """The correlation of two sounds at the delay that suits best, codecs have some."""
+    size = min(len(got), len(want))
+    spectrum = np.fft.rfft(got[:size], 2 * size) * np.conj(np.fft.rfft(want[:size], 2 * size))
+    best = np.fft.irfft(spectrum)[np.r_[-4000:0, 0:4000]].max()
+    return float(best / np.sqrt(np.sum(got[:size] ** 2.0) * np.sum(want[:size] ** 2.0)))
+
+
+def av_file(path: Path, form: str, codec: str, sound: Any, rate: int, **options: str) -> Path:
+    """A media file of samples [n], or of [n, 2] where there are two channels."""
+    import av
+
+    layout = "mono" if sound.ndim == 1 else "stereo"
+    with av.open(str(path), "w", format=form, options=options) as container:
+        stream: Any = container.add_stream(codec, rate=rate, layout=layout)
+        stream.bit_rate = 96_000
+        samples = np.ascontiguousarray(sound.reshape(len(sound), -1).T)
+        for start in range(0, samples.shape[1], 4096):
+            frame = av.AudioFrame.from_ndarray(samples[:, start : start + 4096], "fltp", layout)
+            frame.sample_rate, frame.pts = rate, start
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    return path

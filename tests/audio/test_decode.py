@@ -20,17 +20,9 @@ from hypothesis import strategies as st
 from cactus.audio import media
 from cactus.audio.decode import BLOCK, SAMPLE_RATE, open_audio, open_pcm
 from cactus.errors import CactusError, InvalidAudio, InvalidRequest, UnsupportedAudio
-from tests.audio.sounds import FORMATS, chirp, chunk, encode, fmt, riff, s16, silent_wav
+from tests.audio.sounds import FORMATS, chirp, chunk, encode, fmt, riff, s16, silent_wav, similarity
 
 LOSSLESS = {"PCM_16": 2**-15, "PCM_24": 2**-23, "PCM_32": 2**-24, "FLOAT": 0.0, "DOUBLE": 0.0}
-
-
-def similarity(got: Any, want: Any) -> float:
-    """The correlation of two sounds at the delay that suits best, codecs have some."""
-    size = min(len(got), len(want))
-    spectrum = np.fft.rfft(got[:size], 2 * size) * np.conj(np.fft.rfft(want[:size], 2 * size))
-    best = np.fft.irfft(spectrum)[np.r_[-4000:0, 0:4000]].max()
-    return float(best / np.sqrt(np.sum(got[:size] ** 2.0) * np.sum(want[:size] ** 2.0)))
 
 
 # Formats

@@ -14,8 +14,7 @@ import soxr
 from cactus.audio import media
 from cactus.audio.decode import SAMPLE_RATE, open_audio
 from cactus.errors import InvalidAudio, UnsupportedAudio
-from tests.audio.sounds import chirp, chunk, encode, fmt, riff, s16
-from tests.audio.test_media import av_file
+from tests.audio.sounds import av_file, chirp, chunk, encode, fmt, riff, s16
 
 KINDS = [("FLAC", "PCM_16"), ("OGG", "VORBIS"), ("OGG", "OPUS"), ("MP3", "MPEG_LAYER_III")]
 

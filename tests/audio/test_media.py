@@ -16,8 +16,7 @@ import pytest
 from cactus.audio import media
 from cactus.audio.decode import SAMPLE_RATE, open_audio
 from cactus.errors import InvalidAudio, UnsupportedAudio
-from tests.audio.sounds import chirp, encode
-from tests.audio.test_decode import similarity
+from tests.audio.sounds import av_file, chirp, encode, similarity
 
 KINDS = [
     ("m4a", "mp4", "aac"), ("fragments.m4a", "mp4", "aac"), ("aac", "adts", "aac"),
@@ -25,23 +24,6 @@ KINDS = [
     ("ts", "mpegts", "aac"), ("flv", "flv", "aac"), ("avi", "avi", "pcm_s16le"),
     ("alac.m4a", "ipod", "alac"), ("wv", "wv", "wavpack"), ("flac.oga", "ogg", "flac"),
 ]  # fmt: skip
-
-
-def av_file(path: Path, form: str, codec: str, sound: Any, rate: int, **options: str) -> Path:
-    """A media file of samples [n], or of [n, 2] where there are two channels."""
-    import av
-
-    layout = "mono" if sound.ndim == 1 else "stereo"
-    with av.open(str(path), "w", format=form, options=options) as container:
-        stream: Any = container.add_stream(codec, rate=rate, layout=layout)
-        stream.bit_rate = 96_000
-        samples = np.ascontiguousarray(sound.reshape(len(sound), -1).T)
-        for start in range(0, samples.shape[1], 4096):
-            frame = av.AudioFrame.from_ndarray(samples[:, start : start + 4096], "fltp", layout)
-            frame.sample_rate, frame.pts = rate, start
-            container.mux(stream.encode(frame))
-        container.mux(stream.encode(None))
-    return path
 
 
 @pytest.fixture(params=["av", "ffmpeg"])

@@ -167,12 +167,12 @@ class Decoder:
     def _note(self, seconds: float, lost: float) -> None:
         """Say that there is damage at `seconds` of this file, of which `lost` become silence."""
         self._damages += 1
-        said = f"{self._name} is damaged at {self._begin + seconds:.1f} s"
+        damage = f"{self._name} is damaged at {self._begin + seconds:.1f} s"
         if self._damages <= MAX_NOTES:
             took = f"{lost:.2f} s are taken as silence" if lost else "some is left out"
-            self._notes.append(f"{said}: {took}")
+            self._notes.append(f"{damage}: {took}")
         elif self._damages == MAX_NOTES + 1:
-            self._notes.append(f"{said} and at other places behind it")
+            self._notes.append(f"{damage} and at other places behind it")
 
     def _check_end(self) -> None:
         """Say what is missing; a file that promises something and has nothing is an error."""

@@ -158,7 +158,7 @@ def _open_ffmpeg(file: IO[bytes], name: str, notes: list[str]) -> Media:
         shutil.copyfileobj(file, copy)
         copy.seek(0)
         descriptor = copy.fileno()
-    said = tempfile.TemporaryFile()  # noqa: SIM115 - closed by close
+    errors = tempfile.TemporaryFile()  # noqa: SIM115 - closed by close
     command = [program, "-nostdin", "-hide_banner", "-loglevel", "error"]
     command += ["-protocol_whitelist", "file,pipe", "-format_whitelist", DEMUXERS]
     command += ["-i", f"file:/dev/fd/{descriptor}", "-map", "0:a:0", "-vn", "-sn", "-dn"]
@@ -167,7 +167,7 @@ def _open_ffmpeg(file: IO[bytes], name: str, notes: list[str]) -> Media:
         command,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
-        stderr=said,
+        stderr=errors,
         pass_fds=(descriptor,),
         start_new_session=True,  # Ctrl-C is for us
     )
@@ -178,13 +178,13 @@ def _open_ffmpeg(file: IO[bytes], name: str, notes: list[str]) -> Media:
             assert process.stdout is not None
             process.stdout.close()
         process.wait()
-        said.close()
+        errors.close()
         if copy is not None:
             copy.close()
 
     def reason() -> str:
-        said.seek(0)
-        lines = said.read(4000).decode("utf-8", "replace").strip().splitlines()
+        errors.seek(0)
+        lines = errors.read(4000).decode("utf-8", "replace").strip().splitlines()
         return lines[-1][:200] if lines else "no reason was given"
 
     try:

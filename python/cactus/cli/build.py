@@ -86,7 +86,7 @@ def _is_configured(folder: Path, identity: str) -> bool:
 def _run(arguments: list[str], what: str) -> None:
     """Runs one tool, showing ``3/20`` as it goes; its whole output only when it fails."""
     environment = {**os.environ, "NINJA_STATUS": "[%f/%t] ", "CLICOLOR_FORCE": "0"}
-    said: list[str] = []
+    output: list[str] = []
     terminal = sys.stderr.isatty()
     if what:
         click.echo(f"      {what}", err=True, nl=not terminal)
@@ -101,7 +101,7 @@ def _run(arguments: list[str], what: str) -> None:
     ) as process:
         assert process.stdout is not None
         for line in process.stdout:
-            said.append(line)
+            output.append(line)
             count = re.match(r"\[(\d+)/(\d+)\] (.*)", line)
             if count and terminal:
                 name = count[3].rpartition("/")[2][:50]
@@ -109,7 +109,7 @@ def _run(arguments: list[str], what: str) -> None:
     if terminal:
         click.echo("\r\033[K", err=True, nl=False)
     if process.returncode:
-        click.echo("".join(said), err=True, nl=False)
+        click.echo("".join(output), err=True, nl=False)
         raise click.ClickException(f"failed: {' '.join(arguments)}")
 
 

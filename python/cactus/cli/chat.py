@@ -194,17 +194,19 @@ class Chat:
 
     def _summary(self, completion: Completion) -> str:
         cost = completion.metrics
-        said = (
+        summary = (
             f"{cost.decode_tokens} tokens, {cost.decode_tps:.1f} tok/s, "
             f"first token after {cost.time_to_first_token_ms:.0f} ms"
         )
         if completion.finish_reason == "cancelled":
-            return f"stopped; {said}"
+            return f"stopped; {summary}"
         if completion.finish_reason == "repetition":
-            return f"{said}; ended because it only repeated itself (--frequency-penalty 0.4 helps)"
+            return (
+                f"{summary}; ended because it only repeated itself (--frequency-penalty 0.4 helps)"
+            )
         if completion.finish_reason == "length":
             most = self.options.get("max_tokens", MAX_TOKENS)
             if cost.decode_tokens >= most:
-                return f"{said}; cut at --max-tokens {most}"
-            return f"{said}; cut at the end of the context ({self.model.context_length} tokens)"
-        return said
+                return f"{summary}; cut at --max-tokens {most}"
+            return f"{summary}; cut at the end of the context ({self.model.context_length} tokens)"
+        return summary

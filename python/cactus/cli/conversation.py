@@ -28,12 +28,12 @@ class Conversation:
 
     def messages(self, *more: str) -> list[Message]:
         """All messages as a model takes them, `more` being what is asked next."""
-        told: list[Message] = []
+        messages: list[Message] = []
         if self.system:
-            told.append({"role": "system", "content": self.system})
+            messages.append({"role": "system", "content": self.system})
         for question, answer in self.turns:
-            told += [{"role": "user", "content": question}, answer]
-        return told + [{"role": "user", "content": text} for text in more]
+            messages += [{"role": "user", "content": question}, answer]
+        return messages + [{"role": "user", "content": text} for text in more]
 
     def add(self, question: str, completion: Completion) -> None:
         """Append a turn."""

@@ -105,8 +105,8 @@ def command(
     finally:
         for engine in engines:
             engine.close()
-    told = _as_dict(folders, text, quality, context, stride)
-    click.echo(json.dumps(told) if as_json else _as_text(told))
+    report = _as_dict(folders, text, quality, context, stride)
+    click.echo(json.dumps(report) if as_json else _as_text(report))
 
 
 def _windows(engines: list[Loaded], context: int | None, stride: int | None) -> tuple[int, int]:
@@ -125,7 +125,7 @@ def _windows(engines: list[Loaded], context: int | None, stride: int | None) -> 
 def _as_dict(
     folders: list[Path], text: Path, quality: Quality, context: int, stride: int
 ) -> dict[str, Any]:
-    told: dict[str, Any] = {
+    report: dict[str, Any] = {
         "model": folders[0].name,
         "text": text.name,
         "tokens": quality.tokens,
@@ -135,23 +135,23 @@ def _as_dict(
         "standard_error": quality.standard_error,
     }
     if len(folders) == 2:
-        told["against"] = {
+        report["against"] = {
             "model": folders[1].name,
             "perplexity": quality.base_perplexity,
             "perplexity_ratio": quality.perplexity / quality.base_perplexity,
             "kl_divergence": quality.mean_divergence,
             "top1_agreement": quality.agreement,
         }
-    return told
+    return report
 
 
-def _as_text(told: dict[str, Any]) -> str:
+def _as_text(report: dict[str, Any]) -> str:
     lines = [
-        f"{printable(told['model'])} on {printable(told['text'])}: {told['tokens']:,} tokens, "
-        f"context {told['context']}, stride {told['stride']}",
-        f"perplexity        {told['perplexity']:.4f} ± {told['standard_error']:.4f}",
+        f"{printable(report['model'])} on {printable(report['text'])}: "
+        f"{report['tokens']:,} tokens, context {report['context']}, stride {report['stride']}",
+        f"perplexity        {report['perplexity']:.4f} ± {report['standard_error']:.4f}",
     ]
-    other = told.get("against")
+    other = report.get("against")
     if other:
         lines += [
             f"against           {printable(other['model'])}, perplexity {other['perplexity']:.4f} "

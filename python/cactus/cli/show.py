@@ -23,13 +23,13 @@ def command(model: str, template: bool, as_json: bool) -> None:
     """Show what MODEL is: architecture, abilities, size, precision, context, where it is from."""
     from cactus.weights.resolve import resolve
 
-    told = describe(resolve(model))
+    facts = describe(resolve(model))
     if template:
-        click.echo(printable(told["template"] or ""))
+        click.echo(printable(facts["template"] or ""))
     elif as_json:
-        click.echo(json.dumps(told, indent=2, ensure_ascii=False))
+        click.echo(json.dumps(facts, indent=2, ensure_ascii=False))
     else:
-        click.echo(render(told))
+        click.echo(render(facts))
 
 
 def describe(folder: Path) -> dict[str, Any]:
@@ -60,26 +60,26 @@ def describe(folder: Path) -> dict[str, Any]:
         }
 
 
-def render(told: dict[str, Any]) -> str:
+def render(facts: dict[str, Any]) -> str:
     """The facts as lines for people."""
-    parameters, size = told["parameters"], told["bytes"]
+    parameters, size = facts["parameters"], facts["bytes"]
     rows = {
-        "architecture": told["architecture"],
-        "abilities": ", ".join(told["abilities"]) or None,
+        "architecture": facts["architecture"],
+        "abilities": ", ".join(facts["abilities"]) or None,
         "parameters": f"{parameters / 1e6:,.0f} M",
-        "precision": f"{told['precision']}, {8 * size / parameters:.2f} bits a weight",
+        "precision": f"{facts['precision']}, {8 * size / parameters:.2f} bits a weight",
         "size": megabytes(size),
-        "context": told["context"] and f"{told['context']:,} tokens",
-        "vocabulary": told["vocabulary"] and f"{told['vocabulary']:,} tokens",
-        "layers": told["layers"] and f"{told['layers']}, {told['hidden_size']} wide",
-        "chat template": f"{len(told['template']):,} characters" if told["template"] else "none",
-        "sampling": _sampling_text(told["sampling"]),
-        "license": told["license"],
-        "source": told["source"],
-        "path": told["path"],
+        "context": facts["context"] and f"{facts['context']:,} tokens",
+        "vocabulary": facts["vocabulary"] and f"{facts['vocabulary']:,} tokens",
+        "layers": facts["layers"] and f"{facts['layers']}, {facts['hidden_size']} wide",
+        "chat template": f"{len(facts['template']):,} characters" if facts["template"] else "none",
+        "sampling": _sampling_text(facts["sampling"]),
+        "license": facts["license"],
+        "source": facts["source"],
+        "path": facts["path"],
     }
     known = [(name, str(value)) for name, value in rows.items() if value is not None]
-    return f"{printable(told['name'])}\n{table(known, indent=2)}"
+    return f"{printable(facts['name'])}\n{table(known, indent=2)}"
 
 
 def _sampling(folder: Path) -> dict[str, Any]:

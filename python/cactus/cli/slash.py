@@ -181,11 +181,11 @@ def _show(chat: Chat, rest: str) -> None:
     elif what == "parameters":
         _set(chat, "")
     elif what in SHOWN:
-        told = describe(chat.folder)
+        facts = describe(chat.folder)
         if what == "info":
-            print(render(told))
+            print(render(facts))
         else:
-            print(printable(str(told.get(what) or f"The model's folder has no {what}.")))
+            print(printable(str(facts.get(what) or f"The model's folder has no {what}.")))
     else:
         raise InvalidRequest(f"there is no /show {what!r:.60}; there are {', '.join(SHOWN)}")
 

@@ -109,10 +109,10 @@ class Report:
     def _line(self) -> str:
         elapsed = time.monotonic() - self._began
         left = self._estimate.seconds(elapsed)
-        told = f"{self._done}/{self._count} tests, {time_of(elapsed)}"
+        line = f"{self._done}/{self._count} tests, {time_of(elapsed)}"
         if left is not None:
-            told += f", about {time_of(left)} left"
-        return told + (f", {self._failed} failed" if self._failed else "")
+            line += f", about {time_of(left)} left"
+        return line + (f", {self._failed} failed" if self._failed else "")
 
     def _show(self, test: str) -> None:
         columns = os.get_terminal_size(sys.stdout.fileno()).columns or 80

@@ -129,11 +129,11 @@ def _follow(
 def _summary(name: str, result: Transcription, spent: float, detected: bool) -> str:
     from cactus.cli.status_line import speed, time_of
 
-    said = f"{name}: {time_of(result.duration)} in {spent:.1f} s"
+    summary = f"{name}: {time_of(result.duration)} in {spent:.1f} s"
     if result.duration:
-        said += f" ({speed(result.duration, spent)})"
+        summary += f" ({speed(result.duration, spent)})"
     if detected and result.language is not None:
-        said += f", language {result.language} ({result.language_probability:.0%})"
+        summary += f", language {result.language} ({result.language_probability:.0%})"
     if result.finish_reason == "cancelled":
-        return f"stopped; {said}"
-    return said if result.segments else f"{said}, nothing was said"
+        return f"stopped; {summary}"
+    return summary if result.segments else f"{summary}, nothing was said"

@@ -96,8 +96,8 @@ def unknown(language: str | None, known: Collection[str]) -> InvalidRequest:
     near = near or [
         spellings[each] for each in get_close_matches(wanted, spellings, n=2, cutoff=0.65)
     ]
-    said = f"language is {language!r:.60}"
+    wrong = f"language is {language!r:.60}"
     if near:
         shown = (f"{code} ({NAMES[code]})" if code in NAMES else code for code in near)
-        return InvalidRequest(f"{said}; did you mean {', '.join(dict.fromkeys(shown))}?")
-    return InvalidRequest(f"{said}, expected one of: {', '.join(sorted(known))}")
+        return InvalidRequest(f"{wrong}; did you mean {', '.join(dict.fromkeys(shown))}?")
+    return InvalidRequest(f"{wrong}, expected one of: {', '.join(sorted(known))}")

