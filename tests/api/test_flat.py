@@ -215,7 +215,7 @@ def test_bad_options_come_back_as_json(handle: int, name: str, value: Any) -> No
 
 def test_images_for_a_text_model_come_back_as_json(handle: int) -> None:
     message = {"role": "user", "content": "Describe this image", "images": ["path/to/image.png"]}
-    assert "text model" in failed(complete(handle, [message]))
+    assert "cannot look at images" in failed(complete(handle, [message]))
 
 
 def test_a_prompt_that_is_too_long_names_both_numbers(handle: int) -> None:

@@ -271,9 +271,9 @@ def test_a_model_that_cannot_do_it_is_refused_without_a_request(
     places = {"{wav}": str(tmp_path / "x.wav"), "{text}": str(tmp_path / "text")}
     status, out, err = run(*(places.get(each, each) for each in arguments))
     assert (status, out) == (1, "") and said in err
-    if "speech model" in said:
+    if "cannot chat" in said:
         assert "models that chat: smollm2-135m-instruct" in err
-    if "text model" in said:
+    if "cannot transcribe" in said:
         assert "models that transcribe audio: whisper-base" in err
 
 
