@@ -205,6 +205,8 @@ class Worker:
         program, encoder = pool.programs
         rows: list[tuple[Lane, int, Row]] = []
         for lane in lanes:
+            if lane.session.program is not program:
+                continue  # of one that was closed since
             if encoder is not None and lane.session.memory_length == 0:
                 self._encode(pool, encoder, lane)
                 if lane.session.memory_length == 0:
