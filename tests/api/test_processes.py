@@ -295,6 +295,28 @@ def test_running_out_of_memory_fails_the_call_and_not_the_process(starter_folder
     assert more == "True"
 
 
+def test_what_is_remembered_gives_way_under_a_limit_on_memory(starter_folder: Path) -> None:
+    # A conversation of 1,500 tokens takes 34 MiB: two of them fit, and six are asked.
+    said = run(
+        """
+        import resource
+        model = Model(MODEL, cache_bytes=1 << 40)
+        first = model.chat(HELLO, max_tokens=4).text
+        used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
+        limit = used + 90 * 2**20
+        resource.setrlimit(resource.RLIMIT_AS, (limit, resource.RLIM_INFINITY))
+        for letter in "abcdef":
+            done = model.chat(f"{letter} " * 1500, max_tokens=4)
+            assert done.metrics.cached_tokens < 100, done
+        print(model.chat("f " * 1500 + "more", max_tokens=4).metrics.cached_tokens > 1400)
+        print(model.chat(HELLO, max_tokens=4).text == first)
+        """,
+        starter_folder,
+        env={"MALLOC_ARENA_MAX": "1"},  # else threads have address space in reserve
+    )
+    assert said.split() == ["True", "True"]
+
+
 @pytest.mark.parametrize("spare", [5, 60, 120, 220])
 def test_a_limit_on_memory_is_respected_while_loading(starter_folder: Path, spare: int) -> None:
     # The weights have 92 MiB. Whatever the limit: an answer, or an error with both numbers.

@@ -99,3 +99,21 @@ def test_every_answer_has_the_bits_it_has_alone(
         assert done.confidence == expected.confidence
         assert done.token_logprobs == expected.token_logprobs
         assert (done.text, done.finish_reason) == (expected.text, expected.finish_reason)
+
+
+def test_conversations_that_alternate_keep_the_bits_and_what_was_read(engine: Loaded) -> None:
+    vocabulary = engine.program.vocab_size
+    options = parse_options({"max_tokens": 9}, vocab_size=vocabulary)
+    random = np.random.default_rng(2)
+    shared = random.integers(0, vocabulary, 300).tolist()
+    talks = [[*shared, *random.integers(0, vocabulary, n).tolist()] for n in (40, 270)]
+    together = Batch(engine, Turns(lambda: None), Conversations(engine, 1 << 30))
+    for turn in range(4):
+        for talk in talks:
+            request = Request(list(talk), options)
+            done = Generation(together, Call(), request).run()
+            expected = alone(engine, request)
+            assert (done.tokens, done.logprobs) == (expected.tokens, expected.logprobs)
+            if turn:  # what was said last was never fed, and the question is new
+                assert done.metrics.prefill_tokens == 1 + 5
+            talk += [*done.tokens, *random.integers(0, vocabulary, 5).tolist()]

@@ -10,7 +10,8 @@ from cactus.generate.lane import Lane
 from cactus.generate.speculation import worthwhile
 
 LONGEST_GAP = 0.040
-"""Seconds that a step may take which reads prompts while a stream is being written."""
+"""Seconds that a step may take which reads prompts while a stream is being written; but where a
+step that only writes takes more than half of that, twice as long as such a step."""
 
 FEWEST = 8
 """Rows of prompts in a step at least, however long it takes."""
@@ -33,7 +34,8 @@ class Schedule:
 
     def __init__(self, chunk: int, costs: StepCosts) -> None:
         self._chunk, self._costs = chunk, costs
-        self._readable = 32.0  # rows of prompts in a step of LONGEST_GAP
+        self._readable = 32.0  # rows of prompts in a step of the longest gap
+        self._writing = 0.0  # seconds of a step that only writes
         self._first = 0
 
     def parts(
@@ -49,12 +51,12 @@ class Schedule:
         writers = writers[: self._chunk - bool(readers)]
         room = self._chunk - len(writers)
         if not readers:
-            return self._writing(writers, room if guessing else 0)
+            return self._only_writing(writers, room if guessing else 0)
         if any(lane.streamed for lane in writers):
             room = min(room, int(self._readable))
         return [*(Part(lane, 1) for lane in writers), *_reading(readers, room, bounds)]
 
-    def _writing(self, writers: Sequence[Lane], room: int) -> list[Part]:
+    def _only_writing(self, writers: Sequence[Lane], room: int) -> list[Part]:
         answers = [lane.progress.speculation for lane in writers]
         counts = [0] * len(writers)
         if room and any(answers):
@@ -66,8 +68,11 @@ class Schedule:
         reading = sum(part.most for part in parts if part.most > 1)
         if reading == 0:
             self._costs.record(rows, seconds)
+            usual = self._writing or seconds
+            self._writing = usual + (min(seconds, 2 * usual) - usual) * 0.1
         elif any(part.most == 1 and part.lane.streamed for part in parts):
-            wanted = reading * min(max(LONGEST_GAP / seconds, 0.5), 1.25)
+            gap = max(LONGEST_GAP, 2 * self._writing)
+            wanted = reading * min(max(gap / seconds, 0.5), 1.25)
             if wanted < self._readable or reading >= int(self._readable):
                 self._readable = min(max(wanted, FEWEST), self._chunk)
 
