@@ -41,7 +41,9 @@ bool KvPool::system_has(size_t bytes) {
 }
 
 void* KvPool::take_from_system(size_t bytes) {
-  return system_has(bytes) ? map_memory(bytes) : nullptr;
+  // Attention reads all keys and values of a step once: in small pages the processor would look up
+  // the address of each 4 KiB anew.
+  return system_has(bytes) ? map_memory(bytes, true) : nullptr;
 }
 
 void KvPool::fail(size_t bytes, const std::string& why) const {

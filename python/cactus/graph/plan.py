@@ -1,6 +1,6 @@
 """Graph -> Plan: buffers by liveness, and the blob that the native core reads.
 
-The record layouts are those of ``native/src/plan.h``; both sides check what they are given.
+The record layouts are those of ``native/src/plan_records.h``; both sides check what they are given.
 """
 
 from __future__ import annotations
