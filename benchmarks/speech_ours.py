@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import speech_child
 
@@ -41,18 +42,25 @@ def encoder(folder: Path, threads: int, repeats: int) -> list[float]:
 
     from cactus import nn
     from cactus.engine.loading import load
+    from cactus.engine.programs import Part, Traced
     from cactus.graph.step import Row
-    from cactus.models import whisper
     from cactus.speech.engine import SpeechEngine
+    from cactus.speech.parts import ENCODER
 
-    # Others compute those when they decode; ours do it at the end of the encoder.
-    whisper.Whisper.encode = lambda self: nn.output_rows(self.model.encoder())
+    def alone(model: Any) -> Traced:
+        # Others compute those when they decode; ours do it at the end of the encoder.
+        whisper = model.model
+        whisper.encode = lambda: nn.output_rows(whisper.model.encoder())
+        return ENCODER.trace(model)
+
+    part = Part("encoder alone", "plan-encoder-alone.bin", alone, None, b"without keys and values")
     engine = SpeechEngine.of(load(folder, threads=threads))
+    program = engine.loaded.programs.start(part).program
     frames, _ = engine.spectrogram(np.zeros(engine.window_samples, np.float32))
     features = frames.reshape(engine.config.source_positions, -1)
     with engine.decoder.session() as session:
         row = Row(session, outputs="none", features=features)
-        return speech_child.timed_encoder(repeats, lambda: engine.encoder.step([row]))
+        return speech_child.timed_encoder(repeats, lambda: program.step([row]))
 
 
 if __name__ == "__main__":
