@@ -166,7 +166,7 @@ def test_the_event_loop_goes_on_while_the_model_works(scripted_model: Make) -> N
 def test_many_tasks_give_the_answers_of_one(scripted_model: Make) -> None:
     # More waiting calls than the default executor has threads, with a stream among them.
     model = scripted_model(babbling)
-    questions = [f"q{number}" for number in range(40)]
+    questions = [f"q{number}" for number in range(20)]
 
     async def read(question: str) -> str:
         async with model.astream(ask(question), max_tokens=4) as stream:

@@ -113,7 +113,7 @@ def test_a_child_forked_at_the_worst_moment_does_not_hang(tiny_model: Path) -> N
         next(stream)
         locked, done = threading.Event(), threading.Event()
         def hold():
-            with model._turns._changed:
+            with model._turns._lock:
                 locked.set()
                 done.wait()
         threading.Thread(target=hold).start()

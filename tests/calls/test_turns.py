@@ -118,7 +118,7 @@ def test_stop_takes_no_lock() -> None:
     turns = Turns(lambda: None)
     call = Call()
     turns.register(call)
-    with turns._changed:
+    with turns._lock:
         InThread(turns.stop).result(timeout=5)
     assert call.stopped
 

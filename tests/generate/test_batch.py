@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import random
+import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -229,6 +230,56 @@ def test_an_interrupt_of_the_thread_that_drives_changes_no_other_answer(
     assert [other.result() for other in others] == [expected[text] for text in texts]
     assert interrupted or count < at
     assert lanes(model) == []
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # of files left open
+@pytest.mark.parametrize("slope", [0.0, 1.0])
+def test_interrupts_at_any_moment_change_nothing_and_leave_nothing(
+    make: Make, slope: float
+) -> None:
+    texts = WORDS[:3] + WORDS[4:]
+    expected = alone(make, texts, max_tokens=30)
+    model, _ = make(rambling, slope=slope)
+    over = threading.Event()
+
+    def answer(chance: random.Random) -> None:
+        text = chance.choice(texts)
+        if chance.random() < 0.5:
+            assert model.chat(text, max_tokens=30).text == expected[text]
+        else:
+            with model.stream(text, max_tokens=30) as stream:
+                assert text_of(stream) == expected[text]
+
+    def work(number: int) -> None:
+        chance = random.Random(number)
+        while not over.is_set():
+            answer(chance)
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    others = [InThread(lambda n=n: work(n)) for n in range(3)]  # type: ignore[misc]
+    chance = random.Random(9)
+    hits, deadline = 0, time.monotonic() + 20
+    before = signal.signal(signal.SIGVTALRM, interrupt)
+    try:
+        while hits < 40 and time.monotonic() < deadline:
+            try:
+                signal.setitimer(signal.ITIMER_VIRTUAL, 0.0001 + 0.01 * chance.random())
+                answer(chance)
+                signal.setitimer(signal.ITIMER_VIRTUAL, 0)
+            except KeyboardInterrupt:
+                hits += 1
+    finally:
+        signal.setitimer(signal.ITIMER_VIRTUAL, 0)
+        signal.signal(signal.SIGVTALRM, before)
+        over.set()
+    for other in others:
+        other.result()
+    assert hits > 5
+    assert model.chat("one", max_tokens=30).text == expected["one"]
+    wait_until(lambda: lanes(model) == [])
 
 
 # -- readers that go away

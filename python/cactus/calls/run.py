@@ -26,6 +26,7 @@ class Run(ABC, Generic[E, R]):
         self.call = call
         self._turns = turns
         self._begun = self._over = self._ended = self._abandoned = False
+        self._has_left = False  # over, and nothing has interrupted what is done then
         self._value: R | None = None
         turns.register(call)
 
@@ -47,6 +48,8 @@ class Run(ABC, Generic[E, R]):
             raise
         finally:
             events.close()  # an interrupt between two events leaves it suspended
+            if self._over and not self._has_left:
+                self._leave()
         assert self._value is not None
         return self._value
 
@@ -78,14 +81,15 @@ class Run(ABC, Generic[E, R]):
         self._value = self._result()
 
     def close_unread(self) -> None:
-        """End it where nobody has asked for an event, and nobody will."""
-        if not self._begun and not self._over:
+        """End it where nobody has asked for an event, and nobody will; or end was interrupted."""
+        if not self._has_left and (self._over or not self._begun):
             self._leave()
 
     def _leave(self) -> None:
         self._over = True
         self._let_go()
         self._turns.leave(self.call)
+        self._has_left = True
 
     @abstractmethod
     def _events(self) -> Generator[E, None, None]:
@@ -96,7 +100,10 @@ class Run(ABC, Generic[E, R]):
         """What the work has come to when it has ended, or its reader has gone."""
 
     def _let_go(self) -> None:
-        """Free what the call holds, however it ended; nothing of it may have begun."""
+        """Free what the call holds, however it ended; nothing of it may have begun.
+
+        It is done again where it was interrupted.
+        """
 
 
 class GeneratorRun(Run[E, R]):

@@ -18,6 +18,7 @@ import threading
 import weakref
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 
 from cactus.calls.stop_flag import StopFlag
 from cactus.errors import Cancelled, ForkError, ModelClosed, ReentrantCall
@@ -26,13 +27,33 @@ POLL_SECONDS = 0.05
 """Who waits for the engine looks this often whether it was stopped: ``stop`` may not wake it."""
 
 
+class Bell:
+    """Wakes one thread that waits; a ring before it waits is not lost."""
+
+    __slots__ = ("_silence",)
+
+    def __init__(self) -> None:
+        self._silence = threading.Lock()
+        self._silence.acquire()
+
+    def ring(self) -> None:
+        """Wake it."""
+        with suppress(RuntimeError):  # it rings already
+            self._silence.release()
+
+    def wait(self, seconds: float) -> None:
+        """Wait for a ring, at most so long."""
+        self._silence.acquire(timeout=seconds)
+
+
 class Call:
     """One request, which can be asked to end."""
 
-    __slots__ = ("__weakref__", "flag")
+    __slots__ = ("__weakref__", "bell", "flag")
 
     def __init__(self) -> None:
         self.flag = StopFlag()
+        self.bell = Bell()
 
     @property
     def stopped(self) -> bool:
@@ -52,7 +73,9 @@ class Turns:
 
     def __init__(self, free: Callable[[], None]) -> None:
         self._free: Callable[[], None] | None = free
-        self._changed = threading.Condition()
+        # With locks of C alone, an interrupt finds no moment between taking one and giving it back.
+        self._lock = threading.RLock()
+        self._rest = Bell()
         self._calls: tuple[weakref.ref[Call], ...] = ()
         self._queue: deque[Call] = deque()
         self._running: Call | None = None
@@ -87,7 +110,7 @@ class Turns:
     def register(self, call: Call) -> None:
         """From now on `call` is in flight: a ``stop`` reaches it."""
         self.check()
-        with self._changed:
+        with self._lock:
             alive = tuple(ref for ref in self._calls if ref() not in (None, call))
             self._calls = (*alive, weakref.ref(call))
 
@@ -96,7 +119,7 @@ class Turns:
         if self.forked:
             return
         self.exit(call)
-        with self._changed:
+        with self._lock:
             self._calls = tuple(ref for ref in self._calls if ref() not in (None, call))
 
     def stop(self) -> None:
@@ -117,42 +140,54 @@ class Turns:
         """
         if self.forked:
             self.check()
-        with self._changed:
+        with self._lock:
             self.cancel_if_closed()
-            if (self._running is not None or self._queue) and not self._wait(call):
-                return False
-            self._running, self._thread = call, threading.get_ident()
-        return True
-
-    def _wait(self, call: Call) -> bool:
-        if self._running is not None and self._thread == threading.get_ident():
-            raise ReentrantCall(
-                "this thread is in the middle of another call of this model, which cannot go on "
-                "before this one has ended: a signal handler may stop a model, not ask it"
-            )
-        self._queue.append(call)
+            if self._running is None and not self._queue:
+                self._running, self._thread = call, threading.get_ident()
+                return True
+            if self._running is not None and self._thread == threading.get_ident():
+                raise ReentrantCall(
+                    "this thread is in the middle of another call of this model, which cannot go "
+                    "on before this one has ended: a signal handler may stop a model, not ask it"
+                )
         try:
-            while self._running is not None or self._queue[0] is not call:
-                if call.stopped and not self._closed:
+            self._queue.append(call)
+            while True:
+                with self._lock:
+                    self.cancel_if_closed()
+                    if self._running is None and self._queue[0] is call:
+                        self._running, self._thread = call, threading.get_ident()
+                        return True
+                if call.stopped:
                     return False
-                self._changed.wait(POLL_SECONDS)
-                self.cancel_if_closed()
+                call.bell.wait(POLL_SECONDS)
         finally:
-            self._queue.remove(call)
-            self._changed.notify_all()
-        return True
+            self._forget(call)
 
     def exit(self, call: Call) -> None:
         """The advance of `call` is over, if it had one: the engine is free for others."""
         if self.forked:
             return
-        with self._changed:
-            if self._running is call:
-                self._running = None
-                if self._closed:
-                    self._release()
-                if self._queue or self._closed:
-                    self._changed.notify_all()
+        self._forget(call)
+        with self._lock:
+            if self._running is not call:
+                return
+            self._running = None
+            if self._closed:
+                self._release()
+                self._rest.ring()
+            if self._queue:
+                self._queue[0].bell.ring()
+
+    def _forget(self, call: Call) -> None:
+        """`call` waits no more, if it did."""
+        if not self._queue:
+            return
+        with self._lock:
+            if call in self._queue:
+                self._queue.remove(call)
+            if self._queue and self._running is None:
+                self._queue[0].bell.ring()
 
     def cancel_if_closed(self) -> None:
         """Raises Cancelled if the model was closed while a call was in flight."""
@@ -167,17 +202,21 @@ class Turns:
         if self.forked:
             self._closed = True
             return
-        with self._changed:
+        with self._lock:
             if self._closed:
                 return
             self._closed = True
             self.stop()
-            self._changed.notify_all()
-            while self._running is not None:
+            for call in self._queue:
+                call.bell.ring()
+        while True:
+            with self._lock:
+                if self._running is None:
+                    self._release()
+                    return
                 if self._thread == threading.get_ident():
                     return  # a signal handler inside the very advance: exit() frees when that ends
-                self._changed.wait(POLL_SECONDS)
-            self._release()
+            self._rest.wait(POLL_SECONDS)
 
     def _release(self) -> None:
         free, self._free = self._free, None

@@ -14,7 +14,8 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Mapping, Sequence
+import weakref
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from copy import copy
 from typing import TYPE_CHECKING, Any
@@ -69,14 +70,14 @@ class Batch:
         self._turn = Call()
         self._lock = threading.RLock()
         self._waiting: list[Mailbox] = []
-        self._driver: Mailbox | None = None
+        self._driver: weakref.ref[Mailbox] | None = None
         self._thread = 0
 
     # -- what callers do
 
     def mailbox(self, *, patient: bool) -> Mailbox:
         """What a thread waits with, for one lane that is streamed or for the ends of several."""
-        return Mailbox(self._lock, patient=patient)
+        return Mailbox(patient=patient)
 
     def lane(self, call: Call, request: Request, mailbox: Mailbox, *, kept: bool = True) -> Lane:
         """A lane for `request`, which is to `join`; streamed, where the mailbox is not patient."""
@@ -105,53 +106,75 @@ class Batch:
                 self._hand_over(mailbox)
         return items.popleft()
 
-    def leave(self, lane: Lane) -> None:
-        """Nobody waits for `lane` any more. Never waits, never raises: its memory is free within
-        the step that runs now, if one does."""
-        if lane.ended or self.turns.forked:
+    def leave(self, mailbox: Mailbox, lanes: Iterable[Lane]) -> None:
+        """Nobody waits for `lanes` with `mailbox` any more, nor drives.
+
+        Never waits, never raises: their memory is free within the step that runs now, if one does.
+        """
+        if self.turns.forked:
             return
-        mailbox = lane.mailbox
-        with self._lock:
+        for lane in lanes:
             lane.gone = True
-            if self._driver is not None:
-                return
-            self._driver, self._thread = mailbox, threading.get_ident()
+        self._wait_no_more(mailbox)
+        with self._lock:
+            if not self._drives_now(mailbox):
+                if self._driving is not None or not self._abandoned:
+                    return
+                self._become_driver(mailbox)
         self._hand_over(mailbox)
 
+    @property
+    def _abandoned(self) -> bool:
+        return any(lane.abandoned for lane in self._lanes)
+
     # -- who drives
+
+    @property
+    def _driving(self) -> Mailbox | None:
+        return None if self._driver is None else self._driver()
+
+    def _drives_now(self, mailbox: Mailbox) -> bool:
+        return self._driving is mailbox and self._thread == threading.get_ident()
+
+    def _become_driver(self, mailbox: Mailbox) -> None:
+        self._driver, self._thread = weakref.ref(mailbox), threading.get_ident()
 
     def _drives(self, mailbox: Mailbox) -> bool:
         """Become the driver; or wait until there is something to look at, and return false."""
         with self._lock:
-            if self._driver is None:
-                self._driver, self._thread = mailbox, threading.get_ident()
+            if self._driving is None:
+                self._become_driver(mailbox)
                 return True
             if self._thread == threading.get_ident():
                 raise ReentrantCall(
                     "this thread is in the middle of another call of this model, which cannot go "
                     "on before this one has ended: a signal handler may stop a model, not ask it"
                 )
-            mailbox.waiting = True
+        try:
+            mailbox.waiting = True  # before it is looked into: who puts something in, looks then
             self._waiting.append(mailbox)
-            try:
-                if not mailbox.items:
-                    mailbox.changed.wait(POLL_SECONDS)
-            finally:
-                mailbox.waiting = False
-                self._waiting.remove(mailbox)
+            if not mailbox.items and self._driver is not None:
+                mailbox.bell.wait(POLL_SECONDS)
+        finally:
+            self._wait_no_more(mailbox)
         return False
+
+    def _wait_no_more(self, mailbox: Mailbox) -> None:
+        mailbox.waiting = False
+        with self._lock:
+            while mailbox in self._waiting:
+                self._waiting.remove(mailbox)
 
     def _hand_over(self, mailbox: Mailbox) -> None:
         """Let another one drive, if `mailbox` does; after those have left who are gone."""
         swept = False
         while True:
             with self._lock:
-                if self._driver is mailbox and not swept and any(lane.gone for lane in self._lanes):
-                    pass
-                else:
-                    if self._driver is mailbox:
+                driver = self._drives_now(mailbox)
+                if not driver or swept or not self._abandoned:
+                    if driver:
                         self._driver = None
-                    if self._driver is None:
+                    if self._driving is None:
                         self._wake_next()
                     return
             swept = True
@@ -164,13 +187,14 @@ class Batch:
     def _wake_next(self) -> None:
         waiting = [mailbox for mailbox in self._waiting if not mailbox.items]
         if waiting:  # one that waits for a whole answer drives longest
-            next((one for one in waiting if one.patient), waiting[0]).changed.notify()
+            next((one for one in waiting if one.patient), waiting[0]).bell.ring()
 
     # -- a step
 
     def _inside(self, work: Any) -> None:
         turns = self.turns
         try:
+            turns.exit(self._turn)  # a driver that was interrupted may have left it so
             turns.enter(self._turn)
             self._settle()
             work()
@@ -255,7 +279,7 @@ class Batch:
         if lane.answer.reason is not None:
             self._end(lane)
         elif lane.streamed:
-            lane.mailbox.wake()
+            lane.wake()
 
     # -- what goes wrong
 

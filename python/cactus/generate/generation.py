@@ -8,7 +8,7 @@ from cactus.calls.run import Run
 from cactus.calls.turns import Call
 from cactus.generate.answer import Answer, Request
 from cactus.generate.batch import Batch
-from cactus.generate.lane import Lane
+from cactus.generate.lane import Lane, Mailbox
 from cactus.types import Completion, StreamEvent
 
 
@@ -22,6 +22,7 @@ class Generation(Run[StreamEvent, Completion]):
     def __init__(self, batch: Batch, call: Call, request: Request) -> None:
         super().__init__(batch.turns, call)
         self._batch, self._request = batch, request
+        self._mailbox: Mailbox | None = None
         self._lane: Lane | None = None
         self._read = 0  # tokens whose events were read
         self._streamed = True
@@ -43,8 +44,10 @@ class Generation(Run[StreamEvent, Completion]):
 
     def _events(self) -> Generator[StreamEvent, None, None]:
         lane = self._lane or self._begin()
+        mailbox = self._mailbox
+        assert mailbox is not None
         while True:
-            _, number, events = self._batch.next(lane.mailbox)
+            _, number, events = self._batch.next(mailbox)
             if events is None:
                 break
             # After a stop the rest is not shown; a step may have been given twice.
@@ -61,8 +64,8 @@ class Generation(Run[StreamEvent, Completion]):
         self._done = answer
 
     def _begin(self) -> Lane:
-        mailbox = self._batch.mailbox(patient=not self._streamed)
-        self._lane = self._batch.lane(self.call, self._request, mailbox)
+        self._mailbox = self._batch.mailbox(patient=not self._streamed)
+        self._lane = self._batch.lane(self.call, self._request, self._mailbox)
         self._batch.join(self._lane)
         return self._lane
 
@@ -76,5 +79,5 @@ class Generation(Run[StreamEvent, Completion]):
         return answer.completion()
 
     def _let_go(self) -> None:
-        if self._lane is not None:
-            self._batch.leave(self._lane)
+        if self._mailbox is not None:
+            self._batch.leave(self._mailbox, [] if self._lane is None else [self._lane])

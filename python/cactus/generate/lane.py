@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import threading
+import weakref
 from collections import deque
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from cactus.calls.turns import Call
+from cactus.calls.turns import Bell, Call
 from cactus.generate.answer import Answer, Request
 from cactus.generate.conversations import Cached, Conversations
 from cactus.generate.loop import Progress
@@ -32,19 +32,18 @@ class Mailbox:
     `patient`: its thread has nothing to do before a whole answer is there.
     """
 
-    __slots__ = ("changed", "items", "patient", "waiting")
+    __slots__ = ("__weakref__", "bell", "items", "patient", "waiting")
 
-    def __init__(self, lock: threading.RLock, *, patient: bool) -> None:
+    def __init__(self, *, patient: bool) -> None:
         self.items: deque[Item] = deque()
-        self.changed = threading.Condition(lock)
+        self.bell = Bell()
         self.patient = patient
         self.waiting = False
 
     def wake(self) -> None:
         """Let the thread that waits look at it, if one does."""
         if self.waiting:
-            with self.changed:
-                self.changed.notify()
+            self.bell.ring()
 
 
 class Lane:
@@ -53,7 +52,8 @@ class Lane:
     What it has was given to it by steps, and can be given again: an exception that arrives from
     outside, such as KeyboardInterrupt, may end a thread in the middle of `take`, which is then done
     once more by another. `streamed`: the events of each token go to the mailbox, else only its end.
-    `kept`: its conversation is remembered.
+    `kept`: its conversation is remembered. Only who waits holds the mailbox, so that a lane whose
+    caller was interrupted before it could leave is found out.
     """
 
     def __init__(
@@ -67,7 +67,7 @@ class Lane:
         kept: bool = True,
     ) -> None:
         options = request.options
-        self.call, self.mailbox = call, mailbox
+        self.call, self._mailbox = call, weakref.ref(mailbox)
         self.streamed, self.kept = streamed, kept
         self.answer = Answer(engine, request)
         self._sampler = engine.sampler(options.sampling, request.prompt)
@@ -84,7 +84,7 @@ class Lane:
         )
         self.error: Exception | None = None
         self.ended = self.gone = False
-        """`gone`: nobody waits for it any more."""
+        """`gone`: its caller has left."""
         self.leader: Lane | None = None
         """Which lane it waits for to have read `boundary` tokens that both begin with."""
         self.boundary = 0
@@ -106,13 +106,23 @@ class Lane:
         return (
             self.progress.conversation is not None
             and not self.ended
-            and not (self.streamed and len(self.mailbox.items) >= AHEAD)
+            and not (self.streamed and self._unread >= AHEAD)
         )
+
+    @property
+    def _unread(self) -> int:
+        mailbox = self._mailbox()
+        return 0 if mailbox is None else len(mailbox.items)
 
     @property
     def over(self) -> bool:
         """Whether it is to leave the batch."""
-        return self.gone or self.ended or self.call.stopped
+        return self.ended or self.call.stopped or self.abandoned
+
+    @property
+    def abandoned(self) -> bool:
+        """Whether nobody waits for it any more."""
+        return self.gone or self._mailbox() is None
 
     def begin(self, conversation: Cached) -> None:
         """Take a place, with a session that has read a part of what is known."""
@@ -144,11 +154,11 @@ class Lane:
         if self._torn:
             self.answer = self.answer.again(self._outputs[: self._answered])
         self._torn = True
-        answer, items = self.answer, self.mailbox.items
+        answer = self.answer
         while self._answered < len(self._outputs) and answer.reason is None:
             events = answer.take(self._outputs[self._answered])
             if self.streamed:
-                items.append((self, self._answered, events))
+                self._post(events)
             self._answered += 1
             if self.call.stopped:
                 break
@@ -171,8 +181,19 @@ class Lane:
             self.progress.conversation = None
         self.answer.watch.pause()
         self._sampler.close()
-        self.mailbox.items.append((self, self._answered, None))
-        self.mailbox.wake()
+        self._post(None)
+        self.wake()
+
+    def wake(self) -> None:
+        """Let its thread look at what is in the mailbox."""
+        mailbox = self._mailbox()
+        if mailbox is not None:
+            mailbox.wake()
+
+    def _post(self, events: list[StreamEvent] | None) -> None:
+        mailbox = self._mailbox()
+        if mailbox is not None:
+            mailbox.items.append((self, self._answered, events))
 
     def shown(self, count: int) -> Answer:
         """The answer as far as its first `count` tokens, which its reader has seen."""

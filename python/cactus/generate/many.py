@@ -136,8 +136,7 @@ class ManyRun(Run[tuple[int, Result], list[Result]]):
         return [self._results[index] for index in sorted(self._results)]
 
     def _let_go(self) -> None:
-        for lane in self._lanes:
-            self._batch.leave(lane)
+        self._batch.leave(self._mailbox, self._lanes)
 
     def _join(self) -> None:
         while self._left and len(self._lanes) < AT_ONCE and not self.call.stopped:
