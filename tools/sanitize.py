@@ -84,8 +84,9 @@ def main() -> int:
         sys.exit(f"the tests would load {loaded}, which has no sanitizer in it")
     if sys.argv[2:] and Path(sys.argv[2]).parent.name == "tools":
         return subprocess.run([sys.executable, *sys.argv[2:]], cwd=ROOT, env=environment).returncode
-    # The library for arm64 is another one, without sanitizers.
-    tests = sys.argv[2:] or ["tests/native", "--ignore=tests/native/arm64"]
+    # The libraries for arm64 and by clang are others, without sanitizers.
+    others = ("arm64", "test_clang.py")
+    tests = sys.argv[2:] or ["tests/native", *(f"--ignore=tests/native/{each}" for each in others)]
     # A sanitizer takes more memory than some tests allow, and no threads after a fork.
     apart = "not (failed_allocations or memory_for or out_of_memory or do_not_grow or load_its_own)"
     command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-k", apart, *tests]
