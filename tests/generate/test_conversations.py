@@ -180,6 +180,19 @@ def test_whatever_is_remembered_what_is_found_is_as_long_as_the_best(grain: int)
             kept.conversations.keep(found)
 
 
+def test_a_beginning_that_several_share_is_forked_and_never_continued() -> None:
+    kept = Kept(grain=100)  # it cannot go back
+    running = kept.read("a long beginning: ")
+    kept.conversations.share(running)
+    kept.conversations.share(running)
+    assert kept.texts == ["a long beginning: "]
+    for _ in range(2):
+        found = kept.read("a long beginning: and more")
+        assert len(found.tokens) == 26
+        kept.conversations.keep(found)
+    assert kept.texts == ["a long beginning: ", "a long beginning: and more"]
+
+
 # -- whole answers
 
 

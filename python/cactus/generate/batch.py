@@ -350,8 +350,12 @@ class Batch:
 
     def _waits(self, lane: Lane) -> bool:
         """Whether another lane is about to read what this one begins with, too."""
-        if lane.leader is not None and self._leads(lane.leader, lane.boundary):
-            return True
+        if lane.leader is not None:
+            if self._leads(lane.leader, lane.boundary):
+                return True
+            read = lane.leader.conversation
+            if read is not None and len(read.tokens) == lane.boundary:
+                self.conversations.share(read)
         lane.leader = None
         ids = lane.progress.ids
         best = 0

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
+from cactus.errors import InsufficientMemory
 from cactus.generate.prefix import CachedSession, common_prefix
 
 if TYPE_CHECKING:
@@ -69,7 +71,11 @@ class Conversations:
                 found.session.close()
                 found = None
         if found is None and whole is not None:
-            found = whole if whole in self._idle else _fork(whole, ids)
+            continues = whole in self._idle and not whole.shared
+            found = whole if continues else _fork(whole, ids)
+            if whole.shared:  # it was used
+                self._idle.remove(whole)
+                self._idle.append(whole)
         if found is None:
             found = CachedSession(self._engine.program.session())
         self._lent[found] = True
@@ -86,13 +92,26 @@ class Conversations:
             return
         tokens = conversation.tokens
         for one in self.remembered:  # a beginning of this one is of no more use
-            if one.tokens == tokens[: len(one.tokens)]:
+            if not one.shared and one.tokens == tokens[: len(one.tokens)]:
                 self._idle.remove(one)
                 one.session.close()
         self._idle.append(conversation)
         self._lent.pop(conversation, None)
         while self._idle and self._engine.program.kv_bytes > self._budget:
             self.give_up()
+
+    def share(self, conversation: Cached) -> None:
+        """Remember a beginning that several requests have, as far as a running one has read it.
+
+        A hybrid model could not go back there. Where there is no memory, nothing happens.
+        """
+        known = any(one.tokens == conversation.tokens for one in self._idle)
+        if self._budget == 0 or known or not self.may_share(conversation):
+            return
+        with suppress(InsufficientMemory):
+            beginning = conversation.fork()
+            beginning.shared = True
+            self._idle.append(beginning)
 
     def drop(self, conversation: Cached) -> None:
         """Close a session that was lent."""

@@ -20,6 +20,8 @@ class CachedSession(Generic[S]):
     def __init__(self, session: S) -> None:
         self.session = session
         self.tokens: list[int] = []
+        self.shared = False
+        """Whether several go on from here, so that none may continue it itself."""
 
     def fork(self) -> CachedSession[S]:
         """One with the same past; the two go on independently."""
