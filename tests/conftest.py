@@ -16,12 +16,17 @@ from pathlib import Path
 import numpy as np
 import platformdirs
 import pytest
+from hypothesis import settings
 
 import cactus
 from cactus.errors import CactusError
 from cactus.weights.catalog import STARTER, WHISPER_BASE, PackageFolder
 from tests.assets import VOICES
 from tests.hub_server import HubServer, serve
+
+# Whether an example takes long says how busy the machine is, and nothing of what is tested.
+settings.register_profile("cactus", deadline=None)
+settings.load_profile("cactus")
 
 # A job in the background of a shell ignores these, and so would the programs that tests start and
 # end by them.
