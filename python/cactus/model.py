@@ -149,13 +149,12 @@ class Model(ChatMethods, SpeechMethods):
         The next chat reads its whole prompt.
         """
         self._turns.check()
-        call = Call()  # not registered: stop() ends answers, it must not make a reset be skipped
-        try:
-            self._turns.enter(call)
-            for worker in list(self._workers.values()):
-                worker.forget()
-        finally:
-            self._turns.leave(call)
+        # The call is not registered: stop() ends answers, it must not make a reset be skipped.
+        self._turns.advance(Call(), self._forget)
+
+    def _forget(self) -> None:
+        for worker in list(self._workers.values()):
+            worker.forget()
 
     def stop(self) -> None:
         """End every call in flight; each returns what it has so far.

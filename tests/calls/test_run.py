@@ -137,6 +137,7 @@ def test_after_a_reentrant_call_it_is_still_in_flight(turns: Turns) -> None:
     busy, run = Call(), Counting(turns, Call())
     stream = EventStream(run)
     turns.register(busy)
+    assert busy.inside.acquire()
     assert turns.enter(busy)  # as in a signal handler that interrupts an advance of its thread
     with pytest.raises(ReentrantCall):
         next(stream)
@@ -144,6 +145,7 @@ def test_after_a_reentrant_call_it_is_still_in_flight(turns: Turns) -> None:
         Counting(turns, Call()).run()
     assert run.let_go == 0 and in_flight(turns) == 2
     turns.leave(busy)
+    busy.inside.release()
     assert list(stream) == [0, 1, 2] and run.let_go == 1 and in_flight(turns) == 0
 
 

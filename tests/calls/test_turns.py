@@ -27,8 +27,9 @@ class Freed:
 def turn(turns: Turns, call: Call) -> Iterator[None]:
     turns.register(call)
     try:
-        assert turns.enter(call)
-        yield
+        with call.inside:
+            assert turns.enter(call)
+            yield
     finally:
         turns.leave(call)
 
@@ -149,16 +150,37 @@ def test_between_two_advances_the_same_thread_may_begin_another_call() -> None:
         assert turns.enter(outer)
 
 
-def test_leaving_ends_an_advance_that_was_interrupted() -> None:
+def test_an_advance_that_was_interrupted_before_it_could_say_so_is_over() -> None:
     turns = Turns(lambda: None)
-    call = Call()
-    turns.register(call)
-    turns.enter(call)
-    turns.leave(call)
-    turns.leave(call)
-    with turn(turns, Call()):
+    call, other = Call(), Call()
+    with call.inside:
+        assert turns.enter(call)
+    with turn(turns, other):
         turns.exit(call)  # has none: nobody else's ends
-        assert turns._running is not None
+        assert turns._running is other
+    for _ in range(2):
+        with call.inside:
+            assert turns.enter(call)
+    assert turns.advance(other, lambda: None)
+
+
+def test_a_call_that_was_interrupted_while_it_waited_is_not_waited_for() -> None:
+    turns = Turns(lambda: None)
+    call, other = Call(), Call()
+    with other.inside:
+        turns._queue.append(other)
+    with turn(turns, Call()):
+        thread = InThread(lambda: turns.advance(call, lambda: None))
+        wait_until(lambda: call in turns._queue)
+    assert thread.result()
+    assert not turns._queue
+
+
+def test_close_may_be_asked_for_again_where_it_was_interrupted() -> None:
+    freed = Freed()
+    freed.turns._closed = True  # and then came the interrupt
+    freed.turns.close()
+    assert freed.count == 1
 
 
 def test_close_frees_once() -> None:

@@ -124,22 +124,25 @@ class GeneratorRun(Run[E, R]):
         super().__init__(turns, call)
         self._work, self._watch = work, watch or Stopwatch()
         self._returned: R | None = None
+        self._event: E | None = None
+        self._finished = False
 
     def _events(self) -> Generator[E, None, None]:
-        while True:
-            try:
-                if not self._turns.enter(self.call):
-                    return
-                self._watch.start()
-                event = next(self._work)
-            except StopIteration as end:
-                self._returned = end.value
+        while self._turns.advance(self.call, self._step):
+            if self._finished:
                 return
-            finally:
-                self._watch.pause()
-                self._turns.exit(self.call)
+            event, self._event = self._event, None
             if event is not None:
                 yield event
+
+    def _step(self) -> None:
+        self._watch.start()
+        try:
+            self._event = next(self._work)
+        except StopIteration as end:
+            self._returned, self._finished = end.value, True
+        finally:
+            self._watch.pause()
 
     def _result(self) -> R:
         if self._returned is None:

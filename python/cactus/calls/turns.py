@@ -9,6 +9,10 @@ Three things must work at any moment: ``stop`` from a signal handler, which may 
 lock; ``close`` while calls are in flight; and a signal handler that calls the model in the middle
 of its thread's own advance, which must get an error rather than wait for itself for ever. Native
 memory is only ever freed when the engine is at rest.
+
+An interrupt (KeyboardInterrupt) may come out of any line of the main thread, also of those that
+clean up. So whose turn it is does not rest on a ``finally`` alone: a turn is held by a lock in a
+``with``, which Python itself lets go, and others look at that.
 """
 
 from __future__ import annotations
@@ -49,11 +53,13 @@ class Bell:
 class Call:
     """One request, which can be asked to end."""
 
-    __slots__ = ("__weakref__", "bell", "flag")
+    __slots__ = ("__weakref__", "bell", "flag", "inside")
 
     def __init__(self) -> None:
         self.flag = StopFlag()
         self.bell = Bell()
+        self.inside = threading.Lock()
+        """Held from before it waits for the engine until its advance is over."""
 
     @property
     def stopped(self) -> bool:
@@ -131,63 +137,94 @@ class Turns:
 
     # -- the engine
 
+    def advance(self, call: Call, work: Callable[[], None]) -> bool:
+        """Do `work` when the engine works for `call`; false if that was stopped meanwhile.
+
+        Raises what `enter` raises, and what `work` does.
+        """
+        try:
+            with call.inside:
+                if not self.enter(call):
+                    return False
+                work()
+                return True
+        finally:
+            self.exit(call)
+
     def enter(self, call: Call) -> bool:
         """Wait until the engine works for `call`; false if that was stopped meanwhile.
 
-        Raises Cancelled if the model was closed while `call` was in flight, ForkError in a child,
-        and ReentrantCall where waiting would never end: in a signal handler that interrupted an
-        advance of its own thread.
+        The caller holds `call.inside`. Raises Cancelled if the model was closed while `call` was in
+        flight, ForkError in a child, and ReentrantCall where waiting would never end: in a signal
+        handler that interrupted an advance of its own thread.
         """
         if self.forked:
             self.check()
-        with self._lock:
-            self.cancel_if_closed()
-            if self._running is None and not self._queue:
-                self._running, self._thread = call, threading.get_ident()
-                return True
-            if self._running is not None and self._thread == threading.get_ident():
-                raise ReentrantCall(
-                    "this thread is in the middle of another call of this model, which cannot go "
-                    "on before this one has ended: a signal handler may stop a model, not ask it"
-                )
         try:
-            self._queue.append(call)
-            while True:
-                with self._lock:
-                    self.cancel_if_closed()
-                    if self._running is None and self._queue[0] is call:
-                        self._running, self._thread = call, threading.get_ident()
-                        return True
-                if call.stopped:
+            while not self._take(call):
+                if call.stopped and not self._closed:
+                    self._give_up(call)
                     return False
                 call.bell.wait(POLL_SECONDS)
-        finally:
-            self._forget(call)
+        except BaseException:
+            self._give_up(call)
+            raise
+        return True
+
+    def _take(self, call: Call) -> bool:
+        """Let the engine work for `call`, if it is free; else `call` stands in the queue."""
+        with self._lock:
+            self.cancel_if_closed()
+            if self._running is call:  # its last advance was interrupted before it said so
+                self._running = None
+            if self._works():
+                if self._thread == threading.get_ident():
+                    raise ReentrantCall(
+                        "this thread is in the middle of another call of this model, which cannot "
+                        "go on before this one has ended: a signal handler may stop a model, not "
+                        "ask it"
+                    )
+            elif self._first() in (None, call):
+                self._running, self._thread = call, threading.get_ident()
+                if self._queue:
+                    self._queue.popleft()
+                return True
+            if call not in self._queue:
+                self._queue.append(call)
+            return False
+
+    def _works(self) -> bool:
+        """Whether the engine works for a call: one that was interrupted is over all the same."""
+        return self._running is not None and self._running.inside.locked()
+
+    def _first(self) -> Call | None:
+        """The first in the queue; those that were interrupted have left it."""
+        while self._queue and not self._queue[0].inside.locked():
+            self._queue.popleft()
+        return self._queue[0] if self._queue else None
+
+    def _give_up(self, call: Call) -> None:
+        with self._lock:
+            if call in self._queue:
+                self._queue.remove(call)
+            self._call_next()
+
+    def _call_next(self) -> None:
+        first = self._first()
+        if first is not None and not self._works():
+            first.bell.ring()
 
     def exit(self, call: Call) -> None:
         """The advance of `call` is over, if it had one: the engine is free for others."""
         if self.forked:
             return
-        self._forget(call)
         with self._lock:
-            if self._running is not call:
-                return
-            self._running = None
-            if self._closed:
-                self._release()
-                self._rest.ring()
-            if self._queue:
-                self._queue[0].bell.ring()
-
-    def _forget(self, call: Call) -> None:
-        """`call` waits no more, if it did."""
-        if not self._queue:
-            return
-        with self._lock:
-            if call in self._queue:
-                self._queue.remove(call)
-            if self._queue and self._running is None:
-                self._queue[0].bell.ring()
+            if self._running is call:
+                self._running = None
+                if self._closed:
+                    self._release()
+                    self._rest.ring()
+                self._call_next()
 
     def cancel_if_closed(self) -> None:
         """Raises Cancelled if the model was closed while a call was in flight."""
@@ -203,15 +240,13 @@ class Turns:
             self._closed = True
             return
         with self._lock:
-            if self._closed:
-                return
             self._closed = True
             self.stop()
-            for call in self._queue:
+            for call in tuple(self._queue):
                 call.bell.ring()
         while True:
             with self._lock:
-                if self._running is None:
+                if not self._works():
                     self._release()
                     return
                 if self._thread == threading.get_ident():

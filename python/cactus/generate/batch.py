@@ -192,14 +192,11 @@ class Batch:
     # -- a step
 
     def _inside(self, work: Any) -> None:
-        turns = self.turns
-        try:
-            turns.exit(self._turn)  # a driver that was interrupted may have left it so
-            turns.enter(self._turn)
+        def after_settling() -> None:
             self._settle()
             work()
-        finally:
-            turns.exit(self._turn)
+
+        self.turns.advance(self._turn, after_settling)
 
     def _advance(self) -> None:
         """One step for all that want to go on; those whose time has come join and leave."""

@@ -115,12 +115,13 @@ class LiveTranscription(Closing):
         call = Call()
         self._turns.register(call)
         try:
-            # The turn also keeps apart two threads that feed the same transcription.
-            entered = self._turns.enter(call)
-            self._check()
-            self._inbox.append(samples)
-            self._ended = last
-            return self._listen(call, entered, last)
+            with call.inside:
+                # The turn also keeps apart two threads that feed the same transcription.
+                entered = self._turns.enter(call)
+                self._check()
+                self._inbox.append(samples)
+                self._ended = last
+                return self._listen(call, entered, last)
         finally:
             self._turns.leave(call)
 
