@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
 from cactus.errors import InsufficientMemory
 from cactus.generate.prefix import CachedSession, common_prefix
@@ -31,7 +32,8 @@ class Conversations:
     def __init__(self, engine: Loaded, budget: int) -> None:
         self._engine, self._budget = engine, budget
         self._idle: list[Cached] = []  # used last: at the end
-        self._lent: dict[Cached, bool] = {}  # and whether they may be remembered
+        # And whether they may be remembered; weak, for an interrupt may lose one on its way.
+        self._lent: WeakKeyDictionary[Cached, bool] = WeakKeyDictionary()
 
     @property
     def remembered(self) -> tuple[Cached, ...]:
@@ -128,13 +130,14 @@ class Conversations:
 
     def forget(self) -> None:
         """Forget all, and what running requests would leave."""
-        self._lent = dict.fromkeys(self._lent, False)
+        for one in list(self._lent):
+            self._lent[one] = False
         while self.give_up():
             pass
 
     def free(self) -> None:
         """Close everything, also what requests still have."""
-        for one in (*self._idle, *self._lent):
+        for one in (*self._idle, *list(self._lent)):
             one.session.close()
         self._idle.clear()
         self._lent.clear()
