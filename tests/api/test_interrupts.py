@@ -6,11 +6,13 @@ interrupts of these tests come out of such places, one after another, in a threa
 
 from __future__ import annotations
 
+import gc
 import opcode
 import random
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 from types import FrameType
 from typing import Any
 
@@ -18,6 +20,7 @@ import pytest
 
 from cactus.errors import Cancelled, ModelClosed
 from cactus.generate.chat import Chat
+from cactus.graph.step import Row
 from cactus.model import Model
 from tests.generate.scripted import END, InThread, babbling
 
@@ -155,3 +158,24 @@ def test_an_interrupt_anywhere_hangs_nobody_and_changes_no_other_answer(
     anywhere = range(1, places + 1)
     for at in {*random.Random(victim).sample(anywhere, min(TRIES, places)), *anywhere[-20:]}:
         interrupted(at)
+
+
+@pytest.mark.timeout(120)
+def test_an_interrupt_anywhere_loses_no_native_memory(tiny_model: Path) -> None:
+    with Model(tiny_model, cache_bytes=0) as model:
+        program = model._engine.tokens
+
+        def work() -> None:
+            past = program.session()
+            program.step([Row(past, [1, 2, 3], outputs="none")])
+            copy = past.fork()
+            past.close()
+            copy.close()
+
+        counted = Interrupt(0)
+        assert counted.run(work) is None and counted.count > 5
+        for at in range(1, counted.count + 1):
+            interrupt = Interrupt(at)
+            assert isinstance(interrupt.run(work), KeyboardInterrupt)
+            gc.collect()
+            assert program.kv_bytes == 0, interrupt.where

@@ -10,7 +10,7 @@ import pytest
 from cactus.errors import InsufficientMemory
 from cactus.generate.conversations import Cached, Conversations
 from cactus.generate.prefix import CachedSession
-from tests.generate.scripted import Harness, babbling, scripted_engine
+from tests.generate.scripted import Harness, ScriptedSession, babbling, scripted_engine
 
 
 class Kept:
@@ -102,6 +102,22 @@ def test_the_one_that_was_not_used_for_longest_is_given_up_first() -> None:
     kept.put("d" * 10)
     assert kept.program.kv_bytes <= 30
     assert [text[0] for text in kept.texts] == ["a", "d"]
+
+
+def test_one_that_was_being_given_up_when_an_interrupt_came_is_not_found_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    kept = Kept()
+    kept.put("a" * 20)
+
+    def interrupted(session: ScriptedSession) -> None:
+        session.closed = True
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(ScriptedSession, "close", interrupted)
+        kept.conversations.forget()
+    assert kept.conversations.open(list(b"a" * 20 + b"b")).tokens == []
 
 
 def test_a_short_common_beginning_is_read_again() -> None:

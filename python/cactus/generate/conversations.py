@@ -88,6 +88,7 @@ class Conversations:
     def keep(self, conversation: Cached) -> None:
         """Remember a session that was lent, and give up the oldest until all is in the budget."""
         if conversation in self._idle:
+            self._lent.pop(conversation, None)  # it was interrupted before that
             return
         if self._budget == 0 or not self.may_share(conversation) or not conversation.tokens:
             self.drop(conversation)
@@ -124,8 +125,7 @@ class Conversations:
         """Forget the one that was not used for longest; false if none is remembered."""
         if not self._idle:
             return False
-        self._idle[0].session.close()
-        del self._idle[0]
+        self._idle.pop(0).session.close()  # in this order: it may be interrupted
         return True
 
     def forget(self) -> None:

@@ -35,10 +35,12 @@ class _Handle(Closing):
 
     _noun = ""
 
-    def __init__(self, identifier: int, destroy: Any) -> None:
-        self._id, self._open = identifier, True
-        # The destructor holds no reference to this object, and is safe in a forked child.
-        self._finalizer = weakref.finalize(self, destroy, identifier)
+    def __init__(self, destroy: Any) -> None:
+        """The core writes the id into `self._id`: made first, so that no interrupt loses it."""
+        self._id, self._open, self._destroy = ctypes.c_uint64(), True, destroy
+        # The destructor holds no reference to this object, and is safe in a forked child. It
+        # ignores an id that is not known, such as 0.
+        self._finalizer = weakref.finalize(self, destroy, self._id)
         # At exit the process frees everything at once, while a thread may still be computing.
         self._finalizer.atexit = False
 
@@ -47,12 +49,14 @@ class _Handle(Closing):
         """The native id; ModelClosed after ``close``."""
         if not self._open:
             raise ModelClosed(f"the {self._noun} has been closed")
-        return self._id
+        return self._id.value
 
     def close(self) -> None:
         """Release the native object; a second call does nothing."""
         self._open = False
-        self._finalizer()
+        # Detached last: where this is interrupted, the finalizer does it.
+        self._destroy(self._id)
+        self._finalizer.detach()
 
 
 class Sampler(_Handle):
@@ -111,10 +115,9 @@ class Sampler(_Handle):
             bias_count=len(bias),
             repetition_window=repetition_window or 0,
         )
-        identifier = ctypes.c_uint64()
         library = load()
-        check(library.cactus_sampler_create(options, identifier))
-        super().__init__(identifier.value, library.cactus_sampler_destroy)
+        super().__init__(library.cactus_sampler_destroy)
+        check(library.cactus_sampler_create(options, self._id))
         if prompt and repetition_penalty != 1:
             check(library.cactus_sampler_prompt(self.id, _tokens(prompt), len(prompt)))
 
@@ -148,8 +151,8 @@ class Session(_Handle):
 
     _noun = "session"
 
-    def __init__(self, program: Program, identifier: int) -> None:
-        super().__init__(identifier, load().cactus_session_destroy)
+    def __init__(self, program: Program) -> None:
+        super().__init__(load().cactus_session_destroy)
         self.program = program
 
     @property
@@ -180,9 +183,9 @@ class Session(_Handle):
 
     def fork(self) -> Session:
         """A session with the same past; memory is shared until one of the two writes."""
-        copy = ctypes.c_uint64()
-        check(load().cactus_session_fork(self.id, copy))
-        return Session(self.program, copy.value)
+        copy = Session(self.program)
+        check(load().cactus_session_fork(self.id, copy._id))
+        return copy
 
     def snapshot(self) -> Session:
         """The past as it is now, for ``restore``. It is a fork that nobody continues."""
@@ -260,9 +263,8 @@ class Program(_Handle):
             resident=resident,
             shares=shares.id if shares else 0,
         )
-        identifier = ctypes.c_uint64()
-        check(library.cactus_program_create(options, identifier))
-        super().__init__(identifier.value, library.cactus_program_destroy)
+        super().__init__(library.cactus_program_destroy)
+        check(library.cactus_program_create(options, self._id))
         info = self._native_info()
         self.info = ProgramInfo(
             info.isa.decode(),
@@ -306,9 +308,9 @@ class Program(_Handle):
 
     def session(self) -> Session:
         """A new session without a past."""
-        identifier = ctypes.c_uint64()
-        check(load().cactus_session_create(self.id, identifier))
-        return Session(self, identifier.value)
+        session = Session(self)
+        check(load().cactus_session_create(self.id, session._id))
+        return session
 
     def step(
         self, rows: Sequence[Row], *, want_logits: bool = False, stop: StopFlag | None = None
