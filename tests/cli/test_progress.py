@@ -37,7 +37,7 @@ def screen_of(columns: int, code: str, *arguments: str) -> list[str]:
     """What stands on the terminal when the program has ended."""
     child = pexpect.spawn(
         sys.executable, ["-c", code, *arguments], encoding="utf-8", dimensions=(24, columns),
-        env={**os.environ, "TERM": "xterm"},
+        env={**{k: v for k, v in os.environ.items() if k != "COLUMNS"}, "TERM": "xterm"},
     )  # fmt: skip
     screen = pyte.Screen(columns, 24)
     pyte.Stream(screen).feed(child.read())
