@@ -102,17 +102,15 @@ def test_failures_are_named_at_once_and_the_slowest_tests_at_the_end(
     monkeypatch.setattr(test_command, "ROOT", tmp_path)
     assert run_cli(["test", "-q"]) == 1
     told = capfd.readouterr().out.splitlines()
-    (summary,) = (index for index, line in enumerate(told) if " FAILURES " in line)
-    assert "FAILED tests/test_one.py::test_bad" in told[:summary]
+    assert told[0] == "FAILED tests/test_one.py::test_bad"
     assert any(re.match(r"2\.\d+s call +tests/test_one.py::test_slow$", line) for line in told)
 
 
 def test_a_terminal_shows_how_long_the_rest_will_take(tmp_path) -> None:
     (tmp_path / "test_one.py").write_text(
         "import time, pytest\n"
-        "@pytest.mark.parametrize('n', range(3))\ndef test_slow(n): time.sleep(1)\n"
+        "@pytest.mark.parametrize('n', range(3))\ndef test_slow(n): time.sleep(3)\n"
     )
-    (tmp_path / "conftest.py").write_text("from cactus.cli import suite\nsuite.EARLY = 0.5\n")
     command = ["-m", "pytest", "-p", "cactus.cli.suite", "-q"]
     child = pexpect.spawn(
         sys.executable, command, cwd=tmp_path, encoding="utf-8", dimensions=(24, 100), timeout=60,
@@ -123,22 +121,6 @@ def test_a_terminal_shows_how_long_the_rest_will_take(tmp_path) -> None:
     child.expect("3 passed")
     child.wait()
     assert child.exitstatus == 0
-
-
-@pytest.mark.parametrize(("options", "processes"), [([], 2), (["-s"], 1)])
-def test_files_are_shared_between_processes(
-    options: list[str], processes: int, monkeypatch, tmp_path, capfd
-) -> None:
-    tests = tmp_path / "tests"
-    tests.mkdir()
-    for name in "abcd":
-        note = f"def test_{name}(): open('{name}', 'x').write(str(os.getpid())); time.sleep(0.2)\n"
-        (tests / f"test_{name}.py").write_text(f"import os, time\n{note}")
-    monkeypatch.setattr(test_command, "ROOT", tmp_path)
-    monkeypatch.setattr(test_command, "choose_threads", lambda: 2)
-    assert run_cli(["test", "-q", *options]) == 0
-    assert "4 passed" in capfd.readouterr().out
-    assert len({(tmp_path / name).read_text() for name in "abcd"}) == processes
 
 
 def test_the_estimate_follows_what_tests_took_before() -> None:

@@ -11,13 +11,6 @@ import click
 
 from cactus.cli.build import require_checkout
 from cactus.cli.checkout import ROOT, requirements
-from cactus.machine import choose_threads
-
-MOST_WORKERS = 4
-"""Each process may have a gigabyte of models."""
-
-ALONE = {"-k", "-n", "-s", "--capture=no", "--pdb", "--trace"}
-"""Options of pytest that choose few tests, set the processes or need the tests in its own."""
 
 
 @click.command(
@@ -31,9 +24,8 @@ def command(ctx: click.Context, arguments: tuple[str, ...]) -> None:
     """Run the test suite of this checkout; ARGUMENTS go to pytest.
 
     It shows how long the rest will take, and in the end which tests took longest; -v shows pytest's
-    own lines instead. The tests run in a process for each core, four at most; -n sets another
-    number, and with -k, -s or --pdb it is one. Needs what 'source ./setup --dev' installs. The
-    starter model is fetched once.
+    own lines instead. Needs what 'source ./setup --dev' installs. The starter model is fetched
+    once.
     """
     require_checkout("test")
     missing = [text for text in requirements("build", "dev") if not _is_installed(text)]
@@ -45,16 +37,8 @@ def command(ctx: click.Context, arguments: tuple[str, ...]) -> None:
     sys.stdout.flush()
     command = [sys.executable, "-m", "pytest", "-p", "cactus.cli.suite"]
     slowest = ["--durations=10", "--durations-min=2"]
-    options = [*slowest, *_shared(arguments), *arguments]
-    done = subprocess.run([*command, *options], cwd=ROOT, check=False)
+    done = subprocess.run([*command, *slowest, *arguments], cwd=ROOT, check=False)
     ctx.exit(done.returncode)
-
-
-def _shared(arguments: tuple[str, ...]) -> list[str]:
-    """Options that share the tests between processes; each file's tests stay together."""
-    workers = min(choose_threads(), MOST_WORKERS)
-    alone = workers == 1 or ALONE & set(arguments) or any("::" in each for each in arguments)
-    return [] if alone else ["-n", str(workers), "--dist", "loadfile"]
 
 
 def _is_installed(requirement: str) -> bool:
