@@ -12,10 +12,9 @@ from typing import Any
 import pytest
 
 from cactus.errors import Cancelled, ModelClosed, ReentrantCall
-from cactus.generate.chat import Chat
 from cactus.generate.lane import AHEAD
 from cactus.model import Model
-from tests.generate.scripted import InThread, babbling, saying
+from tests.generate.scripted import InThread, babbling, lanes, saying, wait_until
 
 Make = Callable[..., Model]
 HELLO = [{"role": "user", "content": "Hello"}]
@@ -41,20 +40,6 @@ class Gate:
         if self._count == self._at:
             self.reached.set()
             assert self.go.wait(20)
-
-
-def lanes(model: Model) -> list[Any]:
-    """The requests that are in flight."""
-    chat: Any = model._workers[Chat]
-    found: list[Any] = chat._batch._lanes
-    return found
-
-
-def wait_until(true: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 10
-    while not true():
-        assert time.monotonic() < deadline, "it never became true"
-        time.sleep(0.002)
 
 
 def test_many_threads_give_the_answers_of_one(scripted_model: Make) -> None:

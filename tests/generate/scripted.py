@@ -7,6 +7,7 @@ should be changes the answer.
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -23,10 +24,12 @@ from cactus.engine.loaded import Loaded
 from cactus.errors import ModelClosed
 from cactus.generate.answer import Request
 from cactus.generate.batch import Batch
+from cactus.generate.chat import Chat
 from cactus.generate.conversations import Conversations
 from cactus.generate.generation import Generation
 from cactus.generate.options import parse_options
 from cactus.generate.prefix import CachedSession
+from cactus.model import Model
 from cactus.types import Completion, StreamEvent
 
 END = 256
@@ -396,3 +399,18 @@ class InThread:
 def joined(texts: Iterable[Any]) -> str:
     """The text of a stream of events."""
     return "".join(event.text for event in texts)
+
+
+def lanes(model: Model) -> list[Any]:
+    """The requests that are in flight."""
+    chat: Any = model._workers[Chat]
+    found: list[Any] = chat._batch._lanes
+    return found
+
+
+def wait_until(true: Callable[[], bool]) -> None:
+    """Come back when it is true; an error after ten seconds."""
+    deadline = time.monotonic() + 10
+    while not true():
+        assert time.monotonic() < deadline, "it never became true"
+        time.sleep(0.001)

@@ -23,7 +23,9 @@ from tests.generate.scripted import (
     InThread,
     ScriptedSampler,
     babbling,
+    lanes,
     scripted_engine,
+    wait_until,
 )
 
 SYSTEM = "You answer as a parrot would, whatever is said. "
@@ -51,19 +53,6 @@ def make() -> Iterator[Make]:
     yield model
     for model_ in models:
         model_.close()
-
-
-def lanes(model: Model) -> list[Any]:
-    chat: Any = model._workers[Chat]
-    found: list[Any] = chat._batch._lanes
-    return found
-
-
-def wait_until(true: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 10
-    while not true():
-        assert time.monotonic() < deadline, "it never became true"
-        time.sleep(0.001)
 
 
 def text_of(stream: Any) -> str:

@@ -71,6 +71,14 @@ class Call:
         self.flag.set()
 
 
+def reentrant() -> ReentrantCall:
+    """The error of a signal handler that calls the model in the middle of its thread's advance."""
+    return ReentrantCall(
+        "this thread is in the middle of another call of this model, which cannot go on before "
+        "this one has ended: a signal handler may stop a model, not ask it"
+    )
+
+
 class Turns:
     """The calls in flight of one model, and which of them the engine works for.
 
@@ -179,11 +187,7 @@ class Turns:
                 self._running = None
             if self._works():
                 if self._thread == threading.get_ident():
-                    raise ReentrantCall(
-                        "this thread is in the middle of another call of this model, which cannot "
-                        "go on before this one has ended: a signal handler may stop a model, not "
-                        "ask it"
-                    )
+                    raise reentrant()
             elif self._first() in (None, call):
                 self._running, self._thread = call, threading.get_ident()
                 if self._queue:

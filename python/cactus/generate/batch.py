@@ -15,18 +15,17 @@ from __future__ import annotations
 import threading
 import time
 import weakref
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from copy import copy
 from typing import TYPE_CHECKING, Any
 
-from cactus.calls.turns import Call, Turns
+from cactus.calls.turns import Call, Turns, reentrant
 from cactus.errors import (
     CactusError,
     Cancelled,
     InsufficientMemory,
     NonFiniteLogits,
-    ReentrantCall,
 )
 from cactus.generate.answer import Request
 from cactus.generate.conversations import WORTH_SHARING, Conversations
@@ -146,10 +145,7 @@ class Batch:
                 self._become_driver(mailbox)
                 return True
             if self._thread == threading.get_ident():
-                raise ReentrantCall(
-                    "this thread is in the middle of another call of this model, which cannot go "
-                    "on before this one has ended: a signal handler may stop a model, not ask it"
-                )
+                raise reentrant()
         try:
             mailbox.waiting = True  # before it is looked into: who puts something in, looks then
             self._waiting.append(mailbox)
@@ -191,7 +187,7 @@ class Batch:
 
     # -- a step
 
-    def _inside(self, work: Any) -> None:
+    def _inside(self, work: Callable[[], None]) -> None:
         def after_settling() -> None:
             self._settle()
             work()
