@@ -12,7 +12,13 @@ from cactus.audio.decode import open_audio
 from cactus.engine.loading import load
 from cactus.speech import judge
 from cactus.speech.engine import SpeechEngine
-from cactus.speech.judge import Judge, said_letters, until_repeated, without_echoes
+from cactus.speech.judge import (
+    Judge,
+    before_repetition,
+    said_letters,
+    until_repeated,
+    without_echoes,
+)
 from cactus.speech.options import parse
 from cactus.speech.pieces import Piece
 from cactus.speech.search import Answer, Search
@@ -67,6 +73,15 @@ def test_a_loop_ends_before_its_first_repetition(engine: Any) -> None:
     pieces = [Piece(i, i + 1, [i]) for i in range(4)]
     assert until_repeated(pieces, texts) == pieces[:2]
     assert said_letters(" I, too!") == "itoo"
+
+
+def test_a_loop_inside_a_segment_ends_before_its_first_repetition() -> None:
+    assert before_repetition(["to", "go", "on", "press", "6", "press", "6", "press", "6"]) == 5
+    assert before_repetition(["no", "no", "no"]) == 1
+    assert (
+        before_repetition(["press", "6", "press", "6", "and", "then", "press", "6"]) is None
+    )  # people do that
+    assert before_repetition([]) is None
 
 
 def test_what_is_said_again_where_nobody_speaks_is_left_out(voices: Path) -> None:

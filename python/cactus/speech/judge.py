@@ -102,6 +102,19 @@ def until_repeated(pieces: Sequence[Piece], texts: Iterable[str]) -> list[Piece]
     return kept
 
 
+def before_repetition(words: Sequence[str]) -> int | None:
+    """How many words stand before a phrase is said for the second time of three in a row, or more.
+
+    None where nothing is.
+    """
+    for end in range(1, len(words)):
+        for length in range(1, min(end, (len(words) - end) // 2) + 1):
+            phrase = words[end - length : end]
+            if phrase == words[end : end + length] == words[end + length : end + 2 * length]:
+                return end
+    return None
+
+
 def without_echoes(
     pieces: Sequence[Piece], texts: Iterable[str], before: Iterable[str], samples: F32
 ) -> list[Piece]:

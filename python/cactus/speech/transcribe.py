@@ -17,11 +17,18 @@ from cactus.calls.stop_flag import StopFlag
 from cactus.calls.stopwatch import Stopwatch, rate
 from cactus.machine import resident_megabytes
 from cactus.native import Session
-from cactus.speech.coverage import before_gap, first_gap, is_sparse
+from cactus.speech.coverage import Gap, before_gap, first_gap, is_sparse
 from cactus.speech.detection import likeliest, of_windows, returned
 from cactus.speech.engine import SpeechEngine
 from cactus.speech.hallucination import first_hallucination
-from cactus.speech.judge import Judge, said_letters, speaks, until_repeated, without_echoes
+from cactus.speech.judge import (
+    Judge,
+    before_repetition,
+    said_letters,
+    speaks,
+    until_repeated,
+    without_echoes,
+)
 from cactus.speech.options import Options
 from cactus.speech.pieces import Piece, end_of, is_closed, split
 from cactus.speech.rules import Rules
@@ -349,6 +356,13 @@ class Transcriber:
             end = round(kept[-1].end * FRAMES_PER_SECOND) if kept else 0
             if len(kept) < len(pieces) and 0 < end < frames:
                 return kept, end
+            words = self._locate(pieces, samples, session)
+            count = before_repetition([said_letters(each.text) for each in chain(*words)])
+            if count is not None:
+                at = list(chain(*words))[count].start
+                if at >= 1.0:  # else the next window would say the same
+                    kept = before_gap(pieces, words, Gap(at, at, count))
+                    return kept, round(at * FRAMES_PER_SECOND)
         pieces = without_echoes(pieces, self._texts(pieces), self._recent, samples)
         if self._is_sparse(pieces):
             words = self._locate(pieces, samples, session)
