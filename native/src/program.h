@@ -17,6 +17,7 @@
 #include "mapping.h"
 #include "memory.h"
 #include "ops/tiles.h"
+#include "pacer.h"
 #include "plan.h"
 #include "sampler.h"
 #include "session.h"

@@ -145,7 +145,7 @@ bool Program::run_batch(const int32_t* stop) {
   if (last_.load(std::memory_order_relaxed) != SIZE_MAX) return false;
   double longest = 0;
   for (const Waited& waited : waited_) longest = std::max(longest, waited.seconds);
-  pacer_.record(active_, took.count(), longest);
+  pacer_.record(active_, batch_.rows(), took.count(), longest);
   return true;
 }
 

@@ -56,23 +56,6 @@ void wait_for_change(const std::atomic<uint32_t>& value, uint32_t old) {
 
 int default_threads() { return std::min(available_cores(), kMaxThreads); }
 
-int Pacer::next() {
-  if (alone_ == 0) return threads_;
-  alone_--;
-  return 1;
-}
-
-void Pacer::record(int threads, double seconds, double waited) {
-  if (threads == 1) return;
-  if (waited <= kTooLong * seconds) {
-    period_ = std::max(period_ / 2, kShort);
-    return;
-  }
-  // Ask again after a while, each time after a longer one.
-  alone_ = period_;
-  period_ = std::min(2 * period_, kLong);
-}
-
 void Barrier::wait() {
   if (parties_ == 1) return;
   const uint32_t phase = phase_.load(std::memory_order_relaxed);

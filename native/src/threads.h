@@ -98,23 +98,4 @@ class Crew {
   alignas(kCacheLine) std::atomic<int> running_{0};
 };
 
-// Decides how many threads a step is worth. Threads that share every step wait for the slowest at
-// each barrier; where another program holds a core, one thread alone is faster than two that wait.
-// Results do not depend on the choice.
-class Pacer {
- public:
-  explicit Pacer(int threads) : threads_(threads) {}
-  // Threads of the next step: all, or one.
-  int next();
-  // How long the last step took, and the longest that one of its threads waited for the others.
-  void record(int threads, double seconds, double waited);
-
- private:
-  static constexpr double kTooLong = 0.4;  // of the step
-  static constexpr int kShort = 16, kLong = 512;
-  const int threads_;
-  int alone_ = 0;        // steps that one thread still does alone
-  int period_ = kShort;  // how many the next time
-};
-
 }  // namespace cactus
