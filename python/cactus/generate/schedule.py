@@ -9,11 +9,11 @@ from cactus.engine.costs import StepCosts
 from cactus.generate.lane import Lane
 from cactus.generate.speculation import worthwhile
 
-LONGEST_GAP = 0.040
+LONGEST_GAP = 0.030
 """Seconds that a step may take which reads prompts while a stream is being written; but where a
 step that only writes takes more than half of that, twice as long as such a step."""
 
-FEWEST = 8
+FEWEST = 4
 """Rows of prompts in a step at least, however long it takes."""
 
 
