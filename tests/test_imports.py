@@ -19,6 +19,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
     "errors.py": (),
     "compat.py": (),
     "inputs/": (),
+    "schemas/": (),
     "segments.py": (),
     "subtitles.py": (),
     "types.py": (),

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from cactus.generate.streams import AsyncCompletionStream as AsyncCompletionStream
     from cactus.generate.streams import CompletionStream as CompletionStream
     from cactus.model import Model as Model
+    from cactus.schemas.functions import Tool as Tool
     from cactus.speech.live import LiveTranscription as LiveTranscription
     from cactus.speech.options import TranscribeOptions as TranscribeOptions
     from cactus.speech.stream import AsyncTranscriptionStream as AsyncTranscriptionStream
@@ -81,6 +82,7 @@ _HOMES = {
     "Speech": "cactus.audio.vad",
     "StreamEvent": "cactus.types",
     "TokenLogprob": "cactus.types",
+    "Tool": "cactus.schemas.functions",
     "TranscribeOptions": "cactus.speech.options",
     "Transcription": "cactus.types",
     "TranscriptionStream": "cactus.speech.stream",
@@ -130,6 +132,7 @@ __all__ = [
     "Speech",
     "StreamEvent",
     "TokenLogprob",
+    "Tool",
     "TranscribeOptions",
     "Transcription",
     "TranscriptionStream",

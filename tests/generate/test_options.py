@@ -13,12 +13,33 @@ from hypothesis import strategies as st
 from cactus.engine.contract import Sampling
 from cactus.errors import InvalidRequest
 from cactus.generate.options import Options, parse_options
+from cactus.schemas.functions import Tool
 
 VOCABULARY = 300
 
 
 def parse(**raw: Any) -> Options:
     return parse_options(raw, vocab_size=VOCABULARY)
+
+
+def get_time(city: str) -> str:
+    """Get the time."""
+    return city
+
+
+def test_functions_become_definitions_and_the_rest_stays() -> None:
+    given = {"name": "other"}
+    tools = parse(tools=[given, get_time, Tool(get_time, name="time")]).tools
+    assert tools[0] is given
+    assert [each["function"]["name"] for each in tools[1:]] == ["get_time", "time"]
+    assert tools[1]["function"]["parameters"]["required"] == ["city"]
+
+
+def test_a_function_that_cannot_be_a_tool_is_named_with_its_place() -> None:
+    def stars(*values: int) -> None: ...
+
+    with pytest.raises(InvalidRequest, match=r"^tools\[1\]: stars: a model cannot be told of \*"):
+        parse(tools=[get_time, stars])
 
 
 def test_the_defaults_are_greedy_and_512_tokens() -> None:

@@ -89,6 +89,16 @@ def parse_messages(messages: Any) -> list[Message]:
     affair. Raises InvalidRequest naming the field (``messages[3].content``), what was expected
     and what was given.
     """
+    return [
+        _message(item, f"messages[{index}]") for index, item in enumerate(message_list(messages))
+    ]
+
+
+def message_list(messages: Any) -> list[Any]:
+    """The list that messages are given as: itself, or what a JSON string or a text stands for.
+
+    The messages in it are not looked at. Raises InvalidRequest for what is not a list.
+    """
     if isinstance(messages, (str, bytes, bytearray)):
         try:
             text = messages if isinstance(messages, str) else bytes(messages).decode()
@@ -103,7 +113,7 @@ def parse_messages(messages: Any) -> list[Message]:
         )
     if not messages:
         raise InvalidRequest(f"messages: expected at least one message such as {_EXAMPLE}, got []")
-    return [_message(item, f"messages[{index}]") for index, item in enumerate(messages)]
+    return list(messages)
 
 
 def _messages_of(text: str) -> Any:

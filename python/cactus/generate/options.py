@@ -46,7 +46,7 @@ class CompletionOptions(TypedDict, total=False):
 class ChatOptions(CompletionOptions, total=False):
     """The options of ``Model.chat`` and its streaming and async forms."""
 
-    tools: Sequence[Mapping[str, Any]] | str | None
+    tools: Sequence[Mapping[str, Any] | Callable[..., Any]] | str | None
     force_tools: bool | None
     tool_rag_top_k: int | None
     thinking: bool | None
@@ -64,7 +64,7 @@ MAX_TOP_LOGPROBS = 20
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """The checked options of one completion; `tools` is still as the caller gave it."""
+    """The checked options of one completion; `tools` are definitions, which are still unchecked."""
 
     max_tokens: int = 512
     sampling: Sampling = field(default_factory=Sampling)
@@ -161,8 +161,20 @@ def _force_tools(name: str, value: object) -> bool:
     return False
 
 
-def _anything(_name: str, value: object) -> object:
-    return value
+def _tools(name: str, value: object) -> object:
+    """`value` with definitions instead of Python functions; the rest is checked with the prompt."""
+    if not isinstance(value, (list, tuple)) or not any(map(callable, value)):
+        return value
+    from cactus.schemas.functions import tool_of
+
+    found = []
+    for index, each in enumerate(value):
+        try:
+            tool = tool_of(each)
+        except InvalidRequest as error:
+            raise InvalidRequest(f"{name}[{index}]: {error}") from None
+        found.append(each if tool is None else tool.definition)
+    return found
 
 
 _SAMPLING = frozenset(Sampling.__dataclass_fields__)
@@ -186,7 +198,7 @@ _CHECKS: dict[str, Callable[[str, object], Any]] = {
     "stop_loops": boolean,
     "logprobs": boolean,
     "top_logprobs": lambda n, v: integer(n, v, 0, MAX_TOP_LOGPROBS),
-    "tools": _anything,
+    "tools": _tools,
     "force_tools": _force_tools,
     "tool_rag_top_k": lambda n, v: integer(n, v, 0, 2**31 - 1),
     "confidence_threshold": lambda n, v: number(n, v, 0, 1),

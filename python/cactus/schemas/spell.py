@@ -1,0 +1,39 @@
+"""Any object as text for a model: a text as it is, else JSON."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Iterable, Mapping
+from enum import Enum
+from typing import Any
+
+
+def spell(value: Any) -> str:
+    """A text as it is; anything else as JSON, what JSON has nothing for as ``str`` of it."""
+    if isinstance(value, str) and not isinstance(value, Enum):
+        return str(value)
+    return json.dumps(plain(value), ensure_ascii=False)
+
+
+def plain(value: Any) -> Any:
+    """`value` made of what JSON has: objects with fields become dicts, sets and tuples lists."""
+    if isinstance(value, Enum):
+        return plain(value.value)
+    if value is None or isinstance(value, (str, bool, int, float)):
+        return value
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {f.name: plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
+    if hasattr(value, "model_dump"):  # pydantic's
+        return value.model_dump(mode="json")
+    if isinstance(value, Mapping):
+        return {str(plain(key)): plain(each) for key, each in value.items()}
+    if isinstance(value, tuple) and hasattr(value, "_asdict"):
+        return plain(value._asdict())
+    if hasattr(value, "isoformat"):
+        return value.isoformat()
+    if hasattr(value, "tolist"):  # an array, or a number of one
+        return value.tolist()
+    if isinstance(value, Iterable) and not isinstance(value, (bytes, bytearray, memoryview)):
+        return [plain(each) for each in value]
+    return str(value)
