@@ -41,6 +41,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
     "weights/hub/": (),
     "weights/": (),
     "chat/": (),
+    "grammar/": (),
     "engine/": (),
     "generate/": (),
     "speech/": (),

@@ -13,6 +13,8 @@ HEAVY = (
     "httpx",
     "huggingface_hub",
     "jinja2",
+    "jsonschema",
+    "llguidance",
     "numpy",
     "platformdirs",
     "prompt_toolkit",

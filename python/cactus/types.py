@@ -75,6 +75,20 @@ class Metrics:
         return row | {"total_tokens": self.total_tokens}
 
 
+@dataclass(frozen=True, slots=True)
+class Structure:
+    """How an answer fits the form that was asked for.
+
+    `unenforced` says what of the schema the grammar left open; nothing, where it is empty.
+    `valid` is None where the answer is not whole, as when `max_tokens` cut it; False where it
+    breaks the schema, and `errors` say where.
+    """
+
+    unenforced: tuple[str, ...] = ()
+    valid: bool | None = None
+    errors: tuple[str, ...] = ()
+
+
 @dataclass(frozen=True, slots=True, repr=False)
 class Completion:
     """The answer to a chat, complete or as far as it got. ``str`` of it is its text.
@@ -87,6 +101,8 @@ class Completion:
     did not. `tokens` are those of both.
     `confidence` is 0 to 1, `logprobs` are natural logarithms, one for each of `tokens`;
     `token_logprobs` are the same with texts and the likeliest alternatives, where asked for.
+    `parsed` is the value of an answer of JSON (`response_format`, `schema`), None where it is not
+    whole; `structure` says how the answer fits the form, None where none was asked for.
     """
 
     text: str
@@ -98,6 +114,8 @@ class Completion:
     function_calls: tuple[dict[str, Any], ...] = ()
     reasoning: str | None = None
     token_logprobs: tuple[TokenLogprob, ...] | None = None
+    parsed: Any = None
+    structure: Structure | None = None
 
     def __str__(self) -> str:
         return self.text

@@ -50,6 +50,8 @@ SCRIPTED: dict[str, tuple[dict[str, Any], Any]] = {
     "thinking": ({}, False),
     "continue_final_message": ({}, False),
     "speculation": ({}, False),
+    "response_format": ({}, {"type": "regex", "regex": "[0-9]{4}"}),
+    "schema": ({}, {"enum": ["yes"]}),
     "stop_loops": ({"max_tokens": 200}, True),
     "logprobs": ({}, True),
     "top_logprobs": ({"logprobs": True}, 2),

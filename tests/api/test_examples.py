@@ -83,6 +83,7 @@ EXPECTED = {
     "docs/speech-live.md": ["Fail better.", "Fail better.", "0.0 1."],
     "docs/speech.md": ["No matter, try again.", "again.", "en 0.9"],
     "docs/tools.md": ["'name': 'get_weather', 'description': 'Get the current weather.'"],
+    "docs/structured-output.md": ["True True\nTrue\n"],
     "docs/streaming-and-async.md": ["tokens/s", FOUR + "\nHello!", "cancelled "],
 }
 

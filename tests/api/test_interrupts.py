@@ -101,11 +101,14 @@ def nested(model: Model) -> None:
             model.chat("within", max_tokens=2)
 
 
+NUMBERS = {"type": "array", "items": {"enum": ["one", "two"]}, "maxItems": 3}
+
 VICTIMS: dict[str, Callable[[Model], object]] = {
     "chat": lambda model: model.chat("the victim", max_tokens=6),
     "stream": lambda model: read(model, "the victim", max_tokens=6),
     "many": lambda model: model.chat_many(["one", "two", "the victim"], max_tokens=3),
     "nested": nested,
+    "schema": lambda model: model.chat("the victim", max_tokens=30, schema=NUMBERS),
     "reset": Model.reset,
     "close": Model.close,
 }

@@ -92,7 +92,20 @@ class ScriptedSampler:
     def __init__(self, **options: Any) -> None:
         self.options = options
         self.prompt: int | None = None  # where its answer begins
+        self.masks: Any = None
         ScriptedSampler.open_samplers += 1
+
+    def allow(self, masks: Any) -> None:
+        self.masks = masks.copy()
+
+    def choose(self, token: int, output: int) -> int:
+        """`token` where the mask of that output allows it, else one that it allows."""
+        if self.masks is None:
+            return token
+        words = self.masks[output].tolist()
+        allowed = [id for id in range(VOCABULARY) if words[id // 32] >> id % 32 & 1]
+        assert allowed, "the mask allows no token"
+        return token if token in allowed else allowed[token % len(allowed)]
 
     def close(self) -> None:
         ScriptedSampler.open_samplers -= 1
@@ -192,15 +205,18 @@ class ScriptedProgram:
         first = len(history) - len(row.tokens) + 1 if row.outputs == "all" else len(history)
         if row.sampler.prompt is None:
             row.sampler.prompt = first
-        return [
-            self._say(history[:end], end - row.sampler.prompt, row.top_logprobs)
-            for end in range(first, len(history) + 1)
-        ]
+        ends = range(first, len(history) + 1)
+        masks = row.sampler.masks
+        assert masks is None or len(masks) == len(ends), "not a mask for each output"
+        said = [self._say(history[:end], row, end - first) for end in ends]
+        row.sampler.masks = None
+        return said
 
-    def _say(self, history: list[int], answered: int, count: int) -> ScriptedOutput:
+    def _say(self, history: list[int], row: ScriptedRow, output: int) -> ScriptedOutput:
         """The next likeliest tokens are those with the next numbers."""
-        said = self.script(history, answered)
+        said = self.script(history, len(history) - row.sampler.prompt)
         token, entropy = said if isinstance(said, tuple) else (said, 0.1)
+        token, count = row.sampler.choose(token, output), row.top_logprobs
         top = tuple((token + rank, -entropy - rank) for rank in range(count))
         return ScriptedOutput(token, -entropy, entropy, top)
 
@@ -216,7 +232,8 @@ class ScriptedProgram:
 class ByteTokenizer:
     """One token a byte. Special ids have no text. `tags`: it has tokens for those of reasoning."""
 
-    token_bytes = SimpleNamespace(exact=False)
+    token_bytes = SimpleNamespace(exact=True)
+    vocab_size = VOCABULARY
     eos_ids = (END,)
     bos_id = None
 
@@ -225,6 +242,10 @@ class ByteTokenizer:
         if tags:
             self._special |= {"<think>": THINK, "</think>": ANSWER}
         self.special_ids = frozenset(self._special.values())
+
+    @property
+    def markup(self) -> list[str]:
+        return list(self._special)
 
     def encode(self, text: str, special: bool = False) -> list[int]:
         return list(text.encode())
@@ -241,7 +262,7 @@ class ByteTokenizer:
 
     def token_bytes_of(self, id: int) -> bytes:
         spelled = {id: text for text, id in self._special.items()}
-        return spelled[id].encode() if id in spelled else bytes([id])
+        return spelled[id].encode() if id in spelled else bytes([id] if id < 256 else [])
 
     def stream(self, shown: Iterable[int] = ()) -> ByteDecoder:
         return ByteDecoder({id: text for text, id in self._special.items() if id in shown})

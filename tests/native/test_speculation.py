@@ -83,7 +83,8 @@ def answer(
         while len(found) < COUNT:
             room = program.chunk - 1 if progress.behind == 1 else 0
             (guesses,) = worthwhile([guess], room, Free()) if guess else (0,)
-            found += progress.take(program.step([progress.row(program.chunk, guesses)]))
+            taken = progress.take(program.step([progress.row(program.chunk, guesses)]))
+            found += [each.output for each in taken]
         return [(output.token, output.logprob, output.entropy) for output in found[:COUNT]]
 
 

@@ -33,6 +33,10 @@ class Session(Protocol):
 class Sampler(Protocol):
     """Chooses a token from logits; owns its random state and its history of tokens."""
 
+    def allow(self, masks: Any, /) -> None:
+        """Which tokens each output of the next step's row may be: uint32 [outputs, words]."""
+        ...
+
     def close(self) -> None: ...
 
 

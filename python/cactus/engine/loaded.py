@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,7 @@ from cactus.weights.abilities import refusal
 if TYPE_CHECKING:
     from cactus.chat.template import ChatTemplate
     from cactus.engine.programs import Programs
+    from cactus.grammar.compile import Grammars
     from cactus.graph.work import Work
     from cactus.native import Program as NativeProgram
     from cactus.tokenizer import Tokenizer
@@ -81,6 +83,13 @@ class Loaded:
         """Whether ``<think>`` is this model's markup: its template or its vocabulary has it."""
         source = "" if isinstance(self.template, TemplateError) else self.template.source
         return OPEN in source or CLOSE in source or self.tokenizer.token_to_id(OPEN) is not None
+
+    @cached_property
+    def grammars(self) -> Grammars:
+        """What compiles grammars for this model's vocabulary."""
+        from cactus.grammar.compile import Grammars
+
+        return Grammars(self.tokenizer, self.program.vocab_size)
 
     def decoder(self) -> Decoder:
         """A fresh decoder of generated ids; reasoning keeps its tags."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Literal
 
 from cactus.calls.stopwatch import Stopwatch, rate
 from cactus.chat.reasoning import Reasoning, Splitter
@@ -13,11 +13,20 @@ from cactus.generate.loops import LoopGuard
 from cactus.generate.options import Options
 from cactus.generate.stop import StopMatcher
 from cactus.machine import resident_megabytes
-from cactus.types import Completion, FinishReason, Metrics, StreamEvent, TokenLogprob
+from cactus.types import (
+    Completion,
+    FinishReason,
+    Metrics,
+    StreamEvent,
+    Structure,
+    TokenLogprob,
+)
 
 if TYPE_CHECKING:
     from cactus.engine.contract import Output
     from cactus.engine.loaded import Loaded
+    from cactus.generate.loop import Taken
+    from cactus.grammar.compile import Grammar
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +34,7 @@ class Request:
     """A checked request: `prompt` fits the context and has at least one token.
 
     `stop_tokens` are special tokens that were given as stop strings, with their text. `reasoning`:
-    whether the answer may begin with a block of it.
+    whether the answer may begin with a block of it. `grammar`: what the answer keeps to.
     """
 
     prompt: list[int]
@@ -33,6 +42,7 @@ class Request:
     stop_tokens: Mapping[int, str] = field(default_factory=dict)
     prepared_seconds: float = 0.0
     reasoning: Reasoning = "never"
+    grammar: Grammar | None = None
 
 
 class Answer:
@@ -66,9 +76,18 @@ class Answer:
         self._sampled = 0
         self._first_seconds = 0.0
 
-    def take(self, output: Output) -> list[StreamEvent]:
-        """One more output; the events to show. `reason` says whether it was the last."""
-        unsure = self._measure(output)
+    def take(
+        self,
+        output: Output,
+        forced: bool = False,
+        ends: Literal["stop", "length"] | None = None,
+    ) -> list[StreamEvent]:
+        """One more output; the events to show. `reason` says whether it was the last.
+
+        `forced`: a grammar left no choice, so that the token says nothing about confidence. `ends`:
+        why the answer ends here by its grammar.
+        """
+        unsure = self._measure(output, forced)
         self._last_token = token = output.token
         if self.limit == 0:
             self.reason = "length"
@@ -77,7 +96,7 @@ class Answer:
             self.reason = "handoff"
             return []
         if token in self._end_tokens or self._stops(token):
-            self.reason = "stop"
+            self.reason = ends or "stop"
             thought, text = self._rest()
             if self._request.options.include_stop_sequences and self._stops(token):
                 text += self._request.stop_tokens[token]
@@ -88,11 +107,11 @@ class Answer:
         text = self._matcher.push(text)
         if self._matcher.stopped is not None:
             self.reason = "stop"
-        elif len(self._tokens) == self.limit:
-            self.reason = "length"
+        elif ends is not None or len(self._tokens) == self.limit:
+            self.reason = ends or "length"
         elif self._loops is not None and self._loops.add(token):
             self.reason = "repetition"
-        if self.reason in ("length", "repetition"):
+        if self.reason is not None and self._matcher.stopped is None:
             more_thought, more_text = self._rest()
             thought, text = thought + more_thought, text + more_text
         empty = StreamEvent("", token, "reasoning" if self._splitter.thinking else "text")
@@ -103,12 +122,12 @@ class Answer:
             events[-1] = replace(events[-1], logprob=self._entries[-1])
         return events
 
-    def again(self, outputs: Sequence[Output]) -> Answer:
+    def again(self, outputs: Sequence[Taken]) -> Answer:
         """The answer that `outputs`, the first ones of this, give alone; what it cost is kept."""
         answer = Answer(self._engine, self._request)
         answer.watch, answer.cached, answer.prefilled = self.watch, self.cached, self.prefilled
         for output in outputs:
-            answer.take(output)
+            answer.take(*output)
         answer._first_seconds = self._first_seconds
         return answer
 
@@ -127,6 +146,7 @@ class Answer:
         self.watch.pause()
         total = self.watch.seconds
         first = self._first_seconds if self._sampled else total
+        parsed, structure = self._read()
         return Completion(
             text=self.text,
             finish_reason=self.reason or "cancelled",
@@ -135,6 +155,8 @@ class Answer:
             logprobs=tuple(self._logprobs),
             reasoning="".join(self._thoughts) or None,
             token_logprobs=tuple(self._entries) if self._request.options.logprobs else None,
+            parsed=parsed,
+            structure=structure,
             metrics=Metrics(
                 time_to_first_token_ms=first * 1000,
                 total_time_ms=total * 1000,
@@ -147,15 +169,26 @@ class Answer:
             ),
         )
 
+    def _read(self) -> tuple[Any, Structure | None]:
+        """The value of an answer that has a form, and how it fits that."""
+        format, grammar = self._request.options.format, self._request.grammar
+        if format is None or grammar is None:
+            return None, None
+        from cactus.grammar.result import read
+
+        if self.reason not in ("stop", "length"):
+            return None, Structure(grammar.source.unenforced)
+        return read(self.text, format, grammar.source.unenforced)
+
     def _entry(self, token: int, logprob: float) -> TokenLogprob:
         data = self._tokenizer.token_bytes_of(token)
         return TokenLogprob(token, data.decode("utf-8", "replace"), data, logprob)
 
-    def _measure(self, output: Output) -> bool:
+    def _measure(self, output: Output, forced: bool) -> bool:
         self._sampled += 1
         if self._sampled == 1:
             self._first_seconds = self.watch.seconds
-        return self._confidence.add(output.entropy)
+        return not forced and self._confidence.add(output.entropy)
 
     def _stops(self, token: int) -> bool:
         """Stop strings end the answer; what is thought before it may have anything in it."""

@@ -220,8 +220,10 @@ class Batch:
     def _run(self, parts: Sequence[Part]) -> None:
         program = self.engine.program
         began = time.perf_counter()
+        parts, rows = self._rows(parts)
+        if not parts:
+            return
         try:
-            rows = [lane.row(most, guesses) for lane, most, guesses in parts]
             self._step = _Step(parts, rows, program.prepare(rows))
             self._step.pending.run()
         except Cancelled:
@@ -239,6 +241,16 @@ class Batch:
         seconds = time.perf_counter() - began
         self._settle()
         self._schedule.record(parts, sum(len(row.tokens) for row in rows), seconds)
+
+    def _rows(self, parts: Sequence[Part]) -> tuple[Sequence[Part], Sequence[Any]]:
+        """The rows of a step, and whose they are; a grammar that fails ends its lane alone."""
+        made = []
+        for part in parts:
+            try:
+                made.append((part, part.lane.row(part.most, part.guesses)))
+            except Exception as error:
+                self._end(part.lane, error)
+        return [part for part, _ in made], [row for _, row in made]
 
     def _settle(self) -> None:
         """Give all lanes what the last step gave. May be done again where it was interrupted."""

@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Any
 from cactus.calls.turns import Bell, Call
 from cactus.generate.answer import Answer, Request
 from cactus.generate.conversations import Cached, Conversations
-from cactus.generate.loop import Progress
+from cactus.generate.loop import Progress, Taken
 from cactus.generate.speculation import Speculation
 from cactus.types import StreamEvent
 
 if TYPE_CHECKING:
     from cactus.engine.contract import Output
     from cactus.engine.loaded import Loaded
+    from cactus.grammar.guide import Guide
 
 AHEAD = 4
 """Tokens that are computed for a stream before its reader asks: who looks at each token does not
@@ -81,6 +82,7 @@ class Lane:
             speculation,
             options.top_logprobs,
             call.flag,
+            _guide(request, self.answer.limit),
         )
         self.error: Exception | None = None
         self.ended = self.gone = False
@@ -90,7 +92,7 @@ class Lane:
         self.boundary = 0
         self._prompt = len(request.prompt)
         self._begun = False
-        self._outputs: list[Output] = []
+        self._outputs: list[Taken] = []
         self._before = 0  # outputs before the step that runs
         self._answered = 0  # outputs that the answer has
         self._torn = False
@@ -156,7 +158,7 @@ class Lane:
         self._torn = True
         answer = self.answer
         while self._answered < len(self._outputs) and answer.reason is None:
-            events = answer.take(self._outputs[self._answered])
+            events = answer.take(*self._outputs[self._answered])
             if self.streamed:
                 self._post(events)
             self._answered += 1
@@ -205,3 +207,13 @@ class Lane:
     def _count_prompt(self) -> None:
         read = min(self.progress.cached, self._prompt) - self.answer.cached
         self.answer.prefilled = max(self.answer.prefilled, read)
+
+
+def _guide(request: Request, limit: int) -> Guide | None:
+    """What follows the answer to `request`, of at most `limit` tokens, through its grammar."""
+    if request.grammar is None or limit == 0:
+        return None
+    from cactus.grammar.guide import Guide
+
+    never = request.options.thinking is False and request.reasoning == "possible"
+    return Guide(request.grammar, "never" if never else request.reasoning, limit)

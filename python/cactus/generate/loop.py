@@ -7,13 +7,25 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from cactus.calls.stop_flag import StopFlag
 from cactus.engine.contract import Output, Sampler
-from cactus.errors import NonFiniteLogits
+from cactus.engine.costs import MOST
+from cactus.errors import InvalidRequest, NonFiniteLogits
 from cactus.generate.prefix import CachedSession
 from cactus.generate.speculation import Speculation
+
+if TYPE_CHECKING:
+    from cactus.grammar.guide import Guide
+
+
+class Taken(NamedTuple):
+    """A token of the answer. `forced`: a grammar left no choice. `ends`: why that says it ends."""
+
+    output: Output
+    forced: bool = False
+    ends: Literal["stop", "length"] | None = None
 
 
 class Progress:
@@ -33,6 +45,7 @@ class Progress:
         speculation: Speculation | None = None,
         top_logprobs: int = 0,
         stop: StopFlag | None = None,
+        guide: Guide | None = None,
     ) -> None:
         self._make_row = make_row
         self._sampler = sampler
@@ -41,8 +54,10 @@ class Progress:
         """All that is known: the prompt, and the tokens of the answer."""
         self._stop = stop
         self.conversation: CachedSession[Any] | None = None
-        self.speculation = speculation
+        self._speculation, self._guide = speculation, guide
+        self._begin = len(prompt)
         self._fed: list[int] = []
+        self._forced: Sequence[bool] = ()  # of the outputs of the row that was made last
         # As they were before the step: what a step gave may be taken twice.
         self._cached = self._known = 0
         self.guesses = 0
@@ -58,15 +73,46 @@ class Progress:
         """Known tokens that are not in the cache: what is left of the prompt, or 1."""
         return len(self.ids) - self.cached
 
+    @property
+    def answer(self) -> list[int]:
+        """The tokens of the answer."""
+        return self.ids[self._begin :]
+
+    def chances(self, room: int) -> list[float]:
+        """Of each token that can be fed behind the last one, how likely it and those before it are
+        right; 1 for what a grammar forces."""
+        try:
+            following, sure = self._following(room)
+        except InvalidRequest:  # `row` says it, where it ends this answer alone
+            return []
+        if sure or not following or self._speculation is None:
+            return [1.0] * len(following)
+        return self._speculation.chances(room)[: len(following)]
+
+    def _following(self, room: int) -> tuple[Sequence[int], bool]:
+        """At most `room` tokens to feed behind the last one, and whether they must come."""
+        guide = self._guide
+        if guide is not None and (forced := guide.forced(self.answer)):
+            return forced[: min(room, max(0, guide.limit - len(self.answer) - 1))], True
+        if self._speculation is None:
+            return [], False
+        guesses = self._speculation.guess(min(room, MOST))
+        if guide is not None and guesses:
+            guesses = guesses[: guide.possible(self.answer, guesses)]
+        return guesses, False
+
     def row(self, most: int, guesses: int = 0) -> Any:
         """The row of the next step: at most `most` known tokens, and `guesses` behind the last."""
         assert self.conversation is not None
         self._cached, self._known = self.cached, len(self.ids)
         self._fed = self.ids[self._cached : self._cached + most]
         last = self._cached + len(self._fed) == self._known
-        guessed = self.speculation.guess(guesses) if guesses and self.speculation else []
+        guessed = self._following(guesses)[0] if guesses and last else []
         self._fed += guessed
         self.guesses = len(guessed)
+        if last and self._guide is not None:
+            masks, self._forced = self._guide.masks(self.answer, guessed)
+            self._sampler.allow(masks)
         return self._make_row(
             self.conversation.session,
             self._fed,
@@ -76,8 +122,8 @@ class Progress:
             stop=self._stop,
         )
 
-    def take(self, outputs: Sequence[Output]) -> Sequence[Output]:
-        """The step of `row` gave `outputs`: those that are the next tokens of the answer, in order.
+    def take(self, outputs: Sequence[Output]) -> Sequence[Taken]:
+        """The step of `row` gave `outputs`: the next tokens of the answer, in order.
 
         Empty while the prompt is being read. Raises NonFiniteLogits. It may be done again where it
         was interrupted.
@@ -101,11 +147,14 @@ class Progress:
             right += 1
         if right < guesses:
             conversation.cut(len(conversation.tokens) - guesses + right)
-        taken = outputs[: right + 1]
-        tokens = [output.token for output in taken]
+        tokens = [output.token for output in outputs[: right + 1]]
         self.ids[self._known :] = tokens
-        if self.speculation is not None:
-            self.speculation.learn(tokens)
+        if self._speculation is not None:
+            self._speculation.learn(tokens)
+        if self._guide is None:
+            return [Taken(output) for output in outputs[: right + 1]]
+        taken = [Taken(*each) for each in zip(outputs[: right + 1], self._forced, strict=False)]
+        taken[-1] = taken[-1]._replace(ends=self._guide.ended(self.answer))
         return taken
 
     def failed(self) -> None:

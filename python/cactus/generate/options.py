@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
 from cactus.engine.contract import Sampling
 from cactus.errors import InvalidRequest, ModelFormatError
+from cactus.grammar.formats import Format, response_format, schema_option
 from cactus.inputs.checks import boolean, choice, expected, integer, known, number, short, text
 
 if TYPE_CHECKING:
@@ -41,6 +42,8 @@ class CompletionOptions(TypedDict, total=False):
     top_logprobs: int | None
     confidence_threshold: float | None
     speculation: bool | None
+    response_format: Mapping[str, Any] | Sequence[str] | None
+    schema: Mapping[str, Any] | str | None
 
 
 class ChatOptions(CompletionOptions, total=False):
@@ -78,6 +81,7 @@ class Options:
     tool_rag_top_k: int = 0
     confidence_threshold: float | None = None
     speculation: bool = True
+    format: Format | None = None
     thinking: bool | None = None
     continue_final_message: bool | None = None
 
@@ -99,8 +103,10 @@ def parse_options(
     if "stop" in given and "stop_sequences" in given:
         raise InvalidRequest("stop and stop_sequences are two names of one option: give one")
     checked: dict[str, Any] = {}
+    if "schema" in given and "response_format" in given:
+        raise InvalidRequest("schema and response_format both say what the answer is: give one")
     for name, value in given.items():
-        target = "stop" if name == "stop_sequences" else name
+        target = _FIELDS.get(name, name)
         checked[target] = _CHECKS[name](name, value)
     for token in checked.get("logit_bias", ()):
         if token >= vocab_size:
@@ -177,6 +183,9 @@ def _tools(name: str, value: object) -> object:
     return found
 
 
+_FIELDS = {"stop_sequences": "stop", "schema": "format", "response_format": "format"}
+"""The fields of `Options` that have another name than the option."""
+
 _SAMPLING = frozenset(Sampling.__dataclass_fields__)
 
 _CHECKS: dict[str, Callable[[str, object], Any]] = {
@@ -203,6 +212,8 @@ _CHECKS: dict[str, Callable[[str, object], Any]] = {
     "tool_rag_top_k": lambda n, v: integer(n, v, 0, 2**31 - 1),
     "confidence_threshold": lambda n, v: number(n, v, 0, 1),
     "speculation": boolean,
+    "response_format": response_format,
+    "schema": schema_option,
     "thinking": boolean,
     "continue_final_message": boolean,
 }

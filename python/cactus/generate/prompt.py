@@ -111,12 +111,18 @@ def _request(
 ) -> Request:
     _check_tokens(engine, prompt)
     _check_room(engine, len(prompt), options.max_tokens)
+    grammar = None
+    if options.format is not None:
+        from cactus.grammar.schema import grammar_of
+
+        grammar = grammar_of(options.format, engine.grammars)
     return Request(
         prompt,
         options,
         stop_tokens=_stop_tokens(engine, options),
         prepared_seconds=time.perf_counter() - began,
         reasoning=reasoning,
+        grammar=grammar,
     )
 
 

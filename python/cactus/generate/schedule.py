@@ -57,10 +57,9 @@ class Schedule:
         return [*(Part(lane, 1) for lane in writers), *_reading(readers, room, bounds)]
 
     def _only_writing(self, writers: Sequence[Lane], room: int) -> list[Part]:
-        answers = [lane.progress.speculation for lane in writers]
         counts = [0] * len(writers)
-        if room and any(answers):
-            counts = worthwhile(answers, room, self._costs)
+        if room and writers:
+            counts = worthwhile([lane.progress for lane in writers], room, self._costs)
         return [Part(lane, 1, count) for lane, count in zip(writers, counts, strict=True)]
 
     def record(self, parts: Sequence[Part], rows: int, seconds: float) -> None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
+from typing import Protocol
 
 from cactus.engine.costs import MOST, StepCosts
 
@@ -115,10 +116,19 @@ class Speculation:
             self._lookup.append(token)
 
 
-def worthwhile(answers: Sequence[Speculation | None], room: int, costs: StepCosts) -> list[int]:
+class Guessing(Protocol):
+    """An answer of which some tokens can be known before they are chosen."""
+
+    def chances(self, room: int, /) -> list[float]:
+        """Of each of these tokens, how likely it and those before it are right."""
+        ...
+
+
+def worthwhile(answers: Sequence[Guessing | None], room: int, costs: StepCosts) -> list[int]:
     """How many guesses of each of `answers` give all of them the most tokens in a given time.
 
-    Without guesses a step has one row for each, and at most `room` more are possible.
+    Without guesses a step has one row for each, and at most `room` more are possible. What is sure
+    need not pay: it has to be fed in any case.
     """
     rows = len(answers)
     offers = [
@@ -134,7 +144,9 @@ def worthwhile(answers: Sequence[Speculation | None], room: int, costs: StepCost
     for count, (chance, _) in enumerate(offers[:room], 1):
         tokens += chance
         rate = tokens / costs.of(rows + count)
-        if rate > best_rate:
+        if chance == 1:
+            best, best_rate = count, GAIN * rate
+        elif rate > best_rate:
             best, best_rate = count, rate
     counts = [0] * rows
     for _, index in offers[:best]:

@@ -1,0 +1,105 @@
+"""From the text of a grammar to a matcher: compiled within limits, and kept while it is used."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections import OrderedDict
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from cactus.errors import InvalidRequest
+from cactus.grammar.table import Table
+
+if TYPE_CHECKING:
+    from llguidance import LLMatcher
+
+    from cactus.tokenizer import Tokenizer
+
+KEPT = 32
+"""Compiled grammars that are kept, the last used ones."""
+
+SPARE = 16
+"""Tokens that are kept for the end of an answer, besides those that the way there needs."""
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A grammar as llguidance takes it, from the option `where`. `json`: it describes JSON.
+
+    `names` stand in a part of the answer that may begin late. `unenforced` says what was asked for
+    and left out.
+    """
+
+    text: str
+    where: str
+    json: bool = False
+    names: tuple[str, ...] = ()
+    unenforced: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Grammar:
+    """A compiled grammar. `margin`: so many tokens more than now the way to the end may take behind
+    the next token."""
+
+    source: Source
+    table: Table
+    margin: int
+    matcher: LLMatcher
+
+    def start(self) -> LLMatcher:
+        """A matcher that has read nothing yet."""
+        return self.matcher.deep_copy()
+
+
+class Grammars:
+    """The grammars of one model. Any thread may ask."""
+
+    def __init__(self, tokenizer: Tokenizer, rows: int) -> None:
+        self._tokenizer, self._rows = tokenizer, rows
+        self._table: Table | None = None
+        self._kept: OrderedDict[Source, Grammar | str] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def compile(self, source: Source) -> Grammar:
+        """The grammar of `source`.
+
+        Raises InvalidRequest for what is no grammar, cannot be enforced or takes too much work, and
+        UnsupportedModel for a vocabulary without bytes.
+        """
+        table = self.table
+        with self._lock:
+            found = self._kept.get(source)
+        if found is None:
+            found = _compiled(table, source)
+        with self._lock:
+            self._kept[source] = found
+            self._kept.move_to_end(source)
+            while len(self._kept) > KEPT:
+                self._kept.popitem(last=False)
+        if isinstance(found, str):
+            raise InvalidRequest(f"{source.where}: {found}")
+        return found
+
+    @property
+    def table(self) -> Table:
+        """The vocabulary, made when it is first asked for."""
+        with self._lock:
+            if self._table is None:
+                self._table = Table(self._tokenizer, self._rows)
+            return self._table
+
+
+def _compiled(table: Table, source: Source) -> Grammar | str:
+    """The grammar, or what is wrong with it."""
+    from llguidance import LLMatcher, LLParserLimits
+
+    limits = LLParserLimits(verbose_errors=False)
+    matcher = LLMatcher(table.native, source.text, log_level=0, limits=limits)
+    if not matcher.is_error():
+        matcher.compute_bitmask()  # some grammars fail only here
+    if matcher.is_error():
+        return matcher.get_error().strip()
+    names = json.dumps(dict.fromkeys(source.names, 0)) if source.names else ""
+    return Grammar(source, table, SPARE + len(table.encode(names)), matcher)

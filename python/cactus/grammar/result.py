@@ -1,0 +1,78 @@
+"""A finished answer, read as JSON, and validated where the grammar left something open."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from cactus.errors import InvalidRequest
+from cactus.types import Structure
+
+if TYPE_CHECKING:
+    from cactus.grammar.formats import Format
+
+MOST_ERRORS = 10
+"""Places of a schema's violation that are named."""
+
+
+def read(text: str, format: Format, unenforced: Sequence[str] | None) -> tuple[Any, Structure]:
+    """The value of an answer of JSON, or None; and how it fits its form.
+
+    `unenforced` is what the grammar left open, () where nothing; None: there was no grammar, as
+    where the answer comes from elsewhere. Then the value is validated here.
+    """
+    open_ = tuple(unenforced or ())
+    if format.kind != "json":
+        return None, Structure(open_, None if unenforced is None else True)
+    try:
+        value = json.loads(text, parse_constant=_refuse, parse_float=_finite)
+    except (ValueError, RecursionError):
+        return None, Structure(open_, None)
+    errors: tuple[str, ...] = ()
+    if unenforced is None or unenforced:
+        errors = violations(value, format.definition)
+    if errors:
+        return value, Structure(open_, False, errors)
+    if format.build is None:
+        return value, Structure(open_, True)
+    try:
+        return format.build(value), Structure(open_, True)
+    except InvalidRequest as error:
+        return None, Structure(open_, False, (str(error),))
+
+
+def violations(value: Any, schema: Any) -> tuple[str, ...]:
+    """Where a value breaks its JSON schema, with paths; formats count, as far as they are known."""
+    from jsonschema import FormatChecker
+    from jsonschema.exceptions import SchemaError
+    from jsonschema.validators import validator_for
+    from referencing.exceptions import Unresolvable
+
+    kind: Any = validator_for(schema, default=_newest())
+    found = kind(schema, format_checker=FormatChecker()).iter_errors(value)
+    try:
+        return tuple(
+            f"{error.json_path.replace('$', 'answer', 1)}: {error.message[:200]}"
+            for error, _ in zip(found, range(MOST_ERRORS), strict=False)
+        )
+    except (SchemaError, Unresolvable, RecursionError, ValueError) as error:
+        return (f"answer: the schema cannot be checked: {error}",)
+
+
+def _newest() -> Any:
+    from jsonschema import Draft202012Validator
+
+    return Draft202012Validator
+
+
+def _refuse(constant: str) -> None:
+    raise ValueError(f"{constant} is not JSON")
+
+
+def _finite(digits: str) -> float:
+    number = float(digits)
+    if not math.isfinite(number):
+        raise ValueError(f"{digits} is beyond the numbers of this machine")
+    return number
