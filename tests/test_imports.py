@@ -45,6 +45,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
     "engine/": (),
     "generate/": (),
     "speech/": (),
+    "cloud/": ("speech/",),
     "model.py": (),
     "channels.py": (),
     "arguments.py": (),

@@ -14,6 +14,7 @@ CactusError
 ├── NonFiniteLogits          the model produced NaN or infinity
 ├── InsufficientMemory       the memory is not there (also a MemoryError)
 ├── DownloadError            a model could not be fetched
+├── CloudError               a cloud is not set up as it must be, or gave no answer
 ├── Cancelled                the call was ended by ``stop`` or ``destroy``
 ├── ModelClosed              the model has been destroyed (also a RuntimeError)
 ├── ReentrantCall            a signal handler called the model it interrupted (also a RuntimeError)
@@ -95,6 +96,14 @@ class InsufficientMemory(CactusError, MemoryError):
 
 class DownloadError(CactusError):
     """A model could not be fetched; what was fetched is kept for the next try."""
+
+
+class CloudError(CactusError):
+    """A cloud is not set up as it must be, or gave no answer; `code` is the reason in a word."""
+
+    def __init__(self, message: str, *, code: str) -> None:
+        super().__init__(message)
+        self.code = code
 
 
 class Cancelled(CactusError):

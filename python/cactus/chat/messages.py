@@ -56,7 +56,7 @@ class Message:
         if "content" in turn:
             turn["content"] = self.content
         if self.images or (as_parts and "content" in turn):
-            turn["content"] = [dict(part) for part in self._content_parts()]
+            turn["content"] = [dict(part) for part in self.content_parts()]
         reasoning = next((turn[key] for key in _REASONING if turn.get(key) is not None), None)
         if reasoning is not None:  # templates read it under either name
             turn = {"thinking": reasoning, **turn, "reasoning_content": reasoning}
@@ -64,7 +64,7 @@ class Message:
 
     def with_text(self, more: str) -> Message:
         """The same message with `more` behind its text, in its last part that has one."""
-        parts = [dict(part) for part in self._content_parts()]
+        parts = [dict(part) for part in self.content_parts()]
         last = next((part for part in reversed(parts) if part["type"] == "text"), None)
         if last is None:
             parts.append({"type": "text", "text": more})
@@ -73,7 +73,8 @@ class Message:
         fields = {**self.fields, "content": self.content + more} if self.fields else {}
         return replace(self, content=self.content + more, parts=tuple(parts), fields=fields)
 
-    def _content_parts(self) -> Sequence[Mapping[str, str]]:
+    def content_parts(self) -> Sequence[Mapping[str, str]]:
+        """What it is made of, in order: texts, and the places of `images`."""
         if self.parts:
             return self.parts
         return [*({"type": "image"} for _ in self.images), {"type": "text", "text": self.content}]

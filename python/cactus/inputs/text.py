@@ -16,6 +16,11 @@ def printable(text: str) -> str:
     return text.translate(_CONTROLS)
 
 
+def escaped(text: str) -> str:
+    """`text` with every character that does not print, newlines among them, spelled out."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
 def megabytes(size: float) -> str:
     """A size for people: 812 B, 41 kB, 98 MB, 1.6 GB."""
     for unit, factor in (("B", 1), ("kB", 1e3), ("MB", 1e6)):
@@ -39,3 +44,12 @@ def clean_text(text: str) -> str:
 def shortened(text: str) -> str:
     """`text` as a Python string of at most about `SHOWN` characters, for a representation."""
     return repr(text if len(text) <= SHOWN else text[: SHOWN - 1] + "…")
+
+
+def one_line(text: str, most: int = 300) -> str:
+    """A text from outside for a log or an error: one line, without controls, not longer than that.
+
+    Controls, newlines among them, become spaces, so that it begins no line of its own.
+    """
+    line = " ".join("".join(c if c.isprintable() else " " for c in text[: 4 * most]).split())
+    return line if len(line) <= most else line[: most - 1] + "…"

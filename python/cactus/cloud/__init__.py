@@ -1,0 +1,1 @@
+"""Asking a larger model elsewhere: who, with which key, over which connection."""

@@ -1,0 +1,493 @@
+"""Questions to a real service over TLS: what is sent, what comes back, and every way to fail."""
+
+from __future__ import annotations
+
+import base64
+import gc
+import json
+import logging
+import socket
+import threading
+import time
+from collections.abc import Callable
+from email.utils import formatdate
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cactus import Cloud
+from cactus.chat.messages import parse_messages
+from cactus.cloud.exchange import Exchange
+from cactus.cloud.question import Question
+from cactus.generate.elsewhere import Reply
+from cactus.generate.options import Options
+from tests.cloud.conftest import cloud_of
+from tests.cloud_server import (
+    KEY,
+    Behaviour,
+    CloudServer,
+    delta,
+    drips,
+    event,
+    hangs,
+    hangs_up,
+    refuses,
+    reply,
+    resets,
+    resets_when_heard,
+    says,
+    sends,
+    serve,
+    streams,
+    tells,
+)
+
+TOOLS = [
+    {"name": "weather", "parameters": {"type": "object", "properties": {"city": {}}}},
+    {"type": "function", "function": {"name": "clock", "description": "The time."}},
+]
+HELLO = [{"role": "user", "content": "Hello"}]
+PNG = base64.b64decode(
+    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
+)
+
+
+def begin(
+    cloud: Cloud, messages: Any = HELLO, *, streamed: bool = False, **options: Any
+) -> tuple[Exchange, threading.Event]:
+    news = threading.Event()
+    exchange = cloud.asker.ask(
+        parse_messages(messages), Options(**options), streamed=streamed, wake=news.set
+    )
+    exchange.start()
+    return exchange, news
+
+
+def ended(exchange: Exchange, news: threading.Event) -> tuple[str, Reply]:
+    text = ""
+    deadline = time.monotonic() + 20
+    while exchange.reply is None:
+        assert time.monotonic() < deadline, "no reply"
+        news.wait(0.5)
+        news.clear()
+        text += exchange.take()
+    reply = exchange.reply
+    text += exchange.take()
+    exchange.close()
+    return text, reply
+
+
+def asked(cloud: Cloud, messages: Any = HELLO, **options: Any) -> tuple[str, Reply]:
+    return ended(*begin(cloud, messages, **options))
+
+
+# -- what is sent
+
+
+def test_a_question_is_sent_with_its_key_and_answered(server: CloudServer, cloud: Cloud) -> None:
+    text, reply = asked(cloud, max_tokens=99)
+    assert text == "from the cloud" and reply.error is None
+    assert (reply.finish_reason, reply.host) == ("stop", cloud.asker.settings.host)
+    assert (reply.model, reply.tokens_read, reply.tokens_written) == ("large", 11, 7)
+    sent = server.last
+    assert sent.path == "/v1/chat/completions"
+    assert sent.headers["authorization"] == f"Bearer {KEY}"
+    assert sent.body == {
+        "model": "large",
+        "messages": [{"role": "user", "content": "Hello"}],
+        "max_tokens": 99,
+    }
+
+
+def test_a_stream_comes_in_pieces(server: CloudServer, cloud: Cloud) -> None:
+    server.behave(tells("one ", "two ", "drei €", pause=0.01))
+    text, reply = asked(cloud, streamed=True)
+    assert text == "one two drei €" and reply.error is None
+    assert server.last.body["stream"] is True
+
+
+def test_tools_are_offered_and_calls_come_back(server: CloudServer, cloud: Cloud) -> None:
+    server.behave(says(None, [("weather", '{"city": "Rom"}'), ("clock", "")], "tool_calls"))
+    text, reply = asked(cloud, tools=TOOLS)
+    assert text == "" and reply.finish_reason == "tool_calls"
+    assert reply.function_calls == (
+        {"name": "weather", "arguments": {"city": "Rom"}},
+        {"name": "clock", "arguments": {}},
+    )
+    names = [tool["function"]["name"] for tool in server.last.body["tools"]]
+    assert names == ["weather", "clock"]
+
+
+def test_calls_that_are_streamed_are_put_together(server: CloudServer, cloud: Cloud) -> None:
+    def call(index: int, **function: str) -> bytes:
+        return delta(tool_calls=[{"index": index, "function": function}])
+
+    server.behave(
+        streams(
+            call(0, name="weather", arguments=""),
+            call(0, arguments='{"ci'),
+            call(1, name="clock", arguments="{}"),
+            call(0, arguments='ty": "Köln"}'),
+            delta("tool_calls"),
+            event({"choices": [], "usage": {"prompt_tokens": 5, "completion_tokens": 6}}),
+        )
+    )
+    _, reply = asked(cloud, streamed=True, tools=TOOLS)
+    assert reply.error is None and (reply.tokens_read, reply.tokens_written) == (5, 6)
+    assert [call["arguments"] for call in reply.function_calls] == [{"city": "Köln"}, {}]
+
+
+def test_a_conversation_with_calls_and_results_is_sent_as_it_was(
+    server: CloudServer, cloud: Cloud
+) -> None:
+    asked(
+        cloud,
+        [
+            {"role": "developer", "content": "Be kind."},
+            {"role": "user", "content": "Weather?"},
+            {
+                "role": "assistant",
+                "content": "",
+                "tool_calls": [
+                    {"name": "weather", "arguments": {"city": "Köln"}},
+                    {"id": "mine", "function": {"name": "clock", "arguments": "{broken"}},
+                ],
+            },
+            {"role": "tool", "content": "rain"},
+            {"role": "tool", "content": "noon", "tool_call_id": "mine"},
+        ],
+    )
+    system, _, calls, rain, noon = server.last.body["messages"]
+    assert system == {"role": "system", "content": "Be kind."}
+    first, second = calls["tool_calls"]
+    assert json.loads(first["function"]["arguments"]) == {"city": "Köln"}
+    assert second["function"]["arguments"] == "{broken" and second["id"] == "mine"
+    assert rain == {"role": "tool", "content": "rain", "tool_call_id": first["id"]}
+    assert noon["tool_call_id"] == "mine" and calls["content"] is None
+
+
+def test_images_are_sent_as_data_urls(server: CloudServer, cloud: Cloud, tmp_path: Path) -> None:
+    (tmp_path / "a picture").write_bytes(PNG)
+    parts = [
+        {"type": "text", "text": "What is on"},
+        {"type": "image", "path": str(tmp_path / "a picture")},
+        {"type": "image_url", "image_url": {"url": "https://example.com/x.png"}},
+    ]
+    asked(cloud, [{"role": "user", "content": parts, "images": [PNG]}])
+    data = "data:image/png;base64," + base64.b64encode(PNG).decode()
+    urls = [p["image_url"]["url"] for p in server.last.body["messages"][0]["content"]
+            if p["type"] == "image_url"]  # fmt: skip
+    assert urls == [data, data, "https://example.com/x.png"]
+
+
+@pytest.mark.parametrize("content", [b"root:x:0:0", b"", None])
+def test_a_file_that_is_no_image_stays_here(
+    server: CloudServer, cloud: Cloud, tmp_path: Path, content: bytes | None
+) -> None:
+    if content is not None:
+        (tmp_path / "passwd").write_bytes(content)
+    turn = {"role": "user", "content": "?", "images": [str(tmp_path / "passwd")]}
+    _, reply = asked(cloud, [turn])
+    assert reply.error is not None and reply.error.code == "image"
+    assert server.received == []
+
+
+def test_what_the_answer_must_be_is_passed_on(server: CloudServer, cloud: Cloud) -> None:
+    from cactus.cloud import openai
+
+    schema = {"type": "object", "properties": {"a": {"type": "string"}}}
+    turns = parse_messages(HELLO)
+    settings = cloud.asker.settings
+    tools = [{"type": "function", "function": {"name": "f", "parameters": {}}}]
+
+    def sent(**fields: Any) -> dict[str, Any]:
+        return openai.body(settings, Question(turns, **fields))
+
+    assert sent(schema=schema)["response_format"]["json_schema"]["schema"] == schema
+    assert sent(schema={})["response_format"] == {"type": "json_object"}
+    assert sent(tools=tools, tool_choice="required")["tool_choice"] == "required"
+    assert sent(tools=tools, tool_choice="f")["tool_choice"]["function"] == {"name": "f"}
+    assert sent(tools=tools, parallel_tool_calls=False)["parallel_tool_calls"] is False
+    assert "tool_choice" not in sent(tools=tools) and "response_format" not in sent()
+
+
+# -- what goes wrong
+
+HTML = b"<html><body>Please log in</body></html>"
+LEAKS = refuses(401, f"Incorrect API key provided: {KEY}\x1b[31m\nERROR fake line " + "x" * 999)
+
+
+def sse(*events: bytes) -> Behaviour:
+    return sends(b"".join(events), kind="text/event-stream")
+
+
+FAILURES: dict[str, tuple[str, Behaviour, int]] = {
+    "no such key": ("http_401", LEAKS, 1),
+    "forbidden": ("http_403", refuses(403), 1),
+    "no such model": ("http_404", refuses(404, "model not found"), 1),
+    "bad request": ("http_400", sends(HTML, 400, "text/html"), 1),
+    "too many": ("http_429", refuses(429, Retry_After="0"), 3),
+    "too many for long": ("http_429", refuses(429, Retry_After="3600"), 1),
+    "broken": ("http_500", refuses(500), 3),
+    "bad gateway": ("http_502", sends(HTML, 502, "text/html"), 3),
+    "unavailable": ("http_503", refuses(503), 3),
+    "overloaded": ("http_529", refuses(529), 3),
+    "reset": ("reset", resets, 3),
+    "hangs up": ("reset", hangs_up, 3),
+    "half a JSON": ("bad_reply", sends(reply("whole")[:-9]), 1),
+    "half a body": (
+        "reset",
+        lambda to: (to.begin_stream("application/json"), to.wfile.write(b"{"), to.reset())[0],
+        3,
+    ),
+    "wrong schema": ("bad_reply", sends(b'{"answer": "yes"}'), 1),
+    "a list": ("bad_reply", sends(b"[]"), 1),
+    "text as a number": ("bad_reply", sends(b'{"choices": [{"message": {"content": 5}}]}'), 1),
+    "deep": ("bad_reply", sends(b"[" * 100_000), 1),
+    "empty choices": ("bad_reply", sends(b'{"choices": []}'), 1),
+    "empty text": ("empty", says(""), 3),
+    "HTML": ("bad_reply", sends(HTML, kind="text/html"), 1),
+    "nothing": ("bad_reply", sends(b""), 1),
+    "not UTF-8": ("bad_reply", sends(b'{"choices": "\xff"}'), 1),
+    "an error that says 200": ("error", sends(b'{"error": {"message": "busy"}}'), 1),
+    "a tool that is not there": ("bad_reply", says(None, [("rm", "{}")], "tool_calls"), 1),
+    "broken arguments": ("bad_reply", says(None, [("clock", '{"a')], "tool_calls"), 1),
+    "filtered": ("refused", says("no", reason="content_filter"), 1),
+    "elsewhere": ("redirect", refuses(307, Location="https://example.com/v1"), 1),
+    "elsewhere, plainly": ("redirect", refuses(301, Location="http://localhost/v1"), 1),
+    "cut stream": ("reset", sse(delta(content=""), delta(role="assistant")), 3),
+    "broken stream": ("bad_reply", sse(b"data: {\n\n"), 1),
+    "an error in a stream": ("error", sse(event({"error": {"message": "overloaded"}})), 1),
+    "a stream of bytes": ("bad_reply", sse(b"data: \xff\xfe\n\n"), 1),
+    "broken encoding": ("bad_reply", sends(b"no gzip", Content_Encoding="gzip"), 1),
+}
+
+
+@pytest.mark.parametrize("name", FAILURES)
+@pytest.mark.parametrize("streamed", [False, True])
+def test_every_failure_has_a_code_and_no_key(
+    server: CloudServer,
+    cloud: Cloud,
+    caplog: pytest.LogCaptureFixture,
+    name: str,
+    streamed: bool,
+) -> None:
+    code, behaviour, tries = FAILURES[name]
+    server.behave(behaviour)
+    with caplog.at_level(logging.DEBUG):
+        text, reply = asked(cloud, streamed=streamed, tools=TOOLS)
+    assert reply.error is not None and reply.error.code == code, reply.error
+    assert text == "" and reply.function_calls == ()
+    assert len(server.received) == tries
+    error = reply.error
+    assert error.__cause__ is None and error.__context__ is None and error.__traceback__ is None
+    shown = [repr(error), str(error), repr(reply), caplog.text]
+    assert not any(KEY in text for text in shown)
+    assert str(error).isprintable() and len(str(error)) < 500
+    ours = [record.getMessage() for record in caplog.records if record.name == "cactus.cloud"]
+    assert ours and all(line.isprintable() for line in ours)
+
+
+@pytest.mark.parametrize("after", ["0", formatdate(0)])
+@pytest.mark.parametrize("first", [429, 503, 529])
+def test_a_busy_service_is_asked_again(
+    server: CloudServer, cloud: Cloud, first: int, after: str
+) -> None:
+    server.behave(refuses(first, Retry_After=after), resets, says("at last"))
+    assert asked(cloud)[0] == "at last"
+    assert len(server.received) == 3
+
+
+def test_the_service_says_when_to_come_again(server: CloudServer, cloud: Cloud) -> None:
+    server.behave(refuses(429, Retry_After="0.2"), says("at last"))
+    began = time.monotonic()
+    assert asked(cloud)[0] == "at last"
+    assert time.monotonic() - began >= 0.2
+
+
+def test_nothing_is_tried_again_once_text_was_given_on(server: CloudServer, cloud: Cloud) -> None:
+    server.behave(streams(delta(content="half an "), then=resets_when_heard), says("whole"))
+    exchange, news = begin(cloud, streamed=True)
+    assert news.wait(10)
+    text = exchange.take()
+    server.heard.set()
+    _, reply = ended(exchange, news)
+    assert (text, reply.error and reply.error.code) == ("half an ", "reset")
+    assert len(server.received) == 1
+    # Where nobody has seen it, it is.
+    server.behave(streams(delta(content="half an "), then=resets), says("whole"))
+    text, reply = asked(cloud)
+    assert (text, reply.error) == ("whole", None)
+
+
+@pytest.mark.parametrize(
+    ("limits", "behaviour", "words"),
+    [
+        ({"read_timeout": 0.1}, hangs, "said nothing for 0.1 s"),
+        ({"total_timeout": 0.2}, drips, "no whole answer in 0.2 s"),
+        ({"total_timeout": 0.2}, hangs, "no whole answer in 0.2 s"),
+        ({"total_timeout": 0.3}, tells(*"slowly", pause=0.1), "no whole answer"),
+    ],
+)
+def test_no_service_can_make_it_wait_longer(
+    server: CloudServer, limits: dict[str, float], behaviour: Behaviour, words: str
+) -> None:
+    server.behave(behaviour)
+    _, reply = asked(cloud_of(server, **limits))
+    assert reply.error is not None and reply.error.code == "timeout"
+    assert words in str(reply.error) and len(server.received) == 1
+
+
+def test_a_connection_that_nobody_answers_ends_in_time() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as deaf:  # it speaks no TLS
+        port = deaf.getsockname()[1]
+        cloud = Cloud(KEY, f"https://localhost:{port}/v1", "m", connect_timeout=0.1)
+        _, reply = asked(cloud)
+    assert reply.error is not None and reply.error.code == "timeout"
+
+
+def test_a_reply_without_end_is_left_alone(
+    server: CloudServer, cloud: Cloud, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cactus.cloud.connection.MAX_REPLY", 100_000)
+
+    def endless(kind: str) -> Behaviour:
+        def behave(to: Any) -> None:
+            to.begin_stream(kind)
+            while not to.cloud.over.is_set():
+                to.wfile.write(b"x" * 10_000)
+
+        return behave
+
+    for kind in ("application/json", "text/event-stream"):
+        server.behave(endless(kind))
+        _, reply = asked(cloud)
+        assert reply.error is not None and reply.error.code == "too_long"
+
+
+def test_a_certificate_of_somebody_else_is_refused(server: CloudServer, tmp_path: Path) -> None:
+    stranger = Cloud(KEY, server.url, "large")  # it knows only the authorities of the system
+    _, reply = asked(stranger)
+    assert reply.error is not None and reply.error.code == "tls"
+    assert "not trusted" in str(reply.error) and server.received == []
+    with serve(tmp_path, name="example.com") as other:
+        other.behave(says("stolen"))
+        _, reply = asked(cloud_of(other))
+        assert reply.error is not None and reply.error.code == "tls"
+        assert other.received == []
+
+
+def test_an_own_authority_may_come_from_the_environment(
+    server: CloudServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SSL_CERT_FILE", str(server.authority))
+    assert asked(Cloud(KEY, server.url, "large"))[0] == "from the cloud"
+
+
+def test_certificates_that_are_not_there_are_an_error_of_their_own(server: CloudServer) -> None:
+    _, reply = asked(Cloud(KEY, server.url, "large", certificates="/nowhere/ca.pem"))
+    assert reply.error is not None and reply.error.code == "tls"
+    assert "/nowhere/ca.pem" in str(reply.error)
+
+
+def test_what_speaks_no_tls_gets_no_key() -> None:
+    heard = b""
+    with socket.create_server(("127.0.0.1", 0)) as plain:
+
+        def listen() -> None:
+            nonlocal heard
+            connection, _ = plain.accept()
+            with connection:
+                heard = connection.recv(4096)
+                connection.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
+
+        thread = threading.Thread(target=listen)
+        thread.start()
+        _, reply = asked(Cloud(KEY, f"https://localhost:{plain.getsockname()[1]}", "m"))
+        thread.join(5)
+    assert reply.error is not None and reply.error.code == "tls"
+    assert heard and KEY.encode() not in heard
+
+
+def test_no_network_and_no_such_host_are_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as gone:
+        port = gone.getsockname()[1]
+    _, reply = asked(Cloud(KEY, f"https://localhost:{port}/v1", "m"))
+    assert reply.error is not None and reply.error.code == "connect"
+
+    def unknown(*_: object, **__: object) -> Any:
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    monkeypatch.setattr(socket, "getaddrinfo", unknown)
+    _, reply = asked(Cloud(KEY, "https://nowhere.example/v1", "m"))
+    assert reply.error is not None and reply.error.code == "dns"
+    assert "nowhere.example is not known" in str(reply.error)
+
+
+# -- ending it
+
+
+def gone(condition: Callable[[], bool]) -> bool:
+    deadline = time.monotonic() + 5
+    while not condition():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.005)
+    return True
+
+
+@pytest.mark.parametrize("behaviour", [hangs, drips, refuses(429, Retry_After="5")])
+def test_a_question_can_be_taken_back_at_once(
+    server: CloudServer, cloud: Cloud, behaviour: Behaviour
+) -> None:
+    server.behave(behaviour)
+    exchange, _ = begin(cloud)
+    assert gone(lambda: bool(server.received))
+    exchange.close()
+    assert exchange.reply is not None and exchange.reply.error is not None
+    assert exchange.reply.error.code == "cancelled"
+    assert gone(lambda: server.open_connections == 0)
+
+
+def test_a_question_is_taken_back_while_a_name_is_looked_up(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    over, looked = threading.Event(), threading.Event()
+
+    def slow(*_: object, **__: object) -> Any:
+        looked.set()
+        over.wait(10)
+        raise socket.gaierror(socket.EAI_AGAIN, "too late")
+
+    monkeypatch.setattr(socket, "getaddrinfo", slow)
+    exchange, _ = begin(Cloud(KEY, "https://slow.example/v1", "m"))
+    assert looked.wait(5)
+    exchange.close()
+    assert exchange.reply is not None and not exchange._thread.is_alive()
+    over.set()
+
+
+def test_a_question_that_nobody_waits_for_ends(server: CloudServer, cloud: Cloud) -> None:
+    server.behave(hangs)
+    exchange, _ = begin(cloud)
+    thread = exchange._thread
+    assert gone(lambda: bool(server.received))
+    del exchange
+    gc.collect()
+    thread.join(5)
+    assert not thread.is_alive() and gone(lambda: server.open_connections == 0)
+
+
+def test_a_question_that_was_not_begun_leaves_nothing(cloud: Cloud) -> None:
+    exchange = cloud.asker.ask(parse_messages(HELLO), Options(), streamed=False, wake=lambda: None)
+    exchange.close()
+    exchange.close()
+
+
+def test_a_message_that_has_begun_is_not_asked_elsewhere(server: CloudServer, cloud: Cloud) -> None:
+    turns = [*HELLO, {"role": "assistant", "content": "I am"}]
+    _, reply = asked(cloud, turns)
+    assert reply.error is not None and reply.error.code == "continued"
+    assert server.received == []
+    assert asked(cloud, turns, continue_final_message=False)[0] == "from the cloud"

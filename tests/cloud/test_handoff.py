@@ -1,0 +1,511 @@
+"""A model that is unsure, and a larger one that is asked: in every form of a call."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+import cactus
+from cactus import Cloud, Completion, Model, StreamEvent
+from cactus.errors import Cancelled, InvalidRequest
+from tests.cloud.conftest import UNSURE, cloud_of
+from tests.cloud.test_exchange import TOOLS, gone
+from tests.cloud_server import (
+    KEY,
+    CloudServer,
+    delta,
+    hangs,
+    refuses,
+    resets,
+    resets_when_heard,
+    says,
+    streams,
+    tells,
+)
+from tests.generate.scripted import InThread, saying, scripted_engine
+
+Make = Callable[..., Model]
+
+
+def read(stream: Any) -> list[StreamEvent]:
+    with stream:
+        return list(stream)
+
+
+def shown(events: list[StreamEvent]) -> str:
+    return "".join(event.text for event in events if event.kind == "text")
+
+
+def check_answered(done: Completion) -> None:
+    assert (done.text, done.finish_reason) == ("from the cloud", "stop")
+    assert done.handoff is not None and done.handoff.answered and done.handoff.code is None
+    assert done.handoff.model == "large" and done.handoff.host is not None
+    assert done.tokens == () and done.logprobs == () and done.cloud_handoff
+    assert done.confidence == done.handoff.confidence == pytest.approx(0.1)
+    assert done.metrics.decode_tokens == 0 and done.metrics.prefill_tokens > 0
+    assert done.metrics.total_time_ms >= done.metrics.time_to_first_token_ms > 0
+
+
+def check_local(done: Completion, code: str) -> None:
+    assert (done.text, done.finish_reason) == ("said here", "stop")
+    assert done.handoff is not None and not done.handoff.answered
+    assert done.handoff.code == code and done.handoff.reason
+    assert done.tokens == tuple(b"said here") and not done.cloud_handoff
+
+
+# -- every form of a call
+
+FORMS: dict[str, Callable[[Model], Completion]] = {}
+
+
+def form(work: Callable[[Model], Completion]) -> Callable[[Model], Completion]:
+    FORMS[work.__name__] = work
+    return work
+
+
+@form
+def chat(model: Model) -> Completion:
+    return model.chat("Hi")
+
+
+@form
+def stream(model: Model) -> Completion:
+    with model.stream("Hi") as events:
+        text = shown(list(events))
+        assert text == events.completion.text
+        return events.completion
+
+
+@form
+def achat(model: Model) -> Completion:
+    return asyncio.run(model.achat("Hi"))
+
+
+@form
+def astream(model: Model) -> Completion:
+    async def work() -> Completion:
+        async with model.astream("Hi") as events:
+            text = shown([event async for event in events])
+            assert text == events.completion.text
+            return events.completion
+
+    return asyncio.run(work())
+
+
+@form
+def conversation(model: Model) -> Completion:
+    talk = model.conversation()
+    done = talk.chat("Hi")
+    assert talk.messages[-1]["content"] == done.text
+    return done
+
+
+@form
+def many(model: Model) -> Completion:
+    first, *rest = model.chat_many(["Hi"] * 3)
+    assert [done.text for done in rest] == [first.text] * 2
+    return first
+
+
+@form
+def as_completed(model: Model) -> Completion:
+    results = dict(model.chat_as_completed(["Hi"] * 2))
+    assert set(results) == {0, 1}
+    return results[1]
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_an_unsure_model_asks_the_cloud(server: CloudServer, unsure_model: Make, form: str) -> None:
+    server.behave(tells("from ", "the ", "cloud") if "stream" in form else says("from the cloud"))
+    check_answered(FORMS[form](unsure_model()))
+    assert server.last.body["messages"] == [{"role": "user", "content": "Hi"}]
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_where_the_cloud_fails_the_model_answers(
+    server: CloudServer, unsure_model: Make, form: str
+) -> None:
+    server.behave(refuses(401))
+    check_local(FORMS[form](unsure_model()), "http_401")
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_a_sure_model_asks_nobody(server: CloudServer, unsure_model: Make, form: str) -> None:
+    done = FORMS[form](unsure_model(at=99))
+    assert done.text == "said here" and done.handoff is None and server.received == []
+
+
+def flat(model: Model, monkeypatch: pytest.MonkeyPatch, **options: Any) -> dict[str, Any]:
+    monkeypatch.setattr("cactus.api.Model", lambda *_: model)
+    handle = cactus.cactus_init("scripted")
+    assert handle is not None
+    options.setdefault("confidence_threshold", 0.7)
+    return json.loads(cactus.cactus_complete(handle, "Hi", **options))
+
+
+@pytest.fixture
+def configured(server: CloudServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CACTUS_CLOUD_API_KEY", KEY)
+    monkeypatch.setenv("CACTUS_CLOUD_BASE_URL", server.url)
+    monkeypatch.setenv("CACTUS_CLOUD_MODEL", "large")
+    monkeypatch.setenv("SSL_CERT_FILE", str(server.authority))
+
+
+@pytest.mark.usefixtures("configured")
+def test_the_flat_functions_ask_what_is_set_up(
+    server: CloudServer, unsure_model: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server.behave(tells("from ", "the cloud"))
+    heard: list[tuple[str, int]] = []
+    row = flat(unsure_model(), monkeypatch, callback=lambda text, id, _: heard.append((text, id)))
+    assert (row["success"], row["cloud_handoff"], row["error"]) == (True, True, None)
+    assert row["response"] == "from the cloud" and len(row) == 14
+    assert "".join(text for text, _ in heard) == row["response"]
+    assert {id for _, id in heard} == {-1}
+
+
+@pytest.mark.usefixtures("configured")
+def test_the_flat_functions_fall_back(
+    server: CloudServer, unsure_model: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server.behave(refuses(429))
+    heard: list[str] = []
+    row = flat(unsure_model(), monkeypatch, callback=lambda text, *_: heard.append(text))
+    assert (row["success"], row["cloud_handoff"]) == (True, False)
+    assert row["response"] == "".join(heard) == "said here"
+
+
+@pytest.mark.usefixtures("configured")
+@pytest.mark.parametrize("how", ["environment", "option"])
+def test_what_is_forbidden_is_not_done(
+    server: CloudServer, unsure_model: Make, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    options: dict[str, Any] = {}
+    if how == "environment":
+        monkeypatch.setenv("CACTUS_NO_CLOUD", "1")
+    else:
+        options["allow_cloud"] = False
+    forbid_connections(monkeypatch)
+    row = flat(unsure_model(), monkeypatch, **options)
+    assert (row["success"], row["cloud_handoff"], row["response"]) == (False, True, None)
+    # Of a typed model the cloud was the reason to look at confidence at all.
+    assert unsure_model().chat("Hi", **options).text == "said here"
+    assert server.received == []
+
+
+def forbid_connections(monkeypatch: pytest.MonkeyPatch) -> None:
+    def forbidden(*_: object, **__: object) -> Any:
+        raise AssertionError("a connection was opened")
+
+    for name in ("connect", "connect_ex", "sendto", "bind"):
+        monkeypatch.setattr(socket.socket, name, forbidden)
+    for name in ("getaddrinfo", "create_connection", "socketpair"):
+        monkeypatch.setattr(socket, name, forbidden)
+
+
+def test_without_a_cloud_no_connection_is_opened(
+    unsure_model: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    forbid_connections(monkeypatch)
+    before = threading.active_count()
+    row = flat(unsure_model(cloud=None), monkeypatch)
+    assert (row["success"], row["cloud_handoff"], row["response"]) == (False, True, None)
+    model = unsure_model(cloud=None)
+    done = model.chat("Hi", confidence_threshold=0.7)
+    assert (done.finish_reason, done.text, done.handoff) == ("handoff", "", None)
+    assert model.chat("Hi").text == "said here"
+    assert threading.active_count() == before
+
+
+def test_settings_that_are_broken_are_a_cloud_that_fails(
+    unsure_model: Make, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    from cactus.cloud import store
+    from cactus.cloud.secret import Secret
+
+    store.save("https://example.com/v1", "large", Secret(KEY))
+    store.settings_file().chmod(0o644)
+    row = flat(unsure_model(), monkeypatch)
+    assert (row["success"], row["response"]) == (True, "said here")
+    assert "mode 0644" in caplog.text and KEY not in caplog.text
+
+
+def test_a_threshold_that_is_given_counts(server: CloudServer, unsure_model: Make) -> None:
+    assert unsure_model().chat("Hi", confidence_threshold=0.05).handoff is None
+    assert unsure_model().chat("Hi", confidence_threshold=0).handoff is None
+    assert server.received == []
+    check_answered(unsure_model().chat("Hi", confidence_threshold=0.2))
+
+
+def test_raw_text_is_not_asked_elsewhere(server: CloudServer, unsure_model: Make) -> None:
+    assert unsure_model().complete("Hi").text == "said here"
+    assert unsure_model().complete("Hi", confidence_threshold=0.7).finish_reason == "handoff"
+    with pytest.raises(InvalidRequest, match="allow_cloud"):
+        unsure_model().complete("Hi", allow_cloud=False)  # type: ignore[call-arg]
+    assert server.received == []
+
+
+def test_a_cloud_must_be_one() -> None:
+    with pytest.raises(InvalidRequest, match=r"cloud must be a cactus\.Cloud, got str"):
+        Model("nowhere", cloud="https://example.com")  # type: ignore[arg-type]
+
+
+def test_tools_go_along_and_calls_come_back(server: CloudServer, unsure_model: Make) -> None:
+    server.behave(says(None, [("weather", '{"city": "Rom"}')], "tool_calls"))
+    done = unsure_model(context=2000).chat("Hi", tools=TOOLS)
+    assert done.finish_reason == "tool_calls" and done.text == ""
+    assert done.function_calls == ({"name": "weather", "arguments": {"city": "Rom"}},)
+    assert done.result().function_calls == [{"name": "weather", "arguments": {"city": "Rom"}}]
+    assert [t["function"]["name"] for t in server.last.body["tools"]] == ["weather", "clock"]
+
+
+# -- what is shown is one answer
+
+
+def test_nothing_is_shown_before_it_is_clear_whose_answer_it_is(
+    server: CloudServer, unsure_model: Make
+) -> None:
+    text = "abcdefghijklmnop"
+    fed: list[int] = []
+    # Unsure of every token from the second on: noticed at the tenth.
+    entropies = [0.01] + [UNSURE] * 9
+    engine = scripted_engine(saying(text, entropies=entropies))
+    with Model.from_engine(engine, cloud_of(server)) as model:
+        events = read(model.stream("Hi"))
+        assert shown(events) == "from the cloud" and {e.token_id for e in events} == {-1}
+    model = unsure_model(text, at=99)
+    program: Any = model._engine.program
+    with model.stream("Hi") as stream:
+        for _ in stream:
+            fed.append(len(program.steps))
+    assert fed[0] >= 10  # the first event came when ten tokens were there
+    assert server.last.body["stream"] is True
+
+
+def test_after_a_part_was_shown_it_is_too_late(server: CloudServer, unsure_model: Make) -> None:
+    text = "abcdefghijklmnopqrstuvwxyz" * 2
+    entropies = [0.01] * 20 + [UNSURE] * 20
+
+    def model() -> Model:
+        engine = scripted_engine(saying(text, entropies=entropies))
+        return Model.from_engine(engine, cloud_of(server))
+
+    with model() as streamed, streamed.stream("Hi") as stream:
+        assert shown(list(stream)) == stream.completion.text == text
+        handoff = stream.completion.handoff
+        assert handoff is not None and (handoff.answered, handoff.code) == (False, "too_late")
+        assert handoff.confidence < 0.9 and server.received == []
+    with model() as whole:  # where nothing is shown it never is
+        done = whole.chat("Hi")
+        assert done.text == "from the cloud"
+
+
+def test_reasoning_may_be_shown_before(server: CloudServer) -> None:
+    from tests.generate.scripted import ANSWER, END, THINK, uttering
+
+    tokens = [THINK, *b"let me think about it", ANSWER, *b"yes", END]
+    entropies = [0.01] * 14 + [UNSURE] * 20
+    engine = scripted_engine(uttering(tokens, entropies=entropies), tags=True)
+    with Model.from_engine(engine, cloud_of(server)) as model, model.stream("Hi") as stream:
+        events = list(stream)
+        done = stream.completion
+    thought = "".join(e.text for e in events if e.kind == "reasoning")
+    assert shown(events) == done.text == "from the cloud"
+    assert thought == done.reasoning and thought
+    assert thought.startswith("let me")
+
+
+def test_a_reply_that_breaks_off_where_nothing_was_shown_is_forgotten(
+    server: CloudServer, unsure_model: Make
+) -> None:
+    server.behave(streams(delta(content="half an "), then=resets))
+    check_local(unsure_model().chat("Hi"), "reset")
+
+
+def test_stop_strings_end_a_clouds_answer_too(server: CloudServer, unsure_model: Make) -> None:
+    server.behave(tells("one t", "wo th", "ree", pause=0.01))
+    with unsure_model().stream("Hi", stop="two") as stream:
+        assert shown(list(stream)) == stream.completion.text == "one "
+        assert stream.completion.finish_reason == "stop"
+    server.behave(says("one two three"))
+    done = unsure_model().chat("Hi", stop="two", include_stop_sequences=True)
+    assert done.text == "one two"
+
+
+# -- time
+
+
+def test_the_model_goes_on_while_the_cloud_is_asked(
+    server: CloudServer, unsure_model: Make
+) -> None:
+    server.behave(hangs)
+    model = unsure_model("x" * 60, cloud=cloud_of(server, total_timeout=0.3))
+    program: Any = model._engine.program
+    found = InThread(lambda: model.chat("Hi", max_tokens=50))
+    assert gone(lambda: len(program.steps) >= 50), "it waited for the cloud"
+    assert found.running
+    done = found.result()
+    assert len(done.text) == 50 and done.handoff.code == "timeout"
+
+
+def test_the_cloud_may_be_first(server: CloudServer, unsure_model: Make) -> None:
+    model = unsure_model("x" * 150, context=400)
+    program: Any = model._engine.program
+    program.during = lambda _tokens: time.sleep(0.01)
+    done = model.chat("Hi")
+    check_answered(done)
+    assert len(program.steps) < 140
+    assert model.chat("Hi", confidence_threshold=0, max_tokens=3).text == "xxx"
+
+
+# -- ending it
+
+
+@pytest.mark.parametrize("how", ["stop", "close", "cancel", "close the stream", "interrupt"])
+def test_whoever_ends_a_call_ends_the_question(
+    server: CloudServer, unsure_model: Make, how: str
+) -> None:
+    server.behave(hangs)
+    model = unsure_model()
+    if how == "cancel":
+
+        async def work() -> None:
+            task = asyncio.create_task(model.achat("Hi"))
+            while not server.received:
+                await asyncio.sleep(0.005)
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+
+        asyncio.run(work())
+    elif how == "close the stream":
+        stream = model.astream("Hi")
+
+        async def end() -> None:
+            reading = asyncio.create_task(stream.__anext__())
+            while not server.received:
+                await asyncio.sleep(0.005)
+            reading.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await reading
+            await stream.aclose()
+
+        asyncio.run(end())
+    else:
+        found = InThread(lambda: model.chat("Hi"))
+        assert gone(lambda: bool(server.received))
+        if how == "interrupt":
+            import ctypes
+
+            thread = ctypes.c_ulong(found.thread.ident or 0)
+            ctypes.pythonapi.PyThreadState_SetAsyncExc(thread, ctypes.py_object(KeyboardInterrupt))
+            with pytest.raises(KeyboardInterrupt):
+                found.result()
+        elif how == "close":
+            model.close()
+            with pytest.raises(Cancelled):
+                found.result()
+        else:
+            model.stop()
+            done = found.result()
+            assert (done.text, done.finish_reason) == ("said here", "stop")
+    assert gone(lambda: server.open_connections == 0)
+    assert gone(lambda: all(t.name != "cactus-cloud" for t in threading.enumerate()))
+
+
+def test_a_stream_that_is_stopped_keeps_what_was_shown(
+    server: CloudServer, unsure_model: Make
+) -> None:
+    server.behave(streams(delta(content="from the "), then=hangs))
+    model = unsure_model()
+    with model.stream("Hi") as stream:
+        events = [next(stream)]
+        stream.stop()
+        events += list(stream)
+        done = stream.completion
+    assert shown(events) == done.text == "from the " and done.finish_reason == "cancelled"
+
+
+def test_many_conversations_are_asked_one_by_one(server: CloudServer) -> None:
+    def script(history: list[int], answered: int) -> tuple[int, float]:
+        number = bytes(history).decode("latin-1").split("u:")[1][0]
+        tokens = [*f"local {number}".encode(), 256]
+        return tokens[min(answered, len(tokens) - 1)], UNSURE if number in "135" else 0.01
+
+    with Model.from_engine(scripted_engine(script), cloud_of(server)) as model:
+        server.behave(says("cloud"), refuses(401), says("cloud"))
+        done = model.chat_many([str(n) for n in range(6)])
+    assert [bool(each.handoff) for each in done] == [False, True] * 3
+    assert [done[n].text for n in (0, 2, 4)] == ["local 0", "local 2", "local 4"]
+    answered = [n for n in (1, 3, 5) if done[n].handoff.answered]  # type: ignore[union-attr]
+    assert len(answered) == 2 and all(done[n].text == "cloud" for n in answered)
+    (failed,) = {1, 3, 5} - set(answered)
+    assert done[failed].text == f"local {failed}"
+
+
+def test_many_that_are_stopped_give_what_is_there(server: CloudServer, unsure_model: Make) -> None:
+    server.behave(hangs)
+    model = unsure_model()
+    found = InThread(lambda: model.chat_many(["one", "two"]))
+    assert gone(lambda: len(server.received) == 2)
+    model.stop()
+    assert [done.text for done in found.result()] == ["said here"] * 2
+    assert gone(lambda: server.open_connections == 0)
+
+
+def test_conversations_of_others_go_on_meanwhile(server: CloudServer, unsure_model: Make) -> None:
+    server.behave(hangs)
+    model = unsure_model(cloud=cloud_of(server, total_timeout=5))
+    found = InThread(lambda: model.chat("Hi"))
+    assert gone(lambda: bool(server.received))
+    assert model.chat("Hi", allow_cloud=False).text == "said here"
+    assert found.running
+    model.stop()
+    found.result()
+
+
+def test_the_key_is_in_no_representation_of_what_is_at_work(
+    server: CloudServer, unsure_model: Make
+) -> None:
+    cloud = cloud_of(server)
+    model = unsure_model(cloud=cloud)
+    texts = [repr(cloud), repr(model), repr(vars(model)), repr(model.chat("Hi"))]
+    with model.stream("Hi") as stream:
+        next(stream)
+        texts += [repr(stream), repr(vars(stream)), repr(vars(stream._generation))]
+    assert not any(KEY in text for text in texts)
+
+
+def test_a_cloud_can_be_used_by_several_models(server: CloudServer, unsure_model: Make) -> None:
+    cloud = Cloud(KEY, server.url, "large", certificates=server.authority)
+    for model in (unsure_model(cloud=cloud), unsure_model(cloud=cloud)):
+        check_answered(model.chat("Hi"))
+    assert repr(cloud) == f"<Cloud large at {cloud.asker.settings.host}>"
+
+
+def test_what_the_cloud_has_begun_and_shown_the_model_finishes(
+    server: CloudServer, unsure_model: Make
+) -> None:
+    server.behave(streams(delta(content="half an "), then=resets_when_heard))
+    template = (
+        "{% for m in messages %}{{ m.role[0] }}:{{ m.content }}"
+        "{% if not loop.last or add_generation_prompt %}\n{% endif %}{% endfor %}"
+        "{% if add_generation_prompt %}a:{% endif %}"
+    )
+    model = unsure_model("answer", template=template)
+    with model.stream("Hi", max_tokens=11) as stream:
+        events = [next(stream)]
+        server.heard.set()
+        events += stream
+        done = stream.completion
+    assert shown(events) == done.text == "half an ans"
+    assert done.finish_reason == "length" and done.handoff is not None
+    assert (done.handoff.answered, done.handoff.code) == (False, "reset")
+    assert done.metrics.decode_tokens == 3
