@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+ENDS = {"cancelled": INTERRUPTED, "handoff": 1}
+"""Exit statuses of an answer that is none."""
+
 
 @dataclass
 class Manner:
@@ -68,7 +71,7 @@ class Chat:
 
     def answer_once(self, prompt: str) -> int:
         """Prints one answer; the exit status. Raises what `Model.stream` raises."""
-        return INTERRUPTED if self._answer(prompt).finish_reason == "cancelled" else 0
+        return ENDS.get(self._answer(prompt).finish_reason, 0)
 
     def answer(self, text: str) -> Completion | None:
         """Answers; where that fails says why, forgets the message, and gives None."""
@@ -140,7 +143,8 @@ class Chat:
             break
         if not completion.text:
             print(flush=True)
-        self.conversation.add(text, completion)
+        if completion.finish_reason != "handoff":
+            self.conversation.add(text, completion)
         cost = completion.metrics
         log.info(
             "answer: %d tokens read, %d from the cache, %d written, finished by %s",
@@ -148,6 +152,9 @@ class Chat:
         )  # fmt: skip
         if not self.manner.quiet:
             note(self._summary(completion))
+        elsewhere = _elsewhere(completion)
+        if elsewhere:  # whoever wants answers alone must know, too, where they come from
+            note(elsewhere)
         return completion
 
     def _stream(self, text: str) -> Completion:
@@ -194,6 +201,9 @@ class Chat:
 
     def _summary(self, completion: Completion) -> str:
         cost = completion.metrics
+        if completion.handoff is not None and completion.handoff.answered:
+            cut = "; cut at --max-tokens" if completion.finish_reason == "length" else ""
+            return f"{cost.total_time_ms / 1000:.1f} s{cut}"
         summary = (
             f"{cost.decode_tokens} tokens, {cost.decode_tps:.1f} tok/s, "
             f"first token after {cost.time_to_first_token_ms:.0f} ms"
@@ -210,3 +220,21 @@ class Chat:
                 return f"{summary}; cut at --max-tokens {most}"
             return f"{summary}; cut at the end of the context ({self.model.context_length} tokens)"
         return summary
+
+
+def _elsewhere(completion: Completion) -> str:
+    """What became of it that the model was unsure, to be read; "" if it was not."""
+    handoff = completion.handoff
+    if handoff is None:
+        if completion.finish_reason != "handoff":
+            return ""
+        return (
+            f"the model is unsure (confidence {completion.confidence:.2f}), and its answer ended "
+            "there; 'cactus auth' and --cloud ask a larger one"
+        )
+    unsure = f"the model was unsure (confidence {handoff.confidence:.2f})"
+    if handoff.answered:
+        return f"answered by {handoff.model} at {handoff.host}: {unsure}"
+    if handoff.code == "too_late":
+        return f"{unsure} when a part of its answer had been shown; the cloud was not asked"
+    return f"{unsure}; the cloud gave no answer: {handoff.reason}"

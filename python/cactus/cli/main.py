@@ -127,8 +127,17 @@ def _start_log() -> None:
         )
     import logging
 
+    from cactus.inputs.text import escaped
+
+    class Line(logging.Formatter):
+        """One line a message, whatever names of files and services are in it."""
+
+        def formatMessage(self, record: logging.LogRecord) -> str:
+            record.message = escaped(record.message)
+            return super().formatMessage(record)
+
     handler = logging.StreamHandler()
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    handler.setFormatter(Line("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     log = logging.getLogger("cactus")
     log.handlers[:] = [handler]
     log.setLevel(wanted.upper())

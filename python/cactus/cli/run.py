@@ -6,7 +6,7 @@ import logging
 import os
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -14,6 +14,9 @@ from cactus.cli.complete import complete_chat
 from cactus.cli.options import Real, Whole, activations_option, kv_option, threads_option
 from cactus.cli.text import note, printable, whole_characters
 from cactus.weights.catalog import STARTER
+
+if TYPE_CHECKING:
+    from cactus.cloud.cloud import Cloud
 
 log = logging.getLogger(__name__)
 
@@ -127,6 +130,18 @@ SETTINGS = (
 )
 @kv_option
 @activations_option
+@click.option(
+    "--confidence-threshold",
+    type=Real(0, 1),
+    metavar="X",
+    help="End an answer where the model is less sure than this.  [default: off; 0.7 with --cloud]",
+)
+@click.option(
+    "--cloud",
+    "ask_cloud",
+    is_flag=True,
+    help="Where it is less sure, ask the model of 'cactus auth', and send it the conversation.",
+)
 @click.option("--offline", is_flag=True, help="Open no connection; the model must be here.")
 @click.option("--quiet", "-q", is_flag=True, help="Print the answers only, no thoughts or speeds.")
 @click.option(
@@ -149,6 +164,7 @@ def command(
     context: int | None,
     kv: str,
     activations: str,
+    ask_cloud: bool,
     offline: bool,
     quiet: bool,
     wrap: bool,
@@ -174,6 +190,9 @@ def command(
 
     if options["sampling"] == "greedy" and options["temperature"]:
         raise click.UsageError("--greedy and --temperature exclude each other.")
+    if offline and ask_cloud:
+        raise click.UsageError("--offline and --cloud exclude each other.")
+    cloud = _find_cloud() if ask_cloud else None
     if model is not None and not words and _is_a_prompt(model):
         words, model = (model,), None
     folder = find_or_fetch(model or STARTER.name, offline=offline, ability="chat")
@@ -202,7 +221,7 @@ def command(
         engine.name, engine.architecture, engine.context_length, threads or "default",
         time.perf_counter() - began,
     )  # fmt: skip
-    with Model.from_engine(engine) as loaded:
+    with Model.from_engine(engine, cloud) as loaded:
         chat = Chat(
             loaded,
             Path(folder),
@@ -216,6 +235,19 @@ def command(
         if not quiet:
             note(f"{printable(loaded.name)}: /help lists the commands, Ctrl-C stops an answer")
         ctx.exit(talk(chat))
+
+
+def _find_cloud() -> Cloud:
+    """What `cactus auth` has set up. Raises CloudError, and a usage error where there is none."""
+    from cactus.cloud.cloud import Cloud
+    from cactus.cloud.store import is_forbidden
+
+    found = Cloud.find()
+    if found is None:
+        raise click.UsageError("--cloud: there is none; 'cactus auth' sets one up.")
+    if is_forbidden():
+        raise click.UsageError("--cloud: CACTUS_NO_CLOUD is set, which forbids it.")
+    return found
 
 
 def chat_settings() -> dict[str, click.Option]:
