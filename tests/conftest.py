@@ -46,6 +46,7 @@ def _plain_environment(
     """What the developer has set for their own models, or fetched, does not change a test."""
     for name in ("CACTUS_WEIGHTS", "HF_HUB_OFFLINE", "HF_ENDPOINT", "HF_TOKEN", "HF_HUB_CACHE"):
         monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("CACTUS_NO_CLOUD", "1")  # whatever cloud they have set up
     home = tmp_path_factory.getbasetemp() / "hub-home"
     monkeypatch.setenv("HF_HOME", str(home))
     library = sys.modules.get("huggingface_hub.constants")

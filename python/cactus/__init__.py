@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from cactus.audio.vad import detect_speech as detect_speech
     from cactus.calls.aio import AsyncEventStream as AsyncEventStream
     from cactus.calls.stream import EventStream as EventStream
+    from cactus.cloud.cloud import Cloud as Cloud
     from cactus.engine.defaults import SamplingDefaults as SamplingDefaults
     from cactus.errors import CactusError as CactusError
     from cactus.generate.conversation import Conversation as Conversation
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
     from cactus.speech.stream import TranscriptionStream as TranscriptionStream
     from cactus.types import Completion as Completion
     from cactus.types import DetectedLanguage as DetectedLanguage
+    from cactus.types import Handoff as Handoff
     from cactus.types import LiveUpdate as LiveUpdate
     from cactus.types import Metrics as Metrics
     from cactus.types import Segment as Segment
@@ -67,12 +69,14 @@ _HOMES = {
     "CactusError": "cactus.errors",
     "CactusModel": "cactus.api",
     "ChatOptions": "cactus.generate.options",
+    "Cloud": "cactus.cloud.cloud",
     "Completion": "cactus.types",
     "CompletionOptions": "cactus.generate.options",
     "CompletionStream": "cactus.generate.streams",
     "Conversation": "cactus.generate.conversation",
     "DetectedLanguage": "cactus.types",
     "EventStream": "cactus.calls.stream",
+    "Handoff": "cactus.types",
     "LiveTranscription": "cactus.speech.live",
     "LiveUpdate": "cactus.types",
     "Metrics": "cactus.types",
@@ -117,12 +121,14 @@ __all__ = [
     "CactusError",
     "CactusModel",
     "ChatOptions",
+    "Cloud",
     "Completion",
     "CompletionOptions",
     "CompletionStream",
     "Conversation",
     "DetectedLanguage",
     "EventStream",
+    "Handoff",
     "LiveTranscription",
     "LiveUpdate",
     "Metrics",

@@ -17,6 +17,7 @@ from typing import Any, NoReturn
 from cactus import arguments
 from cactus.calls.closing import NotCopied
 from cactus.calls.stopwatch import Stopwatch
+from cactus.cloud.asker import ConfiguredAsker
 from cactus.compat import Self, Unpack
 from cactus.errors import CactusError, InvalidRequest, ModelClosed, UnsupportedModel
 from cactus.generate.chat import Messages
@@ -356,7 +357,9 @@ def _load(model_path: str | os.PathLike[str], corpus_dir: object, cache_index: o
         )
     if boolean("cache_index", cache_index):
         raise InvalidRequest("cache_index is not available yet: leave it out, or give False")
-    return Model(model_path)
+    model = Model(model_path)
+    model.elsewhere = ConfiguredAsker()
+    return model
 
 
 def _destroy(model: Model) -> None:

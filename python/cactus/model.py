@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from cactus.calls.turns import Call
+from cactus.cloud.cloud import Cloud
 from cactus.compat import Self
 from cactus.engine.loaded import Loaded
 from cactus.errors import InvalidRequest
@@ -41,7 +42,9 @@ class Model(ChatMethods, SpeechMethods):
     is used. `cache_bytes`: the memory of keys and values up to which conversations that have ended
     are remembered, so that the next turn of each reads only what is new; default a quarter of what
     the machine has free, 0: none is. `download`: fetch a model that is known and not here;
-    otherwise no connection is opened.
+    otherwise no connection is opened. `cloud`: a larger model elsewhere, which is asked where this
+    one is less sure than `confidence_threshold`, by default 0.7 then (docs/cloud.md); without it
+    nothing leaves this machine.
 
     Raises ModelNotFound, UnsupportedModel, ModelFormatError, InsufficientMemory, InvalidRequest.
     """
@@ -59,11 +62,14 @@ class Model(ChatMethods, SpeechMethods):
         resident: bool = False,
         cache_bytes: int | None = None,
         download: bool = False,
+        cloud: Cloud | None = None,
     ) -> None:
         if not isinstance(name_or_path, (str, os.PathLike)):
             raise InvalidRequest(
                 f"a model is named by a string or a path, got {type(name_or_path).__name__}"
             )
+        if cloud is not None and not isinstance(cloud, Cloud):
+            raise InvalidRequest(f"cloud must be a cactus.Cloud, got {type(cloud).__name__}")
         from cactus.engine.loading import load
         from cactus.engine.options import LoadOptions
 
@@ -79,12 +85,14 @@ class Model(ChatMethods, SpeechMethods):
         }
         LoadOptions(**options)  # before anything is looked for or fetched
         self._start(load(_find(name_or_path, boolean("download", download)), **options))
+        self.elsewhere = None if cloud is None else cloud.asker
 
     @classmethod
-    def from_engine(cls, engine: Loaded) -> Self:
+    def from_engine(cls, engine: Loaded, cloud: Cloud | None = None) -> Self:
         """A model around an engine that is already loaded; it is closed with the model."""
         model = cls.__new__(cls)
         model._start(engine)
+        model.elsewhere = None if cloud is None else cloud.asker
         return model
 
     def _start(self, engine: Loaded) -> None:

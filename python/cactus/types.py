@@ -11,7 +11,7 @@ from cactus.inputs.text import shortened
 from cactus.segments import Segment as Segment
 from cactus.segments import Word as Word
 
-FinishReason = Literal["stop", "length", "cancelled", "handoff", "repetition"]
+FinishReason = Literal["stop", "length", "tool_calls", "cancelled", "handoff", "repetition"]
 EventKind = Literal["text", "reasoning"]
 
 
@@ -89,6 +89,26 @@ class Structure:
     errors: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class Handoff:
+    """What came of it that the model was less sure than wanted, and a cloud is set up.
+
+    `answered`: the text is the cloud's, of `model` at `host`; `tokens_read` and `tokens_written`
+    are what it says it did. Otherwise the text is the local model's, and `code` and `reason` say
+    why: a word such as "timeout", "tls" or "http_429", and a sentence. `confidence` is the local
+    model's when it fell below the threshold.
+    """
+
+    answered: bool
+    confidence: float
+    code: str | None = None
+    reason: str = ""
+    host: str | None = None
+    model: str | None = None
+    tokens_read: int | None = None
+    tokens_written: int | None = None
+
+
 @dataclass(frozen=True, slots=True, repr=False)
 class Completion:
     """The answer to a chat, complete or as far as it got. ``str`` of it is its text.
@@ -103,6 +123,7 @@ class Completion:
     `token_logprobs` are the same with texts and the likeliest alternatives, where asked for.
     `parsed` is the value of an answer of JSON (`response_format`, `schema`), None where it is not
     whole; `structure` says how the answer fits the form, None where none was asked for.
+    `handoff` says what came of it where a cloud was to be asked; a cloud's answer has no `tokens`.
     """
 
     text: str
@@ -116,6 +137,7 @@ class Completion:
     token_logprobs: tuple[TokenLogprob, ...] | None = None
     parsed: Any = None
     structure: Structure | None = None
+    handoff: Handoff | None = None
 
     def __str__(self) -> str:
         return self.text
@@ -130,16 +152,17 @@ class Completion:
 
     @property
     def cloud_handoff(self) -> bool:
-        """True if the model was too unsure and a larger one should be asked instead."""
-        return self.finish_reason == "handoff"
+        """True if the model was too unsure: a larger one has answered, or should be asked."""
+        answered = self.handoff is not None and self.handoff.answered
+        return answered or self.finish_reason == "handoff"
 
     def result(self) -> CompletionResult:
         """The 14 fields of ``cactus_complete``."""
-        handoff = self.cloud_handoff
+        unanswered = self.finish_reason == "handoff"
         return CompletionResult(
-            success=not handoff,
-            cloud_handoff=handoff,
-            response=None if handoff else self.text,
+            success=not unanswered,
+            cloud_handoff=self.cloud_handoff,
+            response=None if unanswered else self.text,
             function_calls=[dict(call) for call in self.function_calls],
             confidence=self.confidence,
             **self.metrics.to_dict(),

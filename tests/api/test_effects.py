@@ -56,6 +56,8 @@ SCRIPTED: dict[str, tuple[dict[str, Any], Any]] = {
     "logprobs": ({}, True),
     "top_logprobs": ({"logprobs": True}, 2),
 }
+# What matters only where a model has a cloud: tests/cloud/test_handoff.py.
+CLOUD = {"allow_cloud"}
 REFUSED: dict[str, tuple[dict[str, Any], Any]] = {
     "force_tools": ({"tools": TOOLS}, True),
     "tool_rag_top_k": ({"tools": TOOLS}, 1),
@@ -76,7 +78,7 @@ def tiny(tiny_model: Path) -> Iterator[Model]:
 
 
 def test_every_option_has_a_row() -> None:
-    assert {*SAMPLING, *SCRIPTED, *REFUSED} == set(cactus.ChatOptions.__annotations__)
+    assert {*SAMPLING, *SCRIPTED, *REFUSED, *CLOUD} == set(cactus.ChatOptions.__annotations__)
 
 
 @pytest.mark.parametrize("name", SAMPLING)

@@ -68,6 +68,7 @@ EXPECTED = {
         "stop - The night was a dark",
         FOUR + " None\nThe answer to this",
     ],
+    "docs/cloud.md": [" None\n"],
     "docs/errors.md": ["131 tokens, room for 64\ntemperature must be a number from 0 to 100"],
     "docs/flat-functions.md": [
         FOUR,
@@ -112,6 +113,7 @@ SAYS = {
     "chat.py": "The capital of France is Paris.",
     "conversation.py": "The capital of Italy is Rome.\n15 tokens read, 44 already known\nuser:",
     "errors.py": "ContextLengthExceeded: 131 tokens, room for 64",
+    "hand_off.py": "What is the capital of France? ",
     "logprobs.py": "%, of ",
     "many.py": "1 ContextLengthExceeded: the prompt has",
     "sampling.py": "seed 2:",

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from cactus.calls.stopwatch import Stopwatch, rate
 from cactus.chat.reasoning import Reasoning, Splitter
 from cactus.generate.confidence import Confidence
+from cactus.generate.elsewhere import Question
 from cactus.generate.loops import LoopGuard
 from cactus.generate.options import Options
 from cactus.generate.stop import StopMatcher
@@ -35,6 +36,7 @@ class Request:
 
     `stop_tokens` are special tokens that were given as stop strings, with their text. `reasoning`:
     whether the answer may begin with a block of it. `grammar`: what the answer keeps to.
+    `elsewhere` is asked where the model is less sure than wanted; without it the answer ends there.
     """
 
     prompt: list[int]
@@ -43,6 +45,15 @@ class Request:
     prepared_seconds: float = 0.0
     reasoning: Reasoning = "never"
     grammar: Grammar | None = None
+    elsewhere: Question | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Doubt:
+    """Where confidence fell below the threshold: after so many outputs, and what it was then."""
+
+    tokens: int
+    confidence: float
 
 
 class Answer:
@@ -57,6 +68,7 @@ class Answer:
         self.limit = min(options.max_tokens, engine.context_length - len(request.prompt))
         self.watch = Stopwatch(request.prepared_seconds)
         self.reason: FinishReason | None = None
+        self.doubt: Doubt | None = None
         self.cached = 0
         self.prefilled = 0
         self._end_tokens = engine.end_tokens
@@ -92,8 +104,7 @@ class Answer:
         if self.limit == 0:
             self.reason = "length"
             return []
-        if unsure:
-            self.reason = "handoff"
+        if unsure and self._hands_off():
             return []
         if token in self._end_tokens or self._stops(token):
             self.reason = ends or "stop"
@@ -189,6 +200,15 @@ class Answer:
         if self._sampled == 1:
             self._first_seconds = self.watch.seconds
         return not forced and self._confidence.add(output.entropy)
+
+    def _hands_off(self) -> bool:
+        """The model is less sure than wanted: whether the answer ends here for that."""
+        if self._request.elsewhere is None:
+            self.reason = "handoff"
+            return True
+        if self.doubt is None:
+            self.doubt = Doubt(self._sampled - 1, self._confidence.value)
+        return False
 
     def _stops(self, token: int) -> bool:
         """Stop strings end the answer; what is thought before it may have anything in it."""

@@ -21,6 +21,7 @@ from cactus.inputs.checks import boolean, text
 
 if TYPE_CHECKING:
     from cactus.engine.loaded import Loaded
+    from cactus.generate.elsewhere import Elsewhere
     from cactus.generate.many import ManyRun
 
 Messages = Sequence[Mapping[str, Any]] | str
@@ -45,16 +46,17 @@ class Chat(Worker):
         self._conversations = Conversations(engine, engine.cache_bytes)
         owned.callback(self._conversations.free)
         self._batch = Batch(engine, turns, self._conversations)
+        self.elsewhere: Elsewhere | None = None
+        """Who is asked where the model is less sure than wanted."""
 
     def generation(self, messages: Messages, options: Mapping[str, Any], call: Call) -> Generation:
         """The run that answers messages."""
         from cactus.generate.prompt import build_request
 
-        return self._begin(
-            lambda checked, began: build_request(self._engine, messages, checked, began),
-            options,
-            call,
-        )
+        def build(checked: Options, began: float) -> Request:
+            return build_request(self._engine, messages, checked, began, self._asks(checked))
+
+        return self._begin(build, options, call)
 
     def raw(
         self, prompt: Prompt, parse_special: bool, options: Mapping[str, Any], call: Call
@@ -85,7 +87,9 @@ class Chat(Worker):
         engine, checked = self._engine, self.options(options)
         return_exceptions = boolean("return_exceptions", return_exceptions)
         self._turns.register(call)  # a stop ends the making of the requests, too
-        requests = prepare_many(engine, conversations, checked, call.flag, return_exceptions)
+        requests = prepare_many(
+            engine, conversations, checked, call.flag, return_exceptions, self._asks(checked)
+        )
         return ManyRun(self._batch, call, requests, return_exceptions)
 
     def count_tokens(self, messages_or_text: Messages, options: Mapping[str, Any]) -> int:
@@ -124,7 +128,17 @@ class Chat(Worker):
         call: Call,
     ) -> Generation:
         began = time.perf_counter()
-        return Generation(self._batch, call, build(self.options(options), began))
+        request = build(self.options(options), began)
+        if request.elsewhere is None:
+            return Generation(self._batch, call, request)
+        from cactus.generate.handoff import HandoffGeneration
+
+        return HandoffGeneration(self._batch, call, request)
+
+    def _asks(self, options: Options) -> Elsewhere | None:
+        """Who may be asked for this request."""
+        found = self.elsewhere
+        return found if found is not None and options.allow_cloud and found.ready() else None
 
 
 def check_progress(progress: ProgressCallback | None) -> ProgressCallback | None:

@@ -54,6 +54,10 @@ class Generation(Run[StreamEvent, Completion]):
             if number >= self._read and not self.call.stopped:
                 self._read = number + 1
                 yield from events
+        yield from self._end(lane)
+
+    def _end(self, lane: Lane) -> Generator[StreamEvent, None, None]:
+        """The lane has ended: what is left to show."""
         if lane.error is not None:
             raise lane.error
         answer = self._answer(lane)

@@ -23,8 +23,9 @@ AHEAD = 4
 """Tokens that are computed for a stream before its reader asks: who looks at each token does not
 miss the next step, and one who went away soon costs nothing more."""
 
-Item = tuple["Lane", int, list[StreamEvent] | None]
-"""Of a lane: the number of a token and its events; or None: it has ended."""
+Item = tuple["Lane | None", int, list[StreamEvent] | None]
+"""Of a lane: the number of a token and its events, or None: it has ended. Of none: somebody else
+who was asked has news."""
 
 
 class Mailbox:
@@ -161,6 +162,9 @@ class Lane:
             events = answer.take(*self._outputs[self._answered])
             if self.streamed:
                 self._post(events)
+            elif answer.doubt is not None and answer.doubt.tokens == self._answered:
+                self._post([])  # who waits for the end looks whether somebody else is to be asked
+                self.wake()
             self._answered += 1
             if self.call.stopped:
                 break

@@ -14,6 +14,7 @@ from cactus.calls.turns import Call
 from cactus.errors import CactusError, InvalidRequest
 from cactus.generate.answer import Answer, Request
 from cactus.generate.batch import Batch
+from cactus.generate.handoff import SecondOpinion, wait_for_news
 from cactus.generate.lane import Lane
 from cactus.generate.options import Options
 from cactus.generate.prompt import build_request
@@ -21,6 +22,7 @@ from cactus.types import Completion
 
 if TYPE_CHECKING:
     from cactus.engine.loaded import Loaded
+    from cactus.generate.elsewhere import Elsewhere
 
 AT_ONCE = 32
 """Requests of one list in the batch at most: others find room beside them."""
@@ -34,6 +36,7 @@ def prepare_many(
     options: Options,
     stop: StopFlag,
     return_exceptions: bool = True,
+    elsewhere: Elsewhere | None = None,
 ) -> list[Request | CactusError]:
     """A request for each conversation, or the error that is its result.
 
@@ -55,7 +58,8 @@ def prepare_many(
                 continue
             break
         try:
-            requests.append(build_request(engine, messages, options, time.perf_counter()))
+            began = time.perf_counter()
+            requests.append(build_request(engine, messages, options, began, elsewhere))
         except CactusError as error:
             if not return_exceptions:
                 raise _numbered(len(requests), error) from None
@@ -97,7 +101,8 @@ class ManyRun(Run[tuple[int, Result], list[Result]]):
         self._left, self._errors = deque[int](), deque[int]()
         for index, request in enumerate(requests):
             (self._left if isinstance(request, Request) else self._errors).append(index)
-        self._lanes: dict[Lane, int] = {}
+        self._lanes: dict[Lane, int] = {}  # all that have no result yet
+        self._seconds: dict[Lane, SecondOpinion] = {}  # of those that may have one
         self._results: dict[int, Result] = {}
 
     def run(self, progress: Callable[[int, int], object] | None = None) -> list[Result]:
@@ -117,10 +122,10 @@ class ManyRun(Run[tuple[int, Result], list[Result]]):
             yield index, self._checked(index, error)
         while self._lanes or (self._left and not self.call.stopped):
             self._join()
-            lane = self._batch.next(self._mailbox)[0]
-            if lane in self._lanes:
-                index = self._lanes.pop(lane)
-                yield index, self._checked(index, self._ended_with(lane))
+            for lane in self._next():
+                if lane in self._lanes:
+                    index = self._lanes.pop(lane)
+                    yield index, self._checked(index, self._ended_with(lane))
         if self._left:
             self._turns.cancel_if_closed()
         while self._left:
@@ -136,7 +141,27 @@ class ManyRun(Run[tuple[int, Result], list[Result]]):
         return [self._results[index] for index in sorted(self._results)]
 
     def _let_go(self) -> None:
+        for second in self._seconds.values():
+            second.close()
         self._batch.leave(self._mailbox, self._lanes)
+
+    def _next(self) -> list[Lane]:
+        """Those whose result is there now; works for all until something has changed."""
+        if not self._seconds or any(not lane.ended for lane in self._lanes):
+            lane, _, events = self._batch.next(self._mailbox)
+            if lane is not None and lane not in self._seconds:
+                return [lane] if events is None else []
+        else:  # what is left is elsewhere
+            wait_for_news(self._mailbox, self.call, self._turns)
+        for lane, second in self._seconds.items():
+            if lane.answer.doubt is not None and not second.settled:
+                second.ask(lane.answer.doubt)
+            second.look()
+        return [lane for lane in self._seconds if self._is_over(lane)]
+
+    def _is_over(self, lane: Lane) -> bool:
+        second = self._seconds[lane]
+        return second.answered or (lane.ended and (not second.waiting or self.call.stopped))
 
     def _join(self) -> None:
         while self._left and len(self._lanes) < AT_ONCE and not self.call.stopped:
@@ -145,9 +170,19 @@ class ManyRun(Run[tuple[int, Result], list[Result]]):
             # Answers to a list are seldom continued: the conversations that are stay remembered.
             lane = self._batch.lane(self.call, request, self._mailbox, kept=False)
             self._lanes[lane] = self._left.popleft()
+            if request.elsewhere is not None:
+                self._seconds[lane] = SecondOpinion(request, self._mailbox)
             self._batch.join(lane)
 
     def _ended_with(self, lane: Lane) -> Result:
+        second = self._seconds.pop(lane, None)
+        if second is not None:
+            if second.waiting:  # it was stopped
+                self._turns.cancel_if_closed()
+            second.close()
+            if second.answered:
+                self._batch.leave(self._mailbox, [lane])
+                return second.completion(lane)
         if isinstance(lane.error, CactusError):
             return _as_value(lane.error)
         if lane.error is not None:
@@ -155,7 +190,8 @@ class ManyRun(Run[tuple[int, Result], list[Result]]):
         if lane.answer.reason in (None, "cancelled"):
             self._turns.cancel_if_closed()
             lane.answer.cancel()
-        return lane.answer.completion()
+        completion = lane.answer.completion()
+        return completion if second is None else second.noted(completion)
 
     def _checked(self, index: int, result: Result) -> Result:
         if isinstance(result, CactusError) and not self._return_exceptions:

@@ -14,6 +14,7 @@ from cactus.engine.defaults import SamplingDefaults
 from cactus.errors import CactusError
 from cactus.generate.chat import Chat, Messages, ProgressCallback, Prompt, check_progress
 from cactus.generate.conversation import Conversation
+from cactus.generate.elsewhere import Elsewhere
 from cactus.generate.options import ChatOptions, CompletionOptions
 from cactus.generate.streams import AsyncCompletionStream, CompletionStream
 from cactus.models.abilities import Ability
@@ -22,6 +23,9 @@ from cactus.types import Completion
 
 class ChatMethods(ModelBase):
     """The methods of a model that reads and writes text."""
+
+    elsewhere: Elsewhere | None = None
+    """Who is asked where the model is less sure than wanted."""
 
     # -- chat
 
@@ -35,8 +39,8 @@ class ChatMethods(ModelBase):
         `repetition_penalty`, `repetition_window`, `presence_penalty`, `frequency_penalty`,
         `sampling`, `logit_bias`, `seed`, `stop`, `include_stop_sequences`, `stop_loops`,
         `logprobs`, `top_logprobs`, `tools`, `confidence_threshold` (off), `speculation` (on),
-        `thinking` (the model's own), `continue_final_message`; see docs/python-api.md for the
-        ranges, and for what 0 and None mean.
+        `thinking` (the model's own), `continue_final_message`, `allow_cloud` (on); see
+        docs/python-api.md for the ranges, and for what 0 and None mean.
 
         Raises InvalidRequest naming the option or message, ContextLengthExceeded before anything is
         computed, UnsupportedModel for images, Cancelled if the model is closed meanwhile,
@@ -275,4 +279,6 @@ class ChatMethods(ModelBase):
         return self._chat().sampling_defaults
 
     def _chat(self, ability: Ability = "chat") -> Chat:
-        return self._work(ability, Chat)
+        chat = self._work(ability, Chat)
+        chat.elsewhere = self.elsewhere
+        return chat

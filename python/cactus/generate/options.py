@@ -54,6 +54,7 @@ class ChatOptions(CompletionOptions, total=False):
     tool_rag_top_k: int | None
     thinking: bool | None
     continue_final_message: bool | None
+    allow_cloud: bool | None
 
 
 CHAT_ONLY = frozenset(ChatOptions.__annotations__) - frozenset(CompletionOptions.__annotations__)
@@ -84,6 +85,7 @@ class Options:
     format: Format | None = None
     thinking: bool | None = None
     continue_final_message: bool | None = None
+    allow_cloud: bool = True
 
 
 def parse_options(
@@ -216,4 +218,5 @@ _CHECKS: dict[str, Callable[[str, object], Any]] = {
     "schema": schema_option,
     "thinking": boolean,
     "continue_final_message": boolean,
+    "allow_cloud": boolean,
 }

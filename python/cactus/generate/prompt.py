@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from cactus.chat.reasoning import CLOSE, OPEN, Reasoning
@@ -16,6 +17,7 @@ from cactus.errors import (
     UnsupportedModel,
 )
 from cactus.generate.answer import Request
+from cactus.generate.elsewhere import THRESHOLD, Question
 from cactus.generate.options import Options
 from cactus.inputs.checks import integer, text
 from cactus.weights.abilities import refusal
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
     from cactus.chat.template import ChatTemplate
     from cactus.chat.traced import Part
     from cactus.engine.loaded import Loaded
+    from cactus.generate.elsewhere import Elsewhere
 
 UNQUESTIONED = 4 << 20
 """Texts of so many characters are tokenised, which takes seconds, to say how long they are."""
@@ -43,16 +46,30 @@ If no function helps, answer as usual."""
 
 
 def build_request(
-    engine: Loaded, messages: Sequence[Mapping[str, Any]] | str, options: Options, began: float
+    engine: Loaded,
+    messages: Sequence[Mapping[str, Any] | Message] | str,
+    options: Options,
+    began: float,
+    elsewhere: Elsewhere | None = None,
 ) -> Request:
     """Render and tokenise `messages`; `began` is when the caller started (``perf_counter``).
+
+    `elsewhere` is who is asked where the model is less sure than wanted.
 
     Raises InvalidRequest naming the message or tool, UnsupportedModel for what the model cannot
     read, TemplateError, and ContextLengthExceeded if no room is left for an answer.
     """
-    parts, reasoning = render(engine, messages, options)
+    from cactus.chat.messages import parse_messages
+
+    conversation = parse_messages(messages)
+    parts, reasoning = render(engine, conversation, options)
     _check_size(engine, sum(len(part.text) for part in parts))
-    return _request(engine, engine.tokenizer.encode_prompt(parts), options, began, reasoning)
+    request = _request(engine, engine.tokenizer.encode_prompt(parts), options, began, reasoning)
+    if elsewhere is None:
+        return request
+    if options.confidence_threshold is None:
+        options = replace(options, confidence_threshold=THRESHOLD)
+    return replace(request, options=options, elsewhere=Question(elsewhere, conversation, options))
 
 
 def build_raw_request(
@@ -127,7 +144,7 @@ def _request(
 
 
 def render(
-    engine: Loaded, messages: Sequence[Mapping[str, Any]] | str, options: Options
+    engine: Loaded, messages: Sequence[Mapping[str, Any] | Message] | str, options: Options
 ) -> tuple[list[Part], Reasoning]:
     """The prompt of `messages` as text, and whether the answer may begin with reasoning."""
     from cactus.chat.messages import parse_messages, validate_tools
