@@ -8,12 +8,14 @@ import socket
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 import cactus
 from cactus import Cloud, Completion, Model, StreamEvent
+from cactus.engine.loading import load
 from cactus.errors import Cancelled, InvalidRequest
 from tests.cloud.conftest import UNSURE, cloud_of
 from tests.cloud.test_exchange import TOOLS, gone
@@ -509,3 +511,31 @@ def test_what_the_cloud_has_begun_and_shown_the_model_finishes(
     assert done.finish_reason == "length" and done.handoff is not None
     assert (done.handoff.answered, done.handoff.code) == (False, "reset")
     assert done.metrics.decode_tokens == 3
+
+
+SCHEMA = {"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"]}
+
+
+def test_the_form_of_the_answer_goes_along_and_is_checked(
+    server: CloudServer, tiny_model: Path
+) -> None:
+    with Model.from_engine(load(tiny_model), cloud_of(server)) as model:
+
+        def ask() -> Completion:
+            return model.chat("Hi", schema=SCHEMA, max_tokens=40, confidence_threshold=0.99)
+
+        server.behave(says('{"n": 7}'))
+        done = ask()
+        assert done.handoff is not None and done.handoff.answered
+        assert done.parsed == {"n": 7} and done.structure is not None and done.structure.valid
+        sent = server.last.body["response_format"]
+        assert sent["json_schema"]["schema"] == SCHEMA
+        for wrong in ('{"n": "seven"}', '{"n": 7', "seven"):
+            server.behave(says(wrong))
+            done = ask()
+            assert done.handoff is not None and done.handoff.code == "format"
+            assert isinstance(done.parsed["n"], int)  # of the local model, by its grammar
+        server.behave(says("yes"))
+        done = model.chat("Hi", response_format=["yes", "no"], confidence_threshold=0.99)
+        assert done.text in ("yes", "no") and server.received == []
+        assert done.handoff is None or done.handoff.code == "format"

@@ -79,9 +79,14 @@ def make_question(
         and options.continue_final_message is not False
     ):
         raise CloudError("no service continues a message that has begun", code="continued")
+    form = options.format
+    if form is not None and form.kind != "json":
+        raise CloudError(f"no service keeps to a form of the kind {form.kind}", code="format")
+    schema = None if form is None else form.definition
     return Question(
         messages=messages,
         tools=validate_tools(options.tools),
+        schema={} if schema == {"type": "object"} else schema,
         max_tokens=options.max_tokens,
         streamed=streamed,
     )

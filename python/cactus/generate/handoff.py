@@ -14,7 +14,7 @@ from dataclasses import replace
 from typing import Any
 
 from cactus.calls.turns import POLL_SECONDS, Call, Turns
-from cactus.errors import CactusError
+from cactus.errors import CactusError, CloudError
 from cactus.generate.answer import Doubt, Request
 from cactus.generate.batch import Batch
 from cactus.generate.confidence import WINDOW
@@ -22,7 +22,7 @@ from cactus.generate.elsewhere import Asked, Reply
 from cactus.generate.generation import Generation
 from cactus.generate.lane import Item, Lane, Mailbox
 from cactus.generate.stop import StopMatcher
-from cactus.types import Completion, FinishReason, Handoff, StreamEvent
+from cactus.types import Completion, FinishReason, Handoff, StreamEvent, Structure
 
 ELSEWHERE = -1
 """The id of tokens that are not this model's."""
@@ -96,7 +96,7 @@ class SecondOpinion:
         return text
 
     def _settle(self, reply: Reply) -> None:
-        error, doubt = reply.error, self._doubt
+        error, doubt = reply.error or self._misfit(), self._doubt
         assert doubt is not None
         if error is None:
             self.answered = True
@@ -112,6 +112,23 @@ class SecondOpinion:
             tokens_written=reply.tokens_written,
         )
 
+    def _misfit(self) -> CloudError | None:
+        """Why the answer is not what it has to be; of one that was shown the result says that."""
+        _, structure = self._read()
+        if structure is None or structure.valid or self._streamed:
+            return None
+        what = structure.errors[0] if structure.errors else "it is not whole"
+        return CloudError(f"the answer does not fit its schema: {what}", code="format")
+
+    def _read(self) -> tuple[Any, Structure | None]:
+        """The value of an answer that has a form, and how it fits that."""
+        form = self._request.options.format
+        if form is None:
+            return None, None
+        from cactus.grammar.result import read
+
+        return read("".join(self.texts), form, None)
+
     @property
     def has_spoken(self) -> bool:
         """Whether the answer is the other one's: it is whole, or a part of it was shown."""
@@ -126,6 +143,7 @@ class SecondOpinion:
         doubt = self._doubt
         assert doubt is not None
         before = lane.shown(doubt.tokens + 1).completion()
+        parsed, structure = self._read()
         return replace(
             before,
             text="".join(self.texts),
@@ -136,6 +154,8 @@ class SecondOpinion:
             logprobs=(),
             token_logprobs=None,
             function_calls=self._calls,
+            parsed=parsed,
+            structure=structure,
             handoff=self.handoff,
             metrics=replace(
                 before.metrics,
@@ -311,6 +331,8 @@ class HandoffGeneration(Generation):
 
         question, engine = self._request.elsewhere, self._batch.engine
         assert question is not None
+        if question.options.format is not None:
+            raise CloudError("no grammar begins in the middle of a text", code="format")
         left = question.options.max_tokens - len(engine.tokenizer.encode(text))
         options = replace(
             question.options,
