@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from cactus.errors import InvalidRequest
+from cactus.grammar.limits import SECONDS, within
 from cactus.grammar.table import Table
 
 if TYPE_CHECKING:
@@ -16,8 +17,11 @@ if TYPE_CHECKING:
 
     from cactus.tokenizer import Tokenizer
 
-KEPT = 32
-"""Compiled grammars that are kept, the last used ones."""
+KEPT_BYTES = 64 << 20
+"""Memory up to which compiled grammars are kept, the last used ones."""
+
+MOST_STATES = 50_000
+"""Of a matcher's lexer, one to two kilobytes each."""
 
 SPARE = 16
 """Tokens that are kept for the end of an answer, besides those that the way there needs."""
@@ -65,8 +69,8 @@ class Grammars:
     def compile(self, source: Source) -> Grammar:
         """The grammar of `source`.
 
-        Raises InvalidRequest for what is no grammar, cannot be enforced or takes too much work, and
-        UnsupportedModel for a vocabulary without bytes.
+        Raises InvalidRequest, with the compiler's words, for what is no grammar, cannot be enforced
+        or takes too much work; UnsupportedModel for a vocabulary without bytes.
         """
         table = self.table
         with self._lock:
@@ -76,10 +80,10 @@ class Grammars:
         with self._lock:
             self._kept[source] = found
             self._kept.move_to_end(source)
-            while len(self._kept) > KEPT:
+            while sum(map(_size, self._kept)) > KEPT_BYTES:
                 self._kept.popitem(last=False)
         if isinstance(found, str):
-            raise InvalidRequest(f"{source.where}: {found}")
+            raise InvalidRequest(found)
         return found
 
     @property
@@ -91,15 +95,29 @@ class Grammars:
             return self._table
 
 
+def _size(source: Source) -> int:
+    """Bytes that a compiled grammar takes, about: measured on schemas of many sizes."""
+    return (128 << 10) + 40 * len(source.text)
+
+
 def _compiled(table: Table, source: Source) -> Grammar | str:
     """The grammar, or what is wrong with it."""
-    from llguidance import LLMatcher, LLParserLimits
-
-    limits = LLParserLimits(verbose_errors=False)
-    matcher = LLMatcher(table.native, source.text, log_level=0, limits=limits)
-    if not matcher.is_error():
-        matcher.compute_bitmask()  # some grammars fail only here
+    matcher = within(SECONDS, lambda: _matcher(table, source.text))
+    if matcher is None:
+        return (
+            f"compiling the grammar takes more than {SECONDS} s of work; ask for something simpler"
+        )
     if matcher.is_error():
         return matcher.get_error().strip()
     names = json.dumps(dict.fromkeys(source.names, 0)) if source.names else ""
     return Grammar(source, table, SPARE + len(table.encode(names)), matcher)
+
+
+def _matcher(table: Table, text: str) -> LLMatcher:
+    from llguidance import LLMatcher, LLParserLimits
+
+    limits = LLParserLimits(verbose_errors=False, max_lexer_states=MOST_STATES)
+    matcher = LLMatcher(table.native, text, log_level=0, limits=limits)
+    if not matcher.is_error():
+        matcher.compute_bitmask()  # some grammars fail only here
+    return matcher

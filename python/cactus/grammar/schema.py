@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from cactus.errors import InvalidRequest
 from cactus.grammar.compile import Grammar, Grammars, Source
 from cactus.grammar.formats import Format
+from cactus.grammar.limits import check_size, explained, keywords
 
 BLANK = r"[\x20\x0A\x0D\x09]{1,40}"
 """White space where JSON allows any: a model that writes nothing else would never end."""
@@ -23,21 +24,39 @@ def grammar_of(format: Format, grammars: Grammars) -> Grammar:
     from llguidance import LLMatcher
 
     definition, where = format.definition, format.where
+    if format.kind == "json":
+        return _grammar_of_schema(definition, where, format.strict, grammars)
     if format.kind == "regex":
-        return grammars.compile(Source(LLMatcher.grammar_from_regex(definition), where))
-    if format.kind == "lark":
-        return grammars.compile(Source(LLMatcher.grammar_from_lark(definition), where))
-    if format.kind == "choice":
-        texts = " | ".join(json.dumps(text, ensure_ascii=False) for text in definition)
-        return grammars.compile(Source(LLMatcher.grammar_from_lark(f"start: {texts}"), where))
-    names = tuple(names_in(definition))
+        text = LLMatcher.grammar_from_regex(definition)
+    else:
+        text = LLMatcher.grammar_from_lark(
+            definition if format.kind == "lark" else _choice(definition)
+        )
     try:
-        return grammars.compile(Source(_json(definition, lenient=False), where, True, names))
+        return grammars.compile(Source(text, where))
     except InvalidRequest as error:
-        if format.strict:
-            raise
-        source = Source(_json(definition, lenient=True), where, True, names, (str(error),))
-        return grammars.compile(source)
+        raise InvalidRequest(f"{where}: {error}") from None
+
+
+def _grammar_of_schema(schema: Any, where: str, strict: bool, grammars: Grammars) -> Grammar:
+    check_size(schema, where)
+    names = tuple(names_in(schema))
+    try:
+        return grammars.compile(Source(_json(schema, lenient=False), where, True, names))
+    except InvalidRequest as error:
+        why = explained(str(error), schema, where)
+    if strict:
+        raise InvalidRequest(why)
+    try:
+        text = _json(schema, lenient=True)
+        return grammars.compile(Source(text, where, True, names, (why,)))
+    except InvalidRequest:
+        raise InvalidRequest(why) from None
+
+
+def _choice(texts: Sequence[str]) -> str:
+    """One of some texts, in Lark."""
+    return f"start: {' | '.join(json.dumps(text, ensure_ascii=False) for text in texts)}"
 
 
 def _json(schema: Any, *, lenient: bool) -> str:
@@ -50,11 +69,6 @@ def _json(schema: Any, *, lenient: bool) -> str:
 
 def names_in(schema: Any) -> Iterator[str]:
     """The names of all properties in a schema."""
-    if isinstance(schema, dict):
-        properties = schema.get("properties")
-        yield from properties if isinstance(properties, dict) else ()
-        for value in schema.values():
-            yield from names_in(value)
-    elif isinstance(schema, list):
-        for value in schema:
-            yield from names_in(value)
+    for _, key, value in keywords(schema, ""):
+        if key == "properties" and isinstance(value, dict):
+            yield from value

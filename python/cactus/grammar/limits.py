@@ -1,0 +1,124 @@
+"""Schemas that would take too long to compile: refused before, or given up after half a second."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from functools import lru_cache
+from typing import Any, TypeVar
+
+from cactus.errors import InvalidRequest
+
+SECONDS = 0.5
+"""Of work that a compilation may take."""
+
+PATIENCE = 10.0
+"""Seconds that are waited for that, where the machine is busy."""
+
+MOST_CHARACTERS = 1 << 20
+"""Of a schema as JSON."""
+
+MOST_MEMBERS = {"properties": 500, "enum": 10_000, "allOf": 16, "anyOf": 500, "oneOf": 500}
+"""Members of one keyword: compiling takes longer than in proportion to them."""
+
+Made = TypeVar("Made")
+
+
+def check_size(schema: Any, where: str) -> None:
+    """InvalidRequest with the path of what makes a schema too large to be compiled."""
+    size = len(json.dumps(schema))
+    if size > MOST_CHARACTERS:
+        raise InvalidRequest(
+            f"{where}: the schema has {size} characters; at most {MOST_CHARACTERS} are compiled"
+        )
+    for path, key, value in keywords(schema, where):
+        most = MOST_MEMBERS.get(key)
+        if most is not None and isinstance(value, (list, dict)) and len(value) > most:
+            raise InvalidRequest(
+                f"{path}.{key}: {len(value)} members; at most {most} are compiled into a grammar"
+            )
+        if key == "$ref" and isinstance(value, str) and not value.startswith("#"):
+            raise InvalidRequest(
+                f"{path}.$ref: {value[:80]!r} is another document, which is not fetched; "
+                "put the definition under $defs"
+            )
+
+
+def keywords(schema: Any, path: str) -> Iterator[tuple[str, str, Any]]:
+    """The keywords of a schema and of those in it: path, keyword and value."""
+    if not isinstance(schema, dict):
+        return
+    for key, value in schema.items():
+        yield path, key, value
+        if key in ("properties", "patternProperties", "$defs", "definitions", "dependentSchemas"):
+            if isinstance(value, dict):
+                for name, each in value.items():
+                    yield from keywords(each, f"{path}.{key}.{name[:40]}")
+        elif key not in ("const", "enum", "default", "examples"):
+            if isinstance(value, list):
+                for n, each in enumerate(value):
+                    yield from keywords(each, f"{path}.{key}[{n}]")
+            else:
+                yield from keywords(value, f"{path}.{key}")
+
+
+def explained(error: str, schema: Any, where: str) -> str:
+    """An error of the compiler in terms of the schema: where it is, and which keyword."""
+    return _explained(error, json.dumps(schema), where)
+
+
+@lru_cache(maxsize=16)  # a schema that is enforced in part is looked at with every request
+def _explained(error: str, text: str, where: str) -> str:
+    schema = json.loads(text)
+    from jsonschema import Draft202012Validator
+    from jsonschema.exceptions import best_match
+
+    invalid = best_match(Draft202012Validator(Draft202012Validator.META_SCHEMA).iter_errors(schema))
+    if invalid is not None:
+        return f"{where}{invalid.json_path[1:]}: {invalid.message[:200]}"
+    first = error.partition("\n")[0]
+    for path, key, value in keywords(schema, where):
+        named = re.search(rf'"{re.escape(key)}"|\b{re.escape(key)} constraints', error)
+        if named:
+            return f"{path}.{key}: {key!r} cannot be enforced here"
+        if key == "format" and error.startswith("Unknown format") and error.endswith(f" {value}"):
+            return f"{path}.format: the format {value!r} is not known"
+        if key == "pattern" and "regex" in error:
+            return f"{path}.pattern: {value!r:.80} cannot be enforced: {_last(error)}"
+        if key == "$ref" and isinstance(value, str) and value[1:] and value[1:] in error:
+            return f"{path}.$ref: {value!r} does not exist"
+    if "NoExtension" in error:
+        return f"{where}: no value fits the schema; does a $ref lead to itself?"
+    return f"{where}: {first}"
+
+
+def _last(error: str) -> str:
+    return error.rpartition("error: ")[2].partition("\n")[0][:120]
+
+
+def within(seconds: float, work: Callable[[], Made]) -> Made | None:
+    """What `work` gives; None where it takes longer, which then goes on in the background."""
+    done: list[Made] = []
+    thread = threading.Thread(target=lambda: done.append(work()), daemon=True)
+    began = time.monotonic()
+    thread.start()
+    while thread.is_alive():
+        thread.join(seconds / 10)
+        waited = time.monotonic() - began
+        if waited > PATIENCE or (waited > seconds and _worked(thread) > seconds):
+            break
+    return done[0] if done else None
+
+
+def _worked(thread: threading.Thread) -> float:
+    """Seconds of a processor that a thread has had; all that have passed, where nobody knows."""
+    if sys.platform == "linux" and thread.ident is not None and thread.is_alive():
+        try:
+            return time.clock_gettime(time.pthread_getcpuclockid(thread.ident))
+        except OSError:  # it has just ended
+            return 0.0
+    return float("inf") if thread.is_alive() else 0.0
