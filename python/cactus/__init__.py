@@ -53,6 +53,7 @@ if TYPE_CHECKING:
     from cactus.types import Segment as Segment
     from cactus.types import StreamEvent as StreamEvent
     from cactus.types import TokenLogprob as TokenLogprob
+    from cactus.types import ToolCallDelta as ToolCallDelta
     from cactus.types import Transcription as Transcription
     from cactus.types import Word as Word
     from cactus.weights.download import download as download
@@ -87,6 +88,7 @@ _HOMES = {
     "StreamEvent": "cactus.types",
     "TokenLogprob": "cactus.types",
     "Tool": "cactus.schemas.functions",
+    "ToolCallDelta": "cactus.types",
     "TranscribeOptions": "cactus.speech.options",
     "Transcription": "cactus.types",
     "TranscriptionStream": "cactus.speech.stream",
@@ -139,6 +141,7 @@ __all__ = [
     "StreamEvent",
     "TokenLogprob",
     "Tool",
+    "ToolCallDelta",
     "TranscribeOptions",
     "Transcription",
     "TranscriptionStream",

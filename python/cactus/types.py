@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
+from hashlib import blake2b
 from typing import Any, Literal
 
 from cactus.inputs.text import shortened
@@ -12,7 +13,7 @@ from cactus.segments import Segment as Segment
 from cactus.segments import Word as Word
 
 FinishReason = Literal["stop", "length", "tool_calls", "cancelled", "handoff", "repetition"]
-EventKind = Literal["text", "reasoning"]
+EventKind = Literal["text", "reasoning", "tool_call"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,13 +32,33 @@ class TokenLogprob:
 
 
 @dataclass(frozen=True, slots=True)
+class ToolCallDelta:
+    """A piece of a call of a tool, as it arrives.
+
+    `index` is its place in `function_calls`, `id` and `name` are the same in all its pieces.
+    `arguments` are the next characters of the JSON of its arguments, "" in the first piece if
+    none have come; joined, those of all pieces are the whole object. `call` is the complete call,
+    in its last piece. `dropped`: what began like a call was none, and comes as text; the next call
+    has its index.
+    """
+
+    index: int
+    id: str
+    name: str
+    arguments: str = ""
+    call: Mapping[str, Any] | None = None
+    dropped: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class StreamEvent:
     """One generated token as it arrives.
 
     `text` is what can be shown now. It is "" while a character, a tag or a possible stop string is
     still incomplete, and may then hold the text of several tokens. The texts of all events of
     `kind` "text", joined, are the completion's `text`, those of "reasoning" its `reasoning`. A
-    token that ends the one and begins the other has an event of each kind. `logprob` is there if
+    token that ends the one and begins the other has an event of each kind. Those of `kind`
+    "tool_call" have no text but a piece of a call in `tool_call`. `logprob` is there if
     `logprobs` were asked for: once for each token of the answer.
     """
 
@@ -45,6 +66,7 @@ class StreamEvent:
     token_id: int
     kind: EventKind = "text"
     logprob: TokenLogprob | None = None
+    tool_call: ToolCallDelta | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,16 +131,26 @@ class Handoff:
     tokens_written: int | None = None
 
 
+def call_id(seed: bytes, index: int) -> str:
+    """The id of a call: nine letters and digits, which is what the strictest templates take.
+
+    The same answer to the same prompt has the same ids.
+    """
+    return blake2b(seed + index.to_bytes(4, "little"), digest_size=5).hexdigest()[:9]
+
+
 @dataclass(frozen=True, slots=True, repr=False)
 class Completion:
     """The answer to a chat, complete or as far as it got. ``str`` of it is its text.
 
-    `finish_reason`: "stop" (the model ended its turn, or a stop string came), "length"
-    (`max_tokens` or the context is used up), "cancelled" (``stop`` was called or the stream
-    closed), "handoff" (confidence fell below `confidence_threshold`; `text` is what there was),
-    "repetition" (`stop_loops` was asked for, and the answer only repeated itself).
+    `finish_reason`: "stop" (the model ended its turn, or a stop string came), "tool_calls" (it did
+    so, and has called tools), "length" (`max_tokens` or the context is used up), "cancelled"
+    (``stop`` was called or the stream closed), "handoff" (confidence fell below
+    `confidence_threshold`; `text` is what there was), "repetition" (`stop_loops` was asked for, and
+    the answer only repeated itself).
     `reasoning` is what the model thought before it answered, without its `<think>` tags; None if it
-    did not. `tokens` are those of both.
+    did not. `function_calls` are the tools that it called, each with `name` and `arguments`, and
+    `call_ids` their ids; none of their markup is in `text`. `tokens` are those of all.
     `confidence` is 0 to 1, `logprobs` are natural logarithms, one for each of `tokens`;
     `token_logprobs` are the same with texts and the likeliest alternatives, where asked for.
     `parsed` is the value of an answer of JSON (`response_format`, `schema`), None where it is not
@@ -138,14 +170,17 @@ class Completion:
     parsed: Any = None
     structure: Structure | None = None
     handoff: Handoff | None = None
+    call_ids: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         return self.text
 
     def __repr__(self) -> str:
         thought = "" if self.reasoning is None else f", reasoning={shortened(self.reasoning)}"
+        names = ", ".join(call["name"] for call in self.function_calls)
+        calls = f", calls {names}" if names else ""
         return (
-            f"Completion({shortened(self.text)}{thought}, {self.finish_reason!r}, "
+            f"Completion({shortened(self.text)}{thought}{calls}, {self.finish_reason!r}, "
             f"confidence={self.confidence:.2f}, {len(self.tokens)} tokens, "
             f"{self.metrics.decode_tps:.0f} tokens/s)"
         )
@@ -155,6 +190,25 @@ class Completion:
         """True if the model was too unsure: a larger one has answered, or should be asked."""
         answered = self.handoff is not None and self.handoff.answered
         return answered or self.finish_reason == "handoff"
+
+    @property
+    def message(self) -> dict[str, Any]:
+        """The answer as the assistant's message for the next `chat`, in OpenAI's form."""
+        said: dict[str, Any] = {"role": "assistant", "content": self.text}
+        if self.reasoning is not None:
+            said["reasoning_content"] = self.reasoning
+        if self.function_calls:
+            said["content"] = self.text or None
+            said["tool_calls"] = [self._tool_call(n) for n in range(len(self.function_calls))]
+        return said
+
+    def _tool_call(self, index: int) -> dict[str, Any]:
+        call = self.function_calls[index]
+        arguments = json.dumps(call["arguments"], ensure_ascii=False)
+        given = self.call_ids[index : index + 1]
+        made = given[0] if given else call_id(f"{call['name']}{arguments}".encode(), index)
+        named = {"name": call["name"], "arguments": arguments}
+        return {"id": made, "type": "function", "function": named}
 
     def result(self) -> CompletionResult:
         """The 14 fields of ``cactus_complete``."""

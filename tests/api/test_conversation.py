@@ -92,7 +92,7 @@ def test_a_call_that_raises_leaves_the_conversation_as_it_was(scripted_model: Ma
     with pytest.raises(InvalidRequest, match="max_tokens"):
         talk.chat("x", max_tokens=-1)
     with pytest.raises(InvalidRequest, match="question must be a string, got None"):
-        talk.chat(None)  # type: ignore[arg-type]
+        talk.chat(None)
     assert talk.messages == before
 
 

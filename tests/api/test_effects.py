@@ -19,6 +19,7 @@ from tests.generate.scripted import babbling, saying
 Make = Callable[..., Model]
 HELLO = [{"role": "user", "content": "Hello"}]
 TOOLS = [{"name": "clock"}, {"name": "weather"}]
+CALL = '<tool_call>{"name": "clock"}</tool_call>'
 SAMPLED = {"temperature": 1.5, "seed": 3, "max_tokens": 12}
 
 # Of the tiny model: what is added to a sampled answer, and makes it another one.
@@ -47,6 +48,8 @@ SCRIPTED: dict[str, tuple[dict[str, Any], Any]] = {
     "include_stop_sequences": ({"stop": "b"}, True),
     "confidence_threshold": ({}, 0.99999),
     "tools": ({}, TOOLS),
+    "tool_choice": ({"tools": TOOLS}, "none"),
+    "parallel_tool_calls": ({"tools": TOOLS}, False),
     "thinking": ({}, False),
     "continue_final_message": ({}, False),
     "speculation": ({}, False),
@@ -97,7 +100,7 @@ def test_an_option_changes_the_prompt_the_answer_or_the_steps(
 
     def seen(**options: Any) -> Any:
         model = scripted_model(
-            saying("abc" * 60), template=TEMPLATE, context=500, slope=0, chunk=99
+            saying(CALL + "abc" * 60), template=TEMPLATE, context=500, slope=0, chunk=99
         )
         done = model.chat(turns, **options)
         program: Any = model._engine.program

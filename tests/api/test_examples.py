@@ -83,7 +83,11 @@ EXPECTED = {
     "docs/raw-text.md": ["Paris", "[19556, 905] 'Hello world'\n2\n32\n", "The -1.57"],
     "docs/speech-live.md": ["Fail better.", "Fail better.", "0.0 1."],
     "docs/speech.md": ["No matter, try again.", "again.", "en 0.9"],
-    "docs/tools.md": ["'name': 'get_weather', 'description': 'Get the current weather.'"],
+    "docs/tools.md": [
+        "length The weather in Paris is",
+        "'name': 'get_weather', 'description': 'Get the current weather.'",
+        "The time now is 12:15.",
+    ],
     "docs/structured-output.md": ["True True\nTrue\n"],
     "docs/streaming-and-async.md": ["tokens/s", FOUR + "\nHello!", "cancelled "],
 }

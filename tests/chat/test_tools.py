@@ -57,6 +57,7 @@ def test_the_result_is_a_copy() -> None:
         ({"name": "<|im_end|>"}, r"tools\[1\]\.name"),
         ({"name": "f\n"}, r"tools\[1\]\.name"),
         ({"name": "x" * 129}, r"tools\[1\]\.name"),
+        ({"name": "x" * 5000}, r"tools\[1\]\.name: .* got 'x{50,60}\.\.\."),
         ({"type": "web_search"}, r"tools\[1\]\.type: expected 'function', got 'web_search'"),
         ({"type": "function", "function": 3}, r"tools\[1\]\.function: expected an object"),
         ({"function": {"name": 3}}, r"tools\[1\]\.function\.name: .* got 3"),
@@ -65,6 +66,16 @@ def test_the_result_is_a_copy() -> None:
         (
             {"name": "f", "parameters": {"type": "string"}},
             r"tools\[1\]\.parameters\.type: expected 'object', got 'string'",
+        ),
+        ({"name": "f", "parameters": 5}, r"tools\[1\]\.parameters: expected a JSON schema"),
+        (
+            {"name": "f", "parameters": {"type": "dict"}},
+            r"tools\[1\]\.parameters\.type: expected one of object, .* got 'dict'; JSON schema "
+            r"calls it 'object'",
+        ),
+        (
+            {"type": "function", "function": {"name": "f", "parameters": {"type": "dict"}}},
+            r"tools\[1\]\.function\.parameters\.type: ",
         ),
         (
             {"name": "f", "parameters": {"properties": [1]}},
@@ -95,6 +106,16 @@ def test_what_is_wrong_is_named(tool: Any, error: str) -> None:
 def test_what_is_no_list_is_refused(tools: Any) -> None:
     with pytest.raises(InvalidRequest, match="tools: "):
         validate_tools(tools)
+
+
+def test_a_thousand_tools_are_not_too_many() -> None:
+    assert len(validate_tools([{"name": f"f{index}"} for index in range(1000)])) == 1000
+
+
+def test_parameters_that_are_null_are_missing() -> None:
+    assert validate_tools([{"name": "now", "parameters": None}]) == validate_tools(
+        [{"name": "now"}]
+    )
 
 
 def test_too_many_tools() -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -369,11 +369,14 @@ class Harness:
         prompt: str | list[int] = "question",
         stop_tokens: dict[int, str] | None = None,
         reasoning: Reasoning = "never",
+        tools: Mapping[str, Mapping[str, Any]] | None = None,
         **raw: Any,
     ) -> Generation:
         tokens = list(prompt.encode()) if isinstance(prompt, str) else prompt
         options = parse_options(raw, vocab_size=VOCABULARY)
-        request = Request(tokens, options, stop_tokens or {}, reasoning=reasoning)
+        request = Request(
+            tokens, options, stop_tokens or {}, reasoning=reasoning, tools=tools or {}
+        )
         call = self.call = Call()
         self.turns.register(call)
         return Generation(self.batch, call, request)

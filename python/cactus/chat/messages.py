@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from cactus.chat.tools import validate_tools
-from cactus.chat.traced import trusted
+from cactus.chat.traced import join, trusted
 from cactus.errors import InvalidRequest
 from cactus.inputs.values import clean, parse_json, shown
 
@@ -72,6 +72,13 @@ class Message:
             last["text"] += more
         fields = {**self.fields, "content": self.content + more} if self.fields else {}
         return replace(self, content=self.content + more, parts=tuple(parts), fields=fields)
+
+    def with_calls_in_text(self, written: str) -> Message:
+        """The same message with its calls `written` behind its text, and none beside it."""
+        content = join([self.content, written], "\n") if self.content else written
+        fields = {key: self.fields[key] for key in self.fields if key != "tool_calls"}
+        fields["content"] = content
+        return replace(self, content=content, tool_calls=(), parts=(), fields=fields)
 
     def content_parts(self) -> Sequence[Mapping[str, str]]:
         """What it is made of, in order: texts, and the places of `images`."""

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -40,6 +41,8 @@ _RESERVED = frozenset(
     )
 )
 _PROBE = "cactusprobe"
+_IN_MESSAGE = re.compile(r"\[['\"]tools['\"]\]|\.tools\b")
+_TOOLS_IN_MESSAGE = "You are a helpful assistant with some tools."
 
 
 @dataclass(frozen=True)
@@ -125,6 +128,9 @@ class ChatTemplate:
             mark = _unused(messages)
             messages = [*messages[:-1], messages[-1].with_text(mark)]
         turns = [message.to_template(parts_wanted) for message in messages]
+        taken = False
+        if schemas:
+            taken, turns = self._give_tools(schemas, turns, variables)
         size = _size((turns, schemas, variables))
 
         def run(turns: Turns) -> str:
@@ -136,10 +142,28 @@ class ChatTemplate:
         if mark:
             text = _before(text, mark)
         parts = self._recover(parts_of(text), (turns, schemas, variables))
-        shown = not schemas or (
-            "tools" in self.variables and all(tool["function"]["name"] in text for tool in schemas)
-        )
+        shown = not schemas or (taken and all(tool["function"]["name"] in text for tool in schemas))
         return Rendered(parts, shown)
+
+    def _give_tools(
+        self, schemas: list[dict[str, Any]], turns: Turns, variables: dict[str, Any]
+    ) -> tuple[bool, Turns]:
+        """Put the tools where the template looks for them; whether it does at all, and the turns.
+
+        SmolLM3's own wants them under another name, Phi-4-mini's in the system message.
+        """
+        if "tools" in self.variables:
+            return True, turns
+        if "xml_tools" in self.variables:
+            variables["xml_tools"] = schemas
+            return True, turns
+        if not _IN_MESSAGE.search(self.source):
+            return False, turns
+        system = {"role": trusted("system"), "content": _TOOLS_IN_MESSAGE}
+        if turns and turns[0]["role"] == "system":
+            system, turns = turns[0], turns[1:]
+        functions = [schema["function"] for schema in schemas]
+        return True, [{**system, "tools": json.dumps(functions, ensure_ascii=False)}, *turns]
 
     def _variables(self, extra: Mapping[str, Any]) -> dict[str, Any]:
         for name in extra:
@@ -160,6 +184,30 @@ class ChatTemplate:
                 and self._shows([{"type": "text", "text": _PROBE}])
             )
         return self._wants_parts
+
+    @cached_property
+    def renders_calls(self) -> bool:
+        """Whether the template shows what an assistant called."""
+        return _PROBE in self._call_and_result(_PROBE, "done")
+
+    @cached_property
+    def renders_results(self) -> bool:
+        """Whether it shows the results of tools, as messages of their own role."""
+        return _PROBE in self._call_and_result("work", _PROBE)
+
+    def _call_and_result(self, name: str, result: str) -> str:
+        """A conversation with a call and its result; "" if the template refuses it."""
+        function = {"name": name, "arguments": {}}
+        call = {"id": "probe0000", "type": "function", "function": function}
+        turns = [
+            Message("user", "question"),
+            Message("assistant", tool_calls=(call,)),
+            Message("tool", result, name="work", tool_call_id="probe0000"),
+        ]
+        try:
+            return self.render(turns).text
+        except TemplateError:
+            return ""
 
     def _shows(self, content: Any) -> bool:
         turn = {"role": trusted("user"), "content": content}

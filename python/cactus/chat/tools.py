@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from cactus.chat.schema import check_schema
 from cactus.errors import InvalidRequest
 from cactus.inputs.values import clean, parse_json, shown
 
@@ -71,22 +72,9 @@ def _tool(tool: Any, name: str) -> dict[str, Any]:
 
 
 def _check_parameters(schema: Any, name: str) -> None:
-    """A JSON schema of an object, as far as calling needs it."""
+    """A JSON schema of an object."""
     if not isinstance(schema, dict):
         raise InvalidRequest(f"{name}: expected a JSON schema object, got {shown(schema)}")
+    check_schema(schema, name)
     if schema.get("type", "object") != "object":
         raise InvalidRequest(f"{name}.type: expected 'object', got {shown(schema['type'])}")
-    properties = schema.get("properties", {})
-    if not isinstance(properties, dict):
-        raise InvalidRequest(f"{name}.properties: expected an object, got {shown(properties)}")
-    for key, value in properties.items():
-        if not isinstance(value, (dict, bool)):
-            raise InvalidRequest(
-                f"{name}.properties.{key}: expected a JSON schema, got {shown(value)}"
-            )
-    required = schema.get("required", [])
-    if not isinstance(required, list):
-        raise InvalidRequest(f"{name}.required: expected a list of names, got {shown(required)}")
-    for index, key in enumerate(required):
-        if not isinstance(key, str):
-            raise InvalidRequest(f"{name}.required[{index}]: expected a string, got {shown(key)}")

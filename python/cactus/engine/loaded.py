@@ -8,6 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from cactus.chat.calls.syntax import Syntax
 from cactus.chat.reasoning import CLOSE, OPEN
 from cactus.engine.contract import Decoder, Program, Sampler, Sampling
 from cactus.engine.costs import StepCosts
@@ -91,10 +92,26 @@ class Loaded:
 
         return Grammars(self.tokenizer, self.program.vocab_size)
 
-    def decoder(self) -> Decoder:
-        """A fresh decoder of generated ids; reasoning keeps its tags."""
-        tags = map(self.tokenizer.token_to_id, (OPEN, CLOSE))
-        return self.tokenizer.stream(shown=[id for id in tags if id is not None])
+    @cached_property
+    def syntax(self) -> Syntax:
+        """How this model writes calls of tools."""
+        from cactus.chat.calls.find import find_syntax
+
+        template = None if isinstance(self.template, TemplateError) else self.template
+        return find_syntax(template, lambda text: self.tokenizer.token_to_id(text) is not None)
+
+    @property
+    def call_end_tokens(self) -> frozenset[int]:
+        """The ids that end an answer which may have calls, besides `end_tokens`."""
+        return frozenset(self._ids(self.syntax.stops))
+
+    def decoder(self, calls: bool = False) -> Decoder:
+        """A fresh decoder of generated ids; reasoning keeps its tags, and `calls` their markup."""
+        markers = self.syntax.markers if calls else ()
+        return self.tokenizer.stream(shown=self._ids((OPEN, CLOSE, *markers)))
+
+    def _ids(self, spellings: Sequence[str]) -> list[int]:
+        return [id for id in map(self.tokenizer.token_to_id, spellings) if id is not None]
 
     def work(self) -> Work:
         """What a step of `program` reads and multiplies, whatever the machine."""

@@ -7,10 +7,12 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from cactus.calls.stopwatch import Stopwatch, rate
+from cactus.chat.calls.parser import CallParser, Found
 from cactus.chat.reasoning import Reasoning, Splitter
 from cactus.generate.confidence import Confidence
 from cactus.generate.elsewhere import Question
 from cactus.generate.loops import LoopGuard
+from cactus.generate.made_calls import MadeCalls, merged
 from cactus.generate.options import Options
 from cactus.generate.stop import StopMatcher
 from cactus.machine import resident_megabytes
@@ -35,7 +37,8 @@ class Request:
     """A checked request: `prompt` fits the context and has at least one token.
 
     `stop_tokens` are special tokens that were given as stop strings, with their text. `reasoning`:
-    whether the answer may begin with a block of it. `grammar`: what the answer keeps to.
+    whether the answer may begin with a block of it. `tools`: those that it may call, by name, with
+    the schemas of their parameters. `grammar`: what the answer keeps to.
     `elsewhere` is asked where the model is less sure than wanted; without it the answer ends there.
     """
 
@@ -44,6 +47,7 @@ class Request:
     stop_tokens: Mapping[int, str] = field(default_factory=dict)
     prepared_seconds: float = 0.0
     reasoning: Reasoning = "never"
+    tools: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     grammar: Grammar | None = None
     elsewhere: Question | None = None
 
@@ -72,10 +76,15 @@ class Answer:
         self.cached = 0
         self.prefilled = 0
         self._end_tokens = engine.end_tokens
+        self._parser: CallParser | None = None
+        if request.tools:
+            self._end_tokens |= engine.call_end_tokens
+            self._parser = CallParser(engine.syntax, request.tools)
+        self._made = MadeCalls(request.prompt)
         self._engine, self._request = engine, request
         self._confidence = Confidence(engine.program.vocab_size, options.confidence_threshold)
         self._matcher = StopMatcher(options.stop, include=options.include_stop_sequences)
-        self._decoder = engine.decoder()
+        self._decoder = engine.decoder(calls=bool(request.tools))
         self._splitter = Splitter(request.reasoning)
         self._texts: list[str] = []
         self._thoughts: list[str] = []
@@ -108,25 +117,15 @@ class Answer:
             return []
         if token in self._end_tokens or self._stops(token):
             self.reason = ends or "stop"
-            thought, text = self._rest()
-            if self._request.options.include_stop_sequences and self._stops(token):
-                text += self._request.stop_tokens[token]
-            return self._events(thought, text)
+            included = self._request.options.include_stop_sequences and self._stops(token)
+            return self._rest(self._request.stop_tokens[token] if included else "")
         self._tokens.append(token)
         self._logprobs.append(output.logprob)
-        thought, text = self._splitter.push(self._decoder.push(token))
-        text = self._matcher.push(text)
-        if self._matcher.stopped is not None:
-            self.reason = "stop"
-        elif ends is not None or len(self._tokens) == self.limit:
-            self.reason = ends or "length"
-        elif self._loops is not None and self._loops.add(token):
-            self.reason = "repetition"
-        if self.reason is not None and self._matcher.stopped is None:
-            more_thought, more_text = self._rest()
-            thought, text = thought + more_thought, text + more_text
+        events = self._show(*self._look(self._decoder.push(token)))
+        if self.reason is None and self._ends_here(token, ends):
+            events += self._rest()
         empty = StreamEvent("", token, "reasoning" if self._splitter.thinking else "text")
-        events = self._events(thought, text) or [empty]
+        events = merged(events) or [empty]
         if self._request.options.logprobs:
             top = tuple(self._entry(other, logprob) for other, logprob in output.top)
             self._entries.append(replace(self._entry(token, output.logprob), top=top))
@@ -145,7 +144,7 @@ class Answer:
     def cancel(self) -> list[StreamEvent]:
         """No more outputs will come; the events with what was held back, if anything was."""
         self.reason = "cancelled"
-        return self._events(*self._rest())
+        return self._rest()
 
     @property
     def text(self) -> str:
@@ -160,11 +159,13 @@ class Answer:
         parsed, structure = self._read()
         return Completion(
             text=self.text,
-            finish_reason=self.reason or "cancelled",
+            finish_reason=self._finish_reason,
             confidence=self._confidence.value,
             tokens=tuple(self._tokens),
             logprobs=tuple(self._logprobs),
             reasoning="".join(self._thoughts) or None,
+            function_calls=tuple(self._made.calls),
+            call_ids=tuple(self._made.ids),
             token_logprobs=tuple(self._entries) if self._request.options.logprobs else None,
             parsed=parsed,
             structure=structure,
@@ -210,21 +211,64 @@ class Answer:
             self.doubt = Doubt(self._sampled - 1, self._confidence.value)
         return False
 
+    def _ends_here(self, token: int, ends: Literal["stop", "length"] | None) -> bool:
+        """Whether this token is the last one, whatever its text; sets `reason` if it is."""
+        if ends is not None or len(self._tokens) == self.limit:
+            self.reason = ends or "length"
+        elif self._loops is not None and self._loops.add(token):
+            self.reason = "repetition"
+        return self.reason is not None
+
     def _stops(self, token: int) -> bool:
         """Stop strings end the answer; what is thought before it may have anything in it."""
         return token in self._request.stop_tokens and not self._splitter.thinking
 
-    def _events(self, thought: str, text: str) -> list[StreamEvent]:
-        self._thoughts.append(thought)
-        self._texts.append(text)
-        events = [
-            StreamEvent(thought, self._last_token, "reasoning"),
-            StreamEvent(text, self._last_token, "text"),
-        ]
-        return [event for event in events if event.text]
+    @property
+    def _finish_reason(self) -> FinishReason:
+        if self.reason == "stop" and self._made.calls:
+            return "tool_calls"
+        return self.reason or "cancelled"
 
-    def _rest(self) -> tuple[str, str]:
-        """Reasoning and text that are still held back."""
-        thought, text = self._splitter.push(self._decoder.flush())
-        more_thought, more_text = self._splitter.flush()
-        return thought + more_thought, self._matcher.push(text + more_text) + self._matcher.flush()
+    def _look(self, piece: str) -> tuple[str, list[Found]]:
+        """The reasoning in the next piece of the answer, and what else is found in it."""
+        thought, text = self._splitter.push(piece)
+        return thought, self._find(text)
+
+    def _find(self, text: str) -> list[Found]:
+        if self._parser is not None:
+            return self._parser.push(text)
+        return [Found("text", text)]
+
+    def _show(self, thought: str, found: Sequence[Found]) -> list[StreamEvent]:
+        """The events of what was found, up to where the answer ends; sets `reason` if it does."""
+        events = [self._event(thought, "reasoning")] if thought else []
+        for item in found:
+            if item.kind == "text":
+                events.append(self._event(self._matcher.push(item.text)))
+                if self._matcher.stopped is not None:
+                    self.reason = self.reason or "stop"
+                    break
+                continue
+            # What could be the beginning of a stop string is none if a call follows.
+            events.append(self._event(self._matcher.flush()))
+            delta = self._made.take(item)
+            events.append(StreamEvent("", self._last_token, "tool_call", tool_call=delta))
+            if item.kind == "end" and not self._request.options.parallel_tool_calls:
+                self._parser = None  # nothing more is wanted
+                self.reason = self.reason or "stop"
+                break
+        return events
+
+    def _event(self, text: str, kind: Literal["text", "reasoning"] = "text") -> StreamEvent:
+        (self._texts if kind == "text" else self._thoughts).append(text)
+        return StreamEvent(text, self._last_token, kind)
+
+    def _rest(self, more: str = "") -> list[StreamEvent]:
+        """The events of what is still held back, with `more` behind it; the answer has ended."""
+        thought, found = self._look(self._decoder.flush())
+        more_thought, text = self._splitter.flush()
+        found += self._find(text)
+        if self._parser is not None:
+            found += self._parser.flush()
+        events = self._show(thought + more_thought, found)
+        return merged([*events, self._event(self._matcher.flush() + more)])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from typing import Any, Protocol
@@ -12,6 +13,7 @@ from cactus.errors import InvalidRequest
 from cactus.generate.options import ChatOptions
 from cactus.generate.streams import AsyncCompletionStream, CompletionStream
 from cactus.inputs.checks import text
+from cactus.inputs.values import clean
 from cactus.types import Completion
 
 Message = dict[str, Any]
@@ -63,28 +65,38 @@ class Conversation(NotCopied):
             parse_messages(messages)
         self._messages = [dict(message) for message in deepcopy(messages)]
 
-    def chat(self, question: str, **options: Unpack[ChatOptions]) -> Completion:
-        """The answer to `question`, a text; takes the options and raises the errors of a chat."""
+    def chat(self, question: str | None = None, **options: Unpack[ChatOptions]) -> Completion:
+        """The answer to `question`, a text; takes the options and raises the errors of a chat.
+
+        Without a question the model goes on from the results of the tools that it has called.
+        Raises InvalidRequest if there are none.
+        """
         turns, kept = self._asked(question)
         completion = self._model.chat(turns, **self._with(options))
         self._keep(kept, question, completion)
         return completion
 
-    def stream(self, question: str, **options: Unpack[ChatOptions]) -> CompletionStream:
+    def stream(
+        self, question: str | None = None, **options: Unpack[ChatOptions]
+    ) -> CompletionStream:
         """`chat` token by token; the answer is kept when the stream ends or is closed."""
         turns, kept = self._asked(question)
         stream = self._model.stream(turns, **self._with(options))
         stream.when_ended(lambda completion: self._keep(kept, question, completion))
         return stream
 
-    async def achat(self, question: str, **options: Unpack[ChatOptions]) -> Completion:
+    async def achat(
+        self, question: str | None = None, **options: Unpack[ChatOptions]
+    ) -> Completion:
         """`chat` in a thread of its own; cancelling the task stops the generation."""
         turns, kept = self._asked(question)
         completion = await self._model.achat(turns, **self._with(options))
         self._keep(kept, question, completion)
         return completion
 
-    def astream(self, question: str, **options: Unpack[ChatOptions]) -> AsyncCompletionStream:
+    def astream(
+        self, question: str | None = None, **options: Unpack[ChatOptions]
+    ) -> AsyncCompletionStream:
         """`stream` for ``async for``."""
         turns, kept = self._asked(question)
         stream = self._model.astream(turns, **self._with(options))
@@ -103,19 +115,56 @@ class Conversation(NotCopied):
         last = len(roles) - 1 - roles[::-1].index("user")
         self._messages = self._messages[:last]
 
-    def _asked(self, question: str) -> tuple[list[Message], list[Message]]:
+    def tool_result(self, result: Any, call_id: str | None = None) -> None:
+        """What a tool gave that the last answer has called: a text, or a value that JSON has.
+
+        `call_id` is that of the call; without it the results are in the order of the calls. Raises
+        InvalidRequest if no such call waits for a result.
+        """
+        waiting = self._waiting()
+        found = [call for call in waiting if call_id in (None, call.get("id"))]
+        if not found:
+            which = "" if call_id is None else f" {call_id!r}"
+            raise InvalidRequest(
+                f"tool_result: no call{which} waits for a result; those that do: "
+                + (", ".join(str(call.get("id")) for call in waiting) or "none")
+            )
+        said = (
+            result
+            if isinstance(result, str)
+            else json.dumps(clean(result, "result"), ensure_ascii=False)
+        )
+        id, name = found[0].get("id"), found[0].get("function", found[0])["name"]
+        self._messages.append({"role": "tool", "tool_call_id": id, "name": name, "content": said})
+
+    def _waiting(self) -> list[Message]:
+        """The calls of the last answer that have no result yet."""
+        turns = list(self._messages)
+        answered = set()
+        while turns and turns[-1]["role"] == "tool":
+            answered.add(turns.pop().get("tool_call_id"))
+        calls = (turns[-1].get("tool_calls") or []) if turns else []
+        return [call for call in calls if call.get("id") not in answered]
+
+    def _asked(self, question: str | None) -> tuple[list[Message], list[Message]]:
         """The messages to send, and the list that the turn will be added to."""
+        if question is None:
+            if not self._messages or self._messages[-1]["role"] != "tool":
+                raise InvalidRequest(
+                    "question must be a string, got None: it can be left out behind a result of a "
+                    "tool only"
+                )
+            return list(self._messages), self._messages
         asked = {"role": "user", "content": text("question", question)}
         return [*self._messages, asked], self._messages
 
     def _with(self, options: Mapping[str, Any]) -> Any:
         return {**self._options, **options}
 
-    def _keep(self, kept: list[Message], question: str, completion: Completion) -> None:
+    def _keep(self, kept: list[Message], question: str | None, completion: Completion) -> None:
         # Added to the list that the question was asked in: after a reset that is no longer ours.
         if completion.finish_reason == "handoff":
             return
-        said: Message = {"role": "assistant", "content": completion.text}
-        if completion.reasoning is not None:
-            said["reasoning_content"] = completion.reasoning
-        kept += [{"role": "user", "content": question}, said]
+        if question is not None:
+            kept.append({"role": "user", "content": question})
+        kept.append(completion.message)

@@ -50,6 +50,8 @@ class ChatOptions(CompletionOptions, total=False):
     """The options of ``Model.chat`` and its streaming and async forms."""
 
     tools: Sequence[Mapping[str, Any] | Callable[..., Any]] | str | None
+    tool_choice: str | Mapping[str, Any] | None
+    parallel_tool_calls: bool | None
     force_tools: bool | None
     tool_rag_top_k: int | None
     thinking: bool | None
@@ -78,6 +80,8 @@ class Options:
     logprobs: bool = False
     top_logprobs: int = 0
     tools: Any = None
+    tool_choice: str = "auto"
+    parallel_tool_calls: bool = True
     force_tools: bool = False
     tool_rag_top_k: int = 0
     confidence_threshold: float | None = None
@@ -169,6 +173,13 @@ def _force_tools(name: str, value: object) -> bool:
     return False
 
 
+def _tool_choice(name: str, value: object) -> str:
+    """ "auto" or "none"."""
+    if value == "required" or isinstance(value, Mapping):
+        raise InvalidRequest(f"{name}: only 'auto' and 'none' are available yet")
+    return choice(name, value, ("auto", "none"))
+
+
 def _tools(name: str, value: object) -> object:
     """`value` with definitions instead of Python functions; the rest is checked with the prompt."""
     if not isinstance(value, (list, tuple)) or not any(map(callable, value)):
@@ -210,6 +221,8 @@ _CHECKS: dict[str, Callable[[str, object], Any]] = {
     "logprobs": boolean,
     "top_logprobs": lambda n, v: integer(n, v, 0, MAX_TOP_LOGPROBS),
     "tools": _tools,
+    "tool_choice": _tool_choice,
+    "parallel_tool_calls": boolean,
     "force_tools": _force_tools,
     "tool_rag_top_k": lambda n, v: integer(n, v, 0, 2**31 - 1),
     "confidence_threshold": lambda n, v: number(n, v, 0, 1),

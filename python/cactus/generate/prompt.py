@@ -6,7 +6,8 @@ import json
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from itertools import groupby
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from cactus.chat.reasoning import CLOSE, OPEN, Reasoning
 from cactus.errors import (
@@ -24,7 +25,7 @@ from cactus.weights.abilities import refusal
 
 if TYPE_CHECKING:
     from cactus.chat.messages import Message
-    from cactus.chat.template import ChatTemplate
+    from cactus.chat.template import ChatTemplate, Rendered
     from cactus.chat.traced import Part
     from cactus.engine.loaded import Loaded
     from cactus.generate.elsewhere import Elsewhere
@@ -62,9 +63,10 @@ def build_request(
     from cactus.chat.messages import parse_messages
 
     conversation = parse_messages(messages)
-    parts, reasoning = render(engine, conversation, options)
-    _check_size(engine, sum(len(part.text) for part in parts))
-    request = _request(engine, engine.tokenizer.encode_prompt(parts), options, began, reasoning)
+    rendered = render(engine, conversation, options)
+    _check_size(engine, sum(len(part.text) for part in rendered.parts))
+    prompt = engine.tokenizer.encode_prompt(rendered.parts)
+    request = _request(engine, prompt, options, began, rendered.reasoning, rendered.tools)
     if elsewhere is None:
         return request
     if options.confidence_threshold is None:
@@ -93,7 +95,7 @@ def build_raw_request(
         ids = token_ids("prompt", prompt, engine.program.vocab_size, wanted)
     if not ids:
         raise InvalidRequest("prompt is empty: expected a text or a list of token ids")
-    return _request(engine, ids, options, began, "never")
+    return _request(engine, ids, options, began, "never", {})
 
 
 def token_ids(
@@ -109,8 +111,7 @@ def count_tokens(
     engine: Loaded, messages: Sequence[Mapping[str, Any]] | str, options: Options
 ) -> int:
     """How many tokens the prompt of `messages` has, however many the context takes."""
-    parts, _ = render(engine, messages, options)
-    return len(engine.tokenizer.encode_prompt(parts))
+    return len(engine.tokenizer.encode_prompt(render(engine, messages, options).parts))
 
 
 def _encode_raw(engine: Loaded, prompt: str, parse_special: bool) -> list[int]:
@@ -124,7 +125,12 @@ def _encode_raw(engine: Loaded, prompt: str, parse_special: bool) -> list[int]:
 
 
 def _request(
-    engine: Loaded, prompt: list[int], options: Options, began: float, reasoning: Reasoning
+    engine: Loaded,
+    prompt: list[int],
+    options: Options,
+    began: float,
+    reasoning: Reasoning,
+    tools: Mapping[str, Mapping[str, Any]],
 ) -> Request:
     _check_tokens(engine, prompt)
     _check_room(engine, len(prompt), options.max_tokens)
@@ -140,13 +146,26 @@ def _request(
         prepared_seconds=time.perf_counter() - began,
         reasoning=reasoning,
         grammar=grammar,
+        tools=tools,
     )
+
+
+class RenderedPrompt(NamedTuple):
+    """A prompt as text.
+
+    `reasoning`: whether the answer may begin with some. `tools`: those that the model is shown, by
+    name, with the schemas of their parameters.
+    """
+
+    parts: list[Part]
+    reasoning: Reasoning
+    tools: dict[str, Mapping[str, Any]]
 
 
 def render(
     engine: Loaded, messages: Sequence[Mapping[str, Any] | Message] | str, options: Options
-) -> tuple[list[Part], Reasoning]:
-    """The prompt of `messages` as text, and whether the answer may begin with reasoning."""
+) -> RenderedPrompt:
+    """The prompt of `messages`. With `tool_choice` "none" it has no tools."""
     from cactus.chat.messages import parse_messages, validate_tools
 
     conversation = parse_messages(messages)
@@ -161,8 +180,14 @@ def render(
             cannot = refusal(engine.name, engine.architecture, "see")
             raise UnsupportedModel(f"messages[{index}] has images, and {cannot}")
     continued = _continues(conversation[-1], options.continue_final_message)
+    if options.tool_choice == "none":
+        tools = []
     parts = _render(engine, conversation, tools, options.thinking, continued)
-    return parts, _reasoning(engine, parts, conversation[-1].content if continued else "")
+    reasoning = _reasoning(engine, parts, conversation[-1].content if continued else "")
+    functions = [tool["function"] for tool in tools]
+    return RenderedPrompt(
+        parts, reasoning, {function["name"]: function["parameters"] for function in functions}
+    )
 
 
 def _continues(last: Message, wanted: bool | None) -> bool:
@@ -199,10 +224,37 @@ def _render(
         raise TemplateError(f"{engine.name} cannot chat: {template}")
     switch: dict[str, Any] = {} if thinking is None else _switch(engine, template, thinking)
     switch["continue_final_message"] = continued
-    rendered = template.render(conversation, tools, **switch)
+    if any(message.tool_calls for message in conversation) and not template.renders_calls:
+        conversation = [_with_calls_in_words(engine, message) for message in conversation]
+    if any(message.role == "tool" for message in conversation) and not template.renders_results:
+        conversation = _with_results_from_user(conversation)
+    rendered = _render_calls(template, conversation, tools, switch)
     if not rendered.tools_rendered:
-        rendered = template.render(_with_tools_in_words(conversation, tools), **switch)
+        spoken = _with_tools_in_words(conversation, tools)
+        rendered = _render_calls(template, spoken, [], switch)
     return rendered.parts
+
+
+def _render_calls(
+    template: ChatTemplate,
+    conversation: list[Message],
+    tools: list[dict[str, Any]],
+    switch: dict[str, Any],
+) -> Rendered:
+    """The rendering; with a message for each call, where the template takes no more in one."""
+    from cactus.chat.forms import one_call_each
+
+    try:
+        return template.render(conversation, tools, **switch)
+    except TemplateError:
+        split = one_call_each(conversation)
+        if len(split) == len(conversation):
+            raise
+        try:
+            return template.render(split, tools, **switch)
+        except TemplateError:
+            pass  # the first error says what is wrong with what the caller gave
+        raise
 
 
 def _switch(engine: Loaded, template: ChatTemplate, thinking: bool) -> dict[str, Any]:
@@ -222,27 +274,38 @@ def _switch(engine: Loaded, template: ChatTemplate, thinking: bool) -> dict[str,
     return {}
 
 
+def _with_calls_in_words(engine: Loaded, message: Message) -> Message:
+    """The message with its calls in its text, in the form in which the model writes them."""
+    if not message.tool_calls:
+        return message
+    calls = [call["function"] for call in message.tool_calls]
+    return message.with_calls_in_text(engine.syntax.write(calls))
+
+
+def _with_results_from_user(conversation: list[Message]) -> list[Message]:
+    """The conversation with the results of tools, those of one turn together, from the user."""
+    from cactus.chat.messages import Message
+
+    shown: list[Message] = []
+    for results, messages in groupby(conversation, lambda message: message.role == "tool"):
+        turns = list(messages)
+        if results:
+            said = [f"<tool_response>\n{turn.content}\n</tool_response>" for turn in turns]
+            turns = [Message("user", "\n".join(said))]
+        shown += turns
+    return shown
+
+
 def _with_tools_in_words(conversation: list[Message], tools: list[dict[str, Any]]) -> list[Message]:
-    """`conversation` with the tools, and the calls made so far, written out as text."""
+    """`conversation` with the tools in the system message, or one of their own."""
     from cactus.chat.messages import Message
 
     lines = "\n".join(json.dumps(tool["function"], ensure_ascii=False) for tool in tools)
     spoken = TOOL_PROMPT.format(tools=lines)
-    shown: list[Message] = []
     if not conversation or conversation[0].role != "system":
-        shown.append(Message("system", spoken))
-    for message in conversation:
-        if message.role == "system" and not shown:
-            shown.append(Message("system", f"{message.content}\n\n{spoken}"))
-        elif message.tool_calls:
-            calls = [
-                f"<tool_call>{json.dumps(call['function'], ensure_ascii=False)}</tool_call>"
-                for call in message.tool_calls
-            ]
-            shown.append(Message(message.role, "\n".join(filter(None, [message.content, *calls]))))
-        else:
-            shown.append(message)
-    return shown
+        return [Message("system", spoken), *conversation]
+    first = Message("system", f"{conversation[0].content}\n\n{spoken}")
+    return [first, *conversation[1:]]
 
 
 def _check_size(engine: Loaded, characters: int) -> None:
