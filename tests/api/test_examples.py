@@ -88,7 +88,7 @@ EXPECTED = {
         "'name': 'get_weather', 'description': 'Get the current weather.'",
         "The time now is 12:15.",
     ],
-    "docs/structured-output.md": ["True True\nTrue\n"],
+    "docs/structured-output.md": ["True True\nTrue\n", "Review(product="],
     "docs/streaming-and-async.md": ["tokens/s", FOUR + "\nHello!", "cancelled "],
 }
 
@@ -116,6 +116,7 @@ SAYS = {
     "complete.py": "The capital of France is Paris",
     "chat.py": "The capital of France is Paris.",
     "conversation.py": "The capital of Italy is Rome.\n15 tokens read, 44 already known\nuser:",
+    "extract.py": "Lum",
     "errors.py": "ContextLengthExceeded: 131 tokens, room for 64",
     "hand_off.py": "What is the capital of France? ",
     "logprobs.py": "%, of ",

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
 
 from cactus.errors import InvalidRequest
 from cactus.grammar.formats import MAX_TEXT, response_format, schema_option
+from cactus.grammar.result import read
 
 SCHEMA = {"type": "object", "properties": {"a": {"type": "integer"}}}
 
@@ -69,6 +71,27 @@ def test_plain_text_is_no_form() -> None:
 def test_what_is_no_form_is_refused_with_its_path(given: Any, message: str) -> None:
     with pytest.raises(InvalidRequest, match=message):
         response_format("response_format", given)
+
+
+@dataclass
+class Even:
+    number: int
+
+    def __post_init__(self) -> None:
+        if self.number % 2:
+            raise ValueError("the number is odd")
+
+
+def test_a_schema_may_be_a_python_type_whose_object_is_built() -> None:
+    form = schema_option("schema", Even)
+    assert form.definition["properties"] == {"number": {"type": "integer"}}
+    assert read('{"number": 2}', form, ())[0] == Even(2)
+    parsed, structure = read('{"number": 3}', form, ())
+    assert parsed is None and structure.errors == ("answer: the number is odd",)
+    for hint in (list[Even], Even | None, dict[str, int]):
+        assert schema_option("schema", hint).definition
+    with pytest.raises(InvalidRequest, match="schema: JSON has nothing for the type bytes"):
+        schema_option("schema", bytes)
 
 
 def test_a_schema_may_be_a_text_of_json() -> None:

@@ -43,7 +43,7 @@ class CompletionOptions(TypedDict, total=False):
     confidence_threshold: float | None
     speculation: bool | None
     response_format: Mapping[str, Any] | Sequence[str] | None
-    schema: Mapping[str, Any] | str | None
+    schema: Mapping[str, Any] | str | type[Any] | None
 
 
 class ChatOptions(CompletionOptions, total=False):

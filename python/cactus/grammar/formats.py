@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from types import UnionType
+from typing import Any, Literal, get_origin
 
 from cactus.errors import InvalidRequest
 from cactus.inputs.checks import boolean, text
@@ -115,7 +116,20 @@ def _choice(name: str, value: object) -> Format:
 
 
 def schema_option(name: str, value: object) -> Format:
-    """The option `schema`: a JSON schema, as an object or as its text."""
+    """The option `schema`: a JSON schema, as an object or as its text, or a Python type.
+
+    Of a type, such as a dataclass, the answer's object is built.
+    """
     if isinstance(value, str):
         value = parse_json(value, name)
+    if isinstance(value, (type, UnionType)) or get_origin(value) is not None:
+        return _of_type(name, value)
     return Format("json", schema(name, value), name)
+
+
+def _of_type(name: str, hint: Any) -> Format:
+    from cactus.schemas.resolve import build, schema_of
+
+    return Format(
+        "json", schema_of(hint, name), name, build=lambda found: build(found, hint, "answer")
+    )
