@@ -13,7 +13,7 @@ print("A larger model that may be asked:", cloud or "none; `cactus auth` sets on
 with Model(MODEL, cloud=cloud) as model:
     for question in QUESTIONS:
         # Without a threshold a model that has no cloud would just answer.
-        answer = model.chat(question, confidence_threshold=0.9, max_tokens=40)
+        answer = model.chat(question, confidence_threshold=0.65, max_tokens=40)
         if answer.handoff is not None and answer.handoff.answered:
             who = f"{answer.handoff.model} at {answer.handoff.host}"
         elif answer.finish_reason == "handoff":

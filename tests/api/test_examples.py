@@ -118,7 +118,7 @@ SAYS = {
     "conversation.py": "The capital of Italy is Rome.\n15 tokens read, 44 already known\nuser:",
     "extract.py": "Lum",
     "errors.py": "ContextLengthExceeded: 131 tokens, room for 64",
-    "hand_off.py": "What is the capital of France? ",
+    "hand_off.py": "What is the capital of France? the local model (confidence 0.9",
     "logprobs.py": "%, of ",
     "many.py": "1 ContextLengthExceeded: the prompt has",
     "sampling.py": "seed 2:",

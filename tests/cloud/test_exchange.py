@@ -212,6 +212,58 @@ def test_what_the_answer_must_be_is_passed_on(server: CloudServer, cloud: Cloud)
     assert "tool_choice" not in sent(tools=tools) and "response_format" not in sent()
 
 
+def test_anthropic_is_asked_by_the_same_door(server: CloudServer) -> None:
+    cloud = Cloud(KEY, server.url, "claude", api="anthropic", certificates=server.authority)
+    block = {"type": "text", "text": "from Anthropic"}
+    whole = {"content": [block], "stop_reason": "end_turn", "usage": {"input_tokens": 2}}
+    server.behave(sends(json.dumps(whole).encode()))
+    text, reply = asked(cloud)
+    assert (text, reply.finish_reason, reply.tokens_read) == ("from Anthropic", "stop", 2)
+    sent = server.last
+    assert sent.path == "/v1/messages" and sent.headers["x-api-key"] == KEY
+    assert "authorization" not in sent.headers and sent.headers["anthropic-version"]
+    server.behave(
+        streams(
+            b"event: message_start\n" + event({"type": "message_start", "message": {}}),
+            event({"type": "content_block_delta", "delta": {"type": "text_delta", "text": "in "}}),
+            event({"type": "ping"}),
+            event({"type": "content_block_delta", "delta": {"type": "text_delta", "text": "two"}}),
+            event({"type": "message_delta", "delta": {"stop_reason": "max_tokens"}}),
+        )
+    )
+    text, reply = asked(cloud, streamed=True)
+    assert (text, reply.finish_reason, reply.error) == ("in two", "length", None)
+    server.behave(refuses(529, f"Overloaded {KEY}"))
+    _, reply = asked(cloud)
+    assert reply.error is not None and reply.error.code == "http_529"
+    assert KEY not in str(reply.error) and len(server.received) == 3
+
+
+def test_a_proxy_of_the_environment_sees_no_key(
+    server: CloudServer, cloud: Cloud, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    heard = b""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def serve_one() -> None:
+            nonlocal heard
+            connection, _ = listener.accept()
+            with connection:
+                heard = connection.recv(65536)
+                connection.sendall(b"HTTP/1.1 403 Forbidden\r\n\r\n")
+
+        thread = threading.Thread(target=serve_one)
+        thread.start()
+        for name in ("NO_PROXY", "no_proxy"):
+            monkeypatch.delenv(name, raising=False)
+        monkeypatch.setenv("HTTPS_PROXY", f"http://127.0.0.1:{listener.getsockname()[1]}")
+        # Named so, because proxies are not used for this machine.
+        _, reply = asked(Cloud(KEY, "https://cloud.example/v1", "m"))
+        thread.join(5)
+    assert heard.startswith(b"CONNECT cloud.example:443") and KEY.encode() not in heard
+    assert reply.error is not None and reply.error.code == "connection"
+
+
 # -- what goes wrong
 
 HTML = b"<html><body>Please log in</body></html>"

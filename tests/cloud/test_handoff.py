@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -539,3 +541,15 @@ def test_the_form_of_the_answer_goes_along_and_is_checked(
         done = model.chat("Hi", response_format=["yes", "no"], confidence_threshold=0.99)
         assert done.text in ("yes", "no") and server.received == []
         assert done.handoff is None or done.handoff.code == "format"
+
+
+@pytest.mark.usefixtures("configured")
+def test_the_example_tells_who_answers(server: CloudServer, starter_folder: Path) -> None:
+    script = Path(__file__).parents[2] / "examples" / "hand_off.py"
+    done = subprocess.run(
+        [sys.executable, script, starter_folder], capture_output=True, text=True, timeout=100
+    )
+    assert done.stderr == "" and KEY not in done.stdout
+    assert "A larger model that may be asked: <Cloud large at localhost:" in done.stdout
+    assert "large at localhost" in done.stdout.split("\n", 1)[1]
+    assert "from the cloud" in done.stdout and "the local model" in done.stdout
