@@ -18,6 +18,7 @@ import re
 import subprocess
 import sys
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -26,6 +27,7 @@ from runner import cache_folder
 from cactus import Completion, Model
 
 PACKAGE = "bfcl-eval==2026.3.23"
+AT_ONCE = 8
 SETS = ("simple", "multiple", "parallel")
 TYPES = {
     **{"string": str, "any": str, "integer": int, "float": float, "boolean": bool},
@@ -66,9 +68,8 @@ def json_schema(value: Any) -> Any:
 def cases(name: str, count: int) -> list[Case]:
     """The first `count` cases of a set."""
     with zipfile.ZipFile(wheel()) as archive:
-        paths = [
-            path for path in archive.namelist() if re.search(rf"_{name}(_python)?\.json$", path)
-        ]
+        wanted = re.compile(rf"/BFCL_v\d+_{name}(_python)?\.json$")
+        paths = [path for path in archive.namelist() if wanted.search(path)]
         asked = next(path for path in paths if "possible_answer" not in path)
         answers = next(path for path in paths if "possible_answer" in path)
         lines = [archive.read(path).decode().splitlines() for path in (asked, answers)]
@@ -171,14 +172,17 @@ def plain(value: Any) -> Any:
 
 
 def ask(model: Model, asked: list[Case], force: bool, max_tokens: int) -> list[Completion]:
-    """The model's answers; each case has tools of its own, so that each is a call of its own."""
+    """The model's answers. Each case has tools of its own; calls in threads share the steps."""
     options: dict[str, Any] = {"force_tools": True} if force else {}
-    answers = []
-    for number, case in enumerate(asked, 1):
-        answers.append(
-            model.chat(case.messages, tools=case.tools, max_tokens=max_tokens, **options)
-        )
-        print(f"\r{number}/{len(asked)}", end="", flush=True, file=sys.stderr)
+
+    def answer(case: Case) -> Completion:
+        return model.chat(case.messages, tools=case.tools, max_tokens=max_tokens, **options)
+
+    with ThreadPoolExecutor(AT_ONCE) as threads:
+        answers = []
+        for done in threads.map(answer, asked):
+            answers.append(done)
+            print(f"\r{len(answers)}/{len(asked)}", end="", flush=True, file=sys.stderr)
     print("\r", end="", file=sys.stderr)
     return answers
 
@@ -200,11 +204,7 @@ def main() -> None:
                 is_right(c, list(a.function_calls)) for c, a in zip(asked, answers, strict=True)
             ]
             called = sum(bool(answer.function_calls) for answer in answers)
-            seconds = sum(answer.metrics.total_time_ms for answer in answers) / 1000
-            print(
-                f"{name}: {sum(right)}/{len(right)} right, {called} with calls, "
-                f"{seconds / len(right):.1f} s a case"
-            )
+            print(f"{name}: {sum(right)}/{len(right)} right, {called} with calls")
             for case, answer, fine in zip(asked, answers, right, strict=True):
                 if arguments.show and not fine:
                     print(f"  {case.id}: {case.messages[-1]['content']}")

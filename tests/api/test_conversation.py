@@ -96,6 +96,53 @@ def test_a_call_that_raises_leaves_the_conversation_as_it_was(scripted_model: Ma
     assert talk.messages == before
 
 
+def calling(history: list[int], answered: int) -> int:
+    """Calls two tools, and says what the results were."""
+    asked = bytes(history).rpartition(b"a:")[0]
+    call = '<tool_call>{"name": "now", "arguments": {}}</tool_call>'
+    said = "It is noon" if b"t:" in asked else f"{call}\n{call}"
+    return said.encode()[answered] if answered < len(said) else END
+
+
+def test_results_of_tools_go_back_and_the_model_goes_on(scripted_model: Make) -> None:
+    talk = scripted_model(calling, context=2000).conversation(tools=[{"name": "now"}])
+    answer = talk.chat("When?")
+    assert answer.finish_reason == "tool_calls" and len(answer.function_calls) == 2
+    assert talk.messages == [{"role": "user", "content": "When?"}, answer.message]
+    talk.tool_result({"hour": 12, "zone": "ü"}, answer.call_ids[1])
+    talk.tool_result("noon")
+    results = talk.messages[2:]
+    assert [turn["tool_call_id"] for turn in results] == list(reversed(answer.call_ids))
+    assert [turn["content"] for turn in results] == ['{"hour": 12, "zone": "ü"}', "noon"]
+    assert {(turn["role"], turn["name"]) for turn in results} == {("tool", "now")}
+    assert talk.chat().text == "It is noon"
+    assert [turn["role"] for turn in talk.messages][-2:] == ["tool", "assistant"]
+    talk.undo()
+    assert talk.messages == []
+
+
+def test_a_result_needs_a_call_that_waits_for_it(scripted_model: Make) -> None:
+    talk = scripted_model(calling, context=2000).conversation(tools=[{"name": "now"}])
+    with pytest.raises(InvalidRequest, match="no call waits for a result; those that do: none"):
+        talk.tool_result("noon")
+    first, second = talk.chat("When?").call_ids
+    talk.tool_result("noon", first)
+    before = talk.messages
+    with pytest.raises(InvalidRequest, match=f"no call '{first}' waits .*: {second}"):
+        talk.tool_result("noon", first)
+    with pytest.raises(InvalidRequest, match="result: expected a JSON value"):
+        talk.tool_result(object())
+    assert talk.messages == before
+
+
+def test_a_streamed_turn_goes_on_from_results_too(scripted_model: Make) -> None:
+    talk = scripted_model(calling, context=2000).conversation(tools=[{"name": "now"}])
+    list(talk.stream("When?"))
+    talk.tool_result("noon")
+    assert joined(talk.stream()) == "It is noon"
+    assert talk.messages[-1] == {"role": "assistant", "content": "It is noon"}
+
+
 def test_a_hand_off_is_not_kept(scripted_model: Make) -> None:
     talk = scripted_model(saying("Hi", entropies=[5.0])).conversation()
     assert talk.chat("Hello", confidence_threshold=0.9).cloud_handoff

@@ -111,6 +111,20 @@ def test_a_completion_has_all_fields_and_sane_numbers(handle: int) -> None:
     assert row["decode_tokens"] == 6
 
 
+def test_calls_of_tools_are_in_their_field_and_not_in_the_text(
+    scripted_handle: MakeHandle,
+) -> None:
+    called = {"name": "get_weather", "arguments": {"location": "Paris", "days": 2}}
+    answer = f"I look.\n<tool_call>{json.dumps(called)}</tool_call>"
+    tools = [{"name": "get_weather", "description": "Get weather for a location"}]
+    model = scripted_handle(saying(answer), context=2000)
+    shown: list[str] = []
+    row = complete(model, tools=tools, callback=lambda text, *_: shown.append(text))
+    assert (row["success"], row["response"], row["function_calls"]) == (True, "I look.", [called])
+    assert "".join(shown) == "I look." and len(shown) == len(answer) == row["decode_tokens"]
+    assert complete(model)["response"] == answer, "without tools it is text"
+
+
 def test_greedy_is_deterministic_and_a_seed_repeats(handle: int) -> None:
     def answer(**options: Any) -> str:
         cactus_reset(handle)

@@ -10,6 +10,7 @@ import pytest
 from cactus.chat.messages import parse_messages, validate_tools
 from cactus.chat.template import ChatTemplate
 from cactus.engine.loaded import Loaded
+from cactus.errors import TemplateError
 from cactus.generate.options import Options
 from cactus.generate.prompt import render
 from tests.generate.scripted import saying, scripted_engine
@@ -136,6 +137,26 @@ def test_results_that_a_template_does_not_show_are_the_users() -> None:
             "u:<tool_response>\nresult 1\n</tool_response>\n"
             "<tool_response>\nresult 0\n</tool_response>;"
         )
+
+
+def test_a_template_may_want_tools_wherever_there_are_calls() -> None:
+    hermes = (
+        "{% for t in tools %}{{ t.function.name }}{{ t.function.parameters.properties }}"
+        "{% endfor %}" + KNOWS_CALLS
+    )
+    shown = prompt(engine(hermes), called({"a": 1}), tools=TOOLS)
+    assert '<call>f0 {"a": 1};tool:result 0;' in shown
+
+
+def test_without_a_place_for_a_system_message_tools_are_in_the_first_question() -> None:
+    gemma = (
+        "{% for m in messages %}{% if m.role == 'system' %}{{ raise_exception('no system') }}"
+        "{% endif %}<{{ m.role }}>{{ m.content }};{% endfor %}"
+    )
+    shown = prompt(engine(gemma), [{"role": "user", "content": "Hi"}], tools=TOOLS)
+    assert shown.startswith("<user>You can call functions.") and shown.endswith("\n\nHi;")
+    with pytest.raises(TemplateError, match="no system"):
+        prompt(engine(gemma), [{"role": "system", "content": "Hi"}], tools=TOOLS)
 
 
 def test_tools_may_have_another_name_in_a_template() -> None:

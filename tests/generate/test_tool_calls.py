@@ -2,18 +2,54 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+import itertools
+import threading
+import time
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 
+from cactus import Model
+from cactus.chat.calls.parser import CallParser, Found
 from cactus.types import Completion, StreamEvent
-from tests.generate.scripted import ANSWER, END, THINK, Harness, joined, read, saying, uttering
+from tests.generate.scripted import (
+    ANSWER,
+    END,
+    THINK,
+    Harness,
+    InThread,
+    joined,
+    lanes,
+    read,
+    saying,
+    scripted_engine,
+    uttering,
+    wait_until,
+)
 
 TOOLS = {"get_weather": {"properties": {"location": {"type": "string"}}}, "now": {}}
 CALL = '{"name": "get_weather", "arguments": {"location": "Köln"}}'
 TAGGED = f"<tool_call>{CALL}</tool_call>"
 NOW = '<tool_call>{"name": "now", "arguments": {}}</tool_call>'
+DEFINITIONS = [{"name": name, "parameters": each} for name, each in TOOLS.items()]
 KOELN = {"name": "get_weather", "arguments": {"location": "Köln"}}
+
+
+@pytest.fixture
+def scripted_model() -> Iterator[Callable[..., Model]]:
+    """Makes models around scripts; they are closed when the test is over."""
+    made: list[Model] = []
+
+    def make(script: Any, **options: Any) -> Model:
+        made.append(Model.from_engine(scripted_engine(script, **options)))
+        return made[-1]
+
+    yield make
+    for model in made:
+        model.close()
 
 
 def answered(text: str, **options: Any) -> tuple[list[StreamEvent], Completion]:
@@ -169,3 +205,66 @@ def test_an_answer_done_again_has_the_same_calls() -> None:
         assert again.function_calls == done.function_calls[: len(again.function_calls)]
         assert again.call_ids == done.call_ids[: len(again.call_ids)]
     assert again.function_calls == done.function_calls and again.text == done.text
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("at", [1, 20, 45, 70])
+def test_an_interrupt_in_the_middle_of_a_call_changes_no_other_answer(
+    scripted_model: Callable[..., Model], monkeypatch: pytest.MonkeyPatch, at: int
+) -> None:
+    model = scripted_model(saying(f"Look: {TAGGED}{NOW}"), context=2000)
+    expected = model.chat("beside", tools=DEFINITIONS)
+    program: Any = model._engine.program
+    program.during = lambda _tokens: time.sleep(0.0005)
+    beside = InThread(lambda: model.chat("beside", tools=DEFINITIONS))
+    wait_until(lambda: len(lanes(model)) > 0)
+    push, here, pushes = CallParser.push, threading.get_ident(), itertools.count(1)
+
+    def interrupted(self: CallParser, piece: str) -> list[Found]:
+        found = push(self, piece)
+        if threading.get_ident() == here and next(pushes) == at:
+            raise KeyboardInterrupt
+        return found
+
+    monkeypatch.setattr(CallParser, "push", interrupted)
+    with contextlib.suppress(KeyboardInterrupt):
+        model.chat("the victim", tools=DEFINITIONS)
+    done = beside.result()
+    assert (done.text, done.function_calls, done.call_ids) == (
+        expected.text,
+        expected.function_calls,
+        expected.call_ids,
+    )
+
+
+def test_many_answers_have_the_calls_that_each_has_alone(
+    scripted_model: Callable[..., Model],
+) -> None:
+    def script(history: list[int], answered: int) -> int:
+        asked = bytes(history).rpartition(b"u:")[2][:1]
+        said = [TAGGED, f"Two: {TAGGED}{NOW}", "none"][asked[0] - ord("0")].encode()
+        return said[answered] if answered < len(said) else END
+
+    model = scripted_model(script, context=2000)
+    alone = [model.chat(text, tools=DEFINITIONS) for text in "012"]
+    together = model.chat_many(list("012"), tools=DEFINITIONS)
+    for one, other in zip(alone, together, strict=True):
+        assert (one.text, one.function_calls) == (other.text, other.function_calls)
+        assert (one.call_ids, one.finish_reason) == (other.call_ids, other.finish_reason)
+    assert [len(one.function_calls) for one in alone] == [1, 2, 0]
+
+
+def test_a_call_comes_in_every_form_of_a_chat(scripted_model: Callable[..., Model]) -> None:
+    model = scripted_model(saying(TAGGED), context=2000)
+    with model.stream("Hi", tools=DEFINITIONS) as stream:
+        assert told(list(stream))[0][3] == KOELN
+    assert stream.completion.function_calls == (KOELN,)
+
+    async def ask() -> tuple[Completion, list[StreamEvent]]:
+        done = await model.achat("Hi", tools=DEFINITIONS)
+        return done, [event async for event in model.astream("Hi", tools=DEFINITIONS)]
+
+    done, events = asyncio.run(ask())
+    assert done.function_calls == (KOELN,) and told(events)[0][3] == KOELN
+    assert model.chat("Hi", tools=DEFINITIONS, tool_choice="none").function_calls == ()
+    assert model.complete("Hi").text == TAGGED

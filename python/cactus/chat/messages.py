@@ -73,6 +73,12 @@ class Message:
         fields = {**self.fields, "content": self.content + more} if self.fields else {}
         return replace(self, content=self.content + more, parts=tuple(parts), fields=fields)
 
+    def with_text_before(self, more: str) -> Message:
+        """The same message with `more` before its text."""
+        parts = [{"type": "text", "text": more}, *self.parts] if self.parts else []
+        fields = {**self.fields, "content": more + self.content} if self.fields else {}
+        return replace(self, content=more + self.content, parts=tuple(parts), fields=fields)
+
     def with_calls_in_text(self, written: str) -> Message:
         """The same message with its calls `written` behind its text, and none beside it."""
         content = join([self.content, written], "\n") if self.content else written

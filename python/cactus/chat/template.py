@@ -41,6 +41,18 @@ _RESERVED = frozenset(
     )
 )
 _PROBE = "cactusprobe"
+_WORK: dict[str, Any] = {
+    "type": "function",
+    "function": {
+        "name": "work",
+        "description": "Work.",
+        "parameters": {
+            "type": "object",
+            "properties": {"place": {"type": "string", "description": "Where."}},
+            "required": ["place"],
+        },
+    },
+}
 _IN_MESSAGE = re.compile(r"\[['\"]tools['\"]\]|\.tools\b")
 _TOOLS_IN_MESSAGE = "You are a helpful assistant with some tools."
 
@@ -197,17 +209,28 @@ class ChatTemplate:
 
     def _call_and_result(self, name: str, result: str) -> str:
         """A conversation with a call and its result; "" if the template refuses it."""
-        function = {"name": name, "arguments": {}}
+        function = {"name": name, "arguments": {"place": "here"}}
         call = {"id": "probe0000", "type": "function", "function": function}
         turns = [
             Message("user", "question"),
             Message("assistant", tool_calls=(call,)),
             Message("tool", result, name="work", tool_call_id="probe0000"),
         ]
-        try:
-            return self.render(turns).text
-        except TemplateError:
-            return ""
+        return self.rendered_or_nothing(turns)
+
+    def rendered_or_nothing(
+        self, turns: Sequence[Message], add_generation_prompt: bool = True
+    ) -> str:
+        """A conversation beside a tool called "work", or without; "" if the template refuses it.
+
+        For questions to a template: some want tools wherever there are calls, and some fail there.
+        """
+        for tools in ([_WORK], None):
+            try:
+                return self.render(turns, tools, add_generation_prompt).text
+            except TemplateError:
+                continue
+        return ""
 
     def _shows(self, content: Any) -> bool:
         turn = {"role": trusted("user"), "content": content}

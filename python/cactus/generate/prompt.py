@@ -230,9 +230,29 @@ def _render(
         conversation = _with_results_from_user(conversation)
     rendered = _render_calls(template, conversation, tools, switch)
     if not rendered.tools_rendered:
-        spoken = _with_tools_in_words(conversation, tools)
-        rendered = _render_calls(template, spoken, [], switch)
+        rendered = _render_in_words(template, conversation, tools, switch)
     return rendered.parts
+
+
+def _render_in_words(
+    template: ChatTemplate,
+    conversation: list[Message],
+    tools: list[dict[str, Any]],
+    switch: dict[str, Any],
+) -> Rendered:
+    """The rendering with the tools in the system message; in the first one, where there is none."""
+    try:
+        return _render_calls(template, _with_tools_in_words(conversation, tools), [], switch)
+    except TemplateError:
+        first = conversation[0]
+        if first.role == "system":
+            raise
+        asked = first.with_text_before(f"{_spoken(tools)}\n\n")
+        try:
+            return _render_calls(template, [asked, *conversation[1:]], [], switch)
+        except TemplateError:
+            pass  # the first error says what is wrong with what the caller gave
+        raise
 
 
 def _render_calls(
@@ -296,12 +316,16 @@ def _with_results_from_user(conversation: list[Message]) -> list[Message]:
     return shown
 
 
+def _spoken(tools: list[dict[str, Any]]) -> str:
+    lines = "\n".join(json.dumps(tool["function"], ensure_ascii=False) for tool in tools)
+    return TOOL_PROMPT.format(tools=lines)
+
+
 def _with_tools_in_words(conversation: list[Message], tools: list[dict[str, Any]]) -> list[Message]:
     """`conversation` with the tools in the system message, or one of their own."""
     from cactus.chat.messages import Message
 
-    lines = "\n".join(json.dumps(tool["function"], ensure_ascii=False) for tool in tools)
-    spoken = TOOL_PROMPT.format(tools=lines)
+    spoken = _spoken(tools)
     if not conversation or conversation[0].role != "system":
         return [Message("system", spoken), *conversation]
     first = Message("system", f"{conversation[0].content}\n\n{spoken}")

@@ -20,7 +20,6 @@ from cactus.chat.calls.syntax import (
     Syntax,
 )
 from cactus.chat.messages import Message
-from cactus.errors import TemplateError
 
 if TYPE_CHECKING:
     from cactus.chat.template import ChatTemplate
@@ -82,9 +81,8 @@ def _rendered_syntax(template: ChatTemplate) -> Syntax | None:
         if match is None:
             continue
         begin = one[len(header.rstrip()) : match.start()].lstrip()
-        tail = said.partition(_SAID)[2]
         end = one[match.end() :]
-        end = end.removesuffix(tail) if tail and end.endswith(tail) else ""
+        end = end[: len(end) - _common_end(end, said.partition(_SAID)[2])]
         opener = begin.rstrip(" \n[")
         closer = end.lstrip(" \n]")
         return Syntax(
@@ -101,6 +99,12 @@ def _rendered_syntax(template: ChatTemplate) -> Syntax | None:
     return None
 
 
+def _common_end(text: str, other: str) -> int:
+    """How many characters the ends of two texts have in common."""
+    pairs = enumerate(zip(reversed(text), reversed(other), strict=False))
+    return next((n for n, (a, b) in pairs if a != b), min(len(text), len(other)))
+
+
 def _between(template: ChatTemplate, pattern: str) -> str:
     found = list(re.finditer(pattern, _render(template, "", 2)))
     if len(found) != 2:
@@ -115,7 +119,4 @@ def _render(template: ChatTemplate, content: str, calls: int) -> str:
         {"id": f"probe000{index}", "type": "function", "function": call} for index in range(calls)
     )
     turns = [Message("user", "cactus_asked"), Message("assistant", content, tool_calls=made)]
-    try:
-        return template.render(turns, add_generation_prompt=False).text
-    except TemplateError:
-        return ""
+    return template.rendered_or_nothing(turns, add_generation_prompt=False)
