@@ -263,11 +263,23 @@ def test_a_cloud_must_be_one() -> None:
 
 def test_tools_go_along_and_calls_come_back(server: CloudServer, unsure_model: Make) -> None:
     server.behave(says(None, [("weather", '{"city": "Rom"}')], "tool_calls"))
-    done = unsure_model(context=2000).chat("Hi", tools=TOOLS)
+    call = {"name": "weather", "arguments": {"city": "Rom"}}
+    options: dict[str, Any] = {"tools": TOOLS, "parallel_tool_calls": False}
+    done = unsure_model(context=2000).chat("Hi", **options)
     assert done.finish_reason == "tool_calls" and done.text == ""
-    assert done.function_calls == ({"name": "weather", "arguments": {"city": "Rom"}},)
-    assert done.result().function_calls == [{"name": "weather", "arguments": {"city": "Rom"}}]
-    assert [t["function"]["name"] for t in server.last.body["tools"]] == ["weather", "clock"]
+    assert done.function_calls == (call,) and done.call_ids == ("c0",)
+    assert done.message["tool_calls"][0]["id"] == "c0"
+    assert done.result().function_calls == [call]
+    sent = server.last.body
+    assert [t["function"]["name"] for t in sent["tools"]] == ["weather", "clock"]
+    assert sent["parallel_tool_calls"] is False
+    with unsure_model(context=2000).stream("Hi", **options) as stream:
+        (event,) = list(stream)
+        assert stream.completion.function_calls == (call,)
+    piece = event.tool_call
+    assert event.kind == "tool_call" and piece is not None
+    assert (piece.index, piece.id, piece.name, piece.call) == (0, "c0", "weather", call)
+    assert json.loads(piece.arguments) == {"city": "Rom"}
 
 
 # -- what is shown is one answer

@@ -155,7 +155,7 @@ class _Work:
         )  # fmt: skip
         self.reply = Reply(
             self._host, self._model, None, reading.reason or "stop", reading.function_calls(),
-            *reading.usage,
+            reading.call_ids, *reading.usage,
         )  # fmt: skip
 
     def _talk(self, loop: asyncio.AbstractEventLoop, cloud: Asked, context: Any) -> Reading:

@@ -10,7 +10,7 @@ from cactus.cloud.question import Question
 from cactus.errors import CloudError, InvalidRequest
 from cactus.inputs.text import clean_text
 from cactus.inputs.values import clean, parse_json
-from cactus.types import FinishReason
+from cactus.types import FinishReason, call_id
 
 MOST_CALLS = 128
 
@@ -73,8 +73,12 @@ class Reading(ABC):
 
     @property
     def call_ids(self) -> tuple[str, ...]:
-        """The service's ids of the calls, "" where it gave none."""
-        return tuple(self._calls[index].id for index in sorted(self._calls))
+        """The service's ids of the calls, or such as ours where it gave none."""
+        calls = [self._calls[index] for index in sorted(self._calls)]
+        return tuple(
+            call.id or call_id(f"{call.name}{call.arguments}".encode(), index)
+            for index, call in enumerate(calls)
+        )
 
     def check_whole(self) -> None:
         """Raises CloudError where the stream has ended in the middle, or said nothing."""

@@ -29,6 +29,7 @@ class Reply:
     error: CloudError | None = None
     finish_reason: FinishReason = "stop"
     function_calls: tuple[dict[str, Any], ...] = ()
+    call_ids: tuple[str, ...] = ()
     tokens_read: int | None = None
     tokens_written: int | None = None
 

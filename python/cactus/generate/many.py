@@ -14,10 +14,10 @@ from cactus.calls.turns import Call
 from cactus.errors import CactusError, InvalidRequest
 from cactus.generate.answer import Answer, Request
 from cactus.generate.batch import Batch
-from cactus.generate.handoff import SecondOpinion, wait_for_news
 from cactus.generate.lane import Lane
 from cactus.generate.options import Options
 from cactus.generate.prompt import build_request
+from cactus.generate.second import SecondOpinion, wait_for_news
 from cactus.types import Completion
 
 if TYPE_CHECKING:
