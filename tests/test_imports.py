@@ -44,6 +44,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
     "grammar/": (),
     "engine/": (),
     "generate/": (),
+    "agent/": (),
     "speech/": (),
     "cloud/": ("speech/",),
     "model.py": (),

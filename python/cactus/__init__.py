@@ -8,6 +8,13 @@ if TYPE_CHECKING:
     from typing import Any
 
     from cactus import errors as errors
+    from cactus.agent.methods import AsyncToolStream as AsyncToolStream
+    from cactus.agent.methods import ToolStream as ToolStream
+    from cactus.agent.results import ToolCall as ToolCall
+    from cactus.agent.results import ToolEvent as ToolEvent
+    from cactus.agent.results import ToolResult as ToolResult
+    from cactus.agent.results import ToolRun as ToolRun
+    from cactus.agent.results import ToolStep as ToolStep
     from cactus.api import CactusModel as CactusModel
     from cactus.api import cactus_audio_embed as cactus_audio_embed
     from cactus.api import cactus_complete as cactus_complete
@@ -65,6 +72,7 @@ __version__ = "0.2.0"
 _HOMES = {
     "AsyncCompletionStream": "cactus.generate.streams",
     "AsyncEventStream": "cactus.calls.aio",
+    "AsyncToolStream": "cactus.agent.methods",
     "AsyncTranscriptionStream": "cactus.speech.stream",
     "AudioStream": "cactus.audio.decode",
     "CactusError": "cactus.errors",
@@ -88,7 +96,13 @@ _HOMES = {
     "StreamEvent": "cactus.types",
     "TokenLogprob": "cactus.types",
     "Tool": "cactus.schemas.functions",
+    "ToolCall": "cactus.agent.results",
     "ToolCallDelta": "cactus.types",
+    "ToolEvent": "cactus.agent.results",
+    "ToolResult": "cactus.agent.results",
+    "ToolRun": "cactus.agent.results",
+    "ToolStep": "cactus.agent.results",
+    "ToolStream": "cactus.agent.methods",
     "TranscribeOptions": "cactus.speech.options",
     "Transcription": "cactus.types",
     "TranscriptionStream": "cactus.speech.stream",
@@ -118,6 +132,7 @@ _HOMES = {
 __all__ = [
     "AsyncCompletionStream",
     "AsyncEventStream",
+    "AsyncToolStream",
     "AsyncTranscriptionStream",
     "AudioStream",
     "CactusError",
@@ -141,7 +156,13 @@ __all__ = [
     "StreamEvent",
     "TokenLogprob",
     "Tool",
+    "ToolCall",
     "ToolCallDelta",
+    "ToolEvent",
+    "ToolResult",
+    "ToolRun",
+    "ToolStep",
+    "ToolStream",
     "TranscribeOptions",
     "Transcription",
     "TranscriptionStream",

@@ -14,12 +14,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from cactus.agent.methods import ToolMethods
 from cactus.calls.turns import Call
 from cactus.cloud.cloud import Cloud
 from cactus.compat import Self
 from cactus.engine.loaded import Loaded
 from cactus.errors import InvalidRequest
-from cactus.generate.methods import ChatMethods
 from cactus.inputs.checks import boolean
 from cactus.speech.methods import SpeechMethods
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from cactus.engine.options import LoadArguments
 
 
-class Model(ChatMethods, SpeechMethods):
+class Model(ToolMethods, SpeechMethods):
     """A language model, or a speech model, in memory.
 
     `name_or_path`: a weights folder, a ``.gguf`` file, a hub id, or the name of a downloaded model.

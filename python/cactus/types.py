@@ -156,6 +156,7 @@ class Completion:
     `parsed` is the value of an answer of JSON (`response_format`, `schema`), None where it is not
     whole; `structure` says how the answer fits the form, None where none was asked for.
     `handoff` says what came of it where a cloud was to be asked; a cloud's answer has no `tokens`.
+    `tools_kept` are the names of the tools that the model was shown.
     """
 
     text: str
@@ -171,6 +172,7 @@ class Completion:
     structure: Structure | None = None
     handoff: Handoff | None = None
     call_ids: tuple[str, ...] = ()
+    tools_kept: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         return self.text

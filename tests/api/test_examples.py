@@ -86,6 +86,8 @@ EXPECTED = {
     "docs/tools.md": [
         "length The weather in Paris is",
         "'name': 'get_weather', 'description': 'Get the current weather.'",
+        "length 2\n",
+        "stop\n",
         "The time now is 12:15.",
     ],
     "docs/structured-output.md": ["True True\nTrue\n", "Review(product="],

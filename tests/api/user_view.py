@@ -24,6 +24,9 @@ from cactus import (
     Model,
     StreamEvent,
     TokenLogprob,
+    Tool,
+    ToolRun,
+    ToolStream,
     TranscribeOptions,
     Transcription,
     TranscriptionStream,
@@ -47,6 +50,21 @@ def text(model: Model) -> None:
         for event in events:
             assert_type(event.text, str)
         assert_type(stream.completion, Completion)
+
+
+def now(city: str) -> str:
+    return city
+
+
+def functions(model: Model) -> None:
+    model.chat("Hi", tools=[now, Tool(now), {"name": "other"}])
+    assert_type(model.run_tools("Hi", tools=[now], max_steps=2), ToolRun)
+    assert_type(model.run_tools_stream("Hi", tools=[now], approve=print), ToolStream)
+    model.run_tools("Hi", tool=[now])  # type: ignore[call-arg]
+
+
+async def functions_later(model: Model) -> None:
+    assert_type(await model.arun_tools("Hi", tools=[now], temperature=0.5), ToolRun)
 
 
 async def later(model: Model) -> None:

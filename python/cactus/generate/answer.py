@@ -166,6 +166,7 @@ class Answer:
             reasoning="".join(self._thoughts) or None,
             function_calls=tuple(self._made.calls),
             call_ids=tuple(self._made.ids),
+            tools_kept=tuple(self._request.tools),
             token_logprobs=tuple(self._entries) if self._request.options.logprobs else None,
             parsed=parsed,
             structure=structure,
