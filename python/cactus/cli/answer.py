@@ -15,6 +15,7 @@ from cactus.cli.wrap import WordWrap
 if TYPE_CHECKING:
     from typing_extensions import Self
 
+    from cactus.agent.results import ToolEvent
     from cactus.types import StreamEvent
 
 
@@ -37,13 +38,18 @@ class Printer:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.pause()
+
+    def pause(self) -> None:
+        """End the line that has begun: something else is to be written."""
         self._waiting.clear()
         if self._inside == "text":
             print(flush=True)
         elif self._inside:
             click.echo(err=True)
+        self._inside = ""
 
-    def show(self, event: StreamEvent) -> None:
+    def show(self, event: StreamEvent | ToolEvent) -> None:
         """Print the text of an event."""
         shown = printable(event.text)
         if not shown or (event.kind == "reasoning" and self._quiet):

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from cactus.cli.answer import Printer
-from cactus.cli.conversation import Conversation
+from cactus.cli.conversation import Conversation, Message
 from cactus.cli.interrupt import stop_at_interrupt
 from cactus.cli.lines import history_file
 from cactus.cli.process import INTERRUPTED
@@ -20,7 +20,10 @@ from cactus.cli.text import note, printable
 from cactus.errors import CactusError, ContextLengthExceeded, ModelClosed
 
 if TYPE_CHECKING:
+    from cactus.agent.results import ToolCall
+    from cactus.cli.functions import Gate
     from cactus.model import Model
+    from cactus.schemas.functions import Tool
     from cactus.types import Completion
 
 log = logging.getLogger(__name__)
@@ -49,7 +52,8 @@ class Chat:
     """One conversation with a loaded model.
 
     `options` go to `Model.stream`; `settings` are the options of the command that can be changed,
-    by their names. The answer goes to stdout, everything else to stderr.
+    by their names. `tools` are what the model may call; `gate` shows each call and lets it through.
+    The answer goes to stdout, everything else to stderr.
     """
 
     model: Model
@@ -58,6 +62,8 @@ class Chat:
     options: dict[str, Any] = field(default_factory=dict)
     manner: Manner = field(default_factory=Manner)
     settings: Mapping[str, click.Option] = field(default_factory=dict)
+    tools: Sequence[Tool] = ()
+    gate: Gate | None = None
 
     @property
     def history(self) -> Path | None:
@@ -134,7 +140,7 @@ class Chat:
             self._make_room(text)
         while True:
             try:
-                completion = self._stream(text)
+                completion, work = self._stream(text)
             except ContextLengthExceeded as error:
                 if self.manner.overflow == "stop" or not self._drop(1):
                     raise
@@ -144,7 +150,7 @@ class Chat:
         if not completion.text:
             print(flush=True)
         if completion.finish_reason != "handoff":
-            self.conversation.add(text, completion)
+            self.conversation.add(text, completion, work)
         cost = completion.metrics
         log.info(
             "answer: %d tokens read, %d from the cache, %d written, finished by %s",
@@ -157,7 +163,10 @@ class Chat:
             note(elsewhere)
         return completion
 
-    def _stream(self, text: str) -> Completion:
+    def _stream(self, text: str) -> tuple[Completion, list[Message]]:
+        """The answer, printed as it comes, and the messages of the calls that led to it."""
+        if self.tools:
+            return self._run_tools(text)
         printer = Printer(quiet=self.manner.quiet, wrap=self.manner.wrap)
         with (
             printer,
@@ -167,7 +176,38 @@ class Chat:
             for event in stream:
                 printer.show(event)
             completion: Completion = stream.completion
-        return completion
+        return completion, []
+
+    def _run_tools(self, text: str) -> tuple[Completion, list[Message]]:
+        sent = self.conversation.messages(text)
+        printer = Printer(quiet=self.manner.quiet, wrap=self.manner.wrap)
+
+        def approve(call: ToolCall) -> bool:
+            printer.pause()
+            return self.gate is None or self.gate(call)
+
+        with (
+            printer,
+            self.model.run_tools_stream(
+                sent, tools=self.tools, approve=approve, **self.options
+            ) as stream,
+            stop_at_interrupt(self.model.stop),
+        ):
+            for event in stream:
+                if event.kind in ("text", "reasoning"):
+                    printer.show(event)
+                elif event.result is not None and self.gate is not None:
+                    printer.pause()
+                    self.gate.told(event.result)
+            result = stream.result
+        if result.finish_reason == "max_steps":
+            note(f"Stopped after {len(result.steps)} answers, and the last one calls tools, too.")
+        completion, work = result.completion, result.messages[len(sent) :]
+        if result.finish_reason == "cancelled":
+            completion = replace(completion, finish_reason="cancelled")
+        if work[-1]["role"] == "assistant":
+            return completion, work[:-1]
+        return replace(completion, text=""), work
 
     def _make_room(self, text: str) -> None:
         """Forget the oldest turns where the next answer might not fit; half at once.
@@ -176,7 +216,10 @@ class Chat:
         """
         limit = self.model.context_length
         room = min(self.options.get("max_tokens", MAX_TOKENS), limit // 4)
-        sizes = [self._tokens(q) + self._tokens(a["content"]) for q, a in self.conversation.turns]
+        sizes = [
+            self._tokens(question) + sum(self._tokens(message["content"]) for message in answer)
+            for question, answer in self.conversation.turns
+        ]
         needed = self._tokens(self.conversation.system or "") + self._tokens(text) + room
         if sum(sizes) + needed <= limit:
             return

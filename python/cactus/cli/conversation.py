@@ -14,17 +14,27 @@ if TYPE_CHECKING:
 
 FILE_LIMIT = 64 << 20
 """Bytes of a saved conversation that are read at most."""
-ROLES = ("system", "user", "assistant")
+ROLES = ("system", "user", "assistant", "tool")
+FOLLOWING = {
+    "nothing": ("user",),
+    "user": ("assistant",),
+    "assistant": ("user", "tool"),
+    "tool": ("user", "tool", "assistant"),
+}
+"""The roles that may follow one; an assistant that called tools speaks again after them."""
 
 Message = dict[str, Any]
 
 
 class Conversation:
-    """A system message, if there is one, and turns: what was asked and what was answered."""
+    """A system message, if there is one, and turns: what was asked, and the messages of the answer.
+
+    Those are several where tools were called.
+    """
 
     def __init__(self, system: str | None = None) -> None:
         self.system = system
-        self.turns: list[tuple[str, Message]] = []
+        self.turns: list[tuple[str, list[Message]]] = []
 
     def messages(self, *more: str) -> list[Message]:
         """All messages as a model takes them, `more` being what is asked next."""
@@ -32,15 +42,19 @@ class Conversation:
         if self.system:
             messages.append({"role": "system", "content": self.system})
         for question, answer in self.turns:
-            messages += [{"role": "user", "content": question}, answer]
+            messages += [{"role": "user", "content": question}, *answer]
         return messages + [{"role": "user", "content": text} for text in more]
 
-    def add(self, question: str, completion: Completion) -> None:
-        """Append a turn."""
+    def add(self, question: str, completion: Completion, before: Sequence[Message] = ()) -> None:
+        """Append a turn; `before` are the calls of tools that led to the answer, and their results.
+
+        Where a message has calls alone, its content is kept as an empty text.
+        """
         answer: Message = {"role": "assistant", "content": completion.text}
         if completion.reasoning:
             answer["reasoning_content"] = completion.reasoning
-        self.turns.append((question, answer))
+        work = [message | {"content": message.get("content") or ""} for message in before]
+        self.turns.append((question, [*work, answer]))
 
     def save(self, file: Path, model: str) -> None:
         """Write it as JSON. Raises OSError; FileExistsError rather than replace a file."""
@@ -67,9 +81,16 @@ class Conversation:
                 raise ValueError(f"message {number} is not text of {', '.join(ROLES)}")
         first = bool(messages) and messages[0]["role"] == "system"
         made = cls(messages[0]["content"] if first else None)
-        rest = list(messages[first:])
-        roles = [message["role"] for message in rest]
-        if roles != ["user", "assistant"] * (len(rest) // 2):
-            raise ValueError("user and assistant do not take turns")
-        made.turns = [(rest[n]["content"], rest[n + 1]) for n in range(0, len(rest), 2)]
+        before = "nothing"
+        for message in messages[first:]:
+            role = message["role"]
+            if role not in FOLLOWING[before]:
+                raise ValueError("user and assistant do not take turns")
+            if role == "user":
+                made.turns.append((message["content"], []))
+            else:
+                made.turns[-1][1].append(message)
+            before = role
+        if before == "user":
+            raise ValueError("the last question has no answer")
         return made

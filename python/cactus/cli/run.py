@@ -113,6 +113,16 @@ SETTINGS = (
     default=None,
     help="Whether the model thinks before it answers.  [default: as the model does]",
 )
+@click.option(
+    "--tools",
+    "tools_file",
+    metavar="FILE.py",
+    help="Functions that the model may call; each call is shown, and asked for.",
+)
+@click.option("--yes", "-y", is_flag=True, help="Run the calls of --tools without asking.")
+@click.option(
+    "--schema", "schema_file", metavar="FILE.json", help="Answer with JSON that fits this schema."
+)
 @threads_option
 @click.option(
     "--context",
@@ -160,6 +170,9 @@ def command(
     words: tuple[str, ...],
     prompt: str | None,
     system: str | None,
+    tools_file: str | None,
+    yes: bool,
+    schema_file: str | None,
     threads: int | None,
     context: int | None,
     kv: str,
@@ -185,6 +198,7 @@ def command(
 
     In the chat, Ctrl-C stops an answer and a second Ctrl-C leaves; /help lists the commands.
     """
+    from cactus.cli.functions import Gate, check_asking, load_tools
     from cactus.cli.models import find_or_fetch
     from cactus.cli.prompt import prompt_of
 
@@ -193,6 +207,16 @@ def command(
     if offline and ask_cloud:
         raise click.UsageError("--offline and --cloud exclude each other.")
     cloud = _find_cloud() if ask_cloud else None
+    if tools_file and schema_file:
+        raise click.UsageError("--tools and --schema exclude each other.")
+    if yes and not tools_file:
+        raise click.UsageError("--yes is about the calls of --tools, and there is no --tools.")
+    if tools_file:
+        check_asking(yes)
+    tools = load_tools(tools_file) if tools_file else []
+    if schema_file:
+        options["schema"] = _schema(schema_file)
+        wrap = False  # a line that is broken inside a string is not JSON
     if model is not None and not words and _is_a_prompt(model):
         words, model = (model,), None
     folder = find_or_fetch(model or STARTER.name, offline=offline, ability="chat")
@@ -229,6 +253,8 @@ def command(
             chosen,
             Manner(quiet, wrap, history, overflow),
             chat_settings(),
+            tools,
+            Gate(loaded.stop, yes=yes, quiet=quiet),
         )
         if asked is not None:
             ctx.exit(chat.answer_once(asked))
@@ -254,6 +280,22 @@ def chat_settings() -> dict[str, click.Option]:
     """The options that can be changed in a chat, by their names there."""
     options = {str(p.name): p for p in command.params if isinstance(p, click.Option)}
     return {name: options[name] for name in SETTINGS}
+
+
+def _schema(file: str) -> dict[str, Any]:
+    """The JSON schema in a file, or a usage error."""
+    from cactus.inputs.values import parse_json
+
+    path = Path(file).expanduser()
+    try:
+        schema = parse_json(path.read_text("utf-8"), f"--schema {file}")
+    except OSError as error:
+        raise click.UsageError(f"--schema {file}: {error.strerror}.") from None
+    except ValueError as error:
+        raise click.UsageError(f"{error}.") from None
+    if not isinstance(schema, dict):
+        raise click.UsageError(f"--schema {file}: expected a JSON schema, which is an object.")
+    return schema
 
 
 def _is_a_prompt(text: str) -> bool:

@@ -1,0 +1,135 @@
+"""``--tools FILE.py``: the functions of a file as tools, shown before they run, and asked for."""
+
+from __future__ import annotations
+
+import importlib.util
+import inspect
+import json
+import signal
+import sys
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING
+
+import click
+
+from cactus.cli.text import note, printable
+from cactus.errors import InvalidRequest
+
+if TYPE_CHECKING:
+    from cactus.agent.results import ToolCall, ToolResult
+    from cactus.schemas.functions import Tool
+
+SHOWN = 200
+"""Characters of a result that are shown."""
+
+
+def load_tools(file: str | Path) -> list[Tool]:
+    """The public functions of a Python file that have a docstring, which is executed for it.
+
+    Raises a usage error that names the line that failed, or the function that cannot be a tool.
+    """
+    from cactus.schemas.functions import Tool
+
+    path = Path(file).expanduser()
+    if not path.is_file():
+        raise click.UsageError(f"--tools {printable(str(path))}: there is no such file.")
+    module = _module(path)
+    own = {
+        name: value
+        for name, value in vars(module).items()
+        if not name.startswith("_")
+        and inspect.isfunction(value)
+        and value.__module__ == module.__name__
+    }
+    silent = [name for name, value in own.items() if not inspect.getdoc(value)]
+    if silent and len(silent) < len(own):
+        note(f"left out, since they have no docstring: {', '.join(silent)}")
+    if len(silent) == len(own):
+        raise click.UsageError(f"{path} has no public function with a docstring.")
+    try:
+        return [Tool(value) for name, value in own.items() if name not in silent]
+    except InvalidRequest as error:
+        raise click.UsageError(f"{path}: {error}") from None
+
+
+def _module(path: Path) -> ModuleType:
+    """The file as a module; it finds its neighbours as if it were run."""
+    spec = importlib.util.spec_from_file_location(f"cactus_tools_{path.stem}", path)
+    if spec is None or spec.loader is None:
+        raise click.UsageError(f"--tools {path}: expected a Python file, such as tools.py.")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # dataclasses look there for the types of their fields
+    sys.path.insert(0, str(path.parent.resolve()))
+    try:
+        spec.loader.exec_module(module)
+    except SyntaxError as error:
+        raise click.UsageError(f"{error.filename}:{error.lineno}: {error.msg}") from None
+    except (Exception, SystemExit) as error:
+        lines = [
+            f.lineno for f in traceback.extract_tb(error.__traceback__) if f.filename == str(path)
+        ]
+        where = f"{path}:{lines[-1]}" if lines else str(path)
+        raise click.UsageError(f"{where}: {type(error).__name__}: {error}") from None
+    return module
+
+
+def check_asking(yes: bool) -> None:
+    """A usage error where calls are to be asked for and nobody is there to answer."""
+    if not yes and not (sys.stdin.isatty() and sys.stderr.isatty()):
+        raise click.UsageError(
+            "--tools asks before each call, and this is not a terminal; --yes runs them unasked."
+        )
+
+
+class Gate:
+    """Shows each call, and asks whether it may run unless ``yes``; called before each one.
+
+    `stop` ends the answer, where Ctrl-C is the reply.
+    """
+
+    def __init__(self, stop: Callable[[], object], *, yes: bool, quiet: bool) -> None:
+        self._stop, self._yes, self._quiet = stop, yes, quiet
+        self._always: set[str] = set()
+
+    def __call__(self, call: ToolCall) -> bool:
+        asks = not self._yes and call.name not in self._always
+        if asks or not self._quiet:
+            note(spelled(call))
+        if not asks:
+            return True
+        reply = self._reply(f"Run {printable(call.name)}? [y]es, [N]o, [a]lways: ")
+        if reply in ("a", "always"):
+            self._always.add(call.name)
+        return reply in ("a", "always", "y", "yes")
+
+    def told(self, result: ToolResult) -> None:
+        """Show what came of a call."""
+        if not self._quiet:
+            line = " ".join(result.text.split())
+            note(f"= {line if len(line) <= SHOWN else line[:SHOWN] + '…'}")
+
+    def _reply(self, question: str) -> str:
+        # While an answer is written Ctrl-C only stops that, and the line would be waited for.
+        before = signal.signal(signal.SIGINT, signal.default_int_handler)
+        try:
+            click.echo(question, err=True, nl=False)
+            return sys.stdin.readline().strip().lower()
+        except KeyboardInterrupt:
+            click.echo(err=True)
+            self._stop()
+            return "n"
+        finally:
+            signal.signal(signal.SIGINT, before)
+
+
+def spelled(call: ToolCall) -> str:
+    """A call as Python writes it, ``get_weather(location="Paris")``, all of it to be seen."""
+    given = (
+        f"{name}={json.dumps(value, ensure_ascii=False)}" for name, value in call.arguments.items()
+    )
+    whole = f"{call.name}({', '.join(given)})"
+    # What turns the direction of a text around, or has no width, would hide what is approved.
+    return "".join(c if c.isprintable() else f"\\u{ord(c):04x}" for c in whole)
