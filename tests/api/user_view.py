@@ -25,6 +25,7 @@ from cactus import (
     StreamEvent,
     TokenLogprob,
     Tool,
+    ToolCallDelta,
     ToolRun,
     ToolStream,
     TranscribeOptions,
@@ -49,7 +50,9 @@ def text(model: Model) -> None:
         events: Iterator[StreamEvent] = stream
         for event in events:
             assert_type(event.text, str)
+            assert_type(event.tool_call, ToolCallDelta | None)
         assert_type(stream.completion, Completion)
+        assert_type(stream.completion.message, dict[str, Any])
 
 
 def now(city: str) -> str:

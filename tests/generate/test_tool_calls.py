@@ -268,3 +268,25 @@ def test_a_call_comes_in_every_form_of_a_chat(scripted_model: Callable[..., Mode
     assert done.function_calls == (KOELN,) and told(events)[0][3] == KOELN
     assert model.chat("Hi", tools=DEFINITIONS, tool_choice="none").function_calls == ()
     assert model.complete("Hi").text == TAGGED
+
+
+def test_markup_that_is_special_tokens_is_read_and_never_shown() -> None:
+    start, end, escape, response = 260, 261, 262, 263
+    said = [*b"I look. ", start, *b"call:get_weather{location:", escape, *"Köln".encode(), escape]
+    rig = Harness(uttering([*said, *b"}", end, response, *b"oops", END]), context=2000)
+    tokenizer: Any = rig.engine.tokenizer
+    tokenizer._special |= {
+        "<start_function_call>": start,
+        "<end_function_call>": end,
+        "<escape>": escape,
+        "<start_function_response>": response,
+    }
+    done = rig.start(tools=TOOLS).run()
+    assert (done.text, done.function_calls, done.finish_reason) == (
+        "I look.",
+        (KOELN,),
+        "tool_calls",
+    )
+    assert done.tokens[-1] == end, "the model waits for the response, and does not write it"
+    plain = rig.start("again", max_tokens=40).run()
+    assert "<" not in plain.text, "without tools they have no text"

@@ -60,3 +60,56 @@ def test_arguments_come_back(syntax: Syntax, several: list[dict[str, Any]], data
     text, found = comes_to(found_in(syntax, pieces, tools))
     assert (text, found) == ("", expected)
     assert repr(found) == repr(expected), "1 is not 1.0, and True is not 1"
+
+
+SCRAPS = st.sampled_from(
+    [
+        *(
+            "<tool_call>",
+            "</tool_call>",
+            "<|tool_call|>",
+            "<|/tool_call|>",
+            "functools[",
+            "```json\n",
+        ),
+        *("<|tool_call_start|>", "<|tool_call_end|>", "<start_function_call>", "<escape>", "call:"),
+        *("<end_function_call>", "<function=", "f>", "<parameter=", "k>", "</parameter>", "```"),
+        *("</function>", "<code>", "</code>", "<|python_tag|>", '{"name": "f", ', '"arguments": '),
+        *(
+            '"parameters": ',
+            "{",
+            "}",
+            "[",
+            "]",
+            "(",
+            ")",
+            ",",
+            ":",
+            "=",
+            "'",
+            '"',
+            "\\",
+            ";",
+            "f",
+            "k",
+        ),
+        *(" ", "\n", "1", "-", "true", "None", "text", "é", "<", "{}", "f(k=1)", '{"k": "x"}'),
+        *('<tool_call>{"name": "f", "arguments": {}}', "[f()]", "call:f{k:1}"),
+    ]
+)
+
+
+@pytest.mark.parametrize("syntax", SYNTAXES, ids=lambda syntax: syntax.name)
+@settings(max_examples=150, deadline=None)
+@given(st.lists(SCRAPS, max_size=14))
+def test_nothing_that_a_model_may_write_is_an_error_or_depends_on_the_cut(
+    syntax: Syntax, scraps: list[str]
+) -> None:
+    tools = {"f": {"properties": {"k": {}}}}
+    answer = "".join(scraps)
+    whole = comes_to(found_in(syntax, [answer], tools))
+    assert comes_to(found_in(syntax, answer, tools)) == whole
+    assert comes_to(found_in(syntax, scraps, tools)) == whole
+    text, calls = whole
+    if not calls:
+        assert text == answer
