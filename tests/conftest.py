@@ -22,6 +22,7 @@ import cactus
 from cactus.errors import CactusError
 from cactus.weights.catalog import STARTER, WHISPER_BASE, PackageFolder
 from tests.assets import VOICES
+from tests.background import Command, commands_of
 from tests.hub_server import HubServer, serve
 
 # Whether an example takes long says how busy the machine is, and nothing of what is tested.
@@ -37,6 +38,23 @@ if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
 
 # Outside the repository, so that a fresh clone does not fetch 93 MB again.
 CACHE = Path(platformdirs.user_cache_path("cactus", appauthor=False)) / "tests"
+
+
+_commands: list[Command] = []
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Begin what the tests that were found wait for later."""
+    if not session.config.option.collectonly:
+        modules = [item.getparent(pytest.Module) for item in session.items]
+        _commands.extend(commands_of(module.obj for module in modules if module))
+    for command in _commands:
+        command.begin()
+
+
+def pytest_sessionfinish() -> None:
+    for command in _commands:
+        command.end()
 
 
 @pytest.fixture(autouse=True)
@@ -98,6 +116,12 @@ def starter_folder(starter_gguf: Path) -> Path:
 def whisper_folder(whisper_base: Path) -> Path:
     """`whisper_base` as a weights folder, FP16; converted anew like the starter."""
     return _converted(whisper_base, "whisper-base", "FP16")
+
+
+@pytest.fixture(scope="session")
+def whisper_base_int8(whisper_base: Path) -> Path:
+    """`whisper_base` as a weights folder, INT8, as users have it."""
+    return _converted(whisper_base, "whisper-base-int8", "INT8")
 
 
 @pytest.fixture(scope="session")

@@ -7,7 +7,9 @@ import sys
 import sysconfig
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
+from tests.background import MYPY, ROOT
+
+BACKGROUND = [MYPY]
 FOLDERS = ("python", "tests", "tools", "benchmarks", "examples")
 
 
@@ -25,7 +27,7 @@ def test_python_is_formatted() -> None:
 
 
 def test_types_are_strict() -> None:
-    run(sys.executable, "-m", "mypy")
+    MYPY.succeed()
 
 
 def test_cpp_is_formatted() -> None:

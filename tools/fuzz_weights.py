@@ -2,6 +2,7 @@
 """Fuzz the readers of model files with files that are almost right.
 
     python tools/fuzz_weights.py --seconds 600 --seed 1 [--keep DIR]
+    python tools/fuzz_weights.py --files 5000
 
 Correct little models are taken apart, some of their counts, lengths, types, offsets, names or
 values are changed, and they are put together again; some are also cut, spliced or flipped as
@@ -451,8 +452,8 @@ def run_one(run: Callable[[], None]) -> tuple[str, str | None]:
     return ending, None
 
 
-def fuzz(seconds: float, seed: int, keep: Path | None) -> int:
-    """Fuzz for some seconds; returns the number of findings."""
+def fuzz(seconds: float, files: float, seed: int, keep: Path | None) -> int:
+    """Fuzz for some seconds or with so many files; returns the number of findings."""
     memory = Path("/dev/shm")
     endings: Counter[str] = Counter()
     seen: set[str] = set()
@@ -465,9 +466,9 @@ def fuzz(seconds: float, seed: int, keep: Path | None) -> int:
             "ctranslate2": bench.ctranslate2,
         }
         limit_memory()
-        deadline = time.monotonic() + seconds
+        start = time.monotonic()
         index = 0
-        while time.monotonic() < deadline:
+        while index < files and time.monotonic() - start < seconds:
             rng = random.Random(f"{seed}/{index}")
             name = rng.choice(list(targets))
             data, run = targets[name](rng)
@@ -480,8 +481,9 @@ def fuzz(seconds: float, seed: int, keep: Path | None) -> int:
                     keep.mkdir(parents=True, exist_ok=True)
                     (keep / f"{name}-{seed}-{index}").write_bytes(data)
             index += 1
+    took = time.monotonic() - start
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
-    print(f"{index} files in {seconds:g} s ({60 * index / seconds:.0f} a minute), ", end="")
+    print(f"{index} files in {took:.0f} s ({60 * index / took:.0f} a minute), ", end="")
     print(f"{len(seen)} findings, peak memory {peak} MB")
     for ending, count in sorted(endings.items()):
         print(f"  {count:8} {ending}")
@@ -490,11 +492,16 @@ def fuzz(seconds: float, seed: int, keep: Path | None) -> int:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description="Fuzz the readers of model files.")
-    parser.add_argument("--seconds", type=float, default=60)
+    parser.add_argument("--seconds", type=float, help="default: 60, if there is no --files")
+    parser.add_argument("--files", type=int)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--keep", type=Path, help="folder for the files that are findings")
     options = parser.parse_args()
-    return 1 if fuzz(options.seconds, options.seed, options.keep) else 0
+    files = math.inf if options.files is None else options.files
+    seconds = 60.0 if options.files is None else math.inf
+    if options.seconds is not None:
+        seconds = options.seconds
+    return 1 if fuzz(seconds, files, options.seed, options.keep) else 0
 
 
 if __name__ == "__main__":

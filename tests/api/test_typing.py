@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import inspect
-import subprocess
-import sys
 import typing
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 import cactus
+from tests.background import MYPY, ROOT
 
-ROOT = Path(__file__).parent.parent.parent
+BACKGROUND = [MYPY]
 
 
 def functions() -> Iterator[tuple[str, Any]]:
@@ -62,10 +60,4 @@ def test_options_are_typed_dicts_with_every_option() -> None:
 
 def test_the_package_is_typed_for_a_user() -> None:
     assert (ROOT / "python" / "cactus" / "py.typed").is_file()
-    done = subprocess.run(
-        [sys.executable, "-m", "mypy", "--strict", "tests/api/user_view.py"],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0, done.stdout
+    MYPY.succeed()  # of tests/api/user_view.py, too

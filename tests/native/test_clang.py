@@ -13,9 +13,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from filelock import FileLock
 
-from tests.native.arm64.conftest import build_tool
+from tests.background import compile_core
 
 ROOT = Path(__file__).resolve().parents[2]
 COMPILER = "clang++"
@@ -40,6 +39,10 @@ for name, dtype in (("llama", "q4"), ("lfm2", "q8"), ("gemma3_text", "f16")):
 """
 
 
+COMPILE = compile_core("clang", "cactus", f"-DCMAKE_CXX_COMPILER={COMPILER}")
+BACKGROUND = [COMPILE] if shutil.which(COMPILER) else []
+
+
 @pytest.fixture(scope="module")
 def clang_library() -> Path:
     """The library as clang compiles it, with every warning an error."""
@@ -48,24 +51,9 @@ def clang_library() -> Path:
         if os.environ.get("CACTUS_TEST_CLANG") == "1":
             pytest.fail(f"CACTUS_TEST_CLANG=1, but {why}")
         pytest.skip(why)
-    build = ROOT / "build" / "clang"
-    build.mkdir(parents=True, exist_ok=True)
-    with FileLock(build / ".lock"):
-        flags = [
-            f"-DCMAKE_CXX_COMPILER={COMPILER}",
-            "-DCMAKE_CXX_FLAGS=-Werror",
-            f"-DCMAKE_MAKE_PROGRAM={build_tool('ninja')}",
-        ]
-        for command in (
-            [build_tool("cmake"), "-S", str(ROOT), "-B", str(build), "-G", "Ninja", *flags],
-            [build_tool("ninja"), "-C", str(build), "cactus"],
-        ):
-            done = subprocess.run(
-                command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-            )
-            assert done.returncode == 0, done.stdout
+    COMPILE.succeed()
     suffix = "dylib" if platform.system() == "Darwin" else "so"
-    return build / f"libcactus.{suffix}"
+    return ROOT / "build" / "clang" / f"libcactus.{suffix}"
 
 
 def test_clang_compiles_the_core_and_its_bits_are_the_same(

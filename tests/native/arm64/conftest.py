@@ -1,4 +1,4 @@
-"""The native core for arm64: cross-compiled once, run in an emulator.
+"""The native core for arm64: cross-compiled once, in the background, run in an emulator.
 
 The machine needs a cross compiler and qemu. Without them the room is skipped, unless the
 environment says CACTUS_TEST_ARM=1, as .ci/run does.
@@ -10,19 +10,20 @@ import os
 import platform
 import shutil
 import subprocess
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
+from tests.background import compile_core
 from tests.native.arm64.remote import Machine
 
 ROOT = Path(__file__).resolve().parents[3]
 TOOLCHAIN = ROOT / "native/cmake/aarch64-linux-gnu.cmake"
 COMPILER = "aarch64-linux-gnu-g++"
 EMULATOR = "qemu-aarch64-static"
+COMPILE = compile_core("arm64", "cactus cactus_remote", "--toolchain", str(TOOLCHAIN))
 INSTALL = "apt-get install -y g++-aarch64-linux-gnu qemu-user-static"
 
 
@@ -53,34 +54,10 @@ class Arm64:
         return Machine([EMULATOR, "-cpu", cpu, "-L", str(prefix), str(self.remote)])
 
 
-def build_tool(name: str) -> str:
-    """CMake or Ninja: that of this environment first."""
-    found = shutil.which(name, path=str(Path(sys.executable).parent)) or shutil.which(name)
-    assert found is not None, f"{name} is missing; install it with: pip install {name}"
-    return found
-
-
 @pytest.fixture(scope="session")
 def arm64(_tools: None) -> Arm64:
-    from filelock import FileLock
-
-    build = ROOT / "build" / "arm64"
-    build.mkdir(parents=True, exist_ok=True)
-    with FileLock(build / ".lock"):
-        configure = ["-S", ROOT, "-B", build, "-G", "Ninja", "--toolchain", TOOLCHAIN]
-        flags = ["-DCMAKE_CXX_FLAGS=-Werror", f"-DCMAKE_MAKE_PROGRAM={build_tool('ninja')}"]
-        for command in (
-            [build_tool("cmake"), *configure, *flags],
-            [build_tool("ninja"), "-C", build, "cactus", "cactus_remote"],
-        ):
-            done = subprocess.run(
-                list(map(str, command)),
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                text=True,
-            )
-            assert done.returncode == 0, done.stdout
-    return Arm64(build / "cactus_remote")
+    COMPILE.succeed()
+    return Arm64(ROOT / "build" / "arm64" / "cactus_remote")
 
 
 @pytest.fixture(scope="session")
