@@ -95,7 +95,7 @@ def read_text(program: Any) -> Text:
         for output in program.step([row], want_logits=True):
             argmax.append(output.token)
             if len(argmax) < len(ids):
-                logits = output.logits.astype(np.float64)
-                logits -= logits.max()
-                logprobs.append(float(logits[ids[len(argmax)]] - np.log(np.exp(logits).sum())))
+                logits = output.logits - output.logits.max()
+                total = np.exp(logits).sum(dtype=np.float64)
+                logprobs.append(float(logits[ids[len(argmax)]] - np.log(total)))
     return Text(ids, np.array(logprobs, np.float32), np.array(argmax, np.int32))

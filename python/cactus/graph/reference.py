@@ -337,7 +337,7 @@ def _output(logits: Array, row: Row, *, want_logits: bool) -> Output:
     shifted = logits.astype(np.float64) - float(logits.max())
     log_probabilities = shifted - np.log(np.exp(shifted).sum())
     entropy = -float(np.sum(np.exp(log_probabilities) * log_probabilities))
-    likeliest = np.argsort(-logits, kind="stable")[: row.top_logprobs]
+    likeliest = np.argsort(-logits, kind="stable")[: row.top_logprobs] if row.top_logprobs else ()
     return Output(
         token,
         float(log_probabilities[token]),
