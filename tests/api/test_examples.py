@@ -6,43 +6,43 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parent.parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-BLOCKS = [
-    (page.name if page.parent == ROOT else f"docs/{page.name}", block)
+BLOCKS = {
+    f"{page.name if page.parent == ROOT else f'docs/{page.name}'}-{number}": block
     for page in PAGES
-    for block in re.findall(r"^```python\n(.*?)^```$", page.read_text("utf-8"), re.M | re.S)
-]
-EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
+    for number, block in enumerate(
+        re.findall(r"^```python\n(.*?)^```$", page.read_text("utf-8"), re.M | re.S)
+    )
+}
+EXAMPLES = {path.name: path for path in sorted((ROOT / "examples").glob("*.py"))}
+
+
+def furnish(home: Path, starter: Path) -> Path:
+    """Put `weights/smollm2-135m-instruct` into a folder."""
+    (home / "weights").mkdir()
+    (home / "weights" / "smollm2-135m-instruct").symlink_to(starter)
+    return home
 
 
 @pytest.fixture
 def home(starter_folder: Path, tmp_path: Path) -> Path:
-    """A folder with `weights/smollm2-135m-instruct` in it."""
-    (tmp_path / "weights").mkdir()
-    (tmp_path / "weights" / "smollm2-135m-instruct").symlink_to(starter_folder)
-    return tmp_path
+    return furnish(tmp_path, starter_folder)
 
 
-@pytest.fixture
-def studio(home: Path, whisper_folder: Path, voices: Path) -> Path:
-    """`home` with `weights/whisper-base` and recordings in it."""
-    (home / "weights" / "whisper-base").symlink_to(whisper_folder)
-    for name in ("talk.mp3", "audio.wav", "call.wav"):  # the content says what a file is
-        (home / name).symlink_to(voices / "beckett.wav")
-    return home
-
-
-def run(arguments: list[str], home: Path) -> str:
+def run(arguments: list[str], home: Path, **variables: str) -> str:
+    """What a program prints; it must end well and say nothing on stderr."""
     environment = {**os.environ, "PYTHONPATH": str(ROOT / "python"), "PYTHONWARNINGS": "error"}
     done = subprocess.run(
         [sys.executable, "-X", "faulthandler", *arguments],
         cwd=home,
-        env=environment,
+        env=environment | variables,
         capture_output=True,
         encoding="utf-8",
         timeout=120,
@@ -50,6 +50,28 @@ def run(arguments: list[str], home: Path) -> str:
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
     return done.stdout
+
+
+@pytest.fixture(scope="module")
+def prints(
+    request: pytest.FixtureRequest, starter_folder: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Callable[[str], str]]:
+    """What a block or example prints; those of all tests run two at a time, of one thread each."""
+    tests = [item for item in request.session.items if "prints" in item.fixturenames]
+    with ThreadPoolExecutor(2) as pool:
+        running = {}
+        for name in (item.callspec.params["name"] for item in tests):
+            home = furnish(tmp_path_factory.mktemp("home"), starter_folder)
+            block = BLOCKS.get(name, "")
+            if "whisper" in block or ".mp3" in block:
+                whisper = request.getfixturevalue("whisper_base_int8")
+                (home / "weights" / "whisper-base").symlink_to(whisper)
+                for sound in ("talk.mp3", "audio.wav", "call.wav"):  # the content says what it is
+                    voice = request.getfixturevalue("voices") / "beckett.wav"
+                    (home / sound).symlink_to(voice)
+            program = ["-c", block] if block else [str(EXAMPLES[name])]
+            running[name] = pool.submit(run, program, home, CACTUS_THREADS="1")
+        yield lambda name: running[name].result()
 
 
 FOUR = "The answer to this classic math problem is 4."
@@ -96,21 +118,14 @@ EXPECTED = {
 
 
 def test_every_block_has_an_expectation() -> None:
-    found = {name: sum(page == name for page, _ in BLOCKS) for name, _ in BLOCKS}
-    assert found == {name: len(expected) for name, expected in EXPECTED.items()}
+    expected = [f"{page}-{n}" for page, each in EXPECTED.items() for n in range(len(each))]
+    assert sorted(BLOCKS) == sorted(expected)
 
 
-@pytest.mark.parametrize(
-    ("page", "number"),
-    [(page, number) for page, expected in EXPECTED.items() for number in range(len(expected))],
-)
-def test_the_blocks_of_the_documentation(
-    request: pytest.FixtureRequest, page: str, number: int
-) -> None:
-    block = [each for name, each in BLOCKS if name == page][number]
-    speech = "whisper" in block or ".mp3" in block
-    home: Path = request.getfixturevalue("studio" if speech else "home")
-    assert EXPECTED[page][number] in run(["-c", block], home)
+@pytest.mark.parametrize("name", BLOCKS)
+def test_the_blocks_of_the_documentation(prints: Callable[[str], str], name: str) -> None:
+    page, _, number = name.rpartition("-")
+    assert EXPECTED[page][int(number)] in prints(name)
 
 
 SAYS = {
@@ -130,13 +145,13 @@ SAYS = {
 
 
 def test_every_example_has_an_expectation() -> None:
-    assert [path.name for path in EXAMPLES] == sorted(SAYS)
+    assert list(EXAMPLES) == sorted(SAYS)
 
 
-@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.name)
-def test_the_examples(home: Path, path: Path) -> None:
-    assert SAYS[path.name] in run([str(path)], home)
-    assert len(path.read_text("utf-8").splitlines()) <= 40, "one idea a file"
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_the_examples(prints: Callable[[str], str], name: str) -> None:
+    assert SAYS[name] in prints(name)
+    assert len(EXAMPLES[name].read_text("utf-8").splitlines()) <= 40, "one idea a file"
 
 
 def test_sampling_repeats_with_its_seed(home: Path) -> None:

@@ -137,7 +137,19 @@ def test_ffmpeg_is_ended_with_the_stream_and_its_files_go(
     assert os.listdir(tmp_path) == ["long.mka"]
 
 
-def test_hours_need_no_more_memory_than_a_minute(decoder: str, tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def lengths(tmp_path_factory: pytest.TempPathFactory) -> dict[int, Path]:
+    """Files of a minute and of an hour, by their seconds."""
+    folder = tmp_path_factory.mktemp("lengths")
+    return {
+        seconds: av_file(
+            folder / f"{seconds}.mka", "matroska", "flac", np.zeros(8_000 * seconds, "f4"), 8_000
+        )
+        for seconds in (60, 3_600)
+    }
+
+
+def test_hours_need_no_more_memory_than_a_minute(decoder: str, lengths: dict[int, Path]) -> None:
     code = (
         "import resource, sys\n"
         "from cactus.audio import media\n"
@@ -148,9 +160,7 @@ def test_hours_need_no_more_memory_than_a_minute(decoder: str, tmp_path: Path) -
         "print(stream.seconds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)\n"
     )
     peaks = []
-    for seconds in (60, 3_600):
-        sound = np.zeros(8_000 * seconds, np.float32)
-        path = av_file(tmp_path / f"{seconds}.mka", "matroska", "flac", sound, 8_000)
+    for seconds, path in lengths.items():
         done = subprocess.run(
             [sys.executable, "-c", code, path, decoder], capture_output=True, text=True
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import random
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 LEVELS = (0.05, 0.2, 0.36, 0.45, 0.55, 0.9)
@@ -19,6 +20,7 @@ class Case:
     options: dict[str, Any]
 
 
+@cache
 def cases(count: int = 250) -> list[Case]:
     """Probabilities that stay a while at one level, and options that cut them up."""
     found = []

@@ -40,9 +40,9 @@ class EchoStream:
             if "reasoning_content" in message
         )
         self.stubborn = "stubborn" in messages[-1]["content"]
-        self.pause = 0.05 if "slow" in messages[-1]["content"] else 0.0
+        self.pause = 0.02 if "slow" in messages[-1]["content"] else 0.0
         if self.pause:
-            self.says += "." * 200
+            self.says += "." * 500
         self.reason = "stop"
         self.reasoning: str | None = None
 

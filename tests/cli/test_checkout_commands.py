@@ -97,19 +97,21 @@ def test_failures_are_named_at_once_and_the_slowest_tests_at_the_end(
     tests = tmp_path / "tests"
     tests.mkdir()
     (tests / "test_one.py").write_text(
-        "import time\ndef test_slow(): time.sleep(2.1)\ndef test_bad(): assert False\n"
+        "import time\ndef test_slow(): time.sleep(0.2)\ndef test_bad(): assert False\n"
     )
     monkeypatch.setattr(test_command, "ROOT", tmp_path)
+    monkeypatch.setattr(test_command, "SLOW", 0.1)
     assert run_cli(["test", "-q"]) == 1
     told = capfd.readouterr().out.splitlines()
     assert told[0] == "FAILED tests/test_one.py::test_bad"
-    assert any(re.match(r"2\.\d+s call +tests/test_one.py::test_slow$", line) for line in told)
+    assert any(re.match(r"0\.\d+s call +tests/test_one.py::test_slow$", line) for line in told)
 
 
 def test_a_terminal_shows_how_long_the_rest_will_take(tmp_path) -> None:
+    (tmp_path / "conftest.py").write_text("from cactus.cli import suite\nsuite.EARLY = 0.1\n")
     (tmp_path / "test_one.py").write_text(
         "import time, pytest\n"
-        "@pytest.mark.parametrize('n', range(3))\ndef test_slow(n): time.sleep(3)\n"
+        "@pytest.mark.parametrize('n', range(3))\ndef test_slow(n): time.sleep(0.2)\n"
     )
     command = ["-m", "pytest", "-p", "cactus.cli.suite", "-q"]
     child = pexpect.spawn(

@@ -38,6 +38,8 @@ def test_each_file_has_a_line_and_ctrl_c_ends_it_cleanly(server, columns: int) -
     lines, last = terminal.lines[:5], "".join(terminal.lines[5:])
     assert last == "Stopped; the same command continues from here."
     assert len(lines) == 5 and all(line.startswith("downloading ") for line in lines), lines
+    if columns != 80:  # how it continues does not depend on them
+        return
     server.gate.set()
     again = Terminal(columns, "download", TINY)
     assert again.leave() == 1  # the weights are no whole model; what counts is how they came

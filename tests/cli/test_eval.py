@@ -45,24 +45,26 @@ def run(capsys: pytest.CaptureFixture[str], text: Path):
     return call
 
 
-def reference_log_probabilities(folder: Path, ids: list[int]) -> np.ndarray:
-    """ln p of the whole vocabulary after each of `ids`, in one window, in f64."""
+def reference(folder: Path) -> ReferenceProgram:
     with WeightsFolder.open(folder) as weights:
         graph = load_architecture(weights.config).build()
-        program = ReferenceProgram(
-            graph, {name: weights.dequantize(name) for name in graph.weights}
-        )
-    outputs = program.step([Row(program.session(), ids, "all")], want_logits=True)
-    logits = np.stack([output.logits for output in outputs]).astype(np.float64)
-    return logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
+        return ReferenceProgram(graph, {name: weights.dequantize(name) for name in graph.weights})
+
+
+def log_probabilities(program: ReferenceProgram, ids: list[int]) -> np.ndarray:
+    """ln p of the whole vocabulary after the last of `ids`, in one window, in f64."""
+    (output,) = program.step([Row(program.session(), ids)], want_logits=True)
+    assert output.logits is not None
+    logits = output.logits.astype(np.float64)
+    return logits - np.log(np.exp(logits).sum())
 
 
 def windowed(folder: Path, ids: list[int], context: int, stride: int) -> np.ndarray:
     """ln p [tokens 1..., vocabulary] token by token: each from the first window that can tell."""
-    rows = []
+    program, rows = reference(folder), []
     for token in range(1, len(ids)):
         start = next(s for s in range(0, len(ids), stride) if token < s + context)
-        rows.append(reference_log_probabilities(folder, ids[start:token])[-1])
+        rows.append(log_probabilities(program, ids[start:token]))
     return np.stack(rows)
 
 

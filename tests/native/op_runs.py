@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import count
 from pathlib import Path
 
 import numpy as np
@@ -55,6 +58,38 @@ def with_logits(built: Built) -> Graph:
     return Graph((*graph.nodes, outputs), (outputs, *graph.outputs), graph.slots, graph.weights)
 
 
+@dataclass(frozen=True)
+class Prepared:
+    """A case with stored weights and what the reference makes of it, for programs to be compared.
+
+    Of a linear on a quantised type the inputs stay f32 (they are embeddings too): only the op's
+    own matrices are packed, and its input is quantised.
+    """
+
+    built: Built
+    graph: Graph
+    packed: programs.Store
+    want: np.ndarray
+
+
+@lru_cache(maxsize=256)  # more than an op has cases: the next tier's test asks for the same ones
+def prepare(case: Case, folder: Path, dtype: str, kv: str, activations: str) -> Prepared:
+    """The case, its matrices stored as `dtype` in a file of their own in `folder`."""
+    quantized = GROUPS.get(dtype, 0)
+    built = build(case, quantized=quantized)
+    graph = with_logits(built)
+    matrices = {name for name in graph.weights if name.startswith("weight")}
+    only = matrices if quantized else None
+    path = folder / f"weights{next(_numbers)}"
+    packed = programs.store(graph, built.tensors, path, dtype, only=only)
+    rounded = Built(case, built.graph, built.tensors | packed.values, built.steps)
+    want = run_reference(rounded, kv_dtype=kv, activations=activations)
+    return Prepared(rounded, graph, packed, want)
+
+
+_numbers = count()
+
+
 def compare(
     case: Case,
     folder: Path,
@@ -63,22 +98,13 @@ def compare(
     kv: str = "f16",
     activations: str = "int12",
 ) -> list[np.ndarray]:
-    """Compares every program's result with the reference; returns them.
-
-    Of a linear on a quantised type the inputs stay f32 (they are embeddings too): only the op's
-    own matrices are packed, and its input is quantised.
-    """
-    quantized = GROUPS.get(dtype, 0)
-    built = build(case, quantized=quantized)
-    graph = with_logits(built)
-    matrices = {name for name in graph.weights if name.startswith("weight")}
-    only = matrices if quantized else None
-    packed = programs.store(graph, built.tensors, folder / "weights", dtype, only=only)
-    rounded = Built(case, built.graph, built.tensors | packed.values, built.steps)
-    want = run_reference(rounded, kv_dtype=kv, activations=activations)
-    kind = "q12" if quantized or case.op == "quantize" else "f32"
+    """Compares every program's result with the reference; returns them."""
+    ready = prepare(case, folder, dtype, kv, activations)
+    kind = "q12" if dtype in GROUPS or case.op == "quantize" else "f32"
     types = {"kv": kv, "activations": activations}
-    results = [run_native(rounded, packed, graph, each, **types) for each in open_programs]
+    results = [
+        run_native(ready.built, ready.packed, ready.graph, each, **types) for each in open_programs
+    ]
     for i, got in enumerate(results):
-        assert_close(got, want, kind, f"{case.op} {case.id} {dtype} {types}, program {i}")
+        assert_close(got, ready.want, kind, f"{case.op} {case.id} {dtype} {types}, program {i}")
     return results

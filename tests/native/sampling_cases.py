@@ -110,7 +110,7 @@ def probabilities(
         scores[token] += np.float32(bias)
     answer = np.array(answer, np.int64)
     text = np.concatenate([np.array(prompt, np.int64), answer])
-    seen = np.unique(text[-repetition_window:] if repetition_window else text)
+    seen = np.flatnonzero(np.bincount(text[-repetition_window:] if repetition_window else text))
     penalty = np.float32(repetition_penalty)
     score = scores[seen]
     scores[seen] = np.where(score < 0, score * penalty, score / penalty)

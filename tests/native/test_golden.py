@@ -5,11 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from cactus.graph.reference import ReferenceProgram
 from cactus.native import Program, Row
 from tests.models import golden
 from tests.native import programs
-from tests.native.conftest import Packed
+from tests.native.conftest import Expected, Packed
 from tests.native.programs import TIERS
 from tests.tolerances import assert_close
 
@@ -39,11 +38,12 @@ def checkpoint_embeddings(checkpoint: golden.Golden) -> np.ndarray:
 @cases
 @names
 @pytest.mark.parametrize("dtype", ["f32", "f16", "bf16", "q8", "q4", "q4_64", "q4_0"])
-def test_fused_graph_against_the_reference(name: str, dtype: str, isa: str, packed: Packed) -> None:
+def test_fused_graph_against_the_reference(
+    name: str, dtype: str, isa: str, packed: Packed, expected: Expected
+) -> None:
     checkpoint, weights = golden.load(name), packed(name, dtype)
     graph = programs.fused(checkpoint.graph, dtype)
-    reference = ReferenceProgram(graph, weights.values, kv_dtype="f16")
-    want = golden.run_all(reference, checkpoint.tokens)
+    want = expected(name, dtype, "int12")
     with programs.load(graph, weights, isa=isa, threads=2) as program:
         outputs = program.step([Row(program.session(), checkpoint.tokens, "all")], want_logits=True)
     got = programs.logits_of(outputs)
@@ -62,12 +62,11 @@ def test_fused_graph_against_the_reference(name: str, dtype: str, isa: str, pack
 @names
 @pytest.mark.parametrize("dtype", ["q8", "q4", "q4_64", "q4_0"])
 def test_int8_activations_against_the_reference(
-    name: str, dtype: str, isa: str, packed: Packed
+    name: str, dtype: str, isa: str, packed: Packed, expected: Expected
 ) -> None:
     checkpoint, weights = golden.load(name), packed(name, dtype)
     graph = programs.fused(checkpoint.graph, dtype)
-    reference = ReferenceProgram(graph, weights.values, kv_dtype="f16", activations="int8")
-    want = golden.run_all(reference, checkpoint.tokens)
+    want = expected(name, dtype, "int8")
     with programs.load(graph, weights, activations="int8", isa=isa, threads=2) as program:
         got = golden.run_all(program, checkpoint.tokens)
     assert_close(got, want, "q8", f"{name} {dtype} {isa}")

@@ -274,7 +274,11 @@ def run_pressed(folder: Path, limit: str, before: list[str]) -> None:
 
 
 def test_out_of_memory_for_addresses(tmp_path: Path) -> None:
-    limit = "import resource; resource.setrlimit(resource.RLIMIT_AS, (1 << 30, 1 << 30))"
+    limit = (
+        "import resource; used = int(open('/proc/self/statm').read().split()[0]);"
+        "limit = used * resource.getpagesize() + (200 << 20);"
+        "resource.setrlimit(resource.RLIMIT_AS, (limit, limit))"
+    )
     run_pressed(tmp_path, limit, [])
 
 

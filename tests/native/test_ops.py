@@ -18,47 +18,47 @@ from tests.tolerances import NMSE, nmse
 
 @pytest.mark.parametrize("isa", TIERS)
 @pytest.mark.parametrize("op", sorted(CASES))
-def test_op(op: str, isa: str, tmp_path: Path) -> None:
+def test_op(op: str, isa: str, ops_folder: Path) -> None:
     for case in CASES[op]:
-        compare(case, tmp_path, "f32", open_on(isa), open_on(isa, threads=2))
+        compare(case, ops_folder, "f32", open_on(isa), open_on(isa, threads=2))
 
 
 @pytest.mark.parametrize("isa", TIERS)
 @pytest.mark.parametrize("dtype", MATRIX_DTYPES)
-def test_linear_of_every_type(dtype: str, isa: str, tmp_path: Path) -> None:
+def test_linear_of_every_type(dtype: str, isa: str, ops_folder: Path) -> None:
     for case in CASES["linear"]:
         if fits(case, dtype):
-            compare(case, tmp_path, dtype, open_on(isa), open_on(isa, threads=2))
+            compare(case, ops_folder, dtype, open_on(isa), open_on(isa, threads=2))
 
 
 @pytest.mark.parametrize("isa", TIERS)
 @pytest.mark.parametrize("dtype", [dtype for dtype in MATRIX_DTYPES if dtype in GROUPS])
-def test_linear_of_int8_activations(dtype: str, isa: str, tmp_path: Path) -> None:
+def test_linear_of_int8_activations(dtype: str, isa: str, ops_folder: Path) -> None:
     runs = (open_on(isa), open_on(isa, threads=2))
     errors = []
     for case in CASES["linear"]:
         if fits(case, dtype):
-            got = compare(case, tmp_path, dtype, *runs, activations="int8")
+            got = compare(case, ops_folder, dtype, *runs, activations="int8")
             np.testing.assert_array_equal(got[0], got[1])
-            errors.append(nmse(got[0], compare(case, tmp_path, dtype, runs[0])[0]))
+            errors.append(nmse(got[0], compare(case, ops_folder, dtype, runs[0])[0]))
     assert 1e-6 < max(errors) < NMSE["q8"]
 
 
 @pytest.mark.parametrize("isa", TIERS)
-def test_quantize_to_int8(isa: str, tmp_path: Path) -> None:
+def test_quantize_to_int8(isa: str, ops_folder: Path) -> None:
     for case in CASES["quantize"]:
-        compare(case, tmp_path, "f32", open_on(isa), activations="int8")
+        compare(case, ops_folder, "f32", open_on(isa), activations="int8")
 
 
 @pytest.mark.parametrize("isa", TIERS)
 @pytest.mark.parametrize("op", ["attention", "qkv_attention", "memory_scores"])
-def test_attention_over_int8(op: str, isa: str, tmp_path: Path) -> None:
+def test_attention_over_int8(op: str, isa: str, ops_folder: Path) -> None:
     errors = []
     for case in CASES[op]:
         one, two = open_on(isa), open_on(isa, threads=2)
-        got = compare(case, tmp_path, "f32", one, two, kv="int8")
+        got = compare(case, ops_folder, "f32", one, two, kv="int8")
         np.testing.assert_array_equal(got[0], got[1])
-        errors.append(nmse(got[0], compare(case, tmp_path, "f32", one)[0]))
+        errors.append(nmse(got[0], compare(case, ops_folder, "f32", one)[0]))
     assert max(errors) > 1e-6  # both are int8, and not f16
 
 

@@ -42,16 +42,27 @@ def program(stored: Any) -> Iterator[Program]:
 
 
 def draw(
-    program: Program, shape: str, sampler: Sampler, count: int, masks: Any = None
+    program: Program, shape: str, samplers: list[Sampler], count: int, masks: Any = None
 ) -> Iterator[list[int]]:
-    """`count` tokens in steps of CHUNK: those of one step do not count for each other."""
-    with program.session() as session:
-        for _ in range(count // CHUNK):
-            if masks is not None:
-                sampler.allow(np.tile(masks, (CHUNK, 1)))
-            row = Row(session, [TOKENS[shape]] * CHUNK, "all", sampler)
-            yield [output.token for output in program.step([row])]
+    """`count` tokens in steps of CHUNK: those of one step do not count for each other.
+
+    Each of the samplers draws its part of a step; two of them at the same time.
+    """
+    part = CHUNK // len(samplers)
+    sessions = [program.session() for _ in samplers]
+    for _ in range(count // CHUNK):
+        if masks is not None:
+            for sampler in samplers:
+                sampler.allow(np.tile(masks, (part, 1)))
+        rows = [
+            Row(session, [TOKENS[shape]] * part, "all", sampler)
+            for session, sampler in zip(sessions, samplers, strict=True)
+        ]
+        yield [output.token for output in program.step(rows)]
+        for session in sessions:
             session.truncate(0)
+    for session in sessions:
+        session.close()
 
 
 def assert_follows(counts: np.ndarray, expected: np.ndarray) -> None:
@@ -71,13 +82,18 @@ def test_draws_follow_the_formula(program: Program, name: str, shape: str) -> No
     options, prompt = OPTIONS[name], list(range(0, VOCAB, 3))
     if shape == "large" and "repetition_penalty" in options:
         options = options | {"repetition_penalty": 1.0002}
+    penalised = "repetition_penalty" in options
     expected, answer = np.zeros(VOCAB), np.zeros(0, np.int64)
-    with Sampler(**options, seed=11, prompt=prompt) as sampler:
-        for tokens in draw(program, shape, sampler, DRAWS.get(shape, FEWER_DRAWS)):
-            if not len(answer) or "repetition_penalty" in options:
-                law = probabilities(LOGITS[shape], prompt, answer, **options)
-            expected += CHUNK * law
-            answer = np.append(answer, tokens)
+    samplers = [
+        Sampler(**options, seed=seed, prompt=prompt) for seed in ((11,) if penalised else (11, 12))
+    ]
+    for tokens in draw(program, shape, samplers, DRAWS.get(shape, FEWER_DRAWS)):
+        if penalised or not len(answer):
+            law = probabilities(LOGITS[shape], prompt, answer, **options)
+        expected += CHUNK * law
+        answer = np.append(answer, tokens)
+    for sampler in samplers:
+        sampler.close()
     assert_follows(np.bincount(answer, minlength=VOCAB), expected)
 
 
@@ -91,8 +107,8 @@ def test_draws_under_a_mask_follow_the_formula(program: Program, name: str, shap
     # What lies behind the words is not allowed.
     masks = np.packbits(allowed, bitorder="little")[: VOCAB // 32 * 4].view(np.uint32)
     law = probabilities(LOGITS[shape], allowed=allowed, **OPTIONS[name])
-    with Sampler(**OPTIONS[name], seed=5) as sampler:
-        answer = [t for part in draw(program, shape, sampler, 20_000, masks) for t in part]
+    with Sampler(**OPTIONS[name], seed=5) as one, Sampler(**OPTIONS[name], seed=6) as other:
+        answer = [t for part in draw(program, shape, [one, other], 20_000, masks) for t in part]
     assert_follows(np.bincount(answer, minlength=VOCAB), law * 20_000)
 
 
@@ -106,7 +122,7 @@ def test_a_seed_gives_the_same_tokens_on_every_tier_and_number_of_threads(stored
             for options in OPTIONS.values():
                 for shape in SHAPES:
                     with Sampler(**options, seed=99, prompt=[1, 2, 3]) as sampler:
-                        drawn += list(draw(program, shape, sampler, CHUNK))
+                        drawn += list(draw(program, shape, [sampler], CHUNK))
             found[tier, threads] = drawn
     first = next(iter(found.values()))
     assert all(drawn == first for drawn in found.values())

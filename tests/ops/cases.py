@@ -33,7 +33,7 @@ FEATURED = frozenset({"features", "im2col", "memory_attention", "memory_scores",
 """Ops of encoders: their case's inputs, of one width, are parts of the features of a row."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Case:
     """One op on one size.
 

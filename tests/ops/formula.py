@@ -65,16 +65,16 @@ def softmax_attention(
     """Attention of one flat query row over flat key and value rows."""
     heads, kv_heads, dim = case.attrs["heads"], case.attrs["kv_heads"], case.attrs["head_dim"]
     window = case.attrs.get("window") or len(keys)
-    keys, values = keys[-window:], values[-window:]
+    k, v = np.stack(keys[-window:]), np.stack(values[-window:])
     out = []
     for head in range(heads):
         g = head // (heads // kv_heads)
         query = q[head * dim : (head + 1) * dim]
         span = slice(g * dim, (g + 1) * dim)
-        scores = np.array([case.attrs["scale"] * float(query @ key[span]) for key in keys])
+        scores = case.attrs["scale"] * (k[:, span] @ query)
         weights = np.exp(scores - scores.max())
         weights /= weights.sum()
-        out.append(sum(w * value[span] for w, value in zip(weights, values, strict=True)))
+        out.append(weights @ v[:, span])
     return np.concatenate(out)
 
 

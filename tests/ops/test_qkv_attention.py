@@ -11,12 +11,6 @@ from tests.ops.cases import CASES, Case
 from tests.ops.formula import Fed, Vector, check, head_rms, rotate, softmax_attention
 
 
-def formula(case: Case, row: Fed, past: Sequence[Fed], weights: list[Vector]) -> Vector:
-    q = project(case, row, weights)[0]
-    projected = [project(case, r, weights) for r in past]
-    return softmax_attention(q, [p[1] for p in projected], [p[2] for p in projected], case)
-
-
 def project(case: Case, row: Fed, weights: list[Vector]) -> list[Vector]:
     """q, k, v of a row as attention sees them."""
     attrs, dim = case.attrs, case.attrs["head_dim"]
@@ -34,4 +28,17 @@ def project(case: Case, row: Fed, weights: list[Vector]) -> list[Vector]:
 
 @pytest.mark.parametrize("case", CASES["qkv_attention"], ids=lambda case: case.id)
 def test_formula(case: Case) -> None:
+    known: dict[tuple[int, int], list[Vector]] = {}
+
+    def projected(row: Fed, weights: list[Vector]) -> list[Vector]:
+        place = row.sequence, row.position
+        if place not in known:
+            known[place] = project(case, row, weights)
+        return known[place]
+
+    def formula(case: Case, row: Fed, past: Sequence[Fed], weights: list[Vector]) -> Vector:
+        before = [projected(each, weights) for each in past]
+        q = projected(row, weights)[0]
+        return softmax_attention(q, [kv[1] for kv in before], [kv[2] for kv in before], case)
+
     check(case, formula)

@@ -414,10 +414,10 @@ def distance(one: list[str], other: list[str]) -> int:
     return row[-1]
 
 
-def test_speech_is_understood_as_in_a_recording(whisper_folder: Path, voices: Path) -> None:
+def test_speech_is_understood_as_in_a_recording(whisper_base_int8: Path, voices: Path) -> None:
     """44 seconds, of which the first 30 fill a window; blocks of a tenth of a second."""
     sound = open_audio(voices / "two_cities.wav").read()
-    with Model(whisper_folder) as model:
+    with Model(whisper_base_int8) as model:
         want = words(model.transcribe(sound, language="en").text)
         assert len(want) > 100
         live = model.transcribe_live(language="en", interval=5.0)

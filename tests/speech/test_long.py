@@ -31,8 +31,8 @@ ONSETS = {
 
 
 @pytest.fixture(scope="module")
-def model(whisper_folder: Path) -> Iterator[Model]:
-    with Model(whisper_folder) as loaded:
+def model(whisper_base_int8: Path) -> Iterator[Model]:
+    with Model(whisper_base_int8) as loaded:
         yield loaded
 
 

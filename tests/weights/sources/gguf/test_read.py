@@ -135,9 +135,10 @@ def test_the_last_tensor_needs_no_padding(tmp_path: Path) -> None:
     assert file.array("last").nbytes == 12
 
 
-def test_same_as_the_gguf_package_on_the_starter_model(starter_gguf: Path) -> None:
-    file = read_gguf(starter_gguf)
-    other = gguf.GGUFReader(starter_gguf)
+def test_same_as_the_gguf_package_on_the_starter_model(
+    starter_gguf: Path, starter_reader: gguf.GGUFReader
+) -> None:
+    file, other = read_gguf(starter_gguf), starter_reader
     fields = {k: f.contents() for k, f in other.fields.items() if not k.startswith("GGUF.")}
     assert file.metadata == fields
     assert [*file.tensors] == [tensor.name for tensor in other.tensors]
