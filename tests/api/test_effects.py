@@ -49,6 +49,7 @@ SCRIPTED: dict[str, tuple[dict[str, Any], Any]] = {
     "confidence_threshold": ({}, 0.99999),
     "tools": ({}, TOOLS),
     "tool_choice": ({"tools": TOOLS}, "none"),
+    "force_tools": ({"tools": TOOLS}, True),
     "parallel_tool_calls": ({"tools": TOOLS}, False),
     "thinking": ({}, False),
     "continue_final_message": ({}, False),
@@ -62,7 +63,6 @@ SCRIPTED: dict[str, tuple[dict[str, Any], Any]] = {
 # What matters only where a model has a cloud: tests/cloud/test_handoff.py.
 CLOUD = {"allow_cloud"}
 REFUSED: dict[str, tuple[dict[str, Any], Any]] = {
-    "force_tools": ({"tools": TOOLS}, True),
     "tool_rag_top_k": ({"tools": TOOLS}, 1),
 }
 TEMPLATE = (

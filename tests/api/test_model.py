@@ -90,7 +90,7 @@ def test_a_template_that_hides_the_last_message_cannot_continue_it(scripted_mode
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"force_tools": True}, "force_tools is not available yet"),
+        ({"force_tools": True}, "a call is wanted .* and there are no tools"),
         ({"tools": "two", "tool_rag_top_k": 1}, "tool_rag_top_k is 1 and there are 2 tools"),
     ],
 )

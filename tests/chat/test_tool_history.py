@@ -188,7 +188,7 @@ def test_with_tool_choice_none_the_model_is_shown_no_tools() -> None:
     hello = [{"role": "user", "content": "Hi"}]
     assert prompt(engine(knows), hello, tools=TOOLS) == "get_weathernowHi"
     assert prompt(engine(knows), hello, tools=TOOLS, tool_choice="none") == "Hi"
-    assert render(engine(knows), hello, Options(tools=TOOLS, tool_choice="none")).tools == {}
+    assert render(engine(knows), hello, Options(tools=TOOLS, tool_choice="none")).tools == []
 
 
 def test_what_a_template_shows_is_asked_of_it_once() -> None:

@@ -244,3 +244,81 @@ def test_a_grammar_that_fails_ends_its_own_answer_alone(monkeypatch: pytest.Monk
         with pytest.raises(InvalidRequest, match="too much work"):
             badly.result()
         assert well.result().parsed["age"] <= 150
+
+
+WEATHER = {
+    "name": "get_weather",
+    "parameters": {
+        "type": "object",
+        "properties": {"place": {"type": "string", "maxLength": 9}},
+        "required": ["place"],
+    },
+}
+CLOCK = {"name": "get_time"}
+
+
+def test_a_forced_call_is_made_whatever_the_model_says() -> None:
+    with model(chunk=99) as talker:
+        program: Any = talker._engine.program
+        for options in ({"force_tools": True}, {"tool_choice": "required"}):
+            program.steps.clear()
+            answer = talker.chat("question", tools=[WEATHER, CLOCK], **options)
+            assert answer.finish_reason == "tool_calls"
+            assert {call["name"] for call in answer.function_calls} <= {"get_weather", "get_time"}
+            assert answer.text == ""
+            assert answer.structure is not None and answer.structure.valid
+            assert len(program.steps) < len(answer.tokens) / 2
+
+
+def test_a_call_of_one_tool_can_be_forced() -> None:
+    with model() as talker:
+        for choice in ("get_time", {"type": "function", "function": {"name": "get_time"}}):
+            answer = talker.chat(
+                "question", tools=[WEATHER, CLOCK], tool_choice=choice, parallel_tool_calls=False
+            )
+            assert answer.function_calls == ({"name": "get_time", "arguments": {}},)
+
+
+def test_a_forced_call_is_streamed_as_it_is_made() -> None:
+    with model() as talker:
+        plain = talker.chat("question", tools=[WEATHER], force_tools=True)
+        with talker.stream("question", tools=[WEATHER], force_tools=True) as stream:
+            calls = [event.tool_call.call for event in stream if event.tool_call is not None]
+        assert tuple(call for call in calls if call) == plain.function_calls
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"force_tools": True}, "a call is wanted .* there are no tools"),
+        (
+            {"tools": [CLOCK], "tool_choice": "clock"},
+            "tool_choice names 'clock'; the tools are get_",
+        ),
+        ({"tools": [CLOCK], "tool_choice": 5}, "tool_choice must be 'auto', 'none', 'required' or"),
+        (
+            {"tools": [CLOCK], "force_tools": True, "tool_choice": "none"},
+            "force_tools wants a call",
+        ),
+        ({"tools": [CLOCK], "schema": {}}, "schema: an answer in this form cannot call tools"),
+        (
+            {"tools": [CLOCK], "schema": {}, "force_tools": True},
+            "schema: tool_choice wants a call instead",
+        ),
+        ({"schema": {}, "response_format": {}}, "schema and response_format both say"),
+    ],
+)
+def test_what_cannot_be_had_together_is_an_error(options: Any, message: str) -> None:
+    with model() as talker, pytest.raises(InvalidRequest, match=message):
+        talker.chat("question", **options)
+
+
+def test_calls_that_break_what_was_not_enforced_are_told() -> None:
+    ids = {"type": "array", "items": {"enum": [1]}, "uniqueItems": True, "minItems": 2}
+    tool = {"name": "f", "parameters": {"type": "object", "properties": {"ids": ids}}}
+    tool["parameters"]["required"] = ["ids"]
+    with model() as talker:
+        answer = talker.chat("question", tools=[tool], force_tools=True)
+    assert answer.structure is not None and answer.structure.valid is False
+    assert "tools[0].parameters.properties.ids.uniqueItems" in answer.structure.unenforced[0]
+    assert answer.structure.errors[0].startswith("f.ids: [1, 1")

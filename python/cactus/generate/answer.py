@@ -185,13 +185,16 @@ class Answer:
     def _read(self) -> tuple[Any, Structure | None]:
         """The value of an answer that has a form, and how it fits that."""
         format, grammar = self._request.options.format, self._request.grammar
-        if format is None or grammar is None:
+        if grammar is None:
             return None, None
-        from cactus.grammar.result import read
+        from cactus.grammar.result import read, read_calls
 
+        unenforced = grammar.source.unenforced
         if self.reason not in ("stop", "length"):
-            return None, Structure(grammar.source.unenforced)
-        return read(self.text, format, grammar.source.unenforced)
+            return None, Structure(unenforced)
+        if format is None:
+            return None, read_calls(self._made.calls, self._request.tools, unenforced)
+        return read(self.text, format, unenforced)
 
     def _entry(self, token: int, logprob: float) -> TokenLogprob:
         data = self._tokenizer.token_bytes_of(token)

@@ -121,6 +121,10 @@ def parse_options(
             )
     if checked.get("top_logprobs") and not checked.get("logprobs"):
         raise InvalidRequest("top_logprobs is an option of logprobs=True")
+    if checked.get("force_tools") and checked.get("tool_choice", "auto") == "auto":
+        checked["tool_choice"] = "required"
+    if checked.get("force_tools") and checked["tool_choice"] == "none":
+        raise InvalidRequest("force_tools wants a call, and tool_choice is 'none': give one")
     chosen: dict[str, Any] = {}
     if checked.pop("sampling", "greedy") == "model" and model_defaults is not None:
         if isinstance(model_defaults, ModelFormatError):
@@ -167,17 +171,16 @@ def logit_bias(name: str, value: object) -> dict[int, float]:
     return result
 
 
-def _force_tools(name: str, value: object) -> bool:
-    if boolean(name, value):
-        raise InvalidRequest(f"{name} is not available yet: leave it out, or give False")
-    return False
-
-
 def _tool_choice(name: str, value: object) -> str:
-    """ "auto" or "none"."""
-    if value == "required" or isinstance(value, Mapping):
-        raise InvalidRequest(f"{name}: only 'auto' and 'none' are available yet")
-    return choice(name, value, ("auto", "none"))
+    """ "auto", "none", "required", or the name of a tool, in OpenAI's form or alone."""
+    if isinstance(value, Mapping):
+        function = value.get("function", value)
+        value = function.get("name") if isinstance(function, Mapping) else None
+    if not isinstance(value, str) or not value:
+        raise InvalidRequest(
+            expected(name, "'auto', 'none', 'required' or the name of a tool", value)
+        )
+    return value
 
 
 def _tools(name: str, value: object) -> object:
@@ -223,7 +226,7 @@ _CHECKS: dict[str, Callable[[str, object], Any]] = {
     "tools": _tools,
     "tool_choice": _tool_choice,
     "parallel_tool_calls": boolean,
-    "force_tools": _force_tools,
+    "force_tools": boolean,
     "tool_rag_top_k": lambda n, v: integer(n, v, 0, 2**31 - 1),
     "confidence_threshold": lambda n, v: number(n, v, 0, 1),
     "speculation": boolean,

@@ -20,7 +20,7 @@ from cactus.errors import (
 from cactus.generate.answer import Request
 from cactus.generate.elsewhere import THRESHOLD, Question
 from cactus.generate.options import Options
-from cactus.inputs.checks import integer, text
+from cactus.inputs.checks import integer, short, text
 from cactus.weights.abilities import refusal
 
 if TYPE_CHECKING:
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from cactus.chat.traced import Part
     from cactus.engine.loaded import Loaded
     from cactus.generate.elsewhere import Elsewhere
+    from cactus.grammar.compile import Grammar
 
 UNQUESTIONED = 4 << 20
 """Texts of so many characters are tokenised, which takes seconds, to say how long they are."""
@@ -95,7 +96,7 @@ def build_raw_request(
         ids = token_ids("prompt", prompt, engine.program.vocab_size, wanted)
     if not ids:
         raise InvalidRequest("prompt is empty: expected a text or a list of token ids")
-    return _request(engine, ids, options, began, "never", {})
+    return _request(engine, ids, options, began, "never", ())
 
 
 def token_ids(
@@ -130,36 +131,61 @@ def _request(
     options: Options,
     began: float,
     reasoning: Reasoning,
-    tools: Mapping[str, Mapping[str, Any]],
+    tools: Sequence[Mapping[str, Any]],
 ) -> Request:
     _check_tokens(engine, prompt)
     _check_room(engine, len(prompt), options.max_tokens)
-    grammar = None
-    if options.format is not None:
-        from cactus.grammar.schema import grammar_of
-
-        grammar = grammar_of(options.format, engine.grammars)
+    functions = [tool["function"] for tool in tools]
     return Request(
         prompt,
         options,
         stop_tokens=_stop_tokens(engine, options),
         prepared_seconds=time.perf_counter() - began,
         reasoning=reasoning,
-        grammar=grammar,
-        tools=tools,
+        grammar=_grammar(engine, options, tools),
+        tools={function["name"]: function["parameters"] for function in functions},
     )
+
+
+def _grammar(
+    engine: Loaded, options: Options, tools: Sequence[Mapping[str, Any]]
+) -> Grammar | None:
+    """What the answer keeps to: a form, or calls of tools; None where it is free."""
+    wanted = options.tool_choice
+    if wanted in ("auto", "none"):
+        if options.format is None:
+            return None
+        if tools:
+            raise InvalidRequest(
+                f"{options.format.where}: an answer in this form cannot call tools; "
+                "leave the tools out, or give tool_choice='none'"
+            )
+        from cactus.grammar.schema import grammar_of
+
+        return grammar_of(options.format, engine.grammars)
+    if options.format is not None:
+        raise InvalidRequest(f"{options.format.where}: tool_choice wants a call instead: give one")
+    names = [tool["function"]["name"] for tool in tools]
+    if wanted not in ("required", *names):
+        raise InvalidRequest(f"tool_choice names {short(wanted)}; the tools are {', '.join(names)}")
+    if not tools:
+        raise InvalidRequest("a call is wanted (force_tools, tool_choice) and there are no tools")
+    from cactus.grammar.calls import grammar_of_calls
+
+    chosen = [tool for tool in tools if wanted in ("required", tool["function"]["name"])]
+    parallel = options.parallel_tool_calls
+    return grammar_of_calls(chosen, engine.syntax, engine.grammars, parallel=parallel)
 
 
 class RenderedPrompt(NamedTuple):
     """A prompt as text.
 
-    `reasoning`: whether the answer may begin with some. `tools`: those that the model is shown, by
-    name, with the schemas of their parameters.
+    `reasoning`: whether the answer may begin with some. `tools`: those that the model is shown.
     """
 
     parts: list[Part]
     reasoning: Reasoning
-    tools: dict[str, Mapping[str, Any]]
+    tools: list[dict[str, Any]]
 
 
 def render(
@@ -184,10 +210,7 @@ def render(
         tools = []
     parts = _render(engine, conversation, tools, options.thinking, continued)
     reasoning = _reasoning(engine, parts, conversation[-1].content if continued else "")
-    functions = [tool["function"] for tool in tools]
-    return RenderedPrompt(
-        parts, reasoning, {function["name"]: function["parameters"] for function in functions}
-    )
+    return RenderedPrompt(parts, reasoning, tools)
 
 
 def _continues(last: Message, wanted: bool | None) -> bool:

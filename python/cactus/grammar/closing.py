@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
@@ -31,17 +32,23 @@ def quotes_after(data: bytes, quotes: Quotes) -> Quotes:
     return quotes
 
 
-def closing(matcher: LLMatcher, table: Table, quotes: Quotes, most: int) -> list[int] | None:
+def closing(
+    matcher: LLMatcher, table: Table, closers: Sequence[list[int]], quotes: Quotes, most: int
+) -> list[int] | None:
     """Tokens that lead to an end of the grammar, at most `most`; None where none was found.
 
-    A greedy search: it closes what it can, and begins only what it must. The matcher is left as it
-    was.
+    A greedy search: it closes what it can, and begins only what it must. `closers` end texts
+    without quotes. The matcher is left as it was.
     """
     way: list[int] = []
     used: Counter[int] = Counter()
     try:
         while not matcher.is_accepting():
             forced: list[int] = matcher.compute_ff_tokens()
+            if not forced:
+                forced = next(
+                    (way for way in closers if matcher.validate_tokens(way) == len(way)), []
+                )
             if not forced:
                 token = _next(matcher, table, quotes, used)
                 if token is None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import threading
 from collections import OrderedDict
 from dataclasses import dataclass
@@ -31,14 +30,15 @@ SPARE = 16
 class Source:
     """A grammar as llguidance takes it, from the option `where`. `json`: it describes JSON.
 
-    `names` stand in a part of the answer that may begin late. `unenforced` says what was asked for
-    and left out.
+    `parts` are what may begin late in an answer, written in short; `closers` end texts without
+    quotes. `unenforced` says what was asked for and left out.
     """
 
     text: str
     where: str
     json: bool = False
-    names: tuple[str, ...] = ()
+    parts: tuple[str, ...] = ()
+    closers: tuple[str, ...] = ()
     unenforced: tuple[str, ...] = ()
 
 
@@ -50,6 +50,7 @@ class Grammar:
     source: Source
     table: Table
     margin: int
+    closers: tuple[list[int], ...]
     matcher: LLMatcher
 
     def start(self) -> LLMatcher:
@@ -109,8 +110,9 @@ def _compiled(table: Table, source: Source) -> Grammar | str:
         )
     if matcher.is_error():
         return matcher.get_error().strip()
-    names = json.dumps(dict.fromkeys(source.names, 0)) if source.names else ""
-    return Grammar(source, table, SPARE + len(table.encode(names)), matcher)
+    longest = max((len(table.encode(part)) for part in source.parts), default=0)
+    closers = tuple(map(table.encode, source.closers))
+    return Grammar(source, table, SPARE + longest, closers, matcher)
 
 
 def _matcher(table: Table, text: str) -> LLMatcher:

@@ -55,7 +55,7 @@ class Guide:
 
     def __init__(self, grammar: Grammar, reasoning: Reasoning, limit: int) -> None:
         self._grammar, self._table, self.limit = grammar, grammar.table, limit
-        self._margin = min(grammar.margin, limit // 4)
+        self._margin = min(grammar.margin, limit // 2)
         self._matcher = grammar.start()
         self._places = [_Place(_FIRST[reasoning], check=limit // 2 + 1)]
         self._tokens: list[int] = []
@@ -199,7 +199,8 @@ class Guide:
 
     def _way_out(self, place: _Place, most: int) -> list[int]:
         """Tokens from here to an end; empty where there are none, or none is needed."""
-        way = closing(self._matcher, self._table, place.quotes, most)
+        closers = self._grammar.closers
+        way = closing(self._matcher, self._table, closers, place.quotes, most)
         self._check()
         if way is None or place.phase != "thinking":
             return way or []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from cactus.errors import InvalidRequest
@@ -41,6 +41,22 @@ def read(text: str, format: Format, unenforced: Sequence[str] | None) -> tuple[A
         return format.build(value), Structure(open_, True)
     except InvalidRequest as error:
         return None, Structure(open_, False, (str(error),))
+
+
+def read_calls(
+    calls: Sequence[Mapping[str, Any]],
+    schemas: Mapping[str, Mapping[str, Any]],
+    unenforced: Sequence[str],
+) -> Structure:
+    """How calls that a grammar forced fit the schemas of their tools' parameters, by name."""
+    if not calls:
+        return Structure(tuple(unenforced), None)
+    errors = [
+        error.replace("answer", call["name"], 1)
+        for call in (calls if unenforced else ())
+        for error in violations(call["arguments"], schemas[call["name"]])
+    ]
+    return Structure(tuple(unenforced), not errors, tuple(errors[:MOST_ERRORS]))
 
 
 def violations(value: Any, schema: Any) -> tuple[str, ...]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from cactus.errors import InvalidRequest
@@ -40,23 +40,23 @@ def grammar_of(format: Format, grammars: Grammars) -> Grammar:
 
 def _grammar_of_schema(schema: Any, where: str, strict: bool, grammars: Grammars) -> Grammar:
     check_size(schema, where)
-    names = tuple(names_in(schema))
+    parts = parts_of(schema)
     try:
-        return grammars.compile(Source(_json(schema, lenient=False), where, True, names))
+        return grammars.compile(Source(_json(schema, lenient=False), where, True, parts))
     except InvalidRequest as error:
         why = explained(str(error), schema, where)
     if strict:
         raise InvalidRequest(why)
     try:
         text = _json(schema, lenient=True)
-        return grammars.compile(Source(text, where, True, names, (why,)))
+        return grammars.compile(Source(text, where, True, parts, unenforced=(why,)))
     except InvalidRequest:
         raise InvalidRequest(why) from None
 
 
 def _choice(texts: Sequence[str]) -> str:
     """One of some texts, in Lark."""
-    return f"start: {' | '.join(json.dumps(text, ensure_ascii=False) for text in texts)}"
+    return f"start: {' | '.join(written(text) for text in texts)}"
 
 
 def _json(schema: Any, *, lenient: bool) -> str:
@@ -67,8 +67,23 @@ def _json(schema: Any, *, lenient: bool) -> str:
     )
 
 
-def names_in(schema: Any) -> Iterator[str]:
-    """The names of all properties in a schema."""
+def parts_of(schema: Any) -> tuple[str, ...]:
+    """What may begin late in JSON by a schema, written in short: the properties of its parts."""
+    properties = schema.get("properties") if isinstance(schema, dict) else None
+    parts = list(properties.items()) if isinstance(properties, dict) else []
+    rest = {key: value for key, value in schema.items() if key != "properties"}
+    return tuple(written({name: names_in(part)}) for name, part in [*parts, ("", rest)])
+
+
+def names_in(schema: Any) -> dict[str, int]:
+    """The names of all properties in a schema, as keys."""
+    found: dict[str, int] = {}
     for _, key, value in keywords(schema, ""):
         if key == "properties" and isinstance(value, dict):
-            yield from value
+            found |= dict.fromkeys(value, 0)
+    return found
+
+
+def written(value: Any) -> str:
+    """A value as JSON."""
+    return json.dumps(value, ensure_ascii=False)

@@ -72,8 +72,6 @@ def _read_object(source: Source, schema: Any, tool: Any, depth: int) -> Steps[di
     result: dict[str, Any] = {}
     while (yield from source.space()) != "}":
         key = yield from _read_key(source)
-        if key in result:
-            raise Broken
         inner = parameter(schema, key) if isinstance(schema, dict) else None
         result[key] = yield from _read_value(source, inner, tool, depth + 1)
         if (yield from source.space()) != "}":

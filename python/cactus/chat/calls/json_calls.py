@@ -177,7 +177,7 @@ def _read_object(source: Source, emit: Emit, depth: int) -> Steps[dict[str, Any]
         if (yield from source.space()) != '"':
             raise Broken
         key = yield from read_string(source, emit)
-        if key in result:
+        if key in result and depth == 0:  # deeper in, the last one counts, as in all of JSON
             raise Broken
         yield from source.space()
         yield from source.need(":")

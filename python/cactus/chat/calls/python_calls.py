@@ -214,8 +214,6 @@ def _read_dict(source: Source, depth: int) -> Steps[dict[str, Any]]:
         yield from source.space()
         yield from source.need(":")
         yield from source.space()
-        if name in result:
-            raise Broken
         result[name] = yield from _read_value(source, _follows(source, ",}"), depth + 1)
         if (yield from source.space()) != "}":
             yield from source.need(",")

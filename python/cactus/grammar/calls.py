@@ -1,0 +1,71 @@
+"""The grammar of an answer that calls tools, in the form that a family of models writes calls."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from cactus.chat.calls.syntax import ESCAPE, Syntax
+from cactus.errors import InvalidRequest
+from cactus.grammar.arguments import END_OF_PARAMETER, Arguments
+from cactus.grammar.compile import Grammar, Grammars, Source
+from cactus.grammar.lark import Lark
+from cactus.grammar.limits import check_size
+from cactus.grammar.schema import names_in
+
+MOST_CALLS = 16
+"""Calls in one answer."""
+
+Tool = Mapping[str, Any]
+"""A definition in OpenAI's form, checked."""
+
+
+def grammar_of_calls(
+    tools: Sequence[Tool], syntax: Syntax, grammars: Grammars, *, parallel: bool = True
+) -> Grammar:
+    """The grammar of one call of one of `tools`, or with `parallel` of several, and nothing else.
+
+    What of a tool's schema cannot be enforced is left out and noted in the grammar's source; for a
+    tool that says ``"strict": true`` it is an InvalidRequest.
+    """
+    for index, tool in enumerate(tools):
+        check_size(tool["function"]["parameters"], f"tools[{index}].parameters")
+    lark = Lark(grammars.table, syntax)
+    strict = [
+        f"tools[{index}].parameters"
+        for index, tool in enumerate(tools)
+        if tool["function"].get("strict") is True
+    ]
+    try:
+        return grammars.compile(_source(lark, tools, parallel, strict))
+    except InvalidRequest as error:
+        if not lark.relax(strict):
+            raise InvalidRequest(f"tools: {error}") from None
+    return grammars.compile(_source(lark, tools, parallel, strict))
+
+
+def _source(lark: Lark, tools: Sequence[Tool], parallel: bool, strict: Sequence[str]) -> Source:
+    lark.clear()
+    syntax, arguments = lark.syntax, Arguments(lark)
+    calls: list[str] = []
+    for index, tool in enumerate(tools):
+        function = tool["function"]
+        inside = arguments.of(function["parameters"], f"tools[{index}].parameters")
+        begin = lark.text(syntax.before_arguments(function["name"]))
+        calls.append(lark.rule(f"{begin} {inside} {lark.text(syntax.after_arguments)}"))
+    for note in lark.unenforced:
+        if any(note.startswith(path) for path in strict):
+            raise InvalidRequest(note)
+    call = lark.rule(" | ".join(calls))
+    more = f"({lark.text(syntax.between)} {call}){{0,{MOST_CALLS - 1}}}" if parallel else ""
+    text = lark.written(f"{lark.text(syntax.begin)} {call} {more} {lark.text(syntax.end)}")
+    ends = {"parameters": END_OF_PARAMETER, "escaped": ESCAPE}
+    end = ends.get(syntax.form)
+    closers = () if end is None or lark.is_markup(end) else (end,)
+    parts = tuple(_shortest(syntax, tool["function"]) for tool in tools)
+    return Source(text, "tools", True, parts, closers, tuple(lark.unenforced))
+
+
+def _shortest(syntax: Syntax, function: Mapping[str, Any]) -> str:
+    """A call with all names of its tool, as long as one at least is."""
+    return syntax.between + syntax.call(function["name"], names_in(function["parameters"]))
