@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -57,7 +58,8 @@ class Asker:
 class ConfiguredAsker:
     """Asks what the environment or ``cactus auth`` have set up at that time.
 
-    Something is set up or not; what is wrong with it is said where it is asked.
+    Something is set up or not; what is wrong with it is said where it is asked: as a warning, too,
+    since the JSON of the flat functions has no place for it.
     """
 
     def ready(self) -> bool:
@@ -73,7 +75,7 @@ class ConfiguredAsker:
         wake: Callable[[], None],
     ) -> Exchange:
         """A question, which its `start` sends."""
-        return Exchange(_found, messages, options, streamed, wake)
+        return Exchange(_found, messages, options, streamed, wake, level=logging.WARNING)
 
 
 def _found() -> Asker:

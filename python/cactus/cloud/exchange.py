@@ -40,7 +40,10 @@ class Asked(Protocol):
 
 
 class Exchange(NotCopied):
-    """A question and what comes back. Its thread ends with it; nothing is sent before `start`."""
+    """A question and what comes back. Its thread ends with it; nothing is sent before `start`.
+
+    `level` is that of the line in the log where there is no answer.
+    """
 
     def __init__(
         self,
@@ -49,8 +52,10 @@ class Exchange(NotCopied):
         options: Options,
         streamed: bool,
         wake: Callable[[], None],
+        *,
+        level: int = logging.INFO,
     ) -> None:
-        self._work = _Work(find, messages, options, streamed, wake)
+        self._work = _Work(find, messages, options, streamed, wake, level)
         # Daemon: a process that ends waits for nobody's answer.
         self._thread = threading.Thread(target=self._work.run, name="cactus-cloud", daemon=True)
         self._started = False
@@ -98,11 +103,12 @@ class _Work:
         options: Options,
         streamed: bool,
         wake: Callable[[], None],
+        level: int,
     ) -> None:
         self.reply: Reply | None = None
         self.pieces: deque[str] = deque()
         self._find, self._messages, self._options = find, messages, options
-        self._streamed, self._wake = streamed, wake
+        self._streamed, self._wake, self._level = streamed, wake, level
         self._host = self._model = ""
         self._cancelled = False
         self._cancel: Callable[[], object] | None = None
@@ -118,7 +124,8 @@ class _Work:
     def fail(self, error: CloudError) -> None:
         """It ended without an answer."""
         if not self._cancelled:
-            log.warning("not answered by the cloud: %s: %s", error.code, one_line(str(error)))
+            text = one_line(str(error))
+            log.log(self._level, "not answered by the cloud: %s: %s", error.code, text)
         self.reply = Reply(self._host, self._model, error)
 
     def run(self) -> None:
