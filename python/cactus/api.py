@@ -41,6 +41,9 @@ class CompleteOptions(ChatOptions, total=False):
     callback: Callback | None
 
 
+DEFAULTS: dict[str, Any] = {"tool_rag_top_k": 2}
+"""Of the options of `cactus_complete` those whose default is not that of ``Model.chat``."""
+
 _last = threading.local()
 
 
@@ -433,6 +436,7 @@ def _to_json(
 
 def _complete(find: Callable[[], Model], messages: Messages, options: Mapping[str, Any]) -> str:
     rest = dict(options)
+    rest |= {name: value for name, value in DEFAULTS.items() if rest.get(name) is None}
 
     def work(tell: _Listener) -> CompletionResult:
         if rest.get("logprobs") is True:

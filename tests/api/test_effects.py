@@ -13,8 +13,7 @@ import cactus
 from cactus import Model
 from cactus.engine.defaults import SamplingDefaults
 from cactus.engine.loading import load
-from cactus.errors import InvalidRequest
-from tests.generate.scripted import babbling, saying
+from tests.generate.scripted import saying
 
 Make = Callable[..., Model]
 HELLO = [{"role": "user", "content": "Hello"}]
@@ -49,6 +48,7 @@ SCRIPTED: dict[str, tuple[dict[str, Any], Any]] = {
     "confidence_threshold": ({}, 0.99999),
     "tools": ({}, TOOLS),
     "tool_choice": ({"tools": TOOLS}, "none"),
+    "tool_rag_top_k": ({"tools": TOOLS}, 1),
     "force_tools": ({"tools": TOOLS}, True),
     "parallel_tool_calls": ({"tools": TOOLS}, False),
     "thinking": ({}, False),
@@ -62,9 +62,6 @@ SCRIPTED: dict[str, tuple[dict[str, Any], Any]] = {
 }
 # What matters only where a model has a cloud: tests/cloud/test_handoff.py.
 CLOUD = {"allow_cloud"}
-REFUSED: dict[str, tuple[dict[str, Any], Any]] = {
-    "tool_rag_top_k": ({"tools": TOOLS}, 1),
-}
 TEMPLATE = (
     "{{ enable_thinking }}{% for t in tools or [] %}{{ t.function.name }}{% endfor %}"
     "{% for m in messages %}{{ m.role[0] }}:{{ m.content }}\n{% endfor %}"
@@ -81,7 +78,7 @@ def tiny(tiny_model: Path) -> Iterator[Model]:
 
 
 def test_every_option_has_a_row() -> None:
-    assert {*SAMPLING, *SCRIPTED, *REFUSED, *CLOUD} == set(cactus.ChatOptions.__annotations__)
+    assert {*SAMPLING, *SCRIPTED, *CLOUD} == set(cactus.ChatOptions.__annotations__)
 
 
 @pytest.mark.parametrize("name", SAMPLING)
@@ -107,15 +104,6 @@ def test_an_option_changes_the_prompt_the_answer_or_the_steps(
         return done.text, done.finish_reason, done.token_logprobs, program.steps
 
     assert seen(**others, **{name: value}) != seen(**others)
-
-
-@pytest.mark.parametrize("name", REFUSED)
-def test_what_has_no_effect_yet_is_refused(scripted_model: Make, name: str) -> None:
-    others, value = REFUSED[name]
-    model = scripted_model(babbling, context=2000)
-    with pytest.raises(InvalidRequest, match=f"{name} .*not available yet"):
-        model.chat(HELLO, **others, **{name: value})
-    assert model.chat(HELLO, max_tokens=1, **others).text
 
 
 @pytest.mark.parametrize("name", sorted(cactus.CompletionOptions.__annotations__))

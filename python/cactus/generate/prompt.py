@@ -193,14 +193,11 @@ def render(
 ) -> RenderedPrompt:
     """The prompt of `messages`. With `tool_choice` "none" it has no tools."""
     from cactus.chat.messages import parse_messages, validate_tools
+    from cactus.chat.selection import select_tools
 
     conversation = parse_messages(messages)
     tools = validate_tools(options.tools)
-    if 0 < options.tool_rag_top_k < len(tools):
-        raise InvalidRequest(
-            f"tool_rag_top_k is {options.tool_rag_top_k} and there are {len(tools)} tools: "
-            "choosing among them is not available yet; leave it out, and the model is shown all"
-        )
+    tools = select_tools(tools, conversation, options.tool_rag_top_k, options.tool_choice)
     for index, message in enumerate(conversation):
         if message.images:
             cannot = refusal(engine.name, engine.architecture, "see")
