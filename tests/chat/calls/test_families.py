@@ -70,6 +70,7 @@ def test_what_a_family_writes_is_read_again(syntax: Syntax) -> None:
         (PARAMETERS, FUNCTION),
         (PARAMETERS, '<function=get_weather>{"location": "Paris"}</function>'),
         (LLAMA, CALL.replace("arguments", "parameters")),
+        (LLAMA, CALL),
         (LLAMA, "<|python_tag|>" + CALL.replace("arguments", "parameters")),
         (LLAMA, '{"type": "function", "name": "get_weather", "parameters": {"location": "Paris"}}'),
         (GRANITE, f"<|tool_call|>[{CALL}]"),

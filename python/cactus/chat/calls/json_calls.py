@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 from cactus.chat.calls.sink import MAX_DEPTH, Sink
@@ -28,11 +28,11 @@ def nowhere(_: str) -> None:
     """An `Emit` for what is not shown."""
 
 
-def read_calls(sink: Sink, strict_key: str = "") -> Steps[None]:
+def read_calls(sink: Sink, bare: Collection[str] = ()) -> Steps[None]:
     """One call, a list of calls, or several behind each other with ``,`` or ``;`` or only space.
 
-    `strict_key`: nothing but the calls tells that they are some, so each must be of a declared
-    tool, with its name and, under this key, its arguments, and with nothing else. Raises Broken.
+    `bare`: nothing but the calls tells that they are some, so each must be of a declared tool, with
+    its name and, under one of these keys, its arguments, and with nothing else. Raises Broken.
     """
     source = sink.source
     listed = (yield from source.space()) == "["
@@ -40,7 +40,7 @@ def read_calls(sink: Sink, strict_key: str = "") -> Steps[None]:
         source.at += 1
         yield from source.space()
     while True:
-        yield from _read_call(sink, strict_key)
+        yield from _read_call(sink, bare)
         begin = source.at
         character = yield from source.space()
         if listed and character in ("]", ""):
@@ -56,17 +56,17 @@ def read_calls(sink: Sink, strict_key: str = "") -> Steps[None]:
             return
 
 
-def _read_call(sink: Sink, strict_key: str) -> Steps[None]:
+def _read_call(sink: Sink, bare: Collection[str]) -> Steps[None]:
     members: dict[str, Any] = {}
-    yield from _read_members(sink, strict_key, members)
-    if "name" not in members or (strict_key and "arguments" not in members):
+    yield from _read_members(sink, bare, members)
+    if "name" not in members or (bare and "arguments" not in members):
         raise Broken
     if "arguments" not in members:
         sink.piece("{}")
     sink.done(members.get("arguments", {}))
 
 
-def _read_members(sink: Sink, strict_key: str, members: dict[str, Any]) -> Steps[None]:
+def _read_members(sink: Sink, bare: Collection[str], members: dict[str, Any]) -> Steps[None]:
     """The members of a call; some models put them into a ``function`` of their own."""
     source = sink.source
     yield from source.need("{")
@@ -79,17 +79,17 @@ def _read_members(sink: Sink, strict_key: str, members: dict[str, Any]) -> Steps
         first = yield from source.space()
         if key in ("name", "function") and first == '"':
             name = yield from read_string(source, nowhere)
-            if "name" in members or (strict_key and name not in sink.tools):
+            if "name" in members or (bare and name not in sink.tools):
                 raise Broken
             members["name"] = name
             sink.name(name)
-        elif key == "function" and first == "{" and not strict_key:
-            yield from _read_members(sink, strict_key, members)
-        elif key in ((strict_key,) if strict_key else _ARGUMENTS):
+        elif key == "function" and first == "{" and not bare:
+            yield from _read_members(sink, bare, members)
+        elif key in (bare or _ARGUMENTS):
             if "arguments" in members:
                 raise Broken
             members["arguments"] = yield from _read_arguments(sink, first)
-        elif strict_key and key not in ("type", "id"):
+        elif bare and key not in ("type", "id"):
             raise Broken
         else:
             yield from read_value(source, nowhere)
@@ -106,9 +106,7 @@ def _read_arguments(sink: Sink, first: str) -> Steps[dict[str, Any]]:
     else:
         value = yield from read_value(sink.source, nowhere)
         if isinstance(value, str):
-            inner = Source()
-            inner.text, inner.ended = value, True
-            value = _whole(inner) if value.strip() else {}
+            value = parse_whole(value) if value.strip() else {}
         value = {} if value is None else value
         if isinstance(value, dict):
             sink.piece(json.dumps(value, ensure_ascii=False))
@@ -117,8 +115,10 @@ def _read_arguments(sink: Sink, first: str) -> Steps[dict[str, Any]]:
     return value
 
 
-def _whole(source: Source) -> Any:
-    """The value that a text is, which is there to its end."""
+def parse_whole(text: str) -> Any:
+    """The JSON value that `text` is. Raises Broken if it is none."""
+    source = Source()
+    source.text, source.ended = text, True
 
     def read() -> Steps[Any]:
         yield from source.space()
@@ -127,19 +127,11 @@ def _whole(source: Source) -> Any:
             raise Broken
         return value
 
-    steps = read()
     try:
-        next(steps)
+        next(read())
     except StopIteration as end:
         return end.value
     raise AssertionError("a text that has ended is never waited for")
-
-
-def parse_whole(text: str) -> Any:
-    """The JSON value that `text` is. Raises Broken if it is none."""
-    source = Source()
-    source.text, source.ended = text, True
-    return _whole(source)
 
 
 def read_value(source: Source, emit: Emit, depth: int = 0) -> Steps[Any]:

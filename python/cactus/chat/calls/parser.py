@@ -141,7 +141,7 @@ class CallParser:
     def _strict(self) -> Steps[None]:
         if self._syntax.form == "python":
             return read_list(self, strict=True)
-        return read_calls(self, self._syntax.arguments_key)
+        return read_calls(self, bare={"arguments", self._syntax.arguments_key})
 
     def _between(self, opener: str) -> Steps[None]:
         """The reader of what begins with this opener."""
