@@ -42,7 +42,7 @@ def schema_of(value: Any) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("syntax", SYNTAXES, ids=lambda syntax: syntax.name)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(st.lists(ARGUMENTS, min_size=1, max_size=3), st.data())
 def test_arguments_come_back(syntax: Syntax, several: list[dict[str, Any]], data: Any) -> None:
     if syntax.form == "escaped" and "<escape>" in repr(several):
@@ -100,7 +100,7 @@ SCRAPS = st.sampled_from(
 
 
 @pytest.mark.parametrize("syntax", SYNTAXES, ids=lambda syntax: syntax.name)
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(st.lists(SCRAPS, max_size=14))
 def test_nothing_that_a_model_may_write_is_an_error_or_depends_on_the_cut(
     syntax: Syntax, scraps: list[str]
