@@ -20,13 +20,16 @@ from cactus import (
     cactus_tokenize,
 )
 
+ANSWER: dict[str, float] = {"confidence_threshold": 0}
+"""By default an unsure model hands off to a larger one; here it is to answer."""
+
 MODEL = sys.argv[1] if len(sys.argv) > 1 else "smollm2-135m-instruct"
 
 
 def text_completion(model: int) -> list[dict[str, str]]:
     print("== Text completion")
     messages = [{"role": "user", "content": "What is the capital of France?"}]
-    result = json.loads(cactus_complete(model, messages, max_tokens=60))
+    result = json.loads(cactus_complete(model, messages, max_tokens=60, **ANSWER))
     print(result["response"])
     print(f"confidence {result['confidence']}, {result['decode_tps']} tokens/s")
     return [*messages, {"role": "assistant", "content": result["response"]}]
@@ -35,7 +38,7 @@ def text_completion(model: int) -> list[dict[str, str]]:
 def second_turn(model: int, messages: list[dict[str, str]]) -> None:
     print("\n== The next turn reads only what is new")
     messages = [*messages, {"role": "user", "content": "And of Italy?"}]
-    result = json.loads(cactus_complete(model, messages, max_tokens=60))
+    result = json.loads(cactus_complete(model, messages, max_tokens=60, **ANSWER))
     print(result["response"])
     print(f"{result['prefill_tokens']} tokens of the prompt were new")
 
@@ -52,7 +55,8 @@ def streaming(model: int) -> None:
             cactus_stop(model)
 
     cactus_reset(model)  # an unrelated conversation
-    cactus_complete(model, [{"role": "user", "content": "Tell me a story."}], callback=on_token)
+    story = [{"role": "user", "content": "Tell me a story."}]
+    cactus_complete(model, story, callback=on_token, **ANSWER)
     print()
 
 
@@ -64,7 +68,8 @@ def tokens(model: int) -> None:
 def context_manager() -> None:
     print("\n== Context manager")
     with CactusModel(MODEL) as model:
-        result = json.loads(model.complete([{"role": "user", "content": "What is 2+2?"}]))
+        messages = [{"role": "user", "content": "What is 2+2?"}]
+        result = json.loads(model.complete(messages, **ANSWER))
         print(result["response"])
 
 

@@ -41,6 +41,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
     "weights/hub/": (),
     "weights/": (),
     "chat/": (),
+    "confidence/": (),
     "grammar/": (),
     "engine/": (),
     "generate/": (),

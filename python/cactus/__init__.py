@@ -57,6 +57,7 @@ if TYPE_CHECKING:
     from cactus.types import Handoff as Handoff
     from cactus.types import LiveUpdate as LiveUpdate
     from cactus.types import Metrics as Metrics
+    from cactus.types import Scores as Scores
     from cactus.types import Segment as Segment
     from cactus.types import StreamEvent as StreamEvent
     from cactus.types import TokenLogprob as TokenLogprob
@@ -91,6 +92,7 @@ _HOMES = {
     "Metrics": "cactus.types",
     "Model": "cactus.model",
     "SamplingDefaults": "cactus.engine.defaults",
+    "Scores": "cactus.types",
     "Segment": "cactus.types",
     "Speech": "cactus.audio.vad",
     "StreamEvent": "cactus.types",
@@ -151,6 +153,7 @@ __all__ = [
     "Metrics",
     "Model",
     "SamplingDefaults",
+    "Scores",
     "Segment",
     "Speech",
     "StreamEvent",

@@ -41,7 +41,7 @@ class CompleteOptions(ChatOptions, total=False):
     callback: Callback | None
 
 
-DEFAULTS: dict[str, Any] = {"tool_rag_top_k": 2}
+DEFAULTS: dict[str, Any] = {"confidence_threshold": 0.7, "tool_rag_top_k": 2}
 """Of the options of `cactus_complete` those whose default is not that of ``Model.chat``."""
 
 _last = threading.local()
@@ -68,8 +68,8 @@ def cactus_complete(model: int, messages: Messages, **options: Unpack[CompleteOp
 
     `messages`: dicts with `role` and `content`, or a JSON string. `callback(token, token_id, None)`
     is called for every token; what it raises ends the generation and is raised here. All other
-    errors are in the JSON. Below `confidence_threshold`, where one is given, the result is a
-    hand-off; without one the model always answers, since no cloud is there to answer instead.
+    errors are in the JSON. Below `confidence_threshold` (0.7 unless given; 0 is off) the result is
+    a hand-off.
     """
     return _complete(lambda: _find(model), messages, options)
 

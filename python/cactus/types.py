@@ -139,6 +139,30 @@ def call_id(seed: bytes, index: int) -> str:
     return blake2b(seed + index.to_bytes(4, "little"), digest_size=5).hexdigest()[:9]
 
 
+@dataclass(frozen=True, slots=True)
+class Scores:
+    """What one answer alone says of how sure the model was of its content.
+
+    Content are the tokens of the text: not its reasoning, nor what a grammar forced; of an answer
+    with tool calls, the tokens of their names and values. `content_tokens` is how many these are,
+    `logprob_mean`, `logprob_min` and `logprob_p10` (the 10 % quantile) are natural logarithms of
+    their probabilities. `margin_mean` and `margin_min` are how much more probable the likeliest
+    token was than the second, 0 to 1. `entropy` is 1 - the mean normalised entropy of all tokens:
+    what `confidence` is without a calibration. `agreement` and `self_check` are there if
+    ``Model.assess`` was asked for them.
+    """
+
+    content_tokens: int
+    logprob_mean: float
+    logprob_min: float
+    logprob_p10: float
+    margin_mean: float
+    margin_min: float
+    entropy: float
+    agreement: float | None = None
+    self_check: float | None = None
+
+
 @dataclass(frozen=True, slots=True, repr=False)
 class Completion:
     """The answer to a chat, complete or as far as it got. ``str`` of it is its text.
@@ -151,7 +175,8 @@ class Completion:
     `reasoning` is what the model thought before it answered, without its `<think>` tags; None if it
     did not. `function_calls` are the tools that it called, each with `name` and `arguments`, and
     `call_ids` their ids; none of their markup is in `text`. `tokens` are those of all.
-    `confidence` is 0 to 1, `logprobs` are natural logarithms, one for each of `tokens`;
+    `confidence` is 0 to 1, `scores` are what else the answer says of it; None where it has no
+    content. `logprobs` are natural logarithms, and `confidences` 0 to 1, one for each of `tokens`;
     `token_logprobs` are the same with texts and the likeliest alternatives, where asked for.
     `parsed` is the value of an answer of JSON (`response_format`, `schema`), None where it is not
     whole; `structure` says how the answer fits the form, None where none was asked for.
@@ -173,6 +198,8 @@ class Completion:
     handoff: Handoff | None = None
     call_ids: tuple[str, ...] = ()
     tools_kept: tuple[str, ...] = ()
+    confidences: tuple[float, ...] = ()
+    scores: Scores | None = None
 
     def __str__(self) -> str:
         return self.text

@@ -91,6 +91,7 @@ EXPECTED = {
         FOUR + " None\nThe answer to this",
     ],
     "docs/cloud.md": [" None\n"],
+    "docs/confidence.md": ["0.92 stop\nScores(content_tokens=", " 0."],
     "docs/errors.md": ["131 tokens, room for 64\ntemperature must be a number from 0 to 100"],
     "docs/flat-functions.md": [
         FOUR,

@@ -62,14 +62,14 @@ def test_a_forked_child_is_told_and_the_parent_goes_on(tiny_model: Path) -> None
     said = run(
         """
         model = cactus_init(MODEL)
-        before = cactus_complete(model, HELLO, max_tokens=4)
+        before = cactus_complete(model, HELLO, max_tokens=4, confidence_threshold=0)
         typed = Model(MODEL)
         stream = typed.stream(HELLO)
         next(stream)
         sys.stdout.flush()
         child = os.fork()
         if child == 0:
-            row = json.loads(cactus_complete(model, HELLO))
+            row = json.loads(cactus_complete(model, HELLO, confidence_threshold=0))
             assert not row["success"] and "forked" in row["error"], row
             for use in (
                 lambda: cactus_tokenize(model, "x"),
@@ -89,14 +89,14 @@ def test_a_forked_child_is_told_and_the_parent_goes_on(tiny_model: Path) -> None
             typed.close()
             again = cactus_init(MODEL)
             cactus_reset(again)
-            after = cactus_complete(again, HELLO, max_tokens=4)
+            after = cactus_complete(again, HELLO, max_tokens=4, confidence_threshold=0)
             print(json.loads(after)["response"] == json.loads(before)["response"])
             cactus_destroy(again)
             sys.exit(7)
         print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
         list(stream)
         cactus_reset(model)
-        after = cactus_complete(model, HELLO, max_tokens=4)
+        after = cactus_complete(model, HELLO, max_tokens=4, confidence_threshold=0)
         print(json.loads(after)["response"] == json.loads(before)["response"])
         cactus_destroy(model)
         """,
@@ -173,7 +173,12 @@ def test_the_end_of_the_process_while_a_daemon_thread_generates(
         def work():
             while True:
                 if sys.argv[2] == "complete":
-                    model.complete(HELLO, max_tokens=2000, callback=lambda *_: ready.set())
+                    model.complete(
+                        HELLO,
+                        max_tokens=2000,
+                        callback=lambda *_: ready.set(),
+                        confidence_threshold=0,
+                    )
                 elif sys.argv[2] == "chat":
                     ready.set()
                     model.chat(HELLO, max_tokens=2000)
@@ -273,19 +278,20 @@ def test_running_out_of_memory_fails_the_call_and_not_the_process(starter_folder
         """
         import resource
         model = cactus_init(MODEL)
-        first = json.loads(cactus_complete(model, HELLO, max_tokens=4))
+        first = json.loads(cactus_complete(model, HELLO, max_tokens=4, confidence_threshold=0))
         used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
         limit = used + 30 * 2**20
         resource.setrlimit(resource.RLIMIT_AS, (limit, resource.RLIM_INFINITY))
         long = [{"role": "user", "content": "The quick brown fox. " * 400}]
-        row = json.loads(cactus_complete(model, long, max_tokens=4))
+        row = json.loads(cactus_complete(model, long, max_tokens=4, confidence_threshold=0))
         assert row["success"] is False and row["response"] is None, row
         print(row["error"])
         cactus_reset(model)
-        again = json.loads(cactus_complete(model, HELLO, max_tokens=4))
+        again = json.loads(cactus_complete(model, HELLO, max_tokens=4, confidence_threshold=0))
         assert again["response"] == first["response"], again
         resource.setrlimit(resource.RLIMIT_AS, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
-        print(json.loads(cactus_complete(model, long, max_tokens=4))["success"])
+        row = json.loads(cactus_complete(model, long, max_tokens=4, confidence_threshold=0))
+        print(row["success"])
         """,
         starter_folder,
         env={"MALLOC_ARENA_MAX": "1"},  # else threads have address space in reserve
@@ -332,7 +338,8 @@ def test_a_limit_on_memory_is_respected_while_loading(starter_folder: Path, spar
             print(cactus_get_last_error())
             resource.setrlimit(resource.RLIMIT_AS, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
             model = cactus_init(MODEL)
-        print(json.loads(cactus_complete(model, HELLO, max_tokens=2))["success"])
+        row = json.loads(cactus_complete(model, HELLO, max_tokens=2, confidence_threshold=0))
+        print(row["success"])
         """,
         starter_folder,
         str(spare),
@@ -344,7 +351,9 @@ def test_a_limit_on_memory_is_respected_while_loading(starter_folder: Path, spar
 
 
 ASK = """
-row = json.loads(cactus_complete(cactus_init(MODEL), HELLO, max_tokens=3, temperature=0.5, seed=1))
+row = json.loads(cactus_complete(
+    cactus_init(MODEL), HELLO, max_tokens=3, temperature=0.5, seed=1, confidence_threshold=0
+))
 print(json.dumps([row["success"], row["error"], row["decode_tokens"], row["confidence"] > 0]))
 """
 GOOD = [True, None, 3, True]

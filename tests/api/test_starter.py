@@ -159,7 +159,11 @@ def test_two_threads_on_one_handle_give_the_answers_of_one(starter_folder: Path)
     assert handle is not None
 
     def answer(messages: Any) -> str:
-        return str(json.loads(cactus_complete(handle, messages, max_tokens=16))["response"])
+        return str(
+            json.loads(cactus_complete(handle, messages, max_tokens=16, confidence_threshold=0))[
+                "response"
+            ]
+        )
 
     alone = [answer(CAPITAL), answer(STORY)]
     cactus_reset(handle)
@@ -221,7 +225,13 @@ def test_close_in_the_middle_of_an_answer(starter_folder: Path) -> None:
     started = threading.Event()
     call = InThread(
         lambda: json.loads(
-            cactus_complete(handle, STORY, max_tokens=4000, callback=lambda *_: started.set())
+            cactus_complete(
+                handle,
+                STORY,
+                max_tokens=4000,
+                callback=lambda *_: started.set(),
+                confidence_threshold=0,
+            )
         )
     )
     assert started.wait(60)

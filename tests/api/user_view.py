@@ -22,6 +22,7 @@ from cactus import (
     EventStream,
     LiveTranscription,
     Model,
+    Scores,
     StreamEvent,
     TokenLogprob,
     Tool,
@@ -44,6 +45,9 @@ def text(model: Model) -> None:
     assert_type(model.count_tokens("x"), int)
     sure = model.chat("Hi", logprobs=True, top_logprobs=2, sampling="model").token_logprobs
     assert_type(sure, tuple[TokenLogprob, ...] | None)
+    answer = model.chat("Hi")
+    assert_type(answer.scores, Scores | None)
+    assert_type(model.assess("Hi", answer, samples=3, self_check=True, temperature=1), Completion)
     model.chat("Hi", sampling="mode")  # type: ignore[arg-type]
     with model.stream("Hi", stop=["."]) as stream:
         assert_type(stream, CompletionStream)

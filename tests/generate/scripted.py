@@ -19,6 +19,7 @@ from cactus.calls.stop_flag import StopFlag
 from cactus.calls.turns import Call, Turns
 from cactus.chat.reasoning import Reasoning
 from cactus.chat.template import ChatTemplate
+from cactus.confidence.calibration import Calibration
 from cactus.engine.costs import StepCosts
 from cactus.engine.loaded import Loaded
 from cactus.errors import ModelClosed
@@ -321,6 +322,7 @@ def scripted_engine(
     template: str = TEMPLATE,
     slope: float = 1.0,
     tags: bool = False,
+    calibration: Calibration | None = None,
     **options: Any,
 ) -> Loaded:
     """An engine around `script`, with prompts that are as short as tokens of a byte allow.
@@ -343,6 +345,7 @@ def scripted_engine(
         row=ScriptedRow,
         make_sampler=ScriptedSampler,
         costs=FixedCosts(slope),
+        calibration=calibration,
     )
 
 

@@ -53,6 +53,7 @@ def describe(folder: Path) -> dict[str, Any]:
             "layers": config.get("num_hidden_layers"),
             "hidden_size": config.get("hidden_size"),
             "sampling": _sampling(folder),
+            "calibration": _calibration(folder),
             "license": own.get("license"),
             "source": locate.source_id(folder),
             "path": str(folder),
@@ -74,12 +75,27 @@ def render(facts: dict[str, Any]) -> str:
         "layers": facts["layers"] and f"{facts['layers']}, {facts['hidden_size']} wide",
         "chat template": f"{len(facts['template']):,} characters" if facts["template"] else "none",
         "sampling": _sampling_text(facts["sampling"]),
+        "confidence": _calibration_text(facts["calibration"]),
         "license": facts["license"],
         "source": facts["source"],
         "path": facts["path"],
     }
     known = [(name, str(value)) for name, value in rows.items() if value is not None]
     return f"{printable(facts['name'])}\n{table(known, indent=2)}"
+
+
+def _calibration(folder: Path) -> dict[str, Any] | None:
+    """What its confidence was calibrated with, if it was."""
+    from cactus.confidence.store import read_calibration
+
+    found = read_calibration(folder)
+    return None if found is None else {"questions": found.questions, "right": found.right}
+
+
+def _calibration_text(calibration: dict[str, Any] | None) -> str | None:
+    if calibration is None:
+        return None
+    return f"calibrated with {calibration['questions']} answers, {calibration['right']:.0%} right"
 
 
 def _sampling(folder: Path) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from cactus.weights.abilities import refusal
 
 if TYPE_CHECKING:
     from cactus.chat.template import ChatTemplate
+    from cactus.confidence.calibration import Calibration
     from cactus.engine.programs import Programs
     from cactus.grammar.compile import Grammars
     from cactus.graph.work import Work
@@ -35,7 +36,8 @@ class Loaded:
     used is kept as its error: the model is loaded all the same, and says so when it is to chat.
     `costs` learns what steps take on this machine. `plan` is what `program` runs.
     `sampling_defaults` are the model's own, or what is wrong with them. `cache_bytes` of keys and
-    values may be kept of conversations that have ended.
+    values may be kept of conversations that have ended. `calibration` makes a probability of the
+    scores of an answer, where the folder has one.
     """
 
     folder: Path
@@ -54,6 +56,7 @@ class Loaded:
     plan: bytes = b""
     sampling_defaults: SamplingDefaults | ModelFormatError = field(default_factory=SamplingDefaults)
     cache_bytes: int = 1 << 30
+    calibration: Calibration | None = None
 
     @property
     def tokens(self) -> NativeProgram:

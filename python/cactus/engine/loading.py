@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cactus.compat import Unpack
+from cactus.confidence.store import find_calibration
 from cactus.engine.defaults import SamplingDefaults, read_defaults
 from cactus.engine.loaded import Loaded
 from cactus.engine.options import LoadArguments, LoadOptions
@@ -65,6 +66,7 @@ def load(folder: Path, **arguments: Unpack[LoadArguments]) -> Loaded:
         plan=tokens.blob,
         sampling_defaults=sampling_defaults(folder),
         cache_bytes=_default_cache() if options.cache_bytes is None else options.cache_bytes,
+        calibration=find_calibration(folder) if "chat" in abilities else None,
     )
 
 

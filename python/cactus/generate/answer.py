@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any, Literal
 from cactus.calls.stopwatch import Stopwatch, rate
 from cactus.chat.calls.parser import CallParser, Found
 from cactus.chat.reasoning import Reasoning, Splitter
-from cactus.generate.confidence import Confidence
+from cactus.confidence.calibration import CUT
+from cactus.confidence.entropy import Confidence
+from cactus.confidence.scores import Token, margin, only_values, score
 from cactus.generate.elsewhere import Question
 from cactus.generate.loops import LoopGuard
 from cactus.generate.made_calls import MadeCalls, merged
@@ -20,6 +22,7 @@ from cactus.types import (
     Completion,
     FinishReason,
     Metrics,
+    Scores,
     StreamEvent,
     Structure,
     TokenLogprob,
@@ -76,25 +79,29 @@ class Answer:
         self.cached = 0
         self.prefilled = 0
         self._end_tokens = engine.end_tokens
+        self._calibration = engine.calibration
         self._parser: CallParser | None = None
         if request.tools:
             self._end_tokens |= engine.call_end_tokens
             self._parser = CallParser(engine.syntax, request.tools)
         self._made = MadeCalls(request.prompt)
         self._engine, self._request = engine, request
-        self._confidence = Confidence(engine.program.vocab_size, options.confidence_threshold)
+        # A calibration speaks of whole answers: it has its say when this one has ended.
+        early = None if engine.calibration else options.confidence_threshold
+        self._confidence = Confidence(engine.program.vocab_size, early)
         self._matcher = StopMatcher(options.stop, include=options.include_stop_sequences)
         self._decoder = engine.decoder(calls=bool(request.tools))
         self._splitter = Splitter(request.reasoning)
         self._texts: list[str] = []
         self._thoughts: list[str] = []
         self._tokens: list[int] = []
-        self._logprobs: list[float] = []
+        self._measured: list[Token] = []  # one for each of the tokens
         self._tokenizer = engine.tokenizer
         self._entries: list[TokenLogprob] = []
         self._loops = LoopGuard() if options.stop_loops else None
         self._last_token = 0
         self._sampled = 0
+        self._cut = True  # until it has ended by itself
         self._first_seconds = 0.0
 
     def take(
@@ -108,26 +115,43 @@ class Answer:
         `forced`: a grammar left no choice, so that the token says nothing about confidence. `ends`:
         why the answer ends here by its grammar.
         """
+        events = self._advance(output, forced, ends)
+        if self.reason not in (None, "handoff"):
+            self._cut = self.reason in CUT
+            threshold = self._request.options.confidence_threshold
+            if self._calibration is not None and threshold is not None and self.limit > 0:
+                confidence = self._worth(self._scores())
+                if confidence < threshold:
+                    self._hands_off(confidence)
+        return events
+
+    def _advance(
+        self, output: Output, forced: bool, ends: Literal["stop", "length"] | None
+    ) -> list[StreamEvent]:
         unsure = self._measure(output, forced)
         self._last_token = token = output.token
         if self.limit == 0:
             self.reason = "length"
             return []
-        if unsure and self._hands_off():
+        if unsure and self._hands_off(self._confidence.value):
             return []
         if token in self._end_tokens or self._stops(token):
             self.reason = ends or "stop"
             included = self._request.options.include_stop_sequences and self._stops(token)
             return self._rest(self._request.stop_tokens[token] if included else "")
         self._tokens.append(token)
-        self._logprobs.append(output.logprob)
+        thinking = self._splitter.thinking
         events = self._show(*self._look(self._decoder.push(token)))
+        content = not (forced or thinking or self._splitter.thinking)
+        sure = 1.0 if forced else self._confidence.of(output.entropy)
+        self._measured.append(Token(output.logprob, margin(output.top), sure, content))
         if self.reason is None and self._ends_here(token, ends):
             events += self._rest()
         empty = StreamEvent("", token, "reasoning" if self._splitter.thinking else "text")
         events = merged(events) or [empty]
         if self._request.options.logprobs:
-            top = tuple(self._entry(other, logprob) for other, logprob in output.top)
+            wanted = self._request.options.top_logprobs
+            top = tuple(self._entry(other, logprob) for other, logprob in output.top[:wanted])
             self._entries.append(replace(self._entry(token, output.logprob), top=top))
             events[-1] = replace(events[-1], logprob=self._entries[-1])
         return events
@@ -154,15 +178,18 @@ class Answer:
     def completion(self) -> Completion:
         """All of it; "cancelled" if it has no `reason` yet."""
         self.watch.pause()
-        total = self.watch.seconds
-        first = self._first_seconds if self._sampled else total
+        first = self._first_seconds if self._sampled else self.watch.seconds
+        # What was handed off at the first token was over when that came.
+        early = self.reason == "handoff" and not self._tokens
+        total = first if early else self.watch.seconds
         parsed, structure = self._read()
+        scores = self._scores()
         return Completion(
             text=self.text,
             finish_reason=self._finish_reason,
-            confidence=self._confidence.value,
+            confidence=self._worth(scores),
             tokens=tuple(self._tokens),
-            logprobs=tuple(self._logprobs),
+            logprobs=tuple(token.logprob for token in self._measured),
             reasoning="".join(self._thoughts) or None,
             function_calls=tuple(self._made.calls),
             call_ids=tuple(self._made.ids),
@@ -170,6 +197,8 @@ class Answer:
             token_logprobs=tuple(self._entries) if self._request.options.logprobs else None,
             parsed=parsed,
             structure=structure,
+            confidences=tuple(token.confidence for token in self._measured),
+            scores=scores,
             metrics=Metrics(
                 time_to_first_token_ms=first * 1000,
                 total_time_ms=total * 1000,
@@ -196,6 +225,19 @@ class Answer:
             return None, read_calls(self._made.calls, self._request.tools, unenforced)
         return read(self.text, format, unenforced)
 
+    def _scores(self) -> Scores | None:
+        tokens: Sequence[Token] = self._measured
+        if self._made.calls:
+            pieces = [self._tokenizer.token_bytes_of(token) for token in self._tokens]
+            tokens = only_values(tokens, pieces, self._made.calls)
+        return score(tokens, self._confidence.value)
+
+    def _worth(self, scores: Scores | None) -> float:
+        """The `confidence` of the answer so far, by its scores."""
+        if self._calibration is None:
+            return self._confidence.value
+        return self._calibration.probability(scores, cut=self._cut)
+
     def _entry(self, token: int, logprob: float) -> TokenLogprob:
         data = self._tokenizer.token_bytes_of(token)
         return TokenLogprob(token, data.decode("utf-8", "replace"), data, logprob)
@@ -204,15 +246,18 @@ class Answer:
         self._sampled += 1
         if self._sampled == 1:
             self._first_seconds = self.watch.seconds
-        return not forced and self._confidence.add(output.entropy)
+        if forced:
+            self._confidence.skip()
+            return False
+        return self._confidence.add(output.entropy)
 
-    def _hands_off(self) -> bool:
+    def _hands_off(self, confidence: float) -> bool:
         """The model is less sure than wanted: whether the answer ends here for that."""
         if self._request.elsewhere is None:
             self.reason = "handoff"
             return True
         if self.doubt is None:
-            self.doubt = Doubt(self._sampled - 1, self._confidence.value)
+            self.doubt = Doubt(self._sampled - 1, confidence)
         return False
 
     def _ends_here(self, token: int, ends: Literal["stop", "length"] | None) -> bool:

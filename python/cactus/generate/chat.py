@@ -17,7 +17,8 @@ from cactus.generate.batch import Batch
 from cactus.generate.conversations import Conversations
 from cactus.generate.generation import Generation
 from cactus.generate.options import CHAT_ONLY, Options, parse_options
-from cactus.inputs.checks import boolean, text
+from cactus.inputs.checks import boolean, integer, text
+from cactus.types import Completion
 
 if TYPE_CHECKING:
     from cactus.engine.loaded import Loaded
@@ -91,6 +92,28 @@ class Chat(Worker):
             engine, conversations, checked, call.flag, return_exceptions, self._asks(checked)
         )
         return ManyRun(self._batch, call, requests, return_exceptions)
+
+    def assess(
+        self,
+        messages: Messages,
+        answer: Completion,
+        samples: int,
+        self_check: bool,
+        options: Mapping[str, Any],
+        call: Call,
+    ) -> Completion:
+        """The answer with scores for which the model is asked once more."""
+        from cactus.generate.assess import MOST_SAMPLES, Assessment
+
+        count = integer("samples", samples, 0, MOST_SAMPLES)
+        if not (boolean("self_check", self_check) or count):
+            raise InvalidRequest("samples is 0 and self_check False: nothing is to be assessed")
+        if not isinstance(answer, Completion):
+            raise InvalidRequest(f"answer must be a Completion, got {type(answer).__name__}")
+        assessment = Assessment(
+            self._engine, messages, answer, self.options(options), count, self_check
+        )
+        return assessment.run(self._batch, call)
 
     def count_tokens(self, messages_or_text: Messages, options: Mapping[str, Any]) -> int:
         """The tokens of a text, or of the prompt of messages."""

@@ -12,10 +12,10 @@ from collections.abc import Generator
 from dataclasses import replace
 
 from cactus.calls.turns import Call
+from cactus.confidence.entropy import WINDOW
 from cactus.errors import CactusError, CloudError
 from cactus.generate.answer import Request
 from cactus.generate.batch import Batch
-from cactus.generate.confidence import WINDOW
 from cactus.generate.generation import Generation
 from cactus.generate.lane import Lane, Mailbox
 from cactus.generate.second import ELSEWHERE, SecondOpinion, wait_for_news

@@ -23,6 +23,9 @@ AHEAD = 4
 """Tokens that are computed for a stream before its reader asks: who looks at each token does not
 miss the next step, and one who went away soon costs nothing more."""
 
+MARGIN = 2
+"""Of so many of the likeliest tokens each step tells the probability: for the scores."""
+
 Item = tuple["Lane | None", int, list[StreamEvent] | None]
 """Of a lane: the number of a token and its events, or None: it has ended. Of none: somebody else
 who was asked has news."""
@@ -81,7 +84,7 @@ class Lane:
             request.prompt,
             self._sampler,
             speculation,
-            options.top_logprobs,
+            max(options.top_logprobs, min(MARGIN, engine.program.vocab_size)),
             call.flag,
             _guide(request, self.answer.limit),
         )

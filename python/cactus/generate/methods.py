@@ -64,6 +64,43 @@ class ChatMethods(ModelBase):
         """`stream` for ``async for``; cancelling the task that reads it stops the generation."""
         return AsyncCompletionStream(lambda call: self._chat().generation(messages, options, call))
 
+    # -- how sure the model is
+
+    def assess(
+        self,
+        messages: Messages,
+        answer: Completion,
+        *,
+        samples: int = 5,
+        self_check: bool = False,
+        **options: Unpack[ChatOptions],
+    ) -> Completion:
+        """`answer`, which `chat` gave to `messages`, with more that says whether it is right.
+
+        So many `samples` of other answers are drawn, up to 32, in one batch: `scores.agreement`
+        is how far they say the same. With `self_check` the model is asked whether its answer is
+        right: `scores.self_check` is the probability of Yes. Where the model has a calibration
+        that knows them, `confidence` is made of them, too. A `stop` returns `answer` as it was.
+
+        Options and errors are those of `chat`; give those that the answer was made with. Samples
+        are drawn at the `temperature` 0.8 where it is 0; `seed` is that of the first.
+        """
+        return self._chat().assess(messages, answer, samples, self_check, options, Call())
+
+    async def aassess(
+        self,
+        messages: Messages,
+        answer: Completion,
+        *,
+        samples: int = 5,
+        self_check: bool = False,
+        **options: Unpack[ChatOptions],
+    ) -> Completion:
+        """`assess` in a thread of its own; cancelling the task stops it."""
+        return await run_alone(
+            lambda call: self._chat().assess(messages, answer, samples, self_check, options, call)
+        )
+
     # -- raw text
 
     def complete(

@@ -151,6 +151,8 @@ class SecondOpinion:
             tokens=(),
             logprobs=(),
             token_logprobs=None,
+            confidences=(),
+            scores=None,
             function_calls=self._said.function_calls,
             call_ids=self._said.call_ids,
             parsed=parsed,

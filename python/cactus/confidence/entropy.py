@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
+from collections.abc import Sequence
 
 WINDOW = 10
 """Tokens in the rolling mean that decides whether to hand off in the middle of an answer."""
@@ -26,6 +27,7 @@ class Confidence:
         self._recent: deque[float] = deque(maxlen=WINDOW)
         self._total = 0.0
         self._count = 0
+        self._skipped = False
 
     def add(self, entropy: float) -> bool:
         """Counts one token; true when confidence has fallen below the threshold."""
@@ -35,15 +37,32 @@ class Confidence:
         if self._threshold is None:
             return False
         if self._count == 1:
-            return self._sure(entropy) < self._threshold
+            return self.of(entropy) < self._threshold
         if self._count < WINDOW:
             return False
-        return self._sure(sum(self._recent) / WINDOW) < self._threshold
+        return self.of(sum(self._recent) / WINDOW) < self._threshold
+
+    def skip(self) -> None:
+        """There is one more token, of which there was no choice."""
+        self._skipped = True
 
     @property
     def value(self) -> float:
         """The confidence over all tokens so far, 0 to 1; 0 before the first."""
-        return self._sure(self._total / self._count) if self._count else 0.0
+        if not self._count:
+            return float(self._skipped)
+        return self.of(self._total / self._count)
 
-    def _sure(self, entropy: float) -> float:
+    def of(self, entropy: float) -> float:
+        """The confidence of one token, 0 to 1."""
         return min(1.0, max(0.0, 1.0 - entropy * self._scale))
+
+
+def lowest(confidences: Sequence[float]) -> float:
+    """The least that an answer with these tokens comes down to: below a higher threshold it is
+    handed off. 1 for no tokens."""
+    if not confidences:
+        return 1.0
+    windows = range(len(confidences) - WINDOW + 1)
+    means = (sum(confidences[start : start + WINDOW]) / WINDOW for start in windows)
+    return min(confidences[0], *means) if windows else confidences[0]

@@ -1,10 +1,11 @@
 from __future__ import annotations
 
 import math
+import random
 
 import pytest
 
-from cactus.generate.confidence import WINDOW, Confidence
+from cactus.confidence.entropy import WINDOW, Confidence, lowest
 
 UNSURE = math.log(1000)  # the entropy of a uniform distribution over 1,000 tokens
 
@@ -74,3 +75,15 @@ def test_a_vocabulary_of_one_token_divides_by_nothing() -> None:
     confidence = Confidence(1, 0.7)
     assert not confidence.add(0.0)
     assert confidence.value == 1.0
+
+
+def test_the_lowest_confidence_is_where_a_threshold_hands_off() -> None:
+    rng = random.Random(5)
+    for _ in range(40):
+        shares = [rng.random() ** 2 for _ in range(rng.randrange(1, 30))]
+        confidences = [1 - share for share in shares]
+        for threshold in (0.3, 0.6, 0.9):
+            confidence = Confidence(1000, threshold)
+            handed_off = any(confidence.add(share * UNSURE) for share in shares)
+            assert handed_off == (lowest(confidences) < threshold)
+    assert lowest([]) == 1.0

@@ -1,0 +1,1 @@
+"""How sure a model is of an answer, and what that is worth."""
