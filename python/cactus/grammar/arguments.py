@@ -7,6 +7,7 @@ from typing import Any
 
 from cactus.chat.calls.syntax import ESCAPE
 from cactus.grammar.lark import Lark
+from cactus.grammar.patterns import of_format, of_pattern
 
 END_OF_PARAMETER = "\n</parameter>\n"
 
@@ -18,6 +19,15 @@ _NOTES = frozenset(
 _TOGETHER = frozenset({"allOf", "anyOf", "oneOf", "not", "if", "$ref", "dependentSchemas"})
 _PARTS = frozenset({"allOf", "if", "dependentSchemas"})
 _OPEN = frozenset({"additionalProperties", "patternProperties", "unevaluatedProperties"})
+_UNWRITTEN = {
+    "array": frozenset({"uniqueItems", "contains", "minContains", "maxContains"} | _TOGETHER),
+    "object": frozenset(
+        {"patternProperties", "propertyNames", "dependentRequired", "unevaluatedProperties"}
+        | _TOGETHER
+    ),
+}
+"""Keywords of lists and objects that FunctionGemma's form leaves out."""
+
 _MAPS = ("properties", "$defs", "definitions")
 _LISTS = ("anyOf", "oneOf", "prefixItems")
 _ONE = ("items", "additionalProperties")
@@ -77,11 +87,17 @@ class Arguments:
 
     def _text(self, schema: Mapping[str, Any], path: str, end: str) -> str:
         """A text as long as its schema says, and the `end` that it does not hold."""
-        for keyword in sorted(schema.keys() & {"pattern", "format", *_TOGETHER}):
-            self._lark.left_out(path, f"{keyword!r} cannot be enforced in the form of this model")
         low, high = schema.get("minLength", 0), schema.get("maxLength", "")
-        length = "*" if (low, high) == (0, "") else f"{{{low},{high}}}"
-        return self._lark.until(f"/(?s:.){length}/", end)
+        said = ["/(?s:.)*/" if (low, high) == (0, "") else f"/(?s:.){{{low},{high}}}/"]
+        found = {"pattern": of_pattern, "format": of_format}
+        for keyword in sorted(schema.keys() & {*found, *_TOGETHER}):
+            terminal = found[keyword](schema[keyword]) if keyword in found else None
+            if terminal is None:
+                what = f"{keyword!r} cannot be enforced in the form of this model's calls"
+                self._lark.left_out(path, what)
+            else:
+                said.append(terminal)
+        return self._lark.until(" & ".join(said), end)
 
     # -- FunctionGemma
 
@@ -116,9 +132,9 @@ class Arguments:
         if kind == "string":
             tag = lark.text(ESCAPE)
             return f"{tag} {self._text(schema, path, ESCAPE)}"
+        self._note(kind, schema, path)
         if kind == "array":
-            item = self._escaped(schema.get("items", {}), f"{path}.items", root)
-            return lark.rule(_repeated(item, schema.get("minItems", 0), schema.get("maxItems")))
+            return lark.rule(self._array(schema, path, root))
         if kind == "object" and "properties" in schema:
             return f'"{{" {self._several(schema, path, root, self._pair)} "}}"'
         if kind == "object":
@@ -129,6 +145,29 @@ class Arguments:
             inside = _repeated(pair, schema.get("minProperties", 0), schema.get("maxProperties"))
             return lark.rule(inside.replace('"["', '"{"').replace('"]"', '"}"'))
         return lark.json({**schema, "type": kind} if kind in _LEAVES else {}, path)
+
+    def _array(self, schema: dict[str, Any], path: str, root: Any) -> str:
+        low, high = schema.get("minItems", 0), schema.get("maxItems")
+        first = [self._escaped(each, path, root) for each in schema.get("prefixItems", [])]
+        items = schema.get("items", {})
+        if items is False:
+            high = len(first) if high is None else min(high, len(first))
+        item = self._escaped(items, f"{path}.items", root)
+        if not first:
+            return _repeated(item, low, high)
+        count = len(first)
+        more = None if high is None else max(0, high - count)
+        rest = _times(f'"," {item}', max(0, low - count), more)
+        for n in reversed(range(count if high is None else min(count, high))):
+            rest = f"{'' if n == 0 else chr(34) + ',' + chr(34)} {first[n]} {rest}"
+            rest = rest if n < low else f"({rest})?"
+        return f'"[" {rest} "]"'
+
+    def _note(self, kind: str, schema: Mapping[str, Any], path: str) -> None:
+        """Note the keywords that mean something for this kind of value and are not written."""
+        for keyword in sorted(schema.keys() & _UNWRITTEN.get(kind, frozenset())):
+            what = f"{keyword!r} cannot be enforced in the form of this model's calls"
+            self._lark.left_out(path, what)
 
     def _reference(self, schema: dict[str, Any], path: str, root: Any) -> str:
         key = (path.partition(".")[0], schema["$ref"])
@@ -143,9 +182,13 @@ def _repeated(item: str, low: int, high: int | None) -> str:
     """A list of JSON of so many items."""
     if high == 0:
         return '"[" "]"'
-    most = "" if high is None else high - 1
-    inside = f'{item} ("," {item}){{{max(0, low - 1)},{most}}}'
-    return f'"[" {inside} "]"' if low else f'"[" ({inside})? "]"'
+    more = _times(f'"," {item}', max(0, low - 1), None if high is None else high - 1)
+    return f'"[" {item} {more} "]"' if low else f'"[" ({item} {more})? "]"'
+
+
+def _times(item: str, low: int, high: int | None) -> str:
+    """Something that comes so many times."""
+    return "" if high == 0 else f"({item}){{{low},{'' if high is None else high}}}"
 
 
 def _resolved(schema: Any, root: Any) -> Any:
