@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import ssl
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -39,14 +40,22 @@ def cloud(server: CloudServer) -> Cloud:
     return cloud_of(server)
 
 
+_contexts: dict[Path, ssl.SSLContext] = {}
+
+
 def cloud_of(server: CloudServer, **options: Any) -> Cloud:
-    return Cloud(
+    """A cloud that trusts the server; the system's authorities, which take long, are read once."""
+    cloud = Cloud(
         KEY,
         server.url,
         "large",
         certificates=server.authority,
         **{"connect_timeout": 5, "read_timeout": 5, "total_timeout": 10, **options},
     )
+    asker = cloud.asker
+    asker._context = _contexts.get(server.authority) or asker.tls_context()
+    _contexts[server.authority] = asker._context
+    return cloud
 
 
 @pytest.fixture(autouse=True)

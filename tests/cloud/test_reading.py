@@ -25,7 +25,7 @@ TOOL: dict[str, Any] = {
 SETTINGS = make_settings("sk-ant-" + KEY, None, "claude")
 
 
-@settings(derandomize=True, deadline=None)
+@settings(derandomize=True, deadline=None, max_examples=50)
 @given(
     st.lists(st.text(min_size=1).filter(lambda t: not set(t) & set("\r\n")), min_size=1),
     st.lists(st.integers(1, 7), min_size=1),

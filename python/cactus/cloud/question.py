@@ -86,7 +86,7 @@ def make_question(
     return Question(
         messages=messages,
         tools=validate_tools(options.tools),
-        tool_choice="required" if options.force_tools else options.tool_choice,
+        tool_choice=options.tool_choice,
         parallel_tool_calls=options.parallel_tool_calls,
         schema={} if schema == {"type": "object"} else schema,
         max_tokens=options.max_tokens,

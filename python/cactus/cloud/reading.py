@@ -86,6 +86,9 @@ class Reading(ABC):
             raise CloudError("the reply ended in the middle", code="reset")
         if not self._has_text and not self._calls:
             raise CloudError("the reply is empty", code="empty")
+        asked = self._question
+        if asked.tool_choice not in ("auto", "none") and not self._calls and not asked.streamed:
+            raise bad("it calls no tool, and has to")
 
     # -- for the APIs
 
