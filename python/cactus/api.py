@@ -69,7 +69,7 @@ def cactus_complete(model: int, messages: Messages, **options: Unpack[CompleteOp
     `messages`: dicts with `role` and `content`, or a JSON string. `callback(token, token_id, None)`
     is called for every token; what it raises ends the generation and is raised here. All other
     errors are in the JSON. Below `confidence_threshold` (0.7 unless given; 0 is off) the result is
-    a hand-off.
+    a hand-off, or the answer of the cloud that ``cactus auth`` has set up (docs/cloud.md).
     """
     return _complete(lambda: _find(model), messages, options)
 
@@ -437,16 +437,19 @@ def _to_json(
 def _complete(find: Callable[[], Model], messages: Messages, options: Mapping[str, Any]) -> str:
     rest = dict(options)
     rest |= {name: value for name, value in DEFAULTS.items() if rest.get(name) is None}
+    callback = rest.pop("callback", None)
 
     def work(tell: _Listener) -> CompletionResult:
         if rest.get("logprobs") is True:
             raise InvalidRequest("logprobs: this JSON has no field for them; use Model.chat")
+        if callback is None:  # a cloud may be asked late where nothing is shown
+            return find().chat(messages, **rest).result()
         with find().stream(messages, **rest) as stream:
             for event in stream:
                 tell(event.text if event.kind == "text" else "", event.token_id)
             return stream.completion.result()
 
-    return _to_json(work, rest.pop("callback", None), CompletionResult)
+    return _to_json(work, callback, CompletionResult)
 
 
 def _transcribe(

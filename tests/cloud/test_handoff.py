@@ -226,6 +226,20 @@ def test_without_a_cloud_no_connection_is_opened(
     assert threading.active_count() == before
 
 
+@pytest.mark.usefixtures("configured")
+def test_it_is_never_too_late_where_nothing_is_shown(
+    server: CloudServer, unsure_model: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = "abcdefghijklmnopqrstuvwxyz" * 2
+    entropies = [0.01] * 20 + [UNSURE] * 20
+    model = Model.from_engine(scripted_engine(saying(text, entropies=entropies)))
+    assert flat(model, monkeypatch)["response"] == "from the cloud"
+    heard: list[str] = []
+    row = flat(model, monkeypatch, callback=lambda text, *_: heard.append(text))
+    assert row["response"] == "".join(heard) == text and not row["cloud_handoff"]
+    model.close()
+
+
 def test_settings_that_are_broken_are_a_cloud_that_fails(
     unsure_model: Make, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
