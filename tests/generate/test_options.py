@@ -283,3 +283,22 @@ def test_whatever_is_given_is_either_in_range_or_named_in_the_error(raw: dict[st
     assert all(1 <= len(stop.encode()) <= 1024 for stop in options.stop)
     if options.tools is None:
         json.dumps([options.stop, options.force_tools, options.include_stop_sequences])
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        {"top_logprobs": 10**6, "logprobs": True},
+        {"logit_bias": {str(token): 1 for token in range(10**6)}},
+        {"logit_bias": {300: 1}},
+        {"logit_bias": {"abc": 1}},
+        {"logit_bias": {1: 1e308}},
+        {"logit_bias": {1: -1e308}},
+        {"n": 10**6},
+        {"best_of": 10**6},
+    ],
+    ids=lambda raw: str(raw)[:40],
+)
+def test_what_would_multiply_the_work_is_refused(raw: dict[str, Any]) -> None:
+    with pytest.raises(InvalidRequest, match=next(iter(raw))):
+        parse(**raw)

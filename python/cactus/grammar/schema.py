@@ -69,7 +69,9 @@ def _json(schema: Any, *, lenient: bool) -> str:
 
 def parts_of(schema: Any) -> tuple[str, ...]:
     """What may begin late in JSON by a schema, written in short: the properties of its parts."""
-    properties = schema.get("properties") if isinstance(schema, dict) else None
+    if not isinstance(schema, dict):
+        return ()
+    properties = schema.get("properties")
     parts = list(properties.items()) if isinstance(properties, dict) else []
     rest = {key: value for key, value in schema.items() if key != "properties"}
     return tuple(written({name: names_in(part)}) for name, part in [*parts, ("", rest)])
