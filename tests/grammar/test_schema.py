@@ -108,6 +108,8 @@ def test_what_cannot_be_enforced_is_named_or_an_error(schema: Any, message: str)
         ),
         ({"allOf": [{"pattern": f"a.*{n}"} for n in range(40)]}, "schema.allOf: 40 members"),
         ({"description": "a" * (1 << 20)}, "the schema has 1048595 characters"),
+        ({"enum": [1, 1 << 64]}, "schema: the integer 18446744073709551616 has more than 64 bits"),
+        ({"const": 10**5000}, "schema: the integer int has more than 64 bits"),
     ],
 )
 def test_a_schema_that_no_grammar_can_be_made_of_is_refused(
@@ -155,7 +157,7 @@ def test_nesting_has_an_end() -> None:
 
 
 def test_what_takes_too_long_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(compile, "SECONDS", -1.0)
+    monkeypatch.setattr(compile, "within", lambda seconds, work: None)
     found = grammars()
     with pytest.raises(InvalidRequest, match="schema: compiling the grammar takes more than"):
         by_schema({"type": "string", "pattern": "a{9}"}, found=found)
@@ -224,3 +226,30 @@ def test_what_the_grammar_left_open_is_validated() -> None:
     assert read("[1,", format, ())[1].valid is None
     assert read("1e999", form({}), ())[0] is None
     assert json.loads("1e999") == float("inf")
+
+
+@pytest.mark.parametrize(
+    ("schema", "value"),
+    [
+        ({"$dynamicRef": "http://127.0.0.1:1/a"}, 1),
+        ({"not": {"$ref": "#/default"}, "default": {"$ref": "http://127.0.0.1:1/a"}}, 1),
+        ({"pattern": "^\\p{L}+$"}, "é"),
+        ({"items": [{"type": "string"}]}, ["a"]),
+    ],
+)
+def test_a_schema_that_cannot_be_checked_is_said_and_nothing_is_fetched(
+    schema: Any, value: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fetched: list[object] = []
+    monkeypatch.setattr("urllib.request.urlopen", lambda *given: fetched.append(given))
+    _, structure = read(json.dumps(value), form(schema), ("something",))
+    assert structure.valid is False and "schema cannot be checked" in structure.errors[0]
+    assert fetched == []
+
+
+def test_mistakes_of_a_large_schema_are_not_searched_for_long(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delattr("jsonschema.exceptions.best_match")
+    with pytest.raises(InvalidRequest, match="schema.not: 'not' cannot be enforced here"):
+        by_schema({"enum": [f"value {n}" for n in range(4000)], "not": {}})

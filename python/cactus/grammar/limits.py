@@ -12,6 +12,7 @@ from functools import lru_cache
 from typing import Any, TypeVar
 
 from cactus.errors import InvalidRequest
+from cactus.inputs.values import shown
 
 SECONDS = 0.5
 """Of work that a compilation may take."""
@@ -25,11 +26,17 @@ MOST_CHARACTERS = 1 << 20
 MOST_MEMBERS = {"properties": 500, "enum": 10_000, "allOf": 16, "anyOf": 500, "oneOf": 500}
 """Members of one keyword: compiling takes longer than in proportion to them."""
 
+MOST_EXPLAINED = 1 << 15
+"""Characters of a schema whose mistakes are looked for: that takes longer than compiling it."""
+
 Made = TypeVar("Made")
 
 
 def check_size(schema: Any, where: str) -> None:
     """InvalidRequest with the path of what makes a schema too large to be compiled."""
+    for number in _integers(schema):
+        if not -(1 << 63) <= number < 1 << 64:
+            raise InvalidRequest(f"{where}: the integer {shown(number)} has more than 64 bits")
     size = len(json.dumps(schema))
     if size > MOST_CHARACTERS:
         raise InvalidRequest(
@@ -46,6 +53,17 @@ def check_size(schema: Any, where: str) -> None:
                 f"{path}.$ref: {value[:80]!r} is another document, which is not fetched; "
                 "put the definition under $defs"
             )
+
+
+def _integers(value: Any) -> Iterator[int]:
+    """All integers in a value of JSON."""
+    rest = [value]
+    while rest:
+        value = rest.pop()
+        if isinstance(value, int):
+            yield value
+        elif isinstance(value, (dict, list)):
+            rest += value.values() if isinstance(value, dict) else value
 
 
 def keywords(schema: Any, path: str) -> Iterator[tuple[str, str, Any]]:
@@ -74,12 +92,14 @@ def explained(error: str, schema: Any, where: str) -> str:
 @lru_cache(maxsize=16)  # a schema that is enforced in part is looked at with every request
 def _explained(error: str, text: str, where: str) -> str:
     schema = json.loads(text)
-    from jsonschema import Draft202012Validator
-    from jsonschema.exceptions import best_match
+    if len(text) <= MOST_EXPLAINED:
+        from jsonschema import Draft202012Validator
+        from jsonschema.exceptions import best_match
 
-    invalid = best_match(Draft202012Validator(Draft202012Validator.META_SCHEMA).iter_errors(schema))
-    if invalid is not None:
-        return f"{where}{invalid.json_path[1:]}: {invalid.message[:200]}"
+        meta = Draft202012Validator(Draft202012Validator.META_SCHEMA)
+        invalid = best_match(meta.iter_errors(schema))
+        if invalid is not None:
+            return f"{where}{invalid.json_path[1:]}: {invalid.message[:200]}"
     first = error.partition("\n")[0]
     for path, key, value in keywords(schema, where):
         named = re.search(rf'"{re.escape(key)}"|\b{re.escape(key)} constraints', error)

@@ -60,21 +60,24 @@ def read_calls(
 
 
 def violations(value: Any, schema: Any) -> tuple[str, ...]:
-    """Where a value breaks its JSON schema, with paths; formats count, as far as they are known."""
+    """Where a value breaks its JSON schema, with paths; formats count, as far as they are known.
+
+    A schema that cannot be checked is a violation, too. Nothing is fetched.
+    """
     from jsonschema import FormatChecker
-    from jsonschema.exceptions import SchemaError
     from jsonschema.validators import validator_for
-    from referencing.exceptions import Unresolvable
+    from referencing import Registry
 
     kind: Any = validator_for(schema, default=_newest())
-    found = kind(schema, format_checker=FormatChecker()).iter_errors(value)
+    # With its own registry jsonschema asks the network for what a reference names.
+    found = kind(schema, registry=Registry(), format_checker=FormatChecker()).iter_errors(value)
     try:
         return tuple(
             f"{error.json_path.replace('$', 'answer', 1)}: {error.message[:200]}"
             for error, _ in zip(found, range(MOST_ERRORS), strict=False)
         )
-    except (SchemaError, Unresolvable, RecursionError, ValueError) as error:
-        return (f"answer: the schema cannot be checked: {error}",)
+    except Exception as error:  # whatever jsonschema makes of a schema that is none
+        return (f"answer: the schema cannot be checked: {type(error).__name__}: {error!s:.200}",)
 
 
 def _newest() -> Any:
