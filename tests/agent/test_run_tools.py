@@ -112,6 +112,32 @@ def test_what_goes_wrong_in_a_call_is_told_to_the_model(
     assert run.results[0].text.startswith(told) and run.results[0].error is not None
 
 
+@dataclass
+class Positive:
+    n: int
+
+    def __post_init__(self) -> None:
+        if self.n < 0:
+            raise AssertionError("n is negative")
+
+
+class SpeechlessError(Exception):
+    def __str__(self) -> str:
+        raise RuntimeError("no words")
+
+
+def test_errors_of_the_callers_own_classes_are_told_to_the_model(scripted_model: Make) -> None:
+    def take(x: Positive) -> None:
+        raise SpeechlessError
+
+    model = made(scripted_model, call("take", x={"n": -1}), call("take", x={"n": 1}), "Sorry.")
+    run = model.run_tools("Go", tools=[take])
+    assert [result.text for result in run.results] == [
+        "Error: take.x: AssertionError: n is negative",
+        "Error: SpeechlessError",
+    ]
+
+
 def test_what_a_function_raises_is_raised_where_that_is_asked_for(scripted_model: Make) -> None:
     model = made(scripted_model, call("broken", x=1), "Sorry.")
     with pytest.raises(ZeroDivisionError):

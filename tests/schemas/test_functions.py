@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from dataclasses import dataclass
+from enum import Enum
 from typing import Annotated, Any, Literal
 
 import pytest
@@ -160,6 +161,44 @@ def test_parameters_that_cannot_be_told_are_refused() -> None:
     ):
         with pytest.raises(InvalidRequest, match=message):
             Tool(function)
+
+
+def odd(value: Any) -> Any:
+    """A function whose hint is `value`."""
+
+    def given(x: Any) -> None: ...
+
+    given.__annotations__["x"] = value
+    return given
+
+
+class Nothing(Enum):
+    """No members."""
+
+
+@pytest.mark.parametrize(
+    ("function", "message"),
+    [
+        (odd("int or"), "given: a type hint is not a type"),
+        (odd("Place.nowhere"), "given: a type hint is not a type: .*nowhere"),
+        (odd([int]), r"given\.x: JSON has nothing for the type .*; use a type"),
+        (odd(Literal[b"a"]), r"given\.x: JSON has nothing for the type .*; use strings"),
+        (odd(Nothing), r"given\.x: JSON has nothing for the type Nothing; it has no members"),
+        (max, "max: its parameters are not known"),
+        (dict, "dict: its parameters are not known"),
+    ],
+)
+def test_what_cannot_be_read_is_an_error_that_says_so(function: Any, message: str) -> None:
+    with pytest.raises(InvalidRequest, match=message):
+        Tool(function)
+
+
+def test_a_cached_function_keeps_its_types() -> None:
+    @functools.lru_cache
+    def add(a: int, b: int = 1) -> int:
+        return a + b
+
+    assert Tool(add).parameters["properties"]["a"] == {"type": "integer"}
 
 
 def test_a_hint_that_names_nothing_is_an_error_that_says_so() -> None:

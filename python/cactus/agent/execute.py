@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from cactus.agent.results import Approve, ToolCall, ToolResult
 from cactus.errors import Cancelled, InvalidRequest
 from cactus.schemas.functions import Tool
-from cactus.schemas.spell import spell
+from cactus.schemas.spell import described, spell
 
 if TYPE_CHECKING:
     import asyncio
@@ -88,8 +88,7 @@ class Executor:
         except Exception as failure:
             if self.raise_errors:
                 raise
-            said = f"Error: {type(failure).__name__}: {failure}"
-            return ToolResult(call, said, error=failure)
+            return ToolResult(call, f"Error: {described(failure)}", error=failure)
 
     def _alone(
         self, work: Mapping[int, Callable[[], Any]]

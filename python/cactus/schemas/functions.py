@@ -40,8 +40,8 @@ class Tool:
         self.description: str = (
             doc.description if description is None else text("description", description)
         )
-        self._parameters = inspect.signature(function).parameters
-        fields = _fields(function, self.name, doc.parameters)
+        self._parameters = _parameters(function, self.name)
+        fields = _fields(function, self.name, self._parameters, doc.parameters)
         self._arguments = Record(self, self.name, lambda: fields, dict, closed=False)
         defs = Definitions()
         schema = self._arguments.schema(defs)
@@ -96,14 +96,30 @@ def _name_of(function: Any) -> str:
     return str(getattr(function, "__name__", None) or type(function).__name__)
 
 
-def _fields(function: Any, name: str, texts: Mapping[str, str]) -> dict[str, Field]:
+def _parameters(function: Any, name: str) -> Mapping[str, inspect.Parameter]:
+    try:
+        return inspect.signature(function).parameters
+    except (TypeError, ValueError):  # many that are not written in Python do not tell
+        raise InvalidRequest(
+            f"{name}: its parameters are not known; give the tool a function of yours that calls it"
+        ) from None
+
+
+def _fields(
+    function: Any,
+    name: str,
+    parameters: Mapping[str, inspect.Parameter],
+    texts: Mapping[str, str],
+) -> dict[str, Field]:
     set_before = function.keywords if isinstance(function, functools.partial) else {}
     inner = _inner(function)
+    if inspect.isfunction(getattr(inner, "__wrapped__", None)):
+        inner = inner.__wrapped__  # such as a cache around a function
     plain = inspect.isfunction(inner) or inspect.ismethod(inner) or inspect.isclass(inner)
     hinted = inner if plain else type(inner).__call__
     hints = hints_of(hinted.__init__ if inspect.isclass(hinted) else hinted)
     found = {}
-    for each, parameter in inspect.signature(function).parameters.items():
+    for each, parameter in parameters.items():
         if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
             stars = "*" if parameter.kind is parameter.VAR_POSITIONAL else "**"
             raise InvalidRequest(

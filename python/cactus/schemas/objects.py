@@ -12,6 +12,7 @@ from typing import Any
 from cactus.errors import InvalidRequest
 from cactus.inputs.values import shown
 from cactus.schemas.kinds import Definitions, Kind, Schema, wrong
+from cactus.schemas.spell import described
 
 
 @dataclass(frozen=True)
@@ -98,6 +99,8 @@ class Record(Kind):
             return self.make(built)
         except (TypeError, ValueError) as error:  # what a class says to its own values
             raise InvalidRequest(f"{place}: {error}") from error
+        except Exception as error:  # such as an assertion, or a class that breaks
+            raise InvalidRequest(f"{place}: {described(error)}") from error
 
 
 class Pydantic(Kind):

@@ -60,6 +60,8 @@ def kind_of(hint: Any, place: str) -> Kind:
     """
     if hint is Any or hint is object or isinstance(hint, typing.TypeVar):
         return Anything()
+    if isinstance(hint, (list, dict, set)):
+        raise _unknown(hint, place, "use a type, such as list[int]")
     if hint is None:
         return Plain(type(None))
     if isinstance(hint, type) and hint in NAMES:
@@ -74,6 +76,8 @@ def kind_of(hint: Any, place: str) -> Kind:
     if hasattr(hint, "__supertype__"):  # a NewType
         return kind_of(hint.__supertype__, place)
     if isinstance(hint, type) and issubclass(hint, enum.Enum):
+        if not list(hint):
+            raise _unknown(hint, place, "it has no members")
         return Choice(list(hint))
     if isinstance(hint, type) and not isinstance(hint, types.GenericAlias):
         found = _record(hint)
@@ -83,6 +87,8 @@ def kind_of(hint: Any, place: str) -> Kind:
     if origin is typing.Annotated:
         return _annotated(arguments[0], hint.__metadata__, place)
     if origin is typing.Literal:
+        if not all(isinstance(each, enum.Enum) or type(each) in NAMES for each in arguments):
+            raise _unknown(hint, place, "use strings, integers, booleans, None, members of an Enum")
         return Choice(arguments)
     if origin in (typing.Union, types.UnionType):
         return AnyOf([kind_of(each, place) for each in arguments])
@@ -200,7 +206,7 @@ def hints_of(owner: Any) -> dict[str, Any]:
             f"{name}: a type hint names {error.name!r}, which cannot be found; define or import it "
             "at the top of the module"
         ) from None
-    except TypeError as error:
+    except Exception as error:  # a text is Python code, which may be wrong in any way
         raise InvalidRequest(f"{name}: a type hint is not a type: {error}") from None
 
 

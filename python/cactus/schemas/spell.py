@@ -16,6 +16,15 @@ def spell(value: Any) -> str:
     return json.dumps(plain(value), ensure_ascii=False)
 
 
+def described(error: BaseException) -> str:
+    """The type of an error and what it says, whatever its class makes of that."""
+    kind = type(error).__name__
+    try:
+        return f"{kind}: {error}"
+    except Exception:  # the caller's own class
+        return kind
+
+
 def plain(value: Any) -> Any:
     """`value` made of what JSON has: objects with fields become dicts, sets and tuples lists."""
     if isinstance(value, Enum):
