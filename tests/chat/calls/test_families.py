@@ -58,6 +58,8 @@ def test_what_a_family_writes_is_read_again(syntax: Syntax) -> None:
         (TOOL_CALL, CALL),
         (TOOL_CALL, f"```json\n{CALL}\n```"),
         (TOOL_CALL, f"```\n{CALL}\n```"),
+        (TOOL_CALL, f"<tools>\n{CALL}\n</tools>"),
+        (TOOL_CALL, f"<function_call>{CALL}</function_call>"),
         (TOOL_CALL, FUNCTION.join(("<tool_call>\n", "\n</tool_call>"))),
         (TOOL_CALL, '<tool_call>{"arguments": {"location": "Paris"}, "name": "get_weather"}'),
         (TOOL_CALL, f'<tool_call>{{"type": "function", "function": {CALL}}}</tool_call>'),

@@ -89,6 +89,8 @@ def test_what_is_no_whole_call_of_a_declared_tool_stays_text(syntax: Syntax, ans
         "  two\n\nlines \n",
         "a <tool_cal b < c",
         "<tool",
+        "<tools> are listed here </tools>",
+        "<tools>[]</tools>",
         "```json\n[1, 2]\n```\n",
         "```python\nprint(1)\n```",
         '{"location": "Paris"}',

@@ -14,6 +14,9 @@ from cactus.chat.calls.source import Broken, Source, Steps
 from cactus.chat.calls.syntax import Syntax
 from cactus.chat.calls.tagged import read_function, read_tagged
 
+_TAGS = ("tools", "tool", "function_call")
+"""Tags that models put around calls instead of their own."""
+
 
 class Found(NamedTuple):
     """A piece of an answer.
@@ -115,7 +118,7 @@ class CallParser:
                 yield from self._skip_echo(opener)
 
     def _read_bare(self) -> Steps[None]:
-        """Calls that begin the answer without markup, alone or in a fence of Markdown."""
+        """Calls that begin the answer without their markup, alone, in a fence or in a wrong tag."""
         source, syntax = self.source, self._syntax
         if syntax.form not in ("json", "python"):
             return
@@ -126,17 +129,26 @@ class CallParser:
                 if (yield from source.sees(opener)):
                     source.at = 0
                     return
-            fence = character == "`"
-            if fence:
-                if not (yield from source.skip("```")):
-                    break
-                yield from source.run("\n{[` ")
+            closer = ""
+            if character in ("`", "<"):
+                closer = yield from self._read_wrapper()
                 character = yield from source.space()
             if not character or character not in first:
                 break
-            if not (yield from self._read_block(self._strict(), ("```",) if fence else ())):
+            if not (yield from self._read_block(self._strict(), (closer,) if closer else ())):
                 return
         source.at = 0
+
+    def _read_wrapper(self) -> Steps[str]:
+        """Read what begins a fence or stands in a tag like that of the prompt; what ends it."""
+        source = self.source
+        if (yield from source.skip("```")):
+            yield from source.run("\n{[` ")
+            return "```"
+        for name in _TAGS:
+            if (yield from source.skip(f"<{name}>")):
+                return f"</{name}>"
+        return ""
 
     def _strict(self) -> Steps[None]:
         if self._syntax.form == "python":
