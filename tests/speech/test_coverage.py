@@ -26,9 +26,26 @@ def talk(monkeypatch: pytest.MonkeyPatch) -> np.ndarray:
     return np.zeros(480_000, np.float32)
 
 
-@pytest.mark.parametrize(("letters", "sparse"), [(35, True), (39, True), (40, False), (80, False)])
-def test_few_letters_do_not_take_half_a_minute(letters: int, sparse: bool) -> None:
-    assert is_sparse([CLAIM], ["x" * letters]) is sparse
+@pytest.mark.parametrize(
+    ("text", "sparse"),
+    [
+        ("x" * 119, True),
+        ("x" * 120, False),
+        ("字" * 39, True),
+        ("字" * 40, False),
+        ("ひと" * 20, False),
+        ("한국" * 20, False),
+    ],
+)
+def test_few_letters_do_not_take_half_a_minute(text: str, sparse: bool) -> None:
+    assert is_sparse([CLAIM], [text]) is sparse
+
+
+def test_a_sentence_does_not_take_the_time_of_three() -> None:
+    """Said three times and written once, it had the time of all three."""
+    said = "Конференция в данный момент заблокирована и в нее невозможно зайти."
+    assert is_sparse([Piece(0.0, 22.54, [])], [said])
+    assert not is_sparse([Piece(0.0, 15.0, [])], [said])
 
 
 def test_what_follows_the_words_was_left_out(talk: np.ndarray) -> None:

@@ -118,6 +118,28 @@ def test_where_every_temperature_looks_wrong_the_last_one_counts(
         assert transcriber._past.since == len(transcriber._past.tokens) > 0
 
 
+@pytest.mark.parametrize(
+    ("before", "now", "written"), [(1.0, 1.0, 2), (1.0, 0.0, 1), (0.0, 1.0, 1)]
+)
+def test_what_is_said_again_in_what_was_left_out_is_written_again(
+    engine: Any, monkeypatch: pytest.MonkeyPatch, before: float, now: float, written: int
+) -> None:
+    """Where it was heard both times: a time may be wrong by as much as a short sentence takes."""
+    monkeypatch.setattr(judge, "speaks", lambda samples, seconds=0.0: samples.max() > 0.5)
+    transcriber = Transcriber(engine, parse({"language": "en", "vad": False}))
+    half = lambda *args: (args[1], 50)  # noqa: E731
+    monkeypatch.setattr(transcriber, "_complete", half)
+    time = engine.vocabulary.first_time
+    said = Answer([time, *engine.tokenizer.encode("abc"), time + 20], -1.0, 0.0, 0.0)
+    with engine.decoder.session() as session:
+        found = [
+            segment.text
+            for begin, loudness in ((0.0, before), (0.5, now))
+            for segment in transcriber.take(said, begin, loudness + 0 * ODD, session)[0]
+        ]
+    assert found == ["abc"] * written
+
+
 def test_what_is_transcribed_again_repeats_nothing(
     engine: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -84,6 +84,12 @@ def speaks(samples: F32, seconds: float = 0.0) -> bool:
     return sum(each.end - each.start for each in found) > seconds * SAMPLE_RATE
 
 
+def is_heard(piece: Piece, letters: str, samples: F32) -> bool:
+    """Whether somebody speaks where a piece is, for as long as its letters take at least."""
+    span = slice(*(round(time * SAMPLE_RATE) for time in (piece.start, piece.end)))
+    return speaks(samples[span], len(letters) / FASTEST)
+
+
 def said_letters(text: str) -> str:
     """A text without case, marks and spaces, to compare what was said."""
     return "".join(each for each in text.lower() if each.isalnum())
@@ -127,9 +133,8 @@ def without_echoes(
     known = set(before)
     for piece, text in zip(pieces, texts, strict=True):
         letters = said_letters(text)
-        span = slice(*(round(time * SAMPLE_RATE) for time in (piece.start, piece.end)))
         again = len(letters) >= ECHO and letters in known
-        if again and not speaks(samples[span], len(letters) / FASTEST):
+        if again and not is_heard(piece, letters, samples):
             continue
         kept.append(piece)
         known.add(letters)

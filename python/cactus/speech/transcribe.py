@@ -24,6 +24,7 @@ from cactus.speech.hallucination import first_hallucination
 from cactus.speech.judge import (
     Judge,
     before_repetition,
+    is_heard,
     said_letters,
     speaks,
     until_repeated,
@@ -77,6 +78,7 @@ class Transcriber:
         self._words = WordFinder(engine)
         self._passed = 0  # up to which frame answers have been given, with what they left out
         self._recent: deque[str] = deque(maxlen=RECENT)
+        self._heard: set[str] = set()  # of these, since something was left out, in their own time
         self._past = _Past()
         self._timed = options.timestamps
         self._letters: dict[str, int] = {}  # said in each language
@@ -289,9 +291,15 @@ class Transcriber:
         if advance < usual:
             self._passed = max(self._passed, first + usual)
         if again:
-            pieces = [each for each in pieces if not self._stands(each, again)]
+            pieces = [each for each in pieces if not self._stands(each, again, samples)]
             if not pieces:
                 return [], again
+        if again or advance < usual:
+            letters = [*map(said_letters, self._texts(pieces))]
+            both = zip(pieces, letters, strict=True)
+            self._heard |= {text for piece, text in both if is_heard(piece, text, samples)}
+        else:
+            self._heard.clear()
         ratio = self.judge.ratio(answer)
         words = self._find_words(pieces, begin, frames, advance, session)
         silence = self.options.hallucination_silence_threshold
@@ -375,10 +383,15 @@ class Transcriber:
             advance = end if end < frames and speaks(samples[end * HOP :]) else frames
         return pieces, advance
 
-    def _stands(self, piece: Piece, again: int) -> bool:
-        """Whether a piece of the first ``again`` frames says what the segments before it do."""
+    def _stands(self, piece: Piece, again: int, samples: F32) -> bool:
+        """Whether a piece of the first ``again`` frames says what the segments before it do.
+
+        What is heard in its own time, as it was before, is said twice.
+        """
         letters = said_letters(self.judge.text(piece.tokens))
-        return piece.start * FRAMES_PER_SECOND < again and letters in self._recent
+        if piece.start * FRAMES_PER_SECOND >= again or letters not in self._recent:
+            return False
+        return letters not in self._heard or not is_heard(piece, letters, samples)
 
     def _is_sparse(self, pieces: Sequence[Piece]) -> bool:
         return is_sparse(pieces, self._texts(pieces))
