@@ -56,13 +56,14 @@ def test_where_the_model_and_the_detector_hear_nobody_nothing_is_said(engine: An
 def test_where_the_detector_hears_somebody_a_likely_text_counts(
     engine: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(judge, "speaks", lambda samples: True)
+    monkeypatch.setattr(judge, "speaks", lambda samples, seconds=0.0: seconds == 0)
     known = Judge(engine, parse({}))
     assert not known.is_silence(answer("Yes.", engine, average=-0.9, no_speech=0.8), ODD)
     assert known.is_silence(answer("Yes.", engine, average=-1.1, no_speech=0.8), ODD)
     assert not known.is_silence(answer("Yes.", engine, average=-1.6, no_speech=0.5), ODD)
     # but not to what has been transcribed once
-    assert not known.counts_again(answer("Yes.", engine, average=-0.9, no_speech=0.8))
+    assert not known.counts_again(answer("Yes.", engine, average=-0.9, no_speech=0.8), ODD)
+    assert known.counts_again(answer("Yes.", engine, average=-0.9, no_speech=0.5), ODD)
 
 
 def test_a_loop_ends_before_its_first_repetition(engine: Any) -> None:
@@ -154,7 +155,19 @@ def test_what_is_transcribed_again_repeats_nothing(
         assert transcriber.take(said, 1.0, ODD, session) == ([], 50)
         other = Answer([time, *engine.tokenizer.encode("def"), time + 20], -1.0, 0.0, 0.0)
         assert [s.text for s in transcriber.take(other, 1.0, ODD, session)[0]] == ["def"]
-        monkeypatch.setattr(judge, "speaks", lambda samples, seconds=0.0: True)
+        monkeypatch.setattr(judge, "speaks", lambda samples, seconds=0.0: seconds == 0)
         unsure = Answer(other.tokens, -1.0, 0.7, 0.0)
         assert transcriber.take(unsure, 1.0, ODD, session) == ([], 50)
         assert len(transcriber.take(unsure, 2.0, ODD, session)[0]) == 1
+
+
+def test_what_is_likely_and_heard_long_enough_counts_again(
+    engine: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever the no-speech probability: a quiet sentence at the end was lost by it."""
+    known = Judge(engine, parse({}))
+    monkeypatch.setattr(judge, "speaks", lambda samples, seconds=0.0: seconds <= 1.0)
+    text = "a" * 25
+    assert known.counts_again(answer(text, engine, average=-0.9, no_speech=0.9), ODD)
+    assert not known.counts_again(answer(text, engine, average=-1.1, no_speech=0.9), ODD)
+    assert not known.counts_again(answer(text + "a", engine, average=-0.9, no_speech=0.9), ODD)

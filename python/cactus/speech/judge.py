@@ -61,9 +61,16 @@ class Judge:
             return True
         return (silent or (unlikely and limit is not None)) and not speaks(samples)
 
-    def counts_again(self, answer: Answer) -> bool:
-        """Whether an answer counts to what was transcribed already: nothing says it is silence."""
-        return not self._is_silent(answer)
+    def counts_again(self, answer: Answer, samples: F32) -> bool:
+        """Whether an answer counts to what was transcribed already.
+
+        Nothing says it is silence; or it is likely, and somebody speaks as long as its letters
+        take.
+        """
+        if not self._is_silent(answer):
+            return True
+        letters = said_letters(self.text(answer.tokens))
+        return not self._is_unlikely(answer) and speaks(samples, len(letters) / FASTEST)
 
     def _is_silent(self, answer: Answer) -> bool:
         limit = self._options.no_speech_threshold

@@ -284,7 +284,7 @@ class Transcriber:
         if self.judge.is_silence(answer, samples):
             return [], frames
         again = max(0, min(frames, self._passed - first))
-        if again and not self.judge.counts_again(answer):
+        if again and not self.judge.counts_again(answer, samples):
             return [], again
         pieces, usual = split(answer.tokens, self.engine.vocabulary, frames)
         pieces, advance = self._complete(answer, pieces, usual, samples, session)
@@ -295,9 +295,8 @@ class Transcriber:
             if not pieces:
                 return [], again
         if again or advance < usual:
-            letters = [*map(said_letters, self._texts(pieces))]
-            both = zip(pieces, letters, strict=True)
-            self._heard |= {text for piece, text in both if is_heard(piece, text, samples)}
+            said = zip(pieces, map(said_letters, self._texts(pieces)), strict=True)
+            self._heard |= {text for piece, text in said if is_heard(piece, text, samples)}
         else:
             self._heard.clear()
         ratio = self.judge.ratio(answer)
