@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ import pytest
 
 import cactus
 from cactus import Completion, Model, StreamEvent
+from cactus.confidence.calibration import Calibration, Fit
 from cactus.engine.loading import load
 from cactus.errors import InvalidRequest
 from tests.cloud.conftest import UNSURE, cloud_of
@@ -334,6 +336,19 @@ def test_the_loop_runs_what_the_cloud_calls(server: CloudServer, unsure_model: M
     *_, call, result = server.last.body["messages"]
     assert (result["content"], result["tool_call_id"]) == ("rain in Rom", "c0")
     assert call["tool_calls"][0]["id"] == "c0"
+
+
+def test_a_model_with_a_calibration_is_judged_at_the_end(server: CloudServer) -> None:
+    sure = Calibration((Fit({}, -2.0),), 100, 0.5)  # whatever it says: right in one of eight cases
+    engine = replace(scripted_engine(saying("said here")), calibration=sure)
+    with Model.from_engine(engine, cloud_of(server)) as model:
+        done = model.chat("Hi")
+        assert done.text == "from the cloud" and done.handoff is not None
+        assert done.confidence == done.handoff.confidence == pytest.approx(0.119, abs=0.001)
+        with model.stream("Hi") as stream:
+            assert shown(list(stream)) == "from the cloud"  # fewer than ten tokens
+        server.behave(refuses(401))
+        check_local(model.chat("Hi"), "http_401")
 
 
 # -- what is shown is one answer
