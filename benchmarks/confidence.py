@@ -27,7 +27,7 @@ from typing import Any
 from cactus import Model
 from cactus.confidence.calibration import CUT, RUN, features
 from cactus.confidence.entropy import lowest
-from cactus.confidence.fit import fit
+from cactus.confidence.fit import RARE, fit
 from cactus.confidence.questions import Question
 from cactus.confidence.report import Report, report
 from cactus.progress import show_progress
@@ -100,7 +100,7 @@ def answer(model: Model, name: str, questions: Sequence[Question]) -> list[Compl
 
 def judge(name: str, half: int, question: Question, done: Completion) -> Judged:
     """An answer with what counts of it; one without text is as unsure as can be."""
-    scores = done.scores or Scores(1, -20.0, -20.0, -20.0, 0.0, 0.0, 0.0)
+    scores = done.scores or Scores(1, -20.0, -20.0, -20.0, -20.0, 0.0, 0.0, 0.0)
     given = features(scores, cut=done.finish_reason in CUT)
     return Judged(name, half, question.is_right(done.text), given, lowest(done.confidences))
 
@@ -128,7 +128,7 @@ def alone(rows: Sequence[Judged], name: str) -> float:
         values = sorted({row.features[name] for row in here})
         ranks = {value: n / len(values) for n, value in enumerate(values)}
         p = [ranks[row.features[name]] for row in here]
-        found.append(report(p, [row.right for row in here]).auroc or 0.0)
+        found.append(report(p, [row.right for row in here]).auroc or 0.5)
     return statistics.mean(found)
 
 
@@ -137,11 +137,18 @@ def show(rows: Sequence[Judged]) -> None:
     head = f"{'':<10}{'answers':>8}{'right':>7}"
     print(f"{head}{'AUROC: entropy':>17}{'calibrated':>12}{'by both':>9}{'ECE: entropy':>15}"
           f"{'calibrated':>12}{'Brier:':>9}{'calibrated':>12}")  # fmt: skip
+    shown = []
     for name in (*SETS, "both"):
         here = [row for row in rows if name in (row.name, "both")]
         if not here:
             continue
+        rare = min(sum(row.right is kind for row in here) for kind in (True, False))
+        if rare < 4 * RARE:
+            share = statistics.mean(row.right for row in here)
+            print(f"{name:<10}{len(here):>8}{share:>7.0%}   too few of a kind")
+            continue
         plain = report([row.features["entropy"] for row in here], [row.right for row in here])
+        shown.append(name)
         print(
             f"{name:<10}{len(here):>8}{statistics.mean(row.right for row in here):>7.0%}"
             f"{alone(here, 'entropy'):>17.3f}"
@@ -153,8 +160,7 @@ def show(rows: Sequence[Judged]) -> None:
     print("\nAUROC of each score by itself")
     for score in (*RUN, "log_tokens", "cut"):
         figures = (
-            alone([row for row in rows if name in (row.name, "both")], score)
-            for name in (*SETS, "both")
+            alone([row for row in rows if name in (row.name, "both")], score) for name in shown
         )
         print(f"  {score:<14}" + "".join(f"{figure:>8.3f}" for figure in figures))
 

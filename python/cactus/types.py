@@ -145,17 +145,18 @@ class Scores:
 
     Content are the tokens of the text: not its reasoning, nor what a grammar forced; of an answer
     with tool calls, the tokens of their names and values. `content_tokens` is how many these are,
-    `logprob_mean`, `logprob_min` and `logprob_p10` (the 10 % quantile) are natural logarithms of
-    their probabilities. `margin_mean` and `margin_min` are how much more probable the likeliest
-    token was than the second, 0 to 1. `entropy` is 1 - the mean normalised entropy of all tokens:
-    what `confidence` is without a calibration. `agreement` and `self_check` are there if
-    ``Model.assess`` was asked for them.
+    `logprob_mean`, `logprob_min`, `logprob_p10` (the 10 % quantile) and `logprob_window` (the least
+    mean of ten in a row) are of the natural logarithms of their probabilities. `margin_mean` and
+    `margin_min` are how much more probable the likeliest token was than the second, 0 to 1.
+    `entropy` is 1 - the mean normalised entropy of all tokens: what `confidence` is without a
+    calibration. `agreement` and `self_check` are there if ``Model.assess`` was asked for them.
     """
 
     content_tokens: int
     logprob_mean: float
     logprob_min: float
     logprob_p10: float
+    logprob_window: float
     margin_mean: float
     margin_min: float
     entropy: float

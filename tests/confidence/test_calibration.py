@@ -19,7 +19,7 @@ from cactus.errors import ModelFormatError
 from cactus.inputs.fields import Fields
 from cactus.types import Scores
 
-SCORES = Scores(7, -0.5, -2.0, -1.5, 0.6, 0.1, 0.8)
+SCORES = Scores(7, -0.5, -2.0, -1.5, -0.7, 0.6, 0.1, 0.8)
 FIT = Fit({"logprob_mean": 2.0, "cut": -1.0}, 0.5, least=0.01, most=0.99)
 CURVED = replace(FIT, curve=((0.0, 0.01), (0.5, 0.2), (1.0, 0.99)))
 

@@ -42,6 +42,12 @@ def test_the_quantile_is_that_of_numpy(count: int) -> None:
     assert found.logprob_p10 == pytest.approx(np.quantile(values, 0.1), rel=1e-12)
 
 
+def test_the_window_is_the_worst_ten_in_a_row() -> None:
+    values = [-0.1] * 5 + [-3.0] + [-0.1] * 20 + [-1.0] * 10 + [-0.1] * 3
+    found = score(tokens(*values), 1.0)
+    assert found is not None and found.logprob_window == pytest.approx(-1.0)
+
+
 def test_the_margin_is_of_probabilities() -> None:
     assert margin([(3, math.log(0.6)), (9, math.log(0.25))]) == pytest.approx(0.35)
     assert margin([(3, -0.1)]) == 1.0, "a vocabulary of one token"

@@ -45,6 +45,7 @@ def test_scores_are_those_of_the_tokens() -> None:
     assert scores.logprob_mean == pytest.approx(sum(done.logprobs) / 3)
     assert scores.logprob_min == -2.0
     assert scores.logprob_p10 == pytest.approx(-2.0 + 0.2 * 1.5)
+    assert scores.logprob_window == pytest.approx(scores.logprob_mean), "fewer than ten"
     # The second token of the script has a logarithm that is lower by one.
     assert scores.margin_min == pytest.approx(math.exp(-2) - math.exp(-3))
 

@@ -13,7 +13,15 @@ from cactus.errors import ModelFormatError
 from cactus.inputs.fields import Fields
 from cactus.types import Scores
 
-RUN = ("logprob_mean", "logprob_min", "logprob_p10", "margin_mean", "margin_min", "entropy")
+RUN = (
+    "logprob_mean",
+    "logprob_min",
+    "logprob_p10",
+    "logprob_window",
+    "margin_mean",
+    "margin_min",
+    "entropy",
+)
 """The scores that every answer has, as features."""
 
 FEATURES = (*RUN, "log_tokens", "cut", "agreement", "self_check")

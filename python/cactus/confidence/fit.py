@@ -16,8 +16,9 @@ LEAST, RARE = 50, 5
 BENT = 500
 """From so many questions on the logistic function is bent by an isotonic one."""
 
-RIDGE = 1.0
-"""Weight of the squared coefficients of standardised features, beside the sum of the losses."""
+RIDGES = (1.0, 10.0, 100.0)
+"""Weights of the squared coefficients of standardised features, beside the sum of the losses: the
+one is taken that predicts answers best which it was not fitted to."""
 
 FOLDS = 5
 
@@ -65,17 +66,30 @@ def _arrays(given: Features, right: Sequence[bool]) -> tuple[list[str], Floats, 
 
 
 def _fit(names: Sequence[str], x: Floats, y: Floats) -> Fit:
-    weights, bias = _logistic(x, y)
+    told, ridge = min(
+        ((_told(x, y, ridge), ridge) for ridge in RIDGES), key=lambda each: _loss(each[0], y)
+    )
+    weights, bias = _logistic(x, y, ridge)
     # As if one right and one wrong answer more had been seen.
     least, most = 1 / (len(y) + 2), 1 - 1 / (len(y) + 2)
     curve: tuple[tuple[float, float], ...] = ()
     if len(y) >= BENT:
         # Bent by what the function says of answers that it was not fitted to.
-        told = np.empty(len(y))
-        for out in _folds(len(y)):
-            told[out] = _sigmoid(x[out], *_logistic(x[~out], y[~out]))
         curve = _isotonic(told, y, least, most)
     return Fit(dict(zip(names, weights.tolist(), strict=True)), bias, curve, least, most)
+
+
+def _told(x: Floats, y: Floats, ridge: float) -> Floats:
+    """What the function says of each answer where it is fitted to others."""
+    told = np.empty(len(y))
+    for out in _folds(len(y)):
+        told[out] = _sigmoid(x[out], *_logistic(x[~out], y[~out], ridge))
+    return told
+
+
+def _loss(p: Floats, y: Floats) -> float:
+    """The mean negative log-likelihood."""
+    return float(-np.log(np.maximum(1e-12, np.where(y > 0.5, p, 1 - p))).mean())
 
 
 def _folds(count: int) -> Iterator[NDArray[np.bool_]]:
@@ -85,18 +99,18 @@ def _folds(count: int) -> Iterator[NDArray[np.bool_]]:
         yield place == fold
 
 
-def _logistic(x: Floats, y: Floats) -> tuple[Floats, float]:
+def _logistic(x: Floats, y: Floats, ridge: float) -> tuple[Floats, float]:
     """Weights and bias of the logistic regression with a ridge, by Newton's method."""
     mean, scale = x.mean(axis=0), x.std(axis=0)
     varies = scale > 1e-12
     scale = np.where(varies, scale, 1.0)
     z = np.column_stack([(x - mean) / scale * varies, np.ones(len(y))])
-    ridge = np.diag([RIDGE] * x.shape[1] + [1e-6])
+    penalty = np.diag([ridge] * x.shape[1] + [1e-6])
     w = np.zeros(z.shape[1])
     for _ in range(50):
         p = 1 / (1 + np.exp(-(z @ w)))
-        slope = z.T @ (p - y) + ridge @ w
-        step = np.linalg.solve((z * (p * (1 - p))[:, None]).T @ z + ridge, slope)
+        slope = z.T @ (p - y) + penalty @ w
+        step = np.linalg.solve((z * (p * (1 - p))[:, None]).T @ z + penalty, slope)
         w -= step * min(1.0, 5.0 / (1e-12 + np.abs(step).max()))
         if np.abs(step).max() < 1e-9:
             break

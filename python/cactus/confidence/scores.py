@@ -7,6 +7,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from cactus.confidence.entropy import WINDOW
 from cactus.types import Scores
 
 
@@ -37,13 +38,15 @@ def score(tokens: Sequence[Token], entropy: float) -> Scores | None:
     content = [token for token in tokens if token.content]
     if not content:
         return None
-    logprobs = sorted(token.logprob for token in content)
+    logprobs = [token.logprob for token in content]
+    ordered = sorted(logprobs)
     margins = [token.margin for token in content]
     return Scores(
         content_tokens=len(content),
         logprob_mean=sum(logprobs) / len(content),
-        logprob_min=logprobs[0],
-        logprob_p10=_quantile(logprobs, 0.1),
+        logprob_min=ordered[0],
+        logprob_p10=_quantile(ordered, 0.1),
+        logprob_window=_least_mean(logprobs),
         margin_mean=sum(margins) / len(content),
         margin_min=min(margins),
         entropy=entropy,
@@ -100,6 +103,12 @@ def _find(written: bytes, value: Any, start: int) -> tuple[int, int] | None:
         if at >= 0:
             return at, at + len(sought)
     return None
+
+
+def _least_mean(values: Sequence[float]) -> float:
+    """The least mean of `WINDOW` values in a row, or of all where they are fewer."""
+    size = min(WINDOW, len(values))
+    return min(sum(values[end - size : end]) for end in range(size, len(values) + 1)) / size
 
 
 def _quantile(ordered: Sequence[float], share: float) -> float:
