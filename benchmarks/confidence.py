@@ -11,7 +11,7 @@ are kept in --keep, where they are read the next time.
     python benchmarks/confidence.py weights/smollm2-135m-instruct --ordinary questions.txt
 
 The share of ordinary questions, one a line, that a threshold hands off without a calibration: at
-the first token, and within 128 tokens.
+the first token, and within 32 tokens.
 """
 
 from __future__ import annotations
@@ -171,10 +171,10 @@ def ordinary(name: str, file: Path) -> None:
     with Model(name) as model, show_progress("questions") as progress:
         answers = model.chat_many(
             questions,
-            max_tokens=128,
+            max_tokens=32,
             progress=lambda done, total: progress(file.name, done, total),
         )
-    print(f"{len(answers)} questions\n{'threshold':<10}{'first token':>12}{'128 tokens':>12}")
+    print(f"{len(answers)} questions\n{'threshold':<10}{'first token':>12}{'32 tokens':>12}")
     first = [answer.confidences[0] if answer.confidences else 1.0 for answer in answers]
     least = [lowest(answer.confidences) for answer in answers]
     for threshold in (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9):

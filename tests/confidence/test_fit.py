@@ -68,7 +68,8 @@ def test_figures_of_answers_that_a_fit_has_not_seen_are_honest() -> None:
     names = ("logprob_mean", "logprob_min", "logprob_p10", "margin_mean", "entropy", "log_tokens")
     noise = [{name: rng.normal() for name in names} for _ in range(LEAST)]
     right = (rng.random(LEAST) < 0.5).tolist()
-    seen = report([fit(noise, right).probability(each) for each in noise], right).auroc
+    learned = fit(noise, right)
+    seen = report([learned.probability(each) for each in noise], right).auroc
     unseen = report(cross_fitted(noise, right), right).auroc
     assert seen is not None and unseen is not None
     assert seen > 0.6 > unseen, "noise looks good to who has learned it by heart"
