@@ -212,8 +212,33 @@ def test_context_variables_reach_the_functions(scripted_model: Make) -> None:
     assert [result.text for result in asyncio.run(away()).results] == ["ann", "ann"]
 
 
-def test_the_limit_of_steps_is_kept_and_said(scripted_model: Make) -> None:
+def test_who_repeats_a_call_in_vain_is_shown_no_tools(scripted_model: Make) -> None:
     model = made(scripted_model, call("get_weather", city="Paris"))
+    run = model.run_tools("Go", tools=[get_weather])
+    assert (run.finish_reason, len(run.steps), len(run.results)) == ("stop", 3, 2)
+    assert [step.completion.tools_kept for step in run.steps] == [("get_weather",)] * 2 + [()]
+    assert [message["role"] for message in run.messages] == [
+        "user",
+        "assistant",
+        "tool",
+        "assistant",
+    ]
+
+
+def test_a_call_is_repeated_as_long_as_its_result_changes(scripted_model: Make) -> None:
+    left = [3]
+
+    def poll() -> int:
+        """Poll."""
+        left[0] -= 1
+        return left[0]
+
+    run = made(scripted_model, call("poll")).run_tools("Go", tools=[poll], max_steps=5)
+    assert run.finish_reason == "max_steps" and [r.value for r in run.results] == [2, 1, 0, -1]
+
+
+def test_the_limit_of_steps_is_kept_and_said(scripted_model: Make) -> None:
+    model = made(scripted_model, *(call("get_weather", city=f"Paris {n}") for n in range(9)))
     run = model.run_tools("Go", tools=[get_weather], max_steps=3)
     assert (run.finish_reason, len(run.steps), len(run.results)) == ("max_steps", 3, 2)
     assert [call.name for call in run.pending] == ["get_weather"]

@@ -109,8 +109,8 @@ EXPECTED = {
     "docs/tools.md": [
         "length The weather in Paris is",
         "'name': 'get_weather', 'description': 'Get the current weather.'",
-        "length 2\n",
-        "stop\n",
+        "get_weather {'city': 'Paris'}",
+        "1 get_time {'city': 'Rome'}\n1 12:30",
         "The time now is 12:15.",
     ],
     "docs/structured-output.md": ["True True\nTrue\n", "Review(product="],
@@ -130,6 +130,7 @@ def test_the_blocks_of_the_documentation(prints: Callable[[str], str], name: str
 
 
 SAYS = {
+    "agent.py": "1: get_price {'fruit': 'melon'}\n   = 3.0\nstop - The melon costs 3.0",
     "async_chat.py": "That took too long; the model is free again.",
     "complete.py": "The capital of France is Paris",
     "chat.py": "The capital of France is Paris.",
@@ -142,6 +143,7 @@ SAYS = {
     "sampling.py": "seed 2:",
     "stop.py": "length - The night was a dark",
     "stream.py": "60 tokens, ",
+    "tools.py": "{'name': 'get_weather', 'arguments': {'location': 'Paris'}}\n22 degrees and sunny",
 }
 
 

@@ -78,9 +78,10 @@ class ToolRun:
     """What the model and its tools have come to. ``str`` of it is the text of the last answer.
 
     `messages` is the whole history: the messages that were given, every answer with its calls, and
-    every result; append a question and go on. `finish_reason` is that of the last answer;
-    "max_steps" where that still called tools and no step was left; "tool_calls" where it called
-    tools that are not Python functions. `pending` are the calls that nobody has run.
+    every result; append a question and go on. A call that was repeated in vain is in `steps` alone.
+    `finish_reason` is that of the last answer; "max_steps" where that still called tools and no
+    step was left; "tool_calls" where it called tools that are not Python functions. `pending` are
+    the calls that nobody has run.
     """
 
     messages: list[dict[str, Any]]

@@ -65,6 +65,7 @@ class ToolsRun(Run[ToolEvent, ToolRun]):
     def _events(self) -> Generator[ToolEvent, None, None]:
         while True:
             yield from self._answer()
+            told = len(self._messages)
             completion, calls = self._record()
             if not calls or completion.finish_reason != "tool_calls":
                 return
@@ -80,6 +81,9 @@ class ToolsRun(Run[ToolEvent, ToolRun]):
                 return
             for forced in FORCING:
                 self._options.pop(forced, None)
+            if not self._is_news():
+                del self._messages[told:]
+                self._options["tool_choice"] = "none"
             self._running = self._generation(self.call)
 
     def _answer(self) -> Generator[ToolEvent, None, None]:
@@ -123,6 +127,16 @@ class ToolsRun(Run[ToolEvent, ToolRun]):
                 self._messages += [result.message for result in results]
                 known = [result.call for result in results]
                 self._pending = tuple(call for call in calls if call not in known)
+
+    def _is_news(self) -> bool:
+        """Whether the last results say anything that earlier ones did not.
+
+        Small models repeat a call whose result they have, for ever. Asked again without tools, and
+        without what they have just said, they answer.
+        """
+        *before, last = self._steps
+        known = [(r.call.name, r.call.arguments, r.text) for step in before for r in step.results]
+        return any((r.call.name, r.call.arguments, r.text) not in known for r in last.results)
 
     def _result(self) -> ToolRun:
         if self._recorded is not self._running:  # its reader has gone in the middle of an answer
