@@ -14,6 +14,7 @@ import pytest
 
 from cactus import Cloud
 from cactus.cloud import store
+from cactus.cloud.asker import ConfiguredAsker
 from cactus.cloud.secret import Secret
 from cactus.cloud.settings import check_base_url, make_settings
 from cactus.errors import CloudError, InvalidRequest
@@ -186,11 +187,21 @@ def test_a_damaged_file_is_an_error_that_names_it_and_no_key(content: bytes) -> 
     assert str(store.settings_file()) in str(caught.value) and KEY not in str(caught.value)
 
 
-def test_what_is_no_file_is_refused_and_nothing_waits_for_it() -> None:
+@pytest.mark.parametrize("make", [lambda path: os.mkfifo(path, 0o600), os.mkdir])
+def test_what_is_no_file_is_refused_and_nothing_waits_for_it(make: Any) -> None:
     store.settings_file().parent.mkdir(parents=True)
-    os.mkfifo(store.settings_file(), 0o600)
+    make(store.settings_file())
     with pytest.raises(CloudError, match="regular file"):
         Cloud.find()
+
+
+@pytest.mark.parametrize("where", ["x" * 5000, "locked"])
+def test_a_folder_that_cannot_be_looked_into_holds_no_cloud(
+    where: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / where))
+    (tmp_path / "locked").mkdir(mode=0)
+    assert not ConfiguredAsker().ready()
 
 
 class FakeKeyring:

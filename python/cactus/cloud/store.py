@@ -35,7 +35,8 @@ def is_forbidden() -> bool:
 
 def is_configured() -> bool:
     """Whether there is something to ask, as the environment or the file has it; reads neither."""
-    return _in_environment() or settings_file().exists()
+    # What this user may not look at is not theirs: Path.exists raises there.
+    return _in_environment() or os.path.exists(settings_file())
 
 
 def settings_file() -> Path:
@@ -126,10 +127,11 @@ def _read(path: Path) -> dict[str, Any] | None:
         return None
     except OSError as error:
         raise CloudError(f"{path}: cannot be opened: {error.strerror}", code="settings") from None
+    status = os.fstat(descriptor)
+    if not stat.S_ISREG(status.st_mode):
+        os.close(descriptor)
+        raise CloudError(f"{path}: expected a regular file", code="settings")
     with open(descriptor, "rb") as file:
-        status = os.fstat(descriptor)
-        if not stat.S_ISREG(status.st_mode):
-            raise CloudError(f"{path}: expected a regular file", code="settings")
         open_to_others = os.name == "posix" and (
             status.st_mode & 0o077 or status.st_uid not in (os.getuid(), 0)
         )
