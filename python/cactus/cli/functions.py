@@ -17,6 +17,7 @@ import click
 
 from cactus.cli.text import note, printable
 from cactus.errors import InvalidRequest
+from cactus.schemas.spell import described
 
 if TYPE_CHECKING:
     from cactus.agent.results import ToolCall, ToolResult
@@ -66,13 +67,14 @@ def _module(path: Path) -> ModuleType:
     try:
         spec.loader.exec_module(module)
     except SyntaxError as error:
-        raise click.UsageError(f"{error.filename}:{error.lineno}: {error.msg}") from None
+        where = f"{error.filename}:{error.lineno}" if error.filename else str(path)
+        raise click.UsageError(f"{where}: {error.msg}") from None
     except (Exception, SystemExit) as error:
         lines = [
             f.lineno for f in traceback.extract_tb(error.__traceback__) if f.filename == str(path)
         ]
         where = f"{path}:{lines[-1]}" if lines else str(path)
-        raise click.UsageError(f"{where}: {type(error).__name__}: {error}") from None
+        raise click.UsageError(f"{where}: {printable(described(error))}") from None
     return module
 
 
