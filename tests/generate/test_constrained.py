@@ -199,6 +199,19 @@ def test_a_stopped_answer_has_no_value() -> None:
         assert stream.completion.structure.valid is None
 
 
+@pytest.mark.parametrize(
+    ("options", "valid"),
+    [({}, True), ({"max_tokens": 2}, None), ({"stop": "ve"}, None)],
+)
+def test_a_text_that_was_cut_is_not_called_valid(
+    options: dict[str, Any], valid: bool | None
+) -> None:
+    with model(uttering([*b"seven", END])) as talker:
+        answer = talker.chat("question", response_format=["seven", "twelve"], **options)
+        assert answer.structure is not None and answer.structure.valid is valid
+        assert (answer.text == "seven") is bool(valid)
+
+
 def test_a_lane_that_gave_its_memory_up_goes_on_where_it_was() -> None:
     with model() as talker:
         alone = [talker.chat(f"question {n}", schema=PERSON) for n in range(3)]

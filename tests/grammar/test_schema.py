@@ -209,6 +209,8 @@ def test_the_other_forms_are_enforced() -> None:
         ({"type": "regex", "regex": "["}, "response_format.regex: "),
         ({"type": "lark", "lark": "start: nothing"}, "response_format.lark: "),
         ({"type": "regex", "regex": "(?=a)b"}, "response_format.regex: "),
+        ({"type": "regex", "regex": r"[^\s\S]"}, "response_format.regex: no text fits it"),
+        ({"type": "lark", "lark": 'start: start "a"'}, "response_format.lark: no text fits it"),
     ],
 )
 def test_a_form_that_is_no_grammar_is_refused(value: Any, message: str) -> None:

@@ -102,6 +102,7 @@ class Answer:
         self._last_token = 0
         self._sampled = 0
         self._cut = True  # until it has ended by itself
+        self._whole = False  # its grammar says that it has ended
         self._first_seconds = 0.0
 
     def take(
@@ -136,7 +137,7 @@ class Answer:
         if unsure and self._hands_off(self._confidence.value):
             return []
         if token in self._end_tokens or self._stops(token):
-            self.reason = ends or "stop"
+            self.reason, self._whole = ends or "stop", ends is not None
             included = self._request.options.include_stop_sequences and self._stops(token)
             return self._rest(self._request.stop_tokens[token] if included else "")
         self._tokens.append(token)
@@ -223,6 +224,8 @@ class Answer:
             return None, Structure(unenforced)
         if format is None:
             return None, read_calls(self._made.calls, self._request.tools, unenforced)
+        if format.kind != "json" and not self._whole:  # a stop string or the limit has cut it
+            return None, Structure(unenforced)
         return read(self.text, format, unenforced)
 
     def _scores(self) -> Scores | None:
@@ -263,7 +266,7 @@ class Answer:
     def _ends_here(self, token: int, ends: Literal["stop", "length"] | None) -> bool:
         """Whether this token is the last one, whatever its text; sets `reason` if it is."""
         if ends is not None or len(self._tokens) == self.limit:
-            self.reason = ends or "length"
+            self.reason, self._whole = ends or "length", ends is not None
         elif self._loops is not None and self._loops.add(token):
             self.reason = "repetition"
         return self.reason is not None

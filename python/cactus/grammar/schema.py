@@ -35,7 +35,8 @@ def grammar_of(format: Format, grammars: Grammars) -> Grammar:
     try:
         return grammars.compile(Source(text, where))
     except InvalidRequest as error:
-        raise InvalidRequest(f"{where}: {error}") from None
+        why = "no text fits it" if "NoExtension" in str(error) else error
+        raise InvalidRequest(f"{where}: {why}") from None
 
 
 def _grammar_of_schema(schema: Any, where: str, strict: bool, grammars: Grammars) -> Grammar:
