@@ -85,14 +85,14 @@ class Model(ToolMethods, SpeechMethods):
         }
         LoadOptions(**options)  # before anything is looked for or fetched
         self._start(load(_find(name_or_path, boolean("download", download)), **options))
-        self.elsewhere = None if cloud is None else cloud.asker
+        self._set_cloud(cloud)
 
     @classmethod
     def from_engine(cls, engine: Loaded, cloud: Cloud | None = None) -> Self:
         """A model around an engine that is already loaded; it is closed with the model."""
         model = cls.__new__(cls)
         model._start(engine)
-        model.elsewhere = None if cloud is None else cloud.asker
+        model._set_cloud(cloud)
         return model
 
     def _start(self, engine: Loaded) -> None:
@@ -103,6 +103,16 @@ class Model(ToolMethods, SpeechMethods):
             except BaseException:
                 self.close()
                 raise
+
+    def _set_cloud(self, cloud: Cloud | None) -> None:
+        if cloud is None:
+            return
+        try:
+            self._engine.require("chat")
+        except BaseException:
+            self.close()
+            raise
+        self.elsewhere = cloud.asker
 
     # -- what it is
 

@@ -58,8 +58,8 @@ class StreamEvent:
     still incomplete, and may then hold the text of several tokens. The texts of all events of
     `kind` "text", joined, are the completion's `text`, those of "reasoning" its `reasoning`. A
     token that ends the one and begins the other has an event of each kind. Those of `kind`
-    "tool_call" have no text but a piece of a call in `tool_call`. `logprob` is there if
-    `logprobs` were asked for: once for each token of the answer.
+    "tool_call" have no text but a piece of a call in `tool_call`. `token_id` is -1 for what a cloud
+    says. `logprob` is there if `logprobs` were asked for: once for each token of the answer.
     """
 
     text: str

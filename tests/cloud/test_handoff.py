@@ -16,10 +16,10 @@ from typing import Any
 import pytest
 
 import cactus
-from cactus import Completion, Model, StreamEvent
+from cactus import Cloud, Completion, Model, StreamEvent
 from cactus.confidence.calibration import Calibration, Fit
 from cactus.engine.loading import load
-from cactus.errors import InvalidRequest
+from cactus.errors import InvalidRequest, UnsupportedModel
 from tests.cloud.conftest import UNSURE, cloud_of
 from tests.cloud.test_exchange import TOOLS
 from tests.cloud_server import (
@@ -268,6 +268,11 @@ def test_raw_text_is_not_asked_elsewhere(server: CloudServer, unsure_model: Make
     with pytest.raises(InvalidRequest, match="allow_cloud"):
         unsure_model().complete("Hi", allow_cloud=False)  # type: ignore[call-arg]
     assert server.received == []
+
+
+def test_a_speech_model_has_no_use_for_a_cloud(speech_folder: Path) -> None:
+    with pytest.raises(UnsupportedModel, match="transcribe"):
+        Model(speech_folder, cloud=Cloud(KEY, None, "large"))
 
 
 def test_a_cloud_must_be_one() -> None:

@@ -158,9 +158,7 @@ class Chat:
         )  # fmt: skip
         if not self.manner.quiet:
             note(self._summary(completion))
-        elsewhere = _elsewhere(completion)
-        if elsewhere:  # whoever wants answers alone must know, too, where they come from
-            note(elsewhere)
+        _tell_who_answered(completion)
         return completion
 
     def _stream(self, text: str) -> tuple[Completion, list[Message]]:
@@ -200,6 +198,8 @@ class Chat:
                     printer.pause()
                     self.gate.told(event.result)
             result = stream.result
+        for step in result.steps[:-1]:
+            _tell_who_answered(step.completion)
         if result.finish_reason == "max_steps":
             note(f"Stopped after {len(result.steps)} answers, and the last one calls tools, too.")
         completion, work = result.completion, result.messages[len(sent) :]
@@ -263,6 +263,13 @@ class Chat:
                 return f"{summary}; cut at --max-tokens {most}"
             return f"{summary}; cut at the end of the context ({self.model.context_length} tokens)"
         return summary
+
+
+def _tell_who_answered(completion: Completion) -> None:
+    """Whoever wants answers alone must know, too, which of them come from elsewhere."""
+    text = _elsewhere(completion)
+    if text:
+        note(text)
 
 
 def _elsewhere(completion: Completion) -> str:
