@@ -117,6 +117,13 @@ def test_a_call_is_written_as_the_family_writes_it() -> None:
         assert not reads(alone, str(syntax.write([one, other]))), syntax.name
 
 
+def test_space_behind_a_call_does_not_ask_for_another_one() -> None:
+    call = str(TOOL_CALL.write([{"name": "get_weather", "arguments": {"place": "Bonn"}}]))
+    found = grammar(TOOL_CALL, [WEATHER], spelled=True)
+    assert reads(found, call) and reads(found, f"{call}\n") and reads(found, f"{call}\n{call}")
+    assert not reads(found, f"{call}\n\n") and not reads(found, f"{call} ")
+
+
 def test_only_declared_names_and_properties_can_be_said() -> None:
     found = grammar(TOOL_CALL, [WEATHER], spelled=True)
     for call in (

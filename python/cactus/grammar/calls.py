@@ -57,11 +57,16 @@ def _source(lark: Lark, tools: Sequence[Tool], parallel: bool, strict: Sequence[
         if any(note.startswith(path) for path in strict):
             raise InvalidRequest(note)
     call = lark.rule(" | ".join(calls))
-    more = f"({lark.text(syntax.between)} {call}){{0,{MOST_CALLS - 1}}}" if parallel else ""
-    text = lark.written(f"{lark.text(syntax.begin)} {call} {more} {lark.text(syntax.end)}")
+    begin, end, between = map(lark.text, (syntax.begin, syntax.end, syntax.between))
+    if syntax.space_between:
+        # A model that has put the space before another call may still see that there is none.
+        space = lark.text(syntax.space_between)
+        between, end = f"{end} {space} {begin}", f"{end} {space}?" if parallel else end
+    more = f"({between} {call}){{0,{MOST_CALLS - 1}}}" if parallel else ""
+    text = lark.written(f"{begin} {call} {more} {end}")
     ends = {"parameters": END_OF_PARAMETER, "escaped": ESCAPE}
-    end = ends.get(syntax.form)
-    closers = () if end is None or lark.is_markup(end) else (end,)
+    inner = ends.get(syntax.form)
+    closers = () if inner is None or lark.is_markup(inner) else (inner,)
     parts = tuple(_shortest(syntax, tool["function"]) for tool in tools)
     return Source(text, "tools", True, parts, closers, tuple(lark.unenforced))
 

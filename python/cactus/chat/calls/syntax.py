@@ -39,6 +39,15 @@ class Syntax:
     arguments_key: str = "arguments"
     separators: tuple[str, str] = (", ", ": ")
 
+    @property
+    def space_between(self) -> str:
+        """White space between the end of one call and the beginning of the next, where each has
+        both."""
+        if not self.end or not self.between.startswith(self.end):
+            return ""
+        space = self.between.removeprefix(self.end).removesuffix(self.begin)
+        return space if space.isspace() else ""
+
     def before_arguments(self, name: str) -> str:
         """One call up to its arguments, which for JSON are an object, else come one by one."""
         if self.form == "json":
