@@ -37,4 +37,4 @@ with CactusModel(MODEL) as model:
     for call in calls:
         print(call)
         messages.append({"role": "tool", "content": get_weather(**call["arguments"])})
-    print(json.loads(model.complete(messages, max_tokens=60))["response"])
+    print(json.loads(model.complete(messages, confidence_threshold=0))["response"])

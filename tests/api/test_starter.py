@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from cactus import Completion, Model, cactus_complete, cactus_destroy, cactus_init, cactus_reset
+from cactus.api import _complete
 from cactus.engine.loading import load
 from cactus.errors import ContextLengthExceeded
 from tests.generate.scripted import FixedCosts, InThread, joined
@@ -275,3 +276,40 @@ def test_the_starter_model_hears_of_tools(model: Model) -> None:
     assert told.metrics.prefill_tokens + told.metrics.cached_tokens > (
         plain.metrics.prefill_tokens + plain.metrics.cached_tokens + 50
     )
+
+
+def test_the_starter_model_calls_a_tool_and_answers_with_its_result(model: Model) -> None:
+    tools = [
+        {
+            "name": "get_weather",
+            "description": "Get weather for a location",
+            "parameters": {
+                "type": "object",
+                "properties": {"location": {"type": "string"}},
+                "required": ["location"],
+            },
+        }
+    ]
+
+    def ask(messages: list[dict[str, Any]], streamed: bool, **options: Any) -> dict[str, Any]:
+        pieces: list[str] = []
+        if streamed:
+            options["callback"] = lambda text, token_id, user_data: pieces.append(text)
+        row: dict[str, Any] = json.loads(_complete(lambda: model, messages, options))
+        assert row["success"] and (not streamed or "".join(pieces) == row["response"])
+        return row
+
+    for streamed in (False, True):
+        messages: list[dict[str, Any]] = [
+            {"role": "system", "content": "Answer the user in one sentence."},
+            {"role": "user", "content": "What's the weather in Paris?"},
+        ]
+        forced = {"tools": tools, "force_tools": True, "parallel_tool_calls": False}
+        asked = ask(messages, streamed, **forced)
+        calls = asked["function_calls"]
+        assert calls == [{"name": "get_weather", "arguments": {"location": "Paris"}}]
+        assert asked["response"] == ""
+        messages.append({"role": "assistant", "content": "", "tool_calls": calls})
+        messages.append({"role": "tool", "content": "22 degrees and sunny"})
+        told = ask(messages, streamed, max_tokens=60, confidence_threshold=0)
+        assert "22 degrees and sunny" in told["response"] and told["function_calls"] == []

@@ -214,6 +214,8 @@ def command(
     if tools_file:
         check_asking(yes)
     tools = load_tools(tools_file) if tools_file else []
+    if tools:  # one call at a time is asked for; and small models repeat one in an answer
+        options["parallel_tool_calls"] = False
     if schema_file:
         options["schema"] = _schema(schema_file)
         wrap = False  # a line that is broken inside a string is not JSON
