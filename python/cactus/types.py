@@ -102,8 +102,8 @@ class Structure:
     """How an answer fits the form that was asked for.
 
     `unenforced` says what of the schema the grammar left open; nothing, where it is empty.
-    `valid` is None where the answer is not whole, as when `max_tokens` cut it; False where it
-    breaks the schema, and `errors` say where.
+    `valid` is None where the answer is not whole, as when `max_tokens` cut it, or the schema has a
+    format that nobody knows; False where it breaks the schema, and `errors` say where.
     """
 
     unenforced: tuple[str, ...] = ()

@@ -13,6 +13,7 @@ from cactus.grammar.formats import response_format
 from cactus.grammar.limits import within
 from cactus.grammar.result import read
 from cactus.grammar.schema import grammar_of
+from cactus.types import Structure
 from tests.grammar.vocabulary import by_schema, grammars, reads, written
 
 OBJECT = {
@@ -227,6 +228,10 @@ def test_what_the_grammar_left_open_is_validated() -> None:
     assert read("[1, 1]", format, None)[1].valid is False  # from elsewhere: all is validated
     assert read("[1,", format, ())[1].valid is None
     assert read("1e999", form({}), ())[0] is None
+    assert read('"2023-02-29"', form({"format": "date"}), ())[1].valid is False
+    assert read('"a"', form({"format": "zz"}), ("zz",))[1] == Structure(("zz",), None)
+    needs = form({"dependencies": {"a": ["b"]}})
+    assert read('{"a": 1}', needs, ("dependencies",))[1].valid is False
     assert json.loads("1e999") == float("inf")
 
 

@@ -141,7 +141,9 @@ def _error_of(schema: dict[str, Any], *, lenient: bool) -> str:
     from llguidance import LLMatcher
 
     def validate() -> str:
-        text = LLMatcher.grammar_from_json_schema(schema, overrides={"lenient": lenient})
+        text = LLMatcher.grammar_from_json_schema(
+            json.dumps(schema), overrides={"lenient": lenient}
+        )
         failed, messages = LLMatcher.validate_grammar_with_warnings(text)
         return str(messages[0]) if failed else ""
 

@@ -5,13 +5,20 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from cactus.errors import InvalidRequest
+from cactus.grammar.limits import keywords
 from cactus.types import Structure
 
 if TYPE_CHECKING:
     from cactus.grammar.formats import Format
+
+ENFORCED_FORMATS = frozenset(
+    ("date-time", "time", "date", "duration", "email", "hostname", "ipv4", "ipv6", "uuid", "uri")
+)
+"""What grammars know."""
 
 MOST_ERRORS = 10
 """Places of a schema's violation that are named."""
@@ -30,15 +37,17 @@ def read(text: str, format: Format, unenforced: Sequence[str] | None) -> tuple[A
         value = json.loads(text, parse_constant=_refuse, parse_float=_finite)
     except (ValueError, RecursionError):
         return None, Structure(open_, None)
+    formats = {each for _, key, each in keywords(format.definition, "") if key == "format"}
     errors: tuple[str, ...] = ()
-    if unenforced is None or unenforced:
+    if unenforced is None or unenforced or formats:  # such as the days of a February
         errors = violations(value, format.definition)
     if errors:
         return value, Structure(open_, False, errors)
+    valid = None if _unknown(formats) else True
     if format.build is None:
-        return value, Structure(open_, True)
+        return value, Structure(open_, valid)
     try:
-        return format.build(value), Structure(open_, True)
+        return format.build(value), Structure(open_, valid)
     except InvalidRequest as error:
         return None, Structure(open_, False, (str(error),))
 
@@ -64,13 +73,18 @@ def violations(value: Any, schema: Any) -> tuple[str, ...]:
 
     A schema that cannot be checked is a violation, too. Nothing is fetched.
     """
-    from jsonschema import FormatChecker
+    from jsonschema import Draft7Validator, FormatChecker
     from jsonschema.validators import validator_for
     from referencing import Registry
 
-    kind: Any = validator_for(schema, default=_newest())
+    kinds: list[Any] = [validator_for(schema, default=_newest())]
+    if any(key == "dependencies" for _, key, _ in keywords(schema, "")):
+        kinds.append(Draft7Validator)  # the last one in which it means something
     # With its own registry jsonschema asks the network for what a reference names.
-    found = kind(schema, registry=Registry(), format_checker=FormatChecker()).iter_errors(value)
+    found = chain.from_iterable(
+        kind(schema, registry=Registry(), format_checker=FormatChecker()).iter_errors(value)
+        for kind in kinds
+    )
     try:
         return tuple(
             f"{error.json_path.replace('$', 'answer', 1)}: {error.message[:200]}"
@@ -78,6 +92,15 @@ def violations(value: Any, schema: Any) -> tuple[str, ...]:
         )
     except Exception as error:  # whatever jsonschema makes of a schema that is none
         return (f"answer: the schema cannot be checked: {type(error).__name__}: {error!s:.200}",)
+
+
+def _unknown(formats: set[Any]) -> set[Any]:
+    """Those formats of which nobody here knows what fits them."""
+    if not formats:
+        return set()
+    from jsonschema import FormatChecker
+
+    return formats - set(FormatChecker.checkers) - ENFORCED_FORMATS
 
 
 def _newest() -> Any:

@@ -64,7 +64,7 @@ def _json(schema: Any, *, lenient: bool) -> str:
     from llguidance import LLMatcher
 
     return LLMatcher.grammar_from_json_schema(
-        schema, overrides={"whitespace_pattern": BLANK, "lenient": lenient}
+        json.dumps(schema), overrides={"whitespace_pattern": BLANK, "lenient": lenient}
     )
 
 
