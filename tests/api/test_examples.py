@@ -79,7 +79,12 @@ PARIS = "The capital of France is Paris."
 
 # What each block of each page prints, in the order of the page.
 EXPECTED = {
-    "README.md": ["The capital of Italy is Rome.\n" + FOUR, "-->", FOUR],
+    "README.md": [
+        "The capital of Italy is Rome.\n" + FOUR,
+        "-->",
+        "21 degrees and sunny\nPerson(name='Ada', age=36)",
+        FOUR,
+    ],
     "docs/audio-files.md": ["WEBVTT", "1 0.0  Never tried"],
     "docs/chat.md": [
         PARIS + "\nstop 0.9",
