@@ -138,6 +138,39 @@ def test_calls_that_are_streamed_are_put_together(server: CloudServer, cloud: Cl
     assert [call["arguments"] for call in reply.function_calls] == [{"city": "Köln"}, {}]
 
 
+@pytest.mark.parametrize("streamed", [False, True])
+@pytest.mark.parametrize("reason", ["stop", "tool_calls"])
+def test_why_a_reply_ended_is_seen_in_its_calls(
+    server: CloudServer, cloud: Cloud, reason: str, streamed: bool
+) -> None:
+    """Some services say "stop" of a call that was forced, and "tool_calls" of text."""
+    server.behave(says(None, [("clock", "{}")], reason))
+    assert asked(cloud, streamed=streamed, tools=TOOLS)[1].finish_reason == "tool_calls"
+    server.behave(says("It is late.", reason=reason))
+    assert asked(cloud, streamed=streamed, tools=TOOLS)[1].finish_reason == "stop"
+
+
+@pytest.mark.parametrize("number", [None, 0])
+def test_calls_with_the_same_number_are_told_apart_by_their_ids(
+    server: CloudServer, cloud: Cloud, number: int | None
+) -> None:
+    def call(id: str | None = None, **function: str) -> bytes:
+        return delta(tool_calls=[{"index": number, "id": id, "function": function}])
+
+    server.behave(
+        streams(
+            call("a", name="weather", arguments='{"city": '),
+            call(arguments='"Rom"}'),
+            call("b", name="clock", arguments=""),
+            call(arguments="{}"),
+            delta("tool_calls"),
+        )
+    )
+    _, reply = asked(cloud, streamed=True, tools=TOOLS)
+    assert [call["arguments"] for call in reply.function_calls] == [{"city": "Rom"}, {}]
+    assert reply.call_ids == ("a", "b")
+
+
 def test_a_conversation_with_calls_and_results_is_sent_as_it_was(
     server: CloudServer, cloud: Cloud
 ) -> None:

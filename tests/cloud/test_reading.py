@@ -147,7 +147,7 @@ def test_anthropic_gives_json_by_the_input_of_a_tool() -> None:
     reading = AnthropicReading(asked)
     block = {"type": "tool_use", "name": "answer", "input": {"a": 5}}
     reading.whole({"content": [block], "stop_reason": "tool_use"})
-    assert json.loads(reading.take()) == {"a": 5} and reading.reason == "stop"
+    assert json.loads(reading.take()) == {"a": 5} and reading.finish_reason == "stop"
     assert reading.function_calls() == ()
     with pytest.raises(CloudError, match="tools beside it"):
         anthropic.body(SETTINGS, question(schema=schema, tools=[TOOL]))

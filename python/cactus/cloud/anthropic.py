@@ -169,8 +169,6 @@ class AnthropicReading(Reading):
             self.refused()
         if reason is not None:
             self.reason = REASONS.get(str(reason), "stop")
-        if self._question.schema is not None and self.reason == "tool_calls":
-            self.reason = "stop"
 
     def _usage(self, reply: dict[str, Any]) -> None:
         usage = reply.get("usage")

@@ -161,7 +161,7 @@ class _Work:
             one_line(self._model), one_line(self._host), *reading.usage,
         )  # fmt: skip
         self.reply = Reply(
-            self._host, self._model, None, reading.reason or "stop", reading.function_calls(),
+            self._host, self._model, None, reading.finish_reason, reading.function_calls(),
             reading.call_ids, *reading.usage,
         )  # fmt: skip
 

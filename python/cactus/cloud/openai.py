@@ -143,7 +143,8 @@ class OpenAIReading(Reading):
             arguments = function.get("arguments")
             if isinstance(arguments, dict):  # as some services have it
                 arguments = json.dumps(arguments)
-            index = call.get("index", number)
+            index = call.get("index")
+            index = number if index is None else index
             self.add_call(index, call.get("id"), function.get("name"), arguments)
 
     def _usage(self, reply: Any) -> None:

@@ -52,6 +52,7 @@ class Reading(ABC):
         self._new: list[str] = []
         self._has_text = False
         self._calls: dict[int, _Call] = {}
+        self._numbers: dict[int, int] = {}  # of the calls that the service's numbers mean now
 
     @abstractmethod
     def whole(self, reply: Any) -> None:
@@ -66,6 +67,13 @@ class Reading(ABC):
         text = "".join(self._new)
         self._new.clear()
         return text
+
+    @property
+    def finish_reason(self) -> FinishReason:
+        """Why the reply ended. Services do not agree on what to say of one that calls."""
+        if self.reason in (None, "stop", "tool_calls"):
+            return "tool_calls" if self._calls else "stop"
+        return self.reason
 
     def function_calls(self) -> tuple[dict[str, Any], ...]:
         """The calls, in our form. Raises CloudError for one of a tool that was not offered."""
@@ -105,9 +113,10 @@ class Reading(ABC):
         for value in (id, name, arguments):
             if value is not None and not isinstance(value, str):
                 raise bad("the name or the arguments of a call are no text")
-        call = self._calls.setdefault(index, _Call())
+        call = self._calls.setdefault(self._numbers.get(index, index), _Call())
         if id and call.id and id != call.id:  # some services give all calls one number
-            call = self._calls[max(self._calls) + 1] = _Call()
+            self._numbers[index] = max(self._calls) + 1
+            call = self._calls[self._numbers[index]] = _Call()
         call.id = call.id or str(id or "")
         call.name += str(name or "")
         call.arguments += str(arguments or "")
