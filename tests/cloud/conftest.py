@@ -50,7 +50,7 @@ def cloud_of(server: CloudServer, **options: Any) -> Cloud:
         server.url,
         "large",
         certificates=server.authority,
-        **{"connect_timeout": 5, "read_timeout": 5, "total_timeout": 10, **options},
+        **{"connect_timeout": 20, "read_timeout": 20, "total_timeout": 40, **options},
     )
     asker = cloud.asker
     asker._context = _contexts.get(server.authority) or asker.tls_context()

@@ -384,11 +384,19 @@ def test_a_busy_service_is_asked_again(
     assert len(server.received) == 3
 
 
-def test_the_service_says_when_to_come_again(server: CloudServer, cloud: Cloud) -> None:
-    server.behave(refuses(429, Retry_After="0.2"), says("at last"))
-    began = time.monotonic()
+def test_the_service_says_when_to_come_again(
+    server: CloudServer, cloud: Cloud, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waits: list[float] = []
+
+    async def sleep(seconds: float) -> None:
+        waits.append(seconds)
+
+    monkeypatch.setattr("cactus.cloud.connection.asyncio.sleep", sleep)
+    server.behave(refuses(429, Retry_After="7"), refuses(503), says("at last"))
     assert asked(cloud)[0] == "at last"
-    assert time.monotonic() - began >= 0.2
+    first, second = (seconds for seconds in waits if seconds)
+    assert first == 7 and 0.75 * 0.02 <= second <= 1.25 * 0.02  # twice the first pause, about
 
 
 def test_nothing_is_tried_again_once_text_was_given_on(server: CloudServer, cloud: Cloud) -> None:
@@ -421,7 +429,7 @@ def test_no_service_can_make_it_wait_longer(
     server.behave(behaviour)
     _, reply = asked(cloud_of(server, **limits))
     assert reply.error is not None and reply.error.code == "timeout"
-    assert words in str(reply.error) and len(server.received) == 1
+    assert words in str(reply.error) and len(server.received) <= 1
 
 
 def test_a_connection_that_nobody_answers_ends_in_time() -> None:
@@ -514,7 +522,7 @@ def test_no_network_and_no_such_host_are_told_apart(monkeypatch: pytest.MonkeyPa
 
 
 def gone(condition: Callable[[], bool]) -> bool:
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 15
     while not condition():
         if time.monotonic() > deadline:
             return False
