@@ -3,10 +3,10 @@
     python benchmarks/confidence.py weights/smollm2-135m-instruct --data FOLDER
 
 FOLDER has `gsm8k-test-first-half.jsonl` (lines with question and answer, the number behind ####)
-and `xquad/xquad.en.json`. Each calibration is fitted to one half and measured on the other, both
-ways; the mean of both is shown. Questions about one paragraph are in the same half. A mixture of
-two sets of different difficulty is easy to separate, so each set is measured alone, too. Answers
-are kept in --keep, where they are read the next time.
+and `xquad/xquad.en.json`. Each calibration is fitted to one half and measured on the other; the
+means over ten ways to halve the questions are shown, both ways each. Questions about one paragraph
+are in the same half. A mixture of two sets of different difficulty is easy to separate, so each set
+is measured alone, too. Answers are kept in --keep, where they are read the next time.
 
     python benchmarks/confidence.py weights/smollm2-135m-instruct --ordinary questions.txt
 
@@ -18,62 +18,66 @@ from __future__ import annotations
 
 import argparse
 import json
+import random
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from cactus import Model
-from cactus.confidence.calibration import CUT, RUN, features
+from cactus.cli.questions import Asking
+from cactus.confidence.calibration import CUT, features
 from cactus.confidence.entropy import lowest
 from cactus.confidence.fit import RARE, fit
 from cactus.confidence.questions import Question
 from cactus.confidence.report import Report, report
 from cactus.progress import show_progress
-from cactus.types import Completion, Scores
+from cactus.types import Completion
+from cactus.weights.resolve import resolve
 
 SETS = {"gsm8k": 256, "xquad": 64}
 """Tokens of an answer at most."""
+SPLITS = 10
 SHORT = "Answer with a few words of the text above."
 
 
 @dataclass(frozen=True)
 class Judged:
-    """An answer: its set, the half that it is in, whether it is right, and what it says of that."""
+    """An answer: its set, which others it goes with, whether it is right, what it says of that."""
 
     name: str
-    half: int
+    group: int
     right: bool
     features: dict[str, float]
     lowest: float
 
 
 def gsm8k(data: Path, count: int) -> list[tuple[int, Question]]:
-    """Word problems with their halves."""
+    """Word problems, each a group of its own."""
     lines = (data / "gsm8k-test-first-half.jsonl").read_text("utf-8").splitlines()
     rows = [json.loads(line) for line in spread(lines, count)]
     return [
-        (n % 2, asked(row["question"], (row["answer"].rpartition("####")[2],), "number"))
+        (n, asked(row["question"], (row["answer"].rpartition("####")[2],), "number"))
         for n, row in enumerate(rows)
     ]
 
 
 def xquad(data: Path, count: int) -> list[tuple[int, Question]]:
-    """Questions about paragraphs with their halves."""
+    """Questions about paragraphs, which are the groups."""
     articles = json.loads((data / "xquad" / "xquad.en.json").read_text("utf-8"))["data"]
     paragraphs = [paragraph for article in articles for paragraph in article["paragraphs"]]
-    every = [(n % 2, p["context"], qa) for n, p in enumerate(paragraphs) for qa in p["qas"]]
+    every = [(n, p["context"], qa) for n, p in enumerate(paragraphs) for qa in p["qas"]]
     return [
         (
-            half,
+            group,
             asked(
                 f"{context}\n\n{qa['question']} {SHORT}",
                 tuple(dict.fromkeys(answer["text"] for answer in qa["answers"])),
                 "contains",
             ),
         )
-        for half, context, qa in spread(every, count)
+        for group, context, qa in spread(every, count)
     ]
 
 
@@ -88,48 +92,48 @@ def asked(text: str, answers: tuple[str, ...], judge: Any) -> Question:
     return Question([{"role": "user", "content": text}], answers, judge)
 
 
-def answer(model: Model, name: str, questions: Sequence[Question]) -> list[Completion]:
-    """Greedy answers, many at a time."""
-    with show_progress("questions") as progress:
-        return model.chat_many(
-            [question.messages for question in questions],
-            max_tokens=SETS[name],
-            progress=lambda done, total: progress(name, done, total),
-        )
+def judged(name: str, group: int, question: Question, done: Completion) -> Iterator[Judged]:
+    """An answer with what counts of it; none without text, of which there is nothing to learn."""
+    if done.scores is not None and done.text.strip():
+        given = features(done.scores, cut=done.finish_reason in CUT)
+        yield Judged(name, group, question.is_right(done.text), given, lowest(done.confidences))
 
 
-def judge(name: str, half: int, question: Question, done: Completion) -> Judged:
-    """An answer with what counts of it; one without text is as unsure as can be."""
-    scores = done.scores or Scores(1, -20.0, -20.0, -20.0, -20.0, 0.0, 0.0, 0.0)
-    given = features(scores, cut=done.finish_reason in CUT)
-    return Judged(name, half, question.is_right(done.text), given, lowest(done.confidences))
+def halves(rows: Sequence[Judged]) -> Iterator[tuple[list[Judged], list[Judged]]]:
+    """Ways to halve the answers, by groups, and each the other way round."""
+    groups = sorted({(row.name, row.group) for row in rows})
+    for seed in range(SPLITS):
+        chosen = set(random.Random(seed).sample(groups, len(groups) // 2))
+        one = [row for row in rows if (row.name, row.group) in chosen]
+        other = [row for row in rows if (row.name, row.group) not in chosen]
+        yield one, other
+        yield other, one
 
 
-def both_ways(
-    rows: Sequence[Judged], fitted: Sequence[Judged], measure: Callable[[Report], float | None]
-) -> float:
-    """A figure of `rows` by fits to the other half of `fitted`, the mean over the halves."""
+def held_out(rows: Sequence[Judged], name: str) -> list[Report]:
+    """What calibrations, each fitted to a half of `rows`, are worth on those of a set in the other
+    half."""
     found = []
-    for half in (0, 1):
-        others = [row for row in fitted if row.half != half]
-        learned = fit([row.features for row in others], [row.right for row in others])
-        here = [row for row in rows if row.half == half]
+    for seen, unseen in halves(rows):
+        learned = fit([row.features for row in seen], [row.right for row in seen])
+        here = [row for row in unseen if name in (row.name, "both")]
         p = [learned.probability(row.features) for row in here]
-        found.append(measure(report(p, [row.right for row in here])) or 0.0)
-    return statistics.mean(found)
+        found.append(report(p, [row.right for row in here]))
+    return found
 
 
 def alone(rows: Sequence[Judged], name: str) -> float:
-    """The AUROC of one feature by itself, the mean over the halves."""
-    found = []
-    for half in (0, 1):
-        here = [row for row in rows if row.half == half]
-        # report wants 0 to 1; only the order counts.
-        values = sorted({row.features[name] for row in here})
-        ranks = {value: n / len(values) for n, value in enumerate(values)}
-        p = [ranks[row.features[name]] for row in here]
-        found.append(report(p, [row.right for row in here]).auroc or 0.5)
-    return statistics.mean(found)
+    """The AUROC of one feature by itself."""
+    # report wants 0 to 1; only the order counts.
+    values = sorted({row.features[name] for row in rows})
+    ranks = {value: n / len(values) for n, value in enumerate(values)}
+    p = [ranks[row.features[name]] for row in rows]
+    return report(p, [row.right for row in rows]).auroc or 0.5
+
+
+def mean(reports: Sequence[Report], figure: str) -> float:
+    """The mean of a figure."""
+    return statistics.mean(getattr(each, figure) for each in reports)
 
 
 def show(rows: Sequence[Judged]) -> None:
@@ -149,16 +153,16 @@ def show(rows: Sequence[Judged]) -> None:
             continue
         plain = report([row.features["entropy"] for row in here], [row.right for row in here])
         shown.append(name)
+        own, mixed = held_out(here, name), held_out(rows, name)
         print(
             f"{name:<10}{len(here):>8}{statistics.mean(row.right for row in here):>7.0%}"
             f"{alone(here, 'entropy'):>17.3f}"
-            f"{both_ways(here, here, lambda each: each.auroc):>12.3f}"
-            f"{both_ways(here, rows, lambda each: each.auroc):>9.3f}"
-            f"{plain.ece:>15.3f}{both_ways(here, here, lambda each: each.ece):>12.3f}"
-            f"{plain.brier:>9.3f}{both_ways(here, here, lambda each: each.brier):>12.3f}"
+            f"{mean(own, 'auroc'):>12.3f}{mean(mixed, 'auroc'):>9.3f}"
+            f"{plain.ece:>15.3f}{mean(own, 'ece'):>12.3f}"
+            f"{plain.brier:>9.3f}{mean(own, 'brier'):>12.3f}"
         )
     print("\nAUROC of each score by itself")
-    for score in (*RUN, "log_tokens", "cut"):
+    for score in rows[0].features:
         figures = (
             alone([row for row in rows if name in (row.name, "both")], score) for name in shown
         )
@@ -190,6 +194,8 @@ def main() -> None:
     wanted.add_argument("--data", type=Path)
     wanted.add_argument("--ordinary", type=Path)
     parser.add_argument("--count", type=int, default=400, help="questions of each set")
+    parser.add_argument("--samples", type=int, default=0, help="other answers to draw to each")
+    parser.add_argument("--self-check", action="store_true", help="ask whether each is right, too")
     parser.add_argument("--keep", type=Path, help="a file of answers, read where it is there")
     given = parser.parse_args()
     if given.ordinary is not None:
@@ -199,16 +205,12 @@ def main() -> None:
         rows = [Judged(**row) for row in json.loads(given.keep.read_text("utf-8"))]
     else:
         rows = []
-        with Model(given.model) as model:
-            for name, pairs in (
-                ("gsm8k", gsm8k(given.data, given.count)),
-                ("xquad", xquad(given.data, given.count)),
-            ):
-                answers = answer(model, name, [question for _, question in pairs])
-                rows += [
-                    judge(name, half, question, done)
-                    for (half, question), done in zip(pairs, answers, strict=True)
-                ]
+        for name, ask in (("gsm8k", gsm8k), ("xquad", xquad)):
+            pairs = ask(given.data, given.count)
+            asking = Asking(SETS[name], None, given.samples, given.self_check)
+            answers = asking.ask(resolve(given.model), [question for _, question in pairs])
+            for (group, question), done in zip(pairs, answers, strict=True):
+                rows += judged(name, group, question, done)
         if given.keep is not None:
             given.keep.write_text(json.dumps([asdict(row) for row in rows]), "utf-8")
     show(rows)

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from cactus.confidence.calibration import Calibration, Fit
-from cactus.generate.answer import Answer
+from cactus.generate.answer import Answer, Request
+from cactus.generate.options import Options
 from cactus.types import Completion
 from tests.generate.scripted import (
     ANSWER,
@@ -16,9 +17,11 @@ from tests.generate.scripted import (
     THINK,
     VOCABULARY,
     Harness,
+    ScriptedOutput,
     babbling,
     read,
     saying,
+    scripted_engine,
     uttering,
 )
 
@@ -59,6 +62,34 @@ def test_reasoning_does_not_count() -> None:
     assert done.scores is not None and done.scores.content_tokens == 2
     assert done.scores.logprob_min == -0.4
     assert done.confidence < sure(1.5), "the plain number counts all tokens"
+
+
+def test_of_a_call_only_its_name_and_its_values_count() -> None:
+    said = '<tool_call>{"name": "now", "arguments": {"zone": "UTC"}}</tool_call>'
+    entropies = [0.3] * len(said)
+    for text in ("now", "UTC"):
+        entropies[said.index(text)] = 0.9
+    entropies[said.index("arguments")] = 5.0
+    rig = Harness(saying(said, entropies=entropies), context=2000)
+    done = rig.answer(tools={"now": {"properties": {"zone": {"type": "string"}}}})
+    assert done.function_calls == ({"name": "now", "arguments": {"zone": "UTC"}},)
+    assert done.scores is not None and done.scores.content_tokens == len("nowUTC")
+    assert done.scores.logprob_min == -0.9
+    assert done.scores.logprob_mean == pytest.approx(-(2 * 0.9 + 4 * 0.3) / 6)
+
+
+def test_what_a_grammar_forced_does_not_count() -> None:
+    engine = scripted_engine(babbling)
+    answer = Answer(engine, Request(list(b"question"), Options(max_tokens=3)))
+    for token, entropy, forced in ((97, 5.0, True), (98, 0.2, False), (99, 4.0, True)):
+        answer.take(ScriptedOutput(token, -entropy, entropy), forced)
+    done = answer.completion()
+    assert done.confidences == (1.0, pytest.approx(sure(0.2)), 1.0)
+    assert done.confidence == pytest.approx(sure(0.2))
+    assert done.scores is not None and done.scores.content_tokens == 1
+    alone = Answer(engine, Request(list(b"question"), Options(max_tokens=1)))
+    alone.take(ScriptedOutput(97, -5.0, 5.0), True)
+    assert alone.completion().confidence == 1.0 and alone.completion().scores is None
 
 
 def test_an_answer_without_text_has_no_scores() -> None:

@@ -67,13 +67,14 @@ def command(
     """
     from cactus.cli.models import find_or_fetch
     from cactus.confidence.store import remove_calibration
+    from cactus.weights.locate import name_of
 
     if remove == (questions is not None):
         raise click.UsageError("Give either QUESTIONS or --remove.")
     folder = find_or_fetch(model, ability="chat")
     if questions is None:
         there = remove_calibration(folder)
-        click.echo(f"{printable(folder.name)}: {'removed' if there else 'there is none'}")
+        click.echo(f"{printable(name_of(folder))}: {'removed' if there else 'there is none'}")
         return
     asking = Asking(max_tokens, threads, samples, self_check)
     told = _calibrate(folder, questions, judge, asking)
@@ -86,6 +87,7 @@ def _calibrate(folder: Path, file: Path, judge: Any, asking: Asking) -> dict[str
     from cactus.confidence.questions import read_questions
     from cactus.confidence.report import report
     from cactus.confidence.store import check_writable, write_calibration
+    from cactus.weights.locate import name_of
 
     questions = read_questions(file, judge)
     check_writable(folder)  # before minutes of work
@@ -108,7 +110,7 @@ def _calibrate(folder: Path, file: Path, judge: Any, asking: Asking) -> dict[str
     calibration = Calibration(tuple(fits), len(right), sum(right) / len(right))
     path = write_calibration(folder, calibration)
     return {
-        "model": folder.name,
+        "model": name_of(folder),
         "questions": len(right),
         "right": calibration.right,
         "without_text": len(questions) - len(right),

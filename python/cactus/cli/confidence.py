@@ -24,6 +24,7 @@ def evaluate_confidence(
     from cactus.confidence.questions import read_questions
     from cactus.confidence.report import report
     from cactus.confidence.store import read_calibration
+    from cactus.weights.locate import name_of
 
     questions = read_questions(file, judge)
     calibration = read_calibration(folder)
@@ -41,9 +42,9 @@ def evaluate_confidence(
     if plot is not None:
         from cactus.confidence.plot import draw
 
-        plot.write_text(draw(f"{folder.name} on {file.name}", reports), "utf-8")
+        plot.write_text(draw(f"{name_of(folder)} on {file.name}", reports), "utf-8")
     return {
-        "model": folder.name,
+        "model": name_of(folder),
         "questions": file.name,
         "answers": len(right),
         "right": sum(right) / len(right),

@@ -63,12 +63,14 @@ class Asking:
         """The greedy answer of the model in `folder` to each question, with a progress bar."""
         from cactus.model import Model
         from cactus.progress import show_progress
+        from cactus.weights.locate import name_of
 
+        name = name_of(folder)
         with Model(folder, threads=self.threads) as model, show_progress("questions") as progress:
             answers = model.chat_many(
                 [question.messages for question in questions],
                 max_tokens=self.max_tokens,
-                progress=lambda done, total: progress(f"asking {folder.name}", done, total),
+                progress=lambda done, total: progress(f"asking {name}", done, total),
             )
             if not (self.samples or self.self_check):
                 return answers
@@ -83,5 +85,5 @@ class Asking:
                         max_tokens=self.max_tokens,
                     )
                 assessed.append(answer)
-                progress(f"assessing {folder.name}", len(assessed), len(answers))
+                progress(f"assessing {name}", len(assessed), len(answers))
             return assessed
