@@ -295,6 +295,38 @@ def test_a_call_that_is_approved_runs_and_bad_arguments_are_not_asked_about(
     assert asked == [{"city": "Rome"}] and len(run.results) == 2
 
 
+def test_approval_may_be_awaited(scripted_model: Make) -> None:
+    async def approve(call: ToolCall) -> bool:
+        await asyncio.sleep(0)
+        return call.arguments["city"] != "Rome"
+
+    both = call("get_weather", city="Rome") + "\n" + call("get_weather", city="Oslo")
+    model = made(scripted_model, both, "Ok.")
+    run = model.run_tools("Go", tools=[get_weather], approve=approve)
+    assert [result.error is None for result in run.results] == [False, True]
+
+    async def later() -> ToolRun:
+        return await model.arun_tools("Go", tools=[get_weather], approve=approve)
+
+    assert [result.error is None for result in asyncio.run(later()).results] == [False, True]
+
+
+@pytest.mark.parametrize("names", [("first",), ("first", "second")])
+def test_what_a_thread_raises_reaches_the_caller(
+    scripted_model: Make, names: tuple[str, ...]
+) -> None:
+    def first() -> None:
+        """First."""
+        raise SystemExit(3)
+
+    def second() -> None:
+        """Second."""
+
+    model = made(scripted_model, "\n".join(map(call, names)), "Ok.")
+    with pytest.raises(SystemExit):
+        model.run_tools("Go", tools=[first, second])
+
+
 def test_a_stream_tells_everything_in_order(scripted_model: Make) -> None:
     model = made(scripted_model, "Let me see. " + call("get_weather", city="Oslo"), "Cold.")
     with model.run_tools_stream("Go", tools=[get_weather]) as stream:
