@@ -30,6 +30,9 @@ def is_right(judge: Any, answer: str, said: str) -> bool:
         ("contains", "€ 5", "It costs 5 euros", True),
         ("contains", "北京", "首都是北京市。", True),
         ("contains", "Ünïted", "the ÜNÏTED one", True),
+        ("contains", "A", "The answer is (A).", True),
+        ("contains", "A", "The answer is (B).", False),
+        ("exact", "A", "A.", True),
         ("exact", "Paris", "paris.", True),
         ("exact", "Paris", "It is Paris.", False),
         ("number", "#### 1,234", "First 7, then $1234.00", True),
@@ -49,6 +52,13 @@ def test_when_an_answer_is_right(judge: Any, answer: str, said: str, right: bool
 )
 def test_the_last_number_of_a_text(text: str, number: float | None) -> None:
     assert last_number(text) == number
+
+
+def test_a_choice_and_a_mark_at_the_beginning_of_a_file_are_read(tmp_path: Path) -> None:
+    path = write(
+        tmp_path / "choices.jsonl", "\ufeff" + json.dumps({"question": "?", "answer": "A"})
+    )
+    assert read_questions(path, "contains")[0].answers == ("A",)
 
 
 def test_a_text_is_compared_without_what_does_not_matter() -> None:

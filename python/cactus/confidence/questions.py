@@ -42,7 +42,7 @@ def read_questions(path: Path, judge: Judge) -> list[Question]:
     `question` (a text) or `messages`; `answer` or `answers`; and `judge`, where it is not the one
     given. Raises InvalidRequest naming the line and the field.
     """
-    lines = read_text(path, MAX_BYTES).split("\n")
+    lines = read_text(path, MAX_BYTES).removeprefix("\ufeff").split("\n")
     return [
         _parse(parse_json(line, f"{path}: line {number}"), f"{path}: line {number}", judge)
         for number, line in enumerate(lines, 1)
@@ -72,7 +72,7 @@ def _parse(row: Any, where: str, judge: Judge) -> Question:
         if isinstance(answer, bool) or not isinstance(answer, (str, int, float)):
             raise InvalidRequest(f"{where}: an answer must be a text or a number")
         texts.append(str(answer))
-        if (last_number(str(answer)) if judge == "number" else plain(str(answer))) in (None, ""):
+        if (last_number(str(answer)) if judge == "number" else _words(str(answer))) in (None, []):
             what = "number" if judge == "number" else "word"
             raise InvalidRequest(f"{where}: the answer {answer!r:.40} has no {what} in it")
     if asked == ["question"]:
@@ -82,9 +82,22 @@ def _parse(row: Any, where: str, judge: Judge) -> Question:
 
 def plain(text: str) -> str:
     """A text in small letters, without punctuation and English articles, its spaces single."""
+    return " ".join(word for word in _words(text) if word not in _ARTICLES)
+
+
+_ARTICLES = ("a", "an", "the")
+
+
+def _words(text: str) -> list[str]:
     text = unicodedata.normalize("NFKC", text).casefold()
-    kept = "".join(c for c in text if unicodedata.category(c)[0] not in "PS")
-    return " ".join(re.sub(r"\b(a|an|the)\b", " ", kept).split())
+    return "".join(c for c in text if unicodedata.category(c)[0] not in "PS").split()
+
+
+def _alike(text: str, answer: str) -> tuple[str, str]:
+    """Both made plain; articles stay where the answer is nothing else, as the A of a choice."""
+    if not plain(answer):
+        return " ".join(_words(text)), " ".join(_words(answer))
+    return plain(text), plain(answer)
 
 
 _NUMBER = re.compile(r"[-−]?(?:\d{1,3}(?:,\d{3})+(?!\d)|\d+)(?:\.\d+)?")
@@ -97,14 +110,15 @@ def last_number(text: str) -> float | None:
 
 
 def _contains(text: str, answer: str) -> bool:
-    sought, given = plain(answer), plain(text)
+    given, sought = _alike(text, answer)
     if not sought.isascii():  # many scripts do not separate words
         return sought in given
     return f" {sought} " in f" {given} "
 
 
 def _exact(text: str, answer: str) -> bool:
-    return plain(text) == plain(answer)
+    given, sought = _alike(text, answer)
+    return given == sought
 
 
 def _number(text: str, answer: str) -> bool:
