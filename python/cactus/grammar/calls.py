@@ -11,7 +11,7 @@ from cactus.grammar.arguments import END_OF_PARAMETER, Arguments
 from cactus.grammar.compile import Grammar, Grammars, Source
 from cactus.grammar.lark import Lark
 from cactus.grammar.limits import check_size
-from cactus.grammar.schema import names_in
+from cactus.grammar.schema import names_in, parts_of
 
 MOST_CALLS = 16
 """Calls in one answer."""
@@ -67,8 +67,10 @@ def _source(lark: Lark, tools: Sequence[Tool], parallel: bool, strict: Sequence[
     ends = {"parameters": END_OF_PARAMETER, "escaped": ESCAPE}
     inner = ends.get(syntax.form)
     closers = () if inner is None or lark.is_markup(inner) else (inner,)
-    parts = tuple(_shortest(syntax, tool["function"]) for tool in tools)
-    return Source(text, "tools", True, parts, closers, tuple(lark.unenforced))
+    functions = [tool["function"] for tool in tools]
+    parts = tuple(part for each in functions for part in parts_of(each["parameters"]))
+    wholes = tuple(_shortest(syntax, each) for each in functions) if parallel else ()
+    return Source(text, "tools", True, parts, closers, wholes, tuple(lark.unenforced))
 
 
 def _shortest(syntax: Syntax, function: Mapping[str, Any]) -> str:

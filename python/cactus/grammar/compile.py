@@ -31,7 +31,8 @@ class Source:
     """A grammar as llguidance takes it, from the option `where`. `json`: it describes JSON.
 
     `parts` are what may begin late in an answer, written in short; `closers` end texts without
-    quotes. `unenforced` says what was asked for and left out.
+    quotes; `wholes` are what may come once more where the answer could end. `unenforced` says what
+    was asked for and left out.
     """
 
     text: str
@@ -39,17 +40,22 @@ class Source:
     json: bool = False
     parts: tuple[str, ...] = ()
     closers: tuple[str, ...] = ()
+    wholes: tuple[str, ...] = ()
     unenforced: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Grammar:
-    """A compiled grammar. `margin`: so many tokens more than now the way to the end may take behind
-    the next token."""
+    """A compiled grammar.
+
+    `margin`: so many tokens more than now the way to the end may take behind the next token.
+    `once_more`: so many must be left where the answer could end and goes on; 0 where that is free.
+    """
 
     source: Source
     table: Table
     margin: int
+    once_more: int
     closers: tuple[list[int], ...]
     matcher: LLMatcher
 
@@ -110,9 +116,12 @@ def _compiled(table: Table, source: Source) -> Grammar | str:
         )
     if matcher.is_error():
         return matcher.get_error().strip()
-    longest = max((len(table.encode(part)) for part in source.parts), default=0)
+    longest, whole = (
+        max((len(table.encode(part)) for part in parts), default=0)
+        for parts in (source.parts, source.wholes)
+    )
     closers = tuple(map(table.encode, source.closers))
-    return Grammar(source, table, SPARE + longest, closers, matcher)
+    return Grammar(source, table, SPARE + longest, whole and whole + SPARE, closers, matcher)
 
 
 def _matcher(table: Table, text: str) -> LLMatcher:

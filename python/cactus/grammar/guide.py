@@ -243,6 +243,8 @@ class Guide:
         """Whether the body can only end here."""
         if place.short:
             return not self._plan() and self._matcher.is_accepting()
+        if self.limit - len(self._tokens) <= self._grammar.once_more:
+            return self._matcher.is_accepting()  # there is no room for one more
         return self._matcher.is_stopped()
 
     def _check(self) -> None:
