@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import itertools
 import json
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import pytest
 
 from cactus.agent.results import ToolCall, ToolEvent, ToolRun
-from cactus.errors import InvalidRequest, ModelClosed
+from cactus.errors import ContextLengthExceeded, InvalidRequest, ModelClosed
 from cactus.model import Model
 from tests.generate.scripted import END, InThread, wait_until
 
@@ -235,6 +236,42 @@ def test_a_call_is_repeated_as_long_as_its_result_changes(scripted_model: Make) 
 
     run = made(scripted_model, call("poll")).run_tools("Go", tools=[poll], max_steps=5)
     assert run.finish_reason == "max_steps" and [r.value for r in run.results] == [2, 1, 0, -1]
+
+
+def test_a_result_that_does_not_fit_is_taken_back_and_said(scripted_model: Make) -> None:
+    def read(size: int) -> str:
+        """Read a file."""
+        return "x" * size
+
+    both = call("read", size=50_000) + call("read", size=10)
+    run = made(scripted_model, both, "Too long.").run_tools("Read them.", tools=[read])
+    assert (run.text, run.finish_reason) == ("Too long.", "stop")
+    long, short = run.results
+    assert long.text.startswith("Error: the result has 50000 characters, too long: the prompt has")
+    assert isinstance(long.error, ContextLengthExceeded) and long.value == "x" * 50_000
+    assert short.text == "x" * 10
+    assert [message["content"] for message in run.messages[2:4]] == [long.text, short.text]
+
+
+def test_where_the_context_is_full_the_run_ends_with_what_there_is(scripted_model: Make) -> None:
+    said = call("get_weather", city="Paris")
+    size = made(scripted_model, said).count_tokens(
+        [{"role": "user", "content": "Weather?"}], tools=[get_weather]
+    )
+    model = scripted_model(turns(said), context=size + len(said) + 20, chunk=512)
+    run = model.run_tools("Weather?", tools=[get_weather])
+    assert (run.finish_reason, len(run.steps), run.pending) == ("length", 1, ())
+    assert len(run.results) == 1
+
+
+def test_a_result_without_end_is_an_error_for_the_model(scripted_model: Make) -> None:
+    def count() -> Iterator[int]:
+        """Count."""
+        return itertools.count()
+
+    run = made(scripted_model, call("count"), "No.").run_tools("Count.", tools=[count])
+    assert run.results[0].text.endswith("gave more than 10,000 values: return a list")
+    assert run.text == "No."
 
 
 def test_the_limit_of_steps_is_kept_and_said(scripted_model: Make) -> None:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Mapping
 from contextlib import closing
+from dataclasses import replace
 from typing import Any
 
 from cactus.agent.execute import Executor
 from cactus.agent.results import RunReason, ToolCall, ToolEvent, ToolResult, ToolRun, ToolStep
 from cactus.calls.run import Run
 from cactus.calls.turns import Call, Turns
-from cactus.errors import InvalidRequest
+from cactus.errors import ContextLengthExceeded, InvalidRequest
 from cactus.generate.generation import Generation
 from cactus.inputs.values import parse_json, shown
 from cactus.schemas.functions import Tool, tool_of
@@ -84,7 +85,33 @@ class ToolsRun(Run[ToolEvent, ToolRun]):
             if not self._is_news():
                 del self._messages[told:]
                 self._options["tool_choice"] = "none"
-            self._running = self._generation(self.call)
+            running = self._fitting()
+            if running is None:
+                self._reason = "length"
+                return
+            self._running = running
+
+    def _fitting(self) -> Generation | None:
+        """The next answer; None where the context is full.
+
+        Results that do not fit are taken back, the longest first, and the model is told so.
+        """
+        while True:
+            try:
+                return self._generation(self.call)
+            except ContextLengthExceeded as error:
+                results = self._steps[-1].results
+                left = [result for result in results if result.error is None]
+                if not left:
+                    return None
+                longest = max(left, key=lambda result: len(result.text))
+                text = f"Error: the result has {len(longest.text)} characters, too long: {error}"
+                short = replace(longest, text=text, error=error)
+                self._messages[self._messages.index(longest.message)] = short.message
+                self._steps[-1] = replace(
+                    self._steps[-1],
+                    results=tuple(short if each is longest else each for each in results),
+                )
 
     def _answer(self) -> Generator[ToolEvent, None, None]:
         step = len(self._steps) + 1

@@ -4,9 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sized
 from enum import Enum
+from itertools import islice
 from typing import Any
+
+from cactus.errors import InvalidRequest
+
+MOST_VALUES = 10_000
+"""Of an iterator, which may have no end."""
 
 
 def spell(value: Any) -> str:
@@ -26,7 +32,10 @@ def described(error: BaseException) -> str:
 
 
 def plain(value: Any) -> Any:
-    """`value` made of what JSON has: objects with fields become dicts, sets and tuples lists."""
+    """`value` made of what JSON has: objects with fields become dicts, sets and tuples lists.
+
+    Raises InvalidRequest for an iterator that gives more than 10,000 values.
+    """
     if isinstance(value, Enum):
         return plain(value.value)
     if value is None or isinstance(value, (str, bool, int, float)):
@@ -44,5 +53,14 @@ def plain(value: Any) -> Any:
     if hasattr(value, "tolist"):  # an array, or a number of one
         return value.tolist()
     if isinstance(value, Iterable) and not isinstance(value, (bytes, bytearray, memoryview)):
-        return [plain(each) for each in value]
+        return [plain(each) for each in (value if isinstance(value, Sized) else _read(value))]
     return str(value)
+
+
+def _read(values: Iterable[Any]) -> list[Any]:
+    """All that an iterator gives."""
+    read = list(islice(values, MOST_VALUES + 1))
+    if len(read) > MOST_VALUES:
+        kind = type(values).__name__
+        raise InvalidRequest(f"a {kind} gave more than {MOST_VALUES:,} values: return a list")
+    return read
