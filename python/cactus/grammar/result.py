@@ -60,9 +60,12 @@ def read_calls(
     """How calls that a grammar forced fit the schemas of their tools' parameters, by name."""
     if not calls:
         return Structure(tuple(unenforced), None)
+    checked = unenforced or any(
+        key == "format" for schema in schemas.values() for _, key, _ in keywords(schema, "")
+    )
     errors = [
         error.replace("answer", call["name"], 1)
-        for call in (calls if unenforced else ())
+        for call in (calls if checked else ())
         for error in violations(call["arguments"], schemas[call["name"]])
     ]
     return Structure(tuple(unenforced), not errors, tuple(errors[:MOST_ERRORS]))
