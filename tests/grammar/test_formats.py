@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -100,3 +101,12 @@ def test_a_schema_may_be_a_text_of_json() -> None:
         schema_option("schema", "{")
     with pytest.raises(InvalidRequest, match="schema: expected a JSON schema, got a list of 1"):
         schema_option("schema", [{}])
+
+
+@pytest.mark.parametrize(
+    ("given", "hint"),
+    [(int, "a Python type is given as schema="), ("json", 'give {"type": "json_object"}')],
+)
+def test_forms_that_others_take_get_a_hint(given: Any, hint: str) -> None:
+    with pytest.raises(InvalidRequest, match=re.escape(hint)):
+        response_format("response_format", given)

@@ -216,3 +216,9 @@ def test_a_parameter_without_a_hint_may_be_anything() -> None:
         "properties": {"x": {}, "y": {"default": 1}},
         "required": ["x"],
     }
+
+
+def test_a_lambda_needs_a_name() -> None:
+    with pytest.raises(InvalidRequest, match=r"a lambda has no name: give Tool\(function, name="):
+        Tool(lambda: 1)
+    assert Tool(lambda: 1, name="one").definition["function"]["name"] == "one"

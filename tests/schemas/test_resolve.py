@@ -342,8 +342,14 @@ def test_models_of_pydantic_are_used_as_they_are() -> None:
         title: str
         inner: list[Inner]
 
+    class Open(pydantic.BaseModel, extra="allow"):
+        n: int
+
+    assert schema_of(Open)["additionalProperties"] is True
     schema = schema_of(list[Outer])
     assert schema["items"]["properties"]["title"] == STRING
+    assert schema["items"]["additionalProperties"] is False
+    assert schema["$defs"]["Inner"]["additionalProperties"] is False
     assert schema["$defs"]["Inner"]["properties"]["n"] == {"type": "integer", "minimum": 1}
     built = build([{"title": "t", "inner": [{"n": 2}]}], list[Outer])
     assert built == [Outer(title="t", inner=[Inner(n=2)])]

@@ -51,9 +51,11 @@ def response_format(name: str, value: object) -> Format | None:
     if isinstance(value, (list, tuple)):
         return _choice(name, value)
     if not isinstance(value, Mapping):
+        hint = ": a Python type is given as schema=" if isinstance(value, type) else ""
+        hint = ': give {"type": "json_object"}' if value in ("json", "json_object") else hint
         raise InvalidRequest(
             f"{name}: expected a form of the answer ({_FORMS}), a JSON schema or a list of texts, "
-            f"got {shown(value)}"
+            f"got {shown(value)}{hint}"
         )
     kind = value.get("type")
     if kind == "text":

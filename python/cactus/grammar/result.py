@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from cactus.errors import InvalidRequest
 from cactus.grammar.limits import keywords
+from cactus.grammar.matching import Unchecked, check_names, fits
 from cactus.types import Structure
 
 if TYPE_CHECKING:
@@ -38,12 +39,14 @@ def read(text: str, format: Format, unenforced: Sequence[str] | None) -> tuple[A
     except (ValueError, RecursionError):
         return None, Structure(open_, None)
     formats = {each for _, key, each in keywords(format.definition, "") if key == "format"}
+    valid: bool | None = True
     errors: tuple[str, ...] = ()
     if unenforced is None or unenforced or formats:  # such as the days of a February
-        errors = violations(value, format.definition)
+        valid, errors = checked(value, format.definition)
     if errors:
         return value, Structure(open_, False, errors)
-    valid = None if _unknown(formats) else True
+    if _unknown(formats):
+        valid = None
     if format.build is None:
         return value, Structure(open_, valid)
     try:
@@ -60,32 +63,48 @@ def read_calls(
     """How calls that a grammar forced fit the schemas of their tools' parameters, by name."""
     if not calls:
         return Structure(tuple(unenforced), None)
-    checked = unenforced or any(
+    open_ = unenforced or any(
         key == "format" for schema in schemas.values() for _, key, _ in keywords(schema, "")
     )
-    errors = [
-        error.replace("answer", call["name"], 1)
-        for call in (calls if checked else ())
-        for error in violations(call["arguments"], schemas[call["name"]])
+    found = [
+        (call["name"], *checked(call["arguments"], schemas[call["name"]]))
+        for call in (calls if open_ else ())
     ]
-    return Structure(tuple(unenforced), not errors, tuple(errors[:MOST_ERRORS]))
+    errors = [error.replace("answer", name, 1) for name, _, each in found for error in each]
+    valid = False if errors else None if any(valid is None for _, valid, _ in found) else True
+    return Structure(tuple(unenforced), valid, tuple(errors[:MOST_ERRORS]))
+
+
+def checked(value: Any, schema: Any) -> tuple[bool | None, tuple[str, ...]]:
+    """Whether a value fits its schema, and where not; None where nobody here can tell."""
+    try:
+        errors = violations(value, schema)
+    except Unchecked:
+        return None, ()
+    return not errors, errors
 
 
 def violations(value: Any, schema: Any) -> tuple[str, ...]:
     """Where a value breaks its JSON schema, with paths; formats count, as far as they are known.
 
-    A schema that cannot be checked is a violation, too. Nothing is fetched.
+    A schema that cannot be checked is a violation, too. Nothing is fetched. Raises Unchecked for
+    a regular expression that could take for ever.
     """
     from jsonschema import Draft7Validator, FormatChecker
-    from jsonschema.validators import validator_for
+    from jsonschema.validators import extend, validator_for
     from referencing import Registry
 
     kinds: list[Any] = [validator_for(schema, default=_newest())]
     if any(key == "dependencies" for _, key, _ in keywords(schema, "")):
         kinds.append(Draft7Validator)  # the last one in which it means something
+    for _, key, patterns in keywords(schema, ""):
+        for pattern in patterns if key == "patternProperties" else ():
+            check_names(pattern)
     # With its own registry jsonschema asks the network for what a reference names.
     found = chain.from_iterable(
-        kind(schema, registry=Registry(), format_checker=FormatChecker()).iter_errors(value)
+        extend(kind, {"pattern": _pattern})(
+            schema, registry=Registry(), format_checker=FormatChecker()
+        ).iter_errors(value)
         for kind in kinds
     )
     try:
@@ -93,8 +112,18 @@ def violations(value: Any, schema: Any) -> tuple[str, ...]:
             f"{error.json_path.replace('$', 'answer', 1)}: {error.message[:200]}"
             for error, _ in zip(found, range(MOST_ERRORS), strict=False)
         )
+    except Unchecked:
+        raise
     except Exception as error:  # whatever jsonschema makes of a schema that is none
         return (f"answer: the schema cannot be checked: {type(error).__name__}: {error!s:.200}",)
+
+
+def _pattern(_validator: Any, pattern: str, value: Any, _schema: Any) -> Iterator[Exception]:
+    """The keyword for jsonschema, whose own takes Python's ``re``."""
+    from jsonschema import ValidationError
+
+    if isinstance(value, str) and not fits(pattern, value):
+        yield ValidationError(f"{value!r} does not match {pattern!r}")
 
 
 def _unknown(formats: set[Any]) -> set[Any]:

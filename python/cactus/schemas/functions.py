@@ -36,6 +36,8 @@ class Tool:
         self.function = function
         inner = _inner(function)
         self.name: str = text("name", name) if name is not None else _name_of(inner)
+        if self.name == "<lambda>":
+            raise InvalidRequest("a lambda has no name: give Tool(function, name=...)")
         doc = parse_docstring(inspect.getdoc(inner) if hasattr(inner, "__name__") else None)
         self.description: str = (
             doc.description if description is None else text("description", description)

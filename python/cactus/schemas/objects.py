@@ -110,7 +110,7 @@ class Pydantic(Kind):
         self.model = model
 
     def schema(self, defs: Definitions) -> Schema:
-        schema: Schema = without_titles(self.model.model_json_schema())
+        schema: Schema = tidied(self.model.model_json_schema())
         defs.add(schema.pop("$defs", {}))
         return schema
 
@@ -133,16 +133,22 @@ _MANY = ("anyOf", "oneOf", "allOf", "prefixItems")
 _NAMED = ("properties", "$defs", "patternProperties")
 
 
-def without_titles(schema: Any) -> Any:
-    """A schema without the titles that pydantic makes of names, which cost a prompt tokens."""
+def tidied(schema: Any) -> Any:
+    """A schema of pydantic without the titles that it makes of names, which cost a prompt tokens.
+
+    Objects that do not say that they allow other properties allow none: pydantic would throw away
+    what a model invents.
+    """
     if not isinstance(schema, dict):
         return schema
     kept = {key: value for key, value in schema.items() if key != "title"}
+    if "properties" in kept:
+        kept.setdefault("additionalProperties", False)
     for key, value in kept.items():
         if key in _ONE:
-            kept[key] = without_titles(value)
+            kept[key] = tidied(value)
         elif key in _MANY:
-            kept[key] = [without_titles(each) for each in value]
+            kept[key] = [tidied(each) for each in value]
         elif key in _NAMED:
-            kept[key] = {name: without_titles(each) for name, each in value.items()}
+            kept[key] = {name: tidied(each) for name, each in value.items()}
     return kept

@@ -1,0 +1,45 @@
+"""Regular expressions of a schema, matched in a time that grows with the text alone."""
+
+from __future__ import annotations
+
+import json
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from llguidance import LLMatcher
+
+
+class Unchecked(Exception):
+    """An expression that only Python's ``re`` could try, which may take for ever."""
+
+
+def fits(pattern: str, text: str) -> bool:
+    """Whether `pattern`, as JSON schema means it, is found in `text`. Raises Unchecked.
+
+    It is what the grammar allows, too: no steps back, so that nothing takes exponential time.
+    """
+    matcher = _matcher(pattern).deep_copy()
+    tokens = list(json.dumps(text, ensure_ascii=False).encode())
+    return matcher.validate_tokens(tokens) == len(tokens) and bool(
+        matcher.consume_tokens(tokens) and matcher.is_accepting()
+    )
+
+
+def check_names(pattern: str) -> None:
+    """Raises Unchecked for an expression about names of properties that ``re`` may be long at."""
+    if "(" in pattern or sum(pattern.count(sign) for sign in "*+{") > 2:
+        raise Unchecked(f"patternProperties {pattern!r:.100}")
+
+
+@lru_cache(maxsize=64)
+def _matcher(pattern: str) -> LLMatcher:
+    from llguidance import LLMatcher, LLTokenizer
+
+    schema = {"type": "string", "pattern": pattern}
+    matcher = LLMatcher(
+        LLTokenizer("byte"), LLMatcher.grammar_from_json_schema(schema), log_level=0
+    )
+    if matcher.is_error():
+        raise Unchecked(f"pattern {pattern!r:.100}")
+    return matcher
