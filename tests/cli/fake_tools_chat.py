@@ -6,6 +6,7 @@ Arguments: the folder of a model, to be shown, and the file of the tools.
 from __future__ import annotations
 
 import json
+import select
 import sys
 from pathlib import Path
 
@@ -22,9 +23,14 @@ CALL = {"name": "get_weather", "arguments": {"city": "Rome"}}
 
 
 def script(history: list[int], answered: int) -> int:
-    """Calls the tool; once it has a result, says what that is."""
+    """Calls the tool; once it has a result, says what that is.
+
+    Asked to wait, it calls once something was typed.
+    """
     asked = bytes(history[: len(history) - answered])
     told = asked.rpartition(b"\nu:")[2].partition(b"\nt:")[2].partition(b"\n")[0]
+    if not told and b"\nu:Wait" in asked:
+        select.select([sys.stdin], [], [], 20)
     says = b"I was told: " + told if told else f"<tool_call>{json.dumps(CALL)}</tool_call>".encode()
     return says[answered] if answered < len(says) else END
 

@@ -103,7 +103,7 @@ CALL = ToolCall("1", "pay", {"amount": 5})
 
 @pytest.mark.parametrize(
     ("typed", "runs"),
-    [("y\n", True), ("YES\n", True), ("\n", False), ("n\n", False), ("what\n", False), ("", False)],
+    [("y\n", True), ("YES\n", True), ("\n", False), ("n\n", False), ("No\n", False), ("", False)],
 )
 def test_a_call_runs_only_after_a_yes(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], typed: str, runs: bool
@@ -114,6 +114,18 @@ def test_a_call_runs_only_after_a_yes(
     said = capsys.readouterr()
     assert "pay(amount=5)" in said.err and "Run pay? [y]es, [N]o, [a]lways: " in said.err
     assert said.out == ""
+
+
+@pytest.mark.parametrize(
+    ("typed", "runs"), [("what\ny\n", True), ("j\nnope\n\n", False), ("what\n", False)]
+)
+def test_a_reply_that_is_none_is_asked_for_again(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], typed: str, runs: bool
+) -> None:
+    monkeypatch.setattr(sys, "stdin", Terminal(typed))
+    assert Gate(lambda: None, yes=False, quiet=True)(CALL) is runs
+    asked = capsys.readouterr().err.count("Run pay? [y]es, [N]o, [a]lways: ")
+    assert asked == len(typed.splitlines()) + (typed == "what\n")
 
 
 def test_always_holds_for_the_same_function_alone(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -162,6 +174,7 @@ def test_without_a_terminal_yes_is_needed(monkeypatch: pytest.MonkeyPatch) -> No
     ("arguments", "message"),
     [
         (["--tools", "nowhere.py", "--yes"], "--tools nowhere.py: there is no such file."),
+        (["--tools", "nowhere.py"], "--tools nowhere.py: there is no such file."),
         (["--yes"], "--yes is about the calls of --tools, and there is no --tools."),
         (["--tools", "a.py", "--schema", "b.json"], "--tools and --schema exclude each other."),
         (["--schema", "nowhere.json"], "--schema nowhere.json: No such file or directory."),

@@ -114,3 +114,20 @@ def test_yes_runs_calls_unasked(start: Callable[..., pexpect.spawn]) -> None:
     said = shown(child)
     assert '[get_weather(city="Rome")]' in said and "I was told: warm" in said
     assert "Run" not in said
+
+
+@pytest.mark.parametrize("typed", ["y", "a"])
+def test_what_was_typed_before_the_question_is_no_reply_to_it(
+    start: Callable[..., pexpect.spawn], typed: str
+) -> None:
+    child = start()
+    child.sendline("Wait, then tell me the weather.")
+    child.expect_exact("reading ...")
+    child.sendline(typed)
+    child.expect_exact(QUESTION)
+    child.sendline("what?")
+    child.expect_exact(QUESTION)
+    assert "warm" not in shown(child)
+    child.sendline("")
+    child.expect_exact(PROMPT)
+    assert "I was told: Error: the user did not allow this call" in shown(child)

@@ -83,7 +83,7 @@ def test_a_fit_is_the_same_each_time() -> None:
 @pytest.mark.parametrize(
     ("right", "said"),
     [
-        ([True, False] * 10, "20 questions, expected at least 50"),
+        ([True, False] * 10, "20 answers, expected at least 50"),
         ([True] * 60, "60 of 60 answers are right"),
         ([True] * 3 + [False] * 60, "3 of 63 answers are right"),
     ],

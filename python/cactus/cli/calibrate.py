@@ -18,6 +18,7 @@ from cactus.cli.questions import (
     self_check_option,
 )
 from cactus.cli.text import printable
+from cactus.errors import InvalidRequest
 
 if TYPE_CHECKING:
     from cactus.confidence.report import Report
@@ -83,14 +84,17 @@ def command(
 
 def _calibrate(folder: Path, file: Path, judge: Any, asking: Asking) -> dict[str, Any]:
     from cactus.confidence.calibration import CUT, Calibration, features
-    from cactus.confidence.fit import check_enough, cross_fitted, fit
+    from cactus.confidence.fit import LEAST, check_enough, cross_fitted, fit
     from cactus.confidence.questions import read_questions
     from cactus.confidence.report import report
     from cactus.confidence.store import check_writable, write_calibration
     from cactus.weights.locate import name_of
 
     questions = read_questions(file, judge)
-    check_writable(folder)  # before minutes of work
+    # Before minutes of work.
+    if len(questions) < LEAST:
+        raise InvalidRequest(f"{file}: {len(questions)} questions, expected at least {LEAST}")
+    check_writable(folder)
     answers = asking.ask(folder, questions)
     # An answer without text has no scores: it is never right, and nothing is to be learned of it.
     judged = [

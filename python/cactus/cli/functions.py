@@ -9,6 +9,7 @@ import signal
 import sys
 import traceback
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
@@ -22,6 +23,11 @@ from cactus.schemas.spell import described
 if TYPE_CHECKING:
     from cactus.agent.results import ToolCall, ToolResult
     from cactus.schemas.functions import Tool
+
+REPLIES = {
+    "y": "yes", "yes": "yes", "a": "always", "always": "always", "n": "no", "no": "no", "": "no",
+}  # fmt: skip
+"""What may be typed, and what it means."""
 
 SHOWN = 200
 """Characters of a result that are shown."""
@@ -103,9 +109,9 @@ class Gate:
         if not asks:
             return True
         reply = self._reply(f"Run {printable(call.name)}? [y]es, [N]o, [a]lways: ")
-        if reply in ("a", "always"):
+        if reply == "always":
             self._always.add(call.name)
-        return reply in ("a", "always", "y", "yes")
+        return reply != "no"
 
     def told(self, result: ToolResult) -> None:
         """Show what came of a call."""
@@ -114,17 +120,37 @@ class Gate:
             note(f"= {line if len(line) <= SHOWN else line[:SHOWN] + '…'}")
 
     def _reply(self, question: str) -> str:
+        """Ask until the reply is one of REPLIES: "yes", "no" or "always"."""
         # While an answer is written Ctrl-C only stops that, and the line would be waited for.
         before = signal.signal(signal.SIGINT, signal.default_int_handler)
         try:
-            click.echo(question, err=True, nl=False)
-            return sys.stdin.readline().strip().lower()
+            while True:
+                _drop_typed_ahead()  # whoever typed it has not seen the call
+                click.echo(question, err=True, nl=False)
+                line = sys.stdin.readline()  # "" at the end of the input, which is a no
+                reply = REPLIES.get(line.strip().lower())
+                if reply is not None:
+                    return reply
         except KeyboardInterrupt:
             click.echo(err=True)
             self._stop()
-            return "n"
+            return "no"
         finally:
             signal.signal(signal.SIGINT, before)
+
+
+def _drop_typed_ahead() -> None:
+    """Throw away what was typed and not yet read."""
+    if sys.platform == "win32":
+        import msvcrt
+
+        while msvcrt.kbhit():
+            msvcrt.getwch()
+    else:
+        import termios
+
+        with suppress(OSError, termios.error):  # no terminal
+            termios.tcflush(sys.stdin.fileno(), termios.TCIFLUSH)
 
 
 def spelled(call: ToolCall) -> str:

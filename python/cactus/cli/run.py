@@ -211,9 +211,9 @@ def command(
         raise click.UsageError("--tools and --schema exclude each other.")
     if yes and not tools_file:
         raise click.UsageError("--yes is about the calls of --tools, and there is no --tools.")
+    tools = load_tools(tools_file) if tools_file else []
     if tools_file:
         check_asking(yes)
-    tools = load_tools(tools_file) if tools_file else []
     if tools:  # one call at a time is asked for; and small models repeat one in an answer
         options["parallel_tool_calls"] = False
     if schema_file:

@@ -11,7 +11,7 @@ from cactus.confidence.calibration import Fit
 from cactus.errors import InvalidRequest
 
 LEAST, RARE = 50, 5
-"""Questions that a fit needs, and right and wrong answers among them."""
+"""Answers that a fit needs, and right and wrong answers among them."""
 
 BENT = 500
 """From so many questions on the logistic function is bent by an isotonic one."""
@@ -50,7 +50,7 @@ def check_enough(right: Sequence[bool]) -> None:
     """Raises InvalidRequest where there are too few answers for a fit, or too few of a kind."""
     good = sum(right)
     if len(right) < LEAST:
-        raise InvalidRequest(f"{len(right)} questions, expected at least {LEAST}")
+        raise InvalidRequest(f"{len(right)} answers, expected at least {LEAST}")
     if min(good, len(right) - good) < RARE:
         raise InvalidRequest(
             f"{good} of {len(right)} answers are right, expected at least {RARE} right and "
