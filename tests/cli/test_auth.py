@@ -15,6 +15,7 @@ from tests.cli.terminal import Terminal
 from tests.cloud_server import KEY, CloudServer, refuses, serve, tells
 
 URL = "https://example.com/v1"
+LOCAL = "http://localhost:11434/v1"
 
 
 @pytest.fixture(autouse=True)
@@ -85,12 +86,23 @@ def test_scripts_give_the_key_on_standard_input(home: Path) -> None:
     assert (status, out) == (1, "No cloud is set up: nothing is asked elsewhere.\n")
 
 
+def test_a_service_of_this_machine_is_set_up_without_a_key_and_without_a_terminal(
+    home: Path,
+) -> None:
+    status, out, err = auth("--base-url", LOCAL, "--model", "llama3")
+    assert status == 0 and out.startswith("Stored in ") and "localhost:11434 is asked" in err
+    told = auth("--status")[1]
+    assert LOCAL in told and "none" in told and "llama3" in told
+
+
 @pytest.mark.parametrize(
     ("arguments", "text", "words"),
     [
-        ((), "", "--key-stdin"),
-        (("--key-stdin",), KEY, "no model"),
-        (("--key-stdin", "--model", "m"), "", "no API key"),
+        ((), "", "no terminal: give --key-stdin and --model.\n"),
+        (("--model", "m"), "", "no terminal: give --key-stdin.\n"),
+        (("--base-url", LOCAL), "", "no terminal: give --model.\n"),
+        (("--key-stdin",), KEY, "Error: --key-stdin asks nothing: give --model.\n"),
+        (("--key-stdin", "--model", "m"), "", "no API key, and api.openai.com needs one\n"),
         (("--key-stdin", "--model", "m"), "two words", "characters"),
         (("--key-stdin", "--model", "m", "--base-url", "http://x.org"), KEY, "https://"),
         (("--status", "--clear"), "", "exclude each other"),

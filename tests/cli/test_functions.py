@@ -194,3 +194,25 @@ def test_a_wrong_command_line_is_one_line(
     Path("list.json").write_text("[]")
     assert run_cli(["run", *arguments, "-p", "x"]) == 2
     assert message in " ".join(capsys.readouterr().err.split())
+
+
+@pytest.mark.parametrize(
+    ("schema", "message"),
+    [
+        ('{"type": "strin"}', "Error: --schema bad.json: "),
+        ('{"properties": {"a": {"type": 5}}}', "Error: --schema bad.json: "),
+        ('{"a": NaN}', "Error: --schema bad.json: NaN is not JSON"),
+    ],
+)
+def test_a_schema_that_is_none_is_named_by_its_file(
+    tiny_model: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    schema: str,
+    message: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("bad.json").write_text(schema)
+    assert run_cli(["run", str(tiny_model), "--schema", "bad.json", "-p", "x"]) == 2
+    assert message in (said := capsys.readouterr().err) and "schema: " not in said

@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Callable
 from typing import Any, TypeVar
+from urllib.parse import urlsplit
 
 import click
 
@@ -64,18 +65,26 @@ def command(
 def _set_up(key_stdin: bool, base_url: str | None, model: str | None) -> None:
     from cactus.cloud import store
     from cactus.cloud.secret import Secret
-    from cactus.cloud.settings import check_base_url, check_model, default_url, make_settings
+    from cactus.cloud.settings import (
+        check_base_url,
+        check_model,
+        default_url,
+        is_local,
+        make_settings,
+    )
 
+    local = base_url is not None and is_local(check_base_url(base_url))
+    asks = not key_stdin and sys.stdin.isatty()
+    missing = [] if key_stdin or local else ["--key-stdin"]
+    missing += [] if model is not None else ["--model"]
+    if missing and not asks:
+        why = "--key-stdin asks nothing" if key_stdin else "Standard input is no terminal"
+        raise click.UsageError(f"{why}: give {' and '.join(missing)}.")
+    key = None
     if key_stdin:
         given = sys.stdin.readline(1 << 16)
         key = Secret(given, "the key on standard input") if given.strip() else None
-        url = check_base_url(default_url(key) if base_url is None else base_url)
-        chosen = make_settings(key, url, model)
-    else:
-        if not sys.stdin.isatty():
-            raise click.UsageError(
-                "Standard input is no terminal: give --key-stdin, --base-url and --model."
-            )
+    elif asks:
         key = _prompt(
             "API key (not shown; empty for a service of this machine)",
             lambda text: Secret(text, "the key") if text.strip() else None,
@@ -85,7 +94,10 @@ def _set_up(key_stdin: bool, base_url: str | None, model: str | None) -> None:
             base_url = _prompt("Address", check_base_url, default=default_url(key))
         if model is None:
             model = _prompt("Model", check_model)
-        chosen = make_settings(key, base_url, model)
+    url = check_base_url(default_url(key) if base_url is None else base_url)
+    if key is None and not is_local(url):
+        raise InvalidRequest(f"there is no API key, and {urlsplit(url).netloc} needs one")
+    chosen = make_settings(key, url, model)
     where = store.save(chosen.base_url, chosen.model, chosen.key)
     click.echo(f"Stored in {printable(where)}.")
     note(

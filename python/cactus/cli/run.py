@@ -13,10 +13,12 @@ import click
 from cactus.cli.complete import complete_chat
 from cactus.cli.options import Real, Whole, activations_option, kv_option, threads_option
 from cactus.cli.text import note, printable, whole_characters
+from cactus.errors import InvalidRequest
 from cactus.weights.catalog import STARTER
 
 if TYPE_CHECKING:
     from cactus.cloud.cloud import Cloud
+    from cactus.engine.loaded import Loaded
 
 log = logging.getLogger(__name__)
 
@@ -248,6 +250,8 @@ def command(
         time.perf_counter() - began,
     )  # fmt: skip
     with Model.from_engine(engine, cloud) as loaded:
+        if schema_file:
+            _check_schema(schema_file, options["schema"], engine)
         chat = Chat(
             loaded,
             Path(folder),
@@ -298,6 +302,17 @@ def _schema(file: str) -> dict[str, Any]:
     if not isinstance(schema, dict):
         raise click.UsageError(f"--schema {file}: expected a JSON schema, which is an object.")
     return schema
+
+
+def _check_schema(file: str, schema: dict[str, Any], engine: Loaded) -> None:
+    """A usage error that names the file where no grammar can be made of it."""
+    from cactus.grammar.formats import schema_option
+    from cactus.grammar.schema import grammar_of
+
+    try:
+        grammar_of(schema_option("schema", schema), engine.grammars)
+    except InvalidRequest as error:
+        raise click.UsageError(f"--schema {file}: {str(error).removeprefix('schema: ')}") from None
 
 
 def _is_a_prompt(text: str) -> bool:
