@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import stat
 import subprocess
 import sys
@@ -11,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from cactus.confidence.calibration import Calibration, Fit
+from cactus.confidence.store import write_calibration
 from tests.cli.terminal import Terminal
 from tests.cloud_server import KEY, CloudServer, refuses, serve, tells
 
@@ -181,6 +184,40 @@ def test_the_chat_asks_nobody_unless_told_to(server: CloudServer, tiny_model: Pa
     assert status == 0 and out.strip() and server.received == []
     status, out, err = chat(tiny_model, "--confidence-threshold", "0.99")
     assert status == 1 and "the model is unsure" in err and server.received == []
+
+
+@pytest.fixture
+def calibrated(tiny_model: Path, tmp_path: Path) -> Path:
+    """A model that is right in one of eight cases, whatever it says."""
+    folder = shutil.copytree(tiny_model, tmp_path / "calibrated")
+    write_calibration(folder, Calibration((Fit({}, -2.0),), 100, 0.5))
+    return folder
+
+
+def test_a_whole_answer_that_the_model_is_unsure_of_is_not_said_to_be_cut(
+    calibrated: Path, tiny_model: Path
+) -> None:
+    status, out, err = chat(calibrated, "--confidence-threshold", "0.5")
+    assert status == 1 and out.strip() and "ended there" not in err
+    assert "the model is unsure of this answer (confidence 0.12); 'cactus auth' and" in err
+    assert "its answer ended there" in chat(tiny_model, "--confidence-threshold", "0.99")[2]
+
+
+def test_what_no_terminal_shows_is_whole_before_it_is_too_late_for_the_cloud(
+    server: CloudServer, calibrated: Path, tmp_path: Path
+) -> None:
+    server.behave(tells("from the ", "cloud"))
+    status, out, err = chat(calibrated, "--cloud", "-q", "--system", "x")
+    assert (status, out) == (0, "from the cloud\n") and "answered by large" in err
+    server.behave(refuses(401))
+    status, out, err = chat(calibrated, "--cloud")
+    assert status == 0 and out.strip() and "the cloud gave no answer" in err
+    (tmp_path / "tools.py").write_text('def weather() -> str:\n    """Weather."""\n    return ""\n')
+    server.behave(tells("from the ", "cloud"))
+    status, out, err = chat(
+        calibrated, "--cloud", "--tools", str(tmp_path / "tools.py"), "--yes", "-q"
+    )
+    assert (status, out) == (0, "from the cloud\n") and "answered by large" in err
 
 
 def test_a_cloud_that_is_not_there_or_not_allowed_is_refused(

@@ -11,12 +11,13 @@ import click
 from cactus.cli.progress import Late
 from cactus.cli.text import is_terminal, printable
 from cactus.cli.wrap import WordWrap
+from cactus.types import StreamEvent
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
     from cactus.agent.results import ToolEvent
-    from cactus.types import StreamEvent
+    from cactus.types import Completion
 
 
 class Printer:
@@ -64,6 +65,11 @@ class Printer:
             sys.stdout.write(self._text.feed(shown) if self._text else shown)
             sys.stdout.flush()
         self._inside = "" if shown.endswith("\n") else event.kind
+
+    def show_whole(self, completion: Completion) -> None:
+        """Print an answer that has ended."""
+        self.show(StreamEvent(completion.reasoning or "", -1, "reasoning"))
+        self.show(StreamEvent(completion.text, -1))
 
 
 def _wrapping(stream: IO[Any]) -> WordWrap | None:

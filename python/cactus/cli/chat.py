@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -20,7 +21,7 @@ from cactus.cli.text import note, printable
 from cactus.errors import CactusError, ContextLengthExceeded, ModelClosed
 
 if TYPE_CHECKING:
-    from cactus.agent.results import ToolCall
+    from cactus.agent.results import ToolCall, ToolResult
     from cactus.cli.functions import Gate
     from cactus.model import Model
     from cactus.schemas.functions import Tool
@@ -53,6 +54,7 @@ class Chat:
 
     `options` go to `Model.stream`; `settings` are the options of the command that can be changed,
     by their names. `tools` are what the model may call; `gate` shows each call and lets it through.
+    `calibrated`: the model's answers are judged when they are whole.
     The answer goes to stdout, everything else to stderr.
     """
 
@@ -64,6 +66,7 @@ class Chat:
     settings: Mapping[str, click.Option] = field(default_factory=dict)
     tools: Sequence[Tool] = ()
     gate: Gate | None = None
+    calibrated: bool = False
 
     @property
     def history(self) -> Path | None:
@@ -158,14 +161,27 @@ class Chat:
         )  # fmt: skip
         if not self.manner.quiet:
             note(self._summary(completion))
-        _tell_who_answered(completion)
+        self._tell_who_answered(completion)
         return completion
+
+    @property
+    def _waits(self) -> bool:
+        """Whether answers are shown once they are whole, when it is clear whether to ask the cloud.
+
+        A person at a terminal sees them as they come.
+        """
+        return self.calibrated and self.model.elsewhere is not None and not sys.stdout.isatty()
 
     def _stream(self, text: str) -> tuple[Completion, list[Message]]:
         """The answer, printed as it comes, and the messages of the calls that led to it."""
         if self.tools:
             return self._run_tools(text)
         printer = Printer(quiet=self.manner.quiet, wrap=self.manner.wrap)
+        if self._waits:
+            with printer, stop_at_interrupt(self.model.stop):
+                done = self.model.chat(self.conversation.messages(text), **self.options)
+                printer.show_whole(done)
+            return done, []
         with (
             printer,
             self.model.stream(self.conversation.messages(text), **self.options) as stream,
@@ -184,22 +200,36 @@ class Chat:
             printer.pause()
             return self.gate is None or self.gate(call)
 
-        with (
-            printer,
-            self.model.run_tools_stream(
-                sent, tools=self.tools, approve=approve, **self.options
-            ) as stream,
-            stop_at_interrupt(self.model.stop),
-        ):
-            for event in stream:
-                if event.kind in ("text", "reasoning"):
-                    printer.show(event)
-                elif event.result is not None and self.gate is not None:
-                    printer.pause()
-                    self.gate.told(event.result)
-            result = stream.result
+        def tell(result: ToolResult) -> None:
+            printer.pause()
+            if self.gate is not None:
+                self.gate.told(result)
+
+        if self._waits:
+            with printer, stop_at_interrupt(self.model.stop):
+                result = self.model.run_tools(
+                    sent, tools=self.tools, approve=approve, **self.options
+                )
+                for step in result.steps:
+                    printer.show_whole(step.completion)
+                    for each in step.results:
+                        tell(each)
+        else:
+            with (
+                printer,
+                self.model.run_tools_stream(
+                    sent, tools=self.tools, approve=approve, **self.options
+                ) as stream,
+                stop_at_interrupt(self.model.stop),
+            ):
+                for event in stream:
+                    if event.kind in ("text", "reasoning"):
+                        printer.show(event)
+                    elif event.result is not None:
+                        tell(event.result)
+                result = stream.result
         for step in result.steps[:-1]:
-            _tell_who_answered(step.completion)
+            self._tell_who_answered(step.completion)
         if result.finish_reason == "max_steps":
             note(f"Stopped after {len(result.steps)} answers, and the last one calls tools, too.")
         completion, work = result.completion, result.messages[len(sent) :]
@@ -264,24 +294,26 @@ class Chat:
             return f"{summary}; cut at the end of the context ({self.model.context_length} tokens)"
         return summary
 
+    def _tell_who_answered(self, completion: Completion) -> None:
+        """Whoever wants answers alone must know, too, which of them come from elsewhere."""
+        text = _elsewhere(completion, self.calibrated)
+        if text:
+            note(text)
 
-def _tell_who_answered(completion: Completion) -> None:
-    """Whoever wants answers alone must know, too, which of them come from elsewhere."""
-    text = _elsewhere(completion)
-    if text:
-        note(text)
 
-
-def _elsewhere(completion: Completion) -> str:
+def _elsewhere(completion: Completion, calibrated: bool) -> str:
     """What became of it that the model was unsure, to be read; "" if it was not."""
     handoff = completion.handoff
     if handoff is None:
         if completion.finish_reason != "handoff":
             return ""
-        return (
-            f"the model is unsure (confidence {completion.confidence:.2f}), and its answer ended "
-            "there; 'cactus auth' and --cloud ask a larger one"
+        sure = f"(confidence {completion.confidence:.2f})"
+        told = (
+            f"the model is unsure of this answer {sure}"
+            if calibrated
+            else f"the model is unsure {sure}, and its answer ended there"
         )
+        return f"{told}; 'cactus auth' and --cloud ask a larger one"
     unsure = f"the model was unsure (confidence {handoff.confidence:.2f})"
     if handoff.answered:
         return f"answered by {handoff.model} at {handoff.host}: {unsure}"

@@ -146,7 +146,8 @@ SETTINGS = (
     "--confidence-threshold",
     type=Real(0, 1),
     metavar="X",
-    help="End an answer where the model is less sure than this.  [default: off; 0.7 with --cloud]",
+    help="An answer that the model is less sure of is handed off: to --cloud, or else with exit "
+    "status 1.  [default: off; 0.7 with --cloud]",
 )
 @click.option(
     "--cloud",
@@ -261,6 +262,7 @@ def command(
             chat_settings(),
             tools,
             Gate(loaded.stop, yes=yes, quiet=quiet),
+            calibrated=engine.calibration is not None,
         )
         if asked is not None:
             ctx.exit(chat.answer_once(asked))
