@@ -320,6 +320,5 @@ def test_the_wheel_has_every_file_of_the_package(tmp_path: Path) -> None:
     (wheel,) = tmp_path.glob("*.whl")
     packed = {name for name in zipfile.ZipFile(wheel).namelist() if name.startswith("cactus/")}
     package = ROOT / "python" / "cactus"
-    data = (package / "py.typed", package / "weights" / "rounding" / "calibration.txt")
-    sources = [*package.rglob("*.py"), *data]
+    sources = [*package.rglob("*.py"), *package.rglob("*.txt"), package / "py.typed"]
     assert packed == {str(file.relative_to(ROOT / "python")) for file in sources}
