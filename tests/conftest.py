@@ -12,6 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import platformdirs
@@ -24,6 +25,9 @@ from cactus.weights.catalog import STARTER, WHISPER_BASE, PackageFolder
 from tests.assets import VOICES
 from tests.background import Command, commands_of
 from tests.hub_server import HubServer, serve
+
+if TYPE_CHECKING:
+    from cactus.model import Model
 
 # Whether an example takes long says how busy the machine is, and nothing of what is tested.
 settings.register_profile("cactus", deadline=None)
@@ -152,6 +156,23 @@ def converter_digest(package: Path = Path(cactus.__file__).parent) -> str:
     for file in sorted(files):
         code.update(file.read_bytes())
     return code.hexdigest()[:16]
+
+
+@pytest.fixture
+def scripted_model() -> Iterator[Callable[..., Model]]:
+    """Makes models around scripts; they are closed when the test is over."""
+    from cactus.model import Model
+    from tests.generate.scripted import scripted_engine
+
+    made: list[Model] = []
+
+    def make(script: Any, **options: Any) -> Model:
+        made.append(Model.from_engine(scripted_engine(script, **options)))
+        return made[-1]
+
+    yield make
+    for model in made:
+        model.close()
 
 
 @pytest.fixture(scope="session")

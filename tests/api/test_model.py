@@ -19,7 +19,7 @@ from cactus.errors import (
 )
 from cactus.model import Model
 from cactus.types import StreamEvent
-from tests.generate.scripted import ScriptedSampler, babbling, joined, saying
+from tests.generate.scripted import WEATHER, ScriptedSampler, babbling, joined, saying
 
 Make = Callable[..., Model]
 HELLO = [{"role": "user", "content": "Hello"}]
@@ -349,17 +349,6 @@ def test_odd_messages_are_answered(scripted_model: Make, messages: Any) -> None:
 def test_a_text_model_says_that_it_cannot_see(scripted_model: Make, message: Any) -> None:
     with pytest.raises(UnsupportedModel, match=r"messages\[1\] has images.* cannot look at images"):
         scripted_model(babbling).chat([*HELLO, message])
-
-
-WEATHER = {
-    "name": "get_weather",
-    "description": "Get weather for a location",
-    "parameters": {
-        "type": "object",
-        "properties": {"location": {"type": "string"}},
-        "required": ["location"],
-    },
-}
 
 
 def prompt_of(model: Model) -> str:

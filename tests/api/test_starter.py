@@ -16,7 +16,7 @@ from cactus import Completion, Model, cactus_complete, cactus_destroy, cactus_in
 from cactus.api import _complete
 from cactus.engine.loading import load
 from cactus.errors import ContextLengthExceeded
-from tests.generate.scripted import FixedCosts, InThread, joined
+from tests.generate.scripted import WEATHER, FixedCosts, InThread, joined
 
 CAPITAL = [{"role": "user", "content": "What is the capital of France?"}]
 STORY = [{"role": "user", "content": "Write a story about a dragon."}]
@@ -259,17 +259,7 @@ def test_the_context_can_be_used_to_its_end(starter_folder: Path) -> None:
 
 
 def test_the_starter_model_hears_of_tools(model: Model) -> None:
-    tools = [
-        {
-            "name": "get_weather",
-            "description": "Get weather for a location",
-            "parameters": {
-                "type": "object",
-                "properties": {"location": {"type": "string"}},
-                "required": ["location"],
-            },
-        }
-    ]
+    tools = [WEATHER]
     plain = model.chat(CAPITAL, max_tokens=1)
     told = model.chat(CAPITAL, max_tokens=1, tools=tools, tool_rag_top_k=0, force_tools=False)
     assert told.function_calls == ()
@@ -279,17 +269,7 @@ def test_the_starter_model_hears_of_tools(model: Model) -> None:
 
 
 def test_the_starter_model_calls_a_tool_and_answers_with_its_result(model: Model) -> None:
-    tools = [
-        {
-            "name": "get_weather",
-            "description": "Get weather for a location",
-            "parameters": {
-                "type": "object",
-                "properties": {"location": {"type": "string"}},
-                "required": ["location"],
-            },
-        }
-    ]
+    tools = [WEATHER]
 
     def ask(messages: list[dict[str, Any]], streamed: bool, **options: Any) -> dict[str, Any]:
         pieces: list[str] = []

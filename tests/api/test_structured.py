@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from cactus import Completion, Model, cactus_complete, cactus_destroy, cactus_init
+from cactus import Model, cactus_complete, cactus_destroy, cactus_init
+from tests.generate.scripted import same
 
 ORDER: dict[str, Any] = {
     "type": "object",
@@ -29,17 +30,6 @@ TOOL = {"name": "order", "parameters": {**SIZE, "required": ["count"]}}
 def tiny(tiny_model: Path) -> Iterator[Model]:
     with Model(tiny_model) as model:
         yield model
-
-
-def same(left: Completion, right: Completion) -> bool:
-    """All but what it cost."""
-    return (left.text, left.finish_reason, left.tokens, left.logprobs, left.function_calls) == (
-        right.text,
-        right.finish_reason,
-        right.tokens,
-        right.logprobs,
-        right.function_calls,
-    )
 
 
 @pytest.mark.parametrize(

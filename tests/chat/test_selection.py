@@ -17,7 +17,6 @@ from cactus.chat.ranking import features, stem, words
 from cactus.chat.selection import select_tools
 from cactus.chat.tools import validate_tools
 from cactus.model import Model
-from tests.api.conftest import scripted_model as scripted_model
 from tests.generate.scripted import saying
 
 

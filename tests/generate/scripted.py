@@ -441,3 +441,21 @@ def wait_until(true: Callable[[], bool]) -> None:
     while not true():
         assert time.monotonic() < deadline, "it never became true"
         time.sleep(0.001)
+
+
+def same(left: Completion, right: Completion) -> bool:
+    """All but what it cost."""
+    fields = ("text", "finish_reason", "tokens", "logprobs", "confidence", "function_calls")
+    return all(getattr(left, name) == getattr(right, name) for name in fields)
+
+
+WEATHER: dict[str, Any] = {
+    "name": "get_weather",
+    "description": "Get weather for a location",
+    "parameters": {
+        "type": "object",
+        "properties": {"location": {"type": "string"}},
+        "required": ["location"],
+    },
+}
+"""A tool in the flat form."""

@@ -18,6 +18,7 @@ from tests.generate.scripted import (
     THINK,
     InThread,
     babbling,
+    same,
     scripted_engine,
     uttering,
 )
@@ -36,17 +37,6 @@ PERSON = {
 
 def model(script: Any = babbling, **options: Any) -> Model:
     return Model.from_engine(scripted_engine(script, **{"chunk": 40, "context": 2000, **options}))
-
-
-def same(left: Completion, right: Completion) -> bool:
-    """All but what it cost."""
-    return (left.text, left.finish_reason, left.tokens, left.logprobs, left.confidence) == (
-        right.text,
-        right.finish_reason,
-        right.tokens,
-        right.logprobs,
-        right.confidence,
-    )
 
 
 def test_noise_becomes_an_answer_that_fits_the_schema() -> None:

@@ -33,6 +33,7 @@ from tests.generate.scripted import (
     InThread,
     ScriptedSampler,
     babbling,
+    same,
     saying,
     scripted_engine,
 )
@@ -49,16 +50,6 @@ def run(engine: Any, prompts: Sequence[str], **raw: Any) -> list[Any]:
     alone = Batch(engine, Turns(lambda: None), Conversations(engine, 0))
     requests = [request(prompt, **raw) for prompt in prompts]
     return ManyRun(alone, Call(), requests, return_exceptions=False).run()
-
-
-def same(done: Completion, alone: Completion) -> bool:
-    return (done.text, done.finish_reason, done.tokens, done.logprobs, done.confidence) == (
-        alone.text,
-        alone.finish_reason,
-        alone.tokens,
-        alone.logprobs,
-        alone.confidence,
-    )
 
 
 def ask(*texts: str) -> list[list[dict[str, str]]]:

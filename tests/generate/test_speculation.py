@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 from cactus.engine.costs import MOST, StepCosts
 from cactus.errors import InsufficientMemory, NonFiniteLogits
 from cactus.generate.speculation import LONGEST, Lookup, Speculation, worthwhile
-from cactus.types import Completion
 from tests.generate.scripted import (
     END,
     VOCABULARY,
@@ -20,6 +19,7 @@ from tests.generate.scripted import (
     babbling,
     joined,
     read,
+    same,
     saying,
 )
 
@@ -35,17 +35,6 @@ def guessing(script: Any, **options: Any) -> Harness:
 
 def plain(script: Any, **options: Any) -> Harness:
     return Harness(script, slope=1.0, **{"chunk": 40, **options})
-
-
-def same(left: Completion, right: Completion) -> bool:
-    """All but what it cost."""
-    return (left.text, left.finish_reason, left.tokens, left.logprobs, left.confidence) == (
-        right.text,
-        right.finish_reason,
-        right.tokens,
-        right.logprobs,
-        right.confidence,
-    )
 
 
 # -- the lookup

@@ -7,7 +7,7 @@ import contextlib
 import itertools
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -25,7 +25,6 @@ from tests.generate.scripted import (
     lanes,
     read,
     saying,
-    scripted_engine,
     uttering,
     wait_until,
 )
@@ -36,20 +35,6 @@ TAGGED = f"<tool_call>{CALL}</tool_call>"
 NOW = '<tool_call>{"name": "now", "arguments": {}}</tool_call>'
 DEFINITIONS = [{"name": name, "parameters": each} for name, each in TOOLS.items()]
 KOELN = {"name": "get_weather", "arguments": {"location": "Köln"}}
-
-
-@pytest.fixture
-def scripted_model() -> Iterator[Callable[..., Model]]:
-    """Makes models around scripts; they are closed when the test is over."""
-    made: list[Model] = []
-
-    def make(script: Any, **options: Any) -> Model:
-        made.append(Model.from_engine(scripted_engine(script, **options)))
-        return made[-1]
-
-    yield make
-    for model in made:
-        model.close()
 
 
 def answered(text: str, **options: Any) -> tuple[list[StreamEvent], Completion]:
