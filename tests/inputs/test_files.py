@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import stat
+import sys
 from pathlib import Path
 
 import pytest
 
 from cactus.errors import ModelFormatError, ModelNotFound
-from cactus.inputs.files import RegularFile, parse_json, read_bytes, read_json
+from cactus.inputs.files import RegularFile, parse_json, read_bytes, read_json, replace_file
 
 
 @pytest.mark.parametrize(
@@ -81,3 +84,22 @@ def test_unclosed_files_are_closed_with_their_object(tmp_path: Path) -> None:
     for _ in range(10):
         RegularFile(path)
     assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_a_file_is_replaced_whole_or_stays_as_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "settings"
+    replace_file(path, b"old", mode=0o600)
+    assert path.read_bytes() == b"old"
+    if sys.platform != "win32":
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+    def full(descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, "no space")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="no space"):
+        replace_file(path, b"new", durable=True)
+    assert [each.name for each in tmp_path.iterdir()] == ["settings"]
+    assert path.read_bytes() == b"old"

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from cactus.cloud.exchange import Exchange
+from cactus.cloud.exchange import Exchange, Work
 from cactus.cloud.settings import Limits, Settings
 from cactus.cloud.store import find_settings, is_configured, is_forbidden
 from cactus.errors import CloudError, DownloadError
@@ -41,7 +41,7 @@ class Asker:
         wake: Callable[[], None],
     ) -> Exchange:
         """A question, which its `start` sends."""
-        return Exchange(lambda: self, messages, options, streamed, wake)
+        return Exchange(Work(lambda: self, messages, options, streamed, wake))
 
     def tls_context(self) -> ssl.SSLContext:
         """The authorities that are trusted; read once. Raises CloudError."""
@@ -75,7 +75,7 @@ class ConfiguredAsker:
         wake: Callable[[], None],
     ) -> Exchange:
         """A question, which its `start` sends."""
-        return Exchange(_found, messages, options, streamed, wake, level=logging.WARNING)
+        return Exchange(Work(_found, messages, options, streamed, wake, logging.WARNING))
 
 
 def _found() -> Asker:

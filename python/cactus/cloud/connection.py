@@ -42,30 +42,13 @@ class _FailedError(Exception):
         self.error, self.wait = error, wait
 
 
-async def ask(
-    settings: Settings,
-    headers: Mapping[str, str],
-    body: Mapping[str, Any],
-    reading: Callable[[], Reading],
-    heard: Callable[[Reading], bool],
-    context: ssl.SSLContext,
-    limits: Limits,
-) -> Reading:
-    """The whole reply. Raises CloudError, which never has the key in it.
+class Request:
+    """A question on its way: tried until there is a reply, or none can be hoped for.
 
     `heard` is told after each piece, and says whether something of the reply was given on: from
     then on nothing is tried again.
     """
-    try:
-        tries = _Tries(settings, headers, body, reading, heard, context, limits)
-        return await asyncio.wait_for(tries.run(), limits.total)
-    except asyncio.TimeoutError:  # not TimeoutError: it is another class before Python 3.11
-        raise CloudError(
-            f"{settings.host} gave no whole answer in {limits.total:g} s", code="timeout"
-        ) from None
 
-
-class _Tries:
     def __init__(
         self,
         settings: Settings,
@@ -87,7 +70,17 @@ class _Tries:
         self._body = json.dumps(body, ensure_ascii=False).encode("utf-8", "replace")
         self._given = False
 
-    async def run(self) -> Reading:
+    async def reply(self) -> Reading:
+        """The whole reply. Raises CloudError, which never has the key in it."""
+        try:
+            return await asyncio.wait_for(self._try(), self._limits.total)
+        except asyncio.TimeoutError:  # not TimeoutError: it is another class before Python 3.11
+            raise CloudError(
+                f"{self._settings.host} gave no whole answer in {self._limits.total:g} s",
+                code="timeout",
+            ) from None
+
+    async def _try(self) -> Reading:
         import httpx
 
         ends = time.monotonic() + self._limits.total

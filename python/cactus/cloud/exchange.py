@@ -40,22 +40,10 @@ class Asked(Protocol):
 
 
 class Exchange(NotCopied):
-    """A question and what comes back. Its thread ends with it; nothing is sent before `start`.
+    """A question and what comes back. Its thread ends with it; nothing is sent before `start`."""
 
-    `level` is that of the line in the log where there is no answer.
-    """
-
-    def __init__(
-        self,
-        find: Callable[[], Asked],
-        messages: Sequence[Message],
-        options: Options,
-        streamed: bool,
-        wake: Callable[[], None],
-        *,
-        level: int = logging.INFO,
-    ) -> None:
-        self._work = _Work(find, messages, options, streamed, wake, level)
+    def __init__(self, work: Work) -> None:
+        self._work = work
         # Daemon: a process that ends waits for nobody's answer.
         self._thread = threading.Thread(target=self._work.run, name="cactus-cloud", daemon=True)
         self._started = False
@@ -93,8 +81,11 @@ class Exchange(NotCopied):
         self._work.cancel()
 
 
-class _Work:
-    """What the thread has: nothing of it knows the exchange, so that this may be dropped."""
+class Work:
+    """What the thread has: nothing of it knows the exchange, so that this may be dropped.
+
+    `level` is that of the line in the log where there is no answer.
+    """
 
     def __init__(
         self,
@@ -103,7 +94,7 @@ class _Work:
         options: Options,
         streamed: bool,
         wake: Callable[[], None],
-        level: int,
+        level: int = logging.INFO,
     ) -> None:
         self.reply: Reply | None = None
         self.pieces: deque[str] = deque()
@@ -169,7 +160,7 @@ class _Work:
         import asyncio
 
         from cactus.cloud import anthropic, openai
-        from cactus.cloud.connection import ask
+        from cactus.cloud.connection import Request
         from cactus.cloud.question import make_question
 
         settings = cloud.settings
@@ -180,7 +171,9 @@ class _Work:
             headers, body = openai.headers(settings), openai.body(settings, question)
         kind = anthropic.AnthropicReading if settings.api == "anthropic" else openai.OpenAIReading
         task = loop.create_task(
-            ask(settings, headers, body, lambda: kind(question), self._heard, context, cloud.limits)
+            Request(
+                settings, headers, body, lambda: kind(question), self._heard, context, cloud.limits
+            ).reply()
         )
         self._cancel = lambda: loop.call_soon_threadsafe(task.cancel)
         if self._cancelled:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import secrets
 import stat
 from contextlib import suppress
 from pathlib import Path
@@ -17,7 +16,7 @@ from typing import Any
 from cactus.cloud.secret import Secret
 from cactus.cloud.settings import Settings, make_settings
 from cactus.errors import CloudError, InvalidRequest, ModelFormatError
-from cactus.inputs.files import parse_object
+from cactus.inputs.files import parse_object, replace_file
 
 LIMIT = 64 << 10
 """Bytes of the file that are read at most."""
@@ -155,18 +154,7 @@ def _read(path: Path) -> dict[str, Any] | None:
 def _write(path: Path, text: str) -> None:
     """Replace a file, in one go, by one that only its owner can read."""
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    new = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-    try:
-        descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with open(descriptor, "w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(descriptor)
-        os.replace(new, path)
-    except BaseException:
-        with suppress(OSError):
-            new.unlink()
-        raise
+    replace_file(path, text.encode(), mode=0o600, durable=True)
 
 
 def _keyring() -> Any:

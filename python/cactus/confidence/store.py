@@ -5,15 +5,13 @@ from __future__ import annotations
 import json
 import logging
 import os
-import secrets
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from cactus.confidence.calibration import Calibration, parse_calibration
 from cactus.errors import CactusError, ModelFormatError
 from cactus.inputs.fields import Fields
-from cactus.inputs.files import JSON_LIMIT, RegularFile, find_json
+from cactus.inputs.files import JSON_LIMIT, RegularFile, find_json, replace_file
 
 FILE = "calibration.json"
 FORMAT = 1
@@ -60,14 +58,9 @@ def write_calibration(folder: Path, calibration: Calibration) -> Path:
     """
     path = folder / FILE
     content = {"format": FORMAT, "model": identity(folder), **calibration.to_dict()}
-    partial = folder / f".{FILE}.{secrets.token_hex(8)}.part"
     try:
-        with partial.open("x", encoding="utf-8") as file:
-            json.dump(content, file, indent=1)
-        os.replace(partial, path)
+        replace_file(path, json.dumps(content, indent=1).encode(), durable=True)
     except OSError as error:
-        with suppress(OSError):
-            partial.unlink()
         raise _unwritable(path, error.strerror or str(error)) from error
     return path
 

@@ -7,8 +7,6 @@ nothing depends on it: where it is missing, damaged or cannot be written, the pl
 from __future__ import annotations
 
 import hashlib
-import os
-import secrets
 import struct
 import sys
 from contextlib import suppress
@@ -16,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cactus.errors import CactusError, ModelNotFound
-from cactus.inputs.files import JSON_LIMIT, RegularFile
+from cactus.inputs.files import JSON_LIMIT, RegularFile, replace_file
 
 _CODE = ("engine", "graph", "inputs", "models", "nn", "weights")
 """The rooms whose code decides what is in a plan."""
@@ -122,14 +120,8 @@ def write_plan(folder: Path, key: bytes, plan: StoredPlan, name: str, also: byte
     body = _SIZES.pack(plan.context_length, len(architecture), len(plan.reads))
     body += architecture + struct.pack(f"<{len(plan.reads)}I", *plan.reads) + plan.blob
     data = _HEAD.pack(_MAGIC, _under(key, also), hashlib.sha256(body).digest()) + body
-    partial = folder / f".{name}.{secrets.token_hex(8)}.part"
-    try:
-        with partial.open("xb") as file:
-            file.write(data)
-        os.replace(partial, folder / name)
-    except OSError:
-        with suppress(OSError):
-            partial.unlink()
+    with suppress(OSError):
+        replace_file(folder / name, data)
 
 
 def _under(key: bytes, also: bytes) -> bytes:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
@@ -91,7 +92,7 @@ def violations(value: Any, schema: Any) -> tuple[str, ...]:
     a regular expression that could take for ever.
     """
     from jsonschema import Draft7Validator, FormatChecker
-    from jsonschema.validators import extend, validator_for
+    from jsonschema.validators import validator_for
     from referencing import Registry
 
     kinds: list[Any] = [validator_for(schema, default=_newest())]
@@ -102,9 +103,9 @@ def violations(value: Any, schema: Any) -> tuple[str, ...]:
             check_names(pattern)
     # With its own registry jsonschema asks the network for what a reference names.
     found = chain.from_iterable(
-        extend(kind, {"pattern": _pattern})(
-            schema, registry=Registry(), format_checker=FormatChecker()
-        ).iter_errors(value)
+        _checking(kind)(schema, registry=Registry(), format_checker=FormatChecker()).iter_errors(
+            value
+        )
         for kind in kinds
     )
     try:
@@ -116,6 +117,14 @@ def violations(value: Any, schema: Any) -> tuple[str, ...]:
         raise
     except Exception as error:  # whatever jsonschema makes of a schema that is none
         return (f"answer: the schema cannot be checked: {type(error).__name__}: {error!s:.200}",)
+
+
+@cache
+def _checking(kind: Any) -> Any:
+    """A validator of jsonschema that takes no time that cannot be known."""
+    from jsonschema.validators import extend
+
+    return extend(kind, {"pattern": _pattern})
 
 
 def _pattern(_validator: Any, pattern: str, value: Any, _schema: Any) -> Iterator[Exception]:

@@ -2,7 +2,7 @@
 
 Every file of a model is read through `RegularFile`, `read_bytes` and `read_json`: nothing blocks,
 nothing is mapped, and no size is believed before it has been compared with the file. `find_bytes`
-and `find_json` are the same for files that need not be there.
+and `find_json` are the same for files that need not be there. `replace_file` writes one whole.
 """
 
 from __future__ import annotations
@@ -10,9 +10,11 @@ from __future__ import annotations
 import json
 import os
 import re
+import secrets
 import stat
 import weakref
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -233,3 +235,23 @@ def read_text(path: Path, limit: int) -> str:
     if not text.strip():
         raise InvalidRequest(f"{path}: the file is empty; expected a text")
     return text
+
+
+def replace_file(path: Path, data: bytes, *, mode: int = 0o666, durable: bool = False) -> None:
+    """Write a file in one go: it has all of `data` in the end, or stays as it was.
+
+    `durable`: on the disk before it takes the old one's place. Raises OSError.
+    """
+    partial = path.with_name(f".{path.name}.{secrets.token_hex(8)}.part")
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
+    try:
+        with open(os.open(partial, flags, mode), "wb") as file:
+            file.write(data)
+            if durable:
+                file.flush()
+                os.fsync(file.fileno())
+        os.replace(partial, path)
+    except BaseException:
+        with suppress(OSError):
+            partial.unlink()
+        raise
