@@ -37,7 +37,12 @@ def collect() -> dict[str, tuple[str, ...]]:
     modules = {name: importlib.import_module(f"cactus.models.{name}") for name in names}
     models = {name: module for name, module in modules.items() if hasattr(module, "Config")}
     models.pop("base")
-    return {name: module.ABILITIES for name, module in models.items()}
+    return {name: _whole(module.ABILITIES) for name, module in models.items()}
+
+
+def _whole(stated: tuple[str, ...]) -> tuple[str, ...]:
+    """What a model file states, and what follows: hidden states of a language model embed text."""
+    return (*stated, "embed") if "complete" in stated else stated
 
 
 def generate(abilities: Mapping[str, tuple[str, ...]]) -> str:

@@ -143,7 +143,7 @@ def test_show_says_how_a_chat_samples(run, root: Path, tiny_model: Path) -> None
 
 def test_show_says_what_a_model_can_do(run, root, tiny_model: Path, speech_folder: Path) -> None:
     for folder, able in (
-        (tiny_model, "chat, complete"),
+        (tiny_model, "chat, complete, embed"),
         (speech_folder, "transcribe, detect_language, embed_audio"),
     ):
         assert f"abilities      {able}\n" in run("show", str(folder))[1]

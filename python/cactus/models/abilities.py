@@ -12,6 +12,7 @@ Ability = Literal[
     "chat",
     "complete",
     "detect_language",
+    "embed",
     "embed_audio",
     "transcribe",
 ]
@@ -20,34 +21,42 @@ ABILITIES: dict[str, tuple[Ability, ...]] = {
     "gemma3_text": (
         "chat",
         "complete",
+        "embed",
     ),
     "granite": (
         "chat",
         "complete",
+        "embed",
     ),
     "lfm2": (
         "chat",
         "complete",
+        "embed",
     ),
     "llama": (
         "chat",
         "complete",
+        "embed",
     ),
     "phi3": (
         "chat",
         "complete",
+        "embed",
     ),
     "qwen2": (
         "chat",
         "complete",
+        "embed",
     ),
     "qwen3": (
         "chat",
         "complete",
+        "embed",
     ),
     "smollm3": (
         "chat",
         "complete",
+        "embed",
     ),
     "whisper": (
         "transcribe",

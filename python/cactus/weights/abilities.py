@@ -18,6 +18,7 @@ _PHRASES = {
     "embed": "embed text",
     "embed_audio": "embed audio",
     "embed_image": "embed images",
+    "rerank": "rank texts by a query",
     "see": "look at images",
     "transcribe": "transcribe audio",
 }
@@ -25,6 +26,8 @@ _PHRASES = {
 
 _CALLS = {
     "chat": "cactus run, Model.chat or cactus_complete",
+    "embed": "Model.embed or cactus_embed",
+    "rerank": "Model.rerank",
     "transcribe": "cactus transcribe, Model.transcribe or cactus_transcribe",
 }
 """Where to go with a model, by the first of its abilities."""
