@@ -20,6 +20,7 @@ TARGET = ROOT / "python/cactus/native/_signatures.py"
 
 SCALARS = {
     "int32_t": "ctypes.c_int32",
+    "uint16_t": "ctypes.c_uint16",
     "uint32_t": "ctypes.c_uint32",
     "uint64_t": "ctypes.c_uint64",
     "float": "ctypes.c_float",

@@ -53,7 +53,7 @@
 extern "C" {
 #endif
 
-#define CACTUS_ABI_VERSION 7
+#define CACTUS_ABI_VERSION 8
 
 typedef uint64_t cactus_id;
 typedef int32_t cactus_status;
@@ -187,6 +187,9 @@ CACTUS_API cactus_status cactus_machine_peaks_get(int32_t threads, const char* i
 // plainest first; the name of a number past the last is null.
 CACTUS_API uint32_t cactus_isa_available(void);
 CACTUS_API const char* cactus_isa_name(uint32_t tier);
+// out[n] = the product of the n-th of `count` f16 vectors with the query; width is a multiple of 16.
+// threads and isa as in cactus_program_options. The same bits with any number of threads.
+CACTUS_API cactus_status cactus_dot_f16(const uint16_t* vectors, uint64_t count, uint32_t width, const float* query, float* out, int32_t threads, const char* isa);
 
 CACTUS_API cactus_status cactus_program_create(const cactus_program_options* options, cactus_id* program);
 CACTUS_API cactus_status cactus_program_info_get(cactus_id program, cactus_program_info* info);

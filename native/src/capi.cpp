@@ -16,6 +16,7 @@
 #include "error.h"
 #include "handles.h"
 #include "peaks.h"
+#include "similarity.h"
 #include "threads.h"
 
 namespace {
@@ -210,6 +211,22 @@ cactus_status cactus_machine_peaks_get(int32_t threads, const char* isa, uint64_
     cactus_machine_peaks value = cactus::measure_peaks(kernels, thread_count(threads, "threads"),
                                                        buffer_bytes ? buffer_bytes : 512 << 20);
     give(value, peaks, "peaks");
+  });
+}
+
+cactus_status cactus_dot_f16(const uint16_t* vectors, uint64_t count, uint32_t width,
+                             const float* query, float* out, int32_t threads, const char* isa) {
+  return guarded([&] {
+    check(width != 0 && width % 16 == 0 && count <= (uint64_t{1} << 40) / width,
+          CACTUS_ERROR_ARGUMENT,
+          "width is " + std::to_string(width) + " and count " + std::to_string(count) +
+              ", expected a multiple of 16, and no more than 2^40 values");
+    need(query, "query");
+    if (count == 0) return;
+    need(vectors, "vectors");
+    need(out, "out");
+    cactus::dot_vectors(cactus::find_kernels(isa ? isa : ""), thread_count(threads, "threads"),
+                        vectors, count, width, query, out);
   });
 }
 

@@ -175,6 +175,10 @@ struct KernelTable {
   int (*logit_gather)(const float* logits, int count, float floor, int first, float* values,
                       int32_t* tokens);
 
+  // out[n] = vectors[n] . query; width is a multiple of 16.
+  void (*dot_f16)(const uint16_t* vectors, size_t count, size_t width, const float* query,
+                  float* out);
+
   // What the machine can do at most. What they return only keeps the work from being left out.
   // peak_read reads `count` floats, a multiple of 64, once; the other two go `rounds` times over
   // kPeakBytes of operands, each time with dot_round or fma_round multiply-adds.

@@ -10,4 +10,5 @@
 #include "cpu/conv.inl"
 #include "cpu/logits.inl"
 #include "cpu/peaks.inl"
+#include "cpu/similarity.inl"
 #include "cpu/table.inl"

@@ -42,6 +42,7 @@ const KernelTable CACTUS_TABLE(CACTUS_TIER) = {
     .logit_stats = CACTUS_TIER::logit_stats,
     .logit_weights = CACTUS_TIER::logit_weights,
     .logit_gather = CACTUS_TIER::logit_gather,
+    .dot_f16 = CACTUS_TIER::dot_f16,
     .dot_round = kPeakBytes / 64 * CACTUS_TIER::kDotLanes * CACTUS_TIER::kDotChains,
     .fma_round = kPeakBytes / 4 * CACTUS_TIER::kFmaChains,
     .peak_read = CACTUS_TIER::peak_read,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 from typing import Any, ClassVar
 
-ABI_VERSION = 7
+ABI_VERSION = 8
 OK = 0
 ERROR_INTERNAL = 1
 ERROR_ARGUMENT = 2
@@ -146,6 +146,18 @@ FUNCTIONS: dict[str, tuple[Any, list[Any]]] = {
         ctypes.c_char_p,
         [
             ctypes.c_uint32,
+        ],
+    ),
+    "cactus_dot_f16": (
+        ctypes.c_int32,
+        [
+            ctypes.POINTER(ctypes.c_uint16),
+            ctypes.c_uint64,
+            ctypes.c_uint32,
+            ctypes.POINTER(ctypes.c_float),
+            ctypes.POINTER(ctypes.c_float),
+            ctypes.c_int32,
+            ctypes.c_char_p,
         ],
     ),
     "cactus_program_create": (
