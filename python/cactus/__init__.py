@@ -52,11 +52,14 @@ if TYPE_CHECKING:
     from cactus.speech.options import TranscribeOptions as TranscribeOptions
     from cactus.speech.stream import AsyncTranscriptionStream as AsyncTranscriptionStream
     from cactus.speech.stream import TranscriptionStream as TranscriptionStream
+    from cactus.types import Citation as Citation
     from cactus.types import Completion as Completion
     from cactus.types import DetectedLanguage as DetectedLanguage
     from cactus.types import Handoff as Handoff
     from cactus.types import LiveUpdate as LiveUpdate
     from cactus.types import Metrics as Metrics
+    from cactus.types import Passage as Passage
+    from cactus.types import Reading as Reading
     from cactus.types import Scores as Scores
     from cactus.types import Segment as Segment
     from cactus.types import StreamEvent as StreamEvent
@@ -79,6 +82,7 @@ _HOMES = {
     "CactusError": "cactus.errors",
     "CactusModel": "cactus.api",
     "ChatOptions": "cactus.generate.options",
+    "Citation": "cactus.types",
     "Cloud": "cactus.cloud.cloud",
     "Completion": "cactus.types",
     "CompletionOptions": "cactus.generate.options",
@@ -91,6 +95,8 @@ _HOMES = {
     "LiveUpdate": "cactus.types",
     "Metrics": "cactus.types",
     "Model": "cactus.model",
+    "Passage": "cactus.types",
+    "Reading": "cactus.types",
     "SamplingDefaults": "cactus.engine.defaults",
     "Scores": "cactus.types",
     "Segment": "cactus.types",
@@ -140,6 +146,7 @@ __all__ = [
     "CactusError",
     "CactusModel",
     "ChatOptions",
+    "Citation",
     "Cloud",
     "Completion",
     "CompletionOptions",
@@ -152,6 +159,8 @@ __all__ = [
     "LiveUpdate",
     "Metrics",
     "Model",
+    "Passage",
+    "Reading",
     "SamplingDefaults",
     "Scores",
     "Segment",

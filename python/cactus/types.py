@@ -9,6 +9,9 @@ from hashlib import blake2b
 from typing import Any, Literal
 
 from cactus.inputs.text import shortened
+from cactus.passages import Citation as Citation
+from cactus.passages import Passage as Passage
+from cactus.passages import Reading as Reading
 from cactus.segments import Segment as Segment
 from cactus.segments import Word as Word
 
@@ -183,6 +186,8 @@ class Completion:
     whole; `structure` says how the answer fits the form, None where none was asked for.
     `handoff` says what came of it where a cloud was to be asked; a cloud's answer has no `tokens`.
     `tools_kept` are the names of the tools that the model was shown.
+    With documents, `reading` is what of them the answer was made from, and `citations` are its
+    sentences that they support.
     """
 
     text: str
@@ -201,6 +206,8 @@ class Completion:
     tools_kept: tuple[str, ...] = ()
     confidences: tuple[float, ...] = ()
     scores: Scores | None = None
+    citations: tuple[Citation, ...] = ()
+    reading: Reading | None = None
 
     def __str__(self) -> str:
         return self.text

@@ -31,6 +31,7 @@ from cactus.types import (
 if TYPE_CHECKING:
     from cactus.engine.contract import Output
     from cactus.engine.loaded import Loaded
+    from cactus.generate.documents import Consulted
     from cactus.generate.loop import Taken
     from cactus.grammar.compile import Grammar
 
@@ -43,6 +44,7 @@ class Request:
     whether the answer may begin with a block of it. `tools`: those that it may call, by name, with
     the schemas of their parameters. `grammar`: what the answer keeps to.
     `elsewhere` is asked where the model is less sure than wanted; without it the answer ends there.
+    `consulted` are the documents that the answer is made from.
     """
 
     prompt: list[int]
@@ -53,6 +55,11 @@ class Request:
     tools: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     grammar: Grammar | None = None
     elsewhere: Question | None = None
+    consulted: Consulted | None = None
+
+    def cited(self, completion: Completion) -> Completion:
+        """The completion with what documents have to do with it, where there are some."""
+        return completion if self.consulted is None else self.consulted.cited(completion)
 
 
 @dataclass(frozen=True, slots=True)

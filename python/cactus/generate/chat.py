@@ -22,6 +22,7 @@ from cactus.types import Completion
 
 if TYPE_CHECKING:
     from cactus.engine.loaded import Loaded
+    from cactus.generate.documents import Documents
     from cactus.generate.elsewhere import Elsewhere
     from cactus.generate.many import ManyRun
 
@@ -49,13 +50,24 @@ class Chat(Worker):
         self._batch = Batch(engine, turns, self._conversations)
         self.elsewhere: Elsewhere | None = None
         """Who is asked where the model is less sure than wanted."""
+        self.documents: Documents | None = None
+        """What answers are made from."""
 
-    def generation(self, messages: Messages, options: Mapping[str, Any], call: Call) -> Generation:
-        """The run that answers messages."""
+    def generation(
+        self,
+        messages: Messages,
+        options: Mapping[str, Any],
+        call: Call,
+        documents: Documents | None = None,
+    ) -> Generation:
+        """The run that answers messages, from `documents` or those of the model."""
         from cactus.generate.prompt import build_request
 
+        documents = documents or self.documents
+
         def build(checked: Options, began: float) -> Request:
-            return build_request(self._engine, messages, checked, began, self._asks(checked))
+            asks = self._asks(checked, options, documents)
+            return build_request(self._engine, messages, checked, began, asks, documents)
 
         return self._begin(build, options, call)
 
@@ -88,8 +100,9 @@ class Chat(Worker):
         engine, checked = self._engine, self.options(options)
         return_exceptions = boolean("return_exceptions", return_exceptions)
         self._turns.register(call)  # a stop ends the making of the requests, too
+        asks = self._asks(checked, options, self.documents)
         requests = prepare_many(
-            engine, conversations, checked, call.flag, return_exceptions, self._asks(checked)
+            engine, conversations, checked, call.flag, return_exceptions, asks, self.documents
         )
         return ManyRun(self._batch, call, requests, return_exceptions)
 
@@ -110,9 +123,13 @@ class Chat(Worker):
             raise InvalidRequest("samples is 0 and self_check False: nothing is to be assessed")
         if not isinstance(answer, Completion):
             raise InvalidRequest(f"answer must be a Completion, got {type(answer).__name__}")
-        assessment = Assessment(
-            self._engine, messages, answer, self.options(options), count, self_check
-        )
+        checked = self.options(options)
+        asked: Any = messages
+        if self.documents is not None:
+            from cactus.generate.prompt import consulted_messages
+
+            asked = consulted_messages(self._engine, messages, checked, self.documents)
+        assessment = Assessment(self._engine, asked, answer, checked, count, self_check)
         return assessment.run(self._batch, call)
 
     def count_tokens(self, messages_or_text: Messages, options: Mapping[str, Any]) -> int:
@@ -152,14 +169,22 @@ class Chat(Worker):
     ) -> Generation:
         began = time.perf_counter()
         request = build(self.options(options), began)
+        if request.consulted is not None and request.consulted.answer is not None:
+            from cactus.generate.known import KnownAnswer
+
+            return KnownAnswer(self._batch, call, request)
         if request.elsewhere is None:
             return Generation(self._batch, call, request)
         from cactus.generate.handoff import HandoffGeneration
 
         return HandoffGeneration(self._batch, call, request)
 
-    def _asks(self, options: Options) -> Elsewhere | None:
-        """Who may be asked for this request."""
+    def _asks(
+        self, options: Options, given: Mapping[str, Any], documents: Documents | None
+    ) -> Elsewhere | None:
+        """Who may be asked for this request. Documents go nowhere but where the caller says so."""
+        if documents is not None and given.get("allow_cloud") is not True:
+            return None
         found = self.elsewhere
         return found if found is not None and options.allow_cloud and found.ready() else None
 

@@ -78,6 +78,10 @@ class Generation(Run[StreamEvent, Completion]):
         return lane.shown(self._read) if self._streamed else lane.answer
 
     def _result(self) -> Completion:
+        return self._request.cited(self._completion())
+
+    def _completion(self) -> Completion:
+        """What it has come to, without what documents have to do with it."""
         assert self._lane is not None
         answer = self._answer(self._lane) if self._done is None else self._done
         return answer.completion()

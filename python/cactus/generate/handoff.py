@@ -161,9 +161,9 @@ class HandoffGeneration(Generation):
             assert self._mailbox is not None
             self._batch.leave(self._mailbox, [lane])
 
-    def _result(self) -> Completion:
+    def _completion(self) -> Completion:
         assert self._lane is not None
-        done, second = super()._result(), self._second
+        done, second = super()._completion(), self._second
         if second is not None:
             done = (
                 second.completion(self._lane, done.reasoning if self._streamed else None)
@@ -172,7 +172,7 @@ class HandoffGeneration(Generation):
             )
         if self._sequel is None:
             return done
-        more = self._sequel._result()
+        more = self._sequel._completion()
         cost, added = done.metrics, more.metrics
         return replace(
             done,

@@ -22,6 +22,7 @@ from cactus.types import Completion
 
 if TYPE_CHECKING:
     from cactus.engine.loaded import Loaded
+    from cactus.generate.documents import Documents
     from cactus.generate.elsewhere import Elsewhere
 
 AT_ONCE = 32
@@ -37,6 +38,7 @@ def prepare_many(
     stop: StopFlag,
     return_exceptions: bool = True,
     elsewhere: Elsewhere | None = None,
+    documents: Documents | None = None,
 ) -> list[Request | CactusError]:
     """A request for each conversation, or the error that is its result.
 
@@ -59,7 +61,7 @@ def prepare_many(
             break
         try:
             began = time.perf_counter()
-            requests.append(build_request(engine, messages, options, began, elsewhere))
+            requests.append(build_request(engine, messages, options, began, elsewhere, documents))
         except CactusError as error:
             if not return_exceptions:
                 raise _numbered(len(requests), error) from None
@@ -134,7 +136,7 @@ class ManyRun(Run[tuple[int, Result], list[Result]]):
             assert isinstance(request, Request)
             answer = Answer(self._batch.engine, request)
             answer.cancel()
-            yield index, answer.completion()
+            yield index, self._checked(index, answer.completion())
 
     def _result(self) -> list[Result]:
         """In order; nothing where the results were read as events, so that none is held here."""
@@ -196,4 +198,7 @@ class ManyRun(Run[tuple[int, Result], list[Result]]):
     def _checked(self, index: int, result: Result) -> Result:
         if isinstance(result, CactusError) and not self._return_exceptions:
             raise _numbered(index, result)
+        request = self._requests[index]
+        if isinstance(result, Completion) and isinstance(request, Request):
+            return request.cited(result)
         return result

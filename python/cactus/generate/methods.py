@@ -14,6 +14,7 @@ from cactus.engine.defaults import SamplingDefaults
 from cactus.errors import CactusError
 from cactus.generate.chat import Chat, Messages, ProgressCallback, Prompt, check_progress
 from cactus.generate.conversation import Conversation
+from cactus.generate.documents import Documents
 from cactus.generate.elsewhere import Elsewhere
 from cactus.generate.options import ChatOptions, CompletionOptions
 from cactus.generate.streams import AsyncCompletionStream, CompletionStream
@@ -26,6 +27,8 @@ class ChatMethods(ModelBase):
 
     elsewhere: Elsewhere | None = None
     """Who is asked where the model is less sure than wanted."""
+    documents: Documents | None = None
+    """What chats are answered from."""
 
     # -- chat
 
@@ -317,5 +320,5 @@ class ChatMethods(ModelBase):
 
     def _chat(self, ability: Ability = "chat") -> Chat:
         chat = self._work(ability, Chat)
-        chat.elsewhere = self.elsewhere
+        chat.elsewhere, chat.documents = self.elsewhere, self.documents
         return chat

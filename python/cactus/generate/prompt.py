@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from cactus.chat.template import ChatTemplate, Rendered
     from cactus.chat.traced import Part
     from cactus.engine.loaded import Loaded
+    from cactus.generate.documents import Documents, Room
     from cactus.generate.elsewhere import Elsewhere
     from cactus.grammar.compile import Grammar
 
@@ -53,10 +54,12 @@ def build_request(
     options: Options,
     began: float,
     elsewhere: Elsewhere | None = None,
+    documents: Documents | None = None,
 ) -> Request:
     """Render and tokenise `messages`; `began` is when the caller started (``perf_counter``).
 
-    `elsewhere` is who is asked where the model is less sure than wanted.
+    `elsewhere` is who is asked where the model is less sure than wanted, `documents` are what the
+    answer is made from.
 
     Raises InvalidRequest naming the message or tool, UnsupportedModel for what the model cannot
     read, TemplateError, and ContextLengthExceeded if no room is left for an answer.
@@ -64,10 +67,16 @@ def build_request(
     from cactus.chat.messages import parse_messages
 
     conversation = parse_messages(messages)
+    consulted = None
+    if documents is not None:
+        consulted = documents.consult(conversation, _room(engine, options))
+        conversation = list(consulted.messages)
     rendered = render(engine, conversation, options)
     _check_size(engine, sum(len(part.text) for part in rendered.parts))
     prompt = engine.tokenizer.encode_prompt(rendered.parts)
     request = _request(engine, prompt, options, began, rendered.reasoning, rendered.tools)
+    if consulted is not None:
+        request = replace(request, consulted=consulted)
     if elsewhere is None:
         return request
     if options.confidence_threshold is None:
@@ -113,6 +122,33 @@ def count_tokens(
 ) -> int:
     """How many tokens the prompt of `messages` has, however many the context takes."""
     return len(engine.tokenizer.encode_prompt(render(engine, messages, options).parts))
+
+
+def consulted_messages(
+    engine: Loaded,
+    messages: Sequence[Mapping[str, Any]] | str,
+    options: Options,
+    documents: Documents,
+) -> list[Message]:
+    """The messages with what `documents` have to say to the last question."""
+    from cactus.chat.messages import parse_messages
+
+    found = documents.consult(parse_messages(messages), _room(engine, options))
+    return list(found.messages)
+
+
+def _room(engine: Loaded, options: Options) -> Room:
+    """What a prompt may have beside an answer; of a context that is short, three quarters."""
+    from cactus.generate.documents import Room
+
+    context = engine.context_length
+    return Room(
+        context - min(options.max_tokens, context // 4),
+        lambda messages: len(
+            engine.tokenizer.encode_prompt(render(engine, messages, options).parts)
+        ),
+        lambda text: len(engine.tokenizer.encode(text)),
+    )
 
 
 def _encode_raw(engine: Loaded, prompt: str, parse_special: bool) -> list[int]:

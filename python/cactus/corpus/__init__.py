@@ -1,0 +1,1 @@
+"""A folder of documents that is searched, and that models answer from."""

@@ -1,0 +1,60 @@
+"""Documents in memory, found by the words that they share with a question."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from cactus.corpus.overlap import terms
+
+
+@dataclass(frozen=True)
+class Chunk:
+    text: str
+    source: str
+    start: int = 0
+    end: int = 0
+    heading: str = ""
+    line: int | None = None
+    page: int | None = None
+    time: tuple[float, float] | None = None
+    score: float = 0.0
+
+
+def chunk(source: str, text: str, *, start: int = 0, **places: object) -> Chunk:
+    """A chunk that ends where its text does."""
+    return Chunk(text, source, start, start + len(text), **places)  # type: ignore[arg-type]
+
+
+class Shelf:
+    """A library of chunks; what it was asked is kept in `queries`. A token is four characters."""
+
+    def __init__(self, chunks: Sequence[Chunk], tokens: int | None = None) -> None:
+        self._chunks = list(chunks)
+        self._tokens = tokens
+        self.queries: list[str] = []
+
+    @property
+    def chunks(self) -> int:
+        return len(self._chunks)
+
+    @property
+    def tokens(self) -> int:
+        return self._tokens or sum(len(chunk.text) // 4 for chunk in self._chunks)
+
+    def all(self) -> Iterable[Chunk]:
+        return self._chunks
+
+    def find(self, query: str, top_k: int) -> list[Chunk]:
+        self.queries.append(query)
+        wanted = terms(query)
+        scored = [
+            Chunk(**{**vars(chunk), "score": len(wanted & terms(chunk.text)) / max(1, len(wanted))})
+            for chunk in self._chunks
+        ]
+        found = [chunk for chunk in scored if chunk.score > 0]
+        return sorted(found, key=lambda chunk: -chunk.score)[:top_k]
+
+
+FAR = 1_000_000
+"""Tokens of documents that are too long to be given whole."""
