@@ -29,6 +29,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
     "calls/": (),
     "audio/": (),
     "tokenizer/": (),
+    "documents/": ("tokenizer/", "audio/"),
     "graph/": (),
     "native/": (),
     "nn/": (),

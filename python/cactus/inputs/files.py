@@ -64,7 +64,7 @@ class RegularFile:
         if not stat.S_ISREG(status.st_mode):
             self.close()
             raise ModelFormatError(
-                f"{self.path}: is {_kind(status.st_mode)}, expected a regular file"
+                f"{self.path}: is {file_kind(status.st_mode)}, expected a regular file"
             )
         self.size = status.st_size
 
@@ -138,7 +138,8 @@ def is_gguf(path: Path) -> bool:
         file.close()
 
 
-def _kind(mode: int) -> str:
+def file_kind(mode: int) -> str:
+    """What the file of a `st_mode` is, with its article."""
     for test, name in (
         (stat.S_ISDIR, "a directory"),
         (stat.S_ISFIFO, "a named pipe"),

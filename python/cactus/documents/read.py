@@ -1,0 +1,145 @@
+"""A file of a folder as a document, or why not. Nothing that is in a file raises."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Callable, Iterable
+from types import TracebackType
+from typing import Protocol
+
+from cactus.compat import Self
+from cactus.documents import kinds
+from cactus.documents.readers import parse
+from cactus.documents.types import Block, Document, Limits, Skipped
+from cactus.documents.unread import Unread
+from cactus.documents.walk import FileEntry, skipped_for
+from cactus.inputs.files import file_kind
+from cactus.inputs.text import megabytes
+
+READERS_VERSION = "1"
+"""Changes when the same file gives another text."""
+
+
+class Spoken(Protocol):
+    """What a transcription gives: a text with its start and end in seconds."""
+
+    @property
+    def start(self) -> float: ...
+    @property
+    def end(self) -> float: ...
+    @property
+    def text(self) -> str: ...
+
+
+Transcribe = Callable[[str], Iterable[Spoken]]
+"""Called with the path of a recording; gives what is said in it, in order."""
+
+
+class Reader:
+    """Reads files; what could be hostile in a process of its own, which is started when needed.
+
+    Close it, or use it in a ``with`` statement. `read` and `load` may be called from any thread;
+    files of that process are read one after the other.
+    """
+
+    def __init__(self, limits: Limits | None = None, transcribe: Transcribe | None = None) -> None:
+        self.limits = limits or Limits()
+        self._transcribe = transcribe
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the process that reads, if there is one; a second call does nothing."""
+
+    def load(self, entry: FileEntry) -> bytes | Skipped | None:
+        """The content of a file; None for a recording, which is read as it is transcribed.
+
+        What is not a regular file any more, or became a link, or is over a limit, is skipped.
+        """
+        kind = kinds.kind_of(entry.name)
+        if (what := kinds.refused(entry.name)) is not None:
+            return Skipped(entry.name, "unsupported", what)
+        if kind == "recording":
+            if self._transcribe is None:
+                what = "a recording; name a speech model to have it transcribed"
+                return Skipped(entry.name, "unsupported", what)
+            return None
+        limits = self.limits
+        binary = kind in kinds.BINARY_KINDS
+        limit, name = (
+            (limits.binary_bytes, "binary_bytes") if binary else (limits.text_bytes, "text_bytes")
+        )
+        if entry.size > limit:
+            what = f"{megabytes(entry.size)}, the limit {name} is {megabytes(limit)}"
+            return Skipped(entry.name, "too large", what)
+        try:
+            return _content(entry, limit)
+        except OSError as error:
+            return skipped_for(entry.name, error)
+        except Unread as error:
+            return Skipped(entry.name, error.reason, error.detail)
+
+    def read(self, entry: FileEntry, data: bytes | None = None) -> Document | Skipped:
+        """The document in a file, from its content where that was loaded already."""
+        if data is None:
+            loaded = self.load(entry)
+            if isinstance(loaded, Skipped):
+                return loaded
+            data = loaded
+        try:
+            document = self._spoken(entry) if data is None else self._parsed(entry.name, data)
+        except Unread as error:
+            return Skipped(entry.name, error.reason, error.detail)
+        if not document.text or document.text.isspace():
+            return Skipped(entry.name, "empty", "no text in it")
+        return document
+
+    def _parsed(self, name: str, data: bytes) -> Document:
+        if not data:
+            raise Unread("empty", "0 bytes")
+        kind = kinds.kind_of(name)
+        found = kinds.kind_by_content(data)
+        if kind is None or found in kinds.BINARY_KINDS:
+            kind = found or kind or "text"
+        return parse(kind, name, data, self.limits)
+
+    def _spoken(self, entry: FileEntry) -> Document:
+        assert self._transcribe is not None
+        parts: list[str] = []
+        times: list[tuple[int, float, float]] = []
+        length = 0
+        for segment in self._transcribe(entry.path):
+            text = segment.text.strip()
+            if text:
+                times.append((length, segment.start, segment.end))
+                parts.append(text + "\n")
+                length += len(text) + 1
+        return Document("".join(parts), [Block("lines", 0, length)], "recording", times=times)
+
+
+def _content(entry: FileEntry, limit: int) -> bytes:
+    # Neither a link, nor a FIFO that would wait for a writer; nor a folder above it that became a
+    # link since it was found.
+    flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+    descriptor = os.open(entry.path, flags | getattr(os, "O_NOFOLLOW", 0))
+    with open(descriptor, "rb") as file:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            raise Unread("special", file_kind(status.st_mode))
+        folder = os.path.dirname(entry.path)
+        if os.path.realpath(folder) != folder:
+            raise Unread("gone", "its folder became a link")
+        data = file.read(limit + 1)
+    if len(data) > limit:
+        raise Unread("too large", f"it grew past the limit of {megabytes(limit)}")
+    return data

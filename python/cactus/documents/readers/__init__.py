@@ -1,0 +1,64 @@
+"""One reader for each kind of file: from its bytes to a `Document`."""
+
+from __future__ import annotations
+
+from cactus.documents.decode import decode
+from cactus.documents.kinds import language_of
+from cactus.documents.types import Block, Document, Limits
+from cactus.documents.unread import Unread
+
+
+def parse(kind: str, name: str, data: bytes, limits: Limits) -> Document:
+    """The document in the bytes of a file of a kind. Raises Unread."""
+    text, encoding, notes = decode(data)
+    document = _of_text(kind, name, text, limits)
+    if document.text is text:
+        document.encoding = encoding
+    document.notes += notes
+    return document
+
+
+def _of_text(kind: str, name: str, text: str, limits: Limits) -> Document:
+    """The document in a text; its own text is the same object where nothing was taken out."""
+    if kind == "markdown":
+        from cactus.documents.readers.markup import front_matter, markdown
+
+        start, metadata = front_matter(text)
+        return Document(text, markdown(text, start), kind, metadata)
+    if kind == "rst":
+        from cactus.documents.readers.markup import rst
+
+        return Document(text, rst(text), kind)
+    if kind in ("pod", "asciidoc", "org", "latex"):
+        from cactus.documents.readers.markup import marked
+
+        return Document(text, marked(text, kind), kind)
+    if kind == "html":
+        from cactus.documents.readers.html import html
+
+        found, blocks, metadata = html(text, limits.characters)
+        return Document(found, blocks, kind, metadata)
+    if kind == "csv":
+        from cactus.documents.readers.tables import separated
+
+        return separated(text, name.lower(), limits.characters)
+    if kind == "jsonl":
+        from cactus.documents.readers.tables import json_lines
+
+        return json_lines(text, limits.characters)
+    if kind == "json":
+        from cactus.documents.readers.tables import json_text
+
+        document = json_text(text, limits.characters)
+        if document is not None:
+            return document
+    if kind in ("code", "json"):
+        from cactus.documents.readers.code import code
+
+        language = language_of(name)
+        return Document(text, code(text, language), "code", {"language": language})
+    if kind == "log":
+        return Document(text, [Block("lines", 0, len(text))], kind)
+    if kind == "text":
+        return Document(text, [Block("text", 0, len(text))], kind)
+    raise Unread("unsupported", kind)

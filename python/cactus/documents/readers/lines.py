@@ -1,0 +1,43 @@
+"""The lines of a text with their offsets, and a list of blocks that grows with them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from cactus.documents.types import Block, BlockKind
+
+
+def lines_of(text: str, start: int = 0) -> Iterator[tuple[int, int, str]]:
+    """(start, end, line) of each line; the newline is within the range and not in the line."""
+    at, end = start, len(text)
+    while at < end:
+        stop = text.find("\n", at) + 1 or end
+        yield at, stop, text[at:stop].rstrip("\r\n")
+        at = stop
+
+
+class Blocks(list[Block]):
+    """Blocks of a text in order, of which only those that are not text need to be named."""
+
+    def __init__(self, start: int = 0) -> None:
+        super().__init__()
+        self.covered = start
+
+    def heading(self, start: int, end: int, level: int, title: str) -> None:
+        """A heading in `[start, end)`; what lies before it is text."""
+        self.text(start)
+        self.append(Block("heading", start, end, level, title))
+        self.covered = end
+
+    def add(self, kind: BlockKind, start: int, end: int, title: str = "") -> None:
+        """A block in `[start, end)`; what lies before it is text."""
+        self.text(start)
+        if start < end:
+            self.append(Block(kind, start, end, 0, title))
+        self.covered = end
+
+    def text(self, end: int) -> None:
+        """What is not covered up to `end` is text."""
+        if self.covered < end:
+            self.append(Block("text", self.covered, end))
+            self.covered = end
