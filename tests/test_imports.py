@@ -46,6 +46,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
     "confidence/": (),
     "grammar/": (),
     "engine/": (),
+    "embed/": (),
     "generate/": (),
     "agent/": (),
     "speech/": (),

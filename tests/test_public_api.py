@@ -76,7 +76,7 @@ def test_importing_the_package_loads_nothing_of_it() -> None:
 
 
 # They work on arrays, so their own module needs the library of arrays, and that alone.
-ARRAYS = {"AudioStream", "Speech", "detect_speech", "open_audio"}
+ARRAYS = {"AudioStream", "Embeddings", "Speech", "detect_speech", "open_audio"}
 
 
 def test_importing_every_public_name_loads_no_library() -> None:

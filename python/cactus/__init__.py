@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from cactus.calls.aio import AsyncEventStream as AsyncEventStream
     from cactus.calls.stream import EventStream as EventStream
     from cactus.cloud.cloud import Cloud as Cloud
+    from cactus.embed.vectors import Embeddings as Embeddings
     from cactus.engine.defaults import SamplingDefaults as SamplingDefaults
     from cactus.errors import CactusError as CactusError
     from cactus.generate.conversation import Conversation as Conversation
@@ -59,6 +60,7 @@ if TYPE_CHECKING:
     from cactus.types import LiveUpdate as LiveUpdate
     from cactus.types import Metrics as Metrics
     from cactus.types import Passage as Passage
+    from cactus.types import RankedText as RankedText
     from cactus.types import Reading as Reading
     from cactus.types import Scores as Scores
     from cactus.types import Segment as Segment
@@ -89,6 +91,7 @@ _HOMES = {
     "CompletionStream": "cactus.generate.streams",
     "Conversation": "cactus.generate.conversation",
     "DetectedLanguage": "cactus.types",
+    "Embeddings": "cactus.embed.vectors",
     "EventStream": "cactus.calls.stream",
     "Handoff": "cactus.types",
     "LiveTranscription": "cactus.speech.live",
@@ -96,6 +99,7 @@ _HOMES = {
     "Metrics": "cactus.types",
     "Model": "cactus.model",
     "Passage": "cactus.types",
+    "RankedText": "cactus.types",
     "Reading": "cactus.types",
     "SamplingDefaults": "cactus.engine.defaults",
     "Scores": "cactus.types",
@@ -153,6 +157,7 @@ __all__ = [
     "CompletionStream",
     "Conversation",
     "DetectedLanguage",
+    "Embeddings",
     "EventStream",
     "Handoff",
     "LiveTranscription",
@@ -160,6 +165,7 @@ __all__ = [
     "Metrics",
     "Model",
     "Passage",
+    "RankedText",
     "Reading",
     "SamplingDefaults",
     "Scores",

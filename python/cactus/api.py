@@ -147,9 +147,12 @@ def cactus_vad(
 
 
 def cactus_embed(model: int, text: str, normalize: bool = False) -> list[float]:
-    """The embedding of a text. Raises UnsupportedModel for a model that has none."""
+    """The embedding of a text, at length 1 with `normalize`. Raises CactusError.
+
+    A text over the model's limit is an error (ContextLengthExceeded); ``Model.embed`` can cut it.
+    """
     with _remember_errors():
-        _embed(_find(model), text, normalize)
+        return _embed(_find(model), text, normalize)
 
 
 def cactus_image_embed(model: int, image_path: str) -> list[float]:
@@ -265,7 +268,7 @@ class CactusModel(NotCopied):
     def embed(self, text: str, normalize: bool = False) -> list[float]:
         """See `cactus_embed`."""
         with _remember_errors():
-            _embed(self._open(), text, normalize)
+            return _embed(self._open(), text, normalize)
 
     def image_embed(self, image_path: str) -> list[float]:
         """See `cactus_image_embed`."""
@@ -520,10 +523,11 @@ def _named(options: Any) -> dict[str, Any]:
     return {str(name): value for name, value in options.items()}
 
 
-def _embed(model: Model, given: object, normalize: object) -> NoReturn:
-    text("text", given)
-    boolean("normalize", normalize)
-    raise refusal(model.name, model.architecture, "embed")
+def _embed(model: Model, given: object, normalize: object) -> list[float]:
+    vector = model.embed(
+        text("text", given), normalize=boolean("normalize", normalize), progress=False
+    )
+    return [float(value) for value in vector]
 
 
 def _image_embed(model: Model, image_path: object) -> NoReturn:

@@ -18,6 +18,7 @@ from cactus.agent.methods import ToolMethods
 from cactus.calls.turns import Call
 from cactus.cloud.cloud import Cloud
 from cactus.compat import Self
+from cactus.embed.methods import EmbedMethods
 from cactus.engine.loaded import Loaded
 from cactus.errors import InvalidRequest
 from cactus.inputs.checks import boolean
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from cactus.engine.options import LoadArguments
 
 
-class Model(ToolMethods, SpeechMethods):
+class Model(ToolMethods, SpeechMethods, EmbedMethods):
     """A language model, or a speech model, in memory.
 
     `name_or_path`: a weights folder, a ``.gguf`` file, a hub id, or the name of a downloaded model.

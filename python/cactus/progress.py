@@ -22,8 +22,10 @@ log = logging.getLogger("cactus.progress")
 
 
 @contextmanager
-def chosen_progress(wanted: Progress | bool | None) -> Iterator[Progress | None]:
-    """The `Progress` that a caller of the library wants.
+def chosen_progress(
+    wanted: Progress | bool | None, unit: str = "bytes"
+) -> Iterator[Progress | None]:
+    """The `Progress` that a caller of the library wants, for amounts of `unit`.
 
     A function is called; True shows bars (lines where there is no terminal), False nothing. None
     shows bars on a terminal once the work has taken a second, and is in the log elsewhere.
@@ -33,13 +35,13 @@ def chosen_progress(wanted: Progress | bool | None) -> Iterator[Progress | None]
     elif wanted is False:
         yield None
     elif wanted:
-        with show_progress() as progress:
+        with show_progress(unit) as progress:
             yield progress
     elif sys.stderr is not None and sys.stderr.isatty():
-        with _late_bars() as progress:
+        with _late_bars(unit) as progress:
             yield progress
     else:
-        yield _lines("bytes", log.info)
+        yield _lines(unit, log.info)
 
 
 @contextmanager
@@ -53,7 +55,7 @@ def show_progress(unit: str = "bytes") -> Iterator[Progress]:
 
 
 @contextmanager
-def _late_bars() -> Iterator[Progress]:
+def _late_bars(unit: str) -> Iterator[Progress]:
     began = time.monotonic()
     with ExitStack() as stack:
         bars: Progress | None = None
@@ -61,7 +63,7 @@ def _late_bars() -> Iterator[Progress]:
         def progress(label: str, done: int, total: int) -> None:
             nonlocal bars
             if bars is None and time.monotonic() - began > _LATE:
-                bars = stack.enter_context(_bars("bytes"))
+                bars = stack.enter_context(_bars(unit))
             if bars is not None:
                 bars(label, done, total)
 

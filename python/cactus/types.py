@@ -261,6 +261,20 @@ class Completion:
 
 
 @dataclass(frozen=True, slots=True)
+class RankedText:
+    """How well a text answers a query: `index` is its place in the list that was given.
+
+    `score` is what the model says: 0 to 1 where it ends in a sigmoid, as nearly all do.
+    `truncated`: only the beginning of the text was read.
+    """
+
+    index: int
+    score: float
+    text: str
+    truncated: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class DetectedLanguage:
     """The language of a recording: a code such as "en", and how probable it and all others are.
 

@@ -109,7 +109,7 @@ def with_bos(tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> Model:
     tokenizer: Any = model._engine.tokenizer
     bos, end = (tokenizer.token_to_id(token) for token in ("<|im_start|>", "<|im_end|>"))
     tokenizer.bos_id = bos
-    tokenizer.__dict__["_around"] = ([bos], [end])
+    tokenizer.__dict__["around"] = ([bos], [end])
     return model
 
 

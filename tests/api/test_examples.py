@@ -97,6 +97,7 @@ EXPECTED = {
     ],
     "docs/cloud.md": [" None\n"],
     "docs/confidence.md": ["0.92 stop\nScores(content_tokens=", " 0."],
+    "docs/embeddings.md": ["(3, 576) float32\n[ True  True"],
     "docs/errors.md": ["131 tokens, room for 64\ntemperature must be a number from 0 to 100"],
     "docs/flat-functions.md": [
         FOUR,

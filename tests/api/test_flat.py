@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import json
+import math
 import threading
 import weakref
 from collections.abc import Callable, Iterator
@@ -293,13 +294,44 @@ def test_the_last_error_belongs_to_its_thread_and_ends_with_the_next_success(han
     cactus_tokenize(handle, "x")
     assert cactus_get_last_error() is None
     with pytest.raises(CactusError):
-        cactus_embed(handle, "x")
-    assert "cannot embed text" in (cactus_get_last_error() or "")
+        cactus_image_embed(handle, "x.png")
+    assert "cannot embed images" in (cactus_get_last_error() or "")
+
+
+def test_an_embedding_is_a_list_of_floats_of_length_one_on_request(
+    handle: int, tiny_model: Path
+) -> None:
+    raw, unit = cactus_embed(handle, "Hello world"), cactus_embed(handle, "Hello world", True)
+    assert len(raw) == 64 and {type(value) for value in [*raw, *unit]} == {float}
+    length = math.sqrt(sum(value * value for value in raw))
+    assert length > 1.5 and [value / length for value in raw] == pytest.approx(unit, rel=1e-5)
+    assert cactus_embed(handle, "Hello world", normalize=False) == raw
+    assert not any(cactus_embed(handle, "", normalize=True)), "no tokens: zero, and never NaN"
+    with CactusModel(str(tiny_model)) as model:
+        assert model.embed("Hello world", normalize=True) == unit
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((None,), "text must be a string"),
+        ((b"x",), "text must be a string"),
+        ((["a", "b"],), "text must be a string"),
+        (("a\ud800",), "half a surrogate pair"),
+        (("x", 1), "normalize must be True or False"),
+        (("x" * 513,), "text has 513 tokens"),
+    ],
+)
+def test_what_cannot_be_embedded_is_named(
+    handle: int, arguments: tuple[Any, ...], message: str
+) -> None:
+    with pytest.raises(InvalidRequest, match=message):
+        cactus_embed(handle, *arguments)
+    assert message in (cactus_get_last_error() or "")
 
 
 def test_calls_that_a_text_model_has_not(handle: int) -> None:
     for use, ability in (
-        (lambda: cactus_embed(handle, "Hello world", normalize=True), "embed text"),
         (lambda: cactus_image_embed(handle, "image.png"), "embed images"),
         (lambda: cactus_audio_embed(handle, "audio.wav"), "embed audio"),
     ):
@@ -413,8 +445,7 @@ def test_the_context_manager_destroys(tiny_model: Path) -> None:
         assert model.tokenize("a") == model.tokenize("a") != []
         model.reset()
         model.stop()
-        with pytest.raises(UnsupportedModel):
-            model.embed("x")
+        assert len(model.embed("x")) == 64
         with pytest.raises(UnsupportedModel):
             model.image_embed("x.png")
         with pytest.raises(UnsupportedModel):

@@ -19,9 +19,11 @@ from cactus import (
     CompletionStream,
     Conversation,
     DetectedLanguage,
+    Embeddings,
     EventStream,
     LiveTranscription,
     Model,
+    RankedText,
     Scores,
     StreamEvent,
     TokenLogprob,
@@ -119,12 +121,30 @@ async def speech_later(model: Model) -> None:
         assert_type(stream.transcription, Transcription | None)
 
 
+def vectors(model: Model) -> None:
+    made = model.embed(["a", "b"], batch_size=8, prompt="query", dimensions=64, truncate=True)
+    assert_type(made, Embeddings)
+    assert_type(made.tokens, tuple[int, ...])
+    assert_type(model.embed(str(n) for n in range(9)), Embeddings)
+    assert_type(model.embed([[1, 2], [3]]), Embeddings)
+    assert_type(model.embedding_dimensions, int)
+    assert_type(model.rerank("q", ["a"], top_k=3, progress=True), list[RankedText])
+    model.embed("a", normalise=True)  # type: ignore[call-arg]
+    model.embed(b"a", progress=lambda label, done, total: print(done / total))
+
+
+async def vectors_later(model: Model) -> None:
+    assert_type(await model.aembed("a", normalize=True), Embeddings)
+    assert_type((await model.arerank("q", ["a"], truncate=True))[0].score, float)
+
+
 def flat() -> None:
     handle = cactus.cactus_init("x")
     assert_type(handle, int | None)
     if handle is not None:
         assert_type(cactus.cactus_complete(handle, "Hi", max_tokens=5), str)
         assert_type(cactus.cactus_tokenize(handle, "Hi"), list[int])
+        assert_type(cactus.cactus_embed(handle, "Hi", normalize=True), list[float])
     with CactusModel("x") as model:
         assert_type(model, CactusModel)
         assert_type(model.complete("Hi", callback=lambda text, id, data: None), str)

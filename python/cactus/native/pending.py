@@ -165,6 +165,14 @@ class PendingStep:
             tokens = sum(row.count for row in self._given)
             raise InsufficientMemory(f"no memory for {tokens} more tokens: {error}") from None
 
+    @property
+    def values(self) -> NDArray[np.float32]:
+        """The logits or states of all outputs, [outputs, width]; they must have been wanted."""
+        self._check()
+        if self._values is None:
+            raise InvalidRequest("the step was not asked for logits")
+        return self._values
+
     def outputs(self) -> list[Output]:
         """One Output for each token of the rows that one was wanted for, in order.
 

@@ -18,6 +18,7 @@ from cactus.inputs.text import clean_text
 from cactus.tokenizer.check import is_panic, read_backend
 from cactus.tokenizer.config import FLAGS, TokenizerConfig
 from cactus.tokenizer.ends import UNMISTAKABLE, find_ends
+from cactus.tokenizer.pair import PairFrame
 from cactus.tokenizer.stream import StreamDecoder, TokenBytes, check_id
 
 if TYPE_CHECKING:
@@ -97,7 +98,7 @@ class Tokenizer:
         Lone surrogates become U+FFFD. Time is linear in the length of the text.
         """
         ids = self._plain(text, self._backend)
-        before, after = self._around if special else ([], [])
+        before, after = self.around if special else ([], [])
         return [*before, *ids, *after]
 
     def encode_prompt(self, parts: Iterable[tuple[str, bool]]) -> list[int]:
@@ -257,8 +258,15 @@ class Tokenizer:
                 safe += [id for id in letters if id not in self._forbidden]
         return safe
 
+    def offsets(self, text: str) -> list[int]:
+        """Where the tokens of a plain text begin, in characters, in order.
+
+        Several tokens that one character is made of begin at the same place.
+        """
+        return [start for start, _ in self._run(self._backend, clean_text(text)).offsets]
+
     @cached_property
-    def _around(self) -> tuple[list[int], list[int]]:
+    def around(self) -> tuple[list[int], list[int]]:
         """The ids that the post-processor puts before and after a text."""
         encoding = self._run(self._backend, "x", add_special_tokens=True)
         own = encoding.special_tokens_mask
@@ -266,6 +274,17 @@ class Tokenizer:
         if not text:
             return encoding.ids, []
         return encoding.ids[: text[0]], encoding.ids[text[-1] + 1 :]
+
+    @cached_property
+    def pair_frame(self) -> PairFrame:
+        """What the post-processor puts around two texts that are read together."""
+        try:
+            encoding = self._backend.encode("x", "x", add_special_tokens=True)
+        except Exception as error:
+            raise TokenizerError(
+                f"tokenizer.json: two texts cannot be encoded together: {error}"
+            ) from None
+        return PairFrame.of(encoding)
 
     def _backend_at(self, offset: int) -> Backend:
         return self._backend if offset == 0 else self._continuation

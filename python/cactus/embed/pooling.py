@@ -1,0 +1,57 @@
+"""From the states of a text's tokens to one vector."""
+
+from __future__ import annotations
+
+from typing import Literal, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+F32 = NDArray[np.float32]
+
+Pooling = Literal["mean", "cls", "last", "max", "mean_sqrt_len"]
+KINDS: tuple[str, ...] = get_args(Pooling)
+
+
+class Pool:
+    """The vector of one text, whose states come in one piece or several.
+
+    "mean" of the states, "cls": the first one, "last": the last one, "max" of each number,
+    "mean_sqrt_len": the sum over the square root of how many there are. The vector of no states at
+    all is zero.
+    """
+
+    def __init__(self, kind: Pooling, width: int) -> None:
+        self._kind, self._count = kind, 0
+        self._value: F32 = np.zeros(width, np.float32)
+
+    def add(self, states: F32) -> None:
+        """The next states of the text, [rows, width], in order."""
+        first = self._count == 0
+        self._count += len(states)
+        if self._kind == "last":
+            self._value = states[-1].copy()
+        elif self._kind == "cls":
+            if first:
+                self._value = states[0].copy()
+        elif self._kind == "max":
+            most = states.max(axis=0)
+            self._value = most if first else np.maximum(self._value, most)
+        else:
+            self._value = self._value + states.sum(axis=0)
+
+    def vector(self) -> F32:
+        """[width], of all states. It is asked for once."""
+        count = max(self._count, 1)
+        if self._kind == "mean":
+            self._value /= np.float32(count)
+        if self._kind == "mean_sqrt_len":
+            self._value /= np.sqrt(np.float32(count))
+        return self._value
+
+
+def unit(vector: F32) -> F32:
+    """The vector at length 1; a zero vector stays zero."""
+    wide = vector.astype(np.float64)
+    length = np.sqrt((wide * wide).sum())
+    return vector if length == 0 else (wide / length).astype(np.float32)

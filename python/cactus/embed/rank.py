@@ -1,0 +1,67 @@
+"""How well texts answer a query, by a model that reads both together."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Generator, Iterator, Sequence
+
+from cactus.calls.stop_flag import StopFlag
+from cactus.embed.encoder import Encoder
+from cactus.embed.pooling import F32
+from cactus.embed.settings import FILE
+from cactus.embed.texts import Item
+from cactus.errors import ModelFormatError
+from cactus.types import RankedText
+
+
+def rank(
+    encoder: Encoder,
+    query: str,
+    texts: Sequence[str],
+    most: int | None,
+    truncate: bool,
+    top: int | None,
+    stop: StopFlag,
+) -> Generator[int, None, list[RankedText]]:
+    """The `top` best of the texts (None: all), the best first; ties keep the order they came in.
+
+    Yields how many are scored, after each step. Raises ContextLengthExceeded for a text that does
+    not fit beside the query, if it is not to be cut; Cancelled.
+    """
+    scored: list[RankedText] = []
+    for done in encoder.steps.run(_items(encoder, query, texts, truncate), most, stop):
+        scored += [
+            RankedText(item.index, _score(encoder, pooled), texts[item.index], item.cut)
+            for item, pooled in done
+        ]
+        yield len(scored)
+    return sorted(scored, key=lambda each: (-each.score, each.index))[:top]
+
+
+def _items(encoder: Encoder, query: str, texts: Sequence[str], truncate: bool) -> Iterator[Item]:
+    score, reader = encoder.settings.score, encoder.reader
+    if score is None:
+        raise ModelFormatError(
+            f"{encoder.loaded.folder / FILE} says nothing of a score; convert the model again"
+        )
+    asked = reader.query(query) if score.kind == "head" else []
+    for index, text in enumerate(texts):
+        name = f"texts[{index}]"
+        if score.kind == "head":
+            yield reader.pair(index, asked, text, truncate, name)
+        else:
+            yield reader.question(index, query, text, truncate, name)
+
+
+def _score(encoder: Encoder, pooled: F32) -> float:
+    score = encoder.settings.score
+    assert score is not None
+    if score.kind == "yes_no":
+        value = float(pooled[score.yes]) - float(pooled[score.no])
+    else:
+        value = float(encoder.head(pooled)[0])
+    return _sigmoid(value) if score.activation == "sigmoid" else value
+
+
+def _sigmoid(x: float) -> float:
+    return 1 / (1 + math.exp(-x)) if x >= 0 else math.exp(x) / (1 + math.exp(x))

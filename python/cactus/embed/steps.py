@@ -1,0 +1,123 @@
+"""The steps of many texts: rows of several of them share one, and none is padded."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from cactus.calls.stop_flag import StopFlag
+from cactus.embed.pooling import F32, Pool, Pooling
+from cactus.embed.texts import Item
+from cactus.errors import Cancelled, NonFiniteLogits
+from cactus.graph.step import Row
+from cactus.native import Program, Session
+
+ROWS = 512
+"""Rows of one step, unless one text alone has more: enough for all kernels to be at full speed."""
+
+VALUES = 4 << 20
+"""Numbers that a step of last tokens gives at most, unless it is of one text."""
+
+
+@dataclass
+class _Open:
+    """A text that steps are reading: its session, its vector so far, and the tokens read."""
+
+    item: Item
+    session: Session
+    pool: Pool
+    done: int = 0
+
+    @property
+    def left(self) -> int:
+        return len(self.item.ids) - self.done
+
+
+@dataclass(frozen=True)
+class Steps:
+    """Runs texts through a program, and pools what it gives.
+
+    A text that has more tokens than a step takes is read in pieces; they are cut where they would
+    be if it were alone, so that a text has the same bits in any company.
+    """
+
+    program: Program
+    pooling: Pooling
+
+    def run(
+        self, items: Iterator[Item], most: int | None, stop: StopFlag
+    ) -> Generator[list[tuple[Item, F32]], None, None]:
+        """The pooled vectors of texts, after each step those that are complete.
+
+        `most` texts share a step at most. Raises Cancelled once `stop` is set, NonFiniteLogits.
+        """
+        width = self.program.info.output_width
+        texts = max(1, VALUES // width) if self.pooling == "last" else ROWS
+        texts = texts if most is None else min(texts, most)
+        begun: list[_Open] = []  # at most one of them has been read in part
+        waiting: Item | None = None
+        try:
+            while not stop:
+                empty: list[Item] = []
+                room = min(ROWS, self.program.chunk) - sum(map(self._piece, begun))
+                while room > 0 and len(begun) < texts:
+                    item, waiting = waiting or next(items, None), None
+                    if item is None:
+                        break
+                    if not item.ids:
+                        empty.append(item)
+                        continue
+                    rows = min(len(item.ids), self.program.chunk)
+                    if begun and rows > room:
+                        waiting = item
+                        break
+                    begun.append(_Open(item, self.program.session(), Pool(self.pooling, width)))
+                    room -= rows
+                if not begun and not empty:
+                    return
+                if begun:
+                    self._step(begun, stop)
+                done = [(item, np.zeros(width, np.float32)) for item in empty]
+                done += [(each.item, each.pool.vector()) for each in begun if not each.left]
+                for each in begun:
+                    if not each.left:
+                        each.session.close()
+                begun = [each for each in begun if each.left]
+                yield done
+            raise Cancelled("stopped")
+        finally:
+            for each in begun:
+                each.session.close()
+
+    def _piece(self, text: _Open) -> int:
+        return min(text.left, self.program.chunk)
+
+    def _step(self, texts: list[_Open], stop: StopFlag) -> None:
+        """Read the next piece of each text."""
+        rows, counts = [], []
+        for each in texts:
+            count = self._piece(each)
+            ids = each.item.ids[each.done : each.done + count]
+            if self.pooling != "last":
+                rows.append(Row(each.session, ids, "all"))
+                counts.append(count)
+            else:
+                whole = count == each.left
+                rows.append(Row(each.session, ids, "last" if whole else "none"))
+                counts.append(int(whole))
+            each.done += count
+        step = self.program.prepare(rows, want_logits=True, stop=stop)
+        step.run()
+        values, start = step.values, 0
+        for each, count in zip(texts, counts, strict=True):
+            if count:
+                states = values[start : start + count]
+                if not np.isfinite(states).all():
+                    raise NonFiniteLogits(
+                        f"texts[{each.item.index}]: the model gives NaN or infinity: its weights "
+                        "are damaged, or it overflows"
+                    )
+                each.pool.add(states)
+            start += count
