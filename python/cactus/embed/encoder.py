@@ -20,7 +20,7 @@ from cactus.embed.steps import Steps
 from cactus.embed.texts import Item, Reader
 from cactus.embed.vectors import Embeddings
 from cactus.engine.loaded import Loaded
-from cactus.errors import InvalidRequest, ModelFormatError
+from cactus.errors import InvalidRequest, ModelFormatError, NonFiniteLogits
 from cactus.inputs.checks import expected, integer
 from cactus.inputs.files import find_json
 
@@ -76,10 +76,15 @@ class Encoder:
         made_with = [identity(self.loaded.folder), find_json(self.loaded.folder / FILE)]
         return hashlib.sha256(json.dumps(made_with, sort_keys=True).encode()).hexdigest()
 
-    def head(self, vector: F32) -> F32:
-        """A pooled vector behind the dense layers."""
+    def head(self, item: Item, vector: F32) -> F32:
+        """The pooled vector of a text behind the dense layers. Raises NonFiniteLogits."""
         for layer in self.heads:
             vector = layer(vector)
+        if not np.isfinite(vector).all():
+            raise NonFiniteLogits(
+                f"texts[{item.index}]: the model gives NaN or infinity: its weights are damaged, "
+                "or it overflows"
+            )
         return vector
 
     def size(self, dimensions: object) -> int:
@@ -118,7 +123,7 @@ class Encoder:
                 tokens += [0] * (item.index + 1 - len(tokens))
                 if len(tokens) > len(values):
                     values.resize((2 * len(values), size), refcheck=False)
-                vector = self.head(pooled)[:size]
+                vector = self.head(item, pooled)[:size]
                 values[item.index] = unit(vector) if normalize else vector
                 tokens[item.index] = len(item.ids)
                 if item.cut:

@@ -31,7 +31,7 @@ def rank(
     scored: list[RankedText] = []
     for done in encoder.steps.run(_items(encoder, query, texts, truncate), most, stop):
         scored += [
-            RankedText(item.index, _score(encoder, pooled), texts[item.index], item.cut)
+            RankedText(item.index, _score(encoder, item, pooled), texts[item.index], item.cut)
             for item, pooled in done
         ]
         yield len(scored)
@@ -53,13 +53,14 @@ def _items(encoder: Encoder, query: str, texts: Sequence[str], truncate: bool) -
             yield reader.question(index, query, text, truncate, name)
 
 
-def _score(encoder: Encoder, pooled: F32) -> float:
+def _score(encoder: Encoder, item: Item, pooled: F32) -> float:
     score = encoder.settings.score
     assert score is not None
     if score.kind == "yes_no":
-        value = float(pooled[score.yes]) - float(pooled[score.no])
+        yes, no = encoder.head(item, pooled[[score.yes, score.no]])
+        value = float(yes) - float(no)
     else:
-        value = float(encoder.head(pooled)[0])
+        value = float(encoder.head(item, pooled)[0])
     return _sigmoid(value) if score.activation == "sigmoid" else value
 
 

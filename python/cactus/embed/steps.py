@@ -10,7 +10,7 @@ import numpy as np
 from cactus.calls.stop_flag import StopFlag
 from cactus.embed.pooling import F32, Pool, Pooling
 from cactus.embed.texts import Item
-from cactus.errors import Cancelled, NonFiniteLogits
+from cactus.errors import Cancelled
 from cactus.graph.step import Row
 from cactus.native import Program, Session
 
@@ -51,7 +51,7 @@ class Steps:
     ) -> Generator[list[tuple[Item, F32]], None, None]:
         """The pooled vectors of texts, after each step those that are complete.
 
-        `most` texts share a step at most. Raises Cancelled once `stop` is set, NonFiniteLogits.
+        `most` texts share a step at most. Raises Cancelled once `stop` is set.
         """
         width = self.program.info.output_width
         texts = max(1, VALUES // width) if self.pooling == "last" else ROWS
@@ -113,11 +113,5 @@ class Steps:
         values, start = step.values, 0
         for each, count in zip(texts, counts, strict=True):
             if count:
-                states = values[start : start + count]
-                if not np.isfinite(states).all():
-                    raise NonFiniteLogits(
-                        f"texts[{each.item.index}]: the model gives NaN or infinity: its weights "
-                        "are damaged, or it overflows"
-                    )
-                each.pool.add(states)
+                each.pool.add(values[start : start + count])
             start += count

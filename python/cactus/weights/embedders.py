@@ -10,9 +10,6 @@ from cactus.progress import Progress
 from cactus.weights import locate
 from cactus.weights.resolve import resolve
 
-VARIABLE = "CACTUS_EMBEDDER"
-"""The environment variable that names the embedder."""
-
 FIRST = "all-minilm-l6-v2"
 """Of several embedders on a machine this one is taken."""
 
@@ -26,7 +23,7 @@ def find_embedder(
     machine that is made for vectors; None where there is none. Raises ModelNotFound for a name that
     is not there.
     """
-    named = wanted or os.environ.get(VARIABLE)
+    named = wanted or os.environ.get("CACTUS_EMBEDDER")
     if named:
         return resolve(named, progress, "embed")
     found = [
@@ -41,5 +38,5 @@ def no_embedder() -> ModelNotFound:
     """The error where an embedder is needed and there is none."""
     return ModelNotFound(
         f"no embedder is on this machine: cactus download {FIRST} fetches one; or name a model, "
-        f"as an argument or in {VARIABLE} (any language model makes vectors, too)"
+        "as an argument or in CACTUS_EMBEDDER (any language model makes vectors, too)"
     )
