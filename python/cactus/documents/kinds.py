@@ -74,8 +74,11 @@ _HTML = re.compile(rb"(?:\xef\xbb\xbf)?\s*(?:<\?xml[^>]*>\s*)?<(?:!doctype\s+htm
 
 
 def suffix_of(name: str) -> str:
-    """The suffix of a name in small letters, without its dot. Of ``a.rst.txt`` it is ``rst``."""
-    stem, suffix = splitext(name.rsplit("/", 1)[-1].lower())
+    """The suffix of a name in small letters, without its dot.
+
+    Of ``a.rst.txt`` and ``a.rst.gz`` it is ``rst``, of ``a.gz`` ``gz``.
+    """
+    stem, suffix = splitext(without_gz(name.rsplit("/", 1)[-1].lower()))
     if suffix == ".txt" and _KINDS.get(inner := splitext(stem)[1][1:]) in (
         "rst",
         "markdown",
@@ -83,6 +86,12 @@ def suffix_of(name: str) -> str:
     ):
         return inner
     return suffix[1:]
+
+
+def without_gz(name: str) -> str:
+    """The name of what is in a compressed file, where it has a suffix of its own."""
+    inner = name[:-3]
+    return inner if name.lower().endswith(".gz") and splitext(inner)[1] else name
 
 
 def kind_of(name: str) -> str | None:

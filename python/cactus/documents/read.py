@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import os
 import stat
+import zlib
 from collections.abc import Callable, Iterable
 from types import TracebackType
 from typing import Protocol
 
 from cactus.compat import Self
 from cactus.documents import kinds
-from cactus.documents.readers import parse
+from cactus.documents.process import ReaderProcess
+from cactus.documents.readers import ISOLATED, parse
 from cactus.documents.types import Block, Document, Limits, Skipped
 from cactus.documents.unread import Unread
 from cactus.documents.walk import FileEntry, skipped_for
@@ -46,6 +48,7 @@ class Reader:
     def __init__(self, limits: Limits | None = None, transcribe: Transcribe | None = None) -> None:
         self.limits = limits or Limits()
         self._transcribe = transcribe
+        self._process = ReaderProcess(self.limits)
 
     def __enter__(self) -> Self:
         return self
@@ -60,6 +63,7 @@ class Reader:
 
     def close(self) -> None:
         """End the process that reads, if there is one; a second call does nothing."""
+        self._process.close()
 
     def load(self, entry: FileEntry) -> bytes | Skipped | None:
         """The content of a file; None for a recording, which is read as it is transcribed.
@@ -107,10 +111,14 @@ class Reader:
     def _parsed(self, name: str, data: bytes) -> Document:
         if not data:
             raise Unread("empty", "0 bytes")
+        if (inner := kinds.without_gz(name)) != name:
+            name, data = inner, _unpacked(data, self.limits.unpacked_bytes)
         kind = kinds.kind_of(name)
         found = kinds.kind_by_content(data)
         if kind is None or found in kinds.BINARY_KINDS:
             kind = found or kind or "text"
+        if kind in ISOLATED:
+            return self._process.parse(kind, name, data)
         return parse(kind, name, data, self.limits)
 
     def _spoken(self, entry: FileEntry) -> Document:
@@ -125,6 +133,25 @@ class Reader:
                 parts.append(text + "\n")
                 length += len(text) + 1
         return Document("".join(parts), [Block("lines", 0, length)], "recording", times=times)
+
+
+def _unpacked(data: bytes, limit: int) -> bytes:
+    """What is in a file that gzip has made."""
+    parts: list[bytes] = []
+    left = limit
+    while data:
+        unpacker = zlib.decompressobj(wbits=31)
+        try:
+            parts.append(unpacker.decompress(data, left + 1))
+        except zlib.error as error:
+            raise Unread("damaged", f"not a gzip file: {error}") from None
+        left -= len(parts[-1])
+        if left < 0:
+            raise Unread("too large", f"unpacks to more than unpacked_bytes, {megabytes(limit)}")
+        if not unpacker.eof:
+            raise Unread("damaged", "the gzip file is cut short")
+        data = unpacker.unused_data.lstrip(b"\0")
+    return b"".join(parts)
 
 
 def _content(entry: FileEntry, limit: int) -> bytes:

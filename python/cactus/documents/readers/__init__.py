@@ -2,19 +2,62 @@
 
 from __future__ import annotations
 
+import re
+
 from cactus.documents.decode import decode
 from cactus.documents.kinds import language_of
 from cactus.documents.types import Block, Document, Limits
 from cactus.documents.unread import Unread
 
+ISOLATED = frozenset({"html", "pdf", "docx", "pptx", "xlsx", "epub", "email", "json", "jsonl"})
+"""Kinds that are parsed to structures that a hostile file makes large, deep or slow."""
+
+# What no text has, and what neither a file nor a database takes; each is one character.
+_NOT_TEXT = re.compile("[\x00\ud800-\udfff]")
+
 
 def parse(kind: str, name: str, data: bytes, limits: Limits) -> Document:
     """The document in the bytes of a file of a kind. Raises Unread."""
+    if kind == "email":
+        from cactus.documents.readers.mail import mail
+
+        return _cleaned(mail(data, limits))
+    if kind == "pdf":
+        from cactus.documents.readers.pdf import pdf
+
+        return _cleaned(pdf(data, limits))
+    if kind in ("docx", "pptx"):
+        from cactus.documents.readers import office
+
+        return _cleaned((office.docx if kind == "docx" else office.pptx)(data, limits))
+    if kind == "xlsx":
+        from cactus.documents.readers.sheets import xlsx
+
+        return _cleaned(xlsx(data, limits))
+    if kind == "epub":
+        from cactus.documents.readers.epub import epub
+
+        return _cleaned(epub(data, limits))
     text, encoding, notes = decode(data)
     document = _of_text(kind, name, text, limits)
     if document.text is text:
         document.encoding = encoding
     document.notes += notes
+    return _cleaned(document)
+
+
+def _cleaned(document: Document) -> Document:
+    """Without what a text of another kind may hold; offsets stay as they are."""
+
+    def clean(text: str) -> str:
+        return text if text.isascii() and "\0" not in text else _NOT_TEXT.sub("\ufffd", text)
+
+    document.text = clean(document.text)
+    document.blocks = [
+        block._replace(title=clean(block.title)) if block.title else block
+        for block in document.blocks
+    ]
+    document.metadata = {clean(key): clean(value) for key, value in document.metadata.items()}
     return document
 
 

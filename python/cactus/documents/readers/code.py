@@ -27,7 +27,7 @@ _DEFINITION = re.compile(
 )
 # A function of C and its kin begins in the first column and has its parameters on that line.
 _C_FUNCTION = re.compile(
-    r"(?:[A-Za-z_][\w:<>,*&\[\]]{0,60}[ \t*&]+){1,6}(?P<name>[A-Za-z_~][\w:~]{0,80})[ \t]*\("
+    r"(?:[A-Za-z_][\w:<>,\[\]]{0,60}[ \t*&]+){1,6}(?P<name>[A-Za-z_~][\w:~]{0,80})[ \t]*\("
 )
 _NOT_TYPES = words("return else if for while switch case goto new delete throw using")
 _ABOVE = re.compile(r"[ \t]*(?:@|#\[|///?|/\*|\*|--|;;|# )")  # decorators and comments

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Iterable, Iterator
+from itertools import zip_longest
 from typing import Any
 
 from cactus.documents.types import Block, Document
@@ -40,15 +41,14 @@ class Rows:
         return Document(text, block, kind, lines=self.lines, notes=list(notes))
 
 
-def named(names: list[str], values: list[str]) -> str:
+def named(pairs: Iterable[tuple[str, str]]) -> str:
     """A row in one line: ``name: value; name: value``, without empty values."""
-    pairs = []
-    for index, value in enumerate(values):
+    found = []
+    for name, value in pairs:
         value = " ".join(value.split())
         if value:
-            name = names[index] if index < len(names) else ""
-            pairs.append(f"{name}: {value}" if name else value)
-    return "; ".join(pairs)
+            found.append(f"{name}: {value}" if name else value)
+    return "; ".join(found)
 
 
 def separated(text: str, name: str, characters: int) -> Document:
@@ -62,11 +62,11 @@ def separated(text: str, name: str, characters: int) -> Document:
     try:
         for row in reader:
             if names is None and row:
-                names = _names(row)
+                names = column_names(row)
                 if names:
                     line = reader.line_num + 1
                     continue
-            rows.add(named(names or [], row), line)
+            rows.add(named(zip_longest(names or [], row, fillvalue="")), line)
             line = reader.line_num + 1
     except csv.Error as error:
         raise Unread("damaged", f"line {line}: {error}") from None
@@ -86,7 +86,7 @@ def _delimiter(text: str) -> str:
     return max(",;\t|", key=head.count) if head else ","
 
 
-def _names(row: list[str]) -> list[str]:
+def column_names(row: list[str]) -> list[str]:
     """The first row as the names of the columns; none where a number or an empty field is in it."""
     names = [" ".join(field.split()) for field in row]
     if not all(names) or any(_is_number(name) for name in names) or len(set(names)) < len(names):
@@ -110,7 +110,7 @@ def json_lines(text: str, characters: int) -> Document:
         if not line.strip():
             continue
         try:
-            value = json.loads(line)
+            value = _parsed(line)
         except (ValueError, RecursionError):
             wrong += 1
             rows.add(line.strip(), number)
@@ -125,7 +125,7 @@ def json_text(text: str, characters: int) -> Document | None:
     None for what is not JSON, as files with comments: they are read as code.
     """
     try:
-        value = json.loads(text)
+        value = _parsed(text)
     except (ValueError, RecursionError):
         return None
     if isinstance(value, dict) and isinstance(value.get("cells"), list) and "nbformat" in value:
@@ -135,6 +135,11 @@ def json_text(text: str, characters: int) -> Document | None:
         rows.add(line, number)
     rows.lines = []
     return rows.document("json")
+
+
+def _parsed(text: str) -> Any:
+    # Numbers stay as they are written, however many digits they have.
+    return json.loads(text, parse_int=str, parse_float=str)
 
 
 def _flat(value: Any, path: str, depth: int) -> Iterator[str]:
