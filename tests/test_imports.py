@@ -59,7 +59,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
     "api.py": (),
     "__init__.py": (),
     # What a model can do the commands ask of `Model`.
-    "cli/": ("graph/", "nn/", "models/", "chat/", "generate/", "speech/"),
+    "cli/": ("graph/", "nn/", "models/", "chat/", "embed/", "generate/", "speech/"),
     "__main__.py": (),
 }
 ORDER = list(ROOMS)

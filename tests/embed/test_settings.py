@@ -42,7 +42,7 @@ def test_everything_that_is_said_is_read(tmp_path: Path) -> None:
         matryoshka=[64, 32],
         similarity="dot",
         skip_tokens=[1, 2],
-        score={"kind": "head", "labels": 1, "activation": "identity", "token_types": 2},
+        score={"kind": "head", "labels": 1, "activation": "identity"},
     )
     assert (found.pooling, found.normalize, found.dimensions, found.max_tokens) == (
         *("last", True),
@@ -53,7 +53,7 @@ def test_everything_that_is_said_is_read(tmp_path: Path) -> None:
     assert [each.activation for each in found.dense] == ["tanh", "gelu"]
     assert found.dense[1].norm is not None and found.dense[1].norm.eps == 1e-6
     assert found.matryoshka == (64, 32) and found.skip_tokens == {1, 2}
-    assert found.score is not None and found.score.token_types == 2
+    assert found.score is not None and found.score.activation == "identity"
 
 
 def test_a_template_has_three_parts(tmp_path: Path) -> None:
@@ -96,7 +96,6 @@ def test_a_template_has_three_parts(tmp_path: Path) -> None:
         ({"score": {}}, "score: kind: want a value"),
         ({"score": {"kind": "head", "labels": 3}}, "score: the head has 3 labels"),
         ({"score": {"kind": "head", "activation": "softmax"}}, "score: activation 'softmax'"),
-        ({"score": {"kind": "head", "token_types": 3}}, "score: token_types: want"),
         ({"score": {"kind": "yes_no", "yes": 1, "no": 2}}, "score: template: want a text"),
         (
             {"score": {"kind": "yes_no", "template": "{document} {query}", "yes": 1, "no": 2}},

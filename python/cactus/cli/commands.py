@@ -15,6 +15,8 @@ from cactus.cli.text import printable
 COMMANDS = {
     "run": ("cactus.cli.run", "Chat with a model."),
     "transcribe": ("cactus.cli.transcribe", "Transcribe recordings or a microphone."),
+    "embed": ("cactus.cli.embed", "Make vectors of texts."),
+    "rerank": ("cactus.cli.rerank", "Rank texts by a query."),
     "download": ("cactus.cli.download", "Fetch a model and convert it."),
     "convert": ("cactus.cli.convert", "Convert a GGUF file or a Hugging Face folder."),
     "list": ("cactus.cli.list", "List the models on this machine."),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import click
 from click.shell_completion import CompletionItem
@@ -23,6 +23,20 @@ def complete_speech(
 ) -> list[CompletionItem]:
     """Models that transcribe, of this machine and of the catalog, and paths."""
     return _offer_able("transcribe", incomplete)
+
+
+def complete_embedders(
+    ctx: click.Context, parameter: click.Parameter, incomplete: str
+) -> list[CompletionItem]:
+    """Models that make vectors of texts, of this machine and of the catalog, and paths."""
+    return _offer_able("embed", incomplete)
+
+
+def complete_rerankers(
+    ctx: click.Context, parameter: click.Parameter, incomplete: str
+) -> list[CompletionItem]:
+    """Models that rank texts, of this machine and of the catalog, and paths."""
+    return _offer_able(cast("Ability", "rerank"), incomplete)
 
 
 def complete_installed(

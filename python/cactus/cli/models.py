@@ -6,10 +6,13 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 from cactus.progress import Progress, show_progress
 from cactus.weights.abilities import Ability
+
+if TYPE_CHECKING:
+    from cactus.weights.embedders import TextAbility
 
 
 def find_or_fetch(
@@ -20,6 +23,20 @@ def find_or_fetch(
 
     with _shown() as progress:
         return find_or_download(name_or_path, offline=offline, ability=ability, progress=progress)
+
+
+def find_text_model(name: str | None, ability: TextAbility, *, offline: bool) -> Path:
+    """The folder of an embedder or reranker: the one that is named, else the usual one.
+
+    It is fetched where it is not on this machine.
+    """
+    from cactus.weights.embedders import USUAL, find_embedder, find_reranker
+
+    if name is None:
+        found = find_embedder() if ability == "embed" else find_reranker()
+        if found is not None:
+            return found
+    return find_or_fetch(name or USUAL[ability], offline=offline, ability=cast(Ability, ability))
 
 
 def fetch(name_or_id: str, **options: Any) -> Path:

@@ -50,14 +50,12 @@ class Dense:
 class Score:
     """How well two texts fit: what a cross-encoder says of them.
 
-    "head": the number that the dense layers end in; `token_types` 2: the rows of the second text's
-    tokens lie behind the vocabulary. "yes_no": how much more probable the token `yes` is than
-    `no` behind the `template`, which has {query} and {document}.
+    "head": the number that the dense layers end in. "yes_no": how much more probable the token
+    `yes` is than `no` behind the `template`, which has {query} and {document}.
     """
 
     kind: Literal["head", "yes_no"]
     activation: Literal["sigmoid", "identity"] = "sigmoid"
-    token_types: int = 1
     template: str = ""
     yes: int = 0
     no: int = 0
@@ -184,7 +182,7 @@ def _score(fields: Fields | None) -> Score | None:
         raise UnsupportedModel(
             f"{fields.where}: the head has {labels} labels; a model that ranks texts has one"
         )
-    return Score("head", activation, token_types=fields.integer("token_types", 1, 2, 1))
+    return Score("head", activation)
 
 
 def _objects(fields: Fields, name: str) -> list[Fields]:

@@ -70,11 +70,7 @@ class Reader:
         cut = len(ids) > room
         if cut:
             self._check(len(query) + frame.size + len(ids), whole, truncate, name)
-        joined, types = frame.join(query, ids[:room])
-        self._known(joined)
-        if self.settings.score is not None and self.settings.score.token_types > 1:
-            joined = [id + kind * self.vocabulary for id, kind in zip(joined, types, strict=True)]
-        return Item(index, joined, cut)
+        return Item(index, self._known(frame.join(query, ids[:room])), cut)
 
     def question(self, index: int, query: str, text: str, truncate: bool, name: str) -> Item:
         """The tokens of the question whether a text fits a query; the text is what is cut."""

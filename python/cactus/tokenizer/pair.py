@@ -1,28 +1,21 @@
-"""Two texts that a model reads together: what stands around them, and the type of each token."""
+"""Two texts that a model reads together, and the special tokens around them."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import groupby
-from typing import Any
+from typing import Any, NamedTuple
 
 from cactus.compat import Self
 from cactus.errors import TokenizerError
 
 
-@dataclass(frozen=True, slots=True)
-class PairFrame:
-    """The special tokens before, between and behind two texts, as (id, type).
+class PairFrame(NamedTuple):
+    """The special tokens before, between and behind two texts."""
 
-    `first` and `second` are the types of the tokens of the texts themselves.
-    """
-
-    before: tuple[tuple[int, int], ...]
-    between: tuple[tuple[int, int], ...]
-    after: tuple[tuple[int, int], ...]
-    first: int
-    second: int
+    before: tuple[int, ...]
+    between: tuple[int, ...]
+    after: tuple[int, ...]
 
     @classmethod
     def of(cls, encoding: Any) -> Self:
@@ -30,33 +23,23 @@ class PairFrame:
 
         Raises TokenizerError where it does not keep them apart.
         """
-        tokens = zip(encoding.ids, encoding.type_ids, encoding.sequence_ids, strict=True)
-        runs = [(text, list(run)) for text, run in groupby(tokens, lambda token: token[2])]
-        order = [text for text, _ in runs if text is not None]
-        if order != [0, 1]:
-            raise TokenizerError("tokenizer.json: two texts do not stay apart in a pair")
-        around: list[list[tuple[int, int]]] = [[], [], []]
-        types: list[int] = []
-        for text, run in runs:
+        around: list[tuple[int, ...]] = [(), (), ()]
+        texts: list[int] = []
+        tokens = zip(encoding.ids, encoding.sequence_ids, strict=True)
+        for text, run in groupby(tokens, lambda token: token[1]):
             if text is None:
-                around[len(types)] = [(id, kind) for id, kind, _ in run]
+                around[len(texts)] = tuple(id for id, _ in run)
             else:
-                types.append(run[0][1])
-        before, between, after = map(tuple, around)
-        return cls(before, between, after, *types)
+                texts.append(text)
+            if texts != [0, 1][: len(texts)]:
+                raise TokenizerError("tokenizer.json: two texts do not stay apart in a pair")
+        return cls(*around)
 
     @property
     def size(self) -> int:
         """How many special tokens a pair has."""
-        return len(self.before) + len(self.between) + len(self.after)
+        return sum(map(len, self))
 
-    def join(self, one: Sequence[int], other: Sequence[int]) -> tuple[list[int], list[int]]:
-        """The ids of a pair and their types."""
-        pairs = [
-            *self.before,
-            *((id, self.first) for id in one),
-            *self.between,
-            *((id, self.second) for id in other),
-            *self.after,
-        ]
-        return [id for id, _ in pairs], [kind for _, kind in pairs]
+    def join(self, one: Sequence[int], other: Sequence[int]) -> list[int]:
+        """The ids of a pair."""
+        return [*self.before, *one, *self.between, *other, *self.after]

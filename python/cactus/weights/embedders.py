@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Literal
 
 from cactus.errors import ModelNotFound
 from cactus.progress import Progress
 from cactus.weights import locate
 from cactus.weights.resolve import resolve
 
-FIRST = "all-minilm-l6-v2"
-"""Of several embedders on a machine this one is taken."""
+TextAbility = Literal["embed", "rerank"]
+
+USUAL: dict[TextAbility, str] = {"embed": "all-minilm-l6-v2", "rerank": "ms-marco-minilm-l6-v2"}
+"""Of several models on a machine this one is taken."""
 
 
 def find_embedder(
@@ -24,19 +27,27 @@ def find_embedder(
     is not there.
     """
     named = wanted or os.environ.get("CACTUS_EMBEDDER")
-    if named:
-        return resolve(named, progress, "embed")
-    found = [
-        entry.folder
-        for entry in locate.entries()
-        if entry.fault is None and "embed" in entry.abilities and "complete" not in entry.abilities
-    ]
-    return min(found, key=lambda folder: folder.name != FIRST, default=None)
+    return resolve(named, progress, "embed") if named else _made_for("embed")
+
+
+def find_reranker() -> Path | None:
+    """The weights folder of a model on this machine that ranks texts; None where there is none."""
+    return _made_for("rerank")
 
 
 def no_embedder() -> ModelNotFound:
     """The error where an embedder is needed and there is none."""
     return ModelNotFound(
-        f"no embedder is on this machine: cactus download {FIRST} fetches one; or name a model, "
-        "as an argument or in CACTUS_EMBEDDER (any language model makes vectors, too)"
+        f"no embedder is on this machine: cactus download {USUAL['embed']} fetches one; or name a "
+        "model, as an argument or in CACTUS_EMBEDDER (any language model makes vectors, too)"
     )
+
+
+def _made_for(ability: TextAbility) -> Path | None:
+    """The usual model, else the first that can do this and is not a language model."""
+    found = [
+        entry.folder
+        for entry in locate.entries()
+        if entry.fault is None and ability in entry.abilities and "complete" not in entry.abilities
+    ]
+    return min(found, key=lambda folder: folder.name != USUAL[ability], default=None)

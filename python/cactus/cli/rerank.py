@@ -1,0 +1,106 @@
+"""``cactus rerank``: texts in the order in which they answer a query, from lines to lines."""
+
+from __future__ import annotations
+
+import json
+from contextlib import ExitStack
+from dataclasses import replace
+
+import click
+
+from cactus.cli.complete import complete_rerankers
+from cactus.cli.options import Whole, threads_option
+from cactus.cli.text import complain, whole_characters
+from cactus.cli.texts import (
+    Line,
+    field_option,
+    input_option,
+    name_of_input,
+    opened,
+    read_lines,
+    too_long,
+    truncate_option,
+)
+
+
+@click.command("rerank", short_help="Rank texts by a query.")
+@click.argument("query")
+@click.argument(
+    "file", required=False, type=click.Path(exists=True, dir_okay=False, allow_dash=True)
+)
+@click.option(
+    "--model",
+    shell_complete=complete_rerankers,
+    help="What scores the texts.  [default: one that is here, else ms-marco-minilm-l6-v2]",
+)
+@input_option
+@field_option
+@click.option("--top-k", type=Whole(1), metavar="N", help="Write only the N best.")
+@truncate_option
+@threads_option
+@click.option("--offline", is_flag=True, help="Open no connection; the model must be here.")
+@click.option("--quiet", "-q", is_flag=True, help="Show no progress.")
+@click.pass_context
+def command(
+    ctx: click.Context,
+    query: str,
+    file: str | None,
+    model: str | None,
+    form: str,
+    field: str,
+    top_k: int | None,
+    truncate: bool,
+    threads: int | None,
+    offline: bool,
+    quiet: bool,
+) -> None:
+    """Write the texts in FILE in the order in which they answer QUERY, the best first.
+
+    '-' is standard input. A text is a line, or a field of a line of JSON. A line of the result is
+    {"index": ..., "score": ..., "text": ...} and the other fields of the JSON line that it is of;
+    "index" counts the lines from 0 on. A line that is no text, or too long beside the query, is
+    reported by its number and left out, and the exit status is then 1.
+    """
+    from cactus.cli.models import find_text_model
+    from cactus.errors import ContextLengthExceeded
+    from cactus.model import Model
+    from cactus.progress import show_progress
+
+    query, failed = whole_characters(query), False
+
+    def report(number: int, reason: str) -> None:
+        nonlocal failed
+        failed = True
+        complain(f"{name_of_input(file)}, line {number}: {reason}")
+
+    lines = []
+    with opened(file) as stream:
+        for line in read_lines(stream, form, field):
+            if isinstance(line, Line):
+                lines.append(line)
+            else:
+                report(line.number, line.reason)
+    folder = find_text_model(model, "rerank", offline=offline)
+    with ExitStack() as stack:
+        loaded = stack.enter_context(Model(folder, threads=threads, preload=True))
+        shown = False if quiet else stack.enter_context(show_progress("texts"))
+        texts = [line.text for line in lines]
+        try:
+            ranked = loaded.rerank(query, texts, truncate=truncate, progress=shown)
+        except ContextLengthExceeded as whole:
+            ranked = []
+            for index, line in enumerate(lines):
+                try:
+                    (one,) = loaded.rerank(query, [line.text], progress=False)
+                except ContextLengthExceeded as error:
+                    report(line.number, too_long(error))
+                else:
+                    ranked.append(replace(one, index=index))
+            if not ranked:  # it may be the query that is too long
+                raise whole from None
+            ranked.sort(key=lambda each: -each.score)
+    for each in ranked[:top_k]:
+        line = lines[each.index]
+        row = {**line.fields, "index": line.number - 1, "score": each.score, field: line.text}
+        click.echo(json.dumps(row, ensure_ascii=False))
+    ctx.exit(int(failed))
