@@ -32,6 +32,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
     "documents/": ("tokenizer/", "audio/"),
     "graph/": (),
     "native/": (),
+    "retrieval/": ("tokenizer/", "audio/", "graph/"),
     "nn/": (),
     "models/": (),
     "weights/format/": (),

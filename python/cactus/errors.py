@@ -15,6 +15,7 @@ CactusError
 ├── InsufficientMemory       the memory is not there (also a MemoryError)
 ├── DownloadError            a model could not be fetched
 ├── CloudError               a cloud is not set up as it must be, or gave no answer
+├── CorpusError              an index of documents cannot be used
 ├── Cancelled                the call was ended by ``stop`` or ``destroy``
 ├── ModelClosed              the model has been destroyed (also a RuntimeError)
 ├── ReentrantCall            a signal handler called the model it interrupted (also a RuntimeError)
@@ -104,6 +105,10 @@ class CloudError(CactusError):
     def __init__(self, message: str, *, code: str) -> None:
         super().__init__(message)
         self.code = code
+
+
+class CorpusError(CactusError):
+    """An index of documents cannot be used, or is not there; the message says what to do."""
 
 
 class Cancelled(CactusError):
