@@ -1,0 +1,101 @@
+"""Lists of chunks made into one: the best of two rankings, without nearly the same text twice."""
+
+from __future__ import annotations
+
+import re
+import zlib
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+_DAMPING = 60
+"""Reciprocal rank fusion's constant: how little the first places count more than the next."""
+
+_SHINGLE = 3  # words
+_SKETCH = 8  # shingles by which texts that may be alike are found
+_ALIKE = 0.9  # of the shingles
+
+_WORD = re.compile(r"\w+")
+
+
+def fuse(rankings: Sequence[tuple[float, Sequence[int]]]) -> list[int]:
+    """Chunks by the weighted sum of their reciprocal ranks, the best first; ties by number."""
+    sums: dict[int, float] = {}
+    for weight, ranking in rankings:
+        for rank, chunk in enumerate(ranking, 1):
+            sums[chunk] = sums.get(chunk, 0.0) + weight / (_DAMPING + rank)
+    return sorted(sums, key=lambda chunk: (-sums[chunk], chunk))
+
+
+def largest(values: NDArray[np.float32], count: int) -> NDArray[np.int64]:
+    """The places of the largest values, the largest first; of equal ones the first places.
+
+    Minus infinity is never among them.
+    """
+    import numpy as np
+
+    places = np.flatnonzero(values > -np.inf)
+    if count < len(places):
+        least = np.partition(values[places], len(places) - count)[len(places) - count]
+        above = places[values[places] > least]
+        equal = places[values[places] == least]
+        places = np.concatenate([above, equal[: count - len(above)]])
+    order: NDArray[np.int64] = places[np.lexsort((places, -values[places]))]
+    return order
+
+
+class Distinct:
+    """Texts that are seen one after the other, of which some are nearly the same.
+
+    Two are when nine tenths of their sequences of three words are in both, and the words with
+    digits are the same: versions of a table are not one.
+    """
+
+    def __init__(self) -> None:
+        self._seen: list[tuple[frozenset[int], frozenset[str]]] = []
+        self._where: dict[int, list[int]] = {}
+
+    def add(self, text: str) -> int | None:
+        """The number of an earlier text that this one nearly is; None counts it as a new one."""
+        words = _WORD.findall(text.lower())
+        last = max(1, len(words) - _SHINGLE + 1)
+        shingles = frozenset(
+            zlib.crc32(" ".join(words[n : n + _SHINGLE]).encode()) for n in range(last)
+        )
+        numbers = frozenset(word for word in words if not word.isalpha())
+        sketch = sorted(shingles)[:_SKETCH]
+        for number in sorted({n for part in sketch for n in self._where.get(part, ())}):
+            others, same = self._seen[number]
+            if same == numbers and len(shingles & others) >= _ALIKE * len(shingles | others):
+                return number
+        for part in sketch:
+            self._where.setdefault(part, []).append(len(self._seen))
+        self._seen.append((shingles, numbers))
+        return None
+
+
+def joined(parts: Sequence[tuple[int, int, str]]) -> tuple[int, int, str]:
+    """Neighbouring pieces (start, end, text) of a document as one.
+
+    What is between two is spaces in the document; there are as many here.
+    """
+    start, end, text = parts[0]
+    for first, last, piece in parts[1:]:
+        if last <= end:
+            continue
+        text += ("\n\n" if first - end > 1 else "\n").ljust(first - end) if first > end else ""
+        text += piece[max(0, end - first) :]
+        end = last
+    return start, end, text
+
+
+def matches(metadata: Mapping[str, str], wanted: Mapping[str, object]) -> bool:
+    """Whether metadata has each wanted value, or one of several."""
+    for key, value in wanted.items():
+        values = [value] if isinstance(value, str) else list(value)  # type: ignore[call-overload]
+        if metadata.get(key) not in values:
+            return False
+    return True

@@ -1,0 +1,227 @@
+"""One search: both rankings, fused, scored, and made into passages."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from cactus.retrieval.fuse import Distinct, fuse, joined, largest, matches
+from cactus.retrieval.score import Scale
+from cactus.retrieval.types import Hit, Mode, Reranker
+from cactus.retrieval.writer import whole_text
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from cactus.retrieval.lexical import Lexical
+    from cactus.retrieval.view import View
+
+DEPTH = 50
+"""Chunks that each ranking gives."""
+RERANKED = 30
+"""Chunks that a reranker reads."""
+_BATCH = 16  # chunks whose text is read at a time
+
+_COLUMNS = """
+c.id, c.file, f.name, c.start, c.stop, c.tokens, c.page, c.line, c.begins, c.ends, c.heading,
+c.header, c.text, f.metadata
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What is searched for, checked."""
+
+    query: str
+    top_k: int
+    mode: Mode
+    paths: Sequence[str] | None
+    metadata: Mapping[str, Any] | None
+    neighbours: int
+    floor: bool
+    rerank: Reranker | None
+
+
+class Search:
+    """A search in one state of an index. `vector` is the query's, None without dense search."""
+
+    def __init__(
+        self,
+        db: sqlite3.Connection,
+        view: View,
+        lexical: Lexical,
+        request: Request,
+        vector: NDArray[np.float32] | None,
+    ) -> None:
+        self._db, self._view, self._lexical = db, view, lexical
+        self._request = request
+        self._cosines = None if vector is None else view.cosines(db, vector)
+        self._terms = lexical.terms(db, view, request.query)
+        self._scale = Scale(self._cosines, self._terms)
+
+    def hits(self) -> list[Hit]:
+        """The passages found, the best first."""
+        request = self._request
+        found = self._scored(self._ranked())
+        if request.rerank is not None:
+            found = iter(self._reranked(list(zip(found, range(RERANKED), strict=False))))
+        hits: list[Hit] = []
+        distinct, shown = Distinct(), set[int]()
+        lowest = 1.0
+        for hit in found:
+            if request.floor and hit.score < self._scale.floor:
+                break
+            if hit.chunk_id in shown:
+                continue
+            same = distinct.add(hit.text)
+            if same is not None:
+                place = (hit.source, hit.start, hit.end)
+                hits[same] = replace(hits[same], also=(*hits[same].also, place))
+                continue
+            if len(hits) >= request.top_k:
+                break
+            lowest = min(lowest, hit.score)
+            hits.append(replace(self._with_neighbours(hit, shown), score=lowest))
+        return hits
+
+    def _ranked(self) -> list[int]:
+        """Chunks, the best first."""
+        request, view = self._request, self._view
+        depth = max(DEPTH, min(request.top_k, view.chunks))
+        allowed = self._allowed()
+        rankings: list[tuple[float, Sequence[int]]] = []
+        if self._cosines is not None:
+            import numpy as np
+
+            values = self._cosines
+            if allowed is not None:
+                values = np.where(allowed, values, np.float32(-np.inf))
+            rankings.append((1.0, view.ids()[largest(values, depth)].tolist()))
+        if request.mode != "dense":
+            wanted = None
+            if allowed is not None:
+                wanted = set(view.ids()[allowed].tolist()).__contains__
+            rankings.append((1.0, self._lexical.search(self._db, self._terms, depth, wanted)))
+        return fuse(rankings)
+
+    def _allowed(self) -> NDArray[np.bool_] | None:
+        """Which chunks are searched; None where all are."""
+        import numpy as np
+
+        request = self._request
+        if request.paths is None and request.metadata is None:
+            return None
+        fits = None
+        if request.paths is not None:
+            from cactus.documents.ignore import compile_patterns
+
+            fits = compile_patterns(request.paths).match_file
+        files = [
+            number
+            for number, name, metadata in self._db.execute("SELECT id, name, metadata FROM files")
+            if (fits is None or fits(name))
+            and (not request.metadata or matches(json.loads(metadata), request.metadata))
+        ]
+        return np.isin(self._view.files(), files)
+
+    def _rows(self, chunks: Sequence[int]) -> Iterator[tuple[Hit, int, str]]:
+        """Chunks as hits without scores, in the given order, with their file and table header."""
+        marks = ",".join("?" * len(chunks))
+        rows = {
+            row[0]: row
+            for row in self._db.execute(
+                f"SELECT {_COLUMNS} FROM chunks c JOIN files f ON f.id = c.file"
+                f" WHERE c.id IN ({marks})",
+                chunks,
+            )
+        }
+        for chunk in chunks:
+            (
+                _,
+                file,
+                name,
+                start,
+                stop,
+                tokens,
+                page,
+                line,
+                begins,
+                ends,
+                heading,
+                header,
+                text,
+            ) = rows[chunk][:13]
+            time = None if begins is None else (begins, ends)
+            metadata = json.loads(rows[chunk][13])
+            hit = Hit(
+                *(0.0, text, name, start, stop, heading, page, line, time, chunk, tokens),
+                metadata=metadata,
+            )
+            yield hit, file, header
+
+    def _scored(self, chunks: Sequence[int]) -> Iterator[Hit]:
+        """The chunks with scores; read as they are asked for."""
+        import numpy as np
+
+        for first in range(0, len(chunks), _BATCH):
+            some = chunks[first : first + _BATCH]
+            rows = list(self._rows(some))
+            shares = self._lexical.coverage(
+                self._terms, [whole_text(hit.heading, header, hit.text) for hit, _, header in rows]
+            )
+            for (hit, _, _), share in zip(rows, shares, strict=True):
+                cosine = None
+                if self._cosines is not None:
+                    cosine = float(self._cosines[np.searchsorted(self._view.ids(), hit.chunk_id)])
+                score = self._scale.score(cosine, share)
+                yield replace(hit, score=score, dense=cosine, lexical=share)
+
+    def _reranked(self, some: list[tuple[Hit, int]]) -> list[Hit]:
+        """The hits in the order of a reranker, with its scores."""
+        assert self._request.rerank is not None
+        hits = [hit for hit, _ in some]
+        texts = [whole_text(hit.heading, "", hit.text) for hit in hits]
+        ranked = self._request.rerank(self._request.query, texts) if texts else []
+        order = sorted(ranked, key=lambda item: (-item.score, item.index))
+        return [replace(hits[item.index], score=float(item.score)) for item in order]
+
+    def _with_neighbours(self, hit: Hit, shown: set[int]) -> Hit:
+        """A hit joined with the chunks around it that are not shown yet."""
+        shown.add(hit.chunk_id)
+        if not self._request.neighbours:
+            return hit
+        reach = self._request.neighbours
+        # The chunks of a file have numbers in a row.
+        near = {
+            row[0]: row[1:]
+            for row in self._db.execute(
+                "SELECT id, start, stop, text, tokens, page, line, begins, ends FROM chunks WHERE"
+                " file = (SELECT file FROM chunks WHERE id = ?1) AND id BETWEEN ?1 - ?2 AND"
+                " ?1 + ?2",
+                (hit.chunk_id, reach),
+            )
+        }
+        first = last = hit.chunk_id
+        while first - 1 in near and first - 1 not in shown:
+            first -= 1
+        while last + 1 in near and last + 1 not in shown:
+            last += 1
+        numbers = range(first, last + 1)
+        shown.update(numbers)
+        start, end, text = joined([near[number][:3] for number in numbers])
+        _, _, _, _, page, line, begins, _ = near[first]
+        time = None if begins is None else (begins, near[last][7])
+        return replace(
+            *(hit,),
+            text=text,
+            start=start,
+            end=end,
+            page=page,
+            line=line,
+            time=time,
+            tokens=sum(near[number][3] for number in numbers),
+        )

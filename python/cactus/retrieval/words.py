@@ -1,0 +1,96 @@
+"""Texts and queries as words, for the full-text search.
+
+The words themselves are cut, folded and stemmed by SQLite's tokenizer. What it cannot do is done
+here, for texts and queries alike: scripts without spaces become pairs of neighbouring characters,
+names in camelCase get their parts beside them.
+"""
+
+from __future__ import annotations
+
+import itertools
+import re
+import sys
+import unicodedata
+from collections.abc import Iterator
+from functools import cache
+
+WORDS_VERSION = "1"
+"""Changes when the same text gives other words."""
+
+LONGEST_QUERY = 1 << 16
+"""Characters of a query whose words are looked for."""
+MOST_TERMS = 64
+"""Different words of a query that are looked for, the first ones."""
+
+# Scripts that are written without spaces, or, as Korean, with endings on every word.
+_UNSPACED = (
+    "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u31f0-\u31ff\u3400-\u4dbf\u4e00-\u9fff"
+    "\ua9e0-\ua9fe\uac00-\ud7a3\uf900-\ufaff\U00020000-\U0003ffff"
+)
+_RUN = re.compile(f"[{_UNSPACED}]+")
+# Vowel signs of Hebrew and Arabic, which are mostly left out, and a stroke that lengthens words.
+_OPTIONAL = re.compile(
+    "[\u0591-\u05bd\u05bf\u05c1\u05c2\u05c4\u05c5\u05c7\u0610-\u061a\u0640\u064b-\u065f\u0670]+"
+)
+_HUMP = re.compile("[a-z][A-Z]")
+_CAMEL = re.compile(r"\b[A-Za-z0-9]*[a-z][A-Z][A-Za-z0-9]*")
+_PART = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[0-9]+")
+
+# The commonest words of English questions. Those of other languages are names and keywords of some
+# program too often ("die", "os", "su"); a search leaves out what most passages of an index have.
+_COMMON_WORDS = """\
+a about after all also am an and any are as at be been but by can could did do does for from get
+had has have he her him his how i if in into is it its just like may me my no not of on one or our
+out s she should so some t than that the their them then there these they this to up us was we were
+what when where which who why will with would you your"""
+_COMMON = frozenset(_COMMON_WORDS.split())
+
+
+def searchable(text: str) -> str:
+    """A text as the tokenizer is to see it."""
+    text = _OPTIONAL.sub("", unicodedata.normalize("NFKC", text)).replace("\0", " ")
+    if not text.isascii():
+        text = _RUN.sub(lambda run: f" {' '.join(_pairs(run[0]))} ", text)
+    if _HUMP.search(text) is None:
+        return text
+    return _CAMEL.sub(lambda name: f"{name[0]} {' '.join(_PART.findall(name[0]))}", text)
+
+
+def _pairs(run: str) -> Iterator[str]:
+    if len(run) == 1:
+        yield run
+    for first, second in itertools.pairwise(run):
+        yield first + second
+
+
+def query_terms(query: str) -> tuple[list[str], list[str]]:
+    """The different words of a query, without the commonest, and its phrases.
+
+    A phrase is a name of several words with no space between them, as ``os.path.join``.
+    """
+    text = searchable(query[:LONGEST_QUERY])
+    words: dict[str, None] = {}
+    phrases: dict[str, None] = {}
+    separators = _separators()
+    for piece in text.split():
+        parts = [part for part in separators.split(piece.lower()) if part]
+        if 1 < len(parts) <= 8 and sum(part not in _COMMON for part in parts) > 1:
+            phrases[" ".join(parts)] = None
+        for part in parts:
+            if part not in _COMMON:
+                words[part] = None
+    return list(words)[:MOST_TERMS], list(phrases)[: MOST_TERMS // 4]
+
+
+@cache
+def _separators() -> re.Pattern[str]:
+    """What is between words for SQLite's tokenizer with the categories of `store.TOKENIZE`."""
+    marks = (
+        chr(n) for n in range(0x300, sys.maxunicode) if unicodedata.category(chr(n)) in ("Mn", "Mc")
+    )
+    return re.compile(f"[^\\w{''.join(marks)}]+|_+")
+
+
+def quoted(words: str) -> str:
+    """Words as a phrase of a full-text query, in which nothing is syntax."""
+    return '"' + words.replace('"', " ") + '"'
