@@ -144,7 +144,8 @@ def measure(
         packed = programs.store(graph, built.tensors, path, dtype, only=matrices)
         graph = _repeated(built, copies)
         stored = _with_copies(packed, copies)
-        context = case.weights[0][0] if case.op == "add_position" else 8192
+        position = case.op == "add_position"
+        context = case.weights[0][0] - case.attrs["offset"] if position else 8192
         plan = programs.plan_of(graph, stored, context=context, activations=activations)
         nbytes, operations, arithmetic = cost(case, packed)
         dots = operations * (LEVELS.get(dtype, 1.0) if activations == "int12" else 1.0)

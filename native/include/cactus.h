@@ -73,8 +73,13 @@ enum {
   CACTUS_ERROR_CANCELLED = 11  // the step was ended by its stop flag, or those of all its rows
 };
 
-// Whether a row's logits are computed: for none, the last, or all of its tokens.
-enum { CACTUS_OUTPUTS_NONE = 0, CACTUS_OUTPUTS_LAST = 1, CACTUS_OUTPUTS_ALL = 2 };
+// Whether a row's logits are computed: for none, the last, all, or the first of its tokens.
+enum {
+  CACTUS_OUTPUTS_NONE = 0,
+  CACTUS_OUTPUTS_LAST = 1,
+  CACTUS_OUTPUTS_ALL = 2,
+  CACTUS_OUTPUTS_FIRST = 3
+};
 
 typedef struct cactus_program_options {
   uint32_t size;
@@ -123,7 +128,8 @@ typedef struct cactus_token_logprob {
   float logprob;  // natural log of the token's probability, before any option
 } cactus_token_logprob;
 
-// Some tokens of one session in a step; or the features of its new memory, all at once.
+// Some tokens of one session in a step; or the features of its new memory, all at once. Where every
+// token sees all others of its row, the row is a text of its own: the session stays as it is.
 typedef struct cactus_row {
   cactus_id session;
   const int32_t* tokens;

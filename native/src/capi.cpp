@@ -146,7 +146,7 @@ struct StepRows {
     const SessionHandle& session = *sessions.back();
     refuse(session.program->program.layout() != program.layout(), n,
            ".session belongs to another program");
-    refuse(row.count == 0 || row.outputs > CACTUS_OUTPUTS_ALL, n,
+    refuse(row.count == 0 || row.outputs > CACTUS_OUTPUTS_FIRST, n,
            " is empty or asks for unknown outputs");
     const bool remembers = program.plan().header.features != 0;
     refuse(remembers ? row.features == nullptr : row.tokens == nullptr, n,

@@ -33,6 +33,9 @@ enum class Op : uint32_t {
   kStoreMemory = 37,
   kMemoryAttention = 38,
   kMemoryScores = 39,
+  kBidirectionalAttention = 40,
+  kGegluErf = 41,
+  kAddSegment = 42,
 };
 
 enum class DType : uint32_t {
@@ -89,7 +92,7 @@ struct StepRecord {
   int32_t weight[4];
   uint32_t weights;
   int32_t slot;
-  int32_t i[6];                  // op's integers: heads, kv_heads, head_dim, taps, window
+  int32_t i[6];                  // op's integers: heads, kv_heads, head_dim, taps, window ...
   float f[4];                    // op's floats: eps, scale ...
   uint32_t constant, constants;  // rotary frequencies
   int32_t bias[4];               // linear: what is added to each weight's rows, -1: nothing

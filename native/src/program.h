@@ -44,7 +44,7 @@ struct Sequence {
   uint32_t memory_rows = 0;
 
   uint32_t output_count() const {
-    return outputs == CACTUS_OUTPUTS_ALL ? count : outputs == CACTUS_OUTPUTS_LAST;
+    return outputs == CACTUS_OUTPUTS_ALL ? count : outputs != CACTUS_OUTPUTS_NONE;
   }
 };
 
@@ -157,6 +157,7 @@ class Program {
   const uint32_t max_rows_;
   uint32_t tokens_ = UINT32_MAX;  // ids that every embedding has a row for
   bool needs_memory_ = false;     // attends to what its sessions remember
+  bool whole_texts_ = false;  // the tokens of a sequence are a text, and its session stays empty
   std::shared_ptr<const StateLayout> layout_;
   std::shared_ptr<KvPool> pool_;
   std::mutex mutex_;
@@ -171,6 +172,8 @@ class Program {
   size_t row_scratch_floats_ = 0;   // [max_rows][widest]
   Block scratch_;                   // [threads][scratch_floats_]
   Block row_scratch_;               // rows in f32 between the phases of an op
+  size_t own_page_bytes_ = 0;       // per thread
+  Block own_pages_;                 // keys and values of the text that a thread is at
   std::vector<TileList> tiles_;     // by shape, of the current step
   std::vector<PageTable> pages_;    // by kind of page, of the current step
   std::vector<float> partials_;     // attention over spans, when they are split
@@ -229,6 +232,10 @@ struct Context {
   float* scratch() const {
     return program.scratch_.as<float>() + static_cast<size_t>(thread) * program.scratch_floats_;
   }
+  // Pages of one head's keys and values, for this thread alone.
+  uint8_t* own_pages() const {
+    return program.own_pages_.as<uint8_t>() + static_cast<size_t>(thread) * program.own_page_bytes_;
+  }
   const TileList& tiles(uint32_t shape) const { return program.tiles_[shape]; }
   const StateLayout::Kv& kv(uint32_t slot) const { return program.layout_->kv[slot]; }
   const PageTable& pages(uint32_t slot) const { return program.pages_[kv(slot).kind]; }
@@ -248,5 +255,7 @@ struct Context {
 void run_step(const Step& step, const Context& context);
 // Floats for the partial results that the attention of one step is split into.
 size_t attention_partials(const Plan& plan, const std::vector<TileList>& tiles);
+// Bytes of the pages that a thread needs where attention keeps nothing, for texts of so many rows.
+size_t own_page_bytes(const Plan& plan, uint32_t rows);
 
 }  // namespace cactus

@@ -97,6 +97,8 @@ void Program::prepare() {
       tokens_ = std::min(tokens_, weights_[embed->weight].rows);
     }
     needs_memory_ |= needs_memory(step);
+    whole_texts_ |=
+        plan_.header.features == 0 && std::holds_alternative<BidirectionalStep>(step.operation);
   }
   seconds_.resize(plan_.steps.size());
   make_buffers();
@@ -126,6 +128,7 @@ void Program::make_buffers() {
   const uint32_t attention = kMaxQueries * (kSpan + kQueryStride + 2 * (2 + kMaxHeadDim));
   scratch_floats_ = std::max(widest, attention);
   row_scratch_floats_ = size_t{max_rows_} * convolved;
+  own_page_bytes_ = own_page_bytes(plan_, std::min(max_rows_, plan_.header.context_length));
   for (const RotarySet& set : plan_.rotaries) rotaries_.push_back({set, {}});
   check_size();
   arena_block_ = Block(arena_.bytes);
@@ -135,16 +138,18 @@ void Program::make_buffers() {
   }
   scratch_ = Block(static_cast<size_t>(threads()) * scratch_floats_ * sizeof(float));
   row_scratch_ = Block(row_scratch_floats_ * sizeof(float));
+  own_pages_ = Block(static_cast<size_t>(threads()) * own_page_bytes_);
   for (Rotary& rotary : rotaries_) rotary.table = Block(table_bytes(rotary, max_rows_));
   for (const TileShape& shape : plan_.shapes) tiles_.emplace_back(shape, kernels_, max_rows_);
-  pages_.resize(layout_->page_kinds());
+  pages_.resize(whole_texts_ ? 0 : layout_->page_kinds());
   make_output_buffers(1);
 }
 
 // Whatever the plan asks for, before any of it is taken: a plan is a file like any other.
 void Program::check_size() const {
-  uint64_t bytes = arena_.bytes + row_scratch_floats_ * sizeof(float) +
-                   static_cast<uint64_t>(threads()) * scratch_floats_ * sizeof(float);
+  uint64_t bytes =
+      arena_.bytes + row_scratch_floats_ * sizeof(float) +
+      static_cast<uint64_t>(threads()) * (scratch_floats_ * sizeof(float) + own_page_bytes_);
   for (const Rotary& rotary : rotaries_) bytes += table_bytes(rotary, max_rows_);
   for (const TileShape& shape : plan_.shapes) bytes += TileList::bytes(shape, kernels_, max_rows_);
   for (const Buffer& buffer : buffers_) {

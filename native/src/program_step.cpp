@@ -34,7 +34,7 @@ Batch Program::make_batch(std::vector<Sequence> sequences) const {
     Sequence& sequence = batch.sequences[s];
     sequence.first_row = batch.rows();
     const bool remembers = sequence.features != nullptr;
-    sequence.start = remembers ? 0 : sequence.session->length();
+    sequence.start = remembers || whole_texts_ ? 0 : sequence.session->length();
     sequence.memory = remembers ? sequence.count : sequence.session->memory_length();
     if (!remembers && s > 0 && sequence.session->shares_memory(*batch.sequences[s - 1].session)) {
       batch.sequences[leader].memory_rows += sequence.count;
@@ -44,6 +44,7 @@ Batch Program::make_batch(std::vector<Sequence> sequences) const {
     }
     for (uint32_t n = 0; n < sequence.count; n++) {
       if (sequence.outputs == CACTUS_OUTPUTS_ALL ||
+          (sequence.outputs == CACTUS_OUTPUTS_FIRST && n == 0) ||
           (sequence.outputs == CACTUS_OUTPUTS_LAST && n + 1 == sequence.count)) {
         batch.outputs.push_back(batch.rows());
       }
@@ -157,7 +158,9 @@ void Program::make_room(const Batch& batch) {
   if (partials_.size() < partials) partials_.resize(partials);
   try {
     for (const Sequence& s : batch.sequences) {
-      s.features ? s.session->reserve_memory(s.count) : s.session->reserve(s.count);
+      if (!whole_texts_) {
+        s.features ? s.session->reserve_memory(s.count) : s.session->reserve(s.count);
+      }
       if (s.sampler != nullptr) s.sampler->begin(s.output_count());
     }
     make_choosers(batch);
@@ -188,13 +191,14 @@ void Program::step(std::vector<Sequence> sequences, cactus_output* outputs, uint
   } const release{*this};
   const bool finished = run_batch(stop);
   for (const Sequence& s : batch_.sequences) {
-    s.features ? s.session->remember(s.count) : s.session->advance(s.count);
+    if (!whole_texts_) s.features ? s.session->remember(s.count) : s.session->advance(s.count);
   }
   try {
     check(finished, CACTUS_ERROR_CANCELLED, "the step was stopped");
     plan_.header.vocab_size == 0 ? give_states(values) : count_chosen();
   } catch (...) {
     for (const Sequence& s : batch_.sequences) {
+      if (whole_texts_) continue;
       s.features ? s.session->remember(0) : static_cast<void>(s.session->truncate(s.start));
     }
     throw;

@@ -1,6 +1,7 @@
 // A step's record becomes what its op takes, checked against the shapes of what it names.
 #include "read_steps.h"
 
+#include <algorithm>
 #include <cmath>
 #include <map>
 
@@ -53,7 +54,8 @@ class StepReader {
     ok(record_.constant <= plan_.constants.size() &&
            record_.constants <= plan_.constants.size() - record_.constant,
        "names unknown constants");
-    ok(record_.constants == 0 || op() == Op::kRope || op() == Op::kQkvAttention,
+    ok(record_.constants == 0 || op() == Op::kRope || op() == Op::kQkvAttention ||
+           op() == Op::kBidirectionalAttention,
        "has rotary frequencies that it does not use");
     for (float f : record_.f) ok(std::isfinite(f), "a number is not finite");
     step_.operation = operation();
@@ -181,17 +183,29 @@ class StepReader {
       }
       case Op::kLayerNorm: {
         whole_lanes(width());
-        const uint32_t w = plain(0, 1, width()), bias = plain(1, 1, width());
+        const uint32_t w = plain(0, 1, width());
+        std::optional<uint32_t> bias;
+        if (record_.weights > 1) bias = plain(1, 1, width());
         return LayerNormStep{row_by_row(), w, bias, record_.f[0]};
       }
       case Op::kAddPosition: {
         ok(record_.weights == 1 && out_buffer().group == 0, "needs one weight and an f32 output");
         const uint32_t positions = plan_.weights[weight(0)].rows;
-        ok(positions >= plan_.header.context_length, "has fewer positions than the context");
+        const uint32_t offset = integer(0, 0, kMaxWidth);
+        ok(positions >= offset && positions - offset >= plan_.header.context_length,
+           "has fewer positions than the context");
         whole_lanes(width());
         const uint32_t w = plain(0, positions, width());
         output(width(), false);
-        return AddPositionStep{{token_input(0, width()), out()}, w};
+        return AddPositionStep{{token_input(0, width()), out()}, w, offset};
+      }
+      case Op::kAddSegment: {
+        needs_tokens();
+        ok(record_.weights == 1 && out_buffer().group == 0, "needs one weight and an f32 output");
+        whole_lanes(width());
+        const uint32_t w = plain(0, plan_.weights[weight(0)].rows, width());
+        output(width(), false);
+        return AddSegmentStep{{token_input(0, width()), out()}, w, record_.i[0]};
       }
       case Op::kEmbed: {
         needs_tokens();
@@ -226,6 +240,7 @@ class StepReader {
       }
       case Op::kSwiglu: whole_lanes(width()); return SwigluStep{row_by_row(2 * width())};
       case Op::kGeglu: whole_lanes(width()); return GegluStep{row_by_row(2 * width())};
+      case Op::kGegluErf: whole_lanes(width()); return GegluErfStep{row_by_row(2 * width())};
       case Op::kOutputRows: {
         const View in = input(0, width());
         ok(out_buffer().group == 0 && !buffer(in).per_output(), "rows do not match");
@@ -234,6 +249,7 @@ class StepReader {
       }
       case Op::kAttention:
       case Op::kQkvAttention: return attention();
+      case Op::kBidirectionalAttention: return bidirectional();
       case Op::kMemoryAttention: return memory_attention();
       case Op::kStoreMemory: return store_memory();
       case Op::kMemoryScores: return memory_scores();
@@ -308,14 +324,29 @@ class StepReader {
     const uint32_t heads = integer(0, 1, kMaxHeads), kv_heads = integer(1, 1, kMaxHeads);
     const uint32_t head_dim = integer(2, 16, 4096), window = integer(4, 0, kMaxWidth);
     const SlotRecord& s = slot(SlotKind::kKv);
-    ok(heads % kv_heads == 0, "heads are not a multiple of the key/value heads");
     ok(s.a == kv_heads && s.b == head_dim && head_dim <= kMaxHeadDim, "slot does not match");
-    const uint32_t queries = heads * head_dim, keys = kv_heads * head_dim;
-    AttentionStep step = attend({kv_heads, heads / kv_heads, window, false}, head_dim);
-    if (op() == Op::kAttention) {
+    AttentionStep step = attend({kv_heads, heads / kv_heads, window, false}, heads, head_dim);
+    projections(step, op() == Op::kAttention);
+    return step;
+  }
+
+  Operation bidirectional() {
+    const uint32_t heads = integer(0, 1, kMaxHeads), kv_heads = integer(1, 1, kMaxHeads);
+    const uint32_t head_dim = integer(2, 16, kMaxHeadDim), reach = integer(4, 0, kMaxWidth);
+    ok(head_dim % 16 == 0, "head_dim not a multiple of 16");
+    BidirectionalStep step{heads_of(heads, kv_heads, head_dim), reach};
+    projections(step, record_.in[1] >= 0);
+    return step;
+  }
+
+  // Queries, keys and values: three inputs, or columns of one.
+  void projections(Heads& step, bool apart) {
+    const uint32_t head_dim = step.head_dim, keys = step.kv_heads * head_dim;
+    const uint32_t queries = step.group * keys;
+    if (apart) {
       step.q = token_input(0, queries);
       step.stored = {token_input(1, keys), token_input(2, keys)};
-      return step;
+      return;
     }
     step.q = token_input(0, queries + 2 * keys);
     const uint32_t column = step.q.column + queries;
@@ -324,30 +355,34 @@ class StepReader {
     if (record_.weights != 0) {
       step.norms = {plain(0, 1, head_dim), plain(1, 1, head_dim), record_.f[2]};
     }
-    return step;
   }
 
   Operation memory_attention() {
     const uint32_t heads = integer(0, 1, kMaxHeads), kv_heads = integer(1, 1, kMaxHeads);
     const uint32_t head_dim = integer(2, 16, kMaxHeadDim);
     check_memory(heads, kv_heads, head_dim);
-    AttentionStep step = attend({kv_heads, heads / kv_heads, 0, true}, head_dim);
+    AttentionStep step = attend({kv_heads, heads / kv_heads, 0, true}, heads, head_dim);
     step.q = token_input(0, heads * head_dim);
     if (record_.in[1] >= 0) step.stored = remembered(1, kv_heads * head_dim);
     return step;
   }
 
   // What is common to attention over the past and over the memory.
-  AttentionStep attend(const TileShape& shape, uint32_t head_dim) {
+  AttentionStep attend(const TileShape& shape, uint32_t heads, uint32_t head_dim) {
+    return {heads_of(heads, shape.kv_heads, head_dim), shape, tables_.shapes.place_of(shape),
+            slot_index()};
+  }
+
+  Heads heads_of(uint32_t heads, uint32_t kv_heads, uint32_t head_dim) const {
+    ok(heads % kv_heads == 0, "heads are not a multiple of the key/value heads");
     ok(out_buffer().group == 0 || head_dim % out_buffer().group == 0,
        "head_dim not a multiple of the group");
-    output(shape.kv_heads * shape.group * head_dim, false);
-    AttentionStep step{};
-    step.shape = shape;
-    step.tiles = tables_.shapes.place_of(shape);
+    output(heads * head_dim, false);
+    Heads step{};
+    step.kv_heads = kv_heads;
+    step.group = heads / kv_heads;
     step.head_dim = head_dim;
     step.scale = record_.f[0];
-    step.slot = slot_index();
     step.out = out();
     return step;
   }
@@ -404,6 +439,21 @@ void check_stored(const Plan& plan) {
   }
 }
 
+// Whose rows see all of their text has no past, so that nothing else may have one.
+void check_whole_texts(const Plan& plan) {
+  const auto sees_all = [](const Step& step) {
+    return std::holds_alternative<BidirectionalStep>(step.operation);
+  };
+  if (std::none_of(plan.steps.begin(), plan.steps.end(), sees_all)) return;
+  for (size_t n = 0; n < plan.steps.size(); n++) {
+    const Operation& operation = plan.steps[n].operation;
+    need(!std::holds_alternative<AttentionStep>(operation) &&
+             !std::holds_alternative<ConvStep>(operation) &&
+             !std::holds_alternative<MemoryScoresStep>(operation),
+         at("step", n), "has a past, beside attention to whole texts");
+  }
+}
+
 }  // namespace
 
 void read_steps(const std::vector<StepRecord>& records, Plan& plan) {
@@ -411,7 +461,7 @@ void read_steps(const std::vector<StepRecord>& records, Plan& plan) {
   for (size_t n = 0; n < records.size(); n++) {
     plan.steps.push_back(StepReader(records[n], n, plan, tables).read());
   }
-  if (plan.header.features != 0) check_stored(plan);
+  plan.header.features != 0 ? check_stored(plan) : check_whole_texts(plan);
 }
 
 }  // namespace cactus

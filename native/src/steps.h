@@ -42,6 +42,7 @@ struct GeluStep : RowStep {};
 struct GeluErfStep : RowStep {};
 struct SwigluStep : RowStep {};  // of gate and up, side by side
 struct GegluStep : RowStep {};   // the same
+struct GegluErfStep : RowStep {};
 struct QuantizeStep : RowStep {};
 struct OutputRowsStep : RowStep {};
 struct ScaleStep : RowStep {
@@ -57,14 +58,19 @@ struct HeadNormStep : RowStep {
   uint32_t head_dim;
 };
 struct LayerNormStep : RowStep {
-  uint32_t weight, bias;
+  uint32_t weight;
+  std::optional<uint32_t> bias;
   float eps;
 };
 struct RopeStep : RowStep {
   uint32_t head_dim, rotary;
 };
 struct AddPositionStep : RowStep {
+  uint32_t weight, offset;  // of the row for position 0
+};
+struct AddSegmentStep : RowStep {
   uint32_t weight;
+  int32_t separator;  // the token that ends a segment of a text
 };
 struct ConvStep : RowStep {
   uint32_t weight, slot;
@@ -109,16 +115,25 @@ struct HeadNorms {
   uint32_t q, k;  // weights
   float eps;
 };
-struct AttentionStep {
+// What is common to all attention.
+struct Heads {
   View q;
   std::optional<KeysAndValues> stored;  // before it attends
   std::optional<HeadNorms> norms;       // of queries and keys, before they are rotated
   std::optional<uint32_t> rotary;
-  TileShape shape;
-  uint32_t tiles;  // the number of its shape
+  uint32_t kv_heads, group;  // query heads of a key/value head
   uint32_t head_dim;
   float scale;  // of the queries
-  uint32_t slot, out;
+  uint32_t out;
+};
+struct AttentionStep : Heads {
+  TileShape shape;
+  uint32_t tiles;  // the number of its shape
+  uint32_t slot;
+};
+// Over all rows of the same text in this step; keys and values are not kept.
+struct BidirectionalStep : Heads {
+  uint32_t reach;  // positions that a query sees to each side; 0: all
 };
 struct StoreMemoryStep {
   KeysAndValues stored;
@@ -135,7 +150,8 @@ using Operation =
     std::variant<EmbedStep, LinearStep, AddStep, MulStep, SiluStep, RmsNormStep, HeadNormStep,
                  RopeStep, AttentionStep, ConvStep, OutputRowsStep, QuantizeStep, SwigluStep,
                  GeluStep, GegluStep, ScaleStep, FeaturesStep, Im2colStep, GeluErfStep,
-                 LayerNormStep, AddPositionStep, StoreMemoryStep, MemoryScoresStep>;
+                 LayerNormStep, AddPositionStep, StoreMemoryStep, MemoryScoresStep,
+                 BidirectionalStep, GegluErfStep, AddSegmentStep>;
 
 struct Step {
   Operation operation;

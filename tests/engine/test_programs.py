@@ -13,16 +13,13 @@ from cactus.engine.loaded import Loaded
 from cactus.engine.loading import load
 from cactus.engine.programs import Part, Programs, Traced
 from cactus.errors import ModelClosed
-from cactus.graph.trace import trace
 from cactus.models.base import Architecture
 from cactus.native import Row
 from cactus.weights.format.folder import WeightsFolder
 
 
 def trace_states(model: Architecture) -> Traced:
-    """The decoder of a language model without its head."""
-    decoder = model.model.model
-    return Traced(trace(decoder), 0, model.config.context_length)
+    return Traced(model.build_states(), 0, model.config.context_length)
 
 
 STATES = Part("states", "plan-states.bin", trace_states)

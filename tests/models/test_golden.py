@@ -9,6 +9,14 @@ from tests.tolerances import assert_close, nmse
 
 
 @pytest.mark.parametrize("name", NAMES)
+def test_states_are_what_the_last_norm_gives(name: str) -> None:
+    golden = load(name)
+    states = run_all(reference(golden, golden.architecture.build_states()), golden.tokens)
+    norm = next(node.name for node in reversed(golden.graph.nodes) if node.op == "rms_norm")
+    assert_close(states[golden.rows], golden.nodes[norm], "f32", norm)
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_every_node_of_the_unfused_graph(name: str) -> None:
     golden = load(name)
     program = reference(golden)

@@ -29,7 +29,9 @@ def run_native(
 ) -> np.ndarray:
     """The rows of the node "result" after each step, read from its buffer."""
     result = graph.node("result")
-    context = built.case.weights[0][0] if result.op == "add_position" else 4096
+    context = 4096
+    if result.op == "add_position":
+        context = built.case.weights[0][0] - built.case.attrs["offset"]
     plan = programs.plan_of(graph, packed, keep=True, context=context, **types)  # type: ignore[arg-type]
     buffer, column, width = plan.places["result"]
     rows = []

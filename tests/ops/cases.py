@@ -29,6 +29,9 @@ VOCABULARY = 48
 """Rows of the embedding matrices that feed a case."""
 
 
+WHOLE = frozenset({"bidirectional_attention"})
+"""Ops whose rows see all of their text, which is a sequence's rows of one step."""
+
 FEATURED = frozenset({"features", "im2col", "memory_attention", "memory_scores", "store_memory"})
 """Ops of encoders: their case's inputs, of one width, are parts of the features of a row."""
 
@@ -57,7 +60,8 @@ class Case:
         weights = ",".join("x".join(map(str, weight)) for weight in self.weights)
         flags = [str(key) for key, value in self.attrs.items() if value is True]
         extra = [str(len(self.attrs["inv_freq"]))] if "inv_freq" in self.attrs else []
-        extra += [f"window{self.attrs['window']}"] if self.attrs.get("window") else []
+        sees = ("window", "reach", "offset", "separator")
+        extra += [f"{key}{self.attrs[key]}" for key in sees if self.attrs.get(key)]
         named = ("group", "stride", "head", "positions")
         extra += [f"{key}{self.attrs[key]}" for key in named if key in self.attrs]
         extra += (
@@ -160,6 +164,27 @@ def _attention(op: str) -> list[Case]:
     return cases
 
 
+def _bidirectional() -> list[Case]:
+    cases = []
+    ragged: Chunks = ((5,), (1,), (40,))
+    for heads, kv_heads, head_dim, reach, rotary, norms, chunks in (
+        *((2, 2, 16, 0, 8, 0, ((1,),)), (3, 3, 64, 0, 0, 0, ragged), (4, 2, 32, 3, 16, 1, ragged)),
+        *((2, 1, 16, 64, 4, 0, ((5,), (300,), (2,))), (1, 1, 48, 0, 8, 1, ((300,), (157,)))),
+        *((3, 1, 16, 1, 0, 0, ((490,), (7,))), (2, 2, 32, 300, 16, 0, ((490,), (17,)))),
+    ):
+        keys = kv_heads * head_dim
+        attrs = {
+            **{"heads": heads, "kv_heads": kv_heads, "head_dim": head_dim, "reach": reach},
+            **{"scale": head_dim**-0.5, "inv_freq": _INV_FREQ[:rotary], "rope_scale": 1.0},
+            "norm_eps": 1e-6 if norms else None,
+        }
+        op, weights = "bidirectional_attention", ((head_dim,), (head_dim,)) if norms else ()
+        cases.append(Case(op, (heads * head_dim + 2 * keys,), weights, attrs, chunks))
+        if not rotary and not norms:
+            cases.append(Case(op, (heads * head_dim, keys, keys), (), attrs, chunks))
+    return cases
+
+
 def _memory(op: str) -> list[Case]:
     return [
         Case(
@@ -256,8 +281,12 @@ CASES: dict[str, list[Case]] = {
     "swiglu": [
         Case("swiglu", (width,), (), {}, rows) for width in (32, 192, 3072) for rows in ROWS
     ],
-    "geglu": [Case("geglu", (width,), (), {}, rows) for width in (32, 192, 4096) for rows in ROWS],
+    **{
+        op: [Case(op, (width,), (), {}, rows) for width in (32, 192, 4096) for rows in ROWS]
+        for op in ("geglu", "geglu_erf")
+    },
     "qkv_attention": _attention("qkv_attention"),
+    "bidirectional_attention": _bidirectional(),
     "short_conv": _convolution("short_conv", 3),
     "features": [
         Case("features", (width,), (), {"width": width}, rows)
@@ -272,14 +301,19 @@ CASES: dict[str, list[Case]] = {
     ],
     "gelu_erf": _elementwise("gelu_erf", 1),
     "layer_norm": [
-        Case("layer_norm", (width,), ((width,), (width,)), {"eps": eps}, rows)
-        for width, eps in ((16, 1e-5), (384, 1e-5), (1280, 1e-6))
+        Case("layer_norm", (width,), ((width,),) * weights, {"eps": eps}, rows)
+        for width, eps, weights in ((16, 1e-5, 2), (384, 1e-12, 2), (1280, 1e-6, 2), (768, 1e-5, 1))
         for rows in ROWS
     ],
     "add_position": [
-        Case("add_position", (width,), ((80, width),), {}, chunks)
-        for width in (16, 384)
+        Case("add_position", (width,), ((80, width),), {"offset": offset}, chunks)
+        for width, offset in ((16, 0), (384, 0), (32, 2))
         for chunks in SEQUENCES
+    ],
+    "add_segment": [
+        Case("add_segment", (width,), ((segments, width),), {"separator": separator}, chunks)
+        for width, segments, separator in ((16, 2, 3), (384, 1, 3), (32, 3, 0), (32, 2, None))
+        for chunks in (((1,),), ((33,),), ((40,), (1,), (70,)))
     ],
     "memory_attention": _memory("memory_attention"),
     "store_memory": _memory("store_memory"),

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from tests.ops.cases import FEATURED, Built, Case, build, run_reference
+from tests.ops.cases import FEATURED, WHOLE, Built, Case, build, run_reference
 from tests.tolerances import assert_close
 
 Vector = NDArray[np.float64]
@@ -51,7 +51,7 @@ def check(case: Case, formula: Formula, *, quantized: int = 0, **options: str) -
     rows = feed(built)
     want = []
     for row in rows:
-        whole = case.op in FEATURED  # an encoder sees what comes later, too
+        whole = case.op in FEATURED | WHOLE  # an encoder sees what comes later, too
         past = [
             r for r in rows if r.sequence == row.sequence and (whole or r.position <= row.position)
         ]
@@ -76,6 +76,21 @@ def softmax_attention(
         weights /= weights.sum()
         out.append(weights @ v[:, span])
     return np.concatenate(out)
+
+
+def project(case: Case, row: Fed, weights: list[Vector]) -> list[Vector]:
+    """q, k, v of a row as attention sees them."""
+    attrs, dim = case.attrs, case.attrs["head_dim"]
+    ends = [attrs["heads"] * dim, (attrs["heads"] + attrs["kv_heads"]) * dim]
+    q, k, v = np.split(row.x[0], ends)
+    if weights:
+        q, k = (
+            head_rms(part, w, attrs["norm_eps"]) for part, w in zip((q, k), weights, strict=True)
+        )
+    q, k = (
+        rotate(part, row.position, dim, attrs["inv_freq"], attrs["rope_scale"]) for part in (q, k)
+    )
+    return [q, k, v]
 
 
 def rotate(

@@ -11,7 +11,7 @@ from tests.ops.formula import Fed, Vector, check
 
 
 def formula(case: Case, row: Fed, past: Sequence[Fed], weights: list[Vector]) -> Vector:
-    return row.x[0] + weights[0][row.position]
+    return row.x[0] + weights[0][row.position + case.attrs["offset"]]
 
 
 @pytest.mark.parametrize("case", CASES["add_position"], ids=lambda case: case.id)

@@ -4,26 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
 import pytest
 
 from tests.ops.cases import CASES, Case
-from tests.ops.formula import Fed, Vector, check, head_rms, rotate, softmax_attention
-
-
-def project(case: Case, row: Fed, weights: list[Vector]) -> list[Vector]:
-    """q, k, v of a row as attention sees them."""
-    attrs, dim = case.attrs, case.attrs["head_dim"]
-    ends = [attrs["heads"] * dim, (attrs["heads"] + attrs["kv_heads"]) * dim]
-    q, k, v = np.split(row.x[0], ends)
-    if weights:
-        q, k = (
-            head_rms(part, w, attrs["norm_eps"]) for part, w in zip((q, k), weights, strict=True)
-        )
-    q, k = (
-        rotate(part, row.position, dim, attrs["inv_freq"], attrs["rope_scale"]) for part in (q, k)
-    )
-    return [q, k, v]
+from tests.ops.formula import Fed, Vector, check, project, softmax_attention
 
 
 @pytest.mark.parametrize("case", CASES["qkv_attention"], ids=lambda case: case.id)

@@ -40,7 +40,7 @@ static void rms_norm(const float* x, const float* w, float eps, int width, int p
   for (int i = 0; i < padded; i += 16) store(out + i, mul(mul(load(x + i), factor), load(w + i)));
 }
 
-// (x - mean) / sqrt(variance + eps) * w + bias
+// (x - mean) / sqrt(variance + eps) * w (+ bias)
 static void layer_norm(const float* x, const float* w, const float* bias, float eps, int width,
                        float* out) {
   F32x16 sum = zero();
@@ -55,7 +55,8 @@ static void layer_norm(const float* x, const float* w, const float* bias, float 
   const F32x16 factor = set1(1.0f / __builtin_sqrtf(variance + eps));
   for (int i = 0; i < width; i += 16) {
     const F32x16 normed = mul(sub(load(x + i), mean), factor);
-    store(out + i, fma(normed, load(w + i), load(bias + i)));
+    store(out + i,
+          bias == nullptr ? mul(normed, load(w + i)) : fma(normed, load(w + i), load(bias + i)));
   }
 }
 
@@ -71,18 +72,23 @@ static void silu(const float* x, int width, float* out) {
 // x * Phi(x), Phi the normal distribution's: 1 - erfc(|x| / sqrt 2) / 2 for positive x, its
 // complement for negative ones; erfc by formula 7.1.26 of Abramowitz and Stegun (1964), good
 // to 1.5e-7.
+static inline F32x16 gelu_erf_lanes(F32x16 v) {
+  const F32x16 z = mul(max(v, sub(zero(), v)), set1(0.70710678118f));
+  const F32x16 t = div(set1(1.0f), fma(set1(0.3275911f), z, set1(1.0f)));
+  F32x16 p = fma(set1(1.061405429f), t, set1(-1.453152027f));
+  p = fma(p, t, set1(1.421413741f));
+  p = fma(p, t, set1(-0.284496736f));
+  p = fma(p, t, set1(0.254829592f));
+  const F32x16 tail = mul(mul(p, t), exp(sub(zero(), mul(z, z))));
+  const F32x16 half = mul(mul(v, set1(0.5f)), tail);
+  return select_lt(v, zero(), half, sub(v, half));
+}
 static void gelu_erf(const float* x, int width, float* out) {
+  for (int i = 0; i < width; i += 16) store(out + i, gelu_erf_lanes(load(x + i)));
+}
+static void geglu_erf(const float* gate, const float* up, int width, float* out) {
   for (int i = 0; i < width; i += 16) {
-    const F32x16 v = load(x + i);
-    const F32x16 z = mul(max(v, sub(zero(), v)), set1(0.70710678118f));
-    const F32x16 t = div(set1(1.0f), fma(set1(0.3275911f), z, set1(1.0f)));
-    F32x16 p = fma(set1(1.061405429f), t, set1(-1.453152027f));
-    p = fma(p, t, set1(1.421413741f));
-    p = fma(p, t, set1(-0.284496736f));
-    p = fma(p, t, set1(0.254829592f));
-    const F32x16 tail = mul(mul(p, t), exp(sub(zero(), mul(z, z))));
-    const F32x16 half = mul(mul(v, set1(0.5f)), tail);
-    store(out + i, select_lt(v, zero(), half, sub(v, half)));
+    store(out + i, mul(gelu_erf_lanes(load(gate + i)), load(up + i)));
   }
 }
 

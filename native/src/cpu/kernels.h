@@ -141,6 +141,7 @@ struct KernelTable {
   // All widths are multiples of 16 floats (quantize_row: of the group).
   void (*quantize_row)(const float* x, int width, int group, const PanelRow* out);
   void (*rms_norm)(const float* x, const float* w, float eps, int width, int padded, float* out);
+  // bias may be null: nothing is added.
   void (*layer_norm)(const float* x, const float* w, const float* bias, float eps, int width,
                      float* out);
   void (*add)(const float* a, const float* b, int width, float* out);
@@ -150,6 +151,7 @@ struct KernelTable {
   void (*swiglu)(const float* gate, const float* up, int width, float* out);
   void (*gelu)(const float* x, int width, float* out);
   void (*geglu)(const float* gate, const float* up, int width, float* out);
+  void (*geglu_erf)(const float* gate, const float* up, int width, float* out);
   void (*scale)(const float* x, float factor, int width, float* out);
 
   // Rotary embedding of one head, half-split: out may be x. cos and sin have `half` values.

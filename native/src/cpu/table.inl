@@ -32,6 +32,7 @@ const KernelTable CACTUS_TABLE(CACTUS_TIER) = {
     .swiglu = CACTUS_TIER::swiglu,
     .gelu = CACTUS_TIER::gelu,
     .geglu = CACTUS_TIER::geglu,
+    .geglu_erf = CACTUS_TIER::geglu_erf,
     .scale = CACTUS_TIER::scale,
     .rope = CACTUS_TIER::rope,
     .kv_store = CACTUS_TIER::kv_store,

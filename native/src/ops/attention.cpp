@@ -3,27 +3,13 @@
 // Keys and values are stored first; then tiles of a few queries of one key/value head visit
 // the spans of their sequence in order. With few tiles (decoding) the spans themselves are shared
 // between the threads and merged afterwards: the same operations in the same order.
-#include <algorithm>
+#include "ops/attention.h"
 
-#include "ops/ops.h"
+#include <algorithm>
 
 namespace cactus {
 
 namespace {
-
-// (m, l, o) of the queries of a tile.
-struct Partial {
-  float* m;
-  float* l;
-  float* o;
-  static size_t floats(uint32_t head_dim) { return kMaxQueries * (2 + size_t{head_dim}); }
-  static Partial at(float* memory) {
-    return {memory, memory + kMaxQueries, memory + 2 * kMaxQueries};
-  }
-};
-
-// Scaled queries in this thread's scratch, behind the scores: [count][kQueryStride].
-float* packed_queries(const Context& c) { return c.scratch() + kMaxQueries * kSpan; }
 
 // Stores the key and the value of one head where the position of the row lies.
 void store_row(const Context& c, uint32_t slot, uint32_t row, uint32_t kv_head, const float* k,
@@ -76,25 +62,12 @@ class Attention {
     return {at / group, tiles_.kv_head(item) * group + at % group};
   }
 
-  // A head of queries or keys with its norm and rotation: x itself where it has neither.
-  const float* prepared(const float* x, uint32_t row, const uint32_t HeadNorms::* norm,
-                        float* out) {
-    if (step_.norms) {
-      const HeadNorms& norms = *step_.norms;
-      c_.kernels().rms_norm(x, c_.floats(norms.*norm), norms.eps, head_dim_, head_dim_, out);
-      x = out;
-    }
-    if (!step_.rotary) return x;
-    const auto [cos, sin] = c_.rotary(*step_.rotary, row);
-    c_.kernels().rope(x, cos, sin, c_.rotary_count(*step_.rotary), head_dim_, out);
-    return out;
-  }
-
   void store(uint32_t row, uint32_t kv_head) {
     const uint32_t column = kv_head * step_.head_dim;
     const KeysAndValues& from = *step_.stored;
     const float* k = c_.row(from.k, row) + column;
-    store_row(c_, step_.slot, row, kv_head, prepared(k, row, &HeadNorms::k, c_.scratch()),
+    store_row(c_, step_.slot, row, kv_head,
+              prepared(step_, c_, k, row, &HeadNorms::k, c_.scratch()),
               c_.row(from.v, row) + column);
   }
 
@@ -110,9 +83,7 @@ class Attention {
   void pack_queries(uint32_t item) {
     for (uint32_t n = 0; n < tiles_.tile(item).count; n++) {
       const auto [row, head] = query(item, n);
-      float* packed = packed_queries(c_) + n * kQueryStride;
-      const float* q = c_.row(step_.q, row) + head * step_.head_dim;
-      c_.kernels().scale(prepared(q, row, &HeadNorms::q, packed), step_.scale, head_dim_, packed);
+      pack_query(step_, c_, n, row, head);
     }
   }
 
@@ -134,13 +105,7 @@ class Attention {
     args.l = out.l;
     args.o = out.o;
     for (uint32_t n = 0; n < tile.count; n++) {
-      const Range positions = seen(step_.shape, c_.batch(), query(item, n).row);
-      const auto in_span = [&](uint32_t position) {
-        return static_cast<int>(
-            std::clamp<int64_t>(int64_t{position} - int64_t{span} * kSpan, 0, kSpan));
-      };
-      args.start[n] = in_span(positions.first);
-      args.limit[n] = in_span(positions.last);
+      see(args, n, seen(step_.shape, c_.batch(), query(item, n).row), span);
     }
     c_.kernels().attend_span(&args);
   }
@@ -178,9 +143,7 @@ class Attention {
 
   // The same for an item that this thread does alone, in its scratch behind scores and queries.
   Partial attend_item(uint32_t item) {
-    float* memory = c_.scratch() + kMaxQueries * size_t{kSpan + kQueryStride};
-    const Partial total = Partial::at(memory);
-    const Partial part = Partial::at(memory + Partial::floats(step_.head_dim));
+    const Partial total = running_partial(c_), part = span_partial(c_, step_.head_dim);
     const Range spans = tiles_.tile(item).spans;
     pack_queries(item);
     for (uint32_t span = spans.first; span < spans.last; span++) {
@@ -199,34 +162,15 @@ class Attention {
 
   void merge(uint32_t item, uint32_t span, const Partial& total, const Partial& part) {
     for (uint32_t n = 0; n < tiles_.tile(item).count; n++) {
-      // Other queries of the tile may see a span where this one has nothing to see.
       const Range positions = seen(step_.shape, c_.batch(), query(item, n).row);
-      if (positions.last <= span * kSpan || positions.first >= (span + 1) * kSpan) continue;
-      float* sums = total.o + n * size_t{step_.head_dim};
-      const float* span_sums = part.o + n * size_t{step_.head_dim};
-      // Where its window begins later than the tile's first span, so does its result.
-      if (positions.first / kSpan == span) {
-        total.m[n] = part.m[n];
-        total.l[n] = part.l[n];
-        std::copy_n(span_sums, head_dim_, sums);
-        continue;
-      }
-      c_.kernels().attend_merge(total.m + n, total.l + n, sums, part.m[n], part.l[n], span_sums,
-                                head_dim_);
+      merge_query(step_, c_, n, positions, span, total, part);
     }
   }
 
   void finish(uint32_t item, const Partial& total) {
-    const Buffer& out = c_.buffer(step_.out);
     for (uint32_t n = 0; n < tiles_.tile(item).count; n++) {
       const auto [row, head] = query(item, n);
-      const uint32_t column = head * step_.head_dim;
-      float* sums = total.o + n * size_t{step_.head_dim};
-      float* target = out.group ? sums : out.values + size_t{row} * out.stride + column;
-      c_.kernels().scale(sums, 1.0f / total.l[n], head_dim_, target);
-      if (out.group == 0) continue;
-      const PanelRow to = c_.panel_row(out, row, column);
-      c_.kernels().quantize_row(target, head_dim_, static_cast<int>(out.group), &to);
+      finish_query(step_, c_, n, row, head, total);
     }
   }
 

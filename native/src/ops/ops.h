@@ -28,6 +28,9 @@ void run(const LayerNormStep& step, const Context& c);
 void run(const AddPositionStep& step, const Context& c);
 void run(const StoreMemoryStep& step, const Context& c);
 void run(const MemoryScoresStep& step, const Context& c);
+void run(const BidirectionalStep& step, const Context& c);
+void run(const GegluErfStep& step, const Context& c);
+void run(const AddSegmentStep& step, const Context& c);
 
 // Quantises `values` into row `row` of a quantised buffer.
 void quantize_into(const Context& c, const Buffer& out, uint32_t row, const float* values);

@@ -160,7 +160,7 @@ void run(const Im2colStep& step, const Context& c) {
 }
 
 void run(const LayerNormStep& step, const Context& c) {
-  const float *w = c.floats(step.weight), *bias = c.floats(step.bias);
+  const float *w = c.floats(step.weight), *bias = step.bias ? c.floats(*step.bias) : nullptr;
   const int width = width_of(c, step);
   for_input_rows(c, step, [&](uint32_t, const float* x, float* y) {
     c.kernels().layer_norm(x, w, bias, step.eps, width, y);
@@ -171,7 +171,28 @@ void run(const AddPositionStep& step, const Context& c) {
   const float* table = c.floats(step.weight);
   const int width = width_of(c, step);
   for_input_rows(c, step, [&](uint32_t row, const float* x, float* y) {
-    c.kernels().add(x, table + size_t{c.batch().positions[row]} * width, width, y);
+    const size_t position = size_t{c.batch().positions[row]} + step.offset;
+    c.kernels().add(x, table + position * static_cast<size_t>(width), width, y);
+  });
+}
+
+// A token belongs to the segment that begins behind so many separators; those after the last row of
+// the weight are counted to it.
+void run(const AddSegmentStep& step, const Context& c) {
+  const float* table = c.floats(step.weight);
+  const int width = width_of(c, step);
+  const uint32_t last = c.weight(step.weight).rows - 1;
+  const std::vector<int32_t>& tokens = c.batch().tokens;
+  uint32_t before = 0, segment = 0, sequence = UINT32_MAX;
+  for_input_rows(c, step, [&](uint32_t row, const float* x, float* y) {
+    if (c.batch().sequence[row] != sequence) {
+      sequence = c.batch().sequence[row];
+      before = c.batch().sequences[sequence].first_row;
+      segment = 0;
+    }
+    for (; before < row; before++) segment += tokens[before] == step.separator;
+    const size_t at = size_t{std::min(segment, last)} * static_cast<size_t>(width);
+    c.kernels().add(x, table + at, width, y);
   });
 }
 
@@ -224,6 +245,7 @@ void run(const GeluErfStep& step, const Context& c) {
 }
 void run(const SwigluStep& step, const Context& c) { run_halves(c, step, c.kernels().swiglu); }
 void run(const GegluStep& step, const Context& c) { run_halves(c, step, c.kernels().geglu); }
+void run(const GegluErfStep& step, const Context& c) { run_halves(c, step, c.kernels().geglu_erf); }
 
 void run(const QuantizeStep& step, const Context& c) {
   const Buffer& out = c.buffer(step.out);

@@ -39,7 +39,8 @@ class Part:
     """A program that a model can be run as: `trace` makes its graph of the built model.
 
     Its plan is kept as `file`. `chunk` is the most tokens of a step; None for a program of
-    features, whose step takes a whole memory. What `trace` depends on besides the model's code,
+    features, whose step takes a whole memory; a text encoder, whose step takes whole texts, has
+    `TEXT_ROWS` or its longest text. What `trace` depends on besides the model's code,
     config.json and tensors belongs into `also`. Parts are defined in the file ``parts.py`` of a
     room, whose code is in the key of kept plans.
     """
@@ -51,8 +52,18 @@ class Part:
     also: bytes = b""
 
 
+TEXT_ROWS = 2048
+"""The most tokens of a text encoder's step, if none of its texts can be longer. Buffers take memory
+as far as a step fills them, so that short texts do not pay for long ones."""
+
+
 def _tokens(model: Architecture) -> Traced:
-    return Traced(model.build(), model.config.vocab_size, model.config.context_length)
+    config = model.config
+    if model.encodes:
+        from cactus.native.program import MAX_CHUNK
+
+        return Traced(model.build(), 0, min(config.context_length, MAX_CHUNK))
+    return Traced(model.build(), config.vocab_size, config.context_length)
 
 
 TOKENS = Part("tokens", "plan.bin", _tokens)
@@ -123,17 +134,18 @@ class Programs(Closing):
         return self._run(part, made)
 
     def _run(self, part: Part, plan: StoredPlan) -> Running:
+        from cactus.graph.plan import takes_whole_texts, with_context
         from cactus.native import Program
 
-        blob = plan.blob
+        blob, limit = plan.blob, plan.context_length
         if part.chunk is not None:
-            limit = self._options.context_of(plan.context_length)
+            limit = self._options.context_of(limit)
             if limit != plan.context_length:
-                from cactus.graph.plan import with_context
-
                 blob = with_context(blob, limit)
         blob = self._options.apply(blob)
         chunk = plan.context_length if part.chunk is None else part.chunk
+        if takes_whole_texts(blob):
+            chunk = max(TEXT_ROWS, limit)
         data = self._folder / "model.safetensors"
         first = next(iter(self._running.values()), None)
         if first is None:

@@ -22,11 +22,14 @@ LINEAR_WEIGHTS = 4
 
 QUANTIZING = frozenset(
     {
-        *("rms_norm", "layer_norm", "swiglu", "geglu", "gelu_erf", "short_conv"),
-        *("attention", "qkv_attention", "memory_attention"),
+        *("rms_norm", "layer_norm", "swiglu", "geglu", "geglu_erf", "gelu_erf", "short_conv"),
+        *("attention", "qkv_attention", "memory_attention", "bidirectional_attention"),
     }
 )
 """Ops that may carry ``attrs["quantize"]``: they then quantise their own output in such groups."""
+
+WHOLE_TEXTS = "bidirectional_attention"
+"""The op whose programs take whole texts: their sessions have no past."""
 
 GROUPS = (32, 64)
 """How many columns may share one scale, in quantised activations as in quantised weights."""
@@ -239,6 +242,12 @@ def geglu(widths: Sequence[int], shapes: Sequence[Shape], attrs: Mapping[str, An
     return swiglu(widths, shapes, attrs)
 
 
+@op()
+def geglu_erf(widths: Sequence[int], shapes: Sequence[Shape], attrs: Mapping[str, Any]) -> int:
+    """out = gelu_erf(first half of x) * second half of x"""
+    return swiglu(widths, shapes, attrs)
+
+
 @op(
     weights=(0, 2),
     attrs=(
@@ -254,6 +263,10 @@ def qkv_attention(widths: Sequence[int], shapes: Sequence[Shape], attrs: Mapping
     and without frequencies no rotation.
     """
     _need(attrs["window"] >= 0, f"a window of {attrs['window']}")
+    return _merged_qkv(widths, shapes, attrs)
+
+
+def _merged_qkv(widths: Sequence[int], shapes: Sequence[Shape], attrs: Mapping[str, Any]) -> int:
     heads, kv_heads, head_dim = attrs["heads"], attrs["kv_heads"], attrs["head_dim"]
     _need(heads % kv_heads == 0, f"{heads} heads over {kv_heads} key/value heads")
     want = (heads + 2 * kv_heads) * head_dim
@@ -261,6 +274,33 @@ def qkv_attention(widths: Sequence[int], shapes: Sequence[Shape], attrs: Mapping
     _need((attrs["norm_eps"] is None) == (not shapes), "norm_eps goes with two norm weights")
     _need(all(shape == (head_dim,) for shape in shapes), f"norm weights {list(shapes)}")
     return int(heads * head_dim)
+
+
+@op(
+    inputs=(1, 3),
+    weights=(0, 2),
+    attrs=(
+        *("heads", "kv_heads", "head_dim", "scale", "reach"),
+        *("inv_freq", "rope_scale", "norm_eps"),
+    ),
+)
+def bidirectional_attention(
+    widths: Sequence[int], shapes: Sequence[Shape], attrs: Mapping[str, Any]
+) -> int:
+    """As qkv_attention, but over every j of the same text, which is the sequence's rows of a step
+
+    Or over those with |j - t| <= ``reach``, unless that is 0. Nothing is kept, and positions begin
+    at 0 with every step. With three inputs these are q, k, v as they are attended to.
+    """
+    _need(attrs["reach"] >= 0, f"a reach of {attrs['reach']}")
+    if len(widths) == 3:
+        heads, kv_heads, head_dim = attrs["heads"], attrs["kv_heads"], attrs["head_dim"]
+        want = [heads * head_dim, kv_heads * head_dim, kv_heads * head_dim]
+        _need(list(widths) == want, f"q, k, v of {list(widths)}, want {want}")
+        plain = not attrs["inv_freq"] and attrs["norm_eps"] is None
+        _need(plain, "norms and rotary positions go with one input")
+        widths = [sum(widths)]
+    return _merged_qkv(widths, shapes, attrs)
 
 
 @op(inputs=0, attrs=("width",))
@@ -286,16 +326,27 @@ def gelu_erf(widths: Sequence[int], shapes: Sequence[Shape], attrs: Mapping[str,
     return widths[0]
 
 
-@op(weights=2, attrs=("eps",))
+@op(weights=(1, 2), attrs=("eps",))
 def layer_norm(widths: Sequence[int], shapes: Sequence[Shape], attrs: Mapping[str, Any]) -> int:
-    """out[t] = (x[t] - mean) / sqrt(mean((x[t] - mean)^2) + eps) * w + b"""
+    """out[t] = (x[t] - mean) / sqrt(mean((x[t] - mean)^2) + eps) * w (+ b with a second weight)"""
     _need(set(shapes) == {(widths[0],)}, f"weights {list(shapes)} for x of {widths[0]}")
     return widths[0]
 
 
-@op(weights=1)
+@op(weights=1, attrs=("offset",))
 def add_position(widths: Sequence[int], shapes: Sequence[Shape], attrs: Mapping[str, Any]) -> int:
-    """out[t] = x[t] + W[position[t]]"""
+    """out[t] = x[t] + W[position[t] + offset]"""
+    _need(shapes[0][1] == widths[0], f"table {shapes[0]} for x of {widths[0]}")
+    return widths[0]
+
+
+@op(weights=1, attrs=("separator",))
+def add_segment(widths: Sequence[int], shapes: Sequence[Shape], attrs: Mapping[str, Any]) -> int:
+    """out[t] = x[t] + W[min(n, rows - 1)], n the separator tokens before t in its text
+
+    Without a separator (None) n is 0. In "[CLS] a [SEP] b [SEP]" a and its separator are segment
+    0, b and its are 1: the token types of BERT.
+    """
     _need(shapes[0][1] == widths[0], f"table {shapes[0]} for x of {widths[0]}")
     return widths[0]
 

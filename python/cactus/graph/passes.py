@@ -26,7 +26,7 @@ _ROW_BY_ROW = frozenset(
     }
 )
 
-_GATES = {"silu": "swiglu", "gelu": "geglu"}
+_GATES = {"silu": "swiglu", "gelu": "geglu", "gelu_erf": "geglu_erf"}
 """By activation: the op that multiplies a half of its input with the activation of the other."""
 
 _GROUPS = {"q4": 32, "q4_64": 64, "q4_0": 32, "q8": 32}
@@ -54,7 +54,8 @@ def fuse_qkv_attention(graph: Graph, dtype_of: DtypeOf, rows_of: RowsOf) -> Grap
     """attention of projections of one x, perhaps normed and roped -> one linear, qkv_attention."""
 
     def rule(node: Node, uses: Counter[Node]) -> Node | None:
-        if node.op != "attention":
+        fused = {"attention": "qkv_attention", "bidirectional_attention": "bidirectional_attention"}
+        if node.op not in fused or len(node.inputs) != 3:
             return None
         q, k, v = node.inputs
         between: dict[str, tuple[Node, Node]] = {}
@@ -74,7 +75,7 @@ def fuse_qkv_attention(graph: Graph, dtype_of: DtypeOf, rows_of: RowsOf) -> Grap
         }
         weights = tuple(name for norm in norms for name in norm.weights)
         qkv = _merged([q, k, v])
-        return Node("qkv_attention", (qkv,), node.width, attrs, weights, node.state, node.name)
+        return Node(fused[node.op], (qkv,), node.width, attrs, weights, node.state, node.name)
 
     return _rewrite(graph, rule)
 
@@ -109,7 +110,7 @@ def merge_linears(graph: Graph, dtype_of: DtypeOf, rows_of: RowsOf) -> Graph:
 
 
 def fuse_gates(graph: Graph) -> Graph:
-    """silu(first half of x) * second half of x -> swiglu(x), and with gelu geglu(x)."""
+    """silu(first half of x) * second half of x -> swiglu(x), with gelu geglu(x), and so on."""
 
     def rule(node: Node, uses: Counter[Node]) -> Node | None:
         if node.op != "mul" or node.inputs[0].op not in _GATES:

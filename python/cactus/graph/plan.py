@@ -12,7 +12,7 @@ from typing import Protocol
 
 from ..errors import ModelFormatError
 from .node import Graph, Node
-from .ops import matrix_count
+from .ops import WHOLE_TEXTS, matrix_count
 
 NATIVE_OPS: dict[str, int] = {
     "embed": 1,
@@ -41,10 +41,20 @@ NATIVE_OPS: dict[str, int] = {
     "store_memory": 37,
     "memory_attention": 38,
     "memory_scores": 39,
+    "bidirectional_attention": 40,
+    "geglu_erf": 41,
+    "add_segment": 42,
 }
 """Numbers of the ops in the native core. ``split`` is a view and has no step."""
 
 VIEWS = frozenset({"split"})
+
+_ATTENTION = frozenset(
+    {
+        *("attention", "qkv_attention", "bidirectional_attention"),
+        *("memory_attention", "memory_scores"),
+    }
+)
 
 DTYPES = {"f32": 0, "f16": 1, "bf16": 2, "q8": 3, "q4": 4, "q4_64": 5, "q4_0": 6}
 SLOTS = {"kv": 0, "conv": 1, "memory": 2}
@@ -128,6 +138,15 @@ def with_context(blob: bytes, context_length: int) -> bytes:
     fields = list(HEADER.unpack_from(blob))
     fields[7] = context_length
     return HEADER.pack(*fields) + blob[HEADER.size :]
+
+
+def takes_whole_texts(blob: bytes) -> bool:
+    """Whether a plan's rows see all of their text, which one step must then hold."""
+    counts = HEADER.unpack_from(blob)[1:5]
+    sizes = (WEIGHT.size, BUFFER.size, SLOT.size)
+    begin = HEADER.size + sum(n * size for n, size in zip(counts, sizes, strict=False))
+    end = begin + counts[3] * STEP.size
+    return any(step[0] == NATIVE_OPS[WHOLE_TEXTS] for step in STEP.iter_unpack(blob[begin:end]))
 
 
 def with_int8_kv(blob: bytes) -> bytes:
@@ -263,11 +282,17 @@ class _Builder:
         biases = [self._weight(name) for name in node.weights[count:]]
         keys = ("heads", "kv_heads", "head_dim", "taps", "window")
         integers = [attrs.get(key, 0) for key in keys]
-        attends = node.op in ("attention", "qkv_attention", "memory_attention", "memory_scores")
+        attends = node.op in _ATTENTION
         if node.op == "im2col":
             integers[:2] = attrs["taps"], attrs["stride"]
         if node.op == "memory_scores":
             integers[0] = attrs["head"]
+        if node.op == "bidirectional_attention":
+            integers[4] = attrs["reach"]
+        if node.op == "add_position":
+            integers[0] = attrs["offset"]
+        if node.op == "add_segment":
+            integers[0] = -1 if attrs["separator"] is None else attrs["separator"]
         first = attrs["scale"] if attends else attrs.get("eps", attrs.get("factor", 0.0))
         rotary_scale = attrs.get("rope_scale", 1.0) if attends else attrs.get("scale", 1.0)
         floats = [first, rotary_scale, attrs.get("norm_eps") or 0.0, 0.0]

@@ -23,12 +23,11 @@ from ..errors import (
     NonFiniteLogits,
 )
 from .node import Graph, Node, Slot
-from .reference_ops import KERNELS, Array, Quantized, Span, int8_rounded
+from .ops import WHOLE_TEXTS
+from .reference_ops import KERNELS, Array, Quantized, Span, half_rounded, int8_rounded
 from .step import Output, Row
 
 __all__ = ["KERNELS", "ReferenceProgram", "ReferenceSampler", "ReferenceSession", "Snapshot"]
-
-F16_MAX = float(np.finfo(np.float16).max)
 
 
 class _History:
@@ -48,7 +47,7 @@ class _History:
             grown[:start] = self.rows[:start]
             self.rows = grown
         if self.rows.dtype == np.float16:
-            rows = np.clip(rows, -F16_MAX, F16_MAX)
+            rows = half_rounded(rows)
         if self.int8_group:
             rows = int8_rounded(rows, self.int8_group)
         self.rows[start:needed] = rows
@@ -178,10 +177,10 @@ class _Step:
         count = 0
         for row in rows:
             stop = count + row.count
-            first = row.session.length if row.features is None else 0
+            first = 0 if row.features is not None or program.whole_texts else row.session.length
             self.spans.append(Span(row.session, count, stop, first))
-            first = {"last": stop - 1, "all": count, "none": stop}[row.outputs]
-            wanted.extend(range(first, stop))
+            first = {"last": stop - 1, "none": stop}.get(row.outputs, count)
+            wanted.extend(range(first, count + 1 if row.outputs == "first" else stop))
             count = stop
         self.tokens = np.array([token for row in rows for token in row.tokens], np.int64)
         given = [row.features for row in rows if row.features is not None]
@@ -208,6 +207,9 @@ class _Step:
         length = span.count if len(self.features) else span.session.memory_length
         seen: Array = history.rows[:length].astype(np.float32)
         return seen
+
+    def stored(self, node: Node, rows: Array) -> Array:
+        return rows if self.program.kv_dtype == "f32" else half_rounded(rows)
 
 
 class ReferenceProgram:
@@ -236,12 +238,13 @@ class ReferenceProgram:
         self.graph = graph
         self.context_length, self.chunk = context_length, chunk
         self.vocab_size = graph.outputs[0].width if vocab_size is None else vocab_size
+        self.whole_texts = any(node.op == WHOLE_TEXTS for node in graph.nodes)
         self.features = max((n.width for n in graph.nodes if n.op == "features"), default=0)
         self._home = shares or self
         embeddings = [node.weights[0] for node in graph.nodes if node.op == "embed"]
         self._token_limit = min((graph.weights[name][0] for name in embeddings), default=0)
         self.dump: dict[str, Array] = {}
-        self._kv_dtype = kv_dtype
+        self.kv_dtype = kv_dtype
         self.activations = activations
         self.selected = graph.selected()
         self.tensors: dict[str, Array] = {}
@@ -260,8 +263,8 @@ class ReferenceProgram:
     def history(self, slot: Slot) -> _History:
         """An empty history for a slot; a row is k and v, or one input row of a convolution."""
         if slot.kind != "conv":
-            dtype = np.float16 if self._kv_dtype == "f16" else np.float32
-            group = slot.head_dim if self._kv_dtype == "int8" else 0
+            dtype = np.float16 if self.kv_dtype == "f16" else np.float32
+            group = slot.head_dim if self.kv_dtype == "int8" else 0
             return _History(2 * slot.kv_heads * slot.head_dim, dtype, group)
         return _History(slot.width, np.float32)
 
@@ -288,14 +291,15 @@ class ReferenceProgram:
             for node, value in values.items()
         }
         logits = self.dump[self.graph.outputs[0].name]
-        if self.features:
-            for span in step.spans:
-                span.session.length, span.session.memory_length = 0, span.count
-            return [Output(0, 0.0, 0.0, states if want_logits else None) for states in logits]
         if not np.isfinite(logits).all():
-            raise NonFiniteLogits("the logits are not finite: damaged weights or an overflow")
+            raise NonFiniteLogits("the output is not finite: damaged weights or an overflow")
         for span in step.spans:
-            span.session.length = span.first + span.count
+            if self.features:
+                span.session.length, span.session.memory_length = 0, span.count
+            elif not self.whole_texts:
+                span.session.length = span.first + span.count
+        if self.vocab_size == 0:
+            return [Output(0, 0.0, 0.0, states if want_logits else None) for states in logits]
         owners = [row for row in rows for _ in range(_output_count(row))]
         return [
             _output(*pair, want_logits=want_logits) for pair in zip(logits, owners, strict=True)
@@ -311,7 +315,8 @@ class ReferenceProgram:
         if len({id(row.session) for row in rows}) < len(rows):
             raise InvalidRequest("step: one session is there twice")
         for row in rows:
-            end = row.count + (0 if self.features else row.session.length)
+            past = 0 if self.features or self.whole_texts else row.session.length
+            end = past + row.count
             if row.count == 0:
                 raise InvalidRequest("step: a row has no tokens")
             if row.session.program is not self._home:
@@ -329,7 +334,7 @@ class ReferenceProgram:
 
 
 def _output_count(row: Row) -> int:
-    return {"last": 1, "all": row.count, "none": 0}[row.outputs]
+    return {"all": row.count, "none": 0}.get(row.outputs, 1)
 
 
 def _output(logits: Array, row: Row, *, want_logits: bool) -> Output:

@@ -77,6 +77,9 @@ class Run(Protocol):
     def recall(self, node: Node, span: Span) -> Array:
         """Everything in the node's slot of that session."""
 
+    def stored(self, node: Node, rows: Array) -> Array:
+        """Keys and values as they are read again where nothing keeps them."""
+
 
 KERNELS: dict[str, Callable[..., Array | Quantized]] = {}
 _Kernel = TypeVar("_Kernel", bound=Callable[..., "Array | Quantized"])
@@ -130,6 +133,13 @@ def _codes_of_12(x: Array) -> NDArray[np.int32]:
 
 def _rounded(steps: Array) -> NDArray[np.int32]:
     return np.clip(np.rint(steps), -STEPS - 1, STEPS + 1).astype(np.int32)
+
+
+def half_rounded(x: Array) -> Array:
+    """``x`` in f16 and back; what is larger than f16 can be is its largest."""
+    most = float(np.finfo(np.float16).max)
+    result: Array = np.clip(x, -most, most).astype(np.float16).astype(np.float32)
+    return result
 
 
 def int8_rounded(x: Array, group: int) -> Array:
@@ -309,7 +319,31 @@ def geglu(run: Run, node: Node, x: Array) -> Array:
 
 
 @kernel
+def geglu_erf(run: Run, node: Node, x: Array) -> Array:
+    gate, up = np.split(x, 2, axis=1)
+    return gelu_erf(run, node, gate) * up
+
+
+@kernel
 def qkv_attention(run: Run, node: Node, x: Array) -> Array:
+    return attended(run, node, *projected(run, node, x))
+
+
+@kernel
+def bidirectional_attention(run: Run, node: Node, x: Array, *kv: Array) -> Array:
+    q, k, v = (x, *kv) if kv else projected(run, node, x)
+    out = np.empty_like(q)
+    for span in run.spans:
+        rows = slice(span.start, span.stop)
+        apart = np.abs(np.arange(span.count)[:, None] - np.arange(span.count))
+        hidden = apart > (node.attrs["reach"] or span.count)
+        seen = run.stored(node, np.concatenate([k[rows], v[rows]], axis=1))
+        out[rows] = mixed(node, q[rows], seen, hidden)
+    return out
+
+
+def projected(run: Run, node: Node, x: Array) -> tuple[Array, ...]:
+    """Flat q, k, v out of one x, normed and rotated."""
     heads, kv_heads, head_dim = (node.attrs[name] for name in ("heads", "kv_heads", "head_dim"))
     by_head = x.reshape(len(x), -1, head_dim)
     q, k, v = np.split(by_head, [heads, heads + kv_heads], axis=1)
@@ -318,7 +352,7 @@ def qkv_attention(run: Run, node: Node, x: Array) -> Array:
         k = normed(k, run.weight(node.weights[1]), node.attrs["norm_eps"])
     q = rotated(q, run.positions, node, node.attrs["rope_scale"])
     k = rotated(k, run.positions, node, node.attrs["rope_scale"])
-    return attended(run, node, *(part.reshape(len(x), -1) for part in (q, k, v)))
+    return tuple(part.reshape(len(x), -1) for part in (q, k, v))
 
 
 @kernel
@@ -349,13 +383,26 @@ def gelu_erf(run: Run, node: Node, x: Array) -> Array:
 @kernel
 def layer_norm(run: Run, node: Node, x: Array) -> Array:
     centred = x - x.mean(axis=1, keepdims=True)
-    weight, bias = (run.weight(name) for name in node.weights)
-    return normed(centred, weight, node.attrs["eps"]) + bias
+    weight, *bias = (run.weight(name) for name in node.weights)
+    result = normed(centred, weight, node.attrs["eps"])
+    return result + bias[0] if bias else result
 
 
 @kernel
 def add_position(run: Run, node: Node, x: Array) -> Array:
-    return x + run.weight(node.weights[0])[run.positions]
+    result: Array = x + run.weight(node.weights[0])[run.positions + node.attrs["offset"]]
+    return result
+
+
+@kernel
+def add_segment(run: Run, node: Node, x: Array) -> Array:
+    table, separator = run.weight(node.weights[0]), node.attrs["separator"]
+    segments = np.zeros(len(x), np.int64)
+    for span in run.spans if separator is not None else ():
+        before = run.tokens[span.start : span.stop - 1] == separator
+        segments[span.start + 1 : span.stop] = np.cumsum(before)
+    result: Array = x + table[np.minimum(segments, len(table) - 1)]
+    return result
 
 
 @kernel

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from ..calls.stop_flag import StopFlag
 
-Outputs = Literal["last", "all", "none"]
+Outputs = Literal["last", "all", "none", "first"]
 
 
 @dataclass(frozen=True)
@@ -21,8 +21,10 @@ class Row:
 
     Or, in a program of features, the rows ``[T, features]`` of the session's new memory, which
     tokens that come later attend to; its old tokens are forgotten.
-    ``outputs`` says which tokens get an Output: the last, all, or none of them (prefill). Without a
-    ``sampler`` the choice is greedy: the most likely token, the lower id on ties.
+    Or the tokens of a whole text, in a program whose rows see all of their text: its session is
+    then only a name, which may be used again.
+    ``outputs`` says which tokens get an Output: the last, all, none of them (prefill) or the first.
+    Without a ``sampler`` the choice is greedy: the most likely token, the lower id on ties.
     ``top_logprobs`` is how many of the likeliest tokens each of its Outputs names.
     ``stop`` says that this row is not wanted any more: a step ends early once the flags of all its
     rows are set. While others go on, the row is computed like them, and whoever stopped it drops

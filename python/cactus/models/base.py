@@ -21,6 +21,7 @@ from cactus.inputs.fields import Fields
 from .. import nn
 from ..errors import ModelFormatError, UnsupportedModel
 from ..graph.node import Graph
+from ..graph.ops import WHOLE_TEXTS
 from ..graph.trace import trace
 from .abilities import ABILITIES
 
@@ -211,7 +212,14 @@ class Decoder(nn.Module):
         self.layers = list(layers)
         self.norm = nn.RMSNorm(c.hidden_size, c.norm_eps, norm_offset)
 
+    output_scale: float = 1.0
+    """What the states are multiplied with for the head."""
+
     def forward(self) -> nn.Tensor:
+        return self.states() * self.output_scale
+
+    def states(self) -> nn.Tensor:
+        """The output rows behind the last norm."""
         x = self.embed_tokens() * self.embedding_scale
         for layer in self.layers:
             x = layer(x)
@@ -264,8 +272,25 @@ class Architecture:
         return [Weight(p.name, p.shape, p.kind, p.offset, p.taps) for p in parameters]
 
     def build(self) -> Graph:
-        """Trace the model: the unfused graph with the logits as its only output."""
+        """Trace the model: the unfused graph with the logits (or an encoder's states) as output."""
         return self._graphs[0]
+
+    def build_states(self) -> Graph:
+        """The unfused graph of tokens with the states after the last norm as its only output.
+
+        Of a language model these are what its head makes logits of, of a text encoder all that it
+        gives. Raises UnsupportedModel for a model of neither kind.
+        """
+        if self.encodes:
+            return self.build()
+        if not isinstance(self.model, CausalLM):
+            raise UnsupportedModel(f"a model of {self.config.model_type} gives no states of text")
+        return trace(self.model.model.states)
+
+    @property
+    def encodes(self) -> bool:
+        """Whether it is a text encoder: its output is states, and a text one step."""
+        return any(node.op == WHOLE_TEXTS for node in self.build().nodes)
 
     def build_encoder(self) -> Graph | None:
         """The unfused graph of features, with the encoder's states as output; None without one."""

@@ -54,6 +54,3 @@ class Model(base.Decoder):
         layers = (Layer(c) for _ in range(c.layers))
         super().__init__(c, layers, embedding_scale=c.embedding_multiplier)
         self.output_scale = 1 / c.logits_scaling
-
-    def forward(self) -> nn.Tensor:
-        return super().forward() * self.output_scale

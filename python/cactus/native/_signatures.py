@@ -21,6 +21,7 @@ ERROR_CANCELLED = 11
 OUTPUTS_NONE = 0
 OUTPUTS_LAST = 1
 OUTPUTS_ALL = 2
+OUTPUTS_FIRST = 3
 
 
 class ProgramOptions(ctypes.Structure):

@@ -19,7 +19,12 @@ if TYPE_CHECKING:
 
     from ..calls.stop_flag import StopFlag
 
-_OUTPUTS = {"none": abi.OUTPUTS_NONE, "last": abi.OUTPUTS_LAST, "all": abi.OUTPUTS_ALL}
+_OUTPUTS = {
+    "none": abi.OUTPUTS_NONE,
+    "last": abi.OUTPUTS_LAST,
+    "all": abi.OUTPUTS_ALL,
+    "first": abi.OUTPUTS_FIRST,
+}
 
 _NOT_RUN = -1
 """No status of the core."""
@@ -88,7 +93,7 @@ class PendingStep:
         address, n_outputs, at = self._tokens.buffer_info()[0], 0, 0
         for row in rows:
             count, wanted, top, features = row.count, row.outputs, 0, 0
-            n_row = count if wanted == "all" else 1 if wanted == "last" else 0
+            n_row = count if wanted == "all" else 0 if wanted == "none" else 1
             if row.top_logprobs:
                 top = self._make_top(row.top_logprobs, n_outputs, n_row)
             if row.features is not None:

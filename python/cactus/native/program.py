@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from ..calls.stop_flag import StopFlag
 
 MAX_SEED = (1 << 64) - 1
+MAX_CHUNK = 8192
+"""The most rows of a step."""
 
 
 class _Handle(Closing):
@@ -245,8 +247,8 @@ class Program(_Handle):
     ) -> None:
         if threads is not None and not 1 <= threads <= 256:
             raise InvalidRequest(f"threads is {threads}, expected 1 to 256")
-        if not 1 <= chunk <= 8192:
-            raise InvalidRequest(f"chunk is {chunk}, expected 1 to 8192")
+        if not 1 <= chunk <= MAX_CHUNK:
+            raise InvalidRequest(f"chunk is {chunk}, expected 1 to {MAX_CHUNK}")
         if not 0 <= kv_bytes < 1 << 63:
             raise InvalidRequest(f"kv_bytes is {kv_bytes}, expected 0 to 2^63 - 1")
         library = load()

@@ -4,13 +4,14 @@ from ..graph.trace import Tensor, features, gelu, gelu_erf, output_rows, silu, s
 from .attention import Attention, MergedAttention
 from .conv import CausalConv1d, FrameConv
 from .encoder_decoder import CausalAttention, MemoryAttention
-from .linear import Embedding, Linear, PositionEmbedding
-from .mlp import GatedMLP, MergedMLP
+from .linear import Embedding, Linear, PositionEmbedding, SegmentEmbedding
+from .mlp import MLP, GatedMLP, MergedMLP
 from .module import Module, Parameter
 from .norm import HeadNorm, LayerNorm, RMSNorm
 from .rope import RoPE, linear_stretch, llama3_stretch
 
 __all__ = [
+    "MLP",
     "Attention",
     "CausalAttention",
     "CausalConv1d",
@@ -28,6 +29,7 @@ __all__ = [
     "PositionEmbedding",
     "RMSNorm",
     "RoPE",
+    "SegmentEmbedding",
     "Tensor",
     "features",
     "gelu",

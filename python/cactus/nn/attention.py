@@ -1,6 +1,9 @@
-"""Causal self-attention with grouped key/value heads, rotary positions, and optional head norms."""
+"""Self-attention with grouped key/value heads, rotary positions, and optional head norms."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
 
 from ..graph.node import Slot
 from ..graph.trace import Tensor, apply
@@ -10,12 +13,38 @@ from .norm import HeadNorm
 from .rope import RoPE
 
 
+def attend(
+    path: str,
+    qkv: Sequence[Tensor],
+    heads: int,
+    kv_heads: int,
+    head_dim: int,
+    scale: float,
+    window: int,
+    reach: int | None,
+    rope: RoPE | None = None,
+) -> Tensor:
+    """The op for q, k, v, or for one value whose columns they are, which is then rotated by it."""
+    shape: dict[str, int] = {"kv_heads": kv_heads, "head_dim": head_dim}
+    attrs: dict[str, Any] = {"heads": heads, "scale": scale} | shape
+    if len(qkv) == 1 or reach is not None:
+        inv_freq, factor = (rope.inv_freq, rope.scale) if rope else ((), 1.0)
+        attrs |= {"inv_freq": inv_freq, "rope_scale": factor, "norm_eps": None}
+    if reach is not None:
+        attrs["reach"] = reach
+        return apply("bidirectional_attention", *qkv, name="attention", attrs=attrs)
+    attrs["window"] = window
+    op, slot = "attention" if len(qkv) == 3 else "qkv_attention", Slot("kv", path, **shape)
+    return apply(op, *qkv, slot=slot, name="attention", attrs=attrs)
+
+
 class Attention(Module):
     """out = W_o · attention(rope(norm(W_q x)), rope(norm(W_k x)), W_v x).
 
     The norms exist where ``norm_eps`` is given, and there is no rotation where ``rope`` is None.
     Each kv head serves ``heads / kv_heads`` heads. ``scale`` multiplies the scores, by default
-    1/sqrt(head_dim). A row sees the last ``window`` positions, its own included; 0 means all.
+    1/sqrt(head_dim). A row sees the last ``window`` positions, its own included; 0 means all. With
+    a ``reach`` it sees so many positions to each side instead, what comes later, too; 0 means all.
     """
 
     def __init__(
@@ -29,16 +58,18 @@ class Attention(Module):
         *,
         norm_offset: float = 0.0,
         qkv_bias: bool = False,
+        out_bias: bool = False,
         scale: float | None = None,
         window: int = 0,
+        reach: int | None = None,
     ) -> None:
         self.heads, self.kv_heads, self.head_dim, self.rope = heads, kv_heads, head_dim, rope
         self.scale = head_dim**-0.5 if scale is None else scale
-        self.window = window
+        self.window, self.reach = window, reach
         self.q_proj = Linear(hidden_size, heads * head_dim, qkv_bias)
         self.k_proj = Linear(hidden_size, kv_heads * head_dim, qkv_bias)
         self.v_proj = Linear(hidden_size, kv_heads * head_dim, qkv_bias)
-        self.o_proj = Linear(heads * head_dim, hidden_size)
+        self.o_proj = Linear(heads * head_dim, hidden_size, out_bias)
         self.q_norm = self.k_norm = None
         if norm_eps is not None:
             self.q_norm = HeadNorm(head_dim, norm_eps, norm_offset)
@@ -51,21 +82,10 @@ class Attention(Module):
         if self.rope is not None:
             q = self.rope(q, self.head_dim, "q_rope")
             k = self.rope(k, self.head_dim, "k_rope")
-        attended = apply(
-            "attention",
-            q,
-            k,
-            v,
-            slot=Slot("kv", self.path, kv_heads=self.kv_heads, head_dim=self.head_dim),
-            attrs={
-                "heads": self.heads,
-                "kv_heads": self.kv_heads,
-                "head_dim": self.head_dim,
-                "scale": self.scale,
-                "window": self.window,
-            },
+        shape = (self.heads, self.kv_heads, self.head_dim)
+        return self.o_proj(
+            attend(self.path, (q, k, v), *shape, self.scale, self.window, self.reach)
         )
-        return self.o_proj(attended)
 
 
 class MergedAttention(Module):
@@ -77,24 +97,21 @@ class MergedAttention(Module):
         heads: int,
         kv_heads: int,
         head_dim: int,
-        rope: RoPE,
+        rope: RoPE | None,
         window: int = 0,
+        *,
+        reach: int | None = None,
+        qkv_bias: bool = False,
+        out_bias: bool = False,
     ) -> None:
-        self.slot = {"kv_heads": kv_heads, "head_dim": head_dim}
-        self.attrs = {
-            **self.slot,
-            "heads": heads,
-            "scale": head_dim**-0.5,
-            "window": window,
-            "inv_freq": rope.inv_freq,
-            "rope_scale": rope.scale,
-            "norm_eps": None,
-        }
-        self.qkv_proj = Linear(hidden_size, (heads + 2 * kv_heads) * head_dim)
-        self.o_proj = Linear(heads * head_dim, hidden_size)
+        self.shape = (heads, kv_heads, head_dim)
+        self.window, self.reach, self.rope = window, reach, rope
+        self.qkv_proj = Linear(hidden_size, (heads + 2 * kv_heads) * head_dim, qkv_bias)
+        self.o_proj = Linear(heads * head_dim, hidden_size, out_bias)
 
     def forward(self, x: Tensor) -> Tensor:
-        qkv, slot = self.qkv_proj(x), Slot("kv", self.path, **self.slot)
+        scale = self.shape[2] ** -0.5
+        qkv = self.qkv_proj(x)
         return self.o_proj(
-            apply("qkv_attention", qkv, slot=slot, name="attention", attrs=self.attrs)
+            attend(self.path, (qkv,), *self.shape, scale, self.window, self.reach, self.rope)
         )

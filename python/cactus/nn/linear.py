@@ -35,10 +35,27 @@ class Embedding(Module):
 
 
 class PositionEmbedding(Module):
-    """x + a row of W for its position, W of shape ``[positions, width]``."""
+    """x + the row position + ``offset`` of W, W of shape ``[positions, width]``."""
 
-    def __init__(self, positions: int, width: int) -> None:
+    def __init__(self, positions: int, width: int, offset: int = 0) -> None:
         self.weight = Parameter((positions, width), "vector")
+        self.offset = offset
 
     def forward(self, x: Tensor) -> Tensor:
-        return apply("add_position", x, weights=self.weight.use(), path=self.path)
+        attrs = {"offset": self.offset}
+        return apply("add_position", x, weights=self.weight.use(), path=self.path, attrs=attrs)
+
+
+class SegmentEmbedding(Module):
+    """x + a row of W for the segment of its text, W of shape ``[segments, width]``.
+
+    A segment ends with the token ``separator``; None: all rows are of the first.
+    """
+
+    def __init__(self, segments: int, width: int, separator: int | None = None) -> None:
+        self.weight = Parameter((segments, width), "vector")
+        self.separator = separator
+
+    def forward(self, x: Tensor) -> Tensor:
+        attrs = {"separator": self.separator}
+        return apply("add_segment", x, weights=self.weight.use(), path=self.path, attrs=attrs)

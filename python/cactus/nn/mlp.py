@@ -1,12 +1,31 @@
-"""Gated feed-forward layer (Shazeer 2020)."""
+"""Feed-forward layers, plain and gated (Shazeer 2020)."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
-from ..graph.trace import Tensor, silu, split
+from ..graph.trace import Tensor, gelu_erf, silu, split
 from .linear import Linear
 from .module import Module
+
+
+class MLP(Module):
+    """out = W_2 · activation(W_1 x), both with or without biases."""
+
+    def __init__(
+        self,
+        hidden_size: int,
+        intermediate_size: int,
+        activation: Callable[[Tensor], Tensor] = gelu_erf,
+        *,
+        bias: bool = True,
+    ) -> None:
+        self.activation = activation
+        self.fc1 = Linear(hidden_size, intermediate_size, bias)
+        self.fc2 = Linear(intermediate_size, hidden_size, bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.fc2(self.activation(self.fc1(x)))
 
 
 class GatedMLP(Module):
@@ -28,12 +47,18 @@ class GatedMLP(Module):
 
 
 class MergedMLP(Module):
-    """out = W_down · (silu(gate) * up), gate and up the halves of W x."""
+    """out = W_down · (activation(gate) * up), gate and up the halves of W x."""
 
-    def __init__(self, hidden_size: int, intermediate_size: int) -> None:
+    def __init__(
+        self,
+        hidden_size: int,
+        intermediate_size: int,
+        activation: Callable[[Tensor], Tensor] = silu,
+    ) -> None:
+        self.activation = activation
         self.gate_up_proj = Linear(hidden_size, 2 * intermediate_size)
         self.down_proj = Linear(intermediate_size, hidden_size)
 
     def forward(self, x: Tensor) -> Tensor:
         gate, up = split(self.gate_up_proj(x), 2)
-        return self.down_proj(silu(gate) * up)
+        return self.down_proj(self.activation(gate) * up)

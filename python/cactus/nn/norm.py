@@ -32,13 +32,13 @@ class HeadNorm(Module):
 
 
 class LayerNorm(Module):
-    """(x - mean) / sqrt(variance + eps) * w + b over the whole row (Ba et al. 2016)."""
+    """(x - mean) / sqrt(variance + eps) * w (+ b) over the whole row (Ba et al. 2016)."""
 
-    def __init__(self, width: int, eps: float = 1e-5) -> None:
+    def __init__(self, width: int, eps: float = 1e-5, *, bias: bool = True) -> None:
         self.weight = Parameter((width,), "vector")
-        self.bias = Parameter((width,), "vector")
+        self.bias = Parameter((width,), "vector") if bias else None
         self.eps = eps
 
     def forward(self, x: Tensor) -> Tensor:
-        weights = self.weight.use() | self.bias.use()
+        weights = self.weight.use() | (self.bias.use() if self.bias else {})
         return apply("layer_norm", x, weights=weights, path=self.path, attrs={"eps": self.eps})

@@ -1,0 +1,97 @@
+// What attention over pages and attention over the step's own rows share.
+#pragma once
+
+#include <algorithm>
+
+#include "ops/ops.h"
+
+namespace cactus {
+
+// (m, l, o) of the queries of a tile.
+struct Partial {
+  float* m;
+  float* l;
+  float* o;
+  static size_t floats(uint32_t head_dim) { return kMaxQueries * (2 + size_t{head_dim}); }
+  static Partial at(float* memory) {
+    return {memory, memory + kMaxQueries, memory + 2 * kMaxQueries};
+  }
+};
+
+// A thread's scratch: scores, scaled queries [count][kQueryStride], and two partial results, the
+// running one and that of a span.
+inline float* packed_queries(const Context& c) { return c.scratch() + kMaxQueries * kSpan; }
+inline Partial running_partial(const Context& c) {
+  return Partial::at(packed_queries(c) + kMaxQueries * kQueryStride);
+}
+inline Partial span_partial(const Context& c, uint32_t head_dim) {
+  return Partial::at(packed_queries(c) + kMaxQueries * kQueryStride + Partial::floats(head_dim));
+}
+
+// A head of queries or keys with its norm and rotation: x itself where it has neither.
+inline const float* prepared(const Heads& step, const Context& c, const float* x, uint32_t row,
+                             const uint32_t HeadNorms::* norm, float* out) {
+  const int head_dim = static_cast<int>(step.head_dim);
+  if (step.norms) {
+    const HeadNorms& norms = *step.norms;
+    c.kernels().rms_norm(x, c.floats(norms.*norm), norms.eps, head_dim, head_dim, out);
+    x = out;
+  }
+  if (!step.rotary) return x;
+  const auto [cos, sin] = c.rotary(*step.rotary, row);
+  c.kernels().rope(x, cos, sin, c.rotary_count(*step.rotary), head_dim, out);
+  return out;
+}
+
+// Query n of a tile, ready for the kernels.
+inline void pack_query(const Heads& step, const Context& c, uint32_t n, uint32_t row,
+                       uint32_t head) {
+  float* packed = packed_queries(c) + n * kQueryStride;
+  const float* q = c.row(step.q, row) + head * step.head_dim;
+  c.kernels().scale(prepared(step, c, q, row, &HeadNorms::q, packed), step.scale,
+                    static_cast<int>(step.head_dim), packed);
+}
+
+// What of `positions` lies in a span: the queries [start, limit) of it.
+inline void see(AttendArgs& args, uint32_t n, const Range& positions, uint32_t span) {
+  const auto in_span = [&](uint32_t position) {
+    return static_cast<int>(
+        std::clamp<int64_t>(int64_t{position} - int64_t{span} * kSpan, 0, kSpan));
+  };
+  args.start[n] = in_span(positions.first);
+  args.limit[n] = in_span(positions.last);
+}
+
+// Folds query n of a span into the running result; `positions` is what it sees.
+inline void merge_query(const Heads& step, const Context& c, uint32_t n, const Range& positions,
+                        uint32_t span, const Partial& total, const Partial& part) {
+  // Other queries of the tile may see a span where this one has nothing to see.
+  if (positions.last <= span * kSpan || positions.first >= (span + 1) * kSpan) return;
+  float* sums = total.o + n * size_t{step.head_dim};
+  const float* span_sums = part.o + n * size_t{step.head_dim};
+  // Where its window begins later than the tile's first span, so does its result.
+  if (positions.first / kSpan == span) {
+    total.m[n] = part.m[n];
+    total.l[n] = part.l[n];
+    std::copy_n(span_sums, step.head_dim, sums);
+    return;
+  }
+  c.kernels().attend_merge(total.m + n, total.l + n, sums, part.m[n], part.l[n], span_sums,
+                           static_cast<int>(step.head_dim));
+}
+
+// Writes the result of query n.
+inline void finish_query(const Heads& step, const Context& c, uint32_t n, uint32_t row,
+                         uint32_t head, const Partial& total) {
+  const Buffer& out = c.buffer(step.out);
+  const int head_dim = static_cast<int>(step.head_dim);
+  const uint32_t column = head * step.head_dim;
+  float* sums = total.o + n * size_t{step.head_dim};
+  float* target = out.group ? sums : out.values + size_t{row} * out.stride + column;
+  c.kernels().scale(sums, 1.0f / total.l[n], head_dim, target);
+  if (out.group == 0) return;
+  const PanelRow to = c.panel_row(out, row, column);
+  c.kernels().quantize_row(target, head_dim, static_cast<int>(out.group), &to);
+}
+
+}  // namespace cactus
