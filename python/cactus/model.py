@@ -98,12 +98,14 @@ class Model(ToolMethods, SpeechMethods, EmbedMethods):
 
     def _start(self, engine: Loaded) -> None:
         super()._start(engine)
-        if "transcribe" in engine.abilities:
-            try:
-                self._speech()  # so that what is damaged is named when it is loaded
-            except BaseException:
-                self.close()
-                raise
+        try:  # so that what is damaged is named when it is loaded
+            if "transcribe" in engine.abilities:
+                self._speech()
+            elif "complete" not in engine.abilities and "embed" in engine.abilities:
+                self._texts("embed")
+        except BaseException:
+            self.close()
+            raise
 
     def _set_cloud(self, cloud: Cloud | None) -> None:
         if cloud is None:
