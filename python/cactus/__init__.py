@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from cactus.calls.aio import AsyncEventStream as AsyncEventStream
     from cactus.calls.stream import EventStream as EventStream
     from cactus.cloud.cloud import Cloud as Cloud
+    from cactus.corpus.corpus import Corpus as Corpus
     from cactus.embed.vectors import Embeddings as Embeddings
     from cactus.engine.defaults import SamplingDefaults as SamplingDefaults
     from cactus.errors import CactusError as CactusError
@@ -90,6 +91,7 @@ _HOMES = {
     "CompletionOptions": "cactus.generate.options",
     "CompletionStream": "cactus.generate.streams",
     "Conversation": "cactus.generate.conversation",
+    "Corpus": "cactus.corpus.corpus",
     "DetectedLanguage": "cactus.types",
     "Embeddings": "cactus.embed.vectors",
     "EventStream": "cactus.calls.stream",
@@ -156,6 +158,7 @@ __all__ = [
     "CompletionOptions",
     "CompletionStream",
     "Conversation",
+    "Corpus",
     "DetectedLanguage",
     "Embeddings",
     "EventStream",

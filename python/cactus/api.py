@@ -19,7 +19,7 @@ from cactus.calls.closing import NotCopied
 from cactus.calls.stopwatch import Stopwatch
 from cactus.cloud.asker import ConfiguredAsker
 from cactus.compat import Self, Unpack
-from cactus.errors import CactusError, InvalidRequest, ModelClosed, UnsupportedModel
+from cactus.errors import CactusError, InvalidRequest, ModelClosed
 from cactus.generate.chat import Messages
 from cactus.generate.options import ChatOptions
 from cactus.handles import Handles
@@ -168,9 +168,12 @@ def cactus_audio_embed(model: int, audio_path: str) -> list[float]:
 
 
 def cactus_rag_query(model: int, query: str, top_k: int = 5) -> list[dict[str, Any]]:
-    """The chunks of the corpus nearest to `query`. Raises InvalidRequest without a corpus."""
+    """The chunks of `corpus_dir` that fit `query` best, with `score`, `text`, `source` and more.
+
+    Nothing that is not similar enough. Raises InvalidRequest for a model without `corpus_dir`.
+    """
     with _remember_errors():
-        _rag_query(_find(model), query, top_k)
+        return _rag_query(_find(model), query, top_k)
 
 
 def cactus_tokenize(model: int, text: str) -> list[int]:
@@ -283,7 +286,7 @@ class CactusModel(NotCopied):
     def rag_query(self, query: str, top_k: int = 5) -> list[dict[str, Any]]:
         """See `cactus_rag_query`."""
         with _remember_errors():
-            _rag_query(self._open(), query, top_k)
+            return _rag_query(self._open(), query, top_k)
 
     def tokenize(self, text: str) -> list[int]:
         """See `cactus_tokenize`."""
@@ -357,13 +360,9 @@ def _text(error: BaseException) -> str:
 def _load(model_path: str | os.PathLike[str], corpus_dir: object, cache_index: object) -> Model:
     arguments.path("model_path", model_path)
     if corpus_dir is not None:
-        arguments.path("corpus_dir", corpus_dir)
-        raise UnsupportedModel(
-            "corpus_dir: document retrieval is not available yet; load without corpus_dir"
-        )
-    if boolean("cache_index", cache_index):
-        raise InvalidRequest("cache_index is not available yet: leave it out, or give False")
-    model = Model(model_path)
+        corpus_dir = arguments.path("corpus_dir", corpus_dir)
+    boolean("cache_index", cache_index)  # the index is always kept: it is quick to open again
+    model = Model(model_path, corpus=corpus_dir)
     model.elsewhere = ConfiguredAsker()
     return model
 
@@ -535,7 +534,5 @@ def _image_embed(model: Model, image_path: object) -> NoReturn:
     raise refusal(model.name, model.architecture, "embed_image")
 
 
-def _rag_query(model: Model, query: object, top_k: object) -> NoReturn:
-    text("query", query)
-    integer("top_k", top_k, 1)
-    raise InvalidRequest(f"{model.name} was loaded without corpus_dir: it has no documents")
+def _rag_query(model: Model, query: object, top_k: object) -> list[dict[str, Any]]:
+    return model.rag_query(text("query", query), integer("top_k", top_k, 0))

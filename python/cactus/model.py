@@ -18,7 +18,8 @@ from cactus.agent.methods import ToolMethods
 from cactus.calls.turns import Call
 from cactus.cloud.cloud import Cloud
 from cactus.compat import Self
-from cactus.embed.methods import EmbedMethods
+from cactus.corpus.corpus import Corpus
+from cactus.corpus.methods import CorpusMethods
 from cactus.engine.loaded import Loaded
 from cactus.errors import InvalidRequest
 from cactus.inputs.checks import boolean
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from cactus.engine.options import LoadArguments
 
 
-class Model(ToolMethods, SpeechMethods, EmbedMethods):
+class Model(ToolMethods, SpeechMethods, CorpusMethods):
     """A language model, or a speech model, in memory.
 
     `name_or_path`: a weights folder, a ``.gguf`` file, a hub id, or the name of a downloaded model.
@@ -45,7 +46,8 @@ class Model(ToolMethods, SpeechMethods, EmbedMethods):
     the machine has free, 0: none is. `download`: fetch a model that is known and not here;
     otherwise no connection is opened. `cloud`: a larger model elsewhere, which is asked where this
     one is less sure than `confidence_threshold`, by default 0.7 then (docs/cloud.md); without it
-    nothing leaves this machine.
+    nothing leaves this machine. `corpus`: a folder of documents, or a `cactus.Corpus`, that chats
+    are answered from (docs/documents.md).
 
     Raises ModelNotFound, UnsupportedModel, ModelFormatError, InsufficientMemory, InvalidRequest.
     """
@@ -64,6 +66,7 @@ class Model(ToolMethods, SpeechMethods, EmbedMethods):
         cache_bytes: int | None = None,
         download: bool = False,
         cloud: Cloud | None = None,
+        corpus: str | os.PathLike[str] | Corpus | None = None,
     ) -> None:
         if not isinstance(name_or_path, (str, os.PathLike)):
             raise InvalidRequest(
@@ -87,13 +90,20 @@ class Model(ToolMethods, SpeechMethods, EmbedMethods):
         LoadOptions(**options)  # before anything is looked for or fetched
         self._start(load(_find(name_or_path, boolean("download", download)), **options))
         self._set_cloud(cloud)
+        self._set_corpus(corpus)
 
     @classmethod
-    def from_engine(cls, engine: Loaded, cloud: Cloud | None = None) -> Self:
+    def from_engine(
+        cls,
+        engine: Loaded,
+        cloud: Cloud | None = None,
+        corpus: str | os.PathLike[str] | Corpus | None = None,
+    ) -> Self:
         """A model around an engine that is already loaded; it is closed with the model."""
         model = cls.__new__(cls)
         model._start(engine)
         model._set_cloud(cloud)
+        model._set_corpus(corpus)
         return model
 
     def _start(self, engine: Loaded) -> None:

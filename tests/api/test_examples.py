@@ -70,7 +70,10 @@ def prints(
                     voice = request.getfixturevalue("voices") / "beckett.wav"
                     (home / sound).symlink_to(voice)
             program = ["-c", block] if block else [str(EXAMPLES[name])]
-            running[name] = pool.submit(run, program, home, CACTUS_THREADS="1")
+            settings = {"CACTUS_THREADS": "1"}
+            if "documents" in block:
+                settings["XDG_CACHE_HOME"] = str(home)  # of an index of documents that go
+            running[name] = pool.submit(run, program, home, **settings)
         yield lambda name: running[name].result()
 
 
@@ -97,11 +100,16 @@ EXPECTED = {
     ],
     "docs/cloud.md": [" None\n"],
     "docs/confidence.md": ["0.92 stop\nScores(content_tokens=", " 0."],
+    "docs/documents.md": [
+        " 1 of 1 chunk\n",
+        " walrus.md 1 Walruses\n",
+    ],
     "docs/embeddings.md": ["(3, 576) float32\n[ True  True"],
     "docs/errors.md": ["131 tokens, room for 64\ntemperature must be a number from 0 to 100"],
     "docs/flat-functions.md": [
         FOUR,
         FOUR,
+        "Machine learning is the study",
         "Hello!",
         "a larger model should be asked: 0.",
         "Try again. Fail again.",

@@ -267,11 +267,6 @@ def test_init_never_raises_for_a_bad_path(path: Any) -> None:
     assert cactus_get_last_error()
 
 
-def test_init_with_a_corpus_says_that_there_is_no_retrieval_yet(tiny_model: Path) -> None:
-    assert cactus_init(str(tiny_model), corpus_dir="./documents") is None
-    assert "corpus_dir" in (cactus_get_last_error() or "")
-
-
 def test_a_destroyed_handle_is_an_error_and_never_comes_back(tiny_model: Path) -> None:
     first = cactus_init(str(tiny_model))
     cactus_destroy(first)
@@ -338,7 +333,7 @@ def test_calls_that_a_text_model_has_not(handle: int) -> None:
         with pytest.raises(UnsupportedModel, match=f"cannot {ability}"):
             use()
         assert ability in (cactus_get_last_error() or "")
-    with pytest.raises(InvalidRequest, match="without corpus_dir"):
+    with pytest.raises(InvalidRequest, match="corpus_dir=DIR"):
         cactus_rag_query(handle, "What?", top_k=3)
     row = json.loads(cactus_transcribe(handle, "audio.wav", prompt="<|en|>"))
     assert list(row) == [*FIELDS, "segments"]

@@ -49,4 +49,4 @@ def test_what_is_not_found_is_told() -> None:
 
 def test_passages_of_earlier_turns_are_named() -> None:
     known = [Passage(n, "text", "a.md", 0, 4) for n in (2, 4)]
-    assert "See also passages [2], [4] above." in quoted([], known)
+    assert "See passages [2], [4] above." in quoted([], known)

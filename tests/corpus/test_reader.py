@@ -103,7 +103,7 @@ def test_a_passage_of_an_earlier_turn_is_not_given_again(ask: MakeModel) -> None
     turns += [model.chat(turns).message, user("Which capital of France has millions of people?")]
     second = model.chat(turns)
     assert prompt(model).count("two million people") == 1
-    assert "See also passage [1] above." in prompt(model)
+    assert "See passage [1] above." in prompt(model)
     assert [each.source for each in second.citations] == ["paris.md"]
     assert second.reading is not None
     assert len(second.reading.passages) == 1

@@ -162,7 +162,16 @@ class Chat:
         if not self.manner.quiet:
             note(self._summary(completion))
         self._tell_who_answered(completion)
+        if not self.manner.quiet:
+            self._tell_sources(completion)
         return completion
+
+    def _tell_sources(self, completion: Completion) -> None:
+        """Which documents support an answer; a terminal shows it, a pipe gets the answer alone."""
+        if completion.reading is not None and self.model.corpus is not None:
+            from cactus.cli.documents import show_sources
+
+            show_sources(self.model.corpus, completion, err=True)
 
     @property
     def _waits(self) -> bool:

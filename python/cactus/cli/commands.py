@@ -14,6 +14,9 @@ from cactus.cli.text import printable
 # Name, module and help, so that `cactus --help` imports none of the commands.
 COMMANDS = {
     "run": ("cactus.cli.run", "Chat with a model."),
+    "ask": ("cactus.cli.ask", "Ask a folder of documents."),
+    "search": ("cactus.cli.search", "Search a folder of documents."),
+    "index": ("cactus.cli.index", "Make a folder of documents searchable."),
     "transcribe": ("cactus.cli.transcribe", "Transcribe recordings or a microphone."),
     "embed": ("cactus.cli.embed", "Make vectors of texts."),
     "rerank": ("cactus.cli.rerank", "Rank texts by a query."),

@@ -121,6 +121,12 @@ SETTINGS = (
     metavar="FILE.py",
     help="Functions that the model may call; each call is shown, and asked for.",
 )
+@click.option(
+    "--docs",
+    metavar="DIR",
+    type=click.Path(path_type=Path),
+    help="Answer from the documents in this folder, and show which passages say so.",
+)
 @click.option("--yes", "-y", is_flag=True, help="Run the calls of --tools without asking.")
 @click.option(
     "--schema", "schema_file", metavar="FILE.json", help="Answer with JSON that fits this schema."
@@ -174,6 +180,7 @@ def command(
     prompt: str | None,
     system: str | None,
     tools_file: str | None,
+    docs: Path | None,
     yes: bool,
     schema_file: str | None,
     threads: int | None,
@@ -250,7 +257,7 @@ def command(
         engine.name, engine.architecture, engine.context_length, threads or "default",
         time.perf_counter() - began,
     )  # fmt: skip
-    with Model.from_engine(engine, cloud) as loaded:
+    with Model.from_engine(engine, cloud, docs) as loaded:
         if schema_file:
             _check_schema(schema_file, options["schema"], engine)
         chat = Chat(

@@ -12,6 +12,7 @@ import click
 
 from cactus.cli.chat import Chat
 from cactus.cli.conversation import Conversation
+from cactus.cli.documents import counted, show_hit
 from cactus.cli.show import describe, render
 from cactus.cli.text import note, printable, table, whole_characters
 from cactus.errors import CactusError, InvalidRequest
@@ -214,6 +215,23 @@ def _load(chat: Chat, rest: str) -> None:
     note(f"Loaded {count} {'turn' if count == 1 else 'turns'}; the last: {_last(chat)}")
 
 
+def _docs(chat: Chat, rest: str) -> None:
+    corpus = chat.model.corpus
+    if corpus is None:
+        raise InvalidRequest(
+            "this chat has no documents; cactus run MODEL --docs DIR gives it some"
+        )
+    if not rest:
+        files, chunks = counted(corpus.files, "file"), counted(corpus.chunks, "chunk")
+        print(printable(f"{corpus.folder}: {files}, {chunks}; found with {corpus.embedder}"))
+        return
+    hits = corpus.search(whole_characters(rest))
+    for hit in hits:
+        show_hit(corpus, hit)
+    if not hits:
+        note(f"Nothing in {corpus.chunks:,} chunks is similar enough.")
+
+
 def _last(chat: Chat) -> str:
     turns = chat.conversation.turns
     return _short(turns[-1][0]) if turns else "none"
@@ -233,6 +251,7 @@ COMMANDS = {
     "retry": Slash("/retry", "ask the last message again", _retry),
     "undo": Slash("/undo", "take the last message and its answer back", _undo),
     "reset": Slash("/reset, /clear", "forget the conversation", _reset),
+    "docs": Slash("/docs [QUERY]", "show the documents, or search them", _docs),
     "save": Slash("/save FILE", "write the conversation to a file", _save),
     "load": Slash("/load FILE", "go on with a conversation from a file", _load),
     "bye": Slash("/bye, /exit", "leave (Ctrl-D, too)", _leave),

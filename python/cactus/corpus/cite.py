@@ -20,10 +20,16 @@ QUESTION = 0.3
 """What the words of the question count when the quoted sentence is chosen: short answers repeat
 none of them."""
 
+# Not right behind a word: that is an element of an array.
 _MARK = re.compile(
-    r"[\[【]\s*(?:(?:passage|source)s?\s*)?\^?(\d{1,4}(?:\s*[,;–-]\s*\d{1,4})*)\s*[\]】]", re.I
+    r"(?<![\w$@)])[\[【]\s*(?:(?:passage|source)s?\s*)?\^?(\d{1,4}(?:\s*[,;–-]\s*\d{1,4})*)\s*[\]】]",
+    re.I,
 )
 _LEADING = re.compile(rf"(?:\s*{_MARK.pattern})+[.,;]?", re.I)
+
+
+SAYS_NOTHING = re.compile(r"^\W*(?:\d+\W+)?the documents do not say\W*$", re.I)
+"""An answer that is none: there is nothing to be cited."""
 
 
 def cite(
@@ -32,6 +38,8 @@ def cite(
     """The citations of an answer, in the order of its sentences, and notes on those dropped."""
     if not passages:
         return (), _unknown(answer)
+    if SAYS_NOTHING.search(answer):
+        return (), ()
     cited: list[Citation] = []
     notes: list[str] = []
     overlap = Overlap([passage.text for passage in passages])

@@ -12,6 +12,7 @@ from cactus.chat.ranking import stem, words
 Span = tuple[int, int]
 
 # What ends a sentence: a mark before a space, one of the wide marks, or a line.
+_CODE = re.compile(r"^```.*?(?:^```\s*$|\Z)", re.M | re.S)
 _END = re.compile(r"[.!?…]+[\"'”’»)\]*_`]*(?=\s|$)|[。！？]+[”’」』）]*|\n+")
 # Written without spaces: two neighbouring characters are what a word is elsewhere.
 _DENSE = re.compile(r"[\u0e00-\u0e7f\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af]+")
@@ -20,10 +21,14 @@ NUMBER = 2.0
 
 
 def sentences(text: str) -> list[Span]:
-    """Where each sentence begins and ends, without the spaces around it."""
+    """Where each sentence begins and ends, without the spaces around it; code in a fence is one."""
     found: list[Span] = []
     begin = 0
-    for end in (*(match.end() for match in _END.finditer(text)), len(text)):
+    fenced = [match.span() for match in _CODE.finditer(text)]
+    ends = [match.end() for match in _END.finditer(text)]
+    ends = [end for end in ends if not any(start < end < stop for start, stop in fenced)]
+    ends += [edge for span in fenced for edge in span]
+    for end in sorted({*ends, len(text)}):
         inner = text[begin:end].strip()
         if inner:
             at = text.index(inner, begin)

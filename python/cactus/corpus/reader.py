@@ -27,8 +27,10 @@ if TYPE_CHECKING:
     from cactus.chat.messages import Message
 
 BUDGET = 2_048
-"""Tokens of passages that a question is given at most; documents no longer than that are given
-whole. More would take a small model longer to read than it helps."""
+"""Tokens of passages that a question is given at most: reading more takes a small model longer than
+it helps."""
+SHORT = 2_048
+"""Documents of so many tokens together are given whole, where they fit into that."""
 TOP_K = 5
 MOST_TURNS = 1_024
 """Turns whose passages are remembered, of all conversations together."""
@@ -186,7 +188,7 @@ class Reader:
     @property
     def _is_short(self) -> bool:
         """Whether all documents together may be given to the model."""
-        return self.library.tokens <= BUDGET
+        return self.library.tokens <= SHORT
 
     def _turn(
         self,

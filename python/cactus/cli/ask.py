@@ -1,0 +1,134 @@
+"""``cactus ask``: an answer from documents, with the passages that support it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+
+from cactus.cli.complete import complete_chat
+from cactus.cli.documents import (
+    embedder_option,
+    folder_argument,
+    open_corpus,
+    show_sources,
+    top_k_option,
+)
+from cactus.cli.options import Whole, json_option, threads_option
+from cactus.weights.catalog import STARTER
+
+
+@click.command("ask", short_help="Ask a folder of documents.")
+@folder_argument
+@click.argument("words", nargs=-1, required=True, metavar="QUESTION...")
+@click.option(
+    "--model",
+    "-m",
+    default=STARTER.name,
+    show_default=True,
+    shell_complete=complete_chat,
+    help="The model that answers: a name, a Hugging Face id, a folder or a .gguf file.",
+)
+@top_k_option
+@click.option(
+    "--max-tokens",
+    type=Whole(1),
+    metavar="N",
+    default=512,
+    show_default=True,
+    help="Most tokens of an answer.",
+)
+@embedder_option
+@threads_option
+@json_option
+@click.option("--offline", is_flag=True, help="Open no connection; the model must be here.")
+@click.option("--quiet", "-q", is_flag=True, help="Print the answer only.")
+@click.pass_context
+def command(
+    ctx: click.Context,
+    folder: Path,
+    words: tuple[str, ...],
+    model: str,
+    top_k: int,
+    max_tokens: int,
+    embedder: str | None,
+    threads: int | None,
+    as_json: bool,
+    offline: bool,
+    quiet: bool,
+) -> None:
+    """Answer QUESTION from the documents in DIR, and show which passages say so.
+
+    The index is made if there is none, and brought up to date. Where nothing in the documents is
+    similar to the question, that is the answer, no model is asked, and the exit status is 1.
+    """
+    from cactus.cli.answer import Printer
+    from cactus.cli.chat import ENDS
+    from cactus.cli.interrupt import stop_at_interrupt
+    from cactus.cli.models import find_or_fetch
+    from cactus.cli.progress import Late
+    from cactus.cli.text import whole_characters
+    from cactus.model import Model
+
+    question = whole_characters(" ".join(words))
+    if not question.strip():
+        raise click.UsageError("The question is empty.")
+    weights = find_or_fetch(model, offline=offline, ability="chat")
+    options: dict[str, Any] = {"max_tokens": max_tokens, "stop_loops": True}
+    with Late(f"loading {weights.name} ...", quiet=quiet):
+        loaded = Model(weights, threads=threads, preload=True)
+    with loaded, open_corpus(folder, quiet=quiet, embedder=embedder, fallback=loaded) as corpus:
+        if as_json:
+            with stop_at_interrupt(loaded.stop):
+                done = corpus.ask(loaded, question, passages=top_k, **options)
+            click.echo(
+                json.dumps(
+                    _as_dict(question, loaded.name, corpus.embedder, done), ensure_ascii=False
+                )
+            )
+        else:
+            with (
+                Printer(quiet=quiet, wrap=True) as printer,
+                corpus.ask_stream(loaded, question, passages=top_k, **options) as stream,
+                stop_at_interrupt(loaded.stop),
+            ):
+                for event in stream:
+                    printer.show(event)
+                done = stream.completion
+            if not quiet:
+                show_sources(corpus, done)
+    found = done.reading is None or done.reading.found
+    ctx.exit(ENDS.get(done.finish_reason, 0 if found else 1))
+
+
+def _as_dict(question: str, model: str, embedder: str, done: Any) -> dict[str, Any]:
+    reading = done.reading
+    return {
+        "question": question,
+        "answer": done.text,
+        "found": reading.found,
+        "citations": [citation.as_dict() for citation in done.citations],
+        "notes": list(reading.notes),
+        "passages": [
+            {
+                "number": passage.number,
+                "source": passage.source,
+                "start": passage.start,
+                "end": passage.end,
+                "line": passage.line,
+                "page": passage.page,
+                "time": passage.time,
+                "heading": passage.heading,
+                "score": passage.score,
+                "text": passage.text,
+            }
+            for passage in reading.passages
+        ],
+        "chunks": reading.chunks,
+        "whole": reading.whole,
+        "finish_reason": done.finish_reason,
+        "model": model,
+        "embedder": embedder,
+    }

@@ -1,0 +1,82 @@
+"""``cactus search``: the passages of documents that fit a query."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+
+from cactus.cli.documents import (
+    embedder_option,
+    folder_argument,
+    open_corpus,
+    show_hit,
+    top_k_option,
+)
+from cactus.cli.options import json_option
+from cactus.cli.text import note, whole_characters
+
+
+@click.command("search", short_help="Search a folder of documents.")
+@folder_argument
+@click.argument("words", nargs=-1, required=True, metavar="QUERY...")
+@top_k_option
+@click.option(
+    "--mode",
+    type=click.Choice(["hybrid", "dense", "lexical"]),
+    default="hybrid",
+    show_default=True,
+    help="By meaning and words together, by meaning alone, or by words alone.",
+)
+@click.option("--path", "paths", multiple=True, metavar="PATTERN", help="Only in files like this.")
+@click.option(
+    "--all", "everything", is_flag=True, help="Show the best ones however little they fit."
+)
+@click.option("--reranker", metavar="MODEL", help="A cross-encoder that looks again at the best.")
+@embedder_option
+@json_option
+@click.option("--quiet", "-q", is_flag=True, help="Show no progress.")
+@click.pass_context
+def command(
+    ctx: click.Context,
+    folder: Path,
+    words: tuple[str, ...],
+    top_k: int,
+    mode: str,
+    paths: tuple[str, ...],
+    everything: bool,
+    reranker: str | None,
+    embedder: str | None,
+    as_json: bool,
+    quiet: bool,
+) -> None:
+    """Print the passages of the documents in DIR that fit QUERY best, each with its score, 0 to 1.
+
+    The index is made if there is none, and brought up to date. Where nothing fits, nothing is
+    printed, and the exit status is 1.
+    """
+    query = whole_characters(" ".join(words))
+    with open_corpus(folder, quiet=quiet, embedder=embedder, reranker=reranker) as corpus:
+        hits = corpus.search(
+            query,
+            top_k,
+            mode=mode,  # type: ignore[arg-type]
+            paths=list(paths) or None,
+            floor=not everything,
+        )
+        if as_json:
+            found = [hit.as_dict() for hit in hits]
+            click.echo(
+                json.dumps(
+                    {"query": query, "chunks": corpus.chunks, "hits": found}, ensure_ascii=False
+                )
+            )
+        for hit in [] if as_json else hits:
+            show_hit(corpus, hit)
+        if not hits:
+            if not quiet:
+                note(
+                    f"Nothing in {corpus.chunks:,} chunks is similar enough; --all shows the best."
+                )
+            ctx.exit(1)

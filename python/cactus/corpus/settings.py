@@ -1,0 +1,65 @@
+"""What an index was made with, so that it is opened in the same way without being told again."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from cactus.corpus.parts import name_of
+from cactus.errors import CactusError, InvalidRequest
+from cactus.inputs.checks import boolean, expected
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The options of a `Corpus` that decide what is in its index; models by name or folder."""
+
+    embedder: str | None = None
+    speech: str | None = None
+    include: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+    hidden: bool = False
+
+    @classmethod
+    def load(cls, index: Path) -> Settings:
+        """Those of an index; defaults where there are none, or they are damaged."""
+        try:
+            found = json.loads(_beside(index).read_bytes())
+            return cls().given(found if isinstance(found, dict) else {})
+        except (OSError, ValueError, CactusError):
+            return cls()
+
+    def given(self, options: Mapping[str, Any]) -> Settings:
+        """These with what is given of `options`. Raises InvalidRequest."""
+        changed: dict[str, Any] = {}
+        for name in ("embedder", "speech"):
+            if options.get(name) is not None:
+                changed[name] = name_of(options[name])
+        for name in ("include", "exclude"):
+            if options.get(name) is not None:
+                changed[name] = _patterns(name, options[name])
+        if options.get("hidden") is not None:
+            changed["hidden"] = boolean("hidden", options["hidden"])
+        return replace(self, **changed)
+
+    def save(self, index: Path) -> None:
+        """Keep them beside the index."""
+        from cactus.inputs.files import replace_file
+
+        data = json.dumps(asdict(self), ensure_ascii=False, indent=1).encode("utf-8", "replace")
+        replace_file(_beside(index), data, mode=0o600)
+
+
+def _beside(index: Path) -> Path:
+    return index.with_suffix(".json")
+
+
+def _patterns(name: str, value: Any) -> tuple[str, ...]:
+    if isinstance(value, str):
+        value = [value]
+    if not isinstance(value, (list, tuple)) or not all(isinstance(each, str) for each in value):
+        raise InvalidRequest(expected(name, "a pattern or a list of patterns", value))
+    return tuple(value)
