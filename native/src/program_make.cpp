@@ -15,8 +15,10 @@ namespace {
 constexpr uint64_t kPlanBytes = uint64_t{64} << 20, kRowBytes = 256 << 10, kPerWeightByte = 8;
 
 size_t bytes_of(const Buffer& buffer, uint32_t rows, const KernelTable& kernels) {
-  const size_t values = static_cast<size_t>(rows) * buffer.stride;
-  if (buffer.group == 0) return values * sizeof(float);
+  if (buffer.group == 0) return size_t{rows} * buffer.stride * sizeof(float);
+  // Whole panels, as which also those of fewer rows may be laid out.
+  const uint32_t most = static_cast<uint32_t>(kernels.panel_rows);
+  const size_t values = size_t{rows + most - 1} / most * most * buffer.stride;
   return values / kGroup * static_cast<size_t>(kernels.panel_bytes[buffer.levels - 1]);
 }
 

@@ -1,6 +1,5 @@
 // What a step has left behind: the values of a buffer, and where its time went.
 #include <algorithm>
-#include <cstring>
 
 #include "error.h"
 #include "program.h"
@@ -20,24 +19,7 @@ void Program::read(uint32_t index, float* out, uint64_t count) {
         continue;
       }
       const PanelRow at = panel_row(buffer, static_cast<uint32_t>(rows), row, i / kGroup * kGroup);
-      const size_t m = static_cast<size_t>(at.row), n = static_cast<size_t>(at.rows);
-      const size_t code_bytes = static_cast<size_t>(kernels_.code_bytes[buffer.levels - 1]);
-      const uint8_t* codes = at.panel + (i % kGroup / 8 * n + m) * code_bytes / 4;
-      int value;
-      if (code_bytes == 64) {
-        int16_t words[8];
-        std::memcpy(words, codes, sizeof words);
-        value = words[i % 2 * 4 + i % 8 / 2];
-      } else {
-        value = static_cast<int8_t>(codes[i % 8]);
-        if (buffer.levels == 2) {
-          const int lo = static_cast<int8_t>(codes[8 + i % 4]);
-          value = value * 256 + (i % 8 < 4 ? lo : 16 * lo);
-        }
-      }
-      float scale;
-      std::memcpy(&scale, at.panel + code_bytes * n + 4 * m, sizeof scale);
-      *out++ = static_cast<float>(value) * scale;
+      *out++ = kernels_.panel_value(&at, static_cast<int>(i % kGroup));
     }
   }
 }

@@ -109,7 +109,21 @@ void Program::look_at_stop(size_t step) {
   }
 }
 
+namespace {
+
+// The kernels' begin and end on this thread.
+struct UsingKernels {
+  explicit UsingKernels(const KernelTable& table) : kernels(table) { kernels.begin(); }
+  ~UsingKernels() { kernels.end(); }
+  UsingKernels(const UsingKernels&) = delete;
+  UsingKernels& operator=(const UsingKernels&) = delete;
+  const KernelTable& kernels;
+};
+
+}  // namespace
+
 void Program::run_steps(int thread) {
+  const UsingKernels here(kernels_);
   fill_rotaries(thread);
   meet(thread);
   const bool timed = profiling_ && thread == 0;
@@ -207,9 +221,10 @@ void Program::step(std::vector<Sequence> sequences, cactus_output* outputs, uint
 
 PanelRow Program::panel_row(const Buffer& buffer, uint32_t rows, uint32_t row,
                             uint32_t column) const {
-  const uint32_t most = static_cast<uint32_t>(kernels_.max_rows);
+  const uint32_t most = static_cast<uint32_t>(kernels_.panel_rows);
   const uint32_t first = row / most * most;
-  const uint32_t count = std::min(most, rows - first);
+  uint32_t count = std::min(most, rows - first);
+  if (count > static_cast<uint32_t>(kernels_.few_rows)) count = most;
   const size_t bytes = static_cast<size_t>(kernels_.panel_bytes[buffer.levels - 1]);
   uint8_t* panel = buffer.panels + size_t{first} * buffer.stride / kGroup * bytes;
   return {panel + size_t{column} / kGroup * count * bytes, static_cast<int>(count),

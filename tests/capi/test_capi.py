@@ -24,8 +24,8 @@ CPU = ROOT / "native/src/cpu"
 
 # What CMakeLists.txt compiles here, whether or not this very CPU can run it.
 TIERS_OF = {
-    "x86_64": ("avx2", "avxvnni", "avx512"),
-    "amd64": ("avx2", "avxvnni", "avx512"),
+    "x86_64": ("avx2", "avxvnni", "avx512", "amx"),
+    "amd64": ("avx2", "avxvnni", "avx512", "amx"),
     "aarch64": ("neon", "neon_i8mm"),
     "arm64": ("neon", "neon_i8mm"),
 }

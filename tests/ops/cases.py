@@ -113,6 +113,7 @@ def _linear() -> list[Case]:
         Case("linear", (64,), ((64, 64), (32, 64), (32, 64)), {}, ((7,),)),
         Case("linear", (96,), ((16, 96), (16, 96), (16, 96), (48, 96)), {}, ((1,),)),
         Case("linear", (64,), ((96, 64), (96, 64)), {}, ((33,),)),
+        Case("linear", (640,), ((32, 640),), {}, ((141,),)),
     ]
     residual = [
         Case("linear", (96, 64), ((64, 96),), {"residual": True}, chunks) for chunks in ROWS

@@ -38,6 +38,18 @@ bool has_avx512() {
          __builtin_cpu_supports("avx512vnni");
 }
 
+#if defined(CACTUS_AMX)
+// A compiler's __builtin_cpu_supports may not know these. The system has to allow the registers.
+bool has_amx() {
+  constexpr unsigned kBf16 = 1u << 22, kTile = 1u << 24, kInt8 = 1u << 25,
+                     kAll = kBf16 | kTile | kInt8;
+  unsigned a = 0, b = 0, c = 0, d = 0, vectors_bf16 = 0;
+  return has_avx512() && __get_cpuid_count(7, 0, &a, &b, &c, &d) != 0 && (d & kAll) == kAll &&
+         __get_cpuid_count(7, 1, &vectors_bf16, &b, &c, &d) != 0 && (vectors_bf16 >> 5 & 1) != 0 &&
+         may_use_amx();
+}
+#endif
+
 #elif defined(__aarch64__)
 
 bool has_dotprod_and_i8mm() { return has_arm_dotprod() && has_arm_i8mm(); }
@@ -58,6 +70,9 @@ const Tier kTiers[] = {
     {kernels_avxvnni, has_avxvnni},
 #endif
     {kernels_avx512, has_avx512},
+#if defined(CACTUS_AMX)
+    {kernels_amx, has_amx},
+#endif
 #elif defined(__aarch64__)
     {kernels_neon, has_arm_dotprod},
     {kernels_neon_i8mm, has_dotprod_and_i8mm},

@@ -37,11 +37,12 @@ constexpr int kQ12Steps = 1904;  // 119 * 16: the same in 12 bits
 //   8 bits:   x_first = hi_first,              x_last = hi_last   (in units of `scale`)
 //   12 bits:  x_first = 256 * hi_first + lo,   x_last = 256 * hi_last + 16 * lo
 // In 12 bits a column has steps of 16 units, and lo is chosen to suit both. Codes are -127..127.
-// They lie in panels of up to max_rows rows, as the matrix kernels read them. 32 columns of M rows
-// are
+// They lie in panels of up to panel_rows rows, as the matrix kernels read them. 32 columns of M
+// rows are
 //   int8 codes[4][M][12]   per 8 columns, per row: hi_first[4], hi_last[4], lo[4]; without lo
 //                          [4][M][8]; or, for 12 bits where dots are of 16 bits, int16[4][M][8]:
-//                          x of the columns 0, 2, 4, 6, 1, 3, 5, 7
+//                          x of the columns 0, 2, 4, 6, 1, 3, 5, 7; or, for matrix units, int8
+//                          [M][32] of 8 bits, and [M][2][32] of 12: x as 256 * first + second
 //   float scale[M]         of a unit
 //   float sum[M]           sum of the group's values (what a weight's minimum is multiplied with)
 //   int32 isum[M]          sum of these 32 columns in units
@@ -116,13 +117,18 @@ struct LogitSlice {
 
 struct KernelTable {
   const char* name;
-  int max_rows;     // rows that a linear_* call may be given
+  int panel_rows;   // rows of a panel, M at most
+  int few_rows;     // where there are more but not panel_rows, the panel is laid out for these
+  int max_rows;     // rows that a linear_* call may be given: those of one panel or several
   int max_queries;  // queries that an attend_span call may be given
-  // By levels - 1: bytes of one row's 32 columns in a panel, and the same with scale and sums.
-  int code_bytes[kMaxLevels], panel_bytes[kMaxLevels];
+  int panel_bytes[kMaxLevels];  // by levels - 1: of one row's 32 columns, with scale and sums
+
+  // What each thread does before its first and after its last call of a step.
+  void (*begin)();
+  void (*end)();
 
   // out[m][0..15] = W x (+ residual): one tile of 16 rows of W against a panel of `rows` rows in
-  // so many levels.
+  // so many levels, and the panels that follow it.
   void (*linear_q4)(const uint8_t* tile, int cols, const uint8_t* panel, int levels, int rows,
                     float* out, size_t out_stride, const float* residual);
   void (*linear_q8)(const uint8_t* tile, int cols, const uint8_t* panel, int levels, int rows,
@@ -140,6 +146,8 @@ struct KernelTable {
 
   // All widths are multiples of 16 floats (quantize_row: of the group).
   void (*quantize_row)(const float* x, int width, int group, const PanelRow* out);
+  // The value of a column, 0..31, of those that `at` points to.
+  float (*panel_value)(const PanelRow* at, int column);
   void (*rms_norm)(const float* x, const float* w, float eps, int width, int padded, float* out);
   // bias may be null: nothing is added.
   void (*layer_norm)(const float* x, const float* w, const float* bias, float eps, int width,
@@ -195,6 +203,7 @@ extern const KernelTable kernels_scalar;
 extern const KernelTable kernels_avx2;
 extern const KernelTable kernels_avxvnni;
 extern const KernelTable kernels_avx512;
+extern const KernelTable kernels_amx;
 #elif defined(__aarch64__)
 extern const KernelTable kernels_neon;
 extern const KernelTable kernels_neon_i8mm;

@@ -186,8 +186,11 @@ static inline Codes codes_of_12(F32x16 first, F32x16 last, F32x16 inverse) {
   return {first_hi, isub(last_hi, high_bits), iadd(shift_left<4>(high_bits), low_bits)};
 }
 
+// Stores the codes of 32 columns of one row of a panel of so many; returns their sum in units.
+using StoreCodes = int32_t (*)(const Codes& codes, uint8_t* panel, size_t rows, size_t row);
+
 // Up to 16 groups: all scales first, because a division waits for a whole reduction.
-template <int L>
+template <int L, StoreCodes put>
 static void quantize_groups(const float* x, int groups, int group, uint8_t* panel, size_t rows,
                             size_t row) {
   constexpr float kStep = L == 1 ? 1 : 16,
@@ -217,7 +220,7 @@ static void quantize_groups(const float* x, int groups, int group, uint8_t* pane
       uint8_t* to = panel + static_cast<size_t>(n) * rows * kPanelBytes<L>;
       const Codes codes =
           L == 1 ? codes_of_8(first, last, factor) : codes_of_12(first, last, factor);
-      isum[n] = store_codes<L>(codes, to, rows, row);
+      isum[n] = put(codes, to, rows, row);
     }
     const float sum = scale[g] * static_cast<float>(isum[0] + isum[1]);
     for (int n = 0; n < group / kGroup; n++, panel += rows * kPanelBytes<L>) {
@@ -229,20 +232,41 @@ static void quantize_groups(const float* x, int groups, int group, uint8_t* pane
   }
 }
 
-template <int L>
+template <int L, StoreCodes put>
 static void quantize_levels(const float* x, int width, int group, const PanelRow& out) {
   const size_t rows = static_cast<size_t>(out.rows), row = static_cast<size_t>(out.row);
   uint8_t* panel = out.panel;
   for (int at = 0; at < width; at += 16 * group) {
     const int groups = (width - at) / group < 16 ? (width - at) / group : 16;
-    quantize_groups<L>(x + at, groups, group, panel, rows, row);
+    quantize_groups<L, put>(x + at, groups, group, panel, rows, row);
     panel += static_cast<size_t>(groups) * (group / kGroup) * rows * kPanelBytes<L>;
   }
 }
 
 static void quantize_row(const float* x, int width, int group, const PanelRow* out) {
-  if (out->levels == 1) return quantize_levels<1>(x, width, group, *out);
-  quantize_levels<2>(x, width, group, *out);
+  if (out->levels == 1) return quantize_levels<1, store_codes<1>>(x, width, group, *out);
+  quantize_levels<2, store_codes<2>>(x, width, group, *out);
 }
+
+using ReadCode = int32_t (*)(const uint8_t* panel, size_t rows, size_t row, int column);
+
+template <int L, ReadCode read>
+static float value_of(const PanelRow& at, int column) {
+  const size_t rows = static_cast<size_t>(at.rows), row = static_cast<size_t>(at.row);
+  float scale;
+  __builtin_memcpy(&scale, at.panel + rows * kCodeBytes<L> + row * 4, sizeof scale);
+  return static_cast<float>(read(at.panel, rows, row, column)) * scale;
+}
+
+static float panel_value(const PanelRow* at, int column) {
+  if (at->levels == 1) return value_of<1, read_code<1>>(*at, column);
+  return value_of<2, read_code<2>>(*at, column);
+}
+
+// Rows of a panel, those up to which one is laid out for just as many, and those of a call.
+constexpr int kPanelRows = kMaxRows, kFewRows = kMaxRows, kCallRows = kMaxRows;
+
+[[maybe_unused]] static void begin() {}
+[[maybe_unused]] static void end() {}
 
 }  // namespace cactus::CACTUS_TIER

@@ -1,5 +1,10 @@
 // Panels of activations as levels of int8, for tiers whose dots are of bytes.
 
+// Bytes beside each four of lo, for tiers whose panels have another layout of that size, too.
+#ifndef CACTUS_PANEL_PADDING
+#define CACTUS_PANEL_PADDING 0
+#endif
+
 namespace cactus::CACTUS_TIER {
 
 // The codes of 32 columns: hi of the first and of the last columns of each 8, and their lo.
@@ -7,10 +12,12 @@ struct Codes {
   I32x16 hi_first, hi_last, lo;
 };
 
+template <int L>
+constexpr int kCodesOf8 = L == 1 ? 8 : 12 + CACTUS_PANEL_PADDING;  // bytes of 8 columns of a row
 // 32 columns of a panel of M rows in L levels.
 template <int M, int L>
 struct Panel {
-  int8_t codes[kGroup / 8][M][4 + 4 * L];
+  int8_t codes[kGroup / 8][M][kCodesOf8<L>];
   float scale[M];
   float sum[M];
   int32_t isum[M];
@@ -79,12 +86,22 @@ static inline int32_t store_codes(const Codes& c, uint8_t* panel, size_t rows, s
   store_i8(codes[1], c.hi_last);
   if constexpr (L == 2) store_i8(codes[2], c.lo);
   for (size_t j = 0; j < 4; j++) {
-    uint8_t* to = panel + (j * rows + row) * (4 + 4 * L);
+    uint8_t* to = panel + (j * rows + row) * kCodesOf8<L>;
     for (size_t n = 0; n <= L; n++) __builtin_memcpy(to + 4 * n, codes[n] + 4 * j, 4);
   }
   const I32x16 hi = iadd(c.hi_first, c.hi_last);
   if constexpr (L == 1) return reduce_add(hi);
   return reduce_add(iadd(shift_left<8>(hi), iadd(shift_left<4>(c.lo), c.lo)));
+}
+
+// The code of one of 32 columns in units.
+template <int L>
+static inline int32_t read_code(const uint8_t* panel, size_t rows, size_t row, int column) {
+  const uint8_t* codes = panel + (static_cast<size_t>(column / 8) * rows + row) * kCodesOf8<L>;
+  const int hi = static_cast<int8_t>(codes[column % 8]);
+  if constexpr (L == 1) return hi;
+  const int lo = static_cast<int8_t>(codes[kLo + column % 4]);
+  return 256 * hi + (column % 8 < kLast ? lo : 16 * lo);
 }
 
 // For measuring: a dot, and its multiply-adds.

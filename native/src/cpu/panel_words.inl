@@ -115,6 +115,15 @@ static inline int32_t store_codes(const Codes& c, uint8_t* panel, size_t rows, s
   }
 }
 
+// The code of one of 32 columns in units.
+template <int L>
+static inline int32_t read_code(const uint8_t* panel, size_t rows, size_t row, int column) {
+  typename Code<L>::Type codes[8];
+  __builtin_memcpy(codes, panel + (static_cast<size_t>(column / 8) * rows + row) * sizeof codes,
+                   sizeof codes);
+  return L == 1 ? codes[column % 8] : codes[column % 2 * 4 + column % 8 / 2];
+}
+
 // For measuring: a dot, and its multiply-adds.
 static inline I32x16 one_dot(I32x16 acc, U8x64 w, const int8_t* a) {
   return dot2(acc, w, reinterpret_cast<const int16_t*>(a));

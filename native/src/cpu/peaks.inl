@@ -18,7 +18,7 @@ static float peak_read(const float* data, size_t count) {
   return reduce_add(add(add(sum[0], sum[1]), add(sum[2], sum[3])));
 }
 
-static float peak_dot(const uint8_t* operands, int rounds) {
+[[maybe_unused]] static float peak_dot(const uint8_t* operands, int rounds) {
   const int8_t* x = reinterpret_cast<const int8_t*>(operands);
   I32x16 sum[kDotChains];
   CACTUS_UNROLL

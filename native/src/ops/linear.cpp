@@ -104,8 +104,8 @@ void multiply(const LinearStep& step, const Context& c, uint32_t first, uint32_t
 
 void run(const LinearStep& step, const Context& c) {
   const uint32_t rows = c.rows(c.buffer(step.out));
-  const uint32_t max_rows = static_cast<uint32_t>(c.kernels().max_rows);
-  const uint32_t panels = (rows + max_rows - 1) / max_rows;
+  const uint32_t panel_rows = static_cast<uint32_t>(c.kernels().panel_rows);
+  const uint32_t panels = (rows + panel_rows - 1) / panel_rows;
   uint32_t tiles = 0;
   for (const Matrix& matrix : step.matrices) tiles += tiles_of(c.weight(matrix.weight));
   // Few tiles for many threads: the rows are split, too.
@@ -118,8 +118,8 @@ void run(const LinearStep& step, const Context& c) {
     const uint32_t begin = std::clamp(first, from, from + tiles) - from;
     const uint32_t end = std::clamp(last, from, from + tiles) - from;
     if (begin == end) continue;
-    multiply(step, c, begin, end, panels * part / parts * max_rows,
-             std::min(rows, panels * (part + 1) / parts * max_rows));
+    multiply(step, c, begin, end, panels * part / parts * panel_rows,
+             std::min(rows, panels * (part + 1) / parts * panel_rows));
   }
 }
 

@@ -2,13 +2,37 @@
 
 #include <cstddef>
 
-#if defined(__aarch64__) && defined(__linux__)
+#if defined(__x86_64__) && defined(__linux__)
+#include <sys/syscall.h>
+#include <unistd.h>
+#elif defined(__aarch64__) && defined(__linux__)
 #include <sys/auxv.h>
 #elif defined(__aarch64__) && defined(__APPLE__)
 #include <sys/sysctl.h>
 #endif
 
 namespace cactus {
+
+#if defined(__x86_64__) && defined(__linux__)
+
+namespace {
+
+// ARCH_REQ_XCOMP_PERM for the tiles' data (asm/prctl.h), for all threads of the process; a system
+// that does not know it, or a filter of system calls, refuses.
+bool request_tiles() { return syscall(SYS_arch_prctl, 0x1023, 18) == 0; }
+
+}  // namespace
+
+bool may_use_amx() {
+  static const bool allowed = request_tiles();
+  return allowed;
+}
+
+#else
+
+bool may_use_amx() { return false; }
+
+#endif
 
 #if defined(__aarch64__) && defined(__linux__)
 
