@@ -1,4 +1,4 @@
-"""A walk through the flat functions: loading, chat, streaming, turns, tokens, errors.
+"""A walk through the flat functions: loading, chat, streaming, turns, tokens, documents, errors.
 
     python python/example.py [MODEL]
 
@@ -8,6 +8,8 @@ starter model is fetched by `cactus download HuggingFaceTB/SmolLM2-135M-Instruct
 
 import json
 import sys
+import tempfile
+from pathlib import Path
 
 from cactus import (
     CactusModel,
@@ -15,6 +17,7 @@ from cactus import (
     cactus_destroy,
     cactus_get_last_error,
     cactus_init,
+    cactus_rag_query,
     cactus_reset,
     cactus_stop,
     cactus_tokenize,
@@ -65,6 +68,21 @@ def tokens(model: int) -> None:
     print(cactus_tokenize(model, "Hello world"))
 
 
+def documents() -> None:
+    print("\n== Documents")
+    with tempfile.TemporaryDirectory() as folder:
+        text = "The walrus eats clams.\n\nMachine learning is programs that improve with data.\n"
+        Path(folder, "facts.txt").write_text(text)
+        model = cactus_init(MODEL, corpus_dir=folder)
+        if model is None:
+            print(cactus_get_last_error(), file=sys.stderr)
+            return
+        for chunk in cactus_rag_query(model, "What is machine learning?", top_k=3):
+            print(f"Score: {chunk['score']:.2f} - {chunk['source']}: {chunk['text'][:100]}...")
+        cactus_destroy(model)
+    print("'cactus download all-minilm-l6-v2' fetches a model that finds much more.")
+
+
 def context_manager() -> None:
     print("\n== Context manager")
     with CactusModel(MODEL) as model:
@@ -89,6 +107,7 @@ def main() -> int:
     tokens(model)
     errors(model)
     cactus_destroy(model)
+    documents()
     context_manager()
     return 0
 

@@ -71,7 +71,7 @@ def prints(
                     (home / sound).symlink_to(voice)
             program = ["-c", block] if block else [str(EXAMPLES[name])]
             settings = {"CACTUS_THREADS": "1"}
-            if "documents" in block:
+            if "documents" in (block or name):
                 settings["XDG_CACHE_HOME"] = str(home)  # of an index of documents that go
             running[name] = pool.submit(run, program, home, **settings)
         yield lambda name: running[name].result()
@@ -150,6 +150,7 @@ SAYS = {
     "chat.py": "The capital of France is Paris.",
     "conversation.py": "The capital of Italy is Rome.\n15 tokens read, 44 already known\nuser:",
     "extract.py": "Lum",
+    "documents.py": " ice.md: '# Home",
     "errors.py": "ContextLengthExceeded: 131 tokens, room for 64",
     "hand_off.py": "What is the capital of France? the local model (confidence 0.9",
     "logprobs.py": "%, of ",
@@ -178,7 +179,8 @@ def test_sampling_repeats_with_its_seed(home: Path) -> None:
 
 
 def test_the_full_example(home: Path) -> None:
-    said = run([str(ROOT / "python" / "example.py")], home)
+    said = run([str(ROOT / "python" / "example.py")], home, XDG_CACHE_HOME=str(home))
+    assert re.search(r"Score: [01]\.\d\d - facts\.txt: The walrus eats clams", said)
     assert "The capital of France is Paris." in said
     assert "The capital of Italy is Rome.\n15 tokens of the prompt were new" in said
     assert "[19556, 905]" in said

@@ -14,16 +14,19 @@ from cactus import (
     CactusError,
     CactusModel,
     ChatOptions,
+    Citation,
     Completion,
     CompletionOptions,
     CompletionStream,
     Conversation,
+    Corpus,
     DetectedLanguage,
     Embeddings,
     EventStream,
     LiveTranscription,
     Model,
     RankedText,
+    Reading,
     Scores,
     StreamEvent,
     TokenLogprob,
@@ -59,6 +62,34 @@ def text(model: Model) -> None:
             assert_type(event.tool_call, ToolCallDelta | None)
         assert_type(stream.completion, Completion)
         assert_type(stream.completion.message, dict[str, Any])
+
+
+def documents(model: Model) -> None:
+    with Corpus("docs", embedder="all-minilm-l6-v2", exclude=["old/"]) as corpus:
+        assert_type(corpus, Corpus)
+        hit = corpus.search("What?", 3, mode="lexical", paths="guide/**")[0]
+        assert_type(hit.score, float)
+        assert_type(hit.page, int | None)
+        done = corpus.ask(model, "What?", passages=3, max_tokens=50)
+        assert_type(done, Completion)
+        assert_type(done.citations, tuple[Citation, ...])
+        assert_type(done.reading, Reading | None)
+        assert_type(corpus.ask_stream(model, [{"role": "user", "content": "x"}]), CompletionStream)
+        assert_type(corpus.sync().added, int)
+        Model("x", corpus=corpus)
+        corpus.search("x", mode="sparse")  # type: ignore[arg-type]
+        corpus.ask("smollm2", "x")  # type: ignore[arg-type]
+    with Model("x", corpus="docs") as other:
+        assert_type(other.corpus, Corpus | None)
+        assert_type(other.rag_query("x", top_k=2), list[dict[str, Any]])
+
+
+async def documents_later(model: Model, corpus: Corpus) -> None:
+    assert_type((await corpus.asearch("x"))[0].text, str)
+    assert_type(await corpus.aask(model, "x"), Completion)
+    assert_type(corpus.aask_stream(model, "x"), AsyncCompletionStream)
+    assert_type((await corpus.async_sync()).chunks, int)
+    assert_type(await model.arag_query("x"), list[dict[str, Any]])
 
 
 def now(city: str) -> str:
