@@ -18,7 +18,8 @@ from cactus.cli.text import megabytes
     "--all",
     "everything",
     is_flag=True,
-    help="Delete what building, tests and benchmarks left, too; they make it again.",
+    help="Delete indices of documents and what building, tests and benchmarks left, too; all is "
+    "made again.",
 )
 def command(models: tuple[str, ...], yes: bool, everything: bool) -> None:
     """Delete caches and unfinished downloads, then ask about the models.
@@ -86,11 +87,12 @@ def _leftovers(everything: bool) -> list[Path]:
 
 
 def _made_slowly() -> dict[Path, str]:
-    """What a developer's work leaves, and what the lack of it costs."""
+    """What takes long to make, most of it by a developer's work, and what the lack of it costs."""
     from cactus.weights import locate
 
     cache = locate.cache_root()
     made = {
+        cache / "corpora": "folders of documents are indexed",
         cache / "tests": "the test suite fetches its models",
         cache / "benchmarks": "the benchmarks build their peers",
     }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Protocol
@@ -11,7 +12,8 @@ from typing import IO, TYPE_CHECKING, Any, Protocol
 import click
 
 from cactus.cli.complete import complete_embedders, complete_speech
-from cactus.cli.text import is_terminal, note, printable
+from cactus.cli.text import columns, is_terminal, note
+from cactus.inputs.text import one_line
 from cactus.passages import place
 
 if TYPE_CHECKING:
@@ -70,7 +72,7 @@ def shown_place(folder: Path, found: Located, time: float | None, stream: IO[str
     file = folder / found.source
     path = os.path.relpath(file)
     path = str(file) if path.startswith(os.pardir) else path
-    text = printable(place(path, found.line, found.page, time))
+    text = one_line(place(path, found.line, found.page, time))
     if not links(stream):
         return text
     target = file.as_uri() + (f"#page={found.page}" if found.page is not None else "")
@@ -94,11 +96,12 @@ def show_sources(corpus: Corpus, completion: Completion, *, err: bool = False) -
     for number, citations in by_number.items():
         first = citations[0]
         where = shown_place(corpus.folder, first, first.time, out)
-        heading = f"  {printable(first.heading)}" if first.heading else ""
-        print(f"[{number}] {where}{heading}", file=out)
+        print(f"[{number}] {where}{_heading(first.heading)}", file=out)
         for quotation in dict.fromkeys(citation.text for citation in citations):
-            print(f"    {quoted(quotation)}", file=out)
-    if not by_number and reading.found:
+            print(_quoted(quotation, 4, out), file=out)
+    if not reading.found:
+        note("Nothing in the documents is similar enough to the question.")
+    elif not by_number:
         note("No passage says what the answer says.")
     for text in reading.notes:
         note(f"In the answer: {text}")
@@ -108,15 +111,22 @@ def show_sources(corpus: Corpus, completion: Completion, *, err: bool = False) -
 def show_hit(corpus: Corpus, hit: Hit) -> None:
     """One passage that a search has found."""
     where = shown_place(corpus.folder, hit, hit.time[0] if hit.time else None, sys.stdout)
-    heading = f"  {printable(hit.heading)}" if hit.heading else ""
-    print(f"{hit.score:.2f}  {where}{heading}")
-    print(f"      {quoted(hit.text)}")
+    print(f"{hit.score:.2f}  {where}{_heading(hit.heading)}")
+    print(_quoted(hit.text, 6, sys.stdout))
 
 
-def quoted(text: str, most: int = QUOTED) -> str:
-    """A quotation in one line."""
-    line = " ".join(printable(text).split())
-    return f"“{line if len(line) <= most else line[: most - 1] + '…'}”"
+def _heading(heading: str) -> str:
+    return f"  {one_line(heading)}" if heading else ""
+
+
+def _quoted(text: str, indent: int, stream: IO[str]) -> str:
+    """A quotation in one line, which a terminal gets broken between words."""
+    line, margin = f"“{one_line(text, QUOTED)}”", " " * indent
+    if not stream.isatty():
+        return margin + line
+    return textwrap.fill(
+        line, columns(stream), initial_indent=margin, subsequent_indent=margin + " "
+    )
 
 
 def counted(count: int, one: str, many: str | None = None) -> str:

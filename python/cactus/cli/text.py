@@ -38,20 +38,21 @@ def note(text: str) -> None:
     shown = f"[{printable(text)}]"
     if sys.stderr.isatty():
         shown = textwrap.fill(
-            shown, _columns(sys.stderr), break_long_words=False, break_on_hyphens=False
+            shown, columns(sys.stderr), break_long_words=False, break_on_hyphens=False
         )
     click.secho(shown, dim=True, color=is_terminal(sys.stderr), err=True)
 
 
 def table(rows: Sequence[tuple[str, str]], indent: int = 0) -> str:
     """Names and what they mean, in two columns; a terminal gets whole words below each other."""
-    formatter = click.HelpFormatter(width=_columns(sys.stdout) if sys.stdout.isatty() else 10_000)
+    formatter = click.HelpFormatter(width=columns(sys.stdout) if sys.stdout.isatty() else 10_000)
     formatter.current_indent = indent
     formatter.write_dl([(printable(name), printable(text)) for name, text in rows])
     return formatter.getvalue().rstrip("\n")
 
 
-def _columns(stream: IO[str]) -> int:
+def columns(stream: IO[str]) -> int:
+    """How wide a terminal is; 80 where it does not say."""
     try:
         return os.get_terminal_size(stream.fileno()).columns or 80
     except OSError:
