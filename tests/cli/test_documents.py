@@ -82,6 +82,7 @@ def test_an_answer_shows_what_supports_it(run: Run) -> None:
     assert status == 0
     assert out
     assert "2 of 2 chunks read; found with tiny" in err
+    assert "cactus download all-minilm-l6-v2" in err  # tiny has made the vectors, too
     command = ["ask", "docs", "What?", "-m", "tiny", "--max-tokens", "4", "--json", "--embedder"]
     row = json.loads(run(*command, "tiny")[1])
     assert (row["chunks"], row["whole"], row["model"]) == (2, True, "tiny")
