@@ -185,6 +185,18 @@ def test_a_short_context_lets_the_passages_of_old_turns_go(ask: MakeModel) -> No
         turns.append(done.message)
 
 
+def test_long_passages_do_not_make_a_long_context_let_old_turns_go(ask: MakeModel) -> None:
+    chunks = [chunk(f"{n}.md", f"word{n} same " + "padding " * 100) for n in range(6)]
+    model = ask(chunks, top_k=3)
+    turns = [user("What is the same?")]
+    turns += [model.chat(turns).message, user("What about word5, and the same?")]
+    known = len(program(model).fed)
+    second = model.chat(turns)
+    assert second.metrics.cached_tokens >= known - 1
+    assert second.reading is not None
+    assert "5.md" in [each.source for each in second.reading.passages]
+
+
 def test_messages_that_leave_no_room_for_a_passage_are_refused(ask: MakeModel) -> None:
     model = ask(context=500)
     with pytest.raises(ContextLengthExceeded, match="one passage of the documents"):

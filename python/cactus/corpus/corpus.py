@@ -88,6 +88,7 @@ class Corpus(Closing):
         self._settings = settings = settings.given(given)
         self._turns = Turns()
         self._syncs: list[StopFlag] = []
+        self._counted: tuple[int, int, int] | None = None
         self._closed = False
         self._owned = ExitStack()
         try:
@@ -112,7 +113,7 @@ class Corpus(Closing):
             self._index: Index = self._owned.enter_context(Index(self.folder, source, found, cache))
             if sync:
                 report = self.sync(progress=progress)
-                if not self._index.chunks:
+                if not self.chunks:
                     raise CorpusError(_nothing(self.folder, report))
         except BaseException:
             self.close()
@@ -123,12 +124,12 @@ class Corpus(Closing):
     @property
     def files(self) -> int:
         """How many documents the index has."""
-        return self._index.files
+        return self._counts()[0]
 
     @property
     def chunks(self) -> int:
         """How many chunks they are cut into."""
-        return self._index.chunks
+        return self._counts()[1]
 
     @property
     def index_path(self) -> Path:
@@ -282,7 +283,7 @@ class Corpus(Closing):
     @property
     def tokens(self) -> int:
         """How many tokens all chunks have together, as the embedder counts."""
-        return self._index.tokens
+        return self._counts()[2]
 
     def find(self, query: str, top_k: int) -> list[Hit]:
         """What a question finds."""
@@ -293,6 +294,13 @@ class Corpus(Closing):
         self._check()
         return list(self._index.all())
 
+    def _counts(self) -> tuple[int, int, int]:
+        """Files, chunks and tokens, as they were after the last sync: all rows are looked at."""
+        if self._counted is None:
+            index = self._index
+            self._counted = index.files, index.chunks, index.tokens
+        return self._counted
+
     def _sync(self, progress: Progress | bool | None, stop: StopFlag) -> SyncReport:
         self._check()
         self._syncs.append(stop)
@@ -301,6 +309,7 @@ class Corpus(Closing):
                 report = self._index.sync(shown, stop)
         finally:
             self._syncs.remove(stop)
+            self._counted = None
         self._settings.save(self._index.path)
         return report
 

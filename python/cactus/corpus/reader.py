@@ -215,7 +215,7 @@ class Reader:
                 fitting = fitting[:-1]
             if fitting == fresh or not whole:
                 break
-        if len(fitting) < len(fresh) and shown:
+        if len(fitting) < len(fresh) and shown and budget < BUDGET:
             return None
         if fresh and not fitting:
             needed = taken + room.count_text(quoted(fresh[:1]))
