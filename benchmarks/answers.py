@@ -121,10 +121,11 @@ def main() -> int:
                 for asked in chosen:
                     rows.append(ask(model, corpus, name, asked, options))
                     print(f"\r{len(rows)}/{options.count}", end="", file=sys.stderr, flush=True)
+                    if options.json:  # after each: it takes long
+                        kept = json.dumps([asdict(row) for row in rows], indent=1)
+                        options.json.write_text(f"{kept}\n")
     print("", file=sys.stderr)
     print(table(rows))
-    if options.json:
-        options.json.write_text(json.dumps([asdict(row) for row in rows], indent=1) + "\n")
     return 0
 
 
