@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-import zlib
 from collections.abc import Mapping, Sequence
+from heapq import nsmallest
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -14,19 +14,18 @@ if TYPE_CHECKING:
 _DAMPING = 60
 """Reciprocal rank fusion's constant: how little the first places count more than the next."""
 
-_SHINGLE = 3  # words
-_SKETCH = 8  # shingles by which texts that may be alike are found
-_ALIKE = 0.9  # of the shingles
+_SKETCH = 8  # sequences by which texts that may be alike are found
+_ALIKE = 0.9  # of the sequences
 
 _WORD = re.compile(r"\w+")
 
 
-def fuse(rankings: Sequence[tuple[float, Sequence[int]]]) -> list[int]:
-    """Chunks by the weighted sum of their reciprocal ranks, the best first; ties by number."""
+def fuse(rankings: Sequence[Sequence[int]]) -> list[int]:
+    """Chunks by the sum of their reciprocal ranks, the best first; ties by number."""
     sums: dict[int, float] = {}
-    for weight, ranking in rankings:
+    for ranking in rankings:
         for rank, chunk in enumerate(ranking, 1):
-            sums[chunk] = sums.get(chunk, 0.0) + weight / (_DAMPING + rank)
+            sums[chunk] = sums.get(chunk, 0.0) + 1 / (_DAMPING + rank)
     return sorted(sums, key=lambda chunk: (-sums[chunk], chunk))
 
 
@@ -38,13 +37,13 @@ def largest(values: NDArray[np.float32], count: int) -> NDArray[np.int64]:
     import numpy as np
 
     places = np.flatnonzero(values > -np.inf)
-    if count < len(places):
+    if 0 < count < len(places):
         least = np.partition(values[places], len(places) - count)[len(places) - count]
         above = places[values[places] > least]
         equal = places[values[places] == least]
         places = np.concatenate([above, equal[: count - len(above)]])
     order: NDArray[np.int64] = places[np.lexsort((places, -values[places]))]
-    return order
+    return order[:count]
 
 
 class Distinct:
@@ -55,18 +54,17 @@ class Distinct:
     """
 
     def __init__(self) -> None:
-        self._seen: list[tuple[frozenset[int], frozenset[str]]] = []
-        self._where: dict[int, list[int]] = {}
+        self._seen: list[tuple[set[tuple[str, ...]], set[str]]] = []
+        self._where: dict[tuple[str, ...], list[int]] = {}
 
     def add(self, text: str) -> int | None:
         """The number of an earlier text that this one nearly is; None counts it as a new one."""
         words = _WORD.findall(text.lower())
-        last = max(1, len(words) - _SHINGLE + 1)
-        shingles = frozenset(
-            zlib.crc32(" ".join(words[n : n + _SHINGLE]).encode()) for n in range(last)
-        )
-        numbers = frozenset(word for word in words if not word.isalpha())
-        sketch = sorted(shingles)[:_SKETCH]
+        shingles: set[tuple[str, ...]] = set(zip(words, words[1:], words[2:], strict=False)) or {
+            tuple(words)
+        }
+        numbers: set[str] = {word for word in words if not word.isalpha()}
+        sketch = nsmallest(_SKETCH, shingles)
         for number in sorted({n for part in sketch for n in self._where.get(part, ())}):
             others, same = self._seen[number]
             if same == numbers and len(shingles & others) >= _ALIKE * len(shingles | others):

@@ -14,7 +14,7 @@ from cactus.retrieval.words import query_terms, quoted, searchable
 if TYPE_CHECKING:
     from cactus.retrieval.view import View
 
-_BUDGET = 12_000
+_BUDGET = 5_000
 """Chunks that are scored, about: words that are in more wait for rarer ones."""
 
 
@@ -73,8 +73,8 @@ class Lexical:
         terms: Terms,
         limit: int,
         allowed: Callable[[int], bool] | None,
-    ) -> list[int]:
-        """The chunks that fit best, the best first."""
+    ) -> list[tuple[int, float]]:
+        """The chunks that fit best with their BM25, the best first."""
         if not terms.words:
             return []
         rare = scored = 0
@@ -98,7 +98,7 @@ class Lexical:
                 best.append((rank, chunk))
                 if len(best) >= limit:
                     break
-        return [chunk for _, chunk in sorted(best)]
+        return [(chunk, -rank) for rank, chunk in sorted(best)]
 
     def coverage(self, terms: Terms, texts: Sequence[str]) -> list[float]:
         """The share of the query's words that is in each text, by weight."""

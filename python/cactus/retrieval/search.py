@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import math
 import sqlite3
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from cactus.retrieval.fuse import Distinct, fuse, joined, largest, matches
-from cactus.retrieval.score import Scale
+from cactus.retrieval.score import FLOOR, Calibration
 from cactus.retrieval.types import Hit, Mode, Reranker
 from cactus.retrieval.writer import whole_text
 
@@ -61,26 +63,30 @@ class Search:
         self._request = request
         self._cosines = None if vector is None else view.cosines(db, vector)
         self._terms = lexical.terms(db, view, request.query)
-        self._scale = Scale(self._cosines, self._terms)
+        self._calibration = Calibration.from_json(view.meta.get("calibration"))
+        self._ranks: dict[int, float] = {}  # BM25 as a share of the best one's
 
     def hits(self) -> list[Hit]:
         """The passages found, the best first."""
         request = self._request
-        found = self._scored(self._ranked())
+        found: Iterable[Hit] = self._scored(self._ranked())
+        if request.mode == "hybrid":
+            found = sorted(found, key=lambda hit: -hit.score)
+        if request.floor:
+            found = (hit for hit in found if hit.score >= FLOOR)
         if request.rerank is not None:
-            found = iter(self._reranked(list(zip(found, range(RERANKED), strict=False))))
+            found = self._reranked(list(islice(found, RERANKED)))
         hits: list[Hit] = []
         distinct, shown = Distinct(), set[int]()
-        lowest = 1.0
+        lowest = math.inf
         for hit in found:
-            if request.floor and hit.score < self._scale.floor:
-                break
             if hit.chunk_id in shown:
                 continue
             same = distinct.add(hit.text)
             if same is not None:
-                place = (hit.source, hit.start, hit.end)
-                hits[same] = replace(hits[same], also=(*hits[same].also, place))
+                if same < len(hits):
+                    place = (hit.source, hit.start, hit.end)
+                    hits[same] = replace(hits[same], also=(*hits[same].also, place))
                 continue
             if len(hits) >= request.top_k:
                 break
@@ -89,24 +95,27 @@ class Search:
         return hits
 
     def _ranked(self) -> list[int]:
-        """Chunks, the best first."""
+        """Chunks by both rankings, the best first."""
         request, view = self._request, self._view
         depth = max(DEPTH, min(request.top_k, view.chunks))
         allowed = self._allowed()
-        rankings: list[tuple[float, Sequence[int]]] = []
+        rankings: list[Sequence[int]] = []
         if self._cosines is not None:
             import numpy as np
 
             values = self._cosines
             if allowed is not None:
                 values = np.where(allowed, values, np.float32(-np.inf))
-            rankings.append((1.0, view.ids()[largest(values, depth)].tolist()))
+            rankings.append(view.ids()[largest(values, depth)].tolist())
         if request.mode != "dense":
             wanted = None
             if allowed is not None:
                 wanted = set(view.ids()[allowed].tolist()).__contains__
-            rankings.append((1.0, self._lexical.search(self._db, self._terms, depth, wanted)))
-        return fuse(rankings)
+            found = self._lexical.search(self._db, self._terms, depth, wanted)
+            best = max((rank for _, rank in found), default=0.0) or 1.0
+            self._ranks = {chunk: rank / best for chunk, rank in found}
+            rankings.append([chunk for chunk, _ in found])
+        return fuse(rankings)[:depth]
 
     def _allowed(self) -> NDArray[np.bool_] | None:
         """Which chunks are searched; None where all are."""
@@ -177,13 +186,15 @@ class Search:
                 cosine = None
                 if self._cosines is not None:
                     cosine = float(self._cosines[np.searchsorted(self._view.ids(), hit.chunk_id)])
-                score = self._scale.score(cosine, share)
+                words = None
+                if self._request.mode != "dense":
+                    words = share * self._ranks.get(hit.chunk_id, 0.0)
+                score = self._calibration.score(cosine, words)
                 yield replace(hit, score=score, dense=cosine, lexical=share)
 
-    def _reranked(self, some: list[tuple[Hit, int]]) -> list[Hit]:
+    def _reranked(self, hits: list[Hit]) -> list[Hit]:
         """The hits in the order of a reranker, with its scores."""
         assert self._request.rerank is not None
-        hits = [hit for hit, _ in some]
         texts = [whole_text(hit.heading, "", hit.text) for hit in hits]
         ranked = self._request.rerank(self._request.query, texts) if texts else []
         order = sorted(ranked, key=lambda item: (-item.score, item.index))

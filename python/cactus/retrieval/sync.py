@@ -12,6 +12,7 @@ from cactus.documents.types import Reason, Skipped
 from cactus.documents.walk import FileEntry
 from cactus.errors import Cancelled, CorpusError
 from cactus.progress import Progress
+from cactus.retrieval.score import Calibration, calibrate
 from cactus.retrieval.store import Store, is_damage, read_meta, write_meta
 from cactus.retrieval.types import SyncReport
 from cactus.retrieval.words import WORDS_VERSION
@@ -118,12 +119,12 @@ class _Sync:
             self._read()
             self._sweep()
             self._writer.commit()
+            self._calibrate()
         except BaseException:
             if self._db.in_transaction:
                 self._db.execute("ROLLBACK")
             raise
         report.embedded = self._writer.embedded
-        report.chunks = self._db.execute("SELECT count(*) FROM vectors").fetchone()[0]
         # One file, that can be copied and read where nobody may write beside it.
         with suppress(sqlite3.OperationalError):
             self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
@@ -219,6 +220,15 @@ class _Sync:
         for (file,) in gone:
             self._writer.remove(file)
             self._report.removed += 1
+
+    def _calibrate(self) -> None:
+        """Find out what cosines mean here, where that is not known or much has changed."""
+        (chunks,) = self._db.execute("SELECT count(*) FROM vectors").fetchone()
+        self._report.chunks = chunks
+        known = Calibration.from_json(read_meta(self._db).get("calibration"))
+        if chunks and not known.fits(chunks):
+            measured = calibrate(self._db, self._embedder, self._stop)
+            write_meta(self._db, calibration=measured.to_json())
 
     def _candidates(self) -> Iterator[FileEntry]:
         number = 0

@@ -14,10 +14,10 @@ import unicodedata
 from collections.abc import Iterator
 from functools import cache
 
-WORDS_VERSION = "1"
+WORDS_VERSION = "2"
 """Changes when the same text gives other words."""
 
-LONGEST_QUERY = 1 << 16
+LONGEST_QUERY = 1 << 14
 """Characters of a query whose words are looked for."""
 MOST_TERMS = 64
 """Different words of a query that are looked for, the first ones."""
@@ -33,7 +33,8 @@ _OPTIONAL = re.compile(
     "[\u0591-\u05bd\u05bf\u05c1\u05c2\u05c4\u05c5\u05c7\u0610-\u061a\u0640\u064b-\u065f\u0670]+"
 )
 _HUMP = re.compile("[a-z][A-Z]")
-_CAMEL = re.compile(r"\b[A-Za-z0-9]*[a-z][A-Z][A-Za-z0-9]*")
+_CAMEL = re.compile("(?<![A-Za-z0-9])[A-Za-z0-9]*[a-z][A-Z][A-Za-z0-9]*")
+_LONGEST_NAME = 64  # characters; longer runs of letters and digits are data
 _PART = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[0-9]+")
 
 # The commonest words of English questions. Those of other languages are names and keywords of some
@@ -53,7 +54,12 @@ def searchable(text: str) -> str:
         text = _RUN.sub(lambda run: f" {' '.join(_pairs(run[0]))} ", text)
     if _HUMP.search(text) is None:
         return text
-    return _CAMEL.sub(lambda name: f"{name[0]} {' '.join(_PART.findall(name[0]))}", text)
+    return _CAMEL.sub(_with_parts, text)
+
+
+def _with_parts(name: re.Match[str]) -> str:
+    text = name[0]
+    return text if len(text) > _LONGEST_NAME else f"{text} {' '.join(_PART.findall(text))}"
 
 
 def _pairs(run: str) -> Iterator[str]:

@@ -1,0 +1,172 @@
+"""Searching an index: what is found, in which order, with which scores, and what is refused."""
+
+from __future__ import annotations
+
+import threading
+from collections import namedtuple
+from typing import Any
+
+import pytest
+
+from cactus.errors import InvalidRequest
+from cactus.retrieval.index import Index
+from tests.retrieval.conftest import Made
+from tests.retrieval.made import WordEmbedder
+
+MODES = ("hybrid", "dense", "lexical")
+
+
+@pytest.fixture
+def index(made: Made) -> Index:
+    for n in range(30):
+        made.write(f"notes/{n:02}.txt", f"Note {n} about glaciers and rivers.\n\nIt is number {n}.")
+    made.index.sync()
+    return made.index
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_the_best_passage_comes_first(index: Index, mode: Any) -> None:
+    best = index.search("where do apples grow on trees", mode=mode)[0]
+    assert (best.source, best.heading, best.line) == ("fruit.md", "Fruit", 3)
+    assert best.text == "Apples grow on trees in the garden behind the house."
+    assert best.lexical == 1.0
+    assert (best.dense is None) == (mode == "lexical")
+    assert best.as_dict()["content"] == best.as_dict()["text"] == best.text
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("top_k", [0, 1, 7, 10**9])
+def test_there_are_as_many_hits_as_asked_for_at_most(index: Index, mode: Any, top_k: int) -> None:
+    hits = index.search("note about glaciers", top_k, mode=mode, floor=False)
+    assert len(hits) <= min(top_k, index.chunks)
+    assert mode != "dense" or len(hits) == min(top_k, index.chunks)
+    scores = [hit.score for hit in hits]
+    assert scores == sorted(scores, reverse=True)
+    assert all(0 <= score <= 1 for score in scores)
+    assert len({hit.chunk_id for hit in hits}) == len(hits)
+
+
+def test_equal_passages_keep_their_order(index: Index) -> None:
+    first = index.search("glaciers and rivers", 20, floor=False)
+    assert [index.search("glaciers and rivers", 20, floor=False) for _ in range(3)] == [first] * 3
+    assert index.search("glaciers and rivers", 5, floor=False) == first[:5]
+
+
+@pytest.mark.parametrize("query", ["", "  \n\t", "\0"])
+def test_an_empty_query_finds_nothing(index: Index, query: str) -> None:
+    for mode in MODES:
+        assert index.search(query, mode=mode) == []
+
+
+@pytest.mark.parametrize(
+    "query", ['"AND NEAR(', "the of and", "'\"`;--", "a OR b* NOT {c}", "\ud800 half", "(((", "*"]
+)
+def test_no_query_is_syntax_or_an_error(index: Index, query: str) -> None:
+    for mode in MODES:
+        for hit in index.search(query, 5, mode=mode, floor=False):
+            assert 0 <= hit.score <= 1
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("text", ["apples grow ", "x", "東京"])
+def test_a_query_of_a_megabyte_is_answered(index: Index, text: str) -> None:
+    index.search(text * (1_000_000 // len(text)), 3)
+
+
+def test_what_has_nothing_to_do_with_the_folder_is_not_found(index: Index) -> None:
+    assert index.search("quarterly revenue of the subsidiary") == []
+    assert index.search("quarterly revenue of the subsidiary", floor=False)
+
+
+def test_only_files_that_fit_are_searched(index: Index) -> None:
+    for mode in MODES:
+        hits = index.search("glaciers apples", 50, mode=mode, paths="notes/0*", floor=False)
+        assert {hit.source[:7] for hit in hits} == {"notes/0"}
+        assert len(hits) >= 10
+    both = index.search("apples moon", 50, paths=["*.md", "sky/"], floor=False)
+    assert {hit.source for hit in both} == {"fruit.md", "sky/moon.txt"}
+    assert index.search("apples", paths=[], floor=False) == []
+    assert index.search("apples", metadata={"title": "none"}, floor=False) == []
+    named = index.search("apples", 9, metadata={"title": ["fruit.md", "other"]}, floor=False)
+    assert {hit.source for hit in named} == {"fruit.md"}
+
+
+def test_nearly_the_same_text_is_one_hit(made: Made) -> None:
+    made.write("copy.txt", (made.folder / "fruit.md").read_text("utf-8"))
+    made.index.sync()
+    hits = made.index.search("apples grow on trees", 9, floor=False)
+    texts = [hit.text for hit in hits]
+    assert len(set(texts)) == len(texts)
+    assert {hits[0].source, hits[0].also[0][0]} == {"copy.txt", "fruit.md"}
+    assert hits[0].also[0][1:] == (hits[0].start, hits[0].end)
+
+
+def test_neighbours_are_joined_and_shown_once(made: Made) -> None:
+    made.index.sync()
+    document = (made.folder / "fruit.md").read_text("utf-8")
+    hits = made.index.search("bananas ripen in the harbour", 9, neighbours=1, floor=False)
+    assert document[hits[0].start : hits[0].end] == hits[0].text
+    assert hits[0].text.startswith("Apples") and hits[0].text.endswith("together.")
+    shown = [hit.text for hit in hits if hit.source == "fruit.md"]
+    assert "".join(shown).count("Apples") == 1
+    whole = made.index.search("bananas", 1, neighbours=100, floor=False)[0]
+    assert (whole.start, whole.line, whole.text) == (0, 1, document.rstrip("\n"))
+
+
+def test_a_reranker_has_the_last_word(index: Index) -> None:
+    item = namedtuple("item", "index score")
+    asked: list[tuple[str, int]] = []
+
+    def rerank(query: str, texts: Any) -> list[Any]:
+        asked.append((query, len(texts)))
+        return [item(n, 0.9 if "number 7" in text else 0.1) for n, text in enumerate(texts)]
+
+    hits = index.search("It is number 7", 3, rerank=rerank, floor=False)
+    assert asked == [("It is number 7", 30)]
+    assert (hits[0].source, hits[0].score) == ("notes/07.txt", 0.9)
+    assert [hit.score for hit in hits[1:]] == [0.1, 0.1]
+    assert index.search("quarterly revenue", rerank=rerank) == []
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"query": 3}, "query must be a text, got int"),
+        ({"top_k": -1}, "top_k must be 0 or more, got -1"),
+        ({"top_k": 2.0}, "top_k must be a whole number, got float"),
+        ({"top_k": True}, "top_k must be a whole number, got bool"),
+        ({"neighbours": 101}, "neighbours must be 0 to 100, got 101"),
+        ({"mode": "best"}, "mode must be one of hybrid, dense, lexical, got 'best'"),
+        ({"paths": [3]}, "paths must be patterns"),
+        ({"metadata": "pdf"}, "metadata must be a mapping, got str"),
+    ],
+)
+def test_what_cannot_be_meant_is_refused(index: Index, options: Any, message: str) -> None:
+    with pytest.raises(InvalidRequest, match=message):
+        index.search(**{"query": "apples", **options})
+
+
+@pytest.mark.timeout(60)
+def test_threads_search_one_index_while_it_changes(made: Made) -> None:
+    made.index.sync()
+    failures: list[BaseException] = []
+
+    def search() -> None:
+        try:
+            for _ in range(15):
+                assert made.index.search("apples grow on trees", 1)[0].source == "fruit.md"
+        except BaseException as error:
+            failures.append(error)
+
+    threads = [threading.Thread(target=search) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for n in range(5):
+        made.write(f"more/{n}.txt", f"Paragraph {n}.\n\nAnother.\n")
+        made.index.sync()
+    for thread in threads:
+        thread.join()
+    assert failures == []
+    with made.open(WordEmbedder()) as fresh:
+        for query in ("paragraph 3", "apples"):
+            assert fresh.search(query, 9) == made.index.search(query, 9)
