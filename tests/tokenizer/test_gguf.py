@@ -181,7 +181,7 @@ def test_ten_million_merges_are_refused_at_once(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "error"),
     [
-        ({"model": "bert"}, "tokenizer.ggml.model is 'bert'; expected 'gpt2' or 'llama'"),
+        ({"model": "rwkv"}, "tokenizer.ggml.model is 'rwkv'; expected 'gpt2', 'llama', 'bert' or "),
         ({"model": None}, "tokenizer.ggml.model is None"),
         ({"pre": "unheard-of"}, "tokenizer.ggml.pre is 'unheard-of'; known are default, "),
         ({"pre": ["smollm"]}, r"tokenizer.ggml.pre is \['smollm'\]"),

@@ -21,11 +21,12 @@ from cactus.errors import (
     ModelNotFound,
 )
 from cactus.weights import catalog, download
-from cactus.weights.catalog import CatalogEntry, PackageSource
+from cactus.weights.catalog import CatalogEntry
 from cactus.weights.convert import convert
 from cactus.weights.hub import client as hub
 from cactus.weights.hub import package_index
 from cactus.weights.hub.fetch import OfflineError
+from cactus.weights.packages import PackageSource
 from cactus.weights.resolve import resolve
 
 CONTENT = b"the weights of a model " * 5000
@@ -226,7 +227,7 @@ def test_a_root_that_cannot_be_written_is_an_error_with_advice(tmp_path, monkeyp
 _CHILD = """
 import sys
 from pathlib import Path
-from cactus.weights import catalog, convert, download
+from cactus.weights import catalog, convert, download, packages
 exec(Path(sys.argv[1]).read_text())
 print(download.download_model("tiny-weights"))
 """
@@ -237,7 +238,7 @@ def test_two_processes_get_one_model_by_one_download(index, root: Path, tmp_path
     plan = tmp_path / "plan.py"
     plan.write_text(
         f"catalog.CATALOG = (catalog.CatalogEntry('acme/Tiny-Weights', 1, 'llama', '', "
-        f"package=catalog.{SOURCE!r}),)\n"
+        f"package=packages.{SOURCE!r}),)\n"
         "def convert_once(source, target, precision, progress, origin):\n"
         "    target.mkdir()\n"
         "    (target / 'config.json').write_text('{\"cactus\": {\"format\": 1}}')\n"

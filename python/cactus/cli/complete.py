@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 import click
 from click.shell_completion import CompletionItem
@@ -36,7 +36,7 @@ def complete_rerankers(
     ctx: click.Context, parameter: click.Parameter, incomplete: str
 ) -> list[CompletionItem]:
     """Models that rank texts, of this machine and of the catalog, and paths."""
-    return _offer_able(cast("Ability", "rerank"), incomplete)
+    return _offer_able("rerank", incomplete)
 
 
 def complete_installed(

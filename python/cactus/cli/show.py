@@ -44,7 +44,7 @@ def describe(folder: Path) -> dict[str, Any]:
         return {
             "name": folder.name,
             "architecture": config.get("model_type"),
-            "abilities": list(abilities_of(folder)),
+            "abilities": list(abilities_of(config)),
             "parameters": sum(prod(tensor.shape) for tensor in weights.tensors.values()),
             "precision": own.get("precision"),
             "bytes": weights.nbytes,

@@ -68,7 +68,7 @@ class Loaded:
     def require(self, ability: Ability) -> None:
         """Raises UnsupportedModel, naming models that can, if this one lacks the ability."""
         if ability not in self.abilities:
-            raise refusal(self.name, self.architecture, ability)
+            raise refusal(self.name, self.architecture, ability, self.abilities)
 
     @property
     def end_tokens(self) -> frozenset[int]:

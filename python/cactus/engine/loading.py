@@ -14,7 +14,7 @@ from cactus.engine.options import LoadArguments, LoadOptions
 from cactus.engine.programs import TOKENS, Programs
 from cactus.errors import InsufficientMemory, InvalidRequest, ModelFormatError, TemplateError
 from cactus.machine import available_bytes, can_reserve, memory_bytes
-from cactus.models.abilities import ABILITIES
+from cactus.models.uses import abilities_of
 from cactus.weights.locate import name_of, read_config
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ def load(folder: Path, **arguments: Unpack[LoadArguments]) -> Loaded:
     options = LoadOptions(**arguments)
     config = read_config(folder)
     name, architecture = name_of(folder), str(config.get("model_type", ""))
-    abilities = ABILITIES.get(architecture, ())
+    abilities = abilities_of(config)
     if options.context is not None and "transcribe" in abilities:
         raise InvalidRequest("context: a speech model has windows of 30 seconds")
     if options.cache_bytes is not None and "transcribe" in abilities:

@@ -14,10 +14,15 @@ Ability = Literal[
     "detect_language",
     "embed",
     "embed_audio",
+    "rerank",
     "transcribe",
 ]
 
 ABILITIES: dict[str, tuple[Ability, ...]] = {
+    "bert": (
+        "embed",
+        "rerank",
+    ),
     "gemma3_text": (
         "chat",
         "complete",
@@ -38,6 +43,7 @@ ABILITIES: dict[str, tuple[Ability, ...]] = {
         "complete",
         "embed",
     ),
+    "nomic_bert": ("embed",),
     "phi3": (
         "chat",
         "complete",
@@ -53,6 +59,10 @@ ABILITIES: dict[str, tuple[Ability, ...]] = {
         "complete",
         "embed",
     ),
+    "roberta": (
+        "embed",
+        "rerank",
+    ),
     "smollm3": (
         "chat",
         "complete",
@@ -62,5 +72,9 @@ ABILITIES: dict[str, tuple[Ability, ...]] = {
         "transcribe",
         "detect_language",
         "embed_audio",
+    ),
+    "xlm-roberta": (
+        "embed",
+        "rerank",
     ),
 }

@@ -3,7 +3,8 @@
 A model file is named after the checkpoint's ``model_type``. It defines ``Config``, whose
 classmethod ``parse`` reads config.json, and ``Model``, the decoder of a CausalLM; where the whole
 is something else, ``build(config)`` instead. Its ``ABILITIES`` are what `cactus.Model` can be asked
-for; ``python tools/gen_abilities.py`` collects them in one table.
+for; ``python tools/gen_abilities.py`` collects them in one table. A ``model_type`` that is no name
+of a file it states as ``MODEL_TYPE``.
 """
 
 from __future__ import annotations
@@ -333,7 +334,7 @@ class Architecture:
 
 
 def known_architectures() -> list[str]:
-    """The supported ``model_type`` values: the names of the model files in this package."""
+    """The supported ``model_type`` values; each has a model file in this package."""
     return list(ABILITIES)
 
 
@@ -349,7 +350,7 @@ def load_architecture(raw: Mapping[str, Any]) -> Architecture:
             _log.info("%s: %s is ignored: no code of a model is ever run", fields.where, name)
     model_type = fields.choice("model_type", known_architectures())
     # Only names from the listing above reach the import.
-    module = importlib.import_module(f".{model_type}", __package__)
+    module = importlib.import_module(f".{model_type.replace('-', '_')}", __package__)
     config: Config = module.Config.parse(fields)
     build = getattr(module, "build", lambda config: CausalLM(module.Model(config), config))
     model: nn.Module = build(config)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from cactus.tokenizer.build import VOCABULARY_FILES, build_tokenizer
 from cactus.tokenizer.check import read_backend
 from cactus.tokenizer.config import TokenizerConfig
-from cactus.tokenizer.gguf import PRE_TOKENIZERS, byte_level, document, write_tokenizer
+from cactus.tokenizer.document import byte_level, document
+from cactus.tokenizer.gguf import PRE_TOKENIZERS, is_pooled, write_tokenizer
 from cactus.tokenizer.stream import StreamDecoder
 from cactus.tokenizer.tokenizer import Tokenizer
 
@@ -18,6 +19,7 @@ __all__ = [
     "build_tokenizer",
     "byte_level",
     "document",
+    "is_pooled",
     "read_backend",
     "write_tokenizer",
 ]

@@ -15,7 +15,8 @@ from typing import Any
 from cactus.errors import ModelFormatError, TokenizerError
 from cactus.inputs.files import parse_object
 from cactus.tokenizer.config import FLAGS, is_id
-from cactus.tokenizer.gguf import QWEN2, byte_level, document
+from cactus.tokenizer.document import byte_level, document
+from cactus.tokenizer.gguf import QWEN2
 
 VOCABULARY_FILES = (
     *("vocab.json", "merges.txt", "tokenizer_config.json"),

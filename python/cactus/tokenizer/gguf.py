@@ -15,7 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from cactus.errors import TokenizerError, UnsupportedModel
+from cactus.tokenizer.document import around, byte_level, document
 from cactus.tokenizer.ends import AMBIGUOUS, UNMISTAKABLE, find_ends
+from cactus.tokenizer.gguf_encoders import WORDPIECE_IDS, unigram, wordpiece
 
 NORMAL, UNKNOWN, CONTROL, USER_DEFINED, UNUSED, BYTE = 1, 2, 3, 4, 5, 6
 
@@ -85,7 +87,11 @@ _FAMILIES = {
 }
 PRE_TOKENIZERS = {name: pre for names, pre in _FAMILIES.items() for name in names.split()}
 
-_LLAMA_IDS = {"bos": 1, "eos": 2, "unk": 0}  # of a SentencePiece file that does not say
+_DEFAULT_IDS = {"llama": {"bos": 1, "eos": 2, "unk": 0}, "bert": WORDPIECE_IDS}
+"""Of a file that does not say, by its kind of tokenizer."""
+
+_ENCODERS = ("bert", "nomic-bert", "nomic-bert-moe", "modern-bert")
+"""Architectures whose texts stand between two special tokens."""
 
 
 def write_tokenizer(metadata: Mapping[str, Any], folder: Path) -> None:
@@ -98,20 +104,40 @@ def write_tokenizer(metadata: Mapping[str, Any], folder: Path) -> None:
     """
     vocabulary = _Vocabulary.read(metadata)
     kind = metadata.get("tokenizer.ggml.model")
+    config = _config(metadata, vocabulary, _DEFAULT_IDS.get(str(kind), {}))
+    encodes = metadata.get("general.architecture") in _ENCODERS
+    if encodes:
+        config |= _around_texts(metadata, vocabulary, config)
     if kind == "gpt2":
         made, add_bos = _byte_level_bpe(metadata, vocabulary)
     elif kind == "llama":
         made, add_bos = _sentencepiece_bpe(metadata, vocabulary)
+    elif kind == "bert":
+        tokens, types = vocabulary.tokens, vocabulary.types
+        unknown = config["unk_token"]
+        made, add_bos = wordpiece(tokens, types, vocabulary.added_tokens(), unknown), True
+    elif kind == "t5":
+        scores = _array(metadata, "tokenizer.ggml.scores", float, _MAX_TOKENS)
+        added = vocabulary.added_tokens()
+        made, add_bos = unigram(metadata, vocabulary.tokens, scores, added), True
     else:
         raise UnsupportedModel(
-            f"tokenizer.ggml.model is {kind!r}; expected 'gpt2' or 'llama'. "
+            f"tokenizer.ggml.model is {kind!r}; expected 'gpt2', 'llama', 'bert' or 't5'. "
             "Convert the model from its Hugging Face folder, which carries tokenizer.json."
         )
-    add_bos = bool(metadata.get("tokenizer.ggml.add_bos_token", add_bos))
-    config = _config(metadata, vocabulary, _LLAMA_IDS if kind == "llama" else {})
+    add_bos = encodes or bool(metadata.get("tokenizer.ggml.add_bos_token", add_bos))
     config["add_bos_token"] = add_bos
-    if add_bos and config["bos_token"] is not None:
-        made["post_processor"] = _bos_post_processor(config["bos_token"], config["bos_token_id"])
+    # Whoever embeds a text reads what the model was trained to see behind it, too.
+    add_eos = encodes or (config["add_eos_token"] and is_pooled(metadata))
+    names = ("cls" if encodes else "bos", add_bos), ("sep" if encodes else "eos", add_eos)
+    before, after = (
+        [(token, vocabulary.ids[token])]
+        if wanted and (token := config[f"{name}_token"]) is not None
+        else []
+        for name, wanted in names
+    )
+    if before or after:
+        made["post_processor"] = around(before, after, twice=kind == "t5")
     _write_json(folder / "tokenizer.json", made)
     _write_json(folder / "tokenizer_config.json", config)
     template = metadata.get("tokenizer.chat_template")
@@ -324,57 +350,6 @@ def _sentencepiece_bpe(
     return document(vocabulary.added_tokens(), normalizer, None, decoder, model), True
 
 
-def document(
-    added_tokens: list[dict[str, Any]],
-    normalizer: dict[str, Any] | None,
-    pre_tokenizer: dict[str, Any] | None,
-    decoder: dict[str, Any],
-    model: dict[str, Any],
-) -> dict[str, Any]:
-    """A ``tokenizer.json``; ``model`` has what differs from a BPE without options."""
-    return {
-        "version": "1.0",
-        "truncation": None,
-        "padding": None,
-        "added_tokens": added_tokens,
-        "normalizer": normalizer,
-        "pre_tokenizer": pre_tokenizer,
-        "post_processor": None,
-        "decoder": decoder,
-        "model": {
-            "dropout": None,
-            "unk_token": None,
-            "continuing_subword_prefix": None,
-            "end_of_word_suffix": None,
-            "fuse_unk": False,
-            "byte_fallback": False,
-            "ignore_merges": False,
-        }
-        | model,
-    }
-
-
-def byte_level(*, use_regex: bool = True) -> dict[str, Any]:
-    """GPT-2's letters for bytes, as pre-tokenizer or decoder; ``use_regex`` splits text, too."""
-    return {
-        "type": "ByteLevel",
-        "add_prefix_space": False,
-        "trim_offsets": True,
-        "use_regex": use_regex,
-    }
-
-
-def _bos_post_processor(token: str, index: int) -> dict[str, Any]:
-    bos = {"SpecialToken": {"id": token, "type_id": 0}}
-    first, second = ({"Sequence": {"id": name, "type_id": 0}} for name in "AB")
-    return {
-        "type": "TemplateProcessing",
-        "single": [bos, first],
-        "pair": [bos, first, second],
-        "special_tokens": {token: {"id": token, "ids": [index], "tokens": [token]}},
-    }
-
-
 def _config(
     metadata: Mapping[str, Any], vocabulary: _Vocabulary, defaults: Mapping[str, int]
 ) -> dict[str, Any]:
@@ -397,6 +372,28 @@ def _config(
     ends += find_ends(UNMISTAKABLE | AMBIGUOUS, vocabulary.control_id)
     config["eos_token_id"] = list(dict.fromkeys(index for index in ends if index is not None))
     return config
+
+
+def _around_texts(
+    metadata: Mapping[str, Any], vocabulary: _Vocabulary, config: Mapping[str, Any]
+) -> dict[str, Any]:
+    """The tokens that an encoder's text stands between; files have them under several names."""
+    found = {}
+    for name, keys, usual in (
+        ("cls", ("cls",), "bos"),
+        ("sep", ("seperator", "separator"), "eos"),
+        ("mask", ("mask",), None),
+    ):
+        token = config[f"{usual}_token"] if usual else None
+        for key in (f"tokenizer.ggml.{each}_token_id" for each in keys):
+            token = vocabulary.token(key, metadata.get(key)) or token
+        found[f"{name}_token"] = token
+    return found
+
+
+def is_pooled(metadata: Mapping[str, Any]) -> bool:
+    """Whether a file is of a model that embeds texts, not of one that writes them."""
+    return bool(metadata.get(f"{metadata.get('general.architecture')}.pooling_type"))
 
 
 def _write_json(path: Path, document: Mapping[str, Any]) -> None:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 from cactus.errors import UnsupportedModel
 from cactus.models.abilities import ABILITIES
 from cactus.models.abilities import Ability as Ability
+from cactus.models.uses import abilities_of as abilities_of
 from cactus.weights import catalog
-from cactus.weights.locate import model_type_of
 
 _PHRASES = {
     "chat": "chat",
@@ -33,28 +32,31 @@ _CALLS = {
 """Where to go with a model, by the first of its abilities."""
 
 
-def abilities_of(folder: Path) -> tuple[Ability, ...]:
-    """What the model in a weights folder can do; nothing where its architecture is not known."""
-    return ABILITIES.get(model_type_of(folder), ())
-
-
-def check_ability(name: str, architecture: str, wanted: Ability | None) -> None:
+def check_ability(
+    name: str, architecture: str, wanted: Ability | None, able: Sequence[Ability] | None = None
+) -> None:
     """Raises `UnsupportedModel` for a model that cannot do what is wanted (None: anything).
 
-    Of an architecture that is not known nothing is said here: whoever loads it refuses it.
+    `able` is what this very model can do; None: all that its architecture can. Of an architecture
+    that is not known nothing is said here: whoever loads it refuses it.
     """
-    able = ABILITIES.get(architecture)
-    if wanted is not None and able is not None and wanted not in able:
-        raise refusal(name, architecture, wanted)
+    able = ABILITIES.get(architecture) if able is None else able
+    if wanted is not None and able and wanted not in able:
+        raise refusal(name, architecture, wanted, able)
 
 
-def refusal(name: str, architecture: str, wanted: str) -> UnsupportedModel:
-    """The error for a model that cannot do what is wanted: `wanted` may be what no model can."""
-    can = ABILITIES.get(architecture, ())
-    able = [entry for entry in catalog.CATALOG if wanted in entry.abilities]
-    able.sort(key=lambda entry: entry.package is None)  # those that need no hub come first
-    names = ", ".join(entry.name for entry in able[:3])
-    others = f"models that {_PHRASES[wanted]}: {names}; cactus list shows all"
+def refusal(
+    name: str, architecture: str, wanted: str, able: Sequence[Ability] | None = None
+) -> UnsupportedModel:
+    """The error for a model that cannot do what is wanted: `wanted` may be what no model can.
+
+    `able` as in `check_ability`.
+    """
+    can = ABILITIES.get(architecture, ()) if able is None else able
+    others = [entry for entry in catalog.CATALOG if wanted in entry.abilities]
+    others.sort(key=lambda entry: entry.package is None)  # those that need no hub come first
+    names = ", ".join(entry.name for entry in others[:3])
+    known = f"models that {_PHRASES[wanted]}: {names}; cactus list shows all"
     return UnsupportedModel(
         f"{name} ({architecture}) cannot {_PHRASES[wanted]}"
         + (
@@ -62,7 +64,7 @@ def refusal(name: str, architecture: str, wanted: str) -> UnsupportedModel:
             if can
             else ""
         )
-        + f"; {others if able else 'no model of this version can'}"
+        + f"; {known if others else 'no model of this version can'}"
     )
 
 

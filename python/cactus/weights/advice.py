@@ -115,7 +115,7 @@ def _known(
             f"architecture is {entry.model_type}, and there are {', '.join(ABILITIES)}"
         )
     try:
-        check_ability(entry.name, entry.model_type, ability)
+        check_ability(entry.name, entry.model_type, ability, entry.abilities)
     except CactusError as error:
         return error
     return ModelNotFound(

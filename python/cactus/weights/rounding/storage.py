@@ -21,7 +21,10 @@ _DTYPE_PRECISION = {"q4": "INT4", "q4_64": "INT4", "q4_0": "INT4", "q8": "INT8"}
 _DTYPE_PRECISION |= {"f16": "FP16", "bf16": "FP16", "f32": "FP32"}
 
 # Rows of these are read one at a time or decide every token; 4 bits show there first.
-_KEEP_8_BIT = ("embed_tokens.weight", "lm_head.weight")
+_KEEP_8_BIT = (
+    *("embed_tokens.weight", "lm_head.weight"),
+    *("word_embeddings.weight", "tok_embeddings.weight"),
+)
 
 
 def choose_dtype(tensor: SourceTensor, precision: str | None, *, calibrated: bool = True) -> str:

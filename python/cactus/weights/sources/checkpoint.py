@@ -25,6 +25,8 @@ from cactus.weights.format.safetensors import (
     read_safetensors,
 )
 from cactus.weights.format.tiles import U8
+from cactus.weights.names import name_of_checkpoint
+from cactus.weights.sources.embedder import describe
 from cactus.weights.sources.origin import describe_file
 from cactus.weights.sources.source import Source, SourceTensor, license_name
 
@@ -54,8 +56,8 @@ _FLOATS = ("F32", "F16", "BF16")
 _INTEGERS = ("BOOL", "U8", "I8", "I16", "U16", "I32", "U32", "I64", "U64")
 
 
-def open_checkpoint(folder: Path) -> Source:
-    """Open a Hugging Face folder; see `open_source` for the errors."""
+def open_checkpoint(folder: Path, name: str = "") -> Source:
+    """Open a Hugging Face folder of a model called `name`; see `open_source` for the errors."""
     config, notes = _read_config(folder)
     shards, tensors = _open_shards(folder, notes)
     close = partial(_close_all, shards)
@@ -73,16 +75,25 @@ def open_checkpoint(folder: Path) -> Source:
         if not sources:
             raise ModelFormatError(f"{folder}: no tensor to convert")
         first = min(shards, key=lambda shard: shard.path.name)
+
+        def open_dense(place: Path) -> dict[str, SourceTensor]:
+            shards.append(read_safetensors(_inside(_inside(folder, place.name), SINGLE)))
+            dense = shards[-1]
+            return {name: _tensor(name, dense, info) for name, info in dense.tensors.items()}
+
+        called = name or name_of_checkpoint(folder)
+        embedding, config, made, more = describe(folder, called, config, sources, open_dense)
         return Source(
             config=config,
             generation=_generation(folder, config),
             chat_template=read_chat_template(folder),
-            tensors=tuple(sources),
+            tensors=tuple(made.values()),
             origin={"format": "safetensors"} | describe_file(first.file, first.data_offset),
             write_tokenizer=partial(copy_tokenizer, folder),
             close=close,
-            notes=tuple(notes),
+            notes=(*notes, *more),
             license=_license(folder),
+            embedding=embedding,
         )
     except BaseException:
         close()
@@ -198,9 +209,10 @@ def _inside(folder: Path, name: str) -> Path:
     if not os.path.exists(path):  # False, too, for names that no file system takes.
         raise ModelFormatError(f"{folder}: the file {name[:80]!r} is missing")
     real, root = path.resolve(), folder.resolve()
-    model = root.parent.parent
+    snapshot = root if root.parent.name == "snapshots" else root.parent
+    model = snapshot.parent.parent
     blobs = model / "blobs", model.parent / "blobs"
-    in_cache = root.parent.name == "snapshots" and any(place in real.parents for place in blobs)
+    in_cache = snapshot.parent.name == "snapshots" and any(place in real.parents for place in blobs)
     if real.parent != root and not in_cache:
         raise ModelFormatError(f"{folder}: {name[:80]!r} is a link out of the folder, to {real}")
     return path
@@ -281,6 +293,7 @@ def check_tokenizer_files(folder: Path) -> None:
 def copy_tokenizer(source: Path, target: Path) -> None:
     """Copy the tokenizer's files; each is a plain file of the folder and valid JSON.
 
+    What a tokenizer.json says of cutting and padding texts is left out: those who ask decide.
     Where there is no tokenizer.json it is built from vocab.json and merges.txt.
     """
     for name in TOKENIZER_FILES:
@@ -288,9 +301,12 @@ def copy_tokenizer(source: Path, target: Path) -> None:
             continue
         data = read_bytes(_inside(source, name), TOKENIZER_LIMIT)
         try:
-            json.loads(data)
+            found = json.loads(data)
         except (ValueError, RecursionError) as error:
             raise ModelFormatError(f"{source / name}: not valid JSON: {error}") from None
+        if isinstance(found, dict) and (found.get("truncation") or found.get("padding")):
+            found |= {"truncation": None, "padding": None}
+            data = json.dumps(found, ensure_ascii=False).encode("utf-8", "surrogatepass")
         (target / name).write_bytes(data)
     if not (target / "tokenizer.json").exists():
         parts = {

@@ -13,16 +13,19 @@ from cactus.errors import ModelFormatError, UnsupportedModel
 from cactus.tokenizer import write_tokenizer as write_gguf_tokenizer
 from cactus.weights.format.layout import TILE_ROWS
 from cactus.weights.format.tiles import U8
-from cactus.weights.sources.gguf.config import read_model
+from cactus.weights.sources.embedder import SETTINGS
+from cactus.weights.sources.encoders import is_encoder
+from cactus.weights.sources.gguf.config import GGUFModel, read_model
 from cactus.weights.sources.gguf.families import MappedTensor
 from cactus.weights.sources.gguf.file import GGUFFile
 from cactus.weights.sources.gguf.read import read_gguf
+from cactus.weights.sources.known_embedders import complete, known_settings
 from cactus.weights.sources.origin import describe_file
-from cactus.weights.sources.source import Source, SourceTensor, license_name
+from cactus.weights.sources.source import Embedding, Source, SourceTensor, license_name
 
 
-def open_gguf(path: Path) -> Source:
-    """Open a GGUF file; see `open_source` for the errors."""
+def open_gguf(path: Path, name: str = "") -> Source:
+    """Open a GGUF file of a model called `name`; see `open_source` for the errors."""
     gguf = read_gguf(path)
     try:
         model = read_model(gguf)
@@ -46,7 +49,35 @@ def open_gguf(path: Path) -> Source:
         write_tokenizer=write_tokenizer,
         close=gguf.close,
         license=license_name(gguf.metadata.get("general.license")),
+        embedding=_embedding(gguf, model, name or path.stem),
     )
+
+
+_POOLINGS = {1: "mean", 2: "cls", 3: "last"}
+
+
+def _embedding(gguf: GGUFFile, model: GGUFModel, name: str) -> Embedding | None:
+    """How a file's model embeds texts; None where it writes them.
+
+    No file says whether embeddings have unit length; llama.cpp gives them so. Prompts follow from
+    the name alone, the file's own or that of the model inside.
+    """
+    architecture = gguf.metadata["general.architecture"]
+    key = f"{architecture}.pooling_type"
+    kind = gguf.metadata.get(key, 0)
+    if not kind and not is_encoder(model.config):
+        return None
+    if kind not in (0, *_POOLINGS):
+        raise UnsupportedModel(f"{key} is {str(kind)[:40]}, expected one of {_POOLINGS}")
+    settings = SETTINGS | {
+        "pooling": _POOLINGS.get(kind, "mean"),
+        "normalize": True,
+        "dimensions": model.config["hidden_size"],
+        "max_tokens": model.config["max_position_embeddings"],
+    }
+    own = gguf.metadata.get("general.name")
+    called = own if isinstance(own, str) and known_settings(own) else name
+    return Embedding("embed", complete(settings, called, said=bool(kind)))
 
 
 def _gguf_origin(gguf: GGUFFile) -> dict[str, Any]:

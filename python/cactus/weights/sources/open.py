@@ -14,23 +14,25 @@ from cactus.weights.sources.from_gguf import open_gguf
 from cactus.weights.sources.source import Source
 
 
-def open_source(path: Path) -> Source:
+def open_source(path: Path, name: str = "") -> Source:
     """Open a GGUF file, a Hugging Face folder or a Whisper model in CTranslate2's format.
+
+    `name` is what the model is called, where that is more than the path tells.
 
     Raises `ModelNotFound`, `UnsupportedModel` (pickle, other formats) or `ModelFormatError`.
     """
     if os.path.isdir(path):
         if is_ctranslate2(path):
             return open_ctranslate2(path)
-        return open_checkpoint(path)
+        return open_checkpoint(path, name)
     if not os.path.exists(path):
         raise ModelNotFound(f"{path}: no such file or folder")
     if is_gguf(path):
-        return open_gguf(path)
+        return open_gguf(path, name)
     if path.suffix.lower() in PICKLE_SUFFIXES:
         raise UnsupportedModel(f"{path}: {PICKLE_ADVICE}")
     if path.suffix.lower() == ".safetensors":
         raise UnsupportedModel(
             f"{path}: a safetensors file alone has no config and tokenizer; give its folder"
         )
-    return open_gguf(path)
+    return open_gguf(path, name)

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from cactus.models.uses import Use
 from cactus.weights.format.layout import TILE_ROWS
 from cactus.weights.format.tiles import U8
 from cactus.weights.sources.gguf.blocks import dequantize
@@ -33,12 +34,25 @@ class SourceTensor:
 
 
 @dataclass(frozen=True)
+class Embedding:
+    """What a checkpoint for embedding or ranking texts says beside its config.
+
+    `settings` is embedding.json but for what only a name tells; `heads` are dense layers behind the
+    pooling, by the names that the settings give them.
+    """
+
+    use: Use
+    settings: dict[str, Any]
+    heads: tuple[SourceTensor, ...] = ()
+
+
+@dataclass(frozen=True)
 class Source:
     """A model to convert: its config files as dictionaries, its tensors, its tokenizer.
 
     `write_tokenizer(folder)` puts the tokenizer's files into the folder; `origin` says where the
-    weights come from; `notes` are what a user should know about it. `license` is what
-    its files call it, such as "apache-2.0".
+    weights come from; `notes` are what a user should know about it. `license` is what its files
+    call it, such as "apache-2.0". `embedding` is there where the model embeds or ranks texts alone.
     """
 
     config: dict[str, Any]
@@ -50,6 +64,7 @@ class Source:
     close: Callable[[], None]
     notes: tuple[str, ...] = field(default=())
     license: str | None = None
+    embedding: Embedding | None = None
 
 
 def with_offset(tensor: SourceTensor, offset: float) -> SourceTensor:
@@ -76,6 +91,22 @@ def as_matrix(tensor: SourceTensor) -> SourceTensor:
         return np.ascontiguousarray(kernels).reshape(stop - start, -1)
 
     return replace(tensor, shape=(out, taps * channels), rows=rows)
+
+
+def rows_of(tensor: SourceTensor, name: str, first: int, count: int) -> SourceTensor:
+    """`count` rows of a matrix from `first` on, or values of a vector, as a tensor `name`."""
+    vector = len(tensor.shape) == 1
+
+    def rows(start: int, stop: int) -> U8:
+        if not vector:
+            return tensor.rows(first + start, first + stop)
+        width = tensor.nbytes // tensor.shape[0]
+        whole = tensor.rows(start, stop)
+        return np.ascontiguousarray(whole[:, first * width : (first + count) * width])
+
+    shape = (count, *tensor.shape[1:])
+    nbytes = tensor.nbytes // tensor.shape[0] * count
+    return replace(tensor, name=name, shape=shape, nbytes=nbytes, rows=rows)
 
 
 def license_name(given: object) -> str | None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from cactus.weights.sources.gguf.families.base import Described, Family, MappedTensor
 from cactus.weights.sources.gguf.families.dense import granite, llama, qwen2, qwen3, smollm3
+from cactus.weights.sources.gguf.families.encoders import bert, nomic_bert
 from cactus.weights.sources.gguf.families.gemma3 import gemma3
 from cactus.weights.sources.gguf.families.lfm2 import lfm2
 from cactus.weights.sources.gguf.families.phi3 import phi3
@@ -16,10 +17,12 @@ from cactus.weights.sources.gguf.families.phi3 import phi3
 __all__ = ["FAMILIES", "Described", "Family", "MappedTensor"]
 
 FAMILIES: dict[str, Family] = {
+    "bert": bert,
     "gemma3": gemma3,
     "granite": granite,
     "lfm2": lfm2,
     "llama": llama,
+    "nomic-bert": nomic_bert,
     "phi3": phi3,
     "qwen2": qwen2,
     "qwen3": qwen3,

@@ -67,7 +67,7 @@ def common(facts: Facts, gguf: GGUFFile, *, partly: bool = False) -> dict[str, A
     layers = facts.integer("{arch}.block_count", 1, MAX_LAYERS)
     hidden = facts.integer("{arch}.embedding_length", 16, MAX_WIDTH, multiple=16)
     heads = facts.integer("{arch}.attention.head_count", 1, MAX_HEADS)
-    vocabulary = _vocabulary(facts, gguf)
+    words = vocabulary(facts, gguf)
     default_dim = hidden // heads if hidden % heads == 0 else None
     head_dim = facts.integer("{arch}.attention.key_length", 2, MAX_WIDTH, default_dim, multiple=2)
     facts.integer("{arch}.attention.value_length", head_dim, head_dim, head_dim)
@@ -80,7 +80,7 @@ def common(facts: Facts, gguf: GGUFFile, *, partly: bool = False) -> dict[str, A
             "sides are not supported"
         )
     return {
-        "vocab_size": vocabulary,
+        "vocab_size": words,
         "hidden_size": hidden,
         "intermediate_size": facts.integer("{arch}.feed_forward_length", 16, 1 << 20, multiple=16),
         "num_hidden_layers": layers,
@@ -92,7 +92,7 @@ def common(facts: Facts, gguf: GGUFFile, *, partly: bool = False) -> dict[str, A
     }
 
 
-def _vocabulary(facts: Facts, gguf: GGUFFile) -> int:
+def vocabulary(facts: Facts, gguf: GGUFFile) -> int:
     """The number of tokens; the token list, the metadata and the embedding have to agree."""
     tokens = facts.get("tokenizer.ggml.tokens")
     if not isinstance(tokens, list) or not tokens or not isinstance(tokens[0], str):
