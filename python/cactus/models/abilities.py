@@ -43,7 +43,13 @@ ABILITIES: dict[str, tuple[Ability, ...]] = {
         "complete",
         "embed",
     ),
-    "nomic_bert": ("embed",),
+    "modernbert": (
+        "embed",
+        "rerank",
+    ),
+    "nomic_bert": (
+        "embed",
+    ),
     "phi3": (
         "chat",
         "complete",

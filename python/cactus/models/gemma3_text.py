@@ -20,18 +20,19 @@ NORM_OFFSET = 1.0
 class Config(base.Config):
     """``windows`` has the number of positions that each layer sees, 0 for all.
 
-    Layers with a window rotate by ``local_rope``. ``score_scale`` multiplies attention's scores.
+    Layers with a window rotate by ``local_rope``. ``score_scale`` multiplies attention's scores. A
+    ``bidirectional`` model, as EmbeddingGemma, has half of each window on either side.
     """
 
     windows: tuple[int, ...]
     local_rope: nn.RoPE
     score_scale: float
+    bidirectional: bool
 
     @classmethod
     def parse(cls, fields: Fields) -> Config:
         fields.choice("hidden_activation", ("gelu_pytorch_tanh",), "gelu_pytorch_tanh")
         fields.refuse("attention_bias", "attention layers with a bias are not supported")
-        fields.refuse("use_bidirectional_attention", "text is read from left to right only")
         for name in ("attn_logit_softcapping", "final_logit_softcapping"):
             if fields.has(name):
                 raise UnsupportedModel(f"{fields.where}: {name} is set, but is not supported")
@@ -47,6 +48,7 @@ class Config(base.Config):
             windows=base.windows(fields, sliding),
             local_rope=base.rope(local, common["head_dim"], 1e4),
             score_scale=fields.number("query_pre_attn_scalar", 1e-3, 1e6, 256) ** -0.5,
+            bidirectional=fields.flag("use_bidirectional_attention", False),
         )
 
 
@@ -78,6 +80,7 @@ class Layer(nn.Module):
             norm_offset=NORM_OFFSET,
             scale=c.score_scale,
             window=window,
+            reach=window // 2 if c.bidirectional else None,
         )
         self.mlp = nn.GatedMLP(c.hidden_size, c.intermediate_size, nn.gelu)
         self.input_layernorm, self.post_attention_layernorm = norm(), norm()
@@ -95,3 +98,18 @@ class Model(base.Decoder):
         layers = (Layer(c, window) for window in c.windows)
         scale = c.hidden_size**0.5
         super().__init__(c, layers, embedding_scale=scale, norm_offset=NORM_OFFSET)
+
+
+class Encoder(nn.Module):
+    """Tokens to the states of the output rows, each of which has seen the whole text."""
+
+    def __init__(self, c: Config) -> None:
+        self.model = Model(c)
+
+    def forward(self) -> nn.Tensor:
+        return self.model.states()
+
+
+def build(c: Config) -> nn.Module:
+    """The model for a config, not yet traced."""
+    return Encoder(c) if c.bidirectional else base.CausalLM(Model(c), c)

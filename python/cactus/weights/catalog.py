@@ -142,10 +142,15 @@ CATALOG: tuple[CatalogEntry, ...] = (
     _embedder("intfloat/multilingual-e5-small", 118, "bert", "many languages"),
     _embedder("intfloat/multilingual-e5-base", 278, "xlm-roberta", "many languages"),
     _embedder("thenlper/gte-small", 33, "bert", "English"),
+    _embedder("nomic-ai/nomic-embed-text-v1.5", 137, "nomic_bert", "English, long texts"),
+    _embedder("nomic-ai/modernbert-embed-base", 149, "modernbert", "English, long texts"),
+    _embedder("Alibaba-NLP/gte-modernbert-base", 149, "modernbert", "English, long texts"),
+    _embedder("google/embeddinggemma-300m", 303, "gemma3_text", "many languages", gated=_GATED),
     CatalogEntry("nomic-ai/nomic-embed-text-v2-moe", 475, "nomic_bert_moe", "embeddings"),
     _embedder("Qwen/Qwen3-Embedding-0.6B", 596, "qwen3", "many languages"),
     _reranker("cross-encoder/ms-marco-MiniLM-L6-v2", 23, "bert", "English"),
     _reranker("BAAI/bge-reranker-v2-m3", 568, "xlm-roberta", "many languages"),
+    _reranker("Alibaba-NLP/gte-reranker-modernbert-base", 150, "modernbert", "English"),
     _reranker("Qwen/Qwen3-Reranker-0.6B", 596, "qwen3", "many languages"),
 )
 """Everything that is known by name; `runs` says what the engine can run."""

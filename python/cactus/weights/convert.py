@@ -145,7 +145,7 @@ def convert(
         _check_room(partial, need)
         _write_small_files(model, partial, label, origin or {})
         if model.embedding is not None:
-            write_embedding(model.embedding, architecture.config.context_length, partial)
+            write_embedding(model.embedding, architecture.config, partial)
         # A model that cannot be loaded afterwards is refused before its weights are written.
         Tokenizer.load(partial, str(source))
         calibrated = None

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from cactus.errors import ModelFormatError
+from cactus.models.base import Config
 from cactus.weights.format.safetensors import SafetensorsWriter
 from cactus.weights.sources.gguf.blocks import dequantize
 from cactus.weights.sources.source import Embedding
@@ -16,15 +17,17 @@ from cactus.weights.sources.source import Embedding
 MAX_HEAD_VALUES = 1 << 26
 
 
-def write_embedding(embedding: Embedding, context_length: int, folder: Path) -> None:
+def write_embedding(embedding: Embedding, config: Config, folder: Path) -> None:
     """Write ``embedding.json`` and, where there are heads, ``heads.safetensors`` in plain f32.
 
     A text may not be longer than the model's own context, whatever the checkpoint says. Raises
     `ModelFormatError` for heads that are no matrices and vectors of a usual size.
     """
-    given = embedding.settings["max_tokens"]
-    limit = min(given, context_length) if given else context_length
-    settings = embedding.settings | {"max_tokens": limit}
+    given = embedding.settings
+    settings = given | {
+        "dimensions": given["dimensions"] or config.hidden_size,
+        "max_tokens": min(given["max_tokens"] or config.context_length, config.context_length),
+    }
     text = json.dumps(settings, indent=2, ensure_ascii=False)
     (folder / "embedding.json").write_text(text + "\n", "utf-8")
     if not embedding.heads:

@@ -38,6 +38,7 @@ SETTINGS: dict[str, Any] = {
     "similarity": "cosine",
     "score": None,
 }
+"""0 dimensions and tokens are as many as the model itself has."""
 
 MODULES = "modules.json"
 SMALL_FILES = (MODULES, "config_sentence_transformers.json", "sentence_bert_config.json")
@@ -48,7 +49,6 @@ _POOLINGS = {
     "mean": "mean",
     "max": "max",
     "mean_sqrt_len_tokens": "mean_sqrt_len",
-    "weightedmean": "weighted_mean",
     "lasttoken": "last",
 }
 _OLD_POOLINGS = {
@@ -56,7 +56,7 @@ _OLD_POOLINGS = {
     "pooling_mode_mean_tokens": "mean",
     "pooling_mode_max_tokens": "max",
     "pooling_mode_mean_sqrt_len_tokens": "mean_sqrt_len",
-    "pooling_mode_weightedmean_tokens": "weighted_mean",
+    "pooling_mode_weightedmean_tokens": None,
     "pooling_mode_lasttoken": "last",
 }
 _ACTIVATIONS = {
@@ -118,7 +118,7 @@ def read_embedder(
         return _yes_no(folder, modules, config)
     if "StaticEmbedding" in kinds or "Pooling" not in kinds:
         return None
-    settings = base_settings(folder, config)
+    settings = base_settings(folder)
     heads: list[SourceTensor] = []
     for module in modules:
         where = folder / module["path"]
@@ -142,8 +142,8 @@ def read_embedder(
     return Embedding("embed", settings, tuple(heads))
 
 
-def base_settings(folder: Path, config: Mapping[str, Any]) -> dict[str, Any]:
-    """`SETTINGS` with width, limit, letters, prompts and similarity as the folder's files say."""
+def base_settings(folder: Path) -> dict[str, Any]:
+    """`SETTINGS` with limit, letters, prompts and similarity as the folder's files say."""
     bert = _object(folder / "sentence_bert_config.json")
     own = _object(folder / "config_sentence_transformers.json")
     limits = [
@@ -155,7 +155,6 @@ def base_settings(folder: Path, config: Mapping[str, Any]) -> dict[str, Any]:
         if type(fields.raw.get(key)) is int and 0 < fields.raw[key] < _UNLIMITED
     ]
     settings = SETTINGS | {"dense": [], "prompts": _prompts(own)}
-    settings["dimensions"] = Fields(config).integer("hidden_size", 1, 1 << 17)
     settings["max_tokens"] = limits[0] if limits else 0
     settings["lower_case"] = bert.flag("do_lower_case", False)
     default = own.raw.get("default_prompt_name")
@@ -191,10 +190,10 @@ def describe(
     else:
         found = read_embedder(folder, config, open_dense)
         if found is None and config["model_type"] == "qwen3" and is_reranker(name):
-            found = yes_no(folder, config, *(_token_id(folder, "", text) for text in ("yes", "no")))
+            found = yes_no(folder, *(_token_id(folder, "", text) for text in ("yes", "no")))
         said = found is not None
         if found is None and encodes:
-            found = Embedding("embed", base_settings(folder, config))
+            found = Embedding("embed", base_settings(folder))
             if not known_settings(name):
                 notes.append(f"no {MODULES}, so an embedding is taken to be the mean of the states")
         if found is None:
@@ -202,7 +201,7 @@ def describe(
         embedding = found
         if found.use == "embed":
             embedding = replace(found, settings=complete(found.settings, name, said=said))
-    for unused in [each for each in tensors if each.startswith("pooler.")]:
+    for unused in [each for each in tensors if each.startswith(("pooler.", "head."))]:
         del tensors[unused]
     if not encodes:
         tensors = {_decoder_name(each): tensor for each, tensor in tensors.items()}
@@ -236,7 +235,7 @@ def _cross_encoder(folder: Path, config: Mapping[str, Any], tensors: Tensors) ->
     """A model with a score head, by the names of its architecture."""
     kind = config["model_type"]
     layers: list[tuple[str, str]]
-    settings = base_settings(folder, config) | {"pooling": "cls"}
+    settings = base_settings(folder) | {"pooling": "cls"}
     if kind == "bert":
         layers = [("pooler.dense", "tanh"), ("classifier", "identity")]
     elif kind in ("roberta", "xlm-roberta"):
@@ -296,13 +295,13 @@ def _yes_no(
     path = next(module["path"] for module in modules if module["kind"] == "LogitScore")
     fields, last = _fields(folder / path), Fields(config).integer("vocab_size", 1, 1 << 22) - 1
     yes, no = (fields.integer(key, 0, last) for key in ("true_token_id", "false_token_id"))
-    return yes_no(folder, config, yes, no)
+    return yes_no(folder, yes, no)
 
 
-def yes_no(folder: Path, config: Mapping[str, Any], yes: int, no: int) -> Embedding:
+def yes_no(folder: Path, yes: int, no: int) -> Embedding:
     """A reranker whose score is how much likelier the token `yes` is than `no`."""
     score = {"kind": "yes_no", "labels": 1, "activation": "sigmoid", "template": QWEN3_RERANKER}
-    settings = base_settings(folder, config) | {"pooling": "last", "dimensions": 1}
+    settings = base_settings(folder) | {"pooling": "last", "dimensions": 1}
     return Embedding("rerank", settings | {"score": score | {"yes": yes, "no": no}})
 
 

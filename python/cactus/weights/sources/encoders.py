@@ -25,6 +25,7 @@ _NAMES: dict[str, Sequence[tuple[str, str]]] = {
     "bert": _BERT,
     "roberta": _BERT,
     "xlm-roberta": _BERT,
+    "modernbert": ((r"^model\.", ""),),
     "nomic_bert": (
         (r"^(?:bert|nomic_bert|model)\.", ""),
         (r"^encoder\.(?=layers\.)", ""),
