@@ -80,7 +80,7 @@ class Handler(BaseHTTPRequestHandler):
             if path.startswith("/api/models/"):
                 self.api(path.removeprefix("/api/models/"), headers)
             elif path.startswith("/cdn/"):
-                self.cdn(*path.removeprefix("/cdn/").split("/"))
+                self.cdn(*path.removeprefix("/cdn/").split("/", 3))
             else:
                 self.resolve(path, headers)
 

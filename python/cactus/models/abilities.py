@@ -47,9 +47,7 @@ ABILITIES: dict[str, tuple[Ability, ...]] = {
         "embed",
         "rerank",
     ),
-    "nomic_bert": (
-        "embed",
-    ),
+    "nomic_bert": ("embed",),
     "phi3": (
         "chat",
         "complete",

@@ -24,8 +24,11 @@ def write_embedding(embedding: Embedding, config: Config, folder: Path) -> None:
     `ModelFormatError` for heads that are no matrices and vectors of a usual size.
     """
     given = embedding.settings
+    dimensions = given["dimensions"] or config.hidden_size
+    shorter = [each for each in given["matryoshka"] or () if each <= dimensions]
     settings = given | {
-        "dimensions": given["dimensions"] or config.hidden_size,
+        "dimensions": dimensions,
+        "matryoshka": shorter or None,
         "max_tokens": min(given["max_tokens"] or config.context_length, config.context_length),
     }
     text = json.dumps(settings, indent=2, ensure_ascii=False)

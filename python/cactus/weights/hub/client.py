@@ -17,12 +17,15 @@ from cactus.weights.hub.fetch import AccessError, OfflineError, retry_after, wai
 
 TRIES = 5
 _BUSY = frozenset({408, 429, 500, 502, 503, 504})
+MODULE_FILES = ("config.json", "model.safetensors")
+"""What a module of sentence-transformers may have in its folder."""
+
 _REVISION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/+-]{0,199}")
 
 
 @dataclass(frozen=True)
 class HubFile:
-    """A file at the top of a repository.
+    """A file at the top of a repository, or of a module in a folder of its own.
 
     It is known by the SHA-256 of its bytes, or by git's SHA-1 where it is small; `blob` is the one
     that names it in the hub's cache.
@@ -100,10 +103,16 @@ def ask(hub_id: str, revision: str | None, token: str | None) -> Repository:
     files = {}
     for sibling in info.siblings or []:
         name, sha256 = sibling.rfilename, sibling.lfs.sha256 if sibling.lfs else None
-        if catalog.is_name(name):
+        if catalog.is_name(name) or _is_of_module(name):
             files[name] = HubFile(name, sibling.size, _hex(sha256, 64), _hex(sibling.blob_id, 40))
     gguf = (getattr(info, "gguf", None) or {}).get("architecture")
     return Repository(hub_id, info.sha, files, gguf if isinstance(gguf, str) else None)
+
+
+def _is_of_module(name: str) -> bool:
+    """Whether a file is of a module of sentence-transformers, which lies in a folder of its own."""
+    folder, _, file = name.partition("/")
+    return catalog.is_name(folder) and file in MODULE_FILES
 
 
 def explain_refusal(hub_id: str, token: str | None, error: AccessError) -> DownloadError:

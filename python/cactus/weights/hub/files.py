@@ -19,6 +19,7 @@ from cactus.weights.hub import client as hub
 from cactus.weights.hub.cache import HubCache
 from cactus.weights.hub.fetch import OfflineError
 from cactus.weights.names import is_file_called, quantisation
+from cactus.weights.sources import embedder
 from cactus.weights.sources.checkpoint import (
     INDEX,
     PICKLE_ADVICE,
@@ -37,6 +38,7 @@ _SMALL_FILES = (
     "added_tokens.json",
     "chat_template.jinja",
     "chat_template.json",
+    *embedder.SMALL_FILES,
 )
 
 _BEST_GGUF = ("Q8_0", "Q6_K", "Q5_K_M", "Q4_K_M", "Q4_1", "Q4_0", "BF16", "F16", "F32")
@@ -106,7 +108,9 @@ def _from_cache(
     commit = cache.commit_of(revision)
     if commit is None or not cache.snapshot(commit).is_dir():
         raise absent
-    here = {path.name for path in cache.snapshot(commit).iterdir() if path.exists()}
+    snapshot = cache.snapshot(commit)
+    found = (*snapshot.glob("*"), *snapshot.glob("*/*"))
+    here = {path.relative_to(snapshot).as_posix() for path in found if path.is_file()}
 
     def get(names: list[str]) -> None:
         for name in names:
@@ -157,6 +161,9 @@ def _collect(
     wanted = _SMALL_FILES if "tokenizer.json" in names else (*_SMALL_FILES, *VOCABULARY_FILES)
     get([name for name in wanted if name in names])
     check_tokenizer_files(folder)
+    modules = [module["path"] for module in embedder.read_modules(folder) if module["path"]]
+    parts = [f"{module}/{file}" for module in modules for file in hub.MODULE_FILES]
+    get([name for name in parts if name in names])
     shards = [SINGLE]
     if INDEX in names:
         get([INDEX])

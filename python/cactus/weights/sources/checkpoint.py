@@ -58,20 +58,21 @@ _INTEGERS = ("BOOL", "U8", "I8", "I16", "U16", "I32", "U32", "I64", "U64")
 
 def open_checkpoint(folder: Path, name: str = "") -> Source:
     """Open a Hugging Face folder of a model called `name`; see `open_source` for the errors."""
+    called = name or name_of_checkpoint(folder)
     config, notes = _read_config(folder)
     shards, tensors = _open_shards(folder, notes)
     close = partial(_close_all, shards)
     try:
         tied = config.get("tie_word_embeddings") is True
         sources = []
-        for name, shard in tensors.items():
-            info = shard.tensors[name]
-            if _is_buffer(name, info.dtype):
-                notes.append(f"tensor {name!r} is a buffer; ignored")
-            elif tied and name == "lm_head.weight" and "model.embed_tokens.weight" in tensors:
+        for key, shard in tensors.items():
+            info = shard.tensors[key]
+            if _is_buffer(key, info.dtype):
+                notes.append(f"tensor {key!r} is a buffer; ignored")
+            elif tied and key == "lm_head.weight" and "model.embed_tokens.weight" in tensors:
                 notes.append("tensor 'lm_head.weight' is tied to the embedding; ignored")
             else:
-                sources.append(_tensor(name, shard, info))
+                sources.append(_tensor(key, shard, info))
         if not sources:
             raise ModelFormatError(f"{folder}: no tensor to convert")
         first = min(shards, key=lambda shard: shard.path.name)
@@ -79,9 +80,8 @@ def open_checkpoint(folder: Path, name: str = "") -> Source:
         def open_dense(place: Path) -> dict[str, SourceTensor]:
             shards.append(read_safetensors(_inside(_inside(folder, place.name), SINGLE)))
             dense = shards[-1]
-            return {name: _tensor(name, dense, info) for name, info in dense.tensors.items()}
+            return {key: _tensor(key, dense, info) for key, info in dense.tensors.items()}
 
-        called = name or name_of_checkpoint(folder)
         embedding, config, made, more = describe(folder, called, config, sources, open_dense)
         return Source(
             config=config,

@@ -42,7 +42,7 @@ SETTINGS: dict[str, Any] = {
 
 MODULES = "modules.json"
 SMALL_FILES = (MODULES, "config_sentence_transformers.json", "sentence_bert_config.json")
-"""Files of the folder itself; `files_of` names those of the modules."""
+"""Files of the folder itself; the modules that the first one lists may have folders."""
 
 _POOLINGS = {
     "cls": "cls",
@@ -71,11 +71,6 @@ _SIMILARITIES = {"cosine": "cosine", "dot": "dot", "dot_product": "dot"}
 
 _UNLIMITED = 1 << 20
 """tokenizer_config.json says of a tokenizer without a limit that it takes 10^30 tokens."""
-
-
-def module_folders(modules: Sequence[Mapping[str, Any]]) -> list[str]:
-    """The folders of the modules that have one."""
-    return [str(module["path"]) for module in modules if module["path"]]
 
 
 def read_modules(folder: Path) -> list[dict[str, Any]]:
