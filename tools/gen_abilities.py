@@ -54,6 +54,9 @@ def generate(abilities: Mapping[str, tuple[str, ...]]) -> str:
     lines += [f'    "{each}",' for each in known]
     lines += ["]", "", "ABILITIES: dict[str, tuple[Ability, ...]] = {"]
     for name, several in abilities.items():
+        if len(several) == 1:
+            lines.append(f'    "{name}": ("{several[0]}",),')
+            continue
         # One item a line with a comma after the last: the formatter leaves that as it is.
         lines += [f'    "{name}": (', *(f'        "{each}",' for each in several), "    ),"]
     return "\n".join([*lines, "}", ""])
