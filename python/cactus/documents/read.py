@@ -16,8 +16,9 @@ from cactus.documents.readers import ISOLATED, parse
 from cactus.documents.types import Block, Document, Limits, Skipped
 from cactus.documents.unread import Unread
 from cactus.documents.walk import FileEntry, skipped_for
+from cactus.errors import InvalidAudio, UnsupportedAudio
 from cactus.inputs.files import file_kind
-from cactus.inputs.text import megabytes
+from cactus.inputs.text import megabytes, one_line
 
 READERS_VERSION = "1"
 """Changes when the same file gives another text."""
@@ -73,21 +74,19 @@ class Reader:
         kind = kinds.kind_of(entry.name)
         if (what := kinds.refused(entry.name)) is not None:
             return Skipped(entry.name, "unsupported", what)
-        if kind == "recording":
-            if self._transcribe is None:
-                what = "a recording; name a speech model to have it transcribed"
-                return Skipped(entry.name, "unsupported", what)
-            return None
-        limits = self.limits
-        binary = kind in kinds.BINARY_KINDS
-        limit, name = (
-            (limits.binary_bytes, "binary_bytes") if binary else (limits.text_bytes, "text_bytes")
-        )
-        if entry.size > limit:
-            what = f"{megabytes(entry.size)}, the limit {name} is {megabytes(limit)}"
-            return Skipped(entry.name, "too large", what)
+        if kind == "recording" and self._transcribe is None:
+            what = "a recording; name a speech model to have it transcribed"
+            return Skipped(entry.name, "unsupported", what)
+        limit = "binary_bytes" if kind in kinds.BINARY_KINDS else "text_bytes"
         try:
-            return _content(entry, limit)
+            if kind == "recording":
+                _content(entry, None)
+                return None
+            return _content(entry, getattr(self.limits, limit))
+        except _TooLong as error:
+            most = megabytes(getattr(self.limits, limit))
+            what = f"{megabytes(error.size)}, the limit {limit} is {most}"
+            return Skipped(entry.name, "too large", what)
         except OSError as error:
             return skipped_for(entry.name, error)
         except Unread as error:
@@ -126,12 +125,17 @@ class Reader:
         parts: list[str] = []
         times: list[tuple[int, float, float]] = []
         length = 0
-        for segment in self._transcribe(entry.path):
-            text = segment.text.strip()
-            if text:
-                times.append((length, segment.start, segment.end))
-                parts.append(text + "\n")
-                length += len(text) + 1
+        try:
+            for segment in self._transcribe(entry.path):
+                text = segment.text.strip()
+                if text:
+                    times.append((length, segment.start, segment.end))
+                    parts.append(text + "\n")
+                    length += len(text) + 1
+        except UnsupportedAudio as error:
+            raise Unread("unsupported", one_line(str(error))) from None
+        except InvalidAudio as error:
+            raise Unread("damaged", one_line(str(error))) from None
         return Document("".join(parts), [Block("lines", 0, length)], "recording", times=times)
 
 
@@ -154,7 +158,14 @@ def _unpacked(data: bytes, limit: int) -> bytes:
     return b"".join(parts)
 
 
-def _content(entry: FileEntry, limit: int) -> bytes:
+class _TooLong(Exception):
+    def __init__(self, size: int) -> None:
+        super().__init__(size)
+        self.size = size
+
+
+def _content(entry: FileEntry, limit: int | None) -> bytes:
+    """The content of a regular file of at most `limit` bytes; None: only check that it is one."""
     # Neither a link, nor a FIFO that would wait for a writer; nor a folder above it that became a
     # link since it was found.
     flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
@@ -166,7 +177,11 @@ def _content(entry: FileEntry, limit: int) -> bytes:
         folder = os.path.dirname(entry.path)
         if os.path.realpath(folder) != folder:
             raise Unread("gone", "its folder became a link")
+        if limit is None:
+            return b""
+        if status.st_size > limit:
+            raise _TooLong(status.st_size)
         data = file.read(limit + 1)
-    if len(data) > limit:
-        raise Unread("too large", f"it grew past the limit of {megabytes(limit)}")
-    return data
+        if len(data) > limit:  # it grew meanwhile
+            raise _TooLong(os.fstat(descriptor).st_size)
+        return data

@@ -16,6 +16,7 @@ _ENTRIES = 20_000  # of an outline; it may refer to itself
 _DEEPEST = 6
 _HYPHEN = re.compile("[\ufffe\x02](?:\r?\n)?")  # a hyphen at the end of a line, as PDFium has it
 _FIELDS = {"Title": "title", "Author": "author", "Subject": "subject", "CreationDate": "date"}
+_DATE = re.compile(r"D:(\d{4})(\d{2})(\d{2}).*")
 _PASSWORD, _SECURITY = 4, 5  # FPDF_ERR_PASSWORD, FPDF_ERR_SECURITY
 
 
@@ -56,11 +57,9 @@ def _document(file: PdfDocument, limits: Limits) -> Document:
     if not text.strip():
         count = len(pages)
         raise Unread("empty", f"no text in its {count} pages: pictures?" if count else "0 pages")
-    metadata = {
-        name: value.strip()
-        for key, name in _FIELDS.items()
-        if (value := file.get_metadata_value(key)) and value.strip()
-    }
+    metadata = {name: file.get_metadata_value(key).strip() for key, name in _FIELDS.items()}
+    metadata["date"] = _DATE.sub(r"\1-\2-\3", metadata["date"])
+    metadata = {name: value for name, value in metadata.items() if value}
     notes = [f"{broken} of {len(pages)} pages cannot be read"] if broken else []
     blocks = _blocks(text, pages, _outline(file))
     return Document(text, blocks, "pdf", metadata, pages=pages, notes=notes)
