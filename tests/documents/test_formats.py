@@ -92,7 +92,7 @@ def test_a_pdf_with_a_wrong_table_of_objects_is_mended(process: ReaderProcess) -
 def test_a_pdf_that_unpacks_to_gigabytes_is_refused_and_others_are_read() -> None:
     process = ReaderProcess(Limits(seconds=1, memory_bytes=300 << 20))
     reason, _ = refusal(process, "pdf", forge.bomb_pdf(200 << 20))
-    assert reason in ("too slow", "too much memory", "damaged", "too large", "empty")
+    assert reason in ("too slow", "too much memory", "crashed")
     assert process.parse("pdf", "a.pdf", forge.pdf(["Text"])).text.strip() == "Text"
     process.close()
 

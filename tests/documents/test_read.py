@@ -65,7 +65,14 @@ def test_a_few_wrong_bytes_in_utf8_are_noted_and_not_guessed_about(tmp_path: Pat
 @pytest.mark.parametrize(
     "data",
     [
-        *(b"a\0b", bytes(range(256)) * 20, b"\x01\x02\x03" * 100, b"\0" * 5000),
+        *(
+            b"a\0b",
+            b"\0\1",
+            b"\0\1\0\2" * 40,
+            bytes(range(256)) * 20,
+            b"\x01\x02\x03" * 100,
+            b"\0" * 5000,
+        ),
         *(b"text " * 20_000 + b"\0", Random(0).randbytes(5000), b"\xff\xfe" + b"\x00\xd8" * 400),
     ],
 )
@@ -146,6 +153,7 @@ def test_content_tells_the_kind_where_the_name_does_not(tmp_path: Path) -> None:
     assert document(tmp_path, "page", "<!DOCTYPE html><p>Hi").kind == "html"
     assert document(tmp_path, "LICENSE", "Some text.").kind == "text"
     assert kind_of("docs/a.rst.txt") == "rst" and kind_of("a.md.gz") == "markdown"
+    assert document(tmp_path, "README.gz", gzip.compress(b"text")).kind == "text"
     packed = document(tmp_path, "a.md.gz", gzip.compress(b"# A\n") + gzip.compress(b"text"))
     assert (packed.text, headings(packed)) == ("# A\ntext", [(1, "A")])
 
@@ -185,6 +193,20 @@ def test_json_is_read_as_paths_and_values(tmp_path: Path) -> None:
     ]
     notebook = document(tmp_path, "d.ipynb", json.dumps({"nbformat": 4, "cells": cells}))
     assert headings(notebook) == [(1, "T")] and notebook.blocks[-1].kind == "code"
+
+
+def test_subtitles_carry_times_and_lines(tmp_path: Path) -> None:
+    text = (
+        "WEBVTT\n\nNOTE no\n\n00:01.000 --> 00:02.500 align:left\n<v Ada>Hello</v>\n"
+        "<i>there</i>\n\n"
+        "1\r\n01:00:00,250 --> 01:00:01,000\r\nBye. a < b\r\n"
+    )
+    found = document(tmp_path, "a.vtt", text)
+    assert found.text == "Hello there\nBye. a < b\n"
+    assert found.times == [(0, 1.0, 2.5), (12, 3600.25, 3601.0)]
+    assert found.lines == [(0, 6), (12, 11)]
+    wrong = read(tmp_path, "b.srt", "no times")
+    assert wrong == Skipped("b.srt", "damaged", "no times of subtitles in it")
 
 
 @dataclass

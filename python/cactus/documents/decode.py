@@ -63,7 +63,7 @@ def _without_mark(data: bytes, sample: bytes) -> tuple[str, str, list[str]]:
         (2, (0,), "utf-16-be"),
     ):
         count = len(sample) // width
-        if len(data) % width or not count:
+        if len(data) % width or count < 4:
             continue
         others = [place for place in range(width) if place not in zeros]
         if all(sample[place::width].count(0) * 10 >= count * 6 for place in zeros) and not any(
@@ -73,7 +73,7 @@ def _without_mark(data: bytes, sample: bytes) -> tuple[str, str, list[str]]:
                 text = data.decode(codec)
             except UnicodeDecodeError:
                 continue
-            if "\0" not in text:
+            if not _CONTROLS.search(text.encode("ascii", "ignore")):
                 return text, codec, []
     raise Unread("binary", "NUL bytes")
 

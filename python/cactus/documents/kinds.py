@@ -25,6 +25,7 @@ _SUFFIXES = {
     "json": "json geojson ipynb webmanifest",
     "jsonl": "jsonl ndjson",
     "email": "eml",
+    "subtitles": "srt vtt",
     "recording": "wav mp3 m4a m4b aac flac ogg oga opus wma aiff aif amr mp4 m4v mov mkv webm avi",
     "code": (
         "py pyi pyx pxd rb pl pm t php js mjs cjs jsx ts tsx mts vue svelte java kt kts scala "
@@ -33,14 +34,14 @@ _SUFFIXES = {
         "f95 for pas ada adb ads asm s sql sh bash zsh fish ps1 psm1 bat cmd awk sed tcl vim mk "
         "cmake css scss sass less xml xsd xsl xslt svg wsdl plist yaml yml toml ini cfg conf "
         "properties proto thrift graphql gql tf hcl nix diff patch po pot sv svh v vhd "
-        "vhdl cu cuh cl glsl hlsl wgsl sol move bzl bazel bib sty cls srt vtt"
+        "vhdl cu cuh cl glsl hlsl wgsl sol move bzl bazel bib sty cls"
     ),
 }
 
 # Kinds that are not read, and what they are.
 _UNREAD = {
     "a picture": "png jpg jpeg gif bmp tif tiff webp heic heif ico psd ai eps raw cr2 nef xcf avif",
-    "an archive": "zip tar gz tgz bz2 xz zst 7z rar jar war whl deb rpm iso dmg cab lz4 apk",
+    "an archive": "zip tar tgz bz2 xz zst 7z rar jar war whl deb rpm iso dmg cab lz4 apk",
     "a program": "exe dll so dylib a o obj lib bin class pyc pyo wasm elf ko",
     "a font": "ttf otf woff woff2 eot",
     "weights or a data set": "gguf safetensors pt pth onnx npy npz pkl h5 hdf5 parquet arrow",
@@ -76,7 +77,7 @@ _HTML = re.compile(rb"(?:\xef\xbb\xbf)?\s*(?:<\?xml[^>]*>\s*)?<(?:!doctype\s+htm
 def suffix_of(name: str) -> str:
     """The suffix of a name in small letters, without its dot.
 
-    Of ``a.rst.txt`` and ``a.rst.gz`` it is ``rst``, of ``a.gz`` ``gz``.
+    Of ``a.rst.txt`` and ``a.rst.gz`` it is ``rst``.
     """
     stem, suffix = splitext(without_gz(name.rsplit("/", 1)[-1].lower()))
     if suffix == ".txt" and _KINDS.get(inner := splitext(stem)[1][1:]) in (
@@ -89,9 +90,8 @@ def suffix_of(name: str) -> str:
 
 
 def without_gz(name: str) -> str:
-    """The name of what is in a compressed file, where it has a suffix of its own."""
-    inner = name[:-3]
-    return inner if name.lower().endswith(".gz") and splitext(inner)[1] else name
+    """The name of what is in a file that gzip has made."""
+    return name[:-3] if name.lower().endswith(".gz") else name
 
 
 def kind_of(name: str) -> str | None:

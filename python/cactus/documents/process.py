@@ -24,6 +24,7 @@ from cactus.inputs.text import megabytes
 LENGTH = struct.Struct("<Q")
 
 _START = "import sys; sys.path[:] = sys.argv[2:]; from cactus.documents.worker import main; main()"
+_ENDED = ("crashed", "too slow", "too much memory")  # after these the process is not used again
 _REASONS: dict[str, Reason] = {reason: reason for reason in REASONS}
 
 
@@ -44,22 +45,24 @@ class ReaderProcess:
             fresh = self._begin()
             try:
                 return self._ask(kind, name, data)
-            except (_Broken, Unread) as error:
-                if isinstance(error, Unread) and error.reason != "too much memory":
+            except Unread as error:
+                if error.reason not in _ENDED:
                     raise
-                # What earlier files have left behind in it may be the reason.
                 self._stop()
-                if not fresh:
-                    self._begin()
-                    try:
-                        return self._ask(kind, name, data)
-                    except (_Broken, Unread) as again:
-                        self._stop()
-                        error = again
-                raise error.unread if isinstance(error, _Broken) else error from None
+                if fresh or error.reason == "too slow":
+                    raise
             except BaseException:  # interrupted: it may be in the middle of anything
                 self._stop()
                 raise
+            # What earlier files have left behind in the process may be the reason.
+            return self._alone(kind, name, data)
+
+    def _alone(self, kind: str, name: str, data: bytes) -> Document:
+        self._begin()
+        try:
+            return self._ask(kind, name, data)
+        finally:
+            self._stop()
 
     def close(self) -> None:
         """End the process, if it runs; a second call does nothing."""
@@ -115,21 +118,13 @@ class ReaderProcess:
             status = process.wait()
             if late.is_set():
                 seconds = f"{self._limits.seconds:g} seconds"
-                raise _Broken(Unread("too slow", f"it took more than {seconds}")) from None
+                raise Unread("too slow", f"it took more than {seconds}") from None
             limit = megabytes(self._limits.memory_bytes)
             what = f"its reader ended with {status}: broken, or needs more memory than {limit}"
-            raise _Broken(Unread("damaged", what)) from None
+            raise Unread("crashed", what) from None
         finally:
             timer.cancel()
         return _document(json.loads(answer))
-
-
-class _Broken(Exception):
-    """The process has ended; `unread` says why."""
-
-    def __init__(self, unread: Unread) -> None:
-        super().__init__(unread)
-        self.unread = unread
 
 
 def _end(process: subprocess.Popen[bytes], owner: int) -> None:

@@ -22,6 +22,7 @@ Reason = Literal[
     "damaged",
     "too slow",
     "too much memory",
+    "crashed",
     "empty",
     "not installed",
 ]
@@ -43,6 +44,7 @@ encrypted        it wants a password
 damaged          it is not what its name says, or broken
 too slow         reading it took longer than the limit
 too much memory  reading it took more memory than the limit
+crashed          its reader ended: it is broken, or took more memory than the limit
 empty            there is no text in it
 not installed    the package that reads it is missing; the detail says which
 """

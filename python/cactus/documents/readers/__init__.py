@@ -81,6 +81,10 @@ def _of_text(kind: str, name: str, text: str, limits: Limits) -> Document:
 
         found, blocks, metadata = html(text, limits.characters)
         return Document(found, blocks, kind, metadata)
+    if kind == "subtitles":
+        from cactus.documents.readers.captions import captions
+
+        return captions(text)
     if kind == "csv":
         from cactus.documents.readers.tables import separated
 

@@ -35,7 +35,7 @@ _LONG = 400
 _C_LIKE = frozenset({"c", "c++", "c#", "java", "cuda", "cu", "d", "objective-c", "m", "glsl"})
 _NO_DEFINITIONS = words(
     "css scss sass less xml xsd svg yaml toml ini cfg conf properties json sql diff patch po "
-    "pot plist bib srt vtt"
+    "pot plist bib"
 )
 
 
