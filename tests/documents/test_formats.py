@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -90,7 +93,7 @@ def test_a_pdf_with_a_wrong_table_of_objects_is_mended(process: ReaderProcess) -
 
 @pytest.mark.timeout(60)
 def test_a_pdf_that_unpacks_to_gigabytes_is_refused_and_others_are_read() -> None:
-    process = ReaderProcess(Limits(seconds=1, memory_bytes=300 << 20))
+    process = ReaderProcess(Limits(seconds=3, memory_bytes=300 << 20))
     reason, _ = refusal(process, "pdf", forge.bomb_pdf(200 << 20))
     assert reason in ("too slow", "too much memory", "crashed")
     assert process.parse("pdf", "a.pdf", forge.pdf(["Text"])).text.strip() == "Text"
@@ -289,6 +292,50 @@ def test_an_interrupt_ends_the_process() -> None:
         process.parse("docx", "a.docx", data)
     assert child.poll() is not None
     assert process.parse("html", "a.html", b"<p>y").text.strip() == "y"
+    process.close()
+
+
+def test_a_closed_reader_leaves_no_process() -> None:
+    process = ReaderProcess(LIMITS)
+    process.parse("html", "a.html", b"<p>x")
+    child = process._process
+    process.close()
+    assert child is not None and child.returncode is not None
+
+
+@pytest.mark.timeout(60)
+def test_the_process_ends_with_the_one_that_started_it() -> None:
+    script = (
+        "import os\n"
+        "from cactus.documents.process import ReaderProcess\n"
+        "from cactus.documents.types import Limits\n"
+        "process = ReaderProcess(Limits())\n"
+        "process.parse('html', 'a.html', b'<p>x')\n"
+        "print(process._process.pid, flush=True)\n"
+        "os.kill(os.getpid(), 9)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], stdout=subprocess.PIPE, check=False)
+    child = int(done.stdout)
+    while is_running(child):
+        time.sleep(0.02)
+
+
+def is_running(pid: int) -> bool:
+    try:
+        with open(f"/proc/{pid}/stat", encoding="ascii") as file:
+            return file.read().rsplit(")", 1)[1].split()[0] not in "ZX"
+    except OSError:
+        return False
+
+
+@pytest.mark.timeout(60)
+def test_several_threads_share_one_process() -> None:
+    process = ReaderProcess(LIMITS)
+    pages = [b"<p>%d" % index for index in range(40)]
+    with ThreadPoolExecutor(4) as threads:
+        found = list(threads.map(lambda page: process.parse("html", "a.html", page).text, pages))
+    assert [text.strip() for text in found] == [str(index) for index in range(40)]
+    assert process.started == 1
     process.close()
 
 

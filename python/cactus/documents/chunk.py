@@ -87,10 +87,13 @@ def _tokens(document: Document, token_offsets: TokenOffsets) -> NDArray[np.int64
         at = stop
     tokens = np.concatenate(found)
     edges = np.concatenate(([document.blocks[0].start], tokens, [end]))
-    wide = np.flatnonzero(np.diff(edges) > _WIDEST)
-    if len(wide):
-        more = [np.arange(edges[i] + _WIDEST, edges[i + 1], _WIDEST) for i in wide.tolist()]
-        tokens = np.sort(np.concatenate([tokens, *more]))
+    gaps = np.diff(edges)
+    if gaps.max() > _WIDEST:
+        missing = np.maximum(gaps - 1, 0) // _WIDEST  # tokens in each gap
+        before = np.cumsum(missing) - missing
+        steps = np.arange(missing.sum()) - np.repeat(before, missing) + 1
+        more = np.repeat(edges[:-1], missing) + steps * _WIDEST
+        tokens = np.sort(np.concatenate([tokens, more]), kind="stable")
     return tokens
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 import zlib
@@ -88,6 +89,8 @@ class Reader:
             what = f"{megabytes(error.size)}, the limit {limit} is {most}"
             return Skipped(entry.name, "too large", what)
         except OSError as error:
+            if error.errno == errno.ELOOP:
+                return Skipped(entry.name, "gone", "it became a link")
             return skipped_for(entry.name, error)
         except Unread as error:
             return Skipped(entry.name, error.reason, error.detail)
@@ -174,9 +177,8 @@ def _content(entry: FileEntry, limit: int | None) -> bytes:
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode):
             raise Unread("special", file_kind(status.st_mode))
-        folder = os.path.dirname(entry.path)
-        if os.path.realpath(folder) != folder:
-            raise Unread("gone", "its folder became a link")
+        if os.path.realpath(entry.path) != entry.path:
+            raise Unread("gone", "it became a link, or its folder did")
         if limit is None:
             return b""
         if status.st_size > limit:

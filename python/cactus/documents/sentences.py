@@ -7,15 +7,17 @@ from collections.abc import Iterator
 
 from cactus.documents.words import words
 
-# One alternative begins at one place only (a run of marks, a newline), so that no run of dots,
-# quotes or spaces is scanned twice.
+# It begins with a set of characters, which the search skips to; and at one place only of each run
+# of marks or newlines, so that no run is scanned twice.
 _ENDS = re.compile(
     r"""
-    (?P<paragraph> \n [ \t\r\f\v]* \n \s* )
-  | \n [ \t]* (?= (?: [-*+•‣◦·] | \#?\d{1,3}[.)] | \(?[a-z][.)] ) [ \t] )       # an item of a list
-  | (?<![.!?…؟۔։]) [.!?…؟۔։]+ ["'”’»)\]}*_`]* (?P<space> \s+ ) (?=\S)
-  | [。！？｡．]+ [」』”’》〉）】\])"']* \s*                  # these need no space behind them
-  | [।॥።။៕]+ \s*
+    [\n.!?…؟۔։。！？｡．।॥።။៕]
+    (?: (?<=\n) (?P<paragraph> [ \t\r\f\v]* \n \s* )
+      | (?<=\n) [ \t]* (?= (?: [-*+•‣◦·] | \#?\d{1,3}[.)] | \(?[a-z][.)] ) [ \t] )  # an item
+      | (?<=[.!?…؟۔։]) (?<![.!?…؟۔։].) [.!?…؟۔։]* ["'”’»)\]}*_`]* (?P<space> \s+ ) (?=\S)
+      | (?<=[。！？｡．]) [。！？｡．]* [」』”’》〉）】\])"']* \s*  # these need no space behind them
+      | (?<=[।॥።။៕]) [।॥።။៕]* \s*
+    )
     """,
     re.VERBOSE,
 )
