@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from cactus.documents.readers.html import html
@@ -71,6 +71,7 @@ PIECES = st.lists(
 
 
 @given(PIECES)
+@example("<h1><pre><li><h1></pre>")
 def test_blocks_cover_the_text_in_order_whatever_it_is(text: str) -> None:
     found = read(text)
     at = 0

@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from cactus.documents.readers.code import code
@@ -224,6 +224,7 @@ MARKS = st.lists(
 
 
 @given(MARKS)
+@example("| a |\n|-|\n----\n")
 def test_blocks_cover_the_text_in_order_whatever_it_is(text: str) -> None:
     kinds = ("pod", "asciidoc", "org", "latex")
     for blocks in (

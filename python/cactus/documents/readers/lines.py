@@ -30,11 +30,12 @@ class Blocks(list[Block]):
         self.covered = end
 
     def add(self, kind: BlockKind, start: int, end: int, title: str = "") -> None:
-        """A block in `[start, end)`; what lies before it is text."""
+        """A block in `[start, end)`, as far as that is not covered; what lies before it is text."""
+        start = max(start, self.covered)
         self.text(start)
         if start < end:
             self.append(Block(kind, start, end, 0, title))
-        self.covered = end
+            self.covered = end
 
     def text(self, end: int) -> None:
         """What is not covered up to `end` is text."""

@@ -74,13 +74,8 @@ def markdown(text: str, start: int = 0) -> list[Block]:
             blocks.heading(at, end, len(found[1]), _without_closing(line[found.end() :]))
             before, listed = "", False
             continue
-        elif before and first in "=-|:":
-            if (
-                (found := _SETEXT.match(line))
-                and not _ITEM.match(before)
-                and len(before) < _LONG
-                and before_start >= blocks.covered
-            ):
+        elif before and first in "=-|:" and before_start >= blocks.covered:
+            if (found := _SETEXT.match(line)) and not _ITEM.match(before) and len(before) < _LONG:
                 blocks.heading(before_start, end, 1 if found[1][0] == "=" else 2, before.strip())
                 before, listed = "", False
                 continue
