@@ -6,16 +6,11 @@ Its graph is made here, so that this file's code is in the key of kept plans.
 from __future__ import annotations
 
 from cactus.engine.programs import Part, Traced
-from cactus.errors import UnsupportedModel
-from cactus.graph.trace import trace
-from cactus.models.base import Architecture, Decoder
+from cactus.models.base import Architecture
 
 
 def _states(model: Architecture) -> Traced:
-    decoder = getattr(model.model, "model", None)
-    if not isinstance(decoder, Decoder):
-        raise UnsupportedModel(f"a model of {model.config.model_type} has no states of its tokens")
-    return Traced(trace(decoder), 0, model.config.context_length)
+    return Traced(model.build_states(), 0, model.config.context_length)
 
 
 STATES = Part("states", "plan-states.bin", _states)

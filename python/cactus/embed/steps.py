@@ -11,7 +11,7 @@ from cactus.calls.stop_flag import StopFlag
 from cactus.embed.pooling import F32, Pool, Pooling
 from cactus.embed.texts import Item
 from cactus.errors import Cancelled
-from cactus.graph.step import Row
+from cactus.graph.step import Outputs, Row
 from cactus.native import Program, Session
 
 ROWS = 512
@@ -58,6 +58,7 @@ class Steps:
         texts = texts if most is None else min(texts, most)
         begun: list[_Open] = []  # at most one of them has been read in part
         waiting: Item | None = None
+        spare: list[Session] = []
         try:
             while not stop:
                 empty: list[Item] = []
@@ -73,7 +74,8 @@ class Steps:
                     if begun and rows > room:
                         waiting = item
                         break
-                    begun.append(_Open(item, self.program.session(), Pool(self.pooling, width)))
+                    session = spare.pop() if spare else self.program.session()
+                    begun.append(_Open(item, session, Pool(self.pooling, width)))
                     room -= rows
                 if not begun and not empty:
                     return
@@ -82,17 +84,27 @@ class Steps:
                 done = [(item, np.zeros(width, np.float32)) for item in empty]
                 done += [(each.item, each.pool.vector()) for each in begun if not each.left]
                 for each in begun:
-                    if not each.left:
+                    if not each.left and each.session.length == 0:  # an encoder's have no past
+                        spare.append(each.session)
+                    elif not each.left:
                         each.session.close()
                 begun = [each for each in begun if each.left]
                 yield done
             raise Cancelled("stopped")
         finally:
-            for each in begun:
-                each.session.close()
+            for session in (*(each.session for each in begun), *spare):
+                session.close()
 
     def _piece(self, text: _Open) -> int:
         return min(text.left, self.program.chunk)
+
+    def _wanted(self, text: _Open, count: int) -> Outputs:
+        """The states of its next `count` tokens that the pooling is made of."""
+        if self.pooling == "cls":
+            return "none" if text.done else "first"
+        if self.pooling == "last":
+            return "last" if count == text.left else "none"
+        return "all"
 
     def _step(self, texts: list[_Open], stop: StopFlag) -> None:
         """Read the next piece of each text."""
@@ -100,13 +112,9 @@ class Steps:
         for each in texts:
             count = self._piece(each)
             ids = each.item.ids[each.done : each.done + count]
-            if self.pooling != "last":
-                rows.append(Row(each.session, ids, "all"))
-                counts.append(count)
-            else:
-                whole = count == each.left
-                rows.append(Row(each.session, ids, "last" if whole else "none"))
-                counts.append(int(whole))
+            wanted = self._wanted(each, count)
+            rows.append(Row(each.session, ids, wanted))
+            counts.append(count if wanted == "all" else 0 if wanted == "none" else 1)
             each.done += count
         step = self.program.prepare(rows, want_logits=True, stop=stop)
         step.run()
