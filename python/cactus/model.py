@@ -170,7 +170,9 @@ class Model(ToolMethods, SpeechMethods, CorpusMethods):
         from cactus.generate.prompt import token_ids
 
         self._turns.check()
-        known = token_ids("ids", ids, self._engine.program.vocab_size)
+        # The program of a model that only makes vectors chooses no token.
+        size = self._engine.program.vocab_size or self._engine.tokenizer.vocab_size
+        known = token_ids("ids", ids, size)
         skip = boolean("skip_special", skip_special)
         return str(self._engine.tokenizer.decode(known, skip_special=skip))
 
