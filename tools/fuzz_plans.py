@@ -33,6 +33,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT / "python"), str(ROOT)]
 
 from cactus.errors import CactusError  # noqa: E402
+from cactus.graph.plan import NATIVE_OPS  # noqa: E402
 from cactus.native import Program, Row, Session  # noqa: E402
 from tests.models import golden  # noqa: E402
 from tests.native import programs  # noqa: E402
@@ -92,7 +93,7 @@ def change(rng: random.Random, plan: Forge, others: list[Forge]) -> None:
         del plan.steps[rng.randrange(len(plan.steps))]
     elif action == 5:
         step = rng.choice(plan.steps)
-        step[0] = rng.choice((*range(1, 19), *range(32, 40)))
+        step[0] = rng.choice(tuple(NATIVE_OPS.values()))
         step[13] = rng.randrange(-1, len(plan.slots) + 1)
     else:
         index = rng.randrange(len(part))

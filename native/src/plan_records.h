@@ -36,6 +36,7 @@ enum class Op : uint32_t {
   kBidirectionalAttention = 40,
   kGegluErf = 41,
   kAddSegment = 42,
+  kExperts = 43,
 };
 
 enum class DType : uint32_t {
@@ -95,7 +96,8 @@ struct StepRecord {
   int32_t i[6];                  // op's integers: heads, kv_heads, head_dim, taps, window ...
   float f[4];                    // op's floats: eps, scale ...
   uint32_t constant, constants;  // rotary frequencies
-  int32_t bias[4];               // linear: what is added to each weight's rows, -1: nothing
+  int32_t
+      bias[4];  // linear: what is added to each weight's rows; experts: to the sum, to the choice
   uint32_t reserved[2];
 };
 static_assert(sizeof(StepRecord) == 128);

@@ -168,8 +168,8 @@ class Program {
   Block arena_block_;
   std::vector<Block> output_blocks_;  // of the buffers of the rows that are wanted
   uint32_t output_capacity_ = 0;
-  size_t scratch_floats_ = 0;       // per thread
-  size_t row_scratch_floats_ = 0;   // [max_rows][widest]
+  size_t scratch_floats_ = 0;  // per thread
+  size_t row_scratch_bytes_ = 0;
   Block scratch_;                   // [threads][scratch_floats_]
   Block row_scratch_;               // rows in f32 between the phases of an op
   size_t own_page_bytes_ = 0;       // per thread
@@ -257,5 +257,7 @@ void run_step(const Step& step, const Context& context);
 size_t attention_partials(const Plan& plan, const std::vector<TileList>& tiles);
 // Bytes of the pages that a thread needs where attention keeps nothing, for texts of so many rows.
 size_t own_page_bytes(const Plan& plan, uint32_t rows);
+// Bytes that a mixture of experts needs between its phases.
+size_t experts_bytes(const Plan& plan, const KernelTable& kernels, uint32_t rows);
 
 }  // namespace cactus

@@ -124,12 +124,16 @@ void Program::make_buffers() {
   for (const Step& step : plan_.steps) {
     const auto* conv = std::get_if<ConvStep>(&step.operation);
     if (conv != nullptr) convolved = std::max(convolved, buffers_[conv->out].stride);
+    const auto* experts = std::get_if<ExpertsStep>(&step.operation);
+    if (experts == nullptr) continue;
+    widest = std::max({widest, padded(experts->experts), plan_.weights[experts->w2].cols});
   }
   // A row before it is quantised; or an attention tile: scores, queries, and the running and a
   // page's (m, l, o).
   const uint32_t attention = kMaxQueries * (kSpan + kQueryStride + 2 * (2 + kMaxHeadDim));
   scratch_floats_ = std::max(widest, attention);
-  row_scratch_floats_ = size_t{max_rows_} * convolved;
+  row_scratch_bytes_ = std::max(size_t{max_rows_} * convolved * sizeof(float),
+                                experts_bytes(plan_, kernels_, max_rows_));
   own_page_bytes_ = own_page_bytes(plan_, std::min(max_rows_, plan_.header.context_length));
   for (const RotarySet& set : plan_.rotaries) rotaries_.push_back({set, {}});
   check_size();
@@ -139,7 +143,7 @@ void Program::make_buffers() {
       place(buffers_[b], arena_block_.as<uint8_t>() + arena_.offsets[b]);
   }
   scratch_ = Block(static_cast<size_t>(threads()) * scratch_floats_ * sizeof(float));
-  row_scratch_ = Block(row_scratch_floats_ * sizeof(float));
+  row_scratch_ = Block(row_scratch_bytes_);
   own_pages_ = Block(static_cast<size_t>(threads()) * own_page_bytes_);
   for (Rotary& rotary : rotaries_) rotary.table = Block(table_bytes(rotary, max_rows_));
   for (const TileShape& shape : plan_.shapes) tiles_.emplace_back(shape, kernels_, max_rows_);
@@ -150,7 +154,7 @@ void Program::make_buffers() {
 // Whatever the plan asks for, before any of it is taken: a plan is a file like any other.
 void Program::check_size() const {
   uint64_t bytes =
-      arena_.bytes + row_scratch_floats_ * sizeof(float) +
+      arena_.bytes + row_scratch_bytes_ +
       static_cast<uint64_t>(threads()) * (scratch_floats_ * sizeof(float) + own_page_bytes_);
   for (const Rotary& rotary : rotaries_) bytes += table_bytes(rotary, max_rows_);
   for (const TileShape& shape : plan_.shapes) bytes += TileList::bytes(shape, kernels_, max_rows_);

@@ -12,6 +12,7 @@ namespace cactus {
 namespace {
 
 constexpr uint32_t kMaxHeads = 4096;
+constexpr uint32_t kMaxChosen = 64;  // experts of a row
 
 // A table that has each entry once, and where it has it.
 template <class Entry>
@@ -43,7 +44,7 @@ class StepReader {
          "names an unknown weight");
     }
     for (int32_t bias : record_.bias) {
-      ok(bias < 0 || op() == Op::kLinear, "has a bias that it ignores");
+      ok(bias < 0 || op() == Op::kLinear || op() == Op::kExperts, "has a bias that it ignores");
       ok(bias < 0 || static_cast<size_t>(bias) < plan_.weights.size(), "names an unknown bias");
     }
     if (op() != Op::kStoreMemory) {
@@ -250,6 +251,7 @@ class StepReader {
       case Op::kAttention:
       case Op::kQkvAttention: return attention();
       case Op::kBidirectionalAttention: return bidirectional();
+      case Op::kExperts: return experts();
       case Op::kMemoryAttention: return memory_attention();
       case Op::kStoreMemory: return store_memory();
       case Op::kMemoryScores: return memory_scores();
@@ -315,6 +317,45 @@ class StepReader {
       ok(buffer(residual).width == width() && residual.column == 0, "residual is a view");
       step.residual = residual.buffer;
     }
+    output(width(), per_output);
+    return step;
+  }
+
+  Operation experts() {
+    ok(record_.weights == 2 && out_buffer().group == 0, "needs two weights and an f32 output");
+    ok(record_.bias[2] < 0 && record_.bias[3] < 0, "has a bias that it ignores");
+    ExpertsStep step{};
+    step.experts = integer(0, 1, kMaxHeads);
+    step.top_k = integer(1, 1, std::min(step.experts, kMaxChosen));
+    step.sigmoid = integer(2, 0, 1) != 0;
+    step.normalize = integer(3, 0, 1) != 0;
+    step.gated = integer(4, 0, 1) != 0;
+    step.levels = integer(5, 1, kMaxLevels);
+    step.scale = record_.f[0];
+    step.eps = record_.f[1];
+    step.w1 = weight(0);
+    step.w2 = weight(1);
+    step.out = out();
+    const WeightRecord &w1 = plan_.weights[step.w1], &w2 = plan_.weights[step.w2];
+    const uint64_t inner = uint64_t{w2.cols} * (step.gated ? 2 : 1);
+    ok(w1.tiled == 1 && w2.tiled == 1 && w1.cols == width() && w1.rows == step.experts * inner &&
+           w2.rows == uint64_t{step.experts} * width(),
+       "weights are not those of so many experts");
+    whole_lanes(width());
+    whole_lanes(w2.cols);
+    step.groups[0] = is_quantized(w1) ? weight_group(w1) : 0;
+    step.groups[1] = is_quantized(w2) ? weight_group(w2) : 0;
+    if (record_.bias[0] >= 0) {
+      step.bias = plain_weight(static_cast<uint32_t>(record_.bias[0]), 1, width());
+    }
+    if (record_.bias[1] >= 0) {
+      step.preference = plain_weight(static_cast<uint32_t>(record_.bias[1]), 1, step.experts);
+    }
+    step.in = input(0, width());
+    step.logits = input(1, step.experts);
+    const bool per_output = buffer(step.in).per_output();
+    ok(buffer(step.logits).per_output() == per_output, "inputs have different rows");
+    ok(out() != step.in.buffer && out() != step.logits.buffer, "writes over its input");
     output(width(), per_output);
     return step;
   }

@@ -108,6 +108,21 @@ struct LinearStep {
   uint32_t out;
 };
 
+// Each row by `top_k` of the experts, whose matrices lie one behind the other in w1 and in w2.
+struct ExpertsStep {
+  View in, logits;
+  uint32_t w1, w2;
+  std::optional<uint32_t> bias;        // of the sum
+  std::optional<uint32_t> preference;  // is added to probabilities where experts are chosen
+  uint32_t experts, top_k;
+  bool sigmoid;    // probabilities of the logits, else softmax
+  bool normalize;  // weights by their sum + eps
+  bool gated;      // swiglu between the products, else gelu_erf
+  float scale, eps;
+  uint32_t groups[2], levels;  // of what the products take, as in buffers
+  uint32_t out;
+};
+
 struct KeysAndValues {
   View k, v;
 };
@@ -151,7 +166,7 @@ using Operation =
                  RopeStep, AttentionStep, ConvStep, OutputRowsStep, QuantizeStep, SwigluStep,
                  GeluStep, GegluStep, ScaleStep, FeaturesStep, Im2colStep, GeluErfStep,
                  LayerNormStep, AddPositionStep, StoreMemoryStep, MemoryScoresStep,
-                 BidirectionalStep, GegluErfStep, AddSegmentStep>;
+                 BidirectionalStep, GegluErfStep, AddSegmentStep, ExpertsStep>;
 
 struct Step {
   Operation operation;

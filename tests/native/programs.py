@@ -79,7 +79,7 @@ def store(
     matrices = {
         name
         for node in graph.nodes
-        if node.op in ("linear", "embed")
+        if node.op in ("linear", "embed", "experts")
         for name in node.weights
         if len(graph.weights[name]) == 2
     }

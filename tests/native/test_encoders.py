@@ -29,7 +29,7 @@ class PostNorm(nn.Module):
     def __init__(self) -> None:
         self.attention = nn.Attention(WIDTH, 2, 2, 32, None, qkv_bias=True, out_bias=True, reach=0)
         self.attention_norm = nn.LayerNorm(WIDTH, 1e-12)
-        self.mlp = nn.MLP(WIDTH, 96)
+        self.mlp: nn.Module = nn.MLP(WIDTH, 96)
         self.norm = nn.LayerNorm(WIDTH, 1e-12)
 
     def forward(self, x: nn.Tensor) -> nn.Tensor:
@@ -66,6 +66,14 @@ class Grouped(nn.Module):
         return x + self.mlp(x)
 
 
+class Mixed(PostNorm):
+    """A layer of nomic's second model: a mixture of experts for the feed-forward."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.mlp = nn.Experts(WIDTH, 96, 8, 2, activation="gelu_erf", bias=True)
+
+
 class Encoder(nn.Module):
     """Words, positions and segments; layers of every kind."""
 
@@ -73,7 +81,7 @@ class Encoder(nn.Module):
         self.words = nn.Embedding(VOCABULARY, WIDTH)
         self.positions = nn.PositionEmbedding(CONTEXT + 2, WIDTH, offset=2)
         self.segments = nn.SegmentEmbedding(2, WIDTH, SEPARATOR)
-        self.layers = [PostNorm(), PreNorm(0), PreNorm(5), Grouped(7), Grouped(300)]
+        self.layers = [Mixed(), PostNorm(), PreNorm(0), PreNorm(5), Grouped(7), Grouped(300)]
 
     def forward(self) -> nn.Tensor:
         x = self.segments(self.positions(self.words()))

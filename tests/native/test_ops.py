@@ -32,6 +32,19 @@ def test_linear_of_every_type(dtype: str, isa: str, ops_folder: Path) -> None:
 
 
 @pytest.mark.parametrize("isa", TIERS)
+@pytest.mark.parametrize("dtype", MATRIX_DTYPES)
+def test_experts_of_every_type(dtype: str, isa: str, ops_folder: Path) -> None:
+    for case in CASES["experts"][::3]:
+        matrices = case.weights[:2]
+        if any(cols % GROUPS.get(dtype, 1) for _, cols in matrices):
+            continue
+        runs = (open_on(isa), open_on(isa, threads=2))
+        for activations in ("int12", "int8") if dtype in GROUPS else ("int12",):
+            got = compare(case, ops_folder, dtype, *runs, activations=activations)
+            np.testing.assert_array_equal(got[0], got[1])
+
+
+@pytest.mark.parametrize("isa", TIERS)
 @pytest.mark.parametrize("dtype", [dtype for dtype in MATRIX_DTYPES if dtype in GROUPS])
 def test_linear_of_int8_activations(dtype: str, isa: str, ops_folder: Path) -> None:
     runs = (open_on(isa), open_on(isa, threads=2))

@@ -223,6 +223,26 @@ def _memory_scores() -> list[Case]:
     ]
 
 
+def _experts() -> list[Case]:
+    cases = []
+    for width, inner, experts, top_k, scoring, eps, scale, activation, bias, preference in (
+        *((32, 64, 8, 2, "softmax", None, 1.0, "gelu_erf", True, False),),
+        *((64, 32, 4, 4, "softmax", 0.0, 1.0, "swiglu", False, False),),
+        *((96, 64, 37, 3, "sigmoid", 1e-6, 2.5, "swiglu", False, True),),
+        *((64, 128, 1, 1, "sigmoid", None, 0.5, "gelu_erf", True, True),),
+    ):
+        rows = experts * inner * (2 if activation == "swiglu" else 1)
+        weights = [(rows, width), (experts * width, inner), *[(width,)] * bias]
+        attrs = {
+            **{"experts": experts, "top_k": top_k, "scoring": scoring, "norm_eps": eps},
+            **{"scale": scale, "activation": activation, "bias": bias, "preference": preference},
+        }
+        shapes = tuple(weights + [(experts,)] * preference)
+        for chunks in (*ROWS, ((300,), (202,))):
+            cases.append(Case("experts", (width, experts), shapes, attrs, chunks))
+    return cases
+
+
 CASES: dict[str, list[Case]] = {
     "embed": [
         Case("embed", (), ((v, w),), {}, r)
@@ -288,6 +308,7 @@ CASES: dict[str, list[Case]] = {
     },
     "qkv_attention": _attention("qkv_attention"),
     "bidirectional_attention": _bidirectional(),
+    "experts": _experts(),
     "short_conv": _convolution("short_conv", 3),
     "features": [
         Case("features", (width,), (), {"width": width}, rows)
@@ -350,7 +371,7 @@ class Built:
 
 
 def build(case: Case, *, quantized: int = 0) -> Built:
-    """The graph of one op. A linear's input is quantised first, in groups of ``quantized``."""
+    """The graph of one op. What matrices take is quantised first, in groups of ``quantized``."""
     draw = np.random.default_rng(case.seed)
     tensors: Tensors = {}
     sources: list[Node] = []
@@ -372,7 +393,9 @@ def build(case: Case, *, quantized: int = 0) -> Built:
     used = {name for source in sources for name in source.weights} | set(weights)
     graph_shapes = {name: tensor.shape for name, tensor in tensors.items() if name in used}
     attrs = dict(case.attrs)
-    if quantized:
+    if quantized and case.op == "experts":
+        attrs["groups"] = (quantized, quantized)
+    elif quantized:
         x = sources[0]
         sources[0] = Node("quantize", (x,), x.width, {"group": quantized}, name="x0.quantize")
     slots = list(_slots(case))

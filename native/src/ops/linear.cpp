@@ -20,6 +20,7 @@ struct Product {
   const Context& c;
   const Weight& w;
   const Buffer& in;
+  uint32_t in_rows;  // of the whole buffer
   uint32_t in_col;
   float* out;             // first column of this weight's rows
   const float* residual;  // the same, or null
@@ -31,7 +32,7 @@ struct Product {
     const KernelTable& k = c.kernels();
     const int cols = static_cast<int>(w.cols), rows = static_cast<int>(count);
     const int levels = static_cast<int>(in.levels);
-    const uint8_t* panel = w.quantized ? c.panel_row(in, row, 0).panel : nullptr;
+    const uint8_t* panel = w.quantized ? c.program.panel_row(in, in_rows, row, 0).panel : nullptr;
     const float* x = in.values + static_cast<size_t>(row) * in.stride + in_col;
     for (uint32_t tile = first; tile < last; tile++) {
       const uint8_t* data = w.data + tile * w.tile_bytes;
@@ -67,13 +68,23 @@ struct Product {
       }
     }
   }
+
+  // The same for rows [row, end).
+  void run_blocks(uint32_t first, uint32_t last, uint32_t row, uint32_t end) const {
+    const uint32_t max_rows = static_cast<uint32_t>(c.kernels().max_rows);
+    const uint32_t block = std::max<uint32_t>(1, static_cast<uint32_t>(kBlockBytes / w.tile_bytes));
+    for (uint32_t b = first; b < last; b += block) {
+      for (uint32_t r = row; r < end; r += max_rows) {
+        run(b, std::min(last, b + block), r, std::min(max_rows, end - r));
+      }
+    }
+  }
 };
 
 // Tiles [first, last) of all the step's weights together, for rows [row, end).
 void multiply(const LinearStep& step, const Context& c, uint32_t first, uint32_t last, uint32_t row,
               uint32_t end) {
   const Buffer& out = c.buffer(step.out);
-  const uint32_t max_rows = static_cast<uint32_t>(c.kernels().max_rows);
   const float* residual = step.residual ? c.buffer(*step.residual).values : nullptr;
   uint32_t before = 0;
   for (const Matrix& matrix : step.matrices) {
@@ -85,22 +96,24 @@ void multiply(const LinearStep& step, const Context& c, uint32_t first, uint32_t
     const Product product{c,
                           w,
                           c.buffer(step.in.buffer),
+                          c.rows(c.buffer(step.in.buffer)),
                           step.in.column,
                           out.values + column,
                           residual ? residual + column : nullptr,
                           matrix.bias ? c.floats(*matrix.bias) : nullptr,
                           out.stride};
-    const uint32_t block = std::max<uint32_t>(1, static_cast<uint32_t>(kBlockBytes / w.tile_bytes));
-    for (uint32_t b = begin; b < stop; b += block) {
-      for (uint32_t r = row; r < end; r += max_rows) {
-        product.run(b, std::min(stop, b + block), r, std::min(max_rows, end - r));
-      }
-    }
+    product.run_blocks(begin, stop, row, end);
     before += count;
   }
 }
 
 }  // namespace
+
+void multiply_tiles(const Context& c, const Weight& w, uint32_t first, uint32_t last,
+                    const Buffer& in, uint32_t rows, const Buffer& out) {
+  const Product product{c, w, in, rows, 0, out.values, nullptr, nullptr, out.stride};
+  product.run_blocks(first, last, 0, rows);
+}
 
 void run(const LinearStep& step, const Context& c) {
   const uint32_t rows = c.rows(c.buffer(step.out));

@@ -31,6 +31,11 @@ void run(const MemoryScoresStep& step, const Context& c);
 void run(const BidirectionalStep& step, const Context& c);
 void run(const GegluErfStep& step, const Context& c);
 void run(const AddSegmentStep& step, const Context& c);
+void run(const ExpertsStep& step, const Context& c);
+
+// Tiles [first, last) of a weight times so many rows of `in`, into the columns of `out`.
+void multiply_tiles(const Context& c, const Weight& w, uint32_t first, uint32_t last,
+                    const Buffer& in, uint32_t rows, const Buffer& out);
 
 // Quantises `values` into row `row` of a quantised buffer.
 void quantize_into(const Context& c, const Buffer& out, uint32_t row, const float* values);

@@ -392,6 +392,42 @@ def short_conv(widths: Sequence[int], shapes: Sequence[Shape], attrs: Mapping[st
     return widths[0] // 3
 
 
+SCORINGS = ("softmax", "sigmoid")
+EXPERT_ACTIVATIONS = ("gelu_erf", "swiglu")
+
+
+@op(
+    inputs=2,
+    weights=(2, 3, 4),
+    attrs=(
+        *("experts", "top_k", "scoring", "norm_eps", "scale", "activation"),
+        *("bias", "preference"),
+    ),
+)
+def experts(widths: Sequence[int], shapes: Sequence[Shape], attrs: Mapping[str, Any]) -> int:
+    """A mixture of experts of x, chosen by the second input, their logits (Shazeer et al. 2017)
+
+    p = softmax or sigmoid of the logits; the top_k experts e with the largest p (+ preference),
+    the lower one where two are equal; c_e = scale * p_e, divided by (sum of the chosen p) +
+    norm_eps unless that is None; out[t] = sum_e c_e W2_e activation(W1_e x[t]) (+ bias)
+
+    W1 is [experts * n, width], W2 [experts * width, m], the experts one behind the other; n is m,
+    or 2 m with swiglu, whose gate comes first. The weights are W1, W2, then the bias [width] and
+    the preference [experts] where attrs have them. With ``groups`` (of W1's input, of W2's; 0 for
+    none) rows are quantised before each product.
+    """
+    count, gated = attrs["experts"], attrs["activation"] == "swiglu"
+    _need(attrs["scoring"] in SCORINGS, f"scoring {attrs['scoring']!r}")
+    _need(attrs["activation"] in EXPERT_ACTIVATIONS, f"activation {attrs['activation']!r}")
+    _need(1 <= attrs["top_k"] <= count, f"{attrs['top_k']} of {count} experts")
+    width, inner = widths[0], shapes[1][1]
+    want: list[Shape] = [(count * inner * (1 + gated), width), (count * width, inner)]
+    want += [(width,)] * attrs["bias"] + [(count,)] * attrs["preference"]
+    _need(list(shapes) == want, f"weights {list(shapes)}, want {want}")
+    _need(widths[1] == count, f"logits of {widths[1]} for {count} experts")
+    return width
+
+
 def verify(graph: Graph) -> Graph:
     """The graph itself, if every node agrees with its row; else ValueError naming the node.
 

@@ -22,7 +22,7 @@ TILE_ROWS = 16
 _ROW_BY_ROW = frozenset(
     {
         *("linear", "add", "mul", "scale", "silu", "gelu", "split"),
-        *("rms_norm", "head_norm", "swiglu", "geglu"),
+        *("rms_norm", "head_norm", "swiglu", "geglu", "experts"),
     }
 )
 
@@ -192,11 +192,15 @@ def hoist_output_rows(graph: Graph) -> Graph:
 def insert_quantize(graph: Graph, dtype_of: DtypeOf) -> Graph:
     """linear(x) with quantised weights -> linear(quantize(x)).
 
-    Linears that share x share its quantisation, if they want the same groups.
+    Linears that share x share its quantisation, if they want the same groups. Experts quantise rows
+    after they are gathered.
     """
     quantized: dict[tuple[Node, int], Node] = {}
 
     def rule(node: Node, uses: Counter[Node]) -> Node | None:
+        if node.op == "experts":
+            groups = tuple(_GROUPS.get(dtype_of(name), 0) for name in node.weights[:2])
+            return replace(node, attrs={**node.attrs, "groups": groups})
         group = _GROUPS.get(dtype_of(node.weights[0])) if node.op == "linear" else None
         if group is None:
             return None

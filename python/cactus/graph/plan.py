@@ -12,7 +12,7 @@ from typing import Protocol
 
 from ..errors import ModelFormatError
 from .node import Graph, Node
-from .ops import WHOLE_TEXTS, matrix_count
+from .ops import EXPERT_ACTIVATIONS, SCORINGS, WHOLE_TEXTS, matrix_count
 
 NATIVE_OPS: dict[str, int] = {
     "embed": 1,
@@ -44,6 +44,7 @@ NATIVE_OPS: dict[str, int] = {
     "bidirectional_attention": 40,
     "geglu_erf": 41,
     "add_segment": 42,
+    "experts": 43,
 }
 """Numbers of the ops in the native core. ``split`` is a view and has no step."""
 
@@ -170,16 +171,25 @@ def with_int8_activations(blob: bytes) -> bytes:
     As ``build`` makes it they have 12; nothing else in it depends on that. Of a prompt one row is
     wanted, which takes no time, and the choice of a token suffers most from what is rounded last.
     """
-    counts = HEADER.unpack_from(blob)[1:3]
+    counts = HEADER.unpack_from(blob)[1:5]
     begin = HEADER.size + counts[0] * WEIGHT.size
     end = begin + counts[1] * BUFFER.size
+    given = list(BUFFER.iter_unpack(blob[begin:end]))
     buffers = b"".join(
         BUFFER.pack(
             group, width, rows, levels if rows == ROWS["output"] else min(levels, LEVELS["int8"])
         )
-        for group, width, rows, levels in BUFFER.iter_unpack(blob[begin:end])
+        for group, width, rows, levels in given
     )
-    return blob[:begin] + buffers + blob[end:]
+    between = end + counts[2] * SLOT.size
+    rest = between + counts[3] * STEP.size
+    steps = [list(step) for step in STEP.iter_unpack(blob[between:rest])]
+    for step in steps:
+        # Experts quantise what no buffer holds; their last integer says how.
+        if step[0] == NATIVE_OPS["experts"] and given[step[7]][2] != ROWS["output"]:
+            step[19] = LEVELS["int8"]
+    packed = b"".join(STEP.pack(*step) for step in steps)
+    return blob[:begin] + buffers + blob[end:between] + packed + blob[rest:]
 
 
 @dataclass
@@ -277,11 +287,14 @@ class _Builder:
         places = [self.place[given] for given in node.inputs]
         inputs = [buffer for buffer, _ in places] + [-1] * (3 - len(places))
         columns = [column for _, column in places] + [0] * (3 - len(places))
-        count = matrix_count(len(node.weights), attrs)
+        experts = node.op == "experts"
+        count = 2 if experts else matrix_count(len(node.weights), attrs)
         weights = [self._weight(name) for name in node.weights[:count]]
         biases = [self._weight(name) for name in node.weights[count:]]
+        if experts and not attrs["bias"]:
+            biases.insert(0, -1)
         keys = ("heads", "kv_heads", "head_dim", "taps", "window")
-        integers = [attrs.get(key, 0) for key in keys]
+        integers = [*(attrs.get(key, 0) for key in keys), 0]
         attends = node.op in _ATTENTION
         if node.op == "im2col":
             integers[:2] = attrs["taps"], attrs["stride"]
@@ -296,6 +309,14 @@ class _Builder:
         first = attrs["scale"] if attends else attrs.get("eps", attrs.get("factor", 0.0))
         rotary_scale = attrs.get("rope_scale", 1.0) if attends else attrs.get("scale", 1.0)
         floats = [first, rotary_scale, attrs.get("norm_eps") or 0.0, 0.0]
+        if experts:
+            normalized = attrs["norm_eps"] is not None
+            integers = [
+                *(attrs["experts"], attrs["top_k"], SCORINGS.index(attrs["scoring"])),
+                *(int(normalized), EXPERT_ACTIVATIONS.index(attrs["activation"])),
+                LEVELS["int12"],
+            ]
+            floats = [attrs["scale"], attrs["norm_eps"] or 0.0, 0.0, 0.0]
         constant, constants = self._constants(attrs["inv_freq"]) if "inv_freq" in attrs else (0, 0)
         return STEP.pack(
             NATIVE_OPS[node.op],
@@ -306,7 +327,6 @@ class _Builder:
             len(weights),
             slots[node.state] if node.state else -1,
             *integers,
-            0,
             *floats,
             constant,
             constants,

@@ -356,6 +356,37 @@ def projected(run: Run, node: Node, x: Array) -> tuple[Array, ...]:
 
 
 @kernel
+def experts(run: Run, node: Node, x: Array, logits: Array) -> Array:
+    attrs, w1, w2 = node.attrs, *(run.weight(name) for name in node.weights[:2])
+    rest = [run.weight(name) for name in node.weights[2:]]
+    preference = rest.pop() if attrs["preference"] else np.float32(0)
+    if attrs["scoring"] == "softmax":
+        likely = np.exp(logits - logits.max(axis=1, keepdims=True))
+        likely /= likely.sum(axis=1, keepdims=True)
+    else:
+        likely = 1 / (1 + np.exp(-logits))
+    chosen = np.argsort(-(likely + preference), axis=1, kind="stable")[:, : attrs["top_k"]]
+    weights = np.take_along_axis(likely, chosen, axis=1)
+    if attrs["norm_eps"] is not None:
+        weights /= weights.sum(axis=1, keepdims=True) + np.float32(attrs["norm_eps"])
+    activation = gelu_erf if attrs["activation"] == "gelu_erf" else swiglu
+
+    def product(rows: Array, matrix: Array, group: int) -> Array:
+        given = quantized(rows, group, run.activations(node)).value() if group else rows
+        result: Array = given @ matrix.T
+        return result
+
+    out, groups = np.zeros_like(x), attrs.get("groups", (0, 0))
+    for expert in range(attrs["experts"]):
+        rows, rank = np.nonzero(chosen == expert)
+        first, second = (np.split(w, attrs["experts"])[expert] for w in (w1, w2))
+        inner = activation(run, node, product(x[rows], first, groups[0]))
+        scaled = np.float32(attrs["scale"]) * weights[rows, rank, None]
+        out[rows] += scaled * product(inner, second, groups[1])
+    return out + rest[0] if rest else out
+
+
+@kernel
 def features(run: Run, node: Node) -> Array:
     return run.features
 

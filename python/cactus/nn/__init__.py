@@ -4,6 +4,7 @@ from ..graph.trace import Tensor, features, gelu, gelu_erf, output_rows, silu, s
 from .attention import Attention, MergedAttention
 from .conv import CausalConv1d, FrameConv
 from .encoder_decoder import CausalAttention, MemoryAttention
+from .experts import Experts
 from .linear import Embedding, Linear, PositionEmbedding, SegmentEmbedding
 from .mlp import MLP, GatedMLP, MergedMLP
 from .module import Module, Parameter
@@ -16,6 +17,7 @@ __all__ = [
     "CausalAttention",
     "CausalConv1d",
     "Embedding",
+    "Experts",
     "FrameConv",
     "GatedMLP",
     "HeadNorm",
