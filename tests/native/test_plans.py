@@ -161,3 +161,70 @@ def test_more_records_than_any_plan_has(zeros: Path) -> None:
 
 def test_some_seconds_of_almost_right_plans() -> None:
     assert "0 findings" in FUZZ.succeed()
+
+
+def whole_texts_plan(head_dim: int = 16) -> tuple[Forge, int]:
+    """Attention over whole texts, one head; its queries are its keys and values."""
+    plan, rows = tokens_plan(3 * head_dim)
+    out = plan.buffer(head_dim)
+    op, integers = "bidirectional_attention", (1, 1, head_dim)
+    plan.step(op, ((rows, 0),), out, integers=integers, floats=(0.25,))
+    return plan, out
+
+
+def test_whole_texts_have_no_past(zeros: Path) -> None:
+    plan, out = whole_texts_plan()
+    again, slot = plan.buffer(16), plan.slot("kv", 1, 16)
+    inputs = ((out, 0), (out, 0), (out, 0))
+    plan.step("attention", inputs, again, slot=slot, integers=(1, 1, 16), floats=(0.25,))
+    with pytest.raises(NativeError, match="step 2: has a past, beside attention to whole texts"):
+        Program(plan.outputs(again), zeros)
+
+
+def test_sessions_of_whole_texts_take_no_pages(zeros: Path) -> None:
+    plan, out = whole_texts_plan()
+    plan.slot("kv", 1, 16)  # as a program has that shares the sessions of another
+    with Program(plan.outputs(out), zeros, chunk=300) as program, program.session() as session:
+        for count in (300, 1, 300):
+            program.step([Row(session, [1] * count, "all")])
+        assert (program.kv_bytes, session.length) == (0, 0)
+
+
+@pytest.mark.parametrize("heads", [(2, 1, 16), (1, 1, 24), (3, 2, 16), (1, 1, 16, 0, -1)])
+def test_whole_texts_of_other_heads(zeros: Path, heads: tuple[int, ...]) -> None:
+    plan, out = whole_texts_plan()
+    plan.steps[1][14 : 14 + len(heads)] = heads
+    with pytest.raises(NativeError, match="plan: step 1: "):
+        Program(plan.outputs(out), zeros)
+
+
+def experts_plan(*integers: int) -> bytes:
+    """Four experts of 16 columns, of which each row asks two; or what the integers say."""
+    plan, rows = tokens_plan(16)
+    out = plan.buffer(16)
+    plan.step("experts", ((rows, 0), (rows, 0)), out, integers=integers, floats=(1.0,))
+    plan.weights += [(0, 64, 16, 1, 1024, 4096)] * 2
+    plan.steps[1][8:10], plan.steps[1][12] = [1, 2], 2
+    return plan.outputs(out)
+
+
+def test_experts_run(zeros: Path) -> None:
+    with Program(experts_plan(4, 2, 0, 1, 0, 2), zeros) as program:
+        assert len(program.step([Row(program.session(), [1] * 30, "all")])) == 30
+
+
+@pytest.mark.parametrize(
+    ("integers", "match"),
+    [
+        ((0, 1, 0, 0, 0, 2), "an integer is out of range"),
+        ((4, 5, 0, 0, 0, 2), "an integer is out of range"),
+        ((4, 0, 0, 0, 0, 2), "an integer is out of range"),
+        ((4, 2, 2, 0, 0, 2), "an integer is out of range"),
+        ((4, 2, 0, 0, 0, 0), "an integer is out of range"),
+        ((3, 2, 0, 0, 0, 2), "weights are not those of so many experts"),
+        ((4, 2, 0, 0, 1, 2), "weights are not those of so many experts"),
+    ],
+)
+def test_experts_that_do_not_fit(zeros: Path, integers: tuple[int, ...], match: str) -> None:
+    with pytest.raises(NativeError, match=f"plan: step 1: {match}"):
+        Program(experts_plan(*integers), zeros)

@@ -35,7 +35,7 @@ struct Layout {
 
   Layout(const ExpertsStep& step, const Plan& plan, const KernelTable& kernels, uint32_t block)
       : assignments(block * step.top_k),
-        rows(assignments + step.experts * static_cast<uint32_t>(kernels.max_rows)),
+        rows(assignments + step.experts * static_cast<uint32_t>(kernels.panel_rows)),
         up_rows(plan.weights[step.w1].rows / step.experts),
         inner(plan.weights[step.w2].cols),
         hidden(plan.weights[step.w1].cols) {
@@ -147,7 +147,7 @@ class Experts {
     uint32_t first = 0;
     for (uint32_t e = 0; e < step_.experts; e++) {
       firsts_[e] = first;
-      first += rounded_up(counts_[e], static_cast<uint32_t>(c_.kernels().max_rows));
+      first += rounded_up(counts_[e], static_cast<uint32_t>(c_.kernels().panel_rows));
     }
   }
 
