@@ -26,11 +26,12 @@ DEPTH = 50
 """Chunks that each ranking gives."""
 RERANKED = 30
 """Chunks that a reranker reads."""
-_BATCH = 16  # chunks whose text is read at a time
+SCORED = 32
+"""Chunks of the fused ranking that are scored, or as many as are asked for."""
 
-_COLUMNS = """
-c.id, c.file, f.name, c.start, c.stop, c.tokens, c.page, c.line, c.begins, c.ends, c.heading,
-c.header, c.text, f.metadata
+_ROWS = """
+SELECT c.id, c.file, f.name, c.start, c.stop, c.tokens, c.page, c.line, c.begins, c.ends,
+f.metadata, c.heading, c.header, c.text FROM chunks c JOIN files f ON f.id = c.file WHERE c.id IN
 """
 
 
@@ -97,7 +98,8 @@ class Search:
     def _ranked(self) -> list[int]:
         """Chunks by both rankings, the best first."""
         request, view = self._request, self._view
-        depth = max(DEPTH, min(request.top_k, view.chunks))
+        wanted = min(request.top_k, view.chunks)
+        depth = max(DEPTH, wanted)
         allowed = self._allowed()
         rankings: list[Sequence[int]] = []
         if self._cosines is not None:
@@ -108,14 +110,14 @@ class Search:
                 values = np.where(allowed, values, np.float32(-np.inf))
             rankings.append(view.ids()[largest(values, depth)].tolist())
         if request.mode != "dense":
-            wanted = None
+            fits = None
             if allowed is not None:
-                wanted = set(view.ids()[allowed].tolist()).__contains__
-            found = self._lexical.search(self._db, self._terms, depth, wanted)
+                fits = set(view.ids()[allowed].tolist()).__contains__
+            found = self._lexical.search(self._db, self._terms, depth, fits)
             best = max((rank for _, rank in found), default=0.0) or 1.0
             self._ranks = {chunk: rank / best for chunk, rank in found}
             rankings.append([chunk for chunk, _ in found])
-        return fuse(rankings)[:depth]
+        return fuse(rankings)[: max(SCORED, wanted)]
 
     def _allowed(self) -> NDArray[np.bool_] | None:
         """Which chunks are searched; None where all are."""
@@ -137,60 +139,44 @@ class Search:
         ]
         return np.isin(self._view.files(), files)
 
-    def _rows(self, chunks: Sequence[int]) -> Iterator[tuple[Hit, int, str]]:
-        """Chunks as hits without scores, in the given order, with their file and table header."""
-        marks = ",".join("?" * len(chunks))
-        rows = {
-            row[0]: row
-            for row in self._db.execute(
-                f"SELECT {_COLUMNS} FROM chunks c JOIN files f ON f.id = c.file"
-                f" WHERE c.id IN ({marks})",
-                chunks,
-            )
-        }
-        for chunk in chunks:
-            (
-                _,
-                file,
-                name,
-                start,
-                stop,
-                tokens,
-                page,
-                line,
-                begins,
-                ends,
-                heading,
-                header,
-                text,
-            ) = rows[chunk][:13]
-            time = None if begins is None else (begins, ends)
-            metadata = json.loads(rows[chunk][13])
-            hit = Hit(
-                *(0.0, text, name, start, stop, heading, page, line, time, chunk, tokens),
-                metadata=metadata,
-            )
-            yield hit, file, header
-
     def _scored(self, chunks: Sequence[int]) -> Iterator[Hit]:
-        """The chunks with scores; read as they are asked for."""
+        """The chunks with their scores, in the given order; read as they are asked for."""
         import numpy as np
 
-        for first in range(0, len(chunks), _BATCH):
-            some = chunks[first : first + _BATCH]
-            rows = list(self._rows(some))
-            shares = self._lexical.coverage(
-                self._terms, [whole_text(hit.heading, header, hit.text) for hit, _, header in rows]
-            )
-            for (hit, _, _), share in zip(rows, shares, strict=True):
-                cosine = None
-                if self._cosines is not None:
-                    cosine = float(self._cosines[np.searchsorted(self._view.ids(), hit.chunk_id)])
+        metadata: dict[int, dict[str, str]] = {}
+        for first in range(0, len(chunks), SCORED):
+            some = chunks[first : first + SCORED]
+            marks = ",".join("?" * len(some))
+            rows = {row[0]: row for row in self._db.execute(f"{_ROWS} ({marks})", some)}
+            texts = [whole_text(*rows[chunk][-3:]) for chunk in some]
+            shares = self._lexical.coverage(self._terms, texts)
+            cosines: Sequence[float | None] = [None] * len(some)
+            if self._cosines is not None:
+                cosines = self._cosines[np.searchsorted(self._view.ids(), some)].tolist()
+            for chunk, share, cosine in zip(some, shares, cosines, strict=True):
+                row = rows[chunk]
+                _, file, name, start, stop, tokens, page, line, begins, ends, *_ = row
+                if file not in metadata:
+                    metadata[file] = json.loads(row[10])
                 words = None
                 if self._request.mode != "dense":
-                    words = share * self._ranks.get(hit.chunk_id, 0.0)
-                score = self._calibration.score(cosine, words)
-                yield replace(hit, score=score, dense=cosine, lexical=share)
+                    words = share * self._ranks.get(chunk, 0.0)
+                yield Hit(
+                    score=self._calibration.score(cosine, words),
+                    text=row[-1],
+                    source=name,
+                    start=start,
+                    end=stop,
+                    heading=row[-3],
+                    page=page,
+                    line=line,
+                    time=None if begins is None else (begins, ends),
+                    chunk_id=chunk,
+                    tokens=tokens,
+                    dense=cosine,
+                    lexical=share,
+                    metadata=metadata[file],
+                )
 
     def _reranked(self, hits: list[Hit]) -> list[Hit]:
         """The hits in the order of a reranker, with its scores."""

@@ -9,10 +9,8 @@ from __future__ import annotations
 
 import itertools
 import re
-import sys
 import unicodedata
 from collections.abc import Iterator
-from functools import cache
 
 WORDS_VERSION = "2"
 """Changes when the same text gives other words."""
@@ -32,6 +30,7 @@ _RUN = re.compile(f"[{_UNSPACED}]+")
 _OPTIONAL = re.compile(
     "[\u0591-\u05bd\u05bf\u05c1\u05c2\u05c4\u05c5\u05c7\u0610-\u061a\u0640\u064b-\u065f\u0670]+"
 )
+_NO_WORD = re.compile(r"[^\w\s]|_")
 _HUMP = re.compile("[a-z][A-Z]")
 _CAMEL = re.compile("(?<![A-Za-z0-9])[A-Za-z0-9]*[a-z][A-Z][A-Za-z0-9]*")
 _LONGEST_NAME = 64  # characters; longer runs of letters and digits are data
@@ -74,12 +73,10 @@ def query_terms(query: str) -> tuple[list[str], list[str]]:
 
     A phrase is a name of several words with no space between them, as ``os.path.join``.
     """
-    text = searchable(query[:LONGEST_QUERY])
     words: dict[str, None] = {}
     phrases: dict[str, None] = {}
-    separators = _separators()
-    for piece in text.split():
-        parts = [part for part in separators.split(piece.lower()) if part]
+    for piece in _only_words(searchable(query[:LONGEST_QUERY])).lower().split():
+        parts = [part for part in piece.split(".") if part]
         if 1 < len(parts) <= 8 and sum(part not in _COMMON for part in parts) > 1:
             phrases[" ".join(parts)] = None
         for part in parts:
@@ -88,13 +85,17 @@ def query_terms(query: str) -> tuple[list[str], list[str]]:
     return list(words)[:MOST_TERMS], list(phrases)[: MOST_TERMS // 4]
 
 
-@cache
-def _separators() -> re.Pattern[str]:
-    """What is between words for SQLite's tokenizer with the categories of `store.TOKENIZE`."""
-    marks = (
-        chr(n) for n in range(0x300, sys.maxunicode) if unicodedata.category(chr(n)) in ("Mn", "Mc")
+def _only_words(text: str) -> str:
+    """A text with a dot for all that is neither of a word nor a space.
+
+    What is of a word is what the tokenizer takes for it, by the categories of `store.TOKENIZE`.
+    """
+    if text.isascii():
+        return _NO_WORD.sub(".", text)
+    return "".join(
+        c if c.isalnum() or c.isspace() or unicodedata.category(c) in ("Mn", "Mc") else "."
+        for c in text
     )
-    return re.compile(f"[^\\w{''.join(marks)}]+|_+")
 
 
 def quoted(words: str) -> str:
