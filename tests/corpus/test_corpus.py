@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import wave
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -12,7 +14,9 @@ import pytest
 import cactus
 from cactus import Corpus, Model
 from cactus.corpus.quote import SILENT
+from cactus.corpus.reader import _passages
 from cactus.errors import CorpusError, InvalidRequest
+from cactus.speech.methods import SpeechMethods
 from tests.corpus.embedder import WordEmbedder
 from tests.generate.scripted import saying
 
@@ -129,6 +133,35 @@ def test_options_are_kept_for_the_next_time(folder: Path, tmp_path: Path) -> Non
         assert corpus.files == 1
     with Corpus(folder, exclude=[], **options) as corpus:
         assert corpus.files == 2
+
+
+class Stenographer(SpeechMethods):
+    """Hears the same in every recording."""
+
+    def __init__(self) -> None:
+        pass
+
+    def transcribe(self, *_: Any, **__: Any) -> Any:
+        said = ["We met on Monday.", "The budget is four thousand euros."]
+        parts = [SimpleNamespace(start=65.0 + n, end=66.0 + n, text=t) for n, t in enumerate(said)]
+        return SimpleNamespace(segments=parts)
+
+    def close(self) -> None:
+        pass
+
+
+def test_recordings_are_found_by_what_is_said_in_them(folder: Path, tmp_path: Path) -> None:
+    with wave.open(str(folder / "talk.wav"), "wb") as file:
+        file.setparams((1, 2, 16_000, 0, "NONE", ""))
+        file.writeframes(bytes(32_000))
+    options: dict[str, Any] = {"embedder": WordEmbedder(), "cache_dir": tmp_path / "cache"}
+    with Corpus(folder, **options) as corpus:
+        assert corpus.files == 2
+    with Corpus(folder, speech=Stenographer(), **options) as corpus:
+        hit = corpus.search("how large is the budget?")[0]
+        assert (hit.source, hit.time) == ("talk.wav", (65.0, 67.0))
+        (passage,) = _passages([hit], {})
+        assert passage.place == "talk.wav, 1:05"
 
 
 @pytest.mark.parametrize(

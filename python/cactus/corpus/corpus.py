@@ -96,7 +96,7 @@ class Corpus(Closing):
             self._settings = settings.given({"embedder": name})
             self.embedder = found.name
             self._rerank = reranker_of(reranker, threads, self._owned)
-            speech = speech or settings.speech
+            transcribe = transcriber_of(speech, settings.speech, threads, self._owned)
             source = self._owned.enter_context(
                 closing(
                     Folder(
@@ -105,8 +105,8 @@ class Corpus(Closing):
                         include=settings.include,
                         exclude=settings.exclude,
                         hidden=settings.hidden,
-                        transcribe=transcriber_of(speech, threads, self._owned),
-                        speech=settings.speech or ("given" if speech is not None else ""),
+                        transcribe=transcribe,
+                        speech=(settings.speech or "given") if transcribe else "",
                     )
                 )
             )

@@ -88,16 +88,21 @@ def reranker_of(wanted: Any, threads: int | None, owned: ExitStack) -> Reranker 
 
 
 def transcriber_of(
-    wanted: Any, threads: int | None, owned: ExitStack
+    wanted: Any, known: str | None, threads: int | None, owned: ExitStack
 ) -> Callable[[str], Sequence[Spoken]] | None:
-    """A function that transcribes a recording; the model is loaded for the first one."""
+    """A function that transcribes a recording; the model is loaded for the first one.
+
+    None where no model is `wanted`, nor `known` from before, or that was deleted.
+    """
     if wanted is None:
+        with suppress(ModelNotFound):
+            return None if known is None else transcriber_of(known, None, threads, owned)
         return None
     if isinstance(wanted, SpeechMethods):
         return lambda path: wanted.transcribe(path).segments
     from cactus.weights.resolve import resolve
 
-    folder = resolve(_named("speech", wanted))
+    folder = resolve(_named("speech", wanted), None, "transcribe")
     models: list[_SpeechModel] = []
 
     def transcribe(path: str) -> Sequence[Spoken]:
