@@ -253,6 +253,8 @@ struct Context {
 
 // Does this thread's share of a step.
 void run_step(const Step& step, const Context& context);
+// Bytes that all threads share while so many rows are multiplied with a weight.
+size_t split_scratch(const Weight& weight, uint32_t rows, const KernelTable& kernels);
 // Floats for the partial results that the attention of one step is split into.
 size_t attention_partials(const Plan& plan, const std::vector<TileList>& tiles);
 // Bytes of the pages that a thread needs where attention keeps nothing, for texts of so many rows.

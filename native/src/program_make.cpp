@@ -134,6 +134,14 @@ void Program::make_buffers() {
   scratch_floats_ = std::max(widest, attention);
   row_scratch_bytes_ = std::max(size_t{max_rows_} * convolved * sizeof(float),
                                 experts_bytes(plan_, kernels_, max_rows_));
+  for (const Step& step : plan_.steps) {
+    const auto* linear = std::get_if<LinearStep>(&step.operation);
+    if (linear == nullptr) continue;
+    for (const Matrix& matrix : linear->matrices) {
+      const size_t bytes = split_scratch(weights_[matrix.weight], max_rows_, kernels_);
+      row_scratch_bytes_ = std::max(row_scratch_bytes_, bytes);
+    }
+  }
   own_page_bytes_ = own_page_bytes(plan_, std::min(max_rows_, plan_.header.context_length));
   for (const RotarySet& set : plan_.rotaries) rotaries_.push_back({set, {}});
   check_size();

@@ -9,7 +9,7 @@ using namespace amx_vectors;
 
 constexpr int kPanelRows = 16;
 constexpr int kFewRows = 10;    // these the vector kernels do faster
-constexpr int kCallRows = 128;  // share the work of unpacking a tile's weights
+constexpr int kCallRows = 256;  // share the work of unpacking a tile's weights
 constexpr int kUnits = 16;      // of 32 columns that are unpacked at once
 
 // The tile registers of operands of 32 columns of int8; those before are of whole size.
@@ -32,6 +32,12 @@ static inline void tile_store(void* to, size_t stride) {
 template <int T, int X, int W>
 static inline void tile_dot_int8() {
   asm volatile("tdpbssd %%tmm%c2, %%tmm%c1, %%tmm%c0" : : "i"(T), "i"(X), "i"(W));
+}
+
+// The same of bf16, in f32.
+template <int T, int X, int W>
+static inline void tile_dot_bf16() {
+  asm volatile("tdpbf16ps %%tmm%c2, %%tmm%c1, %%tmm%c0" : : "i"(T), "i"(X), "i"(W));
 }
 
 struct TileConfig {
@@ -284,12 +290,142 @@ static void linear_q8(const uint8_t* tile, int cols, const uint8_t* panel, int l
                                              residual);
 }
 
+// 16-bit weights. Floats are split into two bf16, whose sum has 16 significant bits; of f16 all of
+// them. Of the four products of two such pairs the smallest is left out: it lies below what the
+// split of the activations has rounded. Sums are f32, in the order of the columns.
+
+// The tile registers: sums of two panels, and the halves of activations and weights.
+constexpr int kFirstSum = 0, kSecondSum = 1, kXHigh = 2, kXLow = 3, kWHigh = 4, kWLow = 5;
+constexpr int kHalfBytes = kGroup * 2;  // of 32 columns of a row
+constexpr int kSplitBytes = 2 * kHalfBytes;
+constexpr int kFloatUnits = 6;  // of 32 columns that are unpacked at once
+
+// A panel is, for each 32 columns, [high, low][rows][32] bf16; the last may have fewer rows than
+// 16, and is followed by memory for the others, which are read and then left out.
+static void split_row(const float* x, int cols, const PanelRow* at) {
+  const size_t rows = static_cast<size_t>(at->rows);
+  uint8_t* to = at->panel + static_cast<size_t>(at->row) * kHalfBytes;
+  for (int k = 0; k < cols; k += kGroup, to += rows * kSplitBytes) {
+    const int left = cols - k;
+    const F32x16 a = left < 16 ? first_lanes(left, load(x + k), zero()) : load(x + k);
+    F32x16 b = left > 16 ? load(x + k + 16) : zero();
+    if (left > 16 && left < 32) b = first_lanes(left - 16, b, zero());
+    const Bf16x32 high = to_bf16(a, b);
+    store_bf16(to, high);
+    store_bf16(to + rows * kHalfBytes, to_bf16(sub(a, first_half(high)), sub(b, last_half(high))));
+  }
+}
+
+struct alignas(64) UnpackedFloat {
+  uint16_t high[kFloatUnits][kGroup * kTileRows];
+  uint16_t low[kFloatUnits][kGroup * kTileRows];
+};
+
+struct F16Format {
+  static constexpr bool kLow = true;
+  static inline F32x16 load_weights(const uint16_t* p) { return load_f16(p); }
+};
+
+struct Bf16Format {
+  static constexpr bool kLow = false;
+  static inline F32x16 load_weights(const uint16_t* p) { return load_bf16(p); }
+};
+
+// Pairs of columns, as the unit takes them; zeros beyond the last one.
+template <class Format>
+static inline void unpack_floats(const uint16_t* p, int cols, UnpackedFloat& w) {
+  for (int k = 0; k < (cols + kGroup - 1) / kGroup * kGroup; k += 2, p += 2 * kTileRows) {
+    const F32x16 a = k < cols ? Format::load_weights(p) : zero();
+    const F32x16 b = k + 1 < cols ? Format::load_weights(p + kTileRows) : zero();
+    store_bf16(w.high[0] + k * kTileRows, high_pairs(a, b));
+    if constexpr (!Format::kLow) continue;
+    store_bf16(w.low[0] + k * kTileRows, high_pairs(sub(a, high_part(a)), sub(b, high_part(b))));
+  }
+}
+
+// Sum S += the products of 32 columns of a panel, whose halves are in the registers, with weights.
+template <class Format, int S>
+static inline void add_products(const UnpackedFloat& w, int unit) {
+  tile_load<kWHigh>(w.high[unit], 64);
+  tile_dot_bf16<S, kXHigh, kWHigh>();
+  if constexpr (Format::kLow) {
+    tile_load<kWLow>(w.low[unit], 64);
+    tile_dot_bf16<S, kXHigh, kWLow>();
+  }
+  tile_dot_bf16<S, kXLow, kWHigh>();
+}
+
+// T tiles of weights that follow one another: activations are read once for two of them, because
+// the first-level cache does not hold them.
+template <class Format, int T>
+static void multiply_floats(const uint16_t* tile, int cols, const uint8_t* panels, int rows,
+                            float* out, size_t out_stride, const float* residual) {
+  UnpackedFloat w[T];
+  alignas(64) float sums[kCallRows][T][16];
+  const int units = (cols + kGroup - 1) / kGroup;
+  for (int unit = 0; unit < units; unit += kFloatUnits) {
+    const int count = units - unit < kFloatUnits ? units - unit : kFloatUnits;
+    const int first = unit * kGroup, left = cols - first;
+    for (int t = 0; t < T; t++) {
+      unpack_floats<Format>(tile + (static_cast<size_t>(t) * cols + first) * kTileRows,
+                            left < count * kGroup ? left : count * kGroup, w[t]);
+    }
+    for (int row = 0; row < rows; row += 16) {
+      const int here = rows - row < 16 ? rows - row : 16;
+      const uint8_t* x = panels + static_cast<size_t>(row * units + here * unit) * kSplitBytes;
+      if (unit == 0) {
+        tile_zero<kFirstSum>();
+        tile_zero<kSecondSum>();
+      } else {
+        tile_load<kFirstSum>(sums[row][0], sizeof sums[row]);
+        if constexpr (T == 2) tile_load<kSecondSum>(sums[row][T - 1], sizeof sums[row]);
+      }
+      float* to = out + static_cast<size_t>(row) * out_stride;
+      if (unit + count == units) {
+        // Rows of the result lie far apart: they are on their way while the unit works.
+        for (int m = 0; m < here; m++) {
+          for (int t = 0; t < T; t++) prefetch_write(to + m * out_stride + t * kTileRows);
+        }
+      }
+      for (int u = 0; u < count; u++, x += here * kSplitBytes) {
+        tile_load<kXHigh>(x, kHalfBytes);
+        tile_load<kXLow>(x + here * kHalfBytes, kHalfBytes);
+        add_products<Format, kFirstSum>(w[0], u);
+        if constexpr (T == 2) add_products<Format, kSecondSum>(w[T - 1], u);
+      }
+      tile_store<kFirstSum>(sums[row][0], sizeof sums[row]);
+      if constexpr (T == 2) tile_store<kSecondSum>(sums[row][T - 1], sizeof sums[row]);
+      if (unit + count < units) continue;
+      for (int m = 0; m < here; m++) {
+        for (int t = 0; t < T; t++) {
+          const size_t at =
+              static_cast<size_t>(m) * out_stride + static_cast<size_t>(t) * kTileRows;
+          const float* more =
+              residual ? residual + static_cast<size_t>(row) * out_stride + at : nullptr;
+          store_row(load(sums[row + m][t]), to + at, more);
+        }
+      }
+    }
+  }
+}
+
+template <class Format>
+static void multiply_split(const uint8_t* tile, int tiles, int cols, const uint8_t* panels,
+                           int rows, float* out, size_t out_stride, const float* residual) {
+  const auto multiply = tiles == 1 ? multiply_floats<Format, 1> : multiply_floats<Format, 2>;
+  multiply(reinterpret_cast<const uint16_t*>(tile), cols, panels, rows, out, out_stride, residual);
+}
+static_assert(kSplitTiles == 2);
+constexpr decltype(KernelTable::split_f16) split_f16 = multiply_split<F16Format>;
+constexpr decltype(KernelTable::split_bf16) split_bf16 = multiply_split<Bf16Format>;
+
+// Weights that meet rows of floats are left to the vector kernels.
 using LinearFloat = void (*)(const uint8_t* tile, int cols, const float* x, size_t stride, int rows,
                              float* out, size_t out_stride, const float* residual);
 
 template <LinearFloat few>
-static inline void in_turn(const uint8_t* tile, int cols, const float* x, size_t stride, int rows,
-                           float* out, size_t out_stride, const float* residual) {
+static void in_turn(const uint8_t* tile, int cols, const float* x, size_t stride, int rows,
+                    float* out, size_t out_stride, const float* residual) {
   for (int row = 0; row < rows; row += kMaxRows) {
     const size_t at = static_cast<size_t>(row) * out_stride;
     few(tile, cols, x + static_cast<size_t>(row) * stride, stride,
@@ -297,19 +433,9 @@ static inline void in_turn(const uint8_t* tile, int cols, const float* x, size_t
         residual ? residual + at : nullptr);
   }
 }
-
-static void linear_f32(const uint8_t* tile, int cols, const float* x, size_t stride, int rows,
-                       float* out, size_t out_stride, const float* residual) {
-  in_turn<amx_vectors::linear_f32>(tile, cols, x, stride, rows, out, out_stride, residual);
-}
-static void linear_f16(const uint8_t* tile, int cols, const float* x, size_t stride, int rows,
-                       float* out, size_t out_stride, const float* residual) {
-  in_turn<amx_vectors::linear_f16>(tile, cols, x, stride, rows, out, out_stride, residual);
-}
-static void linear_bf16(const uint8_t* tile, int cols, const float* x, size_t stride, int rows,
-                        float* out, size_t out_stride, const float* residual) {
-  in_turn<amx_vectors::linear_bf16>(tile, cols, x, stride, rows, out, out_stride, residual);
-}
+constexpr LinearFloat linear_f32 = in_turn<amx_vectors::linear_f32>;
+constexpr LinearFloat linear_f16 = in_turn<amx_vectors::linear_f16>;
+constexpr LinearFloat linear_bf16 = in_turn<amx_vectors::linear_bf16>;
 
 // For measuring: whole tiles, each as both operands.
 constexpr int kDotLanes = 64, kDotChains = 16;

@@ -27,6 +27,7 @@ constexpr int kMaxHeadDim = 512;
 constexpr int kPeakBytes = 4096;                // operands of the loops that measure peaks
 constexpr int kQueryStride = kMaxHeadDim + 16;  // floats between queries; no power of two
 constexpr int kMaxQueries = 12;  // query rows that one attention tile handles together, at most
+constexpr int kSplitTiles = 2;   // tiles that a split_* call takes, at most
 constexpr int kMaxLevels = 2;    // int8 levels of an activation
 constexpr int kQ8Steps = 127;    // largest magnitude of an activation in 8 bits, in its steps
 constexpr int kQ12Steps = 1904;  // 119 * 16: the same in 12 bits
@@ -143,6 +144,17 @@ struct KernelTable {
                      float* out, size_t out_stride, const float* residual);
   void (*linear_bf16)(const uint8_t* tile, int cols, const float* x, size_t stride, int rows,
                       float* out, size_t out_stride, const float* residual);
+
+  // Matrix units that multiply 16-bit weights want rows split: split_row writes one into a panel,
+  // split_bytes for 32 columns, and behind the last panel there is room for a whole one. Then
+  // split_* multiply up to kSplitTiles tiles, which follow one another, with panels. Where
+  // split_bytes is 0, there are none.
+  int split_bytes;
+  void (*split_row)(const float* x, int cols, const PanelRow* to);
+  void (*split_f16)(const uint8_t* tile, int tiles, int cols, const uint8_t* panels, int rows,
+                    float* out, size_t out_stride, const float* residual);
+  void (*split_bf16)(const uint8_t* tile, int tiles, int cols, const uint8_t* panels, int rows,
+                     float* out, size_t out_stride, const float* residual);
 
   // All widths are multiples of 16 floats (quantize_row: of the group).
   void (*quantize_row)(const float* x, int width, int group, const PanelRow* out);

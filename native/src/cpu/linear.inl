@@ -266,6 +266,12 @@ static float panel_value(const PanelRow* at, int column) {
 // Rows of a panel, those up to which one is laid out for just as many, and those of a call.
 constexpr int kPanelRows = kMaxRows, kFewRows = kMaxRows, kCallRows = kMaxRows;
 
+// No unit of its own for 16-bit weights.
+constexpr int kSplitBytes = 0;
+constexpr decltype(KernelTable::split_row) split_row = nullptr;
+constexpr decltype(KernelTable::split_f16) split_f16 = nullptr;
+constexpr decltype(KernelTable::split_bf16) split_bf16 = nullptr;
+
 [[maybe_unused]] static void begin() {}
 [[maybe_unused]] static void end() {}
 

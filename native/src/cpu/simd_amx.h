@@ -17,4 +17,35 @@ static inline void store_i8_quads(int8_t* p, I32x16 a, I32x16 b) {
   _mm_storeu_si128(reinterpret_cast<__m128i*>(p + 16), _mm_unpackhi_epi32(first, last));
 }
 
+// For a store that comes soon.
+static inline void prefetch_write(const void* p) { __builtin_prefetch(p, 1); }
+
+struct Bf16x32 {
+  __m512i v;
+};
+// Numbers of a, then of b, rounded to nearest.
+static inline Bf16x32 to_bf16(F32x16 a, F32x16 b) {
+  const __m512bh both = _mm512_cvtne2ps_pbh(b.v, a.v);
+  return {(__m512i)both};
+}
+static inline F32x16 first_half(Bf16x32 a) {
+  const __m512i wide = _mm512_cvtepu16_epi32(_mm512_castsi512_si256(a.v));
+  return {_mm512_castsi512_ps(_mm512_slli_epi32(wide, 16))};
+}
+static inline F32x16 last_half(Bf16x32 a) {
+  const __m512i wide = _mm512_cvtepu16_epi32(_mm512_extracti64x4_epi64(a.v, 1));
+  return {_mm512_castsi512_ps(_mm512_slli_epi32(wide, 16))};
+}
+static inline void store_bf16(void* p, Bf16x32 a) { _mm512_storeu_si512(p, a.v); }
+// What of a number bf16 has room for, without rounding.
+static inline F32x16 high_part(F32x16 a) {
+  const __m512i mask = _mm512_set1_epi32(static_cast<int>(0xFFFF0000u));
+  return {_mm512_castsi512_ps(_mm512_and_si512(_mm512_castps_si512(a.v), mask))};
+}
+// The same of a and b, lane by lane side by side.
+static inline Bf16x32 high_pairs(F32x16 a, F32x16 b) {
+  const __m512i first = _mm512_srli_epi32(_mm512_castps_si512(a.v), 16);
+  return {_mm512_mask_blend_epi16(0xAAAAAAAAu, first, _mm512_castps_si512(b.v))};
+}
+
 }  // namespace cactus::CACTUS_TIER

@@ -15,6 +15,32 @@ constexpr uint32_t kShares = 4;
 
 uint32_t tiles_of(const Weight& w) { return padded(w.rows) / kTileRows; }
 
+// Whether the kernels want rows split before they meet this weight.
+bool wants_split(const Weight& w, const KernelTable& kernels) {
+  return kernels.split_bytes != 0 && (w.dtype == DType::kF16 || w.dtype == DType::kBf16);
+}
+
+// Bytes of a row.
+size_t split_bytes(const Weight& w, const KernelTable& kernels) {
+  return size_t{(w.cols + kGroup - 1) / kGroup} * static_cast<size_t>(kernels.split_bytes);
+}
+
+// This thread's share of the input's rows, for a weight and others of as many columns.
+void split_rows(const LinearStep& step, const Weight& w, const Context& c) {
+  const KernelTable& k = c.kernels();
+  const uint32_t rows = c.rows(c.buffer(step.out)), most = static_cast<uint32_t>(k.panel_rows);
+  uint8_t* panels = reinterpret_cast<uint8_t*>(c.row_scratch());
+  uint32_t first, last;
+  c.share(rows, &first, &last);
+  for (uint32_t row = first; row < last; row++) {
+    const uint32_t begin = row / most * most;
+    const PanelRow to{panels + begin * split_bytes(w, k),
+                      static_cast<int>(std::min(most, rows - begin)), static_cast<int>(row - begin),
+                      0};
+    k.split_row(c.row(step.in, row), static_cast<int>(w.cols), &to);
+  }
+}
+
 // The product of one weight with the step's input.
 struct Product {
   const Context& c;
@@ -26,9 +52,32 @@ struct Product {
   const float* residual;  // the same, or null
   const float* bias;      // of this weight's rows, or null
   size_t out_stride;
+  const uint8_t* split = nullptr;  // the rows as the kernels want them for this weight, or null
 
   // Columns of tiles [first, last) for rows [row, row + count), count <= max_rows.
   void run(uint32_t first, uint32_t last, uint32_t row, uint32_t count) const {
+    split ? run_split(first, last, row, count) : run_tiles(first, last, row, count);
+    if (bias == nullptr) return;
+    const int width = static_cast<int>((last - first) * kTileRows);
+    for (uint32_t m = row; m < row + count; m++) {
+      float* y = out + m * out_stride + static_cast<size_t>(first) * kTileRows;
+      c.kernels().add(y, bias + first * kTileRows, width, y);
+    }
+  }
+
+  void run_split(uint32_t first, uint32_t last, uint32_t row, uint32_t count) const {
+    const KernelTable& k = c.kernels();
+    const auto multiply = w.dtype == DType::kF16 ? k.split_f16 : k.split_bf16;
+    for (uint32_t tile = first; tile < last; tile += kSplitTiles) {
+      const size_t at = row * out_stride + static_cast<size_t>(tile) * kTileRows;
+      multiply(w.data + tile * w.tile_bytes,
+               static_cast<int>(std::min<uint32_t>(kSplitTiles, last - tile)),
+               static_cast<int>(w.cols), split + row * split_bytes(w, k), static_cast<int>(count),
+               out + at, out_stride, residual ? residual + at : nullptr);
+    }
+  }
+
+  void run_tiles(uint32_t first, uint32_t last, uint32_t row, uint32_t count) const {
     const KernelTable& k = c.kernels();
     const int cols = static_cast<int>(w.cols), rows = static_cast<int>(count);
     const int levels = static_cast<int>(in.levels);
@@ -61,11 +110,6 @@ struct Product {
           k.linear_bf16(data, cols, x, in.stride, rows, out + at, out_stride, add);
           break;
       }
-      if (bias == nullptr) continue;
-      for (uint32_t m = 0; m < count; m++) {
-        float* y = out + at + m * out_stride;
-        k.add(y, bias + tile * kTileRows, kTileRows, y);
-      }
     }
   }
 
@@ -93,6 +137,8 @@ void multiply(const LinearStep& step, const Context& c, uint32_t first, uint32_t
     const uint32_t begin = std::clamp(first, before, before + count) - before;
     const uint32_t stop = std::clamp(last, before, before + count) - before;
     const size_t column = static_cast<size_t>(before) * kTileRows;
+    const bool wants = wants_split(w, c.kernels());
+    const uint8_t* split = wants ? reinterpret_cast<uint8_t*>(c.row_scratch()) : nullptr;
     const Product product{c,
                           w,
                           c.buffer(step.in.buffer),
@@ -101,7 +147,8 @@ void multiply(const LinearStep& step, const Context& c, uint32_t first, uint32_t
                           out.values + column,
                           residual ? residual + column : nullptr,
                           matrix.bias ? c.floats(*matrix.bias) : nullptr,
-                          out.stride};
+                          out.stride,
+                          split};
     product.run_blocks(begin, stop, row, end);
     before += count;
   }
@@ -115,12 +162,28 @@ void multiply_tiles(const Context& c, const Weight& w, uint32_t first, uint32_t 
   product.run_blocks(first, last, 0, rows);
 }
 
+size_t split_scratch(const Weight& w, uint32_t rows, const KernelTable& kernels) {
+  if (!wants_split(w, kernels)) return 0;
+  // The last panel is read as if it had all rows.
+  return rows * split_bytes(w, kernels) +
+         static_cast<size_t>(kernels.panel_rows * kernels.split_bytes);
+}
+
 void run(const LinearStep& step, const Context& c) {
   const uint32_t rows = c.rows(c.buffer(step.out));
   const uint32_t panel_rows = static_cast<uint32_t>(c.kernels().panel_rows);
   const uint32_t panels = (rows + panel_rows - 1) / panel_rows;
   uint32_t tiles = 0;
-  for (const Matrix& matrix : step.matrices) tiles += tiles_of(c.weight(matrix.weight));
+  const Weight* split = nullptr;
+  for (const Matrix& matrix : step.matrices) {
+    const Weight& w = c.weight(matrix.weight);
+    tiles += tiles_of(w);
+    if (wants_split(w, c.kernels())) split = &w;
+  }
+  if (split != nullptr) {
+    split_rows(step, *split, c);
+    c.barrier();
+  }
   // Few tiles for many threads: the rows are split, too.
   const uint32_t wanted = kShares * static_cast<uint32_t>(c.threads());
   const uint32_t parts = std::clamp((wanted + tiles - 1) / tiles, 1u, std::max(1u, panels));
