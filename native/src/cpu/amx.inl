@@ -107,6 +107,14 @@ static float panel_value(const PanelRow* at, int column) {
   return value_of<2, read_tile_code<2>>(*at, column);
 }
 
+// Rows of the result lie far apart: up to 16 of them are on their way while the unit works.
+template <int T>
+static inline void prefetch_rows(const float* out, size_t stride, int rows) {
+  for (int m = 0; m < 16 && m < rows; m++, out += stride) {
+    for (int t = 0; t < T; t++) prefetch_write(out + t * kTileRows);
+  }
+}
+
 // Up to 512 columns of a tile of weights: signed codes, as the unit takes them, and factors of each
 // group.
 struct alignas(64) UnpackedInt8 {
@@ -231,6 +239,8 @@ static void multiply_tile(const uint8_t* p, int cols, const uint8_t* panels, int
     const bool last = unit + count == units;
     const TilePanel<L>* x = reinterpret_cast<const TilePanel<L>*>(panels) + unit;
     for (int row = 0; row < rows; row += 16, x += units) {
+      if (last)
+        prefetch_rows<1>(out + static_cast<size_t>(row) * out_stride, out_stride, rows - row);
       F32x16 acc[16];
       CACTUS_UNROLL
       for (int m = 0; m < 16; m++) acc[m] = unit == 0 ? zero() : load(sums[row + m]);
@@ -381,12 +391,7 @@ static void multiply_floats(const uint16_t* tile, int cols, const uint8_t* panel
         if constexpr (T == 2) tile_load<kSecondSum>(sums[row][T - 1], sizeof sums[row]);
       }
       float* to = out + static_cast<size_t>(row) * out_stride;
-      if (unit + count == units) {
-        // Rows of the result lie far apart: they are on their way while the unit works.
-        for (int m = 0; m < here; m++) {
-          for (int t = 0; t < T; t++) prefetch_write(to + m * out_stride + t * kTileRows);
-        }
-      }
+      if (unit + count == units) prefetch_rows<T>(to, out_stride, here);
       for (int u = 0; u < count; u++, x += here * kSplitBytes) {
         tile_load<kXHigh>(x, kHalfBytes);
         tile_load<kXLow>(x + here * kHalfBytes, kHalfBytes);
