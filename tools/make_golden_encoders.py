@@ -69,6 +69,16 @@ CONFIGS: dict[str, dict[str, Any]] = {
         "layer_norm_eps": 1e-12,
         "rope_theta": 1000.0,
     },
+    # Biases, a plain feed-forward and then four experts, of which each row asks two.
+    "nomic_bert_moe": {
+        "model_type": "nomic_bert",
+        "type_vocab_size": 1,
+        "layer_norm_eps": 1e-5,
+        "rope_theta": 10000.0,
+        "num_experts": 4,
+        "moe_every_n_layers": 2,
+        "moe_top_k": 2,
+    },
     # The second and third layer see four positions to each side; no layer norm has a bias.
     "modernbert": {
         "model_type": "modernbert",
@@ -175,7 +185,9 @@ def published_config(config: dict[str, Any]) -> dict[str, Any]:
     """Nomic's config as its own code reads it."""
     if config["model_type"] != "nomic_bert":
         return config
-    return {
+    gated = "num_experts" not in config
+    experts = {key: config[key] for key in config if key == "num_experts" or "moe" in key}
+    return experts | {
         "model_type": "nomic_bert",
         "n_embd": config["hidden_size"],
         "n_inner": config["intermediate_size"],
@@ -186,14 +198,103 @@ def published_config(config: dict[str, Any]) -> dict[str, Any]:
         "rotary_emb_base": config["rope_theta"],
         "rotary_emb_fraction": 1.0,
         "rotary_emb_interleaved": False,
-        "activation_function": "swiglu",
-        "qkv_proj_bias": False,
-        "mlp_fc1_bias": False,
+        "activation_function": "swiglu" if gated else "gelu",
+        "qkv_proj_bias": not gated,
+        "mlp_fc1_bias": not gated,
+        "mlp_fc2_bias": not gated,
         "prenorm": False,
         "causal": False,
         "type_vocab_size": config["type_vocab_size"],
         "vocab_size": config["vocab_size"],
     }
+
+
+class Mixture(torch.nn.Module):
+    """Nomic's second version, which transformers lacks, by its paper and its published tensors."""
+
+    def __init__(self, raw: dict[str, Any]) -> None:
+        super().__init__()
+        self.raw, self.config = raw, transformers.NomicBertConfig(**SIZES)
+        width, inner, count = raw["hidden_size"], raw["intermediate_size"], raw["num_experts"]
+        shapes: dict[str, tuple[int, ...]] = {
+            "embeddings.word_embeddings.weight": (raw["vocab_size"], width),
+            "embeddings.token_type_embeddings.weight": (1, width),
+            "emb_ln.weight": (width,),
+            "emb_ln.bias": (width,),
+        }
+        for layer in range(raw["num_hidden_layers"]):
+            place = f"encoder.layers.{layer}."
+            shapes |= {
+                f"{place}attn.Wqkv.weight": (3 * width, width),
+                f"{place}attn.Wqkv.bias": (3 * width,),
+                f"{place}attn.out_proj.weight": (width, width),
+                f"{place}attn.out_proj.bias": (width,),
+            }
+            shapes |= {
+                f"{place}norm{n}.{part}": (width,) for n in "12" for part in ("weight", "bias")
+            }
+            if layer % 2:
+                shapes |= {
+                    f"{place}mlp.router.layer.weight": (count, width),
+                    f"{place}mlp.experts.mlp.w1": (count * inner, width),
+                    f"{place}mlp.experts.mlp.w2": (count * inner, width),
+                    f"{place}mlp.experts.bias": (width,),
+                }
+            else:
+                shapes |= {
+                    f"{place}mlp.fc1.weight": (inner, width),
+                    f"{place}mlp.fc1.bias": (inner,),
+                    f"{place}mlp.fc2.weight": (width, inner),
+                    f"{place}mlp.fc2.bias": (width,),
+                }
+        self.names = {name.replace(".", "|"): name for name in shapes}
+        for key, name in self.names.items():
+            self.register_parameter(key, torch.nn.Parameter(torch.zeros(shapes[name])))
+
+    def forward(self, input_ids: torch.Tensor) -> Any:
+        w = {name: getattr(self, key) for key, name in self.names.items()}
+        raw, f = self.raw, torch.nn.functional
+        width, heads = raw["hidden_size"], raw["num_attention_heads"]
+        size, eps = width // heads, raw["layer_norm_eps"]
+
+        def norm(x: torch.Tensor, name: str) -> torch.Tensor:
+            return f.layer_norm(x, (width,), w[f"{name}.weight"], w[f"{name}.bias"], eps)
+
+        x = w["embeddings.word_embeddings.weight"][input_ids[0]]
+        x = norm(x + w["embeddings.token_type_embeddings.weight"][0], "emb_ln")
+        turns = raw["rope_theta"] ** (-torch.arange(0, size, 2) / size)
+        angles = torch.arange(len(x))[:, None] * turns
+        cos, sin = angles.cos()[:, None], angles.sin()[:, None]
+
+        def rotated(y: torch.Tensor) -> torch.Tensor:
+            first, second = y.chunk(2, dim=-1)
+            return torch.cat((first * cos - second * sin, second * cos + first * sin), dim=-1)
+
+        for layer in range(raw["num_hidden_layers"]):
+            place = f"encoder.layers.{layer}."
+            qkv = f.linear(x, w[f"{place}attn.Wqkv.weight"], w[f"{place}attn.Wqkv.bias"])
+            q, k, v = (part.reshape(len(x), heads, size) for part in qkv.chunk(3, dim=-1))
+            scores = torch.einsum("ihd,jhd->hij", rotated(q), rotated(k)) / size**0.5
+            y = torch.einsum("hij,jhd->ihd", scores.softmax(-1), v).reshape(len(x), width)
+            y = f.linear(y, w[f"{place}attn.out_proj.weight"], w[f"{place}attn.out_proj.bias"])
+            x = norm(x + y, f"{place}norm1")
+            if layer % 2 == 0:
+                y = f.gelu(f.linear(x, w[f"{place}mlp.fc1.weight"], w[f"{place}mlp.fc1.bias"]))
+                y = f.linear(y, w[f"{place}mlp.fc2.weight"], w[f"{place}mlp.fc2.bias"])
+            else:
+                share = f.linear(x, w[f"{place}mlp.router.layer.weight"]).softmax(-1)
+                top, chosen = share.topk(raw["moe_top_k"], dim=-1)
+                first, second = (
+                    w[f"{place}mlp.experts.mlp.{part}"].reshape(raw["num_experts"], -1, width)
+                    for part in ("w1", "w2")
+                )
+                y = torch.zeros_like(x)
+                for row in range(len(x)):
+                    for c, e in zip(top[row], chosen[row], strict=True):
+                        y[row] += c * (f.gelu(first[e] @ x[row]) @ second[e])
+                y = y + w[f"{place}mlp.experts.bias"]
+            x = norm(x + y, f"{place}norm2")
+        return transformers.modeling_outputs.BaseModelOutput(last_hidden_state=x[None])
 
 
 def write_modules(name: str, folder: Path, dense: list[torch.nn.Linear]) -> None:
@@ -231,12 +332,14 @@ def make(name: str) -> None:
     """Write tests/golden/<name>."""
     raw = SIZES | CONFIGS[name]
     ranks = "num_labels" in raw
+    mixed = "num_experts" in raw
     config = transformers.AutoConfig.for_model(
         **{key: value for key, value in raw.items() if key != "sentence_transformers"}
     )
     config._attn_implementation = "eager"
     factory = transformers.AutoModelForSequenceClassification if ranks else transformers.AutoModel
-    model = factory.from_config(config, dtype=torch.float32).eval()
+    model: Any = Mixture(raw) if mixed else factory.from_config(config, dtype=torch.float32)
+    model.eval()
     randomize(model, 7)
     ids = np.random.default_rng(7).integers(5, raw["vocab_size"], LENGTH)
     ids[0], ids[-1] = CLS, SEP
@@ -271,7 +374,11 @@ def make(name: str) -> None:
     folder = GOLDEN / name
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "config.json").write_text(json.dumps(published_config(raw), indent=2) + "\n")
-    state = published(dict(model.state_dict()), raw)
+    state = dict(model.state_dict())
+    if mixed:
+        state = {model.names[key]: value for key, value in state.items()}
+    else:
+        state = published(state, raw)
     tensors = {
         key: value.half().contiguous() for key, value in state.items() if value.is_floating_point()
     }

@@ -24,7 +24,8 @@ from tests.models.golden import FOLDER
 
 PAIRS = ("bert_ranker", "xlm_roberta_ranker", "modernbert_ranker")
 NAMES = (
-    *("bert", "xlm_roberta", "nomic_bert", "modernbert", "qwen3_embedding", "embeddinggemma"),
+    *("bert", "xlm_roberta", "nomic_bert", "nomic_bert_moe", "modernbert", "qwen3_embedding"),
+    "embeddinggemma",
     *PAIRS,
 )
 

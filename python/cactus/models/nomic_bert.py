@@ -1,4 +1,8 @@
-"""Nomic BERT (Nussbaum et al. 2024): BERT with rotary positions and a gated feed-forward."""
+"""Nomic BERT (Nussbaum et al. 2024): BERT with rotary positions and a gated feed-forward.
+
+Its second version (Nussbaum and Duderstadt 2025) has biases, plain feed-forward layers, and a
+mixture of experts in every second one.
+"""
 
 from __future__ import annotations
 
@@ -16,22 +20,41 @@ ABILITIES = ("embed",)
 
 @dataclass(frozen=True)
 class Config(EncoderConfig):
-    """``types`` of the parts of a pair, of which texts have the first alone."""
+    """``types`` of the parts of a pair, of which texts have the first alone.
+
+    Of ``experts`` each row asks ``top_k``, in the last of each ``period`` layers; 0: in none.
+    """
 
     types: int
     rope: nn.RoPE
+    gated: bool
+    experts: int
+    top_k: int
+    period: int
 
     @classmethod
     def parse(cls, fields: Fields) -> Config:
         """Read and check config.json; ModelFormatError or UnsupportedModel naming the key."""
         fields = _renamed(fields)
-        fields.choice("hidden_act", ("silu",), "silu")
+        gated = fields.choice("hidden_act", ("silu", "gelu"), "silu") == "silu"
+        experts = fields.integer("num_experts", 0, 1 << 10, 0)
+        period = fields.integer("moe_every_n_layers", 0, base.MAX_LAYERS, 0)
+        if period == 0 or experts == 0:
+            period = experts = 0
+        if period not in (0, 2):
+            raise fields.error("moe_every_n_layers", "2, or 0 without experts", period)
+        fields.refuse("moe_normalize_expert_weights", "experts' weights are not normalised")
+        fields.refuse("expert_choice_router", "experts are chosen by each token")
         shared = common(fields, eps_key="layer_norm_eps")
         head_dim = shared["hidden_size"] // shared["heads"]
         return cls(
             **shared,
             types=fields.integer("type_vocab_size", 1, 1 << 10, 2),
             rope=base.rope(fields, head_dim, 1_000.0),
+            gated=gated,
+            experts=experts,
+            top_k=fields.integer("moe_top_k", 1, experts, min(2, experts)) if experts else 0,
+            period=period,
         )
 
 
@@ -50,8 +73,6 @@ _FLAGS = {
     "use_rms_norm": "root-mean-square norms",
     "causal": "reading from left to right",
     "rotary_emb_interleaved": "interleaved rotary positions",
-    "qkv_proj_bias": "biases",
-    "mlp_fc1_bias": "biases",
 }
 
 
@@ -63,11 +84,14 @@ def _renamed(fields: Fields) -> Fields:
         fields.refuse(name, f"{what} are not supported")
     if fields.number("rotary_emb_fraction", 0, 1, 1.0) != 1:
         raise fields.error("rotary_emb_fraction", "1", fields.raw["rotary_emb_fraction"])
-    fields.choice("activation_function", ("swiglu",))
+    gated = fields.choice("activation_function", ("swiglu", "gelu")) == "swiglu"
+    for name in ("qkv_proj_bias", "mlp_fc1_bias", "mlp_fc2_bias"):
+        if fields.flag(name, not gated) == gated:
+            raise fields.error(name, "true with gelu, false with swiglu", gated)
     kept = {key: value for key, value in fields.raw.items() if key not in _NEW}
-    return Fields(kept, fields.where).updated(
-        {new: fields.raw[old] for old, new in _NEW.items() if fields.has(old)}
-    )
+    renamed = {new: fields.raw[old] for old, new in _NEW.items() if fields.has(old)}
+    renamed["hidden_act"] = "silu" if gated else "gelu"
+    return Fields(kept, fields.where).updated(renamed)
 
 
 class Embeddings(nn.Module):
@@ -84,14 +108,27 @@ class Embeddings(nn.Module):
         return self.norm(self.token_type_embeddings(self.word_embeddings()))
 
 
+class Experts(nn.Experts):
+    """A mixture of experts by the names of the checkpoint."""
+
+    names: ClassVar = {
+        "router": "router.layer",
+        "w1": "experts.mlp.w1",
+        "w2": "experts.mlp.w2",
+        "bias": "experts.bias",
+    }
+
+
 class Layer(nn.Module):
     """Attention, then feed-forward, each added to its input and normed together."""
 
-    def __init__(self, c: Config) -> None:
-        heads = (c.heads, c.heads, c.head_dim)
-        self.self_attn = nn.Attention(c.hidden_size, *heads, c.rope, reach=0)
+    def __init__(self, c: Config, index: int) -> None:
+        heads, biases = (c.heads, c.heads, c.head_dim), not c.gated
+        self.self_attn = nn.Attention(
+            *(c.hidden_size, *heads, c.rope), qkv_bias=biases, out_bias=biases, reach=0
+        )
         self.post_attention_layernorm = nn.LayerNorm(c.hidden_size, c.norm_eps)
-        self.mlp = nn.GatedMLP(c.hidden_size, c.intermediate_size)
+        self.mlp = _feed_forward(c, index)
         self.post_mlp_layernorm = nn.LayerNorm(c.hidden_size, c.norm_eps)
 
     def forward(self, x: nn.Tensor) -> nn.Tensor:
@@ -99,12 +136,21 @@ class Layer(nn.Module):
         return self.post_mlp_layernorm(x + self.mlp(x))
 
 
+def _feed_forward(c: Config, index: int) -> nn.Module:
+    if c.period and index % c.period == c.period - 1:
+        sizes = (c.hidden_size, c.intermediate_size, c.experts, c.top_k)
+        return Experts(*sizes, activation="gelu_erf", bias=True)
+    if c.gated:
+        return nn.GatedMLP(c.hidden_size, c.intermediate_size)
+    return nn.MLP(c.hidden_size, c.intermediate_size)
+
+
 class NomicBert(nn.Module):
     """Tokens to the states of the output rows."""
 
     def __init__(self, c: Config) -> None:
         self.embeddings = Embeddings(c)
-        self.layers = [Layer(c) for _ in range(c.layers)]
+        self.layers = [Layer(c, index) for index in range(c.layers)]
 
     def forward(self) -> nn.Tensor:
         x = self.embeddings()

@@ -149,7 +149,7 @@ CATALOG: tuple[CatalogEntry, ...] = (
     _embedder("nomic-ai/modernbert-embed-base", 149, "modernbert", "English, long texts"),
     _embedder("Alibaba-NLP/gte-modernbert-base", 149, "modernbert", "English, long texts"),
     _embedder("google/embeddinggemma-300m", 303, "gemma3_text", "many languages", gated=_GATED),
-    CatalogEntry("nomic-ai/nomic-embed-text-v2-moe", 475, "nomic_bert_moe", "embeddings"),
+    _embedder("nomic-ai/nomic-embed-text-v2-moe", 475, "nomic_bert", "many languages"),
     _embedder("Qwen/Qwen3-Embedding-0.6B", 596, "qwen3", "many languages"),
     _reranker("cross-encoder/ms-marco-MiniLM-L6-v2", 23, "bert", "English"),
     _reranker("BAAI/bge-reranker-v2-m3", 568, "xlm-roberta", "many languages"),

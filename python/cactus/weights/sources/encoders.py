@@ -12,6 +12,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
+
+from cactus.inputs.fields import Fields
+from cactus.weights.format.tiles import U8
 from cactus.weights.sources.source import SourceTensor, rows_of
 
 Tensors = dict[str, SourceTensor]
@@ -34,7 +38,6 @@ _NAMES: dict[str, Sequence[tuple[str, str]]] = {
         (r"\.attn\.out_proj\.", ".self_attn.o_proj."),
         (r"\.mlp\.fc11\.", ".mlp.up_proj."),
         (r"\.mlp\.fc12\.", ".mlp.gate_proj."),
-        (r"\.mlp\.fc2\.", ".mlp.down_proj."),
         (r"\.norm1\.", ".post_attention_layernorm."),
         (r"\.norm2\.", ".post_mlp_layernorm."),
     ),
@@ -53,11 +56,17 @@ def is_encoder(config: Mapping[str, Any]) -> bool:
 def canonical(config: Mapping[str, Any], tensors: Sequence[SourceTensor]) -> Tensors:
     """The tensors of an encoder, by their names in our model of its ``model_type``."""
     named: Tensors = {}
+    gated = any(".mlp.fc11." in tensor.name for tensor in tensors)
     for tensor in tensors:
         name = tensor.name
         for pattern, text in _NAMES[config["model_type"]]:
             name = re.sub(pattern, text, name)
+        if gated:
+            name = name.replace(".mlp.fc2.", ".mlp.down_proj.")
         if _UNUSED.search(name):
+            continue
+        if name.endswith(".experts.mlp.w2"):
+            named[name] = turned(replace(tensor, name=name), config)
             continue
         if ".qkv_proj." in name:  # merged in the checkpoint
             size = tensor.shape[0] // 3
@@ -67,3 +76,27 @@ def canonical(config: Mapping[str, Any], tensors: Sequence[SourceTensor]) -> Ten
         else:
             named[name] = replace(tensor, name=name)
     return named
+
+
+def turned(tensor: SourceTensor, config: Mapping[str, Any]) -> SourceTensor:
+    """The second matrices of experts, [experts * inner, hidden], each turned round.
+
+    Raises `ModelFormatError` for a config that does not say how many there are.
+    """
+    experts = Fields(config).integer("num_experts", 1, 1 << 10)
+    rows, hidden = tensor.shape if len(tensor.shape) == 2 else (0, 0)
+    inner = rows // experts
+    width = tensor.nbytes // max(1, rows * hidden)
+
+    def turned_rows(start: int, stop: int) -> U8:
+        parts = []
+        while start < stop:
+            expert, first = divmod(start, hidden)
+            last = min(hidden, first + stop - start)
+            raw = tensor.rows(expert * inner, (expert + 1) * inner)
+            values = raw.reshape(inner, hidden, width)[:, first:last].swapaxes(0, 1)
+            parts.append(np.ascontiguousarray(values).reshape(last - first, -1))
+            start += last - first
+        return np.concatenate(parts)
+
+    return replace(tensor, shape=(experts * hidden, inner), rows=turned_rows)
