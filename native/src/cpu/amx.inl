@@ -341,10 +341,12 @@ struct Bf16Format {
   static inline F32x16 load_weights(const uint16_t* p) { return load_bf16(p); }
 };
 
-// Pairs of columns, as the unit takes them; zeros beyond the last one.
+// Pairs of columns, as the unit takes them; zeros beyond the last one. `ahead` is how many weights
+// further the same columns of the tile after these lie, which are asked for.
 template <class Format>
-static inline void unpack_floats(const uint16_t* p, int cols, UnpackedFloat& w) {
+static inline void unpack_floats(const uint16_t* p, int cols, size_t ahead, UnpackedFloat& w) {
   for (int k = 0; k < (cols + kGroup - 1) / kGroup * kGroup; k += 2, p += 2 * kTileRows) {
+    prefetch_far(p + ahead);
     const F32x16 a = k < cols ? Format::load_weights(p) : zero();
     const F32x16 b = k + 1 < cols ? Format::load_weights(p + kTileRows) : zero();
     store_bf16(w.high[0] + k * kTileRows, high_pairs(a, b));
@@ -378,7 +380,8 @@ static void multiply_floats(const uint16_t* tile, int cols, const uint8_t* panel
     const int first = unit * kGroup, left = cols - first;
     for (int t = 0; t < T; t++) {
       unpack_floats<Format>(tile + (static_cast<size_t>(t) * cols + first) * kTileRows,
-                            left < count * kGroup ? left : count * kGroup, w[t]);
+                            left < count * kGroup ? left : count * kGroup,
+                            static_cast<size_t>(T) * cols * kTileRows, w[t]);
     }
     for (int row = 0; row < rows; row += 16) {
       const int here = rows - row < 16 ? rows - row : 16;

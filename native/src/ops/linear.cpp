@@ -116,7 +116,8 @@ struct Product {
   // The same for rows [row, end).
   void run_blocks(uint32_t first, uint32_t last, uint32_t row, uint32_t end) const {
     const uint32_t max_rows = static_cast<uint32_t>(c.kernels().max_rows);
-    const uint32_t block = std::max<uint32_t>(1, static_cast<uint32_t>(kBlockBytes / w.tile_bytes));
+    const uint32_t pairs = static_cast<uint32_t>(kBlockBytes / w.tile_bytes) / kSplitTiles;
+    const uint32_t block = std::max(1u, pairs) * kSplitTiles;
     for (uint32_t b = first; b < last; b += block) {
       for (uint32_t r = row; r < end; r += max_rows) {
         run(b, std::min(last, b + block), r, std::min(max_rows, end - r));
