@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from cactus.documents.readers.code import code
 from cactus.documents.readers.markup import front_matter, markdown, marked, rst
-from cactus.documents.types import Block, Document
-from tests.documents.made import document, headings, parts
+from cactus.documents.types import Block, Document, Skipped
+from tests.documents.made import document, headings, parts, read
 
 
 def read_markdown(text: str) -> Document:
@@ -172,6 +172,12 @@ def test_functions_and_classes_are_headings_in_many_languages(tmp_path: Path) ->
     assert text[first.start :].startswith("@wraps")
 
 
+def test_a_file_of_nothing_but_headings_is_too_large(tmp_path: Path) -> None:
+    found = read(tmp_path, "a.md", "#\n" * 1_000_001)
+    assert isinstance(found, Skipped)
+    assert str(found) == "a.md: too large (more than 1,000,000 headings and other blocks)"
+
+
 @pytest.mark.parametrize(
     "text",
     [
@@ -193,8 +199,8 @@ def test_functions_and_classes_are_headings_in_many_languages(tmp_path: Path) ->
 def test_lines_made_to_be_slow_are_not(text: str) -> None:
     whole = text * (100_000 // len(text))
     used = time.process_time()
-    for read in (markdown, rst, lambda text: marked(text, "latex"), lambda text: code(text, "c")):
-        read(whole)
+    for reader in (markdown, rst, lambda text: marked(text, "latex"), lambda text: code(text, "c")):
+        reader(whole)
         marked(whole, "asciidoc")
     assert time.process_time() - used < 10
 

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import os
 import socket
+import sys
 import tracemalloc
 from pathlib import Path
 
 import pytest
 
+from cactus.documents.read import Reader
 from cactus.documents.types import REASONS, Skipped, Summary
-from cactus.documents.walk import walk
+from cactus.documents.walk import FileEntry, walk
 from cactus.errors import InvalidRequest
 from tests.documents.made import look, write
 
@@ -178,6 +180,18 @@ def test_a_pattern_that_would_take_forever_is_skipped_with_its_line(tmp_path: Pa
     assert any(".gitignore: damaged (line 2 is not used" in detail for detail in details)
     with pytest.raises(InvalidRequest, match="include and exclude: pattern"):
         walk(tmp_path, include=["*a" * 40])
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems allow no such names")
+def test_a_name_that_is_not_utf8_is_spelled_out_and_read(tmp_path: Path) -> None:
+    folder = os.fsencode(tmp_path.resolve()) + b"/d\xff"
+    os.mkdir(folder)
+    with open(folder + b"/\xfe.txt", "wb") as file:
+        file.write(b"text")
+    (entry,) = walk(tmp_path)
+    assert isinstance(entry, FileEntry) and entry.name == r"d\udcff/\udcfe.txt"
+    with Reader() as reader:
+        assert reader.load(entry) == b"text"
 
 
 def test_include_and_exclude_choose_files(tmp_path: Path) -> None:

@@ -6,9 +6,9 @@ The tokens of the document are asked for once. Everything after is arithmetic on
 from __future__ import annotations
 
 import re
+from array import array
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
@@ -123,12 +123,13 @@ class _Headings:
         return self._paths[first] if first >= 0 else ""
 
 
-@dataclass(slots=True)
 class _Cuts:
     """Places where a text may be cut, with the number of tokens before each."""
 
-    places: list[int] = field(default_factory=list)
-    tokens: list[int] = field(default_factory=list)
+    def __init__(self, places: Sequence[int], tokens: NDArray[np.int64]) -> None:
+        # Arrays, not lists: a text may have a cut at every second character.
+        self.places = places
+        self.tokens = array("q", tokens.searchsorted(places).astype("int64").tobytes())
 
     def last(self, after: int, upto: int) -> int | None:
         """The last place with more than `after` and at most `upto` tokens before it."""
@@ -151,13 +152,13 @@ class _Cutter:
         self._shared = int(overlap * target)
         self._least = target // 8
         self.headings = _Headings(document)
-        self._sections = _Cuts(self.headings.starts, self._before(self.headings.starts))
+        self._sections = _Cuts(self.headings.starts, tokens)
         self._whole: list[tuple[int, int]] = []  # code that is not to be cut
         self._tables = [block for block in document.blocks if block.kind == "table"]
         self._table_starts = [block.start for block in self._tables]
         strong, weak = self._find_cuts()
-        self._strong = _Cuts(strong, self._before(strong))
-        self._weak = _Cuts(weak, self._before(weak))
+        self._strong = _Cuts(strong, tokens)
+        self._weak = _Cuts(weak, tokens)
         self._whole_starts = [start for start, _ in self._whole]
 
     def _before(self, places: list[int]) -> list[int]:
@@ -177,11 +178,10 @@ class _Cutter:
             return ""
         return self._tables[index].title
 
-    def _find_cuts(self) -> tuple[list[int], list[int]]:
+    def _find_cuts(self) -> tuple[array[int], array[int]]:
         """Where blocks and paragraphs begin; and these with sentences and lines."""
         text = self._document.text
-        strong: list[int] = []
-        weak: list[int] = []
+        strong, weak = array("q"), array("q")
         blocks = self._document.blocks
         edges = self._before([edge for block in blocks for edge in (block.start, block.end)])
         after_heading = False

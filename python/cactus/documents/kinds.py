@@ -74,17 +74,16 @@ BINARY_KINDS = frozenset({"pdf", "docx", "pptx", "xlsx", "epub"})
 _HTML = re.compile(rb"(?:\xef\xbb\xbf)?\s*(?:<\?xml[^>]*>\s*)?<(?:!doctype\s+html|html[\s>])", re.I)
 
 
+_MARKUP = ("rst", "markdown", "pod", "asciidoc", "org", "latex")
+
+
 def suffix_of(name: str) -> str:
     """The suffix of a name in small letters, without its dot.
 
     Of ``a.rst.txt`` and ``a.rst.gz`` it is ``rst``.
     """
     stem, suffix = splitext(without_gz(name.rsplit("/", 1)[-1].lower()))
-    if suffix == ".txt" and _KINDS.get(inner := splitext(stem)[1][1:]) in (
-        "rst",
-        "markdown",
-        "pod",
-    ):
+    if suffix == ".txt" and _KINDS.get(inner := splitext(stem)[1][1:]) in _MARKUP:
         return inner
     return suffix[1:]
 

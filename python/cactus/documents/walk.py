@@ -89,12 +89,12 @@ class _Walk:
                 yield self._skipped.popleft()
             folder, prefix, rules, names = stack[-1]
             for name in names:
-                entry = self._look(os.path.join(folder, name), prefix + name, rules)
+                entry = self._look(os.path.join(folder, name), prefix + _valid(name), rules)
                 if isinstance(entry, str):
-                    below = rules
+                    inner, below = f"{prefix}{_valid(name)}/", rules
                     if rules is not None:
-                        below = rules.inside(entry, self._skipped.append, f"{prefix}{name}/")
-                    stack.append(self._names(entry, f"{prefix}{name}/", below))
+                        below = rules.inside(entry, self._skipped.append, inner)
+                    stack.append(self._names(entry, inner, below))
                     break
                 if entry is not None:
                     yield entry
@@ -153,6 +153,11 @@ class _Walk:
             inside = os.path.relpath(target, self._top).replace(os.sep, "/")
             return Skipped(name, "link", f"to {inside}, which is read under its own name")
         return Skipped(name, "outside", f"a link to {target}")
+
+
+def _valid(name: str) -> str:
+    """A name that is not UTF-8 with its wrong bytes spelled out: no text holds them."""
+    return name if name.isascii() else name.encode("utf-8", "backslashreplace").decode()
 
 
 def _taken(names: list[str]) -> Iterator[str]:

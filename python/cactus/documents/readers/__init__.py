@@ -8,8 +8,9 @@ from cactus.documents.decode import decode
 from cactus.documents.kinds import language_of
 from cactus.documents.types import Block, Document, Limits
 from cactus.documents.unread import Unread
+from cactus.documents.words import words
 
-ISOLATED = frozenset({"html", "pdf", "docx", "pptx", "xlsx", "epub", "email", "json", "jsonl"})
+ISOLATED = words("html pdf docx pptx xlsx epub email csv json jsonl")
 """Kinds that are parsed to structures that a hostile file makes large, deep or slow."""
 
 # What no text has, and what neither a file nor a database takes; each is one character.

@@ -70,7 +70,7 @@ def code(text: str, language: str) -> list[Block]:
             levels.append(indent)
             if begin > blocks.covered:
                 blocks.add("code", blocks.covered, begin)
-            blocks.append(Block("heading", begin, begin, len(levels), _name(found)))
+            blocks.heading(begin, begin, len(levels), _name(found))
     blocks.add("code", blocks.covered, len(text))
     return blocks
 

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from cactus.documents.types import Block, BlockKind
+from cactus.documents.unread import Unread
+
+_MOST = 1_000_000  # blocks of a document; a file of nothing but headings would fill the memory
 
 
 def lines_of(text: str, start: int = 0) -> Iterator[tuple[int, int, str]]:
@@ -26,7 +29,7 @@ class Blocks(list[Block]):
     def heading(self, start: int, end: int, level: int, title: str) -> None:
         """A heading in `[start, end)`; what lies before it is text."""
         self.text(start)
-        self.append(Block("heading", start, end, level, title))
+        self._take(Block("heading", start, end, level, title))
         self.covered = end
 
     def add(self, kind: BlockKind, start: int, end: int, title: str = "") -> None:
@@ -34,11 +37,16 @@ class Blocks(list[Block]):
         start = max(start, self.covered)
         self.text(start)
         if start < end:
-            self.append(Block(kind, start, end, 0, title))
+            self._take(Block(kind, start, end, 0, title))
             self.covered = end
 
     def text(self, end: int) -> None:
         """What is not covered up to `end` is text."""
         if self.covered < end:
-            self.append(Block("text", self.covered, end))
+            self._take(Block("text", self.covered, end))
             self.covered = end
+
+    def _take(self, block: Block) -> None:
+        if len(self) >= _MOST:
+            raise Unread("too large", f"more than {_MOST:,} headings and other blocks")
+        self.append(block)
