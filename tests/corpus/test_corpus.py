@@ -192,7 +192,7 @@ def test_a_folder_that_may_not_be_read_is_refused(
         Corpus(folder, embedder=WordEmbedder(), cache_dir=tmp_path / "cache")
 
 
-@pytest.mark.parametrize("wrong", [None, 7, b"docs"])
+@pytest.mark.parametrize("wrong", [None, 7, b"docs", ""])
 def test_a_corpus_is_a_folder(wrong: Any) -> None:
     with pytest.raises(InvalidRequest, match="a corpus is a folder"):
         Corpus(wrong)

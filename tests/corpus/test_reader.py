@@ -213,6 +213,18 @@ def test_the_same_question_again_is_searched_again(ask: MakeModel) -> None:
     assert "Lyon" in done.reading.passages[0].text
 
 
+def test_an_answer_is_assessed_with_what_it_was_made_from(ask: MakeModel) -> None:
+    model = ask(top_k=1)
+    question = "What is the capital of France?"
+    done = model.chat(question, logprobs=True)
+    before = len(program(model).fed)
+    assessed = model.assess(question, done, samples=1)
+    assert assessed.scores is not None and assessed.scores.agreement is not None
+    # The prompt is the same one, which is in the cache, passages and all.
+    assert len(program(model).fed) - before < 200
+    assert assessed.citations == done.citations
+
+
 def test_a_raw_prompt_has_nothing_to_do_with_documents(ask: MakeModel) -> None:
     model = ask()
     done = model.complete("What is the capital of France?")

@@ -147,7 +147,7 @@ def report_skipped(skipped: Any) -> Sequence[tuple[str, str]]:
     for reason, count in sorted(skipped.counts.items(), key=lambda each: -each[1]):
         examples = skipped.examples.get(reason, [])[:3]
         names = ", ".join(
-            each.path + (f" ({each.detail})" if each.detail else "") for each in examples
+            one_line(each.path + (f" ({each.detail})" if each.detail else "")) for each in examples
         )
         rows.append((f"{count:,} {reason}", names + (", …" if count > len(examples) else "")))
     return rows

@@ -274,8 +274,12 @@ class Corpus(Closing):
         return Reader(self, self._turns, passages, strict)
 
     def close(self) -> None:
-        """Close the index and free the models that were loaded for it; it may be called twice."""
+        """Close the index and free the models that were loaded for it; it may be called twice.
+
+        A `sync` in flight ends with an error; what it has done stays done.
+        """
         self._closed = True
+        self.stop()
         self._owned.close()
 
     # -- a library for the reader
@@ -336,6 +340,8 @@ def _folder(given: Any) -> Path:
     """The folder that is meant, or an error that says what is wrong with it."""
     if not isinstance(given, (str, os.PathLike)):
         raise InvalidRequest(f"a corpus is a folder: a string or path, got {type(given).__name__}")
+    if not os.fspath(given):
+        raise InvalidRequest("a corpus is a folder, got an empty name; '.' is the current folder")
     folder = Path(given).expanduser()
     try:
         with os.scandir(folder):
