@@ -38,16 +38,17 @@ class Model(ToolMethods, SpeechMethods, CorpusMethods):
     (and at most) the model's own context. `kv`: what the cache keeps keys and values in, "f16" or
     "int8", which takes half the memory and changes answers a little. `activations`: what numbers
     have when they meet quantised weights, "int12" or "int8", which reads prompts a quarter faster
-    and changes answers more. `preload`: read all weights in the background at once, instead of as
-    they are needed: the first answer comes sooner where the file is not in memory. `resident`: copy
-    the weights into memory of this process, so that the file may change or vanish while the model
-    is used. `cache_bytes`: the memory of keys and values up to which conversations that have ended
-    are remembered, so that the next turn of each reads only what is new; default a quarter of what
-    the machine has free, 0: none is. `download`: fetch a model that is known and not here;
-    otherwise no connection is opened. `cloud`: a larger model elsewhere, which is asked where this
-    one is less sure than `confidence_threshold`, by default 0.7 then (docs/cloud.md); without it
-    nothing leaves this machine. `corpus`: a folder of documents, or a `cactus.Corpus`, that chats
-    are answered from (docs/documents.md).
+    and changes answers more; default "int12", and "int8" for text encoders. `preload`: read all
+    weights in the background at once, instead of as they are needed: the first answer comes sooner
+    where the file is not in memory. `resident`: copy the weights into memory of this process, so
+    that the file may change or vanish while the model is used. `cache_bytes`: the memory of keys
+    and values up to which conversations that have ended are remembered, so that the next turn of
+    each reads only what is new; default a quarter of what the machine has free, 0: none is.
+    `download`: fetch a model that is known and not here; otherwise no connection is opened.
+    `cloud`: a larger model elsewhere, which is asked where this one is less sure than
+    `confidence_threshold`, by default 0.7 then (docs/cloud.md); without it nothing leaves this
+    machine. `corpus`: a folder of documents, or a `cactus.Corpus`, that chats are answered from
+    (docs/documents.md).
 
     Raises ModelNotFound, UnsupportedModel, ModelFormatError, InsufficientMemory, InvalidRequest.
     """
@@ -60,7 +61,7 @@ class Model(ToolMethods, SpeechMethods, CorpusMethods):
         isa: str | None = None,
         context: int | None = None,
         kv: Literal["f16", "int8"] = "f16",
-        activations: Literal["int12", "int8"] = "int12",
+        activations: Literal["int12", "int8"] | None = None,
         preload: bool = False,
         resident: bool = False,
         cache_bytes: int | None = None,

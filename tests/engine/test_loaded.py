@@ -89,7 +89,7 @@ def test_activations_in_int8(tiny_model: Path) -> None:
     assert logprobs[0] == pytest.approx(logprobs[1], abs=0.3)
 
 
-@pytest.mark.parametrize("activations", ["int4", "", "INT8", None, 8, ["int8"]])
+@pytest.mark.parametrize("activations", ["int4", "", "INT8", 8, ["int8"]])
 def test_activations_that_there_are_not(tiny_model: Path, activations: Any) -> None:
     with pytest.raises(InvalidRequest, match=r"activations must be 'int12' or 'int8', got "):
         Model(tiny_model, activations=activations)

@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 
 from cactus import nn
+from cactus.engine.options import LoadOptions
 from cactus.errors import InvalidRequest, NonFiniteLogits
 from cactus.graph.node import Graph
-from cactus.graph.plan import build, takes_whole_texts
+from cactus.graph.plan import build, takes_whole_texts, with_int8_activations
 from cactus.graph.reference import ReferenceProgram
 from cactus.graph.trace import trace
 from cactus.native import Program, Row
@@ -189,6 +190,15 @@ def test_a_session_is_only_a_name(
         nothing.run()
         with pytest.raises(InvalidRequest, match="not asked"):
             _ = nothing.values
+
+
+def test_encoders_multiply_8_bits_unless_asked_for_12(
+    encoder: tuple[Graph, dict[str, Any]], stores: Callable[[str], Store]
+) -> None:
+    graph, store = programs.fused(encoder[0], "q8"), stores("q8")
+    blob = build(graph, store.tensors, vocab_size=0, context_length=CONTEXT).blob
+    assert LoadOptions(activations="int12").apply(blob) == blob
+    assert LoadOptions().apply(blob) == with_int8_activations(blob) != blob
 
 
 def test_damaged_weights_are_an_error(

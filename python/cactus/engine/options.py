@@ -22,7 +22,7 @@ class LoadArguments(TypedDict, total=False):
     isa: str | None
     context: int | None
     kv: str
-    activations: str
+    activations: str | None
     preload: bool
     resident: bool
     cache_bytes: int | None
@@ -48,7 +48,7 @@ class LoadOptions:
     isa: str | None = None
     context: int | None = None
     kv: str = "f16"
-    activations: str = "int12"
+    activations: str | None = None
     preload: bool = False
     resident: bool = False
     cache_bytes: int | None = None
@@ -65,7 +65,7 @@ class LoadOptions:
             object.__setattr__(self, "cache_bytes", integer("cache_bytes", self.cache_bytes, 0))
         if self.kv not in KV_TYPES:
             raise InvalidRequest(f"kv must be 'f16' or 'int8', got {self.kv!r:.100}")
-        if self.activations not in ACTIVATION_TYPES:
+        if self.activations not in (None, *ACTIVATION_TYPES):
             raise InvalidRequest(
                 f"activations must be 'int12' or 'int8', got {self.activations!r:.100}"
             )
@@ -92,13 +92,17 @@ class LoadOptions:
         }
 
     def apply(self, blob: bytes) -> bytes:
-        """A plan's blob with keys and values kept, and activations multiplied, as chosen."""
+        """A plan's blob with keys and values kept, and activations multiplied, as chosen.
+
+        A text encoder has activations of 8 bits if nothing else was chosen: that costs a vector
+        less than its weights of 8 bits do, and no step builds on the errors of the one before.
+        """
+        from cactus.graph.plan import takes_whole_texts, with_int8_activations
+
         if self.kv == "int8":
             from cactus.graph.plan import with_int8_kv
 
             blob = with_int8_kv(blob)
-        if self.activations == "int8":
-            from cactus.graph.plan import with_int8_activations
-
+        if (self.activations or ("int8" if takes_whole_texts(blob) else "int12")) == "int8":
             blob = with_int8_activations(blob)
         return blob
