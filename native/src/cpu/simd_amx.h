@@ -20,6 +20,13 @@ static inline void store_i8_quads(int8_t* p, I32x16 a, I32x16 b) {
 // For a store that comes soon.
 static inline void prefetch_write(const void* p) { __builtin_prefetch(p, 1); }
 
+// Numbers that are no longer normal count as zeros while it lives, as in the unit.
+struct FlushSubnormals {
+  FlushSubnormals() : before(_mm_getcsr()) { _mm_setcsr(before | 0x8040); }
+  ~FlushSubnormals() { _mm_setcsr(before); }
+  const unsigned before;
+};
+
 struct Bf16x32 {
   __m512i v;
 };
@@ -35,6 +42,9 @@ static inline F32x16 first_half(Bf16x32 a) {
 static inline F32x16 last_half(Bf16x32 a) {
   const __m512i wide = _mm512_cvtepu16_epi32(_mm512_extracti64x4_epi64(a.v, 1));
   return {_mm512_castsi512_ps(_mm512_slli_epi32(wide, 16))};
+}
+static inline F32x16 broadcast_bf16(const uint16_t* p) {
+  return {_mm512_castsi512_ps(_mm512_set1_epi32(static_cast<int>(uint32_t{*p} << 16)))};
 }
 static inline void store_bf16(void* p, Bf16x32 a) { _mm512_storeu_si512(p, a.v); }
 // What of a number bf16 has room for, without rounding.
