@@ -69,6 +69,9 @@ def prints(
                 for sound in ("talk.mp3", "audio.wav", "call.wav"):  # the content says what it is
                     voice = request.getfixturevalue("voices") / "beckett.wav"
                     (home / sound).symlink_to(voice)
+            if "minilm" in block:
+                minilm = request.getfixturevalue("minilm")
+                (home / "weights" / "all-minilm-l6-v2").symlink_to(minilm)
             program = ["-c", block] if block else [str(EXAMPLES[name])]
             settings = {"CACTUS_THREADS": "1"}
             if "documents" in (block or name):
@@ -85,6 +88,7 @@ EXPECTED = {
     "README.md": [
         "The capital of Italy is Rome.\n" + FOUR,
         "-->",
+        "[1.   0.6",
         "21 degrees and sunny\nPerson(name='Ada', age=36)",
         FOUR,
     ],
