@@ -43,6 +43,7 @@ ABILITIES: dict[str, tuple[Ability, ...]] = {
         "complete",
         "embed",
     ),
+    "model2vec": ("embed",),
     "modernbert": (
         "embed",
         "rerank",

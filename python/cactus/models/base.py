@@ -22,7 +22,6 @@ from cactus.inputs.fields import Fields
 from .. import nn
 from ..errors import ModelFormatError, UnsupportedModel
 from ..graph.node import Graph
-from ..graph.ops import WHOLE_TEXTS
 from ..graph.trace import trace
 from .abilities import ABILITIES
 
@@ -290,8 +289,8 @@ class Architecture:
 
     @property
     def encodes(self) -> bool:
-        """Whether it is a text encoder: its output is states, and a text one step."""
-        return any(node.op == WHOLE_TEXTS for node in self.build().nodes)
+        """Whether it is a text encoder: its output is states, and sessions keep nothing."""
+        return not self.build().slots
 
     def build_encoder(self) -> Graph | None:
         """The unfused graph of features, with the encoder's states as output; None without one."""

@@ -151,6 +151,7 @@ CATALOG: tuple[CatalogEntry, ...] = (
     _embedder("google/embeddinggemma-300m", 303, "gemma3_text", "many languages", gated=_GATED),
     _embedder("nomic-ai/nomic-embed-text-v2-moe", 475, "nomic_bert", "many languages"),
     _embedder("Qwen/Qwen3-Embedding-0.6B", 596, "qwen3", "many languages"),
+    _embedder("minishlab/potion-base-8M", 8, "model2vec", "English, static: fast, less exact"),
     _reranker("cross-encoder/ms-marco-MiniLM-L6-v2", 23, "bert", "English"),
     _reranker("BAAI/bge-reranker-v2-m3", 568, "xlm-roberta", "many languages"),
     _reranker("Alibaba-NLP/gte-reranker-modernbert-base", 150, "modernbert", "English"),

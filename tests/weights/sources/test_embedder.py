@@ -6,11 +6,14 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
+from cactus import Model
 from cactus.embed.settings import read_settings
 from cactus.errors import CactusError, ModelFormatError, UnsupportedModel
 from cactus.weights.convert import convert
+from cactus.weights.format.safetensors import write_safetensors
 from cactus.weights.sources.known_embedders import complete, known_settings
 from tests.models import encoders
 
@@ -159,7 +162,6 @@ def test_what_cannot_be_names_the_file_and_the_field(
 
 
 def test_a_head_with_several_labels_ranks_nothing(tmp_path: Path) -> None:
-    from cactus.weights.format.safetensors import write_safetensors
     from tests.models.golden import read_tensors
 
     folder = encoders.write("bert_ranker", tmp_path / "nli")
@@ -194,3 +196,22 @@ def test_qwen3_reranker_says_yes_or_no(tmp_path: Path) -> None:
     made = settings(folder)
     assert (made["score"]["kind"], made["score"]["yes"], made["score"]["no"]) == ("yes_no", 9, 8)
     assert "{query}" in made["score"]["template"] and "{document}" in made["score"]["template"]
+
+
+@pytest.mark.parametrize("normalize", [True, False])
+def test_a_static_model_is_the_mean_of_its_tokens_vectors(tmp_path: Path, normalize: bool) -> None:
+    folder = encoders.write("bert", tmp_path / "static")
+    for name in ("model.safetensors", "modules.json"):
+        (folder / name).unlink()
+    table = np.random.default_rng(1).standard_normal((64, 32)).astype(np.float32)
+    write_safetensors(folder / "model.safetensors", {"embeddings": table})
+    config = {"model_type": "model2vec", "normalize": normalize, "hidden_dim": 32}
+    (folder / "config.json").write_text(json.dumps(config))
+    convert(folder, tmp_path / "made", "FP32")
+    with Model(tmp_path / "made") as model:
+        vectors = model.embed(["w7 w9 unheard-of w7", "unheard-of"])
+        long = model.embed("w7 " * 2000)
+    want = table[[7, 9, 7]].mean(0)
+    assert np.allclose(vectors[0], want / (np.linalg.norm(want) if normalize else 1), atol=1e-5)
+    assert not vectors[1].any()
+    assert np.allclose(long / np.linalg.norm(long), table[7] / np.linalg.norm(table[7]), atol=1e-5)

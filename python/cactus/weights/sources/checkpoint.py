@@ -89,7 +89,9 @@ def open_checkpoint(folder: Path, name: str = "") -> Source:
             chat_template=read_chat_template(folder),
             tensors=tuple(made.values()),
             origin={"format": "safetensors"} | describe_file(first.file, first.data_offset),
-            write_tokenizer=partial(copy_tokenizer, folder),
+            write_tokenizer=partial(
+                copy_tokenizer, folder, bare=config["model_type"] == "model2vec"
+            ),
             close=close,
             notes=(*notes, *more),
             license=_license(folder),
@@ -128,6 +130,8 @@ def _read_config(folder: Path) -> tuple[dict[str, Any], list[str]]:
                 notes.append(f"config.json: {key!r} asks for code of the model; ignored")
                 logger.warning("%s: %s", folder, notes[-1])
     config.pop("cactus", None)
+    if "model_type" not in config and "embedding_dtype" in config:
+        config["model_type"] = "model2vec"  # its own library leaves the name out
     if not isinstance(config.get("model_type"), str):
         raise ModelFormatError(
             f"{folder / 'config.json'}: model_type is {config.get('model_type')!r}, "
@@ -290,11 +294,12 @@ def check_tokenizer_files(folder: Path) -> None:
         Tokenizer.load(target, str(folder))
 
 
-def copy_tokenizer(source: Path, target: Path) -> None:
+def copy_tokenizer(source: Path, target: Path, *, bare: bool = False) -> None:
     """Copy the tokenizer's files; each is a plain file of the folder and valid JSON.
 
     What a tokenizer.json says of cutting and padding texts is left out: those who ask decide.
-    Where there is no tokenizer.json it is built from vocab.json and merges.txt.
+    With `bare` nothing is put around a text. Where there is no tokenizer.json it is built from
+    vocab.json and merges.txt.
     """
     for name in TOKENIZER_FILES:
         if not (source / name).exists():
@@ -306,6 +311,9 @@ def copy_tokenizer(source: Path, target: Path) -> None:
             raise ModelFormatError(f"{source / name}: not valid JSON: {error}") from None
         if isinstance(found, dict) and (found.get("truncation") or found.get("padding")):
             found |= {"truncation": None, "padding": None}
+            data = json.dumps(found, ensure_ascii=False).encode("utf-8", "surrogatepass")
+        if bare and isinstance(found, dict) and found.get("post_processor"):
+            found["post_processor"] = None
             data = json.dumps(found, ensure_ascii=False).encode("utf-8", "surrogatepass")
         (target / name).write_bytes(data)
     if not (target / "tokenizer.json").exists():

@@ -87,7 +87,8 @@ def read_modules(folder: Path) -> list[dict[str, Any]]:
     found = []
     for module in listed:
         kind, path = module.get("type"), module.get("path", "")
-        plain = isinstance(path, str) and path not in (".", "..") and not set(path) & set("/\\:\0")
+        path = "" if path == "." else path
+        plain = isinstance(path, str) and path != ".." and not set(path) & set("/\\:\0")
         if not isinstance(kind, str) or not plain:
             raise ModelFormatError(
                 f"{where}: a module of type {str(kind)[:80]!r} in {str(path)[:80]!r}, expected the "
@@ -186,6 +187,8 @@ def describe(
         found = read_embedder(folder, config, open_dense)
         if found is None and config["model_type"] == "qwen3" and is_reranker(name):
             found = yes_no(folder, *(_token_id(folder, "", text) for text in ("yes", "no")))
+        if config["model_type"] == "model2vec":
+            found, config = _static(folder, config, tensors)
         said = found is not None
         if found is None and encodes:
             found = Embedding("embed", base_settings(folder))
@@ -204,6 +207,35 @@ def describe(
         if "lm_head.weight" not in tensors:
             config = config | {"tie_word_embeddings": True}
     return embedding, config, tensors, notes
+
+
+def _static(
+    folder: Path, config: dict[str, Any], tensors: Tensors
+) -> tuple[Embedding, dict[str, Any]]:
+    """A table of vectors: the mean of those of a text's known tokens."""
+    table = tensors.get("embed_tokens.weight")
+    if table is None or len(table.shape) != 2:
+        raise ModelFormatError(f"{folder}: no matrix is called embeddings")
+    rows, width = table.shape
+    settings = base_settings(folder)
+    settings["normalize"] = Fields(config).flag("normalize", True)
+    settings["max_tokens"] = Fields(config).integer("max_length", 0, 1 << 24, 0)
+    unknown = _unknown_token(folder)
+    settings["skip_tokens"] = [] if unknown is None else [unknown]
+    return Embedding("embed", settings), config | {"vocab_size": rows, "hidden_dim": width}
+
+
+def _unknown_token(folder: Path) -> int | None:
+    """The id that stands for what a vocabulary lacks, as tokenizer.json has it."""
+    document = _object(folder / "tokenizer.json").raw
+    model = document.get("model")
+    if not isinstance(model, Mapping):
+        return None
+    if type(model.get("unk_id")) is int:
+        return int(model["unk_id"])
+    vocabulary = model.get("vocab")
+    found = vocabulary.get(model.get("unk_token")) if isinstance(vocabulary, Mapping) else None
+    return found if type(found) is int else None
 
 
 def _decoder_name(name: str) -> str:

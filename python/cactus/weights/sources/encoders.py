@@ -29,6 +29,7 @@ _NAMES: dict[str, Sequence[tuple[str, str]]] = {
     "bert": _BERT,
     "roberta": _BERT,
     "xlm-roberta": _BERT,
+    "model2vec": ((r"^embeddings$", "embed_tokens.weight"),),
     "modernbert": ((r"^model\.", ""),),
     "nomic_bert": (
         (r"^(?:bert|nomic_bert|model)\.", ""),
