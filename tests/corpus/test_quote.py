@@ -39,7 +39,7 @@ def test_names_and_headings_stay_in_their_line(source: str, heading: str) -> Non
     prompt = quoted([Passage(1, "text", source, 0, 4, heading)])
     header = prompt.split("\n\n")[1].split("\n```")[0]
     assert len(header.splitlines()) == 1
-    assert header.startswith('[1] "')
+    assert header.startswith('Passage 1, from "')
     prompt.encode()  # it is whole
 
 

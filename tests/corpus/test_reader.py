@@ -60,7 +60,7 @@ def user(text: str) -> dict[str, str]:
 def test_an_answer_is_made_from_what_is_found(ask: MakeModel) -> None:
     model = ask(top_k=2)
     done = model.chat("What is the capital of France?")
-    assert '[1] "paris.md"' in prompt(model)
+    assert 'Passage 1, from "paris.md":' in prompt(model)
     assert "two million" in prompt(model)
     assert "Green tea" not in prompt(model)
     assert prompt(model).count("Question: What is the capital of France?\n") == 1
@@ -94,7 +94,7 @@ def test_a_second_turn_reads_only_what_is_new(ask: MakeModel) -> None:
     assert second.metrics.cached_tokens >= before - 1  # the last token said was never fed
     assert "Green tea" in read
     assert "Paris is the capital of France. It has" not in read
-    assert '[2] "tea.md"' in read
+    assert 'Passage 2, from "tea.md", "Tea > Green":' in read
 
 
 def test_a_passage_of_an_earlier_turn_is_not_given_again(ask: MakeModel) -> None:

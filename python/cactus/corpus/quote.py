@@ -57,7 +57,8 @@ def _header(passage: Passage) -> str:
         parts.append(f"page {passage.page}")
     if passage.heading:
         parts.append(_string(passage.heading))
-    return f"[{passage.number}] {', '.join(parts)}"
+    # Not "[1]", as citations are written: small models repeat the line as their answer then.
+    return f"Passage {passage.number}, from {', '.join(parts)}:"
 
 
 def _string(text: str) -> str:
