@@ -114,6 +114,8 @@ class Model(ToolMethods, SpeechMethods, CorpusMethods):
                 self._speech()
             elif "complete" not in engine.abilities and "embed" in engine.abilities:
                 self._texts("embed")
+            elif "complete" not in engine.abilities and "rerank" in engine.abilities:
+                self._texts("rerank")
         except BaseException:
             self.close()
             raise
