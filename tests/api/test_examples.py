@@ -108,7 +108,7 @@ EXPECTED = {
         " 1 of 1 chunk\n",
         " walrus.md 1 Walruses\n",
     ],
-    "docs/embeddings.md": ["(3, 576) float32\n[ True  True"],
+    "docs/embeddings.md": ["(3, 384) float32\n[1."],
     "docs/errors.md": ["131 tokens, room for 64\ntemperature must be a number from 0 to 100"],
     "docs/flat-functions.md": [
         FOUR,

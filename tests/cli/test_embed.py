@@ -119,7 +119,8 @@ def test_a_text_over_the_limit_is_named_or_cut(run: Run, model: Model) -> None:
     status, rows, _ = run("embed", "--truncate", stdin=lines)
     assert (status, len(rows)) == (0, 3)
     assert vector(rows[1]).tobytes() == model.embed("b" * 40).tobytes()
-    assert run("embed", "--text", "b" * 50)[:2] == (1, [])
+    status, rows, err = run("embed", "--text", "a", "--text", "b" * 50)
+    assert (status, len(rows)) == (1, 1) and "cactus: --text 2: has 50 tokens" in err
 
 
 @pytest.mark.parametrize(
@@ -196,7 +197,7 @@ def test_the_model_that_is_not_named(
     (tmp_path / "weights" / "tiny").symlink_to(tiny_model)
     monkeypatch.setenv("CACTUS_WEIGHTS", str(tmp_path / "weights"))
     status, _, err = run("embed", "--text", "a", "--offline", model=None)
-    assert status == 1 and "all-minilm-l6-v2" in err
+    assert status == 1 and "all-MiniLM-L6-v2 is not on this machine" in err
     monkeypatch.setenv("CACTUS_EMBEDDER", "tiny")
     assert run("embed", "--text", "a", "--offline", model=None)[0] == 0
 

@@ -132,7 +132,7 @@ def command(
             given = read_lines(stack.enter_context(opened(file)), form, field)
         folder = find_text_model(model, "embed", offline=offline)
         loaded = stack.enter_context(Model(folder, threads=threads, preload=True))
-        job = _Job(loaded, options, name_of_input(file), quiet)
+        job = _Job(loaded, options, "--text" if texts else f"{name_of_input(file)}, line", quiet)
         write = job.write_array if written == "npy" else job.write_lines
         write(given, output)
     ctx.exit(int(job.failed))
@@ -223,7 +223,7 @@ class _Job:
 
     def _report(self, number: int, reason: str) -> None:
         self.failed = True
-        complain(f"{self._name}, line {number}: {reason}")
+        complain(f"{self._name} {number}: {reason}")
 
 
 def _from(shown: Progress | None, done: int) -> Progress | None:
