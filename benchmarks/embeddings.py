@@ -23,7 +23,7 @@ import numpy as np
 from embedding_child import Job
 from embedding_models import Prepared
 from embedding_report import CASES, OURS, REFERENCE, SIDES, Case, Found, SideKey, plain, text
-from report import thread_text
+from report import publish, thread_text
 from rounds import BUSY_LIMIT, Quiet
 from runner import REPOSITORY, BenchmarkError, Child, Command, Progress, machine, run_child
 
@@ -78,6 +78,7 @@ def arguments() -> argparse.Namespace:
     add("--retries", type=int, default=1, help="repeats of a disturbed measurement (default: 1)")
     add("--cpu", action="store_true", help="ratios of processor time, for one thread when busy")
     add("--json", type=Path, metavar="FILE", help="write every sample to FILE")
+    add("--publish", action="store_true", help="put the tables into docs/embeddings-performance.md")
     add("--prepare", action="store_true", help="only make what is needed")
     return parser.parse_args()
 
@@ -113,17 +114,25 @@ def run(given: argparse.Namespace, progress: Progress) -> None:
                 _sample(found, quiet, prepared, case, texts[case.name], threads, side, folder)
     progress.close()
     counts = [int(count) for count in given.threads.split(",")]
-    print(f"{start['processor']}, {start['cores']} cores, commit {start['commit']}\n")
-    print(", ".join(f"{name} {version}" for name, version in sorted(found.versions.items())))
-    for case in cases:
-        print(f"\n{text(found, case, counts, given.cpu)}")
-    disturbed = sum(others > BUSY_LIMIT for others in quiet.disturbance)
-    print(
-        f"\n{disturbed} of {len(quiet.disturbance)} measurements were disturbed: others kept up to "
-        f"{max(quiet.disturbance):.2f} cores busy"
+    shown = "\n\n".join(
+        [_heading(start, found, quiet), *(text(found, case, counts, given.cpu) for case in cases)]
     )
+    print(shown)
+    if given.publish:
+        publish(REPOSITORY / "docs" / "embeddings-performance.md", shown, "embeddings.py")
     if given.json:
         given.json.write_text(json.dumps(plain(start, found, quiet), indent=1) + "\n")
+
+
+def _heading(start: dict[str, object], found: Found, quiet: Quiet) -> str:
+    """What was measured on what, and whether it was quiet."""
+    versions = ", ".join(f"{name} {version}" for name, version in sorted(found.versions.items()))
+    disturbed = sum(others > BUSY_LIMIT for others in quiet.disturbance)
+    return (
+        f"{start['processor']}, {start['cores']} cores, commit {start['commit']}; {versions}. "
+        f"{disturbed} of {len(quiet.disturbance)} measurements were disturbed: others kept up to "
+        f"{max(quiet.disturbance):.2f} cores busy."
+    )
 
 
 def _sample(

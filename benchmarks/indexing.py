@@ -29,7 +29,8 @@ from typing import Any
 
 import question_sets
 from indexing_child import DIMENSIONS, Pseudo
-from runner import BenchmarkError, Progress, machine, run_child
+from report import publish
+from runner import REPOSITORY, BenchmarkError, Busy, Progress, machine, run_child
 
 from cactus.documents.types import Chunk
 from cactus.documents.walk import FileEntry
@@ -56,7 +57,7 @@ def documents(name: str) -> Path:
     return folder
 
 
-def build(given: argparse.Namespace, progress: Progress) -> dict[str, Any]:
+def build(given: argparse.Namespace, progress: Progress) -> tuple[dict[str, Any], str]:
     """Index each set in a process of its own; then again, and after touching one file."""
     found: dict[str, Any] = {}
     head = "set; files; chunks; chunks/s; MB of memory at 25, 50, 75, 100 %; KB a chunk; again, s"
@@ -86,8 +87,7 @@ def build(given: argparse.Namespace, progress: Progress) -> dict[str, Any]:
                 f"{result['touched_seconds']:.2f}",
             ]
         )
-    _table(rows)
-    return found
+    return found, _table(rows)
 
 
 def _copy(source: Path, target: Path, files: int | None) -> None:
@@ -133,7 +133,7 @@ class Pieces:
         return Read({}, chunks())
 
 
-def queries(given: argparse.Namespace, progress: Progress) -> dict[str, Any]:
+def queries(given: argparse.Namespace, progress: Progress) -> tuple[dict[str, Any], str]:
     """Searches for people's questions, in an index of so many chunks."""
     asked = [
         each.text for name in question_sets.FAQS for each in question_sets.load(name).questions
@@ -159,8 +159,7 @@ def queries(given: argparse.Namespace, progress: Progress) -> dict[str, Any]:
                     shown = [f"{milliseconds:.1f}" for milliseconds in times]
                     rows.append([f"{count:,}", mode, *shown, f"{first:.0f}", f"{size / 1e6:.0f}"])
                     found[f"{count} {mode}"] = took
-    _table(rows)
-    return found
+    return found, _table(rows)
 
 
 def _search(index: Index, text: str, mode: Mode) -> tuple[float, float]:
@@ -171,7 +170,7 @@ def _search(index: Index, text: str, mode: Mode) -> tuple[float, float]:
     return (time.perf_counter() - start) * 1000, (time.process_time() - used) * 1000
 
 
-def kill(given: argparse.Namespace, progress: Progress) -> dict[str, Any]:
+def kill(given: argparse.Namespace, progress: Progress) -> tuple[dict[str, Any], str]:
     """Kill the indexing process at random moments; what is finished equals an undisturbed index.
 
     Each process goes on with what the one before left. When all is there, an empty index is begun.
@@ -200,10 +199,12 @@ def kill(given: argparse.Namespace, progress: Progress) -> dict[str, Any]:
                 if _indexed(folder, cache)[0] != clean:
                     raise BenchmarkError(f"after kill {number + 1} the finished index differs")
                 rounds.append([])
-    for each in rounds[:-1]:
-        print(f"files that were whole after each kill: {', '.join(map(str, each))} of {files}")
-    print("every finished index equals an undisturbed one")
-    return {"whole": rounds[:-1], "files": files}
+    done = [", ".join(map(str, each)) for each in rounds[:-1]]
+    shown = (
+        f"Of {files} files, so many were whole after each of {KILLS} kills: "
+        f"{'; anew: '.join(done)}. Every finished index equals an undisturbed one."
+    )
+    return {"whole": rounds[:-1], "files": files}, shown
 
 
 def _indexed(folder: Path, cache: Path) -> tuple[list[Any], float, int]:
@@ -251,11 +252,9 @@ def _file(cache: Path) -> Path:
     return found[0]
 
 
-def _table(rows: Sequence[Sequence[str]]) -> None:
-    for number, row in enumerate(rows):
-        print(f"| {' | '.join(row)} |")
-        if number == 0:
-            print("|" + "---|" * len(row))
+def _table(rows: Sequence[Sequence[str]]) -> str:
+    ruled = [rows[0], ["---"] * len(rows[0]), *rows[1:]]
+    return "\n".join(f"| {' | '.join(row)} |" for row in ruled)
 
 
 def main() -> int:
@@ -274,10 +273,12 @@ def main() -> int:
     add("--queries", type=int, default=200, help="searches of each kind (default: 200)")
     add("--seed", type=int, default=0, help="of the moments of killing")
     add("--scratch", type=Path, help="where temporary folders are made")
+    add("--publish", action="store_true", help="put it into docs/embeddings-performance.md")
     add("--json", type=Path, metavar="FILE", help="write every sample to FILE")
     given, progress = parser.parse_args(), Progress()
     try:
-        found = works[given.what](given, progress)
+        busy = Busy()
+        found, shown = works[given.what](given, progress)
     except (BenchmarkError, CactusError) as error:
         progress.close()
         print(f"indexing: {error}", file=sys.stderr)
@@ -286,8 +287,16 @@ def main() -> int:
         progress.close()
         return 130
     progress.close()
+    start = machine()
+    where = f"{start['processor']}, {start['cores']} cores, commit {start['commit']}"
+    how = f"embedder: {given.embedder or 'none (random vectors)'}"
+    text = f"{where}; {how}; {busy}.\n\n{shown}"
+    print(text)
+    if given.publish:
+        page = REPOSITORY / "docs" / "embeddings-performance.md"
+        publish(page, text, f"indexing.py {given.what}")
     if given.json:
-        kept = {"machine": machine(), "dimensions": DIMENSIONS, given.what: found}
+        kept = {"machine": start, "dimensions": DIMENSIONS, given.what: found}
         given.json.write_text(json.dumps(kept, indent=1) + "\n")
     return 0
 

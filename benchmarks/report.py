@@ -125,13 +125,18 @@ def _percent(fraction: float | None) -> str:
     return "" if fraction is None else f"{100 * fraction:.0f} %"
 
 
-BEGIN, END = "<!-- written by benchmarks/compare.py -->", "<!-- end -->"
+END = "<!-- end -->"
 
 
-def publish(path: Path, block: str) -> None:
-    """Replace what stands between the two marks of a Markdown file."""
-    before, begin, rest = path.read_text().partition(BEGIN)
+def mark(tool: str = "compare.py") -> str:
+    """The line below which a tool's tables stand."""
+    return f"<!-- written by benchmarks/{tool} -->"
+
+
+def publish(path: Path, block: str, tool: str = "compare.py") -> None:
+    """Replace what stands between the two marks that a tool has in a Markdown file."""
+    before, begin, rest = path.read_text().partition(mark(tool))
     _, end, after = rest.partition(END)
     if not (begin and end):
-        raise BenchmarkError(f"{path} has no lines {BEGIN!r} and {END!r} to write between")
-    path.write_text(f"{before}{BEGIN}\n\n{block}\n\n{END}{after}")
+        raise BenchmarkError(f"{path} has no lines {mark(tool)!r} and {END!r} to write between")
+    path.write_text(f"{before}{begin}\n\n{block}\n\n{END}{after}")

@@ -137,6 +137,23 @@ def _busy_seconds() -> float:
     return (sum(ticks) - ticks[3] - ticks[4]) / os.sysconf("SC_CLK_TCK")
 
 
+class Busy:
+    """How many cores were busy since this was made, those of this process and its children left
+    out."""
+
+    def __init__(self) -> None:
+        self.start, self.before = time.perf_counter(), self._others()
+
+    @staticmethod
+    def _others() -> float:
+        own = os.times()
+        return _busy_seconds() - sum(own[:4])
+
+    def __str__(self) -> str:
+        seconds = time.perf_counter() - self.start
+        return f"others kept {max(0.0, self._others() - self.before) / seconds:.2f} cores busy"
+
+
 class Progress:
     """One status line on stderr: rewritten on a terminal, one line a step elsewhere."""
 

@@ -262,15 +262,21 @@ def test_peaks_come_from_a_child(load: Any) -> None:
 
 def test_publishing_replaces_a_block(load: Any, tmp_path: Path) -> None:
     report, page = load("report"), tmp_path / "page.md"
-    page.write_text(f"above\n{report.BEGIN}\nold\n{report.END}\nbelow\n")
+    page.write_text(f"above\n{report.mark()}\nold\n{report.END}\nbelow\n")
     for _ in range(2):
         report.publish(page, "| new |")
-        assert page.read_text() == f"above\n{report.BEGIN}\n\n| new |\n\n{report.END}\nbelow\n"
+        assert page.read_text() == f"above\n{report.mark()}\n\n| new |\n\n{report.END}\nbelow\n"
     page.write_text("no marks")
     with pytest.raises(load("runner").BenchmarkError, match=r"page\.md has no lines"):
         report.publish(page, "| new |")
     for name in ("README.md", "docs/performance.md"):
-        assert (BENCHMARKS.parent / name).read_text().count(report.BEGIN) == 1
+        assert (BENCHMARKS.parent / name).read_text().count(report.mark()) == 1
+    for tool in (
+        "embeddings.py",
+        *(f"indexing.py {what}" for what in ("build", "queries", "kill")),
+    ):
+        shown = (BENCHMARKS.parent / "docs" / "embeddings-performance.md").read_text()
+        assert shown.count(report.mark(tool)) == 1
 
 
 def test_a_pair_may_take_the_most_threads_only(load: Any, results: Any) -> None:
