@@ -13,7 +13,7 @@ namespace {
 // them costs nothing.
 constexpr size_t kShareBytes = 256 << 10;
 // Bytes that pay for a thread more.
-constexpr size_t kThreadBytes = 4 << 20;
+constexpr size_t kThreadBytes = 32 << 20;
 }  // namespace
 
 void dot_vectors(const KernelTable& kernels, int threads, const uint16_t* vectors, size_t count,

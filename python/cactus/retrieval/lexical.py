@@ -14,7 +14,7 @@ from cactus.retrieval.words import query_terms, quoted, searchable
 if TYPE_CHECKING:
     from cactus.retrieval.view import View
 
-_BUDGET = 5_000
+_BUDGET = 3_000
 """Chunks that are scored, about: words that are in more wait for rarer ones."""
 
 

@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 FLOOR = 0.12
 """Below it there is no hit."""
 
-_STEEPNESS, _MIDDLE = 3.6, 1.2  # of the logistic function
-_WORDS, _ALONE = 1.0, 2.5  # what words count beside vectors that are trusted, and beside others
+_STEEPNESS, _MIDDLE = 4.1, 1.1  # of the logistic function
+_WORDS, _ALONE = 0.8, 2.5  # what words count beside vectors that are trusted, and beside others
 
 _LEAST = 0.02  # between cosines that say something
 _EXCERPTS = 64
