@@ -147,7 +147,7 @@ def test_a_sure_model_asks_nobody(server: CloudServer, unsure_model: Make, form:
 
 
 def flat(model: Model, monkeypatch: pytest.MonkeyPatch, **options: Any) -> dict[str, Any]:
-    monkeypatch.setattr("cactus.api.Model", lambda *_: model)
+    monkeypatch.setattr("cactus.api.Model", lambda *_, **__: model)
     handle = cactus.cactus_init("scripted")
     assert handle is not None
     options.setdefault("confidence_threshold", 0.7)

@@ -197,8 +197,8 @@ def test_encoders_multiply_8_bits_unless_asked_for_12(
 ) -> None:
     graph, store = programs.fused(encoder[0], "q8"), stores("q8")
     blob = build(graph, store.tensors, vocab_size=0, context_length=CONTEXT).blob
-    assert LoadOptions(activations="int12").apply(blob) == blob
-    assert LoadOptions().apply(blob) == with_int8_activations(blob) != blob
+    assert LoadOptions(activations="int12").apply(blob, whole_texts=True) == blob
+    assert LoadOptions().apply(blob, whole_texts=True) == with_int8_activations(blob) != blob
 
 
 def test_damaged_weights_are_an_error(

@@ -91,18 +91,19 @@ class LoadOptions:
             "resident": self.resident,
         }
 
-    def apply(self, blob: bytes) -> bytes:
+    def apply(self, blob: bytes, whole_texts: bool) -> bytes:
         """A plan's blob with keys and values kept, and activations multiplied, as chosen.
 
-        A text encoder has activations of 8 bits if nothing else was chosen: that costs a vector
-        less than its weights of 8 bits do, and no step builds on the errors of the one before.
+        A text encoder (`whole_texts`) has activations of 8 bits if nothing else was chosen: that
+        costs a vector less than its weights of 8 bits do, and no step builds on the errors of the
+        one before.
         """
-        from cactus.graph.plan import takes_whole_texts, with_int8_activations
-
         if self.kv == "int8":
             from cactus.graph.plan import with_int8_kv
 
             blob = with_int8_kv(blob)
-        if (self.activations or ("int8" if takes_whole_texts(blob) else "int12")) == "int8":
+        if (self.activations or ("int8" if whole_texts else "int12")) == "int8":
+            from cactus.graph.plan import with_int8_activations
+
             blob = with_int8_activations(blob)
         return blob

@@ -21,22 +21,25 @@ _CODE = ("engine", "graph", "inputs", "models", "nn", "weights")
 _PARTS = "*/parts.py"
 """Where rooms above say what graphs are made of a model."""
 _LIMIT = 64 << 20
-_MAGIC = b"CACTPLC2"
+_MAGIC = b"CACTPLC3"
 _HEAD = struct.Struct("<8s32s32s")  # magic, key, SHA-256 of what follows
-_SIZES = struct.Struct("<QQQ")  # context length, bytes of the architecture's name, buffers to read
+# Context length, bytes of the architecture's name, buffers to read, whether texts are whole.
+_SIZES = struct.Struct("<QQQQ")
 
 
 @dataclass(frozen=True)
 class StoredPlan:
     """The plan `blob` for the model's own `context_length`; `architecture` is its model_type.
 
-    `reads` are the buffers of the graph's further outputs, in their order.
+    `reads` are the buffers of the graph's further outputs, in their order; `whole_texts`: a row
+    sees all of its text, which one step must then hold.
     """
 
     architecture: str
     context_length: int
     blob: bytes
     reads: tuple[int, ...] = ()
+    whole_texts: bool = False
 
 
 def _add(digest: hashlib._Hash, part: bytes | bytearray) -> None:
@@ -99,13 +102,13 @@ def read_plan(folder: Path, key: bytes, name: str, also: bytes = b"") -> StoredP
     body = data[_HEAD.size :]
     if (magic, stored_under, digest) != (_MAGIC, _under(key, also), hashlib.sha256(body).digest()):
         return None
-    context_length, length, count = _SIZES.unpack_from(body)
+    context_length, length, count, whole_texts = _SIZES.unpack_from(body)
     named, end = _SIZES.size + length, _SIZES.size + length + 4 * count
     if end > len(body):
         return None
     architecture = body[_SIZES.size : named].decode("utf-8", "replace")
     reads = struct.unpack(f"<{count}I", body[named:end])
-    return StoredPlan(architecture, context_length, body[end:], reads)
+    return StoredPlan(architecture, context_length, body[end:], reads, bool(whole_texts))
 
 
 def write_plan(folder: Path, key: bytes, plan: StoredPlan, name: str, also: bytes = b"") -> None:
@@ -117,7 +120,8 @@ def write_plan(folder: Path, key: bytes, plan: StoredPlan, name: str, also: byte
     if code_digest(_PACKAGE) != _CODE_DIGEST:
         return
     architecture = plan.architecture.encode()
-    body = _SIZES.pack(plan.context_length, len(architecture), len(plan.reads))
+    sizes = (plan.context_length, len(architecture), len(plan.reads), plan.whole_texts)
+    body = _SIZES.pack(*sizes)
     body += architecture + struct.pack(f"<{len(plan.reads)}I", *plan.reads) + plan.blob
     data = _HEAD.pack(_MAGIC, _under(key, also), hashlib.sha256(body).digest()) + body
     with suppress(OSError):

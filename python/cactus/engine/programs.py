@@ -134,17 +134,18 @@ class Programs(Closing):
         return self._run(part, made)
 
     def _run(self, part: Part, plan: StoredPlan) -> Running:
-        from cactus.graph.plan import takes_whole_texts, with_context
         from cactus.native import Program
 
         blob, limit = plan.blob, plan.context_length
         if part.chunk is not None:
             limit = self._options.context_of(limit)
             if limit != plan.context_length:
+                from cactus.graph.plan import with_context
+
                 blob = with_context(blob, limit)
-        blob = self._options.apply(blob)
+        blob = self._options.apply(blob, plan.whole_texts)
         chunk = plan.context_length if part.chunk is None else part.chunk
-        if takes_whole_texts(blob):
+        if plan.whole_texts:
             chunk = max(TEXT_ROWS, limit)
         data = self._folder / "model.safetensors"
         first = next(iter(self._running.values()), None)
@@ -176,4 +177,5 @@ def make_plan(architecture: str, traced: Traced, tensors: Mapping[str, PackedTen
         graph, tensors, vocab_size=traced.vocab_size, context_length=traced.context_length
     )
     reads = tuple(built.places[node.name][0] for node in graph.outputs[1:] if node.width)
-    return StoredPlan(architecture, traced.context_length, built.blob, reads)
+    whole = plan.takes_whole_texts(built.blob)
+    return StoredPlan(architecture, traced.context_length, built.blob, reads, whole)
