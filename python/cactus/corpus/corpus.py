@@ -76,7 +76,7 @@ class Corpus(Closing):
             "exclude": exclude,
             "hidden": hidden,
         }
-        from cactus.corpus.parts import embedder_of, reranker_of, transcriber_of
+        from cactus.corpus.models import embedder_of, reranker_of, transcriber_of
         from cactus.corpus.settings import Settings
         from cactus.retrieval.folder import Folder
         from cactus.retrieval.index import Index

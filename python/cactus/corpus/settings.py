@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from cactus.corpus.parts import name_of
+from cactus.corpus.models import name_of
 from cactus.errors import CactusError, InvalidRequest
 from cactus.inputs.checks import boolean, expected
 
