@@ -48,6 +48,15 @@ def test_only_its_owner_can_read_the_texts_in_it(made: Made) -> None:
     assert stat.S_IMODE(made.index.path.parent.stat().st_mode) == 0o700
 
 
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no FIFOs here")
+def test_a_fifo_in_the_place_of_an_index_is_refused_and_not_waited_for(made: Made) -> None:
+    made.index.path.parent.mkdir(parents=True, exist_ok=True)
+    os.mkfifo(made.index.path)
+    for use in (made.index.sync, lambda: made.index.search("apple")):
+        with pytest.raises(CorpusError, match="is a named pipe, expected a file"):
+            use()
+
+
 @pytest.mark.parametrize("name", ["missing", "fruit.md"])
 def test_a_folder_that_is_none_is_refused(made: Made, name: str) -> None:
     with pytest.raises(CorpusError, match=r"missing does not exist|fruit.md is not a folder"):

@@ -209,9 +209,13 @@ OWN_FILES = {
     "audio/source.py": "recordings, which it guards itself",
     "chat/ranking.py": "the package's own words",
     "cloud/store.py": "settings, of a file that is regular and not large",
+    "documents/ignore.py": "patterns, of a file that is regular and not large",
+    "documents/read.py": "documents, which it guards itself",
     "engine/loading.py": "read ahead, of a file that is regular",
     "engine/plan_cache.py": "the package's own sources",
     "machine.py": "files of the kernel",
+    "retrieval/folder.py": "a recording that the reader has found to be regular",
+    "retrieval/store.py": "an index, of a file that is regular",
     "weights/hub/fetch.py": "what a download has written, of a file that is regular",
     "weights/hub/wheel.py": "an archive that pip has just written",
 }

@@ -11,6 +11,7 @@ from typing import Any
 from cactus.corpus.models import name_of
 from cactus.errors import CactusError, InvalidRequest
 from cactus.inputs.checks import boolean, expected
+from cactus.inputs.files import find_json
 
 
 @dataclass(frozen=True)
@@ -27,9 +28,8 @@ class Settings:
     def load(cls, index: Path) -> Settings:
         """Those of an index; defaults where there are none, or they are damaged."""
         try:
-            found = json.loads(_beside(index).read_bytes())
-            return cls().given(found if isinstance(found, dict) else {})
-        except (OSError, ValueError, CactusError):
+            return cls().given(find_json(_beside(index)) or {})
+        except CactusError:
             return cls()
 
     def given(self, options: Mapping[str, Any]) -> Settings:

@@ -6,12 +6,14 @@ import hashlib
 import os
 import re
 import sqlite3
+import stat
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 from cactus.errors import CorpusError
+from cactus.inputs.files import file_kind
 
 APPLICATION_ID = 0x43414358
 """In the file's header, by which it is known."""
@@ -21,6 +23,7 @@ VERSION = 1
 _PAGE = 8192  # vectors of 384 and 768 values fill it well
 _WAIT = 30.0  # seconds for another process's write; each takes a few milliseconds
 _HEADER = 100
+_AT_ONCE = getattr(os, "O_NONBLOCK", 0)  # a FIFO is not waited for
 
 TOKENIZE = "porter unicode61 remove_diacritics 2 categories ''L* N* Co Mn Mc''"
 
@@ -94,12 +97,15 @@ class Store:
         try:
             self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             # It holds the text of the documents: for its owner alone.
-            os.close(os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600))
+            descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | _AT_ONCE, 0o600)
+            mode = os.fstat(descriptor).st_mode
+            os.close(descriptor)
         except OSError as error:
             raise CorpusError(
                 f"the index {self.path} cannot be written: {error.strerror}; it can be searched "
                 "as it is, or name another cache folder"
             ) from None
+        self._check_kind(mode)
         db = self._open("rw")
         try:
             if not self._check(db):
@@ -118,11 +124,12 @@ class Store:
         sqlite3.DatabaseError for a damaged file.
         """
         try:
-            os.stat(self.path)
+            mode = os.stat(self.path).st_mode
         except FileNotFoundError:
             raise CorpusError(f"{self.root} has no index yet; sync it first") from None
         except OSError as error:
             raise CorpusError(f"the index {self.path} cannot be read: {error.strerror}") from None
+        self._check_kind(mode)
         try:
             return self._readable("ro")
         except sqlite3.OperationalError:
@@ -180,6 +187,13 @@ class Store:
         if version < VERSION or self._truncated():
             raise sqlite3.DatabaseError("the file is of an older version or truncated")
         return True
+
+    def _check_kind(self, mode: int) -> None:
+        if not stat.S_ISREG(mode):
+            raise CorpusError(
+                f"the index {self.path} is {file_kind(mode)}, expected a file; delete it, or name "
+                "another cache folder"
+            )
 
     def _begins_as_sqlite(self) -> bool:
         with open(self.path, "rb") as file:
