@@ -101,8 +101,7 @@ class Model(ToolMethods, SpeechMethods, CorpusMethods):
         corpus: str | os.PathLike[str] | Corpus | None = None,
     ) -> Self:
         """A model around an engine that is already loaded; it is closed with the model."""
-        model = cls.__new__(cls)
-        model._start(engine)
+        model = cls.around(engine)
         model._set_cloud(cloud)
         model._set_corpus(corpus)
         return model
@@ -200,10 +199,6 @@ class Model(ToolMethods, SpeechMethods, CorpusMethods):
         when no call is in flight.
         """
         self._turns.stop()
-
-    def close(self) -> None:
-        """End the calls in flight with Cancelled and free the memory. It may be called twice."""
-        self._turns.close()
 
     async def __aenter__(self) -> Self:
         return self

@@ -36,8 +36,5 @@ class WordEmbedder:
         norms = np.linalg.norm(vectors, axis=1, keepdims=True)
         return vectors / np.maximum(norms, 1e-9)
 
-    def count_tokens(self, text: str) -> int:
-        return len(self.token_offsets(text))
-
     def token_offsets(self, text: str) -> list[int]:
         return [match.start() for match in re.finditer(r"\w+|[^\w\s]", text)]

@@ -57,7 +57,3 @@ class CorpusMethods(ChatMethods, EmbedMethods):
         except BaseException:
             self.close()
             raise
-
-    def close(self) -> None:
-        """End the calls in flight with Cancelled and free the memory. It may be called twice."""
-        self._turns.close()

@@ -17,20 +17,6 @@ if TYPE_CHECKING:
     from cactus.retrieval.types import Embedder, Reranker
 
 
-class _TextModel(EmbedMethods):
-    """A model that is only used for vectors and scores of texts."""
-
-    def close(self) -> None:
-        self._turns.close()
-
-
-class _SpeechModel(SpeechMethods):
-    """A model that is only used for recordings."""
-
-    def close(self) -> None:
-        self._turns.close()
-
-
 def embedder_of(
     wanted: Any,
     known: str | None,
@@ -47,7 +33,7 @@ def embedder_of(
     from cactus.weights.embedders import find_embedder, no_embedder
 
     if isinstance(wanted, EmbedMethods):
-        return _as_embedder(ModelEmbedder(wanted)), str(wanted._engine.folder)
+        return ModelEmbedder(wanted), str(wanted._engine.folder)
     if wanted is not None and not isinstance(wanted, (str, os.PathLike)):
         if not hasattr(wanted, "fingerprint"):
             raise InvalidRequest(
@@ -63,16 +49,10 @@ def embedder_of(
     folder = folder or find_embedder(wanted)
     if folder is not None:
         made = owned.enter_context(ModelEmbedder.load(folder, threads))
-        return _as_embedder(made), str(folder)
+        return made, str(folder)
     if fallback is None:
         raise no_embedder()
-    return _as_embedder(ModelEmbedder(fallback)), None
-
-
-def _as_embedder(model: Any) -> Embedder:
-    """A model's vectors under the names that a search has for them."""
-    found: Embedder = model
-    return found
+    return ModelEmbedder(fallback), None
 
 
 def reranker_of(wanted: Any, threads: int | None, owned: ExitStack) -> Reranker | None:
@@ -81,9 +61,7 @@ def reranker_of(wanted: Any, threads: int | None, owned: ExitStack) -> Reranker 
         return None
     model = wanted
     if not isinstance(wanted, EmbedMethods):
-        model = _TextModel()
-        model._start(_load("reranker", wanted, threads))
-        owned.callback(model.close)
+        model = owned.enter_context(EmbedMethods.around(_load("reranker", wanted, threads)))
     return lambda query, texts: model.rerank(query, texts, truncate=True)
 
 
@@ -103,14 +81,12 @@ def transcriber_of(
     from cactus.weights.resolve import resolve
 
     folder = resolve(_named("speech", wanted), None, "transcribe")
-    models: list[_SpeechModel] = []
+    models: list[SpeechMethods] = []
 
     def transcribe(path: str) -> Sequence[Spoken]:
         if not models:
-            model = _SpeechModel()
-            model._start(_load("speech", folder, threads))
-            owned.callback(model.close)
-            models.append(model)
+            model = SpeechMethods.around(_load("speech", folder, threads))
+            models.append(owned.enter_context(model))
         return models[0].transcribe(path).segments
 
     return transcribe

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 CHUNKER_VERSION = "1"
 """Changes when the same document is cut in other places."""
 
-TokenOffsets = Callable[[str], Sequence[int]]
+TokenOffsets = Callable[[str], "Sequence[int] | NDArray[np.int64]"]
 """The offsets of the characters where the tokens of a text begin, in order."""
 
 _WINDOW = 1 << 16  # characters that are tokenized in one call

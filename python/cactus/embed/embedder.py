@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,56 +15,14 @@ from cactus.calls.turns import Call
 from cactus.compat import Self
 from cactus.embed.methods import EmbedMethods
 from cactus.embed.work import TextWork
-from cactus.engine.loaded import Loaded
 from cactus.engine.loading import load
 from cactus.progress import Progress
 
 Kind = Literal["query", "document"]
 
 
-class Embedder(Protocol):
-    """Makes vectors of texts; `fingerprint` changes with whatever changes them."""
-
-    @property
-    def name(self) -> str: ...
-    @property
-    def fingerprint(self) -> str: ...
-    @property
-    def dimensions(self) -> int: ...
-    @property
-    def max_tokens(self) -> int: ...
-
-    def embed(
-        self,
-        texts: Sequence[str],
-        kind: Kind,
-        progress: Progress | None = None,
-        stop: StopFlag | None = None,
-    ) -> NDArray[np.float32]:
-        """[texts, dimensions], of length 1; texts over `max_tokens` are cut."""
-        ...
-
-    def count_tokens(self, text: str) -> int:
-        """The tokens that `embed` would read of a document, however many it reads."""
-        ...
-
-    def token_offsets(self, text: str) -> NDArray[np.int64]:
-        """Where the tokens of a text begin, in characters, ascending."""
-        ...
-
-
-class _Alone(EmbedMethods):
-    """A loaded model that only makes vectors."""
-
-    def __init__(self, loaded: Loaded) -> None:
-        self._start(loaded)
-
-    def close(self) -> None:
-        self._turns.close()
-
-
 class ModelEmbedder(Closing):
-    """A model as an `Embedder`; any thread may use it, between the steps of other calls.
+    """A model as an `Embedder` (retrieval/types.py); any thread may use it, beside other calls.
 
     It uses a model that somebody else holds; `load` makes one of its own, which `close` frees.
     Errors are those of ``Model.embed``.
@@ -81,7 +39,7 @@ class ModelEmbedder(Closing):
     @classmethod
     def load(cls, folder: Path, threads: int | None = None) -> Self:
         """The embedder in a weights folder. Raises what ``Model`` raises."""
-        model = _Alone(load(folder, threads=threads))
+        model = EmbedMethods.around(load(folder, threads=threads))
         try:
             made = cls(model)
         except BaseException:
@@ -103,10 +61,6 @@ class ModelEmbedder(Closing):
             call.flag = stop
         options = {"prompt": kind, "normalize": True, "truncate": True}
         return np.asarray(self._work.embedding(list(texts), options, progress, call).run())
-
-    def count_tokens(self, text: str) -> int:
-        """See `Embedder`."""
-        return self._work.encoder.reader.count(text)
 
     def token_offsets(self, text: str) -> NDArray[np.int64]:
         """See `Embedder`."""

@@ -56,12 +56,6 @@ class Reader:
             self._check(len(before) + len(ids) + len(after), whole, truncate, name)
         return Item(index, self._known([*before, *ids[:room], *after]), cut)
 
-    def count(self, text: str) -> int:
-        """The tokens of a document with all that is around it, whatever the limit."""
-        before, after = self.tokenizer.around
-        text = self.settings.prompt("document") + text
-        return len(before) + len(self._plain(text)[0]) + len(after)
-
     def pair(self, index: int, query: Sequence[int], text: str, truncate: bool, name: str) -> Item:
         """The tokens of a query and a text for a cross-encoder; the text is what is cut."""
         frame = self.tokenizer.pair_frame

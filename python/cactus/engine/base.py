@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from cactus.calls.closing import Closing
 from cactus.calls.turns import Turns
+from cactus.compat import Self
 from cactus.models.abilities import Ability
 
 if TYPE_CHECKING:
@@ -32,6 +33,17 @@ W = TypeVar("W", bound=Worker)
 
 class ModelBase(Closing):
     """The methods of an ability, in whatever room, find here who does its work."""
+
+    @classmethod
+    def around(cls, engine: Loaded) -> Self:
+        """These methods of a model that is already loaded; it is closed with them."""
+        made = cls.__new__(cls)
+        made._start(engine)
+        return made
+
+    def close(self) -> None:
+        """End the calls in flight with Cancelled and free the memory. It may be called twice."""
+        self._turns.close()
 
     def _start(self, engine: Loaded) -> None:
         self._engine = engine

@@ -51,7 +51,7 @@ class Embedder(Protocol):
         """Vectors [n, dimensions] of unit length or zero. Longer texts are cut."""
         ...
 
-    def token_offsets(self, text: str) -> Sequence[int]:
+    def token_offsets(self, text: str) -> Sequence[int] | NDArray[np.int64]:
         """The offsets of the characters where the tokens of a text begin, in order."""
         ...
 
