@@ -24,7 +24,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from question_sets import FAQS, Asked, load, spread
-from runner import BenchmarkError
+from runner import finish
 
 from cactus import Corpus, Model
 
@@ -92,7 +92,7 @@ def table(rows: list[Row]) -> str:
     return "\n".join(lines)
 
 
-def main() -> int:
+def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("model", help="the model that answers")
     parser.add_argument("--embedder", required=True, help="the model that finds passages")
@@ -126,11 +126,7 @@ def main() -> int:
                         options.json.write_text(f"{kept}\n")
     print("", file=sys.stderr)
     print(table(rows))
-    return 0
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main())
-    except BenchmarkError as error:
-        sys.exit(f"answers.py: {error}")
+    sys.exit(finish("answers", main))

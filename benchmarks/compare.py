@@ -33,9 +33,7 @@ from rounds import (
     measure_starts,
     start_kinds,
 )
-from runner import REPOSITORY, BenchmarkError, Progress, machine
-
-from cactus.errors import CactusError
+from runner import REPOSITORY, Progress, finish, machine
 
 RESULTS = Path(__file__).resolve().parent / "results"
 LLAMA, INT8, AVX2, OPENVINO, TOGETHER = "llama.cpp", "int8", "avx2", "openvino", "together"
@@ -99,19 +97,10 @@ def main() -> int:
     """Prepare all sides, run the rounds, print the tables."""
     given = arguments()
     progress = Progress()
-    try:
-        return run(given, progress)
-    except (BenchmarkError, CactusError) as error:
-        progress.close()
-        print(f"compare: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        progress.close()
-        print("compare: interrupted", file=sys.stderr)
-        return 130
+    return finish("compare", lambda: run(given, progress), progress)
 
 
-def run(given: argparse.Namespace, progress: Progress) -> int:
+def run(given: argparse.Namespace, progress: Progress) -> None:
     """The comparison itself; raises BenchmarkError or CactusError for what cannot run."""
     start = machine()
     versions: dict[str, str] = {}
@@ -130,7 +119,6 @@ def run(given: argparse.Namespace, progress: Progress) -> int:
     if given.save:
         RESULTS.mkdir(exist_ok=True)
         write_json(results, RESULTS / f"{time.strftime('%Y-%m-%d')}-{start['commit']}.json")
-    return 0
 
 
 def write_json(results: Results, path: Path) -> None:

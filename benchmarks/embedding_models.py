@@ -8,15 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import peer
-from embedding_report import MINILM, NOMIC
+from embedding_report import MINILM, NOMIC, OURS
+from models import converted
 from runner import Command, Progress, cache_folder, environment, run_logged
 
-import cactus.models
-import cactus.weights
 from cactus.weights import packages
-from cactus.weights.convert import convert
 from cactus.weights.hub.package_folder import fetch_package_folder
-from cactus.weights.locate import is_weights_folder
 
 HERE = Path(__file__).resolve().parent
 PEERS = {
@@ -67,21 +64,8 @@ def prepare(names: list[str], texts: list[str], progress: Progress) -> Prepared:
             models[name, "ctranslate2", "int8"] = exported / "ctranslate2"
         for precision in ("FP16", "INT8"):
             source = folder if name == MINILM else gguf
-            models[name, "ours", precision] = ours(name, source, precision, progress)
+            models[name, OURS, precision] = converted(name, source, precision, progress)
     return Prepared(python, llama_cpp, minilm / "tokenizer.json", models)
-
-
-def ours(name: str, source: Path, precision: str, progress: Progress) -> Path:
-    """Our weights folder; made anew whenever the converter's code changes."""
-    code = hashlib.sha256()
-    for module in (cactus.models, cactus.weights):
-        for file in sorted(Path(str(module.__file__)).parent.rglob("*.py")):
-            code.update(file.read_bytes())
-    folder = _models() / f"{name}-{precision}-{code.hexdigest()[:8]}"
-    if not is_weights_folder(folder):
-        progress.show(f"converting {folder.name} (once)")
-        convert(source, folder, precision)
-    return folder
 
 
 def _gguf(

@@ -9,7 +9,7 @@ from statistics import median
 from typing import Any
 
 import numpy as np
-from report import thread_text
+from report import Spread, markdown, thread_text
 from rounds import Quiet
 
 MINILM, NOMIC = "all-minilm-l6-v2", "nomic-embed-text-v1.5"
@@ -109,10 +109,8 @@ def text(found: Found, case: Case, threads: Sequence[int], cpu: bool) -> str:
         row.append(f"{median(memory):,.0f}")
         row.append(f"{cosine[0]:.5f}, {cosine[1]:.4f}" if cosine else "")
         rows.append(row)
-    ruled = [rows[0], ["---"] * len(rows[0]), *rows[1:]]
-    lines = ["| " + " | ".join(row) + " |" for row in ruled]
     title = f"### {case.name}" + (" (processor time)" if cpu else "")
-    return "\n".join([title, "", *lines, "", *ratios(found, case, threads, cpu)])
+    return "\n".join([title, "", markdown(rows), "", *ratios(found, case, threads, cpu)])
 
 
 def ratios(found: Found, case: Case, threads: Sequence[int], cpu: bool) -> list[str]:
@@ -153,9 +151,8 @@ def _unit_of(case: Case) -> str:
 def _show(values: Sequence[float], case: Case) -> str:
     if not values:
         return ""
-    shown = sorted(case.count / v if case.count > 1 else v * 1000 for v in values)
-    digits = 0 if case.count > 1 or shown[0] >= 100 else 2
-    return f"{median(shown):,.{digits}f} ({shown[0]:,.{digits}f}..{shown[-1]:,.{digits}f})"
+    spread = Spread.of([case.count / v if case.count > 1 else v * 1000 for v in values])
+    return spread.show(0 if case.count > 1 or spread.low >= 100 else 2)
 
 
 def plain(start: dict[str, object], found: Found, quiet: Quiet) -> dict[str, Any]:

@@ -25,9 +25,17 @@ from embedding_models import Prepared
 from embedding_report import CASES, OURS, REFERENCE, SIDES, Case, Found, SideKey, plain, text
 from report import publish, thread_text
 from rounds import BUSY_LIMIT, Quiet
-from runner import REPOSITORY, BenchmarkError, Child, Command, Progress, machine, run_child
-
-from cactus.errors import CactusError
+from runner import (
+    REPOSITORY,
+    BenchmarkError,
+    Child,
+    Command,
+    Progress,
+    finish,
+    machine,
+    place,
+    run_child,
+)
 
 HERE = Path(__file__).resolve().parent
 
@@ -88,8 +96,7 @@ def run(given: argparse.Namespace, progress: Progress) -> None:
     start = machine()
     cases = [CASES[name] for name in given.case or CASES]
     names = list(dict.fromkeys(case.model for case in cases))
-    calibration = _paragraphs()
-    prepared = embedding_models.prepare(names, calibration, progress)
+    prepared = embedding_models.prepare(names, _paragraphs(), progress)
     if given.prepare:
         return
     source = Source(prepared.tokenizer)
@@ -97,10 +104,11 @@ def run(given: argparse.Namespace, progress: Progress) -> None:
     wanted = [
         side for side in SIDES if not given.peer or side[0] in given.peer or side == REFERENCE
     ]
+    counts = [int(count) for count in given.threads.split(",")]
     todo = [
         (case, threads, side)
         for case in cases
-        for threads in map(int, given.threads.split(","))
+        for threads in counts
         for side in wanted
         if (case.model, *side) in prepared.models
     ]
@@ -113,7 +121,6 @@ def run(given: argparse.Namespace, progress: Progress) -> None:
                 progress.step(f"round {number + 1}: {label}")
                 _sample(found, quiet, prepared, case, texts[case.name], threads, side, folder)
     progress.close()
-    counts = [int(count) for count in given.threads.split(",")]
     shown = "\n\n".join(
         [_heading(start, found, quiet), *(text(found, case, counts, given.cpu) for case in cases)]
     )
@@ -129,7 +136,7 @@ def _heading(start: dict[str, object], found: Found, quiet: Quiet) -> str:
     versions = ", ".join(f"{name} {version}" for name, version in sorted(found.versions.items()))
     disturbed = sum(others > BUSY_LIMIT for others in quiet.disturbance)
     return (
-        f"{start['processor']}, {start['cores']} cores, commit {start['commit']}; {versions}. "
+        f"{place(start)}; {versions}. "
         f"{disturbed} of {len(quiet.disturbance)} measurements were disturbed: others kept up to "
         f"{max(quiet.disturbance):.2f} cores busy."
     )
@@ -148,9 +155,15 @@ def _sample(
     """One child process, added to what was found."""
     key, (engine, kind) = (case.name, threads), side
     vectors, path = Path(folder) / "vectors.npy", Path(folder) / "job.json"
-    model, tokenizer = prepared.models[case.model, engine, kind], prepared.tokenizer
     job = Job(
-        *(engine, kind, str(model), str(tokenizer), threads, texts, case.repeats, str(vectors)),
+        engine=engine,
+        kind=kind,
+        model=str(prepared.models[case.model, engine, kind]),
+        tokenizer=str(prepared.tokenizer),
+        threads=threads,
+        texts=texts,
+        repeats=case.repeats,
+        vectors=str(vectors),
         batch=found.batches[side].get(key),
     )
     path.write_text(json.dumps(asdict(job)), "utf-8")
@@ -196,16 +209,7 @@ def _paragraphs() -> list[str]:
 def main() -> int:
     """Run it; errors go to standard error."""
     given, progress = arguments(), Progress()
-    try:
-        run(given, progress)
-    except (BenchmarkError, CactusError) as error:
-        progress.close()
-        print(f"embeddings: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        progress.close()
-        return 130
-    return 0
+    return finish("embeddings", lambda: run(given, progress), progress)
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ import argparse
 import sys
 
 from question_sets import load
-from runner import BenchmarkError
+from runner import BenchmarkError, finish
 
 from cactus import Corpus
 from cactus.corpus.reader import TOP_K, Reader
@@ -84,7 +84,7 @@ class Both(Reader):
         return [hit.source for hit in self._search(questions)[0]]
 
 
-def main() -> int:
+def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--embedder", required=True, help="the model that finds passages")
     options = parser.parse_args()
@@ -108,11 +108,7 @@ def main() -> int:
                 for way, found in enumerate(ways):
                     counts[way] += not right.isdisjoint(found)
             print(f"{name:<18}{len(cases):5}  {counts[0]:5}  {counts[1]:6}  {counts[2]:6}")
-    return 0
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main())
-    except BenchmarkError as error:
-        sys.exit(f"follow_ups.py: {error}")
+    sys.exit(finish("follow_ups", main))

@@ -27,14 +27,13 @@ from pathlib import Path
 from statistics import median, quantiles
 from typing import Any
 
-import question_sets
 from indexing_child import DIMENSIONS, Pseudo
-from report import publish
-from runner import REPOSITORY, BenchmarkError, Busy, Progress, machine, run_child
+from question_sets import FAQS, QuestionSet, load
+from report import markdown, publish
+from runner import REPOSITORY, BenchmarkError, Busy, Progress, finish, machine, place, run_child
 
 from cactus.documents.types import Chunk
 from cactus.documents.walk import FileEntry
-from cactus.errors import CactusError
 from cactus.retrieval.index import Index
 from cactus.retrieval.types import Loaded, Mode, Read
 
@@ -87,7 +86,7 @@ def build(given: argparse.Namespace, progress: Progress) -> tuple[dict[str, Any]
                 f"{result['touched_seconds']:.2f}",
             ]
         )
-    return found, _table(rows)
+    return found, markdown(rows)
 
 
 def _copy(source: Path, target: Path, files: int | None) -> None:
@@ -104,9 +103,8 @@ class Pieces:
 
     version, abilities = "pieces", ""
 
-    def __init__(self, chunks: int) -> None:
+    def __init__(self, chunks: int, sets: Sequence[QuestionSet]) -> None:
         self._chunks, self._each = chunks, 100
-        sets = [question_sets.load(name) for name in question_sets.FAQS]
         texts = [p.read_text("utf-8") for each in sets for p in each.folder.rglob("*.*")]
         self._words = " ".join(texts).split()
 
@@ -135,9 +133,8 @@ class Pieces:
 
 def queries(given: argparse.Namespace, progress: Progress) -> tuple[dict[str, Any], str]:
     """Searches for people's questions, in an index of so many chunks."""
-    asked = [
-        each.text for name in question_sets.FAQS for each in question_sets.load(name).questions
-    ]
+    sets = [load(name) for name in FAQS]
+    asked = [question.text for each in sets for question in each.questions]
     asked = random.Random(0).sample(asked, min(given.queries, len(asked)))
     found: dict[str, Any] = {}
     head = "chunks; mode; p50, ms; p95, ms; p50 of processor time, ms; first, ms; MB on disk"
@@ -147,7 +144,7 @@ def queries(given: argparse.Namespace, progress: Progress) -> tuple[dict[str, An
             root = Path(scratch) / "documents"
             root.mkdir()
             embedder = Pseudo()
-            with Index(root, Pieces(count), embedder, Path(scratch) / "cache") as index:
+            with Index(root, Pieces(count, sets), embedder, Path(scratch) / "cache") as index:
                 progress.show(f"making an index of {count:,} chunks")
                 index.sync()
                 size = index.path.stat().st_size
@@ -159,7 +156,7 @@ def queries(given: argparse.Namespace, progress: Progress) -> tuple[dict[str, An
                     shown = [f"{milliseconds:.1f}" for milliseconds in times]
                     rows.append([f"{count:,}", mode, *shown, f"{first:.0f}", f"{size / 1e6:.0f}"])
                     found[f"{count} {mode}"] = took
-    return found, _table(rows)
+    return found, markdown(rows)
 
 
 def _search(index: Index, text: str, mode: Mode) -> tuple[float, float]:
@@ -252,19 +249,16 @@ def _file(cache: Path) -> Path:
     return found[0]
 
 
-def _table(rows: Sequence[Sequence[str]]) -> str:
-    ruled = [rows[0], ["---"] * len(rows[0]), *rows[1:]]
-    return "\n".join(f"| {' | '.join(row)} |" for row in ruled)
+WORKS = {"build": build, "queries": queries, "kill": kill}
 
 
-def main() -> int:
-    """Run what was asked for."""
+def arguments() -> argparse.Namespace:
+    """Parse the command line."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     add = parser.add_argument
-    works = {"build": build, "queries": queries, "kill": kill}
-    add("what", choices=works)
+    add("what", choices=WORKS)
     add("--embedder", help="a model (default: random vectors)")
     add("--set", action="append", choices=DOCUMENTS, help="only these documents")
     add("--files", type=int, help="only the first files of each set")
@@ -275,22 +269,16 @@ def main() -> int:
     add("--scratch", type=Path, help="where temporary folders are made")
     add("--publish", action="store_true", help="put it into docs/embeddings-performance.md")
     add("--json", type=Path, metavar="FILE", help="write every sample to FILE")
-    given, progress = parser.parse_args(), Progress()
-    try:
-        busy = Busy()
-        found, shown = works[given.what](given, progress)
-    except (BenchmarkError, CactusError) as error:
-        progress.close()
-        print(f"indexing: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        progress.close()
-        return 130
+    return parser.parse_args()
+
+
+def run(given: argparse.Namespace, progress: Progress) -> None:
+    """Do what was asked for, and print it."""
+    start, busy = machine(), Busy()
+    found, shown = WORKS[given.what](given, progress)
     progress.close()
-    start = machine()
-    where = f"{start['processor']}, {start['cores']} cores, commit {start['commit']}"
     how = f"embedder: {given.embedder or 'none (random vectors)'}"
-    text = f"{where}; {how}; {busy}.\n\n{shown}"
+    text = f"{place(start)}; {how}; {busy}.\n\n{shown}"
     print(text)
     if given.publish:
         page = REPOSITORY / "docs" / "embeddings-performance.md"
@@ -298,7 +286,12 @@ def main() -> int:
     if given.json:
         kept = {"machine": start, "dimensions": DIMENSIONS, given.what: found}
         given.json.write_text(json.dumps(kept, indent=1) + "\n")
-    return 0
+
+
+def main() -> int:
+    """Run it; errors go to standard error."""
+    given, progress = arguments(), Progress()
+    return finish("indexing", lambda: run(given, progress), progress)
 
 
 if __name__ == "__main__":

@@ -54,10 +54,9 @@ def main() -> None:
     embedder: Any = Pseudo()
     if given.embedder:
         from cactus.embed.embedder import ModelEmbedder
-        from cactus.weights.embedders import find_embedder
+        from cactus.weights.resolve import resolve
 
-        folder = find_embedder(given.embedder)
-        assert folder is not None  # a name that is not there is an error
+        folder = resolve(given.embedder, ability="embed")
         embedder = ModelEmbedder.load(folder, threads=given.threads)
     if given.say_begin:
         print("begins", flush=True)

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
 import peer as peers
 from runner import Progress, cache_folder
+
+import cactus.models
+import cactus.weights
 
 STARTER = "starter"
 NAMES = (STARTER, "lfm2-350m", "lfm2-1.2b", "qwen3-0.6b", "gemma-3-270m")
@@ -19,6 +23,22 @@ class Model:
     name: str
     folder: Path
     gguf: Path
+
+
+def converted(name: str, source: Path, precision: str, progress: Progress) -> Path:
+    """Our weights folder of a checkpoint; made anew whenever the converter's code changes."""
+    from cactus.weights.convert import convert
+    from cactus.weights.locate import is_weights_folder
+
+    code = hashlib.sha256()
+    for room in (cactus.models, cactus.weights):
+        for file in sorted(Path(str(room.__file__)).parent.rglob("*.py")):
+            code.update(file.read_bytes())
+    folder = cache_folder() / "models" / f"{name}-{precision}-{code.hexdigest()[:8]}"
+    if not is_weights_folder(folder):
+        progress.show(f"converting {folder.name} (once)")
+        convert(source, folder, precision)
+    return folder
 
 
 def prepare(name: str, progress: Progress) -> Model:

@@ -8,19 +8,20 @@ letters and single marks; finding them is not counted, since an embedder's token
 
 from __future__ import annotations
 
-import re
 import resource
 import sys
 import time
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass
+
+from indexing_child import Pseudo
+from report import markdown
 
 from cactus.documents.chunk import chunk
 from cactus.documents.read import Reader
 from cactus.documents.types import Document, Skipped, Summary
 from cactus.documents.walk import walk
-
-_TOKEN = re.compile(r"\w{1,6}|[^\w\s]")
 
 
 @dataclass
@@ -40,9 +41,9 @@ class Tokens:
 
     seconds = 0.0
 
-    def __call__(self, text: str) -> list[int]:
+    def __call__(self, text: str) -> Sequence[int]:
         began = time.process_time()
-        found = [match.start() for match in _TOKEN.finditer(text)]
+        found = Pseudo().token_offsets(text)
         self.seconds += time.process_time() - began
         return found
 
@@ -51,7 +52,6 @@ def main() -> None:
     """Read and cut everything below a folder."""
     kinds: dict[str, Kind] = defaultdict(Kind)
     skipped = Summary()
-    reading = 0.0
     with Reader() as reader:
         for entry in walk(sys.argv[1], include=sys.argv[2:]):
             began = time.process_time()
@@ -70,17 +70,21 @@ def main() -> None:
             kind.megabytes += entry.size / 1e6
             kind.chunks += len(sizes)
             kind.tokens += sum(sizes)
-            reading += read
     children = resource.getrusage(resource.RUSAGE_CHILDREN)  # the reader's process has ended
-    print("| kind | files | MB | read, MB/s | cut, MB/s | chunks | tokens a chunk |")
-    print("|---|---|---|---|---|---|---|")
+    rows = [["kind", "files", "MB", "read, MB/s", "cut, MB/s", "chunks", "tokens a chunk"]]
     for name, kind in sorted(kinds.items()):
-        print(
-            f"| {name} | {kind.files:,} | {kind.megabytes:.1f} "
-            f"| {kind.megabytes / max(kind.read, 1e-9):.1f} "
-            f"| {kind.megabytes / max(kind.cut, 1e-9):.1f} "
-            f"| {kind.chunks:,} | {kind.tokens / max(kind.chunks, 1):.0f} |"
+        rows.append(
+            [
+                name,
+                f"{kind.files:,}",
+                f"{kind.megabytes:.1f}",
+                f"{kind.megabytes / max(kind.read, 1e-9):.1f}",
+                f"{kind.megabytes / max(kind.cut, 1e-9):.1f}",
+                f"{kind.chunks:,}",
+                f"{kind.tokens / max(kind.chunks, 1):.0f}",
+            ]
         )
+    print(markdown(rows))
     print(f"{skipped}. The process that reads for others took {children.ru_utime:.1f} s.")
 
 

@@ -85,7 +85,7 @@ def summary(found: Sequence[tuple[str, str, Line]]) -> str:
     rows = list(dict.fromkeys(label for label, _, _ in cells))
     columns = list(dict.fromkeys((model, threads) for _, model, threads in cells))
     head = ["ratios", *(f"{model}, {thread_text(threads)}" for model, threads in columns)]
-    return _markdown(
+    return _padded(
         [head, *([row, *(cells.get((row, *column), "") for column in columns)] for row in rows)]
     )
 
@@ -105,16 +105,24 @@ def table(title: str, lines: Sequence[Line], sides: tuple[str, str], with_bandwi
         if with_bandwidth:
             row += [_percent(line.ours_of_bandwidth), _percent(line.theirs_of_bandwidth)]
         rows.append(row)
-    return _markdown(rows)
+    return _padded(rows)
 
 
-def _markdown(rows: list[list[str]]) -> str:
+def markdown(rows: Sequence[Sequence[str]]) -> str:
+    """Rows of cells as a Markdown table; the first one is the head."""
+    return _lines([rows[0], ["---"] * len(rows[0]), *rows[1:]])
+
+
+def _padded(rows: list[list[str]]) -> str:
     widths = [max(3, *(len(row[column]) for row in rows)) for column in range(len(rows[0]))]
     ruled = [rows[0], ["-" * width for width in widths], *rows[1:]]
-    return "\n".join(
-        "| " + " | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) + " |"
-        for row in ruled
+    return _lines(
+        [[cell.ljust(width) for cell, width in zip(row, widths, strict=True)] for row in ruled]
     )
+
+
+def _lines(rows: Sequence[Sequence[str]]) -> str:
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 
 def _show(spread: Spread | None, digits: int) -> str:

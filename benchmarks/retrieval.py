@@ -28,6 +28,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from question_sets import NAMES, Asked, load, spread, strangers
+from report import markdown
 from runner import BenchmarkError, cache_folder
 
 from cactus import Model
@@ -140,21 +141,18 @@ def reranker(name: str) -> Callable[..., Any]:
 
 def table(rows: Sequence[dict[str, Any]]) -> str:
     """The figures for people."""
-    lines = [
-        "| set | chunks | mode | recall@5 | MRR | nDCG@10 |",
-        "|---|---|---|---|---|---|",
-    ]
+    found = [["set", "chunks", "mode", "recall@5", "MRR", "nDCG@10"]]
     for row in rows:
         for mode in (*MODES, "reranked"):
             if mode in row:
-                values = " | ".join(f"{value:.3f}" for value in row[mode])
-                lines.append(f"| {row['set']} | {row['chunks']} | {mode} | {values} |")
+                values = [f"{value:.3f}" for value in row[mode]]
+                found.append([row["set"], str(row["chunks"]), mode, *values])
     names = ("answerable refused", "same subject refused", "strangers refused")
-    lines += ["", f"| set | {' | '.join(names)} |", "|---|---|---|---|"]
+    floor = [["set", *names]]
     for row in rows:
         shares = ["" if row.get(name) is None else f"{row[name]:.1%}" for name in names]
-        lines.append(f"| {row['set']} | {' | '.join(shares)} |")
-    return "\n".join(lines)
+        floor.append([row["set"], *shares])
+    return f"{markdown(found)}\n\n{markdown(floor)}"
 
 
 def main() -> int:
@@ -181,7 +179,7 @@ def main() -> int:
             print(json.dumps(rows[-1]), file=sys.stderr, flush=True)
     print(table(rows))
     if given.json:
-        given.json.write_text(json.dumps(rows, indent=1))
+        given.json.write_text(json.dumps(rows, indent=1) + "\n")
     return 0
 
 

@@ -11,11 +11,13 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import platformdirs
+
+from cactus.errors import CactusError
 
 TIMEOUT_SECONDS = 1800.0
 CAN_EVICT = hasattr(os, "posix_fadvise")
@@ -182,6 +184,21 @@ class Progress:
             sys.stderr.flush()
 
 
+def finish(tool: str, work: Callable[[], object], progress: Progress | None = None) -> int:
+    """Do ``work``; the exit status, and on standard error why it is not 0."""
+    try:
+        work()
+        return 0
+    except (BenchmarkError, CactusError) as error:
+        status, reason = 1, str(error)
+    except KeyboardInterrupt:
+        status, reason = 130, "interrupted"
+    if progress:
+        progress.close()
+    print(f"{tool}: {reason}", file=sys.stderr)
+    return status
+
+
 def run_logged(command: Command, log: Path, progress: Progress, title: str) -> None:
     """Run a long command at low priority with its output in ``log``, showing percentages it prints.
 
@@ -224,6 +241,11 @@ def machine() -> dict[str, object]:
         "time": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
         "load_average": os.getloadavg() if hasattr(os, "getloadavg") else None,
     }
+
+
+def place(start: Mapping[str, object]) -> str:
+    """Of what `machine` says, what stands above published figures."""
+    return f"{start['processor']}, {start['cores']} cores, commit {start['commit']}"
 
 
 def _first_line(command: Sequence[str]) -> str:

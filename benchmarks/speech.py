@@ -26,9 +26,7 @@ import speech_clips
 import speech_models
 from report import Line, compare, table, thread_text
 from rounds import Quiet
-from runner import BenchmarkError, Child, Command, Progress, machine, run_child
-
-from cactus.errors import CactusError
+from runner import Child, Command, Progress, finish, machine, run_child
 
 HERE = Path(__file__).resolve().parent
 OURS, FASTER_WHISPER, WHISPER_CPP = "ours", "faster-whisper", "whisper.cpp"
@@ -213,16 +211,7 @@ def main() -> int:
     if given.show:
         show(given.show)
         return 0
-    try:
-        run(given, progress)
-    except (BenchmarkError, CactusError) as error:
-        progress.close()
-        print(f"speech: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        progress.close()
-        return 130
-    return 0
+    return finish("speech", lambda: run(given, progress), progress)
 
 
 if __name__ == "__main__":

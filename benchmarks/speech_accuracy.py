@@ -18,9 +18,7 @@ from typing import Any
 import peer_speech
 import speech_clips
 import speech_models
-from runner import BenchmarkError, Progress, run_child
-
-from cactus.errors import CactusError
+from runner import BenchmarkError, Progress, finish, run_child
 
 HERE = Path(__file__).resolve().parent
 Texts = dict[str, str]
@@ -105,12 +103,7 @@ def run(given: argparse.Namespace, progress: Progress) -> dict[str, Any]:
 
 def main() -> int:
     """Run it; errors go to standard error."""
-    try:
-        run(arguments(), Progress())
-    except (BenchmarkError, CactusError) as error:
-        print(f"speech_accuracy: {error}", file=sys.stderr)
-        return 1
-    return 0
+    return finish("speech_accuracy", lambda: run(arguments(), Progress()))
 
 
 if __name__ == "__main__":

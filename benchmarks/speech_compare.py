@@ -27,10 +27,8 @@ from pathlib import Path
 from typing import Any
 
 import speech_models
-from runner import BenchmarkError, Progress, cache_folder, environment, run_child
+from runner import Progress, cache_folder, environment, finish, run_child
 from speech_corpus import Recording, Stretch, corpus
-
-from cactus.errors import CactusError
 
 HERE = Path(__file__).resolve().parent
 NEEDS = ["faster-whisper==1.2.1", "ctranslate2==4.8.5"]
@@ -288,12 +286,7 @@ def run(given: argparse.Namespace) -> None:
 
 def main() -> int:
     """Run it; errors go to standard error."""
-    try:
-        run(arguments())
-    except (BenchmarkError, CactusError) as error:
-        print(f"speech_compare: {error}", file=sys.stderr)
-        return 1
-    return 0
+    return finish("speech_compare", lambda: run(arguments()))
 
 
 if __name__ == "__main__":

