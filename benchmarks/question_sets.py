@@ -24,6 +24,7 @@ from pathlib import Path
 
 import question_sources
 from question_sources import Page
+from report import markdown
 from runner import BenchmarkError, cache_folder
 
 FAQS = ("perlfaq", "pythonfaq", "debianfaq")
@@ -37,16 +38,13 @@ class Asked:
     """A question and what answers it.
 
     ``relevant``: files, relative to the set's folder, and how much each is worth (1, or Cranfield's
-    4 for a complete answer down to 1); empty where no file answers. ``span``: the range of
-    characters of the answer in the only file, where it is known. ``phrases``: a right answer
+    4 for a complete answer down to 1); empty where no file answers. ``phrases``: a right answer
     contains one of them.
     """
 
     text: str
     relevant: dict[str, int]
-    language: str = "en"
     phrases: tuple[str, ...] = ()
-    span: tuple[int, int] | None = None
 
     @property
     def source(self) -> str:
@@ -96,11 +94,8 @@ def load(name: str, data: Path | None = None) -> QuestionSet:
         pages = question_sources.xquad(_data(data) / "xquad" / f"xquad.{language}.json")
     folder = cache_folder() / "questions" / name
     _write(folder, pages)
-    language = name.partition("-")[2] or "en"
     questions = [
-        Asked(text, {page.name: 1}, language, tuple(phrases), span)
-        for page in pages
-        for text, phrases, span in page.questions
+        Asked(text, {page.name: 1}, phrases) for page in pages for text, phrases in page.questions
     ]
     if name == "cranfield":
         judged = question_sources.cranfield_queries(_data(data) / "cranfield")
@@ -152,8 +147,7 @@ def main() -> int:
     )
     parser.add_argument("--data", type=Path, help=f"default: the environment's {DATA}")
     given = parser.parse_args()
-    print("| set | files | characters | questions | judgements | with a phrase |")
-    print("|---|---|---|---|---|---|")
+    rows = [["set", "files", "characters", "questions", "judgements", "with a phrase"]]
     for name in NAMES:
         try:
             found = load(name, given.data)
@@ -164,7 +158,9 @@ def main() -> int:
         size = sum(len(path.read_text("utf-8")) for path in files)
         judged = sum(len(each.relevant) for each in found.questions)
         known = sum(bool(each.phrases) for each in found.questions)
-        print(f"| {name} | {len(files)} | {size} | {len(found.questions)} | {judged} | {known} |")
+        counts = (len(files), size, len(found.questions), judged, known)
+        rows.append([name, *map(str, counts)])
+    print(markdown(rows))
     return 0
 
 

@@ -6,7 +6,7 @@ import html
 import json
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -16,8 +16,8 @@ PERL = Path("/usr/share/perl")
 PYTHON = Path("/usr/share/doc/python3.11/html/_sources/faq")
 DEBIAN = Path("/usr/share/doc/debian/FAQ")
 
-Question = tuple[str, Sequence[str], "tuple[int, int] | None"]
-"""Its text, phrases of a right answer, and where that stands in the page."""
+Question = tuple[str, tuple[str, ...]]
+"""Its text, and phrases of a right answer."""
 
 
 @dataclass(frozen=True)
@@ -104,7 +104,7 @@ def html_pages(name: str, text: str) -> Iterator[Page]:
 def _page(chapter: str, suffix: str, heading: str, text: str) -> Page:
     """The page of an answer; only a heading that asks is a question."""
     question = _plain(re.sub(r"[A-Z]<+\s?(.*?)\s?>+|``?(.*?)``?", r"\1\2", heading))
-    questions: tuple[Question, ...] = ((question, (), None),) if question.endswith("?") else ()
+    questions: tuple[Question, ...] = ((question, ()),) if question.endswith("?") else ()
     return Page(f"{chapter}/{suffix}", text, questions)
 
 
@@ -125,7 +125,7 @@ def with_phrases(pages: Iterator[Page]) -> list[Page]:
         return tuple(sorted(useful, key=lambda code: (rarity[code], -len(code), code))[:3])
 
     return [
-        replace(page, questions=tuple((q, best(q, found), at) for q, _, at in page.questions))
+        replace(page, questions=tuple((q, best(q, found)) for q, _ in page.questions))
         for page, found in zip(numbered, codes, strict=True)
     ]
 
@@ -147,8 +147,7 @@ def xquad(path: Path) -> list[Page]:
             questions: list[Question] = []
             for asked in paragraph["qas"]:
                 phrases = tuple(dict.fromkeys(answer["text"] for answer in asked["answers"]))
-                start = asked["answers"][0]["answer_start"]
-                questions.append((asked["question"], phrases, (start, start + len(phrases[0]))))
+                questions.append((asked["question"], phrases))
             pages.append(Page(f"{article:02}/{number:02}.txt", text, tuple(questions)))
     return pages
 

@@ -59,7 +59,7 @@ def sources(load: Any) -> Any:
 def test_answers_in_pod_lose_their_question_and_keep_their_section(sources: Any) -> None:
     pages = sources.with_phrases(sources.pod_pages("perlfaq9", POD))
     assert [page.name for page in pages] == ["perlfaq9/001.pod", "perlfaq9/002.pod"]
-    ((question, phrases, _),) = pages[0].questions
+    ((question, phrases),) = pages[0].questions
     assert question == "Why is int() broken?"
     assert question not in pages[0].text and pages[0].text.startswith("=head1 Data: Numbers\n")
     assert phrases == ("floor",)  # "int" is in the question
