@@ -9,21 +9,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from cactus.embed.parts import STATES
 from cactus.engine.loaded import Loaded
 from cactus.engine.loading import load
-from cactus.engine.programs import Part, Programs, Traced
+from cactus.engine.programs import Part, Programs
 from cactus.errors import ModelClosed
-from cactus.models.base import Architecture
 from cactus.native import Row
 from cactus.weights.format.folder import WeightsFolder
-
-
-def trace_states(model: Architecture) -> Traced:
-    return Traced(model.build_states(), 0, model.config.context_length)
-
-
-STATES = Part("states", "plan-states.bin", trace_states)
-"""What the vectors of a text would be made with: a part that no room of the package has."""
 
 IDS = [5, 100, 17, 250, 3, 3, 99]
 
