@@ -2,34 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import replace
 
 from cactus.corpus.overlap import terms
+from cactus.retrieval.types import Hit
 
 
-@dataclass(frozen=True)
-class Chunk:
-    text: str
-    source: str
-    start: int = 0
-    end: int = 0
-    heading: str = ""
-    line: int | None = None
-    page: int | None = None
-    time: tuple[float, float] | None = None
-    score: float = 0.0
-
-
-def chunk(source: str, text: str, *, start: int = 0, **places: object) -> Chunk:
+def chunk(source: str, text: str, *, start: int = 0, **places: object) -> Hit:
     """A chunk that ends where its text does."""
-    return Chunk(text, source, start, start + len(text), **places)  # type: ignore[arg-type]
+    return Hit(0.0, text, source, start, start + len(text), **places)  # type: ignore[arg-type]
 
 
 class Shelf:
     """A library of chunks; what it was asked is kept in `queries`. A token is four characters."""
 
-    def __init__(self, chunks: Sequence[Chunk], tokens: int | None = None) -> None:
+    def __init__(self, chunks: Sequence[Hit], tokens: int | None = None) -> None:
         self._chunks = list(chunks)
         self._tokens = tokens
         self.queries: list[str] = []
@@ -42,14 +30,14 @@ class Shelf:
     def tokens(self) -> int:
         return self._tokens or sum(len(chunk.text) // 4 for chunk in self._chunks)
 
-    def all(self) -> Iterable[Chunk]:
+    def all(self) -> list[Hit]:
         return self._chunks
 
-    def find(self, query: str, top_k: int) -> list[Chunk]:
+    def search(self, query: str, top_k: int) -> list[Hit]:
         self.queries.append(query)
         wanted = terms(query)
         scored = [
-            Chunk(**{**vars(chunk), "score": len(wanted & terms(chunk.text)) / max(1, len(wanted))})
+            replace(chunk, score=len(wanted & terms(chunk.text)) / max(1, len(wanted)))
             for chunk in self._chunks
         ]
         found = [chunk for chunk in scored if chunk.score > 0]

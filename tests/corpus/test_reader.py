@@ -11,7 +11,8 @@ from cactus.corpus.quote import SILENT
 from cactus.corpus.reader import Reader
 from cactus.errors import ContextLengthExceeded
 from cactus.model import Model
-from tests.corpus.library import FAR, Chunk, Shelf, chunk
+from cactus.retrieval.types import Hit
+from tests.corpus.library import FAR, Shelf, chunk
 from tests.generate.scripted import saying
 
 FACTS = [
@@ -30,7 +31,7 @@ def ask(scripted_model: MakeModel) -> Callable[..., Model]:
     """A model that answers from chunks; its prompts are long, for a byte is a token."""
 
     def make(
-        chunks: list[Chunk] = FACTS,
+        chunks: list[Hit] = FACTS,
         said: str = ANSWER,
         *,
         tokens: int | None = FAR,

@@ -289,10 +289,6 @@ class Corpus(Closing):
         """How many tokens all chunks have together, as the embedder counts."""
         return self._counts()[2]
 
-    def find(self, query: str, top_k: int) -> list[Hit]:
-        """What a question finds."""
-        return self.search(query, top_k)
-
     def all(self) -> list[Hit]:
         """All chunks, in the order of the documents."""
         self._check()

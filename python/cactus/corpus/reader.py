@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import threading
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Protocol
@@ -25,6 +25,7 @@ from cactus.types import Completion
 
 if TYPE_CHECKING:
     from cactus.chat.messages import Message
+    from cactus.retrieval.types import Hit
 
 BUDGET = 2_048
 """Tokens of passages that a question is given at most: reading more takes a small model longer than
@@ -36,29 +37,6 @@ MOST_TURNS = 1_024
 """Turns whose passages are remembered, of all conversations together."""
 
 
-class Found(Protocol):
-    """A chunk of a document that a search has found."""
-
-    @property
-    def text(self) -> str: ...
-    @property
-    def source(self) -> str: ...
-    @property
-    def start(self) -> int: ...
-    @property
-    def end(self) -> int: ...
-    @property
-    def heading(self) -> str: ...
-    @property
-    def line(self) -> int | None: ...
-    @property
-    def page(self) -> int | None: ...
-    @property
-    def time(self) -> tuple[float, float] | None: ...
-    @property
-    def score(self) -> float: ...
-
-
 class Library(Protocol):
     """Documents that can be searched: `chunks` and `tokens` are how much they are."""
 
@@ -66,10 +44,10 @@ class Library(Protocol):
     def chunks(self) -> int: ...
     @property
     def tokens(self) -> int: ...
-    def find(self, query: str, top_k: int) -> Sequence[Found]:
+    def search(self, query: str, top_k: int) -> list[Hit]:
         """The chunks that fit `query` best, the best first; none where nothing is similar."""
 
-    def all(self) -> Iterable[Found]:
+    def all(self) -> list[Hit]:
         """All chunks, in the order of the documents."""
 
 
@@ -167,17 +145,17 @@ class Reader:
         shown = _with_turns(messages, turns)
         return Consultation(shown, messages[last].content, passages, turn.reading)
 
-    def _search(self, questions: Sequence[str]) -> tuple[list[Found], str]:
+    def _search(self, questions: Sequence[str]) -> tuple[list[Hit], str]:
         """What is found for the last question, alone and behind the one before; and the query.
 
         "And in 2024?" says nothing alone; a question about something else says enough.
         """
         query = questions[-1]
-        hits = list(self.library.find(query, self.top_k))
+        hits = self.library.search(query, self.top_k)
         if len(questions) > 1:
             query = f"{questions[-2]}\n{query}"
-            hits += self.library.find(query, self.top_k)
-        best: dict[tuple[str, int, int], Found] = {}
+            hits = hits + self.library.search(query, self.top_k)
+        best: dict[tuple[str, int, int], Hit] = {}
         for hit in hits:
             place = (hit.source, hit.start, hit.end)
             if place not in best or hit.score > best[place].score:
@@ -194,7 +172,7 @@ class Reader:
         self,
         messages: Sequence[Message],
         before: Mapping[int, Turn],
-        hits: Sequence[Found],
+        hits: Sequence[Hit],
         query: str,
         room: Room,
     ) -> Turn | None:
@@ -234,9 +212,8 @@ class Reader:
         return Turn(text, tuple(fitting), reading)
 
 
-def _passages(chunks: Iterable[Found], scores: Mapping[tuple[str, int], float]) -> list[Passage]:
+def _passages(found: Sequence[Hit], scores: Mapping[tuple[str, int], float]) -> list[Passage]:
     """Chunks as passages, in their order; what two of a document have in common is in one."""
-    found = list(chunks)
     passages: dict[int, Passage] = {}
     end: dict[str, int] = {}
     for index in sorted(range(len(found)), key=lambda n: (found[n].source, found[n].start)):
@@ -254,7 +231,7 @@ def _passages(chunks: Iterable[Found], scores: Mapping[tuple[str, int], float]) 
             source=chunk.source,
             start=chunk.start + common,
             end=chunk.end,
-            heading=chunk.heading or "",
+            heading=chunk.heading,
             line=line,
             page=chunk.page,
             time=None if chunk.time is None else chunk.time[0],
