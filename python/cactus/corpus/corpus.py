@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack, closing
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +23,7 @@ from cactus.generate.options import ChatOptions
 from cactus.generate.streams import AsyncCompletionStream, CompletionStream
 from cactus.inputs.checks import integer
 from cactus.progress import Progress, chosen_progress
-from cactus.retrieval.types import Embedder, Hit, Mode, SyncReport
+from cactus.retrieval.types import Embedder, Hit, SearchOptions, SyncReport
 from cactus.speech.methods import SpeechMethods
 from cactus.types import Completion
 
@@ -69,23 +69,22 @@ class Corpus(Closing):
         fallback: EmbedMethods | None = None,
         threads: int | None = None,
     ) -> None:
-        given = {
-            "embedder": embedder,
-            "speech": speech,
-            "include": include,
-            "exclude": exclude,
-            "hidden": hidden,
-        }
         from cactus.corpus.models import embedder_of, reranker_of, transcriber_of
         from cactus.corpus.settings import Settings
-        from cactus.retrieval.folder import Folder
         from cactus.retrieval.index import Index
         from cactus.retrieval.store import index_path
 
         self.folder = _folder(folder)
         cache = None if cache_dir is None else Path(cache_dir)
-        settings = Settings.load(index_path(self.folder, cache))
-        self._settings = settings = settings.given(given)
+        settings = Settings.load(index_path(self.folder, cache)).given(
+            {
+                "embedder": embedder,
+                "speech": speech,
+                "include": include,
+                "exclude": exclude,
+                "hidden": hidden,
+            }
+        )
         self._turns = Turns()
         self._syncs: list[StopFlag] = []
         self._counted: tuple[int, int, int] | None = None
@@ -97,20 +96,18 @@ class Corpus(Closing):
             self.embedder = found.name
             self._rerank = reranker_of(reranker, threads, self._owned)
             transcribe = transcriber_of(speech, settings.speech, threads, self._owned)
-            source = self._owned.enter_context(
-                closing(
-                    Folder(
-                        self.folder,
-                        found,
-                        include=settings.include,
-                        exclude=settings.exclude,
-                        hidden=settings.hidden,
-                        transcribe=transcribe,
-                        speech=(settings.speech or "given") if transcribe else "",
-                    )
+            self._index: Index = self._owned.enter_context(
+                Index.open(
+                    self.folder,
+                    found,
+                    cache,
+                    include=settings.include,
+                    exclude=settings.exclude,
+                    hidden=settings.hidden,
+                    transcribe=transcribe,
+                    speech=(settings.speech or "given") if transcribe else "",
                 )
             )
-            self._index: Index = self._owned.enter_context(Index(self.folder, source, found, cache))
             if sync:
                 report = self.sync(progress=progress)
                 if not self.chunks:
@@ -160,60 +157,23 @@ class Corpus(Closing):
         told = in_loop(progress) if callable(progress) else progress
         return await run_alone(lambda call: self._sync(told, call.flag))  # type: ignore[arg-type]
 
-    def search(
-        self,
-        query: str,
-        top_k: int = TOP_K,
-        *,
-        mode: Mode = "hybrid",
-        paths: str | Sequence[str] | None = None,
-        metadata: Mapping[str, str] | None = None,
-        neighbours: int = 0,
-        floor: bool = True,
-    ) -> list[Hit]:
+    def search(self, query: str, top_k: int = TOP_K, **options: Unpack[SearchOptions]) -> list[Hit]:
         """The chunks that fit `query` best, the best first, with scores from 0 to 1.
 
-        `mode`: by vectors and words together, by vectors ("dense") or by words ("lexical") alone.
-        `paths`: patterns of the files that are searched, such as "guide/**". `metadata`: what their
-        metadata must be. `neighbours`: so many chunks before and behind a hit are joined to it.
-        What is not similar enough is left out, so that nothing may be found; with `floor` False
-        it is not.
+        `mode`: by vectors and words together ("hybrid", the default), by vectors ("dense") or by
+        words ("lexical") alone. `paths`: patterns of the files that are searched, such as
+        "guide/**". `metadata`: what their metadata must be. `neighbours`: so many chunks before and
+        behind a hit are joined to it. What is not similar enough is left out, so that nothing may
+        be found; with `floor` False it is not.
         """
         self._check()
-        return self._index.search(
-            query,
-            top_k,
-            mode=mode,
-            paths=paths,
-            metadata=metadata,
-            rerank=self._rerank,
-            neighbours=neighbours,
-            floor=floor,
-        )
+        return self._index.search(query, top_k, rerank=self._rerank, **options)
 
     async def asearch(
-        self,
-        query: str,
-        top_k: int = TOP_K,
-        *,
-        mode: Mode = "hybrid",
-        paths: str | Sequence[str] | None = None,
-        metadata: Mapping[str, str] | None = None,
-        neighbours: int = 0,
-        floor: bool = True,
+        self, query: str, top_k: int = TOP_K, **options: Unpack[SearchOptions]
     ) -> list[Hit]:
         """`search` in a thread of its own."""
-        return await run_alone(
-            lambda _: self.search(
-                query,
-                top_k,
-                mode=mode,
-                paths=paths,
-                metadata=metadata,
-                neighbours=neighbours,
-                floor=floor,
-            )
-        )
+        return await run_alone(lambda _: self.search(query, top_k, **options))
 
     def ask(
         self,

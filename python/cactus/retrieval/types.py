@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypedDict
 
 from cactus.documents.types import Chunk, Skipped, Summary
 
@@ -16,6 +16,16 @@ if TYPE_CHECKING:
     from cactus.documents.walk import FileEntry
 
 Mode = Literal["hybrid", "dense", "lexical"]
+
+
+class SearchOptions(TypedDict, total=False):
+    """What a search may be told; `Index.search` and `Corpus.search` describe it."""
+
+    mode: Mode
+    paths: str | Sequence[str] | None
+    metadata: Mapping[str, str | Sequence[str]] | None
+    neighbours: int
+    floor: bool
 
 
 class Embedder(Protocol):
