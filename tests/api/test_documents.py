@@ -22,8 +22,8 @@ from cactus import (
     cactus_rag_query,
 )
 from cactus.errors import CactusError, InvalidRequest, UnsupportedModel
-from tests.corpus.embedder import WordEmbedder
 from tests.generate.scripted import saying
+from tests.retrieval.made import WordEmbedder
 
 MakeModel = Callable[..., Model]
 

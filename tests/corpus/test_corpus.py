@@ -17,8 +17,8 @@ from cactus.corpus.quote import SILENT
 from cactus.corpus.reader import _passages
 from cactus.errors import CorpusError, InvalidRequest
 from cactus.speech.methods import SpeechMethods
-from tests.corpus.embedder import WordEmbedder
 from tests.generate.scripted import saying
+from tests.retrieval.made import WordEmbedder
 
 MakeModel = Callable[..., Model]
 
@@ -60,7 +60,7 @@ def test_a_corpus_is_searched_without_a_chat_model(corpus: Corpus) -> None:
     assert GUIDE[hit.start : hit.end] == hit.text
     assert "Requirements" in hit.heading
     assert 0 <= hit.score <= 1
-    assert (corpus.files, corpus.embedder) == (2, "words")
+    assert (corpus.files, corpus.embedder) == (2, "words words-1")
     assert "2 files" in repr(corpus)
 
 
@@ -114,11 +114,11 @@ def test_only_what_has_changed_is_embedded_again(folder: Path, tmp_path: Path) -
     embedder = WordEmbedder()
     options: dict[str, Any] = {"embedder": embedder, "cache_dir": tmp_path / "cache"}
     Corpus(folder, **options).close()
-    embedder.embedded.clear()
+    embedder.texts.clear()
     (folder / "new.md").write_text("A new page about walruses.")
     with Corpus(folder, **options) as corpus:
-        assert any("walruses" in text for text in embedder.embedded)
-        assert not any("March" in text for text in embedder.embedded)
+        assert any("walruses" in text for text in embedder.texts)
+        assert not any("March" in text for text in embedder.texts)
         assert corpus.search("walruses")[0].source == "new.md"
         (folder / "new.md").unlink()
         assert corpus.sync().removed == 1

@@ -27,7 +27,9 @@ class WordEmbedder:
         self.texts: list[str] = []
         """What was embedded as a document."""
 
-    def embed(self, texts: Sequence[str], kind: str, *, stop: Any = None) -> np.ndarray:
+    def embed(
+        self, texts: Sequence[str], kind: str, progress: Any = None, stop: Any = None
+    ) -> np.ndarray:
         if kind == "document":
             self.texts += texts
         sums = np.zeros((len(texts), self.dimensions), np.float32)
@@ -38,6 +40,9 @@ class WordEmbedder:
                 )
         sizes = np.linalg.norm(sums, axis=1, keepdims=True)
         return np.divide(sums, sizes, out=sums, where=sizes > 0)
+
+    def count_tokens(self, text: str) -> int:
+        return len(self.token_offsets(text))
 
     def token_offsets(self, text: str) -> list[int]:
         return [match.start() for match in _WORD.finditer(text)]
