@@ -22,6 +22,7 @@ from published_models import PUBLISHED, Published, find, tiny
 from published_whisper import WHISPERS, first_special, generation, steering, tiny_whisper
 
 from cactus.models.base import Weight, load_architecture
+from cactus.tokenizer.document import byte_level, document
 from cactus.weights.format.safetensors import SafetensorsWriter
 
 PIECE = 1 << 20
@@ -162,33 +163,13 @@ def byte_letters() -> list[str]:
 
 def _write_tokenizer(config: dict[str, Any], folder: Path) -> None:
     tokens, special = vocabulary(config)
-    byte_level = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True}
-    flags = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False}
-    tokenizer = {
-        "version": "1.0",
-        "truncation": None,
-        "padding": None,
-        "added_tokens": [
-            {"id": token, "content": text, **flags, "special": True}
-            for token, text in special.items()
-        ],
-        "normalizer": None,
-        "pre_tokenizer": {**byte_level, "use_regex": True},
-        "post_processor": None,
-        "decoder": {**byte_level, "use_regex": True},
-        "model": {
-            "type": "BPE",
-            "dropout": None,
-            "unk_token": None,
-            "continuing_subword_prefix": None,
-            "end_of_word_suffix": None,
-            "fuse_unk": False,
-            "byte_fallback": False,
-            "ignore_merges": False,
-            "vocab": {text: token for token, text in enumerate(tokens)},
-            "merges": [["t", "h"]],
-        },
-    }
+    flags = dict.fromkeys(("single_word", "lstrip", "rstrip", "normalized"), False)
+    added = [
+        {"id": token, "content": text, **flags, "special": True} for token, text in special.items()
+    ]
+    vocab = {text: token for token, text in enumerate(tokens)}
+    model = {"type": "BPE", "vocab": vocab, "merges": [["t", "h"]]}
+    tokenizer = document(added, None, byte_level(), byte_level(), model)
     _write_json(folder / "tokenizer.json", tokenizer)
     names = {
         key.removesuffix("_id"): special[ids[0] if isinstance(ids, list) else ids]
