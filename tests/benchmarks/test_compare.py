@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from cactus.errors import CactusError
+
 BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
 
 
@@ -109,6 +111,26 @@ def test_a_hanging_child_is_ended(load: Any, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(runner, "TIMEOUT_SECONDS", 0.2)
     with pytest.raises(runner.BenchmarkError, match="status -9"):
         runner.run_child([sys.executable, "-c", "import time; time.sleep(60)"])
+
+
+def test_a_script_ends_with_a_line_that_says_why(
+    load: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    runner = load("runner")
+
+    def end(error: BaseException | None) -> tuple[int, str]:
+        def work() -> None:
+            if error:
+                raise error
+
+        return runner.finish("script", work), capsys.readouterr().err
+
+    assert end(None) == (0, "")
+    assert end(runner.BenchmarkError("no peer")) == (1, "script: no peer\n")
+    assert end(CactusError("no model")) == (1, "script: no model\n")
+    assert end(KeyboardInterrupt()) == (130, "script: interrupted\n")
+    with pytest.raises(KeyError):
+        end(KeyError("a mistake of the script"))
 
 
 def test_evict_keeps_the_file(load: Any, tmp_path: Path) -> None:

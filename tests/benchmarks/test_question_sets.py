@@ -35,6 +35,7 @@ Why ``this``?
 
 Because ``that``.
 
+========
 Part Two
 ========
 
