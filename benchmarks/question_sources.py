@@ -82,7 +82,7 @@ def rst_pages(name: str, text: str) -> Iterator[Page]:
             section = here[0]
             continue
         body = text[here.end() : end].strip()
-        body = re.sub(r"\n=+\s*$", "", body)  # what a title that follows has above it
+        body = re.sub(r"\s*\n=+$", "", body)  # what a title that follows has above it
         if body:
             yield _page(name, ".rst", here[1], f"{section}\n\n{body}\n")
 
