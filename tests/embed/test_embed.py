@@ -195,7 +195,7 @@ def test_an_option_changes_the_vectors(embedder: Make, name: str) -> None:
 
 
 def test_every_option_has_an_effect() -> None:
-    from cactus.embed.work import EmbedOptions
+    from cactus.embed.options import EmbedOptions
 
     assert {*OPTIONS, "batch_size", "truncate"} == set(EmbedOptions.__annotations__)
 
@@ -210,6 +210,7 @@ def test_every_option_has_an_effect() -> None:
         ({"dimensions": 32}, "dimensions must be 64, got 32: .* not trained"),
         ({"normalize": 1}, "normalize must be True or False"),
         ({"truncate": None}, "truncate must be True or False"),
+        ({"normalise": True}, "unknown option 'normalise': did you mean normalize?"),
     ],
 )
 def test_an_option_that_cannot_be_is_named(

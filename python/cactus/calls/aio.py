@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Generator
 from copy import copy
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from cactus.calls.closing import NotCopied
 from cactus.calls.run import Run
@@ -40,14 +40,14 @@ async def run_alone(work: Callable[[Call], T]) -> T:
         executor.shutdown(wait=False)
 
 
-def in_loop(told: Callable[..., object] | None) -> Callable[..., object] | None:
-    """`told`, called in the event loop that runs now, by whatever thread."""
-    if told is None:
-        return None
+def in_loop(told: T) -> T:
+    """A function, called in the event loop that runs now, by whatever thread; all else as it is."""
+    if not callable(told):
+        return told
     import asyncio
 
     loop = asyncio.get_running_loop()
-    return lambda *arguments: loop.call_soon_threadsafe(told, *arguments)
+    return cast(T, lambda *arguments: loop.call_soon_threadsafe(told, *arguments))
 
 
 async def _run(executor: ThreadPoolExecutor, call: Call, work: Callable[[], T]) -> T:

@@ -154,8 +154,8 @@ class Corpus(Closing):
 
     async def async_sync(self, *, progress: Progress | bool | None = None) -> SyncReport:
         """`sync` in a thread of its own; cancelling the task stops it. `async` is a keyword."""
-        told = in_loop(progress) if callable(progress) else progress
-        return await run_alone(lambda call: self._sync(told, call.flag))  # type: ignore[arg-type]
+        told = in_loop(progress)
+        return await run_alone(lambda call: self._sync(told, call.flag))
 
     def search(self, query: str, top_k: int = TOP_K, **options: Unpack[SearchOptions]) -> list[Hit]:
         """The chunks that fit `query` best, the best first, with scores from 0 to 1.

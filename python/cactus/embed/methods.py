@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal
 
 from cactus import embed as arrays
 from cactus.calls.aio import in_loop, run_alone
 from cactus.calls.turns import Call
+from cactus.compat import Unpack
+from cactus.embed.options import EmbedOptions, RankOptions
 from cactus.engine.base import ModelBase
 from cactus.progress import Progress, chosen_progress
 from cactus.types import RankedText
 
 if TYPE_CHECKING:
     from cactus.embed.work import TextWork
-    from cactus.models.abilities import Ability
 
 Texts = str | Sequence[int] | Iterable[str | Sequence[int]]
 """A text, or several; each as a string or as token ids."""
@@ -27,12 +28,8 @@ class EmbedMethods(ModelBase):
         self,
         texts: Texts,
         *,
-        batch_size: int | None = None,
-        prompt: str | None = None,
-        dimensions: int | None = None,
-        normalize: bool | None = None,
-        truncate: bool = False,
         progress: Progress | bool | None = None,
+        **options: Unpack[EmbedOptions],
     ) -> arrays.Embeddings:
         """The vectors of texts, float32: [dimensions] of one, [texts, dimensions] of several.
 
@@ -50,23 +47,17 @@ class EmbedMethods(ModelBase):
         Raises InvalidRequest naming the option or text, ContextLengthExceeded, UnsupportedModel
         for a model without vectors, Cancelled after `stop`, ReentrantCall, ModelClosed.
         """
-        options = _options(batch_size, prompt, dimensions, normalize, truncate)
         return self._embed(texts, options, progress, Call())
 
     async def aembed(
         self,
         texts: Texts,
         *,
-        batch_size: int | None = None,
-        prompt: str | None = None,
-        dimensions: int | None = None,
-        normalize: bool | None = None,
-        truncate: bool = False,
         progress: Progress | bool | None = None,
+        **options: Unpack[EmbedOptions],
     ) -> arrays.Embeddings:
         """`embed` in a thread of its own; cancelling the task stops it."""
-        options = _options(batch_size, prompt, dimensions, normalize, truncate)
-        shown = _in_loop(progress)
+        shown = in_loop(progress)
         return await run_alone(lambda call: self._embed(texts, options, shown, call))
 
     def rerank(
@@ -74,10 +65,8 @@ class EmbedMethods(ModelBase):
         query: str,
         texts: Iterable[str],
         *,
-        batch_size: int | None = None,
-        truncate: bool = False,
-        top_k: int | None = None,
         progress: Progress | bool | None = None,
+        **options: Unpack[RankOptions],
     ) -> list[RankedText]:
         """The texts in the order in which they answer the query, the best first, with scores.
 
@@ -85,7 +74,6 @@ class EmbedMethods(ModelBase):
         sigmoid. `top_k`: how many of them are returned. A text that does not fit beside the query
         is an error unless `truncate` is True. Other options and errors are those of `embed`.
         """
-        options = {"batch_size": batch_size, "truncate": truncate, "top_k": top_k}
         return self._rerank(query, texts, options, progress, Call())
 
     async def arerank(
@@ -93,14 +81,11 @@ class EmbedMethods(ModelBase):
         query: str,
         texts: Iterable[str],
         *,
-        batch_size: int | None = None,
-        truncate: bool = False,
-        top_k: int | None = None,
         progress: Progress | bool | None = None,
+        **options: Unpack[RankOptions],
     ) -> list[RankedText]:
         """`rerank` in a thread of its own; cancelling the task stops it."""
-        options = {"batch_size": batch_size, "truncate": truncate, "top_k": top_k}
-        shown = _in_loop(progress)
+        shown = in_loop(progress)
         return await run_alone(lambda call: self._rerank(query, texts, options, shown, call))
 
     @property
@@ -114,7 +99,7 @@ class EmbedMethods(ModelBase):
         return self._texts("embed").encoder.reader.limit
 
     def _embed(
-        self, texts: Any, options: dict[str, Any], progress: Progress | bool | None, call: Call
+        self, texts: Any, options: EmbedOptions, progress: Progress | bool | None, call: Call
     ) -> arrays.Embeddings:
         work = self._texts("embed")
         with chosen_progress(progress, "texts") as shown:
@@ -124,7 +109,7 @@ class EmbedMethods(ModelBase):
         self,
         query: str,
         texts: Any,
-        options: dict[str, Any],
+        options: RankOptions,
         progress: Progress | bool | None,
         call: Call,
     ) -> list[RankedText]:
@@ -135,25 +120,4 @@ class EmbedMethods(ModelBase):
     def _texts(self, ability: Literal["embed", "rerank"]) -> TextWork:
         from cactus.embed.work import TextWork
 
-        return self._work(cast("Ability", ability), TextWork)
-
-
-def _options(
-    batch_size: int | None,
-    prompt: str | None,
-    dimensions: int | None,
-    normalize: bool | None,
-    truncate: bool,
-) -> dict[str, Any]:
-    return {
-        "batch_size": batch_size,
-        "prompt": prompt,
-        "dimensions": dimensions,
-        "normalize": normalize,
-        "truncate": truncate,
-    }
-
-
-def _in_loop(progress: Progress | bool | None) -> Progress | bool | None:
-    """A function that is told from a thread of its own is called in the loop that runs now."""
-    return cast(Progress, in_loop(progress)) if callable(progress) else progress
+        return self._work(ability, TextWork)

@@ -4,34 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sized
 from contextlib import ExitStack
-from typing import TYPE_CHECKING, Any, TypedDict, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from cactus.calls.run import GeneratorRun
 from cactus.calls.turns import Call, Turns
 from cactus.embed.encoder import Encoder
+from cactus.embed.options import EmbedOptions, RankOptions
 from cactus.embed.rank import rank
 from cactus.embed.texts import Item
 from cactus.embed.vectors import Embeddings
 from cactus.engine.base import Worker
 from cactus.engine.loaded import Loaded
 from cactus.errors import InvalidRequest
-from cactus.inputs.checks import boolean, expected, integer
+from cactus.inputs.checks import boolean, expected, integer, known
 from cactus.types import RankedText
 
 if TYPE_CHECKING:
     from cactus.progress import Progress
 
 R = TypeVar("R")
-
-
-class EmbedOptions(TypedDict, total=False):
-    """The options of ``Model.embed``."""
-
-    batch_size: int | None
-    prompt: str | None
-    dimensions: int | None
-    normalize: bool | None
-    truncate: bool
 
 
 class TextsRun(GeneratorRun[int, R]):
@@ -68,6 +59,7 @@ class TextWork(Worker):
         self, texts: Any, options: Mapping[str, Any], progress: Progress | None, call: Call
     ) -> TextsRun[Embeddings]:
         """The run that makes vectors of texts: of one, or of several."""
+        known(options, EmbedOptions.__annotations__)
         encoder = self.encoder
         single, given = _texts(texts)
         most = options.get("batch_size")
@@ -105,6 +97,7 @@ class TextWork(Worker):
         call: Call,
     ) -> TextsRun[list[RankedText]]:
         """The run that scores texts by a query."""
+        known(options, RankOptions.__annotations__)
         if not isinstance(query, str):
             raise InvalidRequest(f"query must be a string, got {type(query).__name__}")
         if isinstance(texts, (str, bytes, Mapping)) or not isinstance(texts, Iterable):
