@@ -217,6 +217,8 @@ class Ranker:
     def rerank(
         self, query: str, texts: list[str], truncate: bool = False, progress: Any = None
     ) -> list[RankedText]:
+        if "x" in query:
+            raise ContextLengthExceeded("the query takes 9 tokens", prompt_tokens=9, limit=8)
         for index, text in enumerate(texts):
             if "x" in text and not truncate:
                 raise ContextLengthExceeded(f"texts[{index}]", prompt_tokens=9, limit=8)
@@ -248,6 +250,11 @@ def test_lines_that_cannot_be_ranked_are_named(ranking: Run) -> None:
     status, rows, _ = ranking("rerank", "q", "--truncate", stdin=b"a\nx\nbb\n")
     assert (status, [row["index"] for row in rows]) == (0, [2, 0, 1])
     assert ranking("rerank", "q", stdin=b"x\n")[0] == 1
+
+
+def test_a_query_that_is_too_long_is_no_fault_of_the_lines(ranking: Run) -> None:
+    status, rows, err = ranking("rerank", "x", "--truncate", stdin=b"a\nb\n")
+    assert (status, rows) == (1, []) and "the query takes 9 tokens" in err and "line 1" not in err
 
 
 def test_a_model_that_cannot_rank_is_refused(run: Run) -> None:

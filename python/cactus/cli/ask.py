@@ -16,7 +16,7 @@ from cactus.cli.documents import (
     show_sources,
     top_k_option,
 )
-from cactus.cli.options import Whole, json_option, threads_option
+from cactus.cli.options import Whole, json_option, offline_option, threads_option
 from cactus.weights.catalog import STARTER
 
 
@@ -43,7 +43,7 @@ from cactus.weights.catalog import STARTER
 @embedder_option
 @threads_option
 @json_option
-@click.option("--offline", is_flag=True, help="Open no connection; the model must be here.")
+@offline_option
 @click.option("--quiet", "-q", is_flag=True, help="Print the answer only.")
 @click.pass_context
 def command(

@@ -13,12 +13,13 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from cactus.cli.complete import complete_embedders
-from cactus.cli.options import Whole, threads_option
+from cactus.cli.options import Whole, no_progress_option, offline_option, threads_option
 from cactus.cli.text import complain, whole_characters
 from cactus.cli.texts import (
     Line,
     Wrong,
     field_option,
+    file_argument,
     input_option,
     name_of_input,
     opened,
@@ -39,9 +40,7 @@ BLOCK = 1024
 
 
 @click.command("embed", short_help="Make vectors of texts.")
-@click.argument(
-    "file", required=False, type=click.Path(exists=True, dir_okay=False, allow_dash=True)
-)
+@file_argument
 @click.option(
     "--model",
     shell_complete=complete_embedders,
@@ -82,8 +81,8 @@ BLOCK = 1024
 )
 @truncate_option
 @threads_option
-@click.option("--offline", is_flag=True, help="Open no connection; the model must be here.")
-@click.option("--quiet", "-q", is_flag=True, help="Show no progress.")
+@offline_option
+@no_progress_option
 @click.pass_context
 def command(
     ctx: click.Context,

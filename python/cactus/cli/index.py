@@ -17,7 +17,7 @@ from cactus.cli.documents import (
     report_skipped,
     speech_option,
 )
-from cactus.cli.options import json_option, threads_option
+from cactus.cli.options import json_option, no_progress_option, threads_option
 from cactus.cli.text import megabytes, note, printable, table
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ PAUSE = 1.0
 @click.option("--watch", is_flag=True, help="Go on, and take up changes as they are made.")
 @threads_option
 @json_option
-@click.option("--quiet", "-q", is_flag=True, help="Show no progress.")
+@no_progress_option
 @click.pass_context
 def command(
     ctx: click.Context,

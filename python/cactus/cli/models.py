@@ -6,7 +6,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from cactus.progress import Progress, show_progress
 from cactus.weights.abilities import Ability
@@ -36,7 +36,7 @@ def find_text_model(name: str | None, ability: TextAbility, *, offline: bool) ->
         found = find_embedder() if ability == "embed" else find_reranker()
         if found is not None:
             return found
-    return find_or_fetch(name or USUAL[ability], offline=offline, ability=cast(Ability, ability))
+    return find_or_fetch(name or USUAL[ability], offline=offline, ability=ability)
 
 
 def fetch(name_or_id: str, **options: Any) -> Path:

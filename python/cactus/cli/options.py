@@ -60,4 +60,10 @@ activations_option = click.option(
     help="Type of the activations; int8 reads prompts faster and is less exact.",
 )
 
+offline_option = click.option(
+    "--offline", is_flag=True, help="Open no connection; the model must be here."
+)
+
+no_progress_option = click.option("--quiet", "-q", is_flag=True, help="Show no progress.")
+
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")

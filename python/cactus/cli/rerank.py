@@ -9,11 +9,12 @@ from dataclasses import replace
 import click
 
 from cactus.cli.complete import complete_rerankers
-from cactus.cli.options import Whole, threads_option
+from cactus.cli.options import Whole, no_progress_option, offline_option, threads_option
 from cactus.cli.text import complain, whole_characters
 from cactus.cli.texts import (
     Line,
     field_option,
+    file_argument,
     input_option,
     name_of_input,
     opened,
@@ -25,9 +26,7 @@ from cactus.cli.texts import (
 
 @click.command("rerank", short_help="Rank texts by a query.")
 @click.argument("query")
-@click.argument(
-    "file", required=False, type=click.Path(exists=True, dir_okay=False, allow_dash=True)
-)
+@file_argument
 @click.option(
     "--model",
     shell_complete=complete_rerankers,
@@ -38,8 +37,8 @@ from cactus.cli.texts import (
 @click.option("--top-k", type=Whole(1), metavar="N", help="Write only the N best.")
 @truncate_option
 @threads_option
-@click.option("--offline", is_flag=True, help="Open no connection; the model must be here.")
-@click.option("--quiet", "-q", is_flag=True, help="Show no progress.")
+@offline_option
+@no_progress_option
 @click.pass_context
 def command(
     ctx: click.Context,
@@ -88,6 +87,8 @@ def command(
         try:
             ranked = loaded.rerank(query, texts, truncate=truncate, progress=shown)
         except ContextLengthExceeded as whole:
+            if truncate:  # it is the query that is too long
+                raise
             ranked = []
             for index, line in enumerate(lines):
                 try:

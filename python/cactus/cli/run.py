@@ -11,7 +11,14 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from cactus.cli.complete import complete_chat
-from cactus.cli.options import Real, Whole, activations_option, kv_option, threads_option
+from cactus.cli.options import (
+    Real,
+    Whole,
+    activations_option,
+    kv_option,
+    offline_option,
+    threads_option,
+)
 from cactus.cli.text import note, printable, whole_characters
 from cactus.errors import InvalidRequest
 from cactus.weights.catalog import STARTER
@@ -161,7 +168,7 @@ SETTINGS = (
     is_flag=True,
     help="Where it is less sure, ask the model of 'cactus auth', and send it the conversation.",
 )
-@click.option("--offline", is_flag=True, help="Open no connection; the model must be here.")
+@offline_option
 @click.option("--quiet", "-q", is_flag=True, help="Print the answers only, no thoughts or speeds.")
 @click.option(
     "--wrap/--no-wrap", default=True, help="Break lines between words on a terminal.  [default: on]"

@@ -14,7 +14,7 @@ from cactus.cli.documents import (
     show_hit,
     top_k_option,
 )
-from cactus.cli.options import json_option
+from cactus.cli.options import json_option, no_progress_option
 from cactus.cli.text import note, whole_characters
 
 
@@ -36,7 +36,7 @@ from cactus.cli.text import note, whole_characters
 @click.option("--reranker", metavar="MODEL", help="A cross-encoder that looks again at the best.")
 @embedder_option
 @json_option
-@click.option("--quiet", "-q", is_flag=True, help="Show no progress.")
+@no_progress_option
 @click.pass_context
 def command(
     ctx: click.Context,

@@ -22,6 +22,10 @@ FORMS = ("auto", "lines", "jsonl")
 LONGEST = 64 << 20
 """Bytes of one line at most."""
 
+file_argument = click.argument(
+    "file", required=False, type=click.Path(exists=True, dir_okay=False, allow_dash=True)
+)
+
 field_option = click.option(
     "--field",
     default="text",
@@ -39,7 +43,6 @@ input_option = click.option(
     help="lines: each line is a text; jsonl: each is a JSON object; auto: jsonl if the first "
     "line begins with {.",
 )
-
 
 truncate_option = click.option(
     "--truncate", is_flag=True, help="Read only the beginning of a text that is too long."

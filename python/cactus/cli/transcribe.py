@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from cactus.cli.complete import complete_speech
-from cactus.cli.options import Whole, threads_option
+from cactus.cli.options import Whole, offline_option, threads_option
 from cactus.cli.text import complain, printable, whole_characters
 from cactus.cli.transcribe_file import STDIN, Job
 from cactus.subtitles import FORMATS
@@ -84,7 +84,7 @@ MODEL = "whisper-base"
     "--no-context", is_flag=True, help="Transcribe each 30 seconds without the text before them."
 )
 @threads_option
-@click.option("--offline", is_flag=True, help="Open no connection; the model must be here.")
+@offline_option
 @click.option("--quiet", "-q", is_flag=True, help="Show no progress and no summary.")
 @click.pass_context
 def command(
