@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import os
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
+from cactus.calls.closing import Closing
 from cactus.compat import Self, Unpack
 from cactus.errors import CorpusError, InvalidRequest
 from cactus.inputs.text import clean_text
 from cactus.progress import Progress
 from cactus.retrieval.lexical import Lexical
-from cactus.retrieval.search import Request, Search
+from cactus.retrieval.search import HITS, Request, Search, read_hit
 from cactus.retrieval.store import Store
 from cactus.retrieval.sync import identity, sync
 from cactus.retrieval.types import Hit, Mode, Reranker, SyncReport
@@ -25,12 +25,11 @@ if TYPE_CHECKING:
     from cactus.retrieval.folder import Folder, FolderOptions
     from cactus.retrieval.types import Embedder, Source
 
-_MODES = ("hybrid", "dense", "lexical")
 _MOST_NEIGHBOURS = 100
 _WIDEST = 16  # characters of a query that are embedded, for each token that the embedder sees
 
 
-class Index:
+class Index(Closing):
     """The index of one folder. `path` is its file.
 
     Any thread may use it; searches go one after the other, beside a sync. Several processes may use
@@ -92,12 +91,6 @@ class Index:
             self._view.close()
         if self._owned is not None:
             self._owned.close()
-
-    def __enter__(self) -> Index:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
     def sync(self, progress: Progress | None = None, stop: StopFlag | None = None) -> SyncReport:
         """Bring the index up to date with the folder; the first time, make it.
@@ -172,30 +165,11 @@ class Index:
         """The chunks in the order of files and text, with score 1."""
         with self._lock, self._view.snapshot() as db:
             rows = db.execute(
-                "SELECT c.id, f.name, c.start, c.stop, c.tokens, c.page, c.line, c.begins, c.ends,"
-                " c.heading, c.text, f.metadata FROM files f JOIN chunks c ON c.file = f.id"
-                " ORDER BY f.name, c.id LIMIT ?",
-                (-1 if limit is None else limit,),
+                f"{HITS} ORDER BY f.name, c.id LIMIT ?", (-1 if limit is None else limit,)
             ).fetchall()
-        for (
-            number,
-            name,
-            start,
-            stop,
-            tokens,
-            page,
-            line,
-            begins,
-            ends,
-            heading,
-            text,
-            meta,
-        ) in rows:
-            time = None if begins is None else (begins, ends)
-            yield Hit(
-                *(1.0, text, name, start, stop, heading, page, line, time, number, tokens),
-                metadata=json.loads(meta),
-            )
+        files: dict[int, dict[str, str]] = {}
+        for row in rows:
+            yield read_hit(row, files, 1.0)
 
     def _count(self, query: str) -> int:
         with self._lock, self._view.snapshot() as db:
@@ -230,8 +204,8 @@ def _request(
         if value < 0 or (most is not None and value > most):
             limits = "0 or more" if most is None else f"0 to {most}"
             raise InvalidRequest(f"{name} must be {limits}, got {value}")
-    if mode not in _MODES:
-        raise InvalidRequest(f"mode must be one of {', '.join(_MODES)}, got {mode!r}")
+    if mode not in get_args(Mode):
+        raise InvalidRequest(f"mode must be one of {', '.join(get_args(Mode))}, got {mode!r}")
     if paths is not None:
         paths = [paths] if isinstance(paths, str) else list(paths)
         if not all(isinstance(path, str) for path in paths):

@@ -29,10 +29,41 @@ RERANKED = 30
 SCORED = 32
 """Chunks of the fused ranking that are scored, or as many as are asked for."""
 
-_ROWS = """
-SELECT c.id, c.file, f.name, c.start, c.stop, c.tokens, c.page, c.line, c.begins, c.ends,
-f.metadata, c.heading, c.header, c.text FROM chunks c JOIN files f ON f.id = c.file WHERE c.id IN
+HITS = """
+SELECT c.id, f.name, c.start, c.stop, c.tokens, c.page, c.line, c.begins, c.ends, c.file,
+f.metadata, c.heading, c.header, c.text FROM chunks c JOIN files f ON f.id = c.file
 """
+"""Of these rows `read_hit` makes hits."""
+
+
+def read_hit(
+    row: Sequence[Any],
+    files: dict[int, dict[str, str]],
+    score: float,
+    dense: float | None = None,
+    lexical: float = 0.0,
+) -> Hit:
+    """The hit that a row of `HITS` is; `files` keeps the metadata of each file."""
+    number, name, start, stop, tokens, page, line, begins, ends, file, metadata, *words = row
+    heading, _, text = words
+    if file not in files:
+        files[file] = json.loads(metadata)
+    return Hit(
+        score=score,
+        text=text,
+        source=name,
+        start=start,
+        end=stop,
+        heading=heading,
+        page=page,
+        line=line,
+        time=None if begins is None else (begins, ends),
+        chunk_id=number,
+        tokens=tokens,
+        dense=dense,
+        lexical=lexical,
+        metadata=files[file],
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,40 +174,24 @@ class Search:
         """The chunks with their scores, in the given order; read as they are asked for."""
         import numpy as np
 
-        metadata: dict[int, dict[str, str]] = {}
+        files: dict[int, dict[str, str]] = {}
         for first in range(0, len(chunks), SCORED):
             some = chunks[first : first + SCORED]
             marks = ",".join("?" * len(some))
-            rows = {row[0]: row for row in self._db.execute(f"{_ROWS} ({marks})", some)}
+            rows = {
+                row[0]: row for row in self._db.execute(f"{HITS} WHERE c.id IN ({marks})", some)
+            }
             texts = [whole_text(*rows[chunk][-3:]) for chunk in some]
             shares = self._lexical.coverage(self._terms, texts)
             cosines: Sequence[float | None] = [None] * len(some)
             if self._cosines is not None:
                 cosines = self._cosines[np.searchsorted(self._view.ids(), some)].tolist()
             for chunk, share, cosine in zip(some, shares, cosines, strict=True):
-                row = rows[chunk]
-                _, file, name, start, stop, tokens, page, line, begins, ends, *_ = row
-                if file not in metadata:
-                    metadata[file] = json.loads(row[10])
                 words = None
                 if self._request.mode != "dense":
                     words = share * self._ranks.get(chunk, 0.0)
-                yield Hit(
-                    score=self._calibration.score(cosine, words),
-                    text=row[-1],
-                    source=name,
-                    start=start,
-                    end=stop,
-                    heading=row[-3],
-                    page=page,
-                    line=line,
-                    time=None if begins is None else (begins, ends),
-                    chunk_id=chunk,
-                    tokens=tokens,
-                    dense=cosine,
-                    lexical=share,
-                    metadata=metadata[file],
-                )
+                score = self._calibration.score(cosine, words)
+                yield read_hit(rows[chunk], files, score, cosine, share)
 
     def _reranked(self, hits: list[Hit]) -> list[Hit]:
         """The hits in the order of a reranker, with its scores."""

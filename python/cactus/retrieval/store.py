@@ -88,6 +88,17 @@ class Store:
             return None
         return status.st_dev, status.st_ino
 
+    def make_folder(self) -> None:
+        """The folder that the file lies in. Raises OSError."""
+        self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+
+    def unwritable(self, error: OSError) -> CorpusError:
+        """What a user is told of an error of the system."""
+        return CorpusError(
+            f"the index {self.path} cannot be written: {error.strerror}; it can be searched as it "
+            "is, or name another cache folder"
+        )
+
     def write(self) -> sqlite3.Connection:
         """A connection that may write; the file is made where there is none.
 
@@ -95,16 +106,13 @@ class Store:
         sqlite3.DatabaseError for a damaged file.
         """
         try:
-            self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self.make_folder()
             # It holds the text of the documents: for its owner alone.
             descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | _AT_ONCE, 0o600)
             mode = os.fstat(descriptor).st_mode
             os.close(descriptor)
         except OSError as error:
-            raise CorpusError(
-                f"the index {self.path} cannot be written: {error.strerror}; it can be searched "
-                "as it is, or name another cache folder"
-            ) from None
+            raise self.unwritable(error) from None
         self._check_kind(mode)
         db = self._open("rw")
         try:

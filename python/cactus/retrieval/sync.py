@@ -76,17 +76,14 @@ def _alone(store: Store, stop: StopFlag | None) -> Iterator[None]:
 
     lock = filelock.FileLock(f"{store.path}.lock")
     try:
-        store.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        store.make_folder()
         while not lock.is_locked:
             with suppress(filelock.Timeout):
                 lock.acquire(timeout=0.2)
             if stop:
                 raise Cancelled("indexing was stopped while another process was indexing")
     except OSError as error:
-        raise CorpusError(
-            f"the index {store.path} cannot be written: {error.strerror}; it can be searched as "
-            "it is, or name another cache folder"
-        ) from None
+        raise store.unwritable(error) from None
     try:
         yield
     finally:

@@ -98,7 +98,6 @@ class View:
         return self._db
 
     def _refresh(self, db: sqlite3.Connection) -> None:
-        self.meta = self.meta if self._version >= 0 else read_meta(db)
         (version,) = db.execute("PRAGMA data_version").fetchone()
         if version == self._version:
             return
