@@ -8,7 +8,6 @@ Text in, unit vectors out, with the same tokenizer for all that have none of the
 from __future__ import annotations
 
 import json
-import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -140,8 +139,6 @@ PEERS: dict[str, Callable[[Path, Path, int, str], Engine]] = {
 def main() -> None:
     """Do the job and print what it took."""
     job = embedding_child.Job(**json.loads(Path(sys.argv[1]).read_text("utf-8")))
-    os.environ["OMP_NUM_THREADS"] = str(job.threads)
-    os.environ["TOKENIZERS_PARALLELISM"] = "false"
     engine = PEERS[job.engine](Path(job.model), Path(job.tokenizer), job.threads, job.kind)
     print(json.dumps(embedding_child.run(job, engine)))
 

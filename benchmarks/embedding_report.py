@@ -177,4 +177,9 @@ def plain(start: dict[str, object], found: Found, quiet: Quiet) -> dict[str, Any
             for key in sorted(keys)
             if found.seconds[side][key]
         ],
+        "failed": [
+            {"case": key[0], "threads": key[1], "side": " ".join(side), "error": error}
+            for side in SIDES
+            for key, error in found.failed[side].items()
+        ],
     }

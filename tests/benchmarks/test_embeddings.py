@@ -41,11 +41,15 @@ def test_int8_is_compared_with_the_fastest_that_is_right_enough(report: Any, fou
     ]
 
 
-def test_the_table_says_which_peer_ends_with_an_error(report: Any, found: Any) -> None:
+def test_a_peer_that_ends_with_an_error_is_in_the_table_and_the_file(
+    load: Any, report: Any, found: Any
+) -> None:
     found.failed["llama.cpp", "Q8_0"][BATCH, 1] = "ended with status -11"
     table = report.text(found, report.CASES["batch"], [1], cpu=False)
     assert "| llama.cpp Q8_0 | ends with an error |" in table
     assert "| ours INT8 | 512 (256..512) | 50 | 1.00000, 1.0000 |" in table
+    (failed,) = report.plain({}, found, load("rounds").Quiet(0))["failed"]
+    assert (failed["side"], failed["error"]) == ("llama.cpp Q8_0", "ended with status -11")
 
 
 def test_the_mean_leaves_padding_out(load: Any) -> None:
