@@ -25,6 +25,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import question_sources
+from question_sets import spread
+
 from cactus import Model
 from cactus.cli.questions import Asking
 from cactus.confidence.calibration import CUT, features
@@ -65,26 +68,12 @@ def gsm8k(data: Path, count: int) -> list[tuple[int, Question]]:
 
 def xquad(data: Path, count: int) -> list[tuple[int, Question]]:
     """Questions about paragraphs, which are the groups."""
-    articles = json.loads((data / "xquad" / "xquad.en.json").read_text("utf-8"))["data"]
-    paragraphs = [paragraph for article in articles for paragraph in article["paragraphs"]]
-    every = [(n, p["context"], qa) for n, p in enumerate(paragraphs) for qa in p["qas"]]
+    pages = question_sources.xquad(data / "xquad" / "xquad.en.json")
+    every = [(n, page.text, *asking) for n, page in enumerate(pages) for asking in page.questions]
     return [
-        (
-            group,
-            asked(
-                f"{context}\n\n{qa['question']} {SHORT}",
-                tuple(dict.fromkeys(answer["text"] for answer in qa["answers"])),
-                "contains",
-            ),
-        )
-        for group, context, qa in spread(every, count)
+        (group, asked(f"{context}\n\n{text} {SHORT}", answers, "contains"))
+        for group, context, text, answers in spread(every, count)
     ]
-
-
-def spread(rows: Sequence[Any], count: int) -> list[Any]:
-    """`count` of the rows, from all over them."""
-    count = min(count, len(rows))
-    return [rows[n * len(rows) // count] for n in range(count)]
 
 
 def asked(text: str, answers: tuple[str, ...], judge: Any) -> Question:

@@ -21,6 +21,7 @@ import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TypeVar
 
 import question_sources
 from question_sources import Page
@@ -31,6 +32,7 @@ FAQS = ("perlfaq", "pythonfaq", "debianfaq")
 LANGUAGES = ("en", "de", "es", "ru", "zh", "ar")
 NAMES = (*FAQS, *(f"xquad-{language}" for language in LANGUAGES), "cranfield")
 DATA = "CACTUS_BENCHMARK_DATA"
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -110,7 +112,7 @@ def strangers(name: str, data: Path | None = None, count: int = 200) -> tuple[As
     return tuple(replace(each, relevant={}) for each in spread(other.questions, count))
 
 
-def spread(rows: Sequence[Asked], count: int) -> list[Asked]:
+def spread(rows: Sequence[T], count: int) -> list[T]:
     """``count`` of the rows, from all over them."""
     count = min(count, len(rows))
     return [rows[at * len(rows) // count] for at in range(count)]

@@ -25,7 +25,7 @@ import peer_speech
 import speech_clips
 import speech_models
 from report import Line, compare, table, thread_text
-from rounds import Quiet
+from rounds import BUSY_LIMIT, Quiet
 from runner import Child, Command, Progress, finish, machine, run_child
 
 HERE = Path(__file__).resolve().parent
@@ -139,7 +139,7 @@ def run(given: argparse.Namespace, progress: Progress) -> None:
         before = json.loads(given.json.read_text()) if given.json.exists() else []
         given.json.write_text(json.dumps([*before, found], indent=1) + "\n")
     print(text(given.peer, seconds, memory))
-    if max(quiet.disturbance) > 0.15:
+    if max(quiet.disturbance) > BUSY_LIMIT:
         print(f"\nNOT QUIET: others kept up to {max(quiet.disturbance):.2f} cores busy")
 
 
