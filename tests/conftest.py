@@ -8,7 +8,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -178,20 +178,22 @@ def converter_digest(package: Path = Path(cactus.__file__).parent) -> str:
 
 
 @pytest.fixture
-def scripted_model() -> Iterator[Callable[..., Model]]:
-    """Makes models around scripts; they are closed when the test is over."""
+def closed_later() -> Iterator[Callable[[Model], Model]]:
+    """Gives a model back, and closes it when the test is over."""
+    with ExitStack() as opened:
+        yield opened.enter_context
+
+
+@pytest.fixture
+def scripted_model(closed_later: Callable[[Model], Model]) -> Callable[..., Model]:
+    """Makes models around scripts."""
     from cactus.model import Model
     from tests.generate.scripted import scripted_engine
 
-    made: list[Model] = []
-
     def make(script: Any, **options: Any) -> Model:
-        made.append(Model.from_engine(scripted_engine(script, **options)))
-        return made[-1]
+        return closed_later(Model.from_engine(scripted_engine(script, **options)))
 
-    yield make
-    for model in made:
-        model.close()
+    return make
 
 
 @pytest.fixture(scope="session")

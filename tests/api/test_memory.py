@@ -18,9 +18,8 @@ Limited = Callable[[int], Model]
 
 
 @pytest.fixture
-def limited(tiny_model: Path) -> Iterator[Limited]:
+def limited(tiny_model: Path, closed_later: Callable[[Model], Model]) -> Limited:
     """Makes models whose sessions have so many pages together."""
-    made: list[Model] = []
 
     def make(pages: int) -> Model:
         engine = load(tiny_model, threads=1)
@@ -28,12 +27,9 @@ def limited(tiny_model: Path) -> Iterator[Limited]:
         engine.program.close()
         path = tiny_model / "model.safetensors"
         program = Program(engine.plan, path, threads=1, kv_bytes=pages * page)
-        made.append(Model.from_engine(replace(engine, program=program)))
-        return made[-1]
+        return closed_later(Model.from_engine(replace(engine, program=program)))
 
-    yield make
-    for model in made:
-        model.close()
+    return make
 
 
 @pytest.fixture

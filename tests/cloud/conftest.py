@@ -71,19 +71,14 @@ def alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def unsure_model(cloud: Cloud) -> Iterator[Callable[..., Model]]:
+def unsure_model(cloud: Cloud, closed_later: Callable[[Model], Model]) -> Callable[..., Model]:
     """Makes models that are unsure of the token with the number `at`, and have a cloud."""
     from tests.generate.scripted import saying, scripted_engine
-
-    made: list[Model] = []
 
     def make(text: str = "said here", at: int = 0, **options: Any) -> Model:
         elsewhere = options.pop("cloud", cloud)
         entropies = [UNSURE if n == at else 0.01 for n in range(at + 1)]
         engine = scripted_engine(saying(text, entropies=entropies), **options)
-        made.append(Model.from_engine(engine, elsewhere))
-        return made[-1]
+        return closed_later(Model.from_engine(engine, elsewhere))
 
-    yield make
-    for model in made:
-        model.close()
+    return make

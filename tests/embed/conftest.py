@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -34,18 +35,15 @@ def write_embedder(
 
 
 @pytest.fixture
-def embedder(tiny_model: Path, tmp_path: Path) -> Iterator[Make]:
-    """Makes tiny models with settings and heads; they are closed when the test is over."""
-    made: list[Model] = []
+def embedder(tiny_model: Path, tmp_path: Path, closed_later: Callable[[Model], Model]) -> Make:
+    """Makes tiny models with settings and heads."""
+    numbers = count()
 
     def make(heads: dict[str, np.ndarray] | None = None, **settings: Any) -> Model:
-        folder = write_embedder(tmp_path / f"model-{len(made)}", tiny_model, heads, **settings)
-        made.append(Model(folder, threads=1))
-        return made[-1]
+        folder = write_embedder(tmp_path / f"model-{next(numbers)}", tiny_model, heads, **settings)
+        return closed_later(Model(folder, threads=1))
 
-    yield make
-    for model in made:
-        model.close()
+    return make
 
 
 @pytest.fixture(scope="module")

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Callable
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -32,25 +33,22 @@ YES_NO = {"kind": "yes_no", "template": TEMPLATE, "yes": 70, "no": 90}
 
 
 @pytest.fixture
-def ranker(tiny_model: Path, tmp_path: Path) -> Iterator[Any]:
+def ranker(tiny_model: Path, tmp_path: Path, closed_later: Callable[[Model], Model]) -> Any:
     """Makes tiny models that can rank, whatever their architecture says."""
-    made: list[Model] = []
+    numbers = count()
 
     def make(score: dict[str, Any], **settings: Any) -> Model:
         heads = HEADS if score["kind"] == "head" else None
         dense = DENSE if heads else []
         settings = {"pooling": "last", "dimensions": 1, "dense": dense, **settings}
         folder = write_embedder(
-            tmp_path / f"{len(made)}", tiny_model, heads, score=score, **settings
+            tmp_path / f"{next(numbers)}", tiny_model, heads, score=score, **settings
         )
         engine = load(folder, threads=1)
         object.__setattr__(engine, "abilities", (*engine.abilities, "rerank"))
-        made.append(Model.from_engine(engine))
-        return made[-1]
+        return closed_later(Model.from_engine(engine))
 
-    yield make
-    for model in made:
-        model.close()
+    return make
 
 
 def test_a_head_scores_the_pair(ranker: Any) -> None:
