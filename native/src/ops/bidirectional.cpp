@@ -18,33 +18,26 @@ class TextAttention {
  public:
   TextAttention(const BidirectionalStep& step, const Context& c) : step_(step), c_(c) {}
 
-  // Threads share the scores: where a row belongs, its first score says.
+  // Threads share the scores.
   void run() {
     uint64_t total = 0;
-    for (const Sequence& text : c_.batch().sequences) total += scores(text) * step_.kv_heads;
-    const uint64_t threads = static_cast<uint64_t>(c_.threads());
-    const uint64_t begin = total * static_cast<uint64_t>(c_.thread) / threads;
-    const uint64_t end = total * static_cast<uint64_t>(c_.thread + 1) / threads;
-    uint64_t at = 0;
     for (const Sequence& text : c_.batch().sequences) {
-      for (uint32_t head = 0; head < step_.kv_heads; head++, at += scores(text)) {
-        const uint32_t first = first_row(text, at, begin), last = first_row(text, at, end);
-        if (first < last) attend_rows(text, head, {first, last});
+      total += text.count * width(text) * step_.kv_heads;
+    }
+    CostShare share(c_, total);
+    for (const Sequence& text : c_.batch().sequences) {
+      for (uint32_t head = 0; head < step_.kv_heads; head++) {
+        const Range rows = share.next(text.count, width(text));
+        if (rows.count() != 0) attend_rows(text, head, rows);
       }
     }
   }
 
  private:
-  // The most positions that a row of the text sees, and that times its rows.
+  // The most positions that a row of the text sees.
   uint64_t width(const Sequence& text) const {
     const uint64_t most = 2 * uint64_t{step_.reach} + 1;
     return step_.reach == 0 ? text.count : std::min<uint64_t>(text.count, most);
-  }
-  uint64_t scores(const Sequence& text) const { return text.count * width(text); }
-  // The first row of a head whose scores begin at `at` that belongs behind `bound`.
-  uint32_t first_row(const Sequence& text, uint64_t at, uint64_t bound) const {
-    const uint64_t row = bound <= at ? 0 : (bound - at + width(text) - 1) / width(text);
-    return static_cast<uint32_t>(std::min<uint64_t>(row, text.count));
   }
 
   // Positions that row `row` of the text sees.

@@ -211,22 +211,12 @@ class Experts {
     Weight w = c_.weight(weight);
     w.rows /= step_.experts;
     const uint32_t tiles = w.rows / kTileRows;
-    const uint64_t total = uint64_t{count_} * step_.top_k * tiles;
-    const uint64_t threads = static_cast<uint64_t>(c_.threads());
-    const uint64_t begin = total * static_cast<uint64_t>(c_.thread) / threads;
-    const uint64_t end = total * static_cast<uint64_t>(c_.thread + 1) / threads;
-    uint64_t at = 0;
+    CostShare share(c_, uint64_t{count_} * step_.top_k * tiles);
     for (uint32_t e = 0; e < step_.experts; e++, w.data += tiles * w.tile_bytes) {
-      const uint64_t rows = counts_[e];
-      if (rows == 0) continue;
-      const auto tile_at = [&](uint64_t bound) {
-        const uint64_t tile = bound <= at ? 0 : (bound - at + rows - 1) / rows;
-        return static_cast<uint32_t>(std::min<uint64_t>(tile, tiles));
-      };
-      const uint32_t first = tile_at(begin), last = tile_at(end);
-      if (first < last)
-        multiply_tiles(c_, w, first, last, of_expert(in, e), counts_[e], of_expert(out, e));
-      at += rows * tiles;
+      if (counts_[e] == 0) continue;
+      const Range own = share.next(tiles, counts_[e]);
+      if (own.count() == 0) continue;
+      multiply_tiles(c_, w, own.first, own.last, of_expert(in, e), counts_[e], of_expert(out, e));
     }
   }
 

@@ -37,6 +37,18 @@ void run(const ExpertsStep& step, const Context& c);
 void multiply_tiles(const Context& c, const Weight& w, uint32_t first, uint32_t last,
                     const Buffer& in, uint32_t rows, const Buffer& out);
 
+// This thread's share of work whose pieces cost differently, `total` in all. A piece belongs to the
+// thread in whose share it begins.
+class CostShare {
+ public:
+  CostShare(const Context& c, uint64_t total);
+  // Which of the next `count` pieces, which cost `each`, are this thread's.
+  Range next(uint32_t count, uint64_t each);
+
+ private:
+  uint64_t begin_, end_, at_ = 0;
+};
+
 // Quantises `values` into row `row` of a quantised buffer.
 void quantize_into(const Context& c, const Buffer& out, uint32_t row, const float* values);
 
