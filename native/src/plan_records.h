@@ -96,8 +96,8 @@ struct StepRecord {
   int32_t i[6];                  // op's integers: heads, kv_heads, head_dim, taps, window ...
   float f[4];                    // op's floats: eps, scale ...
   uint32_t constant, constants;  // rotary frequencies
-  int32_t
-      bias[4];  // linear: what is added to each weight's rows; experts: to the sum, to the choice
+  // Linear: what is added to each weight's rows, -1: nothing; experts: to the sum, to the choice.
+  int32_t bias[4];
   uint32_t reserved[2];
 };
 static_assert(sizeof(StepRecord) == 128);

@@ -107,7 +107,7 @@ void Program::prepare() {
 }
 
 void Program::make_buffers() {
-  uint32_t widest = 16, convolved = 0;
+  uint32_t widest = 16;
   std::vector<uint64_t> sizes;
   for (const BufferRecord& record : plan_.buffers) {
     Buffer buffer{};
@@ -121,27 +121,24 @@ void Program::make_buffers() {
     widest = std::max(widest, buffer.stride);
   }
   arena_ = place_buffers(plan_, sizes);
+  row_scratch_bytes_ = experts_bytes(plan_, kernels_, max_rows_);
   for (const Step& step : plan_.steps) {
-    const auto* conv = std::get_if<ConvStep>(&step.operation);
-    if (conv != nullptr) convolved = std::max(convolved, buffers_[conv->out].stride);
-    const auto* experts = std::get_if<ExpertsStep>(&step.operation);
-    if (experts == nullptr) continue;
-    widest = std::max({widest, padded(experts->experts), plan_.weights[experts->w2].cols});
+    if (const auto* conv = std::get_if<ConvStep>(&step.operation)) {
+      const size_t bytes = size_t{max_rows_} * buffers_[conv->out].stride * sizeof(float);
+      row_scratch_bytes_ = std::max(row_scratch_bytes_, bytes);
+    } else if (const auto* experts = std::get_if<ExpertsStep>(&step.operation)) {
+      widest = std::max({widest, padded(experts->experts), plan_.weights[experts->w2].cols});
+    } else if (const auto* linear = std::get_if<LinearStep>(&step.operation)) {
+      for (const Matrix& matrix : linear->matrices) {
+        const size_t bytes = split_scratch(weights_[matrix.weight], max_rows_, kernels_);
+        row_scratch_bytes_ = std::max(row_scratch_bytes_, bytes);
+      }
+    }
   }
   // A row before it is quantised; or an attention tile: scores, queries, and the running and a
   // page's (m, l, o).
   const uint32_t attention = kMaxQueries * (kSpan + kQueryStride + 2 * (2 + kMaxHeadDim));
   scratch_floats_ = std::max(widest, attention);
-  row_scratch_bytes_ = std::max(size_t{max_rows_} * convolved * sizeof(float),
-                                experts_bytes(plan_, kernels_, max_rows_));
-  for (const Step& step : plan_.steps) {
-    const auto* linear = std::get_if<LinearStep>(&step.operation);
-    if (linear == nullptr) continue;
-    for (const Matrix& matrix : linear->matrices) {
-      const size_t bytes = split_scratch(weights_[matrix.weight], max_rows_, kernels_);
-      row_scratch_bytes_ = std::max(row_scratch_bytes_, bytes);
-    }
-  }
   own_page_bytes_ = own_page_bytes(plan_, std::min(max_rows_, plan_.header.context_length));
   for (const RotarySet& set : plan_.rotaries) rotaries_.push_back({set, {}});
   check_size();

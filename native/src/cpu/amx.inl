@@ -263,8 +263,8 @@ using Linear = void (*)(const uint8_t* tile, int cols, const uint8_t* panel, int
 
 // The last panel may be laid out for few rows.
 template <class Format, Linear few>
-static inline void multiply(const uint8_t* tile, int cols, const uint8_t* panel, int levels,
-                            int rows, float* out, size_t out_stride, const float* residual) {
+static void multiply(const uint8_t* tile, int cols, const uint8_t* panel, int levels, int rows,
+                     float* out, size_t out_stride, const float* residual) {
   const int rest = rows % 16 <= kFewRows ? rows % 16 : 0, whole = rows - rest;
   if (whole != 0 && levels == 1) {
     multiply_tile<Format, 1>(tile, cols, panel, whole, out, out_stride, residual);
@@ -279,26 +279,10 @@ static inline void multiply(const uint8_t* tile, int cols, const uint8_t* panel,
       residual ? residual + at : nullptr);
 }
 
-static void linear_q4(const uint8_t* tile, int cols, const uint8_t* panel, int levels, int rows,
-                      float* out, size_t out_stride, const float* residual) {
-  multiply<Q4Format<1>, amx_vectors::linear_q4>(tile, cols, panel, levels, rows, out, out_stride,
-                                                residual);
-}
-static void linear_q4_0(const uint8_t* tile, int cols, const uint8_t* panel, int levels, int rows,
-                        float* out, size_t out_stride, const float* residual) {
-  multiply<Q4SymmetricFormat, amx_vectors::linear_q4_0>(tile, cols, panel, levels, rows, out,
-                                                        out_stride, residual);
-}
-static void linear_q4_64(const uint8_t* tile, int cols, const uint8_t* panel, int levels, int rows,
-                         float* out, size_t out_stride, const float* residual) {
-  multiply<Q4Format<2>, amx_vectors::linear_q4_64>(tile, cols, panel, levels, rows, out, out_stride,
-                                                   residual);
-}
-static void linear_q8(const uint8_t* tile, int cols, const uint8_t* panel, int levels, int rows,
-                      float* out, size_t out_stride, const float* residual) {
-  multiply<Q8Format, amx_vectors::linear_q8>(tile, cols, panel, levels, rows, out, out_stride,
-                                             residual);
-}
+constexpr Linear linear_q4 = multiply<Q4Format<1>, amx_vectors::linear_q4>;
+constexpr Linear linear_q4_0 = multiply<Q4SymmetricFormat, amx_vectors::linear_q4_0>;
+constexpr Linear linear_q4_64 = multiply<Q4Format<2>, amx_vectors::linear_q4_64>;
+constexpr Linear linear_q8 = multiply<Q8Format, amx_vectors::linear_q8>;
 
 // 16-bit weights. Floats are split into two bf16, whose sum has 16 significant bits; of f16 all of
 // them. Of the four products of two such pairs the smallest is left out: it lies below what the
