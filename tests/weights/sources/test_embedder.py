@@ -198,16 +198,22 @@ def test_qwen3_reranker_says_yes_or_no(tmp_path: Path) -> None:
     assert "{query}" in made["score"]["template"] and "{document}" in made["score"]["template"]
 
 
-@pytest.mark.parametrize("normalize", [True, False])
-def test_a_static_model_is_the_mean_of_its_tokens_vectors(tmp_path: Path, normalize: bool) -> None:
-    folder = encoders.write("bert", tmp_path / "static")
+def static(folder: Path, *, normalize: bool) -> np.ndarray:
+    """Write a static model; its table of vectors."""
+    encoders.write("bert", folder)
     for name in ("model.safetensors", "modules.json"):
         (folder / name).unlink()
     table = np.random.default_rng(1).standard_normal((64, 32)).astype(np.float32)
     write_safetensors(folder / "model.safetensors", {"embeddings": table})
     config = {"model_type": "model2vec", "normalize": normalize, "hidden_dim": 32}
     (folder / "config.json").write_text(json.dumps(config))
-    convert(folder, tmp_path / "made", "FP32")
+    return table
+
+
+@pytest.mark.parametrize("normalize", [True, False])
+def test_a_static_model_is_the_mean_of_its_tokens_vectors(tmp_path: Path, normalize: bool) -> None:
+    table = static(tmp_path / "static", normalize=normalize)
+    convert(tmp_path / "static", tmp_path / "made", "FP32")
     with Model(tmp_path / "made") as model:
         vectors = model.embed(["w7 w9 unheard-of w7", "unheard-of"])
         long = model.embed("w7 " * 2000)
@@ -215,3 +221,11 @@ def test_a_static_model_is_the_mean_of_its_tokens_vectors(tmp_path: Path, normal
     assert np.allclose(vectors[0], want / (np.linalg.norm(want) if normalize else 1), atol=1e-5)
     assert not vectors[1].any()
     assert np.allclose(long / np.linalg.norm(long), table[7] / np.linalg.norm(table[7]), atol=1e-5)
+
+
+def test_a_static_model_of_many_languages_has_a_large_tokenizer(tmp_path: Path) -> None:
+    folder = tmp_path / "static"
+    static(folder, normalize=True)
+    with (folder / "tokenizer.json").open("a") as file:
+        file.write(" " * (20 << 20))
+    assert settings(folder)["skip_tokens"] == [1]

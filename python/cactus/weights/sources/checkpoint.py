@@ -28,7 +28,12 @@ from cactus.weights.format.tiles import U8
 from cactus.weights.names import name_of_checkpoint
 from cactus.weights.sources.embedder import describe
 from cactus.weights.sources.origin import describe_file
-from cactus.weights.sources.source import Source, SourceTensor, license_name
+from cactus.weights.sources.source import (
+    TOKENIZER_LIMIT,
+    Source,
+    SourceTensor,
+    license_name,
+)
 
 logger = logging.getLogger("cactus.weights")
 
@@ -50,7 +55,6 @@ TOKENIZER_FILES = (
     "preprocessor_config.json",
     "processor_config.json",
 )
-TOKENIZER_LIMIT = 64 << 20
 
 _FLOATS = ("F32", "F16", "BF16")
 _INTEGERS = ("BOOL", "U8", "I8", "I16", "U16", "I32", "U32", "I64", "U64")
@@ -309,11 +313,10 @@ def copy_tokenizer(source: Path, target: Path, *, bare: bool = False) -> None:
             found = json.loads(data)
         except (ValueError, RecursionError) as error:
             raise ModelFormatError(f"{source / name}: not valid JSON: {error}") from None
-        if isinstance(found, dict) and (found.get("truncation") or found.get("padding")):
-            found |= {"truncation": None, "padding": None}
-            data = json.dumps(found, ensure_ascii=False).encode("utf-8", "surrogatepass")
-        if bare and isinstance(found, dict) and found.get("post_processor"):
-            found["post_processor"] = None
+        unwanted = ("truncation", "padding", *(["post_processor"] if bare else []))
+        left_out = [key for key in unwanted if isinstance(found, dict) and found.get(key)]
+        if left_out:
+            found |= dict.fromkeys(left_out)
             data = json.dumps(found, ensure_ascii=False).encode("utf-8", "surrogatepass")
         (target / name).write_bytes(data)
     if not (target / "tokenizer.json").exists():

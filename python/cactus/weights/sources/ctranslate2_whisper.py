@@ -22,10 +22,9 @@ from cactus.weights.format.tiles import F32, U8
 from cactus.weights.sources.checkpoint import copy_tokenizer
 from cactus.weights.sources.ctranslate2 import NAME, CTranslate2File, Variable, read_ctranslate2
 from cactus.weights.sources.origin import describe_file
-from cactus.weights.sources.source import Source, SourceTensor
+from cactus.weights.sources.source import TOKENIZER_LIMIT, Source, SourceTensor
 
 MAX_LAYERS = 256
-TOKENIZER_LIMIT = 64 << 20
 REVISIONS = (1, 2, 3)
 
 _KINDS = {"float32": "F32", "float16": "F16", "bfloat16": "BF16"}

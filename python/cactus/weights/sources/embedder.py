@@ -14,7 +14,7 @@ from typing import Any
 
 from cactus.errors import ModelFormatError, UnsupportedModel
 from cactus.inputs.fields import Fields
-from cactus.inputs.files import find_bytes, find_json, parse_json
+from cactus.inputs.files import find_bytes, find_json, parse_json, parse_object
 from cactus.weights.sources.encoders import Tensors, canonical, is_encoder
 from cactus.weights.sources.known_embedders import (
     QWEN3_RERANKER,
@@ -22,7 +22,7 @@ from cactus.weights.sources.known_embedders import (
     is_reranker,
     known_settings,
 )
-from cactus.weights.sources.source import Embedding, SourceTensor
+from cactus.weights.sources.source import TOKENIZER_LIMIT, Embedding, SourceTensor
 
 SETTINGS: dict[str, Any] = {
     "version": 1,
@@ -129,7 +129,7 @@ def read_embedder(
         elif kind == "Pooling":
             settings["pooling"] = _pooling(fields, settings["prompts"])
         elif kind == "Dense":
-            settings["dense"].append(_dense(fields, open_dense(where), len(heads), heads))
+            settings["dense"].append(_dense(fields, open_dense(where), heads))
             settings["dimensions"] = fields.integer("out_features", 1, 1 << 17)
         elif kind == "Normalize":
             settings["normalize"] = True
@@ -227,10 +227,7 @@ def _static(
 
 def _unknown_token(folder: Path) -> int | None:
     """The id that stands for what a vocabulary lacks, as tokenizer.json has it."""
-    document = _object(folder / "tokenizer.json").raw
-    model = document.get("model")
-    if not isinstance(model, Mapping):
-        return None
+    model = _tokenizer_model(folder)
     if type(model.get("unk_id")) is int:
         return int(model["unk_id"])
     vocabulary = model.get("vocab")
@@ -247,15 +244,21 @@ def _token_id(folder: Path, named: str, text: str) -> int:
     """The id of a token that tokenizer_config.json names, `text` if it does not."""
     given = _object(folder / "tokenizer_config.json").raw.get(named) or text
     content = given.get("content") if isinstance(given, Mapping) else given
-    where = folder / "tokenizer.json"
-    data = find_bytes(where, 128 << 20)
-    document = parse_json(data, str(where)) if data is not None else {}
-    model = document.get("model") if isinstance(document, dict) else None
-    vocabulary = model.get("vocab") if isinstance(model, dict) else None
-    found = vocabulary.get(content) if isinstance(vocabulary, dict) else None
+    vocabulary = _tokenizer_model(folder).get("vocab")
+    found = vocabulary.get(content) if isinstance(vocabulary, Mapping) else None
     if type(found) is not int:
-        raise ModelFormatError(f"{where}: the vocabulary has no token {str(content)[:80]!r}")
+        raise ModelFormatError(
+            f"{folder / 'tokenizer.json'}: the vocabulary has no token {str(content)[:80]!r}"
+        )
     return found
+
+
+def _tokenizer_model(folder: Path) -> Mapping[str, Any]:
+    """What tokenizer.json says of its model; {} where there is none."""
+    where = folder / "tokenizer.json"
+    data = find_bytes(where, TOKENIZER_LIMIT)
+    model = parse_object(data, str(where)).get("model") if data is not None else None
+    return model if isinstance(model, Mapping) else {}
 
 
 def _cross_encoder(folder: Path, config: Mapping[str, Any], tensors: Tensors) -> Embedding:
@@ -351,9 +354,7 @@ def _pooling(fields: Fields, prompts: Mapping[str, str]) -> str:
     return known[0]
 
 
-def _dense(
-    fields: Fields, tensors: Tensors, number: int, heads: list[SourceTensor]
-) -> dict[str, Any]:
+def _dense(fields: Fields, tensors: Tensors, heads: list[SourceTensor]) -> dict[str, Any]:
     name = str(fields.raw.get("activation_function", "Tanh"))
     activation = _ACTIVATIONS.get(name.rpartition(".")[2])
     if activation is None:

@@ -15,6 +15,9 @@ from cactus.weights.format.layout import TILE_ROWS
 from cactus.weights.format.tiles import U8
 from cactus.weights.sources.gguf.blocks import dequantize
 
+TOKENIZER_LIMIT = 64 << 20
+"""Bytes of a tokenizer's file that are read at most: those of many languages have about 20 MB."""
+
 
 @dataclass(frozen=True)
 class SourceTensor:
