@@ -29,6 +29,12 @@ _ROW_BY_ROW = frozenset(
 _GATES = {"silu": "swiglu", "gelu": "geglu", "gelu_erf": "geglu_erf"}
 """By activation: the op that multiplies a half of its input with the activation of the other."""
 
+_MERGED_ATTENTION = {
+    "attention": "qkv_attention",
+    "bidirectional_attention": "bidirectional_attention",
+}
+"""By attention to q, k and v: the op that takes them as one value."""
+
 _GROUPS = {"q4": 32, "q4_64": 64, "q4_0": 32, "q8": 32}
 """By dtype of quantised weights: columns that share a scale in the activations they multiply."""
 
@@ -54,8 +60,7 @@ def fuse_qkv_attention(graph: Graph, dtype_of: DtypeOf, rows_of: RowsOf) -> Grap
     """attention of projections of one x, perhaps normed and roped -> one linear, qkv_attention."""
 
     def rule(node: Node, uses: Counter[Node]) -> Node | None:
-        fused = {"attention": "qkv_attention", "bidirectional_attention": "bidirectional_attention"}
-        if node.op not in fused or len(node.inputs) != 3:
+        if node.op not in _MERGED_ATTENTION or len(node.inputs) != 3:
             return None
         q, k, v = node.inputs
         between: dict[str, tuple[Node, Node]] = {}
@@ -75,7 +80,8 @@ def fuse_qkv_attention(graph: Graph, dtype_of: DtypeOf, rows_of: RowsOf) -> Grap
         }
         weights = tuple(name for norm in norms for name in norm.weights)
         qkv = _merged([q, k, v])
-        return Node(fused[node.op], (qkv,), node.width, attrs, weights, node.state, node.name)
+        op = _MERGED_ATTENTION[node.op]
+        return Node(op, (qkv,), node.width, attrs, weights, node.state, node.name)
 
     return _rewrite(graph, rule)
 

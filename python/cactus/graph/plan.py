@@ -141,13 +141,18 @@ def with_context(blob: bytes, context_length: int) -> bytes:
     return HEADER.pack(*fields) + blob[HEADER.size :]
 
 
+def _table(blob: bytes, record: struct.Struct) -> slice:
+    """Where a plan's blob has the table of such records."""
+    records = (WEIGHT, BUFFER, SLOT, STEP)
+    sizes = [n * each.size for n, each in zip(HEADER.unpack_from(blob)[1:5], records, strict=True)]
+    begin = HEADER.size + sum(sizes[: records.index(record)])
+    return slice(begin, begin + sizes[records.index(record)])
+
+
 def takes_whole_texts(blob: bytes) -> bool:
     """Whether a plan's rows see all of their text, which one step must then hold."""
-    counts = HEADER.unpack_from(blob)[1:5]
-    sizes = (WEIGHT.size, BUFFER.size, SLOT.size)
-    begin = HEADER.size + sum(n * size for n, size in zip(counts, sizes, strict=False))
-    end = begin + counts[3] * STEP.size
-    return any(step[0] == NATIVE_OPS[WHOLE_TEXTS] for step in STEP.iter_unpack(blob[begin:end]))
+    steps = STEP.iter_unpack(blob[_table(blob, STEP)])
+    return any(step[0] == NATIVE_OPS[WHOLE_TEXTS] for step in steps)
 
 
 def with_int8_kv(blob: bytes) -> bytes:
@@ -155,14 +160,12 @@ def with_int8_kv(blob: bytes) -> bytes:
 
     As ``build`` makes it they are kept in f16; nothing else in it depends on that.
     """
-    counts = HEADER.unpack_from(blob)[1:4]
-    begin = HEADER.size + counts[0] * WEIGHT.size + counts[1] * BUFFER.size
-    end = begin + counts[2] * SLOT.size
+    at = _table(blob, SLOT)
     slots = b"".join(
         SLOT.pack(kind, a, b, int(kind != SLOTS["conv"]))
-        for kind, a, b, _ in SLOT.iter_unpack(blob[begin:end])
+        for kind, a, b, _ in SLOT.iter_unpack(blob[at])
     )
-    return blob[:begin] + slots + blob[end:]
+    return blob[: at.start] + slots + blob[at.stop :]
 
 
 def with_int8_activations(blob: bytes) -> bytes:
@@ -171,25 +174,22 @@ def with_int8_activations(blob: bytes) -> bytes:
     As ``build`` makes it they have 12; nothing else in it depends on that. Of a prompt one row is
     wanted, which takes no time, and the choice of a token suffers most from what is rounded last.
     """
-    counts = HEADER.unpack_from(blob)[1:5]
-    begin = HEADER.size + counts[0] * WEIGHT.size
-    end = begin + counts[1] * BUFFER.size
-    given = list(BUFFER.iter_unpack(blob[begin:end]))
+    at, steps_at = _table(blob, BUFFER), _table(blob, STEP)
+    given = list(BUFFER.iter_unpack(blob[at]))
     buffers = b"".join(
         BUFFER.pack(
             group, width, rows, levels if rows == ROWS["output"] else min(levels, LEVELS["int8"])
         )
         for group, width, rows, levels in given
     )
-    between = end + counts[2] * SLOT.size
-    rest = between + counts[3] * STEP.size
-    steps = [list(step) for step in STEP.iter_unpack(blob[between:rest])]
+    steps = [list(step) for step in STEP.iter_unpack(blob[steps_at])]
     for step in steps:
         # Experts quantise what no buffer holds; their last integer says how.
         if step[0] == NATIVE_OPS["experts"] and given[step[7]][2] != ROWS["output"]:
             step[19] = LEVELS["int8"]
     packed = b"".join(STEP.pack(*step) for step in steps)
-    return blob[:begin] + buffers + blob[end:between] + packed + blob[rest:]
+    between = blob[at.stop : steps_at.start]
+    return blob[: at.start] + buffers + between + packed + blob[steps_at.stop :]
 
 
 @dataclass

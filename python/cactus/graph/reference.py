@@ -300,7 +300,7 @@ class ReferenceProgram:
                 span.session.length = span.first + span.count
         if self.vocab_size == 0:
             return [Output(0, 0.0, 0.0, states if want_logits else None) for states in logits]
-        owners = [row for row in rows for _ in range(_output_count(row))]
+        owners = [row for row in rows for _ in range(row.output_count)]
         return [
             _output(*pair, want_logits=want_logits) for pair in zip(logits, owners, strict=True)
         ]
@@ -331,10 +331,6 @@ class ReferenceProgram:
             if bad:
                 last = self._token_limit - 1
                 raise InvalidRequest(f"step: want token ids from 0 to {last}, got {bad[0]}")
-
-
-def _output_count(row: Row) -> int:
-    return {"all": row.count, "none": 0}.get(row.outputs, 1)
 
 
 def _output(logits: Array, row: Row, *, want_logits: bool) -> Output:

@@ -44,6 +44,13 @@ class Row:
         """How many rows of a step this is."""
         return len(self.tokens) if self.features is None else len(self.features)
 
+    @property
+    def output_count(self) -> int:
+        """How many of them are wanted."""
+        if self.outputs == "all":
+            return self.count
+        return 0 if self.outputs == "none" else 1
+
 
 class Output(NamedTuple):
     """The choice made at one token.

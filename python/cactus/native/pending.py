@@ -92,8 +92,7 @@ class PendingStep:
         """Write the native rows; returns how many outputs they have."""
         address, n_outputs, at = self._tokens.buffer_info()[0], 0, 0
         for row in rows:
-            count, wanted, top, features = row.count, row.outputs, 0, 0
-            n_row = count if wanted == "all" else 0 if wanted == "none" else 1
+            count, n_row, top, features = row.count, row.output_count, 0, 0
             if row.top_logprobs:
                 top = self._make_top(row.top_logprobs, n_outputs, n_row)
             if row.features is not None:
@@ -104,7 +103,7 @@ class PendingStep:
                 row.session.id,
                 address,
                 count,
-                _OUTPUTS[wanted],
+                _OUTPUTS[row.outputs],
                 0 if row.sampler is None else row.sampler.id,
                 features,
                 row.top_logprobs,
