@@ -6,7 +6,7 @@ from cactus.tokenizer.build import VOCABULARY_FILES, build_tokenizer
 from cactus.tokenizer.check import read_backend
 from cactus.tokenizer.config import TokenizerConfig
 from cactus.tokenizer.document import byte_level, document
-from cactus.tokenizer.gguf import PRE_TOKENIZERS, is_pooled, write_tokenizer
+from cactus.tokenizer.gguf import PRE_TOKENIZERS, write_tokenizer
 from cactus.tokenizer.stream import StreamDecoder
 from cactus.tokenizer.tokenizer import Tokenizer
 
@@ -19,7 +19,6 @@ __all__ = [
     "build_tokenizer",
     "byte_level",
     "document",
-    "is_pooled",
     "read_backend",
     "write_tokenizer",
 ]

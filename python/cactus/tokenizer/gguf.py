@@ -128,7 +128,7 @@ def write_tokenizer(metadata: Mapping[str, Any], folder: Path) -> None:
     add_bos = encodes or bool(metadata.get("tokenizer.ggml.add_bos_token", add_bos))
     config["add_bos_token"] = add_bos
     # Whoever embeds a text reads what the model was trained to see behind it, too.
-    add_eos = encodes or (config["add_eos_token"] and is_pooled(metadata))
+    add_eos = encodes or (config["add_eos_token"] and _is_pooled(metadata))
     names = ("cls" if encodes else "bos", add_bos), ("sep" if encodes else "eos", add_eos)
     before, after = (
         [(token, vocabulary.ids[token])]
@@ -391,7 +391,7 @@ def _around_texts(
     return found
 
 
-def is_pooled(metadata: Mapping[str, Any]) -> bool:
+def _is_pooled(metadata: Mapping[str, Any]) -> bool:
     """Whether a file is of a model that embeds texts, not of one that writes them."""
     return bool(metadata.get(f"{metadata.get('general.architecture')}.pooling_type"))
 

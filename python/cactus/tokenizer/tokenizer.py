@@ -226,9 +226,16 @@ class Tokenizer:
         if special:
             self._backend.add_special_tokens(special)
 
-    def _run(self, backend: Backend, text: str, add_special_tokens: bool = False) -> Any:
+    def _run(
+        self,
+        backend: Backend,
+        text: str,
+        pair: str | None = None,
+        *,
+        add_special_tokens: bool = False,
+    ) -> Any:
         try:
-            return backend.encode(text, add_special_tokens=add_special_tokens)
+            return backend.encode(text, pair, add_special_tokens=add_special_tokens)
         except BaseException as error:
             if isinstance(error, Exception) or is_panic(error):
                 raise TokenizerError(
@@ -278,13 +285,7 @@ class Tokenizer:
     @cached_property
     def pair_frame(self) -> PairFrame:
         """What the post-processor puts around two texts that are read together."""
-        try:
-            encoding = self._backend.encode("x", "x", add_special_tokens=True)
-        except Exception as error:
-            raise TokenizerError(
-                f"tokenizer.json: two texts cannot be encoded together: {error}"
-            ) from None
-        return PairFrame.of(encoding)
+        return PairFrame.of(self._run(self._backend, "x", "x", add_special_tokens=True))
 
     def _backend_at(self, offset: int) -> Backend:
         return self._backend if offset == 0 else self._continuation
