@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, replace
 
 from cactus.inputs.fields import Fields
 
@@ -20,9 +20,8 @@ class Config(bert.Config):
     """BERT's, but positions are counted from the row behind that of ``pad_token_id``."""
 
     @classmethod
-    def parse(cls, fields: Fields) -> Config:
+    def parse(cls, fields: Fields) -> bert.Config:
         """Read and check config.json; ModelFormatError or UnsupportedModel naming the key."""
         rows = fields.integer("max_position_embeddings", 3, base.MAX_CONTEXT)
         first = fields.integer("pad_token_id", 0, rows - 2, 1) + 1
-        found = asdict(super().parse(fields))
-        return cls(**found | {"first_position": first, "context_length": rows - first})
+        return replace(super().parse(fields), first_position=first, context_length=rows - first)

@@ -67,7 +67,7 @@ def canonical(config: Mapping[str, Any], tensors: Sequence[SourceTensor]) -> Ten
         if _UNUSED.search(name):
             continue
         if name.endswith(".experts.mlp.w2"):
-            named[name] = turned(replace(tensor, name=name), config)
+            named[name] = _turned(replace(tensor, name=name), config)
             continue
         if ".qkv_proj." in name:  # merged in the checkpoint
             size = tensor.shape[0] // 3
@@ -79,7 +79,7 @@ def canonical(config: Mapping[str, Any], tensors: Sequence[SourceTensor]) -> Ten
     return named
 
 
-def turned(tensor: SourceTensor, config: Mapping[str, Any]) -> SourceTensor:
+def _turned(tensor: SourceTensor, config: Mapping[str, Any]) -> SourceTensor:
     """The second matrices of experts, [experts * inner, hidden], each turned round.
 
     Raises `ModelFormatError` for a config that does not say how many there are.

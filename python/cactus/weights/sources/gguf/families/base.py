@@ -135,7 +135,8 @@ def decimal(value: float) -> float:
     return float(str(np.float32(value)))
 
 
-# Lists of tensors. Within a layer names are relative to "blk.N." and "model.layers.N.".
+# Lists of tensors. Within a layer names are relative to "blk.N." and, of most models,
+# "model.layers.N.".
 
 
 def vector(source: str, name: str, size: int) -> MappedTensor:
@@ -198,13 +199,13 @@ def gated(
     ]
 
 
-def in_layer(index: int, tensors: Iterable[MappedTensor]) -> list[MappedTensor]:
-    """The tensors of a layer under their full names."""
+def in_layer(
+    index: int, tensors: Iterable[MappedTensor], place: str = "model.layers"
+) -> list[MappedTensor]:
+    """The tensors of a layer under their full names; `place` is where the model has its layers."""
     return [
         replace(
-            tensor,
-            source=f"blk.{index}.{tensor.source}",
-            name=f"model.layers.{index}.{tensor.name}",
+            tensor, source=f"blk.{index}.{tensor.source}", name=f"{place}.{index}.{tensor.name}"
         )
         for tensor in tensors
     ]

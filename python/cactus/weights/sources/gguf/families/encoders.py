@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 from cactus.errors import UnsupportedModel
@@ -15,6 +14,7 @@ from cactus.weights.sources.gguf.families.base import (
     Described,
     MappedTensor,
     decimal,
+    in_layer,
     linear,
     vector,
     vocabulary,
@@ -98,10 +98,5 @@ def _norm(source: str, name: str, size: int) -> list[MappedTensor]:
 
 
 def _layers(config: dict[str, Any], place: str, layer: list[MappedTensor]) -> list[MappedTensor]:
-    return [
-        replace(
-            tensor, source=f"blk.{index}.{tensor.source}", name=f"{place}.{index}.{tensor.name}"
-        )
-        for index in range(config["num_hidden_layers"])
-        for tensor in layer
-    ]
+    layers = range(config["num_hidden_layers"])
+    return [tensor for index in layers for tensor in in_layer(index, layer, place)]
