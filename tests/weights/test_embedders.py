@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from cactus.errors import ModelNotFound, UnsupportedModel
+from cactus.errors import ModelNotFound
 from cactus.models.abilities import ABILITIES
 from cactus.weights.embedders import find_embedder, no_embedder
 
@@ -58,9 +58,14 @@ def test_a_name_comes_before_what_there_is(
         find_embedder()
 
 
-def test_what_makes_no_vectors_cannot_be_named(root: Path) -> None:
-    put(root, "whisper", "whisper")
-    with pytest.raises((ModelNotFound, UnsupportedModel)):
-        find_embedder("whisper-x")
+def test_a_part_of_a_name_stands_for_what_makes_vectors(root: Path, vectors: str) -> None:
+    put(root, "whisper-own", "whisper")
+    with pytest.raises(ModelNotFound, match="whisper"):
+        find_embedder("whisper")
+    made = put(root, "words-own", vectors)
+    assert find_embedder("own") == made
+
+
+def test_where_there_is_none_the_error_says_what_to_do() -> None:
     assert "cactus download all-minilm-l6-v2" in str(no_embedder())
     assert "CACTUS_EMBEDDER" in str(no_embedder())

@@ -12,7 +12,7 @@ from cactus.progress import Progress, show_progress
 from cactus.weights.abilities import Ability
 
 if TYPE_CHECKING:
-    from cactus.weights.embedders import TextAbility
+    from cactus.weights.embedders import Use
 
 
 def find_or_fetch(
@@ -25,7 +25,7 @@ def find_or_fetch(
         return find_or_download(name_or_path, offline=offline, ability=ability, progress=progress)
 
 
-def find_text_model(name: str | None, ability: TextAbility, *, offline: bool) -> Path:
+def find_text_model(name: str | None, ability: Use, *, offline: bool) -> Path:
     """The folder of an embedder or reranker: the one that is named, else the usual one.
 
     It is fetched where it is not on this machine.

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Literal
 
 from cactus.errors import ModelNotFound
+from cactus.models.uses import Use as Use
 from cactus.progress import Progress
 from cactus.weights import locate
 from cactus.weights.resolve import resolve
 
-TextAbility = Literal["embed", "rerank"]
-
-USUAL: dict[TextAbility, str] = {"embed": "all-minilm-l6-v2", "rerank": "ms-marco-minilm-l6-v2"}
+USUAL: dict[Use, str] = {"embed": "all-minilm-l6-v2", "rerank": "ms-marco-minilm-l6-v2"}
 """Of several models on a machine this one is taken."""
 
 
@@ -43,7 +41,7 @@ def no_embedder() -> ModelNotFound:
     )
 
 
-def _made_for(ability: TextAbility) -> Path | None:
+def _made_for(ability: Use) -> Path | None:
     """The usual model, else the first that can do this and is not a language model."""
     found = [
         entry.folder
