@@ -143,9 +143,11 @@ def test_modules_that_are_not_known_are_refused(
     [
         ("1_Pooling/config.json", {"pooling_mode_cls_token": True}, "pooling by"),
         ("1_Pooling/config.json", {"pooling_mode": "weightedmean"}, "pooling by"),
+        ("1_Pooling/config.json", {"pooling_mode": 5}, "pooling by 5"),
         ("sentence_bert_config.json", {"do_lower_case": "yes"}, "do_lower_case"),
         ("config_sentence_transformers.json", {"prompts": {"query": 1}}, "prompts"),
         ("config_sentence_transformers.json", {"default_prompt_name": "x"}, "default_prompt_name"),
+        ("config_sentence_transformers.json", {"default_prompt_name": []}, "default_prompt_name"),
         ("modules.json", {}, "expected a list of modules"),
     ],
 )
@@ -183,6 +185,13 @@ def test_a_cross_encoder_says_how_it_scores(tmp_path: Path) -> None:
     }
     assert [layer["activation"] for layer in made["dense"]] == ["tanh", "identity"]
     assert made["pooling"] == "cls" and made["dimensions"] == 1
+
+
+def test_a_separator_that_is_no_token_is_named(tmp_path: Path) -> None:
+    folder = encoders.write("bert_ranker", tmp_path / "ranker")
+    say(folder / "tokenizer_config.json", sep_token=["[SEP]"])
+    with pytest.raises(ModelFormatError, match=r"tokenizer\.json: the vocabulary has no token"):
+        settings(folder)
 
 
 def test_qwen3_reranker_says_yes_or_no(tmp_path: Path) -> None:

@@ -154,7 +154,7 @@ def base_settings(folder: Path) -> dict[str, Any]:
     settings["max_tokens"] = limits[0] if limits else 0
     settings["lower_case"] = bert.flag("do_lower_case", False)
     default = own.raw.get("default_prompt_name")
-    if default is not None and default not in settings["prompts"]:
+    if default is not None and default not in list(settings["prompts"]):
         raise own.error("default_prompt_name", "one of the prompts", default)
     settings["default_prompt"] = default
     similarity = own.raw.get("similarity_fn_name")
@@ -230,9 +230,7 @@ def _unknown_token(folder: Path) -> int | None:
     model = _tokenizer_model(folder)
     if type(model.get("unk_id")) is int:
         return int(model["unk_id"])
-    vocabulary = model.get("vocab")
-    found = vocabulary.get(model.get("unk_token")) if isinstance(vocabulary, Mapping) else None
-    return found if type(found) is int else None
+    return _word(model, model.get("unk_token"))
 
 
 def _decoder_name(name: str) -> str:
@@ -244,9 +242,8 @@ def _token_id(folder: Path, named: str, text: str) -> int:
     """The id of a token that tokenizer_config.json names, `text` if it does not."""
     given = _object(folder / "tokenizer_config.json").raw.get(named) or text
     content = given.get("content") if isinstance(given, Mapping) else given
-    vocabulary = _tokenizer_model(folder).get("vocab")
-    found = vocabulary.get(content) if isinstance(vocabulary, Mapping) else None
-    if type(found) is not int:
+    found = _word(_tokenizer_model(folder), content)
+    if found is None:
         raise ModelFormatError(
             f"{folder / 'tokenizer.json'}: the vocabulary has no token {str(content)[:80]!r}"
         )
@@ -259,6 +256,15 @@ def _tokenizer_model(folder: Path) -> Mapping[str, Any]:
     data = find_bytes(where, TOKENIZER_LIMIT)
     model = parse_object(data, str(where)).get("model") if data is not None else None
     return model if isinstance(model, Mapping) else {}
+
+
+def _word(model: Mapping[str, Any], text: object) -> int | None:
+    """The id of a token in a tokenizer's vocabulary that has ids by texts."""
+    vocabulary = model.get("vocab")
+    if not isinstance(vocabulary, Mapping) or not isinstance(text, str):
+        return None
+    found = vocabulary.get(text)
+    return found if type(found) is int else None
 
 
 def _cross_encoder(folder: Path, config: Mapping[str, Any], tensors: Tensors) -> Embedding:
@@ -338,7 +344,7 @@ def yes_no(folder: Path, yes: int, no: int) -> Embedding:
 def _pooling(fields: Fields, prompts: Mapping[str, str]) -> str:
     if fields.has("pooling_mode"):
         given = fields.raw["pooling_mode"]
-        modes = [given] if isinstance(given, str) else list(given)
+        modes = given if isinstance(given, list) else [given]
         known = [_POOLINGS.get(str(mode)) for mode in modes]
     else:
         known = [name for key, name in _OLD_POOLINGS.items() if fields.flag(key, False)]
