@@ -22,6 +22,7 @@ from cactus.tokenizer.gguf_encoders import WORDPIECE_IDS, unigram, wordpiece
 NORMAL, UNKNOWN, CONTROL, USER_DEFINED, UNUSED, BYTE = 1, 2, 3, 4, 5, 6
 
 _MAX_TOKENS = 4_000_000
+_MAX_TABLE = 8 << 20  # bytes; the table of many languages has 240 KB
 _MAX_MERGES = 8_000_000
 
 # Building blocks of the published expressions; contractions in both cases, as in llama.cpp.
@@ -118,8 +119,10 @@ def write_tokenizer(metadata: Mapping[str, Any], folder: Path) -> None:
         made, add_bos = wordpiece(tokens, types, vocabulary.added_tokens(), unknown), True
     elif kind == "t5":
         scores = _array(metadata, "tokenizer.ggml.scores", float, _MAX_TOKENS)
+        letters = "tokenizer.ggml.precompiled_charsmap"
+        table = _array(metadata, letters, int, _MAX_TABLE) if letters in metadata else ()
         added = vocabulary.added_tokens()
-        made, add_bos = unigram(metadata, vocabulary.tokens, scores, added), True
+        made, add_bos = unigram(metadata, vocabulary.tokens, scores, table, added), True
     else:
         raise UnsupportedModel(
             f"tokenizer.ggml.model is {kind!r}; expected 'gpt2', 'llama', 'bert' or 't5'. "

@@ -66,9 +66,13 @@ def unigram(
     metadata: Mapping[str, Any],
     tokens: Sequence[str],
     scores: Sequence[float],
+    table: Sequence[int],
     added: list[dict[str, Any]],
 ) -> dict[str, Any]:
-    """A ``tokenizer.json`` of SentencePiece's Unigram: the likeliest pieces of a text."""
+    """A ``tokenizer.json`` of SentencePiece's Unigram: the likeliest pieces of a text.
+
+    ``table`` has the bytes by which letters are replaced before, if any are.
+    """
     unknown = metadata.get("tokenizer.ggml.unknown_token_id")
     if type(unknown) is not int or not 0 <= unknown < len(tokens):
         raise TokenizerError(
@@ -79,9 +83,8 @@ def unigram(
         raise TokenizerError(
             f"tokenizer.ggml.scores must be {len(tokens)} numbers, one for each token"
         )
-    table = metadata.get("tokenizer.ggml.precompiled_charsmap")
     normalizer = None
-    if table is not None:
+    if table:
         data = bytes(value & 0xFF for value in table)
         coded = base64.b64encode(data).decode("ascii")
         normalizer = {"type": "Precompiled", "precompiled_charsmap": coded}

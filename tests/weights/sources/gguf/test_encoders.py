@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from cactus import Model
-from cactus.errors import UnsupportedModel
-from cactus.tokenizer import Tokenizer
+from cactus.errors import TokenizerError, UnsupportedModel
+from cactus.tokenizer import Tokenizer, write_tokenizer
 from cactus.weights.convert import convert
 from tests.models import encoders
 
@@ -117,8 +117,6 @@ def test_pooling_is_the_files(tmp_path: Path) -> None:
 
 
 def test_words_are_taken_to_pieces_as_bert_does(tmp_path: Path) -> None:
-    from cactus.tokenizer import write_tokenizer
-
     pieces = [
         "[PAD]",
         "[UNK]",
@@ -146,3 +144,27 @@ def test_words_are_taken_to_pieces_as_bert_does(tmp_path: Path) -> None:
     tokenizer = Tokenizer.load(tmp_path)
     assert tokenizer.encode("UNable, \u00c9 xyz [SEP]", special=True)[:6] == [2, 4, 5, 6, 7, 8]
     assert tokenizer.encode("unable", special=True) == [2, 4, 5, 6, 3]
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "said"),
+    [
+        ("precompiled_charsmap", "letters", "precompiled_charsmap must be an array of int"),
+        ("unknown_token_id", 9, "unknown_token_id is 9; expected an id in 0..2"),
+        ("scores", [0.0], "scores must be 3 numbers"),
+        ("scores", [0.0, 0.0, float("nan")], "scores must be 3 numbers"),
+    ],
+)
+def test_a_damaged_unigram_vocabulary_is_named(
+    key: str, value: Any, said: str, tmp_path: Path
+) -> None:
+    metadata = {
+        "tokenizer.ggml.model": "t5",
+        "tokenizer.ggml.tokens": ["<unk>", f"{SPACE}a", "b"],
+        "tokenizer.ggml.scores": [0.0, -1.0, -2.0],
+        "tokenizer.ggml.token_type": [2, 1, 1],
+        "tokenizer.ggml.unknown_token_id": 0,
+    }
+    write_tokenizer(metadata, tmp_path)
+    with pytest.raises(TokenizerError, match=said):
+        write_tokenizer(metadata | {f"tokenizer.ggml.{key}": value}, tmp_path)
