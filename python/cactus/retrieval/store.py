@@ -48,10 +48,6 @@ PRAGMA user_version = {VERSION};
 # text. A file that could not be read has a reason and no chunks.
 
 
-class NewerIndex(CorpusError):
-    """The file was written by a newer version."""
-
-
 def index_path(root: Path, cache_folder: Path | str | None = None) -> Path:
     """Where the index of the folder `root` (a real path) lies: named after it, and no other's.
 
@@ -102,7 +98,7 @@ class Store:
     def write(self) -> sqlite3.Connection:
         """A connection that may write; the file is made where there is none.
 
-        Raises CorpusError for what is not an index or cannot be written, NewerIndex, and
+        Raises CorpusError for what is not an index of this release or cannot be written, and
         sqlite3.DatabaseError for a damaged file.
         """
         try:
@@ -128,13 +124,13 @@ class Store:
     def read(self) -> sqlite3.Connection:
         """A connection that reads, also where the folder cannot be written.
 
-        Raises CorpusError where there is no index or none that can be read, NewerIndex, and
+        Raises CorpusError where there is no index or none that this release can read, and
         sqlite3.DatabaseError for a damaged file.
         """
         try:
             mode = os.stat(self.path).st_mode
         except FileNotFoundError:
-            raise CorpusError(f"{self.root} has no index yet; sync it first") from None
+            raise self._none_yet() from None
         except OSError as error:
             raise CorpusError(f"the index {self.path} cannot be read: {error.strerror}") from None
         self._check_kind(mode)
@@ -152,11 +148,14 @@ class Store:
         db = self._open(mode)
         try:
             if not self._check(db):
-                raise CorpusError(f"{self.root} has no index yet; sync it first")
+                raise self._none_yet()
             return db
         except BaseException:
             db.close()
             raise
+
+    def _none_yet(self) -> CorpusError:
+        return CorpusError(f"{self.root} has no index yet; sync it first")
 
     def _open(self, mode: str) -> sqlite3.Connection:
         uri = f"file:{quote(str(self.path))}?mode={mode}"
@@ -188,7 +187,7 @@ class Store:
         if application != APPLICATION_ID:
             raise CorpusError(f"{self.path} belongs to another program; move it away")
         if version > VERSION:
-            raise NewerIndex(
+            raise CorpusError(
                 f"{self.path} has version {version}, and this release reads {VERSION}; update "
                 "cactus, or delete the file to build the index anew"
             )
