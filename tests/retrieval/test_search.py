@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from cactus.errors import InvalidRequest
+from cactus.retrieval import lexical
 from cactus.retrieval.index import Index
 from tests.retrieval.conftest import Made
 from tests.retrieval.made import WordEmbedder
@@ -144,6 +145,51 @@ def test_a_reranker_has_the_last_word(index: Index) -> None:
 def test_what_cannot_be_meant_is_refused(index: Index, options: Any, message: str) -> None:
     with pytest.raises(InvalidRequest, match=message):
         index.search(**{"query": "apples", **options})
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_what_was_loaded_follows_the_folder(made: Made, mode: Any) -> None:
+    made.write("a.txt", "Cherries are red.\n")
+    made.index.sync()
+    assert not made.index.search("plums quinces", mode="lexical", floor=False)
+    assert made.index.search("cherries", 1, mode=mode)[0].source == "a.txt"
+    made.write("a.txt", "Plums are blue.\n")  # as many chunks as before, one of them another
+    made.write("z.txt", "Quinces are yellow.\n\nThey smell.\n")
+    for query in ("plums", "quinces", "bananas come by ship"):
+        made.index.sync()
+        with made.open() as fresh:
+            found = fresh.search(query, 3, mode=mode)
+        assert found and made.index.search(query, 3, mode=mode) == found
+        (made.folder / "z.txt").write_text("Quinces are yellow.\n", "utf-8")
+
+
+def test_common_words_bring_in_nothing_beside_rare_ones(
+    made: Made, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made.write("colours.txt", "A red apple.\n\nA red pear.\n\nA red plum.\n")
+    made.index.sync()
+    search = made.index.search
+    assert len(search("red plum", 9, mode="lexical", floor=False)) == 3
+    monkeypatch.setattr(lexical, "_BUDGET", 2)
+    assert [hit.text for hit in search("red plum", 9, mode="lexical", floor=False)] == [
+        "A red plum."
+    ]
+    assert len(search("red", 9, mode="lexical", floor=False)) == 3
+
+
+def test_of_a_long_query_only_what_the_embedder_sees_is_embedded(made: Made) -> None:
+    sizes: list[int] = []
+
+    class Measuring(WordEmbedder):
+        def embed(self, texts: Any, kind: str, *, stop: Any = None) -> Any:
+            sizes.extend(map(len, texts if kind == "query" else ()))
+            return super().embed(texts, kind, stop=stop)
+
+    with made.open(Measuring()) as index:
+        index.sync()
+        sizes.clear()
+        index.search("apples grow " * 100_000)
+    assert sizes == [16 * made.embedder.max_tokens]
 
 
 @pytest.mark.timeout(60)
