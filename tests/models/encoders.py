@@ -5,7 +5,9 @@ Made by tools/make_golden_encoders.py. They are read as the converter reads a ch
 
 from __future__ import annotations
 
+import json
 import math
+import shutil
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -80,9 +82,6 @@ def load(name: str, folder: Path) -> Golden:
 
 def write(name: str, folder: Path) -> Path:
     """A copy of the checkpoint with a tokenizer whose word for the id 7 is "w7"."""
-    import json
-    import shutil
-
     shutil.copytree(FOLDER / name, folder)
     (folder / "golden.npz").unlink()
     rows = json.loads((folder / "config.json").read_text())["vocab_size"]
