@@ -22,7 +22,11 @@ _MEMBERS = 100_000
 _PIECE = 1 << 20
 
 Start = Callable[[str, dict[str, str]], None]
-End = Callable[[str], None]
+Told = Callable[[str], None]
+
+
+def _nothing(_: str) -> None:
+    """For elements and texts that do not matter."""
 
 
 class Archive:
@@ -63,7 +67,7 @@ class Archive:
         except (zipfile.BadZipFile, NotImplementedError, EOFError, OSError, zlib.error) as error:
             raise Unread("damaged", f"{name}: {error}") from None
 
-    def parse(self, name: str, start: Start, end: End, data: Callable[[str], None]) -> None:
+    def parse(self, name: str, start: Start, end: Told = _nothing, data: Told = _nothing) -> None:
         """Call these for the elements of an XML member, by their local names."""
         parse_xml(self.read(name), name, start, end, data)
 
@@ -79,13 +83,11 @@ class Archive:
                 found[attributes.get("Id", "")] = normpath(inside)
 
         if name in self.names:
-            self.parse(name, start, _nothing, _nothing)
+            self.parse(name, start)
         return found
 
 
-def parse_xml(
-    content: bytes, name: str, start: Start, end: End, data: Callable[[str], None]
-) -> None:
+def parse_xml(content: bytes, name: str, start: Start, end: Told, data: Told) -> None:
     """One pass over XML, by local names; attributes that are relations begin with ``r:``.
 
     What is not XML, or declares entities, is Unread "damaged".
@@ -116,7 +118,3 @@ def _local(name: str) -> str:
 def _attribute(name: str) -> str:
     space, _, local = name.rpartition(" ")
     return f"r:{local}" if space.endswith("/relationships") else local
-
-
-def _nothing(_: str) -> None:
-    """For elements and texts that do not matter."""

@@ -27,7 +27,7 @@ def epub(data: bytes, limits: Limits) -> Document:
         if tag == "rootfile" and not package:
             package = attributes.get("full-path", "")
 
-    archive.parse(_CONTAINER, container, lambda _: None, lambda _: None)
+    archive.parse(_CONTAINER, container)
     chapters, metadata = _package(archive, package)
     parser = Html(limits.characters)
     pages: list[int] = []
@@ -41,7 +41,7 @@ def epub(data: bytes, limits: Limits) -> Document:
         parser.feed(decode(archive.read(chapter))[0])
     notes = [f"{missing} chapters are missing in it"] if missing else []
     text = parser.finish()
-    return Document(text, list(parser.blocks), "epub", metadata, pages=pages, notes=notes)
+    return Document(text, parser.blocks, "epub", metadata, pages=pages, notes=notes)
 
 
 def _refuse_locked(archive: Archive) -> None:
@@ -55,7 +55,7 @@ def _refuse_locked(archive: Archive) -> None:
         if tag == "EncryptionMethod":
             locked = locked or attributes.get("Algorithm") not in _FONTS
 
-    archive.parse(_RIGHTS, start, lambda _: None, lambda _: None)
+    archive.parse(_RIGHTS, start)
     if locked:
         raise Unread("encrypted", "its rights are managed")
 

@@ -5,9 +5,8 @@ from __future__ import annotations
 import re
 from html.parser import HTMLParser
 
-from cactus.documents.readers.lines import Blocks
+from cactus.documents.readers.lines import Blocks, Text
 from cactus.documents.types import Block
-from cactus.documents.unread import Unread
 from cactus.documents.words import words
 
 _NO_TEXT = frozenset({"script", "style", "template"})
@@ -34,9 +33,7 @@ class Html(HTMLParser):
         self._navigation = navigation  # whether it is kept
         self.metadata: dict[str, str] = {}
         self.blocks = Blocks()
-        self._most = characters
-        self._parts: list[str] = []
-        self._length = 0
+        self._text = Text(characters)
         self._ends_with_space = True
         self._left_out = 0  # how deep we are in what is left out
         self._left_out_tag = ""
@@ -52,9 +49,8 @@ class Html(HTMLParser):
         self.close()
         self._end_heading()
         self._end_table()
-        text = "".join(self._parts)
-        self.blocks.text(len(text))
-        return text
+        self.blocks.text(self.length)
+        return str(self._text)
 
     def next_file(self) -> None:
         """Forget what the last file left open."""
@@ -74,7 +70,7 @@ class Html(HTMLParser):
     @property
     def length(self) -> int:
         """Characters of the text so far."""
-        return self._length
+        return self._text.length
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         if self._left_out:
@@ -90,14 +86,14 @@ class Html(HTMLParser):
             self._end_heading()
             self._end_table()
             self._paragraph()
-            self._heading = (self._length, int(tag[1]))
+            self._heading = (self.length, int(tag[1]))
         elif tag == "pre":
             self._paragraph()
             if self._pre < 0:
-                self._pre = self._length
+                self._pre = self.length
         elif tag in ("td", "th"):
             if self._row is not None and self._row:
-                self._write(" | ")
+                self._text.write(" | ")
                 self._ends_with_space = True
             if self._row is not None:
                 self._row.append(tag)
@@ -106,7 +102,7 @@ class Html(HTMLParser):
                 self._table_depth += 1
                 self._end_table()
                 self._paragraph()
-                self._table = self._length if self._table_depth == 1 else -1
+                self._table = self.length if self._table_depth == 1 else -1
             elif self._row is None:
                 self._paragraph()
             else:
@@ -116,7 +112,7 @@ class Html(HTMLParser):
                 self._row = []
             self._newline()
             if tag == "li":
-                self._write("- ")
+                self._text.write("- ")
                 self._ends_with_space = True
 
     def handle_endtag(self, tag: str) -> None:
@@ -130,7 +126,7 @@ class Html(HTMLParser):
         elif tag == "pre" and self._pre >= 0:
             self._newline()
             if self._table_depth == 0:
-                self.blocks.add("code", self._pre, self._length)
+                self.blocks.add("code", self._pre, self.length)
             self._pre = -1
         elif tag == "tr":
             self._row = None
@@ -149,14 +145,14 @@ class Html(HTMLParser):
         if self._title is not None:
             self._title.append(data)
         elif self._pre >= 0:
-            self._write(data)
+            self._text.write(data)
             self._ends_with_space = data.endswith((" ", "\n"))
         else:
             text = _SPACE.sub(" ", data)
             if self._ends_with_space:
                 text = text.lstrip(" ")
             if text:
-                self._write(text)
+                self._text.write(text)
                 self._ends_with_space = text.endswith(" ")
 
     def _meta(self, fields: dict[str, str | None]) -> None:
@@ -164,27 +160,22 @@ class Html(HTMLParser):
         if name and content and name.lower() in ("author", "description", "keywords", "date"):
             self.metadata.setdefault(name.lower(), content.strip())
 
-    def _write(self, text: str) -> None:
-        self._parts.append(text)
-        self._length += len(text)
-        if self._length > self._most:
-            raise Unread("too large", f"more than {self._most:,} characters of text")
-
     def _space(self) -> None:
         if not self._ends_with_space:
-            self._write(" ")
+            self._text.write(" ")
             self._ends_with_space = True
 
     def _newline(self) -> None:
-        if self._parts and not self._parts[-1].endswith("\n"):
-            self._write("\n")
+        if self._text.parts and not self._text.parts[-1].endswith("\n"):
+            self._text.write("\n")
         self._ends_with_space = True
 
     def _paragraph(self) -> None:
         self._newline()
-        if self._parts and self._parts[-1] != "\n\n" and not self._parts[-1].endswith("\n\n"):
-            self._parts[-1] += "\n"
-            self._length += 1
+        parts = self._text.parts
+        if parts and not parts[-1].endswith("\n\n"):
+            parts[-1] += "\n"
+            self._text.length += 1
 
     def _end_heading(self) -> None:
         if self._heading is None:
@@ -194,7 +185,7 @@ class Html(HTMLParser):
         title = self._since(start).strip().rstrip("¶#").strip()
         self._paragraph()
         if title and start >= self.blocks.covered:
-            self.blocks.heading(start, self._length, level, title)
+            self.blocks.heading(start, self.length, level, title)
 
     def _end_table(self) -> None:
         start, self._table = self._table, -1
@@ -203,13 +194,13 @@ class Html(HTMLParser):
         self._newline()
         text = self._since(start)
         if "|" in text:
-            self.blocks.add("table", start, self._length, text.partition("\n")[0].strip())
+            self.blocks.add("table", start, self.length, text.partition("\n")[0].strip())
 
     def _since(self, start: int) -> str:
         """The text from an offset, which is not far back as a rule."""
         parts: list[str] = []
-        at = self._length
-        for part in reversed(self._parts):
+        at = self.length
+        for part in reversed(self._text.parts):
             if at <= start:
                 break
             at -= len(part)
@@ -239,4 +230,4 @@ def html(text: str, characters: int) -> tuple[str, list[Block], dict[str, str]]:
         parser = Html(characters, navigation=True)
         parser.feed(text)
         found = parser.finish()
-    return found, list(parser.blocks), parser.metadata
+    return found, parser.blocks, parser.metadata

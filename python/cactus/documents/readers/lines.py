@@ -1,4 +1,4 @@
-"""The lines of a text with their offsets, and a list of blocks that grows with them."""
+"""The lines of a text with their offsets; a text, and a list of blocks, that grow."""
 
 from __future__ import annotations
 
@@ -17,6 +17,25 @@ def lines_of(text: str, start: int = 0) -> Iterator[tuple[int, int, str]]:
         stop = text.find("\n", at) + 1 or end
         yield at, stop, text[at:stop].rstrip("\r\n")
         at = stop
+
+
+class Text:
+    """A text that grows: `parts`, and the `length` of all. Unread past so many `characters`."""
+
+    def __init__(self, characters: int) -> None:
+        self.parts: list[str] = []
+        self.length = 0
+        self._most = characters
+
+    def __str__(self) -> str:
+        return "".join(self.parts)
+
+    def write(self, text: str) -> None:
+        """Go on with that."""
+        self.parts.append(text)
+        self.length += len(text)
+        if self.length > self._most:
+            raise Unread("too large", f"more than {self._most:,} characters of text")
 
 
 class Blocks(list[Block]):

@@ -34,7 +34,7 @@ def mail(data: bytes, limits: Limits) -> Document:
     metadata = {name.lower(): value for name, value in fields.items() if value}
     if subject := metadata.pop("subject", ""):
         metadata["title"] = subject
-    return Document(whole, list(blocks), "email", metadata)
+    return Document(whole, blocks, "email", metadata)
 
 
 def _field(message: EmailMessage, name: str) -> str:

@@ -9,27 +9,18 @@ import re
 from collections.abc import Callable
 
 from cactus.documents.readers.archive import Archive
-from cactus.documents.readers.lines import Blocks
+from cactus.documents.readers.lines import Blocks, Text
 from cactus.documents.types import Document, Limits
-from cactus.documents.unread import Unread
 
 _HEADING = re.compile(r"(?:heading|überschrift|titre|título|titolo)\s*([1-9])", re.IGNORECASE)
 
 
-class _Flow:
+class _Flow(Text):
     """Text that grows by paragraphs and rows, and its blocks."""
 
     def __init__(self, limits: Limits) -> None:
-        self.parts: list[str] = []
+        super().__init__(limits.characters)
         self.blocks = Blocks()
-        self.length = 0
-        self._most = limits.characters
-
-    def write(self, text: str) -> None:
-        self.parts.append(text)
-        self.length += len(text)
-        if self.length > self._most:
-            raise Unread("too large", f"more than {self._most:,} characters of text")
 
     def paragraph(self, text: str, level: int = 0) -> None:
         """A paragraph, or a heading of a level."""
@@ -51,9 +42,8 @@ class _Flow:
             self.blocks.add("table", start, self.length, lines[0])
 
     def document(self, kind: str, metadata: dict[str, str], pages: list[int]) -> Document:
-        text = "".join(self.parts)
-        self.blocks.text(len(text))
-        return Document(text, list(self.blocks), kind, metadata, pages=pages)
+        self.blocks.text(self.length)
+        return Document(str(self), self.blocks, kind, metadata, pages=pages)
 
 
 class _Paragraphs:
@@ -161,7 +151,7 @@ def _styles(archive: Archive) -> dict[str, int]:
             found.setdefault(current, int(value) + 1)
 
     if "word/styles.xml" in archive.names:
-        archive.parse("word/styles.xml", start, lambda _: None, lambda _: None)
+        archive.parse("word/styles.xml", start)
     return found
 
 
@@ -177,7 +167,7 @@ def pptx(data: bytes, limits: Limits) -> Document:
         if tag == "sldId" and (part := relations.get(attributes.get("r:id", ""))):
             slides.append(part)
 
-    archive.parse("ppt/presentation.xml", start, lambda _: None, lambda _: None)
+    archive.parse("ppt/presentation.xml", start)
     for slide in slides:
         pages.append(flow.length)
         _slide(archive, slide, flow)

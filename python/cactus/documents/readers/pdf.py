@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from cactus.documents.readers.lines import Blocks, Text
 from cactus.documents.types import Block, Document, Limits
 from cactus.documents.unread import Unread
 
@@ -39,21 +40,17 @@ def pdf(data: bytes, limits: Limits) -> Document:
 
 
 def _document(file: PdfDocument, limits: Limits) -> Document:
-    parts: list[str] = []
+    whole = Text(limits.characters)
     pages: list[int] = []
-    broken = length = 0
+    broken = 0
     for index in range(len(file)):
-        pages.append(length)
-        text = _page(file, index)
-        broken += text is None
-        text = (text or "") + "\n\n"
-        parts.append(text)
-        length += len(text)
-        if length > limits.characters:
-            raise Unread("too large", f"more than {limits.characters:,} characters of text")
+        pages.append(whole.length)
+        page = _page(file, index)
+        broken += page is None
+        whole.write((page or "") + "\n\n")
     if broken and broken == len(pages):
         raise Unread("damaged", "no page can be read")
-    text = "".join(parts)
+    text = str(whole)
     if not text.strip():
         count = len(pages)
         raise Unread("empty", f"no text in its {count} pages: pictures?" if count else "0 pages")
@@ -101,27 +98,17 @@ def _outline(file: PdfDocument) -> Iterator[tuple[int, str, int]]:
 
 def _blocks(text: str, pages: list[int], outline: Iterator[tuple[int, str, int]]) -> list[Block]:
     """Text under the headings of the outline, each where its title stands on its page."""
-    found: list[tuple[int, int, str]] = []
-    at = 0
+    blocks = Blocks()
     for level, title, page in outline:
         if not 0 <= page < len(pages):
             continue
         end = pages[page + 1] if page + 1 < len(pages) else len(text)
         pattern = r"\s+".join(re.escape(word) for word in title.split())
         match = re.compile(rf"^[\d.\s]*{pattern}", re.MULTILINE | re.IGNORECASE).search(
-            text, max(pages[page], at), end
+            text, max(pages[page], blocks.covered), end
         )
         place = match.start() if match else pages[page]
-        if place >= at:  # an outline that jumps back is not one of sections
-            found.append((place, level, title))
-            at = place
-    blocks: list[Block] = []
-    covered = 0
-    for place, level, title in found:
-        if place > covered:
-            blocks.append(Block("text", covered, place))
-            covered = place
-        blocks.append(Block("heading", place, place, level, title))
-    if covered < len(text):
-        blocks.append(Block("text", covered, len(text)))
+        if place >= blocks.covered:  # an outline that jumps back is not one of sections
+            blocks.heading(place, place, level, title)
+    blocks.text(len(text))
     return blocks

@@ -6,10 +6,10 @@ import re
 from datetime import datetime, timedelta
 
 from cactus.documents.readers.archive import Archive
+from cactus.documents.readers.lines import Blocks
 from cactus.documents.readers.office import core_properties
-from cactus.documents.readers.tables import column_names, named
-from cactus.documents.types import Block, Document, Limits
-from cactus.documents.unread import Unread
+from cactus.documents.readers.tables import Rows, column_names, named
+from cactus.documents.types import Document, Limits
 
 # Formats that are dates without saying so.
 _DATES = {14, 15, 16, 17, 22, *range(27, 37), *range(50, 59)}
@@ -31,41 +31,33 @@ def xlsx(data: bytes, limits: Limits) -> Document:
         elif tag == "workbookPr":
             date_1904 = attributes.get("date1904") in ("1", "true")
 
-    archive.parse("xl/workbook.xml", start, lambda _: None, lambda _: None)
+    archive.parse("xl/workbook.xml", start)
     strings = _strings(archive)
     dates = _date_styles(archive)
     origin = datetime(1904, 1, 1) if date_1904 else datetime(1899, 12, 30)
-    parts: list[str] = []
-    blocks: list[Block] = []
+    rows = Rows(limits.characters)
+    blocks = Blocks()
     pages: list[int] = []
-    lines: list[tuple[int, int]] = []
-    length = 0
     for name, part in sheets:
         if part not in archive.names or "/worksheets/" not in part:
             continue  # a chart
-        pages.append(length)
-        blocks.append(Block("heading", length, length, 1, name))
-        begin = length
+        begin = rows.length
+        pages.append(begin)
+        blocks.heading(begin, begin, 1, name)
         names: dict[int, str] | None = None
+        header = 0
         for number, row in _Sheet(archive, part, strings, dates, origin).rows:
             if names is None:
                 names = dict(zip(row, column_names(list(row.values())), strict=False))
                 if names:
+                    header = number
                     continue
-            text = named((names.get(column, ""), value) for column, value in row.items())
-            if text:
-                lines.append((length, number))
-                parts.append(text + "\n")
-                length += len(text) + 1
-                if length > limits.characters:
-                    raise Unread("too large", f"more than {limits.characters:,} characters")
-        if names and begin == length:  # nothing but a header
-            parts.append("; ".join(names.values()) + "\n")
-            length += len(parts[-1])
-        if length > begin:
-            blocks.append(Block("lines", begin, length))
+            rows.add(named((names.get(column, ""), value) for column, value in row.items()), number)
+        if names and begin == rows.length:  # nothing but a header
+            rows.add("; ".join(names.values()), header)
+        blocks.add("lines", begin, rows.length)
     metadata = core_properties(archive)
-    return Document("".join(parts), blocks, "xlsx", metadata, pages=pages, lines=lines)
+    return Document(str(rows), blocks, "xlsx", metadata, pages=pages, lines=rows.lines)
 
 
 class _Sheet:
@@ -195,5 +187,5 @@ def _date_styles(archive: Archive) -> list[bool]:
         inside = inside and tag != "cellXfs"
 
     if "xl/styles.xml" in archive.names:
-        archive.parse("xl/styles.xml", start, end, lambda _: None)
+        archive.parse("xl/styles.xml", start, end)
     return found

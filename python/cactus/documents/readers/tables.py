@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 from itertools import zip_longest
 from typing import Any
 
+from cactus.documents.readers.lines import Text
 from cactus.documents.types import Block, Document
 from cactus.documents.unread import Unread
 
@@ -15,30 +16,23 @@ _FIELD = 1 << 20  # characters of one field of a CSV file
 _DEEPEST = 30  # levels of JSON that are spelled out by name; what is deeper is JSON in one line
 
 
-class Rows:
+class Rows(Text):
     """Text made of the rows of a file, with the line that each is from."""
 
     def __init__(self, characters: int) -> None:
-        self.parts: list[str] = []
+        super().__init__(characters)
         self.lines: list[tuple[int, int]] = []
-        self.length = 0
-        self._most = characters
 
     def add(self, row: str, line: int) -> None:
         """One row of the file, from a line of it."""
-        if not row.strip():
-            return
-        self.lines.append((self.length, line))
-        self.parts.append(row + "\n")
-        self.length += len(row) + 1
-        if self.length > self._most:
-            raise Unread("too large", f"more than {self._most:,} characters of text")
+        if row.strip():
+            self.lines.append((self.length, line))
+            self.write(row + "\n")
 
     def document(self, kind: str, notes: Iterable[str] = ()) -> Document:
         """The document of all rows; cut between any two lines."""
-        text = "".join(self.parts)
-        block = [Block("lines", 0, len(text))] if text else []
-        return Document(text, block, kind, lines=self.lines, notes=list(notes))
+        block = [Block("lines", 0, self.length)] if self.parts else []
+        return Document(str(self), block, kind, lines=self.lines, notes=list(notes))
 
 
 def named(pairs: Iterable[tuple[str, str]]) -> str:
