@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import threading
 from contextlib import ExitStack
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
 from cactus.calls.closing import Closing
 from cactus.calls.turns import Turns
 from cactus.compat import Self
+from cactus.engine.loaded import Loaded
 from cactus.models.abilities import Ability
-
-if TYPE_CHECKING:
-    from cactus.engine.loaded import Loaded
 
 
 class Worker:
