@@ -361,7 +361,9 @@ def _load(model_path: str | os.PathLike[str], corpus_dir: object, cache_index: o
     arguments.path("model_path", model_path)
     if corpus_dir is not None:
         corpus_dir = arguments.path("corpus_dir", corpus_dir)
-    boolean("cache_index", cache_index)  # the index is always kept: it is quick to open again
+    # The index is always kept: it is quick to open again.
+    if boolean("cache_index", cache_index) and corpus_dir is None:
+        raise InvalidRequest("cache_index is about the index of corpus_dir: give that, too")
     model = Model(model_path, corpus=corpus_dir)
     model.elsewhere = ConfiguredAsker()
     return model

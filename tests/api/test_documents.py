@@ -111,6 +111,12 @@ def test_the_context_manager_has_documents(weights: Path) -> None:
         assert len(row) == 14
 
 
+def test_an_index_is_kept_and_there_is_none_without_documents(weights: Path) -> None:
+    CactusModel(str(weights), corpus_dir="documents", cache_index=True).destroy()
+    assert cactus_init(str(weights), cache_index=True) is None
+    assert "corpus_dir" in (cactus_get_last_error() or "")
+
+
 def test_without_documents_the_error_says_how(weights: Path) -> None:
     handle: Any = cactus_init(str(weights))
     with pytest.raises(InvalidRequest, match="corpus_dir=DIR"):

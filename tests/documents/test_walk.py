@@ -127,6 +127,22 @@ def test_a_folder_that_becomes_a_link_meanwhile_is_not_followed(
     assert look(root) == (["b.txt"], {"a": "gone"})
 
 
+def test_a_gitignore_that_cannot_be_read_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(tmp_path, {".gitignore": "*.log\n", "a.txt": "", "x.log": ""})
+
+    def refuse(path: str, _: str) -> None:
+        raise PermissionError(13, "Permission denied", path)
+
+    monkeypatch.setattr("cactus.documents.ignore.open", refuse, raising=False)
+    found = list(walk(tmp_path))
+    assert (
+        Skipped(".gitignore", "unreadable", "its patterns are not used: Permission denied") in found
+    )
+    assert [each.name for each in found if isinstance(each, FileEntry)] == ["a.txt", "x.log"]
+
+
 def test_gitignore_files_are_obeyed_the_nearest_last(tmp_path: Path) -> None:
     write(
         tmp_path,

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -18,6 +19,9 @@ from cactus.cli.documents import (
 )
 from cactus.cli.options import Whole, json_option, offline_option, threads_option
 from cactus.weights.catalog import STARTER
+
+if TYPE_CHECKING:
+    from cactus.types import Completion
 
 
 @click.command("ask", short_help="Ask a folder of documents.")
@@ -99,33 +103,20 @@ def command(
                 done = stream.completion
             if not quiet:
                 show_sources(corpus, done)
-    found = done.reading is None or done.reading.found
-    ctx.exit(ENDS.get(done.finish_reason, 0 if found else 1))
+    assert done.reading is not None
+    ctx.exit(ENDS.get(done.finish_reason, 0 if done.reading.found else 1))
 
 
-def _as_dict(question: str, model: str, embedder: str, done: Any) -> dict[str, Any]:
+def _as_dict(question: str, model: str, embedder: str, done: Completion) -> dict[str, Any]:
     reading = done.reading
+    assert reading is not None
     return {
         "question": question,
         "answer": done.text,
         "found": reading.found,
         "citations": [citation.as_dict() for citation in done.citations],
         "notes": list(reading.notes),
-        "passages": [
-            {
-                "number": passage.number,
-                "source": passage.source,
-                "start": passage.start,
-                "end": passage.end,
-                "line": passage.line,
-                "page": passage.page,
-                "time": passage.time,
-                "heading": passage.heading,
-                "score": passage.score,
-                "text": passage.text,
-            }
-            for passage in reading.passages
-        ],
+        "passages": [asdict(passage) for passage in reading.passages],
         "chunks": reading.chunks,
         "whole": reading.whole,
         "finish_reason": done.finish_reason,

@@ -18,6 +18,7 @@ from cactus.passages import place
 
 if TYPE_CHECKING:
     from cactus.corpus.corpus import Corpus
+    from cactus.documents.types import Summary
     from cactus.retrieval.types import Hit
     from cactus.types import Citation, Completion
 
@@ -136,12 +137,12 @@ def _quoted(text: str, indent: int, stream: IO[str]) -> str:
     )
 
 
-def counted(count: int, one: str, many: str | None = None) -> str:
+def counted(count: int, one: str) -> str:
     """ "1 file", "2,000 files"."""
-    return f"{count:,} {one if count == 1 else many or one + 's'}"
+    return f"{count:,} {one if count == 1 else one + 's'}"
 
 
-def report_skipped(skipped: Any) -> Sequence[tuple[str, str]]:
+def report_skipped(skipped: Summary) -> Sequence[tuple[str, str]]:
     """Rows of what was left out: how many for which reason, and the first of them."""
     rows = []
     for reason, count in sorted(skipped.counts.items(), key=lambda each: -each[1]):

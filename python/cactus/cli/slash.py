@@ -212,7 +212,7 @@ def _load(chat: Chat, rest: str) -> None:
         )
     chat.conversation = Conversation.load(file)
     count = len(chat.conversation.turns)
-    note(f"Loaded {count} {'turn' if count == 1 else 'turns'}; the last: {_last(chat)}")
+    note(f"Loaded {counted(count, 'turn')}; the last: {_last(chat)}")
 
 
 def _docs(chat: Chat, rest: str) -> None:

@@ -90,14 +90,18 @@ def read_rules(path: str, skip: Callable[[Skipped], None], name: str) -> GitIgno
     """The patterns in a file; None where there is none. What is wrong with it is skipped."""
     try:
         status = os.lstat(path)
-        if not stat.S_ISREG(status.st_mode):
-            return None
-        if status.st_size > _LONGEST:
-            skip(Skipped(name, "too large", "its patterns are not used"))
-            return None
+    except OSError:  # there is none; a folder that cannot be read is skipped itself
+        return None
+    if not stat.S_ISREG(status.st_mode):
+        return None
+    if status.st_size > _LONGEST:
+        skip(Skipped(name, "too large", "its patterns are not used"))
+        return None
+    try:
         with open(path, "rb") as file:
             text = file.read(_LONGEST).decode("utf-8", "replace")
-    except OSError:
+    except OSError as error:
+        skip(Skipped(name, "unreadable", f"its patterns are not used: {error.strerror}"))
         return None
 
     def refused(line: int, why: str) -> None:

@@ -154,24 +154,6 @@ class Document:
     encoding: str | None = None
     notes: list[str] = field(default_factory=list)
 
-    def byte_range(self, start: int, end: int) -> tuple[int, int] | None:
-        """Where `text[start:end]` lies in the file, in bytes; None where that is not known."""
-        if self.encoding is None or "\ufffd" in self.text:
-            return None
-        codec, mark = _CODECS.get(self.encoding, (self.encoding, 0))
-        first = mark + len(self.text[:start].encode(codec))
-        return first, first + len(self.text[start:end].encode(codec))
-
-
-# Codecs that write a byte order mark write it once; a part of the text has none.
-_CODECS = {
-    "utf-8-sig": ("utf-8", 3),
-    "utf-16-le-bom": ("utf-16-le", 2),
-    "utf-16-be-bom": ("utf-16-be", 2),
-    "utf-32-le-bom": ("utf-32-le", 4),
-    "utf-32-be-bom": ("utf-32-be", 4),
-}
-
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
