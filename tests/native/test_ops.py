@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -87,6 +89,22 @@ def test_embed_of_every_type(dtype: str, tmp_path: Path) -> None:
         table = packed.values["weight0"]
         tokens = [token for step in built.steps for row in step for token in row]
         np.testing.assert_array_equal(got, table[tokens])
+
+
+def test_gelu_erf_over_its_whole_range(tmp_path: Path) -> None:
+    built = build(next(case for case in CASES["gelu_erf"] if case.inputs == (1536,)))
+    values = np.linspace(-8, 8, built.tensors["input0"].size, dtype=np.float32)
+    values[:6] = 0, -0.0, 1e-30, -1e-8, -3e38, 3e38
+    built.tensors["input0"][:] = values.reshape(-1, 1536)
+    graph = with_logits(built)
+    packed = programs.store(graph, built.tensors, tmp_path / "weights")
+    every = replace(built, steps=[[[row]] for row in range(len(built.tensors["input0"]))])
+    found = [run_native(every, packed, graph, open_on(isa)).ravel() for isa in TIERS]
+    assert len({each.tobytes() for each in found[1:]}) <= 1  # the scalar tier does not fuse
+    want = [x * math.erfc(-x / math.sqrt(2)) / 2 for x in values.tolist()]
+    for got in found:
+        assert (np.abs(got - want) / np.maximum(np.abs(values), 1)).max() < 3e-7
+        assert not got[:2].any()
 
 
 def test_every_op_is_here() -> None:

@@ -69,19 +69,23 @@ static void mul_rows(const float* a, const float* b, int width, float* out) {
 static void silu(const float* x, int width, float* out) {
   for (int i = 0; i < width; i += 16) store(out + i, silu_lanes(load(x + i)));
 }
-// x * Phi(x), Phi the normal distribution's: 1 - erfc(|x| / sqrt 2) / 2 for positive x, its
-// complement for negative ones; erfc by formula 7.1.26 of Abramowitz and Stegun (1964), good
-// to 1.5e-7.
+// x * Phi(x), Phi the normal distribution's: max(x, 0) - |x| Q(|x|), Q = 1 - Phi. The eighth root
+// of Q is so smooth that a polynomial of degree 8 is enough: fitted on [0, 5.5] by Lawson's
+// weighted least squares for the smallest largest error of |x| Q. Good to 1.4e-7 of max(|x|, 1).
 static inline F32x16 gelu_erf_lanes(F32x16 v) {
-  const F32x16 z = mul(max(v, sub(zero(), v)), set1(0.70710678118f));
-  const F32x16 t = div(set1(1.0f), fma(set1(0.3275911f), z, set1(1.0f)));
-  F32x16 p = fma(set1(1.061405429f), t, set1(-1.453152027f));
-  p = fma(p, t, set1(1.421413741f));
-  p = fma(p, t, set1(-0.284496736f));
-  p = fma(p, t, set1(0.254829592f));
-  const F32x16 tail = mul(mul(p, t), exp(sub(zero(), mul(z, z))));
-  const F32x16 half = mul(mul(v, set1(0.5f)), tail);
-  return select_lt(v, zero(), half, sub(v, half));
+  const F32x16 u = min(set1(5.5f), max(v, sub(zero(), v)));
+  F32x16 p = fma(set1(-2.95227892e-07f), u, set1(7.45228999e-06f));
+  p = fma(p, u, set1(-6.00052008e-05f));
+  p = fma(p, u, set1(3.32715026e-05f));
+  p = fma(p, u, set1(1.50650705e-03f));
+  p = fma(p, u, set1(-6.74371200e-04f));
+  p = fma(p, u, set1(-3.19266655e-02f));
+  p = fma(p, u, set1(-9.14577916e-02f));
+  p = fma(p, u, set1(9.17004049e-01f));
+  p = mul(p, p);
+  p = mul(p, p);
+  // In this order a NaN stays one.
+  return sub(max(zero(), v), mul(u, mul(p, p)));
 }
 static void gelu_erf(const float* x, int width, float* out) {
   for (int i = 0; i < width; i += 16) store(out + i, gelu_erf_lanes(load(x + i)));
