@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+from bisect import bisect_left
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -20,6 +21,7 @@ from cactus.tokenizer.config import FLAGS, TokenizerConfig
 from cactus.tokenizer.ends import UNMISTAKABLE, find_ends
 from cactus.tokenizer.pair import PairFrame
 from cactus.tokenizer.stream import StreamDecoder, TokenBytes, check_id
+from cactus.tokenizer.word_cache import WordCache
 
 if TYPE_CHECKING:
     from tokenizers import AddedToken
@@ -71,6 +73,7 @@ class Tokenizer:
         self._forbidden = {id for id, _ in self._markup.values()} - {
             self.token_to_id(unknown or "")
         }
+        self._words = WordCache.of(backend)
 
     @classmethod
     def load(cls, folder: Path, name: str | None = None) -> Tokenizer:
@@ -245,14 +248,38 @@ class Tokenizer:
 
     def _plain(self, text: str, backend: Backend) -> list[int]:
         text = clean_text(text)
-        encoding = self._run(backend, text)
+        if self._words is not None and backend is self._backend:
+            return self._words.ids(text, self._read_words)
+        return self._encoded(text, backend)
+
+    def _read_words(self, words: list[str]) -> list[list[int]]:
+        """The ids of each word, for a tokenizer that reads each by itself."""
+        encoding = self._run(self._backend, " ".join(words))
         ids: list[int] = encoding.ids
+        if not self._is_plain(ids):
+            return [self._encoded(word, self._backend) for word in words]
+        starts = [start for start, _ in encoding.offsets]
+        found: list[list[int]] = []
+        at, end = 0, -1
+        for word in words:
+            end += len(word) + 1
+            first, at = at, bisect_left(starts, end, at)
+            found.append(ids[first:at])
+        return found
+
+    def _is_plain(self, ids: list[int]) -> bool:
+        """Whether none of the ids is a special token's. Raises TokenizerError for one too large."""
         if ids and max(ids) >= self._limit:
             raise TokenizerError(
                 f"tokenizer.json: token {self.id_to_token(max(ids))!r} has id {max(ids)}; "
                 f"expected 0..{self._limit - 1}"
             )
-        if self._forbidden.isdisjoint(ids):
+        return self._forbidden.isdisjoint(ids)
+
+    def _encoded(self, text: str, backend: Backend) -> list[int]:
+        encoding = self._run(backend, text)
+        ids: list[int] = encoding.ids
+        if self._is_plain(ids):
             return ids
         # Merges of this vocabulary spell a special token: write that stretch letter by letter.
         safe: list[int] = []
