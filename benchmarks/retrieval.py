@@ -24,6 +24,7 @@ import math
 import statistics
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -123,9 +124,8 @@ def measure(
     return row
 
 
-def reranker(name: str) -> Callable[..., Any]:
+def reranker(model: Model) -> Callable[..., Any]:
     """A cross-encoder's scores; of a model that only embeds, the cosines of its vectors."""
-    model = Model(resolve(name))
     try:
         model.rerank("a", ["b"])
     except UnsupportedModel:
@@ -156,7 +156,7 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
 
 
 def main() -> int:
-    """Measure and print."""
+    """Measure and print; 1 if a set could not be measured."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -167,10 +167,13 @@ def main() -> int:
     parser.add_argument("--limit", type=int, default=200, help="questions of a set")
     parser.add_argument("--json", type=Path)
     given = parser.parse_args()
-    rerank = reranker(given.reranker) if given.reranker else None
-    rows = []
-    with ModelEmbedder.load(resolve(given.embedder)) as embedder:
-        for name in given.sets.split(","):
+    rows, names = [], given.sets.split(",")
+    with ExitStack() as stack:
+        rerank = None
+        if given.reranker:
+            rerank = reranker(stack.enter_context(Model(resolve(given.reranker))))
+        embedder = stack.enter_context(ModelEmbedder.load(resolve(given.embedder)))
+        for name in names:
             try:
                 rows.append(measure(name, embedder, given.data, given.limit, rerank))
             except BenchmarkError as error:
@@ -180,7 +183,7 @@ def main() -> int:
     print(table(rows))
     if given.json:
         given.json.write_text(json.dumps(rows, indent=1) + "\n")
-    return 0
+    return int(len(rows) < len(names))
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -36,3 +37,11 @@ def test_the_table_has_a_line_for_each_mode(bench: Any) -> None:
     lines = bench.table([row]).splitlines()
     assert "| s | 3 | hybrid | 0.500 | 0.250 | 0.125 |" in lines
     assert lines[-1] == "| s |  |  | 90.0% |"
+
+
+def test_a_set_that_cannot_be_measured_fails_the_command(
+    bench: Any, monkeypatch: pytest.MonkeyPatch, tiny_model: Path, tmp_path: Path
+) -> None:
+    words = ["retrieval", str(tiny_model), "--sets", "cranfield", "--data", str(tmp_path)]
+    monkeypatch.setattr("sys.argv", words)
+    assert bench.main() == 1

