@@ -177,6 +177,37 @@ def test_common_words_bring_in_nothing_beside_rare_ones(
     assert len(search("red", 9, mode="lexical", floor=False)) == 3
 
 
+def test_of_common_words_those_that_stand_together_choose(
+    made: Made, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    both = [f"Number {n} is a red plum." for n in range(60)]
+    one = [f"Number {n} is a {what}." for n in range(200) for what in ("red wall", "blue plum")]
+    made.write("fruit.txt", "\n\n".join([*one, *both]))
+    made.index.sync()
+
+    def found(query: str) -> list[str]:
+        return [hit.text for hit in made.index.search(query, 50, mode="lexical", floor=False)]
+
+    expected, red = found("red plum"), found("red")
+    assert len(expected) == 50 and set(expected) <= set(both)
+    monkeypatch.setattr(lexical, "_BUDGET", 40)
+    assert found("red plum") == found("red plum is number") == expected
+    assert found("red") == red
+    monkeypatch.setattr(lexical, "_MOST", 10)  # of 260 chunks half are enough for 50 hits
+    assert found("red") != red and len(found("red")) == 50
+
+
+def test_words_that_are_rare_elsewhere_do_not_hide_those_of_the_chosen_files(
+    made: Made, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made.write("trees.txt", "\n\n".join(f"A plum of the year {n}." for n in range(9)))
+    made.write("zoo.txt", "A zebra eats a plum.")
+    made.index.sync()
+    monkeypatch.setattr(lexical, "_BUDGET", 2)
+    hits = made.index.search("zebra plum", 9, mode="lexical", floor=False, paths="trees.txt")
+    assert {hit.source for hit in hits} == {"trees.txt"} and len(hits) > 1
+
+
 def test_of_a_long_query_only_what_the_embedder_sees_is_embedded(made: Made) -> None:
     sizes: list[int] = []
 

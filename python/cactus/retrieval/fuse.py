@@ -36,12 +36,10 @@ def largest(values: NDArray[np.float32], count: int) -> NDArray[np.int64]:
     """
     import numpy as np
 
-    places = np.flatnonzero(values > -np.inf)
-    if 0 < count < len(places):
-        least = np.partition(values[places], len(places) - count)[len(places) - count]
-        above = places[values[places] > least]
-        equal = places[values[places] == least]
-        places = np.concatenate([above, equal[: count - len(above)]])
+    least = np.float32(-np.inf)
+    if 0 < count < len(values):
+        least = np.partition(values, len(values) - count)[len(values) - count]
+    places = np.flatnonzero(values >= least if least > -np.inf else values > least)
     order: NDArray[np.int64] = places[np.lexsort((places, -values[places]))]
     return order[:count]
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 import sqlite3
-from collections.abc import Callable, Sequence
+from bisect import bisect
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import TYPE_CHECKING
 
 from cactus.retrieval.store import TOKENIZE
@@ -16,6 +18,8 @@ if TYPE_CHECKING:
 
 _BUDGET = 3_000
 """Chunks that are scored, about: words that are in more wait for rarer ones."""
+_MOST = 20_000
+"""Chunks that are scored at most, where all words of a query are in more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +74,7 @@ class Lexical:
     def search(
         self,
         db: sqlite3.Connection,
+        view: View,
         terms: Terms,
         limit: int,
         allowed: Callable[[int], bool] | None,
@@ -77,28 +82,22 @@ class Lexical:
         """The chunks that fit best with their BM25, the best first."""
         if not terms.words:
             return []
-        rare = scored = 0
-        for count in terms.counts:
-            scored += count
-            if rare and scored > _BUDGET:
+        chosen = ""
+        if allowed is not None:
+            db.create_function("allowed", 1, allowed)
+            chosen = "AND allowed(rowid)"
+        found: list[tuple[int, float]] = []
+        for matched, share in _ways(db, view, terms, limit):
+            # With +, only what is chosen gets its BM25, and only the best are sorted. A share is
+            # of all places: neighbours have different numbers after the multiplication.
+            found = db.execute(
+                f"SELECT rowid, -rank FROM words WHERE words MATCH ? {chosen}"
+                " AND (rowid * 40503 >> 4) % ? = 0 ORDER BY +rank, rowid LIMIT ?",
+                (matched, share, limit),
+            ).fetchall()
+            if allowed is None or len(found) >= limit:
                 break
-            rare += 1
-        first = " OR ".join(map(quoted, (*terms.words[:rare], *terms.phrases)))
-        if common := terms.words[rare:]:
-            # They count where one of the others is, and bring in nothing by themselves.
-            first = f"({first}) AND ({first} OR {' OR '.join(map(quoted, common))})"
-        cursor = db.execute(
-            "SELECT rowid, rank FROM words WHERE words MATCH ? ORDER BY rank"
-            + (f" LIMIT {limit}" if allowed is None else ""),
-            (first,),
-        )
-        best: list[tuple[float, int]] = []
-        for chunk, rank in cursor:
-            if allowed is None or allowed(chunk):
-                best.append((rank, chunk))
-                if len(best) >= limit:
-                    break
-        return [(chunk, -rank) for rank, chunk in sorted(best)]
+        return found
 
     def coverage(self, terms: Terms, texts: Sequence[str]) -> list[float]:
         """The share of the query's words that is in each text, by weight."""
@@ -139,3 +138,40 @@ class Lexical:
 def _weight(count: int, chunks: int) -> float:
     """What a word counts that is in so many chunks."""
     return math.log(1 + (chunks - count + 0.5) / (count + 0.5))
+
+
+def _ways(
+    db: sqlite3.Connection, view: View, terms: Terms, limit: int
+) -> Iterator[tuple[str, int]]:
+    """Full-text queries for the chunks that are scored, each with the share of them that is enough.
+
+    A chunk's BM25 takes a microsecond. So the rarest words choose the chunks, and the others count
+    only there; where all are common, the chunks with several of them are chosen. The second way,
+    for those who find too little, is all chunks with any of the words.
+    """
+    found = [(count, quoted(word)) for count, word in zip(terms.counts, terms.words, strict=True)]
+    found += [(_matches(db, phrase), phrase) for phrase in map(quoted, terms.phrases)]
+    found = sorted((count, part) for count, part in found if count)
+    rare = [part for _, part in found[: bisect(list(accumulate(c for c, _ in found)), _BUDGET)]]
+    first, share = " OR ".join(rare), 1
+    if not rare:
+        count, first = found[0]
+        rare = [first]
+        for _, part in found[1:]:
+            if count <= _BUDGET:
+                break
+            both = f"{first} AND {part}"
+            if (some := _matches(db, both)) >= limit:
+                count, first = some, both
+                rare.append(part)
+        share = max(1, count // max(_MOST, 2 * limit))
+    # What is in most chunks has no weight in BM25.
+    others = [part for count, part in found if part not in rare and 2 * count < view.chunks]
+    yield f"({first}) AND ({first} OR {' OR '.join(others)})" if others else first, share
+    if len(rare) < len(found) or share > 1:
+        yield " OR ".join(part for _, part in found), 1
+
+
+def _matches(db: sqlite3.Connection, query: str) -> int:
+    row = db.execute("SELECT count(*) FROM words WHERE words MATCH ?", (query,)).fetchone()
+    return int(row[0])

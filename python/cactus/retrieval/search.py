@@ -144,7 +144,7 @@ class Search:
             fits = None
             if allowed is not None:
                 fits = set(view.ids()[allowed].tolist()).__contains__
-            found = self._lexical.search(self._db, self._terms, depth, fits)
+            found = self._lexical.search(self._db, view, self._terms, depth, fits)
             best = max((rank for _, rank in found), default=0.0) or 1.0
             self._ranks = {chunk: rank / best for chunk, rank in found}
             rankings.append([chunk for chunk, _ in found])
