@@ -53,7 +53,7 @@
 extern "C" {
 #endif
 
-#define CACTUS_ABI_VERSION 8
+#define CACTUS_ABI_VERSION 9
 
 typedef uint64_t cactus_id;
 typedef int32_t cactus_status;
@@ -73,12 +73,14 @@ enum {
   CACTUS_ERROR_CANCELLED = 11  // the step was ended by its stop flag, or those of all its rows
 };
 
-// Whether a row's logits are computed: for none, the last, all, or the first of its tokens.
+// Which logits of a row are wanted: of none, the last, all, or the first of its tokens; or, of a
+// program without a vocabulary, the sum of all states as one output.
 enum {
   CACTUS_OUTPUTS_NONE = 0,
   CACTUS_OUTPUTS_LAST = 1,
   CACTUS_OUTPUTS_ALL = 2,
-  CACTUS_OUTPUTS_FIRST = 3
+  CACTUS_OUTPUTS_FIRST = 3,
+  CACTUS_OUTPUTS_SUM = 4
 };
 
 typedef struct cactus_program_options {

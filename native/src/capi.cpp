@@ -146,12 +146,14 @@ struct StepRows {
     const SessionHandle& session = *sessions.back();
     refuse(session.program->program.layout() != program.layout(), n,
            ".session belongs to another program");
-    refuse(row.count == 0 || row.outputs > CACTUS_OUTPUTS_FIRST, n,
+    refuse(row.count == 0 || row.outputs > CACTUS_OUTPUTS_SUM, n,
            " is empty or asks for unknown outputs");
     const bool remembers = program.plan().header.features != 0;
     refuse(remembers ? row.features == nullptr : row.tokens == nullptr, n,
            remembers ? ".features is null" : ".tokens is null");
     const uint32_t vocabulary = program.plan().header.vocab_size;
+    refuse(row.outputs == CACTUS_OUTPUTS_SUM && vocabulary != 0, n,
+           ".outputs is a sum, and the program gives logits");
     refuse(row.n_top > vocabulary, n, ".n_top is ", row.n_top, ", and the vocabulary has ",
            vocabulary, " tokens");
     refuse(row.n_top != 0 && row.top == nullptr, n, ".top is null");

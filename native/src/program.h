@@ -143,7 +143,7 @@ class Program {
   void choose(int thread);
   void choose_for(const Sequence& sequence, uint32_t first_output, SamplerScratch& scratch);
   void count_chosen();
-  void give_states(float* states) const;
+  void give_states(float* states);
   bool run_batch(const int32_t* stop);
   void run_steps(int thread);
   bool wants_stop() const;

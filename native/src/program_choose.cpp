@@ -104,16 +104,29 @@ void Program::count_chosen() {
   }
 }
 
-void Program::give_states(float* states) const {
+void Program::give_states(float* states) {
   const Buffer& buffer = buffers_[plan_.header.output];
-  for (size_t n = 0; n < batch_.outputs.size(); n++) {
-    const float* row = buffer.values + n * buffer.stride;
+  const float* row = buffer.values;
+  const auto give = [&](const float* values) {
     const bool finite =
-        std::all_of(row, row + buffer.width, [](float x) { return std::isfinite(x); });
+        std::all_of(values, values + buffer.width, [](float x) { return std::isfinite(x); });
     check(finite, CACTUS_ERROR_NONFINITE,
           "the model's states hold NaN or infinity: its weights or its input are damaged, or a "
           "value overflowed");
-    if (states != nullptr) std::copy_n(row, buffer.width, states + n * buffer.width);
+    if (states != nullptr) states = std::copy_n(values, buffer.width, states);
+  };
+  for (const Sequence& s : batch_.sequences) {
+    if (s.outputs != CACTUS_OUTPUTS_SUM) {
+      for (uint32_t n = 0; n < s.output_count(); n++, row += buffer.stride) give(row);
+      continue;
+    }
+    float* sum = scratch_.as<float>();
+    std::copy_n(row, buffer.stride, sum);
+    row += buffer.stride;
+    for (uint32_t n = 1; n < s.count; n++, row += buffer.stride) {
+      kernels_.add(sum, row, static_cast<int>(buffer.stride), sum);
+    }
+    give(sum);
   }
 }
 

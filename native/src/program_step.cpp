@@ -43,7 +43,7 @@ Batch Program::make_batch(std::vector<Sequence> sequences) const {
       sequence.memory_rows = sequence.count;
     }
     for (uint32_t n = 0; n < sequence.count; n++) {
-      if (sequence.outputs == CACTUS_OUTPUTS_ALL ||
+      if (sequence.outputs == CACTUS_OUTPUTS_ALL || sequence.outputs == CACTUS_OUTPUTS_SUM ||
           (sequence.outputs == CACTUS_OUTPUTS_FIRST && n == 0) ||
           (sequence.outputs == CACTUS_OUTPUTS_LAST && n + 1 == sequence.count)) {
         batch.outputs.push_back(batch.rows());
@@ -57,10 +57,12 @@ Batch Program::make_batch(std::vector<Sequence> sequences) const {
 }
 
 void Program::check_batch(const Batch& batch, uint32_t n_outputs) const {
-  if (batch.outputs.size() != n_outputs) {
-    throw Error(CACTUS_ERROR_ARGUMENT,
-                "step: the rows ask for " + std::to_string(batch.outputs.size()) +
-                    " outputs, there is room for " + std::to_string(n_outputs));
+  size_t wanted = 0;
+  for (const Sequence& s : batch.sequences) wanted += s.output_count();
+  if (wanted != n_outputs) {
+    throw Error(CACTUS_ERROR_ARGUMENT, "step: the rows ask for " + std::to_string(wanted) +
+                                           " outputs, there is room for " +
+                                           std::to_string(n_outputs));
   }
   const uint32_t context = plan_.header.context_length;
   for (const Sequence& s : batch.sequences) {

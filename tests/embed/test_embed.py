@@ -101,6 +101,12 @@ def test_the_poolings_are_what_they_are_called(embedder: Make) -> None:
     assert not np.array_equal(last, cls)
 
 
+def test_logits_are_not_summed(tiny: Model) -> None:
+    program = tiny._engine.tokens
+    with program.session() as session, pytest.raises(InvalidRequest, match=r"rows\[0\].*a sum"):
+        program.step([Row(session, [1, 2], "sum")])
+
+
 def test_one_text_gives_one_vector_and_a_list_as_many_as_it_has(tiny: Model) -> None:
     ids = tiny.tokenize("Hello")
     assert tiny.embed("Hello").shape == tiny.embed(ids).shape == (64,)

@@ -164,6 +164,31 @@ def test_a_text_has_the_same_bits_in_any_company(
             assert np.array_equal(want, states(three, *given, outputs=outputs))
 
 
+@pytest.mark.parametrize("isa", TIERS)
+def test_the_sum_of_the_states_is_one_output(
+    isa: str, encoder: tuple[Graph, dict[str, Any]], stores: Callable[[str], Store]
+) -> None:
+    given = texts(*RAGGED)
+    with load(encoder[0], stores("f32"), "f32", isa=isa, threads=2) as program:
+        want = [states(program, text).sum(axis=0) for text in given]
+        assert np.array_equal(states(program, *given, outputs="sum"), want)
+        kinds: list[Any] = ["sum", "first", "none", "all", "last", "sum", "none"]
+        sessions = [program.session() for _ in given]
+        rows = [Row(*row) for row in zip(sessions, given, kinds, strict=True)]
+        step = program.prepare(rows, want_logits=True)
+        step.run()
+        every = [states(program, text) for text in given]
+        parts = [want[0], every[1][0], *every[3], every[4][-1], want[5]]
+        assert np.array_equal(step.values, np.stack(parts))
+
+
+def test_the_reference_sums_states_too(encoder: tuple[Graph, dict[str, Any]]) -> None:
+    reference = ReferenceProgram(*encoder, chunk=1000, vocab_size=0)
+    given = texts(1, 17, 64)
+    want = [states(reference, text).sum(axis=0) for text in given]
+    assert np.allclose(states(reference, *given, outputs="sum"), want, rtol=1e-5, atol=1e-4)
+
+
 def test_tiers_agree_to_the_bit(
     encoder: tuple[Graph, dict[str, Any]], stores: Callable[[str], Store]
 ) -> None:
@@ -209,5 +234,6 @@ def test_damaged_weights_are_an_error(
     store = programs.store(graph, damaged, tmp_path / "weights")
     with load(graph, store, "f32") as program:
         for text in texts(3, 3):
-            with pytest.raises(NonFiniteLogits):
-                states(program, text)
+            for outputs in ("all", "sum"):
+                with pytest.raises(NonFiniteLogits):
+                    states(program, text, outputs=outputs)

@@ -7,6 +7,8 @@ from typing import Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from cactus.graph.step import Outputs
+
 F32 = NDArray[np.float32]
 
 Pooling = Literal["mean", "cls", "last", "max", "mean_sqrt_len"]
@@ -25,20 +27,22 @@ class Pool:
         self._kind, self._count = kind, 0
         self._value: F32 = np.zeros(width, np.float32)
 
-    def add(self, states: F32) -> None:
-        """The next states of the text, [rows, width], in order."""
-        first = self._count == 0
-        self._count += len(states)
+    def wanted(self, last: bool) -> Outputs:
+        """What `add` needs of the next tokens of the text; `last`: none come after them."""
+        if self._kind == "cls":
+            return "none" if self._count else "first"
         if self._kind == "last":
-            self._value = states[-1].copy()
-        elif self._kind == "cls":
-            if first:
-                self._value = states[0].copy()
-        elif self._kind == "max":
+            return "last" if last else "none"
+        return "all" if self._kind == "max" else "sum"
+
+    def add(self, count: int, states: F32) -> None:
+        """The next `count` tokens: of their states what was wanted, [rows, width], in order."""
+        if self._kind == "max":
             most = states.max(axis=0)
-            self._value = most if first else np.maximum(self._value, most)
-        else:
-            self._value = self._value + states.sum(axis=0)
+            self._value = np.maximum(self._value, most) if self._count else most
+        elif len(states):
+            self._value = self._value + states[0]
+        self._count += count
 
     def vector(self) -> F32:
         """[width], of all states. It is asked for once."""

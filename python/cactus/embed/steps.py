@@ -11,7 +11,7 @@ from cactus.calls.stop_flag import StopFlag
 from cactus.embed.pooling import F32, Pool, Pooling
 from cactus.embed.texts import Item
 from cactus.errors import Cancelled
-from cactus.graph.step import Outputs, Row
+from cactus.graph.step import Row
 from cactus.native import Program, Session
 
 ROWS = 512
@@ -98,28 +98,18 @@ class Steps:
     def _piece(self, text: _Open) -> int:
         return min(text.left, self.program.chunk)
 
-    def _wanted(self, text: _Open, count: int) -> Outputs:
-        """The states of its next `count` tokens that the pooling is made of."""
-        if self.pooling == "cls":
-            return "none" if text.done else "first"
-        if self.pooling == "last":
-            return "last" if count == text.left else "none"
-        return "all"
-
     def _step(self, texts: list[_Open], stop: StopFlag) -> None:
         """Read the next piece of each text."""
-        rows, counts = [], []
+        rows = []
         for each in texts:
             count = self._piece(each)
             ids = each.item.ids[each.done : each.done + count]
-            wanted = self._wanted(each, count)
-            rows.append(Row(each.session, ids, wanted))
-            counts.append(count if wanted == "all" else 0 if wanted == "none" else 1)
+            rows.append(Row(each.session, ids, each.pool.wanted(count == each.left)))
             each.done += count
         step = self.program.prepare(rows, want_logits=True, stop=stop)
         step.run()
         values, start = step.values, 0
-        for each, count in zip(texts, counts, strict=True):
-            if count:
-                each.pool.add(values[start : start + count])
-            start += count
+        for each, row in zip(texts, rows, strict=True):
+            end = start + row.output_count
+            each.pool.add(row.count, values[start:end])
+            start = end

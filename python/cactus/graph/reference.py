@@ -5,7 +5,7 @@ It is the oracle of tests and tools, not a way to serve a model: correctness and
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -299,7 +299,8 @@ class ReferenceProgram:
             elif not self.whole_texts:
                 span.session.length = span.first + span.count
         if self.vocab_size == 0:
-            return [Output(0, 0.0, 0.0, states if want_logits else None) for states in logits]
+            given = _states(logits, rows)
+            return [Output(0, 0.0, 0.0, states if want_logits else None) for states in given]
         owners = [row for row in rows for _ in range(row.output_count)]
         return [
             _output(*pair, want_logits=want_logits) for pair in zip(logits, owners, strict=True)
@@ -319,6 +320,8 @@ class ReferenceProgram:
             end = past + row.count
             if row.count == 0:
                 raise InvalidRequest("step: a row has no tokens")
+            if row.outputs == "sum" and self.vocab_size:
+                raise InvalidRequest("step: a row wants a sum of logits")
             if row.session.program is not self._home:
                 raise InvalidRequest("step: a session belongs to another program")
             if end > self.context_length:
@@ -331,6 +334,14 @@ class ReferenceProgram:
             if bad:
                 last = self._token_limit - 1
                 raise InvalidRequest(f"step: want token ids from 0 to {last}, got {bad[0]}")
+
+
+def _states(states: Array, rows: Sequence[Row]) -> Iterator[Array]:
+    """What each Output of the rows gets of the states that they asked for."""
+    for row in rows:
+        count = row.count if row.outputs == "sum" else row.output_count
+        own, states = states[:count], states[count:]
+        yield from [own.sum(axis=0)] if row.outputs == "sum" else own
 
 
 def _output(logits: Array, row: Row, *, want_logits: bool) -> Output:

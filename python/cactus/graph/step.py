@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from ..calls.stop_flag import StopFlag
 
-Outputs = Literal["last", "all", "none", "first"]
+Outputs = Literal["last", "all", "none", "first", "sum"]
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,8 @@ class Row:
     tokens that come later attend to; its old tokens are forgotten.
     Or the tokens of a whole text, in a program whose rows see all of their text: its session is
     then only a name, which may be used again.
-    ``outputs`` says which tokens get an Output: the last, all, none of them (prefill) or the first.
+    ``outputs`` says which tokens get an Output: the last, all, none of them (prefill) or the first;
+    "sum": one Output has the sum of the states of all, in a program without a vocabulary.
     Without a ``sampler`` the choice is greedy: the most likely token, the lower id on ties.
     ``top_logprobs`` is how many of the likeliest tokens each of its Outputs names.
     ``stop`` says that this row is not wanted any more: a step ends early once the flags of all its
@@ -46,7 +47,7 @@ class Row:
 
     @property
     def output_count(self) -> int:
-        """How many of them are wanted."""
+        """How many Outputs it gets."""
         if self.outputs == "all":
             return self.count
         return 0 if self.outputs == "none" else 1

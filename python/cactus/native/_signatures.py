@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 from typing import Any, ClassVar
 
-ABI_VERSION = 8
+ABI_VERSION = 9
 OK = 0
 ERROR_INTERNAL = 1
 ERROR_ARGUMENT = 2
@@ -22,6 +22,7 @@ OUTPUTS_NONE = 0
 OUTPUTS_LAST = 1
 OUTPUTS_ALL = 2
 OUTPUTS_FIRST = 3
+OUTPUTS_SUM = 4
 
 
 class ProgramOptions(ctypes.Structure):

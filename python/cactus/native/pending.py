@@ -24,6 +24,7 @@ _OUTPUTS = {
     "last": abi.OUTPUTS_LAST,
     "all": abi.OUTPUTS_ALL,
     "first": abi.OUTPUTS_FIRST,
+    "sum": abi.OUTPUTS_SUM,
 }
 
 _NOT_RUN = -1
