@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from cactus.errors import InsufficientMemory, InvalidRequest
+from cactus.grammar.table import Table
 from cactus.model import Model
 from cactus.types import Completion
 from tests.generate.scripted import (
@@ -50,6 +51,26 @@ def test_noise_becomes_an_answer_that_fits_the_schema() -> None:
             assert answer.structure is not None and answer.structure.valid
             assert answer.structure.unenforced == ()
             assert answer.finish_reason == "stop"
+
+
+def test_ctrl_c_while_the_grammar_asks_for_tokens_is_no_fault_of_the_grammar(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    encode, asked = Table.encode, threading.Event()
+
+    def interrupted(table: Table, text: str) -> list[int]:
+        if threading.current_thread() is threading.main_thread() and not asked.is_set():
+            asked.set()
+            raise KeyboardInterrupt
+        return encode(table, text)
+
+    with model() as talker:
+        expected = talker.chat("question", schema=PERSON).text
+        monkeypatch.setattr(Table, "encode", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            talker.chat("question", schema=PERSON)
+        assert asked.is_set()
+        assert talker.chat("question", schema=PERSON).text == expected
 
 
 def test_what_must_come_is_fed_in_one_step() -> None:

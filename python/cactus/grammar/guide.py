@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
@@ -27,6 +28,10 @@ _FIRST: Mapping[Reasoning, Phase] = {
 
 MOST_BLANKS = 2
 """Tokens of white space between reasoning and the answer."""
+
+
+# Ctrl-C while a matcher asks the vocabulary for tokens is to it a failure of its own.
+_INTERRUPTED = re.compile(r"panic: .*PyErr \{ type: <class 'KeyboardInterrupt'>")
 
 
 class _Place(NamedTuple):
@@ -116,7 +121,7 @@ class Guide:
     def _go(self, answer: Sequence[int]) -> None:
         """Be where these tokens of the answer lead."""
         if self._torn:
-            self._matcher.reset()
+            self._matcher = self._grammar.start()
             del self._tokens[:], self._places[1:]
         self._torn = True
         common = len(self._tokens)
@@ -248,5 +253,10 @@ class Guide:
         return self._matcher.is_stopped()
 
     def _check(self) -> None:
-        if self._matcher.is_error():
-            raise InvalidRequest(f"{self._grammar.source.where}: {self._matcher.get_error()}")
+        if not self._matcher.is_error():
+            return
+        reason = self._matcher.get_error()
+        if _INTERRUPTED.match(reason):
+            self._torn = True
+            raise KeyboardInterrupt
+        raise InvalidRequest(f"{self._grammar.source.where}: {reason}")

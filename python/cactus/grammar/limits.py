@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _thread
 import json
 import re
 import sys
@@ -123,22 +124,30 @@ def _last(error: str) -> str:
 def within(seconds: float, work: Callable[[], Made]) -> Made | None:
     """What `work` gives; None where it takes longer, which then goes on in the background."""
     done: list[Made] = []
-    thread = threading.Thread(target=lambda: done.append(work()), daemon=True)
+    running = threading.Lock()
+    running.acquire()
+
+    def run() -> None:
+        try:
+            done.append(work())
+        finally:
+            running.release()
+
+    # Not by Thread.start: it waits on a Condition, which may turn Ctrl-C into a RuntimeError.
+    thread = _thread.start_new_thread(run, ())
     began = time.monotonic()
-    thread.start()
-    while thread.is_alive():
-        thread.join(seconds / 10)
+    while not running.acquire(timeout=seconds / 10):
         waited = time.monotonic() - began
         if waited > PATIENCE or (waited > seconds and _worked(thread) > seconds):
             break
     return done[0] if done else None
 
 
-def _worked(thread: threading.Thread) -> float:
-    """Seconds of a processor that a thread has had; all that have passed, where nobody knows."""
-    if sys.platform == "linux" and thread.ident is not None and thread.is_alive():
+def _worked(thread: int) -> float:
+    """Seconds of a processor that a thread has had; infinite where nobody knows."""
+    if sys.platform == "linux":
         try:
-            return time.clock_gettime(time.pthread_getcpuclockid(thread.ident))
+            return time.clock_gettime(time.pthread_getcpuclockid(thread))
         except OSError:  # it has just ended
             return 0.0
-    return float("inf") if thread.is_alive() else 0.0
+    return float("inf")
