@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import json
+import os
 import signal
 import sys
 import threading
@@ -23,6 +25,7 @@ import cactus
 from cactus.errors import CactusError
 from cactus.weights.catalog import STARTER
 from cactus.weights.packages import MINILM, WHISPER_BASE, PackageFolder
+from tests import beside
 from tests.assets import VOICES
 from tests.background import Command, commands_of
 from tests.hub_server import HubServer, serve
@@ -48,13 +51,24 @@ CACHE = Path(platformdirs.user_cache_path("cactus", appauthor=False)) / "tests"
 _commands: list[Command] = []
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    if beside.REPORTS in os.environ:
+        config.pluginmanager.register(beside.Writer(config))
+
+
 def pytest_collection_finish(session: pytest.Session) -> None:
     """Begin what the tests that were found wait for later."""
+    other = beside.split(session)
+    if other is not None:
+        session.config.pluginmanager.register(other)
     if not session.config.option.collectonly:
-        modules = [item.getparent(pytest.Module) for item in session.items]
+        here = [item for item in session.items if other is None or not beside.is_beside(item)]
+        modules = [item.getparent(pytest.Module) for item in here]
         _commands.extend(commands_of(module.obj for module in modules if module))
     for command in _commands:
         command.begin()
+    gc.collect()
+    gc.freeze()  # a collection does not go through all tests each time
 
 
 def pytest_sessionfinish() -> None:

@@ -74,16 +74,26 @@ def alone(engine: Loaded, request: Request) -> Completion:
     return Generation(batch(engine), Call(), request).run()
 
 
+OPTIONS = {
+    "greedy": {"max_tokens": 40},
+    "sampled": {"max_tokens": 12, "temperature": 1.5, "seed": 7, "presence_penalty": 1},
+    "penalty": {"max_tokens": 12, "repetition_penalty": 1.7, "repetition_window": 300},
+    "logprobs": {
+        **{"max_tokens": 12, "repetition_penalty": 1.7},
+        **{"logprobs": True, "top_logprobs": 3},
+    },
+}
+# How a token is chosen does not depend on the type of the matrices.
+CHOICES = [("llama", "q4"), ("lfm2", "q8"), ("gemma3_text", "q8")]
+CASES = [(kind, name) for kind in KINDS for name in OPTIONS if name == "greedy" or kind in CHOICES]
+
+
 @pytest.mark.parametrize("shared", [0, 20, 270])
 @pytest.mark.parametrize(
-    "options",
-    [
-        {"max_tokens": 40},
-        {"max_tokens": 12, "temperature": 1.5, "seed": 7, "presence_penalty": 1},
-        {"max_tokens": 12, "repetition_penalty": 1.7, "repetition_window": 300},
-        {"max_tokens": 12, "repetition_penalty": 1.7, "logprobs": True, "top_logprobs": 3},
-    ],
-    ids=["greedy", "sampled", "penalty", "logprobs"],
+    ("engine", "options"),
+    [(kind, OPTIONS[name]) for kind, name in CASES],
+    ids=["-".join((*kind, name)) for kind, name in CASES],
+    indirect=["engine"],
 )
 def test_every_answer_has_the_bits_it_has_alone(
     engine: Loaded, shared: int, options: dict[str, Any]

@@ -37,7 +37,7 @@ def stored(tmp_path_factory: pytest.TempPathFactory) -> Any:
 @pytest.fixture(scope="module")
 def program(stored: Any) -> Iterator[Program]:
     graph, packed = stored
-    with programs.load(graph, packed, context=1 << 20, threads=2) as program:
+    with programs.load(graph, packed, context=1 << 20, threads=1) as program:
         yield program
 
 
