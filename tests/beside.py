@@ -37,7 +37,9 @@ REPORTS = "CACTUS_TEST_REPORTS"
 
 def is_beside(item: pytest.Item) -> bool:
     """Whether the test may run in the second process."""
-    return any((ROOT / "tests" / place) in (item.path, *item.path.parents) for place in BESIDE)
+    return item.nodeid.startswith(
+        tuple(f"tests/{place}{'::' if place.endswith('.py') else '/'}" for place in BESIDE)
+    )
 
 
 def split(session: pytest.Session) -> Beside | None:
