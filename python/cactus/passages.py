@@ -73,10 +73,10 @@ class Reading:
     """What of a folder of documents an answer was made from. ``str`` of it says how much.
 
     `query` is what was searched for. `passages` were found for this question; some may have been
-    shown with an earlier one already. `chunks` are all that there are. `whole`: the documents are
-    so short that all of them were given. `found`: something was similar enough to the question;
-    where nothing was, the model was told so, or not even asked. `notes` say what was wrong with the
-    numbers that the answer cites.
+    shown with an earlier one already. `chunks` are all that there are. `whole`: documents were
+    given whole: all, if they are that short, else the one in which all is that was found. `found`:
+    something was similar enough to the question; where nothing was, the model was told so, or not
+    even asked. `notes` say what was wrong with the numbers that the answer cites.
     """
 
     query: str

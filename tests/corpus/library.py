@@ -33,6 +33,10 @@ class Shelf:
     def all(self) -> list[Hit]:
         return self._chunks
 
+    def document(self, source: str, tokens: int) -> list[Hit]:
+        chunks = [chunk for chunk in self._chunks if chunk.source == source]
+        return chunks if sum(len(chunk.text) // 4 for chunk in chunks) <= tokens else []
+
     def search(self, query: str, top_k: int) -> list[Hit]:
         self.queries.append(query)
         wanted = terms(query)

@@ -142,6 +142,44 @@ def test_documents_that_fit_are_given_whole_and_once(ask: MakeModel) -> None:
     assert prompt(model).count("Green tea") == 1
 
 
+TEA = [
+    chunk("tea.md", "Green tea is brewed at eighty degrees.", line=1),
+    chunk("tea.md", "It comes from China.", start=40, line=3),
+    chunk("tea.md", "Black tea needs boiling water.", start=70, line=5),
+]
+
+
+def test_a_document_that_fits_and_has_all_that_was_found_is_given_whole(ask: MakeModel) -> None:
+    model = ask([FACTS[0], *TEA], top_k=1)
+    turns = [user("What needs boiling water?")]
+    first = model.chat(turns)
+    assert first.reading is not None and first.reading.whole
+    assert [each.line for each in first.reading.passages] == [1, 3, 5]
+    assert str(first.reading) == "3 of 4 chunks"
+    second = model.chat([*turns, first.message, user("What is green tea?")])
+    assert second.reading is not None and second.reading.whole
+    assert second.reading.passages == first.reading.passages
+    assert prompt(model).count("It comes from China.") == 1
+
+
+@pytest.mark.parametrize(
+    ("question", "more", "context"),
+    [
+        ("What needs boiling water in France?", "", 20_000),  # in two documents
+        ("What needs boiling water?", " and so on" * 1_000, 20_000),
+        ("What needs boiling water?", " and so on" * 30, 700),
+    ],
+)
+def test_else_what_was_found_is_given(
+    ask: MakeModel, question: str, more: str, context: int
+) -> None:
+    long = chunk("tea.md", f"It comes from China.{more}", start=40, line=3)
+    model = ask([FACTS[0], TEA[0], long, TEA[2]], top_k=2, context=context)
+    done = model.chat(question, max_tokens=20)
+    assert done.reading is not None and not done.reading.whole
+    assert "boiling" in prompt(model) and "from China" not in prompt(model)
+
+
 def test_overlapping_chunks_are_joined(ask: MakeModel) -> None:
     text = "Alpha one. Beta two. Gamma three."
     chunks = [

@@ -47,6 +47,16 @@ def test_there_are_as_many_hits_as_asked_for_at_most(index: Index, mode: Any, to
     assert len({hit.chunk_id for hit in hits}) == len(hits)
 
 
+def test_a_document_is_given_in_its_order_unless_it_is_too_long(made: Made) -> None:
+    made.index.sync()
+    chunks = made.index.document("fruit.md", 1000)
+    assert [chunk.line for chunk in chunks] == [1, 3, 5, 7]
+    tokens = sum(chunk.tokens for chunk in chunks)
+    assert made.index.document("fruit.md", tokens) == chunks
+    assert made.index.document("fruit.md", tokens - 1) == []
+    assert made.index.document("nowhere.md", 1000) == []
+
+
 def test_equal_passages_keep_their_order(index: Index) -> None:
     first = index.search("glaciers and rivers", 20, floor=False)
     assert [index.search("glaciers and rivers", 20, floor=False) for _ in range(3)] == [first] * 3

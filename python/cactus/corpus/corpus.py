@@ -254,6 +254,11 @@ class Corpus(Closing):
         self._check()
         return list(self._index.all())
 
+    def document(self, source: str, tokens: int) -> list[Hit]:
+        """All chunks of a document, in order; none where they have more than so many tokens."""
+        self._check()
+        return self._index.document(source, tokens)
+
     def _counts(self) -> tuple[int, int, int]:
         """Files, chunks and tokens, as they were after the last sync: all rows are looked at."""
         if self._counted is None:

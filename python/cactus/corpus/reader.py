@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import threading
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Protocol
@@ -31,7 +31,8 @@ BUDGET = 2_048
 """Tokens of passages that a question is given at most: reading more takes a small model longer than
 it helps."""
 SHORT = 2_048
-"""Documents of so many tokens together are given whole, where they fit into that."""
+"""Documents of so many tokens together are given whole, where they fit into that; so is one in
+which all is that was found."""
 TOP_K = 5
 MOST_TURNS = 1_024
 """Turns whose passages are remembered, of all conversations together."""
@@ -49,6 +50,9 @@ class Library(Protocol):
 
     def all(self) -> list[Hit]:
         """All chunks, in the order of the documents."""
+
+    def document(self, source: str, tokens: int) -> list[Hit]:
+        """All chunks of a document, in order; none where they have more than so many tokens."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,6 +172,17 @@ class Reader:
         """Whether all documents together may be given to the model."""
         return self.library.tokens <= SHORT
 
+    def _offers(
+        self, hits: Sequence[Hit], scores: Mapping[tuple[str, int], float]
+    ) -> Iterator[tuple[list[Passage], bool]]:
+        """What may be given, the most first, and whether it is whole documents."""
+        if self._is_short:
+            yield _passages(self.library.all(), scores), True
+        sources = {hit.source for hit in hits}
+        if len(sources) == 1 and (chunks := self.library.document(sources.pop(), SHORT)):
+            yield _passages(chunks, scores), True
+        yield _passages(hits, scores), False
+
     def _turn(
         self,
         messages: Sequence[Message],
@@ -184,8 +199,7 @@ class Reader:
         scores = {(hit.source, hit.end): hit.score for hit in hits}
         found = _passages(hits, scores)
         known = [shown[place] for place in map(_place, found) if place in shown]
-        for whole in (True, False) if self._is_short else (False,):
-            wanted = _passages(self.library.all(), scores) if whole else found
+        for wanted, whole in self._offers(hits, scores):
             new = [passage for passage in wanted if _place(passage) not in shown]
             fresh = [replace(passage, number=first + n) for n, passage in enumerate(new)]
             fitting = fresh
@@ -204,7 +218,7 @@ class Reader:
                 prompt_tokens=needed,
                 limit=room.limit,
             )
-        read = tuple(shown.values()) if whole else tuple(known)
+        read = [shown[place] for place in map(_place, wanted) if place in shown]
         reading = Reading(
             query, (*read, *fitting), self.library.chunks, whole, found=whole or bool(hits)
         )

@@ -171,6 +171,19 @@ class Index(Closing):
         for row in rows:
             yield read_hit(row, files, 1.0)
 
+    def document(self, source: str, tokens: int) -> list[Hit]:
+        """The chunks of a file in their order; none where they have more than so many tokens."""
+        with self._lock, self._view.snapshot() as db:
+            (size,) = db.execute(
+                "SELECT sum(tokens) FROM chunks WHERE file = (SELECT id FROM files WHERE name = ?)",
+                (source,),
+            ).fetchone()
+            if size is None or size > tokens:
+                return []
+            rows = db.execute(f"{HITS} WHERE f.name = ? ORDER BY c.id", (source,)).fetchall()
+        files: dict[int, dict[str, str]] = {}
+        return [read_hit(row, files, 1.0) for row in rows]
+
     def _count(self, query: str) -> int:
         with self._lock, self._view.snapshot() as db:
             return int(db.execute(query).fetchone()[0])
