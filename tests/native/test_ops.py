@@ -14,7 +14,7 @@ from cactus.weights.format.layout import GROUPS
 from tests.native import programs
 from tests.native.op_runs import MATRIX_DTYPES, compare, fits, run_native, with_logits
 from tests.native.programs import TIERS, open_on
-from tests.ops.cases import CASES, build
+from tests.ops.cases import CASES, Case, build
 from tests.tolerances import NMSE, nmse
 
 
@@ -89,6 +89,17 @@ def test_embed_of_every_type(dtype: str, tmp_path: Path) -> None:
         table = packed.values["weight0"]
         tokens = [token for step in built.steps for row in step for token in row]
         np.testing.assert_array_equal(got, table[tokens])
+
+
+def test_embed_of_every_half(tmp_path: Path) -> None:
+    built = build(Case("embed", (), ((62, 1024),)))
+    halves = np.arange(1 << 16, dtype=np.uint16).view(np.float16)
+    table = halves[np.isfinite(halves)].astype(np.float32).reshape(62, 1024)
+    built.tensors["weight0"] = table
+    every = replace(built, steps=[[list(range(62))]])
+    graph = with_logits(built)
+    packed = programs.store(graph, built.tensors, tmp_path / "weights", "f16")
+    assert run_native(every, packed, graph, open_on(TIERS[-1])).tobytes() == table.tobytes()
 
 
 def test_gelu_erf_over_its_whole_range(tmp_path: Path) -> None:

@@ -52,4 +52,18 @@ class CostShare {
 // Quantises `values` into row `row` of a quantised buffer.
 void quantize_into(const Context& c, const Buffer& out, uint32_t row, const float* values);
 
+// Calls compute(row, out) for this thread's rows. A quantised output is computed into scratch
+// first.
+template <class Compute>
+void for_rows(const Context& c, uint32_t buffer, const Compute& compute) {
+  const Buffer& out = c.buffer(buffer);
+  uint32_t first, last;
+  c.share(c.rows(out), &first, &last);
+  for (uint32_t row = first; row < last; row++) {
+    float* target = out.group ? c.scratch() : out.values + static_cast<size_t>(row) * out.stride;
+    compute(row, target);
+    if (out.group != 0) quantize_into(c, out, row, target);
+  }
+}
+
 }  // namespace cactus

@@ -1,84 +1,11 @@
-// Ops that work row by row: embedding, norms, activations, rotary embedding, quantisation.
+// Ops that work row by row: norms, activations, rotary embedding, quantisation.
 #include <algorithm>
-#include <cstring>
 
 #include "ops/ops.h"
 
 namespace cactus {
 
 namespace {
-
-float half_value(const uint8_t* p) {
-  uint16_t h;
-  std::memcpy(&h, p, sizeof h);
-  const uint32_t exponent = (h >> 10) & 31u, mantissa = h & 1023u;
-  const float sign = (h & 0x8000u) != 0 ? -1.0f : 1.0f;
-  if (exponent == 0) return sign * static_cast<float>(mantissa) * 0x1p-24f;
-  uint32_t bits = ((exponent == 31 ? 255u : exponent + 112u) << 23) | (mantissa << 13);
-  float f;
-  std::memcpy(&f, &bits, sizeof f);
-  return sign * f;
-}
-
-// Row `row` of a tiled weight as floats.
-void read_weight_row(const Weight& w, uint32_t row, float* out) {
-  const uint8_t* tile = w.data + row / kTileRows * w.tile_bytes;
-  const uint32_t r = row % kTileRows;
-  for (uint32_t k = 0; k < w.cols; k++) {
-    const uint32_t group = k / kGroup, c = k % kGroup;
-    const size_t element = static_cast<size_t>(k) * kTileRows + r;
-    switch (w.dtype) {
-      case DType::kF32: std::memcpy(out + k, tile + element * 4, 4); break;
-      case DType::kF16: out[k] = half_value(tile + element * 2); break;
-      case DType::kBf16: {
-        uint16_t high;
-        std::memcpy(&high, tile + element * 2, 2);
-        const uint32_t bits = static_cast<uint32_t>(high) << 16;
-        std::memcpy(out + k, &bits, 4);
-        break;
-      }
-      case DType::kQ8: {
-        const uint8_t* block = tile + static_cast<size_t>(group) * kQ8Block;
-        const int code = block[64 * (c / 4) + r * 4 + c % 4] - 128;
-        out[k] = half_value(block + 512 + 2 * r) * static_cast<float>(code);
-        break;
-      }
-      case DType::kQ4_0: {
-        const uint8_t* block = tile + static_cast<size_t>(group) * kQ4_0Block;
-        const uint8_t byte = block[64 * (c / 8) + r * 4 + c % 4];
-        const int code = c % 8 < 4 ? byte & 15 : byte >> 4;
-        out[k] = half_value(block + 256 + 2 * r) * static_cast<float>(code - 8);
-        break;
-      }
-      case DType::kQ4:
-      case DType::kQ4_64: {
-        const size_t wide = w.dtype == DType::kQ4 ? 1 : 2;
-        const uint8_t* block = tile + k / (kGroup * wide) * (256 * wide + 64);
-        const uint8_t* factors = block + 256 * wide + 2 * r;
-        const uint8_t byte = block[64 * (k % (kGroup * wide) / 8) + r * 4 + c % 4];
-        const int code = c % 8 < 4 ? byte & 15 : byte >> 4;
-        // Two roundings, whatever the compiler may fuse elsewhere.
-        const float product = half_value(factors) * static_cast<float>(code);
-        out[k] = product + half_value(factors + 32);
-        break;
-      }
-    }
-  }
-}
-
-// Calls compute(row, out) for this thread's rows. A quantised output is computed into scratch
-// first.
-template <class Compute>
-void for_rows(const Context& c, uint32_t buffer, const Compute& compute) {
-  const Buffer& out = c.buffer(buffer);
-  uint32_t first, last;
-  c.share(c.rows(out), &first, &last);
-  for (uint32_t row = first; row < last; row++) {
-    float* target = out.group ? c.scratch() : out.values + static_cast<size_t>(row) * out.stride;
-    compute(row, target);
-    if (out.group != 0) quantize_into(c, out, row, target);
-  }
-}
 
 // The same with the row of the step's input: compute(row, x, out).
 template <class Compute>
@@ -120,13 +47,6 @@ void run_pair(const Context& c, const PairStep& step, Pair kernel) {
 void quantize_into(const Context& c, const Buffer& out, uint32_t row, const float* values) {
   const PanelRow to = c.panel_row(out, row, 0);
   c.kernels().quantize_row(values, static_cast<int>(out.width), static_cast<int>(out.group), &to);
-}
-
-void run(const EmbedStep& step, const Context& c) {
-  const Weight& table = c.weight(step.weight);
-  for_rows(c, step.out, [&](uint32_t row, float* out) {
-    read_weight_row(table, static_cast<uint32_t>(c.batch().tokens[row]), out);
-  });
 }
 
 void run(const FeaturesStep& step, const Context& c) {
