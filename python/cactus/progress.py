@@ -41,7 +41,7 @@ def chosen_progress(
         with _late_bars(unit) as progress:
             yield progress
     else:
-        yield _lines(unit, log.info)
+        yield _lines(unit, log.info) if log.isEnabledFor(logging.INFO) else None
 
 
 @contextmanager

@@ -12,6 +12,7 @@ import pytest
 from cactus import nn
 from cactus.engine.options import LoadOptions
 from cactus.errors import InvalidRequest, NonFiniteLogits
+from cactus.graph import plan
 from cactus.graph.node import Graph
 from cactus.graph.plan import build, takes_whole_texts, with_int8_activations
 from cactus.graph.reference import ReferenceProgram
@@ -187,6 +188,27 @@ def test_the_reference_sums_states_too(encoder: tuple[Graph, dict[str, Any]]) ->
     given = texts(1, 17, 64)
     want = [states(reference, text).sum(axis=0) for text in given]
     assert np.allclose(states(reference, *given, outputs="sum"), want, rtol=1e-5, atol=1e-4)
+
+
+@pytest.mark.parametrize("kind", ["f32", "q8"])
+def test_what_is_written_over_changes_no_bit(
+    kind: str,
+    encoder: tuple[Graph, dict[str, Any]],
+    stores: Callable[[str], Store],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    given = texts(*RAGGED)
+    graph, store = programs.fused(encoder[0], kind), stores(kind)
+
+    def run() -> tuple[np.ndarray, int]:
+        built = build(graph, store.tensors, vocab_size=0, context_length=CONTEXT)
+        with Program(built.blob, store.path, chunk=1000, threads=3) as program:
+            return states(program, *given), len(built.buffers)
+
+    over = run()
+    monkeypatch.setattr(plan, "_IN_PLACE", frozenset())
+    apart = run()
+    assert np.array_equal(over[0], apart[0]) and over[1] < apart[1]
 
 
 def test_tiers_agree_to_the_bit(

@@ -80,7 +80,7 @@ class Encoder:
         """The pooled vector of a text behind the dense layers. Raises NonFiniteLogits."""
         for layer in self.heads:
             vector = layer(vector)
-        if not np.isfinite(vector).all():
+        if self.heads and not np.isfinite(vector).all():  # of states the core has seen to it
             raise NonFiniteLogits(
                 f"texts[{item.index}]: the model gives NaN or infinity: its weights are damaged, "
                 "or it overflows"
@@ -112,7 +112,8 @@ class Encoder:
     ) -> Generator[int, None, Embeddings]:
         """The vectors of `count` texts (None: nobody knows how many), of `size` numbers each.
 
-        Yields how many are done, after each step. Raises Cancelled, NonFiniteLogits.
+        Yields how many are done, after each step but that which was known to be the last. Raises
+        Cancelled, NonFiniteLogits.
         """
         values = np.empty((GROWTH if count is None else count, size), np.float32)
         tokens: list[int] = []
@@ -129,6 +130,7 @@ class Encoder:
                 if item.cut:
                     truncated.append(item.index)
             complete += len(done)
-            yield complete
+            if complete != count:
+                yield complete
         values.resize((len(tokens), size), refcheck=False)
         return Embeddings(values, tokens, sorted(truncated))

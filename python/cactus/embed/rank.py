@@ -25,8 +25,8 @@ def rank(
 ) -> Generator[int, None, list[RankedText]]:
     """The `top` best of the texts (None: all), the best first; ties keep the order they came in.
 
-    Yields how many are scored, after each step. Raises ContextLengthExceeded for a text that does
-    not fit beside the query, if it is not to be cut; Cancelled.
+    Yields how many are scored, after each step but the last. Raises ContextLengthExceeded for a
+    text that does not fit beside the query, if it is not to be cut; Cancelled.
     """
     scored: list[RankedText] = []
     for done in encoder.steps.run(_items(encoder, query, texts, truncate), most, stop):
@@ -34,7 +34,8 @@ def rank(
             RankedText(item.index, _score(encoder, item, pooled), texts[item.index], item.cut)
             for item, pooled in done
         ]
-        yield len(scored)
+        if len(scored) < len(texts):
+            yield len(scored)
     return sorted(scored, key=lambda each: (-each.score, each.index))[:top]
 
 

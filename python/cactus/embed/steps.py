@@ -56,6 +56,7 @@ class Steps:
         width = self.program.info.output_width
         texts = max(1, VALUES // width) if self.pooling == "last" else ROWS
         texts = texts if most is None else min(texts, most)
+        remembers: bool | None = None  # what sessions of this program do; an encoder's do not
         begun: list[_Open] = []  # at most one of them has been read in part
         waiting: Item | None = None
         spare: list[Session] = []
@@ -83,11 +84,15 @@ class Steps:
                     self._step(begun, stop)
                 done = [(item, np.zeros(width, np.float32)) for item in empty]
                 done += [(each.item, each.pool.vector()) for each in begun if not each.left]
+                if remembers is None and begun:
+                    remembers = begun[0].session.length != 0
                 for each in begun:
-                    if not each.left and each.session.length == 0:  # an encoder's have no past
-                        spare.append(each.session)
-                    elif not each.left:
+                    if each.left:
+                        continue
+                    if remembers:
                         each.session.close()
+                    else:
+                        spare.append(each.session)
                 begun = [each for each in begun if each.left]
                 yield done
             raise Cancelled("stopped")

@@ -26,7 +26,10 @@ R = TypeVar("R")
 
 
 class TextsRun(GeneratorRun[int, R]):
-    """A run over many texts; its events are how many are done, and `progress` is told them."""
+    """A run over many texts; its events are how many are done, and `told` is told them.
+
+    `count`: how many there are, if that is known; the work yields no event when it has them all.
+    """
 
     def __init__(
         self,
@@ -34,15 +37,18 @@ class TextsRun(GeneratorRun[int, R]):
         call: Call,
         work: Generator[int, None, R],
         told: Callable[[int], object] | None,
+        count: int | None,
     ) -> None:
         super().__init__(turns, call, work)
-        self._told = told
+        self._told, self._count = told, count
 
     def _events(self) -> Generator[int, None, None]:
         for done in super()._events():
             if self._told is not None:
                 self._told(done)
             yield done
+        if self._told is not None and self._count and self._finished:
+            self._told(self._count)
 
 
 class TextWork(Worker):
@@ -86,7 +92,7 @@ class TextWork(Worker):
 
         work = encoder.embed(items(), count, size, normalize, most, call.flag)
         told = _told(progress, "embedding", count)
-        return TextsRun(self._turns, call, _first(work) if single else work, told)
+        return TextsRun(self._turns, call, _first(work) if single else work, told, count)
 
     def ranking(
         self,
@@ -111,7 +117,8 @@ class TextWork(Worker):
         top = None if top is None else integer("top_k", top, 1)
         truncate = boolean("truncate", options.get("truncate", False))
         work = rank(self.encoder, query, given, most, truncate, top, call.flag)
-        return TextsRun(self._turns, call, work, _told(progress, "ranking", len(given)))
+        told = _told(progress, "ranking", len(given))
+        return TextsRun(self._turns, call, work, told, len(given))
 
 
 def _texts(texts: Any) -> tuple[bool, Iterable[Any]]:

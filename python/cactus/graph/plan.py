@@ -57,6 +57,14 @@ _ATTENTION = frozenset(
     }
 )
 
+_IN_PLACE = frozenset(
+    {
+        *("add", "mul", "scale", "silu", "gelu", "gelu_erf"),
+        *("layer_norm", "rms_norm", "add_position", "add_segment"),
+    }
+)
+"""Ops of rows, which may write over their first input: half the memory that passes the caches."""
+
 DTYPES = {"f32": 0, "f16": 1, "bf16": 2, "q8": 3, "q4": 4, "q4_64": 5, "q4_0": 6}
 SLOTS = {"kv": 0, "conv": 1, "memory": 2}
 ROWS = {"token": 0, "output": 1, "kept": 2}
@@ -235,7 +243,7 @@ class _Builder:
             if not self.keep:
                 dying = {source[given] for given in node.inputs if last[source[given]] == i}
                 out = self.place[node][0]
-                # A residual is added in place: its buffer lives on as the result's.
+                # What is written over lives on as the result's buffer.
                 self.free += {self.place[given][0] for given in dying} - {out}
         return Plan(
             self._blob(steps, vocab_size, context_length),
@@ -251,8 +259,9 @@ class _Builder:
         group = node.attrs.get("group" if node.op == "quantize" else "quantize") or 0
         wanted = Buffer(node.width, group, selected)
         if not self.keep:
-            if node.op == "linear" and node.attrs.get("residual"):
-                given = node.inputs[1]
+            residual = node.op == "linear" and node.attrs.get("residual")
+            if residual or node.op in _IN_PLACE:
+                given = node.inputs[1 if residual else 0]
                 buffer, column = self.place[given]
                 same = self.buffers[buffer] == wanted and column == 0
                 if same and last[source[given]] == i:

@@ -143,10 +143,10 @@ class PendingStep:
         if self._status.value != _NOT_RUN:
             raise InvalidRequest("a prepared step runs once: prepare another one")
         pointer = flag = None
-        if self._values is not None:
-            pointer = self._values.ctypes.data_as(ctypes.POINTER(ctypes.c_float))
+        if self._values is not None and self._values.size:
+            pointer = ctypes.c_float.from_buffer(self._values.data)
         if self._stop is not None:
-            flag = ctypes.cast(self._stop.address, ctypes.POINTER(ctypes.c_int32))
+            flag = ctypes.c_int32.from_address(self._stop.address)
         load().cactus_program_step(
             self._program,
             self._rows,
