@@ -37,6 +37,10 @@ if TYPE_CHECKING:
 settings.register_profile("cactus", deadline=None)
 settings.load_profile("cactus")
 
+# Hundreds of processes that tests start would each compile the package anew.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
+
 # A job in the background of a shell ignores these, and so would the programs that tests start and
 # end by them.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
