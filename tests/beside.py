@@ -63,7 +63,7 @@ class Beside:
         self._process = subprocess.Popen(
             # In the session of the tests: others are not behind them, whatever the priority.
             [
-                *("nice", "-n", "10", sys.executable, "-m", "pytest", "-p", "no:cacheprovider"),
+                *("nice", "-n", "5", sys.executable, "-m", "pytest", "-p", "no:cacheprovider"),
                 *(f"tests/{place}" for place in BESIDE),
             ],
             cwd=ROOT,
