@@ -5,10 +5,10 @@
 
 namespace cactus::CACTUS_TIER {
 
-using namespace amx_vectors;
+using namespace CACTUS_VECTORS;
 
 constexpr int kPanelRows = 16;
-constexpr int kFewRows = 10;    // these the vector kernels do faster
+constexpr int kFewRows = CACTUS_FEW_ROWS;  // these the vector kernels do faster
 constexpr int kCallRows = 256;  // share the work of unpacking a tile's weights
 constexpr int kUnits = 16;      // of 32 columns that are unpacked at once
 
@@ -90,7 +90,7 @@ static inline int32_t store_tile_codes(const Codes& c, uint8_t* panel, size_t, s
 }
 
 static void quantize_row(const float* x, int width, int group, const PanelRow* out) {
-  if (out->rows <= kFewRows) return amx_vectors::quantize_row(x, width, group, out);
+  if (out->rows <= kFewRows) return CACTUS_VECTORS::quantize_row(x, width, group, out);
   if (out->levels == 1) return quantize_levels<1, store_tile_codes<1>>(x, width, group, *out);
   quantize_levels<2, store_tile_codes<2>>(x, width, group, *out);
 }
@@ -102,7 +102,7 @@ static inline int32_t read_tile_code(const uint8_t* panel, size_t, size_t row, i
 }
 
 static float panel_value(const PanelRow* at, int column) {
-  if (at->rows <= kFewRows) return amx_vectors::panel_value(at, column);
+  if (at->rows <= kFewRows) return CACTUS_VECTORS::panel_value(at, column);
   if (at->levels == 1) return value_of<1, read_tile_code<1>>(*at, column);
   return value_of<2, read_tile_code<2>>(*at, column);
 }
@@ -279,10 +279,10 @@ static void multiply(const uint8_t* tile, int cols, const uint8_t* panel, int le
       residual ? residual + at : nullptr);
 }
 
-constexpr Linear linear_q4 = multiply<Q4Format<1>, amx_vectors::linear_q4>;
-constexpr Linear linear_q4_0 = multiply<Q4SymmetricFormat, amx_vectors::linear_q4_0>;
-constexpr Linear linear_q4_64 = multiply<Q4Format<2>, amx_vectors::linear_q4_64>;
-constexpr Linear linear_q8 = multiply<Q8Format, amx_vectors::linear_q8>;
+constexpr Linear linear_q4 = multiply<Q4Format<1>, CACTUS_VECTORS::linear_q4>;
+constexpr Linear linear_q4_0 = multiply<Q4SymmetricFormat, CACTUS_VECTORS::linear_q4_0>;
+constexpr Linear linear_q4_64 = multiply<Q4Format<2>, CACTUS_VECTORS::linear_q4_64>;
+constexpr Linear linear_q8 = multiply<Q8Format, CACTUS_VECTORS::linear_q8>;
 
 // 16-bit weights. Floats are split into two bf16, whose sum has 16 significant bits; of f16 all of
 // them. Of the four products of two such pairs the smallest is left out: it lies below what the
@@ -465,9 +465,9 @@ static void in_turn(const uint8_t* tile, int cols, const float* x, size_t stride
         residual ? residual + at : nullptr);
   }
 }
-constexpr LinearFloat linear_f32 = in_turn<amx_vectors::linear_f32>;
-constexpr LinearFloat linear_f16 = in_turn<amx_vectors::linear_f16>;
-constexpr LinearFloat linear_bf16 = in_turn<amx_vectors::linear_bf16>;
+constexpr LinearFloat linear_f32 = in_turn<CACTUS_VECTORS::linear_f32>;
+constexpr LinearFloat linear_f16 = in_turn<CACTUS_VECTORS::linear_f16>;
+constexpr LinearFloat linear_bf16 = in_turn<CACTUS_VECTORS::linear_bf16>;
 
 // For measuring: whole tiles, each as both operands.
 constexpr int kDotLanes = 64, kDotChains = 16;

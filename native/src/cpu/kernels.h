@@ -215,6 +215,7 @@ extern const KernelTable kernels_scalar;
 extern const KernelTable kernels_avx2;
 extern const KernelTable kernels_avxvnni;
 extern const KernelTable kernels_avx512;
+extern const KernelTable kernels_amx_bf16;
 extern const KernelTable kernels_amx;
 #elif defined(__aarch64__)
 extern const KernelTable kernels_neon;

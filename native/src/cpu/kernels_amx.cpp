@@ -16,5 +16,7 @@
 #include "cpu/peaks.inl"
 #undef CACTUS_TIER
 #define CACTUS_TIER amx
+#define CACTUS_VECTORS amx_vectors
+#define CACTUS_FEW_ROWS 10
 #include "cpu/amx.inl"
 #include "cpu/table.inl"

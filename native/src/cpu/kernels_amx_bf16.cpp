@@ -1,0 +1,26 @@
+// What works on vectors is the avx512 tier's, and what is exact the amx tier's, each in a namespace
+// of its own.
+#define CACTUS_TIER amx_bf16_vectors
+#define CACTUS_PANEL_PADDING 4
+#include "cpu/kernels.h"
+// The vocabulary of this tier first, then the bodies that are written in it.
+#include "cpu/simd_amx.h"
+#include "cpu/simd_avx512.h"
+// clang-format off
+#include "cpu/panel_bytes.inl"
+#include "cpu/linear.inl"
+#include "cpu/elementwise.inl"
+#include "cpu/attention.inl"
+#include "cpu/conv.inl"
+#include "cpu/logits.inl"
+#include "cpu/similarity.inl"
+#include "cpu/peaks.inl"
+#undef CACTUS_TIER
+#define CACTUS_TIER amx_bf16_exact
+#define CACTUS_VECTORS amx_bf16_vectors
+#define CACTUS_FEW_ROWS 0
+#include "cpu/amx.inl"
+#undef CACTUS_TIER
+#define CACTUS_TIER amx_bf16
+#include "cpu/amx_bf16.inl"
+#include "cpu/table.inl"
