@@ -25,6 +25,9 @@
 
 namespace cactus {
 
+// What an attention tile needs: scores, queries, and the running and a page's (m, l, o).
+constexpr uint32_t kAttentionFloats = kMaxQueries * (kSpan + kQueryStride + 2 * (2 + kMaxHeadDim));
+
 // The rows of one session in a step: tokens that continue it, or the features of a new memory.
 struct Sequence {
   Session* session;
@@ -258,7 +261,7 @@ size_t split_scratch(const Weight& weight, uint32_t rows, const KernelTable& ker
 // Floats for the partial results that the attention of one step is split into.
 size_t attention_partials(const Plan& plan, const std::vector<TileList>& tiles);
 // Bytes of the pages that a thread needs where attention keeps nothing, for texts of so many rows.
-size_t own_page_bytes(const Plan& plan, uint32_t rows);
+size_t own_page_bytes(const Plan& plan, const KernelTable& kernels, uint32_t rows);
 // Bytes that a mixture of experts needs between its phases.
 size_t experts_bytes(const Plan& plan, const KernelTable& kernels, uint32_t rows);
 

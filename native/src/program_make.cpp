@@ -135,11 +135,10 @@ void Program::make_buffers() {
       }
     }
   }
-  // A row before it is quantised; or an attention tile: scores, queries, and the running and a
-  // page's (m, l, o).
-  const uint32_t attention = kMaxQueries * (kSpan + kQueryStride + 2 * (2 + kMaxHeadDim));
-  scratch_floats_ = std::max(widest, attention);
-  own_page_bytes_ = own_page_bytes(plan_, std::min(max_rows_, plan_.header.context_length));
+  // A row before it is quantised, or an attention tile.
+  scratch_floats_ = std::max(widest, kAttentionFloats);
+  own_page_bytes_ =
+      own_page_bytes(plan_, kernels_, std::min(max_rows_, plan_.header.context_length));
   for (const RotarySet& set : plan_.rotaries) rotaries_.push_back({set, {}});
   check_size();
   arena_block_ = Block(arena_.bytes);

@@ -275,4 +275,10 @@ static void attend_merge(float* m, float* l, float* o, float span_m, float span_
   }
 }
 
+// Only matrix units have these.
+constexpr decltype(KernelTable::text_key_bytes) text_key_bytes = nullptr;
+constexpr decltype(KernelTable::text_scratch) text_scratch = nullptr;
+constexpr decltype(KernelTable::store_text) store_text = nullptr;
+constexpr decltype(KernelTable::attend_text) attend_text = nullptr;
+
 }  // namespace cactus::CACTUS_TIER

@@ -26,11 +26,14 @@ constexpr int kSpanPages = kSpan / kPage;
 constexpr int kMaxHeadDim = 512;
 constexpr int kPeakBytes = 4096;                // operands of the loops that measure peaks
 constexpr int kQueryStride = kMaxHeadDim + 16;  // floats between queries; no power of two
-constexpr int kMaxQueries = 12;  // query rows that one attention tile handles together, at most
-constexpr int kSplitTiles = 2;   // tiles that a split_* call takes, at most
-constexpr int kMaxLevels = 2;    // int8 levels of an activation
-constexpr int kQ8Steps = 127;    // largest magnitude of an activation in 8 bits, in its steps
-constexpr int kQ12Steps = 1904;  // 119 * 16: the same in 12 bits
+constexpr int kMaxQueries = 12;    // query rows that one attention tile handles together, at most
+constexpr int kTextKeys = 32;      // positions of a text that are stored together
+constexpr int kTextBlock = 32;     // queries of a text that a row shares its blocks with
+constexpr int kTextQueries = 256;  // that attend to a text together, at most
+constexpr int kSplitTiles = 2;     // tiles that a split_* call takes, at most
+constexpr int kMaxLevels = 2;      // int8 levels of an activation
+constexpr int kQ8Steps = 127;      // largest magnitude of an activation in 8 bits, in its steps
+constexpr int kQ12Steps = 1904;    // 119 * 16: the same in 12 bits
 
 // Activations are integers with a scale per group of 32 or 64, in one or two levels of int8. Of
 // each 8 columns the first four are paired with the last four, because a byte of q4 weights holds
@@ -84,6 +87,32 @@ struct AttendArgs {
   float* m;       // out [count]: largest score
   float* l;       // out [count]: sum of exp(score - m)
   float* o;       // out [count][head_dim]: sum of exp(score - m) * v
+};
+
+// Up to kTextKeys positions of one key/value head of a text.
+struct TextKeys {
+  const float* k[kTextKeys];
+  const float* v[kTextKeys];
+  const float* common;  // what is subtracted from all keys of the text; what is not finite is not
+  int count;
+  int head_dim;
+  uint8_t* to;  // text_key_bytes(head_dim)
+};
+
+// Queries of one key/value head of a text.
+struct TextQueries {
+  const float* q[kTextQueries];
+  float* out[kTextQueries];  // may be those of q
+  int start[kTextQueries];   // the query sees positions [start, limit) of the text, at least one;
+  int limit[kTextQueries];   // neither falls from one to the next
+  int count;                 // 1..kTextQueries
+  int head_dim;
+  float scale;
+  int first;            // position that is stored first, a multiple of kTextKeys
+  const uint8_t* keys;  // of all that they see, in order
+  const float* v;       // of position 0
+  size_t v_stride;      // floats
+  uint8_t* scratch;     // text_scratch(head_dim)
 };
 
 struct ConvArgs {
@@ -186,6 +215,13 @@ struct KernelTable {
   // Folds a span's (m, l, o) into the running one.
   void (*attend_merge)(float* m, float* l, float* o, float span_m, float span_l,
                        const float* span_o, int head_dim);
+
+  // Attention over a whole text on a matrix unit, or null. The bits of a row may depend on which
+  // queries are in the same kTextBlock of those that are given together.
+  size_t (*text_key_bytes)(int head_dim);
+  size_t (*text_scratch)(int head_dim);
+  void (*store_text)(const TextKeys* keys);
+  void (*attend_text)(const TextQueries* queries);
 
   void (*conv)(const ConvArgs* args);
 

@@ -23,4 +23,5 @@
 #undef CACTUS_TIER
 #define CACTUS_TIER amx_bf16
 #include "cpu/amx_bf16.inl"
+#include "cpu/amx_attention.inl"
 #include "cpu/table.inl"

@@ -18,7 +18,7 @@ struct Partial {
   }
 };
 
-// A thread's scratch: scores, scaled queries [count][kQueryStride], and two partial results, the
+// A thread's scratch, of kAttentionFloats: scores, scaled queries [count][kQueryStride], and two partial results, the
 // running one and that of a span.
 inline float* packed_queries(const Context& c) { return c.scratch() + kMaxQueries * kSpan; }
 inline Partial running_partial(const Context& c) {

@@ -2,7 +2,8 @@
 //
 // A thread takes runs of rows of one key/value head. It stores the keys and values of that head,
 // as far as its rows see, in pages of its own, and nobody keeps them: they need memory for one head
-// of one text a thread, and no thread waits for another.
+// of one text a thread, and no thread waits for another. Matrix units take the queries in whole
+// blocks of the text, so that a row's company in its block does not depend on the thread's share.
 #include <algorithm>
 
 #include "ops/attention.h"
@@ -14,26 +15,37 @@ namespace {
 // Bytes of a page of one head in f16, keys and values.
 size_t page_bytes(uint32_t head_dim) { return size_t{2} * kPage * head_dim * sizeof(uint16_t); }
 
+// Of a thread's scratch, for rows of keys or queries; behind them is one more.
+constexpr uint32_t kTextRowFloats = kTextBlock * kMaxHeadDim;
+static_assert(kTextRowFloats + kMaxHeadDim <= kAttentionFloats && kTextKeys <= kTextBlock);
+
 class TextAttention {
  public:
   TextAttention(const BidirectionalStep& step, const Context& c) : step_(step), c_(c) {}
 
-  // Threads share the scores.
+  // Threads share the scores: those of rows, or of blocks.
   void run() {
     uint64_t total = 0;
     for (const Sequence& text : c_.batch().sequences) {
-      total += text.count * width(text) * step_.kv_heads;
+      total += pieces(text) * width(text) * step_.kv_heads;
     }
     CostShare share(c_, total);
     for (const Sequence& text : c_.batch().sequences) {
       for (uint32_t head = 0; head < step_.kv_heads; head++) {
-        const Range rows = share.next(text.count, width(text));
-        if (rows.count() != 0) attend_rows(text, head, rows);
+        const Range found = share.next(pieces(text), width(text));
+        if (found.count() == 0) continue;
+        on_unit() ? attend_blocks(text, head, found) : attend_rows(text, head, found);
       }
     }
   }
 
  private:
+  bool on_unit() const { return c_.kernels().attend_text != nullptr; }
+
+  uint32_t pieces(const Sequence& text) const {
+    return on_unit() ? (text.count * step_.group + kTextBlock - 1) / kTextBlock : text.count;
+  }
+
   // The most positions that a row of the text sees.
   uint64_t width(const Sequence& text) const {
     const uint64_t most = 2 * uint64_t{step_.reach} + 1;
@@ -82,11 +94,8 @@ class TextAttention {
   // Queries [first, first + count) of a key/value head: query n is of row n / group of the text.
   void attend(const Sequence& text, uint32_t kv_head, uint32_t first, uint32_t count) {
     const auto row_of = [&](uint32_t n) { return (first + n) / step_.group; };
-    const auto head_of = [&](uint32_t n) {
-      return kv_head * step_.group + (first + n) % step_.group;
-    };
     for (uint32_t n = 0; n < count; n++) {
-      pack_query(step_, c_, n, text.first_row + row_of(n), head_of(n));
+      pack_query(step_, c_, n, text.first_row + row_of(n), head_of(kv_head, first + n));
     }
     const Partial total = running_partial(c_), part = span_partial(c_, step_.head_dim);
     const uint32_t begin = seen(text, row_of(0)).first / kSpan;
@@ -99,7 +108,7 @@ class TextAttention {
       }
     }
     for (uint32_t n = 0; n < count; n++) {
-      finish_query(step_, c_, n, text.first_row + row_of(n), head_of(n), total);
+      finish_query(step_, c_, n, text.first_row + row_of(n), head_of(kv_head, first + n), total);
     }
   }
 
@@ -119,6 +128,103 @@ class TextAttention {
     c_.kernels().attend_span(&args);
   }
 
+  // Blocks of kTextBlock queries, which are numbered as above.
+  void attend_blocks(const Sequence& text, uint32_t kv_head, const Range& blocks) {
+    const uint32_t first = blocks.first * kTextBlock;
+    const uint32_t end = std::min<uint32_t>(blocks.last * kTextBlock, text.count * step_.group);
+    stored_ = {seen(text, first / step_.group).first / kTextKeys * kTextKeys,
+               seen(text, (end - 1) / step_.group).last};
+    store_blocks(text, kv_head);
+    for (uint32_t n = first; n < end; n += most_queries()) {
+      attend_queries(text, kv_head, n, std::min(most_queries(), end - n));
+    }
+  }
+
+  // Whose rows, where they are rotated, have room in the scratch.
+  uint32_t most_queries() const {
+    const uint32_t room = kTextRowFloats / step_.head_dim / kTextBlock * kTextBlock;
+    return std::min<uint32_t>(room, kTextQueries);
+  }
+
+  // `count` keys and values of the text.
+  TextKeys keys_of(const Sequence& text, uint32_t kv_head, uint32_t first, uint32_t count) const {
+    const uint32_t column = kv_head * step_.head_dim;
+    TextKeys keys;
+    for (uint32_t n = 0; n < count; n++) {
+      const uint32_t row = text.first_row + first + n;
+      keys.k[n] = prepared(step_, c_, c_.row(step_.stored->k, row) + column, row, &HeadNorms::k,
+                           c_.scratch() + n * step_.head_dim);
+      keys.v[n] = c_.row(step_.stored->v, row) + column;
+    }
+    keys.count = static_cast<int>(count);
+    keys.head_dim = static_cast<int>(step_.head_dim);
+    return keys;
+  }
+
+  void store_blocks(const Sequence& text, uint32_t kv_head) {
+    const float* common = mean_key(text, kv_head);
+    uint8_t* to = stored_keys();
+    for (uint32_t first = stored_.first; first < stored_.last; first += kTextKeys) {
+      const uint32_t count = std::min<uint32_t>(kTextKeys, stored_.last - first);
+      TextKeys keys = keys_of(text, kv_head, first, count);
+      keys.common = common;
+      keys.to = to;
+      c_.kernels().store_text(&keys);
+      to += c_.kernels().text_key_bytes(keys.head_dim);
+    }
+  }
+
+  // Of the text's first positions, whichever are stored.
+  const float* mean_key(const Sequence& text, uint32_t kv_head) const {
+    const TextKeys keys = keys_of(text, kv_head, 0, std::min<uint32_t>(kTextKeys, text.count));
+    float* mean = c_.scratch() + kTextRowFloats;
+    std::copy_n(keys.k[0], step_.head_dim, mean);
+    for (int n = 1; n < keys.count; n++) c_.kernels().add(mean, keys.k[n], keys.head_dim, mean);
+    c_.kernels().scale(mean, 1.0f / static_cast<float>(keys.count), keys.head_dim, mean);
+    return mean;
+  }
+
+  // The unit's own memory comes before the keys and values.
+  uint8_t* stored_keys() const {
+    return c_.own_pages() + c_.kernels().text_scratch(static_cast<int>(step_.head_dim));
+  }
+
+  void attend_queries(const Sequence& text, uint32_t kv_head, uint32_t first, uint32_t count) {
+    const Buffer& out = c_.buffer(step_.out);
+    const View v = step_.stored->v;
+    TextQueries queries;
+    for (uint32_t n = 0; n < count; n++) {
+      const uint32_t row = (first + n) / step_.group;
+      const uint32_t column = head_of(kv_head, first + n) * step_.head_dim;
+      float* own = c_.scratch() + n * step_.head_dim;
+      queries.q[n] = prepared(step_, c_, c_.row(step_.q, text.first_row + row) + column,
+                              text.first_row + row, &HeadNorms::q, own);
+      queries.out[n] =
+          out.group ? own : out.values + size_t{text.first_row + row} * out.stride + column;
+      const Range positions = seen(text, row);
+      queries.start[n] = static_cast<int>(positions.first);
+      queries.limit[n] = static_cast<int>(positions.last);
+    }
+    queries.count = static_cast<int>(count);
+    queries.head_dim = static_cast<int>(step_.head_dim);
+    queries.scale = step_.scale;
+    queries.first = static_cast<int>(stored_.first);
+    queries.keys = stored_keys();
+    queries.v = c_.row(v, text.first_row) + kv_head * step_.head_dim;
+    queries.v_stride = c_.buffer(v.buffer).stride;
+    queries.scratch = c_.own_pages();
+    c_.kernels().attend_text(&queries);
+    for (uint32_t n = 0; n < count && out.group != 0; n++) {
+      const PanelRow to = c_.panel_row(out, text.first_row + (first + n) / step_.group,
+                                       head_of(kv_head, first + n) * step_.head_dim);
+      c_.kernels().quantize_row(queries.out[n], queries.head_dim, static_cast<int>(out.group), &to);
+    }
+  }
+
+  uint32_t head_of(uint32_t kv_head, uint32_t query) const {
+    return kv_head * step_.group + query % step_.group;
+  }
+
   const BidirectionalStep& step_;
   const Context& c_;
   Range stored_{0, 0};
@@ -128,12 +234,18 @@ class TextAttention {
 
 void run(const BidirectionalStep& step, const Context& c) { TextAttention(step, c).run(); }
 
-size_t own_page_bytes(const Plan& plan, uint32_t rows) {
+size_t own_page_bytes(const Plan& plan, const KernelTable& kernels, uint32_t rows) {
   size_t bytes = 0;
   for (const Step& step : plan.steps) {
     const auto* attention = std::get_if<BidirectionalStep>(&step.operation);
     if (attention == nullptr) continue;
-    bytes = std::max(bytes, (size_t{rows} / kPage + 1) * page_bytes(attention->head_dim));
+    const int head_dim = static_cast<int>(attention->head_dim);
+    const size_t wanted =
+        kernels.attend_text == nullptr
+            ? (size_t{rows} / kPage + 1) * page_bytes(attention->head_dim)
+            : kernels.text_scratch(head_dim) +
+                  (size_t{rows} / kTextKeys + 1) * kernels.text_key_bytes(head_dim);
+    bytes = std::max(bytes, wanted);
   }
   return bytes;
 }

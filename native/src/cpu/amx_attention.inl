@@ -1,0 +1,345 @@
+// Attention over a whole text in bf16 on AMX.
+//
+// Scores are made with positions down and queries across, S' = K Q', so that all of the softmax
+// runs along lanes, and weighted sums likewise, O' = V' P', for which two rows of weights side by
+// side are what the unit takes. Only queries and results are transposed for each block, and values
+// once for a head.
+
+namespace cactus::CACTUS_TIER {
+
+constexpr int kTileBytes = 1024;
+constexpr int kScored = 256;  // positions whose scores are in the first-level cache together
+constexpr float kLeastLost = 0x1.FFp127f;  // from here on bf16 is infinite
+constexpr float kLowest = -3e38f;          // finite, so that a query without scores has no NaN
+
+// The tile registers: sums of two tiles of 16 rows by two of 16 queries, and their operands.
+constexpr int kRows = 4, kQueriesOf = 6;
+
+static void configure_text() {
+  TileConfig config{};
+  config.palette = 1;
+  for (int t = 0; t < 8; t++) {
+    config.row_bytes[t] = 64;
+    config.rows[t] = 16;
+  }
+  asm volatile("ldtilecfg %0" : : "m"(config));
+}
+
+// kTextKeys positions: keys as [units of 32 columns][2][16 positions][32], values as
+// [units][2 tiles of 16 columns][16][32 positions], and which of the positions have values that are
+// not finite.
+static inline int units_of(int head_dim) { return (head_dim + 31) / 32; }
+constexpr int kUnitBytes = 2 * kTileBytes;
+static inline size_t value_offset(int head_dim) {
+  return static_cast<size_t>(units_of(head_dim)) * kUnitBytes;
+}
+static inline size_t lost_offset(int head_dim) { return 2 * value_offset(head_dim); }
+static size_t text_key_bytes(int head_dim) { return lost_offset(head_dim) + 64; }
+
+// 32 columns of a row from `d` on; zeros beyond its end.
+struct Unit {
+  F32x16 first, last;
+};
+static inline Unit unit_of(const float* x, int d, int head_dim) {
+  return {load(x + d), d + 16 < head_dim ? load(x + d + 16) : zero()};
+}
+
+// What keys have in common is no part of the softmax, but may be far larger than what tells them
+// apart, and bf16 would round that away: so it is subtracted.
+static inline void store_keys(const TextKeys& keys) {
+  for (int d = 0; d < keys.head_dim; d += 32) {
+    uint8_t* to = keys.to + d / 32 * kUnitBytes;
+    const Unit common = unit_of(keys.common, d, keys.head_dim);
+    bool lost;
+    const F32x16 first = only_finite(common.first, &lost), last = only_finite(common.last, &lost);
+    for (int n = 0; n < kTextKeys; n++, to += 64) {
+      const Unit x = n < keys.count ? unit_of(keys.k[n], d, keys.head_dim) : Unit{first, last};
+      store_bf16(to, to_bf16(sub(x.first, first), sub(x.last, last)));
+    }
+  }
+}
+
+static void store_text(const TextKeys* keys) {
+  store_keys(*keys);
+  uint32_t lost = 0;
+  uint8_t* to = keys->to + value_offset(keys->head_dim);
+  for (int d = 0; d < keys->head_dim; d += 16, to += kTileBytes) {
+    const auto values = [&](int n) {
+      if (n >= keys->count) return zero();
+      bool any;
+      const F32x16 finite = only_finite(load(keys->v[n] + d), &any);
+      lost |= uint32_t{any} << n;
+      return finite;
+    };
+    Bf16x32 rows[16];
+    CACTUS_UNROLL
+    for (int i = 0; i < 16; i++) rows[i] = to_pairs(values(2 * i), values(2 * i + 1));
+    transpose(rows);
+    CACTUS_UNROLL
+    for (int i = 0; i < 16; i++) store_bf16(to + 64 * i, rows[i]);
+  }
+  __builtin_memcpy(keys->to + lost_offset(keys->head_dim), &lost, sizeof lost);
+}
+
+// A block of queries at work: scores, which become weights, in pairs of positions.
+struct TextWork {
+  float scores[2][kScored][16];
+  float top[2][16], sum[2][16];
+};
+
+static size_t text_scratch(int head_dim) {
+  return sizeof(TextWork) + static_cast<size_t>(units_of(head_dim)) * 6 * kTileBytes;
+}
+
+// 2^x, good to 1e-4: what follows rounds to 2^-9.
+static inline F32x16 exp2_lanes(F32x16 x) {
+  const F32x16 r = fraction(x);
+  F32x16 p = fma(set1(0.0780245371f), r, set1(0.226067199f));
+  p = fma(p, r, set1(0.695833489f));
+  return times_exp2(fma(p, r, set1(0.999925228f)), x);
+}
+
+// One or two tiles of queries, from number `query` on.
+class TextAttention {
+ public:
+  TextAttention(const TextQueries& a, int query)
+      : a_(a),
+        query_(query),
+        count_(a.count - query < kTextBlock ? a.count - query : kTextBlock),
+        tiles_(count_ > 16 ? 2 : 1),
+        units_(units_of(a.head_dim)),
+        work_(*reinterpret_cast<TextWork*>(a.scratch)),
+        q_(a.scratch + sizeof(TextWork)),
+        sums_(reinterpret_cast<float*>(q_ + units_ * 2 * kTileBytes)) {}
+
+  void run() {
+    pack_queries();
+    const int begin = a_.start[query_] / kTextKeys * kTextKeys;
+    const int end = a_.limit[query_ + count_ - 1];
+    for (int first = begin; first < end; first += kScored) {
+      const int rows = end - first < kScored ? end - first : kScored;
+      for (int row = 0; row < rows; row += kTextKeys) score(first, row);
+      for (int t = 0; t < tiles_; t++) weigh(t, first, rows, first == begin);
+      for (int unit = 0; unit < units_; unit++) sum_values(first, rows, unit, first == begin);
+      for (int row = 0; row < rows; row += kTextKeys) add_lost(first, row);
+    }
+    write();
+  }
+
+ private:
+  const uint8_t* keys(int position) const {
+    return a_.keys +
+           static_cast<size_t>((position - a_.first) / kTextKeys) * text_key_bytes(a_.head_dim);
+  }
+  // 16 queries of column d.
+  float* sums(int d, int tile) const {
+    return sums_ + d / 32 * 1024 + (2 * tile + d % 32 / 16) * 256 + d % 16 * 16;
+  }
+
+  // Scores are powers of two.
+  void pack_queries() {
+    const F32x16 scale = set1(a_.scale * 1.44269504f);
+    for (int d = 0; d < a_.head_dim; d += 32) {
+      for (int t = 0; t < tiles_; t++) {
+        Bf16x32 rows[16];
+        for (int i = 0; i < 16; i++) {
+          const int n = query_ + 16 * t + i;
+          const Unit x = n < a_.count ? unit_of(a_.q[n], d, a_.head_dim) : Unit{zero(), zero()};
+          rows[i] = to_bf16(mul(x.first, scale), mul(x.last, scale));
+        }
+        transpose(rows);
+        uint8_t* to = q_ + (d / 32 * 2 + t) * kTileBytes;
+        for (int i = 0; i < 16; i++) store_bf16(to + 64 * i, rows[i]);
+      }
+    }
+  }
+
+  // Sums: 0, 1 of the first tile of queries, 2, 3 of the second.
+  void dot() const {
+    tile_dot_bf16<0, kRows, kQueriesOf>();
+    tile_dot_bf16<1, kRows + 1, kQueriesOf>();
+    if (tiles_ == 1) return;
+    tile_dot_bf16<2, kRows, kQueriesOf + 1>();
+    tile_dot_bf16<3, kRows + 1, kQueriesOf + 1>();
+  }
+
+  void zero_sums() const {
+    tile_zero<0>();
+    tile_zero<1>();
+    tile_zero<2>();
+    tile_zero<3>();
+  }
+
+  void load_sums(const float* from) const {
+    tile_load<0>(from, 64);
+    tile_load<1>(from + 256, 64);
+    if (tiles_ == 1) return;
+    tile_load<2>(from + 512, 64);
+    tile_load<3>(from + 768, 64);
+  }
+
+  // `stride` floats from one tile of queries to the next.
+  void store_sums(float* to, int stride) const {
+    tile_store<0>(to, 64);
+    tile_store<1>(to + 256, 64);
+    if (tiles_ == 1) return;
+    tile_store<2>(to + stride, 64);
+    tile_store<3>(to + stride + 256, 64);
+  }
+
+  // Of kTextKeys positions.
+  void score(int first, int row) {
+    const uint8_t* k = keys(first + row);
+    const uint8_t* q = q_;
+    zero_sums();
+    for (int unit = 0; unit < units_; unit++, k += kUnitBytes, q += kUnitBytes) {
+      tile_load<kRows>(k, 64);
+      tile_load<kRows + 1>(k + kTileBytes, 64);
+      tile_load<kQueriesOf>(q, 64);
+      if (tiles_ == 2) tile_load<kQueriesOf + 1>(q + kTileBytes, 64);
+      dot();
+    }
+    store_sums(work_.scores[0][row], kScored * 16);
+  }
+
+  // Of the columns of a unit.
+  void sum_values(int first, int rows, int unit, bool begins) {
+    float* sums = sums_ + unit * 1024;
+    begins ? zero_sums() : load_sums(sums);
+    for (int row = 0; row < rows; row += kTextKeys) {
+      const uint8_t* v = keys(first + row) + value_offset(a_.head_dim) + unit * kUnitBytes;
+      const float* weights = work_.scores[0][row / 2];
+      tile_load<kRows>(v, 64);
+      tile_load<kRows + 1>(v + kTileBytes, 64);
+      tile_load<kQueriesOf>(weights, 64);
+      if (tiles_ == 2) tile_load<kQueriesOf + 1>(weights + kScored * 16, 64);
+      dot();
+    }
+    store_sums(sums, 512);
+  }
+
+  // What the queries of a tile see; those that are none see what its first one does.
+  struct Sight {
+    int32_t start[16], limit[16];
+  };
+  Sight sight(int tile) const {
+    Sight sight;
+    for (int i = 0, n = query_ + 16 * tile; i < 16; i++) {
+      if (query_ + 16 * tile + i < a_.count) n = query_ + 16 * tile + i;
+      sight.start[i] = a_.start[n];
+      sight.limit[i] = a_.limit[n];
+    }
+    return sight;
+  }
+
+  // What a query may not see becomes -inf; returns the largest scores. Rows count in kRowsAtOnce.
+  F32x16 mask(int tile, int first, int rows) {
+    F32x16 top[4];
+    for (F32x16& each : top) each = set1(kLowest);
+    const Sight sees = sight(tile);
+    const I32x16 start = load_ints(sees.start), limit = load_ints(sees.limit);
+    for (int row = 0; row < rows; row += kRowsAtOnce) {
+      const int at = first + row;
+      float* scores = work_.scores[tile][row];
+      const bool all = sees.start[15] <= at && at + kRowsAtOnce <= sees.limit[0];
+      CACTUS_UNROLL
+      for (int i = 0; i < kRowsAtOnce; i++) {
+        F32x16 s = load(scores + i * 16);
+        if (!all) {
+          s = select_within(start, limit, at + i, s, set1(-__builtin_inff()));
+          store(scores + i * 16, s);
+        }
+        top[i % 4] = max(top[i % 4], s);
+      }
+    }
+    return max(max(top[0], top[1]), max(top[2], top[3]));
+  }
+
+  // Scores become weights, and sums those of what the weights are rounded to.
+  void weigh(int tile, int first, int rows, bool begins) {
+    const F32x16 before = begins ? set1(kLowest) : load(work_.top[tile]);
+    const F32x16 top = max(before, mask(tile, first, rows));
+    F32x16 sum[2] = {begins ? zero() : load(work_.sum[tile]), zero()};
+    if (!begins && any_lt(before, top)) {
+      const F32x16 factor = exp2_lanes(sub(before, top));
+      sum[0] = mul(sum[0], factor);
+      for (int d = 0; d < a_.head_dim; d++) {
+        store(sums(d, tile), mul(load(sums(d, tile)), factor));
+      }
+    }
+    const float* scores = work_.scores[tile][0];
+    float* to = work_.scores[tile][0];
+    const auto weight = [&](const float* s) { return exp2_lanes(sub(load(s), top)); };
+    int row = 0;
+    for (; row < rows; row += kRowsAtOnce) {
+      CACTUS_UNROLL
+      for (int i = 0; i < kRowsAtOnce; i += 2, scores += 32, to += 16) {
+        const Bf16x32 pair = to_pairs(weight(scores), weight(scores + 16));
+        store_bf16(to, pair);
+        sum[i / 2 % 2] = add_pairs(sum[i / 2 % 2], pair);
+      }
+    }
+    for (; row % kTextKeys != 0; row += 2, to += 16) store(to, zero());
+    store(work_.top[tile], top);
+    store(work_.sum[tile], add(sum[0], sum[1]));
+  }
+  static constexpr int kRowsAtOnce = 8;
+
+  // Values that are not finite, of the kTextKeys positions from `row` on, reach only who sees them.
+  void add_lost(int first, int row) {
+    uint32_t lost;
+    __builtin_memcpy(&lost, keys(first + row) + lost_offset(a_.head_dim), sizeof lost);
+    for (; lost != 0; lost &= lost - 1) {
+      const int position = first + row + __builtin_ctz(lost);
+      for (int n = 0; n < count_; n++) {
+        if (a_.start[query_ + n] <= position && position < a_.limit[query_ + n]) {
+          add_value(position, n, weight_of(position - first, n));
+        }
+      }
+    }
+  }
+
+  float weight_of(int row, int n) const {
+    uint32_t bits;
+    __builtin_memcpy(&bits, &work_.scores[n / 16][row / 2][n % 16], sizeof bits);
+    bits = row % 2 == 0 ? bits << 16 : bits & 0xFFFF0000u;
+    float weight;
+    __builtin_memcpy(&weight, &bits, sizeof weight);
+    return weight;
+  }
+
+  void add_value(int position, int n, float weight) {
+    const float* v = a_.v + static_cast<size_t>(position) * a_.v_stride;
+    for (int d = 0; d < a_.head_dim; d++) {
+      if (!(__builtin_fabsf(v[d]) < kLeastLost)) sums(d, n / 16)[n % 16] += weight * v[d];
+    }
+  }
+
+  void write() {
+    for (int t = 0; t < tiles_; t++) {
+      const F32x16 factor = div(set1(1.0f), load(work_.sum[t]));
+      const int first = query_ + 16 * t;
+      for (int d = 0; d < a_.head_dim; d += 16) {
+        F32x16 rows[16];
+        CACTUS_UNROLL
+        for (int i = 0; i < 16; i++) rows[i] = mul(load(sums(d, t) + 16 * i), factor);
+        transpose(rows);
+        for (int i = 0; i < 16 && first + i < a_.count; i++) store(a_.out[first + i] + d, rows[i]);
+      }
+    }
+  }
+
+  const TextQueries& a_;
+  const int query_, count_, tiles_, units_;
+  TextWork& work_;
+  uint8_t* const q_;   // [units][2][16 pairs of columns][16 queries][2]
+  float* const sums_;  // [units][2 tiles of queries][2 tiles of 16 columns][16][16 queries]
+};
+
+static void attend_text(const TextQueries* queries) {
+  configure_text();
+  for (int n = 0; n < queries->count; n += kTextBlock) TextAttention(*queries, n).run();
+  CACTUS_TIER::begin();
+}
+
+}  // namespace cactus::CACTUS_TIER
