@@ -25,7 +25,8 @@ from cactus.inputs.checks import expected, integer
 from cactus.inputs.files import find_json
 
 GROWTH = 1024
-"""Vectors that there is room for at first where nobody knows how many will come."""
+"""Vectors that there is room for at first where nobody knows how many will come, and that are made
+unit vectors at once."""
 
 
 @dataclass(frozen=True)
@@ -124,8 +125,7 @@ class Encoder:
                 tokens += [0] * (item.index + 1 - len(tokens))
                 if len(tokens) > len(values):
                     values.resize((2 * len(values), size), refcheck=False)
-                vector = self.head(item, pooled)[:size]
-                values[item.index] = unit(vector) if normalize else vector
+                values[item.index] = self.head(item, pooled)[:size]
                 tokens[item.index] = len(item.ids)
                 if item.cut:
                     truncated.append(item.index)
@@ -133,4 +133,7 @@ class Encoder:
             if complete != count:
                 yield complete
         values.resize((len(tokens), size), refcheck=False)
+        for start in range(0, len(values) if normalize else 0, GROWTH):
+            part = values[start : start + GROWTH]
+            part[:] = unit(part)
         return Embeddings(values, tokens, sorted(truncated))

@@ -54,8 +54,8 @@ class Pool:
         return self._value
 
 
-def unit(vector: F32) -> F32:
-    """The vector at length 1; a zero vector stays zero."""
-    wide = vector.astype(np.float64)
-    length = np.sqrt((wide * wide).sum())
-    return vector if length == 0 else (wide / length).astype(np.float32)
+def unit(vectors: F32) -> F32:
+    """The vectors, [count, width], at length 1; a zero vector stays zero."""
+    wide = vectors.astype(np.float64)
+    length = np.sqrt((wide * wide).sum(axis=1, keepdims=True))
+    return (wide / np.where(length == 0, 1, length)).astype(np.float32)

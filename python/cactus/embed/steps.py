@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass
+from itertools import chain, islice
 
 import numpy as np
 
@@ -17,6 +18,9 @@ from cactus.native import Program, Session
 ROWS = 256
 """Rows of one step, unless one text alone has more: enough for all kernels to be at full speed, and
 so few that their values stay in a core's cache; 512 take MiniLM 5 to 10 % more time."""
+
+AHEAD = 16
+"""Texts that are made tokens of at once: a step leaves nothing of the tokenizer in the caches."""
 
 VALUES = 4 << 20
 """Numbers that a step of last tokens gives at most, unless it is of one text."""
@@ -52,12 +56,14 @@ class Steps:
     ) -> Generator[list[tuple[Item, F32]], None, None]:
         """The pooled vectors of texts, after each step those that are complete.
 
-        `most` texts share a step at most. Raises Cancelled once `stop` is set.
+        `most` texts share a step at most; up to `AHEAD` are read before the steps that need them.
+        Raises Cancelled once `stop` is set, and what `items` raises.
         """
         width = self.program.info.output_width
         texts = max(1, VALUES // width) if self.pooling == "last" else ROWS
         texts = texts if most is None else min(texts, most)
         remembers: bool | None = None  # what sessions of this program do; an encoder's do not
+        ahead = chain.from_iterable(iter(lambda: list(islice(items, AHEAD)), []))
         begun: list[_Open] = []  # at most one of them has been read in part
         waiting: Item | None = None
         spare: list[Session] = []
@@ -66,7 +72,7 @@ class Steps:
                 empty: list[Item] = []
                 room = min(ROWS, self.program.chunk) - sum(map(self._piece, begun))
                 while room > 0 and len(begun) < texts:
-                    item, waiting = waiting or next(items, None), None
+                    item, waiting = waiting or next(ahead, None), None
                     if item is None:
                         break
                     if not item.ids:
