@@ -26,7 +26,7 @@ BESIDE = (
     *("audio", "chat", "models/test_starter.py", "native/arm64", "native/test_sampling.py"),
     *("schemas", "tokenizer", "weights"),
 )
-"""Folders and files of tests/, in the order in which their results are waited for."""
+"""Folders and files of tests/."""
 
 WHOLE = 5000
 """Tests from which a run is the whole suite; of a part, all is over soon."""
@@ -37,9 +37,12 @@ REPORTS = "CACTUS_TEST_REPORTS"
 
 def is_beside(item: pytest.Item) -> bool:
     """Whether the test may run in the second process."""
-    return item.nodeid.startswith(
-        tuple(f"tests/{place}{'::' if place.endswith('.py') else '/'}" for place in BESIDE)
-    )
+    return _place(item) > 0
+
+
+def _place(item: pytest.Item) -> int:
+    starts = (f"tests/{place}{'::' if place.endswith('.py') else '/'}" for place in BESIDE)
+    return next((n for n, start in enumerate(starts, 1) if item.nodeid.startswith(start)), 0)
 
 
 def split(session: pytest.Session) -> Beside | None:
@@ -47,7 +50,7 @@ def split(session: pytest.Session) -> Beside | None:
     option = session.config.option
     if len(session.items) < WHOLE or REPORTS in os.environ or option.usepdb or option.collectonly:
         return None
-    session.items.sort(key=is_beside)
+    session.items.sort(key=_place)  # as the second process has them
     return Beside(session.config)
 
 

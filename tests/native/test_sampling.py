@@ -21,7 +21,7 @@ from tests.native.sampling_cases import (
 
 VOCAB = 2101  # five slices of logits, the last one not full
 CHUNK = 250
-DRAWS = {"model": 100_000, "ties": 100_000}
+DRAWS = {"model": 100_000}
 FEWER_DRAWS = 20_000  # of the other shapes
 LOGITS = logits_of(VOCAB)
 TOKENS = {name: token for token, name in enumerate(SHAPES)}
