@@ -7,14 +7,19 @@ for the end of its own.
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
+from typing import IO
 
 ROOT = Path(__file__).resolve().parents[1]
+
+PRIORITY = 10
+"""As low as a command runs, whoever begins it: lower still, it would stand on a busy machine."""
 
 
 class Command:
@@ -22,15 +27,17 @@ class Command:
 
     def __init__(self, *words: str) -> None:
         self.words = words
-        self._output = tempfile.SpooledTemporaryFile[bytes]()
+        self._output: IO[bytes] | None = None
         self._process: subprocess.Popen[bytes] | None = None
 
     def begin(self) -> None:
         """Start it, unless it was."""
         if self._process is None:
+            self._output = tempfile.TemporaryFile()  # noqa: SIM115
+            lower = max(0, PRIORITY - os.nice(0))
             self._process = subprocess.Popen(
                 # In the session of the tests: others are not behind them, whatever the priority.
-                ["nice", "-n", "10", *self.words],
+                ["nice", "-n", str(lower), *self.words],
                 cwd=ROOT,
                 stdin=subprocess.DEVNULL,
                 stdout=self._output,
@@ -40,7 +47,7 @@ class Command:
     def succeed(self) -> str:
         """What it printed; AssertionError, with that, if it failed."""
         self.begin()
-        assert self._process is not None
+        assert self._process is not None and self._output is not None
         status = self._process.wait()
         self._output.seek(0)
         printed = self._output.read().decode(errors="replace")
@@ -52,7 +59,8 @@ class Command:
         if self._process is not None and self._process.poll() is None:
             self._process.terminate()
             self._process.wait()
-        self._output.close()
+        if self._output is not None:
+            self._output.close()
 
 
 MYPY = Command(sys.executable, "-m", "mypy")
