@@ -84,7 +84,6 @@ static void store_text(const TextKeys* keys) {
 // A block of queries at work: scores, which become weights, in pairs of positions.
 struct TextWork {
   float scores[2][kScored][16];
-  float top[2][16], sum[2][16];
 };
 
 static size_t text_scratch(int head_dim) {
@@ -112,15 +111,36 @@ class TextAttention {
         q_(a.scratch + sizeof(TextWork)),
         sums_(reinterpret_cast<float*>(q_ + units_ * 2 * kTileBytes)) {}
 
+  // The vector units work on what the matrix unit has done a block of positions before, which is
+  // also when its results can be read without waiting.
   void run() {
     pack_queries();
+    for (int t = 0; t < tiles_; t++) {
+      see(t);
+      top_[t] = set1(kLowest);
+      sum_[t] = zero();
+    }
     const int begin = a_.start[query_] / kTextKeys * kTextKeys;
     const int end = a_.limit[query_ + count_ - 1];
     for (int first = begin; first < end; first += kScored) {
       const int rows = end - first < kScored ? end - first : kScored;
-      for (int row = 0; row < rows; row += kTextKeys) score(first, row);
-      for (int t = 0; t < tiles_; t++) weigh(t, first, rows, first == begin);
-      for (int unit = 0; unit < units_; unit++) sum_values(first, rows, unit, first == begin);
+      F32x16 top[2] = {top_[0], top_[1]};
+      for (int row = 0; row < rows; row += kTextKeys) {
+        score(first, row);
+        if (row != 0) mask(first, row - kTextKeys, top);
+      }
+      mask(first, (rows - 1) / kTextKeys * kTextKeys, top);
+      for (int t = 0; t < tiles_; t++) raise(t, top[t], first == begin);
+      for (int unit = 0; unit < units_; unit++) {
+        begin_sums(unit, first == begin);
+        for (int row = 0; row < rows; row += kTextKeys) {
+          if (unit == 0) weigh(row, rows - row);
+          if (unit == 0 && row != 0) sum_values(first, row - kTextKeys, unit);
+          if (unit != 0) sum_values(first, row, unit);
+        }
+        if (unit == 0) sum_values(first, (rows - 1) / kTextKeys * kTextKeys, unit);
+        store_sums(sums_ + unit * 1024, 512);
+      }
       for (int row = 0; row < rows; row += kTextKeys) add_lost(first, row);
     }
     write();
@@ -202,86 +222,85 @@ class TextAttention {
     store_sums(work_.scores[0][row], kScored * 16);
   }
 
-  // Of the columns of a unit.
-  void sum_values(int first, int rows, int unit, bool begins) {
-    float* sums = sums_ + unit * 1024;
-    begins ? zero_sums() : load_sums(sums);
-    for (int row = 0; row < rows; row += kTextKeys) {
-      const uint8_t* v = keys(first + row) + value_offset(a_.head_dim) + unit * kUnitBytes;
-      const float* weights = work_.scores[0][row / 2];
-      tile_load<kRows>(v, 64);
-      tile_load<kRows + 1>(v + kTileBytes, 64);
-      tile_load<kQueriesOf>(weights, 64);
-      if (tiles_ == 2) tile_load<kQueriesOf + 1>(weights + kScored * 16, 64);
-      dot();
-    }
-    store_sums(sums, 512);
+  void begin_sums(int unit, bool begins) const {
+    begins ? zero_sums() : load_sums(sums_ + unit * 1024);
+  }
+
+  // Of kTextKeys positions and the columns of a unit.
+  void sum_values(int first, int row, int unit) const {
+    const uint8_t* v = keys(first + row) + value_offset(a_.head_dim) + unit * kUnitBytes;
+    const float* weights = work_.scores[0][row / 2];
+    tile_load<kRows>(v, 64);
+    tile_load<kRows + 1>(v + kTileBytes, 64);
+    tile_load<kQueriesOf>(weights, 64);
+    if (tiles_ == 2) tile_load<kQueriesOf + 1>(weights + kScored * 16, 64);
+    dot();
   }
 
   // What the queries of a tile see; those that are none see what its first one does.
-  struct Sight {
-    int32_t start[16], limit[16];
-  };
-  Sight sight(int tile) const {
-    Sight sight;
+  void see(int tile) {
     for (int i = 0, n = query_ + 16 * tile; i < 16; i++) {
       if (query_ + 16 * tile + i < a_.count) n = query_ + 16 * tile + i;
-      sight.start[i] = a_.start[n];
-      sight.limit[i] = a_.limit[n];
+      start_[tile][i] = a_.start[n];
+      limit_[tile][i] = a_.limit[n];
     }
-    return sight;
   }
 
-  // What a query may not see becomes -inf; returns the largest scores. Rows count in kRowsAtOnce.
-  F32x16 mask(int tile, int first, int rows) {
-    F32x16 top[4];
-    for (F32x16& each : top) each = set1(kLowest);
-    const Sight sees = sight(tile);
-    const I32x16 start = load_ints(sees.start), limit = load_ints(sees.limit);
-    for (int row = 0; row < rows; row += kRowsAtOnce) {
-      const int at = first + row;
-      float* scores = work_.scores[tile][row];
-      const bool all = sees.start[15] <= at && at + kRowsAtOnce <= sees.limit[0];
-      CACTUS_UNROLL
-      for (int i = 0; i < kRowsAtOnce; i++) {
-        F32x16 s = load(scores + i * 16);
-        if (!all) {
-          s = select_within(start, limit, at + i, s, set1(-__builtin_inff()));
-          store(scores + i * 16, s);
+  // What a query may not see of kTextKeys positions becomes -inf; finds the largest scores.
+  void mask(int first, int row, F32x16* top) {
+    const int at = first + row;
+    for (int t = 0; t < tiles_; t++) {
+      float* scores = work_.scores[t][row];
+      F32x16 largest[4] = {top[t], top[t], top[t], top[t]};
+      if (start_[t][15] > at || at + kTextKeys > limit_[t][0]) {
+        const I32x16 start = load_ints(start_[t]), limit = load_ints(limit_[t]);
+        for (int i = 0; i < kTextKeys; i++) {
+          const F32x16 s = load(scores + i * 16);
+          store(scores + i * 16, select_within(start, limit, at + i, s, set1(-__builtin_inff())));
         }
-        top[i % 4] = max(top[i % 4], s);
       }
+      for (int i = 0; i < kTextKeys; i += 4) {
+        CACTUS_UNROLL
+        for (int n = 0; n < 4; n++) largest[n] = max(largest[n], load(scores + (i + n) * 16));
+      }
+      top[t] = max(max(largest[0], largest[1]), max(largest[2], largest[3]));
     }
-    return max(max(top[0], top[1]), max(top[2], top[3]));
   }
 
-  // Scores become weights, and sums those of what the weights are rounded to.
-  void weigh(int tile, int first, int rows, bool begins) {
-    const F32x16 before = begins ? set1(kLowest) : load(work_.top[tile]);
-    const F32x16 top = max(before, mask(tile, first, rows));
-    F32x16 sum[2] = {begins ? zero() : load(work_.sum[tile]), zero()};
-    if (!begins && any_lt(before, top)) {
-      const F32x16 factor = exp2_lanes(sub(before, top));
-      sum[0] = mul(sum[0], factor);
-      for (int d = 0; d < a_.head_dim; d++) {
-        store(sums(d, tile), mul(load(sums(d, tile)), factor));
-      }
+  // Sums so far are of weights against another largest score.
+  void raise(int tile, F32x16 top, bool begins) {
+    const F32x16 before = top_[tile];
+    top_[tile] = top;
+    if (begins || !any_lt(before, top)) return;
+    const F32x16 factor = exp2_lanes(sub(before, top));
+    sum_[tile] = mul(sum_[tile], factor);
+    for (int d = 0; d < a_.head_dim; d++) {
+      store(sums(d, tile), mul(load(sums(d, tile)), factor));
     }
-    const float* scores = work_.scores[tile][0];
-    float* to = work_.scores[tile][0];
-    const auto weight = [&](const float* s) { return exp2_lanes(sub(load(s), top)); };
-    int row = 0;
-    for (; row < rows; row += kRowsAtOnce) {
-      CACTUS_UNROLL
-      for (int i = 0; i < kRowsAtOnce; i += 2, scores += 32, to += 16) {
-        const Bf16x32 pair = to_pairs(weight(scores), weight(scores + 16));
-        store_bf16(to, pair);
-        sum[i / 2 % 2] = add_pairs(sum[i / 2 % 2], pair);
+  }
+
+  // Scores of kTextKeys positions, or of the `rows` that are left, become weights, and sums those
+  // of what the weights are rounded to.
+  void weigh(int row, int rows) {
+    const int end = rows < kTextKeys ? rows : kTextKeys;
+    for (int t = 0; t < tiles_; t++) {
+      const F32x16 top = top_[t];
+      const float* scores = work_.scores[t][row];
+      float* to = work_.scores[t][row / 2];
+      F32x16 sum[2] = {sum_[t], zero()};
+      const auto weight = [&](const float* s) { return exp2_lanes(sub(load(s), top)); };
+      int n = 0;
+      for (; n < end; n += kRowsAtOnce) {
+        CACTUS_UNROLL
+        for (int i = 0; i < kRowsAtOnce; i += 2, scores += 32, to += 16) {
+          const Bf16x32 pair = to_pairs(weight(scores), weight(scores + 16));
+          store_bf16(to, pair);
+          sum[i / 2 % 2] = add_pairs(sum[i / 2 % 2], pair);
+        }
       }
+      for (; n < kTextKeys; n += 2, to += 16) store(to, zero());
+      sum_[t] = add(sum[0], sum[1]);
     }
-    for (; row % kTextKeys != 0; row += 2, to += 16) store(to, zero());
-    store(work_.top[tile], top);
-    store(work_.sum[tile], add(sum[0], sum[1]));
   }
   static constexpr int kRowsAtOnce = 8;
 
@@ -317,7 +336,7 @@ class TextAttention {
 
   void write() {
     for (int t = 0; t < tiles_; t++) {
-      const F32x16 factor = div(set1(1.0f), load(work_.sum[t]));
+      const F32x16 factor = div(set1(1.0f), sum_[t]);
       const int first = query_ + 16 * t;
       for (int d = 0; d < a_.head_dim; d += 16) {
         F32x16 rows[16];
@@ -331,6 +350,8 @@ class TextAttention {
 
   const TextQueries& a_;
   const int query_, count_, tiles_, units_;
+  int32_t start_[2][16], limit_[2][16];
+  F32x16 top_[2], sum_[2];  // largest scores, and sums of weights
   TextWork& work_;
   uint8_t* const q_;   // [units][2][16 pairs of columns][16 queries][2]
   float* const sums_;  // [units][2 tiles of queries][2 tiles of 16 columns][16][16 queries]
