@@ -17,13 +17,18 @@ NMSE = {
     # each product, squared, is 6e-11, and a few times that where products cancel; the layers of a
     # model amplify every difference, as above by 1,400.
     "split": 1e-6,
+    # One side multiplies numbers rounded to bf16: each of both lies at most 2^-9 aside, which
+    # squared and over 3 is 2.6e-6 of each product, and ten times that where products cancel.
+    "bf16": 5e-5,
+    # The same in a model, whose layers amplify every difference, as above by 1,400.
+    "bf16 model": 5e-3,
     # One side rounds keys and values, or weights, to f16: 2^-11 squared is 2.4e-7.
     "f16": 1e-5,
     # One side rounds factors to bf16: 2^-9 squared, over 3, is 1.3e-6, and two or three of them
     # are rounded. A score of attention is then wrong by 2^-9 of its size, which is up to 200 in the
     # cases of single ops: where two positions compete, their weights are mixed wrongly, and 3e-4
     # of the worst case is that.
-    "bf16": 5e-4,
+    "bf16 scores": 5e-4,
     # One side works with 12-bit activations: 2^-11 of the largest of each 32, squared, over 12, is
     # 2e-8; the layers of a model amplify every difference, and turn that into 4e-5.
     "q12": 1e-4,

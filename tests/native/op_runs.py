@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from cactus.engine.options import BF16_ISA
 from cactus.graph.node import Graph, Node
 from cactus.weights.format.layout import GROUPS
 from tests.native import programs
@@ -92,6 +93,17 @@ def prepare(case: Case, folder: Path, dtype: str, kv: str, activations: str) -> 
 _numbers = count()
 
 
+def kind_of(case: Case, dtype: str, activations: str, isa: str) -> str:
+    """The arithmetic of an op on a tier, as tests/tolerances.py names it."""
+    if case.op == "bidirectional_attention" and isa == BF16_ISA:
+        return "bf16 scores"
+    if case.op == "linear" and dtype in ("f16", "bf16"):
+        return {"amx": "split", BF16_ISA: "bf16"}.get(isa, "f32")
+    if isa == BF16_ISA and activations == "int8" and (dtype in GROUPS or case.op == "quantize"):
+        return "bf16 model" if case.op == "experts" else "q8"
+    return "q12" if dtype in GROUPS or case.op == "quantize" else "f32"
+
+
 def compare(
     case: Case,
     folder: Path,
@@ -107,17 +119,9 @@ def compare(
         run_native(ready.built, ready.packed, ready.graph, each, **types) for each in open_programs
     ]
     for i, (got, each) in enumerate(zip(results, open_programs, strict=True)):
-        kind = kind_of(case, dtype, getattr(each, "keywords", {}).get("isa", ""))
+        isa = getattr(each, "keywords", {}).get("isa", "")
+        kind = kind_of(case, dtype, activations, isa)
         assert_close(
             got, ready.want, kind, f"{case.op} {case.id} {dtype} {types}, program {i}: {kind}"
         )
     return results
-
-
-def kind_of(case: Case, dtype: str, isa: str) -> str:
-    """The arithmetic of an op on a tier, as tests/tolerances.py names it."""
-    if case.op == "bidirectional_attention" and isa == "amx_bf16":
-        return "bf16"
-    if dtype in ("f16", "bf16") and isa.startswith("amx"):
-        return "split"
-    return "q12" if dtype in GROUPS or case.op == "quantize" else "f32"

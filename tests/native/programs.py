@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cactus import native
+from cactus.engine.options import BF16_ISA
 from cactus.graph.node import Graph
 from cactus.graph.plan import Plan, build, with_int8_activations, with_int8_kv
 from cactus.native import Output, Program, Row
@@ -22,6 +23,8 @@ from tests.models.golden import fused as fused
 from tests.models.golden import stored_dtype
 
 TIERS = native.available_isas()
+EXACT_TIERS = tuple(tier for tier in TIERS if tier != BF16_ISA)
+"""Those whose numbers lie close to one another: the other one is for text encoders."""
 
 OpenProgram = Callable[..., Any]
 """``cactus.native.Program``, with some options set, or what makes one on another machine."""

@@ -13,7 +13,7 @@ from cactus.native import Program, Row
 from tests.models import golden
 from tests.native import programs
 from tests.native.conftest import Packed
-from tests.native.programs import TIERS
+from tests.native.programs import EXACT_TIERS, TIERS
 from tests.tolerances import assert_close
 
 KINDS = [
@@ -96,7 +96,7 @@ def test_tiers_agree(model: Loaded) -> None:
     """
     splits = not any(stored.dtype.startswith("q") for stored in model[1].tensors.values())
     results = {}
-    for isa in TIERS:
+    for isa in EXACT_TIERS:
         with programs.load(*model, threads=1, isa=isa) as program:
             results[isa] = whole(program, prompt(3, 100, program.vocab_size))
     scalar = results.pop("scalar")

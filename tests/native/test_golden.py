@@ -9,10 +9,10 @@ from cactus.native import Program, Row
 from tests.models import golden
 from tests.native import programs
 from tests.native.conftest import Expected, Packed
-from tests.native.programs import TIERS
+from tests.native.programs import EXACT_TIERS
 from tests.tolerances import assert_close
 
-cases = pytest.mark.parametrize("isa", TIERS)
+cases = pytest.mark.parametrize("isa", EXACT_TIERS)
 names = pytest.mark.parametrize("name", golden.NAMES)
 
 

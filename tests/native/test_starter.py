@@ -13,7 +13,7 @@ from cactus.models.base import load_architecture
 from cactus.native import Program, Row
 from cactus.weights.format.folder import WeightsFolder
 from tests.models import starter
-from tests.native.programs import TIERS
+from tests.native.programs import EXACT_TIERS
 from tests.tolerances import assert_close
 
 
@@ -112,7 +112,7 @@ def test_greedy_tokens_of_twenty_prompts(starter_folder: Path) -> None:
     assert sum(same) >= 18
 
 
-@pytest.mark.parametrize("isa", TIERS)
+@pytest.mark.parametrize("isa", EXACT_TIERS)
 def test_tiers_agree(starter_folder: Path, isa: str) -> None:
     tokens = starter.text().ids[:24]
     with load(starter_folder, isa=isa) as program, load(starter_folder) as best:

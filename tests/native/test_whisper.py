@@ -20,10 +20,10 @@ from cactus.speech.parts import scores_name, with_scores
 from cactus.speech.search import softmax
 from tests.models import whisper
 from tests.native import programs
-from tests.native.programs import TIERS, Store
+from tests.native.programs import EXACT_TIERS, Store
 from tests.tolerances import assert_close
 
-cases = pytest.mark.parametrize("isa", TIERS)
+cases = pytest.mark.parametrize("isa", EXACT_TIERS)
 DTYPES = ("f32", "f16", "q8", "q4", "q4_0")
 
 

@@ -71,7 +71,7 @@ const Tier kTiers[] = {
 #endif
     {kernels_avx512, has_avx512},
 #if defined(CACTUS_AMX)
-    {kernels_amx_bf16, has_amx},  // less exact than amx, so it has to be asked for
+    {kernels_amx_bf16, has_amx},  // less exact than amx: never the best, only asked for
     {kernels_amx, has_amx},
 #endif
 #elif defined(__aarch64__)

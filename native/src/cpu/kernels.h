@@ -30,7 +30,7 @@ constexpr int kMaxQueries = 12;    // query rows that one attention tile handles
 constexpr int kTextKeys = 32;      // positions of a text that are stored together
 constexpr int kTextBlock = 32;     // queries of a text that a row shares its blocks with
 constexpr int kTextQueries = 256;  // that attend to a text together, at most
-constexpr int kSplitTiles = 2;     // tiles that a split_* call takes, at most
+constexpr int kTilesAtOnce = 2;    // tiles that a MultiplyTiles takes, at most
 constexpr int kMaxLevels = 2;      // int8 levels of an activation
 constexpr int kQ8Steps = 127;      // largest magnitude of an activation in 8 bits, in its steps
 constexpr int kQ12Steps = 1904;    // 119 * 16: the same in 12 bits
@@ -46,7 +46,9 @@ constexpr int kQ12Steps = 1904;    // 119 * 16: the same in 12 bits
 //   int8 codes[4][M][12]   per 8 columns, per row: hi_first[4], hi_last[4], lo[4]; without lo
 //                          [4][M][8]; or, for 12 bits where dots are of 16 bits, int16[4][M][8]:
 //                          x of the columns 0, 2, 4, 6, 1, 3, 5, 7; or, for matrix units, int8
-//                          [M][32] of 8 bits, and [M][2][32] of 12: x as 256 * first + second
+//                          [M][32] of 8 bits, and [M][2][32] of 12: x as 256 * first + second;
+//                          or, of 8 bits, bf16[M][32] of what they would be made of, and nothing
+//                          more
 //   float scale[M]         of a unit
 //   float sum[M]           sum of the group's values (what a weight's minimum is multiplied with)
 //   int32 isum[M]          sum of these 32 columns in units
@@ -145,6 +147,12 @@ struct LogitSlice {
   int finite;
 };
 
+// out[m][0..16 tiles) = W x (+ bias) (+ residual): up to kTilesAtOnce tiles, which follow one
+// another, against the panels of `rows` rows.
+using MultiplyTiles = void (*)(const uint8_t* tile, int tiles, int cols, const uint8_t* panels,
+                               int rows, float* out, size_t out_stride, const float* bias,
+                               const float* residual);
+
 struct KernelTable {
   const char* name;
   int panel_rows;   // rows of a panel, M at most
@@ -176,14 +184,17 @@ struct KernelTable {
 
   // Matrix units that multiply 16-bit weights want rows split: split_row writes one into a panel,
   // split_bytes for 32 columns, and behind the last panel there is room for a whole one. Then
-  // split_* multiply up to kSplitTiles tiles, which follow one another, with panels. Where
-  // split_bytes is 0, there are none.
+  // split_* multiply them. Where split_bytes is 0, there are none.
   int split_bytes;
   void (*split_row)(const float* x, int cols, const PanelRow* to);
-  void (*split_f16)(const uint8_t* tile, int tiles, int cols, const uint8_t* panels, int rows,
-                    float* out, size_t out_stride, const float* residual);
-  void (*split_bf16)(const uint8_t* tile, int tiles, int cols, const uint8_t* panels, int rows,
-                     float* out, size_t out_stride, const float* residual);
+  MultiplyTiles split_f16;
+  MultiplyTiles split_bf16;
+
+  // Quantised weights and panels of one level, where linear_* do not take these; else null.
+  MultiplyTiles one_level_q4;
+  MultiplyTiles one_level_q8;
+  MultiplyTiles one_level_q4_0;
+  MultiplyTiles one_level_q4_64;
 
   // All widths are multiples of 16 floats (quantize_row: of the group).
   void (*quantize_row)(const float* x, int width, int group, const PanelRow* out);

@@ -18,6 +18,7 @@
 #undef CACTUS_TIER
 #define CACTUS_TIER amx_bf16_exact
 #define CACTUS_VECTORS amx_bf16_vectors
+#define CACTUS_CALL_ROWS 512
 #define CACTUS_FEW_ROWS 0
 #include "cpu/amx.inl"
 #undef CACTUS_TIER

@@ -269,8 +269,11 @@ constexpr int kPanelRows = kMaxRows, kFewRows = kMaxRows, kCallRows = kMaxRows;
 // No unit of its own for 16-bit weights.
 constexpr int kSplitBytes = 0;
 constexpr decltype(KernelTable::split_row) split_row = nullptr;
-constexpr decltype(KernelTable::split_f16) split_f16 = nullptr;
-constexpr decltype(KernelTable::split_bf16) split_bf16 = nullptr;
+constexpr MultiplyTiles split_f16 = nullptr, split_bf16 = nullptr;
+
+// linear_* take panels of one level.
+constexpr MultiplyTiles one_level_q4 = nullptr, one_level_q8 = nullptr, one_level_q4_0 = nullptr,
+                        one_level_q4_64 = nullptr;
 
 [[maybe_unused]] static void begin() {}
 [[maybe_unused]] static void end() {}

@@ -43,6 +43,17 @@ static inline F32x16 last_half(Bf16x32 a) {
   const __m512i wide = _mm512_cvtepu16_epi32(_mm512_extracti64x4_epi64(a.v, 1));
   return {_mm512_castsi512_ps(_mm512_slli_epi32(wide, 16))};
 }
+// Of each four bytes, as one number, the bits that are set in `mask`.
+static inline U8x64 and_bits(U8x64 a, uint32_t mask) {
+  return {_mm512_and_si512(a.v, _mm512_set1_epi32(static_cast<int>(mask)))};
+}
+static inline F32x16 unsigned_to_f32(U8x64 a) { return {_mm512_cvtepu32_ps(a.v)}; }
+static inline float bf16_value(const uint16_t* p) {
+  const uint32_t bits = uint32_t{*p} << 16;
+  float value;
+  __builtin_memcpy(&value, &bits, sizeof value);
+  return value;
+}
 // Numbers of a and b, lane by lane side by side, rounded to nearest.
 static inline Bf16x32 to_pairs(F32x16 a, F32x16 b) {
   alignas(64) static constexpr uint16_t kOrder[32] = {0,  16, 1,  17, 2,  18, 3,  19, 4,  20, 5,

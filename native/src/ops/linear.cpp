@@ -56,7 +56,10 @@ struct Product {
 
   // Columns of tiles [first, last) for rows [row, row + count), count <= max_rows.
   void run(uint32_t first, uint32_t last, uint32_t row, uint32_t count) const {
-    split ? run_split(first, last, row, count) : run_tiles(first, last, row, count);
+    if (const MultiplyTiles multiply = of_tiles()) {
+      return run_at_once(multiply, first, last, row, count);
+    }
+    run_tiles(first, last, row, count);
     if (bias == nullptr) return;
     const int width = static_cast<int>((last - first) * kTileRows);
     for (uint32_t m = row; m < row + count; m++) {
@@ -65,15 +68,32 @@ struct Product {
     }
   }
 
-  void run_split(uint32_t first, uint32_t last, uint32_t row, uint32_t count) const {
+  // The kernel that takes several tiles, or null.
+  MultiplyTiles of_tiles() const {
     const KernelTable& k = c.kernels();
-    const auto multiply = w.dtype == DType::kF16 ? k.split_f16 : k.split_bf16;
-    for (uint32_t tile = first; tile < last; tile += kSplitTiles) {
-      const size_t at = row * out_stride + static_cast<size_t>(tile) * kTileRows;
+    if (split != nullptr) return w.dtype == DType::kF16 ? k.split_f16 : k.split_bf16;
+    if (!w.quantized || in.levels != 1) return nullptr;
+    switch (w.dtype) {
+      case DType::kQ4: return k.one_level_q4;
+      case DType::kQ4_0: return k.one_level_q4_0;
+      case DType::kQ4_64: return k.one_level_q4_64;
+      default: return k.one_level_q8;
+    }
+  }
+
+  const uint8_t* panels(uint32_t row) const {
+    if (split != nullptr) return split + row * split_bytes(w, c.kernels());
+    return w.quantized ? c.program.panel_row(in, in_rows, row, 0).panel : nullptr;
+  }
+
+  void run_at_once(MultiplyTiles multiply, uint32_t first, uint32_t last, uint32_t row,
+                   uint32_t count) const {
+    for (uint32_t tile = first; tile < last; tile += kTilesAtOnce) {
+      const size_t column = static_cast<size_t>(tile) * kTileRows, at = row * out_stride + column;
       multiply(w.data + tile * w.tile_bytes,
-               static_cast<int>(std::min<uint32_t>(kSplitTiles, last - tile)),
-               static_cast<int>(w.cols), split + row * split_bytes(w, k), static_cast<int>(count),
-               out + at, out_stride, residual ? residual + at : nullptr);
+               static_cast<int>(std::min<uint32_t>(kTilesAtOnce, last - tile)),
+               static_cast<int>(w.cols), panels(row), static_cast<int>(count), out + at, out_stride,
+               bias ? bias + column : nullptr, residual ? residual + at : nullptr);
     }
   }
 
@@ -81,7 +101,7 @@ struct Product {
     const KernelTable& k = c.kernels();
     const int cols = static_cast<int>(w.cols), rows = static_cast<int>(count);
     const int levels = static_cast<int>(in.levels);
-    const uint8_t* panel = w.quantized ? c.program.panel_row(in, in_rows, row, 0).panel : nullptr;
+    const uint8_t* panel = panels(row);
     const float* x = in.values + static_cast<size_t>(row) * in.stride + in_col;
     for (uint32_t tile = first; tile < last; tile++) {
       const uint8_t* data = w.data + tile * w.tile_bytes;
@@ -116,8 +136,8 @@ struct Product {
   // The same for rows [row, end).
   void run_blocks(uint32_t first, uint32_t last, uint32_t row, uint32_t end) const {
     const uint32_t max_rows = static_cast<uint32_t>(c.kernels().max_rows);
-    const uint32_t pairs = static_cast<uint32_t>(kBlockBytes / w.tile_bytes) / kSplitTiles;
-    const uint32_t block = std::max(1u, pairs) * kSplitTiles;
+    const uint32_t pairs = static_cast<uint32_t>(kBlockBytes / w.tile_bytes) / kTilesAtOnce;
+    const uint32_t block = std::max(1u, pairs) * kTilesAtOnce;
     for (uint32_t b = first; b < last; b += block) {
       for (uint32_t r = row; r < end; r += max_rows) {
         run(b, std::min(last, b + block), r, std::min(max_rows, end - r));

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from typing import TypedDict
 
@@ -13,6 +14,8 @@ KV_TYPES = ("f16", "int8")
 """What keys and values can be kept as."""
 ACTIVATION_TYPES = ("int12", "int8")
 """What activations can be multiplied as with quantised weights."""
+BF16_ISA = "amx_bf16"
+"""The kernel tier that multiplies activations of 8 bits, and 16-bit weights, as bf16."""
 
 
 class LoadArguments(TypedDict, total=False):
@@ -81,12 +84,16 @@ class LoadOptions:
             )
         return own if self.context is None else self.context
 
-    @property
-    def of_program(self) -> ProgramOptions:
-        """What the native program is made with."""
+    def of_program(self, whole_texts: bool) -> ProgramOptions:
+        """What the native program is made with.
+
+        A text encoder (`whole_texts`) is multiplied in bf16 by a CPU that has a unit for it, if
+        nothing else was chosen: for the reason that `apply` gives.
+        """
+        free = self.isa is None and self.activations is None and not os.environ.get("CACTUS_ISA")
         return {
             "threads": self.threads,
-            "isa": self.isa,
+            "isa": _encoder_isa() if free and whole_texts else self.isa,
             "preload": self.preload,
             "resident": self.resident,
         }
@@ -107,3 +114,9 @@ class LoadOptions:
 
             blob = with_int8_activations(blob)
         return blob
+
+
+def _encoder_isa() -> str | None:
+    from cactus.native import available_isas
+
+    return BF16_ISA if BF16_ISA in available_isas() else None

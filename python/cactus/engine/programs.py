@@ -150,7 +150,7 @@ class Programs(Closing):
         data = self._folder / "model.safetensors"
         first = next(iter(self._running.values()), None)
         if first is None:
-            program = Program(blob, data, chunk=chunk, **self._options.of_program)
+            program = Program(blob, data, chunk=chunk, **self._options.of_program(plan.whole_texts))
         else:
             program = Program(blob, data, chunk=chunk, shares=first.program)
         return Running(program, blob, plan.reads)

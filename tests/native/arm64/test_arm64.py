@@ -22,13 +22,13 @@ from tests.native.arm64.conftest import COMPILE, COMPILER, EMULATOR, Arm64
 from tests.native.arm64.remote import Machine, RemoteProgram
 from tests.native.conftest import Expected, Packed
 from tests.native.op_runs import MATRIX_DTYPES, compare, fits
-from tests.native.programs import TIERS, open_on
+from tests.native.programs import EXACT_TIERS, open_on
 from tests.ops.cases import CASES
 from tests.tolerances import assert_close
 
 BACKGROUND = [COMPILE] if shutil.which(COMPILER) and shutil.which(EMULATOR) else []
 ARM = ("neon", "neon_i8mm")
-FUSING = next((tier for tier in reversed(TIERS) if tier not in ("scalar", "amx")), None)
+FUSING = next((tier for tier in reversed(EXACT_TIERS) if tier not in ("scalar", "amx")), None)
 """A tier of this machine that fuses multiply-adds, as those of arm64 do. amx multiplies weights of
 16 bits in another way."""
 
