@@ -15,16 +15,6 @@ constexpr float kLowest = -3e38f;          // finite, so that a query without sc
 // The tile registers: sums of two tiles of 16 rows by two of 16 queries, and their operands.
 constexpr int kRows = 4, kQueriesOf = 6;
 
-static void configure_text() {
-  TileConfig config{};
-  config.palette = 1;
-  for (int t = 0; t < 8; t++) {
-    config.row_bytes[t] = 64;
-    config.rows[t] = 16;
-  }
-  asm volatile("ldtilecfg %0" : : "m"(config));
-}
-
 // kTextKeys positions: keys as [units of 32 columns][2][16 positions][32], values as
 // [units][2 tiles of 16 columns][16][32 positions], and which of the positions have values that are
 // not finite.
@@ -358,10 +348,8 @@ class TextAttention {
 };
 
 static void attend_text(const TextQueries* queries) {
-  configure_text();
   const FlushSubnormals as_the_unit;  // weights below 2^-126 would take 100 times as long
   for (int n = 0; n < queries->count; n += kTextBlock) TextAttention(*queries, n).run();
-  CACTUS_TIER::begin();
 }
 
 }  // namespace cactus::CACTUS_TIER
