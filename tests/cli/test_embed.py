@@ -155,6 +155,32 @@ def test_lines_are_written_into_a_file(run: Run, tmp_path: Path) -> None:
     assert json.loads((tmp_path / "v.jsonl").read_text())["index"] == 0
 
 
+def test_a_file_is_not_written_over_itself(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("a\n")
+    (tmp_path / "link").symlink_to("a.txt")
+    for output in ("a.txt", "./a.txt", "link"):
+        status, _, err = run("embed", "a.txt", "--output", output)
+        assert status == 2 and f"{Path(output)} is what is read" in err
+    assert (tmp_path / "a.txt").read_text() == "a\n"
+
+
+def test_a_wrong_option_leaves_the_output_as_it_was(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "v.jsonl").write_text("before")
+    assert run("embed", "--text", "a", "--prompt", "other", "--output", "v.jsonl")[0] == 1
+    assert (tmp_path / "v.jsonl").read_text() == "before"
+
+
+def test_each_line_that_is_written_is_json(run: Run, model: Model) -> None:
+    half = '"\\ud800"'
+    lines = f'{{"text": "a", "id": {half}}}\n{{"text": {half}}}\n'
+    lines += '{"text": "b", "id": NaN}\n{"text": "c", "id": 1e999}\n{"text": "d", "id": 1e9}\n'
+    status, rows, err = run("embed", stdin=lines.encode())
+    assert (status, [row["index"] for row in rows]) == (1, [0, 1, 4])
+    assert rows[0]["id"] == "\ud800" and rows[2]["id"] == 1e9
+    assert vector(rows[1]).tobytes() == model.embed("\ufffd").tobytes()
+    assert "line 3: is not JSON: NaN" in err and "line 4: is not JSON: 1e999 is too large" in err
+
+
 def test_more_lines_than_a_block_are_all_there(
     run: Run, model: Model, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import json
+import os
+import stat
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import click
 
@@ -21,6 +22,7 @@ from cactus.cli.texts import (
     field_option,
     file_argument,
     input_option,
+    json_line,
     name_of_input,
     opened,
     read_lines,
@@ -128,7 +130,10 @@ def command(
                 Line(number, whole_characters(text)) for number, text in enumerate(texts, 1)
             )
         else:
-            given = read_lines(stack.enter_context(opened(file)), form, field)
+            stream = stack.enter_context(opened(file))
+            if output is not None and _is_same(stream, output):
+                raise click.UsageError(f"{output} is what is read; give --output another file.")
+            given = read_lines(stream, form, field)
         folder = find_text_model(model, "embed", offline=offline)
         loaded = stack.enter_context(Model(folder, threads=threads, preload=True))
         job = _Job(loaded, options, "--text" if texts else f"{name_of_input(file)}, line", quiet)
@@ -147,15 +152,17 @@ class _Job:
 
     def write_lines(self, given: Iterator[Line | Wrong], output: Path | None) -> None:
         """A line of JSON for each text, after each block."""
+        blocks = self._blocks(given)
+        begun = list(islice(blocks, 1))  # before a file is emptied: an option may be wrong
         with ExitStack() as stack:
             target = sys.stdout
             if output is not None:
                 target = stack.enter_context(output.open("w", encoding="utf-8"))
-            for lines, vectors in self._blocks(given):
+            for lines, vectors in chain(begun, blocks):
                 for line, vector in zip(lines, vectors, strict=True):
                     numbers = [float(f"{value:.9g}") for value in vector.tolist()]
                     row = {**line.fields, "index": line.number - 1, "embedding": numbers}
-                    print(json.dumps(row, ensure_ascii=False), file=target)
+                    print(json_line(row), file=target)
                 target.flush()
 
     def write_array(self, given: Iterator[Line | Wrong], output: Path | None) -> None:
@@ -223,6 +230,15 @@ class _Job:
     def _report(self, number: int, reason: str) -> None:
         self.failed = True
         complain(f"{self._name} {number}: {reason}")
+
+
+def _is_same(stream: IO[bytes], output: Path) -> bool:
+    """Whether what is read is the file that would be written, which empties it."""
+    try:
+        read, written = os.fstat(stream.fileno()), output.stat()
+    except OSError:
+        return False
+    return stat.S_ISREG(written.st_mode) and os.path.samestat(read, written)
 
 
 def _from(shown: Progress | None, done: int) -> Progress | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from contextlib import ExitStack
 from dataclasses import replace
 
@@ -16,6 +15,7 @@ from cactus.cli.texts import (
     field_option,
     file_argument,
     input_option,
+    json_line,
     name_of_input,
     opened,
     read_lines,
@@ -103,5 +103,5 @@ def command(
     for each in ranked[:top_k]:
         line = lines[each.index]
         row = {**line.fields, "index": line.number - 1, "score": each.score, field: line.text}
-        click.echo(json.dumps(row, ensure_ascii=False))
+        click.echo(json_line(row))
     ctx.exit(int(failed))

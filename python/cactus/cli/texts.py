@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import IO, TYPE_CHECKING, Any
 
 import click
 
-from cactus.cli.text import whole_characters
+from cactus.inputs.text import clean_text
 
 if TYPE_CHECKING:
     from cactus.errors import ContextLengthExceeded
@@ -117,7 +118,7 @@ def read_lines(stream: IO[bytes], form: str, name: str) -> Iterator[Line | Wrong
 
 def _object(number: int, line: str, name: str) -> Line | Wrong:
     try:
-        row = json.loads(line)
+        row = json.loads(line, parse_constant=_not_json, parse_float=_finite)
     except (ValueError, RecursionError) as error:
         return Wrong(number, f"is not JSON: {error}")
     if not isinstance(row, dict):
@@ -126,4 +127,25 @@ def _object(number: int, line: str, name: str) -> Line | Wrong:
     if not isinstance(text, str):
         got = "nothing" if text is None else type(text).__name__
         return Wrong(number, f"has no text in its field {name!r}: got {got}")
-    return Line(number, whole_characters(text), row)
+    return Line(number, clean_text(text), row)
+
+
+def _not_json(name: str) -> float:
+    raise ValueError(f"{name} is no number of JSON")
+
+
+def _finite(digits: str) -> float:
+    value = float(digits)
+    if math.isinf(value):  # it could not be written again
+        raise ValueError(f"{digits[:40]} is too large a number")
+    return value
+
+
+def json_line(row: Mapping[str, Any]) -> str:
+    """A line of a result; half characters, which JSON may have as escapes, stay escapes."""
+    line = json.dumps(row, ensure_ascii=False)
+    try:
+        line.encode()
+    except UnicodeEncodeError:
+        return json.dumps(row)
+    return line
