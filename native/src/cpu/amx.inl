@@ -10,7 +10,8 @@ using namespace CACTUS_VECTORS;
 constexpr int kPanelRows = 16;
 constexpr int kFewRows = CACTUS_FEW_ROWS;    // these the vector kernels do faster
 constexpr int kCallRows = CACTUS_CALL_ROWS;  // share the work of unpacking a tile's weights
-constexpr int kUnits = 16;                   // of 32 columns that are unpacked at once
+constexpr int kOwnRows = 0;
+constexpr int kUnits = 16;  // of 32 columns that are unpacked at once
 
 // The tile registers of operands of 32 columns of int8; those before are of whole size.
 constexpr int kX = 6, kW = 7;

@@ -7,7 +7,7 @@ namespace cactus::CACTUS_TIER {
 using namespace amx_bf16_exact;
 
 constexpr int kPanelRows = amx_bf16_exact::kPanelRows, kFewRows = CACTUS_FEW_ROWS,
-              kCallRows = CACTUS_CALL_ROWS;
+              kCallRows = CACTUS_CALL_ROWS, kOwnRows = 128;
 
 // A panel is, for each 32 columns, [16 rows][32] bf16; no row is left out.
 constexpr int kRowBytes = kGroup * 2;

@@ -158,6 +158,7 @@ struct KernelTable {
   int panel_rows;   // rows of a panel, M at most
   int few_rows;     // where there are more but not panel_rows, the panel is laid out for these
   int max_rows;     // rows that a linear_* call may be given: those of one panel or several
+  int own_rows;     // with so many rows each, threads multiply their own rows; 0: never
   int max_queries;  // queries that an attend_span call may be given
   int panel_bytes[kMaxLevels];  // by levels - 1: of one row's 32 columns, with scale and sums
 

@@ -264,7 +264,7 @@ static float panel_value(const PanelRow* at, int column) {
 }
 
 // Rows of a panel, those up to which one is laid out for just as many, and those of a call.
-constexpr int kPanelRows = kMaxRows, kFewRows = kMaxRows, kCallRows = kMaxRows;
+constexpr int kPanelRows = kMaxRows, kFewRows = kMaxRows, kCallRows = kMaxRows, kOwnRows = 0;
 
 // No unit of its own for 16-bit weights.
 constexpr int kSplitBytes = 0;

@@ -14,6 +14,7 @@ const KernelTable CACTUS_TABLE(CACTUS_TIER) = {
     .panel_rows = CACTUS_TIER::kPanelRows,
     .few_rows = CACTUS_TIER::kFewRows,
     .max_rows = CACTUS_TIER::kCallRows,
+    .own_rows = CACTUS_TIER::kOwnRows,
     .max_queries = CACTUS_TIER::kQueries,
     .panel_bytes = {CACTUS_TIER::kPanelBytes<1>, CACTUS_TIER::kPanelBytes<2>},
     .begin = CACTUS_TIER::begin,

@@ -205,9 +205,16 @@ void run(const LinearStep& step, const Context& c) {
     split_rows(step, *split, c);
     c.barrier();
   }
-  // Few tiles for many threads: the rows are split, too.
-  const uint32_t wanted = kShares * static_cast<uint32_t>(c.threads());
-  const uint32_t parts = std::clamp((wanted + tiles - 1) / tiles, 1u, std::max(1u, panels));
+  const uint32_t threads = static_cast<uint32_t>(c.threads());
+  const uint32_t own_rows = static_cast<uint32_t>(c.kernels().own_rows);
+  uint32_t parts;
+  if (own_rows != 0 && rows >= own_rows * threads) {
+    // What a thread reads and writes is in its cache already, and stays there.
+    parts = threads;
+  } else {
+    // Few tiles for many threads: the rows are split, too.
+    parts = std::clamp((kShares * threads + tiles - 1) / tiles, 1u, std::max(1u, panels));
+  }
   uint32_t first, last;
   c.share(tiles * parts, &first, &last);
   for (uint32_t part = 0; part < parts; part++) {

@@ -16,8 +16,8 @@ from cactus.graph.step import Row
 from cactus.native import Program, Session
 
 ROWS = 256
-"""Rows of one step, unless one text alone has more: enough for all kernels to be at full speed, and
-so few that their values stay in a core's cache; 512 take MiniLM 5 to 10 % more time."""
+"""Rows of a step for each thread, if no text has more: enough for all kernels to be at full speed,
+and so few that their values stay in a core's cache; 512 take MiniLM 5 to 10 % more time."""
 
 AHEAD = 16
 """Texts that are made tokens of at once: a step leaves nothing of the tokenizer in the caches."""
@@ -70,7 +70,9 @@ class Steps:
         try:
             while not stop:
                 empty: list[Item] = []
-                room = min(ROWS, self.program.chunk) - sum(map(self._piece, begun))
+                room = min(ROWS * self.program.info.threads, self.program.chunk) - sum(
+                    map(self._piece, begun)
+                )
                 while room > 0 and len(begun) < texts:
                     item, waiting = waiting or next(ahead, None), None
                     if item is None:
