@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import sys
 import wave
 from collections.abc import Callable
 from pathlib import Path
@@ -162,6 +164,26 @@ def test_recordings_are_found_by_what_is_said_in_them(folder: Path, tmp_path: Pa
         assert (hit.source, hit.time) == ("talk.wav", (65.0, 67.0))
         (passage,) = _passages([hit], {})
         assert passage.place == "talk.wav, 1:05"
+
+
+def test_settings_that_cannot_be_written_are_named(folder: Path, tmp_path: Path) -> None:
+    options: dict[str, Any] = {"embedder": WordEmbedder(), "cache_dir": tmp_path / "cache"}
+    with Corpus(folder, **options) as corpus:
+        settings = corpus.index_path.with_suffix(".json")
+    settings.unlink()
+    settings.mkdir()
+    with pytest.raises(CorpusError, match=r"\.json cannot be written: "):
+        Corpus(folder, **options)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="names are text elsewhere")
+def test_a_folder_whose_name_is_no_text_is_refused(tmp_path: Path) -> None:
+    folder = Path(os.fsdecode(os.fsencode(tmp_path) + b"/n\xff"))
+    folder.mkdir()
+    (folder / "a.txt").write_text("Apples.")
+    with pytest.raises(CorpusError, match=r"n\\xff is not valid UTF-8") as error:
+        Corpus(folder, embedder=WordEmbedder(), cache_dir=tmp_path / "cache")
+    str(error.value).encode()
 
 
 @pytest.mark.parametrize(

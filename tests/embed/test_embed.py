@@ -177,6 +177,8 @@ def test_a_text_that_is_long_only_in_characters_is_read_whole(embedder: Make) ->
         ([["a"]], r"texts\[0\]\[0\] must be an integer"),
         ([[-1]], "got -1"),
         ([1, 2, 3.5], r"text\[2\] must be an integer"),
+        (np.array(5), "got ndarray"),
+        (["a", np.array(5)], r"texts\[1\] must be a string or a list of token ids, got ndarray"),
     ],
 )
 def test_what_is_no_text_is_named(tiny: Model, texts: Any, message: str) -> None:

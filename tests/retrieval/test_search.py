@@ -149,7 +149,10 @@ def test_a_reranker_has_the_last_word(index: Index) -> None:
         ({"neighbours": 101}, "neighbours must be 0 to 100, got 101"),
         ({"mode": "best"}, "mode must be one of hybrid, dense, lexical, got 'best'"),
         ({"paths": [3]}, "paths must be patterns"),
+        ({"paths": 3}, "paths must be patterns"),
+        ({"paths": "!"}, "paths: pattern '!'"),
         ({"metadata": "pdf"}, "metadata must be a mapping, got str"),
+        ({"metadata": {"kind": None}}, r"metadata\['kind'\] must be a text or a list of texts"),
     ],
 )
 def test_what_cannot_be_meant_is_refused(index: Index, options: Any, message: str) -> None:

@@ -255,3 +255,31 @@ def test_paths_with_the_marks_of_addresses_are_paths(tmp_path: Path) -> None:
     with Index(folder, Paragraphs(folder), WordEmbedder(), tmp_path / "c?a%20c#he") as index:
         assert index.sync().chunks == 1
         assert index.search("apples", 1, floor=False)[0].source == "a.txt"
+
+
+@pytest.mark.parametrize(
+    "noted", ["{", "[1]", '{"rAlated": 1}', '{"trust": "x"}', '{"chunks": NaN}']
+)
+def test_measurements_that_are_damaged_are_made_again(made: Made, noted: str) -> None:
+    made.index.sync()
+    alter(made, f"UPDATE meta SET value = '{noted}' WHERE key = 'calibration'")
+    assert made.open().search("Apples grow", 1, floor=False)[0].source == "fruit.md"
+    assert not made.index.sync().rebuilt
+    db = sqlite3.connect(made.index.path)
+    assert db.execute("SELECT 1 FROM meta WHERE value = ?", (noted,)).fetchone() is None
+    db.close()
+
+
+def test_a_list_of_tables_that_is_damaged_is_made_anew(made: Made) -> None:
+    made.index.sync()
+    made.index.close()
+    data = bytearray(made.index.path.read_bytes())
+    at = data.index(b"tablefilesfiles")
+    data[at + 5 : at + 10] = b"\xfd" * 5  # a name that SQLite's message repeats
+    at = data.index(b"CREATE TABLE files (")
+    data[at + 19 : at + 20] = b"!"
+    made.index.path.write_bytes(data)
+    with pytest.raises(CorpusError, match="damaged"):
+        made.open().search("apples")
+    report = made.index.sync()
+    assert (report.rebuilt, report.chunks) == ("it was damaged or of an older version", 6)

@@ -306,12 +306,19 @@ def _folder(given: Any) -> Path:
     folder = Path(given).expanduser()
     try:
         with os.scandir(folder):
-            return folder.resolve()
+            resolved = folder.resolve()
+            str(resolved).encode()
+            return resolved
     except FileNotFoundError:
         raise CorpusError(f"there is no folder {folder}") from None
     except NotADirectoryError:
         raise CorpusError(
             f"{folder} is a file; a corpus is the folder that the documents are in"
+        ) from None
+    except UnicodeEncodeError:
+        name = os.fsencode(folder).decode("utf-8", "backslashreplace")
+        raise CorpusError(
+            f"the path of the folder {name} is not valid UTF-8, so that no result could name it"
         ) from None
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error

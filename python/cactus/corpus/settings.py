@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from cactus.corpus.models import name_of
-from cactus.errors import CactusError, InvalidRequest
+from cactus.errors import CactusError, CorpusError, InvalidRequest
 from cactus.inputs.checks import boolean, expected
 from cactus.inputs.files import find_json
 
@@ -46,11 +46,16 @@ class Settings:
         return replace(self, **changed)
 
     def save(self, index: Path) -> None:
-        """Keep them beside the index."""
+        """Keep them beside the index. Raises CorpusError where they cannot be written."""
         from cactus.inputs.files import replace_file
 
+        path = _beside(index)
         data = json.dumps(asdict(self), ensure_ascii=False, indent=1).encode("utf-8", "replace")
-        replace_file(_beside(index), data, mode=0o600)
+        try:
+            if not (path.is_file() and path.read_bytes() == data):
+                replace_file(path, data, mode=0o600)
+        except OSError as error:
+            raise CorpusError(f"{path} cannot be written: {error.strerror}") from None
 
 
 def _beside(index: Path) -> Path:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 from cactus.embed.settings import Settings
 from cactus.errors import ContextLengthExceeded, InvalidRequest, ModelFormatError
@@ -16,6 +16,13 @@ if TYPE_CHECKING:
 
 WORDY = 64
 """Characters of a token that none has on average: of a long text that many are enough to read."""
+
+
+def is_several(value: object) -> TypeGuard[Iterable[Any]]:
+    """Whether a value is a list or the like, and not an array without dimensions."""
+    if isinstance(value, (bytes, bytearray, memoryview, Mapping)):
+        return False
+    return isinstance(value, Iterable) and getattr(value, "ndim", 1) != 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,8 +117,7 @@ class Reader:
         return encode(text), True
 
     def _ids(self, value: object, name: str) -> list[int]:
-        single = isinstance(value, (bytes, bytearray, memoryview, Mapping))
-        if single or not isinstance(value, Iterable):
+        if not is_several(value):
             raise InvalidRequest(
                 f"{name} must be a string or a list of token ids, got {type(value).__name__}"
             )

@@ -11,7 +11,7 @@ from cactus.calls.turns import Call, Turns
 from cactus.embed.encoder import Encoder
 from cactus.embed.options import EmbedOptions, RankOptions
 from cactus.embed.rank import rank
-from cactus.embed.texts import Item
+from cactus.embed.texts import Item, is_several
 from cactus.embed.vectors import Embeddings
 from cactus.engine.base import Worker
 from cactus.engine.loaded import Loaded
@@ -125,9 +125,7 @@ def _texts(texts: Any) -> tuple[bool, Iterable[Any]]:
     """Whether a caller gave one text, and what there is to be read."""
     if isinstance(texts, str):
         return True, [texts]
-    if isinstance(texts, (bytes, bytearray, memoryview, Mapping)) or not isinstance(
-        texts, Iterable
-    ):
+    if not is_several(texts):
         raise InvalidRequest(
             "texts must be a string, a list of strings, or token ids of either kind, "
             f"got {type(texts).__name__}"

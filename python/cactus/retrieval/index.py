@@ -219,10 +219,24 @@ def _request(
             raise InvalidRequest(f"{name} must be {limits}, got {value}")
     if mode not in get_args(Mode):
         raise InvalidRequest(f"mode must be one of {', '.join(get_args(Mode))}, got {mode!r}")
-    if paths is not None:
-        paths = [paths] if isinstance(paths, str) else list(paths)
-        if not all(isinstance(path, str) for path in paths):
-            raise InvalidRequest("paths must be patterns: texts")
     if metadata is not None and not isinstance(metadata, Mapping):
         raise InvalidRequest(f"metadata must be a mapping, got {type(metadata).__name__}")
+    for key, wanted in (metadata or {}).items():
+        if not isinstance(wanted, (str, list, tuple, set, frozenset)):
+            got = type(wanted).__name__
+            raise InvalidRequest(f"metadata[{key!r}] must be a text or a list of texts, got {got}")
+    paths = None if paths is None else _patterns(paths)
     return Request(clean_text(query), top_k, mode, paths, metadata, neighbours, floor, rerank)
+
+
+def _patterns(paths: object) -> list[str]:
+    from cactus.documents.ignore import compile_patterns
+
+    found = [paths] if isinstance(paths, str) else paths
+    if not isinstance(found, Sequence) or not all(isinstance(path, str) for path in found):
+        raise InvalidRequest("paths must be patterns: texts")
+    try:
+        compile_patterns(found)
+    except ValueError as error:
+        raise InvalidRequest(f"paths: {error}") from None
+    return list(found)

@@ -72,8 +72,13 @@ class Calibration:
 
     @staticmethod
     def from_json(text: str | None) -> Calibration:
-        """What `to_json` gave; typical numbers where there is none yet."""
-        return Calibration(**json.loads(text)) if text else Calibration()
+        """What `to_json` gave; typical numbers where there is none yet, or it is damaged."""
+        try:
+            made = Calibration(**json.loads(text or "{}"))
+            whole = all(map(math.isfinite, asdict(made).values()))
+        except (TypeError, ValueError):
+            return Calibration()
+        return made if whole else Calibration()
 
     def meaning(self, cosine: float) -> float:
         """What a cosine says: 0 for unrelated texts, about 1 for a text and a part of it."""

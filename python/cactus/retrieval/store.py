@@ -178,6 +178,8 @@ class Store:
             )
         except sqlite3.OperationalError:
             raise
+        except UnicodeDecodeError:  # of SQLite's message on what it could not make out
+            raise sqlite3.DatabaseError("its list of tables is damaged") from None
         except sqlite3.DatabaseError:
             if self._begins_as_sqlite():
                 raise  # damaged
