@@ -15,6 +15,7 @@ from cactus.cli.documents import (
     folder_argument,
     open_corpus,
     show_sources,
+    sync_option,
     top_k_option,
 )
 from cactus.cli.options import Whole, json_option, offline_option, threads_option
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
     help="Most tokens of an answer.",
 )
 @embedder_option
+@sync_option
 @threads_option
 @json_option
 @offline_option
@@ -58,6 +60,7 @@ def command(
     top_k: int,
     max_tokens: int,
     embedder: str | None,
+    sync: bool,
     threads: int | None,
     as_json: bool,
     offline: bool,
@@ -83,7 +86,10 @@ def command(
     options: dict[str, Any] = {"max_tokens": max_tokens, "stop_loops": True}
     with Late(f"loading {weights.name} ...", quiet=quiet):
         loaded = Model(weights, threads=threads, preload=True)
-    with loaded, open_corpus(folder, quiet=quiet, embedder=embedder, fallback=loaded) as corpus:
+    with (
+        loaded,
+        open_corpus(folder, quiet=quiet, embedder=embedder, fallback=loaded, sync=sync) as corpus,
+    ):
         if as_json:
             with stop_at_interrupt(loaded.stop):
                 done = corpus.ask(loaded, question, passages=top_k, **options)

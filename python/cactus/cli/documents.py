@@ -50,6 +50,16 @@ top_k_option = click.option(
 )  # fmt: skip
 
 
+sync_option = click.option(
+    "--no-sync",
+    "sync",
+    is_flag=True,
+    flag_value=False,
+    default=True,
+    help="Read no file: take what is in the index so far.",
+)
+
+
 def open_corpus(folder: Path, *, quiet: bool = False, **options: Any) -> Corpus:
     """The corpus of a folder, brought up to date; a terminal sees how far that is."""
     from cactus.corpus.corpus import Corpus

@@ -12,6 +12,7 @@ from cactus.cli.documents import (
     folder_argument,
     open_corpus,
     show_hit,
+    sync_option,
     top_k_option,
 )
 from cactus.cli.options import json_option, no_progress_option
@@ -35,6 +36,7 @@ from cactus.cli.text import note, whole_characters
 )
 @click.option("--reranker", metavar="MODEL", help="A cross-encoder that looks again at the best.")
 @embedder_option
+@sync_option
 @json_option
 @no_progress_option
 @click.pass_context
@@ -48,16 +50,20 @@ def command(
     everything: bool,
     reranker: str | None,
     embedder: str | None,
+    sync: bool,
     as_json: bool,
     quiet: bool,
 ) -> None:
     """Print the passages of the documents in DIR that fit QUERY best, each with its score, 0 to 1.
 
-    The index is made if there is none, and brought up to date. Where nothing fits, nothing is
+    The index is made if there is none, and brought up to date, which takes long in a large folder:
+    Ctrl-C keeps what is done, and --no-sync searches in that. Where nothing fits, nothing is
     printed, and the exit status is 1.
     """
     query = whole_characters(" ".join(words))
-    with open_corpus(folder, quiet=quiet, embedder=embedder, reranker=reranker) as corpus:
+    with open_corpus(
+        folder, quiet=quiet, embedder=embedder, reranker=reranker, sync=sync
+    ) as corpus:
         hits = corpus.search(
             query,
             top_k,

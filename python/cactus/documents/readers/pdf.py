@@ -53,7 +53,12 @@ def _document(file: PdfDocument, limits: Limits) -> Document:
     text = str(whole)
     if not text.strip():
         count = len(pages)
-        raise Unread("empty", f"no text in its {count} pages: pictures?" if count else "0 pages")
+        raise Unread(
+            "empty",
+            f"no text in its {count} {'page' if count == 1 else 'pages'}: pictures?"
+            if count
+            else "0 pages",
+        )
     metadata = {name: file.get_metadata_value(key).strip() for key, name in _FIELDS.items()}
     metadata["date"] = _DATE.sub(r"\1-\2-\3", metadata["date"])
     metadata = {name: value for name, value in metadata.items() if value}
