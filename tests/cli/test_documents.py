@@ -70,6 +70,15 @@ def test_a_search_says_where_and_how_well(run: Run) -> None:
     assert {hit["source"] for hit in row["hits"]} <= {"walrus.txt"}
 
 
+def test_a_search_of_what_is_indexed_so_far_reads_no_file(run: Run, folder: Path) -> None:
+    run("index", "docs", "--embedder", "tiny", "-q")
+    (folder / "new.txt").write_text("The narwhal eats cod.\n")
+    row = json.loads(run("search", "docs", "narwhal", "--no-sync", "--json", "--all")[1])
+    assert row["chunks"] == 2 and "new.txt" not in {hit["source"] for hit in row["hits"]}
+    row = json.loads(run("search", "docs", "narwhal", "--json")[1])
+    assert row["chunks"] == 3 and row["hits"][0]["source"] == "new.txt"
+
+
 def test_a_search_without_a_hit_says_so_and_fails(run: Run) -> None:
     run("index", "docs", "--embedder", "tiny", "-q")
     status, out, err = run("search", "docs", "zzz", "--mode", "lexical")
@@ -122,6 +131,12 @@ def test_a_missing_argument_is_a_usage_error(run: Run, arguments: tuple[str, ...
     status, _, err = run(*arguments)
     assert status == 2
     assert "Missing argument" in err
+
+
+def test_a_pattern_that_no_file_is_like_is_named(run: Run) -> None:
+    run("index", "docs", "--embedder", "tiny", "-q", "--include", "*.zz")
+    status, _, err = run("search", "docs", "walrus")  # the pattern is kept
+    assert status == 1 and "no file is like *.zz" in err.replace("\n", " ")
 
 
 def test_a_folder_without_documents_is_said(run: Run, tmp_path: Path) -> None:

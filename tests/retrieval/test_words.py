@@ -69,6 +69,10 @@ def test_the_commonest_words_are_left_out_and_names_become_phrases() -> None:
     assert query_terms("to-do or not") == ([], [])
 
 
+def test_a_query_that_is_cut_ends_with_a_whole_word() -> None:
+    assert query_terms("walrus " * LONGEST_QUERY) == (["walrus"], [])
+
+
 @pytest.mark.parametrize("query", ['"', "AND NEAR( OR", "a* ^b {c}:", "-- ; DROP", "\0", "col:x"])
 def test_nothing_in_a_query_is_syntax(found, query: str) -> None:  # type: ignore[no-untyped-def]
     terms, phrases = query_terms(query)

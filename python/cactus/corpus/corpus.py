@@ -111,7 +111,7 @@ class Corpus(Closing):
             if sync:
                 report = self.sync(progress=progress)
                 if not self.chunks:
-                    raise CorpusError(_nothing(self.folder, report))
+                    raise CorpusError(_nothing(self.folder, report, settings.include))
         except BaseException:
             self.close()
             raise
@@ -325,6 +325,9 @@ def _folder(given: Any) -> Path:
         raise CorpusError(f"the folder {folder} cannot be read: {reason}") from None
 
 
-def _nothing(folder: Path, report: SyncReport) -> str:
-    skipped = str(report.skipped) if report.skipped.total else "it is empty"
+def _nothing(folder: Path, report: SyncReport, include: Sequence[str] | None) -> str:
+    if report.skipped.total:
+        skipped = str(report.skipped)
+    else:
+        skipped = f"no file is like {', '.join(include)} (include)" if include else "it is empty"
     return f"{folder} has no document that can be read: {skipped}"

@@ -91,8 +91,8 @@ class Store:
     def unwritable(self, error: OSError) -> CorpusError:
         """What a user is told of an error of the system."""
         return CorpusError(
-            f"the index {self.path} cannot be written: {error.strerror}; it can be searched as it "
-            "is, or name another cache folder"
+            f"the index {self.path} cannot be written: {error.strerror}; search it as it is "
+            "(sync=False, --no-sync), or name another cache folder"
         )
 
     def write(self) -> sqlite3.Connection:

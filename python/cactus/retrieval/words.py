@@ -75,7 +75,9 @@ def query_terms(query: str) -> tuple[list[str], list[str]]:
     """
     words: dict[str, None] = {}
     phrases: dict[str, None] = {}
-    for piece in _only_words(searchable(query[:LONGEST_QUERY])).lower().split():
+    if len(query) > LONGEST_QUERY:  # a half of a word would be one that no passage has
+        query = query[:LONGEST_QUERY].rpartition(" ")[0] or query[:LONGEST_QUERY]
+    for piece in _only_words(searchable(query)).lower().split():
         parts = [part for part in piece.split(".") if part]
         if 1 < len(parts) <= 8 and sum(part not in _COMMON for part in parts) > 1:
             phrases[" ".join(parts)] = None
