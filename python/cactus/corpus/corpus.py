@@ -326,8 +326,7 @@ def _folder(given: Any) -> Path:
 
 
 def _nothing(folder: Path, report: SyncReport, include: Sequence[str] | None) -> str:
-    if report.skipped.total:
-        skipped = str(report.skipped)
-    else:
-        skipped = f"no file is like {', '.join(include)} (include)" if include else "it is empty"
+    skipped = str(report.skipped) if report.skipped.total else "it is empty"
+    if include:
+        skipped += f"; only files like {', '.join(include)} are read (include)"
     return f"{folder} has no document that can be read: {skipped}"
