@@ -18,10 +18,11 @@ _LFM2: Values = {"temperature": 0.3, "min_p": 0.15, "repetition_penalty": 1.05}
 _FAMILIES: dict[str, Values] = {
     "HuggingFaceTB/SmolLM2-": {"temperature": 0.2, "top_p": 0.9},
     # With the card's values 6 of 20 answers of two ten-turn chats loop, and 33 of 40 answers to
-    # "What is the capital of France?" name Paris. With these none loops, and 40 of 40 do. A
+    # "What is the capital of France?" name Paris. With these none loops, and 60 of 60 begin with
+    # the right sentence; 52 do at 0.05, where another token is nearly as likely. A
     # repetition_penalty would see the prompt, too: of 20 facts there the model names 6, not 17.
     "HuggingFaceTB/SmolLM2-135M-Instruct": {
-        "temperature": 0.05,
+        "temperature": 0.02,
         "top_p": 0.9,
         "presence_penalty": 0.4,
         "frequency_penalty": 0.4,
