@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,8 @@ import numpy as np
 import pytest
 
 from cactus import Model
+from cactus.engine.loading import load
+from cactus.engine.options import BF16_ISA
 from cactus.errors import ModelFormatError
 from cactus.graph.plan import build, with_int8_activations
 from cactus.graph.reference import ReferenceProgram
@@ -96,6 +99,23 @@ def test_a_text_has_the_vector_of_transformers(
     with Model(tmp_path / name) as model:
         vector = model.embed(encoders.words(golden.tokens), normalize=True)
     assert vector @ want / np.linalg.norm(want) > 0.99999
+
+
+@pytest.mark.parametrize("precision", ["FP32", "FP16", "INT8"])
+def test_products_are_rounded_to_bf16_unless_weights_are_f32_or_options_say_otherwise(
+    precision: str, folders: dict[str, Path], tmp_path: Path
+) -> None:
+    convert(folders["bert"], tmp_path / "made", precision)
+    exact = EXACT_TIERS[-1]
+    fast = BF16_ISA if precision != "FP32" and BF16_ISA in TIERS else exact
+    cases: tuple[tuple[Any, str], ...] = (
+        ({}, fast),
+        ({"activations": "int8"}, exact),
+        ({"isa": exact}, exact),
+    )
+    for options, isa in cases:
+        with closing(load(tmp_path / "made", **options)) as loaded:
+            assert loaded.tokens.info.isa == isa
 
 
 def test_what_the_tokenizer_says_of_cutting_and_padding_is_left_out(

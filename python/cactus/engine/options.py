@@ -84,16 +84,16 @@ class LoadOptions:
             )
         return own if self.context is None else self.context
 
-    def of_program(self, whole_texts: bool) -> ProgramOptions:
+    def of_program(self, may_round: bool) -> ProgramOptions:
         """What the native program is made with.
 
-        A text encoder (`whole_texts`) is multiplied in bf16 by a CPU that has a unit for it, if
-        nothing else was chosen: for the reason that `apply` gives.
+        A text encoder without f32 matrices (`may_round`) is multiplied in bf16 by a CPU that has a
+        unit for it, if nothing else was chosen: for the reason that `apply` gives.
         """
         free = self.isa is None and self.activations is None and not os.environ.get("CACTUS_ISA")
         return {
             "threads": self.threads,
-            "isa": _encoder_isa() if free and whole_texts else self.isa,
+            "isa": _encoder_isa() if free and may_round else self.isa,
             "preload": self.preload,
             "resident": self.resident,
         }

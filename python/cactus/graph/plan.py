@@ -163,6 +163,12 @@ def takes_whole_texts(blob: bytes) -> bool:
     return any(step[0] == NATIVE_OPS[WHOLE_TEXTS] for step in steps)
 
 
+def multiplies_f32(blob: bytes) -> bool:
+    """Whether a plan has matrices of f32, whose user wants exact products."""
+    weights = WEIGHT.iter_unpack(blob[_table(blob, WEIGHT)])
+    return any(dtype == DTYPES["f32"] and tiled for dtype, _, _, tiled, *_ in weights)
+
+
 def with_int8_kv(blob: bytes) -> bytes:
     """A plan's blob that keeps keys and values in int8, with an f32 scale per head and position.
 
