@@ -18,8 +18,8 @@ struct Partial {
   }
 };
 
-// A thread's scratch, of kAttentionFloats: scores, scaled queries [count][kQueryStride], and two partial results, the
-// running one and that of a span.
+// A thread's scratch, of kAttentionFloats: scores, scaled queries [count][kQueryStride], and two
+// partial results, the running one and that of a span.
 inline float* packed_queries(const Context& c) { return c.scratch() + kMaxQueries * kSpan; }
 inline Partial running_partial(const Context& c) {
   return Partial::at(packed_queries(c) + kMaxQueries * kQueryStride);
