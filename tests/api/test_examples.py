@@ -98,7 +98,7 @@ EXPECTED = {
         "Paris",
         "5 messages\n3 messages",
         "A cactus is a type of plant",
-        "SamplingDefaults(temperature=0.05,",
+        "SamplingDefaults(temperature=0.02,",
         "stop - The night was a dark",
         FOUR + " None\nThe answer to this",
     ],
