@@ -150,9 +150,11 @@ class Programs(Closing):
         data = self._folder / "model.safetensors"
         first = next(iter(self._running.values()), None)
         if first is None:
-            from cactus.graph.plan import multiplies_f32
+            may_round = False
+            if plan.whole_texts:
+                from cactus.graph.plan import multiplies_f32
 
-            may_round = plan.whole_texts and not multiplies_f32(blob)
+                may_round = not multiplies_f32(blob)
             program = Program(blob, data, chunk=chunk, **self._options.of_program(may_round))
         else:
             program = Program(blob, data, chunk=chunk, shares=first.program)
