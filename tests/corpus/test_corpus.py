@@ -17,7 +17,7 @@ import cactus
 from cactus import Corpus, Model
 from cactus.corpus.quote import SILENT
 from cactus.corpus.reader import _passages
-from cactus.errors import CorpusError, InvalidRequest
+from cactus.errors import CorpusError, InvalidRequest, UnsupportedModel
 from cactus.speech.methods import SpeechMethods
 from tests.generate.scripted import saying
 from tests.retrieval.made import WordEmbedder
@@ -143,6 +143,9 @@ class Stenographer(SpeechMethods):
     def __init__(self) -> None:
         pass
 
+    def _speech(self, *_: Any) -> Any:
+        return self  # it is able to
+
     def transcribe(self, *_: Any, **__: Any) -> Any:
         said = ["We met on Monday.", "The budget is four thousand euros."]
         parts = [SimpleNamespace(start=65.0 + n, end=66.0 + n, text=t) for n, t in enumerate(said)]
@@ -237,6 +240,15 @@ def test_a_wrong_option_is_named(
     given = {"embedder": WordEmbedder(), "cache_dir": tmp_path / "cache", **options}
     with pytest.raises(InvalidRequest, match=named):
         Corpus(folder, **given)
+
+
+@pytest.mark.parametrize("option", ["reranker", "speech"])
+def test_a_model_that_cannot_do_what_it_is_for_is_refused_at_once(
+    option: str, folder: Path, tmp_path: Path, tiny_model: Path
+) -> None:
+    given: dict[str, Any] = {"embedder": WordEmbedder(), "cache_dir": tmp_path / "cache"}
+    with Model(tiny_model) as model, pytest.raises(UnsupportedModel, match=model.name):
+        Corpus(folder, **given, **{option: model})
 
 
 @pytest.mark.parametrize(

@@ -40,7 +40,7 @@ def look(folder: Path, **options: object) -> tuple[list[str], dict[str, str]]:
 def entry_of(path: Path) -> FileEntry:
     """The entry of one file, as a walk of its folder gives it."""
     status = path.lstat()
-    return FileEntry(str(path), path.name, status.st_size, status.st_mtime_ns, status.st_ino)
+    return FileEntry(str(path), path.name, status.st_size, status.st_mtime_ns)
 
 
 def read(

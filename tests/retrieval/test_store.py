@@ -283,3 +283,12 @@ def test_a_list_of_tables_that_is_damaged_is_made_anew(made: Made) -> None:
         made.open().search("apples")
     report = made.index.sync()
     assert (report.rebuilt, report.chunks) == ("it was damaged or of an older version", 6)
+
+
+def test_names_that_are_no_text_are_damage(made: Made) -> None:
+    made.index.sync()
+    alter(made, "UPDATE files SET name = CAST(x'ff' || name AS TEXT)")
+    with pytest.raises(CorpusError, match="damaged"):
+        made.open().search("apples")
+    assert made.index.sync().added == 2
+    assert made.open().search("Apples grow", 1, floor=False)[0].source == "fruit.md"

@@ -209,7 +209,6 @@ OWN_FILES = {
     "audio/source.py": "recordings, which it guards itself",
     "chat/ranking.py": "the package's own words",
     "cloud/store.py": "settings, of a file that is regular and not large",
-    "corpus/settings.py": "what it has written itself, of a file that is regular",
     "documents/ignore.py": "patterns, of a file that is regular and not large",
     "documents/read.py": "documents, which it guards itself",
     "engine/loading.py": "read ahead, of a file that is regular",

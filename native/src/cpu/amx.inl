@@ -47,18 +47,30 @@ struct TileConfig {
   uint8_t rows[16];
 };
 
-static void begin() {
+// All registers are of whole size, but those of the operands X and W.
+static void configure(uint16_t x_bytes, uint8_t w_rows) {
   TileConfig config{};
   config.palette = 1;
   for (int t = 0; t < 8; t++) {
-    config.row_bytes[t] = t == kX ? kGroup : 64;
-    config.rows[t] = t == kW ? kGroup / 4 : 16;
+    config.row_bytes[t] = t == kX ? x_bytes : 64;
+    config.rows[t] = t == kW ? w_rows : 16;
   }
   asm volatile("ldtilecfg %0" : : "m"(config));
 }
+static void begin() { configure(kGroup, kGroup / 4); }
 
 // In their initial state the registers cost nothing when threads are switched.
 static void end() { asm volatile("tilerelease"); }
+
+// 32 floats of a row; zeros for those behind the `left` that it has.
+struct Unit {
+  F32x16 first, last;
+};
+static inline Unit load_unit(const float* x, int left) {
+  if (left >= kGroup) return {load(x), load(x + 16)};
+  if (left <= 16) return {first_lanes(left, load(x), zero()), zero()};
+  return {load(x), first_lanes(left - 16, load(x + 16), zero())};
+}
 
 // 32 columns of a panel of 16 rows.
 template <int L>

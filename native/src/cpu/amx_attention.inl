@@ -26,24 +26,17 @@ static inline size_t value_offset(int head_dim) {
 static inline size_t lost_offset(int head_dim) { return 2 * value_offset(head_dim); }
 static size_t text_key_bytes(int head_dim) { return lost_offset(head_dim) + 64; }
 
-// 32 columns of a row from `d` on; zeros beyond its end.
-struct Unit {
-  F32x16 first, last;
-};
-static inline Unit unit_of(const float* x, int d, int head_dim) {
-  return {load(x + d), d + 16 < head_dim ? load(x + d + 16) : zero()};
-}
-
 // What keys have in common is no part of the softmax, but may be far larger than what tells them
 // apart, and bf16 would round that away: so it is subtracted.
 static inline void store_keys(const TextKeys& keys) {
   for (int d = 0; d < keys.head_dim; d += 32) {
     uint8_t* to = keys.to + d / 32 * kUnitBytes;
-    const Unit common = unit_of(keys.common, d, keys.head_dim);
+    const Unit common = load_unit(keys.common + d, keys.head_dim - d);
     bool lost;
     const F32x16 first = only_finite(common.first, &lost), last = only_finite(common.last, &lost);
     for (int n = 0; n < kTextKeys; n++, to += 64) {
-      const Unit x = n < keys.count ? unit_of(keys.k[n], d, keys.head_dim) : Unit{first, last};
+      const Unit x =
+          n < keys.count ? load_unit(keys.k[n] + d, keys.head_dim - d) : Unit{first, last};
       store_bf16(to, to_bf16(sub(x.first, first), sub(x.last, last)));
     }
   }
@@ -154,7 +147,8 @@ class TextAttention {
         Bf16x32 rows[16];
         for (int i = 0; i < 16; i++) {
           const int n = query_ + 16 * t + i;
-          const Unit x = n < a_.count ? unit_of(a_.q[n], d, a_.head_dim) : Unit{zero(), zero()};
+          const Unit x =
+              n < a_.count ? load_unit(a_.q[n] + d, a_.head_dim - d) : Unit{zero(), zero()};
           rows[i] = to_bf16(mul(x.first, scale), mul(x.last, scale));
         }
         transpose(rows);

@@ -20,15 +20,7 @@ constexpr int kPanelUnit = kPanelRows * kRowBytes;
 constexpr int kSums = 0, kPanels = 4, kWeights = 6;
 constexpr int kUnitsAtOnce = 12;  // of 32 columns of two tiles: half of the first-level cache
 
-static void begin() {
-  TileConfig config{};
-  config.palette = 1;
-  for (int t = 0; t < 8; t++) {
-    config.row_bytes[t] = 64;
-    config.rows[t] = 16;
-  }
-  asm volatile("ldtilecfg %0" : : "m"(config));
-}
+static void begin() { configure(64, 16); }
 
 // Activations of two levels.
 template <Linear exact>
@@ -46,11 +38,8 @@ constexpr Linear linear_q8 = with_levels<amx_bf16_exact::linear_q8>;
 static void split_row(const float* x, int cols, const PanelRow* at) {
   uint8_t* to = at->panel + static_cast<size_t>(at->row) * kRowBytes;
   for (int k = 0; k < cols; k += kGroup, to += kPanelUnit) {
-    const int left = cols - k;
-    const F32x16 a = left < 16 ? first_lanes(left, load(x + k), zero()) : load(x + k);
-    F32x16 b = left > 16 ? load(x + k + 16) : zero();
-    if (left > 16 && left < 32) b = first_lanes(left - 16, b, zero());
-    store_bf16(to, to_bf16(a, b));
+    const Unit unit = load_unit(x + k, cols - k);
+    store_bf16(to, to_bf16(unit.first, unit.last));
   }
 }
 

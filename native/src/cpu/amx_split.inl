@@ -16,13 +16,11 @@ static void split_row(const float* x, int cols, const PanelRow* at) {
   const size_t rows = static_cast<size_t>(at->rows);
   uint8_t* to = at->panel + static_cast<size_t>(at->row) * kHalfBytes;
   for (int k = 0; k < cols; k += kGroup, to += rows * kSplitBytes) {
-    const int left = cols - k;
-    const F32x16 a = left < 16 ? first_lanes(left, load(x + k), zero()) : load(x + k);
-    F32x16 b = left > 16 ? load(x + k + 16) : zero();
-    if (left > 16 && left < 32) b = first_lanes(left - 16, b, zero());
-    const Bf16x32 high = to_bf16(a, b);
+    const Unit unit = load_unit(x + k, cols - k);
+    const Bf16x32 high = to_bf16(unit.first, unit.last);
     store_bf16(to, high);
-    store_bf16(to + rows * kHalfBytes, to_bf16(sub(a, first_half(high)), sub(b, last_half(high))));
+    store_bf16(to + rows * kHalfBytes,
+               to_bf16(sub(unit.first, first_half(high)), sub(unit.last, last_half(high))));
   }
 }
 

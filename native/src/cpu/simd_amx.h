@@ -133,21 +133,14 @@ static inline void transpose(__m512i* rows) {
   }
 }
 // 16 rows of 16 floats, or of 16 pairs of bf16, become columns.
-static inline void transpose(F32x16* rows) {
+template <class Lanes>
+static inline void transpose(Lanes* rows) {
   __m512i bits[16];
   CACTUS_UNROLL
-  for (int i = 0; i < 16; i++) bits[i] = _mm512_castps_si512(rows[i].v);
+  for (int i = 0; i < 16; i++) bits[i] = (__m512i)rows[i].v;
   transpose(bits);
   CACTUS_UNROLL
-  for (int i = 0; i < 16; i++) rows[i] = {_mm512_castsi512_ps(bits[i])};
-}
-static inline void transpose(Bf16x32* rows) {
-  __m512i bits[16];
-  CACTUS_UNROLL
-  for (int i = 0; i < 16; i++) bits[i] = rows[i].v;
-  transpose(bits);
-  CACTUS_UNROLL
-  for (int i = 0; i < 16; i++) rows[i] = {bits[i]};
+  for (int i = 0; i < 16; i++) rows[i] = {(decltype(rows[i].v))bits[i]};
 }
 
 }  // namespace cactus::CACTUS_TIER

@@ -60,7 +60,9 @@ def reranker_of(wanted: Any, threads: int | None, owned: ExitStack) -> Reranker 
     if wanted is None:
         return None
     model = wanted
-    if not isinstance(wanted, EmbedMethods):
+    if isinstance(wanted, EmbedMethods):
+        wanted._texts("rerank")  # or UnsupportedModel now, and not at the first search
+    else:
         model = owned.enter_context(EmbedMethods.around(_load("reranker", wanted, threads)))
     return lambda query, texts: model.rerank(query, texts, truncate=True)
 
@@ -77,6 +79,7 @@ def transcriber_of(
             return None if known is None else transcriber_of(known, None, threads, owned)
         return None
     if isinstance(wanted, SpeechMethods):
+        wanted._speech()  # or UnsupportedModel now, and not at the first recording
         return lambda path: wanted.transcribe(path).segments
     from cactus.weights.resolve import resolve
 

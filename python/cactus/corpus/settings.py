@@ -52,7 +52,7 @@ class Settings:
         path = _beside(index)
         data = json.dumps(asdict(self), ensure_ascii=False, indent=1).encode("utf-8", "replace")
         try:
-            if not (path.is_file() and path.read_bytes() == data):
+            if not path.is_file() or Settings.load(index) != self:
                 replace_file(path, data, mode=0o600)
         except OSError as error:
             raise CorpusError(f"{path} cannot be written: {error.strerror}") from None

@@ -34,7 +34,6 @@ class FileEntry:
     name: str
     size: int
     mtime_ns: int
-    inode: int
 
 
 def walk(
@@ -141,7 +140,7 @@ class _Walk:
             return Skipped(name, "special", file_kind(mode))
         if self._include is not None and not self._include.match_file(name):
             return None
-        return FileEntry(path, name, status.st_size, status.st_mtime_ns, status.st_ino)
+        return FileEntry(path, name, status.st_size, status.st_mtime_ns)
 
     def _link(self, path: str, name: str) -> Skipped:
         try:

@@ -60,7 +60,8 @@ class Steps:
         Raises Cancelled once `stop` is set, and what `items` raises.
         """
         width = self.program.info.output_width
-        texts = max(1, VALUES // width) if self.pooling == "last" else ROWS
+        most_rows = min(ROWS * self.program.info.threads, self.program.chunk)
+        texts = max(1, VALUES // width) if self.pooling == "last" else most_rows
         texts = texts if most is None else min(texts, most)
         remembers: bool | None = None  # what sessions of this program do; an encoder's do not
         ahead = chain.from_iterable(iter(lambda: list(islice(items, AHEAD)), []))
@@ -70,9 +71,7 @@ class Steps:
         try:
             while not stop:
                 empty: list[Item] = []
-                room = min(ROWS * self.program.info.threads, self.program.chunk) - sum(
-                    map(self._piece, begun)
-                )
+                room = most_rows - sum(map(self._piece, begun))
                 while room > 0 and len(begun) < texts:
                     item, waiting = waiting or next(ahead, None), None
                     if item is None:

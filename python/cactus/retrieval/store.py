@@ -252,4 +252,4 @@ def write_meta(db: sqlite3.Connection, **values: Any) -> None:
 
 def is_damage(error: sqlite3.Error) -> bool:
     """Whether an error says that the file is damaged, and not that it is busy or the like."""
-    return type(error) is sqlite3.DatabaseError
+    return type(error) is sqlite3.DatabaseError or "Could not decode to UTF-8" in str(error)

@@ -28,7 +28,7 @@ _UNSETTLED = -1  # so that it is compared by content the next time
 _LISTS = """
 CREATE TEMP TABLE present (id INTEGER PRIMARY KEY);
 CREATE TEMP TABLE candidates (
-  number INTEGER PRIMARY KEY, path TEXT, name TEXT, size INTEGER, mtime_ns INTEGER, inode INTEGER);
+  number INTEGER PRIMARY KEY, path TEXT, name TEXT, size INTEGER, mtime_ns INTEGER);
 """
 
 
@@ -161,9 +161,8 @@ class _Sync:
                 self._still(entry.name, known)
             else:
                 self._db.execute(
-                    "INSERT INTO candidates (path, name, size, mtime_ns, inode)"
-                    " VALUES (?, ?, ?, ?, ?)",
-                    (entry.path, entry.name, entry.size, entry.mtime_ns, entry.inode),
+                    "INSERT INTO candidates (path, name, size, mtime_ns) VALUES (?, ?, ?, ?)",
+                    (entry.path, entry.name, entry.size, entry.mtime_ns),
                 )
         self._db.execute("COMMIT")
 
@@ -230,7 +229,7 @@ class _Sync:
     def _candidates(self) -> Iterator[FileEntry]:
         number = 0
         while rows := self._db.execute(
-            "SELECT number, path, name, size, mtime_ns, inode FROM candidates WHERE number > ?"
+            "SELECT number, path, name, size, mtime_ns FROM candidates WHERE number > ?"
             " ORDER BY number LIMIT 256",
             (number,),
         ).fetchall():

@@ -57,7 +57,8 @@ class View:
             self.close()
             if is_damage(error):
                 raise CorpusError(
-                    f"the index {self._store.path} is damaged ({error}); sync builds it anew"
+                    f"the index {self._store.path} is damaged ({error}); sync builds it anew; "
+                    "delete the file if it finds no damage"
                 ) from None
             raise CorpusError(f"the index {self._store.path} cannot be read: {error}") from None
 

@@ -52,13 +52,10 @@ def _document(file: PdfDocument, limits: Limits) -> Document:
         raise Unread("damaged", "no page can be read")
     text = str(whole)
     if not text.strip():
-        count = len(pages)
-        raise Unread(
-            "empty",
-            f"no text in its {count} {'page' if count == 1 else 'pages'}: pictures?"
-            if count
-            else "0 pages",
-        )
+        if not pages:
+            raise Unread("empty", "0 pages")
+        read = "1 page" if len(pages) == 1 else f"{len(pages)} pages"
+        raise Unread("empty", f"no text in its {read}: pictures?")
     metadata = {name: file.get_metadata_value(key).strip() for key, name in _FIELDS.items()}
     metadata["date"] = _DATE.sub(r"\1-\2-\3", metadata["date"])
     metadata = {name: value for name, value in metadata.items() if value}
