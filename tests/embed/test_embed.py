@@ -40,16 +40,21 @@ TEXTS = [
 ]
 
 
-def test_it_is_the_mean_of_the_states_after_the_last_norm(tiny: Model) -> None:
+@pytest.mark.parametrize("text", ["A cactus is a plant.", "a b c " * 60 + "x" * 90])
+def test_it_is_the_mean_of_the_states_after_the_last_norm(tiny: Model, text: str) -> None:
     # Logits are linear in the states: the mean of those is the head of the mean of these.
-    ids = tiny.tokenize("A cactus is a plant.")
+    ids = tiny.tokenize(text)
     engine = tiny._engine
     with engine.tokens.session() as session:
-        outputs = engine.tokens.step([Row(session, ids, "all")], want_logits=True)
-    logits = np.mean([output.logits for output in outputs if output.logits is not None], axis=0)
+        pieces = [ids[n : n + 200] for n in range(0, len(ids), 200)]
+        steps = [
+            engine.tokens.step([Row(session, piece, "all")], want_logits=True) for piece in pieces
+        ]
+    found = [output.logits for step in steps for output in step if output.logits is not None]
+    logits = np.mean(found, axis=0)
     with WeightsFolder.open(engine.folder) as weights:
         head = weights.dequantize("model.embed_tokens.weight")
-    vector = tiny.embed("A cactus is a plant.")
+    vector = tiny.embed(text)
     assert vector.dtype == np.float32 and vector.shape == (64,)
     assert np.allclose(head @ vector, logits, atol=0.05 * np.abs(logits).max())
 
