@@ -28,6 +28,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
     "machine.py": (),
     "calls/": (),
     "audio/": (),
+    "images/": (),
     "tokenizer/": (),
     "documents/": ("tokenizer/", "audio/"),
     "graph/": (),

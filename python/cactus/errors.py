@@ -8,8 +8,9 @@ CactusError
 │   └── TemplateError        its chat template fails or breaks the sandbox
 ├── InvalidRequest           an option or message of a call is wrong (also a ValueError)
 │   ├── ContextLengthExceeded    the prompt does not fit the model's context
-│   └── InvalidAudio         an audio file cannot be decoded
-│       └── UnsupportedAudio     it is another kind of file
+│   ├── InvalidAudio         an audio file cannot be decoded
+│   │   └── UnsupportedAudio     it is another kind of file
+│   └── InvalidImage         an image cannot be read, is too large, or may not be
 ├── MicrophoneError          there is no microphone, or it has gone
 ├── NonFiniteLogits          the model produced NaN or infinity
 ├── InsufficientMemory       the memory is not there (also a MemoryError)
@@ -81,6 +82,10 @@ class InvalidAudio(InvalidRequest):
 
 class UnsupportedAudio(InvalidAudio):
     """The file is of a kind that is not decoded; the message lists those that are."""
+
+
+class InvalidImage(InvalidRequest):
+    """An image cannot be read: damaged, of another kind, too large, or not allowed there."""
 
 
 class MicrophoneError(CactusError):
