@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import io
 import os
 import re
 import stat
@@ -127,11 +128,12 @@ def _read_path(path: str | bytes, limits: Limits) -> tuple[bytes, str]:
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise InvalidImage(f"{name}: cannot be opened: {reason}") from None
+    status = os.fstat(descriptor)
+    if not stat.S_ISREG(status.st_mode):
+        os.close(descriptor)
+        what = "a directory" if stat.S_ISDIR(status.st_mode) else "a pipe or a device"
+        raise InvalidImage(f"{name} is {what}, expected a regular file")
     with os.fdopen(descriptor, "rb") as file:
-        status = os.fstat(descriptor)
-        if not stat.S_ISREG(status.st_mode):
-            what = "a directory" if stat.S_ISDIR(status.st_mode) else "a pipe or a device"
-            raise InvalidImage(f"{name} is {what}, expected a regular file")
         limits.check_bytes(status.st_size, name)
         try:
             return file.read(limits.file_bytes + 1), name
@@ -141,6 +143,8 @@ def _read_path(path: str | bytes, limits: Limits) -> tuple[bytes, str]:
 
 def _read_object(source: Any, limits: Limits) -> bytes:
     """The rest of a binary file object, as far as the limit goes."""
+    if isinstance(source, io.TextIOBase):
+        raise InvalidImage('the image is a text file object; open it with mode "rb"')
     parts, size = [], 0
     try:
         while size <= limits.file_bytes and (part := source.read(limits.file_bytes + 1 - size)):
