@@ -49,6 +49,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
     "confidence/": (),
     "grammar/": (),
     "engine/": (),
+    "vision/": (),
     "embed/": (),
     "generate/": (),
     "agent/": (),

@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from cactus.errors import InvalidImage
+from cactus.images import picture as images
 from cactus.images.door import load
 from cactus.images.headers import exif_orientation
 from tests.images.made import chunk, exif, picture, png, save, scene
@@ -213,10 +214,11 @@ def test_what_is_no_image_is_named(data: bytes, words: str) -> None:
         load(data)
 
 
-def test_memory_follows_the_image_and_not_more() -> None:
-    """What is converted strip by strip is what is converted as a whole."""
-    for mode in ("RGBA", "P", "I;16"):
-        image = picture(1500, 900, mode)  # more than one strip
-        whole = load(save(image, "PNG")).pixels
-        part = load(save(image.crop((0, 800, 1500, 900)), "PNG")).pixels
-        assert np.array_equal(whole[800:], part)
+@pytest.mark.parametrize("mode", ["RGBA", "P", "I;16"])
+def test_what_is_converted_in_strips_is_what_is_converted_as_a_whole(
+    mode: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = save(picture(150, 90, mode), "PNG", exif=b"Exif\0\0" + exif(7))
+    whole = load(data).pixels
+    monkeypatch.setattr(images, "STRIP_PIXELS", 1000)
+    assert np.array_equal(load(data).pixels, whole)

@@ -1,0 +1,106 @@
+"""Pixels on their way to a tower: scaled as Pillow does, normalised, and cut into patches."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cactus.errors import UnsupportedModel
+from cactus.images.picture import strips
+from cactus.inputs.fields import Fields
+
+U8 = NDArray[np.uint8]
+
+FILTERS = {0: "nearest", 1: "lanczos", 2: "bilinear", 3: "bicubic"}
+"""Pillow's numbers of them, which stand in the files."""
+
+
+@dataclass(frozen=True, eq=False)
+class Tile:
+    """What the tower sees at once: `patches` f32 [rows * cols, patch * patch * 3], and that grid.
+
+    A patch is its pixels in the order row, column, channel.
+    """
+
+    patches: NDArray[np.float32]
+    grid: tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Pixels:
+    """How pixels are scaled and normalised: value * `rescale`, less `mean`, over `std`."""
+
+    resample: int
+    rescale: float
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+    @staticmethod
+    def of(
+        settings: Fields,
+        resample: int,
+        mean: tuple[float, ...] = (0.5, 0.5, 0.5),
+        std: tuple[float, ...] = (0.5, 0.5, 0.5),
+    ) -> Pixels:
+        """From a checkpoint's settings; what is given here is the family's default."""
+        unless(settings, "do_rescale", "do_normalize")
+        if settings.has("image_mean"):
+            mean = tuple(settings.numbers("image_mean", 3, -1e3, 1e3))
+        if settings.has("image_std"):
+            std = tuple(settings.numbers("image_std", 3, 1e-6, 1e3))
+        rescale = settings.number("rescale_factor", 1e-6, 1.0, 1 / 255)
+        return Pixels(settings.integer("resample", 0, 3, resample), rescale, mean, std)
+
+    @cached_property
+    def _values(self) -> NDArray[np.float32]:
+        """f32 [3, 256]: what each value of each channel becomes."""
+        scaled = np.arange(256)[None] * self.rescale
+        values = (scaled - np.array([self.mean]).T) / np.array([self.std]).T
+        return np.asarray(values, np.float32)
+
+    def resize(self, pixels: U8, width: int, height: int) -> U8:
+        """Scaled to another size, [height, width, 3]; the same bits as `PIL.Image.resize`.
+
+        Each of its two passes works row by row, or column by column, on 8-bit values, so that both
+        can be done in strips: a Pillow image has a third more bytes than the pixels.
+        """
+        across = _scale_rows(pixels, width, self.resample)
+        down = _scale_rows(across.swapaxes(0, 1), height, self.resample)
+        return np.asarray(down.swapaxes(0, 1))
+
+    def tile(self, pixels: U8, patch: int) -> Tile:
+        """A tile of whole patches, which lie row by row."""
+        rows, cols = pixels.shape[0] // patch, pixels.shape[1] // patch
+        squares = pixels.reshape(rows, patch, cols, patch, 3).swapaxes(1, 2)
+        return Tile(self.normalise(squares).reshape(rows * cols, -1), (rows, cols))
+
+    def normalise(self, pixels: U8) -> NDArray[np.float32]:
+        """f32 of the same shape, whose last axis is the channels."""
+        result = np.empty(pixels.shape, np.float32)
+        for channel, values in enumerate(self._values):
+            result[..., channel] = values[pixels[..., channel]]
+        return result
+
+
+def _scale_rows(pixels: U8, width: int, resample: int) -> U8:
+    """Each row scaled to a width: uint8 [rows, width, 3]."""
+    from PIL import Image
+
+    rows, old = pixels.shape[:2]
+    if width == old:
+        return pixels
+    result = np.empty((rows, width, 3), np.uint8)
+    for top, end in strips(max(old, width), rows):
+        strip = Image.fromarray(np.ascontiguousarray(pixels[top:end]))
+        result[top:end] = np.asarray(strip.resize((width, end - top), resample))
+    return result
+
+
+def unless(settings: Fields, *names: str) -> None:
+    """UnsupportedModel where a step that is always done is switched off."""
+    for name in names:
+        if not settings.flag(name, True):
+            raise UnsupportedModel(f"{settings.where}: {name} is false, which is not supported")
