@@ -189,6 +189,9 @@ def test_the_full_example(home: Path) -> None:
     assert "The capital of Italy is Rome.\n15 tokens of the prompt were new" in said
     assert "[19556, 905]" in said
     assert "messages[0].content" in said and 'no model "weights/no-such-model"' in said
+    assert "get_weather {'location': 'Paris'}" in said
+    for missing in ("all-minilm-l6-v2", "LiquidAI/LFM2-VL-450M", "openai/whisper-small"):
+        assert f"cactus download {missing}\n" in said
     assert said.rstrip().endswith("The answer to this classic math problem is 4.")
 
 
