@@ -120,9 +120,9 @@ def test_list_shows_what_is_here_and_what_could_be(run, root: Path, tiny_model: 
     shutil.copytree(tiny_model, root / "tiny")
     status, out, _ = run("list")
     row = next(line for line in out.splitlines() if line.startswith("  tiny"))
-    name, architecture, precision, _, unit, source = row.split()
+    name, architecture, precision, _, unit, use, source = row.split()
     assert (name, architecture, precision) == ("tiny", "llama", "INT8")
-    assert (unit, source) == ("kB", "model.safetensors")
+    assert (unit, use, source) == ("kB", "chat", "model.safetensors")
     assert f"In {root}:" in out
     assert "HuggingFaceTB/SmolLM2-135M-Instruct" in out
 
@@ -187,7 +187,7 @@ def test_list_as_json(run, root: Path, tiny_model: Path) -> None:
     shutil.copytree(tiny_model, root / "tiny")
     answer = json.loads(run("list", "--json")[1])
     (model,) = answer["models"]
-    assert model["name"] == "tiny" and model["bytes"] > 10_000
+    assert model["name"] == "tiny" and model["bytes"] > 10_000 and "chat" in model["abilities"]
     assert any(entry["id"].startswith("LiquidAI/") for entry in answer["available"])
 
 

@@ -18,6 +18,13 @@ from cactus.cli.text import complain, megabytes, printable
 if TYPE_CHECKING:
     from cactus.weights.locate import Entry
 
+CHAT_USES = {"chat": "chat", "see": "images"}
+OTHER_USES = {
+    "complete": "text", "transcribe": "speech", "embed": "vectors of texts",
+    "embed_image": "vectors of images", "rerank": "ranking",
+}  # fmt: skip
+"""What the list calls the abilities of a model."""
+
 
 @click.command("list", short_help="List the models on this machine.")
 @json_option
@@ -49,7 +56,7 @@ def command(as_json: bool) -> None:
     for root in dict.fromkeys(Path(model["path"]).parent for model in here):
         click.echo(f"In {root}:")
         rows = [_row(model) for model in here if Path(model["path"]).parent == root]
-        _print_table([("  MODEL", "ARCHITECTURE", "WEIGHTS", "SIZE", "SOURCE"), *rows])
+        _print_table([("  MODEL", "ARCHITECTURE", "WEIGHTS", "SIZE", "FOR", "SOURCE"), *rows])
     if others:
         click.echo("\nAvailable with cactus download:")
         _print_table(
@@ -66,6 +73,7 @@ def _describe(entry: Entry) -> dict[str, Any]:
     return {
         "name": entry.folder.name,
         "architecture": str(entry.config.get("model_type", "?")),
+        "abilities": list(entry.abilities),
         "precision": str(own.get("precision", "?")),
         "bytes": sum(file.stat().st_size for file in entry.folder.iterdir() if file.is_file()),
         "source": source if isinstance(source, dict) else {},
@@ -79,9 +87,16 @@ def _row(model: dict[str, Any]) -> tuple[str, ...]:
         model["architecture"],
         model["precision"],
         megabytes(model["bytes"]),
+        _uses(model["abilities"]),
         _source(model["source"]),
     )
     return tuple(printable(cell) for cell in cells)
+
+
+def _uses(abilities: Sequence[str]) -> str:
+    """What a model is for, in one cell. What chats can make vectors and is not made for it."""
+    named = CHAT_USES if "chat" in abilities else OTHER_USES
+    return ", ".join(text for ability, text in named.items() if ability in abilities) or "?"
 
 
 def _source(source: dict[str, Any]) -> str:

@@ -40,6 +40,8 @@ def describe(folder: Path) -> dict[str, Any]:
 
     with WeightsFolder.open(folder) as weights:
         config = weights.config
+        text = config.get("text_config")  # of a model that sees, what it writes with
+        sizes = text if isinstance(text, dict) else config
         own = locate.describe(folder)
         return {
             "name": folder.name,
@@ -48,10 +50,10 @@ def describe(folder: Path) -> dict[str, Any]:
             "parameters": sum(prod(tensor.shape) for tensor in weights.tensors.values()),
             "precision": own.get("precision"),
             "bytes": weights.nbytes,
-            "context": config.get("max_position_embeddings"),
-            "vocabulary": config.get("vocab_size"),
-            "layers": config.get("num_hidden_layers"),
-            "hidden_size": config.get("hidden_size"),
+            "context": sizes.get("max_position_embeddings"),
+            "vocabulary": sizes.get("vocab_size"),
+            "layers": sizes.get("num_hidden_layers"),
+            "hidden_size": sizes.get("hidden_size"),
             "sampling": _sampling(folder),
             "calibration": _calibration(folder),
             "license": own.get("license"),
