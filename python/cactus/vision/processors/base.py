@@ -20,6 +20,15 @@ if TYPE_CHECKING:
 
 FAMILIES = {
     "lfm2_vl": "lfm2_vl",
+    "idefics3": "idefics3",
+    "smolvlm": "idefics3",
+    "qwen2_vl": "qwen_vl",
+    "qwen2_5_vl": "qwen_vl",
+    "qwen3_vl": "qwen_vl",
+    "gemma3": "gemma3",
+    "clip": "dual",
+    "siglip": "dual",
+    "siglip2": "dual",
 }
 """The file of each model_type."""
 
@@ -138,3 +147,11 @@ def beyond(tokens: int, tiles: int, limits: ImageLimits) -> InvalidImage:
         f"the image needs at least {tokens:,} tokens in {tiles:,} tile{'s' * (tiles > 1)}, and "
         f"max_image_tokens is {limits.max_image_tokens:,}"
     )
+
+
+def edge_of(settings: Fields, name: str, edge: str, default: int) -> int:
+    """A number of pixels: `settings[name][edge]`, or `settings[name]` where that is a number."""
+    value = settings.raw.get(name)
+    if isinstance(value, Mapping):
+        return Fields(value, f"{settings.where}: {name}").integer(edge, 1, 1 << 30, default)
+    return settings.integer(name, 1, 1 << 30, default)

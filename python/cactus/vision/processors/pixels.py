@@ -14,6 +14,9 @@ from cactus.inputs.fields import Fields
 
 U8 = NDArray[np.uint8]
 
+CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
+CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
+
 FILTERS = {0: "nearest", 1: "lanczos", 2: "bilinear", 3: "bicubic"}
 """Pillow's numbers of them, which stand in the files."""
 
@@ -62,14 +65,23 @@ class Pixels:
         return np.asarray(values, np.float32)
 
     def resize(self, pixels: U8, width: int, height: int) -> U8:
-        """Scaled to another size, [height, width, 3]; the same bits as `PIL.Image.resize`.
+        """Scaled to another size, [height, width, 3]: with Pillow's bits, rows first, then columns.
 
-        Each of its two passes works row by row, or column by column, on 8-bit values, so that both
-        can be done in strips: a Pillow image has a third more bytes than the pixels.
+        Pillow before version 13 has that order, too; after it, the two are a level apart at most.
+        Both passes are done in strips: a Pillow image has a third more bytes than the pixels.
         """
         across = _scale_rows(pixels, width, self.resample)
         down = _scale_rows(across.swapaxes(0, 1), height, self.resample)
         return np.asarray(down.swapaxes(0, 1))
+
+    def resize_box(self, pixels: U8, side: int, box: tuple[float, ...]) -> U8:
+        """A part of the image, in pixels (left, top, right, bottom), scaled to a square."""
+        from PIL import Image
+
+        image = Image.fromarray(np.ascontiguousarray(pixels))
+        left, top, right, bottom = box
+        scaled = image.resize((side, side), self.resample, (left, top, right, bottom))
+        return np.asarray(scaled)
 
     def tile(self, pixels: U8, patch: int) -> Tile:
         """A tile of whole patches, which lie row by row."""
