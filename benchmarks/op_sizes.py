@@ -57,6 +57,7 @@ def _attention(architecture: Architecture) -> tuple[tuple[tuple[int, ...], ...],
         "head_dim": c.head_dim,
         "scale": c.head_dim**-0.5,
         "inv_freq": c.rope.inv_freq,
+        "axes": (),
         "rope_scale": 1.0,
         "norm_eps": c.norm_eps if norms else None,
     }

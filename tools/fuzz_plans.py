@@ -26,6 +26,7 @@ import tempfile
 import time
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -113,11 +114,18 @@ def run(blob: bytes, path: Path, rng: random.Random) -> None:
         session = program.session()
 
         def rows(of: Session, count: int, outputs: str) -> Row:
-            width = program.info.features
-            if width == 0:
-                return Row(of, [rng.randrange(16) for _ in range(count)], outputs)  # type: ignore[arg-type]
-            values = np.ones((min(count, max(1, (1 << 24) // width)), width), np.float32)
-            return Row(of, outputs=outputs, features=values)  # type: ignore[arg-type]
+            width, axes = program.info.features, program.info.axes
+            features = positions = None
+            if width != 0:
+                count = min(count, max(1, (1 << 24) // width))
+                features = np.ones((count, width), np.float32)
+            if axes != 0:
+                positions = np.full((count, axes), rng.choice((0, 7, -3, 1 << 30)), np.int32)
+            # Rows of features, or some among tokens: the one that the program does not take fails.
+            tokens = [rng.randrange(-min(count, 9) if width else 0, 16) for _ in range(count)]
+            given: Any = tokens if width == 0 or rng.random() < 0.5 else ()
+            options: Any = {"outputs": outputs, "features": features, "positions": positions}
+            return Row(of, given, **options)
 
         for count in rng.sample((1, 5, chunk, chunk), 3):
             with contextlib.suppress(CactusError):

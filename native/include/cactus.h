@@ -53,7 +53,7 @@
 extern "C" {
 #endif
 
-#define CACTUS_ABI_VERSION 9
+#define CACTUS_ABI_VERSION 10
 
 typedef uint64_t cactus_id;
 typedef int32_t cactus_status;
@@ -92,9 +92,10 @@ typedef struct cactus_program_options {
   const char* isa;           // a tier's name, "scalar" or "avx2"; null: CACTUS_ISA or the best
   uint32_t max_rows;         // most tokens of one step; 0: 256
   uint32_t preload;          // 1: read the weights in the background instead of as they are needed
-  // Not 0: another plan for the weights of this program, whose file, tier, number of threads and
-  // sessions it shares: an encoder beside its decoder. weights_path, isa, threads, preload,
-  // kv_bytes and resident are not read.
+  // Not 0: another plan for the weights of this program, whose file, number of threads and sessions
+  // it shares, and its tier where isa is null: an encoder beside its decoder. The plan has the same
+  // slots, or none and keeps nothing. weights_path, threads, preload, kv_bytes and resident are not
+  // read.
   cactus_id shares;
   // The most memory that the keys and values of all sessions may take together; 0: as long as the
   // machine, or the control group that the process is in, has some left.
@@ -118,11 +119,13 @@ typedef struct cactus_program_info {
   uint64_t arena_bytes;
   uint64_t page_bytes;  // memory of one page of one session, if no layer has a window
   char isa[16];
-  uint32_t features;      // floats of a row that the caller gives; 0: rows are tokens
+  uint32_t features;      // floats of a row that the caller gives; 0: none
   uint32_t output_width;  // floats of a row of output: logits, or states where vocab_size is 0
   uint64_t memory_page_bytes;
   uint64_t kv_bytes;  // that the keys and values of all sessions take now
   uint64_t kv_limit;  // kv_bytes of the options
+  uint32_t axes;      // numbers of a row's position, where the caller gives them; 0: none
+  uint32_t reserved;
 } cactus_program_info;
 
 typedef struct cactus_token_logprob {
@@ -130,21 +133,25 @@ typedef struct cactus_token_logprob {
   float logprob;  // natural log of the token's probability, before any option
 } cactus_token_logprob;
 
-// Some tokens of one session in a step; or the features of its new memory, all at once. Where every
-// token sees all others of its row, the row is a text of its own: the session stays as it is.
+// Some tokens of one session in a step; or, in a program whose rows are features, those of its new
+// memory, all at once. Where every token sees all others of its row, the row is a text (or a
+// picture) of its own: the session stays as it is, as it does where rows of features are not
+// remembered. Tokens of a program that takes features, too, may be negative: -1 - k is row k of the
+// features.
 typedef struct cactus_row {
   cactus_id session;
   const int32_t* tokens;
   uint32_t count;
-  uint32_t outputs;       // CACTUS_OUTPUTS_*
-  cactus_id sampler;      // 0: greedy
-  const float* features;  // [count][features of the program], where rows are no tokens; else null
-  uint32_t n_top;         // how many of the likeliest tokens are wanted at each output
-  uint32_t reserved;
+  uint32_t outputs;           // CACTUS_OUTPUTS_*
+  cactus_id sampler;          // 0: greedy
+  const float* features;      // [n_features][features of the program]; null where there are none
+  uint32_t n_top;             // how many of the likeliest tokens are wanted at each output
+  uint32_t n_features;        // count, where rows are no tokens
   cactus_token_logprob* top;  // [outputs of this row][n_top], the likeliest first; null where none
   // Not null: whether this row is wanted still; see cactus_program_step. Another thread may make it
   // non-zero at any time.
   const int32_t* stop;
+  const int32_t* positions;  // [count][axes of the program], for its rotations; null without axes
 } cactus_row;
 
 typedef struct cactus_output {

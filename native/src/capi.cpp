@@ -148,9 +148,7 @@ struct StepRows {
            ".session belongs to another program");
     refuse(row.count == 0 || row.outputs > CACTUS_OUTPUTS_SUM, n,
            " is empty or asks for unknown outputs");
-    const bool remembers = program.plan().header.features != 0;
-    refuse(remembers ? row.features == nullptr : row.tokens == nullptr, n,
-           remembers ? ".features is null" : ".tokens is null");
+    check_input(program.plan(), row, n);
     const uint32_t vocabulary = program.plan().header.vocab_size;
     refuse(row.outputs == CACTUS_OUTPUTS_SUM && vocabulary != 0, n,
            ".outputs is a sum, and the program gives logits");
@@ -162,8 +160,25 @@ struct StepRows {
       row_samplers.push_back(live_sampler(row.sampler));
       sampler = &row_samplers.back()->sampler;
     }
-    sequences.push_back({&sessions.back()->session, row.tokens, remembers ? row.features : nullptr,
-                         row.count, row.outputs, sampler, row.n_top, row.top, row.stop});
+    sequences.push_back({&sessions.back()->session, row.tokens, row.features, row.n_features,
+                         row.positions, row.count, row.outputs, sampler, row.n_top, row.top,
+                         row.stop});
+  }
+
+  static void check_input(const cactus::Plan& plan, const cactus_row& row, uint32_t n) {
+    if (plan.of_features) {
+      refuse(row.features == nullptr, n, ".features is null");
+      refuse(row.tokens != nullptr, n, " has tokens, and the program's rows are features");
+      refuse(row.n_features != row.count, n, ".n_features is ", row.n_features, ", and its count ",
+             row.count);
+    } else {
+      refuse(row.tokens == nullptr, n, ".tokens is null");
+      refuse(row.n_features != 0 && plan.header.features == 0, n,
+             " has features, and the program takes none");
+      refuse(row.n_features != 0 && row.features == nullptr, n, ".features is null");
+    }
+    refuse((row.positions == nullptr) != (plan.axes == 0), n,
+           plan.axes == 0 ? " has positions, and the program takes none" : ".positions is null");
   }
 
   void check_distinct() const {
@@ -241,8 +256,10 @@ cactus_status cactus_program_create(const cactus_program_options* options, cactu
     const uint32_t max_rows = o.max_rows ? o.max_rows : 256;
     if (o.shares != 0) {
       const auto base = live_program(o.shares);
+      const Program& shared = base->program;
+      const cactus::KernelTable& kernels = o.isa ? cactus::find_kernels(o.isa) : shared.kernels();
       *program = programs.add(std::make_shared<ProgramHandle>(base->uses, o.plan, o.plan_size,
-                                                              base->program, max_rows));
+                                                              shared, kernels, max_rows));
       return;
     }
     need(o.weights_path, "options.weights_path");
@@ -273,6 +290,7 @@ cactus_status cactus_program_info_get(cactus_id program, cactus_program_info* in
     value.page_bytes = p.layout()->page_bytes();
     value.memory_page_bytes = p.layout()->memory_bytes;
     value.features = p.plan().header.features;
+    value.axes = p.plan().axes;
     value.output_width = p.output_width();
     value.kv_bytes = p.pool()->used();
     value.kv_limit = p.pool()->limit();

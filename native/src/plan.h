@@ -19,6 +19,9 @@ struct Plan {
   std::vector<RotarySet> rotaries;  // each once, as are the shapes
   std::vector<TileShape> shapes;
   std::vector<Step> steps;
+  bool of_features = false;    // rows are features, no tokens
+  bool keeps_nothing = false;  // sessions stay as they are
+  uint32_t axes = 0;           // numbers of a row's position that the caller gives
 };
 
 // Throws CACTUS_ERROR_PLAN naming the record; `weights_size` is the size of the weights file.

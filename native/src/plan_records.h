@@ -37,6 +37,8 @@ enum class Op : uint32_t {
   kGegluErf = 41,
   kAddSegment = 42,
   kExperts = 43,
+  kReplaceFeatures = 44,
+  kAddFeatures = 45,
 };
 
 enum class DType : uint32_t {
@@ -54,7 +56,7 @@ struct PlanHeader {
   uint32_t weights, buffers, slots, steps, constants;
   uint32_t vocab_size, context_length;  // vocab_size 0: states are returned, no logits
   uint32_t output;    // the buffer of the logits; or, without a vocabulary, of the states to return
-  uint32_t features;  // floats of a row that come from the caller; 0: rows are tokens
+  uint32_t features;  // floats of a row that come from the caller; 0: none
   uint32_t reserved[5];
 };
 static_assert(sizeof(PlanHeader) == 64);
@@ -98,7 +100,10 @@ struct StepRecord {
   uint32_t constant, constants;  // rotary frequencies
   // Linear: what is added to each weight's rows, -1: nothing; experts: to the sum, to the choice.
   int32_t bias[4];
-  uint32_t reserved[2];
+  // Where constants say which axis of a row's given position each frequency turns by; -1: the
+  // position in the session.
+  int32_t axes;
+  uint32_t reserved;
 };
 static_assert(sizeof(StepRecord) == 128);
 

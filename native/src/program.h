@@ -32,7 +32,9 @@ constexpr uint32_t kAttentionFloats = kMaxQueries * (kSpan + kQueryStride + 2 * 
 struct Sequence {
   Session* session;
   const int32_t* tokens;
-  const float* features;  // [count][plan's features], or null
+  const float* features;  // [n_features][plan's features], or null
+  uint32_t n_features;
+  const int32_t* positions;  // [count][plan's axes], or null
   uint32_t count;
   uint32_t outputs;
   Sampler* sampler;           // null: greedy
@@ -40,8 +42,9 @@ struct Sequence {
   cactus_token_logprob* top;  // [outputs of this sequence][n_top]
   const int32_t* stop;        // null: no flag of its own
   uint32_t first_row = 0;
-  uint32_t start = 0;   // position of the first row
-  uint32_t memory = 0;  // positions of its memory
+  uint32_t start = 0;      // position of the first row
+  uint32_t memory = 0;     // positions of its memory
+  bool remembers = false;  // its rows are a new memory
   // Rows from here on that attend to the same memory: those of this sequence and of the forks that
   // follow it. 0 for such a fork.
   uint32_t memory_rows = 0;
@@ -105,8 +108,9 @@ class Program {
           const KernelTable& kernels, int threads, uint32_t max_rows, Reading reading,
           uint64_t kv_bytes);
   // Another plan over the same weights file: it shares the sessions of `base`, whose plan must have
-  // the same slots, and has as many threads.
-  Program(const void* plan, uint64_t plan_size, const Program& base, uint32_t max_rows);
+  // the same slots, or it keeps nothing and has none; and has as many threads.
+  Program(const void* plan, uint64_t plan_size, const Program& base, const KernelTable& kernels,
+          uint32_t max_rows);
   Program(const Program&) = delete;
   Program& operator=(const Program&) = delete;
 
@@ -160,7 +164,6 @@ class Program {
   const uint32_t max_rows_;
   uint32_t tokens_ = UINT32_MAX;  // ids that every embedding has a row for
   bool needs_memory_ = false;     // attends to what its sessions remember
-  bool whole_texts_ = false;  // the tokens of a sequence are a text, and its session stays empty
   std::shared_ptr<const StateLayout> layout_;
   std::shared_ptr<KvPool> pool_;
   std::mutex mutex_;
@@ -213,6 +216,8 @@ struct Context {
   void barrier() const { program.meet(thread); }
   const Buffer& buffer(uint32_t index) const { return program.buffers_[index]; }
   const Weight& weight(uint32_t index) const { return program.weights_[index]; }
+  // What the caller gives for a row, from column `start` on; null where that is nothing.
+  const float* features(uint32_t row, uint32_t start) const;
   // A weight of plain floats.
   const float* floats(uint32_t index) const {
     return reinterpret_cast<const float*>(weight(index).data);

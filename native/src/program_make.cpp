@@ -68,10 +68,11 @@ Program::Program(const void* plan, uint64_t plan_size, const std::string& weight
   prepare();
 }
 
-Program::Program(const void* plan, uint64_t plan_size, const Program& base, uint32_t max_rows)
+Program::Program(const void* plan, uint64_t plan_size, const Program& base,
+                 const KernelTable& kernels, uint32_t max_rows)
     : mapping_(base.mapping_),
       plan_(read_plan(plan, plan_size, mapping_->size())),
-      kernels_(base.kernels_),
+      kernels_(kernels),
       max_rows_(max_rows),
       layout_(base.layout_),
       pool_(base.pool_),
@@ -79,10 +80,11 @@ Program::Program(const void* plan, uint64_t plan_size, const Program& base, uint
       team_(Team::shared(base.threads_)),
       pacer_(base.threads_) {
   const std::vector<SlotRecord>&slots = plan_.slots, &others = base.plan_.slots;
-  check(slots.size() == others.size() && std::equal(slots.begin(), slots.end(), others.begin(),
-                                                    [](const SlotRecord& a, const SlotRecord& b) {
-                                                      return std::memcmp(&a, &b, sizeof a) == 0;
-                                                    }),
+  const auto equal = [](const SlotRecord& a, const SlotRecord& b) {
+    return std::memcmp(&a, &b, sizeof a) == 0;
+  };
+  check((slots.empty() && plan_.keeps_nothing) ||
+            std::equal(slots.begin(), slots.end(), others.begin(), others.end(), equal),
         CACTUS_ERROR_PLAN, "plan: its slots are not those of the program that it shares");
   layout_->check_windows(plan_);
   prepare();
@@ -99,8 +101,6 @@ void Program::prepare() {
       tokens_ = std::min(tokens_, weights_[embed->weight].rows);
     }
     needs_memory_ |= needs_memory(step);
-    whole_texts_ |=
-        plan_.header.features == 0 && std::holds_alternative<BidirectionalStep>(step.operation);
   }
   seconds_.resize(plan_.steps.size());
   make_buffers();
@@ -151,7 +151,7 @@ void Program::make_buffers() {
   own_pages_ = Block(static_cast<size_t>(threads()) * own_page_bytes_);
   for (Rotary& rotary : rotaries_) rotary.table = Block(table_bytes(rotary, max_rows_));
   for (const TileShape& shape : plan_.shapes) tiles_.emplace_back(shape, kernels_, max_rows_);
-  pages_.resize(whole_texts_ ? 0 : layout_->page_kinds());
+  pages_.resize(plan_.keeps_nothing ? 0 : layout_->page_kinds());
   make_output_buffers(1);
 }
 

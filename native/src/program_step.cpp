@@ -11,13 +11,19 @@ namespace cactus {
 
 void Program::fill_rotaries(int thread) {
   for (Rotary& rotary : rotaries_) {
-    const auto [first, count, scale] = rotary.set;
+    const auto [first, count, scale, axes] = rotary.set;
     const float* frequencies = plan_.constants.data() + first;
     for (uint32_t row = static_cast<uint32_t>(thread); row < batch_.rows();
          row += static_cast<uint32_t>(active_)) {
-      const float position = static_cast<float>(batch_.positions[row]);
+      const Sequence& s = batch_.sequences[batch_.sequence[row]];
+      const int32_t* given = axes ? s.positions + size_t{row - s.first_row} * plan_.axes : nullptr;
+      float position = static_cast<float>(batch_.positions[row]);
       const size_t at = static_cast<size_t>(row) * count;
       for (uint32_t i = 0; i < count; i++) {
+        if (axes) {
+          const float axis = plan_.constants[*axes + i];
+          position = static_cast<float>(given[static_cast<size_t>(axis)]);
+        }
         const float angle = position * frequencies[i];
         rotary.cos()[at + i] = std::cos(angle) * scale;
         rotary.sin(max_rows_)[at + i] = std::sin(angle) * scale;
@@ -33,8 +39,9 @@ Batch Program::make_batch(std::vector<Sequence> sequences) const {
   for (uint32_t s = 0; s < batch.sequences.size(); s++) {
     Sequence& sequence = batch.sequences[s];
     sequence.first_row = batch.rows();
-    const bool remembers = sequence.features != nullptr;
-    sequence.start = remembers || whole_texts_ ? 0 : sequence.session->length();
+    const bool remembers = plan_.of_features && !plan_.keeps_nothing;
+    sequence.remembers = remembers;
+    sequence.start = remembers || plan_.keeps_nothing ? 0 : sequence.session->length();
     sequence.memory = remembers ? sequence.count : sequence.session->memory_length();
     if (!remembers && s > 0 && sequence.session->shares_memory(*batch.sequences[s - 1].session)) {
       batch.sequences[leader].memory_rows += sequence.count;
@@ -48,7 +55,7 @@ Batch Program::make_batch(std::vector<Sequence> sequences) const {
           (sequence.outputs == CACTUS_OUTPUTS_LAST && n + 1 == sequence.count)) {
         batch.outputs.push_back(batch.rows());
       }
-      if (!remembers) batch.tokens.push_back(sequence.tokens[n]);
+      if (!plan_.of_features) batch.tokens.push_back(sequence.tokens[n]);
       batch.sequence.push_back(s);
       batch.positions.push_back(sequence.start + n);
     }
@@ -76,7 +83,15 @@ void Program::check_batch(const Batch& batch, uint32_t n_outputs) const {
     check(!needs_memory_ || s.memory != 0, CACTUS_ERROR_ARGUMENT,
           "step: a session has no memory yet; run its features first");
   }
-  for (int32_t token : batch.tokens) {
+  for (size_t row = 0; row < batch.tokens.size(); row++) {
+    const int32_t token = batch.tokens[row];
+    const uint32_t features = batch.sequences[batch.sequence[row]].n_features;
+    if (token < 0 && plan_.header.features != 0) {
+      if (static_cast<uint32_t>(-1 - token) < features) continue;
+      throw Error(CACTUS_ERROR_ARGUMENT, "step: token " + std::to_string(token) +
+                                             " is none of the " + std::to_string(features) +
+                                             " rows of features");
+    }
     if (token < 0 || static_cast<uint32_t>(token) >= tokens_) {
       throw Error(CACTUS_ERROR_ARGUMENT, "step: token " + std::to_string(token) +
                                              " is not in the vocabulary of " +
@@ -174,8 +189,8 @@ void Program::make_room(const Batch& batch) {
   if (partials_.size() < partials) partials_.resize(partials);
   try {
     for (const Sequence& s : batch.sequences) {
-      if (!whole_texts_) {
-        s.features ? s.session->reserve_memory(s.count) : s.session->reserve(s.count);
+      if (!plan_.keeps_nothing) {
+        s.remembers ? s.session->reserve_memory(s.count) : s.session->reserve(s.count);
       }
       if (s.sampler != nullptr) s.sampler->begin(s.output_count());
     }
@@ -207,15 +222,16 @@ void Program::step(std::vector<Sequence> sequences, cactus_output* outputs, uint
   } const release{*this};
   const bool finished = run_batch(stop);
   for (const Sequence& s : batch_.sequences) {
-    if (!whole_texts_) s.features ? s.session->remember(s.count) : s.session->advance(s.count);
+    if (plan_.keeps_nothing) break;
+    s.remembers ? s.session->remember(s.count) : s.session->advance(s.count);
   }
   try {
     check(finished, CACTUS_ERROR_CANCELLED, "the step was stopped");
     plan_.header.vocab_size == 0 ? give_states(values) : count_chosen();
   } catch (...) {
     for (const Sequence& s : batch_.sequences) {
-      if (whole_texts_) continue;
-      s.features ? s.session->remember(0) : static_cast<void>(s.session->truncate(s.start));
+      if (plan_.keeps_nothing) break;
+      s.remembers ? s.session->remember(0) : static_cast<void>(s.session->truncate(s.start));
     }
     throw;
   }
@@ -235,6 +251,17 @@ PanelRow Program::panel_row(const Buffer& buffer, uint32_t rows, uint32_t row,
 
 uint32_t Context::rows(const Buffer& buffer) const {
   return buffer.output_rows ? static_cast<uint32_t>(batch().outputs.size()) : batch().rows();
+}
+
+const float* Context::features(uint32_t row, uint32_t start) const {
+  const Plan& plan = program.plan_;
+  const Sequence& s = batch().sequences[batch().sequence[row]];
+  if (plan.of_features) {
+    return s.features + size_t{row - s.first_row} * plan.header.features + start;
+  }
+  const int32_t token = batch().tokens[row];
+  if (token >= 0) return nullptr;
+  return s.features + static_cast<size_t>(-1 - token) * plan.header.features + start;
 }
 
 void Context::share(uint32_t count, uint32_t* first, uint32_t* last) const {

@@ -58,6 +58,7 @@ class StepReader {
     ok(record_.constants == 0 || op() == Op::kRope || op() == Op::kQkvAttention ||
            op() == Op::kBidirectionalAttention,
        "has rotary frequencies that it does not use");
+    ok(record_.axes == -1 || record_.constants != 0, "has axes that it does not use");
     for (float f : record_.f) ok(std::isfinite(f), "a number is not finite");
     step_.operation = operation();
     return std::move(step_);
@@ -151,9 +152,7 @@ class StepReader {
   }
 
   // Rows of features are no tokens: they have a memory, but no past in pages and rings.
-  void needs_tokens() const {
-    ok(plan_.header.features == 0, "needs tokens, has rows of features");
-  }
+  void needs_tokens() const { ok(!plan_.of_features, "needs tokens, has rows of features"); }
 
   void whole_lanes(uint32_t width) const { ok(width % 16 == 0, "width not a multiple of 16"); }
 
@@ -166,17 +165,47 @@ class StepReader {
 
   uint32_t rotary(uint32_t head_dim) {
     ok(record_.constants > 0 && 2 * record_.constants <= head_dim, "rotary dimension out of range");
-    return tables_.rotaries.place_of({record_.constant, record_.constants, record_.f[1]});
+    return tables_.rotaries.place_of({record_.constant, record_.constants, record_.f[1], axes()});
+  }
+
+  std::optional<uint32_t> axes() const {
+    if (record_.axes == -1) return {};
+    const uint32_t first = static_cast<uint32_t>(record_.axes);
+    ok(record_.axes >= 0 && first <= plan_.constants.size() &&
+           record_.constants <= plan_.constants.size() - first,
+       "names unknown axes");
+    for (uint32_t n = 0; n < record_.constants; n++) {
+      const float axis = plan_.constants[first + n];
+      ok(axis >= 0 && axis < kMaxAxes && axis == std::floor(axis), "an axis is out of range");
+    }
+    return first;
+  }
+
+  // Which of the caller's floats the op takes, so many from the first on.
+  uint32_t features_start() const {
+    const uint32_t start = integer(0, 0, kMaxWidth);
+    ok(out_buffer().group == 0 && uint64_t{start} + width() <= plan_.header.features,
+       "takes more than the plan's features");
+    return start;
+  }
+
+  // Of the rows among tokens that have features.
+  template <class FeaturesOfTokens>
+  Operation features_of_tokens() {
+    needs_tokens();
+    const uint32_t start = features_start();
+    output(width(), false);
+    return FeaturesOfTokens{{token_input(0, width()), out()}, start};
   }
 
   Operation operation() {
     switch (op()) {
       case Op::kFeatures: {
-        ok(out_buffer().group == 0 && width() == plan_.header.features,
-           "width is not the plan's features");
         output(width(), false);
-        return FeaturesStep{out()};
+        return FeaturesStep{features_start(), out()};
       }
+      case Op::kReplaceFeatures: return features_of_tokens<ReplaceFeaturesStep>();
+      case Op::kAddFeatures: return features_of_tokens<AddFeaturesStep>();
       case Op::kIm2col: return im2col();
       case Op::kGeluErf: {
         whole_lanes(width());
@@ -441,7 +470,7 @@ class StepReader {
 
   // Keys and values that are stored, inputs `first` and the next.
   KeysAndValues remembered(int first, uint32_t width) {
-    ok(plan_.header.features != 0, "only rows of features can be remembered");
+    ok(plan_.of_features, "only rows of features can be remembered");
     return {token_input(first, width), token_input(first + 1, width)};
   }
 
@@ -480,29 +509,56 @@ void check_stored(const Plan& plan) {
   }
 }
 
+template <class... Kinds>
+bool is_any(const Step& step) {
+  return (std::holds_alternative<Kinds>(step.operation) || ...);
+}
+
+// Whether a step has to do with what sessions keep.
+bool has_past(const Step& step) {
+  return is_any<AttentionStep, ConvStep, MemoryScoresStep, StoreMemoryStep>(step);
+}
+
 // Whose rows see all of their text has no past, so that nothing else may have one.
 void check_whole_texts(const Plan& plan) {
-  const auto sees_all = [](const Step& step) {
-    return std::holds_alternative<BidirectionalStep>(step.operation);
-  };
-  if (std::none_of(plan.steps.begin(), plan.steps.end(), sees_all)) return;
   for (size_t n = 0; n < plan.steps.size(); n++) {
-    const Operation& operation = plan.steps[n].operation;
-    need(!std::holds_alternative<AttentionStep>(operation) &&
-             !std::holds_alternative<ConvStep>(operation) &&
-             !std::holds_alternative<MemoryScoresStep>(operation),
-         at("step", n), "has a past, beside attention to whole texts");
+    need(!has_past(plan.steps[n]), at("step", n), "has a past, beside attention to whole texts");
   }
+}
+
+bool is_op(const StepRecord& record, Op op) { return record.op == static_cast<uint32_t>(op); }
+
+uint32_t axes_of(const Plan& plan) {
+  float last = -1;
+  for (const RotarySet& set : plan.rotaries) {
+    if (!set.axes) continue;
+    const float* axes = plan.constants.data() + *set.axes;
+    last = std::max(last, *std::max_element(axes, axes + set.count));
+  }
+  return static_cast<uint32_t>(last + 1);
 }
 
 }  // namespace
 
 void read_steps(const std::vector<StepRecord>& records, Plan& plan) {
   Tables tables{{plan.rotaries}, {plan.shapes}};
+  const auto has = [&](Op op) {
+    return std::any_of(records.begin(), records.end(),
+                       [op](const StepRecord& record) { return is_op(record, op); });
+  };
+  plan.of_features = has(Op::kFeatures);
+  need(plan.header.features == 0 || plan.of_features || has(Op::kReplaceFeatures) ||
+           has(Op::kAddFeatures),
+       "plan: ", "has features that no step takes");
   for (size_t n = 0; n < records.size(); n++) {
     plan.steps.push_back(StepReader(records[n], n, plan, tables).read());
   }
-  plan.header.features != 0 ? check_stored(plan) : check_whole_texts(plan);
+  const bool whole = has(Op::kBidirectionalAttention);
+  if (whole) check_whole_texts(plan);
+  if (plan.of_features) check_stored(plan);
+  plan.keeps_nothing =
+      whole || (plan.of_features && std::none_of(plan.steps.begin(), plan.steps.end(), has_past));
+  plan.axes = axes_of(plan);
 }
 
 }  // namespace cactus

@@ -10,6 +10,7 @@
 namespace cactus {
 
 constexpr uint32_t kMaxWidth = 1u << 24;
+constexpr uint32_t kMaxAxes = 16;
 
 inline std::string at(const char* kind, size_t index) {
   return std::string("plan: ") + kind + " " + std::to_string(index) + ": ";

@@ -16,10 +16,12 @@ struct View {
   uint32_t column;
 };
 
-// Frequencies constants[first, first + count); cos and sin are multiplied with `scale`.
+// Frequencies constants[first, first + count); cos and sin are multiplied with `scale`. Each turns
+// by the position, or by the axis of the given one that constants[axes, axes + count) name.
 struct RotarySet {
   uint32_t first, count;
   float scale;
+  std::optional<uint32_t> axes;
   auto operator<=>(const RotarySet&) const = default;
 };
 
@@ -87,8 +89,16 @@ struct MulStep : PairStep {};
 struct EmbedStep {
   uint32_t weight, out;
 };
+// Columns of the features from `start` on.
 struct FeaturesStep {
-  uint32_t out;
+  uint32_t start, out;
+};
+// The same, of the rows among tokens that have features.
+struct ReplaceFeaturesStep : RowStep {
+  uint32_t start;
+};
+struct AddFeaturesStep : RowStep {
+  uint32_t start;
 };
 
 // A row holds as many frames as there are inputs.
@@ -166,7 +176,8 @@ using Operation =
                  RopeStep, AttentionStep, ConvStep, OutputRowsStep, QuantizeStep, SwigluStep,
                  GeluStep, GegluStep, ScaleStep, FeaturesStep, Im2colStep, GeluErfStep,
                  LayerNormStep, AddPositionStep, StoreMemoryStep, MemoryScoresStep,
-                 BidirectionalStep, GegluErfStep, AddSegmentStep, ExpertsStep>;
+                 BidirectionalStep, GegluErfStep, AddSegmentStep, ExpertsStep, ReplaceFeaturesStep,
+                 AddFeaturesStep>;
 
 struct Step {
   Operation operation;

@@ -9,8 +9,9 @@
 //                                                    follow the line, ISA - is the default
 //   session PROGRAM                                  id
 //   step PROGRAM OUTPUTS VOCAB ROWS                  outputs, then logits [OUTPUTS][VOCAB]
-//        {SESSION OUTPUTS_OF_ROW COUNT WIDTH TOKEN...}...   WIDTH 0: tokens; else no tokens, and
-//                                                    [COUNT][WIDTH] floats follow the line
+//        {SESSION OUTPUTS_OF_ROW COUNT FEATURES WIDTH AXES TOKENS TOKEN...}...
+//                                                    [FEATURES][WIDTH] floats and [COUNT][AXES]
+//                                                    int32 of each row follow the line
 //   read PROGRAM BUFFER COUNT                        floats
 //   close PROGRAM                                    nothing; its sessions are closed, too
 #include <cstring>
@@ -29,6 +30,15 @@ std::map<cactus_id, std::vector<cactus_id>> sessions;  // of each program
 template <class T>
 void append(std::string* bytes, const T* values, size_t count) {
   bytes->append(reinterpret_cast<const char*>(values), count * sizeof(T));
+}
+
+// So many of what follows the line; null for none.
+template <class T>
+const T* read(std::vector<T>* values, size_t count) {
+  values->resize(count);
+  std::cin.read(reinterpret_cast<char*>(values->data()),
+                static_cast<std::streamsize>(count * sizeof(T)));
+  return count == 0 ? nullptr : values->data();
 }
 
 cactus_status create(std::istream& words, std::string* result) {
@@ -62,19 +72,16 @@ cactus_status step(std::istream& words, std::string* result) {
   std::vector<cactus_row> rows(n_rows);
   std::vector<std::vector<int32_t>> tokens(n_rows);
   std::vector<std::vector<float>> features(n_rows);
+  std::vector<std::vector<int32_t>> positions(n_rows);
   for (size_t n = 0; n < n_rows; n++) {
-    size_t width = 0;
-    words >> rows[n].session >> rows[n].outputs >> rows[n].count >> width;
-    if (width != 0) {
-      features[n].resize(rows[n].count * width);
-      std::cin.read(reinterpret_cast<char*>(features[n].data()),
-                    static_cast<std::streamsize>(features[n].size() * sizeof(float)));
-      rows[n].features = features[n].data();
-      continue;
-    }
-    tokens[n].resize(rows[n].count);
+    size_t width = 0, axes = 0, n_tokens = 0;
+    words >> rows[n].session >> rows[n].outputs >> rows[n].count >> rows[n].n_features >> width >>
+        axes >> n_tokens;
+    rows[n].features = read(&features[n], rows[n].n_features * width);
+    rows[n].positions = read(&positions[n], rows[n].count * axes);
+    tokens[n].resize(n_tokens);
     for (int32_t& token : tokens[n]) words >> token;
-    rows[n].tokens = tokens[n].data();
+    if (n_tokens != 0) rows[n].tokens = tokens[n].data();
   }
   std::vector<cactus_output> outputs(n_outputs);
   std::vector<float> logits(n_outputs * vocab);

@@ -75,7 +75,7 @@ def test_attention_quantises_groups_within_a_head_only(
     head_dim: int, group: int, fits: bool
 ) -> None:
     heads = {"heads": 2, "kv_heads": 1, "head_dim": head_dim, "scale": 1.0, "norm_eps": None}
-    rotary = {"inv_freq": (1.0,), "rope_scale": 1.0}
+    rotary = {"inv_freq": (1.0,), "axes": (), "rope_scale": 1.0}
     attrs = {**heads, **rotary, "window": 0, "quantize": group}
     table = {"table": (8, 4 * head_dim)}
     x = Node("embed", (), 4 * head_dim, weights=("table",), name="x")

@@ -11,7 +11,7 @@ NO_STEP = (
     *(0, -1, -1, -1, 0, 0, 0, -1),  # op, inputs, their first columns, output
     *(-1, -1, -1, -1, 0, -1),  # weights and their number, slot
     *(0, 0, 0, 0, 0, 0, 0.0, 0.0, 0.0, 0.0),  # the op's integers and floats
-    *(0, 0, -1, -1, -1, -1),  # constants, biases
+    *(0, 0, -1, -1, -1, -1, -1),  # constants, biases, axes
 )
 
 
@@ -86,6 +86,7 @@ class Forge:
         integers: tuple[int, ...] = (),
         floats: tuple[float, ...] = (),
         rotary: tuple[int, int] = (0, 0),
+        axes: int = -1,
     ) -> None:
         """Add a step; ``inputs`` are buffers and their first columns."""
         step = list(NO_STEP)
@@ -96,7 +97,7 @@ class Forge:
             step[8], step[12] = weight, 1
         step[14 : 14 + len(integers)] = integers
         step[20 : 20 + len(floats)] = floats
-        step[24], step[25] = rotary
+        step[24], step[25], step[30] = *rotary, axes
         self.steps.append(step)
 
     def outputs(self, buffer: int) -> bytes:

@@ -24,7 +24,13 @@ def case_of(
 ) -> Case:
     """Two key/value heads of texts of so many rows."""
     attrs = {"heads": 2 * group, "kv_heads": 2, "head_dim": head_dim, "reach": reach}
-    attrs |= {"scale": head_dim**-0.5, "inv_freq": (), "rope_scale": 1.0, "norm_eps": None}
+    attrs |= {
+        "scale": head_dim**-0.5,
+        "inv_freq": (),
+        "axes": (),
+        "rope_scale": 1.0,
+        "norm_eps": None,
+    }
     chunks: Chunks = tuple((count,) for count in rows)
     width = 2 * (group + 2) * head_dim
     return Case("bidirectional_attention", (width,), (), attrs, chunks, **options)

@@ -36,6 +36,10 @@ FEATURED = frozenset({"features", "im2col", "memory_attention", "memory_scores",
 """Ops of encoders: their case's inputs, of one width, are parts of the features of a row."""
 
 
+AMONG_TOKENS = frozenset({"replace_features", "add_features"})
+"""Ops of rows of features among tokens: those are the ones whose token is a multiple of 3."""
+
+
 @dataclass(frozen=True, eq=False)
 class Case:
     """One op on one size.
@@ -60,7 +64,9 @@ class Case:
         weights = ",".join("x".join(map(str, weight)) for weight in self.weights)
         flags = [str(key) for key, value in self.attrs.items() if value is True]
         extra = [str(len(self.attrs["inv_freq"]))] if "inv_freq" in self.attrs else []
-        sees = ("window", "reach", "offset", "separator")
+        if self.attrs.get("axes"):
+            extra.append("axes" + "".join(map(str, self.attrs["axes"])))
+        sees = ("window", "reach", "offset", "separator", "start")
         extra += [f"{key}{self.attrs[key]}" for key in sees if self.attrs.get(key)]
         named = ("group", "stride", "head", "positions")
         extra += [f"{key}{self.attrs[key]}" for key in named if key in self.attrs]
@@ -145,24 +151,31 @@ def _attention(op: str) -> list[Case]:
             if op == "attention":
                 cases.append(Case(op, widths, (), attrs, chunks))
                 continue
-            rotary = {"inv_freq": _INV_FREQ[: head_dim // 2], "rope_scale": 1.0}
+            rotary = {"inv_freq": _INV_FREQ[: head_dim // 2], "axes": (), "rope_scale": 1.0}
             norm: tuple[dict[str, Any], tuple[tuple[int, ...], ...]]
             for norm in ({"norm_eps": None}, ()), ({"norm_eps": 1e-5}, ((head_dim,), (head_dim,))):
                 cases.append(
                     Case(op, (sum(widths),), norm[1], {**attrs, **rotary, **norm[0]}, chunks)
                 )
         if op == "qkv_attention":
-            still = {"inv_freq": (), "rope_scale": 1.0, "norm_eps": None}
+            still = {"inv_freq": (), "axes": (), "rope_scale": 1.0, "norm_eps": None}
             cases.append(Case(op, (sum(widths),), (), {**attrs, **still}, ((9, 1, 4),)))
+            turned = {**rotary, "axes": _axes(head_dim // 2), "norm_eps": None}
+            cases.append(Case(op, (sum(widths),), (), {**attrs, **turned}, ((9, 1, 4), (3,))))
     # Windows that begin in another page than the row, in a chunk where others begin earlier.
     for window, chunks in ((40, ((250, 50, 1), (1, 200, 30))), (300, ((250, 250, 101, 1), (2,)))):
         attrs = {"heads": 2, "kv_heads": 1, "head_dim": 16, "scale": 0.25, "window": window}
         if op == "attention":
             cases.append(Case(op, (32, 16, 16), (), attrs, chunks))
         else:
-            rest = {"inv_freq": _INV_FREQ[:8], "rope_scale": 1.0, "norm_eps": None}
+            rest = {"inv_freq": _INV_FREQ[:8], "axes": (), "rope_scale": 1.0, "norm_eps": None}
             cases.append(Case(op, (64,), (), {**attrs, **rest}, chunks))
     return cases
+
+
+def _axes(count: int) -> tuple[int, ...]:
+    """Three axes, which take turns, but for the last frequencies."""
+    return tuple(i % 3 if i < count - 2 else 0 for i in range(min(count, len(_INV_FREQ))))
 
 
 def _bidirectional() -> list[Case]:
@@ -177,10 +190,13 @@ def _bidirectional() -> list[Case]:
         attrs = {
             **{"heads": heads, "kv_heads": kv_heads, "head_dim": head_dim, "reach": reach},
             **{"scale": head_dim**-0.5, "inv_freq": _INV_FREQ[:rotary], "rope_scale": 1.0},
-            "norm_eps": 1e-6 if norms else None,
+            **{"norm_eps": 1e-6 if norms else None, "axes": ()},
         }
         op, weights = "bidirectional_attention", ((head_dim,), (head_dim,)) if norms else ()
         cases.append(Case(op, (heads * head_dim + 2 * keys,), weights, attrs, chunks))
+        if rotary:
+            turned = {**attrs, "axes": _axes(rotary)}
+            cases.append(Case(op, (heads * head_dim + 2 * keys,), weights, turned, chunks))
         if not rotary and not norms:
             cases.append(Case(op, (heads * head_dim, keys, keys), (), attrs, chunks))
     return cases
@@ -280,10 +296,13 @@ CASES: dict[str, list[Case]] = {
             "rope",
             (heads * dim,),
             (),
-            {"head_dim": dim, "inv_freq": _INV_FREQ[:half], "scale": scale},
+            {"head_dim": dim, "inv_freq": _INV_FREQ[:half], "axes": axes, "scale": scale},
             chunks,
         )
-        for heads, dim, half, scale in ((4, 16, 8, 1.0), (3, 32, 16, 1.0), (2, 64, 16, 1.25))
+        for heads, dim, half, scale, axes in (
+            *((4, 16, 8, 1.0, ()), (3, 32, 16, 1.0, ()), (2, 64, 16, 1.25, ())),
+            *((2, 32, 16, 1.0, _axes(16)), (2, 64, 12, 1.25, (1,) * 6 + (0,) * 6)),
+        )
         for chunks in SEQUENCES
     ],
     "attention": _attention("attention"),
@@ -311,10 +330,18 @@ CASES: dict[str, list[Case]] = {
     "experts": _experts(),
     "short_conv": _convolution("short_conv", 3),
     "features": [
-        Case("features", (width,), (), {"width": width}, rows)
-        for width in (16, 160)
+        Case("features", (start + width,), (), {"start": start, "width": width}, rows)
+        for width, start in ((16, 0), (160, 0), (24, 3))
         for rows in ROWS
     ],
+    **{
+        op: [
+            Case(op, (width,), (), {"start": start}, rows)
+            for width, start in ((16, 0), (160, 7), (48, 48))
+            for rows in ROWS
+        ]
+        for op in ("replace_features", "add_features")
+    },
     "im2col": [
         Case("im2col", (width,) * frames, (), {"taps": 3, "stride": stride}, rows)
         for width in (16, 80)
@@ -354,6 +381,12 @@ class Built:
     steps: list[list[list[int]]]
     """steps[i][s]: what sequence s gets in step i, possibly nothing."""
 
+    @property
+    def positions(self) -> NDArray[np.int32]:
+        """Where each token stands, on as many axes as the case has."""
+        draw = np.random.default_rng(self.case.seed)
+        return draw.integers(-9, 999, (512, self.graph.axes), np.int32)
+
     def rows(self, step: int, sessions: list[Any]) -> list[Row]:
         """What the sessions are fed in that step."""
         return [
@@ -364,8 +397,12 @@ class Built:
 
     def _row(self, session: Any, tokens: list[int]) -> Row:
         outputs: Any = self.case.outputs
+        if self.case.op in AMONG_TOKENS:
+            mixed = [-1 - token if token % 3 == 0 else token for token in tokens]
+            return Row(session, mixed, outputs, features=self.tensors["features"])
         if self.case.op not in FEATURED:
-            return Row(session, tokens, outputs)
+            positions = self.positions[tokens] if self.case.attrs.get("axes") else None
+            return Row(session, tokens, outputs, positions=positions)
         parts = [self.tensors[f"input{i}"][tokens] for i in range(len(self.case.inputs))]
         return Row(session, outputs=outputs, features=np.concatenate(parts, axis=1))
 
@@ -385,6 +422,9 @@ def build(case: Case, *, quantized: int = 0) -> Built:
         sources.append(Node("embed", (), width, weights=(name,), name=f"x{i}"))
     if case.op in FEATURED:
         sources = _parts_of_features(case)
+    if case.op in AMONG_TOKENS:
+        size = (VOCABULARY, case.attrs["start"] + case.inputs[0])
+        tensors["features"] = draw.standard_normal(size).astype(np.float32)
     weights = []
     for i, shape in enumerate(case.weights):
         weights.append(f"weight{i}")
@@ -398,6 +438,9 @@ def build(case: Case, *, quantized: int = 0) -> Built:
     elif quantized:
         x = sources[0]
         sources[0] = Node("quantize", (x,), x.width, {"group": quantized}, name="x0.quantize")
+    if case.op == "add_features":  # the embedding of such a row is 0
+        (x,) = sources
+        sources = [Node("replace_features", (x,), x.width, {"start": 0}, name="x0.replaced")]
     slots = list(_slots(case))
     state = slots[0].name if slots else None
     op, effects = case.op, []
@@ -423,7 +466,8 @@ def _parts_of_features(case: Case) -> list[Node]:
     if case.op == "features":
         return []
     parts, width = len(case.inputs), case.inputs[0]
-    features = Node("features", (), parts * width, {"width": parts * width}, name="features")
+    attrs = {"start": 0, "width": parts * width}
+    features = Node("features", (), parts * width, attrs, name="features")
     return [
         Node("split", (features,), width, {"index": i, "parts": parts}, name=f"x{i}")
         for i in range(parts)

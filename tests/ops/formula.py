@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from tests.ops.cases import FEATURED, WHOLE, Built, Case, build, run_reference
+from tests.ops.cases import AMONG_TOKENS, FEATURED, WHOLE, Built, Case, build, run_reference
 from tests.tolerances import assert_close
 
 Vector = NDArray[np.float64]
@@ -16,12 +16,17 @@ Vector = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Fed:
-    """One row of a batch: whose it is, where in its sequence, and the op's inputs there."""
+    """One row of a batch: whose it is, where in its sequence, and the op's inputs there.
+
+    ``given`` is the position on each axis that the caller gives; rows of features among tokens have
+    them as their second input.
+    """
 
     sequence: int
     position: int
     token: int
     x: list[Vector]
+    given: Sequence[float] = ()
 
 
 Formula = Callable[[Case, Fed, Sequence[Fed], list[Vector]], Vector]
@@ -30,7 +35,7 @@ Formula = Callable[[Case, Fed, Sequence[Fed], list[Vector]], Vector]
 
 def feed(built: Built) -> list[Fed]:
     """Every row that the steps of a case send through the op, in order."""
-    position = [0] * len(built.case.chunks)
+    position, places = [0] * len(built.case.chunks), built.positions.tolist()
     rows = []
     for step in built.steps:
         for sequence, tokens in enumerate(step):
@@ -39,7 +44,9 @@ def feed(built: Built) -> list[Fed]:
                     built.tensors[f"input{i}"][token].astype(np.float64)
                     for i in range(len(built.case.inputs))
                 ]
-                rows.append(Fed(sequence, position[sequence], token, x))
+                if built.case.op in AMONG_TOKENS and token % 3 == 0:
+                    x.append(built.tensors["features"][token].astype(np.float64))
+                rows.append(Fed(sequence, position[sequence], token, x, places[token]))
                 position[sequence] += 1
     return rows
 
@@ -87,14 +94,19 @@ def project(case: Case, row: Fed, weights: list[Vector]) -> list[Vector]:
         q, k = (
             head_rms(part, w, attrs["norm_eps"]) for part, w in zip((q, k), weights, strict=True)
         )
-    q, k = (
-        rotate(part, row.position, dim, attrs["inv_freq"], attrs["rope_scale"]) for part in (q, k)
-    )
+    places = places_of(case, row)
+    q, k = (rotate(part, places, dim, attrs["inv_freq"], attrs["rope_scale"]) for part in (q, k))
     return [q, k, v]
 
 
+def places_of(case: Case, row: Fed) -> list[float]:
+    """The position that each frequency turns a row by."""
+    axes = case.attrs["axes"]
+    return [row.given[axis] for axis in axes] or [row.position] * len(case.attrs["inv_freq"])
+
+
 def rotate(
-    x: Vector, position: int, head_dim: int, inv_freq: Sequence[float], scale: float
+    x: Vector, places: Sequence[float], head_dim: int, inv_freq: Sequence[float], scale: float
 ) -> Vector:
     """Rotary positions on one flat row, pair by pair."""
     out = x.copy()
@@ -102,7 +114,7 @@ def rotate(
     for start in range(0, len(x), head_dim):
         for i, frequency in enumerate(inv_freq):
             # The angle is rounded to f32 as everywhere: at high positions that is visible.
-            angle = float(np.float32(position) * np.float32(frequency))
+            angle = float(np.float32(places[i]) * np.float32(frequency))
             cos, sin = scale * np.cos(angle), scale * np.sin(angle)
             a, b = x[start + i], x[start + i + n]
             out[start + i] = a * cos - b * sin

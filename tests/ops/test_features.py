@@ -12,7 +12,8 @@ from tests.ops.formula import Fed, Vector, check
 
 
 def formula(case: Case, row: Fed, past: Sequence[Fed], weights: list[Vector]) -> Vector:
-    return np.array(row.x[0])
+    start = case.attrs["start"]
+    return np.array(row.x[0][start : start + case.attrs["width"]])
 
 
 @pytest.mark.parametrize("case", CASES["features"], ids=lambda case: case.id)

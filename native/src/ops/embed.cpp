@@ -118,13 +118,18 @@ void run(const EmbedStep& step, const Context& c) {
   // A row lies scattered over its tile, 12 KB for 384 columns of 16 bits: the memory of the third
   // row from here is fetched meanwhile, which halves the time.
   const auto fetch = [&](size_t row) {
-    if (row >= tokens.size()) return;
+    if (row >= tokens.size() || tokens[row] < 0) return;
     const uint8_t* tile = tile_of(table, static_cast<uint32_t>(tokens[row]));
     for (size_t at = 0; at < table.tile_bytes; at += kCacheLine)
       __builtin_prefetch(tile + at, 0, 2);
   };
   for_rows(c, step.out, [&](uint32_t row, float* out) {
     fetch(size_t{row} + 3);
+    // A row of features, which come later.
+    if (tokens[row] < 0) {
+      std::fill_n(out, table.cols, 0.0f);
+      return;
+    }
     read_weight_row(table, static_cast<uint32_t>(tokens[row]), out);
   });
 }

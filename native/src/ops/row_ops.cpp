@@ -51,9 +51,27 @@ void quantize_into(const Context& c, const Buffer& out, uint32_t row, const floa
 
 void run(const FeaturesStep& step, const Context& c) {
   const uint32_t width = c.buffer(step.out).width;
-  for_rows(c, step.out, [&](uint32_t row, float* out) {
-    const Sequence& s = c.batch().sequences[c.batch().sequence[row]];
-    std::copy_n(s.features + size_t{row - s.first_row} * width, width, out);
+  for_rows(c, step.out,
+           [&](uint32_t row, float* out) { std::copy_n(c.features(row, step.start), width, out); });
+}
+
+void run(const ReplaceFeaturesStep& step, const Context& c) {
+  const int width = width_of(c, step);
+  for_input_rows(c, step, [&](uint32_t row, const float* x, float* y) {
+    const float* features = c.features(row, step.start);
+    const float* from = features != nullptr ? features : x;
+    if (from != y) std::copy_n(from, width, y);
+  });
+}
+
+void run(const AddFeaturesStep& step, const Context& c) {
+  const int width = width_of(c, step);
+  for_input_rows(c, step, [&](uint32_t row, const float* x, float* y) {
+    if (const float* features = c.features(row, step.start)) {
+      c.kernels().add(x, features, width, y);
+    } else if (x != y) {
+      std::copy_n(x, width, y);
+    }
   });
 }
 

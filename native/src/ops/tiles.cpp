@@ -63,7 +63,7 @@ void PageTable::make(const Batch& batch, const StateLayout& layout, uint32_t kin
   spans_.clear();
   first_.clear();
   for (const Sequence& s : batch.sequences) {
-    const bool writes = memory == (s.features != nullptr);
+    const bool writes = memory == s.remembers;
     for (uint32_t row = s.first_row; writes && row < s.first_row + s.count; row++) {
       rows_[row] = s.session->page(kind, batch.positions[row] / kPage);
     }

@@ -39,8 +39,8 @@ class Part:
     """A program that a model can be run as: `trace` makes its graph of the built model.
 
     Its plan is kept as `file`. `chunk` is the most tokens of a step; None for a program of
-    features, whose step takes a whole memory; a text encoder, whose step takes whole texts, has
-    `TEXT_ROWS` or its longest text. What `trace` depends on besides the model's code,
+    features, whose step takes a whole memory; an encoder of whole texts or pictures has `TEXT_ROWS`
+    or the longest of them. What `trace` depends on besides the model's code,
     config.json and tensors belongs into `also`. Parts are defined in the file ``parts.py`` of a
     room, whose code is in the key of kept plans.
     """
@@ -53,8 +53,8 @@ class Part:
 
 
 TEXT_ROWS = 2048
-"""The most tokens of a text encoder's step, if none of its texts can be longer. Buffers take memory
-as far as a step fills them, so that short texts do not pay for long ones."""
+"""The most rows of an encoder's step, if none of its texts or pictures can be longer. Buffers take
+memory as far as a step fills them, so that short texts do not pay for long ones."""
 
 
 def _tokens(model: Architecture) -> Traced:
@@ -145,19 +145,18 @@ class Programs(Closing):
                 blob = with_context(blob, limit)
         blob = self._options.apply(blob, plan.whole_texts)
         chunk = plan.context_length if part.chunk is None else part.chunk
+        may_round = False
         if plan.whole_texts:
-            chunk = max(TEXT_ROWS, limit)
+            from cactus.graph.plan import multiplies_f32
+
+            chunk, may_round = max(TEXT_ROWS, limit), not multiplies_f32(blob)
+        options = self._options.of_program(may_round)
         data = self._folder / "model.safetensors"
         first = next(iter(self._running.values()), None)
         if first is None:
-            may_round = False
-            if plan.whole_texts:
-                from cactus.graph.plan import multiplies_f32
-
-                may_round = not multiplies_f32(blob)
-            program = Program(blob, data, chunk=chunk, **self._options.of_program(may_round))
+            program = Program(blob, data, chunk=chunk, **options)
         else:
-            program = Program(blob, data, chunk=chunk, shares=first.program)
+            program = Program(blob, data, chunk=chunk, isa=options["isa"], shares=first.program)
         return Running(program, blob, plan.reads)
 
     def _make(self, part: Part) -> StoredPlan:

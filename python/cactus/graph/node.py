@@ -100,6 +100,18 @@ class Graph:
                 found.add(node)
         return found
 
+    @property
+    def features(self) -> int:
+        """How many floats of a row come from outside."""
+        return max(
+            (n.attrs["start"] + n.width for n in self.nodes if "start" in n.attrs), default=0
+        )
+
+    @property
+    def axes(self) -> int:
+        """How many numbers of a row's position come from outside."""
+        return max((axis + 1 for n in self.nodes for axis in n.attrs.get("axes", ())), default=0)
+
     def node(self, name: str) -> Node:
         """The node of that name; KeyError if there is none."""
         for node in self.nodes:

@@ -17,6 +17,9 @@ from .node import Graph, Node
 Shape = tuple[int, ...]
 WidthRule = Callable[[Sequence[int], Sequence[Shape], Mapping[str, Any]], int]
 
+AXES = 16
+"""A row's given position has at most so many numbers: what the native core accepts."""
+
 LINEAR_WEIGHTS = 4
 """At most this many matrices in one linear: what the native core accepts."""
 
@@ -30,6 +33,9 @@ QUANTIZING = frozenset(
 
 WHOLE_TEXTS = "bidirectional_attention"
 """The op whose programs take whole texts: their sessions have no past."""
+
+FEATURES = frozenset({"features", "replace_features", "add_features"})
+"""Ops that take floats from outside the graph, so many of a row from ``attrs["start"]`` on."""
 
 GROUPS = (32, 64)
 """How many columns may share one scale, in quantised activations as in quantised weights."""
@@ -97,7 +103,7 @@ def _same(widths: Sequence[int]) -> int:
 
 @op(inputs=0, weights=1)
 def embed(widths: Sequence[int], shapes: Sequence[Shape], attrs: Mapping[str, Any]) -> int:
-    """out[t] = W[token[t]]"""
+    """out[t] = W[token[t]]; 0 for a row of features, whose token is negative"""
     return shapes[0][1]
 
 
@@ -173,12 +179,16 @@ def head_norm(widths: Sequence[int], shapes: Sequence[Shape], attrs: Mapping[str
     return widths[0]
 
 
-@op(attrs=("head_dim", "inv_freq", "scale"))
+@op(attrs=("head_dim", "inv_freq", "axes", "scale"))
 def rope(widths: Sequence[int], shapes: Sequence[Shape], attrs: Mapping[str, Any]) -> int:
     """In each head: n = len(inv_freq), angle = position[t] * inv_freq, c, s = scale * (cos, sin)
 
     out[:n] = x[:n]*c - x[n:2n]*s;  out[n:2n] = x[n:2n]*c + x[:n]*s;  out[2n:] = x[2n:]
+
+    With ``axes``, one for each of inv_freq, angle[i] = given[t, axes[i]] * inv_freq[i] with the
+    positions that come with the batch; without (), by the place in the sequence.
     """
+    _check_axes(attrs)
     _whole_heads(widths[0], attrs)
     _need(2 * len(attrs["inv_freq"]) <= attrs["head_dim"], "more frequencies than half a head")
     return widths[0]
@@ -252,7 +262,7 @@ def geglu_erf(widths: Sequence[int], shapes: Sequence[Shape], attrs: Mapping[str
     weights=(0, 2),
     attrs=(
         *("heads", "kv_heads", "head_dim", "scale", "window"),
-        *("inv_freq", "rope_scale", "norm_eps"),
+        *("inv_freq", "axes", "rope_scale", "norm_eps"),
     ),
     state="kv",
 )
@@ -266,7 +276,14 @@ def qkv_attention(widths: Sequence[int], shapes: Sequence[Shape], attrs: Mapping
     return _merged_qkv(widths, shapes, attrs)
 
 
+def _check_axes(attrs: Mapping[str, Any]) -> None:
+    axes, count = attrs["axes"], len(attrs["inv_freq"])
+    _need(len(axes) in (0, count), f"{len(axes)} axes for {count} frequencies")
+    _need(all(0 <= axis < AXES for axis in axes), f"axes {axes}, want them below {AXES}")
+
+
 def _merged_qkv(widths: Sequence[int], shapes: Sequence[Shape], attrs: Mapping[str, Any]) -> int:
+    _check_axes(attrs)
     heads, kv_heads, head_dim = attrs["heads"], attrs["kv_heads"], attrs["head_dim"]
     _need(heads % kv_heads == 0, f"{heads} heads over {kv_heads} key/value heads")
     want = (heads + 2 * kv_heads) * head_dim
@@ -281,7 +298,7 @@ def _merged_qkv(widths: Sequence[int], shapes: Sequence[Shape], attrs: Mapping[s
     weights=(0, 2),
     attrs=(
         *("heads", "kv_heads", "head_dim", "scale", "reach"),
-        *("inv_freq", "rope_scale", "norm_eps"),
+        *("inv_freq", "axes", "rope_scale", "norm_eps"),
     ),
 )
 def bidirectional_attention(
@@ -303,10 +320,27 @@ def bidirectional_attention(
     return _merged_qkv(widths, shapes, attrs)
 
 
-@op(inputs=0, attrs=("width",))
+@op(inputs=0, attrs=("start", "width"))
 def features(widths: Sequence[int], shapes: Sequence[Shape], attrs: Mapping[str, Any]) -> int:
-    """out[t] = the floats that the caller gives for row t"""
+    """out[t] = given[t, start : start + width], of the floats that the caller gives for each row"""
     return int(attrs["width"])
+
+
+@op(attrs=("start",))
+def replace_features(
+    widths: Sequence[int], shapes: Sequence[Shape], attrs: Mapping[str, Any]
+) -> int:
+    """out[t] = given[k, start : start + width] where token[t] is -1 - k, else x[t]
+
+    Rows of features among tokens; embed gives 0 for them.
+    """
+    return widths[0]
+
+
+@op(attrs=("start",))
+def add_features(widths: Sequence[int], shapes: Sequence[Shape], attrs: Mapping[str, Any]) -> int:
+    """out[t] = x[t] + given[k, start : start + width] where token[t] is -1 - k, else x[t]"""
+    return widths[0]
 
 
 @op(inputs=(1, 2), attrs=("taps", "stride"))

@@ -75,6 +75,7 @@ def fuse_qkv_attention(graph: Graph, dtype_of: DtypeOf, rows_of: RowsOf) -> Grap
         attrs = {
             **node.attrs,
             "inv_freq": rope[0].attrs["inv_freq"] if rope else (),
+            "axes": rope[0].attrs["axes"] if rope else (),
             "rope_scale": rope[0].attrs["scale"] if rope else 1.0,
             "norm_eps": norms[0].attrs["eps"] if norms else None,
         }

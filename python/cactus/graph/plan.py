@@ -12,7 +12,7 @@ from typing import Protocol
 
 from ..errors import ModelFormatError
 from .node import Graph, Node
-from .ops import EXPERT_ACTIVATIONS, SCORINGS, WHOLE_TEXTS, matrix_count
+from .ops import EXPERT_ACTIVATIONS, FEATURES, SCORINGS, WHOLE_TEXTS, matrix_count
 
 NATIVE_OPS: dict[str, int] = {
     "embed": 1,
@@ -45,6 +45,8 @@ NATIVE_OPS: dict[str, int] = {
     "geglu_erf": 41,
     "add_segment": 42,
     "experts": 43,
+    "replace_features": 44,
+    "add_features": 45,
 }
 """Numbers of the ops in the native core. ``split`` is a view and has no step."""
 
@@ -61,6 +63,7 @@ _IN_PLACE = frozenset(
     {
         *("add", "mul", "scale", "silu", "gelu", "gelu_erf"),
         *("layer_norm", "rms_norm", "add_position", "add_segment"),
+        *("replace_features", "add_features"),
     }
 )
 """Ops of rows, which may write over their first input: half the memory that passes the caches."""
@@ -76,7 +79,7 @@ HEADER = struct.Struct("<8s9I20x")
 WEIGHT = struct.Struct("<4I2Q")
 BUFFER = struct.Struct("<4I")
 SLOT = struct.Struct("<4I")
-STEP = struct.Struct("<I3i3Ii4iIi6i4f2I4i8x")
+STEP = struct.Struct("<I3i3Ii4iIi6i4f2I5i4x")
 
 
 class StoredTensor(Protocol):
@@ -319,6 +322,8 @@ class _Builder:
             integers[4] = attrs["reach"]
         if node.op == "add_position":
             integers[0] = attrs["offset"]
+        if node.op in FEATURES:
+            integers[0] = attrs["start"]
         if node.op == "add_segment":
             integers[0] = -1 if attrs["separator"] is None else attrs["separator"]
         first = attrs["scale"] if attends else attrs.get("eps", attrs.get("factor", 0.0))
@@ -333,6 +338,7 @@ class _Builder:
             ]
             floats = [attrs["scale"], attrs["norm_eps"] or 0.0, 0.0, 0.0]
         constant, constants = self._constants(attrs["inv_freq"]) if "inv_freq" in attrs else (0, 0)
+        axes = self._constants(tuple(map(float, attrs["axes"])))[0] if attrs.get("axes") else -1
         return STEP.pack(
             NATIVE_OPS[node.op],
             *inputs,
@@ -346,10 +352,10 @@ class _Builder:
             constant,
             constants,
             *(biases + [-1] * (4 - len(biases))),
+            axes,
         )
 
     def _blob(self, steps: list[bytes], vocab_size: int, context_length: int) -> bytes:
-        features = [node.width for node in self.graph.nodes if node.op == "features"]
         header = HEADER.pack(
             b"CACTPLN1",
             len(self.weights),
@@ -360,7 +366,7 @@ class _Builder:
             vocab_size,
             context_length,
             self.place[self.graph.outputs[0]][0],
-            features[0] if features else 0,
+            self.graph.features,
         )
         parts = [header]
         for name in self.weights:

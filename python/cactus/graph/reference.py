@@ -177,7 +177,7 @@ class _Step:
         count = 0
         for row in rows:
             stop = count + row.count
-            first = 0 if row.features is not None or program.whole_texts else row.session.length
+            first = 0 if program.starts_anew else row.session.length
             self.spans.append(Span(row.session, count, stop, first))
             first = {"last": stop - 1, "none": stop}.get(row.outputs, count)
             wanted.extend(range(first, count + 1 if row.outputs == "first" else stop))
@@ -185,6 +185,14 @@ class _Step:
         self.tokens = np.array([token for row in rows for token in row.tokens], np.int64)
         given = [row.features for row in rows if row.features is not None]
         self.features = np.concatenate(given) if given else np.zeros((0, 0), np.float32)
+        # Of the rows that are features: which ones of all that the step has.
+        begin, chosen = 0, [np.zeros(0, np.int64)]
+        for row in rows:
+            chosen.append(begin - 1 - np.array([t for t in row.tokens if t < 0], np.int64))
+            begin += 0 if row.features is None else len(row.features)
+        self.feature_rows = np.concatenate(chosen)
+        places = [row.positions for row in rows if row.positions is not None]
+        self.given_positions = np.concatenate(places) if places else np.zeros((0, 0), np.int32)
         self.positions = np.concatenate([s.first + np.arange(s.count) for s in self.spans])
         self.output_index = np.array(wanted, np.int64)
 
@@ -204,7 +212,7 @@ class _Step:
     def recall(self, node: Node, span: Span) -> Array:
         assert node.state is not None
         history = span.session.history(node.state)
-        length = span.count if len(self.features) else span.session.memory_length
+        length = span.count if self.program.remembers else span.session.memory_length
         seen: Array = history.rows[:length].astype(np.float32)
         return seen
 
@@ -238,8 +246,11 @@ class ReferenceProgram:
         self.graph = graph
         self.context_length, self.chunk = context_length, chunk
         self.vocab_size = graph.outputs[0].width if vocab_size is None else vocab_size
-        self.whole_texts = any(node.op == WHOLE_TEXTS for node in graph.nodes)
-        self.features = max((n.width for n in graph.nodes if n.op == "features"), default=0)
+        ops = {node.op for node in graph.nodes}
+        whole, self.of_features = WHOLE_TEXTS in ops, "features" in ops
+        self.remembers = self.of_features and any(node.state for node in graph.nodes)
+        self.keeps_nothing = whole or (self.of_features and not self.remembers)
+        self.starts_anew = whole or self.of_features
         self._home = shares or self
         embeddings = [node.weights[0] for node in graph.nodes if node.op == "embed"]
         self._token_limit = min((graph.weights[name][0] for name in embeddings), default=0)
@@ -294,9 +305,9 @@ class ReferenceProgram:
         if not np.isfinite(logits).all():
             raise NonFiniteLogits("the output is not finite: damaged weights or an overflow")
         for span in step.spans:
-            if self.features:
+            if self.remembers:
                 span.session.length, span.session.memory_length = 0, span.count
-            elif not self.whole_texts:
+            elif not self.keeps_nothing:
                 span.session.length = span.first + span.count
         if self.vocab_size == 0:
             given = _states(logits, rows)
@@ -316,8 +327,7 @@ class ReferenceProgram:
         if len({id(row.session) for row in rows}) < len(rows):
             raise InvalidRequest("step: one session is there twice")
         for row in rows:
-            past = 0 if self.features or self.whole_texts else row.session.length
-            end = past + row.count
+            end = (0 if self.starts_anew else row.session.length) + row.count
             if row.count == 0:
                 raise InvalidRequest("step: a row has no tokens")
             if row.outputs == "sum" and self.vocab_size:
@@ -330,10 +340,24 @@ class ReferenceProgram:
                     prompt_tokens=end,
                     limit=self.context_length,
                 )
-            bad = [token for token in row.tokens if not 0 <= token < self._token_limit]
-            if bad:
-                last = self._token_limit - 1
-                raise InvalidRequest(f"step: want token ids from 0 to {last}, got {bad[0]}")
+            self._check_input(row)
+
+    def _check_input(self, row: Row) -> None:
+        for name, given, count, width in (
+            ("features", row.features, None if row.tokens else row.count, self.graph.features),
+            ("positions", row.positions, row.count, self.graph.axes),
+        ):
+            if given is None:
+                wanted = width and (name == "positions" or self.of_features)
+            else:
+                wanted = given.shape != (len(given) if count is None else count, width) or not width
+            if wanted:
+                raise InvalidRequest(f"step: a row's {name} must have {width} columns")
+        lowest = 0 if row.features is None else -len(row.features)
+        bad = [token for token in row.tokens if not lowest <= token < self._token_limit]
+        if bad:
+            last = self._token_limit - 1
+            raise InvalidRequest(f"step: want token ids from {lowest} to {last}, got {bad[0]}")
 
 
 def _states(states: Array, rows: Sequence[Row]) -> Iterator[Array]:

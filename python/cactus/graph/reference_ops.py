@@ -61,7 +61,9 @@ class Run(Protocol):
 
     tokens: NDArray[np.int64]
     features: Array
+    feature_rows: NDArray[np.int64]
     positions: NDArray[np.int64]
+    given_positions: NDArray[np.int32]
     spans: list[Span]
     output_index: NDArray[np.int64]
 
@@ -163,11 +165,12 @@ def normed(x: Array, weight: Array, eps: float) -> Array:
     return result
 
 
-def rotated(x: Array, positions: NDArray[np.int64], node: Node, scale: float) -> Array:
+def rotated(run: Run, x: Array, node: Node, scale: float) -> Array:
     """Rotary positions on ``x`` of ``[T, heads, head_dim]``."""
-    inv_freq = np.asarray(node.attrs["inv_freq"], np.float32)
+    inv_freq, axes = np.asarray(node.attrs["inv_freq"], np.float32), node.attrs["axes"]
     half = len(inv_freq)
-    angle = positions.astype(np.float32)[:, None, None] * inv_freq
+    positions = run.given_positions[:, axes] if axes else run.positions[:, None]
+    angle = positions.astype(np.float32)[:, None] * inv_freq
     cos, sin = np.cos(angle) * np.float32(scale), np.sin(angle) * np.float32(scale)
     first, second, rest = x[..., :half], x[..., half : 2 * half], x[..., 2 * half :]
     return np.concatenate([first * cos - second * sin, second * cos + first * sin, rest], axis=-1)
@@ -217,7 +220,10 @@ def convolved(run: Run, node: Node, x: Array) -> Array:
 
 @kernel
 def embed(run: Run, node: Node) -> Array:
-    return run.weight(node.weights[0])[run.tokens]
+    table = run.weight(node.weights[0])
+    rows: Array = table[np.maximum(run.tokens, 0)]
+    rows[run.tokens < 0] = 0
+    return rows
 
 
 @kernel
@@ -283,7 +289,7 @@ def head_norm(run: Run, node: Node, x: Array) -> Array:
 @kernel
 def rope(run: Run, node: Node, x: Array) -> Array:
     heads = x.reshape(len(x), -1, node.attrs["head_dim"])
-    return rotated(heads, run.positions, node, node.attrs["scale"]).reshape(x.shape)
+    return rotated(run, heads, node, node.attrs["scale"]).reshape(x.shape)
 
 
 @kernel
@@ -350,8 +356,8 @@ def projected(run: Run, node: Node, x: Array) -> tuple[Array, ...]:
     if node.weights:
         q = normed(q, run.weight(node.weights[0]), node.attrs["norm_eps"])
         k = normed(k, run.weight(node.weights[1]), node.attrs["norm_eps"])
-    q = rotated(q, run.positions, node, node.attrs["rope_scale"])
-    k = rotated(k, run.positions, node, node.attrs["rope_scale"])
+    q = rotated(run, q, node, node.attrs["rope_scale"])
+    k = rotated(run, k, node, node.attrs["rope_scale"])
     return tuple(part.reshape(len(x), -1) for part in (q, k, v))
 
 
@@ -388,7 +394,30 @@ def experts(run: Run, node: Node, x: Array, logits: Array) -> Array:
 
 @kernel
 def features(run: Run, node: Node) -> Array:
-    return run.features
+    start = node.attrs["start"]
+    rows: Array = run.features[:, start : start + node.width]
+    return rows
+
+
+@kernel
+def replace_features(run: Run, node: Node, x: Array) -> Array:
+    out: Array = x.copy()
+    out[run.tokens < 0] = _token_features(run, node)
+    return out
+
+
+@kernel
+def add_features(run: Run, node: Node, x: Array) -> Array:
+    out: Array = x.copy()
+    out[run.tokens < 0] += _token_features(run, node)
+    return out
+
+
+def _token_features(run: Run, node: Node) -> Array:
+    """What the rows that are features take of them."""
+    start = node.attrs["start"]
+    chosen: Array = run.features[run.feature_rows, start : start + node.width]
+    return chosen
 
 
 @kernel

@@ -21,8 +21,11 @@ class Row:
 
     Or, in a program of features, the rows ``[T, features]`` of the session's new memory, which
     tokens that come later attend to; its old tokens are forgotten.
-    Or the tokens of a whole text, in a program whose rows see all of their text: its session is
-    then only a name, which may be used again.
+    Or the tokens, or the features, of a whole text or picture, in a program whose rows see all of
+    it; or features of a program whose rows see nothing else: its session is then only a name, which
+    may be used again.
+    A program of tokens may take ``features``, too: token -1 - k is then row k of them.
+    ``positions`` are int32 ``[T, axes]``, in a program whose rotations have axes.
     ``outputs`` says which tokens get an Output: the last, all, none of them (prefill) or the first;
     "sum": one Output has the sum of the states of all, in a program without a vocabulary.
     Without a ``sampler`` the choice is greedy: the most likely token, the lower id on ties.
@@ -39,11 +42,12 @@ class Row:
     features: NDArray[np.float32] | None = None
     top_logprobs: int = 0
     stop: StopFlag | None = None
+    positions: NDArray[np.int32] | None = None
 
     @property
     def count(self) -> int:
         """How many rows of a step this is."""
-        return len(self.tokens) if self.features is None else len(self.features)
+        return len(self.tokens) or (0 if self.features is None else len(self.features))
 
     @property
     def output_count(self) -> int:

@@ -144,9 +144,22 @@ def gelu_erf(x: Tensor) -> Tensor:
     return apply("gelu_erf", x)
 
 
-def features(width: int) -> Tensor:
-    """``width`` floats a row from outside the graph."""
-    return apply("features", attrs={"width": width})
+def features(width: int, start: int = 0) -> Tensor:
+    """``width`` of the floats that a row has from outside the graph, from ``start`` on."""
+    return apply("features", attrs={"start": start, "width": width})
+
+
+def with_features(x: Tensor) -> Tensor:
+    """Where a row of tokens is one of features, these instead of ``x``."""
+    return apply("replace_features", x, attrs={"start": 0})
+
+
+def add_features(x: Tensor, index: int) -> Tensor:
+    """``x``, and where a row is one of features its further ones added: those of number ``index``.
+
+    Such a row has ``x.width`` floats for ``with_features``, then as many for each index.
+    """
+    return apply("add_features", x, attrs={"start": (1 + index) * x.width})
 
 
 def output_rows(x: Tensor) -> Tensor:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 from typing import Any, ClassVar
 
-ABI_VERSION = 9
+ABI_VERSION = 10
 OK = 0
 ERROR_INTERNAL = 1
 ERROR_ARGUMENT = 2
@@ -59,6 +59,8 @@ class ProgramInfo(ctypes.Structure):
         ("memory_page_bytes", ctypes.c_uint64),
         ("kv_bytes", ctypes.c_uint64),
         ("kv_limit", ctypes.c_uint64),
+        ("axes", ctypes.c_uint32),
+        ("reserved", ctypes.c_uint32),
     ]
 
 
@@ -78,9 +80,10 @@ class Row(ctypes.Structure):
         ("sampler", ctypes.c_uint64),
         ("features", ctypes.POINTER(ctypes.c_float)),
         ("n_top", ctypes.c_uint32),
-        ("reserved", ctypes.c_uint32),
+        ("n_features", ctypes.c_uint32),
         ("top", ctypes.POINTER(TokenLogprob)),
         ("stop", ctypes.POINTER(ctypes.c_int32)),
+        ("positions", ctypes.POINTER(ctypes.c_int32)),
     ]
 
 

@@ -51,8 +51,8 @@ class PendingStep:
     """
 
     __slots__ = (
+        "_arrays",
         "_count",
-        "_features",
         "_given",
         "_n_outputs",
         "_outputs",
@@ -70,15 +70,18 @@ class PendingStep:
         program: int,
         rows: Sequence[Row],
         features: int,
+        axes: int,
         output_width: int,
         stop: StopFlag | None,
     ) -> None:
-        """``features`` as in ProgramInfo; ``output_width`` 0: no logits are wanted."""
+        """``features`` and ``axes`` as in ProgramInfo; ``output_width`` 0: no logits are wanted."""
         self._program, self._stop, self._count = program, stop, len(rows)
         # What the native rows point to.
-        self._given, self._features = rows, list[Any]()
+        self._given, self._arrays = rows, list[Any]()
         self._tops: list[tuple[int, Any]] = []  # the first output and the room of a row
-        self._tokens = _tokens(rows, features)
+        self._tokens = _tokens(rows)
+        for row in rows:
+            _check_arrays(row, features, axes)
         self._rows = (abi.Row * self._count)()
         self._n_outputs = self._fill(rows)
         self._outputs = (abi.Output * self._n_outputs)()
@@ -93,28 +96,31 @@ class PendingStep:
         """Write the native rows; returns how many outputs they have."""
         address, n_outputs, at = self._tokens.buffer_info()[0], 0, 0
         for row in rows:
-            count, n_row, top, features = row.count, row.output_count, 0, 0
+            count, n_row, top = row.count, row.output_count, 0
+            features, n_features, positions = 0, 0, 0
             if row.top_logprobs:
                 top = self._make_top(row.top_logprobs, n_outputs, n_row)
             if row.features is not None:
-                features = self._add_features(row.features)
+                features, n_features = self._address_of(row.features), len(row.features)
+            if row.positions is not None:
+                positions = self._address_of(row.positions)
             _ROW.pack_into(
                 self._rows,
                 at,
                 row.session.id,
-                address,
+                address if len(row.tokens) else 0,
                 count,
                 _OUTPUTS[row.outputs],
                 0 if row.sampler is None else row.sampler.id,
                 features,
                 row.top_logprobs,
-                0,
+                n_features,
                 top,
                 0 if row.stop is None else row.stop.address,
+                positions,
             )
             at += _ROW.size
-            if not features:
-                address += 4 * count
+            address += 4 * len(row.tokens)
             n_outputs += n_row
         return n_outputs
 
@@ -126,11 +132,11 @@ class PendingStep:
         self._tops.append((first, room))
         return ctypes.addressof(room)
 
-    def _add_features(self, rows: NDArray[np.float32]) -> int:
+    def _address_of(self, rows: NDArray[Any]) -> int:
         import numpy as np
 
         whole = np.ascontiguousarray(rows)
-        self._features.append(whole)
+        self._arrays.append(whole)
         return whole.ctypes.data
 
     @property
@@ -194,27 +200,34 @@ class PendingStep:
         return outputs
 
 
-def _tokens(rows: Sequence[Row], features: int) -> array[int]:
-    """The tokens of all rows, one after another; checks features where rows are those."""
+def _tokens(rows: Sequence[Row]) -> array[int]:
+    """The tokens of all rows, one after another."""
     tokens = array("i")
     for row in rows:
-        if row.features is None:
-            try:
-                # array checks the range, a ctypes array would wrap around.
-                tokens.extend(row.tokens)
-            except (TypeError, OverflowError):
-                raise InvalidRequest("tokens must be integers of 32 bits") from None
-        else:
-            _check_features(row.features, features)
+        try:
+            # array checks the range, a ctypes array would wrap around.
+            tokens.extend(row.tokens)
+        except (TypeError, OverflowError):
+            raise InvalidRequest("tokens must be integers of 32 bits") from None
     return tokens
 
 
-def _check_features(rows: NDArray[np.float32], width: int) -> None:
-    import numpy as np
-
-    if width == 0:
-        raise InvalidRequest("features were given to a program whose rows are tokens")
-    if rows.ndim != 2 or rows.shape[1] != width or rows.dtype != np.float32:
-        raise InvalidRequest(
-            f"features are {rows.dtype} {list(rows.shape)}, expected float32 [rows, {width}]"
-        )
+def _check_arrays(row: Row, features: int, axes: int) -> None:
+    """The core is given addresses: what lies there must be as long as it takes it for."""
+    if row.features is not None:
+        if features == 0:
+            raise InvalidRequest("features were given to a program whose rows are tokens")
+        given = row.features
+        if given.ndim != 2 or given.shape[1] != features or given.dtype != "float32":
+            raise InvalidRequest(
+                f"features are {given.dtype} {list(given.shape)}, "
+                f"expected float32 [rows, {features}]"
+            )
+    if row.positions is not None:
+        if axes == 0:
+            raise InvalidRequest("positions were given to a program that takes none")
+        at = row.positions
+        if at.shape != (row.count, axes) or at.dtype != "int32":
+            raise InvalidRequest(
+                f"positions are {at.dtype} {list(at.shape)}, expected int32 [{row.count}, {axes}]"
+            )

@@ -207,6 +207,7 @@ class ProgramInfo(NamedTuple):
     vocab_size: int
     context_length: int
     features: int
+    axes: int
     output_width: int
     weight_bytes: int
     arena_bytes: int
@@ -224,7 +225,8 @@ class Program(_Handle):
     keys and values of all sessions may take together; 0 means as long as the machine, or the
     container, has some left. ``resident`` copies the weights into memory of this process first: the
     file may then be changed or removed. ``shares`` is a program of the same weights file whose
-    threads, tier and sessions this one uses, too: an encoder beside its decoder.
+    threads and sessions this one uses, too, and its tier where ``isa`` is None: an encoder beside
+    its decoder.
 
     Raises NativeError for a plan or tier that does not work here, ModelFormatError for the weights
     file, InsufficientMemory.
@@ -275,6 +277,7 @@ class Program(_Handle):
             info.vocab_size,
             info.context_length,
             info.features,
+            info.axes,
             info.output_width,
             info.weight_bytes,
             info.arena_bytes,
@@ -338,7 +341,7 @@ class Program(_Handle):
     ) -> PendingStep:
         """A step as ``step`` runs it, for whoever must know what an exception has left of it."""
         width = self.info.output_width if want_logits else 0
-        return PendingStep(self.id, rows, self.info.features, width, stop)
+        return PendingStep(self.id, rows, self.info.features, self.info.axes, width, stop)
 
     def read(self, buffer: int, rows: int, width: int) -> NDArray[np.float32]:
         """The values that the last step left in a plan's buffer, [rows, width].

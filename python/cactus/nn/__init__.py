@@ -1,6 +1,16 @@
 """The blocks that model files are made of."""
 
-from ..graph.trace import Tensor, features, gelu, gelu_erf, output_rows, silu, split
+from ..graph.trace import (
+    Tensor,
+    add_features,
+    features,
+    gelu,
+    gelu_erf,
+    output_rows,
+    silu,
+    split,
+    with_features,
+)
 from .attention import Attention, MergedAttention
 from .conv import CausalConv1d, FrameConv
 from .encoder_decoder import CausalAttention, MemoryAttention
@@ -33,6 +43,7 @@ __all__ = [
     "RoPE",
     "SegmentEmbedding",
     "Tensor",
+    "add_features",
     "features",
     "gelu",
     "gelu_erf",
@@ -41,4 +52,5 @@ __all__ = [
     "output_rows",
     "silu",
     "split",
+    "with_features",
 ]

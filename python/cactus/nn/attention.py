@@ -28,8 +28,9 @@ def attend(
     shape: dict[str, int] = {"kv_heads": kv_heads, "head_dim": head_dim}
     attrs: dict[str, Any] = {"heads": heads, "scale": scale} | shape
     if len(qkv) == 1 or reach is not None:
-        inv_freq, factor = (rope.inv_freq, rope.scale) if rope else ((), 1.0)
-        attrs |= {"inv_freq": inv_freq, "rope_scale": factor, "norm_eps": None}
+        rope = rope or RoPE(())
+        attrs |= {"inv_freq": rope.inv_freq, "axes": rope.axes, "rope_scale": rope.scale}
+        attrs["norm_eps"] = None
     if reach is not None:
         attrs["reach"] = reach
         return apply("bidirectional_attention", *qkv, name="attention", attrs=attrs)

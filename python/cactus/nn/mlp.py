@@ -10,14 +10,20 @@ from .module import Module
 
 
 class MLP(Module):
-    """out = W_2 · gelu_erf(W_1 x + b_1) + b_2."""
+    """out = W_2 · activation(W_1 x + b_1) + b_2."""
 
-    def __init__(self, hidden_size: int, intermediate_size: int) -> None:
+    def __init__(
+        self,
+        hidden_size: int,
+        intermediate_size: int,
+        activation: Callable[[Tensor], Tensor] = gelu_erf,
+    ) -> None:
+        self.activation = activation
         self.fc1 = Linear(hidden_size, intermediate_size, bias=True)
         self.fc2 = Linear(intermediate_size, hidden_size, bias=True)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.fc2(gelu_erf(self.fc1(x)))
+        return self.fc2(self.activation(self.fc1(x)))
 
 
 class GatedMLP(Module):

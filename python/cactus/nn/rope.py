@@ -14,11 +14,13 @@ from ..graph.trace import Tensor, apply
 class RoPE:
     """Rotates each pair (i, i + n) of a head by position * inv_freq[i]; n = len(inv_freq).
 
-    ``scale`` multiplies the cosines and sines.
+    ``scale`` multiplies the cosines and sines. With ``axes``, one for each frequency, a row's
+    position is what the caller gives: so many numbers, of which pair i turns by number axes[i].
     """
 
     inv_freq: tuple[float, ...]
     scale: float = 1.0
+    axes: tuple[int, ...] = ()
 
     @classmethod
     def of(
@@ -71,8 +73,8 @@ class RoPE:
         return cls.rounded(frequencies, scale)
 
     def __call__(self, x: Tensor, head_dim: int, name: str) -> Tensor:
-        attrs = {"head_dim": head_dim, "inv_freq": self.inv_freq, "scale": self.scale}
-        return apply("rope", x, name=name, attrs=attrs)
+        attrs = {"inv_freq": self.inv_freq, "axes": self.axes, "scale": self.scale}
+        return apply("rope", x, name=name, attrs={"head_dim": head_dim, **attrs})
 
 
 def linear_stretch(factor: float) -> Callable[[float], float]:

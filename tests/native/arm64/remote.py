@@ -99,15 +99,17 @@ class RemoteProgram:
     def step(self, rows: Sequence[Row], *, want_logits: bool = False) -> list[Output]:
         """As ``cactus.native.Program.step``."""
         words: list[Any] = []
+        arrays: list[tuple[NDArray[Any] | None, str]] = []
         count = 0
         for row in rows:
             kind = {"none": 0, "last": 1, "all": 2}[row.outputs]
             count += (0, 1, row.count)[kind]
-            width = 0 if row.features is None else row.features.shape[1]
-            words += [row.session.id, kind, row.count, width, *row.tokens]
-        given = [row.features.astype("<f4").tobytes() for row in rows if row.features is not None]
+            given = (0, 0) if row.features is None else row.features.shape
+            axes = 0 if row.positions is None else row.positions.shape[1]
+            words += [row.session.id, kind, row.count, *given, axes, len(row.tokens), *row.tokens]
+            arrays += [(row.features, "<f4"), (row.positions, "<i4")]
         width = self.output_width if want_logits else 0
-        data = b"".join(given)
+        data = b"".join(a.astype(kind).tobytes() for a, kind in arrays if a is not None)
         answer = self.machine.ask("step", self.id, count, width, len(rows), *words, data=data)
         size = ctypes.sizeof(abi.Output)
         logits = np.frombuffer(answer, np.float32, offset=count * size).reshape(count, width)
