@@ -33,7 +33,7 @@ def load(source: Any, limits: Limits | None = None, policy: Policy | None = None
     if isinstance(source, Picture):
         limits.check_size(source.width, source.height, source.name)
         return source
-    file = _file_of(source, limits, policy or Policy())
+    file = file_of(source, limits, policy or Policy())
     if file is None:
         return _of_object(source, limits)
     from cactus.images.decode import decode
@@ -49,7 +49,7 @@ def measure(
     Raises InvalidImage.
     """
     limits = limits or Limits()
-    file = None if isinstance(source, Picture) else _file_of(source, limits, policy or Policy())
+    file = None if isinstance(source, Picture) else file_of(source, limits, policy or Policy())
     if file is None:
         picture = load(source, limits, policy)
         return picture.width, picture.height
@@ -58,7 +58,7 @@ def measure(
     return examine(*file, limits)[1].upright
 
 
-def _file_of(source: Any, limits: Limits, policy: Policy) -> tuple[bytes, str] | None:
+def file_of(source: Any, limits: Limits, policy: Policy) -> tuple[bytes, str] | None:
     """The bytes of an image file and what to call it in messages; None for what is no file."""
     name = "image"
     if isinstance(source, (bytes, bytearray, memoryview)):
