@@ -38,9 +38,12 @@ _SUFFIXES = {
     ),
 }
 
+PICTURE = "a picture"
+"""What `refused` says of pictures, which are for an embedder that sees."""
+
 # Kinds that are not read, and what they are.
 _UNREAD = {
-    "a picture": "png jpg jpeg gif bmp tif tiff webp heic heif ico psd ai eps raw cr2 nef xcf avif",
+    PICTURE: "png jpg jpeg gif bmp tif tiff webp heic heif ico psd ai eps raw cr2 nef xcf avif",
     "an archive": "zip tar tgz bz2 xz zst 7z rar jar war whl deb rpm iso dmg cab lz4 apk",
     "a program": "exe dll so dylib a o obj lib bin class pyc pyo wasm elf ko",
     "a font": "ttf otf woff woff2 eot",

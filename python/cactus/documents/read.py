@@ -44,12 +44,17 @@ class Reader:
     """Reads files; what could be hostile in a process of its own, which is started when needed.
 
     Close it, or use it in a ``with`` statement. `read` and `load` may be called from any thread;
-    files of that process are read one after the other.
+    files of that process are read one after the other. With `pictures` their files are loaded, too.
     """
 
-    def __init__(self, limits: Limits | None = None, transcribe: Transcribe | None = None) -> None:
+    def __init__(
+        self,
+        limits: Limits | None = None,
+        transcribe: Transcribe | None = None,
+        pictures: bool = False,
+    ) -> None:
         self.limits = limits or Limits()
-        self._transcribe = transcribe
+        self._transcribe, self._pictures = transcribe, pictures
         self._process = ReaderProcess(self.limits)
 
     def __enter__(self) -> Self:
@@ -73,7 +78,8 @@ class Reader:
         What is not a regular file any more, or became a link, or is over a limit, is skipped.
         """
         kind = kinds.kind_of(entry.name)
-        if (what := kinds.refused(entry.name)) is not None:
+        what = kinds.refused(entry.name)
+        if what is not None and not (self._pictures and what == kinds.PICTURE):
             return Skipped(entry.name, "unsupported", what)
         if kind == "recording" and self._transcribe is None:
             what = "a recording; name a speech model to have it transcribed"

@@ -17,12 +17,13 @@ from cactus.retrieval.lexical import Lexical
 from cactus.retrieval.search import HITS, Request, Search, read_hit
 from cactus.retrieval.store import Store
 from cactus.retrieval.sync import identity, sync
-from cactus.retrieval.types import Hit, Mode, Reranker, SyncReport
+from cactus.retrieval.types import Hit, Mode, Reranker, SyncReport, sees
 from cactus.retrieval.view import View
 
 if TYPE_CHECKING:
     from cactus.calls.stop_flag import StopFlag
     from cactus.retrieval.folder import Folder, FolderOptions
+    from cactus.retrieval.pictures import Pictures
     from cactus.retrieval.types import Embedder, Source
 
 _MOST_NEIGHBOURS = 100
@@ -53,7 +54,7 @@ class Index(Closing):
             what = "is not a folder" if top.exists() else "does not exist"
             raise CorpusError(f"{root} {what}; expected a folder of documents")
         self.root, self.embedder = top, embedder
-        self._owned: Folder | None = None
+        self._owned: Folder | Pictures | None = None
         self._source = source
         self._store = Store(top, cache_folder)
         self._lock = threading.RLock()
@@ -68,10 +69,19 @@ class Index(Closing):
         cache_folder: str | Path | None = None,
         **options: Unpack[FolderOptions],
     ) -> Self:
-        """The index of the files of a folder; `options` are those of `Folder`."""
-        from cactus.retrieval.folder import Folder
+        """The index of the files of a folder, of its pictures where the embedder sees.
 
-        source = Folder(Path(os.path.realpath(Path(folder).expanduser())), embedder, **options)
+        `options` are those of `Folder`.
+        """
+        from cactus.retrieval.folder import Folder
+        from cactus.retrieval.pictures import Pictures
+
+        root = Path(os.path.realpath(Path(folder).expanduser()))
+        source: Folder | Pictures
+        if sees(embedder):
+            source = Pictures(root, embedder, **options)
+        else:
+            source = Folder(root, embedder, **options)
         try:
             index = cls(folder, source, embedder, cache_folder)
         except BaseException:

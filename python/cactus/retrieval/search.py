@@ -114,7 +114,8 @@ class Search:
         for hit in found:
             if hit.chunk_id in shown:
                 continue
-            same = distinct.add(hit.text)
+            # The text of a picture is the words of its path, which others share.
+            same = None if hit.metadata.get("kind") == "picture" else distinct.add(hit.text)
             if same is not None:
                 if same < len(hits):
                     place = (hit.source, hit.start, hit.end)

@@ -12,9 +12,10 @@ from cactus.documents.types import Reason, Skipped
 from cactus.documents.walk import FileEntry
 from cactus.errors import Cancelled, CorpusError
 from cactus.progress import Progress
+from cactus.retrieval.pictures import calibrate_pictures
 from cactus.retrieval.score import Calibration, calibrate
 from cactus.retrieval.store import Store, is_damage, read_meta, write_meta
-from cactus.retrieval.types import SyncReport
+from cactus.retrieval.types import SyncReport, sees
 from cactus.retrieval.words import WORDS_VERSION
 from cactus.retrieval.writer import Writer
 
@@ -196,7 +197,7 @@ class _Sync:
         else:
             self._writer.begin(entry, mtime_ns, loaded.digest, read.metadata)
             for chunk in read.chunks:
-                self._writer.add(chunk)
+                self._writer.add(chunk, read.picture)
                 # Characters are no more than bytes, and close enough for a bar.
                 self._tell(done + min(chunk.end, entry.size), total)
             self._writer.end()
@@ -223,7 +224,12 @@ class _Sync:
         self._report.chunks = chunks
         known = Calibration.from_json(read_meta(self._db).get("calibration"))
         if chunks and not known.fits(chunks):
-            measured = calibrate(self._db, self._embedder, self._stop)
+            embedder = self._embedder
+            measured = (
+                calibrate_pictures(self._db, embedder, self._stop)
+                if sees(embedder)
+                else calibrate(self._db, embedder, self._stop)
+            )
             write_meta(self._db, calibration=measured.to_json())
 
     def _candidates(self) -> Iterator[FileEntry]:

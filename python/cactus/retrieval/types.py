@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal, Protocol, TypedDict
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypedDict, TypeGuard
 
 from cactus.documents.types import Chunk, Skipped, Summary
 
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from cactus.calls.stop_flag import StopFlag
     from cactus.documents.walk import FileEntry
+    from cactus.images.picture import Picture
 
 Mode = Literal["hybrid", "dense", "lexical"]
 
@@ -66,6 +67,21 @@ class Embedder(Protocol):
         ...
 
 
+class ImageEmbedder(Embedder, Protocol):
+    """What makes vectors of texts and images in one space: an index made with it has pictures."""
+
+    def embed_images(
+        self, images: Sequence[Picture], *, stop: StopFlag | None = None
+    ) -> NDArray[np.float32]:
+        """Vectors [n, dimensions] of unit length."""
+        ...
+
+
+def sees(embedder: Embedder) -> TypeGuard[ImageEmbedder]:
+    """Whether it makes vectors of images, too."""
+    return hasattr(embedder, "embed_images")
+
+
 class Ranked(Protocol):
     """What a reranker says of one text: its place in the list it was given, and its score."""
 
@@ -90,10 +106,11 @@ class Loaded:
 
 @dataclass(frozen=True, slots=True)
 class Read:
-    """A document: what is known of it, and its chunks in order."""
+    """A document: what is known of it, and its chunks in order; of a picture it is one."""
 
     metadata: dict[str, str]
     chunks: Iterator[Chunk]
+    picture: Picture | None = None
 
 
 class Source(Protocol):

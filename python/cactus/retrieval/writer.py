@@ -6,20 +6,28 @@ import hashlib
 import json
 import sqlite3
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from cactus.errors import Cancelled, CorpusError
+from cactus.retrieval.types import sees
 from cactus.retrieval.words import searchable
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from cactus.calls.stop_flag import StopFlag
     from cactus.documents.types import Chunk, Skipped
     from cactus.documents.walk import FileEntry
+    from cactus.images.picture import Picture
     from cactus.retrieval.types import Embedder
 
 BATCH = 256
 """Texts that the embedder gets at a time, at most; it sorts them by length."""
+
+PICTURES, PIXELS = 16, 32_000_000
+"""Pictures that the embedder gets at a time, and pixels that wait for it."""
 
 _COMMIT_SECONDS = 2.0
 _COMMIT_CHUNKS = 1024
@@ -40,9 +48,11 @@ class Writer:
     def __init__(self, db: sqlite3.Connection, embedder: Embedder, stop: StopFlag | None) -> None:
         self._db, self._embedder, self._stop = db, embedder, stop
         self._waiting: list[tuple[int, str]] = []  # chunks without a vector
+        self._pictures: list[tuple[int, Picture]] = []  # the same, of pictures
         self._committed, self._chunks = time.monotonic(), 0
         self._file = self._before = 0
         self._known: dict[bytes, int] = {}
+        self._digest = b""
         self.embedded = 0
 
     def begin(
@@ -58,11 +68,12 @@ class Writer:
             (entry.name, digest),
         ).fetchall()
         self._known = {key: chunk for (file,) in same for key, chunk in self._keys(file)}
+        self._digest = digest
         self._before = self._db.execute("SELECT coalesce(max(id), 0) FROM chunks").fetchone()[0]
         self._file = self._note(entry, mtime_ns, digest, None, metadata)
 
-    def add(self, chunk: Chunk) -> None:
-        """Add the next chunk of the file."""
+    def add(self, chunk: Chunk, picture: Picture | None = None) -> None:
+        """Add the next chunk of the file, which has the vector of its text or of a picture."""
         begins, ends = chunk.time or (None, None)
         number = self._db.execute(
             "INSERT INTO chunks (file, start, stop, tokens, page, line, begins, ends, heading,"
@@ -78,17 +89,34 @@ class Writer:
             "INSERT INTO words (rowid, text) VALUES (?, ?)", (number, searchable(text))
         )
         self._chunks += 1
-        known = self._known.get(_key(text))
+        known = self._known.get(_key(text)) if picture is None else self._twin()
         if known is None:
-            self._waiting.append((number, text))
-            if len(self._waiting) >= BATCH:
-                self._embed()
+            self._wait(number, text, picture)
         else:
             self._db.execute(
                 "INSERT INTO vectors SELECT ?, vector FROM vectors WHERE chunk = ?", (number, known)
             )
         if self._stop:
             raise Cancelled("indexing was stopped; the files that were done are kept")
+
+    def _twin(self) -> int | None:
+        """A chunk of another file with the same content, as of one that was renamed."""
+        row = self._db.execute(
+            "SELECT chunk FROM vectors JOIN chunks ON chunks.id = chunk JOIN files ON files.id ="
+            " file WHERE digest = ? AND files.id <> ? LIMIT 1",
+            (self._digest, self._file),
+        ).fetchone()
+        return None if row is None else int(row[0])
+
+    def _wait(self, number: int, text: str, picture: Picture | None) -> None:
+        """Let a chunk wait for its vector, with others."""
+        if picture is None:
+            self._waiting.append((number, text))
+        else:
+            self._pictures.append((number, picture))
+        pixels = sum(waits.width * waits.height for _, waits in self._pictures)
+        if len(self._waiting) >= BATCH or len(self._pictures) >= PICTURES or pixels >= PIXELS:
+            self._embed()
 
     def end(self) -> None:
         """The file is whole: its old chunks leave, and it may be kept."""
@@ -127,8 +155,7 @@ class Writer:
 
     def commit(self) -> None:
         """Keep what was done; between two files only."""
-        if self._waiting:
-            self._embed()
+        self._embed()
         if self._db.in_transaction:
             self._db.execute("COMMIT")
         self._committed, self._chunks = time.monotonic(), 0
@@ -180,11 +207,21 @@ class Writer:
         self._db.execute(f"DELETE FROM chunks WHERE {where}")
 
     def _embed(self) -> None:
+        """Give all that waits their vectors."""
+        if self._waiting:
+            numbers, texts = zip(*self._waiting, strict=True)
+            self._put(numbers, self._embedder.embed(texts, "document", stop=self._stop))
+            self._waiting.clear()
+        if self._pictures:
+            assert sees(self._embedder)
+            numbers, pictures = zip(*self._pictures, strict=True)
+            self._put(numbers, self._embedder.embed_images(pictures, stop=self._stop))
+            self._pictures.clear()
+
+    def _put(self, numbers: Sequence[int], vectors: NDArray[np.float32]) -> None:
         import numpy as np
 
-        numbers, texts = zip(*self._waiting, strict=True)
-        vectors = self._embedder.embed(texts, "document", stop=self._stop)
-        expected = (len(texts), self._embedder.dimensions)
+        expected = (len(numbers), self._embedder.dimensions)
         if vectors.shape != expected or not np.isfinite(vectors).all():
             raise CorpusError(
                 f"the embedder {self._embedder.name} gave an array of the shape {vectors.shape} "
@@ -194,8 +231,7 @@ class Writer:
             "INSERT INTO vectors VALUES (?, ?)",
             zip(numbers, map(bytes, vectors.astype("<f2")), strict=True),
         )
-        self._waiting.clear()
-        self.embedded += len(texts)
+        self.embedded += len(numbers)
 
 
 def _key(text: str) -> bytes:
