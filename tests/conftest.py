@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import hashlib
+import importlib
 import json
 import os
 import signal
@@ -31,7 +32,11 @@ from tests.background import Command, commands_of
 from tests.hub_server import HubServer, serve
 
 if TYPE_CHECKING:
+    from types import ModuleType
+
     from cactus.model import Model
+
+TOOLS = Path(__file__).resolve().parents[1] / "tools"
 
 # Whether an example takes long says how busy the machine is, and nothing of what is tested.
 settings.register_profile("cactus", deadline=None)
@@ -395,3 +400,14 @@ def site() -> Iterator[Site]:
     server.shutdown()
     thread.join()
     server.server_close()
+
+
+@pytest.fixture
+def tool(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Import a module of tools/, as a script that lies there does."""
+    monkeypatch.syspath_prepend(str(TOOLS))
+
+    def named(name: str) -> ModuleType:
+        return importlib.import_module(name)
+
+    return named

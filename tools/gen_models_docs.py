@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 from generated import finish_part
 from published_models import PUBLISHED, Published, find
+from published_vision import VISION
 
 from cactus.models.abilities import ABILITIES
 from cactus.models.base import Architecture, load_architecture
@@ -29,6 +30,7 @@ from cactus.weights import catalog
 from cactus.weights.format.layout import tile_nbytes
 from cactus.weights.rounding.storage import choose_dtype
 from cactus.weights.sources.gguf.families import FAMILIES
+from cactus.weights.sources.gguf.mmproj import IMAGE_TOKENS
 from cactus.weights.sources.source import SourceTensor
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -37,6 +39,7 @@ RESULTS = ROOT / "benchmarks" / "results"
 
 PRECISIONS = ("INT4", "INT8", "FP16")
 CONTEXT = 4096
+MODELS = (*PUBLISHED, *VISION)
 STARTER = "starter"
 BUSY_LIMIT = 0.15
 """Cores of others from which a measurement counts as disturbed; as in benchmarks/rounds.py."""
@@ -64,6 +67,9 @@ def _stored(architecture: Architecture, precision: str) -> Iterator[int]:
         tensor = SourceTensor(weight.name, "BF16", weight.shape, 2 * count, _no_rows)
         dtype = choose_dtype(tensor, precision)
         yield 4 * count if dtype == "plain" else tile_nbytes(dtype, *weight.shape)
+    vision = getattr(architecture.config, "vision", None)
+    if vision is not None:
+        yield from (4 * math.prod(shape) for shape in vision.tables.values())
 
 
 def _no_rows(start: int, stop: int) -> np.ndarray[Any, np.dtype[np.uint8]]:
@@ -74,7 +80,7 @@ def known() -> list[tuple[Published, Architecture]]:
     """The published models of the architectures that are there."""
     return [
         (model, load_architecture(model.config))
-        for model in PUBLISHED
+        for model in MODELS
         if model.config["model_type"] in ABILITIES
     ]
 
@@ -85,9 +91,10 @@ def families() -> str:
     for kind in sorted(kind for kind, able in ABILITIES.items() if "chat" in able):
         module = importlib.import_module(f"cactus.models.{kind}")
         first = (module.__doc__ or "").strip().split("\n\n")[0].replace("\n", " ")
-        models = [model for model in PUBLISHED if model.config["model_type"] == kind]
+        models = [model for model in MODELS if model.config["model_type"] == kind]
         names = ", ".join(_short(id) for model in models for id in (model.hub_id, *model.others))
         imported = "yes" if {kind, kind.removesuffix("_text")} & set(FAMILIES) else "no"
+        imported = "yes, with its mmproj file" if kind in IMAGE_TOKENS else imported
         rows.append(f"| `{kind}` | {first.rstrip('.')} | {names} | {imported} |")
     return "\n".join(rows)
 

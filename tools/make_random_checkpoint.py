@@ -19,6 +19,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from published_models import PUBLISHED, Published, find, tiny
+from published_vision import CHAT_TEMPLATES, NAMED_TOKENS, PROCESSORS, TOKENS, VISION
+from published_vision import tiny as tiny_vision
+from published_vision import weights as vision_weights
 from published_whisper import WHISPERS, first_special, generation, steering, tiny_whisper
 
 from cactus.models.base import Weight, load_architecture
@@ -46,7 +49,10 @@ def write(
     folder.mkdir(parents=True, exist_ok=True)
     if any(folder.iterdir()):
         raise ValueError(f"{folder} is not empty; give a new folder")
-    weights = load_architecture(config).weights
+    sees = config["model_type"] in PROCESSORS
+    weights = vision_weights(config) if sees else load_architecture(config).weights
+    if sees:
+        _write_json(folder / "preprocessor_config.json", PROCESSORS[config["model_type"]])
     _write_json(folder / "config.json", config)
     if config["model_type"] == "whisper":
         _write_json(folder / "generation_config.json", generation(config))
@@ -137,20 +143,18 @@ def vocabulary(config: dict[str, Any]) -> tuple[list[str], dict[int, str]]:
         last = dict(enumerate(steering(config), first))
         words = [f"<word {token}>" for token in range(257, first)]
         return [*byte_letters(), "th", *words, *last.values()], last
-    special: dict[int, str] = {}
+    special: dict[int, str] = dict(TOKENS.get(config["model_type"], {}))
     texts = {"eos_token_id": "<|im_end|>", "bos_token_id": "<|bos|>", "pad_token_id": "<|pad|>"}
     for key, text in texts.items():
         ids = config.get(key)
         for number, token in enumerate(ids if isinstance(ids, list) else [ids]):
             if token is not None:
                 special.setdefault(token, f"<|stop {number}|>" if number else text)
-    free = (token for token in range(config["vocab_size"]) if token not in special)
+    size = config.get("text_config", config)["vocab_size"]
+    free = (token for token in range(size) if token not in special)
     special[next(free)] = "<|im_start|>"
     others = iter([*byte_letters(), "th"])
-    tokens = [
-        special.get(token) or next(others, f"<word {token}>")
-        for token in range(config["vocab_size"])
-    ]
+    tokens = [special.get(token) or next(others, f"<word {token}>") for token in range(size)]
     return tokens, dict(sorted(special.items()))
 
 
@@ -178,10 +182,11 @@ def _write_tokenizer(config: dict[str, Any], folder: Path) -> None:
     }
     settings = {
         **names,
+        **NAMED_TOKENS.get(config["model_type"], {}),
         "add_bos_token": False,
-        "chat_template": CHAT_TEMPLATE,
+        "chat_template": CHAT_TEMPLATES.get(config["model_type"], CHAT_TEMPLATE),
         "clean_up_tokenization_spaces": False,
-        "model_max_length": config.get("max_position_embeddings", 448),
+        "model_max_length": config.get("text_config", config).get("max_position_embeddings", 448),
         "tokenizer_class": "PreTrainedTokenizerFast",
     }
     _write_json(folder / "tokenizer_config.json", settings)
@@ -193,7 +198,7 @@ def _write_json(path: Path, value: dict[str, Any]) -> None:
 
 def main() -> int:
     """Read the arguments and write the folder."""
-    models = (*PUBLISHED, *WHISPERS)
+    models = (*PUBLISHED, *VISION, *WHISPERS)
     known = ", ".join(model.name for model in models)
     parser = argparse.ArgumentParser(description=__doc__, epilog=f"models: {known}")
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
@@ -204,7 +209,7 @@ def main() -> int:
     given = parser.parse_args()
     try:
         model: Published = find(given.name, models)
-        smaller = tiny_whisper if model in WHISPERS else tiny
+        smaller = tiny_whisper if model in WHISPERS else tiny_vision if model in VISION else tiny
         write(smaller(model.config) if given.tiny else model.config, given.folder, given.seed)
     except (ValueError, OSError) as error:
         print(f"make_random_checkpoint: {error}", file=sys.stderr)

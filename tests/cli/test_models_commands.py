@@ -250,7 +250,7 @@ def test_nothing_is_fetched_where_that_is_forbidden(
             ["transcribe", "{wav}", "--model", "qwen3-0.6b"],
             "qwen3-0.6b (qwen3) cannot transcribe",
         ),
-        (["run", "lfm2-vl-450m", "-p", "hi"], "has the architecture lfm2_vl"),
+        (["run", "lfm2-8b-a1b", "-p", "hi"], "has the architecture lfm2_moe"),
     ],
 )
 def test_a_model_that_cannot_do_it_is_refused_without_a_request(

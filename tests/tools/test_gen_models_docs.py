@@ -25,6 +25,6 @@ def test_computed_sizes_are_those_of_a_conversion(tool: Any, tmp_path: Path) -> 
 
 
 def test_every_model_of_the_catalog_is_there(tool: Any) -> None:
-    models = tool("published_models").PUBLISHED
+    models = (*tool("published_models").PUBLISHED, *tool("published_vision").VISION)
     ids = {id for model in models for id in (model.hub_id, *model.others)}
     assert {each.hub_id for each in CATALOG if "chat" in each.abilities} <= ids

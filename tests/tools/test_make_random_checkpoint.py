@@ -45,7 +45,8 @@ def test_the_sizes_are_the_published_ones(tool: Any) -> None:
 
 def test_every_architecture_runs(tool: Any, tmp_path: Path) -> None:
     kinds = {model.config["model_type"]: model for model in published(tool)}
-    assert set(kinds) == {kind for kind, able in ABILITIES.items() if "chat" in able}
+    chatting = {kind for kind, able in ABILITIES.items() if "chat" in able and "see" not in able}
+    assert set(kinds) == chatting
     for kind, model in kinds.items():
         source, folder = tmp_path / f"{kind}-source", tmp_path / kind
         tool("make_random_checkpoint").write(tool("published_models").tiny(model.config), source)
@@ -62,6 +63,31 @@ def test_every_architecture_runs(tool: Any, tmp_path: Path) -> None:
         assert np.isfinite(output.logits).all(), kind
         scale = model.config.get("logits_scaling", 1)
         assert 0.3 < scale * output.logits.std() < 3, kind
+
+
+def test_models_that_see_have_the_published_sizes_and_convert(tool: Any, tmp_path: Path) -> None:
+    models = tool("published_vision")
+    for model in models.VISION:
+        counted = sum(math.prod(weight.shape) for weight in models.weights(model.config))
+        assert (model.hub_id, counted) == (model.hub_id, model.parameters)
+    kinds = {model.config["model_type"]: model for model in models.VISION}
+    assert set(kinds) <= {kind for kind, able in ABILITIES.items() if "see" in able}
+    for kind, model in kinds.items():
+        tool("make_random_checkpoint").write(models.tiny(model.config), tmp_path / kind)
+        folder = convert(tmp_path / kind, tmp_path / f"{kind}-weights", "INT4").target
+        engine = load(folder, threads=1)
+        token = model.config["image_token_id"]
+        image, text = {"type": "image"}, {"type": "text", "text": "the cat"}
+        rendered = engine.template.compiled.render(
+            messages=[{"role": "user", "content": [image, text]}]
+        )
+        assert engine.tokenizer.token_to_id(models.TOKENS[kind][token]) == token
+        assert models.TOKENS[kind][token] in rendered
+        ids = engine.tokenizer.encode("the cat")
+        (output,) = engine.program.step([Row(engine.program.session(), ids)], want_logits=True)
+        assert 0.3 < output.logits.std() < 3, kind
+        processor = json.loads((folder / "preprocessor_config.json").read_text())
+        assert processor == models.PROCESSORS[kind]
 
 
 def test_shards_hold_the_same_values(tool: Any, tmp_path: Path) -> None:

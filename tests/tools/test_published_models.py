@@ -8,7 +8,7 @@ from cactus.weights import catalog
 
 
 def test_the_catalog_has_every_published_model_as_it_is(tool: Any) -> None:
-    for model in tool("published_models").PUBLISHED:
+    for model in (*tool("published_models").PUBLISHED, *tool("published_vision").VISION):
         entry = catalog.find(model.hub_id)
         assert entry is not None, model.hub_id
         assert entry.hub_id == model.hub_id

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -79,18 +80,23 @@ def representable(checkpoint: Golden, folder: Path) -> Golden:
 
 
 def write_gguf(
-    path: Path, checkpoint: Golden, kind: str, *, merged: bool = False
+    path: Path,
+    checkpoint: Golden,
+    kind: str,
+    *,
+    merged: bool = False,
+    words: Mapping[int, str] | None = None,
 ) -> dict[str, Any]:
     """Write the file with its matrices in `kind`, a type of ggml, where their columns allow it.
 
-    `merged`: queries, keys and values in one tensor. Returns the values that the file stands for,
-    under their names in the checkpoint.
+    `merged`: queries, keys and values in one tensor; `words`: tokens of its own. Returns the values
+    that the file stands for, under their names in the checkpoint.
     """
     config, raw = checkpoint.architecture.config, _raw_config(checkpoint)
     architecture = ARCHITECTURES[config.model_type]
     writer = gguf.GGUFWriter(path, gguf.MODEL_ARCH_NAMES[architecture])
     _add_numbers(writer, checkpoint, raw)
-    _add_tokenizer(writer, config.vocab_size)
+    _add_tokenizer(writer, config.vocab_size, words or {})
     names = gguf.get_tensor_name_map(architecture, config.layers)
     values: dict[str, Any] = {}
     written: dict[str, Any] = {}
@@ -211,10 +217,11 @@ def _llama3_table(scaling: dict[str, Any], raw: dict[str, Any], head_dim: int) -
     return np.array(table, np.float32)
 
 
-def _add_tokenizer(writer: gguf.GGUFWriter, vocabulary: int) -> None:
+def _add_tokenizer(writer: gguf.GGUFWriter, vocabulary: int, words: Mapping[int, str]) -> None:
     """Bytes, one merge, and padding."""
     tokens = [*byte_tokens()[: vocabulary - 1], "ab"]
     tokens += [f"[PAD{index}]" for index in range(len(tokens), vocabulary)]
+    tokens = [words.get(id, token) for id, token in enumerate(tokens)]
     writer.add_tokenizer_model("gpt2")
     writer.add_tokenizer_pre("qwen2")
     writer.add_token_list(tokens)

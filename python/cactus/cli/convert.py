@@ -52,6 +52,12 @@ if TYPE_CHECKING:
     help="For INT4: bits a weight at most, of the whole file; the matrices that 4 bits hurt most "
     "get 8 as far as they fit.  [default: none does]",
 )
+@click.option(
+    "--mmproj",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="With which the model of a GGUF file sees.  [default: the one beside it that fits]",
+)
 def command(
     source: Path,
     directory: Path | None,
@@ -60,6 +66,7 @@ def command(
     calibration: Path | None,
     no_calibration: bool,
     bits: float | None,
+    mmproj: Path | None,
 ) -> None:
     """Convert SOURCE, a GGUF file or a Hugging Face folder, into a weights folder.
 
@@ -84,7 +91,9 @@ def command(
     text = None if no_calibration else calibration or OWN_TEXT
     target = directory or _default_target(lora or source)
     with show_progress() as progress:
-        report = convert(source, target, precision, progress, lora, calibration=text, bits=bits)
+        report = convert(
+            source, target, precision, progress, lora, calibration=text, bits=bits, mmproj=mmproj
+        )
     click.echo(report.target)
     click.echo(
         f"{report.parameters / 1e6:,.0f} M parameters, {report.precision}, "

@@ -15,6 +15,7 @@ Ability = Literal[
     "embed",
     "embed_audio",
     "rerank",
+    "see",
     "transcribe",
 ]
 
@@ -33,9 +34,21 @@ ABILITIES: dict[str, tuple[Ability, ...]] = {
         "complete",
         "embed",
     ),
+    "idefics3": (
+        "chat",
+        "complete",
+        "see",
+        "embed",
+    ),
     "lfm2": (
         "chat",
         "complete",
+        "embed",
+    ),
+    "lfm2_vl": (
+        "chat",
+        "complete",
+        "see",
         "embed",
     ),
     "llama": (
@@ -59,9 +72,21 @@ ABILITIES: dict[str, tuple[Ability, ...]] = {
         "complete",
         "embed",
     ),
+    "qwen2_vl": (
+        "chat",
+        "complete",
+        "see",
+        "embed",
+    ),
     "qwen3": (
         "chat",
         "complete",
+        "embed",
+    ),
+    "qwen3_vl": (
+        "chat",
+        "complete",
+        "see",
         "embed",
     ),
     "roberta": (
@@ -71,6 +96,12 @@ ABILITIES: dict[str, tuple[Ability, ...]] = {
     "smollm3": (
         "chat",
         "complete",
+        "embed",
+    ),
+    "smolvlm": (
+        "chat",
+        "complete",
+        "see",
         "embed",
     ),
     "whisper": (

@@ -15,6 +15,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from types import ModuleType
 from typing import Any, Literal, NamedTuple
 
 from cactus.inputs.fields import Fields
@@ -34,6 +35,9 @@ MAX_LAYERS = 1 << 10
 MAX_HEADS = 1 << 10
 MAX_HEAD_DIM = 1 << 9
 MAX_CONTEXT = 1 << 24
+
+FORMER_TYPES = {"lfm2-vl": "lfm2_vl"}
+"""By the ``model_type`` of the first checkpoints of a family: the one that it has now."""
 
 LANE = 16
 """Widths and head sizes are multiples of this: rows of a weight tile, lanes of a wide vector."""
@@ -212,6 +216,11 @@ class Decoder(nn.Module):
         self.layers = list(layers)
         self.norm = nn.RMSNorm(c.hidden_size, c.norm_eps, norm_offset)
 
+    sees: bool = False
+    """Whether rows may have image features in place of a token's embedding."""
+    deepstack: int = 0
+    """How many of the first layers have further features added behind them."""
+
     output_scale: float = 1.0
     """What the states are multiplied with for the head."""
 
@@ -221,8 +230,12 @@ class Decoder(nn.Module):
     def states(self) -> nn.Tensor:
         """The output rows behind the last norm."""
         x = self.embed_tokens() * self.embedding_scale
-        for layer in self.layers:
+        if self.sees:
+            x = nn.with_features(x)
+        for index, layer in enumerate(self.layers):
             x = layer(x)
+            if index < self.deepstack:
+                x = nn.add_features(x, index)
         return self.norm(nn.output_rows(x))
 
 
@@ -296,6 +309,30 @@ class Architecture:
         """The unfused graph of features, with the encoder's states as output; None without one."""
         return self._graphs[1]
 
+    def build_tower(self) -> Graph:
+        """The unfused graph of patches with the vision tower's states as its output.
+
+        Raises UnsupportedModel for a model that sees nothing.
+        """
+        return trace(self._part("tower"))
+
+    def build_projector(self) -> Graph:
+        """The unfused graph of rows of the tower's states with image features as its output.
+
+        Raises as `build_tower` does.
+        """
+        return trace(self._part("project"))
+
+    def build_deepstack(self, index: int) -> Graph:
+        """As `build_projector`, of the states of one of the layers of a deepstack."""
+        return trace(self._part("deepstack")[index])
+
+    def _part(self, name: str) -> Any:
+        found = getattr(self.model, name, None)
+        if found is None:
+            raise UnsupportedModel(f"a model of {self.config.model_type} sees no images")
+        return found
+
     @cached_property
     def _graphs(self) -> tuple[Graph, Graph | None]:
         graph = trace(self.model)
@@ -326,6 +363,15 @@ class Architecture:
                 kind = self.config.model_type
                 raise ModelFormatError(f"tensor {name} belongs to no module of a {kind} model")
 
+    def check_tables(self, shapes: Mapping[str, tuple[int, ...]]) -> None:
+        """ModelFormatError naming a table that a model which sees lacks, or that does not fit."""
+        vision = getattr(self.config, "vision", None)
+        wanted: Mapping[str, tuple[int, ...]] = vision.tables if vision else {}
+        for name, shape in wanted.items():
+            if tuple(shapes.get(name, ())) != shape:
+                got = f"got {list(shapes[name])}" if name in shapes else "it is missing"
+                raise ModelFormatError(f"table {name}: want {list(shape)}, {got}")
+
     def _redundant(self, name: str) -> bool:
         # Old checkpoints saved the rotary table, and tied ones sometimes the head a second time.
         head = self.tied and name in ("lm_head.weight", "proj_out.weight")
@@ -343,15 +389,28 @@ def load_architecture(raw: Mapping[str, Any]) -> Architecture:
     Raises UnsupportedModel for an unknown ``model_type`` or feature, ModelFormatError for a value
     that cannot be. Nothing named in the config (``auto_map``, remote code) is ever imported.
     """
-    fields = Fields(raw)
-    for name in ("auto_map", "trust_remote_code"):
-        if fields.has(name):
-            _log.info("%s: %s is ignored: no code of a model is ever run", fields.where, name)
-    model_type = fields.choice("model_type", known_architectures())
-    # Only names from the listing above reach the import.
-    module = importlib.import_module(f".{model_type.replace('-', '_')}", __package__)
-    config: Config = module.Config.parse(fields)
+    module = _module(raw)
+    config: Config = module.Config.parse(Fields(raw))
     build = getattr(module, "build", lambda config: CausalLM(module.Model(config), config))
     model: nn.Module = build(config)
     model.bind()
     return Architecture(config, model)
+
+
+def parse_config(raw: Mapping[str, Any]) -> Config:
+    """What a config.json says, checked; nothing is built. Raises as `load_architecture` does."""
+    config: Config = _module(raw).Config.parse(Fields(raw))
+    return config
+
+
+def _module(raw: Mapping[str, Any]) -> ModuleType:
+    """The model file of a config.json."""
+    fields = Fields(raw)
+    for name in ("auto_map", "trust_remote_code"):
+        if fields.has(name):
+            _log.info("%s: %s is ignored: no code of a model is ever run", fields.where, name)
+    word = fields.raw.get("model_type")
+    model_type = FORMER_TYPES.get(word) if isinstance(word, str) else None
+    model_type = model_type or fields.choice("model_type", known_architectures())
+    # Only names from the listing above reach the import.
+    return importlib.import_module(f".{model_type.replace('-', '_')}", __package__)

@@ -104,15 +104,16 @@ class MergedAttention(Module):
         reach: int | None = None,
         qkv_bias: bool = False,
         out_bias: bool = False,
+        scale: float | None = None,
     ) -> None:
         self.shape = (heads, kv_heads, head_dim)
+        self.scale = head_dim**-0.5 if scale is None else scale
         self.window, self.reach, self.rope = window, reach, rope
         self.qkv_proj = Linear(hidden_size, (heads + 2 * kv_heads) * head_dim, qkv_bias)
         self.o_proj = Linear(heads * head_dim, hidden_size, out_bias)
 
     def forward(self, x: Tensor) -> Tensor:
-        scale = self.shape[2] ** -0.5
         qkv = self.qkv_proj(x)
         return self.o_proj(
-            attend(self.path, (qkv,), *self.shape, scale, self.window, self.reach, self.rope)
+            attend(self.path, (qkv,), *self.shape, self.scale, self.window, self.reach, self.rope)
         )

@@ -23,6 +23,7 @@ from typing import Any
 from cactus.errors import CactusError, InvalidRequest
 from cactus.inputs.files import read_json, read_text
 from cactus.models.base import Architecture, load_architecture
+from cactus.models.vision import TABLES
 from cactus.progress import Progress
 from cactus.tokenizer import Tokenizer
 from cactus.weights import names
@@ -41,7 +42,7 @@ from cactus.weights.sources.lora import merge
 from cactus.weights.sources.open import open_source
 from cactus.weights.sources.source import Source, SourceTensor, as_matrix, with_offset
 from cactus.weights.write import TensorReport, stored_nbytes, write_tensors
-from cactus.weights.write_embedding import write_embedding
+from cactus.weights.write_embedding import write_embedding, write_plain
 
 
 @dataclass(frozen=True)
@@ -88,6 +89,7 @@ def convert(
     origin: Mapping[str, str] | None = None,
     calibration: Path | str | None = OWN_TEXT,
     bits: float | None = None,
+    mmproj: Path | str | None = None,
 ) -> ConversionReport:
     """Convert a `.gguf` file or a Hugging Face folder to the weights folder `target`.
 
@@ -99,6 +101,7 @@ def convert(
     config.json keeps it. For "INT4" the model reads the text `calibration`, so that errors are
     small where they count; None rounds each weight for itself. With `bits`, at most so many bits a
     weight in all, the matrices that 4 bits hurt most on that text get 8 as far as they fit.
+    `mmproj` is the file with which the model of a GGUF file sees, where it is not the one beside.
 
     Raises `InvalidRequest` for a bad precision or calibration text and for a target that is
     something else or cannot be written, `CactusError` with figures for a full disk,
@@ -113,13 +116,14 @@ def convert(
     check_target(target)
     started = time.monotonic()
     name = (origin or {}).get("hub_id") or names.name_of_checkpoint(source)
-    model = open_source(source, name)
+    model = open_source(source, name, None if mmproj is None else Path(mmproj))
     try:
         if lora is not None:
             model, precision = merge(model, Path(lora), source), precision or "INT8"
         # Before anything is written: every tensor that the model needs is there, in its shape.
         architecture = load_architecture(model.config)
         architecture.check({tensor.name: tensor.shape for tensor in model.tensors})
+        architecture.check_tables({table.name: table.shape for table in model.tables})
         tensors = _as_the_model_has_them(model, architecture)
     except BaseException:
         model.close()
@@ -146,6 +150,8 @@ def convert(
         _write_small_files(model, partial, label, origin or {})
         if model.embedding is not None:
             write_embedding(model.embedding, architecture.config, partial)
+        if model.tables:
+            write_plain(model.tables, partial / TABLES)
         # A model that cannot be loaded afterwards is refused before its weights are written.
         Tokenizer.load(partial, str(source))
         calibrated = None

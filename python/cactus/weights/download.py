@@ -370,5 +370,5 @@ def _check_config(wanted: Wanted, config: dict[str, Any]) -> None:
     """Refuses what could not be loaded, or not be used as it is wanted."""
     from cactus.models.base import load_architecture
 
-    load_architecture(config)
-    check_ability(wanted.hub_id, str(config.get("model_type")), wanted.ability)
+    architecture = load_architecture(config)
+    check_ability(wanted.hub_id, architecture.config.model_type, wanted.ability)

@@ -17,7 +17,7 @@ from cactus.progress import Progress
 from cactus.weights import catalog, locate
 from cactus.weights.advice import ambiguous, not_found
 
-_CONVERTER = 2
+_CONVERTER = 3
 """To be raised when a GGUF file becomes another weights folder than before: what the cache has of
 it is made again then."""
 
@@ -96,7 +96,7 @@ def _converted_gguf(path: Path, progress: Progress | None) -> Path:
     status = path.stat()
     place = hashlib.sha256(os.fsencode(path.resolve())).hexdigest()[:16]
     home = locate.cache_root() / locate.GGUF_FOLDER / f"{path.stem[:80]}-{place}"
-    target = home / f"{FORMAT}.{_CONVERTER}-{status.st_size}-{status.st_mtime_ns}"
+    target = home / f"{FORMAT}.{_CONVERTER}-{status.st_size}-{status.st_mtime_ns}{_eyes(path)}"
     if is_kept():
         return target
     try:
@@ -113,6 +113,17 @@ def _converted_gguf(path: Path, progress: Progress | None) -> Path:
             f'convert it into a folder of your own with: cactus convert "{path}" FOLDER'
         ) from error
     return target
+
+
+def _eyes(path: Path) -> str:
+    """What becomes another model when the files beside it with which it may see are others."""
+    from cactus.weights.sources.from_gguf import mmproj_files
+
+    files = [(each.name, each.stat()) for each in mmproj_files(path)]
+    if not files:
+        return ""
+    known = repr([(name, status.st_size, status.st_mtime_ns) for name, status in files])
+    return f"-{hashlib.sha256(known.encode()).hexdigest()[:8]}"
 
 
 def _is_whole(folder: Path) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,9 +13,9 @@ from cactus.errors import ModelFormatError
 from cactus.models.base import Config
 from cactus.weights.format.safetensors import SafetensorsWriter
 from cactus.weights.sources.gguf.blocks import dequantize
-from cactus.weights.sources.source import Embedding
+from cactus.weights.sources.source import Embedding, SourceTensor
 
-MAX_HEAD_VALUES = 1 << 26
+MAX_VALUES = 1 << 26
 
 
 def write_embedding(embedding: Embedding, config: Config, folder: Path) -> None:
@@ -33,15 +34,22 @@ def write_embedding(embedding: Embedding, config: Config, folder: Path) -> None:
     }
     text = json.dumps(settings, indent=2, ensure_ascii=False)
     (folder / "embedding.json").write_text(text + "\n", "utf-8")
-    if not embedding.heads:
-        return
-    for head in embedding.heads:
-        if math.prod(head.shape) > MAX_HEAD_VALUES or len(head.shape) > 2:
-            raise ModelFormatError(f"tensor {head.name}: a head of shape {list(head.shape)}")
-    described = [(head.name, "F32", head.shape) for head in embedding.heads]
-    with SafetensorsWriter(folder / "heads.safetensors", described, {"format": "pt"}) as writer:
-        for head in embedding.heads:
-            rows = math.prod(head.shape[:-1])
-            values = dequantize(head.kind, head.rows(0, rows))
-            writer.begin(head.name)
+    if embedding.heads:
+        write_plain(embedding.heads, folder / "heads.safetensors")
+
+
+def write_plain(tensors: Sequence[SourceTensor], path: Path) -> None:
+    """Write what Python works with as plain f32.
+
+    Raises `ModelFormatError` for what is not matrices and vectors of a usual size.
+    """
+    for each in tensors:
+        if math.prod(each.shape) > MAX_VALUES or len(each.shape) > 2:
+            raise ModelFormatError(f"tensor {each.name}: a shape of {list(each.shape)}")
+    described = [(each.name, "F32", each.shape) for each in tensors]
+    with SafetensorsWriter(path, described, {"format": "pt"}) as writer:
+        for each in tensors:
+            rows = math.prod(each.shape[:-1])
+            values = dequantize(each.kind, each.rows(0, rows))
+            writer.begin(each.name)
             writer.write(np.ascontiguousarray(values, np.float32))

@@ -35,6 +35,7 @@ _SMALL_FILES = (
     "tokenizer_config.json",
     "special_tokens_map.json",
     "preprocessor_config.json",
+    "processor_config.json",
     "added_tokens.json",
     "chat_template.jinja",
     "chat_template.json",
@@ -145,6 +146,9 @@ def _collect(
     if file is not None or (ggufs and SINGLE not in names and INDEX not in names):
         name = choose_gguf(cache.hub_id, ggufs, file)
         get(part_names(name))
+        eyes = choose_mmproj(ggufs)
+        if eyes is not None:
+            get([eyes])
         return folder / name
     if "config.json" not in names:
         raise UnsupportedModel(
@@ -201,6 +205,15 @@ def choose_gguf(hub_id: str, names: Collection[str], wanted: str | None) -> str:
         if is_file_called(name, wanted):
             return name
     raise ModelNotFound(f"{hub_id} has no file {wanted!r}; {_choices(hub_id, whole)}")
+
+
+def choose_mmproj(names: Collection[str]) -> str | None:
+    """The file with which the models of a repository see: of several the smallest good one."""
+    found = {
+        name: quantisation(name) for name in sorted(names) if name.lower().startswith("mmproj")
+    }
+    ranked = [name for best in _BEST_GGUF for name in found if found[name] == best]
+    return next(iter([*ranked, *found]), None)
 
 
 def _choices(hub_id: str, whole: dict[str, str]) -> str:

@@ -25,6 +25,8 @@ _KEEP_8_BIT = (
     *("embed_tokens.weight", "lm_head.weight"),
     *("word_embeddings.weight", "tok_embeddings.weight"),
 )
+_LOOKING = ("vision_tower.", "multi_modal_projector.", "deepstack.")
+"""The parts that images pass: no text shows which of their errors count, so they keep 8 bits."""
 
 
 def choose_dtype(tensor: SourceTensor, precision: str | None, *, calibrated: bool = True) -> str:
@@ -45,7 +47,9 @@ def choose_dtype(tensor: SourceTensor, precision: str | None, *, calibrated: boo
         wanted = _PRECISION_DTYPE[precision]
         if precision == "INT4" and tensor.kind in Q4_KINDS:
             wanted = STORED[tensor.kind]
-        elif precision == "INT4" and tensor.name.endswith(_KEEP_8_BIT):
+        elif precision == "INT4" and (
+            tensor.name.endswith(_KEEP_8_BIT) or tensor.name.startswith(_LOOKING)
+        ):
             wanted = "q8"
     if wanted == "q4_64" and (not calibrated or tensor.shape[1] % GROUPS[wanted]):
         wanted = "q4"

@@ -17,6 +17,7 @@ from typing import Any
 
 from cactus.errors import ModelFormatError, TokenizerError, UnsupportedModel
 from cactus.inputs.files import find_bytes, find_json, read_bytes, read_json
+from cactus.models.base import FORMER_TYPES
 from cactus.tokenizer import VOCABULARY_FILES, build_tokenizer
 from cactus.weights.format.safetensors import (
     DTYPE_BYTES,
@@ -34,6 +35,7 @@ from cactus.weights.sources.source import (
     SourceTensor,
     license_name,
 )
+from cactus.weights.sources.vision import canonical, sees
 
 logger = logging.getLogger("cactus.weights")
 
@@ -80,6 +82,9 @@ def open_checkpoint(folder: Path, name: str = "") -> Source:
         if not sources:
             raise ModelFormatError(f"{folder}: no tensor to convert")
         first = min(shards, key=lambda shard: shard.path.name)
+        tables: list[SourceTensor] = []
+        if sees(config):
+            sources, tables = canonical(config, sources)
 
         def open_dense(place: Path) -> dict[str, SourceTensor]:
             shards.append(read_safetensors(_inside(_inside(folder, place.name), SINGLE)))
@@ -100,6 +105,7 @@ def open_checkpoint(folder: Path, name: str = "") -> Source:
             notes=(*notes, *more),
             license=_license(folder),
             embedding=embedding,
+            tables=tuple(tables),
         )
     except BaseException:
         close()
@@ -136,10 +142,11 @@ def _read_config(folder: Path) -> tuple[dict[str, Any], list[str]]:
     config.pop("cactus", None)
     if "model_type" not in config and "embedding_dtype" in config:
         config["model_type"] = "model2vec"  # its own library leaves the name out
-    if not isinstance(config.get("model_type"), str):
+    former = str(config.get("model_type"))
+    config["model_type"] = FORMER_TYPES.get(former, config.get("model_type"))
+    if not isinstance(config["model_type"], str):
         raise ModelFormatError(
-            f"{folder / 'config.json'}: model_type is {config.get('model_type')!r}, "
-            "expected a string"
+            f"{folder / 'config.json'}: model_type is {config['model_type']!r}, expected a string"
         )
     return config, notes
 

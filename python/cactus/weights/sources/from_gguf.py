@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import math
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager, suppress
+from dataclasses import replace
 from functools import partial
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from cactus.errors import ModelFormatError, UnsupportedModel
+from cactus.errors import CactusError, ModelFormatError, UnsupportedModel
 from cactus.tokenizer import write_tokenizer as write_gguf_tokenizer
 from cactus.weights.format.layout import TILE_ROWS
 from cactus.weights.format.tiles import U8
@@ -18,39 +24,122 @@ from cactus.weights.sources.encoders import is_encoder
 from cactus.weights.sources.gguf.config import GGUFModel, read_model
 from cactus.weights.sources.gguf.families import MappedTensor
 from cactus.weights.sources.gguf.file import GGUFFile
+from cactus.weights.sources.gguf.mmproj import IMAGE_TOKENS, Eyes, read_mmproj
 from cactus.weights.sources.gguf.read import read_gguf
 from cactus.weights.sources.known_embedders import complete, known_settings
 from cactus.weights.sources.origin import describe_file
 from cactus.weights.sources.source import Embedding, Source, SourceTensor, license_name
+from cactus.weights.sources.vision import canonical
 
 
-def open_gguf(path: Path, name: str = "") -> Source:
-    """Open a GGUF file of a model called `name`; see `open_source` for the errors."""
+def open_gguf(path: Path, name: str = "", mmproj: Path | None = None) -> Source:
+    """Open a GGUF file of a model called `name`; see `open_source` for the errors.
+
+    `mmproj` is the file with which the model sees; without it the one beside that fits, if any.
+    """
+    gguf = read_gguf(path)
+    close = gguf.close
+    try:
+        with _of_file(path):
+            model = read_model(gguf)
+            tensors = tuple(_gguf_tensor(gguf, tensor) for tensor in model.tensors)
+        source = Source(
+            config=model.config,
+            generation=model.generation,
+            chat_template=model.chat_template,
+            tensors=tensors,
+            origin=_gguf_origin(gguf),
+            write_tokenizer=partial(write_gguf_tokenizer, gguf.metadata),
+            close=close,
+            license=license_name(gguf.metadata.get("general.license")),
+            embedding=_embedding(gguf, model, name or path.stem),
+        )
+        eyes = mmproj or find_mmproj(path, model.config)
+        return source if eyes is None else _seeing(source, eyes, gguf)
+    except BaseException:
+        close()
+        raise
+
+
+@contextmanager
+def _of_file(path: Path) -> Iterator[None]:
+    """Errors name the file."""
+    try:
+        yield
+    except (ModelFormatError, UnsupportedModel) as error:
+        raise type(error)(f"{path}: {error}") from None
+
+
+def mmproj_files(path: Path) -> list[Path]:
+    """The files beside a GGUF file with which language models see, by their names."""
+    beside = sorted(path.parent.glob("*.gguf"))
+    return [each for each in beside if "mmproj" in each.name.lower() and each.name != path.name]
+
+
+def find_mmproj(path: Path, config: Mapping[str, Any]) -> Path | None:
+    """The file beside a language model with which it sees; None where there is none that fits.
+
+    Of several the one whose name is most like the model's, and of those of the most exact type.
+    """
+    found = []
+    for each in mmproj_files(path):
+        with suppress(CactusError), closing(read_gguf(each)) as gguf:
+            read_mmproj(gguf, config)
+            found.append(each)
+
+    def likeness(each: Path) -> tuple[int, int]:
+        name = re.sub(r"[-_.]*mmproj[-_.]*", "", each.stem.lower())
+        pairs = zip(name, path.stem.lower(), strict=False)
+        alike = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
+        kinds = [kind in name for kind in ("q8_0", "bf16", "f16", "f32")]
+        return alike, kinds.index(True) if any(kinds) else -1
+
+    return max(found, key=likeness, default=None)
+
+
+def _seeing(text: Source, path: Path, model: GGUFFile) -> Source:
+    """A language model with the tower and the projector of another file."""
     gguf = read_gguf(path)
     try:
-        model = read_model(gguf)
-        tensors = tuple(_gguf_tensor(gguf, tensor) for tensor in model.tensors)
-    except (ModelFormatError, UnsupportedModel) as error:
-        gguf.close()
-        raise type(error)(f"{path}: {error}") from None
+        with _of_file(path):
+            eyes = read_mmproj(gguf, text.config)
+            config = eyes.config | {"text_config": text.config, **_image_token(eyes, model)}
+            shared = ("bos_token_id", "eos_token_id", "pad_token_id", "tie_word_embeddings")
+            config |= {key: text.config[key] for key in shared if key in text.config}
+            tensors, tables = canonical(config, [_gguf_tensor(gguf, each) for each in eyes.tensors])
     except BaseException:
         gguf.close()
         raise
 
     def write_tokenizer(folder: Path) -> None:
-        write_gguf_tokenizer(gguf.metadata, folder)
+        text.write_tokenizer(folder)
+        written = json.dumps(eyes.processor, indent=2) + "\n"
+        (folder / "preprocessor_config.json").write_text(written, "utf-8")
 
-    return Source(
-        config=model.config,
-        generation=model.generation,
-        chat_template=model.chat_template,
-        tensors=tensors,
-        origin=_gguf_origin(gguf),
+    def close() -> None:
+        gguf.close()
+        text.close()
+
+    return replace(
+        text,
+        config=config,
+        tensors=(*text.tensors, *tensors),
+        tables=tuple(tables),
+        origin=text.origin | {"mmproj": describe_file(gguf.file, gguf.data_offset)},
         write_tokenizer=write_tokenizer,
-        close=gguf.close,
-        license=license_name(gguf.metadata.get("general.license")),
-        embedding=_embedding(gguf, model, name or path.stem),
+        close=close,
+        notes=(*text.notes, f"it sees with {path.name}"),
+        embedding=None,
     )
+
+
+def _image_token(eyes: Eyes, model: GGUFFile) -> dict[str, int]:
+    """The id of the token that stands for an image feature."""
+    word = IMAGE_TOKENS[eyes.config["model_type"]]
+    tokens = model.metadata["tokenizer.ggml.tokens"]
+    if word not in tokens:
+        raise UnsupportedModel(f"the language model's vocabulary has no token {word!r}")
+    return {"image_token_id": tokens.index(word)}
 
 
 _POOLINGS = {1: "mean", 2: "cls", 3: "last"}

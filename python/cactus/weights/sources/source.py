@@ -56,6 +56,7 @@ class Source:
     `write_tokenizer(folder)` puts the tokenizer's files into the folder; `origin` says where the
     weights come from; `notes` are what a user should know about it. `license` is what its files
     call it, such as "apache-2.0". `embedding` is there where the model embeds or ranks texts alone.
+    `tables` are what Python works with of a model that sees.
     """
 
     config: dict[str, Any]
@@ -68,6 +69,7 @@ class Source:
     notes: tuple[str, ...] = field(default=())
     license: str | None = None
     embedding: Embedding | None = None
+    tables: tuple[SourceTensor, ...] = ()
 
 
 def with_offset(tensor: SourceTensor, offset: float) -> SourceTensor:

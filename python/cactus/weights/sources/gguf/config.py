@@ -37,7 +37,8 @@ def read_model(gguf: GGUFFile) -> GGUFModel:
         )
     kind = gguf.metadata.get("general.type", "model")
     if kind != "model":
-        raise UnsupportedModel(f"general.type is {show(kind)}, expected a whole model")
+        more = "; give the file of its language model" if kind == "mmproj" else ""
+        raise UnsupportedModel(f"general.type is {show(kind)}, expected a whole model{more}")
     if architecture not in FAMILIES:
         raise UnsupportedModel(
             f"architecture {architecture[:80]!r} is not supported in GGUF; supported: {_known()}"
@@ -48,7 +49,7 @@ def read_model(gguf: GGUFFile) -> GGUFModel:
     described = FAMILIES[architecture](facts, gguf)
     generation = _token_ids(facts, described.config) | _sampling(facts)
     tensors = unmerged(gguf, described.tensors)
-    _check_tensors(gguf, tensors, described.consumed)
+    check_tensors(gguf, tensors, described.consumed)
     return GGUFModel(
         described.config,
         generation,
@@ -61,7 +62,7 @@ def _known() -> str:
     return ", ".join(sorted(FAMILIES))
 
 
-def _check_tensors(gguf: GGUFFile, tensors: list[MappedTensor], consumed: tuple[str, ...]) -> None:
+def check_tensors(gguf: GGUFFile, tensors: list[MappedTensor], consumed: tuple[str, ...]) -> None:
     """Every expected tensor is there in its shape, and no other: without it results are wrong."""
     for tensor in tensors:
         found, wanted = gguf.tensors.get(tensor.source), tensor.source_shape

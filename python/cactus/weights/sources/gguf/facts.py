@@ -49,6 +49,15 @@ class Facts:
             )
         return float(value)
 
+    def numbers(self, name: str, count: int) -> list[float]:
+        """An array of `count` finite numbers."""
+        value = self._metadata.get(self.key(name))
+        values: list[Any] = value if isinstance(value, list) else []
+        finite = all(type(x) in (int, float) and abs(x) < 1e9 for x in values)
+        if len(values) != count or not finite:
+            raise ModelFormatError(f"{self.key(name)} is {show(value)}, expected {count} numbers")
+        return [float(x) for x in values]
+
     def text(self, name: str, limit: int) -> str | None:
         """A string of at most `limit` characters, or None when it is missing."""
         value = self._metadata.get(self.key(name))
