@@ -45,7 +45,7 @@ CMAKE_FLAGS = (
     "-DLLAMA_OPENSSL=OFF",
     "-DLLAMA_USE_PREBUILT_UI=OFF",
 )
-TARGETS = ("llama-bench", "llama-quantize", "llama-simple")
+TARGETS = ("llama-bench", "llama-quantize", "llama-simple", "mtmd")
 # What a build for a CPU without AVX-512 and VNNI differs in is the kernel library alone.
 AVX2_FLAGS = (
     *(flag for flag in CMAKE_FLAGS if "NATIVE" not in flag),

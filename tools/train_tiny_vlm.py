@@ -1,6 +1,6 @@
 """Trains a tiny model of the LFM2-VL kind that really sees, as a Hugging Face folder.
 
-    python tools/train_tiny_vlm.py FOLDER [--steps 4000]
+    python tools/train_tiny_vlm.py FOLDER [--steps 2000]
 
 Needs torch, transformers and Pillow; runs on one thread. The model is transformers' own: a SigLIP2
 tower for pictures of any shape, a projector and an LFM2 decoder, 1.4 million parameters together.
@@ -256,7 +256,7 @@ def main() -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("folder", type=Path, help="where the checkpoint goes")
-    parser.add_argument("--steps", type=int, default=4000, help="of training (default: 4000)")
+    parser.add_argument("--steps", type=int, default=2000, help="of training (default: 2000)")
     parser.add_argument("--seed", type=int, default=0, help="of weights and data (default: 0)")
     given = parser.parse_args()
     torch.set_num_threads(1)
