@@ -239,6 +239,17 @@ def tiny_model(tiny_checkpoint: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
+def tiny_vlm(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The weights folder of a tiny LFM2-VL with random weights, FP16."""
+    from cactus.weights.convert import convert
+    from tests.vision.tiny import write_checkpoint
+
+    home = tmp_path_factory.mktemp("vlm")
+    convert(write_checkpoint(home / "tiny"), home / "tiny-vl", "FP16")
+    return home / "tiny-vl"
+
+
+@pytest.fixture(scope="session")
 def speech_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The weights folder of a tiny speech model with random weights, in FP32."""
     from tests.speech_model import write_speech_folder

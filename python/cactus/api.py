@@ -12,7 +12,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from types import TracebackType
-from typing import Any, NoReturn
+from typing import Any
 
 from cactus import arguments
 from cactus.calls.closing import NotCopied
@@ -28,7 +28,6 @@ from cactus.machine import resident_megabytes
 from cactus.model import Model
 from cactus.speech.live import LiveTranscription
 from cactus.types import CompletionResult, LiveResult, Result, TranscriptionResult, VadResult
-from cactus.weights.abilities import refusal
 
 Callback = Callable[[str, int, None], object]
 """Called as ``callback(token, token_id, user_data)`` for every token; `user_data` is None."""
@@ -156,9 +155,12 @@ def cactus_embed(model: int, text: str, normalize: bool = False) -> list[float]:
 
 
 def cactus_image_embed(model: int, image_path: str) -> list[float]:
-    """The embedding of an image. Raises UnsupportedModel for a model that cannot see."""
+    """The embedding of an image: the mean of the encoder's states, or a dual encoder's own vector.
+
+    Raises CactusError: UnsupportedModel for a model that cannot see, InvalidImage.
+    """
     with _remember_errors():
-        _image_embed(_find(model), image_path)
+        return _image_embed(_find(model), image_path)
 
 
 def cactus_audio_embed(model: int, audio_path: str) -> list[float]:
@@ -276,7 +278,7 @@ class CactusModel(NotCopied):
     def image_embed(self, image_path: str) -> list[float]:
         """See `cactus_image_embed`."""
         with _remember_errors():
-            _image_embed(self._open(), image_path)
+            return _image_embed(self._open(), image_path)
 
     def audio_embed(self, audio_path: str) -> list[float]:
         """See `cactus_audio_embed`."""
@@ -531,9 +533,9 @@ def _embed(model: Model, given: object, normalize: object) -> list[float]:
     return [float(value) for value in vector]
 
 
-def _image_embed(model: Model, image_path: object) -> NoReturn:
-    arguments.path("image_path", image_path)
-    raise refusal(model.name, model.architecture, "embed_image")
+def _image_embed(model: Model, image_path: object) -> list[float]:
+    path = arguments.path("image_path", image_path)
+    return [float(value) for value in model.embed_image(path)]
 
 
 def _rag_query(model: Model, query: object, top_k: object) -> list[dict[str, Any]]:

@@ -24,12 +24,13 @@ from cactus.engine.loaded import Loaded
 from cactus.errors import InvalidRequest
 from cactus.inputs.checks import boolean
 from cactus.speech.methods import SpeechMethods
+from cactus.vision.methods import VisionMethods
 
 if TYPE_CHECKING:
     from cactus.engine.options import LoadArguments
 
 
-class Model(ToolMethods, SpeechMethods, CorpusMethods):
+class Model(ToolMethods, SpeechMethods, VisionMethods, CorpusMethods):
     """A language model, or a speech model, in memory.
 
     `name_or_path`: a weights folder, a ``.gguf`` file, a hub id, or the name of a downloaded model.
@@ -45,7 +46,8 @@ class Model(ToolMethods, SpeechMethods, CorpusMethods):
     process, so that the file may change or vanish while the model is used. `cache_bytes`: the
     memory of keys and values up to which conversations that have ended are remembered, so that the
     next turn of each reads only what is new; default a quarter of what the machine has free, 0:
-    none is.
+    none is. `image_cache_bytes`: the memory up to which features of images are kept, so that one
+    that is shown again is not looked at again; default 256 MB, 0: none are.
     `download`: fetch a model that is known and not here; otherwise no connection is opened.
     `cloud`: a larger model elsewhere, which is asked where this one is less sure than
     `confidence_threshold`, by default 0.7 then (docs/cloud.md); without it nothing leaves this
@@ -67,6 +69,7 @@ class Model(ToolMethods, SpeechMethods, CorpusMethods):
         preload: bool = False,
         resident: bool = False,
         cache_bytes: int | None = None,
+        image_cache_bytes: int | None = None,
         download: bool = False,
         cloud: Cloud | None = None,
         corpus: str | os.PathLike[str] | Corpus | None = None,
@@ -89,6 +92,7 @@ class Model(ToolMethods, SpeechMethods, CorpusMethods):
             "preload": preload,
             "resident": resident,
             "cache_bytes": cache_bytes,
+            "image_cache_bytes": image_cache_bytes,
         }
         LoadOptions(**options)  # before anything is looked for or fetched
         self._start(load(_find(name_or_path, boolean("download", download)), **options))
@@ -111,6 +115,8 @@ class Model(ToolMethods, SpeechMethods, CorpusMethods):
     def _start(self, engine: Loaded) -> None:
         super()._start(engine)
         try:  # so that what is damaged is named when it is loaded
+            if "see" in engine.abilities:
+                self._vision("see")
             if "transcribe" in engine.abilities:
                 self._speech()
             elif "complete" not in engine.abilities and "embed" in engine.abilities:

@@ -72,6 +72,12 @@ class StreamEvent:
     tool_call: ToolCallDelta | None = None
 
 
+_APART = frozenset(
+    ("cached_tokens", "image_tokens", "image_tiles", "encoded_tiles", "encode_time_ms")
+)
+"""Metrics that the flat functions do not tell."""
+
+
 @dataclass(frozen=True, slots=True)
 class Metrics:
     """What a call cost. Times are milliseconds in the engine, rates tokens per second."""
@@ -87,6 +93,14 @@ class Metrics:
     """Tokens of the answer and its reasoning; the end-of-turn token is not one of them."""
     cached_tokens: int = 0
     """Tokens of the prompt that were already in the cache."""
+    image_tokens: int = 0
+    """Positions of the prompt that images take; they count as tokens."""
+    image_tiles: int = 0
+    """Tiles of these images; an image that is not tiled is one."""
+    encoded_tiles: int = 0
+    """Tiles that were encoded in this call; the others were in a cache."""
+    encode_time_ms: float = 0.0
+    """How long that took; it is a part of the time to the first token."""
 
     @property
     def total_tokens(self) -> int:
@@ -94,9 +108,9 @@ class Metrics:
         return self.prefill_tokens + self.decode_tokens
 
     def to_dict(self) -> dict[str, Any]:
-        """What the flat functions tell: everything but `cached_tokens`, and `total_tokens`."""
-        row = {each.name: getattr(self, each.name) for each in fields(self)}
-        del row["cached_tokens"]
+        """What the flat functions tell: not `cached_tokens` nor images, but `total_tokens`."""
+        told = [each.name for each in fields(self) if each.name not in _APART]
+        row = {name: getattr(self, name) for name in told}
         return row | {"total_tokens": self.total_tokens}
 
 

@@ -62,6 +62,8 @@ SCRIPTED: dict[str, tuple[dict[str, Any], Any]] = {
 }
 # What matters only where a model has a cloud: tests/cloud/test_handoff.py.
 CLOUD = {"allow_cloud"}
+# What matters only where a model sees: tests/vision.
+SEEING = {"max_tiles", "max_image_tokens", "allow_image_urls", "image_progress"}
 TEMPLATE = (
     "{{ enable_thinking }}{% for t in tools or [] %}{{ t.function.name }}{% endfor %}"
     "{% for m in messages %}{{ m.role[0] }}:{{ m.content }}\n{% endfor %}"
@@ -78,7 +80,7 @@ def tiny(tiny_model: Path) -> Iterator[Model]:
 
 
 def test_every_option_has_a_row() -> None:
-    assert {*SAMPLING, *SCRIPTED, *CLOUD} == set(cactus.ChatOptions.__annotations__)
+    assert {*SAMPLING, *SCRIPTED, *CLOUD, *SEEING} == set(cactus.ChatOptions.__annotations__)
 
 
 @pytest.mark.parametrize("name", SAMPLING)

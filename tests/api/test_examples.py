@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.vision.tiny import png
+
 ROOT = Path(__file__).parent.parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 BLOCKS = {
@@ -69,6 +71,11 @@ def prints(
                 for sound in ("talk.mp3", "audio.wav", "call.wav"):  # the content says what it is
                     voice = request.getfixturevalue("voices") / "beckett.wav"
                     (home / sound).symlink_to(voice)
+            if "lfm2-vl" in block:
+                seeing = request.getfixturevalue("tiny_vlm")
+                (home / "weights" / "lfm2-vl-450m").symlink_to(seeing)
+                (home / "path" / "to").mkdir(parents=True)
+                (home / "path" / "to" / "image.png").write_bytes(png("square"))
             if "minilm" in block:
                 minilm = request.getfixturevalue("minilm")
                 (home / "weights" / "all-minilm-l6-v2").symlink_to(minilm)
@@ -132,6 +139,7 @@ EXPECTED = {
         "The time now is 12:15.",
     ],
     "docs/structured-output.md": ["True True\nTrue\n", "Review(product="],
+    "docs/vision.md": ["16 tokens in 1 tile", "True", "1 0"],
     "docs/streaming-and-async.md": ["tokens/s", FOUR + "\nHello!", "cancelled "],
 }
 

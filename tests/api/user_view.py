@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 from typing import Any
 
 from typing_extensions import assert_type
@@ -164,7 +165,17 @@ def vectors(model: Model) -> None:
     model.embed(b"a", progress=lambda label, done, total: print(done / total))
 
 
+def pictures(model: Model) -> None:
+    messages = [{"role": "user", "content": "What?", "images": ["a.png", b"GIF89a", Path("a.png")]}]
+    said = model.chat(messages, max_tiles=2, image_progress=lambda label, done, total: None)
+    assert_type(said.metrics.encoded_tiles, int)
+    assert_type(model.conversation().chat("What?", images=[Path()]), Completion)
+    assert_type(model.embed_image("a.png", normalize=True), Embeddings)
+    model.embed_image(["a.png"], size=3)  # type: ignore[call-arg]
+
+
 async def vectors_later(model: Model) -> None:
+    assert_type(await model.aembed_image("a.png", max_tiles=1), Embeddings)
     assert_type(await model.aembed("a", normalize=True), Embeddings)
     assert_type((await model.arerank("q", ["a"], truncate=True))[0].score, float)
 

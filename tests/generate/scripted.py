@@ -85,6 +85,17 @@ class ScriptedRow(NamedTuple):
     sampler: Any = None
     top_logprobs: int = 0
     stop: StopFlag | None = None
+    features: Any = None
+    positions: Any = None
+
+    @property
+    def read(self) -> list[int]:
+        """What the session remembers: of a feature a number from 1000 on, which it has itself."""
+        seen = self.features
+        assert (seen is None) == all(token >= 0 for token in self.tokens)
+        return [
+            token if token >= 0 else 1000 + int(seen[-1 - token].sum()) for token in self.tokens
+        ]
 
 
 class ScriptedSampler:
@@ -200,7 +211,7 @@ class ScriptedProgram:
 
     def _run(self, row: ScriptedRow) -> list[ScriptedOutput]:
         history = row.session.tokens
-        history.extend(row.tokens)
+        history.extend(row.read)
         if row.outputs == "none":
             return []
         first = len(history) - len(row.tokens) + 1 if row.outputs == "all" else len(history)

@@ -26,14 +26,14 @@ _LOOKS_LIKE_MESSAGES = re.compile(r"\s*\[\s*\{\s*[\"'](role|content)[\"']")
 class Message:
     """One turn. ``content``: its text, "" if there is none; several text parts are joined by "\\n".
 
-    ``images``: paths, URLs or encoded bytes in order of appearance. ``tool_calls``: in OpenAI's
-    form, ``arguments`` as an object wherever they are one. ``fields``: all the caller gave,
-    checked, which is what a template sees.
+    ``images``: paths, URLs, encoded bytes, PIL images, arrays of pixels or what `cactus.images` has
+    loaded, in order of appearance. ``tool_calls``: in OpenAI's form, ``arguments`` as an object
+    wherever they are one. ``fields``: all the caller gave, checked, which is what a template sees.
     """
 
     role: str
     content: str = ""
-    images: tuple[Any, ...] = ()
+    images: tuple[Any, ...] = field(default=(), repr=False)
     name: str | None = None
     tool_calls: tuple[Mapping[str, Any], ...] = ()
     tool_call_id: str | None = None
@@ -237,16 +237,22 @@ def _images(value: Any, name: str) -> list[Any]:
     if value is None:
         return []
     if not isinstance(value, (list, tuple)):
-        raise InvalidRequest(f"{name}: expected a list of image paths, got {shown(value)}")
+        raise InvalidRequest(f"{name}: expected a list of images, got {shown(value)}")
     return [_image(image, f"{name}[{index}]") for index, image in enumerate(value)]
 
 
 def _image(value: Any, name: str) -> Any:
     if isinstance(value, os.PathLike):
-        value = os.fspath(value)
-    if not isinstance(value, (str, bytes)) or not value:
-        raise InvalidRequest(f"{name}: expected a path, a URL or bytes, got {shown(value)}")
-    return clean(value, name) if isinstance(value, str) else value
+        value = os.fsdecode(value)
+    if isinstance(value, str) and value:
+        return clean(value, name)
+    # PIL images and NumPy arrays have the one, what `cactus.images` has loaded the other.
+    pixels = hasattr(value, "__array_interface__") or hasattr(value, "pixels")
+    if not pixels and not (isinstance(value, (bytes, bytearray, memoryview)) and value):
+        raise InvalidRequest(
+            f"{name}: expected a path, a URL, bytes, a PIL image or an array, got {shown(value)}"
+        )
+    return value
 
 
 def _tool_calls(value: Any, name: str) -> list[dict[str, Any]]:

@@ -109,7 +109,7 @@ def _messages(question: Question) -> tuple[str, list[dict[str, Any]]]:
     return "\n\n".join(system), turns
 
 
-def _source(image: str | bytes) -> dict[str, str]:
+def _source(image: Any) -> dict[str, str]:
     url = image_url(image)
     data = split_data_url(url)
     if data is None:

@@ -1,10 +1,12 @@
-"""Images on their way to a cloud: files and bytes become data URLs, addresses stay."""
+"""Images on their way to a cloud: files, bytes and pixels become data URLs, addresses stay."""
 
 from __future__ import annotations
 
 import base64
+import io
 import re
 from pathlib import Path
+from typing import Any
 
 from cactus.errors import CactusError, CloudError
 from cactus.inputs.checks import short
@@ -21,15 +23,15 @@ _KINDS = (
 _ADDRESS = re.compile(r"(https?:|data:image/)", re.I)
 
 
-def image_url(image: str | bytes) -> str:
-    """An address for an image: a path, the bytes of a file, or an address.
+def image_url(image: Any) -> str:
+    """An address for an image: a path, the bytes of a file, pixels, or an address.
 
-    Raises CloudError for what cannot be read and is no PNG, JPEG, GIF or WebP.
+    Raises CloudError for what cannot be read, is not a PNG, JPEG, GIF or WebP, or is too large.
     """
     if isinstance(image, str) and _ADDRESS.match(image):
         return image
     try:
-        data = image if isinstance(image, bytes) else read_bytes(Path(image), LIMIT)
+        data = _bytes(image)
     except CactusError as error:
         raise CloudError(f"an image: {error}", code="image") from None
     if len(data) > LIMIT:
@@ -42,6 +44,20 @@ def image_url(image: str | bytes) -> str:
         name = short(image) if isinstance(image, str) else "bytes"
         raise CloudError(f"{name}: expected a PNG, JPEG, GIF or WebP image", code="image")
     return f"data:image/{kind};base64,{base64.b64encode(data).decode()}"
+
+
+def _bytes(image: Any) -> bytes:
+    if isinstance(image, str):
+        return read_bytes(Path(image), LIMIT)
+    if isinstance(image, (bytes, bytearray, memoryview)):
+        return bytes(image)
+    from PIL import Image
+
+    from cactus.images.door import load
+
+    file = io.BytesIO()
+    Image.fromarray(load(image).pixels).save(file, "PNG")
+    return file.getvalue()
 
 
 def split_data_url(url: str) -> tuple[str, str] | None:

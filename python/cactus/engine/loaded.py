@@ -36,8 +36,8 @@ class Loaded:
     used is kept as its error: the model is loaded all the same, and says so when it is to chat.
     `costs` learns what steps take on this machine. `plan` is what `program` runs.
     `sampling_defaults` are the model's own, or what is wrong with them. `cache_bytes` of keys and
-    values may be kept of conversations that have ended. `calibration` makes a probability of the
-    scores of an answer, where the folder has one.
+    values may be kept of conversations that have ended, `image_cache_bytes` of features of images.
+    `calibration` makes a probability of the scores of an answer, where the folder has one.
     """
 
     folder: Path
@@ -56,6 +56,7 @@ class Loaded:
     plan: bytes = b""
     sampling_defaults: SamplingDefaults | ModelFormatError = field(default_factory=SamplingDefaults)
     cache_bytes: int = 1 << 30
+    image_cache_bytes: int = 1 << 28
     calibration: Calibration | None = None
 
     @property

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from cactus.chat.template import ChatTemplate
     from cactus.tokenizer import Tokenizer
 
+IMAGE_CACHE = 256 << 20
+"""Bytes of features of images that are kept by default: a photograph takes some 1 to 10 MB."""
+
 HEADROOM = 64 << 20
 """Address space in bytes for threads' stacks, buffers and the first of the KV cache."""
 
@@ -39,6 +42,8 @@ def load(folder: Path, **arguments: Unpack[LoadArguments]) -> Loaded:
         raise InvalidRequest("context: a speech model has windows of 30 seconds")
     if options.cache_bytes is not None and "transcribe" in abilities:
         raise InvalidRequest("cache_bytes: a speech model remembers no conversations")
+    if options.image_cache_bytes is not None and "see" not in abilities:
+        raise InvalidRequest("image_cache_bytes: this model looks at no images")
     prepare(folder)
     from cactus.native import Row, Sampler
 
@@ -66,6 +71,9 @@ def load(folder: Path, **arguments: Unpack[LoadArguments]) -> Loaded:
         plan=tokens.blob,
         sampling_defaults=sampling_defaults(folder),
         cache_bytes=_default_cache() if options.cache_bytes is None else options.cache_bytes,
+        image_cache_bytes=(
+            IMAGE_CACHE if options.image_cache_bytes is None else options.image_cache_bytes
+        ),
         calibration=find_calibration(folder) if "chat" in abilities else None,
     )
 

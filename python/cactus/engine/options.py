@@ -29,6 +29,7 @@ class LoadArguments(TypedDict, total=False):
     preload: bool
     resident: bool
     cache_bytes: int | None
+    image_cache_bytes: int | None
 
 
 class ProgramOptions(TypedDict):
@@ -55,6 +56,7 @@ class LoadOptions:
     preload: bool = False
     resident: bool = False
     cache_bytes: int | None = None
+    image_cache_bytes: int | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "threads", choose_threads(self.threads))
@@ -64,8 +66,9 @@ class LoadOptions:
             )
         if self.context is not None:
             object.__setattr__(self, "context", integer("context", self.context, 1))
-        if self.cache_bytes is not None:
-            object.__setattr__(self, "cache_bytes", integer("cache_bytes", self.cache_bytes, 0))
+        for name in ("cache_bytes", "image_cache_bytes"):
+            if getattr(self, name) is not None:
+                object.__setattr__(self, name, integer(name, getattr(self, name), 0))
         if self.kv not in KV_TYPES:
             raise InvalidRequest(f"kv must be 'f16' or 'int8', got {self.kv!r:.100}")
         if self.activations not in (None, *ACTIVATION_TYPES):

@@ -34,12 +34,16 @@ if TYPE_CHECKING:
     from cactus.generate.documents import Consulted
     from cactus.generate.loop import Taken
     from cactus.grammar.compile import Grammar
+    from cactus.vision.gaze import Gaze, Sights
+    from cactus.vision.work import Vision
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
     """A checked request: `prompt` fits the context and has at least one token.
 
+    In `prompt` an id below 0 stands for a feature of an image, and is the same wherever the same
+    part of the same image is meant; `sights` are these images, and `vision` looks at more of them.
     `stop_tokens` are special tokens that were given as stop strings, with their text. `reasoning`:
     whether the answer may begin with a block of it. `tools`: those that it may call, by name, with
     the schemas of their parameters. `grammar`: what the answer keeps to.
@@ -56,6 +60,13 @@ class Request:
     grammar: Grammar | None = None
     elsewhere: Question | None = None
     consulted: Consulted | None = None
+    sights: Sights | None = None
+    vision: Vision | None = None
+
+    @property
+    def tokens(self) -> list[int]:
+        """The tokens of the prompt alone, without its images."""
+        return self.prompt if self.sights is None else [id for id in self.prompt if id >= 0]
 
     def cited(self, completion: Completion) -> Completion:
         """The completion with what documents have to do with it, where there are some."""
@@ -77,7 +88,7 @@ class Answer:
     of the prompt, and are for the driver to set.
     """
 
-    def __init__(self, engine: Loaded, request: Request) -> None:
+    def __init__(self, engine: Loaded, request: Request, gaze: Gaze | None = None) -> None:
         options = request.options
         self.limit = min(options.max_tokens, engine.context_length - len(request.prompt))
         self.watch = Stopwatch(request.prepared_seconds)
@@ -91,8 +102,8 @@ class Answer:
         if request.tools:
             self._end_tokens |= engine.call_end_tokens
             self._parser = CallParser(engine.syntax, request.tools)
-        self._made = MadeCalls(request.prompt)
-        self._engine, self._request = engine, request
+        self._made = MadeCalls(request.tokens)
+        self._engine, self._request, self._gaze = engine, request, gaze
         # A calibration speaks of whole answers: it has its say when this one has ended.
         early = None if engine.calibration else options.confidence_threshold
         self._confidence = Confidence(engine.program.vocab_size, early)
@@ -166,7 +177,7 @@ class Answer:
 
     def again(self, outputs: Sequence[Taken]) -> Answer:
         """The answer that `outputs`, the first ones of this, give alone; what it cost is kept."""
-        answer = Answer(self._engine, self._request)
+        answer = Answer(self._engine, self._request, self._gaze)
         answer.watch, answer.cached, answer.prefilled = self.watch, self.cached, self.prefilled
         for output in outputs:
             answer.take(*output)
@@ -216,8 +227,21 @@ class Answer:
                 prefill_tokens=self.prefilled,
                 decode_tokens=len(self._tokens),
                 cached_tokens=self.cached,
+                **self._looked(),
             ),
         )
+
+    def _looked(self) -> dict[str, Any]:
+        """What its images came to."""
+        gaze = self._gaze
+        if gaze is None:
+            return {}
+        return {
+            "image_tokens": gaze.tokens,
+            "image_tiles": gaze.tiles,
+            "encoded_tiles": gaze.encoded,
+            "encode_time_ms": gaze.seconds * 1000,
+        }
 
     def _read(self) -> tuple[Any, Structure | None]:
         """The value of an answer that has a form, and how it fits that."""

@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from cactus.calls.turns import Call
+from cactus.chat.messages import Message, parse_messages
 from cactus.confidence.calibration import CUT
 from cactus.engine.contract import Sampling
 from cactus.errors import InvalidRequest
@@ -21,6 +22,7 @@ from cactus.types import Completion
 
 if TYPE_CHECKING:
     from cactus.engine.loaded import Loaded
+    from cactus.vision.work import Vision
 
 MOST_SAMPLES = 32
 
@@ -44,6 +46,7 @@ class Assessment:
         options: Options,
         samples: int,
         self_check: bool,
+        vision: Vision | None = None,
     ) -> None:
         if not answer.text.strip() or answer.scores is None:
             raise InvalidRequest("the answer has no text that could be assessed")
@@ -54,7 +57,8 @@ class Assessment:
         if samples:
             # A sample that is much longer is another answer, however it goes on.
             limit = min(options.max_tokens, 2 * len(answer.tokens) + 16)
-            request = build_request(engine, messages, replace(options, max_tokens=limit), began)
+            limited = replace(options, max_tokens=limit)
+            request = build_request(engine, messages, limited, began, vision=vision)
             chosen = options.sampling
             if chosen.temperature == 0:
                 chosen = Sampling(temperature=TEMPERATURE, seed=chosen.seed)
@@ -69,7 +73,7 @@ class Assessment:
                 for n in range(samples)
             ]
         if self_check:
-            asked = [*_answered(messages, answer, options), {"role": "user", "content": QUESTION}]
+            asked = [*_answered(messages, answer, options), Message("user", QUESTION)]
             verdict = replace(
                 options,
                 max_tokens=1,
@@ -78,7 +82,7 @@ class Assessment:
                 sampling=Sampling(),
                 continue_final_message=None,
             )
-            self._requests.append(build_request(engine, asked, verdict, began))
+            self._requests.append(build_request(engine, asked, verdict, began, vision=vision))
 
     def run(self, batch: Batch, call: Call) -> Completion:
         """The answer with what was found in its scores, and the confidence that follows from it."""
@@ -104,17 +108,14 @@ class Assessment:
 
 def _answered(
     messages: Sequence[Mapping[str, Any]] | str, answer: Completion, options: Options
-) -> list[dict[str, Any]]:
+) -> list[Message]:
     """The conversation with the answer in it."""
-    from cactus.chat.messages import parse_messages
-
     turns = parse_messages(messages)
     if turns[-1].role == "assistant" and options.continue_final_message is not False:
         turns = [*turns[:-1], turns[-1].with_text(answer.text)]
-    given = [dict(turn.fields) or {"role": turn.role, "content": turn.content} for turn in turns]
-    if given[-1]["role"] != "assistant":
-        given.append({"role": "assistant", "content": answer.text})
-    return given
+    if turns[-1].role != "assistant":
+        turns.append(Message("assistant", answer.text))
+    return turns
 
 
 def _yes(verdict: Completion) -> float:

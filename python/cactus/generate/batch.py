@@ -39,6 +39,10 @@ if TYPE_CHECKING:
 MOST = 64
 """Lanes in one step at most."""
 
+LITTLE = 8
+"""Less than an eighth of a step is not read by itself before a tile, but together with it: a
+tile is often as long as a step, and the few tokens between two would take steps of their own."""
+
 POLL_SECONDS = 0.25
 """A thread that waits looks this often whether nobody drives: one that was interrupted while it
 handed over may have woken nobody."""
@@ -62,6 +66,7 @@ class Batch:
         self.engine, self.turns, self.conversations = engine, turns, conversations
         self._schedule = Schedule(engine.program.chunk, engine.costs)
         self._most = min(MOST, engine.program.chunk)
+        self._little = max(1, engine.program.chunk // LITTLE)
         self._room = self._most  # lanes with a session, of those that want to go on
         self._lanes: list[Lane] = []  # in the order in which they came
         self._step: _Step | None = None
@@ -201,10 +206,35 @@ class Batch:
     def _work(self) -> None:
         self._sweep()
         self._admit()
-        parts = self._schedule.parts(self._lanes, self._bounds(), guessing=self._guessing)
+        self._look()
+        seeing = [lane for lane in self._lanes if not lane.progress.blind(self._little)]
+        parts = self._whole(seeing)
+        if not parts:
+            parts = self._schedule.parts(seeing, self._bounds(), guessing=self._guessing)
         self._guessing = True
         if parts:
             self._run(parts)
+
+    def _whole(self, lanes: Sequence[Lane]) -> list[Part]:
+        """A part of an image that must be read in one step, which it has to itself."""
+        found = next((lane for lane in lanes if lane.wants and lane.progress.whole), None)
+        return [] if found is None else [Part(found, found.progress.whole)]
+
+    def _look(self) -> None:
+        """The first lane that is to read what it has not seen looks at one tile of its image.
+
+        So others wait for a tile at most, and each tile is read before the next is looked at.
+        """
+        wanting = (lane for lane in self._lanes if lane.wants)
+        lane = next((lane for lane in wanting if lane.progress.blind(self._little)), None)
+        if lane is None:
+            return
+        try:
+            lane.look()
+        except Cancelled:
+            return  # it is stopped: it leaves before the next step
+        except Exception as error:
+            self._end(lane, error)
 
     def _sweep(self) -> None:
         """Those that are stopped, or that nobody waits for, leave."""
@@ -246,6 +276,10 @@ class Batch:
         """The rows of a step, and whose they are; a grammar that fails ends its lane alone."""
         made = []
         for part in parts:
+            if part.lane.progress.blind(
+                1
+            ):  # a step that failed has made it forget some of what it had read
+                continue
             try:
                 made.append((part, part.lane.row(part.most, part.guesses)))
             except Exception as error:
@@ -399,4 +433,8 @@ class Batch:
                 continue
             if leader.progress.cached < boundary:  # else there was no memory to fork it
                 bounds[leader] = min(bounds.get(leader, boundary), boundary)
+        for lane in self._lanes:
+            if lane.progress.sees:
+                readable = lane.progress.readable
+                bounds[lane] = min(bounds.get(lane, readable), readable)
         return bounds

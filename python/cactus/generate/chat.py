@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from cactus.generate.documents import Documents
     from cactus.generate.elsewhere import Elsewhere
     from cactus.generate.many import ManyRun
+    from cactus.vision.work import Vision
 
 Messages = Sequence[Mapping[str, Any]] | str
 """Message dicts as the OpenAI API has them (`role`, `content`), or the same as a JSON string. Any
@@ -52,6 +53,8 @@ class Chat(Worker):
         """Who is asked where the model is less sure than wanted."""
         self.documents: Documents | None = None
         """What answers are made from."""
+        self.vision: Vision | None = None
+        """Who looks at images."""
 
     def generation(
         self,
@@ -67,7 +70,9 @@ class Chat(Worker):
 
         def build(checked: Options, began: float) -> Request:
             asks = self._asks(checked, options, documents)
-            return build_request(self._engine, messages, checked, began, asks, documents)
+            return build_request(
+                self._engine, messages, checked, began, asks, documents, self.vision
+            )
 
         return self._begin(build, options, call)
 
@@ -102,7 +107,14 @@ class Chat(Worker):
         self._turns.register(call)  # a stop ends the making of the requests, too
         asks = self._asks(checked, options, self.documents)
         requests = prepare_many(
-            engine, conversations, checked, call.flag, return_exceptions, asks, self.documents
+            engine,
+            conversations,
+            checked,
+            call.flag,
+            return_exceptions,
+            asks,
+            self.documents,
+            self.vision,
         )
         return ManyRun(self._batch, call, requests, return_exceptions)
 
@@ -128,8 +140,10 @@ class Chat(Worker):
         if self.documents is not None:
             from cactus.generate.prompt import consulted_messages
 
-            asked = consulted_messages(self._engine, messages, checked, self.documents)
-        assessment = Assessment(self._engine, asked, answer, checked, count, self_check)
+            asked = consulted_messages(self._engine, messages, checked, self.documents, self.vision)
+        assessment = Assessment(
+            self._engine, asked, answer, checked, count, self_check, self.vision
+        )
         return assessment.run(self._batch, call)
 
     def count_tokens(self, messages_or_text: Messages, options: Mapping[str, Any]) -> int:
@@ -139,7 +153,7 @@ class Chat(Worker):
             return len(self._engine.tokenizer.encode(text("text", messages_or_text)))
         from cactus.generate.prompt import count_tokens
 
-        return count_tokens(self._engine, messages_or_text, checked)
+        return count_tokens(self._engine, messages_or_text, checked, self.vision)
 
     def options(self, options: Mapping[str, Any]) -> Options:
         """Options checked, with this model's defaults; InvalidRequest naming what is wrong."""

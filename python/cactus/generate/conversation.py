@@ -65,42 +65,61 @@ class Conversation(NotCopied):
             parse_messages(messages)
         self._messages = [dict(message) for message in deepcopy(messages)]
 
-    def chat(self, question: str | None = None, **options: Unpack[ChatOptions]) -> Completion:
+    def chat(
+        self,
+        question: str | None = None,
+        *,
+        images: Sequence[Any] = (),
+        **options: Unpack[ChatOptions],
+    ) -> Completion:
         """The answer to `question`, a text; takes the options and raises the errors of a chat.
 
-        Without a question the model goes on from the results of the tools that it has called.
-        Raises InvalidRequest if there are none.
+        `images` stand before the text, as in a message; they are kept as they are now, whatever
+        becomes of a file or an array later. Without a question the model goes on from the results
+        of the tools that it has called. Raises InvalidRequest if there are none.
         """
-        turns, kept = self._asked(question)
+        turns, kept, asked = self._asked(question, images)
         completion = self._model.chat(turns, **self._with(options))
-        self._keep(kept, question, completion)
+        self._keep(kept, asked, completion)
         return completion
 
     def stream(
-        self, question: str | None = None, **options: Unpack[ChatOptions]
+        self,
+        question: str | None = None,
+        *,
+        images: Sequence[Any] = (),
+        **options: Unpack[ChatOptions],
     ) -> CompletionStream:
         """`chat` token by token; the answer is kept when the stream ends or is closed."""
-        turns, kept = self._asked(question)
+        turns, kept, asked = self._asked(question, images)
         stream = self._model.stream(turns, **self._with(options))
-        stream.when_ended(lambda completion: self._keep(kept, question, completion))
+        stream.when_ended(lambda completion: self._keep(kept, asked, completion))
         return stream
 
     async def achat(
-        self, question: str | None = None, **options: Unpack[ChatOptions]
+        self,
+        question: str | None = None,
+        *,
+        images: Sequence[Any] = (),
+        **options: Unpack[ChatOptions],
     ) -> Completion:
         """`chat` in a thread of its own; cancelling the task stops the generation."""
-        turns, kept = self._asked(question)
+        turns, kept, asked = self._asked(question, images)
         completion = await self._model.achat(turns, **self._with(options))
-        self._keep(kept, question, completion)
+        self._keep(kept, asked, completion)
         return completion
 
     def astream(
-        self, question: str | None = None, **options: Unpack[ChatOptions]
+        self,
+        question: str | None = None,
+        *,
+        images: Sequence[Any] = (),
+        **options: Unpack[ChatOptions],
     ) -> AsyncCompletionStream:
         """`stream` for ``async for``."""
-        turns, kept = self._asked(question)
+        turns, kept, asked = self._asked(question, images)
         stream = self._model.astream(turns, **self._with(options))
-        stream.when_ended(lambda completion: self._keep(kept, question, completion))
+        stream.when_ended(lambda completion: self._keep(kept, asked, completion))
         return stream
 
     def reset(self) -> None:
@@ -146,25 +165,33 @@ class Conversation(NotCopied):
         calls = (turns[-1].get("tool_calls") or []) if turns else []
         return [call for call in calls if call.get("id") not in answered]
 
-    def _asked(self, question: str | None) -> tuple[list[Message], list[Message]]:
-        """The messages to send, and the list that the turn will be added to."""
+    def _asked(
+        self, question: str | None, images: Sequence[Any]
+    ) -> tuple[list[Message], list[Message], Message | None]:
+        """The messages to send, the list that the turn will be added to, and the question in it."""
         if question is None:
+            if len(images):
+                raise InvalidRequest("images go with a question: give one")
             if not self._messages or self._messages[-1]["role"] != "tool":
                 raise InvalidRequest(
                     "question must be a string, got None: it can be left out behind a result of a "
                     "tool only"
                 )
-            return list(self._messages), self._messages
-        asked = {"role": "user", "content": text("question", question)}
-        return [*self._messages, asked], self._messages
+            return list(self._messages), self._messages, None
+        asked: Message = {"role": "user", "content": text("question", question)}
+        if len(images):
+            from cactus.vision.door import kept_images
+
+            asked["images"] = kept_images(images)
+        return [*self._messages, asked], self._messages, asked
 
     def _with(self, options: Mapping[str, Any]) -> Any:
         return {**self._options, **options}
 
-    def _keep(self, kept: list[Message], question: str | None, completion: Completion) -> None:
+    def _keep(self, kept: list[Message], asked: Message | None, completion: Completion) -> None:
         # Added to the list that the question was asked in: after a reset that is no longer ours.
         if completion.finish_reason == "handoff":
             return
-        if question is not None:
-            kept.append({"role": "user", "content": question})
+        if asked is not None:
+            kept.append(asked)
         kept.append(completion.message)

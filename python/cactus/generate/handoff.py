@@ -152,7 +152,8 @@ class HandoffGeneration(Generation):
             continue_final_message=True,
         )
         turns = [*question.messages, Message("assistant", text)]
-        return build_request(engine, turns, options, time.perf_counter())
+        vision = self._request.vision
+        return build_request(engine, turns, options, time.perf_counter(), vision=vision)
 
     def _leave_local(self, lane: Lane) -> None:
         """The model need not go on: its answer will not be shown."""

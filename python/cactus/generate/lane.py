@@ -74,11 +74,12 @@ class Lane:
         options = request.options
         self.call, self._mailbox = call, weakref.ref(mailbox)
         self.streamed, self.kept = streamed, kept
-        self.answer = Answer(engine, request)
-        self._sampler = engine.sampler(options.sampling, request.prompt)
+        gaze = None if request.sights is None else request.sights.open()
+        self.answer = Answer(engine, request, gaze)
+        self._sampler = engine.sampler(options.sampling, request.tokens)
         speculation = None
         if options.speculation and options.sampling.plain:
-            speculation = Speculation(request.prompt, self.answer.limit)
+            speculation = Speculation(request.tokens, self.answer.limit)
         self.progress = Progress(
             engine.row,
             request.prompt,
@@ -87,6 +88,7 @@ class Lane:
             max(options.top_logprobs, min(MARGIN, engine.program.vocab_size)),
             call.flag,
             _guide(request, self.answer.limit),
+            gaze,
         )
         self.error: Exception | None = None
         self.ended = self.gone = False
@@ -144,6 +146,11 @@ class Lane:
         conversation, self.progress.conversation = self.conversation, None
         if conversation is not None:
             conversations.drop(conversation)
+
+    def look(self) -> None:
+        """Look at the next part of an image. Raises Cancelled once the call is stopped."""
+        self.answer.watch.start()
+        self.progress.look()
 
     def row(self, most: int, guesses: int) -> Any:
         """Its row of the next step, which is to follow at once."""

@@ -18,6 +18,7 @@ from cactus.generate.speculation import Speculation
 
 if TYPE_CHECKING:
     from cactus.grammar.guide import Guide
+    from cactus.vision.gaze import Gaze
 
 
 class Taken(NamedTuple):
@@ -46,6 +47,7 @@ class Progress:
         top_logprobs: int = 0,
         stop: StopFlag | None = None,
         guide: Guide | None = None,
+        gaze: Gaze | None = None,
     ) -> None:
         self._make_row = make_row
         self._sampler = sampler
@@ -54,7 +56,7 @@ class Progress:
         """All that is known: the prompt, and the tokens of the answer."""
         self._stop = stop
         self.conversation: CachedSession[Any] | None = None
-        self._speculation, self._guide = speculation, guide
+        self._speculation, self._guide, self._gaze = speculation, guide, gaze
         self._begin = len(prompt)
         self._fed: list[int] = []
         self._forced: Sequence[bool] = ()  # of the outputs of the row that was made last
@@ -72,6 +74,26 @@ class Progress:
     def behind(self) -> int:
         """Known tokens that are not in the cache: what is left of the prompt, or 1."""
         return len(self.ids) - self.cached
+
+    @property
+    def sees(self) -> bool:
+        """Whether there are images in the prompt."""
+        return self._gaze is not None
+
+    @property
+    def readable(self) -> int:
+        """Up to which position it can be read: what is behind that is yet to be looked at."""
+        end = None if self._gaze is None else self._gaze.end(self.cached)
+        return len(self.ids) if end is None else end
+
+    def blind(self, little: int) -> bool:
+        """Whether it can read fewer than `little` before it has looked at the next of an image."""
+        return self._gaze is not None and self._gaze.blind(self.cached, little)
+
+    @property
+    def whole(self) -> int:
+        """How many of its rows the next step must read at once, and no others; 0: any number."""
+        return 0 if self._gaze is None else self._gaze.whole(self.cached)
 
     @property
     def answer(self) -> list[int]:
@@ -105,7 +127,7 @@ class Progress:
         """The row of the next step: at most `most` known tokens, and `guesses` behind the last."""
         assert self.conversation is not None
         self._cached, self._known = self.cached, len(self.ids)
-        self._fed = self.ids[self._cached : self._cached + most]
+        self._fed = self.ids[self._cached : min(self._cached + most, self.readable)]
         last = self._cached + len(self._fed) == self._known
         guessed = self._following(guesses)[0] if guesses and last else []
         self._fed += guessed
@@ -113,14 +135,27 @@ class Progress:
         if last and self._guide is not None:
             masks, self._forced = self._guide.masks(self.answer, guessed)
             self._sampler.allow(masks)
+        tokens: Sequence[int] = self._fed
+        seen: dict[str, Any] = {}
+        if self._gaze is not None:
+            tokens, seen = self._gaze.row(self._fed, self._cached)
         return self._make_row(
             self.conversation.session,
-            self._fed,
+            tokens,
             outputs="all" if guessed else "last" if last else "none",
             sampler=self._sampler if last else None,
             top_logprobs=self._top_logprobs,
             stop=self._stop,
+            **seen,
         )
+
+    def look(self) -> None:
+        """Look at the next part of an image that is to be read. Raises Cancelled, and others.
+
+        It may be done again where it was interrupted.
+        """
+        if self._gaze is not None:
+            self._gaze.look(self.cached, self._stop)
 
     def take(self, outputs: Sequence[Output]) -> Sequence[Taken]:
         """The step of `row` gave `outputs`: the next tokens of the answer, in order.

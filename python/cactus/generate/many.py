@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from cactus.engine.loaded import Loaded
     from cactus.generate.documents import Documents
     from cactus.generate.elsewhere import Elsewhere
+    from cactus.vision.work import Vision
 
 AT_ONCE = 32
 """Requests of one list in the batch at most: others find room beside them."""
@@ -39,6 +40,7 @@ def prepare_many(
     return_exceptions: bool = True,
     elsewhere: Elsewhere | None = None,
     documents: Documents | None = None,
+    vision: Vision | None = None,
 ) -> list[Request | CactusError]:
     """A request for each conversation, or the error that is its result.
 
@@ -61,7 +63,8 @@ def prepare_many(
             break
         try:
             began = time.perf_counter()
-            requests.append(build_request(engine, messages, options, began, elsewhere, documents))
+            request = build_request(engine, messages, options, began, elsewhere, documents, vision)
+            requests.append(request)
         except CactusError as error:
             if not return_exceptions:
                 raise _numbered(len(requests), error) from None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, Literal, overload
 
 from cactus.calls.aio import AsyncEventStream, in_loop, run_alone
@@ -42,12 +42,14 @@ class ChatMethods(ModelBase):
         `repetition_penalty`, `repetition_window`, `presence_penalty`, `frequency_penalty`,
         `sampling`, `logit_bias`, `seed`, `stop`, `include_stop_sequences`, `stop_loops`,
         `logprobs`, `top_logprobs`, `tools`, `confidence_threshold` (off), `speculation` (on),
-        `thinking` (the model's own), `continue_final_message`, `allow_cloud` (on); see
+        `thinking` (the model's own), `continue_final_message`, `allow_cloud` (on), and of models
+        that see `max_tiles`, `max_image_tokens`, `allow_image_urls` (off), `image_progress`; see
         docs/python-api.md for the ranges, and for what 0 and None mean.
 
-        Raises InvalidRequest naming the option or message, ContextLengthExceeded before anything is
-        computed, UnsupportedModel for images, Cancelled if the model is closed meanwhile,
-        ReentrantCall, ModelClosed, NonFiniteLogits, InsufficientMemory.
+        Raises InvalidRequest naming the option or message, InvalidImage, ContextLengthExceeded
+        before anything is computed, UnsupportedModel for images where the model sees none,
+        Cancelled if the model is closed meanwhile, ReentrantCall, ModelClosed, NonFiniteLogits,
+        InsufficientMemory.
         """
         return self._chat().generation(messages, options, Call()).run()
 
@@ -61,11 +63,13 @@ class ChatMethods(ModelBase):
 
     async def achat(self, messages: Messages, **options: Unpack[ChatOptions]) -> Completion:
         """`chat` in a thread of its own; cancelling the task stops the generation."""
-        return await run_alone(lambda call: self._chat().generation(messages, options, call).run())
+        told = _in_loop(options)
+        return await run_alone(lambda call: self._chat().generation(messages, told, call).run())
 
     def astream(self, messages: Messages, **options: Unpack[ChatOptions]) -> AsyncCompletionStream:
         """`stream` for ``async for``; cancelling the task that reads it stops the generation."""
-        return AsyncCompletionStream(lambda call: self._chat().generation(messages, options, call))
+        told = _in_loop(options)
+        return AsyncCompletionStream(lambda call: self._chat().generation(messages, told, call))
 
     # -- how sure the model is
 
@@ -100,8 +104,9 @@ class ChatMethods(ModelBase):
         **options: Unpack[ChatOptions],
     ) -> Completion:
         """`assess` in a thread of its own; cancelling the task stops it."""
+        told = _in_loop(options)
         return await run_alone(
-            lambda call: self._chat().assess(messages, answer, samples, self_check, options, call)
+            lambda call: self._chat().assess(messages, answer, samples, self_check, told, call)
         )
 
     # -- raw text
@@ -227,11 +232,9 @@ class ChatMethods(ModelBase):
 
         `progress` is called in the event loop.
         """
-        told = in_loop(check_progress(progress))
+        told, given = in_loop(check_progress(progress)), _in_loop(options)
         return await run_alone(
-            lambda call: (
-                self._chat().many(conversations, return_exceptions, options, call).run(told)
-            )
+            lambda call: self._chat().many(conversations, return_exceptions, given, call).run(told)
         )
 
     @overload
@@ -287,8 +290,9 @@ class ChatMethods(ModelBase):
         **options: Unpack[ChatOptions],
     ) -> Any:
         """`chat_as_completed` for ``async for``."""
+        told = _in_loop(options)
         return AsyncEventStream(
-            lambda call: self._chat().many(conversations, return_exceptions, options, call)
+            lambda call: self._chat().many(conversations, return_exceptions, told, call)
         )
 
     def conversation(
@@ -321,4 +325,15 @@ class ChatMethods(ModelBase):
     def _chat(self, ability: Ability = "chat") -> Chat:
         chat = self._work(ability, Chat)
         chat.elsewhere, chat.documents = self.elsewhere, self.documents
+        if "see" in self._engine.abilities:
+            from cactus.vision.work import Vision
+
+            chat.vision = self._work("see", Vision)
         return chat
+
+
+def _in_loop(options: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The options with a progress that is told in the event loop that runs now."""
+    if options.get("image_progress") is None:
+        return options
+    return {**options, "image_progress": in_loop(options["image_progress"])}

@@ -18,6 +18,7 @@ from cactus.inputs.checks import boolean, choice, expected, integer, known, numb
 
 if TYPE_CHECKING:
     from cactus.engine.defaults import SamplingDefaults
+    from cactus.progress import Progress
 
 
 class CompletionOptions(TypedDict, total=False):
@@ -57,6 +58,10 @@ class ChatOptions(CompletionOptions, total=False):
     thinking: bool | None
     continue_final_message: bool | None
     allow_cloud: bool | None
+    max_tiles: int | None
+    max_image_tokens: int | None
+    allow_image_urls: bool | None
+    image_progress: Progress | None
 
 
 CHAT_ONLY = frozenset(ChatOptions.__annotations__) - frozenset(CompletionOptions.__annotations__)
@@ -90,6 +95,10 @@ class Options:
     thinking: bool | None = None
     continue_final_message: bool | None = None
     allow_cloud: bool = True
+    max_tiles: int | None = None
+    max_image_tokens: int | None = None
+    allow_image_urls: bool = False
+    image_progress: Progress | None = field(default=None, compare=False, repr=False)
 
 
 def parse_options(
@@ -183,6 +192,12 @@ def _tool_choice(name: str, value: object) -> str:
     return value
 
 
+def _function(name: str, value: object) -> object:
+    if not callable(value):
+        raise InvalidRequest(expected(name, "a function", value))
+    return value
+
+
 def _tools(name: str, value: object) -> object:
     """`value` with definitions instead of Python functions; the rest is checked with the prompt."""
     if not isinstance(value, (list, tuple)) or not any(map(callable, value)):
@@ -235,4 +250,8 @@ _CHECKS: dict[str, Callable[[str, object], Any]] = {
     "thinking": boolean,
     "continue_final_message": boolean,
     "allow_cloud": boolean,
+    "max_tiles": lambda n, v: integer(n, v, 1),
+    "max_image_tokens": lambda n, v: integer(n, v, 1),
+    "allow_image_urls": boolean,
+    "image_progress": _function,
 }

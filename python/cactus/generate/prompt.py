@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from cactus.generate.documents import Documents, Room
     from cactus.generate.elsewhere import Elsewhere
     from cactus.grammar.compile import Grammar
+    from cactus.vision.shown import Shown
+    from cactus.vision.work import Vision
 
 UNQUESTIONED = 4 << 20
 """Texts of so many characters are tokenised, which takes seconds, to say how long they are."""
@@ -55,28 +57,29 @@ def build_request(
     began: float,
     elsewhere: Elsewhere | None = None,
     documents: Documents | None = None,
+    vision: Vision | None = None,
 ) -> Request:
     """Render and tokenise `messages`; `began` is when the caller started (``perf_counter``).
 
     `elsewhere` is who is asked where the model is less sure than wanted, `documents` are what the
-    answer is made from.
+    answer is made from, `vision` looks at images, which are decoded last.
 
     Raises InvalidRequest naming the message or tool, UnsupportedModel for what the model cannot
-    read, TemplateError, and ContextLengthExceeded if no room is left for an answer.
+    read, TemplateError, InvalidImage, and ContextLengthExceeded if no room is left for an answer.
     """
     from cactus.chat.messages import parse_messages
 
     conversation = parse_messages(messages)
+    shown = show(engine, conversation, options, vision)
     consulted = None
     if documents is not None:
-        consulted = documents.consult(conversation, _room(engine, options))
+        consulted = documents.consult(conversation, _room(engine, options, shown))
         conversation = list(consulted.messages)
-    rendered = render(engine, conversation, options)
+    rendered = render(engine, conversation, options, shown)
     _check_size(engine, sum(len(part.text) for part in rendered.parts))
     prompt = engine.tokenizer.encode_prompt(rendered.parts)
-    request = _request(engine, prompt, options, began, rendered.reasoning, rendered.tools)
-    if consulted is not None:
-        request = replace(request, consulted=consulted)
+    request = _request(engine, prompt, options, began, rendered.reasoning, rendered.tools, shown)
+    request = replace(request, consulted=consulted, vision=vision)
     if elsewhere is None:
         return request
     if options.confidence_threshold is None:
@@ -105,7 +108,7 @@ def build_raw_request(
         ids = token_ids("prompt", prompt, engine.program.vocab_size, wanted)
     if not ids:
         raise InvalidRequest("prompt is empty: expected a text or a list of token ids")
-    return _request(engine, ids, options, began, "never", ())
+    return _request(engine, ids, options, began, "never", (), None)
 
 
 def token_ids(
@@ -118,10 +121,20 @@ def token_ids(
 
 
 def count_tokens(
-    engine: Loaded, messages: Sequence[Mapping[str, Any]] | str, options: Options
+    engine: Loaded,
+    messages: Sequence[Mapping[str, Any]] | str,
+    options: Options,
+    vision: Vision | None = None,
 ) -> int:
-    """How many tokens the prompt of `messages` has, however many the context takes."""
-    return len(engine.tokenizer.encode_prompt(render(engine, messages, options).parts))
+    """How many tokens the prompt of `messages` has, however many the context takes.
+
+    Of images only the sizes are read.
+    """
+    from cactus.chat.messages import parse_messages
+
+    conversation = parse_messages(messages)
+    shown = show(engine, conversation, options, vision)
+    return len(engine.tokenizer.encode_prompt(render(engine, conversation, options, shown).parts))
 
 
 def consulted_messages(
@@ -129,15 +142,40 @@ def consulted_messages(
     messages: Sequence[Mapping[str, Any]] | str,
     options: Options,
     documents: Documents,
+    vision: Vision | None = None,
 ) -> list[Message]:
     """The messages with what `documents` have to say to the last question."""
     from cactus.chat.messages import parse_messages
 
-    found = documents.consult(parse_messages(messages), _room(engine, options))
+    conversation = parse_messages(messages)
+    shown = show(engine, conversation, options, vision)
+    found = documents.consult(conversation, _room(engine, options, shown))
     return list(found.messages)
 
 
-def _room(engine: Loaded, options: Options) -> Room:
+def show(
+    engine: Loaded, conversation: Sequence[Message], options: Options, vision: Vision | None
+) -> Shown | None:
+    """The images of a conversation, by their sizes; None where nothing is to be looked at.
+
+    Raises UnsupportedModel for a model that cannot see, and InvalidImage naming the message.
+    """
+    for index, message in enumerate(conversation):
+        if message.images and vision is None:
+            cannot = refusal(engine.name, engine.architecture, "see")
+            raise UnsupportedModel(f"messages[{index}] has images, and {cannot}")
+    if vision is None:
+        for name in ("max_tiles", "max_image_tokens", "allow_image_urls"):
+            if getattr(options, name):
+                raise InvalidRequest(
+                    f"{name}: {engine.name} looks at no images; leave the option out"
+                )
+        return None
+    limits = options.max_tiles, options.max_image_tokens
+    return vision.show(conversation, *limits, options.allow_image_urls)
+
+
+def _room(engine: Loaded, options: Options, shown: Shown | None) -> Room:
     """What a prompt may have beside an answer; of a context that is short, three quarters."""
     from cactus.generate.documents import Room
 
@@ -145,7 +183,7 @@ def _room(engine: Loaded, options: Options) -> Room:
     return Room(
         context - min(options.max_tokens, context // 4),
         lambda messages: len(
-            engine.tokenizer.encode_prompt(render(engine, messages, options).parts)
+            engine.tokenizer.encode_prompt(render(engine, messages, options, shown).parts)
         ),
         lambda text: len(engine.tokenizer.encode(text)),
     )
@@ -168,9 +206,13 @@ def _request(
     began: float,
     reasoning: Reasoning,
     tools: Sequence[Mapping[str, Any]],
+    shown: Shown | None,
 ) -> Request:
     _check_tokens(engine, prompt)
-    _check_room(engine, len(prompt), options.max_tokens)
+    _check_room(engine, len(prompt), options.max_tokens, shown)
+    sights = None
+    if shown is not None:
+        prompt, sights = shown.open(prompt, options.image_progress)
     functions = [tool["function"] for tool in tools]
     return Request(
         prompt,
@@ -180,6 +222,7 @@ def _request(
         reasoning=reasoning,
         grammar=_grammar(engine, options, tools),
         tools={function["name"]: function["parameters"] for function in functions},
+        sights=sights,
     )
 
 
@@ -225,24 +268,25 @@ class RenderedPrompt(NamedTuple):
 
 
 def render(
-    engine: Loaded, messages: Sequence[Mapping[str, Any] | Message] | str, options: Options
+    engine: Loaded,
+    messages: Sequence[Mapping[str, Any] | Message] | str,
+    options: Options,
+    shown: Shown | None = None,
 ) -> RenderedPrompt:
-    """The prompt of `messages`. With `tool_choice` "none" it has no tools."""
+    """The prompt of `messages`, with the images `shown`; without tools for `tool_choice` "none"."""
     from cactus.chat.messages import parse_messages, validate_tools
     from cactus.chat.selection import select_tools
 
     conversation = parse_messages(messages)
     tools = validate_tools(options.tools)
     tools = select_tools(tools, conversation, options.tool_rag_top_k, options.tool_choice)
-    for index, message in enumerate(conversation):
-        if message.images:
-            cannot = refusal(engine.name, engine.architecture, "see")
-            raise UnsupportedModel(f"messages[{index}] has images, and {cannot}")
     continued = _continues(conversation[-1], options.continue_final_message)
     if options.tool_choice == "none":
         tools = []
     parts = _render(engine, conversation, tools, options.thinking, continued)
     reasoning = _reasoning(engine, parts, conversation[-1].content if continued else "")
+    if shown is not None:
+        parts = shown.expand(parts)
     return RenderedPrompt(parts, reasoning, tools)
 
 
@@ -367,7 +411,8 @@ def _with_results_from_user(conversation: list[Message]) -> list[Message]:
         turns = list(messages)
         if results:
             said = [f"<tool_response>\n{turn.content}\n</tool_response>" for turn in turns]
-            turns = [Message("user", "\n".join(said))]
+            images = tuple(image for turn in turns for image in turn.images)
+            turns = [Message("user", "\n".join(said), images)]
         shown += turns
     return shown
 
@@ -382,10 +427,11 @@ def _with_tools_in_words(conversation: list[Message], tools: list[dict[str, Any]
     from cactus.chat.messages import Message
 
     spoken = _spoken(tools)
-    if not conversation or conversation[0].role != "system":
+    first = conversation[0]
+    if first.role != "system":
         return [Message("system", spoken), *conversation]
-    first = Message("system", f"{conversation[0].content}\n\n{spoken}")
-    return [first, *conversation[1:]]
+    told = Message("system", f"{first.content}\n\n{spoken}", first.images)
+    return [told, *conversation[1:]]
 
 
 def _check_size(engine: Loaded, characters: int) -> None:
@@ -416,18 +462,20 @@ def _check_tokens(engine: Loaded, prompt: list[int]) -> None:
         )
 
 
-def _check_room(engine: Loaded, tokens: int, max_tokens: int) -> None:
+def _check_room(engine: Loaded, tokens: int, max_tokens: int, shown: Shown | None) -> None:
     limit = engine.context_length
+    images = "" if shown is None else shown.cost
     if tokens > limit:
         raise ContextLengthExceeded(
-            f"the prompt has {tokens} tokens, {tokens - limit} more than the context of {limit}",
+            f"the prompt has {tokens} tokens, {tokens - limit} more than the context of "
+            f"{limit}{images}",
             prompt_tokens=tokens,
             limit=limit,
         )
     if tokens == limit and max_tokens > 0:
         raise ContextLengthExceeded(
             f"the prompt has {tokens} tokens and fills the context of {limit}: "
-            "no room is left for an answer",
+            f"no room is left for an answer{images}",
             prompt_tokens=tokens,
             limit=limit,
         )

@@ -1,0 +1,236 @@
+"""A tiny random LFM2-VL end to end: what transformers answered, in every form of a call."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from base64 import b64encode
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import cactus
+from cactus import Model
+from cactus.calls.stop_flag import StopFlag
+from cactus.errors import Cancelled, ContextLengthExceeded, InvalidImage, ModelFormatError
+from cactus.images.door import load
+from cactus.weights.convert import convert
+from tests.vision.tiny import (
+    CHATS,
+    GOLDEN,
+    IMAGE,
+    picture,
+    png,
+    with_pixels,
+    write_checkpoint,
+)
+
+EXPECTED: dict[str, Any] = json.loads((GOLDEN / "vision_chats.json").read_text())
+TOKENS = 24
+
+
+@pytest.fixture
+def folder(tiny_vlm: Path) -> Path:
+    return tiny_vlm
+
+
+@pytest.fixture
+def model(folder: Path) -> Iterator[Model]:
+    with Model(folder) as loaded:
+        yield loaded
+
+
+def answer(model: Model, messages: Any, **options: Any) -> tuple[int, ...]:
+    return model.chat(messages, max_tokens=TOKENS, **options).tokens
+
+
+@pytest.mark.parametrize("name", CHATS)
+def test_prompts_with_images_have_the_tokens_that_transformers_gives(
+    model: Model, name: str
+) -> None:
+    chat: Any = model._chat()
+    seen: list[list[int]] = []
+    join = chat._batch.join
+    chat._batch.join = lambda lane: (seen.append(lane.progress.ids[:]), join(lane))
+    model.chat(with_pixels(CHATS[name]), max_tokens=1)
+    assert [max(id, IMAGE) if id < 0 else id for id in seen[0]] == EXPECTED[name]["prompt"]
+    assert model.count_tokens(with_pixels(CHATS[name])) == len(EXPECTED[name]["prompt"])
+
+
+@pytest.mark.parametrize("isa", ["scalar", "avx2", None])
+@pytest.mark.parametrize("name", CHATS)
+def test_answers_have_the_tokens_that_transformers_gives(
+    folder: Path, name: str, isa: str | None
+) -> None:
+    with Model(folder, isa=isa, threads=1) as model:
+        assert answer(model, with_pixels(CHATS[name])) == tuple(EXPECTED[name]["answer"])
+
+
+def test_the_flat_function_answers_about_a_file(folder: Path, tmp_path: Path) -> None:
+    path = tmp_path / "image.png"
+    path.write_bytes(png("square"))
+    vlm = cactus.cactus_init(str(folder))
+    assert vlm is not None
+    try:
+        messages = [{"role": "user", "content": "What is it?", "images": [str(path)]}]
+        said = json.loads(
+            cactus.cactus_complete(vlm, messages, max_tokens=TOKENS, confidence_threshold=0)
+        )
+        as_json = cactus.cactus_complete(
+            vlm, json.dumps(messages), max_tokens=TOKENS, confidence_threshold=0
+        )
+        assert said["success"] and len(said) == 14
+        assert said["prefill_tokens"] == len(EXPECTED["one"]["prompt"])
+        assert json.loads(as_json)["response"] == said["response"]
+        vector = cactus.cactus_image_embed(vlm, str(path))
+        assert len(vector) == 48 and all(isinstance(value, float) for value in vector)
+        broken = json.loads(
+            cactus.cactus_complete(vlm, [{**messages[0], "images": ["/no/such/file.png"]}])
+        )
+        assert not broken["success"] and "messages[0].images[0]" in broken["error"]
+    finally:
+        cactus.cactus_destroy(vlm)
+
+
+def test_an_image_is_the_same_in_every_form(model: Model, tmp_path: Path) -> None:
+    path = tmp_path / "picture"
+    path.write_bytes(png("square"))
+    forms: list[Any] = [
+        *(path, str(path), png("square"), bytearray(png("square")), picture("square")),
+        Image.fromarray(picture("square")),
+        f"data:image/png;base64,{b64encode(png('square')).decode()}",
+    ]
+    wanted = tuple(EXPECTED["one"]["answer"])
+    for form in forms:
+        assert (
+            answer(model, [{"role": "user", "content": "What is it?", "images": [form]}]) == wanted
+        )
+        parts = [
+            {"type": "image_url", "image_url": {"url": form}},
+            {"type": "text", "text": "What is it?"},
+        ]
+        assert answer(model, [{"role": "user", "content": parts}]) == wanted
+    assert model.chat(with_pixels(CHATS["one"])).metrics.encoded_tiles == 0  # all were one image
+
+
+def test_chats_beside_others_have_the_bits_that_they_have_alone(folder: Path) -> None:
+    with Model(folder) as model:
+        chats = [with_pixels(messages) for messages in CHATS.values()]
+        done = model.chat_many([*chats, *chats], max_tokens=TOKENS)
+    with Model(folder, threads=1, image_cache_bytes=0, cache_bytes=0) as model:
+        for messages, one, two in zip(chats, done, done[len(chats) :], strict=False):
+            alone = model.chat(messages, max_tokens=TOKENS)
+            assert alone.tokens == one.tokens == two.tokens
+            assert alone.logprobs == one.logprobs == two.logprobs
+
+
+def test_the_second_question_encodes_nothing_and_reads_what_is_new(model: Model) -> None:
+    talk = model.conversation(max_tokens=6)
+    first = talk.chat("What is it?", images=[picture("big")])
+    assert (first.metrics.image_tiles, first.metrics.encoded_tiles) == (5, 5)
+    assert first.metrics.encode_time_ms > 0
+    second = talk.chat("And the colours?")
+    assert (second.metrics.encoded_tiles, second.metrics.encode_time_ms) == (0, 0.0)
+    assert second.metrics.image_tokens == 80
+    assert second.metrics.cached_tokens >= first.metrics.prefill_tokens  # the whole first prompt
+    with Model(model._engine.folder) as fresh:
+        assert fresh.chat(talk.messages[:3], max_tokens=6).tokens == second.tokens
+
+
+def test_a_pixel_that_differs_makes_another_image(model: Model) -> None:
+    changed = picture("square").copy()
+    changed[3, 4, 1] ^= 1
+    for pixels in (picture("square"), changed):
+        done = model.chat([{"role": "user", "content": "?", "images": [pixels]}], max_tokens=1)
+        assert done.metrics.encoded_tiles == 1
+    array = picture("square").copy()
+    messages = [{"role": "user", "content": "?", "images": [array]}]
+    assert model.chat(messages, max_tokens=1).metrics.encoded_tiles == 0
+    array[:] = 0  # the caller's own array, and so another image
+    assert model.chat(messages, max_tokens=1).metrics.encoded_tiles == 1
+
+
+def test_a_conversation_keeps_an_image_as_it_was(model: Model, tmp_path: Path) -> None:
+    path, array = tmp_path / "image.png", picture("small").copy()
+    path.write_bytes(png("square"))
+    talk = model.conversation(max_tokens=4)
+    talk.chat("What are these?", images=[path, array])
+    path.write_bytes(png("wide"))
+    array[:] = 0
+    assert talk.chat("And?").metrics.encoded_tiles == 0
+
+
+def test_a_model_that_was_replaced_does_not_answer_from_old_features(
+    folder: Path, tmp_path: Path
+) -> None:
+    home = write_checkpoint(tmp_path / "tiny")
+    convert(home, tmp_path / "weights", "FP16")
+    with Model(tmp_path / "weights") as old:
+        old.chat("Hello!", max_tokens=1)
+        processor = json.loads((home / "preprocessor_config.json").read_text())
+        (home / "preprocessor_config.json").write_text(json.dumps({**processor, "max_tiles": 2}))
+        convert(home, tmp_path / "weights", "INT8")
+        with pytest.raises(ModelFormatError, match="has changed since it was loaded"):
+            old.chat(with_pixels(CHATS["one"]))
+    with Model(tmp_path / "weights") as new:
+        assert new.chat(with_pixels(CHATS["tiled"]), max_tokens=1).metrics.image_tiles == 3
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "error"),
+    [
+        ("preprocessor_config.json", b"{", "preprocessor_config.json"),
+        ("preprocessor_config.json", b'{"tile_size": -1}', "tile_size"),
+        ("vision.safetensors", b"", "vision.safetensors"),
+    ],
+)
+def test_damaged_files_of_a_model_that_sees_are_named_when_it_is_loaded(
+    folder: Path, tmp_path: Path, file: str, content: bytes, error: str
+) -> None:
+    shutil.copytree(folder, tmp_path / "damaged")
+    (tmp_path / "damaged" / file).write_bytes(content)
+    with pytest.raises(ModelFormatError, match=error):
+        Model(tmp_path / "damaged")
+
+
+def test_a_stop_ends_the_tower_within_a_tile(model: Model) -> None:
+    vision: Any = model._vision("see")
+    layout = vision.sight.processor.layout(32, 32)
+    tile = next(vision.sight.processor.tiles_of(load(picture("square")), layout))
+    stopped = StopFlag()
+    stopped.set()
+    with pytest.raises(Cancelled):
+        vision._encoder.features(tile, stopped)
+    assert vision._encoder.features(tile, StopFlag()).shape == (16, 64)
+
+
+def test_limits_are_kept_and_named(folder: Path) -> None:
+    with Model(folder, context=120) as model:
+        tiled = with_pixels(CHATS["tiled"])
+        with pytest.raises(ContextLengthExceeded, match=r"80 of them are an image in 5 tiles"):
+            model.chat(tiled)
+        assert model.count_tokens(tiled) == 125
+        done = model.chat(tiled, max_tokens=1, max_image_tokens=16)
+        assert (done.metrics.image_tiles, done.metrics.image_tokens) == (1, 16)
+        with pytest.raises(InvalidImage, match=r"messages\[0\]\.images\[0\].*not allowed"):
+            model.chat([{"role": "user", "content": "?", "images": ["http://127.0.0.1/a.png"]}])
+
+
+def test_an_embedding_is_the_mean_of_the_states_of_all_patches(model: Model) -> None:
+    big, square = picture("big"), picture("square")
+    vectors = model.embed_image([big, square, square])
+    assert vectors.shape == (3, 48) and vectors.dtype == np.float32
+    assert (vectors[1] == vectors[2]).all() and (vectors[1] != vectors[0]).any()
+    assert (model.embed_image(square) == vectors[1]).all()
+    unit = model.embed_image(square, normalize=True)
+    assert np.allclose(unit, vectors[1] / np.linalg.norm(vectors[1]))
+    quarters = [big[:32, :32], big[:32, 32:], big[32:, :32], big[32:, 32:]]
+    whole = model.embed_image(big, max_tiles=1)
+    mean = (model.embed_image(quarters).sum(axis=0) + whole) / 5
+    assert np.allclose(vectors[0], mean, atol=1e-5)
+    with pytest.raises(InvalidImage, match=r"images\[1\]: .*nothing.png"):
+        model.embed_image([square, "nothing.png"])
