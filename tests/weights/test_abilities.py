@@ -9,6 +9,7 @@ import pytest
 from cactus import Model
 from cactus.errors import UnsupportedModel
 from cactus.models.abilities import ABILITIES, Ability
+from cactus.weights import catalog
 from cactus.weights.abilities import check_ability, refusal
 from cactus.weights.catalog import CATALOG
 
@@ -40,9 +41,10 @@ def test_a_refusal_says_what_the_model_can_do_and_which_models_can_what_it_canno
     assert named[0].package is not None or len(named) > 1
 
 
-def test_what_no_model_can_is_said() -> None:
-    assert str(refusal("some", "llama", "embed_image")) == (
-        "some (llama) cannot embed images: it can chat, complete text and embed text (cactus "
+def test_what_no_model_can_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(catalog, "CATALOG", ())
+    assert str(refusal("some", "llama", "see")) == (
+        "some (llama) cannot look at images: it can chat, complete text and embed text (cactus "
         "run, Model.chat or cactus_complete); no model of this version can"
     )
 

@@ -15,10 +15,10 @@ from cactus.engine.contract import Sampling
 from cactus.errors import InvalidRequest, ModelFormatError
 from cactus.grammar.formats import Format, response_format, schema_option
 from cactus.inputs.checks import boolean, choice, expected, integer, known, number, short, text
+from cactus.progress import Progress
 
 if TYPE_CHECKING:
     from cactus.engine.defaults import SamplingDefaults
-    from cactus.progress import Progress
 
 
 class CompletionOptions(TypedDict, total=False):

@@ -14,6 +14,7 @@ Ability = Literal[
     "detect_language",
     "embed",
     "embed_audio",
+    "embed_image",
     "rerank",
     "see",
     "transcribe",
@@ -38,6 +39,7 @@ ABILITIES: dict[str, tuple[Ability, ...]] = {
         "chat",
         "complete",
         "see",
+        "embed_image",
         "embed",
     ),
     "lfm2": (
@@ -49,6 +51,7 @@ ABILITIES: dict[str, tuple[Ability, ...]] = {
         "chat",
         "complete",
         "see",
+        "embed_image",
         "embed",
     ),
     "llama": (
@@ -76,6 +79,7 @@ ABILITIES: dict[str, tuple[Ability, ...]] = {
         "chat",
         "complete",
         "see",
+        "embed_image",
         "embed",
     ),
     "qwen3": (
@@ -87,6 +91,7 @@ ABILITIES: dict[str, tuple[Ability, ...]] = {
         "chat",
         "complete",
         "see",
+        "embed_image",
         "embed",
     ),
     "roberta": (
@@ -102,6 +107,7 @@ ABILITIES: dict[str, tuple[Ability, ...]] = {
         "chat",
         "complete",
         "see",
+        "embed_image",
         "embed",
     ),
     "whisper": (

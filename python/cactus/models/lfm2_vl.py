@@ -12,7 +12,7 @@ from .. import nn
 from . import base, lfm2, vit
 from .vision import VisionConfig, VisionLM, part, text_part, transformer
 
-ABILITIES = ("chat", "complete", "see")
+ABILITIES = ("chat", "complete", "see", "embed_image")
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from .. import nn
 from . import qwen2, qwen_vision, vit
 from .vision import VisionConfig, VisionLM, transformer
 
-ABILITIES = ("chat", "complete", "see")
+ABILITIES = ("chat", "complete", "see", "embed_image")
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from .. import nn
 from . import base, qwen3, qwen_vision, vit
 from .vision import VisionConfig, VisionLM, transformer
 
-ABILITIES = ("chat", "complete", "see")
+ABILITIES = ("chat", "complete", "see", "embed_image")
 
 
 @dataclass(frozen=True)

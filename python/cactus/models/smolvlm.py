@@ -11,7 +11,7 @@ from .. import nn
 from . import llama, vit
 from .vision import VisionConfig, VisionLM, part, text_part, transformer
 
-ABILITIES = ("chat", "complete", "see")
+ABILITIES = ("chat", "complete", "see", "embed_image")
 
 _TOWER = {
     "hidden_size": 1152,

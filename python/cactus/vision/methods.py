@@ -55,7 +55,11 @@ class VisionMethods(ModelBase):
         return await run_alone(lambda call: self._embed_image(images, options, shown, call))
 
     def _embed_image(
-        self, images: Any, options: Any, progress: Progress | bool | None, call: Call
+        self,
+        images: Any,
+        options: tuple[bool | None, int | None, bool],
+        progress: Progress | bool | None,
+        call: Call,
     ) -> arrays.Embeddings:
         work = self._vision("embed_image")
         with chosen_progress(progress, "images") as shown:
