@@ -58,6 +58,18 @@ def measure(
     return examine(*file, limits)[1].upright
 
 
+def held(source: Any, limits: Limits | None = None, policy: Policy | None = None) -> Any:
+    """A source that can be read more than once: what an address or a file object gives, as bytes.
+
+    Any other is returned as it is. Raises InvalidImage.
+    """
+    address = isinstance(source, str) and _SCHEME.match(source) and source[:5].lower() != "data:"
+    if address or callable(getattr(source, "read", None)):
+        file = file_of(source, limits or Limits(), policy or Policy())
+        return source if file is None else file[0]
+    return source
+
+
 def file_of(source: Any, limits: Limits, policy: Policy) -> tuple[bytes, str] | None:
     """The bytes of an image file and what to call it in messages; None for what is no file."""
     name = "image"
@@ -86,10 +98,14 @@ def _of_url(url: str, scheme: str, limits: Limits, policy: Policy) -> tuple[byte
     if scheme not in ("http", "https"):
         what = "give the path itself" if scheme == "file" else "give a path or bytes"
         raise InvalidImage(f"{shown!r}: {scheme}: addresses are not read; {what}")
-    raise InvalidImage(
-        f"{shown!r} is an address, and fetching images is not allowed here; download it first and "
-        "give its path or bytes"
-    )
+    if not policy.urls:
+        raise InvalidImage(
+            f"{shown!r} is an address, and fetching images is not allowed here; download it first "
+            "and give its path or bytes"
+        )
+    from cactus.images.remote import fetch
+
+    return fetch(url, limits)
 
 
 def _data_of(url: str, limits: Limits) -> bytes:

@@ -25,6 +25,7 @@ from typing import IO, TYPE_CHECKING
 from urllib.parse import unquote, urldefrag, urlsplit
 
 from cactus.errors import CactusError, DownloadError
+from cactus.inputs import tls
 from cactus.inputs.files import read_json
 from cactus.progress import Progress
 
@@ -382,19 +383,12 @@ def check_space(folder: Path, need: int, what: str) -> None:
 
 
 def tls_context(certificates: str | None = None) -> ssl.SSLContext:
-    """The system's authorities and `certificates`; certifi's where the environment names none."""
-    context = ssl.create_default_context()  # reads SSL_CERT_FILE and SSL_CERT_DIR itself
-    if certificates:
-        try:
-            context.load_verify_locations(certificates)
-        except (OSError, ssl.SSLError) as error:
-            message = f'cannot read certificates from "{certificates}": {error}'
-            raise DownloadError(message) from error
-    elif not os.environ.get("SSL_CERT_FILE"):
-        import certifi
-
-        context.load_verify_locations(certifi.where())
-    return context
+    """`inputs.tls.tls_context`. Raises DownloadError."""
+    try:
+        return tls.tls_context(certificates)
+    except OSError as error:
+        message = f'cannot read certificates from "{certificates}": {error}'
+        raise DownloadError(message) from error
 
 
 def _origin(url: httpx.URL) -> tuple[str, str, int | None]:
