@@ -19,8 +19,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from published_models import PUBLISHED, Published, find, tiny
-from published_vision import CHAT_TEMPLATES, NAMED_TOKENS, PROCESSORS, TOKENS, VISION
+from published_vision import CHAT_TEMPLATES, NAMED_TOKENS, PROCESSORS, VISION
 from published_vision import tiny as tiny_vision
+from published_vision import tokens as image_tokens
 from published_vision import weights as vision_weights
 from published_whisper import WHISPERS, first_special, generation, steering, tiny_whisper
 
@@ -143,7 +144,7 @@ def vocabulary(config: dict[str, Any]) -> tuple[list[str], dict[int, str]]:
         last = dict(enumerate(steering(config), first))
         words = [f"<word {token}>" for token in range(257, first)]
         return [*byte_letters(), "th", *words, *last.values()], last
-    special: dict[int, str] = dict(TOKENS.get(config["model_type"], {}))
+    special: dict[int, str] = image_tokens(config)
     texts = {"eos_token_id": "<|im_end|>", "bos_token_id": "<|bos|>", "pad_token_id": "<|pad|>"}
     for key, text in texts.items():
         ids = config.get(key)

@@ -48,6 +48,41 @@ def _lfm2_vl(text: str, vision: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+def _smolvlm(kind: str, text: str, factor: int, vision: dict[str, Any]) -> dict[str, Any]:
+    """SmolVLM ("idefics3") and SmolVLM2 ("smolvlm"): a head of its own beside the embedding."""
+    inner = find(text).config | {"vocab_size": 49_280, "tie_word_embeddings": False}
+    inner |= {"bos_token_id": 1, "eos_token_id": 49_279, "pad_token_id": 2}
+    names = {"idefics3": "Idefics3", "smolvlm": "SmolVLM"}
+    return {
+        "architectures": [f"{names[kind]}ForConditionalGeneration"],
+        "model_type": kind,
+        "image_token_id": 49_190,
+        "scale_factor": factor,
+        "text_config": inner,
+        "tie_word_embeddings": False,
+        "torch_dtype": "bfloat16",
+        "vision_config": vision | {"model_type": f"{kind}_vision"},
+        **{key: inner[key] for key in ("bos_token_id", "eos_token_id", "pad_token_id")},
+    }
+
+
+def _siglip(
+    hidden: int, inner: int, layers: int, heads: int, image: int, patch: int
+) -> dict[str, Any]:
+    """SigLIP on square images."""
+    return {
+        "hidden_act": "gelu_pytorch_tanh",
+        "hidden_size": hidden,
+        "image_size": image,
+        "intermediate_size": inner,
+        "layer_norm_eps": 1e-6,
+        "num_attention_heads": heads,
+        "num_channels": 3,
+        "num_hidden_layers": layers,
+        "patch_size": patch,
+    }
+
+
 _BASE, _SO400M = (768, 3072, 12, 12), (1152, 4304, 27, 16)
 
 VISION = (
@@ -69,6 +104,31 @@ VISION = (
         | {"projector_hidden_size": 2048, "projector_use_layernorm": False},
     ),
     Published("LiquidAI/LFM2-VL-3B", 2_998_975_216, _lfm2_vl("lfm2-2.6b", _siglip2(*_SO400M))),
+    Published(
+        "HuggingFaceTB/SmolVLM-256M-Instruct",
+        256_484_928,
+        _smolvlm("idefics3", "smollm2-135m-instruct", 4, _siglip(*_BASE, 512, 16)),
+    ),
+    Published(
+        "HuggingFaceTB/SmolVLM-500M-Instruct",
+        507_482_304,
+        _smolvlm("idefics3", "smollm2-360m-instruct", 4, _siglip(*_BASE, 512, 16)),
+    ),
+    Published(
+        "HuggingFaceTB/SmolVLM2-256M-Video-Instruct",
+        256_484_928,
+        _smolvlm("smolvlm", "smollm2-135m-instruct", 4, _siglip(*_BASE, 512, 16)),
+    ),
+    Published(
+        "HuggingFaceTB/SmolVLM2-500M-Video-Instruct",
+        507_482_304,
+        _smolvlm("smolvlm", "smollm2-360m-instruct", 4, _siglip(*_BASE, 512, 16)),
+    ),
+    Published(
+        "HuggingFaceTB/SmolVLM2-2.2B-Instruct",
+        2_246_784_880,
+        _smolvlm("smolvlm", "smollm2-1.7b-instruct", 3, _siglip(*_SO400M, 384, 14)),
+    ),
 )
 
 PROCESSORS: dict[str, dict[str, Any]] = {
@@ -99,20 +159,41 @@ PROCESSORS: dict[str, dict[str, Any]] = {
 }
 """preprocessor_config.json by ``model_type``."""
 
-_LFM2_TOKENS = {
-    396: "<image>",
-    **{
-        397 + 10 * row + column: f"<|img_row_{row + 1}_col_{column + 1}|>"
-        for row in range(10)
-        for column in range(10)
-    },
-    497: "<|img_thumbnail|>",
-    498: "<|image_start|>",
-    499: "<|image_end|>",
+_SMOLVLM = {
+    "do_convert_rgb": True,
+    "do_image_splitting": True,
+    "do_normalize": True,
+    "do_pad": True,
+    "do_rescale": True,
+    "do_resize": True,
+    "image_mean": [0.5, 0.5, 0.5],
+    "image_std": [0.5, 0.5, 0.5],
+    "max_image_size": {"longest_edge": 512},
+    "resample": 1,
+    "rescale_factor": 1 / 255,
+    "size": {"longest_edge": 2048},
 }
+for _kind, _name in (("idefics3", "Idefics3"), ("smolvlm", "SmolVLM")):
+    _classes = {"image_processor_type": f"{_name}ImageProcessor"}
+    PROCESSORS[_kind] = _SMOLVLM | _classes | {"processor_class": f"{_name}Processor"}
 
-TOKENS = {"lfm2_vl": _LFM2_TOKENS}
-"""The special tokens of images by their ids, by ``model_type``."""
+
+def tokens(config: dict[str, Any]) -> dict[int, str]:
+    """The special tokens of images by their ids, as they lie around that of a feature."""
+    image = config.get("image_token_id")
+    if config["model_type"] == "lfm2_vl":
+        places = [(row, column) for row in range(1, 11) for column in range(1, 11)]
+        names = [f"<|img_row_{row}_col_{column}|>" for row, column in places]
+        last = ["<|img_thumbnail|>", "<|image_start|>", "<|image_end|>"]
+        return dict(enumerate(["<image>", *names, *last], image))
+    if config["model_type"] in ("idefics3", "smolvlm"):
+        places = [(row, column) for row in range(1, 7) for column in range(1, 7)]
+        names = [f"<row_{row}_col_{column}>" for row, column in places]
+        words = ["<global-img>", *names, "<fake_token_around_image>", "<image>"]
+        found = dict(enumerate(words, image - len(words) + 1))
+        return found | {config["eos_token_id"]: "<end_of_utterance>"}
+    return {}
+
 
 NAMED_TOKENS = {
     "lfm2_vl": {
@@ -124,8 +205,10 @@ NAMED_TOKENS = {
 }
 """What tokenizer_config.json calls some of them."""
 
-CHAT_TEMPLATES = {
-    "lfm2_vl": (
+
+def chat_template(end: str) -> str:
+    """Turns that end with `end`, and an image's place where a message has one."""
+    return (
         "{% for message in messages %}"
         "{{ '<|im_start|>' + message['role'] + '\\n' }}"
         "{% if message['content'] is string %}{{ message['content'] }}{% else %}"
@@ -133,17 +216,29 @@ CHAT_TEMPLATES = {
         "{% if part['type'] == 'image' %}{{ '<image>' }}"
         "{% elif part['type'] == 'text' %}{{ part['text'] }}{% endif %}"
         "{% endfor %}{% endif %}"
-        "{{ '<|im_end|>\\n' }}"
+        f"{{{{ '{end}\\n' }}}}"
         "{% endfor %}"
         "{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}"
-    ),
+    )
+
+
+CHAT_TEMPLATES = {
+    "lfm2_vl": chat_template("<|im_end|>"),
+    "idefics3": chat_template("<end_of_utterance>"),
+    "smolvlm": chat_template("<end_of_utterance>"),
 }
 
-_PREFIXES = (
+_LIQUID = (
     ("model.", "model.language_model."),
     ("vision_tower.", "model.vision_tower.vision_model."),
     ("multi_modal_projector.", "model.multi_modal_projector."),
 )
+_SMOL = (
+    ("model.", "model.text_model."),
+    ("vision_tower.", "model.vision_model."),
+    ("multi_modal_projector.", "model.connector."),
+)
+_PREFIXES = {"lfm2_vl": _LIQUID, "idefics3": _SMOL, "smolvlm": _SMOL}
 
 
 def weights(config: dict[str, Any]) -> list[Weight]:
@@ -166,11 +261,11 @@ def weights(config: dict[str, Any]) -> list[Weight]:
         rows, cols = bare.positions
         name = "vision_tower.embeddings.position_embedding.weight"
         found.append(Weight(name, (rows * cols, bare.hidden_size), "matrix", 0.0, 1))
-    return [each._replace(name=_published(each.name)) for each in found]
+    return [each._replace(name=_published(kind, each.name)) for each in found]
 
 
-def _published(name: str) -> str:
-    for ours, theirs in _PREFIXES:
+def _published(kind: str, name: str) -> str:
+    for ours, theirs in _PREFIXES[kind]:
         if name.startswith(ours):
             return theirs + name.removeprefix(ours)
     return name
@@ -182,11 +277,17 @@ def tiny(config: dict[str, Any]) -> dict[str, Any]:
 
     text = published_models.tiny(config["text_config"])
     text |= {"vocab_size": 1024, "max_position_embeddings": 4096}
+    ids = {}
+    if config["image_token_id"] > 1024:
+        ids = {"image_token_id": config["image_token_id"] % 1000}
+        text["eos_token_id"] = config["eos_token_id"] % 1000
     vision = config["vision_config"] | {
         "hidden_size": 64,
         "intermediate_size": 96,
         "num_hidden_layers": 2,
         "num_attention_heads": 2,
     }
-    small = config | {"text_config": text, "vision_config": vision, "projector_hidden_size": 96}
+    small = config | {"text_config": text, "vision_config": vision} | ids
+    if "projector_hidden_size" in small:
+        small["projector_hidden_size"] = 96
     return small | {key: text[key] for key in ("bos_token_id", "eos_token_id", "pad_token_id")}

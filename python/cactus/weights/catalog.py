@@ -124,6 +124,15 @@ CATALOG: tuple[CatalogEntry, ...] = (
     CatalogEntry("LiquidAI/LFM2-VL-3B", 2999, "lfm2_vl", "chat about pictures"),
     CatalogEntry("LiquidAI/LFM2.5-VL-450M", 451, "lfm2_vl", "chat about pictures"),
     CatalogEntry("LiquidAI/LFM2.5-VL-1.6B", 1597, "lfm2_vl", "chat about pictures"),
+    CatalogEntry("HuggingFaceTB/SmolVLM-256M-Instruct", 256, "idefics3", "chat about pictures"),
+    CatalogEntry("HuggingFaceTB/SmolVLM-500M-Instruct", 507, "idefics3", "chat about pictures"),
+    CatalogEntry(
+        "HuggingFaceTB/SmolVLM2-256M-Video-Instruct", 256, "smolvlm", "chat about pictures"
+    ),
+    CatalogEntry(
+        "HuggingFaceTB/SmolVLM2-500M-Video-Instruct", 507, "smolvlm", "chat about pictures"
+    ),
+    CatalogEntry("HuggingFaceTB/SmolVLM2-2.2B-Instruct", 2247, "smolvlm", "chat about pictures"),
     CatalogEntry("LiquidAI/LFM2-8B-A1B", 8340, "lfm2_moe", "chat"),
     CatalogEntry("openai/whisper-tiny", 38, "whisper", "speech to text"),
     CatalogEntry(

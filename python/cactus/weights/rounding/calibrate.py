@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from cactus.errors import InvalidRequest
 from cactus.graph.node import Graph, Node
+from cactus.graph.ops import AXES
 from cactus.graph.reference_ops import KERNELS, Span
 from cactus.tokenizer import TokenizerConfig, read_backend
 from cactus.weights.format.tiles import F16, F32, U8, dequantize_q4
@@ -208,12 +209,20 @@ class SequenceRun:
         count = len(self.tokens)
         self.positions = self.output_index = np.arange(count)
         self.spans = [Span(None, 0, count, 0)]
+        # Of a model that sees: no row is an image's, and words turn by one number for all axes.
+        self.features = np.zeros((0, MAX_FEATURES), np.float32)
+        self.feature_rows = np.zeros(0, np.int64)
+        self.given_positions = np.repeat(np.arange(count, dtype=np.int32)[:, None], AXES, axis=1)
 
     def weight(self, name: str) -> F32:
         return self.weights[name]
 
     def remember(self, node: Node, span: Span, rows: F32) -> F32:
         return rows
+
+
+MAX_FEATURES = 1 << 20
+"""More floats than a row of features has."""
 
 
 @dataclass
