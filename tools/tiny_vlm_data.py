@@ -15,6 +15,7 @@ import sys
 import zipfile
 from collections import defaultdict
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -187,8 +188,17 @@ LARGE = ((192, 416), (160, 512), (288, 288))
 """Of those that are more than one: 2 x 1, 3 x 1 and 2 x 2 tiles."""
 
 
-def written(random: np.random.Generator, height: int, width: int) -> tuple[Picture, str]:
-    """A picture of a word or a number, and what it says."""
+@dataclass(frozen=True)
+class Written:
+    """A picture of text, what it says, and the middle of each character in pixels (x, y)."""
+
+    picture: Picture
+    text: str
+    middles: list[tuple[float, float]]
+
+
+def written(random: np.random.Generator, height: int, width: int) -> Written:
+    """A picture of a word or a number."""
     if random.random() < 0.5:
         text = str(random.choice(WORDS))
     else:
@@ -199,10 +209,12 @@ def written(random: np.random.Generator, height: int, width: int) -> tuple[Pictu
         back, ink = ink, back
     image = Image.new("RGB", (width, height), tuple(int(c) for c in back))
     draw = ImageDraw.Draw(image)
-    size = int(min(height * 0.55, width / len(text) * 1.5) * random.uniform(0.75, 1.0))
-    font = ImageFont.load_default(max(size, 16))
+    size = min(height * 0.6, width / len(text) * 1.5) * random.uniform(0.8, 1.0)
+    font = ImageFont.load_default(size)
     left, top, right, bottom = draw.textbbox((0, 0), text, font)
     x = random.uniform(0, max(1, width - (right - left))) - left
     y = random.uniform(0, max(1, height - (bottom - top))) - top
     draw.text((x, y), text, tuple(int(c) for c in ink), font)
-    return np.asarray(image), text
+    ends = [font.getlength(text[:count]) for count in range(len(text) + 1)]
+    across = [x + (start + end) / 2 for start, end in pairwise(ends)]
+    return Written(np.asarray(image), text, [(at, y + (top + bottom) / 2) for at in across])
