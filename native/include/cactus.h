@@ -151,7 +151,7 @@ typedef struct cactus_row {
   // Not null: whether this row is wanted still; see cactus_program_step. Another thread may make it
   // non-zero at any time.
   const int32_t* stop;
-  const int32_t* positions;  // [count][axes of the program], for its rotations; null without axes
+  const int32_t* positions;  // [count][axes of the program], for its rotations; null: the session's
 } cactus_row;
 
 typedef struct cactus_output {

@@ -177,8 +177,8 @@ struct StepRows {
              " has features, and the program takes none");
       refuse(row.n_features != 0 && row.features == nullptr, n, ".features is null");
     }
-    refuse((row.positions == nullptr) != (plan.axes == 0), n,
-           plan.axes == 0 ? " has positions, and the program takes none" : ".positions is null");
+    refuse(row.positions != nullptr && plan.axes == 0, n,
+           " has positions, and the program takes none");
   }
 
   void check_distinct() const {

@@ -16,11 +16,14 @@ void Program::fill_rotaries(int thread) {
     for (uint32_t row = static_cast<uint32_t>(thread); row < batch_.rows();
          row += static_cast<uint32_t>(active_)) {
       const Sequence& s = batch_.sequences[batch_.sequence[row]];
-      const int32_t* given = axes ? s.positions + size_t{row - s.first_row} * plan_.axes : nullptr;
+      const int32_t* given = nullptr;  // of text alone every axis has the session's position
+      if (axes && s.positions != nullptr) {
+        given = s.positions + size_t{row - s.first_row} * plan_.axes;
+      }
       float position = static_cast<float>(batch_.positions[row]);
       const size_t at = static_cast<size_t>(row) * count;
       for (uint32_t i = 0; i < count; i++) {
-        if (axes) {
+        if (given != nullptr) {
           const float axis = plan_.constants[*axes + i];
           position = static_cast<float>(given[static_cast<size_t>(axis)]);
         }

@@ -309,6 +309,24 @@ def test_rows_of_features_have_the_same_bits_in_any_step(loader: Loader, isa: st
         assert np.array_equal(both, np.concatenate(found))
 
 
+def test_text_without_positions_has_those_of_its_session_on_every_axis(loader: Loader) -> None:
+    text = np.random.default_rng(2).integers(0, VOCABULARY, 40).tolist()
+    places = np.repeat(np.arange(40, dtype=np.int32)[:, None], 3, axis=1)
+    with loader.open("decoder") as program:
+        for each in (program, loader.reference("decoder")):
+            row = Row(each.session(), text, "all", positions=places)
+            given = each.step([row], want_logits=True)
+            session = each.session()
+            alone = [
+                output
+                for part in (text[:17], text[17:])
+                for output in each.step([Row(session, part, "all")], want_logits=True)
+            ]
+            for one, other in zip(given, alone, strict=True):
+                assert each is not program or np.array_equal(one.logits, other.logits)
+                assert_close(one.logits, other.logits, "f16", "logits")
+
+
 def test_a_session_goes_back_into_rows_of_features(loader: Loader) -> None:
     with loader.open("decoder", threads=2) as program:
         want, session = logits(program, PROMPTS[1]), program.session()
@@ -347,7 +365,6 @@ def test_what_does_not_fit_is_refused_and_changes_nothing(loader: Loader) -> Non
             (decoder, {"positions": positions[:, :2]}, r"positions are .*expected int32 \[70, 3\]"),
             (decoder, {"positions": positions[1:]}, r"\[69, 3\], expected int32 \[70, 3\]"),
             (decoder, {"positions": positions.astype(np.int64)}, "positions are int64"),
-            (decoder, {"positions": None}, r"rows\[0\].positions is null"),
             (tower, {"tokens": ()}, "features are"),
             (tower, {"tokens": (), "features": None, "positions": None}, "rows.0. is empty"),
             (tower, {"features": patches, "positions": positions}, r"expected int32 \[70, 2\]"),

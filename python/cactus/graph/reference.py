@@ -184,16 +184,23 @@ class _Step:
             count = stop
         self.tokens = np.array([token for row in rows for token in row.tokens], np.int64)
         given = [row.features for row in rows if row.features is not None]
-        self.features = np.concatenate(given) if given else np.zeros((0, 0), np.float32)
+        none = np.zeros((0, program.graph.features), np.float32)
+        self.features = np.concatenate([none, *given])
         # Of the rows that are features: which ones of all that the step has.
         begin, chosen = 0, [np.zeros(0, np.int64)]
         for row in rows:
             chosen.append(begin - 1 - np.array([t for t in row.tokens if t < 0], np.int64))
             begin += 0 if row.features is None else len(row.features)
         self.feature_rows = np.concatenate(chosen)
-        places = [row.positions for row in rows if row.positions is not None]
-        self.given_positions = np.concatenate(places) if places else np.zeros((0, 0), np.int32)
-        self.positions = np.concatenate([s.first + np.arange(s.count) for s in self.spans])
+        own = [s.first + np.arange(s.count) for s in self.spans]
+        self.positions = np.concatenate(own)
+        axes = program.graph.axes
+        self.given_positions = np.concatenate(
+            [
+                np.repeat(at[:, None], axes, axis=1) if row.positions is None else row.positions
+                for row, at in zip(rows, own, strict=True)
+            ]
+        ).astype(np.int32)
         self.output_index = np.array(wanted, np.int64)
 
     def activations(self, node: Node) -> str:
@@ -348,7 +355,7 @@ class ReferenceProgram:
             ("positions", row.positions, row.count, self.graph.axes),
         ):
             if given is None:
-                wanted = width and (name == "positions" or self.of_features)
+                wanted = width and name == "features" and self.of_features
             else:
                 wanted = given.shape != (len(given) if count is None else count, width) or not width
             if wanted:

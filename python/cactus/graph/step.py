@@ -25,7 +25,8 @@ class Row:
     it; or features of a program whose rows see nothing else: its session is then only a name, which
     may be used again.
     A program of tokens may take ``features``, too: token -1 - k is then row k of them.
-    ``positions`` are int32 ``[T, axes]``, in a program whose rotations have axes.
+    ``positions`` are int32 ``[T, axes]``, in a program whose rotations have axes; without them
+    every axis has the session's position.
     ``outputs`` says which tokens get an Output: the last, all, none of them (prefill) or the first;
     "sum": one Output has the sum of the states of all, in a program without a vocabulary.
     Without a ``sampler`` the choice is greedy: the most likely token, the lower id on ties.

@@ -35,6 +35,7 @@ class Config(qwen3.Config):
             **sizes,
             **qwen_vision.sizes(fields, 151_655),
             positions=(isqrt(count), isqrt(count)),
+            interpolation="corners",
             feature_width=text.hidden_size,
             deepstack=_deepstack(tower, min(sizes["layers"], text.layers)),
         )

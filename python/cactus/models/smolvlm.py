@@ -42,6 +42,7 @@ class Config(llama.Config):
         vision = VisionConfig(
             **sizes,
             positions=(side, side),
+            interpolation="nearest",
             factor=fields.integer("scale_factor", 1, 16, 2),
             image_token_id=fields.integer("image_token_id", 0, text.vocab_size - 1, 128_257),
             feature_width=text.hidden_size,

@@ -40,7 +40,8 @@ class VisionConfig:
     is that of the stored heads, ``true_head_dim`` that of the checkpoint's, and so
     ``intermediate_size``; what lies between is zeros. ``deepstack`` has the tower's layers whose
     states are image features, too: they are added behind the decoder's first layers.
-    ``max_patches`` are the most of one tile.
+    ``max_patches`` are the most of one tile. ``interpolation`` is how the position embeddings of
+    another grid are made (vision/positions.py).
     """
 
     hidden_size: int
@@ -61,6 +62,7 @@ class VisionConfig:
     merging: Literal["squares", "mean", "in order"] = "squares"
     deepstack: tuple[int, ...] = ()
     max_patches: int = MAX_PATCHES
+    interpolation: Literal["antialiased", "corners", "nearest"] = "antialiased"
 
     @property
     def pixels(self) -> int:

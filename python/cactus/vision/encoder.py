@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -11,7 +11,7 @@ from cactus.engine.loaded import Loaded
 from cactus.models.vision import TABLES, VisionConfig
 from cactus.native import Row
 from cactus.vision.merge import merge
-from cactus.vision.parts import PROJECTOR, TOWER
+from cactus.vision.parts import PROJECTOR, TOWER, deepstack
 from cactus.vision.positions import PositionTable
 from cactus.weights.format.safetensors import read_safetensors
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from cactus.calls.stop_flag import StopFlag
     from cactus.engine.programs import Part
+    from cactus.native import Program
     from cactus.vision.processors import Tile
 
     F32 = NDArray[np.float32]
@@ -42,26 +43,66 @@ class Encoder:
 
     def states(self, tile: Tile, stop: StopFlag | None) -> F32:
         """The last states of the tower, [patches, hidden_size]. Raises Cancelled."""
+        return self._look(tile, stop)[0]
+
+    def features(self, tile: Tile, stop: StopFlag | None) -> F32:
+        """What the decoder reads of a tile, [tokens, width]. Raises Cancelled.
+
+        Behind the features of the last states are those of the deepstack's.
+        """
+        parts = [PROJECTOR, *(deepstack(index) for index in range(len(self._config.deepstack)))]
+        made = [
+            self._project(part, merge(self._config, states, tile.grid), stop)
+            for part, states in zip(parts, self._look(tile, stop), strict=True)
+        ]
+        return np.concatenate(made, axis=1) if len(made) > 1 else made[0]
+
+    def _look(self, tile: Tile, stop: StopFlag | None) -> list[F32]:
+        """The tower's last states, and those of the layers of the deepstack."""
         patches, config = tile.patches, self._config
         learned = 0 if self._positions is None else config.hidden_size
         rows = np.zeros((len(patches), config.patch_width + learned), np.float32)
         rows[:, : patches.shape[1]] = patches
         if self._positions is not None:
-            rows[:, config.patch_width :] = self._positions.at(*tile.grid)
-        return self._run(TOWER, rows, stop)
+            rows[:, config.patch_width :] = self._in_order(self._positions.at(*tile.grid), tile)
+        running = self._engine.programs.start(TOWER)
+        places = None
+        if running.program.info.axes:
+            places = np.indices(tile.grid, np.int32).reshape(2, -1).T
+            places = np.ascontiguousarray(self._in_order(places, tile))
+        last = _run(running.program, rows, places, stop)
+        deep = [
+            running.program.read(buffer, len(rows), config.hidden_size) for buffer in running.reads
+        ]
+        return [last, *deep]
 
-    def features(self, tile: Tile, stop: StopFlag | None) -> F32:
-        """What the decoder reads of a tile, [tokens, feature_width]. Raises Cancelled."""
-        rows = merge(self._config, self.states(tile, stop), tile.grid)
-        return self._run(PROJECTOR, rows, stop)
+    def _in_order(self, of_patches: Any, tile: Tile) -> Any:
+        """What belongs to patches from left to right and downwards, in the order of the rows."""
+        if self._config.merging != "in order":
+            return of_patches
+        (rows, cols), factor = tile.grid, self._config.factor
+        squares = of_patches.reshape(rows // factor, factor, cols // factor, factor, -1)
+        return squares.swapaxes(1, 2).reshape(rows * cols, -1)
 
-    def _run(self, part: Part, features: F32, stop: StopFlag | None) -> F32:
+    def _project(self, part: Part, rows: F32, stop: StopFlag | None) -> F32:
         program = self._engine.programs.start(part).program
-        with program.session() as session:
-            row = Row(session, features=features, outputs="all", stop=stop)
-            pending = program.prepare([row], want_logits=True)
-            pending.run()
-            return pending.values
+        most = min(program.chunk, program.context_length)
+        made = [
+            _run(program, rows[first : first + most], None, stop)
+            for first in range(0, len(rows), most)
+        ]
+        return np.concatenate(made) if len(made) > 1 else made[0]
+
+
+def _run(
+    program: Program, features: F32, positions: NDArray[np.int32] | None, stop: StopFlag | None
+) -> F32:
+    """The states of one row of a step, [features, width]."""
+    with program.session() as session:
+        row = Row(session, features=features, positions=positions, outputs="all", stop=stop)
+        pending = program.prepare([row], want_logits=True)
+        pending.run()
+        return pending.values
 
 
 def _positions(folder: Path, config: VisionConfig) -> PositionTable | None:
@@ -71,6 +112,7 @@ def _positions(folder: Path, config: VisionConfig) -> PositionTable | None:
     file = read_safetensors(folder / TABLES)
     try:
         table = file.read("position_embedding").view(np.float32)
-        return PositionTable(table.reshape(*config.positions, config.hidden_size))
+        table = table.reshape(*config.positions, config.hidden_size)
+        return PositionTable(table, config.interpolation)
     finally:
         file.close()

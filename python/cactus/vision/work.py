@@ -45,7 +45,14 @@ class Vision(Worker):
         config = vision_config(engine.config)
         assert config is not None, "a model that sees has a tower"
         self._encoder = Encoder(engine, config)
-        self.sight = Sight(processor, token, self._encoder.features, engine.image_cache_bytes)
+        self.sight = Sight(
+            processor,
+            token,
+            self._encoder.features,
+            engine.image_cache_bytes,
+            axes=engine.tokens.info.axes > 0,
+            factor=config.factor,
+        )
 
     def show(
         self,
