@@ -8,7 +8,7 @@ import io
 import os
 import re
 import stat
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 from urllib.parse import unquote_to_bytes
 
 from cactus.errors import InvalidImage
@@ -130,7 +130,18 @@ def _data_of(url: str, limits: Limits) -> bytes:
 
 
 def _read_path(path: str | bytes, limits: Limits) -> tuple[bytes, str]:
-    """A file's bytes, and what to call it; never waits, whatever lies at the path."""
+    """A file's bytes, and what to call it."""
+    file, name = open_path(path)
+    with file:
+        limits.check_bytes(os.fstat(file.fileno()).st_size, name)
+        try:
+            return file.read(limits.file_bytes + 1), name
+        except OSError as error:
+            raise InvalidImage(f"{name}: cannot be read: {error.strerror}") from None
+
+
+def open_path(path: str | bytes) -> tuple[IO[bytes], str]:
+    """A regular file, and what to call it; waits for nobody. Raises InvalidImage."""
     path = os.fsdecode(path)
     name = f'"{path if len(path) <= 300 else path[:300] + "…"}"'
     if not path:
@@ -144,17 +155,12 @@ def _read_path(path: str | bytes, limits: Limits) -> tuple[bytes, str]:
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise InvalidImage(f"{name}: cannot be opened: {reason}") from None
-    status = os.fstat(descriptor)
-    if not stat.S_ISREG(status.st_mode):
+    mode = os.fstat(descriptor).st_mode
+    if not stat.S_ISREG(mode):
         os.close(descriptor)
-        what = "a directory" if stat.S_ISDIR(status.st_mode) else "a pipe or a device"
+        what = "a directory" if stat.S_ISDIR(mode) else "a pipe or a device"
         raise InvalidImage(f"{name} is {what}, expected a regular file")
-    with os.fdopen(descriptor, "rb") as file:
-        limits.check_bytes(status.st_size, name)
-        try:
-            return file.read(limits.file_bytes + 1), name
-        except OSError as error:
-            raise InvalidImage(f"{name}: cannot be read: {error.strerror}") from None
+    return os.fdopen(descriptor, "rb"), name
 
 
 def _read_object(source: Any, limits: Limits) -> bytes:
