@@ -11,14 +11,13 @@ from typing import TYPE_CHECKING
 import click
 
 from cactus.cli.documents import (
-    counted,
     embedder_option,
     folder_argument,
     report_skipped,
     speech_option,
 )
 from cactus.cli.options import json_option, no_progress_option, threads_option
-from cactus.cli.text import megabytes, note, printable, table
+from cactus.cli.text import counted, megabytes, note, printable, table
 
 if TYPE_CHECKING:
     from cactus.corpus.corpus import Corpus
@@ -54,6 +53,8 @@ def command(
     quiet: bool,
 ) -> None:
     """Make the documents in DIR and below searchable: text, Markdown, HTML, PDF, Office, code ...
+
+    With an embedder that sees (CLIP, SigLIP) it is the pictures in DIR, and words find them.
 
     The index lies in the user's cache; DIR is only read. Again, only what has changed is read. What
     is left out is counted with the reason: hidden files and those of .gitignore are, by default.

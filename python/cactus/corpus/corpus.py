@@ -23,7 +23,7 @@ from cactus.generate.options import ChatOptions
 from cactus.generate.streams import AsyncCompletionStream, CompletionStream
 from cactus.inputs.checks import integer
 from cactus.progress import Progress, chosen_progress
-from cactus.retrieval.types import Embedder, Hit, SearchOptions, SyncReport
+from cactus.retrieval.types import Embedder, Hit, SearchOptions, SyncReport, sees
 from cactus.speech.methods import SpeechMethods
 from cactus.types import Completion
 
@@ -230,7 +230,15 @@ class Corpus(Closing):
         )
 
     def reader(self, passages: int = TOP_K, *, strict: bool = False) -> Reader:
-        """What a model consults; `strict`: it is not asked where nothing is found."""
+        """What a model consults; `strict`: it is not asked where nothing is found.
+
+        Raises InvalidRequest for an index of pictures.
+        """
+        if sees(self._index.embedder):
+            raise InvalidRequest(
+                f"the index of {self.folder} is of pictures, since the embedder {self.embedder} is "
+                "for those: it can be searched, not asked; name another embedder"
+            )
         return Reader(self, self._turns, passages, strict)
 
     def close(self) -> None:
