@@ -1,34 +1,34 @@
-"""``cactus embed``: the vectors of texts, from lines to lines."""
+"""``cactus embed``: the vectors of texts, from lines to lines, or of images."""
 
 from __future__ import annotations
 
 import os
 import stat
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
-from itertools import chain, islice
+from itertools import islice
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 import click
 
 from cactus.cli.complete import complete_embedders
+from cactus.cli.images import load_images
 from cactus.cli.options import Whole, no_progress_option, offline_option, threads_option
-from cactus.cli.text import complain, whole_characters
+from cactus.cli.text import whole_characters
 from cactus.cli.texts import (
     Line,
     Wrong,
     field_option,
-    file_argument,
     input_option,
-    json_line,
     name_of_input,
     opened,
     read_lines,
     too_long,
     truncate_option,
 )
+from cactus.cli.vectors import Block, VectorWriter, progress_from
 
 if TYPE_CHECKING:
     import numpy as np
@@ -41,8 +41,8 @@ BLOCK = 1024
 """Texts that are read before vectors are written."""
 
 
-@click.command("embed", short_help="Make vectors of texts.")
-@file_argument
+@click.command("embed", short_help="Make vectors of texts or images.")
+@click.argument("files", nargs=-1, metavar="[FILE]...", type=click.Path(allow_dash=True))
 @click.option(
     "--model",
     shell_complete=complete_embedders,
@@ -52,6 +52,12 @@ BLOCK = 1024
 @click.option(
     "--text", "texts", multiple=True, metavar="TEXT", help="A text, instead of a FILE; repeatable."
 )
+@click.option(
+    "--image",
+    "of_images",
+    is_flag=True,
+    help="Each FILE is an image: PNG, JPEG, WebP, GIF or BMP.",
+)
 @input_option
 @field_option
 @click.option(
@@ -60,7 +66,7 @@ BLOCK = 1024
     type=click.Choice(["jsonl", "npy"]),
     default="jsonl",
     show_default=True,
-    help="jsonl: an object for each text; npy: one NumPy array of all.",
+    help="jsonl: an object for each vector; npy: one NumPy array of all.",
 )
 @click.option(
     "--output",
@@ -88,9 +94,10 @@ BLOCK = 1024
 @click.pass_context
 def command(
     ctx: click.Context,
-    file: str | None,
+    files: tuple[str, ...],
     model: str | None,
     texts: tuple[str, ...],
+    of_images: bool,
     form: str,
     field: str,
     written: str,
@@ -109,93 +116,104 @@ def command(
     fields of the JSON line that it is of; "index" counts the lines from 0 on. A line that is no
     text, or too long, is reported by its number and left out, and the exit status is then 1; an
     npy file is then not written.
+
+    With --image there is a line for each FILE, with its name as "file".
     """
-    if texts and file is not None:
+    if of_images:
+        _check_images(ctx, files)
+    elif texts and files:
         raise click.UsageError("Give a FILE or --text, not both.")
+    elif len(files) > 1:
+        raise click.UsageError("Give one FILE of texts, or --image and several images.")
     if written == "npy" and output is None and sys.stdout.isatty():
         raise click.UsageError("npy is not for a terminal; give --output FILE.")
 
-    from cactus.cli.models import find_text_model
+    from cactus.cli.models import find_image_embedder, find_text_model
     from cactus.model import Model
 
-    options = {
-        "prompt": prompt,
-        "dimensions": dimensions,
-        "normalize": normalize,
-        "truncate": truncate,
-    }
+    options: dict[str, Any] = {"normalize": normalize}
     with ExitStack() as stack:
-        if texts:
-            given: Iterator[Line | Wrong] = iter(
-                Line(number, whole_characters(text)) for number, text in enumerate(texts, 1)
-            )
+        job: VectorWriter
+        if of_images:
+            folder = find_image_embedder(model, offline=offline)
+            loaded = stack.enter_context(Model(folder, threads=threads, preload=True))
+            job = _Images(loaded, files, options, quiet)
         else:
-            stream = stack.enter_context(opened(file))
-            if output is not None and _is_same(stream, output):
-                raise click.UsageError(f"{output} is what is read; give --output another file.")
-            given = read_lines(stream, form, field)
-        folder = find_text_model(model, "embed", offline=offline)
-        loaded = stack.enter_context(Model(folder, threads=threads, preload=True))
-        job = _Job(loaded, options, "--text" if texts else f"{name_of_input(file)}, line", quiet)
+            options |= {"prompt": prompt, "dimensions": dimensions, "truncate": truncate}
+            file = files[0] if files else None
+            given = _lines(ctx, stack, file, texts, form, field, output)
+            folder = find_text_model(model, "embed", offline=offline)
+            loaded = stack.enter_context(Model(folder, threads=threads, preload=True))
+            name = "--text" if texts else f"{name_of_input(file)}, line"
+            job = _Texts(loaded, given, options, name, quiet)
         write = job.write_array if written == "npy" else job.write_lines
-        write(given, output)
+        write(output)
     ctx.exit(int(job.failed))
 
 
-class _Job:
-    """The texts of one command. `failed`: a line was left out."""
+def _check_images(ctx: click.Context, files: Sequence[str]) -> None:
+    """Raises UsageError for --image without a FILE, or with what is for texts alone."""
+    if not files:
+        raise click.UsageError("--image: give the image FILEs.")
+    for name in ("texts", "form", "field", "prompt", "dimensions", "truncate"):
+        if ctx.get_parameter_source(name) == click.core.ParameterSource.COMMANDLINE:
+            option = next(each.opts[0] for each in ctx.command.params if each.name == name)
+            raise click.UsageError(f"{option} is for texts, and --image for images.")
 
-    def __init__(self, model: Model, options: dict[str, Any], name: str, quiet: bool) -> None:
-        self._model, self._options = model, options
+
+def _lines(
+    ctx: click.Context,
+    stack: ExitStack,
+    file: str | None,
+    texts: Sequence[str],
+    form: str,
+    field: str,
+    output: Path | None,
+) -> Iterator[Line | Wrong]:
+    """The texts of the command. Raises UsageError where there are none to read."""
+    if texts:
+        return iter(Line(number, whole_characters(text)) for number, text in enumerate(texts, 1))
+    if file is not None:
+        click.Path(exists=True, dir_okay=False, allow_dash=True).convert(file, None, ctx)
+    stream = stack.enter_context(opened(file))
+    if output is not None and _is_same(stream, output):
+        raise click.UsageError(f"{output} is what is read; give --output another file.")
+    return read_lines(stream, form, field)
+
+
+class _Texts(VectorWriter):
+    """The texts of one command; `name` is what a message calls where they are from."""
+
+    def __init__(
+        self,
+        model: Model,
+        given: Iterator[Line | Wrong],
+        options: dict[str, Any],
+        name: str,
+        quiet: bool,
+    ) -> None:
+        self._model, self._given, self._options = model, given, options
         self._name, self._quiet = name, quiet
-        self.failed = False
 
-    def write_lines(self, given: Iterator[Line | Wrong], output: Path | None) -> None:
-        """A line of JSON for each text, after each block."""
-        blocks = self._blocks(given)
-        begun = list(islice(blocks, 1))  # before a file is emptied: an option may be wrong
-        with ExitStack() as stack:
-            target = sys.stdout
-            if output is not None:
-                target = stack.enter_context(output.open("w", encoding="utf-8"))
-            for lines, vectors in chain(begun, blocks):
-                for line, vector in zip(lines, vectors, strict=True):
-                    numbers = [float(f"{value:.9g}") for value in vector.tolist()]
-                    row = {**line.fields, "index": line.number - 1, "embedding": numbers}
-                    print(json_line(row), file=target)
-                target.flush()
+    def empty(self) -> NDArray[np.float32]:
+        return self._model.embed([], **self._options)
 
-    def write_array(self, given: Iterator[Line | Wrong], output: Path | None) -> None:
-        """One array [texts, dimensions] of all, if every line was a text."""
-        import numpy as np
-
-        blocks = [vectors for _, vectors in self._blocks(given)]
-        if self.failed:
-            return
-        whole = np.concatenate([self._model.embed([], **self._options), *blocks])
-        if output is None:
-            np.save(sys.stdout.buffer, whole)
-        else:
-            with output.open("wb") as file:  # np.save would add a suffix to the name
-                np.save(file, whole)
-
-    def _blocks(
-        self, given: Iterator[Line | Wrong]
-    ) -> Iterator[tuple[list[Line], NDArray[np.float32]]]:
+    def blocks(self) -> Iterator[Block]:
         from cactus.progress import show_progress
 
         with ExitStack() as stack:
             shown = None if self._quiet else stack.enter_context(show_progress("texts"))
             done = 0
-            while block := list(islice(given, BLOCK)):
+            while block := list(islice(self._given, BLOCK)):
                 lines = []
                 for line in block:
                     if isinstance(line, Wrong):
-                        self._report(line.number, line.reason)
+                        self._left_out(line.number, line.reason)
                     else:
                         lines.append(line)
                 if lines:
-                    yield self._vectors(lines, _from(shown, done))
+                    kept, vectors = self._vectors(lines, progress_from(shown, done))
+                    yield [{**line.fields, "index": line.number - 1} for line in kept], vectors
                 done += len(block)
             if shown is not None and done:
                 shown("embedding", done, done)
@@ -217,19 +235,48 @@ class _Job:
 
         from cactus.errors import ContextLengthExceeded
 
-        kept, vectors = [], [self._model.embed([], **self._options)]
+        kept, vectors = [], [self.empty()]
         for line in lines:
             try:
                 vectors.append(self._model.embed([line.text], progress=False, **self._options))
             except ContextLengthExceeded as error:
-                self._report(line.number, too_long(error))
+                self._left_out(line.number, too_long(error))
             else:
                 kept.append(line)
         return kept, np.concatenate(vectors)
 
-    def _report(self, number: int, reason: str) -> None:
-        self.failed = True
-        complain(f"{self._name} {number}: {reason}")
+    def _left_out(self, number: int, reason: str) -> None:
+        self.report(f"{self._name} {number}: {reason}")
+
+
+class _Images(VectorWriter):
+    """The image files of one command."""
+
+    def __init__(
+        self, model: Model, files: Sequence[str], options: dict[str, Any], quiet: bool
+    ) -> None:
+        self._model, self._files, self._options, self._quiet = model, files, options, quiet
+
+    def empty(self) -> NDArray[np.float32]:
+        return self._model.embed_image([], **self._options)
+
+    def blocks(self) -> Iterator[Block]:
+        from cactus.errors import InvalidImage
+        from cactus.progress import show_progress
+
+        with ExitStack() as stack:
+            shown = None if self._quiet else stack.enter_context(show_progress("images"))
+            for index, file in enumerate(self._files):
+                try:
+                    images = load_images(file)
+                    pictures = [image.picture for image in images]
+                    vectors = self._model.embed_image(pictures, progress=False, **self._options)
+                except InvalidImage as error:
+                    self.report(str(error))
+                else:
+                    yield [{"file": image.name, "index": index} for image in images], vectors
+                if shown is not None:
+                    shown("embedding", index + 1, len(self._files))
 
 
 def _is_same(stream: IO[bytes], output: Path) -> bool:
@@ -239,8 +286,3 @@ def _is_same(stream: IO[bytes], output: Path) -> bool:
     except OSError:
         return False
     return stat.S_ISREG(written.st_mode) and os.path.samestat(read, written)
-
-
-def _from(shown: Progress | None, done: int) -> Progress | None:
-    """Progress of a block as that of all, whose number nobody knows."""
-    return shown and (lambda label, count, _: shown(label, done + count, 0))
