@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 from cactus.cli import commands
 from cactus.cli import main as cli
@@ -28,12 +30,18 @@ class EchoStream:
     """Says the last message as JSON, letter by letter; "slow" takes ten seconds.
 
     "stubborn" does not stop when it is told to, as a long step of a real model. "ponder" makes it
-    think two lines first.
+    think two lines first. "stare" takes a second and a half for three tiles of images.
     """
 
-    def __init__(self, model: EchoModel, messages: list[dict[str, str]]) -> None:
+    def __init__(self, model: EchoModel, messages: list[dict[str, Any]], options: Any) -> None:
         self.model, self.text = model, ""
         self.says = repr([message["content"] for message in messages])
+        self.says += "".join(
+            f" sees {[(image.width, image.height) for image in message['images']]}"
+            for message in messages
+            if "images" in message
+        )
+        self.look = options.get("image_progress") if "stare" in self.says else None
         self.says += "".join(
             f" after {message['reasoning_content']!r}"
             for message in messages
@@ -51,6 +59,9 @@ class EchoStream:
             if word in self.says:
                 yield StreamEvent("half", 1)
                 raise error
+        for tile in range(4 if self.look else 0):
+            self.look("looking at images", tile, 3)
+            time.sleep(0.5)
         if "ponder" in self.says:
             self.reasoning = "Well,\n\x1b[31mlet me see"
             for letter in self.reasoning:
@@ -66,6 +77,8 @@ class EchoStream:
     @property
     def completion(self) -> Completion:
         cost = Metrics(decode_tokens=7)
+        if self.look:
+            cost = replace(cost, encoded_tiles=3, encode_time_ms=1500)
         if "length" in self.says:
             self.reason = "length"
         if "over and over" in self.says:
@@ -81,7 +94,7 @@ class EchoStream:
 
 
 class EchoModel:
-    name = "echo"
+    name = architecture = "echo"
     context_length = 60
     stopped = False
     sampling_defaults = SimpleNamespace(temperature=0.6, top_p=0.9, source="model")
@@ -90,10 +103,10 @@ class EchoModel:
         return list(text.encode())
 
     def count_tokens(self, messages, **_options) -> int:
-        return len(messages)
+        return sum(1 + 20 * len(message.get("images", ())) for message in messages)
 
-    def stream(self, messages, **_options) -> EchoStream:
-        return EchoStream(self, messages)
+    def stream(self, messages, **options) -> EchoStream:
+        return EchoStream(self, messages, options)
 
     def stop(self) -> None:
         self.stopped = True
@@ -106,6 +119,9 @@ if __name__ == "__main__":
     manner = Manner(history="--history" in sys.argv)
     folder = Path(sys.argv[-1])
     options = {"sampling": "model"}
-    chat = Chat(EchoModel(), folder, options=options, manner=manner, settings=chat_settings())
+    chat = Chat(
+        EchoModel(), folder, options=options, manner=manner, settings=chat_settings(),
+        sees="--sees" in sys.argv,
+    )  # fmt: skip
     commands.cactus.invoke = lambda context: context.exit(talk(chat))
     sys.exit(cli.run_cli(["run"]))

@@ -43,6 +43,7 @@ def test_tab_completes_commands_options_and_models(
     for typed, completed in [
         ("cactus sho", "cactus show"),
         ("cactus run --no-hist", "cactus run --no-history"),
+        ("cactus desc", "cactus describe"),
         ("cactus rm tin", "cactus rm tiny-model"),
         ("cactus run tiny", "cactus run tiny-model"),
         ("cactus completion fi", "cactus completion fish"),

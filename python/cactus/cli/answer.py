@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from typing import IO, TYPE_CHECKING, Any
 
 import click
 
 from cactus.cli.progress import Late
+from cactus.cli.status_line import StatusLine
 from cactus.cli.text import is_terminal, printable
 from cactus.cli.wrap import WordWrap
 from cactus.types import StreamEvent
@@ -18,6 +20,10 @@ if TYPE_CHECKING:
 
     from cactus.agent.results import ToolEvent
     from cactus.types import Completion
+
+
+LOOK_SECONDS = 1.0
+"""How long images may be looked at without a sign of it."""
 
 
 class Printer:
@@ -33,6 +39,8 @@ class Printer:
         self._text = _wrapping(sys.stdout) if wrap else None
         self._thoughts = _wrapping(sys.stderr) if wrap else None
         self._waiting = Late("reading ...", quiet=quiet or not sys.stdout.isatty())
+        self._looking = StatusLine(quiet=quiet)
+        self._looked_since: float | None = None
 
     def __enter__(self) -> Self:
         self._waiting.__enter__()
@@ -43,7 +51,7 @@ class Printer:
 
     def pause(self) -> None:
         """End the line that has begun: something else is to be written."""
-        self._waiting.clear()
+        self._end_waiting()
         if self._inside == "text":
             print(flush=True)
         elif self._inside:
@@ -55,7 +63,7 @@ class Printer:
         shown = printable(event.text)
         if not shown or (event.kind == "reasoning" and self._quiet):
             return
-        self._waiting.clear()
+        self._end_waiting()
         if self._inside == "reasoning" and event.kind == "text":
             click.echo("\n", err=True)
         if event.kind == "reasoning":
@@ -65,6 +73,23 @@ class Printer:
             sys.stdout.write(self._text.feed(shown) if self._text else shown)
             sys.stdout.flush()
         self._inside = "" if shown.endswith("\n") else event.kind
+
+    def look(self, label: str, done: int, total: int) -> None:
+        """Show how many tiles of images have been looked at, where that takes a while."""
+        line = f"{label}: {done} of {total} tiles" if done < total else "reading ..."
+        if self._looked_since is None:
+            self._looked_since = time.monotonic()
+            self._waiting.clear()
+            self._waiting = Late(line, quiet=self._quiet, seconds=LOOK_SECONDS).__enter__()
+        elif time.monotonic() - self._looked_since >= LOOK_SECONDS:
+            self._waiting.clear()
+            self._looking.show(lambda columns: line[:columns])
+
+    def _end_waiting(self) -> None:
+        self._waiting.clear()
+        if self._looked_since is not None:
+            self._looking.clear()
+            self._looked_since = None
 
     def show_whole(self, completion: Completion) -> None:
         """Print an answer that has ended."""

@@ -12,13 +12,16 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from cactus.cli.answer import Printer
-from cactus.cli.conversation import Conversation, Message
+from cactus.cli.conversation import Conversation, Message, Question
+from cactus.cli.images import Attached, load_images
 from cactus.cli.interrupt import stop_at_interrupt
 from cactus.cli.lines import history_file
+from cactus.cli.pasted import find_images
 from cactus.cli.process import INTERRUPTED
 from cactus.cli.settings import MAX_TOKENS, SOURCES, UNSET
-from cactus.cli.text import note, printable
-from cactus.errors import CactusError, ContextLengthExceeded, ModelClosed
+from cactus.cli.text import counted, note, printable
+from cactus.errors import CactusError, ContextLengthExceeded, InvalidImage, ModelClosed
+from cactus.weights.abilities import refusal
 
 if TYPE_CHECKING:
     from cactus.agent.results import ToolCall, ToolResult
@@ -28,6 +31,9 @@ if TYPE_CHECKING:
     from cactus.types import Completion
 
 log = logging.getLogger(__name__)
+
+IMAGE_LIMITS = ("max_tiles", "max_image_tokens")
+"""Options that say how much of an image is looked at."""
 
 ENDS = {"cancelled": INTERRUPTED, "handoff": 1}
 """Exit statuses of an answer that is none."""
@@ -54,7 +60,8 @@ class Chat:
 
     `options` go to `Model.stream`; `settings` are the options of the command that can be changed,
     by their names. `tools` are what the model may call; `gate` shows each call and lets it through.
-    `calibrated`: the model's answers are judged when they are whole.
+    `calibrated`: the model's answers are judged when they are whole. `sees`: it can look at images;
+    `attached` are those that the next question is about.
     The answer goes to stdout, everything else to stderr.
     """
 
@@ -67,6 +74,8 @@ class Chat:
     tools: Sequence[Tool] = ()
     gate: Gate | None = None
     calibrated: bool = False
+    sees: bool = False
+    attached: list[Attached] = field(default_factory=list)
 
     @property
     def history(self) -> Path | None:
@@ -80,12 +89,67 @@ class Chat:
 
     def answer_once(self, prompt: str) -> int:
         """Prints one answer; the exit status. Raises what `Model.stream` raises."""
-        return ENDS.get(self._answer(prompt).finish_reason, 0)
+        return ENDS.get(self._answer(Question(prompt, tuple(self.attached))).finish_reason, 0)
 
-    def answer(self, text: str) -> Completion | None:
+    def say(self, text: str) -> Completion | None:
+        """Answers a message about the images that are attached; paths in it attach more.
+
+        None where there is no answer: that failed, or nothing is asked yet.
+        """
+        try:
+            asked = self._take_images(text)
+        except InvalidImage as error:
+            note(str(error))
+            return None
+        if not asked:
+            return None
+        completion = self.answer(Question(asked, tuple(self.attached)))
+        if completion is not None:
+            self.attached.clear()
+        return completion
+
+    def attach(self, files: Sequence[str]) -> None:
+        """Show the model images with the next question.
+
+        Raises UnsupportedModel, or InvalidImage and attaches none.
+        """
+        if not self.sees:
+            raise refusal(self.name, self.model.architecture, "see")
+        loaded = [image for file in files for image in load_images(file)]
+        for image in loaded:
+            note(f"{image} is attached: {self._cost(image)}")
+        self.attached += loaded
+
+    @property
+    def _limits(self) -> dict[str, Any]:
+        """How much of an image is looked at."""
+        return {name: self.options[name] for name in IMAGE_LIMITS if name in self.options}
+
+    def _cost(self, image: Attached) -> str:
+        """How much of the context an image takes."""
+        with_it, without = (
+            self.model.count_tokens([Question("Hi", images).message], **self._limits)
+            for images in ((image,), ())
+        )
+        return f"{with_it - without:,} tokens of {self.model.context_length:,}"
+
+    def _take_images(self, text: str) -> str:
+        """Attach the images whose paths are in a message; what is left of it."""
+        found = find_images(text)
+        if found.files and not self.sees:
+            note(f"{self.name} cannot look at images; it reads the path as text")
+            return text
+        if self.sees and "\n" not in text:
+            for path in found.missing:
+                note(f"{path}: no such file; the model reads the path as text")
+        if found.files:
+            self.attach(found.files)
+        return found.text
+
+    def answer(self, question: Question) -> Completion | None:
         """Answers; where that fails says why, forgets the message, and gives None."""
         try:
-            return self._answer(text)
+            return self._answer(question)
         except ContextLengthExceeded as error:
             note(
                 f"{str(error).rstrip('.')}. /reset starts over, "
@@ -102,6 +166,7 @@ class Chat:
     def forget(self) -> None:
         """Start over; the system message stays."""
         self.conversation.turns.clear()
+        self.attached.clear()
         self.model.reset()
 
     def setting(self, name: str) -> str:
@@ -138,12 +203,12 @@ class Chat:
         if value is not None:
             self.model.count_tokens([{"role": "user", "content": "Hi"}], thinking=value)
 
-    def _answer(self, text: str) -> Completion:
+    def _answer(self, question: Question) -> Completion:
         if self.manner.overflow == "roll":
-            self._make_room(text)
+            self._make_room(question)
         while True:
             try:
-                completion, work = self._stream(text)
+                completion, work = self._stream(question)
             except ContextLengthExceeded as error:
                 if self.manner.overflow == "stop" or not self._drop(1):
                     raise
@@ -153,7 +218,7 @@ class Chat:
         if not completion.text:
             print(flush=True)
         if completion.finish_reason != "handoff":
-            self.conversation.add(text, completion, work)
+            self.conversation.add(question, completion, work)
         cost = completion.metrics
         log.info(
             "answer: %d tokens read, %d from the cache, %d written, finished by %s",
@@ -181,19 +246,27 @@ class Chat:
         """
         return self.calibrated and self.model.elsewhere is not None and not sys.stdout.isatty()
 
-    def _stream(self, text: str) -> tuple[Completion, list[Message]]:
+    def _asked_with(self, printer: Printer, sent: Sequence[Message]) -> dict[str, Any]:
+        """The options for a model that is sent these messages."""
+        if not any(message.get("images") for message in sent):
+            return self.options
+        return {**self.options, "image_progress": printer.look}
+
+    def _stream(self, question: Question) -> tuple[Completion, list[Message]]:
         """The answer, printed as it comes, and the messages of the calls that led to it."""
-        if self.tools:
-            return self._run_tools(text)
+        sent = self.conversation.messages(question)
         printer = Printer(quiet=self.manner.quiet, wrap=self.manner.wrap)
+        options = self._asked_with(printer, sent)
+        if self.tools:
+            return self._run_tools(sent, printer, options)
         if self._waits:
             with printer, stop_at_interrupt(self.model.stop):
-                done = self.model.chat(self.conversation.messages(text), **self.options)
+                done = self.model.chat(sent, **options)
                 printer.show_whole(done)
             return done, []
         with (
             printer,
-            self.model.stream(self.conversation.messages(text), **self.options) as stream,
+            self.model.stream(sent, **options) as stream,
             stop_at_interrupt(self.model.stop),
         ):
             for event in stream:
@@ -201,10 +274,9 @@ class Chat:
             completion: Completion = stream.completion
         return completion, []
 
-    def _run_tools(self, text: str) -> tuple[Completion, list[Message]]:
-        sent = self.conversation.messages(text)
-        printer = Printer(quiet=self.manner.quiet, wrap=self.manner.wrap)
-
+    def _run_tools(
+        self, sent: list[Message], printer: Printer, options: dict[str, Any]
+    ) -> tuple[Completion, list[Message]]:
         def approve(call: ToolCall) -> bool:
             printer.pause()
             return self.gate is None or self.gate(call)
@@ -216,9 +288,7 @@ class Chat:
 
         if self._waits:
             with printer, stop_at_interrupt(self.model.stop):
-                result = self.model.run_tools(
-                    sent, tools=self.tools, approve=approve, **self.options
-                )
+                result = self.model.run_tools(sent, tools=self.tools, approve=approve, **options)
                 for step in result.steps:
                     printer.show_whole(step.completion)
                     for each in step.results:
@@ -227,7 +297,7 @@ class Chat:
             with (
                 printer,
                 self.model.run_tools_stream(
-                    sent, tools=self.tools, approve=approve, **self.options
+                    sent, tools=self.tools, approve=approve, **options
                 ) as stream,
                 stop_at_interrupt(self.model.stop),
             ):
@@ -248,7 +318,7 @@ class Chat:
             return completion, work[:-1]
         return replace(completion, text=""), work
 
-    def _make_room(self, text: str) -> None:
+    def _make_room(self, asked: Question) -> None:
         """Forget the oldest turns where the next answer might not fit; half at once.
 
         Each time the beginning changes, all that is left is read again, so it changes seldom.
@@ -256,10 +326,10 @@ class Chat:
         limit = self.model.context_length
         room = min(self.options.get("max_tokens", MAX_TOKENS), limit // 4)
         sizes = [
-            self._tokens(question) + sum(self._tokens(message["content"]) for message in answer)
+            self._tokens_of(question) + sum(self._tokens(message["content"]) for message in answer)
             for question, answer in self.conversation.turns
         ]
-        needed = self._tokens(self.conversation.system or "") + self._tokens(text) + room
+        needed = self._tokens(self.conversation.system or "") + self._tokens_of(asked) + room
         if sum(sizes) + needed <= limit:
             return
         kept = list(sizes)
@@ -270,6 +340,11 @@ class Chat:
     def _tokens(self, text: str) -> int:
         """Tokens of a message, with a few for the markup around it."""
         return len(self.model.tokenize(text)) + 8
+
+    def _tokens_of(self, question: Question) -> int:
+        if not question.images:
+            return self._tokens(question.text)
+        return self.model.count_tokens([question.message], **self._limits)
 
     def _drop(self, count: int) -> bool:
         """Forget the oldest turns and say so; False if there is none."""
@@ -290,6 +365,9 @@ class Chat:
             f"{cost.decode_tokens} tokens, {cost.decode_tps:.1f} tok/s, "
             f"first token after {cost.time_to_first_token_ms:.0f} ms"
         )
+        if cost.encoded_tiles:
+            tiles = counted(cost.encoded_tiles, "tile")
+            summary += f" ({tiles} of images in {cost.encode_time_ms / 1000:.1f} s)"
         if completion.finish_reason == "cancelled":
             return f"stopped; {summary}"
         if completion.finish_reason == "repetition":

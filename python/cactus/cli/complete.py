@@ -18,6 +18,13 @@ def complete_chat(
     return _offer_able("chat", incomplete)
 
 
+def complete_seeing(
+    ctx: click.Context, parameter: click.Parameter, incomplete: str
+) -> list[CompletionItem]:
+    """Models that look at images, of this machine and of the catalog, and paths."""
+    return _offer_able("see", incomplete)
+
+
 def complete_speech(
     ctx: click.Context, parameter: click.Parameter, incomplete: str
 ) -> list[CompletionItem]:

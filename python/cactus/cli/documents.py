@@ -129,6 +129,10 @@ def show_sources(corpus: Corpus, completion: Completion, *, err: bool = False) -
 def show_hit(corpus: Corpus, hit: Hit) -> None:
     """One passage that a search has found."""
     where = shown_place(corpus.folder, hit, hit.time[0] if hit.time else None, sys.stdout)
+    if hit.metadata.get("kind") == "picture":
+        size = f"{hit.metadata['width']} x {hit.metadata['height']}"
+        print(f"{hit.score:.2f}  {where}  {size}")
+        return
     print(f"{hit.score:.2f}  {where}{_heading(hit.heading)}")
     print(_quoted(hit.text, 6, sys.stdout))
 
@@ -145,11 +149,6 @@ def _quoted(text: str, indent: int, stream: IO[str]) -> str:
     return textwrap.fill(
         line, columns(stream), initial_indent=margin, subsequent_indent=margin + " "
     )
-
-
-def counted(count: int, one: str) -> str:
-    """ "1 file", "2,000 files"."""
-    return f"{count:,} {one if count == 1 else one + 's'}"
 
 
 def report_skipped(skipped: Summary) -> Sequence[tuple[str, str]]:

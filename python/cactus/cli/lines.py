@@ -35,11 +35,12 @@ class LineReader:
 
     They do if they are pasted together, between `\"""`, or if the one before ends with a backslash.
     `history` is the file of earlier messages, None for none; `words` gives what Tab completes at
-    the beginning of a line.
+    the beginning of a line. `prompt` is what stands before what is typed.
     """
 
     def __init__(self, history: Path | None, words: Callable[[str], Sequence[str]]) -> None:
         self.history = history
+        self.prompt = PROMPT
         self._words = words
         self._bold = False
         _leave_ascii()
@@ -74,7 +75,7 @@ class LineReader:
         return text
 
     def _read(self) -> str:
-        text = "\n".join([self._line(PROMPT), *self._pasted_lines()])
+        text = "\n".join([self._line(self.prompt), *self._pasted_lines()])
         while True:
             if text.lstrip().startswith(QUOTES):
                 if text.count(QUOTES) > 1:

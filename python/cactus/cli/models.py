@@ -14,6 +14,9 @@ from cactus.weights.abilities import Ability
 if TYPE_CHECKING:
     from cactus.weights.embedders import Use
 
+FOR_IMAGES: dict[Ability, str] = {"see": "lfm2-vl-450m", "embed_image": "lfm2-vl-450m"}
+"""Of several models on a machine this one is taken."""
+
 
 def find_or_fetch(
     name_or_path: str, *, offline: bool = False, ability: Ability | None = None
@@ -37,6 +40,30 @@ def find_text_model(name: str | None, ability: Use, *, offline: bool) -> Path:
         if found is not None:
             return found
     return find_or_fetch(name or USUAL[ability], offline=offline, ability=ability)
+
+
+def find_seeing(name: str | None, *, offline: bool) -> Path:
+    """The folder of a model that looks at images: the one that is named, else one that is here.
+
+    Where there is none, the usual one is fetched.
+    """
+    return _find_usual(name, "see", offline)
+
+
+def find_image_embedder(name: str | None, *, offline: bool) -> Path:
+    """The folder of a model that makes vectors of images, as `find_seeing`."""
+    return _find_usual(name, "embed_image", offline)
+
+
+def _find_usual(name: str | None, ability: Ability, offline: bool) -> Path:
+    from cactus.weights import locate
+
+    usual = FOR_IMAGES[ability]
+    if name is None:
+        here = locate.installed(ability)
+        if here:
+            return min(here, key=lambda folder: folder.name != usual)
+    return find_or_fetch(name or usual, offline=offline, ability=ability)
 
 
 def fetch(name_or_id: str, **options: Any) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import click
@@ -59,6 +60,26 @@ activations_option = click.option(
     show_default=True,
     help="Type of the activations; int8 reads prompts faster and is less exact.",
 )
+
+max_tiles_option = click.option(
+    "--max-tiles",
+    type=Whole(1),
+    metavar="N",
+    help="Most tiles that an image is divided into: fewer are faster, and show less of it.",
+)
+
+max_image_tokens_option = click.option(
+    "--max-image-tokens",
+    type=Whole(1),
+    metavar="N",
+    help="Most tokens of the prompt that an image takes.",
+)
+
+
+def image_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """How finely a model looks at images."""
+    return max_tiles_option(max_image_tokens_option(command))
+
 
 offline_option = click.option(
     "--offline", is_flag=True, help="Open no connection; the model must be here."

@@ -15,6 +15,7 @@ from cactus.cli.options import (
     Real,
     Whole,
     activations_option,
+    image_options,
     kv_option,
     offline_option,
     threads_option,
@@ -32,7 +33,8 @@ log = logging.getLogger(__name__)
 SETTINGS = (
     "sampling", "temperature", "top_p", "top_k", "min_p", "repetition_penalty",
     "repetition_window", "presence_penalty", "frequency_penalty", "stop_loops", "seed",
-    "max_tokens", "stop", "thinking", "overflow", "wrap", "history", "quiet",
+    "max_tokens", "stop", "thinking", "max_tiles", "max_image_tokens", "overflow", "wrap",
+    "history", "quiet",
 )  # fmt: skip
 """The options that /set changes in a chat."""
 
@@ -43,6 +45,16 @@ SETTINGS = (
 @click.option(
     "--prompt", "-p", help="Print one answer and leave; '-' takes standard input as the prompt."
 )
+@click.option(
+    "--image",
+    "-i",
+    "images",
+    multiple=True,
+    metavar="FILE",
+    type=click.Path(),
+    help="An image that the prompt is about, for a model that can see; may be repeated.",
+)
+@image_options
 @click.option("--system", "-s", help="The system message: what the model is told first.")
 @click.option(
     "--max-tokens",
@@ -185,6 +197,7 @@ def command(
     model: str | None,
     words: tuple[str, ...],
     prompt: str | None,
+    images: tuple[str, ...],
     system: str | None,
     tools_file: str | None,
     docs: Path | None,
@@ -204,19 +217,22 @@ def command(
 ) -> None:
     """Chat with MODEL: a name, a Hugging Face id, a folder or a .gguf file.
 
-    Without MODEL it is the starter model, which is fetched the first time. With a PROMPT, or
-    --prompt, or text that is piped in, there is one answer; piped text stands before the prompt.
+    Without MODEL it is the starter model, with --image one that can see; it is fetched the first
+    time. With a PROMPT, or --prompt, or text that is piped in, there is one answer; piped text
+    stands before the prompt.
 
     \b
     cactus run                                  chat
     cactus run "What is a cactus?"              one answer of the starter model
     cactus run MODEL "What is a cactus?"        one answer of MODEL
     cactus run -p "Sum this up." < notes.txt    one answer about a text
+    cactus run -i cat.jpg "What is this?"       one answer about an image
 
     In the chat, Ctrl-C stops an answer and a second Ctrl-C leaves; /help lists the commands.
     """
     from cactus.cli.functions import Gate, check_asking, load_tools
-    from cactus.cli.models import find_or_fetch
+    from cactus.cli.images import load_images
+    from cactus.cli.models import find_or_fetch, find_seeing
     from cactus.cli.prompt import prompt_of
 
     if options["sampling"] == "greedy" and options["temperature"]:
@@ -238,7 +254,12 @@ def command(
         wrap = False  # a line that is broken inside a string is not JSON
     if model is not None and not words and _is_a_prompt(model):
         words, model = (model,), None
-    folder = find_or_fetch(model or STARTER.name, offline=offline, ability="chat")
+    attached = [image for file in images for image in load_images(file)]
+    folder = (
+        find_seeing(model, offline=offline)
+        if attached
+        else find_or_fetch(model or STARTER.name, offline=offline, ability="chat")
+    )
     asked = prompt_of(words, prompt)
     # What was not given keeps the default of the library.
     chosen = {name: value for name, value in options.items() if value not in (None, ())}
@@ -277,6 +298,8 @@ def command(
             tools,
             Gate(loaded.stop, yes=yes, quiet=quiet),
             calibrated=engine.calibration is not None,
+            sees="see" in engine.abilities,
+            attached=attached,
         )
         if asked is not None:
             ctx.exit(chat.answer_once(asked))

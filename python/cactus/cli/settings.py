@@ -20,6 +20,8 @@ UNSET = {
     "max_tokens": str(MAX_TOKENS),
     "stop": "none",
     "thinking": "as the model does",
+    "max_tiles": "as the model does",
+    "max_image_tokens": "as the model does",
 }
 """What an option that is not set amounts to, to be read."""
 

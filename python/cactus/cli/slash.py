@@ -11,10 +11,12 @@ from typing import Any
 import click
 
 from cactus.cli.chat import Chat
-from cactus.cli.conversation import Conversation
-from cactus.cli.documents import counted, show_hit
+from cactus.cli.conversation import Conversation, Question
+from cactus.cli.documents import show_hit
+from cactus.cli.images import PATHS
+from cactus.cli.pasted import files_of
 from cactus.cli.show import describe, render
-from cactus.cli.text import note, printable, table, whole_characters
+from cactus.cli.text import counted, note, printable, table, whole_characters
 from cactus.errors import CactusError, InvalidRequest
 
 
@@ -62,10 +64,14 @@ def completions(chat: Chat, text: str) -> Sequence[str]:
         return [f"/show {what}" for what in SHOWN if what.startswith(text.removeprefix("/show "))]
     if text.startswith(("/save ", "/load ")):
         return _paths(text[:6], text[6:])
+    if text.startswith("/image "):
+        # What has begun in quotes or with backslashes goes on without, as /image takes it.
+        start = text.removeprefix("/image ").lstrip("'\"").replace("\\", "")
+        return _paths("/image ", start, PATHS)
     return [f"/{name}" for name in COMMANDS if f"/{name}".startswith(text)] if text else []
 
 
-def _paths(command: str, start: str) -> list[str]:
+def _paths(command: str, start: str, suffixes: tuple[str, ...] = ("",)) -> list[str]:
     path = Path(start).expanduser()
     folder = path if start.endswith("/") else path.parent
     try:
@@ -76,6 +82,7 @@ def _paths(command: str, start: str) -> list[str]:
         f"{command}{entry}{'/' if entry.is_dir() else ''}"
         for entry in entries
         if str(entry).startswith(str(path)) and not entry.name.startswith(".")
+        if entry.is_dir() or entry.name.lower().endswith(suffixes)
     ]
 
 
@@ -101,6 +108,9 @@ def _reset(chat: Chat, rest: str) -> None:
 
 
 def _undo(chat: Chat, rest: str) -> None:
+    if chat.attached:
+        note(f"No longer attached: {chat.attached.pop()}")
+        return
     if not chat.conversation.turns:
         note("There is nothing to take back.")
         return
@@ -232,13 +242,28 @@ def _docs(chat: Chat, rest: str) -> None:
         note(f"Nothing in {corpus.chunks:,} chunks is similar enough.")
 
 
+def _image(chat: Chat, rest: str) -> None:
+    if rest:
+        chat.attach(files_of(rest))
+        return
+    asked, attached = chat.conversation.images, chat.attached
+    if asked:
+        print("asked about: " + printable(", ".join(map(str, asked))))
+    if attached:
+        print("for the next question: " + printable(", ".join(map(str, attached))))
+    if not asked and not attached:
+        print("No images. /image FILE attaches one, and so does a path that is pasted.")
+
+
 def _last(chat: Chat) -> str:
     turns = chat.conversation.turns
     return _short(turns[-1][0]) if turns else "none"
 
 
-def _short(text: str) -> str:
-    line = " ".join(text.split())
+def _short(question: Question) -> str:
+    line = " ".join(question.text.split())
+    if question.images:
+        line = f"{', '.join(map(str, question.images))}: {line}"
     return line if len(line) <= 60 else f"{line[:59]}…"
 
 
@@ -251,10 +276,14 @@ COMMANDS = {
     "retry": Slash("/retry", "ask the last message again", _retry),
     "undo": Slash("/undo", "take the last message and its answer back", _undo),
     "reset": Slash("/reset, /clear", "forget the conversation", _reset),
+    "image": Slash("/image [FILE]", "show an image with the next message, or list them", _image),
     "docs": Slash("/docs [QUERY]", "show the documents, or search them", _docs),
     "save": Slash("/save FILE", "write the conversation to a file", _save),
     "load": Slash("/load FILE", "go on with a conversation from a file", _load),
     "bye": Slash("/bye, /exit", "leave (Ctrl-D, too)", _leave),
 }
 
-ALIASES = {"?": "help", "clear": "reset", "exit": "bye", "quit": "bye", "regenerate": "retry"}
+ALIASES = {
+    "?": "help", "clear": "reset", "exit": "bye", "quit": "bye", "regenerate": "retry",
+    "images": "image",
+}  # fmt: skip

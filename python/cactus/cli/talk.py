@@ -6,9 +6,9 @@ from functools import partial
 
 from cactus.cli import slash
 from cactus.cli.chat import Chat
-from cactus.cli.lines import LineReader
+from cactus.cli.lines import PROMPT, LineReader
 from cactus.cli.process import INTERRUPTED
-from cactus.cli.text import note
+from cactus.cli.text import counted, note
 
 
 def talk(chat: Chat) -> int:
@@ -18,6 +18,8 @@ def talk(chat: Chat) -> int:
     interrupted = False  # by Ctrl-C, with nothing said since
     while True:
         read.history = chat.history
+        count = len(chat.attached)
+        read.prompt = f"[{counted(count, 'image')}] {PROMPT}" if count else PROMPT
         try:
             text = read()
         except EOFError:
@@ -33,7 +35,7 @@ def talk(chat: Chat) -> int:
         interrupted = False
         try:
             if text.strip() and not slash.run_command(chat, text):
-                completion = chat.answer(text)
+                completion = chat.say(text)
                 interrupted = completion is not None and completion.finish_reason == "cancelled"
         except slash.Leave:
             return 0

@@ -51,6 +51,11 @@ def table(rows: Sequence[tuple[str, str]], indent: int = 0) -> str:
     return formatter.getvalue().rstrip("\n")
 
 
+def counted(count: int, one: str) -> str:
+    """ "1 file", "2,000 files"."""
+    return f"{count:,} {one if count == 1 else one + 's'}"
+
+
 def columns(stream: IO[str]) -> int:
     """How wide a terminal is; 80 where it does not say."""
     try:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,6 +11,7 @@ import click
 
 from cactus.cli.complete import complete_speech
 from cactus.cli.options import Whole, offline_option, threads_option
+from cactus.cli.targets import check_targets
 from cactus.cli.text import complain, printable, whole_characters
 from cactus.cli.transcribe_file import STDIN, Job
 from cactus.subtitles import FORMATS
@@ -223,18 +223,8 @@ def _jobs(files: Sequence[str], form: str, output: Path | None, split: bool) -> 
         raise click.UsageError("'-' is standard input, which is a terminal; pipe audio into it.")
     if output is None and len(files) > 1 and form not in ("text", "json"):
         raise click.UsageError(f"Several files cannot be one {form}; give --output DIR.")
-    taken = {os.path.realpath(file): file for file in files if file != STDIN}
-    jobs = []
-    for file in files:
-        job = Job(file, form, output, split)
-        if job.target is not None:
-            other = taken.setdefault(os.path.realpath(job.target), file)
-            if other is not file or os.path.realpath(job.target) == os.path.realpath(file):
-                raise click.UsageError(
-                    f"{printable(file)} would be written to {printable(str(job.target))}, which is "
-                    f"for {printable(other)} already; give another --output DIR."
-                )
-        jobs.append(job)
+    jobs = [Job(file, form, output, split) for file in files]
+    check_targets((job.file, job.target) for job in jobs if job.target is not None)
     return jobs
 
 
