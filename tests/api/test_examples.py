@@ -71,7 +71,7 @@ def prints(
                 for sound in ("talk.mp3", "audio.wav", "call.wav"):  # the content says what it is
                     voice = request.getfixturevalue("voices") / "beckett.wav"
                     (home / sound).symlink_to(voice)
-            if "lfm2-vl" in block:
+            if "lfm2-vl" in block or name == "vision.py":
                 seeing = request.getfixturevalue("tiny_vlm")
                 (home / "weights" / "lfm2-vl-450m").symlink_to(seeing)
                 (home / "path" / "to").mkdir(parents=True)
@@ -171,6 +171,7 @@ SAYS = {
     "stop.py": "length - The night was a dark",
     "stream.py": "60 tokens, ",
     "tools.py": "{'name': 'get_weather', 'arguments': {'location': 'Paris'}}\n22 degrees and sunny",
+    "vision.py": "\n0 tiles encoded, ",
 }
 
 
@@ -190,7 +191,8 @@ def test_sampling_repeats_with_its_seed(home: Path) -> None:
     assert len(one) == 2 and one[0] == one[1]
 
 
-def test_the_full_example(home: Path) -> None:
+def test_the_full_example(home: Path, tiny_vlm: Path) -> None:
+    (home / "weights" / "lfm2-vl-450m").symlink_to(tiny_vlm)
     said = run([str(ROOT / "python" / "example.py")], home, XDG_CACHE_HOME=str(home))
     assert re.search(r"Score: [01]\.\d\d - facts\.txt: The walrus eats clams", said)
     assert "The capital of France is Paris." in said
@@ -198,8 +200,9 @@ def test_the_full_example(home: Path) -> None:
     assert "[19556, 905]" in said
     assert "messages[0].content" in said and 'no model "weights/no-such-model"' in said
     assert "get_weather {'location': 'Paris'}" in said
-    for missing in ("all-minilm-l6-v2", "LiquidAI/LFM2-VL-450M", "openai/whisper-small"):
-        assert f"cactus download {missing}\n" in said
+    assert re.search(r"^== Vision\n.+\n\n== Image embedding\n\d+ dimensions$", said, re.M)
+    for missing in ("all-minilm-l6-v2", "openai/whisper-small"):
+        assert f"To get one: cactus download {missing}\n" in said
     assert said.rstrip().endswith("The answer to this classic math problem is 4.")
 
 
