@@ -2,7 +2,7 @@
 
     PYTHONPATH=. python tools/make_golden_vision_chats.py
 
-Needs torch, torchvision and transformers. The model, its tokenizer and the chats are those of
+Needs torch, torchvision and transformers. The models, tokenizers and chats are those of
 tests/vision/tiny.py. Of each chat it keeps the ids of the prompt, as processor and template make
 them, and those of a greedy answer.
 """
@@ -21,13 +21,8 @@ _library = torch.library.Library("torchvision", "DEF")
 _library.define("nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
 _library.define("qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
 
+import transformers  # noqa: E402
 from PIL import Image  # noqa: E402
-from transformers import (  # noqa: E402
-    AutoImageProcessor,
-    AutoModelForImageTextToText,
-    Lfm2VlProcessor,
-    PreTrainedTokenizerFast,
-)
 
 from tests.vision import tiny  # noqa: E402
 
@@ -44,33 +39,59 @@ def parts(message: dict[str, Any]) -> dict[str, Any]:
     return {"role": message["role"], "content": [*images, text]}
 
 
+def processor_of(name: str, folder: Path) -> Any:
+    """The family's processor."""
+    tokenizer = transformers.PreTrainedTokenizerFast.from_pretrained(folder)
+    images = transformers.AutoImageProcessor.from_pretrained(folder)
+    template = tiny.FAMILIES[name].template
+    if name == "lfm2_vl":
+        return transformers.Lfm2VlProcessor(images, tokenizer, chat_template=template)
+    if name == "smolvlm":
+        video = transformers.SmolVLMVideoProcessor()
+        return transformers.SmolVLMProcessor(
+            images, tokenizer, video, image_seq_len=4, chat_template=template
+        )
+    kind = {"qwen2_vl": "Qwen2VL", "qwen3_vl": "Qwen3VL"}[name]
+    video = getattr(transformers, f"{kind}VideoProcessor")()
+    return getattr(transformers, f"{kind}Processor")(
+        images, tokenizer, video, chat_template=template
+    )
+
+
+def answered(name: str, folder: Path) -> dict[str, Any]:
+    """Prompt and answer of each chat."""
+    processor = processor_of(name, folder)
+    model: Any = transformers.AutoModelForImageTextToText.from_pretrained(
+        folder, dtype=torch.float32
+    ).eval()
+    found = {}
+    for chat, messages in tiny.CHATS.items():
+        inputs = processor.apply_chat_template(
+            [parts(message) for message in messages],
+            add_generation_prompt=True,
+            tokenize=True,
+            return_dict=True,
+            return_tensors="pt",
+        )
+        end = processor.tokenizer.convert_tokens_to_ids("<|im_end|>")
+        with torch.no_grad():
+            made = model.generate(
+                **inputs, max_new_tokens=TOKENS, do_sample=False, eos_token_id=end
+            )
+        prompt = inputs["input_ids"][0].tolist()
+        found[chat] = {"prompt": prompt, "answer": made[0, len(prompt) :].tolist()}
+    return found
+
+
 def main() -> None:
     """Write the file."""
-    found = {}
-    with tempfile.TemporaryDirectory() as home:
-        folder = tiny.write_checkpoint(Path(home) / "tiny")
-        tokenizer = PreTrainedTokenizerFast.from_pretrained(folder)
-        processor = Lfm2VlProcessor(
-            AutoImageProcessor.from_pretrained(folder), tokenizer, chat_template=tiny.TEMPLATE
-        )
-        model: Any = AutoModelForImageTextToText.from_pretrained(folder, dtype=torch.float32).eval()
-        for name, messages in tiny.CHATS.items():
-            inputs = processor.apply_chat_template(
-                [parts(message) for message in messages],
-                add_generation_prompt=True,
-                tokenize=True,
-                return_dict=True,
-                return_tensors="pt",
-            )
-            end = tokenizer.convert_tokens_to_ids("<|im_end|>")
-            with torch.no_grad():
-                made = model.generate(
-                    **inputs, max_new_tokens=TOKENS, do_sample=False, eos_token_id=end
-                )
-            prompt = inputs["input_ids"][0].tolist()
-            found[name] = {"prompt": prompt, "answer": made[0, len(prompt) :].tolist()}
-    lines = ",\n".join(f"{json.dumps(name)}: {json.dumps(each)}" for name, each in found.items())
-    (tiny.GOLDEN / "vision_chats.json").write_text(f"{{\n{lines}\n}}\n")
+    lines = []
+    for name in tiny.FAMILIES:
+        with tempfile.TemporaryDirectory() as home:
+            found = answered(name, tiny.write_checkpoint(Path(home) / "tiny", name))
+        each = ",\n".join(f"  {json.dumps(chat)}: {json.dumps(ids)}" for chat, ids in found.items())
+        lines.append(f"{json.dumps(name)}: {{\n{each}\n}}")
+    (tiny.GOLDEN / "vision_chats.json").write_text("{\n" + ",\n".join(lines) + "\n}\n")
 
 
 if __name__ == "__main__":

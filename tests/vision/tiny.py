@@ -1,6 +1,6 @@
-"""A tiny LFM2-VL with all that a published one has, and the chats that transformers answered.
+"""Tiny models that see with all that published ones have, and the chats that transformers answered.
 
-The weights are those of tests/golden/lfm2_vl; tokenizer, processor and template are made here. So
+The weights are those of tests/golden/<name>; tokenizer, processor and template are made here. So
 that the tool which asks transformers finds the same, this needs nothing of the package.
 """
 
@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import json
 import shutil
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,36 +21,94 @@ GOLDEN = Path(__file__).resolve().parents[1] / "golden"
 IMAGE = 7
 """The image token of the checkpoint."""
 
-MARKERS = [
-    *("<|im_start|>", "<|im_end|>", "<|image_start|>", "<|image_end|>", "<|img_thumbnail|>"),
-    *(f"<|img_row_{row}_col_{col}|>" for row in range(1, 5) for col in range(1, 5)),
-]
+TURNS = ["<|im_start|>", "<|im_end|>"]
+_PLACES = [f"row_{row}_col_{col}" for row in range(1, 5) for col in range(1, 5)]
+
+
+@dataclass(frozen=True)
+class Family:
+    """What a family's published folder has beside its weights.
+
+    `tokens`: the special tokens that have an id of their own, `markers` those behind the letters;
+    `image` is what the template writes for one, `processor` preprocessor_config.json.
+    """
+
+    tokens: dict[int, str]
+    markers: list[str]
+    image: str
+    processor: dict[str, Any]
+
+    @property
+    def template(self) -> str:
+        return TEMPLATE.replace("IMAGE", self.image)
+
 
 TEMPLATE = """\
 {%- for message in messages %}{{ '<|im_start|>' + message['role'] + '\n' }}
 {%- if message['content'] is string %}{{ message['content'] }}{% else %}
 {%- for part in message['content'] %}
-{%- if part['type'] == 'image' %}{{ '<image>' }}{% else %}{{ part['text'] }}{% endif %}
+{%- if part['type'] == 'image' %}{{ 'IMAGE' }}{% else %}{{ part['text'] }}{% endif %}
 {%- endfor %}{% endif %}{{ '<|im_end|>\n' }}{% endfor %}
 {%- if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"""
 
-PROCESSOR: dict[str, Any] = {
-    "image_processor_type": "Lfm2VlImageProcessorFast",
-    "do_image_splitting": True,
-    "downsample_factor": 2,
-    "encoder_patch_size": 4,
-    "image_mean": [0.5, 0.5, 0.5],
-    "image_std": [0.5, 0.5, 0.5],
-    "max_image_tokens": 16,
-    "max_num_patches": 64,
-    "max_pixels_tolerance": 2.0,
-    "max_tiles": 4,
-    "min_image_tokens": 4,
-    "min_tiles": 2,
-    "resample": 2,
-    "rescale_factor": 1 / 255,
-    "tile_size": 32,
-    "use_thumbnail": True,
+_HALF = {"image_mean": [0.5, 0.5, 0.5], "image_std": [0.5, 0.5, 0.5], "rescale_factor": 1 / 255}
+
+_QWEN = Family(
+    {IMAGE: "<|image_pad|>", 8: "<|vision_start|>", 9: "<|vision_end|>", 10: "<|video_pad|>"},
+    TURNS,
+    "<|vision_start|><|image_pad|><|vision_end|>",
+    {
+        **_HALF,
+        "image_processor_type": "Qwen2VLImageProcessor",
+        "patch_size": 4,
+        "merge_size": 2,
+        "temporal_patch_size": 2,
+        "size": {"shortest_edge": 64, "longest_edge": 4096},
+    },
+)
+
+FAMILIES = {
+    "lfm2_vl": Family(
+        {IMAGE: "<image>"},
+        [
+            *(*TURNS, "<|image_start|>", "<|image_end|>", "<|img_thumbnail|>"),
+            *(f"<|img_{place}|>" for place in _PLACES),
+        ],
+        "<image>",
+        {
+            **_HALF,
+            "image_processor_type": "Lfm2VlImageProcessorFast",
+            "do_image_splitting": True,
+            "downsample_factor": 2,
+            "encoder_patch_size": 4,
+            "max_image_tokens": 16,
+            "max_num_patches": 64,
+            "max_pixels_tolerance": 2.0,
+            "max_tiles": 4,
+            "min_image_tokens": 4,
+            "min_tiles": 2,
+            "resample": 2,
+            "tile_size": 32,
+            "use_thumbnail": True,
+        },
+    ),
+    "smolvlm": Family(
+        {IMAGE: "<image>"},
+        [
+            *(*TURNS, "<fake_token_around_image>", "<global-img>", "<end_of_utterance>"),
+            *(f"<{place}>" for place in _PLACES),
+        ],
+        "<image>",
+        {
+            **_HALF,
+            "image_processor_type": "SmolVLMImageProcessor",
+            "do_image_splitting": True,
+            "max_image_size": {"longest_edge": 32},
+            "size": {"longest_edge": 64},
+        },
+    ),
+    "qwen2_vl": _QWEN,
+    "qwen3_vl": _QWEN,
 }
 
 SIZES = {"square": (32, 32), "wide": (48, 16), "small": (16, 16), "tall": (32, 64), "big": (64, 64)}
@@ -107,10 +166,11 @@ def bytes_to_letters() -> dict[int, str]:
     }
 
 
-def write_tokenizer(folder: Path) -> None:
-    """Bytes, the image token among them, and the markers behind them."""
-    letters = list(bytes_to_letters().values())
-    tokens = [*letters[:IMAGE], "<image>", *letters[IMAGE:], *MARKERS]
+def write_tokenizer(folder: Path, family: Family) -> None:
+    """Bytes, the tokens with an id of their own among them, and the markers behind them."""
+    tokens = [*bytes_to_letters().values(), *family.markers]
+    for place, token in sorted(family.tokens.items()):
+        tokens.insert(place, token)
     special = [(n, token) for n, token in enumerate(tokens) if len(token) > 1]
     level = {"type": "ByteLevel", "add_prefix_space": False, "use_regex": True}
     level["trim_offsets"] = True
@@ -140,7 +200,7 @@ def write_tokenizer(folder: Path) -> None:
     (folder / "tokenizer.json").write_text(json.dumps(built))
     named = {
         "eos_token": "<|im_end|>",
-        "image_token": "<image>",
+        "image_token": family.tokens[IMAGE],
         "image_start_token": "<|image_start|>",
         "image_end_token": "<|image_end|>",
         "image_thumbnail": "<|img_thumbnail|>",
@@ -149,14 +209,18 @@ def write_tokenizer(folder: Path) -> None:
     (folder / "tokenizer_config.json").write_text(json.dumps(named))
 
 
-def write_checkpoint(folder: Path) -> Path:
+def write_checkpoint(folder: Path, name: str = "lfm2_vl") -> Path:
     """The folder as it is published."""
     folder.mkdir(parents=True)
-    for name in ("config.json", "model.safetensors"):
-        shutil.copy(GOLDEN / "lfm2_vl" / name, folder / name)
-    write_tokenizer(folder)
-    (folder / "chat_template.jinja").write_text(TEMPLATE)
-    (folder / "preprocessor_config.json").write_text(json.dumps(PROCESSOR))
+    family = FAMILIES[name]
+    for file in ("config.json", "model.safetensors"):
+        shutil.copy(GOLDEN / name / file, folder / file)
+    write_tokenizer(folder, family)
+    (folder / "chat_template.jinja").write_text(family.template)
+    (folder / "preprocessor_config.json").write_text(json.dumps(family.processor))
+    if name == "smolvlm":  # which says how many features a tile has
+        own = {"image_seq_len": 4, "processor_class": "SmolVLMProcessor"}
+        (folder / "processor_config.json").write_text(json.dumps(own))
     return folder
 
 

@@ -123,7 +123,7 @@ class Shown:
 
     def _open(self, image: Any, layout: Layout) -> PromptImage:
         picture, sight = self.door.load(image), self.sight
-        found = sight.processor.layout(picture.width, picture.height, self.limits)
+        found = sight.layout(picture.width, picture.height, self.limits)
         if found.text != layout.text:
             raise InvalidImage(
                 f"an image has changed while it was read: it is {picture.width} x "
@@ -137,5 +137,5 @@ class Shown:
 
 def show(sight: Sight, images: Sequence[Any], limits: Any, door: Door) -> Shown:
     """The images of a conversation, of which no pixel is decoded yet. Raises InvalidImage."""
-    found = [sight.processor.layout(*door.measure(image), limits) for image in images]
+    found = [sight.layout(*door.measure(image), limits) for image in images]
     return Shown(sight, images, limits, door, found)

@@ -6,6 +6,7 @@ import hashlib
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 from weakref import WeakSet
@@ -35,7 +36,7 @@ class Sight:
     `token` is the id that stands for a feature in a prompt of tokens. `encode(tile, stop)` makes
     the features of a tile, [tokens, feature_width]. `budget`: bytes of features that are kept.
     `axes`: whether rotary positions have several, which squares of `factor` patches make. `whole`:
-    whether the features of a tile see each other.
+    whether the features of a tile see each other. `patches`: the most of a tile.
     """
 
     def __init__(
@@ -48,15 +49,27 @@ class Sight:
         axes: bool = False,
         factor: int = 1,
         whole: bool = False,
+        patches: int | None = None,
     ) -> None:
         self.processor, self.token, self._encode = processor, token, encode
-        self.axes, self.factor, self.whole = axes, factor, whole
+        self.axes, self.factor, self.whole, self._patches = axes, factor, whole, patches
         self.cache = FeatureCache(budget)
         self._lock = threading.RLock()
         self._numbers: OrderedDict[bytes, int] = OrderedDict()
         self._next = 0
         self._held: WeakSet[Picture] = WeakSet()
         self._tiles: tuple[bytes, int, Iterator[Any]] | None = None
+
+    def layout(self, width: int, height: int, limits: Any) -> Layout:
+        """How an image is looked at: smaller, where a tile would have more patches than one can.
+
+        Raises InvalidImage.
+        """
+        found: Layout = self.processor.layout(width, height, limits)
+        if self._patches and max(rows * cols for rows, cols in found.grids) > self._patches:
+            limits = replace(limits, max_image_tokens=self._patches // self.factor**2)
+            found = self.processor.layout(width, height, limits)
+        return found
 
     def key(self, picture: Picture, layout: Layout) -> bytes:
         """What the features of an image are known by: its pixels, and how they are processed."""

@@ -52,6 +52,7 @@ class Vision(Worker):
             engine.image_cache_bytes,
             axes=engine.tokens.info.axes > 0,
             factor=config.factor,
+            patches=config.max_patches,
         )
 
     def show(
@@ -107,7 +108,7 @@ class Vision(Worker):
                 if progress is not None:
                     progress(LABEL, n, len(given))
                 picture = doorway.load(image)
-                layout = self.sight.processor.layout(picture.width, picture.height, limits)
+                layout = self.sight.layout(picture.width, picture.height, limits)
                 total, count = np.zeros(self._encoder.dimensions), 0
                 for tile in self.sight.processor.tiles_of(picture, layout):
                     states = self._encoder.states(tile, call.flag)
