@@ -89,9 +89,11 @@ def load(name: str, home: Path) -> Golden:
 
 
 def read_tables(folder: Path) -> dict[str, F32]:
-    if not (folder / TABLES).exists():
-        return {}
-    file = read_safetensors(folder / TABLES)
+    return read_plain(folder / TABLES) if (folder / TABLES).exists() else {}
+
+
+def read_plain(path: Path) -> dict[str, F32]:
+    file = read_safetensors(path)
     try:
         return {
             name: file.read(name).view(np.float32).reshape(info.shape)

@@ -66,7 +66,8 @@ class Encoder:
                 f"{dimensions}"
             )
         limit = min(settings.max_tokens or program.context_length, program.context_length)
-        vocabulary = int(loaded.config["vocab_size"])
+        words = loaded.config.get("text_config") or loaded.config
+        vocabulary = loaded.tokens.vocab_size or int(words["vocab_size"])
         reader = Reader(loaded.tokenizer, settings, limit, vocabulary)
         steps = Steps(program, settings.pooling)
         return cls(loaded, settings, reader, steps, tuple(heads), dimensions)

@@ -76,6 +76,7 @@ class Settings:
     included; None: what the model itself says. `prompts` are texts that come before a text, by
     name; `default_prompt` is one of these names. `matryoshka`: sizes that a vector may be cut to.
     `strip`: white space around a text is not part of it. `skip_tokens` are left out of a text.
+    `pad`: a text is filled up to so many tokens with this one.
     """
 
     pooling: Pooling = "mean"
@@ -91,6 +92,7 @@ class Settings:
     similarity: Literal["cosine", "dot"] = "cosine"
     skip_tokens: frozenset[int] = frozenset()
     score: Score | None = None
+    pad: tuple[int, int] | None = None
 
     def prompt(self, name: str | None) -> str:
         """The text that comes before a text; None: the default one, "": none.
@@ -142,7 +144,14 @@ def read_settings(folder: Path) -> Settings:
         similarity=cast(Any, fields.choice("similarity", ("cosine", "dot"), "cosine")),
         skip_tokens=frozenset(_integers(fields, "skip_tokens", 0, MOST_VOCABULARY)),
         score=_score(fields.object("score")),
+        pad=_pad(fields.object("pad")),
     )
+
+
+def _pad(fields: Fields | None) -> tuple[int, int] | None:
+    if fields is None:
+        return None
+    return fields.integer("length", 1, 1 << 16), fields.integer("token", 0, MOST_VOCABULARY)
 
 
 def _prompts(fields: Fields) -> dict[str, str]:

@@ -61,7 +61,11 @@ class Reader:
         cut = len(ids) > room
         if cut:
             self._check(len(before) + len(ids) + len(after), whole, truncate, name)
-        return Item(index, self._known([*before, *ids[:room], *after]), cut)
+        read = [*before, *ids[:room], *after]
+        if self.settings.pad is not None:
+            length, token = self.settings.pad
+            read += [token] * (length - len(read))
+        return Item(index, self._known(read), cut)
 
     def pair(self, index: int, query: Sequence[int], text: str, truncate: bool, name: str) -> Item:
         """The tokens of a query and a text for a cross-encoder; the text is what is cut."""

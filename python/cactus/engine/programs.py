@@ -63,7 +63,8 @@ def _tokens(model: Architecture) -> Traced:
         from cactus.native.program import MAX_CHUNK
 
         return Traced(model.build(), 0, min(config.context_length, MAX_CHUNK))
-    return Traced(model.build(), config.vocab_size, config.context_length)
+    vocabulary = 0 if model.gives_states else config.vocab_size
+    return Traced(model.build(), vocabulary, config.context_length)
 
 
 TOKENS = Part("tokens", "plan.bin", _tokens)

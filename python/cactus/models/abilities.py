@@ -25,6 +25,10 @@ ABILITIES: dict[str, tuple[Ability, ...]] = {
         "embed",
         "rerank",
     ),
+    "clip": (
+        "embed",
+        "embed_image",
+    ),
     "gemma3_text": (
         "chat",
         "complete",
@@ -97,6 +101,14 @@ ABILITIES: dict[str, tuple[Ability, ...]] = {
     "roberta": (
         "embed",
         "rerank",
+    ),
+    "siglip": (
+        "embed",
+        "embed_image",
+    ),
+    "siglip2": (
+        "embed",
+        "embed_image",
     ),
     "smollm3": (
         "chat",

@@ -294,7 +294,7 @@ class Architecture:
         Of a language model these are what its head makes logits of, of a text encoder all that it
         gives. Raises UnsupportedModel for a model of neither kind.
         """
-        if self.encodes:
+        if self.gives_states:
             return self.build()
         if not isinstance(self.model, CausalLM):
             raise UnsupportedModel(f"a model of {self.config.model_type} gives no states of text")
@@ -304,6 +304,11 @@ class Architecture:
     def encodes(self) -> bool:
         """Whether it is a text encoder: its output is states, and sessions keep nothing."""
         return not self.build().slots
+
+    @property
+    def gives_states(self) -> bool:
+        """Whether what tokens become are states, and not logits."""
+        return self.encodes or self.build().outputs[0].op == "layer_norm"
 
     def build_encoder(self) -> Graph | None:
         """The unfused graph of features, with the encoder's states as output; None without one."""

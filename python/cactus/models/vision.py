@@ -41,7 +41,12 @@ class VisionConfig:
     ``intermediate_size``; what lies between is zeros. ``deepstack`` has the tower's layers whose
     states are image features, too: they are added behind the decoder's first layers.
     ``max_patches`` are the most of one tile. ``interpolation`` is how the position embeddings of
-    another grid are made (vision/positions.py).
+    another grid are made (vision/positions.py). With ``blocks`` the features of an image see each
+    other in the decoder.
+
+    Of a dual encoder ``feature_width`` is that of an image's vector, which its ``head`` makes: a
+    projection of the state of the class, whose row is before those of the patches
+    (``class_token``), or what attends to all states.
     """
 
     hidden_size: int
@@ -63,6 +68,9 @@ class VisionConfig:
     deepstack: tuple[int, ...] = ()
     max_patches: int = MAX_PATCHES
     interpolation: Literal["antialiased", "corners", "nearest"] = "antialiased"
+    class_token: bool = False
+    head: Literal["", "projection", "attention"] = ""
+    blocks: bool = False
 
     @property
     def pixels(self) -> int:
@@ -84,8 +92,28 @@ class VisionConfig:
         """The tensors of vision.safetensors, which Python works with, and their shapes."""
         if self.positions is None:
             return {}
-        rows, cols = self.positions
-        return {"position_embedding": (rows * cols, self.hidden_size)}
+        (rows, cols), width = self.positions, self.hidden_size
+        found: dict[str, tuple[int, ...]] = {"position_embedding": (rows * cols, width)}
+        if self.class_token:
+            found["class_embedding"] = (1, width)
+        if self.head == "projection":
+            found["head.projection"] = (self.feature_width, width)
+        if self.head == "attention":
+            inner = self.true_intermediate_size
+            found |= {
+                "head.probe": (1, width),
+                "head.attention.in_proj_weight": (3 * width, width),
+                "head.attention.in_proj_bias": (3 * width,),
+                "head.attention.out_proj.weight": (width, width),
+                "head.attention.out_proj.bias": (width,),
+                "head.layernorm.weight": (width,),
+                "head.layernorm.bias": (width,),
+                "head.mlp.fc1.weight": (inner, width),
+                "head.mlp.fc1.bias": (inner,),
+                "head.mlp.fc2.weight": (width, inner),
+                "head.mlp.fc2.bias": (width,),
+            }
+        return found
 
 
 def padded(size: int, multiple: int = GROUP) -> int:

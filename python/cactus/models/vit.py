@@ -4,7 +4,7 @@ them: norms before each half, biases everywhere, every patch sees all of its til
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import ClassVar
+from typing import ClassVar, Protocol
 
 from .. import nn
 from .vision import VisionConfig
@@ -22,25 +22,46 @@ _ACTIVATIONS: dict[str, Callable[[nn.Tensor], nn.Tensor]] = {
 }
 
 
+class Sizes(Protocol):
+    """What the layers want to know of a transformer, of images or of texts."""
+
+    @property
+    def hidden_size(self) -> int: ...
+    @property
+    def intermediate_size(self) -> int: ...
+    @property
+    def layers(self) -> int: ...
+    @property
+    def heads(self) -> int: ...
+    @property
+    def head_dim(self) -> int: ...
+    @property
+    def true_head_dim(self) -> int: ...
+    @property
+    def norm_eps(self) -> float: ...
+    @property
+    def activation(self) -> str: ...
+
+
 class Attention(nn.Attention):
-    """Attention with biases, of every patch to all."""
+    """Attention with biases, of every row to all, or, without a reach, to those before it."""
 
     names: ClassVar = {"o_proj": "out_proj"}
 
-    def __init__(self, c: VisionConfig) -> None:
+    def __init__(self, c: Sizes, reach: int | None) -> None:
         super().__init__(
             *(c.hidden_size, c.heads, c.heads, c.head_dim, None),
             qkv_bias=True,
             out_bias=True,
             scale=c.true_head_dim**-0.5,
-            reach=0,
+            reach=reach,
         )
 
 
 class MLP(nn.Module):
     """out = W_2 · activation(W_1 x + b_1) + b_2."""
 
-    def __init__(self, c: VisionConfig) -> None:
+    def __init__(self, c: Sizes) -> None:
         self.activation = _ACTIVATIONS[c.activation]
         self.fc1 = nn.Linear(c.hidden_size, c.intermediate_size, bias=True)
         self.fc2 = nn.Linear(c.intermediate_size, c.hidden_size, bias=True)
@@ -52,9 +73,9 @@ class MLP(nn.Module):
 class Layer(nn.Module):
     """Attention, then feed-forward, each on a normed copy."""
 
-    def __init__(self, c: VisionConfig) -> None:
+    def __init__(self, c: Sizes, reach: int | None) -> None:
         self.layer_norm1 = nn.LayerNorm(c.hidden_size, c.norm_eps)
-        self.self_attn = Attention(c)
+        self.self_attn = Attention(c, reach)
         self.layer_norm2 = nn.LayerNorm(c.hidden_size, c.norm_eps)
         self.mlp = MLP(c)
 
@@ -84,8 +105,8 @@ class Embeddings(nn.Module):
 class Encoder(nn.Module):
     """What lies under ``encoder.`` in a checkpoint."""
 
-    def __init__(self, c: VisionConfig) -> None:
-        self.layers = [Layer(c) for _ in range(c.layers)]
+    def __init__(self, c: Sizes, reach: int | None = 0) -> None:
+        self.layers = [Layer(c, reach) for _ in range(c.layers)]
 
     def forward(self, x: nn.Tensor) -> nn.Tensor:
         for layer in self.layers:
@@ -94,12 +115,21 @@ class Encoder(nn.Module):
 
 
 class Tower(nn.Module):
-    """Patches of a tile to their states behind the last norm."""
+    """Patches of a tile to their states behind the last norm.
+
+    CLIP's has a row for the whole image before them, and a norm of the embeddings.
+    """
+
+    # CLIP's word, as it is spelled in its checkpoints.
+    names: ClassVar = {"pre_layernorm": "pre_layrnorm"}
 
     def __init__(self, c: VisionConfig) -> None:
-        self.embeddings = Embeddings(c)
+        self.embeddings = Embeddings(c, bias=not c.class_token)
+        self.pre_layernorm = nn.LayerNorm(c.hidden_size, c.norm_eps) if c.class_token else None
         self.encoder = Encoder(c)
         self.post_layernorm = nn.LayerNorm(c.hidden_size, c.norm_eps)
 
     def forward(self) -> nn.Tensor:
-        return self.post_layernorm(nn.output_rows(self.encoder(self.embeddings())))
+        x = self.embeddings()
+        x = self.pre_layernorm(x) if self.pre_layernorm else x
+        return self.post_layernorm(nn.output_rows(self.encoder(x)))

@@ -10,6 +10,7 @@ import numpy as np
 from cactus.engine.loaded import Loaded
 from cactus.models.vision import TABLES, VisionConfig
 from cactus.native import Row
+from cactus.vision.heads import Head
 from cactus.vision.merge import merge
 from cactus.vision.parts import PROJECTOR, TOWER, deepstack
 from cactus.vision.positions import PositionTable
@@ -35,11 +36,23 @@ class Encoder:
     def __init__(self, engine: Loaded, config: VisionConfig) -> None:
         self._engine, self._config = engine, config
         self._positions = _positions(engine.folder, config)
+        self._class = _class_embedding(engine.folder, config)
+        self._head = Head.of(engine.folder, config)
 
     @property
     def dimensions(self) -> int:
-        """How wide a state of the tower is."""
-        return self._config.hidden_size
+        """How many numbers the vector of an image has."""
+        return self._config.feature_width if self._head else self._config.hidden_size
+
+    def total(self, states: F32) -> NDArray[np.float64]:
+        """What a tile adds to the vector of its image, which is divided by all patches.
+
+        That are its states, or, with a head, what that makes of the one tile of an image.
+        """
+        if self._head is not None:
+            return self._head(states).astype(np.float64) * len(states)
+        found: NDArray[np.float64] = states.sum(axis=0, dtype=np.float64)
+        return found
 
     def states(self, tile: Tile, stop: StopFlag | None) -> F32:
         """The last states of the tower, [patches, hidden_size]. Raises Cancelled."""
@@ -65,6 +78,8 @@ class Encoder:
         rows[:, : patches.shape[1]] = patches
         if self._positions is not None:
             rows[:, config.patch_width :] = self._in_order(self._positions.at(*tile.grid), tile)
+        if self._class is not None:
+            rows = np.concatenate([self._class, rows])
         running = self._engine.programs.start(TOWER)
         places = None
         if running.program.info.axes:
@@ -103,6 +118,19 @@ def _run(
         pending = program.prepare([row], want_logits=True)
         pending.run()
         return pending.values
+
+
+def _class_embedding(folder: Path, config: VisionConfig) -> F32 | None:
+    """The row for the whole image, which is before the patches: no pixels, and its embedding."""
+    if not config.class_token:
+        return None
+    file = read_safetensors(folder / TABLES)
+    try:
+        row = np.zeros((1, config.patch_width + config.hidden_size), np.float32)
+        row[0, config.patch_width :] = file.read("class_embedding").view(np.float32)
+        return row
+    finally:
+        file.close()
 
 
 def _positions(folder: Path, config: VisionConfig) -> PositionTable | None:

@@ -37,6 +37,8 @@ class Vision(Worker):
 
         processor = Processor.of(engine.folder)
         token = engine.tokenizer.token_to_id(processor.image_token)
+        if "see" not in engine.abilities:
+            token = -1  # images enter no prompt
         if token is None:
             raise ModelFormatError(
                 f"the tokenizer of {engine.name} has no token {processor.image_token}, which "
@@ -112,7 +114,7 @@ class Vision(Worker):
                 total, count = np.zeros(self._encoder.dimensions), 0
                 for tile in self.sight.processor.tiles_of(picture, layout):
                     states = self._encoder.states(tile, call.flag)
-                    total += states.sum(axis=0, dtype=np.float64)
+                    total += self._encoder.total(states)
                     count += len(states)
                     yield None
                 made[n] = total / count / (np.linalg.norm(total / count) if unit else 1)

@@ -71,6 +71,7 @@ STARTER = CatalogEntry(
 )
 
 _GATED = True
+_BOTH = "embeddings of texts and pictures"
 
 
 def _embedder(
@@ -164,6 +165,10 @@ CATALOG: tuple[CatalogEntry, ...] = (
     _embedder("nomic-ai/nomic-embed-text-v2-moe", 475, "nomic_bert", "many languages"),
     _embedder("Qwen/Qwen3-Embedding-0.6B", 596, "qwen3", "many languages"),
     _embedder("minishlab/potion-base-8M", 8, "model2vec", "English, static: fast, less exact"),
+    CatalogEntry("openai/clip-vit-large-patch14", 428, "clip", _BOTH),
+    CatalogEntry("google/siglip-base-patch16-224", 203, "siglip", _BOTH),
+    CatalogEntry("google/siglip2-base-patch16-224", 375, "siglip", _BOTH),
+    CatalogEntry("google/siglip2-base-patch16-naflex", 375, "siglip2", _BOTH),
     _reranker("cross-encoder/ms-marco-MiniLM-L6-v2", 23, "bert", "English"),
     _reranker("BAAI/bge-reranker-v2-m3", 568, "xlm-roberta", "many languages"),
     _reranker("Alibaba-NLP/gte-reranker-modernbert-base", 150, "modernbert", "English"),

@@ -319,7 +319,7 @@ def _write_small_files(
     license = model.license or origin.get("license")
     source = {key: value for key, value in origin.items() if key != "license"}
     own |= {"source": {**model.origin, **source}}
-    if model.embedding is not None:
+    if model.embedding is not None and model.embedding.use is not None:
         own["use"] = model.embedding.use
     if license:
         own["license"] = license

@@ -27,6 +27,7 @@ from cactus.weights.format.safetensors import (
 )
 from cactus.weights.format.tiles import U8
 from cactus.weights.names import name_of_checkpoint
+from cactus.weights.sources.dual import text_embedding
 from cactus.weights.sources.embedder import describe
 from cactus.weights.sources.origin import describe_file
 from cactus.weights.sources.source import (
@@ -35,7 +36,7 @@ from cactus.weights.sources.source import (
     SourceTensor,
     license_name,
 )
-from cactus.weights.sources.vision import canonical, sees
+from cactus.weights.sources.vision import canonical, is_dual, sees
 
 logger = logging.getLogger("cactus.weights")
 
@@ -92,6 +93,8 @@ def open_checkpoint(folder: Path, name: str = "") -> Source:
             return {key: _tensor(key, dense, info) for key, info in dense.tensors.items()}
 
         embedding, config, made, more = describe(folder, called, config, sources, open_dense)
+        if is_dual(config):
+            embedding = text_embedding(folder, config, made)
         return Source(
             config=config,
             generation=_generation(folder, config),

@@ -41,10 +41,11 @@ class Embedding:
     """What a checkpoint for embedding or ranking texts says beside its config.
 
     `settings` is embedding.json but for what only a name tells; `heads` are dense layers behind the
-    pooling, by the names that the settings give them.
+    pooling, by the names that the settings give them. `use` is what the model is for alone; None:
+    it can do all that its architecture says.
     """
 
-    use: Use
+    use: Use | None
     settings: dict[str, Any]
     heads: tuple[SourceTensor, ...] = ()
 

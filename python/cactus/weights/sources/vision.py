@@ -13,6 +13,7 @@ from typing import Any
 
 from cactus.models.abilities import ABILITIES
 from cactus.models.vision import VisionConfig, vision_config
+from cactus.weights.sources.dual import take_tables
 from cactus.weights.sources.rearranged import (
     by_pixel,
     padded_heads,
@@ -40,14 +41,17 @@ _NAMES = (
 )
 """Expressions that are replaced in a checkpoint's names, the first that fits."""
 
-_UNUSED = re.compile(r"^vision_tower\.head\.")
-"""What a tower was trained with and its model does not use."""
-
 
 def sees(config: Mapping[str, Any]) -> bool:
     """Whether a config is of a model that sees."""
     able = ABILITIES.get(str(config.get("model_type")), ())
     return "see" in able or "embed_image" in able
+
+
+def is_dual(config: Mapping[str, Any]) -> bool:
+    """Whether a config is of a model that makes vectors of texts and images alike."""
+    able = ABILITIES.get(str(config.get("model_type")), ())
+    return "embed_image" in able and "see" not in able
 
 
 def canonical(
@@ -56,21 +60,16 @@ def canonical(
     """The tensors of a model that sees, and its tables. Raises as `load_architecture` does."""
     vision = vision_config(config)
     assert vision is not None
-    tensors, tables = [], []
+    tensors: dict[str, SourceTensor] = {}
     for source in sources:
         name = source.name
         for pattern, text in _NAMES:
             name, count = re.subn(pattern, text, name)
             if count:
                 break
-        if _UNUSED.search(name):
-            continue
-        tensor = replace(source, name=name)
-        if name == "vision_tower.embeddings.position_embedding.weight":
-            tables.append(replace(tensor, name="position_embedding"))
-        else:
-            tensors.append(_fitted(tensor, vision))
-    return tensors, tables
+        tensors[name] = replace(source, name=name)
+    tables = take_tables(tensors, vision)
+    return [_fitted(tensor, vision) for tensor in tensors.values()], tables
 
 
 def _fitted(tensor: SourceTensor, c: VisionConfig) -> SourceTensor:
