@@ -122,3 +122,8 @@ def test_a_tower_with_other_patches_than_the_processor_is_refused() -> None:
     config = {"model_type": "qwen2_vl", "vision_config": {"patch_size": 16}}
     with pytest.raises(ModelFormatError, match="patch_size is 16"):
         Processor.make(config, {}, {})
+    for family in ("gemma3", "clip", "siglip"):
+        config, flat, nested = FAMILIES[family]
+        config = {**config, "vision_config": {**config["vision_config"], "image_size": 336}}
+        with pytest.raises(ModelFormatError, match="vision_config has image_size 336"):
+            Processor.make(config, flat, nested)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cactus.errors import InvalidImage, InvalidRequest
+from cactus.errors import InvalidImage, InvalidRequest, ModelFormatError
 from cactus.inputs.fields import Fields
 from cactus.inputs.files import find_json, read_json
 
@@ -155,3 +155,13 @@ def edge_of(settings: Fields, name: str, edge: str, default: int) -> int:
     if isinstance(value, Mapping):
         return Fields(value, f"{settings.where}: {name}").integer(edge, 1, 1 << 30, default)
     return settings.integer(name, 1, 1 << 30, default)
+
+
+def same_side(settings: Fields, vision: Fields, side: int) -> None:
+    """ModelFormatError where the tower is for squares of another side than the processor makes."""
+    said = vision.integer("image_size", 1, 1 << 16, side)
+    if said != side:
+        raise ModelFormatError(
+            f"{settings.where}: images become squares of {side} pixels, but config.json's "
+            f"vision_config has image_size {said}"
+        )

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from cactus.errors import ModelFormatError
 from cactus.inputs.fields import Fields
-from cactus.vision.processors.base import ImageLimits, Layout, Processor, edge_of
+from cactus.vision.processors.base import ImageLimits, Layout, Processor, edge_of, same_side
 from cactus.vision.processors.pixels import CLIP_MEAN, CLIP_STD, Pixels, Tile, unless
 
 if TYPE_CHECKING:
@@ -124,12 +124,14 @@ def make(settings: Fields, config: Fields) -> DualProcessor:
         side = edge_of(settings, "size", "height", 224)
         if edge_of(settings, "size", "width", side) != side or side % patch:
             raise _not_a_square(settings, "size", patch)
+        same_side(settings, vision, side)
         return SquareProcessor(Pixels.of(settings, resample=3), patch, side)
     unless(settings, "do_center_crop")
     side = edge_of(settings, "crop_size", "height", 224)
     edge = edge_of(settings, "size", "shortest_edge", 224)
     if edge_of(settings, "crop_size", "width", side) != side or side % patch or side > edge:
         raise _not_a_square(settings, "crop_size", patch)
+    same_side(settings, vision, side)
     pixels = Pixels.of(settings, resample=3, mean=CLIP_MEAN, std=CLIP_STD)
     return CropProcessor(pixels, patch, side, edge)
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from cactus.errors import ModelFormatError
 from cactus.inputs.fields import Fields
-from cactus.vision.processors.base import ImageLimits, Layout, Processor, beyond, edge_of
+from cactus.vision.processors.base import ImageLimits, Layout, Processor, beyond, edge_of, same_side
 from cactus.vision.processors.pixels import Pixels, Tile, unless
 
 if TYPE_CHECKING:
@@ -98,6 +98,7 @@ def make(settings: Fields, config: Fields) -> Gemma3Processor:
             f"{settings.where}: size is {settings.raw.get('size')!r}, expected a square whose side "
             f"is a multiple of {patch} pixels"
         )
+    same_side(settings, vision, side)
     tokens = config.integer("mm_tokens_per_image", 1, 1 << 16, 256)
     return Gemma3Processor(
         pixels=Pixels.of(settings, resample=2),

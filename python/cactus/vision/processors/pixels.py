@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -57,22 +56,14 @@ class Pixels:
         rescale = settings.number("rescale_factor", 1e-6, 1.0, 1 / 255)
         return Pixels(settings.integer("resample", 0, 3, resample), rescale, mean, std)
 
-    @cached_property
-    def _values(self) -> NDArray[np.float32]:
-        """f32 [3, 256]: what each value of each channel becomes."""
-        scaled = np.arange(256)[None] * self.rescale
-        values = (scaled - np.array([self.mean]).T) / np.array([self.std]).T
-        return np.asarray(values, np.float32)
-
     def resize(self, pixels: U8, width: int, height: int) -> U8:
         """Scaled to another size, [height, width, 3]: with Pillow's bits, rows first, then columns.
 
         Pillow before version 13 has that order, too; after it, the two are a level apart at most.
         Both passes are done in strips: a Pillow image has a third more bytes than the pixels.
         """
-        across = _scale_rows(pixels, width, self.resample)
-        down = _scale_rows(across.swapaxes(0, 1), height, self.resample)
-        return np.asarray(down.swapaxes(0, 1))
+        rows = _scale(pixels, 1, width, self.resample)
+        return _scale(rows, 0, height, self.resample)
 
     def resize_box(self, pixels: U8, side: int, box: tuple[float, ...]) -> U8:
         """A part of the image, in pixels (left, top, right, bottom), scaled to a square."""
@@ -91,23 +82,27 @@ class Pixels:
 
     def normalise(self, pixels: U8) -> NDArray[np.float32]:
         """f32 of the same shape, whose last axis is the channels."""
-        result = np.empty(pixels.shape, np.float32)
-        for channel, values in enumerate(self._values):
-            result[..., channel] = values[pixels[..., channel]]
+        result = np.array(pixels, np.float32, order="C")
+        for channel, (mean, std) in enumerate(zip(self.mean, self.std, strict=True)):
+            values = result[..., channel]
+            values *= np.float32(self.rescale / std)
+            values -= np.float32(mean / std)
         return result
 
 
-def _scale_rows(pixels: U8, width: int, resample: int) -> U8:
-    """Each row scaled to a width: uint8 [rows, width, 3]."""
+def _scale(pixels: U8, axis: int, length: int, resample: int) -> U8:
+    """The columns (axis 0) or rows (axis 1) of an image scaled to a length, in strips of many."""
     from PIL import Image
 
-    rows, old = pixels.shape[:2]
-    if width == old:
+    old, across = pixels.shape[axis], pixels.shape[1 - axis]
+    if length == old:
         return pixels
-    result = np.empty((rows, width, 3), np.uint8)
-    for top, end in strips(max(old, width), rows):
-        strip = Image.fromarray(np.ascontiguousarray(pixels[top:end]))
-        result[top:end] = np.asarray(strip.resize((width, end - top), resample))
+    result = np.empty((length, across, 3) if axis == 0 else (across, length, 3), np.uint8)
+    for start, end in strips(max(old, length), across):
+        part = (slice(None), slice(start, end)) if axis == 0 else slice(start, end)
+        strip = Image.fromarray(np.ascontiguousarray(pixels[part]))
+        size = (end - start, length) if axis == 0 else (length, end - start)
+        result[part] = np.asarray(strip.resize(size, resample))
     return result
 
 
