@@ -12,7 +12,7 @@ import pytest
 from cactus import models
 from cactus.errors import ModelFormatError, UnsupportedModel
 from cactus.models.base import Architecture, known_architectures, load_architecture
-from tests.models.golden import NAMES, load
+from tests.models.golden import FOLDER, NAMES, load
 
 LLAMA: dict[str, Any] = {
     "model_type": "llama",
@@ -60,6 +60,7 @@ def shape(architecture: Architecture, name: str) -> tuple[int, ...]:
 def test_known_architectures_are_the_files_of_the_package() -> None:
     files = {path.stem for path in Path(models.__file__).parent.glob("*.py")}
     shared = {"__init__", "abilities", "base", "encoder", "uses"}
+    shared |= {"dual", "qwen_vision", "vision", "vit"}  # of models that see
     assert {name.replace("-", "_") for name in known_architectures()} == files - shared
     assert {"llama", "bert", "xlm-roberta", "whisper"} <= set(known_architectures())
 
@@ -151,7 +152,7 @@ def test_a_config_that_is_no_object(raw: Any) -> None:
     "model_type", ["gpt2", "base", "fields", "__init__", "../llama", "llama.py", "", "x" * 10_000]
 )
 def test_an_unknown_architecture_lists_the_known_ones(model_type: str) -> None:
-    with pytest.raises(UnsupportedModel, match="known: bert, gemma3_text, granite, lfm2") as error:
+    with pytest.raises(UnsupportedModel, match="known: bert, clip, gemma3_text, granite") as error:
         llama(model_type=model_type)
     assert len(str(error.value)) < 300
 
@@ -413,3 +414,60 @@ def test_the_golden_configs_are_plain_json() -> None:
     for name in NAMES:
         raw = json.loads((load(name).folder / "config.json").read_text())
         assert load_architecture(raw).config == load(name).architecture.config
+
+
+def seeing(name: str, **changes: Any) -> Architecture:
+    """A tiny model that sees; `vision__x` changes what its tower's config says of x."""
+    raw = json.loads((FOLDER / name / "config.json").read_text())
+    for key, value in changes.items():
+        part, _, inner = key.partition("__")
+        place = raw[f"{part}_config"] if inner else raw
+        place[inner or key] = value
+    return load_architecture(raw)
+
+
+@pytest.mark.parametrize(
+    ("name", "changes", "message"),
+    [
+        ("lfm2_vl", {"vision__num_patches": 15}, "num_patches: want a square number"),
+        ("lfm2_vl", {"vision__patch_size": 0}, "patch_size: want an integer from 1"),
+        ("lfm2_vl", {"vision__num_channels": 4}, "num_channels: want 3"),
+        ("lfm2_vl", {"vision__num_attention_heads": 5}, "num_attention_heads: want even heads"),
+        ("lfm2_vl", {"vision_config": None}, "vision_config: want an object"),
+        ("lfm2_vl", {"text_config": []}, "want a JSON object"),
+        ("lfm2_vl", {"image_token_id": 320}, "image_token_id: want an integer from 0 to 319"),
+        ("lfm2_vl", {"vision_feature_layer": -2}, "vision_feature_layer: want -1"),
+        ("lfm2_vl", {"vision__hidden_act": "relu"}, "hidden_act 'relu' is not supported"),
+        ("lfm2_vl", {"projector_hidden_act": "silu"}, "projector_hidden_act 'silu'"),
+        ("smolvlm", {"vision__image_size": 3}, "image_size: want an integer from 4"),
+        ("smolvlm", {"scale_factor": 0}, "scale_factor: want an integer from 1"),
+        ("qwen2_vl", {"text__rope_parameters": {"mrope_section": [1, 2]}}, "mrope_section"),
+        ("qwen2_vl", {"text__rope_parameters": {"mrope_section": [1, 2, 3]}}, "make 16 pairs"),
+        ("qwen3_vl", {"vision__deepstack_visual_indexes": [1, 0]}, "layers in their order"),
+        ("qwen3_vl", {"vision__deepstack_visual_indexes": [0, 3]}, "layers of the tower"),
+        ("qwen3_vl", {"vision__num_position_embeddings": 17}, "want a square number"),
+        ("siglip2", {"vision__num_patches": 17}, "want a square number"),
+        ("clip", {"projection_dim": 0}, "projection_dim: want an integer from 1"),
+        ("clip", {"text__num_attention_heads": 3}, "heads of whole 16s"),
+    ],
+)
+def test_what_a_model_that_sees_cannot_be_is_named(
+    name: str, changes: dict[str, Any], message: str
+) -> None:
+    seeing(name)
+    with pytest.raises((ModelFormatError, UnsupportedModel), match=message):
+        seeing(name, **changes)
+
+
+def test_the_first_lfm2_vl_checkpoints_used_other_words() -> None:
+    old = seeing("lfm2_vl", model_type="lfm2-vl", image_token_index=9, image_token_id=None)
+    config: Any = old.config
+    assert (config.model_type, config.vision.image_token_id) == ("lfm2_vl", 9)
+
+
+def test_what_fills_no_groups_gets_zeros() -> None:
+    config: Any = seeing("lfm2_vl").config
+    vision = config.vision
+    assert (vision.true_head_dim, vision.head_dim) == (24, 32)
+    assert (vision.true_intermediate_size, vision.intermediate_size) == (72, 96)
+    assert (vision.pixels, vision.patch_width) == (48, 64)
