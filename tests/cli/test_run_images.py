@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
+from cactus import Model
 from cactus.cli.main import run_cli
 
 Run = Callable[..., tuple[int, str, str]]
@@ -47,3 +51,65 @@ def test_a_model_that_cannot_see_is_refused_with_those_that_can(run: Run, tiny_m
 def test_without_a_model_one_that_sees_is_wanted(run: Run) -> None:
     status, _, err = run("--offline", "--image", "cat.png", "What is this?")
     assert status == 1 and "LiquidAI/LFM2-VL-450M is not on this machine" in err
+
+
+def test_one_answer_about_images_with_a_real_model(run: Run, tiny_vlm: Path) -> None:
+    Image.new("RGB", (30, 60), "blue").save("dog.png")
+    asked = (tiny_vlm, "-i", "cat.png", "-i", "dog.png", "--greedy", "--max-tokens", "4", "What?")
+    status, out, err = run(*asked)
+    assert status == 0 and out.strip()
+    assert re.search(r"^\[\d tokens, .* \(2 tiles of images in \d+\.\d s\)", err)
+    assert run(*asked, "-q") == (0, out, "")
+    images = [str(Path(name).absolute()) for name in ("cat.png", "dog.png")]
+    with Model(tiny_vlm) as model:
+        messages = [{"role": "user", "content": "What?", "images": images}]
+        answer = model.chat(messages, max_tokens=4, stop_loops=True)
+    assert answer.text == out.rstrip("\n")
+
+
+def test_a_model_that_sees_is_found_by_itself(run: Run, tiny_vlm: Path) -> None:
+    Path("weights").mkdir()
+    Path("weights", "some-vl").symlink_to(tiny_vlm)
+    status, out, _ = run("-q", "--image", "cat.png", "--greedy", "--max-tokens", "2", "What is it?")
+    assert status == 0 and out.strip()
+
+
+def test_an_image_that_does_not_fit_says_what_it_costs(run: Run, tiny_vlm: Path) -> None:
+    Image.new("RGB", (900, 900)).save("large.png")
+    few = (tiny_vlm, "--image", "large.png", "--context", "64", "-p", "What?")
+    status, out, err = run(*few)
+    assert (status, out) == (1, "") and "of them are an image in " in err
+    assert run(*few, "--max-image-tokens", "16", "--max-tokens", "2")[0] == 0
+
+
+def test_describe_and_embed_with_a_real_model(
+    run: Run, tiny_vlm: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Image.new("RGB", (30, 60), "blue").save("dog.png")
+    options = ("--model", str(tiny_vlm), "-q", "cat.png", "none.png", "dog.png")
+    assert run_cli(["describe", "--format", "json", "--max-tokens", "3", *options]) == 1
+    rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [row["file"] for row in rows] == ["cat.png", "dog.png"]
+    assert all(row["tiles"] == 1 and row["image_tokens"] > 0 and row["text"] for row in rows)
+
+    assert run_cli(["embed", "--image", "--normalize", *options]) == 1
+    said = capsys.readouterr()
+    assert said.err == 'cactus: "none.png": no such file\n'
+    rows = [json.loads(line) for line in said.out.splitlines()]
+    assert [(row["file"], row["index"]) for row in rows] == [("cat.png", 0), ("dog.png", 2)]
+    with Model(tiny_vlm) as model:
+        expected = model.embed_image(["cat.png", "dog.png"], normalize=True)
+    np.testing.assert_allclose([row["embedding"] for row in rows], expected, atol=1e-6)
+
+    array = ["embed", "--image", "--format", "npy", "--output", "vectors.npy"]
+    assert run_cli([*array, *options]) == 1 and not Path("vectors.npy").exists()
+    whole = [option for option in options if option != "none.png"]
+    assert run_cli([*array, *whole]) == 0
+    assert np.load("vectors.npy").shape == expected.shape
+
+
+def test_options_of_texts_are_refused_for_images(run: Run) -> None:
+    del run
+    for wrong in (["--prompt", "query"], ["--field", "text"], ["--truncate"]):
+        assert run_cli(["embed", "--image", "cat.png", *wrong]) == 2
+    assert run_cli(["embed", "--image"]) == run_cli(["embed", "a.txt", "b.txt"]) == 2
