@@ -47,7 +47,7 @@ BLOCK = 1024
     "--model",
     shell_complete=complete_embedders,
     help="What makes the vectors.  [default: CACTUS_EMBEDDER, else an embedder that is here, "
-    "else all-minilm-l6-v2]",
+    "else all-minilm-l6-v2; with --image one of images, else siglip2-base-patch16-224]",
 )
 @click.option(
     "--text", "texts", multiple=True, metavar="TEXT", help="A text, instead of a FILE; repeatable."

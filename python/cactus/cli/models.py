@@ -14,7 +14,10 @@ from cactus.weights.abilities import Ability
 if TYPE_CHECKING:
     from cactus.weights.embedders import Use
 
-FOR_IMAGES: dict[Ability, str] = {"see": "lfm2-vl-450m", "embed_image": "lfm2-vl-450m"}
+FOR_IMAGES: dict[Ability, str] = {
+    "see": "lfm2-vl-450m",
+    "embed_image": "siglip2-base-patch16-224",
+}
 """Of several models on a machine this one is taken."""
 
 
@@ -51,7 +54,7 @@ def find_seeing(name: str | None, *, offline: bool) -> Path:
 
 
 def find_image_embedder(name: str | None, *, offline: bool) -> Path:
-    """The folder of a model that makes vectors of images, as `find_seeing`."""
+    """The folder of a model that makes vectors of images, as `find_seeing`; dual encoders first."""
     return _find_usual(name, "embed_image", offline)
 
 
@@ -61,8 +64,9 @@ def _find_usual(name: str | None, ability: Ability, offline: bool) -> Path:
     usual = FOR_IMAGES[ability]
     if name is None:
         here = locate.installed(ability)
+        chatting = locate.installed("chat") if ability == "embed_image" else []
         if here:
-            return min(here, key=lambda folder: folder.name != usual)
+            return min(here, key=lambda folder: (folder.name != usual, folder in chatting))
     return find_or_fetch(name or usual, offline=offline, ability=ability)
 
 

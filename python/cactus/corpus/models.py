@@ -29,11 +29,11 @@ def embedder_of(
     What is `wanted`, else by the environment, else `known` from before, else one among the
     weights, else `fallback`. Raises ModelNotFound, which says how one is fetched.
     """
-    from cactus.embed.embedder import ModelEmbedder
+    from cactus.vision.embedder import embedder_around, load_embedder
     from cactus.weights.embedders import find_embedder, no_embedder
 
     if isinstance(wanted, EmbedMethods):
-        return ModelEmbedder(wanted), str(wanted._engine.folder)
+        return embedder_around(wanted), str(wanted._engine.folder)
     if wanted is not None and not isinstance(wanted, (str, os.PathLike)):
         if not hasattr(wanted, "fingerprint"):
             raise InvalidRequest(
@@ -48,11 +48,11 @@ def embedder_of(
             folder = find_embedder(known)
     folder = folder or find_embedder(wanted)
     if folder is not None:
-        made = owned.enter_context(ModelEmbedder.load(folder, threads))
+        made = owned.enter_context(load_embedder(folder, threads))
         return made, str(folder)
     if fallback is None:
         raise no_embedder()
-    return ModelEmbedder(fallback), None
+    return embedder_around(fallback), None
 
 
 def reranker_of(wanted: Any, threads: int | None, owned: ExitStack) -> Reranker | None:

@@ -7,7 +7,7 @@ converted: the section "cactus" says what such a folder is to be used for.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from .abilities import ABILITIES, Ability
@@ -20,6 +20,11 @@ def abilities_of(config: Mapping[str, Any]) -> tuple[Ability, ...]:
     able = ABILITIES.get(str(config.get("model_type")), ())
     use = use_of(config)
     return (use,) if able and use is not None else able
+
+
+def is_dual(able: Sequence[Ability]) -> bool:
+    """Whether what can do this is a dual encoder: texts and images become vectors of one space."""
+    return "embed" in able and "embed_image" in able and "see" not in able
 
 
 def use_of(config: Mapping[str, Any]) -> Use | None:

@@ -42,10 +42,12 @@ def no_embedder() -> ModelNotFound:
 
 
 def _made_for(ability: Use) -> Path | None:
-    """The usual model, else the first that can do this and is not a language model."""
+    """The usual model, else the first that can do this and is no language model, nor for images."""
     found = [
         entry.folder
         for entry in locate.entries()
-        if entry.fault is None and ability in entry.abilities and "complete" not in entry.abilities
+        if entry.fault is None
+        and ability in entry.abilities
+        and not {"complete", "embed_image"} & set(entry.abilities)
     ]
     return min(found, key=lambda folder: folder.name != USUAL[ability], default=None)
