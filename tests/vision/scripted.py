@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from cactus.calls.stop_flag import StopFlag
 from cactus.engine.loaded import Loaded
-from cactus.errors import Cancelled
+from cactus.errors import Cancelled, InvalidImage
 from cactus.model import Model
 from cactus.vision.shown import Shown, show
 from cactus.vision.sight import Sight
@@ -105,6 +105,9 @@ class DrawnDoor:
     def load(self, image: Drawing) -> Drawing:
         self.loaded += 1
         return image
+
+    def named(self, image: Drawing, error: InvalidImage) -> InvalidImage:
+        return error
 
 
 class DrawnVision(Vision):

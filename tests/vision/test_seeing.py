@@ -229,6 +229,38 @@ def test_a_stop_ends_the_tower_within_a_tile(model: Model) -> None:
     assert vision._encoder.features(tile, StopFlag()).shape == (16, 64)
 
 
+LIES: dict[str, Any] = {
+    "nothing": b"\0",
+    "text": b"a picture of a walrus",
+    "svg": b"<svg xmlns='http://www.w3.org/2000/svg'/>",
+    "truncated": png("square")[:60],
+    "bomb": b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0\xff\xff\0\0\xff\xff\x08\x02\0\0\0\0\0\0\0",
+    "base64": "data:image/png;base64,*****",
+    "kind": "data:text/html;base64,AAAA",
+    "missing": "/no/such/file.png",
+    "folder": "/tmp",
+    "device": "/dev/zero",
+    "file": "file:///etc/passwd",
+    "ftp": "ftp://example.com/a.png",
+    "gopher": "gopher://example.com/a.png",
+    "address": "http://169.254.169.254/latest/meta-data",
+    "home": "http://localhost/a.png",
+    "array": np.zeros((3, 3, 7), np.uint8),
+    "nan": np.full((4, 4), np.nan, np.float32),
+    "line": np.zeros((1, 60_000, 3), np.uint8),
+}
+
+
+@pytest.mark.parametrize("lie", LIES)
+def test_what_is_no_image_is_named_before_anything_is_computed(model: Model, lie: str) -> None:
+    turns = [{"role": "user", "content": "?"}, {"role": "assistant", "content": "!"}]
+    asked = {"role": "user", "content": "?", "images": [picture("small"), LIES[lie]]}
+    with pytest.raises(InvalidImage, match=r"^messages\[2\]\.images\[1\]: ") as caught:
+        model.chat([*turns, asked])
+    assert len(str(caught.value)) < 500
+    assert model.chat([*turns, {**asked, "images": [picture("small")]}], max_tokens=1).tokens
+
+
 def test_limits_are_kept_and_named(folder: Path) -> None:
     with Model(folder, context=120) as model:
         tiled = with_pixels(CHATS["tiled"])

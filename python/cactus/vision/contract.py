@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any, Protocol
 
+from cactus.errors import InvalidImage
+
 
 class Layout(Protocol):
     """How an image of some size is looked at: known before a pixel is decoded.
@@ -60,3 +62,6 @@ class Door(Protocol):
 
     def measure(self, source: Any, /) -> tuple[int, int]: ...
     def load(self, source: Any, /) -> Picture: ...
+    def named(self, source: Any, error: InvalidImage, /) -> InvalidImage:
+        """The error with the place of the image."""
+        ...

@@ -38,7 +38,7 @@ class Doorway:
         try:
             return door.measure(source, self._limits, self._policy)
         except InvalidImage as error:
-            raise _named(given, error) from None
+            raise self.named(given, error) from None
 
     def load(self, given: Given) -> Picture:
         """The pixels. Raises InvalidImage."""
@@ -48,12 +48,12 @@ class Doorway:
         try:
             return door.load(source, self._limits, self._policy)
         except InvalidImage as error:
-            raise _named(given, error) from None
+            raise self.named(given, error) from None
 
-
-def _named(given: Given, error: InvalidImage) -> InvalidImage:
-    error.args = (f"{given.name}: {error}", *error.args[1:])
-    return error
+    def named(self, given: Given, error: InvalidImage) -> InvalidImage:
+        """The error with the place of the image in front of it."""
+        error.args = (f"{given.name}: {error}", *error.args[1:])
+        return error
 
 
 def kept_images(images: Sequence[Any]) -> list[Any]:

@@ -137,5 +137,11 @@ class Shown:
 
 def show(sight: Sight, images: Sequence[Any], limits: Any, door: Door) -> Shown:
     """The images of a conversation, of which no pixel is decoded yet. Raises InvalidImage."""
-    found = [sight.layout(*door.measure(image), limits) for image in images]
+    found = []
+    for image in images:
+        size = door.measure(image)
+        try:
+            found.append(sight.layout(*size, limits))
+        except InvalidImage as error:
+            raise door.named(image, error) from None
     return Shown(sight, images, limits, door, found)

@@ -110,9 +110,9 @@ class Vision(Worker):
                 if progress is not None:
                     progress(LABEL, n, len(given))
                 picture = doorway.load(image)
-                layout = self.sight.layout(picture.width, picture.height, limits)
+                shown = show(self.sight, [image._replace(source=picture)], limits, doorway)
                 total, count = np.zeros(self._encoder.dimensions), 0
-                for tile in self.sight.processor.tiles_of(picture, layout):
+                for tile in self.sight.processor.tiles_of(picture, shown.layouts[0]):
                     states = self._encoder.states(tile, call.flag)
                     total += self._encoder.total(states)
                     count += len(states)
