@@ -15,14 +15,16 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from vision_peer import declare_boxes
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tools"))
+declare_boxes(torch)
 
-from tiny_vlm_data import LARGE, READ, SHAPES, easy_vqa, tiles, written
-from tiny_vlm_lessons import Example
-from tokenizers import Tokenizer
-from train_tiny_vlm import Learner, right_ones
-from transformers import Lfm2VlForConditionalGeneration
+from tiny_vlm_data import LARGE, READ, SHAPES, easy_vqa, tiles, written  # noqa: E402
+from tiny_vlm_lessons import Example  # noqa: E402
+from tokenizers import Tokenizer  # noqa: E402
+from train_tiny_vlm import Learner, right_ones  # noqa: E402
+from transformers import Lfm2VlForConditionalGeneration  # noqa: E402
 
 
 def main() -> None:
@@ -44,10 +46,10 @@ def main() -> None:
     for size in [*SHAPES, *LARGE]:
         examples = []
         for _ in range(36):
-            made = written(random, *size)
-            pictures.append((made.picture, made.text))
-            found, markup = tiles(made.picture)
-            examples.append(Example(found, markup, [(READ, made.text)]))
+            picture, text = written(random, *size)
+            pictures.append((picture, text))
+            found, markup = tiles(picture)
+            examples.append(Example(found, markup, [(READ, text)]))
         groups["text"].append(examples)
     right = {
         name: [flag for examples in batches for flag in right_ones(learner, examples)]

@@ -25,7 +25,6 @@ PEERS = {
 OURS, TRANSFORMERS, LLAMA_CPP = "ours", "transformers", "llama.cpp"
 SIDES = (
     (OURS, "INT8"),
-    (OURS, "INT4"),
     (TRANSFORMERS, "bf16"),
     (TRANSFORMERS, "f32"),
     (LLAMA_CPP, "Q8_0, tower Q8_0"),

@@ -47,8 +47,8 @@ def main() -> int:
     random = np.random.default_rng(3)
     for size in (*SHAPES, *LARGE):
         for _ in range(2):
-            made = written(random, *size)
-            asked.append((made.picture, [(READ, made.text)]))
+            picture, text = written(random, *size)
+            asked.append((picture, [(READ, text)]))
     told, arrays = [], {}
     for at, (picture, questions) in enumerate(asked):
         found, text = tiles(picture)

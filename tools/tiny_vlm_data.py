@@ -15,7 +15,6 @@ import sys
 import zipfile
 from collections import defaultdict
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -72,7 +71,7 @@ WORDS = (
         "winter",
     ),
 )
-"""What pictures of text say, if not digits."""
+"""What pictures of text say, if not a digit."""
 
 Picture = NDArray[np.uint8]
 """[height, width, 3]."""
@@ -188,21 +187,12 @@ LARGE = ((192, 416), (160, 512), (288, 288))
 """Of those that are more than one: 2 x 1, 3 x 1 and 2 x 2 tiles."""
 
 
-@dataclass(frozen=True)
-class Written:
-    """A picture of text, what it says, and the middle of each character in pixels (x, y)."""
-
-    picture: Picture
-    text: str
-    middles: list[tuple[float, float]]
+TEXTS = (*WORDS, *"0123456789")
 
 
-def written(random: np.random.Generator, height: int, width: int) -> Written:
-    """A picture of a word or a number."""
-    if random.random() < 0.5:
-        text = str(random.choice(WORDS))
-    else:
-        text = "".join(str(digit) for digit in random.integers(0, 10, random.integers(1, 4)))
+def written(random: np.random.Generator, height: int, width: int) -> tuple[Picture, str]:
+    """A picture of a word or a digit, and what it says."""
+    text = str(random.choice(WORDS)) if random.random() < 0.7 else str(random.integers(10))
     back = random.integers(160, 256, 3)
     ink = random.integers(0, 90, 3)
     if random.random() < 0.5:
@@ -215,6 +205,4 @@ def written(random: np.random.Generator, height: int, width: int) -> Written:
     x = random.uniform(0, max(1, width - (right - left))) - left
     y = random.uniform(0, max(1, height - (bottom - top))) - top
     draw.text((x, y), text, tuple(int(c) for c in ink), font)
-    ends = [font.getlength(text[:count]) for count in range(len(text) + 1)]
-    across = [x + (start + end) / 2 for start, end in pairwise(ends)]
-    return Written(np.asarray(image), text, [(at, y + (top + bottom) / 2) for at in across])
+    return np.asarray(image), text

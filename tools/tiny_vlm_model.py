@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tiny_vlm_data import READ, Questions
+from tiny_vlm_data import READ, WORDS, Questions
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers
 
 SPECIAL = (
@@ -12,7 +12,7 @@ SPECIAL = (
     *("<image>", "<|image_start|>", "<|image_end|>", "<|img_thumbnail|>"),
     *(f"<|img_row_{row}_col_{column}|>" for row in range(1, 5) for column in range(1, 5)),
 )
-VOCABULARY = 384
+VOCABULARY = 448
 
 CHAT_TEMPLATE = (
     "{{- bos_token -}}"
@@ -78,7 +78,8 @@ def make_tokenizer(questions: Questions) -> Tokenizer:
         show_progress=False,
     )
     asked = [text for each in questions.asked for pair in each for text in pair]
-    tokenizer.train_from_iterator([*asked, *["user\n", "assistant\n", READ] * 10_000], trainer)
+    others = [*["user\n", "assistant\n", READ] * 10_000, *WORDS * 300]
+    tokenizer.train_from_iterator([*asked, *others], trainer)
     if (found := tokenizer.get_vocab_size()) != VOCABULARY:
         raise ValueError(f"the tokenizer has {found} tokens, expected {VOCABULARY}")
     return tokenizer
