@@ -138,7 +138,7 @@ def _print_version(ctx: click.Context, _: click.Parameter | None, wanted: bool) 
 )
 @click.pass_context
 def cactus(ctx: click.Context) -> None:
-    """Run language and speech models on this machine.
+    """Run language, vision and speech models on this machine.
 
     Start with: cactus run
     """
