@@ -65,6 +65,8 @@ def test_what_is_left_of_a_message(photos: Path) -> None:
         (f"what is in {a}?", "what is in the image?"),
         (f"what is it {a} ", "what is it"),
         (f"compare {a} and {b} please", "compare image 1 and image 2 please"),
+        (f"compare {a} with {b}", "compare image 1 with image 2"),
+        (f"{a} and {b} are the same?", "image 1 and image 2 are the same?"),
         (f"don't look at {a} yet", "don't look at the image yet"),
         ("./a.png", ""),
         ("~/b.PNG hi", "hi"),

@@ -37,8 +37,9 @@ class Pasted:
 def find_images(message: str) -> Pasted:
     """The paths of image files in a message.
 
-    Quoted, with backslashes, as `file:` addresses or plain; a path must begin as one. One at the
-    beginning or the end is left out of the text, in place of others stands "image 1" and so on.
+    Quoted, with backslashes, as `file:` addresses or plain; a path must begin as one. Those at the
+    beginning and the end are left out of the text; where one stands within a sentence, "image 1"
+    and so on stand in their places.
     """
     files: list[str] = []
     missing: list[str] = []
@@ -123,11 +124,17 @@ def _is_image(path: str) -> bool:
 def _without(message: str, spans: list[tuple[int, int]]) -> str:
     if not spans:
         return message
-    text, end = "", 0
+    ends = [0, *(stop for _, stop in spans)]
+    between = [message[end:start] for end, (start, _) in zip(ends, spans, strict=False)]
+    rest = message[ends[-1] :]
     last = len(message.rstrip())
-    for number, (start, stop) in enumerate(spans, 1):
-        text = (text + message[end:start]).lstrip(_BETWEEN)
-        end = stop
-        if text and stop < last:
+    within = any(
+        "".join(between[: number + 1]).strip(_BETWEEN) and stop < last
+        for number, (_, stop) in enumerate(spans)
+    )
+    text = ""
+    for number, before in enumerate(between, 1):
+        text += before
+        if within:
             text += f"image {number}" if len(spans) > 1 else "the image"
-    return (text + message[end:]).lstrip(_BETWEEN).rstrip()
+    return (text + rest).lstrip(_BETWEEN).rstrip()
