@@ -60,6 +60,7 @@ struct Batch {
   std::vector<int32_t> tokens;      // by row, if rows are tokens
   std::vector<uint32_t> sequence;   // by row
   std::vector<uint32_t> positions;  // by row
+  std::vector<Range> blocks;        // by row, of positions: the rows of features that it is among
   std::vector<uint32_t> outputs;    // rows whose logits are wanted
   uint32_t rows() const { return static_cast<uint32_t>(sequence.size()); }
 };
@@ -218,6 +219,7 @@ struct Context {
   const Weight& weight(uint32_t index) const { return program.weights_[index]; }
   // What the caller gives for a row, from column `start` on; null where that is nothing.
   const float* features(uint32_t row, uint32_t start) const;
+  uint32_t axes() const { return program.plan_.axes; }
   // A weight of plain floats.
   const float* floats(uint32_t index) const {
     return reinterpret_cast<const float*>(weight(index).data);

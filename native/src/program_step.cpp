@@ -35,6 +35,23 @@ void Program::fill_rotaries(int thread) {
   }
 }
 
+namespace {
+
+// Of each row that is one of features: the positions of those that lie beside it in the step.
+void find_blocks(Batch& batch) {
+  const auto together = [&](uint32_t a, uint32_t b) {
+    return batch.tokens[a] < 0 && batch.tokens[b] < 0 && batch.sequence[a] == batch.sequence[b];
+  };
+  for (uint32_t first = 0, row = 1; row <= batch.rows(); row++) {
+    if (row < batch.rows() && together(row - 1, row)) continue;
+    const Range block{batch.positions[first], batch.positions[row - 1] + 1};
+    batch.blocks.insert(batch.blocks.end(), row - first, block);
+    first = row;
+  }
+}
+
+}  // namespace
+
 Batch Program::make_batch(std::vector<Sequence> sequences) const {
   Batch batch;
   batch.sequences = std::move(sequences);
@@ -63,6 +80,8 @@ Batch Program::make_batch(std::vector<Sequence> sequences) const {
       batch.positions.push_back(sequence.start + n);
     }
   }
+  const auto blocks = [](const TileShape& shape) { return shape.blocks; };
+  if (std::any_of(plan_.shapes.begin(), plan_.shapes.end(), blocks)) find_blocks(batch);
   return batch;
 }
 

@@ -249,7 +249,7 @@ class StepReader {
       case Op::kAdd: return AddStep{pair()};
       case Op::kMul: return MulStep{pair()};
       case Op::kSilu: float_output(); return SiluStep{row_by_row()};
-      case Op::kGelu: float_output(); return GeluStep{row_by_row()};
+      case Op::kGelu: return GeluStep{row_by_row()};
       case Op::kScale: float_output(); return ScaleStep{row_by_row(), record_.f[0]};
       case Op::kQuantize: {
         ok(out_buffer().group != 0, "output is of the wrong kind");
@@ -393,9 +393,11 @@ class StepReader {
     needs_tokens();
     const uint32_t heads = integer(0, 1, kMaxHeads), kv_heads = integer(1, 1, kMaxHeads);
     const uint32_t head_dim = integer(2, 16, 4096), window = integer(4, 0, kMaxWidth);
+    const bool blocks = integer(5, 0, 1) != 0;
     const SlotRecord& s = slot(SlotKind::kKv);
     ok(s.a == kv_heads && s.b == head_dim && head_dim <= kMaxHeadDim, "slot does not match");
-    AttentionStep step = attend({kv_heads, heads / kv_heads, window, false}, heads, head_dim);
+    AttentionStep step =
+        attend({kv_heads, heads / kv_heads, window, false, blocks}, heads, head_dim);
     projections(step, op() == Op::kAttention);
     return step;
   }
@@ -404,7 +406,8 @@ class StepReader {
     const uint32_t heads = integer(0, 1, kMaxHeads), kv_heads = integer(1, 1, kMaxHeads);
     const uint32_t head_dim = integer(2, 16, kMaxHeadDim), reach = integer(4, 0, kMaxWidth);
     ok(head_dim % 16 == 0, "head_dim not a multiple of 16");
-    BidirectionalStep step{heads_of(heads, kv_heads, head_dim), reach};
+    BidirectionalStep step{heads_of(heads, kv_heads, head_dim), reach, {}};
+    if (const uint32_t axis = integer(5, 0, kMaxAxes)) step.within = axis - 1;
     projections(step, record_.in[1] >= 0);
     return step;
   }
@@ -431,7 +434,7 @@ class StepReader {
     const uint32_t heads = integer(0, 1, kMaxHeads), kv_heads = integer(1, 1, kMaxHeads);
     const uint32_t head_dim = integer(2, 16, kMaxHeadDim);
     check_memory(heads, kv_heads, head_dim);
-    AttentionStep step = attend({kv_heads, heads / kv_heads, 0, true}, heads, head_dim);
+    AttentionStep step = attend({kv_heads, heads / kv_heads, 0, true, false}, heads, head_dim);
     step.q = token_input(0, heads * head_dim);
     if (record_.in[1] >= 0) step.stored = remembered(1, kv_heads * head_dim);
     return step;
@@ -529,13 +532,18 @@ void check_whole_texts(const Plan& plan) {
 bool is_op(const StepRecord& record, Op op) { return record.op == static_cast<uint32_t>(op); }
 
 uint32_t axes_of(const Plan& plan) {
-  float last = -1;
+  uint32_t axes = 0;
   for (const RotarySet& set : plan.rotaries) {
     if (!set.axes) continue;
-    const float* axes = plan.constants.data() + *set.axes;
-    last = std::max(last, *std::max_element(axes, axes + set.count));
+    const float* first = plan.constants.data() + *set.axes;
+    const float last = *std::max_element(first, first + set.count);
+    axes = std::max(axes, static_cast<uint32_t>(last) + 1);
   }
-  return static_cast<uint32_t>(last + 1);
+  for (const Step& step : plan.steps) {
+    const auto* attention = std::get_if<BidirectionalStep>(&step.operation);
+    if (attention != nullptr && attention->within) axes = std::max(axes, *attention->within + 1);
+  }
+  return axes;
 }
 
 }  // namespace

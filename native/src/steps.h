@@ -31,6 +31,7 @@ struct TileShape {
   uint32_t group;   // query heads of a key/value head
   uint32_t window;  // how many positions a query sees, its own included; 0: all
   bool memory;      // every query sees the whole memory
+  bool blocks;      // rows of features that follow one another in a step see each other
   auto operator<=>(const TileShape&) const = default;
 };
 
@@ -159,6 +160,8 @@ struct AttentionStep : Heads {
 // Over all rows of the same text in this step; keys and values are not kept.
 struct BidirectionalStep : Heads {
   uint32_t reach;  // positions that a query sees to each side; 0: all
+  // Rows see only those that stand at the same place of this axis of the given positions.
+  std::optional<uint32_t> within;
 };
 struct StoreMemoryStep {
   KeysAndValues stored;

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import lru_cache
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -31,11 +32,11 @@ SECTIONS = nn.RoPE(nn.RoPE.of(16, 1e4).inv_freq, axes=(0, 1, 2, 0, 1, 2, 0, 0))
 
 
 class TowerLayer(nn.Module):
-    """A layer of SigLIP, with the rotation of Qwen's towers."""
+    """A layer of SigLIP, with the rotation and the windows of Qwen's towers."""
 
-    def __init__(self, rope: nn.RoPE | None) -> None:
-        sizes = (WIDTH, 4, 4, 16)
-        self.attention = nn.Attention(*sizes, rope, qkv_bias=True, out_bias=True, reach=0)
+    def __init__(self, rope: nn.RoPE | None, within: int | None = None) -> None:
+        biases = {"qkv_bias": True, "out_bias": True}
+        self.attention = nn.Attention(WIDTH, 4, 4, 16, rope, **biases, reach=0, within=within)
         self.norm1, self.norm2 = nn.LayerNorm(WIDTH, 1e-6), nn.LayerNorm(WIDTH, 1e-6)
         self.mlp = nn.MLP(WIDTH, 96, nn.gelu)
 
@@ -47,9 +48,9 @@ class TowerLayer(nn.Module):
 class Tower(nn.Module):
     """Patches and their position embeddings, which both come from outside."""
 
-    def __init__(self) -> None:
+    def __init__(self, within: int | None = None) -> None:
         self.patches = nn.Linear(PATCH, WIDTH, True)
-        self.layers = [TowerLayer(None), TowerLayer(ROTARY)]
+        self.layers = [TowerLayer(None), TowerLayer(ROTARY, within)]
 
     def forward(self) -> nn.Tensor:
         x = self.patches(nn.features(PATCH)) + nn.features(WIDTH, start=PATCH)
@@ -72,8 +73,9 @@ class Projector(nn.Module):
 class DecoderLayer(nn.Module):
     """Attention and a convolution, whose past is kept."""
 
-    def __init__(self, rope: nn.RoPE) -> None:
-        self.attention = nn.Attention(HIDDEN, 2, 1, 16, rope, 1e-6)
+    def __init__(self, rope: nn.RoPE, blocks: bool = False) -> None:
+        sight = {"window": 9, "blocks": True} if blocks else {}
+        self.attention = nn.Attention(HIDDEN, 2, 1, 16, rope, 1e-6, **sight)
         self.conv = nn.CausalConv1d(HIDDEN, 3)
         self.mlp = nn.GatedMLP(HIDDEN, 64)
         self.norm = nn.RMSNorm(HIDDEN, 1e-6)
@@ -87,9 +89,9 @@ class DecoderLayer(nn.Module):
 class Decoder(nn.Module):
     """Tokens with rows of features among them, whose second half comes after the first layer."""
 
-    def __init__(self) -> None:
+    def __init__(self, blocks: bool = False) -> None:
         self.words = nn.Embedding(VOCABULARY, HIDDEN)
-        self.layers = [DecoderLayer(nn.RoPE.of(16, 1e4)), DecoderLayer(SECTIONS)]
+        self.layers = [DecoderLayer(nn.RoPE.of(16, 1e4), blocks), DecoderLayer(SECTIONS)]
         self.head = nn.Linear(HIDDEN, VOCABULARY)
 
     def forward(self) -> nn.Tensor:
@@ -99,10 +101,11 @@ class Decoder(nn.Module):
 
 
 class All(nn.Module):
-    """Three programs over one file."""
+    """Programs over one file."""
 
     def __init__(self) -> None:
         self.decoder, self.tower, self.projector = Decoder(), Tower(), Projector()
+        self.blocks, self.windows = Decoder(blocks=True), Tower(within=2)
 
     def forward(self) -> nn.Tensor:
         raise NotImplementedError
@@ -117,8 +120,8 @@ def model() -> tuple[dict[str, Graph], dict[str, Array]]:
     for parameter in whole.parameters():
         values = draw.standard_normal(parameter.shape) / np.sqrt(parameter.shape[-1])
         tensors[parameter.name] = (values + (len(parameter.shape) == 1)).astype(np.float32)
-    parts = {"decoder": whole.decoder, "tower": whole.tower, "projector": whole.projector}
-    return {name: trace(part) for name, part in parts.items()}, tensors
+    names = ("decoder", "tower", "projector", "blocks", "windows")
+    return {name: trace(getattr(whole, name)) for name in names}, tensors
 
 
 @pytest.fixture(scope="module")
@@ -136,6 +139,9 @@ def stores(
     return lru_cache(make)
 
 
+DECODERS = ("decoder", "blocks")
+
+
 class Loader:
     """Opens the programs of one store."""
 
@@ -145,7 +151,7 @@ class Loader:
 
     def blob(self, name: str) -> bytes:
         """A program's plan."""
-        vocabulary, context = (VOCABULARY, 2000) if name == "decoder" else (0, PATCHES)
+        vocabulary, context = (VOCABULARY, 2000) if name in DECODERS else (0, PATCHES)
         graph = self.graphs[name]
         return build(graph, self.store.tensors, vocab_size=vocabulary, context_length=context).blob
 
@@ -164,7 +170,7 @@ class Loader:
 
     def reference(self, name: str) -> ReferenceProgram:
         """The same as the living definition runs it."""
-        vocabulary = VOCABULARY if name == "decoder" else 0
+        vocabulary = VOCABULARY if name in DECODERS else 0
         return ReferenceProgram(
             self.graphs[name],
             self.store.values,
@@ -325,6 +331,45 @@ def test_text_without_positions_has_those_of_its_session_on_every_axis(loader: L
             for one, other in zip(given, alone, strict=True):
                 assert each is not program or np.array_equal(one.logits, other.logits)
                 assert_close(one.logits, other.logits, "f16", "logits")
+
+
+def test_rows_of_features_see_their_whole_block(loader: Loader) -> None:
+    given = PROMPTS[0]
+    want = logits(loader.reference("blocks"), given)
+    ends = [0, 1, 2, 30, 33, 35, 47, 70]  # no block is cut
+    for isa in TIERS:
+        with loader.open("blocks", isa=isa, threads=2) as program:
+            whole, session = logits(program, given), program.session()
+            assert_close(whole, want, "f16", f"logits on {isa}")
+            parts = [
+                program.step([fed(program, session, given, *cut)], want_logits=True)
+                for cut in pairwise(ends)
+            ]
+            assert np.array_equal(whole, np.stack([o.logits for part in parts for o in part]))
+            assert not np.array_equal(whole, logits(program, given, 20))
+
+
+def windowed(rows: int, columns: int, size: int) -> tuple[Array, NDArray[np.int32]]:
+    """A picture whose rows are sorted by windows of `size` patches squared."""
+    features, places = picture(rows, columns)
+    window = places[:, 0] // size * 100 + places[:, 1] // size
+    order = np.argsort(window, kind="stable")
+    return features[order], np.column_stack([places, window])[order].astype(np.int32)
+
+
+@pytest.mark.parametrize("loader", ["f32", "q8"], indirect=True)
+def test_a_patch_sees_its_window(loader: Loader) -> None:
+    given = [windowed(20, 20, 7), windowed(1, 1, 4), windowed(9, 30, 30), windowed(6, 7, 1)]
+    want = states(loader.reference("windows"), *given)
+    for isa in TIERS:
+        with loader.open("windows", isa=isa, threads=1) as one:
+            alone = [states(one, each) for each in given]
+        with loader.open("windows", isa=isa, threads=3) as three:
+            assert np.array_equal(np.concatenate(alone), states(three, *given))
+        kind = (
+            "bf16 model" if isa == BF16_ISA else "q12" if "q" in loader.store.path.name else "f16"
+        )
+        assert_close(np.concatenate(alone), want, kind, f"states on {isa}")
 
 
 def test_a_session_goes_back_into_rows_of_features(loader: Loader) -> None:

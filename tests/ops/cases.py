@@ -66,6 +66,8 @@ class Case:
         extra = [str(len(self.attrs["inv_freq"]))] if "inv_freq" in self.attrs else []
         if self.attrs.get("axes"):
             extra.append("axes" + "".join(map(str, self.attrs["axes"])))
+        if self.attrs.get("within") is not None:
+            extra.append(f"within{self.attrs['within']}")
         sees = ("window", "reach", "offset", "separator", "start")
         extra += [f"{key}{self.attrs[key]}" for key in sees if self.attrs.get(key)]
         named = ("group", "stride", "head", "positions")
@@ -75,6 +77,11 @@ class Case:
         )
         tags = [part for part in (shape, weights, f"rows{rows}", *flags, *extra) if part]
         return "-".join([*tags, self.outputs] if self.op == "output_rows" else tags)
+
+    @property
+    def among_tokens(self) -> bool:
+        """Whether some of its rows are features."""
+        return self.op in AMONG_TOKENS or bool(self.attrs.get("blocks"))
 
     @property
     def seed(self) -> int:
@@ -157,11 +164,16 @@ def _attention(op: str) -> list[Case]:
                 cases.append(
                     Case(op, (sum(widths),), norm[1], {**attrs, **rotary, **norm[0]}, chunks)
                 )
+        among: Chunks = ((70,), (1,), (12,))
+        if op == "attention":
+            cases.append(Case(op, widths, (), {**attrs, "blocks": True}, among))
         if op == "qkv_attention":
             still = {"inv_freq": (), "axes": (), "rope_scale": 1.0, "norm_eps": None}
             cases.append(Case(op, (sum(widths),), (), {**attrs, **still}, ((9, 1, 4),)))
             turned = {**rotary, "axes": _axes(head_dim // 2), "norm_eps": None}
             cases.append(Case(op, (sum(widths),), (), {**attrs, **turned}, ((9, 1, 4), (3,))))
+            blocks = {**attrs, **still, "blocks": True}
+            cases.append(Case(op, (sum(widths),), (), blocks, among))
     # Windows that begin in another page than the row, in a chunk where others begin earlier.
     for window, chunks in ((40, ((250, 50, 1), (1, 200, 30))), (300, ((250, 250, 101, 1), (2,)))):
         attrs = {"heads": 2, "kv_heads": 1, "head_dim": 16, "scale": 0.25, "window": window}
@@ -197,6 +209,8 @@ def _bidirectional() -> list[Case]:
         if rotary:
             turned = {**attrs, "axes": _axes(rotary)}
             cases.append(Case(op, (heads * head_dim + 2 * keys,), weights, turned, chunks))
+            windows = {**turned, "within": 3}
+            cases.append(Case(op, (heads * head_dim + 2 * keys,), weights, windows, chunks))
         if not rotary and not norms:
             cases.append(Case(op, (heads * head_dim, keys, keys), (), attrs, chunks))
     return cases
@@ -385,7 +399,10 @@ class Built:
     def positions(self) -> NDArray[np.int32]:
         """Where each token stands, on as many axes as the case has."""
         draw = np.random.default_rng(self.case.seed)
-        return draw.integers(-9, 999, (512, self.graph.axes), np.int32)
+        places = draw.integers(-9, 999, (512, self.graph.axes), np.int32)
+        if (within := self.case.attrs.get("within")) is not None:
+            places[:, within] = np.arange(len(places)) // 9
+        return places
 
     def rows(self, step: int, sessions: list[Any]) -> list[Row]:
         """What the sessions are fed in that step."""
@@ -397,11 +414,11 @@ class Built:
 
     def _row(self, session: Any, tokens: list[int]) -> Row:
         outputs: Any = self.case.outputs
-        if self.case.op in AMONG_TOKENS:
+        if self.case.among_tokens:
             mixed = [-1 - token if token % 3 == 0 else token for token in tokens]
             return Row(session, mixed, outputs, features=self.tensors["features"])
         if self.case.op not in FEATURED:
-            positions = self.positions[tokens] if self.case.attrs.get("axes") else None
+            positions = self.positions[tokens] if self.graph.axes else None
             return Row(session, tokens, outputs, positions=positions)
         parts = [self.tensors[f"input{i}"][tokens] for i in range(len(self.case.inputs))]
         return Row(session, outputs=outputs, features=np.concatenate(parts, axis=1))
@@ -422,8 +439,8 @@ def build(case: Case, *, quantized: int = 0) -> Built:
         sources.append(Node("embed", (), width, weights=(name,), name=f"x{i}"))
     if case.op in FEATURED:
         sources = _parts_of_features(case)
-    if case.op in AMONG_TOKENS:
-        size = (VOCABULARY, case.attrs["start"] + case.inputs[0])
+    if case.among_tokens:
+        size = (VOCABULARY, case.attrs.get("start", 0) + max(case.inputs))
         tensors["features"] = draw.standard_normal(size).astype(np.float32)
     weights = []
     for i, shape in enumerate(case.weights):
@@ -438,9 +455,11 @@ def build(case: Case, *, quantized: int = 0) -> Built:
     elif quantized:
         x = sources[0]
         sources[0] = Node("quantize", (x,), x.width, {"group": quantized}, name="x0.quantize")
-    if case.op == "add_features":  # the embedding of such a row is 0
-        (x,) = sources
-        sources = [Node("replace_features", (x,), x.width, {"start": 0}, name="x0.replaced")]
+    if case.among_tokens and case.op != "replace_features":  # the embedding of such a row is 0
+        sources = [
+            Node("replace_features", (x,), x.width, {"start": 0}, name=f"{x.name}.replaced")
+            for x in sources
+        ]
     slots = list(_slots(case))
     state = slots[0].name if slots else None
     op, effects = case.op, []
@@ -459,6 +478,8 @@ def build(case: Case, *, quantized: int = 0) -> Built:
         ]
         for i in range(max(len(chunks) for chunks in case.chunks))
     ]
+    if case.attrs.get("within") is not None:
+        steps = [[sorted(tokens) for tokens in step] for step in steps]
     return Built(case, graph, tensors, steps)
 
 

@@ -8,13 +8,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from tests.ops.cases import AMONG_TOKENS, FEATURED, WHOLE, Built, Case, build, run_reference
+from tests.ops.cases import FEATURED, WHOLE, Built, Case, build, run_reference
 from tests.tolerances import assert_close
 
 Vector = NDArray[np.float64]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Fed:
     """One row of a batch: whose it is, where in its sequence, and the op's inputs there.
 
@@ -44,8 +44,12 @@ def feed(built: Built) -> list[Fed]:
                     built.tensors[f"input{i}"][token].astype(np.float64)
                     for i in range(len(built.case.inputs))
                 ]
-                if built.case.op in AMONG_TOKENS and token % 3 == 0:
-                    x.append(built.tensors["features"][token].astype(np.float64))
+                if built.case.among_tokens and token % 3 == 0:
+                    features = built.tensors["features"][token].astype(np.float64)
+                    if built.case.attrs.get("blocks"):
+                        x = [features[: len(each)] for each in x]
+                    else:
+                        x.append(features)
                 rows.append(Fed(sequence, position[sequence], token, x, places[token]))
                 position[sequence] += 1
     return rows
@@ -58,7 +62,8 @@ def check(case: Case, formula: Formula, *, quantized: int = 0, **options: str) -
     rows = feed(built)
     want = []
     for row in rows:
-        whole = case.op in FEATURED | WHOLE  # an encoder sees what comes later, too
+        # An encoder sees what comes later, too, and so do rows of features.
+        whole = case.op in FEATURED | WHOLE or case.attrs.get("blocks")
         past = [
             r for r in rows if r.sequence == row.sequence and (whole or r.position <= row.position)
         ]
@@ -71,8 +76,7 @@ def softmax_attention(
 ) -> Vector:
     """Attention of one flat query row over flat key and value rows."""
     heads, kv_heads, dim = case.attrs["heads"], case.attrs["kv_heads"], case.attrs["head_dim"]
-    window = case.attrs.get("window") or len(keys)
-    k, v = np.stack(keys[-window:]), np.stack(values[-window:])
+    k, v = np.stack(keys), np.stack(values)
     out = []
     for head in range(heads):
         g = head // (heads // kv_heads)
@@ -83,6 +87,19 @@ def softmax_attention(
         weights /= weights.sum()
         out.append(weights @ v[:, span])
     return np.concatenate(out)
+
+
+def seen_by(case: Case, row: Fed, rows: Sequence[Fed]) -> list[Fed]:
+    """What a row attends to, of its sequence."""
+    window = case.attrs.get("window") or len(rows)
+    found = [each for each in rows if 0 <= row.position - each.position < window]
+    if not case.attrs.get("blocks") or row.token % 3 != 0:
+        return found
+    others = [each.position for each in rows if each.token % 3 != 0]
+    first = max((at for at in others if at < row.position), default=-1)
+    last = min((at for at in others if at > row.position), default=len(rows))
+    block = [each for each in rows if first < each.position < last]
+    return sorted({*found, *block}, key=lambda each: each.position)
 
 
 def project(case: Case, row: Fed, weights: list[Vector]) -> list[Vector]:

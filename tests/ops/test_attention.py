@@ -7,11 +7,12 @@ from collections.abc import Sequence
 import pytest
 
 from tests.ops.cases import CASES, Case
-from tests.ops.formula import Fed, Vector, check, softmax_attention
+from tests.ops.formula import Fed, Vector, check, seen_by, softmax_attention
 
 
 def formula(case: Case, row: Fed, past: Sequence[Fed], weights: list[Vector]) -> Vector:
-    return softmax_attention(row.x[0], [r.x[1] for r in past], [r.x[2] for r in past], case)
+    seen = seen_by(case, row, past)
+    return softmax_attention(row.x[0], [r.x[1] for r in seen], [r.x[2] for r in seen], case)
 
 
 @pytest.mark.parametrize("case", CASES["attention"], ids=lambda case: case.id)

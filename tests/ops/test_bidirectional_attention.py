@@ -23,6 +23,9 @@ def test_formula(case: Case) -> None:
     def formula(case: Case, row: Fed, past: Sequence[Fed], weights: list[Vector]) -> Vector:
         reach = case.attrs["reach"] or len(past)
         near = [each for each in past if abs(each.position - row.position) <= reach]
+        if "within" in case.attrs:
+            axis = case.attrs["within"]
+            near = [each for each in near if each.given[axis] == row.given[axis]]
         seen = [projected(each, weights) for each in near]
         q = projected(row, weights)[0]
         return softmax_attention(q, [kv[1] for kv in seen], [kv[2] for kv in seen], case)

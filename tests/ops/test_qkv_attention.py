@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import pytest
 
 from tests.ops.cases import CASES, Case
-from tests.ops.formula import Fed, Vector, check, project, softmax_attention
+from tests.ops.formula import Fed, Vector, check, project, seen_by, softmax_attention
 
 
 @pytest.mark.parametrize("case", CASES["qkv_attention"], ids=lambda case: case.id)
@@ -21,7 +21,7 @@ def test_formula(case: Case) -> None:
         return known[place]
 
     def formula(case: Case, row: Fed, past: Sequence[Fed], weights: list[Vector]) -> Vector:
-        before = [projected(each, weights) for each in past]
+        before = [projected(each, weights) for each in seen_by(case, row, past)]
         q = projected(row, weights)[0]
         return softmax_attention(q, [kv[1] for kv in before], [kv[2] for kv in before], case)
 

@@ -1,4 +1,5 @@
-// Attention of every row over all rows of its text in this step, or over those within reach.
+// Attention of every row over all rows of its text in this step, or over those within reach; a text
+// is a sequence, or a window of one.
 //
 // A thread takes runs of rows of one key/value head. It stores the keys and values of that head,
 // as far as its rows see, in pages of its own, and nobody keeps them: they need memory for one head
@@ -26,41 +27,59 @@ class TextAttention {
   // Threads share the scores: those of rows, or of blocks.
   void run() {
     uint64_t total = 0;
-    for (const Sequence& text : c_.batch().sequences) {
-      total += pieces(text) * width(text) * step_.kv_heads;
-    }
+    for_texts([&](const Text& text) { total += pieces(text) * width(text) * step_.kv_heads; });
     CostShare share(c_, total);
-    for (const Sequence& text : c_.batch().sequences) {
+    for_texts([&](const Text& text) {
       for (uint32_t head = 0; head < step_.kv_heads; head++) {
         const Range found = share.next(pieces(text), width(text));
         if (found.count() == 0) continue;
         on_unit() ? attend_blocks(text, head, found) : attend_rows(text, head, found);
       }
-    }
+    });
   }
 
  private:
+  // Rows that see each other: of a sequence all, or those side by side at one place of an axis.
+  struct Text {
+    uint32_t first_row, count;
+  };
+  template <class Each>
+  void for_texts(const Each& each) const {
+    for (const Sequence& s : c_.batch().sequences) {
+      uint32_t first = 0;
+      for (uint32_t row = 1; step_.within && row < s.count; row++) {
+        if (place(s, row) == place(s, row - 1)) continue;
+        each(Text{s.first_row + first, row - first});
+        first = row;
+      }
+      each(Text{s.first_row + first, s.count - first});
+    }
+  }
+  int32_t place(const Sequence& s, uint32_t row) const {
+    return s.positions[size_t{row} * c_.axes() + *step_.within];
+  }
+
   bool on_unit() const { return c_.kernels().attend_text != nullptr; }
 
-  uint32_t pieces(const Sequence& text) const {
+  uint32_t pieces(const Text& text) const {
     return on_unit() ? (text.count * step_.group + kTextBlock - 1) / kTextBlock : text.count;
   }
 
   // The most positions that a row of the text sees.
-  uint64_t width(const Sequence& text) const {
+  uint64_t width(const Text& text) const {
     const uint64_t most = 2 * uint64_t{step_.reach} + 1;
     return step_.reach == 0 ? text.count : std::min<uint64_t>(text.count, most);
   }
 
   // Positions that row `row` of the text sees.
-  Range seen(const Sequence& text, uint32_t row) const {
+  Range seen(const Text& text, uint32_t row) const {
     if (step_.reach == 0) return {0, text.count};
     const uint64_t last = uint64_t{row} + step_.reach + 1;
     return {row - std::min(row, step_.reach),
             static_cast<uint32_t>(std::min<uint64_t>(last, text.count))};
   }
 
-  void attend_rows(const Sequence& text, uint32_t kv_head, const Range& rows) {
+  void attend_rows(const Text& text, uint32_t kv_head, const Range& rows) {
     store(text, kv_head, {seen(text, rows.first).first, seen(text, rows.last - 1).last});
     const uint32_t most = static_cast<uint32_t>(c_.kernels().max_queries);
     const uint32_t end = rows.last * step_.group;
@@ -69,7 +88,7 @@ class TextAttention {
     }
   }
 
-  void store(const Sequence& text, uint32_t kv_head, const Range& positions) {
+  void store(const Text& text, uint32_t kv_head, const Range& positions) {
     stored_ = positions;
     const KeysAndValues& from = *step_.stored;
     const uint32_t column = kv_head * step_.head_dim;
@@ -92,7 +111,7 @@ class TextAttention {
   }
 
   // Queries [first, first + count) of a key/value head: query n is of row n / group of the text.
-  void attend(const Sequence& text, uint32_t kv_head, uint32_t first, uint32_t count) {
+  void attend(const Text& text, uint32_t kv_head, uint32_t first, uint32_t count) {
     const auto row_of = [&](uint32_t n) { return (first + n) / step_.group; };
     for (uint32_t n = 0; n < count; n++) {
       pack_query(step_, c_, n, text.first_row + row_of(n), head_of(kv_head, first + n));
@@ -112,7 +131,7 @@ class TextAttention {
     }
   }
 
-  void attend_span(const Sequence& text, uint32_t first, uint32_t count, uint32_t span,
+  void attend_span(const Text& text, uint32_t first, uint32_t count, uint32_t span,
                    const Partial& out) {
     AttendArgs args;
     args.count = static_cast<int>(count);
@@ -129,7 +148,7 @@ class TextAttention {
   }
 
   // Blocks of kTextBlock queries, which are numbered as above.
-  void attend_blocks(const Sequence& text, uint32_t kv_head, const Range& blocks) {
+  void attend_blocks(const Text& text, uint32_t kv_head, const Range& blocks) {
     const uint32_t first = blocks.first * kTextBlock;
     const uint32_t end = std::min<uint32_t>(blocks.last * kTextBlock, text.count * step_.group);
     stored_ = {seen(text, first / step_.group).first / kTextKeys * kTextKeys,
@@ -147,7 +166,7 @@ class TextAttention {
   }
 
   // `count` keys and values of the text.
-  TextKeys keys_of(const Sequence& text, uint32_t kv_head, uint32_t first, uint32_t count) const {
+  TextKeys keys_of(const Text& text, uint32_t kv_head, uint32_t first, uint32_t count) const {
     const uint32_t column = kv_head * step_.head_dim;
     TextKeys keys;
     for (uint32_t n = 0; n < count; n++) {
@@ -161,7 +180,7 @@ class TextAttention {
     return keys;
   }
 
-  void store_blocks(const Sequence& text, uint32_t kv_head) {
+  void store_blocks(const Text& text, uint32_t kv_head) {
     const float* common = mean_key(text, kv_head);
     uint8_t* to = stored_keys();
     for (uint32_t first = stored_.first; first < stored_.last; first += kTextKeys) {
@@ -175,7 +194,7 @@ class TextAttention {
   }
 
   // Of the text's first positions, whichever are stored.
-  const float* mean_key(const Sequence& text, uint32_t kv_head) const {
+  const float* mean_key(const Text& text, uint32_t kv_head) const {
     const TextKeys keys = keys_of(text, kv_head, 0, std::min<uint32_t>(kTextKeys, text.count));
     float* mean = c_.scratch() + kTextRowFloats;
     std::copy_n(keys.k[0], step_.head_dim, mean);
@@ -189,7 +208,7 @@ class TextAttention {
     return c_.own_pages() + c_.kernels().text_scratch(static_cast<int>(step_.head_dim));
   }
 
-  void attend_queries(const Sequence& text, uint32_t kv_head, uint32_t first, uint32_t count) {
+  void attend_queries(const Text& text, uint32_t kv_head, uint32_t first, uint32_t count) {
     const Buffer& out = c_.buffer(step_.out);
     const View v = step_.stored->v;
     TextQueries queries;

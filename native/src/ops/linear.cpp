@@ -8,8 +8,9 @@ namespace cactus {
 
 namespace {
 
-// Weights of a block stay in the second-level cache while every row of the batch passes over them.
-constexpr size_t kBlockBytes = 256 * 1024;
+// Weights of a block stay in the second-level cache while the rows of a part of the batch pass over
+// them, and these rows stay there, too, while all blocks pass.
+constexpr size_t kBlockBytes = 256 * 1024, kRowsBytes = 1024 * 1024;
 // Pieces of work for each thread, so that none waits long for one that has a piece more.
 constexpr uint32_t kShares = 4;
 
@@ -133,8 +134,25 @@ struct Product {
     }
   }
 
+  // Bytes of a row as the kernels read it.
+  size_t row_bytes() const {
+    const KernelTable& k = c.kernels();
+    if (split != nullptr) return split_bytes(w, k);
+    if (!w.quantized) return size_t{w.cols} * sizeof(float);
+    return size_t{w.cols} / kGroup * static_cast<size_t>(k.panel_bytes[in.levels - 1]);
+  }
+
   // The same for rows [row, end).
   void run_blocks(uint32_t first, uint32_t last, uint32_t row, uint32_t end) const {
+    const uint32_t panel = static_cast<uint32_t>(c.kernels().panel_rows);
+    const uint32_t panels = static_cast<uint32_t>(kRowsBytes / row_bytes()) / panel;
+    const uint32_t part = std::max(1u, panels) * panel;
+    for (uint32_t r = row; r < end; r += part) {
+      run_part(first, last, r, std::min(end, r + part));
+    }
+  }
+
+  void run_part(uint32_t first, uint32_t last, uint32_t row, uint32_t end) const {
     const uint32_t max_rows = static_cast<uint32_t>(c.kernels().max_rows);
     const uint32_t pairs = static_cast<uint32_t>(kBlockBytes / w.tile_bytes) / kTilesAtOnce;
     const uint32_t block = std::max(1u, pairs) * kTilesAtOnce;

@@ -31,7 +31,10 @@ TileList::TileList(const TileShape& shape, const KernelTable& kernels, uint32_t 
 Range seen(const TileShape& shape, const Batch& batch, uint32_t row) {
   if (shape.memory) return {0, batch.sequences[batch.sequence[row]].memory};
   const uint32_t last = batch.positions[row] + 1;
-  return {shape.window == 0 || last < shape.window ? 0 : last - shape.window, last};
+  const Range past{shape.window == 0 || last < shape.window ? 0 : last - shape.window, last};
+  if (!shape.blocks) return past;
+  const Range& block = batch.blocks[row];
+  return {std::min(past.first, block.first), std::max(past.last, block.last)};
 }
 
 void TileList::make(const Batch& batch, int threads) {

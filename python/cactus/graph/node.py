@@ -110,7 +110,9 @@ class Graph:
     @property
     def axes(self) -> int:
         """How many numbers of a row's position come from outside."""
-        return max((axis + 1 for n in self.nodes for axis in n.attrs.get("axes", ())), default=0)
+        turned = [axis for n in self.nodes for axis in n.attrs.get("axes", ())]
+        windows = [n.attrs["within"] for n in self.nodes if n.attrs.get("within") is not None]
+        return int(max([-1, *turned, *windows])) + 1
 
     def node(self, name: str) -> Node:
         """The node of that name; KeyError if there is none."""

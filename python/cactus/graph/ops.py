@@ -25,7 +25,8 @@ LINEAR_WEIGHTS = 4
 
 QUANTIZING = frozenset(
     {
-        *("rms_norm", "layer_norm", "swiglu", "geglu", "geglu_erf", "gelu_erf", "short_conv"),
+        *("rms_norm", "layer_norm", "swiglu", "geglu", "geglu_erf", "short_conv"),
+        *("gelu", "gelu_erf"),
         *("attention", "qkv_attention", "memory_attention", "bidirectional_attention"),
     }
 )
@@ -200,6 +201,9 @@ def attention(widths: Sequence[int], shapes: Sequence[Shape], attrs: Mapping[str
 
     out[t,h] = sum_j softmax_j(scale * q[t,h]·K[j,g]) V[j,g], over j <= position[t] of its sequence
     and, unless window is 0, over the last ``window`` of these only
+
+    With attrs blocks=True rows of features (whose token is negative) that follow one another in a
+    step also see each other, what comes later, too.
     """
     _need(attrs["window"] >= 0, f"a window of {attrs['window']}")
     heads, kv_heads, head_dim = attrs["heads"], attrs["kv_heads"], attrs["head_dim"]
@@ -307,8 +311,10 @@ def bidirectional_attention(
     """As qkv_attention, but over every j of the same text, which is the sequence's rows of a step
 
     Or over those with |j - t| <= ``reach``, unless that is 0. Nothing is kept, and positions begin
-    at 0 with every step. With three inputs these are q, k, v as they are attended to.
+    at 0 with every step. With three inputs these are q, k, v as they are attended to. With an axis
+    ``within`` a text is only what lies side by side with the same given[t, within].
     """
+    _need(-1 <= (attrs.get("within") or 0) < AXES, f"within axis {attrs.get('within')}")
     _need(attrs["reach"] >= 0, f"a reach of {attrs['reach']}")
     if len(widths) == 3:
         heads, kv_heads, head_dim = attrs["heads"], attrs["kv_heads"], attrs["head_dim"]

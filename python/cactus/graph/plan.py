@@ -319,7 +319,10 @@ class _Builder:
         if node.op == "memory_scores":
             integers[0] = attrs["head"]
         if node.op == "bidirectional_attention":
-            integers[4] = attrs["reach"]
+            within = attrs.get("within")
+            integers[4:6] = attrs["reach"], 0 if within is None else within + 1
+        elif attends:
+            integers[5] = int(attrs.get("blocks", False))
         if node.op == "add_position":
             integers[0] = attrs["offset"]
         if node.op in FEATURES:

@@ -186,6 +186,11 @@ def attended(run: Run, node: Node, q: Array, k: Array, v: Array) -> Array:
         unseen = distance < 0
         if node.attrs["window"]:
             unseen |= distance >= node.attrs["window"]
+        if node.attrs.get("blocks"):
+            features = run.tokens[rows] < 0
+            block = np.cumsum(~features)  # the same for features that no token parts
+            together = features[:, None] & features & (block[:, None] == block)
+            unseen[:, len(seen) - span.count :] &= ~together
         out[rows] = mixed(node, q[rows], seen, unseen)
     return out
 
@@ -343,6 +348,10 @@ def bidirectional_attention(run: Run, node: Node, x: Array, *kv: Array) -> Array
         rows = slice(span.start, span.stop)
         apart = np.abs(np.arange(span.count)[:, None] - np.arange(span.count))
         hidden = apart > (node.attrs["reach"] or span.count)
+        if (within := node.attrs.get("within")) is not None:
+            places = run.given_positions[rows, within]
+            window = np.cumsum(np.diff(places, prepend=places[:1]) != 0)
+            hidden |= window[:, None] != window
         seen = run.stored(node, np.concatenate([k[rows], v[rows]], axis=1))
         out[rows] = mixed(node, q[rows], seen, hidden)
     return out

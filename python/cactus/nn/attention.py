@@ -23,6 +23,9 @@ def attend(
     window: int,
     reach: int | None,
     rope: RoPE | None = None,
+    *,
+    within: int | None = None,
+    blocks: bool = False,
 ) -> Tensor:
     """The op for q, k, v, or for one value whose columns they are, which is then rotated by it."""
     shape: dict[str, int] = {"kv_heads": kv_heads, "head_dim": head_dim}
@@ -32,9 +35,9 @@ def attend(
         attrs |= {"inv_freq": rope.inv_freq, "axes": rope.axes, "rope_scale": rope.scale}
         attrs["norm_eps"] = None
     if reach is not None:
-        attrs["reach"] = reach
+        attrs |= {"reach": reach, "within": within}
         return apply("bidirectional_attention", *qkv, name="attention", attrs=attrs)
-    attrs["window"] = window
+    attrs |= {"window": window, "blocks": blocks}
     op, slot = "attention" if len(qkv) == 3 else "qkv_attention", Slot("kv", path, **shape)
     return apply(op, *qkv, slot=slot, name="attention", attrs=attrs)
 
@@ -45,7 +48,9 @@ class Attention(Module):
     The norms exist where ``norm_eps`` is given, and there is no rotation where ``rope`` is None.
     Each kv head serves ``heads / kv_heads`` heads. ``scale`` multiplies the scores, by default
     1/sqrt(head_dim). A row sees the last ``window`` positions, its own included; 0 means all. With
-    a ``reach`` it sees so many positions to each side instead, what comes later, too; 0 means all.
+    a ``reach`` it sees so many positions to each side instead, what comes later, too; 0 means all;
+    with ``within``, an axis of the positions that the caller gives, of these only its neighbours at
+    the same place of it. With ``blocks`` a row of features sees all those that it lies among.
     """
 
     def __init__(
@@ -63,10 +68,13 @@ class Attention(Module):
         scale: float | None = None,
         window: int = 0,
         reach: int | None = None,
+        within: int | None = None,
+        blocks: bool = False,
     ) -> None:
         self.heads, self.kv_heads, self.head_dim, self.rope = heads, kv_heads, head_dim, rope
         self.scale = head_dim**-0.5 if scale is None else scale
         self.window, self.reach = window, reach
+        self.within, self.blocks = within, blocks
         self.q_proj = Linear(hidden_size, heads * head_dim, qkv_bias)
         self.k_proj = Linear(hidden_size, kv_heads * head_dim, qkv_bias)
         self.v_proj = Linear(hidden_size, kv_heads * head_dim, qkv_bias)
@@ -83,10 +91,9 @@ class Attention(Module):
         if self.rope is not None:
             q = self.rope(q, self.head_dim, "q_rope")
             k = self.rope(k, self.head_dim, "k_rope")
-        shape = (self.heads, self.kv_heads, self.head_dim)
-        return self.o_proj(
-            attend(self.path, (q, k, v), *shape, self.scale, self.window, self.reach)
-        )
+        sizes = (self.heads, self.kv_heads, self.head_dim, self.scale, self.window, self.reach)
+        sight: dict[str, Any] = {"within": self.within, "blocks": self.blocks}
+        return self.o_proj(attend(self.path, (q, k, v), *sizes, **sight))
 
 
 class MergedAttention(Module):
@@ -105,15 +112,15 @@ class MergedAttention(Module):
         qkv_bias: bool = False,
         out_bias: bool = False,
         scale: float | None = None,
+        within: int | None = None,
     ) -> None:
         self.shape = (heads, kv_heads, head_dim)
         self.scale = head_dim**-0.5 if scale is None else scale
-        self.window, self.reach, self.rope = window, reach, rope
+        self.window, self.reach, self.within, self.rope = window, reach, within, rope
         self.qkv_proj = Linear(hidden_size, (heads + 2 * kv_heads) * head_dim, qkv_bias)
         self.o_proj = Linear(heads * head_dim, hidden_size, out_bias)
 
     def forward(self, x: Tensor) -> Tensor:
+        sizes = (*self.shape, self.scale, self.window, self.reach)
         qkv = self.qkv_proj(x)
-        return self.o_proj(
-            attend(self.path, (qkv,), *self.shape, self.scale, self.window, self.reach, self.rope)
-        )
+        return self.o_proj(attend(self.path, (qkv,), *sizes, self.rope, within=self.within))
