@@ -214,6 +214,17 @@ def test_images_are_sent_as_data_urls(server: CloudServer, cloud: Cloud, tmp_pat
     assert urls == [data, data, "https://example.com/x.png"]
 
 
+def test_images_of_kinds_that_services_do_not_take_are_sent_as_png() -> None:
+    from cactus.cloud.images import image_url
+    from cactus.images.door import load
+    from tests.images.made import picture, save
+
+    for image in (save(picture(9, 7), "BMP"), picture(9, 7)):
+        url = image_url(image)
+        assert url.startswith("data:image/png;base64,")
+        assert load(url).digest == load(picture(9, 7)).digest
+
+
 @pytest.mark.parametrize("content", [b"root:x:0:0", b"", None])
 def test_a_file_that_is_no_image_stays_here(
     server: CloudServer, cloud: Cloud, tmp_path: Path, content: bytes | None

@@ -20,7 +20,7 @@ import trustme
 
 from cactus.errors import InvalidImage
 from cactus.images import remote
-from cactus.images.door import held, load, measure
+from cactus.images.door import load, measure
 from cactus.images.picture import Limits, Picture, Policy
 from tests.images.made import picture, save, scene
 
@@ -123,13 +123,12 @@ def test_an_image_is_fetched_from_the_address_that_was_looked_up(
     assert server.asked == [(host, "/a.png?size=1&key=secret")]
     assert names.asked == ["pictures.test"]
     assert measure(server.url(), policy=Policy(urls=True)) == (13, 7)
-    assert held(server.url(), policy=Policy(urls=True)) == PNG
 
 
 def test_nothing_is_looked_up_or_asked_where_it_is_not_allowed(
     server: Server, names: Names
 ) -> None:
-    for door in (load, measure, held):
+    for door in (load, measure):
         with pytest.raises(InvalidImage, match="not allowed here"):
             door(server.url())
     assert not server.asked and not names.asked

@@ -58,18 +58,6 @@ def measure(
     return examine(*file, limits)[1].upright
 
 
-def held(source: Any, limits: Limits | None = None, policy: Policy | None = None) -> Any:
-    """A source that can be read more than once: what an address or a file object gives, as bytes.
-
-    Any other is returned as it is. Raises InvalidImage.
-    """
-    address = isinstance(source, str) and _SCHEME.match(source) and source[:5].lower() != "data:"
-    if address or callable(getattr(source, "read", None)):
-        file = file_of(source, limits or Limits(), policy or Policy())
-        return source if file is None else file[0]
-    return source
-
-
 def file_of(source: Any, limits: Limits, policy: Policy) -> tuple[bytes, str] | None:
     """The bytes of an image file and what to call it in messages; None for what is no file."""
     name = "image"
