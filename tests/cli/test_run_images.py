@@ -13,8 +13,11 @@ from PIL import Image
 
 from cactus import Model
 from cactus.cli.main import run_cli
+from cactus.weights.convert import convert
 
 Run = Callable[..., tuple[int, str, str]]
+
+SIGHT = Path(__file__).resolve().parents[1] / "golden" / "sight"
 
 
 @pytest.fixture
@@ -65,6 +68,19 @@ def test_one_answer_about_images_with_a_real_model(run: Run, tiny_vlm: Path) -> 
         messages = [{"role": "user", "content": "What?", "images": images}]
         answer = model.chat(messages, max_tokens=4, stop_loops=True)
     assert answer.text == out.rstrip("\n")
+
+
+def test_a_model_that_was_trained_to_see_answers_what_is_there(run: Run) -> None:
+    with np.load(SIGHT / "questions.npz") as arrays:
+        Image.fromarray(arrays["picture 0"]).save("shape.png")
+        asked = json.loads(arrays["asked"].tobytes())[0]
+    convert(SIGHT, Path("sight"), "INT8")
+    said = [
+        run("./sight", "-q", "--greedy", "-i", "shape.png", "-p", question)[1].strip()
+        for question, _, right in asked
+        if right
+    ]
+    assert said and said == [answer for _, answer, right in asked if right]
 
 
 def test_a_model_that_sees_is_found_by_itself(run: Run, tiny_vlm: Path) -> None:
