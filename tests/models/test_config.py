@@ -154,7 +154,7 @@ def test_a_config_that_is_no_object(raw: Any) -> None:
 def test_an_unknown_architecture_lists_the_known_ones(model_type: str) -> None:
     with pytest.raises(UnsupportedModel, match="known: bert, clip, gemma3_text, granite") as error:
         llama(model_type=model_type)
-    assert len(str(error.value)) < 300
+    assert len(str(error.value)) < 400
 
 
 @pytest.mark.parametrize(
