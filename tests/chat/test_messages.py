@@ -147,6 +147,17 @@ def test_images_of_both_forms_keep_their_order() -> None:
     assert "images" not in message.to_template()
 
 
+def test_an_image_of_pixels_is_not_copied_to_be_known_as_one() -> None:
+    class Image:
+        @property
+        def __array_interface__(self) -> Any:
+            raise ValueError("the file is closed")
+
+    image = Image()
+    [message] = parse_messages([{"role": "user", "content": "?", "images": [image]}])
+    assert message.images == (image,)
+
+
 def test_tool_calls_come_in_openai_form_with_arguments_read() -> None:
     calls = [
         {"id": "1", "type": "function", "function": {"name": "f", "arguments": '{"a": [1]}'}},

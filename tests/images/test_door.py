@@ -68,6 +68,7 @@ def test_arrays_of_other_kinds() -> None:
     assert np.array_equal(load(grey[..., None]).pixels, threefold)
     assert np.array_equal(load(rgb.astype(np.uint16) << 8 | 255).pixels, rgb)
     assert np.array_equal(load(rgb.astype(np.float64) / 255).pixels, rgb)
+    assert np.array_equal(load(grey.view(np.matrix)).pixels, threefold)
     assert np.array_equal(load(grey > 128).pixels[..., 0], (grey > 128) * 255)
     alpha = np.full((10, 20, 1), 64, np.uint8)
     wanted = np.rint((rgb * 64.0 + 255 * (255 - 64)) / 255)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import shutil
 from base64 import b64encode
@@ -16,7 +17,13 @@ from PIL import Image
 import cactus
 from cactus import Model
 from cactus.calls.stop_flag import StopFlag
-from cactus.errors import Cancelled, ContextLengthExceeded, InvalidImage, ModelFormatError
+from cactus.errors import (
+    Cancelled,
+    ContextLengthExceeded,
+    InvalidImage,
+    InvalidRequest,
+    ModelFormatError,
+)
 from cactus.images.door import load
 from cactus.vision.processors import ImageLimits
 from cactus.weights.convert import convert
@@ -183,6 +190,23 @@ def test_a_conversation_keeps_an_image_as_it_was(model: Model, tmp_path: Path) -
     path.write_bytes(png("wide"))
     array[:] = 0
     assert talk.chat("And?").metrics.encoded_tiles == 0
+
+
+def test_a_conversation_says_what_is_wrong_with_its_images(model: Model) -> None:
+    closed = Image.open(io.BytesIO(png("square")))
+    closed.close()
+    cut = Image.open(io.BytesIO(png("big")[:-200]))
+    talk = model.conversation(max_tokens=1)
+    for image in (closed, cut):
+        with pytest.raises(InvalidImage, match="the PIL image cannot be read"):
+            talk.chat("?", images=[image])
+        with pytest.raises(InvalidImage, match=r"messages\[0\]\.images\[0\]: the PIL image"):
+            model.chat([{"role": "user", "content": "?", "images": [image]}])
+    wrong: Any
+    for wrong in ("image.png", picture("square"), closed, None, 3):
+        with pytest.raises(InvalidRequest, match="images: expected a list of images, got"):
+            talk.chat("?", images=wrong)
+    assert talk.messages == []
 
 
 def test_a_model_that_was_replaced_does_not_answer_from_old_features(

@@ -246,8 +246,10 @@ def _image(value: Any, name: str) -> Any:
         value = os.fsdecode(value)
     if isinstance(value, str) and value:
         return clean(value, name)
-    # PIL images and NumPy arrays have the one, what `cactus.images` has loaded the other.
-    pixels = hasattr(value, "__array_interface__") or hasattr(value, "pixels")
+    # PIL images and NumPy arrays have the one, what `cactus.images` has loaded the other. Their
+    # types are asked: a PIL image would copy all of its pixels to answer, or cannot any more.
+    kind = type(value)
+    pixels = hasattr(kind, "__array_interface__") or hasattr(kind, "digest")
     if not pixels and not (isinstance(value, (bytes, bytearray, memoryview)) and value):
         raise InvalidRequest(
             f"{name}: expected a path, a URL, bytes, a PIL image or an array, got {shown(value)}"

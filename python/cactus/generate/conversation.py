@@ -13,7 +13,7 @@ from cactus.errors import InvalidRequest
 from cactus.generate.options import ChatOptions
 from cactus.generate.streams import AsyncCompletionStream, CompletionStream
 from cactus.inputs.checks import text
-from cactus.inputs.values import clean
+from cactus.inputs.values import clean, shown
 from cactus.types import Completion
 
 Message = dict[str, Any]
@@ -169,8 +169,10 @@ class Conversation(NotCopied):
         self, question: str | None, images: Sequence[Any]
     ) -> tuple[list[Message], list[Message], Message | None]:
         """The messages to send, the list that the turn will be added to, and the question in it."""
+        if not isinstance(images, (list, tuple)):
+            raise InvalidRequest(f"images: expected a list of images, got {shown(images)}")
         if question is None:
-            if len(images):
+            if images:
                 raise InvalidRequest("images go with a question: give one")
             if not self._messages or self._messages[-1]["role"] != "tool":
                 raise InvalidRequest(
@@ -179,7 +181,7 @@ class Conversation(NotCopied):
                 )
             return list(self._messages), self._messages, None
         asked: Message = {"role": "user", "content": text("question", question)}
-        if len(images):
+        if images:
             from cactus.vision.door import kept_images
 
             asked["images"] = kept_images(images)

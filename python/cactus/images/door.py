@@ -174,7 +174,7 @@ def _of_object(source: Any, limits: Limits) -> Picture:
     if isinstance(source, Image.Image):
         return adopt(source, "the PIL image", limits)
     if isinstance(source, np.ndarray):
-        return adopt_array(source, limits)
+        return adopt_array(np.asarray(source), limits)  # a matrix has two axes whatever is done
     raise InvalidImage(
         f"an image is {type(source).__name__}, expected a path, bytes, a data: URL, a PIL image or "
         "a NumPy array"

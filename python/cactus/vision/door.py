@@ -69,7 +69,7 @@ def kept_images(images: Sequence[Any]) -> list[Any]:
             image = _file_bytes(image) or image
         elif isinstance(image, (bytearray, memoryview)):
             image = bytes(image)
-        elif hasattr(image, "__array_interface__"):
+        elif hasattr(type(image), "__array_interface__"):
             image = door.load(image)
         kept.append(image)
     return kept

@@ -116,14 +116,16 @@ def test_limits_give_less_and_never_more(size: tuple[int, int]) -> None:
         assert layout.tokens <= last
         last = layout.tokens
     for most in (2000, 1300, 700, 256, 200, 140, 64, 20):
-        try:
-            layout = PROCESSOR.layout(*size, ImageLimits(max_image_tokens=most))
-        except InvalidImage as error:
-            assert f"max_image_tokens is {most}" in str(error)
-            assert size == (90, 4000) and most < 125
-        else:
-            assert layout.tokens <= most
-            assert layout.text.count("<image>") == layout.tokens
+        layout = PROCESSOR.layout(*size, ImageLimits(max_image_tokens=most))
+        assert layout.tokens <= most
+        assert layout.text.count("<image>") == layout.tokens
+
+
+@pytest.mark.parametrize("size", [(206, 149), (1, 213), (5045, 696), (952, 2), (8000, 30), (1, 1)])
+@pytest.mark.parametrize("most", [1, 2, 3, 16, 63, 64, 65, 256])
+def test_any_image_can_be_made_small_enough(size: tuple[int, int], most: int) -> None:
+    layout = PROCESSOR.layout(*size, ImageLimits(max_image_tokens=most))
+    assert most // 4 <= layout.tokens <= most
 
 
 def test_limits_are_positive_integers() -> None:
@@ -141,6 +143,8 @@ def test_settings_are_merged_and_checked() -> None:
     off = Processor.make(CONFIG, {"do_image_splitting": False}, {})
     assert off.layout(1920, 1080).grid == (1, 1)
     for wrong in (
+        {"encoder_patch_size": 4},
+        {"downsample_factor": 1},
         {"tile_size": 500},
         {"min_tiles": 11},
         {"max_image_tokens": "256"},
@@ -151,6 +155,8 @@ def test_settings_are_merged_and_checked() -> None:
     ):
         with pytest.raises(ModelFormatError):
             Processor.make(CONFIG, wrong, {})
+    with pytest.raises(ModelFormatError, match=r"processor_config\.json: image_processor"):
+        Processor.make(CONFIG, {}, {"image_processor": [1]})
     with pytest.raises(UnsupportedModel, match="model_type 'llama'"):
         Processor.make({"model_type": "llama"}, {}, {})
     with pytest.raises(UnsupportedModel, match="do_normalize is false"):

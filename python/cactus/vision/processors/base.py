@@ -112,7 +112,8 @@ class Processor(ABC):
         Of a setting in several places, the one that `image_processor` in the last file has counts.
         """
         kind = Fields(config).choice("model_type", list(FAMILIES))
-        nested = processor.get("image_processor") or {}
+        inner = Fields(processor, "processor_config.json").object("image_processor")
+        nested = {} if inner is None else inner.raw
         own = {key: value for key, value in processor.items() if not isinstance(value, Mapping)}
         settings = Fields({**preprocessor, **own, **nested}, "preprocessor_config.json")
         file = importlib.import_module(f"cactus.vision.processors.{FAMILIES[kind]}")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from cactus.errors import ModelFormatError
 from cactus.inputs.fields import Fields
-from cactus.vision.processors.base import ImageLimits, Layout, Processor, beyond, refuse
+from cactus.vision.processors.base import ImageLimits, Layout, Processor, refuse
 from cactus.vision.processors.pixels import Pixels, Tile
 
 if TYPE_CHECKING:
@@ -55,10 +55,10 @@ class Lfm2VLProcessor(Processor):
                 if found.tokens <= most_tokens:
                     return found
         low, high = min(self.min_tokens, most_tokens), min(self.max_tokens, most_tokens)
-        found = self._layout(width, height, (1, 1), self._smart_size(width, height, low, high))
-        if found.tokens > most_tokens:
-            raise beyond(found.tokens, 1, limits)
-        return found
+        size = self._smart_size(width, height, low, high)
+        if size[0] * size[1] > most_tokens * self.unit**2:
+            size = self._size_within(width, height, most_tokens)
+        return self._layout(width, height, (1, 1), size)
 
     def tiles_of(self, picture: Picture, layout: Layout) -> Iterator[Tile]:
         """Row by row, and the thumbnail behind them."""
@@ -94,6 +94,16 @@ class Lfm2VLProcessor(Processor):
             scale = math.sqrt(least / (width * height))
             wide, high = (math.ceil(side * scale / unit) * unit for side in (width, height))
         return wide, high
+
+    def _size_within(self, width: int, height: int, most: int) -> tuple[int, int]:
+        """Width and height, multiples of the unit, for at most so many tokens: the caller's limit.
+
+        The checkpoint's own sizes are a little beyond their limits where both sides are rounded up,
+        and far beyond where a side cannot be made smaller.
+        """
+        scale = math.sqrt(most / (width * height))
+        cols, rows = (max(1, min(most, math.floor(side * scale))) for side in (width, height))
+        return cols * self.unit, min(rows, most // cols) * self.unit
 
     def _tiled(self, width: int, height: int, most: int) -> Layout:
         """The grid whose shape is nearest, and a thumbnail."""
@@ -156,10 +166,16 @@ def _nearest(side: int, unit: int) -> int:
 
 def make(settings: Fields, config: Fields) -> Lfm2VLProcessor:
     """The processor of a checkpoint's settings; what they lack are the family's."""
-    patch = settings.integer("encoder_patch_size", 1, 64, 16)
-    factor = settings.integer(
-        "downsample_factor", 1, 8, config.integer("downsample_factor", 1, 8, 2)
-    )
+    vision = config.object("vision_config") or Fields({})
+    own_patch = vision.integer("patch_size", 1, 64, 16)
+    own_factor = config.integer("downsample_factor", 1, 8, 2)
+    patch = settings.integer("encoder_patch_size", 1, 64, own_patch)
+    factor = settings.integer("downsample_factor", 1, 8, own_factor)
+    if (patch, factor) != (own_patch, own_factor):
+        raise ModelFormatError(
+            f"{settings.where}: encoder_patch_size is {patch} and downsample_factor {factor}; in "
+            f"config.json they are {own_patch} and {own_factor}"
+        )
     split = settings.flag("do_image_splitting", True)
     max_tiles = settings.integer("max_tiles", 1, 100, 10) if split else 1
     made = Lfm2VLProcessor(
