@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from cactus.errors import ModelFormatError, UnsupportedModel
+from cactus.models.abilities import ABILITIES
 from cactus.weights.sources.gguf.config import check_tensors
 from cactus.weights.sources.gguf.facts import Facts, show
 from cactus.weights.sources.gguf.families.base import (
@@ -72,6 +73,8 @@ def read_mmproj(gguf: GGUFFile, text: Mapping[str, Any]) -> Eyes:
             f"{_KEY}projection_dim is {width}, but the language model's width is {hidden}"
         )
     eyes = known.read(facts, gguf, _tower(facts), text)
+    if eyes.config["model_type"] not in ABILITIES:
+        raise UnsupportedModel(f"models of {eyes.config['model_type']} are not supported yet")
     check_tensors(gguf, list(eyes.tensors), ())
     return eyes
 
