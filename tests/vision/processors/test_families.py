@@ -118,6 +118,17 @@ def test_settings_that_cannot_be_meant_are_refused(
         make(family, **changes)
 
 
+def test_what_fills_no_patch_at_the_edge_of_a_tile_is_not_seen() -> None:
+    config = {"model_type": "smolvlm", "scale_factor": 3, "vision_config": {"patch_size": 14}}
+    sizes = {"max_image_size": {"longest_edge": 384}, "size": {"longest_edge": 1536}}
+    processor = Processor.make(config, sizes, {"image_seq_len": 81})
+    picture = load(scene(384, 384, 1))
+    (tile,) = processor.tiles_of(picture, processor.layout(384, 384, ImageLimits(max_tiles=1)))
+    assert tile.grid == (27, 27) and len(tile.patches) == 729
+    corner = picture.pixels[364:378, 364:378].reshape(-1)
+    assert np.allclose(tile.patches[-1] * 127.5 + 127.5, corner, atol=1e-3)
+
+
 def test_a_tower_with_other_patches_than_the_processor_is_refused() -> None:
     config = {"model_type": "qwen2_vl", "vision_config": {"patch_size": 16}}
     with pytest.raises(ModelFormatError, match="patch_size is 16"):

@@ -122,10 +122,10 @@ def make(settings: Fields, config: Fields) -> Idefics3Processor:
     patch = vision.integer("patch_size", 1, 64, 32)
     factor = config.integer("scale_factor", 1, 16, 2)
     side = edge_of(settings, "max_image_size", "longest_edge", 364)
-    if side % (patch * factor):
+    if side < patch or side // patch % factor:
         raise ModelFormatError(
-            f"{settings.where}: max_image_size is {side}, no multiple of the {patch * factor} "
-            "pixels that become one image feature"
+            f"{settings.where}: max_image_size is {side}, {side // patch} patches of {patch} "
+            f"pixels, which make no squares of {factor} by {factor}"
         )
     made = Idefics3Processor(
         pixels=Pixels.of(settings, resample=1),

@@ -75,9 +75,10 @@ class Pixels:
         return np.asarray(scaled)
 
     def tile(self, pixels: U8, patch: int) -> Tile:
-        """A tile of whole patches, which lie row by row."""
+        """A tile of whole patches, which lie row by row; what is left at its edges is not seen."""
         rows, cols = pixels.shape[0] // patch, pixels.shape[1] // patch
-        squares = pixels.reshape(rows, patch, cols, patch, 3).swapaxes(1, 2)
+        whole = pixels[: rows * patch, : cols * patch]
+        squares = whole.reshape(rows, patch, cols, patch, 3).swapaxes(1, 2)
         return Tile(self.normalise(squares).reshape(rows * cols, -1), (rows, cols))
 
     def normalise(self, pixels: U8) -> NDArray[np.float32]:
