@@ -51,6 +51,9 @@ def processor_of(name: str, folder: Path) -> Any:
         return transformers.SmolVLMProcessor(
             images, tokenizer, video, image_seq_len=4, chat_template=template
         )
+    if name == "gemma3":
+        images = transformers.AutoImageProcessor.from_pretrained(folder, backend="pil")
+        return transformers.Gemma3Processor(images, tokenizer, template, image_seq_length=9)
     kind = {"qwen2_vl": "Qwen2VL", "qwen3_vl": "Qwen3VL"}[name]
     video = getattr(transformers, f"{kind}VideoProcessor")()
     return getattr(transformers, f"{kind}Processor")(

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from published_models import PUBLISHED, Published, find, tiny
-from published_vision import CHAT_TEMPLATES, NAMED_TOKENS, PROCESSORS, VISION
+from published_vision import CHAT_TEMPLATES, NAMED_TOKENS, PROCESSORS, VISION, processor
 from published_vision import tiny as tiny_vision
 from published_vision import tokens as image_tokens
 from published_vision import weights as vision_weights
@@ -53,7 +53,7 @@ def write(
     sees = config["model_type"] in PROCESSORS
     weights = vision_weights(config) if sees else load_architecture(config).weights
     if sees:
-        _write_json(folder / "preprocessor_config.json", PROCESSORS[config["model_type"]])
+        _write_json(folder / "preprocessor_config.json", processor(config))
     _write_json(folder / "config.json", config)
     if config["model_type"] == "whisper":
         _write_json(folder / "generation_config.json", generation(config))
@@ -65,8 +65,6 @@ def write(
         _write_json(folder / "generation_config.json", ids)
     _write_tokenizer(config, folder)
     random = np.random.default_rng(seed)
-    # Gemma's norms multiply by 1 + weight.
-    norm = 0.0 if config["model_type"].startswith("gemma") else 1.0
     shards = list(_shards(weights, shard_bytes))
     for number, shard in enumerate(shards, 1):
         name = _shard_name(number, len(shards))
@@ -74,7 +72,7 @@ def write(
         with SafetensorsWriter(folder / name, infos, {"format": "pt"}) as writer:
             for weight in shard:
                 writer.begin(weight.name)
-                for piece in _pieces(weight, random, norm):
+                for piece in _pieces(weight, random):
                     writer.write(piece)
     if len(shards) > 1:
         places = {
@@ -117,13 +115,12 @@ def _stored_shape(weight: Weight) -> tuple[int, ...]:
     return weight.shape
 
 
-def _pieces(
-    weight: Weight, random: np.random.Generator, norm: float
-) -> Iterator[NDArray[np.uint16]]:
+def _pieces(weight: Weight, random: np.random.Generator) -> Iterator[NDArray[np.uint16]]:
     """The values of a tensor as bf16: a matrix keeps the size of what it multiplies."""
     count = int(np.prod(weight.shape))
     scale, mean = np.float32(weight.shape[-1] ** -0.5), np.float32(0)
     if len(weight.shape) == 1:
+        norm = 1 - weight.offset  # Gemma's multiply by 1 + weight
         scale, mean = np.float32(0.1), np.float32(0 if weight.name.endswith(".bias") else norm)
     for start in range(0, count, PIECE):
         values = random.standard_normal(min(PIECE, count - start), np.float32) * scale + mean

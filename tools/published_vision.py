@@ -83,6 +83,36 @@ def _siglip(
     }
 
 
+def _gemma3(hidden: int, inner: int, layers: int) -> dict[str, Any]:
+    """Gemma 3 with images; its text_config says only what the class does not."""
+    text = {
+        "head_dim": 256,
+        "hidden_size": hidden,
+        "intermediate_size": inner,
+        "max_position_embeddings": 131_072,
+        "model_type": "gemma3_text",
+        "num_attention_heads": 8,
+        "num_hidden_layers": layers,
+        "num_key_value_heads": 4,
+        "rope_scaling": {"factor": 8.0, "rope_type": "linear"},
+        "sliding_window": 1024,
+        "vocab_size": 262_208,
+    }
+    ids = {"bos_token_id": 2, "eos_token_id": [1, 106], "pad_token_id": 0}
+    vision = _siglip(*_SO400M, 896, 14) | {"model_type": "siglip_vision_model"}
+    return ids | {
+        "architectures": ["Gemma3ForConditionalGeneration"],
+        "model_type": "gemma3",
+        "boi_token_index": 255_999,
+        "eoi_token_index": 256_000,
+        "image_token_index": 262_144,
+        "mm_tokens_per_image": 256,
+        "text_config": text | ids,
+        "torch_dtype": "bfloat16",
+        "vision_config": vision | {"vision_use_head": False},
+    }
+
+
 _BASE, _SO400M = (768, 3072, 12, 12), (1152, 4304, 27, 16)
 
 VISION = (
@@ -129,6 +159,7 @@ VISION = (
         2_246_784_880,
         _smolvlm("smolvlm", "smollm2-1.7b-instruct", 3, _siglip(*_SO400M, 384, 14)),
     ),
+    Published("google/gemma-3-4b-it", 4_300_079_472, _gemma3(2560, 10_240, 34)),
 )
 
 PROCESSORS: dict[str, dict[str, Any]] = {
@@ -156,8 +187,26 @@ PROCESSORS: dict[str, dict[str, Any]] = {
         "tile_size": 512,
         "use_thumbnail": True,
     },
+    "gemma3": {
+        "do_convert_rgb": None,
+        "do_normalize": True,
+        "do_pan_and_scan": None,
+        "do_rescale": True,
+        "do_resize": True,
+        "image_mean": [0.5, 0.5, 0.5],
+        "image_processor_type": "Gemma3ImageProcessor",
+        "image_seq_length": 256,
+        "image_std": [0.5, 0.5, 0.5],
+        "pan_and_scan_max_num_crops": None,
+        "pan_and_scan_min_crop_size": None,
+        "pan_and_scan_min_ratio_to_activate": None,
+        "processor_class": "Gemma3Processor",
+        "resample": 2,
+        "rescale_factor": 1 / 255,
+        "size": {"height": 896, "width": 896},
+    },
 }
-"""preprocessor_config.json by ``model_type``."""
+"""preprocessor_config.json by ``model_type``, but for the size of tiles."""
 
 _SMOLVLM = {
     "do_convert_rgb": True,
@@ -168,14 +217,21 @@ _SMOLVLM = {
     "do_resize": True,
     "image_mean": [0.5, 0.5, 0.5],
     "image_std": [0.5, 0.5, 0.5],
-    "max_image_size": {"longest_edge": 512},
     "resample": 1,
     "rescale_factor": 1 / 255,
-    "size": {"longest_edge": 2048},
 }
 for _kind, _name in (("idefics3", "Idefics3"), ("smolvlm", "SmolVLM")):
     _classes = {"image_processor_type": f"{_name}ImageProcessor"}
     PROCESSORS[_kind] = _SMOLVLM | _classes | {"processor_class": f"{_name}Processor"}
+
+
+def processor(config: dict[str, Any]) -> dict[str, Any]:
+    """preprocessor_config.json of a model; of SmolVLM with its tower's tiles."""
+    found = PROCESSORS[config["model_type"]]
+    if config["model_type"] not in ("idefics3", "smolvlm"):
+        return found
+    side = config["vision_config"]["image_size"]
+    return found | {"max_image_size": {"longest_edge": side}, "size": {"longest_edge": 4 * side}}
 
 
 def tokens(config: dict[str, Any]) -> dict[int, str]:
@@ -192,6 +248,10 @@ def tokens(config: dict[str, Any]) -> dict[int, str]:
         words = ["<global-img>", *names, "<fake_token_around_image>", "<image>"]
         found = dict(enumerate(words, image - len(words) + 1))
         return found | {config["eos_token_id"]: "<end_of_utterance>"}
+    if config["model_type"] == "gemma3":
+        words = ["<start_of_image>", "<end_of_image>", "<image_soft_token>"]
+        keys = ("boi_token_index", "eoi_token_index", "image_token_index")
+        return {config[key]: word for key, word in zip(keys, words, strict=True)}
     return {}
 
 
@@ -201,19 +261,24 @@ NAMED_TOKENS = {
         "image_start_token": "<|image_start|>",
         "image_end_token": "<|image_end|>",
         "image_thumbnail": "<|img_thumbnail|>",
-    }
+    },
+    "gemma3": {
+        "boi_token": "<start_of_image>",
+        "eoi_token": "<end_of_image>",
+        "image_token": "<image_soft_token>",
+    },
 }
 """What tokenizer_config.json calls some of them."""
 
 
-def chat_template(end: str) -> str:
+def chat_template(end: str, image: str = "<image>") -> str:
     """Turns that end with `end`, and an image's place where a message has one."""
     return (
         "{% for message in messages %}"
         "{{ '<|im_start|>' + message['role'] + '\\n' }}"
         "{% if message['content'] is string %}{{ message['content'] }}{% else %}"
         "{% for part in message['content'] %}"
-        "{% if part['type'] == 'image' %}{{ '<image>' }}"
+        f"{{% if part['type'] == 'image' %}}{{{{ '{image}' }}}}"
         "{% elif part['type'] == 'text' %}{{ part['text'] }}{% endif %}"
         "{% endfor %}{% endif %}"
         f"{{{{ '{end}\\n' }}}}"
@@ -223,6 +288,7 @@ def chat_template(end: str) -> str:
 
 
 CHAT_TEMPLATES = {
+    "gemma3": chat_template("<|im_end|>", "<start_of_image>"),
     "lfm2_vl": chat_template("<|im_end|>"),
     "idefics3": chat_template("<end_of_utterance>"),
     "smolvlm": chat_template("<end_of_utterance>"),
@@ -238,7 +304,11 @@ _SMOL = (
     ("vision_tower.", "model.vision_model."),
     ("multi_modal_projector.", "model.connector."),
 )
-_PREFIXES = {"lfm2_vl": _LIQUID, "idefics3": _SMOL, "smolvlm": _SMOL}
+_GEMMA = (
+    ("model.", "language_model.model."),
+    ("vision_tower.", "vision_tower.vision_model."),
+)
+_PREFIXES = {"gemma3": _GEMMA, "lfm2_vl": _LIQUID, "idefics3": _SMOL, "smolvlm": _SMOL}
 
 
 def weights(config: dict[str, Any]) -> list[Weight]:
@@ -261,14 +331,18 @@ def weights(config: dict[str, Any]) -> list[Weight]:
         rows, cols = bare.positions
         name = "vision_tower.embeddings.position_embedding.weight"
         found.append(Weight(name, (rows * cols, bare.hidden_size), "matrix", 0.0, 1))
-    return [each._replace(name=_published(kind, each.name)) for each in found]
+    return [_published(kind, each) for each in found]
 
 
-def _published(kind: str, name: str) -> str:
+def _published(kind: str, weight: Weight) -> Weight:
+    name = weight.name
+    if name.endswith("mm_input_projection.weight"):  # which Gemma stores the other way round
+        own = name.removesuffix(".weight") + "_weight"
+        return weight._replace(name=own, shape=weight.shape[::-1])
     for ours, theirs in _PREFIXES[kind]:
         if name.startswith(ours):
-            return theirs + name.removeprefix(ours)
-    return name
+            return weight._replace(name=theirs + name.removeprefix(ours))
+    return weight
 
 
 def tiny(config: dict[str, Any]) -> dict[str, Any]:
@@ -277,10 +351,8 @@ def tiny(config: dict[str, Any]) -> dict[str, Any]:
 
     text = published_models.tiny(config["text_config"])
     text |= {"vocab_size": 1024, "max_position_embeddings": 4096}
-    ids = {}
-    if config["image_token_id"] > 1024:
-        ids = {"image_token_id": config["image_token_id"] % 1000}
-        text["eos_token_id"] = config["eos_token_id"] % 1000
+    keys = ("image_token_id", "image_token_index", "boi_token_index", "eoi_token_index")
+    ids = {key: config[key] % 1013 for key in keys if key in config}
     vision = config["vision_config"] | {
         "hidden_size": 64,
         "intermediate_size": 96,

@@ -60,7 +60,7 @@ struct Batch {
   std::vector<int32_t> tokens;      // by row, if rows are tokens
   std::vector<uint32_t> sequence;   // by row
   std::vector<uint32_t> positions;  // by row
-  std::vector<Range> blocks;        // by row, of positions: the rows of features that it is among
+  std::vector<uint32_t> blocks;     // by row: the position behind the rows of features it is among
   std::vector<uint32_t> outputs;    // rows whose logits are wanted
   uint32_t rows() const { return static_cast<uint32_t>(sequence.size()); }
 };

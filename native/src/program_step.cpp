@@ -37,15 +37,14 @@ void Program::fill_rotaries(int thread) {
 
 namespace {
 
-// Of each row that is one of features: the positions of those that lie beside it in the step.
+// Of each row that is one of features: the position behind those that lie beside it in the step.
 void find_blocks(Batch& batch) {
   const auto together = [&](uint32_t a, uint32_t b) {
     return batch.tokens[a] < 0 && batch.tokens[b] < 0 && batch.sequence[a] == batch.sequence[b];
   };
   for (uint32_t first = 0, row = 1; row <= batch.rows(); row++) {
     if (row < batch.rows() && together(row - 1, row)) continue;
-    const Range block{batch.positions[first], batch.positions[row - 1] + 1};
-    batch.blocks.insert(batch.blocks.end(), row - first, block);
+    batch.blocks.insert(batch.blocks.end(), row - first, batch.positions[row - 1] + 1);
     first = row;
   }
 }

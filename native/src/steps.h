@@ -31,7 +31,7 @@ struct TileShape {
   uint32_t group;   // query heads of a key/value head
   uint32_t window;  // how many positions a query sees, its own included; 0: all
   bool memory;      // every query sees the whole memory
-  bool blocks;      // rows of features that follow one another in a step see each other
+  bool blocks;      // rows of features see those that follow them in a step, too
   auto operator<=>(const TileShape&) const = default;
 };
 

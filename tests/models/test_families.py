@@ -191,7 +191,7 @@ def test_gemma3_norms_are_offset() -> None:
         ({"final_logit_softcapping": 30.0}, "final_logit_softcapping is set"),
         ({"attention_bias": True}, "attention_bias is true"),
         ({"hidden_activation": "gelu"}, "hidden_activation 'gelu'"),
-        ({"model_type": "gemma3"}, "model_type 'gemma3' is not supported; known: .*gemma3_text"),
+        ({"model_type": "gemma3n"}, "model_type 'gemma3n' is not supported; known: .*gemma3_text"),
     ],
 )
 def test_gemma3_features_that_are_not_there_are_named(

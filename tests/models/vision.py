@@ -24,7 +24,7 @@ from tests.models.golden import FOLDER
 from tests.weights.made import write_tokenizer
 
 F32 = NDArray[np.float32]
-NAMES = ("lfm2_vl", "smolvlm", "qwen2_vl", "qwen3_vl")
+NAMES = ("lfm2_vl", "smolvlm", "gemma3", "qwen2_vl", "qwen3_vl")
 
 
 @dataclass(frozen=True)
@@ -133,18 +133,24 @@ def features(program: Any, golden: Golden, of: F32) -> F32:
 
 
 def logits(program: Any, golden: Golden, seen: F32, chunk: int = 1 << 30) -> F32:
-    """The logits of every position of the prompt, in steps of `chunk` tokens."""
+    """The logits of every position of the prompt, in steps of `chunk` tokens.
+
+    Features that see each other come in one step.
+    """
     session, tokens = program.session(), golden.tokens()
     places = golden.arrays.get("token_positions")
-    outputs = []
-    for start in range(0, len(tokens), chunk):
-        part = np.array(tokens[start : start + chunk])
+    outputs: list[Any] = []
+    while (start := len(outputs)) < len(tokens):
+        stop = start + chunk
+        while golden.vision.blocks and stop < len(tokens) and max(tokens[stop - 1 : stop + 1]) < 0:
+            stop += 1
+        part = np.array(tokens[start:stop])
         taken = seen[-1 - part[part < 0]]
         part[part < 0] = -1 - np.arange(len(taken))
         row = Row(
             *(session, part.tolist(), "all"),
             features=taken if len(taken) else None,
-            positions=None if places is None else places[start : start + chunk],
+            positions=None if places is None else places[start:stop],
         )
         outputs += program.step([row], want_logits=True)
     return np.stack([output.logits for output in outputs])

@@ -92,14 +92,11 @@ def softmax_attention(
 def seen_by(case: Case, row: Fed, rows: Sequence[Fed]) -> list[Fed]:
     """What a row attends to, of its sequence."""
     window = case.attrs.get("window") or len(rows)
-    found = [each for each in rows if 0 <= row.position - each.position < window]
-    if not case.attrs.get("blocks") or row.token % 3 != 0:
-        return found
-    others = [each.position for each in rows if each.token % 3 != 0]
-    first = max((at for at in others if at < row.position), default=-1)
-    last = min((at for at in others if at > row.position), default=len(rows))
-    block = [each for each in rows if first < each.position < last]
-    return sorted({*found, *block}, key=lambda each: each.position)
+    last = row.position + 1
+    if case.attrs.get("blocks") and row.token % 3 == 0:
+        others = [each.position for each in rows if each.token % 3 != 0]
+        last = min((at for at in others if at > row.position), default=len(rows))
+    return [each for each in rows if row.position - window < each.position < last]
 
 
 def project(case: Case, row: Fed, weights: list[Vector]) -> list[Vector]:

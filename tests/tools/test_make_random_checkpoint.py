@@ -19,8 +19,10 @@ from cactus.errors import InvalidRequest
 from cactus.inputs.languages import NAMES as LANGUAGES
 from cactus.models.abilities import ABILITIES
 from cactus.models.base import known_architectures, load_architecture
+from cactus.models.vision import vision_config
 from cactus.native import Row
 from cactus.speech.engine import SpeechEngine
+from cactus.vision.processors import Processor
 from cactus.weights import catalog
 from cactus.weights.convert import convert
 from cactus.weights.format.safetensors import FILLER, read_safetensors
@@ -77,14 +79,14 @@ def test_models_that_see_have_the_published_sizes_and_convert(tool: Any, tmp_pat
         tool("make_random_checkpoint").write(config, tmp_path / kind)
         folder = convert(tmp_path / kind, tmp_path / f"{kind}-weights", "INT4").target
         engine = load(folder, threads=1)
-        token, words = config["image_token_id"], models.tokens(config)
-        assert words[token] in (folder / "chat_template.jinja").read_text()
-        assert engine.tokenizer.token_to_id(words[token]) == token
+        shown, token = Processor.of(folder), vision_config(config).image_token_id
+        assert shown.placeholder in (folder / "chat_template.jinja").read_text()
+        assert engine.tokenizer.token_to_id(shown.image_token) == token
         ids = engine.tokenizer.encode("the cat")
         (output,) = engine.program.step([Row(engine.program.session(), ids)], want_logits=True)
         assert 0.3 < output.logits.std() < 3, kind
         processor = json.loads((folder / "preprocessor_config.json").read_text())
-        assert processor == models.PROCESSORS[kind]
+        assert processor == models.processor(config)
 
 
 def test_shards_hold_the_same_values(tool: Any, tmp_path: Path) -> None:

@@ -145,11 +145,14 @@ def test_an_image_is_the_same_in_every_form(model: Model, tmp_path: Path) -> Non
     assert model.chat(with_pixels(CHATS["one"])).metrics.encoded_tiles == 0  # all were one image
 
 
-def test_chats_beside_others_have_the_bits_that_they_have_alone(folder: Path) -> None:
-    with Model(folder) as model:
+@pytest.mark.parametrize("family", ["lfm2_vl", "gemma3"])
+def test_chats_beside_others_have_the_bits_that_they_have_alone(
+    families: dict[str, Path], family: str
+) -> None:
+    with Model(families[family]) as model:
         chats = [with_pixels(messages) for messages in CHATS.values()]
         done = model.chat_many([*chats, *chats], max_tokens=TOKENS)
-    with Model(folder, threads=1, image_cache_bytes=0, cache_bytes=0) as model:
+    with Model(families[family], threads=1, image_cache_bytes=0, cache_bytes=0) as model:
         for messages, one, two in zip(chats, done, done[len(chats) :], strict=False):
             alone = model.chat(messages, max_tokens=TOKENS)
             assert alone.tokens == one.tokens == two.tokens

@@ -107,12 +107,24 @@ FAMILIES = {
             "size": {"longest_edge": 64},
         },
     ),
+    "gemma3": Family(
+        {IMAGE: "<image_soft_token>", 8: "<start_of_image>", 9: "<end_of_image>"},
+        TURNS,
+        "<start_of_image>",
+        {
+            **_HALF,
+            "image_processor_type": "Gemma3ImageProcessor",
+            "image_seq_length": 9,
+            "resample": 2,
+            "size": {"height": 24, "width": 24},
+        },
+    ),
     "qwen2_vl": _QWEN,
     "qwen3_vl": _QWEN,
 }
 
 SIZES = {"square": (32, 32), "wide": (48, 16), "small": (16, 16), "tall": (32, 64), "big": (64, 64)}
-"""Width and height of each picture: none but the last, for its thumbnail, has to be scaled."""
+"""Width and height of each picture: most processors need to scale none but the last."""
 
 
 def picture(name: str) -> NDArray[np.uint8]:
@@ -204,6 +216,8 @@ def write_tokenizer(folder: Path, family: Family) -> None:
         "image_start_token": "<|image_start|>",
         "image_end_token": "<|image_end|>",
         "image_thumbnail": "<|img_thumbnail|>",
+        "boi_token": "<start_of_image>",
+        "eoi_token": "<end_of_image>",
         "tokenizer_class": "PreTrainedTokenizerFast",
     }
     (folder / "tokenizer_config.json").write_text(json.dumps(named))

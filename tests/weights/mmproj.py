@@ -13,10 +13,10 @@ from cactus.models.base import load_architecture
 from tests.models import golden, vision
 from tests.weights.converter import write_gguf
 
-KINDS = {"lfm2_vl": "lfm2", "smolvlm": "idefics3"}
+KINDS = {"gemma3": "gemma3", "lfm2_vl": "lfm2", "smolvlm": "idefics3"}
 """What the projector of a golden checkpoint is called."""
 
-WORDS = {"lfm2_vl": "<image>", "smolvlm": "<image>"}
+WORDS = {"gemma3": "<image_soft_token>", "lfm2_vl": "<image>", "smolvlm": "<image>"}
 
 
 def write_text(name: str, seen: vision.Golden, home: Path) -> Path:

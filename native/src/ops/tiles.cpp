@@ -33,8 +33,7 @@ Range seen(const TileShape& shape, const Batch& batch, uint32_t row) {
   const uint32_t last = batch.positions[row] + 1;
   const Range past{shape.window == 0 || last < shape.window ? 0 : last - shape.window, last};
   if (!shape.blocks) return past;
-  const Range& block = batch.blocks[row];
-  return {std::min(past.first, block.first), std::max(past.last, block.last)};
+  return {past.first, std::max(past.last, batch.blocks[row])};
 }
 
 void TileList::make(const Batch& batch, int threads) {

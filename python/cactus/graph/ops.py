@@ -202,8 +202,8 @@ def attention(widths: Sequence[int], shapes: Sequence[Shape], attrs: Mapping[str
     out[t,h] = sum_j softmax_j(scale * q[t,h]·K[j,g]) V[j,g], over j <= position[t] of its sequence
     and, unless window is 0, over the last ``window`` of these only
 
-    With attrs blocks=True rows of features (whose token is negative) that follow one another in a
-    step also see each other, what comes later, too.
+    With attrs blocks=True a row of features (whose token is negative) also sees those that follow
+    it in the step before the next token.
     """
     _need(attrs["window"] >= 0, f"a window of {attrs['window']}")
     heads, kv_heads, head_dim = attrs["heads"], attrs["kv_heads"], attrs["head_dim"]

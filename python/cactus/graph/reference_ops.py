@@ -184,13 +184,13 @@ def attended(run: Run, node: Node, q: Array, k: Array, v: Array) -> Array:
         seen = run.remember(node, span, np.concatenate([k[rows], v[rows]], axis=1))
         distance = run.positions[rows, None] - np.arange(len(seen))
         unseen = distance < 0
-        if node.attrs["window"]:
-            unseen |= distance >= node.attrs["window"]
         if node.attrs.get("blocks"):
             features = run.tokens[rows] < 0
             block = np.cumsum(~features)  # the same for features that no token parts
             together = features[:, None] & features & (block[:, None] == block)
             unseen[:, len(seen) - span.count :] &= ~together
+        if node.attrs["window"]:
+            unseen |= distance >= node.attrs["window"]
         out[rows] = mixed(node, q[rows], seen, unseen)
     return out
 

@@ -29,6 +29,13 @@ ABILITIES: dict[str, tuple[Ability, ...]] = {
         "embed",
         "embed_image",
     ),
+    "gemma3": (
+        "chat",
+        "complete",
+        "see",
+        "embed_image",
+        "embed",
+    ),
     "gemma3_text": (
         "chat",
         "complete",

@@ -69,7 +69,7 @@ def _rotary(fields: Fields) -> tuple[Fields, Fields]:
 class Layer(nn.Module):
     """Attention, then feed-forward, each between two norms beside the residual stream."""
 
-    def __init__(self, c: Config, window: int) -> None:
+    def __init__(self, c: Config, window: int, *, blocks: bool = False) -> None:
         def norm() -> nn.RMSNorm:
             return nn.RMSNorm(c.hidden_size, c.norm_eps, NORM_OFFSET)
 
@@ -81,6 +81,7 @@ class Layer(nn.Module):
             scale=c.score_scale,
             window=window,
             reach=window // 2 if c.bidirectional else None,
+            blocks=blocks,
         )
         self.mlp = nn.GatedMLP(c.hidden_size, c.intermediate_size, nn.gelu)
         self.input_layernorm, self.post_attention_layernorm = norm(), norm()
@@ -92,10 +93,13 @@ class Layer(nn.Module):
 
 
 class Model(base.Decoder):
-    """Embeddings times sqrt(hidden_size), then layers with and without a window."""
+    """Embeddings times sqrt(hidden_size), then layers with and without a window.
 
-    def __init__(self, c: Config) -> None:
-        layers = (Layer(c, window) for window in c.windows)
+    With ``blocks`` the features of an image see each other.
+    """
+
+    def __init__(self, c: Config, *, blocks: bool = False) -> None:
+        layers = (Layer(c, window, blocks=blocks) for window in c.windows)
         scale = c.hidden_size**0.5
         super().__init__(c, layers, embedding_scale=scale, norm_offset=NORM_OFFSET)
 

@@ -50,7 +50,7 @@ class Attention(Module):
     1/sqrt(head_dim). A row sees the last ``window`` positions, its own included; 0 means all. With
     a ``reach`` it sees so many positions to each side instead, what comes later, too; 0 means all;
     with ``within``, an axis of the positions that the caller gives, of these only its neighbours at
-    the same place of it. With ``blocks`` a row of features sees all those that it lies among.
+    the same place of it. With ``blocks`` a row of features also sees those that follow it.
     """
 
     def __init__(

@@ -54,6 +54,7 @@ class Vision(Worker):
             engine.image_cache_bytes,
             axes=engine.tokens.info.axes > 0,
             factor=config.factor,
+            whole=config.blocks,
             patches=config.max_patches,
         )
 

@@ -134,6 +134,7 @@ CATALOG: tuple[CatalogEntry, ...] = (
         "HuggingFaceTB/SmolVLM2-500M-Video-Instruct", 507, "smolvlm", "chat about pictures"
     ),
     CatalogEntry("HuggingFaceTB/SmolVLM2-2.2B-Instruct", 2247, "smolvlm", "chat about pictures"),
+    CatalogEntry("google/gemma-3-4b-it", 4300, "gemma3", "chat about pictures", _GATED),
     CatalogEntry("LiquidAI/LFM2-8B-A1B", 8340, "lfm2_moe", "chat"),
     CatalogEntry("openai/whisper-tiny", 38, "whisper", "speech to text"),
     CatalogEntry(
