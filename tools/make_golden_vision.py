@@ -27,6 +27,7 @@ import numpy as np
 import torch
 import transformers
 from safetensors.torch import save_file
+from transformers.vision_utils import get_vision_window_index
 
 GOLDEN = Path(__file__).resolve().parent.parent / "tests" / "golden"
 
@@ -170,6 +171,22 @@ CONFIGS["qwen2_vl"] = {
     "vision_end_token_id": 9,
     "tie_word_embeddings": True,
 }
+# Windows of two by two squares, which the grids do not fill; the second layer sees the whole image.
+CONFIGS["qwen2_5_vl"] = CONFIGS["qwen2_vl"] | {
+    "model_type": "qwen2_5_vl",
+    "text_config": QWEN2 | {"model_type": "qwen2_5_vl_text"},
+    "vision_config": {
+        "model_type": "qwen2_5_vl_vision",
+        "depth": 3,
+        "hidden_size": 48,
+        "intermediate_size": 72,
+        "num_heads": 2,
+        "patch_size": 4,
+        "out_hidden_size": 64,
+        "window_size": 16,
+        "fullatt_block_indexes": [1],
+    },
+}
 # The states of the first layer enter the decoder behind its first layer.
 CONFIGS["qwen3_vl"] = CONFIGS["qwen2_vl"] | {
     "model_type": "qwen3_vl",
@@ -193,6 +210,7 @@ GRIDS: dict[str, list[tuple[int, int]]] = {
     "smolvlm": [(8, 8), (8, 8)],
     "gemma3": [(6, 6), (6, 6)],
     "qwen2_vl": [(4, 6), (8, 2)],
+    "qwen2_5_vl": [(6, 10), (8, 2), (2, 4)],
     "qwen3_vl": [(4, 6), (8, 2)],
 }
 
@@ -254,8 +272,10 @@ def pictures(grids: list[tuple[int, int]], patches: list[np.ndarray], side: int)
 class Qwen:
     """What happens inside of Qwen's towers and decoders."""
 
-    def __init__(self, model: torch.nn.Module) -> None:
+    def __init__(self, model: torch.nn.Module, grids: list[tuple[int, int]]) -> None:
         self.kept: dict[str, torch.Tensor] = {}
+        self.grids, self.window = grids, getattr(model.config.vision_config, "window_size", 0)
+        self.patch = model.config.vision_config.patch_size
         visual, text = model.model.visual, model.model.language_model
         norm = getattr(visual.merger, "ln_q", None) or visual.merger.norm
         visual.patch_embed.register_forward_hook(self._keep("product"))
@@ -278,6 +298,12 @@ class Qwen:
 
     def arrays(self) -> dict[str, np.ndarray]:
         kept = {name: value.detach() for name, value in self.kept.items()}
+        if self.window:  # squares lie in the order of the windows
+            grids = torch.tensor([(1, *grid) for grid in self.grids])
+            order, _ = get_vision_window_index(grids, 2, self.window, self.patch)
+            for key in ("first", "states"):
+                squares = kept[key].unflatten(0, (-1, 4))
+                kept[key] = squares[torch.argsort(order)].flatten(0, 1)
         return {
             "positions": (kept["first"] - kept["product"]).numpy(),
             "states": kept["states"].numpy(),
@@ -322,7 +348,7 @@ def make(name: str) -> None:
     factor = raw.get("downsample_factor") or raw.get("scale_factor", 2)
     patches = [rng.uniform(-1, 1, (rows * cols, pixels)).astype(np.float32) for rows, cols in grids]
     given = vision_inputs(name, raw, patches)
-    qwen = Qwen(model) if name.startswith("qwen") else None
+    qwen = Qwen(model, grids) if name.startswith("qwen") else None
     if qwen is None:
         tower = getattr(model.model, "vision_tower", None) or model.model.vision_model
         positions = Positions(tower)

@@ -54,8 +54,9 @@ def processor_of(name: str, folder: Path) -> Any:
     if name == "gemma3":
         images = transformers.AutoImageProcessor.from_pretrained(folder, backend="pil")
         return transformers.Gemma3Processor(images, tokenizer, template, image_seq_length=9)
-    kind = {"qwen2_vl": "Qwen2VL", "qwen3_vl": "Qwen3VL"}[name]
-    video = getattr(transformers, f"{kind}VideoProcessor")()
+    kind = {"qwen2_vl": "Qwen2VL", "qwen2_5_vl": "Qwen2_5_VL", "qwen3_vl": "Qwen3VL"}[name]
+    own = "Qwen2VL" if name == "qwen2_5_vl" else kind
+    video = getattr(transformers, f"{own}VideoProcessor")()
     return getattr(transformers, f"{kind}Processor")(
         images, tokenizer, video, chat_template=template
     )

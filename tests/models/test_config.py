@@ -448,6 +448,10 @@ def seeing(name: str, **changes: Any) -> Architecture:
         ("gemma3", {"image_token_index": 320}, "image_token_index: .* from 0 to 319"),
         ("qwen2_vl", {"text__rope_parameters": {"mrope_section": [1, 2]}}, "mrope_section"),
         ("qwen2_vl", {"text__rope_parameters": {"mrope_section": [1, 2, 3]}}, "make 16 pairs"),
+        ("qwen2_5_vl", {"vision__window_size": 7}, "window_size: want an integer from 8"),
+        ("qwen2_5_vl", {"vision__fullatt_block_indexes": [3]}, "layers from 0 to 2"),
+        ("qwen2_5_vl", {"vision__fullatt_block_indexes": 1}, "layers from 0 to 2"),
+        ("qwen2_5_vl", {"vision__hidden_act": "gelu"}, "hidden_act 'gelu' is not supported"),
         ("qwen3_vl", {"vision__deepstack_visual_indexes": [1, 0]}, "layers in their order"),
         ("qwen3_vl", {"vision__deepstack_visual_indexes": [0, 3]}, "layers of the tower"),
         ("qwen3_vl", {"vision__num_position_embeddings": 17}, "want a square number"),
@@ -462,6 +466,14 @@ def test_what_a_model_that_sees_cannot_be_is_named(
     seeing(name)
     with pytest.raises((ModelFormatError, UnsupportedModel), match=message):
         seeing(name, **changes)
+
+
+def test_a_tower_whose_layers_all_see_the_whole_tile_wants_no_windows() -> None:
+    axes = []
+    for layers in ([1], [0, 1, 2]):
+        graph = seeing("qwen2_5_vl", vision__fullatt_block_indexes=layers).build_tower()
+        axes.append({node.attrs["within"] for node in graph.nodes if "within" in node.attrs})
+    assert axes == [{None, 2}, {None}]
 
 
 def test_the_first_lfm2_vl_checkpoints_used_other_words() -> None:

@@ -17,6 +17,7 @@ from cactus.graph.step import Row
 from cactus.models.base import Architecture, load_architecture
 from cactus.models.vision import TABLES, VisionConfig
 from cactus.vision.merge import merge
+from cactus.vision.windows import by_window
 from cactus.weights.convert import convert
 from cactus.weights.format.folder import WeightsFolder
 from cactus.weights.format.safetensors import read_safetensors
@@ -24,7 +25,7 @@ from tests.models.golden import FOLDER
 from tests.weights.made import write_tokenizer
 
 F32 = NDArray[np.float32]
-NAMES = ("lfm2_vl", "smolvlm", "gemma3", "qwen2_vl", "qwen3_vl")
+NAMES = ("lfm2_vl", "smolvlm", "gemma3", "qwen2_vl", "qwen2_5_vl", "qwen3_vl")
 
 
 @dataclass(frozen=True)
@@ -113,12 +114,15 @@ def patch_positions(golden: Golden) -> list[NDArray[np.int32] | None]:
 
 def states(program: Any, golden: Golden) -> F32:
     """The tower's states of several tiles, all in one step."""
-    places = zip(golden.tiles(), patch_positions(golden), strict=True)
-    rows = [
-        Row(program.session(), (), "all", features=tile, positions=positions)
-        for tile, positions in places
-    ]
-    return np.stack([output.logits for output in program.step(rows, want_logits=True)])
+    rows, back = [], []
+    for tile, positions in zip(golden.tiles(), patch_positions(golden), strict=True):
+        order = np.arange(len(tile))
+        if golden.vision.window and positions is not None:
+            order, positions = by_window(golden.vision.window, positions)
+        back.append(np.argsort(order) + sum(map(len, back)))
+        rows.append(Row(program.session(), (), "all", features=tile[order], positions=positions))
+    made = np.stack([output.logits for output in program.step(rows, want_logits=True)])
+    return made[np.concatenate(back)]  # type: ignore[no-any-return]
 
 
 def features(program: Any, golden: Golden, of: F32) -> F32:

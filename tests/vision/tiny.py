@@ -120,6 +120,7 @@ FAMILIES = {
         },
     ),
     "qwen2_vl": _QWEN,
+    "qwen2_5_vl": _QWEN,
     "qwen3_vl": _QWEN,
 }
 

@@ -86,6 +86,13 @@ ABILITIES: dict[str, tuple[Ability, ...]] = {
         "complete",
         "embed",
     ),
+    "qwen2_5_vl": (
+        "chat",
+        "complete",
+        "see",
+        "embed_image",
+        "embed",
+    ),
     "qwen2_vl": (
         "chat",
         "complete",

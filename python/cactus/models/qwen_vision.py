@@ -89,15 +89,20 @@ def sizes(fields: Fields, image_token: int) -> dict[str, Any]:
     }
 
 
+WINDOW = 2
+"""The axis of a patch's positions that has the number of its window, behind row and column."""
+
+
 class Attention(nn.MergedAttention):
-    """Attention of every patch to all, rotated by its row and its column."""
+    """Attention of every patch to all, or to its window, rotated by its row and its column."""
 
     names: ClassVar = {"qkv_proj": "qkv", "o_proj": "proj"}
 
-    def __init__(self, c: VisionConfig) -> None:
+    def __init__(self, c: VisionConfig, *, windowed: bool) -> None:
         super().__init__(
             *(c.hidden_size, c.heads, c.heads, c.head_dim, _rope(c)),
             reach=0,
+            within=WINDOW if windowed else None,
             qkv_bias=True,
             out_bias=True,
             scale=c.true_head_dim**-0.5,
@@ -117,10 +122,15 @@ class Block(nn.Module):
     """Attention, then feed-forward, each on a normed copy."""
 
     def __init__(
-        self, c: VisionConfig, norm: Callable[[], nn.Module], mlp: Callable[[], nn.Module]
+        self,
+        c: VisionConfig,
+        norm: Callable[[], nn.Module],
+        mlp: Callable[[], nn.Module],
+        *,
+        windowed: bool,
     ) -> None:
         self.norm1, self.norm2 = norm(), norm()
-        self.attn = Attention(c)
+        self.attn = Attention(c, windowed=windowed)
         self.mlp = mlp()
 
     def forward(self, x: nn.Tensor) -> nn.Tensor:
@@ -140,7 +150,10 @@ class Tower(nn.Module):
         bias: bool = False,
     ) -> None:
         self.embeddings = vit.Embeddings(c, bias=bias)
-        self.blocks = [Block(c, norm, mlp) for _ in range(c.layers)]
+        self.blocks = [
+            Block(c, norm, mlp, windowed=c.window > 0 and index not in c.whole_layers)
+            for index in range(c.layers)
+        ]
         self.post_layernorm = norm()
 
     def forward(self) -> nn.Tensor:

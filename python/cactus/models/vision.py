@@ -42,7 +42,8 @@ class VisionConfig:
     states are image features, too: they are added behind the decoder's first layers.
     ``max_patches`` are the most of one tile. ``interpolation`` is how the position embeddings of
     another grid are made (vision/positions.py). With ``blocks`` the features of an image see each
-    other in the decoder.
+    other in the decoder. With a ``window``, so many patches wide and high, a patch sees its window
+    only (vision/windows.py), but its whole tile in the tower's ``whole_layers``.
 
     Of a dual encoder ``feature_width`` is that of an image's vector, which its ``head`` makes: a
     projection of the state of the class, whose row is before those of the patches
@@ -71,6 +72,8 @@ class VisionConfig:
     class_token: bool = False
     head: Literal["", "projection", "attention"] = ""
     blocks: bool = False
+    window: int = 0
+    whole_layers: tuple[int, ...] = ()
 
     @property
     def pixels(self) -> int:

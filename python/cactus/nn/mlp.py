@@ -27,18 +27,20 @@ class MLP(Module):
 
 
 class GatedMLP(Module):
-    """out = W_down · (activation(W_gate x) * W_up x)."""
+    """out = W_down · (activation(W_gate x) * W_up x), each product with a bias where it has one."""
 
     def __init__(
         self,
         hidden_size: int,
         intermediate_size: int,
         activation: Callable[[Tensor], Tensor] = silu,
+        *,
+        bias: bool = False,
     ) -> None:
         self.activation = activation
-        self.gate_proj = Linear(hidden_size, intermediate_size)
-        self.up_proj = Linear(hidden_size, intermediate_size)
-        self.down_proj = Linear(intermediate_size, hidden_size)
+        self.gate_proj = Linear(hidden_size, intermediate_size, bias)
+        self.up_proj = Linear(hidden_size, intermediate_size, bias)
+        self.down_proj = Linear(intermediate_size, hidden_size, bias)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.down_proj(self.activation(self.gate_proj(x)) * self.up_proj(x))

@@ -14,6 +14,7 @@ from cactus.vision.heads import Head
 from cactus.vision.merge import merge
 from cactus.vision.parts import PROJECTOR, TOWER, deepstack
 from cactus.vision.positions import PositionTable
+from cactus.vision.windows import by_window
 from cactus.weights.format.safetensors import read_safetensors
 
 if TYPE_CHECKING:
@@ -81,14 +82,20 @@ class Encoder:
         if self._class is not None:
             rows = np.concatenate([self._class, rows])
         running = self._engine.programs.start(TOWER)
-        places = None
-        if running.program.info.axes:
+        places = order = None
+        if axes := running.program.info.axes:
             places = np.indices(tile.grid, np.int32).reshape(2, -1).T
             places = np.ascontiguousarray(self._in_order(places, tile))
+        if config.window and places is not None:
+            order, places = by_window(config.window, places)
+            rows, places = rows[order], np.ascontiguousarray(places[:, :axes])
         last = _run(running.program, rows, places, stop)
         deep = [
             running.program.read(buffer, len(rows), config.hidden_size) for buffer in running.reads
         ]
+        if order is not None:
+            back = np.argsort(order)
+            return [states[back] for states in (last, *deep)]
         return [last, *deep]
 
     def _in_order(self, of_patches: Any, tile: Tile) -> Any:
