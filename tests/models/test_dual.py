@@ -17,6 +17,7 @@ from cactus.graph.step import Row
 from cactus.models.base import Architecture, load_architecture
 from cactus.models.vision import vision_config
 from cactus.vision.heads import Head
+from cactus.vision.tables import read_tables
 from cactus.weights.convert import convert
 from cactus.weights.format.folder import WeightsFolder
 from tests.models import vision
@@ -61,7 +62,7 @@ def test_states_and_vectors_in_numpy(name: str, folders: dict[str, Path]) -> Non
     row = Row(tower.session(), (), "all", features=rows)
     states = np.stack([output.logits for output in tower.step([row], want_logits=True)])
     assert_close(states, golden["states"], "f32", f"{name}: states")
-    head = Head.of(folder, config)
+    head = Head.of(config, read_tables(folder, config))
     assert head is not None
     assert_close(unit(head(states)), golden["image_vector"], "f32", f"{name}: image")
     program = ReferenceProgram(fused(architecture.build(), "f32"), tensors, vocab_size=0)

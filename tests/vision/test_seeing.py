@@ -245,6 +245,16 @@ def test_damaged_files_of_a_model_that_sees_are_named_when_it_is_loaded(
         Model(tmp_path / "damaged")
 
 
+def test_a_table_that_does_not_fit_the_config_is_named(folder: Path, tmp_path: Path) -> None:
+    shutil.copytree(folder, tmp_path / "damaged")
+    path = tmp_path / "damaged" / "config.json"
+    config = json.loads(path.read_text())
+    config["vision_config"]["num_patches"] = 1
+    path.write_text(json.dumps(config))
+    with pytest.raises(ModelFormatError, match=r"position_embedding: expected F32 \[1, "):
+        Model(tmp_path / "damaged")
+
+
 def test_a_stop_ends_the_tower_within_a_tile(model: Model) -> None:
     vision: Any = model._vision("see")
     layout = vision.sight.processor.layout(32, 32)

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from cactus.engine.loaded import Loaded
-from cactus.models.vision import TABLES, VisionConfig
+from cactus.models.vision import VisionConfig
 from cactus.native import Row
 from cactus.vision.heads import Head
 from cactus.vision.merge import merge
 from cactus.vision.parts import PROJECTOR, TOWER, deepstack
 from cactus.vision.positions import PositionTable
+from cactus.vision.tables import Tables, read_tables
 from cactus.vision.windows import by_window
-from cactus.weights.format.safetensors import read_safetensors
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -36,9 +35,10 @@ class Encoder:
 
     def __init__(self, engine: Loaded, config: VisionConfig) -> None:
         self._engine, self._config = engine, config
-        self._positions = _positions(engine.folder, config)
-        self._class = _class_embedding(engine.folder, config)
-        self._head = Head.of(engine.folder, config)
+        tables = read_tables(engine.folder, config)
+        self._positions = _positions(config, tables)
+        self._class = _class_row(config, tables)
+        self._head = Head.of(config, tables)
 
     @property
     def dimensions(self) -> int:
@@ -127,27 +127,18 @@ def _run(
         return pending.values
 
 
-def _class_embedding(folder: Path, config: VisionConfig) -> F32 | None:
+def _class_row(config: VisionConfig, tables: Tables) -> F32 | None:
     """The row for the whole image, which is before the patches: no pixels, and its embedding."""
     if not config.class_token:
         return None
-    file = read_safetensors(folder / TABLES)
-    try:
-        row = np.zeros((1, config.patch_width + config.hidden_size), np.float32)
-        row[0, config.patch_width :] = file.read("class_embedding").view(np.float32)
-        return row
-    finally:
-        file.close()
+    row = np.zeros((1, config.patch_width + config.hidden_size), np.float32)
+    row[:, config.patch_width :] = tables["class_embedding"]
+    return row
 
 
-def _positions(folder: Path, config: VisionConfig) -> PositionTable | None:
+def _positions(config: VisionConfig, tables: Tables) -> PositionTable | None:
     """The learned embeddings of positions; None of a family that has none."""
     if config.positions is None:
         return None
-    file = read_safetensors(folder / TABLES)
-    try:
-        table = file.read("position_embedding").view(np.float32)
-        table = table.reshape(*config.positions, config.hidden_size)
-        return PositionTable(table, config.interpolation)
-    finally:
-        file.close()
+    table = tables["position_embedding"].reshape(*config.positions, config.hidden_size)
+    return PositionTable(table, config.interpolation)

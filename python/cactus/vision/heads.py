@@ -6,13 +6,12 @@ In NumPy: it is work on one vector an image.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from cactus.models.vision import TABLES, VisionConfig
-from cactus.weights.format.safetensors import read_safetensors
+from cactus.models.vision import VisionConfig
+from cactus.vision.tables import Tables
 
 F32 = NDArray[np.float32]
 
@@ -22,23 +21,15 @@ class Head:
     """What a dual encoder makes of the states ``[rows, hidden]`` of the one tile of an image."""
 
     config: VisionConfig
-    tables: dict[str, F32]
+    tables: Tables
 
     @classmethod
-    def of(cls, folder: Path, config: VisionConfig) -> Head | None:
-        """That of a weights folder; None of a model that has none."""
+    def of(cls, config: VisionConfig, tables: Tables) -> Head | None:
+        """That of a model's tables; None of a model that has none."""
         if not config.head:
             return None
-        file = read_safetensors(folder / TABLES)
-        try:
-            tables = {
-                name.removeprefix("head."): file.read(name).view(np.float32).reshape(info.shape)
-                for name, info in file.tensors.items()
-                if name.startswith("head.")
-            }
-        finally:
-            file.close()
-        return cls(config, tables)
+        names = [name for name in tables if name.startswith("head.")]
+        return cls(config, {name.removeprefix("head."): tables[name] for name in names})
 
     def __call__(self, states: F32) -> F32:
         """The vector, ``[feature_width]``."""
