@@ -1,4 +1,4 @@
-"""On-device AI: language models and speech in one process."""
+"""On-device AI: language, vision and speech models in one process."""
 
 from __future__ import annotations
 
