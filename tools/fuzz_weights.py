@@ -424,7 +424,22 @@ def limit_memory() -> None:
 
 
 def run_one(run: Callable[[], None]) -> tuple[str, str | None]:
-    """Run one file; returns how it ended, and what is wrong with that (or None)."""
+    """Run one file; returns how it ended, and what is wrong with that (or None).
+
+    One that takes too long is read twice more, and the least time counts: on a busy machine the
+    same work can take several times as much.
+    """
+    times = []
+    for _ in range(3):
+        ending, finding, seconds = _run_once(run)
+        times.append(seconds)
+        if finding is not None or seconds <= CPU_SECONDS:
+            return ending, finding
+    return ending, f"{min(times):.1f} s of processor time"
+
+
+def _run_once(run: Callable[[], None]) -> tuple[str, str | None, float]:
+    """How one reading ended, what is wrong with that, and its seconds of processor time."""
 
     def hang(*_: object) -> None:
         raise Hang
@@ -441,15 +456,12 @@ def run_one(run: Callable[[], None]) -> tuple[str, str | None]:
     except EXPECTED as error:
         ending = type(error).__name__
         if len(str(error)) > 2000:
-            return ending, f"message of {len(str(error))} characters: {str(error)[:200]}"
+            return ending, f"message of {len(str(error))} characters: {str(error)[:200]}", 0.0
     except Exception:
-        return "finding", traceback.format_exc()
+        return "finding", traceback.format_exc(), 0.0
     finally:
         signal.alarm(0)
-    seconds = time.process_time() - start
-    if seconds > CPU_SECONDS:
-        return ending, f"{seconds:.1f} s of processor time"
-    return ending, None
+    return ending, None, time.process_time() - start
 
 
 def fuzz(seconds: float, files: float, seed: int, keep: Path | None) -> int:

@@ -211,6 +211,7 @@ OWN_FILES = {
     "cloud/store.py": "settings, of a file that is regular and not large",
     "documents/ignore.py": "patterns, of a file that is regular and not large",
     "documents/read.py": "documents, which it guards itself",
+    "images/door.py": "images, which it guards itself",
     "engine/loading.py": "read ahead, of a file that is regular",
     "engine/plan_cache.py": "the package's own sources",
     "machine.py": "files of the kernel",

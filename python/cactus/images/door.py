@@ -70,7 +70,7 @@ def file_of(source: Any, limits: Limits, policy: Policy) -> tuple[bytes, str] | 
             raise InvalidImage(
                 "an image is given as a path; here only bytes and data: URLs are taken"
             )
-        data, name = _read_path(os.fspath(source), limits)
+        data, name = read_path(os.fspath(source), limits)
     elif callable(getattr(source, "read", None)):
         data = _read_object(source, limits)
     else:
@@ -117,8 +117,8 @@ def _data_of(url: str, limits: Limits) -> bytes:
         raise InvalidImage(f"{name} is not base64: {str(error).lower()}") from None
 
 
-def _read_path(path: str | bytes, limits: Limits) -> tuple[bytes, str]:
-    """A file's bytes, and what to call it."""
+def read_path(path: str | bytes, limits: Limits) -> tuple[bytes, str]:
+    """A file's bytes, and what to call it. Raises InvalidImage."""
     file, name = open_path(path)
     with file:
         limits.check_bytes(os.fstat(file.fileno()).st_size, name)

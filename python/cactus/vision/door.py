@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from cactus.errors import InvalidImage
@@ -79,7 +78,6 @@ def _file_bytes(path: str) -> bytes | None:
     """What is in an image file that can be read; None for an address, and for no such file."""
     try:
         door.measure(path)
-        file = Path(path).expanduser()
-        return file.read_bytes() if file.is_file() else None
-    except (InvalidImage, OSError, ValueError):
+        return door.read_path(path, Limits())[0]
+    except InvalidImage:
         return None
