@@ -15,29 +15,26 @@ file that ends the process is `last` in that folder.
 
 from __future__ import annotations
 
-import argparse
 import base64
 import contextlib
-import functools
 import io
-import math
 import random
-import resource
-import signal
 import struct
 import sys
 import time
 import traceback
 import warnings
 import zlib
-from collections import Counter
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT / "python"), str(ROOT)]
 
+from fuzzing import Ending, bounded  # noqa: E402
+from fuzzing import main as fuzz  # noqa: E402
 from PIL import Image  # noqa: E402
 
 from cactus.errors import InvalidImage  # noqa: E402
@@ -46,17 +43,11 @@ from cactus.images.picture import Limits  # noqa: E402
 from tests.images.made import chunk, exif, picture, save  # noqa: E402
 
 LIMITS = Limits(pixels=2_000_000, file_bytes=1 << 20)
-CPU_SECONDS = 2.0
-WALL_SECONDS = 60
 MEMORY = 256 << 20
 """Beyond what the process has before: 2 megapixels several times over, and Pillow's buffers."""
 
 SIZES = (0, 1, 2, 3, 7, 8, 16, 31, 40, 255, 256, 1000, 1414, 4096, 16383, 32768, 65535, 65536)
 NUMBERS = (*SIZES, 2**24 - 1, 2**24, 2**31 - 1, 2**31, 2**32 - 1)
-
-
-class Hang(Exception):
-    """A file kept the door busy for WALL_SECONDS."""
 
 
 def seeds() -> dict[str, list[bytes]]:
@@ -389,91 +380,38 @@ def open_one(rng: random.Random, data: bytes) -> None:
     assert loaded.pixels.shape[2:] == (3,) and loaded.pixels.dtype == "uint8"
 
 
-def run_one(run: Callable[[], None]) -> tuple[str, str | None]:
-    """Run one file; returns how it ended, and what is wrong with that (or None)."""
-
-    def hang(*_: object) -> None:
-        raise Hang
-
-    signal.signal(signal.SIGALRM, hang)
-    signal.alarm(WALL_SECONDS)
+def read_once(data: bytes, seed: float) -> Ending:
+    """Read one file, in the way that `seed` chooses."""
     start = time.process_time()
     try:
-        with warnings.catch_warnings(record=True) as warned:
+        with bounded(), warnings.catch_warnings(record=True) as warned:
             warnings.simplefilter("always")
-            run()
+            open_one(random.Random(seed), data)
         ending = "accepted"
     except InvalidImage as error:
         ending = "InvalidImage"
         if len(str(error)) > 600:
-            return ending, f"message of {len(str(error))} characters: {str(error)[:200]}"
+            return ending, f"message of {len(str(error))} characters: {str(error)[:200]}", 0.0
         if "emory" in str(error):
-            return ending, f"memory: {error}"
+            return ending, f"memory: {error}", 0.0
     except Exception:
-        return "finding", traceback.format_exc()
-    finally:
-        signal.alarm(0)
+        return "finding", traceback.format_exc(), 0.0
     if warned:
-        return ending, f"warning: {warned[0].category.__name__}: {warned[0].message}"
-    seconds = time.process_time() - start
-    if seconds > CPU_SECONDS:
-        return ending, f"{seconds:.1f} s of processor time"
-    return ending, None
-
-
-def limit_memory() -> None:
-    """Let an allocation beyond MEMORY fail instead of slowing the machine down."""
-    pages = int(Path("/proc/self/statm").read_text().split()[0])
-    limit = pages * resource.getpagesize() + MEMORY
-    resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
-
-
-def fuzz(seconds: float, files: float, seed: int, keep: Path | None) -> int:
-    """Fuzz for some seconds or with so many files; returns the number of findings."""
-    endings: Counter[str] = Counter()
-    seen: set[str] = set()
-    all_seeds = seeds()
-    for each in (data for many in all_seeds.values() for data in many):
-        load(each, LIMITS)  # all of them are right, and Pillow has all that it loads
-    if keep:
-        keep.mkdir(parents=True, exist_ok=True)
-    limit_memory()
-    start, index = time.monotonic(), 0
-    while index < files and time.monotonic() - start < seconds:
-        rng = random.Random(f"{seed}/{index}")
-        kind = rng.choice(list(MAKERS))
-        data = damaged(rng, kind, all_seeds)
-        if keep:
-            (keep / "last").write_bytes(data)
-        ending, fault = run_one(functools.partial(open_one, rng, data))
-        endings[f"{kind}: {ending}"] += 1
-        if fault and fault not in seen:
-            seen.add(fault)
-            print(f"FINDING in {kind}, --seed {seed} file {index}:\n{fault}", flush=True)
-            if keep:
-                (keep / f"{kind}-{seed}-{index}").write_bytes(data)
-        index += 1
-    took = time.monotonic() - start
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
-    print(f"{index} files in {took:.0f} s ({60 * index / took:.0f} a minute), ", end="")
-    print(f"{len(seen)} findings, peak memory {peak} MB")
-    for ending, count in sorted(endings.items()):
-        print(f"  {count:8} {ending}")
-    return len(seen)
+        return ending, f"warning: {warned[0].category.__name__}: {warned[0].message}", 0.0
+    return ending, None, time.process_time() - start
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description="Fuzz the door of images.")
-    parser.add_argument("--seconds", type=float, help="default: 60, if there is no --files")
-    parser.add_argument("--files", type=int)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--keep", type=Path, help="folder for the files that are findings")
-    options = parser.parse_args()
-    files = math.inf if options.files is None else options.files
-    seconds = 60.0 if options.files is None else math.inf
-    if options.seconds is not None:
-        seconds = options.seconds
-    return 1 if fuzz(seconds, files, options.seed, options.keep) else 0
+    all_seeds = seeds()
+    for each in (data for many in all_seeds.values() for data in many):
+        load(each, LIMITS)  # all of them are right, and Pillow has all that it loads
+
+    def make(rng: random.Random) -> tuple[str, bytes, Callable[[], Ending]]:
+        kind = rng.choice(list(MAKERS))
+        data = damaged(rng, kind, all_seeds)
+        return kind, data, partial(read_once, data, rng.random())
+
+    return fuzz("Fuzz the door of images.", make, cpu_seconds=2.0, memory=MEMORY)
 
 
 if __name__ == "__main__":

@@ -13,28 +13,28 @@ than a small file deserves is a finding: it is printed, and kept with --keep. Ex
 
 from __future__ import annotations
 
-import argparse
 import copy
 import json
 import math
 import random
-import resource
 import shutil
-import signal
 import struct
 import sys
 import tempfile
 import time
 import traceback
 import warnings
-from collections import Counter
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT / "python"), str(ROOT)]
 
+
+from fuzzing import Ending, bounded  # noqa: E402
+from fuzzing import main as fuzz  # noqa: E402
 
 from cactus.errors import ModelFormatError, UnsupportedModel  # noqa: E402
 from cactus.weights.convert import convert  # noqa: E402
@@ -46,9 +46,6 @@ from cactus.weights.sources.gguf.read import read_gguf  # noqa: E402
 from tests.weights import ct2, forge  # noqa: E402
 
 EXPECTED = (ModelFormatError, UnsupportedModel)
-CPU_SECONDS = 1.0
-WALL_SECONDS = 60
-MEMORY = 512 << 20
 
 # Numbers at which arithmetic goes wrong: powers of two, their neighbours, block sizes.
 POWERS = (4, 5, 8, 15, 16, 31, 32, 40, 48, 61, 62, 63, 64)
@@ -59,10 +56,6 @@ NUMBERS = sorted(
 TEXTS = [b"", b"\0", b"\xff", b"a", b"a" * 65, b"a" * 70000, "é".encode(), b"\xed\xa0\x80",
          b"../../etc/passwd", b"token_embd.weight", b"blk.0.attn_q.weight", b"llama", b"lfm2",
          b"gemma3", b"general.alignment", b"__metadata__", b"{{ 1 }}", b"<0x0A>"]  # fmt: skip
-
-
-class Hang(Exception):
-    """A file kept the reader busy for WALL_SECONDS."""
 
 
 # GGUF
@@ -416,40 +409,12 @@ class Bench:
         return data, run
 
 
-def limit_memory() -> None:
-    """Let an allocation beyond MEMORY fail instead of slowing the machine down."""
-    pages = int(Path("/proc/self/statm").read_text().split()[0])
-    limit = pages * resource.getpagesize() + MEMORY
-    resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
-
-
-def run_one(run: Callable[[], None]) -> tuple[str, str | None]:
-    """Run one file; returns how it ended, and what is wrong with that (or None).
-
-    One that takes too long is read twice more, and the least time counts: on a busy machine the
-    same work can take several times as much.
-    """
-    times = []
-    for _ in range(3):
-        ending, finding, seconds = _run_once(run)
-        times.append(seconds)
-        if finding is not None or seconds <= CPU_SECONDS:
-            return ending, finding
-    return ending, f"{min(times):.1f} s of processor time"
-
-
-def _run_once(run: Callable[[], None]) -> tuple[str, str | None, float]:
-    """How one reading ended, what is wrong with that, and its seconds of processor time."""
-
-    def hang(*_: object) -> None:
-        raise Hang
-
-    signal.signal(signal.SIGALRM, hang)
-    signal.alarm(WALL_SECONDS)
+def read_once(run: Callable[[], None]) -> Ending:
+    """Read one file."""
     start = time.process_time()
     try:
         # What a file can hold may overflow in its own arithmetic, but nobody wants to read of it.
-        with warnings.catch_warnings():
+        with bounded(), warnings.catch_warnings():
             warnings.simplefilter("error")
             run()
         ending = "accepted"
@@ -459,16 +424,11 @@ def _run_once(run: Callable[[], None]) -> tuple[str, str | None, float]:
             return ending, f"message of {len(str(error))} characters: {str(error)[:200]}", 0.0
     except Exception:
         return "finding", traceback.format_exc(), 0.0
-    finally:
-        signal.alarm(0)
     return ending, None, time.process_time() - start
 
 
-def fuzz(seconds: float, files: float, seed: int, keep: Path | None) -> int:
-    """Fuzz for some seconds or with so many files; returns the number of findings."""
+def main() -> int:
     memory = Path("/dev/shm")
-    endings: Counter[str] = Counter()
-    seen: set[str] = set()
     with tempfile.TemporaryDirectory(dir=memory if memory.is_dir() else None) as scratch:
         bench = Bench(Path(scratch))
         targets = {
@@ -477,43 +437,13 @@ def fuzz(seconds: float, files: float, seed: int, keep: Path | None) -> int:
             "folder": bench.packed,
             "ctranslate2": bench.ctranslate2,
         }
-        limit_memory()
-        start = time.monotonic()
-        index = 0
-        while index < files and time.monotonic() - start < seconds:
-            rng = random.Random(f"{seed}/{index}")
+
+        def make(rng: random.Random) -> tuple[str, bytes, Callable[[], Ending]]:
             name = rng.choice(list(targets))
             data, run = targets[name](rng)
-            ending, fault = run_one(run)
-            endings[f"{name}: {ending}"] += 1
-            if fault and fault not in seen:
-                seen.add(fault)
-                print(f"FINDING in {name}, --seed {seed} file {index}:\n{fault}", flush=True)
-                if keep:
-                    keep.mkdir(parents=True, exist_ok=True)
-                    (keep / f"{name}-{seed}-{index}").write_bytes(data)
-            index += 1
-    took = time.monotonic() - start
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
-    print(f"{index} files in {took:.0f} s ({60 * index / took:.0f} a minute), ", end="")
-    print(f"{len(seen)} findings, peak memory {peak} MB")
-    for ending, count in sorted(endings.items()):
-        print(f"  {count:8} {ending}")
-    return len(seen)
+            return name, data, partial(read_once, run)
 
-
-def main() -> int:
-    parser = argparse.ArgumentParser(description="Fuzz the readers of model files.")
-    parser.add_argument("--seconds", type=float, help="default: 60, if there is no --files")
-    parser.add_argument("--files", type=int)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--keep", type=Path, help="folder for the files that are findings")
-    options = parser.parse_args()
-    files = math.inf if options.files is None else options.files
-    seconds = 60.0 if options.files is None else math.inf
-    if options.seconds is not None:
-        seconds = options.seconds
-    return 1 if fuzz(seconds, files, options.seed, options.keep) else 0
+        return fuzz("Fuzz the readers of model files.", make, cpu_seconds=1.0, memory=512 << 20)
 
 
 if __name__ == "__main__":

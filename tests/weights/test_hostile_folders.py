@@ -206,12 +206,11 @@ def test_what_a_download_left_is_not_believed(
 
 UNGUARDED = re.compile(r"\.read_(bytes|text)\(|json\.load\(|open\([^)]*\"rb?\"")
 OWN_FILES = {
-    "audio/source.py": "recordings, which it guards itself",
     "chat/ranking.py": "the package's own words",
     "cloud/store.py": "settings, of a file that is regular and not large",
     "documents/ignore.py": "patterns, of a file that is regular and not large",
     "documents/read.py": "documents, which it guards itself",
-    "images/door.py": "images, which it guards itself",
+    "inputs/files.py": "the guarded ways themselves",
     "engine/loading.py": "read ahead, of a file that is regular",
     "engine/plan_cache.py": "the package's own sources",
     "machine.py": "files of the kernel",

@@ -6,7 +6,6 @@ import io
 import os
 import re
 import shutil
-import stat
 import tempfile
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
@@ -14,6 +13,7 @@ from itertools import accumulate
 from typing import IO, Any
 
 from cactus.errors import InvalidAudio
+from cactus.inputs.files import open_regular, quoted
 
 SPOOL_BYTES = 16 << 20
 """A file object that cannot be seeked is copied; beyond this many bytes, onto the disk."""
@@ -43,27 +43,9 @@ def open_bytes(source: Any) -> tuple[IO[bytes], str]:
 
 def _open_path(path: str | bytes) -> tuple[IO[bytes], str]:
     path = os.fsdecode(path)
-    shown = path if len(path) <= 300 else f"{path[:300]}…"
-    name = f'"{shown}"'
-    if not path:
-        raise InvalidAudio("the path of the audio file is empty")
     if _URL.match(path):
-        raise InvalidAudio(f"{name} is a URL; download it first and give the file's path")
-    # Without O_NONBLOCK, opening a FIFO waits for a writer that may never come.
-    flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
-    try:
-        descriptor = os.open(os.path.expanduser(path), flags)
-    except FileNotFoundError:
-        raise InvalidAudio(f"{name}: no such file") from None
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        raise InvalidAudio(f"{name}: cannot be opened: {reason}") from None
-    mode = os.fstat(descriptor).st_mode
-    if not stat.S_ISREG(mode):
-        os.close(descriptor)
-        what = "a directory" if stat.S_ISDIR(mode) else "a pipe or a device"
-        raise InvalidAudio(f"{name} is {what}, expected a regular file")
-    return os.fdopen(descriptor, "rb"), name
+        raise InvalidAudio(f"{quoted(path)} is a URL; download it first and give the file's path")
+    return open_regular(path, "audio file", InvalidAudio)
 
 
 def _adopt(source: Any) -> IO[bytes]:

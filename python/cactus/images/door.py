@@ -7,12 +7,12 @@ import binascii
 import io
 import os
 import re
-import stat
 from typing import IO, TYPE_CHECKING, Any
 from urllib.parse import unquote_to_bytes
 
 from cactus.errors import InvalidImage
 from cactus.images.picture import Limits, Picture, Policy, strips
+from cactus.inputs.files import open_regular
 
 if TYPE_CHECKING:
     import numpy as np
@@ -130,25 +130,7 @@ def read_path(path: str | bytes, limits: Limits) -> tuple[bytes, str]:
 
 def open_path(path: str | bytes) -> tuple[IO[bytes], str]:
     """A regular file, and what to call it; waits for nobody. Raises InvalidImage."""
-    path = os.fsdecode(path)
-    name = f'"{path if len(path) <= 300 else path[:300] + "…"}"'
-    if not path:
-        raise InvalidImage("the path of the image is empty")
-    # Without O_NONBLOCK, opening a FIFO waits for a writer that may never come.
-    flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
-    try:
-        descriptor = os.open(os.path.expanduser(path), flags)
-    except FileNotFoundError:
-        raise InvalidImage(f"{name}: no such file") from None
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        raise InvalidImage(f"{name}: cannot be opened: {reason}") from None
-    mode = os.fstat(descriptor).st_mode
-    if not stat.S_ISREG(mode):
-        os.close(descriptor)
-        what = "a directory" if stat.S_ISDIR(mode) else "a pipe or a device"
-        raise InvalidImage(f"{name} is {what}, expected a regular file")
-    return os.fdopen(descriptor, "rb"), name
+    return open_regular(path, "image", InvalidImage)
 
 
 def _read_object(source: Any, limits: Limits) -> bytes:

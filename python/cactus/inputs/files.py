@@ -2,7 +2,8 @@
 
 Every file of a model is read through `RegularFile`, `read_bytes` and `read_json`: nothing blocks,
 nothing is mapped, and no size is believed before it has been compared with the file. `find_bytes`
-and `find_json` are the same for files that need not be there. `replace_file` writes one whole.
+and `find_json` are the same for files that need not be there. `open_regular` opens what a caller
+names. `replace_file` writes one whole.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import weakref
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import IO, TYPE_CHECKING, Any, TypeVar
 
 from cactus.errors import (
     CactusError,
@@ -150,6 +151,37 @@ def file_kind(mode: int) -> str:
         if test(mode):
             return name
     return "a special file"
+
+
+def open_regular(path: str | bytes, what: str, wrong: type[CactusError]) -> tuple[IO[bytes], str]:
+    """A regular file that a caller named, and what to call it in messages; waits for nobody.
+
+    Raises `wrong`; `what` is what the file should be, as in "the path of the image".
+    """
+    path = os.fsdecode(path)
+    name = quoted(path)
+    if not path:
+        raise wrong(f"the path of the {what} is empty")
+    # Without O_NONBLOCK, opening a FIFO waits for a writer that may never come.
+    flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+    try:
+        descriptor = os.open(os.path.expanduser(path), flags)
+    except FileNotFoundError:
+        raise wrong(f"{name}: no such file") from None
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise wrong(f"{name}: cannot be opened: {reason}") from None
+    mode = os.fstat(descriptor).st_mode
+    if not stat.S_ISREG(mode):
+        os.close(descriptor)
+        kind = "a directory" if stat.S_ISDIR(mode) else "a pipe or a device"
+        raise wrong(f"{name} is {kind}, expected a regular file")
+    return os.fdopen(descriptor, "rb"), name
+
+
+def quoted(path: str) -> str:
+    """A path for messages, cut where it is long."""
+    return f'"{path if len(path) <= 300 else path[:300] + "…"}"'
 
 
 _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
