@@ -95,6 +95,7 @@ EXPECTED = {
     "README.md": [
         "The capital of Italy is Rome.\n" + FOUR,
         "-->",
+        " 0\n",
         "[1.   0.6",
         "21 degrees and sunny\nPerson(name='Ada', age=36)",
         FOUR,
