@@ -38,9 +38,9 @@ from tests.ops.cases import CASES, Built, Case, build  # noqa: E402
 
 COPIES_BYTES = 128 << 20
 CHUNK = 256
-DTYPES = {"f32": 4.0, "f16": 2.0, "bf16": 2.0, "q8": 1.0625, "q4": 0.625}
-DTYPES |= {"q4_0": 0.5625, "q4_64": 0.5625}
-LEVELS = {"q4": 1.5, "q4_0": 1.5, "q4_64": 1.5, "q8": 2.0}
+DTYPES = {"f32": 4.0, "f16": 2.0, "bf16": 2.0, "q8": 1.0625, "q8_64": 1.03125}
+DTYPES |= {"q4": 0.625, "q4_0": 0.5625, "q4_64": 0.5625}
+LEVELS = {"q4": 1.5, "q4_0": 1.5, "q4_64": 1.5, "q8": 2.0, "q8_64": 2.0}
 ACTIVATIONS = ("int12", "int8")
 
 

@@ -53,7 +53,7 @@
 extern "C" {
 #endif
 
-#define CACTUS_ABI_VERSION 10
+#define CACTUS_ABI_VERSION 11
 
 typedef uint64_t cactus_id;
 typedef int32_t cactus_status;

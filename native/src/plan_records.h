@@ -48,7 +48,8 @@ enum class DType : uint32_t {
   kQ8 = 3,
   kQ4 = 4,
   kQ4_64 = 5,
-  kQ4_0 = 6
+  kQ4_0 = 6,
+  kQ8_64 = 7
 };
 
 struct PlanHeader {

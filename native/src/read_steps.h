@@ -24,7 +24,8 @@ inline bool is_quantized(const WeightRecord& w) {
 }
 // Columns that share a scale.
 inline uint32_t weight_group(const WeightRecord& w) {
-  return w.dtype == static_cast<uint32_t>(DType::kQ4_64) ? 64 : 32;
+  const auto dtype = static_cast<DType>(w.dtype);
+  return dtype == DType::kQ4_64 || dtype == DType::kQ8_64 ? 64 : 32;
 }
 
 // Decodes the records into the plan's steps and rotary sets; its other tables have been checked.

@@ -121,6 +121,14 @@ def test_quantise_nodes_left_over() -> None:
     assert ops(load("llama_untied").fused("q4_64"))["quantize"] == 2
 
 
+def test_eight_bits_may_stand_beside_four_in_groups_of_64() -> None:
+    graph = load("llama_untied").graph
+    mixed = passes.optimize(
+        graph, lambda name: "q8_64" if "v_proj" in name else "q4_64", rows_of(graph)
+    )
+    assert ops(mixed) == ops(load("llama_untied").fused("q4_64"))
+
+
 def test_names_of_fused_nodes_are_those_of_their_values() -> None:
     names = [node.name for node in load("llama").fused("q8").nodes[1:8]]
     assert names == [

@@ -41,6 +41,7 @@ def plan_of(name: str, dtype: str) -> Plan:
         ("llama_untied", "f16", {0}),
         ("llama_untied", "q8", {0, 32}),
         ("llama_untied", "q4_64", {0, 64}),
+        ("llama_untied", "q8_64", {0, 64}),
         # Its down_proj has 96 columns, in q4.
         ("llama", "q4_64", {0, 32, 64}),
     ],
@@ -71,10 +72,11 @@ def test_records_of_weights_and_buffers(name: str, dtype: str, groups: set[int])
     assert blob[:middle] == plan.blob[:middle] and blob[end:] == plan.blob[end:]
 
 
-def test_wide_groups_count_as_quantised_work() -> None:
-    wide, narrow = (read_work(plan_of("llama_untied", dtype).blob) for dtype in ("q4_64", "q4"))
+@pytest.mark.parametrize(("dtype", "bits"), [("q4", 0.5), ("q8", 0.25)])
+def test_wide_groups_count_as_quantised_work(dtype: str, bits: float) -> None:
+    wide, narrow = (read_work(plan_of("llama_untied", d).blob) for d in (f"{dtype}_64", dtype))
     assert wide.rows.floating == narrow.rows.floating == 0
     assert wide.rows.quantized == narrow.rows.quantized > 0
-    # Half a bit less for each weight.
+    # So many bits less for each weight.
     saved = narrow.rows.weight_bytes - wide.rows.weight_bytes
-    assert 16 * saved == wide.rows.quantized
+    assert 8 * saved == bits * wide.rows.quantized

@@ -71,8 +71,8 @@ class Golden:
 
 def stored_dtype(dtype: str, cols: int) -> str:
     """The type of a matrix where ``dtype`` is wanted: f16 if its columns are no whole groups."""
-    if dtype == "q4_64" and cols % 64:
-        dtype = "q4"
+    if cols % GROUPS.get(dtype, 1):
+        dtype = dtype.removesuffix("_64")
     return "f16" if cols % GROUPS.get(dtype, 1) else dtype
 
 

@@ -63,8 +63,8 @@ def pack(value: NDArray[np.float32], dtype: str) -> NDArray[np.uint8]:
         steps = groups / np.where(scales == 0, 1, scales).astype(np.float32)
         codes = np.clip(np.rint(steps + 8), 0, 15).astype(np.uint8)
         return pack_q4(codes.reshape(value.shape), scales[..., 0])
-    if dtype == "q8":
-        return pack_q8(*quantize_q8(value))
+    if dtype in ("q8", "q8_64"):
+        return pack_q8(*quantize_q8(value, GROUPS[dtype]))
     if dtype == "bf16":
         return pack_plain((value.view(np.uint32) >> 16).astype(np.uint16)).view(np.uint8).ravel()
     kind = np.float16 if dtype == "f16" else np.float32

@@ -29,6 +29,8 @@ KINDS = [
     # A window, a bias.
     ("gemma3_text", "q4_64", "f16", "int12"),
     ("gemma3_text", "q8", "int8", "int8"),
+    ("lfm2", "q8_64", "f16", "int12"),
+    ("llama", "q8_64", "f16", "int8"),
     ("qwen2", "q4_0", "f16", "int12"),
 ]
 """Architecture, and the types of the matrices, of the cache, and of activations."""

@@ -168,14 +168,16 @@ struct Q4SymmetricFormat {
   }
 };
 
+template <int N>
 struct Q8Format {
-  static constexpr int kUnitsOfGroup = 1, kBlock = kQ8Block;
+  static constexpr int kUnitsOfGroup = N, kBlock = N * 512 + 32;
   static constexpr bool kMinima = false;
   static inline void unpack(const uint8_t* p, UnpackedInt8& w, int group) {
-    for (int j = 0; j < 8; j++) {
-      store_codes_64(w.codes[group] + 64 * j, subtract_bytes(load_codes(p + 64 * j), 128));
+    int8_t* to = w.codes[group * N];
+    for (int j = 0; j < 8 * N; j++) {
+      store_codes_64(to + 64 * j, subtract_bytes(load_codes(p + 64 * j), 128));
     }
-    store(w.scale[group], load_f16(reinterpret_cast<const uint16_t*>(p + 512)));
+    store(w.scale[group], load_f16(reinterpret_cast<const uint16_t*>(p + N * 512)));
   }
 };
 
@@ -295,7 +297,8 @@ static void multiply(const uint8_t* tile, int cols, const uint8_t* panel, int le
 constexpr Linear linear_q4 = multiply<Q4Format<1>, CACTUS_VECTORS::linear_q4>;
 constexpr Linear linear_q4_0 = multiply<Q4SymmetricFormat, CACTUS_VECTORS::linear_q4_0>;
 constexpr Linear linear_q4_64 = multiply<Q4Format<2>, CACTUS_VECTORS::linear_q4_64>;
-constexpr Linear linear_q8 = multiply<Q8Format, CACTUS_VECTORS::linear_q8>;
+constexpr Linear linear_q8 = multiply<Q8Format<1>, CACTUS_VECTORS::linear_q8>;
+constexpr Linear linear_q8_64 = multiply<Q8Format<2>, CACTUS_VECTORS::linear_q8_64>;
 
 // Weights that meet rows of floats are left to the vector kernels.
 using LinearFloat = void (*)(const uint8_t* tile, int cols, const float* x, size_t stride, int rows,

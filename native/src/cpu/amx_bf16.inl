@@ -34,6 +34,7 @@ constexpr Linear linear_q4 = with_levels<amx_bf16_exact::linear_q4>;
 constexpr Linear linear_q4_0 = with_levels<amx_bf16_exact::linear_q4_0>;
 constexpr Linear linear_q4_64 = with_levels<amx_bf16_exact::linear_q4_64>;
 constexpr Linear linear_q8 = with_levels<amx_bf16_exact::linear_q8>;
+constexpr Linear linear_q8_64 = with_levels<amx_bf16_exact::linear_q8_64>;
 
 static void split_row(const float* x, int cols, const PanelRow* at) {
   uint8_t* to = at->panel + static_cast<size_t>(at->row) * kRowBytes;
@@ -101,19 +102,23 @@ struct Scales {
   }
 };
 
+// In groups of N * 32 columns.
+template <int N>
 struct Q8Pairs {
-  static constexpr size_t kUnitBytes = kQ8Block;
-  static size_t bytes(int cols) { return static_cast<size_t>(cols / kGroup) * kQ8Block; }
+  static constexpr int kBlock = N * 512 + 32;
+  static constexpr size_t kUnitBytes = kBlock / N;
+  static size_t bytes(int cols) { return static_cast<size_t>(cols / (N * kGroup)) * kBlock; }
   static inline void read(const uint8_t* tile, int, int unit, Pairs& to) {
-    const uint8_t* p = tile + static_cast<size_t>(unit) * kQ8Block;
-    const F32x16 scale = load_f16(reinterpret_cast<const uint16_t*>(p + 512));
+    const uint8_t* p = tile + static_cast<size_t>(unit / N) * kBlock;
+    const F32x16 scale = load_f16(reinterpret_cast<const uint16_t*>(p + N * 512));
     const Scales scales(scale, mul(scale, set1(-128.0f)));
+    p += unit % N * 512;
     CACTUS_UNROLL
     for (int j = 0; j < 8; j++) scales.store(load_codes(p + 64 * j), 255, to.of + 2 * j);
   }
 };
 
-// In groups of N * 32 columns, with minima or symmetric around code 8.
+// The same of 4 bits, with minima or symmetric around code 8.
 template <int N, bool Symmetric>
 struct Q4Pairs {
   static constexpr int kBlock = N * 256 + (Symmetric ? 32 : 64);
@@ -282,9 +287,10 @@ static void multiply_bf16(const uint8_t* tile, int tiles, int cols, const uint8_
 }
 constexpr MultiplyTiles split_f16 = multiply_bf16<FloatPairs<load_f16>>;
 constexpr MultiplyTiles split_bf16 = multiply_bf16<FloatPairs<load_bf16>>;
-constexpr MultiplyTiles one_level_q8 = multiply_bf16<Q8Pairs>;
+constexpr MultiplyTiles one_level_q8 = multiply_bf16<Q8Pairs<1>>;
 constexpr MultiplyTiles one_level_q4 = multiply_bf16<Q4Pairs<1, false>>;
 constexpr MultiplyTiles one_level_q4_0 = multiply_bf16<Q4Pairs<1, true>>;
 constexpr MultiplyTiles one_level_q4_64 = multiply_bf16<Q4Pairs<2, false>>;
+constexpr MultiplyTiles one_level_q8_64 = multiply_bf16<Q8Pairs<2>>;
 
 }  // namespace cactus::CACTUS_TIER

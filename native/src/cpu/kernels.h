@@ -20,8 +20,9 @@ constexpr int kQ4Block = 320;  // bytes: 4 x 64 of codes, 16 f16 scales, 16 f16 
 constexpr int kQ8Block = 544;  // bytes: 8 x 64 of codes, 16 f16 scales
 constexpr int kQ4_0Block = 288;   // bytes: as q4 without minima, which are -8 scales
 constexpr int kQ4_64Block = 576;  // bytes, of 64 columns: 8 x 64 of codes, 16 f16 scales, 16 minima
-constexpr int kPage = 64;         // positions of a KV page
-constexpr int kSpan = 256;        // positions that attention finishes and then merges
+constexpr int kQ8_64Block = 1056;  // bytes, of 64 columns: 16 x 64 of codes, 16 f16 scales
+constexpr int kPage = 64;          // positions of a KV page
+constexpr int kSpan = 256;         // positions that attention finishes and then merges
 constexpr int kSpanPages = kSpan / kPage;
 constexpr int kMaxHeadDim = 512;
 constexpr int kPeakBytes = 4096;                // operands of the loops that measure peaks
@@ -176,6 +177,8 @@ struct KernelTable {
                       float* out, size_t out_stride, const float* residual);
   void (*linear_q4_64)(const uint8_t* tile, int cols, const uint8_t* panel, int levels, int rows,
                        float* out, size_t out_stride, const float* residual);
+  void (*linear_q8_64)(const uint8_t* tile, int cols, const uint8_t* panel, int levels, int rows,
+                       float* out, size_t out_stride, const float* residual);
   void (*linear_f32)(const uint8_t* tile, int cols, const float* x, size_t stride, int rows,
                      float* out, size_t out_stride, const float* residual);
   void (*linear_f16)(const uint8_t* tile, int cols, const float* x, size_t stride, int rows,
@@ -196,6 +199,7 @@ struct KernelTable {
   MultiplyTiles one_level_q8;
   MultiplyTiles one_level_q4_0;
   MultiplyTiles one_level_q4_64;
+  MultiplyTiles one_level_q8_64;
 
   // All widths are multiples of 16 floats (quantize_row: of the group).
   void (*quantize_row)(const float* x, int width, int group, const PanelRow* out);

@@ -58,18 +58,20 @@ static void tile_q4(const uint8_t* p, int cols, const uint8_t* panel, float* out
   }
 }
 
-template <int M, int L>
+// 8-bit weights in groups of N * 32 columns.
+template <int M, int L, int N>
 static void tile_q8(const uint8_t* p, int cols, const uint8_t* panel, float* out, size_t out_stride,
                     const float* residual) {
+  constexpr int kBlock = N * 512 + 32;
   const Panel<M, L>* x = reinterpret_cast<const Panel<M, L>*>(panel);
   F32x16 acc[M];
   CACTUS_UNROLL
   for (int m = 0; m < M; m++) acc[m] = zero();
-  for (int g = 0; g < cols / kGroup; g++, p += kQ8Block, x++) {
-    prefetch_block<kQ8Block>(p);
+  for (int g = 0; g < cols / (N * kGroup); g++, p += kBlock, x += N) {
+    prefetch_block<kBlock>(p);
     I32x16 dot[M];
-    dot_q8<M, L>(p, *x, dot);
-    const F32x16 scale = load_f16(reinterpret_cast<const uint16_t*>(p + 512));
+    dot_q8<M, N, L>(p, x, dot);
+    const F32x16 scale = load_f16(reinterpret_cast<const uint16_t*>(p + N * 512));
     CACTUS_UNROLL
     for (int m = 0; m < M; m++) {
       acc[m] = fma(to_f32(dot[m]), mul(scale, set1(x->scale[m])), acc[m]);
@@ -140,8 +142,15 @@ static void linear_q4_64(const uint8_t* tile, int cols, const uint8_t* panel, in
 }
 static void linear_q8(const uint8_t* tile, int cols, const uint8_t* panel, int levels, int rows,
                       float* out, size_t out_stride, const float* residual) {
-  with_panel(rows, levels,
-             [&]<int M, int L>() { tile_q8<M, L>(tile, cols, panel, out, out_stride, residual); });
+  with_panel(rows, levels, [&]<int M, int L>() {
+    tile_q8<M, L, 1>(tile, cols, panel, out, out_stride, residual);
+  });
+}
+static void linear_q8_64(const uint8_t* tile, int cols, const uint8_t* panel, int levels, int rows,
+                         float* out, size_t out_stride, const float* residual) {
+  with_panel(rows, levels, [&]<int M, int L>() {
+    tile_q8<M, L, 2>(tile, cols, panel, out, out_stride, residual);
+  });
 }
 static void linear_f32(const uint8_t* tile, int cols, const float* x, size_t stride, int rows,
                        float* out, size_t out_stride, const float* residual) {
@@ -273,7 +282,7 @@ constexpr MultiplyTiles split_f16 = nullptr, split_bf16 = nullptr;
 
 // linear_* take panels of one level.
 constexpr MultiplyTiles one_level_q4 = nullptr, one_level_q8 = nullptr, one_level_q4_0 = nullptr,
-                        one_level_q4_64 = nullptr;
+                        one_level_q4_64 = nullptr, one_level_q8_64 = nullptr;
 
 [[maybe_unused]] static void begin() {}
 [[maybe_unused]] static void end() {}

@@ -53,28 +53,30 @@ static inline void dot_q4(const uint8_t* p, const Panel<M, L>* x, I32x16* dot) {
   }
 }
 
-// The same for 32 columns of q8: hi, then lo of the last columns sixteen times, then of the first.
-template <int M, int L>
-static inline void dot_q8(const uint8_t* p, const Panel<M, L>& x, I32x16* dot) {
+// The same for q8: hi, then lo of the last columns sixteen times, then of the first.
+template <int M, int N, int L>
+static inline void dot_q8(const uint8_t* p, const Panel<M, L>* x, I32x16* dot) {
   CACTUS_UNROLL
   for (int m = 0; m < M; m++) dot[m] = izero();
-  for (int j = 0; j < 8; j++) {
+  for (int j = 0; j < 8 * N; j++) {
     const U8x64 codes = load_codes(p + 64 * j);
+    const auto& a = x[j / 8].codes[j % 8 / 2];
     CACTUS_UNROLL
-    for (int m = 0; m < M; m++) dot[m] = dot4_q8(dot[m], codes, x.codes[j / 2][m] + j % 2 * kLast);
+    for (int m = 0; m < M; m++) dot[m] = dot4_q8(dot[m], codes, a[m] + j % 2 * kLast);
   }
   for (int first = L - 1; first >= 0 && L == 2; first--) {
     CACTUS_UNROLL
     for (int m = 0; m < M; m++) dot[m] = shift_left<4>(dot[m]);
-    for (int j = first; j < 8; j += 2) {
+    for (int j = first; j < 8 * N; j += 2) {
       const U8x64 codes = load_codes(p + 64 * j);
+      const auto& a = x[j / 8].codes[j % 8 / 2];
       CACTUS_UNROLL
-      for (int m = 0; m < M; m++) dot[m] = dot4_q8(dot[m], codes, x.codes[j / 2][m] + kLo);
+      for (int m = 0; m < M; m++) dot[m] = dot4_q8(dot[m], codes, a[m] + kLo);
     }
   }
-  if constexpr (kQ8Offset != 0) {
+  for (int n = 0; n < N && kQ8Offset != 0; n++) {
     CACTUS_UNROLL
-    for (int m = 0; m < M; m++) dot[m] = iadd(dot[m], iset1(-kQ8Offset * x.isum[m]));
+    for (int m = 0; m < M; m++) dot[m] = iadd(dot[m], iset1(-kQ8Offset * x[n].isum[m]));
   }
 }
 

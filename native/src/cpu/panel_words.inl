@@ -74,13 +74,13 @@ static inline void dot_q4(const uint8_t* p, const Panel<M, L>* x, I32x16* dot) {
   }
 }
 
-template <int M, int L>
-static inline void dot_q8(const uint8_t* p, const Panel<M, L>& x, I32x16* dot) {
+template <int M, int N, int L>
+static inline void dot_q8(const uint8_t* p, const Panel<M, L>* x, I32x16* dot) {
   CACTUS_UNROLL
   for (int m = 0; m < M; m++) dot[m] = izero();
-  for (int j = 0; j < 8; j++) {
+  for (int j = 0; j < 8 * N; j++) {
     const U8x64 codes = load_codes(p + 64 * j);
-    const auto& a = x.codes[j / 2];
+    const auto& a = x[j / 8].codes[j % 8 / 2];
     if constexpr (L == 1) {
       CACTUS_UNROLL
       for (int m = 0; m < M; m++) dot[m] = dot4_q8(dot[m], codes, a[m] + j % 2 * 4);
@@ -90,8 +90,10 @@ static inline void dot_q8(const uint8_t* p, const Panel<M, L>& x, I32x16* dot) {
     }
   }
   if constexpr (L == 1) return;  // dot4_q8 took the offset off
-  CACTUS_UNROLL
-  for (int m = 0; m < M; m++) dot[m] = iadd(dot[m], iset1(-kQ8Offset * x.isum[m]));
+  for (int n = 0; n < N; n++) {
+    CACTUS_UNROLL
+    for (int m = 0; m < M; m++) dot[m] = iadd(dot[m], iset1(-kQ8Offset * x[n].isum[m]));
+  }
 }
 
 // Stores 32 columns of one row; returns their sum in units.

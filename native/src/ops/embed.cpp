@@ -36,11 +36,12 @@ void read_words(const uint8_t* from, uint32_t cols, Value value, float* out) {
   }
 }
 
+template <uint32_t kColumns>
 void read_q8(const uint8_t* block, uint32_t r, float* out) {
-  uint8_t codes[kGroup];
-  for (uint32_t c = 0; c < kGroup; c += 4) std::memcpy(codes + c, block + 16 * c + 4 * r, 4);
-  const float scale = half_at(block + 512 + 2 * r);
-  for (uint32_t c = 0; c < kGroup; c++) out[c] = scale * static_cast<float>(codes[c] - 128);
+  uint8_t codes[kColumns];
+  for (uint32_t c = 0; c < kColumns; c += 4) std::memcpy(codes + c, block + 16 * c + 4 * r, 4);
+  const float scale = half_at(block + 16 * kColumns + 2 * r);
+  for (uint32_t c = 0; c < kColumns; c++) out[c] = scale * static_cast<float>(codes[c] - 128);
 }
 
 // Codes of 4 bits: of 8 columns the first 4 are the low halves of the bytes.
@@ -103,7 +104,8 @@ void read_weight_row(const Weight& w, uint32_t row, float* out) {
           [](uint16_t high) { return std::bit_cast<float>(static_cast<uint32_t>(high) << 16); },
           out);
       break;
-    case DType::kQ8: read_blocks(w, tile, r, read_q8, kGroup, kQ8Block, out); break;
+    case DType::kQ8: read_blocks(w, tile, r, read_q8<kGroup>, kGroup, kQ8Block, out); break;
+    case DType::kQ8_64: read_blocks(w, tile, r, read_q8<64>, 64, kQ8_64Block, out); break;
     case DType::kQ4_0: read_blocks(w, tile, r, read_q4_0, kGroup, kQ4_0Block, out); break;
     case DType::kQ4: read_blocks(w, tile, r, read_q4<kGroup>, kGroup, kQ4Block, out); break;
     case DType::kQ4_64: read_blocks(w, tile, r, read_q4<64>, 64, kQ4_64Block, out); break;

@@ -78,6 +78,7 @@ struct Product {
       case DType::kQ4: return k.one_level_q4;
       case DType::kQ4_0: return k.one_level_q4_0;
       case DType::kQ4_64: return k.one_level_q4_64;
+      case DType::kQ8_64: return k.one_level_q8_64;
       default: return k.one_level_q8;
     }
   }
@@ -120,6 +121,9 @@ struct Product {
           break;
         case DType::kQ8:
           k.linear_q8(data, cols, panel, levels, rows, out + at, out_stride, add);
+          break;
+        case DType::kQ8_64:
+          k.linear_q8_64(data, cols, panel, levels, rows, out + at, out_stride, add);
           break;
         case DType::kF32:
           k.linear_f32(data, cols, x, in.stride, rows, out + at, out_stride, add);

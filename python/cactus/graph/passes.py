@@ -35,7 +35,7 @@ _MERGED_ATTENTION = {
 }
 """By attention to q, k and v: the op that takes them as one value."""
 
-_GROUPS = {"q4": 32, "q4_64": 64, "q4_0": 32, "q8": 32}
+_GROUPS = {"q4": 32, "q4_64": 64, "q4_0": 32, "q8": 32, "q8_64": 64}
 """By dtype of quantised weights: columns that share a scale in the activations they multiply."""
 
 

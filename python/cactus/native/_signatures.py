@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 from typing import Any, ClassVar
 
-ABI_VERSION = 10
+ABI_VERSION = 11
 OK = 0
 ERROR_INTERNAL = 1
 ERROR_ARGUMENT = 2

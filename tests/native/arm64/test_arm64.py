@@ -162,9 +162,10 @@ def test_greedy_continuation(name: str, isa: str, machine: Machine, packed: Pack
 @pytest.mark.parametrize(
     ("dtype", "activations"),
     [
-        *((dtype, "int12") for dtype in ("q4", "q4_64", "q4_0", "q8", "f16")),
+        *((dtype, "int12") for dtype in ("q4", "q4_64", "q4_0", "q8", "q8_64", "f16")),
         ("q4", "int8"),
         ("q8", "int8"),
+        ("q8_64", "int8"),
     ],
 )
 @pytest.mark.parametrize("name", ["llama", "lfm2"])

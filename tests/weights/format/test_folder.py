@@ -138,6 +138,7 @@ def test_template_that_is_no_text(made: Path) -> None:
         (lambda d: d["tensors"][MATRIX].update(shape=[80, 32]), r"q4 \[80, 32\] needs"),
         (lambda d: d["tensors"][MATRIX].update(shape=[64, 33]), "multiples of 32"),
         (lambda d: d["tensors"][MATRIX].update(dtype="q4_64"), "multiples of 64, got 32"),
+        (lambda d: d["tensors"][MATRIX].update(dtype="q8_64"), "multiples of 64, got 32"),
         (
             lambda d: d["tensors"][MATRIX].update(dtype="q4_64", shape=[32, 64]),
             r"q4_64 \[32, 64\] needs U8 \[1152\], got U8 \[1280\]",

@@ -24,6 +24,7 @@ def finite_f16(random: np.random.Generator, *shape: int) -> Any:
 
 
 _q4 = pytest.mark.parametrize(("dtype", "group", "block"), [("q4", 32, 320), ("q4_64", 64, 576)])
+_q8 = pytest.mark.parametrize(("dtype", "group", "block"), [("q8", 32, 544), ("q8_64", 64, 1056)])
 
 
 @_q4
@@ -46,18 +47,22 @@ def test_q4_round_trip(
     assert np.array_equal(tiles.dequantize_tile(dtype, data, rows, group * groups), wanted)
 
 
-@given(_rows, _groups, _seed)
-def test_q8_round_trip(rows: int, groups: int, seed: int) -> None:
+@_q8
+@given(rows=_rows, groups=_groups, seed=_seed)
+def test_q8_round_trip(
+    dtype: str, group: int, block: int, rows: int, groups: int, seed: int
+) -> None:
     random = np.random.default_rng(seed)
-    codes = random.integers(-128, 128, (rows, 32 * groups), np.int8)
+    codes = random.integers(-128, 128, (rows, group * groups), np.int8)
     scales = finite_f16(random, rows, groups)
     data = tiles.pack_q8(codes, scales)
-    assert data.nbytes == layout.tile_nbytes("q8", rows, 32 * groups)
-    back = tiles.unpack_q8(data, rows, 32 * groups)
+    assert data.nbytes == layout.tile_nbytes(dtype, rows, group * groups)
+    assert data.nbytes == -(-rows // 16) * groups * block
+    back = tiles.unpack_q8(data, rows, group * groups, dtype)
     assert np.array_equal(back[0], codes)
     assert np.array_equal(back[1].view(np.uint16), scales.view(np.uint16))
-    wanted = np.repeat(scales, 32, axis=1).astype(np.float32) * codes
-    assert np.array_equal(tiles.dequantize_tile("q8", data, rows, 32 * groups), wanted)
+    wanted = np.repeat(scales, group, axis=1).astype(np.float32) * codes
+    assert np.array_equal(tiles.dequantize_tile(dtype, data, rows, group * groups), wanted)
 
 
 @given(_rows, st.integers(1, 70), _seed, st.sampled_from(["f16", "bf16", "f32"]))
@@ -93,14 +98,15 @@ def test_q4_bytes_are_where_the_kernels_look(dtype: str, group: int, block: int)
         assert data[at] == (13 << 4 if inside % 8 >= 4 else 13)
 
 
-def test_q8_bytes_are_where_the_kernels_look() -> None:
-    rows, cols = 32, 64
-    for row, col in ((0, 0), (3, 5), (15, 31), (16, 32), (31, 63), (20, 44)):
+@_q8
+def test_q8_bytes_are_where_the_kernels_look(dtype: str, group: int, block: int) -> None:
+    rows, cols = 32, 2 * group
+    for row, col in ((0, 0), (3, 5), (15, 31), (16, group), (31, 63), (20, 44), (9, cols - 1)):
         codes = np.full((rows, cols), -128, np.int8)
         codes[row, col] = 5
         data = tiles.pack_q8(codes, np.zeros((rows, 2), np.float16))
-        block = (row // 16 * 2 + col // 32) * 544
-        at = block + col % 32 // 4 * 64 + row % 16 * 4 + col % 4
+        at = (row // 16 * 2 + col // group) * block
+        at += col % group // 4 * 64 + row % 16 * 4 + col % 4
         assert np.flatnonzero(data).tolist() == [at]
         assert data[at] == 133
 
@@ -117,10 +123,11 @@ def test_scales_and_minima_follow_the_codes(dtype: str, group: int, block: int) 
             assert np.array_equal(last, [*expected, *-expected])
 
 
-def test_scales_of_q8_follow_the_codes() -> None:
+@_q8
+def test_scales_of_q8_follow_the_codes(dtype: str, group: int, block: int) -> None:
     scales = np.arange(1, 65, dtype=np.float16).reshape(32, 2)
-    data = tiles.pack_q8(np.zeros((32, 64), np.int8), scales).reshape(2, 2, 544)
-    assert np.array_equal(data[1, 0, 512:].view(np.float16), scales[16:, 0])
+    data = tiles.pack_q8(np.zeros((32, 2 * group), np.int8), scales).reshape(2, 2, block)
+    assert np.array_equal(data[1, 0, 16 * group :].view(np.float16), scales[16:, 0])
 
 
 def test_plain_values_lie_column_by_column() -> None:
@@ -136,6 +143,7 @@ def test_missing_rows_are_zero() -> None:
         (tiles.pack_q4(one, scale, scale), "q4"),
         (tiles.pack_q4(one, scale[:, :1], scale[:, :1]), "q4_64"),
         (tiles.pack_q8(one.view(np.int8), scale), "q8"),
+        (tiles.pack_q8(one.view(np.int8), scale[:, :1]), "q8_64"),
         (tiles.pack_plain(one.astype(np.float32)).view(np.uint8), "f32"),
     ):
         whole = tiles.dequantize_tile(dtype, data.reshape(-1), 16, 64)
@@ -147,13 +155,15 @@ def test_sizes() -> None:
     assert layout.tile_nbytes("q4", 17, 64) == 2 * 2 * 320
     assert layout.tile_nbytes("q4_64", 17, 128) == 2 * 2 * 576
     assert layout.tile_nbytes("q8", 16, 32) == 544
+    assert layout.tile_nbytes("q8_64", 17, 128) == 2 * 2 * 1056
     assert layout.tile_nbytes("bf16", 1, 3) == 16 * 3 * 2
     assert layout.tile_nbytes("f32", 16, 3) == 16 * 3 * 4
     for dtype in ("q4", "q8"):
         with pytest.raises(ValueError, match="multiples of 32, got 48"):
             layout.tile_nbytes(dtype, 16, 48)
-    with pytest.raises(ValueError, match="q4_64 needs columns in multiples of 64, got 96"):
-        layout.tile_nbytes("q4_64", 16, 96)
+    for dtype in ("q4_64", "q8_64"):
+        with pytest.raises(ValueError, match=f"{dtype} needs columns in multiples of 64, got 96"):
+            layout.tile_nbytes(dtype, 16, 96)
     with pytest.raises(ValueError, match="unknown tile dtype 'q5'"):
         layout.tile_nbytes("q5", 16, 32)
 
@@ -168,5 +178,7 @@ def test_damaged_scales_give_no_warning() -> None:
         assert not np.isfinite(tiles.dequantize_tile("q4_64", data, 16, 64)).any()
         data = tiles.pack_q8(np.zeros((16, 32), np.int8), scale)
         assert not np.isfinite(tiles.dequantize_tile("q8", data, 16, 32)).any()
+        data = tiles.pack_q8(np.zeros((16, 64), np.int8), scale)
+        assert not np.isfinite(tiles.dequantize_tile("q8_64", data, 16, 64)).any()
         half = np.ascontiguousarray(tiles.pack_plain(scale)).view(np.uint8).reshape(-1)
         assert not np.isfinite(tiles.dequantize_tile("f16", half, 16, 1)).any()

@@ -31,7 +31,7 @@ _MAX_SIDE = 1 << 40
 class PackedTensor:
     """A tensor of the folder: `rows` x `cols` values of `dtype` at `offset` in `data_path`.
 
-    dtype "q4" | "q4_64" | "q4_0" | "q8" | "f16" | "bf16" | "f32". layout "tile" (see `layout`) or
+    dtype "f32", "f16", "bf16" or one of `GROUPS`. layout "tile" (see `layout`) or
     "plain" (f32, row after row; `shape` may then have any rank, rows is all but the last dimension,
     and a vector is one row).
     """

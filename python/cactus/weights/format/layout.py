@@ -12,6 +12,7 @@ int8 dot instruction sums four neighbouring bytes into one of 16 lanes, and a la
     q8   per tile, per group of 32 columns: 544 bytes
          8 registers x 16 rows x 4 bytes (code + 128), then 16 f16 scales.
          Register j, row r, byte b: column 4j + b.  weight = scale * code, code -128..127
+    q8_64   as q8, with groups of 64 columns: 16 registers, 1,056 bytes
     f16, bf16, f32   per tile, per column: the 16 values of its rows
 """
 
@@ -19,13 +20,13 @@ from __future__ import annotations
 
 TILE_ROWS = 16
 
-GROUPS = {"q4": 32, "q4_64": 64, "q4_0": 32, "q8": 32}
+GROUPS = {"q4": 32, "q4_64": 64, "q4_0": 32, "q8": 32, "q8_64": 64}
 """Columns that share one scale, by quantised dtype."""
 
 
 def block_nbytes(dtype: str) -> int:
     """Bytes of one group of a tile, for a dtype of `GROUPS`."""
-    codes = TILE_ROWS * GROUPS[dtype] // (1 if dtype == "q8" else 2)
+    codes = TILE_ROWS * GROUPS[dtype] // (1 if dtype in ("q8", "q8_64") else 2)
     return codes + TILE_ROWS * (4 if dtype in ("q4", "q4_64") else 2)
 
 

@@ -53,23 +53,27 @@ def unpack_q4_0(data: U8, rows: int, cols: int) -> tuple[U8, F16]:
 
 
 def pack_q8(codes: NDArray[np.int8], scales: F16) -> U8:
-    """Pack codes -128..127 [rows, cols] and scales [rows, cols/32] into uint8 [nbytes]."""
+    """Pack codes -128..127 [rows, cols] and scales [rows, groups] into uint8 [nbytes].
+
+    With 32 columns in each group the result is q8, with 64 it is q8_64.
+    """
     shifted = _pad_rows(codes).view(np.uint8) ^ np.uint8(128)
     tiles, groups = shifted.shape[0] // TILE_ROWS, scales.shape[1]
-    blocks = np.empty((tiles, groups, block_nbytes("q8")), np.uint8)
-    quads = shifted.reshape(tiles, TILE_ROWS, groups, 8, 4)
-    blocks[..., :512] = quads.transpose(0, 2, 3, 1, 4).reshape(tiles, groups, 512)
-    blocks[..., 512:] = _group_bytes(scales)
-    return blocks.reshape(-1)
+    quads = shifted.reshape(tiles, TILE_ROWS, groups, -1, 4).transpose(0, 2, 3, 1, 4)
+    blocks = (quads.reshape(tiles, groups, -1), _group_bytes(scales))
+    return np.concatenate(blocks, axis=2).reshape(-1)
 
 
-def unpack_q8(data: U8, rows: int, cols: int) -> tuple[NDArray[np.int8], F16]:
-    """Undo `pack_q8`: codes int8 [rows, cols] and scales f16 [rows, cols/32]."""
-    tiles, groups = -(-rows // TILE_ROWS), cols // GROUPS["q8"]
-    blocks = data.reshape(tiles, groups, block_nbytes("q8"))
-    quads = blocks[..., :512].reshape(tiles, groups, 8, TILE_ROWS, 4).transpose(0, 3, 1, 2, 4)
+def unpack_q8(data: U8, rows: int, cols: int, dtype: str = "q8") -> tuple[NDArray[np.int8], F16]:
+    """Undo `pack_q8`: codes int8 [rows, cols] and scales f16 [rows, groups].
+
+    `dtype` is "q8" or "q8_64".
+    """
+    tiles, groups = -(-rows // TILE_ROWS), cols // GROUPS[dtype]
+    blocks = data.reshape(tiles, groups, block_nbytes(dtype))
+    quads = blocks[..., :-32].reshape(tiles, groups, -1, TILE_ROWS, 4).transpose(0, 3, 1, 2, 4)
     codes = (quads.reshape(tiles * TILE_ROWS, cols) ^ np.uint8(128)).view(np.int8)
-    return codes[:rows], _group_values(blocks[..., 512:])[:rows]
+    return codes[:rows], _group_values(blocks[..., -32:])[:rows]
 
 
 def pack_plain(values: NDArray[_Scalar]) -> NDArray[_Scalar]:
@@ -95,8 +99,8 @@ def dequantize_tile(dtype: str, data: U8, rows: int, cols: int) -> F32:
         if dtype == "q4_0":
             codes, scales = unpack_q4_0(data, rows, cols)
             return dequantize_q8(codes.view(np.int8) - np.int8(8), scales)
-        if dtype == "q8":
-            return dequantize_q8(*unpack_q8(data, rows, cols))
+        if dtype in ("q8", "q8_64"):
+            return dequantize_q8(*unpack_q8(data, rows, cols, dtype))
         if dtype == "bf16":
             return bf16_to_f32(unpack_plain(data.view(np.uint16), rows, cols))
         values = unpack_plain(data.view(np.float16 if dtype == "f16" else np.float32), rows, cols)

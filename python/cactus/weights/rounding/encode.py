@@ -96,8 +96,8 @@ def _encode_lossy(dtype: str, values: tiles.F32) -> Encoded:
         codes, scales, minima = quantize_q4(values, GROUPS[dtype])
         packed = tiles.pack_q4(codes, scales, minima)
         return compared(packed, values, tiles.dequantize_q4(codes, scales, minima))
-    if dtype == "q8":
-        signed, scales = quantize_q8(values)
+    if dtype in ("q8", "q8_64"):
+        signed, scales = quantize_q8(values, GROUPS[dtype])
         return compared(tiles.pack_q8(signed, scales), values, tiles.dequantize_q8(signed, scales))
     if float(np.abs(values).max(initial=0)) >= F16_MAX + 16:
         raise OverflowError

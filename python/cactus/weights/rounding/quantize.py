@@ -20,13 +20,12 @@ _CUTS = (0.0, 0.04, 0.08, 0.12)
 _REFINEMENTS = 3
 
 
-def quantize_q8(values: F32) -> tuple[NDArray[np.int8], F16]:
-    """Symmetric 8-bit: codes int8 [rows, cols] and scales f16 [rows, cols/32].
+def quantize_q8(values: F32, group: int = GROUPS["q8"]) -> tuple[NDArray[np.int8], F16]:
+    """Symmetric 8-bit: codes int8 [rows, cols] and scales f16 [rows, cols/group].
 
     The scale is the group's largest magnitude / 127. Raises `OverflowError` beyond f16.
     """
     rows, cols = values.shape
-    group = GROUPS["q8"]
     grouped = values.reshape(rows, cols // group, group)
     scales = _to_f16(np.abs(grouped).max(axis=-1) / np.float32(127))
     codes = np.rint(grouped * _inverse(scales)[..., None])

@@ -17,8 +17,8 @@ TensorDtypes = Sequence[tuple[SourceTensor, str]]
 PRECISIONS = ("INT4", "INT8", "FP16", "FP32")
 
 _PRECISION_DTYPE = {"INT4": "q4_64", "INT8": "q8", "FP16": "f16", "FP32": "f32"}
-_DTYPE_PRECISION = {"q4": "INT4", "q4_64": "INT4", "q4_0": "INT4", "q8": "INT8"}
-_DTYPE_PRECISION |= {"f16": "FP16", "bf16": "FP16", "f32": "FP32"}
+_DTYPE_PRECISION = {"q4": "INT4", "q4_64": "INT4", "q4_0": "INT4"}
+_DTYPE_PRECISION |= {"q8": "INT8", "q8_64": "INT8", "f16": "FP16", "bf16": "FP16", "f32": "FP32"}
 
 # Rows of these are read one at a time or decide every token; 4 bits show there first.
 _KEEP_8_BIT = (
