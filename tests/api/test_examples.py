@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.images.made import video
 from tests.vision.tiny import png
 
 ROOT = Path(__file__).parent.parent.parent
@@ -76,6 +77,8 @@ def prints(
                 (home / "weights" / "lfm2-vl-450m").symlink_to(seeing)
                 (home / "path" / "to").mkdir(parents=True)
                 (home / "path" / "to" / "image.png").write_bytes(png("square"))
+            if "clip.mp4" in block:
+                (home / "clip.mp4").write_bytes(video(5))
             if "minilm" in block:
                 minilm = request.getfixturevalue("minilm")
                 (home / "weights" / "all-minilm-l6-v2").symlink_to(minilm)
@@ -126,6 +129,7 @@ EXPECTED = {
         "a larger model should be asked: 0.",
         "Try again. Fail again.",
     ],
+    "docs/images.md": ["4 frames: "],
     "docs/many.md": [PARIS + "\n2 stop\n"],
     "docs/models.md": ["smollm2-135m-instruct\n"],
     "docs/python-api.md": ["<Model smollm2-135m-instruct (llama, 8192 tokens)>", "Completion('"],

@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from tests.cli.test_chat import CONTROLS, Talk
+from tests.images.made import video
 
 Start = Callable[..., Talk]
 
@@ -63,6 +64,20 @@ def test_a_path_in_a_message_is_an_image_and_said_so(talk: Start, photos: Path) 
     assert attach(chat, f"file://{photos}/dog.png").endswith("[1 image]")
     assert attach(chat, f"{photos}/a\\ cat.png").endswith("[2 images]")
     assert "sees [(40, 30)] sees [(20, 10), (40, 30)]" in chat.say("Which is larger?")
+
+
+def test_a_video_is_attached_as_frames_and_taken_back_whole(talk: Start, photos: Path) -> None:
+    (photos / "clip.mp4").write_bytes(video(5))
+    chat = talk()
+    chat.say("/set frames 3")
+    attach(chat, f"/image {photos}/dog.png")
+    said = attach(chat, f"{photos}/clip.mp4 ")
+    assert said.startswith("[clip.mp4: 3 frames of the video, at 0, 1.7, 3.4 s]")
+    assert "[clip.mp4 (3 images) are attached: 60 tokens of 60][4 images]" in said
+    assert "No longer attached: clip.mp4 (3 images)" in attach(chat, "/undo")
+    attach(chat, f"/image {photos}/clip.mp4#2s")
+    assert "sees [(20, 10), (64, 48)]" in chat.say("What?")
+    assert chat.say("/image") == "asked about: dog.png (20 x 10), clip.mp4#2s (64 x 48)"
 
 
 def test_undo_takes_back_attached_images_first_and_clear_drops_all(

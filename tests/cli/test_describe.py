@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ClassVar
@@ -15,6 +16,7 @@ from PIL import Image
 from cactus.cli.main import run_cli
 from cactus.errors import InvalidImage
 from tests.cli.fake_chat import EchoModel, EchoStream
+from tests.images.made import video
 from tests.images.test_pages import document
 
 Run = Callable[..., tuple[int, str, str]]
@@ -139,6 +141,7 @@ def test_the_pages_of_a_pdf_are_images_of_their_own(run: Run) -> None:
     status, out, err = run("paper.pdf#2-3", "cat.png", "-q", "--output", "texts")
     assert out.splitlines() == ["texts/paper-2.txt", "texts/paper-3.txt", "texts/cat.txt"]
     assert "(60, 20)" in Path("texts/paper-2.txt").read_text()
+    assert "(40, 20)" in run("paper.pdf#1", "-q")[1]
     status, out, err = run("paper.pdf#4", "-q")
     assert (status, out) == (1, "") and "paper.pdf has pages 1 to 3" in err
 
@@ -147,3 +150,31 @@ def test_a_long_pdf_wants_its_pages_named(run: Run) -> None:
     Path("long.pdf").write_bytes(document(*[(10, 10)] * 21))
     status, _, err = run("long.pdf", "-q")
     assert status == 1 and "21 pages" in err and "long.pdf#1-20" in err
+
+
+def test_a_video_is_described_frame_by_frame(run: Run) -> None:
+    Path("clip.mp4").write_bytes(video(5))
+    status, out, err = run("clip.mp4", "--frames", "2", "--format", "json")
+    assert status == 0
+    assert [json.loads(line)["file"] for line in out.splitlines()] == [
+        "clip.mp4#0s", "clip.mp4#2.5s",
+    ]  # fmt: skip
+    assert err.startswith("[clip.mp4: 2 frames of the video, at 0, 2.5 s]\n")
+    status, out, err = run("clip.mp4#1-3s", "clip.mp4#4.5s", "-q", "--output", "texts")
+    assert (status, err) == (0, "")
+    assert out.split() == [f"texts/clip-{second}s.txt" for second in ("1", "2", "3", "4.5")]
+    status, out, err = run("clip.mp4#7s", "-q")
+    assert (status, out) == (1, "") and "has no frame at 7 s: its last is at 4.9 s" in err
+
+
+def test_a_video_without_what_reads_videos_says_what_to_install(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Path("clip.MOV").write_bytes(video(1, "mov"))
+    monkeypatch.setitem(sys.modules, "av", None)
+    status, _, err = run("clip.MOV")
+    assert status == 1
+    assert err == (
+        'cactus: "clip.MOV" is a video, and the package that reads those is missing: '
+        "pip install 'cactus[av]'\n"
+    )

@@ -14,6 +14,7 @@ from PIL import Image
 from cactus import Model
 from cactus.cli.main import run_cli
 from cactus.weights.convert import convert
+from tests.images.made import video
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -68,6 +69,15 @@ def test_one_answer_about_images_with_a_real_model(run: Run, tiny_vlm: Path) -> 
         messages = [{"role": "user", "content": "What?", "images": images}]
         answer = model.chat(messages, max_tokens=4, stop_loops=True)
     assert answer.text == out.rstrip("\n")
+
+
+def test_one_answer_about_the_frames_of_a_video(run: Run, tiny_vlm: Path) -> None:
+    Path("clip.mp4").write_bytes(video(3))
+    asked = (tiny_vlm, "--frames", "2", "--greedy", "--max-tokens", "4", "-p", "What happens?")
+    status, out, err = run(*asked, "-i", "clip.mp4")
+    assert status == 0 and "(10 tiles of images in " in err
+    assert err.startswith("[clip.mp4: 2 frames of the video, at 0, 1.5 s]\n")
+    assert run(*asked, "-q", "-i", "clip.mp4#0s", "-i", "clip.mp4#1.5s") == (0, out, "")
 
 
 def test_a_model_that_was_trained_to_see_answers_what_is_there(run: Run) -> None:

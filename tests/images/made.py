@@ -1,4 +1,4 @@
-"""Image files of every kind, made in memory: small, and different in every pixel."""
+"""Image files of every kind, and videos, made in memory: small, and different in every pixel."""
 
 from __future__ import annotations
 
@@ -60,3 +60,21 @@ def exif(orientation: int, order: str = "<") -> bytes:
     start = {"<": b"II*\0", ">": b"MM\0*"}[order]
     entry = struct.pack(f"{order}HHIHH", 0x0112, 3, 1, orientation, 0)
     return start + struct.pack(f"{order}IH", 8, 1) + entry + struct.pack(f"{order}I", 0)
+
+
+def video(seconds: int, form: str = "mp4", codec: str = "mpeg4", width: int = 64) -> bytes:
+    """A video of 10 frames a second; the n-th is as bright as 8·n, brighter in its left half."""
+    import av
+
+    file = io.BytesIO()
+    with av.open(file, "w", format=form) as made:
+        stream = made.add_stream(codec, rate=10)
+        stream.width, stream.height, stream.pix_fmt = width, 48, "yuv420p"
+        for number in range(seconds * 10):
+            pixels = np.full((48, width, 3), min(8 * number % 200, 255), np.uint8)
+            pixels[:, : width // 2] += 40
+            for packet in stream.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")):
+                made.mux(packet)
+        for packet in stream.encode():
+            made.mux(packet)
+    return file.getvalue()

@@ -6,29 +6,13 @@ import io
 import sys
 from pathlib import Path
 
-import av
 import numpy as np
 import pytest
 
 from cactus.errors import InvalidImage, InvalidRequest
-from cactus.images.frames import load_frames
+from cactus.images.frames import find_times, load_frames
 from cactus.images.picture import Limits, Policy
-
-
-def video(seconds: int, form: str = "mp4", codec: str = "mpeg4", width: int = 64) -> bytes:
-    """A video of 10 frames a second; the n-th is as bright as 8·n, brighter in its left half."""
-    file = io.BytesIO()
-    with av.open(file, "w", format=form) as made:
-        stream = made.add_stream(codec, rate=10)
-        stream.width, stream.height, stream.pix_fmt = width, 48, "yuv420p"
-        for number in range(seconds * 10):
-            pixels = np.full((48, width, 3), min(8 * number % 200, 255), np.uint8)
-            pixels[:, : width // 2] += 40
-            for packet in stream.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")):
-                made.mux(packet)
-        for packet in stream.encode():
-            made.mux(packet)
-    return file.getvalue()
+from tests.images.made import video
 
 
 @pytest.mark.parametrize(("form", "codec"), [("mp4", "mpeg4"), ("matroska", "mpeg4")])
@@ -48,6 +32,39 @@ def test_frames_are_decoded_when_they_are_asked_for(tmp_path: Path) -> None:
     frames = load_frames(video(2), rate=10, most=20)
     assert next(frames).width == 64
     frames.close()  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    ("form", "codec"), [("mp4", "mpeg4"), ("avi", "mpeg4"), ("mpegts", "mpeg2video")]
+)
+def test_frames_at_given_times_are_those_that_come_one_after_another(form: str, codec: str) -> None:
+    data = video(22, form, codec)
+    each = {frame.name: frame.pixels for frame in load_frames(data, rate=10, most=220)}
+    for times in ([0, 3.2, 9.9, 21.9], [21.9, 0.1, 7, 7]):  # skipping ahead, and back
+        found = list(load_frames(data, times=times))
+        assert [frame.name.partition(" of")[0] for frame in found] == [
+            f"the frame at {time:.1f} s" for time in times
+        ]
+        assert all((frame.pixels == each[frame.name]).all() for frame in found)
+    with pytest.raises(InvalidImage, match=r"no frame at 22 s: its last is at 21\.9 s"):
+        list(load_frames(data, times=[3, 22]))
+
+
+def test_times_are_a_second_apart_or_evenly_spread() -> None:
+    three = video(3)
+    assert find_times(three) == [0, 1, 2]
+    assert find_times(three, most=2) == [0, 1.5]
+    assert find_times(three, most=1) == [0]
+    assert find_times(three, start=1.5, end=2.5) == [1.5, 2.5]
+    assert find_times(three, start=2, end=99) == [2]
+    with pytest.raises(InvalidImage, match=r"no frame at 5 s: its last is at 2\.9 s"):
+        find_times(three, start=5)
+
+
+def test_times_of_a_video_that_does_not_say_how_long_it_is() -> None:
+    data = video(3, "mpegts", "mpeg2video")
+    assert find_times(data) == [0, 1, 2]
+    assert find_times(data[: len(data) // 2]) == [0, 1]
 
 
 def test_more_frames_than_allowed_are_an_error_and_not_left_out() -> None:

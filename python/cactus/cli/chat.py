@@ -13,7 +13,7 @@ import click
 
 from cactus.cli.answer import Printer
 from cactus.cli.conversation import Conversation, Message, Question
-from cactus.cli.images import Attached, load_images
+from cactus.cli.images import Attached, by_file, listed, load_images
 from cactus.cli.interrupt import stop_at_interrupt
 from cactus.cli.lines import history_file
 from cactus.cli.pasted import find_images
@@ -45,13 +45,15 @@ class Manner:
 
     `quiet` leaves out everything but answers; `wrap` breaks lines between words on a terminal;
     `history` keeps messages for later chats; `overflow` is what happens where the context is full:
-    "stop" says so, "roll" forgets the oldest turns and says that.
+    "stop" says so, "roll" forgets the oldest turns and says that. `frames` are those of a video
+    that are looked at, at most.
     """
 
     quiet: bool = False
     wrap: bool = True
     history: bool = True
     overflow: str = "stop"
+    frames: int | None = None
 
 
 @dataclass
@@ -115,9 +117,12 @@ class Chat:
         """
         if not self.sees:
             raise refusal(self.name, self.model.architecture, "see")
-        loaded = [image for file in files for image in load_images(file)]
-        for image in loaded:
-            note(f"{image} is attached: {self._cost(image)}")
+        loaded: list[Attached] = []
+        for file in files:
+            loaded += load_images(file, self.manner.frames, note)
+        for images in by_file(loaded):
+            verb = "is" if len(images) == 1 else "are"
+            note(f"{listed(images)} {verb} attached: {self._cost(images)}")
         self.attached += loaded
 
     @property
@@ -125,11 +130,11 @@ class Chat:
         """How much of an image is looked at."""
         return {name: self.options[name] for name in IMAGE_LIMITS if name in self.options}
 
-    def _cost(self, image: Attached) -> str:
-        """How much of the context an image takes."""
+    def _cost(self, images: Sequence[Attached]) -> str:
+        """How much of the context images take."""
         with_it, without = (
-            self.model.count_tokens([Question("Hi", images).message], **self._limits)
-            for images in ((image,), ())
+            self.model.count_tokens([Question("Hi", shown).message], **self._limits)
+            for shown in (tuple(images), ())
         )
         return f"{with_it - without:,} tokens of {self.model.context_length:,}"
 

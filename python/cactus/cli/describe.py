@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from cactus.cli.complete import complete_seeing
-from cactus.cli.images import Attached, load_image, names_of
+from cactus.cli.images import Attached, Tell, is_part, load_image, names_of
 from cactus.cli.options import Whole, image_options, offline_option, threads_option
 from cactus.cli.targets import check_targets
 from cactus.cli.text import complain, counted, note, printable, whole_characters
@@ -80,17 +79,20 @@ def command(
     max_tokens: int,
     max_tiles: int | None,
     max_image_tokens: int | None,
+    frames: int | None,
     threads: int | None,
     offline: bool,
     quiet: bool,
 ) -> None:
-    """Write what a model sees in each FILE: PNG, JPEG, WebP, GIF, BMP, or the pages of a PDF.
+    """Write what a model sees in each FILE: PNG, JPEG, WebP, GIF, BMP, the pages of a PDF, or
+    frames of a video.
 
     Each image is a conversation of its own, and the likeliest answer is taken, so that the same
     image has the same text again. The model is fetched the first time. A FILE that is no image, or
     too large for the model, is reported and the others go on; the exit status is then 1.
     """
-    names = [name for file in files for name in _readable(file)]
+    tell = None if quiet else note
+    names = [name for file in files for name in _readable(file, frames, tell)]
     failed = None in names
     jobs = [_Job(name, form, output) for name in names if name is not None]
     check_targets((job.name, job.target) for job in jobs if job.target is not None)
@@ -128,14 +130,14 @@ def command(
     ctx.exit(int(failed))
 
 
-def _readable(file: str) -> list[str | None]:
+def _readable(file: str, frames: int | None, tell: Tell | None) -> list[str | None]:
     """The names of the images that a file is; None, and why is said, where it is none."""
     from cactus.errors import InvalidImage
     from cactus.images.door import measure
 
     try:
-        names = names_of(file)
-        if names == [file]:
+        names = names_of(file, frames, tell)
+        if names == [file] and not is_part(file):
             measure(file)
     except InvalidImage as error:
         complain(str(error))
@@ -154,7 +156,8 @@ class _Job:
     @property
     def target(self) -> Path | None:
         """The file to write, None for stdout; that of page 3 of ``a.pdf`` is ``a-3.txt``."""
-        stem = Path(re.sub(r"\.pdf#(\d+)$", r"-\1.pdf", self.name, flags=re.I)).stem
+        file, _, part = self.name.rpartition("#") if is_part(self.name) else (self.name, "", "")
+        stem = Path(file).stem + (part and f"-{part}")
         return self.folder and self.folder / (stem + SUFFIXES[self.form])
 
     def run(self, writer: _Writer, titled: bool) -> None:

@@ -56,7 +56,7 @@ BLOCK = 1024
     "--image",
     "of_images",
     is_flag=True,
-    help="Each FILE is an image: PNG, JPEG, WebP, GIF or BMP.",
+    help="Each FILE is an image: PNG, JPEG, WebP, GIF or BMP; or a PDF, or a video.",
 )
 @input_option
 @field_option
@@ -117,7 +117,8 @@ def command(
     text, or too long, is reported by its number and left out, and the exit status is then 1; an
     npy file is then not written.
 
-    With --image there is a line for each FILE, with its name as "file".
+    With --image there is a line for each FILE, with its name as "file"; of a PDF for each page, of
+    a video for 16 frames at most.
     """
     if of_images:
         _check_images(ctx, files)

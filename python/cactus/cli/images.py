@@ -4,32 +4,51 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from typing import TYPE_CHECKING
 
+from cactus.cli.text import counted
 from cactus.inputs.text import one_line
 
 if TYPE_CHECKING:
     from cactus.images.picture import Picture
 
-PATHS = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".pdf")
-"""Names that images and pages usually end with; what a file is its content says."""
+VIDEOS = (
+    ".mp4", ".m4v", ".mov", ".webm", ".mkv", ".avi", ".mpg", ".mpeg", ".ogv", ".wmv", ".flv",
+    ".3gp",
+)  # fmt: skip
+PATHS = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".pdf", *VIDEOS)
+"""Names that images, pages and videos usually end with; what an image is its content says."""
 
 MOST_PAGES = 20
 """Pages of a PDF that are taken where none are named."""
 
+MOST_FRAMES = 16
+"""Frames of a video that are taken where nobody says how many."""
+
 _PAGES = re.compile(r"(.*\.pdf)#(\d{1,6})(?:-(\d{1,6}))?", re.I | re.S)
+_SECONDS = r"(\d{1,6}(?:\.\d{1,3})?)"
+_FRAMES = re.compile(
+    rf"(.*(?:{'|'.join(map(re.escape, VIDEOS))}))#{_SECONDS}(?:-{_SECONDS})?s", re.I | re.S
+)
+
+Tell = Callable[[str], None]
+"""Shows a line to the user."""
 
 
 @dataclass(frozen=True)
 class Attached:
     """An image that is shown to a model: how its file was named, and its pixels.
 
-    It is loaded once: what becomes of the file afterwards changes no conversation.
+    `given`: the file that it is a page or frame of, as the user named it. It is loaded once: what
+    becomes of the file afterwards changes no conversation.
     """
 
     name: str
     picture: Picture
+    given: str
 
     def __str__(self) -> str:
         size = f"{self.picture.width} x {self.picture.height}"
@@ -37,38 +56,62 @@ class Attached:
 
     @property
     def path(self) -> str:
-        """The absolute path of the file, behind it ``#`` and the page of a PDF."""
+        """The absolute path of the file, behind it ``#`` and the page of a PDF, or the second."""
         return os.path.abspath(os.path.expanduser(self.name))
 
 
+def by_file(images: Sequence[Attached]) -> list[list[Attached]]:
+    """Images that came of one file after another, those of each together."""
+    return [list(several) for _, several in groupby(images, lambda image: image.given)]
+
+
+def listed(images: Sequence[Attached]) -> str:
+    """Images to be read: "a.png (40 x 30), b.pdf (3 images)"."""
+    return ", ".join(
+        str(several[0])
+        if len(several) == 1
+        else f"{one_line(os.path.basename(several[0].given))} ({counted(len(several), 'image')})"
+        for several in by_file(images)
+    )
+
+
+def is_part(name: str) -> bool:
+    """Whether a name is that of a page or a frame: of its file, ``#``, and which it is."""
+    return bool(_PAGES.fullmatch(name) or _FRAMES.fullmatch(name))
+
+
 def load_image(name: str) -> Attached:
-    """Load an image file, or a page of a PDF, as `names_of` names it. Raises InvalidImage."""
-    if page := _PAGES.fullmatch(name):
-        from cactus.images.pages import load_pages
-
-        return Attached(name, next(load_pages(page[1], [int(page[2])])))
-    from cactus.images.door import load
-
-    return Attached(name, load(name))
+    """Load an image file, a page or a frame, as `names_of` names it. Raises InvalidImage."""
+    (image,) = _load([name], name)
+    return image
 
 
-def load_images(file: str) -> list[Attached]:
-    """The images that a file is. Raises InvalidImage."""
-    return [load_image(name) for name in names_of(file)]
+def load_images(file: str, frames: int | None = None, tell: Tell | None = None) -> list[Attached]:
+    """The images that a file is; `frames` and `tell` as for `names_of`. Raises InvalidImage."""
+    return _load(names_of(file, frames, tell), file)
 
 
-def names_of(file: str) -> list[str]:
-    """The names of the images that a file is: its own, or of a PDF ``FILE.pdf#1`` and so on.
+def names_of(file: str, frames: int | None = None, tell: Tell | None = None) -> list[str]:
+    """The names of the images that a file is: its own, or of a PDF ``FILE.pdf#1`` and so on, of a
+    video ``FILE.mp4#0s`` and so on.
 
-    ``FILE.pdf#3-7`` are some of its pages. Only what tells their number is read. Raises
-    InvalidImage.
+    ``FILE.pdf#3-7`` are some of its pages, ``FILE.mp4#3-7s`` is a part of a video. Of a video there
+    are `frames` at most, and `tell` is told at which seconds. Only what tells their number is read.
+    Raises InvalidImage.
     """
-    found = _PAGES.fullmatch(file)
-    if found is None and not file.lower().endswith(".pdf"):
-        return [file]
+    lower = file.lower()
+    if lower.endswith(".pdf") or _PAGES.fullmatch(file):
+        return _pages_of(file)
+    if lower.endswith(VIDEOS) or _FRAMES.fullmatch(file):
+        return _frames_of(file, frames or MOST_FRAMES, tell)
+    return [file]
+
+
+def _pages_of(file: str) -> list[str]:
     from cactus.errors import InvalidImage
     from cactus.images.pages import count_pages
 
+    found = _PAGES.fullmatch(file)
     name = found[1] if found else file
     count = count_pages(name)
     if found:
@@ -83,3 +126,37 @@ def names_of(file: str) -> list[str]:
     else:
         first, last = 1, count
     return [f"{name}#{number}" for number in range(first, last + 1)]
+
+
+def _frames_of(file: str, most: int, tell: Tell | None) -> list[str]:
+    from cactus.images.frames import find_times
+
+    found = _FRAMES.fullmatch(file)
+    if found is None:
+        name, times = file, find_times(file, most)
+    else:
+        name, start = found[1], float(found[2])
+        times = find_times(name, most, start, float(found[3] or start))
+    if tell is not None and (found is None or found[3]):
+        at = ", ".join(f"{time:g}" for time in times)
+        tell(f"{os.path.basename(name)}: {counted(len(times), 'frame')} of the video, at {at} s")
+    return [f"{name}#{time:g}s" for time in times]
+
+
+def _load(names: list[str], given: str) -> list[Attached]:
+    """The images of one file, whose `names` are those of `names_of`."""
+    if page := _PAGES.fullmatch(names[0]):
+        from cactus.images.pages import load_pages
+
+        numbers = [int(name.rpartition("#")[2]) for name in names]
+        pictures = load_pages(page[1], numbers)
+    elif moment := _FRAMES.fullmatch(names[0]):
+        from cactus.images.frames import load_frames
+
+        times = [float(name.rpartition("#")[2].removesuffix("s")) for name in names]
+        pictures = load_frames(moment[1], times=times)
+    else:
+        from cactus.images.door import load
+
+        pictures = map(load, names)
+    return [Attached(name, picture, given) for name, picture in zip(names, pictures, strict=True)]

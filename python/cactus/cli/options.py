@@ -75,10 +75,18 @@ max_image_tokens_option = click.option(
     help="Most tokens of the prompt that an image takes.",
 )
 
+frames_option = click.option(
+    "--frames",
+    type=Whole(1),
+    metavar="N",
+    help="Most frames of a video that are looked at; one a second, fewer of a long one.  "
+    "[default: 16]",
+)
+
 
 def image_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """How finely a model looks at images."""
-    return max_tiles_option(max_image_tokens_option(command))
+    return max_tiles_option(max_image_tokens_option(frames_option(command)))
 
 
 offline_option = click.option(

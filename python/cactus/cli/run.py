@@ -33,8 +33,8 @@ log = logging.getLogger(__name__)
 SETTINGS = (
     "sampling", "temperature", "top_p", "top_k", "min_p", "repetition_penalty",
     "repetition_window", "presence_penalty", "frequency_penalty", "stop_loops", "seed",
-    "max_tokens", "stop", "thinking", "max_tiles", "max_image_tokens", "overflow", "wrap",
-    "history", "quiet",
+    "max_tokens", "stop", "thinking", "max_tiles", "max_image_tokens", "frames", "overflow",
+    "wrap", "history", "quiet",
 )  # fmt: skip
 """The options that /set changes in a chat."""
 
@@ -52,7 +52,8 @@ SETTINGS = (
     multiple=True,
     metavar="FILE",
     type=click.Path(),
-    help="An image that the prompt is about, for a model that can see; may be repeated.",
+    help="An image that the prompt is about, or a PDF or a video, for a model that can see; may be "
+    "repeated.",
 )
 @image_options
 @click.option("--system", "-s", help="The system message: what the model is told first.")
@@ -213,6 +214,7 @@ def command(
     wrap: bool,
     history: bool,
     overflow: str,
+    frames: int | None,
     **options: Any,
 ) -> None:
     """Chat with MODEL: a name, a Hugging Face id, a folder or a .gguf file.
@@ -254,7 +256,8 @@ def command(
         wrap = False  # a line that is broken inside a string is not JSON
     if model is not None and not words and _is_a_prompt(model):
         words, model = (model,), None
-    attached = [image for file in images for image in load_images(file)]
+    tell = None if quiet else note
+    attached = [image for file in images for image in load_images(file, frames, tell)]
     folder = (
         find_seeing(model, offline=offline)
         if attached
@@ -293,7 +296,7 @@ def command(
             Path(folder),
             Conversation(system and whole_characters(system)),
             chosen,
-            Manner(quiet, wrap, history, overflow),
+            Manner(quiet, wrap, history, overflow, frames),
             chat_settings(),
             tools,
             Gate(loaded.stop, yes=yes, quiet=quiet),

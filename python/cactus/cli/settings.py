@@ -22,6 +22,7 @@ UNSET = {
     "thinking": "as the model does",
     "max_tiles": "as the model does",
     "max_image_tokens": "as the model does",
+    "frames": "16",
 }
 """What an option that is not set amounts to, to be read."""
 

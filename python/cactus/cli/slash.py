@@ -13,7 +13,7 @@ import click
 from cactus.cli.chat import Chat
 from cactus.cli.conversation import Conversation, Question
 from cactus.cli.documents import show_hit
-from cactus.cli.images import PATHS
+from cactus.cli.images import PATHS, by_file, listed
 from cactus.cli.pasted import files_of
 from cactus.cli.show import describe, render
 from cactus.cli.text import counted, note, printable, table, whole_characters
@@ -109,7 +109,9 @@ def _reset(chat: Chat, rest: str) -> None:
 
 def _undo(chat: Chat, rest: str) -> None:
     if chat.attached:
-        note(f"No longer attached: {chat.attached.pop()}")
+        last = by_file(chat.attached)[-1]
+        del chat.attached[-len(last) :]
+        note(f"No longer attached: {listed(last)}")
         return
     if not chat.conversation.turns:
         note("There is nothing to take back.")
@@ -248,9 +250,9 @@ def _image(chat: Chat, rest: str) -> None:
         return
     asked, attached = chat.conversation.images, chat.attached
     if asked:
-        print("asked about: " + printable(", ".join(map(str, asked))))
+        print("asked about: " + printable(listed(asked)))
     if attached:
-        print("for the next question: " + printable(", ".join(map(str, attached))))
+        print("for the next question: " + printable(listed(attached)))
     if not asked and not attached:
         print("No images. /image FILE attaches one, and so does a path that is pasted.")
 
@@ -263,7 +265,7 @@ def _last(chat: Chat) -> str:
 def _short(question: Question) -> str:
     line = " ".join(question.text.split())
     if question.images:
-        line = f"{', '.join(map(str, question.images))}: {line}"
+        line = f"{listed(question.images)}: {line}"
     return line if len(line) <= 60 else f"{line[:59]}…"
 
 

@@ -17,7 +17,10 @@ _OTHERS = (
     (b"\0\0\0\x0cJXL ", "a JPEG XL image"),
     (b"\0\0\0\x0cjP  ", "a JPEG 2000 image"),
     (b"%PDF", "a PDF document; its pages can be made images (docs/images.md)"),
-    (b"\x1a\x45\xdf\xa3", "a WebM or Matroska video"),
+    (
+        b"\x1a\x45\xdf\xa3",
+        "a WebM video; its frames can be made images (docs/images.md)",
+    ),
     (b"RIFF", "a RIFF file of another kind"),
     (b"OggS", "an Ogg file"),
     (b"ID3", "an MP3 file"),
@@ -55,7 +58,9 @@ def _describe(data: bytes) -> str:
         brand = data[8:12]
         if brand in (b"heic", b"heix", b"hevc", b"mif1", b"msf1"):
             return "a HEIC image; save it as a JPEG"
-        return "an AVIF image" if brand in (b"avif", b"avis") else "an MP4 or QuickTime file"
+        if brand in (b"avif", b"avis"):
+            return "an AVIF image"
+        return "an MP4 or QuickTime file; a video's frames can be made images (docs/images.md)"
     text = data[:1024].lstrip(b"\xef\xbb\xbf \t\r\n").lower()
     if b"<svg" in text:
         return "an SVG drawing, which has no pixels; save it as a PNG"
