@@ -39,8 +39,6 @@ def test_all_sources_give_the_same_pixels(tmp_path: Path) -> None:
         assert not loaded.pixels.flags.writeable
         assert (loaded.width, loaded.height) == (13, 7)
         assert load(loaded) is loaded
-        if source is file:
-            file.seek(0)
         assert measure(source) == (13, 7)
 
 
@@ -154,6 +152,24 @@ def test_a_file_beyond_the_limit_is_not_read(tmp_path: Path) -> None:
         file.truncate(1 << 40)
     with pytest.raises(InvalidImage, match="1,099,511,627,776 bytes"):
         load(tmp_path / "endless")
+
+
+def test_a_file_object_is_read_from_where_it_is_and_left_there(tmp_path: Path) -> None:
+    (tmp_path / "box").write_bytes(b"head" + PNG)
+    with open(tmp_path / "box", "rb") as file:
+        file.seek(4)
+        for _ in range(2):
+            assert load(file).width == 13 and file.tell() == 4
+        file.seek(0, io.SEEK_END)
+        with pytest.raises(InvalidImage, match=r"is at its end.*seek\(0\) goes back"):
+            load(file)
+    with pytest.raises(InvalidImage, match=r"cannot be read: .* closed file"):
+        load(file)
+    first, second = os.pipe()
+    with open(first, "rb") as pipe, open(second, "wb") as other:
+        other.write(PNG)
+        other.close()
+        assert load(pipe).width == 13
 
 
 def test_a_file_object_that_never_ends_is_read_to_the_limit() -> None:

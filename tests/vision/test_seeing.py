@@ -195,6 +195,35 @@ def test_a_conversation_keeps_an_image_as_it_was(model: Model, tmp_path: Path) -
     assert talk.chat("And?").metrics.encoded_tiles == 0
 
 
+def test_file_objects_are_the_images_in_them(model: Model, tmp_path: Path) -> None:
+    (tmp_path / "image.png").write_bytes(png("square"))
+    part = {"type": "text", "text": "And this?"}
+    with open(tmp_path / "image.png", "rb") as file:
+        messages = [{"role": "user", "content": "What?", "images": [file]}]
+        wanted = [{**messages[0], "images": [png("square")]}]
+        answer = model.chat(wanted, max_tokens=4)
+        assert model.count_tokens(messages) == model.count_tokens(wanted)
+        for _ in range(2):  # of one turn and the next
+            assert model.chat(messages, max_tokens=4).text == answer.text
+        shown = {"type": "image", "image": io.BytesIO(png("square"))}
+        assert model.chat([{"role": "user", "content": [shown, part]}], max_tokens=1)
+        same = model.embed_image([file, file, png("square")])
+        assert (same[0] == same[2]).all() and (same[1] == same[2]).all()
+        talk = model.conversation(max_tokens=4)
+        assert talk.chat("What?", images=[file]).text == answer.text
+        with pytest.raises(InvalidRequest, match=r"cannot be kept: .* its path"):
+            talk.messages = messages
+    assert talk.chat("And?").metrics.encoded_tiles == 0  # the file is closed
+    assert talk.messages[0]["images"] == [png("square")]
+    with pytest.raises(InvalidImage, match=r"images\[0\]: the file object cannot be"):
+        model.chat(messages)
+    with (
+        open(__file__) as text,
+        pytest.raises(InvalidImage, match='open it with mode "rb"'),
+    ):
+        talk.chat("?", images=[text])
+
+
 def test_a_conversation_says_what_is_wrong_with_its_images(model: Model) -> None:
     closed = Image.open(io.BytesIO(png("square")))
     closed.close()

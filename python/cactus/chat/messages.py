@@ -11,7 +11,9 @@ from typing import Any
 
 from cactus.chat.tools import validate_tools
 from cactus.chat.traced import join, trusted
-from cactus.errors import InvalidRequest
+from cactus.errors import InvalidImage, InvalidRequest
+from cactus.images.door import is_file_object, read_object
+from cactus.images.picture import Limits
 from cactus.inputs.values import clean, parse_json, shown
 
 __all__ = ["ROLES", "Message", "parse_messages", "validate_tools"]
@@ -26,9 +28,10 @@ _LOOKS_LIKE_MESSAGES = re.compile(r"\s*\[\s*\{\s*[\"'](role|content)[\"']")
 class Message:
     """One turn. ``content``: its text, "" if there is none; several text parts are joined by "\\n".
 
-    ``images``: paths, URLs, encoded bytes, PIL images, arrays of pixels or what `cactus.images` has
-    loaded, in order of appearance. ``tool_calls``: in OpenAI's form, ``arguments`` as an object
-    wherever they are one. ``fields``: all the caller gave, checked, which is what a template sees.
+    ``images``: paths, URLs, encoded bytes (of file objects what is in them), PIL images, arrays of
+    pixels or what `cactus.images` has loaded, in order of appearance. ``tool_calls``: in OpenAI's
+    form, ``arguments`` as an object wherever they are one. ``fields``: all that was given, checked,
+    which is what a template sees.
     """
 
     role: str
@@ -246,13 +249,19 @@ def _image(value: Any, name: str) -> Any:
         value = os.fsdecode(value)
     if isinstance(value, str) and value:
         return clean(value, name)
+    if is_file_object(value):
+        try:
+            return read_object(value, Limits())
+        except InvalidImage as error:
+            raise InvalidImage(f"{name}: {error}") from None
     # PIL images and NumPy arrays have the one, what `cactus.images` has loaded the other. Their
     # types are asked: a PIL image would copy all of its pixels to answer, or cannot any more.
     kind = type(value)
     pixels = hasattr(kind, "__array_interface__") or hasattr(kind, "digest")
     if not pixels and not (isinstance(value, (bytes, bytearray, memoryview)) and value):
         raise InvalidRequest(
-            f"{name}: expected a path, a URL, bytes, a PIL image or an array, got {shown(value)}"
+            f"{name}: expected a path, a URL, bytes, a file object, a PIL image or an array, got "
+            f"{shown(value)}"
         )
     return value
 

@@ -25,9 +25,6 @@ PATHS = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".pdf", *VIDEOS)
 MOST_PAGES = 20
 """Pages of a PDF that are taken where none are named."""
 
-MOST_FRAMES = 16
-"""Frames of a video that are taken where nobody says how many."""
-
 _PAGES = re.compile(r"(.*\.pdf)#(\d{1,6})(?:-(\d{1,6}))?", re.I | re.S)
 _SECONDS = r"(\d{1,6}(?:\.\d{1,3})?)"
 _FRAMES = re.compile(
@@ -103,7 +100,7 @@ def names_of(file: str, frames: int | None = None, tell: Tell | None = None) -> 
     if lower.endswith(".pdf") or _PAGES.fullmatch(file):
         return _pages_of(file)
     if lower.endswith(VIDEOS) or _FRAMES.fullmatch(file):
-        return _frames_of(file, frames or MOST_FRAMES, tell)
+        return _frames_of(file, frames, tell)
     return [file]
 
 
@@ -128,9 +125,10 @@ def _pages_of(file: str) -> list[str]:
     return [f"{name}#{number}" for number in range(first, last + 1)]
 
 
-def _frames_of(file: str, most: int, tell: Tell | None) -> list[str]:
-    from cactus.images.frames import find_times
+def _frames_of(file: str, most: int | None, tell: Tell | None) -> list[str]:
+    from cactus.images.frames import FRAMES, find_times
 
+    most = most or FRAMES
     found = _FRAMES.fullmatch(file)
     if found is None:
         name, times = file, find_times(file, most)

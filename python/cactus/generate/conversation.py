@@ -63,7 +63,12 @@ class Conversation(NotCopied):
             raise InvalidRequest(f"messages must be a list of messages, got {got}")
         if messages:
             parse_messages(messages)
-        self._messages = [dict(message) for message in deepcopy(messages)]
+        try:
+            self._messages = [dict(message) for message in deepcopy(messages)]
+        except TypeError as error:  # a file object
+            raise InvalidRequest(
+                f"messages cannot be kept: {error}; give an image as its path or its bytes"
+            ) from None
 
     def chat(
         self,

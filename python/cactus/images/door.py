@@ -7,6 +7,7 @@ import binascii
 import io
 import os
 import re
+from contextlib import suppress
 from typing import IO, TYPE_CHECKING, Any
 from urllib.parse import unquote_to_bytes
 
@@ -71,8 +72,8 @@ def file_of(source: Any, limits: Limits, policy: Policy) -> tuple[bytes, str] | 
                 "an image is given as a path; here only bytes and data: URLs are taken"
             )
         data, name = read_path(os.fspath(source), limits)
-    elif callable(getattr(source, "read", None)):
-        data = _read_object(source, limits)
+    elif is_file_object(source):
+        return read_object(source, limits), "image"
     else:
         return None
     limits.check_bytes(len(data), name)
@@ -133,17 +134,34 @@ def open_path(path: str | bytes) -> tuple[IO[bytes], str]:
     return open_regular(path, "image", InvalidImage)
 
 
-def _read_object(source: Any, limits: Limits) -> bytes:
-    """The rest of a binary file object, as far as the limit goes."""
+def is_file_object(source: Any) -> bool:
+    """Whether it can be read as a file."""
+    return callable(getattr(source, "read", None))
+
+
+def read_object(source: Any, limits: Limits) -> bytes:
+    """The rest of a binary file object, which is put back to where it was, if it can be: it may be
+    given again. Raises InvalidImage.
+    """
+    name = "the file object"
     if isinstance(source, io.TextIOBase):
-        raise InvalidImage('the image is a text file object; open it with mode "rb"')
+        raise InvalidImage(f'{name} is one of text; open it with mode "rb"')
+    place = None
+    with suppress(AttributeError, OSError, ValueError):
+        place = source.tell()
     parts, size = [], 0
     try:
         while size <= limits.file_bytes and (part := source.read(limits.file_bytes + 1 - size)):
             parts.append(bytes(part))
             size += len(part)
-    except (OSError, TypeError, ValueError) as error:
-        raise InvalidImage(f"the image cannot be read from the file object: {error}") from None
+    except (AttributeError, OSError, TypeError, ValueError) as error:
+        raise InvalidImage(f"{name} cannot be read: {error}") from None
+    if place is not None:
+        with suppress(AttributeError, OSError, ValueError):
+            source.seek(place)
+    if not size:
+        raise InvalidImage(f"{name} is at its end, nothing is left to read; seek(0) goes back")
+    limits.check_bytes(size, name)
     return b"".join(parts)
 
 
@@ -158,8 +176,8 @@ def _of_object(source: Any, limits: Limits) -> Picture:
     if isinstance(source, np.ndarray):
         return adopt_array(np.asarray(source), limits)  # a matrix has two axes whatever is done
     raise InvalidImage(
-        f"an image is {type(source).__name__}, expected a path, bytes, a data: URL, a PIL image or "
-        "a NumPy array"
+        f"an image is {type(source).__name__}, expected a path, bytes, a file object, a data: URL, "
+        "a PIL image or a NumPy array"
     )
 
 

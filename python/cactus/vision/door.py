@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 from cactus.errors import InvalidImage
@@ -56,7 +57,7 @@ class Doorway:
 
 
 def kept_images(images: Sequence[Any]) -> list[Any]:
-    """Images as they are now: a file's bytes for its path, pixels for what could be changed.
+    """Images as they are now: a file's bytes for its path or object, pixels for what could change.
 
     What is no image stays what it is: whoever asks about it says what is wrong with it.
     """
@@ -66,6 +67,9 @@ def kept_images(images: Sequence[Any]) -> list[Any]:
             image = os.fsdecode(image)
         if isinstance(image, str):
             image = _file_bytes(image) or image
+        elif door.is_file_object(image):
+            with suppress(InvalidImage):
+                image = door.read_object(image, Limits())
         elif isinstance(image, (bytearray, memoryview)):
             image = bytes(image)
         elif hasattr(type(image), "__array_interface__"):
