@@ -1,6 +1,7 @@
 #include "memory.h"
 
 #include <cstdio>
+#include <cstdlib>
 #include <new>
 #include <string>
 
@@ -22,10 +23,28 @@ void check_available(uint64_t bytes, const std::string& what) {
             " of memory are available; end other programs, or allow this one more");
 }
 
-Block::Block(size_t bytes) : memory_(std::calloc(bytes + 64, 1), std::free) {
+namespace {
+
+constexpr size_t kLargePage = size_t{2} << 20;
+
+void* aligned(void* memory, size_t alignment) {
+  const uintptr_t at = reinterpret_cast<uintptr_t>(memory) + alignment - 1;
+  return reinterpret_cast<void*>(at / alignment * alignment);
+}
+
+}  // namespace
+
+Block::Block(size_t bytes) {
+  const bool large = bytes >= 2 * kLargePage;
+  const size_t alignment = large ? kLargePage : 64;
+  const size_t whole = bytes + alignment;
+  memory_ = {large ? map_memory(whole, true) : std::calloc(whole, 1), Free{large ? whole : 0}};
   if (memory_ == nullptr) throw std::bad_alloc();
-  aligned_ =
-      reinterpret_cast<void*>((reinterpret_cast<uintptr_t>(memory_.get()) + 63) & ~uintptr_t{63});
+  aligned_ = aligned(memory_.get(), alignment);
+}
+
+void Block::Free::operator()(void* memory) const {
+  mapped != 0 ? unmap_memory(memory, mapped) : std::free(memory);
 }
 
 }  // namespace cactus

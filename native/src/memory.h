@@ -3,7 +3,6 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <cstdlib>
 #include <memory>
 #include <string>
 
@@ -15,7 +14,9 @@ void check_available(uint64_t bytes, const std::string& what);
 // "12.3 MiB"
 std::string in_mebibytes(uint64_t bytes);
 
-// Zeros, aligned to a cache line. A large block takes memory only where it is written.
+// Zeros, aligned to a cache line. A large block takes memory only where it is written, in large
+// pages where the system has them: rows of a step lie in several buffers, and in small pages the
+// processor would look up the address of each 4 KiB anew.
 class Block {
  public:
   Block() = default;
@@ -27,7 +28,11 @@ class Block {
   }
 
  private:
-  std::unique_ptr<void, void (*)(void*)> memory_{nullptr, std::free};
+  struct Free {
+    size_t mapped;  // bytes, or 0 where malloc has it
+    void operator()(void* memory) const;
+  };
+  std::unique_ptr<void, Free> memory_{nullptr, Free{0}};
   void* aligned_ = nullptr;
 };
 
