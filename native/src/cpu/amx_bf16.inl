@@ -60,26 +60,23 @@ struct alignas(64) Pairs {
   uint16_t of[kGroup / 2][2 * kTileRows];
 };
 
-// Formats of weights: a unit is 32 columns of a tile, of which read() makes pairs.
+// Formats of weights. read() makes pairs of the eight columns from `column` on, and asks for what
+// lies `ahead` bytes behind them.
+constexpr int kRead = 8;
 
 // 16-bit weights; zeros behind the last column.
 template <F32x16 (*load_weights)(const uint16_t*)>
 struct FloatPairs {
-  static constexpr size_t kUnitBytes = kGroup * kTileRows * 2;
   static size_t bytes(int cols) { return static_cast<size_t>(cols) * kTileRows * 2; }
-  static inline void read(const uint8_t* tile, int cols, int unit, Pairs& to) {
-    const int first = unit * kGroup, count = cols - first < kGroup ? cols - first : kGroup;
-    const uint16_t* w = reinterpret_cast<const uint16_t*>(tile) + first * kTileRows;
-    if (count == kGroup) {
-      CACTUS_UNROLL
-      for (int k = 0; k < kGroup; k += 2, w += 2 * kTileRows) {
-        store_bf16(to.of[k / 2], to_pairs(load_weights(w), load_weights(w + kTileRows)));
-      }
-      return;
-    }
-    for (int k = 0; k < kGroup; k += 2, w += 2 * kTileRows) {
-      const F32x16 a = k < count ? load_weights(w) : zero();
-      store_bf16(to.of[k / 2], to_pairs(a, k + 1 < count ? load_weights(w + kTileRows) : zero()));
+  static size_t offset(int column) { return static_cast<size_t>(column) * kTileRows * 2; }
+  static inline void read(const uint8_t* tile, int cols, int column, ptrdiff_t ahead,
+                          uint16_t (*to)[2 * kTileRows]) {
+    const uint16_t* w = reinterpret_cast<const uint16_t*>(tile + offset(column));
+    for (int k = 0; k < kRead; k += 2, w += 2 * kTileRows, to++) {
+      prefetch_far(reinterpret_cast<const uint8_t*>(w) + ahead);
+      const F32x16 a = column + k < cols ? load_weights(w) : zero();
+      const F32x16 b = column + k + 1 < cols ? load_weights(w + kTileRows) : zero();
+      store_bf16(*to, to_pairs(a, b));
     }
   }
 };
@@ -102,40 +99,48 @@ struct Scales {
   }
 };
 
-// In groups of N * 32 columns.
-template <int N>
-struct Q8Pairs {
-  static constexpr int kBlock = N * 512 + 32;
-  static constexpr size_t kUnitBytes = kBlock / N;
+// In groups of N * 32 columns, whose scales and minima lie behind their codes.
+template <int N, int ColumnBytes, int FactorBytes>
+struct GroupsOfCodes {
+  static constexpr int kCodes = N * kGroup * ColumnBytes, kBlock = kCodes + FactorBytes;
   static size_t bytes(int cols) { return static_cast<size_t>(cols / (N * kGroup)) * kBlock; }
-  static inline void read(const uint8_t* tile, int, int unit, Pairs& to) {
-    const uint8_t* p = tile + static_cast<size_t>(unit / N) * kBlock;
-    const F32x16 scale = load_f16(reinterpret_cast<const uint16_t*>(p + N * 512));
+  static size_t offset(int column) {
+    const int group = column / (N * kGroup);
+    return static_cast<size_t>(group * kBlock + column % (N * kGroup) * ColumnBytes);
+  }
+  static const uint16_t* factors(const uint8_t* tile, int column) {
+    const uint8_t* block = tile + static_cast<size_t>(column / (N * kGroup)) * kBlock;
+    return reinterpret_cast<const uint16_t*>(block + kCodes);
+  }
+};
+
+template <int N>
+struct Q8Pairs : GroupsOfCodes<N, kTileRows, 32> {
+  static inline void read(const uint8_t* tile, int, int column, ptrdiff_t ahead,
+                          uint16_t (*to)[2 * kTileRows]) {
+    const uint8_t* codes = tile + Q8Pairs::offset(column);
+    prefetch_far(codes + ahead);
+    prefetch_far(codes + ahead + 64);
+    const F32x16 scale = load_f16(Q8Pairs::factors(tile, column));
     const Scales scales(scale, mul(scale, set1(-128.0f)));
-    p += unit % N * 512;
-    CACTUS_UNROLL
-    for (int j = 0; j < 8; j++) scales.store(load_codes(p + 64 * j), 255, to.of + 2 * j);
+    scales.store(load_codes(codes), 255, to);
+    scales.store(load_codes(codes + 64), 255, to + 2);
   }
 };
 
 // The same of 4 bits, with minima or symmetric around code 8.
 template <int N, bool Symmetric>
-struct Q4Pairs {
-  static constexpr int kBlock = N * 256 + (Symmetric ? 32 : 64);
-  static constexpr size_t kUnitBytes = kBlock / N;
-  static size_t bytes(int cols) { return static_cast<size_t>(cols / (N * kGroup)) * kBlock; }
-  static inline void read(const uint8_t* tile, int, int unit, Pairs& to) {
-    const uint8_t* p = tile + static_cast<size_t>(unit / N) * kBlock;
-    const uint16_t* factors = reinterpret_cast<const uint16_t*>(p + N * 256);
+struct Q4Pairs : GroupsOfCodes<N, kTileRows / 2, Symmetric ? 32 : 64> {
+  static inline void read(const uint8_t* tile, int, int column, ptrdiff_t ahead,
+                          uint16_t (*to)[2 * kTileRows]) {
+    const uint8_t* at = tile + Q4Pairs::offset(column);
+    prefetch_far(at + ahead);
+    const uint16_t* factors = Q4Pairs::factors(tile, column);
     const F32x16 scale = load_f16(factors);
     const F32x16 least = Symmetric ? mul(scale, set1(-8.0f)) : load_f16(factors + 16);
-    const Scales first(scale, least), last(mul(scale, set1(0x1p-4f)), least);
-    CACTUS_UNROLL
-    for (int j = 0; j < 4; j++) {
-      const U8x64 codes = load_codes(p + unit % N * 256 + 64 * j);
-      first.store(codes, 15, to.of + 4 * j);
-      last.store(codes, 15 << 4, to.of + 4 * j + 2);
-    }
+    const U8x64 codes = load_codes(at);
+    Scales(scale, least).store(codes, 15, to);
+    Scales(mul(scale, set1(0x1p-4f)), least).store(codes, 15 << 4, to + 2);
   }
 };
 
@@ -163,12 +168,12 @@ struct Sums {
     if constexpr (P == 2 && T == 2) tile_zero<kSums + 3>();
   }
   // The products of 32 columns.
-  static inline void add(const uint8_t* x, size_t panel_bytes, const Pairs* w, size_t tile_pairs) {
+  static inline void add(const uint8_t* x, size_t panel_bytes, const Pairs* w) {
     tile_load<kPanels>(x, kRowBytes);
     tile_load<kWeights>(w, kRowBytes);
     tile_dot_bf16<kSums, kPanels, kWeights>();
     if constexpr (T == 2) {
-      tile_load<kWeights + 1>(w + tile_pairs, kRowBytes);
+      tile_load<kWeights + 1>(w + kUnitsAtOnce, kRowBytes);
       tile_dot_bf16<kSums + 1, kPanels, kWeights + 1>();
     }
     if constexpr (P == 2) {
@@ -179,56 +184,111 @@ struct Sums {
   }
 };
 
-// Weights that come next: a few lines of them are asked for in each step of a loop, while the unit
-// multiplies, so that none waits for memory. Lines of up to two tiles.
-struct Ahead {
-  const uint8_t* at[2];
-  size_t left, step;  // bytes of each
-  inline void ask() {
-    for (size_t n = 0; n < step && left > 0; n += 64) {
-      prefetch_far(at[0]);
-      prefetch_far(at[1]);
-      at[0] += 64;
-      at[1] += 64;
-      left -= left < 64 ? left : 64;
-    }
+// Units of 32 columns [unit, unit + units) of the tiles [tile, tile + tiles).
+struct Chunk {
+  int tile, tiles, unit, units;
+};
+
+// What a call goes through, in this order: all columns of up to two tiles, then the next ones.
+struct Chunks {
+  int tiles, units;
+  int of_tile() const { return (units + kUnitsAtOnce - 1) / kUnitsAtOnce; }
+  int count() const { return (tiles + 1) / 2 * of_tile(); }
+  // Empty behind the last one.
+  Chunk at(int n) const {
+    const int parts = of_tile(), tile = n / parts * 2, part = n % parts;
+    if (n >= count()) return {0, 0, 0, 0};
+    const int begin = units * part / parts, end = units * (part + 1) / parts;
+    return {tile, tiles - tile < 2 ? 1 : 2, begin, end - begin};
   }
 };
 
-// What a call multiplies: units of 32 columns of panels of 16 rows with T tiles of weights.
-struct Product {
-  const uint8_t* panels;
-  int rows, units;
-  float* out;
-  size_t out_stride;
-  const float* bias;
-  const float* residual;
+// A chunk's weights, tile by tile.
+using Unpacked = Pairs[2][kUnitsAtOnce];
+
+// The chunk that comes next: with each step of a loop some of its columns become pairs while the
+// unit multiplies, which so never waits for weights, and those of the chunk behind it are asked
+// for.
+template <class Format>
+class Ahead {
+ public:
+  Ahead(const TilesProduct& p, const Chunk& next, const Chunk& behind, int steps, Pairs* to)
+      : cols_(p.cols),
+        tile_(first_byte(p, next)),
+        tile_bytes_(Format::bytes(p.cols)),
+        further_(behind.tiles == 0 ? 0 : at(p, behind) - at(p, next)),
+        begin_(next.unit * kGroup),
+        end_(begin_ + next.units * kGroup),
+        column_(begin_),
+        tiles_(next.tiles),
+        at_once_((next.tiles * next.units * (kGroup / kRead) + steps - 1) / steps),
+        to_(to->of) {}
+
+  inline void step() {
+    for (int n = 0; n < at_once_ && tiles_ > 0; n++) read();
+  }
+  void finish() {
+    while (tiles_ > 0) read();
+  }
+
+ private:
+  static const uint8_t* first_byte(const TilesProduct& p, const Chunk& chunk) {
+    return p.tile + static_cast<size_t>(chunk.tile) * Format::bytes(p.cols);
+  }
+  static const uint8_t* at(const TilesProduct& p, const Chunk& chunk) {
+    return first_byte(p, chunk) + Format::offset(chunk.unit * kGroup);
+  }
+
+  inline void read() {
+    Format::read(tile_, cols_, column_, further_, to_ + (column_ - begin_) / 2);
+    column_ += kRead;
+    if (column_ < end_) return;
+    column_ = begin_;
+    tile_ += tile_bytes_;
+    to_ += kUnitsAtOnce * kGroup / 2;
+    tiles_--;
+  }
+
+  const int cols_;
+  const uint8_t* tile_;
+  const size_t tile_bytes_;
+  const ptrdiff_t further_;
+  const int begin_, end_;
+  int column_, tiles_;
+  const int at_once_;
+  uint16_t (*to_)[2 * kTileRows];
 };
 
-// Sums of P panels from `row` on with units [unit, unit + count); `sums` holds those before them.
-template <int P, int T>
-static inline void multiply_panels(const Product& p, const Pairs (*w)[kUnitsAtOnce], int row,
-                                   int unit, int count, Ahead& ahead,
-                                   float (*sums)[2 * kTileRows]) {
+// Rows of sums of two tiles.
+using RowSums = float[2 * kTileRows];
+
+// Sums of P panels from `row` on with the chunk's weights; `sums` holds those of the columns
+// before.
+template <int P, int T, class Format>
+static inline void multiply_panels(const TilesProduct& p, const Chunk& chunk, const Pairs* w,
+                                   int row, Ahead<Format>& ahead, RowSums* sums) {
   using Tiles = Sums<P, T>;
   constexpr size_t kStride = 2 * kTileRows;
-  const size_t panel_bytes = static_cast<size_t>(p.units) * kPanelUnit;
+  const int units = (p.cols + kGroup - 1) / kGroup;
+  const size_t panel_bytes = static_cast<size_t>(units) * kPanelUnit;
   const uint8_t* x =
-      p.panels + row / kPanelRows * panel_bytes + static_cast<size_t>(unit) * kPanelUnit;
+      p.panels + row / kPanelRows * panel_bytes + static_cast<size_t>(chunk.unit) * kPanelUnit;
+  const size_t column = static_cast<size_t>(chunk.tile) * kTileRows;
   float* so_far = sums[row];
-  if (unit != 0) {
+  if (chunk.unit != 0) {
     Tiles::load(so_far, kPanelRows * kStride, kStride * sizeof(float));
   } else if (p.bias != nullptr) {
-    Tiles::load(p.bias, 0, 0);
+    Tiles::load(p.bias + column, 0, 0);
   } else {
     Tiles::clear();
   }
-  for (int u = 0; u < count; u++, x += kPanelUnit) {
-    Tiles::add(x, panel_bytes, w[0] + u, kUnitsAtOnce);
-    ahead.ask();
+  const size_t place = static_cast<size_t>(row) * p.out_stride + column;
+  float* out = p.out + place;
+  const bool last = chunk.unit + chunk.units == units;
+  for (int u = 0; u < chunk.units; u++, x += kPanelUnit) {
+    Tiles::add(x, panel_bytes, w + u);
+    ahead.step();
   }
-  float* out = p.out + static_cast<size_t>(row) * p.out_stride;
-  const bool last = unit + count == p.units;
   if (last && p.residual == nullptr && row + P * kPanelRows <= p.rows) {
     Tiles::store(out, kPanelRows * p.out_stride, p.out_stride * sizeof(float));
     return;
@@ -236,54 +296,42 @@ static inline void multiply_panels(const Product& p, const Pairs (*w)[kUnitsAtOn
   Tiles::store(so_far, kPanelRows * kStride, kStride * sizeof(float));
   if (!last) return;
   const int here = p.rows - row < P * kPanelRows ? p.rows - row : P * kPanelRows;
+  const float* more = p.residual ? p.residual + place : nullptr;
   for (int m = 0; m < here; m++) {
-    const size_t at = static_cast<size_t>(m) * p.out_stride;
-    const float* more =
-        p.residual ? p.residual + static_cast<size_t>(row) * p.out_stride + at : nullptr;
     for (int t = 0; t < T; t++) {
-      store_row(load(so_far + static_cast<size_t>(m) * kStride + t * kTileRows),
-                out + at + t * kTileRows, more ? more + t * kTileRows : nullptr);
+      const size_t at = static_cast<size_t>(m) * p.out_stride + static_cast<size_t>(t) * kTileRows;
+      store_row(load(so_far + static_cast<size_t>(m) * kStride + t * kTileRows), out + at,
+                more ? more + at : nullptr);
     }
   }
 }
 
-template <class Format, int T>
-static void multiply_tiles(const uint8_t* tile, int cols, const Product& p) {
-  const size_t bytes = Format::bytes(cols);
-  const int blocks = (p.rows + 2 * kPanelRows - 1) / (2 * kPanelRows);
-  Pairs w[T][kUnitsAtOnce];
-  alignas(64) float sums[kCallRows][2 * kTileRows];
-  const auto units_at = [&](int unit) {
-    return p.units - unit < kUnitsAtOnce ? p.units - unit : kUnitsAtOnce;
-  };
-  for (int unit = 0; unit < p.units; unit += kUnitsAtOnce) {
-    const int count = units_at(unit), next = unit + count < p.units ? unit + count : 0;
-    // The next columns of these tiles, or the first ones of those behind them.
-    const uint8_t* from =
-        tile + (next == 0 ? T * bytes : 0) + static_cast<size_t>(next) * Format::kUnitBytes;
-    const size_t left = static_cast<size_t>(units_at(next)) * Format::kUnitBytes;
-    Ahead ahead{{from, from + (T == 2 ? bytes : 0)},
-                left,
-                left / static_cast<size_t>((T + blocks) * count) + 1};
-    for (int t = 0; t < T; t++) {
-      for (int u = 0; u < count; u++) {
-        Format::read(tile + static_cast<size_t>(t) * bytes, cols, unit + u, w[t][u]);
-        ahead.ask();
-      }
-    }
-    int row = 0;
-    for (; row + kPanelRows < p.rows; row += 2 * kPanelRows) {
-      multiply_panels<2, T>(p, w, row, unit, count, ahead, sums);
-    }
-    if (row < p.rows) multiply_panels<1, T>(p, w, row, unit, count, ahead, sums);
+template <int T, class Format>
+static void multiply_chunk(const TilesProduct& p, const Chunk& chunk, const Pairs* w,
+                           Ahead<Format>& ahead, RowSums* sums) {
+  int row = 0;
+  for (; row + kPanelRows < p.rows; row += 2 * kPanelRows) {
+    multiply_panels<2, T>(p, chunk, w, row, ahead, sums);
   }
+  if (row < p.rows) multiply_panels<1, T>(p, chunk, w, row, ahead, sums);
 }
 
 template <class Format>
-static void multiply_bf16(const uint8_t* tile, int tiles, int cols, const uint8_t* panels, int rows,
-                          float* out, size_t out_stride, const float* bias, const float* residual) {
-  const Product p{panels, rows, (cols + kGroup - 1) / kGroup, out, out_stride, bias, residual};
-  tiles == 1 ? multiply_tiles<Format, 1>(tile, cols, p) : multiply_tiles<Format, 2>(tile, cols, p);
+static void multiply_bf16(const TilesProduct* product) {
+  const TilesProduct& p = *product;
+  const Chunks chunks{p.tiles, (p.cols + kGroup - 1) / kGroup};
+  const int blocks = (p.rows + 2 * kPanelRows - 1) / (2 * kPanelRows);
+  Unpacked w[2];
+  alignas(64) RowSums sums[kCallRows];
+  Ahead<Format>(p, chunks.at(0), chunks.at(1), 1, w[0][0]).finish();
+  for (int n = 0; n < chunks.count(); n++) {
+    const Chunk chunk = chunks.at(n);
+    Ahead<Format> ahead(p, chunks.at(n + 1), chunks.at(n + 2), blocks * chunk.units,
+                        w[(n + 1) % 2][0]);
+    const auto multiply = chunk.tiles == 1 ? multiply_chunk<1, Format> : multiply_chunk<2, Format>;
+    multiply(p, chunk, w[n % 2][0], ahead, sums);
+    ahead.finish();
+  }
 }
 constexpr MultiplyTiles split_f16 = multiply_bf16<FloatPairs<load_f16>>;
 constexpr MultiplyTiles split_bf16 = multiply_bf16<FloatPairs<load_bf16>>;

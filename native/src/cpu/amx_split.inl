@@ -151,20 +151,22 @@ static void multiply_row(const uint16_t* w, int cols, const uint8_t* panel, floa
 }
 
 template <class Format>
-static void multiply_split(const uint8_t* tile, int tiles, int cols, const uint8_t* panels,
-                           int rows, float* out, size_t out_stride, const float* bias,
-                           const float* residual) {
-  const uint16_t* w = reinterpret_cast<const uint16_t*>(tile);
-  if (rows == 1) {
-    for (int t = 0; t < tiles; t++) {
-      const size_t at = static_cast<size_t>(t) * kTileRows;
-      multiply_row<Format>(w + at * cols, cols, panels, out + at, bias ? bias + at : nullptr,
-                           residual ? residual + at : nullptr);
+static void multiply_split(const TilesProduct* product) {
+  const TilesProduct& p = *product;
+  const int at_once = p.rows == 1 ? 1 : kTilesAtOnce;
+  for (int t = 0; t < p.tiles; t += at_once) {
+    const size_t at = static_cast<size_t>(t) * kTileRows;
+    const uint16_t* w = reinterpret_cast<const uint16_t*>(p.tile) + at * p.cols;
+    const float* bias = p.bias ? p.bias + at : nullptr;
+    const float* residual = p.residual ? p.residual + at : nullptr;
+    if (p.rows == 1) {
+      multiply_row<Format>(w, p.cols, p.panels, p.out + at, bias, residual);
+      continue;
     }
-    return;
+    const bool two = p.tiles - t >= kTilesAtOnce;
+    const auto multiply = two ? multiply_floats<Format, 2> : multiply_floats<Format, 1>;
+    multiply(w, p.cols, p.panels, p.rows, p.out + at, p.out_stride, bias, residual);
   }
-  const auto multiply = tiles == 1 ? multiply_floats<Format, 1> : multiply_floats<Format, 2>;
-  multiply(w, cols, panels, rows, out, out_stride, bias, residual);
 }
 static_assert(kTilesAtOnce == 2);
 constexpr MultiplyTiles split_f16 = multiply_split<F16Format>;

@@ -31,7 +31,7 @@ constexpr int kMaxQueries = 12;    // query rows that one attention tile handles
 constexpr int kTextKeys = 32;      // positions of a text that are stored together
 constexpr int kTextBlock = 32;     // queries of a text that a row shares its blocks with
 constexpr int kTextQueries = 256;  // that attend to a text together, at most
-constexpr int kTilesAtOnce = 2;    // tiles that a MultiplyTiles takes, at most
+constexpr int kTilesAtOnce = 2;    // tiles that a MultiplyTiles works on together
 constexpr int kMaxLevels = 2;      // int8 levels of an activation
 constexpr int kQ8Steps = 127;      // largest magnitude of an activation in 8 bits, in its steps
 constexpr int kQ12Steps = 1904;    // 119 * 16: the same in 12 bits
@@ -148,11 +148,19 @@ struct LogitSlice {
   int finite;
 };
 
-// out[m][0..16 tiles) = W x (+ bias) (+ residual): up to kTilesAtOnce tiles, which follow one
-// another, against the panels of `rows` rows.
-using MultiplyTiles = void (*)(const uint8_t* tile, int tiles, int cols, const uint8_t* panels,
-                               int rows, float* out, size_t out_stride, const float* bias,
-                               const float* residual);
+// out[m][0..16 tiles) = W x (+ bias) (+ residual): tiles of W, which follow one another, against
+// the panels of `rows` rows.
+struct TilesProduct {
+  const uint8_t* tile;
+  int tiles, cols;
+  const uint8_t* panels;
+  int rows;
+  float* out;
+  size_t out_stride;
+  const float* bias;      // of these tiles, or null
+  const float* residual;  // as out, or null
+};
+using MultiplyTiles = void (*)(const TilesProduct* product);
 
 struct KernelTable {
   const char* name;

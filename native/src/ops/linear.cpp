@@ -90,13 +90,17 @@ struct Product {
 
   void run_at_once(MultiplyTiles multiply, uint32_t first, uint32_t last, uint32_t row,
                    uint32_t count) const {
-    for (uint32_t tile = first; tile < last; tile += kTilesAtOnce) {
-      const size_t column = static_cast<size_t>(tile) * kTileRows, at = row * out_stride + column;
-      multiply(w.data + tile * w.tile_bytes,
-               static_cast<int>(std::min<uint32_t>(kTilesAtOnce, last - tile)),
-               static_cast<int>(w.cols), panels(row), static_cast<int>(count), out + at, out_stride,
-               bias ? bias + column : nullptr, residual ? residual + at : nullptr);
-    }
+    const size_t column = static_cast<size_t>(first) * kTileRows, at = row * out_stride + column;
+    const TilesProduct product{w.data + first * w.tile_bytes,
+                               static_cast<int>(last - first),
+                               static_cast<int>(w.cols),
+                               panels(row),
+                               static_cast<int>(count),
+                               out + at,
+                               out_stride,
+                               bias ? bias + column : nullptr,
+                               residual ? residual + at : nullptr};
+    multiply(&product);
   }
 
   void run_tiles(uint32_t first, uint32_t last, uint32_t row, uint32_t count) const {
@@ -146,13 +150,14 @@ struct Product {
     return size_t{w.cols} / kGroup * static_cast<size_t>(k.panel_bytes[in.levels - 1]);
   }
 
-  // The same for rows [row, end).
+  // The same for rows [row, end), in parts of nearly the same size.
   void run_blocks(uint32_t first, uint32_t last, uint32_t row, uint32_t end) const {
     const uint32_t panel = static_cast<uint32_t>(c.kernels().panel_rows);
-    const uint32_t panels = static_cast<uint32_t>(kRowsBytes / row_bytes()) / panel;
-    const uint32_t part = std::max(1u, panels) * panel;
-    for (uint32_t r = row; r < end; r += part) {
-      run_part(first, last, r, std::min(end, r + part));
+    const uint32_t most = std::max(1u, static_cast<uint32_t>(kRowsBytes / row_bytes()) / panel);
+    const uint32_t panels = (end - row + panel - 1) / panel, parts = (panels + most - 1) / most;
+    for (uint32_t part = 0; part < parts; part++) {
+      run_part(first, last, row + panels * part / parts * panel,
+               std::min(end, row + panels * (part + 1) / parts * panel));
     }
   }
 
