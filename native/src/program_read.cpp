@@ -18,8 +18,9 @@ void Program::read(uint32_t index, float* out, uint64_t count) {
         *out++ = buffer.values[size_t{row} * buffer.stride + i];
         continue;
       }
-      const PanelRow at = panel_row(buffer, static_cast<uint32_t>(rows), row, i / kGroup * kGroup);
-      *out++ = kernels_.panel_value(&at, static_cast<int>(i % kGroup));
+      const uint32_t column = i % buffer.group;
+      const PanelRow at = panel_row(buffer, static_cast<uint32_t>(rows), row, i - column);
+      *out++ = kernels_.panel_value(&at, static_cast<int>(buffer.group), static_cast<int>(column));
     }
   }
 }

@@ -11,9 +11,11 @@ constexpr int kPanelRows = 16;
 constexpr int kFewRows = CACTUS_FEW_ROWS;    // these the vector kernels do faster
 constexpr int kCallRows = CACTUS_CALL_ROWS;  // share the work of unpacking a tile's weights
 constexpr int kOwnRows = 0;
-constexpr int kUnits = 16;  // of 32 columns that are unpacked at once
+// Of 32 columns, and of tiles, that are unpacked at once: they fit the first-level cache together
+// with a panel, which is read from the second-level one.
+constexpr int kUnits = 16, kTiles = 2;
 
-// The tile registers of operands of 32 columns of int8; those before are of whole size.
+// The tile registers of operands of int8; those before are of whole size.
 constexpr int kX = 6, kW = 7;
 
 // Written out, because some compilers' functions for them do not say that they read memory.
@@ -57,7 +59,7 @@ static void configure(uint16_t x_bytes, uint8_t w_rows) {
   }
   asm volatile("ldtilecfg %0" : : "m"(config));
 }
-static void begin() { configure(kGroup, kGroup / 4); }
+static void begin() { configure(64, 16); }
 
 // In their initial state the registers cost nothing when threads are switched.
 static void end() { asm volatile("tilerelease"); }
@@ -72,52 +74,77 @@ static inline Unit load_unit(const float* x, int left) {
   return {load(x), first_lanes(left - 16, load(x + 16), zero())};
 }
 
-// 32 columns of a panel of 16 rows.
-template <int L>
+// A group of a panel of 16 rows, N * 32 columns.
+template <int L, int N>
 struct TilePanel {
-  int8_t codes[16][L][kGroup];
+  int8_t codes[16][L][N * kGroup];
   float scale[16];
   float sum[16];
   int32_t isum[16];
+  uint8_t unused[(N - 1) * 192];
 };
-static_assert(sizeof(TilePanel<1>) == 16 * kPanelBytes<1>);
-static_assert(sizeof(TilePanel<2>) == 16 * kPanelBytes<2>);
+static_assert(sizeof(TilePanel<1, 1>) == 16 * kPanelBytes<1>);
+static_assert(sizeof(TilePanel<2, 1>) == 16 * kPanelBytes<2>);
+static_assert(sizeof(TilePanel<1, 2>) == 32 * kPanelBytes<1>);
+static_assert(sizeof(TilePanel<2, 2>) == 32 * kPanelBytes<2>);
 
-template <int L>
-static inline int32_t store_tile_codes(const Codes& c, uint8_t* panel, size_t, size_t row) {
-  int8_t* to = reinterpret_cast<TilePanel<L>*>(panel)->codes[row][0];
-  if constexpr (L == 1) {
-    store_i8_quads(to, c.hi_first, c.hi_last);
-    return reduce_add(iadd(c.hi_first, c.hi_last));
-  } else {
-    const I32x16 first = iadd(shift_left<8>(c.hi_first), c.lo);
-    const I32x16 last = iadd(shift_left<8>(c.hi_last), shift_left<4>(c.lo));
-    const I32x16 half = iset1(128);
-    const I32x16 first_hi = shift_right<8>(iadd(first, half));
-    const I32x16 last_hi = shift_right<8>(iadd(last, half));
-    store_i8_quads(to, first_hi, last_hi);
-    store_i8_quads(to + kGroup, isub(first, shift_left<8>(first_hi)),
-                   isub(last, shift_left<8>(last_hi)));
-    return reduce_add(iadd(first, last));
+// See Units.
+template <int L, int N>
+struct TileUnits {
+  using Group = TilePanel<L, N>;
+  static inline int32_t put(const Codes& c, uint8_t* group, size_t, size_t unit, size_t,
+                            size_t row) {
+    int8_t* to = reinterpret_cast<Group*>(group)->codes[row][0] + unit * kGroup;
+    if constexpr (L == 1) {
+      store_i8_quads(to, c.hi_first, c.hi_last);
+      return reduce_add(iadd(c.hi_first, c.hi_last));
+    } else {
+      const I32x16 first = iadd(shift_left<8>(c.hi_first), c.lo);
+      const I32x16 last = iadd(shift_left<8>(c.hi_last), shift_left<4>(c.lo));
+      const I32x16 half = iset1(128);
+      const I32x16 first_hi = shift_right<8>(iadd(first, half));
+      const I32x16 last_hi = shift_right<8>(iadd(last, half));
+      store_i8_quads(to, first_hi, last_hi);
+      store_i8_quads(to + N * kGroup, isub(first, shift_left<8>(first_hi)),
+                     isub(last, shift_left<8>(last_hi)));
+      return reduce_add(iadd(first, last));
+    }
   }
+  static inline void put_factors(float scale, float sum, const int32_t* isum, uint8_t* group,
+                                 size_t, size_t, size_t row) {
+    Group& to = *reinterpret_cast<Group*>(group);
+    to.scale[row] = scale;
+    to.sum[row] = sum;
+    to.isum[row] = N == 1 ? isum[0] : isum[0] + isum[1];
+  }
+  static inline float value(const uint8_t* group, size_t row, int column) {
+    const Group& from = *reinterpret_cast<const Group*>(group);
+    const auto& codes = from.codes[row];
+    const int code = L == 1 ? codes[0][column] : 256 * codes[0][column] + codes[L - 1][column];
+    return static_cast<float>(code) * from.scale[row];
+  }
+};
+
+// body<L, N>() of a panel in so many levels and groups.
+template <class Body>
+static inline auto with_groups(int levels, int group, const Body& body) {
+  if (group == kGroup) {
+    return levels == 1 ? body.template operator()<1, 1>() : body.template operator()<2, 1>();
+  }
+  return levels == 1 ? body.template operator()<1, 2>() : body.template operator()<2, 2>();
 }
 
 static void quantize_row(const float* x, int width, int group, const PanelRow* out) {
   if (out->rows <= kFewRows) return CACTUS_VECTORS::quantize_row(x, width, group, out);
-  if (out->levels == 1) return quantize_levels<1, store_tile_codes<1>>(x, width, group, *out);
-  quantize_levels<2, store_tile_codes<2>>(x, width, group, *out);
+  with_groups(out->levels, group,
+              [&]<int L, int N>() { quantize_levels<L, TileUnits<L, N>>(x, width, group, *out); });
 }
 
-template <int L>
-static inline int32_t read_tile_code(const uint8_t* panel, size_t, size_t row, int column) {
-  const auto& codes = reinterpret_cast<const TilePanel<L>*>(panel)->codes[row];
-  return L == 1 ? codes[0][column] : 256 * codes[0][column] + codes[L - 1][column];
-}
-
-static float panel_value(const PanelRow* at, int column) {
-  if (at->rows <= kFewRows) return CACTUS_VECTORS::panel_value(at, column);
-  if (at->levels == 1) return value_of<1, read_tile_code<1>>(*at, column);
-  return value_of<2, read_tile_code<2>>(*at, column);
+static float panel_value(const PanelRow* at, int group, int column) {
+  if (at->rows <= kFewRows) return CACTUS_VECTORS::panel_value(at, group, column);
+  return with_groups(at->levels, group, [&]<int L, int N>() {
+    return TileUnits<L, N>::value(at->panel, static_cast<size_t>(at->row), column);
+  });
 }
 
 // Rows of the result lie far apart: up to 16 of them are on their way while the unit works.
@@ -128,8 +155,7 @@ static inline void prefetch_rows(const float* out, size_t stride, int rows) {
   }
 }
 
-// Up to 512 columns of a tile of weights: signed codes, as the unit takes them, and factors of each
-// group.
+// Columns of a tile of weights: signed codes, as the unit takes them, and factors of each group.
 struct alignas(64) UnpackedInt8 {
   int8_t codes[kUnits][kGroup * kTileRows];
   float scale[kUnits][kTileRows];
@@ -187,124 +213,158 @@ struct Dots {
   alignas(64) int32_t sums[L][16][16];
 };
 
-// Sums in the tile registers S and S + 1, so that a group's can be made while those of the one
-// before are still read.
-template <int S, int N, int L>
-static inline void dot_group(const TilePanel<L>* x, const UnpackedInt8& w, int group, Dots<L>* to) {
-  tile_zero<S>();
-  if constexpr (L == 2) tile_zero<S + 1>();
-  for (int n = 0; n < N; n++) {
-    tile_load<kW>(w.codes[group * N + n], 64);
-    tile_load<kX>(x[group * N + n].codes[0][0], L * kGroup);
-    tile_dot_int8<S, kX, kW>();
-    if constexpr (L == 1) continue;
-    tile_load<kX>(x[group * N + n].codes[0][L - 1], L * kGroup);
-    tile_dot_int8<S + 1, kX, kW>();
-  }
-  tile_store<S>(to->sums, 64);
-  if constexpr (L == 2) tile_store<S + 1>(to->sums[L - 1], 64);
-}
+// 16 rows of activations in groups of N units, which meet weights in groups of Format's.
+template <class Format, int L, int N>
+struct Meeting {
+  static constexpr int kStep = Format::kUnitsOfGroup;
+  const TilePanel<L, N>* x;
+  const UnpackedInt8& w;
 
-template <class Format, int L>
-static inline void add_dots(const Dots<L>& dots, const TilePanel<L>& x, const UnpackedInt8& w,
-                            int group, F32x16* acc) {
-  const F32x16 scale = load(w.scale[group]);
-  CACTUS_UNROLL
-  for (int m = 0; m < 16; m++) {
-    I32x16 dot = load_i32(dots.sums[0][m]);
-    if constexpr (L == 2) dot = iadd(shift_left<8>(dot), load_i32(dots.sums[L - 1][m]));
-    acc[m] = fma(to_f32(dot), mul(scale, set1(x.scale[m])), acc[m]);
-    if constexpr (Format::kMinima) {
-      acc[m] = fma(load(w.minimum[group]), set1(x.sum[m]), acc[m]);
+  // Makes the sums of a group in the tile registers S and S + 1.
+  template <int S>
+  inline void multiply(int group) const {
+    const int unit = group * kStep;
+    const int8_t* codes = x[unit / N].codes[0][0] + unit % N * kGroup;
+    tile_load<kW>(w.codes[unit], 64);
+    for (int level = 0; level < L; level++, codes += N * kGroup) {
+      tile_load<kX>(codes, L * N * kGroup);
+      if (level == 0) {
+        tile_zero<S>();
+        tile_dot_int8<S, kX, kW>();
+      } else {
+        tile_zero<S + 1>();
+        tile_dot_int8<S + 1, kX, kW>();
+      }
     }
   }
-}
 
-// acc[m] += the products of one panel with `groups` groups of unpacked weights.
-template <class Format, int L>
-static inline void add_groups(const TilePanel<L>* x, const UnpackedInt8& w, int groups,
-                              F32x16* acc) {
-  constexpr int N = Format::kUnitsOfGroup;
-  Dots<L> even, odd;
-  dot_group<0, N>(x, w, 0, &even);
-  for (int g = 0; g < groups; g += 2) {
-    const bool more = g + 1 < groups;
-    if (more) dot_group<2, N>(x, w, g + 1, &odd);
-    add_dots<Format>(even, x[g * N], w, g, acc);
-    if (!more) break;
-    if (g + 2 < groups) dot_group<0, N>(x, w, g + 2, &even);
-    add_dots<Format>(odd, x[(g + 1) * N], w, g + 1, acc);
+  template <int S>
+  static inline void store_sums(Dots<L>& to) {
+    tile_store<S>(to.sums[0], 64);
+    if constexpr (L == 2) tile_store<S + 1>(to.sums[L - 1], 64);
   }
-}
 
-// One tile of weights against panels of 16 rows, the last of which may be filled in part.
-template <class Format, int L>
-static void multiply_tile(const uint8_t* p, int cols, const uint8_t* panels, int rows, float* out,
-                          size_t out_stride, const float* residual) {
-  UnpackedInt8 w;
-  alignas(64) float sums[kCallRows][16];
+  inline void add(const Dots<L>& dots, int group, F32x16* acc) const {
+    const F32x16 scale = load(w.scale[group]);
+    const TilePanel<L, N>& rows = x[group * kStep / N];
+    CACTUS_UNROLL
+    for (int m = 0; m < 16; m++) {
+      I32x16 dot = load_i32(dots.sums[0][m]);
+      if constexpr (L == 2) dot = iadd(shift_left<8>(dot), load_i32(dots.sums[L - 1][m]));
+      acc[m] = fma(to_f32(dot), mul(scale, set1(rows.scale[m])), acc[m]);
+      if constexpr (Format::kMinima) {
+        acc[m] = fma(load(w.minimum[group]), set1(rows.sum[m]), acc[m]);
+      }
+    }
+  }
+
+  // acc[m] += the products of all groups. A store that comes right behind the products that it
+  // stores waits for them, and all that follows with it: so the products of a group are made while
+  // those of the group before are stored and those of the one before that are added.
+  inline void add_groups(int groups, F32x16* acc) const {
+    Dots<L> even, odd;
+    multiply<0>(0);
+    if (groups > 1) multiply<2>(1);
+    store_sums<0>(even);
+    for (int g = 0; g < groups; g += 2) {
+      if (g + 2 < groups) multiply<0>(g + 2);
+      add(even, g, acc);
+      if (g + 1 == groups) break;
+      store_sums<2>(odd);
+      if (g + 3 < groups) multiply<2>(g + 3);
+      add(odd, g + 1, acc);
+      if (g + 2 < groups) store_sums<0>(even);
+    }
+  }
+};
+
+// Up to kTiles tiles of weights against panels of 16 rows, the last of which may be filled in part.
+template <class Format, int L, int N>
+static void multiply_tiles(const uint8_t* tile, int tiles, int cols, const uint8_t* panels,
+                           int rows, float* out, size_t out_stride, const float* residual) {
+  constexpr int kStep = Format::kUnitsOfGroup;
+  UnpackedInt8 w[kTiles];
+  alignas(64) float sums[kCallRows][kTiles][16];
   const int units = cols / kGroup;
+  const size_t bytes = static_cast<size_t>(units / kStep) * Format::kBlock;
   for (int unit = 0; unit < units; unit += kUnits) {
     const int count = units - unit < kUnits ? units - unit : kUnits;
-    const int groups = count / Format::kUnitsOfGroup;
-    for (int g = 0; g < groups; g++, p += Format::kBlock) {
-      prefetch_block<Format::kBlock>(p);
-      Format::unpack(p, w, g);
+    const int groups = count / kStep;
+    for (int t = 0; t < tiles; t++) {
+      const uint8_t* p = tile + static_cast<size_t>(t) * bytes +
+                         static_cast<size_t>(unit / kStep) * Format::kBlock;
+      for (int g = 0; g < groups; g++, p += Format::kBlock) {
+        prefetch_block<Format::kBlock>(p);
+        Format::unpack(p, w[t], g);
+      }
     }
-    const bool last = unit + count == units;
-    const TilePanel<L>* x = reinterpret_cast<const TilePanel<L>*>(panels) + unit;
-    for (int row = 0; row < rows; row += 16, x += units) {
-      if (last)
-        prefetch_rows<1>(out + static_cast<size_t>(row) * out_stride, out_stride, rows - row);
-      F32x16 acc[16];
-      CACTUS_UNROLL
-      for (int m = 0; m < 16; m++) acc[m] = unit == 0 ? zero() : load(sums[row + m]);
-      add_groups<Format, L>(x, w, groups, acc);
-      CACTUS_UNROLL
-      for (int m = 0; m < 16; m++) {
-        if (!last) {
-          store(sums[row + m], acc[m]);
-        } else if (row + m < rows) {
-          const size_t at = static_cast<size_t>(row + m) * out_stride;
-          store_row(acc[m], out + at, residual ? residual + at : nullptr);
+    const bool first = unit == 0, last = unit + count == units;
+    const TilePanel<L, N>* x = reinterpret_cast<const TilePanel<L, N>*>(panels) + unit / N;
+    for (int row = 0; row < rows; row += 16, x += units / N) {
+      float* to = out + static_cast<size_t>(row) * out_stride;
+      if (last) prefetch_rows<kTiles>(to, out_stride, rows - row);
+      for (int t = 0; t < tiles; t++) {
+        F32x16 acc[16];
+        CACTUS_UNROLL
+        for (int m = 0; m < 16; m++) acc[m] = first ? zero() : load(sums[row + m][t]);
+        Meeting<Format, L, N>{x, w[t]}.add_groups(groups, acc);
+        CACTUS_UNROLL
+        for (int m = 0; m < 16; m++) {
+          if (!last) {
+            store(sums[row + m][t], acc[m]);
+          } else if (row + m < rows) {
+            const size_t at = static_cast<size_t>(m) * out_stride + t * kTileRows;
+            const size_t before = static_cast<size_t>(row) * out_stride;
+            store_row(acc[m], to + at, residual ? residual + before + at : nullptr);
+          }
         }
       }
     }
   }
 }
 
-using Linear = void (*)(const uint8_t* tile, int cols, const uint8_t* panel, int levels, int rows,
-                        float* out, size_t out_stride, const float* residual);
+template <class Format, int L, int N>
+static void multiply_all(const uint8_t* tile, int tiles, int cols, const uint8_t* panels, int rows,
+                         float* out, size_t out_stride, const float* residual) {
+  constexpr int kColumns = Format::kUnitsOfGroup * kGroup;
+  configure(kColumns, kColumns / 4);
+  for (int t = 0; t < tiles; t += kTiles) {
+    const size_t at = static_cast<size_t>(t) * kTileRows;
+    multiply_tiles<Format, L, N>(tile + static_cast<size_t>(t) * (cols / kColumns) * Format::kBlock,
+                                 tiles - t < kTiles ? tiles - t : kTiles, cols, panels, rows,
+                                 out + at, out_stride, residual ? residual + at : nullptr);
+  }
+  begin();
+}
 
 // The last panel may be laid out for few rows.
-template <class Format, Linear few>
-static void multiply(const uint8_t* tile, int cols, const uint8_t* panel, int levels, int rows,
-                     float* out, size_t out_stride, const float* residual) {
-  const int rest = rows % 16 <= kFewRows ? rows % 16 : 0, whole = rows - rest;
-  if (whole != 0 && levels == 1) {
-    multiply_tile<Format, 1>(tile, cols, panel, whole, out, out_stride, residual);
-  } else if (whole != 0) {
-    multiply_tile<Format, 2>(tile, cols, panel, whole, out, out_stride, residual);
+template <class Format, LinearTiles few>
+static void multiply(const uint8_t* tile, int tiles, int cols, const PanelRows& x, float* out,
+                     size_t out_stride, const float* residual) {
+  const int rest = x.rows % 16 <= kFewRows ? x.rows % 16 : 0, whole = x.rows - rest;
+  if (whole != 0) {
+    with_groups(x.levels, x.group, [&]<int L, int N>() {
+      if constexpr (Format::kUnitsOfGroup <= N) {
+        multiply_all<Format, L, N>(tile, tiles, cols, x.panels, whole, out, out_stride, residual);
+      }
+    });
   }
   if (rest == 0) return;
   const size_t bytes = static_cast<size_t>(cols) / kGroup *
-                       static_cast<size_t>(levels == 1 ? kPanelBytes<1> : kPanelBytes<2>);
+                       static_cast<size_t>(x.levels == 1 ? kPanelBytes<1> : kPanelBytes<2>);
   const size_t at = static_cast<size_t>(whole) * out_stride;
-  few(tile, cols, panel + static_cast<size_t>(whole) * bytes, levels, rest, out + at, out_stride,
-      residual ? residual + at : nullptr);
+  const PanelRows last{x.panels + static_cast<size_t>(whole) * bytes, rest, x.levels, x.group};
+  few(tile, tiles, cols, last, out + at, out_stride, residual ? residual + at : nullptr);
 }
 
-constexpr Linear linear_q4 = multiply<Q4Format<1>, CACTUS_VECTORS::linear_q4>;
-constexpr Linear linear_q4_0 = multiply<Q4SymmetricFormat, CACTUS_VECTORS::linear_q4_0>;
-constexpr Linear linear_q4_64 = multiply<Q4Format<2>, CACTUS_VECTORS::linear_q4_64>;
-constexpr Linear linear_q8 = multiply<Q8Format<1>, CACTUS_VECTORS::linear_q8>;
-constexpr Linear linear_q8_64 = multiply<Q8Format<2>, CACTUS_VECTORS::linear_q8_64>;
+constexpr LinearTiles linear_q4 = multiply<Q4Format<1>, CACTUS_VECTORS::linear_q4>;
+constexpr LinearTiles linear_q4_0 = multiply<Q4SymmetricFormat, CACTUS_VECTORS::linear_q4_0>;
+constexpr LinearTiles linear_q4_64 = multiply<Q4Format<2>, CACTUS_VECTORS::linear_q4_64>;
+constexpr LinearTiles linear_q8 = multiply<Q8Format<1>, CACTUS_VECTORS::linear_q8>;
+constexpr LinearTiles linear_q8_64 = multiply<Q8Format<2>, CACTUS_VECTORS::linear_q8_64>;
 
 // Weights that meet rows of floats are left to the vector kernels.
-using LinearFloat = void (*)(const uint8_t* tile, int cols, const float* x, size_t stride, int rows,
-                             float* out, size_t out_stride, const float* residual);
-
-template <LinearFloat few>
+template <LinearFloats few>
 static void in_turn(const uint8_t* tile, int cols, const float* x, size_t stride, int rows,
                     float* out, size_t out_stride, const float* residual) {
   for (int row = 0; row < rows; row += kMaxRows) {
@@ -314,9 +374,9 @@ static void in_turn(const uint8_t* tile, int cols, const float* x, size_t stride
         residual ? residual + at : nullptr);
   }
 }
-constexpr LinearFloat linear_f32 = in_turn<CACTUS_VECTORS::linear_f32>;
-constexpr LinearFloat linear_f16 = in_turn<CACTUS_VECTORS::linear_f16>;
-constexpr LinearFloat linear_bf16 = in_turn<CACTUS_VECTORS::linear_bf16>;
+constexpr LinearFloats linear_f32 = in_turn<CACTUS_VECTORS::linear_f32>;
+constexpr LinearFloats linear_f16 = in_turn<CACTUS_VECTORS::linear_f16>;
+constexpr LinearFloats linear_bf16 = in_turn<CACTUS_VECTORS::linear_bf16>;
 
 // For measuring: whole tiles, each as both operands.
 constexpr int kDotLanes = 64, kDotChains = 16;

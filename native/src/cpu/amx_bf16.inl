@@ -20,21 +20,8 @@ constexpr int kPanelUnit = kPanelRows * kRowBytes;
 constexpr int kSums = 0, kPanels = 4, kWeights = 6;
 constexpr int kUnitsAtOnce = 12;  // of 32 columns of two tiles: half of the first-level cache
 
-static void begin() { configure(64, 16); }
-
-// Activations of two levels.
-template <Linear exact>
-static void with_levels(const uint8_t* tile, int cols, const uint8_t* panel, int levels, int rows,
-                        float* out, size_t out_stride, const float* residual) {
-  amx_bf16_exact::begin();
-  exact(tile, cols, panel, levels, rows, out, out_stride, residual);
-  begin();
-}
-constexpr Linear linear_q4 = with_levels<amx_bf16_exact::linear_q4>;
-constexpr Linear linear_q4_0 = with_levels<amx_bf16_exact::linear_q4_0>;
-constexpr Linear linear_q4_64 = with_levels<amx_bf16_exact::linear_q4_64>;
-constexpr Linear linear_q8 = with_levels<amx_bf16_exact::linear_q8>;
-constexpr Linear linear_q8_64 = with_levels<amx_bf16_exact::linear_q8_64>;
+using amx_bf16_exact::begin, amx_bf16_exact::linear_q4, amx_bf16_exact::linear_q4_0,
+    amx_bf16_exact::linear_q4_64, amx_bf16_exact::linear_q8, amx_bf16_exact::linear_q8_64;
 
 static void split_row(const float* x, int cols, const PanelRow* at) {
   uint8_t* to = at->panel + static_cast<size_t>(at->row) * kRowBytes;
@@ -49,10 +36,11 @@ static void quantize_row(const float* x, int width, int group, const PanelRow* o
   amx_bf16_exact::quantize_row(x, width, group, out);
 }
 
-static float panel_value(const PanelRow* at, int column) {
-  if (at->levels != 1) return amx_bf16_exact::panel_value(at, column);
-  const uint8_t* row = at->panel + static_cast<size_t>(at->row) * kRowBytes;
-  return bf16_value(reinterpret_cast<const uint16_t*>(row) + column);
+static float panel_value(const PanelRow* at, int group, int column) {
+  if (at->levels != 1) return amx_bf16_exact::panel_value(at, group, column);
+  const uint8_t* row = at->panel + static_cast<size_t>(column / kGroup) * kPanelUnit +
+                       static_cast<size_t>(at->row) * kRowBytes;
+  return bf16_value(reinterpret_cast<const uint16_t*>(row) + column % kGroup);
 }
 
 // 32 columns of a tile, each two of them side by side, as the unit takes them.

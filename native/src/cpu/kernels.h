@@ -53,7 +53,9 @@ constexpr int kQ12Steps = 1904;    // 119 * 16: the same in 12 bits
 //   float scale[M]         of a unit
 //   float sum[M]           sum of the group's values (what a weight's minimum is multiplied with)
 //   int32 isum[M]          sum of these 32 columns in units
-// and the next 32 columns follow. The halves of a group of 64 have the same scale and sum.
+// and the next 32 columns follow. The halves of a group of 64 have the same scale and sum; for
+// matrix units they lie together, as int8[M][64] or [M][2][64] with one scale and sum, in as many
+// bytes.
 
 struct PanelRow {
   uint8_t* panel;
@@ -162,6 +164,23 @@ struct TilesProduct {
 };
 using MultiplyTiles = void (*)(const TilesProduct* product);
 
+// Rows of activations: a panel of them in so many levels and groups, and those that follow it.
+struct PanelRows {
+  const uint8_t* panels;
+  int rows;
+  int levels;
+  int group;
+};
+
+// out[m][0..16 tiles) = W x (+ residual) of quantised weights: tiles of 16 rows of W, which follow
+// one another.
+using LinearTiles = void (*)(const uint8_t* tile, int tiles, int cols, const PanelRows& x,
+                             float* out, size_t out_stride, const float* residual);
+
+// The same of one tile of weights of floats, which meet rows of floats.
+using LinearFloats = void (*)(const uint8_t* tile, int cols, const float* x, size_t stride,
+                              int rows, float* out, size_t out_stride, const float* residual);
+
 struct KernelTable {
   const char* name;
   int panel_rows;   // rows of a panel, M at most
@@ -175,24 +194,14 @@ struct KernelTable {
   void (*begin)();
   void (*end)();
 
-  // out[m][0..15] = W x (+ residual): one tile of 16 rows of W against a panel of `rows` rows in
-  // so many levels, and the panels that follow it.
-  void (*linear_q4)(const uint8_t* tile, int cols, const uint8_t* panel, int levels, int rows,
-                    float* out, size_t out_stride, const float* residual);
-  void (*linear_q8)(const uint8_t* tile, int cols, const uint8_t* panel, int levels, int rows,
-                    float* out, size_t out_stride, const float* residual);
-  void (*linear_q4_0)(const uint8_t* tile, int cols, const uint8_t* panel, int levels, int rows,
-                      float* out, size_t out_stride, const float* residual);
-  void (*linear_q4_64)(const uint8_t* tile, int cols, const uint8_t* panel, int levels, int rows,
-                       float* out, size_t out_stride, const float* residual);
-  void (*linear_q8_64)(const uint8_t* tile, int cols, const uint8_t* panel, int levels, int rows,
-                       float* out, size_t out_stride, const float* residual);
-  void (*linear_f32)(const uint8_t* tile, int cols, const float* x, size_t stride, int rows,
-                     float* out, size_t out_stride, const float* residual);
-  void (*linear_f16)(const uint8_t* tile, int cols, const float* x, size_t stride, int rows,
-                     float* out, size_t out_stride, const float* residual);
-  void (*linear_bf16)(const uint8_t* tile, int cols, const float* x, size_t stride, int rows,
-                      float* out, size_t out_stride, const float* residual);
+  LinearTiles linear_q4;
+  LinearTiles linear_q8;
+  LinearTiles linear_q4_0;
+  LinearTiles linear_q4_64;
+  LinearTiles linear_q8_64;
+  LinearFloats linear_f32;
+  LinearFloats linear_f16;
+  LinearFloats linear_bf16;
 
   // Matrix units that multiply 16-bit weights want rows split: split_row writes one into a panel,
   // split_bytes for 32 columns, and behind the last panel there is room for a whole one. Then
@@ -211,8 +220,8 @@ struct KernelTable {
 
   // All widths are multiples of 16 floats (quantize_row: of the group).
   void (*quantize_row)(const float* x, int width, int group, const PanelRow* out);
-  // The value of a column, 0..31, of those that `at` points to.
-  float (*panel_value)(const PanelRow* at, int column);
+  // The value of a column of the group that `at` points to.
+  float (*panel_value)(const PanelRow* at, int group, int column);
   void (*rms_norm)(const float* x, const float* w, float eps, int width, int padded, float* out);
   // bias may be null: nothing is added.
   void (*layer_norm)(const float* x, const float* w, const float* bias, float eps, int width,

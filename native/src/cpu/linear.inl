@@ -122,36 +122,61 @@ static inline void with_panel(int rows, int levels, const Body& body) {
   });
 }
 
-static void linear_q4(const uint8_t* tile, int cols, const uint8_t* panel, int levels, int rows,
-                      float* out, size_t out_stride, const float* residual) {
-  with_panel(rows, levels, [&]<int M, int L>() {
-    tile_q4<M, L, 1, false>(tile, cols, panel, out, out_stride, residual);
+// body(tile, out, residual) of each of several tiles of weights, which follow one another.
+template <class Body>
+static inline void each_tile(const uint8_t* tile, int tiles, size_t bytes, float* out,
+                             const float* residual, const Body& body) {
+  for (int t = 0; t < tiles; t++, tile += bytes, out += kTileRows) {
+    body(tile, out, residual);
+    if (residual != nullptr) residual += kTileRows;
+  }
+}
+
+template <int N, bool Symmetric>
+static inline void tiles_q4(const uint8_t* tile, int tiles, int cols, const PanelRows& x,
+                            float* out, size_t out_stride, const float* residual) {
+  constexpr int kBlock = N * 256 + (Symmetric ? 32 : 64);
+  const size_t bytes = static_cast<size_t>(cols / (N * kGroup)) * kBlock;
+  with_panel(x.rows, x.levels, [&]<int M, int L>() {
+    each_tile(tile, tiles, bytes, out, residual, [&](auto* w, float* to, const float* more) {
+      tile_q4<M, L, N, Symmetric>(w, cols, x.panels, to, out_stride, more);
+    });
   });
 }
-static void linear_q4_0(const uint8_t* tile, int cols, const uint8_t* panel, int levels, int rows,
-                        float* out, size_t out_stride, const float* residual) {
-  with_panel(rows, levels, [&]<int M, int L>() {
-    tile_q4<M, L, 1, true>(tile, cols, panel, out, out_stride, residual);
+
+static void linear_q4(const uint8_t* tile, int tiles, int cols, const PanelRows& x, float* out,
+                      size_t out_stride, const float* residual) {
+  tiles_q4<1, false>(tile, tiles, cols, x, out, out_stride, residual);
+}
+static void linear_q4_0(const uint8_t* tile, int tiles, int cols, const PanelRows& x, float* out,
+                        size_t out_stride, const float* residual) {
+  tiles_q4<1, true>(tile, tiles, cols, x, out, out_stride, residual);
+}
+static void linear_q4_64(const uint8_t* tile, int tiles, int cols, const PanelRows& x, float* out,
+                         size_t out_stride, const float* residual) {
+  tiles_q4<2, false>(tile, tiles, cols, x, out, out_stride, residual);
+}
+
+template <int N>
+static inline void tiles_q8(const uint8_t* tile, int tiles, int cols, const PanelRows& x,
+                            float* out, size_t out_stride, const float* residual) {
+  const size_t bytes = static_cast<size_t>(cols / (N * kGroup)) * (N * 512 + 32);
+  with_panel(x.rows, x.levels, [&]<int M, int L>() {
+    each_tile(tile, tiles, bytes, out, residual, [&](auto* w, float* to, const float* more) {
+      tile_q8<M, L, N>(w, cols, x.panels, to, out_stride, more);
+    });
   });
 }
-static void linear_q4_64(const uint8_t* tile, int cols, const uint8_t* panel, int levels, int rows,
-                         float* out, size_t out_stride, const float* residual) {
-  with_panel(rows, levels, [&]<int M, int L>() {
-    tile_q4<M, L, 2, false>(tile, cols, panel, out, out_stride, residual);
-  });
+
+static void linear_q8(const uint8_t* tile, int tiles, int cols, const PanelRows& x, float* out,
+                      size_t out_stride, const float* residual) {
+  tiles_q8<1>(tile, tiles, cols, x, out, out_stride, residual);
 }
-static void linear_q8(const uint8_t* tile, int cols, const uint8_t* panel, int levels, int rows,
-                      float* out, size_t out_stride, const float* residual) {
-  with_panel(rows, levels, [&]<int M, int L>() {
-    tile_q8<M, L, 1>(tile, cols, panel, out, out_stride, residual);
-  });
+static void linear_q8_64(const uint8_t* tile, int tiles, int cols, const PanelRows& x, float* out,
+                         size_t out_stride, const float* residual) {
+  tiles_q8<2>(tile, tiles, cols, x, out, out_stride, residual);
 }
-static void linear_q8_64(const uint8_t* tile, int cols, const uint8_t* panel, int levels, int rows,
-                         float* out, size_t out_stride, const float* residual) {
-  with_panel(rows, levels, [&]<int M, int L>() {
-    tile_q8<M, L, 2>(tile, cols, panel, out, out_stride, residual);
-  });
-}
+
 static void linear_f32(const uint8_t* tile, int cols, const float* x, size_t stride, int rows,
                        float* out, size_t out_stride, const float* residual) {
   with_rows(rows, [&]<int M>() {
@@ -195,11 +220,27 @@ static inline Codes codes_of_12(F32x16 first, F32x16 last, F32x16 inverse) {
   return {first_hi, isub(last_hi, high_bits), iadd(shift_left<4>(high_bits), low_bits)};
 }
 
-// Stores the codes of 32 columns of one row of a panel of so many; returns their sum in units.
-using StoreCodes = int32_t (*)(const Codes& codes, uint8_t* panel, size_t rows, size_t row);
+// Where a group of `units` times 32 columns lies in a panel of so many rows: put() stores the codes
+// of one unit of a row and returns their sum in units, put_factors() what belongs to the group.
+template <int L>
+struct Units {
+  static inline int32_t put(const Codes& codes, uint8_t* group, size_t, size_t unit, size_t rows,
+                            size_t row) {
+    return store_codes<L>(codes, group + unit * rows * kPanelBytes<L>, rows, row);
+  }
+  static inline void put_factors(float scale, float sum, const int32_t* isum, uint8_t* group,
+                                 size_t units, size_t rows, size_t row) {
+    for (size_t n = 0; n < units; n++, group += rows * kPanelBytes<L>) {
+      uint8_t* factors = group + rows * kCodeBytes<L> + row * 4;
+      __builtin_memcpy(factors, &scale, 4);
+      __builtin_memcpy(factors + rows * 4, &sum, 4);
+      __builtin_memcpy(factors + rows * 8, &isum[n], 4);
+    }
+  }
+};
 
 // Up to 16 groups: all scales first, because a division waits for a whole reduction.
-template <int L, StoreCodes put>
+template <int L, class Layout>
 static void quantize_groups(const float* x, int groups, int group, uint8_t* panel, size_t rows,
                             size_t row) {
   constexpr float kStep = L == 1 ? 1 : 16,
@@ -221,40 +262,36 @@ static void quantize_groups(const float* x, int groups, int group, uint8_t* pane
   store(inverse, select_lt(scales, smallest, zero(), div(set1(1 / kStep), scales)));
   for (int g = 0; g < groups; g++) {
     const F32x16 factor = set1(inverse[g]);
+    const size_t units = static_cast<size_t>(group) / kGroup;
     int32_t isum[2] = {};
-    for (int n = 0; n < group / kGroup; n++) {
+    for (size_t n = 0; n < units; n++) {
       const float* from = x + g * group + n * kGroup;
       F32x16 first, last;
       split_quads(load(from), load(from + 16), &first, &last);
-      uint8_t* to = panel + static_cast<size_t>(n) * rows * kPanelBytes<L>;
       const Codes codes =
           L == 1 ? codes_of_8(first, last, factor) : codes_of_12(first, last, factor);
-      isum[n] = put(codes, to, rows, row);
+      isum[n] = Layout::put(codes, panel, units, n, rows, row);
     }
     const float sum = scale[g] * static_cast<float>(isum[0] + isum[1]);
-    for (int n = 0; n < group / kGroup; n++, panel += rows * kPanelBytes<L>) {
-      uint8_t* factors = panel + rows * kCodeBytes<L> + row * 4;
-      __builtin_memcpy(factors, &scale[g], 4);
-      __builtin_memcpy(factors + rows * 4, &sum, 4);
-      __builtin_memcpy(factors + rows * 8, &isum[n], 4);
-    }
+    Layout::put_factors(scale[g], sum, isum, panel, units, rows, row);
+    panel += units * rows * kPanelBytes<L>;
   }
 }
 
-template <int L, StoreCodes put>
+template <int L, class Layout>
 static void quantize_levels(const float* x, int width, int group, const PanelRow& out) {
   const size_t rows = static_cast<size_t>(out.rows), row = static_cast<size_t>(out.row);
   uint8_t* panel = out.panel;
   for (int at = 0; at < width; at += 16 * group) {
     const int groups = (width - at) / group < 16 ? (width - at) / group : 16;
-    quantize_groups<L, put>(x + at, groups, group, panel, rows, row);
+    quantize_groups<L, Layout>(x + at, groups, group, panel, rows, row);
     panel += static_cast<size_t>(groups) * (group / kGroup) * rows * kPanelBytes<L>;
   }
 }
 
 static void quantize_row(const float* x, int width, int group, const PanelRow* out) {
-  if (out->levels == 1) return quantize_levels<1, store_codes<1>>(x, width, group, *out);
-  quantize_levels<2, store_codes<2>>(x, width, group, *out);
+  if (out->levels == 1) return quantize_levels<1, Units<1>>(x, width, group, *out);
+  quantize_levels<2, Units<2>>(x, width, group, *out);
 }
 
 using ReadCode = int32_t (*)(const uint8_t* panel, size_t rows, size_t row, int column);
@@ -262,12 +299,13 @@ using ReadCode = int32_t (*)(const uint8_t* panel, size_t rows, size_t row, int 
 template <int L, ReadCode read>
 static float value_of(const PanelRow& at, int column) {
   const size_t rows = static_cast<size_t>(at.rows), row = static_cast<size_t>(at.row);
+  const uint8_t* unit = at.panel + static_cast<size_t>(column / kGroup) * rows * kPanelBytes<L>;
   float scale;
-  __builtin_memcpy(&scale, at.panel + rows * kCodeBytes<L> + row * 4, sizeof scale);
-  return static_cast<float>(read(at.panel, rows, row, column)) * scale;
+  __builtin_memcpy(&scale, unit + rows * kCodeBytes<L> + row * 4, sizeof scale);
+  return static_cast<float>(read(unit, rows, row, column % kGroup)) * scale;
 }
 
-static float panel_value(const PanelRow* at, int column) {
+static float panel_value(const PanelRow* at, int, int column) {
   if (at->levels == 1) return value_of<1, read_code<1>>(*at, column);
   return value_of<2, read_code<2>>(*at, column);
 }

@@ -104,42 +104,37 @@ struct Product {
   }
 
   void run_tiles(uint32_t first, uint32_t last, uint32_t row, uint32_t count) const {
-    const KernelTable& k = c.kernels();
     const int cols = static_cast<int>(w.cols), rows = static_cast<int>(count);
-    const int levels = static_cast<int>(in.levels);
-    const uint8_t* panel = panels(row);
-    const float* x = in.values + static_cast<size_t>(row) * in.stride + in_col;
-    for (uint32_t tile = first; tile < last; tile++) {
-      const uint8_t* data = w.data + tile * w.tile_bytes;
-      const size_t at = row * out_stride + static_cast<size_t>(tile) * kTileRows;
-      const float* add = residual ? residual + at : nullptr;
-      switch (w.dtype) {
-        case DType::kQ4:
-          k.linear_q4(data, cols, panel, levels, rows, out + at, out_stride, add);
-          break;
-        case DType::kQ4_0:
-          k.linear_q4_0(data, cols, panel, levels, rows, out + at, out_stride, add);
-          break;
-        case DType::kQ4_64:
-          k.linear_q4_64(data, cols, panel, levels, rows, out + at, out_stride, add);
-          break;
-        case DType::kQ8:
-          k.linear_q8(data, cols, panel, levels, rows, out + at, out_stride, add);
-          break;
-        case DType::kQ8_64:
-          k.linear_q8_64(data, cols, panel, levels, rows, out + at, out_stride, add);
-          break;
-        case DType::kF32:
-          k.linear_f32(data, cols, x, in.stride, rows, out + at, out_stride, add);
-          break;
-        case DType::kF16:
-          k.linear_f16(data, cols, x, in.stride, rows, out + at, out_stride, add);
-          break;
-        case DType::kBf16:
-          k.linear_bf16(data, cols, x, in.stride, rows, out + at, out_stride, add);
-          break;
-      }
+    const size_t at = row * out_stride + static_cast<size_t>(first) * kTileRows;
+    const uint8_t* data = w.data + first * w.tile_bytes;
+    float* to = out + at;
+    const float* add = residual ? residual + at : nullptr;
+    if (w.quantized) {
+      const PanelRows x{panels(row), rows, static_cast<int>(in.levels), static_cast<int>(in.group)};
+      return quantized()(data, static_cast<int>(last - first), cols, x, to, out_stride, add);
     }
+    const float* x = in.values + static_cast<size_t>(row) * in.stride + in_col;
+    for (uint32_t tile = first; tile < last; tile++, data += w.tile_bytes, to += kTileRows) {
+      floats()(data, cols, x, in.stride, rows, to, out_stride, add);
+      if (add != nullptr) add += kTileRows;
+    }
+  }
+
+  LinearTiles quantized() const {
+    const KernelTable& k = c.kernels();
+    switch (w.dtype) {
+      case DType::kQ4: return k.linear_q4;
+      case DType::kQ4_0: return k.linear_q4_0;
+      case DType::kQ4_64: return k.linear_q4_64;
+      case DType::kQ8_64: return k.linear_q8_64;
+      default: return k.linear_q8;
+    }
+  }
+
+  LinearFloats floats() const {
+    const KernelTable& k = c.kernels();
+    if (w.dtype == DType::kF32) return k.linear_f32;
+    return w.dtype == DType::kF16 ? k.linear_f16 : k.linear_bf16;
   }
 
   // Bytes of a row as the kernels read it.
