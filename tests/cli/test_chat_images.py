@@ -78,6 +78,13 @@ def test_a_video_is_attached_as_frames_and_taken_back_whole(talk: Start, photos:
     attach(chat, f"/image {photos}/clip.mp4#2s")
     assert "sees [(20, 10), (64, 48)]" in chat.say("What?")
     assert chat.say("/image") == "asked about: dog.png (20 x 10), clip.mp4#2s (64 x 48)"
+    assert "dog.png (20 x 10) is attached" in attach(
+        chat, f"/image {photos}/d*.png {photos}/dog.png"
+    )
+    chat.say("Sure?")
+    assert chat.say("/image").endswith(
+        "clip.mp4#2s (64 x 48), dog.png (20 x 10), dog.png (20 x 10)"
+    )
 
 
 def test_undo_takes_back_attached_images_first_and_clear_drops_all(

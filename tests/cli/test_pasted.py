@@ -102,3 +102,5 @@ def test_the_files_behind_a_command(photos: Path) -> None:
     assert files_of("a.png 'b.PNG'") == ["a.png", "b.PNG"]
     assert files_of(f'"{photos}/a.png"') == [str(photos / "a.png")]
     assert files_of("no such.png") == ["no such.png"]
+    assert files_of("*.png") == ["a.png", "it's a (1).png"]
+    assert files_of("[ab].* no*.gif") == ["a.png", "b.PNG", "no*.gif"]

@@ -45,6 +45,28 @@ def test_a_file_that_is_no_image_is_named_before_a_model_is_looked_for(run: Run)
     assert status == 1 and "download it first" in err
 
 
+def test_what_is_meant_as_an_image_is_told_from_a_model_and_a_prompt(
+    run: Run, tiny_vlm: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    status, _, err = run("cat.png", "What?")
+    assert status == 2 and "cat.png is no model; an image is shown with --image cat.png" in err
+    _, _, err = run(tiny_vlm, "--greedy", "--max-tokens", "2", "cat.png", "What?")
+    assert "[cat.png is read as text here; --image cat.png shows it]\n" in err
+    assert run_cli(["embed", "cat.png"]) == 2
+    assert "cat.png is no file of texts; images need --image" in capsys.readouterr().err
+    Path("photos").mkdir()
+    status, _, err = run("-i", "photos", "What?")
+    assert (status, err) == (
+        1, 'cactus: "photos" is a directory; name the images in it, as in photos/*.jpg\n'
+    )  # fmt: skip
+
+
+def test_an_image_that_no_model_can_look_at_is_named(run: Run, tiny_vlm: Path) -> None:
+    Image.new("RGB", (6000, 1)).save("line.png")
+    status, _, err = run(tiny_vlm, "-i", "cat.png", "-i", "line.png", "-p", "What?")
+    assert status == 1 and err.startswith('cactus: "line.png": an image of 6000 x 1 pixels')
+
+
 def test_a_model_that_cannot_see_is_refused_with_those_that_can(run: Run, tiny_model: Path) -> None:
     status, out, err = run(tiny_model, "--image", "cat.png", "-p", "What?")
     assert (status, out) == (1, "")

@@ -89,6 +89,11 @@ def test_what_is_no_video_is_refused(tmp_path: Path) -> None:
     for data in (b"no video", playlist, video(1)[:60]):
         with pytest.raises(InvalidImage, match="cannot be read as a video"):
             next(load_frames(data))
+    (tmp_path / "empty.mp4").touch()
+    with pytest.raises(InvalidImage, match="is empty; expected a video"):
+        find_times(tmp_path / "empty.mp4")
+    with pytest.raises(InvalidImage, match="cannot be from 2 to 1 s"):
+        find_times(video(3), start=2, end=1)
     with pytest.raises(InvalidImage, match="no such file"):
         next(load_frames(tmp_path / "none.mp4"))
     with pytest.raises(InvalidImage, match="not allowed here"):

@@ -366,10 +366,14 @@ class Chat:
         if completion.handoff is not None and completion.handoff.answered:
             cut = "; cut at --max-tokens" if completion.finish_reason == "length" else ""
             return f"{cost.total_time_ms / 1000:.1f} s{cut}"
-        summary = (
-            f"{cost.decode_tokens} tokens, {cost.decode_tps:.1f} tok/s, "
-            f"first token after {cost.time_to_first_token_ms:.0f} ms"
-        )
+        summary = counted(cost.decode_tokens, "token")
+        if cost.decode_tokens:
+            summary += (
+                f", {cost.decode_tps:.1f} tok/s, "
+                f"first token after {cost.time_to_first_token_ms:.0f} ms"
+            )
+        else:
+            summary += f" after {cost.total_time_ms / 1000:.1f} s"
         if cost.encoded_tiles:
             tiles = counted(cost.encoded_tiles, "tile")
             summary += f" ({tiles} of images in {cost.encode_time_ms / 1000:.1f} s)"

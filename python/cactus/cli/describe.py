@@ -123,7 +123,7 @@ def command(
             except BrokenPipeError:
                 raise
             except (InvalidImage, ContextLengthExceeded, OSError) as error:
-                complain(f"{job.name}: {error}")
+                complain(str(error) if job.name in str(error) else f"{job.name}: {error}")
                 failed = True
             if interrupted():
                 ctx.exit(INTERRUPTED)

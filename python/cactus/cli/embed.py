@@ -14,7 +14,7 @@ from typing import IO, TYPE_CHECKING, Any
 import click
 
 from cactus.cli.complete import complete_embedders
-from cactus.cli.images import load_images
+from cactus.cli.images import is_image_file, load_images
 from cactus.cli.options import Whole, no_progress_option, offline_option, threads_option
 from cactus.cli.text import whole_characters
 from cactus.cli.texts import (
@@ -126,6 +126,8 @@ def command(
         raise click.UsageError("Give a FILE or --text, not both.")
     elif len(files) > 1:
         raise click.UsageError("Give one FILE of texts, or --image and several images.")
+    elif files and is_image_file(files[0]):
+        raise click.UsageError(f"{files[0]} is no file of texts; images need --image.")
     if written == "npy" and output is None and sys.stdout.isatty():
         raise click.UsageError("npy is not for a terminal; give --output FILE.")
 

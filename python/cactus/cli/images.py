@@ -28,7 +28,7 @@ MOST_PAGES = 20
 _PAGES = re.compile(r"(.*\.pdf)#(\d{1,6})(?:-(\d{1,6}))?", re.I | re.S)
 _SECONDS = r"(\d{1,6}(?:\.\d{1,3})?)"
 _FRAMES = re.compile(
-    rf"(.*(?:{'|'.join(map(re.escape, VIDEOS))}))#{_SECONDS}(?:-{_SECONDS})?s", re.I | re.S
+    rf"(.*(?:{'|'.join(map(re.escape, VIDEOS))}))#{_SECONDS}(?:-{_SECONDS})?s?", re.I | re.S
 )
 
 Tell = Callable[[str], None]
@@ -58,8 +58,13 @@ class Attached:
 
 
 def by_file(images: Sequence[Attached]) -> list[list[Attached]]:
-    """Images that came of one file after another, those of each together."""
-    return [list(several) for _, several in groupby(images, lambda image: image.given)]
+    """Images one after another, pages and frames of the same file together."""
+
+    def origin(numbered: tuple[int, Attached]) -> int | str:
+        place, image = numbered
+        return place if image.name == image.given else image.given
+
+    return [[image for _, image in several] for _, several in groupby(enumerate(images), origin)]
 
 
 def listed(images: Sequence[Attached]) -> str:
@@ -75,6 +80,11 @@ def listed(images: Sequence[Attached]) -> str:
 def is_part(name: str) -> bool:
     """Whether a name is that of a page or a frame: of its file, ``#``, and which it is."""
     return bool(_PAGES.fullmatch(name) or _FRAMES.fullmatch(name))
+
+
+def is_image_file(name: str) -> bool:
+    """Whether there is a file of that name, and it is named as images are."""
+    return name.lower().endswith(PATHS) and os.path.isfile(os.path.expanduser(name))
 
 
 def load_image(name: str) -> Attached:
@@ -96,6 +106,11 @@ def names_of(file: str, frames: int | None = None, tell: Tell | None = None) -> 
     are `frames` at most, and `tell` is told at which seconds. Only what tells their number is read.
     Raises InvalidImage.
     """
+    if os.path.isdir(os.path.expanduser(file)):
+        from cactus.errors import InvalidImage
+
+        one = os.path.join(file, "*.jpg")
+        raise InvalidImage(f'"{file}" is a directory; name the images in it, as in {one}')
     lower = file.lower()
     if lower.endswith(".pdf") or _PAGES.fullmatch(file):
         return _pages_of(file)

@@ -7,6 +7,7 @@ import re
 import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
+from glob import glob
 from urllib.parse import unquote, urlsplit
 
 from cactus.cli.images import PATHS
@@ -61,12 +62,18 @@ def find_images(message: str) -> Pasted:
 
 
 def files_of(text: str) -> list[str]:
-    """The files that a text names: one whose name may have spaces, or several words of a shell."""
+    """The files that a text names: one whose name may have spaces, or several words of a shell.
+
+    What is no file stands for all files that fit, as in a shell: ``*.png``.
+    """
     whole = os.path.expanduser(text)
     if os.path.exists(whole):
         return [whole]
     words = [_file_of(word) for word in _SHELL_WORD.findall(text)]
-    return words if len(words) == 1 or any(map(os.path.exists, words)) else [whole]
+    files = {word: [word] if os.path.exists(word) else sorted(glob(word)) for word in words}
+    if len(words) == 1 or any(files.values()):
+        return [file for word in words for file in files[word] or [word]]
+    return [whole]
 
 
 def _candidates(message: str, start: int) -> Iterator[tuple[int, str]]:

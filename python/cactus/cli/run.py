@@ -233,7 +233,7 @@ def command(
     In the chat, Ctrl-C stops an answer and a second Ctrl-C leaves; /help lists the commands.
     """
     from cactus.cli.functions import Gate, check_asking, load_tools
-    from cactus.cli.images import load_images
+    from cactus.cli.images import is_image_file, load_images
     from cactus.cli.models import find_or_fetch, find_seeing
     from cactus.cli.prompt import prompt_of
 
@@ -256,6 +256,13 @@ def command(
         wrap = False  # a line that is broken inside a string is not JSON
     if model is not None and not words and _is_a_prompt(model):
         words, model = (model,), None
+    for word in words:
+        if is_image_file(word):
+            note(f"{word} is read as text here; --image {word} shows it")
+    if model is not None and is_image_file(model):
+        raise click.UsageError(
+            f"{model} is no model; an image is shown with --image {model}, and then a prompt."
+        )
     tell = None if quiet else note
     attached = [image for file in images for image in load_images(file, frames, tell)]
     folder = (

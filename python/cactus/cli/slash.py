@@ -278,7 +278,11 @@ COMMANDS = {
     "retry": Slash("/retry", "ask the last message again", _retry),
     "undo": Slash("/undo", "take the last message and its answer back", _undo),
     "reset": Slash("/reset, /clear", "forget the conversation", _reset),
-    "image": Slash("/image [FILE]", "show an image with the next message, or list them", _image),
+    "image": Slash(
+        "/image [FILE]",
+        "show an image, PDF or video with the next message, or list them",
+        _image,
+    ),
     "docs": Slash("/docs [QUERY]", "show the documents, or search them", _docs),
     "save": Slash("/save FILE", "write the conversation to a file", _save),
     "load": Slash("/load FILE", "go on with a conversation from a file", _load),

@@ -42,6 +42,8 @@ def find_times(
     `source` as for `load_frames`. No more is decoded than the first frame. Raises InvalidImage.
     """
     integer("most", most, 1, 1 << 20)
+    if end is not None and not 0 <= start <= end:
+        raise InvalidImage(f"a part of a video cannot be from {start:g} to {end:g} s")
     with _opened(source, limits, policy) as (video, name, limits):
         last = _Reader(video, name).last()
     end = last if end is None else min(end, last)
@@ -94,6 +96,9 @@ def _opened(
                 f"{name} is a video, and the package that reads those is missing: "
                 "pip install 'cactus[av]'"
             ) from None
+        if not file.read(1):
+            raise InvalidImage(f"{name} is empty; expected a video")
+        file.seek(0)
         av.logging.set_level(None)
         try:
             video: Any = av.open(

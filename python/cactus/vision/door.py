@@ -51,8 +51,10 @@ class Doorway:
             raise self.named(given, error) from None
 
     def named(self, given: Given, error: InvalidImage) -> InvalidImage:
-        """The error with the place of the image in front of it."""
-        error.args = (f"{given.name}: {error}", *error.args[1:])
+        """The error behind the place of the image, or the file that it was loaded from."""
+        source = given.source
+        of_file = isinstance(source, Picture) and source.name.endswith('"')
+        error.args = (f"{source.name if of_file else given.name}: {error}", *error.args[1:])
         return error
 
 
