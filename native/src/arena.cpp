@@ -63,6 +63,7 @@ Arena place_buffers(const Plan& plan, const std::vector<uint64_t>& sizes) {
   std::vector<size_t> placed;  // by offset
   for (size_t b : order) {
     if (sizes[b] == 0) break;
+    if (lives[b].empty()) continue;  // no step uses it
     // The lowest gap between those that it may not overwrite.
     uint64_t offset = 0;
     for (size_t other : placed) {

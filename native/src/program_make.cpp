@@ -3,6 +3,7 @@
 #include <cstring>
 
 #include "error.h"
+#include "fuse.h"
 #include "program.h"
 
 namespace cactus {
@@ -57,7 +58,7 @@ Program::Program(const void* plan, uint64_t plan_size, const std::string& weight
                  const KernelTable& kernels, int threads, uint32_t max_rows, Reading reading,
                  uint64_t kv_bytes)
     : mapping_(std::make_shared<const Mapping>(weights_path, reading)),
-      plan_(read_plan(plan, plan_size, mapping_->size())),
+      plan_(fused(read_plan(plan, plan_size, mapping_->size()), kernels)),
       kernels_(kernels),
       max_rows_(max_rows),
       layout_(std::make_shared<StateLayout>(plan_)),
@@ -71,7 +72,7 @@ Program::Program(const void* plan, uint64_t plan_size, const std::string& weight
 Program::Program(const void* plan, uint64_t plan_size, const Program& base,
                  const KernelTable& kernels, uint32_t max_rows)
     : mapping_(base.mapping_),
-      plan_(read_plan(plan, plan_size, mapping_->size())),
+      plan_(fused(read_plan(plan, plan_size, mapping_->size()), kernels)),
       kernels_(kernels),
       max_rows_(max_rows),
       layout_(base.layout_),

@@ -8,6 +8,8 @@
 #include <variant>
 #include <vector>
 
+#include "cpu/kernels.h"
+
 namespace cactus {
 
 // The columns of a buffer from `column` on.
@@ -112,12 +114,20 @@ struct Matrix {
   uint32_t weight;
   std::optional<uint32_t> bias;
 };
+// What the rows of a product become instead of its output, and in which buffer.
+struct Activated {
+  Activation by;
+  uint32_t out;
+};
 struct LinearStep {
   View in;
   std::optional<uint32_t> residual;  // a buffer
   std::vector<Matrix> matrices;      // their rows are concatenated
   uint32_t out;
+  std::optional<Activated> activated = {};
 };
+// One whose work is done by the step before it.
+struct DoneStep {};
 
 // Each row by `top_k` of the experts, whose matrices lie one behind the other in w1 and in w2.
 struct ExpertsStep {
@@ -180,7 +190,7 @@ using Operation =
                  GeluStep, GegluStep, ScaleStep, FeaturesStep, Im2colStep, GeluErfStep,
                  LayerNormStep, AddPositionStep, StoreMemoryStep, MemoryScoresStep,
                  BidirectionalStep, GegluErfStep, AddSegmentStep, ExpertsStep, ReplaceFeaturesStep,
-                 AddFeaturesStep>;
+                 AddFeaturesStep, DoneStep>;
 
 struct Step {
   Operation operation;

@@ -240,8 +240,14 @@ def test_a_tower_in_bf16_is_nearly_the_exact_one(loader: Loader) -> None:
     with Program(loader_blob, loader.store.path, chunk=1000, isa=EXACT_TIERS[-1]) as exact:
         want = states(exact, *PICTURES)
     blob = with_int8_activations(loader_blob)
-    with Program(blob, loader.store.path, chunk=1000, isa=BF16_ISA) as rounded:
-        assert_close(states(rounded, *PICTURES), want, "bf16 model", "states")
+    with Program(blob, loader.store.path, chunk=1000, isa=BF16_ISA, threads=1) as rounded:
+        found = states(rounded, *PICTURES)
+        assert_close(found, want, "bf16 model", "states")
+        alone = [states(rounded, each) for each in PICTURES]
+    assert np.array_equal(np.concatenate(alone), found)
+    with Program(blob, loader.store.path, chunk=1000, isa=BF16_ISA, threads=2) as two:
+        assert np.array_equal(np.concatenate([states(two, each) for each in PICTURES]), found)
+        assert np.array_equal(states(two, *PICTURES), found)
 
 
 @pytest.mark.parametrize("isa", TIERS)

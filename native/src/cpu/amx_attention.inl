@@ -73,14 +73,6 @@ static size_t text_scratch(int head_dim) {
   return sizeof(TextWork) + static_cast<size_t>(units_of(head_dim)) * 6 * kTileBytes;
 }
 
-// 2^x, good to 1e-4: what follows rounds to 2^-9.
-static inline F32x16 exp2_lanes(F32x16 x) {
-  const F32x16 r = fraction(x);
-  F32x16 p = fma(set1(0.0780245371f), r, set1(0.226067199f));
-  p = fma(p, r, set1(0.695833489f));
-  return times_exp2(fma(p, r, set1(0.999925228f)), x);
-}
-
 // One or two tiles of queries, from number `query` on.
 class TextAttention {
  public:

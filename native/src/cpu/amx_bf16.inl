@@ -247,8 +247,39 @@ class Ahead {
   uint16_t (*to_)[2 * kTileRows];
 };
 
+// 2^x, good to 1e-4: what follows rounds to 2^-9.
+static inline F32x16 exp2_lanes(F32x16 x) {
+  const F32x16 r = fraction(x);
+  F32x16 p = fma(set1(0.0780245371f), r, set1(0.226067199f));
+  p = fma(p, r, set1(0.695833489f));
+  return times_exp2(fma(p, r, set1(0.999925228f)), x);
+}
+
+// The avx512 tier's gelu_lanes, as far as bf16 tells it apart.
+static inline F32x16 gelu_bf16(F32x16 x) {
+  const F32x16 slope = fma(mul(x, x), set1(-0.10294324f), set1(-2.3022082f));
+  return mul(x, reciprocal(add(set1(1.0f), exp2_lanes(mul(x, slope)))));
+}
+
 // Rows of sums of two tiles.
 using RowSums = float[2 * kTileRows];
+
+// Rows [row, row + count) of T tiles become bf16 in panels.
+template <int T, F32x16 (*activate)(F32x16)>
+static inline void store_activated(const TilesProduct& p, int tile, int row, int count,
+                                   const RowSums* sums) {
+  const size_t panel_bytes = static_cast<size_t>(p.activated_width) * kPanelRows * 2;
+  for (int t = 0; t < T; t++) {
+    const int column = p.column + (tile + t) * kTileRows;
+    uint8_t* unit = p.activated + static_cast<size_t>(column / kGroup) * kPanelUnit +
+                    static_cast<size_t>(column % kGroup) * 2;
+    for (int m = row; m < row + count; m++) {
+      uint8_t* to = unit + static_cast<size_t>(m / kPanelRows) * panel_bytes +
+                    static_cast<size_t>(m % kPanelRows) * kRowBytes;
+      store_bf16_half(to, activate(load(sums[m] + t * kTileRows)));
+    }
+  }
+}
 
 // Sums of P panels from `row` on with the chunk's weights; `sums` holds those of the columns
 // before.
@@ -277,13 +308,20 @@ static inline void multiply_panels(const TilesProduct& p, const Chunk& chunk, co
     Tiles::add(x, panel_bytes, w + u);
     ahead.step();
   }
-  if (last && p.residual == nullptr && row + P * kPanelRows <= p.rows) {
+  if (last && p.residual == nullptr && p.activation == Activation::kNone &&
+      row + P * kPanelRows <= p.rows) {
     Tiles::store(out, kPanelRows * p.out_stride, p.out_stride * sizeof(float));
     return;
   }
   Tiles::store(so_far, kPanelRows * kStride, kStride * sizeof(float));
   if (!last) return;
   const int here = p.rows - row < P * kPanelRows ? p.rows - row : P * kPanelRows;
+  if (p.activation == Activation::kGelu) {
+    return store_activated<T, gelu_bf16>(p, chunk.tile, row, here, sums);
+  }
+  if (p.activation == Activation::kGeluErf) {
+    return store_activated<T, gelu_erf_lanes>(p, chunk.tile, row, here, sums);
+  }
   const float* more = p.residual ? p.residual + place : nullptr;
   for (int m = 0; m < here; m++) {
     for (int t = 0; t < T; t++) {

@@ -150,6 +150,9 @@ struct LogitSlice {
   int finite;
 };
 
+// What is made of each number of a product before it is stored.
+enum class Activation { kNone, kGelu, kGeluErf };
+
 // out[m][0..16 tiles) = W x (+ bias) (+ residual): tiles of W, which follow one another, against
 // the panels of `rows` rows.
 struct TilesProduct {
@@ -161,6 +164,11 @@ struct TilesProduct {
   size_t out_stride;
   const float* bias;      // of these tiles, or null
   const float* residual;  // as out, or null
+  // Only of one_level_*: panels of one level that take the activation of the sums, instead of out;
+  // their rows have activated_width columns, and the first tile's begin at `column`.
+  Activation activation = Activation::kNone;
+  uint8_t* activated = nullptr;
+  int activated_width = 0, column = 0;
 };
 using MultiplyTiles = void (*)(const TilesProduct* product);
 
@@ -211,7 +219,8 @@ struct KernelTable {
   MultiplyTiles split_f16;
   MultiplyTiles split_bf16;
 
-  // Quantised weights and panels of one level, where linear_* do not take these; else null.
+  // Quantised weights and panels of one level, where linear_* do not take these; else null. These
+  // can store activations.
   MultiplyTiles one_level_q4;
   MultiplyTiles one_level_q8;
   MultiplyTiles one_level_q4_0;

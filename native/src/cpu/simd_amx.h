@@ -35,6 +35,10 @@ static inline Bf16x32 to_bf16(F32x16 a, F32x16 b) {
   const __m512bh both = _mm512_cvtne2ps_pbh(b.v, a.v);
   return {(__m512i)both};
 }
+// The same of a alone.
+static inline void store_bf16_half(void* p, F32x16 a) {
+  _mm256_storeu_si256(static_cast<__m256i*>(p), (__m256i)_mm512_cvtneps_pbh(a.v));
+}
 static inline F32x16 first_half(Bf16x32 a) {
   const __m512i wide = _mm512_cvtepu16_epi32(_mm512_castsi512_si256(a.v));
   return {_mm512_castsi512_ps(_mm512_slli_epi32(wide, 16))};
@@ -84,6 +88,8 @@ static inline F32x16 add_pairs(F32x16 acc, Bf16x32 pairs) {
 // x = floor + fraction: that fraction, which is 0 of infinities, and a 2^floor, exact.
 static inline F32x16 fraction(F32x16 x) { return {_mm512_reduce_ps(x.v, 0x09)}; }
 static inline F32x16 times_exp2(F32x16 a, F32x16 x) { return {_mm512_scalef_ps(a.v, x.v)}; }
+// 1 / a, good to 2^-14.
+static inline F32x16 reciprocal(F32x16 a) { return {_mm512_rcp14_ps(a.v)}; }
 static inline bool any_lt(F32x16 a, F32x16 b) {
   return _mm512_cmp_ps_mask(a.v, b.v, _CMP_LT_OQ) != 0;
 }

@@ -54,6 +54,8 @@ struct Product {
   const float* bias;      // of this weight's rows, or null
   size_t out_stride;
   const uint8_t* split = nullptr;  // the rows as the kernels want them for this weight, or null
+  std::optional<Activated> activated = {};
+  uint32_t first_column = 0;  // of this weight's rows in the step's output
 
   // Columns of tiles [first, last) for rows [row, row + count), count <= max_rows.
   void run(uint32_t first, uint32_t last, uint32_t row, uint32_t count) const {
@@ -91,15 +93,22 @@ struct Product {
   void run_at_once(MultiplyTiles multiply, uint32_t first, uint32_t last, uint32_t row,
                    uint32_t count) const {
     const size_t column = static_cast<size_t>(first) * kTileRows, at = row * out_stride + column;
-    const TilesProduct product{w.data + first * w.tile_bytes,
-                               static_cast<int>(last - first),
-                               static_cast<int>(w.cols),
-                               panels(row),
-                               static_cast<int>(count),
-                               out + at,
-                               out_stride,
-                               bias ? bias + column : nullptr,
-                               residual ? residual + at : nullptr};
+    TilesProduct product{w.data + first * w.tile_bytes,
+                         static_cast<int>(last - first),
+                         static_cast<int>(w.cols),
+                         panels(row),
+                         static_cast<int>(count),
+                         out + at,
+                         out_stride,
+                         bias ? bias + column : nullptr,
+                         residual ? residual + at : nullptr};
+    if (activated) {
+      const Buffer& to = c.buffer(activated->out);
+      product.activation = activated->by;
+      product.activated = c.panel_row(to, row, 0).panel;
+      product.activated_width = static_cast<int>(to.width);
+      product.column = static_cast<int>(first_column + column);
+    }
     multiply(&product);
   }
 
@@ -191,7 +200,9 @@ void multiply(const LinearStep& step, const Context& c, uint32_t first, uint32_t
                           residual ? residual + column : nullptr,
                           matrix.bias ? c.floats(*matrix.bias) : nullptr,
                           out.stride,
-                          split};
+                          split,
+                          step.activated,
+                          static_cast<uint32_t>(column)};
     product.run_blocks(begin, stop, row, end);
     before += count;
   }

@@ -8,6 +8,8 @@ void run_step(const Step& step, const Context& context) {
   std::visit([&](const auto& operation) { run(operation, context); }, step.operation);
 }
 
+void run(const DoneStep&, const Context&) {}
+
 CostShare::CostShare(const Context& c, uint64_t total) {
   const uint64_t threads = static_cast<uint64_t>(c.threads());
   begin_ = total * static_cast<uint64_t>(c.thread) / threads;

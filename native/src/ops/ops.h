@@ -34,6 +34,7 @@ void run(const AddSegmentStep& step, const Context& c);
 void run(const ExpertsStep& step, const Context& c);
 void run(const ReplaceFeaturesStep& step, const Context& c);
 void run(const AddFeaturesStep& step, const Context& c);
+void run(const DoneStep& step, const Context& c);
 
 // Tiles [first, last) of a weight times so many rows of `in`, into the columns of `out`.
 void multiply_tiles(const Context& c, const Weight& w, uint32_t first, uint32_t last,
