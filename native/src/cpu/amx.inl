@@ -385,22 +385,26 @@ static float peak_dot(const uint8_t* operands, int rounds) {
   begin();
   tile_zero<0>();
   tile_zero<1>();
+  tile_zero<2>();
+  tile_zero<3>();
   for (int round = 0; round < rounds; round++) {
-    tile_load<2>(operands, 64);
-    tile_load<3>(operands + 1024, 64);
-    tile_load<4>(operands + 2048, 64);
-    tile_load<5>(operands + 3072, 64);
-    tile_dot_int8<0, 2, 4>();
-    tile_dot_int8<1, 2, 5>();
-    tile_dot_int8<0, 3, 4>();
-    tile_dot_int8<1, 3, 5>();
+    tile_load<4>(operands, 64);
+    tile_load<5>(operands + 1024, 64);
+    tile_load<6>(operands + 2048, 64);
+    tile_load<7>(operands + 3072, 64);
+    // A sum of its own for each: the unit begins one before it has ended those before.
+    tile_dot_int8<0, 4, 6>();
+    tile_dot_int8<1, 4, 7>();
+    tile_dot_int8<2, 5, 6>();
+    tile_dot_int8<3, 5, 7>();
   }
-  alignas(64) int32_t sums[16][16];
-  tile_store<0>(sums, 64);
-  const int32_t first = sums[0][0];
-  tile_store<1>(sums, 64);
+  alignas(64) int32_t sums[4][16][16];
+  tile_store<0>(sums[0], 64);
+  tile_store<1>(sums[1], 64);
+  tile_store<2>(sums[2], 64);
+  tile_store<3>(sums[3], 64);
   end();
-  return static_cast<float>(first ^ sums[0][0]);
+  return static_cast<float>(sums[0][0][0] ^ sums[1][0][0] ^ sums[2][0][0] ^ sums[3][0][0]);
 }
 static_assert(kPeakBytes / 64 * kDotLanes * kDotChains == 4 * 16 * 16 * 64);
 
