@@ -17,7 +17,7 @@ from cactus.native import MachinePeaks
 
 SMALL = ["--prompt", "16", "--tokens", "4", "--repeat", "2", "--threads", "1"]
 
-# The tiny model: q8 tiles of 544 bytes for 16 rows and 32 columns; 300 rows are 19 tiles.
+# The tiny model: q8_64 tiles of 1,056 bytes for 16 rows and 64 columns; 300 rows are 19 tiles.
 REST = 64 * 64 + 64 * 256 + 128 * 64  # of a layer after its attention
 LAYER = 64 * (64 + 32 + 32) + REST
 OUTPUT = 300 * 64
@@ -56,14 +56,14 @@ def test_json_has_the_machine_and_every_run(run) -> None:
         share = result["read_bytes"] / result["seconds"] / peak
         assert result["of_read_bandwidth"] == pytest.approx(share, abs=1e-3)
         share = result["matrix_operations"] / result["seconds"]
-        share /= told["machine"]["int8_operations_per_second"]  # all of its matrices are q8
+        share /= told["machine"]["int8_operations_per_second"]  # all of its matrices are q8_64
         assert result["of_arithmetic"] == pytest.approx(share, abs=1e-3)
         assert "profile_seconds" not in result
 
 
 def test_what_is_read_and_multiplied(run) -> None:
     results = json.loads(run("--json", "--depth", "0,100")[1])["results"]
-    weights = (2 * LAYER // 512 + 19 * 2) * 544 + 5 * 64 * 4  # and five norms in f32
+    weights = (2 * LAYER // 1024 + 19) * 1056 + 5 * 64 * 4  # and five norms in f32
     position = 2 * 2 * 32 * 2  # layers, keys and values, a head of 32, f16
     # What follows the last attention is only computed for the row whose logits are wanted.
     by_prefill = 2 * (16 * (2 * LAYER - REST) + REST + OUTPUT)
@@ -125,7 +125,7 @@ def test_a_table_for_people(run) -> None:
 def test_the_profile_names_the_kinds_of_steps(run) -> None:
     out = run("--profile")[1]
     assert "prefill 16 after 0:" in out and "decode 4 after 0:" in out
-    for label in ("qkv_attention", "linear q8 64 -> 128", "linear q8 64 -> 300"):
+    for label in ("qkv_attention", "linear q8_64 64 -> 128", "linear q8_64 64 -> 300"):
         assert re.search(rf"^  {label}\s+[\d,.]+ ms\s+[\d.]+%$", out, re.M), label
     told = json.loads(run("--profile", "--json")[1])
     for result in told["results"]:

@@ -53,7 +53,7 @@ def test_convert_prints_the_folder_and_what_was_lost(run, root, tiny_checkpoint:
     assert resolve("tiny-llama") == root / "tiny-llama"
     assert ", INT8, " in err and "loss: " in err and "bits a weight" in err
     assert re.search(
-        r"^ +F\d+ in q8 +\d+ matrices, .* bits, error up to 0\.\d\d%$", err, re.MULTILINE
+        r"^ +F\d+ in q8_64 +\d+ matrices, .* bits, error up to 0\.\d\d%$", err, re.MULTILINE
     )
 
 

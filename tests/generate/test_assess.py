@@ -35,9 +35,9 @@ def test_the_samples_are_other_answers_to_the_same_question(tiny_model: Path) ->
     with Model(tiny_model) as model:
         answer = model.chat("Hello", max_tokens=12)
         model.reset()
-        sure = model.assess("Hello", answer, samples=4, max_tokens=12)
-        again = model.assess("Hello", answer, samples=4, max_tokens=12)
-        other = model.assess("Hello", answer, samples=4, max_tokens=12, seed=77)
+        sure = model.assess("Hello", answer, samples=4, max_tokens=3)
+        again = model.assess("Hello", answer, samples=4, max_tokens=3)
+        other = model.assess("Hello", answer, samples=4, max_tokens=3, seed=77)
     assert sure.scores is not None and answer.scores is not None
     assert sure.scores.agreement is not None and 0 <= sure.scores.agreement < 1
     assert sure == again, "the seed of the first is 0 unless it is given"

@@ -20,6 +20,7 @@ from cactus.weights.convert import ConversionReport, convert
 from cactus.weights.format.folder import WeightsFolder
 from cactus.weights.sources.gguf.blocks import LOSSLESS, STORED
 from cactus.weights.sources.gguf.read import read_gguf
+from tests.models import encoders, vision
 from tests.weights.forge import TYPES, Forge, tiny_lfm2, tiny_llama
 from tests.weights.made import small_checkpoint, tree, values_of, write, write_checkpoint
 
@@ -175,7 +176,7 @@ def test_starter_model(starter_gguf: Path, starter_folder: Path, starter_reader:
     ("precision", "matrix", "embedding", "bound"),
     [
         ("INT4", "q4", "q8", 0.09),
-        ("INT8", "q8", "q8", 0.006),
+        ("INT8", "q8", "q8", 0.0065),
         ("FP16", "f16", "f16", 0.0003),
         ("FP32", "f32", "f32", 0.0),
     ],
@@ -198,9 +199,9 @@ def test_precisions(
                 continue
             big = tensor.name in ("model.embed_tokens.weight", "lm_head.weight")
             wanted = embedding if big else matrix
-            if wanted == "q4" and stored.cols == 64:
-                wanted = "q4_64"
-                assert tensor.bits_per_weight == 4.5
+            if stored.cols == 64 and wanted in ("q4", "q8"):
+                wanted += "_64"
+                assert tensor.bits_per_weight == {"q4_64": 4.5, "q8_64": 8.25}[wanted]
             assert stored.dtype == tensor.dtype == wanted
             assert tensor.relative_rms <= bound
             assert (tensor.relative_rms > 0) == (precision != "FP32")
@@ -225,6 +226,33 @@ def test_int4_takes_wide_groups_where_they_fit(tmp_path: Path, kind: str, dtype:
     dtypes = {tensor.shape: tensor.dtype for tensor in report.tensors}
     assert dtypes[32, 64] == dtype
     assert dtypes[32, 32] == "q4"
+
+
+@pytest.mark.parametrize(("kind", "dtype"), [("F32", "q8_64"), ("Q8_0", "q8")])
+def test_8_bits_have_wide_groups_where_all_of_the_source_are_floats(
+    tmp_path: Path, kind: str, dtype: str
+) -> None:
+    """Beside one matrix in groups of 32 none has them, so what is read together can be merged."""
+    model = tiny_llama("F16", width=64)
+    embedding = model.tensor("token_embd.weight")
+    model.tensors.remove(embedding)
+    model.add("token_embd.weight", kind, (272, 64))
+    path = write(tmp_path, model)
+    for precision, expected in (("INT8", {dtype, "f32"}), ("INT4", {"q4_64", dtype, "f32"})):
+        report = convert(path, tmp_path / precision, precision, calibration=None)
+        assert {tensor.dtype for tensor in report.tensors} == expected
+
+
+def test_8_bits_of_what_reads_a_text_or_a_picture_whole_have_small_groups(tmp_path: Path) -> None:
+    """Its activations have 8 bits, too, and lose more in wide groups."""
+    seeing = convert(vision.write("gemma3", tmp_path / "a"), tmp_path / "seeing", "INT8")
+    dtypes = {tensor.name: tensor.dtype for tensor in seeing.tensors if tensor.shape[-1] == 64}
+    looking = {each for name, each in dtypes.items() if name.startswith(("vision", "multi"))}
+    assert looking == {"q8", "f32"}
+    assert "q8" not in {each for name, each in dtypes.items() if name.startswith("model")}
+    reading = convert(encoders.write("bert", tmp_path / "b"), tmp_path / "reading", "INT8")
+    assert "q8_64" not in {tensor.dtype for tensor in reading.tensors}
+    assert any(tensor.shape[-1] == 64 for tensor in reading.tensors)
 
 
 @pytest.mark.parametrize("kind", sorted(set(STORED) - set(_PLAIN)))

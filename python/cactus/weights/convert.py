@@ -33,6 +33,7 @@ from cactus.weights.rounding.calibrate import MAX_TEXT_BYTES, OWN_TEXT, Calibrat
 from cactus.weights.rounding.storage import (
     PRECISIONS,
     TensorDtypes,
+    all_floats,
     choose_dtype,
     precision_of,
     searched,
@@ -134,8 +135,9 @@ def convert(
         matrices = {weight.name for weight in architecture.weights if weight.kind == "matrix"}
         # What makes no logits of a text is not made better by reading one.
         reads = architecture.build_encoder() is None and not architecture.encodes
+        wide = all_floats(tensors) and not architecture.encodes
         dtypes = [  # refuses unreadable ones
-            choose_dtype(each, precision, calibrated=reads) for each in tensors
+            choose_dtype(each, precision, calibrated=reads, wide=wide) for each in tensors
         ]
         stored: TensorDtypes = [
             (each, dtype if each.name in matrices else "plain")

@@ -143,7 +143,7 @@ def test_bits_are_spent_where_they_help(checkpoint: Path, tmp_path: Path) -> Non
     assert digest(tmp_path / "none") == digest(tmp_path / "least")
     convert(checkpoint, tmp_path / "all", "INT4", bits=16)
     with WeightsFolder.open(tmp_path / "all") as folder:
-        assert {t.dtype for t in folder.tensors.values()} == {"q8", "f32"}
+        assert {t.dtype for t in folder.tensors.values()} == {"q8_64", "f32"}
 
 
 def test_stages_end_where_one_value_is_alive(tiny_model: Path) -> None:

@@ -1,4 +1,4 @@
-"""Quantisers: f32 matrices to the codes, scales and minima of q4 and q8."""
+"""Quantisers: f32 matrices to codes of 4 or 8 bits, scales and minima."""
 
 from __future__ import annotations
 

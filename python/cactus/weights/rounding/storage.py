@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from cactus.errors import UnsupportedModel
 from cactus.weights.format.layout import GROUPS
-from cactus.weights.sources.gguf.blocks import DEQUANTIZE, Q4_KINDS, STORED
+from cactus.weights.sources.gguf.blocks import DEQUANTIZE, FLOATS, Q4_KINDS, STORED
 from cactus.weights.sources.source import SourceTensor
 
 TensorDtypes = Sequence[tuple[SourceTensor, str]]
@@ -16,7 +16,7 @@ TensorDtypes = Sequence[tuple[SourceTensor, str]]
 
 PRECISIONS = ("INT4", "INT8", "FP16", "FP32")
 
-_PRECISION_DTYPE = {"INT4": "q4_64", "INT8": "q8", "FP16": "f16", "FP32": "f32"}
+_PRECISION_DTYPE = {"INT4": "q4_64", "INT8": "q8_64", "FP16": "f16", "FP32": "f32"}
 _DTYPE_PRECISION = {"q4": "INT4", "q4_64": "INT4", "q4_0": "INT4"}
 _DTYPE_PRECISION |= {"q8": "INT8", "q8_64": "INT8", "f16": "FP16", "bf16": "FP16", "f32": "FP32"}
 
@@ -29,10 +29,21 @@ _LOOKING = ("vision_tower.", "multi_modal_projector.", "deepstack.")
 """The parts that images pass: no text shows which of their errors count, so they keep 8 bits."""
 
 
-def choose_dtype(tensor: SourceTensor, precision: str | None, *, calibrated: bool = True) -> str:
+def all_floats(tensors: Iterable[SourceTensor]) -> bool:
+    """Whether no matrix of a model is quantised yet: what is comes in groups of 32, mostly.
+
+    Matrices that multiply one value are merged only if all have the same groups.
+    """
+    return all(tensor.kind in FLOATS for tensor in tensors if len(tensor.shape) == 2)
+
+
+def choose_dtype(
+    tensor: SourceTensor, precision: str | None, *, calibrated: bool = True, wide: bool = True
+) -> str:
     """The dtype a tensor is stored in; "plain" for what is not a matrix.
 
-    Where no text is there to show which errors count, 4-bit groups are small ones.
+    Where no text is there to show which errors count, 4-bit groups are small ones; `wide` says
+    whether 8-bit groups may have 64 columns, as `in_8_bits` does.
     """
     if tensor.kind not in DEQUANTIZE:
         raise UnsupportedModel(
@@ -50,12 +61,30 @@ def choose_dtype(tensor: SourceTensor, precision: str | None, *, calibrated: boo
         elif precision == "INT4" and (
             tensor.name.endswith(_KEEP_8_BIT) or tensor.name.startswith(_LOOKING)
         ):
-            wanted = "q8"
-    if wanted == "q4_64" and (not calibrated or tensor.shape[1] % GROUPS[wanted]):
+            wanted = "q8_64"
+    if wanted == "q8_64":
+        return in_8_bits(tensor, wide)
+    if wanted == "q4_64" and not calibrated:
         wanted = "q4"
-    if wanted in GROUPS and tensor.shape[1] % GROUPS[wanted]:
-        return "f16"
-    return wanted
+    return _that_fits(wanted, tensor.shape[1])
+
+
+def in_8_bits(tensor: SourceTensor, wide: bool) -> str:
+    """The dtype of a matrix in 8 bits: groups of 64 columns, which matrix units take at once.
+
+    Not where it reads texts or pictures as a whole: its activations have 8 bits, too, which such
+    groups cost half as much again, or are bf16, without groups.
+    """
+    wide = wide and not tensor.name.startswith(_LOOKING)
+    return _that_fits("q8_64" if wide else "q8", tensor.shape[1])
+
+
+def _that_fits(dtype: str, columns: int) -> str:
+    """`dtype`, else the same in smaller groups, else "f16"."""
+    for each in (dtype, dtype.removesuffix("_64")):
+        if columns % GROUPS.get(each, 1) == 0:
+            return each
+    return "f16"
 
 
 def searched(tensor: SourceTensor, dtype: str) -> bool:

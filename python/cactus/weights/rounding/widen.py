@@ -15,7 +15,7 @@ from cactus.weights.format.layout import tile_nbytes
 from cactus.weights.format.tiles import F32, dequantize_q4
 from cactus.weights.rounding.calibrate import Calibration, SequenceRun, stages
 from cactus.weights.rounding.quantize import quantize_q4
-from cactus.weights.rounding.storage import TensorDtypes
+from cactus.weights.rounding.storage import TensorDtypes, all_floats, in_8_bits
 from cactus.weights.rounding.workers import Workers
 
 
@@ -31,19 +31,22 @@ class Unit:
 
 
 def widened(tensors: TensorDtypes, calibration: Calibration, bits: float) -> TensorDtypes:
-    """The tensors with units in q8 as long as the whole has at most `bits` bits a weight.
+    """The tensors with units in 8 bits as long as the whole has at most `bits` bits a weight.
 
     Those with the most noise for each bit that they would take come first; one that does not fit is
     passed over.
     """
     shapes = {tensor.name: tensor.shape for tensor, _ in tensors}
     dtypes = {tensor.name: dtype for tensor, dtype in tensors}
+    wide = all_floats(tensor for tensor, _ in tensors)
+    eight = {tensor.name: in_8_bits(tensor, wide) for tensor, dtype in tensors if dtype != "plain"}
     left = bits / 8 * sum(math.prod(shape) for shape in shapes.values())
     left -= sum(_nbytes(dtypes[name], shape) for name, shape in shapes.items())
 
     def extra(unit: Unit) -> int:
         return sum(
-            _nbytes("q8", shapes[name]) - _nbytes(dtypes[name], shapes[name]) for name in unit.names
+            _nbytes(eight[name], shapes[name]) - _nbytes(dtypes[name], shapes[name])
+            for name in unit.names
         )
 
     with Workers() as workers:
@@ -51,7 +54,7 @@ def widened(tensors: TensorDtypes, calibration: Calibration, bits: float) -> Ten
     for unit in sorted(units, key=lambda unit: (-unit.noise / extra(unit), unit.names)):
         if extra(unit) <= left:
             left -= extra(unit)
-            dtypes |= dict.fromkeys(unit.names, "q8")
+            dtypes |= {name: eight[name] for name in unit.names}
     return [(tensor, dtypes[tensor.name]) for tensor, _ in tensors]
 
 

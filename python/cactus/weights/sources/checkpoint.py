@@ -29,6 +29,7 @@ from cactus.weights.format.tiles import U8
 from cactus.weights.names import name_of_checkpoint
 from cactus.weights.sources.dual import text_embedding
 from cactus.weights.sources.embedder import describe
+from cactus.weights.sources.gguf.blocks import FLOATS
 from cactus.weights.sources.origin import describe_file
 from cactus.weights.sources.source import (
     TOKENIZER_LIMIT,
@@ -59,7 +60,6 @@ TOKENIZER_FILES = (
     "processor_config.json",
 )
 
-_FLOATS = ("F32", "F16", "BF16")
 _INTEGERS = ("BOOL", "U8", "I8", "I16", "U16", "I32", "U32", "I64", "U64")
 
 
@@ -244,10 +244,10 @@ def _is_buffer(name: str, dtype: str) -> bool:
 
 
 def _tensor(name: str, shard: SafetensorsFile, info: TensorInfo) -> SourceTensor:
-    if info.dtype not in _FLOATS:
+    if info.dtype not in FLOATS:
         raise UnsupportedModel(
             f"{shard.path}: tensor {name[:80]!r} is {info.dtype}, expected one of "
-            f"{', '.join(_FLOATS)}; get the model before quantisation"
+            f"{', '.join(FLOATS)}; get the model before quantisation"
         )
     shape = info.shape or (1,)
     if 0 in shape:

@@ -24,7 +24,7 @@ from cactus.inputs.files import read_json
 from cactus.weights.format.safetensors import DTYPE_BYTES, SafetensorsFile, read_safetensors
 from cactus.weights.format.tiles import F32, U8
 from cactus.weights.sources.checkpoint import PICKLE_ADVICE, read_chat_template
-from cactus.weights.sources.gguf.blocks import dequantize
+from cactus.weights.sources.gguf.blocks import FLOATS, dequantize
 from cactus.weights.sources.origin import describe_file
 from cactus.weights.sources.source import Source, SourceTensor
 
@@ -34,7 +34,6 @@ _EMBEDDING, _HEAD = "model.embed_tokens", "lm_head"
 _FACTOR = re.compile(r"(.+)\.lora_(embedding_)?([AB])(\.weight)?")
 _MAGNITUDE = ".lora_magnitude_vector"
 _PIECE = 1 << 24
-_FLOATS = ("F32", "F16", "BF16")
 
 # These keep the base as it is; every other way to begin takes something off its weights.
 _HARMLESS_STARTS = (True, False, "gaussian", "eva", "orthogonal")
@@ -125,10 +124,10 @@ class Adapter:
         embeddings: set[str] = set()
         self.whole: dict[str, str] = {}
         for key, info in self.file.tensors.items():
-            if info.dtype not in _FLOATS:
+            if info.dtype not in FLOATS:
                 raise UnsupportedModel(
                     f"{self.file.path}: tensor {key[:120]!r} is {info.dtype}, expected one of "
-                    f"{', '.join(_FLOATS)}"
+                    f"{', '.join(FLOATS)}"
                 )
             name = key.removeprefix("base_model.model.")
             match = _FACTOR.fullmatch(name)

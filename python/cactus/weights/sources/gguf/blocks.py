@@ -268,6 +268,9 @@ DEQUANTIZE: dict[str, Callable[[U8], NDArray[Any]]] = {
 }
 """Readers of every supported format, by ggml's name."""
 
+FLOATS = ("F32", "F16", "BF16")
+"""Formats of one number an element."""
+
 Q4_KINDS = ("Q4_0", "Q4_1", "Q4_K")
 """Formats that `q4_codes` takes apart without requantising."""
 
