@@ -47,8 +47,9 @@ Plan fused(Plan plan, const KernelTable& kernels) {
         });
     const BufferRecord& out = plan.buffers[activation->out];
     if (!quantized || !is_one_level(plan.buffers[linear->in.buffer]) || !is_one_level(out) ||
-        activation->in.buffer != linear->out || activation->in.column != 0 ||
-        plan.buffers[linear->out].width != out.width || !is_last_to_see(plan, n, linear->out)) {
+        activation->in.buffer != linear->out || activation->out == linear->in.buffer ||
+        activation->in.column != 0 || plan.buffers[linear->out].width != out.width ||
+        !is_last_to_see(plan, n, linear->out)) {
       continue;
     }
     linear->activated = Activated{kind, activation->out};
