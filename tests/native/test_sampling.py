@@ -83,15 +83,17 @@ def test_draws_follow_the_formula(program: Program, name: str, shape: str) -> No
     if shape == "large" and "repetition_penalty" in options:
         options = options | {"repetition_penalty": 1.0002}
     penalised = "repetition_penalty" in options
-    expected, answer = np.zeros(VOCAB), np.zeros(0, np.int64)
+    expected, count = np.zeros(VOCAB), DRAWS.get(shape, FEWER_DRAWS)
+    answer = np.zeros(count, np.int64)
     samplers = [
         Sampler(**options, seed=seed, prompt=prompt) for seed in ((11,) if penalised else (11, 12))
     ]
-    for tokens in draw(program, shape, samplers, DRAWS.get(shape, FEWER_DRAWS)):
-        if penalised or not len(answer):
-            law = probabilities(LOGITS[shape], prompt, answer, **options)
+    for step, tokens in enumerate(draw(program, shape, samplers, count)):
+        drawn = step * CHUNK
+        if penalised or not drawn:
+            law = probabilities(LOGITS[shape], prompt, answer[:drawn], **options)
         expected += CHUNK * law
-        answer = np.append(answer, tokens)
+        answer[drawn : drawn + CHUNK] = tokens
     for sampler in samplers:
         sampler.close()
     assert_follows(np.bincount(answer, minlength=VOCAB), expected)
