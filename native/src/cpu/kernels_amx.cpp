@@ -17,7 +17,7 @@
 #undef CACTUS_TIER
 #define CACTUS_TIER amx
 #define CACTUS_VECTORS amx_vectors
-#define CACTUS_CALL_ROWS 256
+#define CACTUS_CALL_ROWS 512
 #define CACTUS_FEW_ROWS 10
 #include "cpu/amx.inl"
 #include "cpu/amx_split.inl"

@@ -48,7 +48,7 @@ class Part:
     name: str
     file: str
     trace: Callable[[Architecture], Traced]
-    chunk: int | None = 256
+    chunk: int | None = 320  # a tile of an image is 256 tokens, with words around it
     also: bytes = b""
 
 
