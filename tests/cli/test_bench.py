@@ -13,6 +13,7 @@ import pytest
 from cactus.cli import measure
 from cactus.cli.main import run_cli
 from cactus.engine.loading import load
+from cactus.engine.programs import TOKENS
 from cactus.native import MachinePeaks
 
 SMALL = ["--prompt", "16", "--tokens", "4", "--repeat", "2", "--threads", "1"]
@@ -92,14 +93,14 @@ def test_a_chunked_prompt_reads_the_weights_once_a_chunk(tiny_model: Path) -> No
     engine = load(tiny_model, threads=1)
     try:
         speeds = measure.measure(
-            engine, prompt=300, tokens=1, depths=[0], repeat=1, profile=False,
+            engine, prompt=400, tokens=1, depths=[0], repeat=1, profile=False,
             progress=lambda text: None,
         )  # fmt: skip
         work = engine.work()
     finally:
         engine.close()
     expected = 2 * work.rows.weight_bytes + work.outputs.weight_bytes
-    assert speeds[0].read_bytes == expected + (256 + 300) * work.position_bytes
+    assert speeds[0].read_bytes == expected + (TOKENS.chunk + 400) * work.position_bytes
 
 
 def test_shares_are_of_the_peak_of_each_kind() -> None:
