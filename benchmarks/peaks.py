@@ -19,6 +19,14 @@ def measure(threads: int, buffer_bytes: int = LARGE) -> Child:
     return run_child([sys.executable, __file__, str(threads), str(buffer_bytes)])
 
 
+def of_tower(int8_per_second: float, isa: str) -> float:
+    """Operations a second that bound a tower of 8-bit weights: a unit for bf16 makes one product of
+    those in the time of two dots of int8."""
+    from cactus.engine.options import BF16_ISA
+
+    return int8_per_second / 2 if isa == BF16_ISA else int8_per_second
+
+
 if __name__ == "__main__":
     from cactus.native import machine_peaks
 

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from peaks import of_tower
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(REPOSITORY))
@@ -108,9 +109,9 @@ def make(size: Size, dtype: str, folder: Path, patches: int) -> tuple[Plan, byte
 def peak(isa: str, dtype: str, threads: int) -> float:
     """Operations a second that bound the tower."""
     peaks = machine_peaks(threads, isa, 1 << 24)
-    if isa == BF16_ISA:
-        return peaks.int8_per_second / 2
-    return peaks.int8_per_second if dtype.startswith("q") else peaks.float_per_second
+    if isa == BF16_ISA or dtype.startswith("q"):
+        return of_tower(peaks.int8_per_second, isa)
+    return peaks.float_per_second
 
 
 def main() -> int:

@@ -25,6 +25,7 @@ from typing import Any
 import numpy as np
 import vision_models
 from peaks import measure as measure_peaks
+from peaks import of_tower
 from report import Spread, markdown, publish, thread_text
 from rounds import BUSY_LIMIT, Quiet
 from runner import (
@@ -49,9 +50,9 @@ SIZES = {"256x256": 3, "512x512": 3, "1920x1080": 1}
 TOWER_FLOP = {"256x256": 46e9, "512x512": 213e9, "1920x1080": 8 * 213e9 + 209e9}
 """What the tower multiplies and adds, attention included: twelve layers of 768 columns over 256
 patches, 1,024, and eight tiles with a thumbnail of 1,008."""
-DOTS_PER_PRODUCT = 2 if BF16_ISA in available_isas() else 1
-"""Dots of int8 in the time of one product of what the tower multiplies: bf16 where a unit does."""
-_PRODUCTS = "bf16 products" if DOTS_PER_PRODUCT == 2 else "int8 dots"
+TOWER_ISA = BF16_ISA if BF16_ISA in available_isas() else ""
+"""The tier that a tower asks for, where this CPU has it."""
+_PRODUCTS = "bf16 products" if TOWER_ISA else "int8 dots"
 Key = tuple[str, int]
 """Size, threads."""
 
@@ -113,7 +114,8 @@ def run(given: argparse.Namespace, progress: Progress) -> None:
         pictures = {size: draw(Path(folder), size, SIZES[size] + 1) for size in sizes}
         for count in counts:
             peak = quiet.measure(lambda count=count: measure_peaks(count, 1 << 20), lambda it: it)
-            found.peaks[count] = json.loads(peak.stdout)["int8_per_second"] / DOTS_PER_PRODUCT
+            dots = json.loads(peak.stdout)["int8_per_second"]
+            found.peaks[count] = of_tower(dots, TOWER_ISA)
         for number in range(given.rounds):
             for size, count, side in todo if number % 2 == 0 else todo[::-1]:
                 label = f"{size}, {thread_text(count)}, {' '.join(side)}"

@@ -171,18 +171,21 @@ CONFIGS["qwen2_vl"] = {
     "vision_end_token_id": 9,
     "tie_word_embeddings": True,
 }
+QWEN_TOWER = {
+    "depth": 3,
+    "hidden_size": 48,
+    "intermediate_size": 72,
+    "num_heads": 2,
+    "patch_size": 4,
+    "out_hidden_size": 64,
+}
 # Windows of two by two squares, which the grids do not fill; the second layer sees the whole image.
 CONFIGS["qwen2_5_vl"] = CONFIGS["qwen2_vl"] | {
     "model_type": "qwen2_5_vl",
     "text_config": QWEN2 | {"model_type": "qwen2_5_vl_text"},
-    "vision_config": {
+    "vision_config": QWEN_TOWER
+    | {
         "model_type": "qwen2_5_vl_vision",
-        "depth": 3,
-        "hidden_size": 48,
-        "intermediate_size": 72,
-        "num_heads": 2,
-        "patch_size": 4,
-        "out_hidden_size": 64,
         "window_size": 16,
         "fullatt_block_indexes": [1],
     },
@@ -191,14 +194,9 @@ CONFIGS["qwen2_5_vl"] = CONFIGS["qwen2_vl"] | {
 CONFIGS["qwen3_vl"] = CONFIGS["qwen2_vl"] | {
     "model_type": "qwen3_vl",
     "text_config": QWEN2 | {"model_type": "qwen3_vl_text", "head_dim": 32},
-    "vision_config": {
+    "vision_config": QWEN_TOWER
+    | {
         "model_type": "qwen3_vl_vision",
-        "depth": 3,
-        "hidden_size": 48,
-        "intermediate_size": 72,
-        "num_heads": 2,
-        "patch_size": 4,
-        "out_hidden_size": 64,
         "num_position_embeddings": 16,
         "deepstack_visual_indexes": [0, 1],
     },

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "read_steps.h"
+
 namespace cactus {
 
 namespace {
@@ -35,16 +37,15 @@ bool is_one_level(const BufferRecord& buffer) { return buffer.group != 0 && buff
 }  // namespace
 
 Plan fused(Plan plan, const KernelTable& kernels) {
-  if (kernels.one_level_q8 == nullptr) return plan;
+  if (kernels.one_level.q8 == nullptr) return plan;
   for (size_t n = 1; n < plan.steps.size(); n++) {
     auto* linear = std::get_if<LinearStep>(&plan.steps[n - 1].operation);
     Activation kind = Activation::kNone;
     const RowStep* activation = activation_of(plan.steps[n], &kind);
     if (linear == nullptr || activation == nullptr || linear->residual) continue;
-    const bool quantized =
-        std::all_of(linear->matrices.begin(), linear->matrices.end(), [&](const Matrix& matrix) {
-          return plan.weights[matrix.weight].dtype >= static_cast<uint32_t>(DType::kQ8);
-        });
+    const bool quantized = std::all_of(
+        linear->matrices.begin(), linear->matrices.end(),
+        [&](const Matrix& matrix) { return is_quantized(plan.weights[matrix.weight]); });
     const BufferRecord& out = plan.buffers[activation->out];
     if (!quantized || !is_one_level(plan.buffers[linear->in.buffer]) || !is_one_level(out) ||
         activation->in.buffer != linear->out || activation->out == linear->in.buffer ||

@@ -327,7 +327,7 @@ class StepReader {
       const WeightRecord& w = plan_.weights[weight(n)];
       ok(w.tiled == 1 && w.cols == cols, "weights have different columns");
       ok(is_quantized(w) == quantized, "mixes quantised and other weights");
-      ok(w.dtype <= static_cast<uint32_t>(DType::kQ8) || buffer(step.in).group == weight_group(w),
+      ok(!quantized || buffer(step.in).group == weight_group(w),
          "input is quantised in other groups");
       Matrix matrix{weight(n), {}};
       if (record_.bias[n] >= 0) {

@@ -11,9 +11,9 @@ constexpr int kPanelRows = 16;
 constexpr int kFewRows = CACTUS_FEW_ROWS;    // these the vector kernels do faster
 constexpr int kCallRows = CACTUS_CALL_ROWS;  // share the work of unpacking a tile's weights
 constexpr int kOwnRows = 0;
-// Of 32 columns, and of tiles, that are unpacked at once: they fit the first-level cache together
-// with a panel, which is read from the second-level one.
-constexpr int kUnits = 16, kTiles = 2;
+// Of 32 columns that are unpacked at once: those of kTilesAtOnce tiles fit the first-level cache
+// together with a panel, which is read from the second-level one.
+constexpr int kUnits = 16;
 
 // The tile registers of operands of int8; those before are of whole size.
 constexpr int kX = 6, kW = 7;
@@ -80,8 +80,7 @@ struct TilePanel {
   int8_t codes[16][L][N * kGroup];
   float scale[16];
   float sum[16];
-  int32_t isum[16];
-  uint8_t unused[(N - 1) * 192];
+  uint8_t unused[64 + (N - 1) * 192];
 };
 static_assert(sizeof(TilePanel<1, 1>) == 16 * kPanelBytes<1>);
 static_assert(sizeof(TilePanel<2, 1>) == 16 * kPanelBytes<2>);
@@ -92,8 +91,7 @@ static_assert(sizeof(TilePanel<2, 2>) == 32 * kPanelBytes<2>);
 template <int L, int N>
 struct TileUnits {
   using Group = TilePanel<L, N>;
-  static inline int32_t put(const Codes& c, uint8_t* group, size_t, size_t unit, size_t,
-                            size_t row) {
+  static inline int32_t put(const Codes& c, uint8_t* group, size_t unit, size_t, size_t row) {
     int8_t* to = reinterpret_cast<Group*>(group)->codes[row][0] + unit * kGroup;
     if constexpr (L == 1) {
       store_i8_quads(to, c.hi_first, c.hi_last);
@@ -110,12 +108,11 @@ struct TileUnits {
       return reduce_add(iadd(first, last));
     }
   }
-  static inline void put_factors(float scale, float sum, const int32_t* isum, uint8_t* group,
-                                 size_t, size_t, size_t row) {
+  static inline void put_factors(float scale, float sum, const int32_t*, uint8_t* group, size_t,
+                                 size_t, size_t row) {
     Group& to = *reinterpret_cast<Group*>(group);
     to.scale[row] = scale;
     to.sum[row] = sum;
-    to.isum[row] = N == 1 ? isum[0] : isum[0] + isum[1];
   }
   static inline float value(const uint8_t* group, size_t row, int column) {
     const Group& from = *reinterpret_cast<const Group*>(group);
@@ -213,19 +210,18 @@ struct Dots {
   alignas(64) int32_t sums[L][16][16];
 };
 
-// 16 rows of activations in groups of N units, which meet weights in groups of Format's.
-template <class Format, int L, int N>
+// 16 rows of activations, which meet weights.
+template <class Format, int L>
 struct Meeting {
-  static constexpr int kStep = Format::kUnitsOfGroup;
+  static constexpr int N = Format::kUnitsOfGroup;
   const TilePanel<L, N>* x;
   const UnpackedInt8& w;
 
   // Makes the sums of a group in the tile registers S and S + 1.
   template <int S>
   inline void multiply(int group) const {
-    const int unit = group * kStep;
-    const int8_t* codes = x[unit / N].codes[0][0] + unit % N * kGroup;
-    tile_load<kW>(w.codes[unit], 64);
+    const int8_t* codes = x[group].codes[0][0];
+    tile_load<kW>(w.codes[group * N], 64);
     for (int level = 0; level < L; level++, codes += N * kGroup) {
       tile_load<kX>(codes, L * N * kGroup);
       if (level == 0) {
@@ -246,7 +242,7 @@ struct Meeting {
 
   inline void add(const Dots<L>& dots, int group, F32x16* acc) const {
     const F32x16 scale = load(w.scale[group]);
-    const TilePanel<L, N>& rows = x[group * kStep / N];
+    const TilePanel<L, N>& rows = x[group];
     CACTUS_UNROLL
     for (int m = 0; m < 16; m++) {
       I32x16 dot = load_i32(dots.sums[0][m]);
@@ -278,21 +274,22 @@ struct Meeting {
   }
 };
 
-// Up to kTiles tiles of weights against panels of 16 rows, the last of which may be filled in part.
-template <class Format, int L, int N>
+// Up to kTilesAtOnce tiles of weights against panels of 16 rows, the last of which may be filled in
+// part.
+template <class Format, int L>
 static void multiply_tiles(const uint8_t* tile, int tiles, int cols, const uint8_t* panels,
                            int rows, float* out, size_t out_stride, const float* residual) {
-  constexpr int kStep = Format::kUnitsOfGroup;
-  UnpackedInt8 w[kTiles];
-  alignas(64) float sums[kCallRows][kTiles][16];
+  constexpr int N = Format::kUnitsOfGroup;
+  UnpackedInt8 w[kTilesAtOnce];
+  alignas(64) float sums[kCallRows][kTilesAtOnce][16];
   const int units = cols / kGroup;
-  const size_t bytes = static_cast<size_t>(units / kStep) * Format::kBlock;
+  const size_t bytes = static_cast<size_t>(units / N) * Format::kBlock;
   for (int unit = 0; unit < units; unit += kUnits) {
     const int count = units - unit < kUnits ? units - unit : kUnits;
-    const int groups = count / kStep;
+    const int groups = count / N;
     for (int t = 0; t < tiles; t++) {
-      const uint8_t* p = tile + static_cast<size_t>(t) * bytes +
-                         static_cast<size_t>(unit / kStep) * Format::kBlock;
+      const uint8_t* p =
+          tile + static_cast<size_t>(t) * bytes + static_cast<size_t>(unit / N) * Format::kBlock;
       for (int g = 0; g < groups; g++, p += Format::kBlock) {
         prefetch_block<Format::kBlock>(p);
         Format::unpack(p, w[t], g);
@@ -302,12 +299,12 @@ static void multiply_tiles(const uint8_t* tile, int tiles, int cols, const uint8
     const TilePanel<L, N>* x = reinterpret_cast<const TilePanel<L, N>*>(panels) + unit / N;
     for (int row = 0; row < rows; row += 16, x += units / N) {
       float* to = out + static_cast<size_t>(row) * out_stride;
-      if (last) prefetch_rows<kTiles>(to, out_stride, rows - row);
+      if (last) prefetch_rows<kTilesAtOnce>(to, out_stride, rows - row);
       for (int t = 0; t < tiles; t++) {
         F32x16 acc[16];
         CACTUS_UNROLL
         for (int m = 0; m < 16; m++) acc[m] = first ? zero() : load(sums[row + m][t]);
-        Meeting<Format, L, N>{x, w[t]}.add_groups(groups, acc);
+        Meeting<Format, L>{x, w[t]}.add_groups(groups, acc);
         CACTUS_UNROLL
         for (int m = 0; m < 16; m++) {
           if (!last) {
@@ -323,16 +320,16 @@ static void multiply_tiles(const uint8_t* tile, int tiles, int cols, const uint8
   }
 }
 
-template <class Format, int L, int N>
+template <class Format, int L>
 static void multiply_all(const uint8_t* tile, int tiles, int cols, const uint8_t* panels, int rows,
                          float* out, size_t out_stride, const float* residual) {
   constexpr int kColumns = Format::kUnitsOfGroup * kGroup;
   configure(kColumns, kColumns / 4);
-  for (int t = 0; t < tiles; t += kTiles) {
+  for (int t = 0; t < tiles; t += kTilesAtOnce) {
     const size_t at = static_cast<size_t>(t) * kTileRows;
-    multiply_tiles<Format, L, N>(tile + static_cast<size_t>(t) * (cols / kColumns) * Format::kBlock,
-                                 tiles - t < kTiles ? tiles - t : kTiles, cols, panels, rows,
-                                 out + at, out_stride, residual ? residual + at : nullptr);
+    multiply_tiles<Format, L>(tile + static_cast<size_t>(t) * (cols / kColumns) * Format::kBlock,
+                              tiles - t < kTilesAtOnce ? tiles - t : kTilesAtOnce, cols, panels,
+                              rows, out + at, out_stride, residual ? residual + at : nullptr);
   }
   begin();
 }
@@ -343,17 +340,14 @@ static void multiply(const uint8_t* tile, int tiles, int cols, const PanelRows& 
                      size_t out_stride, const float* residual) {
   const int rest = x.rows % 16 <= kFewRows ? x.rows % 16 : 0, whole = x.rows - rest;
   if (whole != 0) {
-    with_groups(x.levels, x.group, [&]<int L, int N>() {
-      if constexpr (Format::kUnitsOfGroup <= N) {
-        multiply_all<Format, L, N>(tile, tiles, cols, x.panels, whole, out, out_stride, residual);
-      }
-    });
+    const auto all = x.levels == 1 ? multiply_all<Format, 1> : multiply_all<Format, 2>;
+    all(tile, tiles, cols, x.panels, whole, out, out_stride, residual);
   }
   if (rest == 0) return;
   const size_t bytes = static_cast<size_t>(cols) / kGroup *
                        static_cast<size_t>(x.levels == 1 ? kPanelBytes<1> : kPanelBytes<2>);
   const size_t at = static_cast<size_t>(whole) * out_stride;
-  const PanelRows last{x.panels + static_cast<size_t>(whole) * bytes, rest, x.levels, x.group};
+  const PanelRows last{x.panels + static_cast<size_t>(whole) * bytes, rest, x.levels};
   few(tile, tiles, cols, last, out + at, out_stride, residual ? residual + at : nullptr);
 }
 

@@ -31,7 +31,7 @@ constexpr int kMaxQueries = 12;    // query rows that one attention tile handles
 constexpr int kTextKeys = 32;      // positions of a text that are stored together
 constexpr int kTextBlock = 32;     // queries of a text that a row shares its blocks with
 constexpr int kTextQueries = 256;  // that attend to a text together, at most
-constexpr int kTilesAtOnce = 2;    // tiles that a MultiplyTiles works on together
+constexpr int kTilesAtOnce = 2;    // tiles that matrix units work on together
 constexpr int kMaxLevels = 2;      // int8 levels of an activation
 constexpr int kQ8Steps = 127;      // largest magnitude of an activation in 8 bits, in its steps
 constexpr int kQ12Steps = 1904;    // 119 * 16: the same in 12 bits
@@ -164,7 +164,7 @@ struct TilesProduct {
   size_t out_stride;
   const float* bias;      // of these tiles, or null
   const float* residual;  // as out, or null
-  // Only of one_level_*: panels of one level that take the activation of the sums, instead of out;
+  // Only of one_level: panels of one level that take the activation of the sums, instead of out;
   // their rows have activated_width columns, and the first tile's begin at `column`.
   Activation activation = Activation::kNone;
   uint8_t* activated = nullptr;
@@ -172,12 +172,18 @@ struct TilesProduct {
 };
 using MultiplyTiles = void (*)(const TilesProduct* product);
 
-// Rows of activations: a panel of them in so many levels and groups, and those that follow it.
+// A kernel for each type of quantised weights.
+template <class Kernel>
+struct ByType {
+  Kernel q4, q8, q4_0, q4_64, q8_64;
+};
+
+// Rows of activations: a panel of them in so many levels, and those that follow it; in the groups
+// of the weights that they meet.
 struct PanelRows {
   const uint8_t* panels;
   int rows;
   int levels;
-  int group;
 };
 
 // out[m][0..16 tiles) = W x (+ residual) of quantised weights: tiles of 16 rows of W, which follow
@@ -193,7 +199,7 @@ struct KernelTable {
   const char* name;
   int panel_rows;   // rows of a panel, M at most
   int few_rows;     // where there are more but not panel_rows, the panel is laid out for these
-  int max_rows;     // rows that a linear_* call may be given: those of one panel or several
+  int max_rows;     // rows that a call of `linear` may be given: those of one panel or several
   int own_rows;     // with so many rows each, threads multiply their own rows; 0: never
   int max_queries;  // queries that an attend_span call may be given
   int panel_bytes[kMaxLevels];  // by levels - 1: of one row's 32 columns, with scale and sums
@@ -202,11 +208,7 @@ struct KernelTable {
   void (*begin)();
   void (*end)();
 
-  LinearTiles linear_q4;
-  LinearTiles linear_q8;
-  LinearTiles linear_q4_0;
-  LinearTiles linear_q4_64;
-  LinearTiles linear_q8_64;
+  ByType<LinearTiles> linear;
   LinearFloats linear_f32;
   LinearFloats linear_f16;
   LinearFloats linear_bf16;
@@ -219,13 +221,9 @@ struct KernelTable {
   MultiplyTiles split_f16;
   MultiplyTiles split_bf16;
 
-  // Quantised weights and panels of one level, where linear_* do not take these; else null. These
+  // Quantised weights and panels of one level, where `linear` does not take these; else null. These
   // can store activations.
-  MultiplyTiles one_level_q4;
-  MultiplyTiles one_level_q8;
-  MultiplyTiles one_level_q4_0;
-  MultiplyTiles one_level_q4_64;
-  MultiplyTiles one_level_q8_64;
+  ByType<MultiplyTiles> one_level;
 
   // All widths are multiples of 16 floats (quantize_row: of the group).
   void (*quantize_row)(const float* x, int width, int group, const PanelRow* out);

@@ -224,7 +224,7 @@ static inline Codes codes_of_12(F32x16 first, F32x16 last, F32x16 inverse) {
 // of one unit of a row and returns their sum in units, put_factors() what belongs to the group.
 template <int L>
 struct Units {
-  static inline int32_t put(const Codes& codes, uint8_t* group, size_t, size_t unit, size_t rows,
+  static inline int32_t put(const Codes& codes, uint8_t* group, size_t unit, size_t rows,
                             size_t row) {
     return store_codes<L>(codes, group + unit * rows * kPanelBytes<L>, rows, row);
   }
@@ -270,7 +270,7 @@ static void quantize_groups(const float* x, int groups, int group, uint8_t* pane
       split_quads(load(from), load(from + 16), &first, &last);
       const Codes codes =
           L == 1 ? codes_of_8(first, last, factor) : codes_of_12(first, last, factor);
-      isum[n] = Layout::put(codes, panel, units, n, rows, row);
+      isum[n] = Layout::put(codes, panel, n, rows, row);
     }
     const float sum = scale[g] * static_cast<float>(isum[0] + isum[1]);
     Layout::put_factors(scale[g], sum, isum, panel, units, rows, row);
@@ -318,7 +318,7 @@ constexpr int kSplitBytes = 0;
 constexpr decltype(KernelTable::split_row) split_row = nullptr;
 constexpr MultiplyTiles split_f16 = nullptr, split_bf16 = nullptr;
 
-// linear_* take panels of one level.
+// `linear` takes panels of one level.
 constexpr MultiplyTiles one_level_q4 = nullptr, one_level_q8 = nullptr, one_level_q4_0 = nullptr,
                         one_level_q4_64 = nullptr, one_level_q8_64 = nullptr;
 

@@ -16,6 +16,18 @@ constexpr uint32_t kShares = 4;
 
 uint32_t tiles_of(const Weight& w) { return padded(w.rows) / kTileRows; }
 
+// The kernel for weights of a quantised type.
+template <class Kernel>
+Kernel of_type(const ByType<Kernel>& kernels, DType dtype) {
+  switch (dtype) {
+    case DType::kQ4: return kernels.q4;
+    case DType::kQ4_0: return kernels.q4_0;
+    case DType::kQ4_64: return kernels.q4_64;
+    case DType::kQ8_64: return kernels.q8_64;
+    default: return kernels.q8;
+  }
+}
+
 // Whether the kernels want rows split before they meet this weight.
 bool wants_split(const Weight& w, const KernelTable& kernels) {
   return kernels.split_bytes != 0 && (w.dtype == DType::kF16 || w.dtype == DType::kBf16);
@@ -76,13 +88,7 @@ struct Product {
     const KernelTable& k = c.kernels();
     if (split != nullptr) return w.dtype == DType::kF16 ? k.split_f16 : k.split_bf16;
     if (!w.quantized || in.levels != 1) return nullptr;
-    switch (w.dtype) {
-      case DType::kQ4: return k.one_level_q4;
-      case DType::kQ4_0: return k.one_level_q4_0;
-      case DType::kQ4_64: return k.one_level_q4_64;
-      case DType::kQ8_64: return k.one_level_q8_64;
-      default: return k.one_level_q8;
-    }
+    return of_type(k.one_level, w.dtype);
   }
 
   const uint8_t* panels(uint32_t row) const {
@@ -119,24 +125,14 @@ struct Product {
     float* to = out + at;
     const float* add = residual ? residual + at : nullptr;
     if (w.quantized) {
-      const PanelRows x{panels(row), rows, static_cast<int>(in.levels), static_cast<int>(in.group)};
-      return quantized()(data, static_cast<int>(last - first), cols, x, to, out_stride, add);
+      const PanelRows x{panels(row), rows, static_cast<int>(in.levels)};
+      return of_type(c.kernels().linear, w.dtype)(data, static_cast<int>(last - first), cols, x, to,
+                                                  out_stride, add);
     }
     const float* x = in.values + static_cast<size_t>(row) * in.stride + in_col;
     for (uint32_t tile = first; tile < last; tile++, data += w.tile_bytes, to += kTileRows) {
       floats()(data, cols, x, in.stride, rows, to, out_stride, add);
       if (add != nullptr) add += kTileRows;
-    }
-  }
-
-  LinearTiles quantized() const {
-    const KernelTable& k = c.kernels();
-    switch (w.dtype) {
-      case DType::kQ4: return k.linear_q4;
-      case DType::kQ4_0: return k.linear_q4_0;
-      case DType::kQ4_64: return k.linear_q4_64;
-      case DType::kQ8_64: return k.linear_q8_64;
-      default: return k.linear_q8;
     }
   }
 

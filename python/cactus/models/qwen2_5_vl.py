@@ -23,9 +23,7 @@ class Config(qwen2.Config):
     @classmethod
     def parse(cls, fields: Fields) -> Config:
         """Read and check config.json; ModelFormatError or UnsupportedModel naming the key."""
-        given, sections = qwen_vision.text_part(fields, [16, 24, 24])
-        text = qwen2.Config.parse(given)
-        rope = qwen_vision.sectioned(given, text.rope, sections)
+        text = qwen_vision.qwen2_text(fields)
         tower = qwen_vision.tower(fields)
         tower.choice("hidden_act", ("silu",), "silu")
         sizes = transformer(tower.updated({"hidden_act": None})) | {"activation": "silu"}
@@ -36,12 +34,11 @@ class Config(qwen2.Config):
             **sizes,
             **shared,
             positions=None,
-            feature_width=text.hidden_size,
+            feature_width=text["hidden_size"],
             window=window * shared["factor"],
             whole_layers=_whole_layers(tower, sizes["layers"]),
         )
-        own = {"model_type": "qwen2_5_vl", "rope": rope}
-        return cls(**(vars(text) | own), vision=vision)
+        return cls(**(text | {"model_type": "qwen2_5_vl"}), vision=vision)
 
 
 def _whole_layers(tower: Fields, layers: int) -> tuple[int, ...]:

@@ -23,9 +23,7 @@ class Config(qwen2.Config):
     @classmethod
     def parse(cls, fields: Fields) -> Config:
         """Read and check config.json; ModelFormatError or UnsupportedModel naming the key."""
-        given, sections = qwen_vision.text_part(fields, [16, 24, 24])
-        text = qwen2.Config.parse(given)
-        rope = qwen_vision.sectioned(given, text.rope, sections)
+        text = qwen_vision.qwen2_text(fields)
         tower = qwen_vision.tower(fields, width_key="embed_dim")
         ratio = tower.number("mlp_ratio", 1e-3, 1e3, 4)
         width = tower.integer("hidden_size", 1, 1 << 17)
@@ -36,10 +34,9 @@ class Config(qwen2.Config):
             **transformer(tower),
             **qwen_vision.sizes(fields, 151_655),
             positions=None,
-            feature_width=text.hidden_size,
+            feature_width=text["hidden_size"],
         )
-        own = {"model_type": "qwen2_vl", "rope": rope}
-        return cls(**(vars(text) | own), vision=vision)
+        return cls(**(text | {"model_type": "qwen2_vl"}), vision=vision)
 
 
 def build(c: Config) -> nn.Module:

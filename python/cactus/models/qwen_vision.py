@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 from cactus.inputs.fields import Fields
 
 from .. import nn
-from . import base, vit
+from . import base, qwen2, vit
 from .vision import VisionConfig, part
 
 MAX_PATCHES = 8192
@@ -46,6 +46,13 @@ def text_part(fields: Fields, default: list[int]) -> tuple[Fields, list[int]]:
                 kept[name] = "default"
         text = text.updated({key: kept})
     return text.updated({"tie_word_embeddings": tied}), sections
+
+
+def qwen2_text(fields: Fields) -> dict[str, Any]:
+    """The values of a Qwen2 that is the language model, with its M-RoPE."""
+    given, sections = text_part(fields, [16, 24, 24])
+    text = qwen2.Config.parse(given)
+    return vars(text) | {"rope": sectioned(given, text.rope, sections)}
 
 
 def sectioned(fields: Fields, rope: nn.RoPE, sections: list[int]) -> nn.RoPE:
