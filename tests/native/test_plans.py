@@ -10,7 +10,9 @@ import numpy as np
 import pytest
 
 from cactus.errors import NativeError
+from cactus.graph.dtypes import DTYPES
 from cactus.native import Program, Row
+from cactus.weights.format.layout import GROUPS, tile_nbytes
 from tests.background import Command
 from tests.native.plan_forge import Forge, floats
 
@@ -67,6 +69,23 @@ def test_features_read_no_memory_that_nobody_stored(zeros: Path) -> None:
     plan.step("memory_attention", ((rows, 0),), out, slot=slot, integers=integers, floats=floats)
     with pytest.raises(NativeError, match="step 1: reads a memory that no step before it"):
         run_features(plan.outputs(out), zeros, 3, 48)
+
+
+@pytest.mark.parametrize("dtype", GROUPS)
+def test_weights_read_what_is_quantised_in_their_groups(zeros: Path, dtype: str) -> None:
+    for group in (32, 64):
+        plan, rows = features_plan(64)
+        plan.buffers.append((group, 64, 0, 2))
+        plan.step("quantize", ((rows, 0),), 1)
+        plan.weights.append((DTYPES[dtype], 16, 64, 1, 0, tile_nbytes(dtype, 16, 64)))
+        out = plan.buffer(16)
+        plan.step("linear", ((1, 0),), out, weight=0)
+        blob = plan.outputs(out)
+        if group == GROUPS[dtype]:
+            run_features(blob, zeros, 40, 64)
+            continue
+        with pytest.raises(NativeError, match="step 2: input is quantised in other groups"):
+            run_features(blob, zeros, 40, 64)
 
 
 @pytest.fixture

@@ -10,14 +10,12 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
+from .dtypes import GROUPS, TILE_ROWS
 from .node import Graph, Node
 from .ops import LINEAR_WEIGHTS, can_quantize, matrix_count, verify
 
 DtypeOf = Callable[[str], str]
 RowsOf = Callable[[str], int]
-
-TILE_ROWS = 16
-"""Rows of a weight tile: matrices are concatenated only where a tile ends with each of them."""
 
 _ROW_BY_ROW = frozenset(
     {
@@ -34,9 +32,6 @@ _MERGED_ATTENTION = {
     "bidirectional_attention": "bidirectional_attention",
 }
 """By attention to q, k and v: the op that takes them as one value."""
-
-_GROUPS = {"q4": 32, "q4_64": 64, "q4_0": 32, "q8": 32, "q8_64": 64}
-"""By dtype of quantised weights: columns that share a scale in the activations they multiply."""
 
 
 def optimize(graph: Graph, dtype_of: DtypeOf, rows_of: RowsOf) -> Graph:
@@ -206,9 +201,9 @@ def insert_quantize(graph: Graph, dtype_of: DtypeOf) -> Graph:
 
     def rule(node: Node, uses: Counter[Node]) -> Node | None:
         if node.op == "experts":
-            groups = tuple(_GROUPS.get(dtype_of(name), 0) for name in node.weights[:2])
+            groups = tuple(GROUPS.get(dtype_of(name), 0) for name in node.weights[:2])
             return replace(node, attrs={**node.attrs, "groups": groups})
-        group = _GROUPS.get(dtype_of(node.weights[0])) if node.op == "linear" else None
+        group = GROUPS.get(dtype_of(node.weights[0])) if node.op == "linear" else None
         if group is None:
             return None
         x = node.inputs[0]
@@ -251,13 +246,14 @@ def _rewrite(graph: Graph, rule: Callable[[Node, Counter[Node]], Node | None]) -
 
 
 def _mergeable(linears: Sequence[Node], dtype_of: DtypeOf, rows_of: RowsOf) -> bool:
-    """Whether these can be one linear: one x in the same groups or in none, and whole tiles."""
+    """Whether these can be one linear: one x in the same groups or in none, and a tile ends with
+    each of them."""
     if any(node.op != "linear" or node.inputs != linears[0].inputs for node in linears):
         return False
     if len({bool(node.attrs.get("bias")) for node in linears}) > 1:
         return False
     names = [name for node in linears for name in _matrices(node)]
-    groups = {_GROUPS.get(dtype_of(name)) for name in names}
+    groups = {GROUPS.get(dtype_of(name)) for name in names}
     whole = all(rows_of(name) % TILE_ROWS == 0 for name in names)
     return len(groups) == 1 and whole and len(names) <= LINEAR_WEIGHTS
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from ..errors import ModelFormatError
+from .dtypes import DTYPES
 from .node import Graph, Node
 from .ops import EXPERT_ACTIVATIONS, FEATURES, SCORINGS, WHOLE_TEXTS, matrix_count
 
@@ -68,7 +69,6 @@ _IN_PLACE = frozenset(
 )
 """Ops of rows, which may write over their first input: half the memory that passes the caches."""
 
-DTYPES = {"f32": 0, "f16": 1, "bf16": 2, "q8": 3, "q4": 4, "q4_64": 5, "q4_0": 6, "q8_64": 7}
 SLOTS = {"kv": 0, "conv": 1, "memory": 2}
 ROWS = {"token": 0, "output": 1, "kept": 2}
 """What a buffer has a row for: a token, a wanted row of output, or a token whose value is kept."""

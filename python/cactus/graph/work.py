@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from .plan import BUFFER, DTYPES, HEADER, NATIVE_OPS, SLOT, SLOTS, STEP, WEIGHT
+from .dtypes import DTYPES
+from .plan import BUFFER, HEADER, NATIVE_OPS, SLOT, SLOTS, STEP, WEIGHT
 
 _OPS = {number: name for name, number in NATIVE_OPS.items()}
 _NAMES = {number: name for name, number in DTYPES.items()}

@@ -18,10 +18,8 @@ int8 dot instruction sums four neighbouring bytes into one of 16 lanes, and a la
 
 from __future__ import annotations
 
-TILE_ROWS = 16
-
-GROUPS = {"q4": 32, "q4_64": 64, "q4_0": 32, "q8": 32, "q8_64": 64}
-"""Columns that share one scale, by quantised dtype."""
+from cactus.graph.dtypes import GROUPS as GROUPS
+from cactus.graph.dtypes import TILE_ROWS as TILE_ROWS
 
 
 def block_nbytes(dtype: str) -> int:
