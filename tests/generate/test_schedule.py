@@ -22,7 +22,7 @@ def lane(*, behind: int, streamed: bool = False) -> Any:
 
 
 def parts(schedule: Schedule, *lanes: Any) -> list[Part]:
-    return schedule.parts(lanes, {}, guessing=True)
+    return schedule.parts(lanes, dict, guessing=True)
 
 
 def test_a_prompt_gets_the_whole_step_while_nobody_streams() -> None:

@@ -64,7 +64,7 @@ class Call:
     @property
     def stopped(self) -> bool:
         """Whether it was asked to end."""
-        return bool(self.flag)
+        return self.flag.cell[0] != 0
 
     def stop(self) -> None:
         """Ask it to end. Takes no lock: safe in a signal handler."""
@@ -185,6 +185,9 @@ class Turns:
             self.cancel_if_closed()
             if self._running is call:  # its last advance was interrupted before it said so
                 self._running = None
+            if self._running is None and not self._queue:
+                self._running, self._thread = call, threading.get_ident()
+                return True
             if self._works():
                 if self._thread == threading.get_ident():
                     raise reentrant()
@@ -228,7 +231,8 @@ class Turns:
                 if self._closed:
                     self._release()
                     self._rest.ring()
-                self._call_next()
+                if self._queue:
+                    self._call_next()
 
     def cancel_if_closed(self) -> None:
         """Raises Cancelled if the model was closed while a call was in flight."""

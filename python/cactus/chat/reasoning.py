@@ -34,6 +34,11 @@ class Splitter:
         """True inside the block."""
         return self._state == "inside" or (self._opened and self._state == "undecided")
 
+    @property
+    def over(self) -> bool:
+        """Whether all that comes is text, as it comes."""
+        return self._state == "text"
+
     def push(self, piece: str) -> tuple[str, str]:
         """The reasoning and the text that can now be shown; the former stands before the latter."""
         rest, self._held = self._held + piece, ""

@@ -31,11 +31,11 @@ class Confidence:
 
     def add(self, entropy: float) -> bool:
         """Counts one token; true when confidence has fallen below the threshold."""
-        self._recent.append(entropy)
         self._total += entropy
         self._count += 1
         if self._threshold is None:
             return False
+        self._recent.append(entropy)
         if self._count == 1:
             return self.of(entropy) < self._threshold
         if self._count < WINDOW:

@@ -85,10 +85,17 @@ class Answer:
     """Takes the outputs of one request, token by token, until there is a `reason` to end.
 
     `watch` must run while the engine works for this answer. `cached` and `prefilled` count tokens
-    of the prompt, and are for the driver to set.
+    of the prompt, and are for the driver to set. `streamed`: somebody looks at the events.
     """
 
-    def __init__(self, engine: Loaded, request: Request, gaze: Gaze | None = None) -> None:
+    def __init__(
+        self,
+        engine: Loaded,
+        request: Request,
+        gaze: Gaze | None = None,
+        *,
+        streamed: bool = True,
+    ) -> None:
         options = request.options
         self.limit = min(options.max_tokens, engine.context_length - len(request.prompt))
         self.watch = Stopwatch(request.prepared_seconds)
@@ -104,16 +111,21 @@ class Answer:
             self._parser = CallParser(engine.syntax, request.tools)
         self._made = MadeCalls(request.tokens)
         self._engine, self._request, self._gaze = engine, request, gaze
+        self._streamed = streamed
         # A calibration speaks of whole answers: it has its say when this one has ended.
         early = None if engine.calibration else options.confidence_threshold
         self._confidence = Confidence(engine.program.vocab_size, early)
         self._matcher = StopMatcher(options.stop, include=options.include_stop_sequences)
         self._decoder = engine.decoder(calls=bool(request.tools))
         self._splitter = Splitter(request.reasoning)
+        # What may end it, and whether its text is looked into for more than a block of reasoning.
+        self._enders = self._end_tokens.union(request.stop_tokens)
+        self._bare = self._parser is None and not options.stop
         self._texts: list[str] = []
         self._thoughts: list[str] = []
         self._tokens: list[int] = []
-        self._measured: list[Token] = []  # one for each of the tokens
+        # One for each of the tokens; and whether it was forced, and is content.
+        self._outputs: list[tuple[Output, bool, bool]] = []
         self._tokenizer = engine.tokenizer
         self._entries: list[TokenLogprob] = []
         self._loops = LoopGuard() if options.stop_loops else None
@@ -135,11 +147,13 @@ class Answer:
         why the answer ends here by its grammar.
         """
         events = self._advance(output, forced, ends)
-        if self.reason not in (None, "handoff"):
+        if self.reason is None:
+            return events
+        if self.reason != "handoff":
             self._cut = self.reason in CUT
             threshold = self._request.options.confidence_threshold
             if self._calibration is not None and threshold is not None and self.limit > 0:
-                confidence = self._worth(self._scores())
+                confidence = self._worth(self._scores(self._measured()))
                 if confidence < threshold:
                     self._hands_off(confidence)
         return events
@@ -154,30 +168,44 @@ class Answer:
             return []
         if unsure and self._hands_off(self._confidence.value):
             return []
-        if token in self._end_tokens or self._stops(token):
+        if token in self._enders and (token in self._end_tokens or self._stops(token)):
             self.reason, self._whole = ends or "stop", ends is not None
             included = self._request.options.include_stop_sequences and self._stops(token)
             return self._rest(self._request.stop_tokens[token] if included else "")
         self._tokens.append(token)
-        thinking = self._splitter.thinking
-        events = self._show(*self._look(self._decoder.push(token)))
-        content = not (forced or thinking or self._splitter.thinking)
-        sure = 1.0 if forced else self._confidence.of(output.entropy)
-        self._measured.append(Token(output.logprob, margin(output.top), sure, content))
-        if self.reason is None and self._ends_here(token, ends):
-            events += self._rest()
-        empty = StreamEvent("", token, "reasoning" if self._splitter.thinking else "text")
-        events = merged(events) or [empty]
+        piece = self._decoder.push(token)
+        if self._bare and self._splitter.over:
+            self._texts.append(piece)
+            self._outputs.append((output, forced, not forced))
+            events = [StreamEvent(piece, token)] if self._streamed else []
+            if self._ends_here(token, ends):
+                events = merged([*events, *self._rest()]) or events
+        else:
+            events = self._seen(output, forced, piece, ends)
         if self._request.options.logprobs:
             wanted = self._request.options.top_logprobs
             top = tuple(self._entry(other, logprob) for other, logprob in output.top[:wanted])
             self._entries.append(replace(self._entry(token, output.logprob), top=top))
-            events[-1] = replace(events[-1], logprob=self._entries[-1])
+            if events:
+                events[-1] = replace(events[-1], logprob=self._entries[-1])
         return events
+
+    def _seen(
+        self, output: Output, forced: bool, piece: str, ends: Literal["stop", "length"] | None
+    ) -> list[StreamEvent]:
+        """The events of a token whose text is looked into: for tags, calls and stop strings."""
+        thinking = self._splitter.thinking
+        events = self._show(*self._look(piece))
+        content = not (forced or thinking or self._splitter.thinking)
+        self._outputs.append((output, forced, content))
+        if self.reason is None and self._ends_here(output.token, ends):
+            events += self._rest()
+        empty = StreamEvent("", output.token, "reasoning" if self._splitter.thinking else "text")
+        return merged(events) or [empty]
 
     def again(self, outputs: Sequence[Taken]) -> Answer:
         """The answer that `outputs`, the first ones of this, give alone; what it cost is kept."""
-        answer = Answer(self._engine, self._request, self._gaze)
+        answer = Answer(self._engine, self._request, self._gaze, streamed=self._streamed)
         answer.watch, answer.cached, answer.prefilled = self.watch, self.cached, self.prefilled
         for output in outputs:
             answer.take(*output)
@@ -202,13 +230,14 @@ class Answer:
         early = self.reason == "handoff" and not self._tokens
         total = first if early else self.watch.seconds
         parsed, structure = self._read()
-        scores = self._scores()
+        measured = self._measured()
+        scores = self._scores(measured)
         return Completion(
             text=self.text,
             finish_reason=self._finish_reason,
             confidence=self._worth(scores),
             tokens=tuple(self._tokens),
-            logprobs=tuple(token.logprob for token in self._measured),
+            logprobs=tuple(token.logprob for token in measured),
             reasoning="".join(self._thoughts) or None,
             function_calls=tuple(self._made.calls),
             call_ids=tuple(self._made.ids),
@@ -216,7 +245,7 @@ class Answer:
             token_logprobs=tuple(self._entries) if self._request.options.logprobs else None,
             parsed=parsed,
             structure=structure,
-            confidences=tuple(token.confidence for token in self._measured),
+            confidences=tuple(token.confidence for token in measured),
             scores=scores,
             metrics=Metrics(
                 time_to_first_token_ms=first * 1000,
@@ -259,8 +288,17 @@ class Answer:
             return None, Structure(unenforced)
         return read(self.text, format, unenforced)
 
-    def _scores(self) -> Scores | None:
-        tokens: Sequence[Token] = self._measured
+    def _measured(self) -> list[Token]:
+        """What is known of each token."""
+        of = self._confidence.of
+        return [
+            Token(
+                output.logprob, margin(output.top), 1.0 if forced else of(output.entropy), content
+            )
+            for output, forced, content in self._outputs
+        ]
+
+    def _scores(self, tokens: Sequence[Token]) -> Scores | None:
         if self._made.calls:
             pieces = [self._tokenizer.token_bytes_of(token) for token in self._tokens]
             tokens = only_values(tokens, pieces, self._made.calls)

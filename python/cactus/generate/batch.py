@@ -15,7 +15,7 @@ from __future__ import annotations
 import threading
 import time
 import weakref
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from copy import copy
 from typing import TYPE_CHECKING, Any
@@ -101,6 +101,8 @@ class Batch:
         items = mailbox.items
         if self.turns.forked:
             self.turns.check()
+        if items:
+            return items.popleft()
         while not items:
             try:
                 if self._drives(mailbox):
@@ -129,7 +131,7 @@ class Batch:
 
     @property
     def _abandoned(self) -> bool:
-        return any(lane.abandoned for lane in self._lanes)
+        return any([lane.abandoned for lane in self._lanes])
 
     # -- who drives
 
@@ -175,7 +177,7 @@ class Batch:
                 if not driver or swept or not self._abandoned:
                     if driver:
                         self._driver = None
-                    if self._driving is None:
+                    if self._waiting and self._driving is None:
                         self._wake_next()
                     return
             swept = True
@@ -183,7 +185,7 @@ class Batch:
                 self._sweep()
             else:
                 with suppress(CactusError):
-                    self._inside(self._sweep)
+                    self.turns.advance(self._turn, self._settle_and_sweep)
 
     def _wake_next(self) -> None:
         waiting = [mailbox for mailbox in self._waiting if not mailbox.items]
@@ -192,40 +194,38 @@ class Batch:
 
     # -- a step
 
-    def _inside(self, work: Callable[[], None]) -> None:
-        def after_settling() -> None:
-            self._settle()
-            work()
-
-        self.turns.advance(self._turn, after_settling)
-
     def _advance(self) -> None:
         """One step for all that want to go on; those whose time has come join and leave."""
-        self._inside(self._work)
+        self.turns.advance(self._turn, self._work)
 
     def _work(self) -> None:
+        self._settle()
         self._sweep()
         self._admit()
-        self._look()
-        seeing = [lane for lane in self._lanes if not lane.progress.blind(self._little)]
-        parts = self._whole(seeing)
+        wanting = [lane for lane in self._lanes if lane.wants]
+        parts: list[Part] = []
+        if any([lane.progress.sees for lane in wanting]):
+            self._look(wanting)
+            wanting = [
+                lane for lane in wanting if lane.wants and not lane.progress.blind(self._little)
+            ]
+            parts = self._whole(wanting)
         if not parts:
-            parts = self._schedule.parts(seeing, self._bounds(), guessing=self._guessing)
+            parts = self._schedule.parts(wanting, self._bounds, guessing=self._guessing)
         self._guessing = True
         if parts:
             self._run(parts)
 
-    def _whole(self, lanes: Sequence[Lane]) -> list[Part]:
+    def _whole(self, wanting: Sequence[Lane]) -> list[Part]:
         """A part of an image that must be read in one step, which it has to itself."""
-        found = next((lane for lane in lanes if lane.wants and lane.progress.whole), None)
+        found = next((lane for lane in wanting if lane.progress.whole), None)
         return [] if found is None else [Part(found, found.progress.whole)]
 
-    def _look(self) -> None:
+    def _look(self, wanting: Sequence[Lane]) -> None:
         """The first lane that is to read what it has not seen looks at one tile of its image.
 
         So others wait for a tile at most, and each tile is read before the next is looked at.
         """
-        wanting = (lane for lane in self._lanes if lane.wants)
         lane = next((lane for lane in wanting if lane.progress.blind(self._little)), None)
         if lane is None:
             return
@@ -238,8 +238,13 @@ class Batch:
 
     def _sweep(self) -> None:
         """Those that are stopped, or that nobody waits for, leave."""
-        for lane in [lane for lane in self._lanes if lane.over]:
-            self._end(lane)
+        for lane in tuple(self._lanes):
+            if lane.over:
+                self._end(lane)
+
+    def _settle_and_sweep(self) -> None:
+        self._settle()
+        self._sweep()
 
     def _end(self, lane: Lane, error: Exception | None = None) -> None:
         lane.finish(self.conversations, error)
@@ -274,17 +279,21 @@ class Batch:
 
     def _rows(self, parts: Sequence[Part]) -> tuple[Sequence[Part], Sequence[Any]]:
         """The rows of a step, and whose they are; a grammar that fails ends its lane alone."""
-        made = []
+        made: list[Part] = []
+        rows: list[Any] = []
         for part in parts:
-            if part.lane.progress.blind(
-                1
-            ):  # a step that failed has made it forget some of what it had read
+            lane = part.lane
+            # A step that failed may have made it forget some of what it had read.
+            if lane.progress.sees and lane.progress.blind(1):
                 continue
             try:
-                made.append((part, part.lane.row(part.most, part.guesses)))
+                row = lane.row(part.most, part.guesses)
             except Exception as error:
-                self._end(part.lane, error)
-        return [part for part, _ in made], [row for _, row in made]
+                self._end(lane, error)
+                continue
+            made.append(part)
+            rows.append(row)
+        return made, rows
 
     def _settle(self) -> None:
         """Give all lanes what the last step gave. May be done again where it was interrupted."""
@@ -354,6 +363,8 @@ class Batch:
 
     def _admit(self) -> None:
         """Give sessions to those that wait for one, as far as there is room."""
+        if all([lane.progress.conversation is not None for lane in self._lanes]):
+            return
         going = sum(lane.wants for lane in self._lanes)
         for lane in self._lanes:
             if lane.conversation is not None or lane.over:

@@ -75,7 +75,7 @@ class Lane:
         self.call, self._mailbox = call, weakref.ref(mailbox)
         self.streamed, self.kept = streamed, kept
         gaze = None if request.sights is None else request.sights.open()
-        self.answer = Answer(engine, request, gaze)
+        self.answer = Answer(engine, request, gaze, streamed=streamed)
         self._sampler = engine.sampler(options.sampling, request.tokens)
         speculation = None
         if options.speculation and options.sampling.plain:
@@ -111,11 +111,9 @@ class Lane:
     @property
     def wants(self) -> bool:
         """Whether it takes part in the next step."""
-        return (
-            self.progress.conversation is not None
-            and not self.ended
-            and not (self.streamed and self._unread >= AHEAD)
-        )
+        if self.progress.conversation is None or self.ended:
+            return False
+        return not self.streamed or self._unread < AHEAD
 
     @property
     def _unread(self) -> int:
@@ -125,7 +123,7 @@ class Lane:
     @property
     def over(self) -> bool:
         """Whether it is to leave the batch."""
-        return self.ended or self.call.stopped or self.abandoned
+        return self.ended or self.gone or self.call.stopped or self._mailbox() is None
 
     @property
     def abandoned(self) -> bool:
@@ -203,8 +201,8 @@ class Lane:
     def wake(self) -> None:
         """Let its thread look at what is in the mailbox."""
         mailbox = self._mailbox()
-        if mailbox is not None:
-            mailbox.wake()
+        if mailbox is not None and mailbox.waiting:
+            mailbox.bell.ring()
 
     def _post(self, events: list[StreamEvent] | None) -> None:
         mailbox = self._mailbox()

@@ -81,6 +81,13 @@ class Progress:
         return self._gaze is not None
 
     @property
+    def foresees(self) -> bool:
+        """Whether tokens of the answer can be known before they are chosen."""
+        return self._guide is not None or (
+            self._speculation is not None and self._speculation.ready
+        )
+
+    @property
     def readable(self) -> int:
         """Up to which position it can be read: what is behind that is yet to be looked at."""
         end = None if self._gaze is None else self._gaze.end(self.cached)
@@ -126,8 +133,11 @@ class Progress:
     def row(self, most: int, guesses: int = 0) -> Any:
         """The row of the next step: at most `most` known tokens, and `guesses` behind the last."""
         assert self.conversation is not None
-        self._cached, self._known = self.cached, len(self.ids)
-        self._fed = self.ids[self._cached : min(self._cached + most, self.readable)]
+        self._cached, self._known = len(self.conversation.tokens), len(self.ids)
+        end = self._cached + most
+        if self._gaze is not None:
+            end = min(end, self.readable)
+        self._fed = self.ids[self._cached : end]
         last = self._cached + len(self._fed) == self._known
         guessed = self._following(guesses)[0] if guesses and last else []
         self._fed += guessed

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 from cactus.engine.costs import StepCosts
@@ -39,32 +39,41 @@ class Schedule:
         self._first = 0
 
     def parts(
-        self, lanes: Iterable[Lane], bounds: Mapping[Lane, int], *, guessing: bool
+        self,
+        wanting: Sequence[Lane],
+        bounds: Callable[[], Mapping[Lane, int]],
+        *,
+        guessing: bool,
     ) -> list[Part]:
-        """The next step of `lanes`; nobody reads beyond its bound in this step."""
-        wanting = [lane for lane in lanes if lane.wants]
+        """The next step of those that want one; nobody reads beyond its bound in this step."""
         if len(wanting) >= self._chunk:  # not all have room: in turn
             self._first = (self._first + 1) % len(wanting)
             wanting = [*wanting[self._first :], *wanting[: self._first]]
-        writers = [lane for lane in wanting if lane.progress.behind == 1]
-        readers = [lane for lane in wanting if lane.progress.behind > 1]
+        writers: list[Lane] = []
+        readers: list[Lane] = []
+        for lane in wanting:
+            (readers if lane.progress.behind > 1 else writers).append(lane)
         writers = writers[: self._chunk - bool(readers)]
         room = self._chunk - len(writers)
         if not readers:
             return self._only_writing(writers, room if guessing else 0)
         if any(lane.streamed for lane in writers):
             room = min(room, int(self._readable))
-        return [*(Part(lane, 1) for lane in writers), *_reading(readers, room, bounds)]
+        return [*(Part(lane, 1) for lane in writers), *_reading(readers, room, bounds())]
 
     def _only_writing(self, writers: Sequence[Lane], room: int) -> list[Part]:
-        counts = [0] * len(writers)
-        if room and writers:
-            counts = worthwhile([lane.progress for lane in writers], room, self._costs)
+        progresses = [lane.progress for lane in writers]
+        if not room or not any([progress.foresees for progress in progresses]):
+            return [Part(lane, 1) for lane in writers]
+        counts = worthwhile(progresses, room, self._costs)
         return [Part(lane, 1, count) for lane, count in zip(writers, counts, strict=True)]
 
     def record(self, parts: Sequence[Part], rows: int, seconds: float) -> None:
         """A step of `parts`, `rows` in all, took `seconds`."""
-        reading = sum(part.most for part in parts if part.most > 1)
+        reading = 0
+        for part in parts:
+            if part.most > 1:
+                reading += part.most
         if reading == 0:
             self._costs.record(rows, seconds)
             usual = self._writing or seconds

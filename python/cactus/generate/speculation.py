@@ -90,6 +90,11 @@ class Speculation:
         self._right = [chance * self.BELIEF for chance in self.CHANCES]
         self._tried = [float(self.BELIEF) for _ in self.CHANCES]
 
+    @property
+    def ready(self) -> bool:
+        """Whether there is a token to guess now."""
+        return self._lookup.agreed > 0
+
     def chances(self, room: int) -> list[float]:
         """Of each token that can be guessed now, how likely it and those before it are right."""
         found: list[float] = []

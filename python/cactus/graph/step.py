@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 Outputs = Literal["last", "all", "none", "first", "sum"]
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True, eq=False)
 class Row:
     """New tokens of one session, which continue it; no session twice in one step.
 
@@ -53,9 +53,8 @@ class Row:
     @property
     def output_count(self) -> int:
         """How many Outputs it gets."""
-        if self.outputs == "all":
-            return self.count
-        return 0 if self.outputs == "none" else 1
+        outputs = self.outputs
+        return self.count if outputs == "all" else int(outputs != "none")
 
 
 class Output(NamedTuple):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import functools
 import struct
 from array import array
 from collections.abc import Sequence
@@ -40,7 +41,28 @@ def _layout(structure: type[ctypes.Structure]) -> struct.Struct:
     return layout
 
 
-_ROW, _OUTPUT = _layout(abi.Row), _layout(abi.Output)
+_ROW, _OUTPUT, _TOP = _layout(abi.Row), _layout(abi.Output), _layout(abi.TokenLogprob)
+
+_ROWS = 8
+"""Where in a step's block of memory its rows begin: the status stands before them."""
+
+
+@functools.cache
+def _native_step() -> Any:
+    """The core's step; given addresses as numbers, so that nothing is made around them."""
+    step = load()["cactus_program_step"]
+    step.restype = ctypes.c_int32
+    step.argtypes = [
+        ctypes.c_uint64,
+        ctypes.c_void_p,
+        ctypes.c_uint32,
+        ctypes.c_void_p,
+        ctypes.c_uint32,
+        ctypes.c_void_p,
+        ctypes.c_void_p,
+        ctypes.c_void_p,
+    ]
+    return step
 
 
 class PendingStep:
@@ -52,16 +74,13 @@ class PendingStep:
 
     __slots__ = (
         "_arrays",
-        "_count",
+        "_block",
+        "_first",
         "_given",
         "_n_outputs",
-        "_outputs",
         "_program",
-        "_rows",
-        "_status",
         "_stop",
         "_tokens",
-        "_tops",
         "_values",
     )
 
@@ -75,62 +94,71 @@ class PendingStep:
         stop: StopFlag | None,
     ) -> None:
         """``features`` and ``axes`` as in ProgramInfo; ``output_width`` 0: no logits are wanted."""
-        self._program, self._stop, self._count = program, stop, len(rows)
+        self._program, self._stop = program, stop
         # What the native rows point to.
         self._given, self._arrays = rows, list[Any]()
-        self._tops: list[tuple[int, Any]] = []  # the first output and the room of a row
-        self._tokens = _tokens(rows)
+        self._tokens = tokens = array("i")
+        n_outputs = n_tops = 0
         for row in rows:
-            _check_arrays(row, features, axes)
-        self._rows = (abi.Row * self._count)()
-        self._n_outputs = self._fill(rows)
-        self._outputs = (abi.Output * self._n_outputs)()
+            try:
+                # array checks the range, a ctypes array would wrap around.
+                tokens.extend(row.tokens)
+            except (TypeError, OverflowError):
+                raise InvalidRequest("tokens must be integers of 32 bits") from None
+            if row.features is not None or row.positions is not None:
+                _check_arrays(row, features, axes)
+            n_row = row.output_count
+            n_outputs += n_row
+            if row.top_logprobs:
+                if not 0 <= row.top_logprobs < 1 << 31:
+                    raise InvalidRequest(f"top_logprobs is {row.top_logprobs}, expected 0 or more")
+                n_tops += row.top_logprobs * n_row
+        self._n_outputs = n_outputs
+        self._first = _ROWS + _ROW.size * len(rows)
+        # The status, the rows, their outputs and the likeliest tokens of these, one behind another.
+        size = self._first + _OUTPUT.size * n_outputs + _TOP.size * n_tops
+        self._block = array("i", bytes(size))
+        self._block[0] = _NOT_RUN
+        self._fill()
         self._values: NDArray[np.float32] | None = None
         if output_width:
             import numpy as np
 
-            self._values = np.empty((self._n_outputs, output_width), np.float32)
-        self._status = ctypes.c_int32(_NOT_RUN)
+            self._values = np.empty((n_outputs, output_width), np.float32)
 
-    def _fill(self, rows: Sequence[Row]) -> int:
-        """Write the native rows; returns how many outputs they have."""
-        address, n_outputs, at = self._tokens.buffer_info()[0], 0, 0
-        for row in rows:
-            count, n_row, top = row.count, row.output_count, 0
-            features, n_features, positions = 0, 0, 0
-            if row.top_logprobs:
-                top = self._make_top(row.top_logprobs, n_outputs, n_row)
+    def _fill(self) -> None:
+        """Write the native rows."""
+        block = self._block
+        address = self._tokens.buffer_info()[0]
+        top = block.buffer_info()[0] + self._first + _OUTPUT.size * self._n_outputs
+        at = _ROWS
+        for row in self._given:
+            n_tokens = count = len(row.tokens)
+            features = n_features = positions = 0
             if row.features is not None:
                 features, n_features = self._address_of(row.features), len(row.features)
+                count = count or n_features
             if row.positions is not None:
                 positions = self._address_of(row.positions)
             _ROW.pack_into(
-                self._rows,
+                block,
                 at,
                 row.session.id,
-                address if len(row.tokens) else 0,
+                address if n_tokens else 0,
                 count,
                 _OUTPUTS[row.outputs],
                 0 if row.sampler is None else row.sampler.id,
                 features,
                 row.top_logprobs,
                 n_features,
-                top,
+                top if row.top_logprobs else 0,
                 0 if row.stop is None else row.stop.address,
                 positions,
             )
             at += _ROW.size
-            address += 4 * len(row.tokens)
-            n_outputs += n_row
-        return n_outputs
-
-    def _make_top(self, count: int, first: int, outputs: int) -> int:
-        """Room for the ``count`` likeliest tokens of each output of a row; its address."""
-        if not 0 <= count < 1 << 31:
-            raise InvalidRequest(f"top_logprobs is {count}, expected 0 or more")
-        room = ((abi.TokenLogprob * count) * outputs)()
-        self._tops.append((first, room))
-        return ctypes.addressof(room)
+            address += 4 * n_tokens
+            if row.top_logprobs:
+                top += _TOP.size * row.top_logprobs * row.output_count
 
     def _address_of(self, rows: NDArray[Any]) -> int:
         import numpy as np
@@ -142,36 +170,35 @@ class PendingStep:
     @property
     def done(self) -> bool:
         """Whether the step has run and succeeded: sessions have grown, outputs are there."""
-        return self._status.value == abi.OK
+        return self._block[0] == abi.OK
 
     def run(self) -> None:
         """Run the step; see ``Program.step`` for what is raised."""
-        if self._status.value != _NOT_RUN:
+        block = self._block
+        if block[0] != _NOT_RUN:
             raise InvalidRequest("a prepared step runs once: prepare another one")
-        pointer = flag = None
-        if self._values is not None and self._values.size:
-            pointer = ctypes.c_float.from_buffer(self._values.data)
-        if self._stop is not None:
-            flag = ctypes.c_int32.from_address(self._stop.address)
-        load().cactus_program_step(
+        address, values = block.buffer_info()[0], self._values
+        _native_step()(
             self._program,
-            self._rows,
-            self._count,
-            self._outputs,
+            address + _ROWS,
+            len(self._given),
+            address + self._first,
             self._n_outputs,
-            pointer,
-            flag,
-            self._status,
+            values.ctypes.data if values is not None and values.size else None,
+            None if self._stop is None else self._stop.address,
+            address,
         )
-        self._check()
+        if block[0] != abi.OK:
+            self._check()
 
     def _check(self) -> None:
-        if self._status.value == abi.OK:
+        status = self._block[0]
+        if status == abi.OK:
             return
-        if self._status.value == _NOT_RUN:
+        if status == _NOT_RUN:
             raise InvalidRequest("the prepared step has not been run yet")
         try:
-            check(self._status.value)
+            check(status)
         except InsufficientMemory as error:
             tokens = sum(row.count for row in self._given)
             raise InsufficientMemory(f"no memory for {tokens} more tokens: {error}") from None
@@ -190,26 +217,23 @@ class PendingStep:
         Raises what ``run`` raised, or would have raised.
         """
         self._check()
-        outputs = [Output(*each) for each in _OUTPUT.iter_unpack(self._outputs)]
-        if self._values is not None:
-            outputs = [o._replace(logits=v) for o, v in zip(outputs, self._values, strict=True)]
-        for first, room in self._tops:
-            for n, likeliest in enumerate(room, first):
-                top = tuple((each.token, each.logprob) for each in likeliest)
-                outputs[n] = outputs[n]._replace(top=top)
+        block, at, values = self._block, self._first, self._values
+        top = at + _OUTPUT.size * self._n_outputs
+        outputs: list[Output] = []
+        for row in self._given:
+            likeliest: tuple[tuple[int, float], ...] = ()
+            for _ in range(row.output_count):
+                token, logprob, entropy = _OUTPUT.unpack_from(block, at)
+                at += _OUTPUT.size
+                if row.top_logprobs:
+                    end = top + _TOP.size * row.top_logprobs
+                    likeliest = tuple(
+                        _TOP.unpack_from(block, each) for each in range(top, end, _TOP.size)
+                    )
+                    top = end
+                logits = None if values is None else values[len(outputs)]
+                outputs.append(Output(token, logprob, entropy, logits, likeliest))
         return outputs
-
-
-def _tokens(rows: Sequence[Row]) -> array[int]:
-    """The tokens of all rows, one after another."""
-    tokens = array("i")
-    for row in rows:
-        try:
-            # array checks the range, a ctypes array would wrap around.
-            tokens.extend(row.tokens)
-        except (TypeError, OverflowError):
-            raise InvalidRequest("tokens must be integers of 32 bits") from None
-    return tokens
 
 
 def _check_arrays(row: Row, features: int, axes: int) -> None:

@@ -15,7 +15,8 @@ class TokenBytes:
 
     ``exact``: every token stands for its own bytes (byte-level or SentencePiece decoders); else its
     text depends on its neighbours (word pieces) and only the library can join them.
-    ``drops_space``: a space at the very start of the text is not part of it.
+    ``drops_space``: a space at the very start of the text is not part of it. ``whole``: the texts
+    of tokens that were met and are whole characters.
     """
 
     def __init__(self, decoder: Any) -> None:
@@ -30,6 +31,7 @@ class TokenBytes:
         self.drops_space = steps == [*pieces, strip]
         self.exact = byte_level or self.drops_space or steps == pieces
         self.of: Callable[[str], bytes] = _byte_level if byte_level else _sentencepiece
+        self.whole: dict[int, str] = {}
 
 
 class Vocabulary(Protocol):
@@ -58,6 +60,7 @@ class StreamDecoder:
         self._skip = tokenizer.special_ids.difference(shown) if skip_special else frozenset()
         self._utf8 = codecs.getincrementaldecoder("utf-8")("replace")
         self._at_start = self._bytes.drops_space
+        self._between = not self._at_start  # the text so far is whole characters
         self._ids: list[int] = []
 
     def push(self, id: int) -> str:
@@ -65,13 +68,23 @@ class StreamDecoder:
 
         Raises InvalidRequest for a number that cannot be an id.
         """
+        if self._between and type(id) is int and id not in self._skip:
+            text = self._bytes.whole.get(id)
+            if text is not None:
+                return text
         token = self._tokenizer.id_to_token(id)
         if id in self._skip or not token:
             return ""
         if not self._bytes.exact:
             self._ids.append(id)
             return ""
-        return self._emit(self._bytes.of(token), final=False)
+        began = self._between
+        data = self._bytes.of(token)
+        text = self._emit(data, final=False)
+        self._between = not (self._at_start or self._utf8.getstate()[0])
+        if began and self._between and "\ufffd" not in text:
+            self._bytes.whole[int(id)] = text
+        return text
 
     def flush(self) -> str:
         """What is left: an incomplete character becomes U+FFFD. The decoder starts afresh."""
@@ -81,6 +94,7 @@ class StreamDecoder:
             text = self._tokenizer.decode(self._ids, skip_special=False)
         self._utf8.reset()
         self._at_start = self._bytes.drops_space
+        self._between = not self._at_start
         self._ids = []
         return text
 
