@@ -1,6 +1,7 @@
 """Child of the speech benchmarks: transcribe files with our engine. Prints one line of JSON."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +43,7 @@ def encoder(folder: Path, threads: int, repeats: int) -> list[float]:
 
     from cactus import nn
     from cactus.engine.loading import load
-    from cactus.engine.programs import Part, Traced
+    from cactus.engine.programs import Traced
     from cactus.graph.step import Row
     from cactus.speech.engine import SpeechEngine
     from cactus.speech.parts import ENCODER
@@ -53,7 +54,13 @@ def encoder(folder: Path, threads: int, repeats: int) -> list[float]:
         whisper.encode = lambda: nn.output_rows(whisper.model.encoder())
         return ENCODER.trace(model)
 
-    part = Part("encoder alone", "plan-encoder-alone.bin", alone, None, b"without keys and values")
+    part = replace(
+        ENCODER,
+        name="encoder alone",
+        file="plan-encoder-alone.bin",
+        trace=alone,
+        also=b"without keys and values",
+    )
     engine = SpeechEngine.of(load(folder, threads=threads))
     program = engine.loaded.programs.start(part).program
     frames, _ = engine.spectrogram(np.zeros(engine.window_samples, np.float32))

@@ -522,10 +522,12 @@ bool has_past(const Step& step) {
   return is_any<AttentionStep, ConvStep, MemoryScoresStep, StoreMemoryStep>(step);
 }
 
-// Whose rows see all of their text has no past, so that nothing else may have one.
+// Whose rows see all of their text has no past, so that nothing else may have one. What it says may
+// be remembered.
 void check_whole_texts(const Plan& plan) {
   for (size_t n = 0; n < plan.steps.size(); n++) {
-    need(!has_past(plan.steps[n]), at("step", n), "has a past, beside attention to whole texts");
+    need(!has_past(plan.steps[n]) || is_any<StoreMemoryStep>(plan.steps[n]), at("step", n),
+         "has a past, beside attention to whole texts");
   }
 }
 
@@ -564,8 +566,8 @@ void read_steps(const std::vector<StepRecord>& records, Plan& plan) {
   const bool whole = has(Op::kBidirectionalAttention);
   if (whole) check_whole_texts(plan);
   if (plan.of_features) check_stored(plan);
-  plan.keeps_nothing =
-      whole || (plan.of_features && std::none_of(plan.steps.begin(), plan.steps.end(), has_past));
+  plan.keeps_nothing = (whole || plan.of_features) &&
+                       std::none_of(plan.steps.begin(), plan.steps.end(), has_past);
   plan.axes = axes_of(plan);
 }
 

@@ -12,7 +12,7 @@ import pytest
 from cactus.calls.stop_flag import StopFlag
 from cactus.errors import Cancelled, InvalidRequest, NativeError, NonFiniteLogits
 from cactus.graph.node import Graph
-from cactus.graph.plan import build
+from cactus.graph.plan import build, with_int8_activations
 from cactus.graph.reference import ReferenceProgram
 from cactus.native import Program, Row
 from cactus.speech.alignment import Aligner
@@ -20,7 +20,7 @@ from cactus.speech.parts import scores_name, with_scores
 from cactus.speech.search import softmax
 from tests.models import whisper
 from tests.native import programs
-from tests.native.programs import EXACT_TIERS, Store
+from tests.native.programs import EXACT_TIERS, TIERS, Store
 from tests.tolerances import assert_close
 
 cases = pytest.mark.parametrize("isa", EXACT_TIERS)
@@ -39,17 +39,22 @@ def stores(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Store]:
 
 
 @contextmanager
-def loaded(store: Store, dtype: str, **options: Any) -> Iterator[tuple[Program, Program]]:
-    """(encoder, decoder)."""
+def loaded(
+    store: Store, dtype: str, rounded: str | None = None, **options: Any
+) -> Iterator[tuple[Program, Program]]:
+    """(encoder, decoder). The former with activations of 8 bits on the tier `rounded`, if given."""
     golden = whisper.load()
     decoder, encoder = (programs.fused(graph, dtype) for graph in (golden.decoder, golden.encoder))
     words, sound = (
         build(decoder, store.tensors, vocab_size=320, context_length=64),
         build(encoder, store.tensors, vocab_size=0, context_length=50),
     )
+    heard = with_int8_activations(sound.blob) if rounded else sound.blob
     with (
         Program(words.blob, store.path, **options) as decoding,
-        Program(sound.blob, store.path, shares=decoding) as encoding,
+        Program(
+            heard, store.path, shares=decoding, isa=rounded, chunk=50 if rounded else 512
+        ) as encoding,
     ):
         yield encoding, decoding
 
@@ -93,6 +98,28 @@ def test_every_precision_against_the_reference(
         hear(encoder, session, golden.features)
         got = say(decoder, session, golden.tokens)
     assert_close(got, programs.logits_of(want), "q12", f"{dtype} {isa}")
+
+
+@pytest.mark.parametrize("isa", TIERS)
+@pytest.mark.parametrize("dtype", DTYPES[1:])
+def test_a_rounded_encoder_beside_an_exact_decoder(
+    dtype: str, isa: str, stores: dict[str, Store]
+) -> None:
+    golden, bits = whisper.load(), set()
+    with loaded(stores[dtype], dtype) as (encoder, decoder):
+        session = decoder.session()
+        exact = hear(encoder, session, golden.features)
+        want = say(decoder, session, golden.tokens)
+    for threads in (1, 3):
+        with loaded(stores[dtype], dtype, isa, threads=threads) as (encoder, decoder):
+            session = decoder.session()
+            states = hear(encoder, session, golden.features)
+            got = say(decoder, session, golden.tokens)
+        assert session.memory_length == 50
+        assert_close(states, exact, "bf16 model", f"states {dtype} {isa}")
+        assert_close(got, want, "bf16 model", f"logits {dtype} {isa}")
+        bits.add(states.tobytes() + got.tobytes())
+    assert len(bits) == 1
 
 
 @cases

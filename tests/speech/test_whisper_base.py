@@ -8,13 +8,18 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from cactus import Model
+from cactus.engine.loading import load
+from cactus.engine.options import BF16_ISA
+from cactus.speech.parts import ENCODER
 from tests.assets import TRANSCRIPTS, TWO_CITIES
+from tests.native.programs import EXACT_TIERS, TIERS
 
 GOLDEN = json.loads((Path(__file__).parents[1] / "golden" / "speech.json").read_text())
 # One greedy answer to each window, whatever it looks like.
@@ -70,3 +75,15 @@ def test_four_bits_hear_every_word(whisper_base_int4: Path, voices: Path, name: 
     with Model(whisper_base_int4) as model:
         result = model.transcribe(voices / name, beam_size=1)
     assert words(result.text) == words(SAID[name])
+
+
+@pytest.mark.parametrize(("precision", "isa"), [("FP16", None), ("INT8", BF16_ISA)])
+def test_an_encoder_multiplies_in_bf16_only_what_was_rounded_before(
+    precision: str, isa: str | None, whisper_folder: Path, whisper_base_int8: Path
+) -> None:
+    folder = whisper_folder if precision == "FP16" else whisper_base_int8
+    exact = EXACT_TIERS[-1]
+    with closing(load(folder)) as loaded:
+        encoder = loaded.programs.start(ENCODER).program
+        assert encoder.info.isa == (isa if isa in TIERS else exact)
+        assert loaded.tokens.info.isa == exact

@@ -214,9 +214,8 @@ void multiply_tiles(const Context& c, const Weight& w, uint32_t first, uint32_t 
 
 size_t split_scratch(const Weight& w, uint32_t rows, const KernelTable& kernels) {
   if (!wants_split(w, kernels)) return 0;
-  // The last panel is read as if it had all rows.
-  return rows * split_bytes(w, kernels) +
-         static_cast<size_t>(kernels.panel_rows * kernels.split_bytes);
+  // The last panel may be laid out, and is read, as if it had all rows.
+  return (rows + static_cast<size_t>(kernels.panel_rows)) * split_bytes(w, kernels);
 }
 
 void run(const LinearStep& step, const Context& c) {

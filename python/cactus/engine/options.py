@@ -90,8 +90,8 @@ class LoadOptions:
     def of_program(self, may_round: bool) -> ProgramOptions:
         """What the native program is made with.
 
-        An encoder of texts or pictures without f32 matrices (`may_round`) is multiplied in bf16 by
-        a CPU that has a unit for it, if nothing else was chosen: for the reason that `apply` gives.
+        An encoder whose matrices were rounded before (`may_round`) is multiplied in bf16 by a CPU
+        that has a unit for it, if nothing else was chosen: for the reason that `apply` gives.
         """
         free = self.isa is None and self.activations is None and not os.environ.get("CACTUS_ISA")
         return {
@@ -104,9 +104,9 @@ class LoadOptions:
     def apply(self, blob: bytes, whole_texts: bool) -> bytes:
         """A plan's blob with keys and values kept, and activations multiplied, as chosen.
 
-        An encoder of texts or pictures (`whole_texts`) has activations of 8 bits if nothing else
-        was chosen: that costs a vector less than its weights of 8 bits do, and no step builds on
-        the errors of the one before.
+        An encoder of texts, pictures or speech (`whole_texts`) has activations of 8 bits if nothing
+        else was chosen: that costs a vector less than its weights of 8 bits do, and no step builds
+        on the errors of the one before.
         """
         if self.kv == "int8":
             from cactus.graph.plan import with_int8_kv

@@ -40,9 +40,10 @@ class Part:
 
     Its plan is kept as `file`. `chunk` is the most tokens of a step; None for a program of
     features, whose step takes a whole memory; an encoder of whole texts or pictures has `TEXT_ROWS`
-    or the longest of them. What `trace` depends on besides the model's code,
-    config.json and tensors belongs into `also`. Parts are defined in the file ``parts.py`` of a
-    room, whose code is in the key of kept plans.
+    or the longest of them. Such an encoder may multiply in bf16; without `rounds_floats` only where
+    its weights are quantised. What `trace` depends on besides the model's code, config.json and
+    tensors belongs into `also`. Parts are defined in the file ``parts.py`` of a room, whose code is
+    in the key of kept plans.
     """
 
     name: str
@@ -50,6 +51,7 @@ class Part:
     trace: Callable[[Architecture], Traced]
     chunk: int | None = 320  # a tile of an image is 256 tokens, with words around it
     also: bytes = b""
+    rounds_floats: bool = True
 
 
 TEXT_ROWS = 2048
@@ -148,9 +150,11 @@ class Programs(Closing):
         chunk = plan.context_length if part.chunk is None else part.chunk
         may_round = False
         if plan.whole_texts:
-            from cactus.graph.plan import multiplies_f32
+            from cactus.graph.dtypes import GROUPS
+            from cactus.graph.plan import matrix_types
 
-            chunk, may_round = max(TEXT_ROWS, limit), not multiplies_f32(blob)
+            chunk, types = max(TEXT_ROWS, limit), matrix_types(blob)
+            may_round = "f32" not in types and (part.rounds_floats or bool(types & GROUPS.keys()))
         options = self._options.of_program(may_round)
         data = self._folder / "model.safetensors"
         first = next(iter(self._running.values()), None)

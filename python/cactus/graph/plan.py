@@ -166,10 +166,11 @@ def takes_whole_texts(blob: bytes) -> bool:
     return any(step[0] == NATIVE_OPS[WHOLE_TEXTS] for step in steps)
 
 
-def multiplies_f32(blob: bytes) -> bool:
-    """Whether a plan has matrices of f32, whose user wants exact products."""
+def matrix_types(blob: bytes) -> frozenset[str]:
+    """The types ("q4", "f32", ...) of the matrices that a plan multiplies."""
+    names = {number: name for name, number in DTYPES.items()}
     weights = WEIGHT.iter_unpack(blob[_table(blob, WEIGHT)])
-    return any(dtype == DTYPES["f32"] and tiled for dtype, _, _, tiled, *_ in weights)
+    return frozenset(names[dtype] for dtype, _, _, tiled, *_ in weights if tiled)
 
 
 def with_int8_kv(blob: bytes) -> bytes:

@@ -256,7 +256,7 @@ class ReferenceProgram:
         ops = {node.op for node in graph.nodes}
         whole, self.of_features = WHOLE_TEXTS in ops, "features" in ops
         self.remembers = self.of_features and any(node.state for node in graph.nodes)
-        self.keeps_nothing = whole or (self.of_features and not self.remembers)
+        self.keeps_nothing = (whole or self.of_features) and not self.remembers
         self.starts_anew = whole or self.of_features
         self._home = shares or self
         embeddings = [node.weights[0] for node in graph.nodes if node.op == "embed"]

@@ -72,7 +72,7 @@ class EncoderLayer(nn.Module):
     """Attention of every position to all, then feed-forward, each on a normed copy."""
 
     def __init__(self, c: Config) -> None:
-        self.self_attn = nn.MemoryAttention(c.hidden_size, c.encoder_heads, scratch="encoder")
+        self.self_attn = nn.SelfAttention(c.hidden_size, c.encoder_heads)
         self.self_attn_layer_norm = nn.LayerNorm(c.hidden_size)
         self.fc1 = nn.Linear(c.hidden_size, c.encoder_ffn, bias=True)
         self.fc2 = nn.Linear(c.encoder_ffn, c.hidden_size, bias=True)

@@ -13,7 +13,7 @@ from ..graph.trace import (
 )
 from .attention import Attention, MergedAttention
 from .conv import CausalConv1d, FrameConv
-from .encoder_decoder import CausalAttention, MemoryAttention
+from .encoder_decoder import CausalAttention, MemoryAttention, SelfAttention
 from .experts import Experts
 from .linear import Embedding, Linear, PositionEmbedding, SegmentEmbedding
 from .mlp import MLP, GatedMLP, MergedMLP
@@ -42,6 +42,7 @@ __all__ = [
     "RMSNorm",
     "RoPE",
     "SegmentEmbedding",
+    "SelfAttention",
     "Tensor",
     "add_features",
     "features",
