@@ -86,8 +86,9 @@ void StateLayout::copy(uint32_t group, const Page& from, const Page& to, uint32_
     const size_t row = slot.number_bytes() / kPage;
     for (size_t part = 0; part < size_t{2} * slot.heads; part++) {
       const size_t at = slot.offset + part * slot.head_bytes();
-      // Keys lie in blocks of 16 positions.
-      const size_t positions = part < slot.heads ? (filled + 15) / 16 * 16 : filled;
+      // Keys lie in blocks of 16 positions, values of int8 in blocks of 4.
+      const size_t block = part < slot.heads ? 16 : slot.quantized ? 4 : 1;
+      const size_t positions = (filled + block - 1) / block * block;
       std::memcpy(to.data() + at, from.data() + at, positions * row);
       if (!slot.quantized) continue;
       const size_t scales = at + slot.number_bytes();

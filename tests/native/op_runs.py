@@ -93,7 +93,7 @@ def prepare(case: Case, folder: Path, dtype: str, kv: str, activations: str) -> 
 _numbers = count()
 
 
-def kind_of(case: Case, dtype: str, activations: str, isa: str) -> str:
+def kind_of(case: Case, dtype: str, kv: str, activations: str, isa: str) -> str:
     """The arithmetic of an op on a tier, as tests/tolerances.py names it."""
     if case.op == "bidirectional_attention" and isa == BF16_ISA:
         return "bf16 scores"
@@ -101,7 +101,9 @@ def kind_of(case: Case, dtype: str, activations: str, isa: str) -> str:
         return {"amx": "split", BF16_ISA: "bf16"}.get(isa, "f32")
     if isa == BF16_ISA and activations == "int8" and (dtype in GROUPS or case.op == "quantize"):
         return "bf16 model" if case.op == "experts" else "q8"
-    return "q12" if dtype in GROUPS or case.op == "quantize" else "f32"
+    if dtype in GROUPS or case.op == "quantize":
+        return "q12"
+    return "int8 cache" if kv == "int8" else "f32"
 
 
 def compare(
@@ -120,7 +122,7 @@ def compare(
     ]
     for i, (got, each) in enumerate(zip(results, open_programs, strict=True)):
         isa = getattr(each, "keywords", {}).get("isa", "")
-        kind = kind_of(case, dtype, activations, isa)
+        kind = kind_of(case, dtype, kv, activations, isa)
         assert_close(
             got, ready.want, kind, f"{case.op} {case.id} {dtype} {types}, program {i}: {kind}"
         )

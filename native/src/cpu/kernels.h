@@ -64,9 +64,11 @@ struct PanelRow {
   int levels;
 };
 
-// One KV page of one key/value head. k is [4 blocks][head_dim][16 positions], v is
-// [64 positions][head_dim]: f16 where the scales are null, else int8 codes with a scale for each
-// of the 64 positions. What was never stored is of no meaning, and may be NaN.
+// One KV page of one key/value head. Where the scales are null it is f16: k is
+// [4 blocks][head_dim][16 positions], v is [64 positions][head_dim]. Else it is bytes, codes of
+// -127..127 with an offset of 128, as q8 weights are, with a scale for each of the 64 positions: k
+// is [4 blocks][head_dim / 4][16 positions][4], v is [16][head_dim][4 positions]. What was never
+// stored is of no meaning, and may be NaN.
 struct KvPage {
   void* k;
   void* v;
@@ -81,7 +83,7 @@ struct KvSpan {
 
 // Queries of one key/value head that read the same span.
 struct AttendArgs {
-  const float* q;          // [count][kQueryStride], already scaled
+  const float* q;          // [count][kQueryStride], scaled, and for bytes made by code_query
   int start[kMaxQueries];  // the query sees positions [start, limit) of this span, 0..256;
   int limit[kMaxQueries];  // where there are none, its m, l and o mean nothing
   int count;               // 1..max_queries
@@ -249,6 +251,8 @@ struct KernelTable {
 
   // Stores one key and value head at position `slot` (0..63) of a page.
   void (*kv_store)(const float* k, const float* v, int head_dim, int slot, const KvPage* page);
+  // A scaled query, as it meets pages of bytes, in kQueryStride floats.
+  void (*code_query)(const float* q, int head_dim, float* out);
   void (*attend_span)(const AttendArgs* args);
   // Only the scores, of the positions up to limit[0], whatever a query sees.
   void (*score_span)(const AttendArgs* args);

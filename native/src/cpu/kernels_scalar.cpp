@@ -7,6 +7,8 @@
 #include "cpu/linear.inl"
 #include "cpu/elementwise.inl"
 #include "cpu/attention.inl"
+#include "cpu/attention_f16.inl"
+#include "cpu/attention_int8.inl"
 #include "cpu/conv.inl"
 #include "cpu/logits.inl"
 #include "cpu/peaks.inl"

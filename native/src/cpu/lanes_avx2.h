@@ -122,10 +122,6 @@ static inline void store_i8(int8_t* p, I32x16 x) {
   const __m128i n = _mm_packs_epi16(_mm256_castsi256_si128(w), _mm256_extracti128_si256(w, 1));
   _mm_storeu_si128(reinterpret_cast<__m128i*>(p), n);
 }
-static inline I32x16 load_i8(const int8_t* p) {
-  const __m128i x = _mm_loadu_si128(reinterpret_cast<const __m128i*>(p));
-  return {_mm256_cvtepi8_epi32(x), _mm256_cvtepi8_epi32(_mm_srli_si128(x, 8))};
-}
 static inline F32x16 exp2_int(I32x16 n) {
   const I32x16 biased = shift_left<23>(iadd(n, iset1(127)));
   return {_mm256_castsi256_ps(biased.a), _mm256_castsi256_ps(biased.b)};

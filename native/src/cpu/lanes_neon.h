@@ -143,12 +143,6 @@ static inline void store_i8(int8_t* p, I32x16 x) {
   const int16x8_t high = vcombine_s16(vmovn_s32(x.v[2]), vmovn_s32(x.v[3]));
   vst1q_s8(p, vcombine_s8(vmovn_s16(low), vmovn_s16(high)));
 }
-static inline I32x16 load_i8(const int8_t* p) {
-  const int8x16_t x = vld1q_s8(p);
-  const int16x8_t low = vmovl_s8(vget_low_s8(x)), high = vmovl_s8(vget_high_s8(x));
-  return {{vmovl_s16(vget_low_s16(low)), vmovl_s16(vget_high_s16(low)),
-           vmovl_s16(vget_low_s16(high)), vmovl_s16(vget_high_s16(high))}};
-}
 static inline F32x16 exp2_int(I32x16 n) {
   F32x16 r;
   CACTUS_QUADS(vreinterpretq_f32_s32(vshlq_n_s32(vaddq_s32(n.v[i], vdupq_n_s32(127)), 23)));

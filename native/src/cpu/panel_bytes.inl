@@ -106,6 +106,23 @@ static inline int32_t read_code(const uint8_t* panel, size_t rows, size_t row, i
   return 256 * hi + (column % 8 < kLast ? lo : 16 * lo);
 }
 
+// A number of 16 bits that meets bytes of keys or values: 256 first + second.
+using Code16 = int8_t;
+constexpr int kCode16Levels = 2;
+// Stores 16 of them, and adds the codes of each level to its sums.
+static inline void store_code16(I32x16 x, Code16* const* levels, I32x16* sums) {
+  const I32x16 first = shift_right<8>(iadd(x, iset1(128)));
+  const I32x16 second = isub(x, shift_left<8>(first));
+  store_i8(levels[0], first);
+  store_i8(levels[1], second);
+  sums[0] = iadd(sums[0], first);
+  sums[1] = iadd(sums[1], second);
+}
+// acc += four numbers of a level times fours of bytes, which have an offset of kQ8Offset.
+static inline I32x16 dot_code16(I32x16 acc, U8x64 bytes, const Code16* x) {
+  return dot4_q8(acc, bytes, x);
+}
+
 // For measuring: a dot, and its multiply-adds.
 static inline I32x16 one_dot(I32x16 acc, U8x64 w, const int8_t* a) { return dot4(acc, w, a); }
 constexpr int kDotLanes = 64;

@@ -126,6 +126,19 @@ static inline int32_t read_code(const uint8_t* panel, size_t rows, size_t row, i
   return L == 1 ? codes[column % 8] : codes[column % 2 * 4 + column % 8 / 2];
 }
 
+// A number of 16 bits that meets bytes of keys or values; of each four 0, 2, 1, 3.
+using Code16 = int16_t;
+constexpr int kCode16Levels = 1;
+// Stores 16 of them, and adds them to the sums.
+static inline void store_code16(I32x16 x, Code16* const* levels, I32x16* sums) {
+  store_fours(levels[0], x);
+  sums[0] = iadd(sums[0], x);
+}
+// acc += four numbers times fours of bytes, which have an offset of kQ8Offset.
+static inline I32x16 dot_code16(I32x16 acc, U8x64 bytes, const Code16* x) {
+  return dot2(dot2(acc, word_bytes<0>(bytes), x), word_bytes<1>(bytes), x + 2);
+}
+
 // For measuring: a dot, and its multiply-adds.
 static inline I32x16 one_dot(I32x16 acc, U8x64 w, const int8_t* a) {
   return dot2(acc, w, reinterpret_cast<const int16_t*>(a));

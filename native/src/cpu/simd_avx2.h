@@ -67,5 +67,12 @@ static inline void store_words(uint8_t* p, size_t stride, I32x16 x, I32x16 y) {
   _mm_storeu_si128(reinterpret_cast<__m128i*>(p + 2 * stride), _mm256_castsi256_si128(b));
   _mm_storeu_si128(reinterpret_cast<__m128i*>(p + 3 * stride), _mm256_extracti128_si256(b, 1));
 }
+// 16 words: lanes 0, 2, 1, 3 of each four.
+static inline void store_fours(int16_t* p, I32x16 x) {
+  const __m256i order = _mm256_setr_epi8(0, 1, 4, 5, 2, 3, 6, 7, 8, 9, 12, 13, 10, 11, 14, 15,  //
+                                         0, 1, 4, 5, 2, 3, 6, 7, 8, 9, 12, 13, 10, 11, 14, 15);
+  const __m256i words = _mm256_permute4x64_epi64(_mm256_packs_epi32(x.a, x.b), 0xD8);
+  _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), _mm256_shuffle_epi8(words, order));
+}
 
 }  // namespace cactus::CACTUS_TIER

@@ -181,10 +181,6 @@ static inline I32x16 round_i32(F32x16 a) {
 static inline void store_i8(int8_t* p, I32x16 a) {
   for (int i = 0; i < 16; i++) p[i] = static_cast<int8_t>(a.v[i]);
 }
-static inline I32x16 load_i8(const int8_t* p) {
-  I32x16 r;
-  CACTUS_LANES(p[i]);
-}
 static inline F32x16 exp2_int(I32x16 n) {
   F32x16 r;
   CACTUS_LANES(bits_to_float(static_cast<uint32_t>(n.v[i] + 127) << 23));

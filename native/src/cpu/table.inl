@@ -51,6 +51,7 @@ const KernelTable CACTUS_TABLE(CACTUS_TIER) = {
     .scale = CACTUS_TIER::scale,
     .rope = CACTUS_TIER::rope,
     .kv_store = CACTUS_TIER::kv_store,
+    .code_query = CACTUS_TIER::code_query,
     .attend_span = CACTUS_TIER::attend_span,
     .score_span = CACTUS_TIER::score_span,
     .attend_merge = CACTUS_TIER::attend_merge,

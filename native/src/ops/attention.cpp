@@ -83,7 +83,7 @@ class Attention {
   void pack_queries(uint32_t item) {
     for (uint32_t n = 0; n < tiles_.tile(item).count; n++) {
       const auto [row, head] = query(item, n);
-      pack_query(step_, c_, n, row, head);
+      pack_query(step_, c_, n, row, head, kv_.quantized);
     }
   }
 
@@ -213,9 +213,8 @@ void run(const MemoryScoresStep& step, const Context& c) {
   const Buffer& out = c.buffer(step.out);
   const StateLayout::Kv& kv = c.kv(step.slot);
   const uint32_t most = static_cast<uint32_t>(c.kernels().max_queries);
-  const int head_dim = static_cast<int>(step.head_dim);
   AttendArgs args{};
-  args.head_dim = head_dim;
+  args.head_dim = static_cast<int>(step.head_dim);
   args.q = packed_queries(c);
   args.scores = c.scratch();
   uint32_t piece = 0, sequence = 0;
@@ -229,7 +228,7 @@ void run(const MemoryScoresStep& step, const Context& c) {
         if (seen_here != 0) {
           for (uint32_t n = 0; n < count; n++) {
             const float* q = c.row(step.in, s.first_row + first + n) + step.head * step.head_dim;
-            c.kernels().scale(q, step.scale, head_dim, packed_queries(c) + n * kQueryStride);
+            pack_query(c, q, step.scale, step.head_dim, kv.quantized, n);
           }
           args.count = static_cast<int>(count);
           args.limit[0] = static_cast<int>(seen_here);

@@ -43,13 +43,20 @@ inline const float* prepared(const Heads& step, const Context& c, const float* x
   return out;
 }
 
-// Query n of a tile, ready for the kernels.
-inline void pack_query(const Heads& step, const Context& c, uint32_t n, uint32_t row,
-                       uint32_t head) {
+// Query n of a tile, scaled and ready for the kernels; `coded` for pages of bytes. The scores are
+// not made yet.
+inline void pack_query(const Context& c, const float* q, float scale, uint32_t head_dim, bool coded,
+                       uint32_t n) {
+  const int width = static_cast<int>(head_dim);
   float* packed = packed_queries(c) + n * kQueryStride;
+  c.kernels().scale(q, scale, width, coded ? c.scratch() : packed);
+  if (coded) c.kernels().code_query(c.scratch(), width, packed);
+}
+inline void pack_query(const Heads& step, const Context& c, uint32_t n, uint32_t row, uint32_t head,
+                       bool coded) {
   const float* q = c.row(step.q, row) + head * step.head_dim;
-  c.kernels().scale(prepared(step, c, q, row, &HeadNorms::q, packed), step.scale,
-                    static_cast<int>(step.head_dim), packed);
+  pack_query(c, prepared(step, c, q, row, &HeadNorms::q, c.scratch()), step.scale, step.head_dim,
+             coded, n);
 }
 
 // What of `positions` lies in a span: the queries [start, limit) of it.

@@ -114,7 +114,7 @@ class TextAttention {
   void attend(const Text& text, uint32_t kv_head, uint32_t first, uint32_t count) {
     const auto row_of = [&](uint32_t n) { return (first + n) / step_.group; };
     for (uint32_t n = 0; n < count; n++) {
-      pack_query(step_, c_, n, text.first_row + row_of(n), head_of(kv_head, first + n));
+      pack_query(step_, c_, n, text.first_row + row_of(n), head_of(kv_head, first + n), false);
     }
     const Partial total = running_partial(c_), part = span_partial(c_, step_.head_dim);
     const uint32_t begin = seen(text, row_of(0)).first / kSpan;
