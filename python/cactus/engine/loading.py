@@ -89,7 +89,7 @@ def _load_text_side(
 ) -> tuple[Tokenizer, ChatTemplate | TemplateError]:
     from cactus.tokenizer import Tokenizer
 
-    tokenizer = Tokenizer.load(folder, name)
+    tokenizer = Tokenizer.load(folder, name, kept=True)
     if not chats:
         return tokenizer, TemplateError(f"{name} has no chat template")
     from cactus.chat.template import ChatTemplate

@@ -43,8 +43,11 @@ def read_backend(folder: Path) -> Tokenizer:
 
     Raises TokenizerError if the file is missing, damaged, or too slow to be used on text.
     """
-    from tokenizers import Tokenizer
+    return backend_of(read_document(folder))
 
+
+def read_document(folder: Path) -> bytes:
+    """The bytes of the ``tokenizer.json`` in ``folder``. Raises TokenizerError."""
     path = folder / "tokenizer.json"
     try:
         data = find_bytes(path, _MAX_TOKENIZER_BYTES)
@@ -55,9 +58,16 @@ def read_backend(folder: Path) -> Tokenizer:
             "tokenizer.json is missing; the model cannot read text without it. "
             "Download or convert the model again."
         )
+    return bytes(data)
+
+
+def backend_of(document: bytes) -> Tokenizer:
+    """The library's tokenizer of a ``tokenizer.json``. Raises TokenizerError."""
+    from tokenizers import Tokenizer
+
     try:
         # Bytes, not a path: the library wants UTF-8 paths, whatever the locale says.
-        backend = Tokenizer.from_buffer(data)
+        backend = Tokenizer.from_buffer(document)
         # A tokenizer may be saved with these on; they would cut or lengthen prompts silently.
         backend.no_truncation()
         backend.no_padding()

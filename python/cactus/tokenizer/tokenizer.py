@@ -16,11 +16,12 @@ from typing import TYPE_CHECKING, Any
 
 from cactus.errors import TokenizerError
 from cactus.inputs.text import clean_text
-from cactus.tokenizer.check import is_panic, read_backend
+from cactus.tokenizer.check import backend_of, check_patterns, is_panic, read_document
 from cactus.tokenizer.config import FLAGS, TokenizerConfig
 from cactus.tokenizer.ends import UNMISTAKABLE, find_ends
 from cactus.tokenizer.pair import PairFrame
 from cactus.tokenizer.stream import StreamDecoder, TokenBytes, check_id
+from cactus.tokenizer.table import TableBackend, key_of, read_table, write_table
 from cactus.tokenizer.word_cache import WordCache
 
 if TYPE_CHECKING:
@@ -40,8 +41,9 @@ class Tokenizer:
     them.
     """
 
-    def __init__(self, backend: Backend, config: TokenizerConfig) -> None:
-        self._backend = backend
+    def __init__(self, backend: Backend | TableBackend, config: TokenizerConfig) -> None:
+        self._backend: Any = backend
+        self._table = backend if isinstance(backend, TableBackend) else None
         self.vocab_size: int = backend.get_vocab_size(with_added_tokens=True)
         if self.vocab_size == 0:
             raise TokenizerError("tokenizer.json: the vocabulary is empty")
@@ -73,11 +75,14 @@ class Tokenizer:
         self._forbidden = {id for id, _ in self._markup.values()} - {
             self.token_to_id(unknown or "")
         }
-        self._words = WordCache.of(backend)
+        self._words = None if isinstance(backend, TableBackend) else WordCache.of(backend)
 
     @classmethod
-    def load(cls, folder: Path, name: str | None = None) -> Tokenizer:
+    def load(cls, folder: Path, name: str | None = None, *, kept: bool = False) -> Tokenizer:
         """Load the tokenizer of a weights folder, or of a Hugging Face checkpoint folder.
+
+        With ``kept`` its tables are taken from the folder, where they were written before, and
+        written where they were not.
 
         Reads ``tokenizer.json`` and, where they exist, ``tokenizer_config.json``,
         ``generation_config.json``, ``config.json`` and ``chat_template.jinja``.
@@ -85,7 +90,14 @@ class Tokenizer:
         slow to be used on text. Errors begin with ``name``, which is the folder if not given.
         """
         try:
-            return cls(read_backend(folder), TokenizerConfig.read(folder))
+            document = read_document(folder)
+            backend = _kept_backend(folder, document) if kept else None
+            if backend is None:
+                full = backend_of(document)
+                if kept:
+                    write_table(folder, document, full)
+                return cls(full, TokenizerConfig.read(folder))
+            return cls(backend, TokenizerConfig.read(folder))
         except TokenizerError as error:
             raise TokenizerError(f"{folder if name is None else name}: {error}") from None
 
@@ -250,6 +262,10 @@ class Tokenizer:
         text = clean_text(text)
         if self._words is not None and backend is self._backend:
             return self._words.ids(text, self._read_words)
+        if self._table is not None:
+            ids = self._table.ids(text)
+            if ids is not None and self._is_plain(ids):
+                return ids
         return self._encoded(text, backend)
 
     def _read_words(self, words: list[str]) -> list[list[int]]:
@@ -302,6 +318,8 @@ class Tokenizer:
     @cached_property
     def around(self) -> tuple[list[int], list[int]]:
         """The ids that the post-processor puts before and after a text."""
+        if self._table is not None:
+            return self._table.around
         encoding = self._run(self._backend, "x", add_special_tokens=True)
         own = encoding.special_tokens_mask
         text = [index for index, special in enumerate(own) if not special]
@@ -315,7 +333,8 @@ class Tokenizer:
         return PairFrame.of(self._run(self._backend, "x", "x", add_special_tokens=True))
 
     def _backend_at(self, offset: int) -> Backend:
-        return self._backend if offset == 0 else self._continuation
+        backend: Backend = self._backend if offset == 0 else self._continuation
+        return backend
 
     @cached_property
     def _continuation(self) -> Backend:
@@ -325,10 +344,11 @@ class Tokenizer:
         """
         from tokenizers import Tokenizer as Backend
 
-        state = self._backend.pre_tokenizer and self._backend.pre_tokenizer.__getstate__()
+        backend: Backend = self._backend
+        state = backend.pre_tokenizer and backend.pre_tokenizer.__getstate__()
         if not state or json.loads(state).get("prepend_scheme") != "first":
-            return self._backend
-        document = json.loads(self._backend.to_str())
+            return backend
+        document = json.loads(backend.to_str())
         document["pre_tokenizer"]["prepend_scheme"] = "never"
         backend = Backend.from_str(json.dumps(document))
         backend.encode_special_tokens = True
@@ -359,6 +379,26 @@ class Tokenizer:
                     end += 1
                 yield start, end, id
                 done = end
+
+
+def _kept_backend(folder: Path, document: bytes) -> TableBackend | None:
+    key = key_of(document)
+    table = read_table(folder, key)
+    if table is None:
+        return None
+
+    def build() -> Any:
+        found = read_document(folder)
+        if key_of(found) != key:
+            raise TokenizerError("tokenizer.json has changed since it was loaded; load it again")
+        return backend_of(found)
+
+    try:
+        backend = TableBackend(table, build)
+        check_patterns(backend.parts)
+    except (KeyError, TypeError, ValueError):
+        return None
+    return backend
 
 
 def _join(parts: Iterable[tuple[str, bool]]) -> tuple[str, list[tuple[int, int]]]:
