@@ -4,6 +4,8 @@
     python benchmarks/compare.py --quick                     2 short rounds: still about the same?
     python benchmarks/compare.py --models all --peers all    everything that docs/performance.md has
 
+Every peer runs each case in the best configuration that a short search has found on this machine.
+
 What is measured and why is told in docs/performance.md.
 """
 
@@ -14,30 +16,33 @@ import json
 import sys
 import time
 from pathlib import Path
-from typing import Any
 
 import footprint
 import models
 import peaks
-import peer as peers
+import peer as llama
 import peer_openvino
 import sides
-from cases import CASES, DECODE, PREFILL, chosen
+from cases import CASES, DECODE, PREFILL, Case, chosen
+from llama_tools import Tools
 from report import publish
 from results import Results
 from rounds import (
-    Pair,
+    Contest,
     Quiet,
     measure_peaks,
     measure_round,
     measure_starts,
+    search_configurations,
     start_kinds,
 )
-from runner import REPOSITORY, Progress, finish, machine
+from runner import REPOSITORY, BenchmarkError, Progress, finish, machine
+from sides import Side
 
 RESULTS = Path(__file__).resolve().parent / "results"
-LLAMA, INT8, AVX2, OPENVINO, TOGETHER = "llama.cpp", "int8", "avx2", "openvino", "together"
-PEERS = (LLAMA, INT8, AVX2, OPENVINO, TOGETHER)
+LLAMA, OPENVINO, INT8, AVX2 = "llama.cpp", "openvino", "int8", "avx2"
+PEERS = (LLAMA, OPENVINO, INT8, AVX2)
+OPENVINO_NAME, IK = "openvino-genai", "ik_llama.cpp"
 
 
 def arguments() -> argparse.Namespace:
@@ -48,13 +53,14 @@ def arguments() -> argparse.Namespace:
     add = parser.add_argument
     add("--models", default=models.STARTER, help=f"{','.join(models.NAMES)} or all (starter)")
     add("--peers", default=LLAMA, help=f"{','.join(PEERS)} or all (llama.cpp)")
+    add("--ik", type=Path, metavar="FOLDER", help="a peer more: the tools of an ik_llama.cpp build")
     add("--case", action="append", help="only the cases whose name has this text; no start-up")
     add("--rounds", type=int, default=3, help="interleaved rounds (default: 3)")
     add("--long-rounds", type=int, default=1, help="rounds with the long cases (default: 1)")
-    add("--quick", action="store_true", help="2 short rounds, no long cases")
+    add("--quick", action="store_true", help="2 short rounds, no long cases, no search")
+    add("--search", action="store_true", help="search the peers' configurations again")
     add("--threads", default="1,2", help="thread counts (default: 1,2)")
     add("--retries", type=int, default=1, help="repeats of a disturbed measurement (default: 1)")
-    add("--peer-type", default="Q4_0", help="the peer's format (default: Q4_0)")
     add("--isa", help="force a kernel tier of ours")
     add("--json", type=Path, metavar="FILE", help="write every sample to FILE")
     add("--save", action="store_true", help="write it to benchmarks/results/<date>-<commit>.json")
@@ -66,6 +72,10 @@ def arguments() -> argparse.Namespace:
     given.models = _words(parser, "--models", given.models, models.NAMES)
     given.peers = _words(parser, "--peers", given.peers, PEERS)
     given.threads = _counts(parser, given.threads)
+    if not (given.ik or {LLAMA, OPENVINO, AVX2} & set(given.peers)):
+        parser.error(f"--peers {INT8} is a side of ours; name a peer, too")
+    if given.ik and not (given.ik / "llama-bench").exists():
+        parser.error(f"--ik: {given.ik} has no llama-bench; give a build's folder of programs")
     for text in given.case or []:
         if not any(text in case.name for case in CASES):
             names = ", ".join(repr(case.name) for case in CASES)
@@ -104,9 +114,13 @@ def run(given: argparse.Namespace, progress: Progress) -> None:
     """The comparison itself; raises BenchmarkError or CactusError for what cannot run."""
     start = machine()
     versions: dict[str, str] = {}
-    pairs = prepare(given, versions, progress)
+    contests = prepare(given, versions, progress)
+    how = "known" if given.quick else "again" if given.search else "once"
+    quiet = Quiet(given.retries)
+    for contest in contests:
+        search_configurations(contest, max(given.threads), how, quiet, progress)
     rounds = min(given.rounds, 2) if given.quick else given.rounds
-    results = Results(start, versions, pairs, given.threads, rounds, Quiet(given.retries))
+    results = Results(start, versions, contests, given.threads, rounds, quiet)
     measure(results, progress, long_rounds=given.long_rounds, quick=given.quick)
     print(results.text())
     if given.markdown:
@@ -126,83 +140,97 @@ def write_json(results: Results, path: Path) -> None:
     path.write_text(json.dumps(results.as_json(), indent=1) + "\n")
 
 
-def prepare(given: argparse.Namespace, versions: dict[str, str], progress: Progress) -> list[Pair]:
+def prepare(
+    given: argparse.Namespace, versions: dict[str, str], progress: Progress
+) -> list[Contest]:
     """The comparisons that were asked for; what they need is fetched, built and converted."""
-    pairs = []
+    contests = []
     cases = chosen(given.case or [], given.quick)
-    short = tuple(case for case in cases if case.name in (DECODE, PREFILL))
-    built = None
-    if set(given.peers) != {TOGETHER}:
-        built = peers.prepare(progress)
-        versions[peers.PACKAGE] = peers.module_version(built)
+    built = llama.prepare(progress)
+    build = f"llama.cpp {llama.VERSION} {built.binaries.parent.name}"
+    if {LLAMA, AVX2} & set(given.peers):
+        versions[llama.PACKAGE] = llama.module_version(built)
     for name in given.models:
         model = models.prepare(name, progress)
         kv_bytes = footprint.of_gguf(model.gguf)[1]
-        if built is not None:
-            gguf = peers.requantize(built, model.gguf, given.peer_type, progress)
-        for peer in given.peers:
-            ours = sides.ours(model.folder, given.isa)
-            if peer == LLAMA:
-                other = sides.llama_cpp(built, gguf, "llama.cpp")
-                starts = name == models.STARTER and not given.case
-                pairs.append(Pair(name, ours, other, cases, kv_bytes, starts))
-            elif peer == INT8:
-                reading = tuple(case for case in cases if case.prompt)
-                ours = sides.ours(model.folder, given.isa, name="ours (int8)", activations="int8")
-                other = sides.llama_cpp(built, gguf, "llama.cpp")
-                pairs.append(Pair(name, ours, other, reading))
-                if name == models.STARTER and OPENVINO in given.peers:
-                    other = sides.openvino(peer_openvino.prepare(progress), gguf, "openvino-genai")
-                    reading = tuple(case for case in reading if case.name == PREFILL)
-                    pairs.append(Pair(name, ours, other, reading))
-            elif peer == AVX2:
-                ours = sides.ours(model.folder, "avx2", name="ours (avx2)")
-                other = sides.llama_cpp(
-                    peers.prepare_avx2(built, progress), gguf, "llama.cpp (avx2)"
+        fitting = tuple(case for case in cases if case.context <= model.context_length)
+        ours = [sides.ours(model.folder, given.isa)]
+        if INT8 in given.peers:
+            ours.append(sides.ours(model.folder, given.isa, name="ours (int8)", activations="int8"))
+        peers: list[Side] = []
+        if LLAMA in given.peers:
+            peers.append(sides.llama_cpp(built, model.gguf, LLAMA, build, progress))
+        if OPENVINO in given.peers:
+            version = f"{peer_openvino.PACKAGE} {peer_openvino.VERSION}"
+            versions[peer_openvino.PACKAGE] = peer_openvino.VERSION
+            exported = peer_openvino.prepare(name, model.folder, progress)
+            peers.append(sides.openvino(exported, OPENVINO_NAME, version))
+        if given.ik:
+            peers += _ik(given.ik, model.gguf, progress)
+        if peers:
+            starts = name == models.STARTER and LLAMA in given.peers and not given.case
+            contests.append(Contest(name, ours, peers, fitting, kv_bytes, starts))
+        if AVX2 in given.peers:
+            plain = llama.prepare_avx2(built, progress)
+            contests.append(
+                Contest(
+                    name,
+                    [sides.ours(model.folder, "avx2", name="ours (avx2)")],
+                    [
+                        sides.llama_cpp(
+                            plain, model.gguf, "llama.cpp (avx2)", f"{build} avx2", progress
+                        )
+                    ],
+                    tuple(case for case in fitting if case.name in (DECODE, PREFILL)),
+                    kv_bytes,
+                    most_threads=True,
                 )
-                pairs.append(Pair(name, ours, other, short, kv_bytes, most_threads=True))
-            elif name == models.STARTER and peer == OPENVINO:
-                versions[peer_openvino.PACKAGE] = peer_openvino.VERSION
-                other = sides.openvino(peer_openvino.prepare(progress), gguf, "openvino-genai")
-                reading = tuple(case for case in short if case.name == PREFILL)
-                pairs.append(Pair(name, ours, other, reading))
-            elif name == models.STARTER and peer == TOGETHER:
-                eight = sides.ours(
-                    model.folder,
-                    given.isa,
-                    name=f"{sides.TOGETHER} conversations",
-                    rows=sides.TOGETHER,
-                )
-                writing = tuple(case for case in short if case.name == DECODE)
-                ours.name = "one"
-                pairs.append(Pair(name, eight, ours, writing))
-    return [pair for pair in pairs if pair.cases]
+            )
+    return [contest for contest in contests if contest.cases]
+
+
+def _ik(binaries: Path, gguf: Path, progress: Progress) -> list[Side]:
+    """ik_llama.cpp, if it can run the model: it has no short convolutions, for one."""
+    changed = (binaries / "llama-bench").stat().st_mtime_ns
+    side = sides.llama_tools(
+        Tools(binaries, fork=True), gguf, IK, f"{IK} {binaries} {changed}", progress
+    )
+    try:
+        side.run(Case("trial", prompt=1), 1, side.start)
+    except BenchmarkError as error:
+        progress.show(f"{IK} is left out: it does not run {gguf.name}: {str(error)[-200:]}")
+        return []
+    return [side]
 
 
 def measure(results: Results, progress: Progress, *, long_rounds: int, quick: bool) -> None:
     """Run all rounds; long cases only in the first ``long_rounds`` of them."""
     kinds = start_kinds(quick)
-    plan: list[Any] = [
-        [(pair, pair.todo(number, results.threads, long_rounds)) for pair in results.pairs]
+    plan = [
+        [
+            (contest, contest.todo(number, results.threads, long_rounds))
+            for contest in results.contests
+        ]
         for number in range(results.rounds)
     ]
-    progress.total = sum(
-        len(pair.ours.variants(case)) + len(pair.peer.variants(case))
-        for round_ in plan
-        for pair, todo in round_
+    progress.done = 0
+    progress.total = results.rounds + sum(
+        len(contest.in_turn(number, case))
+        for number, round_ in enumerate(plan)
+        for contest, todo in round_
         for _, case in todo
     )
-    starting = sum(pair.starts for pair in results.pairs)
-    progress.total += results.rounds * (1 + 2 * len(kinds) * len(results.threads) * starting)
-    found = results.pairs[0].ours.footprint
+    starting = sum(len(contest.in_turn(0)) for contest in results.contests if contest.starts)
+    progress.total += results.rounds * len(kinds) * len(results.threads) * starting
+    found = results.contests[0].ours[0].footprint_of(CASES[0])
     weights = found.weights if found else peaks.LARGE
     for number, round_ in enumerate(plan):
         progress.step(f"round {number + 1}: peaks of the machine")
         measure_peaks(results.threads, weights, results.quiet, results.peaks)
-        for pair, todo in round_:
-            measure_round(number, pair, todo, results.quiet, progress)
-            if pair.starts:
-                measure_starts(number, pair, results.threads, kinds, results.quiet, progress)
+        for contest, todo in round_:
+            measure_round(number, contest, todo, results.quiet, progress)
+            if contest.starts:
+                measure_starts(number, contest, results.threads, kinds, results.quiet, progress)
     progress.close()
 
 

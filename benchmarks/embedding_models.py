@@ -58,7 +58,9 @@ def prepare(names: list[str], texts: list[str], progress: Progress) -> Prepared:
             (name, "onnxruntime", "f32"): exported / "f32.onnx",
             (name, "onnxruntime", "int8"): exported / "int8.onnx",
             (name, "llama.cpp", "F16"): gguf,
-            (name, "llama.cpp", "Q8_0"): peer.requantize(llama_cpp, gguf, "Q8_0", progress),
+            (name, "llama.cpp", "Q8_0"): peer.requantize(
+                llama_cpp.binaries, gguf, "Q8_0", progress
+            ),
         }
         if (exported / "ctranslate2").is_dir():
             models[name, "ctranslate2", "int8"] = exported / "ctranslate2"

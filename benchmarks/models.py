@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,6 +24,12 @@ class Model:
     name: str
     folder: Path
     gguf: Path
+
+    @property
+    def context_length(self) -> int:
+        """Tokens that a conversation may have."""
+        config = json.loads((self.folder / "config.json").read_text("utf-8"))
+        return int(config["max_position_embeddings"])
 
 
 def converted(name: str, source: Path, precision: str, progress: Progress) -> Path:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from cactus.engine.loading import load
-from cactus.native import Row
+from cactus.native import Row, Sampler
 
 
 def measure_ours(
@@ -29,19 +29,23 @@ def measure_ours(
     warm_up: bool = True,
     isa: str | None = None,
     activations: str = "int12",
+    temperature: float = 0.0,
 ) -> list[float]:
     """Tokens/s of every repeat: reading ``prompt`` tokens, or writing ``gen`` after ``depth``.
 
     One warm-up of the same work comes first and does not count, as in llama-bench. ``rows``
     conversations write together, one token each a step; the rate is that of all. A generated
-    token is the greedy one and is fed back; its log-probability and entropy are computed as in
-    every real call. Tokens of prompts are random (seed 0).
+    token is the greedy one, or drawn with ``temperature`` and top_p 0.95, and is fed back; its
+    log-probability and entropy are computed as in every real call. Tokens of prompts are random
+    (seed 0).
     """
     if (prompt > 0) == (gen > 0):
         raise ValueError(f"give either prompt or gen, got prompt={prompt}, gen={gen}")
     engine = load(model_folder, threads=threads, isa=isa, activations=activations)
     program = engine.program
     sessions = [program.session() for _ in range(rows)]
+    drawing = {"temperature": temperature, "top_p": 0.95}
+    samplers = [Sampler(**drawing, seed=i) if temperature else None for i in range(rows)]
     source = random.Random(0)
     for session in sessions:
         if depth:
@@ -56,7 +60,7 @@ def measure_ours(
         if prompt:
             _read(program, sessions[0], tokens)
         else:
-            _write(program, sessions, tokens, gen)
+            _write(program, sessions, samplers, tokens, gen)
         rates.append((prompt or gen * rows) / (time.perf_counter() - begin))
     engine.close()
     return rates[warm_up:]
@@ -74,9 +78,12 @@ def _read(program: Any, session: Any, tokens: list[int]) -> None:
         program.step([Row(session, part, outputs="last" if last else "none")])
 
 
-def _write(program: Any, sessions: list[Any], tokens: list[int], count: int) -> None:
+def _write(
+    program: Any, sessions: list[Any], samplers: list[Any], tokens: list[int], count: int
+) -> None:
     for _ in range(count):
-        rows = [Row(session, [token]) for session, token in zip(sessions, tokens, strict=True)]
+        each = zip(sessions, tokens, samplers, strict=True)
+        rows = [Row(session, [token], "last", sampler) for session, token, sampler in each]
         tokens = [output.token for output in program.step(rows)]
 
 
@@ -93,6 +100,7 @@ def main() -> None:
     parser.add_argument("--no-warm-up", action="store_true")
     parser.add_argument("--isa")
     parser.add_argument("--activations", default="int12")
+    parser.add_argument("--temperature", type=float, default=0.0)
     given = parser.parse_args()
     samples = measure_ours(
         given.folder,
@@ -105,6 +113,7 @@ def main() -> None:
         warm_up=not given.no_warm_up,
         isa=given.isa,
         activations=given.activations,
+        temperature=given.temperature,
     )
     print(json.dumps({"samples": samples}))
 

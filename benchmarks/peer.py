@@ -8,7 +8,6 @@ Python module, which is pointed at the same shared libraries.
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import subprocess
 import sys
@@ -17,7 +16,8 @@ import zipfile
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from cases import PROMPT, Case
+from cases import PROMPT
+from llama_tools import Tools
 from runner import (
     BenchmarkError,
     Child,
@@ -45,7 +45,7 @@ CMAKE_FLAGS = (
     "-DLLAMA_OPENSSL=OFF",
     "-DLLAMA_USE_PREBUILT_UI=OFF",
 )
-TARGETS = ("llama-bench", "llama-quantize", "llama-simple", "mtmd")
+TARGETS = ("llama-bench", "llama-batched-bench", "llama-quantize", "llama-simple", "mtmd")
 # What a build for a CPU without AVX-512 and VNNI differs in is the kernel library alone.
 AVX2_FLAGS = (
     *(flag for flag in CMAKE_FLAGS if "NATIVE" not in flag),
@@ -70,20 +70,10 @@ class LlamaCpp:
     python: Path
     kernels: Path | None = None
 
-    def bench(self, gguf: Path, case: Case, threads: int, attention: str) -> tuple[float, Child]:
-        """Median tokens/s of one case in one process of llama-bench, and that process."""
-        child = run_child(
-            [
-                *(self.binaries / "llama-bench", "-m", gguf, "-o", "json"),
-                *("-p", str(case.prompt), "-n", str(case.gen), "-d", str(case.depth)),
-                *("-t", str(threads), "-r", str(case.repeats), "-fa", attention),
-                *(["--no-warmup"] if case.long else []),
-            ],
-            {"LD_LIBRARY_PATH": str(self.kernels)} if self.kernels else None,
-        )
-        (result,) = json.loads(child.stdout)
-        samples = sorted(float(rate) for rate in result["samples_ts"])
-        return samples[len(samples) // 2], child
+    @property
+    def tools(self) -> Tools:
+        """What runs the cases."""
+        return Tools(self.binaries, self.kernels)
 
     def first_token(self, gguf: Path, threads: int) -> Child:
         """A fresh Python process that chats once; its first byte is the first token."""
@@ -172,16 +162,17 @@ def starter_gguf(progress: Progress) -> Path:
     return target
 
 
-def requantize(peer: LlamaCpp, gguf: Path, kind: str, progress: Progress) -> Path:
-    """Make the peer's ``kind`` file (say Q4_0) from a GGUF, all types left to llama-quantize."""
+def requantize(binaries: Path, gguf: Path, kind: str, progress: Progress) -> Path:
+    """Make a file of ``kind`` (say Q4_0) from a GGUF, all types left to llama-quantize."""
     if gguf.name.endswith(f".{kind}.gguf"):
         return gguf
-    target = cache_folder() / "models" / f"{gguf.stem.removesuffix('.Q4_1')}.{kind}.gguf"
+    stem = gguf.stem.removesuffix(".Q4_1").removesuffix(".Q4_0")
+    target = cache_folder() / "models" / f"{stem}.{kind}.gguf"
     if not target.exists() or target.stat().st_mtime < gguf.stat().st_mtime:
         target.parent.mkdir(exist_ok=True)
         part = target.with_suffix(".part")
         command: Command = [
-            peer.binaries / "llama-quantize",
+            binaries / "llama-quantize",
             "--allow-requantize",
             gguf,
             part,

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from runner import BenchmarkError
@@ -30,17 +30,24 @@ class Spread:
 
 @dataclass(frozen=True)
 class Line:
-    """One measurement of both sides; a side that was not run is None."""
+    """One measurement of every side that has it, by their names.
+
+    ``ratios``: each side of ours to the best peer. ``best`` says which that is, and ``note`` what
+    else there is to say.
+    """
 
     name: str
     threads: int
     unit: str
-    ours: Spread | None
-    theirs: Spread | None
-    ratio: Spread | None
-    ours_of_bandwidth: float | None = None
-    theirs_of_bandwidth: float | None = None
+    found: dict[str, Spread]
+    ratios: dict[str, Spread]
+    best: str = ""
     note: str = ""
+    of_bandwidth: dict[str, float] = field(default_factory=dict)
+
+
+Rounds = Mapping[str, Sequence[float]]
+"""By side, one value for each round; none for a side that was not run."""
 
 
 def thread_text(count: int) -> str:
@@ -49,39 +56,30 @@ def thread_text(count: int) -> str:
 
 
 def compare(
-    name: str,
-    threads: int,
-    unit: str,
-    ours: Sequence[float],
-    theirs: Sequence[float],
-    note: str = "",
+    name: str, threads: int, unit: str, ours: Rounds, peers: Rounds, note: str = ""
 ) -> Line:
-    """Put two lists of rounds side by side.
+    """Put the rounds of all sides beside each other.
 
-    The ratio is ours / theirs round by round, then the median of those: what disturbs the machine
-    for a while disturbs both sides of a round.
+    The best peer is the one with the best median: most tokens/s, least of any other unit. A ratio
+    is ours / that peer round by round, then the median of those: what disturbs the machine for a
+    while disturbs all sides of a round.
     """
-    both = len(ours) == len(theirs) and len(ours) > 0
-    ratio = Spread.of([a / b for a, b in zip(ours, theirs, strict=True)]) if both else None
-    return Line(
-        name,
-        threads,
-        unit,
-        Spread.of(ours) if ours else None,
-        Spread.of(theirs) if theirs else None,
-        ratio,
-        note=note,
-    )
-
-
-def summary(found: Sequence[tuple[str, str, Line]]) -> str:
-    """The ratios alone, of (label, model, line): a row for each label, a column for each model
-    and number of threads, as one Markdown table."""
-    cells = {
-        (label, model, line.threads): f"{line.ratio.median:.2f}×"
-        for label, model, line in found
-        if line.ratio is not None
+    found = {side: Spread.of(values) for side, values in {**ours, **peers}.items() if values}
+    sign = 1 if unit == "tokens/s" else -1
+    met = [side for side in peers if side in found]
+    best = max(met, key=lambda side: sign * found[side].median, default="")
+    ratios = {
+        side: Spread.of([a / b for a, b in zip(values, peers[best], strict=True)])
+        for side, values in ours.items()
+        if best and values and len(values) == len(peers[best])
     }
+    return Line(name, threads, unit, found, ratios, best, note)
+
+
+def summary(found: Sequence[tuple[str, str, int, Spread]]) -> str:
+    """The ratios alone, of (label, model, threads, ratio): a row for each label, a column for each
+    model and number of threads, as one Markdown table."""
+    cells = {(label, model, count): f"{ratio.median:.2f}×" for label, model, count, ratio in found}
     rows = list(dict.fromkeys(label for label, _, _ in cells))
     columns = list(dict.fromkeys((model, threads) for _, model, threads in cells))
     head = ["ratios", *(f"{model}, {thread_text(threads)}" for model, threads in columns)]
@@ -90,20 +88,22 @@ def summary(found: Sequence[tuple[str, str, Line]]) -> str:
     )
 
 
-def table(title: str, lines: Sequence[Line], sides: tuple[str, str], with_bandwidth: bool) -> str:
-    """All figures of one pair as a Markdown table, padded so that it reads well in a terminal."""
-    ours, peer = sides
-    head = [title, "threads", ours, peer, f"{ours} / {peer}"]
-    if with_bandwidth:
-        head += [f"of read bandwidth: {ours}", peer]
+def table(title: str, lines: Sequence[Line], ours: Sequence[str], peers: Sequence[str]) -> str:
+    """All figures of some sides as a Markdown table, padded so that it reads well in a terminal."""
+    single = peers[0] if len(peers) == 1 else "best peer"
+    measured = [side for side in ours if any(side in line.of_bandwidth for line in lines)]
+    head = [title, "threads", *ours, *peers, *(f"{side} / {single}" for side in ours)]
+    head += ["best peer"] if len(peers) > 1 else []
+    head += [f"of read bandwidth: {side}" for side in measured]
     rows = [head]
     for line in lines:
         digits = {"tokens/s": 0, "s": 3}.get(line.unit, 1)
         name = f"{line.name}, {line.unit}" + (f" ({line.note})" if line.note else "")
         row = [name, str(line.threads)]
-        row += [_show(line.ours, digits), _show(line.theirs, digits), _show(line.ratio, 2)]
-        if with_bandwidth:
-            row += [_percent(line.ours_of_bandwidth), _percent(line.theirs_of_bandwidth)]
+        row += [_show(line.found.get(side), digits) for side in (*ours, *peers)]
+        row += [_show(line.ratios.get(side), 2) for side in ours]
+        row += [line.best] if len(peers) > 1 else []
+        row += [_percent(line.of_bandwidth.get(side)) for side in measured]
         rows.append(row)
     return _padded(rows)
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-from cases import DEEP, Case
+import search
+from cases import ALONE, CASES, DECODE, DEEP, Case
 from report import Line, Spread, compare, summary, table
 from rounds import (
     BUSY_LIMIT,
@@ -14,14 +15,16 @@ from rounds import (
     IMPORT,
     IN_CACHE,
     NO_PYTHON,
-    Pair,
+    Contest,
     Quiet,
     bandwidth,
 )
 from sides import Side
 
-HEADLINE = ("prefill 512", "decode", DEEP, IN_CACHE, f"peak RSS, {DEEP}")
+HEADLINE = ("prefill 512", "decode", DEEP, "8 together", IN_CACHE, f"peak RSS, {DEEP}")
 """The measurements that the README shows."""
+Ratio = tuple[str, str, int, Spread]
+"""Label, model, threads, ratio."""
 
 
 @dataclass
@@ -30,87 +33,116 @@ class Results:
 
     machine: dict[str, object]
     versions: dict[str, str]
-    pairs: list[Pair]
+    contests: list[Contest]
     threads: list[int]
     rounds: int
     quiet: Quiet
     peaks: dict[str, list[float]] = field(default_factory=dict)
 
-    def rate_lines(self, pair: Pair) -> list[Line]:
+    def rate_lines(self, contest: Contest) -> list[Line]:
         """Tokens/s of every case; for decoding also the fraction of the read bandwidth."""
         lines = []
         for count in self.threads:
-            for case in pair.cases:
-                ours, _ = pair.ours.best(case, count)
-                theirs, variant = pair.peer.best(case, count)
-                if not ours and not theirs:
+            for case in contest.cases:
+                ours, peers = (
+                    {side.name: side.rates.get((case.name, count), []) for side in sides}
+                    for sides in (contest.ours, contest.peers)
+                )
+                line = compare(case.name, count, "tokens/s", ours, peers)
+                if not line.found:
                     continue
-                note = f"its attention: flash {variant}" if variant in ("on", "off") else ""
-                line = compare(case.name, count, "tokens/s", ours, theirs, note)
-                if case.gen and pair.kv_bytes:
-                    line = replace(
-                        line,
-                        ours_of_bandwidth=self._of_bandwidth(pair, pair.ours, case, count),
-                        theirs_of_bandwidth=self._of_bandwidth(pair, pair.peer, case, count),
-                    )
-                lines.append(line)
+                for side in contest.peers:
+                    config = side.configuration(case.name)
+                    if side.name == line.best and config:
+                        line = replace(line, best=f"{side.name}: {search.text(config)}")
+                lines.append(replace(line, of_bandwidth=self._of_bandwidth(contest, case, count)))
         return lines
 
-    def _of_bandwidth(self, pair: Pair, side: Side, case: Case, threads: int) -> float | None:
-        rates, _ = side.best(case, threads)
-        if side.footprint is None or not rates:
-            return None
-        per_token = side.footprint.weights + pair.kv_bytes * case.mean_context
-        return per_token * Spread.of(rates).median / (bandwidth(self.peaks, threads) * 1e9)
+    def _of_bandwidth(self, contest: Contest, case: Case, threads: int) -> dict[str, float]:
+        """Of the read bandwidth, what one conversation's weights and context take; by side."""
+        if not (case.gen and case.rows == 1 and contest.kv_bytes):
+            return {}
+        context = contest.kv_bytes * case.mean_context
+        peak = bandwidth(self.peaks, threads) * 1e9
+        return {
+            side.name: (found.weights + context) * Spread.of(rates).median / peak
+            for side in contest.sides
+            if (found := side.footprint_of(case)) and (rates := side.rates[case.name, threads])
+        }
 
-    def cost_lines(self, pair: Pair) -> list[Line]:
+    def alone_ratios(self, contest: Contest) -> list[Ratio]:
+        """What sampling costs each side, and what it gains from many conversations: its rate by
+        that of one greedy conversation."""
+        return [
+            (f"{name} ({side.name} / its {DECODE})", contest.model, count, ratio)
+            for name in ALONE
+            for side in contest.sides
+            for count in self.threads
+            if (alone := side.rates.get((DECODE, count)))
+            and (rates := side.rates.get((name, count)))
+            and (ratio := Spread.of([a / b for a, b in zip(rates, alone, strict=True)]))
+        ]
+
+    def cost_lines(self, contest: Contest) -> list[Line]:
         """Seconds to the first token and peak resident memory; lower is better."""
         lines = []
+
+        def add(kind: str, count: int, unit: str, values: str, name: str, note: str = "") -> None:
+            ours, peers = (
+                {side.name: getattr(side, values).get((kind, count), []) for side in sides}
+                for sides in (contest.ours, contest.peers)
+            )
+            line = compare(name, count, unit, ours, peers, note)
+            if line.found:
+                lines.append(line)
+
         for count in self.threads:
             for kind in (IN_CACHE, FROM_DISK, NO_PYTHON, IMPORT):
-                ours, theirs = (side.starts[kind, count] for side in (pair.ours, pair.peer))
-                if ours or theirs:
-                    lines.append(compare(kind, count, "s", ours, theirs))
-            for name in (DEEP, CHAT):
-                ours, theirs = (side.rss[name, count] for side in (pair.ours, pair.peer))
-                if ours or theirs:
-                    note = self._beyond(pair, ours) if name == DEEP and ours else ""
-                    lines.append(compare(f"peak RSS, {name}", count, "MB", ours, theirs, note))
+                add(kind, count, "s", "starts", kind)
+            add(DEEP, count, "MB", "rss", f"peak RSS, {DEEP}", self._beyond(contest, count))
+            add(CHAT, count, "MB", "rss", f"peak RSS, {CHAT}")
         return lines
 
-    def _beyond(self, pair: Pair, rss: list[float]) -> str:
-        assert pair.ours.footprint is not None
-        case = next(case for case in pair.cases if case.name == DEEP)
-        expected = pair.ours.footprint.disk + pair.kv_bytes * (case.depth + case.gen)
-        return f"ours: weights, K and V + {Spread.of(rss).median - expected / 1e6:.0f} MB"
+    def _beyond(self, contest: Contest, threads: int) -> str:
+        first, case = contest.ours[0], next(case for case in CASES if case.name == DEEP)
+        found, rss = first.footprint_of(case), first.rss.get((DEEP, threads))
+        if not (found and rss):
+            return ""
+        expected = found.disk + contest.kv_bytes * case.context
+        return f"{first.name}: weights, K and V + {Spread.of(rss).median - expected / 1e6:.0f} MB"
 
     def summary(self) -> str:
         """What was measured on what, and all ratios."""
-        ratios = summary([entry for pair in self.pairs for entry in self._ratios(pair)])
-        return f"{self._heading()}\n\n{ratios}"
+        ratios = [ratio for contest in self.contests for ratio in self._ratios(contest)]
+        own = [ratio for contest in self.contests for ratio in self.alone_ratios(contest)]
+        return "\n\n".join([self._heading(), summary(ratios), *([summary(own)] if own else [])])
 
     def headline(self) -> str:
-        """The few ratios to the first peer that the README shows, and whether it was quiet."""
-        first = self.pairs[0]
-        names = first.ours.name, first.peer.name
-        pairs = [pair for pair in self.pairs if (pair.ours.name, pair.peer.name) == names]
-        ratios = [entry for pair in pairs for entry in self._ratios(pair)]
-        shown = summary([entry for entry in ratios if entry[2].name in HEADLINE])
-        return "\n\n".join(filter(None, [self._heading(), shown, self._not_quiet()]))
+        """The few ratios of the first sides that the README shows, and whether it was quiet."""
+        first = self.contests[0]
+        contests = [contest for contest in self.contests if _names(contest) == _names(first)]
+        shown = [
+            ratio
+            for contest in contests
+            for ratio in self._ratios(contest)
+            if ratio[0].partition(" (")[0] in HEADLINE
+        ]
+        return "\n\n".join(filter(None, [self._heading(), summary(shown), self._not_quiet()]))
 
     def text(self) -> str:
         """What is printed: Markdown."""
         blocks = [self.summary(), self._peaks_text()]
-        for pair in self.pairs:
-            names = (pair.ours.name, pair.peer.name)
-            title = f"### {pair.model}: {' / '.join(names)}"
-            blocks.append(f"{title}\n\n{self._footprints(pair)}".rstrip())
-            lines = self.rate_lines(pair)
+        for contest in self.contests:
+            ours, peers = _names(contest)
+            title = f"### {contest.model}: {', '.join(ours)} / {', '.join(peers)}"
+            blocks.append(f"{title}\n\n{self._footprints(contest)}".rstrip())
+            lines = self.rate_lines(contest)
             if lines:
-                blocks.append(table("higher is better", lines, names, bool(pair.kv_bytes)))
-            costs = self.cost_lines(pair)
+                blocks.append(table("higher is better", lines, ours, peers))
+            costs = self.cost_lines(contest)
             if costs:
-                blocks.append(table("lower is better", costs, names, with_bandwidth=False))
+                met = [name for name in peers if any(name in line.found for line in costs)]
+                blocks.append(table("lower is better", costs, ours, met))
         return "\n\n".join(filter(None, [*blocks, self._not_quiet()]))
 
     def _not_quiet(self) -> str:
@@ -123,12 +155,18 @@ class Results:
             f"up to {max(seen):.1f} cores busy. End them and measure again."
         )
 
-    def _ratios(self, pair: Pair) -> list[tuple[str, str, Line]]:
-        sides = f"{pair.ours.name} / {pair.peer.name}"
-        faster = [(f"{line.name} ({sides})", pair.model, line) for line in self.rate_lines(pair)]
-        return faster + [
-            (f"{line.name} ({sides}, lower is better)", pair.model, line)
-            for line in self.cost_lines(pair)
+    def _ratios(self, contest: Contest) -> list[Ratio]:
+        """Of every line, each side of ours to the best peer."""
+        _, peers = _names(contest)
+        best = peers[0] if len(peers) == 1 else "best peer"
+        return [
+            (f"{line.name} ({side} / {best}{more})", contest.model, line.threads, ratio)
+            for lines, more in (
+                (self.rate_lines(contest), ""),
+                (self.cost_lines(contest), ", lower is better"),
+            )
+            for line in lines
+            for side, ratio in line.ratios.items()
         ]
 
     def _heading(self) -> str:
@@ -141,17 +179,18 @@ class Results:
             "median (smallest..largest)."
         )
 
-    def _footprints(self, pair: Pair) -> str:
+    def _footprints(self, contest: Contest) -> str:
         lines = []
-        for side in (pair.ours, pair.peer):
-            if side.footprint is not None and pair.kv_bytes:
-                found = side.footprint
+        decode = next(case for case in CASES if case.name == DECODE)
+        for side in contest.sides:
+            found = side.footprint_of(decode)
+            if found and contest.kv_bytes:
                 lines.append(
                     f"- {side.name}: {found.weights / 1e6:.1f} MB of weights a token "
                     f"({found.types}), {found.disk / 1e6:.1f} MB on disk"
                 )
-        if pair.kv_bytes:
-            lines.append(f"- K and V: {pair.kv_bytes / 1e3:.1f} kB a token of context")
+        if contest.kv_bytes:
+            lines.append(f"- K and V: {contest.kv_bytes / 1e3:.1f} kB a token of context")
         return "\n".join(lines)
 
     def _peaks_text(self) -> str:
@@ -167,25 +206,32 @@ class Results:
             "rounds": self.rounds,
             "cores_busy_with_others": [round(others, 3) for others in self.quiet.disturbance],
             "peaks": self.peaks,
-            "pairs": [
+            "contests": [
                 {
-                    "model": pair.model,
-                    "kv_bytes_per_token": pair.kv_bytes,
+                    "model": contest.model,
+                    "kv_bytes_per_token": contest.kv_bytes,
                     "lines": [
-                        asdict(line) for line in self.rate_lines(pair) + self.cost_lines(pair)
+                        asdict(line) for line in self.rate_lines(contest) + self.cost_lines(contest)
                     ],
-                    "ours": _samples(pair.ours),
-                    "peer": _samples(pair.peer),
+                    "ours": [_samples(side) for side in contest.ours],
+                    "peers": [_samples(side) for side in contest.peers],
                 }
-                for pair in self.pairs
+                for contest in self.contests
             ],
         }
 
 
+def _names(contest: Contest) -> tuple[list[str], list[str]]:
+    return [side.name for side in contest.ours], [side.name for side in contest.peers]
+
+
 def _samples(side: Side) -> dict[str, Any]:
+    decode = next(case for case in CASES if case.name == DECODE)
+    found = side.footprint_of(decode)
     return {
         "name": side.name,
-        "footprint": asdict(side.footprint) if side.footprint else None,
+        "footprint": asdict(found) if found else None,
+        "configurations": {case: asdict(found) for case, found in side.found.items()},
         "tokens_per_second": {", ".join(map(str, key)): v for key, v in side.rates.items()},
         "peak_rss_mb": {", ".join(map(str, key)): v for key, v in side.rss.items()},
         "start_seconds": {", ".join(map(str, key)): v for key, v in side.starts.items()},

@@ -9,9 +9,10 @@ from functools import partial
 from typing import TypeVar
 
 import peaks
-from cases import DEEP, Case
+from cases import DEEP, Case, lineage
 from report import Spread, thread_text
 from runner import CAN_EVICT, Child, Progress, evict
+from search import How
 from sides import Side
 
 IN_CACHE, FROM_DISK = "start to first token, in page cache", "start to first token, from disk"
@@ -22,20 +23,25 @@ T = TypeVar("T")
 
 
 @dataclass
-class Pair:
-    """One comparison: two sides on one model, case by case.
+class Contest:
+    """One comparison: sides of ours, and peers, on one model, case by case.
 
     ``starts``: also the time to the first token. ``most_threads``: with no other number of them.
     ``kv_bytes``: K and V of one token of context.
     """
 
     model: str
-    ours: Side
-    peer: Side
+    ours: list[Side]
+    peers: list[Side]
     cases: tuple[Case, ...]
     kv_bytes: int = 0
     starts: bool = False
     most_threads: bool = False
+
+    @property
+    def sides(self) -> list[Side]:
+        """All of them, ours first."""
+        return [*self.ours, *self.peers]
 
     def todo(self, number: int, threads: list[int], long_rounds: int) -> list[tuple[int, Case]]:
         """(threads, case) of a round: long cases in the first rounds, with the most threads."""
@@ -47,12 +53,22 @@ class Pair:
             if number < long_rounds or not case.long
         ]
 
+    def in_turn(self, number: int, case: Case | None = None) -> list[Side]:
+        """Who runs a case, or starts, in a round: another goes first in each."""
+        sides = [
+            side
+            for side in self.sides
+            if (side.can_run(case) if case else side.first_token is not None)
+        ]
+        first = number % max(len(sides), 1)
+        return sides[first:] + sides[:first]
+
 
 @dataclass
 class Quiet:
     """Repeats a measurement that others disturbed, at most ``retries`` times; keeps the calmest.
 
-    Both sides are treated alike and the result itself is not looked at, so this favours nobody.
+    All sides are treated alike and the result itself is not looked at, so this favours nobody.
     """
 
     retries: int
@@ -71,29 +87,43 @@ class Quiet:
         return best
 
 
+def search_configurations(
+    contest: Contest, threads: int, how: How, quiet: Quiet, progress: Progress
+) -> None:
+    """Every peer's best configuration for every case, found with the most threads.
+
+    A case that another is like comes before it, so that its search can start from there.
+    """
+
+    def measure(run: Callable[[], tuple[float, Child]]) -> tuple[float, bool]:
+        rate, child = quiet.measure(run, lambda outcome: outcome[1])
+        return rate, child.others <= BUSY_LIMIT
+
+    cases = {each.name: each for case in contest.cases for each in lineage(case)}
+    for side in contest.peers:
+        for case in cases.values():
+            if side.build and side.can_run(case):
+                progress.show(f"configuration: {contest.model}, {case.name}, {side.name}")
+                side.search(case, threads, how, measure)
+
+
 def measure_round(
     number: int,
-    pair: Pair,
+    contest: Contest,
     todo: list[tuple[int, Case]],
     quiet: Quiet,
     progress: Progress,
 ) -> None:
-    """Every case on both sides; who goes first changes from round to round."""
+    """Every case on every side that can run it."""
     for count, case in todo:
-        for side in in_turn(number, pair):
-            for attention in side.variants(case):
-                what = f"{pair.model}, {case.name}, {thread_text(count)}, {side.name}"
-                progress.step(f"round {number + 1}: {what}")
-                run = partial(side.run, case, count, attention)
-                rate, child = quiet.measure(run, lambda outcome: outcome[1])
-                side.rates[case.name, count, attention].append(rate)
+        for side in contest.in_turn(number, case):
+            what = f"{contest.model}, {case.name}, {thread_text(count)}, {side.name}"
+            progress.step(f"round {number + 1}: {what}")
+            run = partial(side.run, case, count, side.configuration(case.name))
+            rate, child = quiet.measure(run, lambda outcome: outcome[1])
+            side.rates[case.name, count].append(rate)
             if case.name == DEEP:
                 side.rss[case.name, count].append(child.peak_rss / 1e6)
-
-
-def in_turn(number: int, pair: Pair) -> list[Side]:
-    """Who goes first in a round."""
-    return [pair.ours, pair.peer] if number % 2 == 0 else [pair.peer, pair.ours]
 
 
 def start_kinds(quick: bool) -> tuple[str, ...]:
@@ -103,23 +133,23 @@ def start_kinds(quick: bool) -> tuple[str, ...]:
 
 def measure_starts(
     number: int,
-    pair: Pair,
+    contest: Contest,
     threads: list[int],
     kinds: tuple[str, ...],
     quiet: Quiet,
     progress: Progress,
 ) -> None:
-    """Process start to first token of both sides, and what of it is importing."""
+    """Process start to first token, and what of it is importing."""
     for count in threads:
         for kind in kinds:
-            for side in in_turn(number, pair):
+            for side in contest.in_turn(number):
                 progress.step(f"round {number + 1}: {kind}, {side.name}")
                 run = partial(_start, side, count, kind == FROM_DISK)
                 child = quiet.measure(run, lambda outcome: outcome)
                 side.starts[kind, count].append(child.first_byte_seconds)
                 if kind == IN_CACHE:
                     side.rss[CHAT, count].append(child.peak_rss / 1e6)
-        for side in in_turn(number, pair):
+        for side in contest.in_turn(number):
             if side.first_token_bare is not None:
                 child = quiet.measure(partial(side.first_token_bare, count), lambda it: it)
                 side.starts[NO_PYTHON, count].append(child.seconds)

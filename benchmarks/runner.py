@@ -230,7 +230,7 @@ def run_logged(command: Command, log: Path, progress: Progress, title: str) -> N
 def machine() -> dict[str, object]:
     """What the numbers belong to: processor, cores, memory, system, commit, versions."""
     return {
-        "processor": _processor(),
+        "processor": processor(),
         "cores": os.cpu_count(),
         "memory_bytes": _memory_bytes(),
         "system": platform.platform(),
@@ -256,7 +256,7 @@ def _first_line(command: Sequence[str]) -> str:
     return result.stdout.split("\n", 1)[0]
 
 
-def _processor() -> str:
+def processor() -> str:
     info = Path("/proc/cpuinfo")
     if not info.exists():
         return platform.processor() or platform.machine()

@@ -3,103 +3,113 @@
 from __future__ import annotations
 
 import json
+import statistics
 import sys
 from collections import defaultdict
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
 import footprint
+import search
 from cases import PROMPT, Case
 from footprint import Footprint
-from peer import LlamaCpp
+from llama_tools import Tools
+from peer import LlamaCpp, requantize
+from peer_openvino import START as OPENVINO_START
 from peer_openvino import OpenVino
-from report import Spread
-from runner import Child, Command, run_child
+from runner import Child, Command, Progress, run_child
+from search import Config, Found, How
 
 HERE = Path(__file__).resolve().parent
 OURS = "ours"
-TOGETHER = 8
 IMPORT = "import time; t = time.perf_counter(); import cactus; print(time.perf_counter() - t)"
 
-Run = Callable[[Case, int, str], tuple[float, Child]]
-"""(case, threads, attention) -> tokens/s, and the child process that measured it."""
+Run = Callable[[Case, int, Config], tuple[float, Child]]
+"""(case, threads, configuration) -> tokens/s, and the child process that measured it."""
+Measure = Callable[[Callable[[], tuple[float, Child]]], tuple[float, bool]]
 
 
 @dataclass
 class Side:
-    """One engine on one model: how to run it, and what came out, round by round."""
+    """One engine on one model: how to run it, and what came out, round by round.
+
+    ``build`` names what a remembered search of configurations belongs to; without it, as of our
+    engine, there is one configuration and nothing to search.
+    """
 
     name: str
     run: Run
-    footprint: Footprint | None = None
+    build: str = ""
+    start: Config = field(default_factory=dict)
+    choices: Callable[[Case], Mapping[str, tuple[str, ...]]] = lambda case: {}
+    can_run: Callable[[Case], bool] = lambda case: True
+    footprint: Callable[[Config], Footprint] | None = None
     first_token: Callable[[int], Child] | None = None
     first_token_bare: Callable[[int], Child] | None = None
     import_time: Callable[[], Child] | None = None
     files: list[Path] = field(default_factory=list)
-    attentions: tuple[str, ...] = ("auto",)
-    rates: dict[tuple[str, int, str], list[float]] = field(
-        default_factory=lambda: defaultdict(list)
-    )
+    found: dict[str, Found] = field(default_factory=dict)
+    rates: dict[tuple[str, int], list[float]] = field(default_factory=lambda: defaultdict(list))
     rss: dict[tuple[str, int], list[float]] = field(default_factory=lambda: defaultdict(list))
     starts: dict[tuple[str, int], list[float]] = field(default_factory=lambda: defaultdict(list))
 
-    def variants(self, case: Case) -> tuple[str, ...]:
-        """The attention kernels to try for a case."""
-        return self.attentions if case.both_attentions else ("auto",)
+    def configuration(self, case: str) -> Config:
+        """What a case is run with: what a search found, else the start."""
+        return self.found[case].config if case in self.found else self.start
 
-    def best(self, case: Case, threads: int) -> tuple[list[float], str]:
-        """The rates of the variant with the highest median, and that variant's name."""
-        found = {
-            variant: rates
-            for (name, count, variant), rates in self.rates.items()
-            if (name, count) == (case.name, threads)
-        }
-        if not found:
-            return [], ""
-        variant = max(found, key=lambda key: Spread.of(found[key]).median)
-        return found[variant], variant
+    def footprint_of(self, case: Case) -> Footprint | None:
+        """What it reads for a token in the configuration of a case, where that is known."""
+        return self.footprint(self.configuration(case.name)) if self.footprint else None
+
+    def search(self, case: Case, threads: int, how: How, measure: Measure) -> None:
+        """Find the best configuration for a case by short runs, or remember it.
+
+        ``measure`` makes such a run, and says whether nothing disturbed it.
+        """
+        choices = self.choices(case)
+        start = self.configuration(case.like)
+        if not choices:
+            self.found[case.name] = Found(dict(start))
+            return
+        short = replace(case, repeats=1, long=case.long or case.depth > 0)
+
+        def rate(config: Config) -> tuple[float, bool]:
+            return measure(partial(self.run, short, threads, config))
+
+        key = [self.build, case.name, f"{threads} threads", search.text(start), repr(choices)]
+        self.found[case.name] = search.remembered(
+            key, lambda: search.along_axes(rate, start, choices), how, Found(dict(start))
+        )
 
 
-def ours(
-    folder: Path,
-    isa: str | None,
-    *,
-    name: str = OURS,
-    rows: int = 1,
-    activations: str = "int12",
-) -> Side:
-    """Our engine on a weights folder; ``rows`` conversations at once."""
+def ours(folder: Path, isa: str | None, *, name: str = OURS, activations: str = "int12") -> Side:
+    """Our engine on a weights folder."""
+    found = footprint.of_folder(folder)
     return Side(
         name,
-        partial(_run_ours, folder, isa, rows, activations),
-        footprint.of_folder(folder),
-        partial(_first_token_ours, folder, isa),
+        partial(_run_ours, folder, isa, activations),
+        footprint=lambda _: found,
+        first_token=partial(_first_token_ours, folder, isa),
         import_time=lambda: run_child([sys.executable, "-c", IMPORT]),
         files=[path for path in folder.iterdir() if path.is_file()],
     )
 
 
 def _run_ours(
-    folder: Path,
-    isa: str | None,
-    rows: int,
-    activations: str,
-    case: Case,
-    threads: int,
-    attention: str,
+    folder: Path, isa: str | None, activations: str, case: Case, threads: int, _: Config
 ) -> tuple[float, Child]:
     command: list[str | Path] = [sys.executable, HERE / "ours.py", folder]
     command += ["--threads", str(threads), "--prompt", str(case.prompt)]
     command += ["--gen", str(case.gen), "--depth", str(case.depth)]
-    command += ["--repeats", str(case.repeats), "--rows", str(rows)]
-    command += ["--activations", activations]
+    command += ["--repeats", str(case.repeats), "--rows", str(case.rows)]
+    command += ["--activations", activations, "--temperature", str(case.temperature)]
     command += ["--no-warm-up"] if case.long else []
     command += ["--isa", isa] if isa else []
     child = run_child(command)
     samples = [float(rate) for rate in json.loads(child.stdout)["samples"]]
-    return Spread.of(samples).median, child
+    return statistics.median(samples), child
 
 
 def _first_token_ours(folder: Path, isa: str | None, threads: int) -> Child:
@@ -107,20 +117,37 @@ def _first_token_ours(folder: Path, isa: str | None, threads: int) -> Child:
     return run_child(command, {"CACTUS_ISA": isa} if isa else None)
 
 
-def llama_cpp(built: LlamaCpp, gguf: Path, name: str) -> Side:
-    """llama.cpp on its own file."""
+def llama_cpp(built: LlamaCpp, gguf: Path, name: str, build: str, progress: Progress) -> Side:
+    """llama.cpp on files of its own making; it starts with the one in Q4_0."""
+    side = llama_tools(built.tools, gguf, name, build, progress)
+    file = requantize(built.binaries, gguf, side.start["format"], progress)
+    side.files = [file]
+    side.first_token = partial(built.first_token, file)
+    side.first_token_bare = partial(built.first_token_bare, file)
+    return side
+
+
+def llama_tools(tools: Tools, gguf: Path, name: str, build: str, progress: Progress) -> Side:
+    """The tools of llama.cpp, or of a fork, on files that they make of a GGUF."""
+
+    def file(config: Config) -> Path:
+        return requantize(tools.binaries, gguf, config["format"], progress)
+
+    def run(case: Case, threads: int, config: Config) -> tuple[float, Child]:
+        return tools.bench(file(config), case, threads, config)
+
     return Side(
         name,
-        partial(built.bench, gguf),
-        footprint.of_gguf(gguf)[0],
-        partial(built.first_token, gguf),
-        partial(built.first_token_bare, gguf),
-        files=[gguf],
-        # Neither of its two is the faster everywhere; our engine has one.
-        attentions=("on", "off"),
+        run,
+        f"{build}, {gguf.name}",
+        tools.start,
+        tools.choices,
+        tools.can_run,
+        lambda config: footprint.of_gguf(file(config))[0],
     )
 
 
-def openvino(built: OpenVino, gguf: Path, name: str) -> Side:
-    """openvino-genai on the GGUF file of llama.cpp; it only reads prompts here."""
-    return Side(name, lambda case, threads, _: built.prefill(gguf, case, threads))
+def openvino(built: OpenVino, name: str, build: str) -> Side:
+    """openvino-genai on a model in its own format."""
+    key = f"{build}, {built.folder.name}, groups of {built.group}"
+    return Side(name, built.bench, key, OPENVINO_START, built.choices)

@@ -153,7 +153,7 @@ def text(
 
     def lines(values: dict[str, dict[Key, list[float]]], unit: str) -> list[Line]:
         return [
-            compare(_name(key), key[2], unit, values[peer][key], values[OURS][key])
+            compare(_name(key), key[2], unit, {peer: values[peer][key]}, {OURS: values[OURS][key]})
             for key in values[OURS]
         ]
 
@@ -163,8 +163,8 @@ def text(
     }
     return "\n\n".join(
         [
-            table("lower is better", lines(seconds, "s"), names, False),
-            table("peak memory of the process", lines(most, "MB"), names, False),
+            table("lower is better", lines(seconds, "s"), [peer], [OURS]),
+            table("peak memory of the process", lines(most, "MB"), [peer], [OURS]),
         ]
     )
 

@@ -36,6 +36,7 @@ from cactus.weights.sources.source import SourceTensor
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "models.md"
 RESULTS = ROOT / "benchmarks" / "results"
+OURS, PEER = "ours", "llama.cpp"
 
 PRECISIONS = ("INT4", "INT8", "FP16")
 CONTEXT = 4096
@@ -119,9 +120,9 @@ def sizes() -> str:
 
 @dataclass(frozen=True)
 class Measured:
-    """One model's pair of ours and llama.cpp in a file of results."""
+    """One model's comparison of ours with its peers in a file of results."""
 
-    pair: dict[str, Any]
+    contest: dict[str, Any]
     machine: dict[str, Any]
     disturbance: list[float]
     """Cores that other programs kept busy, one number for each measurement."""
@@ -134,29 +135,30 @@ class Measured:
 
     def line(self, name: str, threads: int) -> dict[str, Any] | None:
         """What was measured under a name."""
-        for line in self.pair["lines"]:
+        for line in self.contest["lines"]:
             if (line["name"], line["threads"]) == (name, threads):
                 return dict(line)
         return None
 
     def rate(self, name: str, threads: int) -> str:
-        """Ours in tokens/s, and as a multiple of llama.cpp's."""
+        """Ours in tokens/s, and as a multiple of the best peer's."""
         line = self.line(name, threads)
         if line is None:
             return ""
-        ours, ratio = line["ours"]["median"], line["ratio"]["median"]
+        ours, ratio = (line[key][OURS]["median"] for key in ("found", "ratios"))
         return f"{ours:,.0f} ({ratio:.2f}×)"
 
 
 def newest() -> dict[str, Measured]:
-    """For each model the newest comparison with llama.cpp."""
+    """For each model the newest comparison that has llama.cpp."""
     files = [json.loads(path.read_text("utf-8")) for path in RESULTS.glob("*.json")]
     found = {}
     for file in sorted(files, key=lambda file: file["machine"]["time"]):
-        for pair in file["pairs"]:
-            if (pair["ours"]["name"], pair["peer"]["name"]) == ("ours", "llama.cpp"):
-                found[pair["model"]] = Measured(
-                    pair, file["machine"], file["cores_busy_with_others"]
+        for contest in file["contests"]:
+            sides = {side["name"] for side in contest["ours"] + contest["peers"]}
+            if {OURS, PEER} <= sides:
+                found[contest["model"]] = Measured(
+                    contest, file["machine"], file["cores_busy_with_others"]
                 )
     return found
 
@@ -170,7 +172,7 @@ def speed() -> str:
         machines.add(f"{found.machine['processor']}, {found.machine['cores']} cores")
         if found.not_quiet():
             disturbed.append(f"{_title(name)}: {found.not_quiet()}")
-        footprint = found.pair["ours"]["footprint"]
+        footprint = found.contest["ours"][0]["footprint"]
         types = re.sub(r" \d+ MB", "", footprint["types"])
         for threads in (1, 2):
             rss = found.line(f"peak RSS, {DEEP}", threads)
@@ -194,7 +196,7 @@ def _short(hub_id: str) -> str:
 def _memory(line: dict[str, Any] | None) -> str:
     if line is None:
         return ""
-    ours, theirs = line["ours"]["median"], line["theirs"]["median"]
+    ours, theirs = (line["found"][side]["median"] for side in (OURS, PEER))
     return f"{ours:,.0f} MB ({theirs:,.0f} MB)"
 
 

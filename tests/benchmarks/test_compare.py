@@ -16,28 +16,34 @@ from cactus.errors import CactusError
 BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
 
 
-def test_the_ratio_is_taken_round_by_round(load: Any) -> None:
-    # The machine was half as fast in round two, for both: the ratio must not notice.
-    line = load("report").compare("decode", 1, "tokens/s", [220.0, 110.0, 240.0], [200, 100, 200])
-    assert (line.ratio.median, line.ratio.low, line.ratio.high) == pytest.approx((1.1, 1.1, 1.2))
-    assert (line.ours.median, line.ours.low, line.ours.high) == (220.0, 110.0, 240.0)
+def test_the_ratio_to_the_best_peer_is_taken_round_by_round(load: Any) -> None:
+    # The machine was half as fast in round two, for all: the ratio must not notice.
+    ours = {"ours": [220.0, 110.0, 240.0]}
+    peers = {"slow": [190, 95, 190], "fast": [200, 100, 200], "absent": []}
+    line = load("report").compare("decode", 1, "tokens/s", ours, peers)
+    ratio, found = line.ratios["ours"], line.found["ours"]
+    assert (ratio.median, ratio.low, ratio.high) == pytest.approx((1.1, 1.1, 1.2))
+    assert (found.median, found.low, found.high) == (220.0, 110.0, 240.0)
+    assert line.best == "fast"
+    # of seconds, less is better
+    assert load("report").compare("start", 1, "s", ours, peers).best == "slow"
 
 
 def test_one_side_alone_has_no_ratio(load: Any) -> None:
     report = load("report")
-    line = report.compare("decode", 2, "tokens/s", [], [200.0, 100.0])
-    assert line.ours is None
-    assert line.ratio is None
-    rows = report.table("higher is better", [line], ("ours", "peer"), True).splitlines()
+    line = report.compare("decode", 2, "tokens/s", {"ours": []}, {"peer": [200.0, 100.0]})
+    assert set(line.found) == {"peer"}
+    assert line.ratios == {}
+    rows = report.table("higher is better", [line], ["ours"], ["peer"]).splitlines()
     assert len({len(row) for row in rows}) == 1
     assert "150 (100..200)" in rows[2]
 
 
 def test_mean_context_of_a_case(load: Any) -> None:
     case = load("cases").Case
-    assert case("prefill", prompt=512, gen=0, depth=0, repeats=1).mean_context == 0
+    assert case("prefill", prompt=512).mean_context == 0
     # three tokens after ten others attend to 11, 12 and 13 positions, themselves included
-    assert case("decode", prompt=0, gen=3, depth=10, repeats=1).mean_context == 12
+    assert case("decode", gen=3, depth=10).mean_context == 12
 
 
 def write_gguf(path: Path, *, output: bool, kv_heads: Any) -> None:
@@ -172,7 +178,9 @@ def test_a_disturbed_measurement_is_repeated(
         (["--threads", "1,0"], "'1,0'"),
         (["--case", "sleep"], "decode at 1,024"),
         (["--models", "starter,gpt"], "'gpt' is not known; known: starter, lfm2-350m"),
-        (["--peers", "ollama"], "'ollama' is not known; known: llama.cpp, int8"),
+        (["--peers", "ollama"], "'ollama' is not known; known: llama.cpp, openvino, int8"),
+        (["--peers", "int8"], "name a peer, too"),
+        (["--ik", "."], ". has no llama-bench"),
     ],
 )
 def test_wrong_arguments_are_named(arguments: list[str], said: str) -> None:
@@ -183,78 +191,136 @@ def test_wrong_arguments_are_named(arguments: list[str], said: str) -> None:
 
 
 def fake_side(load: Any, name: str, rate: float, calls: list[tuple[str, str]]) -> Any:
-    """A side that answers at once: `rate` tokens/s, 10 % less with its flash attention."""
+    """A side that answers at once: `rate` tokens/s a thread, more with flash attention off."""
     child = load("runner").Child("0.05", 0.5 / rate, 1.0, 100_000_000, 0.0)
 
-    def run(case: Any, threads: int, attention: str) -> tuple[float, Any]:
+    def run(case: Any, threads: int, config: Any) -> tuple[float, Any]:
         calls.append((case.name, name))
-        return rate * threads * (0.9 if attention == "on" else 1.0), child
+        return rate * threads * (1.1 if config.get("flash") == "off" else 1.0), child
 
     footprint = load("footprint").Footprint(disk=2_000_000, weights=1_000_000, types="q4 1 MB")
-    return load("sides").Side(name, run, footprint, lambda threads: child)
+    side = load("sides").Side(name, run, footprint=lambda _: footprint)
+    side.first_token = lambda threads: child
+    return side
 
 
 @pytest.fixture
-def results(load: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """What two rounds of a fast side against a slow one with two attentions gave."""
-    rounds, cases = load("rounds"), load("cases")
+def results(load: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
+    """What two rounds of a fast side against two peers gave, one of which has to be searched."""
+    rounds, cases, runner = load("rounds"), load("cases"), load("runner")
     peaks = '{"bytes_per_second": 2e9, "int8_per_second": 5e9}'
-    child = load("runner").Child(peaks, 0.0, 1.0, 0, 0.0)
+    child = runner.Child(peaks, 0.0, 1.0, 0, 0.0)
     monkeypatch.setattr(rounds.peaks, "measure", lambda *_: child)
+    monkeypatch.setattr(load("search"), "cache_folder", lambda: tmp_path)
     calls: list[tuple[str, str]] = []
-    ours, peer = (fake_side(load, *side, calls) for side in (("ours", 1200.0), ("peer", 1000.0)))
-    peer.attentions = ("on", "off")
-    ours.import_time = lambda: load("runner").Child("0.05", 0.0, 0.0, 0, 0.0)
-    deep = cases.Case(cases.DEEP, prompt=0, gen=1, depth=99, repeats=1, both_attentions=True)
-    far = cases.Case("far", prompt=4096, gen=0, depth=0, repeats=1, long=True)
-    results = load("results").Results(
-        machine=load("runner").machine(),
-        versions={},
-        pairs=[rounds.Pair("tiny", ours, peer, (deep, far), kv_bytes=10_000, starts=True)],
-        threads=[1, 2],
-        rounds=2,
-        quiet=rounds.Quiet(0),
+    ours, peer, other = (
+        fake_side(load, *side, calls)
+        for side in (("ours", 1320.0), ("peer", 1000.0), ("other", 1050.0))
     )
-    progress = load("runner").Progress()
-    measure = load("compare").measure
-    measure(results, progress, long_rounds=1, quick=True)
+    peer.build, peer.start = "peer 1", {"format": "Q4_0", "flash": "on"}
+    peer.choices = lambda case: {"flash": ("off",)} if case.depth else {}
+    other.first_token = None
+    ours.import_time = lambda: runner.Child("0.05", 0.0, 0.0, 0, 0.0)
+    deep = cases.Case(cases.DEEP, gen=1, depth=99)
+    far = cases.Case("far", prompt=4096, long=True)
+    contest = rounds.Contest("tiny", [ours], [peer, other], (deep, far), 10_000, starts=True)
+    quiet, progress = rounds.Quiet(0), runner.Progress()
+    rounds.search_configurations(contest, 2, "once", quiet, progress)
+    searched = list(calls)
+    calls.clear()
+    results = load("results").Results(runner.machine(), {}, [contest], [1, 2], 2, quiet)
+    load("compare").measure(results, progress, long_rounds=1, quick=True)
     assert progress.done == progress.total
-    results.calls = calls
+    results.calls, results.searched = calls, searched
     return results
 
 
 def test_rounds_alternate_and_long_cases_are_rare(load: Any, results: Any) -> None:
     deep = load("cases").DEEP
-    first = [(deep, "ours"), (deep, "peer"), (deep, "peer")]
-    second = [(deep, "peer"), (deep, "peer"), (deep, "ours")]
-    assert results.calls == first * 2 + [("far", "ours"), ("far", "peer")] + second * 2
+    first = [(deep, "ours"), (deep, "peer"), (deep, "other")]
+    second = [*first[1:], first[0]]
+    far = [("far", name) for _, name in first]
+    assert results.calls == first * 2 + far + second * 2
+
+
+def test_a_configuration_is_searched_once_and_named(load: Any, results: Any) -> None:
+    deep = load("cases").DEEP
+    assert results.searched == [(deep, "peer")] * 2
+    (contest,) = results.contests
+    peer = contest.peers[0]
+    assert peer.found[deep].config == {"format": "Q4_0", "flash": "off"}
+    assert peer.found[deep].tried == {"Q4_0, flash on": 2000.0, "Q4_0, flash off": 2200.0}
+    assert peer.configuration("far") == peer.start
+    assert results.rate_lines(contest)[0].best == "peer: Q4_0, flash off"
+    for how, runs in (("once", 0), ("known", 0), ("again", 2)):
+        results.calls.clear()
+        peer.found.clear()
+        load("rounds").search_configurations(
+            contest, 2, how, results.quiet, load("runner").Progress()
+        )
+        assert results.calls == [(deep, "peer")] * runs
+        assert peer.found[deep].config["flash"] == "off"
+
+
+def test_a_disturbed_search_is_not_remembered(
+    load: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    search = load("search")
+    monkeypatch.setattr(search, "cache_folder", lambda: tmp_path)
+
+    def find(calm: bool) -> Any:
+        def rate(config: Any) -> tuple[float, bool]:
+            if config["a"] == "3":
+                raise load("runner").BenchmarkError("cannot run")
+            return {"1": 100.0, "2": 101.0, "4": 103.0}[config["a"]], calm
+
+        return lambda: search.along_axes(rate, {"a": "1"}, {"a": ("2", "3", "4")})
+
+    start = search.Found({"a": "1"})
+    for calm, kept in ((False, "1"), (True, "4")):
+        # one percent more is no reason to prefer it
+        assert search.remembered(["x"], find(calm), "once", start).config == {"a": "4"}
+        assert search.remembered(["x"], find(calm), "known", start).config == {"a": kept}
 
 
 def test_ratios_and_shares(results: Any) -> None:
-    (pair,) = results.pairs
-    one, two, far = results.rate_lines(pair)
-    assert one.ratio.median == pytest.approx(1.2)
-    assert one.note == "its attention: flash off"
-    # (1 MB of weights + 100 tokens of 10 kB) x 1,200 tokens/s of 2 GB/s
-    assert one.ours_of_bandwidth == pytest.approx(1.2)
-    assert two.theirs_of_bandwidth == pytest.approx(2.0)
-    assert (far.threads, far.ours_of_bandwidth) == (2, None)
-    lines = {(line.name, line.threads): line for line in results.cost_lines(pair)}
-    assert lines["start to first token, in page cache", 1].ratio.median == pytest.approx(1 / 1.2)
-    assert lines["import cactus", 1].ours.median == 0.05
+    (contest,) = results.contests
+    one, two, far = results.rate_lines(contest)
+    assert one.ratios["ours"].median == pytest.approx(1.2)
+    # (1 MB of weights + 100 tokens of 10 kB) x 1,320 tokens/s of 2 GB/s
+    assert one.of_bandwidth["ours"] == pytest.approx(1.32)
+    assert two.of_bandwidth["other"] == pytest.approx(2.1)
+    assert (far.threads, far.best, far.of_bandwidth) == (2, "other", {})
+    lines = {(line.name, line.threads): line for line in results.cost_lines(contest)}
+    start = lines["start to first token, in page cache", 1]
+    assert start.ratios["ours"].median == pytest.approx(1 / 1.32)
+    assert set(start.found) == {"ours", "peer"}
+    assert lines["import cactus", 1].found["ours"].median == 0.05
     # 100 MB, less 2 MB on disk and 1 MB for 100 tokens of context
-    assert lines["peak RSS, decode at 1,024", 2].note == "ours: weights, K and V + 97 MB"
+    deep = lines["peak RSS, decode at 1,024", 2]
+    assert deep.note == f"ours: weights, K and V + {98 - 1088 * 0.01:.0f} MB"
+
+
+def test_sampling_and_batches_are_set_beside_one_conversation(load: Any, results: Any) -> None:
+    (contest,) = results.contests
+    contest.ours[0].rates["decode", 2] = [100.0, 50.0]
+    contest.ours[0].rates["8 together", 2] = [500.0, 250.0]
+    ((label, model, threads, ratio),) = results.alone_ratios(contest)
+    assert (label, model, threads) == ("8 together (ours / its decode)", "tiny", 2)
+    assert (ratio.low, ratio.high) == (5.0, 5.0)
 
 
 def test_what_is_printed_and_written(load: Any, results: Any, tmp_path: Path) -> None:
     text = results.text()
-    (row,) = [line for line in text.splitlines() if line.startswith("| far (ours / peer) ")]
-    assert [cell.strip() for cell in row.split("|")[2:-1]] == ["", "1.20×"]
+    (row,) = [line for line in text.splitlines() if line.startswith("| far (ours / best peer) ")]
+    assert [cell.strip() for cell in row.split("|")[2:-1]] == ["", "1.26×"]
     assert "NOT QUIET" not in text
     load("compare").write_json(results, tmp_path / "out.json")
-    (pair,) = json.loads((tmp_path / "out.json").read_text())["pairs"]
-    assert pair["lines"][0]["threads"] == 1
-    assert pair["peer"]["tokens_per_second"]["far, 2, auto"] == [2000.0]
+    (contest,) = json.loads((tmp_path / "out.json").read_text())["contests"]
+    assert contest["lines"][0]["threads"] == 1
+    peer = contest["peers"][0]
+    assert peer["tokens_per_second"]["far, 2"] == [2000.0]
+    assert peer["configurations"]["decode at 1,024"]["config"]["flash"] == "off"
     results.quiet.disturbance.append(1.0)
     assert "during 1 of" in results.text()
 
@@ -301,11 +367,11 @@ def test_publishing_replaces_a_block(load: Any, tmp_path: Path) -> None:
         assert shown.count(report.mark(tool)) == 1
 
 
-def test_a_pair_may_take_the_most_threads_only(load: Any, results: Any) -> None:
-    (pair,) = results.pairs
-    pair.most_threads = True
-    assert [count for count, _ in pair.todo(0, [1, 2], 1)] == [2, 2]
-    assert [count for count, _ in pair.todo(1, [1, 2], 1)] == [2]
+def test_a_contest_may_take_the_most_threads_only(load: Any, results: Any) -> None:
+    (contest,) = results.contests
+    contest.most_threads = True
+    assert [count for count, _ in contest.todo(0, [1, 2], 1)] == [2, 2]
+    assert [count for count, _ in contest.todo(1, [1, 2], 1)] == [2]
 
 
 def test_quick_is_short(load: Any) -> None:
@@ -315,3 +381,10 @@ def test_quick_is_short(load: Any) -> None:
         "prefill 4,096",
         "decode at 4,096",
     }
+
+
+def test_rare_cases_are_asked_for_by_name(load: Any) -> None:
+    cases = load("cases")
+    assert not any(case.rare for case in cases.chosen([], quick=False))
+    (far,) = cases.chosen(["16,384"], quick=False)
+    assert [case.name for case in cases.lineage(far)] == ["decode", cases.DEEP, far.name]

@@ -32,3 +32,18 @@ def test_every_family_runs(load: Any, tmp_path: Path) -> None:
         (output,) = engine.program.step([Row(engine.program.session(), ids)], want_logits=True)
         assert np.isfinite(output.logits).all(), kind
         assert 0.3 < output.logits.std() < 3, kind
+
+
+def test_a_checkpoint_for_peers_has_the_same_numbers(load: Any, tmp_path: Path) -> None:
+    maker, models = load("random_models"), load("published_models")
+    config = models.tiny(models.find("lfm2-350m").config)  # with kernels of three dimensions
+    ours, theirs, again = (tmp_path / name for name in ("ours", "theirs", "again"))
+    maker.write(config, tmp_path / "model.gguf")
+    convert(tmp_path / "model.gguf", ours)
+    load("checkpoint").write(ours, theirs)
+    convert(theirs, again, "FP16")
+    with WeightsFolder.open(ours) as before, WeightsFolder.open(again) as after:
+        assert set(before.tensors) == set(after.tensors)
+        for name in before.tensors:
+            values = before.dequantize(name)
+            np.testing.assert_allclose(after.dequantize(name), values, rtol=1e-3, atol=1e-7)
