@@ -13,6 +13,7 @@ import termios
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -23,6 +24,8 @@ from cactus.cli.main import run_cli
 from cactus.cli.process import PIPE_CLOSED
 from cactus.cli.status_line import audio_line, time_of
 from cactus.inputs.text import printable
+from cactus.speech.options import Options
+from cactus.speech.speech import Speech
 from tests.cli.terminal import Terminal
 
 COMMAND = [sys.executable, "-m", "cactus.cli.main", "transcribe"]
@@ -178,6 +181,21 @@ def test_what_was_heard_before_a_sound_went_bad_is_kept(
     assert {path.name for path in tmp_path.iterdir()} == {"bad.wav", "bad.srt"}
 
 
+def test_passages_of_a_file_go_on_together(
+    recordings: Path, speech_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes, check = [], Speech._options
+
+    def checked(self: Speech, options: Any) -> Options:
+        sizes.append(check(self, options).batch_size)
+        return check(self, options)
+
+    monkeypatch.setattr(Speech, "_options", checked)
+    words = ["transcribe", "--model", speech_folder, "--batch-size", 3, recordings / "silent.wav"]
+    assert run_cli([str(word) for word in words]) == 0
+    assert sizes == [3]
+
+
 def test_without_a_readable_file_no_model_is_looked_for(run) -> None:
     assert run("none.wav", model="nobody/has-this") == (1, "", 'cactus: "none.wav": no such file\n')
 
@@ -196,6 +214,9 @@ def test_without_a_readable_file_no_model_is_looked_for(run) -> None:
         ),
         (["-", "--split-channels"], "'-' is read once"),
         (["--mic", "--split-channels"], "--split-channels is for FILEs"),
+        (["--mic", "--batch-size", "2"], "--batch-size is for FILEs"),
+        (["a.wav", "--no-vad", "--batch-size", "2"], "leave out --no-vad"),
+        (["a.wav", "--batch-size", "65"], "must be a whole number from 1 to 64, got '65'"),
         (["a.wav", "--format", "docx"], "'docx' is not one of"),
         (["a.wav", "--beam-size", "0"], "must be a whole number from 1 to 16, got '0'"),
         (["a.wav", "--task", "summarize"], "'summarize' is not one of"),

@@ -11,7 +11,7 @@ import pytest
 
 from cactus import Model
 from cactus.errors import UnsupportedModel
-from cactus.speech.search import Search
+from cactus.speech.search import Search, Work
 from tests.speech.test_transcribe import PLAIN
 
 UNKNOWN = {name: value for name, value in PLAIN.items() if name != "language"}
@@ -28,7 +28,8 @@ def german(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """How probable German is in the windows to come."""
     chances: list[float] = []
 
-    def detect(self: Search, session: Any) -> dict[str, float]:
+    def detect(self: Search, session: Any) -> Work[dict[str, float]]:
+        yield from ()
         de = chances.pop(0)
         return {"en": 1 - de, "de": de}
 

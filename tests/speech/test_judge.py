@@ -21,7 +21,7 @@ from cactus.speech.judge import (
 )
 from cactus.speech.options import parse
 from cactus.speech.pieces import Piece
-from cactus.speech.search import Answer, Search
+from cactus.speech.search import Answer, Search, Work
 from cactus.speech.transcribe import Transcriber
 
 ODD = np.random.default_rng(0).standard_normal(16_000).astype(np.float32)
@@ -105,7 +105,8 @@ def test_where_every_temperature_looks_wrong_the_last_one_counts(
     """So that what was said before is not what the next window goes on from."""
     averages = {0.0: -2.0, 0.4: -3.0, 0.8: -4.0}
 
-    def run(self: Search, *_: Any, temperature: float, **__: Any) -> Answer:
+    def run(self: Search, *_: Any, temperature: float, **__: Any) -> Work[Answer]:
+        yield from ()
         return Answer([70], 2 * averages[temperature], 0.0, temperature)
 
     monkeypatch.setattr(Search, "run", run)
@@ -113,7 +114,7 @@ def test_where_every_temperature_looks_wrong_the_last_one_counts(
     options = {"language": "en", "temperature": [*averages], "vad": False}
     transcriber = Transcriber(engine, parse(options))
     with engine.decoder.session() as session:
-        found = transcriber.answer(session, ODD)
+        found = transcriber.alone(transcriber.answer(session, ODD))
         assert (found.average, found.temperature) == (-2.0, 0.8)
         assert transcriber.take(found, 0.0, ODD, session)[0]
         assert transcriber._past.since == len(transcriber._past.tokens) > 0

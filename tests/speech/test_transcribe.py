@@ -142,17 +142,19 @@ def test_an_answer_goes_on_from_what_is_said(
     engine = SpeechEngine.of(load(speech_folder, threads=1))
     transcriber = Transcriber(engine, parse(PLAIN | {"beam_size": beam_size}))
     with engine.decoder.session() as session:
-        whole = transcriber.answer(session, sound[:16_000])
+        whole = transcriber.alone(transcriber.answer(session, sound[:16_000]))
         for count in (1, 5, len(whole.tokens) - 1):
             said = whole.tokens[:count]
-            rest = transcriber.answer(session, sound[:16_000], said)
+            rest = transcriber.alone(transcriber.answer(session, sound[:16_000], said))
             assert rest.tokens[:count] == said
             assert rest.total > whole.total
             if beam_size == 1:
                 assert rest.tokens == whole.tokens
         full = whole.tokens + [1] * engine.context_length
         with pytest.raises(InvalidRequest, match="prompt has"):
-            transcriber.answer(session, sound[:16_000], full[: engine.context_length - 3])
+            transcriber.alone(
+                transcriber.answer(session, sound[:16_000], full[: engine.context_length - 3])
+            )
     engine.loaded.close()
 
 

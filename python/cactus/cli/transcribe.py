@@ -72,6 +72,13 @@ MODEL = "whisper-base"
     help="Beams of the search; 1 is fastest.  [default: 5]",
 )
 @click.option(
+    "--batch-size",
+    type=Whole(1, 64),
+    metavar="N",
+    help="Passages of a FILE, cut in pauses, that are transcribed at a time; none sees another's "
+    "text.  [default: 1]",
+)
+@click.option(
     "--split-channels",
     "split",
     is_flag=True,
@@ -101,6 +108,7 @@ def command(
     prompt: str | None,
     hotwords: str | None,
     beam_size: int | None,
+    batch_size: int | None,
     split: bool,
     no_vad: bool,
     no_context: bool,
@@ -125,6 +133,7 @@ def command(
         "initial_prompt": prompt and whole_characters(prompt),
         "hotwords": hotwords and whole_characters(hotwords),
         "beam_size": beam_size,
+        "batch_size": batch_size,
         "vad": not no_vad,
         "condition_on_previous_text": not no_context,
     }
@@ -133,10 +142,14 @@ def command(
             raise click.UsageError("--mic takes no FILE and writes to stdout, not into a folder.")
         if split:
             raise click.UsageError("--split-channels is for FILEs; --mic is one channel.")
+        if batch_size is not None:
+            raise click.UsageError("--batch-size is for FILEs; --mic has one passage at a time.")
         _listen(device, model, threads, offline, form, options, quiet)
         return
     if device is not None:
         raise click.UsageError("--device is for --mic.")
+    if no_vad and (batch_size or 1) > 1:
+        raise click.UsageError("--batch-size cuts a FILE where nobody speaks; leave out --no-vad.")
     if not files:
         raise click.UsageError("Missing argument 'FILE...'; --mic listens to a microphone.")
     if split and STDIN in files:

@@ -55,7 +55,7 @@ def of_windows(
         if len(samples) < HOP or is_silent(samples):
             continue
         engine.encode(session, samples, stop=search.stop)
-        found = likeliest(search.detect_language(session))
+        found = likeliest(search.alone(search.detect_language(session)))
         if limit is None or found.probability > limit:
             return found
         votes.setdefault(found.language or "", []).append(found)

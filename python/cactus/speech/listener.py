@@ -147,7 +147,7 @@ class Listener:
         again = not self._language_found or (work.options.multilingual and not sure)
         if again and self._vocabulary.languages:
             work.language = work.options.language  # of the first second one cannot tell
-        answer = work.answer(session, samples, sure, draft=draft)
+        answer = work.alone(work.answer(session, samples, sure, draft=draft))
         self._done = len(samples)
         self.average = answer.total / (len(answer.tokens) - len(sure) + 1)
         return replace(answer, no_speech=0.0) if sure else answer

@@ -54,6 +54,8 @@ class LiveTranscription(Closing):
         for name in ("clip_timestamps", "prefix"):
             if getattr(options, name):
                 raise InvalidRequest(f"{name} is for recordings: a live transcription goes on")
+        if options.batch_size > 1:
+            raise InvalidRequest("batch_size is for recordings: of what is said now there is one")
         self._turns = turns
         self._listener = Listener(Transcriber(engine, options), samples)
         self._inbox: deque[F32] = deque()

@@ -52,6 +52,7 @@ class TranscribeOptions(TypedDict, total=False):
     vad: bool | None
     vad_filter: bool | None
     vad_parameters: Mapping[str, Any] | None
+    batch_size: int | None
     seed: int | None
 
 
@@ -64,7 +65,8 @@ class Options:
     ``language_detection_threshold`` decides, else most of them. ``multilingual`` detects it in
     every window. A threshold None is not looked at. Where an answer's compression ratio is above
     its threshold, or its average log-probability below, the next of ``temperature`` is tried.
-    ``clip_timestamps`` are seconds: start, end, start, end ... of what is transcribed.
+    ``clip_timestamps`` are seconds: start, end, start, end ... of what is transcribed. With a
+    ``batch_size`` above 1 the recording is cut in pauses, and so many passages go on at a time.
     """
 
     language: str | None = None
@@ -97,6 +99,7 @@ class Options:
     max_new_tokens: int | None = None
     vad: bool = True
     vad_parameters: VadOptions | None = None
+    batch_size: int = 1
     seed: int = 0
 
 
@@ -138,6 +141,12 @@ def _check_together(options: Options) -> None:
         raise InvalidRequest("hallucination_silence_threshold needs word_timestamps=True")
     if options.vad_parameters is not None and not options.vad:
         raise InvalidRequest("vad_parameters need voice activity detection: vad is False")
+    if options.batch_size > 1 and (not options.vad or options.clip_timestamps):
+        why = "vad is False" if not options.vad else "clip_timestamps are given"
+        raise InvalidRequest(
+            f"batch_size is {options.batch_size}: voice activity detection cuts the recording "
+            f"into what goes on at a time, and {why}; give batch_size=1"
+        )
 
 
 def _language(name: str, value: object) -> str | None:
@@ -212,5 +221,6 @@ _CHECKS: dict[str, Callable[[str, object], Any]] = {
     "max_initial_timestamp": lambda n, v: number(n, v, 0, 30),
     "max_new_tokens": lambda n, v: integer(n, v, 1),
     "vad": boolean,
+    "batch_size": lambda n, v: integer(n, v, 1, 64),
     "seed": lambda n, v: integer(n, v, 0, 2**64 - 1),
 }

@@ -1,13 +1,15 @@
 """The text of one window of 30 seconds: greedy, by sampling, or by beam search.
 
-Several candidates are rows of one step, each with a session of its own that shares what it can.
+Several candidates are rows of one step, each with a session of its own that shares what it can. A
+search yields what it wants to feed, so that whoever drives it may make one step of several.
 """
 
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +21,12 @@ from cactus.graph.step import Row
 from cactus.native import Program, Session
 from cactus.speech.rules import Logits, Rules
 from cactus.speech.vocabulary import Vocabulary
+
+T = TypeVar("T")
+Fed = list[tuple[Session, list[int]]]
+"""Tokens that sessions go on with; of each the logits behind its last one are wanted."""
+Work = Generator[Fed, list[Logits], T]
+"""What asks for the logits of what it yields, until it returns."""
 
 GROUP = 64
 """Logits that are compared as one while the largest are looked for."""
@@ -70,10 +78,25 @@ class Search:
         self.first_token_after: float | None = None
         self._watch = watch or Stopwatch()
 
-    def detect_language(self, session: Session) -> dict[str, float]:
+    def step(self, fed: Fed) -> list[Logits]:
+        """What may follow what is fed, in one step: logits f32 [vocab_size] of each session."""
+        outputs = self.program.step([Row(*each) for each in fed], want_logits=True, stop=self.stop)
+        return [output.logits for output in outputs if output.logits is not None]
+
+    def alone(self, work: Work[T]) -> T:
+        """The result of work that shares its steps with no other."""
+        try:
+            fed = next(work)
+            while True:
+                fed = work.send(self.step(fed))
+        except StopIteration as end:
+            result: T = end.value
+            return result
+
+    def detect_language(self, session: Session) -> Work[dict[str, float]]:
         """The probability of each language of what the session's memory holds."""
         session.truncate(0)
-        logits = self._step([(session, [self.vocabulary.start])])[0]
+        (logits,) = yield [(session, [self.vocabulary.start])]
         codes = list(self.vocabulary.languages)
         chances = softmax(logits[[self.vocabulary.languages[code] for code in codes]])
         return dict(zip(codes, map(float, chances), strict=True))
@@ -92,7 +115,7 @@ class Search:
         max_tokens: int | None = None,
         seed: int = 0,
         begins_with: Sequence[int] = (),
-    ) -> Answer:
+    ) -> Work[Answer]:
         """The best answer to ``prompt`` for the memory of ``session``, whose tokens are forgotten.
 
         With a temperature ``best_of`` samples are drawn, each by a generator of its own, else
@@ -110,21 +133,22 @@ class Search:
         most = min(room, max_tokens or self.program.context_length // 2)
         session.truncate(0)
         at = prompt.index(self.vocabulary.start) + 1
-        first = self._step([(session, list(prompt[:at]))])[0]
+        (first,) = yield [(session, list(prompt[:at]))]
         no_speech = self.vocabulary.no_speech
         silence = 0.0 if no_speech is None else float(softmax(first)[no_speech])
         rest = [*prompt[at:], *begins_with]
         if rest:
-            first = self._step([(session, rest)])[0]
+            (first,) = yield [(session, rest)]
         if self.first_token_after is None:
             self.first_token_after = self._watch.seconds
+        given = (rules, most, begins_with)
         if temperature > 0:
             choices = [_Draw(temperature, [seed, number]) for number in range(best_of)]
-            found = self._samples(session, first, choices, rules, most, begins_with)
+            found = yield from self._samples(session, first, choices, *given)
         elif beams > 1:
-            found = self._beams(session, first, rules, most, beams, patience, begins_with)
+            found = yield from self._beams(session, first, beams, patience, *given)
         else:
-            found = self._samples(session, first, [_likeliest], rules, most, begins_with)
+            found = yield from self._samples(session, first, [_likeliest], *given)
         tokens, total = max(found, key=lambda each: _score(each, length_penalty, len(begins_with)))
         return Answer(tokens, total, silence, temperature)
 
@@ -136,7 +160,7 @@ class Search:
         rules: Rules,
         most: int,
         begins_with: Sequence[int],
-    ) -> list[tuple[list[int], float]]:
+    ) -> Work[list[tuple[list[int], float]]]:
         """An answer by each of ``choices``, a token of all of them at a time."""
         sessions = [session, *(session.fork() for _ in choices[1:])]
         made = [_Candidate(each, list(begins_with), 0.0) for each in sessions]
@@ -155,19 +179,19 @@ class Search:
                     going.append((candidate, choose))
             live = going
             if live:
-                logits = self._step([(each.session, each.tokens[-1:]) for each, _ in live])
+                logits = yield [(each.session, each.tokens[-1:]) for each, _ in live]
         return [(each.tokens, each.total) for each in made]
 
     def _beams(
         self,
         session: Session,
         first: Logits,
-        rules: Rules,
-        most: int,
         beams: int,
         patience: float,
+        rules: Rules,
+        most: int,
         begins_with: Sequence[int],
-    ) -> list[tuple[list[int], float]]:
+    ) -> Work[list[tuple[list[int], float]]]:
         end = self.vocabulary.end
         finished: list[tuple[list[int], float]] = []
         enough = max(1, round(beams * patience))
@@ -194,14 +218,10 @@ class Search:
             if len(finished) >= enough or not chosen:
                 break
             live = _descend(live, chosen)
-            logits = self._step([(each.session, each.tokens[-1:]) for each in live])
+            logits = yield [(each.session, each.tokens[-1:]) for each in live]
         if len(finished) < enough:
             finished += [(each.tokens, each.total) for each in live]
         return finished
-
-    def _step(self, fed: Sequence[tuple[Session, list[int]]]) -> list[Logits]:
-        outputs = self.program.step([Row(*each) for each in fed], want_logits=True, stop=self.stop)
-        return [output.logits for output in outputs if output.logits is not None]
 
 
 def _descend(live: list[_Candidate], chosen: list[tuple[float, int, int]]) -> list[_Candidate]:

@@ -19,7 +19,8 @@ class Timeline:
     """
 
     def __init__(self) -> None:
-        self._length = 0
+        self.length = 0
+        """Samples of the pieces."""
         self._begins: list[int] = []  # of each stretch, in samples of the speech alone
         self._places: list[int] = []  # and of the whole recording
 
@@ -31,10 +32,10 @@ class Timeline:
 
     def add(self, place: int, count: int) -> None:
         """``count`` samples follow that lie at sample ``place`` of the recording."""
-        if not self._begins or place != self._places[-1] + self._length - self._begins[-1]:
-            self._begins.append(self._length)
+        if not self._begins or place != self._places[-1] + self.length - self._begins[-1]:
+            self._begins.append(self.length)
             self._places.append(place)
-        self._length += count
+        self.length += count
 
     def original(self, seconds: float, *, end: bool = False) -> float:
         """The time in the recording. Between two stretches: the one's end or the next's start.
@@ -68,7 +69,7 @@ class Timeline:
         if not self._begins:
             return start, end
         stretch = max(0, bisect_right(self._begins, (start + end) / 2 * SAMPLE_RATE) - 1)
-        first, behind = self._begins[stretch], self._length
+        first, behind = self._begins[stretch], self.length
         if stretch + 1 < len(self._begins):
             behind = self._begins[stretch + 1]
         moved = self._places[stretch] - first

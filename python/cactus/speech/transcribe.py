@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import chain, zip_longest
+from typing import TypeVar
 
 from cactus.audio.decode import F32
 from cactus.calls.stop_flag import StopFlag
@@ -33,12 +34,14 @@ from cactus.speech.judge import (
 from cactus.speech.options import Options
 from cactus.speech.pieces import Piece, end_of, is_closed, split
 from cactus.speech.rules import Rules
-from cactus.speech.search import Answer, Search
+from cactus.speech.search import Answer, Search, Work
 from cactus.speech.timeline import Timeline
 from cactus.speech.vocabulary import TIME_STEP
 from cactus.speech.window import FRAMES_PER_SECOND, HOP, Windows, is_silent, stoppable
 from cactus.speech.words import Timed, WordFinder
 from cactus.types import DetectedLanguage, Metrics, Segment, Word
+
+T = TypeVar("T")
 
 RECENT = 8
 """Segments before, of which none is repeated where a passage is transcribed again."""
@@ -103,13 +106,38 @@ class Transcriber:
     def obey(self, stop: StopFlag, watch: Stopwatch | None = None) -> None:
         """From now on ``stop`` ends the work; what it costs is counted anew."""
         self.stop, self._watch = stop, watch or Stopwatch()
-        self._search = Search(self.engine.decoder, self.engine.vocabulary, stop, self._watch)
+        self.search = Search(self.engine.decoder, self.engine.vocabulary, stop, self._watch)
         self._prompt_tokens = self._answer_tokens = 0
+
+    def alone(self, work: Work[T]) -> T:
+        """The result of work on one window."""
+        return self.search.alone(work)
+
+    def worker(self, options: Options, timeline: Timeline) -> Transcriber:
+        """A transcriber for a passage of the same recording, and where that lies."""
+        made = Transcriber(self.engine, options, self.stop, self._watch)
+        made.search, made.timeline, made.language = self.search, timeline, self.language
+        return made
+
+    def absorb(self, worker: Transcriber, segments: list[Segment]) -> list[Segment]:
+        """The segments of a worker that has ended, as the next ones of this transcription."""
+        self.seconds = worker.seconds
+        self._logprob += worker._logprob
+        self._said += worker._said
+        self._prompt_tokens += worker._prompt_tokens
+        self._answer_tokens += worker._answer_tokens
+        for language, letters in worker._letters.items():
+            self._letters[language] = self._letters.get(language, 0) + letters
+        if self.language is None or self.options.multilingual:
+            self.language, self.language_probability = worker.language, worker.language_probability
+        numbered = [replace(each, id=self._count + i) for i, each in enumerate(segments)]
+        self._count += len(numbered)
+        return numbered
 
     @property
     def metrics(self) -> Metrics:
         """What the work has cost."""
-        total, first = self._watch.seconds, self._search.first_token_after
+        total, first = self._watch.seconds, self.search.first_token_after
         first = total if first is None else first
         return Metrics(
             time_to_first_token_ms=1000 * first,
@@ -148,11 +176,14 @@ class Transcriber:
                         samples = samples[: (round(end) - seek) * HOP]
                     if len(samples) < HOP:
                         break
-                    found, advance = self._window(session, samples, seek / FRAMES_PER_SECOND)
+                    window = self.window(session, samples, seek / FRAMES_PER_SECOND)
+                    found, advance = self.alone(window)
                     yield from found or (None,)
                     seek += advance
 
-    def _window(self, session: Session, samples: F32, begin: float) -> tuple[list[Segment], int]:
+    def window(
+        self, session: Session, samples: F32, begin: float
+    ) -> Work[tuple[list[Segment], int]]:
         """The segments of the window that begins at a second, and by how many frames to move on."""
         if self.options.multilingual and self.engine.vocabulary.languages:
             self.language = None
@@ -160,8 +191,8 @@ class Transcriber:
         if prefix and self._is_timed(samples):
             prefix = [self.engine.vocabulary.first_time, *prefix]
         self._prefix = []
-        answer = self.answer(session, samples, prefix)
-        samples, answer = self._from_its_beginning(session, samples, answer)
+        answer = yield from self.answer(session, samples, prefix)
+        samples, answer = yield from self._from_its_beginning(session, samples, answer)
         return self.take(answer, begin, samples, session)
 
     def _detect_ahead(self, session: Session, blocks: Iterator[F32]) -> Iterator[F32]:
@@ -175,11 +206,12 @@ class Transcriber:
             have += len(block)
         windows = Windows(iter(read), length)
         several = (windows.at(i) for i in range(0, have, length))
-        found = of_windows(self.engine, self._search, session, several, self.options)
-        self._set_language(returned(found))
+        found = of_windows(self.engine, self.search, session, several, self.options)
+        self.set_language(returned(found))
         return chain(read, blocks)
 
-    def _set_language(self, found: DetectedLanguage) -> None:
+    def set_language(self, found: DetectedLanguage) -> None:
+        """What is said is in this language."""
         self.language, self.language_probability = found.language, found.probability
 
     @property
@@ -189,7 +221,7 @@ class Transcriber:
 
     def _from_its_beginning(
         self, session: Session, samples: F32, answer: Answer
-    ) -> tuple[F32, Answer]:
+    ) -> Work[tuple[F32, Answer]]:
         """A window and its answer; only what the answer left out before it begins, if it did."""
         pieces, _ = split(answer.tokens, self.engine.vocabulary, len(samples) // HOP)
         if not self._is_sparse(pieces) or self.judge.is_silence(answer, samples):
@@ -198,7 +230,8 @@ class Transcriber:
         if gap is None or gap.words:
             return samples, answer
         before = samples[: round(gap.end * FRAMES_PER_SECOND) * HOP]
-        return before, self.answer(session, before)
+        answer = yield from self.answer(session, before)
+        return before, answer
 
     def answer(
         self,
@@ -207,7 +240,7 @@ class Transcriber:
         begins_with: Sequence[int] = (),
         *,
         draft: bool = False,
-    ) -> Answer:
+    ) -> Work[Answer]:
         """What a window says, beginning with ``begins_with``; a ``draft`` is greedy and final.
 
         Raises Cancelled once it is stopped.
@@ -217,8 +250,9 @@ class Transcriber:
             return Answer(list(begins_with), 0.0, 1.0, 0.0)
         self.engine.encode(session, samples, stop=self.stop)
         if self.language is None:
-            self._set_language(likeliest(self._search.detect_language(session)))
-        return self._decode(session, begins_with, draft)
+            chances = yield from self.search.detect_language(session)
+            self.set_language(likeliest(chances))
+        return (yield from self._decode(session, begins_with, draft))
 
     def _is_timed(self, samples: F32) -> bool:
         """Whether times are written: without them nobody knows where the next window begins."""
@@ -231,7 +265,7 @@ class Transcriber:
         past = [*self._hotwords, *past]
         return [v.previous, *past, *prompt] if past else prompt
 
-    def _decode(self, session: Session, begins_with: Sequence[int], draft: bool) -> Answer:
+    def _decode(self, session: Session, begins_with: Sequence[int], draft: bool) -> Work[Answer]:
         """The answer of the first temperature that does not look wrong, else the likeliest."""
         o = self.options
         rules = Rules(
@@ -246,7 +280,7 @@ class Transcriber:
         prompt = self._prompt()
         tried: list[Answer] = []
         for temperature in o.temperature:
-            answer = self._search.run(
+            answer = yield from self.search.run(
                 session,
                 prompt,
                 rules,

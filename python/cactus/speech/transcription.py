@@ -11,6 +11,7 @@ from cactus.audio.decode import AudioStream
 from cactus.calls.run import GeneratorRun
 from cactus.calls.stopwatch import Stopwatch
 from cactus.calls.turns import Call, Turns
+from cactus.speech.batch import BatchTranscriber
 from cactus.speech.engine import SpeechEngine
 from cactus.speech.options import Options
 from cactus.speech.transcribe import Transcriber
@@ -52,7 +53,8 @@ class TranscriptionRun(AudioRun[Segment, Transcription]):
         began: float,
     ) -> None:
         watch = Stopwatch(time.perf_counter() - began)
-        self._transcriber = Transcriber(engine, options, call.flag, watch)
+        transcriber = BatchTranscriber if options.batch_size > 1 else Transcriber
+        self._transcriber = transcriber(engine, options, call.flag, watch)
         self._segments: list[Segment] = []
         # Not a method: no cycle keeps one alive that was dropped, and its file open.
         work = _remembering(self._transcriber.segments(audio), self._segments)
