@@ -58,7 +58,7 @@ def read_document(folder: Path) -> bytes:
             "tokenizer.json is missing; the model cannot read text without it. "
             "Download or convert the model again."
         )
-    return bytes(data)
+    return data
 
 
 def backend_of(document: bytes) -> Tokenizer:

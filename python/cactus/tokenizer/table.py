@@ -64,7 +64,7 @@ def key_of(document: bytes) -> bytes:
 class Table:
     """The tokens and merges of one vocabulary, as sorted arrays; `facts` are all else."""
 
-    def __init__(self, body: bytes) -> None:
+    def __init__(self, body: bytes | memoryview) -> None:
         facts, n_ids, n_spelled, n_merges = _SIZES.unpack_from(body)
         view = memoryview(body)
         at = _SIZES.size
@@ -314,7 +314,7 @@ def read_table(folder: Path, key: bytes) -> Table | None:
     if data is None or len(data) < _HEAD.size + _SIZES.size:
         return None
     magic, under, digest = _HEAD.unpack_from(data)
-    body = bytes(memoryview(data)[_HEAD.size :])
+    body = memoryview(data)[_HEAD.size :]
     if (magic, under, digest) != (_MAGIC, key, hashlib.sha256(body).digest()):
         return None
     try:
