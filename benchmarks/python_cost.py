@@ -3,15 +3,17 @@
     python benchmarks/python_cost.py weights/smollm2-135m-instruct --threads 1
     python benchmarks/python_cost.py tiny                  a small random model, made on the spot
 
-A step is the call of the core that runs all layers. What lies between two steps that only write is
-what Python does: outputs are read, become text and events, reach their reader, and the next step
-is laid out. ``wall`` is the median of these gaps on the clock, ``CPU`` that of the time that the
-driving thread was busy, each for one token of one conversation.
+A step is the core's work for one token of each conversation, and one call may make several in a
+row. What lies between two calls that only write is what Python does for the tokens of the second
+one: outputs are read, become text and events, reach their reader, and rows are laid out. ``wall``
+is the median of these gaps on the clock, ``CPU`` that of the time that the driving thread was busy,
+each for one token of one conversation.
 """
 
 from __future__ import annotations
 
 import argparse
+import ctypes
 import statistics
 import sys
 import tempfile
@@ -49,7 +51,7 @@ class Gaps:
     """The times between two steps of the core, and the tokens that the second one chose."""
 
     def __init__(self) -> None:
-        self._step = pending._native_step()
+        self._step, self._run = pending._native_step(), pending._native_run()
         self._last: tuple[int, int, float, float] | None = None
         self.found: list[tuple[int, float, float]] = []
 
@@ -58,10 +60,26 @@ class Gaps:
         cpu, wall = time.thread_time(), time.perf_counter()
         thread, rows, outputs = threading.get_ident(), arguments[2], arguments[4]
         if self._last is not None and rows == outputs and self._last[:2] == (thread, rows):
-            self.found.append((rows, wall - self._last[2], cpu - self._last[3]))
+            self._add(rows, 1, wall, cpu)
         result = self._step(*arguments)
         self._last = (thread, rows, time.perf_counter(), time.thread_time())
         return result
+
+    def run(self, *arguments: Any) -> Any:
+        """The same for several steps in a row."""
+        cpu, wall = time.thread_time(), time.perf_counter()
+        thread, rows = threading.get_ident(), arguments[2]
+        result = self._run(*arguments)
+        steps = ctypes.c_uint32.from_address(arguments[7]).value
+        if self._last is not None and self._last[:2] == (thread, rows):
+            self._add(rows, steps, wall, cpu)
+        self._last = (thread, rows, time.perf_counter(), time.thread_time())
+        return result
+
+    def _add(self, rows: int, steps: int, wall: float, cpu: float) -> None:
+        assert self._last is not None
+        gap = ((wall - self._last[2]) / steps, (cpu - self._last[3]) / steps)
+        self.found += [(rows, *gap)] * steps
 
     def idle(self) -> tuple[float, float]:
         """What the clocks themselves take."""
@@ -160,6 +178,7 @@ def main() -> None:
     with (
         folder_of(given.model) as folder,
         mock.patch.object(pending, "_native_step", lambda: gaps.step),
+        mock.patch.object(pending, "_native_run", lambda: gaps.run),
         Model(folder, threads=given.threads) as model,
         ThreadPoolExecutor(32) as threads,
     ):

@@ -53,7 +53,7 @@
 extern "C" {
 #endif
 
-#define CACTUS_ABI_VERSION 11
+#define CACTUS_ABI_VERSION 12
 
 typedef uint64_t cactus_id;
 typedef int32_t cactus_status;
@@ -220,6 +220,13 @@ CACTUS_API cactus_status cactus_program_info_get(cactus_id program, cactus_progr
 // status, if not null, gets the result, too: for a caller that can be interrupted, by an exception
 // of its language, between the end of the call and the use of what it returned. It is written last.
 CACTUS_API cactus_status cactus_program_step(cactus_id program, const cactus_row* rows, uint32_t n_rows, cactus_output* outputs, uint32_t n_outputs, float* values, const int32_t* stop, cactus_status* status);
+// Up to n_steps steps in a row, each of which is given the tokens that the one before has chosen:
+// the same as that many calls. Rows have tokens alone, and CACTUS_OUTPUTS_LAST; outputs are
+// [n_steps][n_rows], and a row's top is [n_steps][n_top]. `made` gets the number of steps: fewer
+// where a row has chosen one of `ends`, where the stop of a row is set, and where a step after the
+// first has failed. That is no error: it is met again where the caller goes on, but sessions may
+// then be shorter, as after a failed step. The last tokens chosen are in no session yet.
+CACTUS_API cactus_status cactus_program_generate(cactus_id program, const cactus_row* rows, uint32_t n_rows, const int32_t* ends, uint32_t n_ends, cactus_output* outputs, uint32_t n_steps, uint32_t* made, cactus_status* status);
 // The values that the last step left in a plan's buffer, for tests: [rows][width] floats.
 CACTUS_API cactus_status cactus_program_read(cactus_id program, uint32_t buffer, float* out, uint64_t count);
 // Seconds spent in each step of the plan since profiling was switched on; n_steps entries.

@@ -194,6 +194,19 @@ struct StepRows {
   }
 };
 
+void check_rows(const cactus_row* rows, uint32_t n_rows) {
+  need(rows, "rows");
+  check(n_rows > 0 && n_rows <= 4096, CACTUS_ERROR_ARGUMENT, "n_rows is out of range");
+}
+
+void run_step(ProgramHandle& handle, const cactus_row* rows, uint32_t n_rows,
+              cactus_output* outputs, uint32_t n_outputs, float* values, const int32_t* stop) {
+  StepRows step(handle.program, rows, n_rows);
+  const std::lock_guard<std::mutex> lock(handle.program.mutex());
+  const SessionUse use(std::move(step.sessions));
+  handle.program.step(std::move(step.sequences), outputs, n_outputs, values, stop);
+}
+
 int thread_count(int32_t wanted, const char* name) {
   check(wanted >= 0 && wanted <= cactus::kMaxThreads, CACTUS_ERROR_ARGUMENT,
         std::string(name) + " is " + std::to_string(wanted) + ", expected 0 to " +
@@ -304,13 +317,54 @@ cactus_status cactus_program_step(cactus_id program, const cactus_row* rows, uin
                                   const int32_t* stop, cactus_status* status) {
   const cactus_status result = guarded([&] {
     const auto handle = live_program(program);
-    need(rows, "rows");
-    check(n_rows > 0 && n_rows <= 4096, CACTUS_ERROR_ARGUMENT, "n_rows is out of range");
+    check_rows(rows, n_rows);
     if (n_outputs > 0) need(outputs, "outputs");
-    StepRows step(handle->program, rows, n_rows);
-    const std::lock_guard<std::mutex> lock(handle->program.mutex());
-    const SessionUse use(std::move(step.sessions));
-    handle->program.step(std::move(step.sequences), outputs, n_outputs, values, stop);
+    run_step(*handle, rows, n_rows, outputs, n_outputs, values, stop);
+  });
+  if (status != nullptr) *status = result;
+  return result;
+}
+
+cactus_status cactus_program_generate(cactus_id program, const cactus_row* rows, uint32_t n_rows,
+                                      const int32_t* ends, uint32_t n_ends, cactus_output* outputs,
+                                      uint32_t n_steps, uint32_t* made, cactus_status* status) {
+  const cactus_status result = guarded([&] {
+    const auto handle = live_program(program);
+    check_rows(rows, n_rows);
+    need(outputs, "outputs");
+    need(made, "made");
+    if (n_ends > 0) need(ends, "ends");
+    check(n_steps > 0, CACTUS_ERROR_ARGUMENT, "n_steps is 0");
+    check(handle->program.plan().header.vocab_size > 0, CACTUS_ERROR_ARGUMENT,
+          "generate: the program gives states, not tokens");
+    std::vector<cactus_row> next(rows, rows + n_rows);
+    std::vector<int32_t> tokens(n_rows);
+    for (const cactus_row& row : next) {
+      check(row.outputs == CACTUS_OUTPUTS_LAST && row.features == nullptr &&
+                row.positions == nullptr && row.count > 0,
+            CACTUS_ERROR_ARGUMENT, "generate: rows have tokens alone, and their last output");
+    }
+    const auto ended = [&](const cactus_row& row) {
+      const int32_t token = *row.tokens;
+      return std::find(ends, ends + n_ends, token) != ends + n_ends ||
+             (row.stop != nullptr && __atomic_load_n(row.stop, __ATOMIC_RELAXED) != 0);
+    };
+    for (*made = 0; *made < n_steps; outputs += n_rows) {
+      try {
+        run_step(*handle, next.data(), n_rows, outputs, n_rows, nullptr, nullptr);
+      } catch (...) {
+        if (*made == 0) throw;
+        break;
+      }
+      ++*made;
+      for (uint32_t n = 0; n < n_rows; n++) {
+        tokens[n] = outputs[n].token;
+        next[n].tokens = &tokens[n];
+        next[n].count = 1;
+        next[n].top += next[n].n_top;
+      }
+      if (std::any_of(next.begin(), next.end(), ended)) break;
+    }
   });
   if (status != nullptr) *status = result;
   return result;

@@ -141,9 +141,12 @@ class FixedCosts(StepCosts):
 class ScriptedStep:
     """A step of a scripted program, as the native one prepares it."""
 
-    def __init__(self, program: ScriptedProgram, rows: Sequence[ScriptedRow]) -> None:
-        self._program, self._rows = program, rows
+    def __init__(
+        self, program: ScriptedProgram, rows: Sequence[ScriptedRow], steps: int, ends: Iterable[int]
+    ) -> None:
+        self._program, self._rows, self._steps, self._ends = program, rows, steps, list(ends)
         self._outputs: list[ScriptedOutput] | None = None
+        self.made = 1
 
     @property
     def done(self) -> bool:
@@ -151,7 +154,18 @@ class ScriptedStep:
 
     def run(self) -> None:
         assert self._outputs is None, "a prepared step runs once"
-        self._outputs = self._program.step(self._rows)
+        rows, outputs = self._rows, self._program.step(self._rows)
+        found = [[output] for output in outputs] if self._steps > 1 else [outputs]
+        while self.made < self._steps and not any(o.token in self._ends for o in outputs):
+            if any(row.stop for row in rows):
+                break
+            assert all(row.outputs == "last" and row.features is None for row in rows)
+            rows = [row._replace(tokens=[o.token]) for row, o in zip(rows, outputs, strict=True)]
+            outputs = self._program.step(rows)
+            for each, output in zip(found, outputs, strict=True):
+                each.append(output)
+            self.made += 1
+        self._outputs = [output for each in found for output in each]
         self._program.after()
 
     def outputs(self) -> list[ScriptedOutput]:
@@ -164,8 +178,11 @@ class ScriptedProgram:
 
     `during` is called inside every step, with its tokens: to block, to fail, or to look.
 
-    `steps` are the tokens of every step, `batches` the same row by row.
+    `steps` are the tokens of every step, `batches` the same row by row. `longest_run`: as many
+    steps in a row it takes at once.
     """
+
+    longest_run = 1
 
     def __init__(self, script: Script, *, chunk: int = 4, grain: int = 1) -> None:
         self.vocab_size = VOCABULARY
@@ -189,8 +206,11 @@ class ScriptedProgram:
         """A byte for each token of a session that is open."""
         return sum(len(session.tokens) for session in self.sessions if not session.closed)
 
-    def prepare(self, rows: Sequence[ScriptedRow]) -> ScriptedStep:
-        return ScriptedStep(self, rows)
+    def prepare(
+        self, rows: Sequence[ScriptedRow], *, steps: int = 1, ends: Iterable[int] = ()
+    ) -> ScriptedStep:
+        assert 1 <= steps <= self.longest_run
+        return ScriptedStep(self, rows, steps, ends)
 
     def step(self, rows: Sequence[ScriptedRow]) -> list[ScriptedOutput]:
         tokens = [token for row in rows for token in row.tokens]

@@ -68,25 +68,35 @@ class PendingStep(Protocol):
         """Run it; Cancelled, with the sessions as they were, once all of its rows are stopped."""
         ...
 
+    @property
+    def made(self) -> int:
+        """How many steps in a row it has made."""
+        ...
+
     def outputs(self) -> Sequence[Any]:
-        """What it gave for each output of its rows, in order."""
+        """What it gave for each output of its rows, in order; `made` for each row of several."""
         ...
 
 
 class Program(Protocol):
-    """A loaded model: `chunk` is the largest number of rows one step takes."""
+    """A loaded model: `chunk` is the largest number of rows one step takes.
+
+    `longest_run` is how many steps in a row may be prepared at once.
+    """
 
     @property
     def vocab_size(self) -> int: ...
     @property
     def chunk(self) -> int: ...
     @property
+    def longest_run(self) -> int: ...
+    @property
     def kv_bytes(self) -> int:
         """Memory that the keys and values of all sessions take now."""
         ...
 
     def session(self) -> Any: ...
-    def prepare(self, rows: Any, /) -> PendingStep: ...
+    def prepare(self, rows: Any, /, *, steps: int = 1, ends: Any = None) -> PendingStep: ...
     def step(self, rows: Any, /) -> Sequence[Any]:
         """`prepare`, run and outputs in one."""
         ...

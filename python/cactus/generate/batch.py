@@ -15,6 +15,7 @@ from __future__ import annotations
 import threading
 import time
 import weakref
+from array import array
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from copy import copy
@@ -49,12 +50,17 @@ handed over may have woken nobody."""
 
 
 class _Step:
-    """A step that runs or has run, and how many of its parts have been given what is theirs."""
+    """A step that runs or has run, and how many of its parts have been given what is theirs.
 
-    __slots__ = ("given", "outputs", "parts", "pending", "rows")
+    Or `steps` in a row, if it is more than one.
+    """
 
-    def __init__(self, parts: Sequence[Part], rows: Sequence[Any], pending: Any) -> None:
-        self.parts, self.rows, self.pending = parts, rows, pending
+    __slots__ = ("given", "outputs", "parts", "pending", "rows", "steps")
+
+    def __init__(
+        self, parts: Sequence[Part], rows: Sequence[Any], steps: int, pending: Any
+    ) -> None:
+        self.parts, self.rows, self.steps, self.pending = parts, rows, steps, pending
         self.outputs: Sequence[Any] | None = None
         self.given = 0
 
@@ -65,6 +71,7 @@ class Batch:
     def __init__(self, engine: Loaded, turns: Turns, conversations: Conversations) -> None:
         self.engine, self.turns, self.conversations = engine, turns, conversations
         self._schedule = Schedule(engine.program.chunk, engine.costs)
+        self._ends = array("i", sorted(engine.end_tokens))
         self._most = min(MOST, engine.program.chunk)
         self._little = max(1, engine.program.chunk // LITTLE)
         self._room = self._most  # lanes with a session, of those that want to go on
@@ -258,9 +265,14 @@ class Batch:
         parts, rows = self._rows(parts)
         if not parts:
             return
+        steps = self._schedule.run(parts, program.longest_run)
         try:
-            self._step = _Step(parts, rows, program.prepare(rows))
-            self._step.pending.run()
+            if steps == 1:
+                pending = program.prepare(rows)
+            else:
+                pending = program.prepare(rows, steps=steps, ends=self._ends)
+            self._step = _Step(parts, rows, steps, pending)
+            pending.run()
         except Cancelled:
             self._settle()
             return
@@ -274,6 +286,8 @@ class Batch:
                 self._end(part.lane, copy(error) if n else error)
             return
         seconds = time.perf_counter() - began
+        if steps > 1:
+            seconds /= pending.made
         self._settle()
         self._schedule.record(parts, sum(len(row.tokens) for row in rows), seconds)
 
@@ -307,9 +321,10 @@ class Batch:
             return
         if step.outputs is None:
             step.outputs = step.pending.outputs()
-        first = 0
+        first, made = 0, step.pending.made if step.steps > 1 else 0
         for n, (part, row) in enumerate(zip(step.parts, step.rows, strict=True)):
             count = len(row.tokens) if row.outputs == "all" else int(row.outputs == "last")
+            count = made or count
             if n >= step.given:
                 self._give(part.lane, step.outputs[first : first + count])
                 step.given += 1

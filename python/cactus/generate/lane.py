@@ -145,6 +145,11 @@ class Lane:
         if conversation is not None:
             conversations.drop(conversation)
 
+    def run(self, longest: int) -> int:
+        """How many steps in a row it can write without being looked at, at most."""
+        left = self._prompt + self.answer.limit - len(self.progress.ids)
+        return max(1, min(self.progress.run(longest), left))
+
     def look(self) -> None:
         """Look at the next part of an image. Raises Cancelled once the call is stopped."""
         self.answer.watch.start()
@@ -186,6 +191,9 @@ class Lane:
             self.error = error
         self.ended = True
         self._count_prompt()
+        if self.answer.reason is not None and self.error is None:
+            # Steps in a row may have gone beyond the end. The last token is never fed.
+            self.progress.forget(self._prompt + self._answered - 1)
         conversation = self.conversation
         if conversation is not None:
             if self.kept and self.error is None:

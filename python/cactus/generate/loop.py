@@ -21,6 +21,10 @@ if TYPE_CHECKING:
     from cactus.vision.gaze import Gaze
 
 
+GUESSING_RUN = 4
+"""Steps in a row at most where guesses may be found between two of them."""
+
+
 class Taken(NamedTuple):
     """A token of the answer. `forced`: a grammar left no choice. `ends`: why that says it ends."""
 
@@ -79,6 +83,19 @@ class Progress:
     def sees(self) -> bool:
         """Whether there are images in the prompt."""
         return self._gaze is not None
+
+    def run(self, longest: int) -> int:
+        """How many steps in a row, at most, it can be given no tokens but those that it chose."""
+        if self._guide is not None or self._gaze is not None:
+            return 1
+        if self._speculation is None:
+            return longest
+        return 1 if self._speculation.ready else min(longest, GUESSING_RUN)
+
+    def forget(self, length: int) -> None:
+        """Forget what was read from `length` on."""
+        if self.conversation is not None and len(self.conversation.tokens) > length:
+            self.conversation.cut(length)
 
     @property
     def foresees(self) -> bool:
@@ -183,7 +200,12 @@ class Progress:
                 f"the model's logits at position {len(conversation.tokens) - guesses - 1} are not "
                 "finite: the weights are damaged, or a value overflowed"
             )
-        right = 0
+        if len(outputs) > 1 and not guesses:  # several steps in a row
+            run = [output.token for output in outputs[:-1]]
+            conversation.fed(self._cached, [*self._fed, *run])
+            # Where a step after the first has failed, some of it may be lost.
+            conversation.cut(len(conversation.tokens))
+        right = 0 if guesses else len(outputs) - 1
         while (
             right < guesses
             and outputs[right].token == self._fed[1 + right]

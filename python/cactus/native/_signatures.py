@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 from typing import Any, ClassVar
 
-ABI_VERSION = 11
+ABI_VERSION = 12
 OK = 0
 ERROR_INTERNAL = 1
 ERROR_ARGUMENT = 2
@@ -189,6 +189,20 @@ FUNCTIONS: dict[str, tuple[Any, list[Any]]] = {
             ctypes.c_uint32,
             ctypes.POINTER(ctypes.c_float),
             ctypes.POINTER(ctypes.c_int32),
+            ctypes.POINTER(ctypes.c_int32),
+        ],
+    ),
+    "cactus_program_generate": (
+        ctypes.c_int32,
+        [
+            ctypes.c_uint64,
+            ctypes.POINTER(Row),
+            ctypes.c_uint32,
+            ctypes.POINTER(ctypes.c_int32),
+            ctypes.c_uint32,
+            ctypes.POINTER(Output),
+            ctypes.c_uint32,
+            ctypes.POINTER(ctypes.c_uint32),
             ctypes.POINTER(ctypes.c_int32),
         ],
     ),

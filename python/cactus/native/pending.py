@@ -47,26 +47,30 @@ _ROWS = 8
 """Where in a step's block of memory its rows begin: the status stands before them."""
 
 
+def _with_addresses(name: str) -> Any:
+    """A function of the core, which takes addresses as numbers: nothing is made around them."""
+    function = load()[name]
+    result, arguments = abi.FUNCTIONS[name]
+    function.restype = result
+    function.argtypes = [
+        each if each in _CODES else ctypes.c_void_p  # what is no number is a pointer
+        for each in arguments
+    ]
+    return function
+
+
 @functools.cache
 def _native_step() -> Any:
-    """The core's step; given addresses as numbers, so that nothing is made around them."""
-    step = load()["cactus_program_step"]
-    step.restype = ctypes.c_int32
-    step.argtypes = [
-        ctypes.c_uint64,
-        ctypes.c_void_p,
-        ctypes.c_uint32,
-        ctypes.c_void_p,
-        ctypes.c_uint32,
-        ctypes.c_void_p,
-        ctypes.c_void_p,
-        ctypes.c_void_p,
-    ]
-    return step
+    return _with_addresses("cactus_program_step")
+
+
+@functools.cache
+def _native_run() -> Any:
+    return _with_addresses("cactus_program_generate")
 
 
 class PendingStep:
-    """A step that is ready to run, once. Made by ``Program.prepare``.
+    """A step, or several in a row, that is ready to run, once. Made by ``Program.prepare``.
 
     An exception that arrives from outside, such as KeyboardInterrupt, can come out of ``run`` after
     the core has done its work. ``done`` then says so, and ``outputs`` has what the step gave.
@@ -75,10 +79,12 @@ class PendingStep:
     __slots__ = (
         "_arrays",
         "_block",
+        "_ends",
         "_first",
         "_given",
         "_n_outputs",
         "_program",
+        "_steps",
         "_stop",
         "_tokens",
         "_values",
@@ -92,9 +98,12 @@ class PendingStep:
         axes: int,
         output_width: int,
         stop: StopFlag | None,
+        steps: int = 1,
+        ends: array[int] | None = None,
     ) -> None:
         """``features`` and ``axes`` as in ProgramInfo; ``output_width`` 0: no logits are wanted."""
         self._program, self._stop = program, stop
+        self._steps, self._ends = steps, ends
         # What the native rows point to.
         self._given, self._arrays = rows, list[Any]()
         self._tokens = tokens = array("i")
@@ -113,10 +122,11 @@ class PendingStep:
                 if not 0 <= row.top_logprobs < 1 << 31:
                     raise InvalidRequest(f"top_logprobs is {row.top_logprobs}, expected 0 or more")
                 n_tops += row.top_logprobs * n_row
-        self._n_outputs = n_outputs
+        self._n_outputs = n_outputs * steps
         self._first = _ROWS + _ROW.size * len(rows)
-        # The status, the rows, their outputs and the likeliest tokens of these, one behind another.
-        size = self._first + _OUTPUT.size * n_outputs + _TOP.size * n_tops
+        # The status and how many steps were made, the rows, their outputs and the likeliest tokens
+        # of these, one behind another.
+        size = self._first + (_OUTPUT.size * n_outputs + _TOP.size * n_tops) * steps
         self._block = array("i", bytes(size))
         self._block[0] = _NOT_RUN
         self._fill()
@@ -158,7 +168,7 @@ class PendingStep:
             at += _ROW.size
             address += 4 * n_tokens
             if row.top_logprobs:
-                top += _TOP.size * row.top_logprobs * row.output_count
+                top += _TOP.size * row.top_logprobs * row.output_count * self._steps
 
     def _address_of(self, rows: NDArray[Any]) -> int:
         import numpy as np
@@ -178,6 +188,22 @@ class PendingStep:
         if block[0] != _NOT_RUN:
             raise InvalidRequest("a prepared step runs once: prepare another one")
         address, values = block.buffer_info()[0], self._values
+        if self._steps > 1:
+            ends, n_ends = (0, 0) if self._ends is None else self._ends.buffer_info()
+            _native_run()(
+                self._program,
+                address + _ROWS,
+                len(self._given),
+                ends,
+                n_ends,
+                address + self._first,
+                self._steps,
+                address + 4,
+                address,
+            )
+            if block[0] != abi.OK:
+                self._check()
+            return
         _native_step()(
             self._program,
             address + _ROWS,
@@ -190,6 +216,11 @@ class PendingStep:
         )
         if block[0] != abi.OK:
             self._check()
+
+    @property
+    def made(self) -> int:
+        """How many steps in a row were made."""
+        return self._block[1] if self._steps > 1 else 1
 
     def _check(self) -> None:
         status = self._block[0]
@@ -214,25 +245,30 @@ class PendingStep:
     def outputs(self) -> list[Output]:
         """One Output for each token of the rows that one was wanted for, in order.
 
-        Raises what ``run`` raised, or would have raised.
+        Of several steps in a row `made` for each row. Raises what ``run`` raised, or would have
+        raised.
         """
         self._check()
-        block, at, values = self._block, self._first, self._values
-        top = at + _OUTPUT.size * self._n_outputs
+        block, first, values, run = self._block, self._first, self._values, self._steps > 1
+        top = first + _OUTPUT.size * self._n_outputs
+        step = _OUTPUT.size * (len(self._given) if run else 1)
         outputs: list[Output] = []
         for row in self._given:
             likeliest: tuple[tuple[int, float], ...] = ()
-            for _ in range(row.output_count):
+            n_top, count = row.top_logprobs, block[1] if run else row.output_count
+            for at in range(first, first + count * step, step):
                 token, logprob, entropy = _OUTPUT.unpack_from(block, at)
-                at += _OUTPUT.size
-                if row.top_logprobs:
-                    end = top + _TOP.size * row.top_logprobs
+                if n_top:
+                    end = top + _TOP.size * n_top
                     likeliest = tuple(
-                        _TOP.unpack_from(block, each) for each in range(top, end, _TOP.size)
+                        [_TOP.unpack_from(block, each) for each in range(top, end, _TOP.size)]
                     )
                     top = end
                 logits = None if values is None else values[len(outputs)]
                 outputs.append(Output(token, logprob, entropy, logits, likeliest))
+            first += _OUTPUT.size if run else count * step
+            if run:
+                top += _TOP.size * n_top * (self._steps - count)
         return outputs
 
 

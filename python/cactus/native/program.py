@@ -336,12 +336,27 @@ class Program(_Handle):
         pending.run()
         return pending.outputs()
 
+    longest_run = 8
+    """Steps in a row that may be prepared at once; sessions can go back so far exactly."""
+
     def prepare(
-        self, rows: Sequence[Row], *, want_logits: bool = False, stop: StopFlag | None = None
+        self,
+        rows: Sequence[Row],
+        *,
+        want_logits: bool = False,
+        stop: StopFlag | None = None,
+        steps: int = 1,
+        ends: array[int] | None = None,
     ) -> PendingStep:
-        """A step as ``step`` runs it, for whoever must know what an exception has left of it."""
-        width = self.info.output_width if want_logits else 0
-        return PendingStep(self.id, rows, self.info.features, self.info.axes, width, stop)
+        """A step as ``step`` runs it, for whoever must know what an exception has left of it.
+
+        Or up to ``steps`` in a row, each of which is given what the one before has chosen: where
+        rows have tokens alone and their last output is wanted. They end early where a row has
+        chosen one of ``ends``, or is stopped, or a later step fails, which is then met again.
+        """
+        info = self.info
+        width = info.output_width if want_logits else 0
+        return PendingStep(self.id, rows, info.features, info.axes, width, stop, steps, ends)
 
     def read(self, buffer: int, rows: int, width: int) -> NDArray[np.float32]:
         """The values that the last step left in a plan's buffer, [rows, width].
