@@ -396,8 +396,9 @@ class StepReader {
     const bool blocks = integer(5, 0, 1) != 0;
     const SlotRecord& s = slot(SlotKind::kKv);
     ok(s.a == kv_heads && s.b == head_dim && head_dim <= kMaxHeadDim, "slot does not match");
+    const uint32_t group = heads / kv_heads;
     AttentionStep step =
-        attend({kv_heads, heads / kv_heads, window, false, blocks}, heads, head_dim);
+        attend({kv_heads, group, window, false, blocks, s.quantized != 0}, heads, head_dim);
     projections(step, op() == Op::kAttention);
     return step;
   }
@@ -434,7 +435,9 @@ class StepReader {
     const uint32_t heads = integer(0, 1, kMaxHeads), kv_heads = integer(1, 1, kMaxHeads);
     const uint32_t head_dim = integer(2, 16, kMaxHeadDim);
     check_memory(heads, kv_heads, head_dim);
-    AttentionStep step = attend({kv_heads, heads / kv_heads, 0, true, false}, heads, head_dim);
+    const bool coded = slot(SlotKind::kMemory).quantized != 0;
+    AttentionStep step =
+        attend({kv_heads, heads / kv_heads, 0, true, false, coded}, heads, head_dim);
     step.q = token_input(0, heads * head_dim);
     if (record_.in[1] >= 0) step.stored = remembered(1, kv_heads * head_dim);
     return step;
@@ -566,8 +569,8 @@ void read_steps(const std::vector<StepRecord>& records, Plan& plan) {
   const bool whole = has(Op::kBidirectionalAttention);
   if (whole) check_whole_texts(plan);
   if (plan.of_features) check_stored(plan);
-  plan.keeps_nothing = (whole || plan.of_features) &&
-                       std::none_of(plan.steps.begin(), plan.steps.end(), has_past);
+  plan.keeps_nothing =
+      (whole || plan.of_features) && std::none_of(plan.steps.begin(), plan.steps.end(), has_past);
   plan.axes = axes_of(plan);
 }
 

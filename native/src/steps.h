@@ -34,6 +34,7 @@ struct TileShape {
   uint32_t window;  // how many positions a query sees, its own included; 0: all
   bool memory;      // every query sees the whole memory
   bool blocks;      // rows of features see those that follow them in a step, too
+  bool coded;       // keys and values are bytes
   auto operator<=>(const TileShape&) const = default;
 };
 

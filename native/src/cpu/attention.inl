@@ -64,7 +64,7 @@ static inline float exp_scores(float* scores, float largest, const Blocks& block
                                const Weight& weight) {
   F32x16 sum = zero();
   for (int block = blocks.begin; block < blocks.end; block++) {
-    const F32x16 p = exp(sub(load(scores + block * 16), set1(largest)));
+    const F32x16 p = exp_negative(sub(load(scores + block * 16), set1(largest)));
     store(scores + block * 16, weight(block, p));
     sum = add(sum, p);
   }

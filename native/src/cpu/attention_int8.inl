@@ -4,6 +4,8 @@
 
 namespace cactus::CACTUS_TIER {
 
+constexpr int kCodedQueries = kQueries;
+
 // The largest code of a number in a page, and of those that meet it: 127 of its first level.
 constexpr float kMostStored = 127, kMostCoded = 127 * 256 + 127;
 
@@ -226,19 +228,32 @@ static inline void sum_int8(const AttendArgs& a, const CodedWeights* weights, co
   }
 }
 
-// Scores of a query become weights, and those times the values' scales the codes that meet these.
-static inline void weigh_int8(const AttendArgs& a, int q, const Blocks& blocks, CodedWeights& to) {
-  float* scores = a.scores + q * kSpan;
+// The scores of a query become weights, times the values' scales; returns their magnitudes.
+static inline I32x16 weigh_int8(const AttendArgs& a, int q, const Blocks& blocks) {
   const int start = a.start[q], limit = a.limit[q];
   I32x16 magnitudes = izero();
-  a.l[q] = exp_scores(scores, a.m[q], blocks, [&](int block, F32x16 p) {
+  a.l[q] = exp_scores(a.scores + q * kSpan, a.m[q], blocks, [&](int block, F32x16 p) {
     const float* scales = a.span.pages[block / kPageBlocks].v_scales + block % kPageBlocks * 16;
     // The scale of what is not seen may be of no meaning.
     const F32x16 weight = seen_lanes(block, start, limit, mul(p, load(scales)), zero());
     magnitudes = imax(magnitudes, to_bits(abs(weight)));
     return weight;
   });
-  code_numbers(scores, 16 * blocks.begin, 16 * blocks.end, magnitudes, to);
+  return magnitudes;
+}
+
+// Scores become the codes of weights. Each step is done for all queries, since it ends in a number
+// that the next one waits for.
+static inline void code_weights(const AttendArgs& a, int count, const Blocks& blocks,
+                                CodedWeights* to) {
+  I32x16 magnitudes[kMaxQueries];
+  for (int q = 0; q < count; q++) {
+    a.m[q] = mask_scores(a.scores + q * kSpan, a.start[q], a.limit[q], blocks);
+  }
+  for (int q = 0; q < count; q++) magnitudes[q] = weigh_int8(a, q, blocks);
+  for (int q = 0; q < count; q++) {
+    code_numbers(a.scores + q * kSpan, 16 * blocks.begin, 16 * blocks.end, magnitudes[q], to[q]);
+  }
 }
 
 template <int M>
@@ -246,10 +261,7 @@ static void attend_int8(const AttendArgs& a) {
   const Blocks blocks = blocks_of(a);
   score_int8<M>(a, blocks.begin, blocks.end);
   CodedWeights weights[M];
-  for (int q = 0; q < M; q++) {
-    a.m[q] = mask_scores(a.scores + q * kSpan, a.start[q], a.limit[q], blocks);
-  }
-  for (int q = 0; q < M; q++) weigh_int8(a, q, blocks, weights[q]);
+  code_weights(a, M, blocks, weights);
   in_parts<M>(0, a.head_dim / 16,
               [&]<int N>(int n) { sum_int8<M, N>(a, weights, blocks, 16 * n); });
 }

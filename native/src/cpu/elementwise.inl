@@ -3,22 +3,32 @@
 namespace cactus::CACTUS_TIER {
 
 // e^x to about 1 ulp (Cody-Waite reduction, polynomial of degree 7 on |r| <= ln 2 / 2, its halves
-// side by side because a loop waits for this chain); 0 below -87.3, where the result would be
-// subnormal, so that a masked score is exactly nothing.
-static inline F32x16 exp(F32x16 x) {
-  // In this order a NaN stays one.
-  const F32x16 bounded = min(set1(88.3f), max(set1(-87.3f), x));
-  const I32x16 n = round_i32(mul(bounded, set1(1.44269504f)));
-  const F32x16 nf = to_f32(n);
-  F32x16 r = fma(nf, set1(-0.693359375f), bounded);
-  r = fma(nf, set1(2.12194440e-4f), r);
+// side by side because a loop waits for this chain), x being -87.7..88.3 or NaN; 0 of the lowest,
+// where 2^n would be subnormal.
+static inline F32x16 exp_within(F32x16 x) {
+  // Its lowest bits are n + 127, where x = n ln 2 + r.
+  const F32x16 biased = fma(x, set1(1.44269504f), set1(0x1.8p23f + 127));
+  const F32x16 n = sub(biased, set1(0x1.8p23f + 127));
+  F32x16 r = fma(n, set1(-0.693359375f), x);
+  r = fma(n, set1(2.12194440e-4f), r);
   const F32x16 r2 = mul(r, r);
   const F32x16 high = fma(set1(1.9875691500e-4f), r, set1(1.3981999507e-3f));
   const F32x16 middle = fma(set1(8.3334519073e-3f), r, set1(4.1665795894e-2f));
   const F32x16 low = fma(set1(1.6666665459e-1f), r, set1(5.0000001201e-1f));
   const F32x16 p = add(fma(fma(fma(high, r2, middle), r2, low), r2, r), set1(1.0f));
-  return select_lt(x, set1(-87.3f), zero(), mul(p, exp2_int(n)));
+  return mul(p, from_bits(shift_left<23>(to_bits(biased))));
 }
+
+// The same of any x; 0 below -87.3, where the result would be subnormal, so that a masked score is
+// exactly nothing.
+static inline F32x16 exp(F32x16 x) {
+  // In this order a NaN stays one.
+  const F32x16 bounded = min(set1(88.3f), max(set1(-87.3f), x));
+  return select_lt(x, set1(-87.3f), zero(), exp_within(bounded));
+}
+
+// The same of x <= 0, which is NaN where that is; 0 below -87.7.
+static inline F32x16 exp_negative(F32x16 x) { return exp_within(max(set1(-87.7f), x)); }
 
 static inline F32x16 silu_lanes(F32x16 x) { return div(x, add(set1(1.0f), exp(sub(zero(), x)))); }
 

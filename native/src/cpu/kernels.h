@@ -27,7 +27,7 @@ constexpr int kSpanPages = kSpan / kPage;
 constexpr int kMaxHeadDim = 512;
 constexpr int kPeakBytes = 4096;                // operands of the loops that measure peaks
 constexpr int kQueryStride = kMaxHeadDim + 16;  // floats between queries; no power of two
-constexpr int kMaxQueries = 12;    // query rows that one attention tile handles together, at most
+constexpr int kMaxQueries = 16;    // query rows that one attention tile handles together, at most
 constexpr int kTextKeys = 32;      // positions of a text that are stored together
 constexpr int kTextBlock = 32;     // queries of a text that a row shares its blocks with
 constexpr int kTextQueries = 256;  // that attend to a text together, at most
@@ -86,7 +86,7 @@ struct AttendArgs {
   const float* q;          // [count][kQueryStride], scaled, and for bytes made by code_query
   int start[kMaxQueries];  // the query sees positions [start, limit) of this span, 0..256;
   int limit[kMaxQueries];  // where there are none, its m, l and o mean nothing
-  int count;               // 1..max_queries
+  int count;               // 1..max_queries, or coded_queries
   int head_dim;
   KvSpan span;
   KvSpan next;    // what the thread reads after this one; any that is there will do
@@ -199,11 +199,12 @@ using LinearFloats = void (*)(const uint8_t* tile, int cols, const float* x, siz
 
 struct KernelTable {
   const char* name;
-  int panel_rows;   // rows of a panel, M at most
-  int few_rows;     // where there are more but not panel_rows, the panel is laid out for these
-  int max_rows;     // rows that a call of `linear` may be given: those of one panel or several
-  int own_rows;     // with so many rows each, threads multiply their own rows; 0: never
-  int max_queries;  // queries that an attend_span call may be given
+  int panel_rows;     // rows of a panel, M at most
+  int few_rows;       // where there are more but not panel_rows, the panel is laid out for these
+  int max_rows;       // rows that a call of `linear` may be given: those of one panel or several
+  int own_rows;       // with so many rows each, threads multiply their own rows; 0: never
+  int max_queries;    // queries that an attend_span call may be given
+  int coded_queries;  // the same where they meet pages of bytes
   int panel_bytes[kMaxLevels];  // by levels - 1: of one row's 32 columns, with scale and sums
 
   // What each thread does before its first and after its last call of a step.

@@ -23,4 +23,5 @@
 #define CACTUS_FEW_ROWS 10
 #include "cpu/amx.inl"
 #include "cpu/amx_split.inl"
+#include "cpu/amx_int8.inl"
 #include "cpu/table.inl"

@@ -122,9 +122,8 @@ static inline void store_i8(int8_t* p, I32x16 x) {
   const __m128i n = _mm_packs_epi16(_mm256_castsi256_si128(w), _mm256_extracti128_si256(w, 1));
   _mm_storeu_si128(reinterpret_cast<__m128i*>(p), n);
 }
-static inline F32x16 exp2_int(I32x16 n) {
-  const I32x16 biased = shift_left<23>(iadd(n, iset1(127)));
-  return {_mm256_castsi256_ps(biased.a), _mm256_castsi256_ps(biased.b)};
+static inline F32x16 from_bits(I32x16 x) {
+  return {_mm256_castsi256_ps(x.a), _mm256_castsi256_ps(x.b)};
 }
 
 static inline U8x64 load_codes(const uint8_t* p) {

@@ -143,9 +143,9 @@ static inline void store_i8(int8_t* p, I32x16 x) {
   const int16x8_t high = vcombine_s16(vmovn_s32(x.v[2]), vmovn_s32(x.v[3]));
   vst1q_s8(p, vcombine_s8(vmovn_s16(low), vmovn_s16(high)));
 }
-static inline F32x16 exp2_int(I32x16 n) {
+static inline F32x16 from_bits(I32x16 x) {
   F32x16 r;
-  CACTUS_QUADS(vreinterpretq_f32_s32(vshlq_n_s32(vaddq_s32(n.v[i], vdupq_n_s32(127)), 23)));
+  CACTUS_QUADS(vreinterpretq_f32_s32(x.v[i]));
 }
 
 static inline U8x64 load_codes(const uint8_t* p) {

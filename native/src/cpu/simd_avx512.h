@@ -82,11 +82,7 @@ static inline I32x16 round_i32(F32x16 a) { return {_mm512_cvtps_epi32(a.v)}; }
 static inline void store_i8(int8_t* p, I32x16 a) {
   _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm512_cvtepi32_epi8(a.v));
 }
-// 2^n for -126 <= n <= 127.
-static inline F32x16 exp2_int(I32x16 n) {
-  return {
-      _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_add_epi32(n.v, _mm512_set1_epi32(127)), 23))};
-}
+static inline F32x16 from_bits(I32x16 a) { return {_mm512_castsi512_ps(a.v)}; }
 
 static inline U8x64 load_codes(const uint8_t* p) { return {_mm512_loadu_si512(p)}; }
 static inline U8x64 low_nibbles(U8x64 a) { return {_mm512_and_si512(a.v, _mm512_set1_epi8(15))}; }

@@ -158,7 +158,7 @@ static inline I32x16 isub(I32x16 a, I32x16 b) {
 template <int N>
 static inline I32x16 shift_left(I32x16 a) {
   I32x16 r;
-  CACTUS_LANES(a.v[i] * (1 << N));
+  CACTUS_LANES(static_cast<int32_t>(static_cast<uint32_t>(a.v[i]) << N));
 }
 template <int N>
 static inline I32x16 shift_right(I32x16 a) {
@@ -181,9 +181,9 @@ static inline I32x16 round_i32(F32x16 a) {
 static inline void store_i8(int8_t* p, I32x16 a) {
   for (int i = 0; i < 16; i++) p[i] = static_cast<int8_t>(a.v[i]);
 }
-static inline F32x16 exp2_int(I32x16 n) {
+static inline F32x16 from_bits(I32x16 a) {
   F32x16 r;
-  CACTUS_LANES(bits_to_float(static_cast<uint32_t>(n.v[i] + 127) << 23));
+  CACTUS_LANES(bits_to_float(static_cast<uint32_t>(a.v[i])));
 }
 
 static inline U8x64 load_codes(const uint8_t* p) {

@@ -2,7 +2,7 @@
 
 namespace cactus {
 
-static_assert(CACTUS_TIER::kQueries <= kMaxQueries);
+static_assert(CACTUS_TIER::kQueries <= kMaxQueries && CACTUS_TIER::kCodedQueries <= kMaxQueries);
 
 #define CACTUS_NAME_OF(tier) #tier
 #define CACTUS_NAME(tier) CACTUS_NAME_OF(tier)
@@ -16,6 +16,7 @@ const KernelTable CACTUS_TABLE(CACTUS_TIER) = {
     .max_rows = CACTUS_TIER::kCallRows,
     .own_rows = CACTUS_TIER::kOwnRows,
     .max_queries = CACTUS_TIER::kQueries,
+    .coded_queries = CACTUS_TIER::kCodedQueries,
     .panel_bytes = {CACTUS_TIER::kPanelBytes<1>, CACTUS_TIER::kPanelBytes<2>},
     .begin = CACTUS_TIER::begin,
     .end = CACTUS_TIER::end,

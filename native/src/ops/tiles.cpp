@@ -8,13 +8,13 @@ namespace cactus {
 
 namespace {
 
-uint32_t most_queries(const KernelTable& kernels) {
-  return static_cast<uint32_t>(kernels.max_queries);
+uint32_t most_queries(const TileShape& shape, const KernelTable& kernels) {
+  return static_cast<uint32_t>(shape.coded ? kernels.coded_queries : kernels.max_queries);
 }
 
 // Each sequence may leave its last tile unfilled.
 size_t most_tiles(const TileShape& shape, const KernelTable& kernels, uint32_t max_rows) {
-  return size_t{max_rows} * shape.group / most_queries(kernels) + max_rows;
+  return size_t{max_rows} * shape.group / most_queries(shape, kernels) + max_rows;
 }
 
 }  // namespace
@@ -24,7 +24,7 @@ size_t TileList::bytes(const TileShape& shape, const KernelTable& kernels, uint3
 }
 
 TileList::TileList(const TileShape& shape, const KernelTable& kernels, uint32_t max_rows)
-    : shape_(shape), most_(most_queries(kernels)) {
+    : shape_(shape), most_(most_queries(shape, kernels)) {
   tiles_.reserve(most_tiles(shape, kernels, max_rows));
 }
 

@@ -1,0 +1,163 @@
+// Attention of many queries over a span of pages of int8 on AMX: the numbers of attention_int8.inl,
+// whose keys and values are laid out as the unit reads them. Its sums are whole, so the bits are
+// the same; what is done with them is what the vector kernels do, in the same order.
+
+namespace cactus::CACTUS_TIER {
+
+constexpr int kCodedQueries = 16;
+constexpr int kFewCoded = 4;  // these the vector kernels do faster
+
+// T += X W, of signed bytes times bytes.
+template <int T, int X, int W>
+static inline void tile_dot_bytes() {
+  asm volatile("tdpbsud %%tmm%c2, %%tmm%c1, %%tmm%c0" : : "i"(T), "i"(X), "i"(W));
+}
+
+// Sums of both levels of 16 queries with two tiles of bytes side by side.
+struct alignas(64) PairSums {
+  int32_t sums[2][kCode16Levels][16][16];
+};
+
+// Calls load() for each of `count` pairs of tiles, which loads the levels of the queries into the
+// registers kLevels and the tiles into kBytes; stores the sums.
+constexpr int kLevels = 4, kBytes = 6;
+template <class Load>
+static inline void multiply_pair(int count, PairSums& to, const Load& load_pair) {
+  tile_zero<0>();
+  tile_zero<1>();
+  tile_zero<2>();
+  tile_zero<3>();
+  for (int i = 0; i < count; i++) {
+    load_pair(i);
+    tile_dot_bytes<0, kLevels, kBytes>();
+    tile_dot_bytes<1, kLevels + 1, kBytes>();
+    tile_dot_bytes<2, kLevels, kBytes + 1>();
+    tile_dot_bytes<3, kLevels + 1, kBytes + 1>();
+  }
+  tile_store<0>(to.sums[0][0], 64);
+  tile_store<1>(to.sums[0][1], 64);
+  tile_store<2>(to.sums[1][0], 64);
+  tile_store<3>(to.sums[1][1], 64);
+}
+
+// What a query's codes times bytes sum up to; the bytes have an offset.
+template <class Coded>
+static inline F32x16 joined(const PairSums& pair, int tile, int q, const Coded& x) {
+  const I32x16 begin = iadd(shift_left<8>(iset1(x.sums[0])), iset1(x.sums[1]));
+  const I32x16 sums =
+      iadd(shift_left<8>(load_i32(pair.sums[tile][0][q])), load_i32(pair.sums[tile][1][q]));
+  return to_f32(isub(sums, shift_left<7>(begin)));
+}
+
+// Up to 16 queries and a span. The vector units work on what the matrix unit has done before.
+class SpanAttention {
+ public:
+  explicit SpanAttention(const AttendArgs& a)
+      : a_(a),
+        blocks_(blocks_of(a)),
+        x_(reinterpret_cast<const CodedQuery*>(a.q)),
+        width_(static_cast<size_t>(a.head_dim)) {}
+
+  void run() {
+    constexpr int kPairs = kSpan / 32;
+    const int first = blocks_.begin / 2, last = (blocks_.end + 1) / 2;
+    static_assert(kPairs * 2 == kSpan / 16);
+    for (int pair = first; pair < last; pair++) {
+      multiply_keys(pair, sums_[pair % 2]);
+      if (pair > first) scale_scores(pair - 1, sums_[(pair - 1) % 2]);
+    }
+    scale_scores(last - 1, sums_[(last - 1) % 2]);
+    for (int q = 0; q < a_.count; q++) clear_unseen(weights_[q]);
+    code_weights(a_, a_.count, blocks_, weights_);
+    const int pairs = (a_.head_dim + 31) / 32;
+    for (int pair = 0; pair < pairs; pair++) {
+      multiply_values(pair, sums_[pair % 2]);
+      if (pair > 0) scale_sums(pair - 1, sums_[(pair - 1) % 2]);
+    }
+    scale_sums(pairs - 1, sums_[(pairs - 1) % 2]);
+  }
+
+ private:
+  // Bytes that are read behind the keys of a head meet codes that are zero.
+  void multiply_keys(int pair, PairSums& to) const {
+    const void* page = a_.span.pages[2 * pair / kPageBlocks].k;
+    const uint8_t* keys = block_of<uint8_t>(page, 2 * pair, a_.head_dim);
+    multiply_pair((a_.head_dim + 63) / 64, to, [&](int i) {
+      tile_load<kLevels>(x_->codes[0] + 64 * i, sizeof(CodedQuery));
+      tile_load<kLevels + 1>(x_->codes[1] + 64 * i, sizeof(CodedQuery));
+      tile_load<kBytes>(keys + 1024 * i, 64);
+      tile_load<kBytes + 1>(keys + 16 * width_ + 1024 * i, 64);
+    });
+  }
+
+  void scale_scores(int pair, const PairSums& sums) {
+    for (int tile = 0; tile < 2; tile++) {
+      const int block = 2 * pair + tile;
+      const float* scales = a_.span.pages[block / kPageBlocks].k_scales;
+      const F32x16 scale = load(scales + block % kPageBlocks * 16);
+      for (int q = 0; q < a_.count; q++) {
+        store(a_.scores + q * kSpan + block * 16,
+              mul(joined(sums, tile, q, x_[q]), mul(scale, set1(x_[q].scale))));
+      }
+    }
+  }
+
+  // The unit takes the weights of whole pages.
+  void clear_unseen(CodedWeights& weights) const {
+    const int begin = blocks_.begin / kPageBlocks * kPageBlocks;
+    const int end = (blocks_.end + kPageBlocks - 1) / kPageBlocks * kPageBlocks;
+    for (int block = begin; block < end; block++) {
+      if (block >= blocks_.begin && block < blocks_.end) continue;
+      for (auto& level : weights.codes) store_i8(level + 16 * block, izero());
+    }
+  }
+
+  void multiply_values(int pair, PairSums& to) const {
+    const int first = blocks_.begin / kPageBlocks;
+    const int count = (blocks_.end + kPageBlocks - 1) / kPageBlocks - first;
+    const bool both = a_.head_dim > 32 * pair + 16;
+    multiply_pair(count, to, [&](int i) {
+      const uint8_t* values = static_cast<const uint8_t*>(a_.span.pages[first + i].v) + 128 * pair;
+      const int at = (first + i) * kPage;
+      tile_load<kLevels>(weights_[0].codes[0] + at, sizeof(CodedWeights));
+      tile_load<kLevels + 1>(weights_[0].codes[1] + at, sizeof(CodedWeights));
+      tile_load<kBytes>(values, 4 * width_);
+      tile_load<kBytes + 1>(both ? values + 64 : values, 4 * width_);
+    });
+  }
+
+  void scale_sums(int pair, const PairSums& sums) const {
+    for (int tile = 0; tile < 2; tile++) {
+      const int d = 32 * pair + 16 * tile;
+      if (d >= a_.head_dim) return;
+      for (int q = 0; q < a_.count; q++) {
+        store(a_.o + static_cast<size_t>(q) * width_ + d,
+              mul(joined(sums, tile, q, weights_[q]), set1(weights_[q].scale)));
+      }
+    }
+  }
+
+  const AttendArgs& a_;
+  const Blocks blocks_;
+  const CodedQuery* const x_;
+  const size_t width_;
+  PairSums sums_[2];
+  CodedWeights weights_[16];
+};
+
+// Codes up to a whole tile.
+static void code_query(const float* q, int head_dim, float* out) {
+  CACTUS_VECTORS::code_query(q, head_dim, out);
+  CodedQuery& coded = *reinterpret_cast<CodedQuery*>(out);
+  for (int d = head_dim; d % 64 != 0; d += 16) {
+    for (auto& level : coded.codes) store_i8(level + d, izero());
+  }
+}
+
+static void attend_span(const AttendArgs* a) {
+  const bool coded = a->span.pages[0].k_scales != nullptr;
+  if (!coded || a->count <= kFewCoded) return CACTUS_VECTORS::attend_span(a);
+  SpanAttention(*a).run();
+}
+
+}  // namespace cactus::CACTUS_TIER
