@@ -13,9 +13,9 @@ LONGEST_GAP = 0.030
 """Seconds that a step may take which reads prompts while a stream is being written; but where a
 step that only writes takes more than half of that, twice as long as such a step."""
 
-RUN, PATIENT_RUN = 0.015, 0.03
-"""Seconds that steps in a row may take, without a look at what they gave: where somebody reads a
-stream, less than one can see; and where nobody does."""
+RUN = 0.030
+"""Seconds that steps in a row may take without a look at what they gave: less than a reader sees,
+and than whoever joins minds."""
 
 FEWEST = 4
 """Rows of prompts in a step at least, however long it takes."""
@@ -76,13 +76,11 @@ class Schedule:
         """How many steps in a row `parts` are to make before anybody looks at them."""
         if longest == 1 or self._writing == 0:
             return 1
-        streamed = False
         for part in parts:
             if part.guesses or part.most > 1 or part.lane.progress.behind > 1:
                 return 1
-            streamed = streamed or part.lane.streamed
             longest = part.lane.run(longest)
-        return max(1, min(longest, int((RUN if streamed else PATIENT_RUN) / self._writing)))
+        return max(1, min(longest, int(RUN / self._writing)))
 
     def record(self, parts: Sequence[Part], rows: int, seconds: float) -> None:
         """A step of `parts`, `rows` in all, took `seconds`."""
