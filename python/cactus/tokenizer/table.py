@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 from zlib import crc32
 
 from cactus.errors import CactusError
-from cactus.inputs.files import find_bytes, replace_file
+from cactus.inputs.files import RegularFile, replace_file
 
 if TYPE_CHECKING:
     from tokenizers import AddedToken
@@ -56,9 +56,27 @@ _PROBE = (
 )
 
 
-def key_of(document: bytes) -> bytes:
-    """What a table of this ``tokenizer.json`` is kept under."""
-    return hashlib.sha256(_MAGIC + document).digest()
+_PIECE = 1 << 16
+
+
+def key_of(folder: Path) -> bytes | None:
+    """What a table of the ``tokenizer.json`` in `folder` is kept under; None where it is not read.
+
+    In pieces: the whole of it would be the largest block of memory that a small model takes.
+    """
+    digest = hashlib.sha256(_MAGIC)
+    try:
+        file = RegularFile(folder / "tokenizer.json")
+        try:
+            if file.size < LEAST:
+                return None
+            for at in range(0, file.size, _PIECE):
+                digest.update(file.read(at, min(_PIECE, file.size - at)))
+        finally:
+            file.close()
+    except CactusError:  # whoever reads it says what is wrong with it
+        return None
+    return digest.digest()
 
 
 class Table:
@@ -308,10 +326,14 @@ class TableBackend:
 def read_table(folder: Path, key: bytes) -> Table | None:
     """The table that `folder` keeps under `key`; None where there is none, or it is damaged."""
     try:
-        data = find_bytes(folder / NAME, _LIMIT)
+        file = RegularFile(folder / NAME)
+        try:
+            data = file.read(0, min(file.size, _LIMIT))
+        finally:
+            file.close()
     except CactusError:
         return None
-    if data is None or len(data) < _HEAD.size + _SIZES.size:
+    if len(data) < _HEAD.size + _SIZES.size:
         return None
     magic, under, digest = _HEAD.unpack_from(data)
     body = memoryview(data)[_HEAD.size :]
@@ -328,12 +350,11 @@ def write_table(folder: Path, document: bytes, backend: Backend) -> None:
 
     Nothing is written where a table could not do the same, nor in a folder that cannot be written.
     """
-    if len(document) < LEAST:
-        return
-    body = _make(document, backend)
+    body = None if len(document) < LEAST else _make(document, backend)
     if body is None:
         return
-    head = _HEAD.pack(_MAGIC, key_of(document), hashlib.sha256(body).digest())
+    key = hashlib.sha256(_MAGIC + document).digest()
+    head = _HEAD.pack(_MAGIC, key, hashlib.sha256(body).digest())
     with suppress(OSError):
         replace_file(folder / NAME, head + body)
 

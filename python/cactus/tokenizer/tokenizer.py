@@ -90,9 +90,9 @@ class Tokenizer:
         slow to be used on text. Errors begin with ``name``, which is the folder if not given.
         """
         try:
-            document = read_document(folder)
-            backend = _kept_backend(folder, document) if kept else None
+            backend = _kept_backend(folder) if kept else None
             if backend is None:
+                document = read_document(folder)
                 full = backend_of(document)
                 if kept:
                     write_table(folder, document, full)
@@ -381,17 +381,16 @@ class Tokenizer:
                 done = end
 
 
-def _kept_backend(folder: Path, document: bytes) -> TableBackend | None:
-    key = key_of(document)
-    table = read_table(folder, key)
+def _kept_backend(folder: Path) -> TableBackend | None:
+    key = key_of(folder)
+    table = None if key is None else read_table(folder, key)
     if table is None:
         return None
 
     def build() -> Any:
-        found = read_document(folder)
-        if key_of(found) != key:
+        if key_of(folder) != key:
             raise TokenizerError("tokenizer.json has changed since it was loaded; load it again")
-        return backend_of(found)
+        return backend_of(read_document(folder))
 
     try:
         backend = TableBackend(table, build)
