@@ -9,7 +9,9 @@ from typing import Any
 import pytest
 
 from cactus.engine.costs import StepCosts
+from cactus.generate.loop import GUESSING_RUN, Progress
 from cactus.generate.schedule import RUN, Part, Schedule
+from cactus.generate.speculation import Speculation
 from cactus.model import Model
 
 from .test_schedule import Known, lane
@@ -93,6 +95,16 @@ def writing(*streamed: bool, most: int = 8) -> Sequence[Part]:
     found = []
     for each in streamed:
         one: Known = lane(behind=1, streamed=each)
-        one.run = lambda longest: min(longest, most)
+        one.run = lambda longest, eager: min(longest, most)
         found.append(Part(one, 1))  # type: ignore[arg-type]
     return found
+
+
+def test_where_a_guess_is_likely_it_is_looked_for_before_each_step() -> None:
+    def runs(speculation: Speculation | None) -> tuple[int, int]:
+        progress = Progress(None, [1, 2], None, speculation)  # type: ignore[arg-type]
+        return progress.run(8, True), progress.run(8, False)
+
+    assert runs(Speculation([1, 2, 3, 4] * 5, 100)) == (1, GUESSING_RUN)
+    assert runs(Speculation(range(20), 100)) == (GUESSING_RUN, GUESSING_RUN)
+    assert runs(None) == (8, 8)

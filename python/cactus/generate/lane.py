@@ -145,10 +145,10 @@ class Lane:
         if conversation is not None:
             conversations.drop(conversation)
 
-    def run(self, longest: int) -> int:
+    def run(self, longest: int, eager: bool) -> int:
         """How many steps in a row it can write without being looked at, at most."""
         left = self._prompt + self.answer.limit - len(self.progress.ids)
-        return max(1, min(self.progress.run(longest), left))
+        return max(1, min(self.progress.run(longest, eager), left))
 
     def look(self) -> None:
         """Look at the next part of an image. Raises Cancelled once the call is stopped."""

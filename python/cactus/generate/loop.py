@@ -84,13 +84,16 @@ class Progress:
         """Whether there are images in the prompt."""
         return self._gaze is not None
 
-    def run(self, longest: int) -> int:
-        """How many steps in a row, at most, it can be given no tokens but those that it chose."""
+    def run(self, longest: int, eager: bool) -> int:
+        """How many steps in a row, at most, it can be given no tokens but those that it chose.
+
+        `eager`: one at a time where a guess is likely to be right, though it may not pay yet.
+        """
         if self._guide is not None or self._gaze is not None:
             return 1
         if self._speculation is None:
             return longest
-        return 1 if self._speculation.ready else min(longest, GUESSING_RUN)
+        return 1 if eager and self._speculation.likely else min(longest, GUESSING_RUN)
 
     def forget(self, length: int) -> None:
         """Forget what was read from `length` on."""

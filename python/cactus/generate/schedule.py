@@ -17,6 +17,10 @@ RUN = 0.030
 """Seconds that steps in a row may take without a look at what they gave: less than a reader sees,
 and than whoever joins minds."""
 
+FEW = 4
+"""Of fewer answers at once it is looked before each step whether guesses pay: of more they seldom
+do."""
+
 FEWEST = 4
 """Rows of prompts in a step at least, however long it takes."""
 
@@ -76,10 +80,11 @@ class Schedule:
         """How many steps in a row `parts` are to make before anybody looks at them."""
         if longest == 1 or self._writing == 0:
             return 1
+        eager = len(parts) < FEW
         for part in parts:
             if part.guesses or part.most > 1 or part.lane.progress.behind > 1:
                 return 1
-            longest = part.lane.run(longest)
+            longest = part.lane.run(longest, eager)
         return max(1, min(longest, int(RUN / self._writing)))
 
     def record(self, parts: Sequence[Part], rows: int, seconds: float) -> None:

@@ -18,8 +18,9 @@ from cactus.engine.costs import MOST, StepCosts
 LONGEST = 8
 """Of longer agreements than this many tokens the last one is as good as any."""
 
-GAIN = 1.05
-"""How much faster a step with guesses must promise to be: promises have errors."""
+GAIN = 1.12
+"""How much faster a step with guesses must promise to be: promises have errors, and steps without
+guesses are made several in a row, in one call."""
 
 
 class Lookup:
@@ -94,6 +95,13 @@ class Speculation:
     def ready(self) -> bool:
         """Whether there is a token to guess now."""
         return self._lookup.agreed > 0
+
+    @property
+    def likely(self) -> bool:
+        """Whether the token that comes next can be guessed, and the guess is right more often than
+        not."""
+        agreed = self._lookup.agreed
+        return agreed > 0 and 2 * self._right[agreed] > self._tried[agreed]
 
     def chances(self, room: int) -> list[float]:
         """Of each token that can be guessed now, how likely it and those before it are right."""
