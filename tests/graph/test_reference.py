@@ -16,9 +16,10 @@ from cactus.errors import (
     NonFiniteLogits,
 )
 from cactus.graph.reference import ReferenceProgram, ReferenceSampler
-from cactus.graph.reference_ops import int8_rounded
+from cactus.graph.reference_ops import hadamard, int8_rounded
 from cactus.graph.step import Row
 from tests.models.golden import load, reference, run_all
+from tests.tolerances import nmse
 
 # Rows of one matrix product may be summed in another order than the same rows in another product.
 BLAS = {"rtol": 2e-5, "atol": 2e-5}
@@ -252,6 +253,21 @@ def test_int8_is_half_a_step_off_at_most_and_hides_nothing() -> None:
     with np.errstate(all="ignore"):
         bad = np.isnan(int8_rounded(rows, 32))
     assert bad[2, :32].all() and bad[3, 32:].all() and bad.sum() == 64
+
+
+@pytest.mark.parametrize("head_dim", [16, 64, 80])
+def test_keys_are_mixed_so_that_a_large_number_costs_the_others_less(head_dim: int) -> None:
+    keys = np.random.default_rng(4).normal(size=(50, 2 * head_dim)).astype(np.float32)
+    keys[:, 3] = 30
+    size = np.float32(head_dim & -head_dim)
+    mixed = hadamard(keys, head_dim)
+    np.testing.assert_allclose(hadamard(mixed, head_dim) / size, keys, atol=1e-5)
+    products = mixed[:, :head_dim] @ mixed[:, :head_dim].T
+    np.testing.assert_allclose(
+        products / size, keys[:, :head_dim] @ keys[:, :head_dim].T, atol=1e-3
+    )
+    got = hadamard(int8_rounded(mixed, head_dim), head_dim) / size
+    assert nmse(got, keys) < 0.5 * nmse(int8_rounded(keys, head_dim), keys)
 
 
 def test_f16_keys_and_values_are_clamped_not_infinite() -> None:

@@ -66,14 +66,58 @@ static inline void code_numbers(const float* x, int begin, int end, I32x16 magni
   for (int l = 0; l < kCode16Levels; l++) to.sums[l] = reduce_add(sums[l]);
 }
 
+// 1 for the lanes that the bit N of their number is not set for, else -1.
+template <int N>
+struct Signs {
+  float lanes[16];
+  constexpr Signs() : lanes() {
+    for (int i = 0; i < 16; i++) lanes[i] = i & N ? -1.0f : 1.0f;
+  }
+};
+// Of two lanes whose numbers differ in the bit N, their sum and their difference.
+template <int N>
+static inline F32x16 mix_lanes(F32x16 x) {
+  static constexpr Signs<N> kSigns;
+  return fma(x, load(kSigns.lanes), swap_lanes<N>(x));
+}
+
+// How many columns are mixed: the largest power of two in head_dim.
+static inline int mixed_columns(int head_dim) { return head_dim & -head_dim; }
+
+// A Walsh-Hadamard transform of each so many columns: a key has few large numbers among small ones,
+// and becomes one of numbers of like size, of which a scale for all loses less. The products of two
+// rows grow by the number of mixed columns.
+static inline void mix(float* x, int head_dim) {
+  const int size = mixed_columns(head_dim);
+  for (int apart = 16; apart < size; apart *= 2) {
+    for (int i = 0; i < head_dim; i += 16) {
+      if (i & apart) continue;
+      const F32x16 a = load(x + i), b = load(x + i + apart);
+      store(x + i, add(a, b));
+      store(x + i + apart, sub(a, b));
+    }
+  }
+  for (int i = 0; i < head_dim; i += 16) {
+    store(x + i, mix_lanes<1>(mix_lanes<2>(mix_lanes<4>(mix_lanes<8>(load(x + i))))));
+  }
+}
+
 static void code_query(const float* q, int head_dim, float* out) {
-  code_numbers(q, 0, head_dim, magnitudes_of(q, head_dim), *reinterpret_cast<CodedQuery*>(out));
+  float mixed[kMaxHeadDim];
+  __builtin_memcpy(mixed, q, static_cast<size_t>(head_dim) * sizeof(float));
+  mix(mixed, head_dim);
+  CodedQuery& coded = *reinterpret_cast<CodedQuery*>(out);
+  code_numbers(mixed, 0, head_dim, magnitudes_of(mixed, head_dim), coded);
+  coded.scale /= static_cast<float>(mixed_columns(head_dim));
 }
 
 // A position of a page. Neighbours are stored by other threads at the same time.
 static inline void store_int8_position(const float* k, const float* v, int head_dim, int slot,
                                        const KvPage& page) {
-  const CodeScale ks = scale_of(magnitudes_of(k, head_dim), kMostStored);
+  float mixed[kMaxHeadDim];
+  __builtin_memcpy(mixed, k, static_cast<size_t>(head_dim) * sizeof(float));
+  mix(mixed, head_dim);
+  const CodeScale ks = scale_of(magnitudes_of(mixed, head_dim), kMostStored);
   const CodeScale vs = scale_of(magnitudes_of(v, head_dim), kMostStored);
   page.k_scales[slot] = ks.scale;
   page.v_scales[slot] = vs.scale;
@@ -82,7 +126,7 @@ static inline void store_int8_position(const float* k, const float* v, int head_
   uint8_t* row = static_cast<uint8_t*>(page.v) + slot / 4 * 4 * width + slot % 4;
   for (int d = 0; d < head_dim; d += 16) {
     int8_t key[16], value[16];
-    store_i8(key, codes_of(k + d, ks.inverse));
+    store_i8(key, codes_of(mixed + d, ks.inverse));
     store_i8(value, codes_of(v + d, vs.inverse));
     for (int i = 0; i < 16; i++) {
       column[(d + i) / 4 * 64 + i % 4] = static_cast<uint8_t>(key[i] ^ 0x80);

@@ -68,7 +68,8 @@ struct PanelRow {
 // [4 blocks][head_dim][16 positions], v is [64 positions][head_dim]. Else it is bytes, codes of
 // -127..127 with an offset of 128, as q8 weights are, with a scale for each of the 64 positions: k
 // is [4 blocks][head_dim / 4][16 positions][4], v is [16][head_dim][4 positions]. What was never
-// stored is of no meaning, and may be NaN.
+// stored is of no meaning, and may be NaN. Keys of bytes are mixed: a Walsh-Hadamard transform of
+// theirs, as it is of the queries that meet them.
 struct KvPage {
   void* k;
   void* v;

@@ -69,6 +69,16 @@ static inline F32x16 first_lanes(int n, F32x16 p, F32x16 q) {
           _mm256_blendv_ps(q.b, p.b, _mm256_castsi256_ps(high))};
 }
 
+template <int N>
+static inline F32x16 swap_lanes(F32x16 x) {
+  if constexpr (N == 8) return {x.b, x.a};
+  if constexpr (N == 4) {
+    return {_mm256_permute2f128_ps(x.a, x.a, 1), _mm256_permute2f128_ps(x.b, x.b, 1)};
+  }
+  constexpr int kOrder = N == 2 ? 0x4E : 0xB1;
+  return {_mm256_permute_ps(x.a, kOrder), _mm256_permute_ps(x.b, kOrder)};
+}
+
 static inline void split_quads(F32x16 x, F32x16 y, F32x16* even, F32x16* odd) {
   *even = {_mm256_permute2f128_ps(x.a, x.b, 0x20), _mm256_permute2f128_ps(y.a, y.b, 0x20)};
   *odd = {_mm256_permute2f128_ps(x.a, x.b, 0x31), _mm256_permute2f128_ps(y.a, y.b, 0x31)};

@@ -81,6 +81,18 @@ static inline F32x16 first_lanes(int n, F32x16 p, F32x16 q) {
   CACTUS_QUADS(vbslq_f32(vcltq_s32(lanes, vdupq_n_s32(n - 4 * i)), p.v[i], q.v[i]));
 }
 
+template <int N>
+static inline F32x16 swap_lanes(F32x16 x) {
+  F32x16 r;
+  if constexpr (N == 1) {
+    CACTUS_QUADS(vrev64q_f32(x.v[i]));
+  } else if constexpr (N == 2) {
+    CACTUS_QUADS(vextq_f32(x.v[i], x.v[i], 2));
+  } else {
+    CACTUS_QUADS(x.v[i ^ (N / 4)]);
+  }
+}
+
 static inline void split_quads(F32x16 x, F32x16 y, F32x16* even, F32x16* odd) {
   *even = {{x.v[0], x.v[2], y.v[0], y.v[2]}};
   *odd = {{x.v[1], x.v[3], y.v[1], y.v[3]}};

@@ -43,6 +43,14 @@ static inline F32x16 first_lanes(int n, F32x16 a, F32x16 b) {
   return {_mm512_mask_blend_ps(static_cast<__mmask16>((1u << n) - 1), b.v, a.v)};
 }
 
+// Lane i is lane i ^ N of a.
+template <int N>
+static inline F32x16 swap_lanes(F32x16 a) {
+  if constexpr (N == 8) return {_mm512_shuffle_f32x4(a.v, a.v, 0x4E)};
+  if constexpr (N == 4) return {_mm512_shuffle_f32x4(a.v, a.v, 0xB1)};
+  return {_mm512_permute_ps(a.v, N == 2 ? 0x4E : 0xB1)};
+}
+
 // Of 32 numbers in quads: quads 0, 2, 4, 6 and quads 1, 3, 5, 7.
 static inline void split_quads(F32x16 a, F32x16 b, F32x16* even, F32x16* odd) {
   even->v = _mm512_shuffle_f32x4(a.v, b.v, 0x88);

@@ -81,6 +81,12 @@ static inline F32x16 first_lanes(int n, F32x16 a, F32x16 b) {
   CACTUS_LANES(i < n ? a.v[i] : b.v[i]);
 }
 
+template <int N>
+static inline F32x16 swap_lanes(F32x16 a) {
+  F32x16 r;
+  CACTUS_LANES(a.v[i ^ N]);
+}
+
 static inline void split_quads(F32x16 a, F32x16 b, F32x16* even, F32x16* odd) {
   for (int i = 0; i < 16; i++) {
     const F32x16& from = i < 8 ? a : b;

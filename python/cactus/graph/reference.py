@@ -24,7 +24,7 @@ from ..errors import (
 )
 from .node import Graph, Node, Slot
 from .ops import WHOLE_TEXTS
-from .reference_ops import KERNELS, Array, Quantized, Span, half_rounded, int8_rounded
+from .reference_ops import KERNELS, Array, Quantized, Span, hadamard, half_rounded, int8_rounded
 from .step import Output, Row
 
 __all__ = ["KERNELS", "ReferenceProgram", "ReferenceSampler", "ReferenceSession", "Snapshot"]
@@ -49,7 +49,11 @@ class _History:
         if self.rows.dtype == np.float16:
             rows = half_rounded(rows)
         if self.int8_group:
-            rows = int8_rounded(rows, self.int8_group)
+            keys, values = np.split(rows, 2, axis=1)
+            size = np.float32(self.int8_group & -self.int8_group)
+            rounded = int8_rounded(hadamard(keys, self.int8_group), self.int8_group)
+            keys = hadamard(rounded, self.int8_group) / size
+            rows = np.concatenate([keys, int8_rounded(values, self.int8_group)], axis=1)
         self.rows[start:needed] = rows
 
     def copy(self, length: int) -> _History:

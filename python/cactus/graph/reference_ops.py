@@ -158,6 +158,20 @@ def int8_rounded(x: Array, group: int) -> Array:
     return result.reshape(x.shape)
 
 
+def hadamard(x: Array, head_dim: int) -> Array:
+    """The Walsh-Hadamard transform of each head, in blocks of the largest power of two in its size.
+
+    The native core's sums and differences in its order. Twice, it is ``x`` times that power.
+    """
+    size = head_dim & -head_dim
+    lanes = [8, 4, 2, 1]
+    for apart in [16 << i for i in range(size.bit_length() - 5)] + lanes:
+        pairs = x.reshape(len(x), -1, 2, apart)
+        first, second = pairs[:, :, 0], pairs[:, :, 1]
+        x = np.stack([first + second, first - second], axis=2).reshape(x.shape)
+    return x
+
+
 def normed(x: Array, weight: Array, eps: float) -> Array:
     """x / sqrt(mean(x^2) + eps) * weight along the last axis."""
     mean = np.mean(np.square(x), axis=-1, keepdims=True)
