@@ -68,7 +68,7 @@ class SpanAttention {
     }
     scale_scores(last - 1, sums_[(last - 1) % 2]);
     for (int q = 0; q < a_.count; q++) clear_unseen(weights_[q]);
-    code_weights(a_, a_.count, blocks_, weights_);
+    code_weights(a_, a_.count, blocks_, weights_, [&](int q) { prefetch_values(q); });
     const int pairs = (a_.head_dim + 31) / 32;
     for (int pair = 0; pair < pairs; pair++) {
       multiply_values(pair, sums_[pair % 2]);
@@ -78,10 +78,24 @@ class SpanAttention {
   }
 
  private:
+  const uint8_t* keys_of(int pair) const {
+    return block_of<uint8_t>(a_.span.pages[2 * pair / kPageBlocks].k, 2 * pair, a_.head_dim);
+  }
+
+  // A sixteenth of them, of each page.
+  void prefetch_values(int q) const {
+    for (const KvPage& page : a_.span.pages) {
+      const uint8_t* values =
+          static_cast<const uint8_t*>(page.v) + static_cast<size_t>(q) * 4 * width_;
+      for (int i = 0; i < 4 * a_.head_dim; i += 64) prefetch(values + i);
+    }
+  }
+
   // Bytes that are read behind the keys of a head meet codes that are zero.
   void multiply_keys(int pair, PairSums& to) const {
-    const void* page = a_.span.pages[2 * pair / kPageBlocks].k;
-    const uint8_t* keys = block_of<uint8_t>(page, 2 * pair, a_.head_dim);
+    const uint8_t* keys = keys_of(pair);
+    const uint8_t* next = keys_of(pair + 1 < kSpan / 32 ? pair + 1 : pair);
+    for (int i = 0; i < 32 * a_.head_dim; i += 64) prefetch(next + i);
     multiply_pair((a_.head_dim + 63) / 64, to, [&](int i) {
       tile_load<kLevels>(x_->codes[0] + 64 * i, sizeof(CodedQuery));
       tile_load<kLevels + 1>(x_->codes[1] + 64 * i, sizeof(CodedQuery));

@@ -46,16 +46,16 @@ static inline F32x16 seen_lanes(int block, int start, int limit, F32x16 a, F32x1
 // What the query may not see becomes -inf; returns the largest score.
 static inline float mask_scores(float* scores, int start, int limit, const Blocks& blocks) {
   const F32x16 lowest = set1(-__builtin_inff());
-  F32x16 largest = lowest;
+  F32x16 largest[2] = {lowest, lowest};  // a maximum waits for the one before
   for (int block = blocks.begin; block < blocks.end; block++) {
     F32x16 s = load(scores + block * 16);
     if (start > block * 16 || limit < block * 16 + 16) {
       s = seen_lanes(block, start, limit, s, lowest);
       store(scores + block * 16, s);
     }
-    largest = max(largest, s);
+    largest[block % 2] = max(largest[block % 2], s);
   }
-  return reduce_max(largest);
+  return reduce_max(max(largest[0], largest[1]));
 }
 
 // Scores become what weight() makes of exp(score - largest) in a block; returns the sum of that.
@@ -83,19 +83,30 @@ static inline void with_queries(int count, const Body& body) {
   }
 }
 
-static void attend_merge(float* m, float* l, float* o, float span_m, float span_l,
-                         const float* span_o, int head_dim) {
-  const float top = *m > span_m ? *m : span_m;
-  float factors[16] = {*m - top, span_m - top};
-  store(factors, exp(load(factors)));
-  *m = top;
+static void attend_merge(const MergeArgs* a) {
+  static_assert(kMaxQueries == 16);
+  const F32x16 m = load(a->m), l = load(a->l), span_m = load(a->span_m), span_l = load(a->span_l);
+  const F32x16 top = max(m, span_m);
+  const F32x16 mine = exp(sub(m, top)), its = exp(sub(span_m, top));
+  float tops[16], sums[16], factors[2][16];
+  store(tops, top);
   // Products rounded on their own: a compiler may not fuse them in one place and not in another.
-  const F32x16 sums = add(mul(set1(*l), set1(factors[0])), mul(set1(span_l), set1(factors[1])));
-  float both[16];
-  store(both, sums);
-  *l = both[0];
-  for (int d = 0; d < head_dim; d += 16) {
-    store(o + d, fma(load(span_o + d), set1(factors[1]), mul(load(o + d), set1(factors[0]))));
+  store(sums, add(mul(l, mine), mul(span_l, its)));
+  store(factors[0], mine);
+  store(factors[1], its);
+  const size_t width = static_cast<size_t>(a->head_dim);
+  for (int q = 0; q < a->count; q++) {
+    if (a->merge[q] == Merge::kNone) continue;
+    const bool both = a->merge[q] == Merge::kBoth;
+    a->m[q] = both ? tops[q] : a->span_m[q];
+    a->l[q] = both ? sums[q] : a->span_l[q];
+    float* o = a->o + static_cast<size_t>(q) * width;
+    const float* span_o = a->span_o + static_cast<size_t>(q) * width;
+    for (size_t d = 0; d < width; d += 16) {
+      F32x16 x = load(span_o + d);
+      if (both) x = fma(x, set1(factors[1][q]), mul(load(o + d), set1(factors[0][q])));
+      store(o + d, x);
+    }
   }
 }
 

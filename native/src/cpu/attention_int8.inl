@@ -16,7 +16,7 @@ struct Coded {
   float scale;
   int32_t sums[kCode16Levels];  // of a level's codes
 };
-using CodedWeights = Coded<kSpan>;
+struct alignas(64) CodedWeights : Coded<kSpan> {};
 struct CodedQuery : Coded<kMaxHeadDim> {
   uint8_t unused[sizeof(float) * kQueryStride - sizeof(Coded<kMaxHeadDim>)];
 };
@@ -63,7 +63,11 @@ static inline void code_numbers(const float* x, int begin, int end, I32x16 magni
     store_code16(codes_of(x + i, found.inverse), levels, sums);
   }
   to.scale = found.scale;
-  for (int l = 0; l < kCode16Levels; l++) to.sums[l] = reduce_add(sums[l]);
+  int32_t above = 0;
+  for (int l = 0; l < kCode16Levels; l++) {
+    to.sums[l] = reduce_add(sums[l]) - 256 * above;
+    above = to.sums[l];
+  }
 }
 
 // 1 for the lanes that the bit N of their number is not set for, else -1.
@@ -287,14 +291,18 @@ static inline I32x16 weigh_int8(const AttendArgs& a, int q, const Blocks& blocks
 }
 
 // Scores become the codes of weights. Each step is done for all queries, since it ends in a number
-// that the next one waits for.
+// that the next one waits for. before(q) is called before query q becomes weights.
+template <class Before>
 static inline void code_weights(const AttendArgs& a, int count, const Blocks& blocks,
-                                CodedWeights* to) {
+                                CodedWeights* to, const Before& before) {
   I32x16 magnitudes[kMaxQueries];
   for (int q = 0; q < count; q++) {
     a.m[q] = mask_scores(a.scores + q * kSpan, a.start[q], a.limit[q], blocks);
   }
-  for (int q = 0; q < count; q++) magnitudes[q] = weigh_int8(a, q, blocks);
+  for (int q = 0; q < count; q++) {
+    before(q);
+    magnitudes[q] = weigh_int8(a, q, blocks);
+  }
   for (int q = 0; q < count; q++) {
     code_numbers(a.scores + q * kSpan, 16 * blocks.begin, 16 * blocks.end, magnitudes[q], to[q]);
   }
@@ -305,7 +313,7 @@ static void attend_int8(const AttendArgs& a) {
   const Blocks blocks = blocks_of(a);
   score_int8<M>(a, blocks.begin, blocks.end);
   CodedWeights weights[M];
-  code_weights(a, M, blocks, weights);
+  code_weights(a, M, blocks, weights, [](int) {});
   in_parts<M>(0, a.head_dim / 16,
               [&]<int N>(int n) { sum_int8<M, N>(a, weights, blocks, 16 * n); });
 }

@@ -97,6 +97,17 @@ struct AttendArgs {
   float* o;       // out [count][head_dim]: sum of exp(score - m) * v
 };
 
+// How the running result of a query takes that of a span: not at all, in place of its own, or
+// folded into it.
+enum class Merge : uint8_t { kNone, kTaken, kBoth };
+struct MergeArgs {
+  Merge merge[kMaxQueries];
+  int count;
+  int head_dim;
+  float *m, *l, *o;  // as in AttendArgs; m and l have room for kMaxQueries
+  const float *span_m, *span_l, *span_o;
+};
+
 // Up to kTextKeys positions of one key/value head of a text.
 struct TextKeys {
   const float* k[kTextKeys];
@@ -258,9 +269,7 @@ struct KernelTable {
   void (*attend_span)(const AttendArgs* args);
   // Only the scores, of the positions up to limit[0], whatever a query sees.
   void (*score_span)(const AttendArgs* args);
-  // Folds a span's (m, l, o) into the running one.
-  void (*attend_merge)(float* m, float* l, float* o, float span_m, float span_l,
-                       const float* span_o, int head_dim);
+  void (*attend_merge)(const MergeArgs* args);
 
   // Attention over a whole text on a matrix unit, or null. The bits of a row may depend on which
   // queries are in the same kTextBlock of those that are given together.

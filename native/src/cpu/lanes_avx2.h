@@ -132,6 +132,7 @@ static inline void store_i8(int8_t* p, I32x16 x) {
   const __m128i n = _mm_packs_epi16(_mm256_castsi256_si128(w), _mm256_extracti128_si256(w, 1));
   _mm_storeu_si128(reinterpret_cast<__m128i*>(p), n);
 }
+static inline I32x16 low_byte(I32x16 x) { return shift_right<24>(shift_left<24>(x)); }
 static inline F32x16 from_bits(I32x16 x) {
   return {_mm256_castsi256_ps(x.a), _mm256_castsi256_ps(x.b)};
 }

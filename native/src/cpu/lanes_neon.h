@@ -155,6 +155,7 @@ static inline void store_i8(int8_t* p, I32x16 x) {
   const int16x8_t high = vcombine_s16(vmovn_s32(x.v[2]), vmovn_s32(x.v[3]));
   vst1q_s8(p, vcombine_s8(vmovn_s16(low), vmovn_s16(high)));
 }
+static inline I32x16 low_byte(I32x16 x) { return x; }
 static inline F32x16 from_bits(I32x16 x) {
   F32x16 r;
   CACTUS_QUADS(vreinterpretq_f32_s32(x.v[i]));

@@ -109,14 +109,13 @@ static inline int32_t read_code(const uint8_t* panel, size_t rows, size_t row, i
 // A number of 16 bits that meets bytes of keys or values: 256 first + second.
 using Code16 = int8_t;
 constexpr int kCode16Levels = 2;
-// Stores 16 of them, and adds the codes of each level to its sums.
+// Stores 16 of them, and adds to the sums of each level, but to those of the last what all make.
 static inline void store_code16(I32x16 x, Code16* const* levels, I32x16* sums) {
   const I32x16 first = shift_right<8>(iadd(x, iset1(128)));
-  const I32x16 second = isub(x, shift_left<8>(first));
   store_i8(levels[0], first);
-  store_i8(levels[1], second);
+  store_i8(levels[1], low_byte(x));
   sums[0] = iadd(sums[0], first);
-  sums[1] = iadd(sums[1], second);
+  sums[1] = iadd(sums[1], x);
 }
 // acc += four numbers of a level times fours of bytes, which have an offset of kQ8Offset.
 static inline I32x16 dot_code16(I32x16 acc, U8x64 bytes, const Code16* x) {

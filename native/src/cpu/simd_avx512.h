@@ -90,6 +90,8 @@ static inline I32x16 round_i32(F32x16 a) { return {_mm512_cvtps_epi32(a.v)}; }
 static inline void store_i8(int8_t* p, I32x16 a) {
   _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm512_cvtepi32_epi8(a.v));
 }
+// The lowest byte, as store_i8 takes it.
+static inline I32x16 low_byte(I32x16 a) { return a; }
 static inline F32x16 from_bits(I32x16 a) { return {_mm512_castsi512_ps(a.v)}; }
 
 static inline U8x64 load_codes(const uint8_t* p) { return {_mm512_loadu_si512(p)}; }

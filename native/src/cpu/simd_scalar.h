@@ -187,6 +187,7 @@ static inline I32x16 round_i32(F32x16 a) {
 static inline void store_i8(int8_t* p, I32x16 a) {
   for (int i = 0; i < 16; i++) p[i] = static_cast<int8_t>(a.v[i]);
 }
+static inline I32x16 low_byte(I32x16 a) { return a; }
 static inline F32x16 from_bits(I32x16 a) {
   F32x16 r;
   CACTUS_LANES(bits_to_float(static_cast<uint32_t>(a.v[i])));

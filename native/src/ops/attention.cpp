@@ -161,10 +161,8 @@ class Attention {
   }
 
   void merge(uint32_t item, uint32_t span, const Partial& total, const Partial& part) {
-    for (uint32_t n = 0; n < tiles_.tile(item).count; n++) {
-      const Range positions = seen(step_.shape, c_.batch(), query(item, n).row);
-      merge_query(step_, c_, n, positions, span, total, part);
-    }
+    merge_queries(step_, c_, tiles_.tile(item).count, span, total, part,
+                  [&](uint32_t n) { return seen(step_.shape, c_.batch(), query(item, n).row); });
   }
 
   void finish(uint32_t item, const Partial& total) {

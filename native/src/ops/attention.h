@@ -69,22 +69,29 @@ inline void see(AttendArgs& args, uint32_t n, const Range& positions, uint32_t s
   args.limit[n] = in_span(positions.last);
 }
 
-// Folds query n of a span into the running result; `positions` is what it sees.
-inline void merge_query(const Heads& step, const Context& c, uint32_t n, const Range& positions,
-                        uint32_t span, const Partial& total, const Partial& part) {
-  // Other queries of the tile may see a span where this one has nothing to see.
-  if (positions.last <= span * kSpan || positions.first >= (span + 1) * kSpan) return;
-  float* sums = total.o + n * size_t{step.head_dim};
-  const float* span_sums = part.o + n * size_t{step.head_dim};
-  // Where its window begins later than the tile's first span, so does its result.
-  if (positions.first / kSpan == span) {
-    total.m[n] = part.m[n];
-    total.l[n] = part.l[n];
-    std::copy_n(span_sums, step.head_dim, sums);
-    return;
+// Folds the queries of a span into the running result; seen_by(n) are the positions that query n
+// sees.
+template <class SeenBy>
+void merge_queries(const Heads& step, const Context& c, uint32_t count, uint32_t span,
+                   const Partial& total, const Partial& part, const SeenBy& seen_by) {
+  MergeArgs args;
+  args.count = static_cast<int>(count);
+  args.head_dim = static_cast<int>(step.head_dim);
+  for (uint32_t n = 0; n < count; n++) {
+    const Range positions = seen_by(n);
+    // Other queries of the tile may see a span where this one has nothing to see; and where its
+    // window begins later than the tile's first span, so does its result.
+    const bool sees = positions.last > span * kSpan && positions.first < (span + 1) * kSpan;
+    const Merge how = positions.first / kSpan == span ? Merge::kTaken : Merge::kBoth;
+    args.merge[n] = sees ? how : Merge::kNone;
   }
-  c.kernels().attend_merge(total.m + n, total.l + n, sums, part.m[n], part.l[n], span_sums,
-                           static_cast<int>(step.head_dim));
+  args.m = total.m;
+  args.l = total.l;
+  args.o = total.o;
+  args.span_m = part.m;
+  args.span_l = part.l;
+  args.span_o = part.o;
+  c.kernels().attend_merge(&args);
 }
 
 // Writes the result of query n.

@@ -122,9 +122,8 @@ class TextAttention {
     for (uint32_t span = begin; span < end; span++) {
       attend_span(text, first, count, span, span == begin ? total : part);
       if (span == begin) continue;
-      for (uint32_t n = 0; n < count; n++) {
-        merge_query(step_, c_, n, seen(text, row_of(n)), span, total, part);
-      }
+      merge_queries(step_, c_, count, span, total, part,
+                    [&](uint32_t n) { return seen(text, row_of(n)); });
     }
     for (uint32_t n = 0; n < count; n++) {
       finish_query(step_, c_, n, text.first_row + row_of(n), head_of(kv_head, first + n), total);
