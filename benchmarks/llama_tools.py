@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cases import Case
-from runner import BenchmarkError, Child, Command, run_child
+from runner import BenchmarkError, Child, Command, cache_folder, run_child
 from search import Config
 
 START: Config = {"format": "Q4_0", "repack": "1", "flash": "on", "cache": "f16"}
@@ -79,13 +79,14 @@ class Tools:
         command = [self.binaries / "llama-batched-bench", *common]
         command += ["-npp", "1", "-ntg", str(case.gen), "-npl", str(case.rows)]
         command += ["-c", str(case.rows * (case.gen + 2) + 256)]
-        command += [] if self.fork or config["repack"] == "1" else ["--no-repack"]
+        # the fork writes a log, else into the folder that it is called from
+        command += ["--log-file", cache_folder() / "ik"] if self.fork else []
+        command += [] if config.get("repack", "1") == "1" else ["--no-repack"]
         child = self._run(command)
-        rows = [line.split("|") for line in child.stdout.splitlines() if line.startswith("|")]
+        printed = child.errors if self.fork else child.stdout
+        rows = [line.split("|") for line in printed.splitlines() if line.startswith("|")]
         if len(rows) != 3:
-            raise BenchmarkError(
-                f"llama-batched-bench printed no table of one line:\n{child.stdout}"
-            )
+            raise BenchmarkError(f"llama-batched-bench printed no table of one line:\n{printed}")
         return float(rows[-1][_RATE]), child
 
     def _run(self, command: Command) -> Child:

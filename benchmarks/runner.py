@@ -36,7 +36,7 @@ class Child:
     """What one finished child process showed.
 
     ``others`` is how many cores were busy with anything else meanwhile, a hypervisor's other
-    guests included; 0 where the system does not tell.
+    guests included; 0 where the system does not tell. ``errors`` is what it wrote to stderr.
     """
 
     stdout: str
@@ -44,6 +44,7 @@ class Child:
     seconds: float
     peak_rss: int
     others: float
+    errors: str = ""
 
 
 def cache_folder() -> Path:
@@ -97,9 +98,10 @@ def run_child(command: Command, env: Mapping[str, str] | None = None) -> Child:
                 process.wait()
         seconds = time.perf_counter() - start
         busy = _busy_seconds() - busy - usage.ru_utime - usage.ru_stime
+        errors.seek(0)
+        said = errors.read().decode(errors="replace")
         if process.returncode != 0:
-            errors.seek(0)
-            tail = errors.read().decode(errors="replace")[-2000:].strip()
+            tail = said[-2000:].strip()
             hint = f" after {seconds:.0f} s" if seconds >= TIMEOUT_SECONDS else ""
             raise BenchmarkError(
                 f"{' '.join(line)}\nended with status {process.returncode}{hint}:\n{tail}"
@@ -111,6 +113,7 @@ def run_child(command: Command, env: Mapping[str, str] | None = None) -> Child:
         seconds,
         usage.ru_maxrss * unit,
         max(busy, 0.0) / seconds,
+        said,
     )
 
 

@@ -136,15 +136,10 @@ def llama_tools(tools: Tools, gguf: Path, name: str, build: str, progress: Progr
     def run(case: Case, threads: int, config: Config) -> tuple[float, Child]:
         return tools.bench(file(config), case, threads, config)
 
-    return Side(
-        name,
-        run,
-        f"{build}, {gguf.name}",
-        tools.start,
-        tools.choices,
-        tools.can_run,
-        lambda config: footprint.of_gguf(file(config))[0],
-    )
+    side = Side(name, run, f"{build}, {gguf.name}", tools.start, tools.choices, tools.can_run)
+    if not tools.fork:  # which has types of its own, whose sizes nobody else knows
+        side.footprint = lambda config: footprint.of_gguf(file(config))[0]
+    return side
 
 
 def openvino(built: OpenVino, name: str, build: str) -> Side:

@@ -15,24 +15,25 @@ import sys
 print(json.dumps([{"samples_ts": [10.0, 40.0, 30.0], "asked": sys.argv[1:]}]))
 """
 BATCHED = """
+import sys
+sys.stdout = sys.stderr if FORK else sys.stdout
 print("| PP | TG | B | N_KV | T_PP s | S_PP t/s | T_TG s | S_TG t/s | T s | S t/s |")
 print("|----|----|---|------|--------|----------|--------|----------|-----|-------|")
 print("| 1 | 4 | 8 | 40 | 0.1 | 116.09 | 0.5 | 63.37 | 0.6 | 69.70 |")
 """
 
 
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    """A folder of tools."""
+def write_tools(folder: Path, fork: bool) -> None:
+    """A fork writes its table of batches to standard error."""
     for name, code in (("llama-bench", BENCH), ("llama-batched-bench", BATCHED)):
-        (tmp_path / name).write_text(f"#!{sys.executable}\n{code}")
-        (tmp_path / name).chmod(0o755)
-    return tmp_path
+        (folder / name).write_text(f"#!{sys.executable}\nFORK = {fork}\n{code}")
+        (folder / name).chmod(0o755)
 
 
 @pytest.mark.parametrize("fork", [False, True])
-def test_cases_become_arguments(load: Any, folder: Path, fork: bool) -> None:
-    tools, case = load("llama_tools").Tools(folder, fork=fork), load("cases").Case
+def test_cases_become_arguments(load: Any, tmp_path: Path, fork: bool) -> None:
+    write_tools(tmp_path, fork)
+    tools, case = load("llama_tools").Tools(tmp_path, fork=fork), load("cases").Case
     config = {**tools.start, "cache": "q8_KV/q8_0"}
     deep = case("deep", gen=64, depth=1024, repeats=2, long=True)
     rate, child = tools.bench(Path("m.gguf"), deep, 2, config)
