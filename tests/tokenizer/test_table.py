@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cactus.errors import TokenizerError
+from cactus.errors import InsufficientMemory, TokenizerError
 from cactus.tokenizer import Tokenizer, table
 
 from .conftest import byte_level_document
@@ -132,6 +132,26 @@ def test_a_document_that_changes_while_its_tables_are_used_is_an_error(tmp_path:
     assert tables.encode("abc")
     with pytest.raises(TokenizerError, match="has changed"):
         tables.offsets("abc")
+
+
+@pytest.mark.usefixtures("any_size")
+def test_a_long_text_without_memory_for_it_is_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, tables = small(tmp_path, byte_level_document())
+    monkeypatch.setattr("cactus.tokenizer.tokenizer.can_reserve", lambda size: False)
+    with pytest.raises(InsufficientMemory, match="the tokenizer needs"):
+        tables.encode("ab " * 20_000)
+    assert tables.encode("ab ab")
+
+
+@pytest.mark.usefixtures("any_size")
+def test_a_folder_that_cannot_be_written_has_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("os.access", lambda path, mode: False)
+    small(tmp_path, byte_level_document())
+    assert not (tmp_path / table.NAME).exists()
 
 
 @pytest.mark.usefixtures("any_size")

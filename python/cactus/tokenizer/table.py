@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import struct
 import threading
 from bisect import bisect_left
@@ -350,7 +351,9 @@ def write_table(folder: Path, document: bytes, backend: Backend) -> None:
 
     Nothing is written where a table could not do the same, nor in a folder that cannot be written.
     """
-    body = None if len(document) < LEAST else _make(document, backend)
+    if len(document) < LEAST or not os.access(folder, os.W_OK) or not _fits(backend):
+        return
+    body = _make(document, backend)
     if body is None:
         return
     key = hashlib.sha256(_MAGIC + document).digest()
@@ -359,22 +362,27 @@ def write_table(folder: Path, document: bytes, backend: Backend) -> None:
         replace_file(folder / NAME, head + body)
 
 
-def _make(document: bytes, backend: Backend) -> bytes | None:
-    """The bytes of a table; None for what is not BPE over bytes, and where anything is unusual."""
-    from tokenizers import models, pre_tokenizers
+def _fits(backend: Backend) -> bool:
+    """Whether it is plain BPE over bytes. This is cheap: others are asked at each load."""
+    from tokenizers import models
 
-    model = backend.model
-    before = backend.pre_tokenizer
+    model, before = backend.model, backend.pre_tokenizer
     if not isinstance(model, models.BPE) or before is None:
-        return None
-    told = json.loads(document)
-    written, steps = told["model"], told["pre_tokenizer"]
-    steps = steps.get("pretokenizers", [steps])
+        return False
     odd = ("dropout", "continuing_subword_prefix", "end_of_word_suffix", "byte_fallback")
-    if any(written.get(name) for name in odd) or steps[-1]["type"] != "ByteLevel":
-        return None
-    if len(steps) > 1 and any(step["type"] == "ByteLevel" for step in steps[:-1]):
-        return None
+    if any(getattr(model, name) for name in odd):
+        return False
+    steps = json.loads(before.__getstate__())
+    kinds = [step["type"] for step in steps.get("pretokenizers", [steps])]
+    return kinds.count("ByteLevel") == 1 and kinds[-1] == "ByteLevel"
+
+
+def _make(document: bytes, backend: Backend) -> bytes | None:
+    """The bytes of a table; None where anything in the vocabulary is unusual."""
+    from tokenizers import pre_tokenizers
+
+    told = json.loads(document)
+    written = told["model"]
     own = backend.get_vocab(with_added_tokens=False)
     ids = backend.get_vocab(with_added_tokens=True)
     added = backend.get_added_tokens_decoder()

@@ -14,8 +14,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cactus.errors import TokenizerError
+from cactus.errors import CactusError, InsufficientMemory, TokenizerError
 from cactus.inputs.text import clean_text
+from cactus.machine import can_reserve
 from cactus.tokenizer.check import backend_of, check_patterns, is_panic, read_document
 from cactus.tokenizer.config import FLAGS, TokenizerConfig
 from cactus.tokenizer.ends import UNMISTAKABLE, find_ends
@@ -251,6 +252,8 @@ class Tokenizer:
     ) -> Any:
         try:
             return backend.encode(text, pair, add_special_tokens=add_special_tokens)
+        except CactusError:  # the library's tokenizer could not be made
+            raise
         except BaseException as error:
             if isinstance(error, Exception) or is_panic(error):
                 raise TokenizerError(
@@ -390,6 +393,12 @@ def _kept_backend(folder: Path) -> TableBackend | None:
     def build() -> Any:
         if key_of(folder) != key:
             raise TokenizerError("tokenizer.json has changed since it was loaded; load it again")
+        # Where an allocation fails the library ends the process.
+        need = 8 * (folder / "tokenizer.json").stat().st_size
+        if not can_reserve(need):
+            raise InsufficientMemory(
+                f"the tokenizer needs {need / 2**20:.0f} MiB for a text of this length"
+            )
         return backend_of(read_document(folder))
 
     try:
