@@ -5,7 +5,8 @@
     python benchmarks/speech.py --case "44 s" --threads 1 --beams 5
 
 All sides read the same files with whisper-base, English, without voice activity detection, ours in
-INT8; everything else is each side's default.
+INT8; everything else is each side's default. In batches a recording is cut by voice activity, and
+the peer is faster-whisper's batched pipeline, which writes no timestamps by default.
 """
 
 from __future__ import annotations
@@ -31,7 +32,15 @@ from runner import Child, Command, Progress, finish, machine, run_child
 HERE = Path(__file__).resolve().parent
 OURS, FASTER_WHISPER, WHISPER_CPP = "ours", "faster-whisper", "whisper.cpp"
 ENCODER = "encoder, 30 s"
-REPEATS = {speech_clips.SHORT: 3, speech_clips.MIDDLE: 1, speech_clips.LONG: 1, ENCODER: 3}
+BATCH = 8
+BATCHED = f"10 min, batches of {BATCH}"
+REPEATS = {
+    speech_clips.SHORT: 3,
+    speech_clips.MIDDLE: 1,
+    speech_clips.LONG: 1,
+    BATCHED: 1,
+    ENCODER: 3,
+}
 """How often a child does the same work; what counts is the median."""
 Key = tuple[str, int, int]
 """Case, beams, threads."""
@@ -50,6 +59,7 @@ class Side:
         command: list[str | Path] = [*self.command, "--threads", str(threads)]
         command += ["--beams", str(beams), "--repeats", str(REPEATS[case])]
         command += ["--encoder"] if case == ENCODER else [str(sound(case))]
+        command += ["--batch", str(BATCH)] if case == BATCHED else []
         child = run_child(command, self.env)
         return statistics.median(json.loads(child.stdout.splitlines()[-1])["seconds"]), child
 
@@ -98,10 +108,10 @@ def todo(given: argparse.Namespace, number: int) -> list[Key]:
     """What a round measures; the long file only in the first ones."""
     keys = []
     for case in given.case or REPEATS:
-        if case == speech_clips.LONG and number >= given.long_rounds:
+        if case in (speech_clips.LONG, BATCHED) and number >= given.long_rounds:
             continue
-        if case == ENCODER and given.peer == WHISPER_CPP:
-            continue  # it has no way to run it alone
+        if case in (BATCHED, ENCODER) and given.peer == WHISPER_CPP:
+            continue  # it has no batches, and no way to run the encoder alone
         for beams in (1,) if case == ENCODER else map(int, given.beams.split(",")):
             keys += [(case, beams, threads) for threads in map(int, given.threads.split(","))]
     return keys

@@ -34,6 +34,7 @@ def arguments() -> argparse.Namespace:
     add("--compute", default="float32,int8", help="of faster-whisper (default: float32,int8)")
     add("--beams", default="1,5", help="beam sizes (default: 1,5)")
     add("--threads", type=int, default=2, help="of either side (default: 2)")
+    add("--batch", type=int, default=1, help="passages of a file at a time (default: 1)")
     add("--texts", action="store_true", help="print what was heard, too")
     return parser.parse_args()
 
@@ -69,7 +70,7 @@ def run(given: argparse.Namespace, progress: Progress) -> dict[str, Any]:
     files = [speech_clips.plain(name) for name in speech_clips.TEXTS]
     heard: dict[str, Texts] = {}
     for beams in given.beams.split(","):
-        settings = ["--beams", beams]
+        settings = ["--beams", beams, "--batch", str(given.batch)]
         for compute in filter(None, given.compute.split(",")):
             progress.show(f"faster-whisper {compute}, beam {beams}")
             command = [

@@ -17,6 +17,7 @@ def parser(description: str | None) -> argparse.ArgumentParser:
     made.add_argument("--beams", type=int, default=5)
     made.add_argument("--repeats", type=int, default=1)
     made.add_argument("--language", default="en", help='a code, or "auto"')
+    made.add_argument("--batch", type=int, default=1, help="passages of a file at a time")
     return made
 
 

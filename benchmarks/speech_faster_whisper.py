@@ -3,7 +3,7 @@
 import json
 
 import speech_child
-from faster_whisper import WhisperModel
+from faster_whisper import BatchedInferencePipeline, WhisperModel
 
 
 def main() -> None:
@@ -22,9 +22,12 @@ def main() -> None:
 
     def hear(file: str) -> list[tuple[float, float, str, float]]:
         language = None if given.language == "auto" else given.language
-        segments, _ = model.transcribe(
-            file, language=language, beam_size=given.beams, vad_filter=given.vad
-        )
+        options = {"language": language, "beam_size": given.beams}
+        if given.batch > 1:
+            pipeline = BatchedInferencePipeline(model)
+            segments, _ = pipeline.transcribe(file, batch_size=given.batch, **options)
+        else:
+            segments, _ = model.transcribe(file, vad_filter=given.vad, **options)
         return [(s.start, s.end, s.text, s.temperature) for s in segments]
 
     seconds, segments = speech_child.timed(given.files, given.repeats, hear)

@@ -23,7 +23,8 @@ def main() -> None:
     model = Model(given.model, threads=given.threads)
 
     def hear(file: str) -> tuple[Segment, ...]:
-        options = {"beam_size": given.beams, "vad": given.vad, "word_timestamps": given.words}
+        options = {"beam_size": given.beams, "word_timestamps": given.words}
+        options |= {"vad": given.vad or given.batch > 1, "batch_size": given.batch}
         return model.transcribe(file, language=given.language, **options).segments
 
     seconds, heard = speech_child.timed(given.files, given.repeats, hear)

@@ -12,7 +12,7 @@ import pytest
 from cactus.calls.stop_flag import StopFlag
 from cactus.errors import Cancelled, InvalidRequest, NativeError, NonFiniteLogits
 from cactus.graph.node import Graph
-from cactus.graph.plan import build, with_int8_activations
+from cactus.graph.plan import build, with_int8_activations, with_int8_kv
 from cactus.graph.reference import ReferenceProgram
 from cactus.native import Program, Row
 from cactus.speech.alignment import Aligner
@@ -40,18 +40,22 @@ def stores(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Store]:
 
 @contextmanager
 def loaded(
-    store: Store, dtype: str, rounded: str | None = None, **options: Any
+    store: Store, dtype: str, rounded: str | None = None, *, int8: bool = False, **options: Any
 ) -> Iterator[tuple[Program, Program]]:
-    """(encoder, decoder). The former with activations of 8 bits on the tier `rounded`, if given."""
+    """(encoder, decoder). The former with activations of 8 bits on the tier `rounded`, if given;
+    with `int8` their memory is kept in that."""
     golden = whisper.load()
     decoder, encoder = (programs.fused(graph, dtype) for graph in (golden.decoder, golden.encoder))
     words, sound = (
         build(decoder, store.tensors, vocab_size=320, context_length=64),
         build(encoder, store.tensors, vocab_size=0, context_length=50),
     )
-    heard = with_int8_activations(sound.blob) if rounded else sound.blob
+    said, heard = words.blob, sound.blob
+    if int8:
+        said, heard = (with_int8_kv(blob, ["memory"]) for blob in (said, heard))
+    heard = with_int8_activations(heard) if rounded else heard
     with (
-        Program(words.blob, store.path, **options) as decoding,
+        Program(said, store.path, **options) as decoding,
         Program(
             heard, store.path, shares=decoding, isa=rounded, chunk=50 if rounded else 512
         ) as encoding,
@@ -147,11 +151,12 @@ def test_cross_attention(isa: str, stores: dict[str, Store]) -> None:
     assert len(found) == 1
 
 
-def test_the_same_bits_however_it_is_split(stores: dict[str, Store]) -> None:
+@pytest.mark.parametrize("int8", [False, True])
+def test_the_same_bits_however_it_is_split(int8: bool, stores: dict[str, Store]) -> None:
     golden, bits = whisper.load(), set()
     features = [golden.features, golden.features[::-1].copy(), golden.features[:7]]
     for threads in (1, 2):
-        with loaded(stores["q8"], "q8", threads=threads) as (encoder, decoder):
+        with loaded(stores["q8"], "q8", int8=int8, threads=threads) as (encoder, decoder):
             alone = []
             for each in features:
                 session = decoder.session()
@@ -170,6 +175,19 @@ def test_the_same_bits_however_it_is_split(stores: dict[str, Store]) -> None:
                 assert (got == np.stack([logits[token] for _, logits in alone])).all()
             bits.add(b"".join(logits.tobytes() for _, logits in alone))
     assert len(bits) == 1
+
+
+@cases
+def test_a_memory_of_int8_gives_nearly_the_logits(isa: str, stores: dict[str, Store]) -> None:
+    golden, found = whisper.load(), []
+    for int8 in (False, True):
+        with loaded(stores["q8"], "q8", int8=int8, isa=isa) as (encoder, decoder):
+            session = decoder.session()
+            hear(encoder, session, golden.features)
+            found.append(say(decoder, session, golden.tokens))
+    exact, rounded = found
+    assert not np.array_equal(rounded, exact)
+    assert_close(rounded, exact, "bf16 model", isa)
 
 
 def test_forks_share_what_was_heard(stores: dict[str, Store]) -> None:

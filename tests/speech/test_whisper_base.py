@@ -17,6 +17,8 @@ import pytest
 from cactus import Model
 from cactus.engine.loading import load
 from cactus.engine.options import BF16_ISA
+from cactus.engine.programs import TOKENS
+from cactus.graph.plan import SLOT, SLOTS, _table
 from cactus.speech.parts import ENCODER
 from tests.assets import TRANSCRIPTS, TWO_CITIES
 from tests.native.programs import EXACT_TIERS, TIERS
@@ -77,13 +79,21 @@ def test_four_bits_hear_every_word(whisper_base_int4: Path, voices: Path, name: 
     assert words(result.text) == words(SAID[name])
 
 
-@pytest.mark.parametrize(("precision", "isa"), [("FP16", None), ("INT8", BF16_ISA)])
-def test_an_encoder_multiplies_in_bf16_only_what_was_rounded_before(
-    precision: str, isa: str | None, whisper_folder: Path, whisper_base_int8: Path
+@pytest.mark.parametrize(
+    ("precision", "isa", "int8"),
+    [("FP16", None, False), ("INT8", BF16_ISA, True), ("INT4", BF16_ISA, False)],
+)
+def test_rounding_follows_the_weights(
+    precision: str, isa: str | None, int8: bool, request: pytest.FixtureRequest
 ) -> None:
-    folder = whisper_folder if precision == "FP16" else whisper_base_int8
+    """An encoder is multiplied in bf16 where its weights are quantised, if there is a unit for it;
+    with weights of 8 bits its states are remembered in int8."""
+    name = {"FP16": "whisper_folder"}.get(precision, f"whisper_base_{precision.lower()}")
     exact = EXACT_TIERS[-1]
-    with closing(load(folder)) as loaded:
-        encoder = loaded.programs.start(ENCODER).program
-        assert encoder.info.isa == (isa if isa in TIERS else exact)
-        assert loaded.tokens.info.isa == exact
+    with closing(load(request.getfixturevalue(name))) as loaded:
+        encoder, decoder = (loaded.programs.start(part) for part in (ENCODER, TOKENS))
+        assert encoder.program.info.isa == (isa if isa in TIERS else exact)
+        assert decoder.program.info.isa == exact
+        for running in (encoder, decoder):
+            slots = SLOT.iter_unpack(running.blob[_table(running.blob, SLOT)])
+            assert {flag for kind, *_, flag in slots if kind == SLOTS["memory"]} == {int(int8)}

@@ -176,8 +176,13 @@ class Programs(Closing):
 
 
 def make_plan(architecture: str, traced: Traced, tensors: Mapping[str, PackedTensor]) -> StoredPlan:
-    """The plan of a traced graph with the tensors of a weights folder, after all passes."""
+    """The plan of a traced graph with the tensors of a weights folder, after all passes.
+
+    Where matrices have 8 bits a memory is kept in int8, since each token reads all of it. Beside
+    those of 4 bits it would cost words.
+    """
     from cactus.graph import passes, plan
+    from cactus.graph.dtypes import GROUPS
 
     graph = passes.optimize(
         traced.graph, lambda name: tensors[name].dtype, lambda name: tensors[name].rows
@@ -186,5 +191,9 @@ def make_plan(architecture: str, traced: Traced, tensors: Mapping[str, PackedTen
         graph, tensors, vocab_size=traced.vocab_size, context_length=traced.context_length
     )
     reads = tuple(built.places[node.name][0] for node in graph.outputs[1:] if node.width)
-    whole = plan.takes_whole_texts(built.blob)
-    return StoredPlan(architecture, traced.context_length, built.blob, reads, whole)
+    blob = built.blob
+    quantized = plan.matrix_types(blob) & GROUPS.keys()
+    if quantized and quantized <= {"q8", "q8_64"}:
+        blob = plan.with_int8_kv(blob, ["memory"])
+    whole = plan.takes_whole_texts(blob)
+    return StoredPlan(architecture, traced.context_length, blob, reads, whole)

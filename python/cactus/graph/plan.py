@@ -6,7 +6,7 @@ The record layouts are those of ``native/src/plan_records.h``; both sides check 
 from __future__ import annotations
 
 import struct
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -173,15 +173,16 @@ def matrix_types(blob: bytes) -> frozenset[str]:
     return frozenset(names[dtype] for dtype, _, _, tiled, *_ in weights if tiled)
 
 
-def with_int8_kv(blob: bytes) -> bytes:
+def with_int8_kv(blob: bytes, kinds: Collection[str] = ("kv", "memory")) -> bytes:
     """A plan's blob that keeps keys and values in int8, with an f32 scale per head and position.
 
-    As ``build`` makes it they are kept in f16; nothing else in it depends on that.
+    As ``build`` makes it they are kept in f16; nothing else in it depends on that. ``kinds``: of
+    slots, in which they are.
     """
-    at = _table(blob, SLOT)
+    at, numbers = _table(blob, SLOT), {SLOTS[kind] for kind in kinds}
     slots = b"".join(
-        SLOT.pack(kind, a, b, int(kind != SLOTS["conv"]))
-        for kind, a, b, _ in SLOT.iter_unpack(blob[at])
+        SLOT.pack(kind, a, b, int(int8 or kind in numbers))
+        for kind, a, b, int8 in SLOT.iter_unpack(blob[at])
     )
     return blob[: at.start] + slots + blob[at.stop :]
 
