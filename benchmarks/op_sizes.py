@@ -44,7 +44,8 @@ def cases_of(architecture: Architecture) -> Iterator[Case]:
             yield Case("short_conv", (3 * hidden,), ((hidden, taps),), {"taps": taps}, chunks)
     # The output matrix reads one row of a chunk; a part of it will do.
     yield Case("linear", (hidden,), ((16_384, hidden),), {}, DECODE)
-    for chunks in (DECODE, ((1024, 1),), ((4096, 1),), PREFILL, ((1024, 256),), ((256, 1),) * 8):
+    contexts = [((length, 1),) for length in (1024, 4096, 16_384)]
+    for chunks in (DECODE, *contexts, PREFILL, ((1024, 256),), ((4096, 256),), ((256, 1),) * 8):
         yield Case("qkv_attention", (queries + 2 * keys,), *_attention(architecture), chunks)
 
 
@@ -56,6 +57,7 @@ def _attention(architecture: Architecture) -> tuple[tuple[tuple[int, ...], ...],
         "kv_heads": c.kv_heads,
         "head_dim": c.head_dim,
         "scale": c.head_dim**-0.5,
+        "window": 0,
         "inv_freq": c.rope.inv_freq,
         "axes": (),
         "rope_scale": 1.0,

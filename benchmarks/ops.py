@@ -29,6 +29,7 @@ sys.path.insert(0, str(REPOSITORY))
 from op_sizes import MODELS, cases_of, describe  # noqa: E402
 
 from cactus import native  # noqa: E402
+from cactus.engine.options import KV_TYPES  # noqa: E402
 from cactus.graph.node import Graph, Node  # noqa: E402
 from cactus.graph.plan import Plan  # noqa: E402
 from cactus.native import MachinePeaks, Program, Row  # noqa: E402
@@ -38,16 +39,19 @@ from tests.ops.cases import CASES, Built, Case, build  # noqa: E402
 
 COPIES_BYTES = 128 << 20
 CHUNK = 256
+CONTEXT = 16_384 + CHUNK
 DTYPES = {"f32": 4.0, "f16": 2.0, "bf16": 2.0, "q8": 1.0625, "q8_64": 1.03125}
 DTYPES |= {"q4": 0.625, "q4_0": 0.5625, "q4_64": 0.5625}
 LEVELS = {"q4": 1.5, "q4_0": 1.5, "q4_64": 1.5, "q8": 2.0, "q8_64": 2.0}
 ACTIVATIONS = ("int12", "int8")
+ATTENTION = ("attention", "qkv_attention")
 
 
 @dataclass(frozen=True)
 class Timing:
     """One op on one size. Bytes and operations are those of one run of ``seconds``.
 
+    ``dtype`` is that of the matrices, or of keys and values.
     ``share`` is of the peak that bounds it, named by ``bound``; None for ops on activations alone,
     which the caches serve.
     """
@@ -76,6 +80,7 @@ def main() -> int:
     parser.add_argument(
         "--activations", choices=ACTIVATIONS, default="int12", help="default: int12"
     )
+    parser.add_argument("--kv", choices=KV_TYPES, default="f16", help="keys and values (f16)")
     parser.add_argument("--isa", choices=tiers, action="append", help="default: the best")
     parser.add_argument("--threads", type=int, action="append", help="default: 1 and 2")
     parser.add_argument("--table", action="store_true", help="the op tests' sizes instead")
@@ -96,7 +101,7 @@ def main() -> int:
     found: list[Timing] = []
     for case in cases:
         dtype = given.dtype or ("q4_64" if case.inputs and case.inputs[0] % 64 == 0 else "f32")
-        for timing in measure(case, dtype, given.activations, peaks, given.seconds):
+        for timing in measure(case, dtype, given.activations, peaks, given.seconds, given.kv):
             found.append(timing)
             print(line(timing), flush=True)
     if given.json:
@@ -120,7 +125,8 @@ def table_cases() -> Iterator[Case]:
 def line(timing: Timing) -> str:
     """One line of the printed table."""
     gigabytes, operations = timing.nbytes / timing.seconds, timing.operations / timing.seconds
-    size = timing.size + (f" {timing.dtype}" if timing.op in ("linear", "embed") else "")
+    named = ("linear", "embed", *ATTENTION)
+    size = timing.size + (f" {timing.dtype}" if timing.op in named else "")
     share = "" if timing.share is None else f"{100 * timing.share:4.0f} % {timing.bound}"
     return (
         f"{timing.op:14} {size:42} {timing.isa:8} {timing.threads:7} {timing.seconds * 1e6:10.1f} "
@@ -129,7 +135,12 @@ def line(timing: Timing) -> str:
 
 
 def measure(
-    case: Case, dtype: str, activations: str, peaks: list[MachinePeaks], seconds: float
+    case: Case,
+    dtype: str,
+    activations: str,
+    peaks: list[MachinePeaks],
+    seconds: float,
+    kv: str = "f16",
 ) -> Iterator[Timing]:
     """Run a case with each tier and number of threads of ``peaks``, for ``seconds`` each."""
     quantized = GROUPS.get(dtype, 0) if case.op == "linear" else 0
@@ -145,10 +156,12 @@ def measure(
         graph = _repeated(built, copies)
         stored = _with_copies(packed, copies)
         position = case.op == "add_position"
-        context = case.weights[0][0] - case.attrs["offset"] if position else 8192
-        plan = programs.plan_of(graph, stored, context=context, activations=activations)
-        nbytes, operations, arithmetic = cost(case, packed)
+        context = case.weights[0][0] - case.attrs["offset"] if position else CONTEXT
+        plan = programs.plan_of(graph, stored, context=context, kv=kv, activations=activations)
+        nbytes, operations, arithmetic = cost(case, packed, kv)
         dots = operations * (LEVELS.get(dtype, 1.0) if activations == "int12" else 1.0)
+        if case.op in ATTENTION:
+            dtype, dots = kv, 2.0 * operations  # queries and weights have two levels
         for peak in peaks:
             chunk = max(CHUNK, len(case.chunks), sum(chunks[-1] for chunks in case.chunks))
             options = {"isa": peak.isa, "threads": peak.threads, "chunk": chunk}
@@ -204,7 +217,7 @@ def _with_copies(packed: programs.Store, copies: int) -> programs.Store:
     return programs.Store(packed.path, tensors, packed.values)
 
 
-def cost(case: Case, packed: programs.Store) -> tuple[float, float, str]:
+def cost(case: Case, packed: programs.Store, kv: str = "f16") -> tuple[float, float, str]:
     """Bytes from memory, operations, and their kind (int8, float), of a case's last step."""
     counts = [chunks[-1] for chunks in case.chunks]
     rows = sum(counts)
@@ -214,14 +227,16 @@ def cost(case: Case, packed: programs.Store) -> tuple[float, float, str]:
         operations = 2.0 * rows * sum(matrix.rows * matrix.cols for matrix in matrices)
         kind = "int8" if matrices[0].dtype in LEVELS else "float"
         return moved + sum(matrix.nbytes for matrix in matrices), operations, kind
-    if case.op in ("attention", "qkv_attention"):
+    if case.op in ATTENTION:
         heads, head_dim = case.attrs["heads"], case.attrs["head_dim"]
         ends = [sum(chunks) for chunks in case.chunks]
-        keys_and_values = 2 * 2.0 * case.attrs["kv_heads"] * head_dim * sum(ends)
+        head_bytes = 2.0 * head_dim if kv == "f16" else head_dim + 4.0
+        keys_and_values = 2 * head_bytes * case.attrs["kv_heads"] * sum(ends)
         attended = sum(
             count * (end - (count - 1) / 2) for count, end in zip(counts, ends, strict=True)
         )
-        return moved + keys_and_values, 4.0 * heads * head_dim * attended, "float"
+        kind = "float" if kv == "f16" else "int8"
+        return moved + keys_and_values, 4.0 * heads * head_dim * attended, kind
     return 2 * moved, 0.0, ""
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from cactus.native import MachinePeaks
 from tests.native.programs import TIERS, Store, Stored
-from tests.ops.cases import CASES, Case
+from tests.ops.cases import CASES, Case, build
 
 PEAKS = MachinePeaks(TIERS[-1], 1, 1 << 20, 1e9, 2e9, 4e9)
 
@@ -28,6 +28,9 @@ def test_cost_of_attention(load: Any, tmp_path: Any) -> None:
     assert nbytes == 4 * 128 * 4 + 14 * 2 * 2 * 16 * 2
     assert operations == (11 + 12 + 13 + 1) * 4 * 4 * 16
     assert kind == "float"
+    nbytes, _, kind = load("ops").cost(case, Store(tmp_path, {}, {}), "int8")
+    assert nbytes == 4 * 128 * 4 + 14 * 2 * 2 * (16 + 4)
+    assert kind == "int8"
 
 
 @pytest.mark.parametrize("op", sorted(set(CASES) - {"split"}))
@@ -38,6 +41,13 @@ def test_every_op_is_timed(load: Any, op: str) -> None:
     assert timing.seconds > 0
     assert (timing.share is None) == (timing.bound == "")
     assert op in ops.line(timing)
+
+
+def test_attention_is_timed_over_an_int8_cache(load: Any) -> None:
+    ops = load("ops")
+    case = CASES["qkv_attention"][-1]
+    (timing,) = ops.measure(case, "f32", "int12", [PEAKS], 0.0, "int8")
+    assert timing.dtype == "int8" and " int8 " in ops.line(timing)
 
 
 def test_copies_of_a_matrix_are_multiplied_too(load: Any) -> None:
@@ -55,7 +65,9 @@ def test_copies_of_a_matrix_are_multiplied_too(load: Any) -> None:
 def test_sizes_of_the_models(load: Any) -> None:
     sizes = load("op_sizes")
     for architecture in sizes.MODELS.values():
-        names = [sizes.describe(case) for case in sizes.cases_of(architecture)]
+        cases = list(sizes.cases_of(architecture))
+        names = [sizes.describe(case) for case in cases]
+        build(next(case for case in cases if case.op == "qkv_attention"))  # takes all attributes
         c = architecture.config
         assert f"{2 * c.intermediate_size} x {c.hidden_size}, rows 8 x 1" in names
         assert f"{c.heads}/{c.kv_heads} heads of {c.head_dim}, rows 1 after 4,096" in names
