@@ -17,7 +17,8 @@ class Case:
     (top_p 0.95); 0 is greedy. ``repeats`` is how often a child process measures it, after a
     warm-up that does not count unless ``long``: a long case is its own warm-up, and is taken in
     fewer rounds and with the most threads only. ``like`` is the case whose best configuration a
-    peer's search starts from. A ``rare`` one is measured only where it is asked for by name.
+    peer's search starts from. A ``rare`` one is measured only where it is asked for by name, in
+    that configuration: a search would take longer than all the rest.
     """
 
     name: str
@@ -57,8 +58,8 @@ CASES = (
     Case(DECODE, gen=64, repeats=3),
     Case(DEEP, gen=64, depth=1024, repeats=2, like=DECODE),
     Case("decode at 4,096", gen=48, depth=4096, like=DEEP, long=True),
-    Case("decode at 16,384", gen=32, depth=16_384, like=DEEP, long=True, rare=True),
-    Case("decode at 32,768", gen=32, depth=32_768, like=DEEP, long=True, rare=True),
+    Case("decode at 16,384", gen=32, depth=16_384, like="decode at 4,096", long=True, rare=True),
+    Case("decode at 32,768", gen=32, depth=32_768, like="decode at 4,096", long=True, rare=True),
     Case("decode at temperature 0.8", gen=64, repeats=3, temperature=0.8, like=DECODE),
     Case("8 together", gen=48, rows=8),
     Case("32 together", gen=32, rows=32, like="8 together"),

@@ -42,7 +42,7 @@ class Tools:
         """What a search tries beyond the start, or beyond what the case it is like has found."""
         if not case.like:
             return _FORK_ANY if self.fork else _ANY
-        if case.has_long_context:
+        if case.has_long_context and not case.rare:
             return _FORK_FAR if self.fork else _FAR
         return {}
 

@@ -45,7 +45,7 @@ class OpenVino:
         """What a search tries beyond the start, or beyond what the case it is like has found."""
         if not case.like:
             return {"precision": ("f32",)}
-        return {"cache": ("f16",)} if case.has_long_context else {}
+        return {"cache": ("f16",)} if case.has_long_context and not case.rare else {}
 
     def bench(self, case: Case, threads: int, config: Config) -> tuple[float, Child]:
         """Median tokens/s of a case, and the process that did it."""

@@ -387,4 +387,6 @@ def test_rare_cases_are_asked_for_by_name(load: Any) -> None:
     cases = load("cases")
     assert not any(case.rare for case in cases.chosen([], quick=False))
     (far,) = cases.chosen(["16,384"], quick=False)
-    assert [case.name for case in cases.lineage(far)] == ["decode", cases.DEEP, far.name]
+    before = ["decode", cases.DEEP, "decode at 4,096"]
+    assert [case.name for case in cases.lineage(far)] == [*before, far.name]
+    assert load("llama_tools").Tools(Path()).choices(far) == {}
