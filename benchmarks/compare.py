@@ -156,7 +156,8 @@ def prepare(
         fitting = tuple(case for case in cases if case.context <= model.context_length)
         ours = [sides.ours(model.folder, given.isa)]
         if INT8 in given.peers:
-            ours.append(sides.ours(model.folder, given.isa, name="ours (int8)", activations="int8"))
+            rougher = {"name": "ours (int8)", "activations": "int8"}
+            ours.append(sides.ours(model.folder, given.isa, **rougher))
         peers: list[Side] = []
         if LLAMA in given.peers:
             peers.append(sides.llama_cpp(built, model.gguf, LLAMA, build, progress))

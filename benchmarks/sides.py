@@ -85,16 +85,14 @@ class Side:
 
 
 def ours(folder: Path, isa: str | None, *, name: str = OURS, activations: str = "int12") -> Side:
-    """Our engine on a weights folder."""
+    """Our engine on a weights folder; how it starts is measured in its default mode alone."""
     found = footprint.of_folder(folder)
-    return Side(
-        name,
-        partial(_run_ours, folder, isa, activations),
-        footprint=lambda _: found,
-        first_token=partial(_first_token_ours, folder, isa),
-        import_time=lambda: run_child([sys.executable, "-c", IMPORT]),
-        files=[path for path in folder.iterdir() if path.is_file()],
-    )
+    side = Side(name, partial(_run_ours, folder, isa, activations), footprint=lambda _: found)
+    if activations == "int12":
+        side.first_token = partial(_first_token_ours, folder, isa)
+        side.import_time = lambda: run_child([sys.executable, "-c", IMPORT])
+        side.files = [path for path in folder.iterdir() if path.is_file()]
+    return side
 
 
 def _run_ours(
