@@ -40,13 +40,18 @@ static inline void multiply_pair(int count, PairSums& to, const Load& load_pair)
   tile_store<3>(to.sums[1][1], 64);
 }
 
-// What a query's codes times bytes sum up to; the bytes have an offset.
+// What the offset of bytes adds to the sums of a query, from which it may wrap.
 template <class Coded>
-static inline F32x16 joined(const PairSums& pair, int tile, int q, const Coded& x) {
-  const I32x16 begin = iadd(shift_left<8>(iset1(x.sums[0])), iset1(x.sums[1]));
+static inline int32_t offset_of(const Coded& x) {
+  const uint32_t codes = 256u * static_cast<uint32_t>(x.sums[0]) + static_cast<uint32_t>(x.sums[1]);
+  return static_cast<int32_t>(kQ8Offset * codes);
+}
+
+// What a query's codes times the numbers of a page sum up to.
+static inline F32x16 joined(const PairSums& pair, int tile, int q, int32_t offset) {
   const I32x16 sums =
       iadd(shift_left<8>(load_i32(pair.sums[tile][0][q])), load_i32(pair.sums[tile][1][q]));
-  return to_f32(isub(sums, shift_left<7>(begin)));
+  return to_f32(isub(sums, iset1(offset)));
 }
 
 // Up to 16 queries and a span. The vector units work on what the matrix unit has done before.
@@ -59,6 +64,7 @@ class SpanAttention {
         width_(static_cast<size_t>(a.head_dim)) {}
 
   void run() {
+    for (int q = 0; q < a_.count; q++) offsets_[q] = offset_of(x_[q]);
     constexpr int kPairs = kSpan / 32;
     const int first = blocks_.begin / 2, last = (blocks_.end + 1) / 2;
     static_assert(kPairs * 2 == kSpan / 16);
@@ -69,6 +75,7 @@ class SpanAttention {
     scale_scores(last - 1, sums_[(last - 1) % 2]);
     for (int q = 0; q < a_.count; q++) clear_unseen(weights_[q]);
     code_weights(a_, a_.count, blocks_, weights_, [&](int q) { prefetch_values(q); });
+    for (int q = 0; q < a_.count; q++) offsets_[q] = offset_of(weights_[q]);
     const int pairs = (a_.head_dim + 31) / 32;
     for (int pair = 0; pair < pairs; pair++) {
       multiply_values(pair, sums_[pair % 2]);
@@ -111,7 +118,7 @@ class SpanAttention {
       const F32x16 scale = load(scales + block % kPageBlocks * 16);
       for (int q = 0; q < a_.count; q++) {
         store(a_.scores + q * kSpan + block * 16,
-              mul(joined(sums, tile, q, x_[q]), mul(scale, set1(x_[q].scale))));
+              mul(joined(sums, tile, q, offsets_[q]), mul(scale, set1(x_[q].scale))));
       }
     }
   }
@@ -146,7 +153,7 @@ class SpanAttention {
       if (d >= a_.head_dim) return;
       for (int q = 0; q < a_.count; q++) {
         store(a_.o + static_cast<size_t>(q) * width_ + d,
-              mul(joined(sums, tile, q, weights_[q]), set1(weights_[q].scale)));
+              mul(joined(sums, tile, q, offsets_[q]), set1(weights_[q].scale)));
       }
     }
   }
@@ -155,6 +162,7 @@ class SpanAttention {
   const Blocks blocks_;
   const CodedQuery* const x_;
   const size_t width_;
+  int32_t offsets_[16];  // of the queries, then of their weights
   PairSums sums_[2];
   CodedWeights weights_[16];
 };

@@ -132,10 +132,13 @@ static inline void store_int8_position(const float* k, const float* v, int head_
     int8_t key[16], value[16];
     store_i8(key, codes_of(mixed + d, ks.inverse));
     store_i8(value, codes_of(v + d, vs.inverse));
-    for (int i = 0; i < 16; i++) {
-      column[(d + i) / 4 * 64 + i % 4] = static_cast<uint8_t>(key[i] ^ 0x80);
-      row[(d + i) * 4] = static_cast<uint8_t>(value[i] ^ 0x80);
+    for (int i = 0; i < 16; i += 4) {
+      uint32_t four;
+      __builtin_memcpy(&four, key + i, 4);
+      four ^= 0x80808080;
+      __builtin_memcpy(column + (d + i) * 16, &four, 4);
     }
+    for (int i = 0; i < 16; i++) row[(d + i) * 4] = static_cast<uint8_t>(value[i] ^ 0x80);
   }
 }
 
