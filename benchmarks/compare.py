@@ -115,6 +115,8 @@ def run(given: argparse.Namespace, progress: Progress) -> None:
     start = machine()
     versions: dict[str, str] = {}
     contests = prepare(given, versions, progress)
+    if not contests:
+        raise BenchmarkError("nothing is left to measure; name other cases or models")
     how = "known" if given.quick else "again" if given.search else "once"
     quiet = Quiet(given.retries)
     for contest in contests:
@@ -154,6 +156,8 @@ def prepare(
         model = models.prepare(name, progress)
         kv_bytes = footprint.of_gguf(model.gguf)[1]
         fitting = tuple(case for case in cases if case.context <= model.context_length)
+        for case in set(cases) - set(fitting):
+            progress.show(f"{name} has no context for {case.name}, which is left out")
         ours = [sides.ours(model.folder, given.isa)]
         if INT8 in given.peers:
             rougher = {"name": "ours (int8)", "activations": "int8"}
