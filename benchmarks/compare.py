@@ -160,8 +160,7 @@ def prepare(
             progress.show(f"{name} has no context for {case.name}, which is left out")
         ours = [sides.ours(model.folder, given.isa)]
         if INT8 in given.peers:
-            rougher = {"name": "ours (int8)", "activations": "int8"}
-            ours.append(sides.ours(model.folder, given.isa, **rougher))
+            ours.append(sides.ours(model.folder, given.isa, name="ours (int8)", int8=True))
         peers: list[Side] = []
         if LLAMA in given.peers:
             peers.append(sides.llama_cpp(built, model.gguf, LLAMA, build, progress))

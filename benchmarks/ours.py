@@ -29,7 +29,8 @@ def measure_ours(
     rows: int = 1,
     warm_up: bool = True,
     isa: str | None = None,
-    activations: str = "int12",
+    activations: str | None = None,
+    kv: str | None = None,
     temperature: float = 0.0,
 ) -> list[float]:
     """Tokens/s of every repeat: reading ``prompt`` tokens, or writing ``gen`` after ``depth``.
@@ -42,7 +43,9 @@ def measure_ours(
     """
     if (prompt > 0) == (gen > 0):
         raise ValueError(f"give either prompt or gen, got prompt={prompt}, gen={gen}")
-    engine = load(model_folder, threads=threads, isa=isa, activations=activations)
+    given = {"activations": activations, "kv": kv}
+    own: dict[str, Any] = {name: value for name, value in given.items() if value}
+    engine = load(model_folder, threads=threads, isa=isa, **own)
     program = engine.program
     sessions = [program.session() for _ in range(rows)]
     drawing = {"temperature": temperature, "top_p": 0.95}
@@ -109,7 +112,8 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=1)
     parser.add_argument("--no-warm-up", action="store_true")
     parser.add_argument("--isa")
-    parser.add_argument("--activations", default="int12")
+    parser.add_argument("--activations", help="default: what the engine takes by itself")
+    parser.add_argument("--kv", help="default: what the engine takes by itself")
     parser.add_argument("--temperature", type=float, default=0.0)
     given = parser.parse_args()
     samples = measure_ours(
@@ -123,6 +127,7 @@ def main() -> None:
         warm_up=not given.no_warm_up,
         isa=given.isa,
         activations=given.activations,
+        kv=given.kv,
         temperature=given.temperature,
     )
     print(json.dumps({"samples": samples}))

@@ -65,7 +65,7 @@ class Results:
         context = contest.kv_bytes * case.mean_context
         peak = bandwidth(self.peaks, threads) * 1e9
         return {
-            side.name: (found.weights + context) * Spread.of(rates).median / peak
+            side.name: (found.weights + side.kv_share * context) * Spread.of(rates).median / peak
             for side in contest.sides
             if (found := side.footprint_of(case)) and (rates := side.rates[case.name, threads])
         }

@@ -36,7 +36,8 @@ class Side:
     """One engine on one model: how to run it, and what came out, round by round.
 
     ``build`` names what a remembered search of configurations belongs to; without it, as of our
-    engine, there is one configuration and nothing to search.
+    engine, there is one configuration and nothing to search. ``kv_share`` is what K and V take of
+    their size in f16.
     """
 
     name: str
@@ -46,6 +47,7 @@ class Side:
     choices: Callable[[Case], Mapping[str, tuple[str, ...]]] = lambda case: {}
     can_run: Callable[[Case], bool] = lambda case: True
     footprint: Callable[[Config], Footprint] | None = None
+    kv_share: float = 1.0
     first_token: Callable[[int], Child] | None = None
     first_token_bare: Callable[[int], Child] | None = None
     import_time: Callable[[], Child] | None = None
@@ -84,11 +86,16 @@ class Side:
         )
 
 
-def ours(folder: Path, isa: str | None, *, name: str = OURS, activations: str = "int12") -> Side:
-    """Our engine on a weights folder; how it starts is measured in its default mode alone."""
+def ours(folder: Path, isa: str | None, *, name: str = OURS, int8: bool = False) -> Side:
+    """Our engine on a weights folder, as it is by default, or with activations and cache in int8.
+
+    How it starts is measured by default alone.
+    """
     found = footprint.of_folder(folder)
-    side = Side(name, partial(_run_ours, folder, isa, activations), footprint=lambda _: found)
-    if activations == "int12":
+    side = Side(name, partial(_run_ours, folder, isa, int8), footprint=lambda _: found)
+    if int8:
+        side.kv_share = 0.5
+    else:
         side.first_token = partial(_first_token_ours, folder, isa)
         side.import_time = lambda: run_child([sys.executable, "-c", IMPORT])
         side.files = [path for path in folder.iterdir() if path.is_file()]
@@ -96,13 +103,14 @@ def ours(folder: Path, isa: str | None, *, name: str = OURS, activations: str = 
 
 
 def _run_ours(
-    folder: Path, isa: str | None, activations: str, case: Case, threads: int, _: Config
+    folder: Path, isa: str | None, int8: bool, case: Case, threads: int, _: Config
 ) -> tuple[float, Child]:
     command: list[str | Path] = [sys.executable, HERE / "ours.py", folder]
     command += ["--threads", str(threads), "--prompt", str(case.prompt)]
     command += ["--gen", str(case.gen), "--depth", str(case.depth)]
     command += ["--repeats", str(case.repeats), "--rows", str(case.rows)]
-    command += ["--activations", activations, "--temperature", str(case.temperature)]
+    command += ["--temperature", str(case.temperature)]
+    command += ["--activations", "int8", "--kv", "int8"] if int8 else []
     command += ["--no-warm-up"] if case.long else []
     command += ["--isa", isa] if isa else []
     child = run_child(command)
