@@ -13,7 +13,7 @@ constexpr int kCallRows = CACTUS_CALL_ROWS;  // share the work of unpacking a ti
 constexpr int kOwnRows = 0;
 // Of 32 columns that are unpacked at once: those of kTilesAtOnce tiles fit the first-level cache
 // together with a panel, which is read from the second-level one.
-constexpr int kUnits = 16;
+constexpr int kUnits = 24;
 
 // The tile registers of operands of int8; those before are of whole size.
 constexpr int kX = 6, kW = 7;
@@ -284,8 +284,10 @@ static void multiply_tiles(const uint8_t* tile, int tiles, int cols, const uint8
   alignas(64) float sums[kCallRows][kTilesAtOnce][16];
   const int units = cols / kGroup;
   const size_t bytes = static_cast<size_t>(units / N) * Format::kBlock;
-  for (int unit = 0; unit < units; unit += kUnits) {
-    const int count = units - unit < kUnits ? units - unit : kUnits;
+  // In passes of nearly the same length: the first and the last group of each wait for the unit.
+  const int passes = (units + kUnits - 1) / kUnits;
+  for (int pass = 0, unit = 0, count; pass < passes; pass++, unit += count) {
+    count = units / N * (pass + 1) / passes * N - unit;
     const int groups = count / N;
     for (int t = 0; t < tiles; t++) {
       const uint8_t* p =
