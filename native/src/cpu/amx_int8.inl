@@ -40,42 +40,46 @@ static inline void multiply_pair(int count, PairSums& to, const Load& load_pair)
   tile_store<3>(to.sums[1][1], 64);
 }
 
-// What the offset of bytes adds to the sums of a query, from which it may wrap.
-template <class Coded>
-static inline int32_t offset_of(const Coded& x) {
-  const uint32_t codes = 256u * static_cast<uint32_t>(x.sums[0]) + static_cast<uint32_t>(x.sums[1]);
-  return static_cast<int32_t>(kQ8Offset * codes);
+// What the offset of bytes adds to a product with codes of this sum; it may wrap, as products do.
+static inline int32_t offset_of(int32_t sum) {
+  return static_cast<int32_t>(uint32_t{kQ8Offset} * static_cast<uint32_t>(sum));
 }
 
 // What a query's codes times the numbers of a page sum up to.
 static inline F32x16 joined(const PairSums& pair, int tile, int q, int32_t offset) {
-  const I32x16 sums =
-      iadd(shift_left<8>(load_i32(pair.sums[tile][0][q])), load_i32(pair.sums[tile][1][q]));
-  return to_f32(isub(sums, iset1(offset)));
+  const I32x16 high = load_i32(pair.sums[tile][0][q]), low = load_i32(pair.sums[tile][1][q]);
+  return to_f32(isub(iadd(shift_left<8>(high), low), iset1(offset)));
 }
 
-// Up to 16 queries and a span. The vector units work on what the matrix unit has done before.
+// Up to 16 queries and a span. The vector units work on what the matrix unit has done before; what
+// they do for each query ends in a number that the next step waits for, so it does it for all.
 class SpanAttention {
  public:
   explicit SpanAttention(const AttendArgs& a)
       : a_(a),
         blocks_(blocks_of(a)),
+        first_page_(blocks_.begin / kPageBlocks),
+        last_page_((blocks_.end + kPageBlocks - 1) / kPageBlocks),
         x_(reinterpret_cast<const CodedQuery*>(a.q)),
-        width_(static_cast<size_t>(a.head_dim)) {}
+        width_(static_cast<size_t>(a.head_dim)) {
+    for (int q = 0; q < a.count; q++) {
+      query_offsets_[q] = offset_of(256 * x_[q].sums[0] + x_[q].sums[1]);
+      begin_ = a.start[q] > begin_ ? a.start[q] : begin_;
+      end_ = a.limit[q] < end_ ? a.limit[q] : end_;
+      store(largest_[q], set1(-__builtin_inff()));
+    }
+  }
 
   void run() {
-    for (int q = 0; q < a_.count; q++) offsets_[q] = offset_of(x_[q]);
-    constexpr int kPairs = kSpan / 32;
     const int first = blocks_.begin / 2, last = (blocks_.end + 1) / 2;
-    static_assert(kPairs * 2 == kSpan / 16);
     for (int pair = first; pair < last; pair++) {
       multiply_keys(pair, sums_[pair % 2]);
       if (pair > first) scale_scores(pair - 1, sums_[(pair - 1) % 2]);
     }
     scale_scores(last - 1, sums_[(last - 1) % 2]);
-    for (int q = 0; q < a_.count; q++) clear_unseen(weights_[q]);
-    code_weights(a_, a_.count, blocks_, weights_, [&](int q) { prefetch_values(q); });
-    for (int q = 0; q < a_.count; q++) offsets_[q] = offset_of(weights_[q]);
+    for (int q = 0; q < a_.count; q++) a_.m[q] = reduce_max(load(largest_[q]));
+    for (int q = 0; q < a_.count; q++) weigh(q);
+    for (int q = 0; q < a_.count; q++) code(q);
     const int pairs = (a_.head_dim + 31) / 32;
     for (int pair = 0; pair < pairs; pair++) {
       multiply_values(pair, sums_[pair % 2]);
@@ -85,6 +89,9 @@ class SpanAttention {
   }
 
  private:
+  // Whether all queries see a block.
+  bool is_seen(int block) const { return begin_ <= 16 * block && end_ >= 16 * block + 16; }
+
   const uint8_t* keys_of(int pair) const {
     return block_of<uint8_t>(a_.span.pages[2 * pair / kPageBlocks].k, 2 * pair, a_.head_dim);
   }
@@ -114,34 +121,69 @@ class SpanAttention {
   void scale_scores(int pair, const PairSums& sums) {
     for (int tile = 0; tile < 2; tile++) {
       const int block = 2 * pair + tile;
+      if (block < blocks_.begin || block >= blocks_.end) continue;
       const float* scales = a_.span.pages[block / kPageBlocks].k_scales;
       const F32x16 scale = load(scales + block % kPageBlocks * 16);
+      const bool seen = is_seen(block);
       for (int q = 0; q < a_.count; q++) {
-        store(a_.scores + q * kSpan + block * 16,
-              mul(joined(sums, tile, q, offsets_[q]), mul(scale, set1(x_[q].scale))));
+        F32x16 score = mul(joined(sums, tile, q, query_offsets_[q]), mul(scale, set1(x_[q].scale)));
+        if (!seen) {
+          const F32x16 lowest = set1(-__builtin_inff());
+          score = seen_lanes(block, a_.start[q], a_.limit[q], score, lowest);
+        }
+        store(a_.scores + q * kSpan + block * 16, score);
+        store(largest_[q], max(load(largest_[q]), score));
       }
     }
   }
 
-  // The unit takes the weights of whole pages.
-  void clear_unseen(CodedWeights& weights) const {
-    const int begin = blocks_.begin / kPageBlocks * kPageBlocks;
-    const int end = (blocks_.end + kPageBlocks - 1) / kPageBlocks * kPageBlocks;
-    for (int block = begin; block < end; block++) {
-      if (block >= blocks_.begin && block < blocks_.end) continue;
-      for (auto& level : weights.codes) store_i8(level + 16 * block, izero());
+  // Scores become weights, times the values' scales; none in what is left of a page.
+  void weigh(int q) {
+    prefetch_values(q);
+    float* scores = a_.scores + q * kSpan;
+    I32x16 magnitudes = izero();
+    a_.l[q] = exp_scores(scores, a_.m[q], blocks_, [&](int block, F32x16 p) {
+      const float* scales = a_.span.pages[block / kPageBlocks].v_scales + block % kPageBlocks * 16;
+      F32x16 weight = mul(p, load(scales));
+      // The scale of what is not seen may be of no meaning.
+      if (!is_seen(block)) {
+        weight = seen_lanes(block, a_.start[q], a_.limit[q], weight, zero());
+      }
+      magnitudes = imax(magnitudes, to_bits(abs(weight)));
+      return weight;
+    });
+    for (int block = first_page_ * kPageBlocks; block < blocks_.begin; block++) {
+      store(scores + 16 * block, zero());
     }
+    for (int block = blocks_.end; block < last_page_ * kPageBlocks; block++) {
+      store(scores + 16 * block, zero());
+    }
+    scales_[q] = scale_of(magnitudes, kMostCoded);
+  }
+
+  void code(int q) {
+    const float* weights = a_.scores + q * kSpan;
+    const float inverse = scales_[q].inverse;
+    I32x16 sum = izero();
+    for (int t = first_page_ * kPage; t < last_page_ * kPage; t += kPage) {
+      I32x16 codes[kPageBlocks];
+      CACTUS_UNROLL
+      for (int i = 0; i < kPageBlocks; i++) {
+        codes[i] = codes_of(weights + t + 16 * i, inverse);
+        sum = iadd(sum, codes[i]);
+      }
+      store_code16(codes, codes_[q][0] + t, codes_[q][1] + t);
+    }
+    weight_offsets_[q] = offset_of(reduce_add(sum));
   }
 
   void multiply_values(int pair, PairSums& to) const {
-    const int first = blocks_.begin / kPageBlocks;
-    const int count = (blocks_.end + kPageBlocks - 1) / kPageBlocks - first;
     const bool both = a_.head_dim > 32 * pair + 16;
-    multiply_pair(count, to, [&](int i) {
-      const uint8_t* values = static_cast<const uint8_t*>(a_.span.pages[first + i].v) + 128 * pair;
-      const int at = (first + i) * kPage;
-      tile_load<kLevels>(weights_[0].codes[0] + at, sizeof(CodedWeights));
-      tile_load<kLevels + 1>(weights_[0].codes[1] + at, sizeof(CodedWeights));
+    multiply_pair(last_page_ - first_page_, to, [&](int i) {
+      const int page = first_page_ + i;
+      const uint8_t* values = static_cast<const uint8_t*>(a_.span.pages[page].v) + 128 * pair;
+      tile_load<kLevels>(codes_[0][0] + page * kPage, sizeof codes_[0]);
+      tile_load<kLevels + 1>(codes_[0][1] + page * kPage, sizeof codes_[0]);
       tile_load<kBytes>(values, 4 * width_);
       tile_load<kBytes + 1>(both ? values + 64 : values, 4 * width_);
     });
@@ -153,18 +195,22 @@ class SpanAttention {
       if (d >= a_.head_dim) return;
       for (int q = 0; q < a_.count; q++) {
         store(a_.o + static_cast<size_t>(q) * width_ + d,
-              mul(joined(sums, tile, q, offsets_[q]), set1(weights_[q].scale)));
+              mul(joined(sums, tile, q, weight_offsets_[q]), set1(scales_[q].scale)));
       }
     }
   }
 
   const AttendArgs& a_;
   const Blocks blocks_;
+  const int first_page_, last_page_;
+  int begin_ = 0, end_ = kSpan;  // what all queries see
   const CodedQuery* const x_;
   const size_t width_;
-  int32_t offsets_[16];  // of the queries, then of their weights
+  int32_t query_offsets_[16], weight_offsets_[16];
+  CodeScale scales_[16];  // of the weights
   PairSums sums_[2];
-  CodedWeights weights_[16];
+  alignas(64) float largest_[16][16];
+  alignas(64) int8_t codes_[16][kCode16Levels][kSpan];  // of the weights
 };
 
 // Codes up to a whole tile.

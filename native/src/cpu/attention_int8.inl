@@ -294,18 +294,14 @@ static inline I32x16 weigh_int8(const AttendArgs& a, int q, const Blocks& blocks
 }
 
 // Scores become the codes of weights. Each step is done for all queries, since it ends in a number
-// that the next one waits for. before(q) is called before query q becomes weights.
-template <class Before>
+// that the next one waits for.
 static inline void code_weights(const AttendArgs& a, int count, const Blocks& blocks,
-                                CodedWeights* to, const Before& before) {
+                                CodedWeights* to) {
   I32x16 magnitudes[kMaxQueries];
   for (int q = 0; q < count; q++) {
     a.m[q] = mask_scores(a.scores + q * kSpan, a.start[q], a.limit[q], blocks);
   }
-  for (int q = 0; q < count; q++) {
-    before(q);
-    magnitudes[q] = weigh_int8(a, q, blocks);
-  }
+  for (int q = 0; q < count; q++) magnitudes[q] = weigh_int8(a, q, blocks);
   for (int q = 0; q < count; q++) {
     code_numbers(a.scores + q * kSpan, 16 * blocks.begin, 16 * blocks.end, magnitudes[q], to[q]);
   }
@@ -316,7 +312,7 @@ static void attend_int8(const AttendArgs& a) {
   const Blocks blocks = blocks_of(a);
   score_int8<M>(a, blocks.begin, blocks.end);
   CodedWeights weights[M];
-  code_weights(a, M, blocks, weights, [](int) {});
+  code_weights(a, M, blocks, weights);
   in_parts<M>(0, a.head_dim / 16,
               [&]<int N>(int n) { sum_int8<M, N>(a, weights, blocks, 16 * n); });
 }

@@ -17,6 +17,20 @@ static inline void store_i8_quads(int8_t* p, I32x16 a, I32x16 b) {
   _mm_storeu_si128(reinterpret_cast<__m128i*>(p + 16), _mm_unpackhi_epi32(first, last));
 }
 
+// Stores 64 numbers of 16 bits, of -32639..32639, as 256 first + second of signed bytes.
+static inline void store_code16(const I32x16* x, int8_t* first, int8_t* second) {
+  // What packing does to the order of fours within and between 128 bits.
+  const __m512i order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
+  const __m512i a = _mm512_packs_epi32(x[0].v, x[1].v), b = _mm512_packs_epi32(x[2].v, x[3].v);
+  const __m512i half = _mm512_set1_epi16(128), low = _mm512_set1_epi16(255);
+  const __m512i high_a = _mm512_srai_epi16(_mm512_add_epi16(a, half), 8);
+  const __m512i high_b = _mm512_srai_epi16(_mm512_add_epi16(b, half), 8);
+  const __m512i high = _mm512_packs_epi16(high_a, high_b);
+  const __m512i rest = _mm512_packus_epi16(_mm512_and_si512(a, low), _mm512_and_si512(b, low));
+  _mm512_storeu_si512(first, _mm512_permutexvar_epi32(order, high));
+  _mm512_storeu_si512(second, _mm512_permutexvar_epi32(order, rest));
+}
+
 // For a store that comes soon.
 static inline void prefetch_write(const void* p) { __builtin_prefetch(p, 1); }
 
