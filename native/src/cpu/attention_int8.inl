@@ -181,8 +181,7 @@ template <int M, int N, class Coded, class EachRun>
 static inline void multiply_fours(const Coded* x, I32x16 (*sums)[M], const EachRun& each_run) {
   constexpr int L = M * N * kCode16Levels <= kAccumulators ? kCode16Levels : 1;
   I32x16 levels[N][M][L];
-  CACTUS_UNROLL
-  for (int level = 0; level < kCode16Levels; level += L) {
+  const auto add_levels = [&](int level) {
     CACTUS_UNROLL
     for (int n = 0; n < N; n++) {
       CACTUS_UNROLL
@@ -196,7 +195,10 @@ static inline void multiply_fours(const Coded* x, I32x16 (*sums)[M], const EachR
     }
     each_run(
         [&](const Fours<N>& run, int first) { add_fours<M, N, L>(run, x, level, first, levels); });
-  }
+  };
+  static_assert(kCode16Levels <= 2);
+  add_levels(0);
+  if constexpr (L < kCode16Levels) add_levels(1);
   CACTUS_UNROLL
   for (int n = 0; n < N; n++) {
     CACTUS_UNROLL
