@@ -51,6 +51,8 @@ static inline F32x16 joined(const PairSums& pair, int tile, int q, int32_t offse
   return to_f32(isub(iadd(shift_left<8>(high), low), iset1(offset)));
 }
 
+namespace {
+
 // Up to 16 queries and a span. The vector units work on what the matrix unit has done before; what
 // they do for each query ends in a number that the next step waits for, so it does it for all.
 class SpanAttention {
@@ -212,6 +214,8 @@ class SpanAttention {
   alignas(64) float largest_[16][16];
   alignas(64) int8_t codes_[16][kCode16Levels][kSpan];  // of the weights
 };
+
+}  // namespace
 
 // Codes up to a whole tile.
 static void code_query(const float* q, int head_dim, float* out) {
