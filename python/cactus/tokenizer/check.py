@@ -20,7 +20,7 @@ from cactus.tokenizer.gguf import CONTRACTIONS, PRE_TOKENIZERS
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
-_MAX_TOKENIZER_BYTES = 128 << 20  # the largest in use (262k tokens) has 33 MB
+MAX_TOKENIZER_BYTES = 128 << 20  # the largest in use (262k tokens) has 33 MB
 _MAX_PATTERN = 10_000
 _LENGTHS = (64, 128, 256, 512, 1024, 2048, 4096, 8192)
 # A fast processor needs 0.6 ms for the longest probe if the expression is linear, 6 ms if it makes
@@ -50,7 +50,7 @@ def read_document(folder: Path) -> bytes:
     """The bytes of the ``tokenizer.json`` in ``folder``. Raises TokenizerError."""
     path = folder / "tokenizer.json"
     try:
-        data = find_bytes(path, _MAX_TOKENIZER_BYTES)
+        data = find_bytes(path, MAX_TOKENIZER_BYTES)
     except ModelFormatError as error:
         raise TokenizerError(str(error).replace(str(path), path.name)) from None
     if data is None:

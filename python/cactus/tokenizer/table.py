@@ -26,6 +26,7 @@ from zlib import crc32
 
 from cactus.errors import CactusError
 from cactus.inputs.files import RegularFile, replace_file
+from cactus.tokenizer.check import MAX_TOKENIZER_BYTES
 
 if TYPE_CHECKING:
     from tokenizers import AddedToken
@@ -69,7 +70,7 @@ def key_of(folder: Path) -> bytes | None:
     try:
         file = RegularFile(folder / "tokenizer.json")
         try:
-            if file.size < LEAST:
+            if not LEAST <= file.size <= MAX_TOKENIZER_BYTES:
                 return None
             for at in range(0, file.size, _PIECE):
                 digest.update(file.read(at, min(_PIECE, file.size - at)))
