@@ -92,6 +92,7 @@ def prints(
 
 FOUR = "The answer to this classic math problem is 4."
 PARIS = "The capital of France is Paris."
+BECKETT = "Ever tried. Ever failed. No matter. Try again. Fail again. Fail better."
 
 # What each block of each page prints, in the order of the page.
 EXPECTED = {
@@ -135,7 +136,12 @@ EXPECTED = {
     "docs/python-api.md": ["<Model smollm2-135m-instruct (llama, 8192 tokens)>", "Completion('"],
     "docs/raw-text.md": ["Paris", "[19556, 905] 'Hello world'\n2\n32\n", "The -1.57"],
     "docs/speech-live.md": ["Fail better.", "Fail better.", "0.0 1."],
-    "docs/speech.md": ["No matter, try again.", "again.", "No matter", "en 0.9"],
+    "docs/speech.md": [
+        "No matter, try again.",
+        "again.",
+        "Ever tried. Ever failed. No matter. Try again. Fail again. Fail better.",
+        "en 0.9",
+    ],
     "docs/tools.md": [
         "length The weather in Paris is",
         "'name': 'get_weather', 'description': 'Get the current weather.'",

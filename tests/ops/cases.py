@@ -127,6 +127,8 @@ def _linear() -> list[Case]:
         Case("linear", (96,), ((16, 96), (16, 96), (16, 96), (48, 96)), {}, ((1,),)),
         Case("linear", (64,), ((96, 64), (96, 64)), {}, ((33,),)),
         Case("linear", (640,), ((32, 640),), {}, ((141,),)),
+        # More columns than a matrix unit takes in one pass, and a third that is longer.
+        Case("linear", (1664,), ((32, 1664),), {}, ((45,),)),
     ]
     residual = [
         Case("linear", (96, 64), ((64, 96),), {"residual": True}, chunks) for chunks in ROWS

@@ -63,10 +63,12 @@ def test_a_passage_is_what_it_is_alone(
 ) -> None:
     whole = cut(recording)
     assert len(whole) > 8
-    alone = []
+    alone, tokens = [], 0
     for passage in whole:
         given = PLAIN | {"condition_on_previous_text": False} | options
-        alone += model.transcribe(passage.samples, **given).segments
+        found = model.transcribe(passage.samples, **given)
+        alone += found.segments
+        tokens += found.metrics.decode_tokens
     results = [
         model.transcribe(recording, **(OPTIONS | options), batch_size=count) for count in (2, 5, 64)
     ]
@@ -75,6 +77,7 @@ def test_a_passage_is_what_it_is_alone(
     assert [segment.id for segment in results[0].segments] == list(range(len(alone)))
     assert results[0].confidence == pytest.approx(results[1].confidence)
     assert results[0].language == results[1].language is not None
+    assert {result.metrics.decode_tokens for result in results} == {tokens}
 
 
 def test_times_are_those_of_the_recording(model: Model, sound: F32) -> None:

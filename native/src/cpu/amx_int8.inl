@@ -66,8 +66,6 @@ class SpanAttention {
         width_(static_cast<size_t>(a.head_dim)) {
     for (int q = 0; q < a.count; q++) {
       query_offsets_[q] = offset_of(256 * x_[q].sums[0] + x_[q].sums[1]);
-      begin_ = a.start[q] > begin_ ? a.start[q] : begin_;
-      end_ = a.limit[q] < end_ ? a.limit[q] : end_;
       store(largest_[q], set1(-__builtin_inff()));
     }
   }
@@ -91,9 +89,6 @@ class SpanAttention {
   }
 
  private:
-  // Whether all queries see a block.
-  bool is_seen(int block) const { return begin_ <= 16 * block && end_ >= 16 * block + 16; }
-
   const uint8_t* keys_of(int pair) const {
     return block_of<uint8_t>(a_.span.pages[2 * pair / kPageBlocks].k, 2 * pair, a_.head_dim);
   }
@@ -126,34 +121,20 @@ class SpanAttention {
       if (block < blocks_.begin || block >= blocks_.end) continue;
       const float* scales = a_.span.pages[block / kPageBlocks].k_scales;
       const F32x16 scale = load(scales + block % kPageBlocks * 16);
-      const bool seen = is_seen(block);
       for (int q = 0; q < a_.count; q++) {
         F32x16 score = mul(joined(sums, tile, q, query_offsets_[q]), mul(scale, set1(x_[q].scale)));
-        if (!seen) {
-          const F32x16 lowest = set1(-__builtin_inff());
-          score = seen_lanes(block, a_.start[q], a_.limit[q], score, lowest);
-        }
+        score = seen_lanes(block, a_.start[q], a_.limit[q], score, set1(-__builtin_inff()));
         store(a_.scores + q * kSpan + block * 16, score);
         store(largest_[q], max(load(largest_[q]), score));
       }
     }
   }
 
-  // Scores become weights, times the values' scales; none in what is left of a page.
+  // Scores become weights; none in what is left of a page.
   void weigh(int q) {
     prefetch_values(q);
     float* scores = a_.scores + q * kSpan;
-    I32x16 magnitudes = izero();
-    a_.l[q] = exp_scores(scores, a_.m[q], blocks_, [&](int block, F32x16 p) {
-      const float* scales = a_.span.pages[block / kPageBlocks].v_scales + block % kPageBlocks * 16;
-      F32x16 weight = mul(p, load(scales));
-      // The scale of what is not seen may be of no meaning.
-      if (!is_seen(block)) {
-        weight = seen_lanes(block, a_.start[q], a_.limit[q], weight, zero());
-      }
-      magnitudes = imax(magnitudes, to_bits(abs(weight)));
-      return weight;
-    });
+    const I32x16 magnitudes = weigh_int8(a_, q, blocks_);
     for (int block = first_page_ * kPageBlocks; block < blocks_.begin; block++) {
       store(scores + 16 * block, zero());
     }
@@ -205,7 +186,6 @@ class SpanAttention {
   const AttendArgs& a_;
   const Blocks blocks_;
   const int first_page_, last_page_;
-  int begin_ = 0, end_ = kSpan;  // what all queries see
   const CodedQuery* const x_;
   const size_t width_;
   int32_t query_offsets_[16], weight_offsets_[16];

@@ -16,7 +16,7 @@ struct Coded {
   float scale;
   int32_t sums[kCode16Levels];  // of a level's codes
 };
-struct alignas(64) CodedWeights : Coded<kSpan> {};
+using CodedWeights = Coded<kSpan>;
 struct CodedQuery : Coded<kMaxHeadDim> {
   uint8_t unused[sizeof(float) * kQueryStride - sizeof(Coded<kMaxHeadDim>)];
 };

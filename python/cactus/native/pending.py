@@ -201,19 +201,17 @@ class PendingStep:
                 address + 4,
                 address,
             )
-            if block[0] != abi.OK:
-                self._check()
-            return
-        _native_step()(
-            self._program,
-            address + _ROWS,
-            len(self._given),
-            address + self._first,
-            self._n_outputs,
-            values.ctypes.data if values is not None and values.size else None,
-            None if self._stop is None else self._stop.address,
-            address,
-        )
+        else:
+            _native_step()(
+                self._program,
+                address + _ROWS,
+                len(self._given),
+                address + self._first,
+                self._n_outputs,
+                values.ctypes.data if values is not None and values.size else None,
+                None if self._stop is None else self._stop.address,
+                address,
+            )
         if block[0] != abi.OK:
             self._check()
 

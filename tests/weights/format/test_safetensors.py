@@ -113,6 +113,20 @@ def test_writing_is_atomic(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [path]
 
 
+def test_small_pieces_are_written_together(tmp_path: Path) -> None:
+    """A system keeps in large pages what was written at once."""
+    rows, row = 12, np.zeros(1 << 20, np.uint8)
+    sizes = []
+    with SafetensorsWriter(tmp_path / "f", [("a", "U8", (rows, len(row)))], {}) as file:
+        file.begin("a")
+        for _ in range(rows):
+            file.write(row)
+            sizes.append((tmp_path / "f").stat().st_size)
+    grown = np.diff(sorted({0, *sizes}))
+    assert len(grown) > 1
+    assert min(grown) > 2 << 20
+
+
 def test_the_writer_keeps_its_announced_order(tmp_path: Path) -> None:
     infos = [("a", "U8", (4,)), ("b", "U8", (70,)), ("empty", "F32", (0, 3))]
     data = np.arange(70, dtype=np.uint8)
