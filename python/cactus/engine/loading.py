@@ -44,13 +44,28 @@ def load(folder: Path, **arguments: Unpack[LoadArguments]) -> Loaded:
         raise InvalidRequest("cache_bytes: a speech model remembers no conversations")
     if options.image_cache_bytes is not None and "see" not in abilities:
         raise InvalidRequest("image_cache_bytes: this model looks at no images")
-    prepare(folder)
+    draft = options.draft
+    if isinstance(draft, (str, os.PathLike)):
+        draft = Path(draft)
+    if draft is not None:
+        from cactus.engine.drafts import check_abilities, check_vocabulary, load_draft
+
+        check_abilities(name, architecture, abilities, folder, draft)
+    prepare(folder, draft if isinstance(draft, Path) else None)
     from cactus.native import Row, Sampler
 
     programs = Programs(folder, architecture, options)
     try:
         tokens = programs.start(TOKENS)
         tokenizer, template = _load_text_side(folder, name, "chat" in abilities)
+        cache_bytes = _default_cache() if options.cache_bytes is None else options.cache_bytes
+        drafting: Loaded | None = None
+        if isinstance(draft, Loaded):
+            check_vocabulary(name, tokenizer, draft.name, draft.tokenizer)
+            drafting = draft
+        elif draft is not None:
+            drafting = load_draft(draft, arguments, name, tokenizer, tokens.blob, cache_bytes)
+            cache_bytes -= drafting.cache_bytes
     except BaseException:
         programs.close()
         raise
@@ -70,11 +85,13 @@ def load(folder: Path, **arguments: Unpack[LoadArguments]) -> Loaded:
         config=config,
         plan=tokens.blob,
         sampling_defaults=sampling_defaults(folder),
-        cache_bytes=_default_cache() if options.cache_bytes is None else options.cache_bytes,
+        cache_bytes=cache_bytes,
         image_cache_bytes=(
             IMAGE_CACHE if options.image_cache_bytes is None else options.image_cache_bytes
         ),
         calibration=find_calibration(folder) if "chat" in abilities else None,
+        draft=drafting,
+        owns_draft=drafting is not None and drafting is not draft,
     )
 
 
@@ -108,27 +125,31 @@ def sampling_defaults(folder: Path) -> SamplingDefaults | ModelFormatError:
         return error
 
 
-def prepare(folder: Path) -> None:
-    """Refuse a model that cannot fit, and ask for its pages before they are needed.
+def prepare(folder: Path, draft: Path | None = None) -> None:
+    """Refuse a model that cannot fit with its draft, and ask for its pages before they are needed.
 
     The tokenizer's library ends the whole process when an allocation fails, so there must be room
     for it too: some eight times its file, and a little for everybody else. The disk works while
     Python does. Raises InsufficientMemory.
     """
-    data = folder / "model.safetensors"
-    weights = _size(data)
-    need = weights + 8 * _size(folder / "tokenizer.json") + HEADROOM
+    folders = [folder] if draft is None else [folder, draft]
+    weights = sum(_size(each / "model.safetensors") for each in folders)
+    need = weights + sum(8 * _size(each / "tokenizer.json") for each in folders) + HEADROOM
     have = memory_bytes()
     if have is not None and weights > have:
         found = f"this process may use {have / 2**20:.0f} MiB of memory"
     elif not can_reserve(need):
         found = f"{need / 2**20:.0f} MiB are not there (see ulimit -v)"
     else:
-        _read_ahead(data)
+        for each in folders:
+            _read_ahead(each / "model.safetensors")
         return
+    both = "" if draft is None else f" and its draft {name_of(draft)}"
+    without = "" if draft is None else ", leave the draft out"
     raise InsufficientMemory(
-        f"{name_of(folder)} has {weights / 2**20:.0f} MiB of weights, and {found}; take a smaller "
-        "model, or convert it with a smaller --precision"
+        f"{name_of(folder)}{both} {'have' if both else 'has'} {weights / 2**20:.0f} MiB of "
+        f"weights, and {found}; take a smaller model{without}, or convert it with a smaller "
+        "--precision"
     )
 
 
