@@ -57,7 +57,8 @@ def mostly(script: Script, right: int, sure: float = 0.2) -> Script:
 
 def drafted(script: Script, draft: Script, **options: Any) -> Harness:
     """A harness with a draft that says `draft`; rows of the model cost nothing."""
-    small = scripted_engine(draft, slope=0.0, chunk=40, grain=options.pop("draft_grain", 1))
+    grain = options.pop("draft_grain", 1)
+    small = scripted_engine(draft, slope=0.0, chunk=40, grain=grain, context=4000)
     return Harness(script, **{"slope": 0.0, "chunk": 40, "draft": small, **options})
 
 

@@ -35,6 +35,9 @@ DEEPEST = 8
 MOST_ANSWERS = 16
 """Of more answers in a step none is drafted for: their rows cost as much as the guesses win."""
 
+LIKELY = 0.6
+"""Where what was looked up is right more often, nothing is tried out."""
+
 GAIN = 1.04
 """How much faster steps with drafted guesses must promise to be."""
 
@@ -153,6 +156,7 @@ class Draft:
         row = (costs.of(count + 4) - costs.of(count)) / 4
         share = costs.of(count) / count
         found: list[Drafting] = []
+        unsure: list[Drafting] = []  # of the next token, though some can be looked up
         for answer in answers:
             drafting = None if answer is None else answer.drafting
             if drafting is None or drafting.off or drafting.ended or drafting.most < 1:
@@ -160,17 +164,17 @@ class Draft:
             looked = [] if answer is None else answer.looked_up(MOST)
             if not (looked and _is_better(looked, drafting.trust.mean, share, row, unit)):
                 found.append(drafting)
-        if not found:
-            return 0.0
-        found.sort(key=lambda drafting: -drafting.trust.mean)
-        plan = self._plan(count, found, room, unit)
+            elif looked[0] < LIKELY:
+                unsure.append(drafting)
         plain = count / costs.of(count)
-        if plan.rate <= GAIN * plain:
-            chosen = self._probed(found, unit + row, unit)
-            plan = Plan(1, 1, plain)
-        else:
+        found.sort(key=lambda drafting: -drafting.trust.mean)
+        plan = self._plan(count, found, room, unit) if found else Plan(0, 0, 0.0)
+        if plan.rate > GAIN * plain:
             saved = share * (1 - plain / plan.rate)
             chosen = self._read_up(found[: plan.answers], saved, unit, alone=count == 1)
+        else:
+            plan = Plan(1, 1, plain)
+            chosen = self._probed([*found, *unsure], unit + row, unit)
         return self._write(chosen, plan.rate, row, room, unit) if chosen else 0.0
 
     @property
@@ -224,7 +228,7 @@ class Draft:
             if drafting.behind <= LITTLE:
                 continue
             ahead = min(drafting.left, max(AHEAD, drafting.answered))
-            if drafting.conversation is None and saved * ahead < drafting.behind * unit * self._row:
+            if saved * ahead < drafting.behind * unit * self._row:
                 continue
             most = self._draft.program.chunk
             if not alone:
