@@ -141,3 +141,7 @@ class Sampling:
             and self.presence_penalty == 0
             and self.frequency_penalty == 0
         )
+
+
+class InMemory:
+    """A model that is loaded: `Loaded` is one. Options name it without knowing what it has."""

@@ -1,14 +1,12 @@
-"""A draft: a smaller model of the same vocabulary, loaded beside the one that it guesses for."""
+"""Which model can be the draft of which: a smaller one of the same vocabulary, that writes text."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 from cactus.engine.loaded import Loaded
-from cactus.engine.options import LoadArguments
 from cactus.errors import InvalidRequest, UnsupportedModel
 from cactus.models.uses import abilities_of
 from cactus.weights.abilities import refusal
@@ -17,9 +15,6 @@ from cactus.weights.locate import name_of, read_config
 if TYPE_CHECKING:
     from cactus.models.abilities import Ability
     from cactus.tokenizer import Tokenizer
-
-PASSED = ("threads", "isa", "kv", "activations", "preload", "resident")
-"""Options that a draft is loaded with, too."""
 
 PADDING = 512
 """So many tokens more or fewer at the end are no other vocabulary: models of one family are filled
@@ -46,33 +41,6 @@ def check_abilities(
         raise UnsupportedModel(f"draft: {refusal(found, wanted, 'complete', can)}")
     if isinstance(draft, Path) and place.resolve() == folder.resolve():
         raise InvalidRequest(f"draft: {name} would be its own draft; name a smaller model")
-
-
-def load_draft(
-    folder: Path,
-    arguments: LoadArguments,
-    name: str,
-    tokenizer: Tokenizer,
-    plan: bytes,
-    cache_bytes: int,
-) -> Loaded:
-    """The draft in `folder`, loaded as the model `name` is, which has `tokenizer` and runs `plan`.
-
-    Both share `cache_bytes`, so that they remember equally many tokens. Raises what `load` does,
-    and InvalidRequest for another vocabulary.
-    """
-    from cactus.engine.loading import load
-    from cactus.graph.work import read_work
-
-    passed = {key: value for key, value in arguments.items() if key in PASSED}
-    draft = load(folder, **cast(LoadArguments, passed))
-    try:
-        check_vocabulary(name, tokenizer, draft.name, draft.tokenizer)
-        own, others = draft.work().position_bytes, read_work(plan).position_bytes
-        return replace(draft, cache_bytes=cache_bytes * own // max(own + others, 1))
-    except BaseException:
-        draft.close()
-        raise
 
 
 def check_vocabulary(name: str, tokenizer: Tokenizer, draft: str, other: Tokenizer) -> None:

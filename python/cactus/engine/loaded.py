@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from cactus.chat.calls.syntax import Syntax
 from cactus.chat.reasoning import CLOSE, OPEN
-from cactus.engine.contract import Decoder, Program, Sampler, Sampling
+from cactus.engine.contract import Decoder, InMemory, Program, Sampler, Sampling
 from cactus.engine.costs import StepCosts
 from cactus.engine.defaults import SamplingDefaults
 from cactus.errors import ModelFormatError, TemplateError
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Loaded:
+class Loaded(InMemory):
     """A loaded model. `architecture` is the Hugging Face ``model_type``, `config` its config.json.
 
     `program` is what tokens go through; others are made by `programs` when they are first used.

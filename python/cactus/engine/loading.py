@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from cactus.compat import Unpack
 from cactus.confidence.store import find_calibration
+from cactus.engine.contract import InMemory
 from cactus.engine.defaults import SamplingDefaults, read_defaults
 from cactus.engine.loaded import Loaded
 from cactus.engine.options import LoadArguments, LoadOptions
@@ -23,6 +25,9 @@ if TYPE_CHECKING:
 
 IMAGE_CACHE = 256 << 20
 """Bytes of features of images that are kept by default: a photograph takes some 1 to 10 MB."""
+
+DRAFTS_HAVE = ("threads", "isa", "kv", "activations", "preload", "resident")
+"""Options that a draft is loaded with as its model is."""
 
 HEADROOM = 64 << 20
 """Address space in bytes for threads' stacks, buffers and the first of the KV cache."""
@@ -44,11 +49,9 @@ def load(folder: Path, **arguments: Unpack[LoadArguments]) -> Loaded:
         raise InvalidRequest("cache_bytes: a speech model remembers no conversations")
     if options.image_cache_bytes is not None and "see" not in abilities:
         raise InvalidRequest("image_cache_bytes: this model looks at no images")
-    draft = options.draft
-    if isinstance(draft, (str, os.PathLike)):
-        draft = Path(draft)
+    draft = _loaded_or_path(options.draft)
     if draft is not None:
-        from cactus.engine.drafts import check_abilities, check_vocabulary, load_draft
+        from cactus.engine.drafts import check_abilities, check_vocabulary
 
         check_abilities(name, architecture, abilities, folder, draft)
     prepare(folder, draft if isinstance(draft, Path) else None)
@@ -64,7 +67,7 @@ def load(folder: Path, **arguments: Unpack[LoadArguments]) -> Loaded:
             check_vocabulary(name, tokenizer, draft.name, draft.tokenizer)
             drafting = draft
         elif draft is not None:
-            drafting = load_draft(draft, arguments, name, tokenizer, tokens.blob, cache_bytes)
+            drafting = _load_draft(draft, arguments, name, tokenizer, tokens.blob, cache_bytes)
             cache_bytes -= drafting.cache_bytes
     except BaseException:
         programs.close()
@@ -93,6 +96,40 @@ def load(folder: Path, **arguments: Unpack[LoadArguments]) -> Loaded:
         draft=drafting,
         owns_draft=drafting is not None and drafting is not draft,
     )
+
+
+def _loaded_or_path(draft: str | os.PathLike[str] | InMemory | None) -> Path | Loaded | None:
+    if isinstance(draft, InMemory):
+        assert isinstance(draft, Loaded)
+        return draft
+    return None if draft is None else Path(draft)
+
+
+def _load_draft(
+    folder: Path,
+    arguments: LoadArguments,
+    name: str,
+    tokenizer: Tokenizer,
+    plan: bytes,
+    cache_bytes: int,
+) -> Loaded:
+    """The draft in `folder`, loaded as the model `name` is, which has `tokenizer` and runs `plan`.
+
+    Both share `cache_bytes`, so that they remember equally many tokens. Raises what `load` does,
+    and InvalidRequest for another vocabulary.
+    """
+    from cactus.engine.drafts import check_vocabulary
+    from cactus.graph.work import read_work
+
+    passed = {key: value for key, value in arguments.items() if key in DRAFTS_HAVE}
+    draft = load(folder, **cast(LoadArguments, passed))
+    try:
+        check_vocabulary(name, tokenizer, draft.name, draft.tokenizer)
+        own, others = draft.work().position_bytes, read_work(plan).position_bytes
+        return replace(draft, cache_bytes=cache_bytes * own // max(own + others, 1))
+    except BaseException:
+        draft.close()
+        raise
 
 
 def _default_cache() -> int:

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypedDict
+from typing import TypedDict
 
+from cactus.engine.contract import InMemory
 from cactus.errors import InvalidRequest
 from cactus.inputs.checks import boolean, integer
 from cactus.machine import choose_threads
-
-if TYPE_CHECKING:
-    from cactus.engine.loaded import Loaded
 
 KV_TYPES = ("f16", "int8")
 """What keys and values can be kept as."""
@@ -33,7 +31,7 @@ class LoadArguments(TypedDict, total=False):
     resident: bool
     cache_bytes: int | None
     image_cache_bytes: int | None
-    draft: str | os.PathLike[str] | Loaded | None
+    draft: str | os.PathLike[str] | InMemory | None
 
 
 class ProgramOptions(TypedDict):
@@ -61,7 +59,7 @@ class LoadOptions:
     resident: bool = False
     cache_bytes: int | None = None
     image_cache_bytes: int | None = None
-    draft: str | os.PathLike[str] | Loaded | None = None
+    draft: str | os.PathLike[str] | InMemory | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "threads", choose_threads(self.threads))
@@ -80,14 +78,11 @@ class LoadOptions:
             raise InvalidRequest(
                 f"activations must be 'int12' or 'int8', got {self.activations!r:.100}"
             )
-        if self.draft is not None:
-            from cactus.engine.loaded import Loaded
-
-            if not isinstance(self.draft, (str, os.PathLike, Loaded)):
-                raise InvalidRequest(
-                    "draft must be the name of a model, its folder or a cactus.Model, got "
-                    f"{type(self.draft).__name__}"
-                )
+        if not isinstance(self.draft, (str, os.PathLike, InMemory, type(None))):
+            raise InvalidRequest(
+                "draft must be the name of a model, its folder or a cactus.Model, got "
+                f"{type(self.draft).__name__}"
+            )
         for name in ("preload", "resident"):
             object.__setattr__(self, name, boolean(name, getattr(self, name)))
 
