@@ -37,6 +37,9 @@ NMSE = {
     # One side works with 12-bit activations: 2^-11 of the largest of each 32, squared, over 12, is
     # 2e-8; the layers of a model amplify every difference, and turn that into 4e-5.
     "q12": 1e-4,
+    # One side attends to a text in bytes: 1/254 of the largest of a query, key or value, and of a
+    # span's weights, and products have activations of 8 bits.
+    "bytes": 5e-3,
     # One side works with 8-bit activations: half a step of 1/127 of the largest of each 32, squared
     # and over 3, is 5e-6; against numbers that are mostly smaller than the largest, 5e-5.
     "q8": 2e-4,

@@ -111,9 +111,9 @@ static void attend_merge(const MergeArgs* a) {
 }
 
 // Only matrix units have these.
-constexpr decltype(KernelTable::text_key_bytes) text_key_bytes = nullptr;
-constexpr decltype(KernelTable::text_scratch) text_scratch = nullptr;
-constexpr decltype(KernelTable::store_text) store_text = nullptr;
-constexpr decltype(KernelTable::attend_text) attend_text = nullptr;
+constexpr decltype(TextKernels::key_bytes) text_key_bytes = nullptr;
+constexpr decltype(TextKernels::scratch) text_scratch = nullptr;
+constexpr decltype(TextKernels::store) store_text = nullptr;
+constexpr decltype(TextKernels::attend) attend_text = nullptr;
 
 }  // namespace cactus::CACTUS_TIER

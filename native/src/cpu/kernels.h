@@ -115,7 +115,7 @@ struct TextKeys {
   const float* common;  // what is subtracted from all keys of the text; what is not finite is not
   int count;
   int head_dim;
-  uint8_t* to;  // text_key_bytes(head_dim)
+  uint8_t* to;  // TextKernels::key_bytes(head_dim)
 };
 
 // Queries of one key/value head of a text.
@@ -131,7 +131,17 @@ struct TextQueries {
   const uint8_t* keys;  // of all that they see, in order
   const float* v;       // of position 0
   size_t v_stride;      // floats
-  uint8_t* scratch;     // text_scratch(head_dim)
+  uint8_t* scratch;     // TextKernels::scratch(head_dim)
+};
+
+// Attention over a whole text. The bits of a row may depend on which queries are in the same
+// kTextBlock of those that are given together.
+struct TextKernels {
+  uint32_t block;  // queries are best given in multiples of so many
+  size_t (*key_bytes)(int head_dim);
+  size_t (*scratch)(int head_dim);
+  void (*store)(const TextKeys* keys);
+  void (*attend)(const TextQueries* queries);
 };
 
 struct ConvArgs {
@@ -271,12 +281,8 @@ struct KernelTable {
   void (*score_span)(const AttendArgs* args);
   void (*attend_merge)(const MergeArgs* args);
 
-  // Attention over a whole text on a matrix unit, or null. The bits of a row may depend on which
-  // queries are in the same kTextBlock of those that are given together.
-  size_t (*text_key_bytes)(int head_dim);
-  size_t (*text_scratch)(int head_dim);
-  void (*store_text)(const TextKeys* keys);
-  void (*attend_text)(const TextQueries* queries);
+  TextKernels text;       // on a matrix unit, or null
+  TextKernels text_int8;  // in bytes, of rows that see all of a text
 
   void (*conv)(const ConvArgs* args);
 

@@ -13,6 +13,7 @@
 #include "cpu/attention.inl"
 #include "cpu/attention_f16.inl"
 #include "cpu/attention_int8.inl"
+#include "cpu/attention_text.inl"
 #include "cpu/conv.inl"
 #include "cpu/logits.inl"
 #include "cpu/similarity.inl"

@@ -117,6 +117,8 @@ static inline void store_code16(I32x16 x, Code16* const* levels, I32x16* sums) {
   sums[0] = iadd(sums[0], first);
   sums[1] = iadd(sums[1], x);
 }
+// Stores 16 numbers of 8 bits, to be multiplied like those of one level.
+static inline void store_code8(I32x16 x, Code16* to) { store_i8(to, x); }
 // acc += four numbers of a level times fours of bytes, which have an offset of kQ8Offset.
 static inline I32x16 dot_code16(I32x16 acc, U8x64 bytes, const Code16* x) {
   return dot4_q8(acc, bytes, x);

@@ -134,6 +134,8 @@ static inline void store_code16(I32x16 x, Code16* const* levels, I32x16* sums) {
   store_fours(levels[0], x);
   sums[0] = iadd(sums[0], x);
 }
+// The same of 8 bits.
+static inline void store_code8(I32x16 x, Code16* to) { store_fours(to, x); }
 // acc += four numbers times fours of bytes, which have an offset of kQ8Offset.
 static inline I32x16 dot_code16(I32x16 acc, U8x64 bytes, const Code16* x) {
   return dot2(dot2(acc, word_bytes<0>(bytes), x), word_bytes<1>(bytes), x + 2);

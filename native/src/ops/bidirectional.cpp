@@ -3,7 +3,7 @@
 //
 // A thread takes runs of rows of one key/value head. It stores the keys and values of that head,
 // as far as its rows see, in pages of its own, and nobody keeps them: they need memory for one head
-// of one text a thread, and no thread waits for another. Matrix units take the queries in whole
+// of one text a thread, and no thread waits for another. Some kernels take the queries in whole
 // blocks of the text, so that a row's company in its block does not depend on the thread's share.
 #include <algorithm>
 
@@ -20,6 +20,17 @@ size_t page_bytes(uint32_t head_dim) { return size_t{2} * kPage * head_dim * siz
 constexpr uint32_t kTextRowFloats = kTextBlock * kMaxHeadDim;
 static_assert(kTextRowFloats + kMaxHeadDim <= kAttentionFloats && kTextKeys <= kTextBlock);
 
+// From so many positions on, attention in bytes wins more than it costs to make bytes.
+constexpr uint32_t kLongText = 256;
+
+// The kernels for a text of so many positions, or null where it is attended to span by span.
+const TextKernels* text_kernels(const BidirectionalStep& step, const Buffer& out,
+                                const KernelTable& kernels, uint32_t count) {
+  if (kernels.text.attend != nullptr) return &kernels.text;
+  const bool rounded = out.group != 0 && out.levels == 1;
+  return rounded && step.reach == 0 && count >= kLongText ? &kernels.text_int8 : nullptr;
+}
+
 class TextAttention {
  public:
   TextAttention(const BidirectionalStep& step, const Context& c) : step_(step), c_(c) {}
@@ -33,7 +44,8 @@ class TextAttention {
       for (uint32_t head = 0; head < step_.kv_heads; head++) {
         const Range found = share.next(pieces(text), width(text));
         if (found.count() == 0) continue;
-        on_unit() ? attend_blocks(text, head, found) : attend_rows(text, head, found);
+        kernels_ = kernels_of(text);
+        kernels_ != nullptr ? attend_blocks(text, head, found) : attend_rows(text, head, found);
       }
     });
   }
@@ -59,10 +71,13 @@ class TextAttention {
     return s.positions[size_t{row} * c_.axes() + *step_.within];
   }
 
-  bool on_unit() const { return c_.kernels().attend_text != nullptr; }
+  const TextKernels* kernels_of(const Text& text) const {
+    return text_kernels(step_, c_.buffer(step_.out), c_.kernels(), text.count);
+  }
 
   uint32_t pieces(const Text& text) const {
-    return on_unit() ? (text.count * step_.group + kTextBlock - 1) / kTextBlock : text.count;
+    if (kernels_of(text) == nullptr) return text.count;
+    return (text.count * step_.group + kTextBlock - 1) / kTextBlock;
   }
 
   // The most positions that a row of the text sees.
@@ -160,8 +175,8 @@ class TextAttention {
 
   // Whose rows, where they are rotated, have room in the scratch.
   uint32_t most_queries() const {
-    const uint32_t room = kTextRowFloats / step_.head_dim / kTextBlock * kTextBlock;
-    return std::min<uint32_t>(room, kTextQueries);
+    const uint32_t room = std::min<uint32_t>(kTextRowFloats / step_.head_dim, kTextQueries);
+    return room / kernels_->block * kernels_->block;
   }
 
   // `count` keys and values of the text.
@@ -187,8 +202,8 @@ class TextAttention {
       TextKeys keys = keys_of(text, kv_head, first, count);
       keys.common = common;
       keys.to = to;
-      c_.kernels().store_text(&keys);
-      to += c_.kernels().text_key_bytes(keys.head_dim);
+      kernels_->store(&keys);
+      to += kernels_->key_bytes(keys.head_dim);
     }
   }
 
@@ -202,9 +217,9 @@ class TextAttention {
     return mean;
   }
 
-  // The unit's own memory comes before the keys and values.
+  // The kernels' own memory comes before the keys and values.
   uint8_t* stored_keys() const {
-    return c_.own_pages() + c_.kernels().text_scratch(static_cast<int>(step_.head_dim));
+    return c_.own_pages() + kernels_->scratch(static_cast<int>(step_.head_dim));
   }
 
   void attend_queries(const Text& text, uint32_t kv_head, uint32_t first, uint32_t count) {
@@ -231,7 +246,7 @@ class TextAttention {
     queries.v = c_.row(v, text.first_row) + kv_head * step_.head_dim;
     queries.v_stride = c_.buffer(v.buffer).stride;
     queries.scratch = c_.own_pages();
-    c_.kernels().attend_text(&queries);
+    kernels_->attend(&queries);
     for (uint32_t n = 0; n < count && out.group != 0; n++) {
       const PanelRow to = c_.panel_row(out, text.first_row + (first + n) / step_.group,
                                        head_of(kv_head, first + n) * step_.head_dim);
@@ -245,8 +260,14 @@ class TextAttention {
 
   const BidirectionalStep& step_;
   const Context& c_;
+  const TextKernels* kernels_ = nullptr;
   Range stored_{0, 0};
 };
+
+size_t text_bytes(const TextKernels& kernels, int head_dim, uint32_t rows) {
+  if (kernels.attend == nullptr) return 0;
+  return kernels.scratch(head_dim) + (size_t{rows} / kTextKeys + 1) * kernels.key_bytes(head_dim);
+}
 
 }  // namespace
 
@@ -258,12 +279,10 @@ size_t own_page_bytes(const Plan& plan, const KernelTable& kernels, uint32_t row
     const auto* attention = std::get_if<BidirectionalStep>(&step.operation);
     if (attention == nullptr) continue;
     const int head_dim = static_cast<int>(attention->head_dim);
-    const size_t wanted =
-        kernels.attend_text == nullptr
-            ? (size_t{rows} / kPage + 1) * page_bytes(attention->head_dim)
-            : kernels.text_scratch(head_dim) +
-                  (size_t{rows} / kTextKeys + 1) * kernels.text_key_bytes(head_dim);
-    bytes = std::max(bytes, wanted);
+    const size_t wanted[] = {(size_t{rows} / kPage + 1) * page_bytes(attention->head_dim),
+                             text_bytes(kernels.text, head_dim, rows),
+                             text_bytes(kernels.text_int8, head_dim, rows)};
+    bytes = std::max(bytes, *std::max_element(std::begin(wanted), std::end(wanted)));
   }
   return bytes;
 }
