@@ -10,13 +10,11 @@ tools/ is run with its own arguments.
 
 from __future__ import annotations
 
-import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
+from other_core import ROOT, package_with, run_tests
 
 KINDS = {
     "address": (
@@ -42,13 +40,6 @@ KINDS = {
 # What a library that was compiled with a sanitizer calls.
 RUNTIMES = {"address": b"__asan_init", "thread": b"__tsan_init"}
 
-# An editable install puts a finder before the path, which would find the checkout's package.
-NOT_THE_CHECKOUT = """\
-import sys
-
-sys.meta_path[:] = [each for each in sys.meta_path if "ScikitBuild" not in type(each).__name__]
-"""
-
 
 def main() -> int:
     if len(sys.argv) < 2 or sys.argv[1] not in KINDS:
@@ -61,36 +52,20 @@ def main() -> int:
         [*configure, f"-DCACTUS_SANITIZE={flags}", "-DCMAKE_CXX_FLAGS=-Werror"], check=True
     )
     subprocess.run(["cmake", "--build", str(build)], check=True)
-    # A copy of the package with this library: the checkout's own library stays as it is.
-    package = build / "python" / "cactus"
-    shutil.rmtree(package, ignore_errors=True)
-    ignore = shutil.ignore_patterns("*.so", "__pycache__")
-    shutil.copytree(ROOT / "python" / "cactus", package, ignore=ignore)
-    shutil.copy(build / "libcactus.so", package / "native")
-    (package.parent / "sitecustomize.py").write_text(NOT_THE_CHECKOUT)
     found = [
         subprocess.check_output(["g++", f"-print-file-name={name}"], text=True).strip()
         for name in runtimes
     ]
-    environment = {
-        **os.environ,
-        **options,
-        "LD_PRELOAD": " ".join(found),
-        "PYTHONPATH": str(package.parent),
-    }
-    which = [sys.executable, "-c", "from cactus.native import library_path; print(library_path())"]
-    loaded = Path(subprocess.check_output(which, cwd=ROOT, env=environment, text=True).strip())
-    if loaded.parent.parent != package or RUNTIMES[sys.argv[1]] not in loaded.read_bytes():
-        sys.exit(f"the tests would load {loaded}, which has no sanitizer in it")
+    options = {**options, "LD_PRELOAD": " ".join(found)}
+    environment = package_with(build, RUNTIMES[sys.argv[1]], options)
     if sys.argv[2:] and Path(sys.argv[2]).parent.name == "tools":
         return subprocess.run([sys.executable, *sys.argv[2:]], cwd=ROOT, env=environment).returncode
-    # The libraries for arm64 and by clang are others, without sanitizers.
-    others = ("arm64", "test_clang.py")
+    # The libraries for arm64, by clang and with a model of AMX are others, without sanitizers.
+    others = ("arm64", "test_clang.py", "test_amx_model.py")
     tests = sys.argv[2:] or ["tests/native", *(f"--ignore=tests/native/{each}" for each in others)]
     # A sanitizer takes more memory than some tests allow, and no threads after a fork.
     apart = "not (failed_allocations or memory_for or out_of_memory or do_not_grow or load_its_own)"
-    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-k", apart, *tests]
-    return subprocess.run(command, cwd=ROOT, env=environment).returncode
+    return run_tests(environment, ["-k", apart, *tests])
 
 
 if __name__ == "__main__":

@@ -18,37 +18,6 @@ constexpr int kUnits = 24;
 // The tile registers of operands of int8; those before are of whole size.
 constexpr int kX = 6, kW = 7;
 
-// Written out, because some compilers' functions for them do not say that they read memory.
-template <int T>
-static inline void tile_zero() {
-  asm volatile("tilezero %%tmm%c0" : : "i"(T));
-}
-template <int T>
-static inline void tile_load(const void* from, size_t stride) {
-  asm volatile("tileloadd (%0,%1,1), %%tmm%c2" : : "r"(from), "r"(stride), "i"(T) : "memory");
-}
-template <int T>
-static inline void tile_store(void* to, size_t stride) {
-  asm volatile("tilestored %%tmm%c2, (%0,%1,1)" : : "r"(to), "r"(stride), "i"(T) : "memory");
-}
-// T += X W, of signed bytes.
-template <int T, int X, int W>
-static inline void tile_dot_int8() {
-  asm volatile("tdpbssd %%tmm%c2, %%tmm%c1, %%tmm%c0" : : "i"(T), "i"(X), "i"(W));
-}
-
-// The same of bf16, in f32.
-template <int T, int X, int W>
-static inline void tile_dot_bf16() {
-  asm volatile("tdpbf16ps %%tmm%c2, %%tmm%c1, %%tmm%c0" : : "i"(T), "i"(X), "i"(W));
-}
-
-struct TileConfig {
-  uint8_t palette, start_row, reserved[14];
-  uint16_t row_bytes[16];
-  uint8_t rows[16];
-};
-
 // All registers are of whole size, but those of the operands X and W.
 static void configure(uint16_t x_bytes, uint8_t w_rows) {
   TileConfig config{};
@@ -57,12 +26,10 @@ static void configure(uint16_t x_bytes, uint8_t w_rows) {
     config.row_bytes[t] = t == kX ? x_bytes : 64;
     config.rows[t] = t == kW ? w_rows : 16;
   }
-  asm volatile("ldtilecfg %0" : : "m"(config));
+  tile_configure(config);
 }
 static void begin() { configure(64, 16); }
-
-// In their initial state the registers cost nothing when threads are switched.
-static void end() { asm volatile("tilerelease"); }
+static void end() { tile_release(); }
 
 // 32 floats of a row; zeros for those behind the `left` that it has.
 struct Unit {

@@ -7,12 +7,6 @@ namespace cactus::CACTUS_TIER {
 constexpr int kCodedQueries = 16;
 constexpr int kFewCoded = 4;  // these the vector kernels do faster
 
-// T += X W, of signed bytes times bytes.
-template <int T, int X, int W>
-static inline void tile_dot_bytes() {
-  asm volatile("tdpbsud %%tmm%c2, %%tmm%c1, %%tmm%c0" : : "i"(T), "i"(X), "i"(W));
-}
-
 // Sums of both levels of 16 queries with two tiles of bytes side by side.
 struct alignas(64) PairSums {
   int32_t sums[2][kCode16Levels][16][16];

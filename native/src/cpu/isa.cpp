@@ -41,12 +41,19 @@ bool has_avx512() {
 #if defined(CACTUS_AMX)
 // A compiler's __builtin_cpu_supports may not know these. The system has to allow the registers.
 bool has_amx() {
+  [[maybe_unused]] unsigned a = 0;
+  unsigned b = 0, c = 0, d = 0, vectors_bf16 = 0;
+  if (!has_avx512() || __get_cpuid_count(7, 1, &vectors_bf16, &b, &c, &d) == 0 ||
+      (vectors_bf16 >> 5 & 1) == 0) {
+    return false;
+  }
+#if defined(CACTUS_AMX_MODEL)
+  return true;
+#else
   constexpr unsigned kBf16 = 1u << 22, kTile = 1u << 24, kInt8 = 1u << 25,
                      kAll = kBf16 | kTile | kInt8;
-  unsigned a = 0, b = 0, c = 0, d = 0, vectors_bf16 = 0;
-  return has_avx512() && __get_cpuid_count(7, 0, &a, &b, &c, &d) != 0 && (d & kAll) == kAll &&
-         __get_cpuid_count(7, 1, &vectors_bf16, &b, &c, &d) != 0 && (vectors_bf16 >> 5 & 1) != 0 &&
-         may_use_amx();
+  return __get_cpuid_count(7, 0, &a, &b, &c, &d) != 0 && (d & kAll) == kAll && may_use_amx();
+#endif
 }
 #endif
 

@@ -22,6 +22,7 @@
 #define CACTUS_VECTORS amx_vectors
 #define CACTUS_CALL_ROWS 512
 #define CACTUS_FEW_ROWS 10
+#include "cpu/amx_tiles.h"
 #include "cpu/amx.inl"
 #include "cpu/amx_split.inl"
 #include "cpu/amx_int8.inl"

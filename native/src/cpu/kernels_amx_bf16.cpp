@@ -23,6 +23,7 @@
 #define CACTUS_VECTORS amx_bf16_vectors
 #define CACTUS_CALL_ROWS 512
 #define CACTUS_FEW_ROWS 0
+#include "cpu/amx_tiles.h"
 #include "cpu/amx.inl"
 #undef CACTUS_TIER
 #define CACTUS_TIER amx_bf16
