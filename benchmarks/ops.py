@@ -7,8 +7,8 @@
 A matrix lies in the file so many times that its copies fill no cache, and one step multiplies all
 of them, as a model does. GOP/s counts the multiplications and additions of the formula. Shares are
 of the peaks that the native library measures with the same tier and threads, and count the dots
-that are executed: the second level of a 12-bit activation makes them 1.5 (q4) or 2 (q8) times as
-many.
+that are executed: the second level of a 12-bit activation makes them 1.5 (q4) or 2 (q8, q4_nl)
+times as many.
 """
 
 from __future__ import annotations
@@ -41,8 +41,8 @@ COPIES_BYTES = 128 << 20
 CHUNK = 256
 CONTEXT = 16_384 + CHUNK
 DTYPES = {"f32": 4.0, "f16": 2.0, "bf16": 2.0, "q8": 1.0625, "q8_64": 1.03125}
-DTYPES |= {"q4": 0.625, "q4_0": 0.5625, "q4_64": 0.5625}
-LEVELS = {"q4": 1.5, "q4_0": 1.5, "q4_64": 1.5, "q8": 2.0, "q8_64": 2.0}
+DTYPES |= {"q4": 0.625, "q4_0": 0.5625, "q4_nl": 0.5625, "q4_64": 0.5625}
+LEVELS = {"q4": 1.5, "q4_0": 1.5, "q4_64": 1.5, "q4_nl": 2.0, "q8": 2.0, "q8_64": 2.0}
 ACTIVATIONS = ("int12", "int8")
 ATTENTION = ("attention", "qkv_attention")
 

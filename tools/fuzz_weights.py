@@ -209,8 +209,8 @@ def change_bytes(rng: random.Random, data: bytes, other: Callable[[], bytes]) ->
 # safetensors and the folder made of them
 
 JSON_VALUES: list[Any] = [None, True, [], {}, "", "F32", "I64", "F99", 0.5, -1, 1e308, [0, 0],
-                          [1] * 20, "q4", "q4_64", "q4_0", "q8", "q8_64", [[]], {"dtype": "U8"},
-                          "\ud800"]  # fmt: skip
+                          [1] * 20, "q4", "q4_64", "q4_0", "q4_nl", "q8", "q8_64", [[]],
+                          {"dtype": "U8"}, "\ud800"]  # fmt: skip
 
 
 def change_json(rng: random.Random, value: Any) -> Any:

@@ -36,6 +36,7 @@ uint64_t weight_bytes(const WeightRecord& w) {
     case DType::kQ8: return rows / kTileRows * (w.cols / kGroup) * kQ8Block;
     case DType::kQ4: return rows / kTileRows * (w.cols / kGroup) * kQ4Block;
     case DType::kQ4_0: return rows / kTileRows * (w.cols / kGroup) * kQ4_0Block;
+    case DType::kQ4Nl: return rows / kTileRows * (w.cols / kGroup) * kQ4NlBlock;
     case DType::kQ4_64: return rows / kTileRows * (w.cols / 64) * kQ4_64Block;
     case DType::kQ8_64: return rows / kTileRows * (w.cols / 64) * kQ8_64Block;
   }
@@ -46,7 +47,7 @@ void check_weights(const Plan& plan, uint64_t weights_size) {
   for (size_t n = 0; n < plan.weights.size(); n++) {
     const WeightRecord& w = plan.weights[n];
     const std::string where = at("weight", n);
-    need(w.dtype <= static_cast<uint32_t>(DType::kQ8_64), where, "unknown type");
+    need(w.dtype <= static_cast<uint32_t>(DType::kQ4Nl), where, "unknown type");
     need(w.tiled <= 1, where, "unknown layout");
     need(w.rows > 0 && w.rows <= kMaxWidth && w.cols > 0 && w.cols <= kMaxWidth, where,
          "rows or columns out of range");

@@ -49,7 +49,8 @@ enum class DType : uint32_t {
   kQ4 = 4,
   kQ4_64 = 5,
   kQ4_0 = 6,
-  kQ8_64 = 7
+  kQ8_64 = 7,
+  kQ4Nl = 8
 };
 
 struct PlanHeader {

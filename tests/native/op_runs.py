@@ -17,7 +17,7 @@ from tests.native.programs import OpenProgram
 from tests.ops.cases import Built, Case, build, run_reference
 from tests.tolerances import assert_close
 
-MATRIX_DTYPES = ("f32", "f16", "bf16", "q8", "q8_64", "q4", "q4_64", "q4_0")
+MATRIX_DTYPES = ("f32", "f16", "bf16", "q8", "q8_64", "q4", "q4_64", "q4_0", "q4_nl")
 
 
 def fits(case: Case, dtype: str) -> bool:

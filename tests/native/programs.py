@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from cactus.engine.options import BF16_ISA
 from cactus.graph.node import Graph
 from cactus.graph.plan import Plan, build, with_int8_activations, with_int8_kv
 from cactus.native import Output, Program, Row
-from cactus.weights.format.layout import GROUPS
+from cactus.weights.format.layout import GROUPS, LEVELS
 from cactus.weights.format.tiles import dequantize_tile, pack_plain, pack_q4, pack_q8
 from cactus.weights.rounding.quantize import quantize_q4, quantize_q8
 from tests.models.golden import fused as fused
@@ -63,6 +64,14 @@ def pack(value: NDArray[np.float32], dtype: str) -> NDArray[np.uint8]:
         steps = groups / np.where(scales == 0, 1, scales).astype(np.float32)
         codes = np.clip(np.rint(steps + 8), 0, 15).astype(np.uint8)
         return pack_q4(codes.reshape(value.shape), scales[..., 0])
+    if dtype == "q4_nl":
+        # The value of largest magnitude is the last level, so that no other is out of reach.
+        groups = value.reshape(len(value), -1, 32)
+        largest = np.take_along_axis(groups, np.abs(groups).argmax(2)[..., None], 2)
+        scales = (largest / LEVELS[-1]).astype(np.float16)
+        steps = groups / np.where(scales == 0, 1, scales).astype(np.float32)
+        codes = np.searchsorted([(a + b) / 2 for a, b in pairwise(LEVELS)], steps)
+        return pack_q4(codes.astype(np.uint8).reshape(value.shape), scales[..., 0])
     if dtype in ("q8", "q8_64"):
         return pack_q8(*quantize_q8(value, GROUPS[dtype]))
     if dtype == "bf16":

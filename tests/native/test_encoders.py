@@ -148,7 +148,7 @@ def test_states_are_the_references(
 
 
 @pytest.mark.parametrize("isa", [isa for isa in TIERS if isa not in EXACT_TIERS])
-@pytest.mark.parametrize("kind", ["f16", "bf16", "q8", "q8_64", "q4", "q4_64", "q4_0"])
+@pytest.mark.parametrize("kind", ["f16", "bf16", "q8", "q8_64", "q4", "q4_64", "q4_0", "q4_nl"])
 def test_products_of_bf16_give_nearly_the_states(
     kind: str, isa: str, encoder: tuple[Graph, dict[str, Any]], stores: Callable[[str], Store]
 ) -> None:

@@ -20,11 +20,11 @@ KINDS = [
     *(
         (name, dtype, "f16", "int12")
         for name in ("llama", "lfm2")
-        for dtype in ("q4", "q4_64", "q4_0", "q8", "f16")
+        for dtype in ("q4", "q4_64", "q4_0", "q4_nl", "q8", "f16")
     ),
     ("llama", "q4", "int8", "int12"),
     ("lfm2", "f16", "int8", "int12"),
-    *(("llama", dtype, "f16", "int8") for dtype in ("q4", "q4_64", "q4_0", "q8")),
+    *(("llama", dtype, "f16", "int8") for dtype in ("q4", "q4_64", "q4_0", "q4_nl", "q8")),
     ("lfm2", "q4", "int8", "int8"),
     # A window, a bias.
     ("gemma3_text", "q4_64", "f16", "int12"),

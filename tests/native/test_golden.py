@@ -37,7 +37,9 @@ def checkpoint_embeddings(checkpoint: golden.Golden) -> np.ndarray:
 
 @cases
 @names
-@pytest.mark.parametrize("dtype", ["f32", "f16", "bf16", "q8", "q8_64", "q4", "q4_64", "q4_0"])
+@pytest.mark.parametrize(
+    "dtype", ["f32", "f16", "bf16", "q8", "q8_64", "q4", "q4_64", "q4_0", "q4_nl"]
+)
 def test_fused_graph_against_the_reference(
     name: str, dtype: str, isa: str, packed: Packed, expected: Expected
 ) -> None:
@@ -60,7 +62,7 @@ def test_fused_graph_against_the_reference(
 
 @cases
 @names
-@pytest.mark.parametrize("dtype", ["q8", "q8_64", "q4", "q4_64", "q4_0"])
+@pytest.mark.parametrize("dtype", ["q8", "q8_64", "q4", "q4_64", "q4_0", "q4_nl"])
 def test_int8_activations_against_the_reference(
     name: str, dtype: str, isa: str, packed: Packed, expected: Expected
 ) -> None:

@@ -29,7 +29,7 @@ KINDS = [
     *(
         (name, dtype)
         for name in ("llama", "lfm2")
-        for dtype in ("q4", "q4_64", "q4_0", "q8", "f16")
+        for dtype in ("q4", "q4_64", "q4_0", "q4_nl", "q8", "f16")
     ),
     ("gemma3_text", "q8"),  # layers with a window
 ]

@@ -24,7 +24,7 @@ from tests.native.programs import EXACT_TIERS, TIERS, Store
 from tests.tolerances import assert_close
 
 cases = pytest.mark.parametrize("isa", EXACT_TIERS)
-DTYPES = ("f32", "f16", "q8", "q4", "q4_0")
+DTYPES = ("f32", "f16", "q8", "q4", "q4_0", "q4_nl")
 
 
 @pytest.fixture(scope="module")

@@ -41,8 +41,10 @@ def without_rotary_order(matrix: Any, head_dim: int) -> Any:
 
 # Lossless import
 
+KEPT = {"Q4_0": "q4_0", "Q4_1": "q4", "IQ4_NL": "q4_nl", "Q8_0": "q8"}
 
-@pytest.mark.parametrize("kind", ["Q4_0", "Q4_1", "Q8_0", "F16", "BF16", "F32"])
+
+@pytest.mark.parametrize("kind", ["Q4_0", "Q4_1", "IQ4_NL", "Q8_0", "F16", "BF16", "F32"])
 @pytest.mark.parametrize("piece", [1, 700, 1 << 18])
 def test_llama_is_imported_without_loss(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, piece: int
@@ -54,7 +56,7 @@ def test_llama_is_imported_without_loss(
     assert all(tensor.relative_rms == 0 for tensor in report.tensors)
     with WeightsFolder.open(tmp_path / "out") as folder:
         assert len(folder.tensors) == len(model.tensors)
-        dtype = {"Q4_0": "q4_0", "Q4_1": "q4", "Q8_0": "q8"}.get(kind, kind.lower())
+        dtype = KEPT.get(kind, kind.lower())
         for old, new in (
             ("attn_v", "self_attn.v_proj"),
             ("attn_output", "self_attn.o_proj"),
@@ -212,12 +214,18 @@ def test_precisions(
         assert error == pytest.approx(reported, rel=1e-4, abs=1e-12)
 
 
-@pytest.mark.parametrize("kind", ["Q4_0", "Q4_1"])
+@pytest.mark.parametrize("kind", ["Q4_0", "Q4_1", "IQ4_NL"])
 def test_int4_keeps_what_has_4_bits_already(tmp_path: Path, kind: str) -> None:
     report = convert(write(tmp_path, tiny_llama(kind)), tmp_path / "out", "INT4")
     assert report.worst.relative_rms == 0
-    kept = {"Q4_0": "q4_0", "Q4_1": "q4"}[kind]
-    assert {tensor.dtype for tensor in report.tensors} == {kept, "q8", "f32"}
+    assert {tensor.dtype for tensor in report.tensors} == {KEPT[kind], "q8", "f32"}
+
+
+def test_int8_loses_nothing_of_iq4_nl(tmp_path: Path) -> None:
+    """Its levels are whole numbers of 8 bits."""
+    report = convert(write(tmp_path, tiny_llama("IQ4_NL")), tmp_path / "out", "INT8")
+    assert {tensor.dtype for tensor in report.tensors} == {"q8", "f32"}
+    assert report.worst.relative_rms == 0
 
 
 @pytest.mark.parametrize(("kind", "dtype"), [("Q8_0", "q4_64"), ("F16", "q4_64"), ("Q4_1", "q4")])
@@ -326,7 +334,7 @@ def test_values_beyond_f16_say_what_to_do(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf"), -float("inf")])
-@pytest.mark.parametrize("kind", ["Q4_0", "Q4_1", "Q8_0", "F16", "BF16", "F32"])
+@pytest.mark.parametrize("kind", ["Q4_0", "Q4_1", "IQ4_NL", "Q8_0", "F16", "BF16", "F32"])
 def test_one_value_or_scale_that_is_not_finite_is_refused(
     tmp_path: Path, kind: str, bad: float
 ) -> None:

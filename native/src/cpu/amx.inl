@@ -158,6 +158,20 @@ struct Q4SymmetricFormat {
   }
 };
 
+struct Q4NlFormat {
+  static constexpr int kUnitsOfGroup = 1, kBlock = kQ4NlBlock;
+  static constexpr bool kMinima = false;
+  static inline void unpack(const uint8_t* p, UnpackedInt8& w, int group) {
+    for (int j = 0; j < 4; j++) {
+      const U8x64 codes = load_codes(p + 64 * j);
+      int8_t* to = w.codes[group] + 128 * j;
+      store_codes_64(to, subtract_bytes(look_up(low_nibbles(codes)), 128));
+      store_codes_64(to + 64, subtract_bytes(look_up(high_nibbles(codes)), 128));
+    }
+    store(w.scale[group], load_f16(reinterpret_cast<const uint16_t*>(p + 256)));
+  }
+};
+
 template <int N>
 struct Q8Format {
   static constexpr int kUnitsOfGroup = N, kBlock = N * 512 + 32;
@@ -322,6 +336,7 @@ static void multiply(const uint8_t* tile, int tiles, int cols, const PanelRows& 
 
 constexpr LinearTiles linear_q4 = multiply<Q4Format<1>, CACTUS_VECTORS::linear_q4>;
 constexpr LinearTiles linear_q4_0 = multiply<Q4SymmetricFormat, CACTUS_VECTORS::linear_q4_0>;
+constexpr LinearTiles linear_q4_nl = multiply<Q4NlFormat, CACTUS_VECTORS::linear_q4_nl>;
 constexpr LinearTiles linear_q4_64 = multiply<Q4Format<2>, CACTUS_VECTORS::linear_q4_64>;
 constexpr LinearTiles linear_q8 = multiply<Q8Format<1>, CACTUS_VECTORS::linear_q8>;
 constexpr LinearTiles linear_q8_64 = multiply<Q8Format<2>, CACTUS_VECTORS::linear_q8_64>;

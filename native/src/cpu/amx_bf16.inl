@@ -21,7 +21,8 @@ constexpr int kSums = 0, kPanels = 4, kWeights = 6;
 constexpr int kUnitsAtOnce = 12;  // of 32 columns of two tiles: half of the first-level cache
 
 using amx_bf16_exact::begin, amx_bf16_exact::linear_q4, amx_bf16_exact::linear_q4_0,
-    amx_bf16_exact::linear_q4_64, amx_bf16_exact::linear_q8, amx_bf16_exact::linear_q8_64;
+    amx_bf16_exact::linear_q4_nl, amx_bf16_exact::linear_q4_64, amx_bf16_exact::linear_q8,
+    amx_bf16_exact::linear_q8_64;
 
 static void split_row(const float* x, int cols, const PanelRow* at) {
   uint8_t* to = at->panel + static_cast<size_t>(at->row) * kRowBytes;
@@ -113,6 +114,20 @@ struct Q8Pairs : GroupsOfCodes<N, kTileRows, 32> {
     const Scales scales(scale, mul(scale, set1(-128.0f)));
     scales.store(load_codes(codes), 255, to);
     scales.store(load_codes(codes + 64), 255, to + 2);
+  }
+};
+
+// Of 4 bits that stand for such bytes.
+struct Q4NlPairs : GroupsOfCodes<1, kTileRows / 2, 32> {
+  static inline void read(const uint8_t* tile, int, int column, ptrdiff_t ahead,
+                          uint16_t (*to)[2 * kTileRows]) {
+    const uint8_t* at = tile + offset(column);
+    prefetch_far(at + ahead);
+    const F32x16 scale = load_f16(factors(tile, column));
+    const Scales scales(scale, mul(scale, set1(-128.0f)));
+    const U8x64 codes = load_codes(at);
+    scales.store(look_up(low_nibbles(codes)), 255, to);
+    scales.store(look_up(high_nibbles(codes)), 255, to + 2);
   }
 };
 
@@ -364,6 +379,7 @@ constexpr MultiplyTiles split_bf16 = multiply_bf16<FloatPairs<load_bf16>>;
 constexpr MultiplyTiles one_level_q8 = multiply_bf16<Q8Pairs<1>>;
 constexpr MultiplyTiles one_level_q4 = multiply_bf16<Q4Pairs<1, false>>;
 constexpr MultiplyTiles one_level_q4_0 = multiply_bf16<Q4Pairs<1, true>>;
+constexpr MultiplyTiles one_level_q4_nl = multiply_bf16<Q4NlPairs>;
 constexpr MultiplyTiles one_level_q4_64 = multiply_bf16<Q4Pairs<2, false>>;
 constexpr MultiplyTiles one_level_q8_64 = multiply_bf16<Q8Pairs<2>>;
 

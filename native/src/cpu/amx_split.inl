@@ -172,6 +172,7 @@ static_assert(kTilesAtOnce == 2);
 constexpr MultiplyTiles split_f16 = multiply_split<F16Format>;
 constexpr MultiplyTiles split_bf16 = multiply_split<Bf16Format>;
 constexpr MultiplyTiles one_level_q4 = nullptr, one_level_q8 = nullptr, one_level_q4_0 = nullptr,
-                        one_level_q4_64 = nullptr, one_level_q8_64 = nullptr;
+                        one_level_q4_nl = nullptr, one_level_q4_64 = nullptr,
+                        one_level_q8_64 = nullptr;
 
 }  // namespace cactus::CACTUS_TIER

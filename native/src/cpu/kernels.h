@@ -19,10 +19,14 @@ constexpr int kGroup = 32;     // columns of a unit of a panel; these or twice a
 constexpr int kQ4Block = 320;  // bytes: 4 x 64 of codes, 16 f16 scales, 16 f16 minima
 constexpr int kQ8Block = 544;  // bytes: 8 x 64 of codes, 16 f16 scales
 constexpr int kQ4_0Block = 288;   // bytes: as q4 without minima, which are -8 scales
+constexpr int kQ4NlBlock = 288;   // bytes: as q4_0
 constexpr int kQ4_64Block = 576;  // bytes, of 64 columns: 8 x 64 of codes, 16 f16 scales, 16 minima
 constexpr int kQ8_64Block = 1056;  // bytes, of 64 columns: 16 x 64 of codes, 16 f16 scales
-constexpr int kPage = 64;          // positions of a KV page
-constexpr int kSpan = 256;         // positions that attention finishes and then merges
+// What the codes of q4_nl stand for, as q8 stores it: with an offset of 128.
+alignas(16) constexpr uint8_t kLevels[16] = {1,   24,  45,  63,  79,  93,  106, 118,
+                                             129, 141, 153, 166, 181, 197, 217, 241};
+constexpr int kPage = 64;   // positions of a KV page
+constexpr int kSpan = 256;  // positions that attention finishes and then merges
 constexpr int kSpanPages = kSpan / kPage;
 constexpr int kMaxHeadDim = 512;
 constexpr int kPeakBytes = 4096;                // operands of the loops that measure peaks
@@ -199,7 +203,7 @@ using MultiplyTiles = void (*)(const TilesProduct* product);
 // A kernel for each type of quantised weights.
 template <class Kernel>
 struct ByType {
-  Kernel q4, q8, q4_0, q4_64, q8_64;
+  Kernel q4, q8, q4_0, q4_nl, q4_64, q8_64;
 };
 
 // Rows of activations: a panel of them in so many levels, and those that follow it; in the groups

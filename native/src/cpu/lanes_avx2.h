@@ -148,6 +148,12 @@ static inline U8x64 low_nibbles(U8x64 x) {
 static inline U8x64 high_nibbles(U8x64 x) {
   return low_nibbles({_mm256_srli_epi16(x.a, 4), _mm256_srli_epi16(x.b, 4)});
 }
+// The bytes of q8 that codes of q4_nl stand for.
+static inline U8x64 look_up(U8x64 x) {
+  const __m128i levels = _mm_load_si128(reinterpret_cast<const __m128i*>(kLevels));
+  const __m256i table = _mm256_broadcastsi128_si256(levels);
+  return {_mm256_shuffle_epi8(table, x.a), _mm256_shuffle_epi8(table, x.b)};
+}
 static inline void prefetch(const void* p) {
   _mm_prefetch(static_cast<const char*>(p), _MM_HINT_T0);
 }

@@ -173,6 +173,11 @@ static inline U8x64 high_nibbles(U8x64 x) {
   U8x64 r;
   CACTUS_QUADS(vshrq_n_u8(x.v[i], 4));
 }
+// The bytes of q8 that codes of q4_nl stand for.
+static inline U8x64 look_up(U8x64 x) {
+  U8x64 r;
+  CACTUS_QUADS(vqtbl1q_u8(vld1q_u8(kLevels), x.v[i]));
+}
 // Four codes of an activation, for every lane.
 static inline int8x16_t broadcast4(const int8_t* a) {
   int32_t word;

@@ -58,11 +58,28 @@ static void tile_q4(const uint8_t* p, int cols, const uint8_t* panel, float* out
   }
 }
 
-// 8-bit weights in groups of N * 32 columns.
-template <int M, int L, int N>
+// 8-bit weights in groups of N * 32 columns, and codes of 4 bits that stand for some of their
+// bytes.
+template <int N>
+struct Q8Group {
+  static constexpr int kUnits = N, kCodes = N * 512;
+  template <int M, int L>
+  static inline void dot(const uint8_t* p, const Panel<M, L>* x, I32x16* dot) {
+    dot_q8<M, N, L>(p, x, dot);
+  }
+};
+struct Q4NlGroup {
+  static constexpr int kUnits = 1, kCodes = 256;
+  template <int M, int L>
+  static inline void dot(const uint8_t* p, const Panel<M, L>* x, I32x16* dot) {
+    dot_q4_nl<M, L>(p, x, dot);
+  }
+};
+
+template <int M, int L, class Group>
 static void tile_q8(const uint8_t* p, int cols, const uint8_t* panel, float* out, size_t out_stride,
                     const float* residual) {
-  constexpr int kBlock = N * 512 + 32;
+  constexpr int N = Group::kUnits, kBlock = Group::kCodes + 32;
   const Panel<M, L>* x = reinterpret_cast<const Panel<M, L>*>(panel);
   F32x16 acc[M];
   CACTUS_UNROLL
@@ -70,8 +87,8 @@ static void tile_q8(const uint8_t* p, int cols, const uint8_t* panel, float* out
   for (int g = 0; g < cols / (N * kGroup); g++, p += kBlock, x += N) {
     prefetch_block<kBlock>(p);
     I32x16 dot[M];
-    dot_q8<M, N, L>(p, x, dot);
-    const F32x16 scale = load_f16(reinterpret_cast<const uint16_t*>(p + N * 512));
+    Group::template dot<M, L>(p, x, dot);
+    const F32x16 scale = load_f16(reinterpret_cast<const uint16_t*>(p + Group::kCodes));
     CACTUS_UNROLL
     for (int m = 0; m < M; m++) {
       acc[m] = fma(to_f32(dot[m]), mul(scale, set1(x->scale[m])), acc[m]);
@@ -157,24 +174,29 @@ static void linear_q4_64(const uint8_t* tile, int tiles, int cols, const PanelRo
   tiles_q4<2, false>(tile, tiles, cols, x, out, out_stride, residual);
 }
 
-template <int N>
+template <class Group>
 static inline void tiles_q8(const uint8_t* tile, int tiles, int cols, const PanelRows& x,
                             float* out, size_t out_stride, const float* residual) {
-  const size_t bytes = static_cast<size_t>(cols / (N * kGroup)) * (N * 512 + 32);
+  const size_t bytes = static_cast<size_t>(cols / (Group::kUnits * kGroup)) * (Group::kCodes + 32);
   with_panel(x.rows, x.levels, [&]<int M, int L>() {
     each_tile(tile, tiles, bytes, out, residual, [&](auto* w, float* to, const float* more) {
-      tile_q8<M, L, N>(w, cols, x.panels, to, out_stride, more);
+      tile_q8<M, L, Group>(w, cols, x.panels, to, out_stride, more);
     });
   });
 }
 
 static void linear_q8(const uint8_t* tile, int tiles, int cols, const PanelRows& x, float* out,
                       size_t out_stride, const float* residual) {
-  tiles_q8<1>(tile, tiles, cols, x, out, out_stride, residual);
+  tiles_q8<Q8Group<1>>(tile, tiles, cols, x, out, out_stride, residual);
 }
 static void linear_q8_64(const uint8_t* tile, int tiles, int cols, const PanelRows& x, float* out,
                          size_t out_stride, const float* residual) {
-  tiles_q8<2>(tile, tiles, cols, x, out, out_stride, residual);
+  tiles_q8<Q8Group<2>>(tile, tiles, cols, x, out, out_stride, residual);
+}
+
+static void linear_q4_nl(const uint8_t* tile, int tiles, int cols, const PanelRows& x, float* out,
+                         size_t out_stride, const float* residual) {
+  tiles_q8<Q4NlGroup>(tile, tiles, cols, x, out, out_stride, residual);
 }
 
 static void linear_f32(const uint8_t* tile, int cols, const float* x, size_t stride, int rows,
@@ -320,7 +342,8 @@ constexpr MultiplyTiles split_f16 = nullptr, split_bf16 = nullptr;
 
 // `linear` takes panels of one level.
 constexpr MultiplyTiles one_level_q4 = nullptr, one_level_q8 = nullptr, one_level_q4_0 = nullptr,
-                        one_level_q4_64 = nullptr, one_level_q8_64 = nullptr;
+                        one_level_q4_nl = nullptr, one_level_q4_64 = nullptr,
+                        one_level_q8_64 = nullptr;
 
 [[maybe_unused]] static void begin() {}
 [[maybe_unused]] static void end() {}

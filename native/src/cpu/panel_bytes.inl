@@ -80,6 +80,36 @@ static inline void dot_q8(const uint8_t* p, const Panel<M, L>* x, I32x16* dot) {
   }
 }
 
+// The same for 32 columns of q4_nl.
+template <int M, int L>
+static inline void dot_q4_nl(const uint8_t* p, const Panel<M, L>* x, I32x16* dot) {
+  CACTUS_UNROLL
+  for (int m = 0; m < M; m++) dot[m] = izero();
+  for (int j = 0; j < 4; j++) {
+    const U8x64 codes = load_codes(p + 64 * j);
+    const U8x64 first = look_up(low_nibbles(codes)), last = look_up(high_nibbles(codes));
+    const auto& a = x->codes[j];
+    CACTUS_UNROLL
+    for (int m = 0; m < M; m++) dot[m] = dot4_q8(dot[m], first, a[m]);
+    CACTUS_UNROLL
+    for (int m = 0; m < M; m++) dot[m] = dot4_q8(dot[m], last, a[m] + kLast);
+  }
+  for (int first = L - 1; first >= 0 && L == 2; first--) {
+    CACTUS_UNROLL
+    for (int m = 0; m < M; m++) dot[m] = shift_left<4>(dot[m]);
+    for (int j = 0; j < 4; j++) {
+      const U8x64 codes = load_codes(p + 64 * j);
+      const U8x64 levels = look_up(first == 1 ? high_nibbles(codes) : low_nibbles(codes));
+      CACTUS_UNROLL
+      for (int m = 0; m < M; m++) dot[m] = dot4_q8(dot[m], levels, x->codes[j][m] + kLo);
+    }
+  }
+  if constexpr (kQ8Offset != 0) {
+    CACTUS_UNROLL
+    for (int m = 0; m < M; m++) dot[m] = iadd(dot[m], iset1(-kQ8Offset * x->isum[m]));
+  }
+}
+
 // Stores 32 columns of one row; returns their sum in units.
 template <int L>
 static inline int32_t store_codes(const Codes& c, uint8_t* panel, size_t rows, size_t row) {

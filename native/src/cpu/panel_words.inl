@@ -96,6 +96,31 @@ static inline void dot_q8(const uint8_t* p, const Panel<M, L>* x, I32x16* dot) {
   }
 }
 
+template <int M, int L>
+static inline void dot_q4_nl(const uint8_t* p, const Panel<M, L>* x, I32x16* dot) {
+  CACTUS_UNROLL
+  for (int m = 0; m < M; m++) dot[m] = izero();
+  for (int j = 0; j < 4; j++) {
+    const U8x64 codes = load_codes(p + 64 * j);
+    const U8x64 first = look_up(low_nibbles(codes)), last = look_up(high_nibbles(codes));
+    const auto& a = x->codes[j];
+    if constexpr (L == 1) {
+      CACTUS_UNROLL
+      for (int m = 0; m < M; m++) dot[m] = dot4_q8(dot[m], first, a[m]);
+      CACTUS_UNROLL
+      for (int m = 0; m < M; m++) dot[m] = dot4_q8(dot[m], last, a[m] + 4);
+    } else {
+      add_pair<M>(dot, word_bytes<0>(first), a, 0);
+      add_pair<M>(dot, word_bytes<0>(last), a, 2);
+      add_pair<M>(dot, word_bytes<1>(first), a, 4);
+      add_pair<M>(dot, word_bytes<1>(last), a, 6);
+    }
+  }
+  if constexpr (L == 1) return;  // dot4_q8 took the offset off
+  CACTUS_UNROLL
+  for (int m = 0; m < M; m++) dot[m] = iadd(dot[m], iset1(-kQ8Offset * x->isum[m]));
+}
+
 // Stores 32 columns of one row; returns their sum in units.
 template <int L>
 static inline int32_t store_codes(const Codes& c, uint8_t* panel, size_t rows, size_t row) {

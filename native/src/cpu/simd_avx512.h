@@ -99,6 +99,11 @@ static inline U8x64 low_nibbles(U8x64 a) { return {_mm512_and_si512(a.v, _mm512_
 static inline U8x64 high_nibbles(U8x64 a) {
   return {_mm512_and_si512(_mm512_srli_epi16(a.v, 4), _mm512_set1_epi8(15))};
 }
+// The bytes of q8 that codes of q4_nl stand for.
+static inline U8x64 look_up(U8x64 a) {
+  const __m128i levels = _mm_load_si128(reinterpret_cast<const __m128i*>(kLevels));
+  return {_mm512_shuffle_epi8(_mm512_broadcast_i32x4(levels), a.v)};
+}
 // Four bytes as an operand in memory.
 using FourBytes [[gnu::may_alias, gnu::aligned(1)]] = int32_t;
 // acc[r] += sum over b < 4 of w[4 r + b] * a[b]: w unsigned, a signed.

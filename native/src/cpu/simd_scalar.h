@@ -208,6 +208,12 @@ static inline U8x64 high_nibbles(U8x64 a) {
   for (int i = 0; i < 64; i++) r.v[i] = a.v[i] >> 4;
   return r;
 }
+// The bytes of q8 that codes of q4_nl stand for.
+static inline U8x64 look_up(U8x64 a) {
+  U8x64 r;
+  for (int i = 0; i < 64; i++) r.v[i] = kLevels[a.v[i]];
+  return r;
+}
 static inline I32x16 dot4(I32x16 acc, U8x64 w, const int8_t* a) {
   for (int i = 0; i < 16; i++) {
     acc.v[i] +=

@@ -56,6 +56,15 @@ void read_nibbles(const uint8_t* block, uint32_t r, uint8_t* codes) {
   }
 }
 
+void read_q4_nl(const uint8_t* block, uint32_t r, float* out) {
+  uint8_t codes[kGroup];
+  read_nibbles<kGroup>(block, r, codes);
+  const float scale = half_at(block + 256 + 2 * r);
+  for (uint32_t c = 0; c < kGroup; c++) {
+    out[c] = scale * static_cast<float>(kLevels[codes[c]] - 128);
+  }
+}
+
 void read_q4_0(const uint8_t* block, uint32_t r, float* out) {
   uint8_t codes[kGroup];
   read_nibbles<kGroup>(block, r, codes);
@@ -107,6 +116,7 @@ void read_weight_row(const Weight& w, uint32_t row, float* out) {
     case DType::kQ8: read_blocks(w, tile, r, read_q8<kGroup>, kGroup, kQ8Block, out); break;
     case DType::kQ8_64: read_blocks(w, tile, r, read_q8<64>, 64, kQ8_64Block, out); break;
     case DType::kQ4_0: read_blocks(w, tile, r, read_q4_0, kGroup, kQ4_0Block, out); break;
+    case DType::kQ4Nl: read_blocks(w, tile, r, read_q4_nl, kGroup, kQ4NlBlock, out); break;
     case DType::kQ4: read_blocks(w, tile, r, read_q4<kGroup>, kGroup, kQ4Block, out); break;
     case DType::kQ4_64: read_blocks(w, tile, r, read_q4<64>, 64, kQ4_64Block, out); break;
   }

@@ -22,6 +22,7 @@ Kernel of_type(const ByType<Kernel>& kernels, DType dtype) {
   switch (dtype) {
     case DType::kQ4: return kernels.q4;
     case DType::kQ4_0: return kernels.q4_0;
+    case DType::kQ4Nl: return kernels.q4_nl;
     case DType::kQ4_64: return kernels.q4_64;
     case DType::kQ8_64: return kernels.q8_64;
     default: return kernels.q8;

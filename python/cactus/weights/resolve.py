@@ -17,7 +17,7 @@ from cactus.progress import Progress
 from cactus.weights import catalog, locate
 from cactus.weights.advice import ambiguous, not_found
 
-_CONVERTER = 3
+_CONVERTER = 4
 """To be raised when a GGUF file becomes another weights folder than before: what the cache has of
 it is made again then."""
 

@@ -162,7 +162,10 @@ def test_greedy_continuation(name: str, isa: str, machine: Machine, packed: Pack
 @pytest.mark.parametrize(
     ("name", "dtype", "activations"),
     [
-        *(("llama", dtype, "int12") for dtype in ("q4", "q4_64", "q4_0", "q8", "q8_64", "f16")),
+        *(
+            ("llama", dtype, "int12")
+            for dtype in ("q4", "q4_64", "q4_0", "q4_nl", "q8", "q8_64", "f16")
+        ),
         *(("llama", dtype, "int8") for dtype in ("q4", "q8", "q8_64")),
         # Its convolutions know nothing of how weights are stored.
         *(("lfm2", "q4", "int12"), ("lfm2", "q8", "int8"), ("lfm2", "f16", "int12")),

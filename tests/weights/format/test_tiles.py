@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -45,6 +46,25 @@ def test_q4_round_trip(
     wide = np.repeat(scales, group, axis=1).astype(np.float32)
     wanted = wide * codes + np.repeat(minima, group, axis=1).astype(np.float32)
     assert np.array_equal(tiles.dequantize_tile(dtype, data, rows, group * groups), wanted)
+
+
+@pytest.mark.parametrize(("dtype", "levels"), [("q4_0", range(-8, 8)), ("q4_nl", layout.LEVELS)])
+@given(rows=_rows, groups=_groups, seed=_seed)
+def test_round_trip_without_minima(
+    dtype: str, levels: Sequence[int], rows: int, groups: int, seed: int
+) -> None:
+    random = np.random.default_rng(seed)
+    codes = random.integers(0, 16, (rows, 32 * groups), np.uint8)
+    scales = finite_f16(random, rows, groups)
+    data = tiles.pack_q4(codes, scales)
+    assert (
+        data.nbytes == layout.tile_nbytes(dtype, rows, 32 * groups) == -(-rows // 16) * groups * 288
+    )
+    back = tiles.unpack_q4_0(data, rows, 32 * groups)
+    assert np.array_equal(back[0], codes)
+    assert np.array_equal(back[1].view(np.uint16), scales.view(np.uint16))
+    wanted = np.repeat(scales, 32, axis=1).astype(np.float32) * np.array(levels, np.float32)[codes]
+    assert np.array_equal(tiles.dequantize_tile(dtype, data, rows, 32 * groups), wanted)
 
 
 @_q8
@@ -142,6 +162,8 @@ def test_missing_rows_are_zero() -> None:
     for data, dtype in (
         (tiles.pack_q4(one, scale, scale), "q4"),
         (tiles.pack_q4(one, scale[:, :1], scale[:, :1]), "q4_64"),
+        (tiles.pack_q4(one, scale), "q4_0"),
+        (tiles.pack_q4(one, scale), "q4_nl"),
         (tiles.pack_q8(one.view(np.int8), scale), "q8"),
         (tiles.pack_q8(one.view(np.int8), scale[:, :1]), "q8_64"),
         (tiles.pack_plain(one.astype(np.float32)).view(np.uint8), "f32"),
@@ -158,7 +180,7 @@ def test_sizes() -> None:
     assert layout.tile_nbytes("q8_64", 17, 128) == 2 * 2 * 1056
     assert layout.tile_nbytes("bf16", 1, 3) == 16 * 3 * 2
     assert layout.tile_nbytes("f32", 16, 3) == 16 * 3 * 4
-    for dtype in ("q4", "q8"):
+    for dtype in ("q4", "q4_0", "q4_nl", "q8"):
         with pytest.raises(ValueError, match="multiples of 32, got 48"):
             layout.tile_nbytes(dtype, 16, 48)
     for dtype in ("q4_64", "q8_64"):
@@ -176,6 +198,9 @@ def test_damaged_scales_give_no_warning() -> None:
         assert not np.isfinite(tiles.dequantize_tile("q4", data, 16, 32)).any()
         data = tiles.pack_q4(np.zeros((16, 64), np.uint8), scale, scale)
         assert not np.isfinite(tiles.dequantize_tile("q4_64", data, 16, 64)).any()
+        data = tiles.pack_q4(np.ones((16, 32), np.uint8), scale)
+        for dtype in ("q4_0", "q4_nl"):
+            assert not np.isfinite(tiles.dequantize_tile(dtype, data, 16, 32)).any()
         data = tiles.pack_q8(np.zeros((16, 32), np.int8), scale)
         assert not np.isfinite(tiles.dequantize_tile("q8", data, 16, 32)).any()
         data = tiles.pack_q8(np.zeros((16, 64), np.int8), scale)

@@ -9,6 +9,7 @@ int8 dot instruction sums four neighbouring bytes into one of 16 lanes, and a la
          weight = scale * code + minimum, code 0..15
     q4_64   as q4, with groups of 64 columns: 8 registers, 576 bytes
     q4_0   as q4 without minima, 288 bytes.  weight = scale * (code - 8), as GGUF's Q4_0
+    q4_nl   as q4_0.  weight = scale * LEVELS[code], which are not evenly spaced, as GGUF's IQ4_NL
     q8   per tile, per group of 32 columns: 544 bytes
          8 registers x 16 rows x 4 bytes (code + 128), then 16 f16 scales.
          Register j, row r, byte b: column 4j + b.  weight = scale * code, code -128..127
@@ -20,6 +21,9 @@ from __future__ import annotations
 
 from cactus.graph.dtypes import GROUPS as GROUPS
 from cactus.graph.dtypes import TILE_ROWS as TILE_ROWS
+
+LEVELS = (-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113)
+"""What the codes of q4_nl stand for, in steps of the scale: those of IQ4_NL."""
 
 
 def block_nbytes(dtype: str) -> int:

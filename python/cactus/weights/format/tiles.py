@@ -7,18 +7,20 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from cactus.weights.format.layout import GROUPS, TILE_ROWS, block_nbytes
+from cactus.weights.format.layout import GROUPS, LEVELS, TILE_ROWS, block_nbytes
 
 U8 = NDArray[np.uint8]
 F16 = NDArray[np.float16]
 F32 = NDArray[np.float32]
 _Scalar = TypeVar("_Scalar", bound=np.generic)
+_LEVELS = np.array(LEVELS, np.int8)
 
 
 def pack_q4(codes: U8, scales: F16, *minima: F16) -> U8:
     """Pack codes 0..15 [rows, cols] and scales, minima [rows, groups] into uint8 [nbytes].
 
-    With 32 columns in each group the result is q4, with 64 it is q4_64; without minima q4_0.
+    With 32 columns in each group the result is q4, with 64 it is q4_64; without minima q4_0 or
+    q4_nl.
     """
     codes = _pad_rows(codes)
     tiles, groups = codes.shape[0] // TILE_ROWS, scales.shape[1]
@@ -99,6 +101,8 @@ def dequantize_tile(dtype: str, data: U8, rows: int, cols: int) -> F32:
         if dtype == "q4_0":
             codes, scales = unpack_q4_0(data, rows, cols)
             return dequantize_q8(codes.view(np.int8) - np.int8(8), scales)
+        if dtype == "q4_nl":
+            return dequantize_q4_nl(*unpack_q4_0(data, rows, cols))
         if dtype in ("q8", "q8_64"):
             return dequantize_q8(*unpack_q8(data, rows, cols, dtype))
         if dtype == "bf16":
@@ -113,6 +117,11 @@ def dequantize_q4(codes: U8, scales: F16, minima: F16) -> F32:
     grouped *= scales[..., None].astype(np.float32)
     grouped += minima[..., None].astype(np.float32)
     return grouped.reshape(codes.shape)
+
+
+def dequantize_q4_nl(codes: U8, scales: F16) -> F32:
+    """scale * LEVELS[code], in f32 [rows, cols]."""
+    return dequantize_q8(_LEVELS[codes], scales)
 
 
 def dequantize_q8(codes: NDArray[np.int8], scales: F16) -> F32:

@@ -14,9 +14,11 @@ from cactus.weights.rounding.quantize import F16_MAX, quantize_q4, quantize_q8
 from cactus.weights.sources.gguf.blocks import (
     LOSSLESS,
     Q4_KINDS,
+    Q4_NL_KINDS,
     Q8_KINDS,
     dequantize,
     q4_codes,
+    q4_nl_codes,
     q8_codes,
 )
 from cactus.weights.sources.source import SourceTensor
@@ -70,6 +72,13 @@ def encode(tensor: SourceTensor, dtype: str, raw: tiles.U8) -> Encoded:
         codes, scales, _ = q4_codes(kind, raw)
         check_finite(name, scales)
         return Encoded(tiles.pack_q4(codes, scales))
+    if dtype == "q4_nl" and kind in Q4_NL_KINDS:
+        codes, scales = q4_nl_codes(kind, raw)
+        check_finite(name, scales)
+        packed = tiles.pack_q4(codes, scales)
+        if kind in LOSSLESS:
+            return Encoded(packed)
+        return compared(packed, dequantize(kind, raw), tiles.dequantize_q4_nl(codes, scales))
     if dtype == "q8" and kind in Q8_KINDS:
         signed, scales = q8_codes(kind, raw)
         check_finite(name, scales)

@@ -8,7 +8,13 @@ from collections.abc import Iterable, Sequence
 
 from cactus.errors import UnsupportedModel
 from cactus.weights.format.layout import GROUPS
-from cactus.weights.sources.gguf.blocks import DEQUANTIZE, FLOATS, Q4_KINDS, STORED
+from cactus.weights.sources.gguf.blocks import (
+    DEQUANTIZE,
+    FLOATS,
+    Q4_KINDS,
+    Q4_NL_KINDS,
+    STORED,
+)
 from cactus.weights.sources.source import SourceTensor
 
 TensorDtypes = Sequence[tuple[SourceTensor, str]]
@@ -17,7 +23,7 @@ TensorDtypes = Sequence[tuple[SourceTensor, str]]
 PRECISIONS = ("INT4", "INT8", "FP16", "FP32")
 
 _PRECISION_DTYPE = {"INT4": "q4_64", "INT8": "q8_64", "FP16": "f16", "FP32": "f32"}
-_DTYPE_PRECISION = {"q4": "INT4", "q4_64": "INT4", "q4_0": "INT4"}
+_DTYPE_PRECISION = {"q4": "INT4", "q4_64": "INT4", "q4_0": "INT4", "q4_nl": "INT4"}
 _DTYPE_PRECISION |= {"q8": "INT8", "q8_64": "INT8", "f16": "FP16", "bf16": "FP16", "f32": "FP32"}
 
 # Rows of these are read one at a time or decide every token; 4 bits show there first.
@@ -56,7 +62,7 @@ def choose_dtype(
         wanted = STORED[tensor.kind]
     else:
         wanted = _PRECISION_DTYPE[precision]
-        if precision == "INT4" and tensor.kind in Q4_KINDS:
+        if precision == "INT4" and tensor.kind in (*Q4_KINDS, *Q4_NL_KINDS):
             wanted = STORED[tensor.kind]
         elif precision == "INT4" and (
             tensor.name.endswith(_KEEP_8_BIT) or tensor.name.startswith(_LOOKING)

@@ -19,10 +19,12 @@ from cactus.weights.sources.gguf.blocks import (
     DEQUANTIZE,
     LOSSLESS,
     Q4_KINDS,
+    Q4_NL_KINDS,
     Q8_KINDS,
     STORED,
     dequantize,
     q4_codes,
+    q4_nl_codes,
     q8_codes,
 )
 from cactus.weights.sources.gguf.file import TYPES
@@ -104,16 +106,27 @@ def test_q8_import_is_lossless(kind: str, rows: int, blocks: int, seed: int) -> 
     assert np.array_equal(stored, by_the_package(kind, raw))
 
 
-def test_q4_k_keeps_its_codes() -> None:
-    """Only the scales are rounded to f16: a relative error far below that of 4 bits."""
+@given(st.integers(1, 40), st.integers(1, 4), st.integers(0, 2**32))
+@settings(max_examples=50)
+def test_q4_nl_import_is_lossless(rows: int, blocks: int, seed: int) -> None:
+    raw = random_rows("IQ4_NL", rows, blocks, seed)
+    packed = tiles.pack_q4(*q4_nl_codes("IQ4_NL", raw))
+    stored = tiles.dequantize_tile("q4_nl", packed, rows, 32 * blocks)
+    assert np.array_equal(stored, by_the_package("IQ4_NL", raw))
+
+
+@pytest.mark.parametrize(("kind", "dtype"), [("Q4_K", "q4"), ("IQ4_XS", "q4_nl")])
+def test_codes_are_kept_where_only_scales_do_not_fit(kind: str, dtype: str) -> None:
+    """Scales are rounded to f16: a relative error far below that of 4 bits."""
     random = np.random.default_rng(3)
-    raw = random_rows("Q4_K", 16, 4, 3)
-    blocks = raw.reshape(-1, 144)
-    for at in (0, 2):
+    raw = random_rows(kind, 16, 4, 3)
+    blocks = raw.reshape(64, -1)
+    for at in HALVES.get(kind, (0,)):
         blocks[:, at : at + 2] = random.uniform(1e-4, 1e-3, (64, 1)).astype("<f2").view(np.uint8)
-    packed = tiles.pack_q4(*q4_codes("Q4_K", raw))
-    stored = tiles.dequantize_tile("q4", packed, 16, 1024)
-    wanted = by_the_package("Q4_K", raw)
+    stored = tiles.dequantize_tile(
+        dtype, encode(source(kind, raw, 1024), dtype, raw).data, 16, 1024
+    )
+    wanted = by_the_package(kind, raw)
     assert 0 < np.linalg.norm(stored - wanted) / np.linalg.norm(wanted) < 4e-4
 
 
@@ -126,6 +139,8 @@ def test_damaged_scales_give_no_warning(kind: str, bad: int) -> None:
     assert not np.isfinite(dequantize(kind, raw)).all()
     if kind in Q4_KINDS:
         assert not np.isfinite(q4_codes(kind, raw)[2]).all()
+    if kind in Q4_NL_KINDS:
+        assert not np.isfinite(q4_nl_codes(kind, raw)[1]).all()
     if kind in Q8_KINDS:
         assert not np.isfinite(q8_codes(kind, raw)[1]).all()
 
@@ -146,9 +161,13 @@ def test_every_half_as_a_scale_equals_the_package(kind: str) -> None:
 # What a format is stored in, against the weights that it was made of
 
 
+def source(kind: str, raw: Any, cols: int) -> SourceTensor:
+    return SourceTensor("x.weight", kind, (len(raw), cols), raw.nbytes, lambda *_: raw)
+
+
 def stored(kind: str, dtype: str, raw: Any, cols: int) -> Any:
     """What is read back after rows of `kind` have been stored in `dtype`, and the reported loss."""
-    tensor = SourceTensor("x.weight", kind, (len(raw), cols), raw.nbytes, lambda *_: raw)
+    tensor = source(kind, raw, cols)
     assert choose_dtype(tensor, None) == STORED[kind]
     packed, error, power = encode(tensor, dtype, raw)
     loss = (error / power) ** 0.5 if power else 0.0

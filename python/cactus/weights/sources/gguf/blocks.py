@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from cactus.weights.format.layout import LEVELS
 from cactus.weights.format.tiles import F16, F32, U8, bf16_to_f32
 
 _1, _3, _4 = np.uint8(1), np.uint8(3), np.uint8(4)
@@ -38,28 +39,38 @@ def q4_codes(kind: str, raw: U8) -> tuple[U8, F16, F16]:
     return _nibbles(blocks[..., header:]).reshape(raw.shape[0], -1), scales, minima
 
 
-def q8_codes(kind: str, raw: U8) -> tuple[NDArray[np.int8], F16]:
-    """Rows of `Q8_KINDS` as codes int8 [rows, cols] and scales f16 [rows, cols/32].
+def q4_nl_codes(kind: str, raw: U8) -> tuple[U8, F16]:
+    """Rows of `Q4_NL_KINDS` as codes 0..15 [rows, cols] and scales f16 [rows, cols/32].
 
-    Lossless but for IQ4_XS, whose scales, products of 16 bits, are rounded to f16.
+    Lossless for IQ4_NL. The scales of IQ4_XS, products of 16 bits, are rounded to f16.
     """
     rows = raw.shape[0]
     if kind == "IQ4_XS":
         blocks = raw.reshape(rows, -1, 136)
         with np.errstate(over="ignore", invalid="ignore"):  # The caller looks for what is bad.
             scales = _iq4_xs_scales(blocks).astype(np.float16).reshape(rows, -1)
-        codes = _IQ4_LEVELS[_nibbles(blocks[..., 8:].reshape(rows, -1, 8, 16))]
+        return _nibbles(blocks[..., 8:].reshape(rows, -1, 8, 16)).reshape(rows, -1), scales
+    blocks = raw.reshape(rows, -1, 18)
+    return _nibbles(blocks[..., 2:]).reshape(rows, -1), _f16(blocks, 0)
+
+
+def q8_codes(kind: str, raw: U8) -> tuple[NDArray[np.int8], F16]:
+    """Rows of `Q8_KINDS` as codes int8 [rows, cols] and scales f16 [rows, cols/32].
+
+    Lossless but for the scales of IQ4_XS.
+    """
+    rows = raw.shape[0]
+    if kind in Q4_NL_KINDS:
+        levels, scales = q4_nl_codes(kind, raw)
+        return _IQ4_LEVELS[levels], scales
+    blocks = raw.reshape(rows, -1, {"Q8_0": 34, "Q5_0": 22}.get(kind, 18))
+    scales = _f16(blocks, 0)
+    if kind == "Q8_0":
+        codes = np.ascontiguousarray(blocks[..., 2:]).view(np.int8)
+    elif kind == "Q5_0":
+        codes = _five_bits(blocks[..., 2:6], blocks[..., 6:]).view(np.int8) - np.int8(16)
     else:
-        blocks = raw.reshape(rows, -1, {"Q8_0": 34, "Q5_0": 22}.get(kind, 18))
-        scales = _f16(blocks, 0)
-        if kind == "Q8_0":
-            codes = np.ascontiguousarray(blocks[..., 2:]).view(np.int8)
-        elif kind == "Q5_0":
-            codes = _five_bits(blocks[..., 2:6], blocks[..., 6:]).view(np.int8) - np.int8(16)
-        elif kind == "Q4_0":
-            codes = _nibbles(blocks[..., 2:]).view(np.int8) - np.int8(8)
-        else:
-            codes = _IQ4_LEVELS[_nibbles(blocks[..., 2:])]
+        codes = _nibbles(blocks[..., 2:]).view(np.int8) - np.int8(8)
     return codes.reshape(rows, -1), scales
 
 
@@ -214,9 +225,7 @@ def _q6_k(raw: U8) -> F32:
     return values
 
 
-_IQ4_LEVELS = np.array(
-    [-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113], np.int8
-)
+_IQ4_LEVELS = np.array(LEVELS, np.int8)
 
 
 def _iq4_nl(raw: U8) -> F32:
@@ -274,18 +283,21 @@ FLOATS = ("F32", "F16", "BF16")
 Q4_KINDS = ("Q4_0", "Q4_1", "Q4_K")
 """Formats that `q4_codes` takes apart without requantising."""
 
-Q8_KINDS = ("Q8_0", "Q5_0", "Q4_0", "IQ4_NL", "IQ4_XS")
+Q4_NL_KINDS = ("IQ4_NL", "IQ4_XS")
+"""Formats that `q4_nl_codes` takes apart without requantising."""
+
+Q8_KINDS = ("Q8_0", "Q5_0", "Q4_0", *Q4_NL_KINDS)
 """Formats that `q8_codes` takes apart without requantising."""
 
 LOSSLESS = {
     **{"F32": "f32", "F16": "f16", "BF16": "bf16"},
-    **{"Q4_0": "q4_0", "Q4_1": "q4", "Q8_0": "q8", "Q5_0": "q8", "IQ4_NL": "q8"},
+    **{"Q4_0": "q4_0", "Q4_1": "q4", "Q8_0": "q8", "Q5_0": "q8", "IQ4_NL": "q4_nl"},
 }
 """The format of ours that keeps a format exactly."""
 
 STORED = {
     **LOSSLESS,
-    **{"Q4_K": "q4", "IQ4_XS": "q8", "Q2_K": "q4_64", "Q3_K": "q4"},
+    **{"Q4_K": "q4", "IQ4_XS": "q4_nl", "Q2_K": "q4_64", "Q3_K": "q4"},
     **{"Q5_1": "q8", "Q5_K": "q8", "Q6_K": "q8"},
 }
 """What each format is stored in: exactly, or in the smallest format that makes the error that the
@@ -297,5 +309,5 @@ quantises them (own error; what storing adds, as a distance of its own; both tog
     Q5_0    0.0427   q8      0         0.0427      Q4_K   0.0714   q4      0.0002   0.0714
     Q5_1    0.0379   q8      0.0053    0.0382      Q5_K   0.0361   q8      0.0053   0.0365
     Q8_0    0.0054   q8      0         0.0054      Q6_K   0.0178   q8      0.0053   0.0186
-    IQ4_NL  0.0761   q8      0         0.0761      IQ4_XS 0.0767   q8      0.0002   0.0767
+    IQ4_NL  0.0761   q4_nl   0         0.0761      IQ4_XS 0.0767   q4_nl   0.0002   0.0767
 """
