@@ -265,7 +265,7 @@ def sound() -> np.ndarray:
     return three_seconds()
 
 
-def write_tiny_checkpoint(folder: Path) -> None:
+def write_tiny_checkpoint(folder: Path, seed: int = 7) -> None:
     """config.json, a byte-level tokenizer with ChatML tokens, and random weights."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
@@ -306,7 +306,7 @@ def write_tiny_checkpoint(folder: Path) -> None:
         "<|im_end|>\n{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}",
     }
     (folder / "tokenizer_config.json").write_text(json.dumps(tokenizer_config))
-    random = np.random.default_rng(7)
+    random = np.random.default_rng(seed)
     shapes = {"model.embed_tokens.weight": (300, 64), "model.norm.weight": (64,)}
     for layer in range(2):
         shapes |= {

@@ -53,7 +53,7 @@
 extern "C" {
 #endif
 
-#define CACTUS_ABI_VERSION 12
+#define CACTUS_ABI_VERSION 13
 
 typedef uint64_t cactus_id;
 typedef int32_t cactus_status;
@@ -257,6 +257,9 @@ CACTUS_API cactus_status cactus_sampler_mask(cactus_id sampler, const uint32_t* 
 CACTUS_API cactus_status cactus_sampler_prompt(cactus_id sampler, const int32_t* tokens, uint32_t n_tokens);
 // Tokens of the answer that were not sampled, for all penalties. Sampled tokens count by themselves.
 CACTUS_API cactus_status cactus_sampler_accept(cactus_id sampler, const int32_t* tokens, uint32_t n_tokens);
+// Goes on as after `n_tokens` sampled tokens: those behind were of guesses that turned out wrong.
+// For a sampler without penalties; one with penalties is an error.
+CACTUS_API cactus_status cactus_sampler_rewind(cactus_id sampler, uint64_t n_tokens);
 CACTUS_API cactus_status cactus_sampler_destroy(cactus_id sampler);
 // clang-format on
 

@@ -477,6 +477,10 @@ cactus_status cactus_sampler_accept(cactus_id sampler, const int32_t* tokens, ui
   });
 }
 
+cactus_status cactus_sampler_rewind(cactus_id sampler, uint64_t n_tokens) {
+  return guarded([&] { live_sampler(sampler)->sampler.rewind(n_tokens); });
+}
+
 cactus_status cactus_sampler_destroy(cactus_id sampler) {
   return guarded([&] { samplers.remove(sampler); });
 }

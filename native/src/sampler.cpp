@@ -178,6 +178,13 @@ void Sampler::accept(const int32_t* tokens, uint32_t given) {
   for (uint32_t n = 0; n < given; n++) count(tokens[n], true);
 }
 
+void Sampler::rewind(uint64_t tokens) {
+  check(!counts(), CACTUS_ERROR_ARGUMENT,
+        "sampler: a sampler with penalties has counted its tokens and cannot go back");
+  const std::lock_guard<std::mutex> lock(mutex_);
+  draws_ = tokens;
+}
+
 void Sampler::begin(uint32_t outputs) {
   const std::lock_guard<std::mutex> lock(mutex_);
   check(masks_ == 0 || masks_ == outputs, CACTUS_ERROR_ARGUMENT,

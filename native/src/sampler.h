@@ -33,6 +33,8 @@ class Sampler {
   void prompt(const int32_t* tokens, uint32_t count);
   // Tokens of the answer: all penalties see them.
   void accept(const int32_t* tokens, uint32_t count);
+  // The next token is drawn as the one behind `tokens` others. Throws where penalties count tokens.
+  void rewind(uint64_t tokens);
   // A step begins whose row has so many outputs. Makes room for their tokens and forgets what a
   // step that failed has drawn. Throws where the masks are not one for each output.
   void begin(uint32_t outputs);

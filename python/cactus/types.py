@@ -73,7 +73,15 @@ class StreamEvent:
 
 
 _APART = frozenset(
-    ("cached_tokens", "image_tokens", "image_tiles", "encoded_tiles", "encode_time_ms")
+    (
+        "cached_tokens",
+        "draft_tokens",
+        "accepted_draft_tokens",
+        "image_tokens",
+        "image_tiles",
+        "encoded_tiles",
+        "encode_time_ms",
+    )
 )
 """Metrics that the flat functions do not tell."""
 
@@ -93,6 +101,10 @@ class Metrics:
     """Tokens of the answer and its reasoning; the end-of-turn token is not one of them."""
     cached_tokens: int = 0
     """Tokens of the prompt that were already in the cache."""
+    draft_tokens: int = 0
+    """Tokens that the draft model has written for this answer."""
+    accepted_draft_tokens: int = 0
+    """Those of them that the answer has, too."""
     image_tokens: int = 0
     """Positions of the prompt that images take; they count as tokens."""
     image_tiles: int = 0

@@ -105,10 +105,14 @@ class ScriptedSampler:
         self.options = options
         self.prompt: int | None = None  # where its answer begins
         self.masks: Any = None
+        self.drawn = 0
         ScriptedSampler.open_samplers += 1
 
     def allow(self, masks: Any) -> None:
         self.masks = masks.copy()
+
+    def rewind(self, tokens: int) -> None:
+        self.drawn = tokens
 
     def choose(self, token: int, output: int) -> int:
         """`token` where the mask of that output allows it, else one that it allows."""
@@ -354,6 +358,7 @@ def scripted_engine(
     slope: float = 1.0,
     tags: bool = False,
     calibration: Calibration | None = None,
+    draft: Loaded | None = None,
     **options: Any,
 ) -> Loaded:
     """An engine around `script`, with prompts that are as short as tokens of a byte allow.
@@ -377,6 +382,7 @@ def scripted_engine(
         make_sampler=ScriptedSampler,
         costs=FixedCosts(slope),
         calibration=calibration,
+        draft=draft,
     )
 
 
@@ -392,6 +398,8 @@ class Harness:
         owned.callback(self.conversations.free)
         self.turns = Turns(owned.close)
         self.batch = Batch(engine, self.turns, self.conversations)
+        if self.batch.draft is not None:
+            owned.callback(self.batch.draft.free)
 
     @property
     def conversation(self) -> CachedSession[Any]:

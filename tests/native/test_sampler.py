@@ -292,3 +292,25 @@ def test_hostile_extremes_never_give_a_token_outside(program: Program, tmp_path:
         temperature=1e6, repetition_penalty=1e3, logit_bias={0: -1e6, 99: 1e6}, seed=2
     ) as s:
         assert all(0 <= t < VOCAB for t in sample(program, 4, s, 200))
+
+
+def test_a_sampler_that_goes_back_draws_the_same_again(program: Program) -> None:
+    with program.session() as session, Sampler(temperature=1.5, seed=3) as sampler:
+
+        def draw(count: int) -> list[int]:
+            row = Row(session, [7] * count, "all", sampler)
+            return [output.token for output in program.step([row])]
+
+        first = draw(6)
+        sampler.rewind(2)
+        assert draw(3) == first[2:5]
+        sampler.rewind(0)
+        assert draw(6) == first
+        sampler.rewind(4)
+        assert draw(2) == first[4:]
+
+
+@pytest.mark.parametrize("name", ["repetition_penalty", "presence_penalty", "frequency_penalty"])
+def test_a_sampler_that_counts_its_tokens_cannot_go_back(name: str) -> None:
+    with Sampler(**{name: 1.5}) as sampler, pytest.raises(InvalidRequest, match="cannot go back"):
+        sampler.rewind(0)

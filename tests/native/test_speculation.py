@@ -72,11 +72,15 @@ def program(request: pytest.FixtureRequest, packed: Packed) -> Iterator[Program]
 
 
 def answer(
-    program: Any, conversation: CachedSession[Any], prompt: list[int], guess: Speculation | None
+    program: Any,
+    conversation: CachedSession[Any],
+    prompt: list[int],
+    guess: Speculation | None,
+    **sampling: Any,
 ) -> list[tuple[int, float, float]]:
     """`COUNT` outputs after `prompt`."""
     conversation.rewind(prompt)
-    with Sampler() as sampler:
+    with Sampler(**sampling) as sampler:
         progress = Progress(Row, prompt, sampler, guess)
         progress.conversation = conversation
         found: list[Output] = []
@@ -110,3 +114,21 @@ def test_every_bit_is_that_of_the_plain_answer(program: Program, length: int) ->
     longer = [*prompt, *said[: COUNT // 2], *prompt[:7]]
     again = answer(program, conversation, longer, None)
     assert again == answer(program, CachedSession(program.session()), longer, None)
+
+
+def test_what_is_drawn_at_a_temperature_is_the_same_with_guesses(program: Program) -> None:
+    sampling: dict[str, Any] = {
+        "temperature": 0.9,
+        "top_p": 0.95,
+        "logit_bias": {3: -2.0},
+        "seed": 5,
+    }
+    prompt = np.random.default_rng(1).integers(0, program.vocab_size, 40).tolist()
+    plain = answer(program, CachedSession(program.session()), prompt, None, **sampling)
+    said = [token for token, _, _ in plain]
+    seen = [*prompt[-3:], *almost(said, program.vocab_size), *prompt]
+    recorder = Recorder(program)
+    guess, conversation = Speculation(seen, COUNT), CachedSession(program.session())
+    assert answer(recorder, conversation, prompt, guess, **sampling) == plain
+    assert recorder.steps < COUNT * 2 / 3
+    assert min(recorder.outcomes[kind] for kind in ("all", "some", "none")) > 0

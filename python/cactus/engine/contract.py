@@ -37,6 +37,10 @@ class Sampler(Protocol):
         """Which tokens each output of the next step's row may be: uint32 [outputs, words]."""
         ...
 
+    def rewind(self, tokens: int, /) -> None:
+        """Draw the next token as the one behind so many; not for samplers with penalties."""
+        ...
+
     def close(self) -> None: ...
 
 
@@ -130,12 +134,14 @@ class Sampling:
     seed: int | None = None
 
     @property
-    def plain(self) -> bool:
-        """True if the choice is always the likeliest token, whatever was chosen before."""
+    def forgetful(self) -> bool:
+        """True if a choice depends on nothing that was chosen before, but on how many were."""
         return (
-            self.temperature == 0
-            and self.repetition_penalty == 1
+            self.repetition_penalty == 1
             and self.presence_penalty == 0
             and self.frequency_penalty == 0
-            and not self.logit_bias
         )
+
+
+class InMemory:
+    """A model that is loaded: `Loaded` is one. Options name it without knowing what it has."""

@@ -25,11 +25,23 @@ class StepCosts:
     WEIGHT = 0.15
     PAUSE = 25
     RETURN = 0.05
+    ENOUGH = 4
 
     def __init__(self) -> None:
         self._one = 0.0
+        self._count = 0
         self._idle = 0
         self._slopes = [self.START] * (ROWS + 1)
+
+    @property
+    def one(self) -> float:
+        """Seconds of a step of one row; 0: none has been measured yet."""
+        return self._one
+
+    @property
+    def settled(self) -> bool:
+        """Whether enough has been measured that `one` is no accident."""
+        return self._count >= self.ENOUGH
 
     def of(self, rows: int) -> float:
         """The time of a step of `rows` rows, as a multiple of the time of a step of one."""
@@ -38,9 +50,12 @@ class StepCosts:
     def record(self, rows: int, seconds: float) -> None:
         """A step of `rows` rows took `seconds`."""
         slopes = self._slopes
+        self._count += rows == 1
         if self._one == 0:
             self._one = seconds / self.of(rows)
         elif rows == 1:
+            if 2 * seconds < self._one:  # those before were interrupted, as the first ones are
+                self._one = seconds
             # What takes twice as long as usual was interrupted by something else.
             self._one += (min(seconds, 2 * self._one) - self._one) * self.WEIGHT
             self._idle += 1

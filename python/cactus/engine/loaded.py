@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from cactus.chat.calls.syntax import Syntax
 from cactus.chat.reasoning import CLOSE, OPEN
-from cactus.engine.contract import Decoder, Program, Sampler, Sampling
+from cactus.engine.contract import Decoder, InMemory, Program, Sampler, Sampling
 from cactus.engine.costs import StepCosts
 from cactus.engine.defaults import SamplingDefaults
 from cactus.errors import ModelFormatError, TemplateError
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Loaded:
+class Loaded(InMemory):
     """A loaded model. `architecture` is the Hugging Face ``model_type``, `config` its config.json.
 
     `program` is what tokens go through; others are made by `programs` when they are first used.
@@ -37,7 +37,9 @@ class Loaded:
     `costs` learns what steps take on this machine. `plan` is what `program` runs.
     `sampling_defaults` are the model's own, or what is wrong with them. `cache_bytes` of keys and
     values may be kept of conversations that have ended, `image_cache_bytes` of features of images.
-    `calibration` makes a probability of the scores of an answer, where the folder has one.
+    `calibration` makes a probability of the scores of an answer, where the folder has one. `draft`
+    is a smaller model of the same vocabulary that guesses what this one says; `owns_draft`: it is
+    closed with this one.
     """
 
     folder: Path
@@ -58,6 +60,8 @@ class Loaded:
     cache_bytes: int = 1 << 30
     image_cache_bytes: int = 1 << 28
     calibration: Calibration | None = None
+    draft: Loaded | None = None
+    owns_draft: bool = False
 
     @property
     def tokens(self) -> NativeProgram:
@@ -126,3 +130,5 @@ class Loaded:
     def close(self) -> None:
         """Free the programs and their memory."""
         self.programs.close()
+        if self.draft is not None and self.owns_draft:
+            self.draft.close()

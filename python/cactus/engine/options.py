@@ -6,6 +6,7 @@ import os
 from dataclasses import dataclass
 from typing import TypedDict
 
+from cactus.engine.contract import InMemory
 from cactus.errors import InvalidRequest
 from cactus.inputs.checks import boolean, integer
 from cactus.machine import choose_threads
@@ -30,6 +31,7 @@ class LoadArguments(TypedDict, total=False):
     resident: bool
     cache_bytes: int | None
     image_cache_bytes: int | None
+    draft: str | os.PathLike[str] | InMemory | None
 
 
 class ProgramOptions(TypedDict):
@@ -57,6 +59,7 @@ class LoadOptions:
     resident: bool = False
     cache_bytes: int | None = None
     image_cache_bytes: int | None = None
+    draft: str | os.PathLike[str] | InMemory | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "threads", choose_threads(self.threads))
@@ -74,6 +77,11 @@ class LoadOptions:
         if self.activations not in (None, *ACTIVATION_TYPES):
             raise InvalidRequest(
                 f"activations must be 'int12' or 'int8', got {self.activations!r:.100}"
+            )
+        if not isinstance(self.draft, (str, os.PathLike, InMemory, type(None))):
+            raise InvalidRequest(
+                "draft must be the name of a model, its folder or a cactus.Model, got "
+                f"{type(self.draft).__name__}"
             )
         for name in ("preload", "resident"):
             object.__setattr__(self, name, boolean(name, getattr(self, name)))

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from cactus.engine.contract import Output
     from cactus.engine.loaded import Loaded
     from cactus.generate.documents import Consulted
+    from cactus.generate.drafting import Drafting
     from cactus.generate.loop import Taken
     from cactus.grammar.compile import Grammar
     from cactus.vision.gaze import Gaze, Sights
@@ -103,6 +104,8 @@ class Answer:
         self.doubt: Doubt | None = None
         self.cached = 0
         self.prefilled = 0
+        self.drafting: Drafting | None = None
+        """What a draft has to do with it."""
         self._end_tokens = engine.end_tokens
         self._calibration = engine.calibration
         self._parser: CallParser | None = None
@@ -207,6 +210,7 @@ class Answer:
         """The answer that `outputs`, the first ones of this, give alone; what it cost is kept."""
         answer = Answer(self._engine, self._request, self._gaze, streamed=self._streamed)
         answer.watch, answer.cached, answer.prefilled = self.watch, self.cached, self.prefilled
+        answer.drafting = self.drafting
         for output in outputs:
             answer.take(*output)
         answer._first_seconds = self._first_seconds
@@ -256,6 +260,8 @@ class Answer:
                 prefill_tokens=self.prefilled,
                 decode_tokens=len(self._tokens),
                 cached_tokens=self.cached,
+                draft_tokens=0 if self.drafting is None else self.drafting.drafted,
+                accepted_draft_tokens=0 if self.drafting is None else self.drafting.right,
                 **self._looked(),
             ),
         )

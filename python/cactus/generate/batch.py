@@ -30,6 +30,7 @@ from cactus.errors import (
 )
 from cactus.generate.answer import Request
 from cactus.generate.conversations import WORTH_SHARING, Conversations
+from cactus.generate.draft import Draft
 from cactus.generate.lane import Item, Lane, Mailbox
 from cactus.generate.prefix import common_prefix
 from cactus.generate.schedule import Part, Schedule
@@ -70,6 +71,7 @@ class Batch:
 
     def __init__(self, engine: Loaded, turns: Turns, conversations: Conversations) -> None:
         self.engine, self.turns, self.conversations = engine, turns, conversations
+        self.draft = None if engine.draft is None else Draft(engine, engine.draft)
         self._schedule = Schedule(engine.program.chunk, engine.costs)
         self._ends = array("i", sorted(engine.end_tokens))
         self._most = min(MOST, engine.program.chunk)
@@ -93,7 +95,9 @@ class Batch:
     def lane(self, call: Call, request: Request, mailbox: Mailbox, *, kept: bool = True) -> Lane:
         """A lane for `request`, which is to `join`; streamed, where the mailbox is not patient."""
         streamed = not mailbox.patient
-        return Lane(self.engine, call, request, mailbox, streamed=streamed, kept=kept)
+        return Lane(
+            self.engine, call, request, mailbox, streamed=streamed, kept=kept, draft=self.draft
+        )
 
     def join(self, lane: Lane) -> None:
         """From the next step on, `lane` takes part."""
@@ -218,7 +222,9 @@ class Batch:
             ]
             parts = self._whole(wanting)
         if not parts:
-            parts = self._schedule.parts(wanting, self._bounds, guessing=self._guessing)
+            parts = self._schedule.parts(
+                wanting, self._bounds, guessing=self._guessing, draft=self.draft
+            )
         self._guessing = True
         if parts:
             self._run(parts)
@@ -364,7 +370,7 @@ class Batch:
         What is remembered goes first. Then a stream that nobody reads at the moment gives its
         session up, or the youngest lane, and reads what is known again when there is room.
         """
-        if self.conversations.give_up():
+        if self._give_up():
             return
         holders = [lane for lane in self._lanes if lane.conversation is not None]
         if len(holders) == 1:
@@ -373,6 +379,12 @@ class Batch:
         idle = [lane for lane in holders if not lane.wants]
         (idle or holders)[-1].suspend(self.conversations)
         self._room = max(1, sum(lane.wants for lane in holders))
+
+    def _give_up(self) -> bool:
+        """Free some memory that no answer needs; false if there is none."""
+        if self.conversations.give_up():
+            return True
+        return self.draft is not None and self.draft.give_up()
 
     # -- who takes part
 
@@ -399,7 +411,7 @@ class Batch:
             try:
                 lane.begin(self.conversations.open(lane.progress.ids, running))
             except InsufficientMemory as error:
-                if self.conversations.give_up():
+                if self._give_up():
                     continue
                 holders = [other for other in self._lanes if other.conversation is not None]
                 going = sum(other.wants for other in holders)

@@ -49,6 +49,8 @@ class Chat(Worker):
         self._conversations = Conversations(engine, engine.cache_bytes)
         owned.callback(self._conversations.free)
         self._batch = Batch(engine, turns, self._conversations)
+        if self._batch.draft is not None:
+            owned.callback(self._batch.draft.free)
         self.elsewhere: Elsewhere | None = None
         """Who is asked where the model is less sure than wanted."""
         self.documents: Documents | None = None
@@ -174,6 +176,8 @@ class Chat(Worker):
     def forget(self) -> None:
         """Forget all conversations. It is the caller's turn."""
         self._conversations.forget()
+        if self._batch.draft is not None:
+            self._batch.draft.conversations.forget()
 
     def _begin(
         self,

@@ -5,11 +5,14 @@ from __future__ import annotations
 import weakref
 from collections import deque
 from collections.abc import Sequence
+from dataclasses import replace
+from secrets import randbits
 from typing import TYPE_CHECKING, Any
 
 from cactus.calls.turns import Bell, Call
 from cactus.generate.answer import Answer, Request
 from cactus.generate.conversations import Cached, Conversations
+from cactus.generate.draft import Draft
 from cactus.generate.loop import Progress, Taken
 from cactus.generate.speculation import Speculation
 from cactus.types import StreamEvent
@@ -70,16 +73,19 @@ class Lane:
         *,
         streamed: bool,
         kept: bool = True,
+        draft: Draft | None = None,
     ) -> None:
         options = request.options
         self.call, self._mailbox = call, weakref.ref(mailbox)
         self.streamed, self.kept = streamed, kept
         gaze = None if request.sights is None else request.sights.open()
         self.answer = Answer(engine, request, gaze, streamed=streamed)
-        self._sampler = engine.sampler(options.sampling, request.tokens)
-        speculation = None
-        if options.speculation and options.sampling.plain:
+        sampling, speculation = options.sampling, None
+        if options.speculation and sampling.forgetful:
             speculation = Speculation(request.tokens, self.answer.limit)
+            if draft is not None and sampling.seed is None:  # it chooses with the same numbers
+                sampling = replace(sampling, seed=randbits(64))
+        self._sampler = engine.sampler(sampling, request.tokens)
         self.progress = Progress(
             engine.row,
             request.prompt,
@@ -90,6 +96,11 @@ class Lane:
             _guide(request, self.answer.limit),
             gaze,
         )
+        self._draft = draft
+        if draft is not None and speculation is not None and gaze is None:
+            limit, ids = self.answer.limit, self.progress.ids
+            speculation.drafting = draft.open(ids, limit, sampling, call.flag)
+            self.answer.drafting = speculation.drafting
         self.error: Exception | None = None
         self.ended = self.gone = False
         """`gone`: its caller has left."""
@@ -141,6 +152,7 @@ class Lane:
     def suspend(self, conversations: Conversations) -> None:
         """Give the session up; another one will read what is known again."""
         self._count_prompt()
+        self._end_drafts(kept=False)
         conversation, self.progress.conversation = self.conversation, None
         if conversation is not None:
             conversations.drop(conversation)
@@ -194,6 +206,7 @@ class Lane:
         if self.answer.reason is not None and self.error is None:
             # Steps in a row may have gone beyond the end. The last token is never fed.
             self.progress.forget(self._prompt + self._answered - 1)
+        self._end_drafts(kept=self.kept and self.error is None)
         conversation = self.conversation
         if conversation is not None:
             if self.kept and self.error is None:
@@ -205,6 +218,11 @@ class Lane:
         self._sampler.close()
         self._post(None)
         self.wake()
+
+    def _end_drafts(self, *, kept: bool) -> None:
+        drafting = self.answer.drafting
+        if self._draft is not None and drafting is not None:
+            self._draft.close(drafting, self._prompt + self._answered, kept=kept)
 
     def wake(self) -> None:
         """Let its thread look at what is in the mailbox."""

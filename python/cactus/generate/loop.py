@@ -60,7 +60,9 @@ class Progress:
         """All that is known: the prompt, and the tokens of the answer."""
         self._stop = stop
         self.conversation: CachedSession[Any] | None = None
-        self._speculation, self._guide, self._gaze = speculation, guide, gaze
+        self._guide, self._gaze = guide, gaze
+        self.speculation = speculation
+        """Where guesses come from; without one there are none."""
         self._begin = len(prompt)
         self._fed: list[int] = []
         self._forced: Sequence[bool] = ()  # of the outputs of the row that was made last
@@ -91,9 +93,9 @@ class Progress:
         """
         if self._guide is not None or self._gaze is not None:
             return 1
-        if self._speculation is None:
+        if self.speculation is None:
             return longest
-        return 1 if eager and self._speculation.likely else min(longest, GUESSING_RUN)
+        return 1 if eager and self.speculation.likely else min(longest, GUESSING_RUN)
 
     def forget(self, length: int) -> None:
         """Forget what was read from `length` on."""
@@ -103,9 +105,7 @@ class Progress:
     @property
     def foresees(self) -> bool:
         """Whether tokens of the answer can be known before they are chosen."""
-        return self._guide is not None or (
-            self._speculation is not None and self._speculation.ready
-        )
+        return self._guide is not None or (self.speculation is not None and self.speculation.ready)
 
     @property
     def readable(self) -> int:
@@ -134,18 +134,18 @@ class Progress:
             following, sure = self._following(room)
         except InvalidRequest:  # `row` says it, where it ends this answer alone
             return []
-        if sure or not following or self._speculation is None:
+        if sure or not following or self.speculation is None:
             return [1.0] * len(following)
-        return self._speculation.chances(room)[: len(following)]
+        return self.speculation.chances(room)[: len(following)]
 
     def _following(self, room: int) -> tuple[Sequence[int], bool]:
         """At most `room` tokens to feed behind the last one, and whether they must come."""
         guide = self._guide
         if guide is not None and (forced := guide.forced(self.answer)):
             return forced[: min(room, max(0, guide.limit - len(self.answer) - 1))], True
-        if self._speculation is None:
+        if self.speculation is None:
             return [], False
-        guesses = self._speculation.guess(min(room, MOST))
+        guesses = self.speculation.guess(min(room, MOST))
         if guide is not None and guesses:
             guesses = guesses[: guide.possible(self.answer, guesses)]
         return guesses, False
@@ -219,8 +219,10 @@ class Progress:
             conversation.cut(len(conversation.tokens) - guesses + right)
         tokens = [output.token for output in outputs[: right + 1]]
         self.ids[self._known :] = tokens
-        if self._speculation is not None:
-            self._speculation.learn(tokens)
+        if self.speculation is not None:
+            if right < guesses:  # what was drawn behind them counts as not drawn
+                self._sampler.rewind(len(self.ids) - self._begin)
+            self.speculation.learn(tokens)
         if self._guide is None:
             return [Taken(output) for output in outputs[: right + 1]]
         taken = [Taken(*each) for each in zip(outputs[: right + 1], self._forced, strict=False)]

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 from cactus.engine.costs import StepCosts
+from cactus.generate.draft import Draft
 from cactus.generate.lane import Lane
 from cactus.generate.speculation import worthwhile
 
@@ -52,8 +53,12 @@ class Schedule:
         bounds: Callable[[], Mapping[Lane, int]],
         *,
         guessing: bool,
+        draft: Draft | None = None,
     ) -> list[Part]:
-        """The next step of those that want one; nobody reads beyond its bound in this step."""
+        """The next step of those that want one; nobody reads beyond its bound in this step.
+
+        `draft` makes guesses for those that write, where nobody reads.
+        """
         if len(wanting) >= self._chunk:  # not all have room: in turn
             self._first = (self._first + 1) % len(wanting)
             wanting = [*wanting[self._first :], *wanting[: self._first]]
@@ -64,16 +69,19 @@ class Schedule:
         writers = writers[: self._chunk - bool(readers)]
         room = self._chunk - len(writers)
         if not readers:
-            return self._only_writing(writers, room if guessing else 0)
+            return self._only_writing(writers, room if guessing else 0, draft)
         if any(lane.streamed for lane in writers):
             room = min(room, int(self._readable))
         return [*(Part(lane, 1) for lane in writers), *_reading(readers, room, bounds())]
 
-    def _only_writing(self, writers: Sequence[Lane], room: int) -> list[Part]:
+    def _only_writing(self, writers: Sequence[Lane], room: int, draft: Draft | None) -> list[Part]:
         progresses = [lane.progress for lane in writers]
+        spent = 0.0
+        if draft is not None and room and writers:
+            spent = draft.work([progress.speculation for progress in progresses], room)
         if not room or not any([progress.foresees for progress in progresses]):
             return [Part(lane, 1) for lane in writers]
-        counts = worthwhile(progresses, room, self._costs)
+        counts = worthwhile(progresses, room, self._costs, spent)
         return [Part(lane, 1, count) for lane, count in zip(writers, counts, strict=True)]
 
     def run(self, parts: Sequence[Part], longest: int) -> int:

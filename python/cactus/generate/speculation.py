@@ -14,6 +14,7 @@ from itertools import pairwise
 from typing import Protocol
 
 from cactus.engine.costs import MOST, StepCosts
+from cactus.generate.drafting import Drafting
 
 LONGEST = 8
 """Of longer agreements than this many tokens the last one is as good as any."""
@@ -78,23 +79,27 @@ class Lookup:
 
 
 class Speculation:
-    """Guesses for one answer of at most `limit` tokens after `ids`."""
+    """Guesses for one answer of at most `limit` tokens after `ids`.
+
+    They are looked up, or drafted where the model has a draft: `drafting` has those.
+    """
 
     # Of the tokens that stand after so many agreeing ones, the share that is right; and with how
     # many observations that is believed. Measured on the prompts of benchmarks/speculation.py.
     CHANCES = (0, 0, 0.3, 0.45, 0.55, 0.65, 0.7, 0.8, 0.85)
     BELIEF = 4
 
-    def __init__(self, ids: Sequence[int], limit: int) -> None:
+    def __init__(self, ids: Sequence[int], limit: int, drafting: Drafting | None = None) -> None:
         self._lookup = Lookup(ids)
         self._left = limit
+        self.drafting = drafting
         self._right = [chance * self.BELIEF for chance in self.CHANCES]
         self._tried = [float(self.BELIEF) for _ in self.CHANCES]
 
     @property
     def ready(self) -> bool:
         """Whether there is a token to guess now."""
-        return self._lookup.agreed > 0
+        return self._lookup.agreed > 0 or bool(self.drafting and self.drafting.chain)
 
     @property
     def likely(self) -> bool:
@@ -105,6 +110,20 @@ class Speculation:
 
     def chances(self, room: int) -> list[float]:
         """Of each token that can be guessed now, how likely it and those before it are right."""
+        drafted = self._drafted()
+        return self.looked_up(room) if drafted is None else drafted.chances()[:room]
+
+    def _drafted(self) -> Drafting | None:
+        """The guesses of the draft, if it has made some; but those that are likelier looked up."""
+        drafting = self.drafting
+        if drafting is None or not drafting.chain:
+            return None
+        if self._lookup.agreed and sum(self.looked_up(MOST)) > sum(drafting.chances()):
+            return None
+        return drafting
+
+    def looked_up(self, room: int) -> list[float]:
+        """The chances of what can be looked up."""
         found: list[float] = []
         if self._lookup.agreed:
             chance = 1.0
@@ -116,11 +135,16 @@ class Speculation:
 
     def guess(self, count: int) -> list[int]:
         """The tokens to feed after the last one in the next step."""
+        drafted = self._drafted()
+        if drafted is not None:
+            return [token for token, _ in drafted.chain[:count]]
         return self._lookup.guesses(count)
 
     def learn(self, tokens: Sequence[int]) -> None:
         """The answer goes on with `tokens`."""
         self._left -= len(tokens)
+        if self.drafting is not None:
+            self.drafting.learn(tokens)
         for token in tokens:
             agreed = self._lookup.agreed
             if agreed:
@@ -137,11 +161,13 @@ class Guessing(Protocol):
         ...
 
 
-def worthwhile(answers: Sequence[Guessing | None], room: int, costs: StepCosts) -> list[int]:
+def worthwhile(
+    answers: Sequence[Guessing | None], room: int, costs: StepCosts, spent: float = 0.0
+) -> list[int]:
     """How many guesses of each of `answers` give all of them the most tokens in a given time.
 
     Without guesses a step has one row for each, and at most `room` more are possible. What is sure
-    need not pay: it has to be fed in any case.
+    need not pay: it has to be fed in any case. `spent` is the time that drafts have taken.
     """
     rows = len(answers)
     offers = [
@@ -152,11 +178,11 @@ def worthwhile(answers: Sequence[Guessing | None], room: int, costs: StepCosts) 
     ]
     # The chances of one answer fall, so that its guesses stay in their order.
     offers.sort(key=lambda offer: -offer[0])
-    best, best_rate = 0, GAIN * rows / costs.of(rows)
+    best, best_rate = 0, (1 if spent else GAIN) * rows / (spent + costs.of(rows))
     tokens = float(rows)
     for count, (chance, _) in enumerate(offers[:room], 1):
         tokens += chance
-        rate = tokens / costs.of(rows + count)
+        rate = tokens / (spent + costs.of(rows + count))
         if chance == 1:
             best, best_rate = count, GAIN * rate
         elif rate > best_rate:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 from typing import Any, ClassVar
 
-ABI_VERSION = 12
+ABI_VERSION = 13
 OK = 0
 ERROR_INTERNAL = 1
 ERROR_ARGUMENT = 2
@@ -309,6 +309,13 @@ FUNCTIONS: dict[str, tuple[Any, list[Any]]] = {
             ctypes.c_uint64,
             ctypes.POINTER(ctypes.c_int32),
             ctypes.c_uint32,
+        ],
+    ),
+    "cactus_sampler_rewind": (
+        ctypes.c_int32,
+        [
+            ctypes.c_uint64,
+            ctypes.c_uint64,
         ],
     ),
     "cactus_sampler_destroy": (

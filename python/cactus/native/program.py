@@ -147,6 +147,13 @@ class Sampler(_Handle):
         """Count tokens of the answer for the penalties; sampled tokens are counted already."""
         check(load().cactus_sampler_accept(self.id, _tokens(tokens), len(tokens)))
 
+    def rewind(self, tokens: int) -> None:
+        """Go on as after so many sampled tokens: those behind came after wrong guesses.
+
+        Penalties must be off.
+        """
+        check(load().cactus_sampler_rewind(self.id, tokens))
+
 
 class Session(_Handle):
     """The past of one sequence. Made by ``Program.session``."""
