@@ -1,4 +1,4 @@
-"""The prompts of speculation.py: twenty whose answers quote their input, and ten that do not.
+"""The prompts of speculation.py: twenty whose answers quote, ten that do not, six of code.
 
 What a model of this size quotes is not always what it was asked for; it is quoted all the same.
 """
@@ -130,5 +130,17 @@ FREE = [
         "Describe the taste of five kinds of fruit.",
         "What is it like to live on a small island?",
         "How does a refrigerator work?",
+    )
+]
+
+CODE = [
+    Prompt("code", text)
+    for text in (
+        "Write a Python function that returns the prime numbers below n, with a docstring.",
+        "Write a Python class for a bank account with deposit, withdraw and a history.",
+        "Write a C function that reverses a linked list.",
+        "Write an SQL schema for a library with books, readers and loans.",
+        "Write a bash script that makes a backup of a folder and keeps the last five.",
+        "Write a JavaScript function that groups a list of objects by a key.",
     )
 ]
