@@ -52,7 +52,13 @@ def test_a_draft_is_named_by_its_folder_or_given_as_a_model(tiny_model: Path, sm
             assert model._engine.draft is loaded._engine
             model.chat("hello", max_tokens=8)
         assert loaded.chat("hello", max_tokens=4).tokens, "it was closed with the other"
-        loaded.close()
+        with Model(tiny_model, draft=loaded) as model, Model(tiny_model) as alone:
+            for n in range(3):
+                if n == 1:
+                    loaded.close()  # answers go on without it
+                asked = f"{n} cups of tea"
+                tokens = alone.chat(asked, max_tokens=40).tokens
+                assert model.chat(asked, max_tokens=40).tokens == tokens
         with pytest.raises(ModelClosed):
             Model(tiny_model, draft=loaded)
 

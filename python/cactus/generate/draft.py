@@ -70,10 +70,9 @@ class Guesses(Protocol):
 
 
 class Plan(NamedTuple):
-    """Of how many answers how many tokens are drafted, and tokens in the time of a plain step."""
+    """For how many answers tokens are drafted, and the tokens in a plain step's time that gives."""
 
     answers: int
-    depth: int
     rate: float
 
 
@@ -90,16 +89,13 @@ class Draft:
         self._row = ROW
         self._steps = 0
         self._closed = False
-        self._open: list[Drafting] = []
+        self._open: list[Drafting] = []  # those that have a session
 
     def open(self, ids: list[int], limit: int, sampling: Sampling, flag: StopFlag) -> Drafting:
         """What belongs to one answer of at most `limit` tokens, which `close` must end."""
         trust = self._trust[sampling.temperature == 0]
         limit = min(limit, self._draft.context_length - len(ids))
-        found = Drafting(ids, limit, sampling, flag, trust)
-        found.known = self.conversations.known(ids)
-        self._open.append(found)
-        return found
+        return Drafting(ids, limit, sampling, flag, trust)
 
     def close(self, drafting: Drafting, end: int, *, kept: bool) -> None:
         """An answer has ended, its text at `end`: its session is remembered, or closed."""
@@ -161,6 +157,8 @@ class Draft:
             drafting = None if answer is None else answer.drafting
             if drafting is None or drafting.off or drafting.ended or drafting.most < 1:
                 continue
+            if drafting.known is None:
+                drafting.known = self.conversations.known(drafting.ids)
             looked = [] if answer is None else answer.looked_up(MOST)
             if not (looked and _is_better(looked, drafting.trust.mean, share, row, unit)):
                 found.append(drafting)
@@ -168,12 +166,12 @@ class Draft:
                 unsure.append(drafting)
         plain = count / costs.of(count)
         found.sort(key=lambda drafting: -drafting.trust.mean)
-        plan = self._plan(count, found, room, unit) if found else Plan(0, 0, 0.0)
+        plan = self._plan(count, found, room, unit) if found else Plan(0, 0.0)
         if plan.rate > GAIN * plain:
             saved = share * (1 - plain / plan.rate)
             chosen = self._read_up(found[: plan.answers], saved, unit, alone=count == 1)
         else:
-            plan = Plan(1, 1, plain)
+            plan = Plan(1, plain)
             chosen = self._probed([*found, *unsure], unit + row, unit)
         return self._write(chosen, plan.rate, row, room, unit) if chosen else 0.0
 
@@ -187,7 +185,7 @@ class Draft:
         """What gives a step of `count` answers the most tokens in a given time."""
         own, costs = self._draft.costs, self._engine.costs
         held = [drafting.chances() for drafting in found]
-        best = Plan(0, 0, 0.0)
+        best = Plan(0, 0.0)
         size = 1
         while True:
             step = unit * own.of(size)
@@ -202,7 +200,7 @@ class Draft:
                 tokens += sum(powers)
                 rate = tokens / (depth * step + costs.of(count + guesses))
                 if rate > best.rate:
-                    best = Plan(size, depth, rate)
+                    best = Plan(size, rate)
             if size == len(found):
                 return best
             size = min(2 * size, len(found))
@@ -294,6 +292,7 @@ class Draft:
             if drafting.conversation is None:
                 running = [each.conversation for each in self._open if each.conversation]
                 drafting.conversation = self.conversations.open(drafting.ids, running)
+                self._open.append(drafting)
                 drafting.sampler = self._draft.sampler(drafting.sampling, ())
             drafting.align()
         except CactusError as error:

@@ -85,8 +85,8 @@ class Drafting:
         self.sampler: Sampler | None = None
         self.off = False
         """Whether nothing more is to be drafted for this answer."""
-        self.known = 0
-        """Tokens of the prompt that need not be read, as far as that was looked up."""
+        self.known: int | None = None
+        """Tokens of the prompt that need not be read; None: nobody has looked."""
         self.chain: list[tuple[int, float]] = []
         """Guesses behind what is known, and how sure the draft was of each."""
         self.ended = False
@@ -115,8 +115,9 @@ class Drafting:
     @property
     def behind(self) -> int:
         """Known tokens that the draft has not read."""
-        read = self.known if self.conversation is None else len(self.conversation.tokens)
-        return len(self.ids) - min(read, len(self.ids) - 1)
+        if self.conversation is not None:
+            return len(self.ids) - len(self.conversation.tokens)
+        return len(self.ids) - (self.known or 0)
 
     def chances(self) -> list[float]:
         """Of each token of the chain, how likely it and those before it are right."""
