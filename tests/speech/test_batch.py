@@ -13,7 +13,7 @@ import pytest
 from cactus import Model
 from cactus.audio.decode import F32
 from cactus.errors import InvalidRequest
-from cactus.speech import batch
+from cactus.speech import batch, judge
 from cactus.speech.batch import Passage, passages, together
 from cactus.speech.search import Fed, Work
 from tests.speech.test_transcribe import PLAIN
@@ -59,8 +59,10 @@ def text_of(segments: Any) -> list[tuple[Any, ...]]:
     ids=lambda options: "-".join(options),
 )
 def test_a_passage_is_what_it_is_alone(
-    model: Model, recording: F32, options: dict[str, Any]
+    model: Model, recording: F32, options: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    # What looks wrong counts only where somebody speaks.
+    monkeypatch.setattr(judge, "speaks", lambda samples, seconds=0.0: True)
     whole = cut(recording)
     assert len(whole) > 8
     alone, tokens = [], 0

@@ -110,7 +110,7 @@ def test_where_every_temperature_looks_wrong_the_last_one_counts(
         return Answer([70], 2 * averages[temperature], 0.0, temperature)
 
     monkeypatch.setattr(Search, "run", run)
-    monkeypatch.setattr(judge, "speaks", lambda samples: True)
+    monkeypatch.setattr(judge, "speaks", lambda samples, seconds=0.0: True)
     options = {"language": "en", "temperature": [*averages], "vad": False}
     transcriber = Transcriber(engine, parse(options))
     with engine.decoder.session() as session:
@@ -118,6 +118,29 @@ def test_where_every_temperature_looks_wrong_the_last_one_counts(
         assert (found.average, found.temperature) == (-2.0, 0.8)
         assert transcriber.take(found, 0.0, ODD, session)[0]
         assert transcriber._past.since == len(transcriber._past.tokens) > 0
+
+
+def test_what_looks_wrong_at_every_temperature_counts_where_somebody_speaks(
+    engine: Any, voices: Path
+) -> None:
+    """In noise a model drew "Well!" with eighteen times, and a sentence of other languages."""
+    with open_audio(voices / "librivox_0870.wav") as stream:
+        speech = stream.read()[: 4 * 16_000]
+    noise = 0.02 * np.random.default_rng(1).standard_normal(4 * 16_000).astype(np.float32)
+    samples = np.concatenate([noise, speech])
+    time, text = engine.vocabulary.first_time, engine.tokenizer.encode("abc")
+    tokens = [time, *text, time + 50, time + 50, *text, time + 200, time + 200, *text, time + 390]
+
+    def segments(average: float, **options: Any) -> tuple[list[float], int]:
+        transcriber = Transcriber(engine, parse({"language": "en", "vad": False} | options))
+        said = Answer(tokens, average * (len(tokens) + 1), 0.1, 1.0)
+        with engine.decoder.session() as session:
+            found, advance = transcriber.take(said, 0.0, samples, session)
+        return [each.start for each in found], advance
+
+    assert segments(-0.9) == ([0.0, 1.0, 4.0], 800)
+    assert segments(-1.1) == ([4.0], 800)
+    assert segments(-1.1, log_prob_threshold=None) == ([0.0, 1.0, 4.0], 800)
 
 
 @pytest.mark.parametrize(

@@ -97,6 +97,18 @@ def is_heard(piece: Piece, letters: str, samples: F32) -> bool:
     return speaks(samples[span], len(letters) / FASTEST)
 
 
+def only_heard(pieces: Sequence[Piece], texts: Iterable[str], samples: F32) -> list[Piece]:
+    """The pieces but those where nobody speaks long enough for their letters.
+
+    What is drawn for noise, after all else looked wrong, may be anything.
+    """
+    return [
+        piece
+        for piece, text in zip(pieces, texts, strict=True)
+        if is_heard(piece, said_letters(text), samples)
+    ]
+
+
 def said_letters(text: str) -> str:
     """A text without case, marks and spaces, to compare what was said."""
     return "".join(each for each in text.lower() if each.isalnum())

@@ -26,6 +26,7 @@ from cactus.speech.judge import (
     Judge,
     before_repetition,
     is_heard,
+    only_heard,
     said_letters,
     speaks,
     until_repeated,
@@ -322,6 +323,8 @@ class Transcriber:
             return [], again
         pieces, usual = split(answer.tokens, self.engine.vocabulary, frames)
         pieces, advance = self._complete(answer, pieces, usual, samples, session)
+        if self.judge.looks_wrong(answer):  # at every temperature
+            pieces = only_heard(pieces, self._texts(pieces), samples)
         if advance < usual:
             self._passed = max(self._passed, first + usual)
         if again:
