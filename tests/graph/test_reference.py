@@ -16,7 +16,7 @@ from cactus.errors import (
     NonFiniteLogits,
 )
 from cactus.graph.reference import ReferenceProgram, ReferenceSampler
-from cactus.graph.reference_ops import hadamard, int8_rounded
+from cactus.graph.reference_ops import hadamard, int8_keys, int8_rounded
 from cactus.graph.step import Row
 from tests.models.golden import load, reference, run_all
 from tests.tolerances import nmse
@@ -268,6 +268,33 @@ def test_keys_are_mixed_so_that_a_large_number_costs_the_others_less(head_dim: i
     )
     got = hadamard(int8_rounded(mixed, head_dim), head_dim) / size
     assert nmse(got, keys) < 0.5 * nmse(int8_rounded(keys, head_dim), keys)
+
+
+@pytest.mark.parametrize(("head_dim", "group"), [(64, 1), (64, 3), (128, 12)])
+def test_keys_are_rounded_for_queries_like_those_of_their_position(
+    head_dim: int, group: int
+) -> None:
+    source = np.random.default_rng(5)
+    common = source.normal(size=(group, head_dim))
+    near, later = 3 * common + source.normal(size=(2, 200, group, head_dim))
+    keys = source.normal(size=(200, head_dim)).astype(np.float32)
+    plain = int8_rounded(keys, head_dim)
+    got = int8_keys(keys, near.astype(np.float32).reshape(200, -1), head_dim)
+    step = np.abs(keys).max(axis=1, keepdims=True) / 127
+    assert (np.abs(got - keys) <= step * 1.0001).all()
+    assert (np.abs(got) <= 127.01 * step).all()
+    assert 0 < (got != plain).mean() < 0.1
+    lost = [np.einsum("kd,tgd->ktg", rounded - keys, later).std() for rounded in (got, plain)]
+    assert lost[0] < 0.8 * lost[1]
+
+
+def test_keys_without_queries_to_suit_are_rounded_to_the_nearest() -> None:
+    keys = np.random.default_rng(6).normal(size=(4, 64)).astype(np.float32)
+    keys[3] = 0
+    near = np.zeros((4, 128), np.float32)
+    near[1], near[2, 5], near[3] = 1e20, np.nan, 1
+    with np.errstate(all="ignore"):
+        np.testing.assert_array_equal(int8_keys(keys, near, 64), int8_rounded(keys, 64))
 
 
 def test_f16_keys_and_values_are_clamped_not_infinite() -> None:

@@ -176,6 +176,10 @@ def _attention(op: str) -> list[Case]:
             cases.append(Case(op, (sum(widths),), (), {**attrs, **turned}, ((9, 1, 4), (3,))))
             blocks = {**attrs, **still, "blocks": True}
             cases.append(Case(op, (sum(widths),), (), blocks, among))
+    # More queries of a key than it is rounded for in int8.
+    attrs = {"heads": 10, "kv_heads": 1, "head_dim": 32, "scale": 0.2, "window": 0}
+    if op == "attention":
+        cases.append(Case(op, (320, 32, 32), (), attrs, ((9, 1, 4), (70,))))
     # Windows that begin in another page than the row, in a chunk where others begin earlier.
     for window, chunks in ((40, ((250, 50, 1), (1, 200, 30))), (300, ((250, 250, 101, 1), (2,)))):
         attrs = {"heads": 2, "kv_heads": 1, "head_dim": 16, "scale": 0.25, "window": window}

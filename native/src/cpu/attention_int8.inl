@@ -6,8 +6,7 @@ namespace cactus::CACTUS_TIER {
 
 constexpr int kCodedQueries = kQueries;
 
-// The largest code of a number in a page, and of those that meet it: 127 of its first level.
-constexpr float kMostStored = 127, kMostCoded = 127 * 256 + 127;
+constexpr float kMostCoded = 127 * 256 + 127;  // 127 of the first level
 
 // Numbers of a query, or weights: codes times `scale`.
 template <int Width>
@@ -21,35 +20,6 @@ struct CodedQuery : Coded<kMaxHeadDim> {
   uint8_t unused[sizeof(float) * kQueryStride - sizeof(Coded<kMaxHeadDim>)];
 };
 static_assert(sizeof(CodedQuery) == sizeof(float) * kQueryStride);
-
-// Codes are at most `most`; a number times `inverse` is its code.
-struct CodeScale {
-  float scale, inverse;
-};
-
-// Of numbers whose largest magnitude has these bits: magnitudes are in the order of their bits, and
-// NaN is above them all.
-static inline CodeScale scale_of(I32x16 magnitudes, float most) {
-  const int32_t bits = reduce_max(magnitudes);
-  // Anything not finite must reach the logits, where it is reported.
-  if (bits >= 0x7F800000) return {__builtin_nanf(""), 0.0f};
-  float largest;
-  __builtin_memcpy(&largest, &bits, 4);
-  // Below, most / largest could be infinite: such numbers are zeros.
-  if (largest < 1e-33f) return {0.0f, 0.0f};
-  return {largest / most, most / largest};
-}
-
-static inline I32x16 magnitudes_of(const float* x, int width) {
-  I32x16 bits = izero();
-  for (int i = 0; i < width; i += 16) bits = imax(bits, to_bits(abs(load(x + i))));
-  return bits;
-}
-
-static inline I32x16 codes_of(const float* x, float inverse) {
-  // An infinity times nothing has no code.
-  return inverse == 0.0f ? izero() : round_i32(mul(load(x), set1(inverse)));
-}
 
 // Numbers [begin, end) of x, multiples of 16.
 template <int Width>
@@ -70,76 +40,12 @@ static inline void code_numbers(const float* x, int begin, int end, I32x16 magni
   }
 }
 
-// 1 for the lanes that the bit N of their number is not set for, else -1.
-template <int N>
-struct Signs {
-  float lanes[16];
-  constexpr Signs() : lanes() {
-    for (int i = 0; i < 16; i++) lanes[i] = i & N ? -1.0f : 1.0f;
-  }
-};
-// Of two lanes whose numbers differ in the bit N, their sum and their difference.
-template <int N>
-static inline F32x16 mix_lanes(F32x16 x) {
-  static constexpr Signs<N> kSigns;
-  return fma(x, load(kSigns.lanes), swap_lanes<N>(x));
-}
-
-// How many columns are mixed: the largest power of two in head_dim.
-static inline int mixed_columns(int head_dim) { return head_dim & -head_dim; }
-
-// A Walsh-Hadamard transform of each so many columns: a key has few large numbers among small ones,
-// and becomes one of numbers of like size, of which a scale for all loses less. The products of two
-// rows grow by the number of mixed columns.
-static inline void mix(float* x, int head_dim) {
-  const int size = mixed_columns(head_dim);
-  for (int apart = 16; apart < size; apart *= 2) {
-    for (int i = 0; i < head_dim; i += 16) {
-      if (i & apart) continue;
-      const F32x16 a = load(x + i), b = load(x + i + apart);
-      store(x + i, add(a, b));
-      store(x + i + apart, sub(a, b));
-    }
-  }
-  for (int i = 0; i < head_dim; i += 16) {
-    store(x + i, mix_lanes<1>(mix_lanes<2>(mix_lanes<4>(mix_lanes<8>(load(x + i))))));
-  }
-}
-
 static void code_query(const float* q, int head_dim, float* out) {
   float mixed[kMaxHeadDim];
-  __builtin_memcpy(mixed, q, static_cast<size_t>(head_dim) * sizeof(float));
-  mix(mixed, head_dim);
+  copy_mixed(q, head_dim, mixed);
   CodedQuery& coded = *reinterpret_cast<CodedQuery*>(out);
   code_numbers(mixed, 0, head_dim, magnitudes_of(mixed, head_dim), coded);
   coded.scale /= static_cast<float>(mixed_columns(head_dim));
-}
-
-// A position of a page. Neighbours are stored by other threads at the same time.
-static inline void store_int8_position(const float* k, const float* v, int head_dim, int slot,
-                                       const KvPage& page) {
-  float mixed[kMaxHeadDim];
-  __builtin_memcpy(mixed, k, static_cast<size_t>(head_dim) * sizeof(float));
-  mix(mixed, head_dim);
-  const CodeScale ks = scale_of(magnitudes_of(mixed, head_dim), kMostStored);
-  const CodeScale vs = scale_of(magnitudes_of(v, head_dim), kMostStored);
-  page.k_scales[slot] = ks.scale;
-  page.v_scales[slot] = vs.scale;
-  const size_t width = static_cast<size_t>(head_dim);
-  uint8_t* column = static_cast<uint8_t*>(page.k) + slot / 16 * 16 * width + slot % 16 * 4;
-  uint8_t* row = static_cast<uint8_t*>(page.v) + slot / 4 * 4 * width + slot % 4;
-  for (int d = 0; d < head_dim; d += 16) {
-    int8_t key[16], value[16];
-    store_i8(key, codes_of(mixed + d, ks.inverse));
-    store_i8(value, codes_of(v + d, vs.inverse));
-    for (int i = 0; i < 16; i += 4) {
-      uint32_t four;
-      __builtin_memcpy(&four, key + i, 4);
-      four ^= 0x80808080;
-      __builtin_memcpy(column + (d + i) * 16, &four, 4);
-    }
-    for (int i = 0; i < 16; i++) row[(d + i) * 4] = static_cast<uint8_t>(value[i] ^ 0x80);
-  }
 }
 
 // Fours of numbers of a page, of 16 positions or columns N times, and what is read after them.
@@ -317,11 +223,6 @@ static void attend_int8(const AttendArgs& a) {
   code_weights(a, M, blocks, weights);
   in_parts<M>(0, a.head_dim / 16,
               [&]<int N>(int n) { sum_int8<M, N>(a, weights, blocks, 16 * n); });
-}
-
-static void kv_store(const float* k, const float* v, int head_dim, int slot, const KvPage* page) {
-  const auto store_position = page->k_scales == nullptr ? store_f16_position : store_int8_position;
-  store_position(k, v, head_dim, slot, *page);
 }
 
 static void attend_span(const AttendArgs* a) {

@@ -25,7 +25,7 @@ static void store_bytes(const TextKeys* keys) {
     for (int d = 0; d < keys->head_dim; d += 16) {
       store(key + d, sub(load(keys->k[n] + d), load(keys->common + d)));
     }
-    store_int8_position(key, keys->v[n], keys->head_dim, n, page);
+    store_int8_position(key, keys->v[n], keys->head_dim, n, page, nullptr, 0);
   }
 }
 

@@ -32,6 +32,7 @@ constexpr int kMaxHeadDim = 512;
 constexpr int kPeakBytes = 4096;                // operands of the loops that measure peaks
 constexpr int kQueryStride = kMaxHeadDim + 16;  // floats between queries; no power of two
 constexpr int kMaxQueries = 16;    // query rows that one attention tile handles together, at most
+constexpr int kNear = 8;           // queries that a key's bytes are rounded for, at most
 constexpr int kTextKeys = 32;      // positions of a text that are stored together
 constexpr int kTextBlock = 32;     // queries of a text that a row shares its blocks with
 constexpr int kTextQueries = 256;  // that attend to a text together, at most
@@ -276,8 +277,10 @@ struct KernelTable {
   void (*rope)(const float* x, const float* cos, const float* sin, int half, int head_dim,
                float* out);
 
-  // Stores one key and value head at position `slot` (0..63) of a page.
-  void (*kv_store)(const float* k, const float* v, int head_dim, int slot, const KvPage* page);
+  // Stores one key and value head at position `slot` (0..63) of a page. `near` are `count` queries,
+  // 0..kNear, that those which will meet the key are like: bytes are rounded to suit them.
+  void (*kv_store)(const float* k, const float* v, int head_dim, int slot, const KvPage* page,
+                   const float* const* near, int count);
   // A scaled query, as it meets pages of bytes, in kQueryStride floats.
   void (*code_query)(const float* q, int head_dim, float* out);
   void (*attend_span)(const AttendArgs* args);

@@ -8,6 +8,7 @@
 #include "cpu/elementwise.inl"
 #include "cpu/attention.inl"
 #include "cpu/attention_f16.inl"
+#include "cpu/int8_store.inl"
 #include "cpu/attention_int8.inl"
 #include "cpu/attention_text.inl"
 #include "cpu/conv.inl"

@@ -11,13 +11,15 @@ namespace cactus {
 
 namespace {
 
-// Stores the key and the value of one head where the position of the row lies.
+// Stores the key and the value of one head where the position of the row lies; `near` are queries
+// like those that will meet them.
 void store_row(const Context& c, uint32_t slot, uint32_t row, uint32_t kv_head, const float* k,
-               const float* v) {
+               const float* v, const float* const* near, uint32_t count) {
   const StateLayout::Kv& kv = c.kv(slot);
   const KvPage page = kv.part_of(c.pages(slot).of_row(row), kv_head);
   c.kernels().kv_store(k, v, static_cast<int>(kv.head_dim),
-                       static_cast<int>(c.batch().positions[row] % kPage), &page);
+                       static_cast<int>(c.batch().positions[row] % kPage), &page, near,
+                       static_cast<int>(count));
 }
 
 // One attention step, as one thread sees it.
@@ -66,9 +68,15 @@ class Attention {
     const uint32_t column = kv_head * step_.head_dim;
     const KeysAndValues& from = *step_.stored;
     const float* k = c_.row(from.k, row) + column;
+    const float* near[kNear];
+    const uint32_t count = kv_.quantized ? std::min<uint32_t>(step_.shape.group, kNear) : 0;
+    for (uint32_t n = 0; n < count; n++) {
+      const float* q = c_.row(step_.q, row) + (kv_head * step_.shape.group + n) * step_.head_dim;
+      near[n] = prepared(step_, c_, q, row, &HeadNorms::q, packed_queries(c_) + n * kQueryStride);
+    }
     store_row(c_, step_.slot, row, kv_head,
               prepared(step_, c_, k, row, &HeadNorms::k, c_.scratch()),
-              c_.row(from.v, row) + column);
+              c_.row(from.v, row) + column, near, count);
   }
 
   // The rows of an item whose keys nobody else reads.
@@ -202,7 +210,7 @@ void run(const StoreMemoryStep& step, const Context& c) {
   for (uint32_t n = first; n < last; n++) {
     const uint32_t row = n % rows, head = n / rows, column = head * step.head_dim;
     store_row(c, step.slot, row, head, c.row(step.stored.k, row) + column,
-              c.row(step.stored.v, row) + column);
+              c.row(step.stored.v, row) + column, nullptr, 0);
   }
 }
 

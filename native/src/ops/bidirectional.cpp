@@ -113,7 +113,7 @@ class TextAttention {
       const KvPage page = page_of(position / kPage);
       c_.kernels().kv_store(prepared(step_, c_, k, row, &HeadNorms::k, c_.scratch()),
                             c_.row(from.v, row) + column, static_cast<int>(step_.head_dim),
-                            static_cast<int>(position % kPage), &page);
+                            static_cast<int>(position % kPage), &page, nullptr, 0);
     }
   }
 

@@ -24,7 +24,16 @@ from ..errors import (
 )
 from .node import Graph, Node, Slot
 from .ops import WHOLE_TEXTS
-from .reference_ops import KERNELS, Array, Quantized, Span, hadamard, half_rounded, int8_rounded
+from .reference_ops import (
+    KERNELS,
+    Array,
+    Quantized,
+    Span,
+    hadamard,
+    half_rounded,
+    int8_keys,
+    int8_rounded,
+)
 from .step import Output, Row
 
 __all__ = ["KERNELS", "ReferenceProgram", "ReferenceSampler", "ReferenceSession", "Snapshot"]
@@ -40,7 +49,7 @@ class _History:
         self.rows = np.zeros((0, width), dtype)
         self.int8_group = int8_group
 
-    def write(self, start: int, rows: Array) -> None:
+    def write(self, start: int, rows: Array, near: Array | None = None) -> None:
         needed = start + len(rows)
         if needed > len(self.rows):
             grown = np.zeros((max(needed, 2 * len(self.rows)), rows.shape[1]), self.rows.dtype)
@@ -51,7 +60,11 @@ class _History:
         if self.int8_group:
             keys, values = np.split(rows, 2, axis=1)
             size = np.float32(self.int8_group & -self.int8_group)
-            rounded = int8_rounded(hadamard(keys, self.int8_group), self.int8_group)
+            mixed = hadamard(keys, self.int8_group)
+            if near is None:
+                rounded = int8_rounded(mixed, self.int8_group)
+            else:
+                rounded = int8_keys(mixed, hadamard(near, self.int8_group), self.int8_group)
             keys = hadamard(rounded, self.int8_group) / size
             rows = np.concatenate([keys, int8_rounded(values, self.int8_group)], axis=1)
         self.rows[start:needed] = rows
@@ -213,10 +226,10 @@ class _Step:
     def weight(self, name: str) -> Array:
         return self.program.tensors[name]
 
-    def remember(self, node: Node, span: Span, rows: Array) -> Array:
+    def remember(self, node: Node, span: Span, rows: Array, near: Array | None = None) -> Array:
         assert node.state is not None
         history = span.session.history(node.state)
-        history.write(span.first, rows)
+        history.write(span.first, rows, near)
         seen: Array = history.rows[: span.first + span.count].astype(np.float32)
         return seen
 

@@ -73,8 +73,11 @@ class Run(Protocol):
     def weight(self, name: str) -> Array:
         """The tensor of that checkpoint name in f32."""
 
-    def remember(self, node: Node, span: Span, rows: Array) -> Array:
-        """Append to the node's slot of that session; everything in it from position 0 on."""
+    def remember(self, node: Node, span: Span, rows: Array, near: Array | None = None) -> Array:
+        """Append to the node's slot of that session; everything in it from position 0 on.
+
+        ``near`` are the queries of the same rows, which keys of int8 are rounded for.
+        """
 
     def recall(self, node: Node, span: Span) -> Array:
         """Everything in the node's slot of that session."""
@@ -158,6 +161,44 @@ def int8_rounded(x: Array, group: int) -> Array:
     return result.reshape(x.shape)
 
 
+TURNS, NEAR, NEAR_WEIGHT = 4, 8, 16
+
+
+def int8_keys(k: Array, q: Array, head_dim: int) -> Array:
+    """Keys in int8 and back, rounded for the queries of their own position: both are mixed.
+
+    A head's keys are rounded to the nearest codes. Then up to TURNS of them go to their other
+    neighbour, each time the one by which |d|^2 + NEAR_WEIGHT / |q|^2 (q . d)^2 falls most, where d
+    is what is lost, and |q|^2 the mean of the first NEAR queries of the head, over which the last
+    term is summed.
+    """
+    rounded = int8_rounded(k, head_dim)
+    keys, result = k.reshape(-1, head_dim).astype(np.float64), rounded.reshape(-1, head_dim)
+    largest = np.abs(keys).max(axis=1, keepdims=True)
+    queries = q.reshape(len(keys), -1, head_dim)[:, :NEAR].astype(np.float64)
+    squares = np.square(queries).sum(axis=(1, 2))
+    suits = (squares > 1e-30) & (squares < 1e30) & (largest[:, 0] >= 1e-33)
+    suits &= np.isfinite(largest[:, 0])
+    for n in np.flatnonzero(suits):
+        step = largest[n] / 127
+        codes = np.rint(result[n] / step)
+        lost = codes - keys[n] / step
+        turns = np.where(lost > 0, -1.0, 1.0)
+        weight = NEAR_WEIGHT * queries.shape[1] / squares[n]
+        own = 1 + 2 * turns * lost + weight * np.square(queries[n]).sum(axis=0)
+        own[np.abs(codes) >= 127] = np.inf
+        for _ in range(TURNS):
+            change = own + 2 * weight * turns * ((queries[n] @ lost) @ queries[n])
+            best = int(change.argmin())
+            if change[best] >= 0:
+                break
+            codes[best] += turns[best]
+            lost[best] += turns[best]
+            own[best] = np.inf
+        result[n] = codes.astype(np.float32) * np.float32(step[0])
+    return result.reshape(k.shape)
+
+
 def hadamard(x: Array, head_dim: int) -> Array:
     """The Walsh-Hadamard transform of each head, in blocks of the largest power of two in its size.
 
@@ -195,7 +236,7 @@ def attended(run: Run, node: Node, q: Array, k: Array, v: Array) -> Array:
     out = np.empty_like(q)
     for span in run.spans:
         rows = slice(span.start, span.stop)
-        seen = run.remember(node, span, np.concatenate([k[rows], v[rows]], axis=1))
+        seen = run.remember(node, span, np.concatenate([k[rows], v[rows]], axis=1), q[rows])
         distance = run.positions[rows, None] - np.arange(len(seen))
         unseen = distance < 0
         if node.attrs.get("blocks"):

@@ -217,7 +217,7 @@ class SequenceRun:
     def weight(self, name: str) -> F32:
         return self.weights[name]
 
-    def remember(self, node: Node, span: Span, rows: F32) -> F32:
+    def remember(self, node: Node, span: Span, rows: F32, near: F32 | None = None) -> F32:
         return rows
 
 
