@@ -108,7 +108,7 @@ class Results:
         found, rss = first.footprint_of(case), first.rss.get((DEEP, threads))
         if not (found and rss):
             return ""
-        expected = found.disk + contest.kv_bytes * case.context
+        expected = found.disk + first.kv_share * contest.kv_bytes * case.context
         return f"{first.name}: weights, K and V + {Spread.of(rss).median - expected / 1e6:.0f} MB"
 
     def summary(self) -> str:
@@ -190,7 +190,7 @@ class Results:
                     f"({found.types}), {found.disk / 1e6:.1f} MB on disk"
                 )
         if contest.kv_bytes:
-            lines.append(f"- K and V: {contest.kv_bytes / 1e3:.1f} kB a token of context")
+            lines.append(f"- K and V: {contest.kv_bytes / 1e3:.1f} kB a token of context in f16")
         return "\n".join(lines)
 
     def _peaks_text(self) -> str:

@@ -49,7 +49,7 @@ PREFILL, DECODE, DEEP = "prefill 512", "decode", "decode at 1,024"
 
 @dataclass(frozen=True)
 class Sizes:
-    """What a model takes, in bytes: weights by precision, and keys and values of one token."""
+    """What a model takes, in bytes: weights by precision, and keys and values (int8) of a token."""
 
     weights: dict[str, int]
     position: int
@@ -59,7 +59,7 @@ def sizes_of(architecture: Architecture) -> Sizes:
     """Computed from shapes alone, as the converter would store a bf16 checkpoint."""
     weights = {name: sum(_stored(architecture, name)) for name in PRECISIONS}
     slots = [slot for slot in architecture.build().slots if slot.kind == "kv"]
-    return Sizes(weights, sum(2 * slot.kv_heads * slot.head_dim * 2 for slot in slots))
+    return Sizes(weights, sum(2 * slot.kv_heads * (slot.head_dim + 4) for slot in slots))
 
 
 def _stored(architecture: Architecture, precision: str) -> Iterator[int]:

@@ -65,7 +65,7 @@ def test_json_has_the_machine_and_every_run(run) -> None:
 def test_what_is_read_and_multiplied(run) -> None:
     results = json.loads(run("--json", "--depth", "0,100")[1])["results"]
     weights = (2 * LAYER // 1024 + 19) * 1056 + 5 * 64 * 4  # and five norms in f32
-    position = 2 * 2 * 32 * 2  # layers, keys and values, a head of 32, f16
+    position = 2 * 2 * (32 + 4)  # layers, keys and values, a head of 32 and its scale
     # What follows the last attention is only computed for the row whose logits are wanted.
     by_prefill = 2 * (16 * (2 * LAYER - REST) + REST + OUTPUT)
     by_decode = 2 * 4 * (2 * LAYER + OUTPUT)
@@ -84,7 +84,9 @@ def test_a_cache_in_int8(run) -> None:
     more, less = ([r["read_bytes"] for r in half["results"]] for half in halves)
     saved = 2 * 2 * (2 * 32 - 32 - 4)  # layers, keys and values: f16 against codes and a scale
     assert [a - b for a, b in zip(more, less, strict=True)] == [16 * saved, (1 + 2 + 3 + 4) * saved]
-    assert "with a cache in int8, 1 thread" in run("--kv", "int8")[1]
+    assert "with a cache in f16, 1 thread" in run("--kv", "f16")[1]
+    assert "with a cache" not in run("--kv", "int8")[1]
+    assert json.loads(run("--json")[1])["kv"] == "int8"
     status, _, err = run("--kv", "q4")
     assert status == 2 and "'q4' is not one of 'f16', 'int8'" in err
 

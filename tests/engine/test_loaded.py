@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -70,6 +71,16 @@ def test_keys_and_values_in_int8(tiny_model: Path) -> None:
             assert model.chat(HELLO, max_tokens=3, logit_bias={2: -100}).metrics.decode_tokens == 3
     assert read == pages
     assert pages["int8"] / pages["f16"] == (32 + 4) / 64  # a head of 32 and its scale
+    with closing(engine.load(tiny_model, threads=1)) as loaded:
+        assert loaded.work().position_bytes == read["int8"]
+
+
+def test_what_a_speech_model_keeps_of_its_tokens_is_f16(speech_folder: Path) -> None:
+    pages = []
+    for kv in (None, "f16", "int8"):
+        with closing(engine.load(speech_folder, threads=1, kv=kv)) as loaded:
+            pages.append(loaded.program.info.page_bytes)
+    assert pages[0] == pages[1] > pages[2]
 
 
 @pytest.mark.parametrize("preload", ["yes", None, 2])
@@ -95,7 +106,7 @@ def test_activations_that_there_are_not(tiny_model: Path, activations: Any) -> N
         Model(tiny_model, activations=activations)
 
 
-@pytest.mark.parametrize("kv", ["q4", "", "F16", None, 8, ["int8"]])
+@pytest.mark.parametrize("kv", ["q4", "", "F16", 8, ["int8"]])
 def test_a_cache_that_there_is_not(tiny_model: Path, kv: Any) -> None:
     with pytest.raises(InvalidRequest, match=r"kv must be 'f16' or 'int8', got "):
         Model(tiny_model, kv=kv)

@@ -67,13 +67,13 @@ def test_a_smaller_context_uses_the_same_file(folder: Path, monkeypatch) -> None
     assert plan_of(folder, 100) == small
 
 
-def test_a_cache_in_int8_uses_the_same_file(folder: Path, monkeypatch) -> None:
-    loaded = engine.load(folder, threads=1, kv="int8")
+def test_a_cache_in_f16_uses_the_same_file(folder: Path, monkeypatch) -> None:
+    loaded = engine.load(folder, threads=1, kv="f16")
     loaded.close()
     kept = (folder / TOKENS.file).read_bytes()
     forbid_making(monkeypatch)
     assert plan_of(folder) != loaded.plan
-    again = engine.load(folder, threads=1, kv="int8")
+    again = engine.load(folder, threads=1, kv="f16")
     again.close()
     assert again.plan == loaded.plan and (folder / TOKENS.file).read_bytes() == kept
 

@@ -32,7 +32,8 @@ def test_texts_agree_by_their_words_or_their_last_numbers() -> None:
 
 
 def test_the_samples_are_other_answers_to_the_same_question(tiny_model: Path) -> None:
-    with Model(tiny_model) as model:
+    # In int8 this random model's samples happen to agree in nothing, whatever the seed.
+    with Model(tiny_model, kv="f16") as model:
         answer = model.chat("Hello", max_tokens=12)
         model.reset()
         sure = model.assess("Hello", answer, samples=4, max_tokens=3)

@@ -101,15 +101,16 @@ def test_the_likeliest_tokens_are_those_of_transformers(starter_folder: Path) ->
     assert np.mean(off) < 0.05
 
 
-def test_greedy_tokens_of_twenty_prompts(starter_folder: Path) -> None:
-    with load(starter_folder) as program:
+@pytest.mark.parametrize(("kv", "least"), [("f16", 18), ("int8", 17)])
+def test_greedy_tokens_of_twenty_prompts(starter_folder: Path, kv: str, least: int) -> None:
+    with load(starter_folder, kv) as program:
         chosen = starter.continue_all(program)
     entries = starter.continuations()
     same = [got == entry["tokens"] for got, entry in zip(chosen, entries, strict=True)]
-    # Where transformers' own choice was a near tie, 12-bit activations may choose the other.
+    # Where transformers' own choice was a near tie, what is rounded may choose the other.
     clear = [entry["smallest_lead"] > 0.05 for entry in entries]
     assert all(s for s, c in zip(same, clear, strict=True) if c)
-    assert sum(same) >= 18
+    assert sum(same) >= least
 
 
 @pytest.mark.parametrize("isa", EXACT_TIERS)

@@ -123,7 +123,7 @@ def command(
         types = {"kv": kv, "activations": activations}
         click.echo(json.dumps(_as_json(folder, types, peaks, speeds)))
     else:
-        kept = [f"a cache in {kv}"] if kv != "f16" else []
+        kept = [f"a cache in {kv}"] if kv != "int8" else []
         kept += [f"activations in {activations}"] if activations != "int12" else []
         click.echo(_as_text(folder, " and ".join(kept), peaks, speeds, repeat))
 

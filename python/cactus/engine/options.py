@@ -25,7 +25,7 @@ class LoadArguments(TypedDict, total=False):
     threads: int | None
     isa: str | None
     context: int | None
-    kv: str
+    kv: str | None
     activations: str | None
     preload: bool
     resident: bool
@@ -53,7 +53,7 @@ class LoadOptions:
     threads: int | None = None
     isa: str | None = None
     context: int | None = None
-    kv: str = "f16"
+    kv: str | None = None
     activations: str | None = None
     preload: bool = False
     resident: bool = False
@@ -72,7 +72,7 @@ class LoadOptions:
         for name in ("cache_bytes", "image_cache_bytes"):
             if getattr(self, name) is not None:
                 object.__setattr__(self, name, integer(name, getattr(self, name), 0))
-        if self.kv not in KV_TYPES:
+        if self.kv not in (None, *KV_TYPES):
             raise InvalidRequest(f"kv must be 'f16' or 'int8', got {self.kv!r:.100}")
         if self.activations not in (None, *ACTIVATION_TYPES):
             raise InvalidRequest(
@@ -116,10 +116,10 @@ class LoadOptions:
         else was chosen: that costs a vector less than its weights of 8 bits do, and no step builds
         on the errors of the one before.
         """
-        if self.kv == "int8":
-            from cactus.graph.plan import with_int8_kv
+        if self.kv is not None:
+            from cactus.graph.plan import with_f16_kv, with_int8_kv
 
-            blob = with_int8_kv(blob)
+            blob = with_int8_kv(blob) if self.kv == "int8" else with_f16_kv(blob)
         if (self.activations or ("int8" if whole_texts else "int12")) == "int8":
             from cactus.graph.plan import with_int8_activations
 

@@ -178,8 +178,8 @@ class Programs(Closing):
 def make_plan(architecture: str, traced: Traced, tensors: Mapping[str, PackedTensor]) -> StoredPlan:
     """The plan of a traced graph with the tensors of a weights folder, after all passes.
 
-    Where matrices have 8 bits a memory is kept in int8, since each token reads all of it. Beside
-    those of 4 bits it would cost words.
+    Keys and values are kept in int8; of speech, whose tokens are few, only the memory, since each
+    token reads all of it, and where matrices have 8 bits: beside those of 4 it would cost words.
     """
     from cactus.graph import passes, plan
     from cactus.graph.dtypes import GROUPS
@@ -193,7 +193,9 @@ def make_plan(architecture: str, traced: Traced, tensors: Mapping[str, PackedTen
     reads = tuple(built.places[node.name][0] for node in graph.outputs[1:] if node.width)
     blob = built.blob
     quantized = plan.matrix_types(blob) & GROUPS.keys()
-    if quantized and quantized <= {"q8", "q8_64"}:
+    if not plan.keeps_memory(blob):
+        blob = plan.with_int8_kv(blob)
+    elif quantized and quantized <= {"q8", "q8_64"}:
         blob = plan.with_int8_kv(blob, ["memory"])
     whole = plan.takes_whole_texts(blob)
     return StoredPlan(architecture, traced.context_length, blob, reads, whole)

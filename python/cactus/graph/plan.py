@@ -166,6 +166,12 @@ def takes_whole_texts(blob: bytes) -> bool:
     return any(step[0] == NATIVE_OPS[WHOLE_TEXTS] for step in steps)
 
 
+def keeps_memory(blob: bytes) -> bool:
+    """Whether a plan's sessions keep what an encoder has heard."""
+    slots = SLOT.iter_unpack(blob[_table(blob, SLOT)])
+    return any(kind == SLOTS["memory"] for kind, *_ in slots)
+
+
 def matrix_types(blob: bytes) -> frozenset[str]:
     """The types ("q4", "f32", ...) of the matrices that a plan multiplies."""
     names = {number: name for name, number in DTYPES.items()}
@@ -179,10 +185,19 @@ def with_int8_kv(blob: bytes, kinds: Collection[str] = ("kv", "memory")) -> byte
     As ``build`` makes it they are kept in f16; nothing else in it depends on that. ``kinds``: of
     slots, in which they are.
     """
+    return _with_kv(blob, kinds, 1)
+
+
+def with_f16_kv(blob: bytes) -> bytes:
+    """A plan's blob that keeps keys and values of tokens in f16; memory stays as it is."""
+    return _with_kv(blob, ("kv",), 0)
+
+
+def _with_kv(blob: bytes, kinds: Collection[str], int8: int) -> bytes:
     at, numbers = _table(blob, SLOT), {SLOTS[kind] for kind in kinds}
     slots = b"".join(
-        SLOT.pack(kind, a, b, int(int8 or kind in numbers))
-        for kind, a, b, int8 in SLOT.iter_unpack(blob[at])
+        SLOT.pack(kind, a, b, int8 if kind in numbers else before)
+        for kind, a, b, before in SLOT.iter_unpack(blob[at])
     )
     return blob[: at.start] + slots + blob[at.stop :]
 
