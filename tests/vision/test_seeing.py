@@ -90,7 +90,8 @@ def test_prompts_with_images_have_the_tokens_that_transformers_gives(
 def test_answers_have_the_tokens_that_transformers_gives(
     families: dict[str, Path], family: str, isa: str
 ) -> None:
-    with Model(families[family], isa=isa, threads=1) as model:
+    # Random weights: near ties fall as the numbers of transformers do, not of a rounded cache.
+    with Model(families[family], isa=isa, kv="f16", threads=1) as model:
         for name, messages in CHATS.items():
             *wanted, last = EXPECTED[family][name]["answer"]
             if last not in model._engine.end_tokens:
