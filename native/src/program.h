@@ -224,6 +224,8 @@ struct Context {
   const float* floats(uint32_t index) const {
     return reinterpret_cast<const float*>(weight(index).data);
   }
+  // Whether the rows are features, of audio or of an image, and no tokens.
+  bool of_features() const { return program.plan_.of_features; }
   // Row `row` of an f32 buffer, from the view's first column on.
   const float* row(const View& view, uint32_t row) const {
     const Buffer& b = buffer(view.buffer);

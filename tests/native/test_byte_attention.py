@@ -1,4 +1,4 @@
-"""Attention of long texts whose result is rounded to 8 bits: in bytes, on every tier."""
+"""Attention of many features whose result is rounded to 8 bits: in bytes, on every tier."""
 
 from __future__ import annotations
 
@@ -139,3 +139,39 @@ def test_short_texts_are_as_exact_as_without(tmp_path: Path) -> None:
         text = text_of(rows)
         errors.append(nmse(model.run([text], EXACT_TIERS[-1]), model.reference(text)))
     assert errors[0] < errors[1]
+
+
+class Words(nn.Module):
+    """The same layers over tokens."""
+
+    def __init__(self, reach: int) -> None:
+        self.words = nn.Embedding(MOST, WIDTH)
+        self.layers = [nn.Attention(WIDTH, 2, 2, 32, None, reach=reach) for _ in range(2)]
+
+    def forward(self) -> nn.Tensor:
+        x = self.words()
+        for layer in self.layers:
+            x = layer(x)
+        return nn.output_rows(x)
+
+
+def test_tokens_are_never_attended_to_in_bytes(tmp_path: Path) -> None:
+    """What reaches just as far as the text sees the same, and is never made in bytes."""
+    draw = np.random.default_rng(0)
+    tokens = draw.integers(0, MOST, 300).tolist()
+    found = []
+    for reach in (0, MOST):
+        module = Words(reach)
+        module.bind()
+        draw = np.random.default_rng(1)
+        tensors = {
+            each.name: draw.standard_normal(each.shape, np.float32) for each in module.parameters()
+        }
+        graph = programs.fused(trace(module), "q8")
+        store = programs.store(graph, tensors, tmp_path / f"q8-{reach}", "q8")
+        plan = build(graph, store.tensors, vocab_size=0, context_length=MOST)
+        blob = with_int8_activations(plan.blob)
+        with Program(blob, store.path, isa=EXACT_TIERS[-1], chunk=MOST) as program:
+            row = Row(program.session(), tokens, outputs="all")
+            found.append(programs.logits_of(program.step([row], want_logits=True)))
+    np.testing.assert_array_equal(*found)

@@ -23,11 +23,13 @@ static_assert(kTextRowFloats + kMaxHeadDim <= kAttentionFloats && kTextKeys <= k
 // From so many positions on, attention in bytes wins more than it costs to make bytes.
 constexpr uint32_t kLongText = 256;
 
-// The kernels for a text of so many positions, or null where it is attended to span by span.
-const TextKernels* text_kernels(const BidirectionalStep& step, const Buffer& out,
-                                const KernelTable& kernels, uint32_t count) {
+// The kernels for so many positions, or null where they are attended to span by span. Vectors of
+// texts are compared with each other, where 0.0003 of a cosine count: they are not made in bytes.
+const TextKernels* text_kernels(const BidirectionalStep& step, const Context& c, uint32_t count) {
+  const KernelTable& kernels = c.kernels();
   if (kernels.text.attend != nullptr) return &kernels.text;
-  const bool rounded = out.group != 0 && out.levels == 1;
+  const Buffer& out = c.buffer(step.out);
+  const bool rounded = c.of_features() && out.group != 0 && out.levels == 1;
   return rounded && step.reach == 0 && count >= kLongText ? &kernels.text_int8 : nullptr;
 }
 
@@ -72,7 +74,7 @@ class TextAttention {
   }
 
   const TextKernels* kernels_of(const Text& text) const {
-    return text_kernels(step_, c_.buffer(step_.out), c_.kernels(), text.count);
+    return text_kernels(step_, c_, text.count);
   }
 
   uint32_t pieces(const Text& text) const {
