@@ -137,8 +137,8 @@ EXPECTED = {
     "docs/raw-text.md": ["Paris", "[19556, 905] 'Hello world'\n2\n32\n", "The -1.5"],
     "docs/speech-live.md": ["Fail better.", "Fail better.", "0.0 1."],
     "docs/speech.md": [
-        "No matter, try again.",
-        "again.",
+        "No matter, try again",
+        "again",
         "Ever tried. Ever failed. No matter. Try again. Fail again. Fail better.",
         "en 0.9",
     ],
