@@ -280,7 +280,7 @@ def test_running_out_of_memory_fails_the_call_and_not_the_process(starter_folder
         model = cactus_init(MODEL)
         first = json.loads(cactus_complete(model, HELLO, max_tokens=4, confidence_threshold=0))
         used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
-        limit = used + 30 * 2**20
+        limit = used + 15 * 2**20
         resource.setrlimit(resource.RLIMIT_AS, (limit, resource.RLIM_INFINITY))
         long = [{"role": "user", "content": "The quick brown fox. " * 400}]
         row = json.loads(cactus_complete(model, long, max_tokens=4, confidence_threshold=0))
@@ -302,14 +302,14 @@ def test_running_out_of_memory_fails_the_call_and_not_the_process(starter_folder
 
 
 def test_what_is_remembered_gives_way_under_a_limit_on_memory(starter_folder: Path) -> None:
-    # A conversation of 700 tokens takes 16 MiB: three of them fit, and six are asked.
+    # A conversation of 700 tokens takes 8.5 MiB: three of them fit, and six are asked.
     said = run(
         """
         import resource
         model = Model(MODEL, cache_bytes=1 << 40)
         first = model.chat(HELLO, max_tokens=4).text
         used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
-        limit = used + 54 * 2**20
+        limit = used + 30 * 2**20
         resource.setrlimit(resource.RLIMIT_AS, (limit, resource.RLIM_INFINITY))
         for letter in "abcdef":
             done = model.chat(f"{letter} " * 700, max_tokens=4)

@@ -48,7 +48,8 @@ def run(capsys: pytest.CaptureFixture[str], text: Path):
 def reference(folder: Path) -> ReferenceProgram:
     with WeightsFolder.open(folder) as weights:
         graph = load_architecture(weights.config).build()
-        return ReferenceProgram(graph, {name: weights.dequantize(name) for name in graph.weights})
+        values = {name: weights.dequantize(name) for name in graph.weights}
+        return ReferenceProgram(graph, values, kv_dtype="int8")
 
 
 def log_probabilities(program: ReferenceProgram, ids: list[int]) -> np.ndarray:

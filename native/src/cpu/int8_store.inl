@@ -80,6 +80,8 @@ static inline void copy_mixed(const float* x, int head_dim, float* to) {
 constexpr int kTurns = 4;
 constexpr float kNearWeight = 16;
 
+namespace {
+
 // A key's codes as they are rounded, with what a turn of each would change.
 class Rounding {
  public:
@@ -158,6 +160,8 @@ class Rounding {
   const int head_dim_;
   float codes_[kMaxHeadDim], errors_[kMaxHeadDim], turns_[kMaxHeadDim], own_[kMaxHeadDim];
 };
+
+}  // namespace
 
 // A position of a page. Neighbours are stored by other threads at the same time.
 static inline void store_int8_position(const float* k, const float* v, int head_dim, int slot,

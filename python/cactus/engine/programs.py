@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +18,7 @@ from cactus.weights.locate import name_of
 
 if TYPE_CHECKING:
     from cactus.graph.node import Graph
+    from cactus.models.abilities import Ability
     from cactus.models.base import Architecture
     from cactus.native import Program
     from cactus.weights.format.folder import PackedTensor
@@ -166,19 +167,27 @@ class Programs(Closing):
 
     def _make(self, part: Part) -> StoredPlan:
         from cactus.models.base import load_architecture
+        from cactus.models.uses import abilities_of
         from cactus.weights.format.folder import WeightsFolder
 
         with WeightsFolder.open(self._folder) as weights:
             model = load_architecture(weights.config)
             tensors = weights.tensors
             model.check({name: tensor.shape for name, tensor in tensors.items()})
-            return make_plan(model.config.model_type, part.trace(model), tensors)
+            able = abilities_of(weights.config)
+            return make_plan(model.config.model_type, part.trace(model), tensors, able)
 
 
-def make_plan(architecture: str, traced: Traced, tensors: Mapping[str, PackedTensor]) -> StoredPlan:
+def make_plan(
+    architecture: str,
+    traced: Traced,
+    tensors: Mapping[str, PackedTensor],
+    abilities: Sequence[Ability],
+) -> StoredPlan:
     """The plan of a traced graph with the tensors of a weights folder, after all passes.
 
-    Keys and values are kept in int8; of speech, whose tokens are few, only the memory, since each
+    What writes text keeps keys and values in int8; embedders, which keep none from one text to the
+    next, in f16. Of speech, whose tokens are few, only the memory is in int8, since each
     token reads all of it, and where matrices have 8 bits: beside those of 4 it would cost words.
     """
     from cactus.graph import passes, plan
@@ -193,7 +202,7 @@ def make_plan(architecture: str, traced: Traced, tensors: Mapping[str, PackedTen
     reads = tuple(built.places[node.name][0] for node in graph.outputs[1:] if node.width)
     blob = built.blob
     quantized = plan.matrix_types(blob) & GROUPS.keys()
-    if not plan.keeps_memory(blob):
+    if "complete" in abilities:
         blob = plan.with_int8_kv(blob)
     elif quantized and quantized <= {"q8", "q8_64"}:
         blob = plan.with_int8_kv(blob, ["memory"])

@@ -166,12 +166,6 @@ def takes_whole_texts(blob: bytes) -> bool:
     return any(step[0] == NATIVE_OPS[WHOLE_TEXTS] for step in steps)
 
 
-def keeps_memory(blob: bytes) -> bool:
-    """Whether a plan's sessions keep what an encoder has heard."""
-    slots = SLOT.iter_unpack(blob[_table(blob, SLOT)])
-    return any(kind == SLOTS["memory"] for kind, *_ in slots)
-
-
 def matrix_types(blob: bytes) -> frozenset[str]:
     """The types ("q4", "f32", ...) of the matrices that a plan multiplies."""
     names = {number: name for name, number in DTYPES.items()}

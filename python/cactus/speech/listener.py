@@ -121,18 +121,19 @@ class Listener:
                 self._agreement.clear()
             else:
                 pieces, _ = split(answer.tokens, self._vocabulary, frames)
-                text = self._beyond(pieces, len(self._agreement.sure))
+                believed = self.transcriber.believed(answer, pieces, samples)
+                text = self._beyond(pieces, len(self._agreement.sure), believed)
                 steps = round(advance / FRAMES_PER_SECOND / TIME_STEP)
                 self._agreement.close(answer.tokens, sum(len(p.tokens) for p in pieces), steps)
             self._move(advance * HOP)
             yield text, segments
 
-    def _beyond(self, pieces: list[Piece], known: int) -> str:
-        """What pieces say that the first ``known`` tokens do not."""
+    def _beyond(self, pieces: list[Piece], known: int, believed: list[Piece]) -> str:
+        """What those of the pieces that are believed say and the first ``known`` tokens do not."""
         texts = []
         for piece in pieces:
             # One without a length lies behind the end of the audio, where nobody speaks.
-            if piece.start < piece.end:
+            if piece.start < piece.end and piece in believed:
                 texts.append(self._text(piece.tokens[max(0, known) :]))
             known -= len(piece.tokens)
         return "".join(texts)

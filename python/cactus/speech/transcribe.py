@@ -323,8 +323,7 @@ class Transcriber:
             return [], again
         pieces, usual = split(answer.tokens, self.engine.vocabulary, frames)
         pieces, advance = self._complete(answer, pieces, usual, samples, session)
-        if self.judge.looks_wrong(answer):  # at every temperature
-            pieces = only_heard(pieces, self._texts(pieces), samples)
+        pieces = self.believed(answer, pieces, samples)
         if advance < usual:
             self._passed = max(self._passed, first + usual)
         if again:
@@ -384,6 +383,13 @@ class Transcriber:
         if not o.condition_on_previous_text or answer.temperature > o.prompt_reset_on_temperature:
             self._past.since = len(self._past.tokens)
         return segments, advance
+
+    def believed(self, answer: Answer, pieces: list[Piece], samples: F32) -> list[Piece]:
+        """The pieces that count: where an answer was drawn and looks wrong still, those that are
+        heard."""
+        if answer.temperature == 0 or not self.judge.looks_wrong(answer):
+            return pieces
+        return only_heard(pieces, self._texts(pieces), samples)
 
     def _complete(
         self,
