@@ -19,9 +19,9 @@ def test_computed_sizes_are_those_of_a_conversion(tool: Any, tmp_path: Path) -> 
         for precision in docs.PRECISIONS:
             report = convert(tmp_path / name, tmp_path / f"{name}-{precision}", precision)
             assert found.weights[precision] == sum(tensor.nbytes for tensor in report.tensors)
-    # Published: 6 layers with 8 heads of 64, keys and values, in two bytes.
+    # Published: 6 layers with 8 heads of 64, keys and values, in a byte, with a scale a head.
     large = docs.sizes_of(load_architecture(models.find("lfm2-1.2b").config))
-    assert large.position == 6 * 8 * 64 * 2 * 2
+    assert large.position == 6 * 8 * (64 + 4) * 2
 
 
 def test_every_model_of_the_catalog_is_there(tool: Any) -> None:
