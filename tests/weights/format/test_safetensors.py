@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import mmap
 import os
+import re
 import struct
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -113,8 +116,41 @@ def test_writing_is_atomic(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [path]
 
 
+def in_large_pages(path: Path) -> int:
+    """Bytes of a file that a mapping of it has in large pages."""
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ) as view:
+        view.madvise(mmap.MADV_HUGEPAGE)
+        for at in range(0, len(view), 4096):
+            view[at]
+        parts = re.split(r"\n(?=[0-9a-f]+-[0-9a-f]+ )", Path("/proc/self/smaps").read_text())
+        (part,) = (part for part in parts if str(path) in part.splitlines()[0])
+        found = re.search(r"FilePmdMapped: +(\d+) kB", part)
+        return int(found[1]) << 10 if found else 0
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells which pages a file is in")
+def test_what_was_written_in_any_pieces_lies_in_large_pages(tmp_path: Path) -> None:
+    size, piece = 32 << 20, np.zeros(1000, np.uint8)
+
+    # As files come: in pieces that begin anywhere. What a system makes of it when it reads it anew
+    # is all that can be asked for.
+    possible = tmp_path / "possible"
+    with possible.open("wb", buffering=0) as file:
+        for _ in range(size // 5000):
+            file.write(bytes(5000))
+        os.fsync(file.fileno())
+        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+    large = in_large_pages(possible)
+    if large < size // 2:
+        pytest.skip("this system has no large pages for files here")
+    with SafetensorsWriter(tmp_path / "f", [("a", "U8", (size // 1000, 1000))], {}) as file:
+        file.begin("a")
+        for _ in range(size // 1000):
+            file.write(piece)
+    assert in_large_pages(tmp_path / "f") > 0.7 * large
+
+
 def test_small_pieces_are_written_together(tmp_path: Path) -> None:
-    """A system keeps in large pages what was written at once."""
     rows, row = 12, np.zeros(1 << 20, np.uint8)
     sizes = []
     with SafetensorsWriter(tmp_path / "f", [("a", "U8", (rows, len(row)))], {}) as file:
