@@ -216,6 +216,7 @@ OWN_FILES = {
     "machine.py": "files of the kernel",
     "retrieval/folder.py": "a recording that the reader has found to be regular",
     "retrieval/store.py": "an index, of a file that is regular",
+    "weights/format/safetensors.py": "what the writer has just written",
     "weights/hub/fetch.py": "what a download has written, of a file that is regular",
     "weights/hub/wheel.py": "an archive that pip has just written",
 }
