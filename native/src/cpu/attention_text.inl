@@ -1,5 +1,5 @@
-// Attention of a whole text in bytes: queries, keys, weights and values are codes of 8 bits with a
-// scale each. For texts whose result is rounded to 8 bits in any case.
+// Attention of a whole recording or image in bytes: queries, keys, weights and values are codes of
+// 8 bits with a scale each. For features whose result is rounded to 8 bits in any case.
 
 namespace cactus::CACTUS_TIER {
 

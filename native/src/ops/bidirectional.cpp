@@ -283,7 +283,7 @@ size_t own_page_bytes(const Plan& plan, const KernelTable& kernels, uint32_t row
     const int head_dim = static_cast<int>(attention->head_dim);
     const size_t wanted[] = {(size_t{rows} / kPage + 1) * page_bytes(attention->head_dim),
                              text_bytes(kernels.text, head_dim, rows),
-                             text_bytes(kernels.text_int8, head_dim, rows)};
+                             plan.of_features ? text_bytes(kernels.text_int8, head_dim, rows) : 0};
     bytes = std::max(bytes, *std::max_element(std::begin(wanted), std::end(wanted)));
   }
   return bytes;

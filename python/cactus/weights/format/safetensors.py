@@ -259,16 +259,18 @@ class SafetensorsWriter:
                     raise ValueError(f"only {self._next} of {len(self._pieces)} tensors written")
                 self._file.flush()
                 os.fsync(self._file.fileno())
-                keep_in_large_pages(self._path)
+                _keep_in_large_pages(self._path)
 
 
-def keep_in_large_pages(path: Path) -> None:
+def _keep_in_large_pages(path: Path) -> None:
     """Let the system read a file that is on the disk into large pages, where it has such.
 
     What was written stays in memory in pages as they came, whoever maps it later, until it is
-    forgotten. Does nothing where a system does not know of it.
+    forgotten. Does nothing where a system does not know of it, and for a file of less than one.
     """
     if not hasattr(mmap, "MADV_HUGEPAGE") or not hasattr(os, "posix_fadvise"):
+        return
+    if path.stat().st_size < LARGE_PAGE:
         return
     with suppress(OSError, ValueError), open(path, "rb") as file:
         os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -65,9 +66,7 @@ def encode(tensor: SourceTensor, dtype: str, raw: tiles.U8) -> Encoded:
         check_finite(name, scales)
         check_finite(name, minima)
         packed = tiles.pack_q4(codes, scales, minima)
-        if kind in LOSSLESS:
-            return Encoded(packed)
-        return compared(packed, dequantize(kind, raw), tiles.dequantize_q4(codes, scales, minima))
+        return _kept(kind, raw, packed, lambda: tiles.dequantize_q4(codes, scales, minima))
     if dtype == "q4_0":
         codes, scales, _ = q4_codes(kind, raw)
         check_finite(name, scales)
@@ -76,16 +75,12 @@ def encode(tensor: SourceTensor, dtype: str, raw: tiles.U8) -> Encoded:
         codes, scales = q4_nl_codes(kind, raw)
         check_finite(name, scales)
         packed = tiles.pack_q4(codes, scales)
-        if kind in LOSSLESS:
-            return Encoded(packed)
-        return compared(packed, dequantize(kind, raw), tiles.dequantize_q4_nl(codes, scales))
+        return _kept(kind, raw, packed, lambda: tiles.dequantize_q4_nl(codes, scales))
     if dtype == "q8" and kind in Q8_KINDS:
         signed, scales = q8_codes(kind, raw)
         check_finite(name, scales)
         packed = tiles.pack_q8(signed, scales)
-        if kind in LOSSLESS:
-            return Encoded(packed)
-        return compared(packed, dequantize(kind, raw), tiles.dequantize_q8(signed, scales))
+        return _kept(kind, raw, packed, lambda: tiles.dequantize_q8(signed, scales))
     values = dequantize(kind, raw)
     check_finite(name, values)
     if dtype == "plain":
@@ -98,6 +93,13 @@ def encode(tensor: SourceTensor, dtype: str, raw: tiles.U8) -> Encoded:
         return _encode_lossy(dtype, values)
     except OverflowError:
         raise beyond_f16(name, values) from None
+
+
+def _kept(kind: str, raw: tiles.U8, packed: tiles.U8, stored: Callable[[], tiles.F32]) -> Encoded:
+    """Blocks of a file in a format of ours: what was ``stored`` is compared where it is rounded."""
+    if kind in LOSSLESS:
+        return Encoded(packed)
+    return compared(packed, dequantize(kind, raw), stored())
 
 
 def _encode_lossy(dtype: str, values: tiles.F32) -> Encoded:
