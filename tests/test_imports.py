@@ -62,6 +62,21 @@ ROOMS: dict[str, tuple[str, ...]] = {
     "handles.py": (),
     "api.py": (),
     "__init__.py": (),
+    # As the commands: a server translates, and what a model can do it asks of `Model`.
+    "server/": (
+        "graph/",
+        "native/",
+        "nn/",
+        "models/",
+        "chat/",
+        "embed/",
+        "generate/",
+        "speech/",
+        "arguments.py",
+        "handles.py",
+        "api.py",
+        "__init__.py",
+    ),
     # What a model can do the commands ask of `Model`.
     "cli/": ("graph/", "nn/", "models/", "chat/", "embed/", "generate/", "speech/"),
     "__main__.py": (),

@@ -21,6 +21,7 @@ COMMANDS = {
     "describe": ("cactus.cli.describe", "Describe images."),
     "embed": ("cactus.cli.embed", "Make vectors of texts or images."),
     "rerank": ("cactus.cli.rerank", "Rank texts by a query."),
+    "serve": ("cactus.cli.serve", "Serve models over HTTP."),
     "download": ("cactus.cli.download", "Fetch a model and convert it."),
     "convert": ("cactus.cli.convert", "Convert a GGUF file or a Hugging Face folder."),
     "list": ("cactus.cli.list", "List the models on this machine."),
@@ -48,7 +49,6 @@ ELSEWHERE = {
     "create": "'cactus convert' makes a model from a GGUF file or a Hugging Face folder.",
     "push": "Cactus publishes nothing; a model is a folder ('cactus list' shows where).",
     "login": "The token of Hugging Face is taken from HF_TOKEN or from 'hf auth login'.",
-    "serve": "There is no server yet; programs use the Python package or the C interface.",
     "update": "'cactus download MODEL' fetches what is newer; pip updates Cactus itself.",
 }
 """What people look for here and what there is instead."""

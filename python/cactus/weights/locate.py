@@ -112,17 +112,18 @@ def entries() -> list[Entry]:
         except OSError:
             continue
         for folder in folders:
-            entry = None if folder.name.startswith(".") else _entry(folder)
-            if entry is None:
+            known = None if folder.name.startswith(".") else entry(folder)
+            if known is None:
                 continue
-            first = found.setdefault(folder.name, entry)
+            first = found.setdefault(folder.name, known)
             # A damaged folder does not hide a whole one of another root.
-            if first.fault is not None and entry.fault is None:
-                found[folder.name] = entry
+            if first.fault is not None and known.fault is None:
+                found[folder.name] = known
     return list(found.values())
 
 
-def _entry(folder: Path) -> Entry | None:
+def entry(folder: Path) -> Entry | None:
+    """What is known of the model in a folder; None where there is none."""
     try:
         config = find_json(folder / "config.json")
     except ModelFormatError as error:

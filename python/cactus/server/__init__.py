@@ -1,0 +1,1 @@
+"""``cactus serve``: the models of this machine for programs that speak HTTP."""

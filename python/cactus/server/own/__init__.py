@@ -1,0 +1,10 @@
+"""What only this server has: its state, its page, its documents."""
+
+from __future__ import annotations
+
+from cactus.server.endpoint import Endpoint
+
+
+def endpoints() -> list[Endpoint]:
+    """Its part of the table."""
+    return []
