@@ -8,7 +8,8 @@ from typing import Any
 
 from cactus.weights.sources.gguf.read import read_gguf
 
-KV_ELEMENT_BYTES = 2  # both sides keep K and V in f16
+KV_ELEMENT_BYTES = 2
+"""Of K and V in f16; `Side.kv_share` is what a side takes of that."""
 
 
 @dataclass(frozen=True)

@@ -190,7 +190,11 @@ class Results:
                     f"({found.types}), {found.disk / 1e6:.1f} MB on disk"
                 )
         if contest.kv_bytes:
-            lines.append(f"- K and V: {contest.kv_bytes / 1e3:.1f} kB a token of context in f16")
+            shares = {side.kv_share for side in contest.ours}
+            lines.append(
+                f"- K and V: {contest.kv_bytes / 1e3:.1f} kB a token of context in f16; "
+                + ", ".join(f"ours {share * contest.kv_bytes / 1e3:.1f} kB" for share in shares)
+            )
         return "\n".join(lines)
 
     def _peaks_text(self) -> str:
