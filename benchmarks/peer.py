@@ -46,6 +46,8 @@ CMAKE_FLAGS = (
     "-DLLAMA_USE_PREBUILT_UI=OFF",
 )
 TARGETS = ("llama-bench", "llama-batched-bench", "llama-quantize", "llama-simple", "mtmd")
+SERVER_FLAGS = tuple(flag.replace("SERVER=OFF", "SERVER=ON") for flag in CMAKE_FLAGS)
+SERVER_TARGETS = ("llama-server",)
 # What a build for a CPU without AVX-512 and VNNI differs in is the kernel library alone.
 AVX2_FLAGS = (
     *(flag for flag in CMAKE_FLAGS if "NATIVE" not in flag),
@@ -119,6 +121,13 @@ def prepare_avx2(native: LlamaCpp, progress: Progress) -> LlamaCpp:
     """The same peer with kernels that use nothing beyond AVX2, FMA and F16C."""
     build = _build(native.source, "build-avx2", AVX2_FLAGS, AVX2_TARGETS, progress)
     return replace(native, kernels=build / "bin")
+
+
+def prepare_server(progress: Progress) -> Path:
+    """The program llama-server of the same peer."""
+    native = prepare(progress)
+    build = _build(native.source, "build-server", SERVER_FLAGS, SERVER_TARGETS, progress)
+    return build / "bin" / "llama-server"
 
 
 def _build(
