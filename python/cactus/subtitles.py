@@ -289,6 +289,8 @@ def _lines(text: str) -> list[str]:
 
 def _row(segment: Segment) -> dict[str, object]:
     row = asdict(segment)
+    if segment.logprobs is not None:
+        row["logprobs"] = [each.to_dict() for each in segment.logprobs]
     return {name: row[name] for name in row if row[name] is not None}
 
 

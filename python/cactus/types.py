@@ -13,25 +13,11 @@ from cactus.passages import Citation as Citation
 from cactus.passages import Passage as Passage
 from cactus.passages import Reading as Reading
 from cactus.segments import Segment as Segment
+from cactus.segments import TokenLogprob as TokenLogprob
 from cactus.segments import Word as Word
 
 FinishReason = Literal["stop", "length", "tool_calls", "cancelled", "handoff", "repetition"]
 EventKind = Literal["text", "reasoning", "tool_call"]
-
-
-@dataclass(frozen=True, slots=True)
-class TokenLogprob:
-    """A token and the natural logarithm of its probability, before any option changed that.
-
-    `bytes` are its UTF-8, which need not be whole characters; `text` has U+FFFD where they are not.
-    `top` are the likeliest tokens at its place, the likeliest first, as many as were asked for.
-    """
-
-    token_id: int
-    text: str
-    bytes: bytes
-    logprob: float
-    top: tuple[TokenLogprob, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -291,13 +277,15 @@ class RankedText:
     """How well a text answers a query: `index` is its place in the list that was given.
 
     `score` is what the model says: 0 to 1 where it ends in a sigmoid, as nearly all do.
-    `truncated`: only the beginning of the text was read.
+    `truncated`: only the beginning of the text was read. `tokens` are those of query and text that
+    were read together.
     """
 
     index: int
     score: float
     text: str
     truncated: bool = False
+    tokens: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -116,6 +116,41 @@ def test_more_beams_find_nothing_less_likely(model: Model, sound: np.ndarray) ->
     assert found[1] >= found[0]
 
 
+@pytest.mark.parametrize(
+    "options", [{"beam_size": 1}, {"beam_size": 3}, {"temperature": 1.0, "best_of": 3}]
+)
+def test_tokens_say_how_probable_they_were(
+    model: Model, sound: np.ndarray, options: dict[str, Any]
+) -> None:
+    asked = PLAIN | {"timestamps": False, "max_new_tokens": 5} | options  # it does not end by then
+    second = sound[: 16_000 - 160]
+    (segment,) = model.transcribe(second, **asked, logprobs=True).segments
+    assert segment.logprobs is not None
+    assert tuple(each.token_id for each in segment.logprobs) == segment.tokens
+    spelled = b"".join(each.bytes for each in segment.logprobs)
+    assert spelled.decode("utf-8", "replace") == segment.text
+    total = sum(each.logprob for each in segment.logprobs)
+    assert total == pytest.approx(segment.avg_logprob * (len(segment.tokens) + 1))
+    (plain,) = model.transcribe(second, **asked).segments
+    assert plain.logprobs is None and plain.tokens == segment.tokens
+
+
+def test_each_segment_has_the_probabilities_of_its_own_tokens(
+    model: Model, sound: np.ndarray
+) -> None:
+    result = model.transcribe(sound, **PLAIN, logprobs=True)
+    first_time = model._engine.tokenizer.token_to_id("<|0.00|>")
+    assert first_time is not None and len(result.segments) > 1
+    for segment in result.segments:
+        text = [id for id in segment.tokens if id < first_time]
+        assert [each.token_id for each in segment.logprobs or ()] == text
+        assert all(each.logprob <= 0 for each in segment.logprobs or ())
+    shown = json.loads(result.to_json())["segments"]
+    assert [each["logprobs"] for each in shown] == [
+        [each.to_dict() for each in segment.logprobs or ()] for segment in result.segments
+    ]
+
+
 def test_samples_repeat_with_a_seed(model: Model, sound: np.ndarray) -> None:
     options = PLAIN | {"temperature": 1.0, "best_of": 2}
     once = model.transcribe(sound, **options, seed=7).segments

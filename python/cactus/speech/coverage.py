@@ -7,7 +7,7 @@ Where they attended while they wrote each word shows where it was, and so what i
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 
 from cactus.audio.decode import F32
@@ -64,7 +64,8 @@ def before_gap(pieces: Sequence[Piece], words: Sequence[Sequence[Timed]], gap: G
                 # The time before its text stays, where there is one.
                 spare = len(piece.tokens) - sum(word.tokens for word in each)
                 count = min(spare, 1) + sum(word.tokens for word in each[:left])
-                kept.append(Piece(piece.start, min(gap.start, piece.end), piece.tokens[:count]))
+                end, tokens = min(gap.start, piece.end), piece.tokens[:count]
+                kept.append(replace(piece, end=end, tokens=tokens))
             break
         kept.append(piece)
         left -= len(each)

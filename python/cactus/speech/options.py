@@ -28,6 +28,7 @@ class TranscribeOptions(TypedDict, total=False):
     timestamps: bool | None
     without_timestamps: bool | None
     word_timestamps: bool | None
+    logprobs: bool | None
     clip_timestamps: str | Sequence[float] | None
     max_initial_timestamp: float | None
     beam_size: int | None
@@ -76,6 +77,7 @@ class Options:
     language_detection_threshold: float | None = 0.5
     timestamps: bool = True
     word_timestamps: bool = False
+    logprobs: bool = False
     clip_timestamps: tuple[float, ...] = ()
     max_initial_timestamp: float = 1.0
     beam_size: int = 5
@@ -205,6 +207,7 @@ _CHECKS: dict[str, Callable[[str, object], Any]] = {
     "suppress_tokens": _suppressed,
     "vad_parameters": _vad_parameters,
     "timestamps": boolean,
+    "logprobs": boolean,
     "word_timestamps": boolean,
     "beam_size": lambda n, v: integer(n, v, 1, 16),
     "best_of": lambda n, v: integer(n, v, 1, 16),

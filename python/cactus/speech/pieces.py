@@ -23,11 +23,15 @@ Most speakers say more than twice as many.
 
 @dataclass(frozen=True)
 class Piece:
-    """A part of an answer: its tokens, and its times in seconds from the window's start."""
+    """A part of an answer: its tokens, and its times in seconds from the window's start.
+
+    `first`: the place of its first token in the answer.
+    """
 
     start: float
     end: float
     tokens: Sequence[int]
+    first: int = 0
 
 
 def split(tokens: Sequence[int], vocabulary: Vocabulary, frames: int) -> tuple[list[Piece], int]:
@@ -50,7 +54,7 @@ def split(tokens: Sequence[int], vocabulary: Vocabulary, frames: int) -> tuple[l
         piece = tokens[first:end]
         # A short window is filled up with silence; nothing was said behind its end.
         start, stop = (min(vocabulary.seconds(id), whole) for id in (piece[0], piece[-1]))
-        pieces.append(Piece(start, stop, piece))
+        pieces.append(Piece(start, stop, piece, first))
     if closed:
         return pieces, frames
     advance = min(round(vocabulary.seconds(tokens[ends[-1] - 1]) * FRAMES_PER_SECOND), frames)

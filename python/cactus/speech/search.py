@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable, Generator, Sequence
-from dataclasses import dataclass
-from typing import TypeVar
+from dataclasses import dataclass, field
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,13 +36,15 @@ GROUP = 64
 class Answer:
     """What one search found: ids without the end of text, and the sum of their log-probabilities.
 
-    ``total`` includes that of the end of text; ``no_speech`` is the probability that nobody speaks.
+    ``total`` includes that of the end of text, ``logprobs`` are those of ``tokens`` alone, 0 of
+    those that were given; ``no_speech`` is the probability that nobody speaks.
     """
 
     tokens: list[int]
     total: float
     no_speech: float
     temperature: float
+    logprobs: list[float] = field(default_factory=list)
 
     @property
     def average(self) -> float:
@@ -50,11 +52,22 @@ class Answer:
         return self.total / (len(self.tokens) + 1)
 
 
+class _Found(NamedTuple):
+    tokens: list[int]
+    total: float
+    logprobs: list[float]
+
+
 @dataclass
 class _Candidate:
     session: Session
     tokens: list[int]
     total: float
+    logprobs: list[float]
+
+    @property
+    def found(self) -> _Found:
+        return _Found(self.tokens, self.total, self.logprobs)
 
 
 class Search:
@@ -149,8 +162,8 @@ class Search:
             found = yield from self._beams(session, first, beams, patience, *given)
         else:
             found = yield from self._samples(session, first, [_likeliest], *given)
-        tokens, total = max(found, key=lambda each: _score(each, length_penalty, len(begins_with)))
-        return Answer(tokens, total, silence, temperature)
+        best = max(found, key=lambda each: _score(each, length_penalty, len(begins_with)))
+        return Answer(best.tokens, best.total, silence, temperature, best.logprobs)
 
     def _samples(
         self,
@@ -160,10 +173,10 @@ class Search:
         rules: Rules,
         most: int,
         begins_with: Sequence[int],
-    ) -> Work[list[tuple[list[int], float]]]:
+    ) -> Work[list[_Found]]:
         """An answer by each of ``choices``, a token of all of them at a time."""
         sessions = [session, *(session.fork() for _ in choices[1:])]
-        made = [_Candidate(each, list(begins_with), 0.0) for each in sessions]
+        made = [_begin(each, begins_with) for each in sessions]
         live = list(zip(made, choices, strict=True))
         logits: Sequence[Logits] = [first.copy() for _ in live]
         while live:
@@ -171,16 +184,18 @@ class Search:
             for (candidate, choose), row in zip(live, logits, strict=True):
                 rules.apply(row, candidate.tokens)
                 token = choose(row)
-                candidate.total += float(row[token]) - log_sum(row)
+                logprob = float(row[token]) - log_sum(row)
+                candidate.total += logprob
                 if token == self.vocabulary.end:
                     continue
                 candidate.tokens.append(token)
+                candidate.logprobs.append(logprob)
                 if len(candidate.tokens) < most:
                     going.append((candidate, choose))
             live = going
             if live:
                 logits = yield [(each.session, each.tokens[-1:]) for each, _ in live]
-        return [(each.tokens, each.total) for each in made]
+        return [each.found for each in made]
 
     def _beams(
         self,
@@ -191,28 +206,29 @@ class Search:
         rules: Rules,
         most: int,
         begins_with: Sequence[int],
-    ) -> Work[list[tuple[list[int], float]]]:
+    ) -> Work[list[_Found]]:
         end = self.vocabulary.end
-        finished: list[tuple[list[int], float]] = []
+        finished: list[_Found] = []
         enough = max(1, round(beams * patience))
-        live = [_Candidate(session, list(begins_with), 0.0)]
+        live = [_begin(session, begins_with)]
         logits: Sequence[Logits] = [first]
         for _ in range(most - len(begins_with)):
-            ranked: list[tuple[float, int, int]] = []
+            ranked: list[_Choice] = []
             for index, (candidate, row) in enumerate(zip(live, logits, strict=True)):
                 rules.apply(row, candidate.tokens)
                 norm = log_sum(row)
                 for token in largest(row, beams + 1):
                     if row[token] > -np.inf:
-                        ranked.append((candidate.total + float(row[token]) - norm, index, token))
+                        total = candidate.total + float(row[token]) - norm
+                        ranked.append((total, index, token, float(row[token]) - norm))
             ranked.sort(key=lambda each: -each[0])
-            chosen: list[tuple[float, int, int]] = []
-            for total, index, token in ranked:
+            chosen: list[_Choice] = []
+            for total, index, token, logprob in ranked:
                 if token == end:
                     if len(finished) < enough:
-                        finished.append((live[index].tokens, total))
+                        finished.append(live[index].found._replace(total=total))
                     continue
-                chosen.append((total, index, token))
+                chosen.append((total, index, token, logprob))
                 if len(chosen) == beams:
                     break
             if len(finished) >= enough or not chosen:
@@ -220,19 +236,28 @@ class Search:
             live = _descend(live, chosen)
             logits = yield [(each.session, each.tokens[-1:]) for each in live]
         if len(finished) < enough:
-            finished += [(each.tokens, each.total) for each in live]
+            finished += [each.found for each in live]
         return finished
 
 
-def _descend(live: list[_Candidate], chosen: list[tuple[float, int, int]]) -> list[_Candidate]:
+def _begin(session: Session, given: Sequence[int]) -> _Candidate:
+    return _Candidate(session, list(given), 0.0, [0.0] * len(given))
+
+
+_Choice = tuple[float, int, int, float]
+"""A total, the place of the candidate that it goes on from, a token, and its log-probability."""
+
+
+def _descend(live: list[_Candidate], chosen: list[_Choice]) -> list[_Candidate]:
     """The next generation: the first child of a candidate takes its session, others a copy."""
     taken: set[int] = set()
     children = []
-    for total, index, token in chosen:
+    for total, index, token, logprob in chosen:
         parent = live[index]
         session = parent.session.fork() if index in taken else parent.session
         taken.add(index)
-        children.append(_Candidate(session, [*parent.tokens, token], total))
+        said = [*parent.logprobs, logprob]
+        children.append(_Candidate(session, [*parent.tokens, token], total, said))
     return children
 
 
@@ -292,7 +317,7 @@ def largest(row: Logits, count: int) -> list[int]:
     return [int(id) for id in best[:count]]
 
 
-def _score(found: tuple[list[int], float], length_penalty: float, given: int) -> float:
-    tokens, total = found
+def _score(found: _Found, length_penalty: float, given: int) -> float:
+    tokens, total, _ = found
     # What all begin with is left out: counted, it would favour the one that ends first.
     return float(total / max(1, len(tokens) - given) ** length_penalty)

@@ -40,7 +40,7 @@ from cactus.speech.timeline import Timeline
 from cactus.speech.vocabulary import TIME_STEP
 from cactus.speech.window import FRAMES_PER_SECOND, HOP, Windows, is_silent, stoppable
 from cactus.speech.words import Timed, WordFinder
-from cactus.types import DetectedLanguage, Metrics, Segment, Word
+from cactus.types import DetectedLanguage, Metrics, Segment, TokenLogprob, Word
 
 T = TypeVar("T")
 
@@ -373,6 +373,7 @@ class Transcriber:
                     compression_ratio=ratio,
                     no_speech_prob=answer.no_speech,
                     words=placed,
+                    logprobs=self._logprobs(answer, piece),
                 )
             )
             self._count += 1
@@ -383,6 +384,18 @@ class Transcriber:
         if not o.condition_on_previous_text or answer.temperature > o.prompt_reset_on_temperature:
             self._past.since = len(self._past.tokens)
         return segments, advance
+
+    def _logprobs(self, answer: Answer, piece: Piece) -> tuple[TokenLogprob, ...] | None:
+        """How probable the tokens of the text of a piece are, if that is wanted."""
+        if not self.options.logprobs:
+            return None
+        values = answer.logprobs[piece.first : piece.first + len(piece.tokens)]
+        found = []
+        for id, value in zip(piece.tokens, values, strict=True):
+            if self.engine.vocabulary.is_text(id):
+                data = self.engine.tokenizer.token_bytes_of(id)
+                found.append(TokenLogprob(id, data.decode("utf-8", "replace"), data, value))
+        return tuple(found)
 
     def believed(self, answer: Answer, pieces: list[Piece], samples: F32) -> list[Piece]:
         """The pieces that count: where an answer was drawn and looks wrong still, those that are
