@@ -180,8 +180,9 @@ def test_two_threads_do_not_meet(model: Model, sound: np.ndarray) -> None:
     assert found == [want] * 3
 
 
+@pytest.mark.parametrize("whose", ["model", "live"])
 def test_stop_ends_the_hearing_and_loses_nothing(
-    model: Model, sound: np.ndarray, monkeypatch: pytest.MonkeyPatch
+    model: Model, sound: np.ndarray, monkeypatch: pytest.MonkeyPatch, whose: str
 ) -> None:
     want, _ = run(model.transcribe_live(**PLAIN), sound, len(sound))
     live = model.transcribe_live(**PLAIN)
@@ -190,7 +191,7 @@ def test_stop_ends_the_hearing_and_loses_nothing(
     def stopped(engine: Any, *args: Any, **options: Any) -> Any:
         done.append(len(done))
         if len(done) == 2:
-            model.stop()
+            {"model": model, "live": live}[whose].stop()
         return encode(engine, *args, **options)
 
     monkeypatch.setattr(type(engine), "encode", stopped)
@@ -200,6 +201,7 @@ def test_stop_ends_the_hearing_and_loses_nothing(
     assert len(first.confirmed) < len(want)
     rest = live.feed(b"")
     assert first.confirmed + rest.confirmed + live.finish().confirmed == want
+    live.stop()  # nothing is under way
 
 
 def test_what_is_fed_and_a_recording_are_transcribed_in_turn(

@@ -61,6 +61,7 @@ class LiveTranscription(Closing):
         self._inbox: deque[F32] = deque()
         self._texts: list[str] = []
         self._ended = False
+        self._call: Call | None = None
 
     @property
     def text(self) -> str:
@@ -102,6 +103,12 @@ class LiveTranscription(Closing):
 
         return self._work(np.zeros(0, np.float32), last=True)
 
+    def stop(self) -> None:
+        """End the pass that is under way, if one is; nothing that was fed is lost by it."""
+        call = self._call
+        if call is not None:
+            call.stop()
+
     def close(self) -> None:
         """Forget what has not been transcribed; after ``finish``, or twice, nothing happens."""
         self._ended = True
@@ -123,8 +130,10 @@ class LiveTranscription(Closing):
                 self._check()
                 self._inbox.append(samples)
                 self._ended = last
+                self._call = call
                 return self._listen(call, entered, last)
         finally:
+            self._call = None
             self._turns.leave(call)
 
     def _listen(self, call: Call, entered: bool, last: bool) -> LiveUpdate:
