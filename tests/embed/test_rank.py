@@ -62,6 +62,7 @@ def test_a_head_scores_the_pair(ranker: Any) -> None:
         ids = [*model.tokenize("cactus"), *model.tokenize(each.text)]
         state = model.embed(ids, normalize=False, batch_size=1)
         assert each.score == pytest.approx(1 / (1 + np.exp(-float(state[0]))), rel=1e-5)
+        assert each.tokens == len(ids)
     assert isinstance(ranked[0], RankedText) and engine.abilities[-1] == "rerank"
 
 

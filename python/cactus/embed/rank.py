@@ -30,10 +30,9 @@ def rank(
     """
     scored: list[RankedText] = []
     for done in encoder.steps.run(_items(encoder, query, texts, truncate), most, stop):
-        scored += [
-            RankedText(item.index, _score(encoder, item, pooled), texts[item.index], item.cut)
-            for item, pooled in done
-        ]
+        for item, pooled in done:
+            score, text = _score(encoder, item, pooled), texts[item.index]
+            scored.append(RankedText(item.index, score, text, item.cut, len(item.ids)))
         if len(scored) < len(texts):
             yield len(scored)
     return sorted(scored, key=lambda each: (-each.score, each.index))[:top]
