@@ -13,6 +13,7 @@ from cactus.server.errors import ApiError
 if TYPE_CHECKING:
     from starlette.datastructures import FormData
     from starlette.requests import Request
+    from starlette.websockets import WebSocket
 
     from cactus.server.service import Service
 
@@ -95,6 +96,19 @@ class Endpoint:
     tag: str = ""
     admin: bool = False
     """Whether it changes what is loaded or stored: never without a key where one is set."""
+
+
+@dataclass(frozen=True)
+class Socket:
+    """One path that speaks WebSocket. `handle` gets it before it is accepted.
+
+    What `handle` raises before it accepts is answered as an error, after that with a close.
+    """
+
+    path: str
+    handle: Callable[[WebSocket, Service], Awaitable[None]]
+    dialect: Dialect
+    summary: str
 
 
 def encode(value: Any) -> bytes:

@@ -18,7 +18,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from cactus.server.body import read_body, read_form
-from cactus.server.endpoint import Ask, Endpoint, Stream, encode
+from cactus.server.endpoint import Ask, Endpoint, Socket, Stream, encode
 from cactus.server.errors import CLIENT_GONE, ApiError, api_error
 from cactus.server.service import Service
 
@@ -51,7 +51,7 @@ async def answer(
     return response.status_code
 
 
-def error_response(endpoint: Endpoint, error: Exception) -> Response:
+def error_response(endpoint: Endpoint | Socket, error: Exception) -> Response:
     """An error in the dialect's own shape."""
     told = told_error(error)
     response = _json(told.status, endpoint.dialect.error(told))

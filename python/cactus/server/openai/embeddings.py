@@ -1,0 +1,174 @@
+"""``/v1/embeddings``."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from msgspec import UNSET, Meta, UnsetType
+from starlette.responses import Response
+
+from cactus.errors import InvalidRequest
+from cactus.server.endpoint import Ask, Body, Endpoint, Reply, encode
+from cactus.server.errors import ApiError
+from cactus.server.openai.errors import DIALECT
+from cactus.server.openai.fields import renamed
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from cactus.model import Model
+
+MAX_INPUTS = 2048
+"""Texts of a request, as OpenAI has it."""
+
+Tokens = list[int]
+
+_NAMES = {"text": "input", "texts": "input", "dimensions": "dimensions", "prompt": "input_type"}
+
+_KINDS = {
+    "query": "query",
+    "search_query": "query",
+    "document": "document",
+    "search_document": "document",
+    "passage": "document",
+}
+
+
+class EmbeddingRequest(Body, kw_only=True):
+    """Texts to make vectors of.
+
+    Beyond OpenAI's fields: `input_type` says what the texts are for, where the model makes a
+    difference; `truncate` reads only the beginning of a text that is too long; `normalize` false
+    leaves vectors at the length that the model gives them; `own_tokens` says that token ids in
+    `input` are of this model's own vocabulary.
+    """
+
+    input: str | list[str | int | Tokens]
+    model: str | None = None
+    encoding_format: Literal["float", "base64"] | None = "float"
+    dimensions: Annotated[int, Meta(ge=1)] | None = None
+    user: str | None = None
+    input_type: (
+        Literal["query", "search_query", "document", "search_document", "passage"] | None
+    ) = None
+    truncate: bool = False
+    normalize: bool = True
+    own_tokens: bool = False
+
+
+class Embedding(Reply, kw_only=True):
+    """The vector of a text: numbers, or base64 of them as little-endian float32."""
+
+    object: Literal["embedding"] = "embedding"
+    index: int
+    embedding: list[float] | str
+
+
+class EmbeddingUsage(Reply, kw_only=True):
+    """Tokens that were read."""
+
+    prompt_tokens: int
+    total_tokens: int
+
+
+class EmbeddingReply(Reply, kw_only=True):
+    """The vectors, in the order of the texts. `truncated`: the texts that were cut, if any were."""
+
+    object: Literal["list"] = "list"
+    data: list[Embedding]
+    model: str
+    usage: EmbeddingUsage
+    truncated: list[int] | UnsetType = UNSET
+
+
+async def embed(ask: Ask[EmbeddingRequest]) -> Response:
+    """The vectors of texts."""
+    body = ask.body
+    inputs, single = _inputs(body)
+    options: Any = {
+        "prompt": None if body.input_type is None else _KINDS[body.input_type],
+        "dimensions": body.dimensions,
+        "normalize": body.normalize,
+        "truncate": body.truncate,
+    }
+    async with ask.service.use(body.model, "embed") as model:
+        try:
+            vectors = await model.aembed(inputs[0] if single else inputs, progress=False, **options)
+        except InvalidRequest as error:
+            raise renamed(error, _NAMES) from None
+        # Thousands of vectors as text take a while in which other requests go on.
+        raw = await asyncio.to_thread(_written, model, vectors, body.encoding_format)
+    return Response(raw, media_type="application/json")
+
+
+def _inputs(body: EmbeddingRequest) -> tuple[list[str | Tokens], bool]:
+    """The texts that are asked for, and whether it is one that is no list.
+
+    Raises ApiError for none, too many, or what is not a text.
+    """
+    given: Any = body.input
+    single = isinstance(given, str) or (
+        len(given) > 0 and all(isinstance(each, int) for each in given)
+    )
+    several: list[Any] = [given] if single else given
+    if not several:
+        raise _error("input is empty, expected a text or a list of texts", "input")
+    if len(several) > MAX_INPUTS:
+        raise _error(f"input has {len(several):,} texts, expected {MAX_INPUTS:,} at most", "input")
+    for index, each in enumerate(several):
+        name = "input" if single else f"input[{index}]"
+        if isinstance(each, int) or type(each) is not type(several[0]):
+            kinds = "strings, or lists of token ids"
+            raise _error(f"{name} is of another kind than others, expected {kinds}", name)
+        if not each:
+            raise _error(f"{name} is empty, expected a text", name)
+        if isinstance(each, list) and not body.own_tokens:
+            raise _error(
+                f"{name} is token ids, which other models number otherwise: send the text; "
+                "LangChain does with OpenAIEmbeddings(check_embedding_ctx_length=False). Ids of "
+                'this very model, as /tokenize gives them, are read with "own_tokens": true',
+                name,
+            )
+    return several, single
+
+
+def _written(model: Model, vectors: Any, form: str | None) -> bytes:
+    rows = vectors.reshape(-1, vectors.shape[-1])
+    data = [
+        Embedding(index=index, embedding=_base64(row) if form == "base64" else row.tolist())
+        for index, row in enumerate(rows)
+    ]
+    read = sum(vectors.tokens)
+    return encode(
+        EmbeddingReply(
+            data=data,
+            model=model.name,
+            usage=EmbeddingUsage(prompt_tokens=read, total_tokens=read),
+            truncated=list(vectors.truncated) or UNSET,
+        )
+    )
+
+
+def _base64(row: np.ndarray[Any, np.dtype[np.float32]]) -> str:
+    return base64.b64encode(row.astype("<f4").tobytes()).decode("ascii")
+
+
+def _error(message: str, param: str) -> ApiError:
+    return ApiError(400, message, code="invalid_value", param=param)
+
+
+ENDPOINTS = [
+    Endpoint(
+        "POST",
+        "/v1/embeddings",
+        embed,
+        DIALECT,
+        "Make vectors of texts.",
+        body=EmbeddingRequest,
+        reply=EmbeddingReply,
+        errors=(404, 413, 503),
+        tag="embeddings",
+    ),
+]

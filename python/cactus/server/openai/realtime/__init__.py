@@ -1,0 +1,1 @@
+"""``/v1/realtime``: what is being said, over a WebSocket, in OpenAI's transcription events."""

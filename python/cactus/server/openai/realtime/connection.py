@@ -1,0 +1,283 @@
+"""One connection: what a client sends goes to its turns, what they come to goes to the client."""
+
+from __future__ import annotations
+
+import asyncio
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from secrets import token_hex
+from typing import TYPE_CHECKING
+
+import msgspec
+from starlette.websockets import WebSocket, WebSocketDisconnect
+
+from cactus.audio.decode import F32, SAMPLE_RATE
+from cactus.server.endpoint import encode
+from cactus.server.errors import ApiError
+from cactus.server.openai.realtime.events import (
+    CLIENT_EVENTS,
+    Append,
+    Clear,
+    Cleared,
+    ClientEvent,
+    Commit,
+    Committed,
+    ErrorEvent,
+    EventError,
+    Item,
+    ItemAdded,
+    ItemCreated,
+    ItemDone,
+    Named,
+    OldSessionCreated,
+    OldSessionUpdated,
+    ServerEvent,
+    SessionCreated,
+    SessionUpdate,
+    SessionUpdated,
+    SpeechStarted,
+    SpeechStopped,
+    TranscriptionSessionUpdate,
+)
+from cactus.server.openai.realtime.settings import SessionSettings
+from cactus.server.openai.realtime.sound import Begin, End, Sound, Turns
+from cactus.server.openai.realtime.turn import Turn, no_turn
+from cactus.server.work import Gone, decode, told_error
+
+if TYPE_CHECKING:
+    from cactus.server.service import Service
+
+MAX_MESSAGE = 8 << 20
+"""Characters of an event; base64 of two minutes of 16-bit samples at 24 kHz."""
+
+MAX_WAITING = 120 * SAMPLE_RATE
+"""Samples that wait to be written down, of all turns of a session."""
+
+MAX_TURNS = 256
+"""Turns that wait, of a session."""
+
+LEAST = SAMPLE_RATE // 10
+"""Samples of a turn that a client may commit."""
+
+
+class Connection:
+    """A session. `old`: the client knows the older form of events."""
+
+    def __init__(self, socket: WebSocket, service: Service, model: str, *, old: bool) -> None:
+        self._socket, self._service, self._old = socket, service, old
+        self._id = f"sess_{token_hex(10)}"
+        self._settings = SessionSettings(model)
+        self._executor = ThreadPoolExecutor(1, "cactus-realtime")
+        self._sending = asyncio.Lock()
+        self._queue: asyncio.Queue[Turn] = asyncio.Queue()
+        self._turns: list[Turn] = []  # that are not written down yet
+        self._turn: Turn | None = None  # that goes on
+        self._last: str | None = None  # the item before
+        self._heard = self._uncommitted = 0  # samples of all, and since the last commit
+        self._open_sound()
+
+    async def run(self) -> None:
+        """Serve the client until it leaves."""
+        writer = asyncio.ensure_future(self._write())
+        try:
+            await self._send(
+                OldSessionCreated(session=self._settings.old_reply(self._id))
+                if self._old
+                else SessionCreated(session=self._settings.reply(self._id))
+            )
+            while True:
+                message = await self._socket.receive()
+                if message["type"] == "websocket.disconnect":
+                    return
+                await self._take(message.get("text"))
+        except Gone:
+            return
+        finally:
+            writer.cancel()
+            with suppress(asyncio.CancelledError, Exception):
+                await writer
+            self._executor.shutdown(wait=False)
+
+    async def _write(self) -> None:
+        """Write down one turn after the other."""
+        while True:
+            turn = await self._queue.get()
+            await turn.write(self._service, self._executor, self._send)
+            self._turns.remove(turn)
+
+    async def _send(self, event: ServerEvent) -> None:
+        async with self._sending:
+            try:
+                await self._socket.send_text(encode(event).decode())
+            except (WebSocketDisconnect, RuntimeError):  # the second: it was closed before
+                raise Gone from None
+
+    async def _take(self, text: str | None) -> None:
+        """One event of the client; what is wrong with it is told, and the session goes on."""
+        try:
+            if text is None:
+                raise ApiError(400, "an event is a text of JSON, not bytes", code="invalid_json")
+            if len(text) > MAX_MESSAGE:
+                raise ApiError(
+                    413,
+                    f"an event has {len(text):,} characters, expected {MAX_MESSAGE:,} at most",
+                    code="event_too_large",
+                )
+            await self._do(_event(text))
+        except Gone:
+            raise
+        except Exception as error:
+            told = told_error(error)
+            await self._send(
+                ErrorEvent(
+                    error=EventError(
+                        type="server_error" if told.status >= 500 else "invalid_request_error",
+                        code=told.code,
+                        message=told.message,
+                        param=told.param,
+                        event_id=_id_of(text),
+                    )
+                )
+            )
+
+    async def _do(self, event: ClientEvent) -> None:
+        if isinstance(event, SessionUpdate):
+            await self._update(event)
+        elif isinstance(event, Append):
+            await self._append(event)
+        elif isinstance(event, Commit):
+            await self._commit()
+        else:
+            assert isinstance(event, Clear)
+            await self._clear()
+
+    async def _update(self, event: SessionUpdate) -> None:
+        before = self._settings
+        self._settings = before.updated(event.session, self._service)
+        if (before.format, before.vad) != (self._settings.format, self._settings.vad):
+            if self._turn is not None:
+                self._settings = before
+                raise ApiError(
+                    400,
+                    "format and turn_detection cannot change while somebody speaks: commit or "
+                    "clear first",
+                    code="invalid_value",
+                    param="session",
+                )
+            self._open_sound()
+        await self._send(
+            OldSessionUpdated(session=self._settings.old_reply(self._id))
+            if isinstance(event, TranscriptionSessionUpdate)
+            else SessionUpdated(session=self._settings.reply(self._id))
+        )
+
+    def _open_sound(self) -> None:
+        settings = self._settings
+        self._sound = Sound(settings.format, settings.rate)
+        self._detector = None if settings.vad is None else Turns(settings.vad, self._heard)
+
+    async def _append(self, event: Append) -> None:
+        coming = len(event.audio) * SAMPLE_RATE // self._settings.rate
+        coming = coming // 2 if self._settings.format == "audio/pcm" else coming
+        waiting = sum(turn.waiting for turn in self._turns)
+        if waiting + coming > MAX_WAITING or len(self._turns) >= MAX_TURNS:
+            have = f"{waiting / SAMPLE_RATE:.1f} s in {len(self._turns)} turns"
+            raise ApiError(
+                429,
+                f"audio of {coming / SAMPLE_RATE:.1f} s was not taken: {have} wait to be written "
+                f"down, and {MAX_WAITING // SAMPLE_RATE} s in {MAX_TURNS} may; send it later",
+                code="input_audio_buffer_full",
+                param="audio",
+            )
+        samples = await asyncio.to_thread(self._sound.feed, event.audio)
+        self._uncommitted += coming
+        await self._hear(samples)
+
+    async def _hear(self, samples: F32) -> None:
+        self._heard += len(samples)
+        if self._detector is None:
+            if len(samples):
+                self._begin().add(samples)
+            return
+        found = await asyncio.to_thread(lambda feed: list(feed(samples)), self._detector.feed)
+        await self._follow(found)
+
+    async def _follow(self, found: list[Begin | F32 | End]) -> None:
+        """What a detector has found, as events."""
+        for each in found:
+            if isinstance(each, Begin):
+                turn = self._begin()
+                start = each.at * 1000 // SAMPLE_RATE
+                await self._send(SpeechStarted(audio_start_ms=start, item_id=turn.id))
+            elif isinstance(each, End):
+                assert self._turn is not None
+                end = each.at * 1000 // SAMPLE_RATE
+                await self._send(SpeechStopped(audio_end_ms=end, item_id=self._turn.id))
+                await self._end()
+            else:
+                self._begin().add(each)
+
+    def _begin(self) -> Turn:
+        """The turn that goes on, or a new one."""
+        if self._turn is None:
+            self._turn = Turn(self._settings)
+            self._turns.append(self._turn)
+            self._queue.put_nowait(self._turn)
+        return self._turn
+
+    async def _end(self) -> None:
+        """The turn is an item from now on."""
+        turn, before = self._begin(), self._last
+        self._turn, self._last, self._uncommitted = None, turn.id, 0
+        await self._send(Committed(previous_item_id=before, item_id=turn.id))
+        item = Item(id=turn.id)
+        if self._old:
+            await self._send(ItemCreated(previous_item_id=before, item=item))
+        else:
+            await self._send(ItemAdded(previous_item_id=before, item=item))
+            await self._send(ItemDone(previous_item_id=before, item=item))
+        turn.end()
+
+    async def _commit(self) -> None:
+        have = self._uncommitted
+        if have < LEAST:
+            raise no_turn(
+                f"the buffer has {1000 * have // SAMPLE_RATE} ms of audio, expected 100 ms or more "
+                "before a commit"
+            )
+        before = self._last
+        await self._hear(await asyncio.to_thread(self._sound.finish))
+        if self._detector is not None:
+            await self._follow(await asyncio.to_thread(list, self._detector.finish()))
+        if self._last == before:  # a detector ends a turn by itself, where somebody spoke
+            await self._end()
+        self._uncommitted = 0
+        self._open_sound()
+
+    async def _clear(self) -> None:
+        if self._turn is not None:
+            self._turn.drop()
+            self._turn = None
+        self._uncommitted = 0
+        self._open_sound()
+        await self._send(Cleared())
+
+
+def _event(text: str) -> ClientEvent:
+    raw = text.encode("utf-8", "surrogatepass")
+    try:
+        event: ClientEvent = decode(raw, ClientEvent)
+    except ApiError as error:
+        if error.param == "type":
+            error.message += f"; a session takes {CLIENT_EVENTS}"
+        raise
+    return event
+
+
+def _id_of(text: str | None) -> str | None:
+    """The id that a client gave an event, if it can be read."""
+    if text is None or len(text) > MAX_MESSAGE:
+        return None
+    with suppress(msgspec.MsgspecError, UnicodeError, RecursionError):
+        return msgspec.json.decode(text, type=Named).event_id
+    return None

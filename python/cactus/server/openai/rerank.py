@@ -1,0 +1,195 @@
+"""``/v1/rerank``, ``/v2/rerank`` and ``/rerank``, as clients of Cohere, Jina and vLLM know them."""
+
+from __future__ import annotations
+
+from secrets import token_hex
+from typing import Annotated, Any
+
+from msgspec import UNSET, Meta, UnsetType
+
+from cactus.errors import InvalidRequest
+from cactus.server.endpoint import Ask, Body, Endpoint, Reply, sse
+from cactus.server.errors import ApiError
+from cactus.server.openai.errors import DIALECT
+from cactus.server.openai.fields import renamed
+from cactus.types import RankedText
+
+MAX_DOCUMENTS = 10_000
+"""Texts of a request, as Cohere has it."""
+
+
+class Document(Body, kw_only=True):
+    """A text, where it is not sent as a string. Other fields of it are not read."""
+
+    text: str
+
+
+class RerankRequest(Body, kw_only=True):
+    """A query, and texts to order by how well they answer it.
+
+    `top_n`: only so many of them are in the answer. `truncate` reads only the beginning of a text
+    that does not fit beside the query, which is an error otherwise.
+    """
+
+    query: str
+    documents: list[str | Document]
+    model: str | None = None
+    top_n: Annotated[int, Meta(ge=1)] | None = None
+    return_documents: bool | None = None
+    truncate: bool = False
+    rank_fields: list[str] | None = None
+    max_chunks_per_doc: int | None = None
+    max_tokens_per_doc: int | None = None
+
+
+class RankedDocument(Reply, kw_only=True):
+    """One of the texts."""
+
+    text: str
+
+
+class Ranked(Reply, kw_only=True):
+    """How well a text answers the query: `index` is its place in the request."""
+
+    index: int
+    relevance_score: float
+    document: RankedDocument | UnsetType = UNSET
+    truncated: bool | UnsetType = UNSET
+
+
+class RerankUsage(Reply, kw_only=True):
+    """Tokens that were read: those of the query count with each text."""
+
+    prompt_tokens: int
+    total_tokens: int
+
+
+class ApiVersion(Reply, kw_only=True):
+    """The version of Cohere's interface."""
+
+    version: str
+
+
+class BilledUnits(Reply, kw_only=True):
+    """What Cohere counts: searches."""
+
+    search_units: int = 1
+
+
+class RerankMeta(Reply, kw_only=True):
+    """What Cohere's clients look for."""
+
+    api_version: ApiVersion
+    billed_units: BilledUnits
+
+
+class RerankReply(Reply, kw_only=True):
+    """The texts, the best first."""
+
+    id: str
+    object: str = "list"
+    model: str
+    results: list[Ranked]
+    usage: RerankUsage
+    meta: RerankMeta
+
+
+class CohereError(Reply, kw_only=True):
+    """The body of an error."""
+
+    message: str
+
+
+class Cohere:
+    """Cohere's shape of errors."""
+
+    name = "cohere"
+    error_type: type[Reply] = CohereError
+
+    def error(self, error: ApiError) -> Reply:
+        """The body of an error."""
+        return CohereError(message=error.message)
+
+    def event_error(self, error: ApiError) -> bytes:
+        """An error in the middle of a stream, which ends with it."""
+        return sse(self.error(error))
+
+
+async def rerank(ask: Ask[RerankRequest]) -> RerankReply:
+    """Order texts; a document is sent back unless it is asked not to be, as vLLM does."""
+    return await _rerank(ask, "1", documents=ask.body.return_documents is not False)
+
+
+async def rerank_v2(ask: Ask[RerankRequest]) -> RerankReply:
+    """Order texts; documents are sent back only where they are asked for, as Cohere does."""
+    return await _rerank(ask, "2", documents=bool(ask.body.return_documents))
+
+
+async def _rerank(ask: Ask[RerankRequest], version: str, *, documents: bool) -> RerankReply:
+    body = ask.body
+    _check(body)
+    texts = [each if isinstance(each, str) else each.text for each in body.documents]
+    async with ask.service.use(body.model, "rerank") as model:
+        try:
+            ranked = await model.arerank(body.query, texts, truncate=body.truncate, progress=False)
+        except InvalidRequest as error:
+            raise renamed(error, {"texts": "documents", "query": "query"}) from None
+        read = sum(each.tokens for each in ranked)
+        return RerankReply(
+            id=f"rerank-{token_hex(12)}",
+            model=model.name,
+            results=[_result(each, documents) for each in ranked[: body.top_n]],
+            usage=RerankUsage(prompt_tokens=read, total_tokens=read),
+            meta=RerankMeta(api_version=ApiVersion(version=version), billed_units=BilledUnits()),
+        )
+
+
+def _check(body: RerankRequest) -> None:
+    count = len(body.documents)
+    if not 1 <= count <= MAX_DOCUMENTS:
+        raise _error(f"documents has {count:,} texts, expected 1 to {MAX_DOCUMENTS:,}", "documents")
+    if not body.query:
+        raise _error("query is empty, expected a text", "query")
+    if body.rank_fields not in (None, ["text"]):
+        raise _error('rank_fields must be ["text"]: of a document its text is read', "rank_fields")
+    for name in ("max_chunks_per_doc", "max_tokens_per_doc"):
+        if getattr(body, name) is not None:
+            raise _error(
+                f'{name} is not supported; with "truncate": true the beginning of a text is read, '
+                "as much as the model takes",
+                name,
+            )
+
+
+def _error(message: str, param: str) -> ApiError:
+    return ApiError(400, message, code="invalid_value", param=param)
+
+
+def _result(ranked: RankedText, document: bool) -> Ranked:
+    return Ranked(
+        index=ranked.index,
+        relevance_score=ranked.score,
+        document=RankedDocument(text=ranked.text) if document else UNSET,
+        truncated=ranked.truncated or UNSET,
+    )
+
+
+def _endpoint(path: str, handle: Any, dialect: Any) -> Endpoint:
+    return Endpoint(
+        "POST",
+        path,
+        handle,
+        dialect,
+        "Order texts by how well they answer a query.",
+        body=RerankRequest,
+        reply=RerankReply,
+        errors=(404, 413, 503),
+        tag="rerank",
+    )
+
+
+ENDPOINTS = [
+    _endpoint("/v1/rerank", rerank, DIALECT),
+    _endpoint("/v2/rerank", rerank_v2, Cohere()),
+    _endpoint("/rerank", rerank, DIALECT),
+]

@@ -1,0 +1,141 @@
+"""``/v1/rerank`` and its other paths, in the shapes of Cohere, Jina and vLLM."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from cactus import Model
+from tests.embed.conftest import write_embedder
+from tests.embed.test_rank import DENSE, HEADS
+from tests.server.running import serving
+
+TEXTS = ["A cactus is a plant.", "Paris", "The sun is far away.", "a cactus"]
+QUERY = "cactus"
+
+
+@pytest.fixture(scope="module")
+def folder(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny model that ranks texts and does nothing else."""
+    target = tmp_path_factory.mktemp("ranker") / "ranker"
+    made = write_embedder(
+        target, tiny_model, HEADS, pooling="last", dimensions=1, dense=DENSE,
+        score={"kind": "head"},
+    )  # fmt: skip
+    config = json.loads((tiny_model / "config.json").read_text())
+    config["cactus"]["use"] = "rerank"
+    (made / "config.json").unlink()
+    (made / "config.json").write_text(json.dumps(config))
+    return made
+
+
+@pytest.fixture(scope="module")
+def address(folder: Path, tiny_model: Path) -> Iterator[str]:
+    with serving(tiny_model, folder) as found:
+        yield found.url
+
+
+@pytest.fixture(scope="module")
+def ranked(folder: Path) -> Any:
+    with Model(folder, threads=1) as model:
+        return model.rerank(QUERY, TEXTS)
+
+
+def post(address: str, path: str = "/v1/rerank", **body: Any) -> httpx.Response:
+    body = {"model": "ranker", "query": QUERY, "documents": TEXTS, **body}
+    return httpx.post(f"{address}{path}", json=body)
+
+
+@pytest.mark.parametrize("path", ["/v1/rerank", "/v2/rerank", "/rerank"])
+def test_scores_are_those_of_the_model(address: str, ranked: Any, path: str) -> None:
+    reply = post(address, path).json()
+    found = [(each["index"], each["relevance_score"]) for each in reply["results"]]
+    assert found == [(each.index, each.score) for each in ranked]
+    read = sum(each.tokens for each in ranked)
+    assert reply["usage"] == {"prompt_tokens": read, "total_tokens": read}
+    assert read == sum(len(QUERY) + len(text) for text in TEXTS)  # bytes are its tokens
+    assert reply["model"] == "ranker"
+    assert reply["meta"]["api_version"]["version"] == ("2" if path == "/v2/rerank" else "1")
+
+
+def test_documents_come_back_as_each_client_expects(address: str) -> None:
+    def texts(**given: Any) -> list[Any]:
+        return [each.get("document") for each in post(address, **given).json()["results"]]
+
+    for path in ("/v1/rerank", "/rerank"):
+        assert all(each["text"] in TEXTS for each in texts(path=path))
+        assert texts(path=path, return_documents=False) == [None] * 4
+    assert texts(path="/v2/rerank") == [None] * 4
+    assert all(each["text"] in TEXTS for each in texts(path="/v2/rerank", return_documents=True))
+
+
+def test_the_best_are_kept_and_all_are_counted(address: str, ranked: Any) -> None:
+    reply = post(address, top_n=2).json()
+    assert [each["index"] for each in reply["results"]] == [each.index for each in ranked[:2]]
+    assert reply["usage"]["total_tokens"] == sum(each.tokens for each in ranked)
+    assert len(post(address, top_n=99).json()["results"]) == 4
+
+
+def test_a_document_may_be_an_object(address: str, ranked: Any) -> None:
+    documents = [TEXTS[0], *({"text": text, "title": "not read"} for text in TEXTS[1:])]
+    reply = post(address, documents=documents, rank_fields=["text"]).json()
+    assert [each["relevance_score"] for each in reply["results"]] == [each.score for each in ranked]
+
+
+def test_a_document_that_does_not_fit_is_an_error_that_names_it(address: str) -> None:
+    documents = ["short", "long " * 40]
+    reply = post(address, documents=documents)
+    assert reply.status_code == 400
+    error = reply.json()["error"]
+    assert (error["param"], error["code"]) == ("documents[1]", "context_length_exceeded")
+    results = post(address, documents=documents, truncate=True).json()["results"]
+    assert {each["index"]: each.get("truncated") for each in results} == {0: None, 1: True}
+
+
+@pytest.mark.parametrize(
+    ("body", "param"),
+    [
+        ({"documents": []}, "documents"),
+        ({"documents": ["a"] * 10_001}, "documents"),
+        ({"documents": "a"}, "documents"),
+        ({"documents": [1]}, "documents[0]"),
+        ({"documents": [{"title": "a"}]}, "documents[0]"),
+        ({"documents": ["a", None]}, "documents[1]"),
+        ({"query": ""}, "query"),
+        ({"query": None}, "query"),
+        ({"query": "a" * 50}, None),
+        ({"top_n": 0}, "top_n"),
+        ({"top_n": "2"}, "top_n"),
+        ({"rank_fields": ["title"]}, "rank_fields"),
+        ({"max_tokens_per_doc": 100}, "max_tokens_per_doc"),
+    ],
+)
+def test_what_cannot_be_read_is_refused_by_its_field(
+    address: str, body: dict[str, Any], param: str | None
+) -> None:
+    reply = post(address, **body)
+    assert reply.status_code == 400
+    if param is not None:
+        assert reply.json()["error"]["param"] == param, reply.json()
+
+
+def test_an_error_has_the_shape_of_the_client(address: str) -> None:
+    reply = post(address, "/v2/rerank", documents=[])
+    assert reply.status_code == 400
+    assert reply.json() == {"message": "documents has 0 texts, expected 1 to 10,000"}
+    assert "error" in post(address, "/v1/rerank", documents=[]).json()
+
+
+def test_a_model_of_another_kind_is_refused(address: str) -> None:
+    reply = post(address, model="tiny")
+    assert reply.status_code == 400
+    assert reply.json()["error"]["param"] == "model"
+
+
+def test_the_model_that_ranks_is_found_without_a_name(address: str) -> None:
+    assert post(address, model=None).json()["model"] == "ranker"
