@@ -161,6 +161,16 @@ class ChatMethods(ModelBase):
             lambda call: self._chat("complete").raw(prompt, parse_special, options, call)
         )
 
+    def infill_prompt(self, prefix: str, suffix: str) -> list[int]:
+        """The prompt, as token ids, behind which `complete` writes what belongs between two texts.
+
+        Raises UnsupportedModel for a model that was not trained to fill in the middle, and
+        InvalidRequest.
+        """
+        from cactus.generate.infill import infill_ids
+
+        return infill_ids(self._chat("complete")._engine, prefix, suffix)
+
     # -- many conversations at once
 
     @overload

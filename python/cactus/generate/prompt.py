@@ -102,7 +102,7 @@ def build_raw_request(
     """
     if isinstance(prompt, str):
         _check_size(engine, len(prompt))
-        ids = _encode_raw(engine, text("prompt", prompt), parse_special)
+        ids = encode_raw(engine, text("prompt", prompt), parse_special)
     else:
         wanted = "a text or a list of token ids"
         ids = token_ids("prompt", prompt, engine.program.vocab_size, wanted)
@@ -189,7 +189,8 @@ def _room(engine: Loaded, options: Options, shown: Shown | None) -> Room:
     )
 
 
-def _encode_raw(engine: Loaded, prompt: str, parse_special: bool) -> list[int]:
+def encode_raw(engine: Loaded, prompt: str, parse_special: bool) -> list[int]:
+    """The tokens of a text, behind what the tokenizer puts before one."""
     tokenizer = engine.tokenizer
     ends = engine.end_tokens - {tokenizer.bos_id}
     start = [id for id in tokenizer.encode("", special=True) if id not in ends]

@@ -1,0 +1,28 @@
+"""The prompt of a model that writes what belongs between two texts."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from cactus.errors import InvalidRequest, UnsupportedModel
+from cactus.generate.infill import MARKUP
+from tests.generate.scripted import saying
+
+
+@pytest.mark.parametrize("names", MARKUP, ids=lambda names: names[0])
+def test_the_texts_stand_behind_the_markup(names: tuple[str, ...], scripted_model: Any) -> None:
+    model = scripted_model(saying("ok"))
+    tokenizer: Any = model._engine.tokenizer
+    tokenizer._special |= {name: 300 + n for n, name in enumerate(names)}
+    ids = model.infill_prompt("ab", "<fim_middle>")
+    assert ids == [300, *b"ab", 301, *b"<fim_middle>", 302]
+
+
+def test_a_model_without_the_markup_says_so(scripted_model: Any) -> None:
+    model = scripted_model(saying("ok"))
+    with pytest.raises(UnsupportedModel, match=r"^suffix: scripted was not trained"):
+        model.infill_prompt("ab", "cd")
+    with pytest.raises(InvalidRequest, match="prefix must be a string"):
+        model.infill_prompt(5, "cd")
