@@ -324,7 +324,10 @@ def test_a_forced_call_is_streamed_as_it_is_made() -> None:
             {"tools": [CLOCK], "force_tools": True, "tool_choice": "none"},
             "force_tools wants a call",
         ),
-        ({"tools": [CLOCK], "schema": {}}, "schema: an answer in this form cannot call tools"),
+        (
+            {"tools": [CLOCK], "response_format": ["a"]},
+            "response_format: beside tools an answer may be JSON, not in this form",
+        ),
         (
             {"tools": [CLOCK], "schema": {}, "force_tools": True},
             "schema: tool_choice wants a call instead",

@@ -288,7 +288,7 @@ class Answer:
         unenforced = grammar.source.unenforced
         if self.reason not in ("stop", "length"):
             return None, Structure(unenforced)
-        if format is None:
+        if format is None or self._made.calls:
             return None, read_calls(self._made.calls, self._request.tools, unenforced)
         if format.kind != "json" and not self._whole:  # a stop string or the limit has cut it
             return None, Structure(unenforced)

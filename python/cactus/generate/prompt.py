@@ -227,6 +227,21 @@ def _request(
     )
 
 
+def _calls_or_form(engine: Loaded, options: Options, tools: Sequence[Mapping[str, Any]]) -> Grammar:
+    """The grammar of calls of tools, or else of JSON in the form that was asked for."""
+    from cactus.grammar.calls import grammar_of_calls
+
+    form = options.format
+    assert form is not None
+    if form.kind != "json":
+        raise InvalidRequest(
+            f"{form.where}: beside tools an answer may be JSON, not in this form; leave the tools "
+            "out, or give tool_choice='none'"
+        )
+    parallel = options.parallel_tool_calls
+    return grammar_of_calls(tools, engine.syntax, engine.grammars, parallel=parallel, instead=form)
+
+
 def _grammar(
     engine: Loaded, options: Options, tools: Sequence[Mapping[str, Any]]
 ) -> Grammar | None:
@@ -235,11 +250,8 @@ def _grammar(
     if wanted in ("auto", "none"):
         if options.format is None:
             return None
-        if tools:
-            raise InvalidRequest(
-                f"{options.format.where}: an answer in this form cannot call tools; "
-                "leave the tools out, or give tool_choice='none'"
-            )
+        if tools and wanted == "auto":
+            return _calls_or_form(engine, options, tools)
         from cactus.grammar.schema import grammar_of
 
         return grammar_of(options.format, engine.grammars)

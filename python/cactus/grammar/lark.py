@@ -16,6 +16,9 @@ from cactus.grammar.table import Table
 ESCAPES = 'nrbtf\\"'
 """What may stand behind a backslash: no escapes of code units, half of which are no characters."""
 
+BLANK = r"[\x20\x0A\x0D\x09]{1,40}"
+"""White space where JSON allows any: a model that writes nothing else would never end."""
+
 
 class Lark:
     """Rules, one after another; the markup of `syntax` becomes tokens where it is that.
@@ -76,18 +79,21 @@ class Lark:
         self._rules.append(f"{name}[suffix={json.dumps(end)}]: {text}")
         return name
 
-    def json(self, schema: dict[str, Any], path: str) -> str:
-        """A value of JSON by its schema, with the separators of the syntax."""
+    def json(self, schema: dict[str, Any], path: str, *, spaced: bool = False) -> str:
+        """A value of JSON by its schema, with the separators of the syntax, or `spaced` freely."""
         self._leaves[path] = schema
         lenient = self._lenient.get(path)
         item, key = self.syntax.separators
-        options = {
-            "item_separator": item,
-            "key_separator": key,
-            "whitespace_flexible": False,
-            "json_allowed_escapes": ESCAPES,
-            "lenient": lenient is not None,
-        }
+        options: dict[str, Any] = {"lenient": lenient is not None}
+        if spaced:
+            options["whitespace_pattern"] = BLANK
+        else:
+            options |= {
+                "item_separator": item,
+                "key_separator": key,
+                "whitespace_flexible": False,
+                "json_allowed_escapes": ESCAPES,
+            }
         kept = {} if lenient is False else schema
         return self.rule(f"%json {json.dumps({**kept, 'x-guidance': options})}")
 

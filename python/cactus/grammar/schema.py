@@ -9,10 +9,8 @@ from typing import Any
 from cactus.errors import InvalidRequest
 from cactus.grammar.compile import Grammar, Grammars, Source
 from cactus.grammar.formats import Format
+from cactus.grammar.lark import BLANK
 from cactus.grammar.limits import check_size, explained, keywords
-
-BLANK = r"[\x20\x0A\x0D\x09]{1,40}"
-"""White space where JSON allows any: a model that writes nothing else would never end."""
 
 
 def grammar_of(format: Format, grammars: Grammars) -> Grammar:
