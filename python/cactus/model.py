@@ -174,6 +174,11 @@ class Model(ToolMethods, SpeechMethods, VisionMethods, CorpusMethods):
         return None if found is None else found.name
 
     @property
+    def thinks(self) -> bool:
+        """Whether it may think before it answers: such answers have `reasoning`."""
+        return self._engine.thinks
+
+    @property
     def closed(self) -> bool:
         """True once `close` was called."""
         return self._turns.closed
