@@ -7,13 +7,16 @@ from cactus.server.endpoint import Endpoint, Socket
 
 def endpoints() -> list[Endpoint]:
     """Its part of the table."""
-    from cactus.server.openai import chat, embeddings, models, rerank
+    from cactus.server.openai import chat, completions, embeddings, models, rerank
+    from cactus.server.openai.responses import endpoints as responses
 
     return [
         *chat.ENDPOINTS,
-        *models.ENDPOINTS,
+        *completions.ENDPOINTS,
+        *responses.ENDPOINTS,
         *embeddings.ENDPOINTS,
         *rerank.ENDPOINTS,
+        *models.ENDPOINTS,
     ]
 
 

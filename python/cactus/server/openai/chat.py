@@ -3,126 +3,181 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
+from math import exp
 from secrets import token_hex
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any
 
-from cactus.server.endpoint import Ask, Body, Endpoint, Reply, Stream, sse
+from msgspec import UNSET
+
+from cactus.server.endpoint import Ask, Endpoint, Stream, sse
+from cactus.server.openai import replies
 from cactus.server.openai.errors import DIALECT
-from cactus.types import Completion
+from cactus.server.openai.fingerprint import fingerprint
+from cactus.server.openai.replies import ChatReply, Choice, Chunk, ChunkChoice, Delta, Told
+from cactus.server.openai.request import ChatRequest, question_of
+from cactus.server.passages import passage_id
+from cactus.server.pieces import Answered, Piece
+from cactus.server.questions import answer, streamed
+from cactus.server.usage import tokens_of
 
+if TYPE_CHECKING:
+    from cactus.model import Model
+    from cactus.types import Completion, TokenLogprob
 
-class ChatRequest(Body, kw_only=True):
-    """What is asked."""
-
-    messages: list[dict[str, Any]]
-    model: str | None = None
-    max_tokens: int | None = None
-    temperature: float | None = None
-    stream: bool = False
-
-
-class Message(Reply, kw_only=True):
-    """What the model says."""
-
-    role: Literal["assistant"] = "assistant"
-    content: str | None
-    refusal: str | None = None
-
-
-class Choice(Reply, kw_only=True):
-    """One answer."""
-
-    index: int
-    message: Message
-    finish_reason: str
-    logprobs: None = None
-
-
-class Usage(Reply, kw_only=True):
-    """Tokens that were read and written."""
-
-    prompt_tokens: int
-    completion_tokens: int
-    total_tokens: int
-
-
-class ChatReply(Reply, kw_only=True):
-    """A whole answer."""
-
-    id: str
-    object: Literal["chat.completion"] = "chat.completion"
-    created: int
-    model: str
-    choices: list[Choice]
-    usage: Usage
-
-
-class Delta(Reply, kw_only=True):
-    """More of what the model says."""
-
-    role: str | None = None
-    content: str | None = None
-
-
-class ChunkChoice(Reply, kw_only=True):
-    """More of one answer."""
-
-    index: int
-    delta: Delta
-    finish_reason: str | None = None
-
-
-class Chunk(Reply, kw_only=True):
-    """A piece of a streamed answer."""
-
-    id: str
-    object: Literal["chat.completion.chunk"] = "chat.completion.chunk"
-    created: int
-    model: str
-    choices: list[ChunkChoice]
+DONE = b"data: [DONE]\n\n"
 
 
 async def chat(ask: Ask[ChatRequest]) -> ChatReply | Stream:
     """Answer a chat."""
+    if ask.body.stream:
+        return Stream(_events(ask))
+    async with ask.service.use(ask.body.model, "chat") as model:
+        question = await question_of(ask, model)
+        found = await answer(model, question)
+        return _reply(ask, model, found)
+
+
+def _head(ask: Ask[ChatRequest], model: Model) -> dict[str, Any]:
+    return {
+        "id": f"chatcmpl-{token_hex(12)}",
+        "created": int(time.time()),
+        "model": ask.body.model or model.name,
+        "system_fingerprint": fingerprint(model),
+        "service_tier": UNSET if ask.body.service_tier is None else "default",
+    }
+
+
+def _reply(ask: Ask[ChatRequest], model: Model, found: Sequence[Answered]) -> ChatReply:
     body = ask.body
-    head: dict[str, Any] = {"id": f"chatcmpl-{token_hex(12)}", "created": int(time.time())}
-    options: Any = {"max_tokens": body.max_tokens, "temperature": body.temperature}
-    if body.stream:
-        return Stream(_events(ask, head, options))
-    async with ask.service.use(body.model, "chat") as model:
-        done = await model.achat(body.messages, **options)
-        choice = Choice(
-            index=0, message=Message(content=done.text), finish_reason=done.finish_reason
+    choices = [
+        Choice(
+            index=index,
+            message=replies.message_of(each.done),
+            finish_reason=replies.reason_of(each.done),
+            logprobs=replies.logprobs_of(each.tokens) if body.logprobs else None,
+            cactus=_told(ask, model, each.done, each.tokens),
         )
-        return ChatReply(**head, model=model.name, choices=[choice], usage=usage(done))
+        for index, each in enumerate(found)
+    ]
+    return ChatReply(
+        **_head(ask, model),
+        choices=choices,
+        usage=replies.usage_of(tokens_of(model, [each.done for each in found])),
+        metadata=body.metadata if body.metadata is not None else UNSET,
+        cactus=choices[0].cactus,
+    )
 
 
-async def _events(
-    ask: Ask[ChatRequest], head: dict[str, Any], options: Any
-) -> AsyncIterator[bytes]:
-    async with (
-        ask.service.use(ask.body.model, "chat") as model,
-        model.astream(ask.body.messages, **options) as stream,
-    ):
-
-        def chunk(delta: Delta, reason: str | None = None) -> bytes:
-            choice = ChunkChoice(index=0, delta=delta, finish_reason=reason)
-            return sse(Chunk(**head, model=model.name, choices=[choice]))
-
-        yield chunk(Delta(role="assistant", content=""))
-        async for event in stream:
-            if event.text:
-                yield chunk(Delta(content=event.text))
-        yield chunk(Delta(), stream.completion.finish_reason)
-    yield b"data: [DONE]\n\n"
+async def _events(ask: Ask[ChatRequest]) -> AsyncGenerator[bytes, None]:
+    async with ask.service.use(ask.body.model, "chat") as model:
+        question = await question_of(ask, model)
+        writer = _Writer(ask, model)
+        async with aclosing(streamed(model, question)) as pieces:
+            async for piece in pieces:
+                for chunk in writer.chunks(piece):
+                    yield sse(chunk)
+        options = ask.body.stream_options
+        if options is not None and options.include_usage:
+            yield sse(writer.usage())
+    yield DONE
 
 
-def usage(done: Completion) -> Usage:
-    """The tokens of an answer; those of the prompt with those that were remembered."""
-    read = done.metrics.prefill_tokens + done.metrics.cached_tokens
-    written = done.metrics.decode_tokens
-    return Usage(prompt_tokens=read, completion_tokens=written, total_tokens=read + written)
+class _Writer:
+    """Makes chunks of pieces."""
+
+    def __init__(self, ask: Ask[ChatRequest], model: Model) -> None:
+        self._ask, self._model, self._head = ask, model, _head(ask, model)
+        self._done: dict[int, Completion] = {}
+
+    def chunks(self, piece: Piece) -> list[Chunk]:
+        """The chunks of one piece."""
+        if piece.kind == "begin":
+            return [self._chunk(piece, Delta(role="assistant", content=""))]
+        if piece.kind == "text":
+            return [self._chunk(piece, Delta(content=piece.text))]
+        if piece.kind == "reasoning":
+            return [self._chunk(piece, Delta(reasoning_content=piece.text))]
+        if piece.kind == "call":
+            named = replies.FunctionDelta(name=piece.name, arguments="")
+            call = replies.ToolCallDelta(
+                index=piece.number, id=piece.id, type="function", function=named
+            )
+            return [self._chunk(piece, Delta(tool_calls=[call]))]
+        if piece.kind == "arguments":
+            more = replies.FunctionDelta(arguments=piece.text)
+            call = replies.ToolCallDelta(index=piece.number, function=more)
+            return [self._chunk(piece, Delta(tool_calls=[call]))]
+        if piece.kind == "tool":
+            return [self._chunk(piece, Delta(), Told(tool=piece.state))]
+        assert piece.done is not None
+        self._done[piece.choice] = piece.done
+        told = _told(self._ask, self._model, piece.done, piece.tokens)
+        return [self._chunk(piece, Delta(), told, replies.reason_of(piece.done))]
+
+    def usage(self) -> Chunk:
+        """The chunk behind the last, with the tokens of all answers."""
+        answers = [self._done[choice] for choice in sorted(self._done)]
+        usage = replies.usage_of(tokens_of(self._model, answers))
+        return Chunk(**self._head, choices=[], usage=usage)
+
+    def _chunk(
+        self,
+        piece: Piece,
+        delta: Delta,
+        told: Any = UNSET,
+        reason: replies.Reason | None = None,
+    ) -> Chunk:
+        body = self._ask.body
+        logprobs = replies.logprobs_of(piece.tokens) if body.logprobs and piece.tokens else UNSET
+        extras = body.cactus
+        if told is UNSET and extras is not None and extras.confidences and piece.tokens:
+            told = Told(confidences=_confidences(piece.tokens))
+        choice = ChunkChoice(
+            index=piece.choice, delta=delta, finish_reason=reason, logprobs=logprobs
+        )
+        return Chunk(**self._head, choices=[choice], cactus=told)
+
+
+def _confidences(tokens: Sequence[TokenLogprob]) -> list[tuple[str, float]]:
+    """How probable each token was, by the model itself."""
+    return [(token.text, round(exp(token.logprob), 4)) for token in tokens]
+
+
+def _told(
+    ask: Ask[ChatRequest], model: Model, done: Completion, tokens: Sequence[TokenLogprob]
+) -> Any:
+    """What only this server tells of a whole answer, where it is asked to."""
+    extras = ask.body.cactus
+    if extras is None:
+        return UNSET
+    metrics = done.metrics
+    unenforced = () if done.structure is None else done.structure.unenforced
+    return Told(
+        confidences=_confidences(tokens) if extras.confidences and tokens else UNSET,
+        confidence=round(done.confidence, 4),
+        prompt_tokens=metrics.prefill_tokens + metrics.cached_tokens,
+        cached_tokens=metrics.cached_tokens,
+        context_length=model.context_length,
+        prefill_tps=round(metrics.prefill_tps, 2),
+        decode_tps=round(metrics.decode_tps, 2),
+        time_to_first_token_ms=round(metrics.time_to_first_token_ms, 2),
+        citations=[
+            replies.Cited(
+                text_start=each.answer_start,
+                text_end=each.answer_end,
+                source=each.source,
+                place=each.place,
+                passage_id=passage_id(each.source, each.start, each.end),
+                score=round(each.support, 4),
+            )
+            for each in done.citations
+        ],
+        reading=None if done.reading is None else str(done.reading),
+        call_ids=list(done.call_ids),
+        unenforced=list(unenforced) if unenforced else UNSET,
+    )
 
 
 ENDPOINTS = [
@@ -135,5 +190,7 @@ ENDPOINTS = [
         body=ChatRequest,
         reply=ChatReply,
         event=Chunk,
+        errors=(404, 413, 415, 429, 503),
+        tag="chat",
     ),
 ]

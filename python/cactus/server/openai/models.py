@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import Literal
 
 from cactus.server.endpoint import Ask, Endpoint, Reply
+from cactus.server.errors import ApiError
 from cactus.server.openai.errors import DIALECT
+from cactus.server.service import Served
 
 
 class ModelObject(Reply, kw_only=True):
@@ -26,13 +28,40 @@ class ModelList(Reply, kw_only=True):
 
 async def list_models(ask: Ask[None]) -> ModelList:
     """All models, the default first."""
-    found = [
-        ModelObject(id=one.name, created=int(one.folder.stat().st_mtime))
-        for one in ask.service.served
-    ]
-    return ModelList(data=found)
+    return ModelList(data=[_object(one) for one in ask.service.served])
+
+
+async def one_model(ask: Ask[None]) -> ModelObject:
+    """One model. Raises ApiError 404."""
+    name = ask.request.path_params["model"]
+    found = next((one for one in ask.service.served if one.name == name), None)
+    if found is None:
+        known = ", ".join(one.name for one in ask.service.served)
+        raise ApiError(
+            404,
+            f"model {name!r:.100} is not served; there are: {known}",
+            code="model_not_found",
+            param="model",
+        )
+    return _object(found)
+
+
+def _object(one: Served) -> ModelObject:
+    return ModelObject(id=one.name, created=int(one.folder.stat().st_mtime))
 
 
 ENDPOINTS = [
-    Endpoint("GET", "/v1/models", list_models, DIALECT, "List the models.", reply=ModelList),
+    Endpoint(
+        "GET", "/v1/models", list_models, DIALECT, "List the models.", reply=ModelList, tag="models"
+    ),
+    Endpoint(
+        "GET",
+        "/v1/models/{model:path}",
+        one_model,
+        DIALECT,
+        "Show a model.",
+        reply=ModelObject,
+        errors=(404,),
+        tag="models",
+    ),
 ]

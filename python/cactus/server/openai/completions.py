@@ -1,0 +1,329 @@
+"""``/v1/completions``: what a model writes behind a text."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
+from secrets import token_hex
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from msgspec import UNSET, Meta, UnsetType
+
+from cactus.errors import CactusError
+from cactus.server.endpoint import Ask, Body, Endpoint, Reply, Stream, sse
+from cactus.server.openai import replies
+from cactus.server.openai.errors import DIALECT
+from cactus.server.openai.fingerprint import fingerprint
+from cactus.server.openai.replies import Usage
+from cactus.server.openai.request import (
+    Choices,
+    Count,
+    Penalty,
+    Share,
+    StreamOptions,
+    Temperature,
+)
+from cactus.server.params import invalid, refused
+from cactus.server.pieces import Answered, Piece
+from cactus.server.questions import (
+    Question,
+    all_begun,
+    answer,
+    sampling,
+    seed_of,
+    streamed,
+)
+from cactus.server.together import side_by_side, together
+from cactus.server.usage import Tokens, tokens_of
+
+if TYPE_CHECKING:
+    from cactus.model import Model
+    from cactus.types import Completion, TokenLogprob
+
+DEFAULT_TOKENS = 16
+MOST_PROMPTS = 128
+
+Prompt = str | list[int]
+
+
+class CompletionRequest(Body, kw_only=True):
+    """What is asked. `prompt` is a text, token ids, or a list of either."""
+
+    prompt: str | list[Any]
+    model: str | None = None
+    suffix: str | None = None
+    stream: bool | None = None
+    stream_options: StreamOptions | None = None
+    max_tokens: Count | None = None
+    temperature: Temperature | None = None
+    top_p: Share | None = None
+    top_k: int | None = None
+    min_p: Share | None = None
+    frequency_penalty: Penalty | None = None
+    presence_penalty: Penalty | None = None
+    repetition_penalty: float | None = None
+    logit_bias: dict[str, float] | None = None
+    logprobs: Annotated[int, Meta(ge=0, le=5)] | None = None
+    n: Choices | None = None
+    best_of: Annotated[int, Meta(ge=0, le=20)] | None = None
+    echo: bool | None = None
+    seed: int | None = None
+    stop: str | list[str] | None = None
+    response_format: dict[str, Any] | None = None
+    user: str | None = None
+
+
+class LegacyLogprobs(Reply, kw_only=True):
+    """The tokens of the text, and where each begins in it."""
+
+    tokens: list[str]
+    token_logprobs: list[float]
+    top_logprobs: list[dict[str, float]]
+    text_offset: list[int]
+
+
+Reason = Literal["stop", "length"]
+
+
+class TextChoice(Reply, kw_only=True):
+    """One text, or more of it."""
+
+    text: str
+    index: int
+    logprobs: LegacyLogprobs | None = None
+    finish_reason: Reason | None
+
+
+class CompletionReply(Reply, kw_only=True):
+    """What the model writes, or more of it."""
+
+    id: str
+    object: Literal["text_completion"] = "text_completion"
+    created: int
+    model: str
+    choices: list[TextChoice]
+    system_fingerprint: str
+    usage: Usage | UnsetType = UNSET
+
+
+async def complete(ask: Ask[CompletionRequest]) -> CompletionReply | Stream:
+    """Go on with a text."""
+    body = ask.body
+    _check(body)
+    prompts = prompts_of(body.prompt)
+    if body.stream:
+        return Stream(_events(ask, prompts))
+    async with ask.service.use(body.model, "complete") as model:
+        questions = await _questions(body, model, prompts)
+        answers = await together([answer(model, each) for each in questions])
+        usage = _usage([_tokens(model, found) for found in answers])
+        choices: list[TextChoice] = []
+        for prompt, found in zip(prompts, answers, strict=True):
+            echoed = await _echo(body, model, prompt)
+            for each in _best(found, body.n or 1):
+                text = echoed + each.done.text
+                logprobs = None if body.logprobs is None else _logprobs(each.tokens, len(echoed))
+                reason: Reason = "length" if each.done.finish_reason == "length" else "stop"
+                choices.append(
+                    TextChoice(
+                        text=text, index=len(choices), logprobs=logprobs, finish_reason=reason
+                    )
+                )
+        return CompletionReply(**_head(body, model), choices=choices, usage=usage)
+
+
+def _check(body: CompletionRequest) -> None:
+    n, best_of = body.n or 1, body.best_of or 0
+    if best_of and best_of < n:
+        raise invalid(f"expected at least n, which is {n}, got {best_of}", "best_of")
+    if best_of > n and body.stream:
+        raise invalid("the best cannot be known while it is streamed", "best_of")
+    if body.echo and body.logprobs is not None:
+        raise invalid("not together with echo: prompts are not scored", "logprobs")
+
+
+def prompts_of(given: str | list[Any]) -> list[Prompt]:
+    """The prompts: one, or a list of them. Raises ApiError naming what is none."""
+    if isinstance(given, str):
+        return [given]
+    if not given:
+        raise invalid("expected a text, token ids, or a list of these, got []", "prompt")
+    if all(type(each) is int for each in given):
+        return [given]
+    if len(given) > MOST_PROMPTS:
+        raise invalid(f"expected {MOST_PROMPTS} at most, got {len(given)}", "prompt")
+    for index, each in enumerate(given):
+        ids = isinstance(each, list) and each and all(type(id) is int for id in each)
+        if not (isinstance(each, str) or ids):
+            raise invalid("expected a text or a list of token ids", f"prompt[{index}]")
+    return given
+
+
+async def _questions(
+    body: CompletionRequest, model: Model, prompts: Sequence[Prompt]
+) -> list[Question]:
+    """A question for each prompt."""
+    wanted = DEFAULT_TOKENS if body.max_tokens is None else body.max_tokens
+    options: dict[str, Any] = {
+        "max_tokens": min(wanted, model.context_length),
+        "sampling": sampling(body.temperature),
+        "temperature": body.temperature,
+        "top_p": body.top_p,
+        "top_k": body.top_k,
+        "min_p": body.min_p,
+        "frequency_penalty": body.frequency_penalty,
+        "presence_penalty": body.presence_penalty,
+        "repetition_penalty": body.repetition_penalty,
+        "logit_bias": body.logit_bias,
+        "logprobs": body.logprobs is not None or None,
+        "top_logprobs": body.logprobs,
+        "seed": seed_of(body.seed),
+        "stop": body.stop,
+        "response_format": body.response_format,
+    }
+    choices = max(body.n or 1, body.best_of or 0)
+    alone = len(prompts) == 1
+    shown: Sequence[Prompt] = prompts
+    if body.suffix:
+        shown = [await _infill(model, each, body.suffix) for each in prompts]
+    return [
+        Question(
+            prompt,
+            options,
+            raw=True,
+            choices=choices,
+            names={} if alone else {"prompt": f"prompt[{index}]"},
+        )
+        for index, prompt in enumerate(shown)
+    ]
+
+
+async def _infill(model: Model, prompt: Prompt, suffix: str) -> Prompt:
+    """The prompt behind which the model writes what belongs before the suffix."""
+    if not isinstance(prompt, str):
+        raise invalid("expected a text, since there is a suffix", "prompt")
+    try:
+        return await asyncio.to_thread(model.infill_prompt, prompt, suffix)
+    except CactusError as error:
+        raise refused(error) from None
+
+
+async def _echo(body: CompletionRequest, model: Model, prompt: Prompt) -> str:
+    """What stands before each answer: the prompt, where it is to be repeated."""
+    if not body.echo:
+        return ""
+    if isinstance(prompt, str):
+        return prompt
+    return await asyncio.to_thread(model.detokenize, prompt, skip_special=False)
+
+
+def _best(found: Sequence[Answered], n: int) -> list[Answered]:
+    """The answers that the model finds likeliest, by the mean of their tokens' logprobs."""
+    return (
+        sorted(found, key=lambda each: -_likelihood(each.done))[:n] if n < len(found) else [*found]
+    )
+
+
+def _likelihood(done: Completion) -> float:
+    return sum(done.logprobs) / len(done.logprobs) if done.logprobs else float("-inf")
+
+
+def _logprobs(tokens: Sequence[TokenLogprob], offset: int) -> LegacyLogprobs:
+    """Tokens in the form of this endpoint; the first begins at `offset`."""
+    offsets = []
+    for token in tokens:
+        offsets.append(offset)
+        offset += len(token.text)
+    return LegacyLogprobs(
+        tokens=[token.text for token in tokens],
+        token_logprobs=[token.logprob for token in tokens],
+        top_logprobs=[{each.text: each.logprob for each in token.top} for token in tokens],
+        text_offset=offsets,
+    )
+
+
+def _head(body: CompletionRequest, model: Model) -> dict[str, Any]:
+    return {
+        "id": f"cmpl-{token_hex(12)}",
+        "created": int(time.time()),
+        "model": body.model or model.name,
+        "system_fingerprint": fingerprint(model),
+    }
+
+
+def _tokens(model: Model, found: Sequence[Answered]) -> Tokens:
+    return tokens_of(model, [each.done for each in found])
+
+
+def _usage(tokens: Sequence[Tokens]) -> Usage:
+    """The tokens of all prompts and answers."""
+    return replies.usage_of(
+        Tokens(
+            prompt=sum(each.prompt for each in tokens),
+            cached=sum(each.cached for each in tokens),
+            written=sum(each.written for each in tokens),
+            reasoning=0,
+        )
+    )
+
+
+async def _events(
+    ask: Ask[CompletionRequest], prompts: Sequence[Prompt]
+) -> AsyncGenerator[bytes, None]:
+    body = ask.body
+    n = body.n or 1
+    async with ask.service.use(body.model, "complete") as model:
+        head = _head(body, model)
+        questions = await _questions(body, model, prompts)
+        echoes = [await _echo(body, model, prompt) for prompt in prompts]
+        sources = [_numbered(model, each, i * n) for i, each in enumerate(questions)]
+        done: dict[int, Answered] = {}
+        offsets = {index: len(echoes[index // n]) for index in range(n * len(prompts))}
+        async with aclosing(all_begun(side_by_side(sources), n * len(prompts))) as pieces:
+            async for piece in pieces:
+                text, index = piece.text, piece.choice
+                if piece.kind == "begin":
+                    text = echoes[index // n]
+                    if not text:
+                        continue
+                reason: Reason | None = None
+                if piece.done is not None:
+                    done[index] = Answered(piece.done)
+                    reason = "length" if piece.done.finish_reason == "length" else "stop"
+                logprobs = None
+                if body.logprobs is not None and piece.tokens:
+                    logprobs = _logprobs(piece.tokens, offsets[index])
+                    offsets[index] += sum(len(token.text) for token in piece.tokens)
+                choice = TextChoice(text=text, index=index, logprobs=logprobs, finish_reason=reason)
+                yield sse(CompletionReply(**head, choices=[choice]))
+        if body.stream_options is not None and body.stream_options.include_usage:
+            tokens = [
+                _tokens(model, [done[i * n + k] for k in range(n)]) for i in range(len(prompts))
+            ]
+            yield sse(CompletionReply(**head, choices=[], usage=_usage(tokens)))
+    yield b"data: [DONE]\n\n"
+
+
+async def _numbered(model: Model, question: Question, first: int) -> AsyncGenerator[Piece, None]:
+    """The pieces of a question whose first answer has the number `first`."""
+    async with aclosing(streamed(model, question)) as pieces:
+        async for piece in pieces:
+            yield piece._replace(choice=first + piece.choice)
+
+
+ENDPOINTS = [
+    Endpoint(
+        "POST",
+        "/v1/completions",
+        complete,
+        DIALECT,
+        "Go on with a text.",
+        body=CompletionRequest,
+        reply=CompletionReply,
+        event=CompletionReply,
+        errors=(404, 413, 415, 429, 503),
+        tag="completions",
+    ),
+]

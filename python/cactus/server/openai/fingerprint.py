@@ -1,0 +1,26 @@
+"""What an answer depends on beside the request: one short text for each model as it is served."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from hashlib import blake2b
+from importlib.metadata import version
+from weakref import WeakKeyDictionary
+
+from cactus.model import Model
+
+_known: WeakKeyDictionary[Model, str] = WeakKeyDictionary()
+
+
+def fingerprint(model: Model) -> str:
+    """It changes with the model, its settings and the version of the server."""
+    found = _known.get(model)
+    if found is None:
+        parts = (_version(), model.name, model.architecture, model.context_length, model.draft)
+        found = _known[model] = f"fp_{blake2b(repr(parts).encode(), digest_size=6).hexdigest()}"
+    return found
+
+
+@lru_cache(maxsize=1)
+def _version() -> str:
+    return version("cactus")
