@@ -198,6 +198,7 @@ class Completion:
     whole; `structure` says how the answer fits the form, None where none was asked for.
     `handoff` says what came of it where a cloud was to be asked; a cloud's answer has no `tokens`.
     `tools_kept` are the names of the tools that the model was shown.
+    `stop_sequence` is the stop string that ended it, if one did.
     With documents, `reading` is what of them the answer was made from, and `citations` are its
     sentences that they support.
     """
@@ -220,6 +221,7 @@ class Completion:
     scores: Scores | None = None
     citations: tuple[Citation, ...] = ()
     reading: Reading | None = None
+    stop_sequence: str | None = None
 
     def __str__(self) -> str:
         return self.text

@@ -128,6 +128,21 @@ def test_astream_without_a_context_manager(scripted_model: Make) -> None:
     assert run(work()) == "Hi"
 
 
+def test_the_prompt_is_counted_before_the_first_event(scripted_model: Make) -> None:
+    model = scripted_model(babbling)
+
+    async def work() -> None:
+        stream = model.astream(HELLO, max_tokens=2)
+        with pytest.raises(InvalidRequest, match="no prompt yet"):
+            _ = stream.prompt_tokens
+        async with stream:
+            assert stream.prompt_tokens == model.count_tokens(HELLO)
+
+    run(work())
+    with model.stream(HELLO, max_tokens=2) as stream:
+        assert stream.prompt_tokens == model.count_tokens(HELLO)
+
+
 def test_errors_come_before_the_first_event(scripted_model: Make) -> None:
     async def work() -> None:
         model = scripted_model(babbling, context=20)

@@ -157,6 +157,21 @@ def test_a_special_token_given_as_stop_string_stops_by_its_id() -> None:
     assert done.text == joined(events) == "a<turn>"
 
 
+def test_the_stop_string_that_ended_an_answer_is_named() -> None:
+    done = harness(saying("one; two")).start(stop=["two", "; ", ";"]).run()
+    assert (done.text, done.stop_sequence) == ("one", ";")
+    assert harness(saying("one")).start(stop="two").run().stop_sequence is None
+    cut = harness(saying("one two")).start(stop="two", max_tokens=3).run()
+    assert (cut.finish_reason, cut.stop_sequence) == ("length", None)
+
+    def script(_history: list[int], answered: int) -> int:
+        return [ord("a"), END + 1, ord("b")][answered]
+
+    special = harness(script).start(stop_tokens={END + 1: "<turn>"})
+    assert special.prompt_tokens == len("question")
+    assert special.run().stop_sequence == "<turn>"
+
+
 def test_low_confidence_at_the_first_token_hands_off_before_anything_is_shown() -> None:
     rig = harness(saying("Hi", entropies=[0.4 * UNSURE]))
     events, done = read(rig.start(confidence_threshold=0.7))

@@ -136,6 +136,7 @@ class Answer:
         self._sampled = 0
         self._cut = True  # until it has ended by itself
         self._whole = False  # its grammar says that it has ended
+        self._stopped_by: str | None = None  # a special token that is a stop string
         self._first_seconds = 0.0
 
     def take(
@@ -173,8 +174,9 @@ class Answer:
             return []
         if token in self._enders and (token in self._end_tokens or self._stops(token)):
             self.reason, self._whole = ends or "stop", ends is not None
-            included = self._request.options.include_stop_sequences and self._stops(token)
-            return self._rest(self._request.stop_tokens[token] if included else "")
+            self._stopped_by = self._request.stop_tokens[token] if self._stops(token) else None
+            shown = self._stopped_by if self._request.options.include_stop_sequences else None
+            return self._rest(shown or "")
         self._tokens.append(token)
         piece = self._decoder.push(token)
         if self._bare and self._splitter.over:
@@ -251,6 +253,7 @@ class Answer:
             structure=structure,
             confidences=tuple(token.confidence for token in measured),
             scores=scores,
+            stop_sequence=self._stop_sequence,
             metrics=Metrics(
                 time_to_first_token_ms=first * 1000,
                 total_time_ms=total * 1000,
@@ -355,6 +358,13 @@ class Answer:
         if self.reason == "stop" and self._made.calls:
             return "tool_calls"
         return self.reason or "cancelled"
+
+    @property
+    def _stop_sequence(self) -> str | None:
+        """The stop string that ended the answer."""
+        if self.reason != "stop":
+            return None
+        return self._matcher.stopped or self._stopped_by
 
     def _look(self, piece: str) -> tuple[str, list[Found]]:
         """The reasoning in the next piece of the answer, and what else is found in it."""

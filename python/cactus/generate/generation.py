@@ -29,6 +29,11 @@ class Generation(Run[StreamEvent, Completion]):
         self._done: Answer | None = None
 
     @property
+    def prompt_tokens(self) -> int:
+        """Tokens of the prompt, those of images with them."""
+        return len(self._request.prompt)
+
+    @property
     def progress(self) -> tuple[str, str]:
         """How far it is ("not begun", "open", "ended"), and the text that there is."""
         if self.result is not None:

@@ -50,6 +50,11 @@ class CompletionStream(EventStream[StreamEvent]):
         """The whole answer. Raises InvalidRequest while the stream is still running or failed."""
         return completion_of(self._generation)
 
+    @property
+    def prompt_tokens(self) -> int:
+        """Tokens of the prompt, which are known once the stream has been entered."""
+        return prompt_tokens_of(self._generation)
+
 
 class AsyncCompletionStream(AsyncEventStream[StreamEvent]):
     """The events of one completion; `completion` is there once it has ended or was closed."""
@@ -71,6 +76,11 @@ class AsyncCompletionStream(AsyncEventStream[StreamEvent]):
     def completion(self) -> Completion:
         """The whole answer. Raises InvalidRequest while the stream is still running or failed."""
         return completion_of(self._generation)
+
+    @property
+    def prompt_tokens(self) -> int:
+        """Tokens of the prompt, which are known once the stream has been entered."""
+        return prompt_tokens_of(self._generation)
 
     def _make(self) -> Generation:
         self._generation = self._generate(self._call)
@@ -97,3 +107,10 @@ def completion_of(generation: Generation | None) -> Completion:
     if completion is None:
         raise InvalidRequest("the stream has no completion: it has not been read to its end")
     return completion
+
+
+def prompt_tokens_of(generation: Generation | None) -> int:
+    """Tokens of the prompt of a stream. Raises InvalidRequest before it was checked."""
+    if generation is None:
+        raise InvalidRequest("the stream has no prompt yet: enter it, or ask for an event")
+    return generation.prompt_tokens
