@@ -77,6 +77,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
         "api.py",
         "__init__.py",
     ),
+    "mcp/": ("graph/", "native/", "nn/", "models/", "chat/", "embed/", "generate/", "speech/"),
     # What a model can do the commands ask of `Model`.
     "cli/": ("graph/", "nn/", "models/", "chat/", "embed/", "generate/", "speech/"),
     "__main__.py": (),

@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from cactus import errors as errors
+    from cactus.agent.mcp.server import ToolServer as ToolServer
     from cactus.agent.methods import AsyncToolStream as AsyncToolStream
     from cactus.agent.methods import ToolStream as ToolStream
     from cactus.agent.results import ToolCall as ToolCall
@@ -115,6 +116,7 @@ _HOMES = {
     "ToolEvent": "cactus.agent.results",
     "ToolResult": "cactus.agent.results",
     "ToolRun": "cactus.agent.results",
+    "ToolServer": "cactus.agent.mcp.server",
     "ToolStep": "cactus.agent.results",
     "ToolStream": "cactus.agent.methods",
     "TranscribeOptions": "cactus.speech.options",
@@ -182,6 +184,7 @@ __all__ = [
     "ToolEvent",
     "ToolResult",
     "ToolRun",
+    "ToolServer",
     "ToolStep",
     "ToolStream",
     "TranscribeOptions",

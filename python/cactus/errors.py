@@ -17,6 +17,7 @@ CactusError
 ├── DownloadError            a model could not be fetched
 ├── CloudError               a cloud is not set up as it must be, or gave no answer
 ├── CorpusError              an index of documents cannot be used
+├── ToolServerError          a server of tools cannot be reached, or a tool of it has failed
 ├── Cancelled                the call was ended by ``stop`` or ``destroy``
 ├── ModelClosed              the model has been destroyed (also a RuntimeError)
 ├── ReentrantCall            a signal handler called the model it interrupted (also a RuntimeError)
@@ -114,6 +115,10 @@ class CloudError(CactusError):
 
 class CorpusError(CactusError):
     """An index of documents cannot be used, or is not there; the message says what to do."""
+
+
+class ToolServerError(CactusError):
+    """A server of tools cannot be reached, has ended, or a tool of it has failed."""
 
 
 class Cancelled(CactusError):

@@ -132,6 +132,7 @@ EXPECTED = {
     ],
     "docs/images.md": ["4 frames: "],
     "docs/many.md": [PARIS + "\n2 stop\n"],
+    "docs/mcp.md": ["['embed']\n1 step\n"],
     "docs/models.md": ["smollm2-135m-instruct\n"],
     "docs/python-api.md": ["<Model smollm2-135m-instruct (llama, 8192 tokens)>", "Completion("],
     "docs/raw-text.md": ["Paris", "[19556, 905] 'Hello world'\n2\n32\n", "The -1.5"],

@@ -22,6 +22,7 @@ COMMANDS = {
     "embed": ("cactus.cli.embed", "Make vectors of texts or images."),
     "rerank": ("cactus.cli.rerank", "Rank texts by a query."),
     "serve": ("cactus.cli.serve", "Serve models over HTTP."),
+    "mcp": ("cactus.cli.mcp", "Serve tools to programs that speak MCP."),
     "download": ("cactus.cli.download", "Fetch a model and convert it."),
     "convert": ("cactus.cli.convert", "Convert a GGUF file or a Hugging Face folder."),
     "list": ("cactus.cli.list", "List the models on this machine."),

@@ -8,7 +8,7 @@ import json
 import signal
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import ModuleType
@@ -84,23 +84,66 @@ def _module(path: Path) -> ModuleType:
     return module
 
 
-def check_asking(yes: bool) -> None:
+def check_asking(
+    yes: bool, option: str = "--tools", instead: str = "--yes runs them unasked"
+) -> None:
     """A usage error where calls are to be asked for and nobody is there to answer."""
     if not yes and not (sys.stdin.isatty() and sys.stderr.isatty()):
         raise click.UsageError(
-            "--tools asks before each call, and this is not a terminal; --yes runs them unasked."
+            f"{option} asks before each call, and this is not a terminal; {instead}."
         )
+
+
+def check_allowed(names: Sequence[str], tools: Sequence[Tool]) -> None:
+    """A usage error for a name of --allow-tool that no tool has."""
+    known = [tool.name for tool in tools]
+    for name in names:
+        if name not in known:
+            there = ", ".join(known) or "none"
+            raise click.UsageError(
+                f"--allow-tool {printable(name)}: there is no such tool; there are: {there}."
+            )
+
+
+def open_servers(
+    ctx: click.Context, targets: Sequence[str], own: Sequence[Tool], *, quiet: bool
+) -> list[Tool]:
+    """The tools of --mcp; the servers are ended with the command.
+
+    Raises ToolServerError for one that cannot be started or reached.
+    """
+    if not targets:
+        return []
+    from cactus.agent.mcp.server import ToolServer, tools_together
+
+    servers = [ctx.with_resource(ToolServer(target)) for target in targets]
+    for server in servers:
+        for name, why in server.skipped.items():
+            left_out = f"the tool {printable(name)} is left out: {printable(why)}"
+            note(f"{printable(server.name)}: {left_out}")
+        if not quiet:
+            names = ", ".join(tool.name for tool in server.tools) or "no tool"
+            note(f"{printable(server.name)}: {names}")
+    return tools_together(servers, [tool.name for tool in own])
 
 
 class Gate:
     """Shows each call, and asks whether it may run unless ``yes``; called before each one.
 
-    `stop` ends the answer, where Ctrl-C is the reply.
+    `unasked` are names of tools that run without a question. `stop` ends the answer, where Ctrl-C
+    is the reply.
     """
 
-    def __init__(self, stop: Callable[[], object], *, yes: bool, quiet: bool) -> None:
+    def __init__(
+        self,
+        stop: Callable[[], object],
+        *,
+        yes: bool,
+        quiet: bool,
+        unasked: Collection[str] = (),
+    ) -> None:
         self._stop, self._yes, self._quiet = stop, yes, quiet
-        self._always: set[str] = set()
+        self._always = set(unasked)
 
     def __call__(self, call: ToolCall) -> bool:
         asks = not self._yes and call.name not in self._always

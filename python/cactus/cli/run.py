@@ -142,6 +142,21 @@ SETTINGS = (
     help="Functions that the model may call; each call is shown, and asked for.",
 )
 @click.option(
+    "--mcp",
+    "servers",
+    multiple=True,
+    metavar="COMMAND",
+    help="A program that speaks MCP, or an http(s) address: the model may call its tools; each "
+    "call is shown, and asked for. May be repeated.",
+)
+@click.option(
+    "--allow-tool",
+    "allowed",
+    multiple=True,
+    metavar="NAME",
+    help="Run the calls of this tool without asking; may be repeated.",
+)
+@click.option(
     "--docs",
     metavar="DIR",
     type=click.Path(path_type=Path),
@@ -208,6 +223,8 @@ def command(
     images: tuple[str, ...],
     system: str | None,
     tools_file: str | None,
+    servers: tuple[str, ...],
+    allowed: tuple[str, ...],
     docs: Path | None,
     yes: bool,
     schema_file: str | None,
@@ -240,7 +257,7 @@ def command(
 
     In the chat, Ctrl-C stops an answer and a second Ctrl-C leaves; /help lists the commands.
     """
-    from cactus.cli.functions import Gate, check_asking, load_tools
+    from cactus.cli.functions import Gate, check_allowed, check_asking, load_tools, open_servers
     from cactus.cli.images import is_image_file, load_images
     from cactus.cli.models import find_or_fetch, find_seeing
     from cactus.cli.prompt import prompt_of
@@ -250,13 +267,20 @@ def command(
     if offline and ask_cloud:
         raise click.UsageError("--offline and --cloud exclude each other.")
     cloud = _find_cloud() if ask_cloud else None
-    if tools_file and schema_file:
-        raise click.UsageError("--tools and --schema exclude each other.")
+    if (tools_file or servers) and schema_file:
+        name = "--tools" if tools_file else "--mcp"
+        raise click.UsageError(f"{name} and --schema exclude each other.")
     if yes and not tools_file:
         raise click.UsageError("--yes is about the calls of --tools, and there is no --tools.")
-    tools = load_tools(tools_file) if tools_file else []
+    own = load_tools(tools_file) if tools_file else []
     if tools_file:
         check_asking(yes)
+    tools = [*own, *open_servers(ctx, servers, own, quiet=quiet)]
+    unasked = {*allowed, *(tool.name for tool in own if yes)}
+    check_allowed(allowed, tools)
+    if servers:
+        wanted = [tool for tool in tools if tool.name not in unasked]
+        check_asking(not wanted, "--mcp", "--allow-tool NAME runs a tool unasked")
     if tools:  # one call at a time is asked for; and small models repeat one in an answer
         options["parallel_tool_calls"] = False
     if schema_file:
@@ -317,7 +341,7 @@ def command(
             Manner(quiet, wrap, history, overflow, frames),
             chat_settings(),
             tools,
-            Gate(loaded.stop, yes=yes, quiet=quiet),
+            Gate(loaded.stop, yes=yes and not servers, quiet=quiet, unasked=unasked),
             calibrated=engine.calibration is not None,
             sees="see" in engine.abilities,
             attached=attached,

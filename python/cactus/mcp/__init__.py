@@ -1,0 +1,1 @@
+"""What models here can do, as tools for programs that speak MCP."""
