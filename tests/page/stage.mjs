@@ -1,0 +1,288 @@
+// A page that is open in a window of its own, and what cases do with it.
+
+import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
+
+import { png } from "./picture.mjs";
+
+const WAIT = 20_000; // for what must come; a case that is right needs a fraction of it
+
+export class Stage {
+  static async open(browser, address, axe, options) {
+    const context = await browser.newContext({
+      viewport: { width: 1280, height: 800 },
+      permissions: ["clipboard-read", "clipboard-write", "microphone"],
+      acceptDownloads: true,
+      ...options,
+    });
+    context.setDefaultTimeout(WAIT);
+    const page = await context.newPage();
+    const stage = new Stage(context, page, address, axe);
+    await context.addInitScript(watch);
+    page.on("pageerror", (error) => stage.errors.push(String(error.stack ?? error)));
+    page.on("request", (request) => stage.addresses.add(request.url()));
+    page.on("dialog", (dialog) => {
+      stage.errors.push(`a dialog of the browser: ${dialog.message()}`);
+      void dialog.dismiss();
+    });
+    return stage;
+  }
+
+  constructor(context, page, address, axe) {
+    Object.assign(this, { context, page, address, axe });
+    this.errors = [];
+    this.addresses = new Set();
+    this.asked = [];
+  }
+
+  // -- Going to the page
+
+  async go() {
+    await this.page.goto(this.address);
+    await this.page.locator("#write").waitFor();
+    await this.page.locator(".model select, .welcome p").first().waitFor();
+  }
+
+  /** What the server says of itself, changed by `change`. */
+  async status(change) {
+    await this.page.route("**/cactus/status", async (route) => {
+      const response = await route.fetch();
+      const body = await response.json();
+      change(body);
+      await route.fulfill({ response, json: body });
+    });
+  }
+
+  /** Answers of a recording: one list of chunks for each question, the last for all others. */
+  async record(...recordings) {
+    await this.page.route("**/v1/chat/completions", async (route) => {
+      this.asked.push(route.request().postDataJSON());
+      const chunks = recordings.length > 1 ? recordings.shift() : recordings[0];
+      const body = events(chunks, !chunks.cut);
+      await route.fulfill({ contentType: "text/event-stream", body });
+    });
+  }
+
+  /** Answers that come when the case says so: `send`, then `end`. */
+  async live() {
+    await this.context.addInitScript(feed);
+    return {
+      send: (...chunks) =>
+        this.page.evaluate(async (text) => {
+          while (!window.feed.controller) await new Promise((go) => setTimeout(go, 5));
+          window.feed.send(text);
+        }, events(chunks, false)),
+      end: (...chunks) => this.page.evaluate((text) => window.feed.end(text), events([...chunks, last()])),
+    };
+  }
+
+  // -- Doing what a person does
+
+  async write(text) {
+    await this.page.locator("#write").fill(text);
+  }
+
+  async ask(text) {
+    await this.write(text);
+    await this.page.keyboard.press("Enter");
+  }
+
+  /** Asks, and waits until the answer has ended. */
+  async chat(text) {
+    const before = await this.answers().count();
+    await this.ask(text);
+    await this.page.waitForFunction(
+      (count) => document.querySelectorAll(".message.assistant").length > count,
+      before,
+    );
+    await this.ended();
+  }
+
+  async ended() {
+    await this.page.locator('.prose[aria-busy="true"]').waitFor({ state: "detached" });
+    await this.page.locator(".message.assistant").last().locator(".tools").waitFor();
+  }
+
+  answers() {
+    return this.page.locator(".message.assistant");
+  }
+
+  questions() {
+    return this.page.locator(".message.user");
+  }
+
+  /** What is said in the conversation. */
+  text(text) {
+    return this.page.locator(".messages").getByText(text);
+  }
+
+  async answer(n = -1) {
+    const all = await this.answers().locator(".prose").allInnerTexts();
+    return all.at(n);
+  }
+
+  button(name, inside = this.page) {
+    return inside.getByRole("button", { name, exact: true });
+  }
+
+  async settings() {
+    await this.button("Settings").click();
+    return this.page.getByRole("dialog", { name: "Settings" });
+  }
+
+  /** Files, dropped onto the page or pasted into the text. */
+  async bring(how, files) {
+    const given = files.map(({ name, type, data }) => ({ name, type, data: data.toString("base64") }));
+    await this.page.evaluate(
+      ([how, given]) => {
+        const transfer = new DataTransfer();
+        for (const { name, type, data } of given) {
+          const bytes = Uint8Array.from(atob(data), (char) => char.charCodeAt(0));
+          transfer.items.add(new File([bytes], name, { type }));
+        }
+        const target = document.querySelector("#write");
+        if (how === "paste") {
+          target.dispatchEvent(
+            new ClipboardEvent("paste", { clipboardData: transfer, bubbles: true, cancelable: true }),
+          );
+        } else {
+          for (const type of ["dragenter", "dragover", "drop"]) {
+            target.dispatchEvent(
+              new DragEvent(type, { dataTransfer: transfer, bubbles: true, cancelable: true }),
+            );
+          }
+        }
+      },
+      [how, given],
+    );
+  }
+
+  picture(name, colour = [200, 30, 30]) {
+    return { name, type: "image/png", data: png(320, 200, colour) };
+  }
+
+  async download(act) {
+    const [download] = await Promise.all([this.page.waitForEvent("download"), act()]);
+    return { name: download.suggestedFilename(), text: readFileSync(await download.path(), "utf8") };
+  }
+
+  // -- Looking
+
+  async accessible(what) {
+    // The source is evaluated by the browser's debugger, which no policy of the page forbids.
+    await this.page.evaluate(readFileSync(this.axe, "utf8"));
+    const found = await this.page.evaluate(() =>
+      window.axe.run(document, {
+        runOnly: ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"],
+      }),
+    );
+    const said = found.violations.map(({ id, nodes }) => `${id}: ${nodes.map((n) => `${n.html} ${n.failureSummary}`).join("\n  ")}`);
+    assert.deepEqual(said, [], what);
+    assert.ok(found.passes.length > 10, "axe looked at next to nothing");
+  }
+
+  /** What must hold after every case. */
+  async check() {
+    assert.deepEqual(this.errors, [], "errors of the page");
+    assert.deepEqual(await this.page.evaluate(() => window.violations), [], "violations of the policy");
+    const origin = new URL(this.address).origin;
+    const elsewhere = [...this.addresses].filter((url) => !url.startsWith(origin) && !url.startsWith("blob:"));
+    assert.deepEqual(elsewhere, [], "requests to elsewhere");
+  }
+
+  close() {
+    return this.context.close();
+  }
+}
+
+/** Runs in the page, before its own code. */
+function watch() {
+  window.violations = [];
+  document.addEventListener("securitypolicyviolation", (event) => {
+    window.violations.push(`${event.violatedDirective}: ${event.blockedURI} ${event.sample}`);
+  });
+}
+
+/** Runs in the page: answers come from `window.feed`. */
+function feed() {
+  const real = window.fetch;
+  const encoder = new TextEncoder();
+  window.feed = {
+    asked: [],
+    controller: null,
+    send(text) {
+      this.controller.enqueue(encoder.encode(text));
+    },
+    end(text) {
+      this.send(text);
+      this.controller.close();
+      this.controller = null;
+    },
+  };
+  window.fetch = (input, init) => {
+    if (!String(input).endsWith("/v1/chat/completions")) return real(input, init);
+    window.feed.asked.push(JSON.parse(init.body));
+    const body = new ReadableStream({
+      start(controller) {
+        window.feed.controller = controller;
+        init.signal.addEventListener("abort", () => {
+          window.feed.controller = null;
+          controller.error(init.signal.reason);
+        });
+      },
+    });
+    return Promise.resolve(new Response(body, { headers: { "Content-Type": "text/event-stream" } }));
+  };
+}
+
+// -- Chunks of recordings
+
+export function delta(content, cactus) {
+  return { choices: [{ index: 0, delta: { content } }], ...(cactus ? { cactus } : {}) };
+}
+
+export function thought(text) {
+  return { choices: [{ index: 0, delta: { reasoning_content: text } }] };
+}
+
+export function tool(use) {
+  return { choices: [{ index: 0, delta: {} }], cactus: { tool: use } };
+}
+
+export function last(cactus = {}) {
+  return {
+    choices: [{ index: 0, delta: {}, finish_reason: "stop" }],
+    cactus: {
+      confidence: null,
+      prompt_tokens: 120,
+      cached_tokens: 96,
+      context_length: 2048,
+      prefill_tps: 200,
+      decode_tps: 18.3,
+      time_to_first_token_ms: 410,
+      citations: [],
+      reading: null,
+      call_ids: [],
+      ...cactus,
+    },
+  };
+}
+
+export function usage(tokens = 42) {
+  return { choices: [], usage: { prompt_tokens: 120, completion_tokens: tokens, total_tokens: 120 + tokens } };
+}
+
+/** The connection ends behind these. */
+export function cut(...chunks) {
+  return Object.assign(chunks, { cut: true });
+}
+
+/** A whole answer. */
+export function said(text, cactus) {
+  return [...text.match(/[\s\S]{1,40}/gu).map((part) => delta(part)), last(cactus), usage()];
+}
+
+function events(chunks, done = true) {
+  const text = chunks.map((chunk) => `data: ${JSON.stringify(chunk)}\n\n`).join("");
+  return done ? `${text}data: [DONE]\n\n` : text;
+}
