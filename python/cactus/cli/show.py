@@ -18,12 +18,20 @@ from cactus.cli.text import megabytes, printable, table
 @click.command("show", short_help="Show what a model is.")
 @click.argument("model", shell_complete=complete_installed)
 @click.option("--template", is_flag=True, help="Print the chat template instead.")
+@click.option("--fit", is_flag=True, help="Say how much memory it takes, and what fits here.")
 @json_option
-def command(model: str, template: bool, as_json: bool) -> None:
+def command(model: str, template: bool, fit: bool, as_json: bool) -> None:
     """Show what MODEL is: architecture, abilities, size, precision, context, where it is from."""
     from cactus.weights.resolve import resolve
 
-    facts = describe(resolve(model))
+    if template and fit:
+        raise click.UsageError("--template and --fit exclude each other.")
+    folder = resolve(model)
+    if fit:
+        found = estimate(folder)
+        click.echo(json.dumps(found, indent=2) if as_json else render_fit(found))
+        return
+    facts = describe(folder)
     if template:
         click.echo(printable(facts["template"] or ""))
     elif as_json:
@@ -61,6 +69,56 @@ def describe(folder: Path) -> dict[str, Any]:
             "path": str(folder),
             "template": weights.chat_template,
         }
+
+
+def estimate(folder: Path) -> dict[str, Any]:
+    """What a model would take of this machine's memory, for JSON; it is not loaded."""
+    from cactus.engine.fit import fit
+    from cactus.machine import available_bytes, memory_bytes
+
+    found, available = fit(folder), available_bytes()
+    remembers = available is not None and found.position_bytes > 0
+    tokens = found.tokens_in(available) if available is not None and remembers else None
+    return {
+        "name": folder.name,
+        "weights_bytes": found.weights,
+        "working_bytes": found.working,
+        "bytes_per_1000_tokens": 1000 * found.position_bytes,
+        "context": found.context_length,
+        "available_bytes": available,
+        "memory_bytes": memory_bytes(),
+        "fits": None if available is None else found.weights + found.working <= available,
+        "tokens": tokens,
+        "conversations": None if tokens is None else tokens // max(1, found.context_length),
+    }
+
+
+def render_fit(found: dict[str, Any]) -> str:
+    """The estimate as lines for people."""
+    available = found["available_bytes"]
+    cached = found["bytes_per_1000_tokens"]
+    rows = {
+        "weights": megabytes(found["weights_bytes"]),
+        "working memory": f"about {megabytes(found['working_bytes'])}",
+        "cache": f"{megabytes(cached)} for 1,000 tokens" if cached else None,
+        "context": f"{found['context']:,} tokens",
+        "free here": None if available is None else megabytes(available),
+    }
+    known = [(name, value) for name, value in rows.items() if value is not None]
+    return f"{printable(found['name'])}\n{table(known, indent=2)}\n{_verdict(found)}"
+
+
+def _verdict(found: dict[str, Any]) -> str:
+    if found["fits"] is None:
+        return "This system does not say how much memory is free."
+    if not found["fits"]:
+        return "It does not fit: take a smaller model, or a smaller --precision."
+    if found["tokens"] is None:
+        return "It fits."
+    whole = found["conversations"]
+    if whole == 0:
+        return f"It fits with {found['tokens']:,} tokens, less than its context."
+    return f"It fits with {found['tokens']:,} tokens: {whole:,} times its context."
 
 
 def render(facts: dict[str, Any]) -> str:

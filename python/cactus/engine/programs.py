@@ -112,6 +112,15 @@ class Programs(Closing):
                 found = self._running[part.name] = self._start(part)
             return found
 
+    def plan(self, part: Part) -> StoredPlan:
+        """The plan of a part, kept or made, which then need not run.
+
+        Raises ModelFormatError and UnsupportedModel.
+        """
+        key = self._key
+        kept = None if key is None else read_plan(self._folder, key, part.file, part.also)
+        return self._make(part) if kept is None else kept
+
     def close(self) -> None:
         """Free all programs and their memory."""
         with self._lock:
