@@ -5,14 +5,17 @@ from __future__ import annotations
 import socket
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import httpx
 
+from cactus.server import app
+from cactus.server.endpoint import Endpoint
 from cactus.server.run import server_of
 from cactus.server.service import Service
 from cactus.server.settings import Settings
@@ -45,13 +48,21 @@ class Running:
 
 @contextmanager
 def serving(
-    *models: Path, options: Mapping[str, Any] | None = None, **settings: Any
+    *models: Path,
+    options: Mapping[str, Any] | None = None,
+    extra: Sequence[Endpoint] = (),
+    tools: Sequence[Callable[..., Any]] = (),
+    **settings: Any,
 ) -> Iterator[Running]:
-    """A server of some weights folders, until it is left. `options` are those of `Model`."""
+    """A server of some weights folders, until it is left.
+
+    `options` are those of `Model`, `settings` those of `Settings`; `extra` is answered, too.
+    """
     listener = socket.create_server(("127.0.0.1", 0))
     port = listener.getsockname()[1]
-    service = Service(Settings(models, port=port, **settings), options)
-    server = server_of(service)
+    service = Service(Settings(models, port=port, **settings), options, tools)
+    with patch.object(app, "endpoints", lambda known=app.endpoints: [*known(), *extra]):
+        server = server_of(service)
     thread = threading.Thread(target=server.run, args=([listener],), name="server")
     thread.start()
     try:

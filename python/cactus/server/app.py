@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-
-from starlette.applications import Starlette
-from starlette.routing import BaseRoute, Route, WebSocketRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
-from starlette.websockets import WebSocket
 
 from cactus.server import anthropic, ollama, openai, own
 from cactus.server.endpoint import Endpoint, Socket
-from cactus.server.errors import ApiError
+from cactus.server.guard.guard import Guard
+from cactus.server.guard.keys import Keys
+from cactus.server.own.page import page
+from cactus.server.router import Router
 from cactus.server.service import Service
-from cactus.server.work import answer, error_response
 
 
 def endpoints() -> list[Endpoint]:
@@ -27,43 +23,27 @@ def sockets() -> list[Socket]:
     return openai.sockets()
 
 
-class _Route:
-    """An ASGI application for one endpoint; a class, so that Starlette hands it the raw request."""
+class App:
+    """An ASGI application that begins and ends with its service."""
 
-    def __init__(self, endpoint: Endpoint, service: Service) -> None:
-        self._endpoint, self._service = endpoint, service
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await answer(self._endpoint, self._service, scope, receive, send)
-
-
-class _SocketRoute:
-    """An ASGI application for one path that speaks WebSocket."""
-
-    def __init__(self, socket: Socket, service: Service) -> None:
-        self._socket, self._service = socket, service
+    def __init__(self, service: Service, guarded: ASGIApp) -> None:
+        self._service, self._guarded = service, guarded
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        websocket = WebSocket(scope, receive, send)
-        try:
-            await self._socket.handle(websocket, self._service)
-        except ApiError as error:
-            await websocket.receive()  # the connect
-            await websocket.send_denial_response(error_response(self._socket, error))
+        if scope["type"] != "lifespan":
+            await self._guarded(scope, receive, send)
+            return
+        await receive()
+        watching = await self._service.open()
+        await send({"type": "lifespan.startup.complete"})
+        await receive()
+        watching.cancel()
+        await self._service.close()
+        await send({"type": "lifespan.shutdown.complete"})
 
 
-def build(service: Service) -> ASGIApp:
-    """The application of a service."""
-
-    @asynccontextmanager
-    async def lifespan(_: Starlette) -> AsyncIterator[None]:
-        try:
-            yield
-        finally:
-            await service.close()
-
-    routes: list[BaseRoute] = [
-        Route(each.path, _Route(each, service), methods=[each.method]) for each in endpoints()
-    ]
-    routes += [WebSocketRoute(each.path, _SocketRoute(each, service)) for each in sockets()]
-    return Starlette(routes=routes, lifespan=lifespan)
+def build(service: Service, token: str | None = None) -> ASGIApp:
+    """The application of a service. `token` is a key that only this server's own user knows."""
+    service.table = endpoints()
+    router = Router(service.table, sockets(), service, page())
+    return App(service, Guard(router, service, Keys(service.settings.keys, token)))

@@ -2,74 +2,197 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
+import time
+from collections.abc import AsyncIterator
 from typing import Any
 
+import msgspec
 from starlette.datastructures import FormData
+from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import Request
+from starlette.types import Message, Receive
 
 from cactus.server.errors import ApiError
+from cactus.server.settings import Settings
 
 MAX_DEPTH = 64
 """Brackets in brackets at most, in a body of JSON."""
+SLOWEST = 10_000
+"""Bytes a second that a body comes with at least, once its time to begin is over."""
+LONG = 256 << 10
+"""Bytes of a body from which it is decoded beside the event loop."""
+MAX_FIELDS = 100
+MAX_FIELD = 1 << 20
+MAX_FILES = 8
+
+# What `curl -d` says of any body; the body is read as what it is.
+_JSON = ("application/json", "text/json", "application/x-www-form-urlencoded")
+_FORM = "multipart/form-data"
+
+
+class Incoming:
+    """The ``receive`` of one request, whose body has to come at some speed."""
+
+    def __init__(self, receive: Receive, settings: Settings) -> None:
+        self._receive, self._patience = receive, settings.body_seconds
+        self._began, self._size = time.monotonic(), 0
+        self.complete = False
+        """Whether the body has been read to its end."""
+
+    async def __call__(self) -> Message:
+        if self.complete:
+            return await self._receive()
+        until = self._began + self._patience + self._size / SLOWEST
+        try:
+            message = await asyncio.wait_for(self._receive(), max(0.0, until - time.monotonic()))
+        except asyncio.TimeoutError:
+            raise ApiError(
+                408,
+                f"the body came too slowly: {self._size} bytes in "
+                f"{time.monotonic() - self._began:.0f} seconds",
+                code="request_timeout",
+            ) from None
+        if message["type"] == "http.request":
+            self._size += len(message.get("body", b""))
+            self.complete = not message.get("more_body", False)
+        return message
 
 
 async def read_body(request: Request, limit: int) -> bytes:
-    """The body, of `limit` bytes at most. Raises ApiError 413 and 415."""
-    kind = request.headers.get("content-type", "application/json").split(";")[0].strip().lower()
-    if kind and kind != "application/json":
-        raise ApiError(
-            415, f"the body must be application/json, got {kind!r:.100}", code="unsupported_media"
-        )
-    _check_coding(request)
+    """The body, of `limit` bytes at most. Raises ApiError 408, 413 and 415."""
+    kind, _, rest = request.headers.get("content-type", "").partition(";")
+    kind = kind.strip().lower()
+    if kind and kind not in _JSON and not kind.endswith("+json"):
+        raise _unsupported(f"the body must be application/json, got {kind!r:.100}")
+    charset = rest.lower().partition("charset=")[2].partition(";")[0].strip(' "')
+    if charset not in ("", "utf-8", "utf8", "us-ascii"):
+        raise _unsupported(f"the body must be UTF-8, got {charset!r:.100}")
+    return b"".join([part async for part in _parts(request, limit)])
+
+
+async def _parts(request: Request, limit: int) -> AsyncIterator[bytes]:
+    """The body as it comes; nothing is taken of one that says it is too large."""
+    coding = request.headers.get("content-encoding", "identity").strip().lower()
+    if coding not in ("", "identity"):
+        raise _unsupported(f"the body must not be compressed, got {coding!r:.100}")
     declared = request.headers.get("content-length", "")
     if declared.isdecimal() and int(declared) > limit:
         raise _too_large(limit)
-    parts, size = [], 0
+    size = 0
     async for part in request.stream():
         size += len(part)
         if size > limit:
             raise _too_large(limit)
-        parts.append(part)
-    return b"".join(parts)
+        yield part
 
 
-async def read_form(request: Request, kind: Any, limit: int) -> tuple[FormData, Any]:
-    """The form and the fields of it that `kind` has, files apart. Raises ApiError."""
-    raise ApiError(501, "forms are not read yet", code="not_implemented")
+async def decode_body(raw: bytes, kind: Any) -> Any:
+    """`decode`, without keeping the event loop from its other work."""
+    if len(raw) < LONG:
+        return decode(raw, kind)
+    return await asyncio.to_thread(decode, raw, kind)
 
 
-def _check_coding(request: Request) -> None:
-    coding = request.headers.get("content-encoding", "identity").strip().lower()
-    if coding not in ("", "identity"):
-        raise ApiError(
-            415, f"the body must not be compressed, got {coding!r:.100}", code="unsupported_media"
+def decode(raw: bytes, kind: Any) -> Any:
+    """A body as its type. Raises ApiError naming the field."""
+    raw = raw.removeprefix(b"\xef\xbb\xbf")
+    if not raw.strip():
+        raise _not_json("it is empty")
+    check_depth(raw)
+    try:
+        json.loads(raw.decode(), object_pairs_hook=_unique, parse_constant=_constant)
+        value = msgspec.json.decode(raw, type=kind)
+    except msgspec.ValidationError as error:
+        message, param = split_path(str(error))
+        message = message if param else f"the body: {message}"
+        raise ApiError(400, message, code="invalid_type", param=param) from None
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, ValueError) as error:
+        raise _not_json(str(error)) from None
+    return value
+
+
+def _constant(name: str) -> None:
+    raise ValueError(f"{name} is not a number of JSON")
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> None:
+    seen: set[str] = set()
+    for name, _ in pairs:
+        if name in seen:
+            raise ApiError(
+                400,
+                f"{name!r:.100} is there twice in an object",
+                code="invalid_json",
+                param=name[:100],
+            )
+        seen.add(name)
+
+
+def check_depth(raw: bytes) -> None:
+    """Raises ApiError where brackets lie deeper in each other than MAX_DEPTH.
+
+    All is done by methods of bytes: a loop over a body of megabytes would keep others waiting.
+    """
+    if raw.count(b"[") + raw.count(b"{") <= MAX_DEPTH:
+        return
+    # Without escapes every quote begins or ends a string, and each second part is between two.
+    plain = raw.replace(b"\\\\", b"").replace(b'\\"', b"")
+    left = b"".join(plain.split(b'"')[::2]).translate(_ONE_KIND, _NOT_BRACKETS)
+    for _ in range(MAX_DEPTH):
+        if not left:
+            return
+        left = left.replace(b"[]", b"")  # the innermost ones
+    if left:
+        raise _not_json(
+            f"it is nested deeper than {MAX_DEPTH} levels, or its brackets do not match"
         )
+
+
+_ONE_KIND = bytes.maketrans(b"{}", b"[]")
+_NOT_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
+
+
+def split_path(text: str) -> tuple[str, str | None]:
+    """msgspec's message, with the path of the field in front where there is one, and that path."""
+    message, mark, path = text.rpartition(" - at `")
+    if not mark:
+        return text, None
+    param = path.rstrip("`").removeprefix("$").lstrip(".")
+    param = param.removeprefix("[...]") or param
+    return f"{param or 'the body'}: {message}", param or None
+
+
+async def read_form(request: Request, limit: int) -> FormData:
+    """The form, whose files lie on the disk; whoever gets it closes it.
+
+    Raises ApiError 400, 408, 413 and 415.
+    """
+    given = request.headers.get("content-type", "").split(";")[0].strip().lower()
+    if given != _FORM:
+        raise _unsupported(f"the body must be {_FORM}, got {given!r:.100}")
+    parts = _parts(request, limit)
+    try:
+        return await MultiPartParser(
+            request.headers,
+            parts,  # type: ignore[arg-type]
+            max_files=MAX_FILES,
+            max_fields=MAX_FIELDS,
+            max_part_size=MAX_FIELD,
+        ).parse()
+    except (MultiPartException, UnicodeDecodeError) as error:
+        text = getattr(error, "message", str(error))
+        raise ApiError(400, f"the body is not a form: {text}", code="invalid_form") from None
+
+
+def _not_json(reason: str) -> ApiError:
+    return ApiError(400, f"the body is not JSON: {reason}", code="invalid_json")
+
+
+def _unsupported(message: str) -> ApiError:
+    return ApiError(415, message, code="unsupported_media")
 
 
 def _too_large(limit: int) -> ApiError:
     return ApiError(413, f"the body has more than {limit} bytes", code="body_too_large")
-
-
-def check_depth(raw: bytes) -> None:
-    """Raises ApiError where brackets lie deeper in each other than MAX_DEPTH."""
-    if raw.count(b"[") + raw.count(b"{") <= MAX_DEPTH:
-        return
-    depth, inside, escaped = 0, False, False
-    for byte in raw:
-        if inside:
-            if escaped:
-                escaped = False
-            elif byte == 0x5C:
-                escaped = True
-            elif byte == 0x22:
-                inside = False
-        elif byte == 0x22:
-            inside = True
-        elif byte in b"[{":
-            depth += 1
-            if depth > MAX_DEPTH:
-                raise ApiError(
-                    400, f"the body is nested deeper than {MAX_DEPTH} levels", code="invalid_json"
-                )
-        elif byte in b"]}":
-            depth -= 1

@@ -95,7 +95,9 @@ class Endpoint:
     errors: Sequence[int] = ()
     tag: str = ""
     admin: bool = False
-    """Whether it changes what is loaded or stored: never without a key where one is set."""
+    """Whether it changes what is loaded or stored: not for everybody where anybody may call."""
+    open: bool = False
+    """Whether it answers without a key, too."""
 
 
 @dataclass(frozen=True)

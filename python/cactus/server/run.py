@@ -2,34 +2,146 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+import asyncio
+import logging
+import os
+import secrets
+import signal
+import socket
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
 
+import uvicorn
+
+from cactus.server import listen, state
 from cactus.server.app import build
+from cactus.server.guard.connection import http_protocol, socket_protocol
+from cactus.server.openai.errors import DIALECT
 from cactus.server.service import Service
-from cactus.server.settings import Settings
 
-if TYPE_CHECKING:
-    import uvicorn
+log = logging.getLogger(__name__)
 
-
-def run(settings: Settings, options: Mapping[str, Any]) -> None:
-    """Serve until SIGINT or SIGTERM."""
-    server_of(Service(settings, options)).run()
+LAST_WORDS = 2
+"""Seconds in which what was ended may say so."""
+INTERRUPTED = 130
 
 
-def server_of(service: Service) -> uvicorn.Server:
+class Listener(uvicorn.Server):
+    """uvicorn's server, which lets requests end while it says that it is not ready any more.
+
+    The first signal begins that; a second Ctrl-C ends the process at once.
+    """
+
+    def __init__(self, config: uvicorn.Config, service: Service) -> None:
+        super().__init__(config)
+        self._service = service
+        self._until = 0.0
+        self.cleanup: list[Path] = []
+        """Files that are to be gone when the process is."""
+
+    def handle_exit(self, sig: int, frame: Any) -> None:
+        """A signal has come."""
+        if self._service.draining and sig == signal.SIGINT:
+            for path in self.cleanup:
+                with suppress(OSError):
+                    path.unlink()
+            os._exit(INTERRUPTED)
+        self.drain()
+
+    def drain(self) -> None:
+        """Take nothing new, and end when what is on its way has, or its time is over."""
+        if not self._service.draining:
+            self._service.draining = True
+            self._until = time.monotonic() + self._service.settings.drain_seconds
+
+    async def on_tick(self, counter: int) -> bool:
+        """Whether it is time to end; uvicorn asks ten times a second."""
+        service = self._service
+        if service.stopping.is_set():
+            self.drain()
+        if service.draining:
+            late = time.monotonic() > self._until
+            if late and service.busy:
+                log.warning("requests are ended that took longer than --drain")
+                service.end_all()
+                await asyncio.sleep(0.2)  # for them to say so
+            self.should_exit = self.should_exit or late or not service.busy
+        return await super().on_tick(counter)
+
+
+def server_of(service: Service, token: str | None = None) -> Listener:
     """What listens for a service, and has not begun."""
-    import uvicorn
-
+    settings = service.settings
     config = uvicorn.Config(
-        build(service),
-        host=service.settings.host,
-        port=service.settings.port,
-        ws="websockets-sansio",
+        build(service, token),
+        http=http_protocol(settings, DIALECT),
+        ws=socket_protocol(settings),
+        interface="asgi3",
+        lifespan="on",
+        loop="asyncio",
         log_config=None,
-        log_level="warning",
+        log_level=logging.CRITICAL,  # its messages may have texts; ours are written by the guard
+        access_log=False,
+        proxy_headers=False,
         server_header=False,
         date_header=False,
+        backlog=listen.BACKLOG,
+        ws_per_message_deflate=False,
+        timeout_keep_alive=int(settings.keep_alive_seconds),
+        timeout_graceful_shutdown=LAST_WORDS,
+        h11_max_incomplete_event_size=settings.max_header,
+        ssl_certfile=settings.tls_cert,
+        ssl_keyfile=settings.tls_key,
     )
-    return uvicorn.Server(config)
+    return Listener(config, service)
+
+
+def run(service: Service, sockets: Sequence[socket.socket], default: str | None = None) -> None:
+    """Serve until SIGINT, SIGTERM or a request to end. `default` is a model to load before.
+
+    Raises what loading does.
+    """
+    token = secrets.token_urlsafe(24)
+    listener = server_of(service, token)
+    uds = service.settings.uds
+    if uds is not None:
+        listener.cleanup.append(uds)
+    with _known(service, sockets[0], token, listener):
+        asyncio.run(_serve(service, listener, list(sockets), default))
+
+
+async def _serve(
+    service: Service, listener: Listener, sockets: list[socket.socket], default: str | None
+) -> None:
+    if default is not None:
+        served = service.named(default)
+        assert served is not None
+        async with service.use(served.name, served.abilities[0]):
+            pass
+    await listener.serve(sockets)
+
+
+@contextmanager
+def _known(
+    service: Service, listening: socket.socket, token: str, listener: Listener
+) -> Iterator[None]:
+    """While it runs, `cactus ps` finds it; the files that it has made go with it."""
+    settings = service.settings
+    port = 0 if settings.uds is not None else listening.getsockname()[1]
+    cert = None if settings.tls_cert is None else str(settings.tls_cert.absolute())
+    url = listen.address_of(settings, port)
+    if settings.uds is not None:
+        url = f"unix:{settings.uds.absolute()}"
+    try:
+        listener.cleanup.append(state.write(state.Known(os.getpid(), url, token, cert)))
+    except OSError as error:
+        log.warning("'cactus ps' will not see this server: %s", error.strerror)
+    try:
+        yield
+    finally:
+        for path in listener.cleanup:
+            with suppress(OSError):
+                path.unlink()

@@ -3,49 +3,140 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+import re
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cactus.errors import ModelNotFound
+from cactus.machine import available_bytes, memory_bytes
 from cactus.model import Model
+from cactus.server.admission import Admission
+from cactus.server.current import CURRENT, Current
 from cactus.server.errors import ApiError
+from cactus.server.meter import Meter
+from cactus.server.models import Models
+from cactus.server.models import Served as Served
 from cactus.server.settings import Settings
-from cactus.weights import locate
+from cactus.weights import locate, names
 
+if TYPE_CHECKING:
+    from cactus.corpus.corpus import Corpus
 
-@dataclass
-class Served:
-    """One model that the server knows by a name."""
+SHARE = 0.75
+"""Of the memory that is left when the server begins."""
 
-    name: str
-    folder: Path
-    abilities: tuple[str, ...]
-    model: Model | None = None
-    users: int = 0
-    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+_QUANTISED = re.compile(r"[-._](?:(?:iq|q)\d\w*|int[48]|b?f(?:p?16|p?32)|fp(?:16|32))$", re.I)
 
 
 class Service:
-    """The models that are served: loaded when they are first asked for."""
+    """The models that are served: loaded when they are first asked for.
 
-    def __init__(self, settings: Settings, options: Mapping[str, Any] | None = None) -> None:
+    `documents` are what chats may be answered from, `tools` are functions that models may call
+    here, where a request asks for it.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        options: Mapping[str, Any] | None = None,
+        tools: Sequence[Callable[..., Any]] = (),
+    ) -> None:
         self.settings = settings
-        self._options = dict(options or {})
+        self.version = version("cactus")
+        self.tools = tuple(tools)
+        self.documents: Corpus | None = None
+        self.table: Sequence[Any] = ()
+        self.description: bytes | None = None
+        """What answers here, and /openapi.json, made of it when it is first asked for."""
+        self.meter = Meter()
+        self.draining = False
+        self.stopping = asyncio.Event()
+        """Set where somebody has asked the server to end."""
         self._served: dict[str, Served] = {}
+        budget = settings.memory
+        if budget is None:
+            left = available_bytes() or memory_bytes()
+            budget = None if left is None else int(SHARE * left)
+        self.models = Models(
+            budget, settings.cache, settings.keep_seconds, self.meter, options or {}
+        )
+        self.admission = Admission(
+            settings.max_running,
+            settings.max_waiting,
+            settings.max_waiting_tokens,
+            lambda: self.meter.speed,
+        )
+        self._answering: set[Current] = set()
+        self._sockets = 0
         for folder in settings.models:
-            entry = locate.entry(folder)
-            if entry is None:
-                raise ModelNotFound(f'"{folder}" is not a weights folder')
-            name = locate.name_of(folder)
-            self._served[name] = Served(name, folder, tuple(entry.abilities))
+            self.add(folder)
+        self._show()
+
+    # -- which models there are
 
     @property
     def served(self) -> list[Served]:
         """All models, the default first."""
         return list(self._served.values())
+
+    def add(self, folder: Path) -> Served:
+        """Serve one more model; one that has its name already stays. Raises ModelNotFound."""
+        entry = locate.entry(folder)
+        if entry is None:
+            raise ModelNotFound(f'"{folder}" is not a weights folder')
+        name = locate.name_of(folder)
+        if name not in self._served:
+            self._served[name] = Served(name, folder, tuple(entry.abilities))
+            self.models.know(self._served[name])
+        return self._served[name]
+
+    async def remove(self, served: Served) -> None:
+        """Serve it no longer, and delete its folder. Raises ApiError while it is used."""
+        import shutil
+
+        if served.folder.parent not in locate.search_roots():
+            raise ApiError(
+                403,
+                f"{served.name} does not lie among the downloaded models, and is not deleted here",
+                code="not_deleted",
+                param="model",
+            )
+        await self.models.forget(served)
+        self._served.pop(served.name, None)
+        await asyncio.to_thread(shutil.rmtree, served.folder)
+
+    def keep(self, name: str | None, seconds: float) -> None:
+        """How long the model of that name stays in memory when nobody uses it; inf: for ever."""
+        served = self.named(name) if name else next(iter(self.served), None)
+        if served is not None:
+            served.keep = seconds
+
+    def named(self, name: str) -> Served | None:
+        """The model that a name stands for: its own, an alias, a hub id, a beginning of it.
+
+        Raises ApiError for what could be several.
+        """
+        name = self.settings.aliases.get(name, name).strip()
+        wanted = name.removesuffix(":latest").lower()
+        found = self._served.get(name)
+        if found is not None or not wanted:
+            return found
+        for alike in _WAYS:
+            matches = [one for one in self.served if alike(one, wanted)]
+            if len(matches) > 1:
+                several = ", ".join(one.name for one in matches)
+                raise ApiError(
+                    404,
+                    f"model {name!r:.100} could be one of several: {several}",
+                    code="model_not_found",
+                    param="model",
+                )
+            if matches:
+                return matches[0]
+        return None
 
     def find(self, name: str | None, ability: str) -> Served:
         """The model of that name; without one the first that has the ability. Raises ApiError."""
@@ -56,7 +147,7 @@ class Service:
                     404, f"no model that is served can {ability}", code="model_not_found"
                 )
             return found
-        found = self._served.get(name)
+        found = self.named(name)
         if found is None:
             known = ", ".join(self._served)
             raise ApiError(
@@ -68,7 +159,7 @@ class Service:
         if ability not in found.abilities:
             raise ApiError(
                 400,
-                f"model {name!r} cannot {ability}; it can: {', '.join(found.abilities)}",
+                f"model {found.name!r} cannot {ability}; it can: {', '.join(found.abilities)}",
                 code="unsupported_model",
                 param="model",
             )
@@ -76,31 +167,154 @@ class Service:
 
     @asynccontextmanager
     async def use(self, name: str | None, ability: str) -> AsyncIterator[Model]:
-        """The loaded model; it stays loaded for as long as it is used."""
+        """The loaded model; it stays loaded for as long as it is used.
+
+        Waits for a place among the requests that run, and for the memory. Raises ApiError.
+        """
         served = self.find(name, ability)
+        current = CURRENT.get()
+        if current is None:
+            async with self._used(served) as model:
+                yield model
+            return
+        if self.draining and not current.admitted:
+            raise ending()
+        limit = None if served.fit is None else served.fit.context_length
+        async with self.admission.enter(current, limit), self._used(served) as model:
+            yield model
+
+    @asynccontextmanager
+    async def _used(self, served: Served) -> AsyncIterator[Model]:
         served.users += 1
         try:
-            async with served.lock:
-                if served.model is None:
-                    served.model = await asyncio.to_thread(Model, served.folder, **self._options)
-            yield served.model
+            yield await self.models.get(served)
         finally:
             served.users -= 1
+            self.models.let_go(served)
+
+    # -- requests on their way
+
+    @contextmanager
+    def answering(self, current: Current) -> Iterator[None]:
+        """While a request is answered."""
+        self._answering.add(current)
+        self.meter.used[current.tenant].requests += 1
+        try:
+            yield
+        finally:
+            self._answering.discard(current)
+
+    @contextmanager
+    def socket(self) -> Iterator[None]:
+        """While a WebSocket is open. Raises ApiError where there are too many."""
+        if self.draining:
+            raise ending()
+        if self._sockets >= self.settings.max_sockets:
+            raise ApiError(
+                503,
+                f"{self._sockets} WebSockets are open already",
+                code="overloaded",
+                retry_after=10,
+            )
+        self._sockets += 1
+        try:
+            yield
+        finally:
+            self._sockets -= 1
+
+    @property
+    def busy(self) -> bool:
+        """Whether a request is being answered."""
+        return bool(self._answering)
+
+    def end_all(self) -> None:
+        """End what is being answered: its time is over."""
+        for current in list(self._answering):
+            current.end(ending())
+
+    # -- from its beginning to its end
+
+    def open_documents(self) -> None:
+        """Read the folder of documents, before there are requests.
+
+        Raises CorpusError, and ModelNotFound where there is no embedder.
+        """
+        from cactus.corpus.corpus import Corpus
+
+        assert self.settings.docs is not None
+        self.documents = Corpus(self.settings.docs)
+
+    async def open(self) -> asyncio.Task[None]:
+        """Begin to work in the background."""
+        return asyncio.get_running_loop().create_task(self.models.watch())
 
     async def close(self) -> None:
         """Free all models."""
-        for served in self.served:
-            if served.model is not None:
-                await asyncio.to_thread(served.model.close)
-                served.model = None
+        await self.models.close()
+        if self.documents is not None:
+            await asyncio.to_thread(self.documents.close)
+            self.documents = None
+
+    def _show(self) -> None:
+        """What /metrics says of the present."""
+        meter, admission, models = self.meter, self.admission, self.models
+        meter.gauge(
+            "num_requests_running", "Requests that are worked on.", lambda: admission.running
+        )
+        meter.gauge("num_requests_waiting", "Requests in the queue.", lambda: admission.waiting)
+        meter.gauge(
+            "waiting_prompt_tokens",
+            "Tokens of prompts in the queue, about.",
+            lambda: admission.waiting_tokens,
+        )
+        meter.gauge(
+            "num_requests_refused", "Requests told to come again.", lambda: admission.refused
+        )
+        meter.gauge("memory_budget_bytes", "For models and caches.", lambda: models.budget or 0)
+        meter.gauge("memory_reserved_bytes", "Of it, by loaded models.", lambda: models.used)
+        meter.gauge(
+            "kv_cache_bytes",
+            "Memory of keys and values.",
+            lambda: sum(one.model.kv_bytes for one in self.served if one.model is not None),
+        )
+        meter.gauge(
+            "models_loaded",
+            "Models in memory.",
+            lambda: sum(one.model is not None for one in self.served),
+        )
 
 
-def folders(names: tuple[str, ...]) -> tuple[Path, ...]:
+def ending() -> ApiError:
+    """The error of a request that came, or was not answered, when the server ends."""
+    return ApiError(503, "the server is shutting down", code="shutting_down", retry_after=5)
+
+
+def _stem(name: str) -> str:
+    return _QUANTISED.sub("", name.lower())
+
+
+def _hub_id(one: Served, wanted: str) -> bool:
+    hub = names.parse_hub_name(wanted) if "/" in wanted else None
+    own = locate.source_id(one.folder) if hub is not None else None
+    return hub is not None and own is not None and own.lower() == hub.hub_id.lower()
+
+
+_WAYS: tuple[Callable[[Served, str], bool], ...] = (
+    lambda one, wanted: one.name.lower() == wanted,
+    lambda one, wanted: one.name.lower() == wanted.replace(":", "-"),
+    _hub_id,
+    lambda one, wanted: _stem(one.name) == _stem(wanted.replace(":", "-")),
+    lambda one, wanted: len(wanted) > 1 and "/" not in wanted and names.is_part(wanted, one.name),
+)
+"""How a name may stand for a model, the strictest first."""
+
+
+def folders(wanted: tuple[str, ...]) -> tuple[Path, ...]:
     """The weights folders that names stand for; without names, all on this machine."""
     from cactus.weights.resolve import resolve
 
-    if names:
-        return tuple(resolve(name) for name in names)
+    if wanted:
+        return tuple(resolve(name) for name in wanted)
     found = tuple(entry.folder for entry in locate.entries() if entry.fault is None)
     if not found:
         raise ModelNotFound("there is no model yet; fetch one with: cactus download")

@@ -1,24 +1,27 @@
 """From a request to its answer: the body is read, the handler works, the client may go away.
 
 What all dialects have in common is here: limits of a body, errors, streams with pings, and that
-nothing goes on for a client that has left.
+nothing goes on for a client that has left, or for longer than it may.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import time
+import traceback
 from collections.abc import AsyncIterator
-from contextlib import suppress
 from typing import Any
 
-import msgspec
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from cactus.server.body import read_body, read_form
-from cactus.server.endpoint import Ask, Endpoint, Socket, Stream, encode
+from cactus.server.body import Incoming, decode_body, read_body, read_form
+from cactus.server.body import decode as decode
+from cactus.server.body import split_path as split_path
+from cactus.server.current import BYTES_A_TOKEN, CURRENT, Current
+from cactus.server.endpoint import Ask, Endpoint, Stream, encode
 from cactus.server.errors import CLIENT_GONE, ApiError, api_error
 from cactus.server.service import Service
 
@@ -36,98 +39,132 @@ async def answer(
     endpoint: Endpoint, service: Service, scope: Scope, receive: Receive, send: Send
 ) -> int:
     """Answer one request; the status that was sent, or 499 where the client has left."""
-    request = Request(scope, receive)
+    limit = service.settings.timeout_seconds
+    current = Current(
+        id=scope.get("cactus.request_id", ""),
+        tenant=scope.get("cactus.tenant"),
+        deadline=None if limit is None else time.monotonic() + limit,
+    )
+    mark = CURRENT.set(current)
     try:
-        ask = await _read(endpoint, service, request)
-        result = await _unless_gone(endpoint.handle(ask), receive)
+        with service.answering(current):
+            status = await _answer(endpoint, service, current, scope, receive, send)
+    finally:
+        CURRENT.reset(mark)
+    scope["cactus.status"] = status
+    return status
+
+
+async def _answer(
+    endpoint: Endpoint,
+    service: Service,
+    current: Current,
+    scope: Scope,
+    receive: Receive,
+    send: Send,
+) -> int:
+    request = Request(scope, Incoming(receive, service.settings))
+    ask: Ask[Any] | None = None
+    try:
+        ask = await _read(endpoint, service, request, current)
+        result = await _unless_gone(endpoint.handle(ask), receive, current)
         if isinstance(result, Stream):
-            return await _send_stream(endpoint, service, result, receive, send, scope)
+            return await _send_stream(endpoint, service, result, current, scope, receive, send)
         response = result if isinstance(result, Response) else _json(200, result)
-    except Gone:
+    except (Gone, ClientDisconnect):
         return CLIENT_GONE
     except Exception as error:
-        response = error_response(endpoint, error)
+        response = error_response(endpoint.dialect, error)
+    finally:
+        if ask is not None and ask.form is not None:
+            await ask.form.close()
     await response(scope, receive, send)
     return response.status_code
 
 
-def error_response(endpoint: Endpoint | Socket, error: Exception) -> Response:
+def error_response(dialect: Any, error: Exception) -> Response:
     """An error in the dialect's own shape."""
     told = told_error(error)
-    response = _json(told.status, endpoint.dialect.error(told))
+    response = _json(told.status, dialect.error(told))
     if told.retry_after is not None:
         response.headers["retry-after"] = str(told.retry_after)
+    if told.status == 401:
+        response.headers["www-authenticate"] = "Bearer"
     return response
 
 
 def told_error(error: Exception) -> ApiError:
     """What a client is told; what nobody has foreseen goes to the log, without its text."""
     told = api_error(error)
-    if told.status >= 500 and told.code == "server_error":
-        # The frames say where; the message might have what a user has written.
-        log.error("a request failed: %s", type(error).__name__, exc_info=_frames(error))
+    if told.status == 500:
+        log_failure(error)
     return told
 
 
-def _frames(error: Exception) -> Any:
-    return (type(error), type(error)(), error.__traceback__) if not error.args else None
+def log_failure(error: Exception) -> None:
+    """Where something failed; not its message, which might have what a user has written."""
+    frames = traceback.extract_tb(error.__traceback__)
+    places = " < ".join(f"{each.filename}:{each.lineno} {each.name}" for each in reversed(frames))
+    log.error("a request failed: %s at %s", type(error).__name__, places or "an unknown place")
 
 
 def _json(status: int, value: Any) -> Response:
     return Response(encode(value), status, media_type="application/json")
 
 
-async def _read(endpoint: Endpoint, service: Service, request: Request) -> Ask[Any]:
-    tenant = request.scope.get("cactus.tenant")
+async def _read(
+    endpoint: Endpoint, service: Service, request: Request, current: Current
+) -> Ask[Any]:
     if endpoint.form:
-        form, body = await read_form(request, endpoint.body, service.settings.max_upload)
-        return Ask(request, service, body, tenant, form)
+        form = await read_form(request, service.settings.max_upload)
+        return Ask(request, service, None, current.tenant, form)
     body = None
     if endpoint.body is not None:
         raw = await read_body(request, service.settings.max_body)
-        body = decode(raw, endpoint.body)
-    return Ask(request, service, body, tenant)
+        current.tokens = len(raw) // BYTES_A_TOKEN
+        body = await decode_body(raw, endpoint.body)
+    return Ask(request, service, body, current.tenant)
 
 
-def decode(raw: bytes, kind: Any) -> Any:
-    """A body as its type. Raises ApiError naming the field."""
-    from cactus.server.body import check_depth
+async def _unless_gone(work: Any, receive: Receive, current: Current) -> Any:
+    """What `work` comes to; it is cancelled where the client leaves or time is over.
 
-    check_depth(raw)
-    try:
-        return msgspec.json.decode(raw, type=kind)
-    except msgspec.ValidationError as error:
-        message, param = split_path(str(error))
-        raise ApiError(400, message, code="invalid_type", param=param) from None
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise ApiError(400, f"the body is not JSON: {error}", code="invalid_json") from None
-
-
-def split_path(text: str) -> tuple[str, str | None]:
-    """msgspec's message and, apart from it, the path of the field."""
-    message, mark, path = text.rpartition(" - at `")
-    if not mark:
-        return text, None
-    param = path.rstrip("`").removeprefix("$").lstrip(".")
-    param = param.removeprefix("[...]") or param
-    return f"{param or 'the body'}: {message}", param or None
-
-
-async def _unless_gone(work: Any, receive: Receive) -> Any:
-    """What `work` comes to; it is cancelled, and Gone raised, when the client leaves."""
+    Raises Gone, and the ApiError that the request was ended with.
+    """
     task = asyncio.ensure_future(work)
     watch = asyncio.ensure_future(_until_gone(receive))
     try:
-        await asyncio.wait({task, watch}, return_when=asyncio.FIRST_COMPLETED)
-        if not task.done():
-            raise Gone
-        return task.result()
+        return await _first(task, watch, current)
     finally:
-        for each in (task, watch):
-            if not each.done():
-                each.cancel()
-                with suppress(asyncio.CancelledError, Exception):
-                    await each
+        await _end(task, watch)
+
+
+async def _first(task: asyncio.Future[Any], watch: asyncio.Future[None], current: Current) -> Any:
+    await asyncio.wait(
+        {task, watch, current.ended},
+        timeout=current.left,
+        return_when=asyncio.FIRST_COMPLETED,
+    )
+    if task.done():
+        return task.result()
+    if watch.done():
+        raise Gone
+    if current.ended.done():
+        raise current.ended.result()
+    seconds = time.monotonic() - current.arrived
+    raise ApiError(
+        504, f"the request has not come to its end within {seconds:.0f} seconds", code="timeout"
+    )
+
+
+async def _end(*tasks: asyncio.Future[Any]) -> None:
+    """Cancel what still works, and wait until it has ended."""
+    for task in tasks:
+        task.cancel()
+    await asyncio.wait(tasks)
+    for task in tasks:
+        if not task.cancelled():
+            task.exception()  # looked at, so that asyncio does not report it as forgotten
 
 
 async def _until_gone(receive: Receive) -> None:
@@ -137,60 +174,73 @@ async def _until_gone(receive: Receive) -> None:
             return
 
 
+class _Outgoing:
+    """A stream's way out. Nothing is sent before there is something to send."""
+
+    def __init__(self, stream: Stream, send: Send) -> None:
+        self._stream, self._send = stream, send
+        self.begun = False
+        self.last = time.monotonic()
+
+    async def write(self, data: bytes, last: bool = False) -> None:
+        if not self.begun:
+            self.begun = True
+            await self._send(_start(self._stream))
+        self.last = time.monotonic()
+        await self._send({"type": "http.response.body", "body": data, "more_body": not last})
+        # Where the client has left, nothing above waits, and whoever would notice it has no turn.
+        await asyncio.sleep(0)
+
+
 async def _send_stream(
-    endpoint: Endpoint, service: Service, stream: Stream, receive: Receive, send: Send, scope: Scope
+    endpoint: Endpoint,
+    service: Service,
+    stream: Stream,
+    current: Current,
+    scope: Scope,
+    receive: Receive,
+    send: Send,
 ) -> int:
-    events = stream.events
+    out = _Outgoing(stream, send)
+    pump = asyncio.ensure_future(_pump(stream.events, out))
     watch = asyncio.ensure_future(_until_gone(receive))
-    ping = PING[stream.form]
-    following: asyncio.Future[bytes] | None = None
-    begun = False
+    pings = asyncio.ensure_future(_ping(out, PING[stream.form], service.settings.ping_seconds))
     try:
-        while True:
-            following = asyncio.ensure_future(_next(events))
-            while not following.done():
-                done, _ = await asyncio.wait(
-                    {following, watch},
-                    return_when=asyncio.FIRST_COMPLETED,
-                    timeout=service.settings.ping_seconds if begun and ping else None,
-                )
-                if watch in done:
-                    return CLIENT_GONE
-                if not done:
-                    await send({"type": "http.response.body", "body": ping, "more_body": True})
-            try:
-                data = following.result()
-            except StopAsyncIteration:
-                break
-            except Exception as error:
-                if not begun:
-                    response = error_response(endpoint, error)
-                    await response(scope, receive, send)
-                    return response.status_code
-                data = endpoint.dialect.event_error(told_error(error))
-                await send({"type": "http.response.body", "body": data, "more_body": True})
-                break
-            if not begun:
-                begun = True
-                await send(_start(stream))
-            await send({"type": "http.response.body", "body": data, "more_body": True})
-        if not begun:
-            await send(_start(stream))
-        await send({"type": "http.response.body", "body": b"", "more_body": False})
+        await _first(pump, watch, current)
+        return 200
+    except Gone:
+        return CLIENT_GONE
+    except Exception as error:
+        await _end(pump, pings)
+        if not out.begun:
+            response = error_response(endpoint.dialect, error)
+            await response(scope, receive, send)
+            return response.status_code
+        await out.write(endpoint.dialect.event_error(told_error(error)), last=True)
         return 200
     finally:
-        for each in (following, watch):
-            if each is not None and not each.done():
-                each.cancel()
-                with suppress(asyncio.CancelledError, Exception):
-                    await each
-        close = getattr(events, "aclose", None)
+        await _end(pump, watch, pings)
+        close = getattr(stream.events, "aclose", None)
         if close is not None:
             await close()
 
 
-async def _next(events: AsyncIterator[bytes]) -> bytes:
-    return await events.__anext__()
+async def _pump(events: AsyncIterator[bytes], out: _Outgoing) -> None:
+    async for data in events:
+        await out.write(data)
+    await out.write(b"", last=True)
+
+
+async def _ping(out: _Outgoing, ping: bytes, seconds: float) -> None:
+    """Write something when nothing else was for a while: a client that has vanished is noticed."""
+    while ping:
+        wait = out.last + seconds - time.monotonic()
+        if wait > 0:
+            await asyncio.sleep(wait)
+        elif out.begun:
+            await out.write(ping)
+        else:
+            out.last = time.monotonic()
 
 
 def _start(stream: Stream) -> dict[str, Any]:

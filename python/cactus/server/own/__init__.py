@@ -7,4 +7,13 @@ from cactus.server.endpoint import Endpoint
 
 def endpoints() -> list[Endpoint]:
     """Its part of the table."""
-    return []
+    from cactus.server.own import admin, documents, health, openapi, status, tokens
+
+    return [
+        *health.ENDPOINTS,
+        *status.ENDPOINTS,
+        *documents.ENDPOINTS,
+        *tokens.ENDPOINTS,
+        *admin.ENDPOINTS,
+        *openapi.ENDPOINTS,
+    ]

@@ -1,0 +1,46 @@
+"""The request that is being answered, for whoever works for it: who asks, how large, how long."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+
+from cactus.server.errors import ApiError
+
+
+@dataclass(eq=False)
+class Current:
+    """One request on its way. `tokens` is about how many its prompt has.
+
+    `deadline` is on the clock of ``time.monotonic``. `ended` is set, with what the client is told,
+    where the server ends it.
+    """
+
+    id: str = ""
+    tenant: str | None = None
+    tokens: int = 0
+    deadline: float | None = None
+    admitted: bool = False
+    arrived: float = field(default_factory=time.monotonic)
+    ended: asyncio.Future[ApiError] = field(
+        default_factory=lambda: asyncio.get_running_loop().create_future()
+    )
+
+    def end(self, error: ApiError) -> None:
+        """Answer it with `error` instead of what it would come to."""
+        if not self.ended.done():
+            self.ended.set_result(error)
+
+    @property
+    def left(self) -> float | None:
+        """Seconds to the deadline; None where there is none."""
+        return None if self.deadline is None else max(0.0, self.deadline - time.monotonic())
+
+
+CURRENT: ContextVar[Current | None] = ContextVar("cactus_request", default=None)
+"""Of the task that works; WebSockets, which may live for hours, have none."""
+
+BYTES_A_TOKEN = 4
+"""Of a body of JSON, about."""

@@ -1,0 +1,164 @@
+"""Connections: how many there are, and how long each may keep others waiting.
+
+What a client can do before the application sees a request is bounded here: how long its headers
+take and are, how long the rest of a body that nobody wants is read, how long an answer lies unread.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import sys
+from typing import Any
+
+import h11
+from uvicorn.protocols.http.h11_impl import H11Protocol
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+
+from cactus.server.endpoint import Dialect, encode
+from cactus.server.errors import ApiError
+from cactus.server.settings import Settings
+
+LINGER = 10.0
+"""Seconds in which the rest of a refused body is read, so that its sender reads the answer."""
+PROBES = {"TCP_KEEPIDLE": 15, "TCP_KEEPINTVL": 5, "TCP_KEEPCNT": 3}
+"""When a peer that has vanished is noticed where nothing is sent to it."""
+
+
+class _Patience:
+    """Ends a connection when what it was given time for has not happened."""
+
+    def __init__(self) -> None:
+        self._waits: dict[str, asyncio.TimerHandle] = {}
+
+    def begin(self, what: str, seconds: float, end: Any) -> None:
+        """From now on; one that has begun goes on."""
+        if what not in self._waits:
+            self._waits[what] = asyncio.get_running_loop().call_later(seconds, end)
+
+    def over(self, *names: str) -> None:
+        """It has happened."""
+        for name in names or list(self._waits):
+            timer = self._waits.pop(name, None)
+            if timer is not None:
+                timer.cancel()
+
+
+def http_protocol(settings: Settings, dialect: Dialect) -> type[H11Protocol]:
+    """uvicorn's protocol within limits. `dialect` is of errors where no path is known yet."""
+
+    class Connection(H11Protocol):
+        def connection_made(self, transport: Any) -> None:
+            super().connection_made(transport)
+            self._patience = _Patience()
+            _probe(transport)
+            if len(self.connections) > settings.max_connections:
+                self._refuse(503, "there are too many connections", "overloaded")
+                return
+            self._patience.begin("headers", settings.header_seconds, self._headers_late)
+
+        def connection_lost(self, exc: Exception | None) -> None:
+            self._patience.over()
+            super().connection_lost(exc)
+
+        def data_received(self, data: bytes) -> None:
+            super().data_received(data)
+            self._watch()
+
+        def on_response_complete(self) -> None:
+            super().on_response_complete()
+            self._watch()
+
+        def _watch(self) -> None:
+            """Say what is waited for now."""
+            if self.transport.is_closing():
+                self._patience.over()
+            elif self.conn.their_state is h11.IDLE:
+                self._patience.over("rest")
+                if self.conn.trailing_data[0]:
+                    self._patience.begin("headers", settings.header_seconds, self._headers_late)
+            elif self.cycle is not None and self.cycle.response_complete:
+                self._patience.over("headers")
+                if self.conn.their_state is h11.SEND_BODY:
+                    self._patience.begin("rest", LINGER, self.transport.abort)
+            else:
+                self._patience.over("headers", "rest")
+
+        def _headers_late(self) -> None:
+            seconds = settings.header_seconds
+            self._refuse(408, f"the headers took more than {seconds:g} seconds", "request_timeout")
+
+        def send_400_response(self, msg: str) -> None:
+            error = sys.exc_info()[1]
+            status = getattr(error, "error_status_hint", 400)
+            if status == 431:
+                text, code = f"the headers have more than {settings.max_header} bytes", "too_large"
+            else:
+                text, code = "this is not a valid HTTP request", "invalid_request"
+            self._refuse(status, text, code)
+
+        def _refuse(self, status: int, text: str, code: str) -> None:
+            """Answer without the application, and close."""
+            self._patience.over()
+            if self.conn.our_state not in (h11.IDLE, h11.SEND_RESPONSE):
+                self.transport.abort()  # an answer has begun
+                return
+            body = encode(dialect.error(ApiError(status, text, code=code)))
+            headers = [
+                (b"content-type", b"application/json"),
+                (b"content-length", str(len(body)).encode()),
+                (b"connection", b"close"),
+            ]
+            if status == 503:
+                headers.append((b"retry-after", b"5"))
+            for event in (
+                h11.Response(status_code=status, headers=headers),
+                h11.Data(data=body),
+                h11.EndOfMessage(),
+            ):
+                self.transport.write(self.conn.send(event) or b"")
+            self.transport.close()
+
+        def pause_writing(self) -> None:
+            super().pause_writing()
+            self._patience.begin("reader", settings.write_seconds, self.transport.abort)
+
+        def resume_writing(self) -> None:
+            super().resume_writing()
+            self._patience.over("reader")
+
+    return Connection
+
+
+def socket_protocol(settings: Settings) -> type[WebSocketsSansIOProtocol]:
+    """The same of a WebSocket."""
+
+    class SocketConnection(WebSocketsSansIOProtocol):
+        def connection_made(self, transport: Any) -> None:
+            super().connection_made(transport)
+            self._patience = _Patience()
+
+        def connection_lost(self, exc: Exception | None) -> None:
+            self._patience.over()
+            super().connection_lost(exc)
+
+        def pause_writing(self) -> None:
+            super().pause_writing()
+            self._patience.begin("reader", settings.write_seconds, self.transport.abort)
+
+        def resume_writing(self) -> None:
+            super().resume_writing()
+            self._patience.over("reader")
+
+    return SocketConnection
+
+
+def _probe(transport: Any) -> None:
+    """Have the system ask a silent peer whether it is still there."""
+    raw = transport.get_extra_info("socket")
+    if raw is None or raw.family not in (socket.AF_INET, socket.AF_INET6):
+        return
+    raw.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for name, value in PROBES.items():
+        if hasattr(socket, name):  # not every system has all
+            raw.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)

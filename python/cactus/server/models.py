@@ -1,0 +1,257 @@
+"""The models of a server: one load at a time, within a budget of memory, the least used gone first.
+
+A model that somebody uses stays where it is.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from cactus.engine.fit import Fit, fit
+from cactus.errors import InsufficientMemory
+from cactus.model import Model
+from cactus.server.errors import ApiError
+from cactus.server.meter import Meter
+from cactus.types import Completion
+
+CONVERSATIONS = 64
+"""A cache is never larger than what so many conversations of full length take."""
+LEAST_TOKENS = 4096
+"""For so many there is room in a cache, where the context has as many."""
+IMAGES = 256 << 20
+"""Bytes of features of images that a model keeps, if a sixteenth of the budget is not less."""
+LOOKS = 1.0
+"""Seconds between two looks at who is idle."""
+
+
+class ServedModel(Model):
+    """A model whose answers are counted."""
+
+    meter: Meter | None = None
+
+    async def achat(self, *arguments: Any, **options: Any) -> Completion:
+        """As `Model.achat`."""
+        done = await super().achat(*arguments, **options)
+        self._count(done)
+        return done
+
+    async def acomplete(self, *arguments: Any, **options: Any) -> Completion:
+        """As `Model.acomplete`."""
+        done = await super().acomplete(*arguments, **options)
+        self._count(done)
+        return done
+
+    def astream(self, *arguments: Any, **options: Any) -> Any:
+        """As `Model.astream`."""
+        stream = super().astream(*arguments, **options)
+        stream.when_ended(self._count)
+        return stream
+
+    def acomplete_stream(self, *arguments: Any, **options: Any) -> Any:
+        """As `Model.acomplete_stream`."""
+        stream = super().acomplete_stream(*arguments, **options)
+        stream.when_ended(self._count)
+        return stream
+
+    def _count(self, done: Completion) -> None:
+        if self.meter is not None:
+            self.meter.completion(self.name, done)
+
+    @property
+    def kv_bytes(self) -> int:
+        """Memory that its keys and values take now."""
+        return 0 if self.closed else self._engine.program.kv_bytes
+
+    @property
+    def remembers(self) -> int:
+        """Memory up to which conversations that have ended are remembered."""
+        return self._engine.cache_bytes
+
+
+@dataclass(eq=False)
+class Served:
+    """One model that the server knows by a name. `users` are the requests that use it now.
+
+    `bytes` is what it may take of the budget while it is loaded. `keep` is how long it stays when
+    nobody uses it; None: as the server was told.
+    """
+
+    name: str
+    folder: Path
+    abilities: tuple[str, ...]
+    model: ServedModel | None = None
+    users: int = 0
+    bytes: int = 0
+    keep: float | None = None
+    used: float = field(default_factory=time.monotonic)
+    loading: asyncio.Task[None] | None = None
+    fit: Fit | None = None
+
+
+class Models:
+    """Loads and unloads within `budget` bytes; None: as much as each asks for."""
+
+    def __init__(
+        self,
+        budget: int | None,
+        cache: int | None,
+        keep: float | None,
+        meter: Meter,
+        options: Mapping[str, Any],
+    ) -> None:
+        self.budget = budget
+        self._cache, self._keep, self._meter, self._options = cache, keep, meter, dict(options)
+        self._all: list[Served] = []
+        self._turn = asyncio.Lock()
+        self._freed = asyncio.Event()
+
+    @property
+    def used(self) -> int:
+        """Bytes of the budget that loaded models may take."""
+        return sum(one.bytes for one in self._all)
+
+    def know(self, served: Served) -> None:
+        """From now on it may be loaded."""
+        self._all.append(served)
+
+    async def get(self, served: Served) -> ServedModel:
+        """The loaded model. `served.users` counts the caller already, so that it stays."""
+        while served.model is None:
+            if served.loading is None or served.loading.done():
+                served.loading = asyncio.get_running_loop().create_task(self._load(served))
+                served.loading.add_done_callback(_looked_at)
+            # Whoever leaves does not end what others wait for.
+            await asyncio.shield(served.loading)
+        return served.model
+
+    def let_go(self, served: Served) -> None:
+        """A user has gone."""
+        served.used = time.monotonic()
+        self._freed.set()
+
+    async def unload(self, served: Served) -> bool:
+        """Free it now, or as soon as nobody uses it: false then."""
+        if served.users or (served.loading is not None and not served.loading.done()):
+            served.keep = 0.0
+            return False
+        await self._free(served)
+        return True
+
+    async def watch(self) -> None:
+        """Unload those that were idle for as long as they are kept."""
+        while True:
+            await asyncio.sleep(LOOKS)
+            await self.look()
+
+    async def look(self) -> None:
+        """Do once what `watch` does."""
+        for served in self._all:
+            keep, idle = self.keep_of(served), time.monotonic() - served.used
+            if served.model is not None and not served.users and keep is not None and idle >= keep:
+                await self._free(served)
+
+    def keep_of(self, served: Served) -> float | None:
+        """Seconds that it stays when nobody uses it; None: as long as there is room."""
+        keep = self._keep if served.keep is None else served.keep
+        return None if keep is None or math.isinf(keep) else keep
+
+    async def close(self) -> None:
+        """Free all, whoever uses them."""
+        for served in self._all:
+            if served.loading is not None:
+                with suppress(Exception):
+                    await served.loading
+            await self._free(served)
+
+    async def forget(self, served: Served) -> None:
+        """Free it, and never load it again. Raises ApiError while it is used."""
+        if not await self.unload(served):
+            raise ApiError(
+                409, f"{served.name} is used by {served.users} requests", code="model_in_use"
+            )
+        self._all.remove(served)
+
+    async def _free(self, served: Served) -> None:
+        model, served.model = served.model, None
+        if model is None:
+            return
+        await asyncio.to_thread(model.close)
+        served.bytes = 0
+        served.keep = None
+        self._freed.set()
+
+    async def _load(self, served: Served) -> None:
+        async with self._turn:
+            if served.model is not None:
+                return
+            if served.fit is None:
+                known = {k: v for k, v in self._options.items() if k != "cache_bytes"}
+                served.fit = await asyncio.to_thread(lambda: fit(served.folder, **known))
+            options, need = self._plan(served, served.fit)
+            if not await self._make_room(served, need):
+                raise ApiError(503, "nobody waits for this model any more", code="cancelled")
+            served.bytes = need
+            try:
+                model = await asyncio.to_thread(lambda: ServedModel(served.folder, **options))
+            except BaseException:
+                served.bytes = 0
+                raise
+            model.meter = self._meter
+            served.model, served.used = model, time.monotonic()
+
+    def _plan(self, served: Served, fit: Fit) -> tuple[dict[str, Any], int]:
+        """The options of `Model`, and bytes for it. Raises InsufficientMemory."""
+        options, need = dict(self._options), fit.weights + fit.working
+        if "see" in served.abilities:
+            images = IMAGES if self.budget is None else min(IMAGES, self.budget // 16)
+            options["image_cache_bytes"] = images
+            need += images
+        if fit.position_bytes == 0:
+            self._check(served, need)
+            return options, need
+        one = fit.position_bytes * min(fit.context_length, LEAST_TOKENS)
+        most = CONVERSATIONS * fit.position_bytes * fit.context_length
+        if self._cache is not None:
+            most = self._cache
+        elif self.budget is not None:
+            most = min(most, max(self.budget // 4, one))
+        if self.budget is not None:
+            # Less is remembered where weights leave less, but not less than LEAST_TOKENS.
+            most = min(most, max(self.budget - need, one))
+        options["cache_bytes"] = most
+        self._check(served, need + most)
+        return options, need + most
+
+    def _check(self, served: Served, need: int) -> None:
+        if self.budget is not None and need > self.budget:
+            raise InsufficientMemory(
+                f"{served.name} takes about {need >> 20} MiB, and this server "
+                f"may use {self.budget >> 20} MiB; give it more with --memory, take a smaller "
+                "model, or a shorter --context"
+            )
+
+    async def _make_room(self, served: Served, need: int) -> bool:
+        """Unload what was not used for longest until `need` fits; false if nobody wants it now."""
+        while self.budget is not None and self.used + need > self.budget:
+            idle = [one for one in self._all if one.model is not None and not one.users]
+            if idle:
+                await self._free(min(idle, key=lambda one: one.used))
+                continue
+            self._freed.clear()
+            with suppress(asyncio.TimeoutError):
+                await asyncio.wait_for(self._freed.wait(), LOOKS)
+            if not served.users:
+                return False
+        return True
+
+
+def _looked_at(task: asyncio.Task[None]) -> None:
+    if not task.cancelled():
+        task.exception()  # everybody who waited for it may have left
