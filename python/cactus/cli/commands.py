@@ -23,6 +23,8 @@ COMMANDS = {
     "rerank": ("cactus.cli.rerank", "Rank texts by a query."),
     "serve": ("cactus.cli.serve", "Serve models over HTTP."),
     "mcp": ("cactus.cli.mcp", "Serve tools to programs that speak MCP."),
+    "ps": ("cactus.cli.ps", "List servers that run, and their models."),
+    "stop": ("cactus.cli.stop", "Unload a model of a server, or end a server."),
     "download": ("cactus.cli.download", "Fetch a model and convert it."),
     "convert": ("cactus.cli.convert", "Convert a GGUF file or a Hugging Face folder."),
     "list": ("cactus.cli.list", "List the models on this machine."),
@@ -45,8 +47,6 @@ ALIASES = {
 """Names that other programs have for what is here."""
 
 ELSEWHERE = {
-    "ps": "A model is in memory only while a command or a program uses it; nothing to list.",
-    "stop": "A model is in memory only while a command or a program uses it; nothing to stop.",
     "create": "'cactus convert' makes a model from a GGUF file or a Hugging Face folder.",
     "push": "Cactus publishes nothing; a model is a folder ('cactus list' shows where).",
     "login": "The token of Hugging Face is taken from HF_TOKEN or from 'hf auth login'.",

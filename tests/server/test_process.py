@@ -1,0 +1,405 @@
+"""The process: what it prints, where it listens, how it ends, and how other commands find it."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from click.testing import CliRunner
+
+from cactus.cli.commands import cactus
+from cactus.errors import InvalidRequest
+from cactus.server import listen, state
+from cactus.server.settings import Settings
+from tests.server.running import PATIENCE, until
+
+LONG = {"messages": [{"role": "user", "content": "a"}], "max_tokens": 400, "stream": True}
+
+
+@pytest.fixture(autouse=True)
+def _own_runtime(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Servers of the developer's are not seen, nor ended."""
+    runtime = tmp_path / "runtime"
+    runtime.mkdir(mode=0o700)
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(runtime))
+    monkeypatch.delenv("CACTUS_API_KEYS", raising=False)
+
+
+class Process:
+    """`cactus serve` as people start it."""
+
+    def __init__(self, *arguments: str, **environment: str) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, "-u", "-m", "cactus", "serve", *arguments],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "CACTUS_THREADS": "1", **environment},
+        )
+        assert self.process.stdout is not None
+        self.first = self.process.stdout.readline().strip()
+        self.url = self.first.removeprefix("Cactus at ")
+
+    def wait(self) -> int:
+        """Its exit status."""
+        return self.process.wait(PATIENCE)
+
+    def up(self) -> None:
+        """Wait until it answers."""
+
+        def answers() -> bool:
+            assert self.process.poll() is None, self.process.communicate()
+            with suppress(httpx.TransportError):
+                return httpx.get(f"{self.url}/live").status_code == 200
+            return False
+
+        until(answers)
+
+    def end(self) -> None:
+        """End it in any case."""
+        if self.process.poll() is None:
+            self.process.kill()
+        self.process.communicate()
+
+
+@pytest.fixture
+def serve(tiny_model: Path) -> Iterator[Any]:
+    """Starts `cactus serve` with the tiny model; all are ended with the test."""
+    begun: list[Process] = []
+
+    def start(*arguments: str, **environment: str) -> Process:
+        begun.append(Process(str(tiny_model), *arguments, **environment))
+        return begun[-1]
+
+    yield start
+    for each in begun:
+        each.end()
+
+
+def run_command(*arguments: str) -> Any:
+    """One command line in this process."""
+    return CliRunner().invoke(cactus, arguments, catch_exceptions=True)
+
+
+def test_it_says_where_and_ends_cleanly(serve: Any) -> None:
+    server = serve("--port", "0")
+    assert server.url.startswith("http://127.0.0.1:")
+    server.up()
+    assert [each.url for each in state.servers()] == [server.url]
+    listed = run_command("ps").output
+    assert server.url in listed
+    assert "tiny: " in listed  # it was loaded at once
+    server.process.send_signal(signal.SIGTERM)
+    assert server.wait() == 0
+    out, err = server.process.stdout.read(), server.process.stderr.read()
+    assert err == ""
+    assert "tiny (" in out and "the default" in out
+    assert state.servers() == []
+    assert run_command("ps").output.startswith("No server runs")
+
+
+def test_sigterm_lets_requests_end_and_takes_no_new_ones(serve: Any) -> None:
+    server = serve("--port", "0")
+    server.up()
+    with (
+        httpx.Client(base_url=server.url, timeout=PATIENCE) as client,
+        client.stream("POST", "/v1/chat/completions", json=LONG) as reply,
+    ):
+        lines = reply.iter_lines()
+        next(lines)
+        server.process.send_signal(signal.SIGTERM)
+        until(lambda: _status(server.url, "/ready") in (503, None))
+        assert list(lines)[-2] == "data: [DONE]"
+    assert server.wait() == 0
+
+
+def _status(url: str, path: str) -> int | None:
+    with suppress(httpx.TransportError):
+        return httpx.get(url + path).status_code
+    return None
+
+
+def test_a_second_interrupt_ends_it_at_once(serve: Any, tmp_path: Path) -> None:
+    server = serve("--uds", str(tmp_path / "socket"), "--drain", "1h")
+    path = server.url.removeprefix("unix:")
+    until(lambda: Path(path).exists() and state.servers())
+    # A request whose body never comes to its end holds it.
+    with socket.socket(socket.AF_UNIX) as raw:
+        raw.connect(path)
+        raw.sendall(
+            b"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\n"
+            b"Content-Type: application/json\r\nContent-Length: 10\r\n\r\n{"
+        )
+        time.sleep(0.5)
+        server.process.send_signal(signal.SIGINT)
+        time.sleep(0.5)
+        assert server.process.poll() is None
+        server.process.send_signal(signal.SIGINT)
+        assert server.wait() == 130
+    assert not Path(path).exists()
+    assert state.servers() == []
+
+
+def test_what_takes_longer_than_the_drain_is_ended_with_an_error(serve: Any) -> None:
+    server = serve("--port", "0", "--drain", "0.2s")
+    server.up()
+    port = int(server.url.rpartition(":")[2])
+    with socket.create_connection(("127.0.0.1", port), timeout=PATIENCE) as raw:
+        raw.sendall(
+            b"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\n"
+            b"Content-Type: application/json\r\nContent-Length: 10\r\n\r\n{"
+        )
+        time.sleep(0.3)
+        server.process.send_signal(signal.SIGTERM)
+        assert server.wait() == 0
+
+
+def test_a_killed_server_leaves_nothing_in_the_way(serve: Any, tmp_path: Path) -> None:
+    path = tmp_path / "socket"
+    first = serve("--uds", str(path))
+    until(lambda: path.exists() and state.servers())
+    assert path.stat().st_mode & 0o777 == 0o600
+    refused = serve("--uds", str(path))
+    assert refused.wait() == 1
+    assert "a server listens there" in refused.process.communicate()[1]
+    first.process.kill()
+    first.wait()
+    assert path.exists()  # stale
+    assert state.servers() == []
+    second = serve("--uds", str(path))
+    until(lambda: bool(state.servers()))
+    transport = httpx.HTTPTransport(uds=str(path))
+    with httpx.Client(transport=transport, base_url="http://anything", timeout=PATIENCE) as client:
+        assert client.get("/v1/models").json()["data"][0]["id"] == "tiny"
+    second.process.send_signal(signal.SIGTERM)
+    assert second.wait() == 0
+    assert not path.exists()
+
+
+def test_stop_unloads_a_model_or_ends_a_server(serve: Any) -> None:
+    server = serve("--port", "0")
+    server.up()
+    assert run_command("stop", "tiny").output == "tiny is unloaded.\n"
+    assert "tiny: not in memory" in run_command("ps").output
+    told = json.loads(run_command("ps", "--json").output)
+    assert told[0]["models"][0]["loaded"] is False
+    assert "not served" in str(run_command("stop", "other").exception)
+    other = serve("--port", "0", CACTUS_API_KEYS="a-key-that-nobody-knows")
+    other.up()
+    assert "2 servers" in run_command("stop").output
+    port = other.url.rpartition(":")[2]
+    assert "has ended" in run_command("stop", "--port", port).output
+    assert other.wait() == 0
+    assert "has ended" in run_command("stop").output
+    assert server.wait() == 0
+    assert "no server runs" in str(run_command("stop").exception)
+
+
+def test_tls_is_made_with_files(serve: Any, tmp_path: Path) -> None:
+    import trustme
+
+    authority = trustme.CA()
+    issued = authority.issue_cert("localhost", "127.0.0.1")
+    cert, key = tmp_path / "cert.pem", tmp_path / "key.pem"
+    cert.write_bytes(b"".join(each.bytes() for each in issued.cert_chain_pems))
+    key.write_bytes(issued.private_key_pem.bytes())
+    authority.cert_pem.write_to_path(tmp_path / "ca.pem")
+    server = serve("--port", "0", "--tls-cert", str(cert), "--tls-key", str(key))
+    assert server.url.startswith("https://")
+    import ssl
+
+    trusted = ssl.create_default_context(cafile=tmp_path / "ca.pem")
+    until(lambda: bool(state.servers()))
+
+    def answers() -> bool:
+        with suppress(httpx.TransportError):
+            return httpx.get(f"{server.url}/live", verify=trusted).status_code == 200
+        return False
+
+    until(answers)
+    cert.write_bytes(cert.read_bytes())
+    with pytest.raises(InvalidRequest, match="--tls-cert"):
+        listen.check(Settings((), tls_cert=key))
+    with pytest.raises(InvalidRequest, match="no such file"):
+        listen.check(Settings((), tls_cert=tmp_path / "none"))
+    with pytest.raises(InvalidRequest, match="needs --tls-cert"):
+        listen.check(Settings((), tls_key=key))
+
+
+def test_a_dry_run_prints_and_listens_nowhere(tiny_model: Path) -> None:
+    done = run_command("serve", str(tiny_model), "--dry-run", "--port", "1", "--alias", "gpt=tiny")
+    assert done.exit_code == 0, done.output
+    assert done.output.startswith("Cactus at http://127.0.0.1:1\n")
+    assert "gpt is tiny" in done.output
+    assert state.servers() == []
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1"])
+def test_it_listens_to_others_with_a_key_only(tiny_model: Path, host: str) -> None:
+    plain = ("serve", str(tiny_model), "--dry-run", "--host", host)
+    refused = run_command(*plain)
+    assert isinstance(refused.exception, InvalidRequest)
+    assert "--api-key-file" in str(refused.exception)
+    assert run_command(*plain, "--insecure").exit_code == 0
+    assert run_command(*plain, "--api-key", "sk-0123456789").exit_code == 0
+
+
+def test_a_key_is_never_printed(tiny_model: Path, tmp_path: Path) -> None:
+    file = tmp_path / "keys"
+    file.write_text("sk-of-the-file\n")
+    file.chmod(0o644)
+    done = run_command("serve", str(tiny_model), "--dry-run", "--api-key", "sk-of-the-option",
+                       "--api-key-file", str(file))  # fmt: skip
+    assert "chmod 600" in done.output
+    assert "seen by others" in done.output
+    assert "sk-of-the" not in done.output
+    assert "sk-of-the" not in repr(Settings((), keys=("sk-of-the-file",)))
+
+
+# -- sockets
+
+
+def opened(**settings: Any) -> list[socket.socket]:
+    return listen.open_sockets(Settings((), **settings))
+
+
+def test_a_port_in_use_is_named_with_what_to_do() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(listen.CannotListen, match=rf"port {port} is in use.*--port {port + 1}"):
+            opened(port=port)
+
+
+def test_a_port_for_programs_with_privileges_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Refused(socket.socket):
+        def bind(self, address: Any) -> None:
+            raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(listen.socket, "socket", Refused)
+    with pytest.raises(listen.CannotListen, match=r"port 80 is for programs with privileges.*8080"):
+        opened(port=80)
+
+
+def test_an_address_of_another_machine_is_named() -> None:
+    with pytest.raises(
+        listen.CannotListen, match=r"192\.0\.2\.1 is not an address of this machine"
+    ):
+        opened(host="192.0.2.1", port=0)
+    with pytest.raises(listen.CannotListen, match="nobody knows this name"):
+        opened(host="no.such.host.invalid", port=0)
+
+
+def test_one_of_the_addresses_of_a_name_is_enough(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine without IPv6 calls itself ::1 all the same."""
+    missing, there = ("192.0.2.1", 0), ("127.0.0.1", 0)
+    found = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", each) for each in (missing, there)]
+    monkeypatch.setattr(listen, "_resolved", lambda _: found)
+    (made,) = opened(host="localhost", port=0)
+    assert made.getsockname()[0] == "127.0.0.1"
+    made.close()
+
+
+@pytest.mark.skipif(not socket.has_ipv6, reason="there is no IPv6 here")
+def test_ipv6_alone_is_listened_at() -> None:
+    try:
+        (made,) = opened(host="::1", port=0)
+    except listen.CannotListen as error:
+        pytest.skip(str(error))
+    port = made.getsockname()[1]
+    with made:
+        socket.create_connection(("::1", port), timeout=5).close()
+    assert listen.address_of(Settings((), host="::1"), port) == f"http://[::1]:{port}"
+
+
+def test_a_file_in_the_place_of_a_socket_stays(tmp_path: Path) -> None:
+    file = tmp_path / "notes.txt"
+    file.write_text("mine")
+    with pytest.raises(listen.CannotListen, match="a file of this name"):
+        opened(uds=file)
+    assert file.read_text() == "mine"
+    with pytest.raises(listen.CannotListen, match="--uds"):
+        opened(uds=tmp_path / "no" / "such" / "folder")
+    with pytest.raises(listen.CannotListen, match="--uds"):
+        opened(uds=tmp_path / ("x" * 200))
+
+
+# -- the files by which servers are found
+
+
+def test_a_state_file_is_for_its_user_alone() -> None:
+    path = state.write(state.Known(os.getpid(), "http://127.0.0.1:1", "token"))
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert path.parent.stat().st_mode & 0o077 == 0
+    assert state.servers() == [state.Known(os.getpid(), "http://127.0.0.1:1", "token")]
+    (path.parent / "broken.json").write_text("{")
+    assert len(state.servers()) == 1
+    path.unlink()
+
+
+def test_a_file_of_a_process_that_is_gone_is_removed() -> None:
+    done = subprocess.Popen([sys.executable, "-c", ""])
+    done.wait()
+    path = state.write(state.Known(done.pid, "http://127.0.0.1:1", "token"))
+    assert state.servers() == []
+    assert not path.exists()
+
+
+def test_what_does_not_answer_is_said(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+    with pytest.raises(state.NotReached, match="does not answer"):
+        state.call(state.Known(1, f"http://127.0.0.1:{port}", "token"), "GET", "/x")
+
+
+# -- what a model takes
+
+
+def test_show_says_whether_a_model_fits(tiny_model: Path) -> None:
+    shown = run_command("show", str(tiny_model), "--fit")
+    assert shown.exit_code == 0, shown.output
+    assert "for 1,000 tokens" in shown.output
+    assert "It fits with" in shown.output
+    found = json.loads(run_command("show", str(tiny_model), "--fit", "--json").output)
+    assert found["fits"] is True
+    assert found["weights_bytes"] == (tiny_model / "model.safetensors").stat().st_size
+    assert found["context"] == 512
+
+
+def test_show_says_where_a_model_does_not_fit(
+    tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for free, told in ((1 << 20, "does not fit"), (None, "does not say")):
+        monkeypatch.setattr("cactus.machine.available_bytes", lambda free=free: free)
+        assert told in run_command("show", str(tiny_model), "--fit").output
+
+
+# -- sizes and times
+
+
+def test_sizes_and_times_are_read_as_people_write_them() -> None:
+    import click
+
+    from cactus.cli.quantities import Duration, Size
+
+    for text, value in (("4GB", 4 * 10**9), ("1.5 MiB", 3 << 19), ("0", 0), ("32k", 32768)):
+        assert Size().convert(text, None, None) == value
+    for text, seconds in (("30s", 30), ("5m", 300), ("1h", 3600), ("7", 7), ("200ms", 0.2)):
+        assert Duration().convert(text, None, None) == seconds
+    assert Duration(forever=True).convert("forever", None, None) == float("inf")
+    assert Size(share=True).convert("50%", None, None) > 0
+    for kind, text in ((Size(), "50%"), (Size(), "-1"), (Size(), "many"), (Duration(), "forever"),
+                       (Duration(), "soon"), (Size(share=True), "150%")):  # fmt: skip
+        with pytest.raises(click.BadParameter, match="such as"):
+            kind.convert(text, None, None)
