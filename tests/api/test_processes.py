@@ -516,3 +516,47 @@ def test_an_interrupt_raises_in_the_callers_code_alone(tiny_model: Path) -> None
         """,
         tiny_model,
     )
+
+
+def test_an_async_stream_in_a_forked_child_is_told_and_the_parent_goes_on(tiny_model: Path) -> None:
+    said = run(
+        """
+        import asyncio
+
+        async def main():
+            model = Model(MODEL)
+            stream = model.astream(HELLO, max_tokens=30, logit_bias={2: -100})
+            await anext(stream)
+            sys.stdout.flush()
+            child = os.fork()
+            if child == 0:
+                for use in (stream.__anext__, lambda: model.achat(HELLO)):
+                    try:
+                        asyncio.run(use())
+                    except errors.ForkError:
+                        pass
+                    else:
+                        raise AssertionError("no ForkError")
+                asyncio.run(stream.aclose())
+                os._exit(0)
+            assert os.waitpid(child, 0)[1] == 0
+            print(len([event async for event in stream]) > 20)
+
+        asyncio.run(main())
+        """,
+        tiny_model,
+    )
+    assert said == "True\n"
+
+
+def test_a_program_ends_with_async_calls_in_flight(tiny_model: Path) -> None:
+    run(
+        """
+        import asyncio
+        model = Model(MODEL)
+        loop = asyncio.new_event_loop()
+        stream = model.astream(HELLO, max_tokens=400, logit_bias={2: -100})
+        loop.run_until_complete(anext(stream))
+        """,
+        tiny_model,
+    )

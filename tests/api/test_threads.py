@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from cactus.errors import Cancelled, ModelClosed, ReentrantCall
-from cactus.generate.lane import AHEAD
+from cactus.generate.mailbox import AHEAD
 from cactus.model import Model
 from tests.generate.scripted import InThread, babbling, lanes, saying, wait_until
 

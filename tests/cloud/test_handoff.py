@@ -448,6 +448,7 @@ def test_what_the_cloud_has_begun_and_shown_the_model_finishes(
     assert done.finish_reason == "length" and done.handoff is not None
     assert (done.handoff.answered, done.handoff.code) == (False, "reset")
     assert done.metrics.decode_tokens == 3
+    assert done.metrics.cached_tokens == 0, "what this answer has read itself was not remembered"
 
 
 SCHEMA = {"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"]}

@@ -16,7 +16,7 @@ from cactus.errors import Cancelled, InsufficientMemory, ModelClosed, NonFiniteL
 from cactus.generate import many
 from cactus.generate.chat import Chat
 from cactus.generate.conversations import WORTH_SHARING
-from cactus.generate.lane import AHEAD
+from cactus.generate.mailbox import AHEAD
 from cactus.model import Model
 from tests.generate.scripted import (
     END,
@@ -341,23 +341,34 @@ def test_a_stream_goes_on_while_a_long_prompt_is_read(make: Make) -> None:
     assert len(mixed) > 3 and all(len(batch[0]) == 1 for batch in mixed)
 
 
-def test_without_a_stream_a_prompt_has_all_the_rows_that_are_left(make: Make) -> None:
+def test_beside_answers_of_the_same_call_a_prompt_has_all_the_rows_that_are_left(
+    make: Make,
+) -> None:
     model, program = make(babbling, chunk=64)
-    program.during = lambda _tokens: time.sleep(0.001)
-    other = InThread(lambda: model.chat("one", max_tokens=200))
-    wait_until(lambda: len(program.steps) > 3)
-    model.chat("x" * 600, max_tokens=1)
-    other.result()
+    program.during = lambda tokens: time.sleep(0.002 * len(tokens))
+    model.chat_many(["one", "x" * 1000], max_tokens=60)
     sizes = [len(tokens) for tokens in program.steps]
-    assert sizes.count(64) >= 9
+    assert sizes.count(64) >= 15
 
 
-def test_two_prompts_share_the_rows_of_a_step(make: Make) -> None:
+def test_an_answer_that_is_not_streamed_goes_on_while_a_long_prompt_is_read(make: Make) -> None:
+    model, program = make(babbling, chunk=64)
+    program.during = lambda tokens: time.sleep(0.002 * len(tokens))
+    other = InThread(lambda: model.chat("one", max_tokens=300))
+    wait_until(lambda: len(program.steps) > 3)
+    model.chat("x" * 300, max_tokens=1)
+    mixed = [len(tokens) for tokens in program.steps[3:] if len(tokens) > 1]
+    model.stop()
+    other.result()
+    assert len(mixed) > 6 and max(mixed) < 40
+
+
+def test_two_prompts_take_turns(make: Make) -> None:
     model, program = make(babbling, chunk=32)
     done = model.chat_many(["a" * 100, "b" * 1000], max_tokens=1)
     assert [answer.metrics.prefill_tokens for answer in done] == [105, 1005]
-    assert [len(row) for row in program.batches[0]] == [16, 16]
-    assert max(n for n, batch in enumerate(program.batches) if len(batch) == 2) < 8
+    first = [bytes(tokens[-1:]) for tokens in program.steps[:6]]
+    assert sorted(first) == [b"a"] * 3 + [b"b"] * 3
 
 
 def test_a_beginning_that_a_running_request_has_read_is_not_read_again(make: Make) -> None:

@@ -76,7 +76,7 @@ def test_a_conversation_keeps_nothing_beyond_its_answer(model: Model, longest: i
 
 def test_they_take_no_longer_than_a_reader_can_see() -> None:
     for seconds in (0.001, 0.008, 0.05):
-        schedule = Schedule(256, StepCosts())
+        schedule = Schedule(256, 64, StepCosts())
         parts = writing(True, False)
         assert schedule.run(parts, 8) == 1  # nothing is known yet
         schedule.record(parts, 2, seconds)
@@ -84,7 +84,7 @@ def test_they_take_no_longer_than_a_reader_can_see() -> None:
 
 
 def test_who_is_to_be_looked_at_between_two_steps_makes_single_ones() -> None:
-    schedule = Schedule(256, StepCosts())
+    schedule = Schedule(256, 64, StepCosts())
     parts = writing(False, False)
     schedule.record(parts, 2, 0.001)
     assert schedule.run(parts, 8) == 8

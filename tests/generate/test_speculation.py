@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 
 from cactus.engine.costs import MOST, StepCosts
 from cactus.errors import InsufficientMemory, NonFiniteLogits
-from cactus.generate.speculation import LONGEST, Lookup, Speculation, worthwhile
+from cactus.generate.speculation import LONGEST, Lookup, Speculation, may_pay, worthwhile
 from tests.generate.scripted import (
     END,
     VOCABULARY,
@@ -360,3 +361,15 @@ def test_a_step_that_fails_without_guesses_fails() -> None:
     rig.program.during = fail
     with pytest.raises(InsufficientMemory):
         rig.answer()
+
+
+@pytest.mark.parametrize("slope", [0.02, 0.1, 0.3, 0.6, 1.0])
+@pytest.mark.parametrize("rows", [1, 3, 8, 30, 64])
+def test_where_no_guess_could_pay_none_is_chosen(slope: float, rows: int) -> None:
+    costs, room = FixedCosts(slope), 320 - rows
+    certain = SimpleNamespace(chances=lambda room: [0.9999] * min(room, MOST))
+    chosen = worthwhile([certain] * rows, room, costs)
+    if not may_pay(rows, room, costs):
+        assert chosen == [0] * rows
+    elif rows * MOST >= room:
+        assert sum(chosen) > 0

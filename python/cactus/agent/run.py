@@ -60,7 +60,7 @@ class ToolsRun(Run[ToolEvent, ToolRun]):
     def _generation(self, call: Call) -> Generation:
         """The next answer. It is a call of its own, which ends when this run is stopped."""
         own = Call()
-        own.flag = call.flag
+        own.flag, own.tenant = call.flag, call.tenant
         return self._begin(self._messages, self._options, own)
 
     def _events(self) -> Generator[ToolEvent, None, None]:

@@ -1,7 +1,9 @@
-"""The async forms: every call has a thread of its own, and cancelling it stops the generation.
+"""The async forms of a call; cancelling the task that waits for one stops the work.
 
-A thread of its own, because calls on one model work for each other: with the event loop's shared
-pool, calls that wait could take every worker while the one that works needs another to go on.
+A call that must work in the thread that reads it has a thread of its own, for calls on one model
+work for each other: with the event loop's shared pool, calls that wait could take every worker
+while the one that works needs another to go on. One that others work for has a thread only while
+it is being made; then its task waits for news like any other (`Run.attend`).
 """
 
 from __future__ import annotations
@@ -12,6 +14,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from cactus.calls.closing import NotCopied
+from cactus.calls.reader import Reader
 from cactus.calls.run import Run
 from cactus.calls.turns import Call
 from cactus.compat import Self
@@ -37,6 +40,36 @@ async def run_alone(work: Callable[[Call], T]) -> T:
     try:
         return await _run(executor, call, lambda: work(call))
     finally:
+        executor.shutdown(wait=False)
+
+
+async def run_attended(make: Callable[[Call], Run[Any, T]]) -> T:
+    """The result of the run that `make` makes, with a thread only while it needs one.
+
+    If the task is cancelled, stop its call and wait for its end.
+    """
+    import asyncio
+
+    executor, call, reader = _new_executor(), Call(), Reader()
+    made: list[Run[Any, T]] = []
+
+    def begin() -> bool:
+        made.append(make(call))
+        return made[0].attend(reader, streamed=False)
+
+    try:
+        if not await _run(executor, call, begin):
+            return await _run(executor, call, made[0].run)
+        executor.shutdown(wait=False)
+        await reader.wait_while(made[0].waits)
+        return made[0].run()
+    except asyncio.CancelledError:
+        for run in made:
+            await _rest(run, reader)
+        raise
+    finally:
+        for run in made:
+            run.close_unread()
         executor.shutdown(wait=False)
 
 
@@ -75,6 +108,18 @@ async def _settle(future: asyncio.Future[T]) -> None:
         future.exception()  # looked at, so that asyncio does not report it as forgotten
 
 
+async def _rest(run: Run[Any, Any], reader: Reader) -> None:
+    """Stop `run`, and come back when nobody works for it any more."""
+    import asyncio
+
+    run.call.stop()
+    while run.at_work():
+        try:
+            await reader.wait_while(run.at_work)
+        except asyncio.CancelledError:
+            continue  # as above
+
+
 class AsyncEventStream(AsyncIterator[T], NotCopied):
     """The events of one call for ``async for``. Read it to its end or close it.
 
@@ -87,8 +132,10 @@ class AsyncEventStream(AsyncIterator[T], NotCopied):
         self._call = Call()
         self._start = start
         self._executor: ThreadPoolExecutor | None = None
+        self._reader = Reader()
         self._run: Run[T, Any] | None = None
         self._events: Generator[T, None, None] | None = None
+        self._begun = self._attends = False
         self._failure: CactusError | None = None
         self._ended = False
 
@@ -109,7 +156,10 @@ class AsyncEventStream(AsyncIterator[T], NotCopied):
             raise copy(self._failure)
         if self._ended:
             raise StopAsyncIteration
-        found = await self._do(self._next)
+        if not self._begun:
+            await self._do(self._begin)
+            self._begun = True
+        found = await (self._attend() if self._attends else self._do(self._next))
         if not found:
             self._end()
             raise StopAsyncIteration
@@ -123,25 +173,48 @@ class AsyncEventStream(AsyncIterator[T], NotCopied):
         """End the stream now and let other calls go on; safe to call twice."""
         self._call.stop()
         self._failure = None
-        if self._executor is not None:
+        if self._attends and self._run is not None:
+            await _rest(self._run, self._reader)
+            self._close()
+        elif self._executor is not None:
             await self._do(self._close)
         self._end()
+
+    async def _attend(self) -> tuple[T] | None:
+        """One event, which others compute, or None at the end."""
+        assert self._run is not None
+        try:
+            await self._reader.wait_while(self._run.waits)
+            return self._next()
+        except BaseException as error:
+            await self._failed(error)
+            raise
 
     async def _do(self, work: Callable[[], W]) -> W:
         if self._executor is None:
             self._executor = _new_executor()
         try:
-            return await _run(self._executor, self._call, work)
+            done = await _run(self._executor, self._call, work)
         except ReentrantCall:
             self._events = None
             self._end_thread()
             raise
-        except BaseException as error:
-            if isinstance(error, CactusError):
-                self._failure = copy(error)
-            self._close()  # the worker is idle by now
-            self._end()
+        except BaseException as error:  # the worker is idle by now
+            await self._failed(error)
             raise
+        if self._attends:
+            self._end_thread()
+        return done
+
+    async def _failed(self, error: BaseException) -> None:
+        import asyncio
+
+        if isinstance(error, asyncio.CancelledError) and self._attends and self._run is not None:
+            await _rest(self._run, self._reader)
+        if isinstance(error, CactusError):
+            self._failure = copy(error)
+        self._close()
+        self._end()
 
     def _make(self) -> Run[T, Any]:
         return self._start(self._call)
@@ -149,6 +222,7 @@ class AsyncEventStream(AsyncIterator[T], NotCopied):
     def _begin(self) -> None:
         if self._run is None:
             self._run = self._make()
+            self._attends = self._run.attend(self._reader)
         if self._events is None:
             self._events = self._run.events()
 

@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Generator
 from typing import Generic, TypeVar
 
+from cactus.calls.reader import Reader
 from cactus.calls.stopwatch import Stopwatch
 from cactus.calls.turns import Call, Turns
 from cactus.errors import Cancelled, ReentrantCall
@@ -19,13 +20,14 @@ class Run(ABC, Generic[E, R]):
 
     The sync, the streamed and both async forms of a method are four ways to read one run. A
     subclass says what the work is (`_events`), what that comes to (`_result`), and what is to be
-    let go at the end (`_let_go`).
+    let go at the end (`_let_go`). Most work in the thread that reads them; one that others work for
+    can do without a thread that waits (`attend`).
     """
 
     def __init__(self, turns: Turns, call: Call) -> None:
         self.call = call
         self._turns = turns
-        self._begun = self._over = self._ended = self._abandoned = False
+        self._begun = self._over = self._ended = self._abandoned = self._attended = False
         self._has_left = False  # over, and nothing has interrupted what is done then
         self._value: R | None = None
         turns.register(call)
@@ -63,7 +65,8 @@ class Run(ABC, Generic[E, R]):
         refused = False
         try:
             if not self._begun:
-                self._turns.check()
+                if not self._attended:  # else that was looked at when it began
+                    self._turns.check()
                 self._begun = True
             yield from self._events()
         except Cancelled:  # by a stop; or by close
@@ -79,6 +82,22 @@ class Run(ABC, Generic[E, R]):
                 self._leave()
         self._ended = True
         self._value = self._result()
+
+    def attend(self, reader: Reader, *, streamed: bool = True) -> bool:
+        """Begin, and tell `reader` when there is something to read; false if this cannot.
+
+        From then on `events`, or `run` where it is not `streamed`, do not wait while `waits` is
+        false.
+        """
+        return False
+
+    def waits(self) -> bool:
+        """Whether there is nothing to read yet; if so, somebody works for it."""
+        return False
+
+    def at_work(self) -> bool:
+        """Whether somebody still works for it, though it may have been stopped."""
+        return False
 
     def close_unread(self) -> None:
         """End it where nobody has asked for an event, and nobody will; or end was interrupted."""

@@ -25,6 +25,7 @@ from collections.abc import Callable
 from contextlib import suppress
 
 from cactus.calls.stop_flag import StopFlag
+from cactus.calls.tenant import current_tenant
 from cactus.errors import Cancelled, ForkError, ModelClosed, ReentrantCall
 
 POLL_SECONDS = 0.05
@@ -53,9 +54,10 @@ class Bell:
 class Call:
     """One request, which can be asked to end."""
 
-    __slots__ = ("__weakref__", "bell", "flag", "inside")
+    __slots__ = ("__weakref__", "bell", "flag", "inside", "tenant")
 
     def __init__(self) -> None:
+        self.tenant = current_tenant()
         self.flag = StopFlag()
         self.bell = Bell()
         self.inside = threading.Lock()

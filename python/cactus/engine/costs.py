@@ -47,6 +47,10 @@ class StepCosts:
         """The time of a step of `rows` rows, as a multiple of the time of a step of one."""
         return 1 + (rows - 1) * self._slopes[min(rows, ROWS)]
 
+    def seconds(self, rows: int) -> float:
+        """The time of a step of `rows` rows; 0 before one has been measured."""
+        return self._one * self.of(rows)
+
     def record(self, rows: int, seconds: float) -> None:
         """A step of `rows` rows took `seconds`."""
         slopes = self._slopes

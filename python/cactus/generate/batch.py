@@ -1,10 +1,8 @@
-"""One batch that anybody may join: the requests of all threads are rows of the same steps.
+"""One batch that anybody may join: all requests are rows of the same steps.
 
 A request is a lane. It joins at any step and leaves at any step; a row has the same bits in any
-company, so every answer is the one that it would be alone. Nobody works in the background: of the
-threads that wait for something, one *drives*. It runs one step after another for all lanes that
-want to go on, until it has what it waits for, and then hands the drive to another one that waits.
-So a single caller computes in its own thread, and nothing is handed over.
+company, so every answer is the one that it would be alone. One of those that wait for something
+drives (`Driving`).
 
 The driver can be interrupted at any moment. What a step gave is therefore kept until all lanes have
 it, and whoever drives next goes on from there.
@@ -12,26 +10,22 @@ it, and whoever drives next goes on from there.
 
 from __future__ import annotations
 
-import threading
 import time
-import weakref
 from array import array
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from copy import copy
 from typing import TYPE_CHECKING, Any
 
-from cactus.calls.turns import Call, Turns, reentrant
-from cactus.errors import (
-    CactusError,
-    Cancelled,
-    InsufficientMemory,
-    NonFiniteLogits,
-)
+from cactus.calls.turns import Call, Turns
+from cactus.errors import Cancelled, InsufficientMemory, NonFiniteLogits
 from cactus.generate.answer import Request
 from cactus.generate.conversations import WORTH_SHARING, Conversations
 from cactus.generate.draft import Draft
-from cactus.generate.lane import Item, Lane, Mailbox
+from cactus.generate.driving import Driving
+from cactus.generate.lane import Lane
+from cactus.generate.mailbox import Mailbox
 from cactus.generate.prefix import common_prefix
 from cactus.generate.schedule import Part, Schedule
 
@@ -44,10 +38,6 @@ MOST = 64
 LITTLE = 8
 """Less than an eighth of a step is not read by itself before a tile, but together with it: a
 tile is often as long as a step, and the few tokens between two would take steps of their own."""
-
-POLL_SECONDS = 0.25
-"""A thread that waits looks this often whether nobody drives: one that was interrupted while it
-handed over may have woken nobody."""
 
 
 class _Step:
@@ -66,31 +56,20 @@ class _Step:
         self.given = 0
 
 
-class Batch:
+class Batch(Driving):
     """The lanes of one loaded text model."""
 
     def __init__(self, engine: Loaded, turns: Turns, conversations: Conversations) -> None:
-        self.engine, self.turns, self.conversations = engine, turns, conversations
+        super().__init__(turns)
+        self.engine, self.conversations = engine, conversations
         self.draft = None if engine.draft is None else Draft(engine, engine.draft)
-        self._schedule = Schedule(engine.program.chunk, engine.costs)
-        self._ends = array("i", sorted(engine.end_tokens))
         self._most = min(MOST, engine.program.chunk)
+        self._schedule = Schedule(engine.program.chunk, self._most, engine.costs)
+        self._ends = array("i", sorted(engine.end_tokens))
         self._little = max(1, engine.program.chunk // LITTLE)
         self._room = self._most  # lanes with a session, of those that want to go on
-        self._lanes: list[Lane] = []  # in the order in which they came
         self._step: _Step | None = None
         self._guessing = True
-        self._turn = Call()
-        self._lock = threading.RLock()
-        self._waiting: list[Mailbox] = []
-        self._driver: weakref.ref[Mailbox] | None = None
-        self._thread = 0
-
-    # -- what callers do
-
-    def mailbox(self, *, patient: bool) -> Mailbox:
-        """What a thread waits with, for one lane that is streamed or for the ends of several."""
-        return Mailbox(patient=patient)
 
     def lane(self, call: Call, request: Request, mailbox: Mailbox, *, kept: bool = True) -> Lane:
         """A lane for `request`, which is to `join`; streamed, where the mailbox is not patient."""
@@ -99,115 +78,7 @@ class Batch:
             self.engine, call, request, mailbox, streamed=streamed, kept=kept, draft=self.draft
         )
 
-    def join(self, lane: Lane) -> None:
-        """From the next step on, `lane` takes part."""
-        self._lanes.append(lane)
-
-    def next(self, mailbox: Mailbox) -> Item:
-        """The next thing in `mailbox`; this thread works for all until there is one.
-
-        Raises Cancelled if the model is closed meanwhile, ForkError in a child, and ReentrantCall
-        where waiting would never end: in a signal handler that interrupted the driver.
-        """
-        items = mailbox.items
-        if self.turns.forked:
-            self.turns.check()
-        if items:
-            return items.popleft()
-        while not items:
-            try:
-                if self._drives(mailbox):
-                    while not items:
-                        self._advance()
-            finally:
-                self._hand_over(mailbox)
-        return items.popleft()
-
-    def leave(self, mailbox: Mailbox, lanes: Iterable[Lane]) -> None:
-        """Nobody waits for `lanes` with `mailbox` any more, nor drives.
-
-        Never waits, never raises: their memory is free within the step that runs now, if one does.
-        """
-        if self.turns.forked:
-            return
-        for lane in lanes:
-            lane.gone = True
-        self._wait_no_more(mailbox)
-        with self._lock:
-            if not self._drives_now(mailbox):
-                if self._driving is not None or not self._abandoned:
-                    return
-                self._become_driver(mailbox)
-        self._hand_over(mailbox)
-
-    @property
-    def _abandoned(self) -> bool:
-        return any([lane.abandoned for lane in self._lanes])
-
-    # -- who drives
-
-    @property
-    def _driving(self) -> Mailbox | None:
-        return None if self._driver is None else self._driver()
-
-    def _drives_now(self, mailbox: Mailbox) -> bool:
-        return self._driving is mailbox and self._thread == threading.get_ident()
-
-    def _become_driver(self, mailbox: Mailbox) -> None:
-        self._driver, self._thread = weakref.ref(mailbox), threading.get_ident()
-
-    def _drives(self, mailbox: Mailbox) -> bool:
-        """Become the driver; or wait until there is something to look at, and return false."""
-        with self._lock:
-            if self._driving is None:
-                self._become_driver(mailbox)
-                return True
-            if self._thread == threading.get_ident():
-                raise reentrant()
-        try:
-            mailbox.waiting = True  # before it is looked into: who puts something in, looks then
-            self._waiting.append(mailbox)
-            if not mailbox.items and self._driver is not None:
-                mailbox.bell.wait(POLL_SECONDS)
-        finally:
-            self._wait_no_more(mailbox)
-        return False
-
-    def _wait_no_more(self, mailbox: Mailbox) -> None:
-        mailbox.waiting = False
-        with self._lock:
-            while mailbox in self._waiting:
-                self._waiting.remove(mailbox)
-
-    def _hand_over(self, mailbox: Mailbox) -> None:
-        """Let another one drive, if `mailbox` does; after those have left who are gone."""
-        swept = False
-        while True:
-            with self._lock:
-                driver = self._drives_now(mailbox)
-                if not driver or swept or not self._abandoned:
-                    if driver:
-                        self._driver = None
-                    if self._waiting and self._driving is None:
-                        self._wake_next()
-                    return
-            swept = True
-            if self.turns.closed:
-                self._sweep()
-            else:
-                with suppress(CactusError):
-                    self.turns.advance(self._turn, self._settle_and_sweep)
-
-    def _wake_next(self) -> None:
-        waiting = [mailbox for mailbox in self._waiting if not mailbox.items]
-        if waiting:  # one that waits for a whole answer drives longest
-            next((one for one in waiting if one.patient), waiting[0]).bell.ring()
-
     # -- a step
-
-    def _advance(self) -> None:
-        """One step for all that want to go on; those whose time has come join and leave."""
-        self.turns.advance(self._turn, self._work)
 
     def _work(self) -> None:
         self._settle()
@@ -248,16 +119,6 @@ class Batch:
             return  # it is stopped: it leaves before the next step
         except Exception as error:
             self._end(lane, error)
-
-    def _sweep(self) -> None:
-        """Those that are stopped, or that nobody waits for, leave."""
-        for lane in tuple(self._lanes):
-            if lane.over:
-                self._end(lane)
-
-    def _settle_and_sweep(self) -> None:
-        self._settle()
-        self._sweep()
 
     def _end(self, lane: Lane, error: Exception | None = None) -> None:
         lane.finish(self.conversations, error)
@@ -390,16 +251,17 @@ class Batch:
 
     def _admit(self) -> None:
         """Give sessions to those that wait for one, as far as there is room."""
-        if all([lane.progress.conversation is not None for lane in self._lanes]):
+        lanes = self._lanes
+        waiting = [lane for lane in lanes if lane.progress.conversation is None and not lane.over]
+        if not waiting:
             return
-        going = sum(lane.wants for lane in self._lanes)
-        for lane in self._lanes:
-            if lane.conversation is not None or lane.over:
-                continue
-            if going >= self._room:
-                break
+        going = Counter([lane.tenant for lane in lanes if lane.wants])
+        while waiting and going.total() < self._room:
+            # The first one of the tenant that has the fewest.
+            lane = min(waiting, key=lambda lane: going[lane.tenant])
+            waiting.remove(lane)
             if not self._waits(lane):
-                going += self._begin(lane)
+                going[lane.tenant] += self._begin(lane)
 
     def _begin(self, lane: Lane) -> bool:
         running = [
@@ -409,7 +271,8 @@ class Batch:
         ]
         while True:
             try:
-                lane.begin(self.conversations.open(lane.progress.ids, running))
+                found = self.conversations.open(lane.progress.ids, running, lane.tenant)
+                lane.begin(found)
             except InsufficientMemory as error:
                 if self._give_up():
                     continue
@@ -437,15 +300,15 @@ class Batch:
         ids = lane.progress.ids
         best = 0
         for other in self._lanes:
-            if other is lane or other.progress.behind < 2:
+            if other is lane or other.progress.behind < 2 or other.tenant != lane.tenant:
                 continue
             common = min(common_prefix(other.progress.ids, ids), len(ids) - 1)
             if common > best and self._leads(other, common):
                 lane.leader, best = other, common
         if lane.leader is None:
             return False
-        running = (other.conversation for other in self._lanes if other.conversation is not None)
-        if best - self.conversations.known(ids, running) < WORTH_SHARING:
+        running = [other.conversation for other in self._lanes if other.conversation is not None]
+        if best - self.conversations.known(ids, running, lane.tenant) < WORTH_SHARING:
             lane.leader = None
             return False
         lane.boundary = best

@@ -108,7 +108,7 @@ class Conversation(NotCopied):
         images: Sequence[Any] = (),
         **options: Unpack[ChatOptions],
     ) -> Completion:
-        """`chat` in a thread of its own; cancelling the task stops the generation."""
+        """`chat`, awaited; cancelling the task stops the generation."""
         turns, kept, asked = self._asked(question, images)
         completion = await self._model.achat(turns, **self._with(options))
         self._keep(kept, asked, completion)

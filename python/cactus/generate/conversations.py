@@ -44,21 +44,32 @@ class Conversations:
         """Whether `conversation` was lent since the last `forget`."""
         return self._lent.get(conversation, False)
 
-    def known(self, ids: list[int], running: Iterable[Cached] = ()) -> int:
+    def known(
+        self, ids: list[int], running: Iterable[Cached] = (), tenant: str | None = None
+    ) -> int:
         """How many tokens of `ids` need not be read, with those of `running` requests."""
-        lengths = (common_prefix(one.tokens, ids) for one in (*self._idle, *running))
+        lengths = (
+            common_prefix(one.tokens, ids)
+            for one in (*self._idle, *running)
+            if one.tenant == tenant
+        )
         return min(max(lengths, default=0), len(ids) - 1)
 
-    def open(self, ids: list[int], running: Iterable[Cached] = ()) -> Cached:
+    def open(
+        self, ids: list[int], running: Iterable[Cached] = (), tenant: str | None = None
+    ) -> Cached:
         """A session for `ids` that has read as much of them as any has, of `running` ones too.
 
         One that holds nothing else is continued; of one that goes on differently, or that runs, it
-        is a fork, if that saves enough, and both stay. Raises InsufficientMemory.
+        is a fork, if that saves enough, and both stay. Those of another `tenant` are not looked at.
+        Raises InsufficientMemory.
         """
         whole: Cached | None = None
         partly: Cached | None = None
         length = longest = 0
         for one in (*running, *self._idle):
+            if one.tenant != tenant:
+                continue
             common = _common(one.tokens, ids, length)
             if common == len(one.tokens) < len(ids) and common > longest:
                 whole, longest = one, common
@@ -79,7 +90,7 @@ class Conversations:
                 self._idle.remove(whole)
                 self._idle.append(whole)
         if found is None:
-            found = CachedSession(self._engine.program.session())
+            found = CachedSession(self._engine.program.session(), tenant)
         self._lent[found] = True
         if found in self._idle:
             self._idle.remove(found)
@@ -95,7 +106,9 @@ class Conversations:
             return
         tokens = conversation.tokens
         for one in self.remembered:  # a beginning of this one is of no more use
-            if not one.shared and one.tokens == tokens[: len(one.tokens)]:
+            if one.tenant != conversation.tenant or one.shared:
+                continue
+            if one.tokens == tokens[: len(one.tokens)]:
                 self._idle.remove(one)
                 one.session.close()
         self._idle.append(conversation)
@@ -108,7 +121,10 @@ class Conversations:
 
         A hybrid model could not go back there. Where there is no memory, nothing happens.
         """
-        known = any(one.tokens == conversation.tokens for one in self._idle)
+        known = any(
+            one.tokens == conversation.tokens and one.tenant == conversation.tenant
+            for one in self._idle
+        )
         if self._budget == 0 or known or not self.may_share(conversation):
             return
         with suppress(InsufficientMemory):

@@ -19,7 +19,7 @@ from cactus.generate.conversations import Conversations
 from cactus.generate.drafting import Drafting, Trust
 
 if TYPE_CHECKING:
-    from cactus.calls.stop_flag import StopFlag
+    from cactus.calls.turns import Call
     from cactus.engine.contract import Sampling
     from cactus.engine.loaded import Loaded
 
@@ -91,11 +91,11 @@ class Draft:
         self._closed = False
         self._open: list[Drafting] = []  # those that have a session
 
-    def open(self, ids: list[int], limit: int, sampling: Sampling, flag: StopFlag) -> Drafting:
+    def open(self, ids: list[int], limit: int, sampling: Sampling, call: Call) -> Drafting:
         """What belongs to one answer of at most `limit` tokens, which `close` must end."""
         trust = self._trust[sampling.temperature == 0]
         limit = min(limit, self._draft.context_length - len(ids))
-        return Drafting(ids, limit, sampling, flag, trust)
+        return Drafting(ids, limit, sampling, call.flag, trust, call.tenant)
 
     def close(self, drafting: Drafting, end: int, *, kept: bool) -> None:
         """An answer has ended, its text at `end`: its session is remembered, or closed."""
@@ -158,7 +158,7 @@ class Draft:
             if drafting is None or drafting.off or drafting.ended or drafting.most < 1:
                 continue
             if drafting.known is None:
-                drafting.known = self.conversations.known(drafting.ids)
+                drafting.known = self.conversations.known(drafting.ids, (), drafting.tenant)
             looked = [] if answer is None else answer.looked_up(MOST)
             if not (looked and _is_better(looked, drafting.trust.mean, share, row, unit)):
                 found.append(drafting)
@@ -291,7 +291,9 @@ class Draft:
         try:
             if drafting.conversation is None:
                 running = [each.conversation for each in self._open if each.conversation]
-                drafting.conversation = self.conversations.open(drafting.ids, running)
+                drafting.conversation = self.conversations.open(
+                    drafting.ids, running, drafting.tenant
+                )
                 self._open.append(drafting)
                 drafting.sampler = self._draft.sampler(drafting.sampling, ())
             drafting.align()

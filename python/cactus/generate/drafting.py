@@ -77,9 +77,15 @@ class Drafting:
     MOST_CREDIT = 4.0
 
     def __init__(
-        self, ids: list[int], limit: int, sampling: Sampling, flag: StopFlag, trust: Trust
+        self,
+        ids: list[int],
+        limit: int,
+        sampling: Sampling,
+        flag: StopFlag,
+        trust: Trust,
+        tenant: str | None = None,
     ) -> None:
-        self.ids, self.sampling, self.flag = ids, sampling, flag
+        self.ids, self.sampling, self.flag, self.tenant = ids, sampling, flag, tenant
         self._begin, self._limit = len(ids), limit
         self.conversation: Cached | None = None
         self.sampler: Sampler | None = None

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Generator
 
+from cactus.calls.reader import Reader
 from cactus.calls.run import Run
 from cactus.calls.turns import Call
 from cactus.generate.answer import Answer, Request
 from cactus.generate.batch import Batch
-from cactus.generate.lane import Lane, Mailbox
+from cactus.generate.lane import Lane
+from cactus.generate.mailbox import Mailbox
 from cactus.types import Completion, StreamEvent
 
 
@@ -47,6 +49,38 @@ class Generation(Run[StreamEvent, Completion]):
         self._streamed = False
         return super().run()
 
+    def attend(self, reader: Reader, *, streamed: bool = True) -> bool:
+        """Begin, and tell `reader` when there is something to read.
+
+        False where the answer is looked at once more when it is whole: that takes a thread.
+        """
+        if self._request.consulted is not None:
+            return False
+        self._turns.check()
+        self._attended, self._streamed = True, streamed
+        self._join(self._batch.letterbox(reader, patient=not streamed))
+        self._batch.go_on()
+        return True
+
+    def waits(self) -> bool:
+        """Whether there is nothing to read yet; if so, somebody works for it."""
+        mailbox = self._mailbox
+        return mailbox is not None and not (mailbox.items or self._over) and self._goes_on(mailbox)
+
+    def at_work(self) -> bool:
+        """Whether somebody still works for it, though it may have been stopped."""
+        lane, mailbox = self._lane, self._mailbox
+        if lane is None or mailbox is None or lane.at_rest:
+            return False
+        return self._goes_on(mailbox)
+
+    def _goes_on(self, mailbox: Mailbox) -> bool:
+        """See to it that somebody works for it; false where nobody can any more."""
+        if mailbox.failure is not None or self._turns.forked:
+            return False
+        self._batch.go_on()
+        return True
+
     def _events(self) -> Generator[StreamEvent, None, None]:
         lane = self._lane or self._begin()
         mailbox = self._mailbox
@@ -73,8 +107,11 @@ class Generation(Run[StreamEvent, Completion]):
         self._done = answer
 
     def _begin(self) -> Lane:
-        self._mailbox = self._batch.mailbox(patient=not self._streamed)
-        self._lane = self._batch.lane(self.call, self._request, self._mailbox)
+        return self._join(self._batch.mailbox(patient=not self._streamed))
+
+    def _join(self, mailbox: Mailbox) -> Lane:
+        self._mailbox = mailbox
+        self._lane = self._batch.lane(self.call, self._request, mailbox)
         self._batch.join(self._lane)
         return self._lane
 

@@ -11,13 +11,15 @@ import time
 from collections.abc import Generator
 from dataclasses import replace
 
+from cactus.calls.reader import Reader
 from cactus.calls.turns import Call
 from cactus.confidence.entropy import WINDOW
 from cactus.errors import CactusError, CloudError
 from cactus.generate.answer import Request
 from cactus.generate.batch import Batch
 from cactus.generate.generation import Generation
-from cactus.generate.lane import Lane, Mailbox
+from cactus.generate.lane import Lane
+from cactus.generate.mailbox import Mailbox
 from cactus.generate.second import ELSEWHERE, SecondOpinion, wait_for_news
 from cactus.types import Completion, StreamEvent
 
@@ -49,6 +51,10 @@ class HandoffGeneration(Generation):
             more = "" if self._sequel is None else self._sequel.progress[1]
             return state, "".join(second.texts) + more
         return state, text
+
+    def attend(self, reader: Reader, *, streamed: bool = True) -> bool:
+        """It waits for news from two sides, in a thread of its own."""
+        return False
 
     def _events(self) -> Generator[StreamEvent, None, None]:
         lane = self._lane or self._begin()
@@ -186,6 +192,7 @@ class HandoffGeneration(Generation):
                 time_to_first_token_ms=cost.time_to_first_token_ms,
                 total_time_ms=cost.total_time_ms + added.total_time_ms,
                 prefill_tokens=cost.prefill_tokens + added.prefill_tokens,
+                cached_tokens=cost.cached_tokens,
             ),
         )
 

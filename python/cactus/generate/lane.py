@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import weakref
-from collections import deque
 from collections.abc import Sequence
 from dataclasses import replace
 from secrets import randbits
 from typing import TYPE_CHECKING, Any
 
-from cactus.calls.turns import Bell, Call
+from cactus.calls.turns import Call
 from cactus.generate.answer import Answer, Request
 from cactus.generate.conversations import Cached, Conversations
 from cactus.generate.draft import Draft
 from cactus.generate.loop import Progress, Taken
+from cactus.generate.mailbox import Mailbox
+from cactus.generate.pump import Letterbox
 from cactus.generate.speculation import Speculation
 from cactus.types import StreamEvent
 
@@ -22,36 +23,12 @@ if TYPE_CHECKING:
     from cactus.engine.loaded import Loaded
     from cactus.grammar.guide import Guide
 
-AHEAD = 4
-"""Tokens that are computed for a stream before its reader asks: who looks at each token does not
-miss the next step, and one who went away soon costs nothing more."""
-
 MARGIN = 2
 """Of so many of the likeliest tokens each step tells the probability: for the scores."""
 
 Item = tuple["Lane | None", int, list[StreamEvent] | None]
 """Of a lane: the number of a token and its events, or None: it has ended. Of none: somebody else
 who was asked has news."""
-
-
-class Mailbox:
-    """What one thread waits for: the tokens of a stream, or the ends of lanes.
-
-    `patient`: its thread has nothing to do before a whole answer is there.
-    """
-
-    __slots__ = ("__weakref__", "bell", "items", "patient", "waiting")
-
-    def __init__(self, *, patient: bool) -> None:
-        self.items: deque[Item] = deque()
-        self.bell = Bell()
-        self.patient = patient
-        self.waiting = False
-
-    def wake(self) -> None:
-        """Let the thread that waits look at it, if one does."""
-        if self.waiting:
-            self.bell.ring()
 
 
 class Lane:
@@ -99,11 +76,11 @@ class Lane:
         self._draft = draft
         if draft is not None and speculation is not None and gaze is None:
             limit, ids = self.answer.limit, self.progress.ids
-            speculation.drafting = draft.open(ids, limit, sampling, call.flag)
+            speculation.drafting = draft.open(ids, limit, sampling, call)
             self.answer.drafting = speculation.drafting
         self.error: Exception | None = None
-        self.ended = self.gone = False
-        """`gone`: its caller has left."""
+        self.ended = self.gone = self.at_rest = False
+        """`gone`: its caller has left. `at_rest`: it has ended, and let go of all that it had."""
         self.leader: Lane | None = None
         """Which lane it waits for to have read `boundary` tokens that both begin with."""
         self.boundary = 0
@@ -120,16 +97,19 @@ class Lane:
         return self.progress.conversation
 
     @property
+    def tenant(self) -> str | None:
+        """On whose behalf it is."""
+        return self.call.tenant
+
+    @property
     def wants(self) -> bool:
         """Whether it takes part in the next step."""
         if self.progress.conversation is None or self.ended:
             return False
-        return not self.streamed or self._unread < AHEAD
-
-    @property
-    def _unread(self) -> int:
+        if not self.streamed:
+            return True
         mailbox = self._mailbox()
-        return 0 if mailbox is None else len(mailbox.items)
+        return mailbox is None or len(mailbox.items) < mailbox.ahead
 
     @property
     def over(self) -> bool:
@@ -140,6 +120,22 @@ class Lane:
     def abandoned(self) -> bool:
         """Whether nobody waits for it any more."""
         return self.gone or self._mailbox() is None
+
+    @property
+    def letterbox(self) -> Letterbox | None:
+        """Where its reader looks, if that has no thread to wait with."""
+        mailbox = self._mailbox()
+        return mailbox if isinstance(mailbox, Letterbox) else None
+
+    @property
+    def calls_for_work(self) -> bool:
+        """Whether it is to go on or to leave, and has no thread that would see to it."""
+        mailbox = self._mailbox()
+        if mailbox is None:
+            return True
+        if not isinstance(mailbox, Letterbox):
+            return False
+        return not self.streamed or len(mailbox.items) < mailbox.ahead or self.over
 
     def begin(self, conversation: Cached) -> None:
         """Take a place, with a session that has read a part of what is known."""
@@ -216,6 +212,7 @@ class Lane:
             self.progress.conversation = None
         self.answer.watch.pause()
         self._sampler.close()
+        self.at_rest = True
         self._post(None)
         self.wake()
 
@@ -228,7 +225,7 @@ class Lane:
         """Let its thread look at what is in the mailbox."""
         mailbox = self._mailbox()
         if mailbox is not None and mailbox.waiting:
-            mailbox.bell.ring()
+            mailbox.wake()
 
     def _post(self, events: list[StreamEvent] | None) -> None:
         mailbox = self._mailbox()

@@ -103,6 +103,11 @@ class Progress:
             self.conversation.cut(length)
 
     @property
+    def guided(self) -> bool:
+        """Whether a grammar says what follows."""
+        return self._guide is not None
+
+    @property
     def foresees(self) -> bool:
         """Whether tokens of the answer can be known before they are chosen."""
         return self._guide is not None or (self.speculation is not None and self.speculation.ready)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any, Literal, overload
 
-from cactus.calls.aio import AsyncEventStream, in_loop, run_alone
+from cactus.calls.aio import AsyncEventStream, in_loop, run_alone, run_attended
 from cactus.calls.stream import EventStream
 from cactus.calls.turns import Call
 from cactus.compat import Unpack
@@ -62,9 +62,9 @@ class ChatMethods(ModelBase):
         return CompletionStream(self._chat().generation(messages, options, Call()))
 
     async def achat(self, messages: Messages, **options: Unpack[ChatOptions]) -> Completion:
-        """`chat` in a thread of its own; cancelling the task stops the generation."""
+        """`chat`, awaited; cancelling the task stops the generation."""
         told = _in_loop(options)
-        return await run_alone(lambda call: self._chat().generation(messages, told, call).run())
+        return await run_attended(lambda call: self._chat().generation(messages, told, call))
 
     def astream(self, messages: Messages, **options: Unpack[ChatOptions]) -> AsyncCompletionStream:
         """`stream` for ``async for``; cancelling the task that reads it stops the generation."""
@@ -144,9 +144,9 @@ class ChatMethods(ModelBase):
         parse_special: bool = False,
         **options: Unpack[CompletionOptions],
     ) -> Completion:
-        """`complete` in a thread of its own; cancelling the task stops the generation."""
-        return await run_alone(
-            lambda call: self._chat("complete").raw(prompt, parse_special, options, call).run()
+        """`complete`, awaited; cancelling the task stops the generation."""
+        return await run_attended(
+            lambda call: self._chat("complete").raw(prompt, parse_special, options, call)
         )
 
     def acomplete_stream(

@@ -8,11 +8,15 @@ from typing import NamedTuple
 from cactus.engine.costs import StepCosts
 from cactus.generate.draft import Draft
 from cactus.generate.lane import Lane
-from cactus.generate.speculation import worthwhile
+from cactus.generate.loop import Progress
+from cactus.generate.speculation import may_pay, worthwhile
+from cactus.generate.turn_taking import TurnTaking
 
-LONGEST_GAP = 0.030
-"""Seconds that a step may take which reads prompts while a stream is being written; but where a
-step that only writes takes more than half of that, twice as long as such a step."""
+LONGEST_GAP = 0.050
+"""Seconds that a step may take which reads prompts while others write; but where a step that only
+writes takes long itself, STEPS times as long as such a step."""
+
+STEPS = 4
 
 RUN = 0.030
 """Seconds that steps in a row may take without a look at what they gave: less than a reader sees,
@@ -37,14 +41,16 @@ class Part(NamedTuple):
 class Schedule:
     """A row for each lane that writes; the rest of the step for those that read their prompts.
 
-    While a stream is being written, a step that reads may only take so long: how many rows that
-    are is learned from the steps before.
+    While others are written, a step that reads may only take so long: how many rows that are is
+    learned from the steps before. `most` lanes write in one step; if there are more, they take
+    turns.
     """
 
-    def __init__(self, chunk: int, costs: StepCosts) -> None:
-        self._chunk, self._costs = chunk, costs
+    def __init__(self, chunk: int, most: int, costs: StepCosts) -> None:
+        self._chunk, self._most, self._costs = chunk, most, costs
         self._readable = 32.0  # rows of prompts in a step of the longest gap
-        self._writing = 0.0  # seconds of a step that only writes
+        self._limited = False  # whether that is to be kept to in the step that was made last
+        self._readers = TurnTaking()
         self._first = 0
 
     def parts(
@@ -59,20 +65,30 @@ class Schedule:
 
         `draft` makes guesses for those that write, where nobody reads.
         """
-        if len(wanting) >= self._chunk:  # not all have room: in turn
-            self._first = (self._first + 1) % len(wanting)
-            wanting = [*wanting[self._first :], *wanting[: self._first]]
         writers: list[Lane] = []
         readers: list[Lane] = []
         for lane in wanting:
             (readers if lane.progress.behind > 1 else writers).append(lane)
-        writers = writers[: self._chunk - bool(readers)]
+        most = min(self._most, self._chunk - bool(readers))
+        if len(writers) > most:  # those that are left out begin the next step
+            first = self._first % len(writers)
+            self._first = first + most
+            writers = [*writers[first:], *writers[:first]][:most]
         room = self._chunk - len(writers)
         if not readers:
             return self._only_writing(writers, room if guessing else 0, draft)
-        if any(lane.streamed for lane in writers):
+        self._limited = bool(writers) and _others(writers, readers)
+        if self._limited:
             room = min(room, int(self._readable))
-        return [*(Part(lane, 1) for lane in writers), *_reading(readers, room, bounds())]
+        left, known = {}, bounds()
+        for lane in readers:
+            progress = lane.progress
+            left[lane] = known.get(lane, len(progress.ids)) - progress.cached
+        shares = self._readers.share(room, left)
+        return [
+            *(Part(lane, 1) for lane in writers),
+            *(Part(lane, rows) for lane, rows in shares.items()),
+        ]
 
     def _only_writing(self, writers: Sequence[Lane], room: int, draft: Draft | None) -> list[Part]:
         progresses = [lane.progress for lane in writers]
@@ -81,46 +97,43 @@ class Schedule:
             spent = draft.work([progress.speculation for progress in progresses], room)
         if not room or not any([progress.foresees for progress in progresses]):
             return [Part(lane, 1) for lane in writers]
-        counts = worthwhile(progresses, room, self._costs, spent)
+        found: Sequence[Progress | None] = progresses
+        if not may_pay(len(writers), room, self._costs, spent):
+            found = [progress if progress.guided else None for progress in progresses]
+        counts = worthwhile(found, room, self._costs, spent)
         return [Part(lane, 1, count) for lane, count in zip(writers, counts, strict=True)]
 
     def run(self, parts: Sequence[Part], longest: int) -> int:
         """How many steps in a row `parts` are to make before anybody looks at them."""
-        if longest == 1 or self._writing == 0:
+        step = self._costs.seconds(len(parts))
+        if longest == 1 or step == 0:
             return 1
         eager = len(parts) < FEW
         for part in parts:
             if part.guesses or part.most > 1 or part.lane.progress.behind > 1:
                 return 1
             longest = part.lane.run(longest, eager)
-        return max(1, min(longest, int(RUN / self._writing)))
+        return max(1, min(longest, int(RUN / step)))
 
     def record(self, parts: Sequence[Part], rows: int, seconds: float) -> None:
         """A step of `parts`, `rows` in all, took `seconds`."""
-        reading = 0
-        for part in parts:
-            if part.most > 1:
-                reading += part.most
-        if reading == 0:
+        readers = [part for part in parts if part.most > 1]
+        if not readers:
             self._costs.record(rows, seconds)
-            usual = self._writing or seconds
-            self._writing = usual + (min(seconds, 2 * usual) - usual) * 0.1
-        elif any(part.most == 1 and part.lane.streamed for part in parts):
-            gap = max(LONGEST_GAP, 2 * self._writing)
-            wanted = reading * min(max(gap / seconds, 0.5), 1.25)
-            if wanted < self._readable or reading >= int(self._readable):
-                self._readable = min(max(wanted, FEWEST), self._chunk)
+            return
+        reading = sum(part.most for part in readers)
+        gap = max(LONGEST_GAP, STEPS * self._costs.seconds(len(parts) - len(readers)))
+        wanted = reading * gap / seconds
+        if self._limited:
+            wanted = min(max(wanted, reading * 0.5), reading * 1.25)
+            if wanted > self._readable and reading < int(self._readable):
+                return  # it does not say what more would take
+        self._readable = min(max(wanted, FEWEST), self._chunk)
 
 
-def _reading(readers: Sequence[Lane], room: int, bounds: Mapping[Lane, int]) -> list[Part]:
-    """The room in equal parts; what one does not need is for the others."""
-    left, parts = {}, []
-    for lane in readers:
-        end = bounds.get(lane, len(lane.progress.ids))
-        left[lane] = end - lane.progress.cached
-    for n, lane in enumerate(sorted(readers, key=lambda lane: left[lane])):
-        rows = min(left[lane], max(1, room // (len(readers) - n)), room)
-        if rows > 0:
-            parts.append(Part(lane, rows))
-            room -= rows
-    return parts
+def _others(writers: Sequence[Lane], readers: Sequence[Lane]) -> bool:
+    """Whether somebody waits for what is written besides those that wait for what is read."""
+    if any([lane.streamed for lane in writers]):
+        return True
+    call = readers[0].call
+    return any([lane.call is not call for lane in (*writers, *readers)])

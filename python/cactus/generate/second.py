@@ -12,7 +12,8 @@ from cactus.calls.turns import POLL_SECONDS, Call, Turns
 from cactus.errors import CloudError
 from cactus.generate.answer import Doubt, Request
 from cactus.generate.elsewhere import Asked, Reply
-from cactus.generate.lane import Item, Lane, Mailbox
+from cactus.generate.lane import Item, Lane
+from cactus.generate.mailbox import Mailbox
 from cactus.generate.stop import StopMatcher
 from cactus.types import Completion, Handoff, StreamEvent, Structure, ToolCallDelta
 
@@ -211,4 +212,5 @@ def wait_for_news(mailbox: Mailbox, call: Call, turns: Turns) -> Item | None:
                 mailbox.bell.wait(POLL_SECONDS)
     finally:
         mailbox.waiting = False
-    return mailbox.items.popleft()
+    item: Item = mailbox.items.popleft()
+    return item

@@ -161,6 +161,21 @@ class Guessing(Protocol):
         ...
 
 
+def may_pay(rows: int, room: int, costs: StepCosts, spent: float = 0.0) -> bool:
+    """Whether guesses of a step of `rows` answers would win time if all of them were right.
+
+    Of many answers they would not, and need not be looked for: their rows cost what they save.
+    """
+    least = _enough(rows, costs, spent)
+    counts = (*(count for count in (1, 2, 4, 8, 16, 32, 64) if count < room), room)
+    return any([(rows + count) / (spent + costs.of(rows + count)) > least for count in counts])
+
+
+def _enough(rows: int, costs: StepCosts, spent: float) -> float:
+    """The tokens in the time of a step of one that guesses must promise to give."""
+    return (1 if spent else GAIN) * rows / (spent + costs.of(rows))
+
+
 def worthwhile(
     answers: Sequence[Guessing | None], room: int, costs: StepCosts, spent: float = 0.0
 ) -> list[int]:
@@ -178,7 +193,7 @@ def worthwhile(
     ]
     # The chances of one answer fall, so that its guesses stay in their order.
     offers.sort(key=lambda offer: -offer[0])
-    best, best_rate = 0, (1 if spent else GAIN) * rows / (spent + costs.of(rows))
+    best, best_rate = 0, _enough(rows, costs, spent)
     tokens = float(rows)
     for count, (chance, _) in enumerate(offers[:room], 1):
         tokens += chance
