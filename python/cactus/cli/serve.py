@@ -81,6 +81,8 @@ def _all(command: Any) -> Any:
               help="Another name for a model, such as gpt-4o=MODEL.")  # fmt: skip
 @click.option("--docs", type=click.Path(file_okay=False, path_type=Path), metavar="DIR",
               help="A folder of documents that chats may be answered from.")  # fmt: skip
+@click.option("--image-urls", is_flag=True,
+              help="Fetch images at the addresses that requests give.")  # fmt: skip
 @click.option("--tools", "tools_file", type=FILE, metavar="FILE.py",
               help="Functions that models may call here, without asking.")  # fmt: skip
 @threads_option
@@ -145,8 +147,8 @@ def _settings(folders: tuple[Path, ...], given: dict[str, Any]) -> Settings:
             raise click.UsageError(f"--alias is NAME=MODEL, got {printable(text)}.")
         aliases[name] = model
     same = ("host", "port", "uds", "insecure", "allow_hosts", "allow_origins", "isolate_keys",
-            "tls_cert", "tls_key", "memory", "cache", "docs", "max_running", "max_waiting",
-            "max_body", "max_upload")  # fmt: skip
+            "tls_cert", "tls_key", "memory", "cache", "docs", "image_urls", "max_running",
+            "max_waiting", "max_body", "max_upload")  # fmt: skip
     return Settings(
         folders,
         keys=read_keys(file, given["api_keys"]),

@@ -15,6 +15,7 @@ from starlette.requests import Request
 from starlette.types import Message, Receive
 
 from cactus.server.errors import ApiError
+from cactus.server.places import exact
 from cactus.server.settings import Settings
 
 MAX_DEPTH = 64
@@ -105,7 +106,7 @@ def decode(raw: bytes, kind: Any) -> Any:
         json.loads(raw.decode(), object_pairs_hook=_unique, parse_constant=_constant)
         value = msgspec.json.decode(raw, type=kind)
     except msgspec.ValidationError as error:
-        message, param = split_path(str(error))
+        message, param = split_path(_placed(str(error), raw, kind))
         message = message if param else f"the body: {message}"
         raise ApiError(400, message, code="invalid_type", param=param) from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, ValueError) as error:
@@ -152,6 +153,14 @@ def check_depth(raw: bytes) -> None:
 
 _ONE_KIND = bytes.maketrans(b"{}", b"[]")
 _NOT_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
+
+
+def _placed(text: str, raw: bytes, kind: Any) -> str:
+    """The message of msgspec with the numbers of places in lists, where they can be found."""
+    message, mark, path = text.rpartition(" - at `")
+    if "[...]" not in path:
+        return text
+    return f"{message}{mark}{exact(msgspec.json.decode(raw), kind, path.rstrip(chr(96)))}`"
 
 
 def split_path(text: str) -> tuple[str, str | None]:

@@ -62,12 +62,14 @@ class Ask(Generic[B]):
 class Stream:
     """An answer in pieces. `events` are whole events, as bytes that are sent at once.
 
-    Nothing is sent before the first is there, so that what fails before it is a plain error.
+    Nothing is sent before the first is there, so that what fails before it is a plain error. `ping`
+    is sent where nothing else was for a while, instead of what is usual for the form.
     """
 
     events: AsyncIterator[bytes]
     form: Literal["sse", "ndjson"] = "sse"
     headers: Mapping[str, str] = field(default_factory=dict)
+    ping: bytes = b""
 
 
 Answer = Any

@@ -14,11 +14,11 @@ Kind = Literal["begin", "reasoning", "text", "call", "arguments", "tool", "end"]
 class Piece(NamedTuple):
     """More of the answer number `choice`.
 
-    "begin": the request is accepted, nothing has been said yet. "text" and "reasoning" have more of
-    these in `text`, with the content's `tokens` where logprobs were asked for. "call": a call
-    begins, of the tool `name`, with its `id` and its `number`; its arguments follow as pieces
-    of JSON. "tool": one of the server's own tools, `state` says what it does. "end": the whole
-    answer is in `done`.
+    "begin": the request is accepted, nothing has been said yet, and the prompt has `prompt_tokens`.
+    "text" and "reasoning" have more of these in `text`, with the content's `tokens` where logprobs
+    were asked for. "call": a call begins, of the tool `name`, with its `id` and its `number`; its
+    arguments follow as pieces of JSON. "tool": one of the server's own tools, `state` says what it
+    does. "end": the whole answer is in `done`.
     """
 
     choice: int
@@ -30,6 +30,7 @@ class Piece(NamedTuple):
     name: str = ""
     state: Any = None
     done: Completion | None = None
+    prompt_tokens: int = 0
 
 
 @dataclass(frozen=True, slots=True)

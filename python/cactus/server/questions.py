@@ -161,7 +161,7 @@ async def pieces(model: Model, question: Question, choice: int) -> AsyncGenerato
     reader = Reader(choice, live=question.sure)
     try:
         async with _stream(model, question, choice) as stream:
-            yield Piece(choice, "begin")
+            yield Piece(choice, "begin", prompt_tokens=stream.prompt_tokens)
             async for event in stream:
                 for piece in reader.read(event):
                     yield piece

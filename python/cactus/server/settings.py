@@ -45,6 +45,8 @@ class Settings:
     """Bytes of keys and values that each model remembers; None: a quarter of `memory`, or less."""
     keep_seconds: float | None = None
     """How long a model that nobody uses stays in memory; None: until others need the room."""
+    image_urls: bool = False
+    """Fetch images at the addresses that requests give."""
     docs: Path | None = None
     """A folder of documents that chats may be answered from."""
 

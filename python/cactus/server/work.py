@@ -204,7 +204,9 @@ async def _send_stream(
     out = _Outgoing(stream, send)
     pump = asyncio.ensure_future(_pump(stream.events, out))
     watch = asyncio.ensure_future(_until_gone(receive))
-    pings = asyncio.ensure_future(_ping(out, PING[stream.form], service.settings.ping_seconds))
+    pings = asyncio.ensure_future(
+        _ping(out, stream.ping or PING[stream.form], service.settings.ping_seconds)
+    )
     try:
         await _first(pump, watch, current)
         return 200

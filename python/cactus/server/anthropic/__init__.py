@@ -7,4 +7,6 @@ from cactus.server.endpoint import Endpoint
 
 def endpoints() -> list[Endpoint]:
     """Its part of the table."""
-    return []
+    from cactus.server.anthropic import messages
+
+    return list(messages.ENDPOINTS)

@@ -155,7 +155,8 @@ class Guard:
 
     def _headers(self, scope: Scope, origin: str | None) -> Iterable[tuple[bytes, bytes]]:
         """What each answer has besides."""
-        yield b"x-request-id", scope["cactus.request_id"].encode()
+        for name in (b"x-request-id", b"request-id"):  # OpenAI's, Anthropic's
+            yield name, scope["cactus.request_id"].encode()
         yield b"vary", b"Origin"
         yield from SAFE_HEADERS
         host = next((v.decode("latin-1") for n, v in scope["headers"] if n == b"host"), None)

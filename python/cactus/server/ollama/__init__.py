@@ -7,4 +7,6 @@ from cactus.server.endpoint import Endpoint
 
 def endpoints() -> list[Endpoint]:
     """Its part of the table."""
-    return []
+    from cactus.server.ollama import embed, generate, models, pull
+
+    return [*generate.ENDPOINTS, *embed.ENDPOINTS, *models.ENDPOINTS, *pull.ENDPOINTS]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
+from cactus.server.anthropic import models as anthropic
 from cactus.server.endpoint import Ask, Endpoint, Reply
 from cactus.server.errors import ApiError
 from cactus.server.openai.errors import DIALECT
@@ -26,12 +27,14 @@ class ModelList(Reply, kw_only=True):
     data: list[ModelObject]
 
 
-async def list_models(ask: Ask[None]) -> ModelList:
-    """All models, the default first."""
+async def list_models(ask: Ask[None]) -> ModelList | anthropic.ModelPage:
+    """All models, the default first; in Anthropic's shape for its clients."""
+    if anthropic.wants(ask):
+        return anthropic.page(ask)
     return ModelList(data=[_object(one) for one in ask.service.served])
 
 
-async def one_model(ask: Ask[None]) -> ModelObject:
+async def one_model(ask: Ask[None]) -> ModelObject | anthropic.ModelInfo:
     """One model. Raises ApiError 404."""
     name = ask.request.path_params["model"]
     found = next((one for one in ask.service.served if one.name == name), None)
@@ -43,7 +46,7 @@ async def one_model(ask: Ask[None]) -> ModelObject:
             code="model_not_found",
             param="model",
         )
-    return _object(found)
+    return anthropic.info(found) if anthropic.wants(ask) else _object(found)
 
 
 def _object(one: Served) -> ModelObject:

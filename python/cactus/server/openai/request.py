@@ -167,7 +167,7 @@ async def question_of(ask: Ask[ChatRequest], model: Model) -> Question:
     }
     thinking, name = thinking_of(model, body)
     options["thinking"] = thinking
-    if urls_in(turns) and getattr(ask.service.settings, "image_urls", False):
+    if urls_in(turns) and ask.service.settings.image_urls:
         options["allow_image_urls"] = True
     return Question(
         turns,

@@ -162,7 +162,7 @@ async def question_of(ask: Ask[ResponseRequest], model: Model, items: list[Item]
         "response_format": form,
         "thinking": thinking_for(model, None if body.reasoning is None else body.reasoning.effort),
     }
-    if urls_in(turns) and getattr(ask.service.settings, "image_urls", False):
+    if urls_in(turns) and ask.service.settings.image_urls:
         options["allow_image_urls"] = True
     names |= {"messages": "input", "thinking": "reasoning.effort", **called}
     if body.truncation == "auto":
