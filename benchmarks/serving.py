@@ -71,14 +71,12 @@ class Server:
 
     name: str
     port: int
-    model: str
 
 
 async def ask(server: Server, text: str, max_tokens: int) -> Told:
     """One question over a connection of its own, streamed."""
     body = json.dumps(
         {
-            "model": server.model,
             "messages": [{"role": "user", "content": text}],
             "max_tokens": max_tokens,
             "temperature": 0,
@@ -184,9 +182,7 @@ def free_port() -> int:
 
 
 @contextmanager
-def running(
-    name: str, command: Callable[[int], Command], model: str, log: Path
-) -> Iterator[Server]:
+def running(name: str, command: Callable[[int], Command], log: Path) -> Iterator[Server]:
     """A server as a child process, which answers before this goes on."""
     port = free_port()
     with log.open("wb") as output:
@@ -194,7 +190,7 @@ def running(
             [str(part) for part in command(port)], stdout=output, stderr=output
         )
     try:
-        server = Server(name, port, model)
+        server = Server(name, port)
         for _ in range(600):
             if child.poll() is not None:
                 raise BenchmarkError(f"{name} has ended; see {log}")
@@ -254,9 +250,9 @@ def run(given: argparse.Namespace, progress: Progress) -> None:
         ]
 
     with (
-        running("cactus", ours, model.folder.name, logs / "serving-ours.log") as first,
-        running(f"llama-server, {SLOTS} slots", theirs(SLOTS), "x", logs / "serving-8.log") as many,
-        running("llama-server, 1 slot", theirs(1), "x", logs / "serving-1.log") as one,
+        running("cactus", ours, logs / "serving-ours.log") as first,
+        running(f"llama-server, {SLOTS} slots", theirs(SLOTS), logs / "serving-8.log") as many,
+        running("llama-server, 1 slot", theirs(1), logs / "serving-1.log") as one,
     ):
         servers = (first, many, one)
         for clients in map(int, given.clients.split(",")):
