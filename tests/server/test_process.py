@@ -246,6 +246,25 @@ def test_a_dry_run_prints_and_listens_nowhere(tiny_model: Path) -> None:
     assert state.servers() == []
 
 
+def test_of_all_models_one_that_chats_is_the_default(
+    tiny_model: Path, minilm: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "an-embedder").symlink_to(minilm)
+    (tmp_path / "tiny").symlink_to(tiny_model)
+    monkeypatch.setenv("CACTUS_WEIGHTS", str(tmp_path))
+    done = run_command("serve", "--dry-run")
+    assert "tiny (chat, complete, embed), the default" in done.output
+    assert "an-embedder (embed)\n" in done.output
+
+
+def test_where_no_model_is_the_starter_is_meant(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CACTUS_WEIGHTS", str(tmp_path))
+    done = run_command("serve", "--dry-run")
+    assert "SmolLM2-135M-Instruct is not on this machine" in str(done.exception)
+
+
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1"])
 def test_it_listens_to_others_with_a_key_only(tiny_model: Path, host: str) -> None:
     plain = ("serve", str(tiny_model), "--dry-run", "--host", host)

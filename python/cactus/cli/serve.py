@@ -9,7 +9,13 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from cactus.cli.complete import complete_installed
-from cactus.cli.options import Whole, activations_option, kv_option, threads_option
+from cactus.cli.options import (
+    Whole,
+    activations_option,
+    kv_option,
+    offline_option,
+    threads_option,
+)
 from cactus.cli.quantities import Duration, Size
 from cactus.cli.text import megabytes, note, printable, table
 
@@ -88,17 +94,19 @@ def _all(command: Any) -> Any:
 @threads_option
 @kv_option
 @activations_option
+@offline_option
 @click.option("--dry-run", is_flag=True, help="Print what would listen where, and end.")
 def command(models: tuple[str, ...], dry_run: bool, **given: Any) -> None:
     """Serve models to programs that speak OpenAI's, Anthropic's or Ollama's interface.
 
     The first MODEL is the default, and loaded at once, others when they are asked for. Without a
-    name: all models of this machine. A page to chat is at the same address.
+    name: all models of this machine, or the starter model where there is none. A page to chat is
+    at the same address.
     """
     try:
         from cactus.server import listen
         from cactus.server.run import run
-        from cactus.server.service import Service, folders
+        from cactus.server.service import Service
     except ModuleNotFoundError as error:
         from cactus.errors import CactusError
 
@@ -112,7 +120,8 @@ def command(models: tuple[str, ...], dry_run: bool, **given: Any) -> None:
         from cactus.cli.functions import load_tools
 
         functions = [tool.function for tool in load_tools(given["tools_file"])]
-    settings = _settings(folders(models), given)
+    offline = given.pop("offline") or dry_run
+    settings = _settings(_find(models, offline=offline), given)
     listen.check(settings)
     options = {name: given[name] for name in ("threads", "context", "kv", "activations")}
     service = Service(settings, {k: v for k, v in options.items() if v is not None}, functions)
@@ -127,6 +136,23 @@ def command(models: tuple[str, ...], dry_run: bool, **given: Any) -> None:
     if settings.insecure and not settings.keys:
         note("everybody who reaches this address is let in")
     run(service, sockets, service.served[0].name if models else None)
+
+
+def _find(models: tuple[str, ...], *, offline: bool) -> tuple[Path, ...]:
+    """The weights folders of models, fetched where they are not here.
+
+    Without names: all on this machine, those that chat first; where there is none, the starter.
+    """
+    from cactus.cli.models import find_or_fetch
+    from cactus.weights import locate
+    from cactus.weights.catalog import STARTER
+
+    if not models:
+        entries = [entry for entry in locate.entries() if entry.fault is None]
+        entries.sort(key=lambda entry: ("chat" not in entry.abilities, entry.folder.name))
+        if entries:
+            return tuple(entry.folder for entry in entries)
+    return tuple(find_or_fetch(name, offline=offline) for name in models or (STARTER.name,))
 
 
 def _settings(folders: tuple[Path, ...], given: dict[str, Any]) -> Settings:

@@ -307,15 +307,3 @@ _WAYS: tuple[Callable[[Served, str], bool], ...] = (
     lambda one, wanted: len(wanted) > 1 and "/" not in wanted and names.is_part(wanted, one.name),
 )
 """How a name may stand for a model, the strictest first."""
-
-
-def folders(wanted: tuple[str, ...]) -> tuple[Path, ...]:
-    """The weights folders that names stand for; without names, all on this machine."""
-    from cactus.weights.resolve import resolve
-
-    if wanted:
-        return tuple(resolve(name) for name in wanted)
-    found = tuple(entry.folder for entry in locate.entries() if entry.fault is None)
-    if not found:
-        raise ModelNotFound("there is no model yet; fetch one with: cactus download")
-    return found
