@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import base64
 import json
+import time
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import anthropic
@@ -11,8 +14,10 @@ import httpx2
 import pytest
 from anthropic import Anthropic
 
-from tests.generate.scripted import saying
+from cactus.model import Model
+from tests.generate.scripted import saying, scripted_engine
 from tests.server.anthropic.conftest import Ask
+from tests.server.openai.conftest import InMemory, listening
 
 HELLO: Any = [{"role": "user", "content": "Hello!"}]
 GOOD: dict[str, Any] = {"model": "tiny", "messages": HELLO, "max_tokens": 4}
@@ -138,6 +143,21 @@ def test_a_prompt_that_is_too_long_is_refused_before_anything_is_sent(
         client.messages.create(model="tiny", messages=long, max_tokens=4, stream=stream)
     message = caught.value.body["error"]["message"]  # type: ignore[index]
     assert message.startswith("prompt is too long") and "512" in message
+
+
+def test_a_stream_that_waits_says_so_in_its_own_words(tmp_path: Path) -> None:
+    engine = scripted_engine(saying("one"))
+    program: Any = engine.program
+    program.during = lambda _: time.sleep(0.1)
+    with Model.from_engine(engine) as model:
+        service = InMemory(tmp_path, {"scripted": model})
+        service.settings = replace(service.settings, ping_seconds=0.01)
+        with listening(service) as address:
+            body = {"model": "scripted", "messages": HELLO, "max_tokens": 9, "stream": True}
+            told = httpx2.post(f"{address}/v1/messages", json=body, timeout=60).text
+    events = [json.loads(line[6:]) for line in told.splitlines() if line.startswith("data: ")]
+    assert sum(event["type"] == "ping" for event in events) > 2
+    assert events[0]["type"] == "message_start" and events[-1]["type"] == "message_stop"
 
 
 def test_what_fails_in_a_stream_is_an_event(saying_client: Ask) -> None:

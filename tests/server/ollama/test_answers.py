@@ -266,7 +266,7 @@ def test_what_is_not_here_says_what_is(client: Client, url: str) -> None:
     assert caught.value.status_code == 404
     for path in ("create", "copy", "push", "blobs/sha256:0"):
         reply = httpx2.post(f"{url}/api/{path}", json={})
-        assert reply.status_code == 501 and "not supported" in reply.json()["error"]
+        assert reply.status_code == 400 and "not supported" in reply.json()["error"]
 
 
 def test_what_fails_in_a_stream_is_its_last_line(saying_client: Ask) -> None:

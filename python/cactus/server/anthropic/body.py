@@ -170,7 +170,7 @@ class CountRequest(Body, kw_only=True):
     """A prompt whose tokens are counted."""
 
     model: str
-    messages: list[Turn]
+    messages: Annotated[list[Turn], Meta(min_length=1)]
     system: str | list[Text] | None = None
     tools: list[Tool] | None = None
     tool_choice: Auto | AnyTool | NamedTool | NoTool | None = None

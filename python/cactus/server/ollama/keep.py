@@ -17,7 +17,7 @@ _SECONDS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0
 
 def seconds(keep_alive: float | str | None) -> float | None:
     """How long a model is kept: inf for ever, 0 not at all, None as usual. Raises ApiError."""
-    if keep_alive is None:
+    if keep_alive is None or keep_alive == "":
         return None
     value = _duration(keep_alive) if isinstance(keep_alive, str) else float(keep_alive)
     return math.inf if value < 0 else value

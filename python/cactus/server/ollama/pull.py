@@ -130,11 +130,9 @@ _INSTEAD = {
 def _refusal(path: str, why: str) -> Endpoint:
     async def refuse(ask: Ask[None]) -> Reply:
         """Say that it is not there, and what is."""
-        raise ApiError(501, f"{path} is not supported: {why}", code="not_supported")
+        raise ApiError(400, f"{path} is not supported: {why}", code="not_supported")
 
-    return Endpoint(
-        "POST", path, refuse, DIALECT, f"Not supported: {why}.", errors=(501,), admin=True
-    )
+    return Endpoint("POST", path, refuse, DIALECT, f"Not supported: {why}.", admin=True)
 
 
 ENDPOINTS = [
