@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+from pathlib import Path
 from typing import Any
 
 import httpx2
@@ -12,8 +13,12 @@ import pytest
 from ollama import Client
 
 from cactus.model import Model
+from cactus.server.service import Service
+from cactus.server.settings import Settings
 from tests.generate.scripted import WEATHER, saying
 from tests.server.ollama.conftest import Ask
+from tests.server.openai.conftest import listening
+from tests.vision.tiny import png
 
 HELLO: Any = [{"role": "user", "content": "Hello!"}]
 COLD: Any = {"num_predict": 20, "temperature": 0}
@@ -177,6 +182,20 @@ def test_json_and_schemas_are_kept_to(tiny: Model, client: Client) -> None:
     assert got.message.content == want.text and want.parsed is not None
     want = tiny.chat(HELLO, max_tokens=60, response_format={"type": "json_object"})
     assert client.generate("tiny", "Hello!", format="json", options=options).response == want.text
+
+
+def test_images_are_seen(tiny_vlm: Path) -> None:
+    asked: Any = {"role": "user", "content": "What?", "images": [png("square")]}
+    with Model(tiny_vlm) as model:
+        want = model.chat([asked], max_tokens=8, sampling="model").text
+    with listening(Service(Settings((tiny_vlm,)))) as address, Client(address) as client:
+        got = client.chat("tiny-vl", [asked], options={"num_predict": 8})
+        assert got.message.content == want
+        told = client.generate(
+            "tiny-vl", "What?", images=asked["images"], options={"num_predict": 8}
+        )
+        assert told.response == want
+        assert "vision" in (client.show("tiny-vl").capabilities or ())
 
 
 def test_logprobs_are_those_of_the_model(tiny: Model, client: Client) -> None:

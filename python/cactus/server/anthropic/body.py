@@ -139,7 +139,7 @@ Display = Literal["summarized", "omitted"] | None
 class Enabled(Body, kw_only=True, tag_field="type", tag="enabled"):
     """The model thinks. Thoughts and answer have `max_tokens` together."""
 
-    budget_tokens: Annotated[int, Meta(ge=1024)]
+    budget_tokens: Annotated[int, Meta(ge=1)]
     display: Display = None
 
 
