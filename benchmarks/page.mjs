@@ -48,9 +48,19 @@ const result = {};
 const stage = await Stage.open(browser, address, "", {});
 const feed = await stage.live();
 await stage.go();
+const session = await stage.context.newCDPSession(stage.page);
+await session.send("Performance.enable", { timeDomain: "threadTicks" });
+
+/** Seconds of the page's thread, whatever else the machine does. */
+async function spent() {
+  const { metrics } = await session.send("Performance.getMetrics");
+  const names = ["TaskDuration", "ScriptDuration", "LayoutDuration", "RecalcStyleDuration"];
+  return Object.fromEntries(metrics.filter(({ name }) => names.includes(name)).map(({ name, value }) => [name, value]));
+}
 await stage.ask("Everything");
 await feed.send(delta("I begin.\n\n"));
 const chunks = [...answer(Number(tokens))].map((token) => `data: ${JSON.stringify(delta(token))}\n\n`);
+const before = await spent();
 const stream = await stage.page.evaluate(async (chunks) => {
   const frames = [];
   let running = true;
@@ -77,6 +87,8 @@ const stream = await stage.page.evaluate(async (chunks) => {
     gap_longest_ms: gaps.at(-1),
   };
 }, chunks);
+const after = await spent();
+stream.busy_seconds = Object.fromEntries(Object.keys(after).map((name) => [name, after[name] - before[name]]));
 await feed.end(last(), usage(chunks.length));
 await stage.ended();
 Object.assign(result, { tokens: chunks.length, stream });

@@ -5,7 +5,7 @@ import { readFileSync } from "node:fs";
 
 import { png } from "./picture.mjs";
 
-const WAIT = 20_000; // for what must come; a case that is right needs a fraction of it
+const WAIT = 120_000; // for what must come; a case that is right needs a fraction of it
 
 export class Stage {
   static async open(browser, address, axe, options) {

@@ -2,14 +2,22 @@
 
 import { signal } from "@preact/signals";
 
-export const announced = signal<readonly string[]>([]);
+const KEPT = 8; // what was said before those has been read out, or has been overtaken
 
+export interface Announcement {
+  id: number;
+  text: string;
+}
+
+export const announced = signal<readonly Announcement[]>([]);
+
+let said = 0;
 let clearing: ReturnType<typeof setTimeout> | undefined;
 
 export function announce(text: string): void {
-  const said = text.trim();
-  if (!said) return;
-  announced.value = [...announced.value, said];
+  const trimmed = text.trim();
+  if (!trimmed) return;
+  announced.value = [...announced.value.slice(1 - KEPT), { id: ++said, text: trimmed }];
   clearTimeout(clearing);
   clearing = setTimeout(() => (announced.value = []), 4000);
 }

@@ -12,6 +12,7 @@ import { sanitize } from "./sanitize.ts";
 const md = makeMarkdown();
 
 const SHARE = 4; // parsing a last block that is very long takes at most a quarter of the time
+const PART = 24; // blocks
 
 export interface Shown {
   text: string;
@@ -27,6 +28,7 @@ export class AnswerView {
   private splitter = new BlockSplitter(md);
   private source = "";
   private shown: Shown | null = null;
+  private part: HTMLElement | null = null;
   private last: HTMLElement[] = [];
   private code: Text | null = null;
   private notBefore = 0;
@@ -76,7 +78,7 @@ export class AnswerView {
 
   clear(): void {
     clearTimeout(this.waiting);
-    for (const block of this.host.children) unshade(block as HTMLElement);
+    for (const block of this.blocks()) unshade(block);
   }
 
   private reset(): void {
@@ -84,6 +86,7 @@ export class AnswerView {
     this.splitter = new BlockSplitter(md);
     this.source = "";
     this.host.replaceChildren();
+    this.part = null;
     this.last = [];
     this.code = null;
     this.notBefore = 0;
@@ -125,9 +128,25 @@ export class AnswerView {
       block.dataset["end"] = String(blocks[i]!.end);
       dress(block, whole);
     });
-    this.host.append(...made);
-    for (const block of made) this.shadeOne(block);
+    for (const block of made) {
+      this.place(block);
+      this.shadeOne(block);
+    }
     return made;
+  }
+
+  /** Blocks stand in parts: what is far away the browser leaves out, part by part. */
+  private place(block: HTMLElement): void {
+    if (!this.part || this.part.childElementCount >= PART) {
+      this.part = document.createElement("div");
+      this.part.className = "part";
+      this.host.append(this.part);
+    }
+    this.part.append(block);
+  }
+
+  private blocks(): NodeListOf<HTMLElement> {
+    return this.host.querySelectorAll(".block");
   }
 
   private showOpenCode(language: string, text: string): void {
@@ -140,7 +159,7 @@ export class AnswerView {
       this.code = new Text();
       pre.firstElementChild!.append(this.code);
       dress(block, false);
-      this.host.append(block);
+      this.place(block);
       this.last = [block];
     }
     const { code } = this;
@@ -149,7 +168,7 @@ export class AnswerView {
   }
 
   private shadeAll(): void {
-    for (const block of this.host.children) this.shadeOne(block as HTMLElement);
+    for (const block of this.blocks()) this.shadeOne(block);
   }
 
   private shadeOne(block: HTMLElement): void {

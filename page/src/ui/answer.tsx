@@ -169,7 +169,7 @@ function Failed({ entry, busy }: { entry: Entry; busy: boolean }) {
 function Editor({ entry, done }: { entry: Entry; done: () => void }) {
   const area = useRef<HTMLTextAreaElement>(null);
   const [text, setText] = useState(entry.data.text);
-  useEffect(() => {
+  useLayoutEffect(() => {
     area.current?.focus();
     fit(area.current);
   }, []);

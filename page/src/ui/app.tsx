@@ -96,11 +96,17 @@ export function App() {
           </p>
         )}
       </div>
-      <div class="hidden" role="log" aria-live="polite" aria-label="What happens">
-        {announced.value.map((text, i) => (
-          <p key={`${i} ${text}`}>{text}</p>
-        ))}
-      </div>
+      <Announcements />
+    </div>
+  );
+}
+
+function Announcements() {
+  return (
+    <div class="hidden" role="log" aria-live="polite" aria-label="What happens">
+      {announced.value.map(({ id, text }) => (
+        <p key={id}>{text}</p>
+      ))}
     </div>
   );
 }

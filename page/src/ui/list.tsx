@@ -1,7 +1,7 @@
 // The conversations that this browser keeps.
 
 import { useSignal } from "@preact/signals";
-import { useEffect, useRef } from "preact/hooks";
+import { useEffect, useLayoutEffect, useRef } from "preact/hooks";
 
 import { list, open, readList, remove, rename, startNew, talk } from "../store/chat.ts";
 import * as db from "../store/db.ts";
@@ -164,7 +164,7 @@ function Row({ one, excerpt, naming, name, remove }: RowProps) {
 function NameRow({ one, done }: { one: Conversation; done: () => void }) {
   const input = useRef<HTMLInputElement>(null);
   const over = useRef(false);
-  useEffect(() => input.current?.select(), []);
+  useLayoutEffect(() => input.current?.select(), []);
   const end = (keep: boolean) => {
     if (over.current) return;
     over.current = true;

@@ -1,7 +1,7 @@
 // What a person wrote.
 
 import { newId } from "../core/id.ts";
-import { useEffect, useRef, useState } from "preact/hooks";
+import { useLayoutEffect, useRef, useState } from "preact/hooks";
 
 import { editQuestion } from "../store/chat.ts";
 import * as db from "../store/db.ts";
@@ -60,7 +60,7 @@ function Editor({ entry, done }: { entry: Entry; done: () => void }) {
   const area = useRef<HTMLTextAreaElement>(null);
   const [text, setText] = useState(entry.data.text);
   const [kept, setKept] = useState(entry.data.pictures ?? []);
-  useEffect(() => {
+  useLayoutEffect(() => {
     area.current?.focus();
     fit(area.current);
   }, []);

@@ -114,7 +114,9 @@ export function Settings() {
           </button>
         </div>
       </section>
-      {server.value && <p class="hint">Cactus {server.value.version}</p>}
+      <p class="hint">
+        Cactus {server.value?.version} · <a href="./licenses.txt">what the page is built from</a>
+      </p>
       {removing.value && (
         <Confirm
           title="Delete all conversations?"

@@ -147,8 +147,10 @@ page("one changes the model, and each conversation keeps its own", async (t) => 
   assert.deepEqual(t.asked.map(({ model }) => model), [first, "second/model"]);
   assert.equal(await t.answers().locator(".who").innerText(), "model");
   await t.page.getByRole("link", { name: "One" }).click();
+  await t.text("One").first().waitFor();
   assert.equal(await select.inputValue(), first);
   await t.page.getByRole("link", { name: "Two" }).click();
+  await t.text("Two").first().waitFor();
   assert.equal(await select.inputValue(), "second/model");
 });
 
