@@ -13,7 +13,7 @@ const [folder, executablePath, address, wav] = process.argv.slice(2);
 const require = createRequire(`${folder}/package.json`);
 const { chromium } = require("playwright-core");
 
-for (const name of ["talk", "text", "hostile", "kept", "looks", "senses", "server"]) {
+for (const name of ["talk", "text", "hostile", "kept", "looks", "senses", "server", "real"]) {
   await import(`./cases/${name}.mjs`);
 }
 

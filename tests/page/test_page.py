@@ -34,11 +34,23 @@ NAMES = [
 
 
 @pytest.fixture(scope="module")
-def server(tiny_model: Path) -> Iterator[str]:
-    """The address of ``cactus serve``."""
+def server(
+    tiny_model: Path, tiny_vlm: Path, speech_folder: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[str]:
+    """The address of ``cactus serve``, with all that it can have."""
+    home = tmp_path_factory.mktemp("served")
+    (home / "notes").mkdir()
+    (home / "notes" / "rules.md").write_text(
+        "# Rules\n\nDogs are allowed on a lead. Cats are not.\n"
+    )
+    (home / "tools.py").write_text(
+        'def clock(zone: str = "UTC") -> str:\n    """The time of day."""\n    return "12:00"\n'
+    )
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
-    command = [sys.executable, "-m", "cactus", "serve", str(tiny_model), "--port", str(port)]
+    models = [str(each) for each in (tiny_model, tiny_vlm, speech_folder)]
+    options = ["--docs", str(home / "notes"), "--tools", str(home / "tools.py")]
+    command = [sys.executable, "-m", "cactus", "serve", *models, *options, "--port", str(port)]
     process = subprocess.Popen(command, cwd=kit.ROOT)
     address = f"http://127.0.0.1:{port}/"
     try:
