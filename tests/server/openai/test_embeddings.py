@@ -16,7 +16,7 @@ from openai import BadRequestError
 from cactus import Model
 from tests.embed.conftest import write_embedder
 from tests.server.openai.clients import client
-from tests.server.openai.document import check
+from tests.server.openai.spec import check
 from tests.server.running import serving
 
 TEXTS = ["A cactus is a plant.", "Paris", "ä ✓ 𝄞"]

@@ -22,7 +22,7 @@ from websockets.sync.client import ClientConnection, connect
 
 from tests.assets import TRANSCRIPTS
 from tests.server.openai.clients import client
-from tests.server.openai.document import check
+from tests.server.openai.spec import check
 from tests.server.running import Running, serving, until
 
 NAME = "whisper-base-int8"

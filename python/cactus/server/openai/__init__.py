@@ -7,7 +7,7 @@ from cactus.server.endpoint import Endpoint, Socket
 
 def endpoints() -> list[Endpoint]:
     """Its part of the table."""
-    from cactus.server.openai import chat, completions, embeddings, models, rerank
+    from cactus.server.openai import audio, chat, completions, embeddings, models, rerank
     from cactus.server.openai.responses import endpoints as responses
 
     return [
@@ -16,6 +16,7 @@ def endpoints() -> list[Endpoint]:
         *responses.ENDPOINTS,
         *embeddings.ENDPOINTS,
         *rerank.ENDPOINTS,
+        *audio.ENDPOINTS,
         *models.ENDPOINTS,
     ]
 

@@ -50,6 +50,9 @@ if TYPE_CHECKING:
 MAX_MESSAGE = 8 << 20
 """Characters of an event; base64 of two minutes of 16-bit samples at 24 kHz."""
 
+MAX_UNREAD, MAX_EVENTS = 2 * MAX_MESSAGE, 1000
+"""Characters and events that are taken from a connection before somebody has looked at them."""
+
 MAX_WAITING = 120 * SAMPLE_RATE
 """Samples that wait to be written down, of all turns of a session."""
 
@@ -69,6 +72,8 @@ class Connection:
         self._settings = SessionSettings(model)
         self._executor = ThreadPoolExecutor(1, "cactus-realtime")
         self._sending = asyncio.Lock()
+        self._inbox: asyncio.Queue[str | None] = asyncio.Queue(MAX_EVENTS)
+        self._took, self._unread = asyncio.Event(), 0  # characters of what is in the box
         self._queue: asyncio.Queue[Turn] = asyncio.Queue()
         self._turns: list[Turn] = []  # that are not written down yet
         self._turn: Turn | None = None  # that goes on
@@ -78,25 +83,47 @@ class Connection:
 
     async def run(self) -> None:
         """Serve the client until it leaves."""
-        writer = asyncio.ensure_future(self._write())
+        tasks = [asyncio.ensure_future(each()) for each in (self._read, self._listen, self._write)]
         try:
             await self._send(
                 OldSessionCreated(session=self._settings.old_reply(self._id))
                 if self._old
                 else SessionCreated(session=self._settings.reply(self._id))
             )
-            while True:
-                message = await self._socket.receive()
-                if message["type"] == "websocket.disconnect":
-                    return
-                await self._take(message.get("text"))
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()
         except Gone:
             return
         finally:
-            writer.cancel()
-            with suppress(asyncio.CancelledError, Exception):
-                await writer
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
             self._executor.shutdown(wait=False)
+
+    async def _read(self) -> None:
+        """Take events until the client leaves.
+
+        It goes on while they are worked on, so that a connection's pings are answered meanwhile.
+        """
+        while True:
+            message = await self._socket.receive()
+            if message["type"] == "websocket.disconnect":
+                return
+            text = message.get("text")
+            await self._inbox.put(text)
+            self._unread += len(text or "")
+            while self._unread > MAX_UNREAD:
+                self._took.clear()
+                await self._took.wait()
+
+    async def _listen(self) -> None:
+        """Do what the client asks for, one event after the other."""
+        while True:
+            text = await self._inbox.get()
+            await self._take(text)
+            self._unread -= len(text or "")
+            self._took.set()
 
     async def _write(self) -> None:
         """Write down one turn after the other."""

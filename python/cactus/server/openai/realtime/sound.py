@@ -9,8 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from cactus.audio.decode import F32, SAMPLE_RATE
-from cactus.audio.silero import WINDOW
-from cactus.audio.vad import Speech, SpeechDetector, VadOptions
+from cactus.audio.gain import Gain
+from cactus.audio.segmenter import Segmenter, Speech, VadOptions
+from cactus.audio.silero import WINDOW, Silero
 from cactus.server.errors import ApiError
 from cactus.server.openai.realtime.events import TurnDetection
 
@@ -73,40 +74,46 @@ class End:
 class Turns:
     """Takes samples as they come; when somebody speaks, what they say, and when they stop.
 
-    `position`: how many samples came.
+    `position`: the sample of all that comes first.
     """
 
     def __init__(self, options: TurnDetection, position: int = 0) -> None:
-        self._detector = SpeechDetector(
+        self._model, self._gain = Silero(), Gain(WINDOW)
+        self._segments = Segmenter(
             VadOptions(
                 threshold=options.threshold,
                 min_silence_duration_ms=options.silence_duration_ms,
                 speech_pad_ms=options.prefix_padding_ms,
             )
         )
-        self.position = self._first = position
-        self._held = np.zeros(0, np.float32)
+        self._first = position
+        self._rest = self._held = np.zeros(0, np.float32)  # not judged yet; not given yet
         self._base = self._given = 0  # the sample that is held first; up to where speech was given
         self._open = False
 
     def feed(self, samples: F32) -> Iterator[Begin | F32 | End]:
         """More samples, of any number."""
-        # A window at a time: several could end a turn and begin another one.
-        for start in range(0, len(samples), WINDOW):
-            window = samples[start : start + WINDOW]
-            self.position += len(window)
-            self._held = np.concatenate((self._held, window))
-            for speech in self._detector.feed(window):
+        self._held = np.concatenate((self._held, samples))
+        self._rest = np.concatenate((self._rest, samples))
+        whole = len(self._rest) - len(self._rest) % WINDOW
+        windows, self._rest = self._rest[:whole], self._rest[whole:]
+        for probability in self._model(self._gain(windows)):
+            # A window at a time: several could end a turn and begin another one.
+            for speech in self._segments.add(float(probability)):
                 yield from self._turn(speech, whole=True)
-            certain = self._detector.certain
+            certain = self._segments.certain
             if certain is not None:
                 yield from self._turn(certain, whole=False)
-            needed = max(self._detector.needed_from, self._given, self._base)
-            self._held, self._base = self._held[needed - self._base :], needed
+        needed = max(self._segments.needed_from, self._given, self._base)
+        self._held, self._base = self._held[needed - self._base :], needed
 
     def finish(self) -> Iterator[Begin | F32 | End]:
         """What is left where no more samples come; this is of no more use then."""
-        for speech in self._detector.finish():
+        length = self._segments.position + len(self._rest)
+        window = np.zeros(WINDOW, np.float32)
+        window[: len(self._rest)] = self._rest
+        probability = float(self._model(self._gain(window))[0])
+        for speech in self._segments.finish(probability, length):
             yield from self._turn(speech, whole=True)
 
     def _turn(self, speech: Speech, *, whole: bool) -> Iterator[Begin | F32 | End]:
