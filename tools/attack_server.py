@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import multiprocessing
 import signal
 import socket
 import struct
@@ -24,6 +25,7 @@ from contextlib import contextmanager, suppress
 from http.client import HTTPConnection
 from pathlib import Path
 from statistics import median, quantiles
+from typing import Any
 
 from soak_server import head, slow_reader, start, tiny_model
 
@@ -33,7 +35,7 @@ ASKED = 40
 """Chats in a round."""
 CHAT = {"messages": [{"role": "user", "content": "Hello"}], "max_tokens": 16}
 
-Attack = Callable[[int, threading.Event], None]
+Attack = Callable[[int, Any], None]
 
 
 def main() -> int:
@@ -96,21 +98,22 @@ def _p95(times: list[float]) -> float:
 
 @contextmanager
 def _running(attack: Attack, port: int) -> Iterator[None]:
-    over = threading.Event()
-    thread = threading.Thread(target=attack, args=(port, over))
-    thread.start()
+    forked = multiprocessing.get_context("fork")  # in a thread of this process it would slow us
+    over = forked.Event()
+    process = forked.Process(target=attack, args=(port, over))
+    process.start()
     time.sleep(0.3)
     try:
         yield
     finally:
         over.set()
-        thread.join()
+        process.join()
 
 
 def _connections(count: int, begin: bytes, drip: bytes) -> Attack:
     """Many connections that begin with something and send a little now and then."""
 
-    def attack(port: int, over: threading.Event) -> None:
+    def attack(port: int, over: Any) -> None:
         held = [socket.create_connection(("127.0.0.1", port)) for _ in range(count)]
         for each in held:
             each.sendall(begin)
@@ -124,7 +127,7 @@ def _connections(count: int, begin: bytes, drip: bytes) -> Attack:
     return attack
 
 
-def _slow(port: int, over: threading.Event) -> None:
+def _slow(port: int, over: Any) -> None:
     held = [slow_reader(port) for _ in range(8)]
     over.wait()
     for each in held:
@@ -134,7 +137,7 @@ def _slow(port: int, over: threading.Event) -> None:
 def _repeat(body: bytes, declared: int | None = None) -> Attack:
     """One client that sends a body again and again."""
 
-    def attack(port: int, over: threading.Event) -> None:
+    def attack(port: int, over: Any) -> None:
         while not over.is_set():
             with suppress(OSError), socket.create_connection(("127.0.0.1", port)) as raw:
                 raw.sendall(head(declared or len(body)))

@@ -141,10 +141,12 @@ def check_depth(raw: bytes) -> None:
     # Without escapes every quote begins or ends a string, and each second part is between two.
     plain = raw.replace(b"\\\\", b"").replace(b'\\"', b"")
     left = b"".join(plain.split(b'"')[::2]).translate(_ONE_KIND, _NOT_BRACKETS)
-    for _ in range(MAX_DEPTH):
-        if not left:
-            return
-        left = left.replace(b"[]", b"")  # the innermost ones
+    deep = b"[" * (MAX_DEPTH + 1) in left
+    for _ in range(0 if deep else MAX_DEPTH):
+        shorter = left.replace(b"[]", b"")  # without the innermost ones
+        if len(shorter) == len(left):
+            break
+        left = shorter
     if left:
         raise _not_json(
             f"it is nested deeper than {MAX_DEPTH} levels, or its brackets do not match"

@@ -63,7 +63,8 @@ async def _answer(
     receive: Receive,
     send: Send,
 ) -> int:
-    request = Request(scope, Incoming(receive, service.settings))
+    incoming = Incoming(receive, service.settings)
+    request = Request(scope, incoming)
     ask: Ask[Any] | None = None
     try:
         ask = await _read(endpoint, service, request, current)
@@ -75,6 +76,8 @@ async def _answer(
         return CLIENT_GONE
     except Exception as error:
         response = error_response(endpoint.dialect, error)
+        if (endpoint.form or endpoint.body is not None) and not incoming.complete:
+            response.headers["connection"] = "close"  # the rest of the body is thrown away
     finally:
         if ask is not None and ask.form is not None:
             await ask.form.close()

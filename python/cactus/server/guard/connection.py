@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import sys
+from collections.abc import Callable
 from typing import Any
 
 import h11
@@ -19,8 +20,9 @@ from cactus.server.endpoint import Dialect, encode
 from cactus.server.errors import ApiError
 from cactus.server.settings import Settings
 
-LINGER = 10.0
-"""Seconds in which the rest of a refused body is read, so that its sender reads the answer."""
+LINGER = 5.0
+"""Seconds in which the rest of a refused body is thrown away, so that its sender reads the answer.
+"""
 PROBES = {"TCP_KEEPIDLE": 15, "TCP_KEEPINTVL": 5, "TCP_KEEPCNT": 3}
 """When a peer that has vanished is noticed where nothing is sent to it."""
 
@@ -44,12 +46,40 @@ class _Patience:
                 timer.cancel()
 
 
+class _Lingering:
+    """A transport that is not closed while its peer still sends what nobody reads.
+
+    It would reset the connection, and the peer might not read the answer.
+    """
+
+    def __init__(self, transport: Any, sends: Callable[[], bool]) -> None:
+        self._transport, self._sends = transport, sends
+        self.throws_away = False
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
+
+    def close(self) -> None:
+        """Close it, now or soon."""
+        if not self._sends() or self.throws_away or self._transport.is_closing():
+            self._transport.close()
+            return
+        self.throws_away = True
+        self._transport.resume_reading()
+        asyncio.get_running_loop().call_later(LINGER, self._transport.close)
+
+    def is_closing(self) -> bool:
+        """Whether nothing more is to be sent."""
+        return self.throws_away or bool(self._transport.is_closing())
+
+
 def http_protocol(settings: Settings, dialect: Dialect) -> type[H11Protocol]:
     """uvicorn's protocol within limits. `dialect` is of errors where no path is known yet."""
 
     class Connection(H11Protocol):
         def connection_made(self, transport: Any) -> None:
-            super().connection_made(transport)
+            self._lingering = _Lingering(transport, self._sends)
+            super().connection_made(self._lingering)  # type: ignore[arg-type]
             self._patience = _Patience()
             _probe(transport)
             if len(self.connections) > settings.max_connections:
@@ -61,7 +91,12 @@ def http_protocol(settings: Settings, dialect: Dialect) -> type[H11Protocol]:
             self._patience.over()
             super().connection_lost(exc)
 
+        def _sends(self) -> bool:
+            return self.conn.their_state in (h11.SEND_BODY, h11.ERROR)
+
         def data_received(self, data: bytes) -> None:
+            if self._lingering.throws_away:
+                return
             super().data_received(data)
             self._watch()
 

@@ -89,6 +89,8 @@ class Guard:
                 await deny(WebSocket(scope, receive, send), dialect, error)
                 return
             response = error_response(dialect, error)
+            if "transfer-encoding" in headers or headers.get("content-length", "0") != "0":
+                response.headers["connection"] = "close"  # nobody reads the body
         if response is None:
             await self._router(scope, receive, send)
         else:
