@@ -269,7 +269,7 @@ def test_without_a_page_there_is_a_sentence(tmp_path: Path, tiny_model: Path,
 
 def test_the_description_is_valid_and_of_every_endpoint(server: Running) -> None:
     found = server.ask("GET", "/openapi.json").json()
-    assert found["openapi"].startswith("3.1")
+    assert found["openapi"].startswith("3.2")
     from cactus.server import app
 
     there = {(method, path) for path, methods in found["paths"].items() for method in methods}

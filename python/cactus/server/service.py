@@ -194,6 +194,10 @@ class Service:
 
     # -- requests on their way
 
+    def apart(self, tenant: str | None) -> str | None:
+        """On whose behalf a request is, where what it leaves in the cache is for nobody else."""
+        return tenant if self.settings.isolate_keys else None
+
     @contextmanager
     def answering(self, current: Current) -> Iterator[None]:
         """While a request is answered."""

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import base64
-import binascii
-import json
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from cactus.passages import place
 from cactus.server.endpoint import Ask, Endpoint, Reply
 from cactus.server.errors import ApiError
 from cactus.server.openai.errors import DIALECT
+from cactus.server.passages import passage_of
 
 if TYPE_CHECKING:
     from cactus.corpus.corpus import Corpus
@@ -36,20 +34,8 @@ async def passage(ask: Ask[None]) -> PassageText:
     corpus = ask.service.documents
     if corpus is None:
         raise _unknown("no documents are served; they are with: cactus serve --docs DIR")
-    source, start, end = _parse(ask.request.path_params["passage_id"])
+    source, start, end = passage_of(ask.request.path_params["passage_id"])
     return await asyncio.to_thread(lambda: _find(corpus, source, start, end))
-
-
-def _parse(id: str) -> tuple[str, int, int]:
-    """What an id stands for: the document, and its characters. Raises ApiError 404."""
-    try:
-        row: Any = json.loads(base64.urlsafe_b64decode(id + "=" * (-len(id) % 4)))
-        source, start, end = row
-    except (binascii.Error, UnicodeError, ValueError, TypeError, RecursionError):
-        raise _unknown() from None
-    if not isinstance(source, str) or not (type(start) is type(end) is int):
-        raise _unknown()
-    return source, start, end
 
 
 def _find(corpus: Corpus, source: str, start: int, end: int) -> PassageText:

@@ -13,15 +13,15 @@ from starlette.responses import Response
 from cactus.server.endpoint import Ask, Endpoint, encode
 from cactus.server.openai.errors import DIALECT
 
-ALWAYS = (401, 403, 431, 500)
-OF_BODIES = (400, 408, 413, 415)
+ALWAYS = (400, 401, 403, 431, 500)
+OF_BODIES = (408, 413, 415)
 OF_MODELS = (404, 429, 503, 504)
 STREAMS = {"ndjson": "application/x-ndjson", "sse": "text/event-stream"}
 _PART = re.compile(r"\{(\w+)(?::(\w+))?\}")
 
 
 def document(endpoints: Iterable[Endpoint], version: str) -> dict[str, Any]:
-    """The description of some endpoints, OpenAPI 3.1."""
+    """The description of some endpoints, OpenAPI 3.2, which knows streams."""
     table = list(endpoints)
     kinds = [kind for each in table for kind in _kinds(each)]
     schemas, components = msgspec.json.schema_components(
@@ -34,7 +34,7 @@ def document(endpoints: Iterable[Endpoint], version: str) -> dict[str, Any]:
         path = _PART.sub(r"{\1}", each.path)
         paths.setdefault(path, {})[each.method.lower()] = _operation(each, named)
     return {
-        "openapi": "3.1.0",
+        "openapi": "3.2.0",
         "info": {
             "title": "Cactus",
             "version": version,
@@ -94,6 +94,16 @@ def _operation(each: Endpoint, schemas: dict[str, Any]) -> dict[str, Any]:
     return made
 
 
+def _event(data: Any) -> dict[str, Any]:
+    """A server-sent event; the data of the last one may be ``[DONE]``."""
+    json = {"type": "string", "contentMediaType": "application/json", "contentSchema": data}
+    return {
+        "type": "object",
+        "required": ["data"],
+        "properties": {"data": json, "event": {"type": "string"}},
+    }
+
+
 def _form(fields: Any) -> dict[str, Any]:
     """A form: the file, and the fields beside it."""
     file = {"type": "string", "format": "binary"}
@@ -106,9 +116,9 @@ def _responses(each: Endpoint, schemas: dict[str, Any]) -> dict[str, Any]:
     if each.reply is not None or each.event is None:
         content[each.media] = {"schema": schemas.get("reply", {"type": "string"})}
     if each.event is not None:
-        # What an event's data is stands beside the text that holds all of them.
-        media = STREAMS["ndjson" if each.dialect.name == "ollama" else "sse"]
-        content[media] = {"schema": {"type": "string"}, "x-event": schemas["event"]}
+        form = "ndjson" if each.dialect.name == "ollama" else "sse"
+        item = schemas["event"] if form == "ndjson" else _event(schemas["event"])
+        content[STREAMS[form]] = {"itemSchema": item}
     responses: dict[str, Any] = {"200": {"description": "It is done.", "content": content}}
     statuses = {*ALWAYS, *each.errors}
     if each.body is not None or each.form:
