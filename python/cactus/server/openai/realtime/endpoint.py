@@ -8,6 +8,7 @@ from starlette.websockets import WebSocket
 
 from cactus.server.endpoint import Socket
 from cactus.server.errors import ApiError
+from cactus.server.guard.keys import is_key_protocol
 from cactus.server.openai.errors import DIALECT
 from cactus.server.openai.realtime.connection import Connection
 
@@ -40,7 +41,7 @@ def _chosen(offered: list[str]) -> str | None:
 
     What carries a key is the last choice.
     """
-    return min(offered, key=lambda name: (name != "realtime", "key" in name), default=None)
+    return min(offered, key=lambda name: (name != "realtime", is_key_protocol(name)), default=None)
 
 
 SOCKETS = [Socket("/v1/realtime", realtime, DIALECT, "Write down what is being said.")]
