@@ -127,7 +127,8 @@ def test_what_cannot_be_read_is_refused_by_its_field(
 def test_an_error_has_the_shape_of_the_client(address: str) -> None:
     reply = post(address, "/v2/rerank", documents=[])
     assert reply.status_code == 400
-    assert reply.json() == {"message": "documents has 0 texts, expected 1 to 10,000"}
+    assert set(reply.json()) == {"message"}
+    assert reply.json()["message"].startswith("documents: Expected ")
     assert "error" in post(address, "/v1/rerank", documents=[]).json()
 
 

@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 MAX_INPUTS = 2048
 """Texts of a request, as OpenAI has it."""
 
-Tokens = list[int]
+Text = Annotated[str, Meta(min_length=1)]
+Tokens = Annotated[list[int], Meta(min_length=1)]
 
 _NAMES = {"text": "input", "texts": "input", "dimensions": "dimensions", "prompt": "input_type"}
 
@@ -45,7 +46,7 @@ class EmbeddingRequest(Body, kw_only=True):
     `input` are of this model's own vocabulary.
     """
 
-    input: str | list[str | int | Tokens]
+    input: Text | Annotated[list[Text | int | Tokens], Meta(min_length=1, max_length=MAX_INPUTS)]
     model: str | None = None
     encoding_format: Literal["float", "base64"] | None = "float"
     dimensions: Annotated[int, Meta(ge=1)] | None = None
@@ -106,24 +107,16 @@ async def embed(ask: Ask[EmbeddingRequest]) -> Response:
 def _inputs(body: EmbeddingRequest) -> tuple[list[str | Tokens], bool]:
     """The texts that are asked for, and whether it is one that is no list.
 
-    Raises ApiError for none, too many, or what is not a text.
+    Raises ApiError for what is not a text, or not like the others.
     """
     given: Any = body.input
-    single = isinstance(given, str) or (
-        len(given) > 0 and all(isinstance(each, int) for each in given)
-    )
+    single = isinstance(given, str) or all(isinstance(each, int) for each in given)
     several: list[Any] = [given] if single else given
-    if not several:
-        raise _error("input is empty, expected a text or a list of texts", "input")
-    if len(several) > MAX_INPUTS:
-        raise _error(f"input has {len(several):,} texts, expected {MAX_INPUTS:,} at most", "input")
     for index, each in enumerate(several):
         name = "input" if single else f"input[{index}]"
         if isinstance(each, int) or type(each) is not type(several[0]):
             kinds = "strings, or lists of token ids"
             raise _error(f"{name} is of another kind than others, expected {kinds}", name)
-        if not each:
-            raise _error(f"{name} is empty, expected a text", name)
         if isinstance(each, list) and not body.own_tokens:
             raise _error(
                 f"{name} is token ids, which other models number otherwise: send the text; "

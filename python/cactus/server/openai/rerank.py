@@ -31,8 +31,8 @@ class RerankRequest(Body, kw_only=True):
     that does not fit beside the query, which is an error otherwise.
     """
 
-    query: str
-    documents: list[str | Document]
+    query: Annotated[str, Meta(min_length=1)]
+    documents: Annotated[list[str | Document], Meta(min_length=1, max_length=MAX_DOCUMENTS)]
     model: str | None = None
     top_n: Annotated[int, Meta(ge=1)] | None = None
     return_documents: bool | None = None
@@ -145,11 +145,6 @@ async def _rerank(ask: Ask[RerankRequest], version: str, *, documents: bool) -> 
 
 
 def _check(body: RerankRequest) -> None:
-    count = len(body.documents)
-    if not 1 <= count <= MAX_DOCUMENTS:
-        raise _error(f"documents has {count:,} texts, expected 1 to {MAX_DOCUMENTS:,}", "documents")
-    if not body.query:
-        raise _error("query is empty, expected a text", "query")
     if body.rank_fields not in (None, ["text"]):
         raise _error('rank_fields must be ["text"]: of a document its text is read', "rank_fields")
     for name in ("max_chunks_per_doc", "max_tokens_per_doc"):
