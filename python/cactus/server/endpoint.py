@@ -94,6 +94,8 @@ class Endpoint:
     event: Any = None
     form: bool = False
     media: str = "application/json"
+    texts: bool = False
+    """Whether a reply may be plain text, too."""
     errors: Sequence[int] = ()
     tag: str = ""
     admin: bool = False
