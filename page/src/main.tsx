@@ -1,6 +1,7 @@
 import { render } from "preact";
 
 import { openAddress, readList } from "./store/chat.ts";
+import { takeUp } from "./store/db.ts";
 import { notify } from "./ui/state.ts";
 import { refresh } from "./store/server.ts";
 import { App } from "./ui/app.tsx";
@@ -16,6 +17,7 @@ import "./styles/dialog.css";
 async function start(): Promise<void> {
   void refresh();
   try {
+    await takeUp();
     await readList();
     await openAddress();
   } catch {

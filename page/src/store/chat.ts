@@ -206,5 +206,5 @@ export function titleOf(text: string): string {
 }
 
 addEventListener("pagehide", () => {
-  for (const { running } of busy.values()) if (running.value) db.putMessageNow(running.value.data);
+  db.leave([...busy.values()].flatMap(({ running }) => running.value?.data ?? []));
 });

@@ -11,7 +11,6 @@ interface Schema extends DBSchema {
 }
 
 let opened: Promise<IDBPDatabase<Schema>> | null = null;
-let handle: IDBPDatabase<Schema> | null = null;
 
 function db(): Promise<IDBPDatabase<Schema>> {
   opened ??= openDB<Schema>("cactus", 1, {
@@ -21,10 +20,9 @@ function db(): Promise<IDBPDatabase<Schema>> {
       made.createObjectStore("pictures", { keyPath: "id" }).createIndex("conversation", "conversation");
     },
     terminated() {
-      opened = handle = null;
+      opened = null;
     },
   });
-  void opened.then((made) => (handle = made));
   return opened;
 }
 
@@ -57,12 +55,19 @@ export async function putMessage(message: Message): Promise<void> {
   await (await db()).put("messages", message);
 }
 
-/** The same at once, for a page that is being left: nothing that is waited for is done then. */
-export function putMessageNow(message: Message): void {
-  if (!handle) return;
-  const change = handle.transaction("messages", "readwrite");
-  void change.store.put(message);
-  change.commit();
+const LEFT = "cactus-left";
+
+/** Messages of a page that is being left: what is waited for is not done any more then. */
+export function leave(messages: readonly Message[]): void {
+  if (messages.length > 0) localStorage.setItem(LEFT, JSON.stringify(messages));
+}
+
+/** Puts to the others what a page that was left has kept. */
+export async function takeUp(): Promise<void> {
+  const kept = localStorage.getItem(LEFT);
+  if (kept === null) return;
+  for (const message of JSON.parse(kept) as Message[]) await putMessage(message);
+  localStorage.removeItem(LEFT);
 }
 
 export async function putPicture(one: Picture): Promise<void> {

@@ -17,7 +17,7 @@ import { drawer, narrow, notify } from "./state.ts";
 export function focusSearch(): void {
   change({ list: true });
   if (narrow()) drawer.value = true;
-  requestAnimationFrame(() => document.querySelector<HTMLInputElement>("#search")?.focus());
+  focusOn("#search");
 }
 
 export function Conversations() {
@@ -206,7 +206,15 @@ function groups(all: readonly Conversation[]): [string, Conversation[]][] {
 }
 
 export function focusComposer(): void {
-  requestAnimationFrame(() => document.querySelector<HTMLTextAreaElement>("#write")?.focus());
+  focusOn("#write");
+}
+
+/** At once where it can be: the next key may come before the next frame. */
+function focusOn(selector: string): void {
+  const element = document.querySelector<HTMLElement>(selector);
+  element?.focus();
+  if (element && document.activeElement === element) return;
+  requestAnimationFrame(() => document.querySelector<HTMLElement>(selector)?.focus());
 }
 
 async function saveMarkdown({ id }: Conversation): Promise<void> {

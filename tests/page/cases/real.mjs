@@ -35,6 +35,26 @@ page("the server hears what one says", async (t) => {
   assert.equal(await t.page.locator(".notice p").count(), 0);
 });
 
+page("a recording that is dropped is transcribed", async (t) => {
+  await t.go();
+  const wav = Buffer.alloc(44 + 32_000);
+  wav.write("RIFF", 0);
+  wav.writeUInt32LE(wav.length - 8, 4);
+  wav.write("WAVEfmt ", 8);
+  wav.writeUInt32LE(16, 16);
+  for (const [at, value] of [[20, 1], [22, 1], [32, 2], [34, 16]]) wav.writeUInt16LE(value, at);
+  wav.writeUInt32LE(16_000, 24);
+  wav.writeUInt32LE(32_000, 28);
+  wav.write("data", 36);
+  wav.writeUInt32LE(32_000, 40);
+  for (let i = 0; i < 16_000; i++) wav.writeInt16LE(Math.round(9000 * Math.sin(i / 6)), 44 + 2 * i);
+  const reply = t.page.waitForResponse(/audio\/transcriptions/);
+  await t.bring("drop", [{ name: "memo.wav", type: "audio/wav", data: wav }]);
+  const { text } = await (await reply).json();
+  await t.page.waitForFunction((words) => document.querySelector("#write").value === words, text.trim());
+  assert.equal(await t.page.getByText("was not transcribed").count(), 0);
+});
+
 page("documents of the server are read, and its passages open", async (t) => {
   await t.go();
   await t.button("Documents").click();
