@@ -21,6 +21,7 @@ function rows(): [string, string[][]][] {
     ["Search conversations", [[CONTROL, "K"]]],
     ["Settings", [[CONTROL, ","]]],
     ["Write", [["/"]]],
+    ["In an empty text field: to the last question", [["↑"]]],
     ["To the message before, behind", [["Alt", "↑"], ["Alt", "↓"]]],
     ["On a message: edit", [["E"]]],
     ["On a message: copy", [["C"]]],

@@ -13,7 +13,7 @@ export function Welcome() {
   return (
     <section class="welcome">
       <Logo />
-      <h2>Ask anything. It stays on this machine.</h2>
+      <h2>Ask anything. {place()}</h2>
       {failure && !status && (
         <p>
           {failure.title} {failure.detail}{" "}
@@ -42,11 +42,19 @@ export function Welcome() {
               {status.documents.files === 1 ? "file" : "files"}) and say where each sentence comes from.
             </li>
           )}
-          <li>
-            Press <kbd>?</kbd> for what the keyboard can do.
-          </li>
+          {matchMedia("(hover: hover)").matches && (
+            <li>
+              Press <kbd>?</kbd> for what the keyboard can do.
+            </li>
+          )}
         </ul>
       )}
     </section>
   );
+}
+
+/** Where what one writes goes. */
+function place(): string {
+  const here = /^(localhost|127\.[\d.]+|\[::1\])$/.test(location.hostname);
+  return here ? "It stays on this machine." : `It stays between this browser and ${location.hostname}.`;
 }
