@@ -15,6 +15,7 @@ import argparse
 import json
 import os
 import shutil
+import socket
 import subprocess
 import sys
 import threading
@@ -174,30 +175,28 @@ def try_client(client: Client, home: Path, url: str, model: str) -> Outcome:
 @contextmanager
 def serving(folder: Path) -> Iterator[tuple[str, str, int]]:
     """A server of a model: its address, the model's name and its context."""
-    import uvicorn
-
     from cactus import Model
-    from cactus.server.app import build
+    from cactus.server.run import server_of
     from cactus.server.service import Service
     from cactus.server.settings import Settings
 
     with Model(folder) as model:
         name, context = model.name, model.context_length
-    service = Service(Settings((folder,)))
-    config = uvicorn.Config(build(service), host="127.0.0.1", port=0, log_level="warning")
-    server = uvicorn.Server(config)
-    thread = threading.Thread(target=server.run)
+    listener = socket.create_server(("127.0.0.1", 0))
+    port = listener.getsockname()[1]
+    server = server_of(Service(Settings((folder,), port=port)))
+    thread = threading.Thread(target=server.run, args=([listener],))
     thread.start()
     while not server.started:
         if not thread.is_alive():
             sys.exit("the server did not start")
         thread.join(0.05)
-    port = server.servers[0].sockets[0].getsockname()[1]
     try:
         yield f"http://127.0.0.1:{port}", name, context
     finally:
         server.should_exit = True
         thread.join()
+        listener.close()
 
 
 def main() -> None:

@@ -353,7 +353,7 @@ def test_a_completion_that_is_wrong_names_the_field(
         ({"conversation": "conv_1"}, "conversation"),
         ({"include": ["all"]}, "include[0]"),
         ({"truncation": "some"}, "truncation"),
-        ({"metadata": {"a": 1}}, "metadata[...]"),
+        ({"metadata": {"a": 1}}, "metadata[a]"),
     ],
     ids=lambda value: repr(value)[:50],
 )
