@@ -21,8 +21,6 @@ from cactus.agent.mcp.server import tools_together
 from cactus.errors import InvalidRequest, ToolServerError
 from tests.generate.scripted import END
 
-pytestmark = pytest.mark.timeout(120)
-
 HOSTILE = str(Path(__file__).with_name("hostile.py"))
 Make = Callable[..., Model]
 
