@@ -8,6 +8,7 @@ import msgspec
 import pytest
 
 from cactus.server.anthropic.body import MessageRequest
+from cactus.server import places
 from cactus.server.places import exact
 
 
@@ -52,3 +53,23 @@ def test_a_block_of_a_message_is_found() -> None:
     turn = {"role": "user", "content": [text, {"type": "text", "text": None}]}
     body = {"model": "m", "max_tokens": 1, "messages": [{"role": "user", "content": "x"}, turn]}
     assert place(body, MessageRequest) == "$.messages[1].content[1].text"
+
+
+def test_a_fault_among_many_is_found_in_few_looks(monkeypatch: pytest.MonkeyPatch) -> None:
+    value = {"rows": [GOOD] * 20_000, "named": {str(n): GOOD for n in range(20_000)}}
+    value["named"]["12345"] = {"name": 1}
+    looks: list[Any] = []
+    convert = msgspec.convert
+
+    def counted(*arguments: Any) -> Any:
+        looks.append(arguments)
+        return convert(*arguments)
+
+    monkeypatch.setattr(places.msgspec, "convert", counted)
+    path = "$.named[...].name"
+    assert exact(value, Outer, path) == "$.named[12345].name"
+    assert 1 < len(looks) <= 20
+
+
+def test_a_place_that_is_not_there_keeps_its_dots() -> None:
+    assert exact({"rows": [GOOD]}, Outer, "$.rows[...].name") == "$.rows[...].name"
