@@ -88,11 +88,11 @@ class Admission:
         try:
             await place.turn
         except asyncio.CancelledError:
-            if place in self._queue:
-                self._queue.remove(place)
-            else:  # its turn has come at the same moment
+            if not place.turn.cancelled():  # its turn has come at the same moment
                 self._running[tenant] -= 1
                 self._next()
+            elif place in self._queue:
+                self._queue.remove(place)
             raise
 
     def _check(self, tenant: str | None, tokens: int) -> None:
@@ -129,5 +129,7 @@ class Admission:
         while self._queue and self.running < self._most:
             place = min(self._queue, key=lambda one: self._running[one.tenant])
             self._queue.remove(place)
+            if place.turn.done():  # it leaves just now
+                continue
             self._running[place.tenant] += 1
             place.turn.set_result(None)
