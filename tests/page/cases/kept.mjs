@@ -47,6 +47,7 @@ page("a conversation is found, renamed and deleted", async (t) => {
   await t.page.getByRole("menuitem", { name: "Rename" }).click();
   await t.page.getByLabel("Name of the conversation").fill("A country");
   await t.page.keyboard.press("Enter");
+  await t.page.getByRole("link", { name: "A country" }).waitFor(); // it is written by then
   await t.page.reload();
   await t.page.getByRole("link", { name: "A country" }).click();
   await t.text("The capital is Tirana.").waitFor();
