@@ -39,6 +39,8 @@ PLACES = ("France", "Peru", "Kenya", "Japan", "Norway", "Chile", "Egypt", "Spain
           "Ghana", "Laos", "Malta", "Oman", "Qatar", "Samoa")  # fmt: skip
 WORDS = "The lighthouse keeper counts the ships that pass by in the night and writes them down. "
 SLOTS = 8
+ENOUGH = 16
+"""Of shorter answers the time of a token says little."""
 
 
 @dataclass
@@ -61,8 +63,8 @@ class Told:
 
     @property
     def per_token(self) -> float:
-        """Seconds a token, the wait for the first included."""
-        return (self.times[-1] - self.begun) / max(1, self.tokens)
+        """Seconds a token, from the first on."""
+        return (self.times[-1] - self.times[0]) / max(1, self.tokens - 1)
 
 
 @dataclass
@@ -162,8 +164,9 @@ class Figures:
         self.rates.append(sum(one.tokens for one in told) / seconds)
         self.firsts += [one.first for one in told]
         self.gaps += [gap for one in told for gap in one.gaps]
-        paces = [statistics.mean(one.per_token for one in client) for client in clients]
-        self.spreads.append(max(paces) / statistics.median(paces))
+        paces = [one.per_token for one in told if one.tokens >= ENOUGH]
+        if paces:
+            self.spreads.append(max(paces) / statistics.median(paces))
 
     def line(self, name: str) -> str:
         """A row of the table."""
@@ -282,7 +285,8 @@ def run(given: argparse.Namespace, progress: Progress) -> None:
 
 
 HEAD = (
-    "| server | tokens/s | first token, p50 s | p95 | pause, p50 ms | p99 | slowest / median |\n"
+    "| server | tokens/s | first token, p50 s | p95 | "
+    "pause, p50 ms | p99 | time a token, slowest / median |\n"
     "|---|---|---|---|---|---|---|"
 )
 PAUSES = "| server | p50 ms | p99 | longest |\n|---|---|---|---|"
