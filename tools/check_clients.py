@@ -86,6 +86,22 @@ def opencode(home: Path, url: str, model: str) -> list[str]:
     return [str(program), "run", "--model", f"cactus/{model}", "Say hello."]
 
 
+def claude(home: Path, url: str, model: str) -> list[str]:
+    """Claude Code, without its own tools and prompt, which are long; it asks once."""
+    told = {
+        "HOME": str(home),
+        "ANTHROPIC_BASE_URL": url,
+        "ANTHROPIC_AUTH_TOKEN": "none",
+        "ANTHROPIC_MODEL": model,
+        "ANTHROPIC_DEFAULT_HAIKU_MODEL": model,
+        "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1",
+    }
+    program = home / "node_modules" / ".bin" / "claude"
+    asked = ["-p", "Say hello.", "--system-prompt", "Be brief.", "--tools", ""]
+    settings = [f"{name}={value}" for name, value in told.items()]
+    return ["env", *settings, str(program), *asked, "--output-format", "json"]
+
+
 CLIENTS = (
     Client("langchain", ("langchain-openai>=1.0",), script("langchain_client")),
     Client("llama-index", ("llama-index-llms-openai-like>=0.5",), script("llama_index_client")),
@@ -95,6 +111,13 @@ CLIENTS = (
     Client("llm", ("llm>=0.27",), script("llm_client")),
     Client("openai-agents", ("openai-agents>=0.4",), script("openai_agents_client")),
     Client("ai-sdk", ("ai@6", "@ai-sdk/openai-compatible@2", "zod@4"), module("ai_sdk"), npm=True),
+    Client(
+        "langchain-anthropic",
+        ("langchain-anthropic>=1.0", "langchain-ollama>=1.0", "llama-index-llms-ollama>=0.7"),
+        script("dialects_client"),
+    ),
+    Client("anthropic-sdk", ("@anthropic-ai/sdk",), module("anthropic_sdk"), npm=True),
+    Client("claude", ("@anthropic-ai/claude-code",), claude, npm=True, ends='"is_error":false'),
     Client("opencode", ("opencode-ai",), opencode, npm=True, long=True),
     Client("codex", ("@openai/codex",), codex, npm=True, long=True, ends="turn.completed"),
 )
@@ -163,7 +186,7 @@ def try_client(client: Client, home: Path, url: str, model: str) -> Outcome:
         return Outcome(client.name, told, 0, ["it took more than 20 minutes"])
     (here / "output.txt").write_text(f"{done.stdout}\n{done.stderr}")
     lines = done.stdout.splitlines()
-    if client.long:  # the agents print what the model says
+    if client.long or client.ends:  # the agents print what the model says
         good = done.returncode == 0 and client.ends in done.stdout and bool(done.stdout.strip())
         return Outcome(client.name, told, int(good), [] if good else [done.stderr[-300:]])
     failures = [line[5:] for line in lines if line.startswith("fail ")]
