@@ -2,53 +2,30 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import httpx2
 import pytest
-import uvicorn
 from openai import OpenAI
 
 from cactus.model import Model
-from cactus.server.app import build
-from cactus.server.service import Served, Service
-from cactus.server.settings import Settings
+from cactus.server.models import Served, ServedModel
+from cactus.server.service import Service
 from tests.generate.scripted import scripted_engine
 from tests.server.openai.spec import Checking
+from tests.server.running import serving
 
 Serve = Callable[..., str]
 
 
-class InMemory(Service):
-    """A service of models that somebody has loaded."""
-
-    def __init__(self, folder: Path, models: dict[str, Model]) -> None:
-        super().__init__(Settings(()))
-        for name, model in models.items():
-            abilities = ("transcribe",) if "Whisper" in name else ("chat", "complete")
-            self._served[name] = Served(name, folder, abilities, model)
-
-
-@contextmanager
-def listening(service: Service) -> Iterator[str]:
-    """A real server on a port of this machine; its address."""
-    config = uvicorn.Config(build(service), host="127.0.0.1", port=0, log_level="error")
-    server = uvicorn.Server(config)
-    thread = threading.Thread(target=server.run, daemon=True)
-    thread.start()
-    while not server.started:
-        assert thread.is_alive()
-        thread.join(0.005)
-    port = server.servers[0].sockets[0].getsockname()[1]
-    try:
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        server.should_exit = True
-        thread.join(20)
+def add(service: Service, name: str, model: ServedModel, folder: Path) -> None:
+    """Serve a model that is in memory already; the server closes it."""
+    kinds = ("transcribe",) if "transcribe" in model._engine.abilities else ("chat", "complete")
+    service._served[name] = served = Served(name, folder, kinds, model)
+    service.models.know(served)
 
 
 @pytest.fixture
@@ -56,10 +33,21 @@ def serve(tmp_path: Path) -> Iterator[Serve]:
     """Serves models by name, or one that says what a script does; the address of the server."""
     with ExitStack() as stack:
 
-        def start(script: Any = None, *, models: dict[str, Model] | None = None, **o: Any) -> str:
+        def start(
+            script: Any = None,
+            *,
+            models: dict[str, ServedModel] | None = None,
+            tools: Any = (),
+            documents: Any = None,
+            **options: Any,
+        ) -> str:
             if models is None:
-                models = {"scripted": Model.from_engine(scripted_engine(script, **o))}
-            return stack.enter_context(listening(InMemory(tmp_path, models)))
+                models = {"scripted": ServedModel.from_engine(scripted_engine(script, **options))}
+            running = stack.enter_context(serving(tools=tools))
+            running.service.documents = documents
+            for name, model in models.items():
+                add(running.service, name, model, tmp_path)
+            return running.url
 
         yield start
 
@@ -69,10 +57,10 @@ def tiny_server(
     tiny_model: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[tuple[str, Model]]:
     """A server of `tiny_model`: its address, and the model."""
-    model = Model(tiny_model)
-    service = InMemory(tmp_path_factory.mktemp("served"), {"tiny": model})
-    with listening(service) as url:
-        yield url, model
+    model = ServedModel(tiny_model)
+    with serving() as running:
+        add(running.service, "tiny", model, tmp_path_factory.mktemp("served"))
+        yield running.url, model
 
 
 @pytest.fixture(scope="session")
@@ -80,10 +68,10 @@ def starter_server(
     starter_folder: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[tuple[str, Model]]:
     """A server of the starter model: its address, and the model."""
-    model = Model(starter_folder)
-    service = InMemory(tmp_path_factory.mktemp("served"), {model.name: model})
-    with listening(service) as url:
-        yield url, model
+    model = ServedModel(starter_folder)
+    with serving() as running:
+        add(running.service, model.name, model, tmp_path_factory.mktemp("served"))
+        yield running.url, model
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ import numpy as np
 import soundfile
 
 from cactus.model import Model
+from cactus.server.models import ServedModel
 from tests.generate.scripted import saying, scripted_engine
 from tests.vision.tiny import png
 
@@ -30,8 +31,8 @@ def test_speech_is_written_down_by_the_model_that_can(
     with Model(speech_folder) as listener:
         want = listener.transcribe(file.getvalue()).text
     models = {
-        "scripted": Model.from_engine(scripted_engine(script, context=4000)),
-        "Whisper": Model(speech_folder),
+        "scripted": ServedModel.from_engine(scripted_engine(script, context=4000)),
+        "listener": ServedModel(speech_folder),
     }
     client = strict(serve(models=models))
     data = base64.b64encode(file.getvalue()).decode()
@@ -49,7 +50,7 @@ def test_images_are_looked_at(serve: Any, strict: Any, tiny_vlm: Path) -> None:
     with Model(tiny_vlm) as model:
         told = [{"role": "user", "content": "What is it?", "images": [picture]}]
         want = model.chat(told, max_tokens=8)
-        client = strict(serve(models={"sees": Model(tiny_vlm)}))
+        client = strict(serve(models={"sees": ServedModel(tiny_vlm)}))
         url = {"url": f"data:image/png;base64,{data}", "detail": "low"}
         content = [{"type": "image_url", "image_url": url}, {"type": "text", "text": "What is it?"}]
         got = client.chat.completions.create(
