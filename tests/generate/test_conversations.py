@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from cactus.errors import InsufficientMemory
-from cactus.generate.conversations import Cached, Conversations
+from cactus.generate.conversations import PAGE, Cached, Conversations
 from cactus.generate.prefix import CachedSession
 from tests.generate.scripted import Harness, ScriptedSession, babbling, scripted_engine
 
@@ -102,6 +102,22 @@ def test_the_one_that_was_not_used_for_longest_is_given_up_first() -> None:
     kept.put("d" * 10)
     assert kept.program.kv_bytes <= 30
     assert [text[0] for text in kept.texts] == ["a", "d"]
+
+
+@pytest.mark.parametrize("grain", [1, 256])
+def test_of_the_oldest_as_much_is_kept_of_its_beginning_as_has_room(grain: int) -> None:
+    kept = Kept(budget=2 * PAGE + 700, grain=grain)
+    kept.put("a" * (3 * PAGE), "b" * 600)
+    assert kept.texts == ["a" * (2 * PAGE), "b" * 600]
+    kept.put("c" * 650)
+    assert kept.texts == ["b" * (2 * PAGE), "c" * 650]
+    assert len(kept.conversations.open(list(b"b" * 600)).tokens) == 2 * PAGE
+
+
+def test_one_that_cannot_go_back_so_far_is_given_up() -> None:
+    kept = Kept(budget=800, grain=1000)
+    kept.put("a" * 600, "b" * 600)
+    assert kept.texts == ["b" * 600] and kept.open_sessions == 1
 
 
 def test_one_that_was_being_given_up_when_an_interrupt_came_is_not_found_again(

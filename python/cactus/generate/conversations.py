@@ -19,14 +19,17 @@ WORTH_SHARING = 16
 """A common beginning of fewer tokens, unless it is half of a prompt, is read by each: sharing takes
 a copied page, and a step where it is waited for."""
 
+PAGE = 256
+"""Positions whose memory becomes free together."""
+
 
 class Conversations:
     """The sessions of a text model, those that requests have and those that are remembered.
 
     A session is lent to a request and, when that has ended, remembered, so that a prompt which
     begins like it reads only what is new. `budget` bytes of keys and values are kept, those of
-    running requests among them; beyond that the ones that were not used for longest are given up.
-    All methods are for whoever has the engine.
+    running requests among them; beyond that the ends of those that were not used for longest are
+    given up. All methods are for whoever has the engine.
     """
 
     def __init__(self, engine: Loaded, budget: int) -> None:
@@ -97,7 +100,7 @@ class Conversations:
         return found
 
     def keep(self, conversation: Cached) -> None:
-        """Remember a session that was lent, and give up the oldest until all is in the budget."""
+        """Remember a session that was lent, and shorten the oldest until all is in the budget."""
         if conversation in self._idle:
             self._lent.pop(conversation, None)  # it was interrupted before that
             return
@@ -114,7 +117,7 @@ class Conversations:
         self._idle.append(conversation)
         self._lent.pop(conversation, None)
         while self._idle and self._engine.program.kv_bytes > self._budget:
-            self.give_up()
+            self._shorten()
 
     def share(self, conversation: Cached) -> None:
         """Remember a beginning that several requests have, as far as a running one has read it.
@@ -143,6 +146,15 @@ class Conversations:
             return False
         self._idle.pop(0).session.close()  # in this order: it may be interrupted
         return True
+
+    def _shorten(self) -> None:
+        """Forget the end of the one that was not used for longest: its answers before its system
+        prompt, and no more of it than has to go."""
+        oldest = self._idle[0]
+        end = (len(oldest.tokens) - 1) // PAGE * PAGE
+        oldest.cut(0 if oldest.shared else max(end, 0))
+        if not oldest.tokens:
+            self.give_up()
 
     def forget(self) -> None:
         """Forget all, and what running requests would leave."""
