@@ -127,6 +127,63 @@ def percentile(values: list[float], share: float) -> float:
     return sorted(values)[min(len(values) - 1, int(len(values) * share))]
 
 
+def measure_crowd(model: Model, given: argparse.Namespace) -> None:
+    """Rates of one and of all, and whether each answer is its own."""
+    questions = [f"{FREE[n % len(FREE)].text} ({n})" for n in range(given.clients)]
+    ratios, unfair, firsts, rates = [], [], [], []
+    clients: list[Client] = []
+    asyncio.run(crowd(model, questions, 5))  # the first steps read the weights
+    for _ in range(given.rounds):
+        model.reset()
+        (alone,) = asyncio.run(crowd(model, questions[:1], given.max_tokens))
+        model.reset()
+        clients = asyncio.run(crowd(model, questions, given.max_tokens))
+        rates.append(together(clients))
+        ratios.append(rates[-1] * alone.a_token)
+        each = [client.a_token for client in clients]
+        unfair.append(max(each) / statistics.median(each))
+        firsts.append(percentile([client.first for client in clients], 0.95))
+    print(
+        f"{given.clients} streams: {statistics.median(rates):.0f} tokens/s, "
+        f"{statistics.median(ratios):.2f} times one ({min(ratios):.2f}..{max(ratios):.2f}); "
+        f"time for a token, longest / median {max(unfair):.2f}; "
+        f"first token, 95 % within {1000 * statistics.median(firsts):.0f} ms",
+        flush=True,
+    )
+    for number, (question, client) in enumerate(zip(questions, clients, strict=True)):
+        model.reset()
+        single = model.chat(question, **endless(model, given.max_tokens), seed=number)
+        if client.answer is None or single.logprobs != client.answer.logprobs:
+            raise SystemExit(f"the answers to {question!r} differ")
+
+
+def measure_stalls(model: Model, given: argparse.Namespace) -> None:
+    """Gaps of streams while long prompts are read."""
+    for streams in (1, 8):
+        model.reset()
+        calm, busy, seconds = asyncio.run(stalled(model, streams, given.rounds, given.tokens))
+        shares = (("p50", 0.5), ("p99", 0.99), ("longest", 1.0))
+        said = ", ".join(f"{name} {1000 * percentile(busy, share):.0f}" for name, share in shares)
+        print(
+            f"{streams} streams while prompts of {given.tokens} tokens are read, "
+            f"{seconds:.1f} s each: gaps in ms: {said}; before, "
+            f"median {1000 * statistics.median(calm):.1f}",
+            flush=True,
+        )
+
+
+def measure_leaving(model: Model, given: argparse.Namespace) -> None:
+    """How long the place of one is taken that goes away."""
+    away = [asyncio.run(gone(model, given.tokens, seed)) for seed in range(5 * given.rounds)]
+    print(
+        f"who goes away in such a prompt has left after {1000 * statistics.median(away):.0f} "
+        f"ms, {1000 * max(away):.0f} at most"
+    )
+
+
+PARTS = {"crowd": measure_crowd, "stalls": measure_stalls, "leaving": measure_leaving}
+
+
 def main() -> None:
     """Read the arguments, measure, print."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
@@ -136,47 +193,11 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--max-tokens", type=int, default=100)
     parser.add_argument("--tokens", type=int, default=4000, help="of a long prompt")
+    parser.add_argument("--part", dest="parts", action="append", choices=PARTS)
     given = parser.parse_args()
-    questions = [f"{FREE[n % len(FREE)].text} ({n})" for n in range(given.clients)]
-    ratios, unfair, firsts, rates = [], [], [], []
     with Model(given.model, threads=given.threads) as model:
-        for _ in range(given.rounds):
-            model.reset()
-            (alone,) = asyncio.run(crowd(model, questions[:1], given.max_tokens))
-            model.reset()
-            clients = asyncio.run(crowd(model, questions, given.max_tokens))
-            rates.append(together(clients))
-            ratios.append(rates[-1] * alone.a_token)
-            each = [client.a_token for client in clients]
-            unfair.append(max(each) / statistics.median(each))
-            firsts.append(percentile([client.first for client in clients], 0.95))
-        for number, (question, client) in enumerate(zip(questions, clients, strict=True)):
-            model.reset()
-            options = endless(model, given.max_tokens) | {"seed": number}
-            single = model.chat(question, **options)
-            if client.answer is None or single.logprobs != client.answer.logprobs:
-                raise SystemExit(f"the answers to {question!r} differ")
-        print(
-            f"{given.clients} streams: {statistics.median(rates):.0f} tokens/s, "
-            f"{statistics.median(ratios):.2f} times one ({min(ratios):.2f}..{max(ratios):.2f}); "
-            f"time for a token, longest / median {max(unfair):.2f}; "
-            f"first token, 95 % within {1000 * statistics.median(firsts):.0f} ms"
-        )
-        for streams in (1, 8):
-            model.reset()
-            calm, busy, seconds = asyncio.run(stalled(model, streams, 3, given.tokens))
-            shares = ", ".join(f"{name} {1000 * percentile(busy, share):.0f}" for name, share in
-                               (("p50", 0.5), ("p99", 0.99), ("longest", 1.0)))  # fmt: skip
-            print(
-                f"{streams} streams while prompts of {given.tokens} tokens are read, "
-                f"{seconds:.1f} s each: gaps in ms: {shares}; before, "
-                f"median {1000 * statistics.median(calm):.1f}"
-            )
-        away = [asyncio.run(gone(model, given.tokens, seed)) for seed in range(5 * given.rounds)]
-        print(
-            f"who goes away in such a prompt has left after {1000 * statistics.median(away):.0f} "
-            f"ms, {1000 * max(away):.0f} at most"
-        )
+        for part in given.parts or PARTS:
+            PARTS[part](model, given)
 
 
 if __name__ == "__main__":

@@ -132,10 +132,12 @@ Script = Callable[[list[int], int], "int | tuple[int, float]"]
 
 
 class FixedCosts(StepCosts):
-    """Every row of a step costs as much as `slope` steps: 0 makes guessing free, 1 never pays."""
+    """A step takes a millisecond, and every further row as much as `slope` steps: 0 makes guessing
+    free, 1 never pays."""
 
     def __init__(self, slope: float) -> None:
         super().__init__()
+        self._one = 0.001
         self._slopes = [slope] * len(self._slopes)
 
     def record(self, rows: int, seconds: float) -> None:
