@@ -9,7 +9,9 @@ from cactus.errors import InvalidRequest, UnsupportedModel
 from cactus.server.errors import ApiError, api_error
 
 _PATH = r"[a-z_]+(?:\[[^\]]{1,60}\]|\.[\w$-]{1,60})*"
-_LEADING = re.compile(rf"(?:the key of )?({_PATH})(?=:| must | has | is | cannot | names | holds )")
+_LEADING = re.compile(
+    rf"(?:the key of )?({_PATH})(?=:| must | has | is | are | cannot | names | holds )"
+)
 
 _FIELDS = frozenset(
     (
@@ -38,6 +40,15 @@ _FIELDS = frozenset(
         "max_tiles",
         "max_image_tokens",
         "allow_image_urls",
+        "text",
+        "texts",
+        "dimensions",
+        "query",
+        "audio",
+        "language",
+        "initial_prompt",
+        "hotwords",
+        "task",
     )
 )
 """What the errors of a model may begin with: its options, and the messages."""

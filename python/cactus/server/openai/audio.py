@@ -33,8 +33,8 @@ from cactus.server.openai.audio_types import (
     words_of,
 )
 from cactus.server.openai.errors import DIALECT
-from cactus.server.openai.fields import renamed
 from cactus.server.openai.forms import fields
+from cactus.server.params import invalid, refused
 from cactus.types import Transcription
 
 CHUNKS = 8
@@ -87,25 +87,25 @@ def _check(body: TranscriptionRequest) -> None:
     _refuse_speakers(body)
     form = body.response_format
     if body.known_speaker_names or body.known_speaker_references:
-        raise _error("known_speaker_names: speakers are not told apart", "known_speaker_names")
+        raise invalid("speakers are not told apart", "known_speaker_names")
     if body.include and form != "json":
-        raise _error(f"include: logprobs need response_format json, got {form}", "include")
+        raise invalid(f"logprobs need response_format json, got {form}", "include")
     if body.timestamp_granularities is not None and form in ("json", "text"):
-        raise _error(
-            f"timestamp_granularities need response_format verbose_json, srt or vtt, got {form}",
+        raise invalid(
+            f"expected only with response_format verbose_json, srt or vtt, got {form}",
             "timestamp_granularities",
         )
     if body.stream and form in ("srt", "vtt"):
-        raise _error(
-            f"response_format must be json, text or verbose_json in a stream, got {form}",
+        raise invalid(
+            f"expected json, text or verbose_json in a stream, got {form}",
             "response_format",
         )
 
 
 def _refuse_speakers(body: TranslationRequest) -> None:
     if body.response_format == "diarized_json":
-        raise _error(
-            "response_format diarized_json is not supported: speakers are not told apart; "
+        raise invalid(
+            "diarized_json is not supported: speakers are not told apart; "
             "expected json, text, srt, vtt or verbose_json",
             "response_format",
         )
@@ -114,7 +114,7 @@ def _refuse_speakers(body: TranslationRequest) -> None:
 def _language(body: TranscriptionRequest) -> str | None:
     several = body.languages or []
     if len(several) > 1 or (several and body.language):
-        raise _error("languages: give one language, or none to have it detected", "languages")
+        raise invalid("give one language, or none to have it detected", "languages")
     return body.language or (several[0] if several else None)
 
 
@@ -126,8 +126,8 @@ def _chunks(strategy: str | ServerVad | None) -> dict[str, Any]:
         try:
             strategy = msgspec.json.decode(strategy, type=ServerVad)
         except (msgspec.DecodeError, UnicodeError) as error:
-            raise _error(
-                f'chunking_strategy must be "auto" or an object of type server_vad: {error}',
+            raise invalid(
+                f'expected "auto" or an object of type server_vad: {error}',
                 "chunking_strategy",
             ) from None
     if strategy is None:
@@ -145,11 +145,11 @@ def _file(form: FormData) -> UploadFile:
     given = form.getlist("file")
     if len(given) != 1:
         what = "nothing" if not given else f"{len(given)} of them"
-        raise _error(f"file must be one recording, got {what}", "file")
+        raise invalid(f"expected one recording, got {what}", "file")
     upload = given[0]
     if not isinstance(upload, UploadFile):
-        raise _error(
-            "file must be the content of a recording, got a text: paths and addresses are not read",
+        raise invalid(
+            "expected the content of a recording, got a text: paths and addresses are not read",
             "file",
         )
     return upload
@@ -161,8 +161,8 @@ def _named() -> Iterator[None]:
     try:
         yield
     except InvalidRequest as error:
-        told = renamed(error, _NAMES)
-        if isinstance(error, InvalidAudio):
+        told = refused(error, _NAMES)
+        if isinstance(error, InvalidAudio) and isinstance(told, ApiError):
             told.param = "file"
         raise told from None
 
@@ -247,10 +247,6 @@ def _told(segment: Segment, said: str, body: TranscriptionRequest) -> Iterator[E
             text=segment.text,
             words=UNSET if segment.words is None else words_of([segment]),
         )
-
-
-def _error(message: str, param: str) -> ApiError:
-    return ApiError(400, message, code="invalid_value", param=param)
 
 
 ENDPOINTS = [

@@ -11,9 +11,8 @@ from starlette.responses import Response
 
 from cactus.errors import InvalidRequest
 from cactus.server.endpoint import Ask, Body, Endpoint, Reply, encode
-from cactus.server.errors import ApiError
 from cactus.server.openai.errors import DIALECT
-from cactus.server.openai.fields import renamed
+from cactus.server.params import invalid, refused
 
 if TYPE_CHECKING:
     import numpy as np
@@ -98,7 +97,7 @@ async def embed(ask: Ask[EmbeddingRequest]) -> Response:
         try:
             vectors = await model.aembed(inputs[0] if single else inputs, progress=False, **options)
         except InvalidRequest as error:
-            raise renamed(error, _NAMES) from None
+            raise refused(error, _NAMES) from None
         # Thousands of vectors as text take a while in which other requests go on.
         raw = await asyncio.to_thread(_written, model, vectors, body.encoding_format)
     return Response(raw, media_type="application/json")
@@ -115,11 +114,10 @@ def _inputs(body: EmbeddingRequest) -> tuple[list[str | Tokens], bool]:
     for index, each in enumerate(several):
         name = "input" if single else f"input[{index}]"
         if isinstance(each, int) or type(each) is not type(several[0]):
-            kinds = "strings, or lists of token ids"
-            raise _error(f"{name} is of another kind than others, expected {kinds}", name)
+            raise invalid("expected strings, or lists of token ids, all of one kind", name)
         if isinstance(each, list) and not body.own_tokens:
-            raise _error(
-                f"{name} is token ids, which other models number otherwise: send the text; "
+            raise invalid(
+                "token ids are refused, since other models number them otherwise: send the text; "
                 "LangChain does with OpenAIEmbeddings(check_embedding_ctx_length=False). Ids of "
                 'this very model, as /tokenize gives them, are read with "own_tokens": true',
                 name,
@@ -146,10 +144,6 @@ def _written(model: Model, vectors: Any, form: str | None) -> bytes:
 
 def _base64(row: np.ndarray[Any, np.dtype[np.float32]]) -> str:
     return base64.b64encode(row.astype("<f4").tobytes()).decode("ascii")
-
-
-def _error(message: str, param: str) -> ApiError:
-    return ApiError(400, message, code="invalid_value", param=param)
 
 
 ENDPOINTS = [

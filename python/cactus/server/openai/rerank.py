@@ -11,7 +11,7 @@ from cactus.errors import InvalidRequest
 from cactus.server.endpoint import Ask, Body, Endpoint, Reply, sse
 from cactus.server.errors import ApiError
 from cactus.server.openai.errors import DIALECT
-from cactus.server.openai.fields import renamed
+from cactus.server.params import invalid, refused
 from cactus.types import RankedText
 
 MAX_DOCUMENTS = 10_000
@@ -133,7 +133,7 @@ async def _rerank(ask: Ask[RerankRequest], version: str, *, documents: bool) -> 
         try:
             ranked = await model.arerank(body.query, texts, truncate=body.truncate, progress=False)
         except InvalidRequest as error:
-            raise renamed(error, {"texts": "documents", "query": "query"}) from None
+            raise refused(error, {"texts": "documents"}) from None
         read = sum(each.tokens for each in ranked)
         return RerankReply(
             id=f"rerank-{token_hex(12)}",
@@ -146,18 +146,14 @@ async def _rerank(ask: Ask[RerankRequest], version: str, *, documents: bool) -> 
 
 def _check(body: RerankRequest) -> None:
     if body.rank_fields not in (None, ["text"]):
-        raise _error('rank_fields must be ["text"]: of a document its text is read', "rank_fields")
+        raise invalid('expected ["text"]: of a document its text is read', "rank_fields")
     for name in ("max_chunks_per_doc", "max_tokens_per_doc"):
         if getattr(body, name) is not None:
-            raise _error(
-                f'{name} is not supported; with "truncate": true the beginning of a text is read, '
+            raise invalid(
+                'not supported; with "truncate": true the beginning of a text is read, '
                 "as much as the model takes",
                 name,
             )
-
-
-def _error(message: str, param: str) -> ApiError:
-    return ApiError(400, message, code="invalid_value", param=param)
 
 
 def _result(ranked: RankedText, document: bool) -> Ranked:

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 from starlette.websockets import WebSocket
 
 from cactus.server.endpoint import Socket
-from cactus.server.errors import ApiError
 from cactus.server.guard.keys import is_key_protocol
 from cactus.server.openai.errors import DIALECT
 from cactus.server.openai.realtime.connection import Connection
+from cactus.server.params import invalid
 
 if TYPE_CHECKING:
     from cactus.server.service import Service
@@ -20,12 +20,9 @@ async def realtime(socket: WebSocket, service: Service) -> None:
     """Serve one client. Raises ApiError for what is not there, before it is let in."""
     intent = socket.query_params.get("intent", "transcription")
     if intent != "transcription":
-        raise ApiError(
-            400,
-            f"intent must be transcription, got {intent!r:.60}: this server writes down what is "
-            "said",
-            code="invalid_value",
-            param="intent",
+        raise invalid(
+            f"expected transcription, got {intent!r:.60}: this server writes down what is said",
+            "intent",
         )
     model = service.find(socket.query_params.get("model"), "transcribe").name
     offered = socket.scope.get("subprotocols") or []

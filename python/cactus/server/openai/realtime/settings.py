@@ -24,6 +24,7 @@ from cactus.server.openai.realtime.events import (
     TurnDetection,
     TurnDetectionReply,
 )
+from cactus.server.params import invalid
 
 if TYPE_CHECKING:
     from cactus.server.service import Service
@@ -73,9 +74,9 @@ class SessionSettings:
     def updated(self, config: SessionConfig, service: Service) -> SessionSettings:
         """These with what a client gives. Raises ApiError naming the field."""
         if config.type != "transcription":
-            raise _error(
-                f"session.type must be transcription, got {config.type!r:.60}: this server writes "
-                "down what is said",
+            raise invalid(
+                f"expected transcription, got {config.type!r:.60}: this server writes down what is "
+                "said",
                 "session.type",
             )
         made, where = self, "session.audio.input"
@@ -93,8 +94,8 @@ class SessionSettings:
             return made
         for index, name in enumerate(config.include):
             if name not in (LOGPROBS, PENDING):
-                raise _error(
-                    f"session.include[{index}] is {name!r:.80}, expected {LOGPROBS} or {PENDING}",
+                raise invalid(
+                    f"expected {LOGPROBS} or {PENDING}, got {name!r:.80}",
                     f"session.include[{index}]",
                 )
         return replace(made, include=tuple(config.include))
@@ -133,8 +134,8 @@ class SessionSettings:
         """The language that is given; "" for one that is detected."""
         several = given.languages or []
         if len(several) > 1 or (several and given.language):
-            raise _error(
-                f"{where}.languages: give one language, or none to have it detected",
+            raise invalid(
+                "give one language, or none to have it detected",
                 f"{where}.languages",
             )
         if given.language is None and not several:
@@ -142,8 +143,8 @@ class SessionSettings:
         language = given.language or next(iter(several), "")
         code = code_of(language)
         if language and code not in NAMES:
-            raise _error(
-                f"{where}.language is {language!r:.60}, expected a code such as en, or a name",
+            raise invalid(
+                f"expected a code such as en, or a name, got {language!r:.60}",
                 f"{where}.language",
             )
         return code or None
@@ -187,8 +188,8 @@ class SessionSettings:
 def _format(given: AudioFormat, where: str) -> str:
     rate = PCM_RATE if given.type == "audio/pcm" else G711_RATE
     if given.rate not in (None, rate):
-        raise _error(
-            f"{where}.format.rate is {given.rate}, expected {rate} of {given.type}",
+        raise invalid(
+            f"expected {rate} of {given.type}, got {given.rate}",
             f"{where}.format.rate",
         )
     return given.type
@@ -198,13 +199,13 @@ def _detection(given: Any, where: str) -> TurnDetection | None:
     if given is None:
         return None
     if given.type != "server_vad":
-        raise _error(
-            f"{where}.turn_detection.type must be server_vad, got {given.type}",
+        raise invalid(
+            f"expected server_vad, got {given.type}",
             f"{where}.turn_detection.type",
         )
     if given.idle_timeout_ms is not None:
-        raise _error(
-            f"{where}.turn_detection.idle_timeout_ms is for conversations: nobody answers here",
+        raise invalid(
+            "it is for conversations: nobody answers here",
             f"{where}.turn_detection.idle_timeout_ms",
         )
     detection: TurnDetection = given
@@ -214,8 +215,4 @@ def _detection(given: Any, where: str) -> TurnDetection | None:
 def _refuse_noise(given: NoiseReduction | None, where: str) -> None:
     if given is not None and given.type is not None:
         field = "noise_reduction" if where.endswith("input") else "input_audio_noise_reduction"
-        raise _error(f"{where}.{field} is not supported: leave it out", f"{where}.{field}")
-
-
-def _error(message: str, param: str) -> ApiError:
-    return ApiError(400, message, code="invalid_value", param=param)
+        raise invalid("not supported: leave it out", f"{where}.{field}")
