@@ -7,8 +7,8 @@ from typing import Annotated, Any
 import msgspec
 import pytest
 
-from cactus.server.anthropic.body import MessageRequest
 from cactus.server import places
+from cactus.server.anthropic.body import MessageRequest
 from cactus.server.places import exact
 
 
