@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import shutil
+import threading
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
@@ -251,6 +252,39 @@ def test_a_model_in_use_is_unloaded_when_it_is_not(family: list[Path]) -> None:
             await service.models.look()
             assert model.closed
             assert await service.models.unload(beta)
+
+    run(check())
+
+
+def test_a_model_that_is_asked_for_while_it_closes_counts(
+    family: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    closing, may_close = threading.Event(), threading.Event()
+    close = ServedModel.close
+
+    def slow(model: ServedModel) -> None:
+        closing.set()
+        may_close.wait(60)
+        close(model)
+
+    async def check() -> None:
+        async with service_of(family) as service:
+            beta = service.named("beta")
+            assert beta is not None
+            async with service.use("beta", "chat"):
+                taken = service.models.used
+            monkeypatch.setattr(ServedModel, "close", slow)
+            unloading = asyncio.create_task(service.models.unload(beta))
+            await asyncio.to_thread(closing.wait, 60)
+            async with service.use("beta", "chat") as model:
+                service.keep("beta", 100)
+                assert service.models.used == 2 * taken
+                may_close.set()
+                assert await unloading
+                assert not model.closed
+                assert (service.models.used, beta.keep) == (taken, 100)
+            assert await service.models.unload(beta)
+            assert service.models.used == 0
 
     run(check())
 

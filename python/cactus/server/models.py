@@ -79,8 +79,9 @@ class ServedModel(Model):
 class Served:
     """One model that the server knows by a name. `users` are the requests that use it now.
 
-    `bytes` is what it may take of the budget while it is loaded. `keep` is how long it stays when
-    nobody uses it; None: as the server was told.
+    `bytes` is what it may take of the budget, `model_bytes` of it what `model` may: one that is
+    being closed takes some, too. `keep` is how long it stays when nobody uses it; None: as the
+    server was told.
     """
 
     name: str
@@ -89,6 +90,7 @@ class Served:
     model: ServedModel | None = None
     users: int = 0
     bytes: int = 0
+    model_bytes: int = 0
     keep: float | None = None
     used: float = field(default_factory=time.monotonic)
     loading: asyncio.Task[None] | None = None
@@ -170,9 +172,9 @@ class Models:
                     await served.loading
             await self._free(served)
 
-    async def forget(self, served: Served) -> None:
-        """Free it, and never load it again. Raises ApiError while it is used."""
-        if not await self.unload(served):
+    def forget(self, served: Served) -> None:
+        """Know it no longer, so that it can be unloaded. Raises ApiError while it is used."""
+        if served.users or (served.loading is not None and not served.loading.done()):
             raise ApiError(
                 409, f"{served.name} is used by {served.users} requests", code="model_in_use"
             )
@@ -182,9 +184,10 @@ class Models:
         model, served.model = served.model, None
         if model is None:
             return
+        # While it closes, somebody may have it loaded again: both count until this one is gone.
+        freed, served.keep = served.model_bytes, None
         await asyncio.to_thread(model.close)
-        served.bytes = 0
-        served.keep = None
+        served.bytes -= freed
         self._freed.set()
 
     async def _load(self, served: Served) -> None:
@@ -197,14 +200,14 @@ class Models:
             options, need = self._plan(served, served.fit)
             if not await self._make_room(served, need):
                 raise ApiError(503, "nobody waits for this model any more", code="cancelled")
-            served.bytes = need
+            served.bytes += need
             try:
                 model = await asyncio.to_thread(lambda: ServedModel(served.folder, **options))
             except BaseException:
-                served.bytes = 0
+                served.bytes -= need
                 raise
             model.meter = self._meter
-            served.model, served.used = model, time.monotonic()
+            served.model, served.model_bytes, served.used = model, need, time.monotonic()
 
     def _plan(self, served: Served, fit: Fit) -> tuple[dict[str, Any], int]:
         """The options of `Model`, and bytes for it. Raises InsufficientMemory."""

@@ -104,8 +104,9 @@ class Service:
                 code="not_deleted",
                 param="model",
             )
-        await self.models.forget(served)
+        self.models.forget(served)
         self._served.pop(served.name, None)
+        await self.models.unload(served)
         await asyncio.to_thread(shutil.rmtree, served.folder)
 
     def keep(self, name: str | None, seconds: float) -> None:
