@@ -258,6 +258,26 @@ def test_what_is_not_http_is_refused_in_json(server: Running, line: bytes) -> No
     assert json.loads(body)["error"]["code"] == "invalid_request"
 
 
+def test_a_body_with_two_ends_is_refused_and_nothing_behind_it_answered(server: Running) -> None:
+    with server.connect() as raw:
+        raw.sendall(
+            b"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nContent-Length: 4\r\n"
+            b"Transfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n"
+            b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n"
+        )
+        answers = b"".join(iter(lambda: raw.recv(65536), b""))
+    assert answers.startswith(b"HTTP/1.1 400 ")
+    assert answers.count(b"HTTP/1.1 ") == 1
+
+
+def test_a_post_that_asks_for_a_websocket_is_a_post(server: Running) -> None:
+    reply = server.ask(
+        "POST", "/tokenize", json={"content": "a"},
+        headers={"Connection": "Upgrade", "Upgrade": "websocket"},
+    )  # fmt: skip
+    assert reply.json()["count"] == 1
+
+
 @pytest.mark.parametrize(
     "path", ["/v1/models", "/models", "//v1//models", "/v1/models/", "/v1/v1/models", "///models//"]
 )

@@ -87,6 +87,10 @@ def http_protocol(settings: Settings, dialect: Dialect) -> type[H11Protocol]:
                 return
             self._patience.begin("headers", settings.header_seconds, self._headers_late)
 
+        def _should_upgrade(self) -> bool:
+            # What else than a GET asks for it, the other protocol would never answer.
+            return super()._should_upgrade() and self.scope["method"] == "GET"
+
         def connection_lost(self, exc: Exception | None) -> None:
             self._patience.over()
             super().connection_lost(exc)

@@ -106,6 +106,12 @@ class Guard:
                 f"{self._max_header} in {MAX_HEADERS}",
                 code="headers_too_large",
             )
+        if _has_two_ends(scope):
+            raise ApiError(
+                400,
+                "Content-Length and Transfer-Encoding both say where the body ends",
+                code="invalid_request",
+            )
         host, origin = headers.get("host"), headers.get("origin")
         if self._check_host and not self._hosts.allows(host):
             raise ApiError(
@@ -161,6 +167,8 @@ class Guard:
             yield name, scope["cactus.request_id"].encode()
         yield b"vary", b"Origin"
         yield from SAFE_HEADERS
+        if _has_two_ends(scope):
+            yield b"connection", b"close"
         host = next((v.decode("latin-1") for n, v in scope["headers"] if n == b"host"), None)
         if origin is not None and self._origins.allows(origin, host):
             yield b"access-control-allow-origin", origin.encode("latin-1")
@@ -179,6 +187,11 @@ class Guard:
             scope.get("cactus.tenant") or "-",
             scope["cactus.request_id"],
         )
+
+
+def _has_two_ends(scope: Scope) -> bool:
+    """Whether a proxy before this server may see another end of the body, and another request."""
+    return {b"content-length", b"transfer-encoding"} <= {name for name, _ in scope["headers"]}
 
 
 class _Ended(Exception):
