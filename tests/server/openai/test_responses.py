@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import httpx2
@@ -11,8 +12,11 @@ from openai import BadRequestError, NotFoundError, OpenAI
 from pydantic import BaseModel
 
 from cactus.model import Model
-from tests.generate.scripted import WEATHER, saying
+from cactus.server.models import ServedModel
+from tests.generate.scripted import WEATHER, saying, scripted_engine
+from tests.server.openai.conftest import add
 from tests.server.openai.spec import event_schema, events_in
+from tests.server.running import serving
 
 TOOL: Any = {"type": "function", "strict": False, **WEATHER}
 CALL = '<tool_call>{"name": "get_weather", "arguments": {"location": "Köln"}}</tool_call>'
@@ -227,3 +231,23 @@ def test_a_failure_in_the_middle_ends_the_stream_with_failed(serve: Any) -> None
     assert events[-1]["type"] == "response.failed"
     assert events[-1]["response"]["error"]["code"] == "server_error"
     assert "secret" not in json.dumps(events)
+
+
+def test_keys_see_nothing_of_each_others_responses(strict: Any, tmp_path: Path) -> None:
+    with serving(keys=("one", "two")) as running:
+        model = ServedModel.from_engine(scripted_engine(saying("ok")))
+        add(running.service, "scripted", model, tmp_path)
+        one = strict(running.url).with_options(api_key="one")
+        two = strict(running.url).with_options(api_key="two")
+        got = one.responses.create(model="scripted", input="A secret")
+        assert one.responses.retrieve(got.id).id == got.id
+        with pytest.raises(NotFoundError):
+            two.responses.retrieve(got.id)
+        with pytest.raises(NotFoundError):
+            two.responses.delete(got.id)
+        with pytest.raises(BadRequestError):
+            two.responses.create(model="scripted", input="a", previous_response_id=got.id)
+        with pytest.raises(BadRequestError):
+            two.responses.create(
+                model="scripted", input=[{"type": "item_reference", "id": got.output[0].id}]
+            )
