@@ -17,7 +17,7 @@ export function Outcome({ data }: { data: Message }) {
     parts.push(`first after ${decimal.format(outcome.time_to_first_token_ms / 1000)} s`);
   }
   if (outcome?.prompt_tokens != null && outcome.cached_tokens) {
-    parts.push(`${number.format(outcome.cached_tokens)} of ${number.format(outcome.prompt_tokens)} of the prompt remembered`);
+    parts.push(`${number.format(outcome.cached_tokens)} of ${number.format(outcome.prompt_tokens)} prompt tokens remembered`);
   }
   if (outcome?.confidence != null) parts.push(`${Math.round(outcome.confidence * 100)} % sure`);
   if (confidences?.values.length) {
