@@ -26,6 +26,9 @@ FEW = 4
 """Of fewer answers at once it is looked before each step whether guesses pay: of more they seldom
 do."""
 
+WEIGHT = 0.3
+"""Of a step in how many rows the next ones may have."""
+
 FEWEST = 4
 """Rows of prompts in a step at least, however long it takes."""
 
@@ -125,9 +128,13 @@ class Schedule:
         gap = max(LONGEST_GAP, STEPS * self._costs.seconds(len(parts) - len(readers)))
         wanted = reading * gap / seconds
         if self._limited:
-            wanted = min(max(wanted, reading * 0.5), reading * 1.25)
             if wanted > self._readable and reading < int(self._readable):
                 return  # it does not say what more would take
+            if seconds > 2 * gap:
+                wanted = reading / 2
+            else:  # steps take longer and shorter for no reason that lasts
+                wanted = min(wanted, reading * 1.25)
+                wanted = self._readable + (wanted - self._readable) * WEIGHT
         self._readable = min(max(wanted, FEWEST), self._chunk)
 
 
