@@ -11,24 +11,35 @@ import pytest
 from anthropic import Anthropic
 
 from cactus.model import Model
+from cactus.server.models import ServedModel
 from tests.generate.scripted import scripted_engine
-from tests.server.openai.conftest import InMemory, listening
+from tests.server.openai.conftest import add
+from tests.server.running import serving
 
 Ask = Callable[..., Anthropic]
 
 
 @pytest.fixture(scope="module")
-def tiny(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Model]:
-    """The model behind `client`."""
-    with Model(tiny_model) as model:
-        yield model
+def served(
+    tiny_model: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[str, Model]]:
+    """A server of `tiny_model`: its address, and the very model."""
+    model = ServedModel(tiny_model)
+    with serving() as running:
+        add(running.service, "tiny", model, tmp_path_factory.mktemp("served"))
+        yield running.url, model
 
 
 @pytest.fixture(scope="module")
-def url(tiny: Model, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A server of `tiny`."""
-    with listening(InMemory(tmp_path_factory.mktemp("served"), {"tiny": tiny})) as address:
-        yield address
+def url(served: tuple[str, Model]) -> str:
+    """The address of the server."""
+    return served[0]
+
+
+@pytest.fixture(scope="module")
+def tiny(served: tuple[str, Model]) -> Model:
+    """The model behind `client`."""
+    return served[1]
 
 
 @pytest.fixture(scope="module")
@@ -43,11 +54,14 @@ def saying_client(tmp_path: Path) -> Iterator[Ask]:
     """Makes clients of servers that say what a script does."""
     with ExitStack() as stack:
 
-        def make(script: Any, **options: Any) -> Anthropic:
+        def make(
+            script: Any, *, settings: dict[str, Any] | None = None, **options: Any
+        ) -> Anthropic:
             options = {"context": 4000, "chunk": 512, **options}
-            model = stack.enter_context(Model.from_engine(scripted_engine(script, **options)))
-            address = stack.enter_context(listening(InMemory(tmp_path, {"scripted": model})))
-            client = stack.enter_context(made(address))
+            model = ServedModel.from_engine(scripted_engine(script, **options))
+            running = stack.enter_context(serving(**(settings or {})))
+            add(running.service, "scripted", model, tmp_path)
+            client = stack.enter_context(made(running.url))
             client.model = model  # type: ignore[attr-defined]
             return client
 

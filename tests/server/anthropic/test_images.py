@@ -12,10 +12,8 @@ import pytest
 from anthropic import Anthropic
 
 from cactus.model import Model
-from cactus.server.service import Service
-from cactus.server.settings import Settings
 from tests.server.anthropic.conftest import made
-from tests.server.openai.conftest import listening
+from tests.server.running import serving
 from tests.vision.tiny import png
 
 PNG = png("square")
@@ -30,7 +28,7 @@ IMAGE: Any = {"type": "image", "source": SOURCE}
 @pytest.fixture(scope="module")
 def client(tiny_vlm: Path) -> Iterator[Anthropic]:
     """A client of a server of `tiny_vlm`."""
-    with listening(Service(Settings((tiny_vlm,)))) as address, made(address) as client:
+    with serving(tiny_vlm) as running, made(running.url) as client:
         yield client
 
 
@@ -76,8 +74,8 @@ def test_an_image_in_the_result_of_a_tool_is_seen(tiny_vlm: Path, client: Anthro
 
 def test_a_model_that_sees_nothing_says_so(tiny_model: Path) -> None:
     with (
-        listening(Service(Settings((tiny_model,)))) as address,
-        made(address) as client,
+        serving(tiny_model) as running,
+        made(running.url) as client,
         pytest.raises(anthropic.BadRequestError, match="cannot look at images"),
     ):
         client.messages.create(
@@ -96,8 +94,8 @@ def test_an_address_is_fetched_only_where_the_server_may(client: Anthropic) -> N
 def test_where_it_may_an_address_is_asked(tiny_vlm: Path) -> None:
     image: Any = {"type": "image", "source": {"type": "url", "url": "http://127.0.0.1:9/x.png"}}
     with (
-        listening(Service(Settings((tiny_vlm,), image_urls=True))) as address,
-        made(address) as client,
+        serving(tiny_vlm, image_urls=True) as running,
+        made(running.url) as client,
         pytest.raises(anthropic.BadRequestError) as caught,
     ):
         client.messages.create(

@@ -5,8 +5,6 @@ from __future__ import annotations
 import base64
 import json
 import time
-from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import anthropic
@@ -14,10 +12,8 @@ import httpx2
 import pytest
 from anthropic import Anthropic
 
-from cactus.model import Model
-from tests.generate.scripted import saying, scripted_engine
+from tests.generate.scripted import saying
 from tests.server.anthropic.conftest import Ask
-from tests.server.openai.conftest import InMemory, listening
 
 HELLO: Any = [{"role": "user", "content": "Hello!"}]
 GOOD: dict[str, Any] = {"model": "tiny", "messages": HELLO, "max_tokens": 4}
@@ -145,16 +141,12 @@ def test_a_prompt_that_is_too_long_is_refused_before_anything_is_sent(
     assert message.startswith("prompt is too long") and "512" in message
 
 
-def test_a_stream_that_waits_says_so_in_its_own_words(tmp_path: Path) -> None:
-    engine = scripted_engine(saying("one"))
-    program: Any = engine.program
+def test_a_stream_that_waits_says_so_in_its_own_words(saying_client: Ask) -> None:
+    client = saying_client(saying("one"), settings={"ping_seconds": 0.01})
+    program = client.model._engine.program  # type: ignore[attr-defined]
     program.during = lambda _: time.sleep(0.1)
-    with Model.from_engine(engine) as model:
-        service = InMemory(tmp_path, {"scripted": model})
-        service.settings = replace(service.settings, ping_seconds=0.01)
-        with listening(service) as address:
-            body = {"model": "scripted", "messages": HELLO, "max_tokens": 9, "stream": True}
-            told = httpx2.post(f"{address}/v1/messages", json=body, timeout=60).text
+    body = {"model": "scripted", "messages": HELLO, "max_tokens": 9, "stream": True}
+    told = httpx2.post(client.base_url.join("/v1/messages"), json=body, timeout=60).text
     events = [json.loads(line[6:]) for line in told.splitlines() if line.startswith("data: ")]
     assert sum(event["type"] == "ping" for event in events) > 2
     assert events[0]["type"] == "message_start" and events[-1]["type"] == "message_stop"

@@ -11,10 +11,10 @@ import pytest
 from ollama import Client
 
 from cactus.model import Model
-from cactus.server.service import Service
-from cactus.server.settings import Settings
+from cactus.server.models import ServedModel
 from tests.generate.scripted import scripted_engine
-from tests.server.openai.conftest import InMemory, listening
+from tests.server.openai.conftest import add
+from tests.server.running import serving
 
 Ask = Callable[..., Client]
 
@@ -29,8 +29,8 @@ def tiny(tiny_model: Path) -> Iterator[Model]:
 @pytest.fixture(scope="module")
 def url(tiny_model: Path) -> Iterator[str]:
     """A server of `tiny_model`, which it loads itself."""
-    with listening(Service(Settings((tiny_model,)))) as address:
-        yield address
+    with serving(tiny_model) as running:
+        yield running.url
 
 
 @pytest.fixture(scope="module")
@@ -47,9 +47,10 @@ def saying_client(tmp_path: Path) -> Iterator[Ask]:
 
         def make(script: Any, **options: Any) -> Client:
             options = {"context": 4000, "chunk": 512, **options}
-            model = stack.enter_context(Model.from_engine(scripted_engine(script, **options)))
-            address = stack.enter_context(listening(InMemory(tmp_path, {"scripted": model})))
-            client = stack.enter_context(Client(address))
+            model = ServedModel.from_engine(scripted_engine(script, **options))
+            running = stack.enter_context(serving())
+            add(running.service, "scripted", model, tmp_path)
+            client = stack.enter_context(Client(running.url))
             client.model = model  # type: ignore[attr-defined]
             return client
 

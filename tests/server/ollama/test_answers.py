@@ -13,11 +13,9 @@ import pytest
 from ollama import Client
 
 from cactus.model import Model
-from cactus.server.service import Service
-from cactus.server.settings import Settings
 from tests.generate.scripted import WEATHER, saying
 from tests.server.ollama.conftest import Ask
-from tests.server.openai.conftest import listening
+from tests.server.running import serving
 from tests.vision.tiny import png
 
 HELLO: Any = [{"role": "user", "content": "Hello!"}]
@@ -188,7 +186,7 @@ def test_images_are_seen(tiny_vlm: Path) -> None:
     asked: Any = {"role": "user", "content": "What?", "images": [png("square")]}
     with Model(tiny_vlm) as model:
         want = model.chat([asked], max_tokens=8, sampling="model").text
-    with listening(Service(Settings((tiny_vlm,)))) as address, Client(address) as client:
+    with serving(tiny_vlm) as running, Client(running.url) as client:
         got = client.chat("tiny-vl", [asked], options={"num_predict": 8})
         assert got.message.content == want
         told = client.generate(

@@ -15,9 +15,7 @@ from ollama import Client
 
 import cactus
 from cactus.model import Model
-from cactus.server.service import Service
-from cactus.server.settings import Settings
-from tests.server.openai.conftest import listening
+from tests.server.running import serving
 
 
 def test_the_models_are_listed(client: Client, tiny_model: Path) -> None:
@@ -70,7 +68,7 @@ def own(tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> It
     """A client of a server whose models may come and go."""
     shutil.copytree(tiny_model, tmp_path / "first")
     monkeypatch.setenv("CACTUS_WEIGHTS", str(tmp_path))
-    with listening(Service(Settings((tmp_path / "first",)))) as address, Client(address) as client:
+    with serving(tmp_path / "first") as running, Client(running.url) as client:
         yield client
 
 
@@ -114,8 +112,8 @@ def test_a_model_elsewhere_is_not_deleted(
 ) -> None:
     monkeypatch.setenv("CACTUS_WEIGHTS", str(tmp_path))
     with (
-        listening(Service(Settings((tiny_model,)))) as address,
-        Client(address) as client,
+        serving(tiny_model) as running,
+        Client(running.url) as client,
         pytest.raises(ollama.ResponseError, match="weights"),
     ):
         client.delete("tiny")
