@@ -323,5 +323,6 @@ def test_what_changes_no_answer_is_accepted(tiny: OpenAI) -> None:
 def test_models_are_listed_and_shown(tiny: OpenAI) -> None:
     (one,) = tiny.models.list().data
     assert one.id == "tiny" and tiny.models.retrieve("tiny") == one
+    assert tiny.models.retrieve("tiny:latest") == one
     with pytest.raises(NotFoundError):
         tiny.models.retrieve("other/model")

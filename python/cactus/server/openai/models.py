@@ -37,7 +37,7 @@ async def list_models(ask: Ask[None]) -> ModelList | anthropic.ModelPage:
 async def one_model(ask: Ask[None]) -> ModelObject | anthropic.ModelInfo:
     """One model. Raises ApiError 404."""
     name = ask.request.path_params["model"]
-    found = next((one for one in ask.service.served if one.name == name), None)
+    found = ask.service.named(name)
     if found is None:
         known = ", ".join(one.name for one in ask.service.served)
         raise ApiError(
