@@ -167,7 +167,7 @@ def measure_stalls(model: Model, given: argparse.Namespace) -> None:
         print(
             f"{streams} streams while prompts of {given.tokens} tokens are read, "
             f"{seconds:.1f} s each: gaps in ms: {said}; before, "
-            f"median {1000 * statistics.median(calm):.1f}",
+            f"mean {1000 * statistics.mean(calm):.1f}",
             flush=True,
         )
 
