@@ -7,7 +7,8 @@ python tools/soak_server.py --model FOLDER          another model
 The server runs in a process of its own. Its memory and descriptors are looked at after a tenth of
 the requests, when everything has been used once, and at the end: exit status 1 where either has
 grown by more than a twentieth. Among the requests are streams that are left in the middle, errors,
-and, all the time, idle connections and readers that do not read.
+and, all the time, idle connections and readers that do not read. Then the model is unloaded and
+loaded again a thousand times, and the same holds.
 """
 
 from __future__ import annotations
@@ -41,6 +42,7 @@ def main() -> int:
     parser.add_argument("--clients", type=int, default=8)
     parser.add_argument("--idle", type=int, default=1000)
     parser.add_argument("--slow", type=int, default=8)
+    parser.add_argument("--loads", type=int, default=1000)
     parser.add_argument("--model", type=Path)
     given = parser.parse_args()
     model = given.model or tiny_model()
@@ -52,19 +54,29 @@ def main() -> int:
         _ask(port, first, given.clients)
         before = _seen(process.pid)
         began = time.monotonic()
-        _ask(port, given.requests - first, given.clients)
+        for part in range(9):
+            _ask(port, first, given.clients, seed=100 * part)
+            print(f"{_seen(process.pid, 0)[0] / 2**20:.1f} MiB", end=" ", flush=True)
+        print()
         seconds = time.monotonic() - began
         after = _seen(process.pid)
         for each in (*idle, *slow):
             each.close()
+        _load(port, given.loads // 10, model.name)
+        unloaded = _seen(process.pid)
+        _load(port, given.loads - given.loads // 10, model.name)
+        reloaded = _seen(process.pid)
     finally:
         process.send_signal(signal.SIGTERM)
         status = process.wait(60)
     print(f"{given.requests} requests, {(given.requests - first) / seconds:.0f} a second")
     print(f"resident memory {before[0] / 2**20:.1f} -> {after[0] / 2**20:.1f} MiB")
     print(f"descriptors     {before[1]} -> {after[1]}")
+    print(f"{given.loads} loads: {unloaded[0] / 2**20:.1f} -> {reloaded[0] / 2**20:.1f} MiB, "
+          f"{unloaded[1]} -> {reloaded[1]} descriptors")  # fmt: skip
     print(f"exit status     {status}")
-    grown = [new > old * (1 + GROWTH) for old, new in zip(before, after, strict=True)]
+    pairs = (*zip(before, after, strict=True), *zip(unloaded, reloaded, strict=True))
+    grown = [new > old * (1 + GROWTH) for old, new in pairs]
     return 1 if any(grown) or status else 0
 
 
@@ -102,18 +114,31 @@ def start(model: Path) -> tuple[subprocess.Popen[str], int]:
         time.sleep(0.1)
 
 
-def _seen(pid: int) -> tuple[int, int]:
+def _seen(pid: int, after: float = 2.0) -> tuple[int, int]:
     """Bytes of resident memory, and descriptors."""
-    time.sleep(2)  # what was just closed is gone
+    time.sleep(after)  # what was just closed is gone
     pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
     return pages * os.sysconf("SC_PAGE_SIZE"), len(os.listdir(f"/proc/{pid}/fd"))
 
 
-def _ask(port: int, requests: int, clients: int) -> None:
+def _ask(port: int, requests: int, clients: int, seed: int = 10_000) -> None:
     share = -(-requests // clients)
     with ThreadPoolExecutor(clients) as pool:
-        for done in [pool.submit(_client, port, share, seed) for seed in range(clients)]:
+        for done in [pool.submit(_client, port, share, seed + n) for n in range(clients)]:
             done.result()
+
+
+def _load(port: int, times: int, name: str) -> None:
+    """Unload the model and have it loaded again, so many times."""
+    connection = HTTPConnection("127.0.0.1", port, timeout=60)
+    for _ in range(times):
+        for path, body in (("/cactus/unload", {"model": name}), ("/v1/chat/completions", CHAT)):
+            headers = {"Content-Type": "application/json"}
+            connection.request("POST", path, json.dumps(body), headers)
+            reply = connection.getresponse()
+            reply.read()
+            assert reply.status == 200, f"{path}: {reply.status}"
+    connection.close()
 
 
 def _client(port: int, requests: int, seed: int) -> None:
@@ -153,6 +178,7 @@ def _leave(port: int) -> None:
     raw = socket.create_connection(("127.0.0.1", port))
     data = json.dumps({**CHAT, "max_tokens": 300, "stream": True}).encode()
     raw.sendall(head(len(data)) + data)
+    raw.settimeout(60)
     raw.recv(1)
     raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     raw.close()

@@ -16,7 +16,7 @@ def test_memory_and_descriptors_stay_as_they_are(tiny_model: Path, tmp_path: Pat
     done = subprocess.run(
         [
             *(sys.executable, str(ROOT / "tools" / "soak_server.py"), "--model", str(tiny_model)),
-            *("--requests", "1500", "--idle", "300", "--slow", "4"),
+            *("--requests", "1500", "--idle", "300", "--slow", "4", "--loads", "60"),
         ],
         capture_output=True,
         text=True,
