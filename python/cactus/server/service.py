@@ -53,6 +53,8 @@ class Service:
         """What answers here, and /openapi.json, made of it when it is first asked for."""
         self.meter = Meter()
         self.draining = False
+        self.closed = False
+        """Whether it has ended: what still works in a thread is to end, too."""
         self.stopping = asyncio.Event()
         """Set where somebody has asked the server to end."""
         self._served: dict[str, Served] = {}
@@ -255,6 +257,7 @@ class Service:
 
     async def close(self) -> None:
         """Free all models."""
+        self.closed = True
         await self.models.close()
         if self.documents is not None:
             await asyncio.to_thread(self.documents.close)

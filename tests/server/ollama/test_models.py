@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -96,6 +98,32 @@ def test_what_cannot_be_fetched_is_an_error(own: Client) -> None:
         own.pull("no-such-model")
     with pytest.raises(ollama.ResponseError, match="no-such-model"):
         list(own.pull("no-such-model", stream=True))
+
+
+def test_what_is_fetched_still_ends_with_the_server(
+    tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from cactus.weights import download
+
+    ended = threading.Event()
+
+    def fetch(name: str, *, progress: Any, **_: Any) -> Path:
+        try:
+            for _ in range(60_000):
+                progress("model.safetensors", 1, 100)
+                time.sleep(0.001)
+        finally:
+            ended.set()
+        raise AssertionError("nobody has ended it")
+
+    monkeypatch.setattr(download, "download_model", fetch)
+    with serving(tiny_model) as running, Client(running.url) as client:
+        lines = client.pull("owner/second", stream=True)
+        assert next(lines).status == "pulling manifest"
+        assert next(lines).completed == 1
+        lines.close()
+        assert not ended.is_set()
+    assert ended.is_set()
 
 
 def test_a_model_is_deleted(own: Client, tmp_path: Path) -> None:

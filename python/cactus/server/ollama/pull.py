@@ -14,6 +14,7 @@ from cactus.server.endpoint import Ask, Endpoint, Reply, Stream, ndjson
 from cactus.server.errors import ApiError
 from cactus.server.ollama.errors import DIALECT
 from cactus.server.ollama.models import NameRequest
+from cactus.server.service import ending
 
 TOLD_SECONDS = 0.1
 """A line of progress at most this often."""
@@ -102,8 +103,14 @@ def _ended(task: asyncio.Task[None]) -> None:
 async def _fetch(ask: Ask[PullRequest], name: str, told: _Told | None) -> None:
     from cactus.weights.download import download
 
+    def progress(label: str, done: int, total: int) -> None:
+        if ask.service.closed:  # nothing else ends a thread, and the process waits for it
+            raise ending()
+        if told is not None:
+            told(label, done, total)
+
     try:
-        folder = await asyncio.to_thread(download, name, progress=told or False)
+        folder = await asyncio.to_thread(download, name, progress=progress)
     except DownloadError as error:
         raise ApiError(502, str(error), code="download_failed", param="model") from None
     ask.service.add(folder)
