@@ -360,3 +360,13 @@ def test_a_socket_passes_the_same_guard(locked: Running) -> None:
             pass
         assert refused.value.response.status_code == expected
         assert json.loads(refused.value.response.body)["error"]["message"]
+
+
+def test_a_socket_that_is_refused_is_no_failure_of_the_server(
+    server: Running, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.INFO, "cactus"):
+        with pytest.raises(InvalidStatus):
+            connect(f"ws://127.0.0.1:{server.port}/v1/realtime?intent=conversation").close()
+        until(lambda: "/v1/realtime" in caplog.text)
+    assert not [each for each in caplog.records if each.levelno >= logging.WARNING]

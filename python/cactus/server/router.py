@@ -15,7 +15,7 @@ from cactus.calls.tenant import acting_for
 from cactus.server.endpoint import Dialect, Endpoint, Socket
 from cactus.server.errors import ApiError
 from cactus.server.service import Service
-from cactus.server.work import answer, error_response, log_failure
+from cactus.server.work import answer, error_response, told_error
 
 VERSION = "/v1"
 
@@ -134,10 +134,11 @@ class Router:
 
             if isinstance(error, WebSocketDisconnect):
                 return
-            log_failure(error)
             if websocket.application_state is WebSocketState.CONNECTING:
                 await deny(websocket, socket.dialect, error)
-            elif websocket.application_state is WebSocketState.CONNECTED:
+                return
+            told_error(error)
+            if websocket.application_state is WebSocketState.CONNECTED:
                 await websocket.close(1011)
 
 

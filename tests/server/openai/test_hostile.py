@@ -300,6 +300,8 @@ def test_calls_of_old_are_taken_as_they_are(arguments: Any, tiny_server: tuple[s
         ({"prompt": ["a", [1, -1]]}, "prompt[1][1]"),
         ({"prompt": [[True]]}, "prompt[0]"),
         ({"prompt": ["a"] * 1000}, "prompt"),
+        ({"prompt": ["a"] * 2, "n": 65}, "n"),
+        ({"prompt": ["a"] * 7, "best_of": 20}, "best_of"),
         ({"suffix": "b"}, "suffix"),
         ({"suffix": "b", "prompt": [5]}, "prompt"),
         ({"best_of": 10**6}, "best_of"),

@@ -44,6 +44,8 @@ if TYPE_CHECKING:
 
 DEFAULT_TOKENS = 16
 MOST_PROMPTS = 128
+MOST_ANSWERS = 128
+"""Of one request, to all of its prompts: they are worked on together."""
 
 Prompt = str | list[int]
 
@@ -113,6 +115,7 @@ async def complete(ask: Ask[CompletionRequest]) -> CompletionReply | Stream:
     body = ask.body
     _check(body)
     prompts = prompts_of(body.prompt)
+    _check_answers(body, len(prompts))
     if body.stream:
         return Stream(_events(ask, prompts))
     async with ask.service.use(body.model, "complete") as model:
@@ -142,6 +145,18 @@ def _check(body: CompletionRequest) -> None:
         raise invalid("the best cannot be known while it is streamed", "best_of")
     if body.echo and body.logprobs is not None:
         raise invalid("not together with echo: prompts are not scored", "logprobs")
+
+
+def _check_answers(body: CompletionRequest, prompts: int) -> None:
+    """Refuse more answers than a request may have. Raises ApiError naming the field."""
+    name = "best_of" if (body.best_of or 0) > (body.n or 1) else "n"
+    each = max(body.n or 1, body.best_of or 0)
+    if prompts * each > MOST_ANSWERS:
+        raise invalid(
+            f"expected {MOST_ANSWERS} answers to all prompts at most, got {prompts} prompts with "
+            f"{each} each",
+            name,
+        )
 
 
 def prompts_of(given: str | list[Any]) -> list[Prompt]:
