@@ -320,5 +320,6 @@ def test_the_wheel_has_every_file_of_the_package(tmp_path: Path) -> None:
     (wheel,) = tmp_path.glob("*.whl")
     packed = {name for name in zipfile.ZipFile(wheel).namelist() if name.startswith("cactus/")}
     package = ROOT / "python" / "cactus"
-    sources = [*package.rglob("*.py"), *package.rglob("*.txt"), package / "py.typed"]
+    page = [file for file in (package / "server" / "page").rglob("*") if file.is_file()]
+    sources = [*package.rglob("*.py"), *package.rglob("*.txt"), package / "py.typed", *page]
     assert packed == {str(file.relative_to(ROOT / "python")) for file in sources}
