@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import re
 import socket
 import subprocess
@@ -35,7 +36,11 @@ NAMES = [
 
 @pytest.fixture(scope="module")
 def server(
-    tiny_model: Path, tiny_vlm: Path, speech_folder: Path, tmp_path_factory: pytest.TempPathFactory
+    tiny_model: Path,
+    tiny_vlm: Path,
+    speech_folder: Path,
+    minilm: Path,
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[str]:
     """The address of ``cactus serve``, with all that it can have."""
     home = tmp_path_factory.mktemp("served")
@@ -51,7 +56,8 @@ def server(
     models = [str(each) for each in (tiny_model, tiny_vlm, speech_folder)]
     options = ["--docs", str(home / "notes"), "--tools", str(home / "tools.py")]
     command = [sys.executable, "-m", "cactus", "serve", *models, *options, "--port", str(port)]
-    process = subprocess.Popen(command, cwd=kit.ROOT)
+    environment = {**os.environ, "CACTUS_EMBEDDER": str(minilm)}
+    process = subprocess.Popen(command, cwd=kit.ROOT, env=environment)
     address = f"http://127.0.0.1:{port}/"
     try:
         while not answers(address):

@@ -128,9 +128,10 @@ def command(models: tuple[str, ...], dry_run: bool, **given: Any) -> None:
     if dry_run:
         click.echo(_described(service, settings.port))
         return
-    sockets = listen.open_sockets(settings)
     if settings.docs is not None:
-        service.open_documents()
+        _find_embedder(offline=offline)
+        service.open_documents()  # before anybody may ask
+    sockets = listen.open_sockets(settings)
     port = 0 if settings.uds is not None else sockets[0].getsockname()[1]
     click.echo(_described(service, port))
     if settings.insecure and not settings.keys:
@@ -153,6 +154,15 @@ def _find(models: tuple[str, ...], *, offline: bool) -> tuple[Path, ...]:
         if entries:
             return tuple(entry.folder for entry in entries)
     return tuple(find_or_fetch(name, offline=offline) for name in models or (STARTER.name,))
+
+
+def _find_embedder(*, offline: bool) -> None:
+    """Fetch the usual embedder where none is on this machine."""
+    from cactus.cli.models import find_or_fetch
+    from cactus.weights.embedders import USUAL, find_embedder
+
+    if find_embedder() is None:
+        find_or_fetch(USUAL["embed"], offline=offline)
 
 
 def _settings(folders: tuple[Path, ...], given: dict[str, Any]) -> Settings:

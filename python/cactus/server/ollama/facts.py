@@ -9,6 +9,7 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
+from cactus.inputs.files import read_bytes
 from cactus.server.endpoint import Reply
 from cactus.server.models import Served
 from cactus.weights import locate
@@ -97,10 +98,14 @@ def facts_of(folder: Path) -> Facts:
     return _facts(folder, (folder / "config.json").stat().st_mtime_ns)
 
 
+MAX_CONFIG = 1 << 24
+"""Bytes of a config.json at most."""
+
+
 @lru_cache(maxsize=256)
 def _facts(folder: Path, changed: int) -> Facts:
     own = locate.describe(folder)
-    digest = hashlib.sha256((folder / "config.json").read_bytes()).hexdigest()
+    digest = hashlib.sha256(read_bytes(folder / "config.json", MAX_CONFIG)).hexdigest()
     with WeightsFolder.open(folder) as weights:
         return Facts(
             config=weights.config,
