@@ -20,6 +20,7 @@ page("a reload shows the same conversation and the same branch", async (t) => {
   await t.chat("Kept?");
   const first = await t.answer();
   await t.button("Answer again").click();
+  await t.button("Branch before").waitFor();
   await t.ended();
   await t.button("Branch before").click();
   await t.page.reload();

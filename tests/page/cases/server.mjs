@@ -127,8 +127,8 @@ page("a key that is no longer valid is asked for in the middle, and the question
   valid = true;
   await dialog.getByLabel("Key").fill("new");
   await t.page.keyboard.press("Enter");
-  await t.ended();
   await t.page.locator(".failure").waitFor({ state: "detached" });
+  await t.ended();
   assert.notEqual((await t.answer()).trim(), "");
 });
 

@@ -68,6 +68,7 @@ page("an edited question begins a branch, and the old one stays", async (t) => {
   await t.button("Edit", t.questions().first()).click();
   await t.page.getByLabel("Question", { exact: true }).fill("New question");
   await t.button("Ask again").click();
+  await t.questions().locator(".asked").getByText("New question").waitFor();
   await t.ended();
   assert.equal(await t.questions().count(), 1);
   assert.equal(await t.questions().locator(".asked").innerText(), "New question");
