@@ -117,8 +117,12 @@ export class Stage {
   }
 
   async answer(n = -1) {
-    const all = await this.answers().locator(".prose").allInnerTexts();
-    return all.at(n);
+    return (await this.answers().locator(".prose").allTextContents()).at(n).trim();
+  }
+
+  /** The texts that `all` show; what is out of sight is not laid out, and has no innerText. */
+  texts(all) {
+    return all.evaluateAll((found) => found.map((each) => each.innerText || each.textContent));
   }
 
   button(name, inside = this.page) {

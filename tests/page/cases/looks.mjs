@@ -136,7 +136,7 @@ page("the keyboard alone does everything", async (t) => {
   await press("Control+Enter");
   await t.text("Three.").waitFor();
   await t.ended();
-  assert.equal(await t.questions().locator(".asked").innerText(), "First\nline two and more");
+  assert.deepEqual(await t.texts(t.questions().locator(".asked")), ["First\nline two and more"]);
 
   await press("Control+,");
   await t.page.getByRole("dialog", { name: "Settings" }).waitFor();
