@@ -15,18 +15,9 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 FOLDER = Path(__file__).parents[1] / "page"
 HASHED = "assets/"
 """Below it, names change with what is in the files."""
-POLICY = "; ".join(
-    (
-        "default-src 'self'",
-        "connect-src 'self' ws: wss:",
-        "img-src 'self' data: blob:",
-        "media-src 'self' blob:",
-        "object-src 'none'",
-        "base-uri 'none'",
-        "form-action 'none'",
-        "frame-ancestors 'none'",
-        "require-trusted-types-for 'script'",
-    )
+POLICY = (
+    "default-src 'self'; object-src 'none'; base-uri 'none'; form-action 'none'; "
+    "frame-ancestors 'none'; require-trusted-types-for 'script'"
 )
 HEADERS = {
     "content-security-policy": POLICY,
@@ -35,10 +26,9 @@ HEADERS = {
     "cross-origin-resource-policy": "same-origin",
     "permissions-policy": "camera=(), geolocation=(), microphone=(self)",
 }
-KINDS = {".js": "text/javascript", ".mjs": "text/javascript", ".woff2": "font/woff2",
-         ".webmanifest": "application/manifest+json"}  # fmt: skip
+KINDS = {".js": "text/javascript", ".svg": "image/svg+xml", ".woff2": "font/woff2"}
 """What some systems call otherwise, or not at all."""
-PACKED = ("text/", "application/json", "application/manifest", "image/svg")
+PACKED = ("text/", "image/svg")
 SENTENCE = (
     "Cactus is running. Its page is not part of this installation; "
     "programs find the API at /v1, described at /openapi.json.\n"
