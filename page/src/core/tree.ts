@@ -20,10 +20,6 @@ export class Tree<T extends Node> {
     for (const node of [...nodes].sort(byAge)) this.add(node);
   }
 
-  get size(): number {
-    return this.nodes.size;
-  }
-
   add(node: T): void {
     if (this.nodes.has(node.id)) throw new Error(`the message ${node.id} is there already`);
     this.nodes.set(node.id, node);

@@ -41,13 +41,11 @@ export interface ChatBody {
   cactus: { confidences: boolean; documents: boolean; tools: boolean; thinking: boolean | null };
 }
 
-export type ToolState = "asks" | "running" | "done" | "failed";
-
 export interface ToolUse {
   id: string;
   name: string;
   arguments: Record<string, unknown>;
-  state: ToolState;
+  state: "running" | "done" | "failed";
   result: string | null;
 }
 
@@ -57,12 +55,10 @@ export interface Outcome {
   prompt_tokens: number;
   cached_tokens: number;
   context_length: number | null;
-  prefill_tps: number | null;
   decode_tps: number | null;
   time_to_first_token_ms: number | null;
   citations: Citation[];
   reading: string | null;
-  call_ids: string[];
 }
 
 export interface Chunk {
@@ -77,14 +73,10 @@ export interface Chunk {
 
 export interface ServerError {
   message: string;
-  type?: string;
   param?: string | null;
-  code?: string | number | null;
 }
 
 export interface PassageText {
-  source: string;
-  place: string;
   text: string;
   before: string;
   after: string;

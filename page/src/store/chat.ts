@@ -7,7 +7,7 @@ import type { Draft } from "./draft.ts";
 import * as db from "./db.ts";
 import type { Entry } from "./entry.ts";
 import { run } from "./run.ts";
-import { pickModel } from "./server.ts";
+import { askKey, pickModel } from "./server.ts";
 import { change, settings } from "./settings.ts";
 import { Talk } from "./talk.ts";
 import type { Conversation, Message, Options } from "./types.ts";
@@ -15,8 +15,8 @@ import type { Conversation, Message, Options } from "./types.ts";
 export const list = signal<Conversation[]>([]);
 export const talk = signal<Talk>(fresh());
 
-/** Conversations whose answer is still being written while another is shown. */
-const busy = new Map<string, Talk>();
+/** Answers that are being written, by their conversation, which need not be the one that is shown. */
+const busy = new Map<string, { talk: Talk; answer: Entry }>();
 
 export const model = computed(() => pickModel(talk.value.conversation.value.model));
 
@@ -48,7 +48,7 @@ export async function open(id: string): Promise<void> {
   if (talk.value.id === id) return;
   const running = busy.get(id);
   if (running) {
-    talk.value = running;
+    talk.value = running.talk;
   } else {
     const conversation = await db.conversation(id);
     if (!conversation) return startNew();
@@ -129,6 +129,10 @@ export async function regenerate(entry: Entry): Promise<void> {
 export async function retry(entry: Entry): Promise<void> {
   const here = talk.value;
   if (entry.data.text || entry.data.reasoning) return regenerate(entry);
+  await again(here, entry);
+}
+
+async function again(here: Talk, entry: Entry): Promise<void> {
   if (here.running.value) return;
   Object.assign(entry.data, { state: "streaming", failure: undefined, tools: undefined });
   await write(here, entry);
@@ -143,7 +147,7 @@ export function editAnswer(entry: Entry, text: string): void {
 }
 
 async function write(here: Talk, answer: Entry): Promise<void> {
-  busy.set(here.id, here);
+  busy.set(here.id, { talk: here, answer });
   try {
     const id = pickModel(here.conversation.value.model)?.id ?? "";
     here.change({ model: id });
@@ -151,6 +155,7 @@ async function write(here: Talk, answer: Entry): Promise<void> {
   } finally {
     busy.delete(here.id);
   }
+  if (answer.data.failure?.kind === "key") askKey(() => void again(here, answer));
 }
 
 export function setModel(id: string): void {
@@ -165,10 +170,14 @@ export function setOptions(part: Partial<Options>): void {
   change({ options });
 }
 
+function inMemory(id: string): Talk | undefined {
+  return talk.value.id === id ? talk.value : busy.get(id)?.talk;
+}
+
 export async function rename(id: string, title: string): Promise<void> {
   const shown = title.trim();
   if (!shown) return;
-  const here = talk.value.id === id ? talk.value : busy.get(id);
+  const here = inMemory(id);
   const one = await db.conversation(id);
   if (here) here.change({ title: shown });
   else if (one) await db.putConversation({ ...one, title: shown });
@@ -176,7 +185,7 @@ export async function rename(id: string, title: string): Promise<void> {
 }
 
 export async function remove(id: string): Promise<void> {
-  const here = talk.value.id === id ? talk.value : busy.get(id);
+  const here = inMemory(id);
   here?.stop();
   if (here) here.kept = false;
   list.value = list.value.filter((one) => one.id !== id);
@@ -188,7 +197,7 @@ export async function remove(id: string): Promise<void> {
 }
 
 export async function removeAll(): Promise<void> {
-  for (const one of [talk.value, ...busy.values()]) {
+  for (const one of [talk.value, ...[...busy.values()].map(({ talk }) => talk)]) {
     one.stop();
     one.kept = false;
   }
@@ -198,7 +207,7 @@ export async function removeAll(): Promise<void> {
   await db.removeAll();
 }
 
-export function titleOf(text: string): string {
+function titleOf(text: string): string {
   const line = text.trim().split("\n")[0]!.replace(/\s+/g, " ");
   if (line.length <= 60) return line;
   const cut = line.slice(0, 60);
@@ -206,5 +215,5 @@ export function titleOf(text: string): string {
 }
 
 addEventListener("pagehide", () => {
-  db.leave([...busy.values()].flatMap(({ running }) => running.value?.data ?? []));
+  db.leave([...busy.values()].filter(({ talk }) => talk.kept).map(({ answer }) => answer.data));
 });

@@ -7,7 +7,7 @@ import { announce } from "./announce.ts";
 import { dataUrl } from "./pictures.ts";
 import * as db from "./db.ts";
 import type { Entry } from "./entry.ts";
-import { askKey, refresh, server } from "./server.ts";
+import { refresh, server } from "./server.ts";
 import { settings } from "./settings.ts";
 import type { Talk } from "./talk.ts";
 
@@ -37,22 +37,13 @@ export async function run(talk: Talk, entry: Entry, model: string): Promise<void
     }
   }
   for (const tool of data.tools ?? []) {
-    if (tool.state === "running" || tool.state === "asks") tool.state = "failed";
+    if (tool.state === "running") tool.state = "failed";
   }
   talk.end();
   entry.show();
   if (talk.kept) await talk.save(entry);
-  if (data.failure?.kind === "key") {
-    askKey(() => void again(talk, entry, model));
-  } else if (data.failure || server.value?.models.some((one) => one.id === model && !one.loaded)) {
-    void refresh();
-  }
-}
-
-async function again(talk: Talk, entry: Entry, model: string): Promise<void> {
-  if (talk.running.value) return;
-  Object.assign(entry.data, { state: "streaming", failure: undefined });
-  await run(talk, entry, model);
+  if (data.failure?.kind === "key") return; // that is asked for first
+  if (data.failure || server.value?.models.some((one) => one.id === model && !one.loaded)) void refresh();
 }
 
 async function request(talk: Talk, entry: Entry, model: string): Promise<ChatBody> {

@@ -83,8 +83,6 @@ function citationRule(md: MarkdownIt): void {
     `<button type="button" class="cite" data-cite="${tokens[at]!.content}">${tokens[at]!.content}</button>`;
 }
 
-
-
 function markToken(state: StateCore, mark: string) {
   const token = new state.Token("citation", "", 0);
   token.content = String(Number(mark.slice(1, -1)));

@@ -10,10 +10,10 @@ import type { Entry } from "../store/entry.ts";
 import { askKey } from "../store/server.ts";
 import { settings } from "../store/settings.ts";
 import { AnswerView } from "../text/render.ts";
+import { Action, CopyButton, EditButton } from "./actions.tsx";
 import { Branches } from "./branches.tsx";
-import { CopyButton } from "./copy.tsx";
-import { fit } from "./fit.ts";
-import { Again, Edit, Warning } from "./icons.tsx";
+import { Editor } from "./editor.tsx";
+import { Again, Warning } from "./icons.tsx";
 import { Outcome } from "./outcome.tsx";
 import { copy, source } from "./state.ts";
 import { Reasoning, ToolUses } from "./work.tsx";
@@ -30,7 +30,7 @@ interface Props {
 export function Answer({ entry, editing, edit, busy }: Props) {
   const { data } = entry.shown.value;
   const running = data.state === "streaming";
-  if (editing) return <Editor entry={entry} done={() => edit(false)} />;
+  if (editing) return <AnswerEditor entry={entry} done={() => edit(false)} />;
   return (
     <>
       {data.reasoning && (
@@ -49,27 +49,11 @@ export function Answer({ entry, editing, edit, busy }: Props) {
         <div class="tools" role="group" aria-label="What to do with the answer">
           <Branches entry={entry} />
           <Outcome data={data} />
-          {data.text && <CopyButton text={() => data.text} />}
-          <button
-            type="button"
-            class="quiet small"
-            disabled={busy}
-            aria-label="Answer again"
-            title="Answer again (R)"
-            onClick={() => void regenerate(entry)}
-          >
+          {data.text && <CopyButton text={data.text} />}
+          <Action name="Answer again" letter="R" disabled={busy} act={() => void regenerate(entry)}>
             <Again />
-          </button>
-          <button
-            type="button"
-            class="quiet small"
-            disabled={busy}
-            aria-label="Edit"
-            title="Edit (E)"
-            onClick={() => edit(true)}
-          >
-            <Edit />
-          </button>
+          </Action>
+          <EditButton disabled={busy} act={() => edit(true)} />
         </div>
       )}
     </>
@@ -166,48 +150,21 @@ function Failed({ entry, busy }: { entry: Entry; busy: boolean }) {
   );
 }
 
-function Editor({ entry, done }: { entry: Entry; done: () => void }) {
-  const area = useRef<HTMLTextAreaElement>(null);
+function AnswerEditor({ entry, done }: { entry: Entry; done: () => void }) {
   const [text, setText] = useState(entry.data.text);
-  useLayoutEffect(() => {
-    area.current?.focus();
-    fit(area.current);
-  }, []);
   const keep = () => {
     done();
     if (text !== entry.data.text) editAnswer(entry, text);
   };
   return (
-    <form
-      class="editor"
-      onSubmit={(event) => {
-        event.preventDefault();
-        keep();
-      }}
-    >
-      <textarea
-        ref={area}
-        aria-label="Answer"
-        value={text}
-        onInput={(event) => {
-          setText(event.currentTarget.value);
-          fit(event.currentTarget);
-        }}
-        onKeyDown={(event) => {
-          if (event.key === "Escape") done();
-          if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) keep();
-          event.stopPropagation();
-        }}
-      />
-      <div class="actions">
-        <span class="hint">The model's own answer stays as a branch.</span>
-        <button type="button" class="plain" onClick={done}>
-          Cancel
-        </button>
-        <button type="submit" class="strong">
-          Keep
-        </button>
-      </div>
-    </form>
+    <Editor
+      name="Answer"
+      text={text}
+      write={setText}
+      hint="The model's own answer stays as a branch."
+      action="Keep"
+      act={keep}
+      cancel={done}
+    />
   );
 }

@@ -2,9 +2,10 @@
 
 import { useRef, useState } from "preact/hooks";
 
+import { showBelow } from "./fit.ts";
 import { More } from "./icons.tsx";
 
-export interface Item {
+interface Item {
   name: string;
   act: () => void;
   danger?: boolean;
@@ -16,13 +17,8 @@ export function Menu({ name, items }: { name: string; items: Item[] }) {
   const list = useRef<HTMLDivElement>(null);
 
   const show = () => {
-    const menu = list.current!;
-    menu.showPopover();
-    const at = button.current!.getBoundingClientRect();
-    const { offsetWidth: width, offsetHeight: height } = menu;
-    menu.style.left = `${Math.max(8, Math.min(at.right - width, innerWidth - width - 8))}px`;
-    menu.style.top = `${at.bottom + height + 8 > innerHeight ? at.top - height - 4 : at.bottom + 4}px`;
-    menu.querySelector("button")?.focus();
+    showBelow(list.current!, button.current!);
+    list.current!.querySelector("button")?.focus();
   };
   const hide = () => {
     list.current?.hidePopover();

@@ -3,6 +3,7 @@
 import { useRef, useState } from "preact/hooks";
 
 import { model, talk } from "../store/chat.ts";
+import { showBelow } from "./fit.ts";
 
 const number = new Intl.NumberFormat("en");
 
@@ -35,12 +36,6 @@ export function Meter() {
   const total = prompt + answer;
   const share = (tokens: number) => Math.min(100, (100 * tokens) / length);
   const percent = Math.max(1, Math.round(share(total)));
-  const show = () => {
-    const at = button.current!.getBoundingClientRect();
-    card.current!.showPopover();
-    card.current!.style.top = `${at.bottom + 6}px`;
-    card.current!.style.left = `${Math.max(8, Math.min(at.right - card.current!.offsetWidth, innerWidth - card.current!.offsetWidth - 8))}px`;
-  };
   return (
     <>
       <button
@@ -49,7 +44,7 @@ export function Meter() {
         class={percent > 85 ? "meter full" : "meter"}
         aria-expanded={open}
         aria-label={`Context: ${percent} % used`}
-        onClick={show}
+        onClick={() => showBelow(card.current!, button.current!)}
       >
         <svg viewBox="0 0 100 6" width="56" height="6" preserveAspectRatio="none" aria-hidden="true">
           <rect class="room" width="100" height="6" rx="3" />

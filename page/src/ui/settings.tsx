@@ -32,10 +32,10 @@ export function Settings() {
           />
         </label>
         <div class="fields">
-          <NumberField name="temperature" label="Temperature" help="0 is always the likeliest word" min={0} max={2} step={0.1} options={options} />
-          <NumberField name="top_p" label="Top p" help="words beyond this share are left out" min={0.01} max={1} step={0.01} options={options} />
-          <NumberField name="max_tokens" label="Most tokens" help="of one answer" min={1} max={1_000_000} step={1} options={options} />
-          <NumberField name="seed" label="Seed" help="the same seed, the same answer" min={0} max={4_294_967_295} step={1} options={options} />
+          <NumberField name="temperature" label="Temperature" help="0 is always the likeliest word" min={0} max={2} options={options} />
+          <NumberField name="top_p" label="Top p" help="words beyond this share are left out" min={0.01} max={1} options={options} />
+          <NumberField name="max_tokens" label="Most tokens" help="of one answer" min={1} max={1_000_000} whole options={options} />
+          <NumberField name="seed" label="Seed" help="the same seed, the same answer" min={0} max={4_294_967_295} whole options={options} />
         </div>
         <label class="field">
           <span>Thinking</span>
@@ -136,14 +136,14 @@ interface NumberProps {
   help: string;
   min: number;
   max: number;
-  step: number;
+  whole?: boolean;
   options: Options;
 }
 
-function NumberField({ name, label, help, min, max, step, options }: NumberProps) {
+function NumberField({ name, label, help, min, max, whole, options }: NumberProps) {
   const wrong = useSignal<string | null>(null);
   const take = (input: HTMLInputElement) => {
-    wrong.value = input.validity.valid ? null : `A number from ${min} to ${max}${step === 1 ? ", without a fraction" : ""}.`;
+    wrong.value = input.validity.valid ? null : `A number from ${min} to ${max}${whole ? ", without a fraction" : ""}.`;
     if (wrong.value === null) setOptions({ [name]: input.value === "" ? null : input.valueAsNumber });
   };
   return (
@@ -153,7 +153,7 @@ function NumberField({ name, label, help, min, max, step, options }: NumberProps
         type="number"
         min={min}
         max={max}
-        step={name === "temperature" || name === "top_p" ? "any" : step}
+        step={whole ? 1 : "any"}
         placeholder="the model's own"
         defaultValue={options[name] === null ? "" : String(options[name])}
         aria-invalid={wrong.value !== null}

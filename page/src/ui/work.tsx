@@ -17,7 +17,6 @@ export function Reasoning({ text, ms, thinking }: { text: string; ms: number; th
 }
 
 const STATES = {
-  asks: "waits for leave",
   running: "runs",
   done: "done",
   failed: "failed",
