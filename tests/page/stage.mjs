@@ -98,6 +98,29 @@ export class Stage {
     await this.ended();
   }
 
+  /** Opens the page again, once the browser has written down what it was told to. */
+  async reload() {
+    await this.page.evaluate(async () => {
+      const result = (request) =>
+        new Promise((go, fail) => {
+          request.onsuccess = () => go(request.result);
+          request.onerror = () => fail(request.error);
+        });
+      const db = await result(indexedDB.open("cactus"));
+      // This transaction begins when all before it have ended.
+      await result(db.transaction([...db.objectStoreNames]).objectStore("messages").count());
+      db.close();
+    });
+    await this.page.reload();
+  }
+
+  /** Until the page has drawn what it knows. */
+  async drawn() {
+    await this.page.evaluate(async () => {
+      for (let i = 0; i < 3; i++) await new Promise((go) => requestAnimationFrame(go));
+    });
+  }
+
   async ended() {
     await this.page.locator('.prose[aria-busy="true"]').waitFor({ state: "detached" });
     await this.page.locator(".message.assistant").last().locator(".tools").waitFor();
@@ -116,13 +139,10 @@ export class Stage {
     return this.page.locator(".messages").getByText(text);
   }
 
+  // Texts are read as textContent: what is out of sight is not laid out, and has no innerText.
+
   async answer(n = -1) {
     return (await this.answers().locator(".prose").allTextContents()).at(n).trim();
-  }
-
-  /** The texts that `all` show; what is out of sight is not laid out, and has no innerText. */
-  texts(all) {
-    return all.evaluateAll((found) => found.map((each) => each.innerText || each.textContent));
   }
 
   button(name, inside = this.page) {

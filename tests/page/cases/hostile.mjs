@@ -8,8 +8,9 @@ import { delta, last, said, thought, tool, usage } from "../stage.mjs";
 
 /** Every element of the page that text should not have made, and whether anything ran. */
 async function inert(t) {
-  await t.page.evaluate(() => new Promise((go) => setTimeout(go, 100)));
-  // Whatever can be pressed inside an answer is pressed.
+  // A picture that is not there: those of the texts would have failed before it.
+  await t.page.evaluate(() => new Promise((go) => Object.assign(new Image(), { onerror: go, src: "x" })));
+  await t.drawn();
   for (const link of await t.page.locator(".prose a").all()) {
     const href = await link.getAttribute("href");
     assert.match(href ?? "", /^(https?:|mailto:)/, `a link to ${href}`);
@@ -63,7 +64,7 @@ page("hostile questions, titles, reasoning and tools are inert", async (t) => {
   await t.chat(payloads[6] + all);
   for (const fold of await t.page.locator("summary").all()) await fold.click();
   await inert(t);
-  await t.page.reload();
+  await t.reload();
   await t.answers().waitFor();
   await inert(t);
   await t.page.locator("#search").fill("<img");

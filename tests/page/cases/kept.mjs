@@ -23,10 +23,10 @@ page("a reload shows the same conversation and the same branch", async (t) => {
   await t.button("Branch before").waitFor();
   await t.ended();
   await t.button("Branch before").click();
-  await t.page.reload();
+  await t.reload();
   await t.answers().waitFor();
   assert.equal(await t.answer(), first);
-  assert.match(await t.page.locator(".branches").innerText(), /Branch 1 of 2/);
+  assert.match(await t.page.locator(".branches").textContent(), /Branch 1 of 2/);
 });
 
 page("a conversation is found, renamed and deleted", async (t) => {
@@ -37,7 +37,7 @@ page("a conversation is found, renamed and deleted", async (t) => {
   await t.chat("Weather");
   await t.page.locator("#search").fill("tirana capital");
   await t.page.locator(".row .excerpt").waitFor();
-  assert.deepEqual(await t.page.locator(".row .title").allInnerTexts(), ["Albania"]);
+  assert.deepEqual(await t.page.locator(".row .title").allTextContents(), ["Albania"]);
   await t.page.locator("#search").fill("nowhere to be found");
   await t.page.getByText("Nothing has “nowhere to be found” in it.").waitFor();
   await t.page.locator("#search").fill("");
@@ -49,7 +49,7 @@ page("a conversation is found, renamed and deleted", async (t) => {
   await t.page.getByLabel("Name of the conversation").fill("A country");
   await t.page.keyboard.press("Enter");
   await t.page.getByRole("link", { name: "A country" }).waitFor(); // it is written by then
-  await t.page.reload();
+  await t.reload();
   await t.page.getByRole("link", { name: "A country" }).click();
   await t.text("The capital is Tirana.").waitFor();
 
@@ -61,7 +61,7 @@ page("a conversation is found, renamed and deleted", async (t) => {
   await t.page.getByRole("menuitem", { name: "Delete" }).click();
   await t.button("Delete").click();
   await t.page.getByRole("link", { name: "A country" }).waitFor({ state: "detached" });
-  await t.page.reload();
+  await t.reload();
   await t.page.getByRole("link", { name: "Weather" }).waitFor();
   assert.equal(await t.page.locator(".row").count(), 1);
 });
@@ -93,7 +93,7 @@ page("conversations saved as JSON come back whole, branches and pictures too", a
   await t.page.keyboard.press("Escape");
   await t.page.getByRole("link", { name: "Branches" }).click();
   await t.text("One.").waitFor();
-  assert.match(await t.page.locator(".branches").innerText(), /Branch 1 of 2/);
+  assert.match(await t.page.locator(".branches").textContent(), /Branch 1 of 2/);
   await t.page.waitForFunction(() => (document.querySelector(".message .picture canvas")?.width ?? 0) > 1);
 
   // And once more, with other ids: what is said is the same.
@@ -158,7 +158,7 @@ page("settings reach the model, and new conversations begin with them", async (t
   await dialog.getByLabel("Temperature").fill("9");
   await dialog.getByText("A number from 0 to 2.").waitFor();
   await t.page.keyboard.press("Escape");
-  await t.page.reload();
+  await t.reload();
   await t.answers().waitFor();
   await t.button("New conversation").click();
   await t.chat("Again");

@@ -124,8 +124,9 @@ page("the keyboard alone does everything", async (t) => {
 
   await press("Alt+ArrowUp"); // to the answer
   await press("r");
-  await t.text("Two.").waitFor(); // and the focus is on it
+  await t.text("Two.").waitFor();
   await t.ended();
+  await t.page.locator(".message.assistant:focus").waitFor();
   await press("ArrowLeft");
   await t.text("One.").waitFor();
 
@@ -136,7 +137,7 @@ page("the keyboard alone does everything", async (t) => {
   await press("Control+Enter");
   await t.text("Three.").waitFor();
   await t.ended();
-  assert.deepEqual(await t.texts(t.questions().locator(".asked")), ["First\nline two and more"]);
+  assert.deepEqual(await t.questions().locator(".asked").allTextContents(), ["First\nline two and more"]);
 
   await press("Control+,");
   await t.page.getByRole("dialog", { name: "Settings" }).waitFor();
@@ -167,7 +168,7 @@ page("Escape stops an answer", async (t) => {
   await t.text("It goes on").waitFor();
   await t.page.keyboard.press("Escape");
   await t.ended();
-  assert.equal(await t.page.locator(".remark").innerText(), "Stopped.");
+  assert.equal(await t.page.locator(".remark").textContent(), "Stopped.");
 });
 
 page("every stop of the Tab key can be seen", async (t) => {
@@ -222,7 +223,7 @@ page(
     const dialog = await t.settings();
     await dialog.getByLabel("Colours").selectOption("dark");
     assert.equal(await paper(), dark);
-    await t.page.reload();
+    await t.reload();
     await t.page.locator("#write").waitFor();
     assert.equal(await paper(), dark);
   },

@@ -15,19 +15,20 @@ page("a model that sees answers about a picture", async (t) => {
   await t.chat("What is this?");
   assert.equal(await t.page.locator(".failure").count(), 0);
   assert.notEqual((await t.answer()).trim(), "");
-  assert.equal(await t.answers().locator(".who").innerText(), "tiny-vl");
+  assert.equal(await t.answers().locator(".who").textContent(), "tiny-vl");
 });
 
 page("the server hears what one says", async (t) => {
   const came = [];
-  t.page.on("websocket", (socket) => socket.on("framereceived", ({ payload }) => came.push(JSON.parse(payload).type)));
+  const gone = [];
+  t.page.on("websocket", (socket) => {
+    socket.on("framereceived", ({ payload }) => came.push(JSON.parse(payload).type));
+    socket.on("framesent", ({ payload }) => gone.push(JSON.parse(payload).type));
+  });
   await t.go();
   await t.button("Dictate").click();
-  const heard = async (type) => {
-    while (!came.some((one) => one.includes(type))) await t.page.waitForTimeout(20);
-  };
-  await heard("session.updated");
-  await t.page.waitForTimeout(1000); // of sound
+  const second = () => gone.filter((type) => type === "input_audio_buffer.append").length >= 10;
+  while (!came.includes("session.updated") || !second()) await t.page.waitForTimeout(20);
   await t.button("Dictate").click();
   await t.page.waitForFunction(() => document.querySelector('[aria-label="Dictate"]').getAttribute("aria-pressed") === "false");
   assert.ok(!came.includes("error"), came.join(" "));
@@ -60,7 +61,7 @@ page("documents of the server are read, and its passages open", async (t) => {
   await t.button("Documents").click();
   await t.chat("May dogs come?");
   assert.equal(await t.page.locator(".failure").count(), 0);
-  assert.match(await t.page.locator(".outcome").innerText(), /read \d/);
+  assert.match(await t.page.locator(".outcome").textContent(), /read \d/);
 
   // A random model cites nothing: a recorded answer names a passage that the server has.
   const id = Buffer.from(JSON.stringify(["rules.md", 9, 36])).toString("base64url");
@@ -79,7 +80,7 @@ page("confidences and tools of the server are understood", async (t) => {
   await dialog.getByLabel("Most tokens").fill("30");
   await t.page.keyboard.press("Escape");
   await t.chat("What time is it?");
-  assert.match(await t.page.locator(".outcome").innerText(), /\d+ of \d+ tokens? below 50 %/);
+  assert.match(await t.page.locator(".outcome").textContent(), /\d+ of \d+ tokens? below 50 %/);
   const shaded = await t.page.evaluate(() => [1, 2, 3].reduce((sum, level) => sum + (CSS.highlights.get(`unsure-${level}`)?.size ?? 0), 0));
   assert.ok(shaded > 0, "a random model is unsure of something");
   await t.page.locator(".meter").waitFor();

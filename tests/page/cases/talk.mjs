@@ -9,10 +9,10 @@ page("a question is answered", async (t) => {
   await t.go();
   await t.chat("Hello there");
   assert.equal(await t.questions().count(), 1);
-  assert.deepEqual(await t.texts(t.questions().locator(".asked")), ["Hello there"]);
+  assert.deepEqual(await t.questions().locator(".asked").allTextContents(), ["Hello there"]);
   assert.notEqual((await t.answer()).trim(), "");
-  assert.match(await t.page.locator(".outcome").innerText(), /^\d[\d,]* tokens?, [\d.,]+ a second · first after/);
-  assert.equal(await t.page.locator("h1").innerText(), "Hello there");
+  assert.match(await t.page.locator(".outcome").textContent(), /^\d[\d,]* tokens?, [\d.,]+ a second · first after/);
+  assert.equal(await t.page.locator("h1").textContent(), "Hello there");
 });
 
 page("a conversation goes on with what was said", async (t) => {
@@ -37,8 +37,8 @@ page("an answer stops when one says so, and what came is kept", async (t) => {
   await t.button("Stop").click();
   await t.ended();
   assert.equal(await t.page.evaluate(() => window.feed.controller), null, "the request goes on");
-  assert.equal(await t.page.locator(".remark").innerText(), "Stopped.");
-  await t.page.reload();
+  assert.equal(await t.page.locator(".remark").textContent(), "Stopped.");
+  await t.reload();
   await t.answers().waitFor();
   assert.equal(await t.answer(), "It began");
 });
@@ -51,7 +51,7 @@ page("another answer is a branch beside the first", async (t) => {
   await t.text("The second.").waitFor();
   await t.ended();
   assert.equal(await t.answers().count(), 1);
-  assert.match(await t.page.locator(".branches").innerText(), /Branch 2 of 2/);
+  assert.match(await t.page.locator(".branches").textContent(), /Branch 2 of 2/);
   await t.button("Branch before").click();
   assert.equal(await t.answer(), "The first.");
   assert.ok(await t.button("Branch before").isDisabled());
@@ -71,9 +71,9 @@ page("an edited question begins a branch, and the old one stays", async (t) => {
   await t.questions().locator(".asked").getByText("New question").waitFor();
   await t.ended();
   assert.equal(await t.questions().count(), 1);
-  assert.deepEqual(await t.texts(t.questions().locator(".asked")), ["New question"]);
+  assert.deepEqual(await t.questions().locator(".asked").allTextContents(), ["New question"]);
   await t.button("Branch before", t.questions()).click();
-  assert.deepEqual(await t.texts(t.questions().locator(".asked")), ["Old question", "And more"]);
+  assert.deepEqual(await t.questions().locator(".asked").allTextContents(), ["Old question", "And more"]);
   assert.equal(await t.answer(0), old);
 });
 
@@ -85,7 +85,7 @@ page("an edited answer is what the model reads from then on", async (t) => {
   await t.page.getByLabel("Answer", { exact: true }).fill("It is *green*.");
   await t.button("Keep").click();
   assert.equal(await t.answer(), "It is green.");
-  assert.match(await t.page.locator(".outcome").innerText(), /edited by you/);
+  assert.match(await t.page.locator(".outcome").textContent(), /edited by you/);
   await t.chat("Sure?");
   assert.equal(t.asked[1].messages[1].content, "It is *green*.");
 });
@@ -113,7 +113,7 @@ page("an answer that is cut by leaving the page is kept as far as it came", asyn
   await t.text("As far as this").waitFor();
   await t.page.reload();
   await t.text("As far as this").waitFor();
-  assert.equal(await t.page.locator(".remark").innerText(), "Stopped.");
+  assert.equal(await t.page.locator(".remark").textContent(), "Stopped.");
 });
 
 page("the end stays in sight while an answer comes, unless one scrolls away", async (t) => {
@@ -133,8 +133,10 @@ page("the end stays in sight while an answer comes, unless one scrolls away", as
   await t.button("To the end").waitFor();
   await feed.send(lines("late"));
   await t.text("late 59").waitFor({ state: "attached" });
+  await t.drawn();
   assert.ok((await gap()) > 300, "it was taken to the end against one's will");
   await t.button("To the end").click();
+  await t.drawn();
   assert.ok((await gap()) < 5);
   await feed.end();
 });

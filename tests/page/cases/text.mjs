@@ -12,7 +12,7 @@ page("code has colours, a name and a button that copies it", async (t) => {
   await t.go();
   await t.chat("Code");
   const code = t.page.locator("figure.code");
-  assert.equal(await code.locator("figcaption span").innerText(), "python");
+  assert.equal(await code.locator("figcaption span").textContent(), "python");
   await code.locator(".hljs-keyword").first().waitFor();
   assert.equal(await code.locator("pre").evaluate((pre) => pre.textContent), CODE);
   await t.button("Copy", code).click();
@@ -24,12 +24,12 @@ page("tables, lists and quotes are set as such", async (t) => {
   await t.record(said("| a | b |\n|---|--:|\n| 1 | 2 |\n\n1. one\n2. two\n\n> said\n\n### Head\n"));
   await t.go();
   await t.chat("Table");
-  assert.deepEqual(await t.page.locator(".prose td").allInnerTexts(), ["1", "2"]);
+  assert.deepEqual(await t.page.locator(".prose td").allTextContents(), ["1", "2"]);
   const right = t.page.locator(".prose td").nth(1);
   assert.equal(await right.evaluate((cell) => getComputedStyle(cell).textAlign), "right");
   assert.equal(await t.page.locator(".prose ol > li").count(), 2);
-  assert.equal(await t.page.locator(".prose blockquote").innerText(), "said");
-  assert.equal(await t.page.locator(".prose h4").innerText(), "Head");
+  assert.equal(await t.page.locator(".prose blockquote p").textContent(), "said");
+  assert.equal(await t.page.locator(".prose h4").textContent(), "Head");
 });
 
 page("formulas are drawn, and prices are not formulas", async (t) => {
@@ -39,7 +39,7 @@ page("formulas are drawn, and prices are not formulas", async (t) => {
   await t.page.locator(".math.drawn .katex").nth(2).waitFor();
   assert.equal(await t.page.locator(".math.drawn").count(), 3);
   assert.equal(await t.page.locator(".math.drawn .katex-display").count(), 1);
-  assert.equal(await t.page.locator(".math.broken").innerText(), "\\bad{");
+  assert.equal(await t.page.locator(".math.broken").textContent(), "\\bad{");
   assert.match(await t.answer(), /for \$5 or \$6, not/);
 });
 
@@ -63,7 +63,7 @@ page("an answer looks the same while it comes, at its end and after a reload", a
   await feed.end();
   await t.ended();
   assert.equal(await html(), coming);
-  await t.page.reload();
+  await t.reload();
   await t.text("end.").waitFor();
   assert.equal(await html(), coming);
 });
@@ -94,9 +94,9 @@ page("reasoning is folded, and opens", async (t) => {
   await t.chat("2 + 2?");
   const fold = t.page.locator("details.reasoning");
   assert.equal(await fold.evaluate((one) => one.open), false);
-  assert.match(await fold.locator("summary").innerText(), /^Thought for \d+ seconds?$/);
+  assert.match(await fold.locator("summary").textContent(), /^Thought for \d+ seconds?$/);
   await fold.locator("summary").click();
-  assert.equal(await fold.locator(".thought").innerText(), "Let me see. Yes.");
+  assert.equal(await fold.locator(".thought").textContent(), "Let me see. Yes.");
   assert.equal(await t.answer(), "It is 4.");
 });
 
@@ -112,11 +112,11 @@ page("tools are shown as they run", async (t) => {
   await feed.send(tool(use));
   const shown = t.page.locator(".use");
   await shown.waitFor();
-  assert.match(await shown.locator("summary").innerText(), /weather\s*runs/);
+  assert.match(await shown.locator("summary").textContent(), /weather\s*runs/);
   await feed.send(tool({ ...use, state: "done", result: "Sunny, 21 degrees" }), delta("It is sunny."));
   await t.page.locator(".use.done").waitFor();
   await shown.locator("summary").click();
-  assert.match(await shown.locator("dl").innerText(), /"place": "Rome"[\s\S]*Sunny, 21 degrees/);
+  assert.match(await shown.locator("dl").textContent(), /"place": "Rome"[\s\S]*Sunny, 21 degrees/);
   await feed.end();
   await t.ended();
   assert.equal(await t.page.evaluate(() => window.feed.asked[0].cactus.tools), true);
@@ -140,7 +140,7 @@ page("what the model was unsure of is shaded, through Markdown", async (t) => {
       [1, 2, 3].map((level) => [...(CSS.highlights.get(`unsure-${level}`) ?? [])].map(String).join("|")),
     );
   assert.deepEqual(await shaded(), ["city", "Rome", "old"]);
-  assert.match(await t.page.locator(".outcome").innerText(), /70 % sure · 2 of 7 tokens below 50 %/);
+  assert.match(await t.page.locator(".outcome").textContent(), /70 % sure · 2 of 7 tokens below 50 %/);
   await t.settings();
   await dialog.getByLabel("Shade what the model was unsure of").uncheck();
   assert.deepEqual(await shaded(), ["", "", ""]);
@@ -151,7 +151,7 @@ page("how full the context is, and what was remembered, is shown", async (t) => 
   await t.go();
   await t.chat("How full?");
   await t.button("Context: 50 % used").click();
-  const card = await t.page.locator(".card").innerText();
+  const card = await t.page.locator(".card").textContent();
   assert.match(card, /takes 1,024 of the model's 2,048 tokens/);
   assert.match(card, /were 982 tokens. 900 of them were remembered/);
 });
