@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 
 from cactus.errors import InvalidRequest, UnsupportedModel
 from cactus.server.errors import ApiError, api_error
@@ -23,6 +24,7 @@ _FIELDS = frozenset(
         "prompt",
         "suffix",
         "max_tokens",
+        "max_total_tokens",
         "temperature",
         "top_p",
         "top_k",
@@ -79,6 +81,15 @@ def refused(error: Exception, names: Mapping[str, str] | None = None) -> Excepti
             param = renamed
             break
     return ApiError(told.status, message, code=told.code, param=param, retry_after=told.retry_after)
+
+
+@contextmanager
+def renaming(names: Mapping[str, str] | None = None) -> Iterator[None]:
+    """Errors of a model leave as `refused` makes them."""
+    try:
+        yield
+    except Exception as error:
+        raise refused(error, names) from None
 
 
 def invalid(message: str, param: str, code: str = "invalid_value") -> ApiError:

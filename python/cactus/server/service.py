@@ -141,6 +141,18 @@ class Service:
                 return matches[0]
         return None
 
+    def known(self, name: str) -> Served:
+        """The model of that name, whatever it can do. Raises ApiError."""
+        found = self.named(name)
+        if found is None:
+            raise ApiError(
+                404,
+                f"model {name!r:.100} is not served; there are: {', '.join(self._served)}",
+                code="model_not_found",
+                param="model",
+            )
+        return found
+
     def find(self, name: str | None, ability: str) -> Served:
         """The model of that name; without one the first that has the ability. Raises ApiError."""
         if not name:
@@ -150,15 +162,7 @@ class Service:
                     404, f"no model that is served can {ability}", code="model_not_found"
                 )
             return found
-        found = self.named(name)
-        if found is None:
-            known = ", ".join(self._served)
-            raise ApiError(
-                404,
-                f"model {name!r:.100} is not served; there are: {known}",
-                code="model_not_found",
-                param="model",
-            )
+        found = self.known(name)
         if ability not in found.abilities:
             raise ApiError(
                 400,

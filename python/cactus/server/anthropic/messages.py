@@ -24,7 +24,7 @@ from cactus.server.anthropic.reply import (
 from cactus.server.anthropic.stream import Blocks
 from cactus.server.anthropic.translate import Asked, asked_of
 from cactus.server.endpoint import Ask, Endpoint, Stream, sse
-from cactus.server.params import refused
+from cactus.server.params import renaming
 from cactus.server.questions import answer, streamed
 from cactus.types import Completion
 
@@ -97,10 +97,8 @@ async def count_tokens(ask: Ask[CountRequest]) -> CountReply:
     """Count the tokens of a prompt."""
     asked = asked_of(ask.body, urls=ask.service.settings.image_urls)
     async with ask.service.use(ask.body.model, "chat") as model:
-        try:
+        with renaming(asked.question.names):
             count = await asyncio.to_thread(model.count_tokens, asked.messages, **asked.options)
-        except Exception as error:
-            raise refused(error) from None
     return CountReply(input_tokens=count)
 
 

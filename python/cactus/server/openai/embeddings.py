@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from msgspec import UNSET, Meta, UnsetType
 from starlette.responses import Response
 
-from cactus.errors import InvalidRequest
 from cactus.server.endpoint import Ask, Body, Endpoint, Reply, encode
 from cactus.server.openai.errors import DIALECT
-from cactus.server.params import invalid, refused
+from cactus.server.params import invalid, renaming
 
 if TYPE_CHECKING:
     import numpy as np
@@ -94,10 +93,8 @@ async def embed(ask: Ask[EmbeddingRequest]) -> Response:
         "truncate": body.truncate,
     }
     async with ask.service.use(body.model, "embed") as model:
-        try:
+        with renaming(_NAMES):
             vectors = await model.aembed(inputs[0] if single else inputs, progress=False, **options)
-        except InvalidRequest as error:
-            raise refused(error, _NAMES) from None
         # Thousands of vectors as text take a while in which other requests go on.
         raw = await asyncio.to_thread(_written, model, vectors, body.encoding_format)
     return Response(raw, media_type="application/json")

@@ -6,7 +6,6 @@ from typing import Literal
 
 from cactus.server.anthropic import models as anthropic
 from cactus.server.endpoint import Ask, Endpoint, Reply
-from cactus.server.errors import ApiError
 from cactus.server.openai.errors import DIALECT
 from cactus.server.service import Served
 
@@ -36,16 +35,7 @@ async def list_models(ask: Ask[None]) -> ModelList | anthropic.ModelPage:
 
 async def one_model(ask: Ask[None]) -> ModelObject | anthropic.ModelInfo:
     """One model. Raises ApiError 404."""
-    name = ask.request.path_params["model"]
-    found = ask.service.named(name)
-    if found is None:
-        known = ", ".join(one.name for one in ask.service.served)
-        raise ApiError(
-            404,
-            f"model {name!r:.100} is not served; there are: {known}",
-            code="model_not_found",
-            param="model",
-        )
+    found = ask.service.known(ask.request.path_params["model"])
     return anthropic.info(found) if anthropic.wants(ask) else _object(found)
 
 

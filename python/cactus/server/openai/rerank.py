@@ -7,11 +7,10 @@ from typing import Annotated, Any
 
 from msgspec import UNSET, Meta, UnsetType
 
-from cactus.errors import InvalidRequest
 from cactus.server.endpoint import Ask, Body, Endpoint, Reply, sse
 from cactus.server.errors import ApiError
 from cactus.server.openai.errors import DIALECT
-from cactus.server.params import invalid, refused
+from cactus.server.params import invalid, renaming
 from cactus.types import RankedText
 
 MAX_DOCUMENTS = 10_000
@@ -130,10 +129,8 @@ async def _rerank(ask: Ask[RerankRequest], version: str, *, documents: bool) -> 
     _check(body)
     texts = [each if isinstance(each, str) else each.text for each in body.documents]
     async with ask.service.use(body.model, "rerank") as model:
-        try:
+        with renaming({"texts": "documents"}):
             ranked = await model.arerank(body.query, texts, truncate=body.truncate, progress=False)
-        except InvalidRequest as error:
-            raise refused(error, {"texts": "documents"}) from None
         read = sum(each.tokens for each in ranked)
         return RerankReply(
             id=f"rerank-{token_hex(12)}",

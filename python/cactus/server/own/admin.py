@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 
 from cactus.server.endpoint import Ask, Body, Endpoint, Reply
-from cactus.server.errors import ApiError
 from cactus.server.openai.errors import DIALECT
 
 log = logging.getLogger(__name__)
@@ -37,15 +36,7 @@ class StopReply(Reply, kw_only=True):
 
 async def unload(ask: Ask[UnloadRequest]) -> UnloadReply:
     """Free a model's memory."""
-    served = ask.service.named(ask.body.model)
-    if served is None:
-        known = ", ".join(one.name for one in ask.service.served)
-        raise ApiError(
-            404,
-            f"model {ask.body.model!r:.100} is not served; there are: {known}",
-            code="model_not_found",
-            param="model",
-        )
+    served = ask.service.known(ask.body.model)
     return UnloadReply(model=served.name, unloaded=await ask.service.models.unload(served))
 
 
