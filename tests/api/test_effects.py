@@ -43,6 +43,7 @@ BESIDE: dict[str, dict[str, Any]] = {
 # Of a script: the options without it, and the value of it that makes another answer or prompt.
 SCRIPTED: dict[str, tuple[dict[str, Any], Any]] = {
     "max_tokens": ({}, 3),
+    "max_total_tokens": ({}, 60),
     "stop": ({}, "a"),
     "include_stop_sequences": ({"stop": "b"}, True),
     "confidence_threshold": ({}, 0.99999),

@@ -3,13 +3,15 @@ from __future__ import annotations
 import dataclasses
 import math
 import time
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cactus.errors import NonFiniteLogits
+from cactus.errors import ContextLengthExceeded, NonFiniteLogits
+from cactus.model import Model
 from cactus.types import StreamEvent
 from tests.generate.scripted import (
     END,
@@ -336,6 +338,20 @@ def test_every_sampler_is_closed_however_the_call_ends() -> None:
     with pytest.raises(NonFiniteLogits):
         rig.answer()
     assert ScriptedSampler.open_samplers == before
+
+
+def test_prompt_and_answer_have_a_limit_together(scripted_model: Callable[..., Model]) -> None:
+    model = scripted_model(saying("x" * 90), context=60, chunk=512)
+    prompt = model.count_tokens([{"role": "user", "content": "Hello!"}])
+    for total, answer in ((prompt + 4, 4), (60, 60 - prompt), (99, 60 - prompt)):
+        done = model.chat("Hello!", max_total_tokens=total)
+        assert (done.text, done.finish_reason) == ("x" * answer, "length")
+    assert model.chat("Hello!", max_total_tokens=prompt + 4, max_tokens=2).text == "xx"
+    assert model.chat("Hello!", max_total_tokens=prompt, max_tokens=0).text == ""
+    for total, most in ((prompt, 1), (prompt - 1, 0)):
+        with pytest.raises(ContextLengthExceeded, match=r"^max_total_tokens: ") as caught:
+            model.chat("Hello!", max_total_tokens=total, max_tokens=most)
+        assert (caught.value.prompt_tokens, caught.value.limit) == (prompt, total)
 
 
 def test_the_sampling_options_reach_a_fresh_sampler() -> None:

@@ -53,6 +53,7 @@ def test_the_defaults_are_greedy_and_512_tokens() -> None:
 
 NAMES = [
     "max_tokens",
+    "max_total_tokens",
     "temperature",
     "top_p",
     "top_k",

@@ -98,7 +98,8 @@ class Answer:
         streamed: bool = True,
     ) -> None:
         options = request.options
-        self.limit = min(options.max_tokens, engine.context_length - len(request.prompt))
+        room = options.room(engine.context_length)
+        self.limit = min(options.max_tokens, room - len(request.prompt))
         self.watch = Stopwatch(request.prepared_seconds)
         self.reason: FinishReason | None = None
         self.doubt: Doubt | None = None

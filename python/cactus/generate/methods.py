@@ -38,13 +38,13 @@ class ChatMethods(ModelBase):
         Where the last message is the assistant's, the answer continues it, and its text is only
         what is new; `continue_final_message=False` begins a new turn instead.
 
-        Options: `max_tokens` 512, `temperature` 0 (greedy), `top_p`, `top_k`, `min_p`,
-        `repetition_penalty`, `repetition_window`, `presence_penalty`, `frequency_penalty`,
-        `sampling`, `logit_bias`, `seed`, `stop`, `include_stop_sequences`, `stop_loops`,
-        `logprobs`, `top_logprobs`, `tools`, `confidence_threshold` (off), `speculation` (on),
-        `thinking` (the model's own), `continue_final_message`, `allow_cloud` (on), and of models
-        that see `max_tiles`, `max_image_tokens`, `allow_image_urls` (off), `image_progress`; see
-        docs/python-api.md for the ranges, and for what 0 and None mean.
+        Options: `max_tokens` 512, `max_total_tokens`, `temperature` 0 (greedy), `top_p`, `top_k`,
+        `min_p`, `repetition_penalty`, `repetition_window`, `presence_penalty`,
+        `frequency_penalty`, `sampling`, `logit_bias`, `seed`, `stop`, `include_stop_sequences`,
+        `stop_loops`, `logprobs`, `top_logprobs`, `tools`, `confidence_threshold` (off),
+        `speculation` (on), `thinking` (the model's own), `continue_final_message`, `allow_cloud`
+        (on), and of models that see `max_tiles`, `max_image_tokens`, `allow_image_urls` (off),
+        `image_progress`; see docs/python-api.md for the ranges, and for what 0 and None mean.
 
         Raises InvalidRequest naming the option or message, InvalidImage, ContextLengthExceeded
         before anything is computed, UnsupportedModel for images where the model sees none,

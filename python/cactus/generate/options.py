@@ -25,6 +25,7 @@ class CompletionOptions(TypedDict, total=False):
     """The options of ``Model.complete`` and its streaming and async forms."""
 
     max_tokens: int | None
+    max_total_tokens: int | None
     temperature: float | None
     top_p: float | None
     top_k: int | None
@@ -78,6 +79,7 @@ class Options:
     """The checked options of one completion; `tools` are definitions, which are still unchecked."""
 
     max_tokens: int = 512
+    max_total_tokens: int | None = None
     sampling: Sampling = field(default_factory=Sampling)
     stop: tuple[str, ...] = ()
     include_stop_sequences: bool = False
@@ -99,6 +101,10 @@ class Options:
     max_image_tokens: int | None = None
     allow_image_urls: bool = False
     image_progress: Progress | None = field(default=None, compare=False, repr=False)
+
+    def room(self, context: int) -> int:
+        """Tokens of prompt and answer together at most, in a context of so many."""
+        return context if self.max_total_tokens is None else min(context, self.max_total_tokens)
 
 
 def parse_options(
@@ -221,6 +227,7 @@ _SAMPLING = frozenset(Sampling.__dataclass_fields__)
 
 _CHECKS: dict[str, Callable[[str, object], Any]] = {
     "max_tokens": lambda n, v: integer(n, v, 0),
+    "max_total_tokens": lambda n, v: integer(n, v, 1),
     "temperature": lambda n, v: number(n, v, 0, 100),
     "top_p": lambda n, v: number(n, v, 0, 1),
     "top_k": lambda n, v: integer(n, v, 0, 2**31 - 1),

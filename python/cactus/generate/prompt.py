@@ -179,7 +179,7 @@ def _room(engine: Loaded, options: Options, shown: Shown | None) -> Room:
     """What a prompt may have beside an answer; of a context that is short, three quarters."""
     from cactus.generate.documents import Room
 
-    context = engine.context_length
+    context = options.room(engine.context_length)
     return Room(
         context - min(options.max_tokens, context // 4),
         lambda messages: len(
@@ -210,7 +210,7 @@ def _request(
     shown: Shown | None,
 ) -> Request:
     _check_tokens(engine, prompt)
-    _check_room(engine, len(prompt), options.max_tokens, shown)
+    _check_room(engine, len(prompt), options, shown)
     sights = None
     if shown is not None:
         prompt, sights = shown.open(prompt, options.image_progress)
@@ -475,9 +475,17 @@ def _check_tokens(engine: Loaded, prompt: list[int]) -> None:
         )
 
 
-def _check_room(engine: Loaded, tokens: int, max_tokens: int, shown: Shown | None) -> None:
+def _check_room(engine: Loaded, tokens: int, options: Options, shown: Shown | None) -> None:
     limit = engine.context_length
     images = "" if shown is None else shown.cost
+    total = options.room(limit)
+    if total < limit and tokens + (options.max_tokens > 0) > total:
+        raise ContextLengthExceeded(
+            f"max_total_tokens: the prompt has {tokens} tokens, and {total} are allowed for it and "
+            f"the answer; leave the option out, or raise it{images}",
+            prompt_tokens=tokens,
+            limit=total,
+        )
     if tokens > limit:
         raise ContextLengthExceeded(
             f"the prompt has {tokens} tokens, {tokens - limit} more than the context of "
@@ -485,7 +493,7 @@ def _check_room(engine: Loaded, tokens: int, max_tokens: int, shown: Shown | Non
             prompt_tokens=tokens,
             limit=limit,
         )
-    if tokens == limit and max_tokens > 0:
+    if tokens == limit and options.max_tokens > 0:
         raise ContextLengthExceeded(
             f"the prompt has {tokens} tokens and fills the context of {limit}: "
             f"no room is left for an answer{images}",
