@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import time
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from ollama import Client
 from cactus.model import Model
 from tests.generate.scripted import WEATHER, saying
 from tests.server.ollama.conftest import Ask
-from tests.server.running import serving
+from tests.server.running import serving, until
 from tests.vision.tiny import png
 
 HELLO: Any = [{"role": "user", "content": "Hello!"}]
@@ -108,6 +109,20 @@ def test_every_option_has_its_effect(tiny: Model, client: Client) -> None:
         assert want != plain, theirs
     off = {"num_predict": 24, **base, "repeat_penalty": 1.5, "repeat_last_n": 0}
     assert client.chat("tiny", HELLO, options=off).message.content == plain
+
+
+def test_a_prompt_is_rendered_and_tokenised_once(
+    saying_client: Ask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = saying_client(saying("x" * 900))
+    tokenizer = client.model._engine.tokenizer  # type: ignore[attr-defined]
+    encode, seen = tokenizer.encode_prompt, []
+    monkeypatch.setattr(tokenizer, "encode_prompt", lambda p: (seen.append(p), encode(p))[1])
+    for stream in (False, True):
+        told: Any = client.chat("scripted", HELLO, stream=stream, options={"num_ctx": 100})
+        last = list(told)[-1] if stream else told
+        assert last.done_reason == "length" and last.eval_count + last.prompt_eval_count == 100
+    assert len(seen) == 2
 
 
 def test_without_a_limit_the_context_is_one(saying_client: Ask) -> None:
@@ -214,12 +229,31 @@ def test_nothing_to_answer_loads_and_unloads(client: Client) -> None:
     assert client.chat("tiny", [], keep_alive="10m").done_reason == "load"
     (row,) = client.ps().models
     assert row.context_length == 512 and row.expires_at is not None
+    client.generate("tiny", keep_alive="999999999h")
+    (row,) = client.ps().models
+    assert row.expires_at is not None and row.expires_at.year == 1  # never
     assert client.generate("tiny", keep_alive=0).done_reason == "unload"
     assert client.ps().models == []
     client.generate("tiny", "Hello!", keep_alive=0, options={"num_predict": 1})
     assert client.ps().models == []
     client.generate("tiny", "Hello!", keep_alive=-1, options={"num_predict": 1})
     assert len(client.ps().models) == 1
+
+
+@pytest.mark.parametrize("way", ["the client leaves", "it fails"])
+def test_a_model_is_let_go_also_where(saying_client: Ask, way: str) -> None:
+    client = saying_client(saying("x" * 3000))
+    program = client.model._engine.program  # type: ignore[attr-defined]
+    if way == "it fails":
+        program.during = lambda _: 1 / 0
+        with pytest.raises(ollama.ResponseError):
+            client.chat("scripted", HELLO, keep_alive=0)
+    else:
+        program.during = lambda _: time.sleep(0.005)  # whoever leaves does so before the end
+        lines = client.chat("scripted", HELLO, keep_alive=0, stream=True)
+        next(lines)
+        lines.close()
+    until(lambda: client.model.closed)  # type: ignore[attr-defined]
 
 
 PNG = base64.b64encode(b"\x89PNG\r\n\x1a\nno image").decode()

@@ -9,9 +9,9 @@ from msgspec import Meta
 from cactus.server.endpoint import Ask, Body, Endpoint, Reply
 from cactus.server.ollama.body import KeepAlive
 from cactus.server.ollama.errors import DIALECT
-from cactus.server.ollama.keep import keep_loaded, seconds
+from cactus.server.ollama.keep import using
 from cactus.server.ollama.reply import Clock
-from cactus.server.params import refused
+from cactus.server.params import renaming
 
 
 class EmbedRequest(Body, kw_only=True):
@@ -53,13 +53,12 @@ class EmbeddingsReply(Reply, kw_only=True):
 async def embed(ask: Ask[EmbedRequest]) -> EmbedReply:
     """Make vectors of texts."""
     body, clock = ask.body, Clock()
-    seconds(body.keep_alive)  # before anything is computed
     texts = [body.input] if isinstance(body.input, str) else body.input
     count, vectors = 0, []
-    async with ask.service.use(ask.body.model, "embed") as model:
+    async with using(ask, "embed") as model:
         clock.loaded()
         if texts:
-            try:
+            with renaming({"texts": "input"}):
                 found = await model.aembed(
                     texts,
                     truncate=body.truncate is not False,
@@ -67,10 +66,7 @@ async def embed(ask: Ask[EmbedRequest]) -> EmbedReply:
                     normalize=True,
                     progress=False,
                 )
-            except Exception as error:
-                raise refused(error, {"texts": "input"}) from None
             count, vectors = sum(found.tokens), found.tolist()
-    await keep_loaded(ask)
     return EmbedReply(
         model=body.model, embeddings=vectors, prompt_eval_count=count, **clock.times()
     )
@@ -78,10 +74,8 @@ async def embed(ask: Ask[EmbedRequest]) -> EmbedReply:
 
 async def embeddings(ask: Ask[EmbeddingsRequest]) -> EmbeddingsReply:
     """Make the vector of a text."""
-    seconds(ask.body.keep_alive)  # before anything is computed
-    async with ask.service.use(ask.body.model, "embed") as model:
+    async with using(ask, "embed") as model:
         found = await model.aembed(ask.body.prompt, truncate=True, progress=False)
-    await keep_loaded(ask)
     return EmbeddingsReply(embedding=found.tolist())
 
 

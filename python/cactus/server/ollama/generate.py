@@ -13,7 +13,7 @@ from cactus.model import Model
 from cactus.server.endpoint import Ask, Endpoint, Reply, Stream, ndjson
 from cactus.server.ollama.body import ChatRequest, GenerateRequest, Request
 from cactus.server.ollama.errors import DIALECT
-from cactus.server.ollama.keep import keep_loaded, seconds
+from cactus.server.ollama.keep import seconds, using
 from cactus.server.ollama.reply import (
     CallOut,
     ChatLine,
@@ -29,9 +29,8 @@ from cactus.server.ollama.translate import (
     chat_question,
     generate_question,
     remembered,
-    too_long,
 )
-from cactus.server.params import refused
+from cactus.server.params import renaming
 from cactus.server.questions import Question, answer, streamed
 from cactus.types import Completion
 
@@ -103,15 +102,12 @@ async def generate(ask: Ask[GenerateRequest]) -> Reply | Stream:
 
 
 async def _answer(ask: Ask[Any], question: Question, writer: Writer) -> Reply | Stream:
-    seconds(ask.body.keep_alive)  # before anything is computed
     if ask.body.stream is not False:
         return Stream(_lines(ask, question, writer), form="ndjson")
     clock = Clock()
-    async with ask.service.use(ask.body.model, _ability(question)) as model:
+    async with using(ask, _ability(question)) as model:
         clock.loaded()
-        asked = await _with_room(model, question, ask.body)
-        found = (await answer(model, asked))[0]
-    await keep_loaded(ask)
+        found = (await answer(model, _filled(model, question, ask.body)))[0]
     done = found.done
     told = _told(ask, **costs(done, clock))
     if question.options.get("logprobs"):
@@ -123,9 +119,9 @@ async def _answer(ask: Ask[Any], question: Question, writer: Writer) -> Reply | 
 
 async def _lines(ask: Ask[Any], question: Question, writer: Writer) -> AsyncIterator[bytes]:
     clock = Clock()
-    async with ask.service.use(ask.body.model, _ability(question)) as model:
+    async with using(ask, _ability(question)) as model:
         clock.loaded()
-        asked = await _with_room(model, question, ask.body)
+        asked = _filled(model, question, ask.body)
         async with aclosing(streamed(model, asked)) as pieces:
             async for piece in pieces:
                 told = _told(ask)
@@ -142,7 +138,6 @@ async def _lines(ask: Ask[Any], question: Question, writer: Writer) -> AsyncIter
                     line = writer.line({**told, **costs(done, clock)})
                     writer.remember(line, done)
                     yield ndjson(line)
-    await keep_loaded(ask)
 
 
 async def _load(ask: Ask[Any], question: Question, writer: Writer) -> Reply | Stream:
@@ -150,11 +145,11 @@ async def _load(ask: Ask[Any], question: Question, writer: Writer) -> Reply | St
     keep = seconds(ask.body.keep_alive)
     clock = Clock()
     if keep == 0:
-        ask.service.find(ask.body.model, _ability(question))
+        served = ask.service.find(ask.body.model, _ability(question))
+        await ask.service.models.unload(served)
     else:
-        async with ask.service.use(ask.body.model, _ability(question)):
+        async with using(ask, _ability(question)):
             clock.loaded()
-    await keep_loaded(ask)
     reason = "unload" if keep == 0 else "load"
     line = writer.line(_told(ask, done=True, done_reason=reason, **clock.times()))
     if ask.body.stream is False:
@@ -166,31 +161,12 @@ async def _once(line: Reply) -> AsyncIterator[bytes]:
     yield ndjson(line)
 
 
-async def _with_room(model: Model, question: Question, body: Request) -> Question:
-    """The question with a limit of its answer: `num_predict`, what `num_ctx` leaves, or the rest
-    of the context; and with what a `suffix` makes of the prompt.
-
-    Raises ApiError where the prompt is longer than `num_ctx`.
-    """
-    if isinstance(body, GenerateRequest) and body.suffix:
-        try:
-            filled = model.infill_prompt(body.prompt or "", body.suffix)
-        except Exception as error:
-            raise refused(error) from None
-        question = replace(question, prompt=filled)
-    limit = question.options.get("max_tokens", model.context_length)
-    window = body.options.num_ctx if body.options is not None else None
-    if window is not None and window < model.context_length:
-        begin = model.acomplete_stream if question.raw else model.astream
-        try:
-            async with begin(question.prompt, **question.options) as stream:
-                tokens = stream.prompt_tokens
-        except Exception as error:
-            raise refused(error, question.names) from None
-        if tokens >= window:
-            raise too_long(tokens, window)
-        limit = min(limit, window - tokens)
-    return replace(question, options={**question.options, "max_tokens": limit})
+def _filled(model: Model, question: Question, body: Request) -> Question:
+    """The question with what a `suffix` makes of the prompt."""
+    if not (isinstance(body, GenerateRequest) and body.suffix):
+        return question
+    with renaming():
+        return replace(question, prompt=model.infill_prompt(body.prompt or "", body.suffix))
 
 
 def _told(ask: Ask[Any], **more: Any) -> dict[str, Any]:

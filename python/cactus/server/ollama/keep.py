@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import math
 import re
-import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
+from cactus.model import Model
 from cactus.server.endpoint import Ask
-from cactus.server.models import Served
 from cactus.server.params import invalid
+
+MAX_SECONDS = 100 * 365 * 86_400
+"""What is longer is for ever: no calendar has its end."""
 
 _DURATION = re.compile(r"(\d+(?:\.\d*)?|\.\d+)(ns|us|µs|ms|s|m|h)")
 _SECONDS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
@@ -20,7 +24,7 @@ def seconds(keep_alive: float | str | None) -> float | None:
     if keep_alive is None or keep_alive == "":
         return None
     value = _duration(keep_alive) if isinstance(keep_alive, str) else float(keep_alive)
-    return math.inf if value < 0 else value
+    return value if 0 <= value <= MAX_SECONDS else math.inf
 
 
 def _duration(text: str) -> float:
@@ -35,21 +39,17 @@ def _duration(text: str) -> float:
     raise invalid(f'expected seconds or a time such as "5m", got {text!r:.40}', "keep_alive")
 
 
-async def keep_loaded(ask: Ask[Any]) -> None:
-    """Keep the model that was asked for as long as the request says."""
+@asynccontextmanager
+async def using(ask: Ask[Any], ability: str) -> AsyncIterator[Model]:
+    """The loaded model that was asked for, as `Service.use` gives it.
+
+    It stays in memory for as long as the request says, also where that fails or its client leaves.
+    """
     keep = seconds(ask.body.keep_alive)
-    served = None if keep is None else ask.service.named(ask.body.model)
-    if served is None or keep is None:
-        return
-    if keep == 0:
+    served = ask.service.find(ask.body.model, ability)
+    async with ask.service.use(ask.body.model, ability) as model:
+        if keep is not None:
+            served.keep = keep
+        yield model
+    if served.keep == 0:  # nobody has said otherwise since
         await ask.service.models.unload(served)
-    else:
-        served.keep = keep
-
-
-def seconds_left(served: Served, usual: float | None) -> float | None:
-    """How long it stays if nobody asks for it; None: until others need its room."""
-    keep = usual if served.keep is None else served.keep
-    if keep is None or math.isinf(keep):
-        return None
-    return keep if served.users else max(0.0, keep - (time.monotonic() - served.used))

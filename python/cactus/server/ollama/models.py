@@ -14,7 +14,6 @@ from cactus.server.errors import ApiError
 from cactus.server.models import Served
 from cactus.server.ollama.errors import DIALECT
 from cactus.server.ollama.facts import Details, Facts, facts_of
-from cactus.server.ollama.keep import seconds_left
 from cactus.server.ollama.reply import stamp
 from cactus.server.params import invalid
 from cactus.weights import locate
@@ -116,7 +115,7 @@ async def ps(ask: Ask[None]) -> PsReply:
                     **row,
                     size_vram=0,
                     context_length=model.context_length,
-                    expires_at=_expiry(seconds_left(served, ask.service.settings.keep_seconds)),
+                    expires_at=_expiry(served, ask.service.models.keep_of(served)),
                 )
             )
     return PsReply(models=models)
@@ -124,7 +123,7 @@ async def ps(ask: Ask[None]) -> PsReply:
 
 async def show(ask: Ask[ShowRequest]) -> ShowReply:
     """Describe a model."""
-    served = named(ask, ask.body.wanted)
+    served = ask.service.known(ask.body.wanted)
     return await asyncio.to_thread(_shown, served)
 
 
@@ -135,7 +134,7 @@ async def version(ask: Ask[None]) -> VersionReply:
 
 async def delete(ask: Ask[NameRequest]) -> Response:
     """Delete a model from this machine."""
-    served = named(ask, ask.body.wanted)
+    served = ask.service.known(ask.body.wanted)
     if served.folder.is_symlink() or served.folder.parent not in locate.search_roots():
         raise ApiError(
             403,
@@ -145,20 +144,6 @@ async def delete(ask: Ask[NameRequest]) -> Response:
         )
     await ask.service.remove(served)
     return Response(status_code=200)
-
-
-def named(ask: Ask[Any], name: str) -> Served:
-    """The model of that name, whatever it can do. Raises ApiError."""
-    served = ask.service.named(name)
-    if served is not None:
-        return served
-    known = ", ".join(one.name for one in ask.service.served)
-    raise ApiError(
-        404,
-        f"model {name!r:.100} not found; there are: {known}",
-        code="model_not_found",
-        param="model",
-    )
 
 
 def _tag(served: Served) -> dict[str, Any]:
@@ -206,9 +191,12 @@ def _parameters(served: Served, facts: Facts) -> str:
     )
 
 
-def _expiry(left: float | None) -> str:
+def _expiry(served: Served, keep: float | None) -> str:
     """When it is let go, if nobody asks for it until then."""
-    return NEVER if left is None else stamp(time.time() + left)
+    if keep is None:
+        return NEVER
+    idle = 0.0 if served.users else time.monotonic() - served.used
+    return stamp(time.time() + max(0.0, keep - idle))
 
 
 ENDPOINTS = [

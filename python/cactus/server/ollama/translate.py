@@ -11,12 +11,12 @@ from typing import Any, Literal
 import msgspec
 
 from cactus.server.endpoint import Body
-from cactus.server.errors import ApiError
 from cactus.server.ollama.body import ChatRequest, GenerateRequest, Message, Options, Request
 from cactus.server.params import invalid
 from cactus.server.questions import Question, sampling, seed_of
 
 _NAMES = {
+    "max_total_tokens": "options.num_ctx",
     "stop": "options.stop",
     "top_k": "options.top_k",
     "repetition_penalty": "options.repeat_penalty",
@@ -28,6 +28,9 @@ _NAMES = {
     "response_format": "format",
 }
 """What options of the model are called here."""
+
+UNLIMITED = 2**31 - 1
+"""Tokens of an answer that only the context limits."""
 
 _SAME = ("temperature", "top_p", "min_p", "stop", "presence_penalty", "frequency_penalty")
 _DATA = re.compile(r"data:image/[a-z0-9.+-]{1,60};base64,")
@@ -89,8 +92,10 @@ def _options(body: Request) -> dict[str, Any]:
         options["repetition_penalty"] = given.repeat_penalty or 1.0
     if given.repeat_last_n is not None and given.repeat_last_n > 0:
         options["repetition_window"] = given.repeat_last_n
-    if given.num_predict is not None and given.num_predict >= 0:
-        options["max_tokens"] = given.num_predict
+    limited = given.num_predict is not None and given.num_predict >= 0
+    options["max_tokens"] = given.num_predict if limited else UNLIMITED
+    if given.num_ctx is not None:
+        options["max_total_tokens"] = given.num_ctx
     if body.format == "json":
         options["response_format"] = {"type": "json_object"}
     elif body.format:
@@ -177,14 +182,3 @@ def recalled(context: Sequence[int]) -> list[dict[str, Any]]:
     except (ValueError, TypeError, OverflowError, RecursionError, msgspec.MsgspecError):
         raise invalid("expected what this server has sent as context", "context") from None
     return [{"role": each.role, "content": each.content} for each in found]
-
-
-def too_long(tokens: int, limit: int) -> ApiError:
-    """The prompt does not fit `options.num_ctx`."""
-    return ApiError(
-        400,
-        f"options.num_ctx: the prompt has {tokens} tokens, and {limit} are allowed for it and "
-        "the answer; leave the option out, or raise it",
-        code="context_length_exceeded",
-        param="options.num_ctx",
-    )
