@@ -14,7 +14,7 @@ from unittest.mock import patch
 
 import httpx
 
-from cactus.server import app
+from cactus.server import app, listen
 from cactus.server.endpoint import Endpoint
 from cactus.server.run import server_of
 from cactus.server.service import Service
@@ -58,7 +58,7 @@ def serving(
 
     `options` are those of `Model`, `settings` those of `Settings`; `extra` is answered, too.
     """
-    listener = socket.create_server(("127.0.0.1", 0))
+    (listener,) = listen.open_sockets(Settings(models, port=0))
     port = listener.getsockname()[1]
     service = Service(Settings(models, port=port, **settings), options, tools)
     with patch.object(app, "endpoints", lambda known=app.endpoints: [*known(), *extra]):
