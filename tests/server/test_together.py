@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import contextmanager
 
 import pytest
 
+from cactus.server.admission import Admission
+from cactus.server.current import CURRENT, Current
 from cactus.server.together import side_by_side, together
 
 
@@ -105,3 +108,86 @@ def test_streams_that_nobody_reads_on_are_closed() -> None:
 
     asyncio.run(main())
     assert sorted(log) == ["a", "b"]
+
+
+# -- places: one for each
+
+
+@contextmanager
+def request(current: Current) -> Iterator[None]:
+    mark = CURRENT.set(current)
+    try:
+        yield
+    finally:
+        CURRENT.reset(mark)
+
+
+class AtWork:
+    """How many work at a time."""
+
+    def __init__(self) -> None:
+        self.now = self.most = 0
+
+    async def work(self, number: int) -> int:
+        self.now += 1
+        self.most = max(self.most, self.now)
+        await asyncio.sleep(0.001)
+        self.now -= 1
+        return number
+
+    async def stream(self, number: int) -> AsyncGenerator[int, None]:
+        yield await self.work(number)
+        yield number
+
+
+@pytest.mark.parametrize("places", [1, 3])
+def test_no_more_work_at_a_time_than_there_are_places(places: int) -> None:
+    async def main() -> None:
+        admission, current, seen = Admission(places, 10, 1000, lambda: 1.0), Current(), AtWork()
+        with request(current):
+            async with admission.enter(current):
+                assert await together([seen.work(n) for n in range(8)]) == list(range(8))
+                assert (seen.most, admission.running) == (places, 1)
+                found = [n async for n in side_by_side([seen.stream(n) for n in range(8)])]
+                assert sorted(found) == sorted([*range(8)] * 2)
+                assert (seen.most, admission.running) == (places, 1)
+        assert admission.running == 0
+
+    asyncio.run(main())
+
+
+def test_what_has_not_begun_ends_with_the_first_error_and_its_places_are_free() -> None:
+    async def fail(begun: asyncio.Event) -> None:
+        begun.set()
+        raise ValueError("no")
+
+    async def main() -> None:
+        admission, current, begun = Admission(2, 10, 1000, lambda: 1.0), Current(), asyncio.Event()
+        with request(current):
+            async with admission.enter(current):
+                works = [begun.wait(), fail(begun), *[asyncio.sleep(9**9) for _ in range(5)]]
+                with pytest.raises(ValueError, match="no"):
+                    await together(works)
+                assert admission.running == 1
+        assert admission.running == 0
+
+    asyncio.run(main())
+
+
+def test_who_waits_comes_before_the_next_of_another_request() -> None:
+    async def main() -> None:
+        admission, order, seen = Admission(2, 10, 1000, lambda: 1.0), list[str](), AtWork()
+
+        async def ask(name: str, answers: int) -> None:
+            current = Current()
+            with request(current):
+                async with admission.enter(current):
+                    order.append(name)
+                    await together([seen.work(n) for n in range(answers)])
+                    order.append(f"{name} ends")
+
+        await asyncio.gather(ask("many", 20), ask("other", 1))
+        assert order == ["many", "other", "other ends", "many ends"]
+        assert (seen.most, admission.running) == (2, 0)
+
+    asyncio.run(main())

@@ -16,6 +16,7 @@ import pytest
 
 from cactus.server.endpoint import Ask, Endpoint, Reply, Stream, ndjson, sse
 from cactus.server.errors import ApiError
+from cactus.server.models import ServedModel
 from cactus.server.openai.errors import DIALECT
 from tests.server.running import Running, serving, until
 
@@ -246,6 +247,45 @@ def test_who_leaves_the_queue_makes_room(tried: Running) -> None:
         raw.close()
     until(lambda: tried.service.admission.running == 0)
     assert tried.service.admission.waiting == 0
+
+
+@pytest.mark.parametrize("several", [{"prompt": "ab", "n": 6}, {"prompt": ["ab", "cd"], "n": 3}])
+def test_each_answer_has_a_place_and_is_what_it_is_alone(
+    server: Running, tried: Running, several: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    body = {**several, "max_tokens": 8, "temperature": 1.5, "seed": 3}
+    want = server.ask("POST", "/v1/completions", json=body).json()["choices"]
+    now, most = 0, list[int]()
+    before = ServedModel.acomplete
+
+    async def seen(*given: Any, **options: Any) -> Any:
+        nonlocal now
+        now += 1
+        most.append(now)
+        try:
+            return await before(*given, **options)
+        finally:
+            now -= 1
+
+    monkeypatch.setattr(ServedModel, "acomplete", seen)
+    assert tried.ask("POST", "/v1/completions", json=body).json()["choices"] == want
+    assert (len(most), max(most)) == (6, 2)
+    texts = [""] * 6
+    for line in tried.ask("POST", "/v1/completions", json={**body, "stream": True}).iter_lines():
+        for choice in json.loads(line[6:])["choices"] if line.startswith("data: {") else ():
+            texts[choice["index"]] += choice["text"]
+    assert texts == [each["text"] for each in want]
+    assert tried.service.admission.running == 0
+
+
+def test_who_waits_comes_before_a_further_answer(tried: Running) -> None:
+    many = {"prompt": "ab", "n": 6, "max_tokens": 100, "temperature": 1.5, "stream": True}
+    with tried.client() as client, client.stream("POST", "/v1/completions", json=many) as reply:
+        lines = reply.iter_lines()
+        next(lines)
+        LOG.go = True
+        assert tried.ask("GET", "/test/placed").status_code == 200  # both places are taken
+        assert [line for line in lines if line][-1] == "data: [DONE]"
 
 
 def test_a_request_that_takes_too_long_is_ended(tiny_model: Path) -> None:

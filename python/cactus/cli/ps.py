@@ -40,7 +40,7 @@ def _server(told: dict[str, Any]) -> str:
     lines = [
         f"{printable(told['url'])} (process {told['pid']}, "
         f"{_time(told['uptime_seconds'])}{state}): "
-        f"{counted(told['running'], 'request')}, {told['waiting']} waiting"
+        f"{counted(told['running'], 'answer')}, {counted(told['waiting'], 'request')} waiting"
     ]
     if told["memory_budget"] is not None:
         reserved, budget = megabytes(told["memory_reserved"]), megabytes(told["memory_budget"])

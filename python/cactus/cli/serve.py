@@ -60,7 +60,7 @@ MEMORY = (
 )  # fmt: skip
 BOUNDS = (
     click.option("--max-running", type=Whole(1), default=64, show_default=True, metavar="N",
-                 help="Requests that are worked on at a time."),
+                 help="Answers that are worked on at a time."),
     click.option("--max-waiting", type=Whole(0), default=256, show_default=True, metavar="N",
                  help="Requests that may wait; more are told to come again."),
     click.option("--max-body", type=Size(), default="32MiB", show_default=True, metavar="SIZE",

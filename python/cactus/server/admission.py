@@ -1,7 +1,8 @@
 """Who may begin now, who waits, and who is told to come again.
 
-Requests that are let in share the engine's steps, which are fair among them. What is bounded here
-is how many there are, and how much waits for them: a queue without an end helps nobody.
+A place is for one answer: a request that is let in has one, and takes further ones while they
+are free. All answers share the engine's steps, which are fair among them. What is bounded here is
+how many there are, and how much waits for them: a queue without an end helps nobody.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ class _Place:
 
 
 class Admission:
-    """So many requests at a time; behind them a queue that is bounded in requests and in tokens.
+    """So many answers at a time; behind them a queue that is bounded in requests and in tokens.
 
     Of those that wait, the next is one of the key that has the fewest running. `speed` is how many
     tokens of prompts are read in a second: by it a client that is sent away is told when to come
@@ -41,7 +42,7 @@ class Admission:
 
     @property
     def running(self) -> int:
-        """Requests that have been let in."""
+        """Places that are taken."""
         return self._running.total()
 
     @property
@@ -55,7 +56,7 @@ class Admission:
         return sum(place.tokens for place in self._queue)
 
     def of(self, tenant: str | None) -> tuple[int, int]:
-        """How many requests of a key run and wait."""
+        """How many places a key has, and how many of its requests wait."""
         return self._running[tenant], sum(place.tenant == tenant for place in self._queue)
 
     @asynccontextmanager
@@ -64,7 +65,7 @@ class Admission:
 
         A prompt has no more tokens than `limit`: a longer one is refused when its turn comes.
         """
-        if current.admitted:  # it uses a second model
+        if current.admission is not None:  # it uses a second model
             yield
             return
         tokens = current.tokens if limit is None else min(current.tokens, limit)
@@ -72,14 +73,25 @@ class Admission:
             await self._wait(current.tenant, tokens)
         else:
             self._running[current.tenant] += 1
-        current.admitted = True
+        current.admission = self
         try:
             yield
         finally:
-            current.admitted = False
-            self._running[current.tenant] -= 1
-            self._running += Counter()  # forgets those that have none
-            self._next()
+            current.admission = None
+            self.give_back(current.tenant)
+
+    def take(self, tenant: str | None) -> bool:
+        """A further place for a request that has one; false where none is free, or others wait."""
+        if self._queue or self.running >= self._most:
+            return False
+        self._running[tenant] += 1
+        return True
+
+    def give_back(self, tenant: str | None) -> None:
+        """A place is free."""
+        self._running[tenant] -= 1
+        self._running += Counter()  # forgets those that have none
+        self._next()
 
     async def _wait(self, tenant: str | None, tokens: int) -> None:
         self._check(tenant, tokens)
@@ -89,8 +101,7 @@ class Admission:
             await place.turn
         except asyncio.CancelledError:
             if not place.turn.cancelled():  # its turn has come at the same moment
-                self._running[tenant] -= 1
-                self._next()
+                self.give_back(tenant)
             elif place in self._queue:
                 self._queue.remove(place)
             raise

@@ -6,27 +6,40 @@ import asyncio
 import time
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from cactus.server.errors import ApiError
+
+if TYPE_CHECKING:
+    from cactus.server.admission import Admission
 
 
 @dataclass(eq=False)
 class Current:
     """One request on its way. `tokens` is about how many its prompt has.
 
-    `deadline` is on the clock of ``time.monotonic``. `ended` is set, with what the client is told,
-    where the server ends it.
+    `admission` is what has let it in; None before. `deadline` is on the clock of
+    ``time.monotonic``. `ended` is set, with what the client is told, where the server ends it.
     """
 
     id: str = ""
     tenant: str | None = None
     tokens: int = 0
     deadline: float | None = None
-    admitted: bool = False
+    admission: Admission | None = None
     arrived: float = field(default_factory=time.monotonic)
     ended: asyncio.Future[ApiError] = field(
         default_factory=lambda: asyncio.get_running_loop().create_future()
     )
+
+    def take(self) -> bool:
+        """A further place, for another of its answers; false where there is none for it."""
+        return self.admission is None or self.admission.take(self.tenant)
+
+    def give_back(self) -> None:
+        """A further place is not needed any more."""
+        if self.admission is not None:
+            self.admission.give_back(self.tenant)
 
     def end(self, error: ApiError) -> None:
         """Answer it with `error` instead of what it would come to."""

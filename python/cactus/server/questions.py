@@ -79,13 +79,21 @@ def seed_of(seed: int | None, param: str = "seed") -> int | None:
     return seed % SEEDS
 
 
-async def answer(model: Model, question: Question) -> list[Answered]:
-    """All answers to a question. Raises ApiError and what the model raises."""
+async def answer(model: Model, *questions: Question) -> list[Answered]:
+    """All answers to some questions, one after the other. Raises ApiError, and as the model."""
+    return await together([_answer(model, *each) for each in _asked(questions)])
+
+
+def _asked(questions: Sequence[Question]) -> list[tuple[Question, int]]:
+    """The questions with the numbers of their choices, in the order of the answers."""
+    return [(each, choice) for each in questions for choice in range(each.choices)]
+
+
+async def _answer(model: Model, question: Question, choice: int) -> Answered:
     if question.options.get("logprobs") or question.functions:
         # What is content of the answer only a stream tells.
-        return await together([_read(pieces(model, question, n)) for n in range(question.choices)])
-    found = await together([_whole(model, question, n) for n in range(question.choices)])
-    return [Answered(_ended(each)) for each in found]
+        return await _read(_pieces(model, question, choice, choice))
+    return Answered(_ended(await _whole(model, question, choice)))
 
 
 async def _read(source: AsyncGenerator[Piece, None]) -> Answered:
@@ -117,58 +125,43 @@ def _ended(done: Completion) -> Completion:
     return done
 
 
-async def streamed(model: Model, question: Question) -> AsyncGenerator[Piece, None]:
+def streamed(model: Model, *questions: Question) -> AsyncGenerator[Piece, None]:
     """The pieces of all answers, as they come. The first says that the request is accepted."""
-    if question.choices == 1:
-        async with aclosing(pieces(model, question, 0)) as read:
-            async for piece in read:
-                yield piece
-        return
-    sources = [pieces(model, question, n) for n in range(question.choices)]
-    async with aclosing(all_begun(side_by_side(sources), question.choices)) as read:
-        async for piece in read:
-            yield piece
+    asked = enumerate(_asked(questions))
+    return side_by_side([_pieces(model, *each, number) for number, each in asked])
 
 
-async def all_begun(source: AsyncGenerator[Piece, None], count: int) -> AsyncGenerator[Piece, None]:
-    """The pieces, once so many answers have begun: what fails before that is a plain error."""
-    held: list[Piece] = []
-    async with aclosing(source) as read:
-        async for piece in read:
-            count -= piece.kind == "begin"
-            held.append(piece)
-            if count <= 0:
-                for each in held:
-                    yield each
-                held.clear()
+async def _pieces(
+    model: Model, question: Question, choice: int, number: int
+) -> AsyncGenerator[Piece, None]:
+    """The pieces of one answer; the last one has the whole. Raises as `answer` does.
 
-
-async def pieces(model: Model, question: Question, choice: int) -> AsyncGenerator[Piece, None]:
-    """The pieces of one answer; the last one has the whole. Raises as `answer` does."""
+    It is one of the question's `choices`, and the answer `number` of the request.
+    """
     if question.functions:
         from cactus.server.functions import run_functions
 
         options = question.options_of(choice)
         try:
             async with aclosing(
-                run_functions(model, question.prompt, options, question.functions, choice)
+                run_functions(model, question.prompt, options, question.functions, number)
             ) as run:
                 async for piece in run:
                     yield piece
         except Exception as error:
             raise refused(error, question.names) from None
         return
-    reader = Reader(choice, live=question.sure)
+    reader = Reader(number, live=question.sure)
     try:
         async with _stream(model, question, choice) as stream:
-            yield Piece(choice, "begin", prompt_tokens=stream.prompt_tokens)
+            yield Piece(number, "begin", prompt_tokens=stream.prompt_tokens)
             async for event in stream:
                 for piece in reader.read(event):
                     yield piece
         done = _ended(stream.completion)
     except Exception as error:
         raise refused(error, question.names) from None
-    yield Piece(choice, "end", tokens=reader.rest(), done=done)
+    yield Piece(number, "end", tokens=reader.rest(), done=done)
 
 
 def _stream(model: Model, question: Question, choice: int) -> Any:

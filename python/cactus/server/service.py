@@ -184,7 +184,7 @@ class Service:
             async with self._used(served) as model:
                 yield model
             return
-        if self.draining and not current.admitted:
+        if self.draining and current.admission is None:
             raise ending()
         limit = None if served.fit is None else served.fit.context_length
         async with self.admission.enter(current, limit), self._used(served) as model:
@@ -271,7 +271,7 @@ class Service:
         """What /metrics says of the present."""
         meter, admission, models = self.meter, self.admission, self.models
         meter.gauge(
-            "num_requests_running", "Requests that are worked on.", lambda: admission.running
+            "num_requests_running", "Answers that are worked on.", lambda: admission.running
         )
         meter.gauge("num_requests_waiting", "Requests in the queue.", lambda: admission.waiting)
         meter.gauge(

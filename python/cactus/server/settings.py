@@ -57,7 +57,7 @@ class Settings:
     max_sockets: int = 16
     """WebSockets at a time."""
     max_running: int = 64
-    """Requests that are worked on at a time."""
+    """Answers that are worked on at a time."""
     max_waiting: int = 256
     """Requests that wait for those."""
     max_waiting_tokens: int = 400_000

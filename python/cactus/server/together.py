@@ -1,11 +1,14 @@
-"""Several works of one request at a time: all end when one fails, or the client goes away."""
+"""Several works of one request side by side: each has a place, and all end when one fails."""
 
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import AsyncGenerator, Coroutine, Sequence
 from contextlib import aclosing
 from typing import Any, TypeVar
+
+from cactus.server.current import CURRENT, Current
 
 T = TypeVar("T")
 
@@ -15,41 +18,83 @@ WAITING = 8
 
 async def together(works: Sequence[Coroutine[Any, Any, T]]) -> list[T]:
     """What all of them give, in their order. The first error ends the others, and is raised."""
-    tasks = [asyncio.ensure_future(work) for work in works]
+    found: dict[int, T] = {}
     try:
-        await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
-        return [task.result() for task in tasks if task.done()]
+        sources = [_numbered(number, work) for number, work in enumerate(works)]
+        async with aclosing(side_by_side(sources)) as read:
+            async for number, value in read:
+                found[number] = value
+        return [found[number] for number in range(len(works))]
     finally:
-        await _end(tasks)
+        for work in works:
+            work.close()  # of those that have not begun
+
+
+async def _numbered(
+    number: int, work: Coroutine[Any, Any, T]
+) -> AsyncGenerator[tuple[int, T], None]:
+    yield number, await work
 
 
 async def side_by_side(sources: Sequence[AsyncGenerator[T, None]]) -> AsyncGenerator[T, None]:
-    """What all of them give, as it comes. The first error ends the others, and is raised."""
-    queue: asyncio.Queue[tuple[T] | Exception | None] = asyncio.Queue(WAITING)
-    tasks = [asyncio.ensure_future(_pump(source, queue)) for source in sources]
-    left = len(tasks)
+    """What all of them give, as it comes. The first error ends the others, and is raised.
+
+    As many work at a time as the request has places for; it has one, others only while they are
+    free. Nothing is given before all that begin at once have given something: what fails before
+    that fails alone.
+    """
+    if len(sources) == 1:
+        async with aclosing(sources[0]) as read:
+            async for each in read:
+                yield each
+        return
+    current = CURRENT.get() or Current()
+    queue: asyncio.Queue[tuple[int, tuple[T] | Exception | None]] = asyncio.Queue(WAITING)
+    waiting, tasks = deque(enumerate(sources)), list[asyncio.Future[None]]()
+    working = more = 0  # `more` are places beside the first
+
+    def begin() -> None:
+        nonlocal working, more
+        while waiting and (working <= more or current.take()):
+            more = max(more, working)
+            tasks.append(asyncio.ensure_future(_pump(*waiting.popleft(), queue)))
+            working += 1
+
+    begin()
+    silent, held = set(range(working)), list[T]()
     try:
-        while left:
-            item = await queue.get()
-            if item is None:
-                left -= 1
-            elif isinstance(item, Exception):
+        while working:
+            number, item = await queue.get()
+            silent.discard(number)
+            if isinstance(item, Exception):
                 raise item
+            if item is not None:
+                held.append(item[0])
             else:
-                yield item[0]
+                working -= 1
+                if more:
+                    more -= 1
+                    current.give_back()
+            begin()
+            if not silent:
+                for each in held:
+                    yield each
+                held.clear()
     finally:
         await _end(tasks)
+        for _ in range(more):
+            current.give_back()
 
 
-async def _pump(source: AsyncGenerator[T, None], queue: asyncio.Queue[Any]) -> None:
+async def _pump(number: int, source: AsyncGenerator[T, None], queue: asyncio.Queue[Any]) -> None:
     try:
         async with aclosing(source) as read:
             async for each in read:
-                await queue.put((each,))
+                await queue.put((number, (each,)))
     except Exception as error:
-        await queue.put(error)
+        await queue.put((number, error))
     else:
-        await queue.put(None)
+        await queue.put((number, None))
 
 
 async def _end(tasks: Sequence[asyncio.Future[Any]]) -> None:

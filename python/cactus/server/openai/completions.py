@@ -26,16 +26,14 @@ from cactus.server.openai.request import (
     Temperature,
 )
 from cactus.server.params import invalid, refused
-from cactus.server.pieces import Answered, Piece
+from cactus.server.pieces import Answered
 from cactus.server.questions import (
     Question,
-    all_begun,
     answer,
     sampling,
     seed_of,
     streamed,
 )
-from cactus.server.together import side_by_side, together
 from cactus.server.usage import Tokens, tokens_of
 
 if TYPE_CHECKING:
@@ -45,7 +43,7 @@ if TYPE_CHECKING:
 DEFAULT_TOKENS = 16
 MOST_PROMPTS = 128
 MOST_ANSWERS = 128
-"""Of one request, to all of its prompts: they are worked on together."""
+"""Of one request, to all of its prompts."""
 
 Prompt = str | list[int]
 
@@ -120,7 +118,8 @@ async def complete(ask: Ask[CompletionRequest]) -> CompletionReply | Stream:
         return Stream(_events(ask, prompts))
     async with ask.service.use(body.model, "complete") as model:
         questions = await _questions(body, model, prompts)
-        answers = await together([answer(model, each) for each in questions])
+        flat, each_has = await answer(model, *questions), questions[0].choices
+        answers = [flat[at : at + each_has] for at in range(0, len(flat), each_has)]
         usage = _usage([_tokens(model, found) for found in answers])
         choices: list[TextChoice] = []
         for prompt, found in zip(prompts, answers, strict=True):
@@ -293,10 +292,9 @@ async def _events(
         head = _head(body, model)
         questions = await _questions(body, model, prompts)
         echoes = [await _echo(body, model, prompt) for prompt in prompts]
-        sources = [_numbered(model, each, i * n) for i, each in enumerate(questions)]
         done: dict[int, Answered] = {}
         offsets = {index: len(echoes[index // n]) for index in range(n * len(prompts))}
-        async with aclosing(all_begun(side_by_side(sources), n * len(prompts))) as pieces:
+        async with aclosing(streamed(model, *questions)) as pieces:
             async for piece in pieces:
                 text, index = piece.text, piece.choice
                 if piece.kind == "begin":
@@ -319,13 +317,6 @@ async def _events(
             ]
             yield sse(CompletionReply(**head, choices=[], usage=_usage(tokens)))
     yield b"data: [DONE]\n\n"
-
-
-async def _numbered(model: Model, question: Question, first: int) -> AsyncGenerator[Piece, None]:
-    """The pieces of a question whose first answer has the number `first`."""
-    async with aclosing(streamed(model, question)) as pieces:
-        async for piece in pieces:
-            yield piece._replace(choice=first + piece.choice)
 
 
 ENDPOINTS = [
