@@ -13,6 +13,9 @@ from pydantic import BaseModel
 
 from cactus.model import Model
 from cactus.server.models import ServedModel
+from cactus.server.openai.responses.stream import Writer
+from cactus.server.pieces import Piece
+from cactus.types import TokenLogprob
 from tests.generate.scripted import WEATHER, saying, scripted_engine
 from tests.server.openai.conftest import add
 from tests.server.openai.spec import event_schema, events_in
@@ -209,6 +212,19 @@ def test_logprobs_come_where_they_are_included(tiny: OpenAI) -> None:
     content: Any = got.output[0]
     logprobs = content.content[0].logprobs
     assert logprobs and all(len(each.top_logprobs) == 2 for each in logprobs)
+
+
+def test_a_token_within_which_a_call_begins_belongs_to_the_text_before_it() -> None:
+    token = TokenLogprob(1, ".", b".", -0.5)
+    writer = Writer()
+    for piece in (
+        Piece(0, "text", "I look."),
+        Piece(0, "call", tokens=(token,), id="a", name="f"),
+        Piece(0, "arguments", "{}", id="a"),
+    ):
+        list(writer.read(piece))
+    said: Any = writer.output[0]
+    assert [each.token for each in said.content[0].logprobs] == ["."]
 
 
 def test_tokens_of_a_request_are_counted(tiny_server: tuple[str, Model], tiny: OpenAI) -> None:

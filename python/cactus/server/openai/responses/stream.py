@@ -36,6 +36,8 @@ class Writer:
 
     def read(self, piece: Piece) -> Iterator[Event]:
         """The events of a piece."""
+        if isinstance(self._open, OutputMessage) and piece.kind != "text":
+            self._open.content[0].logprobs.extend(logprob_of(token) for token in piece.tokens)
         if piece.kind == "reasoning":
             if not isinstance(self._open, ReasoningOutput):
                 item = ReasoningOutput(id=new_id("reasoning"), content=[], status="in_progress")
