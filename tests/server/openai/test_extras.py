@@ -47,6 +47,21 @@ def test_how_sure_the_model_is_of_each_token(tiny_server: tuple[str, Model]) -> 
     assert last["citations"] == [] and last["reading"] is None
 
 
+def test_what_is_told_of_whole_answers_is_told_once(tiny_server: tuple[str, Model]) -> None:
+    """Of one answer at the top, as in a stream; of several in each of them."""
+    body = {"messages": USER, "max_tokens": 3, "temperature": 0, "cactus": {}}
+    address = f"{tiny_server[0]}/v1/chat/completions"
+    one = httpx2.post(address, json=body).json()
+    assert "cactus" not in one["choices"][0]
+    assert one["cactus"]["prompt_tokens"] == one["usage"]["prompt_tokens"]
+    two = httpx2.post(address, json=body | {"n": 2}).json()
+    assert "cactus" not in two
+    for choice in two["choices"]:
+        assert choice["cactus"]["prompt_tokens"] == two["usage"]["prompt_tokens"]
+    none = httpx2.post(address, json=body | {"cactus": None}).json()
+    assert "cactus" not in none and "cactus" not in none["choices"][0]
+
+
 def test_the_servers_own_tools_run(serve: Any) -> None:
     ran = threading.Event()
 

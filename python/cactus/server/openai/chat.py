@@ -51,13 +51,15 @@ def _head(ask: Ask[ChatRequest], model: Model) -> dict[str, Any]:
 
 def _reply(ask: Ask[ChatRequest], model: Model, found: Sequence[Answered]) -> ChatReply:
     body = ask.body
+    told = [_told(ask, model, each.done, each.tokens) for each in found]
+    alone = len(found) == 1
     choices = [
         Choice(
             index=index,
             message=replies.message_of(each.done),
             finish_reason=replies.reason_of(each.done),
             logprobs=replies.logprobs_of(each.tokens) if body.logprobs else None,
-            cactus=_told(ask, model, each.done, each.tokens),
+            cactus=UNSET if alone else told[index],
         )
         for index, each in enumerate(found)
     ]
@@ -66,7 +68,7 @@ def _reply(ask: Ask[ChatRequest], model: Model, found: Sequence[Answered]) -> Ch
         choices=choices,
         usage=replies.usage_of(tokens_of(model, [each.done for each in found])),
         metadata=body.metadata if body.metadata is not None else UNSET,
-        cactus=choices[0].cactus,
+        cactus=told[0] if alone else UNSET,
     )
 
 

@@ -116,7 +116,7 @@ class Told(Reply, kw_only=True):
 
 
 class Choice(Reply, kw_only=True):
-    """One answer."""
+    """One answer. What `cactus` tells of it is here where there are several."""
 
     index: int
     message: ChatMessage
@@ -126,7 +126,7 @@ class Choice(Reply, kw_only=True):
 
 
 class ChatReply(Reply, kw_only=True):
-    """The answers to a chat."""
+    """The answers to a chat. `cactus` is here where there is one."""
 
     id: str
     object: Literal["chat.completion"] = "chat.completion"
