@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 from cactus.server.endpoint import Body
@@ -193,14 +193,8 @@ def _call(call: Called) -> dict[str, Any]:
     return found if call.id is None else {"id": call.id, **found}
 
 
-async def content_of(service: Service, content: str | Sequence[Part], place: str) -> Any:
-    """Content as a model takes it: a text, or parts of text and images. Raises ApiError."""
-    if isinstance(content, str):
-        return content
-    return [await _part(service, part, f"{place}[{n}]") for n, part in enumerate(content)]
-
-
-async def _part(service: Service, part: Part, place: str) -> dict[str, str]:
+async def part_of(service: Service, part: Part, place: str) -> dict[str, str]:
+    """A part of content as a model takes it. Raises ApiError."""
     if isinstance(part, TextPart):
         return {"type": "text", "text": part.text}
     if isinstance(part, RefusalPart):
@@ -217,6 +211,18 @@ async def _part(service: Service, part: Part, place: str) -> dict[str, str]:
         f"{place}.file",
         "unsupported_media",
     )
+
+
+async def content_of(
+    service: Service,
+    content: str | Sequence[Any],
+    place: str,
+    one: Callable[[Service, Any, str], Awaitable[dict[str, str]]] = part_of,
+) -> Any:
+    """Content as a model takes it: a text, or what `one` makes of each part. Raises ApiError."""
+    if isinstance(content, str):
+        return content
+    return [await one(service, part, f"{place}[{n}]") for n, part in enumerate(content)]
 
 
 def with_one_system(turns: list[Turn]) -> list[Turn]:

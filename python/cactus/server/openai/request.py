@@ -222,9 +222,15 @@ def thinking_for(model: Model, effort: Effort | None) -> bool | None:
 
 
 def chosen_tools(
-    tools: list[dict[str, Any]] | None, choice: str | Mapping[str, Any] | None
+    tools: list[dict[str, Any]] | None,
+    choice: str | Mapping[str, Any] | None,
+    *,
+    name_at: str = "tool_choice.function.name",
 ) -> tuple[list[dict[str, Any]] | None, Any]:
-    """The tools that may be called, and which must be. Raises ApiError naming the field."""
+    """The tools that may be called, and which must be. Raises ApiError naming the field.
+
+    `name_at` is where the name of the one that must be called belongs.
+    """
     if isinstance(choice, str) and choice not in ("none", "auto", "required"):
         raise invalid(
             f"expected 'none', 'auto', 'required' or an object, got {choice!r:.80}", "tool_choice"
@@ -241,11 +247,11 @@ def chosen_tools(
         function = choice.get("function", choice)
         name = function.get("name") if isinstance(function, Mapping) else None
         if not isinstance(name, str) or not name:
-            raise invalid("expected the name of a tool", "tool_choice.function.name")
+            raise invalid("expected the name of a tool", name_at)
         if name in ("auto", "none", "required") and not any(
             name == name_of(t) for t in tools or ()
         ):
-            raise invalid(f"no tool is named {name!r}", "tool_choice.function.name")
+            raise invalid(f"no tool is named {name!r}", name_at)
         choice = name
     if not tools and choice in ("auto", "none"):
         choice = None

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from secrets import token_hex
 from typing import TYPE_CHECKING, Any, Literal
 
-import msgspec
 from msgspec import UNSET
 from starlette.responses import Response as HttpResponse
 
@@ -168,8 +168,7 @@ def _kept(ask: Ask[ResponseRequest], items: list[Item], response: Response) -> b
     """The response as JSON; it is kept, unless the request says not."""
     written = encode(response)
     if response.store:
-        output = msgspec.to_builtins(response.output)
-        store_of(ask.service).keep(ask.tenant, response.id, written, items, output)
+        store_of(ask.service).keep(ask.tenant, response.id, written, items)
     return written
 
 
@@ -197,7 +196,7 @@ async def input_items(ask: Ask[None]) -> ItemList:
         raise invalid(f"expected 1 to {MOST_LISTED}, got {limit!r:.40}", "limit")
     if order not in ("asc", "desc"):
         raise invalid(f"expected 'asc' or 'desc', got {order!r:.40}", "order")
-    items = list(found.input) if order == "asc" else list(reversed(found.input))
+    items = found.input if order == "asc" else found.input[::-1]
     after = query.get("after")
     if after is not None:
         place = next((n for n, item in enumerate(items) if item["id"] == after), None)
@@ -226,8 +225,6 @@ async def cancel(ask: Ask[None]) -> None:
 
 async def input_tokens(ask: Ask[ResponseRequest]) -> InputTokens:
     """How many tokens the prompt of a request has; nothing is made."""
-    import asyncio
-
     check(ask.body)
     items = conversation_of(ask, store_of(ask.service))
     async with ask.service.use(ask.body.model, "chat") as model:

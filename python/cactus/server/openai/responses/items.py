@@ -11,8 +11,17 @@ from msgspec import field
 
 from cactus.server.endpoint import Body
 from cactus.server.errors import ApiError
-from cactus.server.media import image_part, transcript
-from cactus.server.openai.messages import Detail, InputAudio, Turn, with_one_system
+from cactus.server.media import image_part
+from cactus.server.openai.messages import (
+    AudioPart,
+    Detail,
+    RefusalPart,
+    TextPart,
+    Turn,
+    content_of,
+    part_of,
+    with_one_system,
+)
 from cactus.server.params import invalid
 
 if TYPE_CHECKING:
@@ -34,12 +43,6 @@ class OutputText(Body, tag_field="type", tag="output_text", kw_only=True):
     text: str
 
 
-class PlainText(Body, tag_field="type", tag="text", kw_only=True):
-    """Text."""
-
-    text: str
-
-
 class InputImage(Body, tag_field="type", tag="input_image", kw_only=True):
     """An image, by a ``data:`` URL."""
 
@@ -48,33 +51,27 @@ class InputImage(Body, tag_field="type", tag="input_image", kw_only=True):
     detail: Detail | None = None
 
 
-class Audio(Body, tag_field="type", tag="input_audio", kw_only=True):
-    """Speech, which a speech model of the server writes down first."""
-
-    input_audio: InputAudio
-
-
 class InputFile(Body, tag_field="type", tag="input_file", kw_only=True):
     """A file. It is refused."""
 
 
-class Refusal(Body, tag_field="type", tag="refusal", kw_only=True):
-    """What an assistant did not want to say; it counts as text."""
-
-    refusal: str
+Part = InputText | OutputText | TextPart | InputImage | AudioPart | InputFile | RefusalPart
 
 
-Part = InputText | OutputText | PlainText | InputImage | Audio | InputFile | Refusal
+class AnyItem(Body, kw_only=True):
+    """What all items have."""
+
+    id: str | None = None
 
 
-class MessageItem(Body, kw_only=True):
+class MessageItem(AnyItem, kw_only=True):
     """A message."""
 
     role: Literal["user", "assistant", "system", "developer"]
     content: str | list[Part]
 
 
-class CallItem(Body, kw_only=True):
+class CallItem(AnyItem, kw_only=True):
     """A call of a tool that the model has made."""
 
     call_id: str
@@ -82,7 +79,7 @@ class CallItem(Body, kw_only=True):
     arguments: str = ""
 
 
-class CustomCallItem(Body, kw_only=True):
+class CustomCallItem(AnyItem, kw_only=True):
     """A call of a tool that takes a text."""
 
     call_id: str
@@ -90,7 +87,7 @@ class CustomCallItem(Body, kw_only=True):
     input: str
 
 
-class ResultItem(Body, kw_only=True):
+class ResultItem(AnyItem, kw_only=True):
     """What a tool has given."""
 
     call_id: str
@@ -103,7 +100,7 @@ class ThoughtText(Body, kw_only=True):
     text: str = ""
 
 
-class ReasoningItem(Body, kw_only=True):
+class ReasoningItem(AnyItem, kw_only=True):
     """What the model thought."""
 
     summary: list[ThoughtText] = field(default_factory=list)
@@ -169,7 +166,7 @@ async def turns_of(service: Service, items: Sequence[Item]) -> list[Turn]:
         place = f"input[{index}]"
         item = _typed(raw, raw["type"], place)
         if isinstance(item, MessageItem):
-            content = await _content(service, item.content, f"{place}.content")
+            content = await content_of(service, item.content, f"{place}.content", _part)
             if item.role == "assistant":
                 _own(turns, "content")["content"] = content
             else:
@@ -185,7 +182,7 @@ async def turns_of(service: Service, items: Sequence[Item]) -> list[Turn]:
             calls = _own(turns).setdefault("tool_calls", [])
             calls.append({"id": item.call_id, "type": "function", "function": function})
         elif isinstance(item, ResultItem):
-            content = await _content(service, item.output, f"{place}.output")
+            content = await content_of(service, item.output, f"{place}.output", _part)
             turns.append({"role": "tool", "tool_call_id": item.call_id, "content": content})
     for turn in turns:
         if turn["role"] == "assistant" and "content" not in turn:
@@ -201,23 +198,14 @@ def _own(turns: list[Turn], once: str = "") -> Turn:
     return turns[-1]
 
 
-async def _content(service: Service, content: str | list[Part], place: str) -> Any:
-    if isinstance(content, str):
-        return content
-    return [await _part(service, part, f"{place}[{n}]") for n, part in enumerate(content)]
-
-
 async def _part(service: Service, part: Part, place: str) -> dict[str, str]:
-    if isinstance(part, (InputText, OutputText, PlainText)):
+    if isinstance(part, (InputText, OutputText)):
         return {"type": "text", "text": part.text}
-    if isinstance(part, Refusal):
-        return {"type": "text", "text": part.refusal}
-    if isinstance(part, Audio):
-        audio = await transcript(service, part.input_audio.data, f"{place}.input_audio.data")
-        return {"type": "text", "text": audio}
     if isinstance(part, InputImage) and part.image_url is not None:
         return image_part(part.image_url, f"{place}.image_url")
-    raise invalid("files are not read; send their text", place, "unsupported_media")
+    if isinstance(part, (InputImage, InputFile)):
+        raise invalid("files are not read; send their text", place, "unsupported_media")
+    return await part_of(service, part, place)
 
 
 def resource(item: Item) -> Item:

@@ -17,7 +17,7 @@ from cactus.server.openai.request import (
     Share,
     Temperature,
     Tier,
-    allowed_tools,
+    chosen_tools,
     most_tokens,
     thinking_for,
 )
@@ -128,12 +128,12 @@ def conversation_of(ask: Ask[ResponseRequest], store: Store) -> list[Item]:
             )
         before = kept.items
     items = [] if body.input is None else items_of(body.input)
-    for index, item in enumerate(items):
-        if item["type"] == "item_reference":
-            found = store.item(ask.tenant, item["id"])
-            if found is None:
-                raise invalid(f"there is no item {item['id']!r:.100}", f"input[{index}].id")
-            items[index] = found
+    references = {n: item["id"] for n, item in enumerate(items) if item["type"] == "item_reference"}
+    found = store.items(ask.tenant, set(references.values()))
+    for index, id in references.items():
+        if id not in found:
+            raise invalid(f"there is no item {id!r:.100}", f"input[{index}].id")
+        items[index] = found[id]
     if not before and not items:
         raise invalid("expected a text or at least one item", "input")
     return [*before, *items]
@@ -146,7 +146,7 @@ async def question_of(ask: Ask[ResponseRequest], model: Model, items: list[Item]
     if body.instructions:
         turns = with_instructions(body.instructions, turns)
     tools, names = functions(body.tools or [])
-    tools, choice = chosen(tools, body.tool_choice)
+    chosen, choice = chosen_tools(tools, body.tool_choice, name_at="tool_choice.name")
     form, called = form_of(body.text)
     logprobs = "message.output_text.logprobs" in (body.include or ())
     options: dict[str, Any] = {
@@ -156,7 +156,7 @@ async def question_of(ask: Ask[ResponseRequest], model: Model, items: list[Item]
         "top_p": body.top_p,
         "logprobs": logprobs or bool(body.top_logprobs) or None,
         "top_logprobs": body.top_logprobs,
-        "tools": tools or None,
+        "tools": chosen,
         "tool_choice": choice,
         "parallel_tool_calls": body.parallel_tool_calls,
         "response_format": form,
@@ -189,30 +189,6 @@ def functions(tools: Sequence[Any]) -> tuple[list[dict[str, Any]], dict[str, str
             names[f"tools[{len(found)}]"] = f"tools[{index}]"
             found.append({key: value for key, value in tool.items() if value is not None})
     return found, names
-
-
-def chosen(
-    tools: list[dict[str, Any]], choice: str | Mapping[str, Any] | None
-) -> tuple[list[dict[str, Any]], Any]:
-    """The tools that may be called, and which must be. Raises ApiError naming the field."""
-    if isinstance(choice, str) and choice not in ("none", "auto", "required"):
-        raise invalid(
-            f"expected 'none', 'auto', 'required' or an object, got {choice!r:.80}", "tool_choice"
-        )
-    if isinstance(choice, Mapping):
-        kind = choice.get("type")
-        if kind == "allowed_tools":
-            kept, mode = allowed_tools(tools, choice, "tool_choice")
-            return kept or [], mode
-        if kind != "function":
-            raise invalid(
-                f"expected 'function' or 'allowed_tools', got {kind!r:.80}", "tool_choice.type"
-            )
-        name = choice.get("name")
-        if not isinstance(name, str) or not name:
-            raise invalid("expected the name of a tool", "tool_choice.name")
-        choice = name
-    return tools, None if not tools and choice in ("auto", "none") else choice
 
 
 def form_of(text: TextOptions | None) -> tuple[dict[str, Any] | None, dict[str, str]]:
