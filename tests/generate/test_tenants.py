@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import threading
-import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -35,9 +35,9 @@ def make() -> Iterator[Callable[..., Any]]:
         model_.close()
 
 
-def cached(model: Model, text: str, tenant: str | None, **options: Any) -> int:
-    with acting_for(tenant):
-        return model.chat(text, max_tokens=4, **options).metrics.cached_tokens
+def cached(model: Model, text: str, tenant: str | None, *, apart: bool = True) -> int:
+    with acting_for(tenant, apart=apart):
+        return model.chat(text, max_tokens=4).metrics.cached_tokens
 
 
 @pytest.mark.parametrize("grain", [1, 16])
@@ -50,6 +50,15 @@ def test_a_prefix_of_one_tenant_is_read_again_for_each_other(make: Any, grain: i
         assert cached(model, SYSTEM + "And now?", tenant) > len(SYSTEM) - grain
     assert cached(model, SYSTEM + "Hello", "three") == 0
     assert sum(not session.closed for session in program.sessions) >= len(TENANTS)
+
+
+def test_tenants_that_are_not_apart_have_one_memory(make: Any) -> None:
+    model, _ = make()
+    assert cached(model, SYSTEM, "one", apart=False) == 0
+    for tenant in TENANTS:
+        assert cached(model, SYSTEM, tenant, apart=False) > len(SYSTEM)
+    assert cached(model, SYSTEM, "one") == 0
+    assert cached(model, SYSTEM, None) > len(SYSTEM), "nobody in particular is never apart"
 
 
 def test_a_prefix_that_is_being_read_is_not_shared_either(make: Any) -> None:
@@ -142,28 +151,34 @@ def test_a_draft_keeps_tenants_apart_too(make: Any) -> None:
     assert drafted("one") and not drafted("one") and drafted("two")
 
 
+@pytest.mark.parametrize("apart", [True, False])
 def test_of_many_that_wait_for_a_place_each_tenant_has_one_in_turn(
-    make: Any, monkeypatch: pytest.MonkeyPatch
+    make: Any, monkeypatch: pytest.MonkeyPatch, apart: bool
 ) -> None:
     monkeypatch.setattr(batch, "MOST", 2)
     model, program = make()
-    program.during = lambda _tokens: time.sleep(0.001)
+    all_there = threading.Event()
+    program.during = lambda _tokens: all_there.wait(10)
     ended: list[str] = []
 
     async def ask(tenant: str, number: int) -> None:
-        with acting_for(tenant):
+        with acting_for(tenant, apart=apart):
             await model.achat(f"{tenant} {number}", max_tokens=30)
         ended.append(tenant)
 
+    def are_there(count: int) -> bool:
+        return bool(model._workers) and len(lanes(model)) == count
+
     async def work() -> None:
-        many = [asyncio.create_task(ask("many", n)) for n in range(12)]
-        await asyncio.to_thread(
-            wait_until, lambda: bool(model._workers) and len(lanes(model)) == 12
-        )
-        await asyncio.gather(*many, *(ask("few", n) for n in range(2)))
+        tasks: list[asyncio.Task[None]] = []
+        for count, tenant in ((12, "many"), (2, "few")):
+            tasks += [asyncio.create_task(ask(tenant, n)) for n in range(count)]
+            await asyncio.to_thread(wait_until, partial(are_there, len(tasks)))
+        all_there.set()
+        await asyncio.gather(*tasks)
 
     asyncio.run(work())
-    assert ended[:8].count("few") == 2
+    assert ended[:6].count("few") == 2
 
 
 def test_a_native_model_reads_a_prefix_once_for_each_tenant(tiny_model: Path) -> None:

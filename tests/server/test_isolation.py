@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from cactus.generate.batch import Batch
+from cactus.generate.lane import Lane
 from tests.server.running import Running, serving
 
 KEYS = ("key-of-one-user", "key-of-another")
@@ -29,3 +31,23 @@ def test_prompts_are_remembered_for_all_keys_or_for_each_apart(
         other = cached(server, KEYS[1])
         assert (other == 0) is isolate
         assert cached(server, KEYS[1]) > 0
+
+
+@pytest.mark.parametrize("isolate", [False, True])
+def test_keys_take_turns_in_the_batch_whether_they_are_isolated_or_not(
+    tiny_model: Path, isolate: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[str | None] = []
+    join = Batch.join
+
+    def joined(batch: Batch, lane: Lane) -> None:
+        seen.append(lane.tenant)
+        join(batch, lane)
+
+    monkeypatch.setattr(Batch, "join", joined)
+    with serving(tiny_model, keys=KEYS, isolate_keys=isolate) as server:
+        for key in (*KEYS, *KEYS):
+            cached(server, key)
+    first, second = seen[:2]
+    assert seen == [first, second] * 2
+    assert first != second and None not in seen

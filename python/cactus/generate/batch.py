@@ -271,7 +271,7 @@ class Batch(Driving):
         ]
         while True:
             try:
-                found = self.conversations.open(lane.progress.ids, running, lane.tenant)
+                found = self.conversations.open(lane.progress.ids, running, lane.memory)
                 lane.begin(found)
             except InsufficientMemory as error:
                 if self._give_up():
@@ -300,7 +300,7 @@ class Batch(Driving):
         ids = lane.progress.ids
         best = 0
         for other in self._lanes:
-            if other is lane or other.progress.behind < 2 or other.tenant != lane.tenant:
+            if other is lane or other.progress.behind < 2 or other.memory != lane.memory:
                 continue
             common = min(common_prefix(other.progress.ids, ids), len(ids) - 1)
             if common > best and self._leads(other, common):
@@ -308,7 +308,7 @@ class Batch(Driving):
         if lane.leader is None:
             return False
         running = [other.conversation for other in self._lanes if other.conversation is not None]
-        if best - self.conversations.known(ids, running, lane.tenant) < WORTH_SHARING:
+        if best - self.conversations.known(ids, running, lane.memory) < WORTH_SHARING:
             lane.leader = None
             return False
         lane.boundary = best

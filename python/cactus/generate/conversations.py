@@ -48,30 +48,30 @@ class Conversations:
         return self._lent.get(conversation, False)
 
     def known(
-        self, ids: list[int], running: Iterable[Cached] = (), tenant: str | None = None
+        self, ids: list[int], running: Iterable[Cached] = (), memory: str | None = None
     ) -> int:
         """How many tokens of `ids` need not be read, with those of `running` requests."""
         lengths = (
             common_prefix(one.tokens, ids)
             for one in (*self._idle, *running)
-            if one.tenant == tenant
+            if one.memory == memory
         )
         return min(max(lengths, default=0), len(ids) - 1)
 
     def open(
-        self, ids: list[int], running: Iterable[Cached] = (), tenant: str | None = None
+        self, ids: list[int], running: Iterable[Cached] = (), memory: str | None = None
     ) -> Cached:
         """A session for `ids` that has read as much of them as any has, of `running` ones too.
 
         One that holds nothing else is continued; of one that goes on differently, or that runs, it
-        is a fork, if that saves enough, and both stay. Those of another `tenant` are not looked at.
+        is a fork, if that saves enough, and both stay. Those of another `memory` are not looked at.
         Raises InsufficientMemory.
         """
         whole: Cached | None = None
         partly: Cached | None = None
         length = longest = 0
         for one in (*running, *self._idle):
-            if one.tenant != tenant:
+            if one.memory != memory:
                 continue
             common = _common(one.tokens, ids, length)
             if common == len(one.tokens) < len(ids) and common > longest:
@@ -93,7 +93,7 @@ class Conversations:
                 self._idle.remove(whole)
                 self._idle.append(whole)
         if found is None:
-            found = CachedSession(self._engine.program.session(), tenant)
+            found = CachedSession(self._engine.program.session(), memory)
         self._lent[found] = True
         if found in self._idle:
             self._idle.remove(found)
@@ -109,7 +109,7 @@ class Conversations:
             return
         tokens = conversation.tokens
         for one in self.remembered:  # a beginning of this one is of no more use
-            if one.tenant != conversation.tenant or one.shared:
+            if one.memory != conversation.memory or one.shared:
                 continue
             if one.tokens == tokens[: len(one.tokens)]:
                 self._idle.remove(one)
@@ -125,7 +125,7 @@ class Conversations:
         A hybrid model could not go back there. Where there is no memory, nothing happens.
         """
         known = any(
-            one.tokens == conversation.tokens and one.tenant == conversation.tenant
+            one.tokens == conversation.tokens and one.memory == conversation.memory
             for one in self._idle
         )
         if self._budget == 0 or known or not self.may_share(conversation):

@@ -95,7 +95,7 @@ class Draft:
         """What belongs to one answer of at most `limit` tokens, which `close` must end."""
         trust = self._trust[sampling.temperature == 0]
         limit = min(limit, self._draft.context_length - len(ids))
-        return Drafting(ids, limit, sampling, call.flag, trust, call.tenant)
+        return Drafting(ids, limit, sampling, call.flag, trust, call.tenant.memory)
 
     def close(self, drafting: Drafting, end: int, *, kept: bool) -> None:
         """An answer has ended, its text at `end`: its session is remembered, or closed."""
@@ -158,7 +158,7 @@ class Draft:
             if drafting is None or drafting.off or drafting.ended or drafting.most < 1:
                 continue
             if drafting.known is None:
-                drafting.known = self.conversations.known(drafting.ids, (), drafting.tenant)
+                drafting.known = self.conversations.known(drafting.ids, (), drafting.memory)
             looked = [] if answer is None else answer.looked_up(MOST)
             if not (looked and _is_better(looked, drafting.trust.mean, share, row, unit)):
                 found.append(drafting)
@@ -292,7 +292,7 @@ class Draft:
             if drafting.conversation is None:
                 running = [each.conversation for each in self._open if each.conversation]
                 drafting.conversation = self.conversations.open(
-                    drafting.ids, running, drafting.tenant
+                    drafting.ids, running, drafting.memory
                 )
                 self._open.append(drafting)
                 drafting.sampler = self._draft.sampler(drafting.sampling, ())

@@ -83,9 +83,9 @@ class Drafting:
         sampling: Sampling,
         flag: StopFlag,
         trust: Trust,
-        tenant: str | None = None,
+        memory: str | None = None,
     ) -> None:
-        self.ids, self.sampling, self.flag, self.tenant = ids, sampling, flag, tenant
+        self.ids, self.sampling, self.flag, self.memory = ids, sampling, flag, memory
         self._begin, self._limit = len(ids), limit
         self.conversation: Cached | None = None
         self.sampler: Sampler | None = None

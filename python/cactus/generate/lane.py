@@ -98,8 +98,13 @@ class Lane:
 
     @property
     def tenant(self) -> str | None:
-        """On whose behalf it is."""
-        return self.call.tenant
+        """The key of whom it is for."""
+        return self.call.tenant.key
+
+    @property
+    def memory(self) -> str | None:
+        """What remembered conversations it may go on from: those of the same."""
+        return self.call.tenant.memory
 
     @property
     def wants(self) -> bool:

@@ -14,19 +14,19 @@ class CachedSession(Generic[S]):
     """A session, and the tokens that are truly in its caches.
 
     A token that was sampled but not fed to the model yet is not in the cache, so it is not in
-    `tokens` either: that is what keeps the second turn of a conversation right. Only calls of its
-    `tenant` may go on from it.
+    `tokens` either: that is what keeps the second turn of a conversation right. Only calls that
+    have the same `memory` may go on from it (`Tenant`).
     """
 
-    def __init__(self, session: S, tenant: str | None = None) -> None:
-        self.session, self.tenant = session, tenant
+    def __init__(self, session: S, memory: str | None = None) -> None:
+        self.session, self.memory = session, memory
         self.tokens: list[int] = []
         self.shared = False
         """Whether several go on from here, so that none may continue it itself."""
 
     def fork(self) -> CachedSession[S]:
         """One with the same past; the two go on independently."""
-        copy: CachedSession[S] = CachedSession(self.session.fork(), self.tenant)
+        copy: CachedSession[S] = CachedSession(self.session.fork(), self.memory)
         copy.tokens = list(self.tokens)
         return copy
 

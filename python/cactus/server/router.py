@@ -11,7 +11,6 @@ from starlette.routing import compile_path
 from starlette.types import ASGIApp, Receive, Scope, Send
 from starlette.websockets import WebSocket
 
-from cactus.calls.tenant import acting_for
 from cactus.server.endpoint import Dialect, Endpoint, Socket
 from cactus.server.errors import ApiError
 from cactus.server.service import Service
@@ -126,8 +125,8 @@ class Router:
             return
         scope["cactus.endpoint"] = socket.path
         try:
-            apart = self._service.apart(scope.get("cactus.tenant"))
-            with self._service.socket(), acting_for(apart):
+            tenant = scope.get("cactus.tenant")
+            with self._service.socket(), self._service.acting_for(tenant):
                 await socket.handle(websocket, self._service)
         except Exception as error:
             from starlette.websockets import WebSocketDisconnect, WebSocketState

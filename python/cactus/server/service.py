@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import AbstractContextManager, asynccontextmanager, contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from cactus.calls.tenant import acting_for
 from cactus.errors import ModelNotFound
 from cactus.machine import available_bytes, memory_bytes
 from cactus.model import Model
@@ -201,9 +202,9 @@ class Service:
 
     # -- requests on their way
 
-    def apart(self, tenant: str | None) -> str | None:
-        """On whose behalf a request is, where what it leaves in the cache is for nobody else."""
-        return tenant if self.settings.isolate_keys else None
+    def acting_for(self, tenant: str | None) -> AbstractContextManager[None]:
+        """Calls within are for `tenant`, whose prompts are in its own memory where that is set."""
+        return acting_for(tenant, apart=self.settings.isolate_keys)
 
     @contextmanager
     def answering(self, current: Current) -> Iterator[None]:

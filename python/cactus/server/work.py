@@ -17,7 +17,6 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from cactus.calls.tenant import acting_for
 from cactus.server.body import Incoming, decode_body, read_body, read_form
 from cactus.server.body import decode as decode
 from cactus.server.body import split_path as split_path
@@ -48,7 +47,7 @@ async def answer(
     )
     mark = CURRENT.set(current)
     try:
-        with service.answering(current), acting_for(service.apart(current.tenant)):
+        with service.answering(current), service.acting_for(current.tenant):
             status = await _answer(endpoint, service, current, scope, receive, send)
     finally:
         CURRENT.reset(mark)
