@@ -65,7 +65,7 @@ class Admission:
 
         A prompt has no more tokens than `limit`: a longer one is refused when its turn comes.
         """
-        if current.admission is not None:  # it uses a second model
+        if current.places is not None:  # it uses a second model
             yield
             return
         tokens = current.tokens if limit is None else min(current.tokens, limit)
@@ -73,11 +73,11 @@ class Admission:
             await self._wait(current.tenant, tokens)
         else:
             self._running[current.tenant] += 1
-        current.admission = self
+        current.places = self
         try:
             yield
         finally:
-            current.admission = None
+            current.places = None
             self.give_back(current.tenant)
 
     def take(self, tenant: str | None) -> bool:

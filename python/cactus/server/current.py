@@ -6,19 +6,24 @@ import asyncio
 import time
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from cactus.server.errors import ApiError
 
-if TYPE_CHECKING:
-    from cactus.server.admission import Admission
+
+class Places(Protocol):
+    """What lets requests in, and counts how many answers each key has running."""
+
+    def take(self, tenant: str | None) -> bool: ...
+
+    def give_back(self, tenant: str | None) -> None: ...
 
 
 @dataclass(eq=False)
 class Current:
     """One request on its way. `tokens` is about how many its prompt has.
 
-    `admission` is what has let it in; None before. `deadline` is on the clock of
+    `places` is what has let it in; None before. `deadline` is on the clock of
     ``time.monotonic``. `ended` is set, with what the client is told, where the server ends it.
     """
 
@@ -26,7 +31,7 @@ class Current:
     tenant: str | None = None
     tokens: int = 0
     deadline: float | None = None
-    admission: Admission | None = None
+    places: Places | None = None
     arrived: float = field(default_factory=time.monotonic)
     ended: asyncio.Future[ApiError] = field(
         default_factory=lambda: asyncio.get_running_loop().create_future()
@@ -34,12 +39,12 @@ class Current:
 
     def take(self) -> bool:
         """A further place, for another of its answers; false where there is none for it."""
-        return self.admission is None or self.admission.take(self.tenant)
+        return self.places is None or self.places.take(self.tenant)
 
     def give_back(self) -> None:
         """A further place is not needed any more."""
-        if self.admission is not None:
-            self.admission.give_back(self.tenant)
+        if self.places is not None:
+            self.places.give_back(self.tenant)
 
     def end(self, error: ApiError) -> None:
         """Answer it with `error` instead of what it would come to."""

@@ -185,7 +185,7 @@ class Service:
             async with self._used(served) as model:
                 yield model
             return
-        if self.draining and current.admission is None:
+        if self.draining and current.places is None:
             raise ending()
         limit = None if served.fit is None else served.fit.context_length
         async with self.admission.enter(current, limit), self._used(served) as model:
