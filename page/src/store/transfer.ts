@@ -2,12 +2,24 @@
 
 import { newId } from "../core/id.ts";
 import { isTree } from "../core/tree.ts";
+import { array, isRecord, maybe, number, record, shaped, string } from "./checks.ts";
 import * as db from "./db.ts";
 import { dataUrl, fromDataUrl } from "./pictures.ts";
 import { DEFAULTS, type Conversation, type Message, type Options, type Picture } from "./types.ts";
 
 const FORMAT = "cactus-conversations";
 const VERSION = 1;
+
+/** What a message may have, as far as the page takes it apart. */
+const PARTS = {
+  model: maybe(string),
+  reasoning: maybe(string),
+  tools: maybe([{ id: string, name: string, result: maybe(string) }]),
+  citations: maybe([{ text_start: number, text_end: number, place: string, passage_id: string }]),
+  confidences: maybe({ ends: [number], values: [number] }),
+  outcome: maybe({}),
+  failure: maybe({ title: string, detail: string }),
+};
 
 interface Kept {
   conversation: Conversation;
@@ -84,6 +96,7 @@ function kept(value: unknown, where: string): Imported {
     }
     string(data.text, `${place}.text`);
     number(data.created, `${place}.created`);
+    shaped(data, PARTS, place);
     const refs = array(data.pictures ?? [], `${place}.pictures`).map((ref, j) => {
       const there = `${place}.pictures[${j}]`;
       const found = byId.get(rename(string(record(ref, there)["id"], `${there}.id`)));
@@ -106,6 +119,8 @@ function kept(value: unknown, where: string): Imported {
       rename(string(child, `${where}.conversation.chosen`)),
     ]),
   );
+  const options = record(head["options"] ?? {}, `${where}.conversation.options`) as Partial<Options>;
+  shaped(options, { system: maybe(string) }, `${where}.conversation.options`);
   const conversation: Conversation = {
     id,
     title: string(head["title"], `${where}.conversation.title`),
@@ -113,7 +128,7 @@ function kept(value: unknown, where: string): Imported {
     updated: number(head["updated"], `${where}.conversation.updated`),
     model: typeof head["model"] === "string" ? head["model"] : null,
     chosen,
-    options: { ...DEFAULTS, ...(isRecord(head["options"]) ? (head["options"] as Partial<Options>) : {}) },
+    options: { ...DEFAULTS, ...options },
   };
   return { conversation, messages, pictures };
 }
@@ -139,28 +154,4 @@ export function download(name: string, type: string, text: string): void {
 
 export function fileName(title: string): string {
   return title.replace(/[^\p{L}\p{N} _-]+/gu, "").replace(/\s+/g, " ").trim().slice(0, 60) || "conversation";
-}
-
-function isRecord(value: unknown): value is Record<string, unknown> {
-  return typeof value === "object" && value !== null && !Array.isArray(value);
-}
-
-function record(value: unknown, where: string): Record<string, unknown> {
-  if (!isRecord(value)) throw new Error(`${where}: expected an object.`);
-  return value;
-}
-
-function array(value: unknown, where: string): unknown[] {
-  if (!Array.isArray(value)) throw new Error(`${where}: expected a list.`);
-  return value;
-}
-
-function string(value: unknown, where: string): string {
-  if (typeof value !== "string") throw new Error(`${where}: expected text.`);
-  return value;
-}
-
-function number(value: unknown, where: string): number {
-  if (typeof value !== "number") throw new Error(`${where}: expected a number.`);
-  return value;
 }

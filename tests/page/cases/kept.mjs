@@ -131,6 +131,9 @@ page("a file that holds no conversations is refused, and says why", async (t) =>
     [file([], 9), "The file has version 9; this page reads version 1."],
     [file([{ ...message, role: "root" }]), 'conversations[0].messages[0].role: expected "user" or "assistant", got "root".'],
     [file([{ ...message, text: 1 }]), "conversations[0].messages[0].text: expected text."],
+    [file([{ ...message, tools: "x" }]), "conversations[0].messages[0].tools: expected a list."],
+    [file([{ ...message, citations: [{}] }]), "conversations[0].messages[0].citations[0].text_start: expected a number."],
+    [file([{ ...message, confidences: { ends: [null] } }]), "messages[0].confidences.ends[0]: expected a number."],
     [file([{ ...message, parent: "b" }]), "a message's parent is missing"],
     [file([{ ...message, pictures: [{ id: "p" }] }]), "the file does not hold this picture"],
   ];
