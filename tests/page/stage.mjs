@@ -67,11 +67,10 @@ export class Stage {
   async live() {
     await this.context.addInitScript(feed);
     return {
-      send: (...chunks) =>
-        this.page.evaluate(async (text) => {
-          while (!window.feed.controller) await new Promise((go) => setTimeout(go, 5));
-          window.feed.send(text);
-        }, events(chunks, false)),
+      send: async (...chunks) => {
+        await this.page.waitForFunction(() => window.feed.controller !== null);
+        await this.page.evaluate((text) => window.feed.send(text), events(chunks, false));
+      },
       end: (...chunks) => this.page.evaluate((text) => window.feed.end(text), events([...chunks, last()])),
     };
   }
@@ -98,6 +97,23 @@ export class Stage {
     await this.ended();
   }
 
+  /** A live answer that has begun with `text`. */
+  async coming(question, text) {
+    const feed = await this.live();
+    await this.go();
+    await this.ask(question);
+    await feed.send(delta(text));
+    await this.text(text).waitFor();
+    return feed;
+  }
+
+  /** Another answer to the last question, which is `text`. */
+  async again(text) {
+    await this.button("Answer again").click();
+    await this.text(text).waitFor();
+    await this.ended();
+  }
+
   /** Opens the page again, once the browser has written down what it was told to. */
   async reload() {
     await this.page.evaluate(async () => {
@@ -112,6 +128,15 @@ export class Stage {
       db.close();
     });
     await this.page.reload();
+  }
+
+  /** Until `holds` of what the case has seen. */
+  async until(holds) {
+    const end = Date.now() + WAIT;
+    while (!holds()) {
+      assert.ok(Date.now() < end, `this never came: ${holds}`);
+      await this.page.waitForTimeout(20);
+    }
   }
 
   /** Until the page has drawn what it knows. */
@@ -214,8 +239,10 @@ export class Stage {
     assert.deepEqual(elsewhere, [], "requests to elsewhere");
   }
 
-  close() {
-    return this.context.close();
+  async close() {
+    // What the page asks for in its last moment is not an error of the next case.
+    await this.page.unrouteAll({ behavior: "ignoreErrors" });
+    await this.context.close();
   }
 }
 

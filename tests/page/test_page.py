@@ -10,7 +10,6 @@ import json
 import math
 import os
 import re
-import socket
 import subprocess
 import sys
 import time
@@ -51,22 +50,23 @@ def server(
     (home / "tools.py").write_text(
         'def clock(zone: str = "UTC") -> str:\n    """The time of day."""\n    return "12:00"\n'
     )
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
     models = [str(each) for each in (tiny_model, tiny_vlm, speech_folder)]
     options = ["--docs", str(home / "notes"), "--tools", str(home / "tools.py")]
-    command = [sys.executable, "-m", "cactus", "serve", *models, *options, "--port", str(port)]
+    command = [sys.executable, "-m", "cactus", "serve", *models, *options, "--port", "0"]
     environment = {**os.environ, "CACTUS_EMBEDDER": str(minilm)}
-    process = subprocess.Popen(command, cwd=kit.ROOT, env=environment)
-    address = f"http://127.0.0.1:{port}/"
+    process = subprocess.Popen(
+        command, cwd=kit.ROOT, env=environment, stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
     try:
+        address = process.stdout.readline().removeprefix("Cactus at ").strip() + "/"
         while not answers(address):
             assert process.poll() is None, "the server has ended"
             time.sleep(0.05)
         yield address
     finally:
         process.terminate()
-        process.wait()
+        process.communicate()
 
 
 def answers(address: str) -> bool:

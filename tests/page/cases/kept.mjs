@@ -75,9 +75,7 @@ page("conversations saved as JSON come back whole, branches and pictures too", a
   await t.bring("drop", [t.picture("red.png")]);
   await t.page.locator(".composer .thumb").waitFor();
   await t.chat("Branches");
-  await t.button("Answer again").click();
-  await t.text("Two.").waitFor();
-  await t.ended();
+  await t.again("Two.");
   await t.button("Branch before").click();
 
   let dialog = await t.settings();

@@ -29,9 +29,7 @@ async function everything(t) {
   await t.bring("drop", [t.picture("red.png")]);
   await t.page.locator(".composer .thumb").waitFor();
   await t.chat("Everything, please");
-  await t.button("Answer again").click();
-  await t.text("Another.").waitFor();
-  await t.ended();
+  await t.again("Another.");
   await t.button("Branch before").click();
   await t.page.locator(".math.drawn").waitFor();
   await t.page.locator(".hljs-keyword").first().waitFor();
@@ -161,11 +159,7 @@ page("the keyboard alone does everything", async (t) => {
 });
 
 page("Escape stops an answer", async (t) => {
-  const feed = await t.live();
-  await t.go();
-  await t.ask("Long");
-  await feed.send(delta("It goes on"));
-  await t.text("It goes on").waitFor();
+  await t.coming("Long", "It goes on");
   await t.page.keyboard.press("Escape");
   await t.ended();
   assert.equal(await t.page.locator(".remark").textContent(), "Stopped.");

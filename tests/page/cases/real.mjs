@@ -27,8 +27,8 @@ page("the server hears what one says", async (t) => {
   });
   await t.go();
   await t.button("Dictate").click();
-  const second = () => gone.filter((type) => type === "input_audio_buffer.append").length >= 10;
-  while (!came.includes("session.updated") || !second()) await t.page.waitForTimeout(20);
+  await t.until(() => came.includes("session.updated"));
+  await t.until(() => gone.filter((type) => type === "input_audio_buffer.append").length >= 10); // a second of sound
   await t.button("Dictate").click();
   await t.page.waitForFunction(() => document.querySelector('[aria-label="Dictate"]').getAttribute("aria-pressed") === "false");
   assert.ok(!came.includes("error"), came.join(" "));

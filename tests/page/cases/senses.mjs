@@ -104,12 +104,12 @@ page("one speaks, and the words stand in the text while one does", async (t) => 
   await t.write("Dear diary,");
   await t.button("Dictate").click();
   await t.page.waitForFunction(() => document.querySelector('[aria-label="Dictate"]').getAttribute("aria-pressed") === "true");
-  while (got.filter(({ type }) => type === "input_audio_buffer.append").length < 5) await t.page.waitForTimeout(20);
+  await t.until(() => got.filter(({ type }) => type === "input_audio_buffer.append").length >= 5);
   say("delta", { delta: "to" });
   say("delta", { delta: "day I" });
   await t.page.waitForFunction(() => document.querySelector("#write").value === "Dear diary, today I");
   await t.button("Dictate").click();
-  while (!got.some(({ type }) => type === "input_audio_buffer.commit")) await t.page.waitForTimeout(20);
+  await t.until(() => got.some(({ type }) => type === "input_audio_buffer.commit"));
   socket.send(JSON.stringify({ type: "input_audio_buffer.committed", item_id: "1" }));
   say("completed", { transcript: "Today I slept." });
   await t.page.waitForFunction(() => document.querySelector("#write").value === "Dear diary, Today I slept.");

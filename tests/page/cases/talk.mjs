@@ -29,11 +29,7 @@ page("a conversation goes on with what was said", async (t) => {
 });
 
 page("an answer stops when one says so, and what came is kept", async (t) => {
-  const feed = await t.live();
-  await t.go();
-  await t.ask("Tell me everything");
-  await feed.send(delta("It began"));
-  await t.text("It began").waitFor();
+  await t.coming("Tell me everything", "It began");
   await t.button("Stop").click();
   await t.ended();
   assert.equal(await t.page.evaluate(() => window.feed.controller), null, "the request goes on");
@@ -47,9 +43,7 @@ page("another answer is a branch beside the first", async (t) => {
   await t.record(said("The first."), said("The second."));
   await t.go();
   await t.chat("Which?");
-  await t.button("Answer again").click();
-  await t.text("The second.").waitFor();
-  await t.ended();
+  await t.again("The second.");
   assert.equal(await t.answers().count(), 1);
   assert.match(await t.page.locator(".branches").textContent(), /Branch 2 of 2/);
   await t.button("Branch before").click();
@@ -91,11 +85,7 @@ page("an edited answer is what the model reads from then on", async (t) => {
 });
 
 page("an answer goes on while another conversation is shown", async (t) => {
-  const feed = await t.live();
-  await t.go();
-  await t.ask("Something long");
-  await feed.send(delta("One. "));
-  await t.text("One.").waitFor();
+  const feed = await t.coming("Something long", "One. ");
   await t.button("New conversation").click();
   assert.equal(await t.answers().count(), 0);
   await feed.send(delta("Two. "));
@@ -106,11 +96,7 @@ page("an answer goes on while another conversation is shown", async (t) => {
 });
 
 page("an answer that is cut by leaving the page is kept as far as it came", async (t) => {
-  const feed = await t.live();
-  await t.go();
-  await t.ask("Something long");
-  await feed.send(delta("As far as this"));
-  await t.text("As far as this").waitFor();
+  await t.coming("Something long", "As far as this");
   await t.page.reload();
   await t.text("As far as this").waitFor();
   assert.equal(await t.page.locator(".remark").textContent(), "Stopped.");
