@@ -29,14 +29,6 @@ export class Tree<T extends Node> {
     else this.below.set(key, [node]);
   }
 
-  get(id: string): T | undefined {
-    return this.nodes.get(id);
-  }
-
-  all(): T[] {
-    return [...this.nodes.values()];
-  }
-
   children(id: string | null): readonly T[] {
     return this.below.get(id ?? ROOT) ?? [];
   }

@@ -1,8 +1,8 @@
 // What a person does with conversations: open, send, stop, ask again, edit.
 
-import { newId } from "../core/id.ts";
 import { batch, computed, signal } from "@preact/signals";
 
+import { newId } from "../core/id.ts";
 import type { Draft } from "./draft.ts";
 import * as db from "./db.ts";
 import type { Entry } from "./entry.ts";

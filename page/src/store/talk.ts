@@ -1,8 +1,8 @@
 // One conversation that is open: its tree of messages, and the answer that is being written.
 
-import { newId } from "../core/id.ts";
 import { computed, signal, type Signal } from "@preact/signals";
 
+import { newId } from "../core/id.ts";
 import { Tree, type Chosen } from "../core/tree.ts";
 import * as db from "./db.ts";
 import { Entry } from "./entry.ts";
@@ -36,18 +36,6 @@ export class Talk {
   readonly path = computed(() => {
     return this.family.value.path(this.conversation.value.chosen);
   });
-
-  get(id: string): Entry | undefined {
-    return this.tree.get(id);
-  }
-
-  all(): Entry[] {
-    return this.tree.all();
-  }
-
-  siblings(id: string): readonly Entry[] {
-    return this.tree.siblings(id);
-  }
 
   line(id: string | null): Entry[] {
     return this.tree.line(id);

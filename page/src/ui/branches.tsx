@@ -6,7 +6,7 @@ import { Left, Right } from "./icons.tsx";
 
 /** Shows the sibling `step` further, and gives it the focus, or the part of it that `inside` names. */
 export function toSibling(entry: Entry, step: number, inside = ""): void {
-  const all = talk.value.siblings(entry.id);
+  const all = talk.value.family.value.siblings(entry.id);
   const next = all[all.indexOf(entry) + step];
   if (!next) return;
   talk.value.choose(next.id);
