@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from cactus.inputs.text import shortened
-from cactus.types import Completion, FinishReason
+from cactus.types import Completion, FinishReason, TokenLogprob
 
 RunReason = FinishReason | Literal["max_steps"]
 
@@ -64,6 +64,8 @@ class ToolEvent:
 
     `kind` is "text" or "reasoning" (`text` is a piece of the model's answer), "call" (`call` is
     about to run) or "result" (`result` is there). `step` counts the answers of the model from 1.
+    `logprob` is there if `logprobs` were asked for: once for each token of text or reasoning, of
+    which `text` may then hold nothing yet.
     """
 
     kind: Literal["text", "reasoning", "call", "result"]
@@ -71,6 +73,7 @@ class ToolEvent:
     text: str = ""
     call: ToolCall | None = None
     result: ToolResult | None = None
+    logprob: TokenLogprob | None = None
 
 
 @dataclass(frozen=True, slots=True, repr=False)

@@ -120,8 +120,9 @@ class ToolsRun(Run[ToolEvent, ToolRun]):
             return
         with closing(self._running.events()) as events:
             for event in events:
-                if event.text and event.kind in ("text", "reasoning"):
-                    yield ToolEvent(event.kind, step, event.text)
+                told = event.text or event.logprob is not None
+                if told and event.kind in ("text", "reasoning"):
+                    yield ToolEvent(event.kind, step, event.text, logprob=event.logprob)
 
     def _record(self) -> tuple[Completion, tuple[ToolCall, ...]]:
         """Keep the answer that has ended, or as far as it came; its calls are still to be run."""

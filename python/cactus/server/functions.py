@@ -6,14 +6,12 @@ from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from cactus.server.pieces import Piece
+from cactus.server.pieces import Piece, Reader
+from cactus.types import Completion, StreamEvent
 
 if TYPE_CHECKING:
     from cactus.agent.results import ToolCall, ToolResult, ToolRun
     from cactus.model import Model
-    from cactus.types import Completion
-
-_KINDS: Any = {"text": "text", "reasoning": "reasoning"}
 
 
 async def run_functions(
@@ -25,21 +23,24 @@ async def run_functions(
 ) -> AsyncGenerator[Piece, None]:
     """The pieces of an answer for which the server's functions are run."""
     tools = [*functions, *(options.get("tools") or ())]
-    told: Any = {**options, "tools": tools, "logprobs": None, "top_logprobs": None}
+    told: Any = {**options, "tools": tools}
+    reader = Reader(choice, live=False)
     async with model.arun_tools_stream(prompt, **told) as stream:
         yield Piece(choice, "begin")
         async for event in stream:
-            if event.kind in _KINDS:
-                yield Piece(choice, _KINDS[event.kind], event.text)
+            if event.kind == "text" or event.kind == "reasoning":
+                said = StreamEvent(event.text, -1, event.kind, event.logprob)
+                for piece in reader.read(said):
+                    yield piece
             elif event.result is not None:
                 yield Piece(choice, "tool", state=_told(event.result.call, event.result))
             elif event.call is not None:
-                yield Piece(choice, "tool", state=_told(event.call))
+                yield Piece(choice, "tool", tokens=reader.rest(), state=_told(event.call))
     run = stream.result
     for index, call in enumerate(run.pending):
         yield Piece(choice, "call", number=index, id=call.id, name=call.name)
         yield Piece(choice, "arguments", _json(call.arguments), number=index, id=call.id)
-    yield Piece(choice, "end", done=_whole(run))
+    yield Piece(choice, "end", tokens=reader.rest(), done=_whole(run))
 
 
 def _told(call: ToolCall, result: ToolResult | None = None) -> dict[str, Any]:

@@ -28,6 +28,12 @@ def chunks(url: str, **fields: Any) -> list[Any]:
     return [value for _, value in events_in(got.content)]
 
 
+def sure_of(chunk: Any) -> list[list[Any]]:
+    """How sure the model was of the tokens of a chunk."""
+    sure: list[list[Any]] = chunk.get("cactus", {}).get("confidences", [])
+    return sure
+
+
 def test_nothing_more_is_told_unasked(tiny_server: tuple[str, Model]) -> None:
     assert not any("cactus" in chunk for chunk in chunks(tiny_server[0], max_tokens=5))
 
@@ -36,7 +42,7 @@ def test_how_sure_the_model_is_of_each_token(tiny_server: tuple[str, Model]) -> 
     url, model = tiny_server
     want = model.chat(USER, max_tokens=9, logprobs=True)
     found = chunks(url, max_tokens=9, cactus={"confidences": True})
-    told = [pair for chunk in found for pair in chunk.get("cactus", {}).get("confidences", [])]
+    told = [pair for chunk in found for pair in sure_of(chunk)]
     tokens: tuple[TokenLogprob, ...] = want.token_logprobs or ()
     assert told == [[token.text, round(exp(token.logprob), 4)] for token in tokens]
     assert not any("logprobs" in chunk["choices"][0] for chunk in found)
@@ -62,6 +68,18 @@ def test_what_is_told_of_whole_answers_is_told_once(tiny_server: tuple[str, Mode
     assert "cactus" not in none and "cactus" not in none["choices"][0]
 
 
+def looking(history: list[int], answered: int) -> Any:
+    """Says that it looks, calls a tool, and says what that has said."""
+    call = '<tool_call>{"name": "get_weather", "arguments": {"location": "Ulm"}}</tool_call>'
+    known = b"sunny in Ulm" in bytes(each for each in history if each < 256)
+    return saying("It is sunny." if known else f"I look.{call}")(history, answered)
+
+
+def get_weather(location: str) -> str:
+    """The weather at a place."""
+    return f"sunny in {location}"
+
+
 def test_the_servers_own_tools_run(serve: Any) -> None:
     ran = threading.Event()
 
@@ -70,12 +88,7 @@ def test_the_servers_own_tools_run(serve: Any) -> None:
         ran.set()
         return f"sunny in {location}"
 
-    def script(history: list[int], answered: int) -> Any:
-        call = '<tool_call>{"name": "get_weather", "arguments": {"location": "Ulm"}}</tool_call>'
-        known = b"sunny in Ulm" in bytes(each for each in history if each < 256)
-        return saying("It is sunny." if known else f"I look.{call}")(history, answered)
-
-    url = serve(script, tools=[get_weather], context=8000)
+    url = serve(looking, tools=[get_weather], context=8000)
     found = chunks(url, cactus={"tools": True})
     told = [chunk["cactus"]["tool"] for chunk in found if "tool" in chunk.get("cactus", {})]
     assert ran.is_set()
@@ -90,6 +103,27 @@ def test_the_servers_own_tools_run(serve: Any) -> None:
     body = {"messages": USER, "cactus": {"tools": True}}
     whole = httpx2.post(f"{url}/v1/chat/completions", json=body).json()
     assert whole["choices"][0]["message"]["content"] == text
+
+
+def test_how_sure_the_model_is_is_told_around_tools(serve: Any) -> None:
+    """Of all that is shown, and not of the call."""
+    url = serve(looking, tools=[get_weather], context=8000)
+    found = chunks(url, cactus={"tools": True, "confidences": True})
+    told = [pair for chunk in found for pair in sure_of(chunk)]
+    text = "".join(chunk["choices"][0]["delta"].get("content", "") for chunk in found)
+    assert "".join(token for token, _ in told) == text == "I look.It is sunny."
+    assert all(0 <= sure <= 1 for _, sure in told)
+    running = next(chunk for chunk in found if "tool" in chunk.get("cactus", {}))
+    before = [pair for chunk in found[: found.index(running) + 1] for pair in sure_of(chunk)]
+    assert "".join(token for token, _ in before) == "I look."
+
+
+def test_logprobs_are_told_around_tools(serve: Any) -> None:
+    url = serve(looking, tools=[get_weather], context=8000)
+    body = {"messages": USER, "cactus": {"tools": True}, "logprobs": True, "top_logprobs": 0}
+    choice = httpx2.post(f"{url}/v1/chat/completions", json=body).json()["choices"][0]
+    tokens = [token["token"] for token in choice["logprobs"]["content"]]
+    assert "".join(tokens) == choice["message"]["content"] == "I look.It is sunny."
 
 
 def test_answers_from_documents_cite_them(

@@ -9,7 +9,7 @@ from math import exp
 from secrets import token_hex
 from typing import TYPE_CHECKING, Any
 
-from msgspec import UNSET
+from msgspec import UNSET, UnsetType
 
 from cactus.server.endpoint import Ask, Endpoint, Stream, sse
 from cactus.server.openai import replies
@@ -112,11 +112,12 @@ class _Writer:
             call = replies.ToolCallDelta(index=piece.number, function=more)
             return [self._chunk(piece, Delta(tool_calls=[call]))]
         if piece.kind == "tool":
-            return [self._chunk(piece, Delta(), Told(tool=piece.state))]
+            told = Told(tool=piece.state, confidences=_confidences(self._ask, piece.tokens))
+            return [self._chunk(piece, Delta(), told)]
         assert piece.done is not None
         self._done[piece.choice] = piece.done
-        told = _told(self._ask, self._model, piece.done, piece.tokens)
-        return [self._chunk(piece, Delta(), told, replies.reason_of(piece.done))]
+        whole = _told(self._ask, self._model, piece.done, piece.tokens)
+        return [self._chunk(piece, Delta(), whole, replies.reason_of(piece.done))]
 
     def usage(self) -> Chunk:
         """The chunk behind the last, with the tokens of all answers."""
@@ -128,22 +129,27 @@ class _Writer:
         self,
         piece: Piece,
         delta: Delta,
-        told: Any = UNSET,
+        told: Told | UnsetType = UNSET,
         reason: replies.Reason | None = None,
     ) -> Chunk:
         body = self._ask.body
         logprobs = replies.logprobs_of(piece.tokens) if body.logprobs and piece.tokens else UNSET
-        extras = body.cactus
-        if told is UNSET and extras is not None and extras.confidences and piece.tokens:
-            told = Told(confidences=_confidences(piece.tokens))
+        sure = _confidences(self._ask, piece.tokens)
+        if told is UNSET and sure is not UNSET:
+            told = Told(confidences=sure)
         choice = ChunkChoice(
             index=piece.choice, delta=delta, finish_reason=reason, logprobs=logprobs
         )
         return Chunk(**self._head, choices=[choice], cactus=told)
 
 
-def _confidences(tokens: Sequence[TokenLogprob]) -> list[tuple[str, float]]:
-    """How probable each token was, by the model itself."""
+def _confidences(
+    ask: Ask[ChatRequest], tokens: Sequence[TokenLogprob]
+) -> list[tuple[str, float]] | UnsetType:
+    """How probable each token was, by the model itself, where that is asked for."""
+    extras = ask.body.cactus
+    if extras is None or not extras.confidences or not tokens:
+        return UNSET
     return [(token.text, round(exp(token.logprob), 4)) for token in tokens]
 
 
@@ -157,7 +163,7 @@ def _told(
     metrics = done.metrics
     unenforced = () if done.structure is None else done.structure.unenforced
     return Told(
-        confidences=_confidences(tokens) if extras.confidences and tokens else UNSET,
+        confidences=_confidences(ask, tokens),
         confidence=round(done.confidence, 4),
         prompt_tokens=metrics.prefill_tokens + metrics.cached_tokens,
         cached_tokens=metrics.cached_tokens,

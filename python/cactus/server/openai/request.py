@@ -299,9 +299,8 @@ def functions_of(ask: Ask[Any], extras: Extras, body: ChatRequest) -> Any:
     found = getattr(ask.service, "tools", ())
     if not found:
         raise invalid("the server has no tools of its own", "cactus.tools")
-    for name in ("logprobs", "response_format"):
-        if getattr(body, name):
-            raise invalid("not together with cactus.tools", name)
+    if body.response_format:
+        raise invalid("not together with cactus.tools", "response_format")
     if extras.documents:
         raise invalid("not together with cactus.tools", "cactus.documents")
     return found
