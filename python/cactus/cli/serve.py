@@ -63,6 +63,10 @@ BOUNDS = (
                  help="Answers that are worked on at a time."),
     click.option("--max-waiting", type=Whole(0), default=256, show_default=True, metavar="N",
                  help="Requests that may wait; more are told to come again."),
+    click.option("--max-sockets", type=Whole(0), default=16, show_default=True, metavar="N",
+                 help="WebSockets at a time."),
+    click.option("--socket-idle", type=Duration(), default="5m", show_default=True, metavar="TIME",
+                 help="How long a WebSocket may say nothing."),
     click.option("--max-body", type=Size(), default="32MiB", show_default=True, metavar="SIZE",
                  help="Bytes of a request at most."),
     click.option("--max-upload", type=Size(), default="100MiB", show_default=True, metavar="SIZE",
@@ -184,7 +188,7 @@ def _settings(folders: tuple[Path, ...], given: dict[str, Any]) -> Settings:
         aliases[name] = model
     same = ("host", "port", "uds", "insecure", "allow_hosts", "allow_origins", "isolate_keys",
             "tls_cert", "tls_key", "memory", "cache", "docs", "image_urls", "max_running",
-            "max_waiting", "max_body", "max_upload")  # fmt: skip
+            "max_waiting", "max_sockets", "max_body", "max_upload")  # fmt: skip
     return Settings(
         folders,
         keys=read_keys(file, given["api_keys"]),
@@ -192,6 +196,7 @@ def _settings(folders: tuple[Path, ...], given: dict[str, Any]) -> Settings:
         keep_seconds=None if math.isinf(given["keep"]) else given["keep"],
         timeout_seconds=given["timeout"],
         drain_seconds=given["drain"],
+        socket_seconds=given["socket_idle"],
         **{name: given[name] for name in same},
     )
 

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.websockets import WebSocket
 
+    from cactus.server.current import Current
     from cactus.server.service import Service
 
 B = TypeVar("B")
@@ -109,10 +110,11 @@ class Socket:
     """One path that speaks WebSocket. `handle` gets it before it is accepted.
 
     What `handle` raises before it accepts is answered as an error, after that with a close.
+    It ends by itself when the service drains, and at once where `ended` of its `Current` is set.
     """
 
     path: str
-    handle: Callable[[WebSocket, Service], Awaitable[None]]
+    handle: Callable[[WebSocket, Service, Current], Awaitable[None]]
     dialect: Dialect
     summary: str
 

@@ -126,8 +126,8 @@ class Router:
         scope["cactus.endpoint"] = socket.path
         try:
             tenant = scope.get("cactus.tenant")
-            with self._service.socket(), self._service.acting_for(tenant):
-                await socket.handle(websocket, self._service)
+            with self._service.socket(tenant) as current, self._service.acting_for(tenant):
+                await socket.handle(websocket, self._service, current)
         except Exception as error:
             from starlette.websockets import WebSocketDisconnect, WebSocketState
 

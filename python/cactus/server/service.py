@@ -73,7 +73,7 @@ class Service:
             lambda: self.meter.speed,
         )
         self._answering: set[Current] = set()
-        self._sockets = 0
+        self._sockets: set[Current] = set()
         for folder in settings.models:
             self.add(folder)
         self._show()
@@ -217,31 +217,40 @@ class Service:
             self._answering.discard(current)
 
     @contextmanager
-    def socket(self) -> Iterator[None]:
+    def socket(self, tenant: str | None) -> Iterator[Current]:
         """While a WebSocket is open. Raises ApiError where there are too many."""
         if self.draining:
             raise ending()
-        if self._sockets >= self.settings.max_sockets:
+        most, own = self.settings.max_sockets, sum(one.tenant == tenant for one in self._sockets)
+        if len(self._sockets) >= most:
             raise ApiError(
                 503,
-                f"{self._sockets} WebSockets are open already",
+                f"{len(self._sockets)} WebSockets are open already",
                 code="overloaded",
                 retry_after=10,
             )
-        self._sockets += 1
+        if len(self.settings.keys) > 1 and own >= max(1, most // 2):
+            raise ApiError(
+                429,
+                f"{own} WebSockets of this key are open already",
+                code="rate_limit_exceeded",
+                retry_after=10,
+            )
+        current = Current(tenant=tenant)
+        self._sockets.add(current)
         try:
-            yield
+            yield current
         finally:
-            self._sockets -= 1
+            self._sockets.discard(current)
 
     @property
     def busy(self) -> bool:
-        """Whether a request is being answered."""
-        return bool(self._answering)
+        """Whether a request is being answered, or a WebSocket is open."""
+        return bool(self._answering or self._sockets)
 
     def end_all(self) -> None:
         """End what is being answered: its time is over."""
-        for current in list(self._answering):
+        for current in [*self._answering, *self._sockets]:
             current.end(ending())
 
     # -- from its beginning to its end

@@ -55,7 +55,7 @@ class Settings:
     max_header: int = 64 << 10
     max_connections: int = 2048
     max_sockets: int = 16
-    """WebSockets at a time."""
+    """WebSockets at a time; where there are several keys, half of them for one key."""
     max_running: int = 64
     """Answers that are worked on at a time."""
     max_waiting: int = 256
@@ -72,6 +72,8 @@ class Settings:
     """How long a client may leave unread what was sent."""
     keep_alive_seconds: float = 75.0
     """How long a connection stays open without a request."""
+    socket_seconds: float = 300.0
+    """How long a WebSocket stays open on which nothing is said or written down."""
     ping_seconds: float = 10.0
     drain_seconds: float = 30.0
     """How long requests may go on after the server was asked to end."""

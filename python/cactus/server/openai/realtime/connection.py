@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from secrets import token_hex
@@ -42,9 +43,11 @@ from cactus.server.openai.realtime.events import (
 from cactus.server.openai.realtime.settings import SessionSettings
 from cactus.server.openai.realtime.sound import Begin, End, Sound, Turns
 from cactus.server.openai.realtime.turn import Turn, no_turn
+from cactus.server.service import ending
 from cactus.server.work import Gone, decode, told_error
 
 if TYPE_CHECKING:
+    from cactus.server.current import Current
     from cactus.server.service import Service
 
 MAX_MESSAGE = 8 << 20
@@ -62,12 +65,21 @@ MAX_TURNS = 256
 LEAST = SAMPLE_RATE // 10
 """Samples of a turn that a client may commit."""
 
+LOOKS = 0.2
+"""Seconds between two looks at whether the session is to end."""
+
+GOING_AWAY, POLICY = 1001, 1008
+
 
 class Connection:
     """A session. `old`: the client knows the older form of events."""
 
-    def __init__(self, socket: WebSocket, service: Service, model: str, *, old: bool) -> None:
-        self._socket, self._service, self._old = socket, service, old
+    def __init__(
+        self, socket: WebSocket, service: Service, model: str, current: Current, *, old: bool
+    ) -> None:
+        self._socket, self._service, self._current = socket, service, current
+        self._old = old
+        self._active = time.monotonic()  # when something was said or written down
         self._id = f"sess_{token_hex(10)}"
         self._settings = SessionSettings(model)
         self._executor = ThreadPoolExecutor(1, "cactus-realtime")
@@ -82,8 +94,9 @@ class Connection:
         self._open_sound()
 
     async def run(self) -> None:
-        """Serve the client until it leaves."""
-        tasks = [asyncio.ensure_future(each()) for each in (self._read, self._listen, self._write)]
+        """Serve the client until it leaves, or the session is to end."""
+        works = (self._read, self._listen, self._write, self._watch)
+        tasks = [asyncio.ensure_future(each()) for each in works]
         try:
             await self._send(
                 OldSessionCreated(session=self._settings.old_reply(self._id))
@@ -95,6 +108,10 @@ class Connection:
                 task.result()
         except Gone:
             return
+        except ApiError as error:
+            with suppress(Gone, WebSocketDisconnect, RuntimeError):
+                await self._tell(error, None)
+                await self._socket.close(GOING_AWAY if error.status == 503 else POLICY)
         finally:
             for task in tasks:
                 task.cancel()
@@ -110,6 +127,7 @@ class Connection:
             message = await self._socket.receive()
             if message["type"] == "websocket.disconnect":
                 return
+            self._active = time.monotonic()
             text = message.get("text")
             await self._inbox.put(text)
             self._unread += len(text or "")
@@ -131,6 +149,21 @@ class Connection:
             turn = await self._queue.get()
             await turn.write(self._service, self._executor, self._send)
             self._turns.remove(turn)
+
+    async def _watch(self) -> None:
+        """Raises ApiError when the session is to end: the server does, or nothing happens here."""
+        ended, patience = self._current.ended, self._service.settings.socket_seconds
+        while not ended.done():
+            if self._service.draining and not self._turns and not self._unread:
+                raise ending()
+            if any(turn.busy for turn in self._turns):
+                self._active = time.monotonic()
+            elif time.monotonic() > self._active + patience:
+                raise ApiError(
+                    408, f"nothing was sent for {patience:g} seconds", code="session_expired"
+                )
+            await asyncio.wait({ended}, timeout=LOOKS)
+        raise ended.result()
 
     async def _send(self, event: ServerEvent) -> None:
         async with self._sending:
@@ -154,18 +187,22 @@ class Connection:
         except Gone:
             raise
         except Exception as error:
-            told = told_error(error)
-            await self._send(
-                ErrorEvent(
-                    error=EventError(
-                        type="server_error" if told.status >= 500 else "invalid_request_error",
-                        code=told.code,
-                        message=told.message,
-                        param=told.param,
-                        event_id=_id_of(text),
-                    )
+            await self._tell(error, text)
+
+    async def _tell(self, error: Exception, text: str | None) -> None:
+        """Tell of an error; `text` is the event that was wrong, where it was one."""
+        told = told_error(error)
+        await self._send(
+            ErrorEvent(
+                error=EventError(
+                    type="server_error" if told.status >= 500 else "invalid_request_error",
+                    code=told.code,
+                    message=told.message,
+                    param=told.param,
+                    event_id=_id_of(text),
                 )
             )
+        )
 
     async def _do(self, event: ClientEvent) -> None:
         if isinstance(event, SessionUpdate):

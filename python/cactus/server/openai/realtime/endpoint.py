@@ -13,10 +13,11 @@ from cactus.server.openai.realtime.connection import Connection
 from cactus.server.params import invalid
 
 if TYPE_CHECKING:
+    from cactus.server.current import Current
     from cactus.server.service import Service
 
 
-async def realtime(socket: WebSocket, service: Service) -> None:
+async def realtime(socket: WebSocket, service: Service, current: Current) -> None:
     """Serve one client. Raises ApiError for what is not there, before it is let in."""
     intent = socket.query_params.get("intent", "transcription")
     if intent != "transcription":
@@ -30,7 +31,7 @@ async def realtime(socket: WebSocket, service: Service) -> None:
         "openai-beta.realtime-v1" in offered
     )
     await socket.accept(_chosen(offered))
-    await Connection(socket, service, model, old=old).run()
+    await Connection(socket, service, model, current, old=old).run()
 
 
 def _chosen(offered: list[str]) -> str | None:

@@ -41,8 +41,13 @@ class Turn:
         self.waiting = 0
         """Samples that nobody has taken yet."""
         self._inbox: list[F32] = []
-        self._ended = self._dropped = False
+        self._ended = self._dropped = self._working = False
         self._wake = asyncio.Event()
+
+    @property
+    def busy(self) -> bool:
+        """Whether it is being written down, or could be: then nobody waits for the client."""
+        return self._working or self.waiting > 0
 
     def add(self, samples: F32) -> None:
         """More of it; nothing where it was dropped, or has failed."""
@@ -87,12 +92,15 @@ class Turn:
             async def do(work: Callable[..., T], *given: Any) -> T:
                 # A thread of the session's own: those of the loop would all wait for one model.
                 future = loop.run_in_executor(executor, work, *given)
+                self._working = True
                 try:
                     return await asyncio.shield(future)
                 except asyncio.CancelledError:
                     live.stop()
                     await asyncio.wait([future])
                     raise
+                finally:
+                    self._working = False
 
             with live:
                 pending, logprobs = "", list[Logprob]()
