@@ -38,11 +38,13 @@ def _own_runtime(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 class Process:
-    """`cactus serve` as people start it."""
+    """`cactus serve` as people start it; `run` is how Python is told to."""
 
-    def __init__(self, *arguments: str, **environment: str) -> None:
+    def __init__(
+        self, *arguments: str, run: tuple[str, ...] = ("-m", "cactus"), **environment: str
+    ) -> None:
         self.process = subprocess.Popen(
-            [sys.executable, "-u", "-m", "cactus", "serve", *arguments],
+            [sys.executable, "-u", *run, "serve", *arguments],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -129,6 +131,42 @@ def _status(url: str, path: str) -> int | None:
     with suppress(httpx.TransportError):
         return httpx.get(url + path).status_code
     return None
+
+
+SLOW_TO_LOAD = """
+import sys, time
+from pathlib import Path
+from cactus.__main__ import main
+from cactus.server.models import ServedModel
+loads, goes_on = Path(sys.argv.pop(1)), Path(sys.argv.pop(1))
+begin = ServedModel.__init__
+def slow(*given, **options):
+    loads.touch()
+    while not goes_on.exists():
+        time.sleep(0.01)
+    begin(*given, **options)
+ServedModel.__init__ = slow
+main()
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_while_the_model_loads_ends_it_cleanly(
+    tiny_model: Path, tmp_path: Path, number: int
+) -> None:
+    loads, goes_on, path = tmp_path / "loads", tmp_path / "goes_on", tmp_path / "socket"
+    run = ("-c", SLOW_TO_LOAD, str(loads), str(goes_on))
+    server = Process(str(tiny_model), "--uds", str(path), run=run)
+    try:
+        until(loads.exists)
+        assert len(state.servers()) == 1
+        server.process.send_signal(number)
+        goes_on.touch()
+        assert server.wait() == 0, server.process.communicate()
+        assert state.servers() == [] and not list(state.folder().iterdir())
+        assert not path.exists()
+    finally:
+        server.end()
 
 
 def test_a_second_interrupt_ends_it_at_once(serve: Any, tmp_path: Path) -> None:

@@ -109,7 +109,8 @@ def run(service: Service, sockets: Sequence[socket.socket], default: str | None 
     uds = service.settings.uds
     if uds is not None:
         listener.cleanup.append(uds)
-    with _known(service, sockets[0], token, listener):
+    # Signals are heeded before anything lies on the disk, and while the model is loaded.
+    with listener.capture_signals(), _known(service, sockets[0], token, listener):
         asyncio.run(_serve(service, listener, list(sockets), default))
 
 
