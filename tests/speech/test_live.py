@@ -204,6 +204,32 @@ def test_stop_ends_the_hearing_and_loses_nothing(
     live.stop()  # nothing is under way
 
 
+@pytest.mark.parametrize("ends", ["stop", "close"])
+def test_what_ends_a_pass_as_it_begins_is_not_missed(
+    model: Model, sound: np.ndarray, monkeypatch: pytest.MonkeyPatch, ends: str
+) -> None:
+    live = model.transcribe_live(**PLAIN)
+    check, seen = live._check, []
+
+    def meanwhile() -> None:
+        """Another thread comes in between, once it is this one's turn."""
+        seen.append(None)
+        if len(seen) == 2:
+            if ends == "close":
+                live.close()
+            live.stop()
+        check()
+
+    monkeypatch.setattr(live, "_check", meanwhile)
+    if ends == "close":
+        with pytest.raises(InvalidRequest, match="has ended"):
+            live.feed(sound)
+    else:
+        update = live.feed(sound)
+        assert (update.confirmed, update.pending) == ("", "")
+    assert len(seen) == 2
+
+
 def test_what_is_fed_and_a_recording_are_transcribed_in_turn(
     model: Model, sound: np.ndarray
 ) -> None:

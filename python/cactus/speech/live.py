@@ -127,10 +127,10 @@ class LiveTranscription(Closing):
             with call.inside:
                 # The turn also keeps apart two threads that feed the same transcription.
                 entered = self._turns.enter(call)
+                self._call = call  # first: what closes and then stops meets one of both
                 self._check()
                 self._inbox.append(samples)
                 self._ended = last
-                self._call = call
                 return self._listen(call, entered, last)
         finally:
             self._call = None

@@ -96,6 +96,7 @@ class Turn:
                 try:
                     return await asyncio.shield(future)
                 except asyncio.CancelledError:
+                    live.close()  # nothing begins any more
                     live.stop()
                     await asyncio.wait([future])
                     raise
