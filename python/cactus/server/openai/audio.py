@@ -29,6 +29,7 @@ from cactus.server.openai.audio_types import (
     TranscriptionRequest,
     TranslationRequest,
     logprobs_of,
+    only_language,
     segment_of,
     words_of,
 )
@@ -42,7 +43,6 @@ CHUNKS = 8
 
 _NAMES = {
     "audio": "file",
-    "language": "language",
     "initial_prompt": "prompt",
     "hotwords": "keywords",
     "task": "model",
@@ -56,7 +56,7 @@ async def transcribe(ask: Ask[TranscriptionRequest]) -> Any:
     _check(body)
     options = {
         **_common(body),
-        "language": _language(body),
+        "language": only_language(body.language, body.languages, "languages") or None,
         "hotwords": ", ".join(body.keywords or ()) or None,
         "word_timestamps": "word" in (body.timestamp_granularities or ()),
         "logprobs": bool(body.include),
@@ -109,13 +109,6 @@ def _refuse_speakers(body: TranslationRequest) -> None:
             "expected json, text, srt, vtt or verbose_json",
             "response_format",
         )
-
-
-def _language(body: TranscriptionRequest) -> str | None:
-    several = body.languages or []
-    if len(several) > 1 or (several and body.language):
-        raise invalid("give one language, or none to have it detected", "languages")
-    return body.language or (several[0] if several else None)
 
 
 def _chunks(strategy: str | ServerVad | None) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from msgspec import UNSET, Meta, UnsetType
 
 from cactus.segments import Segment
 from cactus.server.endpoint import Body, Reply
+from cactus.server.params import invalid
 
 Temperature = Annotated[float, Meta(ge=0, le=1)]
 Milliseconds = Annotated[int, Meta(ge=0, le=60_000)]
@@ -138,6 +139,16 @@ class TextDone(Reply, kw_only=True, tag_field="type", tag="transcript.text.done"
 
 
 Event = TextDelta | TextSegment | TextDone
+
+
+def only_language(one: str | None, several: list[str] | None, where: str) -> str | None:
+    """The language that is given in one of two fields; "" and None: it is detected.
+
+    Raises ApiError where there are more, naming `where` several may be given.
+    """
+    if several and (one or len(several) > 1):
+        raise invalid("give one language, or none to have it detected", where)
+    return several[0] if several else one
 
 
 def logprobs_of(segments: Sequence[Segment]) -> list[Logprob]:

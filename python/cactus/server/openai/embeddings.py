@@ -24,7 +24,7 @@ MAX_INPUTS = 2048
 Text = Annotated[str, Meta(min_length=1)]
 Tokens = Annotated[list[int], Meta(min_length=1)]
 
-_NAMES = {"text": "input", "texts": "input", "dimensions": "dimensions", "prompt": "input_type"}
+_NAMES = {"text": "input", "texts": "input", "prompt": "input_type"}
 
 _KINDS = {
     "query": "query",

@@ -263,8 +263,7 @@ class Connection:
             if len(samples):
                 self._begin().add(samples)
             return
-        found = await asyncio.to_thread(lambda feed: list(feed(samples)), self._detector.feed)
-        await self._follow(found)
+        await self._follow(await asyncio.to_thread(list, self._detector.feed(samples)))
 
     async def _follow(self, found: list[Begin | F32 | End]) -> None:
         """What a detector has found, as events."""

@@ -9,6 +9,7 @@ from msgspec import UNSET
 
 from cactus.inputs.languages import NAMES, code_of
 from cactus.server.errors import ApiError
+from cactus.server.openai.audio_types import only_language
 from cactus.server.openai.realtime.events import (
     AudioFormat,
     AudioReply,
@@ -132,15 +133,9 @@ class SessionSettings:
 
     def _language(self, given: InputTranscription, where: str) -> str | None:
         """The language that is given; "" for one that is detected."""
-        several = given.languages or []
-        if len(several) > 1 or (several and given.language):
-            raise invalid(
-                "give one language, or none to have it detected",
-                f"{where}.languages",
-            )
-        if given.language is None and not several:
+        language = only_language(given.language, given.languages, f"{where}.languages")
+        if language is None:
             return self.language
-        language = given.language or next(iter(several), "")
         code = code_of(language)
         if language and code not in NAMES:
             raise invalid(
