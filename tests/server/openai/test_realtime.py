@@ -6,6 +6,7 @@ import base64
 import io
 import json
 import re
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,6 +21,7 @@ from pydantic import TypeAdapter
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 
+from cactus.speech.live import LiveTranscription
 from tests.assets import TRANSCRIPTS
 from tests.server.openai.clients import client
 from tests.server.openai.spec import check
@@ -111,6 +113,16 @@ def talk(running: Running, query: str = "intent=transcription", **options: Any) 
         yield Talk(socket)
 
 
+@contextmanager
+def talking(running: Running, session: Any = MANUAL) -> Iterator[Talk]:
+    """A connection whose session is like this already."""
+    with talk(running) as it:
+        it.next()
+        it.send("session.update", session=session)
+        assert it.unchecked()["type"] == "session.updated"
+        yield it
+
+
 def types(events: list[Any]) -> list[str]:
     return [each["type"] for each in events]
 
@@ -171,10 +183,7 @@ def test_the_same_samples_give_what_the_model_gives(
         live.finish()
         expected = live.text
     assert begins
-    with talk(running) as it:
-        it.next()
-        it.send("session.update", session=SHOWING)
-        it.unchecked()
+    with talking(running, SHOWING) as it:
         it.append(raw, size=len(raw))
         assert it.next()["pending"] == begins  # all was taken before the commit
         it.send("input_audio_buffer.commit")
@@ -223,10 +232,7 @@ def test_what_may_change_is_shown_on_request(running: Running, voices: Path) -> 
 
 def test_log_probabilities_on_request(running: Running, voices: Path) -> None:
     session = {**MANUAL, "include": ["item.input_audio_transcription.logprobs"]}
-    with talk(running) as it:
-        it.next()
-        it.send("session.update", session=session)
-        it.next()
+    with talking(running, session) as it:
         it.append(pcm(voices / "cards_003.wav"))
         it.send("input_audio_buffer.commit")
         done = it.until(f"{TRANSCRIPTION}.completed")[-1]
@@ -302,11 +308,7 @@ def test_openais_client(running: Running, voices: Path) -> None:
 
 
 def test_several_sessions_on_one_model(running: Running, voices: Path) -> None:
-    with talk(running) as one, talk(running) as two:
-        for it in (one, two):
-            it.next()
-            it.send("session.update", session=MANUAL)
-            it.next()
+    with talking(running) as one, talking(running) as two:
         raw = {one: pcm(voices / "cards_003.wav"), two: pcm(voices / "librivox_0880.wav")}
         for start in range(0, max(map(len, raw.values())), 9_600):
             for it, audio in raw.items():
@@ -320,10 +322,7 @@ def test_several_sessions_on_one_model(running: Running, voices: Path) -> None:
 
 
 def test_clear_forgets_the_turn(running: Running, voices: Path) -> None:
-    with talk(running) as it:
-        it.next()
-        it.send("session.update", session=MANUAL)
-        it.next()
+    with talking(running) as it:
         it.append(pcm(voices / "librivox_0880.wav"))
         it.send("input_audio_buffer.clear")
         it.until("input_audio_buffer.cleared")
@@ -447,17 +446,22 @@ def test_what_is_no_event_is_told(running: Running, data: Any) -> None:
 
 
 def test_audio_that_nobody_has_time_for_is_refused_and_not_kept(
-    running: Running, voices: Path
+    running: Running, voices: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     audio = pcm(voices / "two_cities.wav")  # 44 seconds
-    with talk(running) as it:
-        it.next()
-        it.send("session.update", session=MANUAL)
-        it.next()
+    time_for_it, feed = threading.Event(), LiveTranscription.feed
+
+    def feed_later(live: LiveTranscription, samples: Any) -> Any:
+        assert time_for_it.wait(60)
+        return feed(live, samples)
+
+    monkeypatch.setattr(LiveTranscription, "feed", feed_later)
+    with talking(running) as it:
         for _ in range(5):  # one is written down, two may wait
             it.append(audio, size=len(audio))
         error = it.until("error")[-1]["error"]
         assert error["code"] == "input_audio_buffer_full"
+        time_for_it.set()
         it.send("input_audio_buffer.clear")
         it.until("input_audio_buffer.cleared")
 
@@ -511,10 +515,7 @@ def test_a_sub_protocol_that_was_offered_is_answered(
 
 
 def test_a_client_that_leaves_frees_the_model(running: Running, voices: Path) -> None:
-    with talk(running) as it:
-        it.next()
-        it.send("session.update", session=MANUAL)
-        it.next()
+    with talking(running) as it:
         it.append(pcm(voices / "two_cities.wav"))
         it.until(f"{TRANSCRIPTION}.delta")
     until(lambda: all(each.users == 0 for each in running.service.served))
