@@ -12,9 +12,7 @@ from anthropic import Anthropic
 
 from cactus.model import Model
 from cactus.server.models import ServedModel
-from tests.generate.scripted import scripted_engine
-from tests.server.openai.conftest import add
-from tests.server.running import serving
+from tests.server.openai.conftest import keeping, keeping_script
 
 Ask = Callable[..., Anthropic]
 
@@ -24,10 +22,8 @@ def served(
     tiny_model: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[tuple[str, Model]]:
     """A server of `tiny_model`: its address, and the very model."""
-    model = ServedModel(tiny_model)
-    with serving() as running:
-        add(running.service, "tiny", model, tmp_path_factory.mktemp("served"))
-        yield running.url, model
+    with keeping("tiny", ServedModel(tiny_model), tmp_path_factory.mktemp("served")) as found:
+        yield found
 
 
 @pytest.fixture(scope="module")
@@ -57,11 +53,9 @@ def saying_client(tmp_path: Path) -> Iterator[Ask]:
         def make(
             script: Any, *, settings: dict[str, Any] | None = None, **options: Any
         ) -> Anthropic:
-            options = {"context": 4000, "chunk": 512, **options}
-            model = ServedModel.from_engine(scripted_engine(script, **options))
-            running = stack.enter_context(serving(**(settings or {})))
-            add(running.service, "scripted", model, tmp_path)
-            client = stack.enter_context(made(running.url))
+            served = keeping_script(script, tmp_path, settings, **options)
+            url, model = stack.enter_context(served)
+            client = stack.enter_context(made(url))
             client.model = model  # type: ignore[attr-defined]
             return client
 

@@ -11,9 +11,7 @@ import pytest
 from ollama import Client
 
 from cactus.model import Model
-from cactus.server.models import ServedModel
-from tests.generate.scripted import scripted_engine
-from tests.server.openai.conftest import add
+from tests.server.openai.conftest import keeping_script
 from tests.server.running import serving
 
 Ask = Callable[..., Client]
@@ -46,11 +44,8 @@ def saying_client(tmp_path: Path) -> Iterator[Ask]:
     with ExitStack() as stack:
 
         def make(script: Any, **options: Any) -> Client:
-            options = {"context": 4000, "chunk": 512, **options}
-            model = ServedModel.from_engine(scripted_engine(script, **options))
-            running = stack.enter_context(serving())
-            add(running.service, "scripted", model, tmp_path)
-            client = stack.enter_context(Client(running.url))
+            url, model = stack.enter_context(keeping_script(script, tmp_path, **options))
+            client = stack.enter_context(Client(url))
             client.model = model  # type: ignore[attr-defined]
             return client
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,26 @@ def add(service: Service, name: str, model: ServedModel, folder: Path) -> None:
     kinds = ("transcribe",) if "transcribe" in model._engine.abilities else ("chat", "complete")
     service._served[name] = served = Served(name, folder, kinds, model)
     service.models.know(served)
+
+
+@contextmanager
+def keeping(
+    name: str, model: ServedModel, folder: Path, **settings: Any
+) -> Iterator[tuple[str, ServedModel]]:
+    """A server of a model that is in memory already: its address, and the model."""
+    with serving(**settings) as running:
+        add(running.service, name, model, folder)
+        yield running.url, model
+
+
+@contextmanager
+def keeping_script(
+    script: Any, folder: Path, settings: Mapping[str, Any] | None = None, **options: Any
+) -> Iterator[tuple[str, ServedModel]]:
+    """A server of "scripted", which says what a script does: its address, and the model."""
+    engine = scripted_engine(script, **{"context": 4000, "chunk": 512, **options})
+    with keeping("scripted", ServedModel.from_engine(engine), folder, **(settings or {})) as found:
+        yield found
 
 
 @pytest.fixture
@@ -57,10 +77,8 @@ def tiny_server(
     tiny_model: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[tuple[str, Model]]:
     """A server of `tiny_model`: its address, and the model."""
-    model = ServedModel(tiny_model)
-    with serving() as running:
-        add(running.service, "tiny", model, tmp_path_factory.mktemp("served"))
-        yield running.url, model
+    with keeping("tiny", ServedModel(tiny_model), tmp_path_factory.mktemp("served")) as found:
+        yield found
 
 
 @pytest.fixture(scope="session")
@@ -69,9 +87,8 @@ def starter_server(
 ) -> Iterator[tuple[str, Model]]:
     """A server of the starter model: its address, and the model."""
     model = ServedModel(starter_folder)
-    with serving() as running:
-        add(running.service, model.name, model, tmp_path_factory.mktemp("served"))
-        yield running.url, model
+    with keeping(model.name, model, tmp_path_factory.mktemp("served")) as found:
+        yield found
 
 
 @pytest.fixture
