@@ -152,7 +152,7 @@ def test_a_request_that_gives_its_memory_up_at_any_moment_keeps_its_bits(
         """A step, before which some that have read a part or written some must begin again."""
         batch._settle()
         for lane in batch._lanes:
-            if lane.conversation is not None and not lane.over and chance.random() < 0.03:
+            if lane.conversation is not None and not lane.over and chance.random() < 0.08:
                 lane.suspend(batch.conversations)
                 given_up.add(lane)
         work(batch)
