@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from math import exp
-from secrets import token_hex
 from typing import TYPE_CHECKING, Any
 
 from msgspec import UNSET, UnsetType
@@ -14,8 +12,16 @@ from msgspec import UNSET, UnsetType
 from cactus.server.endpoint import Ask, Endpoint, Stream, sse
 from cactus.server.openai import replies
 from cactus.server.openai.errors import DIALECT
-from cactus.server.openai.fingerprint import fingerprint
-from cactus.server.openai.replies import ChatReply, Choice, Chunk, ChunkChoice, Delta, Told
+from cactus.server.openai.replies import (
+    DONE,
+    ChatReply,
+    Choice,
+    Chunk,
+    ChunkChoice,
+    Delta,
+    Told,
+    head_of,
+)
 from cactus.server.openai.request import ChatRequest, question_of
 from cactus.server.passages import passage_id
 from cactus.server.pieces import Answered, Piece
@@ -25,8 +31,6 @@ from cactus.server.usage import tokens_of
 if TYPE_CHECKING:
     from cactus.model import Model
     from cactus.types import Completion, TokenLogprob
-
-DONE = b"data: [DONE]\n\n"
 
 
 async def chat(ask: Ask[ChatRequest]) -> ChatReply | Stream:
@@ -40,13 +44,8 @@ async def chat(ask: Ask[ChatRequest]) -> ChatReply | Stream:
 
 
 def _head(ask: Ask[ChatRequest], model: Model) -> dict[str, Any]:
-    return {
-        "id": f"chatcmpl-{token_hex(12)}",
-        "created": int(time.time()),
-        "model": ask.body.model or model.name,
-        "system_fingerprint": fingerprint(model),
-        "service_tier": UNSET if ask.body.service_tier is None else "default",
-    }
+    tier = UNSET if ask.body.service_tier is None else "default"
+    return {**head_of("chatcmpl", model, ask.body.model), "service_tier": tier}
 
 
 def _reply(ask: Ask[ChatRequest], model: Model, found: Sequence[Answered]) -> ChatReply:
@@ -80,8 +79,7 @@ async def _events(ask: Ask[ChatRequest]) -> AsyncGenerator[bytes, None]:
             async for piece in pieces:
                 for chunk in writer.chunks(piece):
                     yield sse(chunk)
-        options = ask.body.stream_options
-        if options is not None and options.include_usage:
+        if ask.body.wants_usage:
             yield sse(writer.usage())
     yield DONE
 

@@ -3,35 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
-from secrets import token_hex
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from msgspec import UNSET, Meta, UnsetType
 
 from cactus.errors import CactusError
-from cactus.server.endpoint import Ask, Body, Endpoint, Reply, Stream, sse
+from cactus.server.endpoint import Ask, Endpoint, Reply, Stream, sse
 from cactus.server.openai import replies
+from cactus.server.openai.asked import Asked
 from cactus.server.openai.errors import DIALECT
-from cactus.server.openai.fingerprint import fingerprint
-from cactus.server.openai.replies import Usage
-from cactus.server.openai.request import (
-    Choices,
-    Count,
-    Penalty,
-    Share,
-    StreamOptions,
-    Temperature,
-)
+from cactus.server.openai.replies import DONE, Head, Usage, head_of
 from cactus.server.params import invalid, refused
 from cactus.server.pieces import Answered
 from cactus.server.questions import (
     Question,
     answer,
-    sampling,
-    seed_of,
     streamed,
 )
 from cactus.server.usage import Tokens, tokens_of
@@ -48,31 +36,14 @@ MOST_ANSWERS = 128
 Prompt = str | list[int]
 
 
-class CompletionRequest(Body, kw_only=True):
+class CompletionRequest(Asked, kw_only=True):
     """What is asked. `prompt` is a text, token ids, or a list of either."""
 
     prompt: str | list[Any]
-    model: str | None = None
     suffix: str | None = None
-    stream: bool | None = None
-    stream_options: StreamOptions | None = None
-    max_tokens: Count | None = None
-    temperature: Temperature | None = None
-    top_p: Share | None = None
-    top_k: int | None = None
-    min_p: Share | None = None
-    frequency_penalty: Penalty | None = None
-    presence_penalty: Penalty | None = None
-    repetition_penalty: float | None = None
-    logit_bias: dict[str, float] | None = None
     logprobs: Annotated[int, Meta(ge=0, le=5)] | None = None
-    n: Choices | None = None
     best_of: Annotated[int, Meta(ge=0, le=20)] | None = None
     echo: bool | None = None
-    seed: int | None = None
-    stop: str | list[str] | None = None
-    response_format: dict[str, Any] | None = None
-    user: str | None = None
 
 
 class LegacyLogprobs(Reply, kw_only=True):
@@ -96,15 +67,11 @@ class TextChoice(Reply, kw_only=True):
     finish_reason: Reason | None
 
 
-class CompletionReply(Reply, kw_only=True):
+class CompletionReply(Head, kw_only=True):
     """What the model writes, or more of it."""
 
-    id: str
     object: Literal["text_completion"] = "text_completion"
-    created: int
-    model: str
     choices: list[TextChoice]
-    system_fingerprint: str
     usage: Usage | UnsetType = UNSET
 
 
@@ -133,7 +100,8 @@ async def complete(ask: Ask[CompletionRequest]) -> CompletionReply | Stream:
                         text=text, index=len(choices), logprobs=logprobs, finish_reason=reason
                     )
                 )
-        return CompletionReply(**_head(body, model), choices=choices, usage=usage)
+        head = head_of("cmpl", model, body.model)
+        return CompletionReply(**head, choices=choices, usage=usage)
 
 
 def _check(body: CompletionRequest) -> None:
@@ -180,22 +148,10 @@ async def _questions(
 ) -> list[Question]:
     """A question for each prompt."""
     wanted = DEFAULT_TOKENS if body.max_tokens is None else body.max_tokens
-    options: dict[str, Any] = {
+    options = body.options() | {
         "max_tokens": min(wanted, model.context_length),
-        "sampling": sampling(body.temperature),
-        "temperature": body.temperature,
-        "top_p": body.top_p,
-        "top_k": body.top_k,
-        "min_p": body.min_p,
-        "frequency_penalty": body.frequency_penalty,
-        "presence_penalty": body.presence_penalty,
-        "repetition_penalty": body.repetition_penalty,
-        "logit_bias": body.logit_bias,
         "logprobs": body.logprobs is not None or None,
         "top_logprobs": body.logprobs,
-        "seed": seed_of(body.seed),
-        "stop": body.stop,
-        "response_format": body.response_format,
     }
     choices = max(body.n or 1, body.best_of or 0)
     alone = len(prompts) == 1
@@ -258,15 +214,6 @@ def _logprobs(tokens: Sequence[TokenLogprob], offset: int) -> LegacyLogprobs:
     )
 
 
-def _head(body: CompletionRequest, model: Model) -> dict[str, Any]:
-    return {
-        "id": f"cmpl-{token_hex(12)}",
-        "created": int(time.time()),
-        "model": body.model or model.name,
-        "system_fingerprint": fingerprint(model),
-    }
-
-
 def _tokens(model: Model, found: Sequence[Answered]) -> Tokens:
     return tokens_of(model, [each.done for each in found])
 
@@ -289,7 +236,7 @@ async def _events(
     body = ask.body
     n = body.n or 1
     async with ask.service.use(body.model, "complete") as model:
-        head = _head(body, model)
+        head = head_of("cmpl", model, body.model)
         questions = await _questions(body, model, prompts)
         echoes = [await _echo(body, model, prompt) for prompt in prompts]
         done: dict[int, Answered] = {}
@@ -311,12 +258,12 @@ async def _events(
                     offsets[index] += sum(len(token.text) for token in piece.tokens)
                 choice = TextChoice(text=text, index=index, logprobs=logprobs, finish_reason=reason)
                 yield sse(CompletionReply(**head, choices=[choice]))
-        if body.stream_options is not None and body.stream_options.include_usage:
+        if body.wants_usage:
             tokens = [
                 _tokens(model, [done[i * n + k] for k in range(n)]) for i in range(len(prompts))
             ]
             yield sse(CompletionReply(**head, choices=[], usage=_usage(tokens)))
-    yield b"data: [DONE]\n\n"
+    yield DONE
 
 
 ENDPOINTS = [

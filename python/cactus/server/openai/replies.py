@@ -3,16 +3,32 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Sequence
+from secrets import token_hex
 from typing import Any, Literal
 
 from msgspec import UNSET, UnsetType
 
+from cactus.model import Model
 from cactus.server.endpoint import Reply
+from cactus.server.openai.fingerprint import fingerprint
 from cactus.server.usage import Tokens
 from cactus.types import Completion, TokenLogprob
 
 Reason = Literal["stop", "length", "tool_calls"]
+
+DONE = b"data: [DONE]\n\n"
+"""The end of a stream."""
+
+
+class Head(Reply, kw_only=True):
+    """What all replies and chunks of chats and completions begin with."""
+
+    id: str
+    created: int
+    model: str
+    system_fingerprint: str
 
 
 class PromptDetails(Reply, kw_only=True):
@@ -125,16 +141,12 @@ class Choice(Reply, kw_only=True):
     cactus: Told | UnsetType = UNSET
 
 
-class ChatReply(Reply, kw_only=True):
+class ChatReply(Head, kw_only=True):
     """The answers to a chat. `cactus` is here where there is one."""
 
-    id: str
     object: Literal["chat.completion"] = "chat.completion"
-    created: int
-    model: str
     choices: list[Choice]
     usage: Usage
-    system_fingerprint: str
     service_tier: Literal["default"] | UnsetType = UNSET
     metadata: dict[str, str] | UnsetType = UNSET
     cactus: Told | UnsetType = UNSET
@@ -174,18 +186,24 @@ class ChunkChoice(Reply, kw_only=True):
     logprobs: Logprobs | UnsetType = UNSET
 
 
-class Chunk(Reply, kw_only=True):
+class Chunk(Head, kw_only=True):
     """A piece of a streamed answer."""
 
-    id: str
     object: Literal["chat.completion.chunk"] = "chat.completion.chunk"
-    created: int
-    model: str
     choices: list[ChunkChoice]
-    system_fingerprint: str
     service_tier: Literal["default"] | UnsetType = UNSET
     usage: Usage | UnsetType = UNSET
     cactus: Told | UnsetType = UNSET
+
+
+def head_of(kind: Literal["chatcmpl", "cmpl"], model: Model, name: str | None) -> dict[str, Any]:
+    """The fields of `Head`, with a new id; `name` is what the request calls the model."""
+    return {
+        "id": f"{kind}-{token_hex(12)}",
+        "created": int(time.time()),
+        "model": name or model.name,
+        "system_fingerprint": fingerprint(model),
+    }
 
 
 def usage_of(tokens: Tokens) -> Usage:

@@ -8,18 +8,14 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from msgspec import Meta
 
 from cactus.server.endpoint import Ask, Body
+from cactus.server.openai.asked import Asked, Count
 from cactus.server.openai.messages import Message, tiles_of, turns_of, urls_in
 from cactus.server.params import invalid, without_effect
-from cactus.server.questions import Question, sampling, seed_of
+from cactus.server.questions import Question
 
 if TYPE_CHECKING:
     from cactus.model import Model
 
-Temperature = Annotated[float, Meta(ge=0, le=2)]
-Share = Annotated[float, Meta(ge=0, le=1)]
-Penalty = Annotated[float, Meta(ge=-2, le=2)]
-Choices = Annotated[int, Meta(ge=1, le=128)]
-Count = Annotated[int, Meta(ge=0)]
 Effort = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"]
 Tier = Literal["auto", "default", "flex", "scale", "priority", "fast", "ultrafast"]
 Metadata = Annotated[dict[str, Annotated[str, Meta(max_length=512)]], Meta(max_length=16)]
@@ -46,45 +42,21 @@ class TemplateSwitches(Body, kw_only=True, forbid_unknown_fields=True):
     thinking: bool | None = None
 
 
-class StreamOptions(Body, kw_only=True):
-    """`include_usage`: one more chunk, the last, has the usage."""
-
-    include_usage: bool | None = None
-    include_obfuscation: bool | None = None
-
-
-class ChatRequest(Body, kw_only=True):
+class ChatRequest(Asked, kw_only=True):
     """What is asked. Fields that are not listed here are ignored."""
 
     messages: list[Message]
-    model: str | None = None
-    stream: bool | None = None
-    stream_options: StreamOptions | None = None
     max_completion_tokens: Count | None = None
-    max_tokens: Count | None = None
-    temperature: Temperature | None = None
-    top_p: Share | None = None
-    top_k: int | None = None
-    min_p: Share | None = None
-    frequency_penalty: Penalty | None = None
-    presence_penalty: Penalty | None = None
-    repetition_penalty: float | None = None
-    logit_bias: dict[str, float] | None = None
     logprobs: bool | None = None
     top_logprobs: Annotated[int, Meta(ge=0, le=20)] | None = None
-    n: Choices | None = None
-    seed: int | None = None
-    stop: str | list[str] | None = None
     tools: list[dict[str, Any]] | None = None
     tool_choice: str | dict[str, Any] | None = None
     parallel_tool_calls: bool | None = None
-    response_format: dict[str, Any] | None = None
     reasoning_effort: Effort | None = None
     chat_template_kwargs: TemplateSwitches | None = None
     continue_final_message: bool | None = None
     cactus: Extras | None = None
-    # What is accepted and changes no answer.
-    user: str | None = None
+    # What is accepted and changes no answer, as is `user`.
     safety_identifier: str | None = None
     prompt_cache_key: str | None = None
     metadata: Metadata | None = None
@@ -143,25 +115,13 @@ async def question_of(ask: Ask[ChatRequest], model: Model) -> Question:
     turns = await turns_of(ask.service, body.messages)
     tools, choice = chosen_tools(body.tools, body.tool_choice)
     extras = body.cactus or Extras()
-    options: dict[str, Any] = {
+    options = body.options() | {
         "max_tokens": most_tokens(model, body.max_completion_tokens, body.max_tokens),
-        "sampling": sampling(body.temperature),
-        "temperature": body.temperature,
-        "top_p": body.top_p,
-        "top_k": body.top_k,
-        "min_p": body.min_p,
-        "frequency_penalty": body.frequency_penalty,
-        "presence_penalty": body.presence_penalty,
-        "repetition_penalty": body.repetition_penalty,
-        "logit_bias": body.logit_bias,
         "logprobs": body.logprobs or extras.confidences or None,
         "top_logprobs": body.top_logprobs,
-        "seed": seed_of(body.seed),
-        "stop": body.stop,
         "tools": tools,
         "tool_choice": choice,
         "parallel_tool_calls": body.parallel_tool_calls,
-        "response_format": body.response_format,
         "continue_final_message": body.continue_final_message,
         "max_tiles": tiles_of(body.messages),
     }

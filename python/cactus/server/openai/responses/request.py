@@ -10,12 +10,11 @@ from msgspec import Meta
 
 from cactus.server.endpoint import Ask, Body
 from cactus.server.errors import ApiError
+from cactus.server.openai.asked import Share, Temperature
 from cactus.server.openai.messages import Turn, urls_in
 from cactus.server.openai.request import (
     Effort,
     Metadata,
-    Share,
-    Temperature,
     Tier,
     chosen_tools,
     most_tokens,
