@@ -163,18 +163,17 @@ class Failed(_OfResponse, tag="response.failed", kw_only=True):
     """The response ends with an error."""
 
 
-class ItemAdded(Event, tag="response.output_item.added", kw_only=True):
+class _WholeItem(Event, kw_only=True):
+    output_index: int
+    item: OutputItem
+
+
+class ItemAdded(_WholeItem, tag="response.output_item.added", kw_only=True):
     """An item begins."""
 
-    output_index: int
-    item: OutputItem
 
-
-class ItemDone(Event, tag="response.output_item.done", kw_only=True):
+class ItemDone(_WholeItem, tag="response.output_item.done", kw_only=True):
     """An item is whole."""
-
-    output_index: int
-    item: OutputItem
 
 
 class _OfItem(Event, kw_only=True):
@@ -182,47 +181,45 @@ class _OfItem(Event, kw_only=True):
     output_index: int
 
 
-class PartAdded(_OfItem, tag="response.content_part.added", kw_only=True):
+class _OfPart(_OfItem, kw_only=True):
+    content_index: int = 0
+
+
+class _WholePart(_OfPart, kw_only=True):
+    part: Part
+
+
+class PartAdded(_WholePart, tag="response.content_part.added", kw_only=True):
     """A part of an item begins."""
 
-    content_index: int = 0
-    part: Part
 
-
-class PartDone(_OfItem, tag="response.content_part.done", kw_only=True):
+class PartDone(_WholePart, tag="response.content_part.done", kw_only=True):
     """A part of an item is whole."""
 
-    content_index: int = 0
-    part: Part
 
-
-class TextDelta(_OfItem, tag="response.output_text.delta", kw_only=True):
+class TextDelta(_OfPart, tag="response.output_text.delta", kw_only=True):
     """More text."""
 
-    content_index: int = 0
     delta: str
     logprobs: list[Logprob] = field(default_factory=list)
 
 
-class TextDone(_OfItem, tag="response.output_text.done", kw_only=True):
+class TextDone(_OfPart, tag="response.output_text.done", kw_only=True):
     """The text is whole."""
 
-    content_index: int = 0
     text: str
     logprobs: list[Logprob] = field(default_factory=list)
 
 
-class ReasoningDelta(_OfItem, tag="response.reasoning_text.delta", kw_only=True):
+class ReasoningDelta(_OfPart, tag="response.reasoning_text.delta", kw_only=True):
     """More of what the model thinks."""
 
-    content_index: int = 0
     delta: str
 
 
-class ReasoningDone(_OfItem, tag="response.reasoning_text.done", kw_only=True):
+class ReasoningDone(_OfPart, tag="response.reasoning_text.done", kw_only=True):
     """The model has thought."""
 
-    content_index: int = 0
     text: str
 
 
