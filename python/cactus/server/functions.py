@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -39,7 +40,8 @@ async def run_functions(
     run = stream.result
     for index, call in enumerate(run.pending):
         yield Piece(choice, "call", number=index, id=call.id, name=call.name)
-        yield Piece(choice, "arguments", _json(call.arguments), number=index, id=call.id)
+        text = json.dumps(call.arguments, ensure_ascii=False)
+        yield Piece(choice, "arguments", text, number=index, id=call.id)
     yield Piece(choice, "end", tokens=reader.rest(), done=_whole(run))
 
 
@@ -75,9 +77,3 @@ def _whole(run: ToolRun) -> Completion:
 
 def _reason(run: ToolRun) -> Any:
     return "length" if run.finish_reason == "max_steps" else run.finish_reason
-
-
-def _json(value: Any) -> str:
-    import json
-
-    return json.dumps(value, ensure_ascii=False)

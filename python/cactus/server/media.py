@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import re
 from typing import TYPE_CHECKING
 
 from cactus.errors import InvalidAudio
@@ -15,6 +16,8 @@ from cactus.server.params import invalid
 
 if TYPE_CHECKING:
     from cactus.server.service import Service
+
+_MEDIA = re.compile(r"image/[a-z0-9.+-]{1,60}")
 
 
 def image_part(url: str, where: str) -> dict[str, str]:
@@ -33,9 +36,16 @@ def image_part(url: str, where: str) -> dict[str, str]:
 
 
 def image_of_bytes(data: str, media_type: str, where: str) -> dict[str, str]:
-    """The part of a message for `Model`, of an image as base64."""
-    if not media_type.startswith("image/"):
-        raise invalid(f"expected image/..., got {media_type!r:.60}", where, "invalid_image")
+    """The part of a message for `Model`, of an image as base64.
+
+    Raises ApiError for what is not a type of images; `where` its type was given.
+    """
+    if not _MEDIA.fullmatch(media_type):
+        raise invalid(
+            f"expected a type of images such as image/png, got {media_type!r:.100}",
+            where,
+            "invalid_image",
+        )
     return {"type": "image_url", "image_url": f"data:{media_type};base64,{data}"}
 
 

@@ -18,8 +18,7 @@ from cactus.server.admission import Admission
 from cactus.server.current import CURRENT, Current
 from cactus.server.errors import ApiError
 from cactus.server.meter import Meter
-from cactus.server.models import Models
-from cactus.server.models import Served as Served
+from cactus.server.models import Models, Served
 from cactus.server.settings import Settings
 from cactus.weights import locate, names
 
@@ -97,14 +96,17 @@ class Service:
         return self._served[name]
 
     async def remove(self, served: Served) -> None:
-        """Serve it no longer, and delete its folder. Raises ApiError while it is used."""
+        """Serve it no longer, and delete its folder.
+
+        Raises ApiError while it is used, and for a folder that is not among the downloaded ones.
+        """
         import shutil
 
-        if served.folder.parent not in locate.search_roots():
+        if served.folder.is_symlink() or served.folder.parent not in locate.search_roots():
             raise ApiError(
                 403,
-                f"{served.name} does not lie among the downloaded models, and is not deleted here",
-                code="not_deleted",
+                f"{served.name} lies outside the folder of weights, where only its owner deletes",
+                code="not_allowed",
                 param="model",
             )
         self.models.forget(served)

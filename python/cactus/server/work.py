@@ -18,8 +18,6 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from cactus.server.body import Incoming, decode_body, read_body, read_form
-from cactus.server.body import decode as decode
-from cactus.server.body import split_path as split_path
 from cactus.server.current import BYTES_A_TOKEN, CURRENT, Current
 from cactus.server.endpoint import Ask, Endpoint, Stream, encode
 from cactus.server.errors import CLIENT_GONE, ApiError, api_error

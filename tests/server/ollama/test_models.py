@@ -135,14 +135,18 @@ def test_a_model_is_deleted(own: Client, tmp_path: Path) -> None:
     assert caught.value.status_code == 404
 
 
+@pytest.mark.parametrize("linked", [False, True])
 def test_a_model_elsewhere_is_not_deleted(
-    tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, linked: bool
 ) -> None:
     monkeypatch.setenv("CACTUS_WEIGHTS", str(tmp_path))
+    folder = tmp_path / "tiny" if linked else tiny_model
+    if linked:
+        folder.symlink_to(tiny_model)
     with (
-        serving(tiny_model) as running,
+        serving(folder) as running,
         Client(running.url) as client,
-        pytest.raises(ollama.ResponseError, match="weights"),
+        pytest.raises(ollama.ResponseError, match="where only its owner deletes"),
     ):
         client.delete("tiny")
-    assert (tiny_model / "model.safetensors").is_file()
+    assert (folder / "model.safetensors").is_file()

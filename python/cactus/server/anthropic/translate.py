@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -34,7 +33,6 @@ from cactus.server.media import image_of_bytes, image_part
 from cactus.server.params import invalid
 from cactus.server.questions import Question, sampling
 
-_MEDIA = re.compile(r"image/[a-z0-9.+-]{1,60}")
 _ID = "toolu_"
 _NAMES = {
     "stop": "stop_sequences",
@@ -263,12 +261,7 @@ def _part(block: Text | Image | Document, place: str) -> dict[str, Any]:
         heads = [head for head in (block.title, block.context) if head]
         return {"type": "text", "text": "\n".join([*heads, source.data])}
     if isinstance(source, Base64Source):
-        if not _MEDIA.fullmatch(source.media_type):
-            raise invalid(
-                f"expected a type of images such as image/png, got {source.media_type!r:.100}",
-                f"{place}.source.media_type",
-            )
-        return image_of_bytes(source.data, source.media_type, f"{place}.source")
+        return image_of_bytes(source.data, source.media_type, f"{place}.source.media_type")
     assert not isinstance(source, TextSource)
     return image_part(source.url, f"{place}.source.url")
 

@@ -4,19 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import time
-from importlib.metadata import version as installed_version
 from typing import Any
 
 from starlette.responses import Response
 
 from cactus.server.endpoint import Ask, Body, Endpoint, Reply
-from cactus.server.errors import ApiError
 from cactus.server.models import Served
 from cactus.server.ollama.errors import DIALECT
 from cactus.server.ollama.facts import Details, Facts, facts_of
 from cactus.server.ollama.reply import stamp
 from cactus.server.params import invalid
-from cactus.weights import locate
 
 SPOKEN = "0.12.0"
 """The version of Ollama's interface that is spoken: clients look whether it is new enough."""
@@ -129,20 +126,12 @@ async def show(ask: Ask[ShowRequest]) -> ShowReply:
 
 async def version(ask: Ask[None]) -> VersionReply:
     """Say which version this is."""
-    return VersionReply(version=SPOKEN, cactus=installed_version("cactus"))
+    return VersionReply(version=SPOKEN, cactus=ask.service.version)
 
 
 async def delete(ask: Ask[NameRequest]) -> Response:
     """Delete a model from this machine."""
-    served = ask.service.known(ask.body.wanted)
-    if served.folder.is_symlink() or served.folder.parent not in locate.search_roots():
-        raise ApiError(
-            403,
-            f"{served.name} lies outside the folder of weights, where only its owner deletes",
-            code="not_allowed",
-            param="model",
-        )
-    await ask.service.remove(served)
+    await ask.service.remove(ask.service.known(ask.body.wanted))
     return Response(status_code=200)
 
 

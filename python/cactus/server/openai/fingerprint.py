@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
 from hashlib import blake2b
 from importlib.metadata import version
 from weakref import WeakKeyDictionary
@@ -16,11 +15,7 @@ def fingerprint(model: Model) -> str:
     """It changes with the model, its settings and the version of the server."""
     found = _known.get(model)
     if found is None:
-        parts = (_version(), model.name, model.architecture, model.context_length, model.draft)
-        found = _known[model] = f"fp_{blake2b(repr(parts).encode(), digest_size=6).hexdigest()}"
+        own = (model.name, model.architecture, model.context_length, model.draft)
+        parts = repr((version("cactus"), *own))
+        found = _known[model] = f"fp_{blake2b(parts.encode(), digest_size=6).hexdigest()}"
     return found
-
-
-@lru_cache(maxsize=1)
-def _version() -> str:
-    return version("cactus")

@@ -7,8 +7,8 @@ from typing import Any, TypeVar
 import msgspec
 from starlette.datastructures import FormData, UploadFile
 
+from cactus.server.body import split_path
 from cactus.server.errors import ApiError
-from cactus.server.work import split_path
 
 T = TypeVar("T")
 

@@ -6,8 +6,8 @@ from typing import Literal
 
 from cactus.server.anthropic import models as anthropic
 from cactus.server.endpoint import Ask, Endpoint, Reply
+from cactus.server.models import Served
 from cactus.server.openai.errors import DIALECT
-from cactus.server.service import Served
 
 
 class ModelObject(Reply, kw_only=True):

@@ -246,9 +246,9 @@ def documents_of(ask: Ask[Any], extras: Extras) -> Any:
     """The documents that are served, where they are asked for; ApiError if there are none."""
     if not extras.documents:
         return None
-    found = getattr(ask.service, "documents", None)
+    found = ask.service.documents
     if found is None:
-        raise invalid("no documents are served (cactus serve --documents)", "cactus.documents")
+        raise invalid("no documents are served (cactus serve --docs DIR)", "cactus.documents")
     return found
 
 
@@ -256,9 +256,9 @@ def functions_of(ask: Ask[Any], extras: Extras, body: ChatRequest) -> Any:
     """The server's own tools, where they are asked for. Raises ApiError if there are none."""
     if not extras.tools:
         return ()
-    found = getattr(ask.service, "tools", ())
+    found = ask.service.tools
     if not found:
-        raise invalid("the server has no tools of its own", "cactus.tools")
+        raise invalid("no tools are served (cactus serve --tools FILE.py)", "cactus.tools")
     if body.response_format:
         raise invalid("not together with cactus.tools", "response_format")
     if extras.documents:

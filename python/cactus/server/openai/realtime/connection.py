@@ -13,6 +13,7 @@ import msgspec
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from cactus.audio.decode import F32, SAMPLE_RATE
+from cactus.server.body import decode
 from cactus.server.endpoint import encode
 from cactus.server.errors import ApiError
 from cactus.server.openai.realtime.events import (
@@ -44,7 +45,7 @@ from cactus.server.openai.realtime.settings import SessionSettings
 from cactus.server.openai.realtime.sound import Begin, End, Sound, Turns
 from cactus.server.openai.realtime.turn import Turn, no_turn
 from cactus.server.service import ending
-from cactus.server.work import Gone, decode, told_error
+from cactus.server.work import Gone, told_error
 
 if TYPE_CHECKING:
     from cactus.server.current import Current
