@@ -135,7 +135,7 @@ EXPECTED = {
     "docs/mcp.md": ["['embed']\n1 step\n"],
     "docs/models.md": ["smollm2-135m-instruct\n"],
     "docs/python-api.md": ["<Model smollm2-135m-instruct (llama, 8192 tokens)>", "Completion("],
-    "docs/raw-text.md": ["Paris", "[19556, 905] 'Hello world'\n2\n32\n", "The -1.5"],
+    "docs/raw-text.md": ["Paris", "[19556, 905] 'Hello world'\n2\n32\n", "The -1.5", "Rome. -22."],
     "docs/speech-live.md": ["Fail better.", "Fail better.", "0.0 1."],
     "docs/speech.md": [
         "No matter, try again",

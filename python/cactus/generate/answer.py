@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from cactus.generate.drafting import Drafting
     from cactus.generate.loop import Taken
     from cactus.grammar.compile import Grammar
+    from cactus.tokenizer.tokenizer import Tokenizer
     from cactus.vision.gaze import Gaze, Sights
     from cactus.vision.work import Vision
 
@@ -190,8 +191,9 @@ class Answer:
             events = self._seen(output, forced, piece, ends)
         if self._request.options.logprobs:
             wanted = self._request.options.top_logprobs
-            top = tuple(self._entry(other, logprob) for other, logprob in output.top[:wanted])
-            self._entries.append(replace(self._entry(token, output.logprob), top=top))
+            tokenizer = self._tokenizer
+            top = tuple(token_logprob(tokenizer, *other) for other in output.top[:wanted])
+            self._entries.append(token_logprob(tokenizer, token, output.logprob, top))
             if events:
                 events[-1] = replace(events[-1], logprob=self._entries[-1])
         return events
@@ -320,10 +322,6 @@ class Answer:
             return self._confidence.value
         return self._calibration.probability(scores, cut=self._cut)
 
-    def _entry(self, token: int, logprob: float) -> TokenLogprob:
-        data = self._tokenizer.token_bytes_of(token)
-        return TokenLogprob(token, data.decode("utf-8", "replace"), data, logprob)
-
     def _measure(self, output: Output, forced: bool) -> bool:
         self._sampled += 1
         if self._sampled == 1:
@@ -410,3 +408,11 @@ class Answer:
             found += self._parser.flush()
         events = self._show(thought + more_thought, found)
         return merged([*events, self._event(self._matcher.flush() + more)])
+
+
+def token_logprob(
+    tokenizer: Tokenizer, token: int, logprob: float, top: tuple[TokenLogprob, ...] = ()
+) -> TokenLogprob:
+    """A token with its text, and the likeliest ones at its place."""
+    data = tokenizer.token_bytes_of(token)
+    return TokenLogprob(token, data.decode("utf-8", "replace"), data, logprob, top)

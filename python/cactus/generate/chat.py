@@ -8,6 +8,7 @@ from contextlib import ExitStack
 from copy import copy
 from typing import TYPE_CHECKING, Any
 
+from cactus.calls.run import GeneratorRun
 from cactus.calls.turns import Call, Turns
 from cactus.engine.base import Worker
 from cactus.engine.defaults import SamplingDefaults
@@ -18,7 +19,7 @@ from cactus.generate.conversations import Conversations
 from cactus.generate.generation import Generation
 from cactus.generate.options import CHAT_ONLY, Options, parse_options
 from cactus.inputs.checks import boolean, integer, text
-from cactus.types import Completion
+from cactus.types import Completion, TokenLogprob
 
 if TYPE_CHECKING:
     from cactus.engine.loaded import Loaded
@@ -93,6 +94,19 @@ class Chat(Worker):
             return build_raw_request(self._engine, prompt, checked, began, special)
 
         return self._begin(build, options, call)
+
+    def scoring(
+        self, prompt: Prompt, parse_special: bool, top_logprobs: int, call: Call
+    ) -> GeneratorRun[None, list[TokenLogprob]]:
+        """The run that says how probable the tokens of a prompt are."""
+        from cactus.generate.prompt import build_raw_request
+        from cactus.generate.scoring import score
+
+        checked = self.options({"max_tokens": 0, "logprobs": True, "top_logprobs": top_logprobs})
+        special, began = boolean("parse_special", parse_special), time.perf_counter()
+        ids = build_raw_request(self._engine, prompt, checked, began, special).prompt
+        work = score(self._engine, self._conversations, ids, checked.top_logprobs, call)
+        return GeneratorRun(self._turns, call, work)
 
     def many(
         self,

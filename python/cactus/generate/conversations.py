@@ -93,10 +93,16 @@ class Conversations:
                 self._idle.remove(whole)
                 self._idle.append(whole)
         if found is None:
-            found = CachedSession(self._engine.program.session(), memory)
+            return self.new(memory)
         self._lent[found] = True
         if found in self._idle:
             self._idle.remove(found)
+        return found
+
+    def new(self, memory: str | None = None) -> Cached:
+        """A session that has read nothing. Raises InsufficientMemory."""
+        found = CachedSession(self._engine.program.session(), memory)
+        self._lent[found] = True
         return found
 
     def keep(self, conversation: Cached) -> None:

@@ -19,7 +19,7 @@ from cactus.generate.elsewhere import Elsewhere
 from cactus.generate.options import ChatOptions, CompletionOptions
 from cactus.generate.streams import AsyncCompletionStream, CompletionStream
 from cactus.models.abilities import Ability
-from cactus.types import Completion
+from cactus.types import Completion, TokenLogprob
 
 
 class ChatMethods(ModelBase):
@@ -159,6 +159,27 @@ class ChatMethods(ModelBase):
         """`complete_stream` for ``async for``."""
         return AsyncCompletionStream(
             lambda call: self._chat("complete").raw(prompt, parse_special, options, call)
+        )
+
+    def score(
+        self, prompt: Prompt, *, parse_special: bool = False, top_logprobs: int = 0
+    ) -> list[TokenLogprob]:
+        """How probable the model finds each token of `prompt`, behind those before it.
+
+        An entry for each token of what `complete` would read, with the `top_logprobs` (0 to 20)
+        likeliest at its place; the first has nothing before it, and its `logprob` is nan. Nothing
+        is written. Raises what `complete` does, and Cancelled after a `stop`.
+        """
+        return self._chat("complete").scoring(prompt, parse_special, top_logprobs, Call()).run()
+
+    async def ascore(
+        self, prompt: Prompt, *, parse_special: bool = False, top_logprobs: int = 0
+    ) -> list[TokenLogprob]:
+        """`score` in a thread of its own; cancelling the task stops it."""
+        return await run_alone(
+            lambda call: (
+                self._chat("complete").scoring(prompt, parse_special, top_logprobs, call).run()
+            )
         )
 
     def infill_prompt(self, prefix: str, suffix: str) -> list[int]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
+import httpx
 from openai import OpenAI
 
 from cactus.model import Model
@@ -85,3 +87,69 @@ def test_the_best_of_several_is_the_likeliest(tiny_server: tuple[str, Model], ti
     assert [choice.text for choice in got.choices] == [best.text]
     assert got.usage is not None
     assert got.usage.completion_tokens == sum(done.metrics.decode_tokens for done in found)
+
+
+def test_an_echoed_prompt_is_scored(tiny_server: tuple[str, Model]) -> None:
+    """In the form in which lm-evaluation-harness asks for log-likelihoods."""
+    url, model = tiny_server
+    ids = model.tokenize(TEXT)
+    prompts = [ids, model.tokenize("A cactus is a plant.")]
+    body = {"model": "tiny", "prompt": prompts, "temperature": 0, "max_tokens": 1, "echo": True}
+    reply = httpx.post(f"{url}/v1/completions", json={**body, "logprobs": 2, "seed": 1234}).json()
+    for prompt, choice in zip(prompts, reply["choices"], strict=True):
+        want, found = model.score(prompt, top_logprobs=2), choice["logprobs"]
+        next_token = model.complete(prompt, max_tokens=1, logprobs=True, top_logprobs=2)
+        assert next_token.token_logprobs is not None
+        want += next_token.token_logprobs
+        assert len(want) == len(prompt) + 1 and choice["text"] == "".join(e.text for e in want)
+        assert found["tokens"] == [each.text for each in want]
+        assert found["token_logprobs"] == [None, *(each.logprob for each in want[1:])]
+        tops = [{other.text: other.logprob for other in each.top} for each in want]
+        assert found["top_logprobs"] == [None, *tops[1:]]
+        places = found["text_offset"]
+        text = choice["text"]
+        cut = [text[start:end] for start, end in pairwise([*places, len(text)])]
+        assert cut == found["tokens"]
+
+
+def test_a_prompt_is_scored_without_an_answer_and_in_a_stream(
+    tiny_server: tuple[str, Model],
+) -> None:
+    url, model = tiny_server
+    want = model.score(TEXT)
+    told: Any = {"model": "tiny", "prompt": TEXT, "echo": True, "logprobs": 0, "temperature": 0}
+    # OpenAI's document has no null for the first token, which its servers send all the same.
+    tiny = OpenAI(base_url=f"{url}/v1", api_key="none")
+    only = tiny.completions.create(max_tokens=0, **told)
+    assert only.usage is not None and only.usage.prompt_tokens_details is not None
+    assert only.usage.prompt_tokens_details.cached_tokens == 0  # all of it was read
+    (alone,) = only.choices
+    assert alone.text == TEXT and alone.logprobs is not None
+    assert alone.logprobs.token_logprobs == [None, *(each.logprob for each in want[1:])]
+    whole = tiny.completions.create(max_tokens=5, n=2, **told).choices
+    tokens: dict[int, list[Any]] = {0: [], 1: []}
+    for chunk in tiny.completions.create(max_tokens=5, n=2, stream=True, **told):
+        for choice in chunk.choices:
+            if choice.logprobs is not None:
+                given = choice.logprobs
+                tokens[choice.index] += zip(
+                    given.tokens or (), given.token_logprobs or (), given.text_offset or (),
+                    strict=True,
+                )  # fmt: skip
+    for each in whole:
+        told_whole = each.logprobs
+        assert told_whole is not None and each.text.startswith(TEXT)
+        assert tokens[each.index] == list(
+            zip(
+                told_whole.tokens or (), told_whole.token_logprobs or (),
+                told_whole.text_offset or (), strict=True,
+            )
+        )  # fmt: skip
+
+
+def test_a_prompt_that_cannot_be_scored_is_named(tiny_server: tuple[str, Model]) -> None:
+    body = {"model": "tiny", "prompt": ["a", "b" * 600], "max_tokens": 0, "echo": True}
+    reply = httpx.post(f"{tiny_server[0]}/v1/completions", json={**body, "logprobs": 1})
+    assert reply.status_code == 400, reply.text
+    error = reply.json()["error"]
+    assert error["code"] == "context_length_exceeded" and "600" in error["message"]

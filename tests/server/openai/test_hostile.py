@@ -308,7 +308,6 @@ def test_calls_of_old_are_taken_as_they_are(arguments: Any, tiny_server: tuple[s
         ({"n": 3, "best_of": 2}, "best_of"),
         ({"best_of": 2, "stream": True}, "best_of"),
         ({"logprobs": 6}, "logprobs"),
-        ({"logprobs": 1, "echo": True}, "logprobs"),
         ({"max_tokens": -1}, "max_tokens"),
         ({"temperature": 3}, "temperature"),
     ],

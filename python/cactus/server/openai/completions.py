@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from dataclasses import replace
+from math import isnan
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 
 from msgspec import UNSET, Meta, UnsetType
 
@@ -15,7 +17,7 @@ from cactus.server.openai import replies
 from cactus.server.openai.asked import Asked
 from cactus.server.openai.errors import DIALECT
 from cactus.server.openai.replies import DONE, Head, Usage, head_of
-from cactus.server.params import invalid, refused
+from cactus.server.params import invalid, refused, renaming
 from cactus.server.pieces import Answered
 from cactus.server.questions import (
     Question,
@@ -45,13 +47,21 @@ class CompletionRequest(Asked, kw_only=True):
     best_of: Annotated[int, Meta(ge=0, le=20)] | None = None
     echo: bool | None = None
 
+    @property
+    def scores_prompt(self) -> bool:
+        """Whether the prompt's tokens are told with their probabilities, too."""
+        return bool(self.echo) and self.logprobs is not None
+
 
 class LegacyLogprobs(Reply, kw_only=True):
-    """The tokens of the text, and where each begins in it."""
+    """The tokens of the text, and where each begins in it.
+
+    Nothing stands before the first token of a prompt that is echoed: it has null.
+    """
 
     tokens: list[str]
-    token_logprobs: list[float]
-    top_logprobs: list[dict[str, float]]
+    token_logprobs: list[float | None]
+    top_logprobs: list[dict[str, float] | None]
     text_offset: list[int]
 
 
@@ -85,15 +95,15 @@ async def complete(ask: Ask[CompletionRequest]) -> CompletionReply | Stream:
         return Stream(_events(ask, prompts))
     async with ask.service.use(body.model, "complete") as model:
         questions = await _questions(body, model, prompts)
+        echoes = await _echoes(body, model, prompts, questions)
         flat, each_has = await answer(model, *questions), questions[0].choices
         answers = [flat[at : at + each_has] for at in range(0, len(flat), each_has)]
-        usage = _usage([_tokens(model, found) for found in answers])
+        usage = _usage([_tokens(body, model, found) for found in answers])
         choices: list[TextChoice] = []
-        for prompt, found in zip(prompts, answers, strict=True):
-            echoed = await _echo(body, model, prompt)
+        for echoed, found in zip(echoes, answers, strict=True):
             for each in _best(found, body.n or 1):
-                text = echoed + each.done.text
-                logprobs = None if body.logprobs is None else _logprobs(each.tokens, len(echoed))
+                text, tokens = echoed.text + each.done.text, (*echoed.tokens, *each.tokens)
+                logprobs = None if body.logprobs is None else _logprobs(tokens, echoed.offset)
                 reason: Reason = "length" if each.done.finish_reason == "length" else "stop"
                 choices.append(
                     TextChoice(
@@ -110,8 +120,6 @@ def _check(body: CompletionRequest) -> None:
         raise invalid(f"expected at least n, which is {n}, got {best_of}", "best_of")
     if best_of > n and body.stream:
         raise invalid("the best cannot be known while it is streamed", "best_of")
-    if body.echo and body.logprobs is not None:
-        raise invalid("not together with echo: prompts are not scored", "logprobs")
 
 
 def _check_answers(body: CompletionRequest, prompts: int) -> None:
@@ -180,13 +188,40 @@ async def _infill(model: Model, prompt: Prompt, suffix: str) -> Prompt:
         raise refused(error) from None
 
 
-async def _echo(body: CompletionRequest, model: Model, prompt: Prompt) -> str:
-    """What stands before each answer: the prompt, where it is to be repeated."""
+class _Echo(NamedTuple):
+    """What stands before each answer: the prompt, where it is to be repeated.
+
+    With its tokens, where log-probabilities are asked for; the first begins at `offset`: before the
+    text, where it is one that no text has, such as BOS.
+    """
+
+    text: str = ""
+    tokens: Sequence[TokenLogprob] = ()
+    offset: int = 0
+
+
+async def _echoes(
+    body: CompletionRequest, model: Model, prompts: Sequence[Prompt], questions: Sequence[Question]
+) -> list[_Echo]:
+    """For each prompt. Raises ApiError for one that cannot be scored."""
     if not body.echo:
-        return ""
-    if isinstance(prompt, str):
-        return prompt
-    return await asyncio.to_thread(model.detokenize, prompt, skip_special=False)
+        return [_Echo()] * len(prompts)
+    found = []
+    for prompt, question in zip(prompts, questions, strict=True):
+        with renaming(question.names):
+            found.append(await _echo(body, model, prompt))
+    return found
+
+
+async def _echo(body: CompletionRequest, model: Model, prompt: Prompt) -> _Echo:
+    text = prompt
+    if not isinstance(text, str):
+        text = await asyncio.to_thread(model.detokenize, text, skip_special=False)
+    if not body.scores_prompt:
+        return _Echo(text)
+    tokens = await model.ascore(prompt, top_logprobs=body.logprobs or 0)
+    first = tokens[0].text
+    return _Echo(text, tokens, 0 if text.startswith(first) else -len(first))
 
 
 def _best(found: Sequence[Answered], n: int) -> list[Answered]:
@@ -204,18 +239,26 @@ def _logprobs(tokens: Sequence[TokenLogprob], offset: int) -> LegacyLogprobs:
     """Tokens in the form of this endpoint; the first begins at `offset`."""
     offsets = []
     for token in tokens:
-        offsets.append(offset)
+        offsets.append(max(0, offset))
         offset += len(token.text)
+    first = [isnan(token.logprob) for token in tokens]
     return LegacyLogprobs(
         tokens=[token.text for token in tokens],
-        token_logprobs=[token.logprob for token in tokens],
-        top_logprobs=[{each.text: each.logprob for each in token.top} for token in tokens],
+        token_logprobs=[
+            None if alone else token.logprob for alone, token in zip(first, tokens, strict=True)
+        ],
+        top_logprobs=[
+            None if alone else {each.text: each.logprob for each in token.top}
+            for alone, token in zip(first, tokens, strict=True)
+        ],
         text_offset=offsets,
     )
 
 
-def _tokens(model: Model, found: Sequence[Answered]) -> Tokens:
-    return tokens_of(model, [each.done for each in found])
+def _tokens(body: CompletionRequest, model: Model, found: Sequence[Answered]) -> Tokens:
+    tokens = tokens_of(model, [each.done for each in found])
+    # A prompt that is scored is read whole; what the answer finds of it has cost that.
+    return replace(tokens, cached=0) if body.scores_prompt else tokens
 
 
 def _usage(tokens: Sequence[Tokens]) -> Usage:
@@ -238,14 +281,15 @@ async def _events(
     async with ask.service.use(body.model, "complete") as model:
         head = head_of("cmpl", model, body.model)
         questions = await _questions(body, model, prompts)
-        echoes = [await _echo(body, model, prompt) for prompt in prompts]
+        echoes = await _echoes(body, model, prompts, questions)
         done: dict[int, Answered] = {}
-        offsets = {index: len(echoes[index // n]) for index in range(n * len(prompts))}
+        offsets = {index: echoes[index // n].offset for index in range(n * len(prompts))}
         async with aclosing(streamed(model, *questions)) as pieces:
             async for piece in pieces:
                 text, index = piece.text, piece.choice
+                shown: Sequence[TokenLogprob] = piece.tokens
                 if piece.kind == "begin":
-                    text = echoes[index // n]
+                    text, shown, _ = echoes[index // n]
                     if not text:
                         continue
                 reason: Reason | None = None
@@ -253,14 +297,15 @@ async def _events(
                     done[index] = Answered(piece.done)
                     reason = "length" if piece.done.finish_reason == "length" else "stop"
                 logprobs = None
-                if body.logprobs is not None and piece.tokens:
-                    logprobs = _logprobs(piece.tokens, offsets[index])
-                    offsets[index] += sum(len(token.text) for token in piece.tokens)
+                if body.logprobs is not None and shown:
+                    logprobs = _logprobs(shown, offsets[index])
+                    offsets[index] += sum(len(token.text) for token in shown)
                 choice = TextChoice(text=text, index=index, logprobs=logprobs, finish_reason=reason)
                 yield sse(CompletionReply(**head, choices=[choice]))
         if body.wants_usage:
             tokens = [
-                _tokens(model, [done[i * n + k] for k in range(n)]) for i in range(len(prompts))
+                _tokens(body, model, [done[i * n + k] for k in range(n)])
+                for i in range(len(prompts))
             ]
             yield sse(CompletionReply(**head, choices=[], usage=_usage(tokens)))
     yield DONE
