@@ -380,6 +380,49 @@ def test_stop_ends_a_call_with_an_endless_iterator(make: Any) -> None:
     assert program.steps == []
 
 
+def test_an_endless_iterator_is_asked_when_there_is_a_place(make: Any) -> None:
+    model, program = make(rambling)
+    asked = []
+
+    def conversations() -> Any:
+        for number in itertools.count():
+            asked.append(number)
+            yield [] if number == 5 else ask(f"{number}")[0]
+
+    found = {}
+    with model.chat_as_completed(conversations(), return_exceptions=True) as answers:
+        for index, answer in answers:
+            found[index] = answer
+            assert len(asked) <= len(found) + AT_ONCE
+            if len(found) == 100:
+                break
+    assert isinstance(found.pop(5), InvalidRequest)
+    alone = model.chat_many([ask(f"{index}")[0] for index in found])
+    assert all(map(same, found.values(), alone))
+    assert all(session.closed for session in program.sessions)
+    answers = model.chat_as_completed(iter([[], "a"]))
+    with answers, pytest.raises(InvalidRequest, match=r"conversations\[0\]"):
+        next(answers)
+
+
+def test_a_stop_asks_an_iterator_for_no_more(make: Any) -> None:
+    model, _ = make(rambling)
+    asked = []
+
+    def conversations() -> Any:
+        for number in itertools.count():
+            asked.append(number)
+            yield ask(f"{number}")[0]
+
+    with model.chat_as_completed(conversations()) as answers:
+        next(answers)
+        before = len(asked)
+        model.stop()
+        rest = list(answers)
+    assert len(asked) == before and len(rest) == before - 1
+    assert {done.finish_reason for _, done in rest} >= {"cancelled"}
+
+
 def test_errors_among_the_results_keep_nothing_alive(make: Any) -> None:
     model, _ = make(saying("x"))
     results = model.chat_many(

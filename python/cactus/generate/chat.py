@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence, Sized
 from contextlib import ExitStack
 from copy import copy
 from typing import TYPE_CHECKING, Any
@@ -114,24 +114,30 @@ class Chat(Worker):
         return_exceptions: bool,
         options: Mapping[str, Any],
         call: Call,
+        *,
+        as_read: bool = False,
     ) -> ManyRun:
-        """The run that answers many conversations together."""
-        from cactus.generate.many import ManyRun, prepare_many
+        """The run that answers many conversations together.
 
-        engine, checked = self._engine, self.options(options)
+        With `as_read` those of an iterator are asked for one by one, as there is room for them.
+        """
+        from cactus.generate.many import ManyRun, conversations_of, prepare_each, prepare_many
+        from cactus.generate.prompt import build_request
+
+        checked = self.options(options)
         return_exceptions = boolean("return_exceptions", return_exceptions)
         self._turns.register(call)  # a stop ends the making of the requests, too
         asks = self._asks(checked, options, self.documents)
-        requests = prepare_many(
-            engine,
-            conversations,
-            checked,
-            call.flag,
-            return_exceptions,
-            asks,
-            self.documents,
-            self.vision,
-        )
+        documents, vision = self.documents, self.vision
+
+        def prepare(messages: Messages) -> Request:
+            began = time.perf_counter()
+            return build_request(self._engine, messages, checked, began, asks, documents, vision)
+
+        if as_read and not isinstance(conversations_of(conversations), Sized):
+            each = prepare_each(conversations, prepare)
+            return ManyRun(self._batch, call, each, return_exceptions)
+        requests = prepare_many(conversations, checked, call.flag, return_exceptions, prepare)
         return ManyRun(self._batch, call, requests, return_exceptions)
 
     def assess(

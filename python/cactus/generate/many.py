@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import time
-from collections import deque
-from collections.abc import Callable, Generator, Iterable, Mapping, Sequence, Sized
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence, Sized
 from contextlib import closing
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from cactus.calls.run import Run
 from cactus.calls.stop_flag import StopFlag
@@ -16,15 +14,8 @@ from cactus.generate.answer import Answer, Request
 from cactus.generate.batch import Batch
 from cactus.generate.lane import Lane
 from cactus.generate.options import Options
-from cactus.generate.prompt import build_request
 from cactus.generate.second import SecondOpinion, wait_for_news
 from cactus.types import Completion
-
-if TYPE_CHECKING:
-    from cactus.engine.loaded import Loaded
-    from cactus.generate.documents import Documents
-    from cactus.generate.elsewhere import Elsewhere
-    from cactus.vision.work import Vision
 
 AT_ONCE = 32
 """Requests of one list in the batch at most: others find room beside them."""
@@ -32,15 +23,16 @@ AT_ONCE = 32
 Result = Completion | CactusError
 
 
+Prepare = Callable[["Sequence[Mapping[str, Any]] | str"], Request]
+"""What makes a request of a conversation."""
+
+
 def prepare_many(
-    engine: Loaded,
     conversations: Iterable[Sequence[Mapping[str, Any]] | str],
     options: Options,
     stop: StopFlag,
-    return_exceptions: bool = True,
-    elsewhere: Elsewhere | None = None,
-    documents: Documents | None = None,
-    vision: Vision | None = None,
+    return_exceptions: bool,
+    prepare: Prepare,
 ) -> list[Request | CactusError]:
     """A request for each conversation, or the error that is its result.
 
@@ -48,28 +40,43 @@ def prepare_many(
     end, is asked for no more. Raises InvalidRequest if `conversations` is not a list of
     conversations, and without `return_exceptions` the first error of one of them.
     """
-    single = isinstance(conversations, (str, bytes, bytearray, memoryview, Mapping))
-    if single or not isinstance(conversations, Iterable):
-        raise InvalidRequest(
-            "chat_many takes a list of conversations, each a list of messages, "
-            f"got {type(conversations).__name__}"
-        )
     requests: list[Request | CactusError] = []
-    for messages in conversations:
+    for messages in conversations_of(conversations):
         if stop:
             requests.append(Request([], options))
             if isinstance(conversations, Sized):
                 continue
             break
-        try:
-            began = time.perf_counter()
-            request = build_request(engine, messages, options, began, elsewhere, documents, vision)
-            requests.append(request)
-        except CactusError as error:
-            if not return_exceptions:
-                raise _numbered(len(requests), error) from None
-            requests.append(_as_value(error))
+        request = _prepared(messages, prepare)
+        if isinstance(request, CactusError) and not return_exceptions:
+            raise _numbered(len(requests), request)
+        requests.append(request)
     return requests
+
+
+def prepare_each(
+    conversations: Iterable[Sequence[Mapping[str, Any]] | str], prepare: Prepare
+) -> Iterator[Request | CactusError]:
+    """The same one by one, when it is asked for: the conversations may be more than memory has."""
+    return (_prepared(messages, prepare) for messages in conversations_of(conversations))
+
+
+def conversations_of(given: Any) -> Iterable[Any]:
+    """`given`, or InvalidRequest if that is not several conversations."""
+    single = isinstance(given, (str, bytes, bytearray, memoryview, Mapping))
+    if single or not isinstance(given, Iterable):
+        raise InvalidRequest(
+            "chat_many takes a list of conversations, each a list of messages, "
+            f"got {type(given).__name__}"
+        )
+    return given
+
+
+def _prepared(messages: Any, prepare: Prepare) -> Request | CactusError:
+    try:
+        return prepare(messages)
+    except CactusError as error:
+        return _as_value(error)
 
 
 def _numbered(index: int, error: CactusError) -> CactusError:
@@ -89,24 +96,28 @@ class ManyRun(Run[tuple[int, Result], list[Result]]):
 
     An event is the index of a request and its result, as soon as there is one; those without an end
     are "cancelled". Without `return_exceptions` the first error ends the call and is raised.
+    Of an iterator of requests the next is asked for when there is a place for it, and none once the
+    call is stopped.
     """
 
     def __init__(
         self,
         batch: Batch,
         call: Call,
-        requests: Sequence[Request | CactusError],
+        requests: Sequence[Request | CactusError] | Iterator[Request | CactusError],
         return_exceptions: bool,
     ) -> None:
         super().__init__(batch.turns, call)
-        self._batch, self._requests = batch, requests
+        self._batch = batch
         self._return_exceptions = return_exceptions
         # The thread has nothing to do before the first of them ends.
         self._mailbox = batch.mailbox(patient=True)
-        self._left, self._errors = deque[int](), deque[int]()
-        for index, request in enumerate(requests):
-            (self._left if isinstance(request, Request) else self._errors).append(index)
-        self._lanes: dict[Lane, int] = {}  # all that have no result yet
+        self._left: Iterator[tuple[int, Request | CactusError]] = enumerate(requests)
+        self._total: int | None = None
+        if isinstance(requests, Sequence):  # what is known to be wrong comes first
+            self._left = iter(sorted(self._left, key=lambda one: isinstance(one[1], Request)))
+            self._total = len(requests)
+        self._lanes: dict[Lane, tuple[int, Request]] = {}  # all that have no result yet
         self._seconds: dict[Lane, SecondOpinion] = {}  # of those that may have one
         self._results: dict[int, Result] = {}
 
@@ -116,30 +127,34 @@ class ManyRun(Run[tuple[int, Result], list[Result]]):
             for index, result in events:
                 self._results[index] = result
                 if progress is not None:
-                    progress(len(self._results), len(self._requests))
+                    progress(len(self._results), self._total or 0)
         return self._result()
 
     def _events(self) -> Generator[tuple[int, Result], None, None]:
-        while self._errors:
-            index = self._errors.popleft()
-            error = self._requests[index]
-            assert isinstance(error, CactusError)
-            yield index, self._checked(index, error)
-        while self._lanes or (self._left and not self.call.stopped):
-            self._join()
+        while True:
+            yield from self._join()
+            if not self._lanes:
+                break
             for lane in self._next():
                 if lane in self._lanes:
-                    index = self._lanes.pop(lane)
-                    yield index, self._checked(index, self._ended_with(lane))
-        if self._left:
+                    index, request = self._lanes.pop(lane)
+                    result = self._ended_with(lane)
+                    if isinstance(result, Completion):
+                        result = request.cited(result)
+                    yield index, self._checked(index, result)
+        if self._total is not None:
+            yield from self._cancel()
+
+    def _cancel(self) -> Iterator[tuple[int, Result]]:
+        """Those that never began, of a list."""
+        for index, request in self._left:
+            if isinstance(request, CactusError):
+                yield index, self._checked(index, request)
+                continue
             self._turns.cancel_if_closed()
-        while self._left:
-            index = self._left.popleft()
-            request = self._requests[index]
-            assert isinstance(request, Request)
             answer = Answer(self._batch.engine, request)
             answer.cancel()
-            yield index, self._checked(index, answer.completion())
+            yield index, request.cited(answer.completion())
 
     def _result(self) -> list[Result]:
         """In order; nothing where the results were read as events, so that none is held here."""
@@ -168,13 +183,18 @@ class ManyRun(Run[tuple[int, Result], list[Result]]):
         second = self._seconds[lane]
         return second.answered or (lane.ended and (not second.waiting or self.call.stopped))
 
-    def _join(self) -> None:
-        while self._left and len(self._lanes) < AT_ONCE and not self.call.stopped:
-            request = self._requests[self._left[0]]
-            assert isinstance(request, Request)
+    def _join(self) -> Iterator[tuple[int, Result]]:
+        """Give all free places away; those that are errors are results already."""
+        while len(self._lanes) < AT_ONCE and not self.call.stopped:
+            index, request = next(self._left, (-1, None))
+            if request is None:
+                return
+            if isinstance(request, CactusError):
+                yield index, self._checked(index, request)
+                continue
             # Answers to a list are seldom continued: the conversations that are stay remembered.
             lane = self._batch.lane(self.call, request, self._mailbox, kept=False)
-            self._lanes[lane] = self._left.popleft()
+            self._lanes[lane] = index, request
             if request.elsewhere is not None:
                 self._seconds[lane] = SecondOpinion(request, self._mailbox)
             self._batch.join(lane)
@@ -201,7 +221,4 @@ class ManyRun(Run[tuple[int, Result], list[Result]]):
     def _checked(self, index: int, result: Result) -> Result:
         if isinstance(result, CactusError) and not self._return_exceptions:
             raise _numbered(index, result)
-        request = self._requests[index]
-        if isinstance(result, Completion) and isinstance(request, Request):
-            return request.cited(result)
         return result

@@ -293,9 +293,12 @@ class ChatMethods(ModelBase):
     ) -> Any:
         """`chat_many` as an iterator: the index of a conversation and its answer, as each ends.
 
+        Of an iterator the next conversation is asked for when there is a place for it in the batch:
+        it may have no end. An error of one of them is then raised, or yielded, when it comes.
         Read it to its end or close it (it is a context manager): an open one keeps its memory.
         """
-        return EventStream(self._chat().many(conversations, return_exceptions, options, Call()))
+        run = self._chat().many(conversations, return_exceptions, options, Call(), as_read=True)
+        return EventStream(run)
 
     @overload
     def achat_as_completed(
@@ -323,7 +326,9 @@ class ChatMethods(ModelBase):
         """`chat_as_completed` for ``async for``."""
         told = _in_loop(options)
         return AsyncEventStream(
-            lambda call: self._chat().many(conversations, return_exceptions, told, call)
+            lambda call: self._chat().many(
+                conversations, return_exceptions, told, call, as_read=True
+            )
         )
 
     def conversation(
