@@ -105,6 +105,7 @@ EXPECTED = {
         FOUR,
     ],
     "docs/audio-files.md": ["WEBVTT", "1 0.0  Never tried"],
+    "docs/batch.md": ["2 0\n"],
     "docs/chat.md": [
         PARIS + "\nstop 0.9",
         "Paris",

@@ -21,6 +21,7 @@ COMMANDS = {
     "describe": ("cactus.cli.describe", "Describe images."),
     "embed": ("cactus.cli.embed", "Make vectors of texts or images."),
     "rerank": ("cactus.cli.rerank", "Rank texts by a query."),
+    "batch": ("cactus.cli.batch", "Do the same for every row of a file."),
     "serve": ("cactus.cli.serve", "Serve models over HTTP."),
     "mcp": ("cactus.cli.mcp", "Serve tools to programs that speak MCP."),
     "ps": ("cactus.cli.ps", "List servers that run, and their models."),

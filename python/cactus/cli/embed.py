@@ -19,7 +19,6 @@ from cactus.cli.options import Whole, no_progress_option, offline_option, thread
 from cactus.cli.text import whole_characters
 from cactus.cli.texts import (
     Line,
-    Wrong,
     field_option,
     input_option,
     name_of_input,
@@ -29,6 +28,7 @@ from cactus.cli.texts import (
     truncate_option,
 )
 from cactus.cli.vectors import Block, VectorWriter, progress_from
+from cactus.inputs.lines import Wrong
 
 if TYPE_CHECKING:
     import numpy as np

@@ -15,13 +15,13 @@ from cactus.cli.texts import (
     field_option,
     file_argument,
     input_option,
-    json_line,
     name_of_input,
     opened,
     read_lines,
     too_long,
     truncate_option,
 )
+from cactus.inputs.lines import json_line
 
 
 @click.command("rerank", short_help="Rank texts by a query.")

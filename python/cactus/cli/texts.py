@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import json
-import math
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import IO, TYPE_CHECKING, Any
 
 import click
 
+from cactus.inputs.lines import Wrong, numbered_lines, parse_row
 from cactus.inputs.text import clean_text
 
 if TYPE_CHECKING:
@@ -19,9 +18,6 @@ if TYPE_CHECKING:
 
 STDIN = "-"
 FORMS = ("auto", "lines", "jsonl")
-
-LONGEST = 64 << 20
-"""Bytes of one line at most."""
 
 file_argument = click.argument(
     "file", required=False, type=click.Path(exists=True, dir_okay=False, allow_dash=True)
@@ -59,14 +55,6 @@ class Line:
     fields: dict[str, Any] = field(default_factory=dict)
 
 
-@dataclass(frozen=True)
-class Wrong:
-    """A line that holds no text, and why."""
-
-    number: int
-    reason: str
-
-
 @contextmanager
 def opened(file: str | None) -> Iterator[IO[bytes]]:
     """The bytes of a file; of what is piped in for "-", or where no file is named."""
@@ -97,55 +85,26 @@ def read_lines(stream: IO[bytes], form: str, name: str) -> Iterator[Line | Wrong
 
     Empty lines are empty texts, or between JSON objects nothing.
     """
-    number = 0
-    while raw := stream.readline(LONGEST + 1):
-        number += 1
-        if len(raw) > LONGEST:
-            yield Wrong(number, f"is longer than {LONGEST >> 20} MB")
-            return
-        try:
-            line = raw.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r\n")
-        except UnicodeDecodeError as error:
-            yield Wrong(number, f"is not UTF-8 (at byte {error.start})")
+    for line in numbered_lines(stream):
+        if isinstance(line, Wrong):
+            yield line
             continue
+        number, text = line
         if form == "auto":
-            form = "jsonl" if line.lstrip().startswith("{") else "lines"
+            form = "jsonl" if text.lstrip().startswith("{") else "lines"
         if form == "lines":
-            yield Line(number, line)
-        elif line.strip():
-            yield _object(number, line, name)
+            yield Line(number, text)
+        elif text.strip():
+            yield _object(number, text, name)
 
 
 def _object(number: int, line: str, name: str) -> Line | Wrong:
     try:
-        row = json.loads(line, parse_constant=_not_json, parse_float=_finite)
-    except (ValueError, RecursionError) as error:
-        return Wrong(number, f"is not JSON: {error}")
-    if not isinstance(row, dict):
-        return Wrong(number, "is not a JSON object")
+        row = parse_row(line)
+    except ValueError as error:
+        return Wrong(number, str(error))
     text = row.pop(name, None)
     if not isinstance(text, str):
         got = "nothing" if text is None else type(text).__name__
         return Wrong(number, f"has no text in its field {name!r}: got {got}")
     return Line(number, clean_text(text), row)
-
-
-def _not_json(name: str) -> float:
-    raise ValueError(f"{name} is no number of JSON")
-
-
-def _finite(digits: str) -> float:
-    value = float(digits)
-    if math.isinf(value):  # it could not be written again
-        raise ValueError(f"{digits[:40]} is too large a number")
-    return value
-
-
-def json_line(row: Mapping[str, Any]) -> str:
-    """A line of a result; half characters, which JSON may have as escapes, stay escapes."""
-    line = json.dumps(row, ensure_ascii=False)
-    try:
-        line.encode()
-    except UnicodeEncodeError:
-        return json.dumps(row)
-    return line

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cactus.cli.text import complain
-from cactus.cli.texts import json_line
+from cactus.inputs.lines import json_line
 
 if TYPE_CHECKING:
     import numpy as np

@@ -1,0 +1,101 @@
+"""The lines of a job that are done: a file that any end of the process leaves usable."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from cactus.errors import InvalidRequest
+from cactus.inputs.lines import LONGEST
+
+SYNC_SECONDS = 5
+"""What is written reaches the disk so often."""
+
+
+class Journal:
+    """A file of JSON lines, each with the `index` of its row and an `error` or null.
+
+    What is whole of it is kept; what follows the first line that is not, which a process or machine
+    that ended while it wrote leaves behind, is cut off. `done` has a 1 for each row that is there,
+    `errors` is how many of them have one, `sound` where the lines end that are whole.
+    """
+
+    def __init__(self, path: Path, total: int) -> None:
+        self.path = path
+        self.done = bytearray(total)
+        self.rows = self.errors = self.sound = 0
+        self._file = open(path, "a+b")  # noqa: SIM115  (closed by `close`)
+        try:
+            self._scan()
+            if self._file.seek(0, os.SEEK_END) > self.sound:
+                self._file.truncate(self.sound)
+        except BaseException:
+            self._file.close()
+            raise
+        self._synced = time.monotonic()
+
+    def _scan(self) -> None:
+        self._file.seek(0)
+        while line := self._file.readline(4 * LONGEST):
+            entry = _entry(line)
+            if entry is None:
+                return
+            index, failed = entry
+            if index >= len(self.done) or self.done[index]:
+                what = "twice" if index < len(self.done) else "and the input has not"
+                raise InvalidRequest(
+                    f"{self.path}: row {index} is there {what}: something else has written into "
+                    "the file; --restart begins anew"
+                )
+            self._count(index, failed)
+            self.sound += len(line)
+
+    def write(self, lines: Iterable[tuple[int, bool, bytes]]) -> None:
+        """Append lines: the index of each row, whether it has an error, the bytes of the line."""
+        block = []
+        for index, failed, line in lines:
+            if self.done[index]:
+                raise AssertionError(f"row {index} was done twice")
+            self._count(index, failed)
+            block.append(line)
+        self._file.write(b"".join(block))
+        self._file.flush()
+        if time.monotonic() - self._synced > SYNC_SECONDS:
+            self.sync()
+
+    def _count(self, index: int, failed: bool) -> None:
+        self.done[index] = 1
+        self.rows += 1
+        self.errors += failed
+
+    def sync(self) -> None:
+        """See to it that what is written is on the disk."""
+        self._file.flush()
+        os.fsync(self._file.fileno())
+        self._synced = time.monotonic()
+
+    def close(self) -> None:
+        """The end; safe to call twice."""
+        if not self._file.closed:
+            self.sync()
+            self._file.close()
+
+
+def _entry(line: bytes) -> tuple[int, bool] | None:
+    """The index of a line and whether it has an error; None where the line is not whole."""
+    if not line.endswith(b"\n"):
+        return None
+    try:
+        row: Any = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(row, dict) or "error" not in row:
+        return None
+    index = row.get("index")
+    if not isinstance(index, int) or isinstance(index, bool) or index < 0:
+        return None
+    return index, row["error"] is not None

@@ -1,0 +1,255 @@
+"""What a job reads: a file or a folder as rows, one after another, never all in memory."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+import os
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Any
+
+from cactus.errors import InvalidRequest
+from cactus.inputs.lines import LONGEST, Wrong, numbered_lines, parse_row
+
+HEAD = 1 << 20
+"""Bytes of a file's beginning by which it is recognised."""
+
+TEXTS = (".txt", ".text", ".md", ".markdown", ".rst")
+"""Endings of files in a folder whose text is read."""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One row: `index` counts from 0 on, `place` says where it is from, to be read.
+
+    `wrong` is why it cannot be used; it then has no values.
+    """
+
+    index: int
+    place: str
+    values: Mapping[str, Any] = field(default_factory=dict)
+    wrong: str | None = None
+
+
+class Input(ABC):
+    """A file or a folder of rows. Errors of the whole are InvalidRequest, those of a row its own.
+
+    `base` is the folder from which names of files in the rows are meant.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.base = path.parent
+
+    @abstractmethod
+    def rows(self) -> Iterator[Row]:
+        """All rows, read as they are asked for."""
+
+    def count(self) -> int:
+        """How many rows there are."""
+        return sum(1 for _ in self.rows())
+
+    def known_by(self) -> dict[str, Any]:
+        """What it is recognised by when a job goes on: size, time of the last change, beginning."""
+        with _opened(self.path) as file:
+            status = os.fstat(file.fileno())
+            digest = hashlib.blake2b(file.read(HEAD), digest_size=16).hexdigest()
+        return {
+            "path": str(self.path.absolute()),
+            "size": status.st_size,
+            "changed": status.st_mtime_ns,
+            "beginning": digest,
+        }
+
+
+class JsonLines(Input):
+    """A file of JSON objects, one a line; empty lines are nothing."""
+
+    def rows(self) -> Iterator[Row]:
+        index = -1
+        with _opened(self.path) as file:
+            for line in numbered_lines(file):
+                if not isinstance(line, Wrong) and not line[1].strip():
+                    continue
+                index += 1
+                if isinstance(line, Wrong):
+                    place = f"{self.path.name}, line {line.number}"
+                    yield Row(index, place, wrong=line.reason)
+                    continue
+                place = f"{self.path.name}, line {line[0]}"
+                try:
+                    yield Row(index, place, parse_row(line[1]))
+                except ValueError as error:
+                    yield Row(index, place, wrong=str(error))
+
+    def count(self) -> int:
+        with _opened(self.path) as file:
+            return sum(
+                1 for line in numbered_lines(file) if isinstance(line, Wrong) or line[1].strip()
+            )
+
+
+class Lines(Input):
+    """A file of texts, one a line: the column `text`."""
+
+    def rows(self) -> Iterator[Row]:
+        with _opened(self.path) as file:
+            for index, line in enumerate(numbered_lines(file)):
+                if isinstance(line, Wrong):
+                    place = f"{self.path.name}, line {line.number}"
+                    yield Row(index, place, wrong=line.reason)
+                else:
+                    yield Row(index, f"{self.path.name}, line {line[0]}", {"text": line[1]})
+
+
+class Csv(Input):
+    """A CSV file in UTF-8 with its columns' names in the first row; tabs separate those of a TSV.
+
+    All values are texts.
+    """
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        self._delimiter = "\t" if path.suffix.lower() == ".tsv" else ","
+
+    def rows(self) -> Iterator[Row]:
+        # Bytes that are not UTF-8 are the error of their row, and do not end the file.
+        with _opened(self.path) as file:
+            text = _text_of(file)
+            csv.field_size_limit(LONGEST)
+            reader = csv.reader(text, delimiter=self._delimiter, strict=True)
+            names: list[str] | None = None
+            index = 0
+            while True:
+                try:
+                    cells = next(reader, None)
+                except csv.Error as error:
+                    raise InvalidRequest(
+                        f"{self.path}, line {reader.line_num}: not CSV: {error}"
+                    ) from None
+                if cells is None:
+                    break
+                if names is None:
+                    names = self._names(cells)
+                elif cells:
+                    yield self._row(index, reader.line_num, names, cells)
+                    index += 1
+            if names is None:
+                raise InvalidRequest(f"{self.path} is empty; expected a row of columns' names")
+
+    def _names(self, cells: list[str]) -> list[str]:
+        for name in cells:
+            if cells.count(name) > 1:
+                raise InvalidRequest(f"{self.path}: two columns have the name {name!r}")
+            if not _is_text(name):
+                raise InvalidRequest(f"{self.path}: the first row is not UTF-8")
+        return cells
+
+    def _row(self, index: int, line: int, names: list[str], cells: list[str]) -> Row:
+        place = f"{self.path.name}, line {line}"
+        if len(cells) != len(names):
+            wrong = f"has {len(cells)} columns, expected {len(names)}"
+            return Row(index, place, wrong=wrong)
+        if not all(map(_is_text, cells)):
+            return Row(index, place, wrong="is not UTF-8")
+        return Row(index, place, dict(zip(names, cells, strict=True)))
+
+
+class Folder(Input):
+    """The files in a folder and its folders, sorted, without hidden ones: the column `file`.
+
+    Of files of text (.txt, .md, .rst) the column `text`, too.
+    """
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        self.base = path
+        self.files = sorted(self._found())
+
+    def _found(self) -> Iterator[str]:
+        for folder, folders, names in os.walk(self.path):
+            folders[:] = [name for name in folders if not name.startswith(".")]
+            for name in names:
+                if not name.startswith("."):
+                    yield Path(folder, name).relative_to(self.path).as_posix()
+
+    def rows(self) -> Iterator[Row]:
+        for index, name in enumerate(self.files):
+            values = {"file": name}
+            if name.lower().endswith(TEXTS):
+                try:
+                    values["text"] = (self.path / name).read_text("utf-8-sig")
+                except (OSError, UnicodeDecodeError) as error:
+                    yield Row(index, name, wrong=f"cannot be read as text: {error}")
+                    continue
+            yield Row(index, name, values)
+
+    def count(self) -> int:
+        return len(self.files)
+
+    def known_by(self) -> dict[str, Any]:
+        digest = hashlib.blake2b(digest_size=16)
+        for name in self.files:
+            status = (self.path / name).stat()
+            digest.update(json.dumps([name, status.st_size, status.st_mtime_ns]).encode())
+        return {
+            "path": str(self.path.absolute()),
+            "files": len(self.files),
+            "names, sizes and times": digest.hexdigest(),
+        }
+
+
+KINDS: dict[str, type[Input]] = {
+    ".jsonl": JsonLines,
+    ".ndjson": JsonLines,
+    ".csv": Csv,
+    ".tsv": Csv,
+    ".txt": Lines,
+    ".text": Lines,
+}
+
+
+def open_input(path: str | os.PathLike[str]) -> Input:
+    """The rows of a file, by the ending of its name, or of a folder.
+
+    Raises InvalidRequest where there is none, or it is of another kind.
+    """
+    found = Path(path)
+    if found.is_dir():
+        return Folder(found)
+    if str(path) == "-":
+        raise InvalidRequest("input: standard input cannot be read again; give a file or a folder")
+    kind = KINDS.get(found.suffix.lower())
+    if kind is None:
+        raise InvalidRequest(
+            f"input {found.name!r}: expected a folder or a file that ends in "
+            f"{', '.join(KINDS)}, got {found.suffix or 'no ending'!r}"
+        )
+    with _opened(found):
+        return kind(found)
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[IO[bytes]]:
+    try:
+        file = path.open("rb")
+    except OSError as error:
+        raise InvalidRequest(f"input {str(path)!r}: {error.strerror}") from None
+    with file:
+        yield file
+
+
+def _text_of(file: IO[bytes]) -> Iterator[str]:
+    first = True
+    while line := file.readline(LONGEST):
+        yield line.decode("utf-8-sig" if first else "utf-8", "surrogateescape")
+        first = False
+
+
+def _is_text(value: str) -> bool:
+    return value.isascii() or not any("\ud800" <= letter <= "\udfff" for letter in value)

@@ -1,0 +1,162 @@
+"""A job over a file: from wherever it was to its end, each row once in the output."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from cactus.batch.job import Job, named_job
+from cactus.batch.journal import Journal
+from cactus.batch.outputs import Output, open_output
+from cactus.batch.rows import Input, open_input
+from cactus.batch.state import State, alone, model_known_by
+from cactus.batch.task import Line, Task
+from cactus.errors import InvalidRequest
+from cactus.inputs.checks import boolean, integer
+from cactus.progress import Progress, chosen_progress
+from cactus.weights.resolve import resolve
+
+MOST_WORKERS = 256
+
+
+@dataclass(frozen=True)
+class Report:
+    """What an output has: `rows`, and how many of these have an `error`.
+
+    `before` of the rows were there when the job went on; `seconds` is how long the others took.
+    """
+
+    output: Path
+    rows: int
+    errors: int
+    before: int
+    seconds: float
+
+
+def run(
+    job: Job | Mapping[str, Any] | str | os.PathLike[str],
+    input: str | os.PathLike[str],
+    output: str | os.PathLike[str],
+    *,
+    model: str | os.PathLike[str],
+    keep: Sequence[str] | None = None,
+    workers: int = 1,
+    ordered: bool = False,
+    restart: bool = False,
+    progress: Progress | bool | None = None,
+    threads: int | None = None,
+    context: int | None = None,
+    kv: str | None = None,
+    activations: str | None = None,
+) -> Report:
+    """Do a job for every row of a file, and write a row for each; the same call goes on.
+
+    `job`: a `Job`, its object, the name of a kind ("chat"), or the name of a JSON or TOML file.
+    `input`, `output`: files whose kinds are told by the endings of their names (docs/batch.md).
+    `model`, `threads` (of each worker), `context`, `kv`, `activations` are those of `cactus.Model`.
+    `keep`: the columns of the input that the output has, too; None for all. `workers`: processes,
+    1 to 256, each with a model of its own. `ordered`: rows in the order of the input, instead of
+    as they are ready. `restart`: begin anew where there is an output.
+
+    What is wrong with a row is its column `error`. What was done when an earlier call ended, in any
+    way, stays done; `OUTPUT.batch.json` says what it was begun with. Raises InvalidRequest naming
+    the field, and if `output` was begun with something else; and what loading the model does.
+    """
+    task = Task(
+        named_job(job),
+        Path(input),
+        Path(),
+        {"threads": threads, "context": context, "kv": kv, "activations": activations},
+        _names(keep),
+    )
+    workers = integer("workers", workers, 1, MOST_WORKERS)
+    ordered, restart = boolean("ordered", ordered), boolean("restart", restart)
+    source, target = open_input(input), open_output(output)
+    if target.path.absolute() == source.path.absolute():
+        raise InvalidRequest(f"output: {str(output)!r} is the input")
+    task.check(source)
+    task = replace(task, model=resolve(model), told=target.told)
+    with alone(target.lock, target.path), chosen_progress(progress, "rows") as shown:
+        return _go_on(task, source, target, workers, ordered, restart, shown)
+
+
+def _names(keep: Any) -> Sequence[str] | None:
+    if keep is None:
+        return None
+    if isinstance(keep, str) or not all(isinstance(name, str) for name in keep):
+        raise InvalidRequest(f"keep must be a list of names of columns, got {keep!r:.60}")
+    return tuple(keep)
+
+
+def _go_on(
+    task: Task,
+    source: Input,
+    target: Output,
+    workers: int,
+    ordered: bool,
+    restart: bool,
+    shown: Progress | None,
+) -> Report:
+    began = time.monotonic()
+    made_of = {
+        "job": task.job.to_dict(),
+        "input": source.known_by(),
+        "model": model_known_by(task.model),
+        "options": {
+            **{name: value for name, value in task.load.items() if name != "threads"},
+            "keep": task.keep,
+            "ordered": ordered,
+        },
+    }
+    state = State(target.state, target.path)
+    begun = None if restart else state.read()
+    if begun is not None:
+        state.check(made_of, begun["made_of"])
+        whole = begun.get("whole")
+        if whole and target.path.exists() and target.journal != target.path:
+            return Report(target.path, whole["rows"], whole["errors"], whole["rows"], 0.0)
+    else:
+        if target.path.exists() and not restart:
+            raise InvalidRequest(f"{target.path} is there already; --restart begins anew")
+        target.remove()
+        state.write(made_of)
+    with ExitStack() as stack:
+        journal = Journal(target.journal, source.count())
+        stack.callback(journal.close)
+        before, total = journal.rows, len(journal.done)
+        if before < total:
+            lines = task.lines(journal.done)
+            stack.enter_context(closing(lines))
+            _write(_in_order(lines, journal.done) if ordered else lines, journal, shown)
+    if journal.rows != total:
+        raise InvalidRequest(
+            f"{source.path} has changed: {total} rows were counted, {journal.rows} were read"
+        )
+    state.write(made_of, whole={"rows": total, "errors": journal.errors})
+    return Report(target.path, total, journal.errors, before, time.monotonic() - began)
+
+
+def _write(lines: Iterable[Line], journal: Journal, shown: Progress | None) -> None:
+    if shown is not None:
+        shown("batch", journal.rows, len(journal.done))
+    for line in lines:
+        journal.write([line])
+        if shown is not None:
+            shown("batch", journal.rows, len(journal.done))
+
+
+def _in_order(lines: Iterable[Line], done: Sequence[int]) -> Iterator[Line]:
+    """The lines in the order of the rows; those that are ready before wait."""
+    waiting: dict[int, Line] = {}
+    index = 0
+    for line in lines:
+        waiting[line[0]] = line
+        while index < len(done) and (done[index] or index in waiting):
+            if not done[index]:
+                yield waiting.pop(index)
+            index += 1

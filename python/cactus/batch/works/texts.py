@@ -1,0 +1,128 @@
+"""Vectors and scores of texts, many rows at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cactus.batch.rows import Row
+from cactus.batch.template import Template
+from cactus.batch.works.work import Result, Work
+from cactus.errors import InvalidRequest
+from cactus.model import Model
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+BLOCK = 512
+"""Rows that are read before their results are written."""
+
+
+class Embed(Work):
+    """The vector of `text`, which has places for columns; by default the column `text`."""
+
+    KIND = "embed"
+    FIELDS = ("text",)
+    OPTIONS = frozenset(("batch_size", "prompt", "dimensions", "normalize", "truncate"))
+    ABILITY = "embed"
+
+    def __init__(self, fields: Mapping[str, Any], options: Mapping[str, Any]) -> None:
+        super().__init__(fields, options)
+        self._text = Template("text", fields.get("text", "{text}"))
+        self.columns = ("embedding",)
+
+    def results(
+        self, model: Model, rows: Iterator[Row], base: Path
+    ) -> Iterator[tuple[Row, Result]]:
+        model.embed([], **self.options)  # a wrong option is not the error of every row
+        while block := list(islice(rows, BLOCK)):
+            good: list[tuple[Row, str]] = []
+            for row in block:
+                try:
+                    good.append((row, self._text.fill(_values(row))))
+                except InvalidRequest as error:
+                    yield row, str(error)
+            yield from self._vectors(model, good)
+
+    def _vectors(
+        self, model: Model, given: Sequence[tuple[Row, str]]
+    ) -> Iterator[tuple[Row, Result]]:
+        """The vectors of texts; where one cannot be, of each half of them."""
+        if not given:
+            return
+        try:
+            texts = [text for _, text in given]
+            vectors = model.embed(texts, progress=False, **self.options)
+        except InvalidRequest as error:
+            if len(given) == 1:
+                yield given[0][0], str(error)
+                return
+            half = len(given) // 2
+            yield from self._vectors(model, given[:half])
+            yield from self._vectors(model, given[half:])
+            return
+        for (row, _), vector in zip(given, vectors, strict=True):
+            yield row, {"embedding": numbers(vector)}
+
+
+class Rerank(Work):
+    """How well `text` answers `query`; both have places for columns, and are them by default."""
+
+    KIND = "rerank"
+    FIELDS = ("query", "text")
+    OPTIONS = frozenset(("batch_size", "truncate"))
+    ABILITY = "rerank"
+
+    def __init__(self, fields: Mapping[str, Any], options: Mapping[str, Any]) -> None:
+        super().__init__(fields, options)
+        self._query = Template("query", fields.get("query", "{query}"))
+        self._text = Template("text", fields.get("text", "{text}"))
+        self.columns = ("score",)
+
+    def results(
+        self, model: Model, rows: Iterator[Row], base: Path
+    ) -> Iterator[tuple[Row, Result]]:
+        model.rerank("", [], **self.options)
+        while block := list(islice(rows, BLOCK)):
+            asked: dict[str, list[tuple[Row, str]]] = {}
+            for row in block:
+                try:
+                    query, text = self._query.fill(_values(row)), self._text.fill(row.values)
+                except InvalidRequest as error:
+                    yield row, str(error)
+                else:
+                    asked.setdefault(query, []).append((row, text))
+            for query, given in asked.items():
+                yield from self._scores(model, query, given)
+
+    def _scores(
+        self, model: Model, query: str, given: Sequence[tuple[Row, str]]
+    ) -> Iterator[tuple[Row, Result]]:
+        try:
+            texts = [text for _, text in given]
+            ranked = model.rerank(query, texts, progress=False, **self.options)
+        except InvalidRequest as error:
+            if len(given) == 1:
+                yield given[0][0], str(error)
+                return
+            half = len(given) // 2
+            yield from self._scores(model, query, given[:half])
+            yield from self._scores(model, query, given[half:])
+            return
+        for one in ranked:
+            yield given[one.index][0], {"score": one.score}
+
+
+def _values(row: Row) -> Mapping[str, Any]:
+    """The values of a row; what is wrong with it is raised."""
+    if row.wrong is not None:
+        raise InvalidRequest(row.wrong)
+    return row.values
+
+
+def numbers(vector: NDArray[np.float32]) -> list[float]:
+    """The numbers of a vector with as many digits as float32 has."""
+    return [float(f"{value:.9g}") for value in vector.tolist()]

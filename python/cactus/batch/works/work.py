@@ -1,0 +1,45 @@
+"""What every kind of job has: its fields, its columns, and the results of rows."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, ClassVar
+
+from cactus.batch.rows import Row
+from cactus.inputs.checks import known
+from cactus.model import Model
+from cactus.models.abilities import Ability
+
+Result = dict[str, Any] | str
+"""The columns that a row gets, or what went wrong with it."""
+
+
+class Work(ABC):
+    """One kind of job. `columns` are the names of those that its results have.
+
+    Checks its fields when it is made: InvalidRequest names the field or option that is wrong.
+    """
+
+    KIND: ClassVar[str]
+    FIELDS: ClassVar[tuple[str, ...]] = ()
+    OPTIONS: ClassVar[frozenset[str]] = frozenset()
+    ABILITY: ClassVar[Ability]
+    FORMS: ClassVar[tuple[str, ...]] = ("text",)
+    columns: tuple[str, ...] = ()
+    form: str | None = None
+
+    def __init__(self, fields: Mapping[str, Any], options: Mapping[str, Any]) -> None:
+        known(fields, self.FIELDS)
+        known(options, sorted(self.OPTIONS))
+        self.fields, self.options = fields, dict(options)
+
+    @abstractmethod
+    def results(
+        self, model: Model, rows: Iterator[Row], base: Path
+    ) -> Iterator[tuple[Row, Result]]:
+        """The results of rows, in any order; the next rows are asked for as there is room.
+
+        Names of files in rows are meant from `base`. Raises what ends the work as a whole.
+        """

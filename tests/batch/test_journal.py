@@ -1,0 +1,69 @@
+"""What is left of an output is gone on with, wherever it was torn."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cactus.batch.journal import Journal
+from cactus.errors import InvalidRequest
+
+COUNT = 12
+LINES = [
+    json.dumps(
+        {"index": n, "answer": "é\n" * (n % 3), "error": "no" if n % 4 == 3 else None}
+    ).encode()
+    + b"\n"
+    for n in (3, 0, 1, 7, 2, 11, 4, 5, 6, 10, 9, 8)
+]
+WHOLE = b"".join(LINES)
+
+
+def gone_on(path: Path) -> tuple[int, int, int]:
+    """Opens what is there, writes all rows that are missing; how many there were, errors, rows."""
+    journal = Journal(path, COUNT)
+    before = journal.rows
+    missing = [line for line in LINES if not journal.done[json.loads(line)["index"]]]
+    journal.write((json.loads(line)["index"], b'"no"' in line, line) for line in missing)
+    journal.close()
+    return before, journal.errors, journal.rows
+
+
+@given(st.integers(0, len(WHOLE)), st.binary(max_size=40))
+def test_each_row_is_there_once_wherever_it_was_torn(
+    tmp_path_factory: pytest.TempPathFactory, cut: int, dirt: bytes
+) -> None:
+    path = tmp_path_factory.mktemp("torn") / "out.jsonl"
+    path.write_bytes(WHOLE[:cut] + dirt)
+    before, errors, rows = gone_on(path)
+    whole = [line for line in LINES if line in WHOLE[:cut]]
+    assert before >= len(whole), "what is whole stays"
+    assert (errors, rows) == (3, COUNT)
+    found = path.read_bytes().splitlines(keepends=True)
+    assert sorted(found) == sorted(LINES) and found[: len(whole)] == whole
+
+
+@given(st.integers(0, len(WHOLE) - 1), st.integers(1, 60))
+def test_a_block_of_zeros_and_what_follows_is_done_again(
+    tmp_path_factory: pytest.TempPathFactory, start: int, length: int
+) -> None:
+    path = tmp_path_factory.mktemp("zeros") / "out.jsonl"
+    zeros = WHOLE[:start] + bytes(length) + WHOLE[start + length :]
+    path.write_bytes(zeros[: len(WHOLE)])
+    assert gone_on(path)[1:] == (3, COUNT)
+    assert sorted(path.read_bytes().splitlines(keepends=True)) == sorted(LINES)
+
+
+def test_rows_that_something_else_has_written_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "out.jsonl"
+    path.write_bytes(LINES[0] * 2)
+    with pytest.raises(InvalidRequest, match="row 3 is there twice"):
+        Journal(path, COUNT)
+    path.write_bytes(b'{"index": 12, "error": null}\n')
+    with pytest.raises(InvalidRequest, match="row 12 is there and the input has not"):
+        Journal(path, COUNT)
+    assert path.read_bytes() == b'{"index": 12, "error": null}\n'

@@ -1,0 +1,89 @@
+"""Kills a job at random points, over and over, and sees that each row is there once.
+
+python tools/kill_batch.py MODEL                      20 points of 10,000 chats of 16 tokens
+python tools/kill_batch.py MODEL --rows 600 --max-tokens 4 --threads 1     a short form
+python tools/kill_batch.py MODEL --job embed --rows 20000 --output out.parquet
+
+A child of this process does the job and is ended by SIGKILL when so many rows are written; then a
+few bytes of what it has written last are cut off, as a torn line would be. The next goes on. In the
+end the output must be what one run makes; exit status 1 where it is not.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import random
+import signal
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from cactus import batch
+from cactus.batch.outputs import open_output
+
+
+def main() -> int:
+    """The exit status."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("model")
+    parser.add_argument("--job", choices=["chat", "embed"], default="chat")
+    parser.add_argument("--rows", type=int, default=10000)
+    parser.add_argument("--max-tokens", type=int, default=16)
+    parser.add_argument("--points", type=int, default=20)
+    parser.add_argument("--threads", type=int)
+    parser.add_argument("--ordered", action="store_true")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--output", default="out.jsonl", help="its ending is the kind of output")
+    given = parser.parse_args()
+    job: dict[str, Any] = {"job": given.job}
+    if given.job == "chat":
+        job |= {"prompt": "Say {text}.", "options": {"max_tokens": given.max_tokens}}
+    with tempfile.TemporaryDirectory(prefix="cactus-kill-") as home:
+        folder = Path(home)
+        source = folder / "in.jsonl"
+        rows = [{"text": f"row {n} {'and so on ' * (n % 4)}"} for n in range(given.rows)]
+        source.write_text("".join(json.dumps(row) + "\n" for row in rows))
+        options = {name: getattr(given, name) for name in ("model", "threads", "ordered")}
+
+        def work(output: Path) -> int:
+            """A child that does the job."""
+            child = os.fork()
+            if child == 0:
+                try:
+                    batch.run(job, source, output, progress=False, **options)
+                except BaseException as error:
+                    print(f"{type(error).__name__}: {error}", file=sys.stderr, flush=True)
+                    os._exit(1)
+                os._exit(0)
+            return child
+
+        whole, output = folder / f"whole{Path(given.output).suffix}", folder / given.output
+        if os.waitpid(work(whole), 0)[1]:
+            return 1
+        chance = random.Random(given.seed)
+        written = open_output(output).journal
+        killed = 0
+        for point in sorted(chance.sample(range(given.rows), given.points)):
+            child = work(output)
+            while os.waitpid(child, os.WNOHANG)[0] == 0:
+                if written.exists() and written.read_bytes().count(b"\n") >= point:
+                    os.kill(child, signal.SIGKILL)
+                    killed += os.waitpid(child, 0)[1] == signal.SIGKILL
+                    break
+                time.sleep(0.002)
+            if written.exists():
+                size = written.stat().st_size
+                os.truncate(written, max(0, size - chance.randrange(40)))
+        if os.waitpid(work(output), 0)[1]:
+            return 1
+        same = sorted(output.read_bytes().split(b"\n")) == sorted(whole.read_bytes().split(b"\n"))
+        print(f"killed {killed} times; the output is {'the same' if same else 'another'}")
+        return int(not same)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
