@@ -138,6 +138,16 @@ def test_available_memory_is_the_systems_within_the_containers_limit(system: Pat
     assert machine.available_bytes() == 100000 - 5
     limit(system, "box", "memory.current", "200000")
     assert machine.available_bytes() == 0
+    limit(system, "box", "memory.stat", "anon 7\ninactive_file 160000\nactive_file 20000\n")
+    assert machine.available_bytes() == 0
+    limit(system, "box", "memory.stat", "anon 7\ninactive_file 160000\nactive_file 80000\n")
+    assert machine.available_bytes() == 20000, "half of the files that the group has read"
+    (system / "cgroup").write_text("4:memory:/old\n")
+    limit(system, "memory/old", "memory.limit_in_bytes", "1000")
+    limit(system, "memory/old", "memory.usage_in_bytes", "1000")
+    below = "total_cache 9\ntotal_inactive_file 200\ntotal_active_file 0\n"
+    limit(system, "memory/old", "memory.stat", f"inactive_file 0\nactive_file 0\n{below}")
+    assert machine.available_bytes() == 100, "those of the groups below it, too"
 
 
 def test_the_processors_name(system: Path) -> None:

@@ -76,7 +76,11 @@ def memory_bytes() -> int | None:
 
 
 def available_bytes() -> int | None:
-    """Memory available without swapping, within the container's limit; None where nobody knows."""
+    """Memory available without swapping, within the container's limit; None where nobody knows.
+
+    What a container uses counts the files that it has read, which the system drops when memory is
+    needed: half of them is taken as available, as for ``MemAvailable``.
+    """
     found = re.search(r"^MemAvailable: *(\d+) kB$", _read(_MEMORY) or "", re.MULTILINE)
     if found is None:
         return None
@@ -88,8 +92,18 @@ def available_bytes() -> int | None:
         ):
             most, used = _read(folder / limit) or "", _read(folder / usage) or ""
             if most.isdecimal() and used.isdecimal():
-                available = min(available, max(0, int(most) - int(used)))
+                left = int(most) - max(0, int(used) - _files_in(folder) // 2)
+                available = min(available, max(0, left))
     return available
+
+
+def _files_in(group: Path) -> int:
+    """Bytes of files that a control group has in memory, those below it included."""
+    statistics = dict(
+        re.findall(r"^(\w+) (\d+)$", _read(group / "memory.stat") or "", re.MULTILINE)
+    )
+    prefix = "total_" if "total_cache" in statistics else ""  # in version 1
+    return sum(int(statistics.get(f"{prefix}{kind}_file", 0)) for kind in ("active", "inactive"))
 
 
 def cpu_name() -> str:

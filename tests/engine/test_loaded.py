@@ -12,11 +12,9 @@ from typing import Any
 import pytest
 
 from cactus import Model
-from cactus.engine import loading
 from cactus.engine import loading as engine
 from cactus.errors import (
     ContextLengthExceeded,
-    InsufficientMemory,
     InvalidRequest,
     ModelFormatError,
     ModelNotFound,
@@ -214,14 +212,6 @@ def test_a_huge_text_is_refused_before_it_is_tokenised(
         longest = max(len(tokenizer.id_to_token(id)) for id in range(tokenizer.vocab_size))
         assert caught.value.limit == 512
         assert caught.value.prompt_tokens >= 10_000_000 // longest
-
-
-def test_more_weights_than_memory(tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(loading, "memory_bytes", lambda: 1 << 10)
-    with pytest.raises(InsufficientMemory, match=r"0 MiB of weights.* may use 0 MiB of memory"):
-        Model(tiny_model)
-    monkeypatch.setattr(loading, "memory_bytes", lambda: None)
-    Model(tiny_model).close()
 
 
 def test_an_isa_that_does_not_exist(tiny_model: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 import textwrap
@@ -14,6 +13,7 @@ import pytest
 
 from cactus.errors import InsufficientMemory, InvalidRequest, NativeError
 from cactus.native import Program, Row
+from tests.control_groups import memory_group
 from tests.models import golden
 from tests.native import programs
 from tests.native.conftest import Packed
@@ -282,33 +282,6 @@ def test_out_of_memory_for_addresses(tmp_path: Path) -> None:
     run_pressed(tmp_path, limit, [])
 
 
-GROUPS = Path("/sys/fs/cgroup")
-
-
-def memory_group() -> Path | None:
-    """A control group of 512 MiB to put a process into, or None where none can be made."""
-    name = f"cactus-test-{os.getpid()}"
-    for root, limit in (
-        (GROUPS / "memory", "memory.limit_in_bytes"),
-        (GROUPS, "memory.max"),
-    ):
-        folder = root / name
-        try:
-            folder.mkdir()
-            (folder / limit).write_text(str(512 << 20))
-            return folder
-        except OSError:
-            if folder.is_dir():
-                folder.rmdir()
-    return None
-
-
 def test_out_of_memory_in_a_control_group(tmp_path: Path) -> None:
-    group = memory_group()
-    if group is None:
-        pytest.skip("no control group can be made here")
-    try:
-        enter = ["sh", "-c", f'echo $$ > {group}/cgroup.procs && exec "$@"', "sh"]
+    with memory_group(512 << 20) as enter:
         run_pressed(tmp_path, "pass", enter)
-    finally:
-        group.rmdir()

@@ -73,10 +73,11 @@ def describe(folder: Path) -> dict[str, Any]:
 
 def estimate(folder: Path) -> dict[str, Any]:
     """What a model would take of this machine's memory, for JSON; it is not loaded."""
-    from cactus.engine.fit import fit
+    from cactus.engine.fit import disk_rate, fit
     from cactus.machine import available_bytes, memory_bytes
 
     found, available = fit(folder), available_bytes()
+    fits = None if available is None else found.weights + found.working <= available
     remembers = available is not None and found.position_bytes > 0
     tokens = found.tokens_in(available) if available is not None and remembers else None
     return {
@@ -87,7 +88,8 @@ def estimate(folder: Path) -> dict[str, Any]:
         "context": found.context_length,
         "available_bytes": available,
         "memory_bytes": memory_bytes(),
-        "fits": None if available is None else found.weights + found.working <= available,
+        "fits": fits,
+        "disk_bytes_per_second": disk_rate(folder / "model.safetensors") if fits is False else None,
         "tokens": tokens,
         "conversations": None if tokens is None else tokens // max(1, found.context_length),
     }
@@ -112,7 +114,12 @@ def _verdict(found: dict[str, Any]) -> str:
     if found["fits"] is None:
         return "This system does not say how much memory is free."
     if not found["fits"]:
-        return "It does not fit: take a smaller model, or a smaller --precision."
+        rate = found["disk_bytes_per_second"]
+        seconds = "" if rate is None else f": {found['weights_bytes'] / rate:.2g} s a token"
+        return (
+            f"It does not fit: weights are read from the disk again for each token{seconds}.\n"
+            "Take a smaller model, or a smaller --precision."
+        )
     if found["tokens"] is None:
         return "It fits."
     whole = found["conversations"]

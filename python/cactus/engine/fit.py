@@ -1,16 +1,28 @@
-"""What a model would take of the memory, without loading it."""
+"""What a model takes of the memory, and what it costs where it does not fit."""
 
 from __future__ import annotations
 
+import logging
+import os
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
 from cactus.compat import Unpack
-from cactus.engine.loading import HEADROOM
 from cactus.engine.options import LoadArguments, LoadOptions
 from cactus.engine.programs import TOKENS, Programs
+from cactus.errors import InsufficientMemory
+from cactus.machine import available_bytes, can_reserve
 from cactus.models.uses import abilities_of
-from cactus.weights.locate import read_config
+from cactus.weights.locate import name_of, read_config
+
+log = logging.getLogger("cactus.engine")
+
+HEADROOM = 64 << 20
+"""Address space in bytes for threads' stacks, buffers and the first of the KV cache."""
+
+PIECE, PIECES = 4 << 20, 16
+"""Bytes at a time, and times, that the disk is asked for to know how fast it is."""
 
 
 @dataclass(frozen=True)
@@ -53,11 +65,77 @@ def fit(folder: Path, **arguments: Unpack[LoadArguments]) -> Fit:
     remembers = "complete" in abilities_of(config)
     return Fit(
         weights=(folder / "model.safetensors").stat().st_size,
-        working=8 * _size(folder / "tokenizer.json") + HEADROOM,
+        working=_tokenizer(folder) + HEADROOM,
         position_bytes=read_work(blob).position_bytes if remembers else 0,
         context_length=options.context_of(plan.context_length),
     )
 
 
+def prepare(folder: Path, draft: Path | None = None, *, resident: bool = False) -> None:
+    """See that a model and its draft can be loaded, and ask the disk for them while Python works.
+
+    The tokenizer's library ends the whole process when an allocation fails, so there must be
+    address space for it, too. Weights beyond the memory that is free are read from the disk again
+    as they are needed: the log says at which speed. `resident` ones are not, and the core sees
+    whether they fit. Raises InsufficientMemory where there is no address space.
+    """
+    folders = [folder] if draft is None else [folder, draft]
+    files = [each / "model.safetensors" for each in folders]
+    weights = sum(map(_size, files))
+    need = weights + sum(map(_tokenizer, folders)) + HEADROOM
+    names = " and its draft ".join(map(name_of, folders))
+    sizes = f"{names}: {weights / 2**20:,.0f} MiB of weights"
+    without = "" if draft is None else ", leave the draft out"
+    instead = f"take a smaller model{without}, or convert it with a smaller --precision"
+    if not can_reserve(need):
+        missing = f"{need / 2**20:,.0f} MiB of address space are not there (see ulimit -v)"
+        raise InsufficientMemory(f"{sizes}, and {missing}; {instead}")
+    free = available_bytes()
+    if resident or free is None or weights <= free:
+        for file in files:
+            _read_ahead(file)
+        return
+    rate = disk_rate(files[0])
+    speed = "" if rate is None else f", at {rate / 1e6:,.0f} MB/s or {weights / rate:.2g} s a step"
+    log.warning(
+        f"{sizes}, and {free / 2**20:,.0f} MiB of memory are free: what does not fit is read from "
+        f"the disk again for each step{speed}; {instead}"
+    )
+
+
+def disk_rate(path: Path) -> float | None:
+    """Bytes a second that the disk gives of a file, by pieces of it; None where it cannot be told.
+
+    What of these pieces is in memory leaves it, where nobody uses it.
+    """
+    if not hasattr(os, "posix_fadvise"):
+        return None
+    size, read, seconds = _size(path), 0, 0.0
+    with path.open("rb", buffering=0) as file:
+        for index in range(PIECES):
+            at = size * index // PIECES // PIECE * PIECE
+            os.posix_fadvise(file.fileno(), at, PIECE, os.POSIX_FADV_DONTNEED)
+            start = time.perf_counter()
+            read += len(os.pread(file.fileno(), PIECE, at))
+            seconds += time.perf_counter() - start
+    return read / seconds if read else None
+
+
+def _tokenizer(folder: Path) -> int:
+    """What the tokenizer's library takes, about."""
+    return 8 * _size(folder / "tokenizer.json")
+
+
+def _read_ahead(path: Path) -> None:
+    advise = getattr(os, "posix_fadvise", None)
+    if advise is None or not path.is_file():
+        return
+    with path.open("rb") as file:
+        advise(file.fileno(), 0, 0, os.POSIX_FADV_WILLNEED)
+
+
 def _size(path: Path) -> int:
-    return path.stat().st_size if path.is_file() else 0
+    try:
+        return path.stat().st_size
+    except OSError:  # whoever reads it says what is wrong with it
+        return 0

@@ -11,11 +11,12 @@ from cactus.compat import Unpack
 from cactus.confidence.store import find_calibration
 from cactus.engine.contract import InMemory
 from cactus.engine.defaults import SamplingDefaults, read_defaults
+from cactus.engine.fit import prepare
 from cactus.engine.loaded import Loaded
 from cactus.engine.options import LoadArguments, LoadOptions
 from cactus.engine.programs import TOKENS, Programs
-from cactus.errors import InsufficientMemory, InvalidRequest, ModelFormatError, TemplateError
-from cactus.machine import available_bytes, can_reserve, memory_bytes
+from cactus.errors import InvalidRequest, ModelFormatError, TemplateError
+from cactus.machine import available_bytes, memory_bytes
 from cactus.models.uses import abilities_of
 from cactus.weights.locate import name_of, read_config
 
@@ -28,9 +29,6 @@ IMAGE_CACHE = 256 << 20
 
 DRAFTS_HAVE = ("threads", "isa", "kv", "activations", "preload", "resident")
 """Options that a draft is loaded with as its model is."""
-
-HEADROOM = 64 << 20
-"""Address space in bytes for threads' stacks, buffers and the first of the KV cache."""
 
 
 def load(folder: Path, **arguments: Unpack[LoadArguments]) -> Loaded:
@@ -54,7 +52,7 @@ def load(folder: Path, **arguments: Unpack[LoadArguments]) -> Loaded:
         from cactus.engine.drafts import check_abilities, check_vocabulary
 
         check_abilities(name, architecture, abilities, folder, draft)
-    prepare(folder, draft if isinstance(draft, Path) else None)
+    prepare(folder, draft if isinstance(draft, Path) else None, resident=options.resident)
     from cactus.native import Row, Sampler
 
     programs = Programs(folder, architecture, options)
@@ -160,46 +158,3 @@ def sampling_defaults(folder: Path) -> SamplingDefaults | ModelFormatError:
         return read_defaults(folder)
     except ModelFormatError as error:
         return error
-
-
-def prepare(folder: Path, draft: Path | None = None) -> None:
-    """Refuse a model that cannot fit with its draft, and ask for its pages before they are needed.
-
-    The tokenizer's library ends the whole process when an allocation fails, so there must be room
-    for it too: some eight times its file, and a little for everybody else. The disk works while
-    Python does. Raises InsufficientMemory.
-    """
-    folders = [folder] if draft is None else [folder, draft]
-    weights = sum(_size(each / "model.safetensors") for each in folders)
-    need = weights + sum(8 * _size(each / "tokenizer.json") for each in folders) + HEADROOM
-    have = memory_bytes()
-    if have is not None and weights > have:
-        found = f"this process may use {have / 2**20:.0f} MiB of memory"
-    elif not can_reserve(need):
-        found = f"{need / 2**20:.0f} MiB are not there (see ulimit -v)"
-    else:
-        for each in folders:
-            _read_ahead(each / "model.safetensors")
-        return
-    both = "" if draft is None else f" and its draft {name_of(draft)}"
-    without = "" if draft is None else ", leave the draft out"
-    raise InsufficientMemory(
-        f"{name_of(folder)}{both} {'have' if both else 'has'} {weights / 2**20:.0f} MiB of "
-        f"weights, and {found}; take a smaller model{without}, or convert it with a smaller "
-        "--precision"
-    )
-
-
-def _read_ahead(path: Path) -> None:
-    advise = getattr(os, "posix_fadvise", None)
-    if advise is None or not path.is_file():
-        return
-    with path.open("rb") as file:
-        advise(file.fileno(), 0, 0, os.POSIX_FADV_WILLNEED)
-
-
-def _size(path: Path) -> int:
-    try:
-        return path.stat().st_size
-    except OSError:  # whoever reads it says what is wrong with it
-        return 0
