@@ -5,9 +5,9 @@
 First one stream alone, then all at once: tokens a second together, in times of the one; and whether
 somebody is left behind: the longest time for a token of a client over the median of all. Each
 answer must be equal to its single run. Then one client reads a stream, or several do, while others
-come one after another with prompts of 4,000 tokens: how long the streams stand still. At last one
-client goes away in the middle of such a prompt, as often as there are rounds: until its place is
-free.
+come one after another with prompts of 4,000 tokens: how long the streams stand still. Then several
+such prompts are read while nobody writes: how many tokens a second. At last one client goes away in
+the middle of such a prompt, alone and among several: until its place is free.
 """
 
 from __future__ import annotations
@@ -17,41 +17,29 @@ import asyncio
 import random
 import statistics
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
+from pace import Pace, quantile, spread
 from quoting import FREE
 
 from cactus import Completion, Model
 
 
 @dataclass
-class Client:
-    """One stream: when each token came, and what it came to."""
+class Client(Pace):
+    """One stream, and what it came to."""
 
-    times: list[float] = field(default_factory=list)
-    began: float = 0.0
     answer: Completion | None = None
 
     async def read(self, model: Model, prompt: Any, options: dict[str, Any]) -> None:
-        self.began = time.perf_counter()
+        self.begun = time.perf_counter()
         whole = model.astream if isinstance(prompt, str) else model.acomplete_stream
         async with whole(prompt, **options) as stream:
             async for _ in stream:
                 self.times.append(time.perf_counter())
+                self.tokens += 1
         self.answer = stream.completion
-
-    @property
-    def first(self) -> float:
-        return self.times[0] - self.began
-
-    @property
-    def a_token(self) -> float:
-        return (self.times[-1] - self.times[0]) / (len(self.times) - 1)
-
-    @property
-    def gaps(self) -> list[float]:
-        return [after - before for before, after in zip(self.times, self.times[1:], strict=False)]
 
 
 def endless(model: Model, tokens: int) -> dict[str, Any]:
@@ -112,19 +100,32 @@ async def stalled(
     return calm[10 * streams :], busy, (ended - began) / prompts
 
 
-async def gone(model: Model, tokens: int, seed: int) -> float:
-    """Seconds from when a client goes away in its prompt until its place is free."""
-    work = asyncio.create_task(model.acomplete(long_prompt(model, tokens, seed), max_tokens=1))
-    await asyncio.sleep(0.3)
+async def reading(model: Model, readers: int, tokens: int, seed: int) -> float:
+    """Seconds until so many prompts are read that came at once."""
+    prompts = [long_prompt(model, tokens, 100 * seed + n) for n in range(readers)]
     began = time.perf_counter()
-    work.cancel()
-    await asyncio.gather(work, return_exceptions=True)
+    await asyncio.gather(*(model.acomplete(each, max_tokens=1) for each in prompts))
     return time.perf_counter() - began
 
 
-def percentile(values: list[float], share: float) -> float:
-    """The value below which so many of them are."""
-    return sorted(values)[min(len(values) - 1, int(len(values) * share))]
+async def gone(model: Model, readers: int, tokens: int, seed: int) -> float:
+    """Seconds from when one of so many clients goes away in its prompt until its place is free."""
+    first, *others = (
+        asyncio.create_task(
+            model.acomplete(long_prompt(model, tokens, 100 * seed + n), max_tokens=1)
+        )
+        for n in range(readers)
+    )
+    # At no special moment of a step, and in the first half of the prompt.
+    await asyncio.sleep(0.3 + random.Random(seed).random())
+    began = time.perf_counter()
+    first.cancel()
+    await asyncio.gather(first, return_exceptions=True)
+    took = time.perf_counter() - began
+    for each in others:
+        each.cancel()
+    await asyncio.gather(*others, return_exceptions=True)
+    return took
 
 
 def measure_crowd(model: Model, given: argparse.Namespace) -> None:
@@ -139,10 +140,9 @@ def measure_crowd(model: Model, given: argparse.Namespace) -> None:
         model.reset()
         clients = asyncio.run(crowd(model, questions, given.max_tokens))
         rates.append(together(clients))
-        ratios.append(rates[-1] * alone.a_token)
-        each = [client.a_token for client in clients]
-        unfair.append(max(each) / statistics.median(each))
-        firsts.append(percentile([client.first for client in clients], 0.95))
+        ratios.append(rates[-1] * alone.per_token)
+        unfair.append(spread(clients))
+        firsts.append(quantile([client.first for client in clients], 0.95))
     print(
         f"{given.clients} streams: {statistics.median(rates):.0f} tokens/s, "
         f"{statistics.median(ratios):.2f} times one ({min(ratios):.2f}..{max(ratios):.2f}); "
@@ -163,7 +163,7 @@ def measure_stalls(model: Model, given: argparse.Namespace) -> None:
         model.reset()
         calm, busy, seconds = asyncio.run(stalled(model, streams, given.rounds, given.tokens))
         shares = (("p50", 0.5), ("p99", 0.99), ("longest", 1.0))
-        said = ", ".join(f"{name} {1000 * percentile(busy, share):.0f}" for name, share in shares)
+        said = ", ".join(f"{name} {1000 * quantile(busy, share):.0f}" for name, share in shares)
         print(
             f"{streams} streams while prompts of {given.tokens} tokens are read, "
             f"{seconds:.1f} s each: gaps in ms: {said}; before, "
@@ -172,16 +172,39 @@ def measure_stalls(model: Model, given: argparse.Namespace) -> None:
         )
 
 
-def measure_leaving(model: Model, given: argparse.Namespace) -> None:
-    """How long the place of one is taken that goes away."""
-    away = [asyncio.run(gone(model, given.tokens, seed)) for seed in range(5 * given.rounds)]
+def measure_reading(model: Model, given: argparse.Namespace) -> None:
+    """How long several prompts take that are read together while nobody writes."""
+    readers, tokens = given.readers, given.tokens
+    took = []
+    for n in range(given.rounds):
+        model.reset()
+        took.append(asyncio.run(reading(model, readers, tokens, n)))
+    median = statistics.median(took)
     print(
-        f"who goes away in such a prompt has left after {1000 * statistics.median(away):.0f} "
-        f"ms, {1000 * max(away):.0f} at most"
+        f"{readers} prompts of {tokens} tokens at once: {median:.2f} s "
+        f"({min(took):.2f}..{max(took):.2f}), {readers * tokens / median:.0f} tokens/s",
+        flush=True,
     )
 
 
-PARTS = {"crowd": measure_crowd, "stalls": measure_stalls, "leaving": measure_leaving}
+def measure_leaving(model: Model, given: argparse.Namespace) -> None:
+    """How long the place of one is taken that goes away."""
+    for readers in (1, given.readers):
+        seeds = range(5 * given.rounds)
+        away = [asyncio.run(gone(model, readers, given.tokens, seed)) for seed in seeds]
+        print(
+            f"of {readers} in such prompts who goes away has left after "
+            f"{1000 * statistics.median(away):.0f} ms, {1000 * max(away):.0f} at most",
+            flush=True,
+        )
+
+
+PARTS = {
+    "crowd": measure_crowd,
+    "stalls": measure_stalls,
+    "reading": measure_reading,
+    "leaving": measure_leaving,
+}
 
 
 def main() -> None:
@@ -193,6 +216,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--max-tokens", type=int, default=100)
     parser.add_argument("--tokens", type=int, default=4000, help="of a long prompt")
+    parser.add_argument("--readers", type=int, default=4, help="of long prompts at once")
     parser.add_argument("--part", dest="parts", action="append", choices=PARTS)
     given = parser.parse_args()
     with Model(given.model, threads=given.threads) as model:

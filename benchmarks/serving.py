@@ -20,13 +20,14 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import models
 import peer as llama
+from pace import Pace, quantile, spread
 from runner import BenchmarkError, Command, Progress, finish
 
 QUESTIONS = (
@@ -44,27 +45,10 @@ ENOUGH = 16
 
 
 @dataclass
-class Told:
-    """One answer as its client saw it: when each piece came, in seconds from the request."""
+class Told(Pace):
+    """One answer as its client saw it."""
 
-    begun: float
-    times: list[float] = field(default_factory=list)
-    tokens: int = 0
     text: str = ""
-
-    @property
-    def first(self) -> float:
-        return self.times[0] - self.begun
-
-    @property
-    def gaps(self) -> list[float]:
-        """Pauses between pieces."""
-        return [b - a for a, b in zip(self.times, self.times[1:], strict=False)]
-
-    @property
-    def per_token(self) -> float:
-        """Seconds a token, from the first on."""
-        return (self.times[-1] - self.times[0]) / max(1, self.tokens - 1)
 
 
 @dataclass
@@ -143,12 +127,6 @@ async def stalled(server: Server, long_tokens: int) -> list[float]:
     return [gap for task in running for gap in (await task).gaps]
 
 
-def quantile(values: Sequence[float], share: float) -> float:
-    """The value below which `share` of the values lie."""
-    ordered = sorted(values)
-    return ordered[min(len(ordered) - 1, int(share * len(ordered)))]
-
-
 @dataclass
 class Figures:
     """What one server did in all rounds of one case."""
@@ -164,9 +142,8 @@ class Figures:
         self.rates.append(sum(one.tokens for one in told) / seconds)
         self.firsts += [one.first for one in told]
         self.gaps += [gap for one in told for gap in one.gaps]
-        paces = [one.per_token for one in told if one.tokens >= ENOUGH]
-        if paces:
-            self.spreads.append(max(paces) / statistics.median(paces))
+        if long := [one for one in told if one.tokens >= ENOUGH]:
+            self.spreads.append(spread(long))
 
     def line(self, name: str) -> str:
         """A row of the table."""
