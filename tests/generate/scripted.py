@@ -22,7 +22,7 @@ from cactus.chat.template import ChatTemplate
 from cactus.confidence.calibration import Calibration
 from cactus.engine.costs import StepCosts
 from cactus.engine.loaded import Loaded
-from cactus.errors import ModelClosed
+from cactus.errors import Cancelled, ModelClosed
 from cactus.generate.answer import Request
 from cactus.generate.batch import Batch
 from cactus.generate.chat import Chat
@@ -148,9 +148,15 @@ class ScriptedStep:
     """A step of a scripted program, as the native one prepares it."""
 
     def __init__(
-        self, program: ScriptedProgram, rows: Sequence[ScriptedRow], steps: int, ends: Iterable[int]
+        self,
+        program: ScriptedProgram,
+        rows: Sequence[ScriptedRow],
+        stop: StopFlag | None,
+        steps: int,
+        ends: Iterable[int],
     ) -> None:
-        self._program, self._rows, self._steps, self._ends = program, rows, steps, list(ends)
+        self._program, self._rows, self._stop = program, rows, stop
+        self._steps, self._ends = steps, list(ends)
         self._outputs: list[ScriptedOutput] | None = None
         self.made = 1
 
@@ -160,7 +166,7 @@ class ScriptedStep:
 
     def run(self) -> None:
         assert self._outputs is None, "a prepared step runs once"
-        rows, outputs = self._rows, self._program.step(self._rows)
+        rows, outputs = self._rows, self._program.step(self._rows, self._stop)
         found = [[output] for output in outputs] if self._steps > 1 else [outputs]
         while self.made < self._steps and not any(o.token in self._ends for o in outputs):
             if any(row.stop for row in rows):
@@ -213,12 +219,19 @@ class ScriptedProgram:
         return sum(len(session.tokens) for session in self.sessions if not session.closed)
 
     def prepare(
-        self, rows: Sequence[ScriptedRow], *, steps: int = 1, ends: Iterable[int] = ()
+        self,
+        rows: Sequence[ScriptedRow],
+        *,
+        stop: StopFlag | None = None,
+        steps: int = 1,
+        ends: Iterable[int] = (),
     ) -> ScriptedStep:
         assert 1 <= steps <= self.longest_run
-        return ScriptedStep(self, rows, steps, ends)
+        return ScriptedStep(self, rows, stop, steps, ends)
 
-    def step(self, rows: Sequence[ScriptedRow]) -> list[ScriptedOutput]:
+    def step(
+        self, rows: Sequence[ScriptedRow], stop: StopFlag | None = None
+    ) -> list[ScriptedOutput]:
         tokens = [token for row in rows for token in row.tokens]
         assert not self.closed, "a step after the program was closed"
         assert not any(row.session.closed for row in rows), "a step in a closed session"
@@ -229,6 +242,8 @@ class ScriptedProgram:
         assert self.inside == 1, "two steps at once"
         try:
             self.during(tokens)
+            if stop:
+                raise Cancelled("the step was stopped")
             self.steps.append(tokens)
             self.batches.append([list(row.tokens) for row in rows])
             return [output for row in rows for output in self._run(row)]

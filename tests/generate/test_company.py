@@ -10,13 +10,16 @@ import random
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from threading import Timer
 from typing import Any
 
 import pytest
 
+from cactus.calls.stop_flag import StopFlag
 from cactus.calls.tenant import acting_for
 from cactus.engine.loading import load
 from cactus.errors import InsufficientMemory
+from cactus.generate import schedule
 from cactus.generate.batch import Batch
 from cactus.generate.lane import Lane
 from cactus.model import Model
@@ -160,6 +163,35 @@ def test_a_request_that_gives_its_memory_up_at_any_moment_keeps_its_bits(
     monkeypatch.setattr(Batch, "_work", worked)
     compare(model, asked(32), expected)
     assert len(given_up) > 16
+
+
+@pytest.mark.timeout(120)
+def test_prompts_whose_steps_are_broken_at_any_moment_keep_their_bits(
+    model: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chance = random.Random(1)
+    program: Any = type(model._engine.program)
+    prepare, timers = program.prepare, list[Timer]()
+
+    def prepared(self: Any, rows: Any, *, stop: StopFlag | None = None, **options: Any) -> Any:
+        if stop is not None and chance.random() < 0.7:
+            timers.append(Timer(0.003 * chance.random(), stop.set))
+            timers[-1].start()
+        return prepare(self, rows, stop=stop, **options)
+
+    async def work() -> list[Completion]:
+        return list(await asyncio.gather(*(model.achat(text, max_tokens=9) for text in texts)))
+
+    texts = [f"{n}{'a long question ' * 25}" for n in range(12)]
+    model.reset()
+    monkeypatch.setattr(program, "prepare", prepared)
+    monkeypatch.setattr(schedule, "SHORT_STEPS", 0)
+    found = asyncio.run(work())
+    monkeypatch.undo()
+    assert timers
+    for text, answer in zip(texts, found, strict=True):
+        model.reset()
+        assert bits(answer) == bits(model.chat(text, max_tokens=9))
 
 
 @pytest.mark.timeout(240)

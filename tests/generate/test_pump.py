@@ -228,6 +228,38 @@ def test_who_goes_away_in_its_prompt_is_asked_for_no_more_of_it(make: Make) -> N
     run(work())
 
 
+@pytest.mark.parametrize("stopped", [True, False])
+def test_a_step_that_reads_for_several_ends_when_one_of_them_leaves(
+    make: Make, stopped: bool
+) -> None:
+    model, program = make(babbling, chunk=256)
+    reached, go = threading.Event(), threading.Event()
+
+    def hold(tokens: Any) -> None:
+        if ord("L") in tokens and ord("S") in tokens:
+            reached.set()
+            go.wait(10)
+        time.sleep(0.001)
+
+    async def work() -> str:
+        program.during = hold
+        stays = asyncio.create_task(model.achat("S" * 20_000, max_tokens=9))
+        stream = model.astream("L" * 20_000)
+        leaves = asyncio.create_task(anext(stream))  # type: ignore[arg-type]
+        await until(reached.is_set)
+        steps = len(program.steps)
+        (stream.stop if stopped else leaves.cancel)()
+        await asyncio.sleep(0.01)
+        go.set()
+        await asyncio.gather(leaves, return_exceptions=True)
+        assert len(lanes(model)) == 1
+        text = (await stays).text
+        assert not any(ord("L") in tokens for tokens in program.steps[steps:]), "it was not ended"
+        return str(text)
+
+    assert run(work()) == make(babbling)[0].chat("S" * 20_000, max_tokens=9).text
+
+
 def test_a_stop_ends_all_and_each_has_what_it_has(make: Make) -> None:
     model, program = make(babbling)
     program.during = lambda _tokens: time.sleep(0.001)

@@ -8,7 +8,15 @@ from typing import Any
 import pytest
 
 from cactus.engine.costs import StepCosts
-from cactus.generate.schedule import FEWEST, LONGEST_GAP, STEPS, Part, Schedule
+from cactus.generate.schedule import (
+    FEWEST,
+    LONGEST_GAP,
+    SHORT,
+    SHORT_STEPS,
+    STEPS,
+    Part,
+    Schedule,
+)
 
 
 class Known(SimpleNamespace):
@@ -55,6 +63,33 @@ def test_a_prompt_beside_others_gets_as_many_rows_as_the_longest_gap_allows(stre
         both = parts(schedule, writer, reader)
         schedule.record(both, 9, 1.0)
     assert both[1].most == FEWEST
+
+
+def test_prompts_are_read_in_large_steps_until_one_is_broken_and_in_short_ones_then() -> None:
+    schedule = made()
+    readers = [lane(behind=40_000) for _ in range(3)]
+
+    def step() -> int:
+        several = parts(schedule, *readers)
+        rows = sum(part.most for part in several)
+        assert schedule.breakable(several) is (rows == 256)
+        schedule.record(several, rows, 0.002 * rows)
+        return rows
+
+    assert [step() for _ in range(5)] == [256] * 5
+    schedule.broken()
+    short = [step() for _ in range(SHORT_STEPS)]
+    assert all(0.7 * SHORT <= 0.002 * rows <= SHORT for rows in short)
+    assert [step() for _ in range(5)] == [256] * 5
+
+
+def test_only_a_step_that_reads_for_several_is_broken_when_one_of_them_leaves() -> None:
+    schedule, call = made(), object()
+    reader, writer = lane(behind=4000), lane(behind=1)
+    alike = [lane(behind=4000, call=call) for _ in range(2)]
+    for several, broken in (([reader], False), (alike, False), ([reader, writer], False),
+                            ([reader, *alike], True)):  # fmt: skip
+        assert schedule.breakable(parts(schedule, *several)) is broken
 
 
 def test_where_writing_takes_long_a_prompt_gets_a_few_times_as_long() -> None:

@@ -54,7 +54,7 @@ class Bell:
 class Call:
     """One request, which can be asked to end."""
 
-    __slots__ = ("__weakref__", "bell", "flag", "inside", "tenant")
+    __slots__ = ("__weakref__", "bell", "flag", "inside", "step", "tenant")
 
     def __init__(self) -> None:
         self.tenant = current_tenant()
@@ -62,6 +62,8 @@ class Call:
         self.bell = Bell()
         self.inside = threading.Lock()
         """Held from before it waits for the engine until its advance is over."""
+        self.step: StopFlag | None = None
+        """Of a step that works for others, too, and is to end with this call."""
 
     @property
     def stopped(self) -> bool:
@@ -71,6 +73,9 @@ class Call:
     def stop(self) -> None:
         """Ask it to end. Takes no lock: safe in a signal handler."""
         self.flag.set()
+        step = self.step
+        if step is not None:
+            step.set()
 
 
 def reentrant() -> ReentrantCall:

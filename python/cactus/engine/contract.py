@@ -10,6 +10,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
+from cactus.calls.stop_flag import StopFlag
+
 Outputs = Literal["last", "all", "none"]
 
 
@@ -100,7 +102,9 @@ class Program(Protocol):
         ...
 
     def session(self) -> Any: ...
-    def prepare(self, rows: Any, /, *, steps: int = 1, ends: Any = None) -> PendingStep: ...
+    def prepare(
+        self, rows: Any, /, *, stop: StopFlag | None = None, steps: int = 1, ends: Any = None
+    ) -> PendingStep: ...
     def step(self, rows: Any, /) -> Sequence[Any]:
         """`prepare`, run and outputs in one."""
         ...

@@ -18,6 +18,7 @@ from contextlib import suppress
 from copy import copy
 from typing import TYPE_CHECKING, Any
 
+from cactus.calls.stop_flag import StopFlag
 from cactus.calls.turns import Call, Turns
 from cactus.errors import Cancelled, InsufficientMemory, NonFiniteLogits
 from cactus.generate.answer import Request
@@ -133,15 +134,18 @@ class Batch(Driving):
         if not parts:
             return
         steps = self._schedule.run(parts, program.longest_run)
+        broken = self._breaks(parts) if self._schedule.breakable(parts) else None
         try:
             if steps == 1:
-                pending = program.prepare(rows)
+                pending = program.prepare(rows, stop=broken)
             else:
                 pending = program.prepare(rows, steps=steps, ends=self._ends)
             self._step = _Step(parts, rows, steps, pending)
             pending.run()
         except Cancelled:
             self._settle()
+            if broken is not None:
+                self._schedule.broken()
             return
         except (NonFiniteLogits, InsufficientMemory) as error:
             self._settle()
@@ -157,6 +161,15 @@ class Batch(Driving):
             seconds /= pending.made
         self._settle()
         self._schedule.record(parts, sum(len(row.tokens) for row in rows), seconds)
+
+    def _breaks(self, parts: Sequence[Part]) -> StopFlag:
+        """What ends the next step as soon as one of `parts` is stopped."""
+        broken = StopFlag()
+        for part in parts:
+            part.lane.call.step = broken
+        if any([part.lane.over for part in parts]):
+            broken.set()
+        return broken
 
     def _rows(self, parts: Sequence[Part]) -> tuple[Sequence[Part], Sequence[Any]]:
         """The rows of a step, and whose they are; a grammar that fails ends its lane alone."""

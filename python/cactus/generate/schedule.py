@@ -13,8 +13,16 @@ from cactus.generate.speculation import may_pay, worthwhile
 from cactus.generate.turn_taking import TurnTaking
 
 LONGEST_GAP = 0.050
-"""Seconds that a step may take which reads prompts while others write; but where a step that only
-writes takes long itself, STEPS times as long as such a step."""
+"""Seconds that a step may take which reads prompts while others write; but where a step that reads
+nothing takes long itself, STEPS times as long as such a step."""
+
+SHORT = 0.080
+"""Seconds that a step may take which reads prompts of several requests while nobody writes, where
+it cannot be broken: who leaves waits for its end."""
+
+SHORT_STEPS = 40
+"""So many steps are short after one that was broken, so that those who go on lose a tenth at most
+by others that leave, however many these are."""
 
 STEPS = 4
 
@@ -45,14 +53,18 @@ class Schedule:
     """A row for each lane that writes; the rest of the step for those that read their prompts.
 
     While others are written, a step that reads may only take so long: how many rows that are is
-    learned from the steps before. `most` lanes write in one step; if there are more, they take
-    turns.
+    learned from the steps before. Where nobody writes, large steps read more in a second, and one
+    is broken if somebody leaves meanwhile; what it has read is read again, in short steps. `most`
+    lanes write in one step; if there are more, they take turns.
     """
 
     def __init__(self, chunk: int, most: int, costs: StepCosts) -> None:
         self._chunk, self._most, self._costs = chunk, most, costs
-        self._readable = 32.0  # rows of prompts in a step of the longest gap
-        self._limited = False  # whether that is to be kept to in the step that was made last
+        self._beside, self._among = Portion(chunk), Portion(chunk)
+        """What may be read beside writers, and among readers alone."""
+        self._portion: Portion | None = None
+        """Which of these the step keeps to that was made last."""
+        self._short = 0  # steps that are to be short
         self._readers = TurnTaking()
         self._first = 0
 
@@ -80,9 +92,15 @@ class Schedule:
         room = self._chunk - len(writers)
         if not readers:
             return self._only_writing(writers, room if guessing else 0, draft)
-        self._limited = bool(writers) and _others(writers, readers)
-        if self._limited:
-            room = min(room, int(self._readable))
+        self._portion = None
+        if _others(writers, readers):
+            if writers:
+                self._portion = self._beside
+            elif self._short:
+                self._portion = self._among
+                self._short -= 1
+            if self._portion is not None:
+                room = min(room, int(self._portion.rows))
         left, known = {}, bounds()
         for lane in readers:
             progress = lane.progress
@@ -118,6 +136,16 @@ class Schedule:
             longest = part.lane.run(longest, eager)
         return max(1, min(longest, int(RUN / step)))
 
+    def breakable(self, parts: Sequence[Part]) -> bool:
+        """Whether a step of `parts` is to end when somebody leaves: it may take long."""
+        if self._portion is not None or any([part.most == 1 for part in parts]):
+            return False
+        return any([part.lane.call is not parts[0].lane.call for part in parts])
+
+    def broken(self) -> None:
+        """Somebody has left, and what the step would have given is lost: the next are short."""
+        self._short = SHORT_STEPS
+
     def record(self, parts: Sequence[Part], rows: int, seconds: float) -> None:
         """A step of `parts`, `rows` in all, took `seconds`."""
         readers = [part for part in parts if part.most > 1]
@@ -125,17 +153,35 @@ class Schedule:
             self._costs.record(rows, seconds)
             return
         reading = sum(part.most for part in readers)
-        gap = max(LONGEST_GAP, STEPS * self._costs.seconds(len(parts) - len(readers)))
+        writing = self._costs.seconds(max(1, len(parts) - len(readers)))
+        for portion, gap in ((self._beside, LONGEST_GAP), (self._among, SHORT)):
+            if self._portion in (None, portion):
+                kept = self._portion is not None
+                portion.record(reading, seconds, max(gap, STEPS * writing), kept=kept)
+
+
+class Portion:
+    """Rows of prompts that take as long as a step may: learned from the steps before."""
+
+    def __init__(self, chunk: int) -> None:
+        self.rows = 32.0
+        self._chunk = chunk
+
+    def record(self, reading: int, seconds: float, gap: float, *, kept: bool) -> None:
+        """A step with `reading` rows of prompts took `seconds`, and may take `gap`.
+
+        `kept`: it had no more rows than this allowed.
+        """
         wanted = reading * gap / seconds
-        if self._limited:
-            if wanted > self._readable and reading < int(self._readable):
+        if kept:
+            if wanted > self.rows and reading < int(self.rows):
                 return  # it does not say what more would take
             if seconds > 2 * gap:
                 wanted = reading / 2
             else:  # steps take longer and shorter for no reason that lasts
                 wanted = min(wanted, reading * 1.25)
-                wanted = self._readable + (wanted - self._readable) * WEIGHT
-        self._readable = min(max(wanted, FEWEST), self._chunk)
+                wanted = self.rows + (wanted - self.rows) * WEIGHT
+        self.rows = min(max(wanted, FEWEST), self._chunk)
 
 
 def _others(writers: Sequence[Lane], readers: Sequence[Lane]) -> bool:
