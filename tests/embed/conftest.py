@@ -21,9 +21,14 @@ BASE = {"version": 1, "pooling": "mean", "normalize": False, "dimensions": 64, "
 
 
 def write_embedder(
-    target: Path, model: Path, heads: dict[str, np.ndarray] | None = None, **settings: Any
+    target: Path,
+    model: Path,
+    heads: dict[str, np.ndarray] | None = None,
+    *,
+    use: str | None = None,
+    **settings: Any,
 ) -> Path:
-    """`model` once more, with an embedding.json and tensors behind the pooling."""
+    """`model` once more, with an embedding.json and tensors behind the pooling; for `use` alone."""
     target.mkdir(parents=True)
     for file in model.iterdir():
         if file.suffix != ".bin":
@@ -31,6 +36,11 @@ def write_embedder(
     (target / "embedding.json").write_text(json.dumps({**BASE, **settings}))
     if heads:
         write_safetensors(target / "heads.safetensors", heads)
+    if use is not None:
+        config = json.loads((model / "config.json").read_text())
+        config["cactus"]["use"] = use
+        (target / "config.json").unlink()
+        (target / "config.json").write_text(json.dumps(config))
     return target
 
 

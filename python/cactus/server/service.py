@@ -157,9 +157,13 @@ class Service:
         return found
 
     def find(self, name: str | None, ability: str) -> Served:
-        """The model of that name; without one the first that has the ability. Raises ApiError."""
+        """The model of that name; without one the first that has the ability. Raises ApiError.
+
+        One that is made for it, such as an embedder, comes before those that chat and have it, too.
+        """
         if not name:
-            found = next((one for one in self.served if ability in one.abilities), None)
+            able = [one for one in self.served if ability in one.abilities]
+            found = min(able, key=lambda one: "chat" in one.abilities, default=None)
             if found is None:
                 raise ApiError(
                     404, f"no model that is served can {ability}", code="model_not_found"

@@ -77,6 +77,17 @@ def test_the_first_model_that_can_answers_where_none_is_named(address: str) -> N
     assert post(address, {"input": "a"}).json()["model"] == "vectors"
 
 
+def test_an_embedder_comes_before_models_that_chat_where_none_is_named(
+    tiny_model: Path, tmp_path: Path
+) -> None:
+    embedder = write_embedder(tmp_path / "embedder", tiny_model, use="embed")
+    with serving(tiny_model, embedder) as found:
+        assert post(found.url, {"input": "a"}).json()["model"] == "embedder"
+        chat = {"messages": [{"role": "user", "content": "Hi"}], "max_tokens": 1}
+        reply = httpx.post(f"{found.url}/v1/chat/completions", json=chat).json()
+        assert reply["model"] == "tiny"
+
+
 @pytest.mark.parametrize("given", [[1, 2, 3], [[1, 2], [3]]])
 def test_token_ids_are_refused_with_what_to_do(address: str, given: Any) -> None:
     reply = post(address, {"input": given, "model": "vectors"})

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -23,15 +22,10 @@ QUERY = "cactus"
 def folder(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A tiny model that ranks texts and does nothing else."""
     target = tmp_path_factory.mktemp("ranker") / "ranker"
-    made = write_embedder(
-        target, tiny_model, HEADS, pooling="last", dimensions=1, dense=DENSE,
+    return write_embedder(
+        target, tiny_model, HEADS, use="rerank", pooling="last", dimensions=1, dense=DENSE,
         score={"kind": "head"},
     )  # fmt: skip
-    config = json.loads((tiny_model / "config.json").read_text())
-    config["cactus"]["use"] = "rerank"
-    (made / "config.json").unlink()
-    (made / "config.json").write_text(json.dumps(config))
-    return made
 
 
 @pytest.fixture(scope="module")
