@@ -74,6 +74,19 @@ def test_a_score_without_a_sigmoid_is_the_number_itself(ranker: Any) -> None:
     assert [each.score for each in squashed] == pytest.approx(expected)
 
 
+@pytest.mark.parametrize("activation", ["identity", "sigmoid"])
+def test_a_sigmoid_may_be_asked_for_or_left_out(ranker: Any, activation: str) -> None:
+    model = ranker({"kind": "head", "activation": activation})
+
+    def scores(normalize: bool | None) -> list[float]:
+        return [each.score for each in model.rerank("cactus", TEXTS, normalize=normalize)]
+
+    assert scores(True) == pytest.approx([1 / (1 + np.exp(-each)) for each in scores(False)])
+    assert scores(None) == scores(activation == "sigmoid") != scores(activation == "identity")
+    with pytest.raises(InvalidRequest, match="normalize"):
+        model.rerank("cactus", TEXTS, normalize=1)
+
+
 def test_yes_against_no_behind_the_template(ranker: Any) -> None:
     model = ranker(YES_NO, max_tokens=200)
     ranked = model.rerank("cactus", TEXTS)

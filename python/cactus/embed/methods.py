@@ -71,7 +71,8 @@ class EmbedMethods(ModelBase):
         """The texts in the order in which they answer the query, the best first, with scores.
 
         The model reads the query and each text together. Scores are 0 to 1 where it ends in a
-        sigmoid. `top_k`: how many of them are returned. A text that does not fit beside the query
+        sigmoid; with `normalize` True they always do, with False they are what comes before it.
+        `top_k`: how many of them are returned. A text that does not fit beside the query
         is an error unless `truncate` is True. Other options and errors are those of `embed`.
         """
         return self._rerank(query, texts, options, progress, Call())

@@ -20,4 +20,5 @@ class RankOptions(TypedDict, total=False):
 
     batch_size: int | None
     truncate: bool
+    normalize: bool | None
     top_k: int | None

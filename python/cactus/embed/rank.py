@@ -20,18 +20,20 @@ def rank(
     texts: Sequence[str],
     most: int | None,
     truncate: bool,
+    normalize: bool | None,
     top: int | None,
     stop: StopFlag,
 ) -> Generator[int, None, list[RankedText]]:
     """The `top` best of the texts (None: all), the best first; ties keep the order they came in.
 
+    `normalize`: scores through a sigmoid, or as they are; None as the model has it.
     Yields how many are scored, after each step but the last. Raises ContextLengthExceeded for a
     text that does not fit beside the query, if it is not to be cut; Cancelled.
     """
     scored: list[RankedText] = []
     for done in encoder.steps.run(_items(encoder, query, texts, truncate), most, stop):
         for item, pooled in done:
-            score, text = _score(encoder, item, pooled), texts[item.index]
+            score, text = _score(encoder, item, pooled, normalize), texts[item.index]
             scored.append(RankedText(item.index, score, text, item.cut, len(item.ids)))
         if len(scored) < len(texts):
             yield len(scored)
@@ -53,7 +55,7 @@ def _items(encoder: Encoder, query: str, texts: Sequence[str], truncate: bool) -
             yield reader.question(index, query, text, truncate, name)
 
 
-def _score(encoder: Encoder, item: Item, pooled: F32) -> float:
+def _score(encoder: Encoder, item: Item, pooled: F32, normalize: bool | None) -> float:
     score = encoder.settings.score
     assert score is not None
     if score.kind == "yes_no":
@@ -61,7 +63,8 @@ def _score(encoder: Encoder, item: Item, pooled: F32) -> float:
         value = float(yes) - float(no)
     else:
         value = float(encoder.head(item, pooled)[0])
-    return _sigmoid(value) if score.activation == "sigmoid" else value
+    normalize = score.activation == "sigmoid" if normalize is None else normalize
+    return _sigmoid(value) if normalize else value
 
 
 def _sigmoid(x: float) -> float:

@@ -116,7 +116,9 @@ class TextWork(Worker):
         most = None if most is None else integer("batch_size", most, 1)
         top = None if top is None else integer("top_k", top, 1)
         truncate = boolean("truncate", options.get("truncate", False))
-        work = rank(self.encoder, query, given, most, truncate, top, call.flag)
+        normalize = options.get("normalize")
+        normalize = None if normalize is None else boolean("normalize", normalize)
+        work = rank(self.encoder, query, given, most, truncate, normalize, top, call.flag)
         told = _told(progress, "ranking", len(given))
         return TextsRun(self._turns, call, work, told, len(given))
 

@@ -126,6 +126,56 @@ def test_an_error_has_the_shape_of_the_client(address: str) -> None:
     assert "error" in post(address, "/v1/rerank", documents=[]).json()
 
 
+def tei(address: str, **body: Any) -> httpx.Response:
+    """What text-embeddings-inference's clients send: Haystack's ranker, here, and curl."""
+    given = {"query": QUERY, "texts": TEXTS, "model": "ranker", **body}
+    return httpx.post(f"{address}/rerank", json=given)
+
+
+def test_texts_are_ranked_as_text_embeddings_inference_does(folder: Path, address: str) -> None:
+    with Model(folder, threads=1) as model:
+        for raw in (True, False):
+            ranked = model.rerank(QUERY, TEXTS, normalize=not raw)
+            reply = tei(
+                address, raw_scores=raw, return_text=True, truncate=False,
+                truncation_direction="Right",
+            )  # fmt: skip
+            assert reply.json() == [
+                {"index": each.index, "score": each.score, "text": each.text} for each in ranked
+            ]
+    assert [set(each) for each in tei(address, model=None).json()] == [{"index", "score"}] * 4
+    assert len(tei(address, top_n=3).json()) == 3
+
+
+def test_of_a_text_that_is_too_long_the_beginning_is_read(address: str) -> None:
+    texts = ["short", "long " * 40]
+    error = tei(address, texts=texts).json()["error"]
+    assert (error["param"], error["code"]) == ("texts[1]", "context_length_exceeded")
+    assert {each["index"] for each in tei(address, texts=texts, truncate=True).json()} == {0, 1}
+    refused = tei(address, texts=texts, truncate=True, truncation_direction="Left")
+    assert refused.json()["error"]["param"] == "truncation_direction"
+
+
+@pytest.mark.parametrize(
+    ("body", "param"),
+    [
+        ({"texts": None}, "documents"),
+        ({"documents": TEXTS}, "documents"),
+        ({"texts": []}, "texts"),
+        ({"texts": [{"text": "a"}]}, "texts[0]"),
+        ({"raw_scores": "yes"}, "raw_scores"),
+        ({"truncation_direction": "up"}, "truncation_direction"),
+        ({"query": ""}, "query"),
+    ],
+)
+def test_texts_that_cannot_be_ranked_are_refused_by_their_field(
+    address: str, body: dict[str, Any], param: str
+) -> None:
+    reply = tei(address, **body)
+    assert reply.status_code == 400
+    assert reply.json()["error"]["param"] == param, reply.json()
+
+
 def test_a_model_of_another_kind_is_refused(address: str) -> None:
     reply = post(address, model="tiny")
     assert reply.status_code == 400

@@ -1,9 +1,12 @@
-"""``/v1/rerank``, ``/v2/rerank`` and ``/rerank``, as clients of Cohere, Jina and vLLM know them."""
+"""``/v1/rerank``, ``/v2/rerank`` and ``/rerank``, as clients of Cohere, Jina and vLLM know them.
+
+And at ``/rerank`` those of text-embeddings-inference, whose fields are others.
+"""
 
 from __future__ import annotations
 
 from secrets import token_hex
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from msgspec import UNSET, Meta, UnsetType
 
@@ -23,22 +26,45 @@ class Document(Body, kw_only=True):
     text: str
 
 
-class RerankRequest(Body, kw_only=True):
-    """A query, and texts to order by how well they answer it.
+Documents = Annotated[list[str | Document], Meta(min_length=1, max_length=MAX_DOCUMENTS)]
+Texts = Annotated[list[str], Meta(min_length=1, max_length=MAX_DOCUMENTS)]
+
+
+class RankingRequest(Body, kw_only=True):
+    """A query, by which texts are to be ordered: the best answer to it comes first.
 
     `top_n`: only so many of them are in the answer. `truncate` reads only the beginning of a text
     that does not fit beside the query, which is an error otherwise.
     """
 
     query: Annotated[str, Meta(min_length=1)]
-    documents: Annotated[list[str | Document], Meta(min_length=1, max_length=MAX_DOCUMENTS)]
     model: str | None = None
     top_n: Annotated[int, Meta(ge=1)] | None = None
     return_documents: bool | None = None
-    truncate: bool = False
+    truncate: bool | None = None
     rank_fields: list[str] | None = None
     max_chunks_per_doc: int | None = None
     max_tokens_per_doc: int | None = None
+
+
+class RerankRequest(RankingRequest, kw_only=True):
+    """A query and texts."""
+
+    documents: Documents
+
+
+class EitherRequest(RankingRequest, kw_only=True):
+    """A query and `documents`; or `texts`, as text-embeddings-inference has them.
+
+    Beside those: `raw_scores` are what the model gives, others are 0 to 1. With `return_text` each
+    score has its text.
+    """
+
+    documents: Documents | None = None
+    texts: Texts | None = None
+    raw_scores: bool | None = None
+    return_text: bool | None = None
+    truncation_direction: Literal["right", "Right", "left", "Left"] | None = None
 
 
 class RankedDocument(Reply, kw_only=True):
@@ -54,6 +80,14 @@ class Ranked(Reply, kw_only=True):
     relevance_score: float
     document: RankedDocument | UnsetType = UNSET
     truncated: bool | UnsetType = UNSET
+
+
+class Score(Reply, kw_only=True):
+    """How well one of `texts` answers the query: `index` is its place in the request."""
+
+    index: int
+    score: float
+    text: str | UnsetType = UNSET
 
 
 class RerankUsage(Reply, kw_only=True):
@@ -119,29 +153,64 @@ async def rerank(ask: Ask[RerankRequest]) -> RerankReply:
     return await _rerank(ask, "1", documents=ask.body.return_documents is not False)
 
 
+async def rerank_either(ask: Ask[EitherRequest]) -> RerankReply | list[Score]:
+    """Order documents as `rerank` does, or texts as text-embeddings-inference does."""
+    body = ask.body
+    if (body.documents is None) == (body.texts is None):
+        raise invalid("expected these, or texts as text-embeddings-inference has them", "documents")
+    if body.texts is None:
+        return await _rerank(ask, "1", documents=body.return_documents is not False)
+    if (body.truncation_direction or "right").lower() == "left":
+        raise invalid("the beginning of a text is read, not its end", "truncation_direction")
+    ranked, _ = await _ranked(ask, body.texts, "texts", normalize=not body.raw_scores)
+    return [
+        Score(index=each.index, score=each.score, text=each.text if body.return_text else UNSET)
+        for each in ranked[: body.top_n]
+    ]
+
+
 async def rerank_v2(ask: Ask[RerankRequest]) -> RerankReply:
     """Order texts; documents are sent back only where they are asked for, as Cohere does."""
     return await _rerank(ask, "2", documents=bool(ask.body.return_documents))
 
 
-async def _rerank(ask: Ask[RerankRequest], version: str, *, documents: bool) -> RerankReply:
+async def _rerank(
+    ask: Ask[RerankRequest] | Ask[EitherRequest], version: str, *, documents: bool
+) -> RerankReply:
+    texts = [each if isinstance(each, str) else each.text for each in ask.body.documents or ()]
+    ranked, model = await _ranked(ask, texts, "documents")
+    read = sum(each.tokens for each in ranked)
+    return RerankReply(
+        id=f"rerank-{token_hex(12)}",
+        model=model,
+        results=[_result(each, documents) for each in ranked[: ask.body.top_n]],
+        usage=RerankUsage(prompt_tokens=read, total_tokens=read),
+        meta=RerankMeta(api_version=ApiVersion(version=version), billed_units=BilledUnits()),
+    )
+
+
+async def _ranked(
+    ask: Ask[RerankRequest] | Ask[EitherRequest],
+    texts: list[str],
+    name: str,
+    normalize: bool | None = None,
+) -> tuple[list[RankedText], str]:
+    """All texts, the best first, and the model's name; `name` is that of their field."""
     body = ask.body
     _check(body)
-    texts = [each if isinstance(each, str) else each.text for each in body.documents]
     async with ask.service.use(body.model, "rerank") as model:
-        with renaming({"texts": "documents"}):
-            ranked = await model.arerank(body.query, texts, truncate=body.truncate, progress=False)
-        read = sum(each.tokens for each in ranked)
-        return RerankReply(
-            id=f"rerank-{token_hex(12)}",
-            model=model.name,
-            results=[_result(each, documents) for each in ranked[: body.top_n]],
-            usage=RerankUsage(prompt_tokens=read, total_tokens=read),
-            meta=RerankMeta(api_version=ApiVersion(version=version), billed_units=BilledUnits()),
-        )
+        with renaming({"texts": name}):
+            ranked = await model.arerank(
+                body.query,
+                texts,
+                truncate=bool(body.truncate),
+                normalize=normalize,
+                progress=False,
+            )
+        return ranked, model.name
 
 
-def _check(body: RerankRequest) -> None:
+def _check(body: RankingRequest) -> None:
     if body.rank_fields not in (None, ["text"]):
         raise invalid('expected ["text"]: of a document its text is read', "rank_fields")
     for name in ("max_chunks_per_doc", "max_tokens_per_doc"):
@@ -162,15 +231,17 @@ def _result(ranked: RankedText, document: bool) -> Ranked:
     )
 
 
-def _endpoint(path: str, handle: Any, dialect: Any) -> Endpoint:
+def _endpoint(
+    path: str, handle: Any, dialect: Any, body: Any = RerankRequest, reply: Any = RerankReply
+) -> Endpoint:
     return Endpoint(
         "POST",
         path,
         handle,
         dialect,
         "Order texts by how well they answer a query.",
-        body=RerankRequest,
-        reply=RerankReply,
+        body=body,
+        reply=reply,
         errors=(404, 413, 503),
         tag="rerank",
     )
@@ -179,5 +250,5 @@ def _endpoint(path: str, handle: Any, dialect: Any) -> Endpoint:
 ENDPOINTS = [
     _endpoint("/v1/rerank", rerank, DIALECT),
     _endpoint("/v2/rerank", rerank_v2, Cohere()),
-    _endpoint("/rerank", rerank, DIALECT),
+    _endpoint("/rerank", rerank_either, DIALECT, EitherRequest, RerankReply | list[Score]),
 ]
