@@ -82,3 +82,9 @@ def until(true: Any, patience: float = PATIENCE) -> None:
     while not true():
         assert time.monotonic() < end, "waited in vain"
         time.sleep(0.01)
+
+
+def value_of(text: str, name: str) -> float:
+    """The value of a line of metrics; 0 where it is not there yet."""
+    lines = (line for line in text.splitlines() if line.startswith(name))
+    return next((float(line.rpartition(" ")[2]) for line in lines), 0.0)

@@ -13,15 +13,9 @@ import pytest
 
 from cactus.server.own.openapi import document
 from cactus.server.own.page import page
-from tests.server.running import Running, serving, until
+from tests.server.running import Running, serving, until, value_of
 
 CHAT = {"messages": [{"role": "user", "content": "Hello"}], "max_tokens": 5}
-
-
-def value_of(text: str, name: str) -> float:
-    """The value of a line of metrics."""
-    return next(float(line.rpartition(" ")[2]) for line in text.splitlines()
-                if line.startswith(name))  # fmt: skip
 
 
 def test_it_is_there_and_ready_until_it_ends(tiny_model: Path) -> None:

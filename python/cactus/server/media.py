@@ -69,6 +69,8 @@ async def transcript(service: Service, data: str, where: str) -> str:
         ) from None
     async with service.use(None, "transcribe") as model:
         try:
-            return (await model.atranscribe(audio)).text
+            found = await model.atranscribe(audio)
         except InvalidAudio as error:
             raise invalid(str(error), where, "invalid_audio") from None
+        service.meter.audio(model.name, found.duration)
+        return found.text

@@ -63,6 +63,7 @@ class Meter:
         self._ended = self._counter(
             "request_success", "Answers by how they ended.", [*model, "finished_reason"]
         )
+        self._audio = self._counter("audio_seconds", "Seconds of audio written down.", model)
         self._gone = self._counter("request_cancelled", "Requests whose client has left.", [])
         self._http = self._counter(
             "http_requests", "Requests by endpoint and status.", ["endpoint", "status"]
@@ -113,6 +114,10 @@ class Meter:
         used.prompt_tokens += prompt
         used.cached_tokens += metrics.cached_tokens
         used.completion_tokens += metrics.decode_tokens
+
+    def audio(self, model: str, seconds: float) -> None:
+        """Count audio that has been written down."""
+        self._audio.labels(model).inc(seconds)
 
     def answered(self, endpoint: str, status: int, seconds: float) -> None:
         """Count a request that has ended."""

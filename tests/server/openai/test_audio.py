@@ -17,7 +17,7 @@ import soundfile
 from cactus import Model, Transcription
 from tests.server.openai.clients import client
 from tests.server.openai.spec import check
-from tests.server.running import Running, serving
+from tests.server.running import Running, serving, value_of
 
 NAME = "whisper-base-int8"
 SHORT, LONGER = "cards_003.wav", "librivox_0880.wav"
@@ -126,6 +126,20 @@ def test_verbose_json_has_what_was_asked_for(
 def events_of(reply: httpx.Response) -> list[Any]:
     assert reply.headers["content-type"].startswith("text/event-stream")
     return [json.loads(each.removeprefix("data: ")) for each in reply.text.split("\n\n") if each]
+
+
+def test_seconds_of_audio_are_counted(running: Running, voices: Path) -> None:
+    def counted() -> float:
+        line = f'cactus:audio_seconds_total{{model_name="{NAME}"}}'
+        return value_of(running.ask("GET", "/metrics").text, line)
+
+    recording, before = (voices / SHORT).read_bytes(), counted()
+    seconds = post(running, recording, model=NAME).json()["usage"]["seconds"]
+    assert counted() == pytest.approx(before + seconds) and seconds > 1
+    assert events_of(post(running, recording, model=NAME, stream="true"))
+    assert counted() == pytest.approx(before + 2 * seconds)
+    assert post(running, b"not a recording", model=NAME).status_code == 400
+    assert counted() == pytest.approx(before + 2 * seconds)
 
 
 def test_a_stream_has_the_text_in_pieces(

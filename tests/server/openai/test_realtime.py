@@ -25,7 +25,7 @@ from cactus.speech.live import LiveTranscription
 from tests.assets import TRANSCRIPTS
 from tests.server.openai.clients import client
 from tests.server.openai.spec import check
-from tests.server.running import Running, serving, until
+from tests.server.running import Running, serving, until, value_of
 
 NAME = "whisper-base-int8"
 TRANSCRIPTION = "conversation.item.input_audio_transcription"
@@ -238,6 +238,18 @@ def test_log_probabilities_on_request(running: Running, voices: Path) -> None:
         done = it.until(f"{TRANSCRIPTION}.completed")[-1]
         spelled = b"".join(bytes(each["bytes"]) for each in done["logprobs"]).decode()
         assert spelled.strip() == done["transcript"].strip()
+
+
+def test_the_seconds_of_a_turn_are_counted(running: Running, voices: Path) -> None:
+    def counted() -> float:
+        return value_of(running.ask("GET", "/metrics").text, "cactus:audio_seconds_total")
+
+    before = counted()
+    with talking(running) as it:
+        it.append(pcm(voices / "cards_003.wav"))
+        it.send("input_audio_buffer.commit")
+        seconds = it.until(f"{TRANSCRIPTION}.completed")[-1]["usage"]["seconds"]
+    assert counted() - before == pytest.approx(seconds) and seconds > 1
 
 
 @pytest.mark.parametrize(

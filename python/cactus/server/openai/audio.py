@@ -14,6 +14,7 @@ from starlette.responses import Response
 
 from cactus.errors import InvalidAudio, InvalidRequest
 from cactus.inputs.languages import NAMES
+from cactus.model import Model
 from cactus.segments import Segment
 from cactus.server.endpoint import Ask, Endpoint, Stream, sse
 from cactus.server.errors import ApiError
@@ -165,13 +166,15 @@ async def _whole(
 ) -> Transcription:
     async with ask.service.use(body.model, "transcribe") as model:
         with _named():
-            return _complete(await model.atranscribe(upload.file, **options))
+            result = await model.atranscribe(upload.file, **options)
+        return _complete(ask, model, result)
 
 
-def _complete(result: Transcription | None) -> Transcription:
+def _complete(ask: Ask[Any], model: Model, result: Transcription | None) -> Transcription:
     """The result, if it is the whole: what a stop left is not sent as if it were."""
     if result is None or result.finish_reason != "stop":
         raise ApiError(503, "the transcription was stopped", code="cancelled", retry_after=5)
+    ask.service.meter.audio(model.name, result.duration)
     return result
 
 
@@ -216,7 +219,7 @@ async def _events(
                     waiting = said[len(said.rstrip()) :]  # it may be what the text ends with
                     for event in _told(segment, said.rstrip(), body):
                         yield sse(event)
-            result = _complete(stream.transcription)
+        result = _complete(ask, model, stream.transcription)
         read, written = result.metrics.prefill_tokens, result.metrics.decode_tokens
         yield sse(
             TextDone(

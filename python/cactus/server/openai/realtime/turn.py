@@ -114,13 +114,15 @@ class Turn:
                         pending = await self._tell(update, pending, send)
                     if last and not self._dropped:
                         update = await do(live.finish)
+                        seconds = self.samples / SAMPLE_RATE
+                        service.meter.audio(model.name, seconds)
                         logprobs += logprobs_of(update.segments)
                         await self._tell(update, pending, send)
                         await send(
                             TranscriptCompleted(
                                 item_id=self.id,
                                 transcript=live.text,
-                                usage=DurationUsage(seconds=self.samples / SAMPLE_RATE),
+                                usage=DurationUsage(seconds=seconds),
                                 logprobs=logprobs if LOGPROBS in self.settings.include else UNSET,
                             )
                         )
