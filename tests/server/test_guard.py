@@ -285,6 +285,27 @@ def test_a_path_is_found_as_people_write_it(server: Running, path: str) -> None:
     assert server.ask("GET", path).json()["object"] == "list"
 
 
+@pytest.mark.parametrize(
+    ("target", "host", "status"),
+    [
+        ("http://127.0.0.1:8080/v1/models?x=1", "127.0.0.1:8080", 200),
+        ("HTTP://LOCALHOST/models", "attacker.example", 200),
+        ("https://localhost", "localhost", 200),
+        ("http://attacker.example/v1/models", "localhost", 403),
+        ("http://localhost@attacker.example/v1/models", "localhost", 403),
+        ("ftp://localhost/v1/models", "localhost", 404),
+    ],
+)
+def test_a_target_with_an_address_is_its_path(
+    server: Running, target: str, host: str, status: int
+) -> None:
+    with server.connect() as raw:
+        raw.sendall(f"GET {target} HTTP/1.1\r\nHost: {host}\r\n\r\n".encode())
+        got, _, body = read_reply(raw)
+    assert got == status
+    assert (b'"object":"list"' in body) == (status == 200 and "models" in target)
+
+
 @pytest.mark.parametrize("path", ["/nothing", "/v1/nothing", "/v3", "/v1/", "/\\", "/%00"])
 def test_an_unknown_path_is_an_error_in_json(server: Running, path: str) -> None:
     reply = server.ask("GET", path)

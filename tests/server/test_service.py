@@ -13,11 +13,13 @@ from typing import Any
 import pytest
 
 from cactus.engine.fit import fit
-from cactus.errors import InsufficientMemory
+from cactus.errors import InsufficientMemory, InvalidRequest
 from cactus.server.errors import ApiError
 from cactus.server.models import ServedModel
 from cactus.server.service import Service
 from cactus.server.settings import Settings
+
+ALIASES = {"gpt-4o": "alpha-1b-int4", "mine:latest": "beta"}
 
 
 @pytest.fixture(scope="module")
@@ -57,13 +59,36 @@ def loaded(service: Service) -> list[str]:
         ("beta:chat", "Beta-Chat.Q4_K_M"),
         ("beta", "Beta-Chat.Q4_K_M"),
         ("gpt-4o", "alpha-1b-int4"),
+        ("gpt-4o:latest", "alpha-1b-int4"),
+        ("mine:latest", "Beta-Chat.Q4_K_M"),
         (None, "alpha-1b-int8"),
         ("", "alpha-1b-int8"),
     ],
 )
 def test_a_name_stands_for_a_model(family: list[Path], asked: str | None, found: str) -> None:
-    service = Service(Settings(tuple(family), aliases={"gpt-4o": "alpha-1b-int4"}))
+    service = Service(Settings(tuple(family), aliases=ALIASES))
     assert service.find(asked, "chat").name == found
+
+
+def test_an_alias_of_no_model_is_refused(family: list[Path]) -> None:
+    for name, why in (
+        ("gamma", "alias mine: expected the name of a model that is served, got 'gamma'"),
+        ("alpha-1b", "alias mine: model 'alpha-1b' could be one of several"),
+    ):
+        with pytest.raises(InvalidRequest, match=why):
+            Service(Settings(tuple(family), aliases={"mine": name}))
+
+
+def test_two_models_of_one_name_are_refused(family: list[Path], tmp_path: Path) -> None:
+    same = tmp_path / "elsewhere" / family[0].name
+    shutil.copytree(family[0], same)
+    with pytest.raises(InvalidRequest, match="have the same name") as refused:
+        Service(Settings((*family, same)))
+    assert str(same) in str(refused.value) and str(family[0]) in str(refused.value)
+    link = tmp_path / "link"
+    link.symlink_to(family[0].parent)
+    service = Service(Settings((*family, link / family[0].name)))  # the same folder
+    assert [one.folder for one in service.served] == family
 
 
 def test_a_name_that_stands_for_none_or_several_is_refused(family: list[Path]) -> None:
@@ -315,7 +340,7 @@ def test_only_a_downloaded_model_is_deleted(
     async def check() -> None:
         async with service_of([folder]) as service:
             served = service.served[0]
-            with pytest.raises(ApiError, match="not deleted"):
+            with pytest.raises(ApiError, match="only its owner deletes"):
                 await service.remove(served)
             monkeypatch.setenv("CACTUS_WEIGHTS", str(folder.parent))
             async with service.use("gamma", "chat"):

@@ -44,6 +44,7 @@ _FIELDS = frozenset(
         "allow_image_urls",
         "text",
         "texts",
+        "ids",
         "dimensions",
         "query",
         "audio",

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cactus.calls.tenant import acting_for
-from cactus.errors import ModelNotFound
+from cactus.errors import InvalidRequest, ModelNotFound
 from cactus.machine import available_bytes, memory_bytes
 from cactus.model import Model
 from cactus.server.admission import Admission
@@ -74,7 +74,9 @@ class Service:
         self._answering: set[Current] = set()
         self._sockets: set[Current] = set()
         for folder in settings.models:
-            self.add(folder)
+            self._add_first(folder)
+        for alias, name in settings.aliases.items():
+            self._check_alias(alias, name)
         self._show()
 
     # -- which models there are
@@ -94,6 +96,25 @@ class Service:
             self._served[name] = Served(name, folder, tuple(entry.abilities))
             self.models.know(self._served[name])
         return self._served[name]
+
+    def _add_first(self, folder: Path) -> None:
+        known = self.add(folder).folder
+        if not known.samefile(folder):
+            raise InvalidRequest(
+                f"{known} and {folder} have the same name; a server has one model of a name, so "
+                "one of the folders has to be called otherwise"
+            )
+
+    def _check_alias(self, alias: str, name: str) -> None:
+        try:
+            found = self.named(alias)
+        except ApiError as error:
+            raise InvalidRequest(f"alias {alias}: {error.message}") from None
+        if found is None:
+            raise InvalidRequest(
+                f"alias {alias}: expected the name of a model that is served, got {name!r:.100}; "
+                f"there are: {', '.join(self._served)}"
+            )
 
     async def remove(self, served: Served) -> None:
         """Serve it no longer, and delete its folder.
@@ -125,7 +146,9 @@ class Service:
 
         Raises ApiError for what could be several.
         """
-        name = self.settings.aliases.get(name, name).strip()
+        name = name.strip()
+        aliases = self.settings.aliases
+        name = aliases.get(name) or aliases.get(name.removesuffix(":latest"), name)
         wanted = name.removesuffix(":latest").lower()
         found = self._served.get(name)
         if found is not None or not wanted:

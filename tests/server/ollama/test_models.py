@@ -135,6 +135,25 @@ def test_a_model_is_deleted(own: Client, tmp_path: Path) -> None:
     assert caught.value.status_code == 404
 
 
+@pytest.mark.parametrize("name", ["firs", "FIRST", "mine", "first-int8", "owner/first"])
+def test_only_a_whole_name_deletes(
+    tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setenv("CACTUS_WEIGHTS", str(tmp_path))
+    shutil.copytree(tiny_model, tmp_path / "first")
+    aliases = {"mine": "first"}
+    with (
+        serving(tmp_path / "first", aliases=aliases) as running,
+        Client(running.url) as client,
+    ):
+        with pytest.raises(ollama.ResponseError) as refused:
+            client.delete(name)
+        assert refused.value.status_code == 404
+        assert (tmp_path / "first" / "model.safetensors").is_file()
+        assert client.delete("first:latest").status == "success"
+    assert not (tmp_path / "first").exists()
+
+
 @pytest.mark.parametrize("linked", [False, True])
 def test_a_model_elsewhere_is_not_deleted(
     tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, linked: bool

@@ -47,6 +47,7 @@ class Guard:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         began = time.monotonic()
+        _shorten(scope)
         headers = {name.decode("latin-1"): v.decode("latin-1") for name, v in scope["headers"]}
         given = headers.get("x-request-id", "")
         scope["cactus.request_id"] = given if _ID.fullmatch(given) else f"req_{token_hex(12)}"
@@ -187,6 +188,19 @@ class Guard:
             scope.get("cactus.tenant") or "-",
             scope["cactus.request_id"],
         )
+
+
+def _shorten(scope: Scope) -> None:
+    """Make a path of a whole address, which a client sends that takes this server for a proxy.
+
+    The name in it counts then, and not that in Host (RFC 9112, 3.2.2).
+    """
+    scheme, _, rest = scope["path"].partition("://")
+    if scheme.lower() in ("http", "https"):
+        name, slash, path = rest.partition("/")
+        scope["path"] = slash + path or "/"
+        others = [(key, value) for key, value in scope["headers"] if key != b"host"]
+        scope["headers"] = [*others, (b"host", name.encode("latin-1", "replace"))]
 
 
 def _has_two_ends(scope: Scope) -> bool:

@@ -9,6 +9,7 @@ from typing import Any
 from starlette.responses import Response
 
 from cactus.server.endpoint import Ask, Body, Endpoint, Reply
+from cactus.server.errors import ApiError
 from cactus.server.models import Served
 from cactus.server.ollama.errors import DIALECT
 from cactus.server.ollama.facts import Details, Facts, facts_of
@@ -131,7 +132,16 @@ async def version(ask: Ask[None]) -> VersionReply:
 
 async def delete(ask: Ask[NameRequest]) -> Response:
     """Delete a model from this machine."""
-    await ask.service.remove(ask.service.known(ask.body.wanted))
+    served = ask.service.known(ask.body.wanted)
+    if ask.body.wanted.removesuffix(":latest") != served.name:
+        raise ApiError(
+            404,
+            f"no model has the name {ask.body.wanted!r:.100}; to delete {served.name!r}, give its "
+            "whole name",
+            code="model_not_found",
+            param="model",
+        )
+    await ask.service.remove(served)
     return Response(status_code=200)
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from cactus.server.endpoint import Ask, Body, Endpoint, Reply
 from cactus.server.errors import ApiError
 from cactus.server.openai.errors import DIALECT
+from cactus.server.params import renaming
 
 if TYPE_CHECKING:
     from cactus.server.models import Served
@@ -78,7 +79,8 @@ async def detokenize(ask: Ask[DetokenizeRequest]) -> DetokenizeReply:
     """The text of tokens."""
     served = _model(ask)
     async with ask.service.use(served.name, served.abilities[0]) as model:
-        text = await asyncio.to_thread(model.detokenize, ask.body.tokens, skip_special=False)
+        with renaming({"ids": "tokens"}):
+            text = await asyncio.to_thread(model.detokenize, ask.body.tokens, skip_special=False)
     return DetokenizeReply(content=text, prompt=text)
 
 
