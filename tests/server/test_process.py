@@ -23,6 +23,7 @@ from cactus.cli.commands import cactus
 from cactus.errors import InvalidRequest
 from cactus.server import listen, state
 from cactus.server.settings import Settings
+from tests.server.processes import Process
 from tests.server.running import PATIENCE, until
 
 LONG = {"messages": [{"role": "user", "content": "a"}], "max_tokens": 400, "stream": True}
@@ -35,45 +36,6 @@ def _own_runtime(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     runtime.mkdir(mode=0o700)
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(runtime))
     monkeypatch.delenv("CACTUS_API_KEYS", raising=False)
-
-
-class Process:
-    """`cactus serve` as people start it; `run` is how Python is told to."""
-
-    def __init__(
-        self, *arguments: str, run: tuple[str, ...] = ("-m", "cactus"), **environment: str
-    ) -> None:
-        self.process = subprocess.Popen(
-            [sys.executable, "-u", *run, "serve", *arguments],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            env={**os.environ, "CACTUS_THREADS": "1", **environment},
-        )
-        assert self.process.stdout is not None
-        self.first = self.process.stdout.readline().strip()
-        self.url = self.first.removeprefix("Cactus at ")
-
-    def wait(self) -> int:
-        """Its exit status."""
-        return self.process.wait(PATIENCE)
-
-    def up(self) -> None:
-        """Wait until it answers."""
-
-        def answers() -> bool:
-            assert self.process.poll() is None, self.process.communicate()
-            with suppress(httpx.TransportError):
-                return httpx.get(f"{self.url}/live").status_code == 200
-            return False
-
-        until(answers)
-
-    def end(self) -> None:
-        """End it in any case."""
-        if self.process.poll() is None:
-            self.process.kill()
-        self.process.communicate()
 
 
 @pytest.fixture
