@@ -20,6 +20,7 @@ from cactus.server.errors import ApiError
 from cactus.server.meter import Meter
 from cactus.server.models import Models, Served
 from cactus.server.settings import Settings
+from cactus.server.short_keys import ShortKeys
 from cactus.weights import locate, names
 
 if TYPE_CHECKING:
@@ -52,6 +53,7 @@ class Service:
         self.description: bytes | None = None
         """What answers here, and /openapi.json, made of it when it is first asked for."""
         self.meter = Meter()
+        self.short_keys = ShortKeys()
         self.draining = False
         self.closed = False
         """Whether it has ended: what still works in a thread is to end, too."""

@@ -137,6 +137,10 @@ class Guard:
         """Find the tenant; ApiError where a key is needed and not given, or admin is off."""
         path, protocols = scope["path"], scope.get("subprotocols", [])
         tenant = self._keys.tenant(given_keys(headers, protocols))
+        if tenant is None and scope["type"] == "websocket":
+            short = self._service.short_keys.find(given_keys(headers, protocols))
+            if short is not None:
+                tenant, scope["cactus.session"] = short.tenant, short.session
         scope["cactus.tenant"] = tenant
         if any(map(is_key_protocol, protocols)):
             plain = [each for each in protocols if not is_key_protocol(each)]

@@ -8,6 +8,7 @@ from cactus.server.endpoint import Endpoint, Socket
 def endpoints() -> list[Endpoint]:
     """Its part of the table."""
     from cactus.server.openai import audio, chat, completions, embeddings, models, rerank
+    from cactus.server.openai.realtime import endpoint as realtime
     from cactus.server.openai.responses import endpoints as responses
 
     return [
@@ -17,6 +18,7 @@ def endpoints() -> list[Endpoint]:
         *embeddings.ENDPOINTS,
         *rerank.ENDPOINTS,
         *audio.ENDPOINTS,
+        *realtime.ENDPOINTS,
         *models.ENDPOINTS,
     ]
 

@@ -6,7 +6,6 @@ import asyncio
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from secrets import token_hex
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -41,7 +40,7 @@ from cactus.server.openai.realtime.events import (
     SpeechStopped,
     TranscriptionSessionUpdate,
 )
-from cactus.server.openai.realtime.settings import SessionSettings
+from cactus.server.openai.realtime.settings import SessionSettings, new_id
 from cactus.server.openai.realtime.sound import Begin, End, Sound, Turns
 from cactus.server.openai.realtime.turn import Turn, no_turn
 from cactus.server.service import ending
@@ -76,13 +75,18 @@ class Connection:
     """A session. `old`: the client knows the older form of events."""
 
     def __init__(
-        self, socket: WebSocket, service: Service, model: str, current: Current, *, old: bool
+        self,
+        socket: WebSocket,
+        service: Service,
+        settings: SessionSettings,
+        current: Current,
+        *,
+        old: bool,
     ) -> None:
         self._socket, self._service, self._current = socket, service, current
         self._old = old
         self._active = time.monotonic()  # when something was said or written down
-        self._id = f"sess_{token_hex(10)}"
-        self._settings = SessionSettings(model)
+        self._id, self._settings = new_id(), settings
         self._executor = ThreadPoolExecutor(1, "cactus-realtime")
         self._sending = asyncio.Lock()
         self._inbox: asyncio.Queue[str | None] = asyncio.Queue(MAX_EVENTS)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from secrets import token_hex
 from typing import TYPE_CHECKING, Any
 
 from msgspec import UNSET
@@ -39,6 +40,11 @@ SECONDS_OF = {"minimal": 0.5, "low": 1.0, "medium": 2.0, "high": 3.0, "xhigh": 5
 """Seconds of new audio after which a turn that goes on is written down once more."""
 
 _OLD_FORMATS = {"pcm16": "audio/pcm", "g711_ulaw": "audio/pcmu", "g711_alaw": "audio/pcma"}
+
+
+def new_id() -> str:
+    """An id of a session."""
+    return f"sess_{token_hex(10)}"
 
 
 @dataclass(frozen=True)
