@@ -140,11 +140,14 @@ def test_a_second_interrupt_ends_it_at_once(serve: Any, tmp_path: Path) -> None:
         raw.connect(path)
         raw.sendall(
             b"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\n"
-            b"Content-Type: application/json\r\nContent-Length: 10\r\n\r\n{"
+            b"Content-Type: application/json\r\nContent-Length: 10\r\n"
+            b"Expect: 100-continue\r\n\r\n"
         )
-        time.sleep(0.5)
+        assert raw.recv(100).startswith(b"HTTP/1.1 100 ")  # it waits for the body
+        raw.sendall(b"{")
         server.process.send_signal(signal.SIGINT)
-        time.sleep(0.5)
+        with httpx.Client(transport=httpx.HTTPTransport(uds=path), timeout=PATIENCE) as client:
+            until(lambda: client.get("http://localhost/ready").status_code == 503)
         assert server.process.poll() is None
         server.process.send_signal(signal.SIGINT)
         assert server.wait() == 130
