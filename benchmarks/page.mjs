@@ -34,10 +34,11 @@ const browser = await chromium.launch({
   executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium",
   args: ["--no-sandbox", "--disable-dev-shm-usage"],
 });
+const open = (options) => browser.newContext(options);
 const result = {};
 
 {
-  const stage = await Stage.open(browser, address, "", {});
+  const stage = await Stage.open(open, address, "", {});
   await stage.go();
   await stage.page.reload();
   await stage.page.locator(".model select").waitFor();
@@ -45,7 +46,7 @@ const result = {};
   await stage.close();
 }
 
-const stage = await Stage.open(browser, address, "", {});
+const stage = await Stage.open(open, address, "", {});
 const feed = await stage.live();
 await stage.go();
 const session = await stage.context.newCDPSession(stage.page);

@@ -1,7 +1,8 @@
 import { render } from "preact";
 
-import { openAddress, readList } from "./store/chat.ts";
-import { takeUp } from "./store/db.ts";
+import { openAddress, readList, takeLeft, takeOver } from "./store/chat.ts";
+import { forgetful, takeUp, whenLeft } from "./store/db.ts";
+import { listen } from "./store/windows.ts";
 import { notify } from "./ui/state.ts";
 import { refresh } from "./store/server.ts";
 import { App } from "./ui/app.tsx";
@@ -16,15 +17,14 @@ import "./styles/dialog.css";
 
 async function start(): Promise<void> {
   void refresh();
-  try {
-    await takeUp();
-    await readList();
-    await openAddress();
-  } catch {
-    notify("This browser does not let the page keep conversations; they last until it is closed.");
+  for (const step of [takeUp, readList, openAddress]) {
+    // The page is there without what it cannot read; what that is, is said below.
+    await step().catch((error: unknown) => void Promise.reject(error));
   }
   render(<App />, document.querySelector("#app")!);
   listenToKeys();
+  if (!forgetful.value) listen(takeOver);
+  whenLeft(takeLeft);
   addEventListener("popstate", () => void openAddress());
   addEventListener("online", () => void refresh());
   document.addEventListener("visibilitychange", () => {
@@ -34,8 +34,10 @@ async function start(): Promise<void> {
 }
 
 // What could not be written down is said, not lost in silence.
-addEventListener("unhandledrejection", ({ reason }) => {
+addEventListener("unhandledrejection", (event) => {
+  const { reason } = event;
   if (!(reason instanceof DOMException)) return;
+  event.preventDefault();
   const full = reason.name === "QuotaExceededError";
   notify(full ? "This browser's storage is full: what is new is not kept." : `This browser did not keep it: ${reason.message}`);
 });

@@ -13,11 +13,11 @@ const [folder, executablePath, address, wav] = process.argv.slice(2);
 const require = createRequire(`${folder}/package.json`);
 const { chromium } = require("playwright-core");
 
-for (const name of ["talk", "text", "hostile", "kept", "looks", "senses", "server", "real"]) {
+for (const name of ["talk", "text", "hostile", "kept", "windows", "looks", "senses", "server", "real"]) {
   await import(`./cases/${name}.mjs`);
 }
 
-const browser = await chromium.launch({
+const start = {
   executablePath,
   args: [
     "--no-sandbox",
@@ -26,7 +26,13 @@ const browser = await chromium.launch({
     "--use-fake-ui-for-media-stream",
     `--use-file-for-fake-audio-capture=${wav}`,
   ],
-});
+};
+const browser = await chromium.launch(start);
+
+/** A context of the one browser, or with `alone` a browser of its own, which keeps what it is told. */
+function context({ alone, ...options }) {
+  return alone ? chromium.launchPersistentContext("", { ...start, ...options }) : browser.newContext(options);
+}
 
 const say = (value) => process.stdout.write(JSON.stringify(value) + "\n");
 say({ ready: [...cases.keys()] });
@@ -37,7 +43,7 @@ for await (const name of createInterface({ input: process.stdin })) {
     say({ error: `there is no case "${name}"` });
     continue;
   }
-  const stage = await Stage.open(browser, address, require.resolve("axe-core/axe.min.js"), one.options);
+  const stage = await Stage.open(context, address, require.resolve("axe-core/axe.min.js"), one.options);
   try {
     await one.run(stage);
     await stage.check();

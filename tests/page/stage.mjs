@@ -8,31 +8,38 @@ import { png } from "./picture.mjs";
 const WAIT = 120_000; // for what must come; a case that is right needs a fraction of it
 
 export class Stage {
-  static async open(browser, address, axe, options) {
-    const context = await browser.newContext({
+  /** `open` makes a context of a browser. */
+  static async open(open, address, axe, options) {
+    const context = await open({
       viewport: { width: 1280, height: 800 },
       permissions: ["clipboard-read", "clipboard-write", "microphone"],
       acceptDownloads: true,
       ...options,
     });
     context.setDefaultTimeout(WAIT);
-    const page = await context.newPage();
-    const stage = new Stage(context, page, address, axe);
     await context.addInitScript(watch);
-    page.on("pageerror", (error) => stage.errors.push(String(error.stack ?? error)));
-    page.on("request", (request) => stage.addresses.add(request.url()));
-    page.on("dialog", (dialog) => {
-      stage.errors.push(`a dialog of the browser: ${dialog.message()}`);
-      void dialog.dismiss();
-    });
+    const stage = new Stage(context, address, axe);
+    await stage.window();
     return stage;
   }
 
-  constructor(context, page, address, axe) {
-    Object.assign(this, { context, page, address, axe });
+  constructor(context, address, axe) {
+    Object.assign(this, { context, address, axe });
     this.errors = [];
     this.addresses = new Set();
     this.asked = [];
+  }
+
+  /** Another window of the same browser; the case goes on in it. */
+  async window() {
+    const page = await this.context.newPage();
+    page.on("pageerror", (error) => this.errors.push(String(error.stack ?? error)));
+    page.on("request", (request) => this.addresses.add(request.url()));
+    page.on("dialog", (dialog) => {
+      this.errors.push(`a dialog of the browser: ${dialog.message()}`);
+      void dialog.dismiss();
+    });
+    this.page = page;
   }
 
   // -- Going to the page
@@ -71,7 +78,10 @@ export class Stage {
         await this.page.waitForFunction(() => window.feed.controller !== null);
         await this.page.evaluate((text) => window.feed.send(text), events(chunks, false));
       },
-      end: (...chunks) => this.page.evaluate((text) => window.feed.end(text), events([...chunks, last()])),
+      end: async (...chunks) => {
+        await this.page.waitForFunction(() => window.feed.controller !== null);
+        await this.page.evaluate((text) => window.feed.end(text), events([...chunks, last()]));
+      },
     };
   }
 
@@ -241,7 +251,7 @@ export class Stage {
 
   async close() {
     // What the page asks for in its last moment is not an error of the next case.
-    await this.page.unrouteAll({ behavior: "ignoreErrors" });
+    for (const page of this.context.pages()) await page.unrouteAll({ behavior: "ignoreErrors" });
     await this.context.close();
   }
 }

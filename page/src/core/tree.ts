@@ -29,6 +29,10 @@ export class Tree<T extends Node> {
     else this.below.set(key, [node]);
   }
 
+  get(id: string): T | undefined {
+    return this.nodes.get(id);
+  }
+
   children(id: string | null): readonly T[] {
     return this.below.get(id ?? ROOT) ?? [];
   }

@@ -1,18 +1,19 @@
 // The requests of the page. Addresses are relative to where the page lies.
 
 import { events } from "../core/sse.ts";
+import { session } from "../core/storage.ts";
 import { asFailure, cut, Failure, fromResponse, fromStream, offline } from "./failure.ts";
 import type { ChatBody, Chunk, PassageText, Status } from "./types.ts";
 
 const KEY = "cactus-key";
 
 export function key(): string | null {
-  return sessionStorage.getItem(KEY);
+  return session.getItem(KEY);
 }
 
 export function setKey(value: string): void {
-  if (value) sessionStorage.setItem(KEY, value);
-  else sessionStorage.removeItem(KEY);
+  if (value) session.setItem(KEY, value);
+  else session.removeItem(KEY);
 }
 
 export function address(path: string): URL {

@@ -11,6 +11,7 @@ import { askKey, pickModel } from "./server.ts";
 import { change, settings } from "./settings.ts";
 import { Talk } from "./talk.ts";
 import type { Conversation, Message, Options } from "./types.ts";
+import { tell, type Change } from "./windows.ts";
 
 export const list = signal<Conversation[]>([]);
 export const talk = signal<Talk>(fresh());
@@ -53,11 +54,11 @@ export async function open(id: string): Promise<void> {
     const conversation = await db.conversation(id);
     if (!conversation) return startNew();
     const messages = await db.messages(id);
-    for (const message of messages) {
-      // The page was left while it came.
-      if (message.state === "streaming") message.state = "stopped";
-    }
+    // The page was left while these came, or another window is writing them, and says so.
+    const left = messages.filter(({ state }) => state === "streaming");
+    for (const message of left) message.state = "stopped";
     talk.value = new Talk(conversation, messages, true);
+    if (left.length > 0) tell({ conversation: id, asks: true });
   }
   setAddress(id);
 }
@@ -80,6 +81,7 @@ function used(one: Talk): void {
   list.value = [value, ...list.value.filter(({ id }) => id !== value.id)];
 }
 
+/** Resolves when the question is in the conversation. */
 export async function send(draft: Draft): Promise<void> {
   const here = talk.value;
   if (here.running.value) return;
@@ -109,7 +111,7 @@ async function ask(here: Talk, parent: string | null, draft: Draft): Promise<voi
     used(here);
     if (here === talk.value) setAddress(here.id);
   });
-  await write(here, answer);
+  void write(here, answer);
 }
 
 function blank(parent: string): Omit<Message, "id" | "conversation" | "created"> {
@@ -180,31 +182,48 @@ export async function rename(id: string, title: string): Promise<void> {
   const here = inMemory(id);
   const one = await db.conversation(id);
   if (here) here.change({ title: shown });
-  else if (one) await db.putConversation({ ...one, title: shown });
+  else if (one) await db.put(id, { conversations: [{ ...one, title: shown }] });
   list.value = list.value.map((one) => (one.id === id ? { ...one, title: shown } : one));
 }
 
-export async function remove(id: string): Promise<void> {
-  const here = inMemory(id);
-  here?.stop();
-  if (here) here.kept = false;
-  list.value = list.value.filter((one) => one.id !== id);
-  if (talk.value.id === id) {
-    talk.value = fresh();
-    setAddress("");
-  }
+/** Removes a conversation, or with `null` all of them. */
+export async function remove(id: string | null): Promise<void> {
+  forget(id);
   await db.remove(id);
 }
 
-export async function removeAll(): Promise<void> {
-  for (const one of [talk.value, ...[...busy.values()].map(({ talk }) => talk)]) {
+function forget(id: string | null): void {
+  const meant = (one: { id: string }) => id === null || one.id === id;
+  for (const one of [talk.value, ...[...busy.values()].map(({ talk }) => talk)].filter(meant)) {
     one.stop();
     one.kept = false;
   }
-  list.value = [];
+  list.value = list.value.filter((one) => !meant(one));
+  if (!meant(talk.value)) return;
   talk.value = fresh();
   setAddress("");
-  await db.removeAll();
+}
+
+/** What another window has done. */
+export async function takeOver({ conversation: id, gone, head, messages, asks }: Change): Promise<void> {
+  if (gone) return forget(id);
+  if (id === null) return;
+  const running = busy.get(id);
+  if (asks && running) await running.talk.save(running.answer);
+  if (head) await readList();
+  const here = inMemory(id);
+  if (!here || !(head || messages)) return;
+  const found = await Promise.all((messages ?? []).map(db.message));
+  const conversation = await db.conversation(id);
+  if (conversation) here.take(conversation, found.filter((one) => one !== undefined));
+}
+
+/** Answers that another window was writing when it was left. */
+export function takeLeft(messages: readonly Message[]): void {
+  for (const message of messages) {
+    const here = inMemory(message.conversation);
+    here?.take(here.conversation.value, [{ ...message, state: "stopped" }]);
+  }
 }
 
 function titleOf(text: string): string {

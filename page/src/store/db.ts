@@ -1,34 +1,28 @@
-// Conversations, messages and pictures in IndexedDB.
+// What the browser keeps: conversations, messages, pictures.
 
-import { openDB, type DBSchema, type IDBPDatabase } from "idb";
+import { signal } from "@preact/signals";
 
+import { local } from "../core/storage.ts";
+import { inMemory, onDisk, type Changes, type Store } from "./stores.ts";
 import type { Conversation, Message, Picture } from "./types.ts";
+import { tell } from "./windows.ts";
 
-interface Schema extends DBSchema {
-  conversations: { key: string; value: Conversation; indexes: { updated: number } };
-  messages: { key: string; value: Message; indexes: { conversation: string } };
-  pictures: { key: string; value: Picture; indexes: { conversation: string } };
-}
+/** Whether the browser keeps nothing: all lasts as long as the page. */
+export const forgetful = signal(false);
 
-let opened: Promise<IDBPDatabase<Schema>> | null = null;
+let opened: Promise<Store> | null = null;
 
-function db(): Promise<IDBPDatabase<Schema>> {
-  opened ??= openDB<Schema>("cactus", 1, {
-    upgrade(made) {
-      made.createObjectStore("conversations", { keyPath: "id" }).createIndex("updated", "updated");
-      made.createObjectStore("messages", { keyPath: "id" }).createIndex("conversation", "conversation");
-      made.createObjectStore("pictures", { keyPath: "id" }).createIndex("conversation", "conversation");
-    },
-    terminated() {
-      opened = null;
-    },
+function db(): Promise<Store> {
+  opened ??= onDisk(() => (opened = null)).catch(() => {
+    forgetful.value = true;
+    return inMemory();
   });
   return opened;
 }
 
 /** All conversations, the one that was used last first. */
 export async function conversations(): Promise<Conversation[]> {
-  return (await (await db()).getAllFromIndex("conversations", "updated")).reverse();
+  return (await db()).conversations();
 }
 
 export async function conversation(id: string): Promise<Conversation | undefined> {
@@ -36,73 +30,54 @@ export async function conversation(id: string): Promise<Conversation | undefined
 }
 
 export async function messages(conversation: string): Promise<Message[]> {
-  return (await db()).getAllFromIndex("messages", "conversation", conversation);
+  return (await db()).of("messages", conversation);
+}
+
+export async function message(id: string): Promise<Message | undefined> {
+  return (await db()).get("messages", id);
 }
 
 export async function pictures(conversation: string): Promise<Picture[]> {
-  return (await db()).getAllFromIndex("pictures", "conversation", conversation);
+  return (await db()).of("pictures", conversation);
 }
 
 export async function picture(id: string): Promise<Picture | undefined> {
   return (await db()).get("pictures", id);
 }
 
-export async function putConversation(conversation: Conversation): Promise<void> {
-  await (await db()).put("conversations", conversation);
+/** Parts of one conversation, all or nothing of them. */
+export async function put(conversation: string, changes: Changes): Promise<void> {
+  await (await db()).put(changes);
+  const ids = changes.messages?.map(({ id }) => id);
+  tell({ conversation, head: changes.conversations !== undefined, messages: ids });
 }
 
-export async function putMessage(message: Message): Promise<void> {
-  await (await db()).put("messages", message);
+/** Removes a conversation, or with `null` all of them. */
+export async function remove(conversation: string | null): Promise<void> {
+  await (await db()).remove(conversation);
+  tell({ conversation, gone: true });
 }
 
 const LEFT = "cactus-left";
 
 /** Messages of a page that is being left: what is waited for is not done any more then. */
 export function leave(messages: readonly Message[]): void {
-  if (messages.length > 0) localStorage.setItem(LEFT, JSON.stringify(messages));
+  if (messages.length > 0) local.setItem(LEFT, JSON.stringify(messages));
 }
 
 /** Puts to the others what a page that was left has kept. */
 export async function takeUp(): Promise<void> {
-  const kept = localStorage.getItem(LEFT);
+  const kept = local.getItem(LEFT);
   if (kept === null) return;
-  for (const message of JSON.parse(kept) as Message[]) await putMessage(message);
-  localStorage.removeItem(LEFT);
+  for (const message of JSON.parse(kept) as Message[]) await put(message.conversation, { messages: [message] });
+  local.removeItem(LEFT);
 }
 
-export async function putPicture(one: Picture): Promise<void> {
-  await (await db()).put("pictures", one);
-}
-
-/** A whole conversation at once, or nothing of it. */
-export async function putAll(
-  conversation: Conversation,
-  all: readonly Message[],
-  images: readonly Picture[],
-): Promise<void> {
-  const change = (await db()).transaction(["conversations", "messages", "pictures"], "readwrite");
-  void change.objectStore("conversations").put(conversation);
-  for (const one of all) void change.objectStore("messages").put(one);
-  for (const one of images) void change.objectStore("pictures").put(one);
-  await change.done;
-}
-
-export async function remove(conversation: string): Promise<void> {
-  const change = (await db()).transaction(["conversations", "messages", "pictures"], "readwrite");
-  void change.objectStore("conversations").delete(conversation);
-  for (const name of ["messages", "pictures"] as const) {
-    const store = change.objectStore(name);
-    for (const id of await store.index("conversation").getAllKeys(conversation)) void store.delete(id);
-  }
-  await change.done;
-}
-
-export async function removeAll(): Promise<void> {
-  const change = (await db()).transaction(["conversations", "messages", "pictures"], "readwrite");
-  for (const name of ["conversations", "messages", "pictures"] as const) {
-    void change.objectStore(name).clear();
-  }
-  await change.done;
+/** `then` gets the messages that another window was writing when it was left. */
+export function whenLeft(then: (messages: Message[]) => void): void {
+  addEventListener("storage", ({ key, newValue }) => {
+    if (key === LEFT && newValue !== null) then(JSON.parse(newValue) as Message[]);
+  });
 }
 
 export interface Found {
@@ -114,15 +89,13 @@ export interface Found {
 export async function search(words: string, signal: AbortSignal): Promise<Found[]> {
   const wanted = words.toLowerCase().split(/\s+/).filter(Boolean);
   const found = new Map<string, string>();
-  let cursor = await (await db()).transaction("messages").store.openCursor();
-  while (cursor && !signal.aborted) {
-    const { conversation, text } = cursor.value;
+  await (await db()).each(({ conversation, text }) => {
     const lower = text.toLowerCase();
     if (!found.has(conversation) && wanted.every((word) => lower.includes(word))) {
       found.set(conversation, excerpt(text, lower.indexOf(wanted[0] ?? "")));
     }
-    cursor = await cursor.continue();
-  }
+    return !signal.aborted;
+  });
   return [...found].map(([conversation, excerpt]) => ({ conversation, excerpt }));
 }
 

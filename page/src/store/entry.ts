@@ -29,6 +29,12 @@ export class Entry implements Node {
     return this.data.created;
   }
 
+  /** Another window has written it further. */
+  become(data: Message): void {
+    Object.assign(this.data, data);
+    this.show();
+  }
+
   /** Show what has changed with the next frame. */
   touch(): void {
     this.asked ||= requestAnimationFrame(() => this.show());

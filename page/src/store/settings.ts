@@ -2,6 +2,7 @@
 
 import { effect, signal } from "@preact/signals";
 
+import { local } from "../core/storage.ts";
 import { DEFAULTS, type Options } from "./types.ts";
 
 export type Theme = "auto" | "light" | "dark";
@@ -38,10 +39,10 @@ export function change(part: Partial<Settings>): void {
 
 function read(): Settings {
   try {
-    const kept = JSON.parse(localStorage.getItem(KEY) ?? "{}") as Partial<Settings>;
+    const kept = JSON.parse(local.getItem(KEY) ?? "{}") as Partial<Settings>;
     return { ...START, ...kept, options: { ...DEFAULTS, ...kept.options } };
   } catch {
-    return START; // written by something else, or storage is forbidden
+    return START; // written by something else
   }
 }
 
@@ -50,8 +51,13 @@ effect(() => {
   if (theme === "auto") delete document.documentElement.dataset["theme"];
   else document.documentElement.dataset["theme"] = theme;
   try {
-    localStorage.setItem(KEY, JSON.stringify(settings.value));
+    local.setItem(KEY, JSON.stringify(settings.value));
   } catch {
-    // without storage the settings last as long as the page
+    // in storage that is full the settings last as long as the page
   }
+});
+
+// Another window has changed them.
+addEventListener("storage", ({ key }) => {
+  if (key === KEY) settings.value = read();
 });

@@ -1,6 +1,6 @@
 // One conversation that is open: its tree of messages, and the answer that is being written.
 
-import { computed, signal, type Signal } from "@preact/signals";
+import { batch, computed, signal, type Signal } from "@preact/signals";
 
 import { newId } from "../core/id.ts";
 import { Tree, type Chosen } from "../core/tree.ts";
@@ -37,6 +37,19 @@ export class Talk {
     return this.family.value.path(this.conversation.value.chosen);
   });
 
+  /** Takes over what another window has written. */
+  take(conversation: Conversation, messages: readonly Message[]): void {
+    for (const message of messages) {
+      const known = this.tree.get(message.id);
+      if (!known) this.tree.add(new Entry(message));
+      else if (known !== this.running.value) known.become(message);
+    }
+    batch(() => {
+      this.conversation.value = conversation;
+      this.family.value = view(this.tree);
+    });
+  }
+
   line(id: string | null): Entry[] {
     return this.tree.line(id);
   }
@@ -65,14 +78,14 @@ export class Talk {
 
   change(part: Partial<Conversation>): void {
     this.conversation.value = { ...this.conversation.value, ...part };
-    if (this.kept) void db.putConversation(this.conversation.value);
+    const { value } = this.conversation;
+    if (this.kept) void db.put(this.id, { conversations: [value] });
   }
 
   async addPictures(pictures: readonly { ref: PictureRef; data: Blob }[]): Promise<void> {
-    for (const { ref, data } of pictures) {
-      const picture: Picture = { ...ref, conversation: this.id, data };
-      await db.putPicture(picture);
-    }
+    if (pictures.length === 0) return;
+    const all = pictures.map(({ ref, data }): Picture => ({ ...ref, conversation: this.id, data }));
+    await db.put(this.id, { pictures: all });
   }
 
   begin(entry: Entry): AbortSignal {
@@ -93,7 +106,7 @@ export class Talk {
 
   async save(entry: Entry): Promise<void> {
     this.saved = performance.now();
-    await db.putMessage(entry.data);
+    await db.put(this.id, { messages: [entry.data] });
   }
 
   /** Writes an answer that is coming, now and then. */

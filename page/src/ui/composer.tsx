@@ -77,19 +77,25 @@ export function Composer() {
   }, [here.id]);
   useEffect(() => fit(area.current), [text]);
 
-  const submit = () => {
+  const submit = async () => {
     if (!can) return;
     const sent = draft.value;
     draft.value = EMPTY;
     area.current?.focus();
-    void send(sent);
+    try {
+      await send(sent);
+    } catch (error) {
+      // Its pictures could not be kept. Nothing is lost while nothing else has been written.
+      if (draft.value === EMPTY && talk.value === here) draft.value = sent;
+      throw error;
+    }
   };
   const press = (event: KeyboardEvent) => {
     if (event.key === "Enter" && !event.isComposing) {
       const strong = event.ctrlKey || event.metaKey;
       if (strong || (settings.value.enterSends && !event.shiftKey)) {
         event.preventDefault();
-        submit();
+        void submit();
       }
     } else if (event.key === "ArrowUp" && !event.altKey && text === "" && !running) {
       const asked = here.path.value.filter(({ data }) => data.role === "user").at(-1);
@@ -113,7 +119,7 @@ export function Composer() {
       aria-label="Write"
       onSubmit={(event) => {
         event.preventDefault();
-        submit();
+        void submit();
       }}
     >
       {pictures.length > 0 && (
@@ -133,6 +139,7 @@ export function Composer() {
       <textarea
         ref={area}
         id="write"
+        dir="auto"
         rows={1}
         aria-label="Message"
         placeholder={one ? `Write to ${one.id.split("/").at(-1)}` : "Write"}
@@ -169,7 +176,7 @@ export function Composer() {
             name="Documents"
             title={`Answer from ${server.value.documents.name}`}
             on={options.documents}
-            set={(documents) => setOptions({ documents })}
+            set={(documents) => setOptions({ documents, tools: options.tools && !documents })}
           >
             <Book />
           </Toggle>
@@ -179,7 +186,7 @@ export function Composer() {
             name="Tools"
             title={`May use ${server.value!.tools.map((tool) => tool.name).join(", ")}`}
             on={options.tools}
-            set={(tools) => setOptions({ tools })}
+            set={(tools) => setOptions({ tools, documents: options.documents && !tools })}
           >
             <Tool />
           </Toggle>

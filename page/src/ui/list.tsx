@@ -14,6 +14,9 @@ import { Close, Logo, Plus, Search } from "./icons.tsx";
 import { Menu } from "./menu.tsx";
 import { drawer, narrow, notify } from "./state.ts";
 
+const FORGETFUL =
+  "This browser does not let the page keep conversations: they last until this window is closed or loaded again.";
+
 export function focusSearch(): void {
   change({ list: true });
   if (narrow()) drawer.value = true;
@@ -104,9 +107,11 @@ export function Conversations() {
           </li>
         ))}
       </ul>
-      {shown.length === 0 && (
+      {(shown.length === 0 || db.forgetful.value) && (
         <p class="none" role="status">
-          {wanted ? `Nothing has “${words.value.trim()}” in it.` : "What you write is kept in this browser only."}
+          {wanted ? `Nothing has “${words.value.trim()}” in it.`
+          : db.forgetful.value ? FORGETFUL
+          : "What you write is kept in this browser only."}
         </p>
       )}
       {removing.value && (
@@ -145,8 +150,8 @@ function Row({ one, excerpt, naming, name, remove }: RowProps) {
         }}
         onDblClick={() => name(true)}
       >
-        <span class="title">{one.title}</span>
-        {excerpt && <span class="excerpt">{excerpt}</span>}
+        <span class="title" dir="auto">{one.title}</span>
+        {excerpt && <span class="excerpt" dir="auto">{excerpt}</span>}
       </a>
       <Menu
         name={`More for “${one.title}”`}
@@ -176,6 +181,7 @@ function NameRow({ one, done }: { one: Conversation; done: () => void }) {
       <input
         ref={input}
         class="rename"
+        dir="auto"
         aria-label="Name of the conversation"
         defaultValue={one.title}
         maxLength={200}
@@ -231,7 +237,9 @@ export async function saveJson(ids: readonly string[], name: string): Promise<vo
 export async function importFile(file: File): Promise<void> {
   try {
     const all = fromJson(await file.text());
-    for (const { conversation, messages, pictures } of all) await db.putAll(conversation, messages, pictures);
+    for (const { conversation, messages, pictures } of all) {
+      await db.put(conversation.id, { conversations: [conversation], messages, pictures });
+    }
     await readList();
     notify(all.length === 1 ? "One conversation was added." : `${all.length} conversations were added.`);
   } catch (error) {

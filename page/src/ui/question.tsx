@@ -26,7 +26,7 @@ export function Question({ entry, editing, edit, busy }: Props) {
   return (
     <>
       {pictures && <Pictures all={pictures} />}
-      {text && <div class="asked">{text}</div>}
+      {text && <div class="asked" dir="auto">{text}</div>}
       <div class="tools" role="group" aria-label="What to do with the question">
         <Branches entry={entry} />
         <CopyButton text={text} />
@@ -62,8 +62,8 @@ function QuestionEditor({ entry, done }: { entry: Entry; done: () => void }) {
       // A copy, for each message owns its pictures.
       if (found) pictures.push({ ref: { ...ref, id: newId() }, data: found.data });
     }
-    done();
     await editQuestion(entry, { text, pictures });
+    done();
   };
   return (
     <Editor

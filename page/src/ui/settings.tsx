@@ -3,7 +3,7 @@
 import { useSignal } from "@preact/signals";
 import { useRef } from "preact/hooks";
 
-import { list, removeAll, setOptions, talk } from "../store/chat.ts";
+import { list, remove, setOptions, talk } from "../store/chat.ts";
 import { server } from "../store/server.ts";
 import { change, settings, type Theme } from "../store/settings.ts";
 import type { Options } from "../store/types.ts";
@@ -123,7 +123,7 @@ export function Settings() {
           text={`${list.value.length} conversations are removed from this browser. They cannot be brought back.`}
           action="Delete all"
           close={() => (removing.value = false)}
-          sure={() => void removeAll()}
+          sure={() => void remove(null)}
         />
       )}
     </Dialog>

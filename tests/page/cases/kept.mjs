@@ -66,6 +66,34 @@ page("a conversation is found, renamed and deleted", async (t) => {
   assert.equal(await t.page.locator(".row").count(), 1);
 });
 
+page("five hundred conversations are listed, searched and opened", async (t) => {
+  await t.go();
+  const conversations = Array.from({ length: 500 }, (_, i) => ({
+    conversation: { title: `Number ${i}`, created: i, updated: Date.now() - i * 4e7, chosen: {}, options: {} },
+    messages: ["Question", "Answer", "And", "So"].map((word, j) => ({
+      id: String(j),
+      parent: j ? String(j - 1) : null,
+      role: j % 2 ? "assistant" : "user",
+      text: `${word} number ${i}. ${"And some more words. ".repeat(40)}`,
+      created: j,
+      state: "done",
+    })),
+    pictures: [],
+  }));
+  await readFile(t, JSON.stringify({ format: "cactus-conversations", version: 1, conversations }));
+  await t.page.getByText("500 conversations were added.").waitFor();
+  await t.reload();
+  await t.page.locator(".row").nth(499).waitFor({ state: "attached" });
+  await t.page.locator("#search").fill("answer 321.");
+  await t.page.locator(".row .excerpt").getByText("Answer number 321.").waitFor();
+  assert.deepEqual(await t.page.locator(".row .title").allTextContents(), ["Number 321"]);
+  await t.page.getByRole("link", { name: "Number 321" }).click();
+  await t.text("So number 321.").waitFor();
+  await t.page.locator("#search").fill("");
+  await t.page.getByRole("link", { name: "Number 499" }).click();
+  await t.text("So number 499.").waitFor();
+});
+
 page("conversations saved as JSON come back whole, branches and pictures too", async (t) => {
   await t.status((status) => {
     for (const model of status.models) if (model.abilities.includes("chat")) model.abilities.push("see");
