@@ -25,7 +25,7 @@ export function offline(): Failure {
   return new Failure({
     kind: "offline",
     title: "The server does not answer.",
-    detail: "It may have ended, or is starting. See whether `cactus serve` still runs, then try again.",
+    detail: "It may have ended, or is starting. See whether “cactus serve” still runs.",
     wait: null,
   });
 }
@@ -61,7 +61,7 @@ export function fromResponse(status: number, body: unknown, retryAfter: string |
     const title = "Something broke in the server.";
     return new Failure({ kind: "broken", title, detail: said || `It said ${status}.`, wait: null });
   }
-  const where = error?.param ? ` (It is about ${error.param}.)` : "";
+  const where = error?.param && !said.includes(error.param) ? ` (It is about ${error.param}.)` : "";
   const title = "The server cannot do this.";
   return new Failure({ kind: "refused", title, detail: (said || `It said ${status}.`) + where, wait: null });
 }

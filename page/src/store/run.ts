@@ -11,6 +11,8 @@ import { refresh, server } from "./server.ts";
 import { settings } from "./settings.ts";
 import type { Talk } from "./talk.ts";
 
+const DRIFT = 16; // characters by which tokens and text may differ
+
 export async function run(talk: Talk, entry: Entry, model: string): Promise<void> {
   const { data } = entry;
   const signal = talk.begin(entry);
@@ -41,7 +43,7 @@ export async function run(talk: Talk, entry: Entry, model: string): Promise<void
   }
   talk.end();
   entry.show();
-  if (talk.kept) await talk.save(entry);
+  if (talk.kept) void talk.save(entry);
   if (data.failure?.kind === "key") return; // that is asked for first
   if (data.failure || server.value?.models.some((one) => one.id === model && !one.loaded)) void refresh();
 }
@@ -84,6 +86,8 @@ class Writer {
   finish: string | null = null;
   private readonly data;
   private thinkingSince = 0;
+  /** Characters of the last tokens that were not found in the text. */
+  private missed = 0;
 
   constructor(entry: Entry) {
     this.data = entry.data;
@@ -99,8 +103,8 @@ class Writer {
       data.thought_ms = performance.now() - this.thinkingSince;
     }
     const said = (content ?? "") + (refusal ?? "");
-    if (chunk.cactus?.confidences && said) this.confidences(chunk.cactus.confidences, said);
     data.text += said;
+    if (chunk.cactus?.confidences) this.confidences(chunk.cactus.confidences);
     if (chunk.cactus?.tool) this.tool(chunk.cactus.tool);
     if (chunk.usage) {
       data.outcome = { ...data.outcome, completion_tokens: chunk.usage.completion_tokens };
@@ -114,13 +118,18 @@ class Writer {
     }
   }
 
-  private confidences(pairs: readonly [string, number][], said: string): void {
+  /** A token is told when all of it has come, which may be later than its beginning. */
+  private confidences(pairs: readonly [string, number][]): void {
+    const { text } = this.data;
     const all = (this.data.confidences ??= { ends: [], values: [] });
-    const start = this.data.text.length;
-    let length = 0;
-    for (const [text, value] of pairs) {
-      length = Math.min(length + text.length, said.length);
-      all.ends.push(start + length);
+    for (const [token, value] of pairs) {
+      const last = all.ends.length - 1;
+      const at = all.ends[last] ?? 0;
+      // Among its neighbours a token may be written otherwise than alone: then it ends where the next begins.
+      const found = text.slice(at, at + this.missed + token.length + DRIFT).indexOf(token);
+      this.missed = found < 0 ? this.missed + token.length : 0;
+      if (found > 0 && last >= 0) all.ends[last] = at + found;
+      all.ends.push(found < 0 ? at : at + found + token.length);
       all.values.push(Math.round(value * 1000) / 1000);
     }
   }

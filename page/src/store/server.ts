@@ -17,7 +17,11 @@ export function askKey(then: () => void): void {
   keyAsked.value = { wrong: api.key() !== null, then };
 }
 
+const PAUSE = 5000; // milliseconds until a server that is away is asked again
+let next: ReturnType<typeof setTimeout> | undefined;
+
 export async function refresh(): Promise<void> {
+  clearTimeout(next);
   try {
     server.value = await api.status();
     serverFailure.value = null;
@@ -25,6 +29,7 @@ export async function refresh(): Promise<void> {
     const { data } = asFailure(error);
     serverFailure.value = data;
     if (data.kind === "key" && !keyAsked.value) askKey(() => void refresh());
+    if (data.kind === "offline") next = setTimeout(() => void refresh(), PAUSE);
   }
 }
 

@@ -5,9 +5,11 @@ import { renderMath } from "./math.ts";
 
 /** `whole`: the block is finished; colours and formulas are worth while. */
 export function dress(block: HTMLElement, whole: boolean): void {
+  block.dir = "auto"; // as its own text is written
   for (const pre of block.querySelectorAll("pre")) {
     const frame = document.createElement("figure");
     frame.className = "code";
+    frame.dir = "ltr";
     const head = document.createElement("figcaption");
     const name = document.createElement("span");
     name.textContent = pre.dataset["language"] || "text";

@@ -123,7 +123,7 @@ function Head({ title }: { title: string }) {
       <button type="button" class="quiet show-list" aria-label="Show the list" aria-controls="list" onClick={toggle}>
         <List />
       </button>
-      <h1>{title || "New conversation"}</h1>
+      <h1 dir="auto">{title || "New conversation"}</h1>
       <Meter />
       {models.length > 0 && (
         <label class="model">

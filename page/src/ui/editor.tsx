@@ -36,6 +36,7 @@ export function Editor({ name, text, write, hint, action, can = true, act, cance
       {children}
       <textarea
         ref={area}
+        dir="auto"
         aria-label={name}
         value={text}
         onInput={(event) => {

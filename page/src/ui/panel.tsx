@@ -76,7 +76,7 @@ export function Panel() {
           </>
         )}
         {found !== null && "text" in found && (
-          <p class="text">
+          <p class="text" dir="auto">
             {found.before}
             <mark>{found.text}</mark>
             {found.after}

@@ -11,7 +11,7 @@ export function Reasoning({ text, ms, thinking }: { text: string; ms: number; th
           {thinking ? "Thinking" : `Thought for ${seconds} second${seconds === 1 ? "" : "s"}`}
         </span>
       </summary>
-      <div class="thought">{text}</div>
+      <div class="thought" dir="auto">{text}</div>
     </details>
   );
 }

@@ -77,6 +77,57 @@ page(
   { viewport: { width: 390, height: 844 }, hasTouch: true, isMobile: true, reducedMotion: "reduce" },
 );
 
+const WIDE = {
+  "a table of 30 columns": `${"| a column ".repeat(30)}|\n${"|---".repeat(30)}|\n${"| and a value ".repeat(30)}|\n`,
+  "long lines of code": `\`\`\`python\n${"f(x) + ".repeat(100)}1\n\`\`\`\n\n\`${"inline_".repeat(60)}\` ${"wordwithoutanend".repeat(30)}`,
+  "a long formula": `$$\n${"x^2 + ".repeat(60)}1\n$$\n\n$${"y + ".repeat(80)}1$`,
+};
+
+page(
+  "what is wide scrolls by itself, and not the page",
+  async (t) => {
+    const long = "a_tool_whose_name_is_longer_than_a_phone_is_wide_and_goes_on";
+    const use = { id: "1", name: long, arguments: { [long]: long.repeat(4) }, state: "failed", result: long.repeat(4) };
+    const ask = `${long.repeat(4)}?`;
+    await t.record([tool(use), ...said("Done.")], ...Object.values(WIDE).map((text) => said(text)));
+    await t.go();
+    for (const what of ["a tool", ...Object.keys(WIDE)]) {
+      await t.chat(ask);
+      if (what === "a tool") await t.page.locator("summary").click();
+      if (what === "a long formula") await t.page.locator(".math.drawn").nth(1).waitFor();
+      const [page, thread, body] = await t.page.evaluate(() => {
+        const thread = document.querySelector(".thread");
+        const body = [...document.querySelectorAll(".message.assistant .body")].at(-1);
+        return [document.documentElement.scrollWidth, thread.scrollWidth - thread.clientWidth, body.scrollWidth - body.clientWidth];
+      });
+      assert.deepEqual([page, thread, body], [390, 0, 0], what);
+    }
+    const scrolls = (selector) => t.page.locator(selector).evaluate((one) => one.scrollWidth > one.clientWidth + 100);
+    assert.ok(await scrolls(".table"));
+    assert.ok(await scrolls(".code pre"));
+  },
+  { viewport: { width: 390, height: 844 }, hasTouch: true, isMobile: true },
+);
+
+page("texts that run from right to left do so, and code in them does not", async (t) => {
+  const answer =
+    "# كتابة\n\nعاصمة `Seine` باريس\n\n- أولى\n- ثانية\n\n> اقتباس\n\n| مدينة | عدد |\n|---|--:|\n| باريس | 2 |\n\n```python\nprint(1)\n```\n\nEnglish, $x$.";
+  await t.record(said(answer));
+  await t.go();
+  await t.write("שלום");
+  assert.equal(await t.page.locator("#write").evaluate((one) => getComputedStyle(one).direction), "rtl");
+  await t.chat("שלום, מה?");
+  const directions = (selector) =>
+    t.page.locator(selector).evaluateAll((all) => all.map((one) => getComputedStyle(one).direction));
+  assert.deepEqual(await directions(".asked, .row .title"), ["rtl", "rtl"]);
+  assert.deepEqual(await directions(".prose .block"), ["rtl", "rtl", "rtl", "rtl", "rtl", "ltr", "ltr"]);
+  assert.deepEqual(await directions(".prose code, .prose pre, .prose .math"), ["ltr", "ltr", "ltr", "ltr"]);
+  // A list's marks stand to the right of its text, a table begins there.
+  const right = (selector) => t.page.locator(selector).evaluate((one) => one.getBoundingClientRect().right);
+  assert.ok((await right(".prose li >> nth=0")) < (await right(".prose ul")));
+  assert.ok((await right(".prose td >> nth=0")) > (await right(".prose td >> nth=1")));
+});
+
 page(
   "on a phone nothing is wider than the window, and the list is a drawer",
   async (t) => {

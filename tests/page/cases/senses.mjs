@@ -123,6 +123,21 @@ page("one speaks, and the words stand in the text while one does", async (t) => 
   assert.equal(got.at(-1).type, "input_audio_buffer.commit");
 });
 
+page("documents and tools exclude each other, as in the server", async (t) => {
+  await t.record(said("Yes."));
+  await t.go();
+  await t.button("Documents").click();
+  await t.chat("One");
+  await t.button("Tools").click();
+  await t.chat("Two");
+  await t.button("Documents").click();
+  await t.chat("Three");
+  await t.button("Documents").click();
+  await t.chat("Four");
+  const asked = t.asked.map(({ cactus: { documents, tools } }) => [documents, tools]);
+  assert.deepEqual(asked, [[true, false], [false, true], [true, false], [false, false]]);
+});
+
 page("answers from documents carry numbers that open the passage", async (t) => {
   await t.status((status) => {
     status.documents = { name: "handbook", files: 12, passages: 300 };

@@ -3,6 +3,7 @@
 import assert from "node:assert/strict";
 
 import { page } from "../case.mjs";
+import { Gate } from "../gate.mjs";
 import { cut, delta, last, said, usage } from "../stage.mjs";
 
 function refuse(route, status, message, headers = {}) {
@@ -77,12 +78,74 @@ page("a server that is away is said to be, until it is back", async (t) => {
   await t.page.locator(".banner").getByText("The server does not answer.").waitFor();
   await t.page.unroute("**/v1/chat/completions");
   await t.page.unroute("**/cactus/status");
-  await t.button("Try again", t.page.locator(".banner")).click();
-  await t.page.locator(".banner").waitFor({ state: "detached" });
+  await t.page.locator(".banner").waitFor({ state: "detached" }); // the page looks by itself
   await t.button("Try again", t.page.locator(".failure")).click();
   await t.page.locator(".failure").waitFor({ state: "detached" });
   await t.ended();
   assert.notEqual((await t.answer()).trim(), "");
+});
+
+page("a server that ends in the middle of an answer and is back goes on", async (t) => {
+  const gate = await Gate.before(t.address);
+  t.address = gate.address;
+  await t.go();
+  gate.until = /"content":"[^"][\s\S]*?\n\n/;
+  await t.ask("Tell me everything");
+  await t.page.waitForFunction(() => (document.querySelector(".prose")?.textContent ?? "") !== "");
+  await gate.shut();
+  const failure = t.page.locator(".failure");
+  await failure.getByText("The connection ended before the answer did.").waitFor();
+  const came = await t.answer();
+  assert.notEqual(came, "");
+  await t.page.locator(".banner").getByText("The server does not answer.").waitFor();
+  await t.ask("Anybody?");
+  await failure.getByText("The server does not answer.").waitFor();
+
+  gate.until = null;
+  await gate.open();
+  await t.page.locator(".banner").waitFor({ state: "detached" });
+  await t.button("Try again", failure.last()).click();
+  await failure.nth(1).waitFor({ state: "detached" });
+  await t.ended();
+  assert.notEqual(await t.answer(), "");
+  assert.equal(await t.answer(0), came);
+  await gate.shut();
+});
+
+page("a status that cannot be read is asked for again when one says so", async (t) => {
+  let broken = true;
+  await t.page.route("**/cactus/status", (route) => (broken ? refuse(route, 500, "Out of order.") : route.continue()));
+  await t.page.goto(t.address);
+  await t.page.locator(".welcome").getByText("Something broke in the server. Out of order.").waitFor();
+  broken = false;
+  await t.button("Try again").click();
+  await t.page.locator(".model select").waitFor();
+});
+
+page("without a model that chats the page says what to do, and sends nothing", async (t) => {
+  await t.status((status) => {
+    status.models = status.models.filter(({ abilities }) => !abilities.includes("chat"));
+  });
+  await t.record(said("Yes."));
+  await t.page.goto(t.address);
+  await t.page.locator(".welcome").getByText("The server has no model that can chat.").waitFor();
+  await t.ask("Hello?");
+  await t.drawn();
+  assert.equal(await t.page.locator("#write").inputValue(), "Hello?");
+  assert.ok(await t.button("Send").isDisabled());
+  assert.equal(await t.questions().count(), 0);
+});
+
+page("what the server says is said once, with the field that it is about", async (t) => {
+  let error = { message: "seed: expected an integer", param: "seed" };
+  await t.page.route("**/v1/chat/completions", (route) => route.fulfill({ status: 400, json: { error } }));
+  await t.go();
+  await t.chat("One");
+  const detail = t.page.locator(".failure p:not(.title)");
+  assert.equal(await detail.textContent(), "seed: expected an integer");
+  error = { message: "Expected an integer.", param: "seed" };
+  await t.button("Try again").click();
+  await detail.getByText("Expected an integer. (It is about seed.)").waitFor();
 });
 
 page("where a key is needed it is asked for, and goes with every request", async (t) => {

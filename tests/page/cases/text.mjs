@@ -146,6 +146,28 @@ page("what the model was unsure of is shaded, through Markdown", async (t) => {
   assert.deepEqual(await shaded(), ["", "", ""]);
 });
 
+page("shading finds its words where tokens come later than their text, and around tools", async (t) => {
+  const use = { id: "1", name: "clock", arguments: {}, state: "running", result: null };
+  await t.record([
+    delta("The ci"),
+    delta("ty is", { confidences: [["The", 0.9], [" city", 0.3]] }),
+    delta(" far.", { confidences: [[" is", 0.9], [" far", 0.1]] }),
+    { choices: [{ index: 0, delta: {} }], cactus: { tool: use, confidences: [[".", 0.9]] } },
+    tool({ ...use, state: "done", result: "12:00" }),
+    delta(" \uFFFD Noon", { confidences: [[" \uFFFD\uFFFD\uFFFD", 0.9]] }),
+    delta(" it is.", { confidences: [[" Noon", 0.1], [" it is.", 0.9]] }),
+    last(),
+    usage(8),
+  ]);
+  await t.go();
+  const dialog = await t.settings();
+  await dialog.getByLabel("Shade what the model was unsure of").check();
+  await t.page.keyboard.press("Escape");
+  await t.chat("When?");
+  const shaded = await t.page.evaluate(() => [...CSS.highlights.get("unsure-2"), ...CSS.highlights.get("unsure-3")].map(String));
+  assert.deepEqual(shaded, [" city", " far", " Noon"]);
+});
+
 page("how full the context is, and what was remembered, is shown", async (t) => {
   await t.record(said("Short.", { prompt_tokens: 982, cached_tokens: 900, context_length: 2048 }));
   await t.go();
