@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 import json
+import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -106,6 +108,33 @@ def test_what_it_says_of_itself(server: Running) -> None:
     assert running["models"][0]["idle_seconds"] >= 0
     assert running["tenants"][0]["id"] is None
     assert running["tenants"][0]["completion_tokens"] > 0
+
+
+def test_what_a_model_can_do_is_read_from_its_template(tiny_model: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "able"
+    shutil.copytree(tiny_model, folder)
+    template = folder / "chat_template.jinja"
+    with serving(folder) as running:
+
+        def able() -> tuple[set[str], set[str]]:
+            """As the page is told, and Ollama's clients."""
+            (model,) = running.ask("GET", "/cactus/status").json()["models"]
+            shown = running.ask("POST", "/api/show", json={"model": "able"}).json()
+            return set(model["abilities"]) - {"chat", "embed"}, set(shown["capabilities"])
+
+        assert able() == (set(), {"completion"})
+        for n, (text, page, ollama) in enumerate(
+            [
+                ("{{ tools }}", {"tools"}, {"tools"}),
+                ("{% if enable_thinking %}{% endif %}", {"think"}, {"thinking"}),
+                ("{{ '</think>' }} {{ tools }}", {"think", "tools"}, {"thinking", "tools"}),
+            ]
+        ):
+            template.write_text(text)
+            os.utime(template, ns=(n, n))
+            assert able() == (page, {"completion", *ollama})
+        template.unlink()
+        assert able() == (set(), {"completion"})
 
 
 def test_keys_are_counted_apart(tiny_model: Path) -> None:

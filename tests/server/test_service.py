@@ -251,7 +251,8 @@ def test_an_idle_model_goes_when_its_time_is_over(family: list[Path]) -> None:
             await held.enter_async_context(service.use("beta", "chat"))
             async with service.use("alpha-1b-int8", "chat"):
                 pass
-            service.keep("alpha-1b-int4", float("inf"))
+            small = service.known("alpha-1b-int4")
+            small.keep = float("inf")
             async with service.use("alpha-1b-int4", "chat"):
                 pass
             await service.models.look()
@@ -259,7 +260,7 @@ def test_an_idle_model_goes_when_its_time_is_over(family: list[Path]) -> None:
             await held.aclose()
             await service.models.look()
             assert loaded(service) == ["alpha-1b-int4"]
-            service.keep("alpha-1b-int4", 0)
+            small.keep = 0
             await service.models.look()
             assert loaded(service) == []
 
@@ -302,7 +303,7 @@ def test_a_model_that_is_asked_for_while_it_closes_counts(
             unloading = asyncio.create_task(service.models.unload(beta))
             await asyncio.to_thread(closing.wait, 60)
             async with service.use("beta", "chat") as model:
-                service.keep("beta", 100)
+                beta.keep = 100
                 assert service.models.used == 2 * taken
                 may_close.set()
                 assert await unloading

@@ -90,10 +90,6 @@ class Meter:
         """Show a value that is asked for whenever somebody looks."""
         Gauge(f"cactus:{name}", text, registry=self.registry).set_function(value)
 
-    def gauge_of_models(self, name: str, text: str) -> Gauge:
-        """Values by model, which are set when somebody looks."""
-        return Gauge(f"cactus:{name}", text, ["model_name"], registry=self.registry)
-
     def completion(self, model: str, done: Completion) -> None:
         """Count an answer."""
         metrics = done.metrics

@@ -137,12 +137,6 @@ class Service:
         await self.models.unload(served)
         await asyncio.to_thread(shutil.rmtree, served.folder)
 
-    def keep(self, name: str | None, seconds: float) -> None:
-        """How long the model of that name stays in memory when nobody uses it; inf: for ever."""
-        served = self.named(name) if name else next(iter(self.served), None)
-        if served is not None:
-            served.keep = seconds
-
     def named(self, name: str) -> Served | None:
         """The model that a name stands for: its own, an alias, a hub id, a beginning of it.
 

@@ -12,11 +12,9 @@ from typing import Any
 from cactus.inputs.files import read_bytes
 from cactus.server.endpoint import Reply
 from cactus.server.models import Served
+from cactus.server.template import calls_tools, template_of, thinks
 from cactus.weights import locate
 from cactus.weights.format.folder import WeightsFolder
-
-_SWITCHES = ("enable_thinking", "<think>")
-"""What the chat template of a model that thinks has in it."""
 
 
 class Details(Reply, kw_only=True):
@@ -40,7 +38,6 @@ class Facts:
     parameters: int
     precision: str
     license: str | None
-    template: str
     modified: float
 
     @property
@@ -63,12 +60,12 @@ class Facts:
         able = served.abilities
         if "chat" not in able:
             return ["embedding"] if "embed" in able else []
-        found = ["completion"]
-        if "tools" in self.template:
+        found, template = ["completion"], template_of(served.folder)
+        if calls_tools(template):
             found.append("tools")
         if "see" in able:
             found.append("vision")
-        if any(switch in self.template for switch in _SWITCHES):
+        if thinks(template):
             found.append("thinking")
         return found
 
@@ -114,7 +111,6 @@ def _facts(folder: Path, changed: int) -> Facts:
             parameters=sum(prod(tensor.shape) for tensor in weights.tensors.values()),
             precision=str(own.get("precision", "unknown")),
             license=own.get("license") if isinstance(own.get("license"), str) else None,
-            template=weights.chat_template or "",
             modified=changed / 1e9,
         )
 

@@ -15,6 +15,7 @@ from cactus.server.ollama.errors import DIALECT
 from cactus.server.ollama.facts import Details, Facts, facts_of
 from cactus.server.ollama.reply import stamp
 from cactus.server.params import invalid
+from cactus.server.template import template_of
 
 SPOKEN = "0.12.0"
 """The version of Ollama's interface that is spoken: clients look whether it is new enough."""
@@ -162,7 +163,7 @@ def _shown(served: Served) -> ShowReply:
     return ShowReply(
         modelfile=f"FROM {served.name}\n",
         parameters=_parameters(served, facts),
-        template=facts.template,
+        template=template_of(served.folder),
         license=facts.license or "",
         details=facts.details,
         model_info=facts.model_info(),

@@ -10,6 +10,7 @@ from typing import Any, Literal
 from cactus.server.endpoint import Ask, Endpoint, Reply
 from cactus.server.models import Served
 from cactus.server.openai.errors import DIALECT
+from cactus.server.template import calls_tools, template_of, thinks
 from cactus.weights import locate
 
 Able = Literal["chat", "see", "embed", "rerank", "transcribe", "think", "tools"]
@@ -127,26 +128,15 @@ def _model(served: Served) -> dict[str, Any]:
         if name in served.abilities
     ]
     if "chat" in able:
-        source = _template(served)
-        able += ["think"] * ("<think>" in source or "</think>" in source)
-        able += ["tools"] * ("tools" in source)
+        template = template_of(served.folder)
+        able += ["think"] * thinks(template)
+        able += ["tools"] * calls_tools(template)
     return {
         "id": served.name,
         "abilities": able,
         "context_length": context_of(served),
         "loaded": served.model is not None,
     }
-
-
-def _template(served: Served) -> str:
-    """The source of its chat template; "" where nobody can read it."""
-    from cactus.weights.format.folder import WeightsFolder
-
-    try:
-        with WeightsFolder.open(served.folder) as weights:
-            return weights.chat_template or ""
-    except Exception:
-        return ""
 
 
 def context_of(served: Served) -> int | None:
