@@ -35,6 +35,7 @@ def main() -> int:
     parser.add_argument("--max-tokens", type=int, default=16)
     parser.add_argument("--points", type=int, default=20)
     parser.add_argument("--threads", type=int)
+    parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--ordered", action="store_true")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--output", default="out.jsonl", help="its ending is the kind of output")
@@ -47,7 +48,9 @@ def main() -> int:
         source = folder / "in.jsonl"
         rows = [{"text": f"row {n} {'and so on ' * (n % 4)}"} for n in range(given.rows)]
         source.write_text("".join(json.dumps(row) + "\n" for row in rows))
-        options = {name: getattr(given, name) for name in ("model", "threads", "ordered")}
+        options = {
+            name: getattr(given, name) for name in ("model", "threads", "workers", "ordered")
+        }
 
         def work(output: Path) -> int:
             """A child that does the job."""

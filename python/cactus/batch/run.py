@@ -16,6 +16,7 @@ from cactus.batch.outputs import Output, open_output
 from cactus.batch.rows import Input, open_input
 from cactus.batch.state import State, alone, model_known_by
 from cactus.batch.task import Line, Task
+from cactus.batch.workers import lines_of_all
 from cactus.errors import InvalidRequest
 from cactus.inputs.checks import boolean, integer
 from cactus.progress import Progress, chosen_progress
@@ -130,7 +131,9 @@ def _go_on(
         stack.callback(journal.close)
         before, total = journal.rows, len(journal.done)
         if before < total:
-            lines = task.lines(journal.done)
+            one = workers == 1
+            done = journal.done
+            lines = task.lines(done) if one else lines_of_all(task, workers, done)
             stack.enter_context(closing(lines))
             _write(_in_order(lines, journal.done) if ordered else lines, journal, shown)
     if journal.rows != total:

@@ -1,0 +1,96 @@
+"""Processes that share the rows of a job, each with a model of its own; `worker` is their side."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import subprocess
+import sys
+from collections.abc import Generator, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from queue import Queue
+from threading import Thread
+from typing import Any
+
+from cactus.batch.task import Line, Task
+from cactus.errors import CactusError
+from cactus.machine import physical_cores
+
+AHEAD = 256
+"""Lines that may wait to be written."""
+
+_START = "import sys; sys.path[:] = sys.argv[1:]; from cactus.batch.worker import main; main()"
+
+
+def lines_of_all(task: Task, workers: int, done: Sequence[int]) -> Generator[Line, None, None]:
+    """The lines of all rows that are not `done`, in any order, of so many processes.
+
+    Without `threads` they share the cores of the machine. Raises what ends the work of one of them;
+    CactusError where one ends without a word. No process is left behind.
+    """
+    load = dict(task.load)
+    load["threads"] = load.get("threads") or max(1, physical_cores() // workers)
+    found: Queue[Line | BaseException | None] = Queue(AHEAD)
+    processes, threads = [], []
+    try:
+        for part in range(workers):
+            process = _start(replace(task, load=load, part=part, parts=workers), bytes(done))
+            processes.append(process)
+            threads.append(Thread(target=_read, args=(process, part, found), daemon=True))
+            threads[-1].start()
+        running = workers
+        while running:
+            line = found.get()
+            if line is None:
+                running -= 1
+            elif isinstance(line, BaseException):
+                raise line
+            else:
+                yield line
+    finally:
+        for process in processes:
+            process.kill()
+        while any(thread.is_alive() for thread in threads):
+            with suppress(Exception):  # one that waits for room is let go
+                found.get(timeout=0.01)
+        for process in processes:
+            process.wait()
+            for stream in (process.stdin, process.stdout):
+                if stream is not None:
+                    with suppress(OSError):
+                        stream.close()
+
+
+def _start(task: Task, done: bytes) -> subprocess.Popen[bytes]:
+    paths = [path or os.getcwd() for path in sys.path]
+    process = subprocess.Popen(
+        [sys.executable, "-c", _START, *paths],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0),
+    )
+    assert process.stdin is not None
+    with suppress(BrokenPipeError):  # it has ended, which whoever reads it finds
+        pickle.dump((task, done), process.stdin)
+        process.stdin.flush()  # and stays open: the worker ends with it
+    return process
+
+
+def _read(process: subprocess.Popen[bytes], part: int, found: Queue[Any]) -> None:
+    """Pass on what a worker writes, and None or an error when it has ended."""
+    assert process.stdout is not None
+    try:
+        while True:
+            message = pickle.load(process.stdout)
+            found.put(message)
+            if message is None or isinstance(message, BaseException):
+                return
+    except (EOFError, pickle.UnpicklingError, OSError, ValueError):
+        status = process.wait()
+        found.put(
+            CactusError(
+                f"worker {part + 1} ended with status {status}: it crashed, was killed, or the "
+                "machine has too little memory; what is done stays done"
+            )
+        )

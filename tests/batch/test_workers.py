@@ -1,0 +1,107 @@
+"""Several processes give what one gives, and none of them outlives the job."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cactus.batch import run
+from cactus.errors import InvalidRequest
+
+from .conftest import by_index, rows_of
+
+JOB = {"job": "chat", "prompt": "{text}", "options": {"max_tokens": 6}}
+
+
+def children(pid: int | str = "self") -> list[int]:
+    """The processes that a process has begun."""
+    listed = Path(f"/proc/{pid}/task").glob("*/children")
+    return [int(child) for file in listed for child in file.read_text().split()]
+
+
+def runs(pid: int) -> bool:
+    """Whether a process has not ended; one that nobody has asked for its status has."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+@pytest.mark.parametrize("workers", [2, 4])
+def test_any_number_of_workers_gives_the_same(
+    workers: int, tiny_model: Path, questions: Path, tmp_path: Path
+) -> None:
+    with questions.open("a") as file:
+        file.write("not json\n")
+    alone, together, ordered = (tmp_path / f"{name}.jsonl" for name in ("1", "n", "o"))
+    run(JOB, questions, alone, model=tiny_model, threads=1)
+    report = run(JOB, questions, together, model=tiny_model, threads=1, workers=workers)
+    assert (report.rows, report.errors) == (41, 1)
+    assert by_index(together) == by_index(alone)
+    run(JOB, questions, ordered, model=tiny_model, threads=1, workers=workers, ordered=True)
+    assert rows_of(ordered) == by_index(alone)
+
+
+def test_another_number_of_workers_goes_on(
+    tiny_model: Path, questions: Path, tmp_path: Path
+) -> None:
+    output = tmp_path / "out.jsonl"
+    run(JOB, questions, output, model=tiny_model, threads=1)
+    whole = by_index(output)
+    lines = output.read_bytes().splitlines(keepends=True)
+    output.write_bytes(b"".join(lines[:13]))
+    report = run(JOB, questions, output, model=tiny_model, threads=1, workers=2)
+    assert report.before == 13 and by_index(output) == whole
+
+
+def test_what_ends_the_work_of_one_ends_all(
+    tiny_model: Path, questions: Path, tmp_path: Path
+) -> None:
+    job: dict[str, Any] = {**JOB, "options": {"max_tokens": -1}}
+    before = children()
+    with pytest.raises(InvalidRequest, match="max_tokens must be an integer"):
+        run(job, questions, tmp_path / "out.jsonl", model=tiny_model, threads=1, workers=2)
+    assert children() == before
+
+
+def long_job(tmp_path: Path, model: Path) -> tuple[subprocess.Popen[bytes], Path]:
+    """A command with two workers that has begun to write."""
+    source, output = tmp_path / "in.jsonl", tmp_path / "out.jsonl"
+    source.write_text("".join(json.dumps({"prompt": f"Row {n}"}) + "\n" for n in range(9000)))
+    arguments = ["chat", str(source), str(output), "-m", str(model), "--workers", "2", "-q"]
+    command = [sys.executable, "-m", "cactus", "batch", *arguments, "--max-tokens", "9"]
+    process = subprocess.Popen([*command, "--threads", "1"], stderr=subprocess.PIPE)
+    while not output.exists() or output.read_bytes().count(b"\n") < 20:
+        assert process.poll() is None
+        time.sleep(0.01)
+    return process, output
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="lists processes by /proc")
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
+def test_workers_end_with_the_job(number: int, tiny_model: Path, tmp_path: Path) -> None:
+    process, output = long_job(tmp_path, tiny_model)
+    workers = children(process.pid)
+    assert len(workers) == 2
+    process.send_signal(number)
+    process.communicate()
+    while any(map(runs, workers)):
+        time.sleep(0.01)
+    assert len(rows_of(output)) >= 20 or number == signal.SIGKILL
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="lists processes by /proc")
+def test_a_worker_that_is_killed_ends_the_job_with_a_word(tiny_model: Path, tmp_path: Path) -> None:
+    process, output = long_job(tmp_path, tiny_model)
+    os.kill(children(process.pid)[0], signal.SIGKILL)
+    said = process.communicate()[1].decode()
+    assert process.returncode == 1 and said.startswith("cactus: worker ")
+    assert "ended with status -9" in said and len(rows_of(output)) >= 20
