@@ -1,34 +1,22 @@
-"""Where the results of a job go: a file, by the ending of its name."""
+"""Where results go, by the ending of a name."""
 
 from __future__ import annotations
 
 import os
-from contextlib import suppress
 from pathlib import Path
 
+from cactus.batch.output import Output
+from cactus.batch.parquet import ParquetOutput
+from cactus.batch.tables import CsvOutput
 from cactus.errors import InvalidRequest
 
-
-class Output:
-    """A file of JSON lines: it is its own journal. Other kinds are made of theirs at the end."""
-
-    told = True
-    """Whether the lines of the journal have the input's columns."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.journal = path
-        self.state = path.with_name(f"{path.name}.batch.json")
-        self.lock = path.with_name(f"{path.name}.batch.lock")
-
-    def remove(self) -> None:
-        """Take away what is there of it."""
-        for path in {self.path, self.journal}:
-            with suppress(FileNotFoundError):
-                path.unlink()
-
-
-KINDS: dict[str, type[Output]] = {".jsonl": Output, ".ndjson": Output}
+KINDS: dict[str, type[Output]] = {
+    ".jsonl": Output,
+    ".ndjson": Output,
+    ".csv": CsvOutput,
+    ".tsv": CsvOutput,
+    ".parquet": ParquetOutput,
+}
 
 
 def open_output(path: str | os.PathLike[str]) -> Output:

@@ -56,7 +56,7 @@ class Input(ABC):
 
     def known_by(self) -> dict[str, Any]:
         """What it is recognised by when a job goes on: size, time of the last change, beginning."""
-        with _opened(self.path) as file:
+        with opened(self.path) as file:
             status = os.fstat(file.fileno())
             digest = hashlib.blake2b(file.read(HEAD), digest_size=16).hexdigest()
         return {
@@ -72,7 +72,7 @@ class JsonLines(Input):
 
     def rows(self) -> Iterator[Row]:
         index = -1
-        with _opened(self.path) as file:
+        with opened(self.path) as file:
             for line in numbered_lines(file):
                 if not isinstance(line, Wrong) and not line[1].strip():
                     continue
@@ -88,7 +88,7 @@ class JsonLines(Input):
                     yield Row(index, place, wrong=str(error))
 
     def count(self) -> int:
-        with _opened(self.path) as file:
+        with opened(self.path) as file:
             return sum(
                 1 for line in numbered_lines(file) if isinstance(line, Wrong) or line[1].strip()
             )
@@ -98,7 +98,7 @@ class Lines(Input):
     """A file of texts, one a line: the column `text`."""
 
     def rows(self) -> Iterator[Row]:
-        with _opened(self.path) as file:
+        with opened(self.path) as file:
             for index, line in enumerate(numbered_lines(file)):
                 if isinstance(line, Wrong):
                     place = f"{self.path.name}, line {line.number}"
@@ -119,7 +119,7 @@ class Csv(Input):
 
     def rows(self) -> Iterator[Row]:
         # Bytes that are not UTF-8 are the error of their row, and do not end the file.
-        with _opened(self.path) as file:
+        with opened(self.path) as file:
             text = _text_of(file)
             csv.field_size_limit(LONGEST)
             reader = csv.reader(text, delimiter=self._delimiter, strict=True)
@@ -204,38 +204,9 @@ class Folder(Input):
         }
 
 
-KINDS: dict[str, type[Input]] = {
-    ".jsonl": JsonLines,
-    ".ndjson": JsonLines,
-    ".csv": Csv,
-    ".tsv": Csv,
-    ".txt": Lines,
-    ".text": Lines,
-}
-
-
-def open_input(path: str | os.PathLike[str]) -> Input:
-    """The rows of a file, by the ending of its name, or of a folder.
-
-    Raises InvalidRequest where there is none, or it is of another kind.
-    """
-    found = Path(path)
-    if found.is_dir():
-        return Folder(found)
-    if str(path) == "-":
-        raise InvalidRequest("input: standard input cannot be read again; give a file or a folder")
-    kind = KINDS.get(found.suffix.lower())
-    if kind is None:
-        raise InvalidRequest(
-            f"input {found.name!r}: expected a folder or a file that ends in "
-            f"{', '.join(KINDS)}, got {found.suffix or 'no ending'!r}"
-        )
-    with _opened(found):
-        return kind(found)
-
-
 @contextmanager
-def _opened(path: Path) -> Iterator[IO[bytes]]:
+def opened(path: Path) -> Iterator[IO[bytes]]:
+    """A file of an input. Raises InvalidRequest."""
     try:
         file = path.open("rb")
     except OSError as error:

@@ -10,10 +10,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from cactus.batch.inputs import open_input
 from cactus.batch.job import Job, named_job
 from cactus.batch.journal import Journal
-from cactus.batch.outputs import Output, open_output
-from cactus.batch.rows import Input, open_input
+from cactus.batch.output import Output
+from cactus.batch.outputs import open_output
+from cactus.batch.rows import Input
 from cactus.batch.state import State, alone, model_known_by
 from cactus.batch.task import Line, Task
 from cactus.batch.workers import lines_of_all
@@ -120,6 +122,7 @@ def _go_on(
         state.check(made_of, begun["made_of"])
         whole = begun.get("whole")
         if whole and target.path.exists() and target.journal != target.path:
+            target.clean()
             return Report(target.path, whole["rows"], whole["errors"], whole["rows"], 0.0)
     else:
         if target.path.exists() and not restart:
@@ -140,7 +143,9 @@ def _go_on(
         raise InvalidRequest(
             f"{source.path} has changed: {total} rows were counted, {journal.rows} were read"
         )
+    target.finish(task.columns, source, total)
     state.write(made_of, whole={"rows": total, "errors": journal.errors})
+    target.clean()
     return Report(target.path, total, journal.errors, before, time.monotonic() - began)
 
 

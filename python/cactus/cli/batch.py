@@ -105,9 +105,9 @@ def command(
     """Do JOB for every row of INPUT and write a row for each into OUTPUT.
 
     JOB is chat, embed, rerank, transcribe or describe, or a file that ends in .json or .toml and
-    says more. INPUT is JSON lines, CSV, a
-    text with a row a line, or a folder; OUTPUT JSON lines. The endings of their names tell
-    (.jsonl, .csv, .tsv, .txt).
+    says more. INPUT is JSON lines, CSV, Parquet,
+    a text with a row a line, or a folder; OUTPUT JSON lines, CSV or Parquet. The endings of their
+    names tell (.jsonl, .csv, .tsv, .parquet, .txt).
 
     What is wrong with a row is its column "error", and the exit status is then 1. A job that was
     ended in any way goes on where it was by the same command, and each row is there once.

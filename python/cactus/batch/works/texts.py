@@ -32,7 +32,7 @@ class Embed(Work):
     def __init__(self, fields: Mapping[str, Any], options: Mapping[str, Any]) -> None:
         super().__init__(fields, options)
         self._text = Template("text", fields.get("text", "{text}"))
-        self.columns = ("embedding",)
+        self.columns = self.vectors = ("embedding",)
 
     def results(
         self, model: Model, rows: Iterator[Row], base: Path

@@ -29,6 +29,8 @@ class Work(ABC):
     FORMS: ClassVar[tuple[str, ...]] = ("text",)
     columns: tuple[str, ...] = ()
     form: str | None = None
+    vectors: tuple[str, ...] = ()
+    """Columns that are lists of float32."""
 
     def __init__(self, fields: Mapping[str, Any], options: Mapping[str, Any]) -> None:
         known(fields, self.FIELDS)

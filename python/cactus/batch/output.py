@@ -1,0 +1,36 @@
+"""Where the results of a job go, and what every kind of output has."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from cactus.batch.columns import Columns
+    from cactus.batch.rows import Input
+
+
+class Output:
+    """A file of JSON lines: it is its own journal. Other kinds are made of theirs at the end."""
+
+    told = True
+    """Whether the lines of the journal have the input's columns."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.journal = path
+        self.state = path.with_name(f"{path.name}.batch.json")
+        self.lock = path.with_name(f"{path.name}.batch.lock")
+
+    def remove(self) -> None:
+        """Take away what is there of it."""
+        for path in {self.path, self.journal}:
+            with suppress(FileNotFoundError):
+                path.unlink()
+
+    def finish(self, columns: Columns, source: Input, total: int) -> None:
+        """Make the output of the journal, in which all rows are. It is there in one go."""
+
+    def clean(self) -> None:
+        """Take away what a whole output does not need."""

@@ -1,0 +1,175 @@
+"""Parquet files, by pyarrow: read batch by batch, written with the types that columns have."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from cactus.batch.columns import Columns
+from cactus.batch.plain import cell, plain
+from cactus.batch.rows import Input, Row
+from cactus.batch.tables import Results, Table, merged, names_of
+from cactus.errors import InvalidRequest
+
+BLOCK = 4096
+"""Rows that are read or written together."""
+
+
+def _pyarrow() -> Any:
+    try:
+        import pyarrow
+        import pyarrow.parquet
+    except ImportError:
+        raise InvalidRequest(
+            "Parquet files need pyarrow: python -m pip install 'cactus[batch]'"
+        ) from None
+    return pyarrow
+
+
+class Parquet(Input):
+    """A Parquet file. What JSON does not have is told as a text (`plain`)."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        pa = _pyarrow()
+        try:
+            self.file = pa.parquet.ParquetFile(path)
+        except (pa.ArrowException, OSError) as error:
+            raise InvalidRequest(f"input {str(path)!r} is not a Parquet file: {error}") from None
+        names = self.file.schema_arrow.names
+        for name in names:
+            if names.count(name) > 1:
+                raise InvalidRequest(f"{path}: two columns have the name {name!r}")
+
+    def batches(self) -> Iterator[Any]:
+        """The rows in blocks, as pyarrow has them."""
+        pa = _pyarrow()
+        try:
+            yield from self.file.iter_batches(batch_size=BLOCK)
+        except (pa.ArrowException, OSError) as error:
+            raise InvalidRequest(f"{self.path} is damaged: {error}") from None
+
+    def rows(self) -> Iterator[Row]:
+        index = 0
+        for batch in self.batches():
+            columns = {name: self._values(name, batch.column(name)) for name in batch.schema.names}
+            for number in range(batch.num_rows):
+                values = {name: column[number] for name, column in columns.items()}
+                yield Row(index, f"{self.path.name}, row {index + 1}", values)
+                index += 1
+
+    def _values(self, name: str, column: Any) -> list[Any]:
+        import pyarrow.types as types
+
+        kind = column.type
+        if types.is_timestamp(kind) or types.is_decimal(kind) or types.is_time(kind):
+            column = column.cast("string")  # Python has no nanoseconds
+        elif types.is_duration(kind):
+            column = column.cast("int64")
+        try:
+            return [plain(value) for value in column.to_pylist()]
+        except ValueError as error:
+            raise InvalidRequest(f"{self.path}: column {name!r} of {kind}: {error}") from None
+
+    def count(self) -> int:
+        return int(self.file.metadata.num_rows)
+
+
+class ParquetOutput(Table):
+    """A Parquet file. Columns of a Parquet input keep their types.
+
+    Others have that of their values: texts, whole numbers, numbers, yes and no; vectors are lists
+    of float32, and what is of several types or nested is JSON in a text.
+    """
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        _pyarrow()
+
+    def write(self, path: Path, columns: Columns, source: Input, results: Results) -> None:
+        pa = _pyarrow()
+        new = (*columns.new, "error")
+        if isinstance(source, Parquet):
+            blocks = self._beside(columns, source, results, new)
+        else:
+            blocks = self._of_rows(columns, source, results, new)
+        schema = next(blocks)
+        with pa.parquet.ParquetWriter(path, schema) as writer:
+            for block in blocks:
+                writer.write_table(block)
+
+    def _of_rows(
+        self, columns: Columns, source: Input, results: Results, new: tuple[str, ...]
+    ) -> Iterator[Any]:
+        pa = _pyarrow()
+        names = names_of(merged(columns, source, results), new)
+        types = _types(merged(columns, source, results), names, columns)
+        schema = pa.schema([(name, types[name]) for name in names])
+        yield schema
+        rows = merged(columns, source, results)
+        while block := list(islice(rows, BLOCK)):
+            yield pa.table([_column(block, name, types[name]) for name in names], schema=schema)
+
+    def _beside(
+        self, columns: Columns, source: Parquet, results: Results, new: tuple[str, ...]
+    ) -> Iterator[Any]:
+        """What is kept stays as it is, to the bit."""
+        pa = _pyarrow()
+        total = source.count()
+        made = (results[index] for index in range(total))
+        types = _types(made, ["index", *new], columns)
+        given = source.file.schema_arrow
+        kept = [name for name in given.names if columns.keep is None or name in columns.keep]
+        fields = [pa.field("index", pa.int64()), *(given.field(name) for name in kept)]
+        schema = pa.schema([*fields, *(pa.field(name, types[name]) for name in new)])
+        yield schema
+        index = 0
+        for batch in source.batches():
+            rows = [results[each] for each in range(index, index + batch.num_rows)]
+            index += batch.num_rows
+            cells = [_column(rows, "index", pa.int64()), *(batch.column(name) for name in kept)]
+            cells += [_column(rows, name, types[name]) for name in new]
+            yield pa.table(cells, schema=schema)
+
+
+def _types(rows: Iterable[dict[str, Any]], names: list[str], columns: Columns) -> dict[str, Any]:
+    """The type of each column: that of its values."""
+    pa = _pyarrow()
+    found: dict[str, set[str]] = {name: set() for name in names}
+    for row in rows:
+        for name in names:
+            value = row.get(name)
+            if value is not None:
+                found[name].add(_kind(value))
+    types = {
+        frozenset(): pa.string(),
+        frozenset(("bool",)): pa.bool_(),
+        frozenset(("int",)): pa.int64(),
+        frozenset(("float",)): pa.float64(),
+        frozenset(("int", "float")): pa.float64(),
+        frozenset(("vector",)): pa.list_(pa.float64()),
+    }
+    chosen = {name: types.get(frozenset(kinds), pa.string()) for name, kinds in found.items()}
+    return chosen | dict.fromkeys(columns.vectors, pa.list_(pa.float32()))
+
+
+def _kind(value: Any) -> str:
+    if isinstance(value, bool):
+        return "bool"
+    if isinstance(value, int):
+        return "int" if -(2**63) <= value < 2**63 else "text"
+    if isinstance(value, float):
+        return "float"
+    if isinstance(value, list) and value and all(type(each) is float for each in value):
+        return "vector"
+    return "text"
+
+
+def _column(rows: list[dict[str, Any]], name: str, kind: Any) -> Any:
+    pa = _pyarrow()
+    values = [row.get(name) for row in rows]
+    if kind == pa.string():
+        values = [None if value is None else cell(value) for value in values]
+    return pa.array(values, kind)

@@ -1,0 +1,94 @@
+"""Outputs that are one table: made at the end, of the lines that are done and the input again."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+from array import array
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from cactus.batch.columns import Columns
+from cactus.batch.output import Output
+from cactus.batch.plain import cell
+from cactus.batch.rows import Input
+
+
+class Results:
+    """The lines of a journal by the indices of their rows; a number for each is in memory."""
+
+    def __init__(self, journal: Path, total: int) -> None:
+        self._file = journal.open("rb")
+        self._places = array("q", bytes(8 * total))
+        place = 0
+        for line in self._file:
+            self._places[json.loads(line)["index"]] = place
+            place += len(line)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        self._file.seek(self._places[index])
+        row: dict[str, Any] = json.loads(self._file.readline())
+        return row
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self._file.close()
+
+
+class Table(Output):
+    """A table in the order of the input. Its journal has what is new, and is gone in the end."""
+
+    told = False
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        self.journal = path.with_name(f"{path.name}.batch.jsonl")
+
+    def finish(self, columns: Columns, source: Input, total: int) -> None:
+        partial = self.path.with_name(f"{self.path.name}.part")
+        results = Results(self.journal, total)
+        try:
+            self.write(partial, columns, source, results)
+        finally:
+            results.close()
+        with partial.open("rb+") as file:
+            os.fsync(file.fileno())
+        os.replace(partial, self.path)
+
+    def clean(self) -> None:
+        self.journal.unlink(missing_ok=True)
+
+    def write(self, path: Path, columns: Columns, source: Input, results: Results) -> None:
+        """Write the table to `path`."""
+        raise NotImplementedError
+
+
+def merged(columns: Columns, source: Input, results: Results) -> Iterator[dict[str, Any]]:
+    """The rows of the output: the index, what is kept of the input, what is new, the error."""
+    for row in columns.rows(source):
+        result = results[row.index]
+        yield {"index": result.pop("index"), **columns.kept(row.values), **result}
+
+
+def names_of(rows: Iterator[Mapping[str, Any]], last: tuple[str, ...]) -> list[str]:
+    """The columns of all rows in the order in which they appear, those of the job behind them."""
+    names = {"index": None}
+    for row in rows:
+        names.update(dict.fromkeys(row))
+    return [name for name in names if name not in last] + list(last)
+
+
+class CsvOutput(Table):
+    """A CSV file, or with tabs a TSV."""
+
+    def write(self, path: Path, columns: Columns, source: Input, results: Results) -> None:
+        new = (*columns.new, "error")
+        names = names_of(merged(columns, source, results), new)
+        delimiter = "\t" if self.path.suffix.lower() == ".tsv" else ","
+        with path.open("w", encoding="utf-8", errors="surrogatepass", newline="") as file:
+            writer = csv.writer(file, delimiter=delimiter, lineterminator="\n")
+            writer.writerow(names)
+            for row in merged(columns, source, results):
+                writer.writerow([cell(row.get(name)) for name in names])

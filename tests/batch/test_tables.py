@@ -1,0 +1,200 @@
+"""CSV and Parquet, as they are read and as they are written."""
+
+from __future__ import annotations
+
+import csv
+import json
+import subprocess
+import sys
+from datetime import date, datetime
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from cactus.batch import run
+from cactus.batch.inputs import open_input
+from cactus.errors import InvalidRequest
+from tests.embed.conftest import write_embedder
+
+from .conftest import by_index
+
+pa = pytest.importorskip("pyarrow")
+pq = pytest.importorskip("pyarrow.parquet")
+
+ROOT = Path(__file__).resolve().parents[2]
+JOB = {"job": "chat", "prompt": "{text}", "options": {"max_tokens": 4}}
+
+
+def table(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file, delimiter="\t" if path.suffix == ".tsv" else ","))
+
+
+@pytest.fixture
+def answers(tiny_model: Path, tmp_path: Path) -> Any:
+    """Writes the answers to a file of rows as JSON lines, to compare with."""
+
+    def make(source: Path) -> list[dict[str, Any]]:
+        run(JOB, source, tmp_path / "expected.jsonl", model=tiny_model, threads=1, restart=True)
+        return by_index(tmp_path / "expected.jsonl")
+
+    return make
+
+
+@pytest.mark.parametrize("ending", ["csv", "tsv"])
+def test_csv_to_csv(ending: str, answers: Any, tiny_model: Path, tmp_path: Path) -> None:
+    source, output = tmp_path / f"in.{ending}", tmp_path / f"out.{ending}"
+    rows = [["1", 'He said "no",\nand left\t.'], ["2", "é ☃"], ["", ""]]
+    with source.open("w", newline="", encoding="utf-8-sig") as file:
+        writer = csv.writer(file, delimiter="\t" if ending == "tsv" else ",")
+        writer.writerows([["id", "text"], *rows])
+        file.write("too few\r\n" if ending == "csv" else "a\tb\tc\r\n")
+    report = run(JOB, source, output, model=tiny_model, threads=1)
+    found = table(output)
+    assert (report.rows, report.errors) == (4, 1)
+    assert [[row["id"], row["text"]] for row in found[:3]] == rows
+    assert list(found[0]) == ["index", "id", "text", "answer", "finish_reason", "error"]
+    assert [row["answer"] for row in found[:3]] == [row["answer"] for row in answers(source)[:3]]
+    had = 1 if ending == "csv" else 3
+    assert found[3]["error"] == f"in.{ending}, line 6: has {had} columns, expected 2"
+    assert sorted(path.name for path in tmp_path.glob("out*")) == [
+        f"out.{ending}",
+        f"out.{ending}.batch.json",
+    ]
+    again = run(JOB, source, output, model=tiny_model, threads=1)
+    assert (again.before, again.rows, again.errors) == (4, 4, 1)
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"", "is empty; expected a row of columns' names"),
+        (b"a,a\n", "two columns have the name 'a'"),
+        (b'a,b\n"x"y,1\n', "line 2: not CSV"),
+        (b"\xff\n", "the first row is not UTF-8"),
+    ],
+)
+def test_what_is_no_table_is_refused(
+    content: bytes, said: str, tiny_model: Path, tmp_path: Path
+) -> None:
+    source = tmp_path / "in.csv"
+    source.write_bytes(content)
+    with pytest.raises(InvalidRequest, match=said):
+        run(JOB, source, tmp_path / "out.csv", model=tiny_model, threads=1)
+
+
+def test_bytes_that_are_no_text_are_the_error_of_their_row(tmp_path: Path) -> None:
+    source = tmp_path / "in.csv"
+    source.write_bytes(b"a\nx\n\xff\n\ny\n")
+    rows = list(open_input(source).rows())
+    assert [row.values.get("a") for row in rows] == ["x", None, "y"]
+    assert rows[1].wrong == "is not UTF-8" and [row.index for row in rows] == [0, 1, 2]
+
+
+def test_json_lines_to_parquet(answers: Any, tiny_model: Path, tmp_path: Path) -> None:
+    source, output = tmp_path / "in.jsonl", tmp_path / "out.parquet"
+    rows: list[dict[str, Any]] = [
+        {"text": "a", "n": 1, "x": 1, "yes": True, "mixed": 1, "nested": {"a": [1]}, "v": [0.1]},
+        {"text": "b", "n": 2**40, "x": 0.5, "yes": None, "mixed": "é"},
+        {"n": -1, "late": "z", "v": [1.0, 2.0]},
+    ]
+    source.write_text("\n".join(map(json.dumps, rows)))
+    report = run(JOB, source, output, model=tiny_model, threads=1)
+    assert (report.rows, report.errors) == (3, 1)
+    found = pq.read_table(output)
+    assert {field.name: str(field.type) for field in found.schema} == {
+        "index": "int64",
+        "text": "string",
+        "n": "int64",
+        "x": "double",
+        "yes": "bool",
+        "mixed": "string",
+        "nested": "string",
+        "v": "list<element: double>",
+        "late": "string",
+        "answer": "string",
+        "finish_reason": "string",
+        "error": "string",
+    }
+    expected = answers(source)
+    for row, given, one in zip(found.to_pylist(), rows, expected, strict=True):
+        assert (row["answer"], row["error"]) == (one["answer"], one["error"])
+        assert all(row[name] == given.get(name) for name in ("n", "x", "yes", "v", "late"))
+    assert found["mixed"].to_pylist() == ["1", "é", None]
+    assert found["nested"].to_pylist() == ['{"a": [1]}', None, None]
+
+
+def test_columns_of_parquet_stay_what_they_are(
+    answers: Any, tiny_model: Path, tmp_path: Path
+) -> None:
+    source, output = tmp_path / "in.parquet", tmp_path / "out.parquet"
+    given = pa.table(
+        {
+            "text": ["a", "b", None],
+            "when": pa.array([1, 2**40 + 1, None], pa.timestamp("ns", "UTC")),
+            "price": pa.array([Decimal("1.10"), None, Decimal("2.25")], pa.decimal128(9, 2)),
+            "data": [b"\x00\xff", b"", None],
+            "day": [date(2026, 1, 2), None, None],
+            "nan": [float("nan"), float("inf"), 1.5],
+            "deep": [{"a": [datetime(2026, 1, 2)]}, None, None],
+            "took": pa.array([5, None, 7], pa.duration("us")),
+        }
+    )
+    pq.write_table(given, source)
+    report = run(JOB, source, output, model=tiny_model, threads=1)
+    assert (report.rows, report.errors) == (3, 1)
+    found = pq.read_table(output)
+    assert found.select(given.column_names).schema.equals(given.schema)
+    for name in given.column_names:
+        if name == "nan":
+            assert np.array_equal(found[name], given[name], equal_nan=True)
+        else:
+            assert found[name].equals(given[name])
+    expected = answers(source)
+    assert found["answer"].to_pylist() == [row["answer"] for row in expected]
+    assert {name: expected[0][name] for name in given.column_names} == {
+        "text": "a",
+        "when": "1970-01-01 00:00:00.000000001Z",
+        "price": "1.10",
+        "data": "AP8=",
+        "day": "2026-01-02",
+        "nan": None,
+        "deep": {"a": ["2026-01-02T00:00:00"]},
+        "took": 5,
+    }
+
+
+def test_vectors_in_parquet(tiny_model: Path, questions: Path, tmp_path: Path) -> None:
+    folder = write_embedder(tmp_path / "embedder", tiny_model)
+    lines, output = tmp_path / "out.jsonl", tmp_path / "out.parquet"
+    run("embed", questions, lines, model=folder, threads=1)
+    run("embed", questions, output, model=folder, threads=1, keep=["id"])
+    found = pq.read_table(output)
+    assert str(found.schema.field("embedding").type) == "list<element: float>"
+    expected = np.array([row["embedding"] for row in by_index(lines)], np.float32)
+    assert np.array_equal(np.array(found["embedding"].to_pylist(), np.float32), expected)
+    assert found.column_names == ["index", "id", "embedding", "error"]
+
+
+def test_a_file_that_is_not_parquet_is_refused(tiny_model: Path, tmp_path: Path) -> None:
+    source = tmp_path / "in.parquet"
+    source.write_bytes(b"PAR1 not really")
+    with pytest.raises(InvalidRequest, match=r"in\.parquet' is not a Parquet file"):
+        run(JOB, source, tmp_path / "out.csv", model=tiny_model, threads=1)
+
+
+@pytest.mark.parametrize("ending", ["csv", "parquet"])
+def test_a_killed_job_makes_the_same_table(ending: str, tiny_model: Path) -> None:
+    command = [sys.executable, str(ROOT / "tools" / "kill_batch.py"), str(tiny_model)]
+    options = ["--rows", "200", "--max-tokens", "4", "--threads", "1", "--points", "4"]
+    done = subprocess.run(
+        [*command, *options, "--output", f"out.{ending}"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.endswith("the output is the same\n")
