@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import shutil
 import threading
 from collections.abc import AsyncIterator, Coroutine
@@ -351,6 +352,38 @@ def test_only_a_downloaded_model_is_deleted(
             await service.remove(served)
             assert service.served == []
             assert not folder.exists()
+
+    run(check())
+
+
+def test_a_context_bounds_models_that_have_more(family: list[Path], tmp_path: Path) -> None:
+    short = Path(shutil.copytree(family[0], tmp_path / "short"))
+    config = json.loads((short / "config.json").read_text())
+    config["max_position_embeddings"] = 64
+    (short / "config.json").write_text(json.dumps(config))
+
+    async def contexts(*folders: Path) -> list[int]:
+        service = Service(Settings(folders), {"context": 100})
+        found = []
+        for each in service.served:
+            async with service.use(each.name, "chat") as model:
+                found.append(model.context_length)
+        await service.close()
+        return found
+
+    assert asyncio.run(contexts(family[0], short, family[1])) == [100, 64, 100]
+    with pytest.raises(InvalidRequest, match="context must be at most 64"):
+        asyncio.run(contexts(short, family[0]))
+
+
+def test_speech_is_served_beside_a_bounded_context(
+    family: list[Path], whisper_base_int8: Path
+) -> None:
+    async def check() -> None:
+        service = Service(Settings((family[0], whisper_base_int8)), {"context": 100})
+        async with service.use(None, "transcribe") as model:
+            assert model.context_length == 448
+        await service.close()
 
     run(check())
 

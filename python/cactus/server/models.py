@@ -81,7 +81,7 @@ class Served:
 
     `bytes` is what it may take of the budget, `model_bytes` of it what `model` may: one that is
     being closed takes some, too. `keep` is how long it stays when nobody uses it; None: as the
-    server was told.
+    server was told. `options` are those of `Model`, known once `fit` is.
     """
 
     name: str
@@ -95,6 +95,7 @@ class Served:
     used: float = field(default_factory=time.monotonic)
     loading: asyncio.Task[None] | None = None
     fit: Fit | None = None
+    options: dict[str, Any] = field(default_factory=dict)
 
 
 class Models:
@@ -111,6 +112,7 @@ class Models:
         self.budget = budget
         self._cache, self._keep, self._meter, self._options = cache, keep, meter, dict(options)
         self._all: list[Served] = []
+        self._first: Served | None = None
         self._turn = asyncio.Lock()
         self._freed = asyncio.Event()
 
@@ -122,6 +124,7 @@ class Models:
     def know(self, served: Served) -> None:
         """From now on it may be loaded."""
         self._all.append(served)
+        self._first = self._first or served
 
     async def get(self, served: Served) -> ServedModel:
         """The loaded model. `served.users` counts the caller already, so that it stays."""
@@ -195,9 +198,8 @@ class Models:
             if served.model is not None:
                 return
             if served.fit is None:
-                known = {k: v for k, v in self._options.items() if k != "cache_bytes"}
-                served.fit = await asyncio.to_thread(lambda: fit(served.folder, **known))
-            options, need = self._plan(served, served.fit)
+                await asyncio.to_thread(self._estimate, served)
+            options, need = self._plan(served)
             if not await self._make_room(served, need):
                 raise ApiError(503, "nobody waits for this model any more", code="cancelled")
             served.bytes += need
@@ -209,9 +211,21 @@ class Models:
             model.meter = self._meter
             served.model, served.model_bytes, served.used = model, need, time.monotonic()
 
-    def _plan(self, served: Served, fit: Fit) -> tuple[dict[str, Any], int]:
+    def _estimate(self, served: Served) -> None:
+        """Find the options that are for this model, and what it takes with them."""
+        options = dict(self._options)
+        if "context" in options and served is not self._first:
+            # It bounds those that have more; the first has to have as much as is asked for.
+            own = fit(served.folder).context_length
+            if "transcribe" in served.abilities or own <= options["context"]:
+                del options["context"]
+        served.options, served.fit = options, fit(served.folder, **options)
+
+    def _plan(self, served: Served) -> tuple[dict[str, Any], int]:
         """The options of `Model`, and bytes for it. Raises InsufficientMemory."""
-        options, need = dict(self._options), fit.weights + fit.working
+        fit = served.fit
+        assert fit is not None
+        options, need = dict(served.options), fit.weights + fit.working
         if "see" in served.abilities:
             images = IMAGES if self.budget is None else min(IMAGES, self.budget // 16)
             options["image_cache_bytes"] = images
