@@ -113,6 +113,76 @@ def test_recordings_of_a_folder(speech_folder: Path, tmp_path: Path) -> None:
             ]
 
 
+@pytest.mark.parametrize("form", ["srt", "vtt", "text"])
+def test_a_folder_of_recordings_becomes_one_of_subtitles(
+    form: str, speech_folder: Path, tmp_path: Path
+) -> None:
+    import soundfile
+
+    source, output = tmp_path / "sounds", tmp_path / "subtitles"
+    (source / "more").mkdir(parents=True)
+    sound = np.random.default_rng(0).standard_normal(16_000).astype(np.float32) / 9
+    for name in ("a.wav", "b.wav", "more/a.flac", "b.flac"):
+        soundfile.write(source / name, sound, 16_000)
+    (source / "no.wav").write_text("not a recording")
+    job = {"job": "transcribe", "options": {"vad": False, "temperature": 0, "language": "en"}}
+    report = run(job, source, output, model=speech_folder, threads=1, form=form)
+    assert (report.rows, report.errors) == (5, 1)
+    ending = {"text": "txt"}.get(form, form)
+    names = [f"{name}.{ending}" for name in ("a", "b.flac", "b.wav", "more/a")]
+    files = (path for path in output.rglob("*") if path.is_file())
+    assert sorted(path.relative_to(output).as_posix() for path in files) == sorted(
+        [*names, "batch.json", "batch.jsonl"]
+    )
+    rows = by_index(output / "batch.jsonl")
+    assert [row["written"] for row in rows] == [*names[:3], names[3], None]
+    with Model(speech_folder, threads=1) as model:
+        heard = model.transcribe(source / "a.wav", **job["options"])  # type: ignore[arg-type]
+    expected = getattr(heard, f"to_{form}")()
+    assert (output / names[0]).read_text() == expected
+    (output / names[0]).unlink()  # what is done is not done again
+    with (output / "batch.jsonl").open("rb+") as file:
+        file.truncate(len(file.readline()))
+    report = run(job, source, output, model=speech_folder, threads=1, form=form)
+    assert report.before == 1 and by_index(output / "batch.jsonl") == rows
+    with pytest.raises(InvalidRequest, match="form was"):
+        run(job, source, output, model=speech_folder, threads=1, form="json")
+
+
+def test_answers_about_texts_as_files(tiny_model: Path, tmp_path: Path) -> None:
+    source, output = tmp_path / "texts", tmp_path / "answers"
+    source.mkdir()
+    (source / "a.md").write_text("One")
+    (source / "b.txt").write_bytes(b"\xff")
+    job = {"job": "chat", "prompt": "{text}?", "options": {"max_tokens": 4}}
+    report = run(job, source, f"{output}/", model=tiny_model, threads=1)
+    assert (report.rows, report.errors) == (2, 1)
+    with Model(tiny_model, threads=1) as model:
+        assert (output / "a.txt").read_text() == f"{model.chat('One?', max_tokens=4).text}\n"
+    assert not (output / "b.txt").exists()
+
+
+def test_what_does_not_go_into_a_folder_is_refused(
+    tiny_model: Path, questions: Path, tmp_path: Path
+) -> None:
+    source = tmp_path / "texts"
+    source.mkdir()
+    (source / "a.txt").write_text("x")
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "mine").write_text("")
+    refused = [
+        ("chat", source, "out", {"form": "srt"}, "form must be 'text', got 'srt'"),
+        ("embed", source, "out/", {}, "a job of 'embed' writes a file"),
+        ("chat", questions, "out/", {}, "for a folder as input"),
+        ("chat", source, "texts/out/", {}, "lies in the input"),
+        ("chat", source, "out.csv", {"form": "text"}, "a form is for a folder"),
+        ("chat", source, "full", {}, "is there already"),
+    ]
+    for job, given, output, options, said in refused:
+        with pytest.raises(InvalidRequest, match=said):
+            run(job, given, f"{tmp_path}/{output}", model=tiny_model, threads=1, **options)  # type: ignore[arg-type]
+
+
 def test_images_of_a_folder(tiny_vlm: Path, tmp_path: Path) -> None:
     from PIL import Image
 

@@ -23,6 +23,14 @@ class Output:
         self.state = path.with_name(f"{path.name}.batch.json")
         self.lock = path.with_name(f"{path.name}.batch.lock")
 
+    @property
+    def taken(self) -> bool:
+        """Whether something is there."""
+        return self.path.exists()
+
+    def prepare(self) -> None:
+        """Make what must be there before anything is written."""
+
     def remove(self) -> None:
         """Take away what is there of it."""
         for path in {self.path, self.journal}:

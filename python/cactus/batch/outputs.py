@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from cactus.batch.folders import FolderOutput
 from cactus.batch.output import Output
 from cactus.batch.parquet import ParquetOutput
 from cactus.batch.tables import CsvOutput
@@ -19,14 +20,23 @@ KINDS: dict[str, type[Output]] = {
 }
 
 
-def open_output(path: str | os.PathLike[str]) -> Output:
-    """Where results go. InvalidRequest for a name of another ending, or without its folder."""
+def open_output(path: str | os.PathLike[str], form: str | None = None) -> Output:
+    """Where results go; a folder with a `form`, or where there is one, or the name ends in "/".
+
+    InvalidRequest for a name of another ending, or without its folder.
+    """
     found = Path(path)
+    if found.is_dir() or os.fspath(path).endswith(("/", os.sep)) or form is not None:
+        if found.suffix.lower() in KINDS or found.is_file():
+            raise InvalidRequest(f"output {str(path)!r}: a form is for a folder, got a file")
+        if not found.absolute().parent.is_dir():
+            raise InvalidRequest(f"output: there is no folder {str(found.parent)!r}")
+        return FolderOutput(found)
     kind = KINDS.get(found.suffix.lower())
-    if kind is None or found.is_dir():
+    if kind is None:
         raise InvalidRequest(
-            f"output {str(path)!r}: expected a file that ends in {', '.join(KINDS)}, "
-            f"got {'a folder' if found.is_dir() else repr(found.suffix or 'no ending')}"
+            f"output {str(path)!r}: expected a folder or a file that ends in "
+            f"{', '.join(KINDS)}, got {found.suffix or 'no ending'!r}"
         )
     if not found.parent.is_dir():
         raise InvalidRequest(f"output {str(path)!r}: there is no folder {str(found.parent)!r}")

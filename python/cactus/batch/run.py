@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from cactus.batch.folders import FolderOutput, documents
 from cactus.batch.inputs import open_input
 from cactus.batch.job import Job, named_job
 from cactus.batch.journal import Journal
@@ -51,6 +52,7 @@ def run(
     workers: int = 1,
     ordered: bool = False,
     restart: bool = False,
+    form: str | None = None,
     progress: Progress | bool | None = None,
     threads: int | None = None,
     context: int | None = None,
@@ -64,7 +66,8 @@ def run(
     `model`, `threads` (of each worker), `context`, `kv`, `activations` are those of `cactus.Model`.
     `keep`: the columns of the input that the output has, too; None for all. `workers`: processes,
     1 to 256, each with a model of its own. `ordered`: rows in the order of the input, instead of
-    as they are ready. `restart`: begin anew where there is an output.
+    as they are ready. `form`: of the files that a folder as output gets, "text", or of
+    transcriptions "srt", "vtt", "tsv", "json". `restart`: begin anew where there is an output.
 
     What is wrong with a row is its column `error`. What was done when an earlier call ended, in any
     way, stays done; `OUTPUT.batch.json` says what it was begun with. Raises InvalidRequest naming
@@ -79,11 +82,15 @@ def run(
     )
     workers = integer("workers", workers, 1, MOST_WORKERS)
     ordered, restart = boolean("ordered", ordered), boolean("restart", restart)
-    source, target = open_input(input), open_output(output)
+    source, target = open_input(input), open_output(output, form)
+    if isinstance(target, FolderOutput):
+        kind, forms = task.job.kind, task.job.work().FORMS
+        task = replace(task, documents=documents(target.path, form, forms, source, kind))
     if target.path.absolute() == source.path.absolute():
         raise InvalidRequest(f"output: {str(output)!r} is the input")
     task.check(source)
     task = replace(task, model=resolve(model), told=target.told)
+    target.prepare()
     with alone(target.lock, target.path), chosen_progress(progress, "rows") as shown:
         return _go_on(task, source, target, workers, ordered, restart, shown)
 
@@ -114,6 +121,7 @@ def _go_on(
             **{name: value for name, value in task.load.items() if name != "threads"},
             "keep": task.keep,
             "ordered": ordered,
+            "form": None if task.documents is None else task.documents.form,
         },
     }
     state = State(target.state, target.path)
@@ -121,11 +129,11 @@ def _go_on(
     if begun is not None:
         state.check(made_of, begun["made_of"])
         whole = begun.get("whole")
-        if whole and target.path.exists() and target.journal != target.path:
+        if whole and target.path.exists() and not target.told:
             target.clean()
             return Report(target.path, whole["rows"], whole["errors"], whole["rows"], 0.0)
     else:
-        if target.path.exists() and not restart:
+        if target.taken and not restart:
             raise InvalidRequest(f"{target.path} is there already; --restart begins anew")
         target.remove()
         state.write(made_of)

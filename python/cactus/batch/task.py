@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from cactus.batch.columns import Columns
+from cactus.batch.folders import Documents
 from cactus.batch.inputs import open_input
 from cactus.batch.job import Job
 from cactus.batch.rows import Input, Row
@@ -36,12 +37,15 @@ class Task:
     told: bool = True
     part: int = 0
     parts: int = 1
+    documents: Documents | None = None
+    """What is written into a folder of each row, beside the lines."""
 
     @property
     def columns(self) -> Columns:
         """Those of the output."""
         work = self.job.work()
-        return Columns(work.columns, work.vectors, self.keep)
+        written = () if self.documents is None else ("written",)
+        return Columns((*work.columns, *written), work.vectors, self.keep)
 
     def check(self, source: Input) -> None:
         """InvalidRequest if the first row has columns that the output would have twice."""
@@ -54,6 +58,7 @@ class Task:
     def lines(self, done: Sequence[int]) -> Generator[Line, None, None]:
         """The lines of all rows that are not `done`, in the order in which they are ready."""
         source, work, columns = open_input(self.input), self.job.work(), self.columns
+        work.form = None if self.documents is None else self.documents.form
         with Model(self.model, **self.load) as model:
             rows = self._rows(columns.rows(source), done)
             for row, result in work.results(model, rows, source.base):
@@ -73,5 +78,8 @@ class Task:
             error = result if row.wrong is None else f"{row.place}: {result}"
         else:
             made = result
+            if self.documents is not None:
+                text = made.pop("document")
+                made["written"] = self.documents.write(row.values["file"], text)
         values = columns.kept(row.values) if self.told else {}
         return f"{json_line({'index': row.index, **values, **made, 'error': error})}\n".encode()

@@ -75,6 +75,13 @@ SAID_SECONDS = 30
     help="Processes, each with a model of its own.",
 )
 @click.option("--ordered", is_flag=True, help="Write rows in the order of INPUT.")
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["text", "srt", "vtt", "tsv", "json"]),
+    help="OUTPUT is a folder that gets a file for each in INPUT: of recordings all of these, of "
+    "answers text.",
+)
 @click.option("--restart", is_flag=True, help="Begin anew, and replace OUTPUT.")
 @threads_option
 @kv_option
@@ -92,6 +99,7 @@ def command(
     keep: str | None,
     workers: int,
     ordered: bool,
+    form: str | None,
     restart: bool,
     threads: int | None,
     kv: str,
@@ -127,6 +135,7 @@ def command(
                 keep=None if keep is None else [name for name in keep.split(",") if name],
                 workers=workers,
                 ordered=ordered,
+                form=form,
                 restart=restart,
                 progress=shown,
                 threads=threads,

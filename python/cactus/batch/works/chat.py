@@ -38,6 +38,7 @@ class Chat(Work):
         "top_logprobs",
         "image_progress",
     }
+    FORMS = ("text",)
     ABILITY: ClassVar[Ability] = "chat"
 
     def __init__(self, fields: Mapping[str, Any], options: Mapping[str, Any]) -> None:
@@ -92,6 +93,12 @@ class Chat(Work):
     def _result(self, answer: Completion | CactusError) -> Result:
         if isinstance(answer, CactusError):
             return str(answer) or type(answer).__name__
+        result = self._columns(answer)
+        if self.form is not None and isinstance(result, dict):
+            result["document"] = f"{answer.text}\n"
+        return result
+
+    def _columns(self, answer: Completion) -> Result:
         if self._schema is None:
             return {"answer": answer.text, "finish_reason": answer.finish_reason}
         if not isinstance(answer.parsed, dict):

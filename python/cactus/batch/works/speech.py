@@ -22,7 +22,7 @@ class Transcribe(Work):
     FIELDS = ("file",)
     OPTIONS = TranscribeOptions.__optional_keys__
     ABILITY = "transcribe"
-    FORMS = ("srt", "vtt", "tsv", "json", "text")
+    FORMS = ("text", "srt", "vtt", "tsv", "json")
 
     def __init__(self, fields: Mapping[str, Any], options: Mapping[str, Any]) -> None:
         super().__init__(fields, options)

@@ -26,7 +26,8 @@ class Work(ABC):
     FIELDS: ClassVar[tuple[str, ...]] = ()
     OPTIONS: ClassVar[frozenset[str]] = frozenset()
     ABILITY: ClassVar[Ability]
-    FORMS: ClassVar[tuple[str, ...]] = ("text",)
+    FORMS: ClassVar[tuple[str, ...]] = ()
+    """Forms of a file for each row; results then have it as `document`, where `form` is set."""
     columns: tuple[str, ...] = ()
     form: str | None = None
     vectors: tuple[str, ...] = ()
