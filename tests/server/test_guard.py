@@ -142,6 +142,24 @@ def test_admin_is_off_where_everybody_may_call(tiny_model: Path) -> None:
         assert open_to_all.ask("POST", "/v1/chat/completions", json=CHAT).status_code == 200
 
 
+def test_only_keys_of_administrators_change_the_server_and_see_what_all_use(
+    tiny_model: Path,
+) -> None:
+    admin = "sk-test-of-the-admin"
+    asked = (("POST", "/cactus/unload", {"model": "tiny"}), ("POST", "/cactus/stop", {}),
+             ("GET", "/metrics", None), ("DELETE", "/api/delete", {"model": "tiny"}))  # fmt: skip
+    with serving(tiny_model, keys=(KEY, admin), admin_keys=(admin,)) as mixed:
+        for method, path, body in asked:
+            reply = mixed.ask(method, path, json=body, headers={"X-Api-Key": KEY})
+            assert reply.status_code == 403
+            assert "--admin-key-file" in reply.text
+        assert mixed.service.served and not mixed.service.stopping.is_set()
+        assert mixed.ask("GET", "/metrics").status_code == 401
+        for method, path, body in (asked[0], asked[2]):
+            reply = mixed.ask(method, path, json=body, headers={"X-Api-Key": admin})
+            assert reply.status_code == 200
+
+
 # -- names and pages
 
 

@@ -137,15 +137,18 @@ def test_what_a_model_can_do_is_read_from_its_template(tiny_model: Path, tmp_pat
         assert able() == (set(), {"completion"})
 
 
-def test_keys_are_counted_apart(tiny_model: Path) -> None:
-    with serving(tiny_model, keys=("key-of-one", "key-of-two")) as locked:
+def test_keys_are_counted_apart_and_see_themselves_alone(tiny_model: Path) -> None:
+    keys = ("key-of-one", "key-of-two", "key-of-admin")
+    told = {}
+    with serving(tiny_model, keys=keys, admin_keys=keys[2:]) as locked:
         for key, times in (("key-of-one", 2), ("key-of-two", 1)):
             for _ in range(times):
                 locked.ask("POST", "/v1/chat/completions", json=CHAT, headers={"X-Api-Key": key})
-        running = locked.ask("GET", "/cactus/running", headers={"X-Api-Key": "key-of-one"}).json()
-    tokens = sorted(each["completion_tokens"] for each in running["tenants"])
-    assert tokens == [5, 10]
-    assert "key-of" not in json.dumps(running)
+        for key in keys:
+            running = locked.ask("GET", "/cactus/running", headers={"X-Api-Key": key}).json()
+            assert "key-of" not in json.dumps(running)
+            told[key] = sorted(each["completion_tokens"] for each in running["tenants"])
+    assert told == {"key-of-one": [10], "key-of-two": [5], "key-of-admin": [0, 5, 10]}
 
 
 def test_a_model_is_unloaded_by_request(server: Running) -> None:

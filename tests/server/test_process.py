@@ -282,12 +282,16 @@ def test_a_key_is_never_printed(tiny_model: Path, tmp_path: Path) -> None:
     file = tmp_path / "keys"
     file.write_text("sk-of-the-file\n")
     file.chmod(0o644)
+    admin = tmp_path / "admins"
+    admin.write_text("sk-of-the-admin\n")
+    admin.chmod(0o600)
     done = run_command("serve", str(tiny_model), "--dry-run", "--api-key", "sk-of-the-option",
-                       "--api-key-file", str(file))  # fmt: skip
-    assert "chmod 600" in done.output
+                       "--api-key-file", str(file), "--admin-key-file", str(admin))  # fmt: skip
+    assert done.output.count("chmod 600") == 1 and "3, 1 of administrators" in done.output
     assert "seen by others" in done.output
     assert "sk-of-the" not in done.output
-    assert "sk-of-the" not in repr(Settings((), keys=("sk-of-the-file",)))
+    both = Settings((), keys=("sk-of-the-file",), admin_keys=("sk-of-the-file",))
+    assert "sk-of-the" not in repr(both)
 
 
 # -- sockets

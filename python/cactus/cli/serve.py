@@ -39,6 +39,8 @@ LETTING_IN = (
                  help="Keys that are let in, one a line. Also: CACTUS_API_KEYS."),
     click.option("--api-key", "api_keys", multiple=True, metavar="KEY",
                  help="A key; others on this machine can see it in the list of processes."),
+    click.option("--admin-key-file", type=FILE, metavar="FILE",
+                 help="Keys that may change the server, too. Also: CACTUS_ADMIN_KEYS."),
     click.option("--insecure", is_flag=True,
                  help="Let in everybody who reaches --host, without a key."),
     click.option("--allow-host", "allow_hosts", multiple=True, metavar="NAME",
@@ -170,14 +172,11 @@ def _find_embedder(*, offline: bool) -> None:
 
 
 def _settings(folders: tuple[Path, ...], given: dict[str, Any]) -> Settings:
-    from cactus.server.guard.keys import is_readable_by_others, read_keys
+    from cactus.server.guard.keys import ADMIN_VARIABLE, read_keys
     from cactus.server.settings import Settings
 
-    file: Path | None = given["api_key_file"]
-    if file is not None and not file.is_file():
-        raise click.UsageError(f"--api-key-file {printable(str(file))}: there is no such file.")
-    if file is not None and is_readable_by_others(file):
-        note(f"others on this machine may read {file}; chmod 600 {file}")
+    file, admin_file = _key_file(given, "api_key_file"), _key_file(given, "admin_key_file")
+    admins = read_keys(admin_file, variable=ADMIN_VARIABLE)
     if given["api_keys"]:
         note("a key on the command line is seen by others on this machine; --api-key-file is not")
     aliases = {}
@@ -191,7 +190,8 @@ def _settings(folders: tuple[Path, ...], given: dict[str, Any]) -> Settings:
             "max_waiting", "max_sockets", "max_body", "max_upload")  # fmt: skip
     return Settings(
         folders,
-        keys=read_keys(file, given["api_keys"]),
+        keys=(*read_keys(file, given["api_keys"]), *admins),
+        admin_keys=admins,
         aliases=aliases,
         keep_seconds=None if math.isinf(given["keep"]) else given["keep"],
         timeout_seconds=given["timeout"],
@@ -199,6 +199,18 @@ def _settings(folders: tuple[Path, ...], given: dict[str, Any]) -> Settings:
         socket_seconds=given["socket_idle"],
         **{name: given[name] for name in same},
     )
+
+
+def _key_file(given: dict[str, Any], name: str) -> Path | None:
+    from cactus.server.guard.keys import is_readable_by_others
+
+    file: Path | None = given[name]
+    if file is not None and not file.is_file():
+        option = name.replace("_", "-")
+        raise click.UsageError(f"--{option} {printable(str(file))}: there is no such file.")
+    if file is not None and is_readable_by_others(file):
+        note(f"others on this machine may read {file}; chmod 600 {file}")
+    return file
 
 
 def _described(service: Service, port: int) -> str:
@@ -218,7 +230,7 @@ def _described(service: Service, port: int) -> str:
         ("Anthropic, Ollama", address),
         *[("model", model) for model in models],
         *[("alias", f"{name} is {model}") for name, model in settings.aliases.items()],
-        ("keys", str(keys) if keys else "none"),
+        ("keys", f"{keys}, {len(settings.admin_keys)} of administrators" if keys else "none"),
     ]
     if service.models.budget is not None:
         rows.append(("memory", f"{megabytes(service.models.budget)} for models and caches"))

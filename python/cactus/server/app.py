@@ -46,4 +46,5 @@ def build(service: Service, token: str | None = None) -> ASGIApp:
     """The application of a service. `token` is a key that only this server's own user knows."""
     service.table = endpoints()
     router = Router(service.table, sockets(), service, page())
-    return App(service, Guard(router, service, Keys(service.settings.keys, token)))
+    keys = Keys(service.settings.keys, token, service.settings.admin_keys)
+    return App(service, Guard(router, service, keys))

@@ -49,13 +49,15 @@ class Ask(Generic[B]):
     """One request on its way: what was sent, by whom, and what may answer it.
 
     `tenant` stands for the key that was given: requests of one share prefixes and their part of the
-    machine. `form` is there instead of `body` where a form was sent.
+    machine. `admin`: it is of whoever looks after the server. `form` is there instead of `body`
+    where a form was sent.
     """
 
     request: Request
     service: Service
     body: B
     tenant: str | None = None
+    admin: bool = False
     form: FormData | None = None
 
 
@@ -100,7 +102,9 @@ class Endpoint:
     errors: Sequence[int] = ()
     tag: str = ""
     admin: bool = False
-    """Whether it changes what is loaded or stored: not for everybody where anybody may call."""
+    """Whether it changes what is loaded or stored: for whoever looks after the server alone."""
+    counts: bool = False
+    """Whether it tells what all have used: where there are keys, not to each."""
     open: bool = False
     """Whether it answers without a key, too."""
 

@@ -28,6 +28,8 @@ class Settings:
 
     keys: tuple[str, ...] = field(default=(), repr=False)
     """Those that are let in; without any, everybody is."""
+    admin_keys: tuple[str, ...] = field(default=(), repr=False)
+    """Of these, those that may change what is loaded and stored, and see what all have used."""
     insecure: bool = False
     """Listen elsewhere than on this machine without a key. Nobody can change anything then."""
     allow_hosts: tuple[str, ...] = ()

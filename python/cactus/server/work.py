@@ -116,15 +116,15 @@ def _json(status: int, value: Any) -> Response:
 async def _read(
     endpoint: Endpoint, service: Service, request: Request, current: Current
 ) -> Ask[Any]:
+    body = form = None
     if endpoint.form:
         form = await read_form(request, service.settings.max_upload)
-        return Ask(request, service, None, current.tenant, form)
-    body = None
-    if endpoint.body is not None:
+    elif endpoint.body is not None:
         raw = await read_body(request, service.settings.max_body)
         current.tokens = len(raw) // BYTES_A_TOKEN
         body = await decode_body(raw, endpoint.body)
-    return Ask(request, service, body, current.tenant)
+    admin = bool(request.scope.get("cactus.admin"))
+    return Ask(request, service, body, current.tenant, admin, form)
 
 
 async def _unless_gone(work: Any, receive: Receive, current: Current) -> Any:

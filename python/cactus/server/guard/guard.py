@@ -42,8 +42,8 @@ class Guard:
         self._origins = Origins(settings.allow_origins)
         self._check_host = settings.uds is None  # no browser opens a Unix socket
         self._max_header = settings.max_header
-        # Where anybody may call, nobody may change anything.
-        self._admin = bool(keys) or settings.uds is not None or is_loopback(settings.host)
+        # Where there are no keys, whoever reaches the server looks after it, if it is theirs alone.
+        self._own = not keys and (settings.uds is not None or is_loopback(settings.host))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         began = time.monotonic()
@@ -158,11 +158,13 @@ class Guard:
                 f"{message}; it is sent as 'Authorization: Bearer KEY' or 'X-Api-Key: KEY'",
                 code="invalid_api_key",
             )
-        if endpoint is not None and endpoint.admin and not (self._admin or tenant is not None):
+        scope["cactus.admin"] = admin = self._own or self._keys.is_admin(tenant)
+        if endpoint is None or admin:
+            return
+        if endpoint.admin or (endpoint.counts and self._keys):
             raise ApiError(
                 403,
-                "a server that listens to others without a key changes nothing for them; "
-                "start it with --api-key-file",
+                "this needs the key of whoever looks after the server: one of --admin-key-file",
                 code="admin_not_allowed",
             )
 

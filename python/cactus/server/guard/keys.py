@@ -15,6 +15,7 @@ from pathlib import Path
 from cactus.errors import InvalidRequest
 
 VARIABLE = "CACTUS_API_KEYS"
+ADMIN_VARIABLE = "CACTUS_ADMIN_KEYS"
 IN_PROTOCOL = "cactus-key."
 """Before the base64url of a key, as a protocol that a WebSocket asks for: browsers can send no
 header with one."""
@@ -26,12 +27,16 @@ ADMIN = "admin"
 class Keys:
     """Known keys, of which only digests are kept, and the token of the state file.
 
+    `admins` are those of the keys that whoever looks after the server has.
     A key is compared with all of them, each in the time that it takes whatever it is.
     """
 
-    def __init__(self, keys: Iterable[str], token: str | None = None) -> None:
+    def __init__(
+        self, keys: Iterable[str], token: str | None = None, admins: Iterable[str] = ()
+    ) -> None:
         self._secret = secrets.token_bytes(32)
         self._known = [self._digest(key) for key in keys]
+        self._admins = {ADMIN, *(_name(self._digest(key)) for key in admins)}
         self._token = None if token is None else self._digest(token)
 
     def __bool__(self) -> bool:
@@ -47,13 +52,21 @@ class Keys:
             digest = self._digest(key)
             for known in self._known:
                 if compare_digest(digest, known):
-                    found = known[:8].hex()
+                    found = _name(known)
             if self._token is not None and compare_digest(digest, self._token):
                 found = found or ADMIN
         return found
 
+    def is_admin(self, tenant: str | None) -> bool:
+        """Whether the tenant of a known key looks after the server."""
+        return tenant in self._admins
+
     def _digest(self, key: str) -> bytes:
         return blake2b(key.encode("utf-8", "surrogateescape"), key=self._secret).digest()
+
+
+def _name(digest: bytes) -> str:
+    return digest[:8].hex()
 
 
 def given_keys(headers: Mapping[str, str], protocols: Sequence[str] = ()) -> Iterator[str]:
@@ -79,14 +92,16 @@ def is_key_protocol(protocol: str) -> bool:
     return protocol.startswith((IN_PROTOCOL, IN_PROTOCOL_PLAIN))
 
 
-def read_keys(file: Path | None, options: Sequence[str] = ()) -> tuple[str, ...]:
+def read_keys(
+    file: Path | None, options: Sequence[str] = (), variable: str = VARIABLE
+) -> tuple[str, ...]:
     """All keys: of a file (one a line, # begins a comment), the environment and the options.
 
     Raises InvalidRequest for what cannot be one, without showing it, and OSError.
     """
     found: list[tuple[str, str]] = [(f"key {n} of --api-key", k) for n, k in enumerate(options, 1)]
-    for n, key in enumerate(os.environ.get(VARIABLE, "").replace(",", " ").split(), 1):
-        found.append((f"key {n} of {VARIABLE}", key))
+    for n, key in enumerate(os.environ.get(variable, "").replace(",", " ").split(), 1):
+        found.append((f"key {n} of {variable}", key))
     if file is not None:
         for n, line in enumerate(file.read_text("utf-8").splitlines(), 1):
             key = line.strip()

@@ -49,5 +49,7 @@ ENDPOINTS = [
         errors=(503,),
         open=True,
     ),
-    Endpoint("GET", "/metrics", metrics, DIALECT, "Counts, for Prometheus.", media=METRICS),
+    Endpoint(
+        "GET", "/metrics", metrics, DIALECT, "Counts, for Prometheus.", media=METRICS, counts=True
+    ),
 ]

@@ -65,7 +65,10 @@ class RunningModel(Reply, kw_only=True):
 
 
 class Tenant(Reply, kw_only=True):
-    """What a key has used; `id` says nothing of it, and is null where there are no keys."""
+    """What a key has used; `id` says nothing of it, and is null where there are no keys.
+
+    Those of administrators see all, others themselves.
+    """
 
     id: str | None
     running: int
@@ -169,6 +172,8 @@ async def running(ask: Ask[None]) -> Running:
     ]
     tenants = []
     for tenant, used in service.meter.used.items():
+        if not ask.admin and tenant != ask.tenant:
+            continue
         active, waiting = service.admission.of(tenant)
         tenants.append(
             Tenant(
