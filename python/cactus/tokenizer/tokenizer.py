@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from cactus.errors import CactusError, InsufficientMemory, TokenizerError
 from cactus.inputs.text import clean_text
 from cactus.machine import can_reserve
-from cactus.tokenizer.check import backend_of, check_patterns, is_panic, read_document
+from cactus.tokenizer.check import backend_of, bound_cache, check_patterns, is_panic, read_document
 from cactus.tokenizer.config import FLAGS, TokenizerConfig
 from cactus.tokenizer.ends import UNMISTAKABLE, find_ends
 from cactus.tokenizer.pair import PairFrame
@@ -354,6 +354,7 @@ class Tokenizer:
         document = json.loads(backend.to_str())
         document["pre_tokenizer"]["prepend_scheme"] = "never"
         backend = Backend.from_str(json.dumps(document))
+        bound_cache(backend)
         backend.encode_special_tokens = True
         return backend
 

@@ -1,0 +1,50 @@
+"""What threads that encode leave in memory."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+THREADS, MOST = 8, 16 << 20
+"""With the library's own bound it would be 40 MB."""
+
+ENCODE = """
+import os, random, sys, threading
+from pathlib import Path
+from cactus.tokenizer import Tokenizer
+
+threads, folder = int(sys.argv[1]), Path(sys.argv[2])
+tokenizer = Tokenizer.load(folder)
+begin = threading.Barrier(threads)
+
+def resident():
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+def encode(seed):
+    chosen = random.Random(seed)
+    begin.wait()
+    for _ in range(2500):
+        tokenizer.encode(" ".join("".join(chosen.choices("abcdefgh", k=9)) for _ in range(10)))
+
+before = resident()
+all = [threading.Thread(target=encode, args=(seed,)) for seed in range(threads)]
+for each in all:
+    each.start()
+for each in all:
+    each.join()
+print(resident() - before)
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="there is no /proc")
+def test_words_that_many_threads_have_read_take_little_memory(starter_files: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", ENCODE, str(THREADS), str(starter_files)],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert int(done.stdout) < MOST
