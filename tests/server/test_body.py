@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import gzip
 import io
 import json
+import select
+import signal
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +20,10 @@ from hypothesis import given
 from hypothesis import strategies as some
 from starlette.datastructures import UploadFile
 
-from cactus.server.body import MAX_DEPTH, check_depth, decode
+from cactus.server.body import MAX_DEPTH, MOST_VALUES, check_form, decode
 from cactus.server.endpoint import Ask, Endpoint, Reply
 from cactus.server.errors import ApiError
+from cactus.server.large import LONG, Decoder
 from cactus.server.openai.errors import DIALECT
 from tests.server.running import Running, serving, until
 
@@ -139,13 +144,85 @@ def test_the_depth_is_counted_outside_of_strings(value: Any) -> None:
         raw = msgspec.json.encode([inside] + [[]] * 100) if more else msgspec.json.encode(value)
         if more and depth_of(inside) + 1 > MAX_DEPTH:
             with pytest.raises(ApiError):
-                check_depth(raw)
+                check_form(raw)
         else:
-            check_depth(raw)
+            check_form(raw)
 
 
 def test_brackets_in_strings_are_no_depth() -> None:
     decode(json.dumps({"a": "[" * 10_000, "b": '\\"' + "{" * 10_000}).encode(), Any)
+
+
+# -- large ones
+
+
+def test_a_body_of_more_values_than_there_may_be_is_refused() -> None:
+    for value in (b"1,", b'"a",', b"[],", b'{"a":"b"},'):
+        decode(b'{"a": [' + value * (MOST_VALUES - 1) + b"1]}", msgspec.Struct)
+        with pytest.raises(ApiError, match="more than 300,000 values") as refused:
+            decode(b'{"a": [' + value * (2 * MOST_VALUES) + b"1]}", msgspec.Struct)
+        assert refused.value.status == 413
+    text = 'a, "b", [c], ' * MOST_VALUES
+    assert decode(json.dumps({"a": text}).encode(), Any) == {"a": text}
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b'{"messages": [], "messages": [], PAD}', b'{"messages": 1, PAD}', b'{"messages": [PAD}',
+     b'{"messages": [{"role": "user", "content": 1}], PAD}', b'{"max_tokens": "x", PAD}',
+     b'{"messages": ' + b"[" * 100 + b"]" * 100 + b", PAD}", b'{PAD, "messages": [\xff]}'],
+)  # fmt: skip
+def test_a_large_body_has_the_errors_of_a_small_one(server: Running, body: bytes) -> None:
+    replies = []
+    for size in (1, LONG):
+        pad = b'"user": "' + b"x" * size + b'"'
+        found = post(server, body.replace(b"PAD", pad))
+        replies.append((found.status_code, {**found.json()["error"], "message": ""}))
+    assert replies[0] == replies[1]
+    assert replies[0][0] == 400
+
+
+def test_a_large_body_is_what_it_is(server: Running) -> None:
+    for text in ("x" * LONG, "\u00e4\u20ac\U0001f335" * LONG, '\n\\"' * LONG):
+        body = {**CHAT, "user": text}
+        for raw in (json.dumps(body).encode(), json.dumps(body, ensure_ascii=False).encode()):
+            assert post(server, b"\xef\xbb\xbf" + raw).status_code == 200
+    one = asyncio.run(_decoded(json.dumps({"a": text}).encode()))
+    assert one == {"a": text}
+
+
+async def _decoded(raw: bytes) -> Any:
+    decoder = Decoder()
+    try:
+        return await decoder.decode([raw[:100], raw[100:]], Any)
+    finally:
+        decoder.close()
+
+
+def test_large_bodies_outlive_the_process_that_checks_them(tiny_model: Path) -> None:
+    body = json.dumps({**CHAT, "user": "x" * LONG})
+    with serving(tiny_model) as running:
+        assert post(running, json.dumps(CHAT)).status_code == 200
+        decoder = running.service.decoder
+        assert decoder._process is None  # small ones need none
+        assert post(running, body).status_code == 200
+        first = decoder._process
+        assert first is not None and first.poll() is None
+        first.kill()
+        first.wait()
+        assert post(running, body).status_code == 200
+        second = decoder._process
+        assert second is not None
+        second.send_signal(signal.SIGSTOP)
+        with ThreadPoolExecutor() as pool:
+            asked = pool.submit(post, running, json.dumps({**CHAT, "user": "x" * 16 * LONG}))
+            until(lambda: not select.select([], [second.stdin], [], 0)[1])  # it is full
+            second.kill()
+            assert asked.result().status_code == 503
+        assert post(running, body).status_code == 200
+        last = decoder._process
+        assert last is not None
+    assert last.poll() is not None
 
 
 # -- size and speed

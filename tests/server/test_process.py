@@ -191,6 +191,19 @@ def test_a_killed_server_leaves_nothing_in_the_way(serve: Any, tmp_path: Path) -
     assert not path.exists()
 
 
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="there is no /proc")
+def test_the_process_for_large_bodies_ends_with_a_killed_server(serve: Any) -> None:
+    server = serve("--port", "0")
+    server.up()
+    body = {**LONG, "max_tokens": 1, "stream": False, "user": "x" * (1 << 20)}
+    assert httpx.post(f"{server.url}/v1/chat/completions", json=body).status_code == 200
+    threads = Path(f"/proc/{server.process.pid}/task").iterdir()
+    (child,) = [pid for each in threads for pid in (each / "children").read_text().split()]
+    server.process.kill()
+    server.wait()
+    until(lambda: not Path(f"/proc/{child}/cmdline").exists())
+
+
 def test_stop_unloads_a_model_or_ends_a_server(serve: Any) -> None:
     server = serve("--port", "0")
     server.up()

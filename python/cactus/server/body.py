@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import msgspec
@@ -22,8 +22,13 @@ MAX_DEPTH = 64
 """Brackets in brackets at most, in a body of JSON."""
 SLOWEST = 10_000
 """Bytes a second that a body comes with at least, once its time to begin is over."""
-LONG = 256 << 10
-"""Bytes of a body from which it is decoded beside the event loop."""
+MOST_VALUES = 300_000
+"""Values in a body of JSON at most: more of them are not the most tokens that OpenAI embeds."""
+BYTE_ORDER = b"\xef\xbb\xbf"
+"""A mark that may stand before UTF-8."""
+AT_ONCE, PACE = 1 << 20, 64 << 20
+"""Bytes of a body that are read as they come, and how many of the rest in a second, while others
+are answered: to copy more would keep them waiting."""
 MAX_FIELDS = 100
 MAX_FIELD = 1 << 20
 MAX_FILES = 8
@@ -34,10 +39,14 @@ _FORM = "multipart/form-data"
 
 
 class Incoming:
-    """The ``receive`` of one request, whose body has to come at some speed."""
+    """The ``receive`` of one request, whose body has to come at some speed.
 
-    def __init__(self, receive: Receive, settings: Settings) -> None:
+    `crowded` says whether others are answered meanwhile.
+    """
+
+    def __init__(self, receive: Receive, settings: Settings, crowded: Callable[[], bool]) -> None:
         self._receive, self._patience = receive, settings.body_seconds
+        self._crowded = crowded
         self._began, self._size = time.monotonic(), 0
         self.complete = False
         """Whether the body has been read to its end."""
@@ -56,13 +65,16 @@ class Incoming:
                 code="request_timeout",
             ) from None
         if message["type"] == "http.request":
-            self._size += len(message.get("body", b""))
+            size = len(message.get("body", b""))
+            self._size += size
             self.complete = not message.get("more_body", False)
+            if self._size > AT_ONCE and not self.complete and self._crowded():
+                await asyncio.sleep(size / PACE)
         return message
 
 
-async def read_body(request: Request, limit: int) -> bytes:
-    """The body, of `limit` bytes at most. Raises ApiError 408, 413 and 415."""
+async def read_body(request: Request, limit: int) -> list[bytes]:
+    """The parts of a body of `limit` bytes at most. Raises ApiError 408, 413 and 415."""
     kind, _, rest = request.headers.get("content-type", "").partition(";")
     kind = kind.strip().lower()
     if kind and kind not in _JSON and not kind.endswith("+json"):
@@ -70,7 +82,7 @@ async def read_body(request: Request, limit: int) -> bytes:
     charset = rest.lower().partition("charset=")[2].partition(";")[0].strip(' "')
     if charset not in ("", "utf-8", "utf8", "us-ascii"):
         raise _unsupported(f"the body must be UTF-8, got {charset!r:.100}")
-    return b"".join([part async for part in _parts(request, limit)])
+    return [part async for part in _parts(request, limit)]
 
 
 async def _parts(request: Request, limit: int) -> AsyncIterator[bytes]:
@@ -89,19 +101,12 @@ async def _parts(request: Request, limit: int) -> AsyncIterator[bytes]:
         yield part
 
 
-async def decode_body(raw: bytes, kind: Any) -> Any:
-    """`decode`, without keeping the event loop from its other work."""
-    if len(raw) < LONG:
-        return decode(raw, kind)
-    return await asyncio.to_thread(decode, raw, kind)
-
-
 def decode(raw: bytes, kind: Any) -> Any:
     """A body as its type. Raises ApiError naming the field."""
-    raw = raw.removeprefix(b"\xef\xbb\xbf")
+    raw = raw.removeprefix(BYTE_ORDER)
     if not raw.strip():
         raise _not_json("it is empty")
-    check_depth(raw)
+    check_form(raw)
     try:
         json.loads(raw.decode(), object_pairs_hook=_unique, parse_constant=_constant)
         value = msgspec.json.decode(raw, type=kind)
@@ -131,16 +136,21 @@ def _unique(pairs: list[tuple[str, Any]]) -> None:
         seen.add(name)
 
 
-def check_depth(raw: bytes) -> None:
-    """Raises ApiError where brackets lie deeper in each other than MAX_DEPTH.
+def check_form(raw: bytes) -> None:
+    """Raises ApiError where brackets lie deeper in each other than MAX_DEPTH, or for too many
+    values.
 
-    All is done by methods of bytes: a loop over a body of megabytes would keep others waiting.
+    All is done by methods of bytes: a loop over a body of megabytes takes seconds.
     """
-    if raw.count(b"[") + raw.count(b"{") <= MAX_DEPTH:
+    if raw.count(b"[") + raw.count(b"{") <= MAX_DEPTH and raw.count(b",") < MOST_VALUES:
         return
     # Without escapes every quote begins or ends a string, and each second part is between two.
     plain = raw.replace(b"\\\\", b"").replace(b'\\"', b"")
-    left = b"".join(plain.split(b'"')[::2]).translate(_ONE_KIND, _NOT_BRACKETS)
+    many = plain.count(b'"') > 4 * MOST_VALUES  # those of a name and of a text
+    outside = b"" if many else b"".join(plain.split(b'"')[::2])
+    if many or outside.count(b",") >= MOST_VALUES:
+        raise ApiError(413, f"the body has more than {MOST_VALUES:,} values", code="body_too_large")
+    left = outside.translate(_ONE_KIND, _NOT_BRACKETS)
     deep = b"[" * (MAX_DEPTH + 1) in left
     for _ in range(0 if deep else MAX_DEPTH):
         shorter = left.replace(b"[]", b"")  # without the innermost ones

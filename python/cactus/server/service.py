@@ -17,6 +17,7 @@ from cactus.model import Model
 from cactus.server.admission import Admission
 from cactus.server.current import CURRENT, Current
 from cactus.server.errors import ApiError
+from cactus.server.large import Decoder
 from cactus.server.meter import Meter
 from cactus.server.models import Models, Served
 from cactus.server.settings import Settings
@@ -54,6 +55,7 @@ class Service:
         """What answers here, and /openapi.json, made of it when it is first asked for."""
         self.meter = Meter()
         self.short_keys = ShortKeys()
+        self.decoder = Decoder()
         self.draining = False
         self.closed = False
         """Whether it has ended: what still works in a thread is to end, too."""
@@ -273,6 +275,11 @@ class Service:
         """Whether a request is being answered, or a WebSocket is open."""
         return bool(self._answering or self._sockets)
 
+    @property
+    def crowded(self) -> bool:
+        """Whether several requests are being answered."""
+        return len(self._answering) > 1
+
     def end_all(self) -> None:
         """End what is being answered: its time is over."""
         for current in [*self._answering, *self._sockets]:
@@ -297,6 +304,7 @@ class Service:
     async def close(self) -> None:
         """Free all models."""
         self.closed = True
+        await asyncio.to_thread(self.decoder.close)
         await self.models.close()
         if self.documents is not None:
             await asyncio.to_thread(self.documents.close)

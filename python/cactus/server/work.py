@@ -17,7 +17,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from cactus.server.body import Incoming, decode_body, read_body, read_form
+from cactus.server.body import Incoming, read_body, read_form
 from cactus.server.current import BYTES_A_TOKEN, CURRENT, Current
 from cactus.server.endpoint import Ask, Endpoint, Stream, encode
 from cactus.server.errors import CLIENT_GONE, ApiError, api_error
@@ -61,7 +61,7 @@ async def _answer(
     receive: Receive,
     send: Send,
 ) -> int:
-    incoming = Incoming(receive, service.settings)
+    incoming = Incoming(receive, service.settings, lambda: service.crowded)
     request = Request(scope, incoming)
     ask: Ask[Any] | None = None
     try:
@@ -120,9 +120,9 @@ async def _read(
     if endpoint.form:
         form = await read_form(request, service.settings.max_upload)
     elif endpoint.body is not None:
-        raw = await read_body(request, service.settings.max_body)
-        current.tokens = len(raw) // BYTES_A_TOKEN
-        body = await decode_body(raw, endpoint.body)
+        parts = await read_body(request, service.settings.max_body)
+        current.tokens = sum(map(len, parts)) // BYTES_A_TOKEN
+        body = await service.decoder.decode(parts, endpoint.body)
     admin = bool(request.scope.get("cactus.admin"))
     return Ask(request, service, body, current.tenant, admin, form)
 

@@ -23,6 +23,8 @@ from cactus.server.settings import Settings
 LINGER = 5.0
 """Seconds in which the rest of a refused body is thrown away, so that its sender reads the answer.
 """
+REST = 0.002
+"""Seconds between two pieces of it, 256 KB at most: as fast as it comes others would notice."""
 PROBES = {"TCP_KEEPIDLE": 15, "TCP_KEEPINTVL": 5, "TCP_KEEPCNT": 3}
 """When a peer that has vanished is noticed where nothing is sent to it."""
 
@@ -68,6 +70,11 @@ class _Lingering:
         self._transport.resume_reading()
         asyncio.get_running_loop().call_later(LINGER, self._transport.close)
 
+    def throw_away(self) -> None:
+        """A piece has come; the next one is not read at once."""
+        self._transport.pause_reading()
+        asyncio.get_running_loop().call_later(REST, self._transport.resume_reading)
+
     def is_closing(self) -> bool:
         """Whether nothing more is to be sent."""
         return self.throws_away or bool(self._transport.is_closing())
@@ -100,6 +107,7 @@ def http_protocol(settings: Settings, dialect: Dialect) -> type[H11Protocol]:
 
         def data_received(self, data: bytes) -> None:
             if self._lingering.throws_away:
+                self._lingering.throw_away()
                 return
             super().data_received(data)
             self._watch()

@@ -12,7 +12,6 @@ import msgspec
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from cactus.audio.decode import F32, SAMPLE_RATE
-from cactus.server.body import decode
 from cactus.server.endpoint import encode
 from cactus.server.errors import ApiError
 from cactus.server.openai.realtime.events import (
@@ -188,7 +187,7 @@ class Connection:
                     f"an event has {len(text):,} characters, expected {MAX_MESSAGE:,} at most",
                     code="event_too_large",
                 )
-            await self._do(_event(text))
+            await self._do(await self._event(text))
         except Gone:
             raise
         except Exception as error:
@@ -208,6 +207,16 @@ class Connection:
                 )
             )
         )
+
+    async def _event(self, text: str) -> ClientEvent:
+        raw = text.encode("utf-8", "surrogatepass")
+        try:
+            event: ClientEvent = await self._service.decoder.decode([raw], ClientEvent)
+        except ApiError as error:
+            if error.param == "type":
+                error.message += f"; a session takes {CLIENT_EVENTS}"
+            raise
+        return event
 
     async def _do(self, event: ClientEvent) -> None:
         if isinstance(event, SessionUpdate):
@@ -329,17 +338,6 @@ class Connection:
         self._uncommitted = 0
         self._open_sound()
         await self._send(Cleared())
-
-
-def _event(text: str) -> ClientEvent:
-    raw = text.encode("utf-8", "surrogatepass")
-    try:
-        event: ClientEvent = decode(raw, ClientEvent)
-    except ApiError as error:
-        if error.param == "type":
-            error.message += f"; a session takes {CLIENT_EVENTS}"
-        raise
-    return event
 
 
 def _id_of(text: str | None) -> str | None:
