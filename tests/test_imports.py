@@ -62,19 +62,6 @@ ROOMS: dict[str, tuple[str, ...]] = {
     "handles.py": (),
     "api.py": (),
     "__init__.py": (),
-    # A job over many rows asks a `Model`, too.
-    "batch/": (
-        "graph/",
-        "native/",
-        "nn/",
-        "chat/",
-        "embed/",
-        "generate/",
-        "speech/",
-        "arguments.py",
-        "handles.py",
-        "api.py",
-    ),
     # As the commands: a server translates, and what a model can do it asks of `Model`.
     "server/": (
         "graph/",
@@ -89,6 +76,19 @@ ROOMS: dict[str, tuple[str, ...]] = {
         "handles.py",
         "api.py",
         "__init__.py",
+    ),
+    # A job over many rows asks a `Model`, too.
+    "batch/": (
+        "graph/",
+        "native/",
+        "nn/",
+        "chat/",
+        "embed/",
+        "generate/",
+        "speech/",
+        "arguments.py",
+        "handles.py",
+        "api.py",
     ),
     "mcp/": ("graph/", "native/", "nn/", "models/", "chat/", "embed/", "generate/", "speech/"),
     # What a model can do the commands ask of `Model`.

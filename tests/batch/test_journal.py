@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cactus.batch.journal import Journal
+from cactus.batch.works.chat import Chat
 from cactus.errors import InvalidRequest
 
 COUNT = 12
@@ -25,7 +26,7 @@ WHOLE = b"".join(LINES)
 
 def gone_on(path: Path) -> tuple[int, int, int]:
     """Opens what is there, writes all rows that are missing; how many there were, errors, rows."""
-    journal = Journal(path, COUNT)
+    journal = Journal(path, COUNT, Chat({}, {}).entry)
     before = journal.rows
     missing = [line for line in LINES if not journal.done[json.loads(line)["index"]]]
     journal.write((json.loads(line)["index"], b'"no"' in line, line) for line in missing)
@@ -62,8 +63,8 @@ def test_rows_that_something_else_has_written_are_refused(tmp_path: Path) -> Non
     path = tmp_path / "out.jsonl"
     path.write_bytes(LINES[0] * 2)
     with pytest.raises(InvalidRequest, match="row 3 is there twice"):
-        Journal(path, COUNT)
+        Journal(path, COUNT, Chat({}, {}).entry)
     path.write_bytes(b'{"index": 12, "error": null}\n')
     with pytest.raises(InvalidRequest, match="row 12 is there and the input has not"):
-        Journal(path, COUNT)
+        Journal(path, COUNT, Chat({}, {}).entry)
     assert path.read_bytes() == b'{"index": 12, "error": null}\n'

@@ -66,10 +66,7 @@ class Job:
     def read(cls, path: str | os.PathLike[str]) -> Job:
         """The job of a JSON or TOML file; a `schema` may be the name of a file beside it."""
         file = Path(path)
-        try:
-            text = read_text(file, LARGEST)
-        except OSError as error:
-            raise InvalidRequest(f"job {str(file)!r}: {error.strerror}") from None
+        text = read_text(file, LARGEST)
         raw = _toml(text, file) if file.suffix.lower() == ".toml" else parse_json(text, str(file))
         if isinstance(raw, dict) and isinstance(raw.get("schema"), str):
             raw["schema"] = read_schema(file.parent / raw["schema"])
@@ -78,10 +75,7 @@ class Job:
 
 def read_schema(path: str | os.PathLike[str]) -> Any:
     """The JSON schema in a file."""
-    try:
-        return parse_json(read_text(Path(path), LARGEST), str(path))
-    except OSError as error:
-        raise InvalidRequest(f"schema {str(path)!r}: {error.strerror}") from None
+    return parse_json(read_text(Path(path), LARGEST), str(path))
 
 
 def named_job(job: Job | Mapping[str, Any] | str | os.PathLike[str]) -> Job:

@@ -5,27 +5,30 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from cactus.errors import InvalidRequest
 from cactus.inputs.lines import LONGEST
 
+Entry = Callable[[Mapping[str, Any]], "tuple[int, bool] | None"]
+"""What a line is: the index of its row and whether it has an error, or None for another line."""
+
 SYNC_SECONDS = 5
 """What is written reaches the disk so often."""
 
 
 class Journal:
-    """A file of JSON lines, each with the `index` of its row and an `error` or null.
+    """A file of JSON lines; `entry` says of which row one is, and whether that has an error.
 
     What is whole of it is kept; what follows the first line that is not, which a process or machine
     that ended while it wrote leaves behind, is cut off. `done` has a 1 for each row that is there,
     `errors` is how many of them have one, `sound` where the lines end that are whole.
     """
 
-    def __init__(self, path: Path, total: int) -> None:
-        self.path = path
+    def __init__(self, path: Path, total: int, entry: Entry) -> None:
+        self.path, self._entry = path, entry
         self.done = bytearray(total)
         self.rows = self.errors = self.sound = 0
         self._file = open(path, "a+b")  # noqa: SIM115  (closed by `close`)
@@ -41,7 +44,7 @@ class Journal:
     def _scan(self) -> None:
         self._file.seek(0)
         while line := self._file.readline(4 * LONGEST):
-            entry = _entry(line)
+            entry = self._read(line)
             if entry is None:
                 return
             index, failed = entry
@@ -53,6 +56,15 @@ class Journal:
                 )
             self._count(index, failed)
             self.sound += len(line)
+
+    def _read(self, line: bytes) -> tuple[int, bool] | None:
+        """What a line says; None where it is not whole."""
+        try:
+            row: Any = json.loads(line) if line.endswith(b"\n") else None
+        except (ValueError, RecursionError):
+            return None
+        found = self._entry(row) if isinstance(row, dict) else None
+        return None if found is None or found[0] < 0 else found
 
     def write(self, lines: Iterable[tuple[int, bool, bytes]]) -> None:
         """Append lines: the index of each row, whether it has an error, the bytes of the line."""
@@ -83,19 +95,3 @@ class Journal:
         if not self._file.closed:
             self.sync()
             self._file.close()
-
-
-def _entry(line: bytes) -> tuple[int, bool] | None:
-    """The index of a line and whether it has an error; None where the line is not whole."""
-    if not line.endswith(b"\n"):
-        return None
-    try:
-        row: Any = json.loads(line)
-    except (ValueError, RecursionError):
-        return None
-    if not isinstance(row, dict) or "error" not in row:
-        return None
-    index = row.get("index")
-    if not isinstance(index, int) or isinstance(index, bool) or index < 0:
-        return None
-    return index, row["error"] is not None

@@ -83,6 +83,8 @@ def run(
     workers = integer("workers", workers, 1, MOST_WORKERS)
     ordered, restart = boolean("ordered", ordered), boolean("restart", restart)
     source, target = open_input(input), open_output(output, form)
+    if task.job.work().WHOLE and type(target) is not Output:
+        raise InvalidRequest(f"output: a job of {task.job.kind!r} writes JSON lines (.jsonl)")
     if isinstance(target, FolderOutput):
         kind, forms = task.job.kind, task.job.work().FORMS
         task = replace(task, documents=documents(target.path, form, forms, source, kind))
@@ -138,7 +140,7 @@ def _go_on(
         target.remove()
         state.write(made_of)
     with ExitStack() as stack:
-        journal = Journal(target.journal, source.count())
+        journal = Journal(target.journal, source.count(), task.job.work().entry)
         stack.callback(journal.close)
         before, total = journal.rows, len(journal.done)
         if before < total:

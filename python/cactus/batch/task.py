@@ -15,7 +15,6 @@ from cactus.batch.rows import Input, Row
 from cactus.batch.works.work import Result
 from cactus.errors import InvalidRequest
 from cactus.inputs.lines import json_line
-from cactus.model import Model
 
 Line = tuple[int, bool, bytes]
 """The index of a row, whether it has an error, and its line of the output."""
@@ -50,7 +49,7 @@ class Task:
     def check(self, source: Input) -> None:
         """InvalidRequest if the first row has columns that the output would have twice."""
         row = next(source.rows(), None)
-        if row is not None and row.wrong is None:
+        if row is not None and row.wrong is None and not self.job.work().WHOLE:
             wrong = self.columns.clash(row.values)
             if wrong is not None:
                 raise InvalidRequest(f"{row.place}: {wrong}")
@@ -59,10 +58,16 @@ class Task:
         """The lines of all rows that are not `done`, in the order in which they are ready."""
         source, work, columns = open_input(self.input), self.job.work(), self.columns
         work.form = None if self.documents is None else self.documents.form
-        with Model(self.model, **self.load) as model:
-            rows = self._rows(columns.rows(source), done)
+        with work.opened(self.model, self.load) as model:
+            given = source.rows() if work.WHOLE else columns.rows(source)
+            rows = self._rows(given, done)
             for row, result in work.results(model, rows, source.base):
-                yield row.index, isinstance(result, str), self._line(row, result, columns)
+                if work.WHOLE and isinstance(result, dict):
+                    told = work.entry(result)
+                    failed = told is None or told[1]
+                    yield row.index, failed, f"{json_line(result)}\n".encode()
+                else:
+                    yield row.index, isinstance(result, str), self._line(row, result, columns)
 
     def _rows(self, rows: Iterator[Row], done: Sequence[int]) -> Iterator[Row]:
         for row in rows:

@@ -112,8 +112,8 @@ def command(
 ) -> None:
     """Do JOB for every row of INPUT and write a row for each into OUTPUT.
 
-    JOB is chat, embed, rerank, transcribe or describe, or a file that ends in .json or .toml and
-    says more. INPUT is JSON lines, CSV, Parquet,
+    JOB is chat, embed, rerank, transcribe, describe or openai, or a file that ends in .json or
+    .toml and says more. INPUT is JSON lines, CSV, Parquet,
     a text with a row a line, or a folder; OUTPUT JSON lines, CSV or Parquet. The endings of their
     names tell (.jsonl, .csv, .tsv, .parquet, .txt).
 
@@ -182,10 +182,19 @@ def _value(text: str) -> Any:
 
 def _model(job: Job, name: str | None, *, offline: bool) -> Path:
     """The model that is named, else the one that the command for a single row would take."""
-    from cactus.cli.models import find_or_fetch
+    from cactus.cli.models import find_or_fetch, find_seeing, find_text_model
+    from cactus.cli.transcribe import MODEL
     from cactus.weights.catalog import STARTER
 
-    return find_or_fetch(name or STARTER.name, offline=offline, ability=job.work().ABILITY)
+    ability = job.work().ABILITY
+    if ability == "embed" or ability == "rerank":
+        return find_text_model(name, ability, offline=offline)
+    if ability == "see":
+        return find_seeing(name, offline=offline)
+    usual = MODEL if ability == "transcribe" else STARTER.name
+    # OpenAI's files may ask for vectors alone, of a model that does nothing else.
+    wanted = None if job.kind == "openai" else ability
+    return find_or_fetch(name or usual, offline=offline, ability=wanted)
 
 
 @contextmanager

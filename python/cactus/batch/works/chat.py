@@ -12,7 +12,6 @@ from cactus.batch.template import Template
 from cactus.batch.works.work import Result, Work
 from cactus.errors import CactusError, InvalidRequest
 from cactus.inputs.checks import expected
-from cactus.model import Model
 from cactus.models.abilities import Ability
 from cactus.types import Completion
 
@@ -50,9 +49,7 @@ class Chat(Work):
         if self._schema is not None:
             self.columns = _properties(self._schema)
 
-    def results(
-        self, model: Model, rows: Iterator[Row], base: Path
-    ) -> Iterator[tuple[Row, Result]]:
+    def results(self, model: Any, rows: Iterator[Row], base: Path) -> Iterator[tuple[Row, Result]]:
         asked: dict[int, tuple[Row, str | None]] = {}
 
         def conversations() -> Iterator[list[Any]]:

@@ -11,7 +11,6 @@ from cactus.batch.rows import Row
 from cactus.batch.template import Template
 from cactus.batch.works.work import Result, Work
 from cactus.errors import InvalidRequest
-from cactus.model import Model
 from cactus.types import Transcription
 
 
@@ -29,9 +28,7 @@ class Transcribe(Work):
         self._file = Template("file", fields.get("file", "{file}"))
         self.columns = ("text", "language", "duration", "segments")
 
-    def results(
-        self, model: Model, rows: Iterator[Row], base: Path
-    ) -> Iterator[tuple[Row, Result]]:
+    def results(self, model: Any, rows: Iterator[Row], base: Path) -> Iterator[tuple[Row, Result]]:
         for row in rows:
             if row.wrong is not None:
                 yield row, row.wrong

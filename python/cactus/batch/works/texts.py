@@ -34,9 +34,7 @@ class Embed(Work):
         self._text = Template("text", fields.get("text", "{text}"))
         self.columns = self.vectors = ("embedding",)
 
-    def results(
-        self, model: Model, rows: Iterator[Row], base: Path
-    ) -> Iterator[tuple[Row, Result]]:
+    def results(self, model: Any, rows: Iterator[Row], base: Path) -> Iterator[tuple[Row, Result]]:
         model.embed([], **self.options)  # a wrong option is not the error of every row
         while block := list(islice(rows, BLOCK)):
             good: list[tuple[Row, str]] = []
@@ -82,9 +80,7 @@ class Rerank(Work):
         self._text = Template("text", fields.get("text", "{text}"))
         self.columns = ("score",)
 
-    def results(
-        self, model: Model, rows: Iterator[Row], base: Path
-    ) -> Iterator[tuple[Row, Result]]:
+    def results(self, model: Any, rows: Iterator[Row], base: Path) -> Iterator[tuple[Row, Result]]:
         model.rerank("", [], **self.options)
         while block := list(islice(rows, BLOCK)):
             asked: dict[str, list[tuple[Row, str]]] = {}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -26,6 +27,8 @@ class Work(ABC):
     FIELDS: ClassVar[tuple[str, ...]] = ()
     OPTIONS: ClassVar[frozenset[str]] = frozenset()
     ABILITY: ClassVar[Ability]
+    WHOLE: ClassVar[bool] = False
+    """Whether a result is a whole line of the output, of a shape of its own."""
     FORMS: ClassVar[tuple[str, ...]] = ()
     """Forms of a file for each row; results then have it as `document`, where `form` is set."""
     columns: tuple[str, ...] = ()
@@ -38,10 +41,22 @@ class Work(ABC):
         known(options, sorted(self.OPTIONS))
         self.fields, self.options = fields, dict(options)
 
+    def opened(self, model: Path, load: Mapping[str, Any]) -> AbstractContextManager[Any]:
+        """What results are asked of, until it is left; `load` are keywords of `Model`."""
+        return Model(model, **load)
+
+    def entry(self, line: Mapping[str, Any]) -> tuple[int, bool] | None:
+        """The index of the row that a line of the output is of, and whether it has an error.
+
+        None where it is another line.
+        """
+        index = line.get("index")
+        if "error" not in line or not isinstance(index, int) or isinstance(index, bool):
+            return None
+        return index, line["error"] is not None
+
     @abstractmethod
-    def results(
-        self, model: Model, rows: Iterator[Row], base: Path
-    ) -> Iterator[tuple[Row, Result]]:
+    def results(self, model: Any, rows: Iterator[Row], base: Path) -> Iterator[tuple[Row, Result]]:
         """The results of rows, in any order; the next rows are asked for as there is room.
 
         Names of files in rows are meant from `base`. Raises what ends the work as a whole.
