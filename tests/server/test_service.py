@@ -15,8 +15,9 @@ import pytest
 
 from cactus.engine.fit import fit
 from cactus.errors import InsufficientMemory, InvalidRequest
+from cactus.server.current import CURRENT, Current
 from cactus.server.errors import ApiError
-from cactus.server.models import ServedModel
+from cactus.server.models import Models, ServedModel
 from cactus.server.service import Service
 from cactus.server.settings import Settings
 
@@ -195,6 +196,80 @@ def test_a_model_in_use_stays_and_the_other_waits_for_it(family: list[Path]) -> 
                 assert not model.closed
             assert await waiting == ["Beta-Chat.Q4_K_M"]
             assert model.closed
+
+    run(check())
+
+
+def test_a_model_gets_room_though_others_are_used_without_a_pause(
+    family: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cactus.server.models.PATIENCE", 0.0)
+    one = fit(family[0])
+    cache = one.position_bytes * one.context_length
+
+    async def check() -> None:
+        async with service_of(family, memory=room_for(family[0], 1), cache=cache) as service:
+            order: list[str] = []
+
+            async def use(name: str) -> None:
+                async with service.use(name, "chat"):
+                    order.append(name)
+
+            async with service.use("alpha-1b-int8", "chat"):
+                waiting = asyncio.create_task(use("beta"))
+                while service.models.late is None:
+                    await asyncio.sleep(0.01)
+                comes = asyncio.create_task(use("alpha-1b-int8"))  # it is loaded, and used
+                await asyncio.sleep(0.1)
+            await asyncio.gather(waiting, comes)
+            assert order == ["beta", "alpha-1b-int8"]
+            assert service.models.late is None
+
+    run(check())
+
+
+def test_a_model_that_fits_is_loaded_while_another_waits(
+    family: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = fit(family[0])
+    cache = one.position_bytes * one.context_length
+    need = {"alpha-1b-int8": 2, "alpha-1b-int4": 1, "Beta-Chat.Q4_K_M": 2}
+    monkeypatch.setattr(Models, "_plan", lambda self, served: ({}, need[served.name] * one.least))
+
+    async def check() -> None:
+        async with service_of(family, memory=room_for(family[0], 3), cache=cache) as service:
+
+            async def use_beta() -> None:
+                async with service.use("beta", "chat"):
+                    pass
+
+            async with service.use("alpha-1b-int8", "chat"):
+                waiting = asyncio.create_task(use_beta())
+                await asyncio.sleep(0.1)
+                async with service.use("alpha-1b-int4", "chat"):
+                    assert loaded(service) == ["alpha-1b-int8", "alpha-1b-int4"]
+                assert not waiting.done()
+            await waiting
+
+    run(check())
+
+
+def test_a_request_for_two_models_that_never_fit_together_is_refused(family: list[Path]) -> None:
+    one = fit(family[0])
+    cache = one.position_bytes * one.context_length
+
+    async def check() -> None:
+        async with service_of(family, memory=room_for(family[0], 1), cache=cache) as service:
+            mark = CURRENT.set(Current())
+            try:
+                async with service.use("alpha-1b-int8", "chat"):
+                    with pytest.raises(InsufficientMemory, match=r"beside the \d+ MiB of alpha"):
+                        async with service.use("beta", "chat"):
+                            pass
+                async with service.use("beta", "chat"):
+                    assert loaded(service) == ["Beta-Chat.Q4_K_M"]
+            finally:
+                CURRENT.reset(mark)
 
     run(check())
 

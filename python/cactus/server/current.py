@@ -6,7 +6,7 @@ import asyncio
 import time
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 from cactus.server.errors import ApiError
 
@@ -23,7 +23,8 @@ class Places(Protocol):
 class Current:
     """One request on its way. `tokens` is about how many its prompt has.
 
-    `places` is what has let it in; None before. `deadline` is on the clock of
+    `places` is what has let it in; None before. `using` is the model that it uses, the first of
+    them where it uses two. `deadline` is on the clock of
     ``time.monotonic``. `ended` is set, with what the client is told, where the server ends it.
     """
 
@@ -32,6 +33,7 @@ class Current:
     tokens: int = 0
     deadline: float | None = None
     places: Places | None = None
+    using: Any = None
     arrived: float = field(default_factory=time.monotonic)
     ended: asyncio.Future[ApiError] = field(
         default_factory=lambda: asyncio.get_running_loop().create_future()

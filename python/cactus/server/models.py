@@ -27,6 +27,8 @@ LEAST_TOKENS = 4096
 """For so many there is room in a cache, where the context has as many."""
 IMAGES = 256 << 20
 """Bytes of features of images that a model keeps, if a sixteenth of the budget is not less."""
+PATIENCE = 5.0
+"""Seconds that a model waits for room before nobody else begins with another one."""
 LOOKS = 1.0
 """Seconds between two looks at who is idle."""
 
@@ -113,6 +115,8 @@ class Models:
         self._cache, self._keep, self._meter, self._options = cache, keep, meter, dict(options)
         self._all: list[Served] = []
         self._first: Served | None = None
+        self.late: Served | None = None
+        """A model that has waited for room for long: no other one is begun with before it."""
         self._turn = asyncio.Lock()
         self._freed = asyncio.Event()
 
@@ -126,9 +130,20 @@ class Models:
         self._all.append(served)
         self._first = self._first or served
 
-    async def get(self, served: Served) -> ServedModel:
-        """The loaded model. `served.users` counts the caller already, so that it stays."""
+    async def turn(self, served: Served) -> None:
+        """Wait while another model has waited for long: those who come would keep it waiting."""
+        while self.late is not None and self.late is not served:
+            await self._news()
+
+    async def get(self, served: Served, beside: Served | None = None) -> ServedModel:
+        """The loaded model. `served.users` counts the caller already, so that it stays.
+
+        `beside` is one that the caller uses, too. Raises InsufficientMemory where there can never
+        be room for both: the caller would wait for itself.
+        """
         while served.model is None:
+            if beside is not None:
+                await self._check_beside(served, beside)
             if served.loading is None or served.loading.done():
                 served.loading = asyncio.get_running_loop().create_task(self._load(served))
                 served.loading.add_done_callback(_looked_at)
@@ -194,14 +209,29 @@ class Models:
         self._freed.set()
 
     async def _load(self, served: Served) -> None:
+        began = time.monotonic()
+        try:
+            while not await self._load_now(served):
+                if self.late is None and time.monotonic() - began >= PATIENCE:
+                    self.late = served
+                await self._news()
+                if not served.users:
+                    raise ApiError(503, "nobody waits for this model any more", code="cancelled")
+        finally:
+            if self.late is served:
+                self.late = None
+                self._freed.set()
+
+    async def _load_now(self, served: Served) -> bool:
+        """Load it, where there is room or can be made; others may load while it waits for some."""
         async with self._turn:
             if served.model is not None:
-                return
+                return True
             if served.fit is None:
                 await asyncio.to_thread(self._estimate, served)
             options, need = self._plan(served)
-            if not await self._make_room(served, need):
-                raise ApiError(503, "nobody waits for this model any more", code="cancelled")
+            if not await self._make_room(need):
+                return False
             served.bytes += need
             try:
                 model = await asyncio.to_thread(lambda: ServedModel(served.folder, **options))
@@ -210,6 +240,7 @@ class Models:
                 raise
             model.meter = self._meter
             served.model, served.model_bytes, served.used = model, need, time.monotonic()
+        return True
 
     def _estimate(self, served: Served) -> None:
         """Find the options that are for this model, and what it takes with them."""
@@ -254,19 +285,31 @@ class Models:
                 "model, or a shorter --context"
             )
 
-    async def _make_room(self, served: Served, need: int) -> bool:
-        """Unload what was not used for longest until `need` fits; false if nobody wants it now."""
+    async def _check_beside(self, served: Served, beside: Served) -> None:
+        if served.fit is None:
+            await asyncio.to_thread(self._estimate, served)
+        _, need = self._plan(served)
+        if self.budget is not None and beside.bytes + need > self.budget:
+            raise InsufficientMemory(
+                f"{served.name} takes about {need >> 20} MiB beside the {beside.bytes >> 20} MiB "
+                f"of {beside.name}, which this request uses, too, and this server may use "
+                f"{self.budget >> 20} MiB; give it more with --memory, or less to --cache"
+            )
+
+    async def _make_room(self, need: int) -> bool:
+        """Unload what was not used for longest until `need` fits; false if that is not enough."""
         while self.budget is not None and self.used + need > self.budget:
             idle = [one for one in self._all if one.model is not None and not one.users]
-            if idle:
-                await self._free(min(idle, key=lambda one: one.used))
-                continue
-            self._freed.clear()
-            with suppress(asyncio.TimeoutError):
-                await asyncio.wait_for(self._freed.wait(), LOOKS)
-            if not served.users:
+            if self.used - sum(one.model_bytes for one in idle) + need > self.budget:
                 return False
+            await self._free(min(idle, key=lambda one: one.used))
         return True
+
+    async def _news(self) -> None:
+        """Wait until a model is used less, or for a moment."""
+        self._freed.clear()
+        with suppress(asyncio.TimeoutError):
+            await asyncio.wait_for(self._freed.wait(), LOOKS)
 
 
 def _looked_at(task: asyncio.Task[None]) -> None:

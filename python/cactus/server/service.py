@@ -209,20 +209,27 @@ class Service:
         served = self.find(name, ability)
         current = CURRENT.get()
         if current is None:
-            async with self._used(served) as model:
+            async with self._used(served, None) as model:
                 yield model
             return
         if self.draining and current.places is None:
             raise ending()
         limit = None if served.fit is None else served.fit.context_length
-        async with self.admission.enter(current, limit), self._used(served) as model:
-            yield model
+        beside: Served | None = current.using
+        async with self.admission.enter(current, limit), self._used(served, beside) as model:
+            current.using = beside or served
+            try:
+                yield model
+            finally:
+                current.using = beside
 
     @asynccontextmanager
-    async def _used(self, served: Served) -> AsyncIterator[Model]:
+    async def _used(self, served: Served, beside: Served | None) -> AsyncIterator[Model]:
+        if beside is None:  # whoever uses one already would have others wait for it
+            await self.models.turn(served)
         served.users += 1
         try:
-            yield await self.models.get(served)
+            yield await self.models.get(served, beside)
         finally:
             served.users -= 1
             self.models.let_go(served)
