@@ -14,17 +14,7 @@ from cactus import Completion, Model
 from cactus.engine.loading import load
 from cactus.weights.convert import convert
 from tests.conftest import write_tiny_checkpoint
-from tests.generate.scripted import WEATHER, FixedCosts, joined
-
-ORDER: dict[str, Any] = {
-    "type": "object",
-    "properties": {
-        "item": {"type": "string", "maxLength": 12},
-        "count": {"type": "integer", "minimum": 0, "maximum": 99},
-    },
-    "required": ["item", "count"],
-    "additionalProperties": False,
-}
+from tests.generate.scripted import ORDER, WEATHER, FixedCosts, joined
 
 ASKED: list[dict[str, Any]] = [
     {},

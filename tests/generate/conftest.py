@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from cactus.model import Model
-from tests.generate.scripted import scripted_engine
+from tests.generate.scripted import with_program
 
 
 @pytest.fixture
-def make() -> Any:
-    models: list[Model] = []
-
-    def model(script: Any, **options: Any) -> tuple[Model, Any]:
-        engine = scripted_engine(script, **{"chunk": 16, **options})
-        models.append(Model.from_engine(engine))
-        return models[-1], engine.program
-
-    yield model
-    for model_ in models:
-        model_.close()
+def make(scripted_model: Callable[..., Model]) -> Callable[..., tuple[Model, Any]]:
+    """Makes models around scripts, each with its program."""
+    return lambda script, **options: with_program(
+        scripted_model(script, **{"chunk": 16, **options})
+    )

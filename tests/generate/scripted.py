@@ -363,6 +363,12 @@ def babbling(history: list[int], _answered: int) -> int:
     return 97 + hash(tuple(history)) % 26
 
 
+def rambling(history: list[int], answered: int) -> int:
+    """Answers of different lengths that depend on the whole history."""
+    letter = babbling(history, answered)
+    return END if letter % 9 == 0 else letter
+
+
 TEMPLATE = "{% for m in messages %}{{ m.role[0] }}:{{ m.content }}\n{% endfor %}a:"
 """One letter of the role and the text: "u:Hello", a line a message, and "a:" for the answer."""
 
@@ -484,6 +490,11 @@ def joined(texts: Iterable[Any]) -> str:
     return "".join(event.text for event in texts)
 
 
+def with_program(model: Model) -> tuple[Model, Any]:
+    """A model around a script, and the program that says it."""
+    return model, model._engine.program
+
+
 def lanes(model: Model) -> list[Any]:
     """The requests that are in flight."""
     chat: Any = model._workers[Chat]
@@ -515,3 +526,14 @@ WEATHER: dict[str, Any] = {
     },
 }
 """A tool in the flat form."""
+
+ORDER: dict[str, Any] = {
+    "type": "object",
+    "properties": {
+        "item": {"type": "string", "maxLength": 12},
+        "count": {"type": "integer", "minimum": 0, "maximum": 99},
+    },
+    "required": ["item", "count"],
+    "additionalProperties": False,
+}
+"""A schema that an answer of a tiny model soon fits."""

@@ -7,7 +7,7 @@ import random
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -24,35 +24,23 @@ from tests.generate.scripted import (
     ScriptedSampler,
     babbling,
     lanes,
-    scripted_engine,
+    rambling,
     wait_until,
+    with_program,
 )
 
 SYSTEM = "You answer as a parrot would, whatever is said. "
 WORDS = ["one", "two", "three", "a longer question", SYSTEM + "hello", SYSTEM + "and goodbye"]
 
 
-def rambling(history: list[int], answered: int) -> int:
-    """Answers of different lengths that depend on the whole history."""
-    letter = babbling(history, answered)
-    return END if letter % 9 == 0 else letter
-
-
 Make = Callable[..., tuple[Model, Any]]
 
 
 @pytest.fixture
-def make() -> Iterator[Make]:
-    models: list[Model] = []
-
-    def model(script: Any, **options: Any) -> tuple[Model, Any]:
-        engine = scripted_engine(script, **{"chunk": 16, "context": 2000, **options})
-        models.append(Model.from_engine(engine))
-        return models[-1], engine.program
-
-    yield model
-    for model_ in models:
-        model_.close()
+def make(scripted_model: Callable[..., Model]) -> Make:
+    return lambda script, **options: with_program(
+        scripted_model(script, **{"chunk": 16, "context": 2000, **options})
+    )
 
 
 def text_of(stream: Any) -> str:

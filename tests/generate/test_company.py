@@ -25,18 +25,9 @@ from cactus.generate.lane import Lane
 from cactus.model import Model
 from cactus.types import Completion, Metrics
 from cactus.weights.convert import convert
-from tests.generate.scripted import WEATHER, FixedCosts, lanes
+from tests.generate.scripted import ORDER, WEATHER, FixedCosts, lanes
 
 SYSTEM = "You answer as a parrot would. "
-
-ORDER: dict[str, Any] = {
-    "type": "object",
-    "properties": {
-        "item": {"type": "string", "maxLength": 12},
-        "count": {"type": "integer", "minimum": 0, "maximum": 99},
-    },
-    "required": ["item", "count"],
-}
 
 KINDS: list[dict[str, Any]] = [
     {},

@@ -32,6 +32,7 @@ from tests.generate.scripted import (
     InThread,
     ScriptedSampler,
     babbling,
+    rambling,
     same,
     saying,
     scripted_engine,
@@ -53,12 +54,6 @@ def run(engine: Any, prompts: Sequence[str], **raw: Any) -> list[Any]:
 
 def ask(*texts: str) -> list[list[dict[str, str]]]:
     return [[{"role": "user", "content": text}] for text in texts]
-
-
-def rambling(history: list[int], answered: int) -> int:
-    """Answers of different lengths that depend on the whole history."""
-    letter = babbling(history, answered)
-    return END if letter % 9 == 0 else letter
 
 
 # -- every answer is its own

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,14 @@ import pytest
 from cactus.calls.tenant import acting_for
 from cactus.generate import batch
 from cactus.model import Model
-from tests.generate.scripted import InThread, babbling, lanes, scripted_engine, wait_until
+from tests.generate.scripted import (
+    InThread,
+    babbling,
+    lanes,
+    scripted_engine,
+    wait_until,
+    with_program,
+)
 
 SYSTEM = "You answer as a parrot would, whatever is said, and you never say who taught you. "
 
@@ -22,17 +29,10 @@ TENANTS = (None, "one", "two")
 
 
 @pytest.fixture
-def make() -> Iterator[Callable[..., Any]]:
-    models: list[Model] = []
-
-    def model(**options: Any) -> tuple[Model, Any]:
-        engine = scripted_engine(babbling, **{"chunk": 32, "context": 4000, **options})
-        models.append(Model.from_engine(engine))
-        return models[-1], engine.program
-
-    yield model
-    for model_ in models:
-        model_.close()
+def make(scripted_model: Callable[..., Model]) -> Callable[..., tuple[Model, Any]]:
+    return lambda **options: with_program(
+        scripted_model(babbling, **{"chunk": 32, "context": 4000, **options})
+    )
 
 
 def cached(model: Model, text: str, tenant: str | None, *, apart: bool = True) -> int:
