@@ -4,6 +4,7 @@ import { signal, useSignal } from "@preact/signals";
 import type { ComponentChildren } from "preact";
 import { useEffect, useRef } from "preact/hooks";
 
+import { direction } from "../core/direction.ts";
 import { announce } from "../store/announce.ts";
 import { model, send, setOptions, talk } from "../store/chat.ts";
 import { EMPTY, type Draft } from "../store/draft.ts";
@@ -139,7 +140,7 @@ export function Composer() {
       <textarea
         ref={area}
         id="write"
-        dir="auto"
+        dir={direction(text)}
         rows={1}
         aria-label="Message"
         placeholder={one ? `Write to ${one.id.split("/").at(-1)}` : "Write"}

@@ -3,6 +3,7 @@
 import type { ComponentChildren } from "preact";
 import { useLayoutEffect, useRef } from "preact/hooks";
 
+import { direction } from "../core/direction.ts";
 import { fit } from "./fit.ts";
 
 interface Props {
@@ -36,7 +37,7 @@ export function Editor({ name, text, write, hint, action, can = true, act, cance
       {children}
       <textarea
         ref={area}
-        dir="auto"
+        dir={direction(text)}
         aria-label={name}
         value={text}
         onInput={(event) => {

@@ -14,7 +14,8 @@ import { Close, Logo, Plus, Search } from "./icons.tsx";
 import { Menu } from "./menu.tsx";
 import { drawer, narrow, notify } from "./state.ts";
 
-const FORGETFUL =
+/** Where the browser keeps nothing. */
+export const FORGETFUL =
   "This browser does not let the page keep conversations: they last until this window is closed or loaded again.";
 
 export function focusSearch(): void {

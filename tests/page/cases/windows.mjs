@@ -104,7 +104,10 @@ page("settings that one window changes hold in the others", async (t) => {
 async function lasting(t) {
   await t.record(said("One."), said("Two."), said("Three."));
   await t.go();
-  await t.page.getByText("This browser does not let the page keep conversations").waitFor();
+  const told = "This browser does not let the page keep conversations";
+  await t.page.locator(".list").getByText(told).waitFor();
+  await t.page.locator(".notice").getByText(told).waitFor();
+  await t.button("Close", t.page.locator(".notice")).click();
   await t.chat("First");
   await t.button("New conversation").click();
   await t.chat("Second");
