@@ -18,7 +18,11 @@ from cactus.errors import InvalidRequest
 
 from .conftest import by_index, rows_of
 
-JOB = {"job": "chat", "prompt": "{text}", "options": {"max_tokens": 6}}
+JOB = {
+    "job": "chat",
+    "prompt": "{text}",
+    "options": {"max_tokens": 6, "temperature": 0.8, "seed": 5},
+}
 
 
 def children(pid: int | str = "self") -> list[int]:
