@@ -304,9 +304,9 @@ class ChatTemplate:
         if not first or any(character in text for text in _texts(inputs) for character in first):
             return parts
         present = [token for token in self._markup if token in whole]
-        owned = [part.special for part in parts for _ in part.text]
+        owned = bytearray(b"".join(bytes([part.special]) * len(part.text) for part in parts))
         for match in re.finditer("|".join(map(re.escape, present)), whole):
-            owned[match.start() : match.end()] = [True] * len(match[0])
+            owned[match.start() : match.end()] = b"\1" * len(match[0])
         return _cut(whole, owned)
 
 
@@ -345,13 +345,16 @@ def _budget(turns: int, size: int) -> Budget:
     )
 
 
-def _cut(text: str, owned: list[bool]) -> list[Part]:
+def _cut(text: str, owned: bytearray) -> list[Part]:
+    """`text` where `owned` changes: for each character 1 if it is the template's own, 0 if not."""
     parts = []
     start = 0
-    for index in range(1, len(text) + 1):
-        if index == len(text) or owned[index] != owned[start]:
-            parts.append(Part(text[start:index], owned[start]))
-            start = index
+    while start < len(text):
+        special = owned[start]
+        end = owned.find(1 - special, start)
+        end = len(text) if end < 0 else end
+        parts.append(Part(text[start:end], bool(special)))
+        start = end
     return parts
 
 
