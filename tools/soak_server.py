@@ -31,6 +31,10 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 GROWTH = 0.05
+PATIENCE = 600
+"""Seconds in which an answer has to come, on a machine that has other things to do, too."""
+IDLE = 60
+"""Seconds after which a client does not use a connection again: the server closes it soon."""
 CHAT = {"messages": [{"role": "user", "content": "Hello"}], "max_tokens": 4}
 KINDS = ("chat", "stream", "tokenize", "models", "status", "metrics", "error", "missing", "left")
 
@@ -130,7 +134,7 @@ def _ask(port: int, requests: int, clients: int, seed: int = 10_000) -> None:
 
 def _load(port: int, times: int, name: str) -> None:
     """Unload the model and have it loaded again, so many times."""
-    connection = HTTPConnection("127.0.0.1", port, timeout=60)
+    connection = HTTPConnection("127.0.0.1", port, timeout=PATIENCE)
     for _ in range(times):
         for path, body in (("/cactus/unload", {"model": name}), ("/v1/chat/completions", CHAT)):
             headers = {"Content-Type": "application/json"}
@@ -143,17 +147,21 @@ def _load(port: int, times: int, name: str) -> None:
 
 def _client(port: int, requests: int, seed: int) -> None:
     chosen = random.Random(seed)
-    connection = HTTPConnection("127.0.0.1", port, timeout=60)
+    connection = HTTPConnection("127.0.0.1", port, timeout=PATIENCE)
+    used = time.monotonic()
     for _ in range(requests):
         kind = chosen.choice(KINDS)
         if kind == "left":
             _leave(port)
             continue
+        if time.monotonic() - used > IDLE:
+            connection.close()  # the next request opens it again
         method, path, body, expected = _request(kind, chosen)
         headers = {"Content-Type": "application/json"}
         connection.request(method, path, None if body is None else json.dumps(body), headers)
         reply = connection.getresponse()
         reply.read()
+        used = time.monotonic()
         assert reply.status == expected, f"{kind}: {reply.status}"
     connection.close()
 
@@ -178,7 +186,7 @@ def _leave(port: int) -> None:
     raw = socket.create_connection(("127.0.0.1", port))
     data = json.dumps({**CHAT, "max_tokens": 300, "stream": True}).encode()
     raw.sendall(head(len(data)) + data)
-    raw.settimeout(60)
+    raw.settimeout(PATIENCE)
     raw.recv(1)
     raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     raw.close()
