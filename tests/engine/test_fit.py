@@ -30,7 +30,10 @@ ASKS = """
 
 
 def test_more_weights_than_memory_are_a_warning_with_a_rate(
-    tiny_model: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    tiny_model: Path,
+    speech_folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     with Model(tiny_model) as model:
         expected = model.chat(QUESTION, max_tokens=8).tokens
@@ -45,6 +48,8 @@ def test_more_weights_than_memory_are_a_warning_with_a_rate(
         r"convert it with a smaller --precision",
         record.message,
     )
+    Model(speech_folder).close()
+    assert caplog.messages[1].startswith(f"{speech_folder.name}: 0 MiB of weights, and 0 MiB")
 
 
 @pytest.mark.parametrize("free", [None, 1 << 40])

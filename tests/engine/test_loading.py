@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from cactus import Model
-from cactus.engine import loading
+from cactus.engine import fit
 from cactus.engine.loading import load
-from cactus.errors import CactusError, InsufficientMemory, InvalidRequest, UnsupportedModel
+from cactus.errors import CactusError, InvalidRequest, UnsupportedModel
 from cactus.weights.resolve import resolve
 
 WRONG: list[tuple[dict[str, Any], str]] = [
@@ -68,20 +68,11 @@ def test_a_quarter_of_the_free_memory_is_for_conversations(
         assert model._engine.cache_bytes == 5
 
 
-def test_more_weights_than_memory_are_refused_for_both(
-    tiny_model: Path, speech_folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(loading, "memory_bytes", lambda: 1 << 10)
-    for folder in (tiny_model, speech_folder):
-        with pytest.raises(InsufficientMemory, match=rf"^{folder.name} has 0 MiB of weights"):
-            Model(folder)
-
-
 def test_the_pages_of_both_kinds_are_asked_for_ahead(
     tiny_model: Path, speech_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[Path] = []
-    monkeypatch.setattr(loading, "_read_ahead", asked.append)
+    monkeypatch.setattr(fit, "_read_ahead", asked.append)
     for folder in (tiny_model, speech_folder):
         Model(folder).close()
     assert asked == [folder / "model.safetensors" for folder in (tiny_model, speech_folder)]
