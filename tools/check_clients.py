@@ -41,6 +41,8 @@ class Client:
     run: Callable[[Path, str, str], list[str]]
     npm: bool = False
     long: bool = False
+    large: bool = False
+    """Takes gigabytes, and is only tried where it is named."""
     ends: str = ""
     """What an agent prints when it has come to its end."""
 
@@ -102,6 +104,26 @@ def claude(home: Path, url: str, model: str) -> list[str]:
     return ["env", *settings, str(program), *asked, "--output-format", "json"]
 
 
+def continue_cli(home: Path, url: str, model: str) -> list[str]:
+    """Continue's program, without its tools, whose descriptions are long; it asks once."""
+    (home / "config.yaml").write_text(
+        "name: local\nversion: 1.0.0\nschema: v1\nmodels:\n  - name: cactus\n    provider: openai\n"
+        f"    model: {model}\n    apiBase: {url}/v1\n"
+    )
+    program = home / "node_modules" / ".bin" / "cn"
+    asked = ["-p", "--format", "json", "--exclude", "*", "Say hello."]
+    return ["env", f"HOME={home}", str(program), "--config", str(home / "config.yaml"), *asked]
+
+
+def aider(home: Path, url: str, model: str) -> list[str]:
+    """aider, which asks once and changes nothing."""
+    told = ["--message", "Say hello.", "--edit-format", "ask", "--no-git", "--yes-always"]
+    quiet = ["--no-check-update", "--no-analytics", "--no-show-model-warnings", "--no-pretty"]
+    quiet += ["--no-show-release-notes", "--no-detect-urls"]
+    program = [str(home / "bin" / "aider"), "--model", f"openai/{model}"]
+    return ["env", f"HOME={home}", f"OPENAI_API_BASE={url}/v1", *program, *told, *quiet]
+
+
 CLIENTS = (
     Client("langchain", ("langchain-openai>=1.0",), script("langchain_client")),
     Client("llama-index", ("llama-index-llms-openai-like>=0.5",), script("llama_index_client")),
@@ -118,6 +140,9 @@ CLIENTS = (
     ),
     Client("anthropic-sdk", ("@anthropic-ai/sdk",), module("anthropic_sdk"), npm=True),
     Client("claude", ("@anthropic-ai/claude-code",), claude, npm=True, ends='"is_error":false'),
+    Client("continue", ("@continuedev/cli",), continue_cli, npm=True, ends='"status":"success"'),
+    Client("aider", ("aider-chat>=0.86",), aider, ends=" received."),
+    Client("open-webui", ("open-webui>=0.9",), script("open_webui_client"), large=True),
     Client("opencode", ("opencode-ai",), opencode, npm=True, long=True),
     Client("codex", ("@openai/codex",), codex, npm=True, long=True, ends="turn.completed"),
 )
@@ -234,7 +259,9 @@ def main() -> None:
     parser.add_argument("--home", type=Path, default=cache / "clients")
     given = parser.parse_args()
     known = {client.name: client for client in CLIENTS}
-    names = [name for name in given.only.split(",") if name] or list(known)
+    names = [name for name in given.only.split(",") if name] or [
+        client.name for client in CLIENTS if not client.large
+    ]
     unknown = set(names) - set(known)
     if unknown:
         parser.error(f"no such client: {', '.join(unknown)}; there are: {', '.join(known)}")
