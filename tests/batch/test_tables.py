@@ -14,9 +14,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from cactus.batch import run
+from cactus.batch import rows, run
 from cactus.batch.inputs import open_input
 from cactus.errors import InvalidRequest
+from cactus.inputs import lines
 from tests.embed.conftest import write_embedder
 
 from .conftest import by_index
@@ -92,6 +93,23 @@ def test_bytes_that_are_no_text_are_the_error_of_their_row(tmp_path: Path) -> No
     rows = list(open_input(source).rows())
     assert [row.values.get("a") for row in rows] == ["x", None, "y"]
     assert rows[1].wrong == "is not UTF-8" and [row.index for row in rows] == [0, 1, 2]
+
+
+def test_a_line_that_is_too_long_hides_none_behind_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lines, "LONGEST", 20)
+    monkeypatch.setattr(rows, "LONGEST", 20)
+    for ending in ("jsonl", "txt"):
+        source = tmp_path / f"in.{ending}"
+        source.write_text('{"a": 1}\n{"a": "' + "long " * 20 + '"}\n{"a": 2}\n')
+        found = list(open_input(source).rows())
+        assert [row.index for row in found] == [0, 1, 2] and open_input(source).count() == 3
+        assert [row.wrong for row in found] == [None, "is longer than 0 MB", None]
+    source = tmp_path / "in.csv"
+    source.write_text("a,b\n" + "x" * 50 + ",y\n")
+    with pytest.raises(InvalidRequest, match=r"in\.csv: a line is longer than 0 MB"):
+        list(open_input(source).rows())
 
 
 def test_json_lines_to_parquet(answers: Any, tiny_model: Path, tmp_path: Path) -> None:

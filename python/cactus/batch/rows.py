@@ -218,6 +218,8 @@ def opened(path: Path) -> Iterator[IO[bytes]]:
 def _text_of(file: IO[bytes]) -> Iterator[str]:
     first = True
     while line := file.readline(LONGEST):
+        if len(line) == LONGEST and not line.endswith(b"\n"):
+            raise InvalidRequest(f"{file.name}: a line is longer than {LONGEST >> 20} MB")
         yield line.decode("utf-8-sig" if first else "utf-8", "surrogateescape")
         first = False
 

@@ -21,16 +21,15 @@ class Wrong:
 
 
 def numbered_lines(stream: IO[bytes]) -> Iterator[tuple[int, str] | Wrong]:
-    """The lines of a stream as they come, with their numbers, without their ends.
-
-    Nothing more comes after a line that is too long.
-    """
+    """The lines of a stream as they come, with their numbers, without their ends."""
     number = 0
     while raw := stream.readline(LONGEST + 1):
         number += 1
         if len(raw) > LONGEST:
+            while raw and not raw.endswith(b"\n"):
+                raw = stream.readline(LONGEST)
             yield Wrong(number, f"is longer than {LONGEST >> 20} MB")
-            return
+            continue
         try:
             line = raw.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r\n")
         except UnicodeDecodeError as error:
