@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
+from functools import wraps
+from inspect import isawaitable
 from typing import TYPE_CHECKING, Any
 
 from cactus.server.pieces import Piece, Reader
@@ -23,7 +26,7 @@ async def run_functions(
     choice: int,
 ) -> AsyncGenerator[Piece, None]:
     """The pieces of an answer for which the server's functions are run."""
-    tools = [*functions, *(options.get("tools") or ())]
+    tools = [*map(_contained, functions), *(options.get("tools") or ())]
     told: Any = {**options, "tools": tools}
     reader = Reader(choice, live=False)
     async with model.arun_tools_stream(prompt, **told) as stream:
@@ -43,6 +46,31 @@ async def run_functions(
         text = json.dumps(call.arguments, ensure_ascii=False)
         yield Piece(choice, "arguments", text, number=index, id=call.id)
     yield Piece(choice, "end", tokens=reader.rest(), done=_whole(run))
+
+
+def _contained(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The same function, whose ``sys.exit`` ends its call and not the server."""
+
+    @wraps(function)
+    def call(*arguments: Any, **named: Any) -> Any:
+        with _containing():
+            value = function(*arguments, **named)
+        return _waited(value) if isawaitable(value) else value
+
+    return call
+
+
+async def _waited(value: Awaitable[Any]) -> Any:
+    with _containing():
+        return await value
+
+
+@contextmanager
+def _containing() -> Iterator[None]:
+    try:
+        yield
+    except (SystemExit, KeyboardInterrupt) as error:
+        raise RuntimeError(f"it ended itself with {error!r}") from None
 
 
 def _told(call: ToolCall, result: ToolResult | None = None) -> dict[str, Any]:

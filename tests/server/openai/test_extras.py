@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from math import exp
@@ -103,6 +105,35 @@ def test_the_servers_own_tools_run(serve: Any) -> None:
     body = {"messages": USER, "cactus": {"tools": True}}
     whole = httpx2.post(f"{url}/v1/chat/completions", json=body).json()
     assert whole["choices"][0]["message"]["content"] == text
+
+
+def leaving(history: list[int], answered: int) -> Any:
+    """Calls a tool, and says that it has ended where that stands in the history."""
+    call = '<tool_call>{"name": "leave", "arguments": {"status": 3}}</tool_call>'
+    known = b"SystemExit(3)" in bytes(each for each in history if each < 256)
+    return saying("It has ended." if known else call)(history, answered)
+
+
+@pytest.mark.parametrize("awaited", [False, True])
+def test_a_tool_that_exits_does_not_end_the_server(serve: Any, awaited: bool) -> None:
+    def leave(status: int) -> None:
+        """End."""
+        sys.exit(status)
+
+    async def leave_later(status: int) -> None:
+        """End."""
+        await asyncio.sleep(0)
+        sys.exit(status)
+
+    leave_later.__name__ = "leave"
+    url = serve(leaving, tools=[leave_later if awaited else leave], context=8000)
+    found = chunks(url, cactus={"tools": True})
+    told = [chunk["cactus"]["tool"] for chunk in found if "tool" in chunk.get("cactus", {})]
+    assert [each["state"] for each in told] == ["running", "failed"]
+    assert told[1]["arguments"] == {"status": 3} and "SystemExit(3)" in told[1]["result"]
+    text = "".join(chunk["choices"][0]["delta"].get("content", "") for chunk in found)
+    assert text == "It has ended."
+    assert httpx2.get(f"{url}/health").status_code == 200
 
 
 def test_how_sure_the_model_is_is_told_around_tools(serve: Any) -> None:
