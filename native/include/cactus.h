@@ -43,8 +43,10 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#if defined(_WIN32)
+#if defined(_WIN32) && defined(cactus_EXPORTS)
 #define CACTUS_API __declspec(dllexport)
+#elif defined(_WIN32)
+#define CACTUS_API __declspec(dllimport)
 #else
 #define CACTUS_API __attribute__((visibility("default")))
 #endif

@@ -43,8 +43,8 @@ void Mapping::preload() {
     std::thread([state = preload_, data = data_, size = size()] {
       name_this_thread("cactus-read");
       make_present(data, size, state->stopping);
-      state->done.store(true, std::memory_order_release);
-      state->done.notify_all();
+      state->done.store(1, std::memory_order_release);
+      wake_all(state->done);
     }).detach();
   } catch (const std::exception&) {
     preload_.reset();  // no thread or no memory available: it is a convenience
@@ -54,7 +54,7 @@ void Mapping::preload() {
 Mapping::~Mapping() {
   if (preload_ && preload_->forks == fork_generation()) {
     preload_->stopping.store(true, std::memory_order_relaxed);
-    preload_->done.wait(false, std::memory_order_acquire);
+    sleep_while(preload_->done, 0);
   }
   unmap_memory(data_, size());
 }

@@ -37,7 +37,8 @@ class Mapping {
 
  private:
   struct Preload {
-    std::atomic<bool> stopping{false}, done{false};
+    std::atomic<bool> stopping{false};
+    std::atomic<uint32_t> done{0};
     uint32_t forks;  // fork generation of its thread
   };
 

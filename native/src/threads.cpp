@@ -49,7 +49,7 @@ bool spin(const Done& done) {
 // Waits until `value` differs from `old`.
 void wait_for_change(const std::atomic<uint32_t>& value, uint32_t old) {
   if (spin([&] { return value.load(std::memory_order_acquire) != old; })) return;
-  value.wait(old, std::memory_order_acquire);
+  sleep_while(value, old);
 }
 
 }  // namespace
@@ -62,7 +62,7 @@ void Barrier::wait() {
   if (arrived_.fetch_add(1, std::memory_order_acq_rel) == parties_ - 1) {
     arrived_.store(0, std::memory_order_relaxed);
     phase_.fetch_add(1, std::memory_order_acq_rel);
-    phase_.notify_all();
+    wake_all(phase_);
   } else {
     wait_for_change(phase_, phase);
   }
@@ -77,7 +77,7 @@ struct Worker {
     crew = next;
     part = part_of_it;
     generation.fetch_add(1, std::memory_order_release);
-    generation.notify_one();
+    wake_one(generation);
   }
 
   void work(size_t number) {

@@ -5,8 +5,10 @@
 // that follow, both int32, and those bytes: the result, or the message of an error.
 //
 //   tiers                                            names of those that can run here
-//   create ISA THREADS MAX_ROWS SHARES BYTES PATH    id, cactus_program_info; BYTES of the plan
-//                                                    follow the line, ISA - is the default
+//   create ISA THREADS MAX_ROWS SHARES READING BYTES PATH
+//                                                    id, cactus_program_info; BYTES of the plan
+//                                                    follow the line, ISA - is the default,
+//                                                    READING is mapped, preload or resident
 //   session PROGRAM                                  id
 //   step PROGRAM OUTPUTS VOCAB ROWS                  outputs, then logits [OUTPUTS][VOCAB]
 //        {SESSION OUTPUTS_OF_ROW COUNT FEATURES WIDTH AXES TOKENS TOKEN...}...
@@ -14,6 +16,7 @@
 //                                                    int32 of each row follow the line
 //   read PROGRAM BUFFER COUNT                        floats
 //   close PROGRAM                                    nothing; its sessions are closed, too
+#include <cstdio>
 #include <cstring>
 #include <iostream>
 #include <map>
@@ -22,6 +25,11 @@
 #include <vector>
 
 #include "cactus.h"
+
+#if defined(_WIN32)
+#include <fcntl.h>
+#include <io.h>
+#endif
 
 namespace {
 
@@ -42,16 +50,18 @@ const T* read(std::vector<T>* values, size_t count) {
 }
 
 cactus_status create(std::istream& words, std::string* result) {
-  std::string isa, path;
+  std::string isa, reading, path;
   cactus_program_options options{};
   options.size = sizeof options;
-  words >> isa >> options.threads >> options.max_rows >> options.shares >> options.plan_size >>
-      std::ws;
+  words >> isa >> options.threads >> options.max_rows >> options.shares >> reading >>
+      options.plan_size >> std::ws;
   std::getline(words, path);
   std::string plan(options.plan_size, '\0');
   std::cin.read(plan.data(), static_cast<std::streamsize>(plan.size()));
   options.plan = plan.data();
   options.weights_path = path.c_str();
+  options.preload = reading == "preload";
+  options.resident = reading == "resident";
   if (isa != "-") options.isa = isa.c_str();
   cactus_id program = 0;
   const cactus_status status = cactus_program_create(&options, &program);
@@ -132,6 +142,10 @@ cactus_status answer(const std::string& verb, std::istream& words, std::string* 
 }  // namespace
 
 int main() {
+#if defined(_WIN32)
+  _setmode(_fileno(stdin), _O_BINARY);  // text would end at the first byte 26
+  _setmode(_fileno(stdout), _O_BINARY);
+#endif
   std::string line;
   while (std::getline(std::cin, line)) {
     std::istringstream words(line);

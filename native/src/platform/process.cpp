@@ -71,6 +71,12 @@ int available_cores() {
   return std::max(cores, 1);
 }
 
+void sleep_while(const std::atomic<uint32_t>& value, uint32_t old) {
+  value.wait(old, std::memory_order_acquire);
+}
+void wake_one(std::atomic<uint32_t>& value) { value.notify_one(); }
+void wake_all(std::atomic<uint32_t>& value) { value.notify_all(); }
+
 void name_this_thread(const char* name) {
 #if defined(__linux__)
   pthread_setname_np(pthread_self(), name);

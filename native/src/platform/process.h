@@ -1,6 +1,7 @@
 // This process: its forks, and the cores and threads that it has.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <functional>
 #include <mutex>
@@ -19,6 +20,11 @@ void hold_during_fork(std::mutex& mutex);
 
 // Processors that this process may run on, 1 or more.
 int available_cores();
+
+// Sleeps until another thread has changed `value` from `old` and then called wake_one or wake_all.
+void sleep_while(const std::atomic<uint32_t>& value, uint32_t old);
+void wake_one(std::atomic<uint32_t>& value);
+void wake_all(std::atomic<uint32_t>& value);
 
 // As tools that list threads show it; at most 15 characters.
 void name_this_thread(const char* name);

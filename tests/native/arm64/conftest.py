@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from tests.background import compile_core
-from tests.native.arm64.remote import Machine
+from tests.native.remote import Machine
 
 ROOT = Path(__file__).resolve().parents[3]
 TOOLCHAIN = ROOT / "native/cmake/aarch64-linux-gnu.cmake"

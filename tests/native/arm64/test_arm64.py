@@ -19,10 +19,10 @@ from cactus.weights.format.layout import GROUPS
 from tests.models import golden, whisper
 from tests.native import programs
 from tests.native.arm64.conftest import COMPILE, COMPILER, EMULATOR, Arm64
-from tests.native.arm64.remote import Machine, RemoteProgram
 from tests.native.conftest import Expected, Packed
 from tests.native.op_runs import MATRIX_DTYPES, compare, fits
 from tests.native.programs import EXACT_TIERS, open_on
+from tests.native.remote import Machine, RemoteProgram
 from tests.ops.cases import CASES
 from tests.tolerances import assert_close
 

@@ -24,8 +24,9 @@ from cactus.native import _signatures as abi
 class Machine:
     """One process with the native core. ``command`` starts native/tests/remote.cpp."""
 
-    def __init__(self, command: list[str]) -> None:
-        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    def __init__(self, command: list[str], environment: dict[str, str] | None = None) -> None:
+        pipe = subprocess.PIPE
+        self.process = subprocess.Popen(command, stdin=pipe, stdout=pipe, env=environment)
 
     def ask(self, *words: object, data: bytes = b"") -> bytes:
         """The answer to one request; NativeError with the message if it is refused."""
@@ -54,10 +55,12 @@ class Machine:
         threads: int = 1,
         chunk: int = 256,
         shares: RemoteProgram | None = None,
+        reading: str = "mapped",
     ) -> RemoteProgram:
         """Like ``cactus.native.Program``."""
         base = shares.id if shares else 0
-        answer = self.ask("create", isa or "-", threads, chunk, base, len(blob), path, data=blob)
+        given = (isa or "-", threads, chunk, base, reading, len(blob), path)
+        answer = self.ask("create", *given, data=blob)
         return RemoteProgram(self, answer)
 
     def close(self) -> None:
