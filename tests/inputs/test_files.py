@@ -63,7 +63,10 @@ def test_limits_and_kinds(tmp_path: Path) -> None:
         read_json(tmp_path / "absent.json")
 
 
-def test_reading_by_offset(tmp_path: Path) -> None:
+@pytest.mark.parametrize("system", ["posix", "windows"])
+def test_reading_by_offset(system: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    if system == "windows":
+        monkeypatch.delattr(os, "preadv")
     path = tmp_path / "f"
     path.write_bytes(bytes(range(100)))
     file = RegularFile(path)

@@ -94,8 +94,9 @@ class LineReader:
         return input(f"\001\033[1m\002{prompt}\001\033[0m\002" if self._bold else prompt)
 
     def _pasted_lines(self) -> Iterator[str]:
-        # Nobody types the next line within a fiftieth of a second of the last.
-        while select.select([sys.stdin], [], [], 0.02)[0]:
+        # Nobody types the next line within a fiftieth of a second of the last. Windows cannot wait
+        # for a terminal.
+        while os.name != "nt" and select.select([sys.stdin], [], [], 0.02)[0]:
             try:
                 yield input()
             except EOFError:

@@ -48,7 +48,8 @@ class StandardInput:
             return data
         self.active = True
         while not self.was_cut:
-            if select.select([sys.stdin], [], [], POLL_SECONDS)[0]:
+            # Windows cannot wait for a pipe: there a cut is seen with the next samples.
+            if os.name == "nt" or select.select([sys.stdin], [], [], POLL_SECONDS)[0]:
                 data = os.read(sys.stdin.fileno(), size)
                 self.active = bool(data)
                 return data

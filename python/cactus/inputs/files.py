@@ -13,6 +13,7 @@ import os
 import re
 import secrets
 import stat
+import threading
 import weakref
 from collections.abc import Callable
 from contextlib import suppress
@@ -61,6 +62,7 @@ class RegularFile:
             raise ModelFormatError(f"{self.path}: cannot be opened: {error}") from None
         self._close = weakref.finalize(self, os.close, descriptor)
         self._descriptor = descriptor
+        self._seeking = threading.Lock()
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode):
             self.close()
@@ -96,7 +98,7 @@ class RegularFile:
             # One call moves at most 2 GiB on Linux, hence the loop.
             piece = view[done : done + (1 << 30)]
             try:
-                count = os.preadv(self._descriptor, [piece], offset + done)
+                count = self._read_into(piece, offset + done)
             except OSError as error:
                 raise ModelFormatError(
                     f"{self.path}: cannot be read at byte {offset + done}: {error}"
@@ -108,6 +110,15 @@ class RegularFile:
                 )
             done += count
         return out
+
+    def _read_into(self, piece: memoryview, offset: int) -> int:
+        if hasattr(os, "preadv"):
+            return os.preadv(self._descriptor, [piece], offset)
+        with self._seeking:  # Windows reads where the file stands
+            os.lseek(self._descriptor, offset, os.SEEK_SET)
+            data = os.read(self._descriptor, len(piece))
+        piece[: len(data)] = data
+        return len(data)
 
 
 def open_with(parse: Callable[[RegularFile], _Parsed], path: Path | str) -> _Parsed:
