@@ -179,6 +179,10 @@ ATTACKS: dict[str, Attack] = {
     "readers that do not read": _slow,
     "bodies of 200 MB": _repeat(b" " * (1 << 20), 200 << 20),
     "bodies of 30 MB": _repeat(b'{"messages": "' + b"x" * (30 << 20) + b'"}'),
+    "texts of 30 MB": _repeat(
+        b'{"messages": [{"role": "user", "content": "' + b"x y " * (7 << 20) + b'"}]}'
+    ),
+    "30 MB of brackets": _repeat(b'{"messages": [' + b"[]," * (10 << 20) + b"1]}"),
     "deep JSON": _repeat(b"[" * 1_000_000),
     "garbage": _repeat(bytes(range(256)) * 4000),
 }
