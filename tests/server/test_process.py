@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -110,6 +111,28 @@ def slow(*given, **options):
 ServedModel.__init__ = slow
 main()
 """
+
+
+def test_a_tool_that_never_ends_does_not_keep_the_process(serve: Any, tmp_path: Path) -> None:
+    begun = tmp_path / "begun"
+    file = tmp_path / "functions.py"
+    file.write_text(
+        'import pathlib, time\n\n\ndef wait() -> str:\n    "Wait."\n'
+        f"    pathlib.Path({str(begun)!r}).touch()\n    time.sleep(3600)\n    return ''\n"
+    )
+    server = serve("--port", "0", "--tools", str(file), "--drain", "0s")
+    server.up()
+    body = {"messages": [{"role": "user", "content": "Hi"}], "tool_choice": "required"}
+    body |= {"cactus": {"tools": True}, "max_tokens": 100}
+    with ThreadPoolExecutor(1) as pool:
+        url = f"{server.url}/v1/chat/completions"
+        asked = pool.submit(httpx.post, url, json=body, timeout=PATIENCE)
+        until(begun.exists)
+        server.process.send_signal(signal.SIGTERM)
+        assert server.wait() == 0
+        with suppress(httpx.TransportError):  # it was told so, or cut off
+            assert asked.result().status_code >= 500
+    assert state.servers() == []
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

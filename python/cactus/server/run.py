@@ -8,6 +8,7 @@ import os
 import secrets
 import signal
 import socket
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -26,6 +27,8 @@ log = logging.getLogger(__name__)
 
 LAST_WORDS = 2
 """Seconds in which what was ended may say so."""
+LAST_SECONDS = 10
+"""Seconds in which threads may end that nobody can end, such as those of functions of --tools."""
 INTERRUPTED = 130
 
 
@@ -41,15 +44,28 @@ class Listener(uvicorn.Server):
         self._until = 0.0
         self.cleanup: list[Path] = []
         """Files that are to be gone when the process is."""
+        self.last = threading.Timer(LAST_SECONDS, self._leave, (0,))
+        """What ends the process, if it has not ended by itself; for `run` alone to allow."""
+        self.may_leave = False
 
     def handle_exit(self, sig: int, frame: Any) -> None:
         """A signal has come."""
         if self._service.draining and sig == signal.SIGINT:
-            for path in self.cleanup:
-                with suppress(OSError):
-                    path.unlink()
-            os._exit(INTERRUPTED)
+            self._leave(INTERRUPTED)
         self.drain()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Take leave of all; what still works in a thread then has no longer than a moment."""
+        if self.may_leave:
+            self.last.daemon = True
+            self.last.start()
+        await super().shutdown(sockets)
+
+    def _leave(self, status: int) -> None:
+        for path in self.cleanup:
+            with suppress(OSError):
+                path.unlink()
+        os._exit(status)
 
     def drain(self) -> None:
         """Take nothing new, and end when what is on its way has, or its time is over."""
@@ -111,7 +127,11 @@ def run(service: Service, sockets: Sequence[socket.socket], default: str | None 
         listener.cleanup.append(uds)
     # Signals are heeded before anything lies on the disk, and while the model is loaded.
     with listener.capture_signals(), _known(service, sockets[0], token, listener):
-        asyncio.run(_serve(service, listener, list(sockets), default))
+        listener.may_leave = True
+        try:
+            asyncio.run(_serve(service, listener, list(sockets), default))
+        finally:
+            listener.last.cancel()
 
 
 async def _serve(
