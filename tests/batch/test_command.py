@@ -91,7 +91,7 @@ def test_errors_of_rows_are_in_the_exit_status(cactus: Run, questions: Path) -> 
     [
         (["sing", "in.jsonl", "a.jsonl"], "job must be chat, embed, rerank"),
         (["none.json", "in.jsonl", "a.jsonl"], "none.json: no such file"),
-        (["chat", "none.jsonl", "a.jsonl"], "input 'none.jsonl': No such file"),
+        (["chat", "none.jsonl", "a.jsonl"], 'input: "none.jsonl": no such file'),
         (["chat", "in.doc", "a.jsonl"], "expected a folder or a file that ends in .jsonl"),
         (["chat", "-", "a.jsonl"], "standard input cannot be read again"),
         (["chat", "in.jsonl", "a.doc"], "output 'a.doc': expected a folder or a file"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import subprocess
 import sys
 from datetime import date, datetime
@@ -216,3 +217,16 @@ def test_a_killed_job_makes_the_same_table(ending: str, tiny_model: Path) -> Non
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout.endswith("the output is the same\n")
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no pipes with names")
+def test_a_pipe_is_no_input_and_keeps_nobody_waiting(tmp_path: Path) -> None:
+    for name in ("in.jsonl", "in.csv", "in.txt"):
+        os.mkfifo(tmp_path / name)
+        with pytest.raises(InvalidRequest, match=r"input: .* is a pipe or a device, expected a"):
+            open_input(tmp_path / name)
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    os.mkfifo(folder / "a.txt")
+    [row] = open_input(folder).rows()
+    assert row.wrong is not None and "a pipe or a device" in row.wrong

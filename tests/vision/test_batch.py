@@ -174,10 +174,10 @@ def test_a_chat_that_gave_its_memory_up_reads_its_images_again(
     model, program, _ = make(budget=budget)
     step = program.step
 
-    def limited(rows: Any) -> Any:
+    def limited(rows: Any, stop: Any = None) -> Any:
         if program.kv_bytes + sum(len(row.tokens) for row in rows) > 90:
             raise InsufficientMemory("no memory")
-        return step(rows)
+        return step(rows, stop)
 
     program.step = limited
     calls = [InThread(lambda n=n: model.chat(TALKS[n], max_tokens=20).text) for n in range(6)]  # type: ignore[misc]

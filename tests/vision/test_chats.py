@@ -285,7 +285,7 @@ def test_rotary_positions_of_images_have_rows_and_columns(make: Make) -> None:
     model, program, _ = make(sight={"axes": True, "factor": 2}, chunk=7)
     rows: list[Any] = []
     step = program.step
-    program.step = lambda given: (rows.extend(given), step(given))[1]
+    program.step = lambda given, *stop: (rows.extend(given), step(given, *stop))[1]
     image = Drawing(((1, 2),))
     talk = model.conversation(max_tokens=3)
     talk.chat("?", images=[image])

@@ -13,7 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
-from cactus.errors import InvalidRequest
+from cactus.errors import CactusError, InvalidRequest
+from cactus.inputs.files import open_regular
 from cactus.inputs.lines import LONGEST, Wrong, numbered_lines, parse_row
 
 HEAD = 1 << 20
@@ -120,7 +121,7 @@ class Csv(Input):
     def rows(self) -> Iterator[Row]:
         # Bytes that are not UTF-8 are the error of their row, and do not end the file.
         with opened(self.path) as file:
-            text = _text_of(file)
+            text = _text_of(file, self.path)
             csv.field_size_limit(LONGEST)
             reader = csv.reader(text, delimiter=self._delimiter, strict=True)
             names: list[str] | None = None
@@ -183,8 +184,9 @@ class Folder(Input):
             values = {"file": name}
             if name.lower().endswith(TEXTS):
                 try:
-                    values["text"] = (self.path / name).read_text("utf-8-sig")
-                except (OSError, UnicodeDecodeError) as error:
+                    with opened(self.path / name) as file:
+                        values["text"] = file.read().decode("utf-8-sig")
+                except (CactusError, OSError, UnicodeDecodeError) as error:
                     yield Row(index, name, wrong=f"cannot be read as text: {error}")
                     continue
             yield Row(index, name, values)
@@ -208,18 +210,18 @@ class Folder(Input):
 def opened(path: Path) -> Iterator[IO[bytes]]:
     """A file of an input. Raises InvalidRequest."""
     try:
-        file = path.open("rb")
-    except OSError as error:
-        raise InvalidRequest(f"input {str(path)!r}: {error.strerror}") from None
+        file, _ = open_regular(str(path), "input", InvalidRequest)
+    except InvalidRequest as error:
+        raise InvalidRequest(f"input: {error}") from None
     with file:
         yield file
 
 
-def _text_of(file: IO[bytes]) -> Iterator[str]:
+def _text_of(file: IO[bytes], path: Path) -> Iterator[str]:
     first = True
     while line := file.readline(LONGEST):
         if len(line) == LONGEST and not line.endswith(b"\n"):
-            raise InvalidRequest(f"{file.name}: a line is longer than {LONGEST >> 20} MB")
+            raise InvalidRequest(f"{path}: a line is longer than {LONGEST >> 20} MB")
         yield line.decode("utf-8-sig" if first else "utf-8", "surrogateescape")
         first = False
 

@@ -108,7 +108,7 @@ def disk_rate(path: Path) -> float | None:
 
     What of these pieces is in memory leaves it, where nobody uses it.
     """
-    if not hasattr(os, "posix_fadvise"):
+    if not hasattr(os, "posix_fadvise") or not path.is_file():
         return None
     size, read, seconds = _size(path), 0, 0.0
     with path.open("rb", buffering=0) as file:

@@ -70,6 +70,9 @@ def build_request(
     from cactus.chat.messages import parse_messages
 
     conversation = parse_messages(messages)
+    # No template leaves out what the user says, and to render what cannot fit takes seconds.
+    said = [turn.content.strip() for turn in conversation if turn.role == "user"]
+    _check_size(engine, sum(map(len, said)))
     shown = show(engine, conversation, options, vision)
     consulted = None
     if documents is not None:
