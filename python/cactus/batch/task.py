@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -56,25 +57,36 @@ class Task:
 
     def lines(self, done: Sequence[int]) -> Generator[Line, None, None]:
         """The lines of all rows that are not `done`, in the order in which they are ready."""
-        source, work, columns = open_input(self.input), self.job.work(), self.columns
-        work.form = None if self.documents is None else self.documents.form
-        with work.opened(self.model, self.load) as model:
-            given = source.rows() if work.WHOLE else columns.rows(source)
-            rows = self._rows(given, done)
-            for row, result in work.results(model, rows, source.base):
-                if work.WHOLE and isinstance(result, dict):
-                    told = work.entry(result)
-                    failed = told is None or told[1]
-                    yield row.index, failed, f"{json_line(result)}\n".encode()
-                else:
-                    yield row.index, isinstance(result, str), self._line(row, result, columns)
+        source = open_input(self.input)
+        with self.opened(source.base) as lines_of:
+            yield from lines_of(self.rows(source, done))
 
-    def _rows(self, rows: Iterator[Row], done: Sequence[int]) -> Iterator[Row]:
-        for row in rows:
+    def rows(self, source: Input, done: Sequence[int]) -> Iterator[Row]:
+        """The rows of this process that are not `done`."""
+        given = source.rows() if self.job.work().WHOLE else self.columns.rows(source)
+        for row in given:
             if row.index >= len(done):
                 raise InvalidRequest(f"{self.input} has grown while it was read")
             if row.index % self.parts == self.part and not done[row.index]:
                 yield row
+
+    @contextmanager
+    def opened(self, base: Path) -> Iterator[Callable[[Iterator[Row]], Iterator[Line]]]:
+        """With the model loaded: what makes the lines of rows. Files are meant from `base`."""
+        work, columns = self.job.work(), self.columns
+        work.form = None if self.documents is None else self.documents.form
+        with work.opened(self.model, self.load) as model:
+
+            def lines(rows: Iterator[Row]) -> Iterator[Line]:
+                for row, result in work.results(model, rows, base):
+                    if work.WHOLE and isinstance(result, dict):
+                        told = work.entry(result)
+                        failed = told is None or told[1]
+                        yield row.index, failed, f"{json_line(result)}\n".encode()
+                    else:
+                        yield row.index, isinstance(result, str), self._line(row, result, columns)
+
+            yield lines
 
     def _line(self, row: Row, result: Result, columns: Columns) -> bytes:
         made: dict[str, Any] = dict.fromkeys(columns.new)

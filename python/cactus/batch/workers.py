@@ -20,7 +20,7 @@ from cactus.machine import physical_cores
 AHEAD = 256
 """Lines that may wait to be written."""
 
-_START = "import sys; sys.path[:] = sys.argv[1:]; from cactus.batch.worker import main; main()"
+_START = "import sys; sys.path[:] = sys.argv[1:]; from cactus.batch import worker; worker."
 
 
 def lines_of_all(task: Task, workers: int, done: Sequence[int]) -> Generator[Line, None, None]:
@@ -35,7 +35,9 @@ def lines_of_all(task: Task, workers: int, done: Sequence[int]) -> Generator[Lin
     processes, threads = [], []
     try:
         for part in range(workers):
-            process = _start(replace(task, load=load, part=part, parts=workers), bytes(done))
+            process = start(
+                "main", (replace(task, load=load, part=part, parts=workers), bytes(done))
+            )
             processes.append(process)
             threads.append(Thread(target=_read, args=(process, part, found), daemon=True))
             threads[-1].start()
@@ -62,17 +64,18 @@ def lines_of_all(task: Task, workers: int, done: Sequence[int]) -> Generator[Lin
                         stream.close()
 
 
-def _start(task: Task, done: bytes) -> subprocess.Popen[bytes]:
+def start(function: str, first: Any) -> subprocess.Popen[bytes]:
+    """A process that runs a function of `worker`, with `first` as what it reads at first."""
     paths = [path or os.getcwd() for path in sys.path]
     process = subprocess.Popen(
-        [sys.executable, "-c", _START, *paths],
+        [sys.executable, "-c", f"{_START}{function}()", *paths],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0),
     )
     assert process.stdin is not None
     with suppress(BrokenPipeError):  # it has ended, which whoever reads it finds
-        pickle.dump((task, done), process.stdin)
+        pickle.dump(first, process.stdin)
         process.stdin.flush()  # and stays open: the worker ends with it
     return process
 
