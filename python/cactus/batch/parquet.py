@@ -17,7 +17,7 @@ BLOCK = 4096
 """Rows that are read or written together."""
 
 
-def _pyarrow() -> Any:
+def pyarrow_module() -> Any:
     try:
         import pyarrow
         import pyarrow.parquet
@@ -33,7 +33,7 @@ class Parquet(Input):
 
     def __init__(self, path: Path) -> None:
         super().__init__(path)
-        pa = _pyarrow()
+        pa = pyarrow_module()
         try:
             self.file = pa.parquet.ParquetFile(path)
         except (pa.ArrowException, OSError) as error:
@@ -45,7 +45,7 @@ class Parquet(Input):
 
     def batches(self) -> Iterator[Any]:
         """The rows in blocks, as pyarrow has them."""
-        pa = _pyarrow()
+        pa = pyarrow_module()
         try:
             yield from self.file.iter_batches(batch_size=BLOCK)
         except (pa.ArrowException, OSError) as error:
@@ -54,27 +54,33 @@ class Parquet(Input):
     def rows(self) -> Iterator[Row]:
         index = 0
         for batch in self.batches():
-            columns = {name: self._values(name, batch.column(name)) for name in batch.schema.names}
-            for number in range(batch.num_rows):
-                values = {name: column[number] for name, column in columns.items()}
+            for values in plain_rows(batch, str(self.path)):
                 yield Row(index, f"{self.path.name}, row {index + 1}", values)
                 index += 1
 
-    def _values(self, name: str, column: Any) -> list[Any]:
-        import pyarrow.types as types
-
-        kind = column.type
-        if types.is_timestamp(kind) or types.is_decimal(kind) or types.is_time(kind):
-            column = column.cast("string")  # Python has no nanoseconds
-        elif types.is_duration(kind):
-            column = column.cast("int64")
-        try:
-            return [plain(value) for value in column.to_pylist()]
-        except ValueError as error:
-            raise InvalidRequest(f"{self.path}: column {name!r} of {kind}: {error}") from None
-
     def count(self) -> int:
         return int(self.file.metadata.num_rows)
+
+
+def plain_rows(table: Any, where: str = "batch") -> Iterator[dict[str, Any]]:
+    """The rows of a table or a record batch, as JSON has them. InvalidRequest naming a column."""
+    columns = {name: _values(name, table.column(name), where) for name in table.schema.names}
+    for number in range(table.num_rows):
+        yield {name: column[number] for name, column in columns.items()}
+
+
+def _values(name: str, column: Any, where: str) -> list[Any]:
+    import pyarrow.types as types
+
+    kind = column.type
+    if types.is_timestamp(kind) or types.is_decimal(kind) or types.is_time(kind):
+        column = column.cast("string")  # Python has no nanoseconds
+    elif types.is_duration(kind):
+        column = column.cast("int64")
+    try:
+        return [plain(value) for value in column.to_pylist()]
+    except ValueError as error:
+        raise InvalidRequest(f"{where}: column {name!r} of {kind}: {error}") from None
 
 
 class ParquetOutput(Table):
@@ -86,10 +92,10 @@ class ParquetOutput(Table):
 
     def __init__(self, path: Path) -> None:
         super().__init__(path)
-        _pyarrow()
+        pyarrow_module()
 
     def write(self, path: Path, columns: Columns, source: Input, results: Results) -> None:
-        pa = _pyarrow()
+        pa = pyarrow_module()
         new = (*columns.new, "error")
         if isinstance(source, Parquet):
             blocks = self._beside(columns, source, results, new)
@@ -103,23 +109,23 @@ class ParquetOutput(Table):
     def _of_rows(
         self, columns: Columns, source: Input, results: Results, new: tuple[str, ...]
     ) -> Iterator[Any]:
-        pa = _pyarrow()
+        pa = pyarrow_module()
         names = names_of(merged(columns, source, results), new)
-        types = _types(merged(columns, source, results), names, columns)
+        types = types_of(merged(columns, source, results), names, columns)
         schema = pa.schema([(name, types[name]) for name in names])
         yield schema
         rows = merged(columns, source, results)
         while block := list(islice(rows, BLOCK)):
-            yield pa.table([_column(block, name, types[name]) for name in names], schema=schema)
+            yield pa.table([column_of(block, name, types[name]) for name in names], schema=schema)
 
     def _beside(
         self, columns: Columns, source: Parquet, results: Results, new: tuple[str, ...]
     ) -> Iterator[Any]:
         """What is kept stays as it is, to the bit."""
-        pa = _pyarrow()
+        pa = pyarrow_module()
         total = source.count()
         made = (results[index] for index in range(total))
-        types = _types(made, ["index", *new], columns)
+        types = types_of(made, ["index", *new], columns)
         given = source.file.schema_arrow
         kept = [name for name in given.names if columns.keep is None or name in columns.keep]
         fields = [pa.field("index", pa.int64()), *(given.field(name) for name in kept)]
@@ -129,14 +135,14 @@ class ParquetOutput(Table):
         for batch in source.batches():
             rows = [results[each] for each in range(index, index + batch.num_rows)]
             index += batch.num_rows
-            cells = [_column(rows, "index", pa.int64()), *(batch.column(name) for name in kept)]
-            cells += [_column(rows, name, types[name]) for name in new]
+            cells = [column_of(rows, "index", pa.int64()), *(batch.column(name) for name in kept)]
+            cells += [column_of(rows, name, types[name]) for name in new]
             yield pa.table(cells, schema=schema)
 
 
-def _types(rows: Iterable[dict[str, Any]], names: list[str], columns: Columns) -> dict[str, Any]:
+def types_of(rows: Iterable[dict[str, Any]], names: list[str], columns: Columns) -> dict[str, Any]:
     """The type of each column: that of its values."""
-    pa = _pyarrow()
+    pa = pyarrow_module()
     found: dict[str, set[str]] = {name: set() for name in names}
     for row in rows:
         for name in names:
@@ -167,8 +173,9 @@ def _kind(value: Any) -> str:
     return "text"
 
 
-def _column(rows: list[dict[str, Any]], name: str, kind: Any) -> Any:
-    pa = _pyarrow()
+def column_of(rows: list[dict[str, Any]], name: str, kind: Any) -> Any:
+    """The values of a column as an array of that type."""
+    pa = pyarrow_module()
     values = [row.get(name) for row in rows]
     if kind == pa.string():
         values = [None if value is None else cell(value) for value in values]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,11 +21,15 @@ from cactus.batch.state import State, alone, model_known_by
 from cactus.batch.task import Line, Task
 from cactus.batch.workers import lines_of_all
 from cactus.errors import InvalidRequest
-from cactus.inputs.checks import boolean, integer
+from cactus.inputs.checks import boolean, integer, text
 from cactus.progress import Progress, chosen_progress
 from cactus.weights.resolve import resolve
 
 MOST_WORKERS = 256
+MOST_ENGINES = 100_000
+
+Lines = Callable[[Task, Sequence[int]], Generator[Line, None, None]]
+"""What makes the lines of the rows that are not done."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +53,8 @@ def run(
     *,
     model: str | os.PathLike[str],
     keep: Sequence[str] | None = None,
-    workers: int = 1,
+    workers: int | None = None,
+    ray: str | None = None,
     ordered: bool = False,
     restart: bool = False,
     form: str | None = None,
@@ -65,9 +70,11 @@ def run(
     `input`, `output`: files whose kinds are told by the endings of their names (docs/batch.md).
     `model`, `threads` (of each worker), `context`, `kv`, `activations` are those of `cactus.Model`.
     `keep`: the columns of the input that the output has, too; None for all. `workers`: processes,
-    1 to 256, each with a model of its own. `ordered`: rows in the order of the input, instead of
-    as they are ready. `form`: of the files that a folder as output gets, "text", or of
-    transcriptions "srt", "vtt", "tsv", "json". `restart`: begin anew where there is an output.
+    1 to 256, each with a model of its own. `ray`: "auto", "local" or host:port of a Ray cluster; a
+    worker is then an actor of `threads` CPUs (those of the smallest node), and there are as many
+    as have room, or `workers` at most. `ordered`: rows in the order of the input, instead of as
+    they are ready. `form`: of the files that a folder as output gets, "text", or of transcriptions
+    "srt", "vtt", "tsv", "json". `restart`: begin anew where there is an output.
 
     What is wrong with a row is its column `error`. What was done when an earlier call ended, in any
     way, stays done; `OUTPUT.batch.json` says what it was begun with. Raises InvalidRequest naming
@@ -80,7 +87,9 @@ def run(
         {"threads": threads, "context": context, "kv": kv, "activations": activations},
         _names(keep),
     )
-    workers = integer("workers", workers, 1, MOST_WORKERS)
+    if workers is not None:
+        workers = integer("workers", workers, 1, MOST_WORKERS if ray is None else MOST_ENGINES)
+    lines = _lines(workers, ray, model)
     ordered, restart = boolean("ordered", ordered), boolean("restart", restart)
     source, target = open_input(input), open_output(output, form)
     if task.job.work().WHOLE and type(target) is not Output:
@@ -94,7 +103,20 @@ def run(
     task = replace(task, model=resolve(model), told=target.told)
     target.prepare()
     with alone(target.lock, target.path), chosen_progress(progress, "rows") as shown:
-        return _go_on(task, source, target, workers, ordered, restart, shown)
+        return _go_on(task, source, target, lines, ordered, restart, shown)
+
+
+def _lines(workers: int | None, ray: str | None, model: str | os.PathLike[str]) -> Lines:
+    """Who makes the lines of a task: this process, several, or those of a cluster."""
+    if ray is not None:
+        from cactus.batch.ray import Cluster
+
+        cluster = Cluster(text("ray", ray), workers)
+        return lambda task, done: cluster.lines(task, done, model)
+    if workers is None or workers == 1:
+        return Task.lines
+    count = workers
+    return lambda task, done: lines_of_all(task, count, done)
 
 
 def _names(keep: Any) -> Sequence[str] | None:
@@ -109,7 +131,7 @@ def _go_on(
     task: Task,
     source: Input,
     target: Output,
-    workers: int,
+    lines_of: Lines,
     ordered: bool,
     restart: bool,
     shown: Progress | None,
@@ -144,9 +166,7 @@ def _go_on(
         stack.callback(journal.close)
         before, total = journal.rows, len(journal.done)
         if before < total:
-            one = workers == 1
-            done = journal.done
-            lines = task.lines(done) if one else lines_of_all(task, workers, done)
+            lines = lines_of(task, journal.done)
             stack.enter_context(closing(lines))
             _write(_in_order(lines, journal.done) if ordered else lines, journal, shown)
     if journal.rows != total:

@@ -68,11 +68,14 @@ SAID_SECONDS = 30
 )
 @click.option(
     "--workers",
-    type=Whole(1, 256),
-    default=1,
-    show_default=True,
+    type=Whole(1),
     metavar="N",
-    help="Processes, each with a model of its own.",
+    help="Processes, each with a model of its own.  [default: 1; with --ray as many as have room]",
+)
+@click.option(
+    "--ray",
+    metavar="ADDRESS",
+    help="Run them on a Ray cluster: auto (the one of this machine), local, or HOST:PORT.",
 )
 @click.option("--ordered", is_flag=True, help="Write rows in the order of INPUT.")
 @click.option(
@@ -97,7 +100,8 @@ def command(
     output: str,
     model: str | None,
     keep: str | None,
-    workers: int,
+    workers: int | None,
+    ray: str | None,
     ordered: bool,
     form: str | None,
     restart: bool,
@@ -134,6 +138,7 @@ def command(
                 model=folder,
                 keep=None if keep is None else [name for name in keep.split(",") if name],
                 workers=workers,
+                ray=ray,
                 ordered=ordered,
                 form=form,
                 restart=restart,
