@@ -26,6 +26,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
     "types.py": (),
     "progress.py": (),
     "machine.py": (),
+    "child.py": (),
     "calls/": (),
     "audio/": (),
     "images/": (),

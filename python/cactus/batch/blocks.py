@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pickle
-import subprocess
 import weakref
 from collections.abc import Sequence
 from contextlib import suppress
@@ -14,6 +13,7 @@ from typing import Any
 from cactus.batch.rows import Row
 from cactus.batch.task import Line, Task
 from cactus.batch.workers import start
+from cactus.child import end_child
 from cactus.errors import CactusError
 
 TRIES = 2
@@ -75,7 +75,7 @@ class Blocks:
 
     def _open(self) -> None:
         self._process = start("blocks", self._first)
-        self._end = weakref.finalize(self, _end, self._process)
+        self._end = weakref.finalize(self, end_child, self._process)
         try:
             self._receive()
         except Ended as end:
@@ -101,12 +101,3 @@ class Blocks:
         if self._process is not None:
             self._process = None
             self._end()
-
-
-def _end(process: subprocess.Popen[bytes]) -> None:
-    process.kill()
-    process.wait()
-    for stream in (process.stdout, process.stdin):
-        if stream is not None:
-            with suppress(OSError):
-                stream.close()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+from abc import ABC, abstractmethod
 from array import array
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -37,7 +38,7 @@ class Results:
         self._file.close()
 
 
-class Table(Output):
+class Table(Output, ABC):
     """A table in the order of the input. Its journal has what is new, and is gone in the end."""
 
     told = False
@@ -60,9 +61,9 @@ class Table(Output):
     def clean(self) -> None:
         self.journal.unlink(missing_ok=True)
 
+    @abstractmethod
     def write(self, path: Path, columns: Columns, source: Input, results: Results) -> None:
         """Write the table to `path`."""
-        raise NotImplementedError
 
 
 def merged(columns: Columns, source: Input, results: Results) -> Iterator[dict[str, Any]]:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import pickle
 import subprocess
-import sys
 from collections.abc import Generator, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -14,13 +12,12 @@ from threading import Thread
 from typing import Any
 
 from cactus.batch.task import Line, Task
+from cactus.child import end_child, start_child
 from cactus.errors import CactusError
 from cactus.machine import physical_cores
 
 AHEAD = 256
 """Lines that may wait to be written."""
-
-_START = "import sys; sys.path[:] = sys.argv[1:]; from cactus.batch import worker; worker."
 
 
 def lines_of_all(task: Task, workers: int, done: Sequence[int]) -> Generator[Line, None, None]:
@@ -57,22 +54,12 @@ def lines_of_all(task: Task, workers: int, done: Sequence[int]) -> Generator[Lin
             with suppress(Exception):  # one that waits for room is let go
                 found.get(timeout=0.01)
         for process in processes:
-            process.wait()
-            for stream in (process.stdin, process.stdout):
-                if stream is not None:
-                    with suppress(OSError):
-                        stream.close()
+            end_child(process)
 
 
 def start(function: str, first: Any) -> subprocess.Popen[bytes]:
     """A process that runs a function of `worker`, with `first` as what it reads at first."""
-    paths = [path or os.getcwd() for path in sys.path]
-    process = subprocess.Popen(
-        [sys.executable, "-c", f"{_START}{function}()", *paths],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0),
-    )
+    process = start_child("cactus.batch.worker", function)
     assert process.stdin is not None
     with suppress(BrokenPipeError):  # it has ended, which whoever reads it finds
         pickle.dump(first, process.stdin)

@@ -11,19 +11,18 @@ import json
 import os
 import struct
 import subprocess
-import sys
 import threading
 import weakref
 from dataclasses import asdict
 from typing import IO, Any
 
+from cactus.child import end_child, start_child
 from cactus.documents.types import REASONS, Block, Document, Limits, Reason
 from cactus.documents.unread import Unread
 from cactus.inputs.text import megabytes
 
 LENGTH = struct.Struct("<Q")
 
-_START = "import sys; sys.path[:] = sys.argv[2:]; from cactus.documents.worker import main; main()"
 _ENDED = ("crashed", "too slow", "too much memory")  # after these the process is not used again
 _REASONS: dict[str, Reason] = {reason: reason for reason in REASONS}
 
@@ -76,19 +75,12 @@ class ReaderProcess:
             return False
         self._stop()
         limits = json.dumps(asdict(self._limits))
-        paths = [path or os.getcwd() for path in sys.path]
         try:
-            self._process = subprocess.Popen(
-                [sys.executable, "-B", "-c", _START, limits, *paths],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.DEVNULL,
-                creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0),
-            )
+            self._process = start_child("cactus.documents.worker", "main", limits, quiet=True)
         except OSError as error:
             raise Unread("unreadable", f"no process to read it in: {error}") from None
         self._owner = os.getpid()
-        self._end = weakref.finalize(self, _end, self._process, self._owner)
+        self._end = weakref.finalize(self, end_child, self._process, self._owner)
         self.started += 1
         return True
 
@@ -125,19 +117,6 @@ class ReaderProcess:
         finally:
             timer.cancel()
         return _document(json.loads(answer))
-
-
-def _end(process: subprocess.Popen[bytes], owner: int) -> None:
-    """End a process and wait for its end, unless it belongs to the process that we came from."""
-    for stream in (process.stdin, process.stdout):
-        try:
-            if stream is not None:
-                stream.close()
-        except OSError:  # what was not sent yet
-            pass
-    if owner == os.getpid():
-        process.kill()
-        process.wait()
 
 
 def send(stream: IO[bytes], content: bytes) -> None:

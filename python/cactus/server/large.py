@@ -23,6 +23,7 @@ from typing import Any
 
 import msgspec
 
+from cactus.child import end_child, start_child
 from cactus.documents.process import LENGTH, receive, send
 from cactus.server.body import BYTE_ORDER, decode
 from cactus.server.errors import ApiError
@@ -32,8 +33,6 @@ LONG = 256 << 10
 PATIENCE = 60.0
 """Seconds in which a body has to be checked."""
 PIPE = 1 << 20
-
-_START = "import sys; sys.path[:] = sys.argv[1:]; from cactus.server.large import main; main()"
 
 
 class Decoder:
@@ -57,7 +56,7 @@ class Decoder:
     def close(self) -> None:
         """End the process, if it runs."""
         if self._process is not None:
-            _end(self._process)
+            end_child(self._process)
         self._thread.shutdown()
 
     def _decode(self, parts: Sequence[bytes], kind: Any) -> Any:
@@ -81,7 +80,7 @@ class Decoder:
             process.stdin.flush()
             return json.loads(receive(process.stdout, 1 << 20))
         except (OSError, EOFError):
-            _end(process)
+            end_child(process)
             raise ApiError(
                 503, "the body could not be checked; try again", code="overloaded", retry_after=5
             ) from None
@@ -91,25 +90,9 @@ class Decoder:
     def _begin(self) -> subprocess.Popen[bytes]:
         """The process, which runs."""
         if self._process is None or self._process.poll() is not None:
-            self._process = subprocess.Popen(
-                [sys.executable, "-B", "-c", _START, *[path or os.getcwd() for path in sys.path]],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.DEVNULL,
-                pipesize=PIPE,
-                creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0),
-            )
-            weakref.finalize(self, _end, self._process)
+            self._process = start_child("cactus.server.large", "main", quiet=True, pipe=PIPE)
+            weakref.finalize(self, end_child, self._process)
         return self._process
-
-
-def _end(process: subprocess.Popen[bytes]) -> None:
-    process.kill()
-    process.wait()
-    for stream in (process.stdin, process.stdout):
-        with suppress(OSError):  # what was not sent yet
-            if stream is not None:
-                stream.close()
 
 
 def main() -> None:
