@@ -207,6 +207,7 @@ def test_a_huge_text_is_refused_before_it_is_tokenised(
         assert caught.value.prompt_tokens > 32_000, "counted, as it is not that much"
         tokenizer: Any = model._engine.tokenizer
         monkeypatch.setattr(tokenizer, "encode_prompt", None)
+        monkeypatch.setattr("cactus.generate.prompt.render", None)  # nor is it rendered
         with pytest.raises(ContextLengthExceeded, match=r"at least [0-9]{6} tokens") as caught:
             model.chat([{"role": "user", "content": texts[1]}])
         longest = max(len(tokenizer.id_to_token(id)) for id in range(tokenizer.vocab_size))
