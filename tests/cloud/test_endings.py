@@ -154,6 +154,7 @@ def test_conversations_of_others_go_on_meanwhile(server: CloudServer, unsure_mod
     found.result()
 
 
+@pytest.mark.fault("F79")
 def test_the_key_is_in_no_representation_of_what_is_at_work(
     server: CloudServer, unsure_model: Make
 ) -> None:

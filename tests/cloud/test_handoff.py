@@ -132,6 +132,7 @@ def test_an_unsure_model_asks_the_cloud(server: CloudServer, unsure_model: Make,
     assert server.last.body["messages"] == [{"role": "user", "content": "Hi"}]
 
 
+@pytest.mark.fault("F76")
 @pytest.mark.parametrize("form", FORMS)
 def test_where_the_cloud_fails_the_model_answers(
     server: CloudServer, unsure_model: Make, form: str
@@ -175,6 +176,7 @@ def test_the_flat_functions_ask_what_is_set_up(
     assert {id for _, id in heard} == {-1}
 
 
+@pytest.mark.fault("F76")
 @pytest.mark.usefixtures("configured")
 def test_the_flat_functions_fall_back(
     server: CloudServer, unsure_model: Make, monkeypatch: pytest.MonkeyPatch
@@ -186,6 +188,7 @@ def test_the_flat_functions_fall_back(
     assert row["response"] == "".join(heard) == "said here"
 
 
+@pytest.mark.fault("F78")
 @pytest.mark.usefixtures("configured")
 @pytest.mark.parametrize("how", ["environment", "option"])
 def test_what_is_forbidden_is_not_done(
@@ -214,6 +217,7 @@ def forbid_connections(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(socket, name, forbidden)
 
 
+@pytest.mark.fault("F78")
 def test_without_a_cloud_no_connection_is_opened(
     unsure_model: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -242,6 +246,7 @@ def test_it_is_never_too_late_where_nothing_is_shown(
     model.close()
 
 
+@pytest.mark.fault("F76")
 def test_settings_that_are_broken_are_a_cloud_that_fails(
     unsure_model: Make, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -412,6 +417,7 @@ def test_reasoning_may_be_shown_before(server: CloudServer) -> None:
     assert thought.startswith("let me")
 
 
+@pytest.mark.fault("F77")
 def test_a_reply_that_breaks_off_where_nothing_was_shown_is_forgotten(
     server: CloudServer, unsure_model: Make
 ) -> None:
@@ -429,6 +435,7 @@ def test_stop_strings_end_a_clouds_answer_too(server: CloudServer, unsure_model:
     assert done.text == "one two"
 
 
+@pytest.mark.fault("F77")
 def test_what_the_cloud_has_begun_and_shown_the_model_finishes(
     server: CloudServer, unsure_model: Make
 ) -> None:

@@ -21,6 +21,7 @@ from cactus.errors import CloudError, InvalidRequest
 from tests.cloud_server import KEY
 
 
+@pytest.mark.fault("F79")
 @pytest.mark.parametrize(
     "url",
     [
@@ -75,6 +76,7 @@ def test_where_questions_are_sent(settings: Any, url: str) -> None:
     assert make_settings(*settings).url == url
 
 
+@pytest.mark.fault("F79")
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -98,6 +100,7 @@ def test_what_is_wrong_is_named_and_the_key_is_not(arguments: Any, message: str)
     assert KEY not in str(caught.value) and "schlüssel" not in str(caught.value)
 
 
+@pytest.mark.fault("F79")
 def test_nothing_shows_the_key() -> None:
     secret = Secret(KEY)
     cloud = Cloud(KEY, None, "large")
@@ -150,6 +153,7 @@ def test_a_key_without_a_model_says_what_is_missing(monkeypatch: pytest.MonkeyPa
     assert caught.value.code == "settings" and KEY not in str(caught.value)
 
 
+@pytest.mark.fault("F79")
 def test_the_file_is_for_its_owner_alone_and_is_replaced_at_once(tmp_path: Path) -> None:
     os.umask(os.umask(0))  # whatever it is
     where = store.save("https://example.com/v1", "large", Secret(KEY))
@@ -164,6 +168,7 @@ def test_the_file_is_for_its_owner_alone_and_is_replaced_at_once(tmp_path: Path)
     assert store.clear() and not file.exists() and not store.clear()
 
 
+@pytest.mark.fault("F79")
 @pytest.mark.parametrize("mode", [0o644, 0o640, 0o620, 0o604, 0o666])
 def test_a_file_that_others_may_read_is_refused(mode: int) -> None:
     store.save("https://example.com/v1", "large", Secret(KEY))
