@@ -36,6 +36,7 @@ def test_the_default_is_one_thread_a_physical_core(system: Path) -> None:
     assert machine.choose_threads() == 4
 
 
+@pytest.mark.fault("F57")
 def test_only_cores_that_this_process_may_use_count(
     system: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -53,11 +54,13 @@ def test_without_topology_every_logical_core_counts(
     assert machine.choose_threads() == 8
 
 
+@pytest.mark.fault("F57")
 @pytest.mark.parametrize("wanted", [0, -3])
 def test_zero_and_negative_mean_the_default(system: Path, wanted: int) -> None:
     assert machine.choose_threads(wanted) == 4
 
 
+@pytest.mark.fault("F57")
 def test_a_million_threads_are_cut_to_the_cores(system: Path) -> None:
     assert machine.choose_threads(10**6) == 8
     assert machine.choose_threads(3) == 3
@@ -105,6 +108,7 @@ def test_so_is_the_older_kind_of_container(system: Path) -> None:
     assert machine.choose_threads() == 4
 
 
+@pytest.mark.fault("F56")
 def test_memory_is_the_machines_or_the_containers_limit(system: Path) -> None:
     total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     assert machine.memory_bytes() == total
@@ -126,6 +130,7 @@ def test_this_very_machine_has_a_core_and_memory() -> None:
     assert (machine.memory_bytes() or 0) > 2**26
 
 
+@pytest.mark.fault("F56")
 def test_available_memory_is_the_systems_within_the_containers_limit(system: Path) -> None:
     assert machine.available_bytes() is None
     (system / "meminfo").write_text("MemTotal: 9000 kB\nMemAvailable:    2000 kB\n")

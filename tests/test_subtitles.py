@@ -137,6 +137,7 @@ split = st.lists(st.tuples(times, times, texts), max_size=12).map(lambda each: w
 segments = st.lists(st.one_of(whole, split), max_size=6)
 
 
+@pytest.mark.fault("F48")
 @given(segments)
 @example([segment(5, 4, "a"), segment(1, 2, "b"), segment(math.nan, math.inf, "c")])
 @example(
@@ -162,6 +163,7 @@ def test_subtitles_are_read_back(
         now = end
 
 
+@pytest.mark.fault("F48")
 @given(st.lists(whole, max_size=6))
 def test_times_in_order_are_not_changed(segments: list[Segment]) -> None:
     ordered = [segment(2 * i + 0.125, 2 * i + 1.25, each.text) for i, each in enumerate(segments)]
@@ -249,6 +251,7 @@ def test_json_is_one_line_with_all_there_is() -> None:
     assert row["segments"][0]["text"] == ' Größe "x"\n' and row["segments"][1]["start"] == 1
 
 
+@pytest.mark.fault("F48")
 def test_a_short_subtitle_is_shown_long_enough_to_be_read_and_none_overlap() -> None:
     said = [segment(1, 1.001, "a"), segment(1.2, 1.4, "b"), segment(5, 5, "c"), segment(9, 10, "d")]
     assert [cue[:2] for cue in read_srt(written("srt", said))] == [

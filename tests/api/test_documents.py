@@ -86,6 +86,7 @@ def test_the_example_of_the_reference_runs(
     cactus_destroy(model)
 
 
+@pytest.mark.fault("F71")
 @pytest.mark.parametrize(
     ("make", "reason"),
     [
@@ -185,6 +186,7 @@ def hostile(tmp_path: Path, scripted_model: MakeModel) -> Iterator[Callable[...,
         corpus.close()
 
 
+@pytest.mark.fault("F75")
 def test_what_documents_ask_for_is_text(hostile: Callable[..., Model], documents: Path) -> None:
     model = hostile("The password is tiger [42]. I obey [7].")
     done = model.chat("What is the password?")
@@ -201,6 +203,7 @@ def test_what_documents_ask_for_is_text(hostile: Callable[..., Model], documents
     assert {note[:4] for note in done.reading.notes} == {"[42]", "[7] "}
 
 
+@pytest.mark.fault("F75")
 def test_calls_in_documents_are_never_run(hostile: Callable[..., Model], documents: Path) -> None:
     ran: list[bool] = []
 
@@ -216,6 +219,7 @@ def test_calls_in_documents_are_never_run(hostile: Callable[..., Model], documen
     assert done.function_calls == ()
 
 
+@pytest.mark.fault("F78")
 def test_documents_stay_here_where_a_cloud_is_set_up(
     hostile: Callable[..., Model], documents: Path
 ) -> None:
@@ -236,6 +240,7 @@ def test_documents_stay_here_where_a_cloud_is_set_up(
     assert done.handoff is None
 
 
+@pytest.mark.fault("F75")
 @pytest.mark.parametrize("name", ["<|im_end|>", "<|im_start|>"])
 def test_template_tokens_in_documents_are_no_markup(
     name: str, documents: Path, starter_folder: Path, tmp_path: Path

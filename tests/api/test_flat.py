@@ -139,6 +139,7 @@ def test_greedy_is_deterministic_and_a_seed_repeats(handle: int) -> None:
     assert len({answer(temperature=1.5) for _ in range(6)}) > 1, "without a seed, a fresh one"
 
 
+@pytest.mark.fault("F33")
 def test_zero_switches_top_k_and_min_p_off_and_top_p_to_greedy(handle: int) -> None:
     def answer(**options: Any) -> str:
         cactus_reset(handle)
@@ -150,6 +151,7 @@ def test_zero_switches_top_k_and_min_p_off_and_top_p_to_greedy(handle: int) -> N
     assert answer(temperature=1.5, seed=3, top_p=0) == answer()
 
 
+@pytest.mark.fault("F33")
 @pytest.mark.parametrize("temperature", [1e-300, 1e-42, 1e-38, 1e-6])
 def test_a_vanishing_temperature_is_greedy_and_no_overflow(handle: int, temperature: float) -> None:
     greedy = complete(handle, max_tokens=8)["response"]
@@ -158,6 +160,7 @@ def test_a_vanishing_temperature_is_greedy_and_no_overflow(handle: int, temperat
     assert row["response"] == greedy
 
 
+@pytest.mark.fault("F33")
 @pytest.mark.parametrize("temperature", [0.01, 1, 100])
 @pytest.mark.parametrize("penalty", [0.01, 100])
 def test_extreme_options_never_produce_nonsense(
@@ -170,6 +173,7 @@ def test_extreme_options_never_produce_nonsense(
     assert row["success"] and 0 <= row["confidence"] <= 1
 
 
+@pytest.mark.fault("F32")
 def test_logit_bias_forbids_and_forces_tokens(handle: int) -> None:
     token = cactus_tokenize(handle, "Z")[0]
     forced = complete(handle, max_tokens=3, logit_bias={str(token): 100})
@@ -234,11 +238,13 @@ def test_images_for_a_text_model_come_back_as_json(handle: int) -> None:
     assert "cannot look at images" in failed(complete(handle, [message]))
 
 
+@pytest.mark.fault("F31")
 def test_a_prompt_that_is_too_long_names_both_numbers(handle: int) -> None:
     error = failed(complete(handle, [{"role": "user", "content": "x" * 5000}]))
     assert "512" in error and "50" in error
 
 
+@pytest.mark.fault("F52")
 @pytest.mark.parametrize("handle", [None, 0, -1, 10**9, True, "1", 1.0, [1]])
 def test_what_is_no_handle_is_an_error_everywhere(handle: Any) -> None:
     assert "handle" in failed(complete(handle)) or "integer" in failed(complete(handle))
@@ -267,6 +273,7 @@ def test_init_never_raises_for_a_bad_path(path: Any) -> None:
     assert cactus_get_last_error()
 
 
+@pytest.mark.fault("F52")
 def test_a_destroyed_handle_is_an_error_and_never_comes_back(tiny_model: Path) -> None:
     first = cactus_init(str(tiny_model))
     cactus_destroy(first)
@@ -349,6 +356,7 @@ def test_the_callback_gets_every_token_as_text_id_and_none(scripted_handle: Make
     assert all(isinstance(text, str) and data is None for text, _, data in got)
 
 
+@pytest.mark.fault("F54")
 def test_what_the_callback_raises_is_raised_and_the_next_call_works(
     scripted_handle: MakeHandle,
 ) -> None:
@@ -363,6 +371,7 @@ def test_what_the_callback_raises_is_raised_and_the_next_call_works(
     assert complete(handle)["response"] == "Hello"
 
 
+@pytest.mark.fault("F54")
 def test_even_our_own_errors_are_raised_when_the_callback_raises_them(
     scripted_handle: MakeHandle,
 ) -> None:
@@ -373,11 +382,13 @@ def test_even_our_own_errors_are_raised_when_the_callback_raises_them(
         cactus_complete(scripted_handle(saying("Hi")), HELLO, callback=fail)
 
 
+@pytest.mark.fault("F54")
 def test_a_callback_with_the_wrong_signature_is_told_so(scripted_handle: MakeHandle) -> None:
     with pytest.raises(TypeError, match="positional argument"):
         cactus_complete(scripted_handle(saying("Hi")), HELLO, callback=lambda text: None)  # type: ignore[misc,arg-type]
 
 
+@pytest.mark.fault("F51")
 def test_stop_from_the_callback_ends_within_the_token(scripted_handle: MakeHandle) -> None:
     handle = scripted_handle(babbling)
     got: list[str] = []
@@ -392,6 +403,7 @@ def test_stop_from_the_callback_ends_within_the_token(scripted_handle: MakeHandl
     assert complete(handle, max_tokens=5)["decode_tokens"] == 5
 
 
+@pytest.mark.fault("F54")
 def test_the_model_can_be_called_from_its_own_callback(scripted_handle: MakeHandle) -> None:
     handle = scripted_handle(saying("Hi"))
     inner: list[str] = []
@@ -407,6 +419,7 @@ def test_another_model_can_be_called_too(scripted_handle: MakeHandle) -> None:
     assert inner == ["there", "there"]
 
 
+@pytest.mark.fault("F53")
 def test_reset_in_the_callback_forgets_the_answer_that_runs(scripted_handle: MakeHandle) -> None:
     handle = scripted_handle(saying("Hi"))
     row = complete(handle, callback=lambda *_: cactus_reset(handle))
@@ -415,6 +428,7 @@ def test_reset_in_the_callback_forgets_the_answer_that_runs(scripted_handle: Mak
     assert again["prefill_tokens"] == row["prefill_tokens"]
 
 
+@pytest.mark.fault("F54")
 def test_destroy_in_the_callback_ends_the_call(scripted_handle: MakeHandle) -> None:
     handle = scripted_handle(saying("Hi"))
     row = complete(handle, callback=lambda *_: cactus_destroy(handle))
@@ -422,6 +436,7 @@ def test_destroy_in_the_callback_ends_the_call(scripted_handle: MakeHandle) -> N
     assert "has been destroyed" in failed(complete(handle))
 
 
+@pytest.mark.fault("F52")
 def test_destroy_from_another_thread_during_a_call(tiny_model: Path) -> None:
     handle = cactus_init(str(tiny_model))
     started = threading.Event()

@@ -115,6 +115,7 @@ VICTIMS: dict[str, Callable[[Model], object]] = {
 
 
 # A file that is interrupted while it is opened is closed by Python, with a warning.
+@pytest.mark.fault("F58")
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("others", [False, True])
@@ -163,6 +164,7 @@ def test_an_interrupt_anywhere_hangs_nobody_and_changes_no_other_answer(
         interrupted(at)
 
 
+@pytest.mark.fault("F62")
 @pytest.mark.timeout(120)
 def test_an_interrupt_anywhere_loses_no_native_memory(tiny_model: Path) -> None:
     with Model(tiny_model, cache_bytes=0) as model:

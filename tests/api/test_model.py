@@ -199,6 +199,7 @@ def test_a_stream_that_is_thrown_away_lets_others_go_on(scripted_model: Make) ->
     assert ScriptedSampler.open_samplers == before
 
 
+@pytest.mark.fault("F51")
 def test_stream_stop_ends_after_the_current_token(scripted_model: Make) -> None:
     with scripted_model(babbling).stream(HELLO) as stream:
         next(stream)
@@ -215,6 +216,7 @@ def test_an_exception_in_the_reader_frees_the_model(scripted_model: Make) -> Non
     assert model.chat(HELLO, max_tokens=1).text
 
 
+@pytest.mark.fault("F58")
 def test_an_interrupt_inside_a_step_leaves_a_model_that_works(scripted_model: Make) -> None:
     model = scripted_model(babbling)
     expected = model.chat(HELLO, max_tokens=4).text
@@ -250,6 +252,7 @@ def test_reset_forgets_the_conversation(scripted_model: Make) -> None:
     assert model.chat(HELLO).metrics.cached_tokens == 0
 
 
+@pytest.mark.fault("F53")
 def test_reset_before_the_first_call_is_fine(scripted_model: Make) -> None:
     scripted_model(saying("Hi")).reset()
 
@@ -269,6 +272,7 @@ def test_tokenize_adds_nothing(scripted_model: Make) -> None:
         model.tokenize(b"x")  # type: ignore[arg-type]
 
 
+@pytest.mark.fault("F30")
 @pytest.mark.parametrize("excess", [1, 1000])
 def test_a_prompt_past_the_context_is_refused_before_anything_is_read(
     scripted_model: Make, excess: int
@@ -282,11 +286,13 @@ def test_a_prompt_past_the_context_is_refused_before_anything_is_read(
     assert program_of(model).steps == []
 
 
+@pytest.mark.fault("F30")
 def test_a_stream_refuses_a_long_prompt_when_it_is_made(scripted_model: Make) -> None:
     with pytest.raises(ContextLengthExceeded):
         scripted_model(babbling, context=10).stream([{"role": "user", "content": "x" * 10}])
 
 
+@pytest.mark.fault("F31")
 def test_a_prompt_that_fills_the_context_leaves_no_room(scripted_model: Make) -> None:
     model = scripted_model(babbling, context=100)
     full = [{"role": "user", "content": "x" * (100 - len("u:\na:"))}]
@@ -298,6 +304,7 @@ def test_a_prompt_that_fills_the_context_leaves_no_room(scripted_model: Make) ->
     assert (len(done.tokens), done.finish_reason) == (1, "length")
 
 
+@pytest.mark.fault("F28")
 @pytest.mark.parametrize(
     ("messages", "message"),
     [
@@ -325,6 +332,7 @@ def test_bad_messages_are_named(scripted_model: Make, messages: Any, message: st
     assert model.chat(HELLO).text == "Hi"
 
 
+@pytest.mark.fault("F28")
 @pytest.mark.parametrize(
     "messages",
     [
@@ -392,6 +400,7 @@ def test_earlier_calls_and_results_are_kept(scripted_model: Make) -> None:
     assert f"a:<tool_call>{expected}</tool_call>\nt:25 degrees\na:" in prompt_of(model)
 
 
+@pytest.mark.fault("F35")
 @pytest.mark.parametrize("tools", [5, [{}], [{"name": "a b"}], [WEATHER, WEATHER], "{"])
 def test_bad_tools_are_named(scripted_model: Make, tools: Any) -> None:
     with pytest.raises(InvalidRequest, match="tools"):
@@ -412,12 +421,14 @@ def test_bad_options_are_named_before_anything_is_read(scripted_model: Make, nam
     assert program_of(model).steps == []
 
 
+@pytest.mark.fault("F24")
 def test_a_template_that_refuses_says_why(scripted_model: Make) -> None:
     model = scripted_model(babbling, template="{{ raise_exception('only one message') }}")
     with pytest.raises(TemplateError, match="only one message"):
         model.chat(HELLO)
 
 
+@pytest.mark.fault("F24")
 def test_a_template_that_prints_nothing_makes_no_prompt(scripted_model: Make) -> None:
     with pytest.raises(InvalidRequest, match="empty prompt"):
         scripted_model(babbling, template="").chat(HELLO)
@@ -440,6 +451,7 @@ def test_a_special_token_as_stop_string(scripted_model: Make) -> None:
     assert model.chat(HELLO, stop=["<turn>"], include_stop_sequences=True).text == "a<turn>"
 
 
+@pytest.mark.fault("F52")
 def test_after_close_everything_but_close_and_stop_is_an_error(scripted_model: Make) -> None:
     model = scripted_model(babbling)
     open_stream = model.stream(HELLO)

@@ -58,6 +58,7 @@ def run(
     return out
 
 
+@pytest.mark.fault("F55")
 def test_a_forked_child_is_told_and_the_parent_goes_on(tiny_model: Path) -> None:
     said = run(
         """
@@ -105,6 +106,7 @@ def test_a_forked_child_is_told_and_the_parent_goes_on(tiny_model: Path) -> None
     assert said.split() == ["True", "7", "True"]
 
 
+@pytest.mark.fault("F55")
 def test_a_child_forked_at_the_worst_moment_does_not_hang(tiny_model: Path) -> None:
     said = run(
         """
@@ -133,6 +135,7 @@ def test_a_child_forked_at_the_worst_moment_does_not_hang(tiny_model: Path) -> N
     assert said == "5\n"
 
 
+@pytest.mark.fault("F55")
 def test_forking_while_another_thread_generates(tiny_model: Path) -> None:
     said = run(
         """
@@ -162,6 +165,7 @@ def test_forking_while_another_thread_generates(tiny_model: Path) -> None:
     assert said.split() == ["3"] * 5 + ["3"]
 
 
+@pytest.mark.fault("F55")
 @pytest.mark.parametrize("how", ["chat", "stream", "complete"])
 def test_the_end_of_the_process_while_a_daemon_thread_generates(
     starter_folder: Path, how: str
@@ -196,6 +200,7 @@ def test_the_end_of_the_process_while_a_daemon_thread_generates(
     assert said == "bye\n"
 
 
+@pytest.mark.fault("F55")
 def test_the_end_of_the_process_with_an_open_stream_and_no_close(tiny_model: Path) -> None:
     said = run(
         """
@@ -209,6 +214,7 @@ def test_the_end_of_the_process_with_an_open_stream_and_no_close(tiny_model: Pat
     assert said == "True\n"
 
 
+@pytest.mark.fault("F55")
 def test_the_end_of_the_process_waits_for_ordinary_threads(tiny_model: Path) -> None:
     said = run(
         """
@@ -222,6 +228,7 @@ def test_the_end_of_the_process_waits_for_ordinary_threads(tiny_model: Path) -> 
     assert said == "200\n"
 
 
+@pytest.mark.fault("F55")
 def test_a_models_own_exit_handlers_may_still_use_it(tiny_model: Path) -> None:
     said = run(
         """
@@ -234,6 +241,7 @@ def test_a_models_own_exit_handlers_may_still_use_it(tiny_model: Path) -> None:
     assert said == "3\n"
 
 
+@pytest.mark.fault("F58")
 def test_ctrl_c_interrupts_a_call_and_the_model_still_works(starter_folder: Path) -> None:
     process = start(
         """
@@ -254,6 +262,7 @@ def test_ctrl_c_interrupts_a_call_and_the_model_still_works(starter_folder: Path
     assert (process.returncode, err, out) == (0, "", "3\n")
 
 
+@pytest.mark.fault("F58")
 def test_sigterm_may_stop_an_answer(starter_folder: Path) -> None:
     process = start(
         """
@@ -273,6 +282,7 @@ def test_sigterm_may_stop_an_answer(starter_folder: Path) -> None:
     assert (process.returncode, err, out) == (0, "", "cancelled\n")
 
 
+@pytest.mark.fault("F56")
 def test_running_out_of_memory_fails_the_call_and_not_the_process(starter_folder: Path) -> None:
     said = run(
         """
@@ -301,6 +311,7 @@ def test_running_out_of_memory_fails_the_call_and_not_the_process(starter_folder
     assert more == "True"
 
 
+@pytest.mark.fault("F56")
 def test_what_is_remembered_gives_way_under_a_limit_on_memory(starter_folder: Path) -> None:
     # A conversation of 700 tokens takes 8.5 MiB: three of them fit, and six are asked.
     said = run(
@@ -323,6 +334,7 @@ def test_what_is_remembered_gives_way_under_a_limit_on_memory(starter_folder: Pa
     assert said.split() == ["True", "True"]
 
 
+@pytest.mark.fault("F56")
 @pytest.mark.parametrize("spare", [5, 60, 120, 220])
 def test_a_limit_on_memory_is_respected_while_loading(starter_folder: Path, spare: int) -> None:
     # The weights have 92 MiB. Whatever the limit: an answer, or an error with both numbers.
@@ -359,6 +371,7 @@ print(json.dumps([row["success"], row["error"], row["decode_tokens"], row["confi
 GOOD = [True, None, 3, True]
 
 
+@pytest.mark.fault("F64")
 @pytest.mark.parametrize(
     "environment",
     [
@@ -380,6 +393,7 @@ def test_odd_environments(tiny_model: Path, environment: dict[str, str]) -> None
     assert json.loads(run(ASK, tiny_model, env=environment)) == GOOD
 
 
+@pytest.mark.fault("F64")
 def test_a_locale_with_a_decimal_comma_does_not_change_the_json(tiny_model: Path) -> None:
     code = """
     import locale
@@ -392,6 +406,7 @@ def test_a_locale_with_a_decimal_comma_does_not_change_the_json(tiny_model: Path
     assert json.loads(run(textwrap.dedent(code) + ASK, tiny_model)) == GOOD
 
 
+@pytest.mark.fault("F64")
 @pytest.mark.parametrize("name", ["with spaces", "mit Ümläuten 🌵", "x" * 200, 'it\'s "quoted"'])
 def test_odd_folders(tiny_model: Path, tmp_path: Path, name: str) -> None:
     here = tmp_path / name / "weights"
@@ -408,6 +423,7 @@ def test_an_unknown_isa_is_an_error(tiny_model: Path) -> None:
     assert said.startswith("None ") and "mmx" in said
 
 
+@pytest.mark.fault("F62")
 def test_loading_and_unloading_does_not_grow(tiny_model: Path) -> None:
     said = run(
         """
@@ -429,6 +445,7 @@ def test_loading_and_unloading_does_not_grow(tiny_model: Path) -> None:
     assert int(files) == 0 and float(growth) < 1.05
 
 
+@pytest.mark.fault("F62")
 def test_many_calls_do_not_grow(tiny_model: Path) -> None:
     said = run(
         """
@@ -452,6 +469,7 @@ def test_many_calls_do_not_grow(tiny_model: Path) -> None:
     assert int(files) == 0 and float(growth) < 1.05
 
 
+@pytest.mark.fault("F55")
 @pytest.mark.parametrize(
     "opened",
     [
@@ -476,6 +494,7 @@ def test_a_half_read_stream_is_dropped_without_a_word(tiny_model: Path, opened: 
     )
 
 
+@pytest.mark.fault("F55")
 @pytest.mark.parametrize(
     "opened",
     ["model.astream(HELLO)", "model.achat_as_completed(['x'] * 20, max_tokens=3)"],
@@ -518,6 +537,7 @@ def test_an_interrupt_raises_in_the_callers_code_alone(tiny_model: Path) -> None
     )
 
 
+@pytest.mark.fault("F55")
 def test_an_async_stream_in_a_forked_child_is_told_and_the_parent_goes_on(tiny_model: Path) -> None:
     said = run(
         """
@@ -549,6 +569,7 @@ def test_an_async_stream_in_a_forked_child_is_told_and_the_parent_goes_on(tiny_m
     assert said == "True\n"
 
 
+@pytest.mark.fault("F55")
 def test_a_program_ends_with_async_calls_in_flight(tiny_model: Path) -> None:
     run(
         """

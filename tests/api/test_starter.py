@@ -156,6 +156,7 @@ def test_sampling_repeats_with_its_seed_and_penalties_do_not_leak(model: Model) 
     assert answer() == greedy
 
 
+@pytest.mark.fault("F50")
 def test_two_threads_on_one_handle_give_the_answers_of_one(starter_folder: Path) -> None:
     handle = cactus_init(str(starter_folder))
     assert handle is not None
@@ -183,6 +184,7 @@ def test_one_thread_and_two_give_the_same_numbers(starter_folder: Path) -> None:
     assert results[0] == results[1]
 
 
+@pytest.mark.fault("F51")
 def test_stop_ends_a_prompt_of_5000_tokens_within_one_chunk(model: Model) -> None:
     model.reset()
     program: Any = model._engine.program

@@ -42,6 +42,7 @@ class Gate:
             assert self.go.wait(20)
 
 
+@pytest.mark.fault("F50")
 def test_many_threads_give_the_answers_of_one(scripted_model: Make) -> None:
     questions = [f"question {number % 5}" for number in range(20)]
     alone = {}
@@ -52,6 +53,7 @@ def test_many_threads_give_the_answers_of_one(scripted_model: Make) -> None:
     assert [thread.result() for thread in threads] == [alone[question] for question in questions]
 
 
+@pytest.mark.fault("F50")
 def test_streams_in_several_threads_do_not_mix(scripted_model: Make) -> None:
     model = scripted_model(babbling)
 
@@ -65,6 +67,7 @@ def test_streams_in_several_threads_do_not_mix(scripted_model: Make) -> None:
         assert answer == scripted_model(babbling).chat(ask(f"q{number}"), max_tokens=6).text
 
 
+@pytest.mark.fault("F51")
 def test_stop_from_another_thread_ends_the_prompt_within_one_chunk(scripted_model: Make) -> None:
     model = scripted_model(babbling, context=6000)
     gate = Gate(model, at=3)
@@ -77,6 +80,7 @@ def test_stop_from_another_thread_ends_the_prompt_within_one_chunk(scripted_mode
     assert done.metrics.prefill_tokens == 3 * gate.program.chunk
 
 
+@pytest.mark.fault("F51")
 def test_stop_from_another_thread_ends_the_answer_within_one_token(scripted_model: Make) -> None:
     model = scripted_model(babbling)
     gate = Gate(model, at=8)  # three chunks of the prompt, then tokens
@@ -89,6 +93,7 @@ def test_stop_from_another_thread_ends_the_answer_within_one_token(scripted_mode
     assert len(gate.program.steps) == steps + 1
 
 
+@pytest.mark.fault("F51")
 def test_stop_before_after_and_twice(scripted_model: Make) -> None:
     model = scripted_model(babbling)
     model.stop()
@@ -121,6 +126,7 @@ def test_stop_while_a_stream_is_read(scripted_model: Make) -> None:
     assert len(model.chat(HELLO, max_tokens=3).tokens) == 3
 
 
+@pytest.mark.fault("F51")
 def test_stop_from_a_signal_handler(scripted_model: Make) -> None:
     model = scripted_model(babbling, context=100_000)
     program: Any = model._engine.program
@@ -135,6 +141,7 @@ def test_stop_from_a_signal_handler(scripted_model: Make) -> None:
     assert done.finish_reason == "cancelled" and done.tokens
 
 
+@pytest.mark.fault("F54")
 def test_chat_from_a_signal_handler_is_refused_not_deadlocked(scripted_model: Make) -> None:
     model = scripted_model(babbling)
     caught: list[BaseException] = []
@@ -156,6 +163,7 @@ def test_chat_from_a_signal_handler_is_refused_not_deadlocked(scripted_model: Ma
     assert len(done.tokens) == 3
 
 
+@pytest.mark.fault("F52")
 def test_close_while_generating_ends_the_call_and_then_returns(scripted_model: Make) -> None:
     model = scripted_model(babbling)
     gate = Gate(model, at=5)
@@ -174,6 +182,7 @@ def test_close_while_generating_ends_the_call_and_then_returns(scripted_model: M
     model.close()
 
 
+@pytest.mark.fault("F52")
 def test_close_cancels_a_running_call_rather_than_cutting_it(scripted_model: Make) -> None:
     model = scripted_model(babbling)
     gate = Gate(model, at=5)
@@ -188,6 +197,7 @@ def test_close_cancels_a_running_call_rather_than_cutting_it(scripted_model: Mak
     closer.result()
 
 
+@pytest.mark.fault("F52")
 def test_close_while_others_wait_cancels_them(scripted_model: Make) -> None:
     model = scripted_model(babbling)
     gate = Gate(model)
@@ -223,6 +233,7 @@ def test_close_in_the_middle_of_ones_own_stream(scripted_model: Make) -> None:
     assert model.closed
 
 
+@pytest.mark.fault("F53")
 def test_reset_forgets_what_a_running_call_would_leave(scripted_model: Make) -> None:
     model = scripted_model(babbling)
     gate = Gate(model, at=5)
@@ -237,6 +248,7 @@ def test_reset_forgets_what_a_running_call_would_leave(scripted_model: Make) -> 
     assert model.chat(HELLO, max_tokens=1).metrics.cached_tokens == 0
 
 
+@pytest.mark.fault("F53")
 def test_reset_is_not_skipped_by_a_stop(scripted_model: Make) -> None:
     model = scripted_model(babbling)
     gate = Gate(model, at=5)
@@ -251,6 +263,7 @@ def test_reset_is_not_skipped_by_a_stop(scripted_model: Make) -> None:
     assert model.chat(HELLO, max_tokens=1).metrics.cached_tokens == 0
 
 
+@pytest.mark.fault("F54")
 def test_inside_ones_own_stream_other_calls_are_answered(scripted_model: Make) -> None:
     model = scripted_model(babbling)
     alone = {text: model.chat(ask(text), max_tokens=5).text for text in ("one", "two", "three")}
@@ -271,6 +284,7 @@ def test_a_stream_may_be_read_by_several_threads_in_turn(scripted_model: Make) -
         assert "".join([*texts, *(event.text for event in stream)]) == expected
 
 
+@pytest.mark.fault("F54")
 def test_an_open_stream_keeps_nobody_waiting(scripted_model: Make) -> None:
     model = scripted_model(saying("Hi"))
     with model.stream(HELLO) as stream:
@@ -279,6 +293,7 @@ def test_an_open_stream_keeps_nobody_waiting(scripted_model: Make) -> None:
         assert [event.text for event in stream] == ["i"]
 
 
+@pytest.mark.fault("F60")
 def test_an_open_stream_that_nobody_reads_costs_a_few_tokens_and_no_more(
     scripted_model: Make,
 ) -> None:

@@ -28,6 +28,7 @@ LOSSLESS = {"PCM_16": 2**-15, "PCM_24": 2**-23, "PCM_32": 2**-24, "FLOAT": 0.0, 
 # Formats
 
 
+@pytest.mark.fault("F44")
 @pytest.mark.parametrize(("container", "coding"), FORMATS, ids="-".join)
 def test_every_format_is_the_same_sound(container: str, coding: str) -> None:
     want = chirp(1.5)
@@ -44,6 +45,7 @@ def test_every_format_is_the_same_sound(container: str, coding: str) -> None:
     assert stream.seconds == len(got) / SAMPLE_RATE
 
 
+@pytest.mark.fault("F44")
 @pytest.mark.parametrize("rate", [8_000, 11_025, 22_050, 44_100, 48_000, 96_000, 192_000])
 def test_every_rate_is_resampled_as_if_in_one_piece(rate: int) -> None:
     sound = chirp(3.3, rate)
@@ -52,6 +54,7 @@ def test_every_rate_is_resampled_as_if_in_one_piece(rate: int) -> None:
     assert similarity(got, chirp(3.3)) > 0.99
 
 
+@pytest.mark.fault("F44")
 @pytest.mark.parametrize("channels", [2, 6, 32])
 def test_channels_are_averaged(channels: int) -> None:
     sound = np.stack([chirp(2) * (index + 1) / channels for index in range(channels)], axis=1)
@@ -70,6 +73,7 @@ def test_a_channel_is_taken_on_its_own_and_another_is_refused() -> None:
             open_audio(data, channel)
 
 
+@pytest.mark.fault("F45")
 def test_compressed_formats_are_the_same_in_pieces_as_whole() -> None:
     for container, coding in (("MP3", "MPEG_LAYER_III"), ("OGG", "VORBIS"), ("FLAC", "PCM_16")):
         data = encode(chirp(9), SAMPLE_RATE, container, coding)
@@ -80,6 +84,7 @@ def test_compressed_formats_are_the_same_in_pieces_as_whole() -> None:
         np.testing.assert_allclose(got[: len(whole)], whole, atol=1e-6)
 
 
+@pytest.mark.fault("F45")
 def test_the_content_counts_and_not_the_name(tmp_path: Path) -> None:
     path = tmp_path / "sound.mp3"
     path.write_bytes(encode(chirp(1), SAMPLE_RATE, "FLAC", "PCM_16"))
@@ -157,6 +162,7 @@ def test_what_cannot_be_read_is_named(source: Any, match: str) -> None:
     assert len(str(caught.value)) < 600
 
 
+@pytest.mark.fault("F20")
 def test_a_fifo_does_not_block(tmp_path: Path) -> None:
     import os
 
@@ -195,6 +201,7 @@ def wav(samples: bytes, riff_size: int | None = None, data_size: int | None = No
 SOUND = s16(chirp(0.5))
 
 
+@pytest.mark.fault("F43")
 @pytest.mark.parametrize(
     "data",
     [
@@ -217,6 +224,7 @@ def test_lying_wav_headers_are_seen_through(data: bytes) -> None:
     assert stream.notes == []
 
 
+@pytest.mark.fault("F43")
 @pytest.mark.parametrize("count", [0, 1, 160])
 def test_short_audio_is_decoded(count: int) -> None:
     for data in (wav(SOUND[: 2 * count]), wav(SOUND[: 2 * count]) + b""):
@@ -225,11 +233,13 @@ def test_short_audio_is_decoded(count: int) -> None:
     assert len(open_audio(other).read()) == round(count * 16 / 44.1)
 
 
+@pytest.mark.fault("F43")
 def test_what_follows_an_empty_data_chunk_is_not_audio() -> None:
     data = riff(chunk(b"fmt ", fmt()), chunk(b"data", b""), chunk(b"LIST", b"INFOISFT" * 9))
     assert open_audio(data).read().size == 0
 
 
+@pytest.mark.fault("F43")
 @pytest.mark.parametrize(
     ("data", "match"),
     [
@@ -251,6 +261,7 @@ def test_headers_without_audio_are_refused(data: bytes, match: str) -> None:
         open_audio(data)
 
 
+@pytest.mark.fault("F43")
 @pytest.mark.parametrize("container", ["WAV", "FLAC", "OGG", "MP3"])
 def test_half_a_file_gives_its_half_and_a_note(container: str) -> None:
     coding = {"OGG": "VORBIS", "MP3": "MPEG_LAYER_III"}.get(container, "PCM_16")
@@ -267,6 +278,7 @@ def test_half_a_file_gives_its_half_and_a_note(container: str) -> None:
 # Sample formats
 
 
+@pytest.mark.fault("F44")
 @pytest.mark.parametrize("rate", [0, 1, 999, 768_001, 2**31 - 1, 2**31, 2**32 - 1])
 def test_impossible_sample_rates_are_refused(rate: int) -> None:
     data = riff(chunk(b"fmt ", fmt(rate=rate)), chunk(b"data", SOUND))
@@ -274,6 +286,7 @@ def test_impossible_sample_rates_are_refused(rate: int) -> None:
         open_audio(data)
 
 
+@pytest.mark.fault("F44")
 @pytest.mark.parametrize(
     "content",
     [fmt(channels=0), fmt(channels=65_535), fmt(bits=0), fmt(coding=0x1234), fmt(coding=0x55)],
@@ -287,6 +300,7 @@ def test_impossible_sample_formats_are_refused(content: bytes) -> None:
 # Other kinds of files
 
 
+@pytest.mark.fault("F45")
 @pytest.mark.parametrize(
     ("data", "match"),
     [
@@ -324,6 +338,7 @@ def varied_mp3() -> bytearray:
     return bytearray(encode(noise, SAMPLE_RATE, "MP3", "MPEG_LAYER_III"))
 
 
+@pytest.mark.fault("F45")
 @pytest.mark.parametrize("frames", [0, 1, 10, 10**6, 2**32 - 1])
 @pytest.mark.parametrize("tag", [b"", b"ID3\x04\0\0\0\0\x02\x05" + bytes(261)], ids=["", "ID3"])
 def test_an_mp3_whose_table_lies_about_its_length_is_read_whole(frames: int, tag: bytes) -> None:
@@ -346,6 +361,7 @@ def test_an_mp3_without_a_table_is_read_to_its_end() -> None:
 # Sample values
 
 
+@pytest.mark.fault("F46")
 def test_single_impossible_samples_are_repaired() -> None:
     sound = chirp(2)
     sound[100:103] = np.nan, np.inf, -np.inf
@@ -358,6 +374,7 @@ def test_single_impossible_samples_are_repaired() -> None:
         assert stream.notes == ["audio: 3 samples are not numbers; they were taken as silence"]
 
 
+@pytest.mark.fault("F46")
 def test_f64_beyond_f32_is_repaired() -> None:
     sound = chirp(1).astype(np.float64)
     sound[5] = 1e300
@@ -366,6 +383,7 @@ def test_f64_beyond_f32_is_repaired() -> None:
     assert open_audio(data).read()[5] == 0
 
 
+@pytest.mark.fault("F46")
 @pytest.mark.parametrize("value", [np.nan, np.inf, 1e30, -1e30])
 def test_nothing_but_impossible_samples_is_an_error(value: float) -> None:
     sound = np.full(SAMPLE_RATE, value, np.float32)
@@ -382,6 +400,7 @@ def test_sixteen_bit_values_kept_as_floats_are_an_error_early_in_a_long_file() -
     assert 25 < stream.seconds < 40
 
 
+@pytest.mark.fault("F46")
 def test_silence_and_an_offset_stay_what_they_are() -> None:
     for value in (0.0, 0.25, 1.0, -1.0):
         got = open_pcm(np.full(2 * SAMPLE_RATE, value, np.float32)).read()
@@ -488,6 +507,7 @@ def test_blocks_have_one_length_but_the_last(sizes: list[int]) -> None:
     assert np.array_equal(joined, whole)
 
 
+@pytest.mark.fault("F47")
 def test_hours_need_no_more_memory_than_a_minute(tmp_path: Path) -> None:
     code = (
         "import resource, sys\n"
@@ -508,6 +528,7 @@ def test_hours_need_no_more_memory_than_a_minute(tmp_path: Path) -> None:
     assert peaks[1] - peaks[0] < 20, peaks
 
 
+@pytest.mark.fault("F43")
 def test_more_than_four_gigabytes_of_samples_are_all_found(tmp_path: Path) -> None:
     size = 2**32 + 16_000
     path = silent_wav(tmp_path / "long.wav", size // 16_000, size % 2**32)

@@ -149,6 +149,7 @@ def test_w64_ends_where_its_header_says() -> None:
     ]
 
 
+@pytest.mark.fault("F43")
 @pytest.mark.parametrize(("container", "place"), [("W64", 16), ("AU", 4), ("RF64", 20)])
 def test_a_size_of_nothing_in_a_header_ends_no_file(container: str, place: int) -> None:
     data = bytearray(encode(noise(1), SAMPLE_RATE, container, "PCM_16"))
@@ -274,6 +275,7 @@ def test_an_mp3_behind_other_bytes_is_found_by_its_frames(before: int) -> None:
         assert stream.notes == []
 
 
+@pytest.mark.fault("F45")
 def test_random_damage_to_joined_files_is_audio_or_an_error_of_ours() -> None:
     random = np.random.default_rng(5)
     files = [encode(chirp(1), 24_000, *kind) for kind in KINDS]

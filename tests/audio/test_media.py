@@ -38,6 +38,7 @@ def decoder(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
     return str(request.param)
 
 
+@pytest.mark.fault("F45")
 @pytest.mark.parametrize(("name", "form", "codec"), KINDS, ids=[kind[0] for kind in KINDS])
 def test_media_files_are_read(
     name: str, form: str, codec: str, decoder: str, tmp_path: Path, capfd: Any
@@ -98,6 +99,7 @@ def test_damage_is_named_in_words_where_the_decoder_has_a_number_only(tmp_path: 
     assert "some is left out (its decoder gives no reason)" in stream.notes[0]
 
 
+@pytest.mark.fault("F45")
 @pytest.mark.parametrize("text", ["#EXTM3U\n#EXTINF:1\n/etc/passwd\n", "ffconcat version 1.0\n"])
 def test_playlists_are_not_opened(text: str, decoder: str) -> None:
     with pytest.raises(UnsupportedAudio, match="is text"):
@@ -149,6 +151,7 @@ def lengths(tmp_path_factory: pytest.TempPathFactory) -> dict[int, Path]:
     }
 
 
+@pytest.mark.fault("F47")
 def test_hours_need_no_more_memory_than_a_minute(decoder: str, lengths: dict[int, Path]) -> None:
     code = (
         "import resource, sys\n"
@@ -171,6 +174,7 @@ def test_hours_need_no_more_memory_than_a_minute(decoder: str, lengths: dict[int
     assert peaks[1] - peaks[0] < 20, peaks
 
 
+@pytest.mark.fault("F45")
 def test_an_ffmpeg_that_gives_nothing_is_ended(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -42,6 +42,7 @@ def test_blocks_come_as_they_are_heard(plug) -> None:
     assert library.closed == 1
 
 
+@pytest.mark.fault("F49")
 def test_what_is_no_sound_is_repaired(plug) -> None:
     library = plug()
     with Microphone() as mic:
@@ -58,6 +59,7 @@ def test_stop_hands_out_what_was_heard_and_nothing_later(plug) -> None:
         assert np.concatenate(list(mic)).tolist() == block(0.25).tolist()
 
 
+@pytest.mark.fault("F49")
 @pytest.mark.parametrize(
     ("rate", "channels", "takes"),
     [(44_100, 1, ((44_100, 1),)), (48_000, 2, ((48_000, 2),)), (8_000, 1, ((8_000, 1),))],
@@ -77,6 +79,7 @@ def test_a_device_with_a_rate_of_its_own(plug, rate: int, channels: int, takes: 
     assert np.abs(heard - expected)[500:-500].max() < 0.01
 
 
+@pytest.mark.fault("F49")
 def test_a_device_that_goes_is_an_error_after_what_was_heard(plug) -> None:
     library = plug()
     with Microphone() as mic:
@@ -88,6 +91,7 @@ def test_a_device_that_goes_is_an_error_after_what_was_heard(plug) -> None:
     assert library.closed == 1  # whose own complaint is not heard
 
 
+@pytest.mark.fault("F49")
 def test_a_device_that_falls_silent_has_gone(plug, monkeypatch) -> None:
     monkeypatch.setattr(microphone, "SILENT_AFTER", 0.2)
     plug()
@@ -95,6 +99,7 @@ def test_a_device_that_falls_silent_has_gone(plug, monkeypatch) -> None:
         next(mic)
 
 
+@pytest.mark.fault("F49")
 def test_overruns_are_counted(plug) -> None:
     library = plug()
     with Microphone() as mic:

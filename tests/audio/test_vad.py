@@ -114,6 +114,7 @@ def test_a_stream_gives_the_samples_of_the_segments(
     assert [(speech.start, speech.end) for speech in whole] == segments
 
 
+@pytest.mark.fault("F47")
 def test_hours_of_speech_and_of_silence_are_not_held(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(vad, "Silero", Scripted)
     monkeypatch.setattr(vad, "Gain", Unity)
@@ -137,11 +138,13 @@ def test_hours_of_speech_and_of_silence_are_not_held(monkeypatch: pytest.MonkeyP
     assert detector.needed_from >= 100 * 16_000 - 512 - 6400
 
 
+@pytest.mark.fault("F46")
 @pytest.mark.parametrize("value", [0.0, 0.3, -1.0])
 def test_silence_and_offsets_are_not_speech(value: float) -> None:
     assert list(find_speech(open_pcm(np.full(160_000, value, np.float32)))) == []
 
 
+@pytest.mark.fault("F46")
 def test_noise_and_tones_are_not_speech() -> None:
     random = np.random.default_rng(0)
     time = np.arange(160_000) / 16_000
@@ -154,6 +157,7 @@ def test_noise_and_tones_are_not_speech() -> None:
         assert list(find_speech(open_pcm(sound))) == []
 
 
+@pytest.mark.fault("F46")
 @pytest.mark.parametrize("color", [0.0, 0.5, 1.0], ids=["white", "pink", "brown"])
 @pytest.mark.parametrize("level", [-30, -50, -60, -70, -75, -80, -85, -90, -96])
 def test_noise_that_is_raised_is_not_speech(color: float, level: float) -> None:

@@ -31,6 +31,7 @@ def started(job: Any, source: Path, output: Path, model: Path, *more: str) -> An
     return subprocess.Popen(command, stderr=subprocess.PIPE)
 
 
+@pytest.mark.fault("F66")
 @pytest.mark.parametrize("more", [(), ("--ordered",)], ids=["as ready", "ordered"])
 def test_killed_at_many_points_each_row_is_there_once(
     tiny_model: Path, more: tuple[str, ...]

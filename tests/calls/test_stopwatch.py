@@ -27,6 +27,7 @@ def test_the_stopwatch_counts_only_while_it_runs() -> None:
     assert watch.seconds >= first
 
 
+@pytest.mark.fault("F64")
 def test_time_never_runs_backwards_with_the_wall_clock(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(time, "time", lambda: -1e9)
     watch = Stopwatch()

@@ -104,6 +104,7 @@ def test_stop_reaches_all_calls_in_flight_but_none_that_comes_later() -> None:
     assert not later.stopped
 
 
+@pytest.mark.fault("F51")
 def test_stop_without_calls_is_not_remembered() -> None:
     turns = Turns(lambda: None)
     turns.stop()
@@ -114,6 +115,7 @@ def test_stop_without_calls_is_not_remembered() -> None:
     assert not call.stopped, "a call that has ended is out of reach"
 
 
+@pytest.mark.fault("F51")
 def test_stop_takes_no_lock() -> None:
     # A signal handler may run while this very thread, or another, holds the lock.
     turns = Turns(lambda: None)
@@ -183,6 +185,7 @@ def test_close_may_be_asked_for_again_where_it_was_interrupted() -> None:
     assert freed.count == 1
 
 
+@pytest.mark.fault("F52")
 def test_close_frees_once() -> None:
     freed = Freed()
     freed.turns.close()
@@ -196,6 +199,7 @@ def test_close_frees_once() -> None:
         freed.turns.enter(Call())
 
 
+@pytest.mark.fault("F52")
 def test_close_waits_until_the_engine_is_at_rest() -> None:
     freed = Freed()
     call = Call()
@@ -231,6 +235,7 @@ def test_close_does_not_wait_for_the_callers_own_code() -> None:
     assert freed.count == 1
 
 
+@pytest.mark.fault("F54")
 def test_close_from_a_signal_handler_inside_an_advance_frees_when_that_ends() -> None:
     freed = Freed()
     call = Call()

@@ -140,6 +140,7 @@ def test_the_default_is_at_most_256_threads_on_any_machine(tmp_path: Path) -> No
     assert (done.stdout.strip(), done.stderr) == ("256", "")
 
 
+@pytest.mark.fault("F57")
 @pytest.mark.parametrize("tier", COMPILED_TIERS)
 def test_kernel_objects_export_only_their_table(tier: str) -> None:
     """A function that others could link to might be the AVX-512 copy of a shared one."""

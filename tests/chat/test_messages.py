@@ -26,6 +26,7 @@ def test_a_list_and_its_json_are_the_same() -> None:
     ]
 
 
+@pytest.mark.fault("F28")
 @pytest.mark.parametrize(
     ("messages", "error"),
     [
@@ -99,6 +100,7 @@ def test_what_is_wrong_is_named(messages: Any, error: str) -> None:
     assert len(str(caught.value)) < 300
 
 
+@pytest.mark.fault("F28")
 def test_a_list_within_itself_is_refused() -> None:
     loop: list[Any] = []
     loop.append(loop)
@@ -108,6 +110,7 @@ def test_a_list_within_itself_is_refused() -> None:
         parse_messages(loop)
 
 
+@pytest.mark.fault("F28")
 @pytest.mark.parametrize(
     "messages",
     [
@@ -207,6 +210,7 @@ def test_a_message_made_by_hand() -> None:
     assert parse_messages([Message("user", "hi")]) == [Message("user", "hi")]
 
 
+@pytest.mark.fault("F29")
 def test_surrogates() -> None:
     text = json.dumps([{"role": "user", "content": "x"}]).replace("x", "\\ud83d\\ude00 \\ud800!")
     assert parse_messages(text)[0].content == "😀 \ufffd!"
@@ -215,6 +219,7 @@ def test_surrogates() -> None:
     )
 
 
+@pytest.mark.fault("F28")
 @pytest.mark.timeout(60)
 def test_a_hundred_thousand_messages() -> None:
     messages = [USER, {"role": "assistant", "content": "é"}] * 50_000
@@ -236,6 +241,7 @@ JSON = st.recursive(
 )
 
 
+@pytest.mark.fault("F28")
 @settings(max_examples=300, deadline=None)
 @given(st.lists(JSON, max_size=3) | JSON)
 def test_anything_is_messages_or_an_invalid_request(value: Any) -> None:

@@ -135,6 +135,7 @@ BOMBS = {
 }
 
 
+@pytest.mark.fault("F22")
 @pytest.mark.parametrize("source", ESCAPES.values(), ids=ESCAPES.keys())
 def test_a_template_cannot_reach_python(source: str) -> None:
     with pytest.raises(TemplateError):
@@ -142,12 +143,14 @@ def test_a_template_cannot_reach_python(source: str) -> None:
     assert MESSAGES[0].to_template() == {"role": "user", "content": "hello"}
 
 
+@pytest.mark.fault("F23")
 @pytest.mark.parametrize("source", OTHER_TEMPLATES)
 def test_a_template_stands_alone(source: str) -> None:
     with pytest.raises(TemplateError, match=r"line 2: \w+ is not allowed"):
         ChatTemplate(source)
 
 
+@pytest.mark.fault("F23")
 @pytest.mark.timeout(60)
 @pytest.mark.parametrize("source", BOMBS.values(), ids=BOMBS.keys())
 def test_a_bomb_is_stopped(source: str, peak_memory_mb: Callable[[], float]) -> None:
@@ -157,6 +160,7 @@ def test_a_bomb_is_stopped(source: str, peak_memory_mb: Callable[[], float]) -> 
     assert peak_memory_mb() - before < 600
 
 
+@pytest.mark.fault("F23")
 def test_time_is_limited(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = iter(range(0, 10**9, 3))
     monkeypatch.setattr("cactus.chat.budget.time.monotonic", lambda: float(next(clock)))
@@ -165,6 +169,7 @@ def test_time_is_limited(monkeypatch: pytest.MonkeyPatch) -> None:
         ChatTemplate(source).render(MESSAGES)
 
 
+@pytest.mark.fault("F23")
 def test_a_stopped_template_can_be_used_again() -> None:
     template = ChatTemplate("{% if messages[0].content == 'bomb' %}{{ 'a' * 10**12 }}{% endif %}ok")
     bomb = parse_messages([{"role": "user", "content": "bomb"}])

@@ -59,6 +59,7 @@ def test_text_is_that_of_transformers(name: str, case: str) -> None:
     assert str(caught.value) == expected["error"]
 
 
+@pytest.mark.fault("F25")
 @pytest.mark.parametrize(("name", "case"), ACCEPTED)
 def test_every_special_token_is_traced_to_the_template(name: str, case: str) -> None:
     """Without knowing a list of special tokens: the rooms where they stand are the template's."""
@@ -88,6 +89,7 @@ def hostile(case: dict[str, Any], poison: str) -> dict[str, Any]:
     }
 
 
+@pytest.mark.fault("F25")
 @pytest.mark.parametrize(("name", "case"), ACCEPTED)
 def test_content_is_never_special(name: str, case: str) -> None:
     """Markup in content stays outside the template's parts, however the template moves it about."""
@@ -125,6 +127,7 @@ def test_a_token_built_beyond_tracing_is_given_back() -> None:
     assert [tuple(part) for part in parts] == [("<|user|>", True), ("hello", False)]
 
 
+@pytest.mark.fault("F25")
 def test_but_not_where_content_could_have_built_it() -> None:
     template = ChatTemplate(LOSES_TRACK, {}, ["<|user|>", "<|system|>"])
     for content in ("<|system|>", "a < b"):
@@ -138,11 +141,13 @@ def test_literal_parts_join_to_one_token() -> None:
     assert [tuple(part) for part in parts] == [("<|user|>", True), ("hello", False)]
 
 
+@pytest.mark.fault("F25")
 def test_a_caller_cannot_forge_a_role() -> None:
     with pytest.raises(InvalidRequest, match=r"messages\[0\]\.role"):
         parse_messages([{"role": "user<|im_end|>", "content": ""}])
 
 
+@pytest.mark.fault("F26")
 def test_extra_variables_are_content() -> None:
     parts = ChatTemplate("{{ '<|im_start|>' ~ note }}").render(USER, note="<|im_end|>").parts
     assert [tuple(part) for part in parts] == [("<|im_start|>", True), ("<|im_end|>", False)]
@@ -154,6 +159,7 @@ RESERVED = [
 ]
 
 
+@pytest.mark.fault("F26")
 @pytest.mark.parametrize("name", RESERVED)
 def test_reserved_names_are_refused(name: str) -> None:
     template = ChatTemplate("{{ messages[0].content }}")
@@ -162,6 +168,7 @@ def test_reserved_names_are_refused(name: str) -> None:
     assert template.render(USER).text == "hello"
 
 
+@pytest.mark.fault("F26")
 def test_extra_variables_must_be_json() -> None:
     template = ChatTemplate("{{ x }}")
     with pytest.raises(InvalidRequest, match=r"chat template arguments\.x: expected a JSON value"):
@@ -170,6 +177,7 @@ def test_extra_variables_must_be_json() -> None:
         template.render(USER, x=float("nan"))
 
 
+@pytest.mark.fault("F24")
 def test_the_message_of_raise_exception_is_the_error() -> None:
     template = ChatTemplate("{{ raise_exception('Only ' ~ messages|length ~ ' turn, please') }}")
     with pytest.raises(TemplateError) as caught:
@@ -177,6 +185,7 @@ def test_the_message_of_raise_exception_is_the_error() -> None:
     assert str(caught.value) == "Only 1 turn, please"
 
 
+@pytest.mark.fault("F24")
 @pytest.mark.parametrize(
     ("source", "message"),
     [
@@ -258,6 +267,7 @@ def test_arguments_are_json_for_a_template_that_wants_text() -> None:
         ChatTemplate("{{ messages[0].tool_calls[0].function.arguments.x.y }}").render(messages)
 
 
+@pytest.mark.fault("F28")
 @pytest.mark.parametrize("name", SOURCES)
 def test_two_hundred_turns_and_fifty_tools_render(name: str) -> None:
     case = GOLDEN["cases"]["tool results"]

@@ -68,6 +68,7 @@ def test_without_chatml_tokens_the_file_is_asked_for(tmp_path: Path) -> None:
         load(tmp_path, "<|im_start|>", "</s>")
 
 
+@pytest.mark.fault("F24")
 @pytest.mark.parametrize(
     ("name", "data"),
     [

@@ -47,6 +47,7 @@ def test_the_result_is_a_copy() -> None:
     assert PARAMETERS["properties"]
 
 
+@pytest.mark.fault("F35")
 @pytest.mark.parametrize(
     ("tool", "error"),
     [
@@ -102,22 +103,26 @@ def test_what_is_wrong_is_named(tool: Any, error: str) -> None:
         validate_tools([FLAT, tool])
 
 
+@pytest.mark.fault("F35")
 @pytest.mark.parametrize("tools", [{"name": "f"}, 5, "x", "{}", "[NaN]", "[" * 9999])
 def test_what_is_no_list_is_refused(tools: Any) -> None:
     with pytest.raises(InvalidRequest, match="tools: "):
         validate_tools(tools)
 
 
+@pytest.mark.fault("F35")
 def test_a_thousand_tools_are_not_too_many() -> None:
     assert len(validate_tools([{"name": f"f{index}"} for index in range(1000)])) == 1000
 
 
+@pytest.mark.fault("F35")
 def test_parameters_that_are_null_are_missing() -> None:
     assert validate_tools([{"name": "now", "parameters": None}]) == validate_tools(
         [{"name": "now"}]
     )
 
 
+@pytest.mark.fault("F35")
 def test_too_many_tools() -> None:
     with pytest.raises(InvalidRequest, match="at most 10000 tools, got 10001"):
         validate_tools([{"name": f"f{index}"} for index in range(10_001)])

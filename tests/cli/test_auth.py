@@ -44,6 +44,7 @@ def auth(*arguments: str, text: str = "") -> tuple[int, str, str]:
     return done.returncode, done.stdout, done.stderr
 
 
+@pytest.mark.fault("F79")
 def test_it_asks_on_a_terminal_and_shows_no_key(home: Path) -> None:
     terminal = Terminal(90, "auth")
     terminal.wait_for(lambda: any("API key" in line for line in terminal.lines))
@@ -78,6 +79,7 @@ def test_ctrl_c_stores_nothing_and_the_terminal_echoes_again(home: Path) -> None
     assert list(home.rglob("cloud.json")) == []
 
 
+@pytest.mark.fault("F79")
 def test_scripts_give_the_key_on_standard_input(home: Path) -> None:
     status, out, err = auth("--key-stdin", "--base-url", URL, "--model", "m", text=KEY + "\n")
     assert status == 0 and out.startswith("Stored in ") and KEY not in out + err
@@ -160,6 +162,7 @@ def chat(folder: Path, *arguments: str) -> tuple[int, str, str]:
     return done.returncode, done.stdout, done.stderr
 
 
+@pytest.mark.fault("F80")
 def test_the_chat_shows_whose_answer_it_is_and_no_controls(
     server: CloudServer, tiny_model: Path
 ) -> None:
@@ -171,6 +174,7 @@ def test_the_chat_shows_whose_answer_it_is_and_no_controls(
     assert server.last.body["messages"][-1] == {"role": "user", "content": "Hello"}
 
 
+@pytest.mark.fault("F76")
 def test_the_chat_says_why_the_cloud_gave_no_answer(server: CloudServer, tiny_model: Path) -> None:
     server.behave(refuses(401, f"wrong key {KEY}\nERROR cactus: \x1b[31mfake"))
     status, out, err = chat(tiny_model, "--cloud")
@@ -179,6 +183,7 @@ def test_the_chat_says_why_the_cloud_gave_no_answer(server: CloudServer, tiny_mo
     assert KEY not in err and "\nERROR" not in err and "\x1b[31m" not in err
 
 
+@pytest.mark.fault("F78")
 def test_the_chat_asks_nobody_unless_told_to(server: CloudServer, tiny_model: Path) -> None:
     status, out, _ = chat(tiny_model)
     assert status == 0 and out.strip() and server.received == []
@@ -231,6 +236,7 @@ def test_a_cloud_that_is_not_there_or_not_allowed_is_refused(
     assert "CACTUS_NO_CLOUD" in chat(tiny_model, "--cloud")[2]
 
 
+@pytest.mark.fault("F80")
 def test_the_log_keeps_every_message_on_its_line(capsys: pytest.CaptureFixture[str]) -> None:
     import logging
 

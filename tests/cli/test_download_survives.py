@@ -129,6 +129,7 @@ def wait_until(condition: Callable[[], bool], *children: subprocess.Popen[str]) 
 # -- the connection
 
 
+@pytest.mark.fault("F66")
 def test_a_connection_that_is_cut_at_ten_places_is_continued_at_each(server, root, files) -> None:
     size = len(files[SHARDS[0]])
     server.cuts = [size * tenth // 11 for tenth in range(1, 11)]
@@ -147,6 +148,7 @@ def test_a_connection_that_is_cut_at_either_end_is_continued(server, root, files
 # -- kill -9
 
 
+@pytest.mark.fault("F66")
 @pytest.mark.parametrize("share", [0.1, 0.5, 0.99])
 def test_killed_while_a_file_arrives_the_next_one_continues(
     server, root, files, start, share
@@ -176,6 +178,7 @@ download.download_model("acme/Tiny-Llama", progress=progress)
 """
 
 
+@pytest.mark.fault("F66")
 @pytest.mark.parametrize(
     ("label", "share"),
     [
@@ -212,6 +215,7 @@ def test_ctrl_c_leaves_what_has_arrived(server, root, files, start) -> None:
 # -- a full disk
 
 
+@pytest.mark.fault("F65")
 @pytest.mark.parametrize("room", [5_000, 100_000])
 def test_a_file_system_that_takes_no_more_bytes(server, root, files, room: int) -> None:
     """RLIMIT_FSIZE refuses bytes beyond a size, as FAT32 does at 4 GB; it needs no rights."""
@@ -266,6 +270,7 @@ def can_mount() -> bool:
     return done.returncode == 0
 
 
+@pytest.mark.fault("F65")
 @pytest.mark.skipif(not can_mount(), reason="no user namespaces here")
 @pytest.mark.parametrize(
     ("label", "share"),
@@ -294,6 +299,7 @@ def test_a_disk_that_fills_up_meanwhile(server, root, tmp_path: Path, label, sha
 # -- a second process
 
 
+@pytest.mark.fault("F69")
 def test_two_at_once_fetch_everything_once(server, root, files, start) -> None:
     server.gate_at = len(files[SHARDS[0]]) // 2
     children = [start() for _ in range(2)]
@@ -307,6 +313,7 @@ def test_two_at_once_fetch_everything_once(server, root, files, start) -> None:
     assert sorted(server.fetched()) == sorted(files)
 
 
+@pytest.mark.fault("F69")
 def test_of_two_the_second_takes_over_when_the_first_is_killed(server, root, files, start) -> None:
     server.gate_at = len(files[SHARDS[0]]) // 2
     first = start()

@@ -88,6 +88,7 @@ def test_a_file_that_cannot_be_used_is_one_line_with_the_place(
     assert "\n" not in caught.value.message
 
 
+@pytest.mark.fault("F80")
 def test_calls_are_shown_whole_and_cannot_hide_anything() -> None:
     call = ToolCall("1", "pay", {"to": 'Bob "B"', "amount": 5, "note": "a\u202eb\x1b[2J\n"})
     assert spelled(call) == (r'pay(to="Bob \"B\"", amount=5, note="a\u202eb\u001b[2J\n")')

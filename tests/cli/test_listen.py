@@ -94,6 +94,7 @@ def test_all_formats(listen, form: str) -> None:
         )
 
 
+@pytest.mark.fault("F49")
 def test_what_was_said_before_the_microphone_went_is_written(listen) -> None:
     _, expected, _ = listen(ctrl_c, "--quiet")
     status, out, err = listen(unplug, "--quiet")
@@ -101,6 +102,7 @@ def test_what_was_said_before_the_microphone_went_is_written(listen) -> None:
     assert err.startswith("cactus: Desk mic gives no more audio") and err.count("\n") == 1
 
 
+@pytest.mark.fault("F49")
 def test_what_the_device_dropped_is_reported(listen) -> None:
     def drop(stream: Stream) -> None:
         stream.hear(np.zeros(1600, np.float32), overflow=True)

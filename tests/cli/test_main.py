@@ -120,6 +120,7 @@ def test_an_option_that_begins_like_another_hints_at_it(run, given: str) -> None
     assert status == 2 and "--words" in err.replace(given, "")
 
 
+@pytest.mark.fault("F80")
 def test_a_strange_command_is_shown_without_its_control_characters(run) -> None:
     status, _, err = run("x\x1b[2Jy")
     assert status == 2 and "no command 'x[2Jy'" in err
@@ -207,6 +208,7 @@ def test_a_defect_of_ours_keeps_its_trace(monkeypatch) -> None:
         run_cli(["list"])
 
 
+@pytest.mark.fault("F58")
 def test_a_reader_that_leaves_ends_the_command_quietly() -> None:
     # The pipe is closed before anything is written, which `| head` makes a matter of luck.
     reader, writer = os.pipe()
@@ -217,6 +219,7 @@ def test_a_reader_that_leaves_ends_the_command_quietly() -> None:
     assert done.stderr == b""
 
 
+@pytest.mark.fault("F58")
 @pytest.mark.parametrize("closed", [">&-", "2>&-", "<&-", "<&- >&- 2>&-"])
 def test_closed_streams_are_no_defect(closed: str, tiny_model: Path) -> None:
     arguments = [*COMMAND, "run", str(tiny_model), "-q", "-p", "hi", "--max-tokens", "3"]
@@ -245,6 +248,7 @@ def cactus_named_model(tmp_path: Path) -> dict[str, str]:
     return {**os.environ, "CACTUS_WEIGHTS": str(folder.parent)}
 
 
+@pytest.mark.fault("F64")
 @pytest.mark.parametrize("locale", ["C", "POSIX"])
 def test_the_c_locale_does_not_change_what_is_written(cactus_named_model, locale: str) -> None:
     plain = {"PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "LC_ALL": locale}
@@ -268,6 +272,7 @@ def test_a_terminal_that_lacks_a_character_shows_its_number(cactus_named_model) 
     assert child.exitstatus == 0 and b"gr\xfc\xdfe         \\U0001f335" in shown
 
 
+@pytest.mark.fault("F64")
 @pytest.mark.parametrize(
     "changed",
     [
@@ -293,6 +298,7 @@ def test_locale_and_home_may_be_odd(changed: dict[str, str | None], tmp_path, ti
     assert b" tokens, " in done.stderr and b"Traceback" not in done.stderr
 
 
+@pytest.mark.fault("F80")
 def test_control_characters_of_a_model_do_not_reach_the_terminal() -> None:
     assert printable("a\x1b[2J\x07b\r\n\tc\x9bd\x7f\x00é🌵") == "a[2Jb\n\tcdé🌵"
 
@@ -308,6 +314,7 @@ def test_sizes_for_people() -> None:
     assert [megabytes(n) for n in sizes] == ["0 B", "999 B", "41 kB", "1 MB", "98 MB", "1.6 GB"]
 
 
+@pytest.mark.fault("F58")
 @pytest.mark.parametrize(
     "module", ["click", "cactus.cli.commands", "cactus.cli.list", "cactus.weights.locate"]
 )
@@ -336,6 +343,7 @@ def test_a_level_that_the_log_does_not_have_is_refused(run, monkeypatch, level: 
     assert "CACTUS_LOG must be debug, info, warning or error" in err and repr(level) in err
 
 
+@pytest.mark.fault("F79")
 def test_the_log_tells_what_was_done_and_nothing_that_was_said(tiny_model: Path) -> None:
     settings = {**os.environ, "CACTUS_LOG": "debug", "CACTUS_CLOUD_API_KEY": "sesame"}
     command = [*COMMAND, "run", str(tiny_model), "-q", "-p", "abracadabra", "--max-tokens", "3"]

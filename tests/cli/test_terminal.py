@@ -117,6 +117,7 @@ def test_help_and_wrong_commands(terminal) -> None:
     assert leaves(child) == 0
 
 
+@pytest.mark.fault("F58")
 def test_ctrl_c_stops_the_answer_and_the_conversation_goes_on(terminal) -> None:
     child = terminal([FAKE])
     child.expect("> ")
@@ -135,6 +136,7 @@ def test_ctrl_c_stops_the_answer_and_the_conversation_goes_on(terminal) -> None:
     assert leaves(child) == 130
 
 
+@pytest.mark.fault("F58")
 def test_ctrl_c_after_a_stopped_answer_leaves(terminal) -> None:
     child = terminal([FAKE])
     child.expect("> ")
@@ -198,6 +200,7 @@ def test_lines_that_arrive_together_are_one_message_without_bracketed_paste(term
     child.expect(re.escape(r"['first line\nsecond line']"))
 
 
+@pytest.mark.fault("F80")
 def test_the_screen_shows_no_control_sequences(terminal) -> None:
     child = terminal([FAKE])
     screen = pyte.Screen(80, 24)
@@ -236,6 +239,7 @@ def test_the_real_command_answers_stops_and_goes_on(terminal, starter_folder: Pa
     assert leaves(child) == 0
 
 
+@pytest.mark.fault("F58")
 def test_ctrl_c_twice_while_it_answers_leaves(terminal) -> None:
     child = terminal([FAKE])
     child.expect("> ")

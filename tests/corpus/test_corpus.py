@@ -189,6 +189,7 @@ def test_a_folder_whose_name_is_no_text_is_refused(tmp_path: Path) -> None:
     str(error.value).encode()
 
 
+@pytest.mark.fault("F71")
 @pytest.mark.parametrize(
     ("make", "reason"),
     [
@@ -217,6 +218,7 @@ def test_a_folder_that_may_not_be_read_is_refused(
         Corpus(folder, embedder=WordEmbedder(), cache_dir=tmp_path / "cache")
 
 
+@pytest.mark.fault("F71")
 @pytest.mark.parametrize("wrong", [None, 7, b"docs", ""])
 def test_a_corpus_is_a_folder(wrong: Any) -> None:
     with pytest.raises(InvalidRequest, match="a corpus is a folder"):
@@ -251,6 +253,7 @@ def test_a_model_that_cannot_do_what_it_is_for_is_refused_at_once(
         Corpus(folder, **given, **{option: model})
 
 
+@pytest.mark.fault("F74")
 @pytest.mark.parametrize(
     ("query", "options"),
     [
@@ -277,6 +280,7 @@ def test_any_query_gives_ordered_finite_scores(
     assert hits == corpus.search(query, **options)
 
 
+@pytest.mark.fault("F74")
 @pytest.mark.parametrize("options", [{"top_k": -1}, {"mode": "sparse"}, {"neighbours": -1}])
 def test_wrong_options_of_a_search_are_refused(corpus: Corpus, options: dict[str, Any]) -> None:
     with pytest.raises(InvalidRequest):

@@ -17,6 +17,7 @@ HOSTILE = [
 ]
 
 
+@pytest.mark.fault("F75")
 @pytest.mark.parametrize("text", HOSTILE)
 def test_no_text_ends_its_own_fence(text: str) -> None:
     prompt = quoted([Passage(1, text, "a.md", 0, len(text))])
@@ -27,6 +28,7 @@ def test_no_text_ends_its_own_fence(text: str) -> None:
     assert inside[1] == text
 
 
+@pytest.mark.fault("F75")
 @pytest.mark.parametrize(
     ("source", "heading"),
     [

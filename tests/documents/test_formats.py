@@ -51,22 +51,26 @@ def test_a_pdf_has_pages_and_its_outline_as_headings(process: ReaderProcess) -> 
     assert pieces[0].line is None
 
 
+@pytest.mark.fault("F72")
 def test_a_pdf_of_10_000_pages_is_read_whole(process: ReaderProcess) -> None:
     found = process.parse("pdf", "a.pdf", forge.pdf([f"Page {n}" for n in range(1, 10_001)]))
     assert len(found.pages) == 10_000
     assert found.text[found.pages[9999] :].strip() == "Page 10000"
 
 
+@pytest.mark.fault("F72")
 def test_scripts_in_a_pdf_are_not_run_and_not_text(process: ReaderProcess) -> None:
     script = "/OpenAction << /S /JavaScript /JS (app.alert\\('hello'\\)) >>"
     assert process.parse("pdf", "a.pdf", forge.pdf(["Text"], extra=script)).text.strip() == "Text"
 
 
+@pytest.mark.fault("F72")
 def test_pdfs_without_text_or_pages_are_empty(process: ReaderProcess) -> None:
     assert refusal(process, "pdf", forge.pdf([""]))[0] == "empty"
     assert refusal(process, "pdf", forge.pdf([]))[0] in ("empty", "damaged")
 
 
+@pytest.mark.fault("F72")
 def test_a_pdf_with_a_password_is_encrypted(process: ReaderProcess) -> None:
     data = forge.pdf(["Text"]).replace(
         b"/Root 1 0 R",
@@ -77,6 +81,7 @@ def test_a_pdf_with_a_password_is_encrypted(process: ReaderProcess) -> None:
     assert refusal(process, "pdf", data)[0] == "encrypted"
 
 
+@pytest.mark.fault("F72")
 @pytest.mark.parametrize("cut", [1, 9, 60, 300])
 def test_a_pdf_that_is_cut_short_is_read_or_refused(process: ReaderProcess, cut: int) -> None:
     data = forge.pdf(["Some text"])
@@ -86,11 +91,13 @@ def test_a_pdf_that_is_cut_short_is_read_or_refused(process: ReaderProcess, cut:
         assert error.reason in ("damaged", "empty")
 
 
+@pytest.mark.fault("F72")
 def test_a_pdf_with_a_wrong_table_of_objects_is_mended(process: ReaderProcess) -> None:
     data = forge.pdf(["Some text"]).replace(b"0000000009", b"0000000777")
     assert "Some text" in process.parse("pdf", "a.pdf", data).text
 
 
+@pytest.mark.fault("F72")
 @pytest.mark.timeout(60)
 def test_a_pdf_that_unpacks_to_gigabytes_is_refused_and_others_are_read() -> None:
     process = ReaderProcess(Limits(seconds=3, memory_bytes=300 << 20))
@@ -193,6 +200,7 @@ OUTSIDE = '<!DOCTYPE w:document [<!ENTITY j SYSTEM "file:///etc/passwd">]>'
 DEEP = "<w:p>" * 50_000 + "</w:p>" * 50_000
 
 
+@pytest.mark.fault("F72")
 @pytest.mark.parametrize(
     ("kind", "data", "reason"),
     [
@@ -233,12 +241,14 @@ def test_hostile_files_are_refused_with_the_reason(
         assert reason is None and "root:" not in found.text
 
 
+@pytest.mark.fault("F72")
 def test_a_string_that_a_sheet_repeats_a_million_times_is_too_large(process: ReaderProcess) -> None:
     cells = "".join('<c t="s"><v>0</v></c>' for _ in range(1000))
     data = forge.xlsx({"A": f"<row>{cells}</row>" * 100}, ["word " * 1000])
     assert refusal(process, "xlsx", data)[0] == "too large"
 
 
+@pytest.mark.fault("F72")
 def test_deeply_nested_elements_end(process: ReaderProcess) -> None:
     deep = "<div>" * 50_000 + "Deep" + "</div>" * 50_000
     assert process.parse("html", "a.html", deep.encode()).text.strip() == "Deep"
@@ -256,6 +266,7 @@ def test_one_process_reads_many_files() -> None:
     process.close()
 
 
+@pytest.mark.fault("F72")
 @pytest.mark.timeout(60)
 def test_a_file_that_takes_too_long_ends_its_process_and_the_next_is_read() -> None:
     process = ReaderProcess(Limits(seconds=0.5))
@@ -270,6 +281,7 @@ def test_a_file_that_takes_too_long_ends_its_process_and_the_next_is_read() -> N
     process.close()
 
 
+@pytest.mark.fault("F72")
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux bounds a process's memory")
 @pytest.mark.timeout(60)
 def test_memory_over_the_limit_is_refused_and_the_next_file_is_read() -> None:
@@ -339,6 +351,7 @@ def test_several_threads_share_one_process() -> None:
     process.close()
 
 
+@pytest.mark.fault("F72")
 def test_a_process_that_was_ended_from_outside_is_started_again() -> None:
     process = ReaderProcess(LIMITS)
     process.parse("html", "a.html", b"<p>x")
@@ -369,6 +382,7 @@ def test_the_table_of_a_html_file_is_kept_as_rows(process: ReaderProcess) -> Non
     assert parts(found, "table") == ["Name | Age\nAda | 36\n"]
 
 
+@pytest.mark.fault("F72")
 def test_a_path_in_an_archive_is_never_a_path_outside(
     process: ReaderProcess, tmp_path: Path
 ) -> None:

@@ -53,6 +53,7 @@ def test_code_keeps_its_lines_and_tables_their_header() -> None:
     assert [block.title for block in found.blocks if block.kind == "table"] == ["a | b"]
 
 
+@pytest.mark.fault("F72")
 def test_text_over_the_limit_is_refused() -> None:
     with pytest.raises(Unread, match="too large"):
         html("<p>" + "word " * 100, 100)

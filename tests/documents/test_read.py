@@ -26,6 +26,7 @@ RUSSIAN = "Съешь же ещё этих мягких французских �
 JAPANESE = "吾輩は猫である。名前はまだ無い。どこで生れたかとんと見当がつかぬ。\n" * 20
 
 
+@pytest.mark.fault("F71")
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-32", "utf-16-le"])
 @pytest.mark.parametrize("text", [GERMAN, RUSSIAN, JAPANESE], ids=["de", "ru", "ja"])
 def test_unicode_is_read_with_and_without_a_mark(tmp_path: Path, text: str, encoding: str) -> None:
@@ -36,6 +37,7 @@ def test_unicode_is_read_with_and_without_a_mark(tmp_path: Path, text: str, enco
     assert found.text == text  # newlines as they are, and no mark
 
 
+@pytest.mark.fault("F71")
 @pytest.mark.parametrize(
     ("text", "encoding"),
     [
@@ -56,6 +58,7 @@ def test_a_few_wrong_bytes_in_utf8_are_noted_and_not_guessed_about(tmp_path: Pat
     assert found.text.startswith(RUSSIAN) and found.notes == ["2 places are not UTF-8"]
 
 
+@pytest.mark.fault("F71")
 @pytest.mark.parametrize(
     "data",
     [
@@ -76,6 +79,7 @@ def test_what_is_not_text_is_binary(data: bytes) -> None:
     assert error.value.reason == "binary"
 
 
+@pytest.mark.fault("F71")
 @pytest.mark.parametrize(
     ("name", "content", "reason", "detail"),
     [
@@ -105,6 +109,7 @@ def test_what_is_not_read_is_named_with_the_reason(
     assert detail in found.detail
 
 
+@pytest.mark.fault("F71")
 def test_a_file_that_changes_after_it_was_found_is_never_followed(tmp_path: Path) -> None:
     root = write(
         tmp_path.resolve() / "root", {"a.txt": "a", "sub/b.txt": "b", "c.txt": "c", "d.txt": ""}
@@ -130,6 +135,7 @@ def test_a_file_that_changes_after_it_was_found_is_never_followed(tmp_path: Path
     }
 
 
+@pytest.mark.fault("F71")
 def test_a_file_that_may_not_be_read_is_skipped(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -24,10 +24,12 @@ def test_files_come_sorted_within_each_folder(tmp_path: Path) -> None:
     assert skipped == {}
 
 
+@pytest.mark.fault("F71")
 def test_a_folder_that_is_empty_gives_nothing(tmp_path: Path) -> None:
     assert look(tmp_path) == ([], {})
 
 
+@pytest.mark.fault("F71")
 @pytest.mark.parametrize("name", ["missing", "file.txt", "fifo"])
 def test_what_is_not_a_folder_is_refused(tmp_path: Path, name: str) -> None:
     write(tmp_path, {"file.txt": "x"})
@@ -45,6 +47,7 @@ def test_hidden_files_and_folders_are_left_out_unless_wanted(tmp_path: Path) -> 
     assert look(tmp_path, hidden=True) == ([".a.txt", ".b/c.txt", "d.txt"], {".git": "hidden"})
 
 
+@pytest.mark.fault("F71")
 def test_links_out_of_the_root_and_loops_are_skipped(tmp_path: Path) -> None:
     root = write(tmp_path / "root", {"a.txt": "a", "sub/b.txt": "b"})
     write(tmp_path, {"secret/key.txt": "key", "outside.txt": "x", "root2/c.txt": ""})
@@ -79,6 +82,7 @@ def test_the_root_itself_may_be_a_link(tmp_path: Path) -> None:
     assert look(tmp_path / "link") == (["a.txt"], {})
 
 
+@pytest.mark.fault("F71")
 def test_fifos_sockets_and_devices_are_skipped(tmp_path: Path, monkeypatch) -> None:  # type: ignore[no-untyped-def]
     os.mkfifo(tmp_path / "fifo.txt")
     monkeypatch.chdir(tmp_path)  # the path of a socket must be short
@@ -87,6 +91,7 @@ def test_fifos_sockets_and_devices_are_skipped(tmp_path: Path, monkeypatch) -> N
         assert look(tmp_path) == ([], {"fifo.txt": "special", "socket.txt": "special"})
 
 
+@pytest.mark.fault("F71")
 def test_a_folder_that_may_not_be_read_is_skipped(tmp_path: Path, monkeypatch) -> None:  # type: ignore[no-untyped-def]
     write(tmp_path, {"a/x.txt": "", "b/y.txt": ""})
     listdir = os.listdir
@@ -100,6 +105,7 @@ def test_a_folder_that_may_not_be_read_is_skipped(tmp_path: Path, monkeypatch) -
     assert look(tmp_path) == (["b/y.txt"], {"a": "unreadable"})
 
 
+@pytest.mark.fault("F71")
 def test_a_file_deleted_meanwhile_is_counted(tmp_path: Path) -> None:
     write(tmp_path, {"a.txt": "", "b.txt": "", "c/d.txt": ""})
     found = walk(tmp_path)
@@ -108,6 +114,7 @@ def test_a_file_deleted_meanwhile_is_counted(tmp_path: Path) -> None:
     assert next(found) == Skipped("b.txt", "gone")
 
 
+@pytest.mark.fault("F71")
 def test_a_folder_that_becomes_a_link_meanwhile_is_not_followed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -198,6 +205,7 @@ def test_a_pattern_that_would_take_forever_is_skipped_with_its_line(tmp_path: Pa
         walk(tmp_path, include=["*a" * 40])
 
 
+@pytest.mark.fault("F71")
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems allow no such names")
 def test_a_name_that_is_not_utf8_is_spelled_out_and_read(tmp_path: Path) -> None:
     folder = os.fsencode(tmp_path.resolve()) + b"/d\xff"
@@ -226,6 +234,7 @@ def test_folders_are_nested_to_a_limit(tmp_path: Path) -> None:
     assert skipped == {"d/" * 200 + "d": "too large"}
 
 
+@pytest.mark.fault("F71")
 def test_memory_does_not_grow_with_the_number_of_files(tmp_path: Path) -> None:
     def peak(folders: int) -> int:
         root = tmp_path / str(folders)
@@ -242,6 +251,7 @@ def test_memory_does_not_grow_with_the_number_of_files(tmp_path: Path) -> None:
     assert peak(60) < peak(10) + 30_000
 
 
+@pytest.mark.fault("F71")
 def test_a_summary_counts_by_reason_and_keeps_a_few_examples() -> None:
     summary = Summary()
     for index in range(100):

@@ -112,6 +112,7 @@ def test_logits_are_not_summed(tiny: Model) -> None:
         program.step([Row(session, [1, 2], "sum")])
 
 
+@pytest.mark.fault("F39")
 def test_one_text_gives_one_vector_and_a_list_as_many_as_it_has(tiny: Model) -> None:
     ids = tiny.tokenize("Hello")
     assert tiny.embed("Hello").shape == tiny.embed(ids).shape == (64,)
@@ -121,12 +122,14 @@ def test_one_text_gives_one_vector_and_a_list_as_many_as_it_has(tiny: Model) -> 
     assert tiny.embed(("Hello", ids)).tokens == (5, 5)
 
 
+@pytest.mark.fault("F39")
 def test_what_has_no_token_is_the_zero_vector(tiny: Model) -> None:
     made = tiny.embed(["", [], "a"], normalize=True)
     assert made.tokens == (0, 0, 1)
     assert not made[:2].any() and np.isclose(np.linalg.norm(made[2]), 1)
 
 
+@pytest.mark.fault("F29")
 def test_half_a_character_is_read_as_the_replacement_character(tiny: Model) -> None:
     assert tiny.embed("a\udc80").tobytes() == tiny.embed("a\ufffd").tobytes()
 
@@ -141,6 +144,7 @@ def test_vectors_say_what_they_were_made_of(embedder: Make) -> None:
     assert embedder().embed("a" * 50, truncate=True).truncated == (0,)
 
 
+@pytest.mark.fault("F39")
 def test_a_text_over_the_limit_is_an_error_that_names_it(embedder: Make) -> None:
     model = embedder()
     assert model.embedding_max_tokens == 40
@@ -154,6 +158,7 @@ def test_a_text_over_the_limit_is_an_error_that_names_it(embedder: Make) -> None
     assert cut.tobytes() == model.embed("ab" * 20).tobytes()
 
 
+@pytest.mark.fault("F39")
 def test_a_text_of_megabytes_is_refused_or_cut_like_any_other(tiny: Model) -> None:
     long = "a " * (3 << 20)
     with pytest.raises(ContextLengthExceeded, match="text has at least "):
@@ -168,6 +173,7 @@ def test_a_text_that_is_long_only_in_characters_is_read_whole(embedder: Make) ->
     assert model.embed("a" + " " * 50_000 + "b").tobytes() == model.embed("ab").tobytes()
 
 
+@pytest.mark.fault("F39")
 @pytest.mark.parametrize(
     ("texts", "message"),
     [

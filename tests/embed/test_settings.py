@@ -180,6 +180,7 @@ def test_heads_that_do_not_fit_are_named(embedder: Make, heads: Any, message: st
     assert str(model.chat("a", max_tokens=1)) is not None, "what else it can do it still can"
 
 
+@pytest.mark.fault("F12")
 def test_damaged_tensors_are_an_error_and_no_nan(embedder: Make) -> None:
     heads = {"a.weight": np.full((8, 64), np.nan, np.float32), "a.bias": np.ones(8, np.float32)}
     model = embedder(heads, dense=[layer("a")], dimensions=8)

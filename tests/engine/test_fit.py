@@ -29,6 +29,7 @@ ASKS = """
 """
 
 
+@pytest.mark.fault("F56")
 def test_more_weights_than_memory_are_a_warning_with_a_rate(
     tiny_model: Path,
     speech_folder: Path,
@@ -64,6 +65,7 @@ def test_what_fits_or_is_not_known_not_to_is_loaded_without_a_word(
     assert not caplog.records
 
 
+@pytest.mark.fault("F56")
 def test_address_space_that_is_not_there(
     tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -85,6 +87,7 @@ def test_the_rate_of_a_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     assert fit.disk_rate(path) is None
 
 
+@pytest.mark.fault("F56")
 def test_a_model_larger_than_its_control_group_answers_alike(
     starter_folder: Path, tmp_path: Path
 ) -> None:

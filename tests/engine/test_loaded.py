@@ -158,12 +158,14 @@ def test_all_calls_of_what_a_model_lacks_end_in_one_kind_of_error(
         assert speech.tokenize("a") and speech.reset() is None
 
 
+@pytest.mark.fault("F08")
 def test_a_config_that_contradicts_the_tensors(copy: Path) -> None:
     change(copy / "config.json", num_hidden_layers=3)
     with pytest.raises(ModelFormatError, match=r"model\.layers\.2\..* is missing"):
         Model(copy)
 
 
+@pytest.mark.fault("F17")
 def test_a_tokenizer_that_is_damaged_frees_the_program(copy: Path) -> None:
     (copy / "tokenizer.json").write_text("{")
     before = len(os.listdir("/proc/self/task"))
@@ -180,6 +182,7 @@ def test_when_both_sides_are_damaged_the_weights_are_named(copy: Path) -> None:
         Model(copy)
 
 
+@pytest.mark.fault("F24")
 def test_a_broken_template_is_told_at_the_first_chat(copy: Path) -> None:
     (copy / "chat_template.jinja").write_text("{% if %}")
     with Model(copy) as model:
@@ -189,6 +192,7 @@ def test_a_broken_template_is_told_at_the_first_chat(copy: Path) -> None:
                 model.chat(HELLO)
 
 
+@pytest.mark.fault("F17")
 def test_a_tokenizer_of_another_model_is_noticed(copy: Path) -> None:
     document = json.loads((copy / "tokenizer.json").read_text("utf-8"))
     document["model"]["vocab"]["H"] = 310
@@ -197,6 +201,7 @@ def test_a_tokenizer_of_another_model_is_noticed(copy: Path) -> None:
         model.chat(HELLO)
 
 
+@pytest.mark.fault("F29")
 def test_a_huge_text_is_refused_before_it_is_tokenised(
     tiny_model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -215,11 +220,13 @@ def test_a_huge_text_is_refused_before_it_is_tokenised(
         assert caught.value.prompt_tokens >= 10_000_000 // longest
 
 
+@pytest.mark.fault("F57")
 def test_an_isa_that_does_not_exist(tiny_model: Path) -> None:
     with pytest.raises((NativeError, InvalidRequest), match="mmx"):
         Model(tiny_model, isa="mmx")
 
 
+@pytest.mark.fault("F57")
 def test_every_isa_of_this_processor_answers_alike(tiny_model: Path) -> None:
     from cactus.native import available_isas
 

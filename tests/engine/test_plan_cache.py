@@ -177,6 +177,7 @@ def test_the_models_files_are_in_the_key(folder: Path) -> None:
     assert plan_cache.key_of(folder) is None
 
 
+@pytest.mark.fault("F69")
 def test_a_damaged_file_is_noticed_and_replaced(folder: Path) -> None:
     made = plan_of(folder)
     path = folder / TOKENS.file
@@ -331,6 +332,7 @@ def test_a_damaged_plan_of_a_speech_model_is_made_anew(speaking, sound, name: st
         assert (speaking / name).read_bytes() == good
 
 
+@pytest.mark.fault("F20")
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no FIFOs here")
 def test_a_pipe_of_that_name_is_not_waited_for(folder: Path) -> None:
     os.mkfifo(folder / TOKENS.file)

@@ -63,6 +63,7 @@ def open_sessions(program: Any) -> int:
 # -- at random
 
 
+@pytest.mark.fault("F50")
 @pytest.mark.timeout(60)
 @pytest.mark.parametrize("seed", range(6))
 @pytest.mark.parametrize("slope", [0.0, 1.0])
@@ -113,6 +114,7 @@ def test_whoever_joins_leaves_and_stops_no_answer_changes(
     assert open_sessions(program) == 0
 
 
+@pytest.mark.fault("F52")
 @pytest.mark.timeout(60)
 @pytest.mark.parametrize("seed", range(8))
 def test_a_model_that_is_closed_at_any_moment_ends_all_and_frees_all(make: Make, seed: int) -> None:
@@ -313,6 +315,7 @@ def test_more_open_streams_than_a_step_has_rows_keep_nobody_waiting(make: Make) 
 # -- prompts
 
 
+@pytest.mark.fault("F61")
 def test_a_stream_goes_on_while_a_long_prompt_is_read(make: Make) -> None:
     model, program = make(babbling, chunk=64)
     program.during = lambda _tokens: time.sleep(0.02)
@@ -339,6 +342,7 @@ def test_beside_answers_of_the_same_call_a_prompt_has_all_the_rows_that_are_left
     assert sizes.count(64) >= 15
 
 
+@pytest.mark.fault("F61")
 def test_an_answer_that_is_not_streamed_goes_on_while_a_long_prompt_is_read(make: Make) -> None:
     model, program = make(babbling, chunk=64)
     program.during = lambda tokens: time.sleep(0.002 * len(tokens))
@@ -452,6 +456,7 @@ def test_guesses_are_made_in_a_batch_too_and_change_nothing(make: Make) -> None:
 # -- errors
 
 
+@pytest.mark.fault("F12")
 def test_logits_that_are_not_numbers_end_the_request_that_they_are_of(make: Make) -> None:
     def script(history: list[int], answered: int) -> tuple[int, float]:
         ill = b"ill" in bytes(t for t in history if t < 256) and answered == 5
@@ -530,6 +535,7 @@ def test_a_stream_that_nobody_reads_gives_its_memory_up_and_is_read_on_later(mak
     assert ["".join(texts) for texts in zip(*pairs, strict=True)] == list(expected.values())
 
 
+@pytest.mark.fault("F56")
 def test_one_that_is_alone_and_does_not_fit_fails(make: Make) -> None:
     model, program = make(babbling)
     Limited(program, 50)

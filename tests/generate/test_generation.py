@@ -45,11 +45,13 @@ def test_one_event_a_token_and_their_texts_are_the_answer() -> None:
     assert joined(events) == done.text == "Héllo"
 
 
+@pytest.mark.fault("F34")
 def test_half_a_character_is_never_shown() -> None:
     events, _ = read(harness(saying("a🎉b")).start())
     assert [event.text for event in events] == ["a", "", "", "", "🎉", "b"]
 
 
+@pytest.mark.fault("F31")
 def test_max_tokens_is_exact() -> None:
     rig = harness(babbling)
     for wanted in (1, 2, 7):
@@ -63,6 +65,7 @@ def test_a_character_cut_by_max_tokens_becomes_a_replacement_character() -> None
     assert len(events) == 3
 
 
+@pytest.mark.fault("F31")
 def test_max_tokens_zero_reads_the_prompt_only() -> None:
     rig = harness(saying("Hi"))
     events, done = read(rig.start("question", max_tokens=0))
@@ -72,6 +75,7 @@ def test_max_tokens_zero_reads_the_prompt_only() -> None:
     assert 0 < done.confidence < 1
 
 
+@pytest.mark.fault("F31")
 def test_max_tokens_is_capped_by_the_context() -> None:
     done = harness(babbling, context=20).answer("x" * 15, max_tokens=1000)
     assert (len(done.tokens), done.finish_reason) == (5, "length")
@@ -117,6 +121,7 @@ def test_a_reused_cache_answers_like_a_cold_one(prompts: list[str], grain: int) 
         )
 
 
+@pytest.mark.fault("F34")
 def test_a_stop_string_that_spans_tokens_is_cut_and_never_shown() -> None:
     events, done = read(harness(saying("one\nUser: two")).start(stop="\nUser:"))
     assert done.text == joined(events) == "one"
@@ -144,6 +149,7 @@ def test_text_held_back_when_max_tokens_is_reached_comes_with_the_last_token() -
     assert len(events) == 5
 
 
+@pytest.mark.fault("F34")
 def test_a_stop_inside_a_character_of_many_bytes_cuts_at_the_character() -> None:
     events, done = read(harness(saying("a🎉b")).start(stop="🎉"))
     assert done.text == joined(events) == "a"
@@ -204,6 +210,7 @@ def test_confidence_is_over_all_sampled_tokens() -> None:
     assert done.confidence == pytest.approx(0.8)
 
 
+@pytest.mark.fault("F12")
 def test_logits_that_are_no_numbers_are_an_error_and_the_next_call_works() -> None:
     rig = harness(saying("Hi", entropies=[0.1, math.nan]))
     with pytest.raises(NonFiniteLogits, match="at position 8 are not finite"):
@@ -233,6 +240,7 @@ def test_a_step_that_fails_leaves_nothing_to_be_trusted(failing_step: int) -> No
     assert done.tokens == harness(babbling).answer(max_tokens=5).tokens
 
 
+@pytest.mark.fault("F51")
 def test_stopping_between_chunks_of_the_prompt() -> None:
     rig = harness(babbling, chunk=4)
     generation = rig.start("x" * 40)
@@ -257,6 +265,7 @@ def test_what_was_read_before_a_stop_is_not_read_again() -> None:
     assert rig.answer("x" * 40, max_tokens=1).metrics.cached_tokens == 4
 
 
+@pytest.mark.fault("F51")
 def test_stopping_between_tokens_returns_what_there_is() -> None:
     rig = harness(babbling)
     generation = rig.start()

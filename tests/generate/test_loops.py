@@ -52,6 +52,7 @@ def test_a_refrain_between_verses_is_not_a_loop() -> None:
     assert noticed("".join(PROSE[n : n + 50] + "And the wind blows. " for n in range(60))) is None
 
 
+@pytest.mark.fault("F12")
 def test_an_answer_that_loops_ends_with_what_was_said() -> None:
     rig = Harness(saying("Well. " + "Again! " * 100), context=2000)
     assert rig.answer(max_tokens=800).finish_reason == "stop"

@@ -84,6 +84,7 @@ def test_none_means_the_default(name: str) -> None:
     assert parse(**{name: None}) == Options()
 
 
+@pytest.mark.fault("F33")
 @pytest.mark.parametrize(
     ("name", "value"),
     [
@@ -117,6 +118,7 @@ def test_the_ends_of_every_range_are_accepted(name: str, value: Any) -> None:
     assert getattr(home, name) == value
 
 
+@pytest.mark.fault("F31", "F33")
 @pytest.mark.parametrize(
     "name",
     [
@@ -142,6 +144,7 @@ def test_numbers_out_of_range_or_of_no_number_are_refused(name: str, value: Any)
         parse(**{name: value})
 
 
+@pytest.mark.fault("F33")
 @pytest.mark.parametrize("name", ["presence_penalty", "frequency_penalty"])
 @pytest.mark.parametrize("value", [math.nan, math.inf, 1e308, -1e308, 10**400, "1", True])
 def test_penalties_may_be_negative_but_not_huge(name: str, value: Any) -> None:
@@ -149,6 +152,7 @@ def test_penalties_may_be_negative_but_not_huge(name: str, value: Any) -> None:
         parse(**{name: value})
 
 
+@pytest.mark.fault("F33")
 @pytest.mark.parametrize(
     ("name", "value"),
     [
@@ -190,6 +194,7 @@ def test_two_names_for_the_stops_are_one_too_many() -> None:
         parse(stop="a", stop_sequences=["b"])
 
 
+@pytest.mark.fault("F34")
 @pytest.mark.parametrize(
     ("value", "message"),
     [
@@ -211,6 +216,7 @@ def test_bad_stop_strings_are_named(value: Any, message: str) -> None:
         parse(stop=value)
 
 
+@pytest.mark.fault("F34")
 def test_sixteen_stops_of_a_kilobyte_are_accepted() -> None:
     stops = ["x" * 1023 + chr(65 + index) for index in range(16)]
     assert parse(stop_sequences=stops).stop == tuple(stops)
@@ -220,6 +226,7 @@ def test_logit_bias_takes_ids_as_numbers_or_as_json_has_them() -> None:
     assert parse(logit_bias={5: 1, "7": -100}).sampling.logit_bias == {5: 1.0, 7: -100.0}
 
 
+@pytest.mark.fault("F32")
 @pytest.mark.parametrize(
     ("value", "message"),
     [
@@ -264,6 +271,7 @@ json_values = st.recursive(
 )
 
 
+@pytest.mark.fault("F33")
 @settings(derandomize=True, deadline=None)
 @given(st.dictionaries(st.sampled_from([*NAMES, "nonsense"]), json_values, max_size=4))
 def test_whatever_is_given_is_either_in_range_or_named_in_the_error(raw: dict[str, Any]) -> None:
@@ -286,6 +294,7 @@ def test_whatever_is_given_is_either_in_range_or_named_in_the_error(raw: dict[st
         json.dumps([options.stop, options.force_tools, options.include_stop_sequences])
 
 
+@pytest.mark.fault("F32")
 @pytest.mark.parametrize(
     "raw",
     [

@@ -40,6 +40,7 @@ def cached(model: Model, text: str, tenant: str | None, *, apart: bool = True) -
         return model.chat(text, max_tokens=4).metrics.cached_tokens
 
 
+@pytest.mark.fault("F84")
 @pytest.mark.parametrize("grain", [1, 16])
 def test_a_prefix_of_one_tenant_is_read_again_for_each_other(make: Any, grain: int) -> None:
     model, program = make(grain=grain)
@@ -61,6 +62,7 @@ def test_tenants_that_are_not_apart_have_one_memory(make: Any) -> None:
     assert cached(model, SYSTEM, None) > len(SYSTEM), "nobody in particular is never apart"
 
 
+@pytest.mark.fault("F84")
 def test_a_prefix_that_is_being_read_is_not_shared_either(make: Any) -> None:
     model, program = make(chunk=16)
     reached, go = threading.Event(), threading.Event()
@@ -136,6 +138,7 @@ def test_tools_are_called_for_the_one_who_asks(make: Any) -> None:
     assert read("two") > len(SYSTEM)
 
 
+@pytest.mark.fault("F84")
 def test_a_draft_keeps_tenants_apart_too(make: Any) -> None:
     small = scripted_engine(babbling, slope=0.0, chunk=40, context=4000)
     model, _ = make(draft=small, slope=0.0)

@@ -81,6 +81,7 @@ def test_what_cannot_be_enforced_is_named_or_an_error(schema: Any, message: str)
         raise InvalidRequest(grammar.source.unenforced[0])
 
 
+@pytest.mark.fault("F38")
 @pytest.mark.parametrize("strict", [True, False])
 @pytest.mark.parametrize(
     ("schema", "message"),
@@ -127,6 +128,7 @@ def nested(levels: int) -> dict[str, Any]:
     return schema
 
 
+@pytest.mark.fault("F38")
 @pytest.mark.timeout(60)
 @pytest.mark.parametrize(
     "schema",
@@ -152,11 +154,13 @@ def test_a_bomb_goes_off_in_no_time(schema: Any) -> None:
         matcher.consume_token(allowed[0])
 
 
+@pytest.mark.fault("F38")
 def test_nesting_has_an_end() -> None:
     with pytest.raises(InvalidRequest, match="nested more than 64 levels deep"):
         response_format("response_format", nested(64))
 
 
+@pytest.mark.fault("F38")
 def test_what_takes_too_long_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(compile, "within", lambda seconds, work: None)
     found = grammars()
@@ -164,6 +168,7 @@ def test_what_takes_too_long_is_given_up(monkeypatch: pytest.MonkeyPatch) -> Non
         by_schema({"type": "string", "pattern": "a{9}"}, found=found)
 
 
+@pytest.mark.fault("F38")
 @pytest.mark.timeout(30)
 def test_work_that_does_not_end_is_not_waited_for() -> None:
     ends: list[int] = []
@@ -177,6 +182,7 @@ def test_work_that_does_not_end_is_not_waited_for() -> None:
     assert within(5.0, lambda: 7) == 7
 
 
+@pytest.mark.fault("F38")
 def test_compiled_grammars_are_kept_up_to_a_number_of_bytes(monkeypatch: Any) -> None:
     found = grammars()
     first = by_schema(OBJECT, found=found)
@@ -235,6 +241,7 @@ def test_what_the_grammar_left_open_is_validated() -> None:
     assert json.loads("1e999") == float("inf")
 
 
+@pytest.mark.fault("F38")
 @pytest.mark.parametrize(
     ("schema", "value"),
     [

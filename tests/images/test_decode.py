@@ -43,6 +43,7 @@ def test_alpha_is_laid_on_white(kind: str, mode: str) -> None:
     assert (pixels[:, 0] == 255).all()
 
 
+@pytest.mark.fault("F40")
 def test_alpha_of_palettes_and_transparent_colours_is_laid_on_white() -> None:
     palette = picture(40, 9, "P")
     clear = save(palette, "PNG", transparency=3)
@@ -59,6 +60,7 @@ def test_alpha_of_palettes_and_transparent_colours_is_laid_on_white() -> None:
     assert (keyed[5, 5] == 255).all() and keyed[5, 7, 0] == grey.getpixel((7, 5))
 
 
+@pytest.mark.fault("F40")
 def test_of_sixteen_bits_the_higher_eight_count() -> None:
     grey = picture(31, 17, "I;16")
     pixels = load(save(grey, "PNG")).pixels
@@ -83,6 +85,7 @@ def test_a_transparent_colour_of_sixteen_bits() -> None:
     assert (pixels[2, 3] == 255).all() and (pixels[0, 0] == scene(8, 4)[0, 0]).all()
 
 
+@pytest.mark.fault("F40")
 def test_cmyk_and_grey_jpegs() -> None:
     for mode in ("CMYK", "L"):
         image = picture(33, 21, mode)
@@ -90,6 +93,7 @@ def test_cmyk_and_grey_jpegs() -> None:
         assert np.abs(pixels.astype(int) - np.asarray(image.convert("RGB"))).mean() < 8
 
 
+@pytest.mark.fault("F40")
 @pytest.mark.parametrize("kind", ["GIF", "WEBP", "PNG"])
 def test_of_an_animation_the_first_frame_is_taken(kind: str) -> None:
     frames = [picture(16, 16, seed=seed) for seed in range(5)]
@@ -103,6 +107,7 @@ def test_of_an_animation_the_first_frame_is_taken(kind: str) -> None:
     assert not np.array_equal(load(image).pixels, load(data).pixels)
 
 
+@pytest.mark.fault("F40")
 def test_comments_profiles_and_previews_are_left_out() -> None:
     text = chunk(b"zTXt", b"Comment\0\0" + zlib.compress(bytes(1 << 22), 9))
     profile = chunk(b"iCCP", b"profile\0\0" + zlib.compress(bytes(1 << 22), 9))
@@ -116,6 +121,7 @@ def test_comments_profiles_and_previews_are_left_out() -> None:
         assert np.array_equal(load(heavy).pixels, load(plain).pixels)
 
 
+@pytest.mark.fault("F40")
 def test_exif_that_claims_more_than_memory_holds_costs_nothing() -> None:
     entry = struct.pack("<HHII", 0x9000, 7, 1 << 31, 8)
     block = b"II*\0" + struct.pack("<IH", 8, 65535) + entry * 65535
@@ -153,6 +159,7 @@ def bombs() -> dict[str, bytes]:
     return {"png": png(65535, 65535, chunk(b"IDAT", rows))} | {k: bytes(v) for k, v in made.items()}
 
 
+@pytest.mark.fault("F40")
 @pytest.mark.parametrize("kind", bombs())
 def test_a_bomb_is_refused_by_its_header(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Image, "open", None)  # nothing is asked to decode it
@@ -160,6 +167,7 @@ def test_a_bomb_is_refused_by_its_header(kind: str, monkeypatch: pytest.MonkeyPa
         load(bombs()[kind])
 
 
+@pytest.mark.fault("F40")
 @pytest.mark.parametrize("mode", ["RGB", "P", "L"])
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "progressive", "WEBP", "lossless", "GIF", "BMP"])
 def test_a_cut_file_is_refused_or_lacks_no_pixel(kind: str, mode: str) -> None:
@@ -177,6 +185,7 @@ def test_a_cut_file_is_refused_or_lacks_no_pixel(kind: str, mode: str) -> None:
     assert refused > 140
 
 
+@pytest.mark.fault("F40")
 def test_a_jpeg_with_thousands_of_passes_is_refused() -> None:
     data = save(picture(64, 64), "JPEG", progressive=True)
     last = data[data.rindex(b"\xff\xda") : -2]
@@ -185,6 +194,7 @@ def test_a_jpeg_with_thousands_of_passes_is_refused() -> None:
         load(data[:-2] + last * 100 + data[-2:])
 
 
+@pytest.mark.fault("F40")
 @pytest.mark.parametrize(
     ("data", "words"),
     [

@@ -74,6 +74,7 @@ def test_arrays_of_other_kinds() -> None:
     assert np.array_equal(load(rgb[::-1, ::2]).pixels, rgb[::-1, ::2])
 
 
+@pytest.mark.fault("F40")
 @pytest.mark.parametrize(
     ("source", "words"),
     [
@@ -123,12 +124,14 @@ def test_what_is_no_image_is_refused(source: Any, words: str) -> None:
             door(source)
 
 
+@pytest.mark.fault("F20")
 def test_a_pipe_is_refused_and_not_waited_for(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(InvalidImage, match="a pipe or a device"):
         load(tmp_path / "pipe")
 
 
+@pytest.mark.fault("F42")
 def test_without_local_files_a_path_is_refused_whether_it_is_there_or_not(tmp_path: Path) -> None:
     (tmp_path / "there.png").write_bytes(PNG)
     policy = Policy(local_files=False)
@@ -142,6 +145,7 @@ def test_without_local_files_a_path_is_refused_whether_it_is_there_or_not(tmp_pa
         load(source, policy=policy)
 
 
+@pytest.mark.fault("F40")
 def test_a_file_beyond_the_limit_is_not_read(tmp_path: Path) -> None:
     limits = Limits(file_bytes=len(PNG) - 1)
     (tmp_path / "long.png").write_bytes(PNG)
@@ -172,6 +176,7 @@ def test_a_file_object_is_read_from_where_it_is_and_left_there(tmp_path: Path) -
         assert load(pipe).width == 13
 
 
+@pytest.mark.fault("F40")
 def test_a_file_object_that_never_ends_is_read_to_the_limit() -> None:
     class Endless(io.RawIOBase):
         given = 0
@@ -185,6 +190,7 @@ def test_a_file_object_that_never_ends_is_read_to_the_limit() -> None:
     assert Endless.given == 5001
 
 
+@pytest.mark.fault("F40")
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "GIF", "BMP"])
 def test_an_image_with_too_many_pixels_is_refused(kind: str) -> None:
     data = save(picture(30, 20), kind)
@@ -203,6 +209,7 @@ def test_limits_can_only_be_lowered() -> None:
             Limits(**wrong)
 
 
+@pytest.mark.fault("F40")
 @pytest.mark.parametrize("order", ["<", ">"])
 @pytest.mark.parametrize("orientation", range(10))
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP"])

@@ -6,6 +6,8 @@ import os
 import re
 import sys
 
+import pytest
+
 from tests.background import Command
 
 FILES = 2000
@@ -16,6 +18,7 @@ FUZZ = Command(sys.executable, "tools/fuzz_images.py", *LENGTH, "--seed", SEED)
 BACKGROUND = [FUZZ]
 
 
+@pytest.mark.fault("F40")
 def test_thousands_of_damaged_images_end_in_one_typed_error() -> None:
     printed = FUZZ.succeed()
     found = re.search(r"^(\d+) files in .* 0 findings", printed, re.MULTILINE)

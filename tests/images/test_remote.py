@@ -115,6 +115,7 @@ def get(url: str, limits: Limits | None = None) -> Picture:
     return load(url, limits, Policy(urls=True))
 
 
+@pytest.mark.fault("F41")
 def test_an_image_is_fetched_from_the_address_that_was_looked_up(
     server: Server, names: Names
 ) -> None:
@@ -125,6 +126,7 @@ def test_an_image_is_fetched_from_the_address_that_was_looked_up(
     assert measure(server.url(), policy=Policy(urls=True)) == (13, 7)
 
 
+@pytest.mark.fault("F41")
 def test_nothing_is_looked_up_or_asked_where_it_is_not_allowed(
     server: Server, names: Names
 ) -> None:
@@ -134,6 +136,7 @@ def test_nothing_is_looked_up_or_asked_where_it_is_not_allowed(
     assert not server.asked and not names.asked
 
 
+@pytest.mark.fault("F41")
 @pytest.mark.parametrize(
     "host",
     [
@@ -157,6 +160,7 @@ def test_public_addresses_are_known_from_others() -> None:
         assert not remote.is_public(ipaddress.ip_address(address)), address
 
 
+@pytest.mark.fault("F41")
 def test_a_name_that_leads_to_private_addresses_too_is_refused(
     server: Server, names: Names
 ) -> None:
@@ -168,6 +172,7 @@ def test_a_name_that_leads_to_private_addresses_too_is_refused(
     assert not server.asked
 
 
+@pytest.mark.fault("F41")
 def test_a_name_that_is_bound_anew_is_not_looked_up_again(server: Server, names: Names) -> None:
     names.known["rebound.test"] = [["127.0.0.1"], ["127.0.0.2"]]
     assert get(server.url(host="rebound.test")).width == 13
@@ -190,6 +195,7 @@ def redirect(target: str, status: int = 302) -> Respond:
     return lambda handler: handler.answer(b"", status, Location=target)
 
 
+@pytest.mark.fault("F41")
 def test_redirects_are_followed_and_looked_up_each(server: Server, names: Names) -> None:
     names.known["other.test"] = [["127.0.0.1"]]
     server.pages["/moved"] = redirect("/a/../moved-again", 301)
@@ -198,6 +204,7 @@ def test_redirects_are_followed_and_looked_up_each(server: Server, names: Names)
     assert names.asked == ["pictures.test", "pictures.test", "other.test"]
 
 
+@pytest.mark.fault("F41")
 @pytest.mark.parametrize(
     ("target", "words"),
     [
@@ -223,6 +230,7 @@ def test_a_redirect_is_checked_like_the_first_address(
     assert "secret" not in str(caught.value)
 
 
+@pytest.mark.fault("F41")
 @pytest.mark.parametrize(
     ("url", "words"),
     [
@@ -250,6 +258,7 @@ def endless(handler: Handler) -> None:
         handler.wfile.write(bytes(1 << 16))
 
 
+@pytest.mark.fault("F41")
 def test_a_body_beyond_the_limit_is_not_read(server: Server, names: Names) -> None:
     server.pages["/claims"] = lambda handler: handler.answer(b"", Content_Length=10 << 30)
     server.pages["/endless"] = endless
@@ -275,6 +284,7 @@ def dribble_body(handler: Handler) -> None:
         time.sleep(0.02)
 
 
+@pytest.mark.fault("F41")
 @pytest.mark.parametrize("respond", [dribble, dribble_body])
 def test_a_server_that_never_ends_is_left(
     respond: Respond, server: Server, names: Names, monkeypatch: pytest.MonkeyPatch
@@ -289,6 +299,7 @@ def test_a_server_that_never_ends_is_left(
         time.sleep(0.01)
 
 
+@pytest.mark.fault("F41")
 def test_a_name_service_that_never_answers_is_left(
     names: Names, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -360,6 +371,7 @@ def test_proxies_of_the_environment_are_not_used(
     assert get(server.url()).width == 13
 
 
+@pytest.mark.fault("F79")
 def test_names_in_messages_hold_no_secret() -> None:
     url = httpx.URL("https://user:secret@pictures.test/a.png?key=secret#secret")
     assert remote.named(url) == '"https://pictures.test/a.png"'

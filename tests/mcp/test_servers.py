@@ -175,6 +175,7 @@ def test_other_kinds_of_content_are_named_and_noise_is_passed_over() -> None:
         assert call(server) == "echo: Hi"
 
 
+@pytest.mark.fault("F79")
 def test_a_program_gets_no_keys(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SECRET_API_KEY", "x")
     with start("environment") as server:

@@ -75,6 +75,7 @@ def test_what_a_config_gives() -> None:
     assert lfm2().config.tied
 
 
+@pytest.mark.fault("F10")
 @pytest.mark.parametrize(
     ("field", "value"),
     [
@@ -129,6 +130,7 @@ def test_a_lying_field_is_named(field: str, value: Any) -> None:
         llama(**{field: value})
 
 
+@pytest.mark.fault("F10")
 @pytest.mark.parametrize("field", sorted(set(LLAMA) - {"num_key_value_heads"}))
 def test_a_missing_field_is_named(field: str) -> None:
     raw = {key: value for key, value in LLAMA.items() if key != field}
@@ -142,6 +144,7 @@ def test_a_long_value_is_not_printed_whole() -> None:
     assert len(str(error.value)) < 300
 
 
+@pytest.mark.fault("F10")
 @pytest.mark.parametrize("raw", [[], 5, None, "llama"])
 def test_a_config_that_is_no_object(raw: Any) -> None:
     with pytest.raises(ModelFormatError, match="want a JSON object"):
@@ -173,6 +176,7 @@ def test_features_that_are_not_there_are_named(changes: dict[str, Any], message:
         llama(**changes)
 
 
+@pytest.mark.fault("F16")
 def test_nothing_in_a_config_is_imported_or_run(caplog: pytest.LogCaptureFixture) -> None:
     hostile = {
         "auto_map": {"AutoModelForCausalLM": "modeling_evil.Evil"},
@@ -205,6 +209,7 @@ def test_both_spellings_of_rotary_settings_agree() -> None:
     assert plain.inv_freq[:2] == (1.0, pytest.approx(10_000 ** (-1 / 8)))
 
 
+@pytest.mark.fault("F10")
 @pytest.mark.parametrize(
     ("changes", "field"),
     [
@@ -385,6 +390,7 @@ def shapes(name: str) -> dict[str, tuple[int, ...]]:
     return {key: value.shape for key, value in load(name).tensors.items()}
 
 
+@pytest.mark.fault("F09")
 def test_tensors_are_checked_by_name() -> None:
     architecture, good = load("lfm2").architecture, shapes("lfm2")
     architecture.check(good)

@@ -44,6 +44,7 @@ def modes(tmp_path: Path) -> ctypes.CDLL:
     return library
 
 
+@pytest.mark.fault("F57")
 @pytest.mark.skipif(
     platform.machine().lower() not in ("x86_64", "amd64", "aarch64", "arm64"),
     reason="the mode is another one on other processors",

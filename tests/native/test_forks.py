@@ -58,6 +58,7 @@ def in_a_child(use: list[object]) -> int:
         deadline.cancel()
 
 
+@pytest.mark.fault("F55")
 def test_a_sampler_of_the_parent_is_an_error_in_its_child(tmp_path: Path) -> None:
     with logits_program(tmp_path / "weights") as program, Sampler(temperature=1.0) as sampler:
         session, done = program.session(), threading.Event()

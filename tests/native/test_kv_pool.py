@@ -39,6 +39,7 @@ def tokens(count: int) -> list[int]:
     return [n * 7 % 50 for n in range(count)]
 
 
+@pytest.mark.fault("F56")
 def test_the_limit_is_an_error_that_changes_nothing(packed: Packed, page_bytes: int) -> None:
     with load(packed, "llama", kv_bytes=3 * page_bytes) as program:
         session = program.session()
@@ -273,6 +274,7 @@ def run_pressed(folder: Path, limit: str, before: list[str]) -> None:
     assert (done.returncode, done.stdout.strip(), done.stderr) == (0, "True True", "")
 
 
+@pytest.mark.fault("F56")
 def test_out_of_memory_for_addresses(tmp_path: Path) -> None:
     limit = (
         "import resource; used = int(open('/proc/self/statm').read().split()[0]);"
@@ -282,6 +284,7 @@ def test_out_of_memory_for_addresses(tmp_path: Path) -> None:
     run_pressed(tmp_path, limit, [])
 
 
+@pytest.mark.fault("F56")
 def test_out_of_memory_in_a_control_group(tmp_path: Path) -> None:
     with memory_group(512 << 20) as enter:
         run_pressed(tmp_path, "pass", enter)

@@ -47,6 +47,7 @@ def program(plan: Plan, packed: Packed) -> Iterator[Program]:
         yield program
 
 
+@pytest.mark.fault("F52")
 def test_use_after_close_is_an_error(program: Program) -> None:
     session = program.session()
     session.close()
@@ -63,6 +64,7 @@ def test_use_after_close_is_an_error(program: Program) -> None:
     other.close()
 
 
+@pytest.mark.fault("F52")
 def test_a_stale_id_is_recognised(program: Program) -> None:
     """Below the owners too: an id that was destroyed, made up, or of another kind."""
     library = native.library.load()
@@ -120,12 +122,14 @@ def test_a_step_beyond_the_context_is_an_error(packed: Packed) -> None:
         assert session.length == 20
 
 
+@pytest.mark.fault("F57")
 @pytest.mark.parametrize("threads", [0, -3, 257, 10**6])
 def test_threads_out_of_range_are_refused(plan: Plan, packed: Packed, threads: int) -> None:
     with pytest.raises(InvalidRequest, match="threads"):
         Program(plan.blob, packed("lfm2", "q4").path, threads=threads)
 
 
+@pytest.mark.fault("F57")
 def test_more_threads_than_work_or_cores_change_nothing(plan: Plan, packed: Packed) -> None:
     results = []
     for threads in (1, 16):
@@ -135,6 +139,7 @@ def test_more_threads_than_work_or_cores_change_nothing(plan: Plan, packed: Pack
 
 
 # Unknown, or of the other architecture.
+@pytest.mark.fault("F57")
 @pytest.mark.parametrize("isa", sorted({"avx1024", "Scalar", "neon", "avx2"} - set(TIERS)))
 def test_a_tier_that_is_not_there_is_an_error(plan: Plan, packed: Packed, isa: str) -> None:
     possible = ", ".join(reversed(TIERS))
@@ -142,6 +147,7 @@ def test_a_tier_that_is_not_there_is_an_error(plan: Plan, packed: Packed, isa: s
         Program(plan.blob, packed("lfm2", "q4").path, isa=isa)
 
 
+@pytest.mark.fault("F57")
 def test_the_best_tier_is_the_default(
     plan: Plan, packed: Packed, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -168,6 +174,7 @@ def test_the_environment_chooses_the_tier(plan: Plan, packed: Packed) -> None:
     assert "neverheard" in run("neverheard").stderr
 
 
+@pytest.mark.fault("F11")
 def test_a_file_that_shrinks_after_loading_is_an_error(
     plan: Plan, packed: Packed, tmp_path: Path
 ) -> None:
@@ -181,6 +188,7 @@ def test_a_file_that_shrinks_after_loading_is_an_error(
             program.step([Row(session, [1])])
 
 
+@pytest.mark.fault("F21")
 def test_a_file_that_is_replaced_stays_as_it_was(
     plan: Plan, packed: Packed, tmp_path: Path
 ) -> None:
@@ -193,6 +201,7 @@ def test_a_file_that_is_replaced_stays_as_it_was(
         np.testing.assert_array_equal(programs.prefill(program, program.session(), [1, 2], 2), want)
 
 
+@pytest.mark.fault("F20")
 @pytest.mark.parametrize("kind", ["missing", "directory", "fifo", "empty", "device"])
 def test_what_is_not_a_weights_file_is_refused(plan: Plan, tmp_path: Path, kind: str) -> None:
     path = tmp_path / kind
@@ -208,6 +217,7 @@ def test_what_is_not_a_weights_file_is_refused(plan: Plan, tmp_path: Path, kind:
         Program(plan.blob, path)
 
 
+@pytest.mark.fault("F12")
 @pytest.mark.parametrize("poison", [float("nan"), float("inf"), -float("inf")])
 @pytest.mark.parametrize("name", ["llama", "lfm2"])
 def test_weights_that_are_not_finite_are_an_error(name: str, poison: float, tmp_path: Path) -> None:
@@ -224,6 +234,7 @@ def test_weights_that_are_not_finite_are_an_error(name: str, poison: float, tmp_
         assert session.length == 10
 
 
+@pytest.mark.fault("F12")
 @pytest.mark.parametrize("isa", programs.TIERS)
 @pytest.mark.parametrize("poison", [float("nan"), float("inf")])
 @pytest.mark.parametrize("weight", ["q_proj", "k_proj", "v_proj"])
@@ -288,6 +299,7 @@ def test_a_mask_may_be_set_while_others_sample(program: Program) -> None:
         worker.join()
 
 
+@pytest.mark.fault("F56")
 def test_failed_allocations_leave_forks_apart(packed: Packed, tmp_path: Path) -> None:
     """Surplus pages of a step that found no memory must not be written by two sessions."""
     code = """
@@ -326,6 +338,7 @@ print(got == want, failed > 0)
     assert (done.stdout.strip(), done.stderr) == ("True True", "")
 
 
+@pytest.mark.fault("F55")
 def test_a_forked_child_can_load_its_own_model(plan: Plan, packed: Packed, tmp_path: Path) -> None:
     """The child's threads may get the ids that the parent's had; dropping those must not matter."""
     code = """
@@ -375,6 +388,7 @@ def test_an_op_that_needs_every_row_is_not_given_fewer(packed: Packed) -> None:
     assert refused == buffers
 
 
+@pytest.mark.fault("F55")
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="fork exists on POSIX only")
 @pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
 def test_a_forked_child_gets_an_error_and_the_parent_goes_on(program: Program) -> None:
@@ -400,6 +414,7 @@ def test_a_forked_child_gets_an_error_and_the_parent_goes_on(program: Program) -
     assert program.step([Row(session, [1, 2, 3])]) == want
 
 
+@pytest.mark.fault("F50")
 def test_threads_share_a_program(program: Program) -> None:
     want = [golden.greedy(program, [seed, 7], 10) for seed in range(4)]
     got: list[list[int]] = [[] for _ in range(4)]
@@ -415,6 +430,7 @@ def test_threads_share_a_program(program: Program) -> None:
     assert got == want
 
 
+@pytest.mark.fault("F52")
 def test_closing_while_others_compute_is_safe(plan: Plan, packed: Packed) -> None:
     for _ in range(20):
         program = Program(plan.blob, packed("lfm2", "q4").path, threads=2)
@@ -438,6 +454,7 @@ def test_closing_while_others_compute_is_safe(plan: Plan, packed: Packed) -> Non
             assert not worker.is_alive()
 
 
+@pytest.mark.fault("F62")
 def test_many_programs_and_sessions_leave_nothing_behind(plan: Plan, packed: Packed) -> None:
     def resident() -> int:
         return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGESIZE")
@@ -459,6 +476,7 @@ def test_many_programs_and_sessions_leave_nothing_behind(plan: Plan, packed: Pac
     assert resident() - before < 8 << 20
 
 
+@pytest.mark.fault("F55")
 def test_interpreter_exit_while_a_thread_computes(plan: Plan, packed: Packed) -> None:
     code = """
 import sys, threading
@@ -494,6 +512,7 @@ def test_a_convolution_cannot_be_kept_in_int8(plan: Plan, packed: Packed) -> Non
         Program(bytes(blob), packed("lfm2", "q4").path)
 
 
+@pytest.mark.fault("F07")
 def test_damaged_plans_are_refused_or_harmless(plan: Plan, packed: Packed) -> None:
     """Bytes changed anywhere: an error, or a program whose steps stay inside their memory."""
     rng = random.Random(15)
@@ -514,6 +533,7 @@ def test_damaged_plans_are_refused_or_harmless(plan: Plan, packed: Packed) -> No
     assert refused > 700
 
 
+@pytest.mark.fault("F07")
 @pytest.mark.parametrize("cut", [0, 7, 63, 64, 100, -1, -4])
 def test_cut_plans_are_refused(plan: Plan, packed: Packed, cut: int) -> None:
     with pytest.raises(NativeError, match="plan"):

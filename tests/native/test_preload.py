@@ -83,6 +83,7 @@ def test_a_plan_that_is_refused_ends_the_reading(plan: Plan, packed: Packed) -> 
         Program(plan.blob[:-1], packed("lfm2", "q4").path, preload=True)
 
 
+@pytest.mark.fault("F11")
 def test_a_file_that_is_truncated_meanwhile_is_an_error(
     plan: Plan, packed: Packed, tmp_path: Path
 ) -> None:
@@ -97,6 +98,7 @@ def test_a_file_that_is_truncated_meanwhile_is_an_error(
                 program.step([Row(session, [1])])
 
 
+@pytest.mark.fault("F55")
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 def test_a_child_closes_what_its_parent_preloads(starter_folder: Path) -> None:

@@ -26,6 +26,7 @@ def plan(packed: Packed) -> Plan:
     return programs.plan_of(programs.fused(golden.load("lfm2").graph, "q4"), packed("lfm2", "q4"))
 
 
+@pytest.mark.fault("F11")
 @pytest.mark.parametrize("fate", ["truncated", "overwritten", "removed"])
 def test_a_copy_does_not_need_its_file(
     plan: Plan, packed: Packed, tmp_path: Path, fate: str
@@ -58,6 +59,7 @@ def test_a_copy_leaves_no_file_open_and_no_memory_behind(plan: Plan, packed: Pac
     assert grown * resource.getpagesize() < 20 * path.stat().st_size
 
 
+@pytest.mark.fault("F56")
 def test_no_memory_for_a_copy_is_an_error(plan: Plan, tmp_path: Path) -> None:
     """Of a file that says more than any machine has."""
     path = tmp_path / "weights"
@@ -94,6 +96,7 @@ def test_resident_is_yes_or_no(resident: object) -> None:
         Model("no-such-model", resident=resident)  # type: ignore[arg-type]
 
 
+@pytest.mark.fault("F11")
 def test_a_model_outlives_its_folder(starter_folder: Path, tmp_path: Path) -> None:
     folder = tmp_path / "starter"
     shutil.copytree(starter_folder, folder)

@@ -32,6 +32,7 @@ def logits(program: Program, session: Session, tokens: list[int]) -> np.ndarray:
     return programs.logits_of(program.step([Row(session, tokens, "last")], want_logits=True))
 
 
+@pytest.mark.fault("F51")
 def test_a_stopped_step_leaves_its_session_usable(program: Program) -> None:
     tokens = [n % 50 for n in range(300)]
     whole = program.session()
@@ -52,6 +53,7 @@ def test_a_stopped_step_leaves_its_session_usable(program: Program) -> None:
     assert np.array_equal(logits(program, session, tokens[250:]), want)
 
 
+@pytest.mark.fault("F51")
 def test_stopped_at_any_moment_by_another_thread(program: Program) -> None:
     tokens = [n % 50 for n in range(64)]
     want = logits(program, program.session(), tokens)

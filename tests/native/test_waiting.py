@@ -77,6 +77,7 @@ def test_the_length_of_a_session_does_not_wait_for_its_step(program: Program) ->
         assert (session.length, session.memory_length) == (0, 0)
 
 
+@pytest.mark.fault("F52")
 def test_a_session_can_be_closed_while_a_step_uses_it(program: Program) -> None:
     session = program.session()
     with long_step(program, session):
@@ -86,6 +87,7 @@ def test_a_session_can_be_closed_while_a_step_uses_it(program: Program) -> None:
     assert program.kv_bytes == 0, "its memory is given back when the step ends"
 
 
+@pytest.mark.fault("F52")
 def test_a_program_can_be_closed_while_it_steps(program: Program) -> None:
     session = program.session()
     with long_step(program, session):

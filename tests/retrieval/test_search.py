@@ -35,6 +35,7 @@ def test_the_best_passage_comes_first(index: Index, mode: Any) -> None:
     assert best.as_dict()["content"] == best.as_dict()["text"] == best.text
 
 
+@pytest.mark.fault("F74")
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("top_k", [0, 1, 7, 10**9])
 def test_there_are_as_many_hits_as_asked_for_at_most(index: Index, mode: Any, top_k: int) -> None:
@@ -57,18 +58,21 @@ def test_a_document_is_given_in_its_order_unless_it_is_too_long(made: Made) -> N
     assert made.index.document("nowhere.md", 1000) == []
 
 
+@pytest.mark.fault("F74")
 def test_equal_passages_keep_their_order(index: Index) -> None:
     first = index.search("glaciers and rivers", 20, floor=False)
     assert [index.search("glaciers and rivers", 20, floor=False) for _ in range(3)] == [first] * 3
     assert index.search("glaciers and rivers", 5, floor=False) == first[:5]
 
 
+@pytest.mark.fault("F74")
 @pytest.mark.parametrize("query", ["", "  \n\t", "\0"])
 def test_an_empty_query_finds_nothing(index: Index, query: str) -> None:
     for mode in MODES:
         assert index.search(query, mode=mode) == []
 
 
+@pytest.mark.fault("F74")
 @pytest.mark.parametrize(
     "query", ['"AND NEAR(', "the of and", "'\"`;--", "a OR b* NOT {c}", "\ud800 half", "(((", "*"]
 )
@@ -78,6 +82,7 @@ def test_no_query_is_syntax_or_an_error(index: Index, query: str) -> None:
             assert 0 <= hit.score <= 1
 
 
+@pytest.mark.fault("F74")
 @pytest.mark.timeout(60)
 @pytest.mark.parametrize("text", ["apples grow ", "x", "東京"])
 def test_a_query_of_a_megabyte_is_answered(index: Index, text: str) -> None:
@@ -139,6 +144,7 @@ def test_a_reranker_has_the_last_word(index: Index) -> None:
     assert index.search("quarterly revenue", rerank=rerank) == []
 
 
+@pytest.mark.fault("F74")
 @pytest.mark.parametrize(
     ("options", "message"),
     [

@@ -48,6 +48,7 @@ def test_only_its_owner_can_read_the_texts_in_it(made: Made) -> None:
     assert stat.S_IMODE(made.index.path.parent.stat().st_mode) == 0o700
 
 
+@pytest.mark.fault("F20")
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no FIFOs here")
 def test_a_fifo_in_the_place_of_an_index_is_refused_and_not_waited_for(made: Made) -> None:
     made.index.path.parent.mkdir(parents=True, exist_ok=True)
@@ -81,6 +82,7 @@ def test_a_search_without_an_index_says_what_to_do(made: Made) -> None:
     assert made.index.sync().added == 2
 
 
+@pytest.mark.fault("F73")
 @pytest.mark.parametrize("content", [b"These are notes of somebody.\n" * 100, b"\x00" * 5_000])
 def test_a_file_that_is_no_database_is_left_alone(made: Made, content: bytes) -> None:
     made.index.path.parent.mkdir()
@@ -108,6 +110,7 @@ def alter(made: Made, statement: str) -> None:
     db.close()
 
 
+@pytest.mark.fault("F73")
 def test_an_index_of_a_newer_version_is_refused(made: Made) -> None:
     made.index.sync()
     alter(made, "PRAGMA user_version = 99")
@@ -116,6 +119,7 @@ def test_an_index_of_a_newer_version_is_refused(made: Made) -> None:
             call()
 
 
+@pytest.mark.fault("F73")
 def test_an_index_of_an_older_version_is_made_anew(made: Made) -> None:
     made.index.sync()
     alter(made, "PRAGMA user_version = 0")
@@ -125,6 +129,7 @@ def test_an_index_of_an_older_version_is_made_anew(made: Made) -> None:
     assert (report.rebuilt, report.chunks) == ("it was damaged or of an older version", 6)
 
 
+@pytest.mark.fault("F73")
 @pytest.mark.parametrize("share", [0.0, 0.01, 0.3, 0.9])
 def test_a_truncated_index_is_noticed_and_made_anew(made: Made, share: float) -> None:
     made.index.sync()
@@ -139,6 +144,7 @@ def test_a_truncated_index_is_noticed_and_made_anew(made: Made, share: float) ->
     assert made.index.search("Apples grow", 1, floor=False)[0].source == "fruit.md"
 
 
+@pytest.mark.fault("F73")
 def test_damaged_pages_give_an_error_or_an_answer_and_never_a_crash(made: Made) -> None:
     for n in range(60):
         made.write(f"more/{n}.txt", f"Paragraph {n} about apples.\n\nAnother one, number {n}.\n")
@@ -163,6 +169,7 @@ def test_damaged_pages_give_an_error_or_an_answer_and_never_a_crash(made: Made) 
     assert len(made.index.search("apples number", 200, floor=False)) > 50
 
 
+@pytest.mark.fault("F73")
 def test_vectors_that_do_not_fit_are_damage(made: Made) -> None:
     made.index.sync()
     alter(made, "UPDATE vectors SET vector = zeroblob(10) WHERE chunk = 3")
@@ -236,6 +243,7 @@ def test_an_index_that_was_made_anew_under_its_name_is_noticed(made: Made) -> No
     assert "Quinces" in made.index.search("quinces", 1, floor=False)[0].text
 
 
+@pytest.mark.fault("F55")
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="has no fork")
 @pytest.mark.timeout(60)
 def test_a_forked_child_opens_the_file_again(made: Made) -> None:
@@ -270,6 +278,7 @@ def test_measurements_that_are_damaged_are_made_again(made: Made, noted: str) ->
     db.close()
 
 
+@pytest.mark.fault("F73")
 def test_a_list_of_tables_that_is_damaged_is_made_anew(made: Made) -> None:
     made.index.sync()
     made.index.close()

@@ -125,6 +125,7 @@ def test_files_that_failed_are_tried_again_with_new_abilities(made: Made) -> Non
     assert made.source.read_ == ["bad.txt"]
 
 
+@pytest.mark.fault("F71")
 def test_a_file_that_cannot_be_opened_is_named_and_not_remembered(made: Made) -> None:
     made.index.sync()
     (made.folder / "fruit.md").unlink()
@@ -134,6 +135,7 @@ def test_a_file_that_cannot_be_opened_is_named_and_not_remembered(made: Made) ->
     assert (report.failed, report.removed, report.chunks) == (0, 1, 2)
 
 
+@pytest.mark.fault("F73")
 def test_another_embedder_makes_the_index_anew_and_says_so(made: Made) -> None:
     made.index.sync()
     other = WordEmbedder("words-2", 32)
@@ -197,6 +199,7 @@ def test_a_stopped_sync_keeps_the_files_that_were_done(
         assert made.index.sync().embedded == 2
 
 
+@pytest.mark.fault("F73")
 @pytest.mark.timeout(60)
 def test_two_syncs_at_once_make_one_index(made: Made) -> None:
     for n in range(40):
@@ -235,6 +238,7 @@ Index(folder, Slow(folder), WordEmbedder(), cache).sync()
 """
 
 
+@pytest.mark.fault("F73")
 @pytest.mark.skipif(sys.platform == "win32", reason="has no SIGKILL")
 @pytest.mark.timeout(120)
 def test_a_killed_sync_leaves_whole_files_and_is_continued(made: Made, tmp_path: Path) -> None:

@@ -62,6 +62,7 @@ def test_those_that_wait_begin_when_others_end() -> None:
     asyncio.run(check())
 
 
+@pytest.mark.fault("F61")
 def test_the_key_with_the_fewest_running_is_next() -> None:
     async def check() -> None:
         all_of = Requests(running=2)
@@ -105,6 +106,7 @@ def test_a_place_is_not_lost_by_who_leaves_in_his_turn(leaves: bool) -> None:
     asyncio.run(check())
 
 
+@pytest.mark.fault("F61")
 def test_the_queue_is_bounded_in_requests_tokens_and_for_each_key() -> None:
     async def check() -> None:
         full = Requests(running=1, waiting=4, tokens=1000)

@@ -43,6 +43,7 @@ def refused(reply: httpx.Response, status: int, code: str) -> dict[str, Any]:
     return dict(found)
 
 
+@pytest.mark.fault("F27")
 @pytest.mark.parametrize(
     "body",
     [b"", b"   ", b"{", b"nonsense", b'{"messages": NaN}', b'{"x": Infinity}', b'{"x": -Infinity}',
@@ -54,6 +55,7 @@ def test_what_is_not_json_is_refused(server: Running, body: bytes) -> None:
     assert "JSON" in refused(post(server, body), 400, "invalid_json")["message"]
 
 
+@pytest.mark.fault("F27")
 @pytest.mark.parametrize("body", [b"[]", b"1", b'"text"', b"null", b"true"])
 def test_json_that_is_not_an_object_is_refused(server: Running, body: bytes) -> None:
     assert "object" in refused(post(server, body), 400, "invalid_type")["message"]
@@ -66,11 +68,13 @@ def test_a_field_of_the_wrong_type_is_named(server: Running) -> None:
     assert "max_tokens" in found["message"]
 
 
+@pytest.mark.fault("F27")
 def test_a_name_that_is_there_twice_is_refused(server: Running) -> None:
     for body in (b'{"messages": [], "messages": []}', b'{"messages": [{"role": 1, "role": 2}]}'):
         assert "twice" in refused(post(server, body), 400, "invalid_json")["message"]
 
 
+@pytest.mark.fault("F27")
 @pytest.mark.parametrize(
     "kind", ["text/plain", "application/xml", "multipart/form-data", "image/png"]
 )
@@ -87,6 +91,7 @@ def test_json_is_read_whatever_the_client_calls_it(server: Running, kind: str | 
     assert post(server, json.dumps(CHAT).encode(), kind).status_code == 200
 
 
+@pytest.mark.fault("F27")
 def test_another_charset_is_refused(server: Running) -> None:
     body = json.dumps(CHAT).encode("utf-16")
     found = refused(
@@ -99,6 +104,7 @@ def test_a_mark_of_byte_order_is_no_part_of_the_text(server: Running) -> None:
     assert post(server, b"\xef\xbb\xbf" + json.dumps(CHAT).encode()).status_code == 200
 
 
+@pytest.mark.fault("F27")
 def test_a_compressed_body_is_refused_unread(server: Running) -> None:
     bomb = gzip.compress(b" " * (64 << 20))
     headers = {"Content-Encoding": "gzip", "Content-Type": "application/json"}
@@ -109,6 +115,7 @@ def test_a_compressed_body_is_refused_unread(server: Running) -> None:
 # -- depth
 
 
+@pytest.mark.fault("F27")
 @pytest.mark.parametrize("text", ["[" * 100_000, "[" * 100_000 + "]" * 100_000,
                                   '{"a":' * 100_000 + "1" + "}" * 100_000])  # fmt: skip
 def test_deep_json_is_refused(server: Running, text: str) -> None:
@@ -156,6 +163,7 @@ def test_brackets_in_strings_are_no_depth() -> None:
 # -- large ones
 
 
+@pytest.mark.fault("F27")
 def test_a_body_of_more_values_than_there_may_be_is_refused() -> None:
     for value in (b"1,", b'"a",', b"[],", b'{"a":"b"},'):
         decode(b'{"a": [' + value * (MOST_VALUES - 1) + b"1]}", msgspec.Struct)
@@ -199,6 +207,7 @@ async def _decoded(raw: bytes) -> Any:
         decoder.close()
 
 
+@pytest.mark.fault("F56")
 def test_large_bodies_outlive_the_process_that_checks_them(tiny_model: Path) -> None:
     body = json.dumps({**CHAT, "user": "x" * LONG})
     with serving(tiny_model) as running:
@@ -242,6 +251,7 @@ def narrow(tiny_model: Path) -> Iterator[Running]:
         yield running
 
 
+@pytest.mark.fault("F27")
 def test_a_large_body_is_refused_before_it_is_sent(narrow: Running) -> None:
     with narrow.connect() as raw:
         raw.sendall(
@@ -251,6 +261,7 @@ def test_a_large_body_is_refused_before_it_is_sent(narrow: Running) -> None:
         assert raw.recv(4096).startswith(b"HTTP/1.1 413 ")
 
 
+@pytest.mark.fault("F27")
 def test_a_large_body_without_a_length_is_refused_on_the_way(narrow: Running) -> None:
     def parts() -> Iterator[bytes]:
         for _ in range(50):
@@ -273,6 +284,7 @@ def test_a_body_without_any_length_is_empty(narrow: Running) -> None:
         assert raw.recv(4096).startswith(b"HTTP/1.1 400 ")
 
 
+@pytest.mark.fault("F27")
 def test_a_body_that_does_not_come_is_not_waited_for(narrow: Running) -> None:
     with narrow.connect() as raw:
         raw.sendall(
@@ -282,6 +294,7 @@ def test_a_body_that_does_not_come_is_not_waited_for(narrow: Running) -> None:
         assert raw.recv(4096).startswith(b"HTTP/1.1 408 ")
 
 
+@pytest.mark.fault("F60")
 def test_headers_that_do_not_come_are_not_waited_for(narrow: Running) -> None:
     for begun in (b"", b"GET /v1/models HTTP/1.1\r\nHost: lo"):
         with narrow.connect() as raw:

@@ -49,6 +49,7 @@ def error_of(reply: httpx.Response) -> dict[str, Any]:
 # -- keys
 
 
+@pytest.mark.fault("F83")
 def test_without_a_key_nobody_is_let_in(locked: Running) -> None:
     for method, path in (("POST", "/v1/chat/completions"), ("GET", "/v1/models"),
                          ("GET", "/metrics"), ("POST", "/cactus/stop")):  # fmt: skip
@@ -70,6 +71,7 @@ def test_a_key_lets_in_as_bearer_or_in_a_header(locked: Running, headers: dict[s
     assert locked.ask("POST", "/v1/chat/completions", json=CHAT, headers=headers).status_code == 200
 
 
+@pytest.mark.fault("F83")
 @pytest.mark.parametrize("key", [KEY[:-1], KEY + "x", KEY.upper(), "é" * 9])
 def test_another_key_does_not(locked: Running, key: str) -> None:
     header = f"Bearer {key}".encode()
@@ -88,6 +90,7 @@ def test_whether_it_is_there_is_said_without_a_key(locked: Running) -> None:
     assert [model["id"] for model in known["models"]] == ["tiny"]
 
 
+@pytest.mark.fault("F79")
 def test_each_key_is_a_tenant_and_its_name_says_nothing_of_it() -> None:
     keys = Keys([KEY, OTHER], token="of-the-state-file")
     one, two = keys.tenant([KEY]), keys.tenant([OTHER])
@@ -99,6 +102,7 @@ def test_each_key_is_a_tenant_and_its_name_says_nothing_of_it() -> None:
     assert KEY not in repr(vars(keys))
 
 
+@pytest.mark.fault("F79")
 def test_every_key_is_compared_in_constant_time(monkeypatch: pytest.MonkeyPatch) -> None:
     compared: list[tuple[bytes, bytes]] = []
 
@@ -113,6 +117,7 @@ def test_every_key_is_compared_in_constant_time(monkeypatch: pytest.MonkeyPatch)
     assert {len(each) for pair in compared for each in pair} == {64}
 
 
+@pytest.mark.fault("F79")
 def test_keys_come_from_a_file_the_environment_and_options(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -134,6 +139,7 @@ def test_keys_come_from_a_file_the_environment_and_options(
         read_keys(file)
 
 
+@pytest.mark.fault("F83")
 def test_admin_is_off_where_everybody_may_call(tiny_model: Path) -> None:
     with serving(tiny_model, host="0.0.0.0", insecure=True) as open_to_all:
         reply = open_to_all.ask("POST", "/cactus/unload", json={"model": "tiny"})
@@ -142,6 +148,7 @@ def test_admin_is_off_where_everybody_may_call(tiny_model: Path) -> None:
         assert open_to_all.ask("POST", "/v1/chat/completions", json=CHAT).status_code == 200
 
 
+@pytest.mark.fault("F83")
 def test_only_keys_of_administrators_change_the_server_and_see_what_all_use(
     tiny_model: Path,
 ) -> None:
@@ -170,6 +177,7 @@ def test_it_answers_to_addresses_and_names_of_this_machine(server: Running, host
     assert server.ask("GET", "/v1/models", headers={"Host": host}).status_code == 200
 
 
+@pytest.mark.fault("F81")
 @pytest.mark.parametrize(
     "host", ["attacker.example", "localhost.attacker.example", "127.0.0.1.nip.io", "x", ""]
 )
@@ -184,6 +192,7 @@ def test_a_name_that_was_allowed_is_answered(locked: Running) -> None:
     assert locked.ask("GET", "/v1/models", headers=headers).status_code == 200
 
 
+@pytest.mark.fault("F81")
 @pytest.mark.parametrize("origin", ["http://localhost:3000", "https://127.0.0.1", "http://[::1]:5"])
 def test_pages_of_this_machine_may_call(server: Running, origin: str) -> None:
     reply = server.ask("POST", "/v1/chat/completions", json=CHAT, headers={"Origin": origin})
@@ -193,6 +202,7 @@ def test_pages_of_this_machine_may_call(server: Running, origin: str) -> None:
     assert "access-control-allow-credentials" not in reply.headers
 
 
+@pytest.mark.fault("F81")
 @pytest.mark.parametrize(
     "origin",
     ["https://attacker.example", "null", "http://localhost.attacker.example", "file://",
@@ -207,6 +217,7 @@ def test_other_pages_may_not(server: Running, origin: str, method: str) -> None:
     assert "access-control-allow-origin" not in reply.headers
 
 
+@pytest.mark.fault("F81")
 def test_a_page_that_was_allowed_may_call_and_is_told_so_before(locked: Running) -> None:
     origin = "https://chat.example"
     asks = {
@@ -225,6 +236,7 @@ def test_a_page_that_was_allowed_may_call_and_is_told_so_before(locked: Running)
     assert refused.headers["access-control-allow-origin"] == origin  # the page can read why
 
 
+@pytest.mark.fault("F81")
 def test_what_any_means() -> None:
     assert Hosts("0.0.0.0", ["*"]).allows("attacker.example")
     assert Origins(["*"]).allows("null", None)
@@ -235,6 +247,7 @@ def test_what_any_means() -> None:
 # -- headers, paths and methods
 
 
+@pytest.mark.fault("F60")
 def test_too_many_headers_are_refused(server: Running) -> None:
     many = {f"X-Header-{n}": "x" for n in range(300)}
     reply = server.ask("GET", "/v1/models", headers=many)
@@ -242,6 +255,7 @@ def test_too_many_headers_are_refused(server: Running) -> None:
     assert error_of(reply)["code"] == "headers_too_large"
 
 
+@pytest.mark.fault("F60")
 @pytest.mark.parametrize("size", [70_000, 200_000, 1 << 20])
 def test_long_headers_are_refused(server: Running, size: int) -> None:
     with server.connect() as raw:
@@ -266,6 +280,7 @@ def read_reply(raw: Any) -> tuple[int, bytes, bytes]:
     return int(head.split(b" ")[1]), head, body
 
 
+@pytest.mark.fault("F60")
 @pytest.mark.parametrize("line", [b"GARBAGE", b"GET\x00/ HTTP/1.1", b"\x16\x03"])
 def test_what_is_not_http_is_refused_in_json(server: Running, line: bytes) -> None:
     with server.connect() as raw:
@@ -276,6 +291,7 @@ def test_what_is_not_http_is_refused_in_json(server: Running, line: bytes) -> No
     assert json.loads(body)["error"]["code"] == "invalid_request"
 
 
+@pytest.mark.fault("F60")
 def test_a_body_with_two_ends_is_refused_and_nothing_behind_it_answered(server: Running) -> None:
     with server.connect() as raw:
         raw.sendall(
@@ -296,6 +312,7 @@ def test_a_post_that_asks_for_a_websocket_is_a_post(server: Running) -> None:
     assert reply.json()["count"] == 1
 
 
+@pytest.mark.fault("F85")
 @pytest.mark.parametrize(
     "path", ["/v1/models", "/models", "//v1//models", "/v1/models/", "/v1/v1/models", "///models//"]
 )
@@ -324,6 +341,7 @@ def test_a_target_with_an_address_is_its_path(
     assert (b'"object":"list"' in body) == (status == 200 and "models" in target)
 
 
+@pytest.mark.fault("F85")
 @pytest.mark.parametrize("path", ["/nothing", "/v1/nothing", "/v3", "/v1/", "/\\", "/%00"])
 def test_an_unknown_path_is_an_error_in_json(server: Running, path: str) -> None:
     reply = server.ask("GET", path)
@@ -331,6 +349,7 @@ def test_an_unknown_path_is_an_error_in_json(server: Running, path: str) -> None
     assert error_of(reply)["code"] == "not_found"
 
 
+@pytest.mark.fault("F85")
 def test_methods_that_a_path_lacks_are_refused_and_named(server: Running) -> None:
     for method in ("GET", "TRACE", "PUT", "PATCH", "DELETE", "HEAD", "PROPFIND"):
         reply = server.ask(method, "/v1/chat/completions")
@@ -343,6 +362,7 @@ def test_methods_that_a_path_lacks_are_refused_and_named(server: Running) -> Non
     assert asked.headers["allow"] == "GET, HEAD, OPTIONS"
 
 
+@pytest.mark.fault("F85")
 def test_a_head_is_a_get_without_a_body(server: Running) -> None:
     for path in ("/v1/models", "/health", "/"):
         reply = server.ask("HEAD", path)
@@ -364,6 +384,7 @@ def test_an_id_of_the_client_comes_back_and_others_are_made(server: Running) -> 
         assert reply.headers["x-request-id"].startswith("req_")
 
 
+@pytest.mark.fault("F79", "F80")
 def test_the_log_has_neither_texts_nor_keys(
     locked: Running, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -384,6 +405,7 @@ def test_the_log_has_neither_texts_nor_keys(
 # -- WebSockets
 
 
+@pytest.mark.fault("F81")
 def test_a_socket_passes_the_same_guard(locked: Running) -> None:
     address = f"ws://127.0.0.1:{locked.port}/v1/nothing"
     packed = base64.urlsafe_b64encode(KEY.encode()).decode().rstrip("=")

@@ -21,6 +21,7 @@ def cached(server: Running, key: str) -> int:
     return int(reply.json()["usage"]["prompt_tokens_details"]["cached_tokens"])
 
 
+@pytest.mark.fault("F84")
 @pytest.mark.parametrize("isolate", [False, True])
 def test_prompts_are_remembered_for_all_keys_or_for_each_apart(
     tiny_model: Path, isolate: bool
@@ -33,6 +34,7 @@ def test_prompts_are_remembered_for_all_keys_or_for_each_apart(
         assert cached(server, KEYS[1]) > 0
 
 
+@pytest.mark.fault("F61")
 @pytest.mark.parametrize("isolate", [False, True])
 def test_keys_take_turns_in_the_batch_whether_they_are_isolated_or_not(
     tiny_model: Path, isolate: bool, monkeypatch: pytest.MonkeyPatch

@@ -82,6 +82,7 @@ def contents(folder: Path) -> dict[str, str]:
     }
 
 
+@pytest.mark.fault("F58")
 def test_clients_are_told_and_the_next_server_answers_the_same(
     folder: Path, begun: list[Process]
 ) -> None:
@@ -116,6 +117,7 @@ def test_clients_are_told_and_the_next_server_answers_the_same(
     assert not (state.folder() / f"{first.process.pid}.json").exists()
 
 
+@pytest.mark.fault("F66")
 @pytest.mark.parametrize("size", [0, 100, -1], ids=["nothing", "a part", "all"])
 def test_a_plan_that_was_not_written_to_its_end_is_made_anew(
     folder: Path, begun: list[Process], size: int

@@ -234,6 +234,7 @@ def built(tmp_path: Path) -> Path:
     return folder
 
 
+@pytest.mark.fault("F82")
 def test_files_of_the_page_are_served_safely(built: Path, tiny_model: Path,
                                              monkeypatch: pytest.MonkeyPatch) -> None:  # fmt: skip
     monkeypatch.setattr("cactus.server.app.page", lambda: page(built))
@@ -263,6 +264,7 @@ def test_files_of_the_page_are_served_safely(built: Path, tiny_model: Path,
         assert running.ask("POST", "/").status_code == 405
 
 
+@pytest.mark.fault("F82")
 @pytest.mark.parametrize(
     "path",
     ["/../secret.txt", "/..%2fsecret.txt", "/assets/..%2f..%2fsecret.txt", "/%2e%2e/secret.txt",

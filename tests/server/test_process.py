@@ -75,6 +75,7 @@ def test_it_says_where_and_ends_cleanly(serve: Any) -> None:
     assert run_command("ps").output.startswith("No server runs")
 
 
+@pytest.mark.fault("F58")
 def test_sigterm_lets_requests_end_and_takes_no_new_ones(serve: Any) -> None:
     server = serve("--port", "0")
     server.up()
@@ -135,6 +136,7 @@ def test_a_tool_that_never_ends_does_not_keep_the_process(serve: Any, tmp_path: 
     assert state.servers() == []
 
 
+@pytest.mark.fault("F58")
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_while_the_model_loads_ends_it_cleanly(
     tiny_model: Path, tmp_path: Path, number: int
@@ -154,6 +156,7 @@ def test_a_signal_while_the_model_loads_ends_it_cleanly(
         server.end()
 
 
+@pytest.mark.fault("F58")
 def test_a_second_interrupt_ends_it_at_once(serve: Any, tmp_path: Path) -> None:
     server = serve("--uds", str(tmp_path / "socket"), "--drain", "1h")
     path = server.url.removeprefix("unix:")
@@ -178,6 +181,7 @@ def test_a_second_interrupt_ends_it_at_once(serve: Any, tmp_path: Path) -> None:
     assert state.servers() == []
 
 
+@pytest.mark.fault("F58")
 def test_what_takes_longer_than_the_drain_is_ended_with_an_error(serve: Any) -> None:
     server = serve("--port", "0", "--drain", "0.2s")
     server.up()
@@ -192,6 +196,7 @@ def test_what_takes_longer_than_the_drain_is_ended_with_an_error(serve: Any) -> 
         assert server.wait() == 0
 
 
+@pytest.mark.fault("F63")
 def test_a_killed_server_leaves_nothing_in_the_way(serve: Any, tmp_path: Path) -> None:
     path = tmp_path / "socket"
     first = serve("--uds", str(path))
@@ -304,6 +309,7 @@ def test_where_no_model_is_the_starter_is_meant(
     assert "SmolLM2-135M-Instruct is not on this machine" in str(done.exception)
 
 
+@pytest.mark.fault("F83")
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1"])
 def test_it_listens_to_others_with_a_key_only(tiny_model: Path, host: str) -> None:
     plain = ("serve", str(tiny_model), "--dry-run", "--host", host)
@@ -314,6 +320,7 @@ def test_it_listens_to_others_with_a_key_only(tiny_model: Path, host: str) -> No
     assert run_command(*plain, "--api-key", "sk-0123456789").exit_code == 0
 
 
+@pytest.mark.fault("F79")
 def test_a_key_is_never_printed(tiny_model: Path, tmp_path: Path) -> None:
     file = tmp_path / "keys"
     file.write_text("sk-of-the-file\n")
@@ -337,6 +344,7 @@ def opened(**settings: Any) -> list[socket.socket]:
     return listen.open_sockets(Settings((), **settings))
 
 
+@pytest.mark.fault("F63")
 def test_a_port_in_use_is_named_with_what_to_do() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
@@ -344,6 +352,7 @@ def test_a_port_in_use_is_named_with_what_to_do() -> None:
             opened(port=port)
 
 
+@pytest.mark.fault("F63")
 def test_a_port_for_programs_with_privileges_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     class Refused(socket.socket):
         def bind(self, address: Any) -> None:
@@ -354,6 +363,7 @@ def test_a_port_for_programs_with_privileges_is_named(monkeypatch: pytest.Monkey
         opened(port=80)
 
 
+@pytest.mark.fault("F63")
 def test_an_address_of_another_machine_is_named() -> None:
     with pytest.raises(
         listen.CannotListen, match=r"192\.0\.2\.1 is not an address of this machine"
@@ -373,6 +383,7 @@ def test_one_of_the_addresses_of_a_name_is_enough(monkeypatch: pytest.MonkeyPatc
     made.close()
 
 
+@pytest.mark.fault("F63")
 @pytest.mark.skipif(not socket.has_ipv6, reason="there is no IPv6 here")
 def test_ipv6_alone_is_listened_at() -> None:
     try:
@@ -385,6 +396,7 @@ def test_ipv6_alone_is_listened_at() -> None:
     assert listen.address_of(Settings((), host="::1"), port) == f"http://[::1]:{port}"
 
 
+@pytest.mark.fault("F63")
 def test_a_file_in_the_place_of_a_socket_stays(tmp_path: Path) -> None:
     file = tmp_path / "notes.txt"
     file.write_text("mine")
@@ -400,6 +412,7 @@ def test_a_file_in_the_place_of_a_socket_stays(tmp_path: Path) -> None:
 # -- the files by which servers are found
 
 
+@pytest.mark.fault("F79")
 def test_a_state_file_is_for_its_user_alone() -> None:
     path = state.write(state.Known(os.getpid(), "http://127.0.0.1:1", "token"))
     assert path.stat().st_mode & 0o777 == 0o600
@@ -439,6 +452,7 @@ def test_show_says_whether_a_model_fits(tiny_model: Path) -> None:
     assert found["context"] == 512
 
 
+@pytest.mark.fault("F56")
 def test_show_says_where_a_model_does_not_fit(
     tiny_model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -297,6 +297,7 @@ def test_a_model_that_nobody_waits_for_any_more_is_not_loaded(family: list[Path]
     run(check())
 
 
+@pytest.mark.fault("F56")
 def test_what_can_never_fit_is_refused_with_both_numbers(family: list[Path]) -> None:
     async def check() -> None:
         async with service_of(family, memory=1 << 20) as service:
@@ -409,6 +410,7 @@ def test_a_load_that_failed_is_tried_again(family: list[Path], tmp_path: Path) -
     run(check())
 
 
+@pytest.mark.fault("F68")
 def test_only_a_downloaded_model_is_deleted(
     family: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

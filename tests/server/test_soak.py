@@ -11,6 +11,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 
 
+@pytest.mark.fault("F62")
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="there is no /proc")
 def test_memory_and_descriptors_stay_as_they_are(tiny_model: Path, tmp_path: Path) -> None:
     done = subprocess.run(

@@ -138,6 +138,7 @@ def reset(raw: socket.socket) -> None:
     raw.close()
 
 
+@pytest.mark.fault("F59")
 @pytest.mark.parametrize("end", [socket.socket.close, reset])
 def test_a_client_that_leaves_before_the_first_byte_is_noticed(tried: Running, end: Any) -> None:
     before = tried.service.meter.cancelled
@@ -148,6 +149,7 @@ def test_a_client_that_leaves_before_the_first_byte_is_noticed(tried: Running, e
     until(lambda: tried.service.meter.cancelled == before + 1)
 
 
+@pytest.mark.fault("F59")
 @pytest.mark.parametrize("form", ["sse", "ndjson"])
 def test_a_client_that_leaves_in_a_stream_is_noticed(tried: Running, form: str) -> None:
     raw = ask_raw(tried, f"/test/stream?form={form}")
@@ -156,6 +158,7 @@ def test_a_client_that_leaves_in_a_stream_is_noticed(tried: Running, form: str) 
     until(lambda: LOG.closed)
 
 
+@pytest.mark.fault("F59")
 def test_a_chat_that_nobody_waits_for_ends(tried: Running) -> None:
     before = tried.service.meter.cancelled
     body = {"messages": [{"role": "user", "content": "a" * 300}], "max_tokens": 400}
@@ -184,6 +187,7 @@ def test_a_stream_without_news_is_pinged(tried: Running) -> None:
         assert {line for line in lines if line} <= {": ping"}
 
 
+@pytest.mark.fault("F60")
 def test_a_slow_reader_is_sent_no_more_than_it_reads_and_then_nothing(tried: Running) -> None:
     raw = ask_raw(tried, "/test/flood")
     raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
@@ -208,6 +212,7 @@ def test_a_failure_in_a_stream_is_an_event(tried: Running) -> None:
     assert events[1]["error"]["code"] == "late"
 
 
+@pytest.mark.fault("F79")
 def test_what_nobody_foresaw_says_where_and_not_what(
     tried: Running, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -222,6 +227,7 @@ def test_what_nobody_foresaw_says_where_and_not_what(
 # -- a queue with an end
 
 
+@pytest.mark.fault("F61")
 def test_who_finds_no_place_is_told_when_to_come_again(tried: Running) -> None:
     with ThreadPoolExecutor(5) as pool:
         asked = [pool.submit(tried.ask, "GET", "/test/placed") for _ in range(2)]
@@ -238,6 +244,7 @@ def test_who_finds_no_place_is_told_when_to_come_again(tried: Running) -> None:
     assert tried.service.admission.running == tried.service.admission.waiting == 0
 
 
+@pytest.mark.fault("F61")
 def test_who_leaves_the_queue_makes_room(tried: Running) -> None:
     held = [ask_raw(tried, "/test/placed") for _ in range(4)]
     until(lambda: tried.service.admission.waiting == 2)
@@ -288,6 +295,7 @@ def test_who_waits_comes_before_a_further_answer(tried: Running) -> None:
         assert [line for line in lines if line][-1] == "data: [DONE]"
 
 
+@pytest.mark.fault("F61")
 def test_a_request_that_takes_too_long_is_ended(tiny_model: Path) -> None:
     with serving(tiny_model, extra=EXTRA, timeout_seconds=0.2) as hasty:
         reply = hasty.ask("GET", "/test/wait")
@@ -303,6 +311,7 @@ def test_a_request_that_takes_too_long_is_ended(tiny_model: Path) -> None:
 # -- connections
 
 
+@pytest.mark.fault("F60")
 def test_idle_connections_keep_nobody_waiting(tiny_model: Path) -> None:
     with serving(tiny_model, max_connections=200, header_seconds=60.0) as crowded:
         idle = [crowded.connect() for _ in range(190)]
@@ -324,6 +333,7 @@ def crowded_is_free(server: Running) -> bool:
         return False
 
 
+@pytest.mark.fault("F60")
 def test_requests_in_a_row_on_one_connection_are_answered_in_order(tried: Running) -> None:
     LOG.go = True
     with tried.connect() as raw:

@@ -32,6 +32,7 @@ def test_the_options_are_typed_and_all_have_a_check() -> None:
     assert parse(dict.fromkeys(named)).vad
 
 
+@pytest.mark.fault("F48")
 def test_a_token_that_the_model_does_not_have_is_refused(model) -> None:
     with pytest.raises(InvalidRequest, match="suppress_tokens: 99999 is not a token"):
         model.transcribe(np.zeros(16_000, np.float32), suppress_tokens=[-1, 99_999])
@@ -47,6 +48,7 @@ def test_names_of_faster_whisper() -> None:
     assert parse({"clip_timestamps": "1,2.5,7"}).clip_timestamps == (1.0, 2.5, 7.0)
 
 
+@pytest.mark.fault("F48")
 @pytest.mark.parametrize(
     ("options", "message"),
     [

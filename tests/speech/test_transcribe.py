@@ -68,6 +68,7 @@ def same(a: tuple[Segment, ...], b: tuple[Segment, ...]) -> bool:
     ]
 
 
+@pytest.mark.fault("F48")
 def test_segments_are_in_order_and_inside_the_sound(model: Model, sound: np.ndarray) -> None:
     result = model.transcribe(sound, **PLAIN)
     assert result.segments
@@ -199,6 +200,7 @@ def test_a_language_is_detected(model: Model, sound: np.ndarray) -> None:
     assert 0.5 <= result.language_probability <= 1
 
 
+@pytest.mark.fault("F47")
 def test_the_stream_gives_segments_as_they_come(model: Model, sound: np.ndarray) -> None:
     with model.transcribe_stream(sound, **PLAIN) as stream:
         first = next(stream)
@@ -224,6 +226,7 @@ def test_stop_returns_what_there_is(model: Model, sound: np.ndarray) -> None:
     assert len(result.segments) < len(whole)
 
 
+@pytest.mark.fault("F51")
 def test_stop_from_another_thread(model: Model) -> None:
     noise = np.random.default_rng(1).standard_normal(16_000 * 600).astype(np.float32) * 0.1
     stopper = threading.Timer(0.5, model.stop)
@@ -234,6 +237,7 @@ def test_stop_from_another_thread(model: Model) -> None:
     assert result.duration < 600
 
 
+@pytest.mark.fault("F46")
 def test_silence_says_nothing(model: Model) -> None:
     silence = np.zeros(16_000 * 5, np.float32)
     result = model.transcribe(silence, **(PLAIN | {"vad": True}))
@@ -243,6 +247,7 @@ def test_silence_says_nothing(model: Model) -> None:
     assert (unknown.language, unknown.language_probability) == (None, 0.0)
 
 
+@pytest.mark.fault("F43")
 @pytest.mark.parametrize("count", [0, 1, 160, 1600])
 def test_very_short_audio_gives_an_empty_transcription(
     model: Model, sound: np.ndarray, count: int
@@ -254,6 +259,7 @@ def test_very_short_audio_gives_an_empty_transcription(
         assert count >= 1600 or result.segments == ()
 
 
+@pytest.mark.fault("F46")
 def test_impossible_samples_are_transcribed_as_repaired(model: Model, sound: np.ndarray) -> None:
     broken, repaired = sound.copy(), sound.copy()
     for at, (bad, good) in enumerate([(np.nan, 0), (np.inf, 0), (1e30, 1), (-1e30, -1), (1.5, 1)]):
@@ -266,6 +272,7 @@ def test_impossible_samples_are_transcribed_as_repaired(model: Model, sound: np.
     assert all(np.isfinite(s.avg_logprob) for s in clipped.segments)
 
 
+@pytest.mark.fault("F47")
 def test_ten_hours_can_be_stopped_anywhere(model: Model, tmp_path: Path) -> None:
     path = silent_wav(tmp_path / "long.wav", 36_000)
     for vad in (True, False):
@@ -285,6 +292,7 @@ def test_ten_hours_can_be_stopped_anywhere(model: Model, tmp_path: Path) -> None
         assert result.duration < 36_000
 
 
+@pytest.mark.fault("F46")
 @pytest.mark.parametrize("level", [0.0, 0.3, -1.0])
 def test_digital_silence_gives_no_text_without_a_detector_either(
     model: Model, sound: np.ndarray, level: float
@@ -376,6 +384,7 @@ def test_a_text_model_does_not_listen(tiny_model: Path, path: str) -> None:
             model.embed_audio(path)
 
 
+@pytest.mark.fault("F48")
 @pytest.mark.parametrize(
     ("options", "message"),
     [

@@ -23,6 +23,7 @@ def test_a_missing_file_says_what_to_do(tmp_path: Path) -> None:
         Tokenizer.load(tmp_path)
 
 
+@pytest.mark.fault("F17")
 def test_an_oversized_file_is_not_read(tmp_path: Path) -> None:
     with (tmp_path / "tokenizer.json").open("wb") as file:
         file.truncate(1 << 40)
@@ -63,6 +64,7 @@ DAMAGES: dict[str, Callable[[dict[str, Any]], None]] = {
 }
 
 
+@pytest.mark.fault("F17")
 @pytest.mark.timeout(60)
 @pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES.keys())
 def test_damage_is_an_error(damage: Callable[[dict[str, Any]], None], tmp_path: Path) -> None:
@@ -74,6 +76,7 @@ def test_damage_is_an_error(damage: Callable[[dict[str, Any]], None], tmp_path: 
         Tokenizer.load(write_files(tmp_path, document))
 
 
+@pytest.mark.fault("F17")
 @pytest.mark.parametrize(
     "text", ["", "{", "null", "[]", "{}", "\x00", "[" * 100_000, '{"version": "1.0"}', "{" * 9999]
 )
@@ -83,6 +86,7 @@ def test_what_is_no_tokenizer_is_an_error(text: str, tmp_path: Path) -> None:
         Tokenizer.load(tmp_path)
 
 
+@pytest.mark.fault("F18")
 def test_an_id_outside_the_vocabulary_is_an_error_once_it_is_met(tmp_path: Path) -> None:
     document = byte_level_document()
     document["model"]["vocab"]["a"] = 2**31
@@ -107,6 +111,7 @@ BOMBS = {
 }
 
 
+@pytest.mark.fault("F17")
 @pytest.mark.timeout(60)
 @pytest.mark.parametrize("where", ["pre_tokenizer", "normalizer"])
 @pytest.mark.parametrize("pattern", BOMBS.values(), ids=BOMBS.keys())
@@ -147,6 +152,7 @@ def test_a_sound_regular_expression_is_accepted(pattern: str, tmp_path: Path) ->
     assert tokenizer.decode(tokenizer.encode("ab  c1234 你好!!\n")) == "ab  c1234 你好!!\n"
 
 
+@pytest.mark.fault("F18")
 @pytest.mark.parametrize(
     ("files", "error"),
     [
@@ -198,6 +204,7 @@ def test_a_saved_truncation_or_padding_is_ignored(tmp_path: Path) -> None:
     assert tokenizer.decode(tokenizer.encode("hello world")) == "hello world"
 
 
+@pytest.mark.fault("F17")
 def test_overlapping_and_repeated_added_tokens_load(tmp_path: Path) -> None:
     document = byte_level_document()
     count = len(document["model"]["vocab"])
@@ -212,6 +219,7 @@ def test_overlapping_and_repeated_added_tokens_load(tmp_path: Path) -> None:
     assert count not in tokenizer.encode("<x>y")
 
 
+@pytest.mark.fault("F17")
 def test_random_damage_never_does_worse_than_an_error(tmp_path: Path) -> None:
     """A few hundred mutations of the document; what loads must encode or refuse."""
     rng = random.Random(7)

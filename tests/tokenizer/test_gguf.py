@@ -143,6 +143,7 @@ def broken(**changes: Any) -> dict[str, Any]:
 TOKENS_OF = small_metadata()["tokenizer.ggml.tokens"]
 
 
+@pytest.mark.fault("F17")
 @pytest.mark.parametrize(
     ("metadata", "error"),
     [
@@ -172,12 +173,14 @@ def test_damaged_metadata_is_named(metadata: dict[str, Any], error: str, tmp_pat
         write_tokenizer(metadata, tmp_path)
 
 
+@pytest.mark.fault("F17")
 @pytest.mark.timeout(60)
 def test_ten_million_merges_are_refused_at_once(tmp_path: Path) -> None:
     with pytest.raises(TokenizerError, match="merges has 10000000 entries; at most 8000000"):
         write_tokenizer(broken(merges=["a b"] * 10_000_000), tmp_path)
 
 
+@pytest.mark.fault("F17")
 @pytest.mark.parametrize(
     ("change", "error"),
     [
@@ -192,11 +195,13 @@ def test_unknown_kinds_are_named(change: dict[str, Any], error: str, tmp_path: P
         write_tokenizer(broken(**change), tmp_path)
 
 
+@pytest.mark.fault("F17")
 def test_an_empty_token_cannot_be_reached(tmp_path: Path) -> None:
     write_tokenizer(broken(tokens=[*TOKENS_OF[:-1], ""]), tmp_path)
     assert Tokenizer.load(tmp_path).id_to_token(262) == "[EMPTY_262]"
 
 
+@pytest.mark.fault("F17")
 @pytest.mark.parametrize(
     ("name", "change", "error"),
     [

@@ -32,6 +32,7 @@ INJECTIONS = [
 ]
 
 
+@pytest.mark.fault("F25")
 @pytest.mark.parametrize("text", INJECTIONS)
 def test_markup_in_text_is_text(starter: Tokenizer, text: str) -> None:
     ids = starter.encode(text)
@@ -79,6 +80,7 @@ PIECES = st.sampled_from(
 )
 
 
+@pytest.mark.fault("F25")
 @settings(max_examples=200, deadline=None)
 @given(st.lists(st.tuples(st.lists(PIECES, max_size=5).map("".join), st.booleans()), max_size=6))
 def test_a_prompt_is_its_text_and_only_the_template_is_special(
@@ -113,6 +115,7 @@ def test_text_comes_back(starter: Tokenizer, sentencepiece: Tokenizer, text: str
         assert starter.decode(starter.encode(text)) == text
 
 
+@pytest.mark.fault("F29")
 @pytest.mark.parametrize(
     ("text", "clean"),
     [
@@ -145,6 +148,7 @@ LONG = {
 }
 
 
+@pytest.mark.fault("F17", "F29")
 @pytest.mark.parametrize("text", LONG.values(), ids=LONG.keys())
 def test_time_is_linear_in_the_text(starter: Tokenizer, text: str) -> None:
     def seconds(part: str) -> float:
@@ -159,6 +163,7 @@ def test_time_is_linear_in_the_text(starter: Tokenizer, text: str) -> None:
     assert seconds(text) < 40 * tenth + 0.5
 
 
+@pytest.mark.fault("F29")
 @pytest.mark.timeout(60)
 def test_a_megabyte_of_content_in_a_prompt(starter: Tokenizer) -> None:
     ids = starter.encode_prompt(
@@ -167,6 +172,7 @@ def test_a_megabyte_of_content_in_a_prompt(starter: Tokenizer) -> None:
     assert (ids[0], ids[-1], len(ids)) == (1, 2, 250_002)
 
 
+@pytest.mark.fault("F17")
 @pytest.mark.timeout(60)
 def test_sentencepiece_is_linear_too(sentencepiece: Tokenizer) -> None:
     assert len(sentencepiece.encode("a" * 300_000)) > 1000
@@ -364,6 +370,7 @@ def test_a_first_word_marker_is_not_put_after_special_tokens(tmp_path: Path) -> 
     assert tokenizer.encode_prompt([("a<s>", True), ("b", False)]) == [0, 1, 4, 2]
 
 
+@pytest.mark.fault("F25")
 def test_merges_cannot_spell_a_special_token(tmp_path: Path) -> None:
     document = byte_level_document((), ("a b", "ab c"))
     document["added_tokens"] = [added_token(document["model"]["vocab"]["abc"], "abc")]

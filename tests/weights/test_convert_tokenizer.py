@@ -78,6 +78,7 @@ DAMAGES = {
 }
 
 
+@pytest.mark.fault("F17")
 @pytest.mark.parametrize(("damage", "said"), DAMAGES.values(), ids=DAMAGES.keys())
 def test_what_cannot_be_loaded_is_not_converted(
     damage: Any, said: str, checkpoint: Path, tmp_path: Path
@@ -101,6 +102,7 @@ def test_the_small_files_are_enough_for_the_check(checkpoint: Path) -> None:
     assert sorted(checkpoint.iterdir()) == before
 
 
+@pytest.mark.fault("F17")
 @pytest.mark.parametrize(
     ("key", "kind", "value"),
     [
@@ -120,6 +122,7 @@ def test_a_gguf_whose_tokenizer_is_damaged_is_not_converted(
     assert [entry.name for entry in tmp_path.iterdir()] == ["model.gguf"]
 
 
+@pytest.mark.fault("F17")
 def test_calibration_runs_no_expression_that_loading_refuses(checkpoint: Path) -> None:
     change(checkpoint, "tokenizer.json", pre_tokenizer=BOMB)
     failures: list[BaseException] = []
@@ -183,6 +186,7 @@ def test_a_tokenizer_is_built_from_vocabulary_and_merges(
     assert tokenizer.encode_prompt(parts) == [260, 256, 261]
 
 
+@pytest.mark.fault("F17")
 @pytest.mark.parametrize(
     ("name", "text", "said"),
     [

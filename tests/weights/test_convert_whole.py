@@ -31,6 +31,7 @@ _NAMES = {number: name for name, (number, _, _) in TYPES.items()}
 # Whole or not at all
 
 
+@pytest.mark.fault("F21")
 def test_an_older_folder_is_replaced_and_its_readers_go_on(tmp_path: Path) -> None:
     old, new = tiny_llama(), tiny_llama()
     new.tensors[0].data = bytes(len(new.tensors[0].data))
@@ -68,6 +69,7 @@ def test_anything_else_is_not_overwritten(tmp_path: Path) -> None:
     assert (folder / "thesis.txt").read_text() == "years of work"
 
 
+@pytest.mark.fault("F66")
 def test_a_failure_leaves_nothing(tmp_path: Path) -> None:
     source = write(tmp_path, tiny_llama())
 
@@ -96,6 +98,7 @@ def test_a_failure_leaves_nothing(tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == ["model.gguf", "out"]
 
 
+@pytest.mark.fault("F66")
 def test_a_crash_leaves_nothing_under_the_final_name(tmp_path: Path) -> None:
     """The process dies in the middle; the next conversion also removes what it left."""
     source = write(tmp_path, tiny_llama())
@@ -176,6 +179,7 @@ def test_a_target_that_cannot_be_written(tmp_path: Path) -> None:
     assert tree(tmp_path) == ["file", "model.gguf"]
 
 
+@pytest.mark.fault("F65")
 def test_too_little_room_is_noticed_before_weights_are_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -188,6 +192,7 @@ def test_too_little_room_is_noticed_before_weights_are_written(
     assert tree(tmp_path) == ["model.gguf"] and not steps
 
 
+@pytest.mark.fault("F65")
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
 def test_a_disk_that_fills_up_meanwhile(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
@@ -208,6 +213,7 @@ def test_a_disk_that_fills_up_meanwhile(
     assert sorted(entry.name for entry in tmp_path.iterdir()) == ["model.gguf", "out"]
 
 
+@pytest.mark.fault("F65")
 @pytest.mark.parametrize("limit", [1, 5000, 20000])
 def test_a_full_disk(tmp_path: Path, limit: int) -> None:
     """A write fails in the middle: an error that says so, and nothing is left."""

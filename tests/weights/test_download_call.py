@@ -115,6 +115,7 @@ def test_a_model_is_fetched_when_it_is_loaded_only_if_asked(server, root: Path) 
     assert len(server.requests) == count
 
 
+@pytest.mark.fault("F70")
 def test_a_model_that_is_here_opens_no_socket(server, root: Path, monkeypatch) -> None:
     cactus.download(TINY)
 

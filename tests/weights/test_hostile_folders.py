@@ -65,6 +65,7 @@ def spoilt(source: Path, folder: Path, name: str, make: Callable[[Path], None]) 
     return folder
 
 
+@pytest.mark.fault("F10")
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("name", ["config.json", "model.safetensors"])
 def test_a_weights_folder_is_refused_by_name(tiny_model, root: Path, name: str, kind: str) -> None:
@@ -78,6 +79,7 @@ def test_a_weights_folder_is_refused_by_name(tiny_model, root: Path, name: str, 
     assert name in str(cactus_get_last_error())
 
 
+@pytest.mark.fault("F17")
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("name", ["tokenizer.json", "tokenizer_config.json"])
 def test_a_tokenizer_is_refused_by_name(tiny_model, root: Path, name: str, kind: str) -> None:
@@ -86,6 +88,7 @@ def test_a_tokenizer_is_refused_by_name(tiny_model, root: Path, name: str, kind:
         Model(folder)
 
 
+@pytest.mark.fault("F24")
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_chat_template_is_refused_by_name(tiny_model, root: Path, kind: str) -> None:
     folder = spoilt(tiny_model, root / "tiny", "chat_template.jinja", KINDS[kind])
@@ -95,6 +98,7 @@ def test_a_chat_template_is_refused_by_name(tiny_model, root: Path, kind: str) -
         ChatTemplate.load(folder, Tokenizer.load(tiny_model))
 
 
+@pytest.mark.fault("F10")
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("name", ["preprocessor_config.json", "generation_config.json"])
 def test_a_speech_model_is_refused_by_name(speech_folder, root, name: str, kind: str) -> None:
@@ -134,6 +138,7 @@ def test_a_damaged_model_does_not_hide_one_of_that_name_elsewhere(
     assert entry.folder == roots[1] / "tiny" and entry.fault is None
 
 
+@pytest.mark.fault("F10")
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize(
     "name",
@@ -156,6 +161,7 @@ def test_a_checkpoint_is_refused_by_name(
     assert not (tmp_path / "target").exists()
 
 
+@pytest.mark.fault("F69")
 @pytest.mark.parametrize("kind", ["a named pipe", "a character device", "21474836480 bytes"])
 @pytest.mark.parametrize("name", ["config.json", "model.safetensors"])
 def test_a_file_of_the_hubs_cache_is_fetched_again(
@@ -172,6 +178,7 @@ def test_a_file_of_the_hubs_cache_is_fetched_again(
     assert Path("/dev/zero").is_char_device()
 
 
+@pytest.mark.fault("F68")
 def test_a_link_of_the_hubs_cache_is_removed_and_not_what_it_leads_to(
     hub_server, tiny_checkpoint: Path, tmp_path: Path, root: Path
 ) -> None:
@@ -186,6 +193,7 @@ def test_a_link_of_the_hubs_cache_is_removed_and_not_what_it_leads_to(
     assert (tmp_path / "diary").read_text() == "dear diary" and not blob.is_symlink()
 
 
+@pytest.mark.fault("F69")
 @pytest.mark.parametrize("kind", ["a named pipe", "a character device", "21474836480 bytes"])
 def test_what_a_download_left_is_not_believed(
     hub_server, tiny_checkpoint: Path, tmp_path: Path, root: Path, kind: str
@@ -227,6 +235,7 @@ OWN_FILES = {
 }
 
 
+@pytest.mark.fault("F20")
 def test_the_library_reads_files_of_a_model_in_no_other_way() -> None:
     package = Path(cactus.__file__).parent
     found = {

@@ -166,6 +166,7 @@ def test_what_is_no_name_and_no_model_is_refused(home: Path, name: str) -> None:
     assert len(str(refused.value)) < 1000
 
 
+@pytest.mark.fault("F68")
 @pytest.mark.parametrize("name", ["../outside", "owner/../outside", "weights/../../outside"])
 def test_a_name_stays_below_the_weights_root(home: Path, name: str) -> None:
     make_model(locate.weights_root().parent / "outside")
@@ -206,6 +207,7 @@ def test_installed_models_are_listed_once_and_unfinished_ones_not(home: Path) ->
     assert locate.installed() == [home / "work" / "weights" / "a", root / "b"]
 
 
+@pytest.mark.fault("F21")
 def test_a_gguf_is_converted_once_and_again_when_it_changes(home, starter_gguf, tmp_path) -> None:
     file = tmp_path / "model.gguf"
     shutil.copy(starter_gguf, file)
@@ -227,6 +229,7 @@ def replace_keeping_the_date(file: Path, data: bytes) -> None:
     os.utime(file, ns=(status.st_atime_ns, status.st_mtime_ns))
 
 
+@pytest.mark.fault("F21")
 @pytest.mark.parametrize("where", ["header", "tensors"])
 def test_a_replaced_file_of_the_same_size_and_date_is_converted_again(home, where) -> None:
     file = home / "model.gguf"
@@ -287,6 +290,7 @@ def test_a_large_file_is_sampled_everywhere(tmp_path: Path) -> None:
     assert not is_described(path, {"file": "large"})
 
 
+@pytest.mark.fault("F21")
 @pytest.mark.parametrize(
     "name", ["sha256-74701a8c35f6c8d9a4b91f3f3497643001d63e0c7a84e085", "m.bin"]
 )
@@ -295,6 +299,7 @@ def test_a_gguf_is_known_by_its_content(home, name: str) -> None:
     assert locate.is_weights_folder(resolve(home / name))
 
 
+@pytest.mark.fault("F20")
 def test_a_pipe_is_not_waited_for(home) -> None:
     os.mkfifo(home / "pipe")
     with pytest.raises(ModelNotFound, match="neither a weights folder nor a GGUF file"):
@@ -309,6 +314,7 @@ def test_a_gguf_without_a_writable_cache_says_what_to_do(home, monkeypatch, tmp_
         resolve(tmp_path / "model.gguf")
 
 
+@pytest.mark.fault("F64")
 def test_without_a_home_and_in_a_deleted_folder_there_is_still_a_root(home, monkeypatch) -> None:
     monkeypatch.delenv("HOME")
     gone = home / "gone"

@@ -73,6 +73,7 @@ BROKEN = [
 ]
 
 
+@pytest.mark.fault("F37")
 @pytest.mark.parametrize(("syntax", "answer"), BROKEN)
 def test_what_is_no_whole_call_of_a_declared_tool_stays_text(syntax: Syntax, answer: str) -> None:
     assert read(syntax, answer) == (answer, [])
@@ -131,6 +132,7 @@ def test_a_whole_call_behind_a_broken_one_counts() -> None:
     assert read(TOOL_CALL, f"{unknown}\n{TAGGED}") == (unknown, [PARIS])
 
 
+@pytest.mark.fault("F37")
 def test_calls_inside_the_arguments_of_what_is_no_call_are_none() -> None:
     inner = "<tool_call>\n<function=now>\n</function>\n</tool_call>"
     unknown = f"<tool_call>\n<function=launch>\n<parameter=x>\n{inner}\n</parameter>\n</function>"
@@ -161,12 +163,14 @@ def test_a_call_ends_with_its_last_brace() -> None:
     assert found[-1].kind == "end"
 
 
+@pytest.mark.fault("F37")
 def test_a_call_that_breaks_is_taken_back_and_comes_as_text() -> None:
     answer = '<tool_call>{"name": "get_weather", "arguments": {"location": oops'
     kinds = [found.kind for found in found_in(TOOL_CALL, [answer])]
     assert kinds == ["begin", "piece", "piece", "piece", "piece", "piece", "drop", "text", "text"]
 
 
+@pytest.mark.fault("F37")
 @pytest.mark.parametrize("syntax", SYNTAXES, ids=lambda syntax: syntax.name)
 def test_every_beginning_of_an_answer_is_text_or_a_call_and_nothing_is_lost(
     syntax: Syntax,
@@ -188,6 +192,7 @@ def test_every_beginning_of_an_answer_is_text_or_a_call_and_nothing_is_lost(
     assert ends[0] < ends[1] < ends[2] == len(answer)
 
 
+@pytest.mark.fault("F37")
 def test_a_long_answer_is_read_in_a_time_that_grows_with_its_length() -> None:
     """Each character is looked at a bounded number of times, however the text was meant to fool."""
     import cactus.chat.calls.source as source

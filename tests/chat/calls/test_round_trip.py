@@ -99,6 +99,7 @@ SCRAPS = st.sampled_from(
 )
 
 
+@pytest.mark.fault("F37")
 @pytest.mark.parametrize("syntax", SYNTAXES, ids=lambda syntax: syntax.name)
 @settings(max_examples=80, deadline=None)
 @given(st.lists(SCRAPS, max_size=14))

@@ -83,6 +83,7 @@ def test_a_model_that_sees_nothing_says_so(tiny_model: Path) -> None:
         )
 
 
+@pytest.mark.fault("F41")
 def test_an_address_is_fetched_only_where_the_server_may(client: Anthropic) -> None:
     image: Any = {"type": "image", "source": {"type": "url", "url": "http://127.0.0.1:9/x.png"}}
     with pytest.raises(anthropic.BadRequestError, match="not allowed here"):

@@ -271,6 +271,7 @@ def test_silence_says_nothing(running: Running) -> None:
 HEADER_ONLY = wav(np.zeros(0, np.float32))
 
 
+@pytest.mark.fault("F45")
 @pytest.mark.parametrize(
     ("raw", "code"),
     [
@@ -292,12 +293,14 @@ def test_what_is_no_recording_is_refused(
         assert error["code"] == code, error
 
 
+@pytest.mark.fault("F43")
 def test_a_header_without_samples_is_silence_or_refused(running: Running) -> None:
     reply = post(running, HEADER_ONLY)
     assert reply.status_code in (200, 400)
     assert reply.status_code == 400 or reply.json()["text"] == ""
 
 
+@pytest.mark.fault("F42")
 def test_a_path_of_the_server_is_never_read(running: Running, voices: Path) -> None:
     for field in ({"file": str(voices / SHORT)}, {"file": f"file://{voices / SHORT}"}):
         reply = httpx.post(f"{running.url}/v1/audio/transcriptions", data=field, files={"x": b""})
@@ -306,6 +309,7 @@ def test_a_path_of_the_server_is_never_read(running: Running, voices: Path) -> N
         assert error["param"] == "file" and "not read" in error["message"]
 
 
+@pytest.mark.fault("F48")
 @pytest.mark.parametrize(
     ("fields", "param"),
     [

@@ -56,6 +56,7 @@ def listening(running: Running, file: Path) -> Iterator[None]:
         yield
 
 
+@pytest.mark.fault("F47")
 def test_others_go_on_beside_a_long_recording_which_ends_with_its_client(
     running: Running, hour: Path, voices: Path
 ) -> None:
@@ -82,6 +83,7 @@ def test_a_client_that_goes_before_the_first_word_ends_it_too(running: Running, 
     until(lambda: nobody_uses(running))
 
 
+@pytest.mark.fault("F47")
 @pytest.mark.parametrize("declared", [True, False])
 def test_an_upload_over_the_limit_is_refused_before_it_is_read(
     whisper_base_int8: Path, declared: bool

@@ -166,6 +166,7 @@ def test_one_call_is_enough_where_the_client_says_so(serve: Any, strict: Any) ->
     assert len(got.choices[0].message.tool_calls) == 1
 
 
+@pytest.mark.fault("F37")
 @pytest.mark.parametrize(
     "said",
     [

@@ -162,6 +162,7 @@ CHAT: list[tuple[dict[str, Any], str | None]] = [
 ]
 
 
+@pytest.mark.fault("F28", "F32", "F33", "F34", "F35")
 @pytest.mark.parametrize("streamed", [False, True])
 @pytest.mark.parametrize(("fields", "param"), CHAT, ids=lambda value: repr(value)[:60])
 def test_a_chat_that_is_wrong_names_the_field(
@@ -183,6 +184,7 @@ def schema(**fields: Any) -> dict[str, Any]:
     }
 
 
+@pytest.mark.fault("F38")
 @pytest.mark.parametrize(
     "fields",
     [
@@ -220,6 +222,7 @@ BODIES = [
 ]
 
 
+@pytest.mark.fault("F27")
 @pytest.mark.parametrize("body", BODIES, ids=lambda body: repr(body[:40]))
 @pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/completions", "/v1/responses"])
 def test_what_is_no_request_is_refused(
@@ -230,6 +233,7 @@ def test_what_is_no_request_is_refused(
     check("ErrorResponse", got.json())
 
 
+@pytest.mark.fault("F30")
 @pytest.mark.parametrize("streamed", [False, True])
 def test_a_prompt_that_is_too_long_is_refused_with_both_numbers(
     streamed: bool, tiny_server: tuple[str, Model]
@@ -244,6 +248,7 @@ def test_a_prompt_that_is_too_long_is_refused_with_both_numbers(
         assert str(tiny_server[1].count_tokens(body["messages"])) in error["message"]
 
 
+@pytest.mark.fault("F31")
 def test_more_tokens_than_there_is_room_for_are_cut_to_it(tiny_server: tuple[str, Model]) -> None:
     url, model = tiny_server
     body: dict[str, Any] = {"messages": [USER], "temperature": 0}
@@ -267,6 +272,7 @@ ODD = [
 ]
 
 
+@pytest.mark.fault("F28")
 @pytest.mark.parametrize("messages", ODD, ids=lambda value: repr(value)[:50])
 def test_odd_conversations_are_answered(
     messages: list[Any], tiny_server: tuple[str, Model]
@@ -275,6 +281,7 @@ def test_odd_conversations_are_answered(
     assert got.status_code == 200, got.text
 
 
+@pytest.mark.fault("F36")
 @pytest.mark.parametrize("arguments", ["{", "not JSON", {"a": 1}, "", None, '{"a": 1}', "[1]"])
 def test_calls_of_old_are_taken_as_they_are(arguments: Any, tiny_server: tuple[str, Model]) -> None:
     call = {"id": "a", "type": "function", "function": {"name": "f", "arguments": arguments}}
@@ -287,6 +294,7 @@ def test_calls_of_old_are_taken_as_they_are(arguments: Any, tiny_server: tuple[s
     assert got.status_code == 200, got.text
 
 
+@pytest.mark.fault("F31", "F32")
 @pytest.mark.parametrize(
     ("fields", "param"),
     [

@@ -457,6 +457,7 @@ def test_what_is_no_event_is_told(running: Running, data: Any) -> None:
         assert it.next()["type"] == "input_audio_buffer.cleared"
 
 
+@pytest.mark.fault("F49")
 def test_audio_that_nobody_has_time_for_is_refused_and_not_kept(
     running: Running, voices: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -526,6 +527,7 @@ def test_a_sub_protocol_that_was_offered_is_answered(
         it.next()
 
 
+@pytest.mark.fault("F49")
 def test_a_client_that_leaves_frees_the_model(running: Running, voices: Path) -> None:
     with talking(running) as it:
         it.append(pcm(voices / "two_cities.wav"))

@@ -249,6 +249,7 @@ def test_a_failure_in_the_middle_ends_the_stream_with_failed(serve: Any) -> None
     assert "secret" not in json.dumps(events)
 
 
+@pytest.mark.fault("F84")
 def test_keys_see_nothing_of_each_others_responses(strict: Any, tmp_path: Path) -> None:
     with serving(keys=("one", "two")) as running:
         model = ServedModel.from_engine(scripted_engine(saying("ok")))

@@ -175,6 +175,7 @@ def test_a_file_that_is_not_packed(made: Path) -> None:
     refuse(made, "not valid JSON")
 
 
+@pytest.mark.fault("F07")
 def test_misaligned_tensors(made: Path) -> None:
     path = made / "model.safetensors"
     data = path.read_bytes()
@@ -185,6 +186,7 @@ def test_misaligned_tensors(made: Path) -> None:
     refuse(made, "is not 64-aligned")
 
 
+@pytest.mark.fault("F11")
 @pytest.mark.parametrize("sixteenth", range(16))
 def test_truncated_weights_are_refused(made: Path, sixteenth: int) -> None:
     path = made / "model.safetensors"
@@ -192,6 +194,7 @@ def test_truncated_weights_are_refused(made: Path, sixteenth: int) -> None:
     refuse(made, "bytes|header")
 
 
+@pytest.mark.fault("F21")
 def test_weights_replaced_while_open_stay_as_they_were(made: Path) -> None:
     """Who has the folder open keeps reading the old bytes when the file is renamed over."""
     folder = WeightsFolder.open(made)

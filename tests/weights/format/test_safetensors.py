@@ -201,6 +201,7 @@ def test_the_writer_keeps_its_announced_order(tmp_path: Path) -> None:
 # What is refused
 
 
+@pytest.mark.fault("F13")
 @pytest.mark.parametrize(
     ("data", "match"),
     [
@@ -219,6 +220,7 @@ def test_an_impossible_header_length_is_refused(tmp_path: Path, data: bytes, mat
     refuse(tmp_path, data, match)
 
 
+@pytest.mark.fault("F13")
 @pytest.mark.parametrize(
     ("header", "match"),
     [
@@ -245,6 +247,7 @@ def test_a_header_that_is_not_a_json_object_is_refused(
     refuse(tmp_path, Safetensors(header=header).build(), match)
 
 
+@pytest.mark.fault("F13")
 @pytest.mark.parametrize(
     "header",
     [
@@ -260,11 +263,13 @@ def test_duplicate_keys_are_refused(tmp_path: Path, header: bytes) -> None:
     refuse(tmp_path, Safetensors(header=header, data=b"x").build(), "occurs twice")
 
 
+@pytest.mark.fault("F13")
 @pytest.mark.parametrize("metadata", [[], None, "x", {"a": 1}, {"a": None}, {"a": {"b": "c"}}])
 def test_metadata_of_other_than_strings_is_refused(tmp_path: Path, metadata: Any) -> None:
     refuse_entries(tmp_path, {"__metadata__": metadata}, "__metadata__", 0)
 
 
+@pytest.mark.fault("F13")
 @pytest.mark.parametrize("value", [None, 1, "x", [], {}, {"dtype": "U8"}])
 def test_an_entry_that_is_not_a_tensor_is_refused(tmp_path: Path, value: Any) -> None:
     refuse_entries(tmp_path, {"a": value}, "'a': expected exactly dtype")
@@ -272,11 +277,13 @@ def test_an_entry_that_is_not_a_tensor_is_refused(tmp_path: Path, value: Any) ->
     refuse_entries(tmp_path, {"a": both}, "'a': expected exactly dtype")
 
 
+@pytest.mark.fault("F13")
 @pytest.mark.parametrize("dtype", ["F31", "f32", "", None, 7, [], "F32 "])
 def test_an_unknown_dtype_is_named(tmp_path: Path, dtype: Any) -> None:
     refuse_entries(tmp_path, {"a": entry(dtype, [5], 0, 20)}, "'a': unknown dtype")
 
 
+@pytest.mark.fault("F06", "F13")
 @pytest.mark.parametrize(
     "shape", [None, 5, "5", [-5], [5.0], [True], ["5"], [None], [[5]], [2**63], [1] * 17, {}]
 )
@@ -284,12 +291,14 @@ def test_a_bad_shape_is_refused(tmp_path: Path, shape: Any) -> None:
     refuse_entries(tmp_path, {"a": entry("F32", shape, 0, 20)}, "'a': shape")
 
 
+@pytest.mark.fault("F06", "F13")
 @pytest.mark.parametrize("shape", [[2**32, 2**32], [2**62, 4], [2**61, 8], [4], [6], [0], []])
 def test_a_shape_that_does_not_fit_the_bytes_is_refused(tmp_path: Path, shape: list[int]) -> None:
     """Products that would wrap to the right size in 64 bits are among them."""
     refuse_entries(tmp_path, {"a": entry("F32", shape, 0, 20)}, r"'a': .*but F32 .* needs")
 
 
+@pytest.mark.fault("F13")
 @pytest.mark.parametrize(
     "offsets", [None, [], [0], [0, 20, 20], [0, "20"], [0.0, 20.0], [-20, 0], [0, 2**64], "0,20"]
 )
@@ -298,11 +307,13 @@ def test_bad_offsets_are_refused(tmp_path: Path, offsets: Any) -> None:
     refuse_entries(tmp_path, {"a": value}, "'a': data_offsets")
 
 
+@pytest.mark.fault("F13")
 def test_an_offset_that_begins_after_its_end_is_refused(tmp_path: Path) -> None:
     refuse_entries(tmp_path, {"a": entry("F32", [5], 20, 0)}, "'a': data_offsets")
     refuse_entries(tmp_path, {"a": entry("F32", [0], 20, 0)}, "'a': data_offsets")
 
 
+@pytest.mark.fault("F13")
 @pytest.mark.parametrize(
     ("first", "second", "size", "match"),
     [
@@ -322,27 +333,32 @@ def test_holes_overlaps_and_trailing_bytes_are_refused(
     refuse_entries(tmp_path, entries, match, size)
 
 
+@pytest.mark.fault("F13")
 def test_bytes_without_tensors_are_refused(tmp_path: Path) -> None:
     refuse_entries(tmp_path, {}, "20 bytes follow the last tensor")
 
 
+@pytest.mark.fault("F13")
 def test_more_tensors_than_any_model_has_are_refused(tmp_path: Path) -> None:
     entries = {str(index): entry("U8", [0], 0, 0) for index in range(MAX_TENSORS + 1)}
     refuse_entries(tmp_path, entries, "65537 tensors, expected at most 65536", 0)
 
 
+@pytest.mark.fault("F13")
 @pytest.mark.timeout(60)
 def test_a_header_full_of_brackets_takes_bounded_time(tmp_path: Path) -> None:
     header = b'{"a":[' + b"[]," * (HEADER_LIMIT // 3 - 10) + b"[]]}"
     refuse(tmp_path, Safetensors(header=header).build(), "'a': expected exactly")
 
 
+@pytest.mark.fault("F11")
 @pytest.mark.parametrize("sixteenth", range(16))
 def test_a_truncated_file_is_refused(tmp_path: Path, sixteenth: int) -> None:
     data = two_tensors().build()
     refuse(tmp_path, data[: len(data) * sixteenth // 16], "bytes|header")
 
 
+@pytest.mark.fault("F11")
 def test_a_file_truncated_by_one_byte_more_each_time_is_refused(tmp_path: Path) -> None:
     data = two_tensors().build()
     for size in range(len(data)):
@@ -350,6 +366,7 @@ def test_a_file_truncated_by_one_byte_more_each_time_is_refused(tmp_path: Path) 
     assert set(read_safetensors(write(tmp_path, data)).tensors) == {"a", "b"}
 
 
+@pytest.mark.fault("F11")
 def test_a_file_that_shrinks_while_open_is_an_error(tmp_path: Path) -> None:
     path = write(tmp_path, two_tensors().build())
     file = read_safetensors(path)
@@ -358,6 +375,7 @@ def test_a_file_that_shrinks_while_open_is_an_error(tmp_path: Path) -> None:
         file.read("b")
 
 
+@pytest.mark.fault("F20")
 def test_what_is_not_a_regular_file_is_refused(tmp_path: Path) -> None:
     fifo = tmp_path / "fifo"
     os.mkfifo(fifo)

@@ -118,6 +118,7 @@ def test_a_file_that_another_commit_has_too_is_not_fetched_again(server, root, f
     assert source_of(root / "tiny-llama")["commit"] == "b" * 40
 
 
+@pytest.mark.fault("F69")
 def test_a_damaged_file_of_the_cache_is_found_out_and_fetched_again(server, cache, files) -> None:
     download_model(TINY)
     blob = cache / "blobs" / hashlib.sha256(files["model.safetensors"]).hexdigest()
@@ -130,6 +131,7 @@ def test_a_damaged_file_of_the_cache_is_found_out_and_fetched_again(server, cach
     assert blob.read_bytes() == files["model.safetensors"]
 
 
+@pytest.mark.fault("F67")
 def test_the_token_goes_to_the_hub_and_to_no_other_host(server) -> None:
     server.repos[TINY].token = "secret"
     download_model(TINY, token="secret")
@@ -225,6 +227,7 @@ def test_a_folder_of_something_else_is_found_out_before_anything_is_fetched(serv
     assert server.requests == []
 
 
+@pytest.mark.fault("F68")
 @pytest.mark.parametrize("revision", ["../x", "a b", "", "/main", "x" * 300])
 def test_a_revision_that_could_leave_the_cache_is_refused(server, revision: str) -> None:
     with pytest.raises(InvalidRequest, match="revision is"):
@@ -237,6 +240,7 @@ def test_a_revision_that_is_not_there_is_named_with_those_that_are(server) -> No
         download_model(TINY, revision="v9")
 
 
+@pytest.mark.fault("F68")
 @pytest.mark.parametrize(
     ("name", "options", "said"),
     [
@@ -379,6 +383,7 @@ def test_a_busy_hub_is_asked_again(server) -> None:
     assert download_model(TINY).is_dir()
 
 
+@pytest.mark.fault("F67")
 def test_a_hub_that_stays_busy_is_one_clear_error(server) -> None:
     server.busy = [429] * hub.TRIES
     with pytest.raises(DownloadError, match=r"too many requests from here \(429\); wait some"):
@@ -431,6 +436,7 @@ def test_a_model_that_cannot_do_what_is_wanted_is_refused_before_its_weights_com
 # -- what comes wrong
 
 
+@pytest.mark.fault("F67")
 @pytest.mark.parametrize("name", ["model.safetensors", "tokenizer.json"])
 def test_a_file_with_the_wrong_hash_leaves_no_model(server, root, cache, files, name) -> None:
     server.served[name] = files[name][:-2] + b"??"
@@ -445,6 +451,7 @@ def test_a_file_with_the_wrong_hash_leaves_no_model(server, root, cache, files, 
     assert "config.json" not in server.fetched()  # what was right is kept
 
 
+@pytest.mark.fault("F67")
 def test_a_file_that_changes_between_two_halves_is_started_over(server, files) -> None:
     name = "model.safetensors"
     server.served[name] = bytes(len(files[name]))
@@ -461,6 +468,7 @@ def test_a_file_that_changes_between_two_halves_is_started_over(server, files) -
     assert len(server.ranges()) == 1
 
 
+@pytest.mark.fault("F15")
 def test_a_pickle_is_refused_with_the_reason(server, files) -> None:
     del files["model.safetensors"]
     server.add(TINY, files)
@@ -468,6 +476,7 @@ def test_a_pickle_is_refused_with_the_reason(server, files) -> None:
         download_model(TINY)
 
 
+@pytest.mark.fault("F68")
 @pytest.mark.parametrize(
     "name", ["../../x.safetensors", "/etc/x.safetensors", "C:\\x.safetensors", "con.safetensors",
              "x" * 4000 + ".safetensors", "sub/x.safetensors", "x.bin"],
@@ -480,6 +489,7 @@ def test_a_shard_name_that_could_leave_the_folder_is_refused(server, files, name
         download_model(TINY)
 
 
+@pytest.mark.fault("F68")
 def test_shard_names_that_differ_in_case_only_are_refused(server, files) -> None:
     index = {"weight_map": {"a": "model-1.safetensors", "b": "Model-1.safetensors"}}
     server.add(TINY, files | {"model.safetensors.index.json": json.dumps(index).encode()})
@@ -487,6 +497,7 @@ def test_shard_names_that_differ_in_case_only_are_refused(server, files) -> None
         download_model(TINY)
 
 
+@pytest.mark.fault("F65")
 def test_too_little_space_is_said_before_the_weights_are_fetched(server, monkeypatch) -> None:
     monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(9, 9, 20_000))
     with pytest.raises(DownloadError, match="MB are free; make room"):
@@ -497,6 +508,7 @@ def test_too_little_space_is_said_before_the_weights_are_fetched(server, monkeyp
 # -- offline
 
 
+@pytest.mark.fault("F70")
 def test_offline_the_cache_is_converted(server, monkeypatch, root) -> None:
     folder = download_model(TINY)
     shutil.rmtree(folder)
@@ -514,6 +526,7 @@ def test_offline_the_cache_is_converted(server, monkeypatch, root) -> None:
         download_model(TINY, revision="v9")
 
 
+@pytest.mark.fault("F70")
 def test_a_hub_that_cannot_be_reached_leaves_the_cache(server, monkeypatch, root) -> None:
     folder = download_model(TINY)
     shutil.rmtree(folder)
@@ -532,6 +545,7 @@ def test_a_hub_that_cannot_be_reached_leaves_the_cache(server, monkeypatch, root
         download_model("LiquidAI/LFM2-350N")
 
 
+@pytest.mark.fault("F69")
 def test_half_a_model_in_the_cache_is_none(server, root, cache) -> None:
     folder = download_model(TINY)
     shutil.rmtree(folder)

@@ -72,6 +72,7 @@ def test_a_file_that_is_there_is_not_asked_for_again(site, target: Path) -> None
     assert site.requests == []
 
 
+@pytest.mark.fault("F66")
 def test_an_interrupted_download_continues_where_it_stopped(site, target: Path) -> None:
     site.routes["/file"] = BODY
     leave_part(target, BODY[:1000])
@@ -86,6 +87,7 @@ def test_a_complete_part_needs_no_request(site, target: Path) -> None:
     assert target.read_bytes() == BODY and site.requests == []
 
 
+@pytest.mark.fault("F67")
 def test_a_server_that_ignores_range_starts_over(site, target: Path) -> None:
     site.routes["/file"] = lambda handler: reply(handler, 200, BODY)
     leave_part(target, BODY[:1000])
@@ -94,6 +96,7 @@ def test_a_server_that_ignores_range_starts_over(site, target: Path) -> None:
     assert "range" in site.headers_of(0)
 
 
+@pytest.mark.fault("F67")
 def test_a_changed_etag_starts_over(site, target: Path) -> None:
     site.routes["/file"] = BODY
     leave_part(target, b"of an older version", etag='"old"')
@@ -102,6 +105,7 @@ def test_a_changed_etag_starts_over(site, target: Path) -> None:
     assert site.headers_of(0)["if-range"] == '"old"'
 
 
+@pytest.mark.fault("F67")
 def test_a_server_that_ignores_if_range_is_noticed_by_its_etag(site, target: Path) -> None:
     def ranged(handler: BaseHTTPRequestHandler) -> None:
         if "Range" not in handler.headers:
@@ -122,6 +126,7 @@ def test_a_part_of_another_file_is_found_out_by_the_hash_and_replaced(site, targ
     assert target.read_bytes() == BODY and len(site.requests) == 2
 
 
+@pytest.mark.fault("F66")
 def test_a_part_that_cannot_be_proved_right_is_not_continued(site, target: Path) -> None:
     site.routes["/file"] = BODY
     leave_part(target, BODY[:1000])
@@ -137,6 +142,7 @@ def test_a_part_longer_than_the_file_is_dropped(site, target: Path) -> None:
     assert target.read_bytes() == BODY
 
 
+@pytest.mark.fault("F67")
 def test_416_starts_over(site, target: Path) -> None:
     def answer(handler: BaseHTTPRequestHandler) -> None:
         reply(handler, 416) if "Range" in handler.headers else reply(handler, 200, BODY)
@@ -163,6 +169,7 @@ def test_a_connection_that_breaks_is_continued(site, target: Path) -> None:
     assert len(site.requests) == 8  # more breaks than tries: each one brought something
 
 
+@pytest.mark.fault("F67")
 @pytest.mark.parametrize("status", [429, 503])
 def test_a_busy_server_is_asked_again_when_it_says(site, target: Path, status: int) -> None:
     answers = iter([status, status])
@@ -178,6 +185,7 @@ def test_a_busy_server_is_asked_again_when_it_says(site, target: Path, status: i
     assert len(waits) == 2 and all(7 <= wait <= 7 * 1.25 for wait in waits)
 
 
+@pytest.mark.fault("F67")
 def test_without_retry_after_the_waits_grow(site, target: Path) -> None:
     site.routes["/file"] = lambda handler: reply(handler, 503)
     waits: list[float] = []
@@ -197,6 +205,7 @@ def test_a_refusal_is_final(site, target: Path, status: int, words: str) -> None
     assert len(site.requests) == 1
 
 
+@pytest.mark.fault("F67")
 def test_a_web_page_is_not_taken_for_the_file(site, target: Path) -> None:
     page = b"<html>please log in</html>"
     site.routes["/file"] = lambda handler: reply(handler, 200, page, content_type="text/html")
@@ -205,6 +214,7 @@ def test_a_web_page_is_not_taken_for_the_file(site, target: Path) -> None:
     assert not target.exists() and not part_of(target).exists()
 
 
+@pytest.mark.fault("F67")
 def test_a_wrong_content_length_is_an_error_with_both_numbers(site, target: Path) -> None:
     site.routes["/file"] = BODY + b"!"
     with pytest.raises(DownloadError, match=r"offers 768,001 bytes, expected 768,000"):
@@ -224,6 +234,7 @@ def test_more_bytes_than_there_should_be_are_not_written(site, target: Path) -> 
     assert not target.exists() and not part_of(target).exists()
 
 
+@pytest.mark.fault("F67")
 def test_a_wrong_hash_is_an_error_and_leaves_nothing(site, target: Path) -> None:
     site.routes["/file"] = BODY[:-1] + b"?"
     with pytest.raises(DownloadError, match=f"SHA-256 is .*, expected {SHA256}"):
@@ -231,6 +242,7 @@ def test_a_wrong_hash_is_an_error_and_leaves_nothing(site, target: Path) -> None
     assert not target.exists() and not part_of(target).exists()
 
 
+@pytest.mark.fault("F67")
 @pytest.mark.parametrize("have", [0, 1000])
 def test_a_gzip_encoded_body_is_decoded(site, target: Path, have: int) -> None:
     packed = gzip.compress(BODY)
@@ -251,6 +263,7 @@ def test_a_gzip_encoded_body_is_decoded(site, target: Path, have: int) -> None:
     assert site.headers_of(0)["accept-encoding"] == "identity"
 
 
+@pytest.mark.fault("F67")
 def test_a_redirect_loop_ends(site, target: Path) -> None:
     site.routes["/file"] = lambda handler: reply(handler, 302, location="/file")
     with pytest.raises(DownloadError, match="more than 8 redirects"):
@@ -258,6 +271,7 @@ def test_a_redirect_loop_ends(site, target: Path) -> None:
     assert len(site.requests) == 9
 
 
+@pytest.mark.fault("F67")
 @pytest.mark.parametrize("place", ["file:///etc/passwd", "ftp://127.0.0.1/x", "gopher://x/"])
 def test_a_redirect_to_another_scheme_is_refused(site, target: Path, place: str) -> None:
     site.routes["/file"] = lambda handler: reply(handler, 302, location=place)
@@ -266,6 +280,7 @@ def test_a_redirect_to_another_scheme_is_refused(site, target: Path, place: str)
     assert not target.exists()
 
 
+@pytest.mark.fault("F67")
 def test_a_token_stays_with_its_host(site, target: Path) -> None:
     elsewhere = site.url.replace("127.0.0.1", "localhost")
     site.routes["/file"] = lambda handler: reply(handler, 302, location="/same")
@@ -276,6 +291,7 @@ def test_a_token_stays_with_its_host(site, target: Path) -> None:
     assert sent == {"/file": "Bearer secret", "/same": "Bearer secret", "/other": None}
 
 
+@pytest.mark.fault("F70")
 def test_no_name_service_is_one_clear_error_at_once(target: Path, monkeypatch) -> None:
     def no_dns(*_args, **_kwargs):
         raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
@@ -295,6 +311,7 @@ def test_a_refused_connection_is_tried_again_and_then_given_up(target: Path) -> 
     assert len(waits) == 5
 
 
+@pytest.mark.fault("F65")
 def test_no_room_is_said_before_anything_is_fetched(site, target: Path, monkeypatch) -> None:
     usage = namedtuple("usage", "total used free")(10, 10, 5_000)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
@@ -303,6 +320,7 @@ def test_no_room_is_said_before_anything_is_fetched(site, target: Path, monkeypa
     assert site.requests == []
 
 
+@pytest.mark.fault("F65")
 def test_a_disk_that_fills_up_keeps_what_has_arrived(site, target: Path, monkeypatch) -> None:
     site.routes["/file"] = BODY
     real_open = Path.open
@@ -373,6 +391,7 @@ def _start(site, target: Path) -> subprocess.Popen[bytes]:
     return subprocess.Popen([sys.executable, "-c", _CHILD, *arguments])
 
 
+@pytest.mark.fault("F66")
 def test_killed_in_the_middle_the_next_run_continues(site, target: Path) -> None:
     stalled = threading.Event()
 
@@ -406,6 +425,7 @@ def test_killed_in_the_middle_the_next_run_continues(site, target: Path) -> None
     assert site.headers_of(-1)["range"] == f"bytes={arrived}-"
 
 
+@pytest.mark.fault("F69")
 def test_of_two_processes_one_downloads(site, target: Path) -> None:
     def slow(handler: BaseHTTPRequestHandler) -> None:
         time.sleep(0.5)

@@ -183,6 +183,7 @@ def test_buffers_and_tied_heads_are_dropped(tmp_path: Path) -> None:
     assert len(report.notes) == 3
 
 
+@pytest.mark.fault("F08")
 def test_missing_misshapen_and_extra_tensors_are_named(tmp_path: Path) -> None:
     source = folder(tmp_path, tensors())
 
@@ -210,6 +211,7 @@ def test_quantised_checkpoints_are_named(tmp_path: Path) -> None:
     refuse(source, r"in_proj\.weight' is I8, expected one of F32, F16, BF16", UnsupportedModel)
 
 
+@pytest.mark.fault("F10")
 @pytest.mark.parametrize(
     ("change", "match"),
     [
@@ -247,6 +249,7 @@ def test_a_config_that_is_not_a_json_object_is_refused(tmp_path: Path, text: str
 # The index of shards
 
 
+@pytest.mark.fault("F14")
 @pytest.mark.parametrize(
     ("shard", "match"),
     [
@@ -273,6 +276,7 @@ def test_shard_names_cannot_leave_the_folder(tmp_path: Path, shard: Any, match: 
     refuse(source, match)
 
 
+@pytest.mark.fault("F14")
 def test_links_out_of_the_folder_are_refused(tmp_path: Path) -> None:
     """A link may stay in the folder or lead to the blobs of its download cache, nowhere else."""
     source = sharded(tmp_path)
@@ -316,6 +320,7 @@ def test_the_blobs_that_all_models_of_a_download_cache_share_are_read(tmp_path: 
     refuse(cache / "models--x" / "elsewhere" / "1", "link out of the folder")
 
 
+@pytest.mark.fault("F14")
 def test_a_link_for_the_single_file_is_checked(tmp_path: Path) -> None:
     source = folder(tmp_path, tensors())
     (source / "model.safetensors").rename(tmp_path / "elsewhere")
@@ -323,6 +328,7 @@ def test_a_link_for_the_single_file_is_checked(tmp_path: Path) -> None:
     refuse(source, "link out of the folder")
 
 
+@pytest.mark.fault("F14")
 @pytest.mark.parametrize("weight_map", [None, [], {}, "x", 5])
 def test_an_index_without_a_map_is_refused(tmp_path: Path, weight_map: Any) -> None:
     source = sharded(tmp_path)
@@ -330,6 +336,7 @@ def test_an_index_without_a_map_is_refused(tmp_path: Path, weight_map: Any) -> N
     refuse(source, "weight_map is missing")
 
 
+@pytest.mark.fault("F13")
 def test_an_index_that_contradicts_the_shards_is_refused(tmp_path: Path) -> None:
     source = sharded(tmp_path)
     weight_map = read_index(source)
@@ -354,6 +361,7 @@ def test_tensors_outside_the_index_are_noted(tmp_path: Path) -> None:
     check(tmp_path / "out")
 
 
+@pytest.mark.fault("F14")
 def test_too_many_files_are_refused(tmp_path: Path) -> None:
     source = folder(tmp_path)
     write_safetensors(source / "0", {"t": np.ones(1)})
@@ -377,6 +385,7 @@ class Bomb:
         return (Path.touch, (self.path,))
 
 
+@pytest.mark.fault("F15")
 @pytest.mark.parametrize("suffix", [".bin", ".pt", ".pth", ".ckpt", ".pkl", ".PT"])
 def test_pickles_are_refused(tmp_path: Path, suffix: str) -> None:
     marker = tmp_path / "marker"
@@ -390,6 +399,7 @@ def test_pickles_are_refused(tmp_path: Path, suffix: str) -> None:
     assert not marker.exists()
 
 
+@pytest.mark.fault("F15")
 def test_pickles_under_other_names_are_refused(tmp_path: Path) -> None:
     marker = tmp_path / "marker"
     data = pickle.dumps(Bomb(marker))
@@ -402,6 +412,7 @@ def test_pickles_under_other_names_are_refused(tmp_path: Path) -> None:
     assert not marker.exists()
 
 
+@pytest.mark.fault("F15")
 def test_zip_bombs_are_never_opened(tmp_path: Path) -> None:
     source = folder(tmp_path)
     with zipfile.ZipFile(source / "model.pt", "w", zipfile.ZIP_DEFLATED) as bomb:
@@ -414,6 +425,7 @@ def test_zip_bombs_are_never_opened(tmp_path: Path) -> None:
 # F16: code of the model
 
 
+@pytest.mark.fault("F16")
 def test_code_of_the_model_is_ignored(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     source = folder(tmp_path, tensors())
     marker = tmp_path / "marker"
@@ -439,6 +451,7 @@ def test_code_of_the_model_is_ignored(tmp_path: Path, caplog: pytest.LogCaptureF
 # Other sources
 
 
+@pytest.mark.fault("F20")
 def test_folders_that_are_no_checkpoint(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     refuse(tmp_path / "empty", r"no config\.json")
@@ -457,6 +470,7 @@ def test_a_lone_safetensors_file(tmp_path: Path) -> None:
         convert(source / "model.safetensors", tmp_path / "out")
 
 
+@pytest.mark.fault("F20")
 def test_special_files_in_the_folder_are_refused(tmp_path: Path) -> None:
     source = folder(tmp_path)
     os.mkfifo(source / "model.safetensors")

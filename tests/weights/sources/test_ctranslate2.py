@@ -94,6 +94,7 @@ def test_versions_that_are_not(tmp_path: Path, version: int) -> None:
     refuse(tmp_path, model, f"version is {version}, expected 4 to 6", UnsupportedModel)
 
 
+@pytest.mark.fault("F11")
 def test_every_truncation_is_refused(tmp_path: Path) -> None:
     data = small().build()
     for size in range(len(data)):
@@ -108,6 +109,7 @@ def test_what_is_not_there(tmp_path: Path) -> None:
         read_ctranslate2(tmp_path)
 
 
+@pytest.mark.fault("F02")
 @pytest.mark.parametrize("count", [4, 100, MAX_VARIABLES + 1, 2**31, 2**32 - 1])
 def test_counts_are_compared_with_what_is_left(tmp_path: Path, count: int) -> None:
     model = small()
@@ -118,6 +120,7 @@ def test_counts_are_compared_with_what_is_left(tmp_path: Path, count: int) -> No
     refuse(tmp_path, model, "number of aliases is|needs")
 
 
+@pytest.mark.fault("F13")
 @pytest.mark.parametrize(
     ("change", "match"),
     [
@@ -145,12 +148,14 @@ def test_a_variable_that_lies(tmp_path: Path, change: dict[str, Any], match: str
     refuse(tmp_path, model, match)
 
 
+@pytest.mark.fault("F13")
 def test_more_data_than_the_file_has(tmp_path: Path) -> None:
     model = small()
     model.entries.append(Entry(b"huge", 1, [2**32 - 1], b"x", nbytes=2**32 - 1))
     refuse(tmp_path, model, "data of variable 'huge' at byte .* needs 4294967295 bytes, but")
 
 
+@pytest.mark.fault("F13")
 @pytest.mark.parametrize(
     ("alias", "match"),
     [
@@ -165,6 +170,7 @@ def test_an_alias_that_lies(tmp_path: Path, alias: tuple[bytes, bytes], match: s
     refuse(tmp_path, model, match)
 
 
+@pytest.mark.fault("F15")
 def test_a_folder_is_told_from_one_of_pickles(tmp_path: Path) -> None:
     for data in (b"", b"PK\x03\x04" + bytes(99), b"\x80\x02}q\x00." + bytes(99), bytes(99)):
         write(tmp_path, data)

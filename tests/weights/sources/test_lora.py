@@ -187,6 +187,7 @@ def zeros(*shape: int) -> Any:
     return np.zeros(shape, np.float32)
 
 
+@pytest.mark.fault("F19")
 @pytest.mark.parametrize(
     ("change", "said"),
     [
@@ -220,6 +221,7 @@ def test_tensors_that_do_not_fit(
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.fault("F19")
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
@@ -244,6 +246,7 @@ def test_configurations_that_cannot_be_merged(
         merged()
 
 
+@pytest.mark.fault("F19")
 def test_a_folder_that_is_no_adapter(tmp_path: Path, merged: Any, base: Path) -> None:
     shutil.copytree(base, tmp_path / "adapter")
     with pytest.raises(ModelFormatError, match=r"no adapter_config\.json"):
@@ -256,6 +259,7 @@ def test_a_folder_that_is_no_adapter(tmp_path: Path, merged: Any, base: Path) ->
         merged()
 
 
+@pytest.mark.fault("F19")
 def test_a_cut_adapter(tmp_path: Path, merged: Any) -> None:
     small_adapter(tmp_path / "adapter")
     path = tmp_path / "adapter" / "adapter_model.safetensors"

@@ -50,6 +50,7 @@ def test_what_a_file_says_of_sampling_is_kept(tmp_path: Path) -> None:
     refuse(tmp_path, source, r"general\.sampling\.temp is nan, expected a number from 0 to 100")
 
 
+@pytest.mark.fault("F08")
 @pytest.mark.parametrize(
     "name",
     [
@@ -68,6 +69,7 @@ def test_a_tensor_of_no_known_part_is_refused(
     refuse(tmp_path, source, f"tensors '{name}' belong to no part", UnsupportedModel)
 
 
+@pytest.mark.fault("F08")
 def test_many_tensors_of_no_known_part_are_counted(tmp_path: Path) -> None:
     source = tiny_llama()
     for index in range(40):
@@ -78,6 +80,7 @@ def test_many_tensors_of_no_known_part_are_counted(tmp_path: Path) -> None:
 # Tensors against metadata
 
 
+@pytest.mark.fault("F08")
 def test_a_missing_tensor_is_named(tmp_path: Path) -> None:
     for make in (tiny_llama, tiny_lfm2):
         for index, tensor in enumerate(make().tensors):
@@ -88,6 +91,7 @@ def test_a_missing_tensor_is_named(tmp_path: Path) -> None:
             refuse(tmp_path, source, f"'{name}' is missing, expected with shape")
 
 
+@pytest.mark.fault("F09")
 @pytest.mark.parametrize(
     ("name", "shape"),
     [
@@ -114,6 +118,7 @@ def test_a_shape_that_the_metadata_does_not_ask_for_is_refused(
 # Metadata
 
 
+@pytest.mark.fault("F10")
 @pytest.mark.parametrize(
     ("key", "value"),
     [
@@ -152,6 +157,7 @@ def test_numbers_that_lie_are_refused(tmp_path: Path, key: str, value: int) -> N
     refuse(tmp_path, source, f"llama.{key} is {value}")
 
 
+@pytest.mark.fault("F10")
 def test_a_head_count_that_does_not_divide_is_refused(tmp_path: Path) -> None:
     source = tiny_llama()
     source.set("llama.attention.head_count", U32, 3)
@@ -161,6 +167,7 @@ def test_a_head_count_that_does_not_divide_is_refused(tmp_path: Path) -> None:
     refuse(tmp_path, source, "head_count_kv is 2, which does not divide 3 heads")
 
 
+@pytest.mark.fault("F10")
 @pytest.mark.parametrize(
     "key",
     [
@@ -189,6 +196,7 @@ def test_a_key_that_is_missing_or_of_the_wrong_type_is_named(tmp_path: Path, key
         refuse(tmp_path, source, f"llama.{key} is ")
 
 
+@pytest.mark.fault("F10")
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -1.0, 0.0, 1e300])
 def test_values_that_are_not_numbers_are_refused(tmp_path: Path, value: float) -> None:
     source = tiny_llama()
@@ -228,6 +236,7 @@ def test_impossible_convolution_taps_are_refused(tmp_path: Path, taps: int) -> N
     refuse(tmp_path, source, f"lfm2.shortconv.l_cache is {taps}")
 
 
+@pytest.mark.fault("F10")
 @pytest.mark.parametrize(
     ("kind", "payload"),
     [
@@ -247,6 +256,7 @@ def test_a_vocabulary_that_does_not_fit_is_refused(
     refuse(tmp_path, source, "tokenizer.ggml.tokens is missing")
 
 
+@pytest.mark.fault("F18")
 @pytest.mark.parametrize("name", ["bos", "eos", "eot", "eom", "padding"])
 @pytest.mark.parametrize("value", [-1, 272, 2**31 - 1])
 def test_special_ids_out_of_range_are_refused(tmp_path: Path, name: str, value: int) -> None:
@@ -257,12 +267,14 @@ def test_special_ids_out_of_range_are_refused(tmp_path: Path, name: str, value: 
     )
 
 
+@pytest.mark.fault("F18")
 def test_special_ids_at_the_end_of_their_type_are_refused(tmp_path: Path) -> None:
     source = tiny_llama()
     source.set("tokenizer.ggml.bos_token_id", U32, 2**31)
     refuse(tmp_path, source, "bos_token_id is 2147483648")
 
 
+@pytest.mark.fault("F10")
 @pytest.mark.parametrize(
     ("kind", "payload", "error"),
     [

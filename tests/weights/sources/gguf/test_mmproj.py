@@ -86,6 +86,7 @@ def test_of_several_files_the_one_that_fits_and_is_called_alike_is_taken(
     assert named.notes == ("it sees with eyes.gguf",)
 
 
+@pytest.mark.fault("F19")
 def test_a_file_that_does_not_fit_is_refused_where_it_is_named(
     lfm2: Path, goldens: dict[str, vision.Golden], tmp_path: Path
 ) -> None:

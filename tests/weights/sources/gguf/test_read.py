@@ -118,6 +118,7 @@ def test_tensors_are_where_they_were_written(tmp_path: Path) -> None:
     file.close()
 
 
+@pytest.mark.fault("F01")
 @pytest.mark.parametrize("version", [2, 3])
 def test_versions_and_alignments(tmp_path: Path, version: int) -> None:
     for alignment in (8, 32, 4096):
@@ -177,6 +178,7 @@ def test_reading_takes_linear_time(tmp_path: Path) -> None:
 # What is refused
 
 
+@pytest.mark.fault("F01")
 @pytest.mark.parametrize(
     ("data", "match"),
     [
@@ -195,12 +197,14 @@ def test_what_is_not_a_gguf_file_is_refused(tmp_path: Path, data: bytes, match: 
     refuse(tmp_path, data, match)
 
 
+@pytest.mark.fault("F01")
 @pytest.mark.parametrize("version", [1, 2, 3])
 def test_big_endian_files_are_named(tmp_path: Path, version: int) -> None:
     data = b"GGUF" + struct.pack(">I", version) + bytes(64)
     refuse(tmp_path, data, "big-endian", UnsupportedModel)
 
 
+@pytest.mark.fault("F02")
 @pytest.mark.parametrize("count", [-1, 2**63, 2**32, 10**9, 5000])
 @pytest.mark.parametrize("what", ["tensor", "entry"])
 def test_counts_beyond_the_file_are_refused(tmp_path: Path, what: str, count: int) -> None:
@@ -208,6 +212,7 @@ def test_counts_beyond_the_file_are_refused(tmp_path: Path, what: str, count: in
     refuse(tmp_path, lying(lambda g: setattr(g, f"{what}_count", count)), match)
 
 
+@pytest.mark.fault("F02")
 @pytest.mark.parametrize("what", ["tensor", "entry"])
 @pytest.mark.parametrize("by", [1, 2])
 def test_counts_that_are_off_by_a_few_are_refused(tmp_path: Path, what: str, by: int) -> None:
@@ -218,11 +223,13 @@ def test_counts_that_are_off_by_a_few_are_refused(tmp_path: Path, what: str, by:
         refuse(tmp_path, model.build(), "at byte|bytes left|follow the last|dimensions")
 
 
+@pytest.mark.fault("F02")
 def test_more_entries_than_any_model_has_are_refused(tmp_path: Path) -> None:
     model = Forge(entries=[Entry(f"k{i}", U32, bytes(4)) for i in range(MAX_ENTRIES + 1)])
     refuse(tmp_path, model.build(), "metadata count is 65537, expected at most 65536")
 
 
+@pytest.mark.fault("F03")
 @pytest.mark.parametrize("length", [2**64 - 1, 2**63, 2**32, 10**6])
 def test_a_string_longer_than_the_file_is_refused(tmp_path: Path, length: int) -> None:
     payload = struct.pack("<Q", length) + b"abc"
@@ -231,6 +238,7 @@ def test_a_string_longer_than_the_file_is_refused(tmp_path: Path, length: int) -
     refuse(tmp_path, data, "metadata key 0 at byte 32")
 
 
+@pytest.mark.fault("F03")
 @pytest.mark.parametrize(
     ("key", "match"),
     [
@@ -247,11 +255,13 @@ def test_bad_keys_are_refused(tmp_path: Path, key: bytes, match: str) -> None:
     refuse(tmp_path, data, rf"at byte \d+.*{match}")
 
 
+@pytest.mark.fault("F03")
 def test_a_value_that_is_not_utf8_is_refused(tmp_path: Path) -> None:
     data = lying(lambda g: g.put("general.name", STRING, forge.text(b"\xc3(")))
     refuse(tmp_path, data, "'general.name' at byte .* not UTF-8")
 
 
+@pytest.mark.fault("F04")
 @pytest.mark.parametrize(
     ("payload", "match"),
     [
@@ -268,6 +278,7 @@ def test_bad_arrays_are_refused(tmp_path: Path, payload: bytes, match: str) -> N
     refuse(tmp_path, lying(lambda g: g.put("a.b", ARRAY, payload)), f"'a.b' at byte .*{match}")
 
 
+@pytest.mark.fault("F04")
 def test_more_elements_than_any_vocabulary_are_refused(tmp_path: Path) -> None:
     half = struct.pack("<IQ", BOOL, 3 << 20) + bytes(3 << 20)
     model = Forge(entries=[Entry("a", ARRAY, half), Entry("b", ARRAY, half)])
@@ -276,6 +287,7 @@ def test_more_elements_than_any_vocabulary_are_refused(tmp_path: Path) -> None:
         read_gguf(path)
 
 
+@pytest.mark.fault("F04")
 @pytest.mark.parametrize("kind", [13, 255, 2**32 - 1])
 def test_an_unknown_value_type_is_refused(tmp_path: Path, kind: int) -> None:
     refuse(tmp_path, lying(lambda g: g.put("a.b", kind, bytes(8))), f"unknown type {kind}")
@@ -286,12 +298,14 @@ def test_a_bool_that_is_neither_true_nor_false_is_refused(tmp_path: Path, byte: 
     refuse(tmp_path, lying(lambda g: g.put("a.b", BOOL, bytes([byte]))), "expected a bool")
 
 
+@pytest.mark.fault("F05")
 @pytest.mark.parametrize("value", [0, 1, 3, 4, 48, 2**31, 2**17])
 def test_a_bad_alignment_is_refused(tmp_path: Path, value: int) -> None:
     data = lying(lambda g: g.set("general.alignment", U32, value))
     refuse(tmp_path, data, f"general.alignment is {value}")
 
 
+@pytest.mark.fault("F05")
 @pytest.mark.parametrize(
     ("kind", "payload"),
     [
@@ -309,12 +323,14 @@ def test_an_alignment_of_the_wrong_type_is_refused(
     refuse(tmp_path, data, "general.alignment is .*expected a power of two")
 
 
+@pytest.mark.fault("F06")
 @pytest.mark.parametrize("count", [0, 5, 2**31, 2**32 - 1])
 def test_an_impossible_number_of_dimensions_is_refused(tmp_path: Path, count: int) -> None:
     data = lying(lambda g: setattr(g.tensors[1], "dim_count", count))
     refuse(tmp_path, data, f"'output_norm.weight' has {count} dimensions")
 
 
+@pytest.mark.fault("F06")
 @pytest.mark.parametrize(
     "dims",
     [
@@ -334,12 +350,14 @@ def test_an_impossible_shape_is_refused(tmp_path: Path, dims: list[int], name: s
     refuse(tmp_path, data, f"'{name}' has the impossible shape")
 
 
+@pytest.mark.fault("F06")
 @pytest.mark.parametrize("side", [1, 31, 33, 48])
 def test_rows_that_are_not_whole_blocks_are_refused(tmp_path: Path, side: int) -> None:
     data = lying(lambda g: setattr(g.tensor("blk.0.attn_q.weight"), "dims", [side, 4]))
     refuse(tmp_path, data, f"rows of {side} values, but Q4_1 stores blocks of 32")
 
 
+@pytest.mark.fault("F07")
 @pytest.mark.parametrize(
     ("offset", "match"),
     [
@@ -356,6 +374,7 @@ def test_wrong_tensor_offsets_are_refused(tmp_path: Path, offset: int, match: st
     refuse(tmp_path, data, f"tensor '.*{match}")
 
 
+@pytest.mark.fault("F07")
 def test_a_tensor_larger_than_its_data_is_refused(tmp_path: Path) -> None:
     data = lying(lambda g: setattr(g.tensor("token_embd.weight"), "dims", [32, 10**6]))
     refuse(tmp_path, data, "'token_embd.weight' occupies bytes .* truncated or lies")
@@ -363,11 +382,13 @@ def test_a_tensor_larger_than_its_data_is_refused(tmp_path: Path) -> None:
     refuse(tmp_path, data, "overlaps the one before")
 
 
+@pytest.mark.fault("F07")
 def test_a_hole_between_tensors_is_refused(tmp_path: Path) -> None:
     data = lying(lambda g: setattr(g.tensor("blk.0.attn_q.weight"), "dims", [32, 16]))
     refuse(tmp_path, data, "leaves a hole")
 
 
+@pytest.mark.fault("F07")
 def test_two_tensors_in_one_place_are_refused(tmp_path: Path) -> None:
     def lie(model: Forge) -> None:
         twin = model.tensors[-1]
@@ -377,11 +398,13 @@ def test_two_tensors_in_one_place_are_refused(tmp_path: Path) -> None:
     refuse(tmp_path, lying(lie), "overlaps")
 
 
+@pytest.mark.fault("F08")
 def test_a_duplicate_tensor_name_is_refused(tmp_path: Path) -> None:
     data = lying(lambda g: setattr(g.tensors[2], "name", "output_norm.weight"))
     refuse(tmp_path, data, "'output_norm.weight' occurs twice")
 
 
+@pytest.mark.fault("F08")
 @pytest.mark.parametrize(
     ("name", "match"),
     [(b"", "empty"), (b"a\0", "NUL"), (b"\xff", "UTF-8"), (b"n" * 65, "longer than 64")],
@@ -391,6 +414,7 @@ def test_a_bad_tensor_name_is_refused(tmp_path: Path, name: bytes, match: str) -
     refuse(tmp_path, data, f"name of tensor 2 at byte .*{match}")
 
 
+@pytest.mark.fault("F09")
 @pytest.mark.parametrize("number", [42, 255, 2**31, 2**32 - 1])
 def test_an_unknown_tensor_type_is_named(tmp_path: Path, number: int) -> None:
     data = lying(lambda g: setattr(g.tensors[2], "type", number))
@@ -398,18 +422,21 @@ def test_an_unknown_tensor_type_is_named(tmp_path: Path, number: int) -> None:
     refuse(tmp_path, data, match, UnsupportedModel)
 
 
+@pytest.mark.fault("F09")
 @pytest.mark.parametrize("number", [4, 5, 31, 32, 33, 36, 37, 38])
 def test_a_type_that_ggml_removed_is_named(tmp_path: Path, number: int) -> None:
     data = lying(lambda g: setattr(g.tensors[2], "type", number))
     refuse(tmp_path, data, "attn_norm.weight' has the type .* removed", UnsupportedModel)
 
 
+@pytest.mark.fault("F11")
 @pytest.mark.parametrize("sixteenth", range(16))
 def test_a_truncated_file_is_refused(tmp_path: Path, sixteenth: int) -> None:
     data = tiny_llama().build()
     refuse(tmp_path, data[: len(data) * sixteenth // 16], "magic|left|truncated")
 
 
+@pytest.mark.fault("F11")
 def test_a_file_truncated_anywhere_in_the_header_is_refused(tmp_path: Path) -> None:
     data = tiny_llama().build()
     header = read_gguf(write(tmp_path, data)).data_offset
@@ -420,6 +447,7 @@ def test_a_file_truncated_anywhere_in_the_header_is_refused(tmp_path: Path) -> N
             read_gguf(path)
 
 
+@pytest.mark.fault("F11")
 def test_a_file_that_shrinks_while_open_is_an_error(tmp_path: Path) -> None:
     """Another process cuts the file: an error, no SIGBUS, and what is left can still be read."""
     path = write(tmp_path, tiny_llama().build())
@@ -430,6 +458,7 @@ def test_a_file_that_shrinks_while_open_is_an_error(tmp_path: Path) -> None:
     assert file.array("token_embd.weight").shape == (272, 34)
 
 
+@pytest.mark.fault("F20")
 @pytest.mark.timeout(60)
 def test_what_is_not_a_regular_file_is_refused(tmp_path: Path) -> None:
     """Nothing blocks: no FIFO without a writer, no endless device."""
@@ -453,6 +482,7 @@ def test_what_is_not_a_regular_file_is_refused(tmp_path: Path) -> None:
         read_gguf(loop)
 
 
+@pytest.mark.fault("F20")
 def test_an_unreadable_file_is_named() -> None:
     # Not in tmp_path, whose folders are closed to others: this is about the file.
     with tempfile.TemporaryDirectory() as name:
@@ -470,6 +500,7 @@ def test_an_unreadable_file_is_named() -> None:
             os.seteuid(owner)
 
 
+@pytest.mark.fault("F21")
 def test_a_file_replaced_while_open_stays_as_it_was(tmp_path: Path) -> None:
     """A file that is renamed over keeps its old bytes for those who have it open."""
     model = tiny_llama()

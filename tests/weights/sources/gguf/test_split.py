@@ -129,6 +129,7 @@ def cut(folder: Path, parts: list[Forge]) -> None:
     os.truncate(folder / NAMES[1], (folder / NAMES[1]).stat().st_size - 64)
 
 
+@pytest.mark.fault("F14")
 @pytest.mark.parametrize(
     ("damage", "said"),
     [
@@ -163,6 +164,7 @@ def test_another_part_says_which_is_the_first(tmp_path: Path) -> None:
         read_gguf(tmp_path / NAMES[1])
 
 
+@pytest.mark.fault("F20")
 def test_a_pipe_in_the_place_of_a_part_is_not_waited_for(tmp_path: Path) -> None:
     first = write_parts(tmp_path, parts_of(tiny_llama()))
     (tmp_path / NAMES[1]).unlink()
