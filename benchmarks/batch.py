@@ -15,6 +15,7 @@ import json
 import statistics
 import tempfile
 import time
+from array import array
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -42,8 +43,7 @@ def chat(model: Model, text: str) -> dict[str, Any]:
 
 def embed(model: Model, text: str) -> dict[str, Any]:
     """The columns of one call of embed."""
-    vector = model.embed(text)
-    return {"embedding": [float(f"{value:.9g}") for value in vector.tolist()]}
+    return {"embedding": model.embed(text).tolist()}
 
 
 Call = Callable[[Model, str], dict[str, Any]]
@@ -61,8 +61,13 @@ def loop(
 
 
 def rows_of(path: Path) -> dict[int, Any]:
-    """The lines of an output by their indices."""
-    return {row["index"]: row for row in map(json.loads, path.read_text().splitlines())}
+    """The lines of an output by their indices; vectors as the bytes of their float32 numbers."""
+    rows = {}
+    for row in map(json.loads, path.read_text().splitlines()):
+        if "embedding" in row:
+            row["embedding"] = array("f", row["embedding"]).tobytes()
+        rows[row["index"]] = row
+    return rows
 
 
 def measure(name: str, job: dict[str, Any], call: Call, model: str, given: Any, rows: int) -> None:

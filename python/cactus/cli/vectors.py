@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cactus.cli.text import complain
-from cactus.inputs.lines import json_line
+from cactus.inputs.lines import float32_list, json_line
 
 if TYPE_CHECKING:
     import numpy as np
@@ -51,7 +51,7 @@ class VectorWriter(ABC):
                 target = stack.enter_context(output.open("w", encoding="utf-8"))
             for rows, vectors in chain(begun, blocks):
                 for fields, vector in zip(rows, vectors, strict=True):
-                    numbers = [float(f"{value:.9g}") for value in vector.tolist()]
+                    numbers = float32_list(vector.tolist())
                     print(json_line({**fields, "embedding": numbers}), file=target)
                 target.flush()
 

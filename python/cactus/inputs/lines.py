@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import IO, Any
 
@@ -60,11 +60,35 @@ def _finite(digits: str) -> float:
     return value
 
 
+class Json(str):
+    """A text that is a value of JSON, which `json_line` writes as it is."""
+
+    __slots__ = ()
+
+
+def float32_list(values: Sequence[float]) -> Json:
+    """Numbers with as many digits as float32 has, each with a point; they have to be finite."""
+    # One text for all: a call for each number took a fifth of the time of a job.
+    text = "%#.9g, " * len(values) % tuple(values)
+    return Json(f"[{text.replace('., ', '.0, ')[:-2]}]")
+
+
 def json_line(row: Mapping[str, Any]) -> str:
     """A line of a result; half characters, which JSON may have as escapes, stay escapes."""
-    line = json.dumps(row, ensure_ascii=False)
+    line = _line(row, ascii=False)
     try:
         line.encode()
     except UnicodeEncodeError:
-        return json.dumps(row)
+        return _line(row, ascii=True)
     return line
+
+
+def _line(row: Mapping[str, Any], *, ascii: bool) -> str:
+    if not any(isinstance(value, Json) for value in row.values()):
+        return json.dumps(row, ensure_ascii=ascii)
+    members = [
+        f"{json.dumps(name, ensure_ascii=ascii)}: "
+        f"{value if isinstance(value, Json) else json.dumps(value, ensure_ascii=ascii)}"
+        for name, value in row.items()
+    ]
+    return f"{{{', '.join(members)}}}"

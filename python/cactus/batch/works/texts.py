@@ -5,17 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from cactus.batch.rows import Row
 from cactus.batch.template import Template
 from cactus.batch.works.work import Result, Work
 from cactus.errors import InvalidRequest
+from cactus.inputs.lines import float32_list
 from cactus.model import Model
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
 
 BLOCK = 512
 """Rows that are read before their results are written."""
@@ -63,7 +60,7 @@ class Embed(Work):
             yield from self._vectors(model, given[half:])
             return
         for (row, _), vector in zip(given, vectors, strict=True):
-            yield row, {"embedding": numbers(vector)}
+            yield row, {"embedding": float32_list(vector.tolist())}
 
 
 class Rerank(Work):
@@ -117,8 +114,3 @@ def _values(row: Row) -> Mapping[str, Any]:
     if row.wrong is not None:
         raise InvalidRequest(row.wrong)
     return row.values
-
-
-def numbers(vector: NDArray[np.float32]) -> list[float]:
-    """The numbers of a vector with as many digits as float32 has."""
-    return [float(f"{value:.9g}") for value in vector.tolist()]
