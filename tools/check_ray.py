@@ -2,8 +2,10 @@
 
 PYTHONPATH=. python tools/check_ray.py [MODEL]         all of it, with a model; needs cactus[ray]
 PYTHONPATH=. python tools/check_ray.py --overhead      what blocks cost, with rows that only wait
+PYTHONPATH=. python tools/check_ray.py --only poison   one of it
 
-Without MODEL, a random one that loads at once. The exit status is 1 where an output is another.
+Without MODEL, a random one that loads at once. The exit status is 1 where an output is another. The
+row that takes all memory needs a machine where 4 GB are free, and nothing else takes or gives some.
 """
 
 from __future__ import annotations
@@ -19,18 +21,21 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from threading import Thread
 from typing import Any
 from unittest.mock import patch
 
 import ray
 from ray.cluster_utils import Cluster
+from tools.ray_rates import overhead, unequal
 
 from cactus import batch
-from cactus.batch.run import Task as Usual
-from tests.batch.deadly import Deadly, Slow
+from cactus.machine import available_bytes, memory_bytes
+from tests.batch.deadly import Deadly
 
 JOB = {"job": "chat", "prompt": "Say {text}.", "options": {"max_tokens": 6, "seed": 3}}
 ROWS = 2000
+STORE = 100 << 20
 DRIVER = """
 import sys
 from cactus import batch
@@ -43,17 +48,23 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("model", nargs="?", type=Path)
     parser.add_argument("--overhead", action="store_true")
-    parser.add_argument("--engines", type=int, nargs="+", default=[1, 4, 16, 64])
+    parser.add_argument("--engines", type=int, nargs="+", default=[4, 16, 64])
+    parser.add_argument("--only", choices=[part.__name__ for part in Check.PARTS], nargs="+")
     given = parser.parse_args()
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    began = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="cactus-ray-") as home:
-        folder = Path(home)
-        model = given.model or _tiny(folder)
+        check = Check(Path(home), given.model or _tiny(Path(home)))
         if given.overhead:
-            for engines in given.engines:
-                _overhead(folder, model, engines)
-            return 0
-        return _kills(folder, model)
+            check.measure(given.engines)
+        else:
+            for part in Check.PARTS:
+                if not given.only or part.__name__ in given.only:
+                    print(f"{part.__name__} ...", flush=True)
+                    part(check)
+    print("\n" + "\n".join(check.table))
+    print(f"{time.monotonic() - began:.0f} s, {check.wrong} wrong")
+    return int(check.wrong > 0)
 
 
 def _tiny(folder: Path) -> Path:
@@ -66,48 +77,164 @@ def _tiny(folder: Path) -> Path:
     return folder / "tiny"
 
 
-def _cluster(nodes: int, cpus: int = 1) -> tuple[Cluster, list[Any]]:
-    """A head without CPUs, on which the driver is, and nodes with some."""
-    head = {"num_cpus": 0, "include_dashboard": False, "object_store_memory": 100 << 20}
-    cluster = Cluster(initialize_head=True, head_node_args=head)
-    workers = [cluster.add_node(num_cpus=cpus, object_store_memory=100 << 20) for _ in range(nodes)]
-    cluster.wait_for_nodes()
-    ray.init(cluster.address, log_to_driver=False, logging_level="ERROR")
-    return cluster, workers
+class Nodes:
+    """A head without CPUs, on which the driver is, and nodes with some; until it is left."""
 
+    def __init__(self, nodes: int, cpus: int = 1, system: dict[str, Any] | None = None) -> None:
+        head = {"num_cpus": 0, "include_dashboard": False, "object_store_memory": STORE}
+        if system:
+            head["_system_config"] = system
+        self.cluster = Cluster(initialize_head=True, head_node_args=head)
+        self.nodes = [self.add(cpus) for _ in range(nodes)]
 
-def _kills(folder: Path, model: Path) -> int:
-    source, whole = folder / "in.jsonl", folder / "whole.jsonl"
-    source.write_text(
-        "".join(json.dumps({"text": f"row {n} {'and on ' * (n % 4)}"}) + "\n" for n in range(ROWS))
-    )
-    batch.run(JOB, source, whole, model=model, threads=1, progress=False)
-    wanted, wrong = _rows(whole), 0
-    cluster, workers = _cluster(4)
-    try:
-        wrong += _compare("four nodes", _run(source, folder / "nodes.jsonl", model), wanted)
-        output = folder / "killed.jsonl"
-        _when(output, ROWS // 4, lambda: cluster.remove_node(workers.pop(), allow_graceful=False))
-        wrong += _compare("a node killed", _run(source, output, model), wanted)
-        cluster.add_node(num_cpus=1, object_store_memory=100 << 20)
-        wrong += _compare("the driver killed", _drivers(folder, source, model, cluster), wanted)
-        wrong += _poison(folder, model)
-    finally:
+    def add(self, cpus: int = 1, **environment: str) -> Any:
+        """One more node."""
+        with patch.dict(os.environ, environment):
+            return self.cluster.add_node(num_cpus=cpus, object_store_memory=STORE)
+
+    def kill(self) -> None:
+        """The last node is no more, without a word."""
+        self.cluster.remove_node(self.nodes.pop(), allow_graceful=False)
+
+    def __enter__(self) -> Nodes:
+        self.cluster.wait_for_nodes()
+        ray.init(self.cluster.address, log_to_driver=False, logging_level="ERROR")
+        return self
+
+    def __exit__(self, *_: object) -> None:
         ray.shutdown()
-        cluster.shutdown()
-    return int(wrong > 0)
+        self.cluster.shutdown()
 
 
-def _run(source: Path, output: Path, model: Path) -> Path:
-    began = time.monotonic()
-    batch.run(JOB, source, output, model=model, ray="auto", threads=1, progress=False)
-    print(f"  {time.monotonic() - began:.1f} s", flush=True)
-    return output
+class Check:
+    """What is done with a model, and a line of the table for each."""
+
+    def __init__(self, folder: Path, model: Path) -> None:
+        self.folder, self.model = folder, model
+        self.table: list[str] = []
+        self.wrong = 0
+        self.source = folder / "in.jsonl"
+        self._alone: list[dict[str, Any]] = []
+
+    def say(self, name: str, good: bool, more: str = "") -> None:
+        """A line of the table."""
+        self.table.append(f"{name:38} {'equal' if good else 'ANOTHER OUTPUT':15} {more}")
+        self.wrong += not good
+        print("  " + self.table[-1], flush=True)
+
+    def given(self) -> list[dict[str, Any]]:
+        """The rows of one machine."""
+        if not self._alone:
+            texts = [f"row {n} {'and on ' * (n % 4)}" for n in range(ROWS)]
+            write(self.source, [{"text": text} for text in texts])
+            output = self.folder / "alone.jsonl"
+            batch.run(JOB, self.source, output, model=self.model, threads=1, progress=False)
+            self._alone = rows_of(output)
+        return self._alone
+
+    def job(self, source: Path, name: str, task: Any = None) -> tuple[Path, str]:
+        """A job on the cluster: its output, and how long it took."""
+        output, began = self.folder / name, time.monotonic()
+        with patch("cactus.batch.run.Task", task or batch.run.__globals__["Task"]):
+            batch.run(JOB, source, output, model=self.model, ray="auto", threads=1, progress=False)
+        return output, f"{time.monotonic() - began:.1f} s"
+
+    def nodes(self) -> None:
+        """Four nodes; one of them killed in the middle; and one that comes in the middle."""
+        wanted = self.given()
+        with Nodes(4) as nodes:
+            output, took = self.job(self.source, "nodes.jsonl")
+            self.say("four nodes", rows_of(output) == wanted, took)
+            when(self.folder / "killed.jsonl", ROWS // 4, nodes.kill)
+            output, took = self.job(self.source, "killed.jsonl")
+            self.say("a node killed at a quarter", rows_of(output) == wanted, took)
+
+    def driver(self) -> None:
+        """A driver killed at five random points, and begun again; with a node killed, too."""
+        wanted, output = self.given(), self.folder / "drivers.jsonl"
+        points = [*sorted(random.Random(1).sample(range(ROWS), 5)), None]
+        killed = []
+        with Nodes(4) as nodes:
+            code = DRIVER.format(job=JOB)
+            command = [sys.executable, "-c", code, str(self.source), str(output), str(self.model)]
+            environment = {**os.environ, "RAY_ADDRESS": nodes.cluster.address}
+            when(output, ROWS // 2, nodes.kill)
+            for point in points:
+                driver = subprocess.Popen(command, env=environment)
+                while driver.poll() is None:
+                    written = output.read_bytes().count(b"\n") if output.exists() else 0
+                    if point is not None and written >= point:
+                        driver.send_signal(signal.SIGKILL)
+                        driver.wait()
+                        killed.append(str(written))
+                    time.sleep(0.005)
+        more = f"at {', '.join(killed)} rows; and a node"
+        self.say("the driver killed", driver.returncode == 0 and rows_of(output) == wanted, more)
+
+    def poison(self) -> None:
+        """Rows that kill the process with the model, or the engine itself."""
+        bad = {70: "deadly", 333: "deadly", 150: "fatal"}
+        with Nodes(4):
+            self._bad("poison rows", bad, 400)
+
+    def memory(self) -> None:
+        """A row that takes so much memory that Ray's monitor kills its engine."""
+        total, free, room = memory_bytes(), available_bytes(), 2 << 30
+        assert total and free and free > 2 * room, "4 GB have to be free"
+        system = {
+            "memory_usage_threshold": (total - free + room) / total,
+            "memory_monitor_refresh_ms": 100,
+        }
+        with Nodes(2, system=system):
+            self._bad("a row that takes all memory", {40: "hungry"}, 100, room >> 19)
+
+    def _bad(self, name: str, bad: dict[int, str], count: int, value: int = 1) -> None:
+        """Rows of which some kill whoever does them: they are errors, the others are as ever."""
+        source, sound = self.folder / f"{name}.jsonl", self.folder / "sound.jsonl"
+        rows: list[dict[str, Any]] = [{"text": f"row {n}"} for n in range(count)]
+        for index, column in bad.items():
+            rows[index][column] = value
+        write(source, rows)
+        output, took = self.job(source, f"{name}-out.jsonl", Deadly)
+        batch.run(JOB, source, sound, model=self.model, threads=1, progress=False, restart=True)
+        found = rows_of(output)
+        errors = {row["index"]: row["error"] for row in found if row["error"]}
+        wanted = [row for row in rows_of(sound) if row["index"] not in bad]
+        good = list(errors) == sorted(bad) and [row for row in found if not row["error"]] == wanted
+        self.say(name, good, took)
+        self.table += [f"    {error}" for error in errors.values()]
+
+    def speeds(self) -> None:
+        """Nodes of different speed, and one that comes later."""
+        with Nodes(0) as nodes:
+            for slower in (1, 1, 2, 4):
+                nodes.add(CACTUS_TEST_SLOW=str(slower))
+            nodes.cluster.wait_for_nodes()
+            for line in unequal(self.folder, self.model, nodes.add):
+                self.table.append(line)
+
+    def measure(self, engines: list[int]) -> None:
+        """The table of what blocks cost."""
+        for count in engines:
+            with Nodes(4, count // 4):
+                self.table += overhead(self.folder, self.model, count)
+
+    PARTS = (nodes, driver, poison, memory, speeds)
 
 
-def _when(output: Path, rows: int, act: Callable[[], Any]) -> None:
+def write(path: Path, rows: list[dict[str, Any]]) -> None:
+    """Rows as JSON lines."""
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
+def rows_of(path: Path) -> list[dict[str, Any]]:
+    """The lines of an output in the order of its rows."""
+    lines = path.read_text("utf-8").splitlines()
+    return sorted(map(json.loads, lines), key=lambda row: row["index"])
+
+
+def when(output: Path, rows: int, act: Callable[[], Any]) -> None:
     """Do something as soon as so many rows are written."""
-    from threading import Thread
 
     def wait() -> None:
         while not output.exists() or output.read_bytes().count(b"\n") < rows:
@@ -117,92 +244,5 @@ def _when(output: Path, rows: int, act: Callable[[], Any]) -> None:
     Thread(target=wait, daemon=True).start()
 
 
-def _drivers(folder: Path, source: Path, model: Path, cluster: Cluster) -> Path:
-    """The output of drivers of which five are killed at random points."""
-    output, code = folder / "drivers.jsonl", DRIVER.format(job=JOB)
-    arguments = [sys.executable, "-c", code, *map(str, (source, output, model))]
-    environment = {**os.environ, "RAY_ADDRESS": cluster.address}
-    points = [*sorted(random.Random(1).sample(range(ROWS), 5)), None]
-    for point in points:
-        driver = subprocess.Popen(arguments, env=environment)
-        while driver.poll() is None:
-            written = output.read_bytes().count(b"\n") if output.exists() else 0
-            if point is not None and written >= point:
-                driver.send_signal(signal.SIGKILL)
-                driver.wait()
-                print(f"  killed at {written} rows", flush=True)
-            time.sleep(0.005)
-        if point is None and driver.returncode:
-            print(f"  the last driver ended with {driver.returncode}")
-    return output
-
-
-def _poison(folder: Path, model: Path) -> int:
-    """Two rows kill whoever does them."""
-    source, output = folder / "poison.jsonl", folder / "poisoned.jsonl"
-    rows = [{"text": f"row {n}", "deadly": n in (70, 333)} for n in range(400)]
-    source.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    with patch("cactus.batch.run.Task", Deadly):
-        _run(source, output, model)
-    batch.run(JOB, source, folder / "sound.jsonl", model=model, threads=1, progress=False)
-    wanted = _rows(folder / "sound.jsonl")
-    found = _rows(output)
-    bad = [row for row in found if row["error"]]
-    for row in bad:
-        print(f"  {row['index']}: {row['error']}")
-    same = [row for row in found if not row["error"]] == [
-        row for row in wanted if row["index"] not in (70, 333)
-    ]
-    good = same and [row["index"] for row in bad] == [70, 333]
-    print("poison rows:", "alone" if good else "WRONG", flush=True)
-    return int(not good)
-
-
-def _rows(path: Path) -> list[dict[str, Any]]:
-    lines = path.read_text("utf-8").splitlines()
-    return sorted(map(json.loads, lines), key=lambda row: row["index"])
-
-
-def _compare(name: str, output: Path, wanted: list[dict[str, Any]]) -> int:
-    same = _rows(output) == wanted
-    print(f"{name}: {'equal' if same else 'ANOTHER OUTPUT'}", flush=True)
-    return int(not same)
-
-
-def _overhead(folder: Path, model: Path, engines: int) -> None:
-    """The part of the time in which engines work, each with blocks of so many seconds."""
-    cluster, _ = _cluster(1, engines)
-    try:
-        for seconds in (1, 8, 32):
-            source, output = folder / "slow.jsonl", folder / "slow-out.jsonl"
-            blocks = 4 * engines
-            row = json.dumps({"text": "", "seconds": seconds / 64})
-            source.write_text(f"{row}\n" * (64 * blocks))
-            stamps: list[float] = []
-
-            def told(label: str, done: int, total: int, stamps: list[float] = stamps) -> None:
-                stamps.append(time.monotonic())
-
-            with patch("cactus.batch.run.Task", Slow):
-                batch.run(
-                    JOB,
-                    source,
-                    output,
-                    model=model,
-                    ray="auto",
-                    threads=1,
-                    progress=told,
-                    restart=True,
-                )
-            # The start of Ray and of engines is once a job: time runs from the first block on.
-            first = stamps[1] - seconds
-            rate = blocks * seconds / engines / (stamps[-1] - first)
-            print(f"{engines} engines, blocks of {seconds} s: {rate:.1%}", flush=True)
-    finally:
-        ray.shutdown()
-        cluster.shutdown()
-
-
 if __name__ == "__main__":
-    assert Usual is not Deadly
     sys.exit(main())

@@ -7,7 +7,6 @@ import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 
 from cactus.batch.rows import Row
@@ -15,36 +14,50 @@ from cactus.batch.task import Line, Task
 
 
 class Deadly(Task):
-    """A row with the column `deadly` kills its process; one with `once` only for the first time.
+    """Rows end the process that does them, or others.
 
-    `once` is a file that is made then.
+    With the column `deadly`; with `once` for the first time only: that is a file that is made
+    then. `fatal`: the process that has begun that one. `hungry`: it takes so many MB of memory, and
+    waits for what comes of it.
     """
 
     @contextmanager
     def opened(self, base: Path) -> Iterator[Callable[[Iterator[Row]], Iterator[Line]]]:
         with super().opened(base) as lines_of:
+            yield lambda rows: lines_of(map(self._meet, rows))
 
-            def deadly(rows: Iterator[Row]) -> Iterator[Row]:
-                for row in rows:
-                    once = row.values.get("once")
-                    if row.values.get("deadly") or (once and not Path(once).exists()):
-                        if once:
-                            Path(once).touch()
-                        os.kill(os.getpid(), signal.SIGKILL)
-                    yield row
-
-            yield lambda rows: lines_of(deadly(rows))
+    def _meet(self, row: Row) -> Row:
+        once = row.values.get("once")
+        if row.values.get("deadly") or (once and not Path(once).exists()):
+            if once:
+                Path(once).touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        if row.values.get("fatal"):
+            os.kill(os.getppid(), signal.SIGKILL)
+            time.sleep(60)
+        if row.values.get("hungry"):
+            held = bytearray(row.values["hungry"] << 20)
+            held[:: 1 << 12] = b"x" * len(held[:: 1 << 12])
+            time.sleep(20)
+        return row
 
 
 class Slow(Task):
-    """A task without a model, whose rows take the seconds that their column `seconds` says."""
+    """A task without a model, whose rows take the seconds that their column `seconds` says.
+
+    Where the environment has CACTUS_TEST_SLOW, that many times as long. The `answer` is the number
+    of the process, and when it began and ended with the row.
+    """
 
     @contextmanager
     def opened(self, base: Path) -> Iterator[Callable[[Iterator[Row]], Iterator[Line]]]:
+        times = float(os.environ.get("CACTUS_TEST_SLOW", "1"))
+
         def lines(rows: Iterator[Row]) -> Iterator[Line]:
             for row in rows:
-                time.sleep(row.values["seconds"])
-                made = dict.fromkeys(self.columns.new)
-                yield row.index, False, self._line(replace(row), made, self.columns)
+                began = time.monotonic()
+                time.sleep(times * row.values["seconds"])
+                made = {"answer": [os.getpid(), began, time.monotonic()], "finish_reason": None}
+                yield row.index, False, self._line(row, made, self.columns)
 
         yield lines

@@ -24,6 +24,10 @@ class Ended(CactusError):
     """The process that held the model has ended by itself."""
 
 
+class NotLoaded(CactusError):
+    """The process that was to load the model has ended by itself."""
+
+
 class Blocks:
     """A process with the model of a task, made again where a row has ended it.
 
@@ -79,7 +83,7 @@ class Blocks:
         try:
             self._receive()
         except Ended as end:
-            raise CactusError(
+            raise NotLoaded(
                 f"the process that loads the model ended with status {end.args[0]}: it crashed, "
                 "was killed, or the machine has too little memory"
             ) from None

@@ -9,19 +9,20 @@ from __future__ import annotations
 import json
 import logging
 import os
-import pickle
 import socket
-from collections.abc import Generator, Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
-from itertools import islice
 from pathlib import Path
+from textwrap import shorten
 from typing import Any
 
-from cactus.batch.blocks import Blocks
+from cactus.batch.blocks import Blocks, NotLoaded
 from cactus.batch.inputs import open_input
 from cactus.batch.job import Job, named_job
 from cactus.batch.parquet import column_of, plain_rows, types_of
+from cactus.batch.pool import Done, Lost, Outcome, Pool
 from cactus.batch.rows import Row
 from cactus.batch.state import model_known_by
 from cactus.batch.task import Line, Task
@@ -30,9 +31,6 @@ from cactus.inputs.checks import boolean, expected
 from cactus.machine import physical_cores
 from cactus.weights.download import find_or_download
 from cactus.weights.locate import is_weights_folder
-
-BLOCK = 64
-"""Rows that an engine is given together."""
 
 
 class Engine:
@@ -115,23 +113,16 @@ class Cluster:
         `model` is what the caller said: a node that does not see the folder of the task takes that.
         Raises what ends the work of an engine; CactusError for what Ray raises.
         """
-        seen = bytearray(done)
         with self._connected() as ray:
-            try:
-                with closing(self._batches(ray, task, bytes(done), os.fspath(model))) as batches:
-                    for batch in batches:
-                        for line in batch:
-                            if not seen[line[0]]:  # a node that was lost may have told it before
-                                seen[line[0]] = 1
-                                yield line
-            except ray.exceptions.RayError as error:
-                raise _cause(error) from None
+            pool = self._pool(ray, task, os.fspath(model))
+            rows = task.rows(open_input(task.input), done)
+            with closing(pool.lines(rows, len(done) - sum(done))) as lines:
+                yield from lines
 
     @contextmanager
     def _connected(self) -> Iterator[Any]:
         try:
             import ray
-            import ray.data
         except ImportError:
             raise InvalidRequest(
                 "ray: jobs on a cluster need Ray: python -m pip install 'cactus[ray]'"
@@ -156,74 +147,85 @@ class Cluster:
             if own:
                 ray.shutdown()
 
-    def _batches(
-        self, ray: Any, task: Task, done: bytes, model: str
-    ) -> Generator[list[Line], None, None]:
-        given, engines = task.load["threads"], self.engines
-        found = [int(node["Resources"].get("CPU", 0)) for node in ray.nodes() if node["Alive"]]
-        cpus = given or min((count for count in found if count), default=1)
-        room = sum(count // cpus for count in found)
-        if not room:
+    def _pool(self, ray: Any, task: Task, model: str) -> Pool:
+        found = _cpus(ray)
+        cpus = task.load["threads"] or min((count for count in found if count), default=1)
+        if not self._room(ray, cpus):
             raise InvalidRequest(
                 f"threads: an engine of {cpus} has no room on the nodes, which have {found} CPUs"
             )
-        engines = engines or room
-        context = ray.data.DataContext.get_current()
-        before = context.target_max_block_size, context.enable_progress_bars
-        # A block of rows is one of Ray's: it would put small ones together.
-        context.target_max_block_size, context.enable_progress_bars = 1, False
-        logging.getLogger("ray.data").setLevel(logging.ERROR)
+        # What is done with a block whose engine is lost is up to the pool, not to Ray.
+        actor = ray.remote(
+            num_cpus=cpus, max_restarts=0, max_task_retries=0, scheduling_strategy="SPREAD"
+        )(_BlockEngine)
+        known_by = model_known_by(task.model)
+        there = ray.put(_elsewhere(task))
+        return Pool(
+            lambda: _Actor(ray, actor.remote(there, model, known_by, cpus)),
+            lambda: self.engines or self._room(ray, cpus),
+        )
+
+    def _room(self, ray: Any, cpus: int) -> int:
+        return sum(count // cpus for count in _cpus(ray))
+
+
+def _cpus(ray: Any) -> list[int]:
+    """The CPUs of each node."""
+    return [int(node["Resources"].get("CPU", 0)) for node in ray.nodes() if node["Alive"]]
+
+
+class _Actor:
+    """An engine as the pool sees it."""
+
+    def __init__(self, ray: Any, actor: Any) -> None:
+        self._ray, self._actor = ray, actor
+
+    def give(self, rows: list[Row] | None, tell: Callable[[Outcome], None]) -> None:
+        actor = self._actor
+        reference = actor.load.remote() if rows is None else actor.lines.remote(rows)
+        reference.future().add_done_callback(lambda future: tell(self._outcome(future)))
+
+    def _outcome(self, future: Any) -> Outcome:
         try:
-            here = ray.get_runtime_context().get_node_id()
-            dataset = ray.data.read_datasource(
-                _source(ray, replace(task, input=task.input.absolute()), done),
-                override_num_blocks=1,
-                num_cpus=0,
-                label_selector={"ray.io/node-id": here},  # where the input is
-            ).map_batches(
-                _BlockEngine,
-                fn_constructor_args=(_elsewhere(task), model, model_known_by(task.model), cpus),
-                batch_size=1,
-                batch_format="pyarrow",
-                num_cpus=cpus,
-                compute=ray.data.ActorPoolStrategy(
-                    min_size=1,
-                    max_size=engines,
-                    initial_size=min(engines, room),
-                    max_tasks_in_flight_per_actor=2,  # the next block is there when one is done
-                ),
-            )
-            for table in dataset.iter_batches(
-                batch_size=None, batch_format="pyarrow", prefetch_batches=0
-            ):
-                for lines in table.column("lines").to_pylist():
-                    yield pickle.loads(lines)
-        finally:
-            context.target_max_block_size, context.enable_progress_bars = before
+            lines, seconds = future.result()
+            return Done(lines, seconds)
+        except self._ray.exceptions.RayTaskError as error:
+            cause = _cause(error)
+            return Lost(str(cause)) if isinstance(cause, NotLoaded) else cause
+        except self._ray.exceptions.RayError as error:
+            return Lost(_reason(self._ray, error))
+        except BaseException as error:
+            return CactusError(f"ray: {type(error).__name__}: {error}")
+
+    def end(self) -> None:
+        self._ray.kill(self._actor)
 
 
 class _BlockEngine:
-    """An engine of `Cluster`: blocks of rows in, blocks of lines out, both pickled."""
+    """An engine of `Cluster`: the lines of blocks, and the seconds that they took."""
 
     def __init__(self, task: Task, model: str, known_by: dict[str, Any], cpus: int) -> None:
-        folder = task.model
+        self._task, self._model, self._known_by, self._cpus = task, model, known_by, cpus
+
+    def load(self) -> tuple[list[Line], float]:
+        """Begin: raises what loading the model does."""
+        task, folder = self._task, self._task.model
         if not is_weights_folder(folder):
-            folder = find_or_download(model, ability=task.job.work().ABILITY)
-        if model_known_by(folder) != known_by:
+            folder = find_or_download(self._model, ability=task.job.work().ABILITY)
+        if model_known_by(folder) != self._known_by:
             raise CactusError(
                 f"{socket.gethostname()}: the model in {folder} is not the one that the job was "
                 "begun with"
             )
-        threads = task.load["threads"] or min(cpus, physical_cores())
+        threads = task.load["threads"] or min(self._cpus, physical_cores())
         task = replace(task, model=folder, load={**task.load, "threads": threads})
         self._blocks = Blocks(task, task.input)
+        return [], 0.0
 
-    def __call__(self, table: Any) -> Any:
-        import pyarrow as pa
-
-        blocks = (pickle.loads(rows) for rows in table.column("rows").to_pylist())
-        lines = [pickle.dumps(self._blocks.lines(rows)) for rows in blocks]
-        return pa.table({"lines": pa.array(lines, pa.large_binary())})
+    def lines(self, rows: list[Row]) -> tuple[list[Line], float]:
+        """The lines of a block."""
+        began = time.monotonic()
+        return self._blocks.lines(rows), time.monotonic() - began
 
 
 def _elsewhere(task: Task) -> Task:
@@ -235,28 +237,15 @@ def _elsewhere(task: Task) -> Task:
     return replace(task, model=task.model.absolute(), documents=documents, input=base)
 
 
-def _source(ray: Any, task: Task, done: bytes) -> Any:
-    """The rows that are not done, in blocks, as Ray Data has room for them."""
-
-    class Source(ray.data.Datasource):  # type: ignore[misc]
-        def estimate_inmemory_data_size(self) -> int | None:
-            return None
-
-        def get_read_tasks(self, parallelism: int, *limits: Any, **more: Any) -> list[Any]:
-            from ray.data.block import BlockMetadata
-
-            told = BlockMetadata(num_rows=None, size_bytes=None, exec_stats=None, input_files=None)
-            return [ray.data.ReadTask(lambda: _read(task, done), told)]
-
-    return Source()
+def _reason(ray: Any, error: BaseException) -> str:
+    """Why an engine was lost, by what Ray says."""
+    if isinstance(error, ray.exceptions.OutOfMemoryError):
+        return "the memory of its node was full, and Ray's memory monitor has ended it"
+    said = [line.strip() for line in str(error).splitlines()]
+    return shorten(" ".join(line for line in said if not line.startswith(_HEADS)), 240)
 
 
-def _read(task: Task, done: bytes) -> Iterator[Any]:
-    import pyarrow as pa
-
-    rows = task.rows(open_input(task.input), done)
-    while block := list(islice(rows, BLOCK)):
-        yield pa.table({"rows": pa.array([pickle.dumps(block)], pa.large_binary())})
+_HEADS = ("The actor died", "class_name:", "actor_id:", "pid:", "name:", "namespace:", "ip:")
 
 
 def _cause(error: BaseException) -> CactusError:

@@ -1,0 +1,106 @@
+"""What passing on blocks costs engines of a cluster: `tools/check_ray.py --overhead`."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections import defaultdict
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+from cactus import batch
+from tests.batch.deadly import Slow
+
+JOB = {"job": "chat", "prompt": "{text}"}
+ROWS = 64
+"""Of a block."""
+BLOCKS = 8
+"""Of an engine."""
+UNEQUAL_ROWS = 8000
+
+Span = tuple[float, float]
+
+
+def spans(source: Path, output: Path, model: Path, rows: list[float]) -> dict[int, list[Span]]:
+    """When each engine was at a row, of rows that take so many seconds."""
+    source.write_text("".join(json.dumps({"text": "", "seconds": each}) + "\n" for each in rows))
+    with patch("cactus.batch.run.Task", Slow):
+        batch.run(
+            JOB, source, output, model=model, ray="auto", threads=1, restart=True, progress=False
+        )
+    found: dict[int, list[Span]] = defaultdict(list)
+    lines = output.read_text().splitlines()
+    assert len(lines) == len(rows)
+    for line in lines:
+        process, began, ended = json.loads(line)["answer"]
+        found[process].append((began, ended))
+    return {process: sorted(each) for process, each in found.items()}
+
+
+def efficiency(found: dict[int, list[Span]]) -> tuple[float, float]:
+    """The part of the time that engines are at rows: while all of them are there, and to the end.
+
+    The first is what passing on blocks leaves; the second has the end, too, where some have
+    nothing more to do. The start of Ray and of engines, which is once a job, is in neither.
+    """
+    first = max(each[0][0] for each in found.values())
+    there = min(each[-1][1] for each in found.values())
+    end = max(each[-1][1] for each in found.values())
+    return _part(found, first, there), _part(found, first, end)
+
+
+def _part(found: dict[int, list[Span]], first: float, last: float) -> float:
+    busy = sum(
+        max(0.0, min(ended, last) - max(began, first))
+        for each in found.values()
+        for began, ended in each
+    )
+    return busy / (len(found) * (last - first))
+
+
+def overhead(folder: Path, model: Path, engines: int) -> list[str]:
+    """Lines of a table: the efficiency with blocks of some seconds, on a cluster with room."""
+    table = []
+    for seconds in (0.5, 2, 8):
+        rows = [seconds / ROWS] * (ROWS * BLOCKS * engines)
+        began = time.monotonic()
+        with patch("cactus.batch.pool.SECONDS", seconds):
+            found = spans(folder / "slow.jsonl", folder / "slow-out.jsonl", model, rows)
+        took = time.monotonic() - began
+        while_all, whole = efficiency(found)
+        table.append(
+            f"{len(found):3} of {engines} engines, blocks of {seconds:3} s: {while_all:6.1%} while "
+            f"all are there, {whole:6.1%} to the end ({took:.0f} s with the start)"
+        )
+        print(table[-1], flush=True)
+    return table
+
+
+def unequal(folder: Path, model: Path, add: Callable[[], Any]) -> list[str]:
+    """Lines of a table: the rows of each engine where some are slower, and one comes later."""
+    output = folder / "unequal-out.jsonl"
+
+    with (
+        patch("cactus.batch.pool.SECONDS", 2.0),
+        ThreadPoolExecutor(1) as executor,  # a node has to be begun in the main thread
+    ):
+        job = executor.submit(
+            spans, folder / "unequal.jsonl", output, model, [1 / 32] * UNEQUAL_ROWS
+        )
+        while not output.exists() or output.read_bytes().count(b"\n") < UNEQUAL_ROWS // 4:
+            time.sleep(0.05)
+        add()
+        found = job.result()
+    begins = min(each[0][0] for each in found.values())
+    ends = [each[-1][1] for each in found.values()]
+    table = []
+    for each in sorted(found.values(), key=lambda each: each[0][0]):
+        rate = len(each) / (each[-1][1] - each[0][0])
+        table.append(
+            f"    an engine that begins after {each[0][0] - begins:5.1f} s: {len(each):5} rows, "
+            f"{rate:5.1f} a second; ends {max(ends) - each[-1][1]:.1f} s before the last"
+        )
+    return [f"engines of other speed: {efficiency(found)[1]:.1%} to the end", *table]
