@@ -2,13 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
+
+from cactus.batch.journal import Journal
 
 if TYPE_CHECKING:
     from cactus.batch.columns import Columns
     from cactus.batch.rows import Input
+    from cactus.batch.works.work import Work
+
+
+class Written(Protocol):
+    """The rows of an output that are done, as a `Journal` has them."""
+
+    done: bytearray
+    rows: int
+    errors: int
+
+    def write(self, lines: Iterable[tuple[int, bool, bytes]]) -> None:
+        """Append lines: the index of each row, whether it has an error, the bytes of the line."""
+
+    def close(self) -> None:
+        """The end; safe to call twice."""
 
 
 class Output:
@@ -36,6 +54,10 @@ class Output:
         for path in {self.path, self.journal}:
             with suppress(FileNotFoundError):
                 path.unlink()
+
+    def opened(self, work: Work, columns: Columns, source: Input, total: int) -> Written:
+        """What is done of so many rows, to be gone on with."""
+        return Journal(self.journal, total, work.entry)
 
     def finish(self, columns: Columns, source: Input, total: int) -> None:
         """Make the output of the journal, in which all rows are. It is there in one go."""

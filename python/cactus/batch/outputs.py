@@ -8,6 +8,7 @@ from pathlib import Path
 from cactus.batch.folders import FolderOutput
 from cactus.batch.output import Output
 from cactus.batch.parquet import ParquetOutput
+from cactus.batch.parts import PartsOutput
 from cactus.batch.tables import CsvOutput
 from cactus.errors import InvalidRequest
 
@@ -23,10 +24,15 @@ KINDS: dict[str, type[Output]] = {
 def open_output(path: str | os.PathLike[str], form: str | None = None) -> Output:
     """Where results go; a folder with a `form`, or where there is one, or the name ends in "/".
 
+    A folder whose name ends in ".parquet" gets one table in several files.
     InvalidRequest for a name of another ending, or without its folder.
     """
     found = Path(path)
     if found.is_dir() or os.fspath(path).endswith(("/", os.sep)) or form is not None:
+        if found.suffix.lower() == ".parquet" and form is None and not found.is_file():
+            if not found.absolute().parent.is_dir():
+                raise InvalidRequest(f"output: there is no folder {str(found.parent)!r}")
+            return PartsOutput(found)
         if found.suffix.lower() in KINDS or found.is_file():
             raise InvalidRequest(f"output {str(path)!r}: a form is for a folder, got a file")
         if not found.absolute().parent.is_dir():

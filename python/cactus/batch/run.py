@@ -13,8 +13,7 @@ from typing import Any
 from cactus.batch.folders import FolderOutput, documents
 from cactus.batch.inputs import open_input
 from cactus.batch.job import Job, named_job
-from cactus.batch.journal import Journal
-from cactus.batch.output import Output
+from cactus.batch.output import Output, Written
 from cactus.batch.outputs import open_output
 from cactus.batch.rows import Input
 from cactus.batch.state import State, alone, model_known_by
@@ -162,7 +161,7 @@ def _go_on(
         target.remove()
         state.write(made_of)
     with ExitStack() as stack:
-        journal = Journal(target.journal, source.count(), task.job.work().entry)
+        journal = target.opened(task.job.work(), task.columns, source, source.count())
         stack.callback(journal.close)
         before, total = journal.rows, len(journal.done)
         if before < total:
@@ -179,7 +178,7 @@ def _go_on(
     return Report(target.path, total, journal.errors, before, time.monotonic() - began)
 
 
-def _write(lines: Iterable[Line], journal: Journal, shown: Progress | None) -> None:
+def _write(lines: Iterable[Line], journal: Written, shown: Progress | None) -> None:
     if shown is not None:
         shown("batch", journal.rows, len(journal.done))
     for line in lines:

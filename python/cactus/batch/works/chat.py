@@ -47,7 +47,8 @@ class Chat(Work):
         self._schema = fields.get("schema")
         self.columns = ("answer", "finish_reason")
         if self._schema is not None:
-            self.columns = _properties(self._schema)
+            self.types = _properties(self._schema)
+            self.columns = tuple(self.types)
 
     def results(self, model: Any, rows: Iterator[Row], base: Path) -> Iterator[tuple[Row, Result]]:
         asked: dict[int, tuple[Row, str | None]] = {}
@@ -112,11 +113,14 @@ def _template(name: str, fields: Mapping[str, Any]) -> Template | None:
     return Template(name, fields[name]) if name in fields else None
 
 
-def _properties(schema: Any) -> tuple[str, ...]:
-    """The columns of a schema of an object."""
+def _properties(schema: Any) -> dict[str, Any]:
+    """The columns of a schema of an object, and what it says of their types."""
     properties = schema.get("properties") if isinstance(schema, Mapping) else None
     if not isinstance(properties, Mapping) or not properties:
         raise InvalidRequest(
             expected("schema", "a JSON schema of an object with 'properties'", schema)
         )
-    return tuple(properties)
+    return {
+        name: part.get("type") if isinstance(part, Mapping) else None
+        for name, part in properties.items()
+    }

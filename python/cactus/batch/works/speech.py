@@ -27,6 +27,7 @@ class Transcribe(Work):
         super().__init__(fields, options)
         self._file = Template("file", fields.get("file", "{file}"))
         self.columns = ("text", "language", "duration", "segments")
+        self.types = {"duration": "number"}
 
     def results(self, model: Any, rows: Iterator[Row], base: Path) -> Iterator[tuple[Row, Result]]:
         for row in rows:

@@ -75,7 +75,7 @@ class Rerank(Work):
         super().__init__(fields, options)
         self._query = Template("query", fields.get("query", "{query}"))
         self._text = Template("text", fields.get("text", "{text}"))
-        self.columns = ("score",)
+        self.columns, self.types = ("score",), {"score": "number"}
 
     def results(self, model: Any, rows: Iterator[Row], base: Path) -> Iterator[tuple[Row, Result]]:
         model.rerank("", [], **self.options)

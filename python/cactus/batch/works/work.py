@@ -35,11 +35,14 @@ class Work(ABC):
     form: str | None = None
     vectors: tuple[str, ...] = ()
     """Columns that are lists of float32."""
+    types: Mapping[str, Any]
+    """What a JSON schema would say as "type" of columns; of others that they are texts."""
 
     def __init__(self, fields: Mapping[str, Any], options: Mapping[str, Any]) -> None:
         known(fields, self.FIELDS)
         known(options, sorted(self.OPTIONS))
         self.fields, self.options = fields, dict(options)
+        self.types = {}
 
     def opened(self, model: Path, load: Mapping[str, Any]) -> AbstractContextManager[Any]:
         """What results are asked of, until it is left; `load` are keywords of `Model`."""
