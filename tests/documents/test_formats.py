@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -16,6 +17,7 @@ import pytest
 
 from cactus.documents.chunk import chunk
 from cactus.documents.process import ReaderProcess
+from cactus.documents.readers.office import docx
 from cactus.documents.types import Document, Limits, Reason
 from cactus.documents.unread import Unread
 from tests.documents import forge
@@ -198,6 +200,30 @@ LAUGHS = (
 )
 OUTSIDE = '<!DOCTYPE w:document [<!ENTITY j SYSTEM "file:///etc/passwd">]>'
 DEEP = "<w:p>" * 50_000 + "</w:p>" * 50_000
+
+
+def spoiled(entry: int, value: bytes) -> bytes:
+    """A Word file in which `value` stands in each entry of the table at the end."""
+    data = forge.docx(forge.paragraph("x"))
+    places = [match.start() + entry for match in re.finditer(b"PK\1\2", data)]
+    for place in places:
+        data = data[:place] + value + data[place + len(value) :]
+    return data
+
+
+@pytest.mark.parametrize(
+    ("data", "why"),
+    [
+        (spoiled(10, b"\x60\0"), "word/styles.xml: That compression method is not supported"),
+        (spoiled(42, b"\xff\xff\xff\xff"), "word/styles.xml: "),
+        (forge.docx("x")[-200:], "not a ZIP archive: "),
+        (b"PK\3\4" + forge.docx("x")[150:], "word/document.xml: negative seek value"),
+    ],
+)
+def test_an_archive_with_a_broken_table_is_damaged_and_says_where(data: bytes, why: str) -> None:
+    with pytest.raises(Unread) as caught:
+        docx(data, Limits())
+    assert caught.value.reason == "damaged" and caught.value.detail.startswith(why)
 
 
 @pytest.mark.fault("F72")

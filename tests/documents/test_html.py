@@ -39,6 +39,11 @@ def test_scripts_styles_navigation_and_hidden_parts_are_left_out() -> None:
     assert found.text.strip() == "Text"
 
 
+@pytest.mark.parametrize("section", ["<![CDA[x]]>", "<![if IE]>", "<![ x[y]]>", "<![temp[z]]>"])
+def test_sections_that_nobody_knows_are_left_out(section: str) -> None:
+    assert read(f"<p>One</p>{section}<p>Two</p>").text.split() == ["One", "Two"]
+
+
 def test_a_navigation_that_never_ends_does_not_swallow_the_page() -> None:
     assert "Text" in read("<nav><p>Menu</p><h1>Title</h1><p>Text</p>").text
 

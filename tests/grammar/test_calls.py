@@ -117,6 +117,16 @@ def test_a_call_is_written_as_the_family_writes_it() -> None:
         assert not reads(alone, str(syntax.write([one, other]))), syntax.name
 
 
+@pytest.mark.parametrize("syntax", SYNTAXES, ids=lambda syntax: syntax.name)
+def test_arguments_are_an_object_where_their_schema_does_not_say_so(syntax: Syntax) -> None:
+    nothing_fits = {"allOf": [{"type": "null"}, {"type": "object"}]}
+    for parameters in ({}, {"anyOf": [{"type": "number"}, {"type": "object"}]}, nothing_fits):
+        tools = [{"name": "now", "parameters": parameters}]
+        for seed in range(5):
+            text, reason = noise(grammar(syntax, tools), seed)
+            assert reason != "cut" and calls_in(text, syntax, tools), text
+
+
 def test_space_behind_a_call_does_not_ask_for_another_one() -> None:
     call = str(TOOL_CALL.write([{"name": "get_weather", "arguments": {"place": "Bonn"}}]))
     found = grammar(TOOL_CALL, [WEATHER], spelled=True)
@@ -157,6 +167,19 @@ def test_what_cannot_be_enforced_is_noted_or_an_error(syntax: Syntax) -> None:
     )
     with pytest.raises(InvalidRequest, match=r"tools\[1\].parameters.*uniqueItems"):
         grammar(syntax, [WEATHER, {"name": "f", "parameters": UNIQUE, "strict": True}])
+
+
+@pytest.mark.parametrize("syntax", SYNTAXES, ids=lambda syntax: syntax.name)
+@pytest.mark.parametrize("name", ['"', "a=b", "", " x", "a<b", "é", "x y"])
+def test_an_argument_with_any_name_is_read_again_or_left_out(syntax: Syntax, name: str) -> None:
+    parameters = {"type": "object", "properties": {name: {"type": "null"}}, "required": [name]}
+    tools = [{"name": "f", "parameters": parameters}]
+    found = grammar(syntax, tools)
+    text, reason = noise(found, 1)
+    assert reason != "cut"
+    expected = {name: None} if syntax.can_name(name) else {}
+    assert calls_in(text, syntax, tools)[0] == ("f", expected), text
+    assert bool(found.source.unenforced) is (not syntax.can_name(name))
 
 
 def test_a_tool_that_no_grammar_can_be_made_of_is_named() -> None:

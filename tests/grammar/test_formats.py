@@ -20,6 +20,7 @@ SCHEMA = {"type": "object", "properties": {"a": {"type": "integer"}}}
         (SCHEMA, "json", SCHEMA, False),
         ({}, "json", {}, False),
         ({"enum": [1]}, "json", {"enum": [1]}, False),
+        ({"type": ["object", "null"]}, "json", {"type": ["object", "null"]}, False),
         ({"type": "regex", "regex": "a+"}, "regex", "a+", False),
         ({"type": "lark", "lark": 'start: "a"'}, "lark", 'start: "a"', False),
         ({"type": "choice", "choices": ["a", "b", "a"]}, "choice", ("a", "b"), False),

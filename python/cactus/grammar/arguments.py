@@ -47,10 +47,23 @@ class Arguments:
     def of(self, parameters: dict[str, Any], path: str) -> str:
         """An expression for the arguments of one tool."""
         if self._form == "json":
-            return self._lark.json(closed(parameters), path)
+            return self._lark.json(closed({"type": "object", **parameters}), path)
         for keyword in parameters.keys() - _TOP - _NOTES:
             self._lark.left_out(path, f"{keyword!r} cannot be enforced")
-        return self._several(parameters, path, parameters, self._argument)
+        return self._several(self._nameable(parameters, path), path, parameters, self._argument)
+
+    def _nameable(self, parameters: dict[str, Any], path: str) -> dict[str, Any]:
+        """The schema without the arguments whose names cannot be written."""
+        can_name = self._lark.syntax.can_name
+        properties, required = parameters.get("properties", {}), parameters.get("required", [])
+        for name in dict.fromkeys([*properties, *required]):
+            if not can_name(name):
+                what = "its name cannot be written in the form of this model's calls"
+                self._lark.left_out(f"{path}.properties.{name}", what)
+        return parameters | {
+            "properties": {key: value for key, value in properties.items() if can_name(key)},
+            "required": [key for key in required if can_name(key)],
+        }
 
     def _several(self, schema: Any, path: str, root: Any, write: Any) -> str:
         properties = schema.get("properties", {})

@@ -64,7 +64,7 @@ def response_format(name: str, value: object) -> Format | None:
         return Format("json", _OBJECT, name)
     if kind == "json_schema":
         return _named_schema(name, value)
-    if kind in _KEYS:
+    if isinstance(kind, str) and kind in _KEYS:  # a schema may have a list of types
         return _written(name, kind, value)
     return Format("json", schema(name, value), name)
 

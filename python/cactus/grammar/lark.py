@@ -94,7 +94,9 @@ class Lark:
                 "whitespace_flexible": False,
                 "json_allowed_escapes": ESCAPES,
             }
-        kept = {} if lenient is False else schema
+        kept = schema
+        if lenient is False:
+            kept = {"type": schema["type"]} if "type" in schema else {}
         return self.rule(f"%json {json.dumps({**kept, 'x-guidance': options})}")
 
     def several(self, parts: Sequence[tuple[str, bool]], between: str) -> str:

@@ -15,6 +15,12 @@ Form = Literal["json", "python", "parameters", "escaped"]
 
 ESCAPE = "<escape>"
 
+_ENDS: dict[Form, frozenset[str]] = {
+    "python": frozenset("=(),'\"[]{}<>"),
+    "parameters": frozenset("<>\n"),
+}
+"""What ends a name, where names stand without quotes."""
+
 
 @dataclass(frozen=True, slots=True)
 class Syntax:
@@ -38,6 +44,13 @@ class Syntax:
     stops: tuple[str, ...] = ()
     arguments_key: str = "arguments"
     separators: tuple[str, str] = (", ", ": ")
+
+    def can_name(self, argument: str) -> bool:
+        """Whether what it writes for an argument of that name is read as one of that name."""
+        ends = _ENDS.get(self.form)
+        if ends is None:
+            return True
+        return argument.strip().strip("\"'") == argument != "" and not ends.intersection(argument)
 
     @property
     def space_between(self) -> str:
@@ -68,7 +81,7 @@ class Syntax:
             return f"{key}={self.value(value)}"
         if self.form == "parameters":
             return f"<parameter={key}>\n{self.value(value)}\n</parameter>\n"
-        return f"{key}:{self.value(value)}"
+        return f"{_escaped_key(key)}:{self.value(value)}"
 
     @property
     def between_arguments(self) -> str:

@@ -6,6 +6,8 @@ XML is read in one pass; a file that declares entities is refused, and nothing i
 
 from __future__ import annotations
 
+import lzma
+import struct
 import zipfile
 import zlib
 from collections.abc import Callable
@@ -20,6 +22,12 @@ from cactus.inputs.text import megabytes
 _OLE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"  # older office files, and newer ones with a password
 _MEMBERS = 100_000
 _PIECE = 1 << 20
+
+# What zipfile raises for what it cannot read: a place before the file is a ValueError.
+_BROKEN = (
+    *(zipfile.BadZipFile, NotImplementedError, ValueError, EOFError, OSError, zlib.error),
+    *(struct.error, lzma.LZMAError),
+)
 
 Start = Callable[[str, dict[str, str]], None]
 Told = Callable[[str], None]
@@ -39,7 +47,7 @@ class Archive:
             raise Unread("unsupported", "an older office file; save it in the newer format")
         try:
             self._file = zipfile.ZipFile(BytesIO(data))
-        except (zipfile.BadZipFile, ValueError, OSError, NotImplementedError) as error:
+        except _BROKEN as error:
             raise Unread("damaged", f"not a ZIP archive: {error}") from None
         if len(self._file.filelist) > _MEMBERS:
             raise Unread("too large", f"more than {_MEMBERS:,} members")
@@ -60,12 +68,12 @@ class Archive:
                 return b"".join(parts)
         except KeyError:
             raise Unread("damaged", f"it has no {name}") from None
+        except _BROKEN as error:
+            raise Unread("damaged", f"{name}: {error}") from None
         except RuntimeError as error:  # what zipfile raises where a password is wanted
             if "password" in str(error) or "encrypted" in str(error):
                 raise Unread("encrypted", "it wants a password") from None
             raise
-        except (zipfile.BadZipFile, NotImplementedError, EOFError, OSError, zlib.error) as error:
-            raise Unread("damaged", f"{name}: {error}") from None
 
     def parse(self, name: str, start: Start, end: Told = _nothing, data: Told = _nothing) -> None:
         """Call these for the elements of an XML member, by their local names."""

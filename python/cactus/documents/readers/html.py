@@ -72,6 +72,13 @@ class Html(HTMLParser):
         """Characters of the text so far."""
         return self._text.length
 
+    def parse_marked_section(self, i: int, report: bool = True) -> int:
+        """A section such as ``<![x[``, of a kind that is not known, is a comment."""
+        try:
+            return super().parse_marked_section(i, report)
+        except AssertionError:  # what older versions of the library raise
+            return self.parse_bogus_comment(i, report)
+
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         if self._left_out:
             self._left_out += tag == self._left_out_tag

@@ -1,16 +1,9 @@
-#!/usr/bin/env python3
-"""Fuzz the door of images with files that are almost right.
+"""Images of every kind through the door of images.
 
-    python tools/fuzz_images.py --seconds 600 --seed 1 [--keep DIR]
-    python tools/fuzz_images.py --files 3000
-
-Small images of every kind are taken apart into chunks, segments or fields; sizes, depths, lengths
-and counts are changed, parts are dropped, doubled, moved between files, or their compressed data is
-replaced; checksums are put right again. Some files are also cut, spliced or flipped as bytes. Each
-goes through `load` as bytes, a `data:` URL or a PIL image. Anything but a picture of the size that
-`measure` says or `InvalidImage`, a warning, more than two seconds of processor time, or more memory
-than the limits allow is a finding: it is printed, and kept with --keep. Exit status 1 then. The
-file that ends the process is `last` in that folder.
+Small images are taken apart into chunks, segments or fields; sizes, depths, lengths and counts are
+changed, parts are dropped, doubled, moved between files, or their compressed data is replaced;
+checksums are put right again. Each goes through as bytes, as a `data:` URL or as a PIL image, and
+must be a picture of the size that `measure` says, or InvalidImage.
 """
 
 from __future__ import annotations
@@ -20,32 +13,21 @@ import contextlib
 import io
 import random
 import struct
-import sys
-import time
-import traceback
 import warnings
 import zlib
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path[:0] = [str(ROOT / "python"), str(ROOT)]
+from PIL import Image
 
-from fuzzing import Ending, bounded  # noqa: E402
-from fuzzing import main as fuzz  # noqa: E402
-from PIL import Image  # noqa: E402
-
-from cactus.errors import InvalidImage  # noqa: E402
-from cactus.images.door import load, measure  # noqa: E402
-from cactus.images.picture import Limits  # noqa: E402
-from tests.images.made import chunk, exif, picture, save  # noqa: E402
+from cactus.errors import InvalidImage
+from cactus.images.door import load, measure
+from cactus.images.picture import Limits
+from fuzzers.base import Case, Fuzzer
+from tests.images.made import chunk, exif, picture, save
 
 LIMITS = Limits(pixels=2_000_000, file_bytes=1 << 20)
-MEMORY = 256 << 20
-"""Beyond what the process has before: 2 megapixels several times over, and Pillow's buffers."""
-
 SIZES = (0, 1, 2, 3, 7, 8, 16, 31, 40, 255, 256, 1000, 1414, 4096, 16383, 32768, 65535, 65536)
 NUMBERS = (*SIZES, 2**24 - 1, 2**24, 2**31 - 1, 2**31, 2**32 - 1)
 
@@ -380,39 +362,27 @@ def open_one(rng: random.Random, data: bytes) -> None:
     assert loaded.pixels.shape[2:] == (3,) and loaded.pixels.dtype == "uint8"
 
 
-def read_once(data: bytes, seed: float) -> Ending:
-    """Read one file, in the way that `seed` chooses."""
-    start = time.process_time()
-    try:
-        with bounded(), warnings.catch_warnings(record=True) as warned:
-            warnings.simplefilter("always")
-            open_one(random.Random(seed), data)
-        ending = "accepted"
-    except InvalidImage as error:
-        ending = "InvalidImage"
-        if len(str(error)) > 600:
-            return ending, f"message of {len(str(error))} characters: {str(error)[:200]}", 0.0
-        if "emory" in str(error):
-            return ending, f"memory: {error}", 0.0
-    except Exception:
-        return "finding", traceback.format_exc(), 0.0
-    if warned:
-        return ending, f"warning: {warned[0].category.__name__}: {warned[0].message}", 0.0
-    return ending, None, time.process_time() - start
+class Fuzz(Fuzzer):
+    """Images through the door."""
 
+    errors = (InvalidImage,)
+    memory = 256 << 20  # 2 megapixels several times over, and Pillow's buffers
+    longest = 600
 
-def main() -> int:
-    all_seeds = seeds()
-    for each in (data for many in all_seeds.values() for data in many):
-        load(each, LIMITS)  # all of them are right, and Pillow has all that it loads
+    def __init__(self, scratch: Path) -> None:
+        self.seeds = seeds()
+        for each in (data for many in self.seeds.values() for data in many):
+            load(each, LIMITS)  # all of them are right, and Pillow has all that it loads
 
-    def make(rng: random.Random) -> tuple[str, bytes, Callable[[], Ending]]:
+    def make(self, rng: random.Random) -> Case:
+        """A damaged image."""
         kind = rng.choice(list(MAKERS))
-        data = damaged(rng, kind, all_seeds)
-        return kind, data, partial(read_once, data, rng.random())
+        return Case(kind, damaged(rng, kind, self.seeds))
 
-    return fuzz("Fuzz the door of images.", make, cpu_seconds=2.0, memory=MEMORY)
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+    def run(self, case: Case) -> None:
+        """Open it; an image is never too large for the memory that it may take."""
+        try:
+            open_one(case.chance(), case.data)
+        except InvalidImage as error:
+            assert "emory" not in str(error), error
+            raise
