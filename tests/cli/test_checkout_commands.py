@@ -143,13 +143,16 @@ def test_missing_test_packages_are_named_with_what_installs_them(monkeypatch, ca
 
 def test_requirements_of_the_groups_are_those_of_pyproject() -> None:
     assert checkout.ROOT == ROOT
-    script = [sys.executable, str(Path(checkout.__file__)), "build", "dev"]
-    said = subprocess.run(script, capture_output=True, text=True, check=True).stdout.split("\n")
-    assert any(line.startswith("scikit-build-core") for line in said)
-    assert any(line.startswith("pytest") for line in said)
+    listed = checkout.requirements("build", "dev")
+    assert any(text.startswith("scikit-build-core") for text in listed)
+    assert any(text.startswith("pytest") for text in listed)  # of a group in the group
+    assert any(text.startswith("mypy") for text in listed)
 
 
 # -- setup
+
+SUMS = "echo base build; cd packaging/locks; cksum base.txt build.txt"
+"""What setup notes last of what it has installed."""
 
 
 @pytest.fixture
@@ -159,14 +162,13 @@ def ready_checkout(tmp_path: Path) -> Path:
     root.mkdir()
     for name in ("setup", "pyproject.toml"):
         shutil.copy(ROOT / name, root)
-    (root / "python" / "cactus" / "cli").mkdir(parents=True)
-    shutil.copy(checkout.__file__, root / "python" / "cactus" / "cli")
+    shutil.copytree(ROOT / "packaging" / "locks", root / "packaging" / "locks")
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(root / "venv")], check=True)
     fake = root / "venv" / "bin" / "cactus"
     fake.write_text(f'#!/bin/sh\n# {root}/venv/bin/python\necho "asked: $*"\n')
     fake.chmod(fake.stat().st_mode | stat.S_IXUSR)
     stamp = subprocess.run(
-        ["bash", "-c", 'cat pyproject.toml setup; venv/bin/python --version; pwd -P; echo build'],
+        ["bash", "-c", f"cat pyproject.toml setup; venv/bin/python --version; pwd -P; {SUMS}"],
         cwd=root, capture_output=True, text=True, check=True,
     ).stdout  # fmt: skip
     (root / "venv" / "packages.stamp").write_text(stamp)
@@ -247,14 +249,55 @@ def test_what_the_tests_need_is_installed_with_dev_only(
     # The words of the script that sources it are not its own.
     shell(name, f'set -- one two; source ./setup {words}; echo "$1"', ready_checkout)
     wanted = (ready_checkout / "venv" / "requirements.txt").read_text()
-    assert "ninja" in wanted and ("pytest" in wanted) == bool(words)
+    locks = ["base", "build", *(["dev"] if words else [])]
+    assert wanted.split("\n")[:-1] == [f"-r ../packaging/locks/{lock}.txt" for lock in locks]
+
+
+def test_a_package_that_is_not_the_one_in_the_lock_is_refused(
+    ready_checkout: Path, tmp_path: Path
+) -> None:
+    """Whoever answers for the package index: other bytes are not installed."""
+    (ready_checkout / "venv" / "packages.stamp").unlink()
+    locks = ready_checkout / "packaging" / "locks"
+    (locks / "base.txt").write_text(f"idna==99.0 --hash=sha256:{'0' * 64}\n")
+    (locks / "build.txt").write_text("")
+    wheel = tmp_path / "idna-99.0-py3-none-any.whl"
+    with zipfile.ZipFile(wheel, "w") as file:
+        file.writestr("idna.py", "")
+        file.writestr("idna-99.0.dist-info/METADATA", "Name: idna\nVersion: 99.0\n")
+        file.writestr("idna-99.0.dist-info/WHEEL", "Wheel-Version: 1.0\nTag: py3-none-any\n")
+        file.writestr("idna-99.0.dist-info/RECORD", "")
+    subprocess.run(
+        [ready_checkout / "venv" / "bin" / "python", "-m", "ensurepip"],
+        capture_output=True, check=True,
+    )  # fmt: skip
+    offline = {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(tmp_path), "PIP_CONFIG_FILE": os.devnull}
+    done = shell("bash", "./setup", ready_checkout, **offline)
+    assert done.returncode == 1
+    assert "the packages could not be installed" in done.stderr
+    assert "THESE PACKAGES DO NOT MATCH THE HASHES" in done.stderr
+    assert not list((ready_checkout / "venv").rglob("idna.py"))
 
 
 def test_what_dev_has_installed_stays(ready_checkout: Path) -> None:
     stamp = ready_checkout / "venv" / "packages.stamp"
-    stamp.write_text(stamp.read_text().replace("\nbuild\n", "\nbuild dev\n"))
+    dev = "base build dev; cd packaging/locks; cksum base.txt build.txt dev.txt"
+    sums = [["bash", "-c", said] for said in (SUMS, f"echo {dev}")]
+    before, after = (
+        subprocess.run(command, cwd=ready_checkout, capture_output=True, text=True).stdout
+        for command in sums
+    )
+    assert stamp.read_text().endswith(before)
+    stamp.write_text(stamp.read_text().replace(before, after))
     done = shell("bash", "./setup", ready_checkout)
     assert "[3/4] the packages are there" in done.stdout
+
+
+def test_a_lock_that_has_changed_is_installed(ready_checkout: Path) -> None:
+    lock = ready_checkout / "packaging" / "locks" / "base.txt"
+    lock.write_text(lock.read_text() + "# renewed\n")
+    done = shell("bash", "./setup", ready_checkout)
+    assert "[3/4] installing packages" in done.stdout
 
 
 def test_setup_explains_itself_and_refuses_what_it_does_not_know(ready_checkout: Path) -> None:

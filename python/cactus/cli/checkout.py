@@ -1,8 +1,4 @@
-"""What the commands for a checkout share: its root, and the packages its tasks need.
-
-Runs as a script, too (``python checkout.py GROUP...`` prints the requirements of dependency
-groups), from an environment in which nothing is installed yet: standard library only.
-"""
+"""What the commands for a checkout share: its root, and the packages its tasks need."""
 
 from __future__ import annotations
 
@@ -15,8 +11,15 @@ ROOT = Path(__file__).resolve().parents[3]
 
 def requirements(*groups: str) -> list[str]:
     """The requirements of dependency groups in the checkout's pyproject.toml."""
-    wanted = _toml((ROOT / "pyproject.toml").read_text("utf-8"))["dependency-groups"]
-    return [requirement for group in groups for requirement in wanted[group]]
+    listed = _toml((ROOT / "pyproject.toml").read_text("utf-8"))["dependency-groups"]
+    return [requirement for group in groups for requirement in _flat(listed, group)]
+
+
+def _flat(listed: dict[str, list[Any]], group: str) -> list[str]:
+    flat: list[str] = []
+    for entry in listed[group]:
+        flat += _flat(listed, entry["include-group"]) if isinstance(entry, dict) else [entry]
+    return flat
 
 
 def _toml(text: str) -> dict[str, Any]:
@@ -25,7 +28,3 @@ def _toml(text: str) -> dict[str, Any]:
     else:
         from pip._vendor import tomli as tomllib
     return dict(tomllib.loads(text))
-
-
-if __name__ == "__main__":
-    print("\n".join(requirements(*sys.argv[1:])))
