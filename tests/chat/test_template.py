@@ -183,6 +183,7 @@ def test_the_message_of_raise_exception_is_the_error() -> None:
     with pytest.raises(TemplateError) as caught:
         template.render(USER)
     assert str(caught.value) == "Only 1 turn, please"
+    assert type(str(caught.value)) is str  # or no JSON could be made of it
 
 
 @pytest.mark.fault("F24")

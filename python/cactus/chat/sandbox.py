@@ -364,7 +364,7 @@ def _make_dict(*args: Any, **kwargs: Any) -> dict[Any, Any]:
 
 
 def _raise_exception(message: str) -> None:
-    raise RaisedByTemplate(str(message))
+    raise RaisedByTemplate(str.__str__(str(message))[:500])  # str of a Traced is one, too
 
 
 def _strftime_now(format: str) -> str:
