@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from itertools import accumulate
 from typing import TYPE_CHECKING
 
-from cactus.retrieval.store import TOKENIZE
+from cactus.retrieval.store import TOKENIZE, roll_back
 from cactus.retrieval.words import query_terms, quoted, searchable
 
 if TYPE_CHECKING:
@@ -116,7 +116,7 @@ class Lexical:
                 ):
                     shares[number] += weight
         finally:
-            self._db.execute("ROLLBACK")
+            roll_back(self._db)
         return [share / terms.total for share in shares]
 
     def _stems(self, words: Sequence[str]) -> dict[str, str]:
@@ -125,7 +125,7 @@ class Lexical:
             self._db.executemany("INSERT INTO texts (rowid, text) VALUES (?, ?)", enumerate(words))
             rows = self._db.execute("SELECT doc, term FROM terms WHERE offset = 0").fetchall()
         finally:
-            self._db.execute("ROLLBACK")
+            roll_back(self._db)
         return {words[number]: stem for number, stem in rows}
 
     def _count(self, db: sqlite3.Connection, view: View, stem: str) -> int:

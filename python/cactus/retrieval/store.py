@@ -230,7 +230,7 @@ class Store:
                     db.execute(statement)
             db.execute("COMMIT")
         except BaseException:
-            db.execute("ROLLBACK")
+            roll_back(db)
             raise
 
     def delete(self) -> None:
@@ -248,6 +248,12 @@ def read_meta(db: sqlite3.Connection) -> dict[str, Any]:
 def write_meta(db: sqlite3.Connection, **values: Any) -> None:
     """Note something."""
     db.executemany("INSERT OR REPLACE INTO meta VALUES (?, ?)", values.items())
+
+
+def roll_back(db: sqlite3.Connection) -> None:
+    """End a transaction, unless SQLite has: it does where a disk is full or fails."""
+    if db.in_transaction:
+        db.execute("ROLLBACK")
 
 
 def is_damage(error: sqlite3.Error) -> bool:

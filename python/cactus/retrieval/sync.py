@@ -14,7 +14,7 @@ from cactus.errors import Cancelled, CorpusError
 from cactus.progress import Progress
 from cactus.retrieval.pictures import calibrate_pictures
 from cactus.retrieval.score import Calibration, calibrate
-from cactus.retrieval.store import Store, is_damage, read_meta, write_meta
+from cactus.retrieval.store import Store, is_damage, read_meta, roll_back, write_meta
 from cactus.retrieval.types import SyncReport, sees
 from cactus.retrieval.words import WORDS_VERSION
 from cactus.retrieval.writer import Writer
@@ -119,8 +119,7 @@ class _Sync:
             self._writer.commit()
             self._calibrate()
         except BaseException:
-            if self._db.in_transaction:
-                self._db.execute("ROLLBACK")
+            roll_back(self._db)
             raise
         report.embedded = self._writer.embedded
         # One file, that can be copied and read where nobody may write beside it.
