@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Literal
 from cactus.agent.methods import ToolMethods
 from cactus.calls.turns import Call
 from cactus.cloud.cloud import Cloud
-from cactus.compat import Self
+from cactus.compat import Self, refuse_subinterpreters
 from cactus.corpus.corpus import Corpus
 from cactus.corpus.methods import CorpusMethods
 from cactus.engine.loaded import Loaded
@@ -85,6 +85,7 @@ class Model(ToolMethods, SpeechMethods, VisionMethods, CorpusMethods):
             )
         if cloud is not None and not isinstance(cloud, Cloud):
             raise InvalidRequest(f"cloud must be a cactus.Cloud, got {type(cloud).__name__}")
+        refuse_subinterpreters()
         from cactus.engine.loading import load
         from cactus.engine.options import LoadOptions
 

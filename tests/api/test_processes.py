@@ -362,6 +362,38 @@ def test_a_limit_on_memory_is_respected_while_loading(starter_folder: Path, spar
     assert bool(error) == (spare < 200)
 
 
+BESIDE = """
+import sys
+sys.path[:], model = {path!r}, {model!r}
+from cactus import Model, cactus_get_last_error, cactus_init
+from cactus.errors import NativeError
+try:
+    Model(model)
+except NativeError as error:
+    print("sub-interpreter" in str(error))
+print(cactus_init(model), "sub-interpreter" in cactus_get_last_error(), flush=True)
+"""
+
+
+@pytest.mark.fault("F55")
+def test_a_sub_interpreter_is_refused_and_the_main_one_works(tiny_model: Path) -> None:
+    said = run(
+        """
+        try:
+            import _interpreters as interpreters
+        except ImportError:
+            import _xxsubinterpreters as interpreters
+        other = interpreters.create()
+        interpreters.run_string(other, sys.argv[2].format(path=sys.path, model=MODEL))
+        print(len(Model(MODEL).chat(HELLO, max_tokens=3).tokens))
+        interpreters.destroy(other)
+        """,
+        tiny_model,
+        BESIDE,
+    )
+    assert said.split() == ["True", "None", "True", "3"]
+
+
 ASK = """
 row = json.loads(cactus_complete(
     cactus_init(MODEL), HELLO, max_tokens=3, temperature=0.5, seed=1, confidence_threshold=0

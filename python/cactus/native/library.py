@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from ..compat import refuse_subinterpreters
 from ..errors import (
     CactusError,
     Cancelled,
@@ -55,7 +56,10 @@ def library_path() -> Path:
 
 @functools.cache
 def load() -> Any:
-    """The library with its signatures set; NativeError if it is missing or of another version."""
+    """The library with its signatures set; NativeError if it is missing, of another version, or not
+    for this interpreter.
+    """
+    refuse_subinterpreters()
     path = library_path()
     try:
         library = ctypes.CDLL(str(path))
