@@ -1,4 +1,4 @@
-"""A disk that takes no more, at any moment of a sync: what is said, and what is there afterwards."""
+"""A disk that takes no more at any moment of a sync: what is said, and what is there then."""
 
 from __future__ import annotations
 

@@ -91,6 +91,29 @@ def test_sigterm_lets_requests_end_and_takes_no_new_ones(serve: Any) -> None:
     assert server.wait() == 0
 
 
+@pytest.mark.fault("F58")
+@pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="there is no SIGHUP on Windows")
+@pytest.mark.parametrize("nohup", [False, True])
+def test_a_terminal_that_is_closed_ends_it_cleanly_unless_it_was_started_with_nohup(
+    serve: Any, tmp_path: Path, nohup: bool
+) -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN if nohup else signal.SIG_DFL)
+    try:
+        server = serve("--uds", str(tmp_path / "socket"))
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    until(lambda: len(state.servers()) == 1)
+    until((tmp_path / "socket").exists)
+    server.process.send_signal(signal.SIGHUP)
+    if nohup:
+        with httpx.Client(transport=httpx.HTTPTransport(uds=str(tmp_path / "socket"))) as client:
+            assert client.get("http://localhost/ready").status_code == 200
+        server.process.send_signal(signal.SIGTERM)
+    assert server.wait() == 0
+    assert state.servers() == []
+    assert not (tmp_path / "socket").exists()
+
+
 def _status(url: str, path: str) -> int | None:
     with suppress(httpx.TransportError):
         return httpx.get(url + path).status_code

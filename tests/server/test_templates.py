@@ -1,4 +1,4 @@
-"""A model whose chat template fails, or refuses the messages: a 400 with its words, by every door."""
+"""A chat template that fails, or refuses the messages: a 400 with its words at every door."""
 
 from __future__ import annotations
 

@@ -50,7 +50,7 @@ class Meter:
         disable_created_metrics()  # type: ignore[no-untyped-call]
         self.registry = CollectorRegistry()
         self.used: dict[str | None, Used] = defaultdict(Used)
-        self.began = time.time()
+        self.began = time.monotonic()
         self.cancelled = 0
         self.speed = 500.0
         """Tokens of prompts that are read in a second, lately."""

@@ -8,10 +8,11 @@ import os
 import secrets
 import signal
 import socket
+import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +48,18 @@ class Listener(uvicorn.Server):
         self.last = threading.Timer(LAST_SECONDS, self._leave, (0,))
         """What ends the process, if it has not ended by itself; for `run` alone to allow."""
         self.may_leave = False
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Heed signals, that of a terminal that is closed, too; not where nohup ignores it."""
+        heeded = threading.current_thread() is threading.main_thread()
+        with super().capture_signals(), ExitStack() as after:
+            if heeded and sys.platform != "win32":
+                before = signal.getsignal(signal.SIGHUP)
+                if before is not signal.SIG_IGN:
+                    after.callback(signal.signal, signal.SIGHUP, before)
+                    signal.signal(signal.SIGHUP, self.handle_exit)
+            yield
 
     def handle_exit(self, sig: int, frame: Any) -> None:
         """A signal has come."""
@@ -116,7 +129,7 @@ def server_of(service: Service, token: str | None = None) -> Listener:
 
 
 def run(service: Service, sockets: Sequence[socket.socket], default: str | None = None) -> None:
-    """Serve until SIGINT, SIGTERM or a request to end. `default` is a model to load before.
+    """Serve until SIGINT, SIGTERM, SIGHUP or a request to end. `default` is a model to load before.
 
     Raises what loading does.
     """

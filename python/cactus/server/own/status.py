@@ -189,7 +189,7 @@ async def running(ask: Ask[None]) -> Running:
     return Running(
         version=service.version,
         pid=os.getpid(),
-        uptime_seconds=time.time() - service.meter.began,
+        uptime_seconds=time.monotonic() - service.meter.began,
         ready=not service.draining,
         running=service.admission.running,
         waiting=service.admission.waiting,
