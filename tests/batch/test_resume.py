@@ -32,12 +32,15 @@ def started(job: Any, source: Path, output: Path, model: Path, *more: str) -> An
 
 
 @pytest.mark.fault("F66")
-@pytest.mark.parametrize("more", [(), ("--ordered",)], ids=["as ready", "ordered"])
+@pytest.mark.parametrize(
+    "more", [("1",), ("1", "2", "--ordered")], ids=["as ready", "workers, ordered"]
+)
 def test_killed_at_many_points_each_row_is_there_once(
     tiny_model: Path, more: tuple[str, ...]
 ) -> None:
     command = [sys.executable, str(ROOT / "tools" / "kill_batch.py"), str(tiny_model)]
-    options = ["--rows", "400", "--max-tokens", "4", "--threads", "1", "--points", "10", *more]
+    options = ["--rows", "400", "--max-tokens", "4", "--threads", "1", "--points", "10"]
+    options += ["--workers", *more]
     done = subprocess.run([*command, *options], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     killed = int(done.stdout.split()[1])

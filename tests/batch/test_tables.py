@@ -209,6 +209,7 @@ def test_a_file_that_is_not_parquet_is_refused(tiny_model: Path, tmp_path: Path)
 def test_a_killed_job_makes_the_same_table(ending: str, tiny_model: Path) -> None:
     command = [sys.executable, str(ROOT / "tools" / "kill_batch.py"), str(tiny_model)]
     options = ["--rows", "200", "--max-tokens", "4", "--threads", "1", "--points", "4"]
+    options += ["--workers", "1"]
     done = subprocess.run(
         [*command, *options, "--output", f"out.{ending}"],
         capture_output=True,
