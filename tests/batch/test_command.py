@@ -10,6 +10,8 @@ import pytest
 
 from cactus.cli import batch as command
 from cactus.cli.main import run_cli
+from cactus.cli.run import command as run_command
+from cactus.cli.serve import command as serve_command
 
 from .conftest import by_index, rows_of
 
@@ -125,3 +127,18 @@ def test_lines_say_how_long_it_takes(
         "400/1,600 rows, 10.0 rows/s, 2 min left",
         "1,000/1,600 rows, 10.0 rows/s, 1 min left",
     ]
+
+
+def test_a_model_is_loaded_as_it_is_elsewhere(cactus: Run, questions: Path) -> None:
+    """What is not chosen is the model's own: embedders and speech have others than chat."""
+
+    def loaded(output: str, *options: str) -> tuple[str | None, str | None]:
+        assert cactus("chat", questions.name, output, "-p", "{text}", "--max-tokens", "1", *options)
+        made = json.loads(Path(f"{output}.batch.json").read_text())["made_of"]["options"]
+        return made["kv"], made["activations"]
+
+    assert loaded("own.jsonl") == (None, None)
+    assert loaded("other.jsonl", "--kv", "f16", "--activations", "int8") == ("f16", "int8")
+    for other in (run_command, serve_command):
+        given = other.make_context("", [], resilient_parsing=True).params
+        assert (given["kv"], given["activations"]) == (None, None)

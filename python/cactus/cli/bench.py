@@ -84,8 +84,8 @@ def command(
     tokens: int,
     depth: tuple[tuple[int, ...], ...],
     repeat: int,
-    kv: str,
-    activations: str,
+    kv: str | None,
+    activations: str | None,
     profile: bool,
     as_json: bool,
 ) -> None:
@@ -105,6 +105,7 @@ def command(
     from cactus.engine.loading import load
     from cactus.machine import choose_threads
 
+    kv, activations = kv or "int8", activations or "int12"  # what a model that writes has
     threads = choose_threads(threads)
     folder = find_or_fetch(model, ability="chat")
     engine = load(folder, threads=threads, kv=kv, activations=activations)

@@ -48,17 +48,15 @@ threads_option = click.option(
 kv_option = click.option(
     "--kv",
     type=click.Choice(["f16", "int8"]),
-    default="int8",
-    show_default=True,
-    help="Type of the KV cache; f16 takes twice the memory and is read more slowly.",
+    help="Type of the KV cache; f16 takes twice the memory and is read more slowly.  "
+    "[default: int8, and f16 for speech and embedders]",
 )
 
 activations_option = click.option(
     "--activations",
     type=click.Choice(["int12", "int8"]),
-    default="int12",
-    show_default=True,
-    help="Type of the activations; int8 reads prompts faster and is less exact.",
+    help="Type of the activations; int8 reads prompts faster and is less exact.  "
+    "[default: int12, and int8 for encoders]",
 )
 
 max_tiles_option = click.option(
