@@ -8,9 +8,12 @@ import shutil
 import signal
 import socket
 import subprocess
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -59,14 +62,13 @@ def _answered(url: str) -> int:
     return 0 if found is None else int(float(found[1]))
 
 
-def _configured(port: int, servers: list[Process]) -> str:
+def _configured(port: int, urls: list[str]) -> str:
     """The package's file for these servers; what it says else is left as it is."""
     text = FILE.read_text("utf-8").replace("bind 127.0.0.1:8080", f"bind 127.0.0.1:{port}")
     known = "    server one 127.0.0.1:8081\n    server two 127.0.0.1:8082\n"
     assert text.count(known) == 2
     lines = [
-        f"    server s{index} {server.url.removeprefix('http://')}\n"
-        for index, server in enumerate(servers)
+        f"    server s{index} {url.removeprefix('http://')}\n" for index, url in enumerate(urls)
     ]
     return text.replace(known, "".join(lines))
 
@@ -77,24 +79,31 @@ def cluster(tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     runtime.mkdir(mode=0o700)
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(runtime))
     servers = [Process(str(tiny_model), "--port", "0") for _ in range(SERVERS)]
-    balancer = None
     try:
         for server in servers:
             server.up()
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            port = free.getsockname()[1]
-        file = tmp_path / "haproxy.cfg"
-        file.write_text(_configured(port, servers), "utf-8")
-        balancer = subprocess.Popen(["haproxy", "-db", "-f", str(file)], stderr=subprocess.DEVNULL)
-        url = f"http://127.0.0.1:{port}"
-        until(lambda: balancer.poll() is None and _status(f"{url}/ready") == 200)
-        yield Cluster(url, servers)
+        with _balanced([server.url for server in servers], tmp_path) as url:
+            yield Cluster(url, servers)
     finally:
-        if balancer is not None:
-            balancer.kill()
-            balancer.wait()
         for server in servers:
             server.end()
+
+
+@contextmanager
+def _balanced(urls: list[str], folder: Path) -> Iterator[str]:
+    """The address that stands for servers."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    file = folder / "haproxy.cfg"
+    file.write_text(_configured(port, urls), "utf-8")
+    balancer = subprocess.Popen(["haproxy", "-db", "-f", str(file)], stderr=subprocess.DEVNULL)
+    try:
+        url = f"http://127.0.0.1:{port}"
+        until(lambda: balancer.poll() is None and _status(f"{url}/ready") == 200)
+        yield url
+    finally:
+        balancer.kill()
+        balancer.wait()
 
 
 def _status(url: str) -> int | None:
@@ -152,3 +161,100 @@ def test_a_stored_response_is_found_again(cluster: Cluster) -> None:
             second = client.post("/v1/responses", json=body)
             assert second.status_code == 200, second.text
             assert client.get(f"/v1/responses/{first['id']}").json()["id"] == first["id"]
+
+
+class _Named(BaseHTTPRequestHandler):
+    """A server that answers with its port."""
+
+    protocol_version = "HTTP/1.1"
+
+    def do_GET(self) -> None:
+        body = str(self.server.server_address[1]).encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers["Content-Length"]))
+        self.do_GET()
+
+    def log_message(self, format: str, *arguments: Any) -> None:
+        pass
+
+
+class _Server(ThreadingHTTPServer):
+    def handle_error(self, *_: Any) -> None:
+        """Checks of whether it is ready hang up."""
+
+
+@pytest.fixture
+def named(tmp_path: Path) -> Iterator[str]:
+    """The address of a balancer before servers that answer with their names."""
+    servers = [_Server(("127.0.0.1", 0), _Named) for _ in range(SERVERS)]
+    try:
+        for server in servers:
+            threading.Thread(target=server.serve_forever, daemon=True).start()
+        urls = [f"http://127.0.0.1:{server.server_address[1]}" for server in servers]
+        with _balanced(urls, tmp_path) as url:
+            yield url
+    finally:
+        for server in servers:
+            server.shutdown()
+            server.server_close()
+
+
+def _parts(*texts: str) -> list[dict[str, str]]:
+    return [{"type": "text", "text": text} for text in texts]
+
+
+def _system(content: Any) -> dict[str, Any]:
+    return {"role": "system", "content": content}
+
+
+CHAT = "/v1/chat/completions"
+DIALECTS: dict[str, tuple[str, Callable[[str], dict[str, Any]]]] = {
+    "a text": (CHAT, lambda said: {"messages": [{"role": "user", "content": said}]}),
+    "parts": (CHAT, lambda said: {"messages": [{"role": "user", "content": _parts(said)}]}),
+    "behind a system's text": (
+        CHAT,
+        lambda said: {"messages": [_system("Short."), {"role": "user", "content": said}]},
+    ),
+    "behind a system's parts": (
+        CHAT,
+        lambda said: {
+            "messages": [_system(_parts("Short.")), {"role": "user", "content": _parts(said)}]
+        },
+    ),
+    "Anthropic's, behind what all say": (
+        "/v1/messages",
+        lambda said: {
+            "system": "Short.",
+            "messages": [{"role": "user", "content": _parts("Always.", said)}],
+        },
+    ),
+    "Ollama's": ("/api/chat", lambda said: {"messages": [{"role": "user", "content": said}]}),
+    "a prompt": ("/v1/completions", lambda said: {"prompt": said}),
+}
+
+
+@pytest.mark.parametrize("dialect", DIALECTS)
+def test_all_turns_of_a_conversation_go_to_one_server(dialect: str, named: str) -> None:
+    path, begun = DIALECTS[dialect]
+    used = set()
+    for number in range(12):
+        servers = set()
+        for turn in range(3):
+            body = {"model": "m", **begun(f"Question {number}?"), "max_tokens": turn}
+            for _ in range(turn if "messages" in body else 0):
+                answer = {"role": "assistant", "content": "x" * 50_000}
+                body["messages"] += [answer, {"role": "user", "content": "And then?"}]
+            servers.add(httpx.post(f"{named}{path}", json=body).text)
+        assert len(servers) == 1
+        used |= servers
+    assert len(used) > 1
+
+
+def test_stored_responses_without_a_key_go_to_one_server(named: str) -> None:
+    bodies = [{"input": f"Question {number}?"} for number in range(12)]
+    assert len({httpx.post(f"{named}/v1/responses", json=body).text for body in bodies}) == 1
