@@ -415,3 +415,31 @@ def test_a_path_in_an_archive_is_never_a_path_outside(
     data = forge.archive({"../../slip.txt": "x", "/tmp/slip": "x", "word/document.xml": "<d/>"})
     process.parse("docx", "a.docx", data)
     assert list(tmp_path.rglob("*")) == []
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="has other statuses")
+@pytest.mark.parametrize("times", [1, 2])
+def test_a_file_whose_process_was_killed_is_read_by_another(
+    times: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    process = ReaderProcess(LIMITS)
+    begin, started = process._begin, []
+
+    def begins() -> bool:
+        fresh = begin()
+        if len(started) < times:
+            assert process._process is not None
+            process._process.kill()
+        started.append(fresh)
+        return fresh
+
+    monkeypatch.setattr(process, "_begin", begins)
+    if times == 1:
+        assert process.parse("html", "a.html", b"<p>x").text.strip() == "x"
+    else:
+        with pytest.raises(Unread) as error:
+            process.parse("html", "a.html", b"<p>x")
+        found = (error.value.reason, error.value.detail)
+        assert found == ("unreadable", "the process that read it was killed")
+    assert started == [True, True]
+    process.close()

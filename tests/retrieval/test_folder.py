@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
 
 import pytest
@@ -70,3 +71,21 @@ def test_chunks_fit_an_embedder_that_sees_little(folder: Path, tmp_path: Path) -
 def test_a_folder_that_is_not_there_is_refused(tmp_path: Path) -> None:
     with pytest.raises(CorpusError, match="does not exist"):
         Index.open(tmp_path / "none", WordEmbedder(), tmp_path / "cache")
+
+
+def test_a_document_whose_reader_could_not_run_is_read_the_next_time(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (folder / "page.html").write_text("<p>Moss grows in the shade.")
+    with Index.open(folder, WordEmbedder(), tmp_path / "cache") as index:
+        with monkeypatch.context() as patched:
+            patched.setattr("cactus.documents.process.start_child", _refuse)
+            report = index.sync()
+        assert (report.added, report.failed, index.files) == (2, 0, 2)
+        (skipped,) = report.skipped.examples["unreadable"]
+        assert str(skipped).startswith("page.html: unreadable (no process to read it in: ")
+        assert (index.sync().added, index.files) == (1, 3)
+
+
+def _refuse(*_: object, **__: object) -> None:
+    raise OSError(errno.EAGAIN, "Resource temporarily unavailable")

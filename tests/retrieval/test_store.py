@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sqlite3
 import stat
@@ -13,7 +14,7 @@ import pytest
 
 from cactus.errors import CorpusError, InvalidRequest
 from cactus.retrieval.index import Index
-from cactus.retrieval.store import index_path
+from cactus.retrieval.store import Store, index_path
 from tests.retrieval.conftest import Made
 from tests.retrieval.made import Paragraphs, WordEmbedder
 
@@ -301,3 +302,39 @@ def test_names_that_are_no_text_are_damage(made: Made) -> None:
         made.open().search("apples")
     assert made.index.sync().added == 2
     assert made.open().search("Apples grow", 1, floor=False)[0].source == "fruit.md"
+
+
+@pytest.mark.parametrize("damaged", [False, True])
+def test_a_full_disk_is_told_of_a_new_index_and_of_one_that_is_made_anew(
+    made: Made, damaged: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if damaged:
+        made.index.sync()
+        made.index.path.write_bytes(made.index.path.read_bytes()[:20_000])
+    open_ = Store._open
+
+    def small(store: Store, mode: str) -> sqlite3.Connection:
+        db = open_(store, mode)
+        db.execute("PRAGMA max_page_count = 3")
+        return db
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Store, "_open", small)
+        with pytest.raises(CorpusError, match=r"\.sqlite: database or disk is full"):
+            made.index.sync()
+    assert made.index.sync().added == 2
+
+
+def test_an_index_whose_beginning_cannot_be_read_is_not_taken_for_another(
+    made: Made, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made.index.sync()
+
+    def fail(*_: object, **__: object) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("builtins.open", fail)
+        with pytest.raises(CorpusError, match=r"\.sqlite cannot be read: Input/output error"):
+            made.index.sync()
+    assert made.index.sync().unchanged == 2

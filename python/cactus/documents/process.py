@@ -23,7 +23,11 @@ from cactus.inputs.text import megabytes
 
 LENGTH = struct.Struct("<Q")
 
-_ENDED = ("crashed", "too slow", "too much memory")  # after these the process is not used again
+_ENDED = ("crashed", "too slow", "too much memory", "unreadable")
+"""After these the process is not used again."""
+_KILLED = -9
+"""The status of a process that somebody has ended, or the system where memory was short: that says
+nothing of the file."""
 _REASONS: dict[str, Reason] = {reason: reason for reason in REASONS}
 
 
@@ -48,12 +52,12 @@ class ReaderProcess:
                 if error.reason not in _ENDED:
                     raise
                 self._stop()
-                if fresh or error.reason == "too slow":
+                if (fresh and error.reason != "unreadable") or error.reason == "too slow":
                     raise
             except BaseException:  # interrupted: it may be in the middle of anything
                 self._stop()
                 raise
-            # What earlier files have left behind in the process may be the reason.
+            # The reason may be who killed it, or what earlier files have left behind in it.
             return self._alone(kind, name, data)
 
     def _alone(self, kind: str, name: str, data: bytes) -> Document:
@@ -111,6 +115,8 @@ class ReaderProcess:
             if late.is_set():
                 seconds = f"{self._limits.seconds:g} seconds"
                 raise Unread("too slow", f"it took more than {seconds}") from None
+            if status == _KILLED:
+                raise Unread("unreadable", "the process that read it was killed") from None
             limit = megabytes(self._limits.memory_bytes)
             what = f"its reader ended with {status}: broken, or needs more memory than {limit}"
             raise Unread("crashed", what) from None

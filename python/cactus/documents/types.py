@@ -35,7 +35,7 @@ ignored          a .gitignore or the caller leaves it out
 link             a symbolic link to what is read under its own name, or to nothing
 outside          a symbolic link that leads out of the root
 special          a FIFO, a socket or a device
-unreadable       no permission, or the disk failed
+unreadable       no permission, the disk failed, or the process that read it was killed
 gone             it was deleted or replaced while it was to be read
 too large        it is longer than a limit of `Limits`
 binary           it is not text, and no reader knows its kind

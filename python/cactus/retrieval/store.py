@@ -132,7 +132,7 @@ class Store:
         except FileNotFoundError:
             raise self._none_yet() from None
         except OSError as error:
-            raise CorpusError(f"the index {self.path} cannot be read: {error.strerror}") from None
+            raise self._unreadable(error) from None
         self._check_kind(mode)
         try:
             return self._readable("ro")
@@ -205,8 +205,17 @@ class Store:
             )
 
     def _begins_as_sqlite(self) -> bool:
-        with open(self.path, "rb") as file:
-            return file.read(16) == b"SQLite format 3\0"
+        return self._beginning(16) == b"SQLite format 3\0"
+
+    def _beginning(self, size: int) -> bytes:
+        try:
+            with open(self.path, "rb") as file:
+                return file.read(size)
+        except OSError as error:
+            raise self._unreadable(error) from None
+
+    def _unreadable(self, error: OSError) -> CorpusError:
+        return CorpusError(f"the index {self.path} cannot be read: {error.strerror}")
 
     def _truncated(self) -> bool:
         """Whether the file is shorter than it says, and no log makes up for it."""
@@ -214,8 +223,7 @@ class Store:
         with suppress(OSError):
             if log.stat().st_size:
                 return False
-        with open(self.path, "rb") as file:
-            head = file.read(_HEADER)
+        head = self._beginning(_HEADER)
         page = int.from_bytes(head[16:18], "big")
         pages = int.from_bytes(head[28:32], "big")
         return pages * (65536 if page == 1 else page) > self.path.stat().st_size
@@ -251,9 +259,10 @@ def write_meta(db: sqlite3.Connection, **values: Any) -> None:
 
 
 def roll_back(db: sqlite3.Connection) -> None:
-    """End a transaction, unless SQLite has: it does where a disk is full or fails."""
-    if db.in_transaction:
-        db.execute("ROLLBACK")
+    """Undo what is not whole, after an error, which is told and not what this one may meet."""
+    with suppress(sqlite3.Error):
+        if db.in_transaction:  # SQLite has done so itself where the disk has failed
+            db.execute("ROLLBACK")
 
 
 def is_damage(error: sqlite3.Error) -> bool:

@@ -58,16 +58,19 @@ def sync(
     """
     with _alone(store, stop):
         try:
+            try:
+                with closing(store.write()) as db:
+                    return _Sync(db, store, source, embedder, progress, stop).run("")
+            except sqlite3.Error as error:
+                if not is_damage(error):
+                    raise
+            store.delete()
             with closing(store.write()) as db:
-                return _Sync(db, store, source, embedder, progress, stop).run("")
+                return _Sync(db, store, source, embedder, progress, stop).run(
+                    "it was damaged or of an older version"
+                )
         except sqlite3.Error as error:
-            if not is_damage(error):
-                raise CorpusError(f"{store.path}: {error}") from None
-        store.delete()
-        with closing(store.write()) as db:
-            return _Sync(db, store, source, embedder, progress, stop).run(
-                "it was damaged or of an older version"
-            )
+            raise CorpusError(f"{store.path}: {error}") from None
 
 
 @contextmanager
@@ -189,6 +192,9 @@ class _Sync:
             self._still(entry.name, known)
             return
         read = self._source.read(entry, loaded)
+        if isinstance(read, Skipped) and read.reason == "unreadable":  # not for what is in it
+            self._report.skipped.add(read)
+            return
         if isinstance(read, Skipped):
             self._writer.refuse(entry, mtime_ns, loaded.digest, read)
             self._report.failed += 1
