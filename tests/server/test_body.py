@@ -220,6 +220,8 @@ def test_large_bodies_outlive_the_process_that_checks_them(tiny_model: Path) -> 
         first.kill()
         first.wait()
         assert post(running, body).status_code == 200
+        assert first.stdin is not None and first.stdout is not None
+        assert first.stdin.closed and first.stdout.closed  # not kept beside those of the next
         second = decoder._process
         assert second is not None
         second.send_signal(signal.SIGSTOP)

@@ -44,6 +44,7 @@ class Decoder:
     def __init__(self) -> None:
         self._thread = ThreadPoolExecutor(1, "cactus-bodies")
         self._process: subprocess.Popen[bytes] | None = None
+        self._end: weakref.finalize[Any, Any] | None = None
 
     async def decode(self, parts: Sequence[bytes], kind: Any) -> Any:
         """`body.decode`, without keeping others from their work. Raises ApiError as that does."""
@@ -55,8 +56,7 @@ class Decoder:
 
     def close(self) -> None:
         """End the process, if it runs."""
-        if self._process is not None:
-            end_child(self._process)
+        self._stop()
         self._thread.shutdown()
 
     def _decode(self, parts: Sequence[bytes], kind: Any) -> Any:
@@ -67,12 +67,13 @@ class Decoder:
 
     def _ask(self, parts: Sequence[bytes], kind: Any) -> Any:
         """What ApiError is made of, where the body is wrong."""
-        process = self._begin()
-        assert process.stdin is not None and process.stdout is not None
-        timer = threading.Timer(PATIENCE, process.kill)
-        timer.daemon = True
-        timer.start()
+        timer: threading.Timer | None = None
         try:
+            process = self._begin()
+            assert process.stdin is not None and process.stdout is not None
+            timer = threading.Timer(PATIENCE, process.kill)
+            timer.daemon = True
+            timer.start()
             send(process.stdin, pickle.dumps(kind))
             process.stdin.write(LENGTH.pack(sum(map(len, parts))))
             for part in parts:
@@ -80,19 +81,29 @@ class Decoder:
             process.stdin.flush()
             return json.loads(receive(process.stdout, 1 << 20))
         except (OSError, EOFError):
-            end_child(process)
+            self._stop()
             raise ApiError(
                 503, "the body could not be checked; try again", code="overloaded", retry_after=5
             ) from None
+        except BaseException:  # it may be in the middle of a body
+            self._stop()
+            raise
         finally:
-            timer.cancel()
+            if timer is not None:
+                timer.cancel()
 
     def _begin(self) -> subprocess.Popen[bytes]:
         """The process, which runs."""
         if self._process is None or self._process.poll() is not None:
+            self._stop()
             self._process = start_child("cactus.server.large", "main", quiet=True, pipe=PIPE)
-            weakref.finalize(self, end_child, self._process)
+            self._end = weakref.finalize(self, end_child, self._process)
         return self._process
+
+    def _stop(self) -> None:
+        if self._end is not None:
+            self._end()
+        self._process = self._end = None
 
 
 def main() -> None:
