@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
 import pytest
@@ -68,3 +69,23 @@ def test_rows_that_something_else_has_written_are_refused(tmp_path: Path) -> Non
     with pytest.raises(InvalidRequest, match="row 12 is there and the input has not"):
         Journal(path, COUNT, Chat({}, {}).entry)
     assert path.read_bytes() == b'{"index": 12, "error": null}\n'
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="has no limit of the size of files")
+def test_a_full_disk_names_the_file_and_leaves_nothing_open(tmp_path: Path) -> None:
+    import resource
+
+    path = tmp_path / "out.jsonl"
+    journal = Journal(path, COUNT, Chat({}, {}).entry)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (len(WHOLE) // 2, before[1]))
+    try:
+        for write in (lambda: journal.write([(0, False, WHOLE)]), journal.close):
+            with pytest.raises(OSError, match="File too large") as told:
+                write()
+            assert told.value.filename == str(path)
+        assert journal._file.closed
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert gone_on(path)[1:] == (3, COUNT)
+    assert sorted(path.read_bytes().splitlines(keepends=True)) == sorted(LINES)

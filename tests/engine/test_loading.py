@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import shutil
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from cactus import Model
 from cactus.engine import fit
 from cactus.engine.loading import load
 from cactus.errors import CactusError, InvalidRequest, UnsupportedModel
+from cactus.inputs.files import RegularFile
 from cactus.weights.resolve import resolve
 
 WRONG: list[tuple[dict[str, Any], str]] = [
@@ -99,3 +101,46 @@ def test_a_model_of_the_current_folder_has_its_name(
     monkeypatch.chdir(tiny_model)
     with Model(".") as model:
         assert model.name == "tiny"
+
+
+@pytest.mark.parametrize(
+    "name", ["config.json", "chat_template.jinja", "generation_config.json", "tokenizer.json"]
+)
+def test_a_file_that_cannot_be_read_for_once_is_named(
+    name: str, tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However late the disk fails, nothing is said of what the file would have in it.
+
+    What is loaded can do all that it can, and does not stay without what was not read.
+    """
+    folder = Path(shutil.copytree(tiny_model, tmp_path / "tiny"))
+    (folder / "generation_config.json").write_text('{"temperature": 0.5}')
+    (folder / "tokenizer.bin").unlink(missing_ok=True)
+    with Model(tiny_model) as model:
+        said = model.chat("Hello", max_tokens=4, temperature=0).text
+    read, seen = RegularFile._read_into, [0]
+
+    def fails(file: RegularFile, piece: memoryview, offset: int) -> int:
+        if file.path.name == name:
+            seen[0] += 1
+            if seen[0] == late:
+                raise OSError(errno.EIO, "Input/output error")
+        return read(file, piece, offset)
+
+    monkeypatch.setattr(RegularFile, "_read_into", fails)
+    told = []
+    for late in range(1, 100):
+        seen[0] = 0
+        try:
+            (folder / "tokenizer.bin").unlink(missing_ok=True)
+            model = Model(folder)
+        except CactusError as error:
+            told.append(f"{type(error).__name__}: {error}")
+        else:
+            with model:
+                assert model.chat("Hello", max_tokens=4, temperature=0).text == said
+                model.chat("Hello", max_tokens=1)  # with the temperature that the folder names
+        if seen[0] < late:
+            break
+    assert told
+    assert {f"{name}: cannot be read at byte 0: " in each for each in told} == {True}

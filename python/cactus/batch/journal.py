@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from cactus.errors import InvalidRequest
+from cactus.inputs.files import naming
 from cactus.inputs.lines import LONGEST
 
 Entry = Callable[[Mapping[str, Any]], "tuple[int, bool] | None"]
@@ -33,7 +34,8 @@ class Journal:
         self.rows = self.errors = self.sound = 0
         self._file = open(path, "a+b")  # noqa: SIM115  (closed by `close`)
         try:
-            self._scan()
+            with naming(path):
+                self._scan()
             if self._file.seek(0, os.SEEK_END) > self.sound:
                 self._file.truncate(self.sound)
         except BaseException:
@@ -74,8 +76,9 @@ class Journal:
                 raise AssertionError(f"row {index} was done twice")
             self._count(index, failed)
             block.append(line)
-        self._file.write(b"".join(block))
-        self._file.flush()
+        with naming(self.path):
+            self._file.write(b"".join(block))
+            self._file.flush()
         if time.monotonic() - self._synced > SYNC_SECONDS:
             self.sync()
 
@@ -86,12 +89,16 @@ class Journal:
 
     def sync(self) -> None:
         """See to it that what is written is on the disk."""
-        self._file.flush()
-        os.fsync(self._file.fileno())
+        with naming(self.path):
+            self._file.flush()
+            os.fsync(self._file.fileno())
         self._synced = time.monotonic()
 
     def close(self) -> None:
         """The end; safe to call twice."""
         if not self._file.closed:
-            self.sync()
-            self._file.close()
+            try:
+                self.sync()
+            finally:
+                with naming(self.path):
+                    self._file.close()

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from cactus.errors import CactusError, InvalidRequest
-from cactus.inputs.files import open_regular
+from cactus.inputs.files import naming, open_regular
 from cactus.inputs.lines import LONGEST, Wrong, numbered_lines, parse_row
 
 HEAD = 1 << 20
@@ -213,7 +213,7 @@ def opened(path: Path) -> Iterator[IO[bytes]]:
         file, _ = open_regular(str(path), "input", InvalidRequest)
     except InvalidRequest as error:
         raise InvalidRequest(f"input: {error}") from None
-    with file:
+    with naming(path), file:
         yield file
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from cactus.errors import InvalidRequest
 from cactus.inputs.checks import short
-from cactus.inputs.files import replace_file
+from cactus.inputs.files import naming, replace_file
 from cactus.inputs.values import parse_json
 
 SMALL = 1 << 20
@@ -72,7 +72,7 @@ def model_known_by(folder: Path) -> dict[str, Any]:
         if file.is_file() and file.suffix != ".bin":  # those are made when it is loaded
             name = file.relative_to(folder).as_posix()
             digest.update(json.dumps([name, file.stat().st_size]).encode())
-            with file.open("rb") as stream:
+            with naming(file), file.open("rb") as stream:
                 digest.update(stream.read(SMALL))
     return {"name": folder.name, "files": digest.hexdigest()}
 

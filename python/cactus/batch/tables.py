@@ -15,22 +15,25 @@ from cactus.batch.columns import Columns
 from cactus.batch.output import Output
 from cactus.batch.plain import cell
 from cactus.batch.rows import Input
+from cactus.inputs.files import naming
 
 
 class Results:
     """The lines of a journal by the indices of their rows; a number for each is in memory."""
 
     def __init__(self, journal: Path, total: int) -> None:
-        self._file = journal.open("rb")
+        self._file, self._path = journal.open("rb"), journal
         self._places = array("q", bytes(8 * total))
         place = 0
-        for line in self._file:
-            self._places[json.loads(line)["index"]] = place
-            place += len(line)
+        with naming(journal):
+            for line in self._file:
+                self._places[json.loads(line)["index"]] = place
+                place += len(line)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        self._file.seek(self._places[index])
-        row: dict[str, Any] = json.loads(self._file.readline())
+        with naming(self._path):
+            self._file.seek(self._places[index])
+            row: dict[str, Any] = json.loads(self._file.readline())
         return row
 
     def close(self) -> None:
@@ -51,10 +54,11 @@ class Table(Output, ABC):
         partial = self.path.with_name(f"{self.path.name}.part")
         results = Results(self.journal, total)
         try:
-            self.write(partial, columns, source, results)
+            with naming(self.path):
+                self.write(partial, columns, source, results)
         finally:
             results.close()
-        with partial.open("rb+") as file:
+        with naming(self.path), partial.open("rb+") as file:
             os.fsync(file.fileno())
         os.replace(partial, self.path)
 

@@ -14,7 +14,7 @@ from cactus.chat.forms import Turns, render_some_form
 from cactus.chat.messages import Message
 from cactus.chat.traced import Part, parts_of, trusted
 from cactus.errors import InvalidRequest, ModelFormatError, TemplateError
-from cactus.inputs.files import find_bytes, find_json
+from cactus.inputs.files import UnreadableFile, find_bytes, find_json
 from cactus.inputs.values import clean
 
 if TYPE_CHECKING:
@@ -394,6 +394,8 @@ def _read_source(folder: Path) -> str | None:
         config = find_json(path) or {}
     except UnicodeDecodeError as error:
         raise TemplateError(f"{path} cannot be read: {error}") from None
+    except UnreadableFile:
+        raise
     except ModelFormatError as error:
         raise TemplateError(str(error)) from None
     found = config.get("chat_template")

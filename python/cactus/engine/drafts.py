@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 
 from cactus.engine.loaded import Loaded
 from cactus.errors import InvalidRequest, UnsupportedModel
+from cactus.inputs.files import find_json
 from cactus.models.uses import abilities_of
 from cactus.weights.abilities import refusal
-from cactus.weights.locate import name_of, read_config
+from cactus.weights.locate import name_of
 
 if TYPE_CHECKING:
     from cactus.models.abilities import Ability
@@ -34,7 +35,7 @@ def check_abilities(
         found, wanted, can = draft.name, draft.architecture, draft.abilities
         place = draft.folder
     else:
-        config = read_config(draft)
+        config = find_json(draft / "config.json") or {}
         found, wanted, can = name_of(draft), str(config.get("model_type", "")), abilities_of(config)
         place = draft
     if "complete" not in can:

@@ -12,9 +12,10 @@ from cactus.compat import Unpack
 from cactus.engine.options import LoadArguments, LoadOptions
 from cactus.engine.programs import TOKENS, Programs
 from cactus.errors import InsufficientMemory
+from cactus.inputs.files import find_json
 from cactus.machine import available_bytes, can_reserve
 from cactus.models.uses import abilities_of
-from cactus.weights.locate import name_of, read_config
+from cactus.weights.locate import name_of
 
 log = logging.getLogger("cactus.engine")
 
@@ -58,7 +59,7 @@ def fit(folder: Path, **arguments: Unpack[LoadArguments]) -> Fit:
     from cactus.graph.work import read_work
 
     options = LoadOptions(**arguments)
-    config = read_config(folder)
+    config = find_json(folder / "config.json") or {}
     programs = Programs(folder, str(config.get("model_type", "")), options)
     plan = programs.plan(TOKENS)
     blob = options.apply(plan.blob, plan.whole_texts)

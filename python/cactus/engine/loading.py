@@ -16,9 +16,10 @@ from cactus.engine.loaded import Loaded
 from cactus.engine.options import LoadArguments, LoadOptions
 from cactus.engine.programs import TOKENS, Programs
 from cactus.errors import InvalidRequest, ModelFormatError, TemplateError
+from cactus.inputs.files import UnreadableFile, find_json
 from cactus.machine import available_bytes, memory_bytes
 from cactus.models.uses import abilities_of
-from cactus.weights.locate import name_of, read_config
+from cactus.weights.locate import name_of
 
 if TYPE_CHECKING:
     from cactus.chat.template import ChatTemplate
@@ -38,7 +39,7 @@ def load(folder: Path, **arguments: Unpack[LoadArguments]) -> Loaded:
     for an option, or for a `context` beyond the model's own.
     """
     options = LoadOptions(**arguments)
-    config = read_config(folder)
+    config = find_json(folder / "config.json") or {}
     name, architecture = name_of(folder), str(config.get("model_type", ""))
     abilities = abilities_of(config)
     if options.context is not None and "transcribe" in abilities:
@@ -156,5 +157,7 @@ def sampling_defaults(folder: Path) -> SamplingDefaults | ModelFormatError:
     """What a weights folder recommends, or what is wrong with its generation_config.json."""
     try:
         return read_defaults(folder)
+    except UnreadableFile:
+        raise
     except ModelFormatError as error:
         return error

@@ -3,7 +3,7 @@
 Every file of a model is read through `RegularFile`, `read_bytes` and `read_json`: nothing blocks,
 nothing is mapped, and no size is believed before it has been compared with the file. `find_bytes`
 and `find_json` are the same for files that need not be there. `open_regular` opens what a caller
-names. `replace_file` writes one whole.
+names. `replace_file` writes one whole. Within `naming` an error of the system names the file.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ import secrets
 import stat
 import threading
 import weakref
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, TypeVar
 
@@ -40,6 +40,10 @@ JSON_LIMIT = 16 << 20
 """Bytes of a JSON file that are parsed at most; the index of a model of 92,000 tensors has 9 MB."""
 
 
+class UnreadableFile(ModelFormatError):
+    """The system could not read a file, which may be right: it is not remembered as wrong."""
+
+
 class RegularFile:
     """A regular file opened for reading: `path`, `size` in bytes, and `read` by offset.
 
@@ -59,7 +63,7 @@ class RegularFile:
         except FileNotFoundError:
             raise ModelNotFound(f"{self.path}: no such file") from None
         except (OSError, ValueError) as error:
-            raise ModelFormatError(f"{self.path}: cannot be opened: {error}") from None
+            raise UnreadableFile(f"{self.path}: cannot be opened: {error}") from None
         self._close = weakref.finalize(self, os.close, descriptor)
         self._descriptor = descriptor
         self._seeking = threading.Lock()
@@ -100,7 +104,7 @@ class RegularFile:
             try:
                 count = self._read_into(piece, offset + done)
             except OSError as error:
-                raise ModelFormatError(
+                raise UnreadableFile(
                     f"{self.path}: cannot be read at byte {offset + done}: {error}"
                 ) from None
             if count == 0:
@@ -281,6 +285,17 @@ def read_text(path: Path, limit: int) -> str:
     return text
 
 
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """An OSError of what is done here names the file: reads and writes of open files do not."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno is not None and error.filename is None:
+            error.filename = str(path)
+        raise
+
+
 def replace_file(path: Path, data: bytes, *, mode: int = 0o666, durable: bool = False) -> None:
     """Write a file in one go: it has all of `data` in the end, or stays as it was.
 
@@ -289,7 +304,7 @@ def replace_file(path: Path, data: bytes, *, mode: int = 0o666, durable: bool = 
     partial = path.with_name(f".{path.name}.{secrets.token_hex(8)}.part")
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
     try:
-        with open(os.open(partial, flags, mode), "wb") as file:
+        with naming(path), open(os.open(partial, flags, mode), "wb") as file:
             file.write(data)
             if durable:
                 file.flush()

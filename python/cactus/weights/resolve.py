@@ -62,10 +62,11 @@ def find_installed(text: str, ability: Ability | None = None) -> Path | None:
 
 def _from_path(path: Path, progress: Progress | None) -> Path:
     if path.is_dir():
-        if locate.is_weights_folder(path):
-            return path
         # Raises where config.json is there and cannot be read.
-        if find_json(path / "config.json") is not None:
+        config = find_json(path / "config.json")
+        if config is not None and "cactus" in config:
+            return path
+        if config is not None:
             raise ModelNotFound(
                 f'"{path}" is not a converted model (its config.json has no "cactus" section); '
                 f'a checkpoint is converted by: cactus convert "{path}"'
