@@ -98,9 +98,7 @@ def _bars(unit: str) -> Iterator[Progress]:
 
     def rate(task: rich_progress.Task) -> str:
         speed = task.finished_speed or task.speed
-        if not speed:
-            return ""
-        return f"{megabytes(speed)}/s" if unit == "bytes" else f"{speed:,.0f}/s"
+        return rate_of(speed, unit) if speed else ""
 
     left = rich_progress.TimeRemainingColumn(compact=True)
     # What a narrow terminal has no room for is left out, the bar last; two columns stay free for
@@ -158,6 +156,13 @@ def amount_of(done: int, total: int, unit: str) -> str:
         if total >= factor:
             return f"{done / factor:.1f}/{total / factor:.1f} {name}"
     return f"{done}/{total} B"
+
+
+def rate_of(speed: float, unit: str) -> str:
+    """How much a second: 2.0 MB/s, 47/s, and 0.42/s where one takes seconds."""
+    if unit == "bytes":
+        return f"{megabytes(speed)}/s"
+    return f"{speed:,.0f}/s" if speed >= 10 else f"{speed:.2g}/s"
 
 
 def _number(amount: float, unit: str) -> str:

@@ -119,13 +119,22 @@ def test_lines_say_how_long_it_takes(
     now = [100.0]
     monkeypatch.setattr(command.time, "monotonic", lambda: now[0])
     said = command._Said()
-    for seconds, done in ((0, 100), (10, 200), (20, 300), (30, 400), (31, 410), (90, 1000)):
+    for seconds, done in (
+        (0, 100),
+        (10, 200),
+        (20, 300),
+        (30, 400),
+        (31, 410),
+        (90, 1000),
+        (140, 1500),
+    ):
         now[0] = 100.0 + seconds
         said.tell("batch", done, 1600)
     assert capsys.readouterr().err.splitlines() == [
         "100/1,600 rows are done",
         "400/1,600 rows, 10.0 rows/s, 2 min left",
         "1,000/1,600 rows, 10.0 rows/s, 1 min left",
+        "1,500/1,600 rows, 10.0 rows/s",
     ]
 
 

@@ -10,11 +10,11 @@ import pexpect
 import pyte
 import pytest
 
-from cactus.progress import amount_of, show_progress
+from cactus.progress import amount_of, rate_of, show_progress
 
 BARS = """
 import sys, time
-from cactus.progress import show_progress
+from cactus.progress import rate_of, show_progress
 for unit in ("bytes", "tokens"):
     with show_progress(unit) as progress:
         progress("looking", 0, 0)
@@ -56,6 +56,15 @@ def test_a_bar_has_one_line_in_any_terminal(columns: int) -> None:
             assert done in line and speed in line
         else:
             assert " 50%" in line
+
+
+@pytest.mark.parametrize(
+    ("speed", "unit", "said"),
+    [(1234.5, "rows", "1,234/s"), (9.96, "rows", "10/s"), (0.0312, "rows", "0.031/s"),
+     (2.5e6, "bytes", "2 MB/s")],
+)  # fmt: skip
+def test_a_rate_is_never_nothing(speed: float, unit: str, said: str) -> None:
+    assert rate_of(speed, unit) == said
 
 
 def test_without_a_terminal_there_are_two_lines_a_task(monkeypatch) -> None:

@@ -229,6 +229,7 @@ class _Said:
         elif now >= self._next:
             self._next = now + SAID_SECONDS
             rate = (done - self._first[1]) / (now - self._first[0])
-            left = f", {(total - done) / rate / 60:,.0f} min left" if rate else ""
+            minutes = (total - done) / rate / 60 if rate else 0
+            left = f", {minutes:,.0f} min left" if minutes >= 1 else ""
             line = f"{done:,}/{total:,} rows, {rate:,.1f} rows/s{left}"
             print(printable(line), file=sys.stderr, flush=True)
