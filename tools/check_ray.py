@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import operator
 import os
 import random
 import signal
@@ -25,11 +26,15 @@ from threading import Thread
 from typing import Any
 from unittest.mock import patch
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import ray
+import ray.data
 from ray.cluster_utils import Cluster
-from tools.ray_rates import overhead, unequal
+from tools.ray_rates import driver, overhead, unequal
 
 from cactus import batch
+from cactus.batch.ray import Engine
 from cactus.machine import available_bytes, memory_bytes
 from tests.batch.deadly import Deadly
 
@@ -39,6 +44,8 @@ STORE = 100 << 20
 DRIVER = """
 import sys
 from cactus import batch
+from cactus.batch import parts
+parts.PART = 300
 batch.run({job!r}, sys.argv[1], sys.argv[2], model=sys.argv[3], ray="auto", threads=1)
 """
 
@@ -151,25 +158,58 @@ class Check:
 
     def driver(self) -> None:
         """A driver killed at five random points, and begun again; with a node killed, too."""
-        wanted, output = self.given(), self.folder / "drivers.jsonl"
-        points = [*sorted(random.Random(1).sample(range(ROWS), 5)), None]
-        killed = []
+        wanted = self.given()
         with Nodes(4) as nodes:
-            code = DRIVER.format(job=JOB)
-            command = [sys.executable, "-c", code, str(self.source), str(output), str(self.model)]
-            environment = {**os.environ, "RAY_ADDRESS": nodes.cluster.address}
+            output = self.folder / "drivers.jsonl"
             when(output, ROWS // 2, nodes.kill)
-            for point in points:
-                driver = subprocess.Popen(command, env=environment)
-                while driver.poll() is None:
-                    written = output.read_bytes().count(b"\n") if output.exists() else 0
-                    if point is not None and written >= point:
-                        driver.send_signal(signal.SIGKILL)
-                        driver.wait()
-                        killed.append(str(written))
-                    time.sleep(0.005)
-        more = f"at {', '.join(killed)} rows; and a node"
-        self.say("the driver killed", driver.returncode == 0 and rows_of(output) == wanted, more)
+            status, killed = self._killed(nodes, output)
+            same = status == 0 and rows_of(output) == wanted
+            self.say("the driver killed", same, f"at {killed} rows; and a node")
+            folder = self.folder / "drivers.parquet"
+            folder.mkdir()
+            status, killed = self._killed(nodes, folder)
+            rows = sorted(pq.read_table(folder).to_pylist(), key=lambda row: row["index"])
+            files = len(list(folder.glob("*.parquet")))
+            same = status == 0 and rows == wanted
+            self.say("and with a folder of Parquet", same, f"at {killed} rows; {files} files")
+
+    def _killed(self, nodes: Nodes, output: Path) -> tuple[int, str]:
+        """The status of the last of some drivers that are killed, and at how many rows."""
+        code = DRIVER.format(job=JOB)
+        command = [sys.executable, "-c", code, str(self.source), str(output), str(self.model)]
+        environment = {**os.environ, "RAY_ADDRESS": nodes.cluster.address}
+        killed = []
+        for point in [*sorted(random.Random(1).sample(range(ROWS), 5)), None]:
+            driver = subprocess.Popen(command, env=environment)
+            while driver.poll() is None:
+                if point is not None and written(output) >= point:
+                    driver.send_signal(signal.SIGKILL)
+                    driver.wait()
+                    killed.append(str(written(output)))
+                time.sleep(0.005)
+        return driver.returncode, ", ".join(killed)
+
+    def pipeline(self) -> None:
+        """A pipeline of Ray Data with our engine in it."""
+        wanted = self.given()
+        given, made = self.folder / "given", self.folder / "made"
+        given.mkdir()
+        pq.write_table(pa.table({"text": [row["text"] for row in wanted]}), given / "a.parquet")
+        with Nodes(4):
+            rows = ray.data.read_parquet(str(given)).map_batches(
+                Engine,
+                fn_constructor_args=(JOB,),
+                fn_constructor_kwargs={"model": str(self.model)},
+                batch_format="pyarrow",
+                batch_size=100,
+                num_cpus=1,
+                compute=ray.data.ActorPoolStrategy(min_size=1, max_size=4),
+            )
+            rows.write_parquet(str(made))
+        found = pq.read_table(made).to_pylist()
+        without = [{name: row[name] for name in row if name != "index"} for row in wanted]
+        key = operator.itemgetter("text", "answer")
+        self.say("a pipeline of Ray Data", sorted(found, key=key) == sorted(without, key=key))
 
     def poison(self) -> None:
         """Rows that kill the process with the model, or the engine itself."""
@@ -218,8 +258,10 @@ class Check:
         for count in engines:
             with Nodes(4, count // 4):
                 self.table += overhead(self.folder, self.model, count)
+        with Nodes(1, 2):
+            self.table += driver(self.folder, self.model)
 
-    PARTS = (nodes, driver, poison, memory, speeds)
+    PARTS = (nodes, driver, pipeline, poison, memory, speeds)
 
 
 def write(path: Path, rows: list[dict[str, Any]]) -> None:
@@ -233,11 +275,23 @@ def rows_of(path: Path) -> list[dict[str, Any]]:
     return sorted(map(json.loads, lines), key=lambda row: row["index"])
 
 
+def written(output: Path) -> int:
+    """How many rows an output has: of its lines, or of files of Parquet and lines beside."""
+    if not output.is_dir():
+        return output.read_bytes().count(b"\n") if output.exists() else 0
+    whole = sum(pq.ParquetFile(file).metadata.num_rows for file in output.glob("part-*"))
+    try:
+        rest = sum(file.read_bytes().count(b"\n") for file in output.glob("_part-*.jsonl"))
+    except FileNotFoundError:
+        rest = 0  # its lines are in a file now
+    return whole + rest
+
+
 def when(output: Path, rows: int, act: Callable[[], Any]) -> None:
     """Do something as soon as so many rows are written."""
 
     def wait() -> None:
-        while not output.exists() or output.read_bytes().count(b"\n") < rows:
+        while written(output) < rows:
             time.sleep(0.01)
         act()
 

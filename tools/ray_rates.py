@@ -35,7 +35,7 @@ def spans(source: Path, output: Path, model: Path, rows: list[float]) -> dict[in
     lines = output.read_text().splitlines()
     assert len(lines) == len(rows)
     for line in lines:
-        process, began, ended = json.loads(line)["answer"]
+        process, began, ended = json.loads(line)["answer"][:3]
         found[process].append((began, ended))
     return {process: sorted(each) for process, each in found.items()}
 
@@ -104,3 +104,31 @@ def unequal(folder: Path, model: Path, add: Callable[[], Any]) -> list[str]:
             f"{rate:5.1f} a second; ends {max(ends) - each[-1][1]:.1f} s before the last"
         )
     return [f"engines of other speed: {efficiency(found)[1]:.1%} to the end", *table]
+
+
+def driver(folder: Path, model: Path, rows: int = 50_000) -> list[str]:
+    """Lines of a table: what a row takes of a core where the job is, however fast engines are."""
+    table = []
+    for numbers in (0, 384):
+        row = json.dumps({"text": "some words " * 20, "seconds": 0, "numbers": numbers})
+        (folder / "driver.jsonl").write_text(f"{row}\n" * rows)
+        for output in ("driver-out.jsonl", "driver-out.parquet/"):
+            began = time.process_time()
+            with patch("cactus.batch.run.Task", Slow):
+                batch.run(
+                    JOB,
+                    folder / "driver.jsonl",
+                    f"{folder}/{output}",
+                    model=model,
+                    ray="auto",
+                    threads=1,
+                    restart=True,
+                    progress=False,
+                )
+            took = (time.process_time() - began) / rows
+            table.append(
+                f"a row of 220 letters, an answer of {numbers + 3} numbers, {output:20} "
+                f"{took * 1e6:.0f} us of the driver"
+            )
+            print(table[-1], flush=True)
+    return table

@@ -46,7 +46,7 @@ class Slow(Task):
     """A task without a model, whose rows take the seconds that their column `seconds` says.
 
     Where the environment has CACTUS_TEST_SLOW, that many times as long. The `answer` is the number
-    of the process, and when it began and ended with the row.
+    of the process, when it began and ended with the row, and `numbers` more.
     """
 
     @contextmanager
@@ -57,7 +57,9 @@ class Slow(Task):
             for row in rows:
                 began = time.monotonic()
                 time.sleep(times * row.values["seconds"])
-                made = {"answer": [os.getpid(), began, time.monotonic()], "finish_reason": None}
+                more = [1 / 3] * row.values.get("numbers", 0)
+                answer = [os.getpid(), began, time.monotonic(), *more]
+                made = {"answer": answer, "finish_reason": None}
                 yield row.index, False, self._line(row, made, self.columns)
 
         yield lines

@@ -10,6 +10,7 @@ import json
 import logging
 import os
 import socket
+import sys
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
@@ -38,7 +39,8 @@ class Engine:
 
     `job` as for `batch.run`, without "openai". `model`: a folder that the node sees, or a name,
     which is fetched once a node unless `download` is False. `base`: the folder from which names of
-    files in rows are meant. `threads`, `context`, `kv`, `activations` are those of `cactus.Model`.
+    files in rows are meant. `threads`, `context`, `kv`, `activations` are those of `cactus.Model`;
+    without `threads` there are as many as Ray has given the actor CPUs.
 
     A call takes a pyarrow.Table (`batch_format="pyarrow"`) and adds the columns of the job and
     `error`, which is null where nothing is wrong with the row. A row that ends the process with the
@@ -63,7 +65,12 @@ class Engine:
             raise InvalidRequest(f"job: {done.kind!r} makes lines of its own; use cactus.batch.run")
         offline = not boolean("download", download)
         folder = find_or_download(model, offline=offline, ability=work.ABILITY)
-        load = {"threads": threads, "context": context, "kv": kv, "activations": activations}
+        load = {
+            "threads": _given_cpus() if threads is None else threads,
+            "context": context,
+            "kv": kv,
+            "activations": activations,
+        }
         self._task = Task(done, Path(), folder, load, keep=(), told=False)
         self._blocks = Blocks(self._task, Path(base).absolute())
 
@@ -91,6 +98,15 @@ class Engine:
         for name in names:
             table = table.append_column(name, column_of(made, name, types[name]))
         return table
+
+
+def _given_cpus() -> int | None:
+    """How many CPUs Ray has given this actor, as far as there are cores; None where it is none."""
+    ray = sys.modules.get("ray")
+    if ray is None or not ray.is_initialized():
+        return None
+    given = ray.get_runtime_context().get_assigned_resources().get("CPU", 0)
+    return max(1, min(int(given), physical_cores())) if given else None
 
 
 @dataclass(frozen=True)
