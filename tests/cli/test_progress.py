@@ -14,7 +14,7 @@ from cactus.progress import amount_of, rate_of, show_progress
 
 BARS = """
 import sys, time
-from cactus.progress import rate_of, show_progress
+from cactus.progress import show_progress
 for unit in ("bytes", "tokens"):
     with show_progress(unit) as progress:
         progress("looking", 0, 0)
