@@ -211,6 +211,21 @@ def spoiled(entry: int, value: bytes) -> bytes:
     return data
 
 
+def test_a_date_that_nobody_can_read_stays_as_it_is(process: ReaderProcess) -> None:
+    date = "Mon, 1 Jan 2024 10:002814749767106570 +000000"
+    found = process.parse("email", "a.eml", f"Subject: x\nDate: {date}\n\nText\n".encode())
+    assert found.metadata == {"title": "x", "date": date} and found.text.endswith("Text")
+
+
+def test_a_name_of_any_length_makes_a_short_reason() -> None:
+    data = forge.archive({"word/document.xml": "x"}).replace(
+        b"word/document.xml", b"word/\n" * 3, 1
+    )
+    with pytest.raises(Unread) as caught:
+        docx(data, Limits())
+    assert "\n" not in caught.value.detail and len(str(Unread("damaged", "x" * 9000))) < 400
+
+
 @pytest.mark.parametrize(
     ("data", "why"),
     [

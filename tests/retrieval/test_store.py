@@ -181,6 +181,40 @@ def test_vectors_that_do_not_fit_are_damage(made: Made) -> None:
         made.open().search("apples")
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        "DELETE FROM chunks WHERE id = 3",
+        "DELETE FROM files WHERE id = 1",
+        "UPDATE files SET metadata = 'x'",
+        "UPDATE files SET metadata = '5'",
+        "UPDATE chunks SET text = x'ff' WHERE id = 1",
+        "UPDATE chunks SET heading = x'00'",
+        "UPDATE chunks SET file = 99 WHERE id = 2",
+    ],
+)
+def test_tables_that_contradict_each_other_are_an_error_or_made_anew(
+    made: Made, change: str
+) -> None:
+    made.index.sync()
+    alter(made, change)
+    try:
+        with made.open() as index:
+            assert all(hit.text for hit in index.search("apples", 9, neighbours=1, floor=False))
+            assert all(isinstance(hit.text, str) for hit in index.all())
+    except CorpusError as error:
+        assert "is damaged" in str(error)
+    made.write("new.txt", "A new file about apples.")
+    report = made.index.sync()
+    assert report.rebuilt or report.added >= 1
+
+
+def test_errors_of_a_reranker_are_no_damage(made: Made) -> None:
+    made.index.sync()
+    with pytest.raises(KeyError, match="mine"):
+        made.index.search("apples", rerank=lambda *_: {}["mine"])
+
+
 def test_a_vector_of_nan_is_as_none(made: Made) -> None:
     made.index.sync()
     alter(made, f"UPDATE vectors SET vector = x'{'007e' * 48}' WHERE chunk = 2")

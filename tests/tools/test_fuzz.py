@@ -16,12 +16,12 @@ sys.path.insert(0, str(ROOT / "tools"))
 from fuzzers import NAMES
 from fuzzers.base import Case, pack, unpack
 
-SECONDS = os.environ.get("CACTUS_FUZZ_SECONDS", "2")
+SECONDS = os.environ.get("CACTUS_FUZZ_SECONDS", "1")
 SEED = os.environ.get("CACTUS_FUZZ_SEED", str(os.getpid()))
 FUZZ = Command(sys.executable, "tools/fuzz.py", "--seconds", SECONDS, "--seed", SEED)
 BACKGROUND = [FUZZ]
 
-BOTH = ("weights", "plans", "images", "audio", "documents", "templates", "grammars")
+BOTH = ("weights", "plans", "images", "audio", "documents", "templates", "grammars", "folders")
 """Fuzzers of which some cases are accepted, and others refused with an error."""
 
 
@@ -30,7 +30,7 @@ BOTH = ("weights", "plans", "images", "audio", "documents", "templates", "gramma
 def test_what_a_fuzzer_makes_ends_as_it_is_promised(name: str) -> None:
     printed = FUZZ.succeed()
     found = re.search(rf"^{name}: (\d+) cases .* 0 findings", printed, re.MULTILINE)
-    assert found and int(found[1]) > 20, printed
+    assert found and int(found[1]) > 4, printed
     # Some have to get through, or it proves nothing about what lies behind the first check.
     ends = set(re.findall(r"^ +\d+ \w+: (\w+)$", printed.partition(found[0])[2], re.MULTILINE))
     assert "accepted" in ends and (name not in BOTH or len(ends) > 1)

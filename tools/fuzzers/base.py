@@ -62,6 +62,11 @@ class Fuzzer(ABC):
     longest: ClassVar[int] = 2000
     """Characters of an error's message: more is a finding."""
 
+    by_message: ClassVar[bool] = False
+    """Whether a new error, or answer in `said`, makes a case worth changing, as new lines do: where
+    what works is not Python in this thread."""
+    said: str = ""
+
     @abstractmethod
     def __init__(self, scratch: Path) -> None: ...
 

@@ -123,6 +123,7 @@ class Fuzz(Fuzzer):
     """Plans, all with the same weights."""
 
     errors = (CactusError,)
+    by_message = True
     cpu_seconds = 10.0
     memory = 1 << 30
 

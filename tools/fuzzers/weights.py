@@ -7,14 +7,12 @@ accepts it, through the conversion; it ends in ModelFormatError or UnsupportedMo
 
 from __future__ import annotations
 
-import atexit
 import copy
 import json
 import math
 import random
 import shutil
 import struct
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -239,11 +237,7 @@ class Fuzz(Folders):
     cpu_seconds = 1.0
 
     def __init__(self, scratch: Path) -> None:
-        memory = Path("/dev/shm")
         self.folder = scratch
-        if memory.is_dir():
-            self.folder = Path(tempfile.mkdtemp(dir=memory))
-            atexit.register(shutil.rmtree, self.folder, ignore_errors=True)
         self.file = self.folder / "file"
         self.out = self.folder / "out"
         self.model = self.folder / "model"

@@ -69,7 +69,8 @@ class Worker:
         """Replay the corpus if this is a new turn, then make cases until the time is over."""
         faulthandler.register(signal.SIGUSR1, all_threads=True)
         faulthandler.enable()
-        with tempfile.TemporaryDirectory(prefix="fuzz-") as scratch:
+        memory = "/dev/shm" if Path("/dev/shm").is_dir() else None
+        with tempfile.TemporaryDirectory(prefix="fuzz-", dir=memory) as scratch:
             self._fuzzer = load(self.name, Path(scratch))
             if not SANITIZED:
                 pages = int(Path("/proc/self/statm").read_text().split()[0])
@@ -139,6 +140,7 @@ class Worker:
             with warnings.catch_warnings():
                 warnings.simplefilter("error")
                 self._fuzzer.run(case)
+            self._look_at(self._fuzzer.said)
             ending = "accepted"
         except self._fuzzer.errors as error:
             ending = type(error).__name__
@@ -154,6 +156,8 @@ class Worker:
 
     def _look_at(self, message: str) -> None:
         """Whether an error says what none did before, whatever its numbers and names are."""
+        if not message or not self._fuzzer.by_message:
+            return
         kind = re.sub(r"'.*'|\".*\"|[^ ]*\d[^ ]*", "", message[:500], flags=re.DOTALL)
         if kind not in self._messages and len(self._messages) < MESSAGES:
             self._messages.add(kind)

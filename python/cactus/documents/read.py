@@ -19,7 +19,7 @@ from cactus.documents.unread import Unread
 from cactus.documents.walk import FileEntry, skipped_for
 from cactus.errors import InvalidAudio, UnsupportedAudio
 from cactus.inputs.files import file_kind
-from cactus.inputs.text import megabytes, one_line
+from cactus.inputs.text import megabytes
 
 READERS_VERSION = "1"
 """Changes when the same file gives another text."""
@@ -142,9 +142,9 @@ class Reader:
                     parts.append(text + "\n")
                     length += len(text) + 1
         except UnsupportedAudio as error:
-            raise Unread("unsupported", one_line(str(error))) from None
+            raise Unread("unsupported", str(error)) from None
         except InvalidAudio as error:
-            raise Unread("damaged", one_line(str(error))) from None
+            raise Unread("damaged", str(error)) from None
         return Document("".join(parts), [Block("lines", 0, length)], "recording", times=times)
 
 

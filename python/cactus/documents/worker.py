@@ -64,7 +64,7 @@ def _answer(kind: str, name: str, data: bytes, limits: Limits) -> dict[str, Any]
         # Not asdict: it copies every row, which takes many times as long as to write them.
         return {field.name: getattr(document, field.name) for field in fields(document)}
     except Unread as error:
-        return {"reason": error.reason, "detail": one_line(error.detail)}
+        return {"reason": error.reason, "detail": error.detail}
     except MemoryError:
         what = f"more than memory_bytes, {megabytes(limits.memory_bytes)}"
         return {"reason": "too much memory", "detail": what}

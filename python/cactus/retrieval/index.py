@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 from cactus.calls.closing import Closing
 from cactus.compat import Self, Unpack
@@ -177,9 +177,8 @@ class Index(Closing):
             rows = db.execute(
                 f"{HITS} ORDER BY f.name, c.id LIMIT ?", (-1 if limit is None else limit,)
             ).fetchall()
-        files: dict[int, dict[str, str]] = {}
-        for row in rows:
-            yield read_hit(row, files, 1.0)
+            hits = _hits(rows)
+        yield from hits
 
     def document(self, source: str, tokens: int) -> list[Hit]:
         """The chunks of a file in their order; none where they have more than so many tokens."""
@@ -190,9 +189,7 @@ class Index(Closing):
             ).fetchone()
             if size is None or size > tokens:
                 return []
-            rows = db.execute(f"{HITS} WHERE f.name = ? ORDER BY c.id", (source,)).fetchall()
-        files: dict[int, dict[str, str]] = {}
-        return [read_hit(row, files, 1.0) for row in rows]
+            return _hits(db.execute(f"{HITS} WHERE f.name = ? ORDER BY c.id", (source,)))
 
     def _count(self, query: str) -> int:
         with self._lock, self._view.snapshot() as db:
@@ -207,6 +204,11 @@ class Index(Closing):
                     f"the index of {self.root} was made with the embedder {meta.get('embedder')}, "
                     f"not {self.embedder.name}; sync builds it anew"
                 )
+
+
+def _hits(rows: Iterable[Sequence[Any]]) -> list[Hit]:
+    files: dict[int, dict[str, str]] = {}
+    return [read_hit(row, files, 1.0) for row in rows]
 
 
 def _request(

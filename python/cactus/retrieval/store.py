@@ -47,6 +47,19 @@ PRAGMA user_version = {VERSION};
 # Ids rise with time and are never used again. Those of a file's chunks are in the order of the
 # text. A file that could not be read has a reason and no chunks.
 
+_CONTRADICTIONS = (
+    "SELECT 1 FROM chunks WHERE file NOT IN (SELECT id FROM files)",
+    "SELECT 1 FROM chunks WHERE id NOT IN (SELECT chunk FROM vectors)",
+    "SELECT 1 FROM vectors WHERE chunk NOT IN (SELECT id FROM chunks)",
+    "SELECT 1 FROM files WHERE typeof(name) != 'text' OR NOT json_valid(metadata) "
+    "OR json_type(metadata) != 'object'",
+    "SELECT 1 FROM chunks WHERE typeof(text) != 'text' "
+    "OR typeof(heading) != 'text' OR typeof(header) != 'text' OR typeof(start) != 'integer' "
+    "OR typeof(stop) != 'integer' OR typeof(tokens) != 'integer'",
+    "SELECT 1 FROM vectors WHERE typeof(vector) != 'blob'",
+)
+"""What no index holds: each of these finds nothing."""
+
 
 def index_path(root: Path, cache_folder: Path | str | None = None) -> Path:
     """Where the index of the folder `root` (a real path) lies: named after it, and no other's.
@@ -246,6 +259,20 @@ class Store:
         for ending in ("", "-wal", "-shm"):
             with suppress(FileNotFoundError):
                 os.unlink(f"{self.path}{ending}")
+
+
+NONSENSE = (LookupError, TypeError, ValueError, AttributeError)
+"""What comes of values that no index holds; `is_sound` says whether they were the reason."""
+
+
+def is_sound(db: sqlite3.Connection) -> bool:
+    """Whether the whole file agrees with itself: asked where what it holds has made no sense."""
+    try:
+        if db.execute("PRAGMA quick_check(1)").fetchone() != ("ok",):
+            return False
+        return all(db.execute(query).fetchone() is None for query in _CONTRADICTIONS)
+    except (sqlite3.Error, UnicodeDecodeError):
+        return False
 
 
 def read_meta(db: sqlite3.Connection) -> dict[str, Any]:

@@ -10,11 +10,19 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from cactus.documents.types import Reason, Skipped
 from cactus.documents.walk import FileEntry
-from cactus.errors import Cancelled, CorpusError
+from cactus.errors import CactusError, Cancelled, CorpusError
 from cactus.progress import Progress
 from cactus.retrieval.pictures import calibrate_pictures
 from cactus.retrieval.score import Calibration, calibrate
-from cactus.retrieval.store import Store, is_damage, read_meta, roll_back, write_meta
+from cactus.retrieval.store import (
+    NONSENSE,
+    Store,
+    is_damage,
+    is_sound,
+    read_meta,
+    roll_back,
+    write_meta,
+)
 from cactus.retrieval.types import SyncReport, sees
 from cactus.retrieval.words import WORDS_VERSION
 from cactus.retrieval.writer import Writer
@@ -64,6 +72,9 @@ def sync(
             except sqlite3.Error as error:
                 if not is_damage(error):
                     raise
+            except NONSENSE as error:
+                if isinstance(error, CactusError) or _is_sound(store):
+                    raise
             store.delete()
             with closing(store.write()) as db:
                 return _Sync(db, store, source, embedder, progress, stop).run(
@@ -71,6 +82,14 @@ def sync(
                 )
         except sqlite3.Error as error:
             raise CorpusError(f"{store.path}: {error}") from None
+
+
+def _is_sound(store: Store) -> bool:
+    try:
+        with closing(store.read()) as db:
+            return is_sound(db)
+    except sqlite3.Error:
+        return False
 
 
 @contextmanager

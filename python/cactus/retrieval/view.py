@@ -8,9 +8,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
-from cactus.errors import CorpusError
+from cactus.errors import CactusError, CorpusError
 from cactus.native.similarity import dot_f16, padded
-from cactus.retrieval.store import Store, is_damage, read_meta
+from cactus.retrieval.store import NONSENSE, Store, is_damage, is_sound, read_meta
 
 if TYPE_CHECKING:
     import numpy as np
@@ -44,6 +44,7 @@ class View:
 
         Raises CorpusError where there is none, or it is damaged.
         """
+        db = None
         try:
             db = self._connect()
             db.execute("BEGIN")
@@ -61,6 +62,14 @@ class View:
                     "delete the file if it finds no damage"
                 ) from None
             raise CorpusError(f"the index {self._store.path} cannot be read: {error}") from None
+        except NONSENSE as error:
+            if isinstance(error, CactusError) or db is None or is_sound(db):
+                raise
+            self.close()
+            raise CorpusError(
+                f"the index {self._store.path} is damaged (its tables contradict each other); "
+                "sync builds it anew; delete the file if it finds no damage"
+            ) from None
 
     def close(self) -> None:
         """Close the connection; the next snapshot opens another one."""

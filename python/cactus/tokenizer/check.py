@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from cactus.errors import ModelFormatError, TokenizerError
 from cactus.inputs.files import find_bytes
+from cactus.inputs.text import one_line
 from cactus.tokenizer.gguf import CONTRACTIONS, PRE_TOKENIZERS
 
 if TYPE_CHECKING:
@@ -78,7 +79,7 @@ def backend_of(document: bytes) -> Tokenizer:
         raise
     except BaseException as error:
         if isinstance(error, Exception) or is_panic(error):
-            raise TokenizerError(f"tokenizer.json is damaged: {error}") from None
+            raise TokenizerError(f"tokenizer.json is damaged: {one_line(str(error))}") from None
         raise
     return backend
 

@@ -13,6 +13,9 @@ from cactus.documents.unread import Unread
 _FIELDS = ("Subject", "From", "To", "Cc", "Date")
 _PARTS = 1000
 
+# What the library raises for fields and parts that it cannot make out.
+_BROKEN = (ValueError, LookupError, AttributeError, TypeError, OverflowError, RecursionError)
+
 
 def mail(data: bytes, limits: Limits) -> Document:
     """The document in an e-mail. Raises Unread."""
@@ -21,7 +24,7 @@ def mail(data: bytes, limits: Limits) -> Document:
         fields = {name: _field(message, name) for name in _FIELDS}
         text = _text(message, limits)
         attached = _attached(message)
-    except (ValueError, LookupError, AttributeError, TypeError, RecursionError) as error:
+    except _BROKEN as error:
         raise Unread("damaged", f"not an e-mail: {type(error).__name__}") from None
     if not any(fields.values()):
         raise Unread("damaged", "not an e-mail: it has no fields")
@@ -38,7 +41,11 @@ def mail(data: bytes, limits: Limits) -> Document:
 
 
 def _field(message: EmailMessage, name: str) -> str:
-    value = message.get(name)
+    try:
+        value = message.get(name)
+    except _BROKEN:  # a year of twenty digits: as it stands there
+        raw = (value for key, value in message.raw_items() if key.lower() == name.lower())
+        value = next(raw, None)
     return "" if value is None else " ".join(str(value).split())
 
 
