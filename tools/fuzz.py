@@ -11,8 +11,8 @@
 
 Each begins with small inputs that are right, and with those of tests/tools/corpus; it changes their
 fields, lengths, types, counts, order and bytes. What runs lines of the package that had not run
-before, or is answered as nothing was, is changed again. Each runs in a process of its own. A process
-that ends or does not come back, an error of a kind that is not promised, a result that contradicts
+before, or is answered as nothing was, is changed again. Each runs in a process of its own. One that
+ends or does not come back, an error of a kind that is not promised, a result that contradicts
 itself, too much processor time, and memory, descriptors or threads that are not given back are
 findings: each is printed and kept under --keep, with what repeats it. Exit status 1 then.
 """

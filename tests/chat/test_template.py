@@ -193,6 +193,7 @@ def test_the_message_of_raise_exception_is_the_error() -> None:
         ("a\n{% if %}", r"error in line 2: Expected an expression"),
         ("a\nb\n{{ x", r"error in line 3: "),
         ("{% for x in y %}", r"error in line 1: Unexpected end of template"),
+        ("{% " + "x" * 9000 + " %}", r"error in line 1: .{40,600}$"),
         ("{{ x | nofilter }}", r"line 1: No filter named 'nofilter'"),
         ("{{ x is notest }}", r"line 1: No test named 'notest'"),
         ("a\n\n{{ missing.deep }}", r"failed in line 3: 'missing' is undefined"),

@@ -15,6 +15,7 @@ from cactus.chat.messages import Message
 from cactus.chat.traced import Part, parts_of, trusted
 from cactus.errors import InvalidRequest, ModelFormatError, TemplateError
 from cactus.inputs.files import UnreadableFile, find_bytes, find_json
+from cactus.inputs.text import one_line
 from cactus.inputs.values import clean
 
 if TYPE_CHECKING:
@@ -368,12 +369,14 @@ def _compile(source: str) -> tuple[Template, set[str]]:
         return compiled
     except TemplateSyntaxError as error:
         raise TemplateError(
-            f"the chat template has an error in line {error.lineno}: {error.message}"
+            f"the chat template has an error in line {error.lineno}: "
+            f"{one_line(str(error.message), 500)}"
         ) from None
     except RecursionError:
         raise TemplateError("the chat template nests too deeply") from None
     except Exception as error:
-        raise TemplateError(f"the chat template cannot be compiled: {error}") from None
+        why = one_line(str(error), 500)
+        raise TemplateError(f"the chat template cannot be compiled: {why}") from None
 
 
 @lru_cache(maxsize=1)
