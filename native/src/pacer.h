@@ -6,31 +6,56 @@
 
 namespace cactus {
 
-// Threads that share every step wait for the slowest at each barrier; where another program holds a
-// core, one thread alone is faster than two that wait. Waiting alone does not say so: the work may
-// not divide evenly, or the disturbance be over. So sharing is given up after two steps in
-// succession that were waited in, and taken up again at the first step that takes one thread longer
-// than such steps took all threads lately. Results do not depend on the choice.
+// Threads that share a step wait for the slowest at each barrier, and there may be more of them
+// than the work or the memory keeps busy: what a number of threads is worth can only be measured.
+// Now and then some steps are done by a few more or fewer, and where these took less time, so are
+// the next ones. What that costs is at most a hundredth of the time, unless threads wait long for
+// each other: then fewer are tried at once. Results do not depend on the choice.
 class Pacer {
  public:
   explicit Pacer(int threads) : threads_(threads) {}
-  // Threads of the next step: all, or one.
-  int next();
-  // How long the last step took, of so many rows, and the longest that one of its threads waited
-  // for the others.
+  // Threads of the next step, of so many rows.
+  int next(uint32_t rows);
+  // How long that step took, and the longest that one of its threads waited for the others.
   void record(int threads, uint32_t rows, double seconds, double waited);
 
  private:
-  static constexpr double kTooLong = 0.4;  // of the step
+  // Steps of about as many rows. Times are those of a step, or of a row where there are many.
+  struct Course {
+    int threads = 0;  // of most steps
+    int steps = 0;    // since that was changed
+    double mean = 0;  // time, the last ones counting most
+
+    int tried = 0;       // threads that are compared with these
+    int change = 0;      // which of kChanges they are
+    int trials = 0;      // steps of them that are still to be done,
+    int checks = 0;      // and then others, before they are compared
+    double checked = 0;  // mean time of those
+    int counted = 0;     // trials that count,
+    double sum = 0;      // and their time
+    double lost = 0;     // time that all trials took more than the others
+    double wait = 0;     // time before the next trials
+    int failures = 0;    // in succession
+
+    int before = 0;  // what `threads` and `mean` were
+    double before_mean = 0;
+    int doubts = 0;  // steps in which that may come back
+
+    bool disturbed = false;  // the last step
+    int patience = kShort;   // steps that may be disturbed the next time
+    int ignored = 0;         // and are now
+  };
+
   static constexpr int kShort = 16, kLong = 512;
+  Course& course(uint32_t rows);
+  bool choose(Course& course) const;
+  void tried(Course& course, double time) const;
+  void compare(Course& course) const;
+  void put_off(Course& course) const;
+  void look_at_waiting(Course& course, bool disturbed) const;
+
   const int threads_;
-  bool disturbed_ = false;  // the last step that was shared
-  int alone_ = 0;           // steps that one thread still does alone
-  int together_ = 0;        // steps that are shared before one thread is tried again
-  int period_ = kShort;     // how many of either the next time
-  // Seconds of a shared step, the last ones counting most, by the bits of its number of rows; 0:
-  // not known.
-  std::array<double, 33> shared_{};
+  std::array<Course, 33> courses_;  // by the bits of the number of rows
 };
 
 }  // namespace cactus

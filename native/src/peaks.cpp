@@ -45,10 +45,10 @@ double median_seconds(Crew& crew, int runs, const std::function<void(int)>& work
   for (int n = 0; n < runs; n++) {
     Clock::time_point begin, end;
     crew.run([&](int thread) {
-      crew.barrier().wait();
+      crew.meet(thread);
       if (thread == 0) begin = Clock::now();
       work(thread);
-      crew.barrier().wait();
+      crew.meet(thread);
       if (thread == 0) end = Clock::now();
     });
     seconds.push_back(std::chrono::duration<double>(end - begin).count());

@@ -214,6 +214,10 @@ struct Context {
   const KernelTable& kernels() const { return program.kernels_; }
   const Batch& batch() const { return program.batch_; }
   int threads() const { return program.active_; }
+  // Whether so many pieces are worth the counters by which threads take over from others.
+  bool worth_counting(uint32_t count) const {
+    return threads() > 1 && count >= 4 * static_cast<uint32_t>(threads());
+  }
   void barrier() const { program.meet(thread); }
   const Buffer& buffer(uint32_t index) const { return program.buffers_[index]; }
   const Weight& weight(uint32_t index) const { return program.weights_[index]; }
@@ -259,9 +263,42 @@ struct Context {
   }
   // Rows of a buffer in this step.
   uint32_t rows(const Buffer& buffer) const;
-  // This thread's share [first, last) of `count` equal pieces of work.
-  void share(uint32_t count, uint32_t* first, uint32_t* last) const;
+  // A thread's share of `count` equal pieces of work.
+  Range share_of(int of, uint32_t count) const;
+  // Calls work(first, last) for some of this thread's share of `count` pieces, `grain` at least,
+  // and then of what others are behind with. Once between two barriers.
+  template <class Work>
+  void share(uint32_t count, uint32_t grain, const Work& work) const;
+  // The same where later pieces cost more: they are dealt out one by one, work(piece).
+  template <class Work>
+  void deal(uint32_t count, const Work& work) const;
 };
+
+template <class Work>
+void Context::share(uint32_t count, uint32_t grain, const Work& work) const {
+  if (!worth_counting(count)) {
+    const Range own = share_of(thread, count);
+    if (own.count() != 0) work(own.first, own.last);
+    return;
+  }
+  program.crew_->share(
+      thread, grain, [&](int of) { return share_of(of, count).count(); },
+      [&](int of, uint32_t first, uint32_t last) {
+        const uint32_t begin = share_of(of, count).first;
+        work(begin + first, begin + last);
+      });
+}
+
+template <class Work>
+void Context::deal(uint32_t count, const Work& work) const {
+  const uint32_t n = static_cast<uint32_t>(threads());
+  const auto work_of = [&](int of, uint32_t first, uint32_t last) {
+    for (uint32_t piece = first; piece < last; piece++) work(piece * n + static_cast<uint32_t>(of));
+  };
+  const auto count_of = [&](int of) { return (count + n - 1 - static_cast<uint32_t>(of)) / n; };
+  if (!worth_counting(count)) return work_of(thread, 0, count_of(thread));
+  program.crew_->share(thread, 1, count_of, work_of);
+}
 
 // Does this thread's share of a step.
 void run_step(const Step& step, const Context& context);

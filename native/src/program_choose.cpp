@@ -17,11 +17,13 @@ Logits Program::logits_of(uint32_t output) {
 
 // Slices of all rows, so that several threads have work where there is one row.
 void Program::measure_logits(int thread) {
-  const uint64_t slices = logits_of(0).slice_count(), threads = active_;
-  const uint64_t count = slices * batch_.outputs.size(), t = thread;
-  for (uint64_t n = count * t / threads; n < count * (t + 1) / threads; n++) {
-    logits_of(static_cast<uint32_t>(n / slices)).measure(static_cast<int>(n % slices));
-  }
+  const uint32_t slices = static_cast<uint32_t>(logits_of(0).slice_count());
+  const uint32_t outputs = static_cast<uint32_t>(batch_.outputs.size());
+  Context{*this, thread}.share(outputs * slices, 1, [&](uint32_t first, uint32_t last) {
+    for (uint32_t n = first; n < last; n++) {
+      logits_of(n / slices).measure(static_cast<int>(n % slices));
+    }
+  });
 }
 
 // Threads that choose, and room for them. Sequences are chosen for by several threads at once, but

@@ -124,10 +124,7 @@ void Program::check_batch(const Batch& batch, uint32_t n_outputs) const {
 // The barrier of the current step's threads.
 void Program::meet(int thread) {
   if (active_ == 1) return;
-  const auto begin = std::chrono::steady_clock::now();
-  crew_->barrier().wait();
-  waited_[static_cast<size_t>(thread)].seconds +=
-      std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+  waited_[static_cast<size_t>(thread)].seconds += crew_->meet(thread);
 }
 
 // Whether nobody wants the step any more.
@@ -229,7 +226,7 @@ void Program::step(std::vector<Sequence> sequences, cactus_output* outputs, uint
   mapping_->check_unchanged();
   Batch batch = make_batch(std::move(sequences));
   check_batch(batch, n_outputs);
-  active_ = pacer_.next();
+  active_ = pacer_.next(batch.rows());
   make_room(batch);
   batch_ = std::move(batch);
   chosen_ = {outputs, values};
@@ -285,10 +282,9 @@ const float* Context::features(uint32_t row, uint32_t start) const {
   return s.features + static_cast<size_t>(-1 - token) * plan.header.features + start;
 }
 
-void Context::share(uint32_t count, uint32_t* first, uint32_t* last) const {
-  const uint64_t n = static_cast<uint64_t>(threads()), t = static_cast<uint64_t>(thread);
-  *first = static_cast<uint32_t>(count * t / n);
-  *last = static_cast<uint32_t>(count * (t + 1) / n);
+Range Context::share_of(int of, uint32_t count) const {
+  const uint64_t n = static_cast<uint64_t>(threads()), t = static_cast<uint64_t>(of);
+  return {static_cast<uint32_t>(count * t / n), static_cast<uint32_t>(count * (t + 1) / n)};
 }
 
 }  // namespace cactus

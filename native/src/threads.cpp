@@ -28,16 +28,23 @@ void pause() {
 #endif
 }
 
-// Spins until done() or until kSpin is over; whether it was done. The first microseconds, which is
-// all that a step on a quiet machine needs, do without a clock.
+using Clock = std::chrono::steady_clock;
+
+// Spins for some microseconds, which is all that a step on a quiet machine needs, without a clock;
+// whether it was done.
 template <class Done>
-bool spin(const Done& done) {
+bool spin_briefly(const Done& done) {
   for (int n = 0; n < 256; n++) {
     if (done()) return true;
     pause();
   }
-  const auto end = std::chrono::steady_clock::now() + kSpin;
-  while (std::chrono::steady_clock::now() < end) {
+  return false;
+}
+
+// The same until kSpin is over.
+template <class Done>
+bool spin(const Done& done) {
+  for (const auto end = Clock::now() + kSpin; Clock::now() < end;) {
     for (int n = 0; n < 64; n++) {
       if (done()) return true;
       pause();
@@ -46,26 +53,80 @@ bool spin(const Done& done) {
   return false;
 }
 
-// Waits until `value` differs from `old`.
-void wait_for_change(const std::atomic<uint32_t>& value, uint32_t old) {
-  if (spin([&] { return value.load(std::memory_order_acquire) != old; })) return;
-  sleep_while(value, old);
+// Waits until `value` differs from `old`; seconds, but for the first microseconds.
+double wait_for_change(const std::atomic<uint32_t>& value, uint32_t old, bool spins) {
+  const auto changed = [&] { return value.load(std::memory_order_acquire) != old; };
+  if (spin_briefly(changed)) return 0;
+  const auto begin = Clock::now();
+  if (!spins || !spin(changed)) sleep_while(value, old);
+  return std::chrono::duration<double>(Clock::now() - begin).count();
 }
 
 }  // namespace
 
 int default_threads() { return std::min(available_cores(), kMaxThreads); }
 
-void Barrier::wait() {
-  if (parties_ == 1) return;
-  const uint32_t phase = phase_.load(std::memory_order_relaxed);
-  if (arrived_.fetch_add(1, std::memory_order_acq_rel) == parties_ - 1) {
-    arrived_.store(0, std::memory_order_relaxed);
-    phase_.fetch_add(1, std::memory_order_acq_rel);
-    wake_all(phase_);
-  } else {
-    wait_for_change(phase_, phase);
+Barrier::Barrier(int parties, bool spins)
+    : parties_(parties), count_((parties + kMembers - 1) / kMembers), spins_(spins) {}
+
+double Barrier::wait(int thread) {
+  if (parties_ == 1) return 0;
+  const int number = thread / kMembers;
+  const int members = std::min(kMembers, parties_ - number * kMembers);
+  Group& own = groups_[static_cast<size_t>(number)];
+  const uint32_t phase = own.phase.load(std::memory_order_relaxed);
+  if (own.arrived.fetch_add(1, std::memory_order_acq_rel) < members - 1) {
+    return wait_for_change(own.phase, phase, spins_);
   }
+  own.arrived.store(0, std::memory_order_relaxed);
+  if (count_ > 1) {
+    if (arrived_.fetch_add(1, std::memory_order_acq_rel) < count_ - 1) {
+      return wait_for_change(own.phase, phase, spins_);
+    }
+    arrived_.store(0, std::memory_order_relaxed);
+  }
+  for (size_t n = 0; n < static_cast<size_t>(count_); n++) {
+    groups_[n].phase.fetch_add(1, std::memory_order_acq_rel);
+    wake_all(groups_[n].phase);
+  }
+  return 0;
+}
+
+namespace {
+
+// Takes some of what is left of a share: take(left, back) pieces, on the side that `unit` counts.
+template <class Take>
+Pieces take_of(std::atomic<uint64_t>& taken, uint32_t count, uint64_t unit, const Take& take) {
+  uint64_t now = taken.load(std::memory_order_relaxed);
+  for (;;) {
+    const uint32_t front = static_cast<uint32_t>(now), back = static_cast<uint32_t>(now >> 32);
+    const uint32_t left = count - front - back;
+    if (left == 0) return {0, 0};
+    const uint32_t pieces = std::min(left, take(left, back));
+    // The barrier orders what is done; here it matters only who does it.
+    if (taken.compare_exchange_weak(now, now + pieces * unit, std::memory_order_relaxed)) {
+      const uint32_t end = count - back;
+      return unit == 1 ? Pieces{front, front + pieces} : Pieces{end - pieces, end};
+    }
+  }
+}
+
+uint32_t part(uint32_t count, uint32_t of, uint32_t grain) {
+  return (count + of * grain - 1) / (of * grain) * grain;
+}
+
+}  // namespace
+
+Pieces Share::front(uint32_t turn, uint32_t count, uint32_t grain) {
+  return take_of(taken_[turn % 2], count, 1, [&](uint32_t left, uint32_t back) {
+    const uint32_t least = part(count, 8, grain);
+    return back == 0 ? std::max(least, part(left, 2, grain)) : least;
+  });
+}
+
+Pieces Share::back(uint32_t turn, uint32_t count, uint32_t grain) {
+  return take_of(taken_[turn % 2], count, uint64_t{1} << 32,
+                 [&](uint32_t, uint32_t) { return part(count, 8, grain); });
 }
 
 // A thread of the team, and what it has to do next.
@@ -84,7 +145,7 @@ struct Worker {
     const StandardFloats floats;  // a new thread has its maker's
     name_this_thread(("cactus-" + std::to_string(number)).c_str());
     for (uint32_t seen = 0;; seen++) {
-      wait_for_change(generation, seen);
+      wait_for_change(generation, seen, true);
       if (crew == nullptr) return;
       (*crew->job_)(part);
       crew->running_.fetch_sub(1, std::memory_order_release);  // the crew may be gone after this
@@ -174,7 +235,11 @@ void Team::give_back(int threads, Worker* const* workers) {
   if (next_ != last_) changed_.notify_all();
 }
 
-Crew::Crew(Team& team, int threads) : team_(team), size_(threads), barrier_(threads) {
+Crew::Crew(Team& team, int threads)
+    : team_(team),
+      size_(threads),
+      barrier_(threads, threads <= team.cores_),
+      shares_(static_cast<size_t>(threads)) {
   if (size_ > 1) team_.take(size_, workers_.data());
 }
 
@@ -190,7 +255,15 @@ void Crew::run(const std::function<void(int)>& job) {
   job(0);
   // The others are at most one barrier behind.
   const auto done = [this] { return running_.load(std::memory_order_acquire) == 0; };
+  if (spin_briefly(done)) return;
   while (!spin(done)) std::this_thread::yield();
+}
+
+double Crew::meet(int thread) {
+  // Nobody uses the counters of the turn before any more, and those who pass the barrier first use
+  // them for the next.
+  shares_[static_cast<size_t>(thread)].next_turn();
+  return barrier_.wait(thread);
 }
 
 }  // namespace cactus

@@ -9,6 +9,7 @@ import threading
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from cactus.native import Program, Row
@@ -114,3 +115,19 @@ def test_programs_come_and_go_while_others_step(packed: Packed) -> None:
         worker.join(60)
         assert not worker.is_alive()
         assert wrong == []
+
+
+@pytest.mark.parametrize("name", ["llama", "lfm2"])
+def test_sixty_four_threads_equal_one(packed: Packed, name: str) -> None:
+    """Far more than cores: each share is taken over by others at one time or another."""
+    store = packed(name, "q4")
+    graph = programs.fused(golden.load(name).graph, "q4")
+    tokens = [1 + n % 200 for n in range(300)]
+    results = []
+    for threads in (1, 64):
+        with programs.load(graph, store, threads=threads, chunk=512) as program:
+            session = program.session()
+            read = programs.prefill(program, session, tokens, 256)
+            written = programs.prefill(program, session, tokens[:3], 1)
+            results.append(np.concatenate([read, written]))
+    np.testing.assert_array_equal(results[0], results[1])

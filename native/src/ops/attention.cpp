@@ -31,27 +31,26 @@ class Attention {
         tiles_(c.tiles(step.tiles)),
         pages_(c.pages(step.slot)),
         kv_(c.kv(step.slot)),
-        head_dim_(static_cast<int>(step.head_dim)),
-        thread_(static_cast<uint32_t>(c.thread)),
-        threads_(static_cast<uint32_t>(c.threads())) {}
+        head_dim_(static_cast<int>(step.head_dim)) {}
 
   void run() {
     const bool stores = step_.stored.has_value(), at_once = tiles_.apart() && !tiles_.splits();
     if (stores && !at_once) {
       const uint32_t rows = c_.batch().rows();
-      uint32_t first, last;
-      c_.share(rows * step_.shape.kv_heads, &first, &last);
-      for (uint32_t n = first; n < last; n++) store(n % rows, n / rows);
+      c_.share(rows * step_.shape.kv_heads, 1, [&](uint32_t first, uint32_t last) {
+        for (uint32_t n = first; n < last; n++) store(n % rows, n / rows);
+      });
       c_.barrier();
     }
     if (tiles_.splits()) {
-      attend_pieces();
+      c_.share(tiles_.pieces(), 1,
+               [&](uint32_t first, uint32_t last) { attend_pieces(first, last); });
       c_.barrier();
     }
-    for (uint32_t item = thread_; item < tiles_.items(); item += threads_) {
+    c_.deal(tiles_.items(), [&](uint32_t item) {
       if (stores && at_once) store_of(item);
       finish(item, tiles_.splits() ? merge_pieces(item) : attend_item(item));
-    }
+    });
   }
 
  private:
@@ -123,17 +122,17 @@ class Attention {
     return Partial::at(c_.partials() + piece * Partial::floats(step_.head_dim));
   }
 
-  // This thread's share of the spans of all items.
-  void attend_pieces() {
-    uint32_t piece = 0;
+  // Of the spans of all items, one item's after another's.
+  void attend_pieces(uint32_t first, uint32_t last) {
     for (uint32_t item = 0; item < tiles_.items(); item++) {
       const Range spans = tiles_.tile(item).spans;
-      bool packed = false;
-      for (uint32_t span = spans.first; span < spans.last; span++, piece++) {
-        if (piece % threads_ != thread_) continue;
-        if (!packed) pack_queries(item);
-        packed = true;
-        const uint32_t after = span + threads_ < spans.last ? span + threads_ : span;
+      const uint32_t begin = std::max(first, tiles_.piece(item));
+      const uint32_t end = std::min(last, tiles_.piece(item) + spans.count());
+      if (begin >= end) continue;
+      pack_queries(item);
+      for (uint32_t piece = begin; piece < end; piece++) {
+        const uint32_t span = spans.first + piece - tiles_.piece(item);
+        const uint32_t after = std::min(span + 1, spans.last - 1);
         attend(item, span, keys_and_values(item, after), partial(item, span));
       }
     }
@@ -163,7 +162,7 @@ class Attention {
 
   KvSpan after(uint32_t item, uint32_t span) const {
     if (span + 1 < tiles_.tile(item).spans.last) return keys_and_values(item, span + 1);
-    const uint32_t next = item + threads_;
+    const uint32_t next = item + static_cast<uint32_t>(c_.threads());
     if (next >= tiles_.items()) return keys_and_values(item, span);
     return keys_and_values(next, tiles_.tile(next).spans.first);
   }
@@ -186,7 +185,6 @@ class Attention {
   const PageTable& pages_;
   const StateLayout::Kv& kv_;
   const int head_dim_;
-  const uint32_t thread_, threads_;
 };
 
 }  // namespace
@@ -205,13 +203,13 @@ size_t attention_partials(const Plan& plan, const std::vector<TileList>& tiles) 
 
 void run(const StoreMemoryStep& step, const Context& c) {
   const uint32_t rows = c.batch().rows();
-  uint32_t first, last;
-  c.share(rows * step.kv_heads, &first, &last);
-  for (uint32_t n = first; n < last; n++) {
-    const uint32_t row = n % rows, head = n / rows, column = head * step.head_dim;
-    store_row(c, step.slot, row, head, c.row(step.stored.k, row) + column,
-              c.row(step.stored.v, row) + column, nullptr, 0);
-  }
+  c.share(rows * step.kv_heads, 1, [&](uint32_t first, uint32_t last) {
+    for (uint32_t n = first; n < last; n++) {
+      const uint32_t row = n % rows, head = n / rows, column = head * step.head_dim;
+      store_row(c, step.slot, row, head, c.row(step.stored.k, row) + column,
+                c.row(step.stored.v, row) + column, nullptr, 0);
+    }
+  });
 }
 
 // Scores of one head: each tile of queries with each span goes to one thread.

@@ -38,48 +38,55 @@ void save_tails(const ConvStep& step, const Sequence& s, const Inputs& in, uint3
   }
 }
 
-}  // namespace
-
-void run(const ConvStep& step, const Context& c) {
+// Channels [first, last) of a sequence.
+void convolve(const ConvStep& step, const Context& c, const Sequence& s, float* target,
+              uint32_t first, uint32_t last) {
   const Buffer& out = c.buffer(step.out);
   const size_t stride = c.buffer(step.in.buffer).stride;
   const Weight& w = c.weight(step.weight);
   const uint32_t width = out.width, taps = w.cols;
-  uint32_t first, last;
-  c.share(width / 16, &first, &last);
-  first *= 16;
-  last *= 16;
+  const float* base = c.row(step.in, s.first_row);
+  const Inputs inputs = step.gated ? Inputs{base, base + 2 * size_t{width}, base + width, stride}
+                                   : Inputs{nullptr, base, nullptr, stride};
+  const int ring = static_cast<int>(taps) - 1 + Session::kRollback;
+  save_tails(step, s, inputs, taps, width, first, last, ring);
+  ConvArgs args;
+  args.b = inputs.b;
+  args.x = inputs.x;
+  args.c = inputs.c;
+  args.stride = inputs.stride;
+  args.w = c.floats(step.weight);
+  args.taps = static_cast<int>(taps);
+  args.out = target + size_t{s.first_row} * out.stride;
+  args.out_stride = out.stride;
+  args.rows = static_cast<int>(s.count);
+  args.first = static_cast<int>(first);
+  args.last = static_cast<int>(last);
+  args.history = s.session->ring(step.slot);
+  args.ring = ring;
+  args.width = static_cast<int>(width);
+  args.position = s.start;
+  c.kernels().conv(&args);
+}
+
+}  // namespace
+
+void run(const ConvStep& step, const Context& c) {
+  const Buffer& out = c.buffer(step.out);
   // A quantised output needs whole rows: they are gathered in the f32 scratch buffer of the step.
   float* target = out.group ? c.row_scratch() : out.values;
-  for (const Sequence& s : c.batch().sequences) {
-    const float* base = c.row(step.in, s.first_row);
-    const Inputs inputs = step.gated ? Inputs{base, base + 2 * size_t{width}, base + width, stride}
-                                     : Inputs{nullptr, base, nullptr, stride};
-    const int ring = static_cast<int>(taps) - 1 + Session::kRollback;
-    save_tails(step, s, inputs, taps, width, first, last, ring);
-    ConvArgs args;
-    args.b = inputs.b;
-    args.x = inputs.x;
-    args.c = inputs.c;
-    args.stride = inputs.stride;
-    args.w = c.floats(step.weight);
-    args.taps = static_cast<int>(taps);
-    args.out = target + size_t{s.first_row} * out.stride;
-    args.out_stride = out.stride;
-    args.rows = static_cast<int>(s.count);
-    args.first = static_cast<int>(first);
-    args.last = static_cast<int>(last);
-    args.history = s.session->ring(step.slot);
-    args.ring = ring;
-    args.width = static_cast<int>(width);
-    args.position = s.start;
-    c.kernels().conv(&args);
-  }
+  c.share(out.width / 16, 1, [&](uint32_t first, uint32_t last) {
+    for (const Sequence& s : c.batch().sequences) {
+      convolve(step, c, s, target, 16 * first, 16 * last);
+    }
+  });
   if (out.group == 0) return;
   c.barrier();
-  uint32_t row, end;
-  c.share(c.batch().rows(), &row, &end);
-  for (; row < end; row++) quantize_into(c, out, row, target + size_t{row} * out.stride);
+  c.share(c.batch().rows(), 1, [&](uint32_t first, uint32_t last) {
+    for (uint32_t row = first; row < last; row++) {
+      quantize_into(c, out, row, target + size_t{row} * out.stride);
+    }
+  });
 }
 
 }  // namespace cactus

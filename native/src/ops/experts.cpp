@@ -95,9 +95,9 @@ class Experts {
  private:
   template <class Work>
   void share(uint32_t count, const Work& work) const {
-    uint32_t first, last;
-    c_.share(count, &first, &last);
-    for (uint32_t n = first; n < last; n++) work(n);
+    c_.share(count, 1, [&](uint32_t first, uint32_t last) {
+      for (uint32_t n = first; n < last; n++) work(n);
+    });
   }
 
   // Chooses the experts of a row, the likeliest first, the lower number where two are equal.
@@ -208,10 +208,16 @@ class Experts {
 
   // out = W_e in for the rows of every expert e; the tiles are shared by how many rows they meet.
   void multiply(uint32_t weight, const Buffer& in, const Buffer& out) const {
+    const uint32_t tiles = c_.weight(weight).rows / step_.experts / kTileRows;
+    c_.share(count_ * step_.top_k * tiles, kTilesAtOnce, [&](uint32_t first, uint32_t last) {
+      multiply(weight, in, out, CostShare({first, last}));
+    });
+  }
+
+  void multiply(uint32_t weight, const Buffer& in, const Buffer& out, CostShare share) const {
     Weight w = c_.weight(weight);
     w.rows /= step_.experts;
     const uint32_t tiles = w.rows / kTileRows;
-    CostShare share(c_, uint64_t{count_} * step_.top_k * tiles);
     for (uint32_t e = 0; e < step_.experts; e++, w.data += tiles * w.tile_bytes) {
       if (counts_[e] == 0) continue;
       const Range own = share.next(tiles, counts_[e]);

@@ -44,15 +44,15 @@ void split_rows(const LinearStep& step, const Weight& w, const Context& c) {
   const KernelTable& k = c.kernels();
   const uint32_t rows = c.rows(c.buffer(step.out)), most = static_cast<uint32_t>(k.panel_rows);
   uint8_t* panels = reinterpret_cast<uint8_t*>(c.row_scratch());
-  uint32_t first, last;
-  c.share(rows, &first, &last);
-  for (uint32_t row = first; row < last; row++) {
-    const uint32_t begin = row / most * most;
-    const PanelRow to{panels + begin * split_bytes(w, k),
-                      static_cast<int>(std::min(most, rows - begin)), static_cast<int>(row - begin),
-                      0};
-    k.split_row(c.row(step.in, row), static_cast<int>(w.cols), &to);
-  }
+  c.share(rows, 1, [&](uint32_t first, uint32_t last) {
+    for (uint32_t row = first; row < last; row++) {
+      const uint32_t begin = row / most * most;
+      const PanelRow to{panels + begin * split_bytes(w, k),
+                        static_cast<int>(std::min(most, rows - begin)),
+                        static_cast<int>(row - begin), 0};
+      k.split_row(c.row(step.in, row), static_cast<int>(w.cols), &to);
+    }
+  });
 }
 
 // The product of one weight with the step's input.
@@ -244,16 +244,14 @@ void run(const LinearStep& step, const Context& c) {
     // Few tiles for many threads: the rows are split, too.
     parts = std::clamp((kShares * threads + tiles - 1) / tiles, 1u, std::max(1u, panels));
   }
-  uint32_t first, last;
-  c.share(tiles * parts, &first, &last);
-  for (uint32_t part = 0; part < parts; part++) {
-    const uint32_t from = part * tiles;
-    const uint32_t begin = std::clamp(first, from, from + tiles) - from;
-    const uint32_t end = std::clamp(last, from, from + tiles) - from;
-    if (begin == end) continue;
-    multiply(step, c, begin, end, panels * part / parts * panel_rows,
-             std::min(rows, panels * (part + 1) / parts * panel_rows));
-  }
+  c.share(tiles * parts, kTilesAtOnce, [&](uint32_t first, uint32_t last) {
+    for (uint32_t part = first / tiles; part * tiles < last; part++) {
+      const uint32_t from = part * tiles;
+      multiply(step, c, std::max(first, from) - from, std::min(last - from, tiles),
+               panels * part / parts * panel_rows,
+               std::min(rows, panels * (part + 1) / parts * panel_rows));
+    }
+  });
 }
 
 }  // namespace cactus

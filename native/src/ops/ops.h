@@ -40,12 +40,13 @@ void run(const DoneStep& step, const Context& c);
 void multiply_tiles(const Context& c, const Weight& w, uint32_t first, uint32_t last,
                     const Buffer& in, uint32_t rows, const Buffer& out);
 
-// This thread's share of work whose pieces cost differently, `total` in all. A piece belongs to the
-// thread in whose share it begins.
+// A range of work whose pieces cost differently. A piece belongs to the range in which it begins.
 class CostShare {
  public:
+  // This thread's part of `total`.
   CostShare(const Context& c, uint64_t total);
-  // Which of the next `count` pieces, which cost `each`, are this thread's.
+  explicit CostShare(const Range& costs) : begin_(costs.first), end_(costs.last) {}
+  // Which of the next `count` pieces, which cost `each`, are in the range.
   Range next(uint32_t count, uint64_t each);
 
  private:
@@ -55,18 +56,18 @@ class CostShare {
 // Quantises `values` into row `row` of a quantised buffer.
 void quantize_into(const Context& c, const Buffer& out, uint32_t row, const float* values);
 
-// Calls compute(row, out) for this thread's rows. A quantised output is computed into scratch
-// first.
+// Calls compute(row, out) for this thread's rows, in no order of their own. A quantised output is
+// computed into scratch first.
 template <class Compute>
 void for_rows(const Context& c, uint32_t buffer, const Compute& compute) {
   const Buffer& out = c.buffer(buffer);
-  uint32_t first, last;
-  c.share(c.rows(out), &first, &last);
-  for (uint32_t row = first; row < last; row++) {
-    float* target = out.group ? c.scratch() : out.values + static_cast<size_t>(row) * out.stride;
-    compute(row, target);
-    if (out.group != 0) quantize_into(c, out, row, target);
-  }
+  c.share(c.rows(out), 1, [&](uint32_t first, uint32_t last) {
+    for (uint32_t row = first; row < last; row++) {
+      float* target = out.group ? c.scratch() : out.values + static_cast<size_t>(row) * out.stride;
+      compute(row, target);
+      if (out.group != 0) quantize_into(c, out, row, target);
+    }
+  });
 }
 
 }  // namespace cactus

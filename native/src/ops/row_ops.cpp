@@ -123,7 +123,7 @@ void run(const AddSegmentStep& step, const Context& c) {
   const std::vector<int32_t>& tokens = c.batch().tokens;
   uint32_t before = 0, segment = 0, sequence = UINT32_MAX;
   for_input_rows(c, step, [&](uint32_t row, const float* x, float* y) {
-    if (c.batch().sequence[row] != sequence) {
+    if (c.batch().sequence[row] != sequence || row < before) {
       sequence = c.batch().sequence[row];
       before = c.batch().sequences[sequence].first_row;
       segment = 0;
@@ -187,9 +187,9 @@ void run(const GegluErfStep& step, const Context& c) { run_halves(c, step, c.ker
 
 void run(const QuantizeStep& step, const Context& c) {
   const Buffer& out = c.buffer(step.out);
-  uint32_t first, last;
-  c.share(c.rows(out), &first, &last);
-  for (uint32_t row = first; row < last; row++) quantize_into(c, out, row, c.row(step.in, row));
+  c.share(c.rows(out), 1, [&](uint32_t first, uint32_t last) {
+    for (uint32_t row = first; row < last; row++) quantize_into(c, out, row, c.row(step.in, row));
+  });
 }
 
 void run(const OutputRowsStep& step, const Context& c) {

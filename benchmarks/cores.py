@@ -1,0 +1,169 @@
+#!/usr/bin/env python3
+"""What a core that other programs disturb costs, and how near the pacer comes to the best.
+
+    python benchmarks/cores.py weights/smollm2-135m-instruct --threads 2
+
+Tokens a second of decoding while nothing else runs; while a program that never rests is on the
+last core, or one of the lowest priority (SCHED_IDLE); and while one takes that core for every
+second 200 microseconds, which makes it half as fast (needs root). For each number of threads a
+second native library is asked, whose steps always have all of them; it is built in build/fixed. All
+sides take turns.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+
+FIXED = """
+#include "pacer.h"
+namespace cactus {
+__attribute__((used)) static const char kMark[] = "the pacer always takes all threads";
+int Pacer::next(uint32_t) { return threads_; }
+void Pacer::record(int, uint32_t, double, double) {}
+}
+"""
+MARK = b"the pacer always takes all threads"
+
+STEPS = 64
+
+
+def build_fixed() -> dict[str, str]:
+    """Builds the core whose pacer is fixed; the environment that imports it."""
+    sys.path.insert(0, str(ROOT / "tools"))
+    from other_core import package_with
+
+    build = ROOT / "build/fixed"
+    source = build / "source"
+    shutil.copytree(ROOT / "native", source / "native", dirs_exist_ok=True)
+    shutil.copy(ROOT / "CMakeLists.txt", source)
+    (source / "native/src/pacer.cpp").write_text(FIXED)
+    quiet = {"check": True, "stdout": subprocess.DEVNULL}
+    subprocess.run(["cmake", "-S", str(source), "-B", str(build), "-G", "Ninja"], **quiet)
+    subprocess.run(["cmake", "--build", str(build)], **quiet)
+    return package_with(build, MARK, {})
+
+
+def child(model: Path, threads: int) -> None:
+    """Decodes once for every line that comes in, and says how long a step took."""
+    from cactus.engine.loading import load
+    from cactus.native import Row
+
+    program = load(model, threads=threads).program
+    session = program.session()
+    for _ in sys.stdin:
+        session.truncate(0)
+        token = 1
+        begin = time.perf_counter()
+        for _ in range(STEPS):
+            (output,) = program.step([Row(session, [token])])
+            token = output.token
+        print((time.perf_counter() - begin) / STEPS, flush=True)
+
+
+class Side:
+    """A process that decodes when it is asked."""
+
+    def __init__(self, name: str, model: Path, threads: int, environment: dict[str, str]) -> None:
+        self.name = name
+        self.seconds: list[float] = []
+        command = [sys.executable, __file__, str(model), "--threads", str(threads), "--child"]
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+        self.process = subprocess.Popen(command, env=environment, **pipes)
+
+    def ask(self) -> float:
+        """Seconds of a step."""
+        assert self.process.stdin and self.process.stdout
+        self.process.stdin.write("\n")
+        self.process.stdin.flush()
+        return float(self.process.stdout.readline())
+
+
+def spin(core: int) -> None:
+    """Never rests."""
+    os.sched_setaffinity(0, {core})
+    while True:
+        pass
+
+
+def spin_idle(core: int) -> None:
+    """The same when nobody else wants the core."""
+    os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
+    spin(core)
+
+
+def spin_in_turns(core: int) -> None:
+    """Has the core for every second 200 microseconds, whoever wants it."""
+    os.sched_setaffinity(0, {core})
+    os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(1))
+    while True:
+        end = time.perf_counter() + 200e-6
+        while time.perf_counter() < end:
+            pass
+        time.sleep(200e-6)
+
+
+@contextlib.contextmanager
+def running(work: Callable[[int], None] | None, core: int) -> Iterator[None]:
+    """A program beside this one."""
+    if work is None:
+        yield
+        return
+    pid = os.fork()
+    if pid == 0:
+        work(core)
+    try:
+        time.sleep(0.2)
+        yield
+    finally:
+        os.kill(pid, 9)
+        os.waitpid(pid, 0)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("model", type=Path)
+    parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
+    parser.add_argument("--seconds", type=float, default=15, help="of each condition (15)")
+    parser.add_argument("--child", action="store_true", help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    if given.child:
+        return child(given.model, given.threads)
+    fixed = build_fixed()
+    sides = [Side(f"{n}", given.model, n, fixed) for n in range(1, given.threads + 1)]
+    sides.append(Side("pacer", given.model, given.threads, dict(os.environ)))
+    conditions = {"quiet": None, "half stolen": spin, "SCHED_IDLE": spin_idle}
+    if os.geteuid() == 0:
+        conditions["half as fast"] = spin_in_turns
+    core = max(os.sched_getaffinity(0))
+    print("| one core is | " + " | ".join(side.name for side in sides) + " | of the best |")
+    print("|---|" + "--:|" * (len(sides) + 1))
+    for name, work in conditions.items():
+        with running(work, core):
+            for side in sides:
+                side.seconds = []
+                side.ask()
+            end = time.monotonic() + given.seconds
+            while time.monotonic() < end:
+                for side in sides:
+                    side.seconds.append(side.ask())
+        rates = [1 / statistics.mean(side.seconds) for side in sides]
+        cells = [f"{rate:.0f}" for rate in rates]
+        print(f"| {name} | {' | '.join(cells)} | {rates[-1] / max(rates[:-1]):.2f} |", flush=True)
+    for side in sides:
+        side.process.kill()
+    return None
+
+
+if __name__ == "__main__":
+    main()
