@@ -8,9 +8,11 @@ namespace cactus {
 
 // Threads that share a step wait for the slowest at each barrier, and there may be more of them
 // than the work or the memory keeps busy: what a number of threads is worth can only be measured.
-// Now and then some steps are done by a few more or fewer, and where these took less time, so are
-// the next ones. What that costs is at most a hundredth of the time, unless threads wait long for
-// each other: then fewer are tried at once. Results do not depend on the choice.
+// Now and then some steps are done by more or fewer, and where these took less time, so are the
+// next ones. A try ends when it has cost about a step, and what tries cost is a hundredth of the
+// time: all threads are back about a hundred steps after a core that was taken away is free.
+// Where threads wait long for each other, fewer are tried at once. Results do not depend on the
+// choice.
 class Pacer {
  public:
   explicit Pacer(int threads) : threads_(threads) {}
@@ -20,6 +22,8 @@ class Pacer {
   void record(int threads, uint32_t rows, double seconds, double waited);
 
  private:
+  static constexpr int kShort = 16, kLong = 512, kNear = 8, kCalm = 64;
+
   // Steps of about as many rows. Times are those of a step, or of a row where there are many.
   struct Course {
     int threads = 0;  // of most steps
@@ -28,6 +32,7 @@ class Pacer {
 
     int tried = 0;       // threads that are compared with these
     int change = 0;      // which of kChanges they are
+    bool fewer = false;  // only fewer are asked for
     int trials = 0;      // steps of them that are still to be done,
     int checks = 0;      // and then others, before they are compared
     double checked = 0;  // mean time of those
@@ -39,18 +44,19 @@ class Pacer {
 
     int before = 0;  // what `threads` and `mean` were
     double before_mean = 0;
-    int doubts = 0;  // steps in which that may come back
+    int doubts = 0;     // steps in which that may come back
+    double regret = 0;  // time that the change has cost
 
-    bool disturbed = false;  // the last step
-    int patience = kShort;   // steps that may be disturbed the next time
-    int ignored = 0;         // and are now
+    int calm = kCalm;       // steps since the last disturbed one
+    int ignored = 0;        // steps that may be disturbed now,
+    int patience = kShort;  // and after the next trial
   };
 
-  static constexpr int kShort = 16, kLong = 512;
   Course& course(uint32_t rows);
   bool choose(Course& course) const;
   void tried(Course& course, double time) const;
   void compare(Course& course) const;
+  bool doubt(Course& course, double time) const;
   void put_off(Course& course) const;
   void look_at_waiting(Course& course, bool disturbed) const;
 
