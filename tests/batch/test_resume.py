@@ -14,6 +14,7 @@ import filelock
 import pytest
 
 from cactus.batch import run
+from cactus.cli.main import run_cli
 from cactus.errors import InvalidRequest
 
 from .conftest import rows_of
@@ -45,6 +46,29 @@ def test_killed_at_many_points_each_row_is_there_once(
     assert done.returncode == 0, done.stdout + done.stderr
     killed = int(done.stdout.split()[1])
     assert killed > 5 and done.stdout.endswith("the output is the same\n")
+
+
+FULL = """
+import resource, sys
+resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv.pop(1)), resource.RLIM_INFINITY))
+from cactus.cli.main import run_cli
+sys.exit(run_cli(sys.argv[1:]))
+"""
+
+
+@pytest.mark.fault("F65")
+@pytest.mark.parametrize("size", [0, 700, 5000])
+def test_a_full_disk_is_said_and_the_job_goes_on_when_there_is_room(
+    tiny_model: Path, questions: Path, tmp_path: Path, size: int
+) -> None:
+    output = tmp_path / "out.jsonl"
+    job = ["chat", str(questions), str(output), "-p", "{text}", "-m", str(tiny_model), "-q"]
+    command = [sys.executable, "-c", FULL, str(size), "batch", *job]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert f"{output} cannot be written: File too large" in done.stderr
+    assert run_cli(["batch", *job]) == 0
+    assert sorted(row["index"] for row in rows_of(output)) == list(range(40))
 
 
 def test_what_is_done_is_not_done_again(tiny_model: Path, questions: Path, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
@@ -19,13 +20,14 @@ from cactus.batch.rows import Input
 from cactus.batch.state import State, alone, model_known_by
 from cactus.batch.task import Line, Task
 from cactus.batch.workers import lines_of_all
-from cactus.errors import InvalidRequest
+from cactus.errors import CactusError, InvalidRequest
 from cactus.inputs.checks import boolean, integer, text
 from cactus.progress import Progress, chosen_progress
 from cactus.weights.resolve import resolve
 
 MOST_WORKERS = 256
 MOST_ENGINES = 100_000
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 Lines = Callable[[Task, Sequence[int]], Generator[Line, None, None]]
 """What makes the lines of the rows that are not done."""
@@ -102,7 +104,15 @@ def run(
     task = replace(task, model=resolve(model), told=target.told)
     target.prepare()
     with alone(target.lock, target.path), chosen_progress(progress, "rows") as shown:
-        return _go_on(task, source, target, lines, ordered, restart, shown)
+        try:
+            return _go_on(task, source, target, lines, ordered, restart, shown)
+        except OSError as error:
+            if error.errno not in NO_ROOM:
+                raise
+            raise CactusError(
+                f"{target.path} cannot be written: {error.strerror}; the rows that are done stay, "
+                "and the same job goes on behind them when there is room"
+            ) from None
 
 
 def _lines(workers: int | None, ray: str | None, model: str | os.PathLike[str]) -> Lines:
