@@ -10,7 +10,7 @@ import pytest
 
 from cactus.server.admission import Admission
 from cactus.server.current import CURRENT, Current
-from cactus.server.together import side_by_side, together
+from cactus.server.together import WAITING, side_by_side, together
 
 
 async def counting(log: list[str], name: str, most: int) -> AsyncGenerator[str, None]:
@@ -191,3 +191,19 @@ def test_who_waits_comes_before_the_next_of_another_request() -> None:
         assert (seen.most, admission.running) == (2, 0)
 
     asyncio.run(main())
+
+
+@pytest.mark.fault("F56")
+def test_those_that_fail_as_they_are_cancelled_keep_nobody_waiting() -> None:
+    async def works(number: int) -> int:
+        try:
+            await asyncio.sleep(0 if number == 0 else 60)
+        except asyncio.CancelledError:
+            raise ValueError("on the way out") from None
+        raise KeyError("the first")
+
+    async def asked() -> None:
+        await together([works(number) for number in range(3 * WAITING)])
+
+    with pytest.raises(KeyError, match="the first"):
+        asyncio.run(asyncio.wait_for(asked(), 30))

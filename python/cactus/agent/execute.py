@@ -11,6 +11,7 @@ from threading import Thread
 from typing import TYPE_CHECKING, Any
 
 from cactus.agent.results import Approve, ToolCall, ToolResult
+from cactus.calls.threads import starting
 from cactus.errors import Cancelled, InvalidRequest
 from cactus.schemas.functions import Tool
 from cactus.schemas.spell import described, spell
@@ -115,7 +116,8 @@ class Executor:
         context = self.context or contextvars.copy_context()
         for index, run in work.items():
             # Daemons: whoever interrupts the program does not wait for them.
-            Thread(target=begin, args=(index, context.copy(), run), daemon=True).start()
+            with starting():
+                Thread(target=begin, args=(index, context.copy(), run), daemon=True).start()
         for _ in work:
             yield done.get()
 
@@ -141,7 +143,8 @@ class Executor:
             except BaseException as error:
                 found.put((None, error))
 
-        Thread(target=work, daemon=True).start()
+        with starting():
+            Thread(target=work, daemon=True).start()
         result, error = found.get()
         if error is not None:
             raise error

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 from cactus.calls.closing import NotCopied
 from cactus.calls.reader import Reader
 from cactus.calls.run import Run
+from cactus.calls.threads import starting
 from cactus.calls.turns import Call
 from cactus.compat import Self
 from cactus.errors import CactusError, ReentrantCall
@@ -86,7 +87,8 @@ def in_loop(told: T) -> T:
 async def _run(executor: ThreadPoolExecutor, call: Call, work: Callable[[], T]) -> T:
     import asyncio
 
-    future = asyncio.get_running_loop().run_in_executor(executor, work)
+    with starting():
+        future = asyncio.get_running_loop().run_in_executor(executor, work)
     try:
         return await asyncio.shield(future)
     except asyncio.CancelledError:

@@ -9,6 +9,7 @@ from copy import copy
 from typing import Protocol
 
 from cactus.calls.reader import Reader, tell
+from cactus.calls.threads import starting
 from cactus.generate.mailbox import Mailbox
 
 
@@ -73,10 +74,10 @@ class Pump:
         """See to it that the thread runs, after something was done that gives it work."""
         with self._lock:
             if self._thread is None or not self._thread.is_alive():
-                self._thread = threading.Thread(
-                    target=self._work, args=(batch,), name="cactus batch"
-                )
-                self._thread.start()
+                thread = threading.Thread(target=self._work, args=(batch,), name="cactus batch")
+                with starting():
+                    thread.start()
+                self._thread = thread  # which does not end before the lock is free
 
     def tell(self) -> None:
         """Tell those of their news that have some."""

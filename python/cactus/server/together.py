@@ -81,7 +81,7 @@ async def side_by_side(sources: Sequence[AsyncGenerator[T, None]]) -> AsyncGener
                     yield each
                 held.clear()
     finally:
-        await _end(tasks)
+        await _end(tasks, queue)
         for _ in range(more):
             current.give_back()
 
@@ -97,7 +97,15 @@ async def _pump(number: int, source: AsyncGenerator[T, None], queue: asyncio.Que
         await queue.put((number, None))
 
 
-async def _end(tasks: Sequence[asyncio.Future[Any]]) -> None:
+async def _end(tasks: Sequence[asyncio.Future[Any]], queue: asyncio.Queue[Any]) -> None:
     for task in tasks:
         task.cancel()
+    # One that fails as it is cancelled tells so, and may not wait for a reader then.
+    reading = asyncio.ensure_future(_throw_away(queue))
     await asyncio.gather(*tasks, return_exceptions=True)
+    reading.cancel()
+
+
+async def _throw_away(queue: asyncio.Queue[Any]) -> None:
+    while True:
+        await queue.get()
