@@ -35,6 +35,7 @@ def gone_on(path: Path) -> tuple[int, int, int]:
     return before, journal.errors, journal.rows
 
 
+@pytest.mark.fault("F66")
 @given(st.integers(0, len(WHOLE)), st.binary(max_size=40))
 def test_each_row_is_there_once_wherever_it_was_torn(
     tmp_path_factory: pytest.TempPathFactory, cut: int, dirt: bytes

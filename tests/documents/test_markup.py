@@ -178,6 +178,7 @@ def test_a_file_of_nothing_but_headings_is_too_large(tmp_path: Path) -> None:
     assert str(found) == "a.md: too large (more than 1,000,000 headings and other blocks)"
 
 
+@pytest.mark.fault("F71")
 @pytest.mark.parametrize(
     "text",
     [

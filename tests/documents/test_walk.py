@@ -194,6 +194,7 @@ def test_a_repository_above_and_its_exclude_file_count(tmp_path: Path) -> None:
     assert look(tmp_path / "build") == (["b.txt"], {})
 
 
+@pytest.mark.fault("F71")
 @pytest.mark.timeout(20)
 def test_a_pattern_that_would_take_forever_is_skipped_with_its_line(tmp_path: Path) -> None:
     write(tmp_path, {".gitignore": "*.log\n" + "*a" * 40 + "b\n", "a" * 200: "", "x.log": ""})
@@ -227,6 +228,7 @@ def test_include_and_exclude_choose_files(tmp_path: Path) -> None:
     assert look(tmp_path, include=["/c/**"])[0] == ["c/d.md", "c/e.txt"]
 
 
+@pytest.mark.fault("F71")
 def test_folders_are_nested_to_a_limit(tmp_path: Path) -> None:
     write(tmp_path, {"d/" * 200 + "a.txt": "", "d/" * 210 + "b.txt": ""})
     names, skipped = look(tmp_path)

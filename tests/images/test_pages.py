@@ -62,6 +62,7 @@ def test_a_huge_page_is_drawn_less_finely() -> None:
     assert max(page.width, page.height) == LONGEST and abs(page.height - LONGEST / 20) <= 1
 
 
+@pytest.mark.fault("F72")
 def test_what_is_no_pdf_is_refused(two: bytes, tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("notes")
     for source in (b"GIF89a", tmp_path / "notes.txt", np.zeros((2, 2))):

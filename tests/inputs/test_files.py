@@ -89,6 +89,7 @@ def test_unclosed_files_are_closed_with_their_object(tmp_path: Path) -> None:
     assert len(os.listdir("/proc/self/fd")) == before
 
 
+@pytest.mark.fault("F66")
 def test_a_file_is_replaced_whole_or_stays_as_it_was(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

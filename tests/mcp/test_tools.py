@@ -180,6 +180,7 @@ def test_what_is_wrong_is_told_to_the_model(
     assert got.is_error and says in text_of(got)
 
 
+@pytest.mark.fault("F42")
 def test_what_is_outside_is_not_told_from_what_is_not_there(world: World) -> None:
     roots = Roots([world.files])
     said = set()

@@ -10,6 +10,7 @@ import select
 import signal
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -305,6 +306,15 @@ def test_headers_that_do_not_come_are_not_waited_for(narrow: Running) -> None:
             while part := raw.recv(4096):  # to the end of the connection
                 answer += part
             assert answer.startswith(b"HTTP/1.1 408 ")
+
+
+@pytest.mark.fault("F60")
+def test_headers_that_come_byte_by_byte_have_no_more_time(narrow: Running) -> None:
+    with narrow.connect() as raw, suppress(ConnectionError):
+        raw.sendall(b"GET /v1/models HTTP/1.1\r\nHost: localhost\r\nX-Slow: ")
+        while not select.select([raw], [], [], 0.02)[0]:
+            raw.sendall(b"x")
+        assert raw.recv(4096).startswith(b"HTTP/1.1 408 ")
 
 
 def test_a_second_request_on_a_connection_has_its_own_time(narrow: Running) -> None:

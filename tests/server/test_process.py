@@ -396,6 +396,7 @@ def test_an_address_of_another_machine_is_named() -> None:
         opened(host="no.such.host.invalid", port=0)
 
 
+@pytest.mark.fault("F63")
 def test_one_of_the_addresses_of_a_name_is_enough(monkeypatch: pytest.MonkeyPatch) -> None:
     """A machine without IPv6 calls itself ::1 all the same."""
     missing, there = ("192.0.2.1", 0), ("127.0.0.1", 0)
@@ -454,6 +455,7 @@ def test_a_file_of_a_process_that_is_gone_is_removed() -> None:
     assert not path.exists()
 
 
+@pytest.mark.fault("F60")
 def test_what_does_not_answer_is_said(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]

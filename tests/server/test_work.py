@@ -345,3 +345,20 @@ def test_requests_in_a_row_on_one_connection_are_answered_in_order(tried: Runnin
             data += part
     assert data.count(b"HTTP/1.1 200 ") == 4
     assert data.index(b'"done"') < data.index(b'"ok"')
+
+
+@pytest.mark.fault("F59")
+@pytest.mark.skipif(not Path("/proc/net/tcp").exists(), reason="only Linux shows its timers")
+def test_a_peer_that_has_vanished_is_asked_after(tried: Running) -> None:
+    def timer(raw: socket.socket) -> str:
+        ends = [f":{raw.getpeername()[1]:04X}", f":{raw.getsockname()[1]:04X}"]
+        for line in Path("/proc/net/tcp").read_text().splitlines()[1:]:
+            fields = line.split()
+            if fields[1].endswith(ends[0]) and fields[2].endswith(ends[1]):
+                return fields[5]
+        return ""
+
+    with ask_raw(tried, "/test/wait") as raw:
+        until(lambda: LOG.begun)
+        assert timer(raw).startswith("02:")  # the system sends a probe when it ends
+        LOG.go = True

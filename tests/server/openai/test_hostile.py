@@ -162,7 +162,7 @@ CHAT: list[tuple[dict[str, Any], str | None]] = [
 ]
 
 
-@pytest.mark.fault("F28", "F32", "F33", "F34", "F35")
+@pytest.mark.fault("F26", "F28", "F32", "F33", "F34", "F35", "F41", "F42")
 @pytest.mark.parametrize("streamed", [False, True])
 @pytest.mark.parametrize(("fields", "param"), CHAT, ids=lambda value: repr(value)[:60])
 def test_a_chat_that_is_wrong_names_the_field(
@@ -222,7 +222,7 @@ BODIES = [
 ]
 
 
-@pytest.mark.fault("F27")
+@pytest.mark.fault("F27", "F29")
 @pytest.mark.parametrize("body", BODIES, ids=lambda body: repr(body[:40]))
 @pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/completions", "/v1/responses"])
 def test_what_is_no_request_is_refused(
