@@ -1,11 +1,11 @@
 // A program's step: from rows of sessions to the tokens that follow them.
 #include <algorithm>
 #include <chrono>
-#include <cmath>
 
 #include "error.h"
 #include "platform/floats.h"
 #include "program.h"
+#include "rotation.h"
 
 namespace cactus {
 
@@ -28,8 +28,9 @@ void Program::fill_rotaries(int thread) {
           position = static_cast<float>(given[static_cast<size_t>(axis)]);
         }
         const float angle = position * frequencies[i];
-        rotary.cos()[at + i] = std::cos(angle) * scale;
-        rotary.sin(max_rows_)[at + i] = std::sin(angle) * scale;
+        const Rotation turned = rotation(angle);
+        rotary.cos()[at + i] = turned.cos * scale;
+        rotary.sin(max_rows_)[at + i] = turned.sin * scale;
       }
     }
   }

@@ -84,9 +84,9 @@ def test_kernel_objects_export_only_their_table(arm64: Arm64, tier: str) -> None
 
 @pytest.mark.parametrize("op", sorted(CASES))
 def test_op(op: str, machine: Machine, ops_folder: Path) -> None:
-    """Against the reference, and both tiers to the bit alike; without libm also as on x86."""
+    """Against the reference, and both tiers to the bit alike, also as on x86."""
     runs = [partial(machine.program, isa=isa) for isa in ARM]
-    if FUSING and op not in ("rope", "qkv_attention"):  # cos and sin are the C library's
+    if FUSING:
         runs.append(open_on(FUSING))
     for case in CASES[op]:
         all_equal(compare(case, ops_folder, "f32", *runs))
@@ -95,7 +95,7 @@ def test_op(op: str, machine: Machine, ops_folder: Path) -> None:
 @pytest.mark.parametrize("op", ["attention", "qkv_attention", "memory_scores"])
 def test_attention_over_int8(op: str, machine: Machine, ops_folder: Path) -> None:
     runs = [partial(machine.program, isa=isa) for isa in ARM]
-    if FUSING and op != "qkv_attention":
+    if FUSING:
         runs.append(open_on(FUSING))
     for case in CASES[op]:
         all_equal(compare(case, ops_folder, "f32", *runs, kv="int8"))

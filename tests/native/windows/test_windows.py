@@ -28,9 +28,6 @@ SYSTEM = {"KERNEL32.dll", "msvcrt.dll", "api-ms-win-core-synch-l1-2-0.dll"}
 TIERS = tuple(tier for tier in EXACT_TIERS if tier != "amx")
 """Those of this machine that Windows has, too."""
 
-ROTATING = {"rope", "qkv_attention", "bidirectional_attention"}
-"""Ops with cosines and sines, which are the C library's."""
-
 names = pytest.mark.parametrize("name", golden.NAMES)
 
 
@@ -72,7 +69,7 @@ def test_greedy_continuation_equals_transformers(
 
 
 @pytest.mark.parametrize("isa", TIERS)
-@pytest.mark.parametrize("op", sorted(set(CASES) - ROTATING))
+@pytest.mark.parametrize("op", sorted(CASES))
 def test_an_op_gives_the_bits_of_linux(
     op: str, isa: str, machine: Machine, ops_folder: Path
 ) -> None:
