@@ -11,11 +11,11 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from cactus.cli.checkout import _toml, requirements
+from cactus.cli.checkout import read_pyproject, requirements
 
 ROOT = Path(__file__).resolve().parent.parent
 LOCKS = ROOT / "packaging" / "locks"
-PROJECT = _toml((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+PROJECT = read_pyproject()["project"]
 EXTRAS = PROJECT["optional-dependencies"]
 IN_BASE = ("documents", "server")
 
@@ -64,8 +64,7 @@ def chosen(pinned: list[Requirement], name: str, environment: dict[str, str]) ->
 
 def test_there_is_a_lock_for_all_that_pyproject_asks_for() -> None:
     assert {path.stem for path in LOCKS.glob("*.txt")} == set(WANTED)
-    system = _toml((ROOT / "pyproject.toml").read_text("utf-8"))["build-system"]
-    assert set(system["requires"]) <= set(requirements("build"))
+    assert set(read_pyproject()["build-system"]["requires"]) <= set(requirements("build"))
 
 
 @pytest.mark.parametrize("lock", WANTED)

@@ -12,7 +12,15 @@ BEGIN = "<!-- begin: tools/gen_cli_docs.py writes what follows -->"
 
 
 @pytest.mark.parametrize(
-    "name", ["gen_signatures", "gen_cli_docs", "gen_models_docs", "gen_robustness", "gen_abilities"]
+    "name",
+    [
+        "gen_signatures",
+        "gen_cli_docs",
+        "gen_models_docs",
+        "gen_robustness",
+        "gen_abilities",
+        "sbom",
+    ],
 )
 def test_what_a_tool_writes_is_up_to_date(
     name: str, tool: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
