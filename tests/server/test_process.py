@@ -444,6 +444,9 @@ def test_a_state_file_is_for_its_user_alone() -> None:
     assert state.servers() == [state.Known(os.getpid(), "http://127.0.0.1:1", "token")]
     (path.parent / "broken.json").write_text("{")
     assert len(state.servers()) == 1
+    newer = {**json.loads(path.read_text()), "started": 1}  # as another version may write it
+    path.write_text(json.dumps(newer))
+    assert state.servers()[0].token == "token"
     path.unlink()
 
 

@@ -13,6 +13,10 @@ from cactus.errors import InvalidRequest
 from cactus.inputs.checks import short
 from cactus.inputs.files import naming, replace_file
 from cactus.inputs.values import parse_json
+from cactus.inputs.versions import wrong_version
+
+FORMAT = 1
+"""Version of the file, and of the lines of the output beside it."""
 
 SMALL = 1 << 20
 """Bytes up to which a file of a model is read whole, and the beginning of others."""
@@ -38,11 +42,16 @@ class State:
             raise InvalidRequest(f"{error}; --restart begins anew") from None
         if not isinstance(found, dict) or not isinstance(found.get("made_of"), dict):
             raise InvalidRequest(f"{self.path} is no file of a job; --restart begins anew")
+        advice = "begin anew with --restart"
+        if wrong := wrong_version(str(self.path), "format", found.get("format"), FORMAT, advice):
+            raise InvalidRequest(wrong)
         return found
 
     def write(self, made_of: Mapping[str, Any], **more: Any) -> None:
         """Write it in one go; on the disk when this returns."""
-        text = json.dumps({"made_of": made_of, **more}, indent=1, ensure_ascii=False)
+        text = json.dumps(
+            {"format": FORMAT, "made_of": made_of, **more}, indent=1, ensure_ascii=False
+        )
         replace_file(self.path, text.encode("utf-8", "surrogatepass"), durable=True)
 
     def check(self, made_of: Mapping[str, Any], begun: Mapping[str, Any]) -> None:

@@ -10,10 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 from cactus.cli.images import Attached, load_image
 from cactus.errors import InvalidImage, InvalidRequest
+from cactus.inputs.versions import wrong_version
 
 if TYPE_CHECKING:
     from cactus.types import Completion
 
+FORMAT = 1
+"""Version of the file of a saved conversation."""
 FILE_LIMIT = 64 << 20
 """Bytes of a saved conversation that are read at most."""
 ROLES = ("system", "user", "assistant", "tool")
@@ -94,7 +97,8 @@ class Conversation:
         for question, answer in self.turns:
             messages += [question.saved, *answer]
         with file.open("x", encoding="utf-8") as out:
-            json.dump({"model": model, "messages": messages}, out, ensure_ascii=False)
+            whole = {"format": FORMAT, "model": model, "messages": messages}
+            json.dump(whole, out, ensure_ascii=False)
             out.write("\n")
 
     def _system(self) -> list[Message]:
@@ -111,11 +115,16 @@ class Conversation:
         try:
             if len(data) > FILE_LIMIT:
                 raise ValueError(f"larger than {FILE_LIMIT >> 20} MB")
-            return cls._of(json.loads(data)["messages"])
+            saved = json.loads(data)
+            version = saved.get("format", FORMAT)  # older versions wrote none
+            wrong = wrong_version(str(file), "format", version, FORMAT, "choose another file")
+            if wrong is None:
+                return cls._of(saved["messages"])
         except InvalidImage as error:
             raise InvalidImage(f"{file} has an image that cannot be loaded: {error}") from None
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise InvalidRequest(f"{file} is not a conversation of /save: {error}") from None
+        raise InvalidRequest(wrong)
 
     @classmethod
     def _of(cls, messages: Sequence[Message]) -> Conversation:

@@ -17,6 +17,10 @@ from cactus.cloud.secret import Secret
 from cactus.cloud.settings import Settings, make_settings
 from cactus.errors import CloudError, InvalidRequest, ModelFormatError
 from cactus.inputs.files import parse_object, replace_file
+from cactus.inputs.versions import wrong_version
+
+FORMAT = 1
+"""Version of the file; those that `cactus auth` of older versions wrote have none."""
 
 LIMIT = 64 << 10
 """Bytes of the file that are read at most."""
@@ -79,7 +83,7 @@ def save(base_url: str, model: str, key: Secret | None) -> str:
 
     Raises OSError where the file cannot be written.
     """
-    fields: dict[str, Any] = {"base_url": base_url, "model": model}
+    fields: dict[str, Any] = {"format": FORMAT, "base_url": base_url, "model": model}
     where = str(settings_file())
     forget_key()
     if key is not None and _to_keyring(base_url, key):
@@ -144,11 +148,15 @@ def _read(path: Path) -> dict[str, Any] | None:
     if len(text) > LIMIT:
         raise CloudError(f"{path}: more than {LIMIT} bytes", code="settings")
     try:
-        return parse_object(text, str(path))
+        found = parse_object(text, str(path))
     except ModelFormatError:  # its text may quote what is near the key
         raise CloudError(
             f"{path}: not the JSON of cactus auth; run that again", code="settings"
         ) from None
+    version = found.get("format", FORMAT)
+    if wrong := wrong_version(str(path), "format", version, FORMAT, "run cactus auth again"):
+        raise CloudError(wrong, code="settings")
+    return found
 
 
 def _write(path: Path, text: str) -> None:

@@ -12,6 +12,7 @@ from cactus.confidence.calibration import Calibration, parse_calibration
 from cactus.errors import CactusError, ModelFormatError
 from cactus.inputs.fields import Fields
 from cactus.inputs.files import JSON_LIMIT, RegularFile, find_json, replace_file
+from cactus.inputs.versions import wrong_version
 
 FILE = "calibration.json"
 FORMAT = 1
@@ -29,8 +30,10 @@ def read_calibration(folder: Path) -> Calibration | None:
     if raw is None:
         return None
     fields = Fields(raw, str(path))
-    if fields.integer("format", 0, 2**31 - 1) != FORMAT:
-        raise fields.error("format", str(FORMAT), raw["format"])
+    found = fields.integer("format", 0, 2**31 - 1)
+    advice = "run `cactus calibrate` again"
+    if wrong := wrong_version(str(path), "calibration format", found, FORMAT, advice):
+        raise ModelFormatError(wrong)
     if raw.get("model") != identity(folder):
         raise ModelFormatError(
             f"{path} was made for other weights than those beside it; "

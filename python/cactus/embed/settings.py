@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any, Literal, cast
 
 from cactus.embed.pooling import KINDS, Pooling
-from cactus.errors import InvalidRequest, UnsupportedModel
+from cactus.errors import InvalidRequest, ModelFormatError, UnsupportedModel
 from cactus.inputs.checks import short
 from cactus.inputs.fields import Fields
 from cactus.inputs.files import find_json
+from cactus.inputs.versions import wrong_version
 
 FILE = "embedding.json"
 VERSION = 1
@@ -123,8 +124,9 @@ def read_settings(folder: Path) -> Settings:
     if raw is None:
         return Settings()
     fields = Fields(raw, str(path))
-    if fields.integer("version", 0, 2**31 - 1) != VERSION:
-        raise fields.error("version", f"{VERSION}; convert the model again", raw["version"])
+    version = fields.integer("version", 0, 2**31 - 1)
+    if wrong := wrong_version(str(path), "version", version, VERSION, "convert the model again"):
+        raise ModelFormatError(wrong)
     dimensions = fields.integer("dimensions", 1, MOST_WIDTH)
     prompts = _prompts(fields)
     default = _text(fields, "default_prompt")

@@ -14,6 +14,7 @@ from urllib.parse import quote
 
 from cactus.errors import CorpusError
 from cactus.inputs.files import file_kind
+from cactus.inputs.versions import wrong_version
 
 APPLICATION_ID = 0x43414358
 """In the file's header, by which it is known."""
@@ -202,10 +203,8 @@ class Store:
         if application != APPLICATION_ID:
             raise CorpusError(f"{self.path} belongs to another program; move it away")
         if version > VERSION:
-            raise CorpusError(
-                f"{self.path} has version {version}, and this release reads {VERSION}; update "
-                "cactus, or delete the file to build the index anew"
-            )
+            advice = "delete the file to build the index anew"
+            raise CorpusError(wrong_version(str(self.path), "version", version, VERSION, advice))
         if version < VERSION or self._truncated():
             raise sqlite3.DatabaseError("the file is of an older version or truncated")
         return True

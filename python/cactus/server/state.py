@@ -10,7 +10,7 @@ import os
 import ssl
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +37,9 @@ class Known:
     def name(self) -> str:
         """What people call it."""
         return self.url.removeprefix("unix:")
+
+
+FIELDS = tuple(field.name for field in fields(Known))
 
 
 def folder() -> Path:
@@ -71,7 +74,9 @@ def servers() -> list[Known]:
     found = []
     for path in sorted(folder().glob("*.json")):
         try:
-            known = Known(**json.loads(path.read_text("utf-8")))
+            said = json.loads(path.read_text("utf-8"))
+            # A server of another version may say more of itself.
+            known = Known(**{name: said[name] for name in FIELDS if name in said})
         except (OSError, ValueError, TypeError):  # it is being written, or is not ours
             continue
         if _is_alive(known.pid):

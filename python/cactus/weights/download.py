@@ -18,7 +18,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from cactus.errors import DownloadError, InvalidRequest, ModelNotFound, UnsupportedModel
+from cactus.errors import (
+    DownloadError,
+    InvalidRequest,
+    ModelFormatError,
+    ModelNotFound,
+    UnsupportedModel,
+)
+from cactus.inputs.versions import is_newer, wrong_version
 from cactus.models.abilities import ABILITIES, Ability
 from cactus.models.uses import abilities_of
 from cactus.progress import Progress, chosen_progress
@@ -286,6 +293,10 @@ def _is_wanted(folder: Path, wanted: Wanted) -> bool:
     own = locate.describe(folder)
     source = own.get("source")
     made = source if isinstance(source, dict) else {}
+    if is_newer(own.get("format"), FORMAT):
+        help_ = "--reconvert replaces it"
+        wrong = wrong_version(str(folder), "weights format", own["format"], FORMAT, help_)
+        raise ModelFormatError(wrong)
     # A folder of an older format cannot be loaded.
     right = own.get("format") == FORMAT and wanted.precision in (None, own.get("precision"))
     if right and _is_source_wanted(made, wanted):

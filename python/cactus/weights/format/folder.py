@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from cactus.calls.closing import Closing
 from cactus.errors import ModelFormatError, ModelNotFound
 from cactus.inputs.files import find_bytes, find_json, parse_object
+from cactus.inputs.versions import wrong_version
 from cactus.weights.format.layout import tile_nbytes
 from cactus.weights.format.safetensors import (
     ALIGNMENT,
@@ -119,14 +120,16 @@ def _config(path: Path) -> dict[str, Any]:
         raise ModelFormatError(
             f"{path}: the key 'cactus' is missing; run `cactus convert {path.parent}` first"
         )
-    if own.get("format") != FORMAT:
-        raise ModelFormatError(
-            f"{path}: weights format {own.get('format')!r}, expected {FORMAT}; "
-            "convert the model again"
-        )
+    _check_format(str(path), own)
     if not isinstance(config.get("model_type"), str):
         raise ModelFormatError(f"{path}: model_type is missing, expected a string")
     return config
+
+
+def _check_format(where: str, own: dict[str, Any]) -> None:
+    advice = "convert the model again"
+    if wrong := wrong_version(where, "weights format", own.get("format"), FORMAT, advice):
+        raise ModelFormatError(wrong)
 
 
 def _template(path: Path) -> str | None:
@@ -142,9 +145,10 @@ def _tensors(data: SafetensorsFile) -> dict[str, PackedTensor]:
     if "cactus" not in data.metadata:
         raise ModelFormatError(f"{where}: the key 'cactus' is missing; this file is not packed")
     own = parse_object(data.metadata["cactus"].encode(), where)
+    _check_format(where, own)
     described = own.get("tensors")
-    if own.get("format") != FORMAT or not isinstance(described, dict):
-        raise ModelFormatError(f"{where}: expected format {FORMAT} and the tensors' descriptions")
+    if not isinstance(described, dict):
+        raise ModelFormatError(f"{where}: expected the tensors' descriptions")
     for name in described:
         if name not in data.tensors:
             raise ModelFormatError(f"{data.path}: tensor {name[:80]!r} is described but missing")

@@ -44,5 +44,7 @@ def tile_nbytes(dtype: str, rows: int, cols: int) -> int:
             raise ValueError(f"{dtype} needs columns in multiples of {group}, got {cols}")
         return tiles * (cols // group) * block_nbytes(dtype)
     if dtype not in ("f16", "bf16", "f32"):
-        raise ValueError(f"unknown tile dtype {dtype!r:.60}")
+        raise ValueError(
+            f"unknown tile dtype {dtype!r:.60}: damaged, or of a newer version of cactus"
+        )
     return tiles * TILE_ROWS * cols * (4 if dtype == "f32" else 2)
