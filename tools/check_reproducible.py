@@ -61,9 +61,8 @@ def copy_sources(target: Path, seconds: int) -> None:
 
 
 def make(place: Place, scratch: Path, settings: str, clock: bool) -> Path:
-    """The folder with the packages that were built there."""
+    """The folder with the packages that are built from the sources there."""
     source, made = scratch / place.folder, scratch / f"made {place.umask}"
-    copy_sources(source, place.seconds)
     made.mkdir()
     environment = {
         **{name: text for name, text in os.environ.items() if name != "SOURCE_DATE_EPOCH"},
@@ -125,6 +124,8 @@ def differences(first: Path, second: Path) -> list[str]:
 def check(settings: str = "{}", clock: bool = True) -> tuple[dict[str, str], list[str]]:
     """The SHA-256 of each package of the first build, and what differs in the second."""
     with tempfile.TemporaryDirectory() as scratch:
+        for place in PLACES:  # before minutes pass in which somebody may edit them
+            copy_sources(Path(scratch) / place.folder, place.seconds)
         first, second = (make(place, Path(scratch), settings, clock) for place in PLACES)
         names = sorted(path.name for path in first.iterdir())
         others = sorted(path.name for path in second.iterdir())
