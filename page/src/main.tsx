@@ -7,7 +7,7 @@ import { notify } from "./ui/state.ts";
 import { refresh } from "./store/server.ts";
 import { App } from "./ui/app.tsx";
 import { listenToKeys } from "./ui/keys.tsx";
-import { focusComposer, FORGETFUL } from "./ui/list.tsx";
+import { focusComposer } from "./ui/list.tsx";
 import "./styles/base.css";
 import "./styles/frame.css";
 import "./styles/message.css";
@@ -23,7 +23,7 @@ async function start(): Promise<void> {
   }
   render(<App />, document.querySelector("#app")!);
   listenToKeys();
-  if (forgetful.value) notify(FORGETFUL);
+  if (forgetful.value) notify(forgetful.value);
   else listen(takeOver);
   whenLeft(takeLeft);
   addEventListener("popstate", () => void openAddress());

@@ -7,14 +7,20 @@ import { inMemory, onDisk, type Changes, type Store } from "./stores.ts";
 import type { Conversation, Message, Picture } from "./types.ts";
 import { tell } from "./windows.ts";
 
-/** Whether the browser keeps nothing: all lasts as long as the page. */
-export const forgetful = signal(false);
+const FORGETFUL =
+  "This browser does not let the page keep conversations: they last until this window is closed or loaded again.";
+const NEWER =
+  "A newer version of this page has kept conversations in this browser. Update Cactus to see them. Until then, what you " +
+  "write lasts until this window is closed or loaded again.";
+
+/** Why the browser keeps nothing, so that all lasts as long as the page; nothing where it keeps it. */
+export const forgetful = signal("");
 
 let opened: Promise<Store> | null = null;
 
 function db(): Promise<Store> {
-  opened ??= onDisk(() => (opened = null)).catch(() => {
-    forgetful.value = true;
+  opened ??= onDisk(() => (opened = null)).catch((error: unknown) => {
+    forgetful.value = error instanceof DOMException && error.name === "VersionError" ? NEWER : FORGETFUL;
     return inMemory();
   });
   return opened;

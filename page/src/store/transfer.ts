@@ -60,7 +60,7 @@ export function fromJson(text: string): Imported[] {
     throw new Error("The file holds no conversations of this page.");
   }
   if (file["version"] !== VERSION) {
-    throw new Error(`The file has version ${String(file["version"])}; this page reads version ${VERSION}.`);
+    throw new Error(`The file has version ${String(file["version"])}; this page reads version ${VERSION}. Update Cactus where it is newer.`);
   }
   return array(file["conversations"], "conversations").map((one, i) => kept(one, `conversations[${i}]`));
 }

@@ -14,10 +14,6 @@ import { Close, Logo, Plus, Search } from "./icons.tsx";
 import { Menu } from "./menu.tsx";
 import { drawer, narrow, notify } from "./state.ts";
 
-/** Where the browser keeps nothing. */
-export const FORGETFUL =
-  "This browser does not let the page keep conversations: they last until this window is closed or loaded again.";
-
 export function focusSearch(): void {
   change({ list: true });
   if (narrow()) drawer.value = true;
@@ -111,8 +107,7 @@ export function Conversations() {
       {(shown.length === 0 || db.forgetful.value) && (
         <p class="none" role="status">
           {wanted ? `Nothing has “${words.value.trim()}” in it.`
-          : db.forgetful.value ? FORGETFUL
-          : "What you write is kept in this browser only."}
+          : db.forgetful.value || "What you write is kept in this browser only."}
         </p>
       )}
       {removing.value && (

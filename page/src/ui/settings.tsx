@@ -10,7 +10,7 @@ import { change, settings, type Theme } from "../store/settings.ts";
 import type { Options } from "../store/types.ts";
 import { shadingWorks } from "../text/confidence.ts";
 import { Confirm, Dialog } from "./dialog.tsx";
-import { FORGETFUL, importFile, saveJson } from "./list.tsx";
+import { importFile, saveJson } from "./list.tsx";
 import { over } from "./state.ts";
 
 export function Settings() {
@@ -80,7 +80,7 @@ export function Settings() {
       </section>
       <section>
         <h3>What is kept</h3>
-        <p class="hint">{forgetful.value ? FORGETFUL : "Conversations are kept in this browser, and nowhere else."}</p>
+        <p class="hint">{forgetful.value || "Conversations are kept in this browser, and nowhere else."}</p>
         <input
           ref={chooser}
           type="file"

@@ -134,6 +134,30 @@ page("without IndexedDB conversations last as long as the page", async (t) => {
   await lasting(t);
 });
 
+page("conversations that a newer page has kept stay as they are, and the page says so", async (t) => {
+  const version = (number) =>
+    t.page.evaluate(
+      (number) =>
+        new Promise((done, failed) => {
+          const asked = indexedDB.open("cactus", number);
+          asked.onsuccess = () => (asked.result.close(), done(asked.result.version));
+          asked.onerror = () => failed(asked.error);
+        }),
+      number,
+    );
+  await t.record(said("One."));
+  await t.go();
+  await t.page.goto(new URL("live", t.address).href); // no window has the database open
+  await version(2);
+  await t.go();
+  const told = "A newer version of this page has kept conversations";
+  await t.page.locator(".list").getByText(told).waitFor();
+  await t.page.locator(".notice").getByText(told).waitFor();
+  await t.button("Close", t.page.locator(".notice")).click();
+  await t.chat("First");
+  assert.equal(await version(undefined), 2);
+});
+
 page("where a browser forbids all storage the page works, with a key, too", async (t) => {
   await t.context.addInitScript(() => {
     for (const name of ["indexedDB", "localStorage", "sessionStorage"]) {
