@@ -188,6 +188,42 @@ def test_columns_of_parquet_stay_what_json_has_of_them(tiny_model: Path, tmp_pat
     ]
 
 
+def lines_of(*indices: int) -> list[bytes]:
+    return [json.dumps({"index": n, "n": n, "error": None}).encode() for n in indices]
+
+
+def opened(folder: Path, total: int) -> parts.Parts:
+    schema = pa.schema([("index", pa.int64()), ("n", pa.int64()), ("error", pa.string())])
+    return parts.Parts(folder, schema, total, lambda row: (row["index"], row["error"] is not None))
+
+
+def test_files_of_other_machines_are_there_when_they_are_adopted(tmp_path: Path) -> None:
+    written = opened(tmp_path, 40)
+    for index in range(3):
+        written.write([(index, False, lines_of(index)[0] + b"\n")])
+    written.adopt(written.writer.write("_block-a.parquet", lines_of(5, 4, 3)))
+    written.writer.write("_block-b.parquet", lines_of(6, 7))  # and its driver ends
+    written.close()
+    assert [row["index"] for row in rows_in(tmp_path)] == [3, 4, 5]
+    written = opened(tmp_path, 40)
+    assert bytes(written.done[:9]) == b"\1\1\1\1\1\1\0\0\0" and written.rows == 6
+    assert not (tmp_path / "_block-b.parquet").exists()
+    written.adopt(written.writer.write("_block-c.parquet", lines_of(*range(6, 40))))
+    written.finish()
+    assert [row["index"] for row in rows_in(tmp_path)] == list(range(40))
+    names = ["block-a.parquet", "block-c.parquet", "part-00000.parquet"]
+    assert sorted(file.name for file in tmp_path.iterdir()) == names
+
+
+def test_a_file_that_is_elsewhere_is_an_error_of_the_output(tmp_path: Path) -> None:
+    written = opened(tmp_path, 4)
+    part = written.writer.write("_block-a.parquet", lines_of(0))
+    (tmp_path / "_block-a.parquet").unlink()
+    with pytest.raises(InvalidRequest, match="has to be the same one on all nodes"):
+        written.adopt(part)
+    written.close()
+
+
 def test_something_else_in_the_folder_is_refused(
     tiny_model: Path, questions: Path, tmp_path: Path
 ) -> None:

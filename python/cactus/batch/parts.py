@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,8 @@ PART = 16_384
 class PartsOutput(Output):
     """A folder in which `part-00000.parquet` and so on are one table, in any order of its rows.
 
-    The job's other files in it begin with "_", which whatever reads such a folder passes over.
+    Those of other machines are `block-*.parquet`. The job's other files in it begin with "_", which
+    whatever reads such a folder passes over.
     """
 
     def __init__(self, path: Path) -> None:
@@ -43,8 +45,9 @@ class PartsOutput(Output):
         self.path.mkdir(exist_ok=True)
 
     def remove(self) -> None:
-        for file in (*self.path.glob("part-*.parquet"), *self.path.glob("_part-*")):
-            file.unlink()
+        for kind in ("part-*.parquet", "block-*.parquet", "_part-*", "_block-*"):
+            for file in self.path.glob(kind):
+                file.unlink()
 
     def opened(self, work: Work, columns: Columns, source: Input, total: int) -> Written:
         self._parts = Parts(self.path, schema_of(work, columns, source), total, work.entry)
@@ -54,25 +57,73 @@ class PartsOutput(Output):
         self._parts.finish()
 
 
+@dataclass(frozen=True)
+class Part:
+    """A file that is there for good when it has lost the "_" of its name."""
+
+    name: str
+    rows: list[tuple[int, bool]]
+    """The index of each, and whether it has an error."""
+
+
+@dataclass(frozen=True)
+class PartWriter:
+    """Makes files of the lines of rows, in a folder that may be another machine's, too."""
+
+    folder: Path
+    schema: Any
+
+    def write(self, name: str, lines: Iterable[bytes]) -> Part:
+        """A file of lines. It is on the disk, and nobody takes it for one of the table."""
+        pa = pyarrow_module()
+        rows = sorted(map(json.loads, lines), key=lambda row: row["index"])
+        for row in rows:
+            self._fit(row)
+        cells = [column_of(rows, field.name, field.type) for field in self.schema]
+        with (self.folder / name).open("wb") as target:
+            pa.parquet.write_table(pa.table(cells, schema=self.schema), target)
+            target.flush()
+            os.fsync(target.fileno())
+        return Part(name, [(row["index"], row["error"] is not None) for row in rows])
+
+    def _fit(self, row: dict[str, Any]) -> None:
+        """What a column of numbers cannot hold is an error of its row."""
+        pa = pyarrow_module()
+        for field in self.schema:
+            value = row.get(field.name)
+            if not isinstance(value, int) or field.type not in (pa.int64(), pa.float64()):
+                continue
+            try:
+                if field.type == pa.float64():
+                    row[field.name] = float(value)
+                elif not -(2**63) <= value < 2**63:
+                    raise OverflowError
+            except OverflowError:
+                row[field.name] = None
+                row["error"] = (
+                    f"column {field.name!r} has numbers of 64 bits, got one of "
+                    f"{len(str(value))} digits"
+                )
+
+
 class Parts:
     """The rows that are done: those in files of Parquet, and a journal of those that are not yet.
 
-    A file is there whole or not at all. Each has a journal of its own, which is nothing any more
-    as soon as the file is there: so no row is in two.
+    A file is there whole or not at all. Each that is made of the journal has one of its own, which
+    is nothing any more as soon as the file is there: so no row is in two. `writer` makes files
+    elsewhere, for `adopt`.
     """
 
     def __init__(self, folder: Path, schema: Any, total: int, entry: Entry) -> None:
-        self._folder, self._schema, self._entry = folder, schema, entry
-        pa = pyarrow_module()
-        self._numbers = [each.name for each in schema if each.type in (pa.int64(), pa.float64())]
+        self._folder, self._entry = folder, entry
+        self.writer = PartWriter(folder.absolute(), schema)
         self.done = bytearray(total)
         self.rows = self.errors = self._number = 0
-        while (part := self._part()).exists():
+        for part in sorted((*folder.glob("part-*.parquet"), *folder.glob("block-*.parquet"))):
             self._read(part)
+        while self._part().exists():
             self._number += 1
-        for journal in folder.glob("_part-*"):
-            if journal != self._pending_path():
-                journal.unlink()
+        self._sweep(self._pending_path())
         self._pending = Journal(self._pending_path(), total, entry)
         for index, done in enumerate(self._pending.done):
             if done:
@@ -84,6 +135,12 @@ class Parts:
 
     def _pending_path(self) -> Path:
         return self._folder / f"_part-{self._number:05}.jsonl"
+
+    def _sweep(self, but: Path | None = None) -> None:
+        """Take away what is no file of the table, and will not be one."""
+        for file in (*self._folder.glob("_part-*"), *self._folder.glob("_block-*")):
+            if file != but:
+                file.unlink()
 
     def _read(self, part: Path) -> None:
         pa = pyarrow_module()
@@ -118,41 +175,30 @@ class Parts:
             self._pending.write([line])
             self._count(line[0], line[1], self._pending.path)
 
+    def adopt(self, part: Part) -> None:
+        """A file that `writer` has made, wherever that was, is one of the table."""
+        partial = self._folder / part.name
+        file = partial.with_name(part.name.removeprefix("_"))
+        for index, failed in part.rows:
+            self._count(index, failed, file)
+        try:
+            os.replace(partial, file)
+        except FileNotFoundError:
+            raise InvalidRequest(
+                f"output: {partial} was written by another node, and is not here: the folder has "
+                "to be the same one on all nodes"
+            ) from None
+
     def _commit(self) -> None:
         """Make a file of the lines that are not in one yet."""
-        pa = pyarrow_module()
-        self._pending.close()
-        with self._pending.path.open("rb") as file:
-            rows = sorted(map(json.loads, file), key=lambda row: row["index"])
-        for row in rows:
-            self._fit(row)
-        cells = [column_of(rows, field.name, field.type) for field in self._schema]
-        partial = self._pending.path.with_suffix(".parquet")
-        with partial.open("wb") as target:
-            pa.parquet.write_table(pa.table(cells, schema=self._schema), target)
-            target.flush()
-            os.fsync(target.fileno())
-        os.replace(partial, self._part())
+        pending = self._pending
+        pending.close()
+        with pending.path.open("rb") as file:
+            part = self.writer.write(pending.path.with_suffix(".parquet").name, file)
+        os.replace(self._folder / part.name, self._part())
+        self.errors += sum(failed for _, failed in part.rows) - pending.errors
         self._number += 1
-        self._pending.path.unlink()
-
-    def _fit(self, row: dict[str, Any]) -> None:
-        """What a column of numbers cannot hold is an error of its row."""
-        pa = pyarrow_module()
-        for name in self._numbers:
-            value = row.get(name)
-            whole = self._schema.field(name).type == pa.int64()
-            try:
-                if isinstance(value, int) and not whole:
-                    row[name] = float(value)
-                elif isinstance(value, int) and not -(2**63) <= value < 2**63:
-                    raise OverflowError
-            except OverflowError:
-                row[name] = None
-                self.errors += row["error"] is None
-                row["error"] = (
-                    f"column {name!r} has numbers of 64 bits, got one of {len(str(value))} digits"
-                )
+        pending.path.unlink()
 
     def close(self) -> None:
         """What is not in a file yet stays in the journal; safe to call twice."""
@@ -160,10 +206,9 @@ class Parts:
 
     def finish(self) -> None:
         """Make the last file, when all rows are there."""
-        if self._pending.rows or not self._number:
+        if self._pending.rows or not (self.rows or self._number):
             self._commit()
-        else:
-            self._pending.path.unlink(missing_ok=True)
+        self._sweep()
 
 
 def schema_of(work: Work, columns: Columns, source: Input) -> Any:

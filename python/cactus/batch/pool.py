@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 import time
 from collections import deque
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from queue import Empty, Queue
 from typing import Any, Protocol
 
+from cactus.batch.parts import Part
 from cactus.batch.rows import Row
 from cactus.batch.task import Line
 from cactus.errors import CactusError
@@ -41,9 +42,12 @@ LETTERS = 16 << 20
 
 @dataclass(frozen=True)
 class Done:
-    """The lines of a block and how long they took; of None, that the engine has begun."""
+    """The lines of a block, or a file of them, and how long they took.
 
-    lines: list[Line]
+    No lines where the engine has begun.
+    """
+
+    lines: Sequence[Line | Part]
     seconds: float
 
 
@@ -113,7 +117,7 @@ class Pool:
         self._looked = -math.inf
         self._wanted = 1
 
-    def lines(self, rows: Iterator[Row], left: int) -> Generator[Line, None, None]:
+    def lines(self, rows: Iterator[Row], left: int) -> Generator[Line | Part, None, None]:
         """The lines of all rows, of which so many are `left`, each once.
 
         Raises what ends the work of an engine; CactusError where engines are lost again and again.
@@ -197,7 +201,7 @@ class Pool:
         rows = None if block is None else block.rows
         engine.remote.give(rows, lambda outcome: self._found.put((engine, outcome)))
 
-    def _next(self) -> Iterator[Line]:
+    def _next(self) -> Iterator[Line | Part]:
         """What the next engine says that says something, if one does."""
         if any(engine.ready for engine in self._engines):
             self._there = self._clock()

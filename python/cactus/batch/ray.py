@@ -18,11 +18,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from textwrap import shorten
 from typing import Any
+from uuid import uuid4
 
 from cactus.batch.blocks import Blocks, NotLoaded
 from cactus.batch.inputs import open_input
 from cactus.batch.job import Job, named_job
 from cactus.batch.parquet import column_of, plain_rows, types_of
+from cactus.batch.parts import Part
 from cactus.batch.pool import Done, Lost, Outcome, Pool
 from cactus.batch.rows import Row
 from cactus.batch.state import model_known_by
@@ -123,8 +125,8 @@ class Cluster:
 
     def lines(
         self, task: Task, done: Sequence[int], model: str | os.PathLike[str]
-    ) -> Generator[Line, None, None]:
-        """The lines of all rows that are not `done`, in any order, each once.
+    ) -> Generator[Line | Part, None, None]:
+        """The lines of all rows that are not `done`, or files of them, in any order, each once.
 
         `model` is what the caller said: a node that does not see the folder of the task takes that.
         Raises what ends the work of an engine; CactusError for what Ray raises.
@@ -218,12 +220,12 @@ class _Actor:
 
 
 class _BlockEngine:
-    """An engine of `Cluster`: the lines of blocks, and the seconds that they took."""
+    """An engine of `Cluster`: the lines of blocks or files of them, and the seconds they took."""
 
     def __init__(self, task: Task, model: str, known_by: dict[str, Any], cpus: int) -> None:
         self._task, self._model, self._known_by, self._cpus = task, model, known_by, cpus
 
-    def load(self) -> tuple[list[Line], float]:
+    def load(self) -> tuple[Sequence[Line | Part], float]:
         """Begin: raises what loading the model does."""
         task, folder = self._task, self._task.model
         if not is_weights_folder(folder):
@@ -238,10 +240,17 @@ class _BlockEngine:
         self._blocks = Blocks(task, task.input)
         return [], 0.0
 
-    def lines(self, rows: list[Row]) -> tuple[list[Line], float]:
-        """The lines of a block."""
+    def lines(self, rows: list[Row]) -> tuple[Sequence[Line | Part], float]:
+        """The lines of a block, or a file of them."""
         began = time.monotonic()
-        return self._blocks.lines(rows), time.monotonic() - began
+        done = self._done(rows)
+        return done, time.monotonic() - began
+
+    def _done(self, rows: list[Row]) -> Sequence[Line | Part]:
+        lines, writer = self._blocks.lines(rows), self._task.writer
+        if writer is None:
+            return lines
+        return [writer.write(f"_block-{uuid4()}.parquet", (line for _, _, line in lines))]
 
 
 def _elsewhere(task: Task) -> Task:

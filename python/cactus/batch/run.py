@@ -16,6 +16,7 @@ from cactus.batch.inputs import open_input
 from cactus.batch.job import Job, named_job
 from cactus.batch.output import Output, Written
 from cactus.batch.outputs import open_output
+from cactus.batch.parts import Part, Parts
 from cactus.batch.rows import Input
 from cactus.batch.state import State, alone, model_known_by
 from cactus.batch.task import Line, Task
@@ -29,8 +30,8 @@ MOST_WORKERS = 256
 MOST_ENGINES = 100_000
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
-Lines = Callable[[Task, Sequence[int]], Generator[Line, None, None]]
-"""What makes the lines of the rows that are not done."""
+Lines = Callable[[Task, Sequence[int]], Generator[Line | Part, None, None]]
+"""What makes the lines of the rows that are not done, or files of some of them."""
 
 
 @dataclass(frozen=True)
@@ -175,6 +176,8 @@ def _go_on(
         stack.callback(journal.close)
         before, total = journal.rows, len(journal.done)
         if before < total:
+            if isinstance(journal, Parts) and not ordered:
+                task = replace(task, writer=journal.writer)
             lines = lines_of(task, journal.done)
             stack.enter_context(closing(lines))
             _write(_in_order(lines, journal.done) if ordered else lines, journal, shown)
@@ -188,20 +191,25 @@ def _go_on(
     return Report(target.path, total, journal.errors, before, time.monotonic() - began)
 
 
-def _write(lines: Iterable[Line], journal: Written, shown: Progress | None) -> None:
+def _write(lines: Iterable[Line | Part], journal: Written, shown: Progress | None) -> None:
     if shown is not None:
         shown("batch", journal.rows, len(journal.done))
     for line in lines:
-        journal.write([line])
+        if isinstance(line, Part):
+            assert isinstance(journal, Parts)
+            journal.adopt(line)
+        else:
+            journal.write([line])
         if shown is not None:
             shown("batch", journal.rows, len(journal.done))
 
 
-def _in_order(lines: Iterable[Line], done: Sequence[int]) -> Iterator[Line]:
+def _in_order(lines: Iterable[Line | Part], done: Sequence[int]) -> Iterator[Line]:
     """The lines in the order of the rows; those that are ready before wait."""
     waiting: dict[int, Line] = {}
     index = 0
     for line in lines:
+        assert not isinstance(line, Part)
         waiting[line[0]] = line
         while index < len(done) and (done[index] or index in waiting):
             if not done[index]:

@@ -12,6 +12,7 @@ from cactus.batch.columns import Columns
 from cactus.batch.folders import Documents
 from cactus.batch.inputs import open_input
 from cactus.batch.job import Job
+from cactus.batch.parts import PartWriter
 from cactus.batch.rows import Input, Row
 from cactus.batch.works.work import Result
 from cactus.errors import InvalidRequest
@@ -39,6 +40,8 @@ class Task:
     parts: int = 1
     documents: Documents | None = None
     """What is written into a folder of each row, beside the lines."""
+    writer: PartWriter | None = None
+    """Makes files of blocks where they are done, if that is on other machines."""
 
     @property
     def columns(self) -> Columns:
