@@ -279,7 +279,7 @@ def written(output: Path) -> int:
     """How many rows an output has: of its lines, or of files of Parquet and lines beside."""
     if not output.is_dir():
         return output.read_bytes().count(b"\n") if output.exists() else 0
-    whole = sum(pq.ParquetFile(file).metadata.num_rows for file in output.glob("part-*"))
+    whole = sum(pq.ParquetFile(file).metadata.num_rows for file in output.glob("[bp]*.parquet"))
     try:
         rest = sum(file.read_bytes().count(b"\n") for file in output.glob("_part-*.jsonl"))
     except FileNotFoundError:
