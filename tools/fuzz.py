@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import mmap
 import os
 import re
@@ -82,11 +83,18 @@ class Run:
         self._state = mmap.mmap(self._file.fileno(), worker.STATE_BYTES)
 
     def turn(
-        self, name: str, seed: int, seconds: float, corpus: list[Path], known: int | None = None
+        self,
+        name: str,
+        seed: int,
+        seconds: float,
+        corpus: list[Path],
+        known: int | None = None,
+        cases: int | None = None,
     ) -> None:
         """Run a fuzzer for some seconds, in as many processes as it ends.
 
-        Of the corpus, those from `known` on are kept as new where they are.
+        Of the corpus, those from `known` on are kept as new where they are. With `cases`, the
+        corpus and that many are run, if there is time for them.
         """
         tally = self.tallies.setdefault(name, Tally())
         first, start = 0, time.monotonic()
@@ -94,7 +102,7 @@ class Run:
             left = max(0.0, seconds - (time.monotonic() - start))
             asked = {
                 **{"name": name, "seed": seed, "first": first, "seconds": left},
-                **{"corpus": [str(path) for path in corpus], "known": known},
+                **{"corpus": [str(path) for path in corpus], "known": known, "cases": cases},
             }
             code, said = self._process(name, asked)
             if code != 0:
@@ -257,6 +265,7 @@ def main() -> int:
     parser.add_argument("names", nargs="*", metavar="NAME", help="default: all; FILE.py: one more")
     parser.add_argument("--minutes", type=float, help="of each; default: 1")
     parser.add_argument("--seconds", type=float, help="of each, instead")
+    parser.add_argument("--cases", type=int, help="of each, instead, however long they take")
     parser.add_argument("--ci", action="store_true", help="30 seconds of each")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--keep", type=Path, default=ROOT / "build" / "fuzz")
@@ -283,10 +292,18 @@ def main() -> int:
     if options.seconds is not None:
         total = options.seconds
     turns = max(1, round(total / TURN))
+    if options.cases is not None:
+        total, turns = math.inf, 1
     try:
         for turn in range(turns):
             for name in names:
-                run.turn(name, options.seed + 1000 * turn, total / turns, corpus_of(name))
+                run.turn(
+                    name,
+                    options.seed + 1000 * turn,
+                    total / turns,
+                    corpus_of(name),
+                    cases=options.cases,
+                )
     except KeyboardInterrupt:
         print("interrupted")
     return 1 if report(run) else 0

@@ -9,6 +9,7 @@ from __future__ import annotations
 import faulthandler
 import gc
 import json
+import math
 import mmap
 import os
 import random
@@ -59,6 +60,7 @@ class Worker:
         self.name, self._pipe, self._state = asked["name"], asked["pipe"], state
         self._corpus = [Path(path) for path in asked["corpus"]]
         self._known = len(self._corpus) if asked["known"] is None else asked["known"]
+        self._cases = asked["cases"]
         self._coverage = None if SANITIZED else Coverage()
         self._endings: Counter[str] = Counter()
         self._pool: list[Case] = []
@@ -85,8 +87,9 @@ class Worker:
                 self._one(index, case)
         end, told = time.monotonic() + seconds, time.monotonic()
         index, held = max(first, len(cases)), None
+        last = math.inf if self._cases is None else len(cases) + self._cases
         warm = index + WARM
-        while time.monotonic() < end:
+        while time.monotonic() < end and index < last:
             rng = random.Random(f"{seed}/{index}")
             if self._pool and rng.random() < 0.4:
                 one, other = rng.choice(self._pool), rng.choice(self._pool)
