@@ -73,7 +73,7 @@ if TYPE_CHECKING:
     from cactus.types import Word as Word
     from cactus.weights.download import download as download
 
-__version__ = "0.2.0"
+__version__ = "0.3.0"
 
 # Where every public name lives. Nothing of it is imported before it is asked for, so that a command
 # that only prints its help, or a program that only might need a model, starts at once.
