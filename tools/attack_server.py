@@ -25,9 +25,11 @@ from contextlib import contextmanager, suppress
 from http.client import HTTPConnection
 from pathlib import Path
 from statistics import median, quantiles
+from tempfile import mkdtemp
 from typing import Any
 
-from soak_server import head, slow_reader, start, tiny_model
+from soak.made import make
+from soak.server import head, slow_reader, start
 
 ALLOWED = 1.2
 ROUNDS = 5
@@ -44,7 +46,7 @@ def main() -> int:
     parser.add_argument("--model", type=Path)
     parser.add_argument("--prompt", type=int, default=400, help="tokens of a prompt that is left")
     given = parser.parse_args()
-    process, port = start(given.model or tiny_model())
+    process, port = start(given.model or make(Path(mkdtemp(prefix="attack-"))).model)
     worst = 0.0
     try:
         _times(port)
