@@ -106,7 +106,7 @@ def unequal(folder: Path, model: Path, add: Callable[[], Any]) -> list[str]:
     return [f"engines of other speed: {efficiency(found)[1]:.1%} to the end", *table]
 
 
-def driver(folder: Path, model: Path, rows: int = 50_000) -> list[str]:
+def driver(folder: Path, model: Path, rows: int = 10_000) -> list[str]:
     """Lines of a table: what a row takes of a core where the job is, however fast engines are."""
     table = []
     for numbers in (0, 384):
