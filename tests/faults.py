@@ -207,7 +207,7 @@ REQUESTS = (
     Fault(
         "F34",
         "Stop strings that are empty, too many, too long, across tokens or inside of a character",
-        "at most 16 of 1,000 characters; the answer ends exactly before it, and never within a "
+        "at most 16 of 1,024 bytes; the answer ends exactly before it, and never within a "
         "character",
     ),
     Fault(
@@ -361,7 +361,8 @@ LIFECYCLE = (
     Fault(
         "F61",
         "More requests than there is room for",
-        "429 with `Retry-After`; long prompts and keys with many requests take turns with others",
+        "429 or 503 with `Retry-After`; long prompts, and keys with many requests, take turns "
+        "with others",
     ),
     Fault(
         "F62",
