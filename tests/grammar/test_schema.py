@@ -214,6 +214,7 @@ def test_the_other_forms_are_enforced() -> None:
     ("value", "message"),
     [
         ({"type": "regex", "regex": "["}, "response_format.regex: "),
+        ({"type": "regex", "regex": "a" * 9000 + "["}, "(?s)^.{900,1100}$"),
         ({"type": "lark", "lark": "start: nothing"}, "response_format.lark: "),
         ({"type": "regex", "regex": "(?=a)b"}, "response_format.regex: "),
         ({"type": "regex", "regex": r"[^\s\S]"}, "response_format.regex: no text fits it"),

@@ -62,6 +62,12 @@ def test_json_that_is_not_an_object_is_refused(server: Running, body: bytes) -> 
     assert "object" in refused(post(server, body), 400, "invalid_type")["message"]
 
 
+def test_a_value_that_is_none_of_several_is_not_given_back_as_a_whole(server: Running) -> None:
+    body = {"messages": [{"role": "x" * 9000, "content": "Hi"}]}
+    found = refused(post(server, json.dumps(body)), 400, "invalid_type")
+    assert found["param"].startswith("messages[0]") and 20 < len(found["message"]) < 500
+
+
 def test_a_field_of_the_wrong_type_is_named(server: Running) -> None:
     body = {**CHAT, "max_tokens": "many"}
     found = refused(post(server, json.dumps(body)), 400, "invalid_type")

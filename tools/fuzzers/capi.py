@@ -103,7 +103,7 @@ class Fuzz(Fuzzer):
             return rng.randrange(6) if rng.random() < 0.95 else -rng.randrange(1, 9)
 
         if name == "program":
-            return [name, rng.randrange(5), rng.choice((0, 1, 1, 2, 3, 257, -1)),
+            return [name, rng.randrange(5), rng.choice((0, 1, 1, 1, 1, 2, 257, -1)),
                     rng.choice((0, 8, 64, 300, 2**31)), rng.choice((0, 0, 0, 1, 2)),
                     rng.choice((0, 0, 1, 1 << 16, 1 << 20)), rng.choice((0, 0, 1, 2))]  # fmt: skip
         if name in ("step", "generate"):
@@ -162,6 +162,9 @@ class Calls:
         for call in calls:
             try:
                 name, *arguments = call
+                if name in OPERATIONS and name not in ("step", "generate", "program", "sampler"):
+                    arguments = [max(-(2**31), min(each, MOST)) for each in arguments]
+                    arguments[2:3] = [abs(size) % (MOST + 1) for size in arguments[2:3]]
                 if name in OPERATIONS:
                     getattr(self, f"_{name}")(*arguments)
             except (TypeError, ValueError, AttributeError, OverflowError, ctypes.ArgumentError):
@@ -414,7 +417,7 @@ class Calls:
         self.flags[flag % 2].value = int(value % 3 == 0)
 
     def _dot(self, count: int, threads: int, size: int, *_: Any) -> None:
-        count, width = abs(count), 16 * (size % 5) + (size % 7 == 3)
+        count, width = abs(count) % MOST, 16 * (size % 5) + (size % 7 == 3)
         vectors = (c_uint16 * max(1, count * width))()
         query, out = (c_float * max(1, width))(), (c_float * max(1, count))()
         status = self.library.cactus_dot_f16(vectors, count, width, query, out, threads, None)

@@ -22,6 +22,9 @@ KEPT_BYTES = 64 << 20
 MOST_STATES = 50_000
 """Of a matcher's lexer, one to two kilobytes each."""
 
+LONGEST = 500
+"""Characters of the compiler's words at their beginning, and at their end where more follow."""
+
 SPARE = 16
 """Tokens that are kept for the end of an answer, besides those that the way there needs."""
 
@@ -115,7 +118,8 @@ def _compiled(table: Table, source: Source) -> Grammar | str:
             f"compiling the grammar takes more than {SECONDS} s of work; ask for something simpler"
         )
     if matcher.is_error():
-        return matcher.get_error().strip()
+        error = matcher.get_error().strip()  # with all of an expression that is wrong
+        return error if len(error) <= LONGEST else f"{error[:LONGEST]} ... {error[-LONGEST:]}"
     longest, whole = (
         max((len(table.encode(part)) for part in parts), default=0)
         for parts in (source.parts, source.wholes)

@@ -14,6 +14,7 @@ from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import Request
 from starlette.types import Message, Receive
 
+from cactus.inputs.text import one_line
 from cactus.server.errors import ApiError
 from cactus.server.places import exact
 from cactus.server.settings import Settings
@@ -179,7 +180,8 @@ def split_path(text: str) -> tuple[str, str | None]:
     """msgspec's message, with the path of the field in front where there is one, and that path."""
     message, mark, path = text.rpartition(" - at `")
     if not mark:
-        return text, None
+        return one_line(text), None
+    message = one_line(message)  # it has the value where that is none of several
     param = path.rstrip("`").removeprefix("$").lstrip(".")
     param = param.removeprefix("[...]") or param
     return f"{param or 'the body'}: {message}", param or None

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from cactus.errors import ModelFormatError, TokenizerError
+from cactus.inputs.checks import short
 from cactus.inputs.files import parse_object
 from cactus.tokenizer.config import FLAGS, is_id
 from cactus.tokenizer.document import byte_level, document
@@ -53,15 +54,16 @@ def build_tokenizer(files: Mapping[str, bytes], folder: Path) -> None:
     parts = _CLASSES.get(kind.removesuffix("Fast")) if isinstance(kind, str) else None
     if parts is None:
         raise TokenizerError(
-            f"tokenizer.json is missing, and tokenizer_config.json: tokenizer_class is {kind!r}; "
-            f"only {' and '.join(_CLASSES)} are built from vocab.json and merges.txt. " + _ADVICE
+            "tokenizer.json is missing, and tokenizer_config.json: tokenizer_class is "
+            f"{short(kind)}; only {' and '.join(_CLASSES)} are built from vocab.json and "
+            f"merges.txt. {_ADVICE}"
         )
     vocabulary = _object("vocab.json", files)
     if not vocabulary:
         raise TokenizerError("vocab.json: the vocabulary is empty")
     for text, id in vocabulary.items():
         if type(id) is not int or not 0 <= id < 1 << 31:
-            raise TokenizerError(f"vocab.json: {text[:60]!r} is {id!r}; expected an id")
+            raise TokenizerError(f"vocab.json: {text[:60]!r} is {short(id)}; expected an id")
     normalizer, pre_tokenizer = parts
     model = {"type": "BPE", "vocab": vocabulary, "merges": _merges(files, vocabulary)}
     added = _added_tokens(files, config, vocabulary)
@@ -147,13 +149,13 @@ def _numbered(
     """The tokens in the order of their ids, which have to be those that the library will give."""
     wrong = [text for text, token in found.items() if type(token["id"]) is not int]
     if wrong:
-        raise TokenizerError(f"added_tokens.json: {wrong[0]!r} has no id")
+        raise TokenizerError(f"added_tokens.json: {short(wrong[0])} has no id")
     tokens, next_id = [], len(vocabulary)
     for token in sorted(found.values(), key=lambda token: token["id"]):
         expected = vocabulary.get(token["content"], next_id)
         if token["id"] != expected:
             raise TokenizerError(
-                f"the added token {token['content']!r} has the id {token['id']}; expected "
+                f"the added token {short(token['content'])} has the id {token['id']}; expected "
                 f"{expected}, the next one after vocab.json and the tokens before it"
             )
         next_id += token["content"] not in vocabulary

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from cactus.errors import ModelFormatError, TokenizerError
+from cactus.inputs.checks import short
 from cactus.inputs.files import find_bytes, find_json
 
 _MAX_TEMPLATE_BYTES = 1 << 20
@@ -73,7 +74,9 @@ class TokenizerConfig:
             value = config.get(key)
             ids = [] if value is None else value if isinstance(value, list) else [value]
             if not all(type(id) is int and 0 <= id < limit for id in ids):
-                raise TokenizerError(f"{name}: {key} is {value!r}; expected ids in 0..{limit - 1}")
+                raise TokenizerError(
+                    f"{name}: {key} is {short(value)}; expected ids in 0..{limit - 1}"
+                )
             found += ids
         return found
 
@@ -104,7 +107,7 @@ def _text(key: str, value: Any) -> str | None:
     if isinstance(value, dict):
         value = value.get("content")
     if value is not None and not isinstance(value, str):
-        raise TokenizerError(f"tokenizer_config.json: {key} is {value!r}; expected a string")
+        raise TokenizerError(f"tokenizer_config.json: {key} is {short(value)}; expected a string")
     return value
 
 

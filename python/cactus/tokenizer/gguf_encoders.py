@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from cactus.errors import TokenizerError
+from cactus.inputs.checks import short
 from cactus.tokenizer.document import document
 
 CONTROL = 3
@@ -76,7 +77,7 @@ def unigram(
     unknown = metadata.get("tokenizer.ggml.unknown_token_id")
     if type(unknown) is not int or not 0 <= unknown < len(tokens):
         raise TokenizerError(
-            f"tokenizer.ggml.unknown_token_id is {unknown!r}; expected an id in "
+            f"tokenizer.ggml.unknown_token_id is {short(unknown)}; expected an id in "
             f"0..{len(tokens) - 1}"
         )
     if len(scores) != len(tokens) or any(score != score for score in scores):

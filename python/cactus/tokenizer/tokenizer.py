@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cactus.errors import CactusError, InsufficientMemory, TokenizerError
+from cactus.inputs.checks import short
 from cactus.inputs.text import clean_text
 from cactus.machine import can_reserve
 from cactus.tokenizer.check import backend_of, bound_cache, check_patterns, is_panic, read_document
@@ -58,7 +59,7 @@ class Tokenizer:
         eos = self.token_to_id(self.eos_token or "")
         if self.eos_token and eos is None:
             raise TokenizerError(
-                f"tokenizer_config.json: eos_token {self.eos_token!r} is not in the vocabulary"
+                f"tokenizer_config.json: eos_token {short(self.eos_token)} is not in the vocabulary"
             )
         ends = config.ids("eos_token_id", self._limit)
         # What ends the turns of the template ends an answer, whether a file says so or not.
