@@ -206,7 +206,12 @@ def test_sampling_repeats_with_its_seed(home: Path) -> None:
 
 def test_the_full_example(home: Path, tiny_vlm: Path) -> None:
     (home / "weights" / "lfm2-vl-450m").symlink_to(tiny_vlm)
-    said = run([str(ROOT / "python" / "example.py")], home, XDG_CACHE_HOME=str(home))
+    said = run(
+        [str(ROOT / "python" / "example.py")],
+        home,
+        XDG_CACHE_HOME=str(home),
+        XDG_DATA_HOME=str(home),
+    )
     assert re.search(r"Score: [01]\.\d\d - facts\.txt: The walrus eats clams", said)
     assert "The capital of France is Paris." in said
     assert "The capital of Italy is Rome.\n15 tokens of the prompt were new" in said

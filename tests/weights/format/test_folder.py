@@ -109,7 +109,10 @@ def test_missing_files(made: Path, tmp_path: Path) -> None:
     [
         (lambda c: c.pop("cactus"), "run `cactus convert"),
         (lambda c: c.update(cactus=5), "run `cactus convert"),
-        (lambda c: c["cactus"].update(format=2), "weights format 2 was written by a newer version of cactus, this one reads 1"),
+        (
+            lambda c: c["cactus"].update(format=2),
+            "weights format 2 was written by a newer version of cactus, this one reads 1",
+        ),
         (lambda c: c["cactus"].pop("format"), "weights format None"),
         (lambda c: c.pop("model_type"), "model_type is missing"),
     ],
