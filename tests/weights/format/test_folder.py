@@ -111,7 +111,7 @@ def test_missing_files(made: Path, tmp_path: Path) -> None:
         (lambda c: c.update(cactus=5), "run `cactus convert"),
         (
             lambda c: c["cactus"].update(format=2),
-            "weights format 2 was written by a newer version of cactus, this one reads 1",
+            "weights format 2 was written by a newer version",
         ),
         (lambda c: c["cactus"].pop("format"), "weights format None"),
         (lambda c: c.pop("model_type"), "model_type is missing"),
