@@ -15,28 +15,18 @@ import pytest
 
 from cactus.batch import run
 from cactus.errors import InvalidRequest
+from tests.background import ROOT
 
 from .conftest import by_index, rows_of
+
+sys.path.insert(0, str(ROOT / "tools"))
+from soak.watch import children, runs
 
 JOB = {
     "job": "chat",
     "prompt": "{text}",
     "options": {"max_tokens": 6, "temperature": 0.8, "seed": 5},
 }
-
-
-def children(pid: int | str = "self") -> list[int]:
-    """The processes that a process has begun."""
-    listed = Path(f"/proc/{pid}/task").glob("*/children")
-    return [int(child) for file in listed for child in file.read_text().split()]
-
-
-def runs(pid: int) -> bool:
-    """Whether a process has not ended; one that nobody has asked for its status has."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False
 
 
 @pytest.mark.parametrize("workers", [2, 4])
@@ -70,10 +60,10 @@ def test_what_ends_the_work_of_one_ends_all(
     tiny_model: Path, questions: Path, tmp_path: Path
 ) -> None:
     job: dict[str, Any] = {**JOB, "options": {"max_tokens": -1}}
-    before = children()
+    before = children(os.getpid())
     with pytest.raises(InvalidRequest, match="max_tokens must be an integer"):
         run(job, questions, tmp_path / "out.jsonl", model=tiny_model, threads=1, workers=2)
-    assert children() == before
+    assert children(os.getpid()) == before
 
 
 def long_job(tmp_path: Path, model: Path) -> tuple[subprocess.Popen[bytes], Path]:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from cactus.batch.output import Output
+from cactus.batch.output import OutputInFolder
 from cactus.batch.rows import Folder, Input
 from cactus.errors import InvalidRequest
 from cactus.inputs.checks import choice
@@ -17,7 +17,7 @@ SUFFIXES = {"text": ".txt", "srt": ".srt", "vtt": ".vtt", "tsv": ".tsv", "json":
 """The endings of files by their form."""
 
 
-class FolderOutput(Output):
+class FolderOutput(OutputInFolder):
     """A folder. Its journal stays in it: a table of the files that were made of which."""
 
     def __init__(self, path: Path) -> None:
@@ -25,15 +25,6 @@ class FolderOutput(Output):
         self.journal = path / "batch.jsonl"
         self.state = path / "batch.json"
         self.lock = path / "batch.lock"
-
-    @property
-    def taken(self) -> bool:
-        return self.path.exists() and any(
-            file.name != self.lock.name for file in self.path.iterdir()
-        )
-
-    def prepare(self) -> None:
-        self.path.mkdir(exist_ok=True)
 
     def remove(self) -> None:
         self.journal.unlink(missing_ok=True)

@@ -64,3 +64,16 @@ class Output:
 
     def clean(self) -> None:
         """Take away what a whole output does not need."""
+
+
+class OutputInFolder(Output):
+    """A folder, with what the job notes for itself in it."""
+
+    @property
+    def taken(self) -> bool:
+        return self.path.exists() and any(
+            file.name != self.lock.name for file in self.path.iterdir()
+        )
+
+    def prepare(self) -> None:
+        self.path.mkdir(exist_ok=True)

@@ -11,7 +11,7 @@ from typing import Any
 
 from cactus.batch.columns import Columns
 from cactus.batch.journal import Entry, Journal
-from cactus.batch.output import Output, Written
+from cactus.batch.output import OutputInFolder, Written
 from cactus.batch.parquet import Parquet, column_of, pyarrow_module, types_of
 from cactus.batch.rows import Input
 from cactus.batch.tables import names_of
@@ -22,7 +22,7 @@ PART = 16_384
 """Rows of a file."""
 
 
-class PartsOutput(Output):
+class PartsOutput(OutputInFolder):
     """A folder in which `part-00000.parquet` and so on are one table, in any order of its rows.
 
     Those of other machines are `block-*.parquet`. The job's other files in it begin with "_", which
@@ -34,15 +34,6 @@ class PartsOutput(Output):
         pyarrow_module()
         self.state = path / "_batch.json"
         self.lock = path / "_batch.lock"
-
-    @property
-    def taken(self) -> bool:
-        return self.path.exists() and any(
-            file.name != self.lock.name for file in self.path.iterdir()
-        )
-
-    def prepare(self) -> None:
-        self.path.mkdir(exist_ok=True)
 
     def remove(self) -> None:
         for kind in ("part-*.parquet", "block-*.parquet", "_part-*", "_block-*"):
