@@ -51,7 +51,8 @@ def test_each_call_has_its_answer_or_says_why_not(
     failed = []
     with Model(tiny_model) as model:
         wanted = [model.chat(prompt, max_tokens=4).text for prompt in PROMPTS]
-        for number in range(10):
+        # How many a call needs is a matter of timing: the thread of the batch ends when it is idle.
+        for number in [*range(10), 1_000]:
             with monkeypatch.context() as limited:
                 give(limited, number)
                 found = asyncio.run(all_at_once(model))
@@ -59,7 +60,7 @@ def test_each_call_has_its_answer_or_says_why_not(
             for each, want in zip(found, wanted, strict=True):
                 assert each == want or "pids.max" in str(each)
             assert model.chat(PROMPTS[0], max_tokens=4).text == wanted[0]
-    assert failed[0] == len(PROMPTS) and failed[0] > failed[-1]
+    assert failed[0] == len(PROMPTS) and failed[-1] == 0
 
 
 @pytest.mark.fault("F56")
