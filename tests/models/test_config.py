@@ -474,6 +474,22 @@ def test_what_a_model_that_sees_cannot_be_is_named(
         seeing(name, **changes)
 
 
+@pytest.mark.parametrize(
+    "name", ["lfm2_vl", "smolvlm", "gemma3", "qwen2_vl", "qwen2_5_vl", "qwen3_vl"]
+)
+@pytest.mark.parametrize("said", [None, [], 7])
+def test_what_the_text_of_a_model_that_sees_says_it_is_counts_for_nothing(
+    name: str, said: Any
+) -> None:
+    raw = json.loads((FOLDER / name / "config.json").read_text())
+    expected = load_architecture(raw).config
+    raw["text_config"]["model_type"] = said
+    assert load_architecture(raw).config == expected
+    del raw["text_config"]["model_type"]
+    assert load_architecture(raw).config == expected
+    assert expected.model_type == name
+
+
 def test_a_tower_whose_layers_all_see_the_whole_tile_wants_no_windows() -> None:
     axes = []
     for layers in ([1], [0, 1, 2]):

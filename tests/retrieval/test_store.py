@@ -193,6 +193,15 @@ def test_vectors_that_do_not_fit_are_damage(made: Made) -> None:
         "UPDATE chunks SET text = x'ff' WHERE id = 1",
         "UPDATE chunks SET heading = x'00'",
         "UPDATE chunks SET file = 99 WHERE id = 2",
+        "UPDATE chunks SET text = ''",
+        "UPDATE chunks SET start = 4611686018427387904, stop = start + length(text) WHERE id = 3",
+        "UPDATE chunks SET start = start + 1e15, stop = stop + 1e15 WHERE id = 3",
+        "UPDATE chunks SET page = 'x'",
+        "UPDATE chunks SET begins = 1.0",
+        "UPDATE files SET name = x'' WHERE id = 1",
+        "UPDATE files SET name = '' WHERE id = 1",
+        "UPDATE files SET metadata = '{\"title\": 5}'",
+        f"UPDATE files SET metadata = '{{\"a\":{'[' * 950}{']' * 950}}}'",
     ],
 )
 def test_tables_that_contradict_each_other_are_an_error_or_made_anew(
@@ -202,13 +211,22 @@ def test_tables_that_contradict_each_other_are_an_error_or_made_anew(
     alter(made, change)
     try:
         with made.open() as index:
-            assert all(hit.text for hit in index.search("apples", 9, neighbours=1, floor=False))
-            assert all(isinstance(hit.text, str) for hit in index.all())
+            for hit in (*index.search("apples", 9, neighbours=1, floor=False), *index.all()):
+                assert hit.source and len(hit.text) == hit.end - hit.start
     except CorpusError as error:
         assert "is damaged" in str(error)
     made.write("new.txt", "A new file about apples.")
     report = made.index.sync()
     assert report.rebuilt or report.added >= 1
+
+
+@pytest.mark.fault("F73")
+def test_words_of_chunks_that_are_not_there_are_damage(made: Made) -> None:
+    made.index.sync()
+    for table, column in (("chunks", "id"), ("vectors", "chunk")):
+        alter(made, f"DELETE FROM {table} WHERE {column} = 2")
+    with pytest.raises(CorpusError, match="its tables contradict each other"):
+        made.open().search("apples", floor=False)
 
 
 def test_errors_of_a_reranker_are_no_damage(made: Made) -> None:

@@ -37,6 +37,10 @@ OPERATIONS = {
     "end_session": 3, "sampler": 4, "mask": 4, "prompt": 2, "accept": 2, "rewind": 2,
     "end_sampler": 1, "stop": 4, "dot": 1,
 }  # fmt: skip
+MALFORMED = (TypeError, ValueError, AttributeError, OverflowError, IndexError,
+             ctypes.ArgumentError)  # fmt: skip
+"""What comes of a changed call whose arguments are too few or of another type."""
+
 STRANGE = (0, 1, 2**64 - 1, 2**63, 0xDEADBEEF)
 
 
@@ -46,7 +50,7 @@ class Fuzz(Fuzzer):
     errors = ()
     by_message = True
     cpu_seconds = 10.0
-    memory = 1 << 30
+    memory = 4 << 30  # of addresses: each of 256 threads reserves a stack of 8 MB
 
     def __init__(self, scratch: Path) -> None:
         self.library = load()
@@ -167,8 +171,8 @@ class Calls:
                     arguments[2:3] = [abs(size) % (MOST + 1) for size in arguments[2:3]]
                 if name in OPERATIONS:
                     getattr(self, f"_{name}")(*arguments)
-            except (TypeError, ValueError, AttributeError, OverflowError, ctypes.ArgumentError):
-                continue  # a changed call whose arguments are of another type
+            except MALFORMED:
+                continue
             except BaseException as error:
                 self.error = error
                 return

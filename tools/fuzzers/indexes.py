@@ -7,6 +7,7 @@ documents.
 
 from __future__ import annotations
 
+import json
 import random
 import sqlite3
 from contextlib import closing, suppress
@@ -111,7 +112,13 @@ class Fuzz(Fuzzer):
                 assert index.chunks == self.chunks
 
     def _use(self, index: Index) -> None:
+        hits = list(index.all(50)) + index.document("fruit.md", 1000)
         for query in ("apples in the garden", "os.path.join", "東京都"):
-            for hit in index.search(query):
-                assert hit.text and hit.source, hit
-        _ = index.files, index.chunks, index.tokens, list(index.all(50))
+            hits += index.search(query)
+            hits += index.search(query, mode="dense", paths="*.md", neighbours=2, floor=False)
+            hits += index.search(query, mode="lexical", metadata={"kind": "text"})
+        for hit in hits:
+            assert hit.source and len(hit.text) == hit.end - hit.start, hit
+            assert 0 <= hit.score <= 1, hit
+            json.dumps(hit.as_dict())
+        _ = index.files, index.chunks, index.tokens

@@ -27,7 +27,10 @@ def text_part(fields: Fields, default: list[int]) -> tuple[Fields, list[int]]:
     Published files have it among the keys of the whole, newer ones in an object of its own.
     ``default`` is the family's own division.
     """
-    tied = fields.flag("tie_word_embeddings", False)
+    whole = {
+        "model_type": fields.raw["model_type"],
+        "tie_word_embeddings": fields.flag("tie_word_embeddings", False),
+    }
     text = fields.object("text_config") or fields
     sections = default
     for key in ("rope_parameters", "rope_scaling"):
@@ -45,7 +48,7 @@ def text_part(fields: Fields, default: list[int]) -> tuple[Fields, list[int]]:
             if kept.get(name) == "mrope":
                 kept[name] = "default"
         text = text.updated({key: kept})
-    return text.updated({"tie_word_embeddings": tied}), sections
+    return text.updated(whole), sections
 
 
 def qwen2_text(fields: Fields) -> dict[str, Any]:

@@ -160,11 +160,15 @@ def part(fields: Fields, name: str) -> Fields:
 def text_part(fields: Fields, given: Mapping[str, Any], *, tied: bool) -> Fields:
     """The ``text_config``, where it says nothing with what is ``given``.
 
-    Whether the head is the embedding matrix the whole model says, by default ``tied``.
+    Its ``model_type`` is the whole model's, which also says whether the head is the embedding
+    matrix, by default ``tied``.
     """
     text = part(fields, "text_config")
-    text = text.updated({key: each for key, each in given.items() if not text.has(key)})
-    return text.updated({"tie_word_embeddings": fields.flag("tie_word_embeddings", tied)})
+    whole = {
+        "model_type": fields.raw["model_type"],
+        "tie_word_embeddings": fields.flag("tie_word_embeddings", tied),
+    }
+    return text.updated({k: each for k, each in given.items() if not text.has(k)} | whole)
 
 
 def vision_config(raw: Mapping[str, Any]) -> VisionConfig | None:

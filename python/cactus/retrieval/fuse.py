@@ -11,6 +11,9 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+WIDEST_GAP = 64 << 20
+"""Characters between two pieces of a document, at most."""
+
 _DAMPING = 60
 """Reciprocal rank fusion's constant: how little the first places count more than the next."""
 
@@ -76,12 +79,15 @@ class Distinct:
 def joined(parts: Sequence[tuple[int, int, str]]) -> tuple[int, int, str]:
     """Neighbouring pieces (start, end, text) of a document as one.
 
-    What is between two is spaces in the document; there are as many here.
+    What is between two is spaces in the document; there are as many here. Raises ValueError where
+    that is more than `WIDEST_GAP`.
     """
     start, end, text = parts[0]
     for first, last, piece in parts[1:]:
         if last <= end:
             continue
+        if first - end > WIDEST_GAP:
+            raise ValueError("two pieces of a document are too far from each other")
         text += ("\n\n" if first - end > 1 else "\n").ljust(first - end) if first > end else ""
         text += piece[max(0, end - first) :]
         end = last

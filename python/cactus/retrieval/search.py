@@ -8,6 +8,7 @@ import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
+from types import NoneType
 from typing import TYPE_CHECKING, Any
 
 from cactus.retrieval.fuse import Distinct, fuse, joined, largest, matches
@@ -34,6 +35,11 @@ SELECT c.id, f.name, c.start, c.stop, c.tokens, c.page, c.line, c.begins, c.ends
 f.metadata, c.heading, c.header, c.text FROM chunks c JOIN files f ON f.id = c.file
 """
 """Of these rows `read_hit` makes hits."""
+_NUMBER, _TIME = (int, NoneType), (float, NoneType)
+_KINDS: tuple[type | tuple[type, ...], ...] = (
+    *(int, str, int, int, int, _NUMBER, _NUMBER, _TIME, _TIME, int, str, str, str, str),
+)
+"""What is in the columns of `HITS`: SQLite keeps in any column whatever was put there."""
 
 
 def read_hit(
@@ -43,11 +49,19 @@ def read_hit(
     dense: float | None = None,
     lexical: float = 0.0,
 ) -> Hit:
-    """The hit that a row of `HITS` is; `files` keeps the metadata of each file."""
+    """The hit that a row of `HITS` is; `files` keeps the metadata of each file.
+
+    Raises one of `NONSENSE` for values that no index holds.
+    """
+    fit = all(isinstance(value, kind) for value, kind in zip(row, _KINDS, strict=True))
+    if not fit or not row[1]:
+        raise TypeError("a row of an index with values of another kind")
     number, name, start, stop, tokens, page, line, begins, ends, file, metadata, *words = row
     heading, _, text = words
     if file not in files:
-        files[file] = json.loads(metadata)
+        files[file] = read_metadata(metadata)
+    if stop - start != len(text):
+        raise ValueError("a text of an index that is not as long as its place")
     return Hit(
         score=score,
         text=text,
@@ -64,6 +78,14 @@ def read_hit(
         lexical=lexical,
         metadata=files[file],
     )
+
+
+def read_metadata(text: str) -> dict[str, str]:
+    """What is known of a file; raises one of `NONSENSE` where that is no object of texts."""
+    found = json.loads(text)
+    if not isinstance(found, dict) or not all(isinstance(each, str) for each in found.values()):
+        raise TypeError("metadata of an index that is no object of texts")
+    return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,7 +189,7 @@ class Search:
             number
             for number, name, metadata in self._db.execute("SELECT id, name, metadata FROM files")
             if (fits is None or fits(name))
-            and (not request.metadata or matches(json.loads(metadata), request.metadata))
+            and (not request.metadata or matches(read_metadata(metadata), request.metadata))
         ]
         return np.isin(self._view.files(), files)
 

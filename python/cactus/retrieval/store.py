@@ -15,6 +15,7 @@ from urllib.parse import quote
 from cactus.errors import CorpusError
 from cactus.inputs.files import file_kind
 from cactus.inputs.versions import wrong_version
+from cactus.retrieval.fuse import WIDEST_GAP
 
 APPLICATION_ID = 0x43414358
 """In the file's header, by which it is known."""
@@ -52,11 +53,19 @@ _CONTRADICTIONS = (
     "SELECT 1 FROM chunks WHERE file NOT IN (SELECT id FROM files)",
     "SELECT 1 FROM chunks WHERE id NOT IN (SELECT chunk FROM vectors)",
     "SELECT 1 FROM vectors WHERE chunk NOT IN (SELECT id FROM chunks)",
-    "SELECT 1 FROM files WHERE typeof(name) != 'text' OR NOT json_valid(metadata) "
+    "SELECT 1 FROM words_docsize WHERE id NOT IN (SELECT id FROM chunks)",
+    "SELECT 1 FROM files WHERE typeof(name) != 'text' OR name = '' OR NOT json_valid(metadata) "
     "OR json_type(metadata) != 'object'",
+    "SELECT 1 FROM files, json_each(metadata) WHERE type != 'text'",
     "SELECT 1 FROM chunks WHERE typeof(text) != 'text' "
     "OR typeof(heading) != 'text' OR typeof(header) != 'text' OR typeof(start) != 'integer' "
     "OR typeof(stop) != 'integer' OR typeof(tokens) != 'integer'",
+    "SELECT 1 FROM chunks WHERE typeof(page) NOT IN ('integer', 'null') "
+    "OR typeof(line) NOT IN ('integer', 'null') OR typeof(begins) NOT IN ('real', 'null') "
+    "OR typeof(ends) != typeof(begins)",
+    "SELECT 1 FROM chunks WHERE start < 0 OR stop - start != length(text)",
+    "SELECT 1 FROM chunks a JOIN chunks b ON b.id = a.id + 1 AND b.file = a.file "
+    f"WHERE b.start - a.stop > {WIDEST_GAP}",
     "SELECT 1 FROM vectors WHERE typeof(vector) != 'blob'",
 )
 """What no index holds: each of these finds nothing."""
@@ -260,7 +269,7 @@ class Store:
                 os.unlink(f"{self.path}{ending}")
 
 
-NONSENSE = (LookupError, TypeError, ValueError, AttributeError)
+NONSENSE = (LookupError, TypeError, ValueError, AttributeError, RecursionError)
 """What comes of values that no index holds; `is_sound` says whether they were the reason."""
 
 

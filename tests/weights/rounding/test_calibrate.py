@@ -172,8 +172,11 @@ def test_sequences() -> None:
     assert len(calibrate.cut(list(range(8192)), None, 1)) == calibrate.SEQUENCES
 
 
-def test_activations_that_overflow_leave_plain_rounding(checkpoint: Path, tmp_path: Path) -> None:
-    rewrite(checkpoint, "model.layers.0.input_layernorm.weight", lambda x: x * np.float32(3e38))
+@pytest.mark.parametrize("scale", [3e38, 4e17], ids=["squares", "sums of sequences"])
+def test_activations_that_overflow_leave_plain_rounding(
+    scale: float, checkpoint: Path, tmp_path: Path
+) -> None:
+    rewrite(checkpoint, "model.layers.0.input_layernorm.weight", lambda x: x * np.float32(scale))
     report = convert(checkpoint, tmp_path / "out", "INT4")
     plain = convert(checkpoint, tmp_path / "plain", "INT4", calibration=None)
     errors = {tensor.name: tensor.error for tensor in plain.tensors}

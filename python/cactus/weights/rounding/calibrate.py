@@ -236,7 +236,8 @@ class _Seen:
         for source, parts in other.grams.items():
             for total, part in zip(self.grams.setdefault(source, parts), parts, strict=True):
                 if total is not part:
-                    total += part
+                    with np.errstate(over="ignore", invalid="ignore"):  # as in `_pass`
+                        total += part
         for node, power in other.powers.items():
             self.powers[node] = self.powers.get(node, 0.0) + power
 
