@@ -22,6 +22,7 @@ import numpy as np
 
 from cactus.audio.stream import F32, PIECE, Part
 from cactus.errors import InvalidAudio
+from cactus.inputs.text import reason_of
 
 DEMUXERS = (
     "aac,ac3,amr,amrnb,amrwb,ape,asf,au,avi,caf,dsf,eac3,flac,flv,live_flv,matroska,webm,mov,mp4,"
@@ -90,7 +91,7 @@ def _open_av(file: IO[bytes], name: str, notes: list[str]) -> Media:
 
 def _why(error: Exception) -> str:
     """An error's reason in words; some of FFmpeg have a number only."""
-    why = str(getattr(error, "strerror", None) or error)
+    why = reason_of(error)
     return "its decoder gives no reason" if why.startswith("Error number") else why
 
 

@@ -15,7 +15,7 @@ from cactus.chat.messages import Message
 from cactus.chat.traced import Part, parts_of, trusted
 from cactus.errors import InvalidRequest, ModelFormatError, TemplateError
 from cactus.inputs.files import UnreadableFile, find_bytes, find_json
-from cactus.inputs.text import one_line
+from cactus.inputs.text import one_line, reason_of
 from cactus.inputs.values import clean
 
 if TYPE_CHECKING:
@@ -287,7 +287,7 @@ class ChatTemplate:
         if isinstance(error, RecursionError):
             reason = "it calls itself too deeply"
         else:
-            reason = str(error) or type(error).__name__
+            reason = reason_of(error)
         verb = "was stopped" if isinstance(error, (SecurityError, RecursionError)) else "failed"
         return TemplateError(f"the chat template {verb} in line {line}: {reason[:500]}")
 

@@ -12,6 +12,7 @@ from cactus.confidence.calibration import Calibration, parse_calibration
 from cactus.errors import CactusError, ModelFormatError
 from cactus.inputs.fields import Fields
 from cactus.inputs.files import JSON_LIMIT, RegularFile, find_json, replace_file
+from cactus.inputs.text import reason_of
 from cactus.inputs.versions import wrong_version
 
 FILE = "calibration.json"
@@ -64,7 +65,7 @@ def write_calibration(folder: Path, calibration: Calibration) -> Path:
     try:
         replace_file(path, json.dumps(content, indent=1).encode(), durable=True)
     except OSError as error:
-        raise _unwritable(path, error.strerror or str(error)) from error
+        raise _unwritable(path, reason_of(error)) from error
     return path
 
 
@@ -89,7 +90,7 @@ def remove_calibration(folder: Path) -> bool:
     except FileNotFoundError:
         return False
     except OSError as error:
-        raise CactusError(f'cannot delete "{path}": {error.strerror or error}') from error
+        raise CactusError(f'cannot delete "{path}": {reason_of(error)}') from error
     return True
 
 

@@ -22,6 +22,7 @@ from cactus.generate.methods import ChatMethods
 from cactus.generate.options import ChatOptions
 from cactus.generate.streams import AsyncCompletionStream, CompletionStream
 from cactus.inputs.checks import integer
+from cactus.inputs.text import reason_of
 from cactus.progress import Progress, chosen_progress
 from cactus.retrieval.types import Embedder, Hit, SearchOptions, SyncReport, sees
 from cactus.speech.methods import SpeechMethods
@@ -329,8 +330,7 @@ def _folder(given: Any) -> Path:
             f"the path of the folder {name} is not valid UTF-8, so that no result could name it"
         ) from None
     except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise CorpusError(f"the folder {folder} cannot be read: {reason}") from None
+        raise CorpusError(f"the folder {folder} cannot be read: {reason_of(error)}") from None
 
 
 def _nothing(folder: Path, report: SyncReport, include: Sequence[str] | None) -> str:

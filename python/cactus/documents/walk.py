@@ -18,6 +18,7 @@ from cactus.documents.ignore import GitIgnore, compile_patterns, rules_at
 from cactus.documents.types import Skipped
 from cactus.errors import InvalidRequest
 from cactus.inputs.files import file_kind
+from cactus.inputs.text import reason_of
 
 if TYPE_CHECKING:
     from pathspec import GitIgnoreSpec
@@ -167,7 +168,6 @@ def _taken(names: list[str]) -> Iterator[str]:
 
 def skipped_for(name: str, error: Exception) -> Skipped:
     """Why the file or folder `name` cannot be read, by what the system says."""
-    text = getattr(error, "strerror", None) or str(error)
     if isinstance(error, (FileNotFoundError, NotADirectoryError)):
         return Skipped(name, "gone")
-    return Skipped(name, "unreadable", text)
+    return Skipped(name, "unreadable", reason_of(error))

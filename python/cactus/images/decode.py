@@ -10,6 +10,7 @@ from cactus.errors import InvalidImage
 from cactus.images.formats import recognise
 from cactus.images.headers import Header, exif_orientation, read_header
 from cactus.images.picture import Limits, Picture, strips
+from cactus.inputs.text import reason_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -60,7 +61,7 @@ def adopt(image: Image.Image, name: str, limits: Limits) -> Picture:
     except InvalidImage:
         raise
     except Exception as error:
-        reason = str(error) or type(error).__name__
+        reason = reason_of(error)
         raise InvalidImage(f"{name} cannot be read: {reason}") from None
 
 

@@ -12,6 +12,7 @@ from cactus.errors import InvalidImage
 from cactus.images.door import file_of, open_path
 from cactus.images.picture import Limits, Picture, Policy
 from cactus.inputs.checks import integer, number
+from cactus.inputs.text import reason_of
 
 FRAMES = 16
 """Frames of a video that are taken at most, unless more are asked for."""
@@ -105,7 +106,7 @@ def _opened(
                 file, options={"format_whitelist": DEMUXERS, "protocol_whitelist": "file"}
             )
         except (av.FFmpegError, ValueError) as error:
-            raise InvalidImage(f"{name} cannot be read as a video: {_reason(error)}") from None
+            raise InvalidImage(f"{name} cannot be read as a video: {reason_of(error)}") from None
         with closing(video):
             if not video.streams.video:
                 raise InvalidImage(f"{name} has no video track")
@@ -122,11 +123,6 @@ def _open(source: Any, limits: Limits, policy: Policy) -> tuple[IO[bytes], str]:
     if found is None:
         raise InvalidImage(f"a video is {type(source).__name__}, expected a path or bytes")
     return io.BytesIO(found[0]), found[1]
-
-
-def _reason(error: Exception) -> str:
-    """What went wrong, without PyAV's number and the file object that it was given."""
-    return getattr(error, "strerror", None) or str(error)
 
 
 class _Reader:
@@ -230,7 +226,7 @@ class _Reader:
             except av.FFmpegError as error:
                 failures += 1
                 if failures > MOST_DAMAGE:
-                    raise InvalidImage(f"{self.name} is damaged: {_reason(error)}") from None
+                    raise InvalidImage(f"{self.name} is damaged: {reason_of(error)}") from None
                 continue
             yield from ((frame.time, frame) for frame in frames if frame.time is not None)
 

@@ -27,6 +27,7 @@ from cactus.errors import (
     ModelNotFound,
     UnsupportedModel,
 )
+from cactus.inputs.text import reason_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -184,8 +185,7 @@ def open_regular(path: str | bytes, what: str, wrong: type[CactusError]) -> tupl
     except FileNotFoundError:
         raise wrong(f"{name}: no such file") from None
     except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        raise wrong(f"{name}: cannot be opened: {reason}") from None
+        raise wrong(f"{name}: cannot be opened: {reason_of(error)}") from None
     mode = os.fstat(descriptor).st_mode
     if not stat.S_ISREG(mode):
         os.close(descriptor)

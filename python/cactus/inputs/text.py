@@ -29,6 +29,11 @@ def megabytes(size: float) -> str:
     return f"{size / 1e9:.1f} GB"
 
 
+def reason_of(error: BaseException) -> str:
+    """What an error says, of a system's without its number; its kind where it says nothing."""
+    return str(getattr(error, "strerror", None) or error) or type(error).__name__
+
+
 def clean_text(text: str) -> str:
     """The text as plain ``str``; surrogate pairs are joined, lone surrogates become U+FFFD."""
     text = str.__str__(text)

@@ -11,6 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from cactus.errors import CactusError, InvalidRequest
+from cactus.inputs.text import reason_of
 from cactus.server.guard.origins import is_loopback
 from cactus.server.settings import Settings
 
@@ -80,8 +81,8 @@ def _resolved(settings: Settings) -> list[tuple[int, int, int, str, tuple[str, .
         )
     except (OSError, UnicodeError) as error:
         raise CannotListen(
-            f"--host {settings.host}: nobody knows this name ({error}); it is an address of this "
-            "machine, 127.0.0.1 for this machine alone, 0.0.0.0 for all"
+            f"--host {settings.host}: nobody knows this name ({reason_of(error)}); it is an "
+            "address of this machine, 127.0.0.1 for this machine alone, 0.0.0.0 for all"
         ) from None
     return list(dict.fromkeys(found))  # type: ignore[arg-type]
 
@@ -103,7 +104,7 @@ def _why(error: OSError, settings: Settings, port: int) -> str:
             f"{kind}{settings.host} is not an address of this machine; take 127.0.0.1, "
             "or 0.0.0.0 for all of its addresses"
         )
-    return f"cannot listen at {settings.host}, port {port}: {error.strerror or error}"
+    return f"cannot listen at {settings.host}, port {port}: {reason_of(error)}"
 
 
 def _unix(path: Path) -> socket.socket:
@@ -126,7 +127,7 @@ def _unix(path: Path) -> socket.socket:
         made.listen(BACKLOG)
     except OSError as error:
         made.close()
-        raise CannotListen(f"--uds {path}: {error.strerror or error}") from None
+        raise CannotListen(f"--uds {path}: {reason_of(error)}") from None
     except CannotListen:
         made.close()
         raise

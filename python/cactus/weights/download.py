@@ -25,6 +25,7 @@ from cactus.errors import (
     ModelNotFound,
     UnsupportedModel,
 )
+from cactus.inputs.text import reason_of
 from cactus.inputs.versions import is_newer, wrong_version
 from cactus.models.abilities import ABILITIES, Ability
 from cactus.models.uses import abilities_of
@@ -174,7 +175,7 @@ def _lock_of(target: Path) -> Path:
         home.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise DownloadError(
-            f'cannot write into the cache "{home}": {error.strerror or error}; set HOME or '
+            f'cannot write into the cache "{home}": {reason_of(error)}; set HOME or '
             "XDG_CACHE_HOME to a folder that can be written"
         ) from error
     place = hashlib.sha256(os.fsencode(target.absolute())).hexdigest()[:16]

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from cactus.errors import CactusError, ModelNotFound
 from cactus.inputs.files import find_json, is_gguf
+from cactus.inputs.text import reason_of
 from cactus.models.abilities import Ability
 from cactus.progress import Progress
 from cactus.weights import catalog, locate
@@ -110,7 +111,7 @@ def _converted_gguf(path: Path, progress: Progress | None) -> Path:
                 _remove_others(target)
     except OSError as error:
         raise CactusError(
-            f'cannot keep the converted form of "{path}" in "{home}": {error.strerror or error}; '
+            f'cannot keep the converted form of "{path}" in "{home}": {reason_of(error)}; '
             f'convert it into a folder of your own with: cactus convert "{path}" FOLDER'
         ) from error
     return target

@@ -21,6 +21,7 @@ from pathlib import Path
 
 from cactus.errors import CactusError, DownloadError
 from cactus.inputs.files import RegularFile, read_bytes
+from cactus.inputs.text import reason_of
 from cactus.progress import Progress
 from cactus.weights.hub import client as hub
 from cactus.weights.hub.client import HubFile, Repository
@@ -118,7 +119,7 @@ class HubCache:
             raise hub.explain_refusal(self.hub_id, token, error) from error
         except OSError as error:
             raise DownloadError(
-                f'cannot write into the hub\'s cache "{self.home}": {error.strerror or error}; '
+                f'cannot write into the hub\'s cache "{self.home}": {reason_of(error)}; '
                 "set HF_HOME to a folder that can be written"
             ) from error
 

@@ -12,6 +12,7 @@ from typing import Any
 from urllib.parse import quote
 
 from cactus.errors import DownloadError, InvalidRequest, ModelNotFound
+from cactus.inputs.text import reason_of
 from cactus.weights import catalog
 from cactus.weights.hub.fetch import AccessError, OfflineError, retry_after, wait_before
 
@@ -202,8 +203,8 @@ def _unreachable(hub_id: str, error: BaseException) -> DownloadError:
     while cause is not None:
         if isinstance(cause, (socket.gaierror, ConnectionError, TimeoutError)):
             return OfflineError(
-                f"{hub_id}: no way to the hub ({cause.strerror or cause}): this machine seems to "
+                f"{hub_id}: no way to the hub ({reason_of(cause)}): this machine seems to "
                 f"be offline; models that are here already work, see cactus list{_nearest(hub_id)}"
             )
         cause = cause.__cause__ or cause.__context__
-    return DownloadError(f"{hub_id}: the hub cannot be asked: {error or type(error).__name__}")
+    return DownloadError(f"{hub_id}: the hub cannot be asked: {reason_of(error)}")

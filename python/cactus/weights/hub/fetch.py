@@ -27,6 +27,7 @@ from urllib.parse import unquote, urldefrag, urlsplit
 from cactus.errors import CactusError, DownloadError
 from cactus.inputs import tls
 from cactus.inputs.files import read_json
+from cactus.inputs.text import reason_of
 from cactus.progress import Progress
 
 if TYPE_CHECKING:
@@ -340,7 +341,7 @@ class Fetch:
                 f"still needed, {free / 1e6:,.1f} MB are free; what has arrived is kept and "
                 "continued next time"
             )
-        return DownloadError(f'{self.title}: cannot write "{part}": {error.strerror or error}')
+        return DownloadError(f'{self.title}: cannot write "{part}": {reason_of(error)}')
 
     def _classify(self, error: httpx.RequestError) -> Exception:
         host = urlsplit(self.url).hostname or "the server"
@@ -356,7 +357,7 @@ class Fetch:
                     f"{self.title}: no way to {host} ({cause.strerror}): this machine seems "
                     "to be offline; models that are here already work, see cactus list"
                 )
-        return _TryAgainError(f"{host}: {str(error) or type(error).__name__}")
+        return _TryAgainError(f"{host}: {reason_of(error)}")
 
 
 def wait_before(tries: int, asked: float | None) -> float:
