@@ -103,9 +103,9 @@ def test_a_service_of_this_machine_is_set_up_without_a_key_and_without_a_termina
 @pytest.mark.parametrize(
     ("arguments", "text", "words"),
     [
-        ((), "", "no terminal: give --key-stdin and --model.\n"),
-        (("--model", "m"), "", "no terminal: give --key-stdin.\n"),
-        (("--base-url", LOCAL), "", "no terminal: give --model.\n"),
+        ((), "", "not a terminal: give --key-stdin and --model.\n"),
+        (("--model", "m"), "", "not a terminal: give --key-stdin.\n"),
+        (("--base-url", LOCAL), "", "not a terminal: give --model.\n"),
         (("--key-stdin",), KEY, "Error: --key-stdin asks nothing: give --model.\n"),
         (("--key-stdin", "--model", "m"), "", "no API key, and api.openai.com needs one\n"),
         (("--key-stdin", "--model", "m"), "two words", "characters"),

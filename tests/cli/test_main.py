@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 import sys
@@ -352,3 +353,38 @@ def test_the_log_tells_what_was_done_and_nothing_that_was_said(tiny_model: Path)
     assert any("loaded tiny (llama, context 512" in line for line in lines)
     assert any("answer: " in line and "3 written" in line for line in lines)
     assert "abracadabra" not in done.stderr and "sesame" not in done.stderr
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a device of Linux")
+@pytest.mark.parametrize("command", [["--help"], ["list"], ["completion", "bash"]])
+def test_an_output_that_is_full_is_said_in_words(command: list[str]) -> None:
+    with open("/dev/full", "wb") as full:
+        done = subprocess.run(
+            [*COMMAND, *command], stdout=full, stderr=subprocess.PIPE, check=False
+        )
+    assert (done.returncode, done.stderr) == (1, b"cactus: No space left on device\n")
+
+
+@pytest.mark.parametrize("kind", [str, os.fsencode, Path])
+def test_a_file_that_the_system_refuses_is_named(run, monkeypatch, kind) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS), kind("/there/model"))
+
+    monkeypatch.setattr("cactus.weights.locate.entries", refuse)
+    assert run("list")[2] == 'cactus: "/there/model": Read-only file system\n'
+
+
+def test_a_source_that_is_not_there_and_names_a_model_can_be_fetched(run) -> None:
+    status, _, err = run("convert", "Owner/Model")
+    assert status == 2 and "SOURCE Owner/Model: there is no such file or folder." in err
+    assert "'cactus download Owner/Model' fetches a model and converts it." in err
+    assert "download" not in run("convert", "./nothing")[2]
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [("rerank q nothing", "Invalid value for 'FILE'"), ("completion", "Missing argument 'SHELL'")],
+)
+def test_an_argument_that_is_wrong_is_named_without_brackets(run, line: str, said: str) -> None:
+    status, _, err = run(*line.split())
+    assert status == 2 and said in err

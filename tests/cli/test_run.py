@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from cactus.cli.main import run_cli
 from cactus.cli.run import _is_a_prompt
 
 PROMPT_OF = (
@@ -60,6 +61,19 @@ def test_a_pipe_that_stays_open_is_mentioned(tmp_path: Path) -> None:
         assert b"waiting for the end of standard input" in child.stderr.readline()
         child.stdin.close()
         assert child.wait() == 0
+
+
+@pytest.mark.parametrize("words", [["hello"], ["What", "is", "a", "cactus?"]])
+def test_words_that_name_no_model_are_shown_as_a_prompt(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path, words
+) -> None:
+    monkeypatch.setenv("CACTUS_WEIGHTS", str(tmp_path))
+    assert run_cli(["run", *words]) == 1
+    said = capsys.readouterr().err
+    assert said.startswith(f'cactus: no model "{words[0]}"')
+    assert said.endswith(f'cactus run -p "{" ".join(words)}"\n')
+    assert run_cli(["run", "./nothing", *words]) == 1
+    assert "run -p" not in capsys.readouterr().err
 
 
 def test_one_argument_with_spaces_is_a_prompt_unless_it_names_something(

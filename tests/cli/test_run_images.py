@@ -49,11 +49,11 @@ def test_what_is_meant_as_an_image_is_told_from_a_model_and_a_prompt(
     run: Run, tiny_vlm: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     status, _, err = run("cat.png", "What?")
-    assert status == 2 and "cat.png is no model; an image is shown with --image cat.png" in err
+    assert status == 2 and "cat.png is not a model; an image is shown with --image cat.png" in err
     _, _, err = run(tiny_vlm, "--greedy", "--max-tokens", "2", "cat.png", "What?")
     assert "[cat.png is read as text here; --image cat.png shows it]\n" in err
     assert run_cli(["embed", "cat.png"]) == 2
-    assert "cat.png is no file of texts; images need --image" in capsys.readouterr().err
+    assert "cat.png is not a file of texts; images need --image" in capsys.readouterr().err
     Path("photos").mkdir()
     status, _, err = run("-i", "photos", "What?")
     assert (status, err) == (

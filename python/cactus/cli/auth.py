@@ -78,7 +78,7 @@ def _set_up(key_stdin: bool, base_url: str | None, model: str | None) -> None:
     missing = [] if key_stdin or local else ["--key-stdin"]
     missing += [] if model is not None else ["--model"]
     if missing and not asks:
-        why = "--key-stdin asks nothing" if key_stdin else "Standard input is no terminal"
+        why = "--key-stdin asks nothing" if key_stdin else "Standard input is not a terminal"
         raise click.UsageError(f"{why}: give {' and '.join(missing)}.")
     key = None
     if key_stdin:

@@ -9,7 +9,7 @@ from cactus.cli.process import COMPLETE
 
 
 @click.command("completion", short_help="Print a script that completes commands in a shell.")
-@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
+@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]), metavar="SHELL")
 @click.pass_context
 def command(ctx: click.Context, /, shell: str) -> None:
     """Print the script that makes SHELL complete commands, options and names of models.

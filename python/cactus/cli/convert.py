@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from cactus.cli.options import Real
-from cactus.cli.text import megabytes
+from cactus.cli.text import megabytes, printable
 from cactus.progress import show_progress
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 @click.command("convert", short_help="Convert a GGUF file or a Hugging Face folder.")
-@click.argument("source", type=click.Path(exists=True, path_type=Path))
+@click.argument("source", type=click.Path(path_type=Path))
 @click.argument("directory", required=False, type=click.Path(path_type=Path))
 @click.option(
     "--precision",
@@ -89,6 +89,8 @@ def command(
     if calibration and no_calibration:
         raise click.UsageError("--calibration and --no-calibration exclude each other.")
     text = None if no_calibration else calibration or OWN_TEXT
+    if not source.exists():
+        raise click.UsageError(_absent(str(source)))
     target = directory or _default_target(lora or source)
     with show_progress() as progress:
         report = convert(
@@ -115,6 +117,15 @@ def command(
         )
     for note in report.notes:
         click.echo(f"note: {note}", err=True)
+
+
+def _absent(source: str) -> str:
+    """What to say of a source that is not there, which may be the name of a model."""
+    from cactus.weights import catalog, names
+
+    known = catalog.find(source) or names.parse_hub_name(source)
+    fetch = f" 'cactus download {printable(source)}' fetches a model and converts it."
+    return f"SOURCE {printable(source)}: there is no such file or folder.{fetch if known else ''}"
 
 
 def _formats(report: ConversionReport) -> Iterator[str]:

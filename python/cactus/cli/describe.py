@@ -88,8 +88,8 @@ def command(
     frames of a video.
 
     Each image is a conversation of its own, and the likeliest answer is taken, so that the same
-    image has the same text again. The model is fetched the first time. A FILE that is no image, or
-    too large for the model, is reported and the others go on; the exit status is then 1.
+    image has the same text again. The model is fetched the first time. A FILE that is not an image,
+    or too large for the model, is reported and the others go on; the exit status is then 1.
     """
     tell = None if quiet else note
     names = [name for file in files for name in _readable(file, frames, tell)]

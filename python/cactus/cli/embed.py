@@ -45,6 +45,7 @@ BLOCK = 1024
 @click.argument("files", nargs=-1, metavar="[FILE]...", type=click.Path(allow_dash=True))
 @click.option(
     "--model",
+    "-m",
     shell_complete=complete_embedders,
     help="What makes the vectors.  [default: CACTUS_EMBEDDER, else an embedder that is here, "
     "else all-minilm-l6-v2; with --image one of images, else siglip2-base-patch16-224]",
@@ -113,8 +114,8 @@ def command(
     """Write the vector of each text in FILE: of each line, or of each line of JSON.
 
     '-' is standard input. A line of the result is {"index": ..., "embedding": [...]} and the other
-    fields of the JSON line that it is of; "index" counts the lines from 0 on. A line that is no
-    text, or too long, is reported by its number and left out, and the exit status is then 1; an
+    fields of the JSON line that it is of; "index" counts the lines from 0 on. A line that is not
+    a text, or too long, is reported by its number and left out, and the exit status is then 1; an
     npy file is then not written.
 
     With --image there is a line for each FILE, with its name as "file"; of a PDF for each page, of
@@ -127,7 +128,7 @@ def command(
     elif len(files) > 1:
         raise click.UsageError("Give one FILE of texts, or --image and several images.")
     elif files and is_image_file(files[0]):
-        raise click.UsageError(f"{files[0]} is no file of texts; images need --image.")
+        raise click.UsageError(f"{files[0]} is not a file of texts; images need --image.")
     if written == "npy" and output is None and sys.stdout.isatty():
         raise click.UsageError("npy is not for a terminal; give --output FILE.")
 

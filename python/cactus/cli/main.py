@@ -57,6 +57,9 @@ def run_cli(arguments: Sequence[str]) -> int:
     except click.ClickException as error:
         if isinstance(error, click.NoSuchOption) and not error.possibilities:
             error = no_such_option(error)
+        elif isinstance(error, click.BadParameter) and isinstance(error.param, click.Argument):
+            name = error.param.human_readable_name
+            error.param_hint = f"'{name.strip('[.]')}'"  # without what says that it is optional
         error.show()
         return error.exit_code
     except (KeyboardInterrupt, click.Abort):
@@ -71,7 +74,7 @@ def run_cli(arguments: Sequence[str]) -> int:
     except Exception as error:
         if not _is_expected(error):
             raise
-        click.echo(f"cactus: {printable(str(error)) or type(error).__name__}", err=True)
+        click.echo(f"cactus: {printable(_said(error))}", err=True)
         return 1
 
 
@@ -87,6 +90,16 @@ def _is_expected(error: Exception) -> bool:
     from cactus.errors import CactusError
 
     return isinstance(error, (CactusError, OSError, MemoryError))
+
+
+def _said(error: Exception) -> str:
+    """The error in words; of a system's its file, and why, without its number."""
+    from cactus.inputs.text import reason_of
+
+    file = getattr(error, "filename", None)
+    if isinstance(file, (str, bytes, os.PathLike)):
+        return f'"{os.fsdecode(file)}": {reason_of(error)}'
+    return reason_of(error)
 
 
 def _prepare_streams() -> None:

@@ -27,7 +27,7 @@ _BETWEEN = " \t\n,;"
 @dataclass(frozen=True)
 class Pasted:
     """A message without the paths of images in it: `text`; those `files`; and what looks like the
-    path of an image, and is no file: `missing`.
+    path of an image and is not a file: `missing`.
     """
 
     text: str
@@ -64,7 +64,7 @@ def find_images(message: str) -> Pasted:
 def files_of(text: str) -> list[str]:
     """The files that a text names: one whose name may have spaces, or several words of a shell.
 
-    What is no file stands for all files that fit, as in a shell: ``*.png``.
+    What is not a file stands for all files that fit, as in a shell: ``*.png``.
     """
     whole = os.path.expanduser(text)
     if os.path.exists(whole):

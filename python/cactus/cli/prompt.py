@@ -39,7 +39,7 @@ def prompt_of(words: tuple[str, ...], option: str | None) -> str | None:
 
 
 def _is_pipe_or_file() -> bool:
-    """Whether somebody has put something there, which is no device such as /dev/null."""
+    """Whether somebody has put something there, not a device such as /dev/null."""
     try:
         mode = os.fstat(sys.stdin.fileno()).st_mode
     except (OSError, ValueError):  # a test's, or a notebook's

@@ -29,6 +29,7 @@ from cactus.inputs.lines import json_line
 @file_argument
 @click.option(
     "--model",
+    "-m",
     shell_complete=complete_rerankers,
     help="What scores the texts.  [default: one that is here, else ms-marco-minilm-l6-v2]",
 )
@@ -57,7 +58,7 @@ def command(
 
     '-' is standard input. A text is a line, or a field of a line of JSON. A line of the result is
     {"index": ..., "score": ..., "text": ...} and the other fields of the JSON line that it is of;
-    "index" counts the lines from 0 on. A line that is no text, or too long beside the query, is
+    "index" counts the lines from 0 on. A line that is not a text, or too long beside the query, is
     reported by its number and left out, and the exit status is then 1.
     """
     from cactus.cli.models import find_text_model

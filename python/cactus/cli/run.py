@@ -21,7 +21,7 @@ from cactus.cli.options import (
     threads_option,
 )
 from cactus.cli.text import note, printable, whole_characters
-from cactus.errors import InvalidRequest
+from cactus.errors import InvalidRequest, ModelNotFound
 from cactus.weights.catalog import STARTER
 
 if TYPE_CHECKING:
@@ -293,14 +293,12 @@ def command(
             note(f"{word} is read as text here; --image {word} shows it")
     if model is not None and is_image_file(model):
         raise click.UsageError(
-            f"{model} is no model; an image is shown with --image {model}, and then a prompt."
+            f"{model} is not a model; an image is shown with --image {model}, and then a prompt."
         )
     tell = None if quiet else note
     attached = [image for file in images for image in load_images(file, frames, tell)]
     folder = (
-        find_seeing(model, offline=offline)
-        if attached
-        else find_or_fetch(model or STARTER.name, offline=offline, ability="chat")
+        find_seeing(model, offline=offline) if attached else _find_chatting(model, words, offline)
     )
     small = None if draft is None else find_or_fetch(draft, offline=offline, ability="chat")
     asked = prompt_of(words, prompt)
@@ -397,6 +395,25 @@ def _check_schema(file: str, schema: dict[str, Any], engine: Loaded) -> None:
         grammar_of(schema_option("schema", schema), engine.grammars)
     except InvalidRequest as error:
         raise click.UsageError(f"--schema {file}: {str(error).removeprefix('schema: ')}") from None
+
+
+def _find_chatting(model: str | None, words: tuple[str, ...], offline: bool) -> Path:
+    """The folder of the model, fetched where it must be; None is the starter model.
+
+    Where the first word names none, the error says how all of them would be a prompt.
+    """
+    from cactus.cli.models import find_or_fetch
+    from cactus.weights import locate, names
+
+    try:
+        return find_or_fetch(model or STARTER.name, offline=offline, ability="chat")
+    except ModelNotFound as error:
+        if model is None or locate.is_path(model) or names.parse_hub_name(model) is not None:
+            raise
+        asked = printable(" ".join((model, *words)))
+        if len(asked) > 60:
+            asked = "..."
+        raise ModelNotFound(f'{error}; to ask {STARTER.name}: cactus run -p "{asked}"') from None
 
 
 def _is_a_prompt(text: str) -> bool:

@@ -13,7 +13,7 @@ BAR = 24
 
 
 class StatusLine:
-    """The last line of the terminal; none where stderr is no terminal, or if `quiet`.
+    """The last line of the terminal; none where stderr is not a terminal, or if `quiet`.
 
     What is printed to the same terminal goes between ``clear()`` and the next ``show()``.
     """

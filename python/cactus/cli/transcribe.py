@@ -23,6 +23,7 @@ MODEL = "whisper-base"
 @click.argument("files", nargs=-1, metavar="FILE...")
 @click.option(
     "--model",
+    "-m",
     shell_complete=complete_speech,
     default=MODEL,
     show_default=True,

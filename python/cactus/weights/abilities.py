@@ -25,8 +25,8 @@ _PHRASES = {
 
 _CALLS = {
     "chat": "cactus run, Model.chat or cactus_complete",
-    "embed": "Model.embed or cactus_embed",
-    "rerank": "Model.rerank",
+    "embed": "cactus embed, Model.embed or cactus_embed",
+    "rerank": "cactus rerank or Model.rerank",
     "transcribe": "cactus transcribe, Model.transcribe or cactus_transcribe",
 }
 """Where to go with a model, by the first of its abilities."""
