@@ -12,7 +12,7 @@ import numpy as np
 
 TYPES = {"float32": 0, "int8": 1, "int16": 2, "int32": 3, "float16": 4, "bfloat16": 5}
 
-WIDTH, INNER, VOCABULARY, BINS = 64, 96, 160, 8
+WIDTH, INNER, VOCABULARY, BINS = 64, 96, 160, 16
 
 
 @dataclass

@@ -9,7 +9,7 @@ import random
 import struct
 import zipfile
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
@@ -122,6 +122,11 @@ def _change_once(rng: random.Random, data: bytes, other: bytes) -> bytes:
         return data[:at] + digits + data[at + rng.choice((0, 1, 2)) :]
     size = rng.choice((1, 7, 8, 64))
     return data[:at] + (rng.randbytes(size) if rng.random() < 0.5 else b"") + data[at + size :]
+
+
+def some_bytes(rng: random.Random, data: bytes, other: Callable[[], bytes]) -> bytes:
+    """Bytes changed in a fifth of the cases."""
+    return change_bytes(rng, data, other()) if rng.random() < 0.2 else data
 
 
 def change_json(rng: random.Random, value: Any, values: list[Any] | None = None) -> Any:

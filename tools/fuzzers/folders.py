@@ -1,13 +1,15 @@
 """Folders of models: configurations and tokenizers, loaded, and run where they are accepted.
 
 A checkpoint's config.json, tokenizer.json and what lies beside them are changed, of every
-architecture. What is accepted is converted, loaded and asked for two tokens; a tokenizer must give
-back what it was given, in pieces as whole. All else ends in an error of ours.
+architecture, and the vocabularies of which a tokenizer is made for a GGUF file. What is accepted is
+converted, loaded and asked for two tokens; a tokenizer must give back what it was given, in pieces
+as whole. All else ends in an error of ours.
 """
 
 from __future__ import annotations
 
 import json
+import math
 import os
 import random
 import shutil
@@ -17,10 +19,14 @@ from typing import Any
 from cactus.errors import CactusError, ModelFormatError, NativeError, UnsupportedModel
 from cactus.model import Model
 from cactus.models.base import load_architecture
-from cactus.tokenizer import Tokenizer
+from cactus.tokenizer import PRE_TOKENIZERS, Tokenizer, write_tokenizer
 from cactus.weights.convert import convert
 from fuzzers.base import Case, Folders, change_json, changed_document, pack, unpack
 from tests.conftest import write_tiny_checkpoint
+from tests.weights.forge import byte_tokens
+
+JSON_KINDS = ("config", "vocabulary")
+"""Of which a case is one JSON document, and not a folder."""
 
 GOLDEN = Path(__file__).resolve().parents[2] / "tests" / "golden"
 TEXTS = ("Hello", "", " a  b\n", "é東😀", "<|im_start|>user\nx<|im_end|>", "\0", "ab100ab2" * 3)
@@ -34,6 +40,55 @@ PIECES: list[Any] = [
     {"type": "TemplateProcessing", "single": []}, {"Regex": "["},
     {"type": "Metaspace", "replacement": "", "prepend_scheme": "always"}, {"type": "NFC"},
 ]  # fmt: skip
+WORDS: list[Any] = [
+    *("", "a", "ab", "a b", "\u2581", "\u2581a", "<0x41>", "<0xZZ>", "##a", "\u0120", "<unk>", "é"),
+    *("gpt2", "llama", "bert", "t5", "rwkv", *list(PRE_TOKENIZERS)[::4], "<|im_end|>", "\n"),
+    *(0, 1, 2, 3, 4, 5, 6, 7, -1, 255, 2**31, 2**63, 0.5, -0.0, 1e300, math.nan, -math.inf),
+    *(True, False, [], ["a"], ["a b", "ab c"], [1, 2], [0.5], ["a"] * 300, [6] * 300),
+]
+"""What the metadata of a GGUF file can hold."""
+
+
+def vocabularies() -> list[dict[str, Any]]:
+    """The metadata of a small vocabulary of every kind."""
+    letters = byte_tokens()
+    bytewise = [f"<0x{byte:02X}>" for byte in range(256)]
+    pieces = ["<unk>", "<s>", "</s>", "\u2581", "\u2581a", "b", "ab", "\u2581ab"]
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "\u2581un", "ab", "le", "\u2581,", "\u2581e"]
+    gpt2 = {
+        "model": "gpt2",
+        "pre": "llama-bpe",
+        "tokens": ["<s>", "</s>", *letters, "ab", "<x>"],
+        "token_type": [3, 3] + [1] * 257 + [4],
+        "merges": ["a b"],
+        "eos_token_id": 1,
+    }
+    spm = {
+        "model": "llama",
+        "tokens": [*pieces, *bytewise],
+        "token_type": [2, 3, 3] + [1] * 5 + [6] * 256,
+        "scores": [-float(n) for n in range(264)],
+        "add_space_prefix": True,
+        "eot_token_id": 2,
+    }
+    bert = {
+        "model": "bert",
+        "tokens": words,
+        "token_type": [3] * 4 + [1] * 5,
+        "cls_token_id": 2,
+        "seperator_token_id": 3,
+        "unknown_token_id": 1,
+    }
+    t5 = {"model": "t5", "tokens": pieces, "scores": [-float(n) for n in range(8)],
+          "token_type": [2, 3, 3] + [1] * 5, "unknown_token_id": 0, "eos_token_id": 2,
+          "precompiled_charsmap": [0] * 8}  # fmt: skip
+    found = []
+    for known in (gpt2, spm, bert, t5):
+        made = {f"tokenizer.ggml.{key}": value for key, value in known.items()}
+        encoder = known["model"] in ("bert", "t5")
+        made["general.architecture"] = "bert" if encoder else "llama"
+        found.append(made | {"tokenizer.chat_template": "{{ messages }}"})
+    return found
 
 
 class Fuzz(Folders):
@@ -54,11 +109,17 @@ class Fuzz(Folders):
             if path.suffix in (".json", ".jinja")
         }
         self.files["generation_config.json"] = b'{"temperature": 0.5, "eos_token_id": [2, 0]}'
+        self.vocabularies = vocabularies()
         self.configs = [path.read_bytes() for path in sorted(GOLDEN.glob("*/config.json"))]
 
     def make(self, rng: random.Random) -> Case:
         """A folder with a file that is changed."""
-        kind = rng.choice(("config", "tokenizer", "model"))
+        kind = rng.choice(("config", "tokenizer", "model", "vocabulary"))
+        if kind == "vocabulary":
+            metadata: Any = rng.choice(self.vocabularies)
+            for _ in range(rng.choice((1, 1, 2, 3))):
+                metadata = change_json(rng, metadata, WORDS)
+            return Case(kind, json.dumps(metadata).encode())
         if kind == "config":
             config = json.loads(rng.choice(self.configs))
             if rng.random() < 0.1:
@@ -83,7 +144,10 @@ class Fuzz(Folders):
         """One of its files changed."""
         if case.kind == "config":
             return Case(case.kind, changed_document(rng, case.data))
-        return super().mutate(rng, case, case if other.kind == "config" else other)
+        if case.kind == "vocabulary":
+            metadata = change_json(rng, json.loads(case.data), WORDS)
+            return Case(case.kind, json.dumps(metadata).encode())
+        return super().mutate(rng, case, case if other.kind in JSON_KINDS else other)
 
     def run(self, case: Case) -> None:
         """Read it, and use what can be read."""
@@ -98,6 +162,12 @@ class Fuzz(Folders):
         folder = self.scratch / "case"
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir()
+        if case.kind == "vocabulary":
+            metadata = json.loads(case.data)
+            if isinstance(metadata, dict):
+                write_tokenizer(metadata, folder)
+                _tokenizer(folder)
+            return
         for name, data in unpack(case.data).items():
             if "/" not in name:
                 (folder / name).write_bytes(data)

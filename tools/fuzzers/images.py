@@ -119,10 +119,38 @@ def change_bytes(rng: random.Random, data: bytes) -> bytes:
     return data
 
 
-# PNG
+# PNG and WebP: their chunks
+
+Chunks = list[tuple[bytes, bytes]]
 
 
-def png_parts(data: bytes) -> list[tuple[bytes, bytes]]:
+def change_chunks(
+    rng: random.Random,
+    files: tuple[Chunks, Chunks],
+    change_own: Callable[[random.Random, Chunks, int], None],
+    kinds: tuple[bytes, ...],
+) -> Chunks:
+    """The chunks of the first file: what a format has of its own, kinds, bytes or order changed.
+
+    `kinds` are what a chunk may become; some are taken from the second file.
+    """
+    parts, others = files
+    for _ in range(rng.choice((1, 2, 3))):
+        at = rng.randrange(len(parts))
+        kind, body = parts[at]
+        action = rng.randrange(7)
+        if action <= 2:
+            change_own(rng, parts, at)
+        elif action == 3:
+            parts[at] = (rng.choice(kinds), rng.choice((body, rng.randbytes(rng.randrange(60)))))
+        elif action == 4:
+            parts[at] = (kind, change_bytes(rng, body))
+        else:
+            other_list(rng, parts, others)
+    return parts
+
+
+def png_parts(data: bytes) -> Chunks:
     parts, at = [], 8
     while at + 12 <= len(data):
         size, kind = struct.unpack_from(">I4s", data, at)
@@ -131,47 +159,89 @@ def png_parts(data: bytes) -> list[tuple[bytes, bytes]]:
     return parts
 
 
+PNG_KINDS = (b"PLTE", b"tRNS", b"eXIf", b"acTL", b"fcTL", b"fdAT", b"gAMA", b"sBIT", b"abCD")
+CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
+"""Of a pixel, by the kind of colour."""
+
+
+def change_png(rng: random.Random, parts: Chunks, at: int) -> None:
+    """Another header, other pixels, or pixels that fit the header."""
+    place = next((i for i, part in enumerate(parts) if part[0] == b"IHDR"), at)
+    pixels = next((i for i, part in enumerate(parts) if part[0] == b"IDAT"), at)
+    action = rng.randrange(3)
+    if action == 0:
+        wide, high = (rng.choice(SIZES), rng.choice(SIZES)) if rng.random() < 0.5 else (24, 20)
+        rest = rng.choice((1, 2, 4, 8, 16, 3, 0)), rng.choice((0, 2, 3, 4, 6, 1, 9))
+        last = rng.choice((0, 0, 1)), rng.choice((0, 0, 1, 2)), rng.choice((0, 0, 0, 1))
+        parts[place] = (b"IHDR", struct.pack(">IIBBBBB", wide, high, *rest, *last))
+    elif action == 1:
+        size = rng.choice((0, 1, 100, 5000, 3_000_000))
+        raw = bytes(size) if rng.random() < 0.5 else rng.randbytes(min(size, 5000))
+        kind = rng.choice((b"IDAT", b"IDAT", b"zTXt", b"iCCP", parts[at][0]))
+        parts[at] = (kind, zlib.compress(raw))
+    else:
+        wide, high = rng.choice((1, 3, 24)), rng.choice((1, 8, 20))
+        colour = rng.choice(tuple(CHANNELS))
+        depths = {0: (1, 2, 4, 8, 16), 3: (1, 2, 4, 8)}.get(colour, (8, 16))
+        depth = rng.choice(depths)
+        row = (wide * depth * CHANNELS[colour] + 7) // 8
+        raw = b"".join(bytes([rng.randrange(5)]) + rng.randbytes(row) for _ in range(high))
+        head = struct.pack(">IIBBBBB", wide, high, depth, colour, 0, 0, rng.choice((0, 0, 0, 1)))
+        parts[place], parts[pixels] = (b"IHDR", head), (b"IDAT", zlib.compress(raw))
+        if colour == 3:
+            parts.insert(place + 1, (b"PLTE", rng.randbytes(3 * rng.choice((1, 2, 16, 256)))))
+
+
 def png(rng: random.Random, all_seeds: list[bytes]) -> bytes:
-    parts = png_parts(rng.choice(all_seeds))
-    others = png_parts(rng.choice(all_seeds))
-    for _ in range(rng.choice((1, 2, 3))):
-        at = rng.randrange(len(parts))
-        kind, body = parts[at]
-        action = rng.randrange(7)
-        if action <= 1:
-            at = next((i for i, part in enumerate(parts) if part[0] == b"IHDR"), at)
-            wide, high = rng.choice(SIZES), rng.choice(SIZES)
-            rest = rng.choice((1, 2, 4, 8, 16, 3, 0)), rng.choice((0, 2, 3, 4, 6, 1, 9))
-            last = rng.choice((0, 0, 0, 1)), rng.choice((0, 0, 1)), rng.choice((0, 0, 1, 2))
-            if rng.random() < 0.5:
-                wide, high = 24, 20
-            parts[at] = (b"IHDR", struct.pack(">IIBBBBB", wide, high, *rest, *last[1:], last[0]))
-        elif action == 2:
-            size = rng.choice((0, 1, 100, 5000, 3_000_000))
-            raw = bytes(size) if rng.random() < 0.5 else rng.randbytes(min(size, 5000))
-            parts[at] = (rng.choice((b"IDAT", b"IDAT", b"zTXt", b"iCCP", kind)), zlib.compress(raw))
-        elif action == 3:
-            kinds = (
-                b"PLTE",
-                b"tRNS",
-                b"eXIf",
-                b"acTL",
-                b"fcTL",
-                b"fdAT",
-                b"gAMA",
-                b"sBIT",
-                b"abCD",
-            )
-            parts[at] = (rng.choice(kinds), rng.choice((body, rng.randbytes(rng.randrange(60)))))
-        elif action == 4:
-            parts[at] = (kind, change_bytes(rng, body))
-        else:
-            other_list(rng, parts, others)
+    files = png_parts(rng.choice(all_seeds)), png_parts(rng.choice(all_seeds))
+    parts = change_chunks(rng, files, change_png, PNG_KINDS)
     made = [chunk(kind, body) for kind, body in parts]
     if rng.random() < 0.2:
         at = rng.randrange(len(made))
         made[at] = struct.pack(">I", rng.choice(NUMBERS) % 2**32) + made[at][4:]
     return b"\x89PNG\r\n\x1a\n" + b"".join(made)
+
+
+def webp_parts(data: bytes) -> Chunks:
+    parts, at = [], 12
+    while at + 8 <= len(data):
+        kind, size = struct.unpack_from("<4sI", data, at)
+        parts.append((kind, data[at + 8 : at + 8 + size]))
+        at += 8 + size + size % 2
+    return parts
+
+
+WEBP_KINDS = (b"ALPH", b"ANIM", b"ANMF", b"EXIF", b"XMP ", b"ICCP", b"VP8L", b"what")
+
+
+def change_webp(rng: random.Random, parts: Chunks, at: int) -> None:
+    """Other sizes in a chunk, or one more that says what there is."""
+    kind, body = parts[at]
+    sizes = [rng.choice(SIZES) for _ in range(2)]
+    if rng.random() < 0.5:
+        flags = bytes([rng.randrange(64), 0, 0, 0])
+        parts.insert(0, (b"VP8X", flags + struct.pack("<HBHB", 23, 0, 19, 0)))
+        return
+    if kind == b"VP8 ":
+        body = put(body, 6, struct.pack("<HH", *(size % 65536 for size in sizes)))
+    elif kind == b"VP8L":
+        bits = sizes[0] % 2**14 | sizes[1] % 2**14 << 14 | rng.getrandbits(4) << 28
+        body = put(body, 1, struct.pack("<I", bits))
+    elif kind in (b"VP8X", b"ANMF"):
+        where = 4 if kind == b"VP8X" else rng.choice((0, 6))
+        body = put(body, where, b"".join(struct.pack("<I", s)[:3] for s in sizes))
+    parts[at] = (kind, body)
+
+
+def webp(rng: random.Random, all_seeds: list[bytes]) -> bytes:
+    files = webp_parts(rng.choice(all_seeds)), webp_parts(rng.choice(all_seeds))
+    made = []
+    for kind, body in change_chunks(rng, files, change_webp, WEBP_KINDS):
+        size = len(body) if rng.random() < 0.95 else rng.choice(NUMBERS) % 2**32
+        made.append(kind + struct.pack("<I", size) + body + bytes(len(body) % 2))
+    body = b"WEBP" + b"".join(made)
+    size = len(body) if rng.random() < 0.9 else rng.choice(NUMBERS) % 2**32
+    return b"RIFF" + struct.pack("<I", size) + body
 
 
 # JPEG
@@ -220,55 +290,6 @@ def jpeg(rng: random.Random, all_seeds: list[bytes]) -> bytes:
         else:
             other_list(rng, parts, others)
     return b"\xff\xd8" + b"".join(parts) + rng.choice((b"\xff\xd9", b"\xff\xd9", b""))
-
-
-# WebP
-
-
-def webp_parts(data: bytes) -> list[tuple[bytes, bytes]]:
-    parts, at = [], 12
-    while at + 8 <= len(data):
-        kind, size = struct.unpack_from("<4sI", data, at)
-        parts.append((kind, data[at + 8 : at + 8 + size]))
-        at += 8 + size + size % 2
-    return parts
-
-
-def webp(rng: random.Random, all_seeds: list[bytes]) -> bytes:
-    parts = webp_parts(rng.choice(all_seeds))
-    others = webp_parts(rng.choice(all_seeds))
-    for _ in range(rng.choice((1, 2, 3))):
-        at = rng.randrange(len(parts))
-        kind, body = parts[at]
-        action = rng.randrange(5)
-        if action == 0:
-            sizes = [rng.choice(SIZES) for _ in range(2)]
-            if kind == b"VP8 ":
-                body = put(body, 6, struct.pack("<HH", *(size % 65536 for size in sizes)))
-            elif kind == b"VP8L":
-                bits = sizes[0] % 2**14 | sizes[1] % 2**14 << 14 | rng.getrandbits(4) << 28
-                body = put(body, 1, struct.pack("<I", bits))
-            elif kind in (b"VP8X", b"ANMF"):
-                where = 4 if kind == b"VP8X" else rng.choice((0, 6))
-                body = put(body, where, b"".join(struct.pack("<I", s)[:3] for s in sizes))
-            parts[at] = (kind, body)
-        elif action == 1:
-            parts[at] = (kind, change_bytes(rng, body))
-        elif action == 2:
-            flags = bytes([rng.randrange(64), 0, 0, 0])
-            parts.insert(0, (b"VP8X", flags + struct.pack("<HBHB", 23, 0, 19, 0)))
-        elif action == 3:
-            kinds = (b"ALPH", b"ANIM", b"ANMF", b"EXIF", b"XMP ", b"ICCP", b"VP8L", b"what")
-            parts[at] = (rng.choice(kinds), body)
-        else:
-            other_list(rng, parts, others)
-    made = []
-    for kind, body in parts:
-        size = len(body) if rng.random() < 0.95 else rng.choice(NUMBERS) % 2**32
-        made.append(kind + struct.pack("<I", size) + body + bytes(len(body) % 2))
-    body = b"WEBP" + b"".join(made)
-    size = len(body) if rng.random() < 0.9 else rng.choice(NUMBERS) % 2**32
-    return b"RIFF" + struct.pack("<I", size) + body
 
 
 # GIF and BMP: their fields

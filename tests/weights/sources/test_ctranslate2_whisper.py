@@ -95,7 +95,7 @@ def test_the_configuration_follows_from_the_shapes(tmp_path: Path) -> None:
     config = source.config
     assert config["model_type"] == "whisper"
     assert config["architectures"] == ["WhisperForConditionalGeneration"]
-    wanted = {"d_model": 64, "vocab_size": 160, "num_mel_bins": 8, "tie_word_embeddings": True}
+    wanted = {"d_model": 64, "vocab_size": 160, "num_mel_bins": 16, "tie_word_embeddings": True}
     for part in ("encoder", "decoder"):
         wanted |= {f"{part}_layers": 2, f"{part}_attention_heads": 4, f"{part}_ffn_dim": 96}
     wanted |= {"max_source_positions": 30, "max_target_positions": 20}
@@ -129,7 +129,7 @@ def test_the_tokenizer_and_the_features_settings_are_written(tmp_path: Path) -> 
     names = sorted(path.name for path in (tmp_path / "out").iterdir())
     assert names == ["preprocessor_config.json", "tokenizer.json"]
     settings = json.loads((tmp_path / "out" / "preprocessor_config.json").read_text())
-    assert settings["feature_size"] == 8
+    assert settings["feature_size"] == 16
     (folder / "preprocessor_config.json").write_text('{"feature_size": 8, "chunk_length": 30}')
     source.write_tokenizer(tmp_path / "out")
     assert "chunk_length" in (tmp_path / "out" / "preprocessor_config.json").read_text()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -109,6 +110,17 @@ def test_the_formula(tmp_path: Path, merged: Any) -> None:
     merged()
     want = before[Q] + 5 / 2**0.5 * tensors[B] @ tensors[A]
     assert np.allclose(values_of(tmp_path / "out")[Q], want, rtol=0, atol=2e-6)
+
+
+@pytest.mark.parametrize("value", [3e38, 1e30])
+def test_products_beyond_floats_are_named(value: float, tmp_path: Path, merged: Any) -> None:
+    """Whether a factor overflows as it is scaled, or the product of both."""
+    tensors = small_adapter(tmp_path / "adapter")
+    config = json.loads((tmp_path / "adapter" / "adapter_config.json").read_text())
+    large = {A: np.full_like(tensors[A], 1e30), B: np.full_like(tensors[B], value)}
+    write_adapter(tmp_path / "adapter", config, large)
+    with pytest.raises(ModelFormatError, match=rf"{re.escape(Q)}.*finite"):
+        merged()
 
 
 def test_threads_may_ask_for_rows_at_once() -> None:

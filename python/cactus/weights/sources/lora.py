@@ -345,13 +345,15 @@ class _Rows:
     scale: np.float32
 
     def __call__(self, start: int, stop: int) -> U8:
-        left, right = self.adapter.factors(self.pair, self.scale)
-        values = _floats(self.tensor.kind, self.tensor.rows(start, stop))
-        values = values + left[start:stop] @ right
-        if self.pair.magnitude:
-            wanted = self.adapter.values(self.pair.magnitude)[start:stop, None]
-            norms = np.linalg.norm(values, axis=1, keepdims=True)
-            values = values * (wanted / np.maximum(norms, np.finfo(np.float32).tiny))
+        # What is not finite in the end is refused by its name where it is written.
+        with np.errstate(all="ignore"):
+            left, right = self.adapter.factors(self.pair, self.scale)
+            values = _floats(self.tensor.kind, self.tensor.rows(start, stop))
+            values = values + left[start:stop] @ right
+            if self.pair.magnitude:
+                wanted = self.adapter.values(self.pair.magnitude)[start:stop, None]
+                norms = np.linalg.norm(values, axis=1, keepdims=True)
+                values = values * (wanted / np.maximum(norms, np.finfo(np.float32).tiny))
         raw: U8 = np.ascontiguousarray(values, np.float32).view(np.uint8)
         return raw
 
