@@ -21,6 +21,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from threading import Thread
 from typing import Any
@@ -95,8 +96,18 @@ class Nodes:
         self.nodes = [self.add(cpus) for _ in range(nodes)]
 
     def add(self, cpus: int = 1, **environment: str) -> Any:
-        """One more node."""
-        with patch.dict(os.environ, environment):
+        """One more node. Ray waits for it 30 s, which others on the machine may need alone."""
+        found = ray._private.services.get_node
+
+        def patient(*given: Any) -> Any:
+            for _ in range(60):
+                with suppress(RuntimeError):
+                    return found(*given)
+                time.sleep(1)
+            return found(*given)
+
+        slow = patch("ray._private.services.get_node", patient)
+        with slow, patch.dict(os.environ, environment):
             return self.cluster.add_node(num_cpus=cpus, object_store_memory=STORE)
 
     def kill(self) -> None:

@@ -57,6 +57,7 @@ def run(
     keep: Sequence[str] | None = None,
     workers: int | None = None,
     ray: str | None = None,
+    download: bool = True,
     ordered: bool = False,
     restart: bool = False,
     form: str | None = None,
@@ -74,7 +75,8 @@ def run(
     `keep`: the columns of the input that the output has, too; None for all. `workers`: processes,
     1 to 256, each with a model of its own. `ray`: "auto", "local" or host:port of a Ray cluster; a
     worker is then an actor of `threads` CPUs (those of the smallest node), and there are as many
-    as have room, or `workers` at most. `ordered`: rows in the order of the input, instead of as
+    as have room, or `workers` at most; a node that does not see the folder of the model fetches it,
+    unless `download` is False. `ordered`: rows in the order of the input, instead of as
     they are ready. `form`: of the files that a folder as output gets, "text", or of transcriptions
     "srt", "vtt", "tsv", "json". `restart`: begin anew where there is an output.
 
@@ -91,7 +93,7 @@ def run(
     )
     if workers is not None:
         workers = integer("workers", workers, 1, MOST_WORKERS if ray is None else MOST_ENGINES)
-    lines = _lines(workers, ray, model)
+    lines = _lines(workers, ray, boolean("download", download))
     ordered, restart = boolean("ordered", ordered), boolean("restart", restart)
     source, target = open_input(input), open_output(output, form)
     if task.job.work().WHOLE and type(target) is not Output:
@@ -116,13 +118,12 @@ def run(
             ) from None
 
 
-def _lines(workers: int | None, ray: str | None, model: str | os.PathLike[str]) -> Lines:
+def _lines(workers: int | None, ray: str | None, download: bool) -> Lines:
     """Who makes the lines of a task: this process, several, or those of a cluster."""
     if ray is not None:
-        from cactus.batch.ray import Cluster
+        from cactus.batch.cluster import Cluster
 
-        cluster = Cluster(text("ray", ray), workers)
-        return lambda task, done: cluster.lines(task, done, model)
+        return Cluster(text("ray", ray), workers, download).lines
     if workers is None or workers == 1:
         return Task.lines
     count = workers

@@ -139,6 +139,7 @@ def command(
                 keep=None if keep is None else [name for name in keep.split(",") if name],
                 workers=workers,
                 ray=ray,
+                download=not offline,
                 ordered=ordered,
                 form=form,
                 restart=restart,
