@@ -307,15 +307,30 @@ def test_setup_explains_itself_and_refuses_what_it_does_not_know(ready_checkout:
     assert wrong.returncode == 1 and "unknown option --devel" in wrong.stderr
 
 
-def test_without_a_compiler_the_command_that_installs_one_is_shown(
-    ready_checkout: Path, tmp_path: Path
-) -> None:
+@pytest.fixture
+def bare(tmp_path: Path) -> str:
+    """A PATH with what every system has, without Python and compilers."""
     tools = tmp_path / "bin"
     tools.mkdir()
     for tool in ("bash", "dirname", "id", "uname", "cat", "grep"):
         (tools / tool).symlink_to(shutil.which(tool))
+    return str(tools)
+
+
+def test_without_python_the_command_that_installs_it_is_shown(
+    ready_checkout: Path, bare: str
+) -> None:
+    done = shell("bash", "source ./setup", ready_checkout, PATH=bare, PYTHON="")
+    told, install = done.stderr.split("\n")[1:3]
+    assert told == "setup: Python 3.10 or newer is needed, found: none"
+    assert "python" in install and "install" in install
+
+
+def test_without_a_compiler_the_command_that_installs_one_is_shown(
+    ready_checkout: Path, bare: str
+) -> None:
     done = shell("bash", 'source ./setup; echo "alive, status $?"', ready_checkout,
-                 PATH=str(tools), CXX="")  # fmt: skip
+                 PATH=bare, CXX="")  # fmt: skip
     assert "a C++20 compiler is needed" in done.stderr and "found: none" in done.stderr
     assert "install" in done.stderr.splitlines()[-1]
     assert done.stdout.splitlines()[-1] == "alive, status 1"
