@@ -13,6 +13,8 @@ import numpy as np
 import pytest
 
 from cactus import Model
+from cactus.cli import measure
+from cactus.cli.main import run_cli
 from cactus.errors import InvalidRequest, ModelFormatError
 from cactus.graph.plan import Plan
 from cactus.native import Program
@@ -119,3 +121,24 @@ def test_a_speech_model_reads_its_weights_once(speech_folder: Path) -> None:
     before = private()
     with Model(speech_folder, threads=1, resident=True):
         assert private() - before < 1.5 * size + (64 << 10)
+
+
+@pytest.mark.parametrize(
+    "command",
+    [["run", "-p", "hi", "--max-tokens", "1"], ["bench", "--prompt", "8", "--tokens", "1"]],
+)
+def test_commands_copy_weights_where_they_are_told_to(
+    command: list[str], tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mapped = []
+
+    class Looked(Program):
+        def close(self) -> None:
+            mapped.append(str(tiny_model) in Path("/proc/self/maps").read_text())
+            super().close()
+
+    monkeypatch.setattr("cactus.native.Program", Looked)
+    monkeypatch.setattr(measure, "BUFFER_BYTES", 1 << 20)
+    for option in ((), ("--resident",)):
+        assert run_cli([command[0], str(tiny_model), *command[1:], "--threads", "1", *option]) == 0
+    assert mapped == [True, False]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -73,6 +74,26 @@ def test_it_says_where_and_ends_cleanly(serve: Any) -> None:
     assert "tiny (" in out and "the default" in out
     assert state.servers() == []
     assert run_command("ps").output.startswith("No server runs")
+
+
+@pytest.mark.fault("F11")
+def test_resident_weights_outlive_their_file(tiny_model: Path, tmp_path: Path) -> None:
+    shutil.copytree(tiny_model, tmp_path / "tiny")
+    body = {**LONG, "stream": False, "max_tokens": 8, "temperature": 0}
+    said = []
+    for options in ((), ("--resident",)):
+        server = Process(str(tmp_path / "tiny"), "--port", "0", *options)
+        try:
+            server.up()
+            mapped = Path(f"/proc/{server.process.pid}/maps").read_text()
+            assert ("model.safetensors" in mapped) is not bool(options)
+            if options:
+                os.truncate(tmp_path / "tiny/model.safetensors", 100)
+            reply = httpx.post(f"{server.url}/v1/chat/completions", json=body, timeout=PATIENCE)
+            said.append(reply.json()["choices"][0]["message"]["content"])
+        finally:
+            server.end()
+    assert said[0] == said[1] != ""
 
 
 @pytest.mark.fault("F58")

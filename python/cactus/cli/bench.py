@@ -9,7 +9,14 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from cactus.cli.complete import complete_chat
-from cactus.cli.options import Whole, activations_option, json_option, kv_option, threads_option
+from cactus.cli.options import (
+    Whole,
+    activations_option,
+    json_option,
+    kv_option,
+    resident_option,
+    threads_option,
+)
 from cactus.cli.text import megabytes, printable
 from cactus.weights.catalog import STARTER
 
@@ -75,6 +82,7 @@ class Depths(click.ParamType):  # type: ignore[type-arg, unused-ignore] # generi
 )
 @kv_option
 @activations_option
+@resident_option
 @click.option("--profile", is_flag=True, help="Show where the time goes, by kind of step.")
 @json_option
 def command(
@@ -86,6 +94,7 @@ def command(
     repeat: int,
     kv: str | None,
     activations: str | None,
+    resident: bool,
     profile: bool,
     as_json: bool,
 ) -> None:
@@ -108,7 +117,7 @@ def command(
     kv, activations = kv or "int8", activations or "int12"  # what a model that writes has
     threads = choose_threads(threads)
     folder = find_or_fetch(model, ability="chat")
-    engine = load(folder, threads=threads, kv=kv, activations=activations)
+    engine = load(folder, threads=threads, kv=kv, activations=activations, resident=resident)
     try:
         depths = _fitting(engine, max(prompt, tokens), tuple(dict.fromkeys(sum(depth, ()))))
         with show_status() as progress:
@@ -121,11 +130,12 @@ def command(
     finally:
         engine.close()
     if as_json:
-        types = {"kv": kv, "activations": activations}
-        click.echo(json.dumps(_as_json(folder, types, peaks, speeds)))
+        given = {"kv": kv, "activations": activations, "resident": resident}
+        click.echo(json.dumps(_as_json(folder, given, peaks, speeds)))
     else:
         kept = [f"a cache in {kv}"] if kv != "int8" else []
         kept += [f"activations in {activations}"] if activations != "int12" else []
+        kept += ["resident weights"] if resident else []
         click.echo(_as_text(folder, " and ".join(kept), peaks, speeds, repeat))
 
 
@@ -184,13 +194,13 @@ def _profile(speed: Speed) -> list[str]:
 
 
 def _as_json(
-    folder: Path, types: dict[str, str], peaks: MachinePeaks, speeds: list[Speed]
+    folder: Path, given: dict[str, Any], peaks: MachinePeaks, speeds: list[Speed]
 ) -> dict[str, Any]:
     from cactus.machine import cpu_name, memory_bytes, physical_cores
 
     return {
         "model": folder.name,
-        **types,
+        **given,
         "threads": peaks.threads,
         "isa": peaks.isa,
         "machine": {

@@ -59,6 +59,13 @@ activations_option = click.option(
     "[default: int12, and int8 for encoders]",
 )
 
+resident_option = click.option(
+    "--resident",
+    is_flag=True,
+    help="Copy the weights into memory, in large pages where the system has them, instead of "
+    "mapping their file, which may then be changed or removed.",
+)
+
 max_tiles_option = click.option(
     "--max-tiles",
     type=Whole(1),

@@ -18,6 +18,7 @@ from cactus.cli.options import (
     image_options,
     kv_option,
     offline_option,
+    resident_option,
     threads_option,
 )
 from cactus.cli.text import note, printable, whole_characters
@@ -183,6 +184,7 @@ SETTINGS = (
 )
 @kv_option
 @activations_option
+@resident_option
 @click.option(
     "--draft",
     metavar="SMALL",
@@ -232,6 +234,7 @@ def command(
     context: int | None,
     kv: str | None,
     activations: str | None,
+    resident: bool,
     draft: str | None,
     ask_cloud: bool,
     offline: bool,
@@ -320,7 +323,7 @@ def command(
         # Not Model(folder), which takes a speech model, too.
         engine = load(
             folder, threads=threads, context=context, kv=kv, activations=activations, preload=True,
-            draft=small,
+            resident=resident, draft=small,
         )  # fmt: skip
     log.info(
         "loaded %s (%s, context %d, %s threads%s) in %.2f s",

@@ -14,6 +14,7 @@ from cactus.cli.options import (
     activations_option,
     kv_option,
     offline_option,
+    resident_option,
     threads_option,
 )
 from cactus.cli.quantities import Duration, Size
@@ -100,6 +101,7 @@ def _all(command: Any) -> Any:
 @threads_option
 @kv_option
 @activations_option
+@resident_option
 @offline_option
 @click.option("--dry-run", is_flag=True, help="Print what would listen where, and end.")
 def command(models: tuple[str, ...], dry_run: bool, **given: Any) -> None:
@@ -129,8 +131,9 @@ def command(models: tuple[str, ...], dry_run: bool, **given: Any) -> None:
     offline = given.pop("offline") or dry_run
     settings = _settings(_find(models, offline=offline), given)
     listen.check(settings)
-    options = {name: given[name] for name in ("threads", "context", "kv", "activations")}
-    service = Service(settings, {k: v for k, v in options.items() if v is not None}, functions)
+    names = ("threads", "context", "kv", "activations", "resident")
+    options = {name: given[name] for name in names if given[name] is not None}
+    service = Service(settings, options, functions)
     if dry_run:
         click.echo(_described(service, settings.port))
         return
