@@ -49,8 +49,11 @@ ANSWER = 24
 LANES = 10
 """Sequences of a model at the same time."""
 
-PATIENCE = 120
-"""Seconds after which threads that have not come back never will."""
+PATIENCE = 20
+"""Seconds for each thread, after which those that have not come back never will."""
+
+CHILD = 60
+"""Seconds after which a forked child that has not ended never will."""
 
 Open = Callable[[int], "tuple[Program, Program | None]"]
 
@@ -363,7 +366,7 @@ class Worker:
             if child == 0:
                 os._exit(in_child(pool, lanes))
             pool.put(lanes)
-            deadline = threading.Timer(PATIENCE / 2, os.kill, (child, signal.SIGKILL))
+            deadline = threading.Timer(CHILD, os.kill, (child, signal.SIGKILL))
             deadline.start()
             status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
             deadline.cancel()
@@ -467,7 +470,7 @@ def stress(seconds: float, seed: int, threads: int) -> int:
         kinds = (("llama", "q4"), ("lfm2", "q8"), ("gemma3_text", "f16"))
         pools = [text_pool(*kind, Path(folder)) for kind in kinds] + [speech_pool(Path(folder))]
         print(f"library {library_path()}, seed {seed}, {threads} threads", flush=True)
-        faulthandler.dump_traceback_later(seconds + PATIENCE, exit=True)
+        faulthandler.dump_traceback_later(seconds + PATIENCE * threads, exit=True)
         end, forks = time.monotonic() + seconds, threading.Lock()
         workers = [Worker(pools, 1000 * seed + n, end, forks) for n in range(threads)]
         running = [threading.Thread(target=worker.run) for worker in workers]
