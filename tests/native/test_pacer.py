@@ -6,7 +6,6 @@ measured: the same numbers come out everywhere.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from itertools import pairwise
 
@@ -32,7 +31,7 @@ def machine(*speeds: float, all_bytes: float = 40e9) -> Machine:
         tuple(30e9 * speed for speed in speeds),
         core_bytes=12e9,
         all_bytes=all_bytes,
-        barrier=lambda n: 0.4e-6 + 0.3e-6 * math.log2(n),
+        barrier=core_model.barrier,
     )
 
 
