@@ -8,6 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from cactus.tokenizer import write_tokenizer
+from tests.tokenizer.conftest import sentencepiece_metadata
+
 THREADS, MOST = 8, 16 << 20
 """With the library's own bound it would be 40 MB."""
 
@@ -48,3 +51,45 @@ def test_words_that_many_threads_have_read_take_little_memory(starter_files: Pat
         check=True,
     )
     assert int(done.stdout) < MOST
+
+
+LOADS, KEPT = 50, 4 << 20
+"""With 1,000 words for each that was loaded it would be 20 MB."""
+
+LOAD = """
+import gc, os, sys
+from pathlib import Path
+from cactus.tokenizer import Tokenizer
+
+loads, folder = int(sys.argv[1]), Path(sys.argv[2])
+
+def load_and_encode():
+    tokenizer = Tokenizer.load(folder)
+    for number in range(1000):
+        tokenizer.encode(f"the time is {number} and no more")
+
+for _ in range(5):
+    load_and_encode()
+gc.collect()
+before = int(Path("/proc/self/statm").read_text().split()[1])
+for _ in range(loads):
+    load_and_encode()
+gc.collect()
+now = int(Path("/proc/self/statm").read_text().split()[1])
+print((now - before) * os.sysconf("SC_PAGE_SIZE"))
+"""
+
+
+@pytest.mark.fault("F62")
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="there is no /proc")
+def test_tokenizers_that_are_gone_leave_no_words_in_the_thread_that_used_them(
+    tmp_path: Path,
+) -> None:
+    write_tokenizer(sentencepiece_metadata(), tmp_path)
+    done = subprocess.run(
+        [sys.executable, "-c", LOAD, str(LOADS), str(tmp_path)],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert int(done.stdout) < KEPT
