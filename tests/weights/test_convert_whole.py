@@ -117,14 +117,39 @@ def test_a_crash_leaves_nothing_under_the_final_name(tmp_path: Path) -> None:
     left = [path.name for path in tmp_path.iterdir() if path.name != "model.gguf"]
     assert len(left) == 1
     assert left[0].startswith(".out.partial-")
-    running = tmp_path / f".out.partial-{os.getpid()}-0123abcd"
-    running.mkdir()
     convert(source, tmp_path / "out")
-    assert sorted(path.name for path in tmp_path.iterdir()) == [
-        running.name,
-        "model.gguf",
-        "out",
-    ]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["model.gguf", "out"]
+
+
+@pytest.mark.fault("F65", "F66")
+def test_a_half_conversion_that_could_not_be_removed_is_removed_by_the_next_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = write(tmp_path, tiny_llama())
+
+    def fail(label: str, done: int, total: int) -> None:
+        raise OSError(errno.EIO, "the disk does not answer")
+
+    with monkeypatch.context() as disk:
+        # What a folder whose disk does not answer comes to: nothing of it can be removed.
+        disk.setattr(shutil, "rmtree", lambda path, ignore_errors: None)
+        with pytest.raises(OSError, match="does not answer"):
+            convert(source, tmp_path / "out", None, fail)
+    assert len(tree(tmp_path)) > 1
+    convert(source, tmp_path / "other")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["model.gguf", "other"]
+
+
+def test_conversions_at_the_same_time_leave_each_other_alone(tmp_path: Path) -> None:
+    source, inner = write(tmp_path, tiny_llama()), []
+
+    def convert_another(label: str, done: int, total: int) -> None:
+        if not inner:
+            inner.append(convert(source, tmp_path / "other"))
+
+    convert(source, tmp_path / "out", None, convert_another)
+    assert tree(tmp_path / "out") == tree(tmp_path / "other")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["model.gguf", "other", "out"]
 
 
 def test_bad_arguments(tmp_path: Path) -> None:

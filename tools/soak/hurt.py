@@ -128,12 +128,14 @@ class _Hurts:
     # -- what is done to it
 
     def failing(self, name: str, work: Work) -> None:
-        """While files fail; then once more."""
+        """While files fail; then once more, which also removes what a failing disk has kept."""
         self._library.turn += 1
         with self._library.faults.on(chances(self._library.turn, self._chosen)):
             self._attempt(name, work, names_a_file=True)
-        self._whole(name)
+        self._whole()
         work()
+        left = [path.name for path in self._made.home.rglob("*.part*")]
+        assert not left, f"{name} has left {left}"
 
     def starved(self, name: str, work: Work) -> None:
         """While there are few addresses left; then once more."""
@@ -175,15 +177,13 @@ class _Hurts:
             short = re.sub(r"[0-9a-f]{16}|\d+", "N", text.replace(home, "")).strip()[:140]
             self._library.refused[f"{name}: {_kind(error)}: {short}"] += 1
 
-    def _whole(self, name: str) -> None:
+    def _whole(self) -> None:
         """What lies on the disk is whole, whatever has failed."""
         self._library.same("weights folder", digests(self._made.model))
         target = self._made.home / "converted"
         if target.exists():  # whole, or not there
             found = digests(target)
             self._library.same("converted", found)
-        left = [path.name for path in self._made.home.rglob("*.part*")]
-        assert not left, f"{name} has left {left}"
 
 
 class _Killer:

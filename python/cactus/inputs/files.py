@@ -11,12 +11,11 @@ from __future__ import annotations
 import json
 import os
 import re
-import secrets
 import stat
 import threading
 import weakref
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, TypeVar
 
@@ -27,6 +26,7 @@ from cactus.errors import (
     ModelNotFound,
     UnsupportedModel,
 )
+from cactus.inputs.partial import begin, end, sweep_once
 from cactus.inputs.text import reason_of
 
 if TYPE_CHECKING:
@@ -301,7 +301,8 @@ def replace_file(path: Path, data: bytes, *, mode: int = 0o666, durable: bool = 
 
     `durable`: on the disk before it takes the old one's place. Raises OSError.
     """
-    partial = path.with_name(f".{path.name}.{secrets.token_hex(8)}.part")
+    sweep_once(path.parent)
+    partial = begin(path)
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
     try:
         with naming(path), open(os.open(partial, flags, mode), "wb") as file:
@@ -310,7 +311,5 @@ def replace_file(path: Path, data: bytes, *, mode: int = 0o666, durable: bool = 
                 file.flush()
                 os.fsync(file.fileno())
         os.replace(partial, path)
-    except BaseException:
-        with suppress(OSError):
-            partial.unlink()
-        raise
+    finally:
+        end(partial)

@@ -11,10 +11,8 @@ import errno
 import json
 import math
 import os
-import re
 import shutil
 import time
-import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,6 +20,7 @@ from typing import Any
 
 from cactus.errors import CactusError, InvalidRequest
 from cactus.inputs.files import read_json, read_text
+from cactus.inputs.partial import begin, end, sweep
 from cactus.models.base import Architecture, load_architecture
 from cactus.models.vision import TABLES
 from cactus.progress import Progress
@@ -129,7 +128,7 @@ def convert(
     except BaseException:
         model.close()
         raise
-    partial = target.with_name(f".{target.name}.partial-{os.getpid()}-{uuid.uuid4().hex[:8]}")
+    partial = begin(target)
     watched, need = _Watched(progress), 0
     try:
         matrices = {weight.name for weight in architecture.weights if weight.kind == "matrix"}
@@ -145,7 +144,7 @@ def convert(
         ]
         label = precision or precision_of(stored)
         target.parent.mkdir(parents=True, exist_ok=True)
-        _remove_leftovers(target)
+        sweep(target.parent)
         partial.mkdir()
         need = _stored_nbytes(stored)
         _check_room(partial, need)
@@ -175,12 +174,12 @@ def convert(
         if error is watched.failure:
             raise
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            shutil.rmtree(partial, ignore_errors=True)
+            end(partial)
             raise _full_disk(target, need) from error
         raise InvalidRequest(f"{target}: cannot be written: {error}") from error
     finally:
         model.close()
-        shutil.rmtree(partial, ignore_errors=True)
+        end(partial)
     parameters = sum(math.prod(report.shape) for report in reports)
     took = time.monotonic() - started
     return ConversionReport(target, label, tuple(reports), parameters, nbytes, took, model.notes)
@@ -270,39 +269,21 @@ def check_target(target: Path) -> None:
         raise InvalidRequest(f"{target} exists and is not a weights folder; choose another target")
 
 
-def _remove_leftovers(target: Path) -> None:
-    """Remove what conversions to the same target left when they were killed."""
-    pattern = re.compile(re.escape(f".{target.name}.") + r"(?:partial|old)-(\d+)-[0-9a-f]{8}")
-    for entry in target.parent.iterdir():
-        match = pattern.fullmatch(entry.name)
-        if match and not _is_running(int(match[1])):
-            shutil.rmtree(entry, ignore_errors=True)
-
-
-def _is_running(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except (ProcessLookupError, OverflowError):
-        return False
-    except PermissionError:
-        pass
-    return True
-
-
 def _publish(partial: Path, target: Path) -> None:
     """Sync everything and give the folder its name; readers of an old one keep their files."""
     for entry in (*partial.iterdir(), partial):
         _sync(entry)
-    old = target.with_name(partial.name.replace(".partial-", ".old-"))
-    if target.exists():
-        target.rename(old)
+    old = begin(target, "old")
     try:
+        if target.exists():
+            target.rename(old)
         partial.rename(target)
     except OSError:
         if old.exists():
             old.rename(target)
+        end(old)
         raise
-    shutil.rmtree(old, ignore_errors=True)
+    end(old)
     _sync(target.parent)
 
 

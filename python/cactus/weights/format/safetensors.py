@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 from cactus.errors import ModelFormatError
 from cactus.inputs.files import RegularFile, open_with, parse_object
+from cactus.inputs.partial import begin, end, sweep_once
 
 if TYPE_CHECKING:
     import numpy as np
@@ -301,7 +302,8 @@ def write_safetensors(
 
     arrays = {name: np.asarray(array, order="C") for name, array in tensors.items()}
     infos = [(name, _dtype_name(array.dtype), array.shape) for name, array in arrays.items()]
-    partial = path.with_name(f".{path.name}.partial-{os.getpid()}")
+    sweep_once(path.parent)
+    partial = begin(path)
     try:
         with SafetensorsWriter(partial, infos, metadata or {}) as writer:
             for name, array in arrays.items():
@@ -310,7 +312,7 @@ def write_safetensors(
                     writer.write(array)
         os.replace(partial, path)
     finally:
-        partial.unlink(missing_ok=True)
+        end(partial)
 
 
 def _dtype_name(dtype: np.dtype[Any]) -> str:

@@ -20,7 +20,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cactus.errors import CactusError, DownloadError
-from cactus.inputs.files import RegularFile, read_bytes
+from cactus.inputs.files import RegularFile, read_bytes, replace_file
+from cactus.inputs.partial import begin, end
 from cactus.inputs.text import reason_of
 from cactus.progress import Progress
 from cactus.weights.hub import client as hub
@@ -63,12 +64,10 @@ class HubCache:
         if revision == commit or self.commit_of(revision) == commit:
             return
         place = self.home / "refs" / revision
-        part = place.with_name(f"{place.name}.{os.getpid()}.part")
         # The cache may be read-only, and "x" and "x/y" may have been branches one after another.
         with suppress(OSError):
             place.parent.mkdir(parents=True, exist_ok=True)
-            part.write_text(commit, "utf-8")
-            os.replace(part, place)
+            replace_file(place, commit.encode())
 
     def has(self, commit: str, name: str) -> bool:
         """Whether a file of a commit is here (its bytes are not looked at)."""
@@ -175,10 +174,13 @@ def cache_root() -> Path:
 def _link(blob: Path, pointer: Path) -> None:
     """Makes `pointer` a relative link to `blob`, or moves the bytes where there are no links."""
     pointer.parent.mkdir(parents=True, exist_ok=True)
-    part = pointer.with_name(f".{pointer.name}.{os.getpid()}.part")
-    part.unlink(missing_ok=True)
+    link = begin(pointer)
     try:
-        part.symlink_to(os.path.relpath(blob, pointer.parent))
-    except OSError:  # a file system without symbolic links
-        part = blob
-    os.replace(part, pointer)
+        try:
+            link.symlink_to(os.path.relpath(blob, pointer.parent))
+        except OSError:  # a file system without symbolic links
+            os.replace(blob, pointer)
+        else:
+            os.replace(link, pointer)
+    finally:
+        end(link)
