@@ -117,6 +117,9 @@ def _bars(unit: str) -> Iterator[Progress]:
         rich_progress.BarColumn(bar_width=bar),
         *cells,
         console=console,
+        # On a terminal what is printed stands above the bar; from anywhere else it would be taken
+        # away, as it goes to the bar's stderr.
+        redirect_stdout=sys.stdout is not None and sys.stdout.isatty(),
     ) as bars:
         tasks: dict[str, rich_progress.TaskID] = {}
 

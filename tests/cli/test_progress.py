@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import sys
+from pathlib import Path
 
 import pexpect
 import pyte
@@ -43,6 +44,20 @@ def screen_of(columns: int, code: str, *arguments: str) -> list[str]:
     screen = pyte.Screen(columns, 24)
     pyte.Stream(screen).feed(child.read())
     return [row.rstrip() for row in screen.display if row.strip()]
+
+
+def test_a_bar_takes_nothing_that_is_written_to_a_file(tmp_path: Path) -> None:
+    code = """
+from cactus.progress import show_progress
+with show_progress() as progress:
+    progress("embedding", 0, 2)
+    print("a line" * 100)
+"""
+    command = ["-c", '"$0" -c "$1" > "$2"', sys.executable, code, str(tmp_path / "out")]
+    child = pexpect.spawn("/bin/sh", command, encoding="utf-8", env={**os.environ, "TERM": "xterm"})
+    shown = child.read()
+    assert "embedding" in shown and "a line" not in shown
+    assert (tmp_path / "out").read_text() == "a line" * 100 + "\n"
 
 
 @pytest.mark.parametrize("columns", [30, 38, 50, 60, 80, 120, 200])

@@ -36,8 +36,9 @@ def find_reranker() -> Path | None:
 def no_embedder() -> ModelNotFound:
     """The error where an embedder is needed and there is none."""
     return ModelNotFound(
-        f"no embedder is on this machine: cactus download {USUAL['embed']} fetches one; or name a "
-        "model, as an argument or in CACTUS_EMBEDDER (any language model makes vectors, too)"
+        f"no embedder is on this machine: cactus download {USUAL['embed']} fetches one; or name "
+        "a model: --embedder, in Python embedder=, or CACTUS_EMBEDDER (any language model makes "
+        "vectors, too)"
     )
 
 
