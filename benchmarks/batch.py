@@ -106,7 +106,7 @@ def main() -> None:
     parser.add_argument("--vectors", type=int, default=20_000)
     parser.add_argument("--share", type=float, default=0.1)
     parser.add_argument("--rounds", type=int, default=1)
-    parser.add_argument("--workers", type=int, default=1)
+    parser.add_argument("--workers", type=int, help="default: as many as the job takes")
     parser.add_argument("--threads", type=int)
     given = parser.parse_args()
     if given.chat:

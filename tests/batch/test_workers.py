@@ -13,7 +13,8 @@ from typing import Any
 
 import pytest
 
-from cactus.batch import run
+from cactus.batch import run, workers
+from cactus.batch.works.texts import Embed
 from cactus.errors import InvalidRequest
 from tests.background import ROOT
 
@@ -54,6 +55,30 @@ def test_another_number_of_workers_goes_on(
     output.write_bytes(b"".join(lines[:13]))
     report = run(JOB, questions, output, model=tiny_model, threads=1, workers=2)
     assert report.before == 13 and by_index(output) == whole
+
+
+@pytest.mark.parametrize(("cores", "threads", "expected"), [(3, None, 3), (9, None, 4), (3, 3, 1)])
+def test_as_many_vectors_as_are_worth_a_process_get_one_each(
+    cores: int,
+    threads: int | None,
+    expected: int,
+    tiny_model: Path,
+    questions: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(Embed, "ROWS_A_PROCESS", 10)
+    monkeypatch.setenv("CACTUS_THREADS", str(cores))
+    monkeypatch.setattr("cactus.machine._allowed_cpus", lambda: range(16))
+    begun = []
+    start = workers.start
+    monkeypatch.setattr(workers, "start", lambda *what: begun.append(what) or start(*what))
+    alone, together = tmp_path / "1.jsonl", tmp_path / "n.jsonl"
+    run("embed", questions, alone, model=tiny_model, workers=1)
+    assert not begun
+    run("embed", questions, together, model=tiny_model, threads=threads)
+    assert len(begun) == (expected if expected > 1 else 0)
+    assert by_index(together) == by_index(alone)
 
 
 def test_what_ends_the_work_of_one_ends_all(

@@ -20,7 +20,7 @@ from cactus.batch.parts import Part, Parts
 from cactus.batch.rows import Input
 from cactus.batch.state import State, alone, model_known_by
 from cactus.batch.task import Line, Task
-from cactus.batch.workers import lines_of_all
+from cactus.batch.workers import lines_of_all, process_count
 from cactus.errors import CactusError, InvalidRequest
 from cactus.inputs.checks import boolean, integer, text
 from cactus.progress import Progress, chosen_progress
@@ -73,7 +73,8 @@ def run(
     `input`, `output`: files whose kinds are told by the endings of their names (docs/batch.md).
     `model`, `threads` (of each worker), `context`, `kv`, `activations` are those of `cactus.Model`.
     `keep`: the columns of the input that the output has, too; None for all. `workers`: processes,
-    1 to 256, each with a model of its own. `ray`: "auto", "local" or host:port of a Ray cluster; a
+    1 to 256, each with a model of its own; None for 1, or without `threads` one for each core where
+    many texts are embedded or ranked. `ray`: "auto", "local" or host:port of a Ray cluster; a
     worker is then an actor of `threads` CPUs (those of the smallest node), and there are as many
     as have room, or `workers` at most; a node that does not see the folder of the model fetches it,
     unless `download` is False. `ordered`: rows in the order of the input, instead of as
@@ -124,10 +125,12 @@ def _lines(workers: int | None, ray: str | None, download: bool) -> Lines:
         from cactus.batch.cluster import Cluster
 
         return Cluster(text("ray", ray), workers, download).lines
-    if workers is None or workers == 1:
-        return Task.lines
-    count = workers
-    return lambda task, done: lines_of_all(task, count, done)
+
+    def lines(task: Task, done: Sequence[int]) -> Generator[Line | Part, None, None]:
+        count = process_count(task, len(done) - sum(done)) if workers is None else workers
+        return task.lines(done) if count == 1 else lines_of_all(task, count, done)
+
+    return lines
 
 
 def _names(keep: Any) -> Sequence[str] | None:

@@ -14,10 +14,25 @@ from typing import Any
 from cactus.batch.task import Line, Task
 from cactus.child import end_child, start_child
 from cactus.errors import CactusError
-from cactus.machine import physical_cores
+from cactus.machine import choose_threads
 
 AHEAD = 256
 """Lines that may wait to be written."""
+
+MOST = 16
+"""Processes, where nobody has said how many: each takes 40 MB and more beside the weights."""
+
+
+def process_count(task: Task, rows: int) -> int:
+    """How many processes do so many rows of a task the fastest.
+
+    More than one where a text or two fill a core: then no core waits for another at each layer, and
+    what Python does is shared, too.
+    """
+    each = task.job.work().ROWS_A_PROCESS
+    if each is None or task.load.get("threads") is not None:
+        return 1
+    return max(1, min(rows // each, choose_threads(), MOST))
 
 
 def lines_of_all(task: Task, workers: int, done: Sequence[int]) -> Generator[Line, None, None]:
@@ -27,7 +42,7 @@ def lines_of_all(task: Task, workers: int, done: Sequence[int]) -> Generator[Lin
     CactusError where one ends without a word. No process is left behind.
     """
     load = dict(task.load)
-    load["threads"] = load.get("threads") or max(1, physical_cores() // workers)
+    load["threads"] = load.get("threads") or max(1, choose_threads() // workers)
     found: Queue[Line | BaseException | None] = Queue(AHEAD)
     processes, threads = [], []
     try:

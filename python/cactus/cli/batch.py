@@ -70,7 +70,8 @@ SAID_SECONDS = 30
     "--workers",
     type=Whole(1),
     metavar="N",
-    help="Processes, each with a model of its own.  [default: 1; with --ray as many as have room]",
+    help="Processes, each with a model of its own.  [default: 1, of many vectors and scores one "
+    "for each core; with --ray as many as have room]",
 )
 @click.option(
     "--ray",

@@ -25,6 +25,7 @@ class Embed(Work):
     FIELDS = ("text",)
     OPTIONS = frozenset(("batch_size", "prompt", "dimensions", "normalize", "truncate"))
     ABILITY = "embed"
+    ROWS_A_PROCESS = 1000  # they take a core about a second, and its process half of one to begin
 
     def __init__(self, fields: Mapping[str, Any], options: Mapping[str, Any]) -> None:
         super().__init__(fields, options)
@@ -70,6 +71,7 @@ class Rerank(Work):
     FIELDS = ("query", "text")
     OPTIONS = frozenset(("batch_size", "truncate"))
     ABILITY = "rerank"
+    ROWS_A_PROCESS = 1000
 
     def __init__(self, fields: Mapping[str, Any], options: Mapping[str, Any]) -> None:
         super().__init__(fields, options)

@@ -31,6 +31,8 @@ class Work(ABC):
     """Whether a result is a whole line of the output, of a shape of its own."""
     FORMS: ClassVar[tuple[str, ...]] = ()
     """Forms of a file for each row; results then have it as `document`, where `form` is set."""
+    ROWS_A_PROCESS: ClassVar[int | None] = None
+    """Rows that are worth a process of their own, where one for each core is the fastest."""
     columns: tuple[str, ...] = ()
     form: str | None = None
     vectors: tuple[str, ...] = ()
