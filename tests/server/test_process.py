@@ -110,6 +110,8 @@ def test_sigterm_lets_requests_end_and_takes_no_new_ones(serve: Any) -> None:
         until(lambda: _status(server.url, "/ready") in (503, None))
         assert list(lines)[-2] == "data: [DONE]"
     assert server.wait() == 0
+    said = "it ends when the requests on their way are answered, in 30 s at most; "
+    assert server.process.communicate()[1] == f"{said}Ctrl-C once more ends it now\n"
 
 
 @pytest.mark.fault("F58")

@@ -43,6 +43,7 @@ class Listener(uvicorn.Server):
         super().__init__(config)
         self._service = service
         self._until = 0.0
+        self._told = False
         self.cleanup: list[Path] = []
         """Files that are to be gone when the process is."""
         self.last = threading.Timer(LAST_SECONDS, self._leave, (0,))
@@ -97,6 +98,13 @@ class Listener(uvicorn.Server):
                 log.warning("requests are ended that took longer than --drain")
                 service.end_all()
                 await asyncio.sleep(0.2)  # for them to say so
+            elif service.busy and not self._told:
+                self._told = True
+                log.warning(
+                    "it ends when the requests on their way are answered, in %g s at most; "
+                    "Ctrl-C once more ends it now",
+                    service.settings.drain_seconds,
+                )
             self.should_exit = self.should_exit or late or not service.busy
         return await super().on_tick(counter)
 
