@@ -7,6 +7,7 @@
 
 #include "platform/floats.h"
 #include "platform/process.h"
+#include "platform/thread.h"
 
 #if defined(__x86_64__)
 #include <immintrin.h>
@@ -155,7 +156,7 @@ struct Worker {
   alignas(kCacheLine) std::atomic<uint32_t> generation{0};
   Crew* crew = nullptr;
   int part = 0;
-  std::thread thread;  // the last: it uses the others
+  Thread thread;  // the last: it uses the others
 };
 
 namespace {

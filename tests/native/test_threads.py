@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import subprocess
 import sys
@@ -16,6 +17,8 @@ from cactus.native import Program, Row
 from tests.models import golden
 from tests.native import programs
 from tests.native.conftest import Packed
+
+ROOT = Path(__file__).resolve().parents[2]
 
 needs_linux = pytest.mark.skipif(sys.platform != "linux", reason="threads are counted in /proc")
 
@@ -65,6 +68,41 @@ def test_ten_models_have_the_threads_of_one_and_leave_none(packed: Packed, tmp_p
     assert states == "S"
     assert int(left) == 0
     assert int(again) == 1
+
+
+SMALL_STACKS = """
+import ctypes, sys
+from pathlib import Path
+from cactus.native import Program
+from tests.models import golden
+
+pthread, attributes = ctypes.CDLL(None), ctypes.create_string_buffer(64)
+pthread.pthread_attr_init(attributes)
+assert pthread.pthread_attr_setstacksize(attributes, ctypes.c_size_t(32 << 10)) == 0
+assert pthread.pthread_setattr_default_np(attributes) == 0
+blob, path = Path(sys.argv[1]).read_bytes(), sys.argv[2]
+with Program(blob, path, threads=4) as program:
+    print(*golden.greedy(program, [1, 2, 3] * 20, 8))
+"""
+
+
+@pytest.mark.skipif(
+    not hasattr(ctypes.CDLL(None), "pthread_setattr_default_np"), reason="of glibc and musl"
+)
+def test_threads_have_their_stack_where_the_system_gives_little(
+    packed: Packed, tmp_path: Path
+) -> None:
+    store = packed("llama", "q4")
+    graph = programs.fused(golden.load("llama").graph, "q4")
+    plan = programs.plan_of(graph, store, kv="int8")  # what is stored is turned on the stack
+    with Program(plan.blob, store.path) as program:
+        want = golden.greedy(program, [1, 2, 3] * 20, 8)
+    blob = tmp_path / "plan"
+    blob.write_bytes(plan.blob)
+    command = [sys.executable, "-c", SMALL_STACKS, str(blob), str(store.path)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert [int(token) for token in done.stdout.split()] == want
 
 
 def test_programs_of_any_threads_work_at_once(packed: Packed) -> None:
