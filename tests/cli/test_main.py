@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -388,3 +389,18 @@ def test_a_source_that_is_not_there_and_names_a_model_can_be_fetched(run) -> Non
 def test_an_argument_that_is_wrong_is_named_without_brackets(run, line: str, said: str) -> None:
     status, _, err = run(*line.split())
     assert status == 2 and said in err
+
+
+@pytest.mark.parametrize("command", ["run", "show", "serve", "bench"])
+def test_a_model_that_is_an_argument_is_called_that(run, command: str) -> None:
+    status, _, err = run(command, "--model", "smollm2")
+    assert status == 2 and "No such option '--model'. MODEL is an argument, without it." in err
+
+
+def test_a_model_that_is_here_and_cannot_chat_is_said_to_be(
+    run, monkeypatch, speech_folder: Path, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("CACTUS_WEIGHTS", str(tmp_path))
+    shutil.copytree(speech_folder, tmp_path / "tiny-whisper")
+    _, _, err = run("run", "tiny", "Hello, you.")
+    assert err.startswith(f"cactus: {SPEECH_MODEL}")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from cactus.errors import CactusError, ModelFormatError, ModelNotFound
+from cactus.errors import CactusError, ModelFormatError, ModelNotFound, UnsupportedModel
 from cactus.inputs.files import RegularFile
 from cactus.weights import catalog, locate
 from cactus.weights.resolve import resolve
@@ -369,7 +369,7 @@ def test_a_part_of_one_models_name_is_enough(home: Path) -> None:
     for name in ("lm2", "s", "35m"):  # the middle of a word, or a letter
         with pytest.raises(ModelNotFound):
             resolve(name)
-    with pytest.raises(ModelNotFound, match='no model "base"'):
+    with pytest.raises(UnsupportedModel, match=r"whisper-base \(whisper\) cannot chat"):
         resolve("base", ability="chat")
 
 

@@ -106,9 +106,20 @@ def _unknown(name: str, known: list[str]) -> str:
 
 
 def no_such_option(error: click.NoSuchOption) -> click.UsageError:
-    """The error with the options that begin with the same word as the one that was given."""
+    """The error with the options that begin with the same word as the one that was given.
+
+    Where a command has its model as an argument, it says so of --model.
+    """
+    if error.possibilities and error.option_name != "--model":
+        return error
     word = re.split("[-_]", error.option_name.lstrip("-"))[0]
-    parameters = error.ctx.command.params if error.ctx and len(word) > 2 else []
+    parameters = error.ctx.command.params if error.ctx else []
+    if error.option_name in ("-m", "--model") and any(
+        isinstance(each, click.Argument) and each.name in ("model", "models") for each in parameters
+    ):
+        return click.UsageError(f"{error.message} MODEL is an argument, without it.", error.ctx)
+    if len(word) <= 2:
+        return error
     known = [name for each in parameters for name in each.opts if name.startswith(f"--{word}")]
     if not known:
         return error

@@ -55,7 +55,7 @@ def run_cli(arguments: Sequence[str]) -> int:
     except click.exceptions.Exit as end:
         return end.exit_code
     except click.ClickException as error:
-        if isinstance(error, click.NoSuchOption) and not error.possibilities:
+        if isinstance(error, click.NoSuchOption):
             error = no_such_option(error)
         elif isinstance(error, click.BadParameter) and isinstance(error.param, click.Argument):
             name = error.param.human_readable_name

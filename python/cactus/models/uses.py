@@ -1,8 +1,8 @@
 """What the model of a config.json can be asked for.
 
 Most follows from its architecture. Checkpoints that have the shape of a chat model and were trained
-to embed or to rank texts, and encoders with and without a score head, are told apart when they are
-converted: the section "cactus" says what such a folder is to be used for.
+to embed or to rank texts, and encoders with and without a score head, are distinguished when they
+are converted: the section "cactus" says what such a folder is to be used for.
 """
 
 from __future__ import annotations

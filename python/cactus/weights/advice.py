@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-from cactus.errors import CactusError, ModelFormatError, ModelNotFound
+from cactus.errors import CactusError, ModelFormatError, ModelNotFound, UnsupportedModel
 from cactus.models.abilities import ABILITIES, Ability
 from cactus.weights import catalog, locate, names
-from cactus.weights.abilities import check_ability
+from cactus.weights.abilities import abilities_of, check_ability
 
 _MAX_SHOWN = 5
 
@@ -59,7 +59,9 @@ def not_found(text: str, ability: Ability | None = None) -> CactusError:
             f'no model "{shown}": there is no such file or folder, and no such name in {places}'
             f"{_meant(text, ability)}; a downloaded model is named without a folder, as in {model}"
         )
-    return ModelNotFound(f'no model "{shown}"{_meant(text, ability) or _here(ability)}')
+    return _unable(text, ability) or ModelNotFound(
+        f'no model "{shown}"{_meant(text, ability) or _here(ability)}'
+    )
 
 
 def not_installed(text: str) -> CactusError:
@@ -86,6 +88,20 @@ def _fault(name: str | None) -> ModelFormatError | None:
         ),
         None,
     )
+
+
+def _unable(text: str, ability: Ability | None) -> CactusError | None:
+    """The refusal of the one model here that a part of a name means, which lacks the ability."""
+    meant = locate.find_parts(text)
+    if len(meant) != 1:
+        return None
+    config = locate.read_config(meant[0])
+    try:
+        model_type = str(config.get("model_type"))
+        check_ability(locate.name_of(meant[0]), model_type, ability, abilities_of(config))
+    except UnsupportedModel as error:
+        return error
+    return None
 
 
 def name_clash(hub_id: str) -> ModelNotFound | None:

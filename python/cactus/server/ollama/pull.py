@@ -1,4 +1,4 @@
-"""``/api/pull``: fetch a model and serve it; and what is not to be had here."""
+"""``/api/pull``: fetch a model and serve it; and what is not available here."""
 
 from __future__ import annotations
 

@@ -88,7 +88,7 @@ def _check(body: TranscriptionRequest) -> None:
     _refuse_speakers(body)
     form = body.response_format
     if body.known_speaker_names or body.known_speaker_references:
-        raise invalid("speakers are not told apart", "known_speaker_names")
+        raise invalid("speakers are not distinguished", "known_speaker_names")
     if body.include and form != "json":
         raise invalid(f"logprobs need response_format json, got {form}", "include")
     if body.timestamp_granularities is not None and form in ("json", "text"):
@@ -106,7 +106,7 @@ def _check(body: TranscriptionRequest) -> None:
 def _refuse_speakers(body: TranslationRequest) -> None:
     if body.response_format == "diarized_json":
         raise invalid(
-            "diarized_json is not supported: speakers are not told apart; "
+            "diarized_json is not supported: speakers are not distinguished; "
             "expected json, text, srt, vtt or verbose_json",
             "response_format",
         )

@@ -119,7 +119,7 @@ class TextDelta(Reply, kw_only=True, tag_field="type", tag="transcript.text.delt
 
 
 class TextSegment(Reply, kw_only=True, tag_field="type", tag="transcript.text.segment"):
-    """A segment that is complete. Speakers are not told apart: `speaker` is always empty."""
+    """A segment that is complete. Speakers are not distinguished: `speaker` is always empty."""
 
     id: str
     start: float
