@@ -12,6 +12,7 @@ import http.client
 import json
 import os
 import random
+import re
 import socket
 import struct
 from contextlib import ExitStack
@@ -19,89 +20,27 @@ from pathlib import Path
 from typing import Any
 
 from cactus.weights.convert import convert
-from fuzzers.base import NUMBERS, Case, Fuzzer, change_bytes, change_json, change_text
+from fuzzers.base import (
+    NUMBERS,
+    Case,
+    Fuzzer,
+    change_bytes,
+    change_json,
+    change_text,
+    change_words,
+)
+from fuzzers.bodies import BODIES, EVENTS, PATHS
 from tests.audio.sounds import chirp, encode
-from tests.chat.calls.reading import WEATHER
 from tests.conftest import write_tiny_checkpoint
+from tests.models import encoders
 from tests.server.running import serving
 from tests.speech_model import write_speech_folder
+from tests.vision import tiny
 
 PATIENCE = 40.0
 """Seconds for an answer; a body that does not come is waited for one second."""
 
 HEAD = "POST {} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Type: {}\r\n"
-ASKED = [{"role": "user", "content": "Hello"}]
-PART = {"role": "user", "content": [{"type": "text", "text": "Hi"}]}
-TOOL = {"name": "get_weather", "description": "Weather", "parameters": WEATHER}
-PIXEL = (
-    "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR4nGNgAAAAAgABSK+kcQ"
-    "AAAABJRU5ErkJggg=="
-)
-
-BODIES: dict[str, list[dict[str, Any]]] = {
-    "/v1/chat/completions": [
-        {"messages": ASKED, "max_tokens": 2},
-        {"messages": [*ASKED, {"role": "assistant", "content": "a"}, PART], "max_tokens": 2,
-         "stream": True, "stream_options": {"include_usage": True}, "stop": ["x"], "n": 1,
-         "temperature": 0.5, "top_p": 0.9, "seed": 1, "logit_bias": {"5": 1}, "user": "me"},
-        {"messages": ASKED, "max_completion_tokens": 2, "logprobs": True, "top_logprobs": 2,
-         "presence_penalty": 0.1, "frequency_penalty": 0.1, "metadata": {"a": "b"}},
-        {"messages": ASKED, "max_tokens": 4, "tools": [{"type": "function", "function": TOOL}],
-         "tool_choice": "auto", "parallel_tool_calls": False},
-        {"messages": ASKED, "max_tokens": 9, "response_format": {"type": "json_schema",
-         "json_schema": {"name": "x", "strict": True, "schema": {"type": "object"}}}},
-        {"messages": [{"role": "user", "content": [{"type": "image_url", "image_url":
-         {"url": PIXEL}}]}], "max_tokens": 2},
-        {"messages": [*ASKED, {"role": "assistant", "content": None, "tool_calls": [{"id": "a",
-         "type": "function", "function": {"name": "get_weather", "arguments": "{}"}}]},
-         {"role": "tool", "tool_call_id": "a", "content": "5"}], "max_tokens": 2},
-    ],
-    "/v1/completions": [
-        {"prompt": "Hello", "max_tokens": 2, "echo": True, "logprobs": 2, "best_of": 1},
-        {"prompt": ["a", "b"], "max_tokens": 1, "stream": True, "suffix": "x", "n": 1},
-        {"prompt": [[1, 2, 3], [4]], "max_tokens": 1, "stop": "y"},
-    ],
-    "/v1/responses": [
-        {"input": "Hello", "max_output_tokens": 2, "store": False, "instructions": "Be brief."},
-        {"input": [{"role": "user", "content": [{"type": "input_text", "text": "Hi"}]}],
-         "max_output_tokens": 2, "stream": True, "tools": [{"type": "function", **TOOL}],
-         "text": {"format": {"type": "text"}}, "reasoning": {"effort": "low"}},
-        {"input": [{"type": "function_call_output", "call_id": "a", "output": "5"}],
-         "previous_response_id": "resp_1", "max_output_tokens": 2},
-    ],
-    "/v1/responses/input_tokens": [{"input": "Hello"}],
-    "/v1/messages": [
-        {"messages": ASKED, "max_tokens": 2, "system": "Be brief.", "model": "tiny"},
-        {"messages": [PART], "max_tokens": 2, "stream": True, "model": "tiny",
-         "tools": [{"name": "f", "input_schema": WEATHER}], "tool_choice": {"type": "auto"},
-         "thinking": {"type": "disabled"}, "stop_sequences": ["x"], "top_k": 3},
-    ],
-    "/v1/messages/count_tokens": [{"messages": ASKED, "model": "tiny"}],
-    "/v1/embeddings": [{"input": ["a", "b"], "encoding_format": "base64", "dimensions": 2}],
-    "/rerank": [{"query": "a", "documents": ["b", {"text": "c"}], "top_n": 1}],
-    "/api/chat": [
-        {"model": "tiny", "messages": ASKED, "options": {"num_predict": 2}, "stream": False},
-        {"model": "tiny", "messages": ASKED, "options": {"num_predict": 2, "stop": ["x"]},
-         "format": {"type": "object"}, "keep_alive": "5m", "think": False},
-    ],
-    "/api/generate": [
-        {"model": "tiny", "prompt": "a", "options": {"num_predict": 2}, "suffix": "b"},
-        {"model": "tiny", "prompt": "a", "raw": True, "stream": False, "context": [1, 2],
-         "options": {"num_predict": 2}, "images": [PIXEL[22:]]},
-    ],
-    "/api/embed": [{"model": "tiny", "input": ["a"], "truncate": True}],
-    "/api/show": [{"model": "tiny", "verbose": True}],
-    "/tokenize": [{"content": "Hello", "add_special": True, "with_pieces": True}],
-    "/detokenize": [{"tokens": [1, 2, 3]}],
-    "/v1/realtime/client_secrets": [{"expires_after": {"anchor": "created_at", "seconds": 60}}],
-}  # fmt: skip
-EVENTS: list[Any] = [
-    {"type": "session.update", "session": {"type": "transcription", "audio": {"input": {
-     "format": {"type": "audio/pcm", "rate": 24_000}, "turn_detection": None}}}},
-    {"type": "input_audio_buffer.append", "audio": base64.b64encode(bytes(4800)).decode()},
-    {"type": "input_audio_buffer.commit"}, {"type": "input_audio_buffer.clear"},
-    {"type": "response.create"}, {"type": "conversation.item.create", "item": {}},
-]  # fmt: skip
 FIELDS = ("model", "language", "prompt", "response_format", "temperature", "stream", "stop",
           "timestamp_granularities[]", "max_tokens", "seed", "tools", "messages")  # fmt: skip
 SOCKET = (
@@ -148,16 +87,25 @@ class Fuzz(Fuzzer):
         write_tiny_checkpoint(checkpoint)
         convert(checkpoint, scratch / "tiny", "INT8")
         speech = write_speech_folder(scratch)
+        others = []
+        for name in ("bert", "bert_ranker"):
+            others.append(scratch / name)
+            convert(encoders.write(name, scratch / f"checkpoint-{name}"), others[-1], "FP32")
+        others.append(scratch / "tiny-vl")
+        convert(tiny.write_checkpoint(scratch / "vl"), others[-1], "FP16")
         self._stack = ExitStack()
-        patient = {"header_seconds": 1.0, "body_seconds": 1.0, "socket_seconds": 2.0}
+        patient = {"header_seconds": 1.0, "body_seconds": 1.0, "socket_seconds": 0.3}
         self._server = self._stack.enter_context(
-            serving(scratch / "tiny", speech, cache=32 << 20, max_sockets=1000, **patient)
+            serving(
+                *(scratch / "tiny", speech, *others), cache=32 << 20, max_sockets=1000, **patient
+            )
         )
         self._sound = encode(chirp(0.5), 16_000, "WAV", "PCM_16")
         self._names = ["tiny", speech.name]
         for path in BODIES:
             for body in BODIES[path]:
                 self.run(Case("right", request(path, json.dumps(body).encode())))
+            assert " 200 " in self.said or len(BODIES[path]) > 1, self.said
 
     def close(self) -> None:
         """End the server."""
@@ -170,6 +118,10 @@ class Fuzz(Fuzzer):
             return Case("form", self._form(rng))
         if way < 0.2:
             return Case("socket", self._socket(rng))
+        if way < 0.23:
+            line = change_words(rng, rng.choice(PATHS)) if rng.random() < 0.7 else rng.choice(PATHS)
+            head = line.encode("utf-8", "replace") + b" HTTP/1.1\r\nHost: localhost\r\n"
+            return Case("raw", self._safe(head + b"Connection: close\r\nContent-Length: 0\r\n\r\n"))
         path = rng.choice(list(BODIES))
         body: Any = rng.choice(BODIES[path])
         for _ in range(rng.choice((1, 1, 2, 3))):
@@ -233,15 +185,19 @@ class Fuzz(Fuzzer):
 
     def run(self, case: Case) -> None:
         """Send it, read the answer, and see that the server is there."""
-        whole = case.kind not in ("raw", "socket")
+        whole, rest = case.kind not in ("raw", "socket"), b""
+        data = case.data
+        if case.kind == "socket":  # what comes before the server's answer is not read
+            head, end, rest = data.partition(b"\r\n\r\n")
+            data = head + end
         with self._server.connect() as connection:
             connection.settimeout(PATIENCE)
             try:
-                connection.sendall(case.data)
-                if not whole:
-                    connection.shutdown(socket.SHUT_WR)
-                status, kind, body = _answer(connection)
-            except (ConnectionError, BrokenPipeError):
+                connection.sendall(data)
+                if case.kind == "raw" and not _ends(data):
+                    connection.shutdown(socket.SHUT_WR)  # which is how clients leave
+                status, kind, body = _answer(connection, rest)
+            except ConnectionError:
                 assert not whole, "the connection was closed"
                 status, kind, body = 0, "", b""
         if case.kind == "right":
@@ -252,21 +208,47 @@ class Fuzz(Fuzzer):
             _check(status, kind, body)
         if case.chance().random() < 0.1:
             assert self._server.ask("GET", "/health").status_code == 200
-        self.said = f"{case.kind} {status} {body[:300].decode('utf-8', 'replace')}"
+        self.said = f"{case.kind} {status} {body[:600].decode('utf-8', 'replace')}"
 
 
-def _answer(connection: socket.socket) -> tuple[int, str, bytes]:
-    """Status, type and body; status 0 where the connection is closed without an answer."""
+def _ends(data: bytes) -> bool:
+    """Whether the server knows where a request ends, and that it is the last."""
+    head, _, body = data.partition(b"\r\n\r\n")
+    lengths = re.findall(rb"(?i)^content-length: *(\d{1,9})\r?$", head, re.MULTILINE)
+    return b"Connection: close" in head and lengths == [b"%d" % len(body)]
+
+
+def _answer(connection: socket.socket, frames: bytes) -> tuple[int, str, bytes]:
+    """Status, type and body; status 0 where the connection is closed without an answer.
+
+    `frames` are sent where it becomes a socket.
+    """
     reply = http.client.HTTPResponse(connection)
     try:
         reply.begin()
         if reply.status == 101:
-            while connection.recv(1 << 16):
-                pass
-            return 101, "", b""
+            connection.sendall(frames)
+            return 101, "", _events(reply.fp)
         return reply.status, reply.headers.get("content-type", ""), reply.read()
     except http.client.HTTPException:
         return 0, "", b""
+
+
+def _events(stream: Any) -> bytes:
+    """What a socket says until it is closed; AssertionError for an event that is none."""
+    said = b""
+    while len(head := stream.read(2)) == 2:
+        size = head[1]
+        if size > 125:
+            size = int.from_bytes(stream.read(2 if size == 126 else 8), "big")
+        data = stream.read(size)
+        if head[0] == 0x88:
+            break
+        if head[0] == 0x81:
+            kind = json.loads(data)["type"]
+            assert b"the server failed" not in data, data
+            said += kind.encode() + b" "
+    return said
 
 
 def _check(status: int, kind: str, body: bytes) -> None:

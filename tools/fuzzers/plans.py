@@ -17,10 +17,13 @@ from typing import Any
 import numpy as np
 
 from cactus.errors import CactusError
+from cactus.graph.node import Graph
 from cactus.graph.plan import NATIVE_OPS
+from cactus.graph.plan import build as build_plan
 from cactus.native import Program, Row, Session
+from cactus.vision.parts import tower_graph
 from fuzzers.base import Case, Fuzzer
-from tests.models import golden
+from tests.models import encoders, golden, vision, whisper
 from tests.native import programs
 from tests.native.op_runs import with_logits
 from tests.native.plan_forge import Forge
@@ -42,6 +45,12 @@ def seeds(folder: Path) -> list[Forge]:
         graph = programs.fused(checkpoint.graph, "q4")
         store = programs.store(graph, checkpoint.tensors, folder / name, "q4")
         found.append(Forge.of(programs.plan_of(graph, store).blob))
+    for graph, tensors, size in other_graphs(folder):
+        store = programs.store(graph, tensors, folder / "other", "q8")
+        made = build_plan(
+            programs.fused(graph, "q8"), store.tensors, vocab_size=size, context_length=64
+        )
+        found.append(Forge.of(made.blob))
     for case in (case for cases in CASES.values() for case in (cases[0], cases[-1])):
         built = build(case)
         graph = with_logits(built)
@@ -49,6 +58,23 @@ def seeds(folder: Path) -> list[Forge]:
         found.append(Forge.of(programs.plan_of(graph, store).blob))
     for plan in found:
         plan.weights = [(*w[:4], w[4] if w[4] + w[5] <= WEIGHTS else 0, w[5]) for w in plan.weights]
+    return found
+
+
+def other_graphs(folder: Path) -> list[tuple[Graph, Any, int]]:
+    """What speech, texts and images are read with, each with its tensors and its vocabulary."""
+    speech = whisper.load()
+    found: list[tuple[Graph, Any, int]] = [
+        (speech.decoder, speech.tensors, 320),
+        (speech.encoder, speech.tensors, 0),
+    ]
+    for name in ("bert", "modernbert"):
+        text = encoders.load(name, encoders.write(name, folder / f"checkpoint-{name}"))
+        found.append((text.graph, text.tensors, 320))
+    for name in ("gemma3", "qwen2_5_vl"):
+        seen = vision.load(name, folder)
+        found.append((tower_graph(seen.architecture), seen.tensors, 0))
+        found.append((seen.architecture.build(), seen.tensors, 320))
     return found
 
 

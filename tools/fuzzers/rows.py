@@ -21,6 +21,8 @@ from fuzzers.base import Case, Fuzzer, change_bytes, change_json
 ROWS = [{"id": "a", "prompt": "Hello", "n": 1}, {"id": "b", "prompt": "é😀", "tags": ["x", None]},
         {"custom_id": "c", "method": "POST", "url": "/v1/chat/completions",
          "body": {"messages": [{"role": "user", "content": "Hi"}]}}]  # fmt: skip
+MADE_OF = {"job": {"kind": "chat", "options": {"max_tokens": 5}}, "input": {"name": "a", "rows": 3},
+           "model": {"name": "m", "files": "0f"}, "options": {"keep": None}}  # fmt: skip
 CSV = 'id,prompt,n\na,"Hello, you",1\nb,"two\nlines",2\n\nc,"a ""quote""",\n'
 
 
@@ -33,7 +35,7 @@ class Fuzz(Fuzzer):
         self.scratch = scratch
         lines = "".join(json.dumps(row) + "\n" for row in ROWS)
         done = "".join(json.dumps({"index": n, "answer": "x"}) + "\n" for n in range(3))
-        state = {"made_of": {"job": "chat", "input": {"name": "a"}}, "whole": False}
+        state = {"format": 1, "made_of": MADE_OF, "whole": False}
         self.seeds = {
             "jsonl": lines.encode(),
             "csv": CSV.encode(),
@@ -67,6 +69,7 @@ class Fuzz(Fuzzer):
             found = state.read()
             assert found is not None
             state.check(found["made_of"], found["made_of"])
+            state.check(MADE_OF, found["made_of"])
         elif case.kind == "journal":
             self._journal(path)
         else:
