@@ -220,6 +220,24 @@ def test_a_killed_job_makes_the_same_table(ending: str, tiny_model: Path) -> Non
     assert done.stdout.endswith("the output is the same\n")
 
 
+def test_rows_that_are_not_wanted_change_no_others(tmp_path: Path) -> None:
+    texts = [f"text {n}" for n in range(9)]
+    (tmp_path / "in.jsonl").write_text("\n\n".join(["no", *(f'{{"text": "{t}"}}' for t in texts)]))
+    (tmp_path / "in.csv").write_text("\n".join(["a,b", *(f"{t},1" for t in texts), "one"]))
+    (tmp_path / "in.txt").write_text("\n".join(texts))
+    pa.parquet.write_table(pa.table({"text": texts}), tmp_path / "in.parquet", row_group_size=4)
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    for name in texts:
+        (folder / f"{name}.txt").write_text(name)
+    for name in ("in.jsonl", "in.csv", "in.txt", "in.parquet", "folder"):
+        given = open_input(tmp_path / name)
+        whole = list(given.rows())
+        assert len(whole) >= 9 and [row.index for row in whole] == list(range(len(whole)))
+        for few in ({0, 3, 8}, {2}, set[int](), {5, 6, 7}):
+            assert list(given.rows(few.__contains__)) == [whole[index] for index in sorted(few)]
+
+
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no pipes with names")
 def test_a_pipe_is_no_input_and_keeps_nobody_waiting(tmp_path: Path) -> None:
     for name in ("in.jsonl", "in.csv", "in.txt"):

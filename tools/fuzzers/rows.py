@@ -61,7 +61,7 @@ class Fuzz(Fuzzer):
         return Case(kind, change_bytes(rng, self.seeds[kind], self.seeds["jsonl"]))
 
     def run(self, case: Case) -> None:
-        """Read it twice, and count its rows."""
+        """Read it, read a half of its rows, and count them."""
         path = self.scratch / f"file.{case.kind}"
         path.write_bytes(case.data)
         if case.kind == "state":
@@ -74,7 +74,8 @@ class Fuzz(Fuzzer):
             self._journal(path)
         else:
             rows = list(open_input(path).rows())
-            assert rows == list(open_input(path).rows())
+            half = list(open_input(path).rows(lambda index: index % 2 == 0))
+            assert half == rows[::2], "rows alone are others"
             assert [row.index for row in rows] == list(range(len(rows)))
             assert open_input(path).count() == len(rows), "another number of rows is counted"
             json.dumps(open_input(path).known_by())

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from cactus.batch.rows import Input, Row
+from cactus.batch.rows import Input, Row, Wanted, every
 
 OWN = ("index", "error")
 """Columns that every output has."""
@@ -39,8 +39,8 @@ class Columns:
                 )
         return None
 
-    def rows(self, source: Input) -> Iterator[Row]:
-        """All rows; one whose columns the output has itself is wrong."""
-        for row in source.rows():
+    def rows(self, source: Input, wanted: Wanted = every) -> Iterator[Row]:
+        """The rows that are wanted; one whose columns the output has itself is wrong."""
+        for row in source.rows(wanted):
             wrong = row.wrong or self.clash(row.values)
             yield row if wrong is None else Row(row.index, row.place, wrong=wrong)

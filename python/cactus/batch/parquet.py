@@ -9,7 +9,7 @@ from typing import Any
 
 from cactus.batch.columns import Columns
 from cactus.batch.plain import cell, plain
-from cactus.batch.rows import Input, Row
+from cactus.batch.rows import Input, Row, Wanted, every
 from cactus.batch.tables import Results, Table, merged, names_of
 from cactus.errors import InvalidRequest
 
@@ -51,12 +51,15 @@ class Parquet(Input):
         except (pa.ArrowException, OSError) as error:
             raise InvalidRequest(f"{self.path} is damaged: {error}") from None
 
-    def rows(self) -> Iterator[Row]:
-        index = 0
+    def rows(self, wanted: Wanted = every) -> Iterator[Row]:
+        pa = pyarrow_module()
+        first = 0
         for batch in self.batches():
-            for values in plain_rows(batch, str(self.path)):
-                yield Row(index, f"{self.path.name}, row {index + 1}", values)
-                index += 1
+            taken = [n for n in range(batch.num_rows) if wanted(first + n)]
+            found = batch.take(pa.array(taken, pa.int64()))
+            for n, values in zip(taken, plain_rows(found, str(self.path)), strict=True):
+                yield Row(first + n, f"{self.path.name}, row {first + n + 1}", values)
+            first += batch.num_rows
 
     def count(self) -> int:
         return int(self.file.metadata.num_rows)

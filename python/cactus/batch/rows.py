@@ -7,7 +7,7 @@ import hashlib
 import json
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,6 +22,15 @@ HEAD = 1 << 20
 
 TEXTS = (".txt", ".text", ".md", ".markdown", ".rst")
 """Endings of files in a folder whose text is read."""
+
+
+Wanted = Callable[[int], bool]
+"""Whether the row of an index is needed; others are not told, and as little of them is read."""
+
+
+def every(index: int) -> bool:
+    """All rows are needed."""
+    return True
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +57,8 @@ class Input(ABC):
         self.base = path.parent
 
     @abstractmethod
-    def rows(self) -> Iterator[Row]:
-        """All rows, read as they are asked for."""
+    def rows(self, wanted: Wanted = every) -> Iterator[Row]:
+        """The rows that are wanted, read as they are asked for."""
 
     def count(self) -> int:
         """How many rows there are."""
@@ -71,13 +80,15 @@ class Input(ABC):
 class JsonLines(Input):
     """A file of JSON objects, one a line; empty lines are nothing."""
 
-    def rows(self) -> Iterator[Row]:
+    def rows(self, wanted: Wanted = every) -> Iterator[Row]:
         index = -1
         with opened(self.path) as file:
             for line in numbered_lines(file):
                 if not isinstance(line, Wrong) and not line[1].strip():
                     continue
                 index += 1
+                if not wanted(index):
+                    continue
                 if isinstance(line, Wrong):
                     place = f"{self.path.name}, line {line.number}"
                     yield Row(index, place, wrong=line.reason)
@@ -98,9 +109,11 @@ class JsonLines(Input):
 class Lines(Input):
     """A file of texts, one a line: the column `text`."""
 
-    def rows(self) -> Iterator[Row]:
+    def rows(self, wanted: Wanted = every) -> Iterator[Row]:
         with opened(self.path) as file:
             for index, line in enumerate(numbered_lines(file)):
+                if not wanted(index):
+                    continue
                 if isinstance(line, Wrong):
                     place = f"{self.path.name}, line {line.number}"
                     yield Row(index, place, wrong=line.reason)
@@ -118,7 +131,7 @@ class Csv(Input):
         super().__init__(path)
         self._delimiter = "\t" if path.suffix.lower() == ".tsv" else ","
 
-    def rows(self) -> Iterator[Row]:
+    def rows(self, wanted: Wanted = every) -> Iterator[Row]:
         # Bytes that are not UTF-8 are the error of their row, and do not end the file.
         with opened(self.path) as file:
             text = _text_of(file, self.path)
@@ -138,7 +151,8 @@ class Csv(Input):
                 if names is None:
                     names = self._names(cells)
                 elif cells:
-                    yield self._row(index, reader.line_num, names, cells)
+                    if wanted(index):
+                        yield self._row(index, reader.line_num, names, cells)
                     index += 1
             if names is None:
                 raise InvalidRequest(f"{self.path} is empty; expected a row of columns' names")
@@ -179,8 +193,10 @@ class Folder(Input):
                 if not name.startswith("."):
                     yield Path(folder, name).relative_to(self.path).as_posix()
 
-    def rows(self) -> Iterator[Row]:
+    def rows(self, wanted: Wanted = every) -> Iterator[Row]:
         for index, name in enumerate(self.files):
+            if not wanted(index):
+                continue
             values = {"file": name}
             if name.lower().endswith(TEXTS):
                 try:

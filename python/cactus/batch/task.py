@@ -66,12 +66,15 @@ class Task:
 
     def rows(self, source: Input, done: Sequence[int]) -> Iterator[Row]:
         """The rows of this process that are not `done`."""
-        given = source.rows() if self.job.work().WHOLE else self.columns.rows(source)
-        for row in given:
-            if row.index >= len(done):
+
+        def wanted(index: int) -> bool:
+            if index >= len(done):
                 raise InvalidRequest(f"{self.input} has grown while it was read")
-            if row.index % self.parts == self.part and not done[row.index]:
-                yield row
+            return index % self.parts == self.part and not done[index]
+
+        if self.job.work().WHOLE:
+            return source.rows(wanted)
+        return self.columns.rows(source, wanted)
 
     @contextmanager
     def opened(self, base: Path) -> Iterator[Callable[[Iterator[Row]], Iterator[Line]]]:
