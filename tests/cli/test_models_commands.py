@@ -127,30 +127,6 @@ def test_list_shows_what_is_here_and_what_could_be(run, root: Path, tiny_model: 
     assert "HuggingFaceTB/SmolLM2-135M-Instruct" in out
 
 
-def test_show_says_how_a_chat_samples(run, root: Path, tiny_model: Path) -> None:
-    for name, own, told in [
-        ("tiny", {}, "greedy (the model recommends nothing)"),
-        ("smollm2-360m-instruct", {}, "temperature 0.2, top_k 50, top_p 0.9 (what Cactus"),
-        ("warm", {"do_sample": True, "top_k": 0}, "temperature 1 (the model's own)"),
-    ]:
-        folder = shutil.copytree(tiny_model, root / name)
-        (folder / "generation_config.json").write_text(json.dumps(own))
-        status, out, _ = run("show", name)
-        assert status == 0 and f"sampling       {told}" in out
-    sampling = json.loads(run("show", "warm", "--json")[1])["sampling"]
-    assert sampling["temperature"] == 1 and sampling["source"] == "model"
-
-
-def test_show_says_what_a_model_can_do(run, root, tiny_model: Path, speech_folder: Path) -> None:
-    for folder, able in (
-        (tiny_model, "chat, complete, embed"),
-        (speech_folder, "transcribe, detect_language, embed_audio"),
-    ):
-        assert f"abilities      {able}\n" in run("show", str(folder))[1]
-        told = json.loads(run("show", str(folder), "--json")[1])
-        assert told["abilities"] == able.split(", ")
-
-
 @pytest.mark.parametrize("columns", [38, 60, 80, 120])
 def test_no_line_of_the_list_is_wider_than_the_terminal(
     root: Path, tiny_model: Path, columns: int

@@ -12,7 +12,7 @@ import click
 from cactus.cli.complete import complete_installed
 from cactus.cli.options import json_option
 from cactus.cli.settings import SOURCES, UNSET
-from cactus.cli.text import megabytes, printable, table
+from cactus.cli.text import counted, megabytes, printable, table
 
 
 @click.command("show", short_help="Show what a model is.")
@@ -124,8 +124,9 @@ def _verdict(found: dict[str, Any]) -> str:
         return "It fits."
     whole = found["conversations"]
     if whole == 0:
-        return f"It fits with {found['tokens']:,} tokens, less than its context."
-    return f"It fits with {found['tokens']:,} tokens: {whole:,} times its context."
+        return f"It fits, and {found['tokens']:,} tokens in its cache: less than its context."
+    whole_contexts = counted(whole, "whole context")
+    return f"It fits, and {found['tokens']:,} tokens in its cache: {whole_contexts}."
 
 
 def render(facts: dict[str, Any]) -> str:
