@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import ctypes
 import mmap
 import os
 import platform
 import re
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from cactus.errors import InvalidRequest
@@ -123,6 +125,12 @@ def can_reserve(size: int) -> bool:
     except (OSError, OverflowError, ValueError):
         return False
     return True
+
+
+def release_memory() -> None:
+    """Give the system what was freed of memory; glibc keeps 64 MB and more for each thread."""
+    with suppress(AttributeError, OSError, TypeError):  # other C libraries have no such function
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def _allowed_cpus() -> set[int]:

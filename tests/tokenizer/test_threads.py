@@ -93,3 +93,35 @@ def test_tokenizers_that_are_gone_leave_no_words_in_the_thread_that_used_them(
         check=True,
     )
     assert int(done.stdout) < KEPT
+
+
+LARGE = """
+import sys
+from pathlib import Path
+from cactus.tokenizer import Tokenizer
+
+def used(name):
+    line = next(each for each in open("/proc/self/status") if each.startswith(name))
+    return int(line.split()[1]) << 10
+
+tokenizer = Tokenizer.load(Path(sys.argv[1]))
+tokenizer.encode("a")
+before = used("VmRSS")
+for _ in range(3):
+    tokenizer.encode("a b c d " * 50_000)
+print(used("VmHWM") - before, used("VmRSS") - before)
+"""
+
+
+@pytest.mark.skipif(
+    not sys.platform.startswith("linux"), reason="other systems do it by themselves"
+)
+def test_what_a_long_text_took_is_given_back(starter_files: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", LARGE, str(starter_files)],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    most, kept = map(int, done.stdout.split())
+    assert most > 50 << 20 and kept < most // 4, f"{kept} of {most}"

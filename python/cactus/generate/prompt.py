@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import groupby
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -34,8 +34,14 @@ if TYPE_CHECKING:
     from cactus.vision.shown import Shown
     from cactus.vision.work import Vision
 
-UNQUESTIONED = 4 << 20
-"""Texts of so many characters are tokenised, which takes seconds, to say how long they are."""
+UNQUESTIONED = 1 << 16
+"""Characters of texts that are tokenised at once, which takes up to 25 MB."""
+
+RENDERED = 4 << 20
+"""Characters of questions that a template is given without a look at them."""
+
+CUT = 32
+"""More tokens than a cut into pieces can make."""
 
 SWITCHES = ("enable_thinking", "thinking")
 """What chat templates call the variable that switches thinking on and off."""
@@ -71,15 +77,15 @@ def build_request(
 
     conversation = parse_messages(messages)
     # No template leaves out what the user says, and to render what cannot fit takes seconds.
-    said = [turn.content.strip() for turn in conversation if turn.role == "user"]
-    _check_size(engine, sum(map(len, said)))
+    said = [(turn.content.strip(), False) for turn in conversation if turn.role == "user"]
+    _check_size(engine, said, RENDERED)
     shown = show(engine, conversation, options, vision)
     consulted = None
     if documents is not None:
         consulted = documents.consult(conversation, _room(engine, options, shown))
         conversation = list(consulted.messages)
     rendered = render(engine, conversation, options, shown)
-    _check_size(engine, sum(len(part.text) for part in rendered.parts))
+    _check_size(engine, rendered.parts, UNQUESTIONED)
     prompt = engine.tokenizer.encode_prompt(rendered.parts)
     request = _request(engine, prompt, options, began, rendered.reasoning, rendered.tools, shown)
     request = replace(request, consulted=consulted, vision=vision)
@@ -104,8 +110,8 @@ def build_raw_request(
     and ContextLengthExceeded.
     """
     if isinstance(prompt, str):
-        _check_size(engine, len(prompt))
-        ids = encode_raw(engine, text("prompt", prompt), parse_special)
+        _check_size(engine, [(text("prompt", prompt), parse_special)], UNQUESTIONED)
+        ids = encode_raw(engine, prompt, parse_special)
     else:
         wanted = "a text or a list of token ids"
         ids = token_ids("prompt", prompt, engine.program.vocab_size, wanted)
@@ -450,22 +456,39 @@ def _with_tools_in_words(conversation: list[Message], tools: list[dict[str, Any]
     return [told, *conversation[1:]]
 
 
-def _check_size(engine: Loaded, characters: int) -> None:
-    """Refuse a text that cannot fit, before its tokens take minutes and gigabytes to make."""
-    limit = engine.context_length
-    tokenizer = engine.tokenizer
-    if characters <= UNQUESTIONED or not tokenizer.token_bytes.exact:
-        return
-    names = (tokenizer.id_to_token(id) for id in range(tokenizer.vocab_size))
-    longest = max(len(tokenizer.token_bytes.of(name)) for name in names if name)
-    least = -(-characters // longest)
-    if least > limit:
-        raise ContextLengthExceeded(
-            f"the prompt has {characters} characters, which are at least {least} tokens, and the "
-            f"context is {limit}",
-            prompt_tokens=least,
-            limit=limit,
-        )
+def _check_size(engine: Loaded, parts: Sequence[tuple[str, bool]], most: int) -> None:
+    """Refuse a text that cannot fit, before its tokens take minutes and gigabytes to make.
+
+    It is read in pieces up to where the context ends, if it has more than `most` characters.
+    `parts` are those of a rendered template.
+    """
+    characters, limit = sum(len(said) for said, _ in parts), engine.context_length
+    least = done = 0
+    for piece in _pieces(parts) if characters > most else ():
+        least += max(0, len(engine.tokenizer.encode_prompt(piece)) - CUT)
+        done += sum(len(said) for said, _ in piece)
+        if least > limit:
+            raise ContextLengthExceeded(
+                f"the prompt has {characters} characters, the first {done} of which are at least "
+                f"{least} tokens, and the context is {limit}",
+                prompt_tokens=least,
+                limit=limit,
+            )
+
+
+def _pieces(parts: Iterable[tuple[str, bool]]) -> Iterator[list[tuple[str, bool]]]:
+    """The same text by so many characters at once that their tokens take little memory."""
+    piece: list[tuple[str, bool]] = []
+    room = UNQUESTIONED
+    for said, special in parts:
+        start = 0
+        while len(said) - start > room:
+            yield [*piece, (said[start : start + room], special)]
+            start += room
+            piece, room = [], UNQUESTIONED
+        piece.append((said[start:], special))
+        room -= len(said) - start
+    yield piece
 
 
 def _check_tokens(engine: Loaded, prompt: list[int]) -> None:

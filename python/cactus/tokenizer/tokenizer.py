@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from cactus.errors import CactusError, InsufficientMemory, TokenizerError
 from cactus.inputs.checks import short
 from cactus.inputs.text import clean_text
-from cactus.machine import can_reserve
+from cactus.machine import can_reserve, release_memory
 from cactus.tokenizer.check import backend_of, bound_cache, check_patterns, is_panic, read_document
 from cactus.tokenizer.config import FLAGS, TokenizerConfig
 from cactus.tokenizer.ends import UNMISTAKABLE, find_ends
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from tokenizers import AddedToken
     from tokenizers import Tokenizer as Backend
 
+LONG = 1 << 15
+"""Characters of a text whose encoding takes so much memory, up to 12 MB, that it is given back."""
 _MARKUP = re.compile(r"<\|.*\|>", re.DOTALL)
 
 
@@ -270,7 +272,10 @@ class Tokenizer:
             ids = self._table.ids(text)
             if ids is not None and self._is_plain(ids):
                 return ids
-        return self._encoded(text, backend)
+        ids = self._encoded(text, backend)
+        if len(text) > LONG:
+            release_memory()
+        return ids
 
     def _read_words(self, words: list[str]) -> list[list[int]]:
         """The ids of each word, for a tokenizer that reads each by itself."""
