@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import platform
 import signal
 import textwrap
 import time
@@ -291,6 +292,29 @@ def test_loading_and_unloading_does_not_grow(tiny_model: Path) -> None:
     )
     files, growth = said.split()
     assert int(files) == 0 and float(growth) < 1.05
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="glibc keeps what is freed")
+def test_a_model_that_is_closed_gives_back_all_that_was_freed(tiny_model: Path) -> None:
+    said = run(
+        """
+        import ctypes
+        from cactus.machine import resident_megabytes
+        c = ctypes.CDLL(None)
+        c.malloc.restype = ctypes.c_void_p
+        model = Model(MODEL)
+        blocks = [ctypes.c_void_p(c.malloc(100_000)) for _ in range(1000)]
+        for block in blocks:
+            ctypes.memset(block, 1, 100_000)
+        for block in blocks[:-1]:  # the last one keeps the others from being given back
+            c.free(block)
+        before = resident_megabytes()
+        model.close()
+        print(before - resident_megabytes())
+        """,
+        tiny_model,
+    )
+    assert float(said) > 80
 
 
 @pytest.mark.fault("F62")

@@ -10,6 +10,7 @@ from cactus.calls.closing import Closing
 from cactus.calls.turns import Turns
 from cactus.compat import Self
 from cactus.engine.loaded import Loaded
+from cactus.machine import release_memory
 from cactus.models.abilities import Ability
 
 
@@ -46,6 +47,7 @@ class ModelBase(Closing):
     def _start(self, engine: Loaded) -> None:
         self._engine = engine
         self._owned = ExitStack()
+        self._owned.callback(release_memory)  # at the end of all, as callbacks run backwards
         self._owned.callback(engine.close)
         # Bound to what is owned and not to the model: no cycle keeps a dropped model alive.
         self._turns = Turns(self._owned.close)
