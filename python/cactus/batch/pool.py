@@ -77,6 +77,9 @@ class _Block:
     rows: list[Row]
     tries: int = TRIES
     """Engines that may still be lost with it."""
+    suspect: bool = False
+    """Whether one was lost with it. It is then done by one that has no other block: an answer is
+    lost, too, where the next block ends its engine at once."""
 
 
 @dataclass(eq=False)
@@ -88,6 +91,10 @@ class _Engine:
     """Rows a second, of late."""
     size: int = 0
     """Rows of its last new block."""
+
+    @property
+    def has_suspect(self) -> bool:
+        return any(block is not None and block.suspect for block in self.given)
 
 
 class Pool:
@@ -157,10 +164,12 @@ class Pool:
                 engine.remote.end()
 
     def _give(self) -> None:
-        # First one block each, so that at the end none has two while another has none.
-        for count in range(1, AHEAD + 1):
+        # First one block each, so that at the end none has two while another has none; and no
+        # second ones while a block waits for an engine that has none.
+        most = 1 if any(block.suspect for block in self._again) else AHEAD
+        for count in range(1, most + 1):
             for engine in self._engines:
-                if engine.ready and len(engine.given) < count:
+                if engine.ready and len(engine.given) < count and not engine.has_suspect:
                     block = self._take(engine)
                     if block is None:
                         return
@@ -251,17 +260,18 @@ class Pool:
     def _parts(self, block: _Block, lost: Lost) -> list[_Block]:
         """What becomes of a block whose engine was lost: the same, halves, or an error."""
         block.tries -= 1
+        block.suspect = True
         if block.tries > 0:
             return [block]
         rows = block.rows
         if len(rows) > 1:
             half = len(rows) // 2
             parts = [rows[:half], rows[half:]]
-            return [_Block(part, 1 if len(part) > 1 else ALONE) for part in parts]
+            return [_Block(part, 1 if len(part) > 1 else ALONE, True) for part in parts]
         if rows[0].wrong is not None:
             raise CactusError(
                 f"{rows[0].place}: its engine is lost even where the row is an error, what is "
                 f"done stays done: {lost.reason}"
             )
         wrong = f"the engine that did this row was lost {ALONE} times: {lost.reason}"
-        return [_Block([replace(rows[0], values={}, wrong=wrong)], LOST_IN_A_ROW)]
+        return [_Block([replace(rows[0], values={}, wrong=wrong)], LOST_IN_A_ROW, True)]
