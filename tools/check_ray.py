@@ -32,7 +32,7 @@ import pyarrow.parquet as pq
 import ray
 import ray.data
 from ray.cluster_utils import Cluster
-from tools.ray_rates import driver, overhead, unequal
+from tools.ray_rates import driver, linear, overhead, unequal
 
 from cactus import batch
 from cactus.batch.ray import Engine
@@ -264,6 +264,11 @@ class Check:
             for line in unequal(self.folder, self.model, nodes.add):
                 self.table.append(line)
 
+    def linear(self) -> None:
+        """How much faster two nodes of one thread are than one, and two processes than one."""
+        self.given()
+        self.table += linear(self.folder, self.model, self.source, JOB, Nodes)
+
     def measure(self, engines: list[int]) -> None:
         """The table of what blocks cost."""
         for count in engines:
@@ -272,7 +277,7 @@ class Check:
         with Nodes(1, 2):
             self.table += driver(self.folder, self.model)
 
-    PARTS = (nodes, driver, pipeline, poison, memory, speeds)
+    PARTS = (nodes, driver, pipeline, poison, memory, speeds, linear)
 
 
 def write(path: Path, rows: list[dict[str, Any]]) -> None:

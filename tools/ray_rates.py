@@ -7,6 +7,8 @@ import time
 from collections import defaultdict
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -20,6 +22,8 @@ ROWS = 64
 BLOCKS = 8
 """Of an engine."""
 UNEQUAL_ROWS = 8000
+BETWEEN = 0.02
+"""Seconds between the lines of one block and those of the next, at least."""
 
 Span = tuple[float, float]
 
@@ -132,3 +136,48 @@ def driver(folder: Path, model: Path, rows: int = 10_000) -> list[str]:
             )
             print(table[-1], flush=True)
     return table
+
+
+def linear(
+    folder: Path,
+    model: Path,
+    source: Path,
+    job: dict[str, Any],
+    nodes: Callable[[int], AbstractContextManager[Any]],
+) -> list[str]:
+    """Lines of a table: what two do of one thread each, and one, of processes and of nodes."""
+    rates: dict[str, list[float]] = {"processes": [], "nodes": []}
+    for count in (1, 2):
+        rates["processes"].append(_rate(folder, model, source, job, workers=count))
+        with nodes(count):
+            rates["nodes"].append(_rate(folder, model, source, job, ray="auto"))
+    table = [
+        f"{kind} of one thread: one {one:.1f} rows/s, two {two:.1f}, {two / one:.2f} times as many"
+        for kind, (one, two) in rates.items()
+    ]
+    print("\n".join(table), flush=True)
+    return table
+
+
+def _rate(folder: Path, model: Path, source: Path, job: dict[str, Any], **who: Any) -> float:
+    """The rows a second of a job behind its first quarter, when all who do it have begun.
+
+    Rows come as blocks: it is measured from the end of one on.
+    """
+    told: list[tuple[float, int]] = []
+    with patch("cactus.batch.pool.SECONDS", 1.0):
+        batch.run(
+            job,
+            source,
+            folder / "linear.jsonl",
+            model=model,
+            threads=1,
+            restart=True,
+            progress=lambda label, done, total: told.append((time.monotonic(), done)),
+            **who,
+        )
+    ended, rows = told[-1]
+    told = [each for each in told if each[1] >= rows / 4]
+    between = (one for one, after in pairwise(told) if after[0] - one[0] > BETWEEN)
+    began, first = next(between, told[0])
+    return (rows - first) / (ended - began)

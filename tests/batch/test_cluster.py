@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
-from cactus.batch.cluster import _BlockEngine, _called_elsewhere
+from cactus.batch.cluster import Cluster, _BlockEngine, _called_elsewhere
 from cactus.batch.job import Job
 from cactus.batch.rows import Row
 from cactus.batch.state import model_known_by
 from cactus.batch.task import Task
-from cactus.errors import CactusError, ModelNotFound
+from cactus.errors import CactusError, InvalidRequest, ModelNotFound
 
 CHAT = Job("chat", {"prompt": "{text}"}, {"max_tokens": 4})
 
@@ -74,3 +77,32 @@ def test_a_model_that_a_node_has_not_and_must_not_fetch_is_an_error(
         engine(tiny_model, "other").load()
     with pytest.raises(CactusError, match="switched off"):
         engine(tiny_model, "HuggingFaceTB/SmolLM2-135M-Instruct").load()
+
+
+def engine_of(task: Task, *nodes: int) -> int:
+    """The CPUs of an engine on a cluster whose nodes have so many."""
+    asked: list[int] = []
+
+    def remote(*, num_cpus: int, **_: Any) -> Any:
+        asked.append(num_cpus)
+        return lambda actor: actor
+
+    alive = [{"Alive": True, "Resources": {"CPU": float(count)}} for count in nodes]
+    gone = {"Alive": False, "Resources": {"CPU": 64.0}}
+    ray = SimpleNamespace(nodes=lambda: [*alive, gone], remote=remote, put=lambda given: given)
+    Cluster("auto")._pool(ray, task)
+    return asked[0]
+
+
+def test_an_engine_has_the_cpus_of_the_smallest_node(tiny_model: Path, questions: Path) -> None:
+    chat = Task(CHAT, questions, tiny_model, {"threads": None})
+    assert engine_of(chat, 0, 8, 4) == 4
+    assert engine_of(replace(chat, load={"threads": 3}), 0, 8, 4) == 3
+    # Two cores with a text each do not wait for one another at each layer.
+    assert engine_of(replace(chat, job=Job("embed")), 0, 8, 4) == 1
+
+
+def test_an_engine_without_room_is_an_error(tiny_model: Path, questions: Path) -> None:
+    task = Task(CHAT, questions, tiny_model, {"threads": 6})
+    with pytest.raises(InvalidRequest, match=r"engine of 6 has no room on the nodes, .* \[0, 4\]"):
+        engine_of(task, 0, 4)

@@ -85,7 +85,9 @@ class Cluster:
 
     def _pool(self, ray: Any, task: Task) -> Pool:
         found = _cpus(ray)
-        cpus = task.load["threads"] or min((count for count in found if count), default=1)
+        smallest = min((count for count in found if count), default=1)
+        one_a_core = task.job.work().ROWS_A_PROCESS is not None
+        cpus = task.load["threads"] or (1 if one_a_core else smallest)
         if not self._room(ray, cpus):
             raise InvalidRequest(
                 f"threads: an engine of {cpus} has no room on the nodes, which have {found} CPUs"

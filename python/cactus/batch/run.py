@@ -75,11 +75,11 @@ def run(
     `keep`: the columns of the input that the output has, too; None for all. `workers`: processes,
     1 to 256, each with a model of its own; None for 1, or without `threads` one for each core where
     many texts are embedded or ranked. `ray`: "auto", "local" or host:port of a Ray cluster; a
-    worker is then an actor of `threads` CPUs (those of the smallest node), and there are as many
-    as have room, or `workers` at most; a node that does not see the folder of the model fetches it,
-    unless `download` is False. `ordered`: rows in the order of the input, instead of as
-    they are ready. `form`: of the files that a folder as output gets, "text", or of transcriptions
-    "srt", "vtt", "tsv", "json". `restart`: begin anew where there is an output.
+    worker is then an actor of `threads` CPUs (those of the smallest node; for vectors and ranks 1),
+    and there are as many as have room, or `workers` at most; a node that does not see the folder of
+    the model fetches it, unless `download` is False. `ordered`: rows in the order of the input,
+    instead of as they are ready. `form`: of the files that a folder as output gets, "text", or of
+    transcriptions "srt", "vtt", "tsv", "json". `restart`: begin anew where there is an output.
 
     What is wrong with a row is its column `error`. What was done when an earlier call ended, in any
     way, stays done; `OUTPUT.batch.json` says what it was begun with. Raises InvalidRequest naming
