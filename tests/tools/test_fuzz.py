@@ -25,7 +25,10 @@ SEED = os.environ.get("CACTUS_FUZZ_SEED", "1")
 FUZZ = Command(sys.executable, "tools/fuzz.py", "--cases", CASES, "--seed", SEED)
 BACKGROUND = [FUZZ]
 
-BOTH = ("weights", "plans", "images", "audio", "documents", "templates", "grammars", "folders")
+BOTH = (
+    *("weights", "plans", "images", "audio", "documents", "templates", "grammars", "folders"),
+    "servers",
+)
 """Fuzzers of which some cases are accepted, and others refused with an error."""
 
 

@@ -10,7 +10,7 @@ from fuzzers.base import Fuzzer
 
 NAMES = (
     *("weights", "plans", "images", "audio", "documents"),
-    *("templates", "calls", "grammars", "folders", "rows", "indexes", "http", "capi"),
+    *("templates", "calls", "grammars", "folders", "rows", "indexes", "servers", "http", "capi"),
 )
 """In the order in which they take turns; each is a module here with a class `Fuzz`."""
 
