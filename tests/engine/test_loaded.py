@@ -14,7 +14,6 @@ import pytest
 from cactus import Model
 from cactus.engine import loading as engine
 from cactus.errors import (
-    ContextLengthExceeded,
     InvalidRequest,
     ModelFormatError,
     ModelNotFound,
@@ -199,25 +198,6 @@ def test_a_tokenizer_of_another_model_is_noticed(copy: Path) -> None:
     (copy / "tokenizer.json").write_text(json.dumps(document))
     with Model(copy) as model, pytest.raises(TokenizerError, match="'H' has id 310"):
         model.chat(HELLO)
-
-
-@pytest.mark.fault("F29")
-def test_a_huge_text_is_refused_before_it_is_tokenised(
-    tiny_model: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    with Model(tiny_model) as model:
-        texts = ["x" * 32_000, "x" * 10_000_000]
-        with pytest.raises(ContextLengthExceeded, match=r"^the prompt has 320") as caught:
-            model.chat([{"role": "user", "content": texts[0]}])
-        assert caught.value.prompt_tokens > 32_000, "counted, as it is not that much"
-        tokenizer: Any = model._engine.tokenizer
-        monkeypatch.setattr(tokenizer, "encode_prompt", None)
-        monkeypatch.setattr("cactus.generate.prompt.render", None)  # nor is it rendered
-        with pytest.raises(ContextLengthExceeded, match=r"at least [0-9]{6} tokens") as caught:
-            model.chat([{"role": "user", "content": texts[1]}])
-        longest = max(len(tokenizer.id_to_token(id)) for id in range(tokenizer.vocab_size))
-        assert caught.value.limit == 512
-        assert caught.value.prompt_tokens >= 10_000_000 // longest
 
 
 @pytest.mark.fault("F57")

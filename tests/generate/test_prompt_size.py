@@ -27,7 +27,7 @@ def tokenizer(request: pytest.FixtureRequest, starter_folder: Path, tmp_path: Pa
     return Tokenizer.load(tmp_path)
 
 
-@pytest.mark.fault("F30")
+@pytest.mark.fault("F29", "F30")
 def test_a_huge_text_is_refused_when_the_context_is_full(
     tiny_model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -43,9 +43,18 @@ def test_a_huge_text_is_refused_when_the_context_is_full(
             return whole(parts)
 
         monkeypatch.setattr(tokenizer, "encode_prompt", counted)
+        with pytest.raises(ContextLengthExceeded, match=r"^the prompt has 320") as counted_whole:
+            model.chat([{"role": "user", "content": "x" * 32_000}])
+        assert (counted_whole.value.prompt_tokens or 0) > 32_000
+        seen = 0
         said = "at least [0-9]+ tokens, and the context is 512"
+        asked = [{"role": "user", "content": "ab " * 3_000_000}]
+        with monkeypatch.context() as unrendered, pytest.raises(ContextLengthExceeded):
+            unrendered.setattr(prompt, "render", None)  # a question of such a length is not
+            model.chat(asked)
+        seen = 0
         for ask in (
-            lambda: model.chat([{"role": "user", "content": "ab " * 3_000_000}]),
+            lambda: model.chat(asked),
             lambda: model.chat([{"role": "assistant", "content": "ab " * 3_000_000}]),
             lambda: model.complete("ab " * 3_000_000),
         ):
