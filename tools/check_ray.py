@@ -158,7 +158,7 @@ class Check:
         return output, f"{time.monotonic() - began:.1f} s"
 
     def nodes(self) -> None:
-        """Four nodes; one of them killed in the middle; and one that comes in the middle."""
+        """Four nodes; and one of them killed in the middle."""
         wanted = self.given()
         with Nodes(4) as nodes:
             output, took = self.job(self.source, "nodes.jsonl")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import subprocess
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -60,6 +61,19 @@ def test_engines_that_have_no_room_are_an_error(
 ) -> None:
     with pytest.raises(InvalidRequest, match="threads: an engine of 999 has no room on the nodes"):
         run(JOB, questions, tmp_path / "out.jsonl", model=tiny_model, threads=999, ray="local")
+
+
+@needs_ray
+def test_a_token_that_is_not_there_is_an_error(
+    tiny_model: Path, questions: Path, tmp_path: Path
+) -> None:
+    files = [str(questions), str(tmp_path / "out.jsonl"), "--model", str(tiny_model)]
+    command = [sys.executable, "-m", "cactus", "batch", "chat", *files, "--ray", "127.0.0.1:1"]
+    environment = {**os.environ, "HOME": str(tmp_path), "RAY_AUTH_MODE": "token"}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert done.returncode == 1 and "Traceback" not in done.stderr
+    wanted = "cactus: ray: no cluster at '127.0.0.1:1': Token authentication is enabled but no"
+    assert wanted in done.stderr
 
 
 @pytest.mark.parametrize(("given", "threads"), [({"CPU": 1.0}, 1), ({"CPU": 0.5}, 1), ({}, None)])
