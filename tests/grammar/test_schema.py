@@ -111,6 +111,14 @@ def test_what_cannot_be_enforced_is_named_or_an_error(schema: Any, message: str)
         ({"allOf": [{"pattern": f"a.*{n}"} for n in range(40)]}, "schema.allOf: 40 members"),
         ({"description": "a" * (1 << 20)}, "the schema has 1048595 characters"),
         ({"enum": [1, 1 << 64]}, "schema: the integer 18446744073709551616 has more than 64 bits"),
+        (
+            {"properties": {"a": {"const": (1 << 53) + 1}}},
+            "a.const: the integer 9007199254740993 is",
+        ),
+        (
+            {"enum": [1, {"a": [-(1 << 62)]}]},
+            "schema.enum: the integer -4611686018427387904 is bey",
+        ),
         ({"const": 10**5000}, "schema: the integer int has more than 64 bits"),
     ],
 )

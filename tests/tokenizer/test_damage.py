@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import copy
 import json
 import random
@@ -262,3 +263,23 @@ def mutate(document: Any, rng: random.Random) -> None:
         else:
             place[key] = copy.deepcopy(place[rng.choice(keys)])
         return
+
+
+@pytest.mark.fault("F17")
+@pytest.mark.parametrize("escaped", [False, True])
+@pytest.mark.parametrize(
+    "table", [b"", b"\0\0\0", bytes(8), b"\5\0\0\0" + bytes(4), b"\xff\xff\xff\x7f" + bytes(64)]
+)
+def test_a_table_of_letters_that_says_it_is_longer_is_refused(
+    table: bytes, escaped: bool, tmp_path: Path
+) -> None:
+    """The library would take as much memory as the first four bytes say: up to 8 GB."""
+    document = byte_level_document()
+    letters = {"type": "Precompiled", "precompiled_charsmap": base64.b64encode(table).decode()}
+    document["normalizer"] = {"type": "Sequence", "normalizers": [{"type": "NFC"}, letters]}
+    write_files(tmp_path, document)
+    if escaped:
+        path = tmp_path / "tokenizer.json"
+        path.write_text(path.read_text().replace("precompiled_", r"\u0070recompiled\u005f"))
+    with pytest.raises(TokenizerError, match=r"precompiled_charsmap has .* its index"):
+        Tokenizer.load(tmp_path)

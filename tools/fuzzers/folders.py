@@ -81,7 +81,7 @@ def vocabularies() -> list[dict[str, Any]]:
     }
     t5 = {"model": "t5", "tokens": pieces, "scores": [-float(n) for n in range(8)],
           "token_type": [2, 3, 3] + [1] * 5, "unknown_token_id": 0, "eos_token_id": 2,
-          "precompiled_charsmap": [0] * 8}  # fmt: skip
+          "precompiled_charsmap": [0, 4, 0, 0] + [0] * 1032}  # fmt: skip
     found = []
     for known in (gpt2, spm, bert, t5):
         made = {f"tokenizer.ggml.{key}": value for key, value in known.items()}

@@ -30,6 +30,9 @@ MOST_MEMBERS = {"properties": 500, "enum": 10_000, "allOf": 16, "anyOf": 500, "o
 MOST_EXPLAINED = 1 << 15
 """Characters of a schema whose mistakes are looked for: that takes longer than compiling it."""
 
+EXACT = 1 << 53
+"""Up to it, doubles hold all integers: the compiler has no others."""
+
 Made = TypeVar("Made")
 
 
@@ -49,6 +52,12 @@ def check_size(schema: Any, where: str) -> None:
             raise InvalidRequest(
                 f"{path}.{key}: {len(value)} members; at most {most} are compiled into a grammar"
             )
+        for number in _integers(value) if key in ("const", "enum") else ():
+            if abs(number) > EXACT:
+                raise InvalidRequest(
+                    f"{path}.{key}: the integer {shown(number)} is beyond 2**53, which a grammar "
+                    "cannot tell from its neighbours; give it as a text"
+                )
         if key == "$ref" and isinstance(value, str) and not value.startswith("#"):
             raise InvalidRequest(
                 f"{path}.$ref: {value[:80]!r} is another document, which is not fetched; "

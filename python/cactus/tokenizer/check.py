@@ -7,7 +7,9 @@ that is not a known one is therefore timed on short repetitive texts of growing 
 
 from __future__ import annotations
 
+import base64
 import json
+import re
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -30,6 +32,9 @@ _LENGTHS = (64, 128, 256, 512, 1024, 2048, 4096, 8192)
 _PROBE_SECONDS = 0.02
 _SECONDS_PER_CHARACTER = 5e-6
 _PROBES = [*"aA1 \n\t!'_é你\u0301", "ab", "aA", "a ", "1a", " \n", "'s", "<|"]
+
+# Where a document may have a table of letters; nobody writes ASCII letters as escapes but to hide.
+_LETTERS = re.compile(rb"precompiled_charsmap|\\u00[5-7]")
 
 # Every printable letter once, apart: an engine gives up early on a text without the letters that
 # an expression cannot do without.
@@ -68,6 +73,8 @@ def backend_of(document: bytes) -> Tokenizer:
     from tokenizers import Tokenizer
 
     try:
+        if _LETTERS.search(document):
+            check_letters(json.loads(document))
         # Bytes, not a path: the library wants UTF-8 paths, whatever the locale says.
         backend = Tokenizer.from_buffer(document)
         # A tokenizer may be saved with these on; they would cut or lengthen prompts silently.
@@ -82,6 +89,28 @@ def backend_of(document: bytes) -> Tokenizer:
             raise TokenizerError(f"tokenizer.json is damaged: {one_line(str(error))}") from None
         raise
     return backend
+
+
+def check_letters(part: Any) -> None:
+    """Refuse a table of letters (SentencePiece's) that is shorter than it says.
+
+    The library takes memory for what it says, and ends the process where there is not so much.
+    Raises TokenizerError; `part` is a document or what is in one.
+    """
+    if isinstance(part, list):
+        for each in part:
+            check_letters(each)
+    elif isinstance(part, dict):
+        for key, value in part.items():
+            if key == "precompiled_charsmap" and isinstance(value, str):
+                data = base64.b64decode(value, validate=True)
+                size = int.from_bytes(data[:4], "little")
+                if not 4 <= size <= len(data) - 4:
+                    raise TokenizerError(
+                        f"tokenizer.json: precompiled_charsmap has {len(data)} bytes, and says "
+                        f"that {size} of them are its index"
+                    )
+            check_letters(value)
 
 
 def bound_cache(tokenizer: Tokenizer) -> None:

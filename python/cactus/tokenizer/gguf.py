@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from cactus.errors import TokenizerError, UnsupportedModel
+from cactus.inputs.checks import short
 from cactus.tokenizer.document import around, byte_level, document
 from cactus.tokenizer.ends import AMBIGUOUS, UNMISTAKABLE, find_ends
 from cactus.tokenizer.gguf_encoders import WORDPIECE_IDS, unigram, wordpiece
@@ -125,7 +126,7 @@ def write_tokenizer(metadata: Mapping[str, Any], folder: Path) -> None:
         made, add_bos = unigram(metadata, vocabulary.tokens, scores, table, added), True
     else:
         raise UnsupportedModel(
-            f"tokenizer.ggml.model is {kind!r}; expected 'gpt2', 'llama', 'bert' or 't5'. "
+            f"tokenizer.ggml.model is {short(kind)}; expected 'gpt2', 'llama', 'bert' or 't5'. "
             "Convert the model from its Hugging Face folder, which carries tokenizer.json."
         )
     add_bos = encodes or bool(metadata.get("tokenizer.ggml.add_bos_token", add_bos))
@@ -193,7 +194,9 @@ class _Vocabulary:
         if index is None:
             return None
         if type(index) is not int or not 0 <= index < len(self.tokens):
-            raise TokenizerError(f"{key} is {index!r}; expected an id in 0..{len(self.tokens) - 1}")
+            raise TokenizerError(
+                f"{key} is {short(index)}; expected an id in 0..{len(self.tokens) - 1}"
+            )
         return self.tokens[index]
 
     def control_id(self, text: str) -> int | None:
@@ -266,7 +269,7 @@ def _byte_level_bpe(
     pre = PRE_TOKENIZERS.get(name) if isinstance(name, str) else None
     if pre is None:
         raise UnsupportedModel(
-            f"tokenizer.ggml.pre is {name!r}; known are {', '.join(PRE_TOKENIZERS)}. "
+            f"tokenizer.ggml.pre is {short(name)}; known are {', '.join(PRE_TOKENIZERS)}. "
             "Convert the model from its Hugging Face folder, which carries tokenizer.json."
         )
     merges = _array(metadata, "tokenizer.ggml.merges", str, _MAX_MERGES)
@@ -362,11 +365,11 @@ def _config(
         "clean_up_tokenization_spaces": False,
         "add_eos_token": bool(metadata.get("tokenizer.ggml.add_eos_token", False)),
     }
-    for short, long in names.items():
+    for brief, long in names.items():
         key = f"tokenizer.ggml.{long}_token_id"
-        index = metadata.get(key, defaults.get(short))
-        config[f"{short}_token"] = vocabulary.token(key, index)
-        config[f"{short}_token_id"] = index
+        index = metadata.get(key, defaults.get(brief))
+        config[f"{brief}_token"] = vocabulary.token(key, index)
+        config[f"{brief}_token_id"] = index
     ends = [config["eos_token_id"]]
     for name in ("eot", "eom"):
         key = f"tokenizer.ggml.{name}_token_id"

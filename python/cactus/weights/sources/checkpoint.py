@@ -75,7 +75,7 @@ def open_checkpoint(folder: Path, name: str = "") -> Source:
         for key, shard in tensors.items():
             info = shard.tensors[key]
             if _is_buffer(key, info.dtype):
-                notes.append(f"tensor {key!r} is a buffer; ignored")
+                notes.append(f"tensor {key[:160]!r} is a buffer; ignored")
             elif tied and key == "lm_head.weight" and "model.embed_tokens.weight" in tensors:
                 notes.append("tensor 'lm_head.weight' is tied to the embedding; ignored")
             else:
@@ -140,7 +140,7 @@ def _read_config(folder: Path) -> tuple[dict[str, Any], list[str]]:
         if key in ("auto_map", "trust_remote_code", "custom_pipelines") or key.startswith("_"):
             del config[key]
             if key != "_name_or_path":
-                notes.append(f"config.json: {key!r} asks for code of the model; ignored")
+                notes.append(f"config.json: {key[:160]!r} asks for code of the model; ignored")
                 logger.warning("%s: %s", folder, notes[-1])
     config.pop("cactus", None)
     if "model_type" not in config and "embedding_dtype" in config:

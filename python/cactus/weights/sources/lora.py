@@ -146,8 +146,8 @@ class Adapter:
             for half, other in (("A", "B"), ("B", "A")):
                 if half not in halves:
                     raise ModelFormatError(
-                        f"{self.file.path}: tensor {halves[other]!r} has no lora_{half} beside it; "
-                        "the adapter is incomplete"
+                        f"{self.file.path}: tensor {halves[other][:160]!r} has no lora_{half} "
+                        "beside it; the adapter is incomplete"
                     )
             if self.dora != (module in magnitudes):
                 there = "is there" if module in magnitudes else "is missing"
@@ -201,7 +201,8 @@ class Adapter:
             if len(shape) != 2 or shape[axis] != rank:
                 want = f"[{rank}, ...]" if axis == 0 else f"[..., {rank}]"
                 raise ModelFormatError(
-                    f"{self.file.path}: tensor {key!r}: want rank {rank}, {want}, got {list(shape)}"
+                    f"{self.file.path}: tensor {key[:160]!r}: want rank {rank}, {want}, "
+                    f"got {list(shape)}"
                 )
         return _find(self.alphas, module, self.alpha) / (math.sqrt(rank) if self.rslora else rank)
 
@@ -303,7 +304,7 @@ def _replaced(
     if base.origin["format"] == "gguf" and len(shape) == 1:
         # GGUF files hold some norms plus one, and no one tells which are meant here.
         raise UnsupportedModel(
-            f"{adapter.file.path}: tensor {key!r} replaces a vector of a GGUF file; "
+            f"{adapter.file.path}: tensor {key[:160]!r} replaces a vector of a GGUF file; "
             "give the Hugging Face folder of the base"
         )
     rows = partial(adapter.rows, key)
@@ -319,8 +320,8 @@ def _added(
         raise _stranger(adapter, pair.a, f"{module}.weight")
     if len(tensor.shape) != 2 or module.endswith(".conv"):
         raise UnsupportedModel(
-            f"{adapter.file.path}: tensor {pair.a!r} belongs to {tensor.name!r}, which is not "
-            "a matrix"
+            f"{adapter.file.path}: tensor {pair.a[:160]!r} belongs to {tensor.name!r}, which "
+            "is not a matrix"
         )
     a, b = (adapter.file.tensors[key].shape for key in (pair.a, pair.b))
     out, width = tensor.shape[::-1] if pair.embedding else tensor.shape
@@ -391,6 +392,6 @@ def _stranger(adapter: Adapter, key: str, name: str) -> ModelFormatError:
 
 def _misfit(adapter: Adapter, key: str, want: str, got: tuple[int, ...]) -> ModelFormatError:
     return ModelFormatError(
-        f"{adapter.file.path}: tensor {key!r}: want {want}, got {list(got)}; "
+        f"{adapter.file.path}: tensor {key[:160]!r}: want {want}, got {list(got)}; "
         "give the model that the adapter was trained on"
     )
