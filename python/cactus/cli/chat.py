@@ -19,7 +19,8 @@ from cactus.cli.lines import history_file
 from cactus.cli.pasted import find_images
 from cactus.cli.process import INTERRUPTED
 from cactus.cli.settings import MAX_TOKENS, SOURCES, UNSET
-from cactus.cli.text import counted, note, printable
+from cactus.cli.summary import handoff_of, summary_of
+from cactus.cli.text import note, printable
 from cactus.errors import CactusError, ContextLengthExceeded, InvalidImage, ModelClosed
 from cactus.weights.abilities import refusal
 
@@ -230,7 +231,8 @@ class Chat:
             cost.prefill_tokens, cost.cached_tokens, cost.decode_tokens, completion.finish_reason,
         )  # fmt: skip
         if not self.manner.quiet:
-            note(self._summary(completion))
+            most = self.options.get("max_tokens", MAX_TOKENS)
+            note(summary_of(completion, most, self.model.context_length))
         self._tell_who_answered(completion)
         if not self.manner.quiet:
             self._tell_sources(completion)
@@ -361,58 +363,8 @@ class Chat:
         note(f"The context is full: the oldest {turns} forgotten.")
         return True
 
-    def _summary(self, completion: Completion) -> str:
-        cost = completion.metrics
-        if completion.handoff is not None and completion.handoff.answered:
-            cut = "; cut at --max-tokens" if completion.finish_reason == "length" else ""
-            return f"{cost.total_time_ms / 1000:.1f} s{cut}"
-        summary = counted(cost.decode_tokens, "token")
-        if cost.decode_tokens:
-            summary += (
-                f", {cost.decode_tps:.1f} tok/s, "
-                f"first token after {cost.time_to_first_token_ms:.0f} ms"
-            )
-        else:
-            summary += f" after {cost.total_time_ms / 1000:.1f} s"
-        if cost.encoded_tiles:
-            tiles = counted(cost.encoded_tiles, "tile")
-            summary += f" ({tiles} of images in {cost.encode_time_ms / 1000:.1f} s)"
-        if completion.finish_reason == "cancelled":
-            return f"stopped; {summary}"
-        if completion.finish_reason == "repetition":
-            return (
-                f"{summary}; ended because it only repeated itself (--frequency-penalty 0.4 helps)"
-            )
-        if completion.finish_reason == "length":
-            most = self.options.get("max_tokens", MAX_TOKENS)
-            if cost.decode_tokens >= most:
-                return f"{summary}; cut at --max-tokens {most}"
-            return f"{summary}; cut at the end of the context ({self.model.context_length} tokens)"
-        return summary
-
     def _tell_who_answered(self, completion: Completion) -> None:
         """Whoever wants answers alone must know, too, which of them come from elsewhere."""
-        text = _elsewhere(completion, self.calibrated)
+        text = handoff_of(completion, self.calibrated)
         if text:
             note(text)
-
-
-def _elsewhere(completion: Completion, calibrated: bool) -> str:
-    """What became of it that the model was unsure, to be read; "" if it was not."""
-    handoff = completion.handoff
-    if handoff is None:
-        if completion.finish_reason != "handoff":
-            return ""
-        sure = f"(confidence {completion.confidence:.2f})"
-        told = (
-            f"the model is unsure of this answer {sure}"
-            if calibrated
-            else f"the model is unsure {sure}, and its answer ended there"
-        )
-        return f"{told}; 'cactus auth' and --cloud ask a larger one"
-    unsure = f"the model was unsure (confidence {handoff.confidence:.2f})"
-    if handoff.answered:
-        return f"answered by {handoff.model} at {handoff.host}: {unsure}"
-    if handoff.code == "too_late":
-        return f"{unsure} when a part of its answer had been shown; the cloud was not asked"
-    return f"{unsure}; the cloud gave no answer: {handoff.reason}"
