@@ -14,6 +14,7 @@ from cactus.audio.pcm import open_pcm
 from cactus.audio.source import View, open_bytes
 from cactus.audio.stream import BLOCK, F32, SAMPLE_RATE, AudioStream, Part
 from cactus.errors import InvalidAudio, UnsupportedAudio
+from cactus.inputs.text import reason_of
 
 __all__ = ["BLOCK", "F32", "SAMPLE_RATE", "AudioStream", "open_audio", "open_pcm"]
 
@@ -39,11 +40,12 @@ def open_audio(
         stream = _open(file, name, channel)
         if channel is not None and not 1 <= channel <= stream.channels:
             stream.close()
-            raise InvalidAudio(f"{name} has {stream.channels} channels, expected 1 to that of them")
+            last = stream.channels
+            raise InvalidAudio(f"{name}: channel must be 1 to {last}, got {channel}")
         return stream
     except OSError as error:
         file.close()
-        raise InvalidAudio(f"{name}: cannot be read: {error}") from error
+        raise InvalidAudio(f"{name}: cannot be read: {reason_of(error)}") from error
     except BaseException:
         file.close()
         raise

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from cactus.audio.stream import F32, PIECE, SAMPLE_RATE, AudioStream, Part, check_rate
 from cactus.errors import InvalidAudio
+from cactus.inputs.text import reason_of
 
 
 def open_pcm(samples: Any, rate: int = SAMPLE_RATE) -> AudioStream:
@@ -77,7 +78,7 @@ def _read_s16(file: Any, notes: list[str]) -> Iterator[F32]:
         try:
             data = read(2 * PIECE)
         except (OSError, ValueError) as error:
-            raise InvalidAudio(f"raw audio cannot be read: {error}") from error
+            raise InvalidAudio(f"raw audio cannot be read: {reason_of(error)}") from error
         if not data:
             break
         if not isinstance(data, (bytes, bytearray)):

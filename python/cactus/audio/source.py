@@ -14,6 +14,7 @@ from typing import IO, Any
 
 from cactus.errors import InvalidAudio
 from cactus.inputs.files import open_regular, quoted
+from cactus.inputs.text import reason_of
 
 SPOOL_BYTES = 16 << 20
 """A file object that cannot be seeked is copied; beyond this many bytes, onto the disk."""
@@ -67,7 +68,9 @@ def _spool(source: Any) -> IO[bytes]:
         copy.seek(0)
     except (OSError, TypeError, ValueError) as error:
         copy.close()
-        raise InvalidAudio(f"audio cannot be read from the file object: {error}") from error
+        raise InvalidAudio(
+            f"audio cannot be read from the file object: {reason_of(error)}"
+        ) from error
     return copy
 
 

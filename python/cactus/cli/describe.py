@@ -16,7 +16,7 @@ from cactus.cli.complete import complete_seeing
 from cactus.cli.images import Attached, Tell, is_part, load_image, names_of
 from cactus.cli.options import Whole, image_options, offline_option, threads_option
 from cactus.cli.targets import check_targets
-from cactus.cli.text import complain, counted, note, printable, whole_characters
+from cactus.cli.text import complain, counted, message_of, note, printable, whole_characters
 
 if TYPE_CHECKING:
     from cactus import Completion, Model
@@ -123,7 +123,8 @@ def command(
             except BrokenPipeError:
                 raise
             except (InvalidImage, ContextLengthExceeded, OSError) as error:
-                complain(str(error) if job.name in str(error) else f"{job.name}: {error}")
+                text = message_of(error)
+                complain(text if job.name in text else f"{job.name}: {text}")
                 failed = True
             if interrupted():
                 ctx.exit(INTERRUPTED)

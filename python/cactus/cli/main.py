@@ -37,7 +37,7 @@ def run_cli(arguments: Sequence[str]) -> int:
     import click
 
     from cactus.cli.commands import cactus, no_such_option
-    from cactus.cli.text import printable
+    from cactus.cli.text import message_of, printable
 
     if COMPLETE in os.environ:
         from click.shell_completion import shell_complete
@@ -74,7 +74,7 @@ def run_cli(arguments: Sequence[str]) -> int:
     except Exception as error:
         if not _is_expected(error):
             raise
-        click.echo(f"cactus: {printable(_said(error))}", err=True)
+        click.echo(f"cactus: {printable(message_of(error))}", err=True)
         return 1
 
 
@@ -90,16 +90,6 @@ def _is_expected(error: Exception) -> bool:
     from cactus.errors import CactusError
 
     return isinstance(error, (CactusError, OSError, MemoryError))
-
-
-def _said(error: Exception) -> str:
-    """The error in words; of a system's its file, and why, without its number."""
-    from cactus.inputs.text import reason_of
-
-    file = getattr(error, "filename", None)
-    if isinstance(file, (str, bytes, os.PathLike)):
-        return f'"{os.fsdecode(file)}": {reason_of(error)}'
-    return reason_of(error)
 
 
 def _prepare_streams() -> None:

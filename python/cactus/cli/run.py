@@ -23,6 +23,7 @@ from cactus.cli.options import (
 )
 from cactus.cli.text import note, printable, whole_characters
 from cactus.errors import InvalidRequest, ModelNotFound
+from cactus.inputs.text import reason_of
 from cactus.weights.catalog import STARTER
 
 if TYPE_CHECKING:
@@ -381,7 +382,7 @@ def _schema(file: str) -> dict[str, Any]:
     try:
         schema = parse_json(path.read_text("utf-8"), f"--schema {file}")
     except OSError as error:
-        raise click.UsageError(f"--schema {file}: {error.strerror}.") from None
+        raise click.UsageError(f"--schema {file}: {reason_of(error)}.") from None
     except ValueError as error:
         raise click.UsageError(f"{error}.") from None
     if not isinstance(schema, dict):

@@ -12,6 +12,7 @@ import click
 
 from cactus.inputs.text import megabytes as megabytes
 from cactus.inputs.text import printable as printable
+from cactus.inputs.text import reason_of
 
 
 def whole_characters(text: str) -> str:
@@ -26,6 +27,14 @@ def whole_characters(text: str) -> str:
 def is_terminal(stream: IO[str]) -> bool:
     """Whether it is a terminal that knows control sequences; a dumb one would show them."""
     return stream.isatty() and os.environ.get("TERM") != "dumb"
+
+
+def message_of(error: Exception) -> str:
+    """An error in words; one of the system's with its file, and without its number."""
+    file = getattr(error, "filename2", None) or getattr(error, "filename", None)
+    if isinstance(file, (str, bytes, os.PathLike)):
+        return f'"{os.fsdecode(file)}": {reason_of(error)}'
+    return reason_of(error)
 
 
 def complain(text: str) -> None:

@@ -12,7 +12,7 @@ import click
 from cactus.cli.complete import complete_speech
 from cactus.cli.options import Whole, offline_option, threads_option
 from cactus.cli.targets import check_targets
-from cactus.cli.text import complain, printable, whole_characters
+from cactus.cli.text import complain, message_of, printable, whole_characters
 from cactus.cli.transcribe_file import STDIN, Job
 from cactus.subtitles import FORMATS
 
@@ -192,7 +192,7 @@ def command(
                 raise
             except (InvalidAudio, OSError) as error:
                 if not interrupted():
-                    complain(str(error))
+                    complain(message_of(error))
                 failed = True
             if interrupted():
                 ctx.exit(INTERRUPTED)
@@ -251,6 +251,6 @@ def _is_readable(file: str) -> bool:
         try:
             open_audio(file).close()
         except InvalidAudio as error:
-            complain(str(error))
+            complain(message_of(error))
             return False
     return True

@@ -17,6 +17,7 @@ from cactus.cloud.secret import Secret
 from cactus.cloud.settings import Settings, make_settings
 from cactus.errors import CloudError, InvalidRequest, ModelFormatError
 from cactus.inputs.files import parse_object, replace_file
+from cactus.inputs.text import reason_of
 from cactus.inputs.versions import wrong_version
 
 FORMAT = 1
@@ -129,7 +130,7 @@ def _read(path: Path) -> dict[str, Any] | None:
     except FileNotFoundError:
         return None
     except OSError as error:
-        raise CloudError(f"{path}: cannot be opened: {error.strerror}", code="settings") from None
+        raise CloudError(f"{path}: cannot be opened: {reason_of(error)}", code="settings") from None
     status = os.fstat(descriptor)
     if not stat.S_ISREG(status.st_mode):
         os.close(descriptor)

@@ -12,6 +12,7 @@ from cactus.corpus.models import name_of
 from cactus.errors import CactusError, CorpusError, InvalidRequest
 from cactus.inputs.checks import boolean, expected
 from cactus.inputs.files import find_json
+from cactus.inputs.text import reason_of
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,7 @@ class Settings:
             if not path.is_file() or Settings.load(index) != self:
                 replace_file(path, data, mode=0o600)
         except OSError as error:
-            raise CorpusError(f"{path} cannot be written: {error.strerror}") from None
+            raise CorpusError(f"{path} cannot be written: {reason_of(error)}") from None
 
 
 def _beside(index: Path) -> Path:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from cactus.documents.types import Skipped
+from cactus.inputs.text import reason_of
 
 if TYPE_CHECKING:
     from pathspec import GitIgnoreSpec
@@ -101,7 +102,7 @@ def read_rules(path: str, skip: Callable[[Skipped], None], name: str) -> GitIgno
         with open(path, "rb") as file:
             text = file.read(_LONGEST).decode("utf-8", "replace")
     except OSError as error:
-        skip(Skipped(name, "unreadable", f"its patterns are not used: {error.strerror}"))
+        skip(Skipped(name, "unreadable", f"its patterns are not used: {reason_of(error)}"))
         return None
 
     def refused(line: int, why: str) -> None:

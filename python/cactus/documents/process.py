@@ -19,7 +19,7 @@ from typing import IO, Any
 from cactus.child import end_child, start_child
 from cactus.documents.types import REASONS, Block, Document, Limits, Reason
 from cactus.documents.unread import Unread
-from cactus.inputs.text import megabytes
+from cactus.inputs.text import megabytes, reason_of
 
 LENGTH = struct.Struct("<Q")
 
@@ -82,7 +82,7 @@ class ReaderProcess:
         try:
             self._process = start_child("cactus.documents.worker", "main", limits, quiet=True)
         except OSError as error:
-            raise Unread("unreadable", f"no process to read it in: {error}") from None
+            raise Unread("unreadable", f"no process to read it in: {reason_of(error)}") from None
         self._owner = os.getpid()
         self._end = weakref.finalize(self, end_child, self._process, self._owner)
         self.started += 1

@@ -65,7 +65,7 @@ def walk(
     except ValueError as error:
         raise InvalidRequest(f"include and exclude: {error}") from None
     except OSError as error:
-        raise InvalidRequest(f"{root} cannot be read: {error.strerror}") from None
+        raise InvalidRequest(f"{root} cannot be read: {reason_of(error)}") from None
     return _Walk(top, wanted, unwanted, hidden, gitignore).run()
 
 

@@ -14,6 +14,7 @@ from urllib.parse import unquote_to_bytes
 from cactus.errors import InvalidImage
 from cactus.images.picture import Limits, Picture, Policy, strips
 from cactus.inputs.files import open_regular
+from cactus.inputs.text import reason_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -126,7 +127,7 @@ def read_path(path: str | bytes, limits: Limits) -> tuple[bytes, str]:
         try:
             return file.read(limits.file_bytes + 1), name
         except OSError as error:
-            raise InvalidImage(f"{name}: cannot be read: {error.strerror}") from None
+            raise InvalidImage(f"{name}: cannot be read: {reason_of(error)}") from None
 
 
 def open_path(path: str | bytes) -> tuple[IO[bytes], str]:
@@ -155,7 +156,7 @@ def read_object(source: Any, limits: Limits) -> bytes:
             parts.append(bytes(part))
             size += len(part)
     except (AttributeError, OSError, TypeError, ValueError) as error:
-        raise InvalidImage(f"{name} cannot be read: {error}") from None
+        raise InvalidImage(f"{name} cannot be read: {reason_of(error)}") from None
     if place is not None:
         with suppress(AttributeError, OSError, ValueError):
             source.seek(place)

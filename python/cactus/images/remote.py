@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from cactus.errors import InvalidImage
 from cactus.images.picture import Limits
-from cactus.inputs.text import one_line
+from cactus.inputs.text import one_line, reason_of
 from cactus.inputs.tls import tls_context
 
 if TYPE_CHECKING:
@@ -168,7 +168,7 @@ def look_up(url: httpx.URL, name: str) -> list[Address]:
     try:
         rows = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError) as error:
-        raise InvalidImage(f"{name}: the host is not known ({error})") from None
+        raise InvalidImage(f"{name}: the host is not known ({reason_of(error)})") from None
     found = list(dict.fromkeys(ipaddress.ip_address(row[4][0]) for row in rows))
     if not found or not all(map(is_public, found)):
         raise InvalidImage(

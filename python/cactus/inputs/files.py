@@ -64,7 +64,7 @@ class RegularFile:
         except FileNotFoundError:
             raise ModelNotFound(f"{self.path}: no such file") from None
         except (OSError, ValueError) as error:
-            raise UnreadableFile(f"{self.path}: cannot be opened: {error}") from None
+            raise UnreadableFile(f"{self.path}: cannot be opened: {reason_of(error)}") from None
         self._close = weakref.finalize(self, os.close, descriptor)
         self._descriptor = descriptor
         self._seeking = threading.Lock()
@@ -106,7 +106,7 @@ class RegularFile:
                 count = self._read_into(piece, offset + done)
             except OSError as error:
                 raise UnreadableFile(
-                    f"{self.path}: cannot be read at byte {offset + done}: {error}"
+                    f"{self.path}: cannot be read at byte {offset + done}: {reason_of(error)}"
                 ) from None
             if count == 0:
                 raise ModelFormatError(

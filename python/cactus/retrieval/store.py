@@ -14,6 +14,7 @@ from urllib.parse import quote
 
 from cactus.errors import CorpusError
 from cactus.inputs.files import file_kind
+from cactus.inputs.text import reason_of
 from cactus.inputs.versions import wrong_version
 from cactus.retrieval.fuse import WIDEST_GAP
 
@@ -114,7 +115,7 @@ class Store:
     def unwritable(self, error: OSError) -> CorpusError:
         """What a user is told of an error of the system."""
         return CorpusError(
-            f"the index {self.path} cannot be written: {error.strerror}; search it as it is "
+            f"the index {self.path} cannot be written: {reason_of(error)}; search it as it is "
             "(sync=False, --no-sync), or name another cache folder"
         )
 
@@ -236,7 +237,7 @@ class Store:
             raise self._unreadable(error) from None
 
     def _unreadable(self, error: OSError) -> CorpusError:
-        return CorpusError(f"the index {self.path} cannot be read: {error.strerror}")
+        return CorpusError(f"the index {self.path} cannot be read: {reason_of(error)}")
 
     def _truncated(self) -> bool:
         """Whether the file is shorter than it says, and no log makes up for it."""

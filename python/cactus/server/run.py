@@ -18,6 +18,7 @@ from typing import Any
 
 import uvicorn
 
+from cactus.inputs.text import reason_of
 from cactus.server import listen, state
 from cactus.server.app import build
 from cactus.server.guard.connection import http_protocol, socket_protocol
@@ -180,7 +181,7 @@ def _known(
     try:
         listener.cleanup.append(state.write(state.Known(os.getpid(), url, token, cert)))
     except OSError as error:
-        log.warning("'cactus ps' will not see this server: %s", error.strerror)
+        log.warning("'cactus ps' will not see this server: %s", reason_of(error))
     try:
         yield
     finally:

@@ -162,7 +162,7 @@ def download_model(
         raise OfflineError(f"{error}; {other}") from error
     except OSError as error:
         raise DownloadError(
-            f'cannot write below "{target.parent}": {error}; '
+            f'cannot write below "{target.parent}": {reason_of(error)}; '
             "set CACTUS_WEIGHTS to a folder that can be written"
         ) from error
     return target

@@ -288,7 +288,7 @@ class Fetch:
                     have += len(chunk)
                     self._report(have, total)
         except OSError as error:
-            raise DownloadError(f"{self.title}: {error}") from error
+            raise DownloadError(f"{self.title}: {reason_of(error)}") from error
         self._finish(digest, have, resumed=False)
 
     def _resume_point(self) -> tuple[hashlib._Hash, int]:
@@ -388,7 +388,7 @@ def tls_context(certificates: str | None = None) -> ssl.SSLContext:
     try:
         return tls.tls_context(certificates)
     except OSError as error:
-        message = f'cannot read certificates from "{certificates}": {error}'
+        message = f'cannot read certificates from "{certificates}": {reason_of(error)}'
         raise DownloadError(message) from error
 
 
