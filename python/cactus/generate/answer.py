@@ -332,7 +332,7 @@ class Answer:
         return self._confidence.add(output.entropy)
 
     def _hands_off(self, confidence: float) -> bool:
-        """The model is less sure than wanted: whether the answer ends here for that."""
+        """Note that the model is less sure than wanted; whether the answer ends here for it."""
         if self._request.elsewhere is None:
             self.reason = "handoff"
             return True

@@ -102,7 +102,7 @@ class Batch(Driving):
             self._run(parts)
 
     def _whole(self, wanting: Sequence[Lane]) -> list[Part]:
-        """A part of an image that must be read in one step, which it has to itself."""
+        """The next part of an image that must be read in one step, alone in it; or nothing."""
         found = next((lane for lane in wanting if lane.progress.whole), None)
         return [] if found is None else [Part(found, found.progress.whole)]
 
@@ -163,7 +163,7 @@ class Batch(Driving):
         self._schedule.record(parts, sum(len(row.tokens) for row in rows), seconds)
 
     def _breaks(self, parts: Sequence[Part]) -> StopFlag:
-        """What ends the next step as soon as one of `parts` is stopped."""
+        """A flag that is set, and ends the next step, as soon as one of `parts` is stopped."""
         broken = StopFlag()
         for part in parts:
             part.lane.call.step = broken

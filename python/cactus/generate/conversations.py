@@ -40,7 +40,7 @@ class Conversations:
 
     @property
     def remembered(self) -> tuple[Cached, ...]:
-        """Those that no request has, the one that was used last at the end."""
+        """The conversations that no request uses, the last used at the end."""
         return tuple(self._idle)
 
     def may_share(self, conversation: Cached) -> bool:

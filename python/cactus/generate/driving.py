@@ -64,7 +64,7 @@ class Driving(ABC):
         return Mailbox(patient=patient)
 
     def letterbox(self, reader: Reader, *, patient: bool) -> Letterbox:
-        """The same for a reader in an event loop, and for one lane."""
+        """What a reader in an event loop waits with, for one lane."""
         return self._pump.letterbox(reader, patient=patient)
 
     def join(self, lane: Lane) -> None:
@@ -117,7 +117,7 @@ class Driving(ABC):
 
     @property
     def letterboxes(self) -> Sequence[Letterbox]:
-        """Those of all who have no thread."""
+        """The letterboxes of all lanes whose readers have no thread."""
         found = [lane.letterbox for lane in tuple(self._lanes)]
         return [letterbox for letterbox in found if letterbox is not None]
 

@@ -98,12 +98,12 @@ class Lane:
 
     @property
     def tenant(self) -> str | None:
-        """The key of whom it is for."""
+        """The key of the tenant that it is for; None: nobody in particular."""
         return self.call.tenant.key
 
     @property
     def memory(self) -> str | None:
-        """What remembered conversations it may go on from: those of the same."""
+        """Whose remembered conversations it may continue; None: those that are shared."""
         return self.call.tenant.memory
 
     @property

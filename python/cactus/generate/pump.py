@@ -42,7 +42,7 @@ class Driven(Protocol):
 
     @property
     def letterboxes(self) -> Sequence[Letterbox]:
-        """Those of all who have no thread."""
+        """The letterboxes of all lanes whose readers have no thread."""
         ...
 
     def work(self, mailbox: Mailbox, tell: Callable[[], None], /) -> None:

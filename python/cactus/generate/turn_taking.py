@@ -23,8 +23,8 @@ R = TypeVar("R", bound=Reading)
 class TurnTaking:
     """Gives the next turn to whoever has read least: the tenant, then the request of that.
 
-    Who comes is taken to have read as much as the one that has read least, so that a short prompt
-    soon has its turn, and a long one is overtaken by each of those that come later once.
+    A new one begins with the count of the one that has read least. So a short prompt soon has its
+    turn, and each that comes later overtakes a long one only once.
     """
 
     def __init__(self) -> None:
@@ -52,8 +52,10 @@ class TurnTaking:
 
 
 def _present(counts: Mapping[Any, int], present: Mapping[Any, Any]) -> dict[Any, int]:
-    """The counts of those that are there; of a new one the least of its group, which is its value
-    in `present`."""
+    """The counts of those in `present`, which gives the group of each.
+
+    One that has no count yet gets the least of its group.
+    """
     least: dict[Any, int] = {}
     for one, group in present.items():
         if one in counts:

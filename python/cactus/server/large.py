@@ -66,7 +66,7 @@ class Decoder:
         return msgspec.json.decode(b"".join(parts).removeprefix(BYTE_ORDER), type=kind)
 
     def _ask(self, parts: Sequence[bytes], kind: Any) -> Any:
-        """What ApiError is made of, where the body is wrong."""
+        """Have the process check a body: what an ApiError is made of, or None."""
         timer: threading.Timer | None = None
         try:
             process = self._begin()
@@ -93,7 +93,7 @@ class Decoder:
                 timer.cancel()
 
     def _begin(self) -> subprocess.Popen[bytes]:
-        """The process, which runs."""
+        """The process; it is started if it does not run."""
         if self._process is None or self._process.poll() is not None:
             self._stop()
             self._process = start_child("cactus.server.large", "main", quiet=True, pipe=PIPE)

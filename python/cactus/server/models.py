@@ -81,9 +81,10 @@ class ServedModel(Model):
 class Served:
     """One model that the server knows by a name. `users` are the requests that use it now.
 
-    `bytes` is what it may take of the budget, `model_bytes` of it what `model` may: one that is
-    being closed takes some, too. `keep` is how long it stays when nobody uses it; None: as the
-    server was told. `options` are those of `Model`, known once `fit` is.
+    `bytes` is what is reserved for it in the budget. `model_bytes` of these are for `model`; the
+    rest is for an earlier one of this name, until that is closed. `keep` is how long it stays
+    when nobody uses it; None: as the server was told. `options` are those of `Model`, known once
+    `fit` is.
     """
 
     name: str
@@ -125,8 +126,13 @@ class Models:
         """Bytes of the budget that loaded models may take."""
         return sum(one.bytes for one in self._all)
 
+    @property
+    def loaded(self) -> list[ServedModel]:
+        """The models in memory."""
+        return [one.model for one in self._all if one.model is not None]
+
     def know(self, served: Served) -> None:
-        """From now on it may be loaded."""
+        """Add a model; it is loaded when somebody asks for it."""
         self._all.append(served)
         self._first = self._first or served
 
@@ -152,7 +158,7 @@ class Models:
         return served.model
 
     def let_go(self, served: Served) -> None:
-        """A user has gone."""
+        """A request does not use it any more."""
         served.used = time.monotonic()
         self._freed.set()
 

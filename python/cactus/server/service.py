@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import re
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, asynccontextmanager, contextmanager
 from importlib.metadata import version
@@ -17,20 +16,20 @@ from cactus.model import Model
 from cactus.server.admission import Admission
 from cactus.server.current import CURRENT, Current
 from cactus.server.errors import ApiError
+from cactus.server.gauges import add_gauges
 from cactus.server.large import Decoder
 from cactus.server.meter import Meter
 from cactus.server.models import Models, Served
+from cactus.server.names import meant
 from cactus.server.settings import Settings
 from cactus.server.short_keys import ShortKeys
-from cactus.weights import locate, names
+from cactus.weights import locate
 
 if TYPE_CHECKING:
     from cactus.corpus.corpus import Corpus
 
 SHARE = 0.75
 """Of the memory that is left when the server begins."""
-
-_QUANTISED = re.compile(r"[-._](?:(?:iq|q)\d\w*|int[48]|b?f(?:p?16|p?32)|fp(?:16|32))$", re.I)
 
 
 class Service:
@@ -81,7 +80,7 @@ class Service:
             self._add_first(folder)
         for alias, name in settings.aliases.items():
             self._check_alias(alias, name)
-        self._show()
+        add_gauges(self.meter, self.admission, self.models)
 
     # -- which models there are
 
@@ -140,30 +139,8 @@ class Service:
         await asyncio.to_thread(shutil.rmtree, served.folder)
 
     def named(self, name: str) -> Served | None:
-        """The model that a name stands for: its own, an alias, a hub id, a beginning of it.
-
-        Raises ApiError for what could be several.
-        """
-        name = name.strip()
-        aliases = self.settings.aliases
-        name = aliases.get(name) or aliases.get(name.removesuffix(":latest"), name)
-        wanted = name.removesuffix(":latest").lower()
-        found = self._served.get(name)
-        if found is not None or not wanted:
-            return found
-        for alike in _WAYS:
-            matches = [one for one in self.served if alike(one, wanted)]
-            if len(matches) > 1:
-                several = ", ".join(one.name for one in matches)
-                raise ApiError(
-                    404,
-                    f"model {name!r:.100} could be one of several: {several}",
-                    code="model_not_found",
-                    param="model",
-                )
-            if matches:
-                return matches[0]
-        return None
+        """The model that a name stands for. Raises ApiError for what could be several."""
+        return meant(name, self._served, self.settings.aliases)
 
     def known(self, name: str) -> Served:
         """The model of that name, whatever it can do. Raises ApiError."""
@@ -317,55 +294,7 @@ class Service:
             await asyncio.to_thread(self.documents.close)
             self.documents = None
 
-    def _show(self) -> None:
-        """What /metrics says of the present."""
-        meter, admission, models = self.meter, self.admission, self.models
-        meter.gauge(
-            "num_requests_running", "Answers that are worked on.", lambda: admission.running
-        )
-        meter.gauge("num_requests_waiting", "Requests in the queue.", lambda: admission.waiting)
-        meter.gauge(
-            "waiting_prompt_tokens",
-            "Tokens of prompts in the queue, about.",
-            lambda: admission.waiting_tokens,
-        )
-        meter.gauge(
-            "num_requests_refused", "Requests told to come again.", lambda: admission.refused
-        )
-        meter.gauge("memory_budget_bytes", "For models and caches.", lambda: models.budget or 0)
-        meter.gauge("memory_reserved_bytes", "Of it, by loaded models.", lambda: models.used)
-        meter.gauge(
-            "kv_cache_bytes",
-            "Memory of keys and values.",
-            lambda: sum(one.model.kv_bytes for one in self.served if one.model is not None),
-        )
-        meter.gauge(
-            "models_loaded",
-            "Models in memory.",
-            lambda: sum(one.model is not None for one in self.served),
-        )
-
 
 def ending() -> ApiError:
     """The error of a request that came, or was not answered, when the server ends."""
     return ApiError(503, "the server is shutting down", code="shutting_down", retry_after=5)
-
-
-def _stem(name: str) -> str:
-    return _QUANTISED.sub("", name.lower())
-
-
-def _hub_id(one: Served, wanted: str) -> bool:
-    hub = names.parse_hub_name(wanted) if "/" in wanted else None
-    own = locate.source_id(one.folder) if hub is not None else None
-    return hub is not None and own is not None and own.lower() == hub.hub_id.lower()
-
-
-_WAYS: tuple[Callable[[Served, str], bool], ...] = (
-    lambda one, wanted: one.name.lower() == wanted,
-    lambda one, wanted: one.name.lower() == wanted.replace(":", "-"),
-    _hub_id,
-    lambda one, wanted: _stem(one.name) == _stem(wanted.replace(":", "-")),
-    lambda one, wanted: len(wanted) > 1 and "/" not in wanted and names.is_part(wanted, one.name),
-)
-"""How a name may stand for a model, the strictest first."""

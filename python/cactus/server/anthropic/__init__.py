@@ -6,7 +6,7 @@ from cactus.server.endpoint import Endpoint
 
 
 def endpoints() -> list[Endpoint]:
-    """Its part of the table."""
+    """Anthropic's endpoints, for the table of all."""
     from cactus.server.anthropic import messages
 
     return list(messages.ENDPOINTS)

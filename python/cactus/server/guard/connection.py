@@ -30,18 +30,18 @@ PROBES = {"TCP_KEEPIDLE": 15, "TCP_KEEPINTVL": 5, "TCP_KEEPCNT": 3}
 
 
 class _Patience:
-    """Ends a connection when what it was given time for has not happened."""
+    """Timers of one connection, each by the name of what is waited for."""
 
     def __init__(self) -> None:
         self._waits: dict[str, asyncio.TimerHandle] = {}
 
     def begin(self, what: str, seconds: float, end: Any) -> None:
-        """From now on; one that has begun goes on."""
+        """Call `end` after some seconds, unless `what` is over before, or begun already."""
         if what not in self._waits:
             self._waits[what] = asyncio.get_running_loop().call_later(seconds, end)
 
     def over(self, *names: str) -> None:
-        """It has happened."""
+        """Stop the timers of these names, or of all."""
         for name in names or list(self._waits):
             timer = self._waits.pop(name, None)
             if timer is not None:
@@ -117,7 +117,7 @@ def http_protocol(settings: Settings, dialect: Dialect) -> type[H11Protocol]:
             self._watch()
 
         def _watch(self) -> None:
-            """Say what is waited for now."""
+            """Start and stop the timers by what the connection waits for now."""
             if self.transport.is_closing():
                 self._patience.over()
             elif self.conn.their_state is h11.IDLE:
@@ -178,7 +178,7 @@ def http_protocol(settings: Settings, dialect: Dialect) -> type[H11Protocol]:
 
 
 def socket_protocol(settings: Settings) -> type[WebSocketsSansIOProtocol]:
-    """The same of a WebSocket."""
+    """uvicorn's protocol for WebSockets, with the limit on answers that are not read."""
 
     class SocketConnection(WebSocketsSansIOProtocol):
         def connection_made(self, transport: Any) -> None:

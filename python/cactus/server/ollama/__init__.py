@@ -6,7 +6,7 @@ from cactus.server.endpoint import Endpoint
 
 
 def endpoints() -> list[Endpoint]:
-    """Its part of the table."""
+    """Ollama's endpoints, for the table of all."""
     from cactus.server.ollama import embed, generate, models, pull
 
     return [*generate.ENDPOINTS, *embed.ENDPOINTS, *models.ENDPOINTS, *pull.ENDPOINTS]

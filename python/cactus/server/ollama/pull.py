@@ -46,7 +46,7 @@ class _Told:
         self._rows: dict[str, tuple[int, int]] = {}
 
     def __call__(self, label: str, done: int, total: int) -> None:
-        """Called by the thread that works."""
+        """A `Progress`, for the thread that downloads."""
         self._loop.call_soon_threadsafe(self._take, label, done, total)
 
     def _take(self, label: str, done: int, total: int) -> None:

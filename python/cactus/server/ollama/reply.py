@@ -89,11 +89,11 @@ class Clock:
     loaded_after: float = 0.0
 
     def loaded(self) -> None:
-        """The model is there."""
+        """Note that the model is loaded now."""
         self.loaded_after = time.perf_counter() - self.began
 
     def times(self) -> dict[str, int]:
-        """All of it so far, and the loading."""
+        """Nanoseconds since the request came, and of these until the model was loaded."""
         return {
             "total_duration": _nanoseconds(time.perf_counter() - self.began),
             "load_duration": _nanoseconds(self.loaded_after),

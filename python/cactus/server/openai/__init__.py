@@ -6,7 +6,7 @@ from cactus.server.endpoint import Endpoint, Socket
 
 
 def endpoints() -> list[Endpoint]:
-    """Its part of the table."""
+    """OpenAI's endpoints, for the table of all."""
     from cactus.server.openai import audio, chat, completions, embeddings, models, rerank
     from cactus.server.openai.realtime import endpoint as realtime
     from cactus.server.openai.responses import endpoints as responses

@@ -6,7 +6,7 @@ from cactus.server.endpoint import Endpoint
 
 
 def endpoints() -> list[Endpoint]:
-    """Its part of the table."""
+    """This server's own endpoints, for the table of all."""
     from cactus.server.own import admin, documents, health, openapi, status, tokens
 
     return [
