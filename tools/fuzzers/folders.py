@@ -78,9 +78,13 @@ def vocabularies() -> list[dict[str, Any]]:
         "cls_token_id": 2,
         "seperator_token_id": 3,
         "unknown_token_id": 1,
+        "padding_token_id": 0,
+        "bos_token_id": 2,
+        "eos_token_id": 3,
     }
     t5 = {"model": "t5", "tokens": pieces, "scores": [-float(n) for n in range(8)],
           "token_type": [2, 3, 3] + [1] * 5, "unknown_token_id": 0, "eos_token_id": 2,
+          "bos_token_id": 1, "cls_token_id": 1, "seperator_token_id": 2,
           "precompiled_charsmap": [0, 4, 0, 0] + [0] * 1032}  # fmt: skip
     found = []
     for known in (gpt2, spm, bert, t5):
@@ -110,6 +114,8 @@ class Fuzz(Folders):
         }
         self.files["generation_config.json"] = b'{"temperature": 0.5, "eos_token_id": [2, 0]}'
         self.vocabularies = vocabularies()
+        for metadata in self.vocabularies:
+            self.run(Case("vocabulary", json.dumps(metadata).encode()))
         self.configs = [path.read_bytes() for path in sorted(GOLDEN.glob("*/config.json"))]
 
     def make(self, rng: random.Random) -> Case:
