@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,6 +28,10 @@ class Columns:
         if self.keep is None:
             return dict(values)
         return {name: values[name] for name in self.keep if name in values}
+
+    def names_of(self, given: Iterable[str]) -> list[str]:
+        """Which of the input's columns the output has."""
+        return [name for name in given if self.keep is None or name in self.keep]
 
     def clash(self, values: Mapping[str, Any]) -> str | None:
         """What is wrong where a row has columns that the output would have twice."""

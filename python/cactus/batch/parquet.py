@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -99,7 +99,8 @@ class ParquetOutput(Table):
 
     def write(self, path: Path, columns: Columns, source: Input, results: Results) -> None:
         pa = pyarrow_module()
-        new = (*columns.new, "error")
+        made = (results[index] for index in range(len(results)))
+        new = {**types_of(made, columns.new, columns), "error": pa.string()}
         if isinstance(source, Parquet):
             blocks = self._beside(columns, source, results, new)
         else:
@@ -110,45 +111,50 @@ class ParquetOutput(Table):
                 writer.write_table(block)
 
     def _of_rows(
-        self, columns: Columns, source: Input, results: Results, new: tuple[str, ...]
+        self, columns: Columns, source: Input, results: Results, new: Mapping[str, Any]
     ) -> Iterator[Any]:
         pa = pyarrow_module()
-        names = names_of(merged(columns, source, results), new)
-        types = types_of(merged(columns, source, results), names, columns)
-        schema = pa.schema([(name, types[name]) for name in names])
+        types = {"index": pa.int64(), **kept_types(columns, source), **new}
+        schema = pa.schema([*types.items()])
         yield schema
         rows = merged(columns, source, results)
         while block := list(islice(rows, BLOCK)):
-            yield pa.table([column_of(block, name, types[name]) for name in names], schema=schema)
+            cells = [column_of(block, name, kind) for name, kind in types.items()]
+            yield pa.table(cells, schema=schema)
 
     def _beside(
-        self, columns: Columns, source: Parquet, results: Results, new: tuple[str, ...]
+        self, columns: Columns, source: Parquet, results: Results, new: Mapping[str, Any]
     ) -> Iterator[Any]:
         """What is kept stays as it is, to the bit."""
         pa = pyarrow_module()
-        total = source.count()
-        made = (results[index] for index in range(total))
-        types = types_of(made, ["index", *new], columns)
         given = source.file.schema_arrow
-        kept = [name for name in given.names if columns.keep is None or name in columns.keep]
+        kept = columns.names_of(given.names)
         fields = [pa.field("index", pa.int64()), *(given.field(name) for name in kept)]
-        schema = pa.schema([*fields, *(pa.field(name, types[name]) for name in new)])
+        schema = pa.schema([*fields, *(pa.field(name, kind) for name, kind in new.items())])
         yield schema
         index = 0
         for batch in source.batches():
             rows = [results[each] for each in range(index, index + batch.num_rows)]
             index += batch.num_rows
             cells = [column_of(rows, "index", pa.int64()), *(batch.column(name) for name in kept)]
-            cells += [column_of(rows, name, types[name]) for name in new]
+            cells += [column_of(rows, name, kind) for name, kind in new.items()]
             yield pa.table(cells, schema=schema)
 
 
-def types_of(rows: Iterable[dict[str, Any]], names: list[str], columns: Columns) -> dict[str, Any]:
-    """The type of each column: that of its values."""
+def kept_types(columns: Columns, source: Input) -> dict[str, Any]:
+    """The columns of the input that the output has, and the type of each: that of its values."""
+    names = names_of(columns, source)
+    return types_of((columns.kept(row.values) for row in columns.rows(source)), names, columns)
+
+
+def types_of(
+    rows: Iterable[Mapping[str, Any]], names: Sequence[str], columns: Columns
+) -> dict[str, Any]:
+    """The type of each column: that of its values. Without any but vectors no row is read."""
     pa = pyarrow_module()
-    found: dict[str, set[str]] = {name: set() for name in names}
-    for row in rows:
-        for name in names:
+    found: dict[str, set[str]] = {name: set() for name in names if name not in columns.vectors}
+    for row in rows if found else ():
+        for name in found:
             value = row.get(name)
             if value is not None:
                 found[name].add(_kind(value))
@@ -161,7 +167,7 @@ def types_of(rows: Iterable[dict[str, Any]], names: list[str], columns: Columns)
         frozenset(("vector",)): pa.list_(pa.float64()),
     }
     chosen = {name: types.get(frozenset(kinds), pa.string()) for name, kinds in found.items()}
-    return chosen | dict.fromkeys(columns.vectors, pa.list_(pa.float32()))
+    return {name: chosen.get(name, pa.list_(pa.float32())) for name in names}
 
 
 def _kind(value: Any) -> str:

@@ -12,9 +12,8 @@ from typing import Any
 from cactus.batch.columns import Columns
 from cactus.batch.journal import Entry, Journal
 from cactus.batch.output import OutputInFolder, Written
-from cactus.batch.parquet import Parquet, column_of, pyarrow_module, types_of
+from cactus.batch.parquet import Parquet, column_of, kept_types, pyarrow_module
 from cactus.batch.rows import Input
-from cactus.batch.tables import names_of
 from cactus.batch.works.work import Work
 from cactus.errors import InvalidRequest
 
@@ -207,15 +206,13 @@ def schema_of(work: Work, columns: Columns, source: Input) -> Any:
     pa = pyarrow_module()
     if isinstance(source, Parquet):
         given = source.file.schema_arrow
-        kept = [name for name in given.names if columns.keep is None or name in columns.keep]
-        types = {name: _plain_type(given.field(name).type) for name in kept}
+        names = columns.names_of(given.names)
+        types = {name: _plain_type(given.field(name).type) for name in names}
     else:
-        names = names_of((columns.kept(row.values) for row in columns.rows(source)), ())
-        kept = [name for name in names if name != "index"]
-        types = types_of((columns.kept(row.values) for row in columns.rows(source)), kept, columns)
+        types = kept_types(columns, source)
     made = {name: _type(work.types.get(name)) for name in columns.new}
     made |= dict.fromkeys(columns.vectors, pa.list_(pa.float32()))
-    fields = {"index": pa.int64(), **{name: types[name] for name in kept}, **made}
+    fields = {"index": pa.int64(), **types, **made}
     return pa.schema([*fields.items(), ("error", pa.string())])
 
 

@@ -7,7 +7,7 @@ import json
 import os
 from abc import ABC, abstractmethod
 from array import array
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -27,8 +27,11 @@ class Results:
         place = 0
         with naming(journal):
             for line in self._file:
-                self._places[json.loads(line)["index"]] = place
+                self._places[_index_of(line)] = place
                 place += len(line)
+
+    def __len__(self) -> int:
+        return len(self._places)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         with naming(self._path):
@@ -39,6 +42,14 @@ class Results:
     def close(self) -> None:
         """Let go of the file."""
         self._file.close()
+
+
+def _index_of(line: bytes) -> int:
+    """The index of a row, with which its line begins; a vector in it would take long to read."""
+    if line.startswith(b'{"index": '):
+        return int(line[10 : line.index(b",")])
+    index: int = json.loads(line)["index"]
+    return index
 
 
 class Table(Output, ABC):
@@ -77,20 +88,19 @@ def merged(columns: Columns, source: Input, results: Results) -> Iterator[dict[s
         yield {"index": result.pop("index"), **columns.kept(row.values), **result}
 
 
-def names_of(rows: Iterator[Mapping[str, Any]], last: tuple[str, ...]) -> list[str]:
-    """The columns of all rows in the order in which they appear, those of the job behind them."""
-    names = {"index": None}
-    for row in rows:
-        names.update(dict.fromkeys(row))
-    return [name for name in names if name not in last] + list(last)
+def names_of(columns: Columns, source: Input) -> list[str]:
+    """The columns of the input that the output has, in the order in which they appear."""
+    names: dict[str, None] = {}
+    for row in columns.rows(source):
+        names.update(dict.fromkeys(columns.kept(row.values)))
+    return list(names)
 
 
 class CsvOutput(Table):
     """A CSV file, or with tabs a TSV."""
 
     def write(self, path: Path, columns: Columns, source: Input, results: Results) -> None:
-        new = (*columns.new, "error")
-        names = names_of(merged(columns, source, results), new)
+        names = ["index", *names_of(columns, source), *columns.new, "error"]
         delimiter = "\t" if self.path.suffix.lower() == ".tsv" else ","
         with path.open("w", encoding="utf-8", errors="surrogatepass", newline="") as file:
             writer = csv.writer(file, delimiter=delimiter, lineterminator="\n")
