@@ -103,7 +103,7 @@ class OpenAIReading(Reading):
             return
         delta = self._choice(event).get("delta") or {}
         if not isinstance(delta, dict):
-            raise bad("choices[0].delta is no object")
+            raise bad("choices[0].delta is not an object")
         self._take(delta)
 
     def _choice(self, reply: Any) -> dict[str, Any]:
@@ -131,11 +131,11 @@ class OpenAIReading(Reading):
                 if isinstance(part, dict) and isinstance(part.get("text"), str)
             )
         if content is not None and not isinstance(content, str):
-            raise bad("content is no text")
+            raise bad("content is not a text")
         self.add_text(content or "")
         calls = message.get("tool_calls") or []
         if not isinstance(calls, list):
-            raise bad("tool_calls is no list")
+            raise bad("tool_calls is not a list")
         for number, call in enumerate(calls):
             function = call.get("function") if isinstance(call, dict) else None
             if not isinstance(function, dict):

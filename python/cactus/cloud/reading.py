@@ -112,7 +112,7 @@ class Reading(ABC):
             raise bad("a call has no number")
         for value in (id, name, arguments):
             if value is not None and not isinstance(value, str):
-                raise bad("the name or the arguments of a call are no text")
+                raise bad("the name or the arguments of a call are not texts")
         call = self._calls.setdefault(self._numbers.get(index, index), _Call())
         if id and call.id and id != call.id:  # some services give all calls one number
             self._numbers[index] = max(self._calls) + 1

@@ -61,7 +61,7 @@ def measure(
 
 
 def file_of(source: Any, limits: Limits, policy: Policy) -> tuple[bytes, str] | None:
-    """The bytes of an image file and what to call it in messages; None for what is no file."""
+    """The bytes of an image file and what to call it in messages; None for what is not a file."""
     name = "image"
     if isinstance(source, (bytes, bytearray, memoryview)):
         data = bytes(source)

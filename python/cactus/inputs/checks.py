@@ -70,7 +70,7 @@ def text(name: str, value: object) -> str:
     try:
         value.encode()
     except UnicodeEncodeError:
-        raise InvalidRequest(f"{name} holds half a surrogate pair, which is no text") from None
+        raise InvalidRequest(f"{name} holds half a surrogate pair, which is not text") from None
     return value
 
 

@@ -50,7 +50,7 @@ def parse_row(line: str) -> dict[str, Any]:
 
 
 def _not_json(name: str) -> float:
-    raise ValueError(f"{name} is no number of JSON")
+    raise ValueError(f"{name} is not a number of JSON")
 
 
 def _finite(digits: str) -> float:

@@ -81,10 +81,10 @@ def read_hit(
 
 
 def read_metadata(text: str) -> dict[str, str]:
-    """What is known of a file; raises one of `NONSENSE` where that is no object of texts."""
+    """What is known of a file; raises one of `NONSENSE` where that is not an object of texts."""
     found = json.loads(text)
     if not isinstance(found, dict) or not all(isinstance(each, str) for each in found.values()):
-        raise TypeError("metadata of an index that is no object of texts")
+        raise TypeError("metadata of an index that is not an object of texts")
     return found
 
 

@@ -43,7 +43,7 @@ def no_embedder() -> ModelNotFound:
 
 
 def _made_for(ability: Use) -> Path | None:
-    """The usual model, else the first that can do this and is no language model, nor for images."""
+    """The usual model, else the first that can do this, and neither writes nor sees images."""
     found = [
         entry.folder
         for entry in locate.entries()

@@ -195,7 +195,7 @@ class CallParser:
         return True
 
     def _skip_echo(self, opener: str) -> Steps[None]:
-        """LFM2.5 may write its list of calls once more, behind the markup: that is no text."""
+        """LFM2.5 may write its list of calls once more, behind the markup: that is not text."""
         closer = self._syntax.closers[0] if self._syntax.closers else ""
         echo = self._raw.strip().removeprefix(opener).removesuffix(closer).strip()
         if self._syntax.form == "python" and echo and not self._muted:

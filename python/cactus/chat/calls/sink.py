@@ -10,7 +10,7 @@ from cactus.chat.calls.source import Source
 JsonSchema = Mapping[str, Any]
 
 MAX_DEPTH = 64
-"""Levels of nesting in arguments; deeper ones are no call."""
+"""Levels of nesting in arguments; deeper ones are not a call."""
 
 
 class Sink(Protocol):

@@ -99,7 +99,7 @@ class Syntax:
         return json.dumps(value, ensure_ascii=False, separators=self.separators)
 
     def call(self, name: str, arguments: Any) -> str:
-        """One call. Arguments that are no object are written as they are."""
+        """One call. Arguments that are not an object are written as they are."""
         if self.form == "json":
             inner = arguments if isinstance(arguments, str) else self.value(arguments)
         elif isinstance(arguments, Mapping):

@@ -101,7 +101,7 @@ async def embed(ask: Ask[EmbeddingRequest]) -> Response:
 
 
 def _inputs(body: EmbeddingRequest) -> tuple[list[str | Tokens], bool]:
-    """The texts that are asked for, and whether it is one that is no list.
+    """The texts that are asked for, and whether it is one, not a list.
 
     Raises ApiError for what is not a text, or not like the others.
     """

@@ -56,7 +56,7 @@ class TextOptions(Body, kw_only=True):
 
 
 class ResponseRequest(Body, kw_only=True):
-    """What is asked. Tools that are no functions are ignored, and fields that are not listed."""
+    """What is asked. Tools that are not functions are ignored, and fields that are not listed."""
 
     input: str | list[dict[str, Any]] | None = None
     model: str | None = None
