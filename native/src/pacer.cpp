@@ -21,7 +21,9 @@ constexpr int kDoubts = 64;
 constexpr int kSoon = 4;     // trials after a change that come soon
 constexpr int kRecent = 32;  // steps of which the mean is, in the main: stalls are rare and long
 constexpr double kTooLong = 0.4;    // of the step
-constexpr double kLoss = 0.01;      // of the time, for trials
+constexpr double kShortest = 0.02;  // of the step, without what was waited
+constexpr double kLoss = 0.01;      // of the time, for trials,
+constexpr double kLossSoon = 0.05;  // and for those that come soon
 constexpr uint32_t kManyRows = 32;  // from here on the time goes with them
 
 }  // namespace
@@ -66,7 +68,7 @@ void Pacer::record(int threads, uint32_t rows, double seconds, double waited) {
     c.checked += time / kChecks;
     if (--c.checks == 0) compare(c);
   } else if (!doubt(c, time)) {
-    look_at_waiting(c, threads > 1 && waited > kTooLong * seconds);
+    look_at_waiting(c, threads > 1 ? waited / seconds : 0);
   }
 }
 
@@ -127,15 +129,16 @@ void Pacer::put_off(Course& c) const {
   if (c.threads == threads_) {
     c.wait *= 2 << std::min(c.failures, 3);
   } else if (c.failures < kSoon) {
-    c.wait = std::min(c.wait, (kShort << c.failures) * c.mean);
+    c.wait = std::min(c.wait, std::max((kShort << c.failures) * c.mean, c.lost / kLossSoon));
   }
   c.failures++;
 }
 
 // After two disturbed steps, one soon after the other, fewer threads are tried; each time after
-// longer.
-void Pacer::look_at_waiting(Course& c, bool disturbed) const {
-  if (c.ignored > 0) c.ignored--;
+// longer. Steps that wait long bring that nearer: where a core is taken there are few of them.
+void Pacer::look_at_waiting(Course& c, double waited) const {
+  const bool disturbed = waited > kTooLong;
+  c.ignored -= 1 / std::max(1 - waited, kShortest);
   const bool again = c.calm < kNear;
   c.calm = disturbed ? 0 : c.calm + 1;
   if (c.calm > kCalm) c.patience = kShort;

@@ -22,7 +22,7 @@ class Pacer {
   void record(int threads, uint32_t rows, double seconds, double waited);
 
  private:
-  static constexpr int kShort = 16, kLong = 512, kNear = 8, kCalm = 64;
+  static constexpr int kShort = 16, kLong = 128, kNear = 8, kCalm = 64;
 
   // Steps of about as many rows. Times are those of a step, or of a row where there are many.
   struct Course {
@@ -48,7 +48,7 @@ class Pacer {
     double regret = 0;  // time that the change has cost
 
     int calm = kCalm;       // steps since the last disturbed one
-    int ignored = 0;        // steps that may be disturbed now,
+    double ignored = 0;     // steps that may be disturbed now, without what they wait,
     int patience = kShort;  // and after the next trial
   };
 
@@ -58,7 +58,7 @@ class Pacer {
   void compare(Course& course) const;
   bool doubt(Course& course, double time) const;
   void put_off(Course& course) const;
-  void look_at_waiting(Course& course, bool disturbed) const;
+  void look_at_waiting(Course& course, double waited) const;
 
   const int threads_;
   std::array<Course, 33> courses_;  // by the bits of the number of rows

@@ -26,9 +26,9 @@ def pacer(tmp_path_factory: pytest.TempPathFactory) -> Make:
 
 
 def machine(*speeds: float, all_bytes: float = 40e9) -> Machine:
-    """Of cores whose speed is a part of 30 billion operations a second."""
+    """Of cores whose speed is a part of the usual one."""
     return Machine(
-        tuple(30e9 * speed for speed in speeds),
+        tuple(core_model.SPEED * speed for speed in speeds),
         core_bytes=12e9,
         all_bytes=all_bytes,
         barrier=core_model.barrier,
@@ -132,6 +132,18 @@ def test_the_best_number_is_found_again_after_cores_are_taken_and_after_they_are
     mine.run(free, 1000)
     assert steps_until_near(mine, taken, taken.mean(best), stolen_for) <= 150
     assert steps_until_near(mine, free, free.mean(free.threads), 1000) <= 400
+
+
+@pytest.mark.parametrize("restless", [(0.2, 0.008), (0.3, 0.006), (0.25, 0.004)])
+def test_a_core_that_is_taken_after_a_restless_time_is_left_as_soon(
+    pacer: Make, restless: tuple[float, float]
+) -> None:
+    """Waits that were no reason for fewer threads do not hide those that are."""
+    mine = pacer(2)
+    mine.run(held(TWO, Stolen(1, *restless)), 2000)
+    taken = held(TWO, Stolen(1, 0.75, 0.009))
+    mine.run(taken, 400)
+    assert taken.now / 400 <= 1.2 * held(TWO, *taken.stolen).mean(1)
 
 
 def test_a_core_that_stays_stolen_costs_a_hundredth(pacer: Make) -> None:
