@@ -7,8 +7,8 @@ Tokens a second of decoding while nothing else runs; while a program that never 
 last core, or one of the lowest priority (SCHED_IDLE); and while one takes that core for every
 second 200 microseconds, which makes it half as fast (needs root). For each number of threads a
 second native library is asked, whose steps always have all of them; it is built in build/fixed. All
-sides take turns. The last column is how long the pacer's steps go on being more than 15 % slower
-than the best of the quiet machine after that program has ended, in seconds of its steps.
+sides take turns of equal time. The last column is how long the pacer's steps go on being more
+than 15 % slower than the best of the quiet machine after that program has ended, in seconds.
 
 A second table compares the quiet machine with the simulation by which the pacer is tested on
 machines that are not here (tests/native/core_model.py), given this model's products and what this
@@ -42,7 +42,8 @@ void Pacer::record(int, uint32_t, double, double) {}
 """
 MARK = b"the pacer always takes all threads"
 
-STEPS = 64
+TURN = 0.3
+"""Seconds that a side decodes before it is the turn of the next, about."""
 
 
 def build_fixed() -> dict[str, str]:
@@ -62,7 +63,7 @@ def build_fixed() -> dict[str, str]:
 
 
 def child(model: Path, threads: int) -> None:
-    """Decodes once for every line that comes in, and says how long a step took."""
+    """Decodes in turns, one for every line that comes in; says how many steps and seconds."""
     from cactus.engine.loading import load
     from cactus.native import Row
 
@@ -70,12 +71,14 @@ def child(model: Path, threads: int) -> None:
     session = program.session()
     for _ in sys.stdin:
         session.truncate(0)
-        token = 1
+        token, steps, seconds = 1, 0, 0.0
         begin = time.perf_counter()
-        for _ in range(STEPS):
+        while seconds < TURN and steps < 1000:
             (output,) = program.step([Row(session, [token])])
             token = output.token
-        print((time.perf_counter() - begin) / STEPS, flush=True)
+            steps += 1
+            seconds = time.perf_counter() - begin
+        print(steps, seconds, flush=True)
 
 
 class Side:
@@ -83,35 +86,41 @@ class Side:
 
     def __init__(self, name: str, model: Path, threads: int, environment: dict[str, str]) -> None:
         self.name = name
-        self.seconds: list[float] = []
+        self.turns: list[tuple[int, float]] = []
         command = [sys.executable, __file__, str(model), "--threads", str(threads), "--child"]
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
         self.process = subprocess.Popen(command, env=environment, **pipes)
 
-    def ask(self) -> float:
-        """Seconds of a step."""
+    def ask(self) -> tuple[int, float]:
+        """A turn: how many steps took how many seconds."""
         assert self.process.stdin and self.process.stdout
         self.process.stdin.write("\n")
         self.process.stdin.flush()
-        return float(self.process.stdout.readline())
+        steps, seconds = self.process.stdout.readline().split()
+        return int(steps), float(seconds)
+
+    @property
+    def rate(self) -> float:
+        """Steps a second."""
+        return sum(steps for steps, _ in self.turns) / sum(seconds for _, seconds in self.turns)
 
 
 def back_after(side: Side, best: float) -> float:
-    """Seconds of steps until they are as fast as on a quiet machine."""
+    """Seconds until steps are as many a second as on a quiet machine."""
     spent = 0.0
     while spent < 30:
-        seconds = side.ask()
-        if seconds <= 1.15 * best:
+        steps, seconds = side.ask()
+        if steps / seconds >= best / 1.15:
             break
-        spent += seconds * STEPS
+        spent += seconds
     return spent
 
 
-def products_of(model: Path) -> dict[Any, int]:
+def products_of(model: Path, speed: float) -> dict[Any, int]:
     """A step of one token as the simulation has it: of each kind of product how many."""
     from cactus.engine.loading import load
     from cactus.weights.format.layout import tile_nbytes
-    from tests.native.core_model import Product
+    from tests.native.core_model import ALONE, Product
 
     engine = load(model, threads=1)
     labels = engine.work().labels
@@ -123,35 +132,34 @@ def products_of(model: Path) -> dict[Any, int]:
             dtype, columns, rows = shape[0], int(shape[1]), int(shape[3])
             found[Product(-(-rows // 16), tile_nbytes(dtype, 16, columns), 32.0 * columns)] += 1
         else:
-            found[Product(1, 0.0, 0.0)] += 1
+            found[Product(1, 0.0, ALONE * speed)] += 1
     return dict(found)
 
 
-def compared(model: Path, measured: list[list[float]]) -> str:
+def compared(model: Path, sides: list[Side]) -> str:
     """A table of measured seconds of a step, by the number of threads, and simulated ones."""
     sys.path.insert(0, str(ROOT))
     from cactus.native import machine_peaks
     from tests.native.core_model import Machine, Steps, barrier
 
-    products = products_of(model)
-    size = round(sum(each.tiles * each.bytes * count for each, count in products.items()))
-    counts = range(1, len(measured) + 1)
+    counts = range(1, len(sides) + 1)
+    size = model.joinpath("model.safetensors").stat().st_size
     peaks = [[machine_peaks(n, None, size) for n in counts] for _ in range(5)]
     reads = [statistics.median(each[n - 1].bytes_per_second for each in peaks) for n in counts]
     # Two dots of bytes for a product of 12 bits.
     dots = statistics.median(each[0].int8_per_second for each in peaks) / 2
+    products = products_of(model, dots)
     lines = [
-        f"\nA step reads {size / 1e6:.0f} MB.\n",
-        "| threads | read, GB/s | measured, ms | simulated, ms | simulated / measured |",
+        "\n| threads | read, GB/s | measured, ms | simulated, ms | simulated / measured |",
         "|---|--:|--:|--:|--:|",
     ]
-    for n, times in zip(counts, measured, strict=True):
-        seconds = statistics.median(times)
+    for n, side in zip(counts, sides, strict=True):
+        measured = statistics.median(seconds / steps for steps, seconds in side.turns)
         machine = Machine((dots,) * n, reads[0], reads[n - 1], barrier)
         simulated = Steps(products, machine, noise=0).mean(n, 1)
         lines.append(
-            f"| {n} | {reads[n - 1] / 1e9:.1f} | {1e3 * seconds:.2f} | {1e3 * simulated:.2f} "
-            f"| {simulated / seconds:.2f} |"
+            f"| {n} | {reads[n - 1] / 1e9:.1f} | {1e3 * measured:.2f} | {1e3 * simulated:.2f} "
+            f"| {simulated / measured:.2f} |"
         )
     return "\n".join(lines)
 
@@ -219,17 +227,17 @@ def main() -> None:
     for name, work in conditions.items():
         with running(work, core):
             for side in sides:
-                side.seconds = []
+                side.turns = []
                 side.ask()
             end = time.monotonic() + given.seconds
             while time.monotonic() < end:
                 for side in sides:
-                    side.seconds.append(side.ask())
-        rates = [1 / statistics.mean(side.seconds) for side in sides]
+                    side.turns.append(side.ask())
+        rates = [side.rate for side in sides]
         cells = [f"{rate:.0f}" for rate in rates]
         if name == "quiet":
-            best = 1 / max(rates[:-1])
-            alone = compared(given.model, [side.seconds for side in sides[:-1]])
+            best = max(rates[:-1])
+            alone = compared(given.model, sides[:-1])
         cells += [f"{rates[-1] / max(rates[:-1]):.2f}", f"{back_after(sides[-1], best):.1f}"]
         print(f"| {name} | {' | '.join(cells)} |", flush=True)
     print(alone)
