@@ -34,7 +34,7 @@ def test_a_short_soak_ends_well_and_its_picture_has_its_curves(tmp_path: Path) -
     assert summary["refused"], "no fault has got through"
     drawn = [*("--output", str(OUTPUT)), *("--draw", str(tmp_path / "soak.svg"))]
     subprocess.run([sys.executable, "tools/soak", *drawn], cwd=ROOT, check=True)
-    assert (tmp_path / "soak.svg").read_text().count("<polyline") == 8
+    assert (tmp_path / "soak.svg").read_text().count("<polyline") == 10
 
 
 def test_what_grows_is_found(tool: Any) -> None:

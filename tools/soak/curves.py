@@ -11,7 +11,10 @@ from .watch import MEASURED
 
 WIDTH, LEFT, RIGHT, HEIGHT, GAP, TOP = 860, 70, 150, 110, 34, 70
 COLOURS = {"library": "#1b7f5c", "server": "#c2571a"}
-UNITS = {"memory": "resident memory, MiB"}
+UNITS = {
+    "memory": "resident memory, MiB",
+    "anonymous memory": "of which no file has (anonymous), MiB",
+}
 STYLE = """
 text { font: 13px system-ui, sans-serif; fill: #222 }
 .small { font-size: 11px; fill: #666 }
@@ -55,7 +58,7 @@ def _title(summary: dict[str, Any], rounds: int) -> str:
 
 def _panel(what: str, top: int, rounds: Sequence[dict[str, Any]]) -> list[str]:
     """One thing that was measured, of both processes."""
-    scale = 2**20 if what == "memory" else 1
+    scale = 2**20 if what in UNITS else 1
     curves = {name: [line[name][what] / scale for line in rounds] for name in COLOURS}
     most = max(1.0, *(max(values) for values in curves.values())) * 1.1
     width, bottom, tenth = WIDTH - LEFT - RIGHT, top + HEIGHT, max(1, len(rounds) // 10)
@@ -81,7 +84,7 @@ def _panel(what: str, top: int, rounds: Sequence[dict[str, Any]]) -> list[str]:
         found.append(f'<polyline class="curve" stroke="{colour}" points="{points}" />')
         end = bottom - HEIGHT * values[-1] / most + 4
         if ends and abs(end - ends[0]) < 14:
-            end = ends[0] - 14
+            end = ends[0] + (14 if end > ends[0] else -14)
         ends.append(end)
         found.append(
             f'<text x="{LEFT + width + 8}" y="{end:.1f}" style="fill: {colour}">'

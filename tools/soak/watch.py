@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
-MEASURED = ("memory", "descriptors", "threads", "children")
+MEASURED = ("memory", "anonymous memory", "descriptors", "threads", "children")
 GROWTH = 0.05
 
 
 def seen(pid: int) -> dict[str, int]:
-    """Bytes of resident memory, open descriptors, threads and child processes."""
+    """Bytes of resident memory, open descriptors, threads and child processes.
+
+    Anonymous memory is what no file has: the system cannot take it away when others need memory.
+    """
     home = Path(f"/proc/{pid}")
-    pages = int((home / "statm").read_text().split()[1])
+    resident = dict(re.findall(r"^(\w+):\s+(\d+) kB$", (home / "status").read_text(), re.MULTILINE))
     return {
-        "memory": pages * os.sysconf("SC_PAGE_SIZE"),
+        "memory": int(resident["VmRSS"]) << 10,
+        "anonymous memory": int(resident["RssAnon"]) << 10,
         "descriptors": len(os.listdir(home / "fd")),
         "threads": len(os.listdir(home / "task")),
         "children": len(children(pid)),
