@@ -7,7 +7,8 @@ python tools/kill_batch.py MODEL --job embed --rows 20000 --output out.parquet
 A child of this process does the job and is ended by SIGKILL when so many rows are written; then a
 few bytes of what it has written last are cut off, as a torn line would be. The next goes on, with
 another number of workers. In the end the output must be what one run of the first number of workers
-makes, and with --ordered in its order; exit status 1 where it is not.
+makes, and with --ordered in its order; exit status 1 where it is not. With --folder this program
+itself may be ended in any way, and the same command goes on.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from itertools import cycle
 from pathlib import Path
 from typing import Any
@@ -43,16 +44,25 @@ def main() -> int:
     parser.add_argument("--workers", type=int, nargs="+", default=[1, 2, 4])
     parser.add_argument("--ordered", action="store_true")
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument(
+        "--folder", type=Path, help="what is in it is gone on with, and stays  [default: a new one]"
+    )
     parser.add_argument("--output", default="out.jsonl", help="its ending is the kind of output")
     given = parser.parse_args()
     job: dict[str, Any] = {"job": given.job}
     if given.job == "chat":
         job |= {"prompt": "Say {text}.", "options": {"max_tokens": given.max_tokens}}
-    with tempfile.TemporaryDirectory(prefix="cactus-kill-") as home:
-        folder = Path(home)
+    with ExitStack() as stack:
+        folder = given.folder
+        if folder is None:
+            folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="cactus-kill-")))
         source = folder / "in.jsonl"
-        rows = [{"text": f"row {n} {'and so on ' * (n % 4)}"} for n in range(given.rows)]
-        source.write_text("".join(json.dumps(row) + "\n" for row in rows))
+        if not source.exists():  # a job knows its input by the time of the last change, too
+            folder.mkdir(exist_ok=True)
+            rows = [{"text": f"row {n} {'and so on ' * (n % 4)}"} for n in range(given.rows)]
+            partial = source.with_suffix(".part")
+            partial.write_text("".join(json.dumps(row) + "\n" for row in rows))
+            partial.replace(source)
         options = {name: getattr(given, name) for name in ("model", "threads", "ordered")}
 
         def work(output: Path, workers: int) -> int:
@@ -76,11 +86,14 @@ def main() -> int:
         killed: Counter[int] = Counter()
         for point in sorted(chance.sample(range(given.rows), given.points)):
             workers, count = next(turns), counter(written)
+            if count() >= point:
+                continue
             child = work(output, workers)
             while os.waitpid(child, os.WNOHANG)[0] == 0:
                 if count() >= point:
                     os.kill(child, signal.SIGKILL)
                     killed[workers] += os.waitpid(child, 0)[1] == signal.SIGKILL
+                    print(f"killed at {count()} rows, {workers} workers", flush=True)
                     break
                 time.sleep(0.002)
             if written.exists():
