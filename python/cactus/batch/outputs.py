@@ -28,22 +28,19 @@ def open_output(path: str | os.PathLike[str], form: str | None = None) -> Output
     InvalidRequest for a name of another ending, or without its folder.
     """
     found = Path(path)
+    if not found.absolute().parent.is_dir():
+        raise InvalidRequest(f"output {str(path)!r}: there is no folder {str(found.parent)!r}")
+    ending = found.suffix.lower()
     if found.is_dir() or os.fspath(path).endswith(("/", os.sep)) or form is not None:
-        if found.suffix.lower() == ".parquet" and form is None and not found.is_file():
-            if not found.absolute().parent.is_dir():
-                raise InvalidRequest(f"output: there is no folder {str(found.parent)!r}")
+        if ending == ".parquet" and form is None and not found.is_file():
             return PartsOutput(found)
-        if found.suffix.lower() in KINDS or found.is_file():
+        if ending in KINDS or found.is_file():
             raise InvalidRequest(f"output {str(path)!r}: a form is for a folder, got a file")
-        if not found.absolute().parent.is_dir():
-            raise InvalidRequest(f"output: there is no folder {str(found.parent)!r}")
         return FolderOutput(found)
-    kind = KINDS.get(found.suffix.lower())
+    kind = KINDS.get(ending)
     if kind is None:
         raise InvalidRequest(
             f"output {str(path)!r}: expected a folder or a file that ends in "
             f"{', '.join(KINDS)}, got {found.suffix or 'no ending'!r}"
         )
-    if not found.parent.is_dir():
-        raise InvalidRequest(f"output {str(path)!r}: there is no folder {str(found.parent)!r}")
     return kind(found)
