@@ -24,8 +24,8 @@ from typing import Any
 
 import numpy as np
 import vision_models
+from peaks import AMX_BF16, of_tower
 from peaks import measure as measure_peaks
-from peaks import of_tower
 from report import Spread, markdown, publish, thread_text
 from rounds import BUSY_LIMIT, Quiet
 from runner import (
@@ -41,7 +41,6 @@ from runner import (
 from vision_child import Job
 from vision_models import LLAMA_CPP, OURS, SIDES, Prepared, SideKey
 
-from cactus.engine.options import BF16_ISA
 from cactus.native import available_isas
 
 HERE = Path(__file__).resolve().parent
@@ -50,7 +49,7 @@ SIZES = {"256x256": 3, "512x512": 3, "1920x1080": 1}
 TOWER_FLOP = {"256x256": 46e9, "512x512": 213e9, "1920x1080": 8 * 213e9 + 209e9}
 """What the tower multiplies and adds, attention included: twelve layers of 768 columns over 256
 patches, 1,024, and eight tiles with a thumbnail of 1,008."""
-TOWER_ISA = BF16_ISA if BF16_ISA in available_isas() else ""
+TOWER_ISA = AMX_BF16 if AMX_BF16 in available_isas() else ""
 """The tier that a tower asks for, where this CPU has it."""
 _PRODUCTS = "bf16 products" if TOWER_ISA else "int8 dots"
 Key = tuple[str, int]

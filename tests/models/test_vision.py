@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from cactus.engine.options import BF16_ISA
+from cactus.engine.options import BF16_ISAS
 from cactus.errors import ModelFormatError
 from cactus.graph.node import Graph
 from cactus.graph.plan import Plan, build, with_int8_activations
@@ -73,7 +73,7 @@ def test_states_features_and_logits_on_every_tier(
     name: str, dtype: str, isa: str, goldens: dict[str, vision.Golden], tmp_path: Path
 ) -> None:
     golden, arrays = goldens[name], goldens[name].arrays
-    allowed = "bf16 model" if isa == BF16_ISA else {"f32": "f16", "f16": "q12"}[dtype]
+    allowed = "bf16 model" if isa in BF16_ISAS else {"f32": "f16", "f16": "q12"}[dtype]
     what = f"{name} {dtype} {isa}"
     loaded = 0
 
@@ -82,7 +82,7 @@ def test_states_features_and_logits_on_every_tier(
         loaded += 1
         packed = store(graph, golden.tensors, tmp_path / str(loaded), dtype)
         plan = build(fused(graph, dtype), packed.tensors, vocab_size=vocabulary, context_length=512)
-        blob = with_int8_activations(plan.blob) if isa == BF16_ISA else plan.blob
+        blob = with_int8_activations(plan.blob) if isa in BF16_ISAS else plan.blob
         return Program(blob, packed.path, isa=isa, chunk=256), plan
 
     tower, plan = load(tower_graph(golden.architecture))

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import numpy as np
 
-from cactus.engine.options import BF16_ISA
+from cactus.engine.options import BF16_ISAS
 from cactus.graph.node import Graph, Node
 from cactus.weights.format.layout import GROUPS
 from tests.native import programs
-from tests.native.programs import OpenProgram
+from tests.native.programs import AMX_BF16, OpenProgram
 from tests.ops.cases import Built, Case, build, run_reference
 from tests.tolerances import assert_close
 
@@ -95,11 +95,11 @@ _numbers = count()
 
 def kind_of(case: Case, dtype: str, kv: str, activations: str, isa: str) -> str:
     """The arithmetic of an op on a tier, as tests/tolerances.py names it."""
-    if case.op == "bidirectional_attention" and isa == BF16_ISA:
+    if case.op == "bidirectional_attention" and isa == AMX_BF16:
         return "bf16 scores"
     if case.op == "linear" and dtype in ("f16", "bf16"):
-        return {"amx": "split", BF16_ISA: "bf16"}.get(isa, "f32")
-    if isa == BF16_ISA and activations == "int8" and (dtype in GROUPS or case.op == "quantize"):
+        return "bf16" if isa in BF16_ISAS else "split" if isa == "amx" else "f32"
+    if isa == AMX_BF16 and activations == "int8" and (dtype in GROUPS or case.op == "quantize"):
         return "bf16 model" if case.op == "experts" else "q8"
     if dtype in GROUPS or case.op == "quantize":
         return "q12"

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cactus import native
-from cactus.engine.options import BF16_ISA
+from cactus.engine.options import BF16_ISAS
 from cactus.graph.node import Graph
 from cactus.graph.plan import Plan, build, with_int8_activations, with_int8_kv
 from cactus.native import Output, Program, Row
@@ -24,8 +24,14 @@ from tests.models.golden import fused as fused
 from tests.models.golden import stored_dtype
 
 TIERS = native.available_isas()
-EXACT_TIERS = tuple(tier for tier in TIERS if tier != BF16_ISA)
-"""Those whose numbers lie close to one another: the other one is for text encoders."""
+EXACT_TIERS = tuple(tier for tier in TIERS if tier not in BF16_ISAS)
+"""Those whose numbers lie close to one another."""
+BF16_TIERS = tuple(tier for tier in BF16_ISAS if tier in TIERS)
+"""The others, which are for encoders."""
+ENCODER_TIER = (*BF16_TIERS, EXACT_TIERS[-1])[0]
+"""What an encoder takes whose matrices are rounded."""
+AMX_BF16 = "amx_bf16"
+"""The one that also multiplies activations of 8 bits in bf16, and attends in it."""
 
 OpenProgram = Callable[..., Any]
 """``cactus.native.Program``, with some options set, or what makes one on another machine."""

@@ -13,7 +13,6 @@ import pytest
 from numpy.typing import NDArray
 
 from cactus import nn
-from cactus.engine.options import BF16_ISA
 from cactus.errors import InvalidRequest, NativeError
 from cactus.graph.node import Graph
 from cactus.graph.plan import build, with_int8_activations
@@ -21,7 +20,7 @@ from cactus.graph.reference import ReferenceProgram
 from cactus.graph.trace import trace
 from cactus.native import Program, Row
 from tests.native import programs
-from tests.native.programs import EXACT_TIERS, TIERS, Store
+from tests.native.programs import AMX_BF16, BF16_TIERS, EXACT_TIERS, TIERS, Store
 from tests.tolerances import assert_close
 
 Array = NDArray[np.float32]
@@ -233,19 +232,19 @@ def test_a_picture_has_the_same_bits_in_any_company(loader: Loader, isa: str) ->
         assert np.array_equal(np.stack(sums), states(three, *PICTURES, outputs="sum"))
 
 
-@pytest.mark.skipif(BF16_ISA not in TIERS, reason="this CPU has no unit for bf16")
+@pytest.mark.parametrize("isa", BF16_TIERS)
 @pytest.mark.parametrize("loader", ["f16", "q8"], indirect=True)
-def test_a_tower_in_bf16_is_nearly_the_exact_one(loader: Loader) -> None:
+def test_a_tower_in_bf16_is_nearly_the_exact_one(loader: Loader, isa: str) -> None:
     loader_blob = loader.blob("tower")
     with Program(loader_blob, loader.store.path, chunk=1000, isa=EXACT_TIERS[-1]) as exact:
         want = states(exact, *PICTURES)
     blob = with_int8_activations(loader_blob)
-    with Program(blob, loader.store.path, chunk=1000, isa=BF16_ISA, threads=1) as rounded:
+    with Program(blob, loader.store.path, chunk=1000, isa=isa, threads=1) as rounded:
         found = states(rounded, *PICTURES)
         assert_close(found, want, "bf16 model", "states")
         alone = [states(rounded, each) for each in PICTURES]
     assert np.array_equal(np.concatenate(alone), found)
-    with Program(blob, loader.store.path, chunk=1000, isa=BF16_ISA, threads=2) as two:
+    with Program(blob, loader.store.path, chunk=1000, isa=isa, threads=2) as two:
         assert np.array_equal(np.concatenate([states(two, each) for each in PICTURES]), found)
         assert np.array_equal(states(two, *PICTURES), found)
 
@@ -373,7 +372,7 @@ def test_a_patch_sees_its_window(loader: Loader) -> None:
         with loader.open("windows", isa=isa, threads=3) as three:
             assert np.array_equal(np.concatenate(alone), states(three, *given))
         kind = (
-            "bf16 model" if isa == BF16_ISA else "q12" if "q" in loader.store.path.name else "f16"
+            "bf16 model" if isa == AMX_BF16 else "q12" if "q" in loader.store.path.name else "f16"
         )
         assert_close(np.concatenate(alone), want, kind, f"states on {isa}")
 

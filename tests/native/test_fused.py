@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 from cactus import nn
-from cactus.engine.options import BF16_ISA
 from cactus.graph.plan import build, with_int8_activations
 from cactus.graph.trace import trace
 from cactus.native import Program, Row
@@ -31,12 +30,12 @@ class TwoLayers(nn.Module):
 
 
 def rows_of(blob: bytes, path: Path, given: np.ndarray, threads: int = 1) -> np.ndarray:
-    with Program(blob, path, isa=BF16_ISA, threads=threads, chunk=256) as program:
+    with Program(blob, path, isa=programs.AMX_BF16, threads=threads, chunk=256) as program:
         row = Row(program.session(), outputs="all", features=given, positions=None)
         return np.stack([output.logits for output in program.step([row], want_logits=True)])
 
 
-@pytest.mark.skipif(BF16_ISA not in programs.TIERS, reason="this CPU has no unit for bf16")
+@pytest.mark.skipif(programs.AMX_BF16 not in programs.TIERS, reason="this CPU has no unit for bf16")
 @pytest.mark.parametrize("activation", ["gelu", "gelu_erf"])
 @pytest.mark.parametrize(("width", "inner"), [(64, 96), (64, 64), (96, 32)])
 def test_a_product_that_stores_its_activation(

@@ -11,13 +11,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from cactus.engine.options import BF16_ISA
 from tests.native import programs
 from tests.native.op_runs import compare, run_native, with_logits
-from tests.native.programs import TIERS, open_on
+from tests.native.programs import AMX_BF16, TIERS, open_on
 from tests.ops.cases import Built, Case, Chunks, build
 
-ISA = BF16_ISA if BF16_ISA in TIERS else TIERS[-1]
+ISA = AMX_BF16 if AMX_BF16 in TIERS else TIERS[-1]
 MAX_QUERIES = 16
 """That attend together to a span."""
 
@@ -103,7 +102,7 @@ def test_what_is_no_number_reaches_only_who_sees_it(
             reached[sees, :head_dim] = True
         else:
             reached[sees, 3] = True
-        if name == "v" and ISA != BF16_ISA:
+        if name == "v" and ISA != AMX_BF16:
             # A weight of nothing times no number is none: it reaches those beside who sees it.
             assert not np.isfinite(got[reached]).any()
             reached[np.abs(np.arange(rows) - 70) <= (reach or rows) + MAX_QUERIES, 3] = True

@@ -10,7 +10,7 @@ using namespace CACTUS_VECTORS;
 constexpr int kPanelRows = 16;
 constexpr int kFewRows = CACTUS_FEW_ROWS;    // these the vector kernels do faster
 constexpr int kCallRows = CACTUS_CALL_ROWS;  // share the work of unpacking a tile's weights
-constexpr int kOwnRows = 0;
+constexpr int kOwnRows = 0, kSplitRows = kCallRows;
 // Of 32 columns that are unpacked at once: those of kTilesAtOnce tiles fit the first-level cache
 // together with a panel, which is read from the second-level one.
 constexpr int kUnits = 24;
@@ -30,16 +30,6 @@ static void configure(uint16_t x_bytes, uint8_t w_rows) {
 }
 static void begin() { configure(64, 16); }
 static void end() { tile_release(); }
-
-// 32 floats of a row; zeros for those behind the `left` that it has.
-struct Unit {
-  F32x16 first, last;
-};
-static inline Unit load_unit(const float* x, int left) {
-  if (left >= kGroup) return {load(x), load(x + 16)};
-  if (left <= 16) return {first_lanes(left, load(x), zero()), zero()};
-  return {load(x), first_lanes(left - 16, load(x + 16), zero())};
-}
 
 // A group of a panel of 16 rows, N * 32 columns.
 template <int L, int N>

@@ -38,18 +38,22 @@ bool has_avx512() {
          __builtin_cpu_supports("avx512vnni");
 }
 
+// A compiler's __builtin_cpu_supports may not know these.
+#if defined(CACTUS_AVX512_BF16)
+bool has_avx512_bf16() {
+  unsigned a = 0, b = 0, c = 0, d = 0;
+  return has_avx512() && __get_cpuid_count(7, 1, &a, &b, &c, &d) != 0 && (a >> 5 & 1) != 0;
+}
+#endif
+
 #if defined(CACTUS_AMX)
-// A compiler's __builtin_cpu_supports may not know these. The system has to allow the registers.
+// The system has to allow the registers.
 bool has_amx() {
-  [[maybe_unused]] unsigned a = 0;
-  unsigned b = 0, c = 0, d = 0, vectors_bf16 = 0;
-  if (!has_avx512() || __get_cpuid_count(7, 1, &vectors_bf16, &b, &c, &d) == 0 ||
-      (vectors_bf16 >> 5 & 1) == 0) {
-    return false;
-  }
+  if (!has_avx512_bf16()) return false;
 #if defined(CACTUS_AMX_MODEL)
   return true;
 #else
+  unsigned a = 0, b = 0, c = 0, d = 0;
   constexpr unsigned kBf16 = 1u << 22, kTile = 1u << 24, kInt8 = 1u << 25,
                      kAll = kBf16 | kTile | kInt8;
   return __get_cpuid_count(7, 0, &a, &b, &c, &d) != 0 && (d & kAll) == kAll && may_use_amx();
@@ -76,9 +80,12 @@ const Tier kTiers[] = {
 #if defined(CACTUS_AVXVNNI)
     {kernels_avxvnni, has_avxvnni},
 #endif
+#if defined(CACTUS_AVX512_BF16)
+    {kernels_avx512_bf16, has_avx512_bf16},  // less exact than avx512: only asked for
+#endif
     {kernels_avx512, has_avx512},
 #if defined(CACTUS_AMX)
-    {kernels_amx_bf16, has_amx},  // less exact than amx: never the best, only asked for
+    {kernels_amx_bf16, has_amx},  // less exact than amx: only asked for
     {kernels_amx, has_amx},
 #endif
 #elif defined(__aarch64__)

@@ -243,10 +243,12 @@ struct KernelTable {
   LinearFloats linear_f16;
   LinearFloats linear_bf16;
 
-  // Matrix units that multiply 16-bit weights want rows split: split_row writes one into a panel,
+  // What multiplies 16-bit weights as bf16 wants rows split: split_row writes one into a panel,
   // split_bytes for 32 columns, and behind the last panel there is room for a whole one. Then
-  // split_* multiply them. Where split_bytes is 0, there are none.
+  // split_* multiply up to split_rows of them, which are whole panels. Where split_bytes is 0,
+  // there are none.
   int split_bytes;
+  int split_rows;
   void (*split_row)(const float* x, int cols, const PanelRow* to);
   MultiplyTiles split_f16;
   MultiplyTiles split_bf16;
@@ -319,6 +321,7 @@ extern const KernelTable kernels_scalar;
 extern const KernelTable kernels_avx2;
 extern const KernelTable kernels_avxvnni;
 extern const KernelTable kernels_avx512;
+extern const KernelTable kernels_avx512_bf16;
 extern const KernelTable kernels_amx_bf16;
 extern const KernelTable kernels_amx;
 #elif defined(__aarch64__)

@@ -28,6 +28,9 @@
 #include "cpu/amx.inl"
 #undef CACTUS_TIER
 #define CACTUS_TIER amx_bf16
+#define CACTUS_BASE amx_bf16_exact
+#define CACTUS_PAIR_UNITS 12  // of two tiles: half of the first-level cache
+#include "cpu/bf16_pairs.inl"
 #include "cpu/amx_bf16.inl"
 #include "cpu/amx_attention.inl"
 #include "cpu/table.inl"

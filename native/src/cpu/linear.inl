@@ -336,7 +336,7 @@ static float panel_value(const PanelRow* at, int, int column) {
 constexpr int kPanelRows = kMaxRows, kFewRows = kMaxRows, kCallRows = kMaxRows, kOwnRows = 0;
 
 // No unit of its own for 16-bit weights.
-constexpr int kSplitBytes = 0;
+constexpr int kSplitBytes = 0, kSplitRows = 0;
 constexpr decltype(KernelTable::split_row) split_row = nullptr;
 constexpr MultiplyTiles split_f16 = nullptr, split_bf16 = nullptr;
 

@@ -1,7 +1,7 @@
 // Words that the amx tier has beside those of avx512.
 #pragma once
 
-#include "cpu/simd_avx512.h"
+#include "cpu/simd_bf16.h"
 
 namespace cactus::CACTUS_TIER {
 
@@ -41,15 +41,7 @@ struct FlushSubnormals {
   const unsigned before;
 };
 
-struct Bf16x32 {
-  __m512i v;
-};
-// Numbers of a, then of b, rounded to nearest.
-static inline Bf16x32 to_bf16(F32x16 a, F32x16 b) {
-  const __m512bh both = _mm512_cvtne2ps_pbh(b.v, a.v);
-  return {(__m512i)both};
-}
-// The same of a alone.
+// Numbers of a, rounded to nearest.
 static inline void store_bf16_half(void* p, F32x16 a) {
   _mm256_storeu_si256(static_cast<__m256i*>(p), (__m256i)_mm512_cvtneps_pbh(a.v));
 }
@@ -72,17 +64,9 @@ static inline float bf16_value(const uint16_t* p) {
   __builtin_memcpy(&value, &bits, sizeof value);
   return value;
 }
-// Numbers of a and b, lane by lane side by side, rounded to nearest.
-static inline Bf16x32 to_pairs(F32x16 a, F32x16 b) {
-  alignas(64) static constexpr uint16_t kOrder[32] = {0,  16, 1,  17, 2,  18, 3,  19, 4,  20, 5,
-                                                      21, 6,  22, 7,  23, 8,  24, 9,  25, 10, 26,
-                                                      11, 27, 12, 28, 13, 29, 14, 30, 15, 31};
-  return {_mm512_permutexvar_epi16(_mm512_load_si512(kOrder), to_bf16(a, b).v)};
-}
 static inline F32x16 broadcast_bf16(const uint16_t* p) {
   return {_mm512_castsi512_ps(_mm512_set1_epi32(static_cast<int>(uint32_t{*p} << 16)))};
 }
-static inline void store_bf16(void* p, Bf16x32 a) { _mm512_storeu_si512(p, a.v); }
 // What of a number bf16 has room for, without rounding.
 static inline F32x16 high_part(F32x16 a) {
   const __m512i mask = _mm512_set1_epi32(static_cast<int>(0xFFFF0000u));

@@ -30,6 +30,7 @@ const KernelTable CACTUS_TABLE(CACTUS_TIER) = {
     .linear_f16 = CACTUS_TIER::linear_f16,
     .linear_bf16 = CACTUS_TIER::linear_bf16,
     .split_bytes = CACTUS_TIER::kSplitBytes,
+    .split_rows = CACTUS_TIER::kSplitRows,
     .split_row = CACTUS_TIER::split_row,
     .split_f16 = CACTUS_TIER::split_f16,
     .split_bf16 = CACTUS_TIER::split_bf16,

@@ -163,7 +163,8 @@ struct Product {
   }
 
   void run_part(uint32_t first, uint32_t last, uint32_t row, uint32_t end) const {
-    const uint32_t max_rows = static_cast<uint32_t>(c.kernels().max_rows);
+    const KernelTable& k = c.kernels();
+    const uint32_t max_rows = static_cast<uint32_t>(split != nullptr ? k.split_rows : k.max_rows);
     const uint32_t pairs = static_cast<uint32_t>(kBlockBytes / w.tile_bytes) / kTilesAtOnce;
     const uint32_t block = std::max(1u, pairs) * kTilesAtOnce;
     for (uint32_t b = first; b < last; b += block) {

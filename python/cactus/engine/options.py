@@ -15,8 +15,9 @@ KV_TYPES = ("f16", "int8")
 """What keys and values can be kept as."""
 ACTIVATION_TYPES = ("int12", "int8")
 """What activations can be multiplied as with quantised weights."""
-BF16_ISA = "amx_bf16"
-"""The kernel tier that multiplies activations of 8 bits, and 16-bit weights, as bf16."""
+BF16_ISAS = ("amx_bf16", "avx512_bf16")
+"""The kernel tiers that multiply 16-bit weights as bf16, the fastest first; the first one also
+activations of 8 bits."""
 
 
 class LoadArguments(TypedDict, total=False):
@@ -99,7 +100,7 @@ class LoadOptions:
         """What the native program is made with.
 
         An encoder whose matrices were rounded before (`may_round`) is multiplied in bf16 by a CPU
-        that has a unit for it, if nothing else was chosen: for the reason that `apply` gives.
+        that has instructions for it, if nothing else was chosen: for the reason that `apply` gives.
         """
         free = self.isa is None and self.activations is None and not os.environ.get("CACTUS_ISA")
         return {
@@ -130,4 +131,5 @@ class LoadOptions:
 def _encoder_isa() -> str | None:
     from cactus.native import available_isas
 
-    return BF16_ISA if BF16_ISA in available_isas() else None
+    available = available_isas()
+    return next((isa for isa in BF16_ISAS if isa in available), None)
