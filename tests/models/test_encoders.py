@@ -11,6 +11,7 @@ import pytest
 
 from cactus import Model
 from cactus.engine.loading import load
+from cactus.engine.options import LoadOptions
 from cactus.errors import ModelFormatError
 from cactus.graph.plan import build, with_int8_activations
 from cactus.graph.reference import ReferenceProgram
@@ -115,6 +116,27 @@ def test_products_are_rounded_to_bf16_unless_weights_are_f32_or_options_say_othe
     for options, isa in cases:
         with closing(load(tmp_path / "made", **options)) as loaded:
             assert loaded.tokens.info.isa == isa
+
+
+@pytest.mark.parametrize(
+    ("available", "chosen"),
+    [
+        (("scalar", "avx2", "avx512"), None),
+        (("scalar", "avx2", "avx512_bf16", "avx512"), "avx512_bf16"),
+        (("scalar", "avx2", "avx512_bf16", "avx512", "amx_bf16", "amx"), "amx_bf16"),
+        (("scalar", "neon"), None),
+    ],
+)
+def test_an_encoder_takes_the_fastest_tier_of_bf16(
+    available: tuple[str, ...], chosen: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cactus.native.available_isas", lambda: available)
+    monkeypatch.delenv("CACTUS_ISA", raising=False)
+    assert LoadOptions().of_program(may_round=True)["isa"] == chosen
+    assert LoadOptions().of_program(may_round=False)["isa"] is None
+    assert LoadOptions(isa="avx2").of_program(may_round=True)["isa"] == "avx2"
+    monkeypatch.setenv("CACTUS_ISA", "avx2")
+    assert LoadOptions().of_program(may_round=True)["isa"] is None
 
 
 def test_what_the_tokenizer_says_of_cutting_and_padding_is_left_out(
