@@ -16,6 +16,7 @@ import pytest
 from cactus import Model, RankedText
 from cactus.cli import embed as command
 from cactus.cli.main import run_cli
+from cactus.cli.vectors import VectorWriter
 from cactus.errors import ContextLengthExceeded
 from tests.embed.conftest import write_embedder
 
@@ -179,6 +180,29 @@ def test_each_line_that_is_written_is_json(run: Run, model: Model) -> None:
     assert rows[0]["id"] == "\ud800" and rows[2]["id"] == 1e9
     assert vector(rows[1]).tobytes() == model.embed("\ufffd").tobytes()
     assert "line 3: is not JSON: NaN" in err and "line 4: is not JSON: 1e999 is too large" in err
+
+
+class Blocks(VectorWriter):
+    """Two blocks, and what a file has when the second is asked for."""
+
+    def __init__(self, file: Path) -> None:
+        self.file, self.written = file, ""
+
+    def empty(self) -> np.ndarray:
+        return np.zeros((0, 1), np.float32)
+
+    def blocks(self) -> Iterator[Any]:
+        yield [{"index": 0}], np.ones((1, 1), np.float32)
+        yield [{"index": 1}], np.ones((1, 1), np.float32)
+        self.written = self.file.read_text()
+        yield [{"index": 2}], np.ones((1, 1), np.float32)
+
+
+def test_lines_are_in_the_file_before_more_are_made(tmp_path: Path) -> None:
+    made = Blocks(tmp_path / "out")
+    made.write_lines(made.file)
+    assert [json.loads(line)["index"] for line in made.written.splitlines()] == [0, 1]
+    assert len(made.file.read_text().splitlines()) == 3
 
 
 def test_more_lines_than_a_block_are_all_there(

@@ -1,16 +1,19 @@
-"""Lines of JSON as they are written."""
+"""Lines as they are read, and lines of JSON as they are written."""
 
 from __future__ import annotations
 
+import io
 import json
 import math
 import struct
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cactus.inputs.lines import float32_list, json_line
+from cactus.inputs import lines
+from cactus.inputs.lines import Wrong, float32_list, json_line, numbered_lines
 
 ROWS = st.dictionaries(st.text(), st.integers() | st.text() | st.lists(st.text()), max_size=4)
 
@@ -41,3 +44,19 @@ def test_digits_are_those_that_a_number_has() -> None:
 def test_half_characters_stay_escapes_beside_numbers() -> None:
     row = {"text": "\ud800é", "embedding": float32_list([0.5])}
     assert json_line(row) == '{"text": "\\ud800\\u00e9", "embedding": [0.500000000]}'
+
+
+def test_each_line_has_its_number_whatever_stands_before_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(lines, "LONGEST", 8)
+    for long in (b"123456789", b"1234567890123456", b"1" * 100):
+        stream = io.BytesIO(b"\xef\xbb\xbfone\n" + long + b"\r\n\xff\n\n1234567\nlast")
+        assert list(numbered_lines(stream)) == [
+            (1, "one"),
+            Wrong(2, "is longer than 0 MB"),
+            Wrong(3, "is not UTF-8 (at byte 0)"),
+            (4, ""),
+            (5, "1234567"),
+            (6, "last"),
+        ]

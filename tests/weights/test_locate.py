@@ -93,6 +93,17 @@ def test_the_same_name_of_another_owner_is_another_model(home: Path, name: str) 
         resolve(name)
 
 
+def test_a_damaged_folder_hides_no_whole_one_of_its_name(home: Path) -> None:
+    whole = make_model(locate.weights_root() / "tiny")
+    damaged = make_model(home / "work" / "weights" / "tiny")
+    assert locate.installed() == [damaged]  # the one that is nearer
+    (damaged / "config.json").write_text("{")
+    assert locate.installed() == [whole]
+    (whole / "config.json").write_text("{")
+    assert [entry.folder for entry in locate.entries()] == [damaged]
+    assert locate.installed() == []
+
+
 def test_what_a_folder_records_counts_more_than_its_name(home: Path) -> None:
     model = make_model(
         locate.weights_root() / "smollm2-135m-instruct", "unsloth/SmolLM2-135M-Instruct"
