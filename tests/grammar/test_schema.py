@@ -119,6 +119,15 @@ def test_what_cannot_be_enforced_is_named_or_an_error(schema: Any, message: str)
             {"enum": [1, {"a": [-(1 << 62)]}]},
             "schema.enum: the integer -4611686018427387904 is bey",
         ),
+        ({"exclusiveMinimum": 0, "multipleOf": 16777217}, "schema.multipleOf: 16777217 makes too"),
+        (
+            {"allOf": [{"multipleOf": 997}, {"multipleOf": 1009}]},
+            r"allOf\[1\].multipleOf: 1009 .*1,005,973",
+        ),
+        (
+            {"properties": {f"p{n}": {"multipleOf": 0.997, "minimum": n} for n in range(90)}},
+            "properties.p50.multipleOf: 0.997 makes too many remainders",
+        ),
         ({"const": 10**5000}, "schema: the integer int has more than 64 bits"),
     ],
 )

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import _thread
 import json
+import math
 import re
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from decimal import Decimal
 from functools import lru_cache
 from typing import Any, TypeVar
 
@@ -30,6 +32,10 @@ MOST_MEMBERS = {"properties": 500, "enum": 10_000, "allOf": 16, "anyOf": 500, "o
 MOST_EXPLAINED = 1 << 15
 """Characters of a schema whose mistakes are looked for: that takes longer than compiling it."""
 
+MOST_REMAINDERS = 50_000
+"""Remainders by a `multipleOf`, without zeros at its end and point, of which the compiler makes a
+state each: of all in a schema together, and of what is a multiple of all of them."""
+
 EXACT = 1 << 53
 """Up to it, doubles hold all integers: the compiler has no others."""
 
@@ -46,7 +52,18 @@ def check_size(schema: Any, where: str) -> None:
         raise InvalidRequest(
             f"{where}: the schema has {size} characters; at most {MOST_CHARACTERS} are compiled"
         )
+    together, common = 0, 1
     for path, key, value in keywords(schema, where):
+        if key == "multipleOf" and isinstance(value, int | float) and value > 0:
+            digits = Decimal(str(value)).normalize().as_tuple().digits
+            count = int("".join(map(str, digits)))
+            together, common = together + count, math.lcm(common, count)
+            if max(together, common) > MOST_REMAINDERS:
+                raise InvalidRequest(
+                    f"{path}.multipleOf: {shown(value)} makes too many remainders to be told apart "
+                    f"in a grammar, with those before: {max(together, common):,}, at most "
+                    f"{MOST_REMAINDERS:,}"
+                )
         most = MOST_MEMBERS.get(key)
         if most is not None and isinstance(value, (list, dict)) and len(value) > most:
             raise InvalidRequest(
