@@ -249,8 +249,8 @@ def test_a_prompt_past_the_context_is_refused_before_it_is_read(model: Model) ->
     with pytest.raises(ContextLengthExceeded) as caught:
         model.chat([{"role": "user", "content": LONG * 100}])
     assert caught.value.limit == model.context_length == 8192
-    assert caught.value.prompt_tokens > 400_000
-    assert str(caught.value.prompt_tokens) in str(caught.value)
+    assert caught.value.prompt_tokens > 8192  # of what was read
+    assert f"at least {caught.value.prompt_tokens} tokens" in str(caught.value)
 
 
 def test_the_context_can_be_used_to_its_end(starter_folder: Path) -> None:

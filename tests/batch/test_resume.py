@@ -44,7 +44,7 @@ def test_killed_at_many_points_each_row_is_there_once(
     options += ["--workers", *more]
     done = subprocess.run([*command, *options], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
-    killed = int(done.stdout.split()[1])
+    killed = int(done.stdout.splitlines()[-1].split()[1])
     assert killed > 5 and done.stdout.endswith("the output is the same\n")
 
 
