@@ -35,29 +35,27 @@ class Model(ToolMethods, SpeechMethods, VisionMethods, CorpusMethods):
 
     `name_or_path`: a weights folder, a ``.gguf`` file, a hub id, or the name of a downloaded model.
     `threads`: default ``CACTUS_THREADS``, else the physical cores. `isa`: a kernel tier to force,
-    default ``CACTUS_ISA``, else the best this processor has; of an encoder "amx_bf16" or
-    "avx512_bf16" where it has one, unless `activations` are given or the weights are FP32 (of
-    speech: FP16). `context`: tokens at most, default (and at most) the model's own. `kv`: what the
-    cache keeps keys and values in, "int8" or "f16", which takes twice the memory and is read more
-    slowly; default "int8", and "f16" for speech and embedders. `activations`: what numbers have
-    when they meet quantised weights, "int12" or "int8", which reads prompts a quarter faster and
-    changes answers more; default "int12", and "int8" for encoders. `preload`: read all weights in
-    the background at once, instead of as they are needed: the first answer comes sooner where the
-    file is not in memory.
-    `resident`: copy the weights into memory of this process, so that the file may change or vanish
-    while the model is used. `cache_bytes`: the memory of keys and values up to which conversations
-    that have ended are remembered, so that the next turn of each reads only what is new; default a
-    quarter of what the machine has free, 0: none is. `image_cache_bytes`: the memory up to which
-    features of images are kept, so that one that is shown again is not looked at again; default 256
-    MB, 0: none are. `draft`: a smaller model of the same vocabulary, by its name or folder, or
-    loaded as a `Model`. It writes a few tokens on, which one step of this model checks together,
-    where that is faster: answers are the same to the last bit. One that is loaded here shares
-    `cache_bytes`.
-    `download`: fetch a model that is known and not here; otherwise no connection is opened.
-    `cloud`: a larger model elsewhere, which is asked where this one is less sure than
-    `confidence_threshold`, by default 0.7 then (docs/cloud.md); without it nothing leaves this
-    machine. `corpus`: a folder of documents, or a `cactus.Corpus`, that chats are answered from
-    (docs/documents.md).
+    default ``CACTUS_ISA``, else the best this processor has; of an encoder "amx_bf16" or (but for
+    speech) "avx512_bf16" where it has one, unless `activations` are given or the weights are FP32
+    (of speech: FP16). `context`: tokens at most, default (and at most) the model's own. `kv`: what
+    the cache keeps keys and values in, "int8" or "f16", which takes twice the memory and is read
+    more slowly; default "int8", and "f16" for speech and embedders. `activations`: what numbers
+    have when they meet quantised weights, "int12" or "int8", which reads prompts a quarter faster
+    and changes answers more; default "int12", and "int8" for encoders. `preload`: read all weights
+    in the background at once, instead of as they are needed: the first answer comes sooner where
+    the file is not in memory. `resident`: copy the weights into memory of this process, so that the
+    file may change or vanish while the model is used. `cache_bytes`: the memory of keys and values
+    up to which conversations that have ended are remembered, so that the next turn of each reads
+    only what is new; default a quarter of what the machine has free, 0: none is.
+    `image_cache_bytes`: the memory up to which features of images are kept, so that one that is
+    shown again is not looked at again; default 256 MB, 0: none are. `draft`: a smaller model of the
+    same vocabulary, by its name or folder, or loaded as a `Model`. It writes a few tokens on, which
+    one step of this model checks together, where that is faster: answers are the same to the last
+    bit. One that is loaded here shares `cache_bytes`. `download`: fetch a model that is known and
+    not here; otherwise no connection is opened. `cloud`: a larger model elsewhere, which is asked
+    where this one is less sure than `confidence_threshold`, by default 0.7 then (docs/cloud.md);
+    without it nothing leaves this machine. `corpus`: a folder of documents, or a `cactus.Corpus`,
+    that chats are answered from (docs/documents.md).
 
     Raises ModelNotFound, UnsupportedModel, ModelFormatError, InsufficientMemory, InvalidRequest.
     """

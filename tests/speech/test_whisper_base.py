@@ -20,7 +20,7 @@ from cactus.engine.programs import TOKENS
 from cactus.graph.plan import SLOT, SLOTS, _table
 from cactus.speech.parts import ENCODER
 from tests.assets import TRANSCRIPTS, TWO_CITIES
-from tests.native.programs import ENCODER_TIER, EXACT_TIERS
+from tests.native.programs import AMX_BF16, EXACT_TIERS, TIERS
 
 GOLDEN = json.loads((Path(__file__).parents[1] / "golden" / "speech.json").read_text())
 # One greedy answer to each window, whatever it looks like.
@@ -85,13 +85,13 @@ def test_four_bits_hear_every_word(whisper_base_int4: Path, voices: Path, name: 
 def test_rounding_follows_the_weights(
     precision: str, rounded: bool, int8: bool, request: pytest.FixtureRequest
 ) -> None:
-    """An encoder is multiplied in bf16 where its weights are quantised, if the CPU can do it; with
+    """An encoder is multiplied in bf16 where its weights are quantised, if there is AMX; with
     weights of 8 bits its states are remembered in int8."""
     name = {"FP16": "whisper_folder"}.get(precision, f"whisper_base_{precision.lower()}")
     exact = EXACT_TIERS[-1]
     with closing(load(request.getfixturevalue(name))) as loaded:
         encoder, decoder = (loaded.programs.start(part) for part in (ENCODER, TOKENS))
-        assert encoder.program.info.isa == (ENCODER_TIER if rounded else exact)
+        assert encoder.program.info.isa == (AMX_BF16 if rounded and AMX_BF16 in TIERS else exact)
         assert decoder.program.info.isa == exact
         for running in (encoder, decoder):
             slots = SLOT.iter_unpack(running.blob[_table(running.blob, SLOT)])

@@ -96,16 +96,17 @@ class LoadOptions:
             )
         return own if self.context is None else self.context
 
-    def of_program(self, may_round: bool) -> ProgramOptions:
+    def of_program(self, may_round: bool, rounds_floats: bool = True) -> ProgramOptions:
         """What the native program is made with.
 
         An encoder whose matrices were rounded before (`may_round`) is multiplied in bf16 by a CPU
         that has instructions for it, if nothing else was chosen: for the reason that `apply` gives.
+        Without `rounds_floats` its weights of 16 bits are not.
         """
         free = self.isa is None and self.activations is None and not os.environ.get("CACTUS_ISA")
         return {
             "threads": self.threads,
-            "isa": _encoder_isa() if free and may_round else self.isa,
+            "isa": _encoder_isa(rounds_floats) if free and may_round else self.isa,
             "preload": self.preload,
             "resident": self.resident,
         }
@@ -128,8 +129,9 @@ class LoadOptions:
         return blob
 
 
-def _encoder_isa() -> str | None:
+def _encoder_isa(rounds_floats: bool) -> str | None:
     from cactus.native import available_isas
 
-    available = available_isas()
-    return next((isa for isa in BF16_ISAS if isa in available), None)
+    # Without AMX nothing but weights of 16 bits is multiplied in bf16.
+    fit, available = BF16_ISAS if rounds_floats else BF16_ISAS[:1], available_isas()
+    return next((isa for isa in fit if isa in available), None)

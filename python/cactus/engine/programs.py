@@ -165,7 +165,7 @@ class Programs(Closing):
 
             chunk, types = max(TEXT_ROWS, limit), matrix_types(blob)
             may_round = "f32" not in types and (part.rounds_floats or bool(types & GROUPS.keys()))
-        options = self._options.of_program(may_round)
+        options = self._options.of_program(may_round, part.rounds_floats)
         data = self._folder / "model.safetensors"
         first = next(iter(self._running.values()), None)
         if first is None:
