@@ -14,6 +14,7 @@ import filelock
 import pytest
 
 from cactus.batch import run
+from cactus.batch.state import State
 from cactus.cli.main import run_cli
 from cactus.errors import InvalidRequest
 
@@ -169,3 +170,11 @@ def test_ctrl_c_leaves_what_is_done(tiny_model: Path, tmp_path: Path) -> None:
     assert process.returncode == 130
     assert said == "\nStopped; the same command goes on from here.\n"
     assert 20 <= len(rows_of(output)) < 2000 and output.read_bytes().endswith(b"\n")
+
+
+def test_a_state_that_names_much_is_refused_in_few_words(tmp_path: Path) -> None:
+    state = State(tmp_path / "state", tmp_path / "out")
+    for begun in ({"x" * 9000: 1}, {"job": {"x" * 9000: 1}}):
+        with pytest.raises(InvalidRequest, match="was begun with something else") as raised:
+            state.check({"job": {}}, begun)
+        assert len(str(raised.value)) < 500

@@ -59,7 +59,7 @@ class State:
         now = json.loads(json.dumps(made_of))
         for part in {**begun, **now}:
             if begun.get(part) != now.get(part):
-                where, then, given = _difference(part, begun.get(part), now.get(part))
+                where, then, given = _difference(part[:80], begun.get(part), now.get(part))
                 raise InvalidRequest(
                     f"{self._output} was begun with something else: {where} was {short(then)}, "
                     f"is {short(given)}; --restart begins anew"
@@ -70,7 +70,7 @@ def _difference(name: str, then: Any, now: Any) -> tuple[str, Any, Any]:
     if isinstance(then, dict) and isinstance(now, dict):
         for key in {**then, **now}:
             if then.get(key) != now.get(key):
-                return _difference(f"{name}: {key}", then.get(key), now.get(key))
+                return _difference(f"{name}: {key[:80]}", then.get(key), now.get(key))
     return name, then, now
 
 
