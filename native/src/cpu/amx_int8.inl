@@ -35,9 +35,7 @@ static inline void multiply_pair(int count, PairSums& to, const Load& load_pair)
 }
 
 // What the offset of bytes adds to a product with codes of this sum; it may wrap, as products do.
-static inline int32_t offset_of(int32_t sum) {
-  return static_cast<int32_t>(uint32_t{kQ8Offset} * static_cast<uint32_t>(sum));
-}
+static inline int32_t offset_of(int32_t sum) { return wrapped(kQ8Offset, sum); }
 
 // What a query's codes times the numbers of a page sum up to.
 static inline F32x16 joined(const PairSums& pair, int tile, int q, int32_t offset) {

@@ -41,6 +41,11 @@ constexpr int kMaxLevels = 2;      // int8 levels of an activation
 constexpr int kQ8Steps = 127;      // largest magnitude of an activation in 8 bits, in its steps
 constexpr int kQ12Steps = 1904;    // 119 * 16: the same in 12 bits
 
+// x * y as vectors multiply: a panel that nothing has filled, as in a damaged plan, has any sums.
+static inline int32_t wrapped(int32_t x, int32_t y) {
+  return static_cast<int32_t>(static_cast<uint32_t>(x) * static_cast<uint32_t>(y));
+}
+
 // Activations are integers with a scale per group of 32 or 64, in one or two levels of int8. Of
 // each 8 columns the first four are paired with the last four, because a byte of q4 weights holds
 // such a pair: as one number it is w_first + 16 * w_last, and one product with `lo` serves both.

@@ -44,7 +44,7 @@ static void tile_q4(const uint8_t* p, int cols, const uint8_t* panel, float* out
     const F32x16 minimum = Symmetric ? zero() : load_f16(factors + 16);
     if constexpr (Symmetric) {
       CACTUS_UNROLL
-      for (int m = 0; m < M; m++) dot[m] = iadd(dot[m], iset1(-8 * x->isum[m]));
+      for (int m = 0; m < M; m++) dot[m] = iadd(dot[m], iset1(wrapped(-8, x->isum[m])));
     }
     CACTUS_UNROLL
     for (int m = 0; m < M; m++) {

@@ -76,7 +76,7 @@ static inline void dot_q8(const uint8_t* p, const Panel<M, L>* x, I32x16* dot) {
   }
   for (int n = 0; n < N && kQ8Offset != 0; n++) {
     CACTUS_UNROLL
-    for (int m = 0; m < M; m++) dot[m] = iadd(dot[m], iset1(-kQ8Offset * x[n].isum[m]));
+    for (int m = 0; m < M; m++) dot[m] = iadd(dot[m], iset1(wrapped(-kQ8Offset, x[n].isum[m])));
   }
 }
 
@@ -106,7 +106,7 @@ static inline void dot_q4_nl(const uint8_t* p, const Panel<M, L>* x, I32x16* dot
   }
   if constexpr (kQ8Offset != 0) {
     CACTUS_UNROLL
-    for (int m = 0; m < M; m++) dot[m] = iadd(dot[m], iset1(-kQ8Offset * x->isum[m]));
+    for (int m = 0; m < M; m++) dot[m] = iadd(dot[m], iset1(wrapped(-kQ8Offset, x->isum[m])));
   }
 }
 

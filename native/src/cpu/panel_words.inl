@@ -92,7 +92,7 @@ static inline void dot_q8(const uint8_t* p, const Panel<M, L>* x, I32x16* dot) {
   if constexpr (L == 1) return;  // dot4_q8 took the offset off
   for (int n = 0; n < N; n++) {
     CACTUS_UNROLL
-    for (int m = 0; m < M; m++) dot[m] = iadd(dot[m], iset1(-kQ8Offset * x[n].isum[m]));
+    for (int m = 0; m < M; m++) dot[m] = iadd(dot[m], iset1(wrapped(-kQ8Offset, x[n].isum[m])));
   }
 }
 
@@ -118,7 +118,7 @@ static inline void dot_q4_nl(const uint8_t* p, const Panel<M, L>* x, I32x16* dot
   }
   if constexpr (L == 1) return;  // dot4_q8 took the offset off
   CACTUS_UNROLL
-  for (int m = 0; m < M; m++) dot[m] = iadd(dot[m], iset1(-kQ8Offset * x->isum[m]));
+  for (int m = 0; m < M; m++) dot[m] = iadd(dot[m], iset1(wrapped(-kQ8Offset, x->isum[m])));
 }
 
 // Stores 32 columns of one row; returns their sum in units.
