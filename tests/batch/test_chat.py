@@ -10,7 +10,7 @@ import pytest
 
 from cactus import Model
 from cactus.batch import run
-from cactus.errors import InvalidRequest
+from cactus.errors import InvalidRequest, ModelNotFound
 
 from .conftest import by_index, rows_of
 
@@ -35,6 +35,36 @@ def test_each_answer_is_what_chat_gives(tiny_model: Path, questions: Path, tmp_p
                 "finish_reason": answer.finish_reason,
                 "error": None,
             }
+
+
+@pytest.mark.parametrize(
+    ("job", "needed"),
+    [
+        ({"job": "chat", "prompt": "{txt}"}, "txt"),
+        ({"job": "chat", "system": "As {role}.", "prompt": "{text}"}, "role"),
+        ({"job": "chat"}, "prompt"),
+        ({"job": "embed", "text": "{id} {txt}"}, "txt"),
+        ({"job": "rerank"}, "query"),
+        ({"job": "transcribe"}, "file"),
+        ({"job": "describe", "prompt": "{text}"}, "file"),
+    ],
+)
+def test_a_column_that_a_table_lacks_is_refused_before_anything_is_begun(
+    job: dict[str, Any], needed: str, tmp_path: Path
+) -> None:
+    source = tmp_path / "in.csv"
+    source.write_text("id,text\n1,a\n")
+    said = rf"^in\.csv, line 2: column '{needed}' is needed, got the columns 'id', 'text'$"
+    with pytest.raises(InvalidRequest, match=said):
+        run(job, source, tmp_path / "out.jsonl", model="never-looked-for", keep=["id"])
+    assert [path.name for path in tmp_path.iterdir()] == ["in.csv"]
+
+
+def test_a_column_of_messages_is_a_conversation(tmp_path: Path) -> None:
+    source = tmp_path / "in.csv"
+    source.write_text("messages\na\n")
+    with pytest.raises(ModelNotFound):  # what is in it is looked at when it is read
+        run({"job": "chat"}, source, tmp_path / "out.jsonl", model="not-there")
 
 
 def test_what_is_wrong_with_a_row_is_its_error(tiny_model: Path, tmp_path: Path) -> None:

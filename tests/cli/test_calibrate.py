@@ -11,7 +11,6 @@ from xml.etree import ElementTree
 import pytest
 
 from cactus import Model
-from cactus.cli.main import run_cli
 from cactus.confidence.store import FILE, read_calibration
 
 Run = Callable[..., tuple[int, str, str]]
@@ -40,16 +39,6 @@ def questions(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
     assert len(rows) > 50
     path.write_text("\n".join(map(json.dumps, rows)))
     return path
-
-
-@pytest.fixture
-def run(capsys: pytest.CaptureFixture[str]) -> Run:
-    def call(*arguments: object) -> tuple[int, str, str]:
-        status = run_cli([str(each) for each in arguments])
-        said = capsys.readouterr()
-        return status, said.out, said.err
-
-    return call
 
 
 def test_a_calibration_is_learned_stored_applied_and_removed(

@@ -23,18 +23,6 @@ COMMAND = [sys.executable, "-m", "cactus.cli.main"]
 SPEECH_MODEL = "tiny-whisper (whisper) cannot chat: it can transcribe audio"
 
 
-@pytest.fixture
-def run(capsys: pytest.CaptureFixture[str]):
-    """Runs a command line in this process: status, stdout, stderr."""
-
-    def call(*arguments: str) -> tuple[int, str, str]:
-        status = run_cli(arguments)
-        said = capsys.readouterr()
-        return status, said.out, said.err
-
-    return call
-
-
 def test_help_imports_nothing_heavy() -> None:
     code = (
         "import sys; from cactus.cli.main import run_cli; run_cli(['--help']);"

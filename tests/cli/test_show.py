@@ -8,20 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from cactus.cli.main import run_cli
-
-
-@pytest.fixture
-def run(capsys: pytest.CaptureFixture[str]):
-    """Runs a command line in this process: status, stdout, stderr."""
-
-    def call(*arguments: str) -> tuple[int, str, str]:
-        status = run_cli(arguments)
-        said = capsys.readouterr()
-        return status, said.out, said.err
-
-    return call
-
 
 def test_it_says_how_a_chat_samples(run, monkeypatch, tiny_model: Path, tmp_path: Path) -> None:
     monkeypatch.setenv("CACTUS_WEIGHTS", str(tmp_path))

@@ -81,3 +81,24 @@ def test_a_text_in_pieces_has_no_fewer_tokens_than_are_counted(
         engine.context_length = tokens // 2
         with pytest.raises(ContextLengthExceeded):
             prompt._check_size(engine, PARTS * 20, size)
+
+
+def test_what_is_likely_to_fit_is_tokenised_once(
+    tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[int] = []
+    with Model(tiny_model) as model:
+        tokenizer: Any = model._engine.tokenizer
+        whole = tokenizer.encode_prompt
+
+        def counted(parts: Iterable[tuple[str, bool]]) -> Any:
+            parts = list(parts)
+            seen.append(sum(len(text) for text, _ in parts))
+            return whole(parts)
+
+        monkeypatch.setattr(tokenizer, "encode_prompt", counted)
+        monkeypatch.setattr(prompt, "UNQUESTIONED", 100)
+        text = "ab " * 100
+        assert 100 < len(text) <= prompt.LIKELY * model.context_length
+        model.chat([{"role": "user", "content": text}], max_tokens=1)
+    assert len(seen) == 1 and seen[0] > 300

@@ -11,6 +11,14 @@ import pytest
 from cactus.tokenizer import write_tokenizer
 from tests.tokenizer.conftest import sentencepiece_metadata
 
+
+def printed(code: str, *arguments: object) -> list[int]:
+    """The numbers that a program of its own prints."""
+    command = [sys.executable, "-c", code, *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    return [int(each) for each in done.stdout.split()]
+
+
 THREADS, MOST = 8, 16 << 20
 """With the library's own bound it would be 40 MB."""
 
@@ -44,13 +52,8 @@ print(resident() - before)
 
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="there is no /proc")
 def test_words_that_many_threads_have_read_take_little_memory(starter_files: Path) -> None:
-    done = subprocess.run(
-        [sys.executable, "-c", ENCODE, str(THREADS), str(starter_files)],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert int(done.stdout) < MOST
+    [grown] = printed(ENCODE, THREADS, starter_files)
+    assert grown < MOST
 
 
 LOADS, KEPT = 50, 4 << 20
@@ -86,13 +89,8 @@ def test_tokenizers_that_are_gone_leave_no_words_in_the_thread_that_used_them(
     tmp_path: Path,
 ) -> None:
     write_tokenizer(sentencepiece_metadata(), tmp_path)
-    done = subprocess.run(
-        [sys.executable, "-c", LOAD, str(LOADS), str(tmp_path)],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert int(done.stdout) < KEPT
+    [grown] = printed(LOAD, LOADS, tmp_path)
+    assert grown < KEPT
 
 
 LARGE = """
@@ -117,11 +115,5 @@ print(used("VmHWM") - before, used("VmRSS") - before)
     not sys.platform.startswith("linux"), reason="other systems do it by themselves"
 )
 def test_what_a_long_text_took_is_given_back(starter_files: Path) -> None:
-    done = subprocess.run(
-        [sys.executable, "-c", LARGE, str(starter_files)],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    most, kept = map(int, done.stdout.split())
+    most, kept = printed(LARGE, starter_files)
     assert most > 50 << 20 and kept < most // 4, f"{kept} of {most}"

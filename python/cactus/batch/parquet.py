@@ -31,6 +31,8 @@ def pyarrow_module() -> Any:
 class Parquet(Input):
     """A Parquet file. What JSON does not have is told as a text (`plain`)."""
 
+    ALIKE = True
+
     def __init__(self, path: Path) -> None:
         super().__init__(path)
         pa = pyarrow_module()

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, ClassVar
 
 from cactus.errors import CactusError, InvalidRequest
 from cactus.inputs.files import naming, open_regular
@@ -51,6 +51,9 @@ class Input(ABC):
 
     `base` is the folder from which names of files in the rows are meant.
     """
+
+    ALIKE: ClassVar[bool] = False
+    """Whether all rows have the columns of the first."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -109,6 +112,8 @@ class JsonLines(Input):
 class Lines(Input):
     """A file of texts, one a line: the column `text`."""
 
+    ALIKE = True
+
     def rows(self, wanted: Wanted = every) -> Iterator[Row]:
         with opened(self.path) as file:
             for index, line in enumerate(numbered_lines(file)):
@@ -126,6 +131,8 @@ class Csv(Input):
 
     All values are texts.
     """
+
+    ALIKE = True
 
     def __init__(self, path: Path) -> None:
         super().__init__(path)

@@ -14,6 +14,7 @@ from cactus.batch.inputs import open_input
 from cactus.batch.job import Job
 from cactus.batch.parts import PartWriter
 from cactus.batch.rows import Input, Row
+from cactus.batch.template import without
 from cactus.batch.works.work import Result
 from cactus.errors import InvalidRequest
 from cactus.inputs.lines import json_line
@@ -51,12 +52,19 @@ class Task:
         return Columns((*work.columns, *written), work.vectors, self.keep)
 
     def check(self, source: Input) -> None:
-        """InvalidRequest if the first row has columns that the output would have twice."""
-        row = next(source.rows(), None)
-        if row is not None and row.wrong is None and not self.job.work().WHOLE:
-            wrong = self.columns.clash(row.values)
-            if wrong is not None:
-                raise InvalidRequest(f"{row.place}: {wrong}")
+        """InvalidRequest if the first row has columns that the output would have twice.
+
+        And if it lacks one that the job needs, where all rows have the same columns.
+        """
+        work, row = self.job.work(), next(source.rows(), None)
+        if row is None or row.wrong is not None or work.WHOLE:
+            return
+        wrong = self.columns.clash(row.values)
+        if wrong is None and source.ALIKE:
+            missing = (name for name in work.needed(row.values) if name not in row.values)
+            wrong = next((without(name, row.values) for name in missing), None)
+        if wrong is not None:
+            raise InvalidRequest(f"{row.place}: {wrong}")
 
     def lines(self, done: Sequence[int]) -> Generator[Line, None, None]:
         """The lines of all rows that are not `done`, in the order in which they are ready."""

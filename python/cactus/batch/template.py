@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from string import Formatter
 from typing import Any
 
@@ -50,9 +50,15 @@ class Template:
         return "".join(pieces)
 
 
+def without(name: str, columns: Iterable[str]) -> str:
+    """What is wrong where a column is not among those of a row."""
+    return f"column {name!r} is needed, got the columns {', '.join(map(repr, columns))}"
+
+
 def _text_of(name: str, values: Mapping[str, Any]) -> str:
     value = values.get(name)
     if value is None:
-        got = "null" if name in values else f"the columns {', '.join(map(repr, values))}"
-        raise InvalidRequest(f"column {name!r} is needed, got {got}")
+        if name in values:
+            raise InvalidRequest(f"column {name!r} is needed, got null")
+        raise InvalidRequest(without(name, values))
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)

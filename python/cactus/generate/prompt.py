@@ -40,6 +40,10 @@ UNQUESTIONED = 1 << 16
 RENDERED = 4 << 20
 """Characters of questions that a template is given without a look at them."""
 
+LIKELY = 4
+"""Characters of a token, often. A text that has no more of them for each token of the context is
+likely to fit, and is not tokenised twice to know."""
+
 CUT = 32
 """More tokens than a cut into pieces can make."""
 
@@ -459,12 +463,13 @@ def _with_tools_in_words(conversation: list[Message], tools: list[dict[str, Any]
 def _check_size(engine: Loaded, parts: Sequence[tuple[str, bool]], most: int) -> None:
     """Refuse a text that cannot fit, before its tokens take minutes and gigabytes to make.
 
-    It is read in pieces up to where the context ends, if it has more than `most` characters.
+    It is read in pieces up to where the context ends, if it has more than `most` characters and
+    more than is likely to fit.
     `parts` are those of a rendered template.
     """
     characters, limit = sum(len(said) for said, _ in parts), engine.context_length
     least = done = 0
-    for piece in _pieces(parts) if characters > most else ():
+    for piece in _pieces(parts) if characters > max(most, LIKELY * limit) else ():
         least += max(0, len(engine.tokenizer.encode_prompt(piece)) - CUT)
         done += sum(len(said) for said, _ in piece)
         if least > limit:

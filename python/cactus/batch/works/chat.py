@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -49,6 +49,12 @@ class Chat(Work):
         if self._schema is not None:
             self.types = _properties(self._schema)
             self.columns = tuple(self.types)
+
+    def needed(self, columns: Collection[str]) -> Sequence[str]:
+        needed = [] if self._system is None else list(self._system.columns)
+        if self._prompt is not None:
+            return [*needed, *self._prompt.columns]
+        return needed if "messages" in columns else [*needed, *_UNTOLD.columns]
 
     def results(self, model: Any, rows: Iterator[Row], base: Path) -> Iterator[tuple[Row, Result]]:
         asked: dict[int, tuple[Row, str | None]] = {}

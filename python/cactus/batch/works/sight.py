@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,9 @@ class Describe(Chat):
     def __init__(self, fields: Mapping[str, Any], options: Mapping[str, Any]) -> None:
         super().__init__({"prompt": PROMPT, **fields}, options)
         self._file = Template("file", fields.get("file", "{file}"))
+
+    def needed(self, columns: Collection[str]) -> Sequence[str]:
+        return [*super().needed(columns), *self._file.columns]
 
     def _messages(self, row: Row, base: Path) -> list[Any]:
         messages = super()._messages(row, base)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,9 @@ class Transcribe(Work):
         self._file = Template("file", fields.get("file", "{file}"))
         self.columns = ("text", "language", "duration", "segments")
         self.types = {"duration": "number"}
+
+    def needed(self, columns: Collection[str]) -> Sequence[str]:
+        return self._file.columns
 
     def results(self, model: Any, rows: Iterator[Row], base: Path) -> Iterator[tuple[Row, Result]]:
         for row in rows:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -31,6 +31,9 @@ class Embed(Work):
         super().__init__(fields, options)
         self._text = Template("text", fields.get("text", "{text}"))
         self.columns = self.vectors = ("embedding",)
+
+    def needed(self, columns: Collection[str]) -> Sequence[str]:
+        return self._text.columns
 
     def results(self, model: Any, rows: Iterator[Row], base: Path) -> Iterator[tuple[Row, Result]]:
         model.embed([], **self.options)  # a wrong option is not the error of every row
@@ -78,6 +81,9 @@ class Rerank(Work):
         self._query = Template("query", fields.get("query", "{query}"))
         self._text = Template("text", fields.get("text", "{text}"))
         self.columns, self.types = ("score",), {"score": "number"}
+
+    def needed(self, columns: Collection[str]) -> Sequence[str]:
+        return [*self._query.columns, *self._text.columns]
 
     def results(self, model: Any, rows: Iterator[Row], base: Path) -> Iterator[tuple[Row, Result]]:
         model.rerank("", [], **self.options)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, ClassVar
@@ -49,6 +49,10 @@ class Work(ABC):
     def opened(self, model: Path, load: Mapping[str, Any]) -> AbstractContextManager[Any]:
         """What results are asked of, until it is left; `load` are keywords of `Model`."""
         return Model(model, **load)
+
+    def needed(self, columns: Collection[str]) -> Sequence[str]:
+        """Which columns each row must have, of rows that have these."""
+        return ()
 
     def entry(self, line: Mapping[str, Any]) -> tuple[int, bool] | None:
         """The index of the row that a line of the output is of, and whether it has an error.
