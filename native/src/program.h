@@ -306,7 +306,8 @@ void run_step(const Step& step, const Context& context);
 size_t split_scratch(const Weight& weight, uint32_t rows, const KernelTable& kernels);
 // Floats for the partial results that the attention of one step is split into.
 size_t attention_partials(const Plan& plan, const std::vector<TileList>& tiles);
-// Bytes of the pages that a thread needs where attention keeps nothing, for texts of so many rows.
+// Bytes of the pages that a thread needs where attention keeps nothing, for texts of so many rows;
+// whole cache lines.
 size_t own_page_bytes(const Plan& plan, const KernelTable& kernels, uint32_t rows);
 // Bytes that a mixture of experts needs between its phases.
 size_t experts_bytes(const Plan& plan, const KernelTable& kernels, uint32_t rows);

@@ -95,7 +95,7 @@ _numbers = count()
 
 def kind_of(case: Case, dtype: str, kv: str, activations: str, isa: str) -> str:
     """The arithmetic of an op on a tier, as tests/tolerances.py names it."""
-    if case.op == "bidirectional_attention" and isa == AMX_BF16:
+    if case.op == "bidirectional_attention" and isa in BF16_ISAS:
         return "bf16 scores"
     if case.op == "linear" and dtype in ("f16", "bf16"):
         return "bf16" if isa in BF16_ISAS else "split" if isa == "amx" else "f32"

@@ -20,7 +20,7 @@ from cactus.graph.reference import ReferenceProgram
 from cactus.graph.trace import trace
 from cactus.native import Program, Row
 from tests.native import programs
-from tests.native.programs import AMX_BF16, BF16_TIERS, EXACT_TIERS, TIERS, Store
+from tests.native.programs import BF16_TIERS, EXACT_TIERS, TIERS, Store
 from tests.tolerances import assert_close
 
 Array = NDArray[np.float32]
@@ -372,7 +372,7 @@ def test_a_patch_sees_its_window(loader: Loader) -> None:
         with loader.open("windows", isa=isa, threads=3) as three:
             assert np.array_equal(np.concatenate(alone), states(three, *given))
         kind = (
-            "bf16 model" if isa == AMX_BF16 else "q12" if "q" in loader.store.path.name else "f16"
+            "bf16 model" if isa in BF16_TIERS else "q12" if "q" in loader.store.path.name else "f16"
         )
         assert_close(np.concatenate(alone), want, kind, f"states on {isa}")
 

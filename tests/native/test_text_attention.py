@@ -1,6 +1,6 @@
-"""Attention of text encoders on a matrix unit: every shape, in any company, and what is no number.
+"""Attention of text encoders in bf16: every shape, in any company, and what is no number.
 
-Where there is no such unit, the same of the best tier that there is.
+Where nothing multiplies bf16, the same of the best tier that there is.
 """
 
 from __future__ import annotations
@@ -13,10 +13,9 @@ import pytest
 
 from tests.native import programs
 from tests.native.op_runs import compare, run_native, with_logits
-from tests.native.programs import AMX_BF16, TIERS, open_on
+from tests.native.programs import BF16_TIERS, ENCODER_TIER, open_on
 from tests.ops.cases import Built, Case, Chunks, build
 
-ISA = AMX_BF16 if AMX_BF16 in TIERS else TIERS[-1]
 MAX_QUERIES = 16
 """That attend together to a span."""
 
@@ -54,7 +53,7 @@ SHAPES = [
 
 @pytest.mark.parametrize("case", SHAPES, ids=lambda case: case.id)
 def test_every_shape_with_any_number_of_threads(case: Case, ops_folder: Path) -> None:
-    runs = compare(case, ops_folder, "f32", *(open_on(ISA, threads=n) for n in (1, 2, 3)))
+    runs = compare(case, ops_folder, "f32", *(open_on(ENCODER_TIER, threads=n) for n in (1, 2, 3)))
     for got in runs[1:]:
         np.testing.assert_array_equal(got, runs[0])
 
@@ -72,7 +71,7 @@ def test_a_text_has_the_same_bits_in_any_company(reach: int, tmp_path: Path) -> 
 def run(built: Built, folder: Path) -> np.ndarray:
     graph = with_logits(built)
     packed = programs.store(graph, built.tensors, folder / "weights")
-    return run_native(built, packed, graph, open_on(ISA))
+    return run_native(built, packed, graph, open_on(ENCODER_TIER))
 
 
 @pytest.mark.parametrize("reach", [0, 16, 40])
@@ -102,7 +101,7 @@ def test_what_is_no_number_reaches_only_who_sees_it(
             reached[sees, :head_dim] = True
         else:
             reached[sees, 3] = True
-        if name == "v" and ISA != AMX_BF16:
+        if name == "v" and not BF16_TIERS:
             # A weight of nothing times no number is none: it reaches those beside who sees it.
             assert not np.isfinite(got[reached]).any()
             reached[np.abs(np.arange(rows) - 70) <= (reach or rows) + MAX_QUERIES, 3] = True

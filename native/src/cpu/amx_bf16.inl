@@ -146,14 +146,6 @@ struct Sums {
   }
 };
 
-// 2^x, good to 1e-4: what follows rounds to 2^-9.
-static inline F32x16 exp2_lanes(F32x16 x) {
-  const F32x16 r = fraction(x);
-  F32x16 p = fma(set1(0.0780245371f), r, set1(0.226067199f));
-  p = fma(p, r, set1(0.695833489f));
-  return times_exp2(fma(p, r, set1(0.999925228f)), x);
-}
-
 // The avx512 tier's gelu_lanes, as far as bf16 tells it apart.
 static inline F32x16 gelu_bf16(F32x16 x) {
   const F32x16 slope = fma(mul(x, x), set1(-0.10294324f), set1(-2.3022082f));
@@ -263,5 +255,58 @@ constexpr MultiplyTiles one_level_q4_0 = multiply_bf16<Q4Pairs<1, true>>;
 constexpr MultiplyTiles one_level_q4_nl = multiply_bf16<Q4NlPairs>;
 constexpr MultiplyTiles one_level_q4_64 = multiply_bf16<Q4Pairs<2, false>>;
 constexpr MultiplyTiles one_level_q8_64 = multiply_bf16<Q8Pairs<2>>;
+
+// In bf16 the unit attends as fast as in bytes.
+constexpr decltype(TextKernels::key_bytes) byte_key_bytes = nullptr;
+constexpr decltype(TextKernels::scratch) byte_scratch = nullptr;
+constexpr decltype(TextKernels::store) store_bytes = nullptr;
+constexpr decltype(TextKernels::attend) attend_bytes = nullptr;
+
+// For attention: the sums of two tiles of 16 rows by one or two of 16 queries, in registers 0 to 3,
+// which are loaded from and stored to [tiles of queries, `stride` floats][32 rows][16 queries].
+class TextSums {
+ public:
+  TextSums(float* at, int stride, int tiles) : at_(at), stride_(stride), tiles_(tiles) {}
+
+  void begin() const {
+    tile_zero<0>();
+    tile_zero<1>();
+    tile_zero<2>();
+    tile_zero<3>();
+  }
+  void resume() const {
+    tile_load<0>(at_, kRowBytes);
+    tile_load<1>(at_ + 256, kRowBytes);
+    if (tiles_ == 1) return;
+    tile_load<2>(at_ + stride_, kRowBytes);
+    tile_load<3>(at_ + stride_ + 256, kRowBytes);
+  }
+  // Products of [32 rows][32] bf16 and of [tiles, `bytes` from one to the next][16 pairs][16][2].
+  void add(const void* rows, const void* queries, size_t bytes) const {
+    tile_load<kRows>(rows, kRowBytes);
+    tile_load<kRows + 1>(static_cast<const uint8_t*>(rows) + kTileBytes, kRowBytes);
+    tile_load<kOfQueries>(queries, kRowBytes);
+    if (tiles_ == 2) {
+      tile_load<kOfQueries + 1>(static_cast<const uint8_t*>(queries) + bytes, kRowBytes);
+    }
+    tile_dot_bf16<0, kRows, kOfQueries>();
+    tile_dot_bf16<1, kRows + 1, kOfQueries>();
+    if (tiles_ == 1) return;
+    tile_dot_bf16<2, kRows, kOfQueries + 1>();
+    tile_dot_bf16<3, kRows + 1, kOfQueries + 1>();
+  }
+  void end() const {
+    tile_store<0>(at_, kRowBytes);
+    tile_store<1>(at_ + 256, kRowBytes);
+    if (tiles_ == 1) return;
+    tile_store<2>(at_ + stride_, kRowBytes);
+    tile_store<3>(at_ + stride_ + 256, kRowBytes);
+  }
+
+ private:
+  static constexpr int kRows = 4, kOfQueries = 6;  // registers of the operands
+  float* const at_;
+  const int stride_, tiles_;
+};
 
 }  // namespace cactus::CACTUS_TIER

@@ -110,7 +110,7 @@ static void attend_merge(const MergeArgs* a) {
   }
 }
 
-// Only matrix units have these.
+// Only tiers that multiply bf16 have these.
 constexpr decltype(TextKernels::key_bytes) text_key_bytes = nullptr;
 constexpr decltype(TextKernels::scratch) text_scratch = nullptr;
 constexpr decltype(TextKernels::store) store_text = nullptr;

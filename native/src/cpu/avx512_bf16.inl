@@ -73,4 +73,64 @@ static void multiply_bf16(const TilesProduct* product) {
 constexpr MultiplyTiles split_f16 = multiply_bf16<FloatPairs<load_f16>>;
 constexpr MultiplyTiles split_bf16 = multiply_bf16<FloatPairs<load_bf16>>;
 
+// For attention: sums of 32 rows by one or two tiles of 16 queries, in memory, which is the
+// first-level cache: [tiles of queries, `stride` floats][32 rows][16 queries].
+class TextSums {
+ public:
+  TextSums(float* at, int stride, int tiles) : at_(at), stride_(stride), tiles_(tiles) {}
+
+  void begin() { begins_ = true; }
+  void resume() { begins_ = false; }
+  // Products of [32 rows][32] bf16 and of [tiles, `bytes` from one to the next][16 pairs][16][2].
+  void add(const void* rows, const void* queries, size_t bytes) {
+    const uint8_t* x = static_cast<const uint8_t*>(rows);
+    const uint8_t* w = static_cast<const uint8_t*>(queries);
+    for (int row = 0; row < kTextKeys; row += kAtOnce) {
+      tiles_ == 1 ? add_rows<1>(x, w, bytes, row) : add_rows<2>(x, w, bytes, row);
+    }
+    begins_ = false;
+  }
+  void end() const {}
+
+ private:
+  static constexpr int kAtOnce = 8;
+
+  template <int T>
+  void add_rows(const uint8_t* rows, const uint8_t* queries, size_t bytes, int row) const {
+    F32x16 acc[kAtOnce][T];
+    float* to = at_ + row * 16;
+    CACTUS_UNROLL
+    for (int m = 0; m < kAtOnce; m++) {
+      CACTUS_UNROLL
+      for (int t = 0; t < T; t++) {
+        acc[m][t] = begins_ ? zero() : load(to + m * 16 + t * stride_);
+      }
+    }
+    const uint8_t* x = rows + row * kRowBytes;
+#pragma GCC unroll 4
+    for (int k = 0; k < kGroup / 2; k++) {
+      Bf16x32 w[T];
+      CACTUS_UNROLL
+      for (int t = 0; t < T; t++) {
+        w[t] = load_pairs(reinterpret_cast<const uint16_t*>(queries + t * bytes + k * kRowBytes));
+      }
+      CACTUS_UNROLL
+      for (int m = 0; m < kAtOnce; m++) {
+        const Bf16x32 pair = broadcast_pair(x + m * kRowBytes + 4 * k);
+        CACTUS_UNROLL
+        for (int t = 0; t < T; t++) acc[m][t] = dot_pairs(acc[m][t], w[t], pair);
+      }
+    }
+    CACTUS_UNROLL
+    for (int m = 0; m < kAtOnce; m++) {
+      CACTUS_UNROLL
+      for (int t = 0; t < T; t++) store(to + m * 16 + t * stride_, acc[m][t]);
+    }
+  }
+
+  float* const at_;
+  const int stride_, tiles_;
+  bool begins_ = false;
+};
+
 }  // namespace cactus::CACTUS_TIER

@@ -13,6 +13,7 @@ constexpr int kSplitRows = 512 / kPanelRows * kPanelRows;
 constexpr int kRowBytes = kGroup * 2;
 constexpr int kSplitBytes = kRowBytes;
 constexpr int kPanelUnit = kPanelRows * kRowBytes;
+constexpr int kTileBytes = 16 * kRowBytes;  // of what attention multiplies
 
 static void split_row(const float* x, int cols, const PanelRow* at) {
   uint8_t* to = at->panel + static_cast<size_t>(at->row) * kRowBytes;

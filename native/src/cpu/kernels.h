@@ -295,8 +295,8 @@ struct KernelTable {
   void (*score_span)(const AttendArgs* args);
   void (*attend_merge)(const MergeArgs* args);
 
-  TextKernels text;       // on a matrix unit, or null
-  TextKernels text_int8;  // in bytes, of rows that see all of a text
+  TextKernels text;       // in bf16, or null
+  TextKernels text_int8;  // in bytes, of rows that see all of a text; null as text may be
 
   void (*conv)(const ConvArgs* args);
 

@@ -14,7 +14,6 @@
 #include "cpu/attention_f16.inl"
 #include "cpu/int8_store.inl"
 #include "cpu/attention_int8.inl"
-#include "cpu/attention_text.inl"
 #include "cpu/conv.inl"
 #include "cpu/logits.inl"
 #include "cpu/similarity.inl"
@@ -32,5 +31,5 @@
 #define CACTUS_PAIR_UNITS 12  // of two tiles: half of the first-level cache
 #include "cpu/bf16_pairs.inl"
 #include "cpu/amx_bf16.inl"
-#include "cpu/amx_attention.inl"
+#include "cpu/bf16_attention.inl"
 #include "cpu/table.inl"

@@ -1,4 +1,5 @@
-// All but products of 16-bit weights is the avx512 tier's, in a namespace of its own.
+// All but products of 16-bit weights and the attention of texts is the avx512 tier's, in a
+// namespace of its own.
 #define CACTUS_TIER avx512_bf16_base
 #include "cpu/kernels.h"
 // The vocabulary of this tier first, then the bodies that are written in it.
@@ -22,4 +23,5 @@
 #define CACTUS_PAIR_UNITS 12  // of two tiles: three quarters of the first-level cache, or half
 #include "cpu/bf16_pairs.inl"
 #include "cpu/avx512_bf16.inl"
+#include "cpu/bf16_attention.inl"
 #include "cpu/table.inl"

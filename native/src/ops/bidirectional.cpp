@@ -27,10 +27,12 @@ constexpr uint32_t kLongText = 256;
 // texts are compared with each other, where 0.0003 of a cosine count: they are not made in bytes.
 const TextKernels* text_kernels(const BidirectionalStep& step, const Context& c, uint32_t count) {
   const KernelTable& kernels = c.kernels();
-  if (kernels.text.attend != nullptr) return &kernels.text;
   const Buffer& out = c.buffer(step.out);
   const bool rounded = c.of_features() && out.group != 0 && out.levels == 1;
-  return rounded && step.reach == 0 && count >= kLongText ? &kernels.text_int8 : nullptr;
+  const bool in_bytes = rounded && step.reach == 0 && count >= kLongText;
+  const TextKernels& found =
+      in_bytes && kernels.text_int8.attend ? kernels.text_int8 : kernels.text;
+  return found.attend != nullptr ? &found : nullptr;
 }
 
 class TextAttention {
@@ -286,7 +288,7 @@ size_t own_page_bytes(const Plan& plan, const KernelTable& kernels, uint32_t row
                              plan.of_features ? text_bytes(kernels.text_int8, head_dim, rows) : 0};
     bytes = std::max(bytes, *std::max_element(std::begin(wanted), std::end(wanted)));
   }
-  return bytes;
+  return (bytes + kCacheLine - 1) / kCacheLine * kCacheLine;  // kernels load whole lines
 }
 
 }  // namespace cactus

@@ -8,7 +8,7 @@ from typing import TypedDict
 
 from cactus.engine.contract import InMemory
 from cactus.errors import InvalidRequest
-from cactus.inputs.checks import boolean, integer
+from cactus.inputs.checks import boolean, integer, short
 from cactus.machine import choose_threads
 
 KV_TYPES = ("f16", "int8")
@@ -74,10 +74,10 @@ class LoadOptions:
             if getattr(self, name) is not None:
                 object.__setattr__(self, name, integer(name, getattr(self, name), 0))
         if self.kv not in (None, *KV_TYPES):
-            raise InvalidRequest(f"kv must be 'f16' or 'int8', got {self.kv!r:.100}")
+            raise InvalidRequest(f"kv must be 'f16' or 'int8', got {short(self.kv)}")
         if self.activations not in (None, *ACTIVATION_TYPES):
             raise InvalidRequest(
-                f"activations must be 'int12' or 'int8', got {self.activations!r:.100}"
+                f"activations must be 'int12' or 'int8', got {short(self.activations)}"
             )
         if not isinstance(self.draft, (str, os.PathLike, InMemory, type(None))):
             raise InvalidRequest(
@@ -132,6 +132,6 @@ class LoadOptions:
 def _encoder_isa(rounds_floats: bool) -> str | None:
     from cactus.native import available_isas
 
-    # Without AMX nothing but weights of 16 bits is multiplied in bf16.
+    # Without AMX nothing but weights of 16 bits, and attention, is multiplied in bf16.
     fit, available = BF16_ISAS if rounds_floats else BF16_ISAS[:1], available_isas()
     return next((isa for isa in fit if isa in available), None)

@@ -1,19 +1,15 @@
-// Attention over a whole text in bf16 on AMX.
+// Attention over a whole text in bf16. A tier brings TextSums, which multiplies tiles.
 //
 // Scores are made with positions down and queries across, S' = K Q', so that all of the softmax
 // runs along lanes, and weighted sums likewise, O' = V' P', for which two rows of weights side by
-// side are what the unit takes. Only queries and results are transposed for each block, and values
-// once for a head.
+// side are what dots of pairs take. Only queries and results are transposed for each block, and
+// values once for a head.
 
 namespace cactus::CACTUS_TIER {
 
-constexpr int kTileBytes = 1024;
 constexpr int kScored = 256;  // positions whose scores are in the first-level cache together
 constexpr float kLeastLost = 0x1.FFp127f;  // from here on bf16 is infinite
 constexpr float kLowest = -3e38f;          // finite, so that a query without scores has no NaN
-
-// The tile registers: sums of two tiles of 16 rows by two of 16 queries, and their operands.
-constexpr int kRows = 4, kQueriesOf = 6;
 
 // kTextKeys positions: keys as [units of 32 columns][2][16 positions][32], values as
 // [units][2 tiles of 16 columns][16][32 positions], and which of the positions have values that are
@@ -59,7 +55,7 @@ static void store_text(const TextKeys* keys) {
     for (int i = 0; i < 16; i++) rows[i] = to_pairs(values(2 * i), values(2 * i + 1));
     transpose(rows);
     CACTUS_UNROLL
-    for (int i = 0; i < 16; i++) store_bf16(to + 64 * i, rows[i]);
+    for (int i = 0; i < 16; i++) store_bf16(to + kRowBytes * i, rows[i]);
   }
   __builtin_memcpy(keys->to + lost_offset(keys->head_dim), &lost, sizeof lost);
 }
@@ -86,8 +82,8 @@ class TextAttention {
         q_(a.scratch + sizeof(TextWork)),
         sums_(reinterpret_cast<float*>(q_ + units_ * 2 * kTileBytes)) {}
 
-  // The vector units work on what the matrix unit has done a block of positions before, which is
-  // also when its results can be read without waiting.
+  // The vector units work on what a matrix unit has done a block of positions before, which is also
+  // when its results can be read without waiting.
   void run() {
     pack_queries();
     for (int t = 0; t < tiles_; t++) {
@@ -107,14 +103,15 @@ class TextAttention {
       mask(first, (rows - 1) / kTextKeys * kTextKeys, top);
       for (int t = 0; t < tiles_; t++) raise(t, top[t], first == begin);
       for (int unit = 0; unit < units_; unit++) {
-        begin_sums(unit, first == begin);
+        TextSums products(sums_ + unit * 1024, 512, tiles_);
+        first == begin ? products.begin() : products.resume();
         for (int row = 0; row < rows; row += kTextKeys) {
           if (unit == 0) weigh(row, rows - row);
-          if (unit == 0 && row != 0) sum_values(first, row - kTextKeys, unit);
-          if (unit != 0) sum_values(first, row, unit);
+          if (unit == 0 && row != 0) sum_values(first, row - kTextKeys, unit, products);
+          if (unit != 0) sum_values(first, row, unit, products);
         }
-        if (unit == 0) sum_values(first, (rows - 1) / kTextKeys * kTextKeys, unit);
-        store_sums(sums_ + unit * 1024, 512);
+        if (unit == 0) sum_values(first, (rows - 1) / kTextKeys * kTextKeys, unit, products);
+        products.end();
       }
       for (int row = 0; row < rows; row += kTextKeys) add_lost(first, row);
     }
@@ -145,72 +142,27 @@ class TextAttention {
         }
         transpose(rows);
         uint8_t* to = q_ + (d / 32 * 2 + t) * kTileBytes;
-        for (int i = 0; i < 16; i++) store_bf16(to + 64 * i, rows[i]);
+        for (int i = 0; i < 16; i++) store_bf16(to + kRowBytes * i, rows[i]);
       }
     }
   }
 
-  // Sums: 0, 1 of the first tile of queries, 2, 3 of the second.
-  void dot() const {
-    tile_dot_bf16<0, kRows, kQueriesOf>();
-    tile_dot_bf16<1, kRows + 1, kQueriesOf>();
-    if (tiles_ == 1) return;
-    tile_dot_bf16<2, kRows, kQueriesOf + 1>();
-    tile_dot_bf16<3, kRows + 1, kQueriesOf + 1>();
-  }
-
-  void zero_sums() const {
-    tile_zero<0>();
-    tile_zero<1>();
-    tile_zero<2>();
-    tile_zero<3>();
-  }
-
-  void load_sums(const float* from) const {
-    tile_load<0>(from, 64);
-    tile_load<1>(from + 256, 64);
-    if (tiles_ == 1) return;
-    tile_load<2>(from + 512, 64);
-    tile_load<3>(from + 768, 64);
-  }
-
-  // `stride` floats from one tile of queries to the next.
-  void store_sums(float* to, int stride) const {
-    tile_store<0>(to, 64);
-    tile_store<1>(to + 256, 64);
-    if (tiles_ == 1) return;
-    tile_store<2>(to + stride, 64);
-    tile_store<3>(to + stride + 256, 64);
-  }
-
   // Of kTextKeys positions.
-  void score(int first, int row) {
+  void score(int first, int row) const {
     const uint8_t* k = keys(first + row);
     const uint8_t* q = q_;
-    zero_sums();
+    TextSums products(work_.scores[0][row], kScored * 16, tiles_);
+    products.begin();
     for (int unit = 0; unit < units_; unit++, k += kUnitBytes, q += kUnitBytes) {
-      tile_load<kRows>(k, 64);
-      tile_load<kRows + 1>(k + kTileBytes, 64);
-      tile_load<kQueriesOf>(q, 64);
-      if (tiles_ == 2) tile_load<kQueriesOf + 1>(q + kTileBytes, 64);
-      dot();
+      products.add(k, q, kTileBytes);
     }
-    store_sums(work_.scores[0][row], kScored * 16);
-  }
-
-  void begin_sums(int unit, bool begins) const {
-    begins ? zero_sums() : load_sums(sums_ + unit * 1024);
+    products.end();
   }
 
   // Of kTextKeys positions and the columns of a unit.
-  void sum_values(int first, int row, int unit) const {
+  void sum_values(int first, int row, int unit, TextSums& products) const {
     const uint8_t* v = keys(first + row) + value_offset(a_.head_dim) + unit * kUnitBytes;
-    const float* weights = work_.scores[0][row / 2];
-    tile_load<kRows>(v, 64);
-    tile_load<kRows + 1>(v + kTileBytes, 64);
-    tile_load<kQueriesOf>(weights, 64);
-    if (tiles_ == 2) tile_load<kQueriesOf + 1>(weights + kScored * 16, 64);
-    dot();
+    products.add(v, work_.scores[0][row / 2], kScored * kRowBytes);
   }
 
   // What the queries of a tile see; those that are none see what its first one does.
@@ -334,7 +286,7 @@ class TextAttention {
 };
 
 static void attend_text(const TextQueries* queries) {
-  const FlushSubnormals as_the_unit;  // weights below 2^-126 would take 100 times as long
+  const FlushSubnormals as_the_dots;  // weights below 2^-126 would take 100 times as long
   for (int n = 0; n < queries->count; n += kTextBlock) TextAttention(*queries, n).run();
 }
 
