@@ -17,33 +17,54 @@ bool anywhere() { return true; }
 
 #if defined(__x86_64__)
 
-// __builtin_cpu_supports asks the operating system too (XGETBV), not only the processor.
+// Asked of the processor itself: the compiler's library answers __builtin_cpu_supports, and that of
+// zig says no to everything.
+struct Leaf {
+  unsigned a = 0, b = 0, c = 0, d = 0;
+};
+
+Leaf cpuid(unsigned number, unsigned part) {
+  Leaf leaf;  // zeros where the processor does not have it
+  __get_cpuid_count(number, part, &leaf.a, &leaf.b, &leaf.c, &leaf.d);
+  return leaf;
+}
+
+bool has(unsigned found, unsigned wanted) { return (found & wanted) == wanted; }
+
+// Whether the system keeps these registers of a thread; their bits of XCR0.
+bool are_kept(unsigned registers) {
+  constexpr unsigned kOsxsave = 1u << 27;
+  if (!has(cpuid(1, 0).c, kOsxsave)) return false;
+  unsigned low = 0, high = 0;
+  asm volatile("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
+  return has(low, registers);
+}
+
 bool has_avx2() {
-  unsigned a = 0, b = 0, c = 0, d = 0;  // not every compiler's knows "f16c"
-  return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
-         __get_cpuid(1, &a, &b, &c, &d) != 0 && (c & bit_F16C) != 0;
+  constexpr unsigned kFma = 1u << 12, kAvx = 1u << 28, kF16c = 1u << 29, kAvx2 = 1u << 5;
+  constexpr unsigned kXmmYmm = 6;
+  return has(cpuid(1, 0).c, kFma | kAvx | kF16c) && has(cpuid(7, 0).b, kAvx2) && are_kept(kXmmYmm);
 }
 
 #if defined(CACTUS_AVXVNNI)
-// Older compilers' __builtin_cpu_supports does not know this one; its registers are AVX2's.
-bool has_avxvnni() {
-  unsigned a = 0, b = 0, c = 0, d = 0;
-  return has_avx2() && __get_cpuid_count(7, 1, &a, &b, &c, &d) != 0 && (a >> 4 & 1) != 0;
-}
+bool has_avxvnni() { return has_avx2() && has(cpuid(7, 1).a, 1u << 4); }
 #endif
 
 bool has_avx512() {
-  return has_avx2() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-         __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
-         __builtin_cpu_supports("avx512vnni");
+  constexpr unsigned kF = 1u << 16, kDq = 1u << 17, kBw = 1u << 30, kVl = 1u << 31;
+  constexpr unsigned kVnni = 1u << 11;
+#if defined(__APPLE__)
+  constexpr unsigned kXmmYmmMasksZmm = 6;  // the others are kept from their first use on
+#else
+  constexpr unsigned kXmmYmmMasksZmm = 0xe6;
+#endif
+  const Leaf leaf = cpuid(7, 0);
+  return has_avx2() && has(leaf.b, kF | kDq | kBw | kVl) && has(leaf.c, kVnni) &&
+         are_kept(kXmmYmmMasksZmm);
 }
 
-// A compiler's __builtin_cpu_supports may not know these.
 #if defined(CACTUS_AVX512_BF16)
-bool has_avx512_bf16() {
-  unsigned a = 0, b = 0, c = 0, d = 0;
-  return has_avx512() && __get_cpuid_count(7, 1, &a, &b, &c, &d) != 0 && (a >> 5 & 1) != 0;
-}
+bool has_avx512_bf16() { return has_avx512() && has(cpuid(7, 1).a, 1u << 5); }
 #endif
 
 #if defined(CACTUS_AMX)
@@ -53,10 +74,8 @@ bool has_amx() {
 #if defined(CACTUS_AMX_MODEL)
   return true;
 #else
-  unsigned a = 0, b = 0, c = 0, d = 0;
-  constexpr unsigned kBf16 = 1u << 22, kTile = 1u << 24, kInt8 = 1u << 25,
-                     kAll = kBf16 | kTile | kInt8;
-  return __get_cpuid_count(7, 0, &a, &b, &c, &d) != 0 && (d & kAll) == kAll && may_use_amx();
+  constexpr unsigned kBf16 = 1u << 22, kTile = 1u << 24, kInt8 = 1u << 25;
+  return has(cpuid(7, 0).d, kBf16 | kTile | kInt8) && may_use_amx();
 #endif
 }
 #endif

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import subprocess
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -17,16 +16,17 @@ from cactus.native import _signatures as abi
 from tests.models import golden
 from tests.native import programs
 from tests.native.conftest import Packed
-from tests.native.op_runs import MATRIX_DTYPES, compare, fits
-from tests.native.programs import EXACT_TIERS, open_on
+from tests.native.op_runs import MATRIX_DTYPES
 from tests.native.remote import Machine, RemoteProgram
+from tests.native.same_bits import check_greedy, check_linear, check_op
 from tests.native.windows.conftest import COMPILE, WANTED, Windows
 from tests.ops.cases import CASES
 
 BACKGROUND = [COMPILE] if WANTED else []
 SYSTEM = {"KERNEL32.dll", "msvcrt.dll", "api-ms-win-core-synch-l1-2-0.dll"}
-TIERS = tuple(tier for tier in EXACT_TIERS if tier != "amx")
+TIERS = tuple(tier for tier in programs.TIERS if not tier.startswith("amx"))
 """Those of this machine that Windows has, too."""
+EXACT_TIERS = tuple(tier for tier in TIERS if tier in programs.EXACT_TIERS)
 
 names = pytest.mark.parametrize("name", golden.NAMES)
 
@@ -56,16 +56,11 @@ def test_the_tiers_are_those_of_this_processor(machine: Machine) -> None:
 
 
 @names
-@pytest.mark.parametrize("isa", TIERS)
+@pytest.mark.parametrize("isa", EXACT_TIERS)
 def test_greedy_continuation_equals_transformers(
     name: str, isa: str, machine: Machine, packed: Packed
 ) -> None:
-    checkpoint, store = golden.load(name), packed(name, "f32")
-    plan = programs.plan_of(programs.fused(checkpoint.graph, "f32"), store)
-    with machine.program(plan.blob, store.path, isa=isa, threads=2) as program:
-        assert program.info.isa.decode() == isa
-        got = golden.greedy(program, checkpoint.tokens, len(checkpoint.greedy))
-    assert got == checkpoint.greedy
+    check_greedy(machine, name, isa, packed)
 
 
 @pytest.mark.parametrize("isa", TIERS)
@@ -73,11 +68,7 @@ def test_greedy_continuation_equals_transformers(
 def test_an_op_gives_the_bits_of_linux(
     op: str, isa: str, machine: Machine, ops_folder: Path
 ) -> None:
-    for case in CASES[op]:
-        there, here = compare(
-            case, ops_folder, "f32", partial(machine.program, isa=isa), open_on(isa)
-        )
-        np.testing.assert_array_equal(there, here)
+    check_op(machine, op, isa, ops_folder)
 
 
 @pytest.mark.parametrize("isa", TIERS)
@@ -85,11 +76,7 @@ def test_an_op_gives_the_bits_of_linux(
 def test_linear_of_every_type_gives_the_bits_of_linux(
     dtype: str, isa: str, machine: Machine, ops_folder: Path
 ) -> None:
-    for case in CASES["linear"]:
-        if fits(case, dtype):
-            run = partial(machine.program, isa=isa, threads=2)
-            there, here = compare(case, ops_folder, dtype, run, open_on(isa))
-            np.testing.assert_array_equal(there, here)
+    check_linear(machine, dtype, isa, ops_folder)
 
 
 @pytest.mark.parametrize("reading", ["mapped", "preload", "resident"])
