@@ -77,10 +77,10 @@ def test_a_text_in_pieces_has_no_fewer_tokens_than_are_counted(
         assert "".join(text for piece in pieces for text, _ in piece) == text
         assert max(sum(len(text) for text, _ in piece) for piece in pieces) <= size
         engine: Any = SimpleNamespace(context_length=tokens, tokenizer=tokenizer)
-        prompt._check_size(engine, PARTS, size)
+        prompt.check_size(engine, PARTS, size)
         engine.context_length = tokens // 2
         with pytest.raises(ContextLengthExceeded):
-            prompt._check_size(engine, PARTS * 20, size)
+            prompt.check_size(engine, PARTS * 20, size)
 
 
 def test_what_is_likely_to_fit_is_tokenised_once(

@@ -106,7 +106,7 @@ tokenizer = Tokenizer.load(Path(sys.argv[1]))
 tokenizer.encode("a")
 before = used("VmRSS")
 for _ in range(3):
-    tokenizer.encode("a b c d " * 50_000)
+    tokenizer.encode("e\u0301" * 200_000)  # which is not read in pieces
 print(used("VmHWM") - before, used("VmRSS") - before)
 """
 

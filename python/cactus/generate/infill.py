@@ -25,15 +25,17 @@ of Qwen and CodeGemma, StarCoder and Granite, SantaCoder, DeepSeek, and two form
 def infill_ids(engine: Loaded, prefix: str, suffix: str) -> list[int]:
     """The tokens behind which a model writes what belongs between two texts.
 
-    Raises UnsupportedModel for a model whose vocabulary has no such markup.
+    Raises UnsupportedModel for a model whose vocabulary has no such markup, and
+    ContextLengthExceeded.
     """
-    from cactus.generate.prompt import encode_raw
+    from cactus.generate.prompt import UNQUESTIONED, check_size, encode_raw
 
     front, behind = text("prefix", prefix), text("suffix", suffix)
     tokenizer = engine.tokenizer
     for names in MARKUP:
         ids = [id for id in map(tokenizer.token_to_id, names) if id is not None]
         if len(ids) == len(names):
+            check_size(engine, [(front, False), (behind, False)], UNQUESTIONED)
             start = encode_raw(engine, "", parse_special=False)
             return [
                 *start,

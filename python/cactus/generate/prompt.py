@@ -82,14 +82,14 @@ def build_request(
     conversation = parse_messages(messages)
     # No template leaves out what the user says, and to render what cannot fit takes seconds.
     said = [(turn.content.strip(), False) for turn in conversation if turn.role == "user"]
-    _check_size(engine, said, RENDERED)
+    check_size(engine, said, RENDERED)
     shown = show(engine, conversation, options, vision)
     consulted = None
     if documents is not None:
         consulted = documents.consult(conversation, _room(engine, options, shown))
         conversation = list(consulted.messages)
     rendered = render(engine, conversation, options, shown)
-    _check_size(engine, rendered.parts, UNQUESTIONED)
+    check_size(engine, rendered.parts, UNQUESTIONED)
     prompt = engine.tokenizer.encode_prompt(rendered.parts)
     request = _request(engine, prompt, options, began, rendered.reasoning, rendered.tools, shown)
     request = replace(request, consulted=consulted, vision=vision)
@@ -114,7 +114,7 @@ def build_raw_request(
     and ContextLengthExceeded.
     """
     if isinstance(prompt, str):
-        _check_size(engine, [(text("prompt", prompt), parse_special)], UNQUESTIONED)
+        check_size(engine, [(text("prompt", prompt), parse_special)], UNQUESTIONED)
         ids = encode_raw(engine, prompt, parse_special)
     else:
         wanted = "a text or a list of token ids"
@@ -460,7 +460,7 @@ def _with_tools_in_words(conversation: list[Message], tools: list[dict[str, Any]
     return [told, *conversation[1:]]
 
 
-def _check_size(engine: Loaded, parts: Sequence[tuple[str, bool]], most: int) -> None:
+def check_size(engine: Loaded, parts: Sequence[tuple[str, bool]], most: int) -> None:
     """Refuse a text that cannot fit, before its tokens take minutes and gigabytes to make.
 
     It is read in pieces up to where the context ends, if it has more than `most` characters and

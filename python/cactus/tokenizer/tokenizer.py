@@ -22,6 +22,7 @@ from cactus.tokenizer.check import backend_of, bound_cache, check_patterns, is_p
 from cactus.tokenizer.config import FLAGS, TokenizerConfig
 from cactus.tokenizer.ends import UNMISTAKABLE, find_ends
 from cactus.tokenizer.pair import PairFrame
+from cactus.tokenizer.pieces import PIECE, Pieces
 from cactus.tokenizer.stream import StreamDecoder, TokenBytes, check_id
 from cactus.tokenizer.table import TableBackend, key_of, read_table, write_table
 from cactus.tokenizer.word_cache import WordCache
@@ -266,7 +267,7 @@ class Tokenizer:
 
     def _plain(self, text: str, backend: Backend) -> list[int]:
         text = clean_text(text)
-        if self._words is not None and backend is self._backend:
+        if self._words is not None and backend is self._backend and len(text) <= PIECE:
             return self._words.ids(text, self._read_words)
         if self._table is not None:
             ids = self._table.ids(text)
@@ -302,7 +303,16 @@ class Tokenizer:
         return self._forbidden.isdisjoint(ids)
 
     def _encoded(self, text: str, backend: Backend) -> list[int]:
-        encoding = self._run(backend, text)
+        def run(text: str) -> Any:
+            return self._run(backend, text)
+
+        if len(text) <= PIECE:
+            return self._taken(text, run(text), backend)
+        pieces = Pieces(self._table.full if self._table is not None else backend)
+        return pieces.ids(text, run, lambda piece, found: self._taken(piece, found, backend))
+
+    def _taken(self, text: str, encoding: Any, backend: Backend) -> list[int]:
+        """The ids of a text from the library's encoding of it, without those of markup."""
         ids: list[int] = encoding.ids
         if self._is_plain(ids):
             return ids
