@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import gc
 import io
 import itertools
 import subprocess
 import sys
+import weakref
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -125,8 +128,10 @@ class Pipe:
 class Broken(io.BytesIO):
     """A file object whose device fails after the first 4096 bytes."""
 
+    last = 4096
+
     def read(self, size: int | None = -1) -> bytes:
-        if self.tell() >= 4096:
+        if self.tell() >= self.last:
             raise OSError("the device is gone")
         return super().read(min(size, 1024) if size and size > 0 else 1024)
 
@@ -137,6 +142,27 @@ def test_a_file_object_that_fails_is_named_and_leaves_no_trace_on_stderr(capfd: 
         with pytest.raises(InvalidAudio, match="the device is gone"):
             open_audio(Broken(data)).read()
     assert capfd.readouterr().err == ""
+
+
+@pytest.mark.fault("F44")
+@pytest.mark.parametrize("container", ["WAV", "FLAC", "MP3"])
+@pytest.mark.parametrize("blocks", [0, 1])
+def test_a_file_object_that_fails_later_is_named_and_let_go_of(container: str, blocks: int) -> None:
+    codings = {"WAV": "PCM_16", "FLAC": "PCM_16", "MP3": "MPEG_LAYER_III"}
+    file = Broken(encode(chirp(9), SAMPLE_RATE, container, codings[container]))
+    left, file.last = weakref.ref(file), 1 << 30
+    stream = open_audio(file)
+    for _ in range(blocks):
+        next(stream)
+    file.last = 0
+    gc.disable()
+    try:
+        with suppress(InvalidAudio):
+            raise AssertionError(f"there were {stream.read()}, {stream.notes}")
+        del file, stream
+        assert left() is None
+    finally:
+        gc.enable()
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import shutil
+import struct
 import subprocess
 import sys
 from pathlib import Path
@@ -199,3 +200,33 @@ def test_what_is_read_without_them_needs_none_of_them(monkeypatch: pytest.Monkey
 
     monkeypatch.setattr(media, "open_media", fail)
     assert len(open_audio(encode(chirp(1), SAMPLE_RATE, "MP3", "MPEG_LAYER_III")).read())
+
+
+def channels_file(sound: Any) -> io.BytesIO:
+    """A CAF file of s16 [frames, channels] that libsndfile does not read."""
+    channels = sound.shape[1]
+    described = struct.pack(">d4s5I", 16_000.0, b"lpcm", 0, 2, 1, channels, 16)  # a packet is more
+    data = bytes(4) + sound.astype(">i2").tobytes()
+    file = struct.pack(">4sHH", b"caff", 1, 0)
+    for name, chunk in ((b"desc", described), (b"data", data)):
+        file += name + struct.pack(">q", len(chunk)) + chunk
+    return io.BytesIO(file)
+
+
+@pytest.mark.fault("F44")
+@pytest.mark.parametrize("channels", [65, 162, 1000])
+def test_more_channels_than_can_be_converted_are_refused(channels: int, decoder: str) -> None:
+    with pytest.raises(InvalidAudio, match=f"{channels} channels of 16,000 Hz|decoded"):
+        open_audio(channels_file(np.ones((4000, channels)))).read()
+
+
+@pytest.mark.fault("F44")
+@pytest.mark.parametrize("channels", [2, 8, 9, 16, 44, 64])
+def test_each_of_many_channels_is_read(channels: int, decoder: str) -> None:
+    sound = np.arange(400)[:, None] + 1000 * np.arange(channels) % 30_000
+    if decoder == "av":
+        for channel in (1, channels - 1, channels):
+            with open_audio(channels_file(sound), channel=channel) as stream:
+                got = stream.read()
+            wanted = sound[:30, channel - 1] / 32768  # what a packet has
+            assert np.array_equal(got[:30], wanted.astype(np.float32))

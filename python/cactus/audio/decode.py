@@ -98,6 +98,8 @@ def _open(file: IO[bytes], name: str, channel: int | None) -> AudioStream:
             try:
                 decoder = Decoder(file, span, name, notes, seconds)
             except InvalidAudio as error:
+                if error.__cause__ is not None:  # the file cannot be read, which is no damage
+                    raise
                 left_out += 1
                 if left_out <= MAX_NOTES:
                     notes.append(f"at {seconds:.1f} s a part is left out: {error}")

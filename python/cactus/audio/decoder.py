@@ -13,6 +13,7 @@ from cactus.audio.formats import INSTALL, SUPPORTED
 from cactus.audio.source import View
 from cactus.audio.stream import F32, PIECE, check_rate
 from cactus.errors import InvalidAudio, UnsupportedAudio
+from cactus.inputs.text import reason_of
 
 MAX_RESTARTS = 1000
 """How often decoding is begun again behind damage."""
@@ -71,7 +72,9 @@ class Decoder:
             sound = soundfile.SoundFile(view)
         except soundfile.LibsndfileError as error:
             if view.failure:
-                raise InvalidAudio(f"{name}: cannot be read: {view.failure}") from view.failure
+                raise InvalidAudio(
+                    f"{name}: cannot be read: {reason_of(view.failure)}"
+                ) from view.failure
             raise UnsupportedAudio(
                 f"{name} begins like {kind} and cannot be decoded: it is damaged or of a "
                 f"kind that is not read ({error.error_string}); supported are {SUPPORTED}. "
@@ -98,7 +101,9 @@ class Decoder:
             yield from self._decode()
             if self._view.failure:
                 failure = self._view.failure
-                raise InvalidAudio(f"{self._name}: cannot be read: {failure}") from failure
+                raise InvalidAudio(
+                    f"{self._name}: cannot be read: {reason_of(failure)}"
+                ) from failure
             behind = self._behind_damage()
             if behind is None:
                 break

@@ -86,7 +86,7 @@ def _open_av(file: IO[bytes], name: str, notes: list[str]) -> Media:
     if first is None:
         media.close()
         raise InvalidAudio(f"{name}: nothing of its audio track can be decoded; it is damaged")
-    return Media(_av_parts(first, frames), duration, first.layout.nb_channels, media.close)
+    return Media(_av_parts(first, frames, name), duration, first.layout.nb_channels, media.close)
 
 
 def _why(error: Exception) -> str:
@@ -95,13 +95,14 @@ def _why(error: Exception) -> str:
     return "its decoder gives no reason" if why.startswith("Error number") else why
 
 
-def _av_parts(frame: Any, frames: Iterator[Any]) -> Iterator[Part]:
+def _av_parts(frame: Any, frames: Iterator[Any], name: str) -> Iterator[Part]:
     """A part for each sample rate and number of channels."""
     import av
 
     while frame is not None:
         rate, layout = frame.sample_rate, frame.layout
-        resampler = av.AudioResampler("fltp", layout, rate)
+        # Not planar: PyAV reads the planes of the first eight channels, and memory behind them.
+        resampler = av.AudioResampler("flt", layout, rate)
         following: list[Any] = []
 
         def pieces(first: Any, rate: int, layout: Any, resampler: Any, after: list[Any]) -> Any:
@@ -111,8 +112,15 @@ def _av_parts(frame: Any, frames: Iterator[Any]) -> Iterator[Part]:
                     after.append(each)
                     return
                 each.pts = None
-                for made in resampler.resample(each):
-                    yield made.to_ndarray().T
+                try:
+                    made = resampler.resample(each)
+                except av.FFmpegError as error:  # it takes 64 channels at most
+                    raise InvalidAudio(
+                        f"{name}: {layout.nb_channels} channels of {rate:,} Hz cannot be "
+                        f"converted by PyAV: {_why(error)}"
+                    ) from None
+                for block in made:
+                    yield block.to_ndarray().reshape(-1, layout.nb_channels)
                 each = next(frames, None)
 
         yield Part(rate, pieces(frame, rate, layout, resampler, following))

@@ -162,7 +162,8 @@ class View(io.RawIOBase):
                 done += len(data)
                 self._position += len(data)
         except Exception as failure:
-            self.failure = failure
+            # Without the frames that it passed: they refer to this view, and so would it.
+            self.failure = failure.with_traceback(None)
             return 0
         return done
 

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from cactus.calls.closing import Closing
 from cactus.errors import InvalidAudio
+from cactus.inputs.text import reason_of
 
 F32 = NDArray[np.float32]
 
@@ -68,7 +69,7 @@ class AudioStream(Closing):
         self.channels = channels
         self.notes = notes
         self.seconds = 0.0
-        self._close = close
+        self._name, self._close = name, close
         self._blocks = _reblock(
             piece
             for part in parts
@@ -81,6 +82,9 @@ class AudioStream(Closing):
     def __next__(self) -> F32:
         try:
             block = next(self._blocks)
+        except OSError as error:
+            self.close()
+            raise InvalidAudio(f"{self._name}: cannot be read: {reason_of(error)}") from error
         except BaseException:
             self.close()
             raise
