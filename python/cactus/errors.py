@@ -14,6 +14,7 @@ CactusError
 ├── MicrophoneError          there is no microphone, or it has gone
 ├── NonFiniteLogits          the model produced NaN or infinity
 ├── InsufficientMemory       the memory is not there (also a MemoryError)
+├── Overloaded               too much of its kind is under way: try again later
 ├── DownloadError            a model could not be fetched
 ├── CloudError               a cloud is not set up as it must be, or gave no answer
 ├── CorpusError              an index of documents cannot be used
@@ -99,6 +100,10 @@ class NonFiniteLogits(CactusError):
 
 class InsufficientMemory(CactusError, MemoryError):
     """More memory is needed than there is; the message says how much."""
+
+
+class Overloaded(CactusError):
+    """So much of this kind is under way that no more is begun; try again later."""
 
 
 class DownloadError(CactusError):

@@ -18,7 +18,7 @@ import numpy as np
 
 from cactus.chat.calls.syntax import SYNTAXES
 from cactus.chat.tools import validate_tools
-from cactus.errors import InvalidRequest
+from cactus.errors import InvalidRequest, Overloaded
 from cactus.grammar import compile
 from cactus.grammar.calls import grammar_of_calls
 from cactus.grammar.compile import Grammar
@@ -111,8 +111,9 @@ WRONG: list[Any] = [None, True, False, [], {}, "", "a", -1, 0, 1, 2.5, 10**9, [1
 class Fuzz(Fuzzer):
     """Grammars."""
 
-    errors = (InvalidRequest,)
+    errors = (InvalidRequest, Overloaded)
     cpu_seconds = 6.0
+    memory = 1 << 30  # each thread that compiles has 64 MB of addresses set aside
 
     def __init__(self, scratch: Path) -> None:
         compile.KEPT_BYTES = 4 << 20  # so that what is kept is soon as much as it may be

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from cactus.errors import InvalidRequest
-from cactus.grammar.limits import SECONDS, within
+from cactus.grammar.limits import SECONDS
 from cactus.grammar.table import Table
+from cactus.grammar.underway import UNDERWAY
 
 if TYPE_CHECKING:
     from llguidance import LLMatcher
@@ -80,7 +81,8 @@ class Grammars:
         """The grammar of `source`.
 
         Raises InvalidRequest, with the compiler's words, for what is no grammar, cannot be enforced
-        or takes too much work; UnsupportedModel for a vocabulary without bytes.
+        or takes too much work; Overloaded while too many of those are under way; UnsupportedModel
+        for a vocabulary without bytes.
         """
         table = self.table
         with self._lock:
@@ -112,7 +114,8 @@ def _size(source: Source) -> int:
 
 def _compiled(table: Table, source: Source) -> Grammar | str:
     """The grammar, or what is wrong with it."""
-    matcher = within(SECONDS, lambda: _matcher(table, source.text))
+    key = (table, source.text)
+    matcher = UNDERWAY.within(SECONDS, key, lambda: _matcher(table, source.text))
     if matcher is None:
         return (
             f"compiling the grammar takes more than {SECONDS} s of work; ask for something simpler"

@@ -10,8 +10,9 @@ from typing import Any
 
 from cactus.chat.calls.syntax import Syntax
 from cactus.errors import InvalidRequest
-from cactus.grammar.limits import SECONDS, explained, within
+from cactus.grammar.limits import SECONDS, explained
 from cactus.grammar.table import Table
+from cactus.grammar.underway import UNDERWAY
 
 ESCAPES = 'nrbtf\\"'
 """What may stand behind a backslash: no escapes of code units, half of which are no characters."""
@@ -148,12 +149,11 @@ def _error_of(schema: dict[str, Any], *, lenient: bool) -> str:
     """What the compiler says against a schema; "" where that is nothing."""
     from llguidance import LLMatcher
 
+    text = LLMatcher.grammar_from_json_schema(json.dumps(schema), overrides={"lenient": lenient})
+
     def validate() -> str:
-        text = LLMatcher.grammar_from_json_schema(
-            json.dumps(schema), overrides={"lenient": lenient}
-        )
         failed, messages = LLMatcher.validate_grammar_with_warnings(text)
         return str(messages[0]) if failed else ""
 
-    error = within(SECONDS, validate)
+    error = UNDERWAY.within(SECONDS, ("schema", text), validate)
     return "it takes too long to compile" if error is None else error

@@ -2,26 +2,21 @@
 
 from __future__ import annotations
 
-import _thread
 import json
 import math
 import re
-import sys
-import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from decimal import Decimal
 from functools import lru_cache
-from typing import Any, TypeVar
+from typing import Any
 
 from cactus.errors import InvalidRequest
+from cactus.inputs.checks import short
+from cactus.inputs.text import cut
 from cactus.inputs.values import shown
 
 SECONDS = 0.5
 """Of work that a compilation may take."""
-
-PATIENCE = 10.0
-"""Seconds that are waited for that, where the machine is busy."""
 
 MOST_CHARACTERS = 1 << 20
 """Of a schema as JSON."""
@@ -39,8 +34,6 @@ state each: of all in a schema together, and of what is a multiple of all of the
 EXACT = 1 << 53
 """Up to it, doubles hold all integers: the compiler has no others."""
 
-Made = TypeVar("Made")
-
 
 def check_size(schema: Any, where: str) -> None:
     """InvalidRequest with the path of what makes a schema too large to be compiled."""
@@ -54,7 +47,7 @@ def check_size(schema: Any, where: str) -> None:
         )
     together, common = 0, 1
     for path, key, value in keywords(schema, where):
-        if key == "multipleOf" and isinstance(value, int | float) and value > 0:
+        if key == "multipleOf" and type(value) in (int, float) and value > 0:
             digits = Decimal(str(value)).normalize().as_tuple().digits
             count = int("".join(map(str, digits)))
             together, common = together + count, math.lcm(common, count)
@@ -77,7 +70,7 @@ def check_size(schema: Any, where: str) -> None:
                 )
         if key == "$ref" and isinstance(value, str) and not value.startswith("#"):
             raise InvalidRequest(
-                f"{path}.$ref: {value[:80]!r} is another document, which is not fetched; "
+                f"{path}.$ref: {short(value)} is another document, which is not fetched; "
                 "put the definition under $defs"
             )
 
@@ -102,7 +95,7 @@ def keywords(schema: Any, path: str) -> Iterator[tuple[str, str, Any]]:
         if key in ("properties", "patternProperties", "$defs", "definitions", "dependentSchemas"):
             if isinstance(value, dict):
                 for name, each in value.items():
-                    yield from keywords(each, f"{path}.{key}.{name[:40]}")
+                    yield from keywords(each, f"{path}.{key}.{cut(name)}")
         elif key not in ("const", "enum", "default", "examples"):
             if isinstance(value, list):
                 for n, each in enumerate(value):
@@ -126,7 +119,7 @@ def _explained(error: str, text: str, where: str) -> str:
         meta = Draft202012Validator(Draft202012Validator.META_SCHEMA)
         invalid = best_match(meta.iter_errors(schema))
         if invalid is not None:
-            return f"{where}{invalid.json_path[1:]}: {invalid.message[:200]}"
+            return f"{where}{invalid.json_path[1:]}: {cut(invalid.message, 200)}"
     first = error.partition("\n")[0]
     for path, key, value in keywords(schema, where):
         named = re.search(rf'"{re.escape(key)}"|\b{re.escape(key)} constraints', error)
@@ -135,7 +128,7 @@ def _explained(error: str, text: str, where: str) -> str:
         if key == "format" and error.startswith("Unknown format") and error.endswith(f" {value}"):
             return f"{path}.format: the format {value!r} is not known"
         if key == "pattern" and "regex" in error:
-            return f"{path}.pattern: {value!r:.80} cannot be enforced: {_last(error)}"
+            return f"{path}.pattern: {short(value)} cannot be enforced: {_last(error)}"
         if key == "$ref" and isinstance(value, str) and value[1:] and value[1:] in error:
             return f"{path}.$ref: {value!r} does not exist"
     if "NoExtension" in error:
@@ -144,36 +137,4 @@ def _explained(error: str, text: str, where: str) -> str:
 
 
 def _last(error: str) -> str:
-    return error.rpartition("error: ")[2].partition("\n")[0][:120]
-
-
-def within(seconds: float, work: Callable[[], Made]) -> Made | None:
-    """What `work` gives; None where it takes longer, which then goes on in the background."""
-    done: list[Made] = []
-    running = threading.Lock()
-    running.acquire()
-
-    def run() -> None:
-        try:
-            done.append(work())
-        finally:
-            running.release()
-
-    # Not by Thread.start: it waits on a Condition, which may turn Ctrl-C into a RuntimeError.
-    thread = _thread.start_new_thread(run, ())
-    began = time.monotonic()
-    while not running.acquire(timeout=seconds / 10):
-        waited = time.monotonic() - began
-        if waited > PATIENCE or (waited > seconds and _worked(thread) > seconds):
-            break
-    return done[0] if done else None
-
-
-def _worked(thread: int) -> float:
-    """Seconds of a processor that a thread has had; infinite where nobody knows."""
-    if sys.platform == "linux":
-        try:
-            return time.clock_gettime(time.pthread_getcpuclockid(thread))
-        except OSError:  # it has just ended
-            return 0.0
-    return float("inf")
+    return cut(error.rpartition("error: ")[2].partition("\n")[0], 120)

@@ -40,6 +40,7 @@ _KINDS: tuple[tuple[type[Exception], int, str], ...] = (
     (errors.ModelNotFound, HTTPStatus.NOT_FOUND, "model_not_found"),
     (errors.UnsupportedModel, HTTPStatus.BAD_REQUEST, "unsupported_model"),
     (errors.InsufficientMemory, HTTPStatus.SERVICE_UNAVAILABLE, "insufficient_memory"),
+    (errors.Overloaded, HTTPStatus.SERVICE_UNAVAILABLE, "overloaded"),
     (errors.ModelClosed, HTTPStatus.SERVICE_UNAVAILABLE, "model_closed"),
     (errors.Cancelled, HTTPStatus.SERVICE_UNAVAILABLE, "cancelled"),
     (errors.TemplateError, HTTPStatus.BAD_REQUEST, "template_error"),
