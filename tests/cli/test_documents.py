@@ -86,6 +86,32 @@ def test_a_search_without_a_hit_says_so_and_fails(run: Run) -> None:
     assert "Nothing in 2 chunks" in err
 
 
+def test_a_search_by_words_needs_no_embedder(run: Run, folder: Path) -> None:
+    search = ("search", "docs", "walrus", "-q", "--json")
+    assert "no embedder is on this machine" in run(*search)[2]
+    status, out, _ = run(*search, "--mode", "lexical")
+    assert status == 0
+    assert [hit["source"] for hit in json.loads(out)["hits"]] == ["walrus.txt"]
+    (folder / "new.txt").write_text("The walrus swims.\n")
+    row = json.loads(run(*search, "--mode", "lexical")[1])
+    assert {hit["source"] for hit in row["hits"]} == {"walrus.txt", "new.txt"}
+    row = json.loads(run("index", "docs", "--embedder", "tiny", "-q", "--json")[1])
+    assert row["rebuilt"] == "it was made with the embedder words alone" and row["embedded"] == 3
+
+
+def test_a_search_by_words_keeps_the_vectors_of_a_missing_embedder(run: Run, folder: Path) -> None:
+    run("index", "docs", "--embedder", "tiny", "-q")
+    tiny = folder.parent / "weights" / "tiny"
+    tiny.rename(folder.parent / "away")
+    (folder / "new.txt").write_text("The walrus swims.\n")
+    status, out, err = run("search", "docs", "walrus", "--mode", "lexical", "--json")
+    assert status == 0 and "The embedder of the index, tiny, is not on this machine" in err
+    assert [hit["source"] for hit in json.loads(out)["hits"]] == ["walrus.txt"]
+    (folder.parent / "away").rename(tiny)
+    row = json.loads(run("index", "docs", "-q", "--json")[1])
+    assert (row["rebuilt"], row["unchanged"], row["embedded"]) == (None, 2, 1)
+
+
 def test_an_answer_shows_what_supports_it(run: Run) -> None:
     status, out, err = run("ask", "docs", "What does it eat?", "-m", "tiny", "--max-tokens", "4")
     assert status == 0

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import sqlite3
 import threading
 from collections import namedtuple
 from typing import Any
@@ -46,6 +48,26 @@ def test_there_are_as_many_hits_as_asked_for_at_most(index: Index, mode: Any, to
     assert scores == sorted(scores, reverse=True)
     assert all(0 <= score <= 1 for score in scores)
     assert len({hit.chunk_id for hit in hits}) == len(hits)
+
+
+def test_an_index_that_is_closed_leaves_no_connection_and_opens_again(made: Made) -> None:
+    def connections() -> int:
+        return sum(isinstance(each, sqlite3.Connection) for each in gc.get_objects())
+
+    made.index.sync()
+    made.index.close()
+    gc.collect()
+    before, found = connections(), []
+    gc.disable()
+    try:
+        for _ in range(2):
+            found.append([hit.text for hit in made.index.search("apples and ships")])
+            assert connections() > before
+            made.index.close()
+            assert connections() == before
+    finally:
+        gc.enable()
+    assert found[0] == found[1] != []
 
 
 def test_a_document_is_given_in_its_order_unless_it_is_too_long(made: Made) -> None:

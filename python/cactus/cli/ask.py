@@ -18,7 +18,12 @@ from cactus.cli.documents import (
     sync_option,
     top_k_option,
 )
-from cactus.cli.options import Whole, json_option, offline_option, threads_option
+from cactus.cli.options import (
+    json_option,
+    max_tokens_option,
+    offline_option,
+    threads_option,
+)
 from cactus.weights.catalog import STARTER
 
 if TYPE_CHECKING:
@@ -37,14 +42,7 @@ if TYPE_CHECKING:
     help="The model that answers: a name, a Hugging Face id, a folder or a .gguf file.",
 )
 @top_k_option
-@click.option(
-    "--max-tokens",
-    type=Whole(1),
-    metavar="N",
-    default=512,
-    show_default=True,
-    help="Most tokens of an answer.",
-)
+@max_tokens_option
 @embedder_option
 @sync_option
 @threads_option
@@ -76,8 +74,9 @@ def command(
     from cactus.cli.interrupt import stop_at_interrupt
     from cactus.cli.models import find_or_fetch
     from cactus.cli.progress import Late
-    from cactus.cli.text import whole_characters
+    from cactus.cli.text import note, whole_characters
     from cactus.model import Model
+    from cactus.weights.embedders import USUAL, find_embedder
 
     question = whole_characters(" ".join(words))
     if not question.strip():
@@ -86,6 +85,11 @@ def command(
     options: dict[str, Any] = {"max_tokens": max_tokens, "stop_loops": True}
     with Late(f"loading {weights.name} ...", quiet=quiet):
         loaded = Model(weights, threads=threads, preload=True)
+    if embedder is None and not quiet and find_embedder() is None:
+        note(
+            "No embedder is on this machine: the model itself finds passages, slowly and less "
+            f"well; 'cactus download {USUAL['embed']}' fetches one."
+        )
     with (
         loaded,
         open_corpus(folder, quiet=quiet, embedder=embedder, fallback=loaded, sync=sync) as corpus,

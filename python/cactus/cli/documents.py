@@ -63,14 +63,7 @@ sync_option = click.option(
 def open_corpus(folder: Path, *, quiet: bool = False, **options: Any) -> Corpus:
     """The corpus of a folder, brought up to date; a terminal sees how far that is."""
     from cactus.corpus.corpus import Corpus
-    from cactus.weights.embedders import USUAL, find_embedder
 
-    alone = options.get("fallback") is not None and options.get("embedder") is None
-    if alone and not quiet and find_embedder() is None:
-        note(
-            "No embedder is on this machine: the model itself finds passages, slowly and less "
-            f"well; 'cactus download {USUAL['embed']}' fetches one."
-        )
     return Corpus(folder, progress=False if quiet else None, **options)
 
 

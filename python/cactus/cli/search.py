@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -58,12 +59,20 @@ def command(
 
     The index is made if there is none, and brought up to date, which takes long in a large folder:
     Ctrl-C keeps what is done, and --no-sync searches in that. Where nothing fits, nothing is
-    printed, and the exit status is 1.
+    printed, and the exit status is 1. --mode lexical needs no embedder.
     """
+    from cactus.retrieval.words_only import WordsOnly
+
     query = whole_characters(" ".join(words))
-    with open_corpus(
-        folder, quiet=quiet, embedder=embedder, reranker=reranker, sync=sync
-    ) as corpus:
+    options: dict[str, Any] = {"embedder": embedder, "reranker": reranker, "sync": sync}
+    if mode == "lexical":
+        options["fallback"] = WordsOnly()
+    with open_corpus(folder, quiet=quiet, **options) as corpus:
+        if sync and not quiet and corpus.embedder != corpus.made_with:
+            note(
+                f"The embedder of the index, {corpus.made_with}, is not on this machine: it is "
+                "searched as it is."
+            )
         hits = corpus.search(
             query,
             top_k,

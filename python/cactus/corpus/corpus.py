@@ -67,7 +67,7 @@ class Corpus(Closing):
         cache_dir: Named | None = None,
         sync: bool = True,
         progress: Progress | bool | None = None,
-        fallback: EmbedMethods | None = None,
+        fallback: EmbedMethods | Embedder | None = None,
         threads: int | None = None,
     ) -> None:
         from cactus.corpus.models import embedder_of, reranker_of, transcriber_of
@@ -109,7 +109,7 @@ class Corpus(Closing):
                     speech=(settings.speech or "given") if transcribe else "",
                 )
             )
-            if sync:
+            if sync and not self._would_lose_vectors():
                 report = self.sync(progress=progress)
                 if not self.chunks:
                     raise CorpusError(_nothing(self.folder, report, settings.include))
@@ -128,6 +128,11 @@ class Corpus(Closing):
     def chunks(self) -> int:
         """How many chunks they are cut into."""
         return self._counts()[1]
+
+    @property
+    def made_with(self) -> str | None:
+        """The name of the embedder whose vectors the index has; None where there is none yet."""
+        return self._index.made_with
 
     @property
     def index_path(self) -> Path:
@@ -267,6 +272,10 @@ class Corpus(Closing):
         """All chunks of a document, in order; none where they have more than so many tokens."""
         self._check()
         return self._index.document(source, tokens)
+
+    def _would_lose_vectors(self) -> bool:
+        """Whether a sync would make anew without vectors what an embedder has made them for."""
+        return not self._index.embedder.dimensions and self.made_with not in (None, self.embedder)
 
     def _counts(self) -> tuple[int, int, int]:
         """Files, chunks and tokens, as they were after the last sync: all rows are looked at."""

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 def embedder_of(
     wanted: Any,
     known: str | None,
-    fallback: EmbedMethods | None,
+    fallback: EmbedMethods | Embedder | None,
     threads: int | None,
     owned: ExitStack,
 ) -> tuple[Embedder, str | None]:
@@ -52,7 +52,7 @@ def embedder_of(
         return made, str(folder)
     if fallback is None:
         raise no_embedder()
-    return embedder_around(fallback), None
+    return embedder_around(fallback) if isinstance(fallback, EmbedMethods) else fallback, None
 
 
 def reranker_of(wanted: Any, threads: int | None, owned: ExitStack) -> Reranker | None:

@@ -12,6 +12,7 @@ from cactus.documents.chunk import CHUNKER_VERSION, chunk
 from cactus.documents.read import READERS_VERSION, Reader, Transcribe
 from cactus.documents.types import Chunk, Document, Limits, Skipped
 from cactus.documents.walk import FileEntry, walk
+from cactus.inputs.text import reason_of
 from cactus.retrieval.types import Loaded, Read
 
 if TYPE_CHECKING:
@@ -77,7 +78,7 @@ class Folder:
                     while piece := file.read(_PIECE):
                         digest.update(piece)
             except OSError as error:
-                return Skipped(entry.name, "unreadable", error.strerror or "")
+                return Skipped(entry.name, "unreadable", reason_of(error))
         return Loaded(digest.digest(), data)
 
     def read(self, entry: FileEntry, loaded: Loaded) -> Read | Skipped:

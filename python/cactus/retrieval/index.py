@@ -99,6 +99,7 @@ class Index(Closing):
         """Close the file, which a later call opens again, and end the process that reads PDFs."""
         with self._lock:
             self._view.close()
+            self._lexical.close()
         if self._owned is not None:
             self._owned.close()
 
@@ -139,22 +140,38 @@ class Index(Closing):
         floor        leave out what is no better than what other questions would find
 
         Raises InvalidRequest for another kind of argument, CorpusError where there is no index that
-        can be read, or its embedder is another one.
+        can be read, or its embedder is another one, which words alone do not depend on.
         """
         request = _request(query, top_k, mode, paths, metadata, rerank, neighbours, floor)
+        if mode != "lexical" and not self.embedder.dimensions:
+            raise InvalidRequest(
+                f"mode must be 'lexical', got {mode!r}: the index of {self.root} has no vectors, "
+                "since it is open without an embedder"
+            )
         if not request.query.strip() or not request.top_k:
             with self._lock, self._view.snapshot():
-                self._check_identity()
+                self._check_identity(mode)
             return []
         vector = None
         if mode != "lexical":
             text = request.query[: _WIDEST * self.embedder.max_tokens]
             vector = self.embedder.embed([text], "query")[0]
         with self._lock, self._view.snapshot() as db:
-            self._check_identity()
+            self._check_identity(mode)
             if not self._view.chunks:
                 return []
             return Search(db, self._view, self._lexical, request, vector).hits()
+
+    @property
+    def made_with(self) -> str | None:
+        """The name of the embedder it was made with; None where none can be read yet."""
+        if self._store.identity() is None:
+            return None
+        try:
+            with self._lock, self._view.snapshot():
+                return self._view.meta.get("embedder")
+        except CorpusError:
+            return None
 
     @property
     def files(self) -> int:
@@ -195,7 +212,9 @@ class Index(Closing):
         with self._lock, self._view.snapshot() as db:
             return int(db.execute(query).fetchone()[0])
 
-    def _check_identity(self) -> None:
+    def _check_identity(self, mode: Mode) -> None:
+        if mode == "lexical":
+            return
         meta = self._view.meta
         wanted = identity(self.embedder, self._source)
         for key in ("fingerprint", "dimensions"):

@@ -45,10 +45,27 @@ class Lexical:
     """Searches by words. Not for several threads at once."""
 
     def __init__(self) -> None:
-        # The tokenizer is SQLite's, so that a word is stemmed, and a text compared, by it.
-        self._db = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
-        self._db.execute(f"CREATE VIRTUAL TABLE texts USING fts5(text, tokenize='{TOKENIZE}')")
-        self._db.execute("CREATE VIRTUAL TABLE terms USING fts5vocab(texts, instance)")
+        self._opened: sqlite3.Connection | None = None
+
+    @property
+    def _db(self) -> sqlite3.Connection:
+        """Tables in memory: the tokenizer is SQLite's, so it stems words and compares texts."""
+        if self._opened is None:
+            db = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
+            try:
+                db.execute(f"CREATE VIRTUAL TABLE texts USING fts5(text, tokenize='{TOKENIZE}')")
+                db.execute("CREATE VIRTUAL TABLE terms USING fts5vocab(texts, instance)")
+            except BaseException:
+                db.close()
+                raise
+            self._opened = db
+        return self._opened
+
+    def close(self) -> None:
+        """Free its tables; a later search makes others."""
+        db, self._opened = self._opened, None
+        if db is not None:
+            db.close()
 
     def terms(self, db: sqlite3.Connection, view: View, query: str) -> Terms:
         """What of a query can be looked for."""

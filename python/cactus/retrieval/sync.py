@@ -247,8 +247,8 @@ class _Sync:
         (chunks,) = self._db.execute("SELECT count(*) FROM vectors").fetchone()
         self._report.chunks = chunks
         known = Calibration.from_json(read_meta(self._db).get("calibration"))
-        if chunks and not known.fits(chunks):
-            embedder = self._embedder
+        embedder = self._embedder
+        if chunks and embedder.dimensions and not known.fits(chunks):
             measured = (
                 calibrate_pictures(self._db, embedder, self._stop)
                 if sees(embedder)
