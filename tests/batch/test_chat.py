@@ -60,6 +60,16 @@ def test_a_column_that_a_table_lacks_is_refused_before_anything_is_begun(
     assert [path.name for path in tmp_path.iterdir()] == ["in.csv"]
 
 
+def test_a_column_to_keep_that_a_table_lacks_is_refused(tmp_path: Path) -> None:
+    source = tmp_path / "in.csv"
+    source.write_text("id,text\n1,a\n")
+    job = {"job": "chat", "prompt": "{text}"}
+    said = r"^in\.csv, line 2: keep: column ' text' is needed, got the columns 'id', 'text'$"
+    with pytest.raises(InvalidRequest, match=said):
+        run(job, source, tmp_path / "out.csv", model="never-looked-for", keep=["id", " text"])
+    assert [path.name for path in tmp_path.iterdir()] == ["in.csv"]
+
+
 def test_a_column_of_messages_is_a_conversation(tmp_path: Path) -> None:
     source = tmp_path / "in.csv"
     source.write_text("messages\na\n")

@@ -238,3 +238,16 @@ def test_something_else_in_the_folder_is_refused(
     part.write_bytes(part.read_bytes()[:-9])
     with pytest.raises(InvalidRequest, match=r"part-00001.parquet is damaged, or not of this job"):
         run(JOB, questions, folder, model=tiny_model, threads=1)
+
+
+@pytest.mark.parametrize("index", ["0", None, 2.5, -1, 40])
+def test_a_part_with_an_index_that_is_none_is_refused(
+    index: Any, tiny_model: Path, questions: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "out.parquet"
+    run(JOB, questions, f"{folder}/", model=tiny_model, threads=1)
+    part = folder / "part-00002.parquet"
+    rows = pq.read_table(part).to_pylist()
+    pq.write_table(pa.Table.from_pylist([{**rows[0], "index": index}]), part)
+    with pytest.raises(InvalidRequest, match=rf"part-00002.parquet: row '?{index}'? is there"):
+        run(JOB, questions, folder, model=tiny_model, threads=1)

@@ -118,5 +118,7 @@ def test_it_goes_on_behind_what_is_whole(tiny_model: Path, source: Path, tmp_pat
 def test_what_is_no_such_job_is_refused(tiny_model: Path, source: Path, tmp_path: Path) -> None:
     with pytest.raises(InvalidRequest, match="writes JSON lines"):
         run(JOB, source, tmp_path / "out.csv", model=tiny_model, threads=1)
+    with pytest.raises(InvalidRequest, match="keep: a job of 'openai' writes no columns"):
+        run(JOB, source, tmp_path / "o.jsonl", model=tiny_model, threads=1, keep=["custom_id"])
     with pytest.raises(InvalidRequest, match="models must be a list of names, got 'x'"):
         run({**JOB, "models": "x"}, source, tmp_path / "o.jsonl", model=tiny_model, threads=1)

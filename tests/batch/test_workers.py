@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import signal
 import subprocess
 import sys
 import time
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -89,6 +91,21 @@ def test_what_ends_the_work_of_one_ends_all(
     with pytest.raises(InvalidRequest, match="max_tokens must be an integer"):
         run(job, questions, tmp_path / "out.jsonl", model=tiny_model, threads=1, workers=2)
     assert children(os.getpid()) == before
+
+
+def test_an_error_of_a_worker_is_let_go_of_when_it_was_handled(
+    tiny_model: Path, questions: Path, tmp_path: Path
+) -> None:
+    job: dict[str, Any] = {**JOB, "options": {"max_tokens": -1}}
+    gc.disable()
+    try:
+        try:
+            run(job, questions, tmp_path / "out.jsonl", model=tiny_model, threads=1, workers=2)
+        except InvalidRequest as error:
+            left = weakref.ref(error)
+        assert left() is None
+    finally:
+        gc.enable()
 
 
 def long_job(tmp_path: Path, model: Path) -> tuple[subprocess.Popen[bytes], Path]:

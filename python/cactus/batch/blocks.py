@@ -21,7 +21,11 @@ TRIES = 2
 
 
 class Ended(CactusError):
-    """The process that held the model has ended by itself."""
+    """The process that held the model has ended by itself. `status`: with what, never 0."""
+
+    def __init__(self, status: int) -> None:
+        super().__init__(status)
+        self.status = status
 
 
 class NotLoaded(CactusError):
@@ -59,8 +63,11 @@ class Blocks:
                 found += self.lines(part, TRIES if len(part) == 1 else 1)
         elif left:
             wrong = f"the process that did this row ended with status {status}, {TRIES} times"
-            if self._ask([replace(left[0], values={}, wrong=wrong)], found):
-                raise Ended(f"{left[0].place}: its process ends even for an error")
+            if status := self._ask([replace(left[0], values={}, wrong=wrong)], found):
+                raise CactusError(
+                    f"{left[0].place}: its process ends even where it is an error, with status "
+                    f"{status}"
+                )
         return found
 
     def _ask(self, rows: list[Row], found: list[Line]) -> int:
@@ -74,7 +81,7 @@ class Blocks:
             while (message := self._receive()) is not None:
                 found.append(message)
         except Ended as end:
-            return int(end.args[0])
+            return end.status
         return 0
 
     def _open(self) -> None:
@@ -84,7 +91,7 @@ class Blocks:
             self._receive()
         except Ended as end:
             raise NotLoaded(
-                f"the process that loads the model ended with status {end.args[0]}: it crashed, "
+                f"the process that loads the model ended with status {end.status}: it crashed, "
                 "was killed, or the machine has too little memory"
             ) from None
 

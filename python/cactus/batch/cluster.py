@@ -23,6 +23,7 @@ from cactus.batch.state import model_known_by
 from cactus.batch.task import Line, Task
 from cactus.errors import CactusError, InvalidRequest
 from cactus.inputs.checks import expected
+from cactus.inputs.text import reason_of
 from cactus.machine import physical_cores
 from cactus.weights.download import find_or_download
 from cactus.weights.locate import is_weights_folder, name_of, source_id, source_of
@@ -72,7 +73,9 @@ class Cluster:
             try:
                 ray.init(self.address, logging_level=logging.ERROR, log_to_driver=False, **options)
             except (ConnectionError, ValueError, RuntimeError, ray.exceptions.RayError) as error:
-                raise CactusError(f"ray: no cluster at {self.address!r}: {error}") from None
+                raise CactusError(
+                    f"ray: no cluster at {self.address!r}: {reason_of(error)}"
+                ) from None
         elif self.address != "auto":
             raise InvalidRequest(
                 expected("ray", "'auto', since Ray is connected already", self.address)

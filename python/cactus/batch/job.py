@@ -12,6 +12,7 @@ from typing import Any
 from cactus.batch.works import KINDS
 from cactus.batch.works.work import Work
 from cactus.errors import InvalidRequest
+from cactus.grammar.formats import read_schema
 from cactus.inputs.checks import expected, known
 from cactus.inputs.files import read_text
 from cactus.inputs.values import clean, parse_json
@@ -71,11 +72,6 @@ class Job:
         if isinstance(raw, dict) and isinstance(raw.get("schema"), str):
             raw["schema"] = read_schema(file.parent / raw["schema"])
         return cls.parse(raw, str(file))
-
-
-def read_schema(path: str | os.PathLike[str]) -> Any:
-    """The JSON schema in a file."""
-    return parse_json(read_text(Path(path), LARGEST), str(path))
 
 
 def named_job(job: Job | Mapping[str, Any] | str | os.PathLike[str]) -> Job:

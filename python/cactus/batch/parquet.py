@@ -12,6 +12,7 @@ from cactus.batch.plain import cell, plain
 from cactus.batch.rows import Input, Row, Wanted, every
 from cactus.batch.tables import Results, Table, merged, names_of
 from cactus.errors import InvalidRequest
+from cactus.inputs.text import reason_of
 
 BLOCK = 4096
 """Rows that are read or written together."""
@@ -39,7 +40,9 @@ class Parquet(Input):
         try:
             self.file = pa.parquet.ParquetFile(path)
         except (pa.ArrowException, OSError) as error:
-            raise InvalidRequest(f"input {str(path)!r} is not a Parquet file: {error}") from None
+            raise InvalidRequest(
+                f"input {str(path)!r} is not a Parquet file: {reason_of(error)}"
+            ) from None
         names = self.file.schema_arrow.names
         for name in names:
             if names.count(name) > 1:
@@ -51,7 +54,7 @@ class Parquet(Input):
         try:
             yield from self.file.iter_batches(batch_size=BLOCK)
         except (pa.ArrowException, OSError) as error:
-            raise InvalidRequest(f"{self.path} is damaged: {error}") from None
+            raise InvalidRequest(f"{self.path} is damaged: {reason_of(error)}") from None
 
     def rows(self, wanted: Wanted = every) -> Iterator[Row]:
         pa = pyarrow_module()

@@ -16,6 +16,8 @@ from cactus.batch.parquet import Parquet, column_of, kept_types, pyarrow_module
 from cactus.batch.rows import Input
 from cactus.batch.works.work import Work
 from cactus.errors import InvalidRequest
+from cactus.inputs.checks import short
+from cactus.inputs.text import reason_of
 
 PART = 16_384
 """Rows of a file."""
@@ -139,16 +141,18 @@ class Parts:
             rows = zip(table["index"].to_pylist(), table["error"].to_pylist(), strict=True)
         except (pa.ArrowException, OSError, KeyError) as error:
             raise InvalidRequest(
-                f"{part} is damaged, or not of this job: {error}; --restart begins anew"
+                f"{part} is damaged, or not of this job: {reason_of(error)}; --restart begins anew"
             ) from None
         for index, wrong in rows:
             self._count(index, wrong is not None, part)
 
-    def _count(self, index: int, failed: bool, where: Path) -> None:
-        if not 0 <= index < len(self.done) or self.done[index]:
+    def _count(self, index: Any, failed: bool, where: Path) -> None:
+        """A row is done; `index` is what a file says, which may be anything."""
+        known = isinstance(index, int) and 0 <= index < len(self.done)
+        if not known or self.done[index]:
             raise InvalidRequest(
-                f"{where}: row {index} is there twice, or the input does not have it: something "
-                "else has written into the folder; --restart begins anew"
+                f"{where}: row {short(index)} is there twice, or the input does not have it: "
+                "something else has written into the folder; --restart begins anew"
             )
         self.done[index] = 1
         self.rows += 1

@@ -16,6 +16,7 @@ from typing import IO, Any, ClassVar
 from cactus.errors import CactusError, InvalidRequest
 from cactus.inputs.files import naming, open_regular
 from cactus.inputs.lines import LONGEST, Wrong, numbered_lines, parse_row
+from cactus.inputs.text import reason_of
 
 HEAD = 1 << 20
 """Bytes of a file's beginning by which it is recognised."""
@@ -210,7 +211,7 @@ class Folder(Input):
                     with opened(self.path / name) as file:
                         values["text"] = file.read().decode("utf-8-sig")
                 except (CactusError, OSError, UnicodeDecodeError) as error:
-                    yield Row(index, name, wrong=f"cannot be read as text: {error}")
+                    yield Row(index, name, wrong=f"cannot be read as text: {reason_of(error)}")
                     continue
             yield Row(index, name, values)
 

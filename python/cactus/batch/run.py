@@ -22,7 +22,8 @@ from cactus.batch.state import State, alone, model_known_by
 from cactus.batch.task import Line, Task
 from cactus.batch.workers import lines_of_all, process_count
 from cactus.errors import CactusError, InvalidRequest
-from cactus.inputs.checks import boolean, integer, text
+from cactus.inputs.checks import boolean, integer, short, text
+from cactus.inputs.text import reason_of
 from cactus.progress import Progress, chosen_progress
 from cactus.weights.resolve import resolve
 
@@ -99,6 +100,8 @@ def run(
     source, target = open_input(input), open_output(output, form)
     if task.job.work().WHOLE and type(target) is not Output:
         raise InvalidRequest(f"output: a job of {task.job.kind!r} writes JSON lines (.jsonl)")
+    if task.job.work().WHOLE and task.keep is not None:
+        raise InvalidRequest(f"keep: a job of {task.job.kind!r} writes no columns of the input")
     if isinstance(target, FolderOutput):
         kind, forms = task.job.kind, task.job.work().FORMS
         task = replace(task, documents=documents(target.path, form, forms, source, kind))
@@ -114,8 +117,8 @@ def run(
             if error.errno not in NO_ROOM:
                 raise
             raise CactusError(
-                f"{target.path} cannot be written: {error.strerror}; the rows that are done stay, "
-                "and the same job goes on behind them when there is room"
+                f"{target.path} cannot be written: {reason_of(error)}; the rows that are done "
+                "stay, and the same job goes on behind them when there is room"
             ) from None
 
 
@@ -137,7 +140,7 @@ def _names(keep: Any) -> Sequence[str] | None:
     if keep is None:
         return None
     if isinstance(keep, str) or not all(isinstance(name, str) for name in keep):
-        raise InvalidRequest(f"keep must be a list of names of columns, got {keep!r:.60}")
+        raise InvalidRequest(f"keep must be a list of names of columns, got {short(keep)}")
     return tuple(keep)
 
 

@@ -12,6 +12,7 @@ from typing import Any
 from cactus.errors import InvalidRequest
 from cactus.inputs.checks import short
 from cactus.inputs.files import naming, replace_file
+from cactus.inputs.text import cut, reason_of
 from cactus.inputs.values import parse_json
 from cactus.inputs.versions import wrong_version
 
@@ -35,7 +36,9 @@ class State:
         except FileNotFoundError:
             return None
         except (OSError, UnicodeDecodeError) as error:
-            raise InvalidRequest(f"{self.path}: {error}; --restart begins anew") from None
+            raise InvalidRequest(
+                f"{self.path}: {reason_of(error)}; --restart begins anew"
+            ) from None
         try:
             found = parse_json(text, str(self.path))
         except InvalidRequest as error:
@@ -59,7 +62,7 @@ class State:
         now = json.loads(json.dumps(made_of))
         for part in {**begun, **now}:
             if begun.get(part) != now.get(part):
-                where, then, given = _difference(part[:80], begun.get(part), now.get(part))
+                where, then, given = _difference(cut(part), begun.get(part), now.get(part))
                 raise InvalidRequest(
                     f"{self._output} was begun with something else: {where} was {short(then)}, "
                     f"is {short(given)}; --restart begins anew"
@@ -70,7 +73,7 @@ def _difference(name: str, then: Any, now: Any) -> tuple[str, Any, Any]:
     if isinstance(then, dict) and isinstance(now, dict):
         for key in {**then, **now}:
             if then.get(key) != now.get(key):
-                return _difference(f"{name}: {key[:80]}", then.get(key), now.get(key))
+                return _difference(f"{name}: {cut(key)}", then.get(key), now.get(key))
     return name, then, now
 
 

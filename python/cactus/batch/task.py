@@ -14,7 +14,7 @@ from cactus.batch.inputs import open_input
 from cactus.batch.job import Job
 from cactus.batch.parts import PartWriter
 from cactus.batch.rows import Input, Row
-from cactus.batch.template import without
+from cactus.batch.template import missing_column
 from cactus.batch.works.work import Result
 from cactus.errors import InvalidRequest
 from cactus.inputs.lines import json_line
@@ -54,15 +54,17 @@ class Task:
     def check(self, source: Input) -> None:
         """InvalidRequest if the first row has columns that the output would have twice.
 
-        And if it lacks one that the job needs, where all rows have the same columns.
+        And if it lacks one that the job needs or `keep` names, where all rows have the same.
         """
         work, row = self.job.work(), next(source.rows(), None)
         if row is None or row.wrong is not None or work.WHOLE:
             return
         wrong = self.columns.clash(row.values)
         if wrong is None and source.ALIKE:
-            missing = (name for name in work.needed(row.values) if name not in row.values)
-            wrong = next((without(name, row.values) for name in missing), None)
+            wanted = [("", name) for name in work.needed(row.values)]
+            wanted += [("keep: ", name) for name in self.keep or ()]
+            missing = ((by, name) for by, name in wanted if name not in row.values)
+            wrong = next((by + missing_column(name, row.values) for by, name in missing), None)
         if wrong is not None:
             raise InvalidRequest(f"{row.place}: {wrong}")
 

@@ -50,7 +50,7 @@ class Template:
         return "".join(pieces)
 
 
-def without(name: str, columns: Iterable[str]) -> str:
+def missing_column(name: str, columns: Iterable[str]) -> str:
     """What is wrong where a column is not among those of a row."""
     return f"column {name!r} is needed, got the columns {', '.join(map(repr, columns))}"
 
@@ -60,5 +60,5 @@ def _text_of(name: str, values: Mapping[str, Any]) -> str:
     if value is None:
         if name in values:
             raise InvalidRequest(f"column {name!r} is needed, got null")
-        raise InvalidRequest(without(name, values))
+        raise InvalidRequest(missing_column(name, values))
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)

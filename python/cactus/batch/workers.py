@@ -63,6 +63,7 @@ def lines_of_all(task: Task, workers: int, done: Sequence[int]) -> Generator[Lin
             else:
                 yield line
     finally:
+        line = None  # an error that is raised here refers to this frame, which would to the error
         for process in processes:
             process.kill()
         while any(thread.is_alive() for thread in threads):

@@ -162,7 +162,8 @@ def command(
 
 def _job(name: str, named: dict[str, Any], given: tuple[str, ...], schema: Path | None) -> Job:
     """The job of the command line; what it says comes before what a file does."""
-    from cactus.batch.job import Job, named_job, read_schema
+    from cactus.batch.job import Job, named_job
+    from cactus.grammar.formats import read_schema
 
     found = named_job(name)
     options = dict(found.options)

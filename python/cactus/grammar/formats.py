@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from types import UnionType
 from typing import Any, Literal, get_origin
 
 from cactus.errors import InvalidRequest
 from cactus.inputs.checks import boolean, text
+from cactus.inputs.files import read_text
 from cactus.inputs.values import clean, parse_json, shown
 
 Kind = Literal["json", "regex", "lark", "choice"]
 
 MAX_TEXT = 1 << 20
 """Characters of a regular expression or a grammar, and of all texts to choose from."""
+
+MAX_FILE = 16 << 20
+"""Bytes of the file of a schema."""
 
 _OBJECT: dict[str, Any] = {"type": "object"}
 
@@ -75,6 +81,15 @@ def schema(name: str, value: object) -> dict[str, Any]:
     if not isinstance(found, dict):
         raise InvalidRequest(f"{name}: expected a JSON schema, got {shown(value)}")
     return found
+
+
+def read_schema(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """The JSON schema in a file of at most `MAX_FILE` bytes.
+
+    Raises InvalidRequest naming the file, and what `read_text` does where it cannot be read.
+    """
+    file = Path(path).expanduser()
+    return schema(str(path), parse_json(read_text(file, MAX_FILE), str(path)))
 
 
 def _named_schema(name: str, value: Mapping[str, Any]) -> Format:
