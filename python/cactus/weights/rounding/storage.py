@@ -6,14 +6,13 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
-from cactus.errors import UnsupportedModel
 from cactus.weights.format.layout import GROUPS
 from cactus.weights.sources.gguf.blocks import (
-    DEQUANTIZE,
     FLOATS,
     Q4_KINDS,
     Q4_NL_KINDS,
     STORED,
+    check_kind,
 )
 from cactus.weights.sources.source import SourceTensor
 
@@ -51,11 +50,7 @@ def choose_dtype(
     Where no text is there to show which errors count, 4-bit groups are small ones; `wide` says
     whether 8-bit groups may have 64 columns, as `in_8_bits` does.
     """
-    if tensor.kind not in DEQUANTIZE:
-        raise UnsupportedModel(
-            f"tensor {tensor.name!r} has the type {tensor.kind}, which cannot be converted; "
-            f"supported: {', '.join(sorted(DEQUANTIZE))}"
-        )
+    check_kind(tensor.name, tensor.kind)
     if len(tensor.shape) != 2 or tensor.name.endswith(".conv.weight"):
         return "plain"
     if precision is None:

@@ -14,7 +14,6 @@ from cactus.inputs.files import find_bytes, find_json, parse_object
 from cactus.models.vision import VisionConfig
 from cactus.weights.format.tiles import U8
 from cactus.weights.sources.embedder import base_settings
-from cactus.weights.sources.gguf.blocks import dequantize
 from cactus.weights.sources.source import TOKENIZER_LIMIT, Embedding, SourceTensor, rows_of
 
 Tensors = dict[str, SourceTensor]
@@ -53,15 +52,14 @@ def _class(own: SourceTensor, positions: SourceTensor) -> SourceTensor:
     width = own.shape[0]
 
     def rows(start: int, stop: int) -> U8:
-        value = dequantize(own.kind, own.rows(0, 1)) + _row(positions)
+        value = own.values(0, 1) + _row(positions)
         return np.ascontiguousarray(value, np.float32).view(np.uint8)
 
     return replace(own, name="class_embedding", kind="F32", shape=(1, width), rows=rows)
 
 
 def _row(positions: SourceTensor) -> Any:
-    first = positions.rows(0, min(positions.unit, positions.shape[0]))[:1]
-    return dequantize(positions.kind, first)
+    return positions.values(0, min(positions.unit, positions.shape[0]))[:1]
 
 
 def _behind_first(positions: SourceTensor) -> SourceTensor:

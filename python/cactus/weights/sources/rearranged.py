@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 
 from cactus.weights.format.layout import TILE_ROWS
 from cactus.weights.format.tiles import U8
-from cactus.weights.sources.gguf.blocks import dequantize
 from cactus.weights.sources.source import SourceTensor
 
 Places = NDArray[np.intp]
@@ -63,9 +62,8 @@ def rearranged(
         start, stop = first * inner, last * inner
         begin = start - start % tensor.unit
         end = min(-(-stop // tensor.unit) * tensor.unit, count * inner)
-        raw = tensor.rows(begin, end)[start - begin : stop - begin]
-        if kind != tensor.kind:
-            raw = dequantize(tensor.kind, raw).view(np.uint8)
+        given = tensor.rows(begin, end) if kind == tensor.kind else tensor.values(begin, end)
+        raw = given[start - begin : stop - begin].view(np.uint8)
         return raw.reshape(last - first, width, _BYTES[kind])
 
     def picked(start: int, stop: int) -> U8:
@@ -98,8 +96,8 @@ def summed(tensor: SourceTensor, parts: int) -> SourceTensor:
         # Rows of the result are the kernels' lines; whole kernels are read for them.
         per = channels * height
         first, last = start // per, -(-stop // per)
-        raw = tensor.rows(first * per * parts, last * per * parts)
-        values = dequantize(tensor.kind, raw).reshape(-1, channels, parts, height, width)
+        values = tensor.values(first * per * parts, last * per * parts)
+        values = values.reshape(-1, channels, parts, height, width)
         lines = values.sum(axis=2, dtype=np.float32).reshape(-1, width)
         made = np.ascontiguousarray(lines[start - first * per : stop - first * per])
         return made.view(np.uint8)
@@ -114,7 +112,7 @@ def transposed(tensor: SourceTensor) -> SourceTensor:
     rows, cols = tensor.shape
 
     def read(start: int, stop: int) -> U8:
-        values = dequantize(tensor.kind, tensor.rows(0, rows))
+        values = tensor.values(0, rows)
         return np.ascontiguousarray(values[:, start:stop].T).view(np.uint8)
 
     return replace(tensor, kind="F32", shape=(cols, rows), nbytes=4 * rows * cols, rows=read)

@@ -12,8 +12,8 @@ import numpy as np
 
 from cactus.models.uses import Use
 from cactus.weights.format.layout import TILE_ROWS
-from cactus.weights.format.tiles import U8
-from cactus.weights.sources.gguf.blocks import dequantize
+from cactus.weights.format.tiles import F32, U8
+from cactus.weights.sources.gguf.blocks import check_kind, dequantize
 
 TOKENIZER_LIMIT = 64 << 20
 """Bytes of a tokenizer's file that are read at most: those of many languages have about 20 MB."""
@@ -34,6 +34,11 @@ class SourceTensor:
     nbytes: int
     rows: Callable[[int, int], U8]
     unit: int = TILE_ROWS
+
+    def values(self, start: int, stop: int) -> F32:
+        """Such rows as f32 [stop - start, columns]. Raises UnsupportedModel for other formats."""
+        check_kind(self.name, self.kind)
+        return dequantize(self.kind, self.rows(start, stop))
 
 
 @dataclass(frozen=True)
@@ -80,7 +85,7 @@ def with_offset(tensor: SourceTensor, offset: float) -> SourceTensor:
     """
 
     def rows(start: int, stop: int) -> U8:
-        values = dequantize(tensor.kind, tensor.rows(start, stop)) + np.float32(offset)
+        values = tensor.values(start, stop) + np.float32(offset)
         raw: U8 = values.view(np.uint8)
         return raw
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from cactus.errors import UnsupportedModel
 from cactus.weights.format import tiles
 from cactus.weights.format.layout import tile_nbytes
 from cactus.weights.rounding.encode import encode
@@ -28,7 +30,8 @@ from cactus.weights.sources.gguf.blocks import (
     q8_codes,
 )
 from cactus.weights.sources.gguf.file import TYPES
-from cactus.weights.sources.source import SourceTensor
+from cactus.weights.sources.rearranged import rearranged, summed, transposed
+from cactus.weights.sources.source import SourceTensor, with_offset
 from tests.weights.forge import HALVES
 
 _SIZES = {kind.name: (kind.elements, kind.nbytes) for kind in TYPES.values()}
@@ -195,3 +198,21 @@ def test_storing_makes_the_error_at_most_a_tenth_larger(kind: str) -> None:
     for dtype in (dtype for dtype, size in sizes.items() if size < chosen):
         values, _ = stored(kind, dtype, raw, weights.shape[1])
         assert distance(values, weights) > 1.1 * own, dtype
+
+
+@pytest.mark.fault("F09")
+def test_values_of_another_format_are_refused_wherever_they_are_taken() -> None:
+    tensor = SourceTensor(
+        "eyes.weight", "I32", (4, 8), 128, lambda start, stop: np.zeros(0, np.uint8)
+    )
+    said = "tensor 'eyes.weight' has the type I32, which cannot be converted"
+    for made in (
+        rearranged(tensor, rows=np.arange(4)),
+        transposed(tensor),
+        with_offset(tensor, 1.0),
+        summed(replace(tensor, shape=(1, 1, 2, 2, 8)), 2),
+    ):
+        with pytest.raises(UnsupportedModel, match=said):
+            made.rows(0, made.shape[0])
+    with pytest.raises(UnsupportedModel, match=said):
+        choose_dtype(tensor, None)

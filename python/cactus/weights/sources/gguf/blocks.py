@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from cactus.errors import UnsupportedModel
 from cactus.weights.format.layout import LEVELS
 from cactus.weights.format.tiles import F16, F32, U8, bf16_to_f32
 
@@ -72,6 +73,15 @@ def q8_codes(kind: str, raw: U8) -> tuple[NDArray[np.int8], F16]:
     else:
         codes = _nibbles(blocks[..., 2:]).view(np.int8) - np.int8(8)
     return codes.reshape(rows, -1), scales
+
+
+def check_kind(name: str, kind: str) -> None:
+    """UnsupportedModel where the values of a tensor cannot be had from its format."""
+    if kind not in DEQUANTIZE:
+        raise UnsupportedModel(
+            f"tensor {name!r} has the type {kind}, which cannot be converted; "
+            f"supported: {', '.join(sorted(DEQUANTIZE))}"
+        )
 
 
 def dequantize(kind: str, raw: U8) -> F32:
