@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -27,6 +28,16 @@ def ended() -> int:
     child = subprocess.Popen([sys.executable, "-c", ""])
     child.wait()
     return child.pid
+
+
+def test_a_process_is_asked_for_without_disturbing_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert partial.is_running(os.getpid()) and not partial.is_running(ended())
+    assert not partial.is_running(1 << 80)
+    asked: list[object] = []
+    # On Windows os.kill with 0 presses Ctrl-C in the console of the process.
+    windows = SimpleNamespace(name="nt", kill=lambda *given: asked.append(given))
+    monkeypatch.setattr(partial, "os", windows)
+    assert partial.is_running(1) and not asked
 
 
 def left(folder: Path) -> list[str]:

@@ -50,7 +50,7 @@ def sweep(folder: Path) -> None:
         for name in os.listdir(folder):
             if (match := left.fullmatch(name)) and name not in _held:
                 process = int(match[1])
-                if process == os.getpid() or not _is_running(process):
+                if process == os.getpid() or not is_running(process):
                     _remove(folder / name)
 
 
@@ -78,7 +78,8 @@ def _machine() -> str:
     return f"{zlib.crc32(platform.node().encode('utf-8', 'replace')):08x}"
 
 
-def _is_running(process: int) -> bool:
+def is_running(process: int) -> bool:
+    """Whether a process of this machine runs; on Windows, where asking would disturb it, True."""
     if os.name == "nt":  # there the call would press Ctrl-C in that process
         return True
     try:

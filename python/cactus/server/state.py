@@ -15,6 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from cactus.errors import CactusError
+from cactus.inputs.partial import is_running
+from cactus.inputs.text import reason_of
 from cactus.weights.locate import cache_root
 
 PATIENCE = 10.0
@@ -79,22 +81,12 @@ def servers() -> list[Known]:
             known = Known(**{name: said[name] for name in FIELDS if name in said})
         except (OSError, ValueError, TypeError):  # it is being written, or is not ours
             continue
-        if _is_alive(known.pid):
+        if is_running(known.pid):
             found.append(known)
         else:
             with suppress(OSError):
                 path.unlink()
     return sorted(found, key=lambda each: each.pid)
-
-
-def _is_alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
 
 
 def call(known: Known, method: str, path: str, body: Mapping[str, Any] | None = None) -> Any:
@@ -117,7 +109,9 @@ def call(known: Known, method: str, path: str, body: Mapping[str, Any] | None = 
                 method, path, json=body, headers={"Authorization": f"Bearer {known.token}"}
             )
     except (httpx.HTTPError, OSError) as error:
-        raise NotReached(f"the server at {known.name} does not answer: {error}") from None
+        raise NotReached(
+            f"the server at {known.name} does not answer: {reason_of(error)}"
+        ) from None
     try:
         found = reply.json()
     except ValueError:

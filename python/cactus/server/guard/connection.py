@@ -80,124 +80,124 @@ class _Lingering:
         return self.throws_away or bool(self._transport.is_closing())
 
 
-def http_protocol(settings: Settings, dialect: Dialect) -> type[H11Protocol]:
+def http_protocol(limits: Settings, dialect: Dialect) -> type[H11Protocol]:
     """uvicorn's protocol within limits. `dialect` is of errors where no path is known yet."""
-
-    class Connection(H11Protocol):
-        def connection_made(self, transport: Any) -> None:
-            self._lingering = _Lingering(transport, self._sends)
-            super().connection_made(self._lingering)  # type: ignore[arg-type]
-            self._patience = _Patience()
-            _probe(transport)
-            if len(self.connections) > settings.max_connections:
-                self._refuse(503, "there are too many connections", "overloaded")
-                return
-            self._patience.begin("headers", settings.header_seconds, self._headers_late)
-
-        def _should_upgrade(self) -> bool:
-            # What else than a GET asks for it, the other protocol would never answer.
-            return super()._should_upgrade() and self.scope["method"] == "GET"
-
-        def connection_lost(self, exc: Exception | None) -> None:
-            self._patience.over()
-            super().connection_lost(exc)
-
-        def _sends(self) -> bool:
-            return self.conn.their_state in (h11.SEND_BODY, h11.ERROR)
-
-        def data_received(self, data: bytes) -> None:
-            if self._lingering.throws_away:
-                self._lingering.throw_away()
-                return
-            super().data_received(data)
-            self._watch()
-
-        def on_response_complete(self) -> None:
-            super().on_response_complete()
-            self._watch()
-
-        def _watch(self) -> None:
-            """Start and stop the timers by what the connection waits for now."""
-            if self.transport.is_closing():
-                self._patience.over()
-            elif self.conn.their_state is h11.IDLE:
-                self._patience.over("rest")
-                if self.conn.trailing_data[0]:
-                    self._patience.begin("headers", settings.header_seconds, self._headers_late)
-            elif self.cycle is not None and self.cycle.response_complete:
-                self._patience.over("headers")
-                if self.conn.their_state is h11.SEND_BODY:
-                    self._patience.begin("rest", LINGER, self.transport.abort)
-            else:
-                self._patience.over("headers", "rest")
-
-        def _headers_late(self) -> None:
-            seconds = settings.header_seconds
-            self._refuse(408, f"the headers took more than {seconds:g} seconds", "request_timeout")
-
-        def send_400_response(self, msg: str) -> None:
-            error = sys.exc_info()[1]
-            status = getattr(error, "error_status_hint", 400)
-            if status == 431:
-                text, code = f"the headers have more than {settings.max_header} bytes", "too_large"
-            else:
-                text, code = "this is not a valid HTTP request", "invalid_request"
-            self._refuse(status, text, code)
-
-        def _refuse(self, status: int, text: str, code: str) -> None:
-            """Answer without the application, and close."""
-            self._patience.over()
-            if self.conn.our_state not in (h11.IDLE, h11.SEND_RESPONSE):
-                self.transport.abort()  # an answer has begun
-                return
-            body = encode(dialect.error(ApiError(status, text, code=code)))
-            headers = [
-                (b"content-type", b"application/json"),
-                (b"content-length", str(len(body)).encode()),
-                (b"connection", b"close"),
-            ]
-            if status == 503:
-                headers.append((b"retry-after", b"5"))
-            for event in (
-                h11.Response(status_code=status, headers=headers),
-                h11.Data(data=body),
-                h11.EndOfMessage(),
-            ):
-                self.transport.write(self.conn.send(event) or b"")
-            self.transport.close()
-
-        def pause_writing(self) -> None:
-            super().pause_writing()
-            self._patience.begin("reader", settings.write_seconds, self.transport.abort)
-
-        def resume_writing(self) -> None:
-            super().resume_writing()
-            self._patience.over("reader")
-
-    return Connection
+    return type("Connection", (_Connection,), {"limits": limits, "dialect": dialect})
 
 
-def socket_protocol(settings: Settings) -> type[WebSocketsSansIOProtocol]:
+def socket_protocol(limits: Settings) -> type[WebSocketsSansIOProtocol]:
     """uvicorn's protocol for WebSockets, with the limit on answers that are not read."""
+    return type("SocketConnection", (_SocketConnection,), {"limits": limits})
 
-    class SocketConnection(WebSocketsSansIOProtocol):
-        def connection_made(self, transport: Any) -> None:
-            super().connection_made(transport)
-            self._patience = _Patience()
 
-        def connection_lost(self, exc: Exception | None) -> None:
+class _ReadInTime(asyncio.Protocol):
+    """A connection that ends where its peer does not read for long what is sent to it."""
+
+    limits: Settings
+    transport: Any
+
+    def connection_made(self, transport: Any) -> None:
+        self._patience = _Patience()
+        super().connection_made(transport)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._patience.over()
+        super().connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._patience.begin("reader", self.limits.write_seconds, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        self._patience.over("reader")
+
+
+class _SocketConnection(_ReadInTime, WebSocketsSansIOProtocol):
+    """A WebSocket."""
+
+
+class _Connection(_ReadInTime, H11Protocol):
+    """A connection for HTTP."""
+
+    dialect: Dialect
+
+    def connection_made(self, transport: Any) -> None:
+        self._lingering = _Lingering(transport, self._sends)
+        super().connection_made(self._lingering)
+        _probe(transport)
+        if len(self.connections) > self.limits.max_connections:
+            self._refuse(503, "there are too many connections", "overloaded")
+            return
+        self._patience.begin("headers", self.limits.header_seconds, self._headers_late)
+
+    def _should_upgrade(self) -> bool:
+        # What else than a GET asks for it, the other protocol would never answer.
+        return super()._should_upgrade() and self.scope["method"] == "GET"
+
+    def _sends(self) -> bool:
+        return self.conn.their_state in (h11.SEND_BODY, h11.ERROR)
+
+    def data_received(self, data: bytes) -> None:
+        if self._lingering.throws_away:
+            self._lingering.throw_away()
+            return
+        super().data_received(data)
+        self._watch()
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        self._watch()
+
+    def _watch(self) -> None:
+        """Start and stop the timers by what the connection waits for now."""
+        if self.transport.is_closing():
             self._patience.over()
-            super().connection_lost(exc)
+        elif self.conn.their_state is h11.IDLE:
+            self._patience.over("rest")
+            if self.conn.trailing_data[0]:
+                self._patience.begin("headers", self.limits.header_seconds, self._headers_late)
+        elif self.cycle is not None and self.cycle.response_complete:
+            self._patience.over("headers")
+            if self.conn.their_state is h11.SEND_BODY:
+                self._patience.begin("rest", LINGER, self.transport.abort)
+        else:
+            self._patience.over("headers", "rest")
 
-        def pause_writing(self) -> None:
-            super().pause_writing()
-            self._patience.begin("reader", settings.write_seconds, self.transport.abort)
+    def _headers_late(self) -> None:
+        seconds = self.limits.header_seconds
+        self._refuse(408, f"the headers took more than {seconds:g} seconds", "request_timeout")
 
-        def resume_writing(self) -> None:
-            super().resume_writing()
-            self._patience.over("reader")
+    def send_400_response(self, msg: str) -> None:
+        error = sys.exc_info()[1]
+        status = getattr(error, "error_status_hint", 400)
+        if status == 431:
+            text, code = f"the headers have more than {self.limits.max_header} bytes", "too_large"
+        else:
+            text, code = "this is not a valid HTTP request", "invalid_request"
+        self._refuse(status, text, code)
 
-    return SocketConnection
+    def _refuse(self, status: int, text: str, code: str) -> None:
+        """Answer without the application, and close."""
+        self._patience.over()
+        if self.conn.our_state not in (h11.IDLE, h11.SEND_RESPONSE):
+            self.transport.abort()  # an answer has begun
+            return
+        body = encode(self.dialect.error(ApiError(status, text, code=code)))
+        headers = [
+            (b"content-type", b"application/json"),
+            (b"content-length", str(len(body)).encode()),
+            (b"connection", b"close"),
+        ]
+        if status == 503:
+            headers.append((b"retry-after", b"5"))
+        for event in (
+            h11.Response(status_code=status, headers=headers),
+            h11.Data(data=body),
+            h11.EndOfMessage(),
+        ):
+            self.transport.write(self.conn.send(event) or b"")
+        self.transport.close()
 
 
 def _probe(transport: Any) -> None:
