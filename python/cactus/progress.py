@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -76,7 +77,8 @@ def _bars(unit: str) -> Iterator[Progress]:
     from rich.console import Console, RenderableType
     from rich.table import Column
 
-    console = Console(stderr=True)
+    # soft_wrap: what is printed above the bars may be data, and keeps its lines.
+    console = Console(stderr=True, soft_wrap=True)
     width = console.width
 
     class Cell(rich_progress.ProgressColumn):
@@ -117,9 +119,9 @@ def _bars(unit: str) -> Iterator[Progress]:
         rich_progress.BarColumn(bar_width=bar),
         *cells,
         console=console,
-        # On a terminal what is printed stands above the bar; from anywhere else it would be taken
-        # away, as it goes to the bar's stderr.
-        redirect_stdout=sys.stdout is not None and sys.stdout.isatty(),
+        # On the same terminal what is printed stands above the bar; from anywhere else it would be
+        # taken away, as it goes to the bar's stderr.
+        redirect_stdout=_is_one_terminal(),
     ) as bars:
         tasks: dict[str, rich_progress.TaskID] = {}
 
@@ -132,6 +134,16 @@ def _bars(unit: str) -> Iterator[Progress]:
         for task in tasks.values():  # what had no known length is over now
             if bars.tasks[task].total is None:
                 bars.update(task, visible=False)
+
+
+def _is_one_terminal() -> bool:
+    """Whether stdout is the terminal of stderr."""
+    if sys.stdout is None or not sys.stdout.isatty():
+        return False
+    try:
+        return os.path.sameopenfile(sys.stdout.fileno(), sys.stderr.fileno())
+    except OSError:  # a stream without a descriptor
+        return False
 
 
 def _lines(unit: str, write: Callable[[str], object]) -> Progress:

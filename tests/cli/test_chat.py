@@ -174,6 +174,8 @@ def test_a_conversation_is_saved_and_loaded(talk, tmp_path: Path) -> None:
     roles = [message["role"] for message in json.loads(file.read_text())["messages"]]
     assert roles == ["system", "user", "assistant"]
     assert "is there already" in chat.say(f"/save {file}")
+    lost = tmp_path / "no folder" / "chat.json"
+    assert f'"{lost}": No such file or directory' in chat.say(f"/save {lost}")
     other = talk()
     assert "Loaded 1 turn; the last: one" in other.say(f"/load {file}")
     assert other.answer("two").startswith("['Be brief.', 'one', ")

@@ -18,6 +18,7 @@ from cactus.cli import embed as command
 from cactus.cli.main import run_cli
 from cactus.cli.vectors import VectorWriter
 from cactus.errors import ContextLengthExceeded
+from tests.cli.terminal import Terminal
 from tests.embed.conftest import write_embedder
 
 Run = Callable[..., tuple[int, list[dict[str, Any]], str]]
@@ -203,6 +204,18 @@ def test_lines_are_in_the_file_before_more_are_made(tmp_path: Path) -> None:
     made.write_lines(made.file)
     assert [json.loads(line)["index"] for line in made.written.splitlines()] == [0, 1]
     assert len(made.file.read_text().splitlines()) == 3
+
+
+def test_lines_on_a_narrow_terminal_are_those_of_a_file(
+    run: Run, folder: Path, tmp_path: Path
+) -> None:
+    arguments = ["embed", "--text", "two words", "--text", "more of them", "--model", str(folder)]
+    assert run(*arguments, "--output", "out", model=None)[0] == 0
+    terminal = Terminal(40, *arguments)
+    shown = terminal.child.read()
+    assert terminal.leave() == 0
+    for line in (tmp_path / "out").read_text().splitlines():
+        assert f"{line}\r\n" in shown
 
 
 def test_more_lines_than_a_block_are_all_there(

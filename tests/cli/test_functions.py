@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import shutil
 import signal
 import sys
 from collections.abc import Callable
@@ -178,9 +179,9 @@ def test_without_a_terminal_yes_is_needed(monkeypatch: pytest.MonkeyPatch) -> No
         (["--tools", "nowhere.py"], "--tools nowhere.py: there is no such file."),
         (["--yes"], "--yes is about the calls of --tools, and there is no --tools."),
         (["--tools", "a.py", "--schema", "b.json"], "--tools and --schema exclude each other."),
-        (["--schema", "nowhere.json"], "--schema nowhere.json: No such file or directory."),
+        (["--schema", "nowhere.json"], "--schema nowhere.json: no such file."),
         (["--schema", "bad.json"], "--schema bad.json: expected valid JSON"),
-        (["--schema", "list.json"], "--schema list.json: expected a JSON schema, which is an"),
+        (["--schema", "list.json"], "--schema list.json: expected a JSON schema, got []."),
     ],
 )
 def test_a_wrong_command_line_is_one_line(
@@ -195,6 +196,28 @@ def test_a_wrong_command_line_is_one_line(
     Path("list.json").write_text("[]")
     assert run_cli(["run", *arguments, "-p", "x"]) == 2
     assert message in " ".join(capsys.readouterr().err.split())
+
+
+def test_a_template_without_tools_is_told_of(
+    tiny_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "tools.py").write_text('def get_time() -> str:\n    """The time."""\n')
+    tools = str(tmp_path / "tools.py")
+    arguments = ["--tools", tools, "--yes", "-p", "x", "--max-tokens", "1"]
+    said = "does not know tools: the system message lists them"
+    assert run_cli(["run", str(tiny_model), *arguments]) == 0
+    assert said in capsys.readouterr().err
+    assert run_cli(["run", str(tiny_model), *arguments, "--quiet"]) == 0
+    assert said not in capsys.readouterr().err
+
+    knowing = tmp_path / "knowing"
+    shutil.copytree(tiny_model, knowing)
+    template = (
+        "{% for tool in tools %}{{ tool.function.name }}{% endfor %}{{ messages[-1].content }}"
+    )
+    (knowing / "chat_template.jinja").write_text(template)
+    assert run_cli(["run", str(knowing), *arguments]) == 0
+    assert said not in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

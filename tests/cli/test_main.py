@@ -33,6 +33,14 @@ def test_help_imports_nothing_heavy() -> None:
     assert done.stdout.splitlines()[-1] == "[]"
 
 
+def test_nothing_slow_is_imported_before_interrupts_end_the_process() -> None:
+    code = "import sys, cactus.cli.main; print(*sorted(m for m in sys.modules if 'cactus' in m))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    own = {"cactus", "cactus.cli", "cactus.cli.main", "cactus.cli.process"}
+    # An editable installation has a finder of its own.
+    assert {name for name in done.stdout.split() if not name.startswith("_")} == own
+
+
 def test_without_a_command_the_help_is_shown(run) -> None:
     status, out, _ = run()
     assert status == 0 and all(name in out for name in COMMANDS)

@@ -60,6 +60,36 @@ with show_progress() as progress:
     assert (tmp_path / "out").read_text() == "a line" * 100 + "\n"
 
 
+ABOVE = """
+from cactus.progress import show_progress
+with show_progress("texts") as progress:
+    progress("embedding", 1, 2)
+    print('{"text": "' + "word " * 40 + '[bold]", "embedding": [0.5, -1e-05]}')
+    progress("embedding", 2, 2)
+"""
+DATA = '{"text": "' + "word " * 40 + '[bold]", "embedding": [0.5, -1e-05]}'
+
+
+def test_data_above_a_bar_keeps_its_lines() -> None:
+    child = pexpect.spawn(
+        sys.executable, ["-c", ABOVE], encoding="utf-8", dimensions=(24, 40),
+        env={**os.environ, "TERM": "xterm"},
+    )  # fmt: skip
+    shown = child.read()
+    assert f"\x1b[2K{DATA}\r\n" in shown and "embedding" in shown.replace(DATA, "")
+
+
+def test_a_bar_takes_nothing_that_is_written_to_another_terminal() -> None:
+    ours, theirs = os.openpty()
+    command = ["-c", '"$0" -c "$1" > "$2"', sys.executable, ABOVE, os.ttyname(theirs)]
+    child = pexpect.spawn("/bin/sh", command, encoding="utf-8", env={**os.environ, "TERM": "xterm"})
+    shown = child.read()
+    written = os.read(ours, 65536).decode()
+    os.close(ours)
+    os.close(theirs)
+    assert written == f"{DATA}\r\n" and "word" not in shown and "embedding" in shown
+
+
 @pytest.mark.parametrize("columns", [30, 38, 50, 60, 80, 120, 200])
 def test_a_bar_has_one_line_in_any_terminal(columns: int) -> None:
     lines = screen_of(columns, BARS)

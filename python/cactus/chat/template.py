@@ -15,7 +15,7 @@ from cactus.chat.messages import Message
 from cactus.chat.traced import Part, parts_of, trusted
 from cactus.errors import InvalidRequest, ModelFormatError, TemplateError
 from cactus.inputs.files import UnreadableFile, find_bytes, find_json
-from cactus.inputs.text import one_line, reason_of
+from cactus.inputs.text import cut, one_line, reason_of
 from cactus.inputs.values import clean
 
 if TYPE_CHECKING:
@@ -199,6 +199,14 @@ class ChatTemplate:
         return self._wants_parts
 
     @cached_property
+    def renders_tools(self) -> bool:
+        """Whether the template shows the model which tools there are."""
+        try:
+            return self.render([Message("user", "question")], [_WORK]).tools_rendered
+        except TemplateError:
+            return False
+
+    @cached_property
     def renders_calls(self) -> bool:
         """Whether the template shows what an assistant called."""
         return _PROBE in self._call_and_result(_PROBE, "done")
@@ -289,7 +297,7 @@ class ChatTemplate:
         else:
             reason = reason_of(error)
         verb = "was stopped" if isinstance(error, (SecurityError, RecursionError)) else "failed"
-        return TemplateError(f"the chat template {verb} in line {line}: {reason[:500]}")
+        return TemplateError(f"the chat template {verb} in line {line}: {cut(reason, 500)}")
 
     def _recover(self, parts: list[Part], inputs: Any) -> list[Part]:
         """Give back special tokens that the template built in a way that lost their author.

@@ -10,6 +10,7 @@ import click
 
 from cactus.cli.process import interrupts_raise
 from cactus.cli.text import printable
+from cactus.inputs.text import cut
 
 # Name, module and help, so that `cactus --help` imports none of the commands.
 COMMANDS = {
@@ -101,7 +102,7 @@ def _unknown(name: str, known: list[str]) -> str:
     if close:
         return f"{there} Did you mean '{close[0]}'?"
     if any(letter.isspace() for letter in name):
-        return f'{there} To ask a model: cactus run "{printable(name.strip())[:60]}"'
+        return f'{there} To ask a model: cactus run "{cut(printable(name.strip()))}"'
     return f"{there} 'cactus --help' lists the commands."
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import click
@@ -10,40 +11,8 @@ from click.shell_completion import CompletionItem
 if TYPE_CHECKING:
     from cactus.weights.abilities import Ability
 
-
-def complete_chat(
-    ctx: click.Context, parameter: click.Parameter, incomplete: str
-) -> list[CompletionItem]:
-    """Models that chat, of this machine and of the catalog, and paths."""
-    return _offer_able("chat", incomplete)
-
-
-def complete_seeing(
-    ctx: click.Context, parameter: click.Parameter, incomplete: str
-) -> list[CompletionItem]:
-    """Models that look at images, of this machine and of the catalog, and paths."""
-    return _offer_able("see", incomplete)
-
-
-def complete_speech(
-    ctx: click.Context, parameter: click.Parameter, incomplete: str
-) -> list[CompletionItem]:
-    """Models that transcribe, of this machine and of the catalog, and paths."""
-    return _offer_able("transcribe", incomplete)
-
-
-def complete_embedders(
-    ctx: click.Context, parameter: click.Parameter, incomplete: str
-) -> list[CompletionItem]:
-    """Models that make vectors of texts, of this machine and of the catalog, and paths."""
-    return _offer_able("embed", incomplete)
-
-
-def complete_rerankers(
-    ctx: click.Context, parameter: click.Parameter, incomplete: str
-) -> list[CompletionItem]:
-    """Models that rank texts, of this machine and of the catalog, and paths."""
-    return _offer_able("rerank", incomplete)
+Complete = Callable[[click.Context, click.Parameter, str], list[CompletionItem]]
+"""What click asks for the words that may stand where some letters were typed."""
 
 
 def complete_installed(
@@ -55,15 +24,6 @@ def complete_installed(
     return _offer([folder.name for folder in locate.installed()], incomplete)
 
 
-def _offer_able(ability: Ability, incomplete: str) -> list[CompletionItem]:
-    from cactus.weights import catalog, locate
-
-    here = [folder.name for folder in locate.installed(ability)]
-    able = [entry for entry in catalog.CATALOG if ability in entry.abilities]
-    hub_ids = [entry.hub_id for entry in able] if incomplete else []
-    return _offer([*here, *(entry.name for entry in able), *hub_ids], incomplete)
-
-
 def _offer(names: list[str], incomplete: str) -> list[CompletionItem]:
     start = incomplete.lower()
     found = [name for name in dict.fromkeys(names) if name.lower().startswith(start)]
@@ -73,3 +33,26 @@ def _offer(names: list[str], incomplete: str) -> list[CompletionItem]:
     beginnings = [name[: len(start)] for name in found]
     wanted = incomplete if incomplete in beginnings else beginnings[0]
     return [CompletionItem(name) for name in found if name.startswith(wanted)]
+
+
+def _able(ability: Ability) -> Complete:
+    """Completes to models with an ability, of this machine and of the catalog, and to paths."""
+
+    def complete(
+        ctx: click.Context, parameter: click.Parameter, incomplete: str
+    ) -> list[CompletionItem]:
+        from cactus.weights import catalog, locate
+
+        here = [folder.name for folder in locate.installed(ability)]
+        able = [entry for entry in catalog.CATALOG if ability in entry.abilities]
+        hub_ids = [entry.hub_id for entry in able] if incomplete else []
+        return _offer([*here, *(entry.name for entry in able), *hub_ids], incomplete)
+
+    return complete
+
+
+complete_chat = _able("chat")
+complete_seeing = _able("see")
+complete_speech = _able("transcribe")
+complete_embedders = _able("embed")
+complete_rerankers = _able("rerank")

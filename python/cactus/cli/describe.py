@@ -14,7 +14,12 @@ import click
 
 from cactus.cli.complete import complete_seeing
 from cactus.cli.images import Attached, Tell, is_part, load_image, names_of
-from cactus.cli.options import Whole, image_options, offline_option, threads_option
+from cactus.cli.options import (
+    image_options,
+    max_tokens_option,
+    offline_option,
+    threads_option,
+)
 from cactus.cli.targets import check_targets
 from cactus.cli.text import complain, counted, message_of, note, printable, whole_characters
 
@@ -56,14 +61,7 @@ SUFFIXES = {"text": ".txt", "json": ".json"}
     metavar="DIR",
     help="Write a file for each image into this folder and print its path.",
 )
-@click.option(
-    "--max-tokens",
-    type=Whole(1),
-    metavar="N",
-    default=512,
-    show_default=True,
-    help="Most tokens of an answer.",
-)
+@max_tokens_option
 @image_options
 @threads_option
 @offline_option

@@ -18,6 +18,7 @@ import click
 
 from cactus.cli.text import note, printable
 from cactus.errors import InvalidRequest
+from cactus.inputs.text import one_line
 from cactus.schemas.spell import described
 
 if TYPE_CHECKING:
@@ -31,6 +32,34 @@ REPLIES = {
 
 SHOWN = 200
 """Characters of a result that are shown."""
+
+
+def open_tools(
+    ctx: click.Context,
+    file: str | None,
+    servers: Sequence[str],
+    allowed: Sequence[str],
+    *,
+    yes: bool,
+    quiet: bool,
+) -> tuple[list[Tool], set[str]]:
+    """The tools of --tools and --mcp, and the names of those that run without being asked for.
+
+    Raises a usage error for options that do not go together or name nothing, and where calls are to
+    be asked for and nobody is there; ToolServerError.
+    """
+    if yes and not file:
+        raise click.UsageError("--yes is about the calls of --tools, and there is no --tools.")
+    own = load_tools(file) if file else []
+    if file:
+        check_asking(yes)
+    tools = [*own, *open_servers(ctx, servers, own, quiet=quiet)]
+    unasked = {*allowed, *(tool.name for tool in own if yes)}
+    check_allowed(allowed, tools)
+    if servers:
+        asked = [tool for tool in tools if tool.name not in unasked]
+        check_asking(not asked, "--mcp", "--allow-tool NAME runs a tool unasked")
+    return tools, unasked
 
 
 def load_tools(file: str | Path) -> list[Tool]:
@@ -159,8 +188,7 @@ class Gate:
     def told(self, result: ToolResult) -> None:
         """Show what came of a call."""
         if not self._quiet:
-            line = " ".join(result.text.split())
-            note(f"= {line if len(line) <= SHOWN else line[:SHOWN] + '…'}")
+            note(f"= {one_line(result.text, SHOWN)}")
 
     def _reply(self, question: str) -> str:
         """Ask until the reply is one of REPLIES: "yes", "no" or "always"."""

@@ -124,9 +124,11 @@ def _start_log() -> None:
         return
     import click
 
+    from cactus.inputs.checks import short
+
     if wanted.lower() not in LOG_LEVELS:
         raise click.UsageError(
-            f"CACTUS_LOG must be debug, info, warning or error; got {wanted!r:.40}."
+            f"CACTUS_LOG must be debug, info, warning or error; got {short(wanted)}."
         )
     import logging
 

@@ -45,6 +45,15 @@ threads_option = click.option(
     help="Threads to compute with.  [default: CACTUS_THREADS or the physical cores]",
 )
 
+max_tokens_option = click.option(
+    "--max-tokens",
+    type=Whole(1),
+    metavar="N",
+    default=512,
+    show_default=True,
+    help="Most tokens of an answer.",
+)
+
 kv_option = click.option(
     "--kv",
     type=click.Choice(["f16", "int8"]),

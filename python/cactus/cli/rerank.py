@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import click
 
@@ -22,6 +24,9 @@ from cactus.cli.texts import (
     truncate_option,
 )
 from cactus.inputs.lines import json_line
+
+if TYPE_CHECKING:
+    from cactus import Model, RankedText
 
 
 @click.command("rerank", short_help="Rank texts by a query.")
@@ -87,22 +92,29 @@ def command(
         texts = [line.text for line in lines]
         try:
             ranked = loaded.rerank(query, texts, truncate=truncate, progress=shown)
-        except ContextLengthExceeded as whole:
-            if truncate:  # it is the query that is too long
+        except ContextLengthExceeded:
+            ranked = [] if truncate else _those_that_fit(loaded, query, lines, report)
+            if not ranked:  # it is the query that is too long
                 raise
-            ranked = []
-            for index, line in enumerate(lines):
-                try:
-                    (one,) = loaded.rerank(query, [line.text], progress=False)
-                except ContextLengthExceeded as error:
-                    report(line.number, too_long(error))
-                else:
-                    ranked.append(replace(one, index=index))
-            if not ranked:  # it may be the query that is too long
-                raise whole from None
-            ranked.sort(key=lambda each: -each.score)
     for each in ranked[:top_k]:
         line = lines[each.index]
         row = {**line.fields, "index": line.number - 1, "score": each.score, field: line.text}
         click.echo(json_line(row))
     ctx.exit(int(failed))
+
+
+def _those_that_fit(
+    model: Model, query: str, lines: Sequence[Line], report: Callable[[int, str], None]
+) -> list[RankedText]:
+    """One by one, the best first; those over the limit are reported and left out."""
+    from cactus.errors import ContextLengthExceeded
+
+    ranked = []
+    for index, line in enumerate(lines):
+        try:
+            (one,) = model.rerank(query, [line.text], progress=False)
+        except ContextLengthExceeded as error:
+            report(line.number, too_long(error))
+        else:
+            ranked.append(replace(one, index=index))
+    return sorted(ranked, key=lambda each: -each.score)

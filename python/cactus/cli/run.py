@@ -17,13 +17,13 @@ from cactus.cli.options import (
     activations_option,
     image_options,
     kv_option,
+    max_tokens_option,
     offline_option,
     resident_option,
     threads_option,
 )
 from cactus.cli.text import note, printable, whole_characters
-from cactus.errors import InvalidRequest, ModelNotFound
-from cactus.inputs.text import reason_of
+from cactus.errors import CactusError, InvalidRequest, ModelNotFound
 from cactus.weights.catalog import STARTER
 
 if TYPE_CHECKING:
@@ -59,14 +59,7 @@ SETTINGS = (
 )
 @image_options
 @click.option("--system", "-s", help="The system message: what the model is told first.")
-@click.option(
-    "--max-tokens",
-    type=Whole(1),
-    metavar="N",
-    default=512,
-    show_default=True,
-    help="Most tokens of an answer.",
-)
+@max_tokens_option
 @click.option(
     "--temperature",
     type=Real(0),
@@ -261,7 +254,7 @@ def command(
 
     In the chat, Ctrl-C stops an answer and a second Ctrl-C leaves; /help lists the commands.
     """
-    from cactus.cli.functions import Gate, check_allowed, check_asking, load_tools, open_servers
+    from cactus.cli.functions import Gate, open_tools
     from cactus.cli.images import is_image_file, load_images
     from cactus.cli.models import find_or_fetch, find_seeing
     from cactus.cli.prompt import prompt_of
@@ -274,17 +267,7 @@ def command(
     if (tools_file or servers) and schema_file:
         name = "--tools" if tools_file else "--mcp"
         raise click.UsageError(f"{name} and --schema exclude each other.")
-    if yes and not tools_file:
-        raise click.UsageError("--yes is about the calls of --tools, and there is no --tools.")
-    own = load_tools(tools_file) if tools_file else []
-    if tools_file:
-        check_asking(yes)
-    tools = [*own, *open_servers(ctx, servers, own, quiet=quiet)]
-    unasked = {*allowed, *(tool.name for tool in own if yes)}
-    check_allowed(allowed, tools)
-    if servers:
-        wanted = [tool for tool in tools if tool.name not in unasked]
-        check_asking(not wanted, "--mcp", "--allow-tool NAME runs a tool unasked")
+    tools, unasked = open_tools(ctx, tools_file, servers, allowed, yes=yes, quiet=quiet)
     if tools:  # one call at a time is asked for; and small models repeat one in an answer
         options["parallel_tool_calls"] = False
     if schema_file:
@@ -335,6 +318,8 @@ def command(
     with Model.from_engine(engine, cloud, docs) as loaded:
         if schema_file:
             _check_schema(schema_file, options["schema"], engine)
+        if tools and not quiet:
+            _tell_of_tools(engine)
         chat = Chat(
             loaded,
             Path(folder),
@@ -376,18 +361,12 @@ def chat_settings() -> dict[str, click.Option]:
 
 def _schema(file: str) -> dict[str, Any]:
     """The JSON schema in a file, or a usage error."""
-    from cactus.inputs.values import parse_json
+    from cactus.grammar.formats import read_schema
 
-    path = Path(file).expanduser()
     try:
-        schema = parse_json(path.read_text("utf-8"), f"--schema {file}")
-    except OSError as error:
-        raise click.UsageError(f"--schema {file}: {reason_of(error)}.") from None
-    except ValueError as error:
-        raise click.UsageError(f"{error}.") from None
-    if not isinstance(schema, dict):
-        raise click.UsageError(f"--schema {file}: expected a JSON schema, which is an object.")
-    return schema
+        return read_schema(file)
+    except CactusError as error:
+        raise click.UsageError(f"--schema {error}.") from None
 
 
 def _check_schema(file: str, schema: dict[str, Any], engine: Loaded) -> None:
@@ -399,6 +378,16 @@ def _check_schema(file: str, schema: dict[str, Any], engine: Loaded) -> None:
         grammar_of(schema_option("schema", schema), engine.grammars)
     except InvalidRequest as error:
         raise click.UsageError(f"--schema {file}: {str(error).removeprefix('schema: ')}") from None
+
+
+def _tell_of_tools(engine: Loaded) -> None:
+    """Say where a model is told of tools in another way than its own."""
+    template = engine.template
+    if not isinstance(template, CactusError) and not template.renders_tools:
+        note(
+            f"The chat template of {engine.name} does not know tools: the system message lists "
+            "them, and the model may not call them as it should."
+        )
 
 
 def _find_chatting(model: str | None, words: tuple[str, ...], offline: bool) -> Path:

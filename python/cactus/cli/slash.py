@@ -16,8 +16,10 @@ from cactus.cli.documents import show_hit
 from cactus.cli.images import PATHS, by_file, listed
 from cactus.cli.pasted import files_of
 from cactus.cli.show import describe, render
-from cactus.cli.text import counted, note, printable, table, whole_characters
+from cactus.cli.text import counted, message_of, note, printable, table, whole_characters
 from cactus.errors import CactusError, InvalidRequest
+from cactus.inputs.checks import short
+from cactus.inputs.text import one_line
 
 
 @dataclass(frozen=True)
@@ -49,7 +51,7 @@ def run_command(chat: Chat, line: str) -> bool:
     try:
         command.run(chat, rest.strip())
     except (CactusError, OSError) as error:
-        note(str(error))
+        note(message_of(error))
     except click.BadParameter as error:
         note(f"/{name} {printable(rest.strip())}: {error.message}")
     return True
@@ -154,7 +156,7 @@ def _set(chat: Chat, rest: str) -> None:
     if name not in settings:
         close = get_close_matches(name, settings, n=1)
         advice = f"did you mean {close[0]}?" if close else f"there are {', '.join(settings)}"
-        raise InvalidRequest(f"there is no setting {name!r:.60}: {advice}")
+        raise InvalidRequest(f"there is no setting {short(name)}: {advice}")
     option = settings[name]
     if not value:
         print(f"{name}  {chat.setting(name)}")
@@ -200,7 +202,7 @@ def _show(chat: Chat, rest: str) -> None:
         else:
             print(printable(str(facts.get(what) or f"The model's folder has no {what}.")))
     else:
-        raise InvalidRequest(f"there is no /show {what!r:.60}; there are {', '.join(SHOWN)}")
+        raise InvalidRequest(f"there is no /show {short(what)}; there are {', '.join(SHOWN)}")
 
 
 def _save(chat: Chat, rest: str) -> None:
@@ -263,10 +265,10 @@ def _last(chat: Chat) -> str:
 
 
 def _short(question: Question) -> str:
-    line = " ".join(question.text.split())
+    line = question.text
     if question.images:
         line = f"{listed(question.images)}: {line}"
-    return line if len(line) <= 60 else f"{line[:59]}…"
+    return one_line(line, 60)
 
 
 COMMANDS = {

@@ -161,15 +161,28 @@ def command(
         ctx.exit(1)
     if output is not None:
         output.mkdir(parents=True, exist_ok=True)
+    folder = _find_model(model, offline)
+    titled = len(jobs) > 1 and form == "text" and output is None
+    status = _transcribe(folder, threads, readable, options, titled, quiet)
+    ctx.exit(status or int(len(readable) < len(jobs)))
 
+
+def _transcribe(
+    folder: Path,
+    threads: int | None,
+    jobs: Sequence[Job],
+    options: dict[str, Any],
+    titled: bool,
+    quiet: bool,
+) -> int:
+    """Transcribe one after another; 0, 1 where one could not be, or that of Ctrl-C."""
     from cactus.cli.interrupt import stop_at_interrupt
     from cactus.cli.process import INTERRUPTED
     from cactus.cli.standard_input import StandardInput
     from cactus.errors import InvalidAudio
     from cactus.model import Model
 
-    folder, stdin = _find_model(model, offline), StandardInput()
-    failed = len(readable) < len(jobs)
+    stdin, failed = StandardInput(), False
 
     def stop() -> None:
         # What somebody records into a pipe has ended then, and is still to be written down.
@@ -182,8 +195,7 @@ def command(
         Model(folder, threads=threads, preload=True) as loaded,
         stop_at_interrupt(stop) as interrupted,
     ):
-        titled = len(jobs) > 1 and form == "text" and output is None
-        for number, job in enumerate(readable):
+        for number, job in enumerate(jobs):
             if titled:
                 click.echo(f"{chr(10) if number else ''}==> {printable(job.file)} <==")
             try:
@@ -195,8 +207,8 @@ def command(
                     complain(message_of(error))
                 failed = True
             if interrupted():
-                ctx.exit(INTERRUPTED)
-    ctx.exit(int(failed))
+                return INTERRUPTED
+    return int(failed)
 
 
 def _listen(
