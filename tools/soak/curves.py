@@ -7,13 +7,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from .watch import MEASURED
+from .watch import BYTES, MEASURED
 
 WIDTH, LEFT, RIGHT, HEIGHT, GAP, TOP = 860, 70, 150, 110, 34, 70
 COLOURS = {"library": "#1b7f5c", "server": "#c2571a"}
 UNITS = {
     "memory": "resident memory, MiB",
     "anonymous memory": "of which no file has (anonymous), MiB",
+    "in use": "in use of the heap, MiB",
 }
 STYLE = """
 text { font: 13px system-ui, sans-serif; fill: #222 }
@@ -58,7 +59,7 @@ def _title(summary: dict[str, Any], rounds: int) -> str:
 
 def _panel(what: str, top: int, rounds: Sequence[dict[str, Any]]) -> list[str]:
     """One thing that was measured, of both processes."""
-    scale = 2**20 if what in UNITS else 1
+    scale = 2**20 if what in BYTES else 1
     curves = {name: [line[name][what] / scale for line in rounds] for name in COLOURS}
     most = max(1.0, *(max(values) for values in curves.values())) * 1.1
     width, bottom, tenth = WIDTH - LEFT - RIGHT, top + HEIGHT, max(1, len(rounds) // 10)

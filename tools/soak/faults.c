@@ -1,4 +1,5 @@
-/* A disk that fails and a clock that steps, for a process that knows nothing of it.
+/* A disk that fails and a clock that steps, for a process that knows nothing of it; and what it
+   has of its heap.
 
    Loaded by LD_PRELOAD. SOAK_FAULTS names a file of the layout `Control` (faults.py has it, too),
    in which others say how often each kind of fault happens, and read how often it did. Only files
@@ -6,9 +7,11 @@
  */
 
 #define _GNU_SOURCE
+#include <ctype.h>
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <malloc.h>
 #include <stdarg.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -27,6 +30,10 @@ typedef struct {
   int64_t shift;          /* nanoseconds that the clock of the day is ahead */
   uint32_t chance[KINDS]; /* of a million calls that could fail in this way */
   uint32_t done[KINDS];   /* how often one did */
+  uint64_t used, kept;    /* bytes of malloc and of Python: in blocks that are used, and beside */
+  uint64_t objects;       /* those of Python that are used */
+  uint32_t told;          /* 1: they have been written */
+  uint32_t asked;         /* the process that is to write them */
 } Control;
 
 static volatile Control* control;
@@ -202,8 +209,49 @@ int rename(const char* from, const char* to) {
   return REAL(rename)(from, to);
 }
 
+/* Of a process that runs Python. */
+extern int Py_AddPendingCall(int (*call)(void*), void* given) __attribute__((weak));
+extern ssize_t PyGC_Collect(void) __attribute__((weak));
+extern int _PyObject_DebugMallocStats(FILE* output) __attribute__((weak));
+
+/* The number behind a text, in which commas may be. */
+static uint64_t number_behind(const char* text, const char* name) {
+  const char* found = strstr(text, name);
+  uint64_t number = 0;
+  if (!found) return 0;
+  for (found = strchr(found, '=') + 1; *found == ' ' || *found == ',' || isdigit(*found); ++found)
+    if (isdigit(*found)) number = 10 * number + (uint64_t)(*found - '0');
+  return number;
+}
+
+/* Say what the heap is. Python calls this between two steps of its main thread. */
+static int tell(void* given) {
+  char* text = NULL;
+  size_t size = 0;
+  PyGC_Collect(); /* garbage that waits for a collection is not in use */
+  struct mallinfo2 heap = mallinfo2();
+  FILE* output = open_memstream(&text, &size);
+  _PyObject_DebugMallocStats(output);
+  fclose(output);
+  uint64_t objects = number_behind(text, "# bytes in allocated blocks");
+  control->objects = objects;
+  control->used = heap.uordblks + heap.hblkhd + objects;
+  control->kept = heap.fordblks + number_behind(text, " bytes/arena") - objects;
+  free(text);
+  (void)given;
+  __atomic_store_n(&control->told, 1, __ATOMIC_RELEASE);
+  return 0;
+}
+
+/* Asking for the time is what every process does now and then. */
+static void look_who_is_asked(void) {
+  if (!Py_AddPendingCall || control->asked != (uint32_t)getpid()) return;
+  if (__atomic_exchange_n(&control->asked, 0, __ATOMIC_ACQ_REL)) Py_AddPendingCall(tell, NULL);
+}
+
 int clock_gettime(clockid_t clock, struct timespec* now) {
   int status = REAL(clock_gettime)(clock, now);
+  if (control && control->asked) look_who_is_asked();
   if (!status && control && (clock == CLOCK_REALTIME || clock == CLOCK_REALTIME_COARSE)) {
     int64_t nanoseconds = now->tv_nsec + control->shift % 1000000000;
     now->tv_sec += control->shift / 1000000000;

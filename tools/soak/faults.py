@@ -1,4 +1,7 @@
-"""Faults of files and of the clock, for processes that are started with the library of faults.c."""
+"""Faults of files and of the clock, for processes that are started with the library of faults.c.
+
+It also says what such a process has of its heap.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,8 @@ import os
 import random
 import struct
 import subprocess
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -15,10 +19,14 @@ KINDS = ("ENOSPC", "EIO", "EINTR", "short", "ENOMEM")
 """In the order of faults.c; "short": less is moved than asked, "ENOMEM": of mapping a file."""
 _SHIFT = struct.Struct("<q")
 _CHANCES = struct.Struct(f"<{len(KINDS)}I")
+_HEAP = struct.Struct("<QQQII")
+_HEAP_AT = _SHIFT.size + 2 * _CHANCES.size
 _SIZE = 4096
 SINGLE = {"ENOSPC": 0.2, "EIO": 0.1, "EINTR": 0.3, "short": 0.6, "ENOMEM": 0.5}
 MIX = {"ENOSPC": 0.02, "EIO": 0.02, "EINTR": 0.1, "short": 0.2, "ENOMEM": 0.05}
 """Chances, where one kind happens and where all do."""
+PATIENCE = 60
+"""Seconds in which a process has to say what its heap is."""
 DAY = 86_400_000_000_000
 STEPS = (0, 3_600_000_000_000, -3_600_000_000_000, 400 * DAY, -30 * DAY)
 """Nanoseconds by which a clock is wrong, before somebody sets it to another of them."""
@@ -73,3 +81,18 @@ class Faults:
         """How often each kind has happened."""
         counts = _CHANCES.unpack_from(self._shared, _SHIFT.size + _CHANCES.size)
         return dict(zip(KINDS, counts, strict=True))
+
+    def heap(self, pid: int, wake: Callable[[], object]) -> dict[str, int]:
+        """Bytes of a process's heap, malloc's and Python's: in use, of Python, and free.
+
+        `wake` has the process do something. Raises TimeoutError.
+        """
+        _HEAP.pack_into(self._shared, _HEAP_AT, 0, 0, 0, 0, pid)
+        until = time.monotonic() + PATIENCE
+        while time.monotonic() < until:
+            wake()
+            used, kept, objects, told, _ = _HEAP.unpack_from(self._shared, _HEAP_AT)
+            if told:
+                return {"in use": used, "of Python": objects, "kept": kept}
+            time.sleep(0.01)
+        raise TimeoutError(f"process {pid} has not said what its heap is")

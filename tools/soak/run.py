@@ -19,7 +19,7 @@ from .curves import draw
 from .faults import KINDS, Faults, build
 from .made import ROOT, Made, make
 from .server import Server
-from .watch import GROWTH, MEASURED, grown, seen, tenths
+from .watch import BYTES, GROWTH, IN_USE, MEASURED, grown, seen, tenths
 
 WHOLE = {
     "requests": 100_000,
@@ -138,12 +138,12 @@ def _round(
         wrong[what] += 1
         print(f"round {number}: {what}", file=sys.stderr, flush=True)
     server.wrong.clear()
-    injected = server.faults.done()
+    injected, heap = server.faults.done(), server.heap()
     return {
         "round": number,
         "seconds": round(time.monotonic() - began, 2),
-        "library": seen(worker.process.pid),
-        "server": seen(server.process.pid),
+        "library": seen(worker.process.pid) | came["heap"],
+        "server": seen(server.process.pid) | heap,
         "injected": {kind: injected[kind] + came["injected"][kind] for kind in KINDS},
         "refused": {**came["refused"], **server.refused},
         "wrong": sum(wrong.values()),
@@ -177,10 +177,14 @@ def _summary(
         "injected": last["injected"],
         "missing": [kind for kind, n in last["injected"].items() if not n and not short],
         "tenths": {name: [round(value, 1) for value in tenths(curves[name])] for name in curves},
-        "grown": [name for name in curves if grown(curves[name], 3 * GROWTH if short else GROWTH)],
+        "grown": [name for name in curves if grown(curves[name], _may_grow(name, short))],
         "refused": last["refused"],
         "wrong": dict(wrong),
     }
+
+
+def _may_grow(name: str, short: bool) -> float:
+    return (IN_USE if name.endswith("in use") else GROWTH) * (3 if short else 1)
 
 
 def _print(summary: dict[str, Any]) -> None:
@@ -191,10 +195,10 @@ def _print(summary: dict[str, Any]) -> None:
     print("faults: " + ", ".join(f"{n} {kind}" for kind, n in summary["injected"].items()))
     for name, (second, last) in summary["tenths"].items():
         shown = "  GROWN" if name in summary["grown"] else ""
-        if name.endswith("memory"):
-            print(f"{name:20} {second / 2**20:8.1f} -> {last / 2**20:8.1f} MiB{shown}")
+        if name.endswith(BYTES):
+            print(f"{name:24} {second / 2**20:8.1f} -> {last / 2**20:8.1f} MiB{shown}")
         else:
-            print(f"{name:20} {second:8.1f} -> {last:8.1f}{shown}")
+            print(f"{name:24} {second:8.1f} -> {last:8.1f}{shown}")
     if summary["missing"]:
         print(f"never happened: {', '.join(summary['missing'])}")
 

@@ -104,6 +104,17 @@ class Server:
         self._idle, self._slow = idle, slow
         self._held: list[socket.socket] = []
         self._turn = 0
+        self._begin_threads()
+
+    def _begin_threads(self) -> None:
+        """So many ask at once that the server begins all threads that it may have."""
+        for _ in range(4):
+            held = [socket.create_connection(("127.0.0.1", self.port)) for _ in range(64)]
+            for each in held:
+                each.sendall(b"GET /cactus/status HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            for each in held:
+                assert each.recv(15) == b"HTTP/1.1 200 OK", "the server is not well"
+                each.close()
 
     def hold(self) -> None:
         """Let idle connections and readers that do not read begin."""
@@ -119,6 +130,13 @@ class Server:
         while now["descriptors"] != before:
             time.sleep(0.5)
             before, now = now["descriptors"], seen(self.process.pid)
+
+    def heap(self) -> dict[str, int]:
+        """What the server has of its heap."""
+        client = Client(self.port)
+        found = self.faults.heap(self.process.pid, lambda: client.ask("GET", "/cactus/status"))
+        client.close()
+        return found
 
     def end(self) -> int:
         """The exit status of the server that was told to end."""

@@ -7,20 +7,27 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-MEASURED = ("memory", "anonymous memory", "descriptors", "threads", "children")
+MEASURED = ("memory", "anonymous memory", "in use", "descriptors", "threads", "children")
+"""What may not grow; "in use" are the bytes of the blocks that malloc and Python have given out."""
+BYTES = MEASURED[:3]
 GROWTH = 0.05
+IN_USE = 0.02
+"""What is in use may grow by less: neither free blocks nor large pages of the system count."""
 
 
 def seen(pid: int) -> dict[str, int]:
     """Bytes of resident memory, open descriptors, threads and child processes.
 
     Anonymous memory is what no file has: the system cannot take it away when others need memory.
+    Of it are huge pages, which are resident as a whole once any of their bytes is used.
     """
     home = Path(f"/proc/{pid}")
-    resident = dict(re.findall(r"^(\w+):\s+(\d+) kB$", (home / "status").read_text(), re.MULTILINE))
+    lines = "".join((home / name).read_text() for name in ("status", "smaps_rollup"))
+    resident = dict(re.findall(r"^(\w+):\s+(\d+) kB$", lines, re.MULTILINE))
     return {
         "memory": int(resident["VmRSS"]) << 10,
         "anonymous memory": int(resident["RssAnon"]) << 10,
+        "huge pages": int(resident["AnonHugePages"]) << 10,
         "descriptors": len(os.listdir(home / "fd")),
         "threads": len(os.listdir(home / "task")),
         "children": len(children(pid)),
