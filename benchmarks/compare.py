@@ -30,6 +30,7 @@ from results import Results
 from rounds import (
     Contest,
     Quiet,
+    add_rounds,
     measure_peaks,
     measure_round,
     measure_starts,
@@ -55,14 +56,11 @@ def arguments() -> argparse.Namespace:
     add("--peers", default=LLAMA, help=f"{','.join(PEERS)} or all (llama.cpp)")
     add("--ik", type=Path, metavar="FOLDER", help="a peer more: the tools of an ik_llama.cpp build")
     add("--case", action="append", help="only the cases whose name has this text; no start-up")
-    add("--rounds", type=int, default=3, help="interleaved rounds (default: 3)")
+    add_rounds(parser)
     add("--long-rounds", type=int, default=1, help="rounds with the long cases (default: 1)")
     add("--quick", action="store_true", help="2 short rounds, no long cases, no search")
     add("--search", action="store_true", help="search the peers' configurations again")
-    add("--threads", default="1,2", help="thread counts (default: 1,2)")
-    add("--retries", type=int, default=1, help="repeats of a disturbed measurement (default: 1)")
     add("--isa", help="force a kernel tier of ours")
-    add("--json", type=Path, metavar="FILE", help="write every sample to FILE")
     add("--save", action="store_true", help="write it to benchmarks/results/<date>-<commit>.json")
     add("--markdown", type=Path, metavar="FILE", help="write the tables to FILE too")
     add("--publish", action="store_true", help="put them into README.md and docs/performance.md")

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+from argparse import ArgumentParser
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 from typing import TypeVar
 
 import peaks
@@ -20,6 +22,15 @@ NO_PYTHON, IMPORT = "llama-simple (no Python), start to end", "import cactus"
 CHAT = "chat"
 BUSY_LIMIT = 0.15
 T = TypeVar("T")
+
+
+def add_rounds(parser: ArgumentParser) -> None:
+    """The options of every comparison in rounds."""
+    add = parser.add_argument
+    add("--threads", default="1,2", help="thread counts (default: 1,2)")
+    add("--rounds", type=int, default=3, help="interleaved rounds (default: 3)")
+    add("--retries", type=int, default=1, help="repeats of a disturbed measurement (default: 1)")
+    add("--json", type=Path, metavar="FILE", help="write every sample to FILE")
 
 
 @dataclass

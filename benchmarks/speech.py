@@ -26,7 +26,7 @@ import peer_speech
 import speech_clips
 import speech_models
 from report import Line, compare, table, thread_text
-from rounds import BUSY_LIMIT, Quiet
+from rounds import BUSY_LIMIT, Quiet, add_rounds
 from runner import Child, Command, Progress, finish, machine, run_child
 
 HERE = Path(__file__).resolve().parent
@@ -82,11 +82,8 @@ def arguments() -> argparse.Namespace:
     add("--peer", choices=(FASTER_WHISPER, WHISPER_CPP), default=FASTER_WHISPER)
     add("--case", action="append", choices=list(REPEATS), help="only these cases")
     add("--beams", default="1,5", help="beam sizes (default: 1,5)")
-    add("--threads", default="1,2", help="thread counts (default: 1,2)")
-    add("--rounds", type=int, default=3, help="interleaved rounds (default: 3)")
+    add_rounds(parser)
     add("--long-rounds", type=int, default=1, help="those with the 10 minutes (default: 1)")
-    add("--retries", type=int, default=1, help="repeats of a disturbed measurement (default: 1)")
-    add("--json", type=Path, metavar="FILE", help="write every sample to FILE, or add to it")
     add("--show", type=Path, metavar="FILE", help="measure nothing: the tables of such a file")
     return parser.parse_args()
 

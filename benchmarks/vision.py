@@ -27,7 +27,7 @@ import vision_models
 from peaks import AMX_BF16, of_tower
 from peaks import measure as measure_peaks
 from report import Spread, markdown, publish, thread_text
-from rounds import BUSY_LIMIT, Quiet
+from rounds import BUSY_LIMIT, Quiet, add_rounds
 from runner import (
     REPOSITORY,
     BenchmarkError,
@@ -88,11 +88,8 @@ def arguments() -> argparse.Namespace:
     engines = list(dict.fromkeys(engine for engine, _ in SIDES))
     add("--size", action="append", choices=list(SIZES), help="only these sizes")
     add("--peer", action="append", choices=engines, help="only these engines")
-    add("--threads", default="1,2", help="thread counts (default: 1,2)")
-    add("--rounds", type=int, default=3, help="interleaved rounds (default: 3)")
-    add("--retries", type=int, default=1, help="repeats of a disturbed measurement (default: 1)")
+    add_rounds(parser)
     add("--cpu", action="store_true", help="ratios of processor time, for one thread when busy")
-    add("--json", type=Path, metavar="FILE", help="write every sample to FILE")
     add("--publish", action="store_true", help="put the tables into docs/vision-performance.md")
     add("--prepare", action="store_true", help="only make what is needed")
     return parser.parse_args()
