@@ -13,6 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from cactus.errors import InvalidRequest
+from cactus.inputs.checks import short
 
 MAX_THREADS = 256
 
@@ -35,7 +36,7 @@ def choose_threads(wanted: int | None = None) -> int:
                 wanted = int(text)
             except ValueError:
                 raise InvalidRequest(
-                    f"CACTUS_THREADS must be a whole number, got {text[:40]!r}"
+                    f"CACTUS_THREADS must be a whole number, got {short(text)}"
                 ) from None
     elif isinstance(wanted, bool) or not isinstance(wanted, int):
         raise InvalidRequest(f"threads must be a whole number, got {type(wanted).__name__}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from cactus.inputs.text import shortened
+from cactus.inputs.checks import short
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +74,7 @@ class Segment:
 
     def __repr__(self) -> str:
         words = "" if self.words is None else f", {len(self.words)} words"
-        return f"Segment({self.start:.2f}-{self.end:.2f} s, {shortened(self.text)}{words})"
+        return f"Segment({self.start:.2f}-{self.end:.2f} s, {short(self.text)}{words})"
 
     def to_dict(self) -> dict[str, Any]:
         """``start``, ``end`` and ``text``; ``words``, ``channel``, ``logprobs`` where known."""

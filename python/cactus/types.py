@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, fields
 from hashlib import blake2b
 from typing import Any, Literal
 
-from cactus.inputs.text import shortened
+from cactus.inputs.checks import short
 from cactus.passages import Citation as Citation
 from cactus.passages import Passage as Passage
 from cactus.passages import Reading as Reading
@@ -227,11 +227,11 @@ class Completion:
         return self.text
 
     def __repr__(self) -> str:
-        thought = "" if self.reasoning is None else f", reasoning={shortened(self.reasoning)}"
+        thought = "" if self.reasoning is None else f", reasoning={short(self.reasoning)}"
         names = ", ".join(call["name"] for call in self.function_calls)
         calls = f", calls {names}" if names else ""
         return (
-            f"Completion({shortened(self.text)}{thought}{calls}, {self.finish_reason!r}, "
+            f"Completion({short(self.text)}{thought}{calls}, {self.finish_reason!r}, "
             f"confidence={self.confidence:.2f}, {len(self.tokens)} tokens, "
             f"{self.metrics.decode_tps:.0f} tokens/s)"
         )
@@ -327,7 +327,7 @@ class Transcription:
 
     def __repr__(self) -> str:
         return (
-            f"Transcription({shortened(self.text)}, {self.language!r}, "
+            f"Transcription({short(self.text)}, {self.language!r}, "
             f"{len(self.segments)} segments, {self.duration:.2f} s)"
         )
 

@@ -33,25 +33,10 @@ from cactus import (
     cactus_transcribe,
 )
 from cactus.errors import InvalidRequest, ModelClosed, UnsupportedModel
+from tests.api.fields import FIELDS
 from tests.generate.scripted import InThread, babbling, saying, scripted_engine
 
 HELLO = [{"role": "user", "content": "Hello"}]
-FIELDS = [
-    "success",
-    "error",
-    "cloud_handoff",
-    "response",
-    "function_calls",
-    "confidence",
-    "time_to_first_token_ms",
-    "total_time_ms",
-    "prefill_tps",
-    "decode_tps",
-    "ram_usage_mb",
-    "prefill_tokens",
-    "decode_tokens",
-    "total_tokens",
-]
 MakeHandle = Callable[..., int]
 
 

@@ -7,23 +7,7 @@ from dataclasses import FrozenInstanceError, replace
 import pytest
 
 from cactus.types import Completion, CompletionResult, Metrics, StreamEvent, TranscriptionResult
-
-FIELDS = [
-    "success",
-    "error",
-    "cloud_handoff",
-    "response",
-    "function_calls",
-    "confidence",
-    "time_to_first_token_ms",
-    "total_time_ms",
-    "prefill_tps",
-    "decode_tps",
-    "ram_usage_mb",
-    "prefill_tokens",
-    "decode_tokens",
-    "total_tokens",
-]
+from tests.api.fields import FIELDS
 
 DONE = Completion(
     text='Grüße 🎉 "quoted"\n\x07',

@@ -221,6 +221,19 @@ def test_tools_rendered_tells_whether_the_model_hears_of_them() -> None:
     assert not ChatTemplate(seldom).render(USER, tools).tools_rendered
 
 
+@pytest.mark.parametrize(
+    ("source", "shown"),
+    [
+        ("{{ messages[0].content }}", False),
+        ("{% if tools %}{{ tools | length }} tools{% endif %}", False),
+        ("{% for tool in tools %}{{ tool.function.name }}{% endfor %}", True),
+        ("{% if tools %}{{ raise_exception('no tools') }}{% endif %}", False),
+    ],
+)
+def test_a_template_is_asked_whether_it_shows_tools(source: str, shown: bool) -> None:
+    assert ChatTemplate(source).renders_tools is shown
+
+
 def test_a_template_that_reads_parts_gets_parts() -> None:
     images = parse_messages([{"role": "user", "content": "see", "images": ["a.png", "b.png"]}])
     rendered = ChatTemplate(SOURCES["vision"], SPECIAL).render(images, add_generation_prompt=False)

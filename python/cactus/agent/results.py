@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from cactus.inputs.text import shortened
+from cactus.inputs.checks import short
 from cactus.types import Completion, FinishReason, TokenLogprob
 
 RunReason = FinishReason | Literal["max_steps"]
@@ -98,7 +98,7 @@ class ToolRun:
     def __repr__(self) -> str:
         calls = len(self.results)
         return (
-            f"ToolRun({shortened(self.text)}, {self.finish_reason!r}, {len(self.steps)} steps, "
+            f"ToolRun({short(self.text)}, {self.finish_reason!r}, {len(self.steps)} steps, "
             f"{calls} {'call' if calls == 1 else 'calls'})"
         )
 

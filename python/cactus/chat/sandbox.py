@@ -26,6 +26,7 @@ from jinja2.utils import Namespace, pass_context
 
 from cactus.chat.budget import CHARACTERS_PER_ITEM, MAX_BITS, MAX_WIDTH, Budget
 from cactus.chat.traced import Traced, join, trusted
+from cactus.inputs.text import cut
 
 STRING_METHODS = frozenset(
     (
@@ -364,7 +365,7 @@ def _make_dict(*args: Any, **kwargs: Any) -> dict[Any, Any]:
 
 
 def _raise_exception(message: str) -> None:
-    raise RaisedByTemplate(str.__str__(str(message))[:500])  # str of a Traced is one, too
+    raise RaisedByTemplate(cut(str.__str__(str(message)), 500))  # str of a Traced is one, too
 
 
 def _strftime_now(format: str) -> str:

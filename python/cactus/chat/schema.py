@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from cactus.errors import InvalidRequest
+from cactus.inputs.text import cut
 from cactus.inputs.values import shown
 
 TYPES = ("object", "array", "string", "number", "integer", "boolean", "null")
@@ -146,7 +147,7 @@ def _pattern(value: Any, name: str) -> None:
 def _patterns(value: Any, name: str) -> None:
     _object(value, name)
     for pattern in value:
-        _pattern(pattern, f"{name}.{pattern[:40]}")
+        _pattern(pattern, f"{name}.{cut(pattern)}")
 
 
 _CHECKS: dict[str, Check] = {

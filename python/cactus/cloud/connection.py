@@ -20,7 +20,7 @@ from cactus.cloud.reading import Reading, bad, error_text
 from cactus.cloud.settings import Limits, Settings, is_local
 from cactus.cloud.sse import EventReader
 from cactus.errors import CloudError
-from cactus.inputs.text import one_line
+from cactus.inputs.text import one_line, reason_of
 
 if TYPE_CHECKING:
     import httpx
@@ -205,7 +205,7 @@ class Request:
             if isinstance(cause, ssl.SSLError) and isinstance(error, httpx.ConnectError):
                 return CloudError(f"no secure connection to {host}: {cause.reason}", code="tls")
             if isinstance(cause, socket.gaierror):
-                return CloudError(f"{host} is not known: {cause.strerror}", code="dns")
+                return CloudError(f"{host} is not known: {reason_of(cause)}", code="dns")
         if isinstance(error, httpx.ConnectTimeout):
             return CloudError(
                 f"no connection to {host} in {self._limits.connect:g} s", code="timeout"

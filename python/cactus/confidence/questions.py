@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from cactus.errors import InvalidRequest
+from cactus.inputs.checks import short
 from cactus.inputs.files import read_text
 from cactus.inputs.values import clean, parse_json
 
@@ -74,7 +75,7 @@ def _parse(row: Any, where: str, judge: Judge) -> Question:
         texts.append(str(answer))
         if (last_number(str(answer)) if judge == "number" else _words(str(answer))) in (None, []):
             what = "number" if judge == "number" else "word"
-            raise InvalidRequest(f"{where}: the answer {answer!r:.40} has no {what} in it")
+            raise InvalidRequest(f"{where}: the answer {short(answer)} has no {what} in it")
     if asked == ["question"]:
         messages = [{"role": "user", "content": messages}]  # a text that is JSON stays a text
     return Question(messages, tuple(texts), judge)

@@ -10,6 +10,7 @@ import re
 from collections.abc import Sequence
 
 from cactus.corpus.overlap import Overlap, Span, sentences, terms
+from cactus.inputs.text import one_line
 from cactus.passages import Citation, Passage
 
 WRITTEN = 0.35
@@ -57,7 +58,9 @@ def cite(
             if support >= WRITTEN:
                 kept.append((places[number], support, True))
             else:
-                notes.append(f"[{number}] does not say what it is cited for: {_short(sentence)}")
+                notes.append(
+                    f"[{number}] does not say what it is cited for: {one_line(sentence, 80)}"
+                )
         if not kept and wanted:
             best = max(range(len(passages)), key=lambda n: (overlap.support(wanted, n), -n))
             support = overlap.support(wanted, best)
@@ -126,8 +129,3 @@ def _line(passage: Passage, start: int) -> int | None:
     if passage.line is None:
         return None
     return passage.line + passage.text.count("\n", 0, start)
-
-
-def _short(sentence: str) -> str:
-    text = " ".join(sentence.split())
-    return text if len(text) <= 80 else f"{text[:79]}…"

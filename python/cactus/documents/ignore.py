@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from cactus.documents.types import Skipped
+from cactus.inputs.checks import short
 from cactus.inputs.text import reason_of
 
 if TYPE_CHECKING:
@@ -32,11 +33,11 @@ def compile_patterns(
     for number, line in enumerate(lines, 1):
         try:
             if any(len(_STARS.findall(part)) > _MOST_STARS for part in line.split("/")):
-                raise ValueError(f"more than {_MOST_STARS} stars in one part: {line[:60]!r}")
+                raise ValueError(f"more than {_MOST_STARS} stars in one part: {short(line)}")
             GitIgnoreSpec.from_lines([line])
         except ValueError as error:
             if refused is None:
-                raise ValueError(f"pattern {line[:60]!r}: {error}") from None
+                raise ValueError(f"pattern {short(line)}: {error}") from None
             refused(number, str(error))
         else:
             kept.append(line)

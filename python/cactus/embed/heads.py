@@ -15,6 +15,7 @@ import numpy as np
 from cactus.embed.pooling import F32
 from cactus.embed.settings import Dense
 from cactus.errors import ModelFormatError
+from cactus.inputs.checks import short
 from cactus.weights.format.safetensors import SafetensorsFile, read_safetensors
 
 FILE = "heads.safetensors"
@@ -94,14 +95,14 @@ def _tensor(file: SafetensorsFile, name: str, shape: tuple[int, ...]) -> F32:
     """A tensor of a shape, in which -1 is any number."""
     info = file.tensors.get(name)
     if info is None:
-        raise ModelFormatError(f"{file.path}: tensor {name[:80]!r} is missing")
+        raise ModelFormatError(f"{file.path}: tensor {short(name)} is missing")
     wanted = len(info.shape) == len(shape) and all(
         side > 0 and want in (side, -1) for side, want in zip(info.shape, shape, strict=True)
     )
     if not wanted or info.dtype != "F32":
         sizes = ", ".join("any" if side < 0 else str(side) for side in shape)
         raise ModelFormatError(
-            f"{file.path}: tensor {name[:80]!r} is {info.dtype} {list(info.shape)}, "
+            f"{file.path}: tensor {short(name)} is {info.dtype} {list(info.shape)}, "
             f"expected F32 [{sizes}]"
         )
     return file.read(name).view(np.float32).reshape(info.shape)

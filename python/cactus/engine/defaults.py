@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from cactus.errors import ModelFormatError
+from cactus.inputs.checks import short
 from cactus.inputs.files import read_json
 from cactus.weights.locate import name_of, source_of
 from cactus.weights.recommended import recommended
@@ -77,7 +78,7 @@ def _parse(
 ) -> SamplingDefaults:
     samples = given.get("do_sample")
     if samples is not None and not isinstance(samples, bool):
-        raise ModelFormatError(f"{where}: do_sample is {samples!r:.80}, expected true or false")
+        raise ModelFormatError(f"{where}: do_sample is {short(samples)}, expected true or false")
     values: dict[str, Any] = {}
     for name, (low, high) in _RANGES.items():
         value = given.get(name)
@@ -88,7 +89,7 @@ def _parse(
         if isinstance(value, bool) or not isinstance(value, kinds) or not low <= value <= high:
             kind = "an integer" if name == "top_k" else "a number"
             raise ModelFormatError(
-                f"{where}: {name} is {value!r:.80}, expected {kind} from {low:g} to {high:g}"
+                f"{where}: {name} is {short(value)}, expected {kind} from {low:g} to {high:g}"
             )
         values[name] = value
     if samples is None:

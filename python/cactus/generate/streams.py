@@ -9,7 +9,7 @@ from cactus.calls.stream import EventStream
 from cactus.calls.turns import Call
 from cactus.errors import InvalidRequest
 from cactus.generate.generation import Generation
-from cactus.inputs.text import shortened
+from cactus.inputs.checks import short
 from cactus.types import Completion, StreamEvent
 
 
@@ -97,7 +97,7 @@ class AsyncCompletionStream(AsyncEventStream[StreamEvent]):
 def stream_repr(stream: object, generation: Generation | None) -> str:
     """How a stream of a completion shows itself: its state, and the text that has come."""
     state, text = ("not begun", "") if generation is None else generation.progress
-    shown = f": {shortened(text)}" if text else ""
+    shown = f": {short(text)}" if text else ""
     return f"<{type(stream).__name__} {state}{shown}>"
 
 

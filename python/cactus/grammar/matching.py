@@ -6,6 +6,8 @@ import json
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
+from cactus.inputs.checks import short
+
 if TYPE_CHECKING:
     from llguidance import LLMatcher
 
@@ -29,7 +31,7 @@ def fits(pattern: str, text: str) -> bool:
 def check_names(pattern: str) -> None:
     """Raises Unchecked for an expression about names of properties that ``re`` may be long at."""
     if "(" in pattern or sum(pattern.count(sign) for sign in "*+{") > 2:
-        raise Unchecked(f"patternProperties {pattern!r:.100}")
+        raise Unchecked(f"patternProperties {short(pattern)}")
 
 
 @lru_cache(maxsize=64)
@@ -41,5 +43,5 @@ def _matcher(pattern: str) -> LLMatcher:
         LLTokenizer("byte"), LLMatcher.grammar_from_json_schema(schema), log_level=0
     )
     if matcher.is_error():
-        raise Unchecked(f"pattern {pattern!r:.100}")
+        raise Unchecked(f"pattern {short(pattern)}")
     return matcher

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from cactus.errors import InvalidRequest
 from cactus.grammar.limits import keywords
 from cactus.grammar.matching import Unchecked, check_names, fits
+from cactus.inputs.text import cut
 from cactus.types import Structure
 
 if TYPE_CHECKING:
@@ -110,13 +111,15 @@ def violations(value: Any, schema: Any) -> tuple[str, ...]:
     )
     try:
         return tuple(
-            f"{error.json_path.replace('$', 'answer', 1)}: {error.message[:200]}"
+            f"{error.json_path.replace('$', 'answer', 1)}: {cut(error.message, 200)}"
             for error, _ in zip(found, range(MOST_ERRORS), strict=False)
         )
     except Unchecked:
         raise
     except Exception as error:  # whatever jsonschema makes of a schema that is none
-        return (f"answer: the schema cannot be checked: {type(error).__name__}: {error!s:.200}",)
+        return (
+            f"answer: the schema cannot be checked: {type(error).__name__}: {cut(str(error), 200)}",
+        )
 
 
 @cache

@@ -13,6 +13,7 @@ from urllib.parse import unquote_to_bytes
 
 from cactus.errors import InvalidImage
 from cactus.images.picture import Limits, Picture, Policy, strips
+from cactus.inputs.checks import short
 from cactus.inputs.files import open_regular
 from cactus.inputs.text import reason_of
 
@@ -84,13 +85,13 @@ def file_of(source: Any, limits: Limits, policy: Policy) -> tuple[bytes, str] | 
 def _of_url(url: str, scheme: str, limits: Limits, policy: Policy) -> tuple[bytes, str]:
     if scheme == "data":
         return _data_of(url, limits), "the image in a data: URL"
-    shown = url if len(url) <= 100 else f"{url[:100]}…"
+    shown = short(url)
     if scheme not in ("http", "https"):
         what = "give the path itself" if scheme == "file" else "give a path or bytes"
-        raise InvalidImage(f"{shown!r}: {scheme}: addresses are not read; {what}")
+        raise InvalidImage(f"{shown}: {scheme}: addresses are not read; {what}")
     if not policy.urls:
         raise InvalidImage(
-            f"{shown!r} is an address, and fetching images is not allowed here; download it first "
+            f"{shown} is an address, and fetching images is not allowed here; download it first "
             "and give its path or bytes"
         )
     from cactus.images.remote import fetch
@@ -104,7 +105,7 @@ def _data_of(url: str, limits: Limits) -> bytes:
     found = _DATA.match(url[:300])
     if not found or not found[1].lower().startswith("image/"):
         raise InvalidImage(
-            f"{url[:40]!r} is not the data: URL of an image; expected "
+            f"{short(url, 40)} is not the data: URL of an image; expected "
             '"data:image/png;base64," and the file in base64'
         )
     limits.check_bytes(1 + (len(url) - found.end()) // 3, name)  # %AB is one byte

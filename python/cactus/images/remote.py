@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from cactus.errors import InvalidImage
 from cactus.images.picture import Limits
-from cactus.inputs.text import one_line, reason_of
+from cactus.inputs.text import cut, one_line, reason_of
 from cactus.inputs.tls import tls_context
 
 if TYPE_CHECKING:
@@ -148,7 +148,7 @@ class _Fetch:
 def named(url: httpx.URL) -> str:
     """An address for messages: without user, password and query, which may be secrets."""
     shown = f"{url.scheme}://{url.host}{url.path}"
-    return f'"{one_line(shown if len(shown) <= 200 else shown[:200] + "…")}"'
+    return f'"{one_line(cut(shown, 200))}"'
 
 
 def check_url(url: httpx.URL, name: str) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 
 from cactus.errors import InvalidRequest
+from cactus.inputs.text import SHOWN, cut
 
 
 def known(names: Iterable[str], options: Iterable[str]) -> None:
@@ -79,9 +80,29 @@ def expected(name: str, wanted: str, value: object) -> str:
     return f"{name} must be {wanted}, got {short(value)}"
 
 
-def short(value: object) -> str:
-    """A value as an error shows it."""
+def short(value: object, most: int = SHOWN) -> str:
+    """A value of any size as an error shows it: cut after `most` characters, which is said."""
     try:
-        return reprlib.repr(value)
-    except Exception:  # a caller's own __repr__ may do anything
+        text = _Repr(most).repr(value)
+    except Exception:  # a caller's own type may do anything
         return f"a {type(value).__name__}"
+    return text if isinstance(value, str) else cut(text, 4 * most)
+
+
+class _Repr(reprlib.Repr):
+    """Representations of bounded size and work."""
+
+    def __init__(self, most: int) -> None:
+        super().__init__()
+        self.maxlevel = 3
+        self.maxstring = self.maxother = most
+
+    def repr_str(self, x: str, level: int) -> str:
+        """A text in quotes; where it is cut, that and its length are said."""
+        if len(x) <= self.maxstring:
+            return repr(x)
+        return f"{x[: self.maxstring] + '…'!r} ({len(x)} characters)"
+
+    def repr_int(self, x: int, level: int) -> str:
+        """An integer; about how large it is where Python may refuse to write its digits."""
+        return repr(x) if x.bit_length() < 256 else f"about {'-' * (x < 0)}2**{x.bit_length() - 1}"

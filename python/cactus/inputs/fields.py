@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from cactus.errors import ModelFormatError, UnsupportedModel
+from cactus.inputs.checks import short
 
 _MISSING = object()
 
@@ -30,9 +31,7 @@ class Fields:
 
     def error(self, name: str, want: str, got: Any) -> ModelFormatError:
         """The error to raise for a key whose value is not what it must be."""
-        shown = repr(got)
-        shown = shown if len(shown) <= 80 else shown[:77] + "..."
-        return ModelFormatError(f"{self.where}: {name}: want {want}, got {shown}")
+        return ModelFormatError(f"{self.where}: {name}: want {want}, got {short(got)}")
 
     def has(self, name: str) -> bool:
         """Whether the key is there and not null."""
@@ -78,7 +77,7 @@ class Fields:
             raise self.error(name, "one of " + ", ".join(known), value)
         if value not in known:
             raise UnsupportedModel(
-                f"{self.where}: {name} {value[:80]!r} is not supported; known: {', '.join(known)}"
+                f"{self.where}: {name} {short(value)} is not supported; known: {', '.join(known)}"
             )
         return value
 

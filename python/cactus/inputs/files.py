@@ -26,8 +26,9 @@ from cactus.errors import (
     ModelNotFound,
     UnsupportedModel,
 )
+from cactus.inputs.checks import short
 from cactus.inputs.partial import begin, end, sweep_once
-from cactus.inputs.text import reason_of
+from cactus.inputs.text import cut, reason_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -196,7 +197,7 @@ def open_regular(path: str | bytes, what: str, wrong: type[CactusError]) -> tupl
 
 def quoted(path: str) -> str:
     """A path for messages, cut where it is long."""
-    return f'"{path if len(path) <= 300 else path[:300] + "…"}"'
+    return f'"{cut(path, 300)}"'
 
 
 _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
@@ -214,7 +215,7 @@ def parse_json(text: bytes, where: str) -> Any:
             seen: set[str] = set()
             for key, _ in items:
                 if key in seen:
-                    raise ModelFormatError(f"{where}: the key {key[:80]!r} occurs twice")
+                    raise ModelFormatError(f"{where}: the key {short(key)} occurs twice")
                 seen.add(key)
         return result
 
@@ -230,7 +231,7 @@ def parse_json(text: bytes, where: str) -> Any:
     except RecursionError:
         raise ModelFormatError(f"{where}: JSON is nested too deeply") from None
     except ValueError as error:  # JSONDecodeError, UnicodeDecodeError, integers of 5,000 digits
-        raise ModelFormatError(f"{where}: not valid JSON: {str(error)[:200]}") from None
+        raise ModelFormatError(f"{where}: not valid JSON: {cut(str(error), 200)}") from None
 
 
 def read_json(path: Path) -> dict[str, Any]:

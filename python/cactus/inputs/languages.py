@@ -7,6 +7,7 @@ from collections.abc import Collection
 from difflib import get_close_matches
 
 from cactus.errors import InvalidRequest
+from cactus.inputs.checks import short
 
 _TABLE = """
 af Afrikaans, am Amharic, ar Arabic, as Assamese, az Azerbaijani, ba Bashkir, be Belarusian,
@@ -96,7 +97,7 @@ def unknown(language: str | None, known: Collection[str]) -> InvalidRequest:
     near = near or [
         spellings[each] for each in get_close_matches(wanted, spellings, n=2, cutoff=0.65)
     ]
-    wrong = f"language is {language!r:.60}"
+    wrong = f"language is {short(language)}"
     if near:
         shown = (f"{code} ({NAMES[code]})" if code in NAMES else code for code in near)
         return InvalidRequest(f"{wrong}; did you mean {', '.join(dict.fromkeys(shown))}?")

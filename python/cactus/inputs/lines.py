@@ -8,6 +8,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import IO, Any
 
+from cactus.inputs.text import cut
+
 LONGEST = 64 << 20
 """Bytes of one line at most."""
 
@@ -56,7 +58,7 @@ def _not_json(name: str) -> float:
 def _finite(digits: str) -> float:
     value = float(digits)
     if math.isinf(value):  # it could not be written again
-        raise ValueError(f"{digits[:40]} is too large a number")
+        raise ValueError(f"{cut(digits)} is too large a number")
     return value
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 SHOWN = 80
-"""Characters of a text that a representation shows."""
+"""Characters of a text that a message or a representation shows."""
 
 
 # C0 and C1 controls except newline and tab: they move the cursor, change colours, or make the
@@ -46,9 +46,9 @@ def clean_text(text: str) -> str:
     return text
 
 
-def shortened(text: str) -> str:
-    """`text` as a Python string of at most about `SHOWN` characters, for a representation."""
-    return repr(text if len(text) <= SHOWN else text[: SHOWN - 1] + "…")
+def cut(text: str, most: int = SHOWN) -> str:
+    """`text`; of a longer one the first `most` characters, and how many it has."""
+    return text if len(text) <= most else f"{text[:most]}… ({len(text)} characters)"
 
 
 def one_line(text: str, most: int = 300) -> str:

@@ -7,7 +7,8 @@ import math
 from typing import Any
 
 from cactus.errors import InvalidRequest
-from cactus.inputs.text import clean_text
+from cactus.inputs.checks import short
+from cactus.inputs.text import clean_text, cut
 
 MAX_DEPTH = 64
 MAX_JSON = 256 << 20  # characters
@@ -59,7 +60,7 @@ def clean(value: Any, name: str, depth: int = 0) -> Any:
         for key, item in value.items():
             if not isinstance(key, str):
                 raise InvalidRequest(f"{name}: expected strings as keys, got {shown(key)}")
-            copy[clean_text(key)] = clean(item, f"{name}.{key[:40]}", depth + 1)
+            copy[clean_text(key)] = clean(item, f"{name}.{cut(key)}", depth + 1)
         return copy
     if isinstance(value, (list, tuple)):
         return [clean(item, f"{name}[{i}]", depth + 1) for i, item in enumerate(value)]
@@ -72,8 +73,4 @@ def shown(value: Any) -> str:
         return "null"
     if isinstance(value, (dict, list, tuple)) and value:
         return "an object" if isinstance(value, dict) else f"a list of {len(value)}"
-    try:
-        text = repr(value)
-    except Exception:  # a number of thousands of digits, or a caller's own class
-        text = type(value).__name__
-    return text if len(text) <= 60 else text[:57] + "..."
+    return short(value)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from cactus.inputs.checks import short
+
 
 def is_newer(found: object, known: int) -> bool:
     """Whether a version that a file says is newer than the one that is read here."""
@@ -21,4 +23,4 @@ def wrong_version(where: str, what: str, found: object, known: int, advice: str)
             f"{where}: {what} {found} was written by a newer version of cactus, this one reads "
             f"{known}; update cactus, or {advice}"
         )
-    return f"{where}: {what} {found!r:.40}, expected {known}; {advice}"
+    return f"{where}: {what} {short(found)}, expected {known}; {advice}"

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from cactus.errors import InvalidRequest
+from cactus.inputs.checks import short
 
 
 class Roots:
@@ -39,7 +40,7 @@ class Roots:
             except (OSError, RuntimeError, ValueError):  # links in a circle, a NUL
                 continue
         inside = ", ".join(map(str, self.folders))
-        raise InvalidRequest(f"path: there is no file {path!r:.200} in {inside}")
+        raise InvalidRequest(f"path: there is no file {short(path, 200)} in {inside}")
 
     def _holds(self, real: Path) -> bool:
         return any(real.is_relative_to(folder) for folder in self.folders)

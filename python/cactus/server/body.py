@@ -14,7 +14,8 @@ from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import Request
 from starlette.types import Message, Receive
 
-from cactus.inputs.text import one_line
+from cactus.inputs.checks import short
+from cactus.inputs.text import cut, one_line
 from cactus.server.errors import ApiError
 from cactus.server.places import exact
 from cactus.server.settings import Settings
@@ -79,10 +80,10 @@ async def read_body(request: Request, limit: int) -> list[bytes]:
     kind, _, rest = request.headers.get("content-type", "").partition(";")
     kind = kind.strip().lower()
     if kind and kind not in _JSON and not kind.endswith("+json"):
-        raise _unsupported(f"the body must be application/json, got {kind!r:.100}")
+        raise _unsupported(f"the body must be application/json, got {short(kind)}")
     charset = rest.lower().partition("charset=")[2].partition(";")[0].strip(' "')
     if charset not in ("", "utf-8", "utf8", "us-ascii"):
-        raise _unsupported(f"the body must be UTF-8, got {charset!r:.100}")
+        raise _unsupported(f"the body must be UTF-8, got {short(charset)}")
     return [part async for part in _parts(request, limit)]
 
 
@@ -90,7 +91,7 @@ async def _parts(request: Request, limit: int) -> AsyncIterator[bytes]:
     """The body as it comes; nothing is taken of one that says it is too large."""
     coding = request.headers.get("content-encoding", "identity").strip().lower()
     if coding not in ("", "identity"):
-        raise _unsupported(f"the body must not be compressed, got {coding!r:.100}")
+        raise _unsupported(f"the body must not be compressed, got {short(coding)}")
     declared = request.headers.get("content-length", "")
     if declared.isdecimal() and int(declared) > limit:
         raise _too_large(limit)
@@ -130,9 +131,9 @@ def _unique(pairs: list[tuple[str, Any]]) -> None:
         if name in seen:
             raise ApiError(
                 400,
-                f"{name!r:.100} is there twice in an object",
+                f"{short(name)} is there twice in an object",
                 code="invalid_json",
-                param=name[:100],
+                param=cut(name),
             )
         seen.add(name)
 
@@ -194,7 +195,7 @@ async def read_form(request: Request, limit: int) -> FormData:
     """
     given = request.headers.get("content-type", "").split(";")[0].strip().lower()
     if given != _FORM:
-        raise _unsupported(f"the body must be {_FORM}, got {given!r:.100}")
+        raise _unsupported(f"the body must be {_FORM}, got {short(given)}")
     parts = _parts(request, limit)
     try:
         return await MultiPartParser(

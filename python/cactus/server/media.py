@@ -11,6 +11,7 @@ import re
 from typing import TYPE_CHECKING
 
 from cactus.errors import InvalidAudio
+from cactus.inputs.checks import short
 from cactus.server.errors import ApiError
 from cactus.server.params import invalid
 
@@ -28,7 +29,7 @@ def image_part(url: str, where: str) -> dict[str, str]:
     if not url.lower().startswith(("data:image/", "http://", "https://")):
         raise invalid(
             "expected a data: URL of an image (data:image/png;base64,...) or an http(s) URL, got "
-            f"{url[:40]!r}",
+            f"{short(url, 40)}",
             where,
             "invalid_image",
         )
@@ -42,7 +43,7 @@ def image_of_bytes(data: str, media_type: str, where: str) -> dict[str, str]:
     """
     if not _MEDIA.fullmatch(media_type):
         raise invalid(
-            f"expected a type of images such as image/png, got {media_type!r:.100}",
+            f"expected a type of images such as image/png, got {short(media_type)}",
             where,
             "invalid_image",
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 
+from cactus.inputs.checks import short
 from cactus.server.errors import ApiError
 from cactus.server.models import Served
 from cactus.weights import locate, names
@@ -29,7 +30,7 @@ def meant(name: str, served: Mapping[str, Served], aliases: Mapping[str, str]) -
             several = ", ".join(one.name for one in matches)
             raise ApiError(
                 404,
-                f"model {name!r:.100} could be one of several: {several}",
+                f"model {short(name)} could be one of several: {several}",
                 code="model_not_found",
                 param="model",
             )

@@ -11,6 +11,7 @@ from starlette.routing import compile_path
 from starlette.types import ASGIApp, Receive, Scope, Send
 from starlette.websockets import WebSocket
 
+from cactus.inputs.checks import short
 from cactus.server.endpoint import Dialect, Endpoint, Socket
 from cactus.server.errors import ApiError
 from cactus.server.service import Service
@@ -104,11 +105,11 @@ class Router:
             if method == "OPTIONS" and (allowed or path == "*"):
                 response = Response(status_code=204)
             elif allowed:
-                message = f"{method!r:.20} is not allowed here; {allowed} are"
+                message = f"{short(method)} is not allowed here; {allowed} are"
                 error = ApiError(405, message, code="method_not_allowed")
                 response = error_response(dialect, error)
             else:
-                error = ApiError(404, f"there is no {path!r:.200}", code="not_found")
+                error = ApiError(404, f"there is no {short(path, 200)}", code="not_found")
                 response = error_response(dialect, error)
             if allowed:
                 response.headers["allow"] = allowed
@@ -120,7 +121,7 @@ class Router:
         socket = self.find_socket(scope["path"])
         websocket = WebSocket(scope, receive, send)
         if socket is None:
-            error = ApiError(404, f"there is no {scope['path']!r:.200}", code="not_found")
+            error = ApiError(404, f"there is no {short(scope['path'], 200)}", code="not_found")
             await deny(websocket, self.dialect(scope["path"]), error)
             return
         scope["cactus.endpoint"] = socket.path

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from cactus.calls.tenant import acting_for
 from cactus.errors import InvalidRequest, ModelNotFound
+from cactus.inputs.checks import short
 from cactus.machine import available_bytes, memory_bytes
 from cactus.model import Model
 from cactus.server.admission import Admission
@@ -115,7 +116,7 @@ class Service:
             raise InvalidRequest(f"alias {alias}: {error.message}") from None
         if found is None:
             raise InvalidRequest(
-                f"alias {alias}: expected the name of a model that is served, got {name!r:.100}; "
+                f"alias {alias}: expected the name of a model that is served, got {short(name)}; "
                 f"there are: {', '.join(self._served)}"
             )
 
@@ -148,7 +149,7 @@ class Service:
         if found is None:
             raise ApiError(
                 404,
-                f"model {name!r:.100} is not served; there are: {', '.join(self._served)}",
+                f"model {short(name)} is not served; there are: {', '.join(self._served)}",
                 code="model_not_found",
                 param="model",
             )

@@ -17,6 +17,7 @@ from cactus.audio.decode import F32
 from cactus.calls.stop_flag import StopFlag
 from cactus.errors import ModelFormatError
 from cactus.graph.step import Row
+from cactus.inputs.checks import short
 from cactus.models.whisper import Config
 from cactus.native import Program, Session
 from cactus.speech.parts import Head
@@ -36,7 +37,7 @@ def alignment_heads(generation: Mapping[str, Any], config: Config) -> tuple[Head
     if isinstance(listed, list) and listed and all(_is_head(pair, sizes) for pair in listed):
         return tuple((layer, head) for layer, head in listed)
     raise ModelFormatError(
-        f"generation_config.json: alignment_heads is {str(listed)[:60]}, expected pairs of a layer "
+        f"generation_config.json: alignment_heads is {short(listed)}, expected pairs of a layer "
         f"below {sizes[0]} and a head below {sizes[1]}"
     )
 

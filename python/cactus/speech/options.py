@@ -8,7 +8,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
 from cactus.errors import InvalidRequest
-from cactus.inputs.checks import boolean, integer, known, number, text
+from cactus.inputs.checks import boolean, integer, known, number, short, text
 from cactus.inputs.languages import code_of
 
 if TYPE_CHECKING:
@@ -137,7 +137,7 @@ def _check_together(options: Options) -> None:
     if options.multilingual and options.language is not None:
         raise InvalidRequest(
             f"multilingual detects the language of every window, language is "
-            f"{options.language!r:.60}: give one of them"
+            f"{short(options.language)}: give one of them"
         )
     if options.hallucination_silence_threshold is not None and not options.word_timestamps:
         raise InvalidRequest("hallucination_silence_threshold needs word_timestamps=True")
@@ -170,13 +170,13 @@ def _clips(name: str, value: object) -> tuple[float, ...]:
             several = [float(each) for each in value.split(",")]
         except ValueError:
             raise InvalidRequest(
-                f'{name} is {value!r:.60}, expected seconds such as "0,12.5,30,60"'
+                f'{name} is {short(value)}, expected seconds such as "0,12.5,30,60"'
             ) from None
     if not isinstance(several, (list, tuple)):
         raise InvalidRequest(f"{name} is a {type(value).__name__}, expected a list of seconds")
     times = tuple(number(name, each, 0, 1e9) for each in several)
     if any(a >= b for a, b in pairwise(times)):
-        raise InvalidRequest(f"{name} must rise: start, end, start, end ...; got {value!r:.60}")
+        raise InvalidRequest(f"{name} must rise: start, end, start, end ...; got {short(value)}")
     return () if times == (0.0,) else times
 
 

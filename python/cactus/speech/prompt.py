@@ -6,6 +6,7 @@ import re
 from typing import Any
 
 from cactus.errors import InvalidRequest
+from cactus.inputs.text import cut
 from cactus.speech.vocabulary import TASKS
 
 _TOKENS = re.compile(r"\s*((?:<\|[^<>|]*\|>\s*)+)")
@@ -32,7 +33,7 @@ def parse_prompt(prompt: str) -> dict[str, Any]:
             options["language"] = name
         elif name not in ("startoftranscript", "0.00"):
             raise InvalidRequest(
-                f"prompt: <|{name[:40]}|> is not a language, a task or <|notimestamps|>; a prompt "
+                f"prompt: <|{cut(name)}|> is not a language, a task or <|notimestamps|>; a prompt "
                 "is like <|startoftranscript|><|en|><|transcribe|><|notimestamps|>"
             )
     text = (prompt[match.end() :] if match else prompt).strip()

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from cactus.errors import InvalidRequest, ModelFormatError
+from cactus.inputs.checks import short
 from cactus.inputs.languages import unknown
 from cactus.tokenizer import Tokenizer
 
@@ -98,14 +99,14 @@ class Vocabulary:
     def prompt(self, language: str | None, task: str, timestamps: bool) -> list[int]:
         """What stands before an answer; InvalidRequest for a language or task there is not."""
         if task not in TASKS:
-            raise InvalidRequest(f"task is {task!r:.60}, expected one of {', '.join(TASKS)}")
+            raise InvalidRequest(f"task is {short(task)}, expected one of {', '.join(TASKS)}")
         ids = [self.start]
         if self.languages:
             ids += [self.language(language), self.tasks[task]]
         elif task != "transcribe" or language not in (None, "en"):
             raise InvalidRequest(
                 f"this model knows English only: language en, task transcribe; got language "
-                f"{language!r:.60}, task {task}. Models without .en in their name know others"
+                f"{short(language)}, task {task}. Models without .en in their name know others"
             )
         return ids if timestamps else [*ids, self.no_timestamps]
 

@@ -63,7 +63,7 @@ def build_tokenizer(files: Mapping[str, bytes], folder: Path) -> None:
         raise TokenizerError("vocab.json: the vocabulary is empty")
     for text, id in vocabulary.items():
         if type(id) is not int or not 0 <= id < 1 << 31:
-            raise TokenizerError(f"vocab.json: {text[:60]!r} is {short(id)}; expected an id")
+            raise TokenizerError(f"vocab.json: {short(text)} is {short(id)}; expected an id")
     normalizer, pre_tokenizer = parts
     model = {"type": "BPE", "vocab": vocabulary, "merges": _merges(files, vocabulary)}
     added = _added_tokens(files, config, vocabulary)
@@ -108,7 +108,7 @@ def _merges(files: Mapping[str, bytes], vocabulary: Mapping[str, int]) -> list[s
         left, space, right = line.partition(" ")
         if not space or not {left, right, left + right} <= vocabulary.keys():
             raise TokenizerError(
-                f"merges.txt: line {number} is {line[:80]!r}; expected 'left right' where left, "
+                f"merges.txt: line {number} is {short(line)}; expected 'left right' where left, "
                 "right and leftright are in vocab.json"
             )
         merges.append(line)
@@ -136,7 +136,7 @@ def _added_tokens(
         text = entry.get("content") if isinstance(entry, dict) else None
         if not isinstance(text, str) or not is_id(id):
             raise TokenizerError(
-                f"tokenizer_config.json: added_tokens_decoder[{id[:20]!r}] is {str(entry)[:80]}"
+                f"tokenizer_config.json: added_tokens_decoder[{short(id)}] is {short(entry)}"
             )
         flags = {flag: entry[flag] is True for flag in FLAGS if flag in entry}
         found[text] = {"id": int(id), "content": text, **flags}

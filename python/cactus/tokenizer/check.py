@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cactus.errors import ModelFormatError, TokenizerError
+from cactus.inputs.checks import short
 from cactus.inputs.files import find_bytes
 from cactus.inputs.text import one_line
 from cactus.tokenizer.gguf import CONTRACTIONS, PRE_TOKENIZERS
@@ -171,7 +172,7 @@ def _probe(where: str, pattern: str) -> None:
             limit = max(_PROBE_SECONDS, length * _SECONDS_PER_CHARACTER)
             if _seconds(split, text) > limit and _seconds(split, text) > limit:
                 raise TokenizerError(
-                    f"tokenizer.json: the regular expression {pattern[:120]!r} of its {where} "
+                    f"tokenizer.json: the regular expression {short(pattern, 160)} of its {where} "
                     f"is too slow: over {limit:.2f} s for {length} characters"
                 )
 

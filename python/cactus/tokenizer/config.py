@@ -95,7 +95,7 @@ def _added(decoder: Any) -> dict[int, dict[str, Any]]:
         known = isinstance(text, str) and all(type(flag) is bool for flag in flags.values())
         if not known or not is_id(id):
             raise TokenizerError(
-                f"tokenizer_config.json: added_tokens_decoder[{id[:20]!r}] is {str(entry)[:80]}; "
+                f"tokenizer_config.json: added_tokens_decoder[{short(id)}] is {short(entry)}; "
                 "expected content and flags that are true or false"
             )
         tokens[int(id)] = {"content": text, **flags}

@@ -174,7 +174,7 @@ class _Vocabulary:
             first = next(index for index, text in enumerate(tokens) if ids[text] != index)
             raise TokenizerError(
                 f"tokenizer.ggml.tokens[{first}] and [{ids[tokens[first]]}] are both "
-                f"{tokens[first][:60]!r}; every token must be unique"
+                f"{short(tokens[first])}; every token must be unique"
             )
         if "tokenizer.ggml.token_type" in metadata:
             types = list(_array(metadata, "tokenizer.ggml.token_type", int, _MAX_TOKENS))
@@ -278,7 +278,7 @@ def _byte_level_bpe(
         left, space, right = merge.partition(" ")
         if not (space and left in ids and right in ids and left + right in ids):
             raise TokenizerError(
-                f"tokenizer.ggml.merges[{index}] is {merge[:80]!r}; expected 'left right' where "
+                f"tokenizer.ggml.merges[{index}] is {short(merge)}; expected 'left right' where "
                 "left, right and leftright are tokens of the vocabulary"
             )
     steps: list[dict[str, Any]] = []

@@ -36,7 +36,7 @@ def wordpiece(
             piece = f"##{text}"
         if piece in vocabulary:
             raise TokenizerError(
-                f"tokenizer.ggml.tokens[{id}] and [{vocabulary[piece]}] are both {piece[:60]!r}"
+                f"tokenizer.ggml.tokens[{id}] and [{vocabulary[piece]}] are both {short(piece)}"
             )
         vocabulary[piece] = id
     normalizer = {

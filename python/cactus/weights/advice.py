@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable
 
 from cactus.errors import CactusError, ModelFormatError, ModelNotFound, UnsupportedModel
+from cactus.inputs.text import cut
 from cactus.models.abilities import ABILITIES, Ability
 from cactus.weights import catalog, locate, names
 from cactus.weights.abilities import abilities_of, check_ability
@@ -27,7 +28,7 @@ def not_found(text: str, ability: Ability | None = None) -> CactusError:
     For the name of a folder that cannot be read it is what is wrong with that. Of models that are
     not asked for, only those with the `ability` are named.
     """
-    shown, bare = _shown(text), locate.bare_name(text)
+    shown, bare = cut(text), locate.bare_name(text)
     fault = _fault(bare)
     if fault is not None:
         return fault
@@ -71,11 +72,7 @@ def not_installed(text: str) -> CactusError:
         return fault
     close = catalog.suggest(text, [folder.name for folder in locate.installed()])
     meant = f"; did you mean {_or(close)}?" if close else ""
-    return ModelNotFound(f'no model "{_shown(text)}" on this machine{meant}')
-
-
-def _shown(text: str) -> str:
-    return text if len(text) <= 120 else f"{text[:100]}… ({len(text)} characters)"
+    return ModelNotFound(f'no model "{cut(text)}" on this machine{meant}')
 
 
 def _fault(name: str | None) -> ModelFormatError | None:

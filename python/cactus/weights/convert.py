@@ -21,6 +21,7 @@ from typing import Any
 from cactus.errors import CactusError, InvalidRequest
 from cactus.inputs.files import read_json, read_text
 from cactus.inputs.partial import begin, end, sweep
+from cactus.inputs.text import reason_of
 from cactus.models.base import Architecture, load_architecture
 from cactus.models.vision import TABLES
 from cactus.progress import Progress
@@ -176,7 +177,7 @@ def convert(
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             end(partial)
             raise _full_disk(target, need) from error
-        raise InvalidRequest(f"{target}: cannot be written: {error}") from error
+        raise InvalidRequest(f"{target}: cannot be written: {reason_of(error)}") from error
     finally:
         model.close()
         end(partial)

@@ -25,6 +25,7 @@ from cactus.errors import (
     ModelNotFound,
     UnsupportedModel,
 )
+from cactus.inputs.checks import short
 from cactus.inputs.text import reason_of
 from cactus.inputs.versions import is_newer, wrong_version
 from cactus.models.abilities import ABILITIES, Ability
@@ -254,7 +255,7 @@ def _wanted(
             or (other.revision and revision not in (None, other.revision))
         ):
             raise InvalidRequest(
-                f"source is {source[:200]!r}, expected hub, package, or the id of a repository "
+                f"source is {short(source, 200)}, expected hub, package, or the id of a repository "
                 "(owner/name or owner/name:FILE); a file or folder of this machine is converted by "
                 "cactus convert"
             )

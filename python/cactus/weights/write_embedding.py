@@ -12,7 +12,6 @@ import numpy as np
 from cactus.errors import ModelFormatError
 from cactus.models.base import Config
 from cactus.weights.format.safetensors import SafetensorsWriter
-from cactus.weights.sources.gguf.blocks import dequantize
 from cactus.weights.sources.source import Embedding, SourceTensor
 
 MAX_VALUES = 1 << 26
@@ -50,6 +49,6 @@ def write_plain(tensors: Sequence[SourceTensor], path: Path) -> None:
     with SafetensorsWriter(path, described, {"format": "pt"}) as writer:
         for each in tensors:
             rows = math.prod(each.shape[:-1])
-            values = dequantize(each.kind, each.rows(0, rows))
+            values = each.values(0, rows)
             writer.begin(each.name)
             writer.write(np.ascontiguousarray(values, np.float32))

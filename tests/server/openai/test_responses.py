@@ -268,3 +268,10 @@ def test_keys_see_nothing_of_each_others_responses(strict: Any, tmp_path: Path) 
             two.responses.create(
                 model="scripted", input=[{"type": "item_reference", "id": got.output[0].id}]
             )
+
+
+def test_an_error_does_not_repeat_a_long_value(tiny: OpenAI) -> None:
+    given: Any = [{"role": "x" * 70_000, "content": "Hello!"}]
+    with pytest.raises(BadRequestError, match=r"input\[0\]\.role: Invalid enum value") as refused:
+        tiny.responses.create(model="tiny", input=given)
+    assert len(str(refused.value)) < 1000

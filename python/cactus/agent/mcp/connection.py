@@ -12,7 +12,7 @@ from threading import Thread
 from typing import TYPE_CHECKING, Any
 
 from cactus.errors import ToolServerError
-from cactus.inputs.text import reason_of
+from cactus.inputs.text import cut, reason_of
 
 if TYPE_CHECKING:
     from cactus.agent.mcp.pipe import Trouble
@@ -164,5 +164,4 @@ def _reason(error: BaseException) -> str:
     kind = type(error).__name__
     if kind == "ValidationError":  # of what it has sent: long, and about the package's own types
         return "it sent what the protocol does not allow"
-    text = reason_of(error).strip() or kind
-    return text if len(text) <= 500 else f"{text[:500]}…"
+    return cut(reason_of(error).strip() or kind, 500)

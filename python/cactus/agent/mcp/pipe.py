@@ -21,6 +21,8 @@ from anyio.abc import Process
 from mcp.client.stdio import get_default_environment
 from mcp.shared.message import SessionMessage
 
+from cactus.inputs.text import cut
+
 MAX_MESSAGE = 16 << 20
 """Bytes of a message."""
 MAX_UNASKED = 10_000
@@ -40,7 +42,7 @@ class Trouble:
 
     def __str__(self) -> str:
         last = self.tail.strip().splitlines()[-1:]
-        said = f"it said: {last[0][:300]}" if last else ""
+        said = f"it said: {cut(last[0], 300)}" if last else ""
         return "; ".join(filter(None, (self.fault, said)))
 
 

@@ -11,7 +11,8 @@ from cactus.agent.mcp.results import text_of
 from cactus.calls.closing import Closing
 from cactus.chat.tools import validate_tools
 from cactus.errors import InvalidRequest, ToolServerError
-from cactus.inputs.checks import number
+from cactus.inputs.checks import number, short
+from cactus.inputs.text import cut
 from cactus.schemas.functions import Tool
 
 MAX_TOOLS = 256
@@ -53,7 +54,7 @@ class ToolServer(Closing):
             self.name = command
             transport = web(command, call)
         else:
-            self.name = shlex.join(command)[:100]
+            self.name = cut(shlex.join(command), 100)
             transport = pipe(command, trouble, env or {})
         self._connection = Connection(self.name, transport, trouble, connect, call, legacy)
         self.skipped: dict[str, str] = {}
@@ -62,7 +63,7 @@ class ToolServer(Closing):
             try:
                 self._add(each)
             except InvalidRequest as error:
-                self.skipped[str(each.name)[:128]] = str(error)
+                self.skipped[cut(str(each.name), 128)] = str(error)
 
     def __repr__(self) -> str:
         return f"<ToolServer {self.name}: {', '.join(tool.name for tool in self.tools)}>"
@@ -140,13 +141,13 @@ def _command(target: str | Sequence[str]) -> str | list[str]:
             words = shlex.split(target)
         except ValueError as error:
             raise InvalidRequest(
-                f"the command of a tool server: {error}: {target!r:.200}"
+                f"the command of a tool server: {error}: {short(target, 200)}"
             ) from None
     else:
         words = [str(word) for word in target]
     if not words or any("\0" in word for word in words):
         raise InvalidRequest(
-            f"expected a command or an http(s) address of a tool server, got {target!r:.200}"
+            f"expected a command or an http(s) address of a tool server, got {short(target, 200)}"
         )
     return words
 

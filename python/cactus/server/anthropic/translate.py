@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from cactus.inputs.checks import short
 from cactus.server.anthropic.body import (
     Adaptive,
     AnyTool,
@@ -97,7 +98,7 @@ def _tool(tool: Tool, index: int) -> dict[str, Any]:
     place = f"tools[{index}]"
     if tool.type not in (None, "custom"):
         raise invalid(
-            f"expected 'custom', got {tool.type!r:.100}: only tools that the client "
+            f"expected 'custom', got {short(tool.type)}: only tools that the client "
             "describes and runs are known here",
             f"{place}.type",
         )
@@ -121,7 +122,7 @@ def _choice(body: CountRequest) -> dict[str, Any]:
     if isinstance(choice, NamedTool):
         wanted = choice.name
         if wanted not in (tool.name for tool in body.tools):
-            raise invalid(f"there is no tool {wanted!r:.100}", "tool_choice.name")
+            raise invalid(f"there is no tool {short(wanted)}", "tool_choice.name")
     elif isinstance(choice, AnyTool):
         wanted = "required"
     elif isinstance(choice, NoTool):

@@ -16,6 +16,7 @@ from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
 from starlette.websockets import WebSocket
 
+from cactus.inputs.checks import short
 from cactus.server.errors import CLIENT_GONE, ApiError
 from cactus.server.guard.keys import Keys, given_keys, is_key_protocol
 from cactus.server.guard.origins import Hosts, Origins, is_loopback
@@ -117,13 +118,13 @@ class Guard:
         if self._check_host and not self._hosts.allows(host):
             raise ApiError(
                 403,
-                f"this server is not called {host!r:.100}; if it is: --allow-host NAME",
+                f"this server is not called {short(host)}; if it is: --allow-host NAME",
                 code="host_not_allowed",
             )
         if origin is not None and not self._origins.allows(origin, host):
             raise ApiError(
                 403,
-                f"pages of {origin!r:.100} may not call this server; to allow it: "
+                f"pages of {short(origin)} may not call this server; to allow it: "
                 "--allow-origin ORIGIN",
                 code="origin_not_allowed",
             )
@@ -138,9 +139,9 @@ class Guard:
         path, protocols = scope["path"], scope.get("subprotocols", [])
         tenant = self._keys.tenant(given_keys(headers, protocols))
         if tenant is None and scope["type"] == "websocket":
-            short = self._service.short_keys.find(given_keys(headers, protocols))
-            if short is not None:
-                tenant, scope["cactus.session"] = short.tenant, short.session
+            found = self._service.short_keys.find(given_keys(headers, protocols))
+            if found is not None:
+                tenant, scope["cactus.session"] = found.tenant, found.session
         scope["cactus.tenant"] = tenant
         if any(map(is_key_protocol, protocols)):
             plain = [each for each in protocols if not is_key_protocol(each)]

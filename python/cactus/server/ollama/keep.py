@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
+from cactus.inputs.checks import short
 from cactus.model import Model
 from cactus.server.endpoint import Ask
 from cactus.server.params import invalid
@@ -36,7 +37,7 @@ def _duration(text: str) -> float:
         return -value if text.startswith("-") else value
     if re.fullmatch(r"[+-]?\d{1,12}", text):
         return float(text)
-    raise invalid(f'expected seconds or a time such as "5m", got {text!r:.40}', "keep_alive")
+    raise invalid(f'expected seconds or a time such as "5m", got {short(text)}', "keep_alive")
 
 
 @asynccontextmanager

@@ -8,6 +8,7 @@ from typing import Any
 
 from starlette.responses import Response
 
+from cactus.inputs.checks import short
 from cactus.server.endpoint import Ask, Body, Endpoint, Reply
 from cactus.server.errors import ApiError
 from cactus.server.models import Served
@@ -137,7 +138,7 @@ async def delete(ask: Ask[NameRequest]) -> Response:
     if ask.body.wanted.removesuffix(":latest") != served.name:
         raise ApiError(
             404,
-            f"no model has the name {ask.body.wanted!r:.100}; to delete {served.name!r}, give its "
+            f"no model has the name {short(ask.body.wanted)}; to delete {served.name!r}, give its "
             "whole name",
             code="model_not_found",
             param="model",

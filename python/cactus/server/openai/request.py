@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from msgspec import Meta
 
+from cactus.inputs.checks import short
 from cactus.server.endpoint import Ask, Body
 from cactus.server.openai.asked import Asked, Count
 from cactus.server.openai.messages import Message, tiles_of, turns_of, urls_in
@@ -193,7 +194,7 @@ def chosen_tools(
     """
     if isinstance(choice, str) and choice not in ("none", "auto", "required"):
         raise invalid(
-            f"expected 'none', 'auto', 'required' or an object, got {choice!r:.80}", "tool_choice"
+            f"expected 'none', 'auto', 'required' or an object, got {short(choice)}", "tool_choice"
         )
     if isinstance(choice, Mapping):
         kind = choice.get("type")
@@ -202,7 +203,7 @@ def chosen_tools(
             return allowed_tools(tools or [], inner, "tool_choice")
         if kind != "function":
             raise invalid(
-                f"expected 'function' or 'allowed_tools', got {kind!r:.80}", "tool_choice.type"
+                f"expected 'function' or 'allowed_tools', got {short(kind)}", "tool_choice.type"
             )
         function = choice.get("function", choice)
         name = function.get("name") if isinstance(function, Mapping) else None
@@ -224,7 +225,7 @@ def allowed_tools(
     """Some of the tools, of which one must be called where the mode is "required"."""
     mode = allowed.get("mode") if isinstance(allowed, Mapping) else None
     if mode not in ("auto", "required"):
-        raise invalid(f"expected 'auto' or 'required', got {mode!r:.80}", f"{where}.mode")
+        raise invalid(f"expected 'auto' or 'required', got {short(mode)}", f"{where}.mode")
     entries = allowed.get("tools")
     if not isinstance(entries, list):
         raise invalid("expected a list of tools", f"{where}.tools")

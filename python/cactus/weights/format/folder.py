@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from cactus.calls.closing import Closing
 from cactus.errors import ModelFormatError, ModelNotFound
+from cactus.inputs.checks import short
 from cactus.inputs.files import find_bytes, find_json, parse_object
 from cactus.inputs.versions import wrong_version
 from cactus.weights.format.layout import tile_nbytes
@@ -151,10 +152,10 @@ def _tensors(data: SafetensorsFile) -> dict[str, PackedTensor]:
         raise ModelFormatError(f"{where}: expected the tensors' descriptions")
     for name in described:
         if name not in data.tensors:
-            raise ModelFormatError(f"{data.path}: tensor {name[:80]!r} is described but missing")
+            raise ModelFormatError(f"{data.path}: tensor {short(name)} is described but missing")
     tensors = {}
     for name, info in data.tensors.items():
-        label = f"{data.path}: tensor {name[:80]!r}"
+        label = f"{data.path}: tensor {short(name)}"
         if info.offset % ALIGNMENT:
             raise ModelFormatError(f"{label} at byte {info.offset} is not {ALIGNMENT}-aligned")
         if name in described:
@@ -171,7 +172,7 @@ def _tile(label: str, entry: Any, info: TensorInfo) -> PackedTensor:
         or len(shape) != 2
         or not all(type(side) is int and 0 < side < _MAX_SIDE for side in shape)
     ):
-        raise ModelFormatError(f"{label}: description {str(entry)[:80]}, expected dtype and shape")
+        raise ModelFormatError(f"{label}: description {short(entry)}, expected dtype and shape")
     rows, cols = shape
     try:
         expected = tile_nbytes(str(entry.get("dtype")), rows, cols)

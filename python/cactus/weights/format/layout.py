@@ -21,6 +21,7 @@ from __future__ import annotations
 
 from cactus.graph.dtypes import GROUPS as GROUPS
 from cactus.graph.dtypes import TILE_ROWS as TILE_ROWS
+from cactus.inputs.checks import short
 
 LEVELS = (-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113)
 """What the codes of q4_nl stand for, in steps of the scale: those of IQ4_NL."""
@@ -45,6 +46,6 @@ def tile_nbytes(dtype: str, rows: int, cols: int) -> int:
         return tiles * (cols // group) * block_nbytes(dtype)
     if dtype not in ("f16", "bf16", "f32"):
         raise ValueError(
-            f"unknown tile dtype {dtype!r:.60}: damaged, or of a newer version of cactus"
+            f"unknown tile dtype {short(dtype)}: damaged, or of a newer version of cactus"
         )
     return tiles * TILE_ROWS * cols * (4 if dtype == "f32" else 2)

@@ -22,6 +22,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from cactus.errors import ModelFormatError
+from cactus.inputs.checks import short
 from cactus.inputs.files import RegularFile, open_with, parse_object
 from cactus.inputs.partial import begin, end, sweep_once
 
@@ -140,16 +141,16 @@ def _metadata(value: Any) -> dict[str, str]:
 
 
 def _tensor(name: str, entry: Any, start: int) -> TensorInfo:
-    label = f"tensor {name[:80]!r}"
+    label = f"tensor {short(name)}"
     if not isinstance(entry, dict) or entry.keys() != {"dtype", "shape", "data_offsets"}:
         raise ModelFormatError(f"{label}: expected exactly dtype, shape and data_offsets")
     dtype, shape, offsets = entry["dtype"], entry["shape"], entry["data_offsets"]
     if not isinstance(dtype, str) or dtype not in DTYPE_BYTES:
-        raise ModelFormatError(f"{label}: unknown dtype {str(dtype)[:40]!r}")
+        raise ModelFormatError(f"{label}: unknown dtype {short(dtype)}")
     if not _is_sizes(shape) or len(shape) > 16:
-        raise ModelFormatError(f"{label}: shape {str(shape)[:80]} is not a list of sizes")
+        raise ModelFormatError(f"{label}: shape {short(shape)} is not a list of sizes")
     if not _is_sizes(offsets) or len(offsets) != 2:
-        raise ModelFormatError(f"{label}: data_offsets {str(offsets)[:80]}, expected [begin, end]")
+        raise ModelFormatError(f"{label}: data_offsets {short(offsets)}, expected [begin, end]")
     begin, end = offsets
     nbytes = math.prod(shape) * DTYPE_BYTES[dtype]
     if begin > end or end - begin != nbytes:
@@ -172,13 +173,13 @@ def _check_cover(tensors: Mapping[str, TensorInfo], start: int, size: int) -> No
         if info.offset != position:
             fault = "overlaps the one before" if info.offset < position else "leaves a hole before"
             raise ModelFormatError(
-                f"tensor {name[:80]!r} at data offset {info.offset - start} {fault}: "
+                f"tensor {short(name)} at data offset {info.offset - start} {fault}: "
                 f"expected {position - start}"
             )
         position += info.nbytes
         if position > size:
             raise ModelFormatError(
-                f"tensor {name[:80]!r} ends at byte {position}, but the file has {size} bytes; "
+                f"tensor {short(name)} ends at byte {position}, but the file has {size} bytes; "
                 "it is truncated"
             )
     if position != size:

@@ -12,6 +12,7 @@ from typing import Any
 from urllib.parse import quote
 
 from cactus.errors import DownloadError, InvalidRequest, ModelNotFound
+from cactus.inputs.checks import short
 from cactus.inputs.text import reason_of
 from cactus.weights import catalog
 from cactus.weights.hub.fetch import AccessError, OfflineError, retry_after, wait_before
@@ -61,7 +62,7 @@ def check_revision(revision: str) -> None:
     """Raises `InvalidRequest` for what cannot be a branch, a tag or a commit."""
     if not _REVISION.fullmatch(revision) or ".." in revision:
         raise InvalidRequest(
-            f"revision is {revision[:80]!r}, expected the name of a branch or tag, or a commit"
+            f"revision is {short(revision)}, expected the name of a branch or tag, or a commit"
         )
 
 

@@ -354,7 +354,7 @@ class Fetch:
             no_name = isinstance(cause, socket.gaierror)
             if isinstance(cause, OSError) and (no_name or cause.errno == errno.ENETUNREACH):
                 return OfflineError(
-                    f"{self.title}: no way to {host} ({cause.strerror}): this machine seems "
+                    f"{self.title}: no way to {host} ({reason_of(cause)}): this machine seems "
                     "to be offline; models that are here already work, see cactus list"
                 )
         return _TryAgainError(f"{host}: {reason_of(error)}")

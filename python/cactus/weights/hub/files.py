@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from cactus.errors import DownloadError, ModelFormatError, ModelNotFound, UnsupportedModel
+from cactus.inputs.checks import short
 from cactus.inputs.files import read_json
 from cactus.progress import Progress
 from cactus.tokenizer import VOCABULARY_FILES
@@ -226,7 +227,7 @@ def _check_gguf_architecture(hub_id: str, architecture: str) -> None:
 
     if architecture not in FAMILIES:
         raise UnsupportedModel(
-            f"{hub_id}: its .gguf files are of the architecture {architecture[:80]!r}, expected "
+            f"{hub_id}: its .gguf files are of the architecture {short(architecture)}, expected "
             f"one of {', '.join(sorted(FAMILIES))}"
         )
 
@@ -239,7 +240,7 @@ def _shards(index: Path) -> list[str]:
     names = sorted({str(name) for name in weight_map.values()})
     for name in names:
         if not catalog.is_name(name) or not name.endswith(".safetensors"):
-            raise ModelFormatError(f'"{index}": refusing the file name {name[:80]!r}')
+            raise ModelFormatError(f'"{index}": refusing the file name {short(name)}')
     if len({name.lower() for name in names}) < len(names):
         raise ModelFormatError(f'"{index}": two file names differ only in upper and lower case')
     return names

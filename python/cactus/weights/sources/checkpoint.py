@@ -16,6 +16,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from cactus.errors import ModelFormatError, TokenizerError, UnsupportedModel
+from cactus.inputs.checks import short
 from cactus.inputs.files import find_bytes, find_json, read_bytes, read_json
 from cactus.models.base import FORMER_TYPES
 from cactus.tokenizer import VOCABULARY_FILES, build_tokenizer
@@ -75,7 +76,7 @@ def open_checkpoint(folder: Path, name: str = "") -> Source:
         for key, shard in tensors.items():
             info = shard.tensors[key]
             if _is_buffer(key, info.dtype):
-                notes.append(f"tensor {key[:160]!r} is a buffer; ignored")
+                notes.append(f"tensor {short(key, 160)} is a buffer; ignored")
             elif tied and key == "lm_head.weight" and "model.embed_tokens.weight" in tensors:
                 notes.append("tensor 'lm_head.weight' is tied to the embedding; ignored")
             else:
@@ -140,7 +141,7 @@ def _read_config(folder: Path) -> tuple[dict[str, Any], list[str]]:
         if key in ("auto_map", "trust_remote_code", "custom_pipelines") or key.startswith("_"):
             del config[key]
             if key != "_name_or_path":
-                notes.append(f"config.json: {key[:160]!r} asks for code of the model; ignored")
+                notes.append(f"config.json: {short(key, 160)} asks for code of the model; ignored")
                 logger.warning("%s: %s", folder, notes[-1])
     config.pop("cactus", None)
     if "model_type" not in config and "embedding_dtype" in config:
@@ -191,7 +192,7 @@ def _open_indexed(
     files: dict[str, SafetensorsFile] = {}
     for name, shard_name in weight_map.items():
         if not isinstance(shard_name, str):
-            raise ModelFormatError(f"{where}: weight_map[{name[:80]!r}] is not a file name")
+            raise ModelFormatError(f"{where}: weight_map[{short(name)}] is not a file name")
         if shard_name in files:
             continue
         if len(files) == MAX_SHARDS:
@@ -200,17 +201,17 @@ def _open_indexed(
         shards.append(files[shard_name])
     for name, shard_name in weight_map.items():
         if name not in files[shard_name].tensors:
-            raise ModelFormatError(f"{where}: tensor {name[:80]!r} is not in {shard_name!r}")
+            raise ModelFormatError(f"{where}: tensor {short(name)} is not in {shard_name!r}")
     owner: dict[str, str] = {}
     for shard_name, shard in files.items():
         for name in shard.tensors:
             if name in owner:
                 raise ModelFormatError(
-                    f"{folder}: tensor {name[:80]!r} is in {owner[name]!r} and in {shard_name!r}"
+                    f"{folder}: tensor {short(name)} is in {owner[name]!r} and in {shard_name!r}"
                 )
             owner[name] = shard_name
             if name not in weight_map:
-                notes.append(f"tensor {name[:80]!r} of {shard_name!r} is not in the index; ignored")
+                notes.append(f"tensor {short(name)} of {shard_name!r} is not in the index; ignored")
     return {name: files[shard_name] for name, shard_name in weight_map.items()}
 
 
@@ -222,17 +223,17 @@ def _inside(folder: Path, name: str) -> Path:
     """
     plain = PurePosixPath(name)
     if not name or "\0" in name or "\\" in name or len(plain.parts) != 1 or name in (".", ".."):
-        raise ModelFormatError(f"{folder}: {name[:80]!r} is not a plain file name")
+        raise ModelFormatError(f"{folder}: {short(name)} is not a plain file name")
     path = folder / name
     if not os.path.exists(path):  # False, too, for names that no file system takes.
-        raise ModelFormatError(f"{folder}: the file {name[:80]!r} is missing")
+        raise ModelFormatError(f"{folder}: the file {short(name)} is missing")
     real, root = path.resolve(), folder.resolve()
     snapshot = root if root.parent.name == "snapshots" else root.parent
     model = snapshot.parent.parent
     blobs = model / "blobs", model.parent / "blobs"
     in_cache = snapshot.parent.name == "snapshots" and any(place in real.parents for place in blobs)
     if real.parent != root and not in_cache:
-        raise ModelFormatError(f"{folder}: {name[:80]!r} is a link out of the folder, to {real}")
+        raise ModelFormatError(f"{folder}: {short(name)} is a link out of the folder, to {real}")
     return path
 
 
@@ -246,12 +247,12 @@ def _is_buffer(name: str, dtype: str) -> bool:
 def _tensor(name: str, shard: SafetensorsFile, info: TensorInfo) -> SourceTensor:
     if info.dtype not in FLOATS:
         raise UnsupportedModel(
-            f"{shard.path}: tensor {name[:80]!r} is {info.dtype}, expected one of "
+            f"{shard.path}: tensor {short(name)} is {info.dtype}, expected one of "
             f"{', '.join(FLOATS)}; get the model before quantisation"
         )
     shape = info.shape or (1,)
     if 0 in shape:
-        raise ModelFormatError(f"{shard.path}: tensor {name[:80]!r} is empty: shape {list(shape)}")
+        raise ModelFormatError(f"{shard.path}: tensor {short(name)} is empty: shape {list(shape)}")
     if len(shape) == 3 and shape[1] == 1:
         shape = (shape[0], shape[2])  # A depthwise convolution kernel [channels, 1, taps].
     row = shape[-1] * DTYPE_BYTES[info.dtype]

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from cactus.errors import ModelFormatError, UnsupportedModel
+from cactus.inputs.checks import short
 from cactus.inputs.files import find_json, parse_object, read_bytes
 from cactus.weights.format.tiles import F32, U8
 from cactus.weights.sources.checkpoint import copy_tokenizer
@@ -66,7 +67,7 @@ class _Whisper:
 
     def __init__(self, folder: Path, file: CTranslate2File) -> None:
         if file.spec != "WhisperSpec":
-            raise UnsupportedModel(f"holds a {file.spec[:80]!r}, expected 'WhisperSpec'")
+            raise UnsupportedModel(f"holds a {short(file.spec)}, expected 'WhisperSpec'")
         if file.revision not in REVISIONS:
             raise UnsupportedModel(f"WhisperSpec revision {file.revision}, expected 1 to 3")
         self.folder = folder
@@ -306,7 +307,7 @@ class _Whisper:
             text = token.get("content") if isinstance(token, dict) else None
             if not isinstance(text, str) or not _is_ids([token.get("id")], vocabulary):
                 raise ModelFormatError(
-                    f"{path}: added_tokens: {str(token)[:80]}, expected id below {vocabulary} "
+                    f"{path}: added_tokens: {short(token)}, expected id below {vocabulary} "
                     "and content"
                 )
             tokens[text] = token["id"]
@@ -324,7 +325,7 @@ class _Whisper:
             values = found.get(key) or []
             if not _is_ids(values, vocabulary):
                 raise ModelFormatError(
-                    f"{path}: {key}: {str(values)[:80]}, expected a list of ids below {vocabulary}"
+                    f"{path}: {key}: {short(values)}, expected a list of ids below {vocabulary}"
                 )
             settings[key] = values
         heads = found.get("alignment_heads") or []
@@ -337,7 +338,7 @@ class _Whisper:
             for pair in heads[:_LIST_LIMIT]
         ):
             raise ModelFormatError(
-                f"{path}: alignment_heads: {str(heads)[:80]}, expected pairs of a layer below "
+                f"{path}: alignment_heads: {short(heads)}, expected pairs of a layer below "
                 f"{layers} and a head below {per_layer}"
             )
         settings["alignment_heads"] = heads

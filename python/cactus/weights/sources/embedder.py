@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from cactus.errors import ModelFormatError, UnsupportedModel
+from cactus.inputs.checks import short
 from cactus.inputs.fields import Fields
 from cactus.inputs.files import find_bytes, find_json, parse_json, parse_object
 from cactus.weights.sources.encoders import Tensors, canonical, is_encoder
@@ -91,7 +92,7 @@ def read_modules(folder: Path) -> list[dict[str, Any]]:
         plain = isinstance(path, str) and path != ".." and not set(path) & set("/\\:\0")
         if not isinstance(kind, str) or not plain:
             raise ModelFormatError(
-                f"{where}: a module of type {str(kind)[:80]!r} in {str(path)[:80]!r}, expected the "
+                f"{where}: a module of type {short(kind)} in {short(path)}, expected the "
                 "name of a class and of a folder"
             )
         found.append({"kind": kind.rpartition(".")[2], "path": path})
@@ -245,7 +246,7 @@ def _token_id(folder: Path, named: str, text: str) -> int:
     found = _word(_tokenizer_model(folder), content)
     if found is None:
         raise ModelFormatError(
-            f"{folder / 'tokenizer.json'}: the vocabulary has no token {str(content)[:80]!r}"
+            f"{folder / 'tokenizer.json'}: the vocabulary has no token {short(content)}"
         )
     return found
 
@@ -318,7 +319,7 @@ def _score_activation(folder: Path, config: Mapping[str, Any]) -> str:
     found = _ACTIVATIONS.get(str(named).rpartition(".")[2])
     if found not in ("identity", "sigmoid"):
         raise UnsupportedModel(
-            f"{folder / 'config.json'}: scores pass through {str(named)[:80]!r}, expected Sigmoid "
+            f"{folder / 'config.json'}: scores pass through {short(named)}, expected Sigmoid "
             "or Identity"
         )
     return found
@@ -365,7 +366,7 @@ def _dense(fields: Fields, tensors: Tensors, heads: list[SourceTensor]) -> dict[
     activation = _ACTIVATIONS.get(name.rpartition(".")[2])
     if activation is None:
         raise UnsupportedModel(
-            f"{fields.where}: activation_function {name[:80]!r} is not one of "
+            f"{fields.where}: activation_function {short(name)} is not one of "
             f"{', '.join(_ACTIVATIONS)}"
         )
     layer = _layer("linear", activation, tensors, heads)

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from cactus.errors import CactusError, ModelFormatError, UnsupportedModel
+from cactus.inputs.checks import short
 from cactus.tokenizer import write_tokenizer as write_gguf_tokenizer
 from cactus.weights.format.layout import TILE_ROWS
 from cactus.weights.format.tiles import U8
@@ -157,7 +158,7 @@ def _embedding(gguf: GGUFFile, model: GGUFModel, name: str) -> Embedding | None:
     if not kind and not is_encoder(model.config):
         return None
     if kind not in (0, *_POOLINGS):
-        raise UnsupportedModel(f"{key} is {str(kind)[:40]}, expected one of {_POOLINGS}")
+        raise UnsupportedModel(f"{key} is {short(kind)}, expected one of {_POOLINGS}")
     settings = SETTINGS | {
         "pooling": _POOLINGS.get(kind, "mean"),
         "normalize": True,

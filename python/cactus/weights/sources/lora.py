@@ -19,6 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from cactus.errors import ModelFormatError, UnsupportedModel
+from cactus.inputs.checks import short
 from cactus.inputs.fields import Fields
 from cactus.inputs.files import read_json
 from cactus.weights.format.safetensors import DTYPE_BYTES, SafetensorsFile, read_safetensors
@@ -97,7 +98,7 @@ class Adapter:
         start = fields.raw.get("init_lora_weights", True)
         if start is not None and start not in _HARMLESS_STARTS:
             raise UnsupportedModel(
-                f"{fields.where}: init_lora_weights {str(start)[:80]!r} changed the weights of the "
+                f"{fields.where}: init_lora_weights {short(start)} changed the weights of the "
                 "base before training; convert the adapter to a plain LoRA first"
             )
         fields.choice("bias", ("none", "all", "lora_only"), "none")
@@ -126,7 +127,7 @@ class Adapter:
         for key, info in self.file.tensors.items():
             if info.dtype not in FLOATS:
                 raise UnsupportedModel(
-                    f"{self.file.path}: tensor {key[:120]!r} is {info.dtype}, expected one of "
+                    f"{self.file.path}: tensor {short(key, 160)} is {info.dtype}, expected one of "
                     f"{', '.join(FLOATS)}"
                 )
             name = key.removeprefix("base_model.model.")
@@ -138,7 +139,9 @@ class Adapter:
             elif name.removesuffix(".weight").endswith(_MAGNITUDE):
                 magnitudes[name.removesuffix(".weight").removesuffix(_MAGNITUDE)] = key
             elif ".lora_" in name:
-                raise UnsupportedModel(f"{self.file.path}: tensor {key[:120]!r} cannot be merged")
+                raise UnsupportedModel(
+                    f"{self.file.path}: tensor {short(key, 160)} cannot be merged"
+                )
             else:
                 self.whole[name.replace(".base_layer.", ".")] = key
         self.pairs: dict[str, _Pair] = {}
@@ -146,14 +149,14 @@ class Adapter:
             for half, other in (("A", "B"), ("B", "A")):
                 if half not in halves:
                     raise ModelFormatError(
-                        f"{self.file.path}: tensor {halves[other][:160]!r} has no lora_{half} "
+                        f"{self.file.path}: tensor {short(halves[other], 160)} has no lora_{half} "
                         "beside it; the adapter is incomplete"
                     )
             if self.dora != (module in magnitudes):
                 there = "is there" if module in magnitudes else "is missing"
                 raise ModelFormatError(
                     f"{self.file.path}: use_dora is {str(self.dora).lower()}, but the magnitude "
-                    f"vector of {module[:120]!r} {there}"
+                    f"vector of {short(module, 160)} {there}"
                 )
             if self.dora and module in embeddings:
                 raise UnsupportedModel(f"{self.file.path}: DoRA of the embedding is not supported")
@@ -201,7 +204,7 @@ class Adapter:
             if len(shape) != 2 or shape[axis] != rank:
                 want = f"[{rank}, ...]" if axis == 0 else f"[..., {rank}]"
                 raise ModelFormatError(
-                    f"{self.file.path}: tensor {key[:160]!r}: want rank {rank}, {want}, "
+                    f"{self.file.path}: tensor {short(key, 160)}: want rank {rank}, {want}, "
                     f"got {list(shape)}"
                 )
         return _find(self.alphas, module, self.alpha) / (math.sqrt(rank) if self.rslora else rank)
@@ -304,7 +307,7 @@ def _replaced(
     if base.origin["format"] == "gguf" and len(shape) == 1:
         # GGUF files hold some norms plus one, and no one tells which are meant here.
         raise UnsupportedModel(
-            f"{adapter.file.path}: tensor {key[:160]!r} replaces a vector of a GGUF file; "
+            f"{adapter.file.path}: tensor {short(key, 160)} replaces a vector of a GGUF file; "
             "give the Hugging Face folder of the base"
         )
     rows = partial(adapter.rows, key)
@@ -320,7 +323,7 @@ def _added(
         raise _stranger(adapter, pair.a, f"{module}.weight")
     if len(tensor.shape) != 2 or module.endswith(".conv"):
         raise UnsupportedModel(
-            f"{adapter.file.path}: tensor {pair.a[:160]!r} belongs to {tensor.name!r}, which "
+            f"{adapter.file.path}: tensor {short(pair.a, 160)} belongs to {tensor.name!r}, which "
             "is not a matrix"
         )
     a, b = (adapter.file.tensors[key].shape for key in (pair.a, pair.b))
@@ -376,22 +379,22 @@ _RISKY = re.compile(r"\\[1-9]|\(\?|[)}*+?][*+{]|[*+?].*[*+?].*[*+?]")
 def _compile(where: str, text: str) -> re.Pattern[str]:
     """An expression for the end of a module's name, which no name makes slow to match."""
     if len(text) > 200 or _RISKY.search(text):
-        raise UnsupportedModel(f"{where}: the expression {text[:80]!r} is too involved")
+        raise UnsupportedModel(f"{where}: the expression {short(text)} is too involved")
     try:
         return re.compile(rf"(?:.*\.)?(?:{text})")
     except re.error as error:
-        raise ModelFormatError(f"{where}: {text[:80]!r} is not an expression: {error}") from None
+        raise ModelFormatError(f"{where}: {short(text)} is not an expression: {error}") from None
 
 
 def _stranger(adapter: Adapter, key: str, name: str) -> ModelFormatError:
     return ModelFormatError(
-        f"{adapter.file.path}: tensor {key[:160]!r} belongs to {name[:120]!r}, which the base does "
-        "not have; give the model that the adapter was trained on"
+        f"{adapter.file.path}: tensor {short(key, 160)} belongs to {short(name, 160)}, which the "
+        "base does not have; give the model that the adapter was trained on"
     )
 
 
 def _misfit(adapter: Adapter, key: str, want: str, got: tuple[int, ...]) -> ModelFormatError:
     return ModelFormatError(
-        f"{adapter.file.path}: tensor {key[:160]!r}: want {want}, got {list(got)}; "
+        f"{adapter.file.path}: tensor {short(key, 160)}: want {want}, got {list(got)}; "
         "give the model that the adapter was trained on"
     )

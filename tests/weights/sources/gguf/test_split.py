@@ -137,7 +137,7 @@ def cut(folder: Path, parts: list[Forge]) -> None:
         (drop(*NAMES[1:]), rf"{NAMES[1]}, {NAMES[2]} are missing"),
         (swap, rf"{NAMES[2]}: split\.no is 1, expected 2; it is a part of another model"),
         (change(1, "split.count", U16, 4), rf"{NAMES[1]}: split\.count is 4, expected 3"),
-        (change(1, "split.no", STRING, "x"), r"split\.no is x, expected 1"),
+        (change(1, "split.no", STRING, "x"), r"split\.no is 'x', expected 1"),
         (repeat, rf"is in {NAMES[2]} and in a part before it; they are not of one model"),
         (shorten, r"split\.tensors\.count is 20, but the 3 parts have 19 tensors"),
         (change(0, "split.tensors.count", I32, 7), "but the 3 parts have 20 tensors"),

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from msgspec import Meta
 from starlette.websockets import WebSocket
 
+from cactus.inputs.checks import short
 from cactus.server.endpoint import Ask, Body, Endpoint, Reply, Socket
 from cactus.server.guard.keys import is_key_protocol
 from cactus.server.openai.errors import DIALECT
@@ -26,7 +27,7 @@ async def realtime(socket: WebSocket, service: Service, current: Current) -> Non
     intent = socket.query_params.get("intent", "transcription")
     if intent != "transcription":
         raise invalid(
-            f"expected transcription, got {intent!r:.60}: this server writes down what is said",
+            f"expected transcription, got {short(intent)}: this server writes down what is said",
             "intent",
         )
     settings: SessionSettings | None = socket.scope.get("cactus.session")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from msgspec import UNSET
 
+from cactus.inputs.checks import short
 from cactus.inputs.languages import NAMES, code_of
 from cactus.server.errors import ApiError
 from cactus.server.openai.audio_types import only_language
@@ -82,8 +83,8 @@ class SessionSettings:
         """These with what a client gives. Raises ApiError naming the field."""
         if config.type != "transcription":
             raise invalid(
-                f"expected transcription, got {config.type!r:.60}: this server writes down what is "
-                "said",
+                f"expected transcription, got {short(config.type)}: this server writes down "
+                "what is said",
                 "session.type",
             )
         made, where = self, "session.audio.input"
@@ -102,7 +103,7 @@ class SessionSettings:
         for index, name in enumerate(config.include):
             if name not in (LOGPROBS, PENDING):
                 raise invalid(
-                    f"expected {LOGPROBS} or {PENDING}, got {name!r:.80}",
+                    f"expected {LOGPROBS} or {PENDING}, got {short(name)}",
                     f"session.include[{index}]",
                 )
         return replace(made, include=tuple(config.include))
@@ -145,7 +146,7 @@ class SessionSettings:
         code = code_of(language)
         if language and code not in NAMES:
             raise invalid(
-                f"expected a code such as en, or a name, got {language!r:.60}",
+                f"expected a code such as en, or a name, got {short(language)}",
                 f"{where}.language",
             )
         return code or None

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from msgspec import UNSET
 from starlette.responses import Response as HttpResponse
 
+from cactus.inputs.checks import short
 from cactus.server.endpoint import Ask, Endpoint, Reply, Stream, encode, sse
 from cactus.server.errors import ApiError
 from cactus.server.openai.errors import DIALECT
@@ -193,15 +194,15 @@ async def input_items(ask: Ask[None]) -> ItemList:
     found = store_of(ask.service).find(ask.tenant, ask.request.path_params["response_id"])
     limit, order = query.get("limit", "20"), query.get("order", "desc")
     if not (limit.isdecimal() and limit.isascii() and 1 <= int(limit[:9]) <= MOST_LISTED):
-        raise invalid(f"expected 1 to {MOST_LISTED}, got {limit!r:.40}", "limit")
+        raise invalid(f"expected 1 to {MOST_LISTED}, got {short(limit)}", "limit")
     if order not in ("asc", "desc"):
-        raise invalid(f"expected 'asc' or 'desc', got {order!r:.40}", "order")
+        raise invalid(f"expected 'asc' or 'desc', got {short(order)}", "order")
     items = found.input if order == "asc" else found.input[::-1]
     after = query.get("after")
     if after is not None:
         place = next((n for n, item in enumerate(items) if item["id"] == after), None)
         if place is None:
-            raise invalid(f"there is no item {after!r:.100}", "after")
+            raise invalid(f"there is no item {short(after)}", "after")
         items = items[place + 1 :]
     shown = [resource(item) for item in items[: int(limit)]]
     return ItemList(

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any, Literal
 import msgspec
 from msgspec import field
 
+from cactus.inputs.checks import short
+from cactus.inputs.text import one_line
 from cactus.server.endpoint import Body
 from cactus.server.errors import ApiError
 from cactus.server.media import image_part
@@ -141,7 +143,7 @@ def items_of(given: str | Sequence[Any]) -> list[Item]:
             raise invalid(f"expected an object, got {type(raw).__name__}", f"input[{index}]")
         kind = raw.get("type") or ("message" if "role" in raw else "item_reference")
         if not isinstance(kind, str) or kind not in KINDS:
-            raise invalid(f"expected {', '.join(KINDS)}, got {kind!r:.80}", f"input[{index}].type")
+            raise invalid(f"expected {', '.join(KINDS)}, got {short(kind)}", f"input[{index}].type")
         _typed(raw, kind, f"input[{index}]")
         found.append({**raw, "type": kind, "id": raw.get("id") or new_id(kind)})
     return found
@@ -153,6 +155,7 @@ def _typed(raw: Item, kind: str, place: str) -> Any:
     except msgspec.ValidationError as error:
         message, _, path = str(error).partition(" - at `$")
         param = place + path.rstrip("`")
+        message = one_line(message)  # it has the value where that is none of several
         raise ApiError(400, f"{param}: {message}", code="invalid_type", param=param) from None
 
 

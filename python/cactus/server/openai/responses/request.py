@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from msgspec import Meta
 
+from cactus.inputs.checks import short
 from cactus.server.endpoint import Ask, Body
 from cactus.server.errors import ApiError
 from cactus.server.openai.asked import Share, Temperature
@@ -120,7 +121,7 @@ def conversation_of(ask: Ask[ResponseRequest], store: Store) -> list[Item]:
         if kept is None:
             raise ApiError(
                 400,
-                f"there is no response {body.previous_response_id!r:.100}: it was not stored, was "
+                f"there is no response {short(body.previous_response_id)}: it was not stored, was "
                 "deleted, or had to go because others needed the room; send the conversation",
                 code="previous_response_not_found",
                 param="previous_response_id",
@@ -131,7 +132,7 @@ def conversation_of(ask: Ask[ResponseRequest], store: Store) -> list[Item]:
     found = store.items(ask.tenant, set(references.values()))
     for index, id in references.items():
         if id not in found:
-            raise invalid(f"there is no item {id!r:.100}", f"input[{index}].id")
+            raise invalid(f"there is no item {short(id)}", f"input[{index}].id")
         items[index] = found[id]
     if not before and not items:
         raise invalid("expected a text or at least one item", "input")

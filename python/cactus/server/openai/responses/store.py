@@ -9,6 +9,7 @@ from weakref import WeakKeyDictionary
 
 import msgspec
 
+from cactus.inputs.checks import short
 from cactus.server.endpoint import encode
 from cactus.server.errors import ApiError
 from cactus.server.openai.responses.items import Item
@@ -88,7 +89,7 @@ class Store:
         if found is None:
             raise ApiError(
                 404,
-                f"there is no response {id!r:.100}: it was not stored, was deleted, or had to go "
+                f"there is no response {short(id)}: it was not stored, was deleted, or had to go "
                 "because others needed the room",
                 code="not_found",
                 param="response_id",

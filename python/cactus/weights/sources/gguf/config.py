@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from cactus.errors import ModelFormatError, UnsupportedModel
+from cactus.inputs.checks import short
 from cactus.weights.sources.gguf.facts import Facts, show
 from cactus.weights.sources.gguf.families import FAMILIES, MappedTensor
 from cactus.weights.sources.gguf.families.base import MAX_NAME, unmerged
@@ -41,7 +42,7 @@ def read_model(gguf: GGUFFile) -> GGUFModel:
         raise UnsupportedModel(f"general.type is {show(kind)}, expected a whole model{more}")
     if architecture not in FAMILIES:
         raise UnsupportedModel(
-            f"architecture {architecture[:80]!r} is not supported in GGUF; supported: {_known()}"
+            f"architecture {short(architecture)} is not supported in GGUF; supported: {_known()}"
         )
     facts = Facts(gguf.metadata, architecture)
     for name in ("tokenizer.ggml.model", "tokenizer.ggml.pre"):

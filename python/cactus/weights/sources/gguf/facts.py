@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from cactus.errors import ModelFormatError
+from cactus.inputs.checks import short
 
 
 class Facts:
@@ -90,4 +91,4 @@ class Facts:
 
 def show(value: Any) -> str:
     """A value of any size, short enough for a message."""
-    return "missing" if value is None else repr(value)[:80]
+    return "missing" if value is None else short(value)

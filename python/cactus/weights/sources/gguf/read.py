@@ -20,8 +20,10 @@ from pathlib import Path
 from typing import Any
 
 from cactus.errors import ModelFormatError, UnsupportedModel
+from cactus.inputs.checks import short
 from cactus.inputs.cursor import Cursor, decode
 from cactus.inputs.files import GGUF_MAGIC, RegularFile, open_with
+from cactus.inputs.text import cut
 from cactus.weights.sources.gguf.file import TYPES, GGUFFile, GGUFTensor
 from cactus.weights.sources.gguf.split import joined, part_count
 
@@ -85,7 +87,7 @@ class _Cursor(Cursor):
         if self.position - at - 8 > limit:
             raise ModelFormatError(f"{what} at byte {at} is longer than {limit} bytes")
         if not text or "\0" in text:
-            raise ModelFormatError(f"{what} at byte {at} is empty or holds a NUL: {text[:80]!r}")
+            raise ModelFormatError(f"{what} at byte {at} is empty or holds a NUL: {short(text)}")
         return text
 
 
@@ -149,13 +151,13 @@ def _metadata(cursor: _Cursor, count: int) -> dict[str, Any]:
         at = cursor.position
         key = cursor.name(f"metadata key {index}", MAX_KEY)
         if key in metadata:
-            raise ModelFormatError(f"metadata key {key[:80]!r} at byte {at} occurs twice")
-        kind: int = cursor.number("I", f"type of {key[:80]!r}")
+            raise ModelFormatError(f"metadata key {short(key)} at byte {at} occurs twice")
+        kind: int = cursor.number("I", f"type of {short(key)}")
         if kind == _ARRAY:
-            value = _array(cursor, key[:80], budget)
+            value = _array(cursor, cut(key), budget)
             budget -= len(value)
         else:
-            value = _reader(kind, key[:80], at)(cursor, 1)[0]
+            value = _reader(kind, cut(key), at)(cursor, 1)[0]
         metadata[key] = value
     return metadata
 
@@ -204,7 +206,7 @@ def _alignment(metadata: dict[str, Any]) -> int:
     value = metadata.get("general.alignment", 32)
     if type(value) is not int or not 8 <= value <= 1 << 16 or value & (value - 1):
         raise ModelFormatError(
-            f"general.alignment is {str(value)[:40]}, expected a power of two from 8 to 65536"
+            f"general.alignment is {short(value)}, expected a power of two from 8 to 65536"
         )
     return value
 

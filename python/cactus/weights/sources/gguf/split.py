@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from cactus.errors import ModelFormatError, ModelNotFound
+from cactus.inputs.checks import short
 from cactus.weights.sources.gguf.file import GGUFFile
 
 MAX_PARTS = 1000
@@ -26,7 +27,7 @@ def part_count(metadata: dict[str, Any]) -> int:
     count = metadata.get("split.count", 0)
     if type(count) is not int or not 0 <= count <= MAX_PARTS:
         raise ModelFormatError(
-            f"split.count is {str(count)[:40]}, expected a number of parts up to {MAX_PARTS}"
+            f"split.count is {short(count)}, expected a number of parts up to {MAX_PARTS}"
         )
     return max(1, count)
 
@@ -77,7 +78,7 @@ def joined(first: GGUFFile, read_part: Callable[[Path], GGUFFile]) -> GGUFFile:
         expected = first.metadata.get("split.tensors.count", len(tensors))
         if len(tensors) != expected:
             raise ModelFormatError(
-                f"split.tensors.count is {str(expected)[:40]}, but the {count} parts have "
+                f"split.tensors.count is {short(expected)}, but the {count} parts have "
                 f"{len(tensors)} tensors; they are not of one model"
             )
         opened.pop_all()
@@ -95,8 +96,7 @@ def _paths(first: GGUFFile, count: int) -> list[Path]:
         )
     if number != 0 or names[0] != first.path.name:
         raise ModelFormatError(
-            f"this is the part with split.no {str(number)[:40]} of {count}; "
-            f"give the first, {names[0]}"
+            f"this is the part with split.no {short(number)} of {count}; give the first, {names[0]}"
         )
     return [first.path.with_name(name) for name in names]
 
@@ -106,6 +106,6 @@ def _check_part(part: GGUFFile, index: int, count: int) -> None:
         found = part.metadata.get(key)
         if found != expected:
             raise ModelFormatError(
-                f"{part.path}: {key} is {str(found)[:40]}, expected {expected}; "
+                f"{part.path}: {key} is {short(found)}, expected {expected}; "
                 "it is a part of another model"
             )

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cactus.errors import ModelFormatError, UnsupportedModel
+from cactus.inputs.checks import short
 from cactus.weights.format.tiles import F32
 from cactus.weights.sources.gguf.facts import Facts
 from cactus.weights.sources.gguf.families.base import MAX_CONTEXT, MAX_NAME, decimal
@@ -33,7 +34,7 @@ def scaling(facts: Facts, gguf: GGUFFile, config: dict[str, Any]) -> dict[str, A
     if kind == "yarn":
         return {"rope_scaling": _yarn(facts, config, factor)}
     raise UnsupportedModel(
-        f"{facts.key('{arch}.rope.scaling.type')} {kind[:40]!r} is not supported"
+        f"{facts.key('{arch}.rope.scaling.type')} {short(kind)} is not supported"
     )
 
 
