@@ -37,10 +37,11 @@ class Text:
 
 
 @cache
-def text() -> Text:
-    """The perplexity text."""
+def text(length: int | None = None) -> Text:
+    """The perplexity text, or its first tokens, 2 at least."""
     with np.load(GOLDEN / "starter_text.npz") as arrays:
-        return Text(arrays["ids"].tolist(), arrays["logprobs"], arrays["argmax"])
+        ids = arrays["ids"][:length].tolist()
+        return Text(ids, arrays["logprobs"][: len(ids) - 1], arrays["argmax"][: len(ids)])
 
 
 @cache
@@ -67,9 +68,9 @@ def reference(folder: Path, *, fused: bool = False, kv_dtype: Any = "f32") -> Re
     return ReferenceProgram(graph, tensors, kv_dtype=kv_dtype)
 
 
-def continue_all(program: Any) -> list[list[int]]:
-    """The greedy continuations of all prompts, in one ragged batch."""
-    prompts = [entry["prompt"] for entry in continuations()]
+def continue_all(program: Any, entries: list[dict[str, Any]]) -> list[list[int]]:
+    """The greedy continuations of these entries' prompts, in one ragged batch."""
+    prompts = [entry["prompt"] for entry in entries]
     sessions = [program.session() for _ in prompts]
     outputs = []
     # Few enough prompts in a step for any program's chunk.
@@ -77,16 +78,16 @@ def continue_all(program: Any) -> list[list[int]]:
         rows = [Row(s, p) for s, p in zip(sessions[i : i + 5], prompts[i : i + 5], strict=True)]
         outputs += program.step(rows)
     chosen = [[output.token] for output in outputs]
-    while len(chosen[0]) < len(continuations()[0]["tokens"]):
+    while len(chosen[0]) < len(entries[0]["tokens"]):
         rows = [Row(s, tokens[-1:]) for s, tokens in zip(sessions, chosen, strict=True)]
         for tokens, output in zip(chosen, program.step(rows), strict=True):
             tokens.append(output.token)
     return chosen
 
 
-def read_text(program: Any) -> Text:
-    """What a program says of the perplexity text."""
-    ids = text().ids
+def read_text(program: Any, length: int | None = None) -> Text:
+    """What a program says of the perplexity text, or of its first tokens."""
+    ids = text(length).ids
     session = program.session()
     logprobs: list[float] = []
     argmax: list[int] = []

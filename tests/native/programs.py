@@ -33,6 +33,13 @@ ENCODER_TIER = (*BF16_TIERS, EXACT_TIERS[-1])[0]
 AMX_BF16 = "amx_bf16"
 """The one that also multiplies activations of 8 bits in bf16, and attends in it."""
 
+DECODER_DTYPES = ("q4", "q4_64", "q4_0", "q4_nl", "q8", "f16")
+DECODERS = [
+    *((name, dtype) for name in ("llama", "lfm2") for dtype in DECODER_DTYPES),
+    ("gemma3_text", "q8"),  # layers with a window
+]
+"""Architectures, and types of their matrices, that answers are written with."""
+
 OpenProgram = Callable[..., Any]
 """``cactus.native.Program``, with some options set, or what makes one on another machine."""
 

@@ -13,15 +13,11 @@ from cactus.native import Program, Row
 from tests.models import golden
 from tests.native import programs
 from tests.native.conftest import Packed
-from tests.native.programs import EXACT_TIERS, TIERS
+from tests.native.programs import DECODER_DTYPES, EXACT_TIERS, TIERS
 from tests.tolerances import assert_close
 
 KINDS = [
-    *(
-        (name, dtype, "f16", "int12")
-        for name in ("llama", "lfm2")
-        for dtype in ("q4", "q4_64", "q4_0", "q4_nl", "q8", "f16")
-    ),
+    *((name, dtype, "f16", "int12") for name in ("llama", "lfm2") for dtype in DECODER_DTYPES),
     ("llama", "q4", "int8", "int12"),
     ("lfm2", "f16", "int8", "int12"),
     *(("llama", dtype, "f16", "int8") for dtype in ("q4", "q4_64", "q4_0", "q4_nl", "q8")),

@@ -24,18 +24,10 @@ from tests.generate.scripted import ByteTokenizer
 from tests.models import golden
 from tests.native import programs
 from tests.native.conftest import Packed
-
-KINDS = [
-    *(
-        (name, dtype)
-        for name in ("llama", "lfm2")
-        for dtype in ("q4", "q4_64", "q4_0", "q4_nl", "q8", "f16")
-    ),
-    ("gemma3_text", "q8"),  # layers with a window
-]
+from tests.native.programs import DECODERS
 
 
-@pytest.fixture(params=KINDS, ids="-".join)
+@pytest.fixture(params=DECODERS, ids="-".join)
 def engine(request: pytest.FixtureRequest, packed: Packed) -> Iterator[Loaded]:
     name, dtype = request.param
     graph = programs.fused(golden.load(name).graph, dtype)
@@ -85,7 +77,9 @@ OPTIONS = {
 }
 # How a token is chosen does not depend on the type of the matrices.
 CHOICES = [("llama", "q4"), ("lfm2", "q8"), ("gemma3_text", "q8")]
-CASES = [(kind, name) for kind in KINDS for name in OPTIONS if name == "greedy" or kind in CHOICES]
+CASES = [
+    (kind, name) for kind in DECODERS for name in OPTIONS if name == "greedy" or kind in CHOICES
+]
 
 
 @pytest.mark.parametrize("shared", [0, 20, 270])

@@ -17,6 +17,7 @@ from cactus.native import Output, Program, Row, Sampler
 from tests.models import golden
 from tests.native import programs
 from tests.native.conftest import Packed
+from tests.native.programs import DECODERS
 
 COUNT = 200
 
@@ -53,17 +54,7 @@ class Recorder:
         return outputs
 
 
-KINDS = [
-    *(
-        (name, dtype)
-        for name in ("llama", "lfm2")
-        for dtype in ("q4", "q4_64", "q4_0", "q4_nl", "q8", "f16")
-    ),
-    ("gemma3_text", "q8"),  # layers with a window
-]
-
-
-@pytest.fixture(params=KINDS, ids="-".join)
+@pytest.fixture(params=DECODERS, ids="-".join)
 def program(request: pytest.FixtureRequest, packed: Packed) -> Iterator[Program]:
     name, dtype = request.param
     graph = programs.fused(golden.load(name).graph, dtype)

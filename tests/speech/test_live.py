@@ -32,7 +32,8 @@ from cactus.errors import (
 from cactus.speech.engine import SpeechEngine
 from cactus.speech.live import LiveTranscription
 from cactus.types import Segment
-from tests.speech.test_transcribe import FIELDS, PLAIN
+from tests.api.fields import FIELDS
+from tests.speech.test_transcribe import PLAIN
 
 OFTEN = PLAIN | {"interval": 0.1}
 FLAT = {name: value for name, value in PLAIN.items() if name != "language"}
@@ -341,7 +342,7 @@ def test_a_text_model_does_not_listen(tiny_model: Path) -> None:
 
 def answer(text: str) -> dict[str, Any]:
     made: dict[str, Any] = json.loads(text)
-    assert list(made) == [*FIELDS, "confirmed", "pending"]
+    assert list(made) == [*FIELDS, "segments", "confirmed", "pending"]
     return made
 
 
