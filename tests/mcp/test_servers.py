@@ -8,6 +8,7 @@ import os
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import CancelledError
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from mcp.server import MCPServer
 from mcp.server.mcpserver.exceptions import ToolError
 
 from cactus import Model, ToolServer
+from cactus.agent.mcp import connection
 from cactus.agent.mcp.server import tools_together
 from cactus.errors import InvalidRequest, ToolServerError
 from tests.generate.scripted import END
@@ -204,6 +206,33 @@ def test_a_program_ends_with_its_server(tmp_path: Path) -> None:
 def test_what_cannot_be_started_is_refused(target: Any) -> None:
     with pytest.raises((InvalidRequest, ToolServerError)):
         ToolServer(target)
+
+
+def test_a_session_that_ends_while_it_is_used_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    session, held = connection.Connection, threading.Event()
+    serve, work, late = session._serve, session._work, []
+
+    async def serve_and_be_asked(self: Any) -> None:
+        await serve(self)
+        late.append(asyncio.run_coroutine_threadsafe(self._ask("echo", {}), self._loop))
+
+    def work_and_wait(self: Any) -> None:
+        work(self)
+        held.wait(60)
+
+    monkeypatch.setattr(session, "_serve", serve_and_be_asked)
+    monkeypatch.setattr(session, "_work", work_and_wait)
+    monkeypatch.setattr(connection, "CLOSE_SECONDS", 1)
+    server = start()
+    try:
+        server.close()
+        with pytest.raises((ToolServerError, CancelledError)):
+            late[0].result(10)
+        with pytest.raises(ToolServerError, match="it has ended"):
+            call(server)  # its loop is closed, its thread lives
+        server.close()
+    finally:
+        held.set()
 
 
 def test_two_tools_of_one_name_are_refused() -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 from contextlib import AbstractAsyncContextManager
-from threading import Thread
+from threading import Lock, Thread
 from typing import TYPE_CHECKING, Any
 
 from cactus.errors import ToolServerError
@@ -43,6 +43,8 @@ class Connection:
         self._loop = asyncio.new_event_loop()
         self._task: asyncio.Task[None] | None = None
         self._stop = False
+        self._lock = Lock()
+        self._over = False  # nothing is given to the loop any more
         self._thread = Thread(target=self._work, name=f"tools of {name}", daemon=True)
         self._thread.start()
         try:
@@ -58,9 +60,10 @@ class Connection:
 
     async def call(self, tool: str, arguments: dict[str, Any]) -> Any:
         """What a tool gives, as the package mcp has it. Raises ToolServerError."""
-        if self._session is None or not self._thread.is_alive():
-            raise ToolServerError(self._told("it has ended"))
-        work = asyncio.run_coroutine_threadsafe(self._ask(tool, arguments), self._loop)
+        with self._lock:
+            if self._over:
+                raise ToolServerError(self._told("it has ended"))
+            work = asyncio.run_coroutine_threadsafe(self._ask(tool, arguments), self._loop)
         try:
             return await asyncio.wrap_future(work)
         except asyncio.CancelledError:
@@ -70,9 +73,10 @@ class Connection:
 
     def close(self) -> None:
         """End the session, and the program if one was started; a second call does nothing."""
-        if self._thread.is_alive():
-            self._loop.call_soon_threadsafe(self._end)
-            self._thread.join(CLOSE_SECONDS)
+        with self._lock:
+            if not self._over:
+                self._loop.call_soon_threadsafe(self._end)
+        self._thread.join(CLOSE_SECONDS)
 
     def _end(self) -> None:
         self._stop = True
@@ -84,6 +88,9 @@ class Connection:
         try:
             self._loop.run_until_complete(self._serve())
         finally:
+            with self._lock:
+                self._over = True
+            self._loop.run_until_complete(asyncio.sleep(0))  # what was given becomes tasks
             left = asyncio.all_tasks(self._loop)
             for task in left:
                 task.cancel()
@@ -137,6 +144,8 @@ class Connection:
     async def _ask(self, tool: str, arguments: dict[str, Any]) -> Any:
         import mcp.types as types
 
+        if self._session is None:
+            raise ToolServerError(self._told("it has ended"))
         params = types.CallToolRequestParams(name=tool, arguments=arguments)
         asked = self._session.send_request(
             types.CallToolRequest(params=params),
