@@ -205,6 +205,28 @@ def test_a_file_that_is_not_parquet_is_refused(tiny_model: Path, tmp_path: Path)
         run(JOB, source, tmp_path / "out.csv", model=tiny_model, threads=1)
 
 
+@pytest.mark.parametrize(
+    ("place", "instead", "says"),
+    [
+        (b"\x15\x04\x15\x00\x15\x06", b"\x15\x02\x15\x00\x15\x06", "1 rows can be read"),
+        (b"\x16\x04\x19\x1c", b"\x16\x01\x19\x1c", "its footer says -1 rows"),
+        (b"\x16\x04\x19\x1c", b"\x16\x06\x19\x1c", "its footer says 3 rows"),
+        (b"\x18\x04text%", b"\x18\x04te\xedt%", "is not a Parquet file"),
+    ],
+)
+def test_a_damaged_parquet_file_is_refused(
+    place: bytes, instead: bytes, says: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "in.parquet"
+    plain = {"store_schema": False, "compression": "none", "use_dictionary": False}
+    pq.write_table(pa.table({"text": ["a", "b"]}), path, **plain)
+    data = path.read_bytes()
+    assert data.count(place) == 1
+    path.write_bytes(data.replace(place, instead))
+    with pytest.raises(InvalidRequest, match=says):
+        list(open_input(path).rows())
+
+
 @pytest.mark.parametrize("ending", ["csv", "parquet"])
 def test_a_killed_job_makes_the_same_table(ending: str, tiny_model: Path) -> None:
     command = [sys.executable, str(ROOT / "tools" / "kill_batch.py"), str(tiny_model)]

@@ -39,10 +39,17 @@ class Parquet(Input):
         pa = pyarrow_module()
         try:
             self.file = pa.parquet.ParquetFile(path)
-        except (pa.ArrowException, OSError) as error:
+        except (pa.ArrowException, OSError, ValueError) as error:  # names that are no UTF-8, too
             raise InvalidRequest(
                 f"input {str(path)!r} is not a Parquet file: {reason_of(error)}"
             ) from None
+        meta = self.file.metadata
+        groups = sum(meta.row_group(n).num_rows for n in range(meta.num_row_groups))
+        if not 0 <= meta.num_rows == groups:
+            raise InvalidRequest(
+                f"{path} is damaged: its footer says {meta.num_rows} rows, its groups of rows have "
+                f"{groups}"
+            )
         names = self.file.schema_arrow.names
         for name in names:
             if names.count(name) > 1:
@@ -51,10 +58,18 @@ class Parquet(Input):
     def batches(self) -> Iterator[Any]:
         """The rows in blocks, as pyarrow has them."""
         pa = pyarrow_module()
+        found = 0
         try:
-            yield from self.file.iter_batches(batch_size=BLOCK)
+            for batch in self.file.iter_batches(batch_size=BLOCK):
+                found += batch.num_rows
+                yield batch
         except (pa.ArrowException, OSError) as error:
             raise InvalidRequest(f"{self.path} is damaged: {reason_of(error)}") from None
+        if found != self.count():
+            raise InvalidRequest(
+                f"{self.path} is damaged: {found} rows can be read, and its footer says "
+                f"{self.count()}"
+            )
 
     def rows(self, wanted: Wanted = every) -> Iterator[Row]:
         pa = pyarrow_module()
