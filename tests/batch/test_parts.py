@@ -235,9 +235,12 @@ def test_something_else_in_the_folder_is_refused(
     run(JOB, questions, folder, model=tiny_model, threads=1, restart=True)
     assert (folder / "mine.txt").read_text() == "x"
     part = folder / "part-00001.parquet"
-    part.write_bytes(part.read_bytes()[:-9])
-    with pytest.raises(InvalidRequest, match=r"part-00001.parquet is damaged, or not of this job"):
-        run(JOB, questions, folder, model=tiny_model, threads=1)
+    whole = part.read_bytes()
+    for damaged in (whole[:-9], whole.replace(b"\x05error", b"\x05er\xedor")):
+        assert damaged != whole
+        part.write_bytes(damaged)
+        with pytest.raises(InvalidRequest, match=r"part-00001.parquet is damaged, or not of this"):
+            run(JOB, questions, folder, model=tiny_model, threads=1)
 
 
 @pytest.mark.parametrize("index", ["0", None, 2.5, -1, 40])

@@ -227,6 +227,14 @@ def test_a_damaged_parquet_file_is_refused(
         list(open_input(path).rows())
 
 
+def test_a_column_that_cannot_be_told_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "in.parquet"
+    nowhere = pa.array([1], pa.timestamp("us", "No/Where"))
+    pq.write_table(pa.table({"when": nowhere}), path)
+    with pytest.raises(InvalidRequest, match=r"in.parquet: column 'when' of timestamp\[us, tz=No/"):
+        list(open_input(path).rows())
+
+
 @pytest.mark.parametrize("ending", ["csv", "parquet"])
 def test_a_killed_job_makes_the_same_table(ending: str, tiny_model: Path) -> None:
     command = [sys.executable, str(ROOT / "tools" / "kill_batch.py"), str(tiny_model)]

@@ -1,6 +1,7 @@
 """Rows of batch jobs, the lines of a job that are done, and the state of one.
 
-JSON lines, CSV, texts and Parquet are changed as bytes and in their values. Rows come as often as
+JSON lines, CSV, texts and Parquet are changed as bytes and in their values, and so are the parts of
+a table. Rows come as often as
 they are counted, the same each time; what is wrong with one is its error or InvalidRequest.
 """
 
@@ -9,11 +10,16 @@ from __future__ import annotations
 import io
 import json
 import random
+import tempfile
+from datetime import datetime
+from decimal import Decimal
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 from cactus.batch.inputs import open_input
 from cactus.batch.journal import Journal
+from cactus.batch.parts import Parts
 from cactus.batch.state import State
 from cactus.errors import InvalidRequest
 from fuzzers.base import Case, Fuzzer, change_bytes, change_json
@@ -45,7 +51,7 @@ class Fuzz(Fuzzer):
             "state": json.dumps(state).encode(),
         }
         if find_spec("pyarrow") is not None:
-            self.seeds["parquet"] = _parquet()
+            self.seeds |= {"parquet": _parquet(), "part": _part()}
 
     def make(self, rng: random.Random) -> Case:
         """A changed file."""
@@ -72,6 +78,8 @@ class Fuzz(Fuzzer):
             state.check(MADE_OF, found["made_of"])
         elif case.kind == "journal":
             self._journal(path)
+        elif case.kind == "part":
+            self._part(case.data)
         else:
             rows = list(open_input(path).rows())
             half = list(open_input(path).rows(lambda index: index % 2 == 0))
@@ -97,12 +105,62 @@ class Fuzz(Fuzzer):
         again.close()
         assert again.rows == before[1] + (free >= 0), "what was written is not there again"
 
+    def _part(self, data: bytes) -> None:
+        """Go on behind a file of a job's rows that are done."""
+        with tempfile.TemporaryDirectory(dir=self.scratch) as folder:
+            (Path(folder) / "part-00000.parquet").write_bytes(data)
+            parts = Parts(Path(folder), _schema(), 5, lambda row: (row["index"], False))
+            assert parts.rows == sum(parts.done)
+            free = parts.done.find(0)
+            if free >= 0:
+                line = json.dumps({"index": free, "answer": "x"}).encode() + b"\n"
+                parts.write([(free, False, line)])
+            parts.close()
+            again = Parts(Path(folder), _schema(), 5, lambda row: (row["index"], False))
+            again.close()
+            assert again.rows == parts.rows, "what was written is not there again"
+
 
 def _parquet() -> bytes:
+    """A file with a column of each kind that is read in its own way."""
     import pyarrow as pa
+
+    day = datetime(2026, 11, 30, 12, 30)
+    return _written(
+        pa.table(
+            {
+                "id": ["a", "b"],
+                "n": [1, None],
+                "x": [[1.5], []],
+                "b": [b"x", b"\xff"],
+                "when": pa.array([day, None], pa.timestamp("ns", "Europe/Berlin")),
+                "day": [day.date(), None],
+                "time": [day.time(), None],
+                "long": pa.array([1, None], pa.duration("s")),
+                "money": [Decimal("1.50"), None],
+                "kind": pa.array(["u", "v"]).dictionary_encode(),
+                "deep": [{"a": [{"b": 1}]}, None],
+            }
+        )
+    )
+
+
+def _schema() -> Any:
+    import pyarrow as pa
+
+    return pa.schema([("index", pa.int64()), ("answer", pa.string()), ("error", pa.string())])
+
+
+def _part() -> bytes:
+    import pyarrow as pa
+
+    rows = [{"index": 0, "answer": "x"}, {"index": 3, "error": "no"}]
+    return _written(pa.Table.from_pylist(rows, _schema()))
+
+
+def _written(table: Any) -> bytes:
     import pyarrow.parquet as pq
 
     out = io.BytesIO()
-    table = pa.table({"id": ["a", "b"], "n": [1, None], "x": [[1.5], []], "b": [b"x", b"\xff"]})
     pq.write_table(table, out)
     return out.getvalue()

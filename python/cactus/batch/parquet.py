@@ -12,7 +12,8 @@ from cactus.batch.plain import cell, plain
 from cactus.batch.rows import Input, Row, Wanted, every
 from cactus.batch.tables import Results, Table, merged, names_of
 from cactus.errors import InvalidRequest
-from cactus.inputs.text import reason_of
+from cactus.inputs.checks import short
+from cactus.inputs.text import cut, reason_of
 
 BLOCK = 4096
 """Rows that are read or written together."""
@@ -29,6 +30,11 @@ def pyarrow_module() -> Any:
     return pyarrow
 
 
+def read_errors() -> tuple[type[Exception], ...]:
+    """What pyarrow raises for a damaged file; ValueError where names or texts are no UTF-8."""
+    return (pyarrow_module().ArrowException, OSError, ValueError, KeyError)
+
+
 class Parquet(Input):
     """A Parquet file. What JSON does not have is told as a text (`plain`)."""
 
@@ -39,7 +45,7 @@ class Parquet(Input):
         pa = pyarrow_module()
         try:
             self.file = pa.parquet.ParquetFile(path)
-        except (pa.ArrowException, OSError, ValueError) as error:  # names that are no UTF-8, too
+        except read_errors() as error:
             raise InvalidRequest(
                 f"input {str(path)!r} is not a Parquet file: {reason_of(error)}"
             ) from None
@@ -57,13 +63,12 @@ class Parquet(Input):
 
     def batches(self) -> Iterator[Any]:
         """The rows in blocks, as pyarrow has them."""
-        pa = pyarrow_module()
         found = 0
         try:
             for batch in self.file.iter_batches(batch_size=BLOCK):
                 found += batch.num_rows
                 yield batch
-        except (pa.ArrowException, OSError) as error:
+        except read_errors() as error:
             raise InvalidRequest(f"{self.path} is damaged: {reason_of(error)}") from None
         if found != self.count():
             raise InvalidRequest(
@@ -96,14 +101,16 @@ def _values(name: str, column: Any, where: str) -> list[Any]:
     import pyarrow.types as types
 
     kind = column.type
-    if types.is_timestamp(kind) or types.is_decimal(kind) or types.is_time(kind):
-        column = column.cast("string")  # Python has no nanoseconds
-    elif types.is_duration(kind):
-        column = column.cast("int64")
     try:
+        if types.is_timestamp(kind) or types.is_decimal(kind) or types.is_time(kind):
+            column = column.cast("string")  # Python has no nanoseconds
+        elif types.is_duration(kind):
+            column = column.cast("int64")
         return [plain(value) for value in column.to_pylist()]
-    except ValueError as error:
-        raise InvalidRequest(f"{where}: column {name!r} of {kind}: {error}") from None
+    except read_errors() as error:
+        raise InvalidRequest(
+            f"{where}: column {short(name)} of {cut(str(kind))}: {reason_of(error)}"
+        ) from None
 
 
 class ParquetOutput(Table):

@@ -12,7 +12,7 @@ from typing import Any
 from cactus.batch.columns import Columns
 from cactus.batch.journal import Entry, Journal
 from cactus.batch.output import OutputInFolder, Written
-from cactus.batch.parquet import Parquet, column_of, kept_types, pyarrow_module
+from cactus.batch.parquet import Parquet, column_of, kept_types, pyarrow_module, read_errors
 from cactus.batch.rows import Input
 from cactus.batch.works.work import Work
 from cactus.errors import InvalidRequest
@@ -139,7 +139,7 @@ class Parts:
         try:
             table = pa.parquet.ParquetFile(part).read(["index", "error"])
             rows = zip(table["index"].to_pylist(), table["error"].to_pylist(), strict=True)
-        except (pa.ArrowException, OSError, KeyError) as error:
+        except read_errors() as error:
             raise InvalidRequest(
                 f"{part} is damaged, or not of this job: {reason_of(error)}; --restart begins anew"
             ) from None
