@@ -22,7 +22,7 @@ LINES = [
     + b"\n"
     for n in (3, 0, 1, 7, 2, 11, 4, 5, 6, 10, 9, 8)
 ]
-WHOLE = b"".join(LINES)
+OWN_LINES = b"".join(LINES)
 
 
 def gone_on(path: Path) -> tuple[int, int, int]:
@@ -36,27 +36,27 @@ def gone_on(path: Path) -> tuple[int, int, int]:
 
 
 @pytest.mark.fault("F66")
-@given(st.integers(0, len(WHOLE)), st.binary(max_size=40))
+@given(st.integers(0, len(OWN_LINES)), st.binary(max_size=40))
 def test_each_row_is_there_once_wherever_it_was_torn(
     tmp_path_factory: pytest.TempPathFactory, cut: int, dirt: bytes
 ) -> None:
     path = tmp_path_factory.mktemp("torn") / "out.jsonl"
-    path.write_bytes(WHOLE[:cut] + dirt)
+    path.write_bytes(OWN_LINES[:cut] + dirt)
     before, errors, rows = gone_on(path)
-    whole = [line for line in LINES if line in WHOLE[:cut]]
+    whole = [line for line in LINES if line in OWN_LINES[:cut]]
     assert before >= len(whole), "what is whole stays"
     assert (errors, rows) == (3, COUNT)
     found = path.read_bytes().splitlines(keepends=True)
     assert sorted(found) == sorted(LINES) and found[: len(whole)] == whole
 
 
-@given(st.integers(0, len(WHOLE) - 1), st.integers(1, 60))
+@given(st.integers(0, len(OWN_LINES) - 1), st.integers(1, 60))
 def test_a_block_of_zeros_and_what_follows_is_done_again(
     tmp_path_factory: pytest.TempPathFactory, start: int, length: int
 ) -> None:
     path = tmp_path_factory.mktemp("zeros") / "out.jsonl"
-    zeros = WHOLE[:start] + bytes(length) + WHOLE[start + length :]
-    path.write_bytes(zeros[: len(WHOLE)])
+    zeros = OWN_LINES[:start] + bytes(length) + OWN_LINES[start + length :]
+    path.write_bytes(zeros[: len(OWN_LINES)])
     assert gone_on(path)[1:] == (3, COUNT)
     assert sorted(path.read_bytes().splitlines(keepends=True)) == sorted(LINES)
 
@@ -79,9 +79,9 @@ def test_a_full_disk_names_the_file_and_leaves_nothing_open(tmp_path: Path) -> N
     path = tmp_path / "out.jsonl"
     journal = Journal(path, COUNT, Chat({}, {}).entry)
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (len(WHOLE) // 2, before[1]))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (len(OWN_LINES) // 2, before[1]))
     try:
-        for write in (lambda: journal.write([(0, False, WHOLE)]), journal.close):
+        for write in (lambda: journal.write([(0, False, OWN_LINES)]), journal.close):
             with pytest.raises(OSError, match="File too large") as told:
                 write()
             assert told.value.filename == str(path)

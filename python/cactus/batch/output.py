@@ -32,7 +32,7 @@ class Written(Protocol):
 class Output:
     """A file of JSON lines: it is its own journal. Other kinds are made of theirs at the end."""
 
-    told = True
+    full_lines = True
     """Whether the lines of the journal have the input's columns."""
 
     def __init__(self, path: Path) -> None:

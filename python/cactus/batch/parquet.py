@@ -38,7 +38,7 @@ def read_errors() -> tuple[type[Exception], ...]:
 class Parquet(Input):
     """A Parquet file. What JSON does not have is told as a text (`plain`)."""
 
-    ALIKE = True
+    SAME_COLUMNS = True
 
     def __init__(self, path: Path) -> None:
         super().__init__(path)

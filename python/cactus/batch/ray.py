@@ -51,7 +51,7 @@ class Engine:
     ) -> None:
         done = named_job(job)
         work = done.work()
-        if work.WHOLE:
+        if work.OWN_LINES:
             raise InvalidRequest(f"job: {done.kind!r} makes lines of its own; use cactus.batch.run")
         offline = not boolean("download", download)
         folder = find_or_download(model, offline=offline, ability=work.ABILITY)
@@ -61,7 +61,7 @@ class Engine:
             "kv": kv,
             "activations": activations,
         }
-        self._task = Task(done, Path(), folder, load, keep=(), told=False)
+        self._task = Task(done, Path(), folder, load, keep=(), full_lines=False)
         self._blocks = Blocks(self._task, Path(base).absolute())
 
     def __call__(self, table: Any) -> Any:

@@ -53,7 +53,7 @@ class Input(ABC):
     `base` is the folder from which names of files in the rows are meant.
     """
 
-    ALIKE: ClassVar[bool] = False
+    SAME_COLUMNS: ClassVar[bool] = False
     """Whether all rows have the columns of the first."""
 
     def __init__(self, path: Path) -> None:
@@ -113,7 +113,7 @@ class JsonLines(Input):
 class Lines(Input):
     """A file of texts, one a line: the column `text`."""
 
-    ALIKE = True
+    SAME_COLUMNS = True
 
     def rows(self, wanted: Wanted = every) -> Iterator[Row]:
         with opened(self.path) as file:
@@ -133,7 +133,7 @@ class Csv(Input):
     All values are texts.
     """
 
-    ALIKE = True
+    SAME_COLUMNS = True
 
     def __init__(self, path: Path) -> None:
         super().__init__(path)

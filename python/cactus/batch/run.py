@@ -98,9 +98,9 @@ def run(
     lines = _lines(workers, ray, boolean("download", download))
     ordered, restart = boolean("ordered", ordered), boolean("restart", restart)
     source, target = open_input(input), open_output(output, form)
-    if task.job.work().WHOLE and type(target) is not Output:
+    if task.job.work().OWN_LINES and type(target) is not Output:
         raise InvalidRequest(f"output: a job of {task.job.kind!r} writes JSON lines (.jsonl)")
-    if task.job.work().WHOLE and task.keep is not None:
+    if task.job.work().OWN_LINES and task.keep is not None:
         raise InvalidRequest(f"keep: a job of {task.job.kind!r} writes no columns of the input")
     if isinstance(target, FolderOutput):
         kind, forms = task.job.kind, task.job.work().FORMS
@@ -108,7 +108,7 @@ def run(
     if target.path.absolute() == source.path.absolute():
         raise InvalidRequest(f"output: {str(output)!r} is the input")
     task.check(source)
-    task = replace(task, model=resolve(model), told=target.told)
+    task = replace(task, model=resolve(model), full_lines=target.full_lines)
     target.prepare()
     with alone(target.lock, target.path), chosen_progress(progress, "rows") as shown:
         try:
@@ -170,7 +170,7 @@ def _go_on(
     if begun is not None:
         state.check(made_of, begun["made_of"])
         whole = begun.get("whole")
-        if whole and target.path.exists() and not target.told:
+        if whole and target.path.exists() and not target.full_lines:
             target.clean()
             return Report(target.path, whole["rows"], whole["errors"], whole["rows"], 0.0)
     else:

@@ -55,7 +55,7 @@ def _index_of(line: bytes) -> int:
 class Table(Output, ABC):
     """A table in the order of the input. Its journal has what is new, and is gone in the end."""
 
-    told = False
+    full_lines = False
 
     def __init__(self, path: Path) -> None:
         super().__init__(path)

@@ -28,7 +28,7 @@ class Task:
     """A job on every row whose index is `part` modulo `parts`, with a model of its own.
 
     `load` are keywords of `Model`. `keep` are the input's columns that the output has, None for
-    all; `told` says whether lines have them, or only what is new.
+    all; `full_lines` says whether lines have them, or only what is new.
     """
 
     job: Job
@@ -36,7 +36,7 @@ class Task:
     model: Path
     load: Mapping[str, Any] = field(default_factory=dict)
     keep: Sequence[str] | None = None
-    told: bool = True
+    full_lines: bool = True
     part: int = 0
     parts: int = 1
     documents: Documents | None = None
@@ -57,10 +57,10 @@ class Task:
         And if it lacks one that the job needs or `keep` names, where all rows have the same.
         """
         work, row = self.job.work(), next(source.rows(), None)
-        if row is None or row.wrong is not None or work.WHOLE:
+        if row is None or row.wrong is not None or work.OWN_LINES:
             return
         wrong = self.columns.clash(row.values)
-        if wrong is None and source.ALIKE:
+        if wrong is None and source.SAME_COLUMNS:
             wanted = [("", name) for name in work.needed(row.values)]
             wanted += [("keep: ", name) for name in self.keep or ()]
             missing = ((by, name) for by, name in wanted if name not in row.values)
@@ -82,7 +82,7 @@ class Task:
                 raise InvalidRequest(f"{self.input} has grown while it was read")
             return index % self.parts == self.part and not done[index]
 
-        if self.job.work().WHOLE:
+        if self.job.work().OWN_LINES:
             return source.rows(wanted)
         return self.columns.rows(source, wanted)
 
@@ -95,9 +95,9 @@ class Task:
 
             def lines(rows: Iterator[Row]) -> Iterator[Line]:
                 for row, result in work.results(model, rows, base):
-                    if work.WHOLE and isinstance(result, dict):
-                        told = work.entry(result)
-                        failed = told is None or told[1]
+                    if work.OWN_LINES and isinstance(result, dict):
+                        entry = work.entry(result)
+                        failed = entry is None or entry[1]
                         yield row.index, failed, f"{json_line(result)}\n".encode()
                     else:
                         yield row.index, isinstance(result, str), self._line(row, result, columns)
@@ -114,5 +114,5 @@ class Task:
             if self.documents is not None:
                 text = made.pop("document")
                 made["written"] = self.documents.write(row.values["file"], text)
-        values = columns.kept(row.values) if self.told else {}
+        values = columns.kept(row.values) if self.full_lines else {}
         return f"{json_line({'index': row.index, **values, **made, 'error': error})}\n".encode()

@@ -28,7 +28,7 @@ class OpenAI(Work):
     KIND = "openai"
     FIELDS = ("models",)
     ABILITY = "chat"
-    WHOLE = True
+    OWN_LINES = True
 
     def __init__(self, fields: Mapping[str, Any], options: Mapping[str, Any]) -> None:
         super().__init__(fields, options)
@@ -77,20 +77,20 @@ async def _answer(client: httpx.AsyncClient, row: Row) -> dict[str, Any]:
     """The line of the output for one of the input, in OpenAI's shape."""
     id = id_of(row.index)
     custom_id = row.values.get("custom_id")
-    told: dict[str, Any] = {"id": id, "custom_id": custom_id, "response": None, "error": None}
+    line: dict[str, Any] = {"id": id, "custom_id": custom_id, "response": None, "error": None}
     wrong = row.wrong or _wrong(row.values)
     if wrong is not None:
-        told["error"] = {"code": "invalid_request", "message": f"{row.place}: {wrong}"}
-        return told
+        line["error"] = {"code": "invalid_request", "message": f"{row.place}: {wrong}"}
+        return line
     response = await client.post(
         row.values["url"], json=row.values["body"], headers={"x-request-id": id}
     )
-    told["response"] = {
+    line["response"] = {
         "status_code": response.status_code,
         "request_id": id,
         "body": response.json(),
     }
-    return told
+    return line
 
 
 def _wrong(values: Mapping[str, Any]) -> str | None:

@@ -27,7 +27,7 @@ class Work(ABC):
     FIELDS: ClassVar[tuple[str, ...]] = ()
     OPTIONS: ClassVar[frozenset[str]] = frozenset()
     ABILITY: ClassVar[Ability]
-    WHOLE: ClassVar[bool] = False
+    OWN_LINES: ClassVar[bool] = False
     """Whether a result is a whole line of the output, of a shape of its own."""
     FORMS: ClassVar[tuple[str, ...]] = ()
     """Forms of a file for each row; results then have it as `document`, where `form` is set."""
