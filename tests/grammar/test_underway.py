@@ -146,13 +146,6 @@ def test_the_interpreter_does_not_end_before_what_is_under_way() -> None:
     assert (done.stdout, done.stderr) == ("it has ended\n", "")
 
 
-def test_what_does_not_end_is_waited_for_no_longer(works: Works) -> None:
-    underway = Underway()
-    assert underway.within(0.01, "a", works.forever) is None
-    underway.settle(0.05)
-    assert len(works.begun) == 1
-
-
 def test_a_grammar_that_finds_no_place_is_refused_and_not_remembered(
     works: Works, monkeypatch: pytest.MonkeyPatch
 ) -> None:

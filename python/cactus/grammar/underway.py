@@ -20,8 +20,9 @@ PATIENCE = 10.0
 MOST = 4
 """Compilations at the same time: those that were given up go on, and nothing can end them."""
 
-AT_EXIT = 5.0
-"""Seconds that the interpreter waits for them when it ends."""
+STACK = 32 << 20
+"""Bytes for the stack of each: the compiler goes into what is nested, and nothing can catch its end
+(`references.MOST_LEVELS`, `rules.MOST_RULES`). The usual 8 MB, or one on Windows, are too few."""
 
 Made = TypeVar("Made")
 
@@ -55,15 +56,15 @@ class Underway:
         made: Made | None = found.result(seconds, patience)
         return made
 
-    def settle(self, seconds: float = AT_EXIT) -> None:
-        """Wait until nothing is under way any more, for so many seconds at most.
+    def settle(self) -> None:
+        """Wait until nothing is under way any more.
 
         A thread that comes back from the compiler while the interpreter ends would be unwound by
-        Python through frames of the compiler, which ends the process with a signal.
+        Python through frames of the compiler, which ends the process with a signal. The work of
+        each is bounded (`limits`): it takes seconds.
         """
-        until = time.monotonic() + seconds
         for each in list(self._works.values()):
-            each.wait(max(0.0, until - time.monotonic()))
+            each.wait()
 
     def _begun(self, key: Hashable, work: Callable[[], Any], patience: float) -> _Work:
         """The work with `key`, which is begun unless somebody was faster."""
@@ -112,21 +113,26 @@ class _Work:
             self._end()
 
         # Not by Thread.start: it waits on a Condition, which may turn Ctrl-C into a RuntimeError.
+        usual = threading.stack_size(
+            STACK
+        )  # of all threads that begin meanwhile, which is harmless
         try:
             _thread.start_new_thread(run, ())
         except (RuntimeError, MemoryError) as error:  # there can be no more threads
             self._error = error
             self._end()
             raise
+        finally:
+            threading.stack_size(usual)
 
     def _end(self) -> None:
         self._ended()
         self._running.release()
 
-    def wait(self, seconds: float) -> None:
-        """Until it has ended, for so many seconds at most."""
-        if self._running.acquire(timeout=seconds):
-            self._running.release()
+    def wait(self) -> None:
+        """Until it has ended."""
+        with self._running:
+            pass
 
     def result(self, seconds: float, patience: float) -> Any:
         """What was made, or the error; None once the thread has worked longer than `seconds`."""
