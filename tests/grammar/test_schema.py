@@ -197,6 +197,16 @@ def test_compiled_grammars_are_kept_up_to_a_number_of_bytes(monkeypatch: Any) ->
     assert by_schema(OBJECT, found=found) is not first
 
 
+@pytest.mark.fault("F38")
+def test_a_grammar_that_took_long_counts_for_more_of_them(monkeypatch: Any) -> None:
+    clock = iter(range(100))
+    monkeypatch.setattr(compile.time, "thread_time", lambda: next(clock) / 10)
+    found = grammars()
+    for n in range(9):
+        by_schema({"const": n}, found=found)
+    assert len(found._kept) == 2  # each a tenth of a second, which is 25 MB
+
+
 def form(value: Any) -> Any:
     return response_format("response_format", value)
 

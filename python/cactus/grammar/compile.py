@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections import OrderedDict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from cactus.errors import InvalidRequest
-from cactus.grammar.limits import SECONDS
+from cactus.grammar.limits import SECONDS, compiler_limits, in_words
 from cactus.grammar.table import Table
 from cactus.grammar.underway import UNDERWAY
 
@@ -20,8 +21,9 @@ if TYPE_CHECKING:
 KEPT_BYTES = 64 << 20
 """Memory up to which compiled grammars are kept, the last used ones."""
 
-MOST_STATES = 50_000
-"""Of a matcher's lexer, one to two kilobytes each."""
+BYTES_A_SECOND = 256 << 20
+"""Of a compiled grammar, for the processor time that it took: no matcher says its size, and a short
+text can make one of 40 MB."""
 
 LONGEST = 500
 """Characters of the compiler's words at their beginning, and at their end where more follow."""
@@ -54,6 +56,7 @@ class Grammar:
 
     `margin`: so many tokens more than now the way to the end may take behind the next token.
     `once_more`: so many must be left where the answer could end and goes on; 0 where that is free.
+    `seconds` of a processor were needed to compile it.
     """
 
     source: Source
@@ -62,6 +65,7 @@ class Grammar:
     once_more: int
     closers: tuple[list[int], ...]
     matcher: LLMatcher
+    seconds: float = 0.0
 
     def start(self) -> LLMatcher:
         """A matcher that has read nothing yet."""
@@ -92,7 +96,7 @@ class Grammars:
         with self._lock:
             self._kept[source] = found
             self._kept.move_to_end(source)
-            while sum(map(_size, self._kept)) > KEPT_BYTES:
+            while sum(_size(*each) for each in self._kept.items()) > KEPT_BYTES:
                 self._kept.popitem(last=False)
         if isinstance(found, str):
             raise InvalidRequest(found)
@@ -107,35 +111,44 @@ class Grammars:
             return self._table
 
 
-def _size(source: Source) -> int:
+def _size(source: Source, found: Grammar | str) -> int:
     """Bytes that a compiled grammar takes, about: measured on schemas of many sizes."""
-    return (128 << 10) + 40 * len(source.text)
+    seconds = 0.0 if isinstance(found, str) else max(0.0, found.seconds - 0.01)
+    return (128 << 10) + 40 * len(source.text) + int(seconds * BYTES_A_SECOND)
 
 
 def _compiled(table: Table, source: Source) -> Grammar | str:
     """The grammar, or what is wrong with it."""
     key = (table, source.text)
-    matcher = UNDERWAY.within(SECONDS, key, lambda: _matcher(table, source.text))
-    if matcher is None:
+    made = UNDERWAY.within(SECONDS, key, lambda: _matcher(table, source.text))
+    if made is None:
         return (
             f"compiling the grammar takes more than {SECONDS} s of work; ask for something simpler"
         )
+    matcher, seconds = made
     if matcher.is_error():
-        error = matcher.get_error().strip()  # with all of an expression that is wrong
+        error = in_words(matcher.get_error().strip())  # with all of an expression that is wrong
         return error if len(error) <= LONGEST else f"{error[:LONGEST]} ... {error[-LONGEST:]}"
     longest, whole = (
         max((len(table.encode(part)) for part in parts), default=0)
         for parts in (source.parts, source.wholes)
     )
     closers = tuple(map(table.encode, source.closers))
-    return Grammar(source, table, SPARE + longest, whole and whole + SPARE, closers, matcher)
+    return Grammar(
+        source, table, SPARE + longest, whole and whole + SPARE, closers, matcher, seconds
+    )
 
 
-def _matcher(table: Table, text: str) -> LLMatcher:
-    from llguidance import LLMatcher, LLParserLimits
+def _matcher(table: Table, text: str) -> tuple[LLMatcher, float]:
+    """The matcher, which may be an error, and the seconds of this thread that it took."""
+    from llguidance import LLMatcher
 
-    limits = LLParserLimits(verbose_errors=False, max_lexer_states=MOST_STATES)
-    matcher = LLMatcher(table.native, text, log_level=0, limits=limits)
+    began = time.thread_time()
+    matcher = LLMatcher(table.native, text, log_level=0, limits=compiler_limits())
     if not matcher.is_error():
         matcher.compute_bitmask()  # some grammars fail only here
-    return matcher
+        for token in matcher.compute_ff_tokens()[:1]:  # or where a text that is forced goes on
+            trial = matcher.deep_copy()
+            if not trial.consume_token(token):
+                return trial, 0.0
+    return matcher, time.thread_time() - began

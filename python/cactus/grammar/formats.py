@@ -19,6 +19,9 @@ Kind = Literal["json", "regex", "lark", "choice"]
 MAX_TEXT = 1 << 20
 """Characters of a regular expression or a grammar, and of all texts to choose from."""
 
+MAX_CHOICES = 20_000
+"""Texts to choose from: two kilobytes each, when they are compiled."""
+
 MAX_FILE = 16 << 20
 """Bytes of the file of a schema."""
 
@@ -126,6 +129,10 @@ def _choice(name: str, value: object) -> Format:
     for index, each in enumerate(value):
         if not text(f"{name}[{index}]", each):
             raise InvalidRequest(f"{name}[{index}]: a text to choose must not be empty")
+    if len(value) > MAX_CHOICES:
+        raise InvalidRequest(
+            f"{name}: {len(value)} texts to choose from; at most {MAX_CHOICES} are allowed"
+        )
     size = sum(map(len, value))
     if size > MAX_TEXT:
         raise InvalidRequest(f"{name}: {size} characters of text; at most {MAX_TEXT} are allowed")

@@ -10,7 +10,7 @@ from typing import Any
 
 from cactus.chat.calls.syntax import Syntax
 from cactus.errors import InvalidRequest
-from cactus.grammar.limits import SECONDS, explained
+from cactus.grammar.limits import SECONDS, compiler_limits, explained, in_words
 from cactus.grammar.table import Table
 from cactus.grammar.underway import UNDERWAY
 
@@ -152,8 +152,8 @@ def _error_of(schema: dict[str, Any], *, lenient: bool) -> str:
     text = LLMatcher.grammar_from_json_schema(json.dumps(schema), overrides={"lenient": lenient})
 
     def validate() -> str:
-        failed, messages = LLMatcher.validate_grammar_with_warnings(text)
-        return str(messages[0]) if failed else ""
+        failed, messages = LLMatcher.validate_grammar_with_warnings(text, limits=compiler_limits())
+        return in_words(str(messages[0])) if failed else ""
 
     error = UNDERWAY.within(SECONDS, ("schema", text), validate)
     return "it takes too long to compile" if error is None else error

@@ -6,6 +6,9 @@ import json
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
+from cactus.errors import InvalidRequest
+from cactus.grammar.limits import compiler_limits
+from cactus.grammar.sizes import check_expression
 from cactus.inputs.checks import short
 
 if TYPE_CHECKING:
@@ -38,9 +41,16 @@ def check_names(pattern: str) -> None:
 def _matcher(pattern: str) -> LLMatcher:
     from llguidance import LLMatcher, LLTokenizer
 
+    try:
+        check_expression(pattern, "pattern")
+    except InvalidRequest:
+        raise Unchecked(f"pattern {short(pattern)}") from None
     schema = {"type": "string", "pattern": pattern}
     matcher = LLMatcher(
-        LLTokenizer("byte"), LLMatcher.grammar_from_json_schema(schema), log_level=0
+        LLTokenizer("byte"),
+        LLMatcher.grammar_from_json_schema(schema),
+        log_level=0,
+        limits=compiler_limits(),
     )
     if matcher.is_error():
         raise Unchecked(f"pattern {short(pattern)}")

@@ -10,7 +10,7 @@ from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from cactus.errors import InvalidRequest
-from cactus.grammar.limits import keywords
+from cactus.grammar.keywords import keywords
 from cactus.grammar.matching import Unchecked, check_names, fits
 from cactus.inputs.text import cut
 from cactus.types import Structure

@@ -9,8 +9,11 @@ from typing import Any
 from cactus.errors import InvalidRequest
 from cactus.grammar.compile import Grammar, Grammars, Source
 from cactus.grammar.formats import Format
+from cactus.grammar.keywords import keywords
 from cactus.grammar.lark import BLANK
-from cactus.grammar.limits import check_size, explained, keywords
+from cactus.grammar.limits import check_size, explained
+from cactus.grammar.rules import check_lark
+from cactus.grammar.sizes import check_expression
 
 
 def grammar_of(format: Format, grammars: Grammars) -> Grammar:
@@ -22,6 +25,10 @@ def grammar_of(format: Format, grammars: Grammars) -> Grammar:
     from llguidance import LLMatcher
 
     definition, where = format.definition, format.where
+    if format.kind == "regex":
+        check_expression(definition, where)
+    elif format.kind == "lark":
+        check_lark(definition, where)
     if format.kind == "json":
         return _grammar_of_schema(definition, where, format.strict, grammars)
     if format.kind == "regex":
