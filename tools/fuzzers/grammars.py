@@ -37,6 +37,9 @@ EXPRESSIONS = (
     *("[a-z]{2,5}", "a|b", "(ab)+c?", r"\d{1,3}\.\d", '[^"]*', "é+", r"\w+@\w+\.de", "^a.*b$"),
     *(
         "(a+)+$",
+        "(a{1000}b){5000}",
+        "a{523252}",
+        "(a?b*){900}",
         r"\p{L}{2}",
         "x{0,300}",
         "[",
@@ -54,6 +57,7 @@ FORMATS = ("date", "time", "date-time", "email", "uuid", "ipv4", "ipv6", "uri", 
 LARK = (
     'start: "a" | "b"', 'start: x+\nx: "1".."9"', "start: /[a-z]+/ end\nend: \".\"", "start: start",
     'start: (a | b)*\na: "x"\nb: "y" a', 'start: "a"{2,4}', "start: missing", "start", ": x", "",
+    "start: T\nT: /.*a.*/ & /.*b.*/ & U & ~/c+/\nU: /.*d.*/ | U2 U2\nU2: /e?/ /f*/",
     '%ignore " "\nstart: WORD\nWORD: /[a-z]+/', 'start: %json {"type": "integer"}',
 )  # fmt: skip
 
@@ -113,7 +117,6 @@ class Fuzz(Fuzzer):
 
     errors = (InvalidRequest, Overloaded)
     cpu_seconds = 6.0
-    memory = 1 << 30  # each thread that compiles has 64 MB of addresses set aside
 
     def __init__(self, scratch: Path) -> None:
         compile.KEPT_BYTES = 4 << 20  # so that what is kept is soon as much as it may be
