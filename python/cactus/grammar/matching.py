@@ -37,7 +37,7 @@ def check_names(pattern: str) -> None:
         raise Unchecked(f"patternProperties {short(pattern)}")
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=8)  # up to 40 MB each
 def _matcher(pattern: str) -> LLMatcher:
     from llguidance import LLMatcher, LLTokenizer
 
