@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from cactus.tokenizer import Tokenizer
 
 KEPT_BYTES = 64 << 20
-"""Memory up to which compiled grammars are kept, the last used ones."""
+"""Memory up to which compiled grammars are kept, the last used ones; the last one in any case."""
 
 BYTES_A_SECOND = 256 << 20
 """Of a compiled grammar, for the processor time that it took: no matcher says its size, and a short
@@ -96,11 +96,14 @@ class Grammars:
         with self._lock:
             self._kept[source] = found
             self._kept.move_to_end(source)
-            while sum(_size(*each) for each in self._kept.items()) > KEPT_BYTES:
+            while len(self._kept) > 1 and self._bytes() > KEPT_BYTES:
                 self._kept.popitem(last=False)
         if isinstance(found, str):
             raise InvalidRequest(found)
         return found
+
+    def _bytes(self) -> int:
+        return sum(_size(*each) for each in self._kept.items())
 
     @property
     def table(self) -> Table:
