@@ -1,6 +1,7 @@
 // From the logits of a step's rows to the tokens that follow them.
 #include <algorithm>
 #include <cmath>
+#include <utility>
 
 #include "error.h"
 #include "program.h"
@@ -96,7 +97,8 @@ void Program::count_chosen() {
           "overflowed");
   }
   for (size_t n = 0; n < active_choosers_; n++) {
-    if (choosers_[n].failure) std::rethrow_exception(choosers_[n].failure);
+    // Nothing is left of it here: who catches it may still read it while the next step begins.
+    if (choosers_[n].failure) std::rethrow_exception(std::exchange(choosers_[n].failure, nullptr));
   }
   uint32_t n = 0;
   for (const Sequence& s : batch_.sequences) {

@@ -233,9 +233,11 @@ class Calls:
         if self._check("program", self.library.cactus_program_create(byref(options), byref(found))):
             self.programs.append(found.value)
 
-    def _info(self, program: int, *_: Any) -> abi.ProgramInfo | None:
+    def _info(self, program: int, *_: Any) -> None:
+        self._info_of(self._program_id(program))
+
+    def _info_of(self, handle: int) -> abi.ProgramInfo | None:
         info = abi.ProgramInfo(size=sizeof(abi.ProgramInfo))
-        handle = self._program_id(program)
         good = self._check("info", self.library.cactus_program_info_get(handle, byref(info)))
         return info if good else None
 
@@ -273,9 +275,8 @@ class Calls:
         self, program: int, rows: list[Any], outputs: int | None, values: int, flag: int | None,
         *_: Any,
     ) -> None:  # fmt: skip
-        info = self._info(program)
-        if info is None:
-            info = abi.ProgramInfo()
+        handle = self._program_id(program)  # once: another thread may add one meanwhile
+        info = self._info_of(handle) or abi.ProgramInfo()
         made, wanted, kept = self._rows(rows, info)
         count = sum(wanted) if outputs is None else outputs
         count = min(abs(int(count)), 3 * MOST)
@@ -285,7 +286,7 @@ class Calls:
         before = [self._length_of(made[n].session) for n in range(len(rows))]
         told = c_int32(-1)
         status = self.library.cactus_program_step(
-            *(self._program_id(program), made, len(rows), given, count, logits, stop, byref(told))
+            *(handle, made, len(rows), given, count, logits, stop, byref(told))
         )
         assert told.value == status, f"step gave {status} and told {told.value}"
         if not self._check("step", status) or not self.alone or not info.vocab_size:
@@ -298,7 +299,8 @@ class Calls:
     def _generate(
         self, program: int, rows: list[Any], outputs: Any, values: Any, flag: Any, steps: int
     ) -> None:
-        info = self._info(program) or abi.ProgramInfo()
+        handle = self._program_id(program)
+        info = self._info_of(handle) or abi.ProgramInfo()
         steps = min(abs(int(steps)), 100)
         for row in rows:
             row[4] = min(abs(int(row[4])), 5)
@@ -310,7 +312,6 @@ class Calls:
         ends, done = (c_int32 * 2)(2, 5), c_uint32()
         given = (abi.Output * max(1, steps * len(rows)))()
         told = c_int32(-1)
-        handle = self._program_id(program)
         status = self.library.cactus_program_generate(
             *(handle, made, len(rows), ends, 2, given, steps, byref(done), byref(told))
         )
