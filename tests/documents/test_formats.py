@@ -217,6 +217,21 @@ def test_a_date_that_nobody_can_read_stays_as_it_is(process: ReaderProcess) -> N
     assert found.metadata == {"title": "x", "date": date} and found.text.endswith("Text")
 
 
+@pytest.mark.fault("F72")
+@pytest.mark.timeout(60)
+def test_long_fields_of_an_email_take_no_time_by_the_square(process: ReaderProcess) -> None:
+    to = ", ".join(f"=?utf-8?q?J=C3=BCrgen?= <j{n}@a.b>" for n in range(1000))
+    for start in ("From: ", "Subject: x\nDate: "):
+        found = process.parse(
+            "email", "a.eml", (start + '"' * 200_000 + f"\nTo: {to}\n\nText").encode()
+        )
+        assert found.text.endswith("Text") and "J\u00fcrgen" in found.metadata["to"]
+    for name in ("Content-Type", "Content-Disposition", "Content-Transfer-Encoding"):
+        data = f"Subject: x\n{name}: multipart/mixed; {'[;' * 100_000}\n\nText".encode()
+        with pytest.raises(Unread, match=rf"its field {name} has 2000\d\d characters"):
+            process.parse("email", "a.eml", data)
+
+
 def test_a_name_of_any_length_makes_a_short_reason() -> None:
     data = forge.archive({"word/document.xml": "x"}).replace(
         b"word/document.xml", b"word/\n" * 3, 1

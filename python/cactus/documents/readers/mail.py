@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from email import policy
+from email.errors import MessageError
+from email.header import decode_header, make_header
 from email.message import EmailMessage
 from email.parser import BytesParser
+from email.policy import EmailPolicy
+from typing import Any, cast
 
 from cactus.documents.readers.lines import Blocks
 from cactus.documents.types import Document, Limits
@@ -12,15 +15,37 @@ from cactus.documents.unread import Unread
 
 _FIELDS = ("Subject", "From", "To", "Cc", "Date")
 _PARTS = 1000
+_OF_A_PART = ("content-type", "content-disposition", "content-transfer-encoding")
+_LONG = 2000
+_LONGEST = 1 << 16
+"""Characters of a field whose parts are looked at, and of one whose encoded words are decoded: both
+takes time by the square of them."""
 
 # What the library raises for fields and parts that it cannot make out.
-_BROKEN = (ValueError, LookupError, AttributeError, TypeError, OverflowError, RecursionError)
+_BROKEN = (ValueError, LookupError, AttributeError, TypeError, OverflowError, RecursionError,
+           MessageError)  # fmt: skip
+
+
+class _Policy(EmailPolicy):
+    """The library's, for which a long field is a text, and none where it says what a part is."""
+
+    def header_fetch_parse(self, name: str, value: Any) -> Any:
+        if len(value) <= _LONG:
+            return super().header_fetch_parse(name, value)
+        if name.lower() in _OF_A_PART:
+            raise Unread("damaged", f"its field {name} has {len(value)} characters")
+        text = "".join(value.splitlines())
+        try:
+            return str(make_header(decode_header(text))) if len(text) <= _LONGEST else text
+        except _BROKEN:  # as it stands there
+            return text
 
 
 def mail(data: bytes, limits: Limits) -> Document:
     """The document in an e-mail. Raises Unread."""
     try:
-        message = BytesParser(_class=EmailMessage, policy=policy.default).parsebytes(data)
+        policy = cast("EmailPolicy[EmailMessage]", _Policy())  # which its parent's type is not
+        message = BytesParser(_class=EmailMessage, policy=policy).parsebytes(data)
         fields = {name: _field(message, name) for name in _FIELDS}
         text = _text(message, limits)
         attached = _attached(message)
