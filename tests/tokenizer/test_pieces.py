@@ -163,3 +163,32 @@ def test_a_cut_that_was_wrong_after_all_is_taken_back() -> None:
 
     assert Wrong(backend).ids(text, run, ids_of) == run(text).ids
     assert read[-1] == len(text)
+
+
+@pytest.mark.parametrize(
+    ("expression", "joined", "unit"),
+    [
+        (GPT4, ("\n", " " * 32), "\n" + " " * 1023),
+        (CASES, ("漢", "A" * 32), "A" * (2 * NEAR - 5) + "b 漢漢"),
+    ],
+    ids=["lines", "cases"],
+)
+def test_a_word_that_goes_on_beyond_the_view_of_a_cut_is_not_cut(
+    expression: str, joined: tuple[str, str], unit: str
+) -> None:
+    def spelled(text: str) -> list[str]:
+        ((word, _),) = splits.ByteLevel(False, use_regex=False).pre_tokenize_str(text)
+        return list(word)
+
+    first, last = joined
+    merges = [(spelled(last[:n])[0] * n, spelled(last[:n])[0] * n) for n in (1, 2, 4, 8, 16)]
+    made, *rest = spelled(first)
+    for each in rest:
+        merges.append((made, each))
+        made += each
+    merges.append((made, "".join(spelled(last))))
+    vocabulary = sorted({*splits.ByteLevel.alphabet(), *(a + b for a, b in merges)})
+    backend = Backend(models.BPE({token: id for id, token in enumerate(vocabulary)}, merges))
+    backend.pre_tokenizer = by(expression)
+    text = "a" + unit * 200 if first == "\n" else unit * 200
+    assert in_pieces(backend, text)[0] == backend.encode(text, add_special_tokens=False).ids

@@ -10,9 +10,9 @@ the whole if the two that meet would not be merged otherwise, and that is tried.
 from __future__ import annotations
 
 import re
-import unicodedata
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
+from unicodedata import category
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer as Backend
@@ -36,6 +36,9 @@ _WITHIN_SIGNS = re.compile(r"(?<=[^\w\s]{2}|__)(?=[^\w\s]{2}|__)")
 _WITHIN_DIGITS = re.compile(r"(?<=[0-9]{2})(?=[0-9]{2})")
 _BEHIND_LINES = re.compile(r"(?<=\s[\r\n])(?=\s\s)")
 _WITHIN_SPACES = re.compile(r"(?<=\s\s)(?=\s\s)")
+
+_CAPITALS = "Lu", "Lt"
+_CASELESS = "Lo", "Lm", "Mn", "Mc", "Me"
 
 _Tokens = list[tuple[int, bool]]
 """Ids, and whether a word begins with the token."""
@@ -119,14 +122,33 @@ class Pieces:
             # Some words end behind the last of several line ends, and signs have those behind them.
             before = text[start:cut].rstrip()
             run = text[start + len(before) : cut + 2]
-            alike = kind is _BEHIND_LINES or run == run[0] * len(run)
+            alike = run == run[0] * len(run)
+            if kind is _BEHIND_LINES:
+                # Spaces are of one word with a line end before them if there is one behind them.
+                behind = text[cut : cut + NEAR]
+                alike = not behind.isspace() or "\n" in behind or "\r" in behind
             return alike and (not before or before[-1].isalnum())
         near = text[cut - 2 : cut + 2]
         if kind is _WITHIN_LETTERS and not near.isalpha():  # Roman numerals, which are numbers
             return False
-        if any(unicodedata.category(each)[0] == "M" for each in near):  # joined to what is before
+        if kind is _WITHIN_LETTERS and self._may_go_on(text, start, cut):
+            return False
+        if any(category(each)[0] == "M" for each in near):  # joined to what is before
             return False
         return self._merges or kind is _BETWEEN_WORDS or len(self._split(near[1:3])) > 1
+
+    def _may_go_on(self, text: str, start: int, cut: int) -> bool:
+        """Whether capitals on both sides of a cut may be of the word before them.
+
+        Some expressions join them to letters without case if a small letter is behind the capitals,
+        however many these are.
+        """
+        if any(category(each) not in _CAPITALS for each in text[cut : cut + NEAR]):
+            return False
+        first = cut
+        while first > start and category(text[first - 1]) in _CAPITALS:
+            first -= 1
+        return first > start and category(text[first - 1]) in _CASELESS
 
     def _split(self, text: str) -> list[str]:
         """The words of a text."""
