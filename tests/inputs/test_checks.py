@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import re
+import tracemalloc
+from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
 
 from cactus.inputs.checks import short
@@ -46,6 +49,39 @@ def test_a_value_that_cannot_be_represented_is_shown_by_its_type() -> None:
             raise RuntimeError("no")
 
     assert "Broken" in short(Broken())
+
+
+def test_a_value_that_lies_about_its_class_is_shown() -> None:
+    class Liar:
+        @property
+        def __class__(self) -> Any:  # type: ignore[override]
+            raise RuntimeError("no")
+
+    assert "Liar" in short(Liar())
+
+
+@pytest.mark.parametrize("kind", [bytes, bytearray])
+def test_of_many_bytes_only_those_that_are_shown_are_written(
+    kind: Callable[[bytes], Any],
+) -> None:
+    value = kind(b"\xff" * 10**7)
+    tracemalloc.start()
+    try:
+        shown = [short(value), short([value])]
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert most < 10**6
+    assert all("… (10000000 bytes)" in each and len(each) < 400 for each in shown)
+
+
+def test_what_an_object_says_of_itself_is_shown_in_one_line() -> None:
+    class Coloured:
+        def __repr__(self) -> str:
+            return "one\n\x1b[31mtwo\ud800"
+
+    assert short(Coloured()) == "one [31mtwo"
+    assert "\n" not in short(np.zeros((3, 3)))
 
 
 def test_no_message_cuts_a_value_by_hand() -> None:

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 
 from cactus.errors import InvalidRequest
-from cactus.inputs.text import SHOWN, cut
+from cactus.inputs.text import SHOWN, cut, one_line
 
 
 def known(names: Iterable[str], options: Iterable[str]) -> None:
@@ -86,7 +86,9 @@ def short(value: object, most: int = SHOWN) -> str:
         text = _Repr(most).repr(value)
     except Exception:  # a caller's own type may do anything
         return f"a {type(value).__name__}"
-    return text if isinstance(value, str) else cut(text, 4 * most)
+    if type(value) is str:  # not isinstance, which asks the value
+        return text
+    return cut(text, 4 * most) if text.isprintable() else one_line(text, 4 * most)
 
 
 class _Repr(reprlib.Repr):
@@ -102,6 +104,13 @@ class _Repr(reprlib.Repr):
         if len(x) <= self.maxstring:
             return repr(x)
         return f"{x[: self.maxstring] + '…'!r} ({len(x)} characters)"
+
+    def repr_bytes(self, x: bytes | bytearray, level: int) -> str:
+        """Bytes, of which each may take four characters; where they are cut, how many there are."""
+        most = self.maxstring // 2
+        return repr(x) if len(x) <= most else f"{x[:most]!r}… ({len(x)} bytes)"
+
+    repr_bytearray = repr_bytes
 
     def repr_int(self, x: int, level: int) -> str:
         """An integer; about how large it is where Python may refuse to write its digits."""
