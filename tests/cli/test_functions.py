@@ -14,7 +14,7 @@ import click
 import pytest
 
 from cactus.agent.results import ToolCall, ToolResult
-from cactus.cli.functions import Gate, check_asking, load_tools, spelled
+from cactus.cli.functions import Gate, check_asking, load_tools, open_tools, spelled
 from cactus.cli.main import run_cli
 
 GOOD = '''
@@ -167,9 +167,30 @@ def test_ctrl_c_is_a_no_and_stops_the_answer(monkeypatch: pytest.MonkeyPatch) ->
 
 def test_without_a_terminal_yes_is_needed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stdin", io.StringIO(""))
-    with pytest.raises(click.UsageError, match="this is not a terminal; --yes runs them unasked"):
+    with pytest.raises(
+        click.UsageError, match="this is not a terminal; --yes or --allow-tool NAME runs"
+    ):
         check_asking(False)
     check_asking(True)
+
+
+def test_where_all_functions_may_run_unasked_no_terminal_is_needed(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(sys, "stdin", io.StringIO(""))
+    file = tmp_path / "tools.py"
+    file.write_text('def add(a: int) -> int:\n    """Add."""\n    return a\n')
+
+    def unasked(*allowed: str) -> set[str]:
+        return open_tools(
+            click.Context(click.Command("run")), str(file), (), allowed, yes=False, quiet=True
+        )[1]
+
+    assert unasked("add") == {"add"}
+    file.write_text(file.read_text() + file.read_text().replace("add", "take"))
+    with pytest.raises(click.UsageError, match="--yes or --allow-tool NAME runs them unasked"):
+        unasked("add")
+    assert unasked("add", "take") == {"add", "take"}
 
 
 @pytest.mark.parametrize(

@@ -52,7 +52,7 @@ def open_tools(
         raise click.UsageError("--yes is about the calls of --tools, and there is no --tools.")
     own = load_tools(file) if file else []
     if file:
-        check_asking(yes)
+        check_asking(yes or {tool.name for tool in own} <= {*allowed})
     tools = [*own, *open_servers(ctx, servers, own, quiet=quiet)]
     unasked = {*allowed, *(tool.name for tool in own if yes)}
     check_allowed(allowed, tools)
@@ -114,7 +114,9 @@ def _module(path: Path) -> ModuleType:
 
 
 def check_asking(
-    yes: bool, option: str = "--tools", instead: str = "--yes runs them unasked"
+    yes: bool,
+    option: str = "--tools",
+    instead: str = "--yes or --allow-tool NAME runs them unasked",
 ) -> None:
     """A usage error where calls are to be asked for and nobody is there to answer."""
     if not yes and not (sys.stdin.isatty() and sys.stderr.isatty()):
