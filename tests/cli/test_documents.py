@@ -83,7 +83,9 @@ def test_a_search_without_a_hit_says_so_and_fails(run: Run) -> None:
     run("index", "docs", "--embedder", "tiny", "-q")
     status, out, err = run("search", "docs", "zzz", "--mode", "lexical")
     assert (status, out) == (1, "")
-    assert "Nothing in 2 chunks" in err
+    assert "Nothing in 2 chunks" in err and "--all" in err
+    status, out, err = run("search", "docs", "zzz", "--mode", "lexical", "--all")
+    assert (status, out) == (1, "") and "Nothing in 2 chunks fits" in err and "--all" not in err
 
 
 def test_a_search_by_words_needs_no_embedder(run: Run, folder: Path) -> None:
@@ -105,11 +107,22 @@ def test_a_search_by_words_keeps_the_vectors_of_a_missing_embedder(run: Run, fol
     tiny.rename(folder.parent / "away")
     (folder / "new.txt").write_text("The walrus swims.\n")
     status, out, err = run("search", "docs", "walrus", "--mode", "lexical", "--json")
-    assert status == 0 and "The embedder of the index, tiny, is not on this machine" in err
+    assert status == 0 and "vectors of tiny, and no embedder was found" in " ".join(err.split())
     assert [hit["source"] for hit in json.loads(out)["hits"]] == ["walrus.txt"]
     (folder.parent / "away").rename(tiny)
     row = json.loads(run("index", "docs", "-q", "--json")[1])
     assert (row["rebuilt"], row["unchanged"], row["embedded"]) == (None, 2, 1)
+
+
+def test_a_search_by_words_fills_an_index_that_has_no_vectors_yet(run: Run, folder: Path) -> None:
+    documents = [path.rename(folder.parent / path.name) for path in sorted(folder.iterdir())]
+    assert "nothing to search" in run("index", "docs", "--embedder", "tiny", "-q")[2]
+    (folder.parent / "weights" / "tiny").rename(folder.parent / "away")
+    for path in documents:
+        path.rename(folder / path.name)
+    status, out, _ = run("search", "docs", "walrus", "--mode", "lexical", "--json")
+    assert status == 0
+    assert [hit["source"] for hit in json.loads(out)["hits"]] == ["walrus.txt"]
 
 
 def test_an_answer_shows_what_supports_it(run: Run) -> None:

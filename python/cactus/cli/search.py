@@ -70,8 +70,8 @@ def command(
     with open_corpus(folder, quiet=quiet, **options) as corpus:
         if sync and not quiet and corpus.embedder != corpus.made_with:
             note(
-                f"The embedder of the index, {corpus.made_with}, is not on this machine: it is "
-                "searched as it is."
+                f"The index has vectors of {corpus.made_with}, and no embedder was found to make "
+                "more: it is searched as it is. --embedder names one."
             )
         hits = corpus.search(
             query,
@@ -91,7 +91,6 @@ def command(
             show_hit(corpus, hit)
         if not hits:
             if not quiet:
-                note(
-                    f"Nothing in {corpus.chunks:,} chunks is similar enough; --all shows the best."
-                )
+                wanting = "fits" if everything else "is similar enough; --all shows the best"
+                note(f"Nothing in {corpus.chunks:,} chunks {wanting}.")
             ctx.exit(1)

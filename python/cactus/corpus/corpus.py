@@ -275,7 +275,9 @@ class Corpus(Closing):
 
     def _would_lose_vectors(self) -> bool:
         """Whether a sync would make anew without vectors what an embedder has made them for."""
-        return not self._index.embedder.dimensions and self.made_with not in (None, self.embedder)
+        if self._index.embedder.dimensions or self.made_with in (None, self.embedder):
+            return False
+        return self.chunks > 0
 
     def _counts(self) -> tuple[int, int, int]:
         """Files, chunks and tokens, as they were after the last sync: all rows are looked at."""
