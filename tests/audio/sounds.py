@@ -90,14 +90,28 @@ def similarity(got: Any, want: Any) -> float:
     return float(best / np.sqrt(np.sum(got[:size] ** 2.0) * np.sum(want[:size] ** 2.0)))
 
 
-def av_file(path: Path, form: str, codec: str, sound: Any, rate: int, **options: str) -> Path:
-    """A media file of samples [n], or of [n, 2] where there are two channels."""
+def av_file(
+    path: Path,
+    form: str,
+    codec: str,
+    sound: Any,
+    rate: int,
+    *,
+    samples_of: str | None = None,
+    **options: str,
+) -> Path:
+    """A media file of samples [n], or of [n, 2] where there are two channels.
+
+    `samples_of`: the codec's format of samples, of those that it has.
+    """
     import av
 
     layout = "mono" if sound.ndim == 1 else "stereo"
     with av.open(str(path), "w", format=form, options=options) as container:
         stream: Any = container.add_stream(codec, rate=rate, layout=layout)
         stream.bit_rate = 96_000
+        if samples_of is not None:
+            stream.format = samples_of
         samples = np.ascontiguousarray(sound.reshape(len(sound), -1).T)
         for start in range(0, samples.shape[1], 4096):
             frame = av.AudioFrame.from_ndarray(samples[:, start : start + 4096], "fltp", layout)

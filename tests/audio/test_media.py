@@ -67,6 +67,17 @@ def test_amr_is_read(decoder: str) -> None:
     assert stream.notes == []
 
 
+def test_samples_may_become_wider_in_the_middle(decoder: str, tmp_path: Path) -> None:
+    parts = [
+        av_file(tmp_path / kind, "matroska", "wavpack", chirp(1), SAMPLE_RATE, samples_of=kind)
+        for kind in ("s16p", "s32p")
+    ]
+    got = open_audio(b"".join(path.read_bytes() for path in parts)).read()
+    assert len(got) == 2 * SAMPLE_RATE
+    assert similarity(got[:SAMPLE_RATE], chirp(1)) > 0.97
+    assert similarity(got[SAMPLE_RATE:], chirp(1)) > 0.97
+
+
 def test_channels_are_averaged_or_one_is_taken(decoder: str, tmp_path: Path) -> None:
     sound = np.stack([chirp(2), np.zeros(2 * SAMPLE_RATE, np.float32)], axis=1)
     path = av_file(tmp_path / "two.mkv", "matroska", "flac", sound, SAMPLE_RATE)

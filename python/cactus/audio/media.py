@@ -96,8 +96,11 @@ def _why(error: Exception) -> str:
 
 
 def _av_parts(frame: Any, frames: Iterator[Any], name: str) -> Iterator[Part]:
-    """A part for each sample rate and number of channels."""
+    """A part for each sample rate, number of channels and format of samples."""
     import av
+
+    def kind(frame: Any) -> tuple[int, str, str]:
+        return frame.sample_rate, frame.layout.name, frame.format.name
 
     while frame is not None:
         rate, layout = frame.sample_rate, frame.layout
@@ -108,7 +111,7 @@ def _av_parts(frame: Any, frames: Iterator[Any], name: str) -> Iterator[Part]:
         def pieces(first: Any, rate: int, layout: Any, resampler: Any, after: list[Any]) -> Any:
             each: Any = first
             while each is not None:
-                if (each.sample_rate, each.layout.name) != (rate, layout.name):
+                if kind(each) != kind(first):
                     after.append(each)
                     return
                 each.pts = None
