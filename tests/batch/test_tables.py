@@ -212,6 +212,7 @@ def test_a_file_that_is_not_parquet_is_refused(tiny_model: Path, tmp_path: Path)
         (b"\x16\x04\x19\x1c", b"\x16\x01\x19\x1c", "its footer says -1 rows"),
         (b"\x16\x04\x19\x1c", b"\x16\x06\x19\x1c", "its footer says 3 rows"),
         (b"\x18\x04text%", b"\x18\x04te\xedt%", "is not a Parquet file"),
+        (b"\x15\x04\x15\x00\x15\x06", b"\xff\xff\xff\xff\xff\xff", "in.parquet is damaged"),
     ],
 )
 def test_a_damaged_parquet_file_is_refused(
@@ -223,8 +224,9 @@ def test_a_damaged_parquet_file_is_refused(
     data = path.read_bytes()
     assert data.count(place) == 1
     path.write_bytes(data.replace(place, instead))
-    with pytest.raises(InvalidRequest, match=says):
+    with pytest.raises(InvalidRequest, match=says) as found:
         list(open_input(path).rows())
+    assert "\n" not in str(found.value)
 
 
 def test_a_column_that_cannot_be_told_is_named(tmp_path: Path) -> None:
@@ -232,6 +234,10 @@ def test_a_column_that_cannot_be_told_is_named(tmp_path: Path) -> None:
     nowhere = pa.array([1], pa.timestamp("us", "No/Where"))
     pq.write_table(pa.table({"when": nowhere}), path)
     with pytest.raises(InvalidRequest, match=r"in.parquet: column 'when' of timestamp\[us, tz=No/"):
+        list(open_input(path).rows())
+    days = pa.array([[None], [2**30]], pa.list_(pa.date32()))
+    pq.write_table(pa.table({"days": days}), path)
+    with pytest.raises(InvalidRequest, match=r"in.parquet: column 'days' of list<.*date32"):
         list(open_input(path).rows())
 
 

@@ -13,7 +13,7 @@ from cactus.batch.rows import Input, Row, Wanted, every
 from cactus.batch.tables import Results, Table, merged, names_of
 from cactus.errors import InvalidRequest
 from cactus.inputs.checks import short
-from cactus.inputs.text import cut, reason_of
+from cactus.inputs.text import cut, one_line, reason_of
 
 BLOCK = 4096
 """Rows that are read or written together."""
@@ -31,8 +31,11 @@ def pyarrow_module() -> Any:
 
 
 def read_errors() -> tuple[type[Exception], ...]:
-    """What pyarrow raises for a damaged file; ValueError where names or texts are no UTF-8."""
-    return (pyarrow_module().ArrowException, OSError, ValueError, KeyError)
+    """What pyarrow raises for a damaged file, or for values that Python does not have.
+
+    ValueError where names or texts are no UTF-8, OverflowError for dates behind the year 9999.
+    """
+    return (pyarrow_module().ArrowException, OSError, ValueError, KeyError, OverflowError)
 
 
 class Parquet(Input):
@@ -47,7 +50,7 @@ class Parquet(Input):
             self.file = pa.parquet.ParquetFile(path)
         except read_errors() as error:
             raise InvalidRequest(
-                f"input {str(path)!r} is not a Parquet file: {reason_of(error)}"
+                f"input {str(path)!r} is not a Parquet file: {one_line(reason_of(error))}"
             ) from None
         meta = self.file.metadata
         groups = sum(meta.row_group(n).num_rows for n in range(meta.num_row_groups))
@@ -69,7 +72,7 @@ class Parquet(Input):
                 found += batch.num_rows
                 yield batch
         except read_errors() as error:
-            raise InvalidRequest(f"{self.path} is damaged: {reason_of(error)}") from None
+            raise InvalidRequest(f"{self.path} is damaged: {one_line(reason_of(error))}") from None
         if found != self.count():
             raise InvalidRequest(
                 f"{self.path} is damaged: {found} rows can be read, and its footer says "
@@ -109,7 +112,7 @@ def _values(name: str, column: Any, where: str) -> list[Any]:
         return [plain(value) for value in column.to_pylist()]
     except read_errors() as error:
         raise InvalidRequest(
-            f"{where}: column {short(name)} of {cut(str(kind))}: {reason_of(error)}"
+            f"{where}: column {short(name)} of {cut(str(kind))}: {one_line(reason_of(error))}"
         ) from None
 
 

@@ -17,7 +17,7 @@ from cactus.batch.rows import Input
 from cactus.batch.works.work import Work
 from cactus.errors import InvalidRequest
 from cactus.inputs.checks import short
-from cactus.inputs.text import reason_of
+from cactus.inputs.text import one_line, reason_of
 
 PART = 16_384
 """Rows of a file."""
@@ -141,7 +141,8 @@ class Parts:
             rows = zip(table["index"].to_pylist(), table["error"].to_pylist(), strict=True)
         except read_errors() as error:
             raise InvalidRequest(
-                f"{part} is damaged, or not of this job: {reason_of(error)}; --restart begins anew"
+                f"{part} is damaged, or not of this job: {one_line(reason_of(error))}; "
+                "--restart begins anew"
             ) from None
         for index, wrong in rows:
             self._count(index, wrong is not None, part)
