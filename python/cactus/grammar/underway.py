@@ -113,9 +113,8 @@ class _Work:
             self._end()
 
         # Not by Thread.start: it waits on a Condition, which may turn Ctrl-C into a RuntimeError.
-        usual = threading.stack_size(
-            STACK
-        )  # of all threads that begin meanwhile, which is harmless
+        # Threads that others begin meanwhile have this stack, too, which harms nothing.
+        usual = threading.stack_size(STACK)
         try:
             _thread.start_new_thread(run, ())
         except (RuntimeError, MemoryError) as error:  # there can be no more threads
