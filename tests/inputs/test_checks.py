@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from cactus.inputs.checks import short
+from cactus.errors import InvalidRequest
+from cactus.inputs.checks import known, nearest, short
 from cactus.inputs.text import cut
 from tests.background import ROOT
 
@@ -94,3 +95,10 @@ def test_no_message_cuts_a_value_by_hand() -> None:
         if by_hand.search(line) and not any(map(line.__contains__, not_messages))
     }
     assert found == set()
+
+
+def test_a_name_of_any_length_is_compared_by_its_beginning() -> None:
+    assert nearest("temperatur", ["temperature", "top_k"]) == "temperature"
+    assert nearest("temperatur" * 1_000_000, ["temperature", "top_k"]) is None
+    with pytest.raises(InvalidRequest, match=r"unknown option 'tttt.* the options are top_k$"):
+        known(["t" * 10_000_000], ["top_k"])

@@ -16,9 +16,14 @@ def known(names: Iterable[str], options: Iterable[str]) -> None:
     there = list(options)
     for name in names:
         if name not in there:
-            near = get_close_matches(str(name), there, n=1)
-            hint = f"did you mean {near[0]}?" if near else f"the options are {', '.join(there)}"
+            near = nearest(str(name), there)
+            hint = f"did you mean {near}?" if near else f"the options are {', '.join(there)}"
             raise InvalidRequest(f"unknown option {short(name)}: {hint}")
+
+
+def nearest(name: str, options: Iterable[str]) -> str | None:
+    """The one of `options` that somebody may have meant who wrote `name`, of any length."""
+    return next(iter(get_close_matches(name[:SHOWN], list(options), n=1)), None)
 
 
 def integer(name: str, value: object, low: int, high: int | None = None) -> int:

@@ -8,6 +8,7 @@ from difflib import get_close_matches
 
 from cactus.errors import InvalidRequest
 from cactus.inputs.checks import short
+from cactus.inputs.text import SHOWN
 
 _TABLE = """
 af Afrikaans, am Amharic, ar Arabic, as Assamese, az Azerbaijani, ba Bashkir, be Belarusian,
@@ -92,7 +93,7 @@ def unknown(language: str | None, known: Collection[str]) -> InvalidRequest:
     spellings = {code: code for code in known}
     spellings |= {name.lower(): code for name, code in _CODES.items() if code in known}
     # A code with a region, such as en-US, begins with the right one.
-    wanted = (language or "").lower()
+    wanted = (language or "")[:SHOWN].lower()
     near = [code for code in known if wanted.replace("_", "-").partition("-")[0] == code]
     near = near or [
         spellings[each] for each in get_close_matches(wanted, spellings, n=2, cutoff=0.65)

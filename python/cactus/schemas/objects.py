@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from difflib import get_close_matches
 from enum import Enum
 from typing import Any
 
 from cactus.errors import InvalidRequest
+from cactus.inputs.checks import nearest
 from cactus.inputs.values import shown
 from cactus.schemas.kinds import Definitions, Kind, Schema, wrong
 from cactus.schemas.spell import described
@@ -83,9 +83,9 @@ class Record(Kind):
             raise wrong(place, "an object", value)
         for name in value:
             if name not in self.fields:
-                near = get_close_matches(name, self.fields, n=1)
+                near = nearest(str(name), self.fields)
                 known = ", ".join(self.fields) or "none"
-                hint = f"did you mean {near[0]}?" if near else f"there are {known}"
+                hint = f"did you mean {near}?" if near else f"there are {known}"
                 raise InvalidRequest(f"{place}: there is no {shown(name)}; {hint}")
         missing = [n for n, each in self.fields.items() if each.required and n not in value]
         if missing:

@@ -30,6 +30,10 @@ AGREED = 8
 TRIED = 8
 """Places of each kind that are tried in a piece."""
 
+WHOLE = 3
+"""Pieces of a size that are encoded and whose end may turn out to be wrong: so the work stays in
+proportion to the text."""
+
 _BETWEEN_WORDS = re.compile(r"(?<=[^\W_]) (?=[^\W\d_])")
 _WITHIN_LETTERS = re.compile(r"(?<=[^\W\d_]{2})(?=[^\W\d_]{2})")
 _WITHIN_SIGNS = re.compile(r"(?<=[^\w\s]{2}|__)(?=[^\w\s]{2}|__)")
@@ -93,6 +97,7 @@ class Pieces:
         """
         if len(text) - start <= size:
             return len(text), run(text[start:]), _Tokens()
+        left = WHOLE
         for kind, cut in self._places(text, start, size):
             before, behind = text[max(start, cut - NEAR) : cut], text[cut : cut + NEAR]
             tail, head = _tokens(run(before)), _tokens(run(behind))
@@ -103,6 +108,9 @@ class Pieces:
                 encoding = run(text[start:cut])
                 if _tokens(encoding, -AGREED) == tail[-AGREED:]:
                     return cut, encoding, head[:AGREED]
+                left -= 1
+                if not left:
+                    break
         return start, None, _Tokens()
 
     def _places(self, text: str, start: int, size: int) -> Iterator[tuple[re.Pattern[str], int]]:
