@@ -198,6 +198,7 @@ def test_where_all_functions_may_run_unasked_no_terminal_is_needed(
     [
         (["--tools", "nowhere.py", "--yes"], "--tools nowhere.py: there is no such file."),
         (["--tools", "nowhere.py"], "--tools nowhere.py: there is no such file."),
+        (["--tools", ".", "--yes"], "--tools .: it is a folder, expected a Python file."),
         (["--yes"], "--yes is about the calls of --tools, and there is no --tools."),
         (["--tools", "a.py", "--schema", "b.json"], "--tools and --schema exclude each other."),
         (["--schema", "nowhere.json"], "--schema nowhere.json: no such file."),

@@ -71,7 +71,10 @@ def load_tools(file: str | Path) -> list[Tool]:
 
     path = Path(file).expanduser()
     if not path.is_file():
-        raise click.UsageError(f"--tools {printable(str(path))}: there is no such file.")
+        wrong = (
+            "it is a folder, expected a Python file" if path.is_dir() else "there is no such file"
+        )
+        raise click.UsageError(f"--tools {printable(str(path))}: {wrong}.")
     module = _module(path)
     own = {
         name: value
