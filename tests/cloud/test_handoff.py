@@ -229,7 +229,7 @@ def test_without_a_cloud_no_connection_is_opened(
     done = model.chat("Hi", confidence_threshold=0.7)
     assert (done.finish_reason, done.text, done.handoff) == ("handoff", "", None)
     assert model.chat("Hi").text == "said here"
-    assert threading.active_count() == before
+    assert threading.active_count() <= before
 
 
 @pytest.mark.usefixtures("configured")

@@ -167,11 +167,11 @@ def test_a_config_that_contradicts_the_tensors(copy: Path) -> None:
 @pytest.mark.fault("F17")
 def test_a_tokenizer_that_is_damaged_frees_the_program(copy: Path) -> None:
     (copy / "tokenizer.json").write_text("{")
-    before = len(os.listdir("/proc/self/task"))
+    before = set(os.listdir("/proc/self/task"))
     with pytest.raises(TokenizerError, match=r"tokenizer\.json") as caught:
         Model(copy, threads=2)
     # The error, and with it every frame below, is still held here.
-    assert caught.value is not None and len(os.listdir("/proc/self/task")) == before
+    assert caught.value is not None and set(os.listdir("/proc/self/task")) <= before
 
 
 def test_when_both_sides_are_damaged_the_weights_are_named(copy: Path) -> None:
