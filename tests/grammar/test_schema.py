@@ -121,6 +121,11 @@ def test_what_cannot_be_enforced_is_named_or_an_error(schema: Any, message: str)
         ({"exclusiveMinimum": 0, "multipleOf": True}, "schema.multipleOf: True is not of type"),
         ({"exclusiveMinimum": 0, "multipleOf": 16777217}, "schema.multipleOf: 16777217 makes too"),
         (
+            {"exclusiveMinimum": 0, "multipleOf": -16777217},
+            "schema.multipleOf must be above 0, got",
+        ),
+        ({"anyOf": [{"multipleOf": -0.0}, {}]}, r"anyOf\[0\].multipleOf must be above 0, got -0.0"),
+        (
             {"allOf": [{"multipleOf": 997}, {"multipleOf": 1009}]},
             r"allOf\[1\].multipleOf: 1009 .*1,005,973",
         ),

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from cactus.errors import Overloaded
+from cactus.errors import InsufficientMemory, Overloaded
 from cactus.grammar import compile
 from cactus.grammar.underway import MOST, UNDERWAY, Underway, _Work
 from cactus.server.errors import api_error
@@ -60,6 +60,21 @@ def test_what_a_work_raises_reaches_who_asked_and_frees_its_place() -> None:
         with pytest.raises(LookupError, match="not there"):
             underway.within(5.0, "a", fails)
     assert underway.within(5.0, "a", lambda: 7) == 7
+
+
+def test_a_thread_that_the_system_does_not_give_is_an_error_and_frees_its_place(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def refuse(*_: object) -> None:
+        raise RuntimeError("can't start new thread")
+
+    underway = Underway(1)
+    with monkeypatch.context() as patched:
+        patched.setattr("cactus.grammar.underway._thread.start_new_thread", refuse)
+        for _ in range(2):
+            with pytest.raises(InsufficientMemory, match="gives no thread"):
+                underway.within(1, "a", lambda: 1)
+    assert underway.within(60, "a", lambda: 1) == 1
 
 
 def test_no_more_are_begun_than_there_are_places(works: Works) -> None:

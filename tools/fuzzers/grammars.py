@@ -18,7 +18,7 @@ import numpy as np
 
 from cactus.chat.calls.syntax import SYNTAXES
 from cactus.chat.tools import validate_tools
-from cactus.errors import InvalidRequest, Overloaded
+from cactus.errors import InsufficientMemory, InvalidRequest, Overloaded
 from cactus.grammar import compile
 from cactus.grammar.calls import grammar_of_calls
 from cactus.grammar.compile import Grammar
@@ -115,7 +115,7 @@ WRONG: list[Any] = [None, True, False, [], {}, "", "a", -1, 0, 1, 2.5, 10**9, [1
 class Fuzz(Fuzzer):
     """Grammars."""
 
-    errors = (InvalidRequest, Overloaded)
+    errors = (InvalidRequest, Overloaded, InsufficientMemory)
     cpu_seconds = 6.0
 
     def __init__(self, scratch: Path) -> None:

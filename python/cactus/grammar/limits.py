@@ -90,7 +90,9 @@ def check_size(schema: Any, where: str) -> None:
         )
     together, common, inside, names, refs = 0, 1, 0, 0, 1
     for path, key, value in keywords(schema, where):
-        if key == "multipleOf" and type(value) in (int, float) and value > 0:
+        if key == "multipleOf" and type(value) in (int, float):
+            if value <= 0:  # the compiler takes it without its sign, and without end
+                raise InvalidRequest(f"{path}.multipleOf must be above 0, got {shown(value)}")
             digits = Decimal(str(value)).normalize().as_tuple().digits
             count = int("".join(map(str, digits)))
             together, common = together + count, math.lcm(common, count)

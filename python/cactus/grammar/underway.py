@@ -12,13 +12,14 @@ from collections.abc import Callable, Hashable
 from queue import Empty, SimpleQueue
 from typing import Any, TypeVar
 
-from cactus.errors import Overloaded
+from cactus.errors import InsufficientMemory, Overloaded
 
 PATIENCE = 10.0
 """Seconds that are waited for a place, and for a compilation where the machine is busy."""
 
-MOST = 4
-"""Compilations at the same time: those that were given up go on, and nothing can end them."""
+MOST = 2
+"""Compilations at the same time: those that were given up go on, and nothing can end them. One may
+take 80 MB."""
 
 STACK = 32 << 20
 """Bytes for the stack of each: the compiler goes into what is nested, and nothing can catch its end
@@ -117,10 +118,12 @@ class _Work:
         usual = threading.stack_size(STACK)
         try:
             _thread.start_new_thread(run, ())
-        except (RuntimeError, MemoryError) as error:  # there can be no more threads
-            self._error = error
+        except (RuntimeError, MemoryError):
+            self._error = InsufficientMemory(
+                "the system gives no thread, or no memory for one, to compile the grammar in"
+            )
             self._end()
-            raise
+            raise self._error from None
         finally:
             threading.stack_size(usual)
 
