@@ -18,6 +18,7 @@ PACKAGE = ROOT / "python" / "cactus"
 ROOMS: dict[str, tuple[str, ...]] = {
     "errors.py": (),
     "compat.py": (),
+    "post_order.py": (),
     "inputs/": (),
     "schemas/": (),
     "segments.py": (),

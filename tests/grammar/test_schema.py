@@ -285,3 +285,23 @@ def test_mistakes_of_a_large_schema_are_not_searched_for_long(
     monkeypatch.delattr("jsonschema.exceptions.best_match")
     with pytest.raises(InvalidRequest, match=r"schema\.not: 'not' cannot be enforced here"):
         by_schema({"enum": [f"value {n}" for n in range(4000)], "not": {}})
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {"type": "json_schema", "json_schema": {"name": "a", "schema": OBJECT}},
+        {"type": "regex", "regex": "[a-z]+"},
+        {"type": "lark", "lark": 'start: "a"'},
+    ],
+    ids=lambda asked: asked["type"],
+)
+def test_what_is_kept_is_not_checked_again(asked: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    checked: list[object] = []
+    for name in ("check_size", "check_expression", "check_lark"):
+        monkeypatch.setattr(f"cactus.grammar.schema.{name}", lambda *given: checked.append(given))
+    found, wanted = grammars(), response_format("response_format", asked)
+    assert wanted is not None
+    for _ in range(2):
+        grammar_of(wanted, found)
+    assert len(checked) == 1

@@ -143,6 +143,23 @@ def test_markup_in_a_long_text_is_text(starter: Tokenizer) -> None:
     assert starter.decode(ids) == text
 
 
+@pytest.mark.fault("F29")
+def test_where_no_cut_holds_the_work_is_in_proportion_to_the_text(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(pieces, "AGREED", 1 << 30)  # more than any piece has: none agrees
+    backend, encoded = trained("gpt2"), list[int]()
+    text = "The cat's hat. " * (8 * PIECE // 15)
+
+    def run(text: str) -> Any:
+        encoded.append(len(text))
+        return backend.encode(text, add_special_tokens=False)
+
+    ids = Pieces(backend).ids(text, run, lambda piece, found: list(found.ids))
+    assert ids == backend.encode(text, add_special_tokens=False).ids
+    assert encoded[-1] == len(text) and sum(encoded) < 6 * len(text)
+
+
 def test_a_cut_that_was_wrong_after_all_is_taken_back() -> None:
     backend = trained("gpt4")
     text = "The cat. " * PIECE

@@ -81,6 +81,11 @@ class Grammars:
         self._kept: OrderedDict[Source, Grammar | str] = OrderedDict()
         self._lock = threading.Lock()
 
+    def __contains__(self, source: Source) -> bool:
+        """Whether what came of `source` is kept."""
+        with self._lock:
+            return source in self._kept
+
     def compile(self, source: Source) -> Grammar:
         """The grammar of `source`.
 

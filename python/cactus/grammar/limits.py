@@ -78,11 +78,16 @@ EXACT = 1 << 53
 """Up to it, doubles hold all integers: the compiler has no others."""
 
 
-def check_size(schema: Any, where: str) -> None:
-    """InvalidRequest with the path of what makes a schema too large to be compiled."""
+def check_integers(schema: Any, where: str) -> None:
+    """InvalidRequest for an integer that the compiler, or JSON, does not have."""
     for number in _integers(schema):
         if not -(1 << 63) <= number < 1 << 64:
             raise InvalidRequest(f"{where}: the integer {shown(number)} has more than 64 bits")
+
+
+def check_size(schema: Any, where: str) -> None:
+    """InvalidRequest with the path of what makes a schema too large to be compiled."""
+    check_integers(schema, where)
     size = len(json.dumps(schema))
     if size > MOST_CHARACTERS:
         raise InvalidRequest(

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 from urllib.parse import unquote
 
 from cactus.errors import InvalidRequest
 from cactus.grammar.keywords import keywords
 from cactus.grammar.sizes import MOST_WAYS, check_ways, size_of
+from cactus.post_order import post_order
 
 MOST_LEVELS = 2000
 """Of a schema and of all that its references lead to, each once: the compiler goes that deep, with
@@ -20,10 +21,12 @@ FORMAT_WAYS = 10
 
 def check_references(schema: Any, where: str) -> None:
     """InvalidRequest where references lead too deep, or too many patterns are put together."""
+    if not isinstance(schema, dict):
+        return
     targets = _targets(schema)
     levels: dict[int, int] = {}
     ways: dict[int, int] = {}
-    for value in _parts(schema, targets):
+    for value in post_order([schema], lambda value: _parts(value, targets), id):
         inner = value.values() if isinstance(value, dict) else value
         deepest = max((levels.get(id(each), 0) for each in inner), default=0)
         levels[id(value)] = deepest + isinstance(value, dict)
@@ -66,22 +69,12 @@ def _target(schema: Any, ref: str, unknown: Any) -> Any:
     return found
 
 
-def _parts(schema: Any, targets: Mapping[str, Any]) -> Iterator[Any]:
-    """All objects and lists, each behind those in it and those that it refers to, as far as they
-    are no circle. Not by calls of itself: references make chains of any length."""
-    begun: set[int] = set()
-    rest = [(schema, False)]
-    while rest:
-        value, ready = rest.pop()
-        if ready:
-            yield value
-        elif isinstance(value, (dict, list)) and id(value) not in begun:
-            begun.add(id(value))
-            rest.append((value, True))
-            inner = value.values() if isinstance(value, dict) else value
-            rest += [(each, False) for each in inner]
-            ref = value.get("$ref") if isinstance(value, dict) else None
-            rest += [(targets[ref], False)] if isinstance(ref, str) and ref in targets else []
+def _parts(value: Any, targets: Mapping[str, Any]) -> list[Any]:
+    """The objects and lists in one, and those that it refers to."""
+    inner = [*value.values()] if isinstance(value, dict) else value
+    ref = value.get("$ref") if isinstance(value, dict) else None
+    referred = [targets[ref]] if isinstance(ref, str) and ref in targets else []
+    return [each for each in (*inner, *referred) if isinstance(each, (dict, list))]
 
 
 def _ways(schema: dict[str, Any], known: Mapping[int, int], targets: Mapping[str, Any]) -> int:

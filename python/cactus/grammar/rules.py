@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any
 
 from cactus.errors import InvalidRequest
@@ -20,6 +20,7 @@ from cactus.grammar.sizes import (
     size_of,
 )
 from cactus.inputs.text import cut
+from cactus.post_order import post_order
 
 MOST_RULES = 3000
 """Rules and brackets: the compiler goes from one into the other, three kilobytes of the stack each
@@ -91,22 +92,6 @@ def _begins(words: _Words) -> set[int]:
     return begins
 
 
-def _ordered(needs: Mapping[str, set[str]]) -> list[str]:
-    """The names, each behind those that it needs; where these are a circle, it is cut."""
-    done: list[str] = []
-    begun: set[str] = set()
-    rest = [(name, False) for name in needs]
-    while rest:
-        name, ready = rest.pop()
-        if ready:
-            done.append(name)
-        elif name not in begun:
-            begun.add(name)
-            rest.append((name, True))
-            rest += [(each, False) for each in needs[name] if each in needs]
-    return done
-
-
 def _words(text: str, where: str) -> Iterator[tuple[str, str]]:
     """The words of a grammar; its schemas and expressions are checked."""
     at, schemas = 0, 0
@@ -136,7 +121,7 @@ def _check_terminals(rules: dict[str, list[_Words]], where: str) -> None:
     }
     sizes: dict[str, tuple[int, int]] = {}
     ways: dict[str, int] = {}
-    for name in _ordered({name: set(each) for name, each in uses.items()}):
+    for name in post_order(uses, lambda name: uses[name].keys() & uses.keys()):
         words = [word for part in parts[name] for word in part]
         characters, optional = sum(len(word) for _, word in words), _optional(words)
         for used, times in uses[name].items():

@@ -11,7 +11,7 @@ from cactus.grammar.compile import Grammar, Grammars, Source
 from cactus.grammar.formats import Format
 from cactus.grammar.keywords import keywords
 from cactus.grammar.lark import BLANK
-from cactus.grammar.limits import check_size, explained
+from cactus.grammar.limits import check_integers, check_size, explained
 from cactus.grammar.rules import check_lark
 from cactus.grammar.sizes import check_expression
 
@@ -25,30 +25,37 @@ def grammar_of(format: Format, grammars: Grammars) -> Grammar:
     from llguidance import LLMatcher
 
     definition, where = format.definition, format.where
-    if format.kind == "regex":
-        check_expression(definition, where)
-    elif format.kind == "lark":
-        check_lark(definition, where)
     if format.kind == "json":
         return _grammar_of_schema(definition, where, format.strict, grammars)
     if format.kind == "regex":
-        text = LLMatcher.grammar_from_regex(definition)
+        source = Source(LLMatcher.grammar_from_regex(definition), where)
     else:
-        text = LLMatcher.grammar_from_lark(
-            definition if format.kind == "lark" else _choice(definition)
-        )
+        lark = definition if format.kind == "lark" else _choice(definition)
+        source = Source(LLMatcher.grammar_from_lark(lark), where)
+    if source not in grammars:  # what is kept was checked
+        _check_text(format)
     try:
-        return grammars.compile(Source(text, where))
+        return grammars.compile(source)
     except InvalidRequest as error:
         why = "no text fits it" if "NoExtension" in str(error) else error
         raise InvalidRequest(f"{where}: {why}") from None
 
 
+def _check_text(format: Format) -> None:
+    if format.kind == "regex":
+        check_expression(format.definition, format.where)
+    elif format.kind == "lark":
+        check_lark(format.definition, format.where)
+
+
 def _grammar_of_schema(schema: Any, where: str, strict: bool, grammars: Grammars) -> Grammar:
-    check_size(schema, where)
+    check_integers(schema, where)
     parts = parts_of(schema)
+    source = Source(_json(schema, lenient=False), where, True, parts)
+    if source not in grammars:  # what is kept was checked
+        check_size(schema, where)
     try:
-        return grammars.compile(Source(_json(schema, lenient=False), where, True, parts))
+        return grammars.compile(source)
     except InvalidRequest as error:
         why = explained(str(error), schema, where)
     if strict:

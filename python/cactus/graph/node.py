@@ -12,6 +12,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from cactus.post_order import post_order
+
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Node:
@@ -74,18 +76,7 @@ class Graph:
     ) -> Graph:
         """The graph of everything that ``outputs`` need, each node after its inputs."""
         outputs = tuple(outputs)
-        order: list[Node] = []
-        seen: set[Node] = set()
-        # An explicit stack: a deep model is deeper than Python's recursion limit.
-        stack: list[tuple[Node, bool]] = [(node, False) for node in reversed(outputs)]
-        while stack:
-            node, inputs_done = stack.pop()
-            if inputs_done:
-                order.append(node)
-            elif node not in seen:
-                seen.add(node)
-                stack.append((node, True))
-                stack.extend((source, False) for source in reversed(node.inputs))
+        order = post_order(outputs, lambda node: node.inputs)
         return cls(tuple(order), outputs, tuple(slots), dict(weights))
 
     def uses(self) -> Counter[Node]:
